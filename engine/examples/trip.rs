@@ -1,0 +1,151 @@
+//! Books a trip: a flight and a hotel, then the charge that makes it final. One traveller gets everything, one finds no
+//! room and is unwound, one changes his mind.
+//!
+//! ```sh
+//! DATABASE_URL=postgres://localhost/scratch cargo run -p sagaline-engine --example trip
+//! ```
+#![expect(clippy::print_stdout, reason = "an example tells what it does")]
+
+use std::time::Duration;
+
+use engine::{
+    CallStep, Engine, ForwardOnly, HistoryEntry, Item, Outcome, Outcomes, Saga, SagaId, SagaName, Set, StepSetError,
+    TransactionStep, Tx, UndoCall, UndoItem, UndoOutcome, UndoOutcomes, UndoSet, UndoTransaction,
+};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use sqlx::PgPool;
+use tokio_util::sync::CancellationToken;
+
+const BOOK_TRIP: SagaName<Trip> = SagaName::new("book-trip");
+
+#[derive(Serialize, Deserialize, JsonSchema)]
+struct Trip {
+    traveller: String,
+    nights: i32,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Ticket {
+    number: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Room {
+    nights: i32,
+}
+
+/// Books a seat with an airline: a call, so at least once, always with the same key.
+struct BookFlight;
+
+impl CallStep for BookFlight {
+    const NAME: &'static str = "book-flight";
+    type Input = Trip;
+    type Output = Ticket;
+    type Undo = Self;
+
+    async fn call(&self, item: &Item<Trip>) -> Outcome<Ticket> {
+        println!("  airline: a seat for {} (key {})", item.input.traveller, item.idempotency_key);
+        Outcome::Done(Ticket { number: format!("SEAT-{}", item.input.traveller.to_uppercase()) })
+    }
+}
+
+impl UndoCall<BookFlight> for BookFlight {
+    async fn undo(_: &BookFlight, item: &UndoItem<Trip, Ticket>) -> UndoOutcome {
+        let ticket = item.output.as_ref().map_or("a seat that may be booked", |ticket| ticket.number.as_str());
+        println!("  airline: {ticket} is given back, because {}", item.cause.sentence());
+        UndoOutcome::Done
+    }
+}
+
+/// Takes a room out of our own table, for all travellers who stand here at once.
+struct ReserveRoom;
+
+impl TransactionStep for ReserveRoom {
+    const NAME: &'static str = "reserve-room";
+    type Input = Trip;
+    type Output = Room;
+    type Undo = Self;
+
+    async fn run(&self, tx: &mut Tx<'_>, set: &Set<Trip>) -> Result<Outcomes<Room>, StepSetError> {
+        let mut free: i32 =
+            sqlx::query_scalar("select nights_free from trip_hotel for update").fetch_one(&mut **tx).await?;
+        let outcomes = set.decide(|item| {
+            if item.input.nights > free {
+                return Outcome::fail("hotel-full", format!("only {free} nights are free"));
+            }
+            free -= item.input.nights;
+            Outcome::Done(Room { nights: item.input.nights })
+        });
+        sqlx::query("update trip_hotel set nights_free = $1").bind(free).execute(&mut **tx).await?;
+        Ok(outcomes)
+    }
+}
+
+impl UndoTransaction<ReserveRoom> for ReserveRoom {
+    async fn undo(_: &ReserveRoom, tx: &mut Tx<'_>, set: &UndoSet<Trip, Room>) -> Result<UndoOutcomes, StepSetError> {
+        let nights: i32 = set.iter().filter_map(|item| item.output.as_ref()).map(|room| room.nights).sum();
+        sqlx::query("update trip_hotel set nights_free = nights_free + $1").bind(nights).execute(&mut **tx).await?;
+        Ok(set.decide(|_| UndoOutcome::Done))
+    }
+}
+
+/// Makes it final: behind this nothing is undone any more.
+struct Confirm;
+
+impl TransactionStep for Confirm {
+    const NAME: &'static str = "confirm";
+    type Input = (Trip, Ticket, Room);
+    type Output = String;
+    type Undo = ForwardOnly;
+
+    async fn run(&self, _: &mut Tx<'_>, set: &Set<Self::Input>) -> Result<Outcomes<String>, StepSetError> {
+        Ok(set.decide(|item| {
+            let (trip, ticket, room) = &item.input;
+            Outcome::Done(format!("{} flies with {} and stays {} nights", trip.traveller, ticket.number, room.nights))
+        }))
+    }
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let url = std::env::var("DATABASE_URL").map_err(|_| anyhow::anyhow!("set DATABASE_URL to a scratch database"))?;
+    let pool = PgPool::connect(&url).await?;
+    engine::migrate(&pool).await?;
+    sqlx::query("create table if not exists trip_hotel (nights_free int not null)").execute(&pool).await?;
+    sqlx::query("delete from trip_hotel").execute(&pool).await?;
+    sqlx::query("insert into trip_hotel values (7)").execute(&pool).await?;
+
+    let saga = Saga::named(BOOK_TRIP).then_call(BookFlight).then(ReserveRoom).pivot(Confirm).build()?;
+    let engine = Engine::builder(pool).register(saga).build()?;
+
+    // Started before anybody works, and cancelled at once: nothing was done, so nothing is undone.
+    let changed = engine.start(BOOK_TRIP.with(&Trip { traveller: "cy".into(), nights: 1 })).await?;
+    engine.cancel(changed.saga_id, "cy", "changed my mind").await?;
+
+    let stop = CancellationToken::new();
+    let worker = tokio::spawn({
+        let (engine, stop, mut feed) = (engine.clone(), stop.clone(), engine.feed("default", 64));
+        async move { engine.run(&mut feed, stop).await }
+    });
+    for (traveller, nights) in [("ada", 5), ("bob", 4)] {
+        let trip = Trip { traveller: traveller.into(), nights };
+        let (started, ending) = engine.start_and_wait(BOOK_TRIP.with(&trip), Duration::from_secs(20)).await?;
+        tell(&engine, traveller, started.saga_id, ending.map(|ending| ending.status.to_string())).await?;
+    }
+    tell(&engine, "cy", changed.saga_id, None).await?;
+
+    stop.cancel();
+    worker.await?;
+    engine.shutdown().await;
+    Ok(())
+}
+
+async fn tell(engine: &Engine, who: &str, saga_id: SagaId, ending: Option<String>) -> anyhow::Result<()> {
+    let status = engine.saga(saga_id).await?.map(|saga| saga.status.to_string());
+    println!("{who}: {}", ending.or(status).unwrap_or_default());
+    for HistoryEntry { seq, step, direction, outcome, error, .. } in engine.history(saga_id).await?.unwrap_or_default() {
+        println!("  {seq}. {direction} of {step}: {} {}", outcome.name(), error.join("; "));
+    }
+    Ok(())
+}

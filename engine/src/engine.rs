@@ -1,0 +1,513 @@
+//! The engine: definitions, the database, and the tasks that belong to them.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use chrono::{DateTime, Utc};
+use sqlx::{PgConnection, PgPool};
+use tokio::sync::{Notify, mpsc, oneshot};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    advance::Track,
+    erased::Answer,
+    error::{BuildError, GraphError, StartError, StepSetError},
+    faults::{Fault, Place, Sabotage, SharedFaults},
+    feed::{DueHook, Feed, Feeds, unbegun},
+    guard,
+    hold::Holds,
+    ids::{SagaId, WorkerId},
+    job::{Committed, Job, Performed, PerformedKind},
+    lane,
+    outcome::{Outcome, Retry},
+    saga::Definition,
+    start::{Claiming, NewSaga, Started, start_with},
+    starter,
+    status::Direction,
+    store,
+    trace::TraceLink,
+    tx::{AfterCommit, Tx},
+    view::Ending,
+    waiters::{self, Waiters},
+};
+
+/// How the engine behaves; the defaults suit production.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Settings {
+    pub(crate) lease: Duration,
+    pub(crate) max_set: usize,
+    pub(crate) poll: Duration,
+}
+
+/// Everything that the handles of one engine share.
+pub(crate) struct Inner {
+    pub(crate) pool: PgPool,
+    pub(crate) worker: WorkerId,
+    pub(crate) definitions: BTreeMap<String, Arc<Definition>>,
+    pub(crate) settings: Settings,
+    pub(crate) feeds: Feeds,
+    pub(crate) holds: Arc<Holds>,
+    pub(crate) waiters: Waiters,
+    pub(crate) keeper: Notify,
+    pub(crate) stop: CancellationToken,
+    pub(crate) tasks: TaskTracker,
+    lanes: HashMap<String, lane::Sender>,
+    starter: starter::Sender,
+    trace_link: Option<Arc<dyn TraceLink>>,
+    faults: SharedFaults,
+    died: AtomicBool,
+}
+
+/// A handle to the engine of this process; clones are the same engine.
+#[derive(Clone)]
+pub struct Engine {
+    pub(crate) inner: Arc<Inner>,
+}
+
+/// Collects what an [`Engine`] needs.
+pub struct EngineBuilder {
+    pool: PgPool,
+    definitions: Vec<Definition>,
+    settings: Settings,
+    trace_link: Option<Arc<dyn TraceLink>>,
+    faults: SharedFaults,
+}
+
+impl EngineBuilder {
+    /// Registers a saga.
+    pub fn register(mut self, definition: Definition) -> Self {
+        self.definitions.push(definition);
+        self
+    }
+
+    /// Sets how long a claim lasts without being extended, and so how late the work of a dead process is taken over at
+    /// the most; ten seconds unless set.
+    pub fn lease(mut self, lease: Duration) -> Self {
+        self.settings.lease = lease;
+        self
+    }
+
+    /// Sets how many sagas share a transaction at the most; 256 unless set.
+    pub fn max_set(mut self, max_set: usize) -> Self {
+        self.settings.max_set = max_set.max(1);
+        self
+    }
+
+    /// Sets how often, about, each queue is looked at without any hint; half a second unless set.
+    pub fn poll(mut self, poll: Duration) -> Self {
+        self.settings.poll = poll;
+        self
+    }
+
+    /// Joins the steps to the traces of those who started the sagas.
+    pub fn trace_link(mut self, link: Arc<dyn TraceLink>) -> Self {
+        self.trace_link = Some(link);
+        self
+    }
+
+    pub(crate) fn faults(mut self, faults: SharedFaults) -> Self {
+        self.faults = faults;
+        self
+    }
+
+    /// Makes the engine and starts its group-commit tasks; call it inside a tokio runtime.
+    ///
+    /// # Errors
+    /// When two definitions share a name.
+    pub fn build(self) -> Result<Engine, BuildError> {
+        let mut definitions = BTreeMap::new();
+        let (mut lanes, mut arrivals) = (HashMap::new(), Vec::new());
+        for definition in self.definitions {
+            let name = definition.graph.name.clone();
+            let (sender, receiver) = mpsc::unbounded_channel();
+            lanes.insert(name.clone(), sender);
+            arrivals.push(receiver);
+            if definitions.insert(name.clone(), Arc::new(definition)).is_some() {
+                return Err(GraphError::SagaTwice(name).into());
+            }
+        }
+        // Sagas that this process does not know share a lane, where they are postponed or parked.
+        let (sender, receiver) = mpsc::unbounded_channel();
+        lanes.insert(String::new(), sender);
+        arrivals.push(receiver);
+        let (starter, starts) = starter::channel();
+        let inner = Arc::new(Inner {
+            pool: self.pool,
+            worker: WorkerId::fresh(),
+            definitions,
+            settings: self.settings,
+            feeds: Feeds::default(),
+            holds: Arc::default(),
+            waiters: Waiters::default(),
+            keeper: Notify::new(),
+            stop: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+            lanes,
+            starter,
+            trace_link: self.trace_link,
+            faults: self.faults,
+            died: AtomicBool::new(false),
+        });
+        for receiver in arrivals {
+            inner.tasks.spawn(lane::run(inner.clone(), receiver));
+        }
+        inner.tasks.spawn(starter::run(inner.clone(), starts));
+        inner.tasks.spawn(crate::keeper::keep(inner.clone()));
+        inner.tasks.spawn(waiters::watch_elsewhere(inner.clone()));
+        Ok(Engine { inner })
+    }
+}
+
+impl Engine {
+    /// Begins to build an engine on a database that [`crate::migrate`] has been run on.
+    pub fn builder(pool: PgPool) -> EngineBuilder {
+        EngineBuilder {
+            pool,
+            definitions: Vec::new(),
+            settings: Settings {
+                lease: Duration::from_secs(10),
+                max_set: 256,
+                poll: Duration::from_millis(500),
+            },
+            trace_link: None,
+            faults: None,
+        }
+    }
+
+    /// Starts a saga. It is durable when this returns; concurrent callers share a commit.
+    ///
+    /// # Errors
+    /// See [`StartError`]. On `Unavailable` it is safe to try again with the same id or business key.
+    ///
+    /// # Cancel safety
+    /// A dropped call may still have started the saga.
+    pub async fn start(&self, saga: NewSaga) -> Result<Started, StartError> {
+        let (tell, told) = oneshot::channel();
+        self.inner
+            .starter
+            .send(starter::Request { saga, tell })
+            .map_err(|_| StartError::Unavailable("the engine is shutting down".into()))?;
+        told.await.map_err(|_| StartError::Unavailable("the engine is shutting down".into()))?
+    }
+
+    /// Starts sagas in the caller's transaction: they exist if and only if it commits.
+    ///
+    /// # Errors
+    /// When the transaction's SQL fails; it should then be rolled back. Refusals are told saga by saga.
+    pub async fn start_in(
+        &self,
+        conn: &mut PgConnection,
+        sagas: Vec<NewSaga>,
+    ) -> Result<Vec<Result<Started, StartError>>, StepSetError> {
+        let mut tx = Tx::new(conn, &self.inner);
+        start_with(&mut tx, sagas, Claiming::Anywhere).await
+    }
+
+    /// Starts a saga and waits for its end, but no longer than `patience`; `None` means that it still goes on.
+    ///
+    /// # Errors
+    /// As [`Engine::start`].
+    pub async fn start_and_wait(
+        &self,
+        saga: NewSaga,
+        patience: Duration,
+    ) -> Result<(Started, Option<Ending>), StartError> {
+        let told = self.inner.waiters.wait_for(saga.saga_id());
+        let started = self.start(saga).await?;
+        if started.existing {
+            let ending = self.wait(started.saga_id, patience).await;
+            return Ok((started, ending.map_err(|error| StartError::Unavailable(error.to_string()))?));
+        }
+        let ending = tokio::time::timeout(patience, told).await.ok().and_then(Result::ok);
+        Ok((started, ending))
+    }
+
+    /// Waits until a saga is completed, compensated or dead, but no longer than `patience`.
+    ///
+    /// # Errors
+    /// When the database is away at the first look; [`sqlx::Error::RowNotFound`] when there is no such saga.
+    pub async fn wait(&self, saga_id: SagaId, patience: Duration) -> Result<Option<Ending>, sqlx::Error> {
+        let told = self.inner.waiters.wait_for(saga_id);
+        let now = store::reads::status_of(&self.inner.pool, saga_id.0).await?.ok_or(sqlx::Error::RowNotFound)?;
+        if !now.status.moves() {
+            return Ok(Some(now));
+        }
+        Ok(tokio::time::timeout(patience, told).await.ok().and_then(Result::ok))
+    }
+
+    /// The registered definitions, by name.
+    pub fn definitions(&self) -> impl Iterator<Item = &Definition> {
+        self.inner.definitions.values().map(AsRef::as_ref)
+    }
+
+    /// Finds a registered definition.
+    pub fn definition(&self, name: &str) -> Option<&Definition> {
+        self.inner.definitions.get(name).map(AsRef::as_ref)
+    }
+
+    /// Opens the feed of a queue: this process now works on it. One feed a queue and engine.
+    pub fn feed(&self, queue: &str, capacity: usize) -> Feed {
+        Feed::open(self.inner.clone(), queue, capacity.max(1))
+    }
+
+    /// Performs a job: makes the call of a call step, under its time-out, panics caught. For a transaction step there is
+    /// nothing to do here; the set that [`Engine::commit`] joins does it.
+    pub async fn perform(&self, job: &Job) -> Performed {
+        self.inner.perform(job).await
+    }
+
+    /// Commits a job with what performing it came to, together with all others that arrive meanwhile. Returns when that
+    /// is durable; if the saga can go on at once, its next job is in its feed by then.
+    pub async fn commit(&self, job: Job, performed: Performed) -> Committed {
+        self.inner.commit(job, performed).await
+    }
+
+    /// Works through a feed until `stop` is cancelled, then closes it and finishes what was handed out: the plain way to
+    /// run sagas inside one process.
+    pub async fn run(&self, feed: &mut Feed, stop: CancellationToken) {
+        let jobs = TaskTracker::new();
+        loop {
+            let job = tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                job = feed.recv() => job,
+            };
+            let Some(job) = job else { break };
+            let inner = self.inner.clone();
+            jobs.spawn(async move {
+                let performed = inner.perform(&job).await;
+                inner.commit(job, performed).await
+            });
+        }
+        feed.close();
+        jobs.close();
+        jobs.wait().await;
+        feed.closed().await;
+    }
+
+    /// Claims these sagas, as far as they are due and nobody else has them, for the feeds of this process; gives how
+    /// many.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn claim_ids(&self, ids: &[SagaId]) -> Result<usize, sqlx::Error> {
+        let ids: Vec<_> = ids.iter().map(|id| id.0).collect();
+        let jobs = self.inner.claim(store::claims::Pick::Ids(&ids), ids.len()).await?;
+        let claimed = jobs.len();
+        for job in jobs {
+            self.inner.feeds.give(&self.inner, job);
+        }
+        Ok(claimed)
+    }
+
+    /// Has `hook` told, after the commit, of sagas that became due in a queue: for carrying their ids elsewhere. Sagas
+    /// started in a caller's own transaction are not told of; the poll finds them.
+    pub fn on_due(&self, queue: &str, hook: DueHook) {
+        self.inner.feeds.hook_up(queue, hook);
+    }
+
+    /// How many claims this process holds.
+    pub fn held(&self) -> usize {
+        self.inner.holds.count()
+    }
+
+    /// The id under which this process holds leases.
+    pub fn worker(&self) -> WorkerId {
+        self.inner.worker
+    }
+
+    /// The database.
+    pub fn pool(&self) -> &PgPool {
+        &self.inner.pool
+    }
+
+    /// The database's time.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn now(&self) -> Result<DateTime<Utc>, sqlx::Error> {
+        store::reads::now(&self.inner.pool).await
+    }
+
+    /// Stops the engine's tasks once they have finished what they hold, and gives back all claims that can be given back.
+    /// Close the feeds and let their workers finish first.
+    pub async fn shutdown(&self) {
+        self.inner.stop.cancel();
+        self.inner.tasks.close();
+        self.inner.tasks.wait().await;
+        self.inner.flush_releases().await;
+    }
+}
+
+impl Inner {
+    pub(crate) fn lease_ms(&self) -> i64 {
+        i64::try_from(self.settings.lease.as_millis()).unwrap_or(i64::MAX)
+    }
+
+    pub(crate) async fn perform(&self, job: &Job) -> Performed {
+        let Some(definition) = job.definition.as_ref().filter(|_| job.is_call()) else {
+            return Performed { kind: PerformedKind::InSet };
+        };
+        let started = Instant::now();
+        let place =
+            Place { definition: job.definition_name.to_string(), step: job.step.to_string(), direction: job.direction() };
+        let answer = match self.fault(job.saga_id, place, job.state.attempt) {
+            Some(Fault::Fail(failure)) => Answer::Outcome(Outcome::Fail(failure)),
+            Some(Fault::Retry(error)) => Answer::Outcome(Outcome::Retry(Retry::message(error))),
+            Some(Fault::CrashBeforeCommit | Fault::CrashAfterCommit) | None => self.call(job, definition).await,
+        };
+        Performed { kind: PerformedKind::Called { answer, started, took: started.elapsed() } }
+    }
+
+    async fn call(&self, job: &Job, definition: &Definition) -> Answer {
+        let node = &definition.graph.steps[job.state.at];
+        let policy = match job.direction() {
+            Direction::Action => node.retry,
+            Direction::Undo => node.undo_retry,
+        };
+        let mut visit = job.visit();
+        if self.sabotage() == Some(Sabotage::KeyPerAttempt) {
+            visit.salt = Some(visit.attempt);
+        }
+        let span =
+            self.step_span(job.saga_id, &job.definition_name, &job.step, job.direction(), job.attempt(), job.trace.as_deref());
+        let call = definition.actions[job.state.at].call(job.direction(), &visit);
+        match guard::guarded(policy.timeout, tracing::Instrument::instrument(call, span)).await {
+            Ok(answer) => answer,
+            Err(broken) => Answer::Outcome(Outcome::Retry(Retry::message(format!("step `{}` {broken}", job.step)))),
+        }
+    }
+
+    pub(crate) async fn commit(&self, job: Job, performed: Performed) -> Committed {
+        let lane = self.lanes.get(job.definition.as_ref().map_or("", |definition| definition.graph.name.as_str()));
+        let (tell, told) = oneshot::channel();
+        let request = lane::Request { track: Track { job, performed }, tell };
+        match lane.map(|lane| lane.send(request)) {
+            Some(Ok(())) => told.await.unwrap_or(Committed::Lost),
+            Some(Err(rejected)) => {
+                self.hand_back([rejected.0.track.job]);
+                Committed::Lost
+            }
+            None => Committed::Lost,
+        }
+    }
+
+    /// Passes on what a transaction did, once it is committed.
+    pub(crate) fn committed(&self, after: AfterCommit) {
+        for (definition, count) in after.begun {
+            metrics::counter!("sagaline_sagas_started_total", "definition" => definition).increment(count);
+        }
+        for job in after.jobs {
+            self.feeds.give(self, job);
+        }
+        for (queue, ids) in after.due {
+            self.feeds.due_now(&queue, ids);
+        }
+        self.waiters.tell(&after.ended);
+    }
+
+    /// Gives back claims that were not begun.
+    pub(crate) fn hand_back(&self, jobs: impl IntoIterator<Item = Job>) {
+        if self.died.load(Ordering::Acquire) {
+            return;
+        }
+        self.holds.release_later(jobs.into_iter().map(|job| unbegun(&job)));
+        self.keeper.notify_one();
+    }
+
+    /// Gives back in the database what was noted for it; what can't be given back now stays noted.
+    pub(crate) async fn flush_releases(&self) {
+        let rows = self.holds.take_unreleased();
+        if rows.is_empty() || self.is_dead() {
+            return;
+        }
+        match self.release(&rows).await {
+            Ok(released) => {
+                let mut by_queue = BTreeMap::<String, Vec<SagaId>>::new();
+                for (id, queue) in released {
+                    by_queue.entry(queue).or_default().push(SagaId(id));
+                }
+                for (queue, ids) in by_queue {
+                    self.feeds.due_now(&queue, ids);
+                }
+            }
+            Err(error) => {
+                tracing::debug!(error = %error, "can't give claims back now; their leases stand behind");
+                self.holds.release_later(rows);
+            }
+        }
+    }
+
+    async fn release(
+        &self,
+        rows: &[store::claims::ReleaseRow],
+    ) -> Result<Vec<(uuid::Uuid, String)>, sqlx::Error> {
+        let mut conn = self.pool.acquire().await?;
+        let released = store::claims::release(&mut conn, rows, self.worker).await?;
+        let mut queues: Vec<String> = released.iter().map(|(_, queue)| queue.clone()).collect();
+        queues.sort_unstable();
+        queues.dedup();
+        if !queues.is_empty() {
+            store::starts::notify_due(&mut conn, &queues).await?;
+        }
+        Ok(released)
+    }
+
+    pub(crate) fn step_span(
+        &self,
+        saga_id: SagaId,
+        definition: &str,
+        step: &str,
+        direction: Direction,
+        attempt: u32,
+        traceparent: Option<&str>,
+    ) -> tracing::Span {
+        let span = tracing::info_span!(
+            "step", otel.name = %step, saga.id = %saga_id, saga.definition = %definition, step.name = %step,
+            step.direction = %direction, step.attempt = attempt
+        );
+        if let (Some(link), Some(traceparent)) = (&self.trace_link, traceparent) {
+            link.adopt(&span, traceparent);
+        }
+        span
+    }
+
+    pub(crate) fn fault(&self, saga_id: SagaId, place: Place, attempt: u32) -> Option<Fault> {
+        self.faults.as_ref()?.at(saga_id, &place, attempt)
+    }
+
+    pub(crate) fn sabotage(&self) -> Option<Sabotage> {
+        self.faults.as_ref()?.sabotage()
+    }
+
+    /// A test made this engine die: it must leave no trace from now on.
+    pub(crate) fn die(&self) {
+        if let Some(faults) = &self.faults {
+            faults.died();
+        }
+        self.died.store(true, Ordering::Release);
+        self.stop.cancel();
+    }
+
+    pub(crate) fn is_dead(&self) -> bool {
+        self.died.load(Ordering::Acquire)
+    }
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine").field("worker", &self.inner.worker).finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for EngineBuilder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("EngineBuilder").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}

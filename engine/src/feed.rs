@@ -1,0 +1,311 @@
+//! Feeds workers: claims due sagas of a queue in batches, as many as there is room for, and hands them out one by one.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{
+        Arc, Mutex, PoisonError, RwLock,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
+
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
+
+use crate::{
+    engine::Inner,
+    ids::SagaId,
+    job::{Job, Permit},
+    store::claims::{Pick, ReleaseRow},
+};
+
+/// The queues that this process works on now.
+pub(crate) type OpenQueues = Arc<HashSet<Arc<str>>>;
+/// Is told of sagas that became due in a queue, after the commit.
+pub type DueHook = Arc<dyn Fn(Vec<SagaId>) + Send + Sync>;
+
+/// All feeds of this process.
+#[derive(Default)]
+pub(crate) struct Feeds {
+    by_queue: RwLock<HashMap<Arc<str>, Arc<Shared>>>,
+    open: RwLock<OpenQueues>,
+    hooks: RwLock<HashMap<String, DueHook>>,
+}
+
+struct Shared {
+    queue: Arc<str>,
+    sender: mpsc::UnboundedSender<Job>,
+    room: Arc<Semaphore>,
+    capacity: usize,
+    suspects: Arc<Semaphore>,
+    wake: Notify,
+    next_due: Mutex<Option<Instant>>,
+    open: AtomicBool,
+}
+
+impl Feeds {
+    pub(crate) fn open_queues(&self) -> OpenQueues {
+        self.open.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Room for one saga of the queue in this process; `None` when it is full, closed, or carried by a hook.
+    pub(crate) fn room(&self, queue: &str) -> Option<Permit> {
+        if self.hook(queue).is_some() {
+            return None;
+        }
+        let feed = self.feed(queue)?;
+        let room = feed.room.clone().try_acquire_owned().ok()?;
+        Some(Permit { room: Some(room), suspect: None })
+    }
+
+    /// Hands out a job whose claim this process holds.
+    pub(crate) fn give(&self, engine: &Inner, job: Job) {
+        let rejected = match self.feed(&job.queue) {
+            Some(feed) => feed.sender.send(job).err().map(|error| error.0),
+            None => Some(job),
+        };
+        if let Some(job) = rejected {
+            engine.hand_back([job]);
+        }
+    }
+
+    /// Tells that sagas of a queue became due.
+    pub(crate) fn due_now(&self, queue: &str, ids: Vec<SagaId>) {
+        if let Some(hook) = self.hook(queue) {
+            hook(ids);
+        } else {
+            self.wake(queue);
+        }
+    }
+
+    /// Wakes the claims of a queue.
+    pub(crate) fn wake(&self, queue: &str) {
+        if let Some(feed) = self.feed(queue) {
+            feed.wake.notify_one();
+        }
+    }
+
+    pub(crate) fn wake_all(&self) {
+        for feed in self.by_queue.read().unwrap_or_else(PoisonError::into_inner).values() {
+            feed.wake.notify_one();
+        }
+    }
+
+    /// Has the claims of a queue look again after `delay`.
+    pub(crate) fn due_in(&self, queue: &str, delay: Duration) {
+        if let Some(feed) = self.feed(queue) {
+            // A little late rather than a little early: the database's clock decides.
+            let due = Instant::now() + delay + Duration::from_millis(2);
+            let mut next = feed.next_due.lock().unwrap_or_else(PoisonError::into_inner);
+            if next.is_none_or(|next| due < next) {
+                *next = Some(due);
+                drop(next);
+                feed.wake.notify_one();
+            }
+        }
+    }
+
+    pub(crate) fn hook_up(&self, queue: &str, hook: DueHook) {
+        self.hooks.write().unwrap_or_else(PoisonError::into_inner).insert(queue.into(), hook);
+    }
+
+    fn hook(&self, queue: &str) -> Option<DueHook> {
+        self.hooks.read().unwrap_or_else(PoisonError::into_inner).get(queue).cloned()
+    }
+
+    fn feed(&self, queue: &str) -> Option<Arc<Shared>> {
+        let feeds = self.by_queue.read().unwrap_or_else(PoisonError::into_inner);
+        feeds.get(queue).filter(|feed| feed.open.load(Ordering::Acquire)).cloned()
+    }
+
+    fn put(&self, shared: Arc<Shared>) {
+        self.by_queue.write().unwrap_or_else(PoisonError::into_inner).insert(shared.queue.clone(), shared);
+        self.recount();
+    }
+
+    fn recount(&self) {
+        let feeds = self.by_queue.read().unwrap_or_else(PoisonError::into_inner);
+        let open = feeds.values().filter(|feed| feed.open.load(Ordering::Acquire)).map(|feed| feed.queue.clone());
+        *self.open.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(open.collect());
+    }
+}
+
+/// The jobs of one queue, for one worker or one set of workers. A process has one feed a queue.
+///
+/// Dropping a feed closes it.
+pub struct Feed {
+    jobs: mpsc::UnboundedReceiver<Job>,
+    shared: Arc<Shared>,
+    engine: Arc<Inner>,
+}
+
+impl Feed {
+    /// Opens the feed of a queue and begins to claim; at most `capacity` jobs are handed out and not yet committed.
+    pub(crate) fn open(engine: Arc<Inner>, queue: &str, capacity: usize) -> Self {
+        let (sender, jobs) = mpsc::unbounded_channel();
+        let shared = Arc::new(Shared {
+            queue: queue.into(),
+            sender,
+            room: Arc::new(Semaphore::new(capacity)),
+            capacity,
+            suspects: Arc::new(Semaphore::new(1)),
+            wake: Notify::new(),
+            next_due: Mutex::default(),
+            open: AtomicBool::new(true),
+        });
+        engine.feeds.put(shared.clone());
+        engine.tasks.spawn(claim_while_open(engine.clone(), shared.clone()));
+        Self { jobs, shared, engine }
+    }
+
+    /// The queue's name.
+    pub fn queue(&self) -> &str {
+        &self.shared.queue
+    }
+
+    /// Waits for a job; `None` once the feed is closed and empty.
+    ///
+    /// # Cancel safety
+    /// No job is lost when the future is dropped.
+    pub async fn recv(&mut self) -> Option<Job> {
+        std::future::poll_fn(|cx| self.poll_recv(cx)).await
+    }
+
+    /// As [`Feed::recv`], for hand-written futures.
+    pub fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Option<Job>> {
+        if !self.shared.open.load(Ordering::Acquire) {
+            return Poll::Ready(None);
+        }
+        self.jobs.poll_recv(cx)
+    }
+
+    /// Stops claiming and gives back at once what was claimed and not handed out. Jobs already handed out go on; their
+    /// sagas are released as they are committed.
+    pub fn close(&mut self) {
+        self.shared.open.store(false, Ordering::Release);
+        self.engine.feeds.recount();
+        self.shared.room.close();
+        self.shared.wake.notify_one();
+        self.jobs.close();
+        let mut left = Vec::new();
+        while let Ok(job) = self.jobs.try_recv() {
+            left.push(job);
+        }
+        self.engine.hand_back(left);
+    }
+
+    /// Waits until everything that [`Feed::close`] gave back is free in the database.
+    pub async fn closed(&self) {
+        self.engine.flush_releases().await;
+    }
+}
+
+impl Drop for Feed {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl std::fmt::Debug for Feed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Feed").field("queue", &self.shared.queue).finish_non_exhaustive()
+    }
+}
+
+/// Claims as long as there is room and work; else waits to be woken, for the next known retry, or for the poll that
+/// stands behind every hint.
+async fn claim_while_open(engine: Arc<Inner>, feed: Arc<Shared>) {
+    let mut away = false;
+    while feed.open.load(Ordering::Acquire) && !engine.stop.is_cancelled() {
+        let more = match claim_round(&engine, &feed).await {
+            Ok(more) => {
+                if std::mem::take(&mut away) {
+                    tracing::info!(queue = %feed.queue, "the database answers again; claiming goes on");
+                }
+                more
+            }
+            Err(error) => {
+                if !std::mem::replace(&mut away, true) {
+                    tracing::warn!(queue = %feed.queue, error = %error, "can't claim now; trying again until it works");
+                }
+                false
+            }
+        };
+        if more {
+            continue;
+        }
+        let pause = feed.pause(crate::clock::jittered(engine.settings.poll));
+        tokio::select! {
+            () = engine.stop.cancelled() => return,
+            () = feed.wake.notified() => {}
+            () = tokio::time::sleep(pause) => {}
+        }
+    }
+}
+
+/// Claims once; tells whether there may be more at once.
+async fn claim_round(engine: &Arc<Inner>, feed: &Arc<Shared>) -> Result<bool, sqlx::Error> {
+    let Ok(first) = feed.room.clone().acquire_owned().await else { return Ok(false) };
+    let mut rooms = vec![first];
+    while rooms.len() < engine.settings.max_set.min(feed.capacity) {
+        match feed.room.clone().try_acquire_owned() {
+            Ok(room) => rooms.push(room),
+            Err(_) => break,
+        }
+    }
+    feed.forget_due();
+    let asked = rooms.len();
+    let jobs = engine.claim(Pick::Usual(&feed.queue), asked).await?;
+    let found = jobs.len();
+    hand_out(engine, feed, jobs, &mut rooms, None);
+    if found < asked
+        && let (Some(room), Ok(suspect)) = (rooms.pop(), feed.suspects.clone().try_acquire_owned())
+    {
+        let jobs = engine.claim(Pick::Suspect(&feed.queue), 1).await?;
+        hand_out(engine, feed, jobs, &mut vec![room], Some(suspect));
+    }
+    Ok(found == asked)
+}
+
+fn hand_out(
+    engine: &Inner,
+    feed: &Shared,
+    jobs: Vec<Job>,
+    rooms: &mut Vec<OwnedSemaphorePermit>,
+    mut suspect: Option<OwnedSemaphorePermit>,
+) {
+    for mut job in jobs {
+        job.solo = suspect.is_some();
+        job.permit = Permit { room: rooms.pop(), suspect: suspect.take() };
+        if let Err(rejected) = feed.sender.send(job) {
+            engine.hand_back([rejected.0]);
+        }
+    }
+}
+
+impl Shared {
+    fn pause(&self, poll: Duration) -> Duration {
+        let next = *self.next_due.lock().unwrap_or_else(PoisonError::into_inner);
+        next.map_or(poll, |due| poll.min(due.saturating_duration_since(Instant::now())))
+    }
+
+    /// Drops a due time that this round looks at.
+    fn forget_due(&self) {
+        let mut next = self.next_due.lock().unwrap_or_else(PoisonError::into_inner);
+        if next.is_some_and(|due| due <= Instant::now()) {
+            *next = None;
+        }
+    }
+}
+
+/// A claim to be given back that was not begun.
+pub(crate) fn unbegun(job: &Job) -> ReleaseRow {
+    ReleaseRow {
+        id: job.saga_id.0,
+        epoch: job.epoch,
+        attempt: i32::try_from(job.state.attempt.saturating_sub(1)).unwrap_or(i32::MAX),
+        history_seq: job.history_seq,
+        in_doubt: job.state.in_doubt,
+        delay_ms: 0,
+    }
+}

@@ -1,0 +1,36 @@
+//! Runs user code under a time-out and catches its panics.
+
+use std::{any::Any, fmt, future::Future, panic::AssertUnwindSafe, time::Duration};
+
+use futures::FutureExt;
+
+/// Why user code gave no answer.
+#[derive(Debug)]
+pub(crate) enum Broken {
+    TimedOut(Duration),
+    Panicked(String),
+}
+
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TimedOut(limit) => write!(f, "gave no answer within {} ms", limit.as_millis()),
+            Self::Panicked(message) => write!(f, "panicked: {message}"),
+        }
+    }
+}
+
+/// Awaits `future` for at most `limit`.
+pub(crate) async fn guarded<T>(limit: Duration, future: impl Future<Output = T>) -> Result<T, Broken> {
+    // The state that a panic may leave half-changed is the transaction's, and that is thrown away with it.
+    match tokio::time::timeout(limit, AssertUnwindSafe(future).catch_unwind()).await {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(panic)) => Err(Broken::Panicked(message(panic.as_ref()))),
+        Err(_) => Err(Broken::TimedOut(limit)),
+    }
+}
+
+fn message(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(ToString::to_string);
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "without a message".into())
+}

@@ -1,0 +1,54 @@
+//! Newtyped identifiers, so that a saga's id can't be taken for a dead job's.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+macro_rules! id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(
+            Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, sqlx::Type,
+            schemars::JsonSchema,
+        )]
+        #[serde(transparent)]
+        #[sqlx(transparent)]
+        pub struct $name(pub Uuid);
+
+        impl $name {
+            /// Makes a new, time-ordered (version 7) id.
+            pub fn fresh() -> Self {
+                Self(Uuid::now_v7())
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+
+        impl std::str::FromStr for $name {
+            type Err = uuid::Error;
+
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                text.parse().map(Self)
+            }
+        }
+    };
+}
+
+id! {
+    /// Names one saga: one run of a definition.
+    SagaId
+}
+id! {
+    /// Names one dead job: one time that a saga was parked for a person.
+    DeadJobId
+}
+id! {
+    /// Names one process that holds leases; fresh at every start, so that a restarted process is never taken for
+    /// its predecessor.
+    WorkerId
+}

@@ -1,0 +1,220 @@
+//! Group commit. Every definition has a lane; what arrives while the last set is being committed is the next set. No
+//! timer, and no delay when idle.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use sqlx::{Acquire, Postgres, pool::PoolConnection};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::{
+    advance::{self, Advanced, Connection, Culprit, Track, Trouble},
+    engine::Inner,
+    faults::Fault,
+    job::{Committed, PerformedKind},
+    store::claims::ReleaseRow,
+    transition::State,
+};
+
+/// A set that was dropped by everybody's fault but its own is not tried for ever: past the lease the claims are lost.
+const LEASE_SHARE: f64 = 0.8;
+/// A saga whose outcome can't be written is left alone this long.
+const SET_ASIDE: Duration = Duration::from_secs(15);
+/// No transaction of ours takes longer; a connection that died silently is given up then.
+const TRANSACTION_LIMIT: Duration = Duration::from_mins(1);
+
+/// A track, and who waits for its commit.
+#[derive(Debug)]
+pub(crate) struct Request {
+    pub(crate) track: Track,
+    pub(crate) tell: oneshot::Sender<Committed>,
+}
+
+pub(crate) type Sender = mpsc::UnboundedSender<Request>;
+
+/// Commits what arrives, until every sender is gone or the engine has stopped and nothing is left.
+pub(crate) async fn run(engine: Arc<Inner>, mut arrivals: mpsc::UnboundedReceiver<Request>) {
+    let mut set = Vec::new();
+    loop {
+        let arrived = tokio::select! {
+            biased;
+            count = arrivals.recv_many(&mut set, engine.settings.max_set) => count,
+            () = engine.stop.cancelled() => { arrivals.close(); 0 }
+        };
+        if arrived == 0 && arrivals.is_closed() && arrivals.is_empty() {
+            return;
+        }
+        let (alone, together): (Vec<_>, Vec<_>) = set.drain(..).partition(|request| request.track.job.solo);
+        if !together.is_empty() {
+            commit(&engine, together).await;
+        }
+        for request in alone {
+            commit(&engine, vec![request]).await;
+        }
+    }
+}
+
+/// Commits a set, in parts where it must: a part that fails is split in halves until the saga at fault is alone.
+async fn commit(engine: &Arc<Inner>, set: Vec<Request>) {
+    let mut parts: Vec<(Vec<Request>, Option<Culprit>)> = vec![(set, None)];
+    while let Some((mut part, culprit)) = parts.pop() {
+        let (tells, tracks): (Vec<_>, Vec<_>) = part.drain(..).map(|request| (request.tell, request.track)).unzip();
+        match patiently(engine, &tracks, culprit.as_ref()).await {
+            Ok(advanced) => settle(engine, tracks, tells, advanced),
+            Err(Trouble::Transient(error)) => {
+                tracing::warn!(sagas = tracks.len(), error = %error, "gave up a set: the database is away for too long");
+                give_up(engine, tracks, tells, Duration::ZERO);
+            }
+            Err(Trouble::Step { at, error, .. }) if tracks.len() == 1 => {
+                let known = culprit.as_ref().map(|culprit| (culprit.direction, culprit.at));
+                match at.filter(|at| Some(*at) != known) {
+                    Some((direction, at)) => {
+                        let requests = zip(tracks, tells);
+                        parts.push((requests, Some(Culprit { direction, at, error })));
+                    }
+                    None => {
+                        let saga_id = tracks[0].job.saga_id;
+                        tracing::error!(saga.id = %saga_id, error = ?error, "a saga's outcome can't be written; it is set aside");
+                        give_up(engine, tracks, tells, SET_ASIDE);
+                    }
+                }
+            }
+            Err(Trouble::Step { error, .. }) => {
+                tracing::debug!(sagas = tracks.len(), error = ?error, "a set failed; splitting it");
+                metrics::counter!("sagaline_set_splits_total").increment(1);
+                let mut requests = zip(tracks, tells);
+                let second = requests.split_off(requests.len() / 2);
+                parts.push((second, None));
+                parts.push((requests, None));
+            }
+        }
+    }
+}
+
+fn zip(tracks: Vec<Track>, tells: Vec<oneshot::Sender<Committed>>) -> Vec<Request> {
+    tracks.into_iter().zip(tells).map(|(track, tell)| Request { track, tell }).collect()
+}
+
+/// Tries a set again while its trouble is nobody's fault and its leases can still be ours. Trying again is safe: if the
+/// commit whose answer was lost did happen, the fence finds other sequence numbers and drops the set.
+async fn patiently(
+    engine: &Arc<Inner>,
+    tracks: &[Track],
+    culprit: Option<&Culprit>,
+) -> Result<Advanced, Trouble> {
+    let began = Instant::now();
+    let patience = engine.settings.lease.mul_f64(LEASE_SHARE);
+    let mut pause = Duration::from_millis(5);
+    loop {
+        match once(engine, tracks, culprit).await {
+            Err(Trouble::Transient(error)) if began.elapsed() + pause < patience => {
+                tracing::debug!(error = %error, "a set met trouble that will pass; trying again");
+                metrics::counter!("sagaline_set_retries_total").increment(1);
+                tokio::time::sleep(crate::clock::jittered(pause)).await;
+                pause = (pause * 2).min(Duration::from_secs(1));
+            }
+            other => return other,
+        }
+    }
+}
+
+/// Runs a set in one transaction.
+async fn once(engine: &Arc<Inner>, tracks: &[Track], culprit: Option<&Culprit>) -> Result<Advanced, Trouble> {
+    let mut connection = engine.pool.acquire().await.map_err(Trouble::Transient)?;
+    let work = in_transaction(engine, &mut connection, tracks, culprit);
+    let result = tokio::time::timeout(TRANSACTION_LIMIT, work).await.unwrap_or_else(|_| {
+        let late = std::io::Error::new(std::io::ErrorKind::TimedOut, "the transaction took too long");
+        Err(Trouble::Transient(sqlx::Error::Io(late)))
+    });
+    let usable = match &result {
+        Ok(_) | Err(Trouble::Step { connection: Connection::Usable, .. }) => true,
+        Err(Trouble::Step { connection: Connection::Midway, .. }) => false,
+        Err(Trouble::Transient(error)) => matches!(error, sqlx::Error::Database(_)),
+    };
+    if !usable {
+        // Handing it back could wait on a dead socket for ever and keep its place in the pool.
+        drop(connection.detach());
+    }
+    result
+}
+
+async fn in_transaction(
+    engine: &Arc<Inner>,
+    connection: &mut PoolConnection<Postgres>,
+    tracks: &[Track],
+    culprit: Option<&Culprit>,
+) -> Result<Advanced, Trouble> {
+    let mut transaction = connection.begin().await.map_err(Trouble::Transient)?;
+    let advanced = advance::advance(engine, &mut transaction, tracks, culprit).await?;
+    if engine.is_dead() || advanced.crash == Some(Fault::CrashBeforeCommit) {
+        engine.die();
+        return Ok(Advanced { crash: Some(Fault::CrashBeforeCommit), ..Advanced::default() });
+    }
+    transaction.commit().await.map_err(Trouble::Transient)?;
+    metrics::counter!("sagaline_commits_total", "kind" => "set").increment(1);
+    if advanced.crash.is_some() {
+        engine.die();
+    }
+    Ok(advanced)
+}
+
+/// Passes on what a committed set came to.
+fn settle(engine: &Arc<Inner>, tracks: Vec<Track>, tells: Vec<oneshot::Sender<Committed>>, advanced: Advanced) {
+    if advanced.crash.is_some() {
+        // As if the process had died: claims stay leased, and nobody here learns anything.
+        return;
+    }
+    let mut jobs: Vec<_> = tracks.into_iter().map(|track| Some(track.job)).collect();
+    if let Some(delay) = advanced.next_due
+        && let Some(queue) = jobs.iter().flatten().next().map(|job| job.queue.clone())
+    {
+        engine.feeds.due_in(&queue, delay);
+    }
+    for place in &advanced.lost {
+        if let Some(job) = &jobs[*place] {
+            tracing::warn!(saga.id = %job.saga_id, saga.epoch = job.epoch, "a claim was lost; its work was dropped");
+            metrics::counter!("sagaline_claims_lost_total").increment(1);
+        }
+    }
+    let onward: Vec<_> = advanced
+        .going_on
+        .into_iter()
+        .filter_map(|(place, onward)| jobs[place].take().map(|job| onward.job(job)))
+        .collect();
+    engine.committed(advanced.after);
+    for (place, tell) in tells.into_iter().enumerate() {
+        let committed = if advanced.lost.contains(&place) { Committed::Lost } else { Committed::Moved };
+        // A worker that was dropped does not need to know.
+        let _ = tell.send(committed);
+    }
+    drop(jobs);
+    for job in onward {
+        engine.feeds.give(engine, job);
+    }
+}
+
+/// Gives claims back without an outcome.
+fn give_up(engine: &Arc<Inner>, tracks: Vec<Track>, tells: Vec<oneshot::Sender<Committed>>, delay: Duration) {
+    let rows = tracks.iter().map(|track| {
+        let State { attempt, in_doubt, .. } = track.job.state;
+        // A call that was made stays an attempt, and in doubt; a set left no trace.
+        let called = matches!(track.performed.kind, PerformedKind::Called { .. });
+        let attempt = if called { attempt } else { attempt.saturating_sub(1) };
+        ReleaseRow {
+            id: track.job.saga_id.0,
+            epoch: track.job.epoch,
+            attempt: i32::try_from(attempt).unwrap_or(i32::MAX),
+            history_seq: track.job.history_seq,
+            in_doubt: in_doubt || called,
+            delay_ms: i64::try_from(delay.as_millis()).unwrap_or(i64::MAX),
+        }
+    });
+    engine.holds.release_later(rows);
+    engine.keeper.notify_one();
+    drop(tracks);
+    for tell in tells {
+        let _ = tell.send(Committed::Lost);
+    }
+}

@@ -1,0 +1,422 @@
+//! What people do to sagas: look, cancel, retry, discard. Every change is one transaction with its audit row.
+
+use std::sync::Arc;
+
+use sqlx::{PgConnection, PgPool};
+
+use crate::{
+    engine::{Engine, Inner},
+    error::{CancelError, DeadJobError, StepSetError},
+    graph::Graph,
+    ids::{DeadJobId, SagaId},
+    outcome::Cause,
+    saga::Definition,
+    status::Status,
+    store::{
+        self,
+        moves::{HistoryRow, LockedSaga, MoveRow},
+    },
+    transition::{Event, Refusal, State, transition},
+    tx::{AfterCommit, Tx},
+    view::{DeadJob, DeadJobFilter, Ending, HistoryEntry, HistoryOutcome, Page, QueueDepth, SagaFilter, SagaView, StatusCount},
+    watch::StatusChange,
+};
+
+/// What a cancel did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CancelAnswer {
+    /// The saga unwinds from now on (or had nothing to undo and has ended).
+    Unwinding,
+    /// A worker is in the middle of a step; the saga unwinds when that ends, unless it passes its pivot by then.
+    Requested,
+    /// It was unwinding already.
+    AlreadyUnwinding,
+}
+
+impl Engine {
+    /// Makes a saga unwind that has not passed its pivot.
+    ///
+    /// # Errors
+    /// [`CancelError::PastPivot`] and [`CancelError::Ended`] when it is too late; nothing is changed then.
+    pub async fn cancel(&self, saga_id: SagaId, actor: &str, reason: &str) -> Result<CancelAnswer, CancelError> {
+        let mut transaction = self.inner.pool.begin().await?;
+        let (answer, after) = cancel(&self.inner, &mut transaction, saga_id, actor, reason).await?;
+        transaction.commit().await?;
+        self.inner.committed(after);
+        Ok(answer)
+    }
+
+    /// Puts a dead saga back to work exactly where it died, with fresh attempts.
+    ///
+    /// # Errors
+    /// When there is no such dead job or somebody has acted on it already.
+    pub async fn retry_dead_job(&self, id: DeadJobId, actor: &str, reason: &str) -> Result<SagaId, DeadJobError> {
+        self.resolve(id, &Resolution { event: Event::Revived, name: "retried", action: "retry", actor, reason }).await
+    }
+
+    /// Retries the open dead jobs that match, oldest first and at most `limit`, each in its own transaction; gives those
+    /// retried. One that somebody else acts on meanwhile is passed over.
+    ///
+    /// # Errors
+    /// When the database is away; those retried until then stay so.
+    pub async fn retry_dead_jobs(
+        &self,
+        filter: &DeadJobFilter,
+        limit: u32,
+        actor: &str,
+        reason: &str,
+    ) -> Result<Vec<DeadJobId>, sqlx::Error> {
+        let mut retried = Vec::new();
+        for id in store::dead_jobs::open_ids(self.pool(), filter, limit).await?.into_iter().map(DeadJobId) {
+            match self.retry_dead_job(id, actor, reason).await {
+                Ok(_) => retried.push(id),
+                Err(DeadJobError::NotFound(_) | DeadJobError::AlreadyResolved(_)) => {}
+                Err(DeadJobError::Database(error)) => return Err(error),
+            }
+        }
+        Ok(retried)
+    }
+
+    /// Gives a dead saga up for good; it stays `dead`, with an end.
+    ///
+    /// # Errors
+    /// As [`Engine::retry_dead_job`].
+    pub async fn discard_dead_job(&self, id: DeadJobId, actor: &str, reason: &str) -> Result<SagaId, DeadJobError> {
+        self.resolve(id, &Resolution { event: Event::Discarded, name: "discarded", action: "discard", actor, reason })
+            .await
+    }
+
+    /// Reads a saga.
+    ///
+    /// # Errors
+    /// When the database is away. The same holds for all reads below.
+    pub async fn saga(&self, saga_id: SagaId) -> Result<Option<SagaView>, sqlx::Error> {
+        store::reads::saga(self.pool(), saga_id.0).await
+    }
+
+    /// Lists sagas, newest first.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn sagas(&self, filter: &SagaFilter, page: Page) -> Result<Vec<SagaView>, sqlx::Error> {
+        store::reads::sagas(self.pool(), filter, page).await
+    }
+
+    /// Reads a saga's history; `None` when there is no such saga.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn history(&self, saga_id: SagaId) -> Result<Option<Vec<HistoryEntry>>, sqlx::Error> {
+        let history = store::reads::history(self.pool(), saga_id.0).await?;
+        if history.is_empty() && store::reads::status_of(self.pool(), saga_id.0).await?.is_none() {
+            return Ok(None);
+        }
+        Ok(Some(history))
+    }
+
+    /// Reads a dead job.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn dead_job(&self, id: DeadJobId) -> Result<Option<DeadJob>, sqlx::Error> {
+        store::dead_jobs::dead_job(self.pool(), id.0).await
+    }
+
+    /// Lists dead jobs, newest first.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn dead_jobs(&self, filter: &DeadJobFilter, page: Page) -> Result<Vec<DeadJob>, sqlx::Error> {
+        store::dead_jobs::dead_jobs(self.pool(), filter, page).await
+    }
+
+    /// Counts dead jobs.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn count_dead_jobs(&self, filter: &DeadJobFilter) -> Result<i64, sqlx::Error> {
+        store::dead_jobs::count(self.pool(), filter).await
+    }
+
+    /// Tells how much work waits in each queue that has any.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn queue_depths(&self) -> Result<Vec<QueueDepth>, sqlx::Error> {
+        store::reads::queue_depths(self.pool()).await
+    }
+
+    /// Counts the sagas that are unfinished or dead, by definition and status.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn status_counts(&self) -> Result<Vec<StatusCount>, sqlx::Error> {
+        store::reads::status_counts(self.pool()).await
+    }
+
+    async fn resolve(&self, id: DeadJobId, resolution: &Resolution<'_>) -> Result<SagaId, DeadJobError> {
+        let mut transaction = self.inner.pool.begin().await?;
+        let (saga_id, after) = resolve(&self.inner, &mut transaction, id, resolution).await?;
+        transaction.commit().await?;
+        self.inner.committed(after);
+        Ok(saga_id)
+    }
+}
+
+/// Locks a saga without its dead job; and a dead job always after its saga.
+async fn cancel(
+    engine: &Inner,
+    conn: &mut PgConnection,
+    saga_id: SagaId,
+    actor: &str,
+    reason: &str,
+) -> Result<(CancelAnswer, AfterCommit), CancelError> {
+    let Some(row) = store::moves::lock(conn, saga_id.0).await? else { return Err(CancelError::NotFound(saga_id)) };
+    let subject = Subject::new(engine, saga_id, row)?;
+    let event = Event::Cancel { actor: actor.into(), reason: reason.into() };
+    let state = match transition(subject.graph(), &subject.state, &event) {
+        Ok((state, _)) => state,
+        Err(Refusal::AlreadyUnwinding) => return Ok((CancelAnswer::AlreadyUnwinding, AfterCommit::default())),
+        Err(Refusal::Ended) => return Err(CancelError::Ended(subject.state.status)),
+        Err(Refusal::PastPivot | Refusal::Impossible) => {
+            let pivot = subject.graph().pivot().map(|at| subject.graph().steps[at].name.clone());
+            return Err(CancelError::PastPivot { pivot: pivot.unwrap_or_else(|| subject.row.step.clone()) });
+        }
+    };
+    if subject.row.leased {
+        let request = serde_json::json!({ "actor": actor, "reason": reason });
+        store::moves::request_cancel(conn, saga_id.0, &request).await?;
+        store::moves::audit(conn, actor, "cancel", saga_id.0, None, reason).await?;
+        return Ok((CancelAnswer::Requested, AfterCommit::default()));
+    }
+    let dead_job = store::dead_jobs::resolve(conn, saga_id.0, "cancelled", actor, reason).await?;
+    store::moves::audit(conn, actor, "cancel", saga_id.0, dead_job, reason).await?;
+    let why = format!("cancelled by {actor}: {reason}");
+    let after = subject.decide(engine, conn, state, HistoryOutcome::Cancelled, why, false).await?;
+    Ok((CancelAnswer::Unwinding, after))
+}
+
+struct Resolution<'a> {
+    event: Event,
+    name: &'a str,
+    action: &'a str,
+    actor: &'a str,
+    reason: &'a str,
+}
+
+async fn resolve(
+    engine: &Inner,
+    conn: &mut PgConnection,
+    id: DeadJobId,
+    resolution: &Resolution<'_>,
+) -> Result<(SagaId, AfterCommit), DeadJobError> {
+    let Some(dead_job) = store::dead_jobs::dead_job_saga(conn, id.0).await? else { return Err(DeadJobError::NotFound(id)) };
+    let saga_id = SagaId(dead_job);
+    // The saga first, as a cancel does, so that the two can't wait for each other.
+    let row = store::moves::lock(conn, saga_id.0).await?;
+    let (_, done) = store::dead_jobs::lock(conn, id.0).await?.ok_or(DeadJobError::NotFound(id))?;
+    if let Some(done) = done {
+        return Err(DeadJobError::AlreadyResolved(done));
+    }
+    let Some(row) = row else { return Err(DeadJobError::NotFound(id)) };
+    let subject = Subject::new(engine, saga_id, row)?;
+    let state = match transition(subject.graph(), &subject.state, &resolution.event) {
+        Ok((state, _)) => state,
+        Err(_) => return Err(DeadJobError::AlreadyResolved(format!("moved on: its saga is {}", subject.state.status))),
+    };
+    let Resolution { name, action, actor, reason, .. } = *resolution;
+    store::dead_jobs::resolve(conn, saga_id.0, name, actor, reason).await?;
+    store::moves::audit(conn, actor, action, saga_id.0, Some(id.0), reason).await?;
+    let (outcome, discarded) = match resolution.event {
+        Event::Discarded => (HistoryOutcome::Discarded, true),
+        _ => (HistoryOutcome::Revived, false),
+    };
+    let why = format!("{name} by {actor}: {reason}");
+    let after = subject.decide(engine, conn, state, outcome, why, discarded).await?;
+    Ok((saga_id, after))
+}
+
+/// A locked saga that a person decides about.
+struct Subject {
+    saga_id: SagaId,
+    row: LockedSaga,
+    state: State,
+    definition: Option<Arc<Definition>>,
+}
+
+impl Subject {
+    fn new(engine: &Inner, saga_id: SagaId, row: LockedSaga) -> Result<Self, sqlx::Error> {
+        let definition = engine.definitions.get(&row.definition).cloned();
+        let at = definition.as_ref().and_then(|known| known.positions.get(&row.step).copied()).unwrap_or(usize::MAX);
+        let unreadable = |error: String| sqlx::Error::Decode(error.into());
+        let cause: Option<Cause> =
+            row.cause.clone().map(serde_json::from_value).transpose().map_err(|error| unreadable(error.to_string()))?;
+        let state = State {
+            status: row.status.parse().map_err(unreadable)?,
+            at,
+            direction: row.direction.parse().map_err(unreadable)?,
+            attempt: u32::try_from(row.attempt).unwrap_or_default(),
+            losses: u32::try_from(row.losses).unwrap_or_default(),
+            in_doubt: row.in_doubt,
+            cause,
+        };
+        Ok(Self { saga_id, row, state, definition })
+    }
+
+    fn graph(&self) -> &Graph {
+        self.definition.as_ref().map_or(&crate::advance::NO_GRAPH, |definition| &definition.graph)
+    }
+
+    /// Writes the new state, its history row, and tells the watch.
+    async fn decide(
+        &self,
+        engine: &Inner,
+        conn: &mut PgConnection,
+        state: State,
+        outcome: HistoryOutcome,
+        why: String,
+        discarded: bool,
+    ) -> Result<AfterCommit, sqlx::Error> {
+        let step = self.graph().steps.get(state.at).map_or_else(|| self.row.step.clone(), |node| node.name.clone());
+        let seq = self.row.history_seq + 1;
+        let entry = HistoryRow {
+            saga_id: self.saga_id.0,
+            seq,
+            step: self.row.step.clone(),
+            direction: self.state.direction.name(),
+            outcome,
+            attempt: 0,
+            started_ago_us: 0,
+            duration_us: 0,
+            output: None,
+            error: vec![why.clone()],
+            epoch: self.row.epoch,
+        };
+        store::moves::append_history(conn, &[entry], engine.worker).await?;
+        let revived = outcome == HistoryOutcome::Revived;
+        let row = MoveRow {
+            id: self.saga_id.0,
+            epoch: self.row.epoch,
+            status: state.status.name(),
+            step,
+            direction: state.direction.name(),
+            attempt: i32::try_from(state.attempt).unwrap_or(i32::MAX),
+            losses: i32::try_from(state.losses).unwrap_or(i32::MAX),
+            in_doubt: state.in_doubt,
+            seq,
+            held: false,
+            delay_ms: 0,
+            heeds_deadline: false,
+            cause: state.cause.as_ref().and_then(|cause| serde_json::to_string(cause).ok()),
+            error: if revived { None } else { Some(why) },
+        };
+        store::moves::decide(conn, &row, discarded).await?;
+        self.tell(engine, conn, &state, row.error).await
+    }
+
+    async fn tell(
+        &self,
+        engine: &Inner,
+        conn: &mut PgConnection,
+        state: &State,
+        error: Option<String>,
+    ) -> Result<AfterCommit, sqlx::Error> {
+        let mut tx = Tx::new(conn, engine);
+        let was_dead = self.state.status == Status::Dead;
+        let rests = !state.status.moves();
+        if (was_dead != (state.status == Status::Dead) || (rests && !was_dead))
+            && let Some(watch) = self.definition.as_ref().and_then(|definition| definition.watch.as_ref())
+        {
+            let change = StatusChange {
+                saga_id: self.saga_id,
+                input: Arc::from(self.row.input.0.clone()),
+                status: state.status,
+                cause: state.cause.clone(),
+                error,
+            };
+            watch.changed(&mut tx, &[change]).await.map_err(|error| match error {
+                StepSetError::Database(error) => error,
+                other @ (StepSetError::Start(_) | StepSetError::Other(_)) => sqlx::Error::Protocol(other.to_string()),
+            })?;
+        }
+        let mut after = std::mem::take(&mut tx.after);
+        if rests {
+            after.ended.push((self.saga_id, Ending { status: state.status, cause: state.cause.clone() }));
+        } else {
+            store::starts::notify_due(&mut tx, std::slice::from_ref(&self.row.queue)).await?;
+            after.due.entry(self.row.queue.clone()).or_default().push(self.saga_id);
+        }
+        Ok(after)
+    }
+}
+
+/// Histories that don't add up to their saga's state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HistoryFlaw {
+    /// The saga.
+    pub saga_id: SagaId,
+    /// What is wrong.
+    pub flaw: String,
+}
+
+/// Folds a saga's history through the pure transition and compares with what is stored; `None` when all is well.
+pub(crate) async fn check_history(
+    engine: &Inner,
+    pool: &PgPool,
+    saga: &SagaView,
+) -> Result<Option<HistoryFlaw>, sqlx::Error> {
+    let flaw = |flaw: String| Some(HistoryFlaw { saga_id: saga.saga_id, flaw });
+    let Some(definition) = engine.definitions.get(&saga.definition) else {
+        return Ok(None);
+    };
+    let mut history = store::reads::history(pool, saga.saga_id.0).await?;
+    history.retain(|entry| entry.outcome != HistoryOutcome::Started);
+    if let Some(gap) = history.iter().zip(1..).find(|(entry, seq)| entry.seq != *seq) {
+        return Ok(flaw(format!("entry {} is missing", gap.1)));
+    }
+    Ok(match crate::fold::fold(&definition.graph, &history, saga.cause.as_ref()) {
+        Err(error) => flaw(error),
+        Ok(state) => {
+            let step = definition.graph.steps.get(state.at).map_or("", |node| node.name.as_str());
+            let folded = (state.status, step, state.direction);
+            let stored = (saga.status, saga.step.as_str(), saga.direction);
+            if folded == stored { None } else { flaw(format!("history says {folded:?}, the saga says {stored:?}")) }
+        }
+    })
+}
+
+impl Engine {
+    /// Checks the histories of up to `limit` sagas, newest first: no gaps, and folded through the pure transition each
+    /// gives its saga's stored state. Sagas that move while being read are passed over.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn verify_histories(&self, limit: u32) -> Result<Vec<HistoryFlaw>, sqlx::Error> {
+        let mut flaws = Vec::new();
+        let mut page = Page { after: None, limit: 500 };
+        let mut left = limit;
+        loop {
+            page.limit = left.min(500);
+            if page.limit == 0 {
+                return Ok(flaws);
+            }
+            let sagas = self.sagas(&SagaFilter::default(), page).await?;
+            let Some(last) = sagas.last() else { return Ok(flaws) };
+            page.after = Some(last.saga_id.0);
+            left -= page.limit;
+            for saga in &sagas {
+                if let Some(flaw) = check_history(&self.inner, self.pool(), saga).await? {
+                    // It may have moved between the two reads.
+                    let again = self.saga(saga.saga_id).await?;
+                    let still = again.is_some_and(|again| {
+                        (again.status, again.epoch, &again.step, again.attempt)
+                            == (saga.status, saga.epoch, &saga.step, saga.attempt)
+                    });
+                    if still {
+                        flaws.push(flaw);
+                    }
+                }
+            }
+        }
+    }
+}

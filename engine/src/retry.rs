@@ -1,0 +1,101 @@
+//! How often a step is tried, and how long the engine waits in between.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// Says how the attempts of one step are spaced, limited and timed out.
+///
+/// The wait before attempt `n + 1` is drawn evenly from zero to `first_delay · factor^(n-1)`, capped at `max_delay`
+/// (exponential backoff with full jitter, as described in Amazon's "Exponential Backoff And Jitter", 2015).
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RetryPolicy {
+    /// The upper bound of the wait after the first attempt.
+    pub first_delay: Duration,
+    /// What the bound is multiplied by after each further attempt.
+    pub factor: f64,
+    /// The bound never grows above this.
+    pub max_delay: Duration,
+    /// How many attempts there are in all; at least one.
+    pub attempts: u32,
+    /// How long one attempt may take before it counts as failed.
+    pub timeout: Duration,
+}
+
+impl RetryPolicy {
+    /// Five attempts over some seconds, thirty seconds for each: for steps that touch only PostgreSQL.
+    pub const TRANSACTION: Self = Self {
+        first_delay: Duration::from_millis(100),
+        factor: 3.0,
+        max_delay: Duration::from_secs(30),
+        attempts: 5,
+        timeout: Duration::from_secs(30),
+    };
+
+    /// Eight attempts over some minutes, thirty seconds for each: for steps that call the outside world.
+    pub const CALL: Self = Self {
+        first_delay: Duration::from_millis(500),
+        factor: 2.5,
+        max_delay: Duration::from_mins(2),
+        attempts: 8,
+        timeout: Duration::from_secs(30),
+    };
+
+    /// Ten attempts over half an hour: for undos, where giving up needs a person.
+    pub const UNDO: Self = Self {
+        first_delay: Duration::from_millis(200),
+        factor: 3.0,
+        max_delay: Duration::from_mins(10),
+        attempts: 10,
+        timeout: Duration::from_secs(30),
+    };
+
+    /// Gives the wait after `attempt` (counted from one); `draw` is an even draw from zero to one.
+    pub fn delay(&self, attempt: u32, draw: f64) -> Duration {
+        self.bound(attempt).mul_f64(draw.clamp(0.0, 1.0))
+    }
+
+    /// Gives the longest wait that can follow `attempt`.
+    pub fn bound(&self, attempt: u32) -> Duration {
+        let exponent = i32::try_from(attempt.saturating_sub(1)).unwrap_or(i32::MAX);
+        let seconds = self.first_delay.as_secs_f64() * self.factor.powi(exponent);
+        Duration::try_from_secs_f64(seconds).map_or(self.max_delay, |bound| bound.min(self.max_delay))
+    }
+
+    /// Says what is wrong with the policy, if anything.
+    ///
+    /// # Errors
+    /// A sentence for the person who wrote the policy.
+    pub fn check(&self) -> Result<(), String> {
+        if self.attempts == 0 {
+            return Err("a retry policy needs at least one attempt".into());
+        }
+        if !self.factor.is_finite() || self.factor < 1.0 {
+            return Err(format!("a retry policy's factor is at least 1, not {}", self.factor));
+        }
+        if self.timeout.is_zero() {
+            return Err("a retry policy's time-out is above zero".into());
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn the_wait_never_exceeds_the_cap_and_its_bound_never_falls(attempt in 1u32..200, draw in 0.0f64..=1.0) {
+            let policy = RetryPolicy::CALL;
+            prop_assert!(policy.delay(attempt, draw) <= policy.max_delay);
+            prop_assert!(policy.bound(attempt) <= policy.bound(attempt + 1));
+        }
+    }
+
+    #[test]
+    fn a_policy_without_attempts_is_refused() {
+        assert!(RetryPolicy { attempts: 0, ..RetryPolicy::CALL }.check().is_err());
+    }
+}

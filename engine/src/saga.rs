@@ -1,0 +1,356 @@
+//! Builds sagas: a typed chain of steps becomes a checked, registered definition.
+
+use std::{collections::HashMap, marker::PhantomData, sync::Arc, time::Duration};
+
+use schemars::JsonSchema;
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::{
+    erased::{Action, CallAction, Reader, TransactionAction},
+    error::GraphError,
+    graph::{Graph, Node, Placement, StepKind},
+    retry::RetryPolicy,
+    start::NewSaga,
+    step::{CallStep, TransactionStep, UndoCall, UndoTransaction},
+    trail::{Link, Nil, ReadFrom, Trail},
+    watch::{ErasedWatch, Watch},
+};
+
+/// The stored name of a saga together with the type of its input: what a caller needs to start one.
+#[derive(Debug)]
+pub struct SagaName<I> {
+    name: &'static str,
+    input: PhantomData<fn(I)>,
+}
+
+impl<I> Clone for SagaName<I> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<I> Copy for SagaName<I> {}
+
+impl<I: Serialize> SagaName<I> {
+    /// Names a saga, in kebab-case. Renaming one is a data migration.
+    pub const fn new(name: &'static str) -> Self {
+        Self { name, input: PhantomData }
+    }
+
+    /// The stored name.
+    pub const fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Prepares one saga with this input, to be started.
+    pub fn with(&self, input: &I) -> NewSaga {
+        NewSaga::typed(self.name, input)
+    }
+}
+
+/// A saga under construction: `I` is its input, `L` the trail of what its next step can read.
+///
+/// ```
+/// use engine::{NothingToUndo, Outcomes, Outcome, Saga, SagaName, Set, StepSetError, TransactionStep, Tx};
+///
+/// #[derive(serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+/// struct Greeting { name: String }
+///
+/// struct Greet;
+/// impl TransactionStep for Greet {
+///     const NAME: &'static str = "greet";
+///     type Input = Greeting;
+///     type Output = String;
+///     type Undo = NothingToUndo;
+///     async fn run(&self, _: &mut Tx<'_>, set: &Set<Greeting>) -> Result<Outcomes<String>, StepSetError> {
+///         Ok(set.decide(|item| Outcome::Done(format!("Hello, {}", item.input.name))))
+///     }
+/// }
+///
+/// const WELCOME: SagaName<Greeting> = SagaName::new("welcome");
+/// let welcome = Saga::named(WELCOME).then(Greet).build()?;
+/// assert_eq!(welcome.graph().steps[0].name, "greet");
+/// # Ok::<(), engine::GraphError>(())
+/// ```
+///
+/// A step that reads what nobody produced does not compile:
+///
+/// ```compile_fail
+/// # use engine::*;
+/// # #[derive(serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+/// # struct Greeting { name: String }
+/// struct NeedsNumber;
+/// impl TransactionStep for NeedsNumber {
+///     const NAME: &'static str = "needs-number";
+///     type Input = u64; // neither the saga's input nor any step's output
+///     type Output = String;
+///     type Undo = NothingToUndo;
+///     async fn run(&self, _: &mut Tx<'_>, set: &Set<u64>) -> Result<Outcomes<String>, StepSetError> {
+///         Ok(set.decide(|item| Outcome::Done(item.input.to_string())))
+///     }
+/// }
+/// let saga = Saga::named(SagaName::<Greeting>::new("broken")).then(NeedsNumber).build();
+/// ```
+pub struct Saga<I, L> {
+    name: &'static str,
+    queue: String,
+    deadline: Option<Duration>,
+    nodes: Vec<Node>,
+    actions: Vec<Arc<dyn Action>>,
+    watch: Option<Arc<dyn ErasedWatch>>,
+    problem: Option<GraphError>,
+    types: PhantomData<fn(I, L)>,
+}
+
+impl<I> Saga<I, Link<I, Nil>>
+where
+    I: Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'static,
+{
+    /// Begins a saga.
+    pub fn named(name: SagaName<I>) -> Self {
+        Self {
+            name: name.name,
+            queue: "default".into(),
+            deadline: None,
+            nodes: Vec::new(),
+            actions: Vec::new(),
+            watch: None,
+            problem: None,
+            types: PhantomData,
+        }
+    }
+
+    /// Adds the first step as one that runs in the very commit that starts the saga: when it says no, the start is
+    /// refused and nothing is stored; when it is done, whoever started the saga finds its effect at once.
+    pub fn entry<S: TransactionStep, At>(self, step: S) -> Saga<I, Link<S::Output, Link<I, Nil>>>
+    where
+        S::Input: ReadFrom<Link<I, Nil>, At>,
+    {
+        self.transaction(step, Placement::BeforePivot, true)
+    }
+
+    /// Adds the first step as both entry and pivot: once started, the saga only goes forward.
+    pub fn entry_pivot<S: TransactionStep, At>(self, step: S) -> Saga<I, Link<S::Output, Link<I, Nil>>>
+    where
+        S::Input: ReadFrom<Link<I, Nil>, At>,
+    {
+        self.transaction(step, Placement::Pivot, true)
+    }
+}
+
+impl<I, L: Trail> Saga<I, L>
+where
+    I: Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'static,
+{
+    /// Puts the saga's work in a queue of its own, so that it neither slows nor is slowed by others.
+    pub fn queue(mut self, queue: impl Into<String>) -> Self {
+        self.queue = queue.into();
+        self
+    }
+
+    /// Unwinds the saga if it has not passed its pivot this long after its start.
+    pub fn deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = Some(deadline);
+        self
+    }
+
+    /// Has `watch` told, in the same transaction, when a saga ends, is parked as dead, or is revived from that.
+    pub fn watched_by(mut self, watch: impl Watch) -> Self {
+        self.watch = Some(Arc::new(watch));
+        self
+    }
+
+    /// Adds a transaction step.
+    pub fn then<S: TransactionStep, At>(self, step: S) -> Saga<I, Link<S::Output, L>>
+    where
+        S::Input: ReadFrom<L, At>,
+    {
+        let placement = self.next_placement();
+        self.transaction(step, placement, false)
+    }
+
+    /// Adds a call step.
+    pub fn then_call<S: CallStep, At>(self, step: S) -> Saga<I, Link<S::Output, L>>
+    where
+        S::Input: ReadFrom<L, At>,
+    {
+        let placement = self.next_placement();
+        self.call(step, placement)
+    }
+
+    /// Adds a transaction step as the point of no return: when it is done, the saga only goes forward.
+    pub fn pivot<S: TransactionStep, At>(self, step: S) -> Saga<I, Link<S::Output, L>>
+    where
+        S::Input: ReadFrom<L, At>,
+    {
+        self.transaction(step, Placement::Pivot, false)
+    }
+
+    /// Adds a call step as the point of no return. While it is in doubt, the saga can't be cancelled.
+    pub fn pivot_call<S: CallStep, At>(self, step: S) -> Saga<I, Link<S::Output, L>>
+    where
+        S::Input: ReadFrom<L, At>,
+    {
+        self.call(step, Placement::Pivot)
+    }
+
+    /// Checks the graph and makes it a definition that can be registered.
+    ///
+    /// # Errors
+    /// When the graph is wrong; the message says what to do.
+    pub fn build(self) -> Result<Definition, GraphError> {
+        if let Some(problem) = self.problem {
+            return Err(problem);
+        }
+        let graph = Graph::new(self.name, &self.queue, self.deadline, self.nodes)?;
+        let positions = graph.steps.iter().enumerate().map(|(at, node)| (node.name.clone(), at)).collect();
+        Ok(Definition {
+            input_schema: schemars::schema_for!(I).to_value(),
+            check_input: check_input::<I>,
+            graph,
+            actions: self.actions,
+            positions,
+            watch: self.watch,
+        })
+    }
+
+    fn next_placement(&self) -> Placement {
+        if self.nodes.iter().any(|node| node.placement == Placement::Pivot) {
+            Placement::AfterPivot
+        } else {
+            Placement::BeforePivot
+        }
+    }
+
+    fn transaction<S: TransactionStep, At>(self, step: S, placement: Placement, entry: bool) -> Saga<I, Link<S::Output, L>>
+    where
+        S::Input: ReadFrom<L, At>,
+    {
+        let node = Node {
+            name: S::NAME.into(),
+            kind: StepKind::Transaction,
+            entry,
+            placement,
+            undo: <S::Undo as UndoTransaction<S>>::KIND,
+            after: self.last_name(),
+            reads: self.read_names(&<S::Input as ReadFrom<L, At>>::places()),
+            retry: S::RETRY,
+            undo_retry: <S::Undo as UndoTransaction<S>>::RETRY,
+        };
+        let own_place = L::LENGTH;
+        let reader: Reader<S::Input> = <S::Input as ReadFrom<L, At>>::read;
+        self.push(node, Arc::new(TransactionAction { step, reader, own_place }))
+    }
+
+    fn call<S: CallStep, At>(self, step: S, placement: Placement) -> Saga<I, Link<S::Output, L>>
+    where
+        S::Input: ReadFrom<L, At>,
+    {
+        let node = Node {
+            name: S::NAME.into(),
+            kind: StepKind::Call,
+            entry: false,
+            placement,
+            undo: <S::Undo as UndoCall<S>>::KIND,
+            after: self.last_name(),
+            reads: self.read_names(&<S::Input as ReadFrom<L, At>>::places()),
+            retry: S::RETRY,
+            undo_retry: <S::Undo as UndoCall<S>>::RETRY,
+        };
+        let own_place = L::LENGTH;
+        let reader: Reader<S::Input> = <S::Input as ReadFrom<L, At>>::read;
+        self.push(node, Arc::new(CallAction { step, reader, own_place }))
+    }
+
+    fn push<O>(mut self, node: Node, action: Arc<dyn Action>) -> Saga<I, Link<O, L>> {
+        if node.placement == Placement::Pivot
+            && let Some(first) = self.nodes.iter().find(|earlier| earlier.placement == Placement::Pivot)
+        {
+            self.problem.get_or_insert(GraphError::TwoPivots {
+                saga: self.name.into(),
+                first: first.name.clone(),
+                second: node.name.clone(),
+            });
+        }
+        self.nodes.push(node);
+        self.actions.push(action);
+        Saga {
+            name: self.name,
+            queue: self.queue,
+            deadline: self.deadline,
+            nodes: self.nodes,
+            actions: self.actions,
+            watch: self.watch,
+            problem: self.problem,
+            types: PhantomData,
+        }
+    }
+
+    fn last_name(&self) -> Vec<String> {
+        self.nodes.last().map(|node| node.name.clone()).into_iter().collect()
+    }
+
+    fn read_names(&self, places: &[usize]) -> Vec<String> {
+        let name = |place: usize| match place.checked_sub(1) {
+            None => "input".into(),
+            Some(step) => self.nodes[step].name.clone(),
+        };
+        places.iter().copied().map(name).collect()
+    }
+}
+
+impl<I, L> std::fmt::Debug for Saga<I, L> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Saga").field("name", &self.name).field("steps", &self.nodes).finish_non_exhaustive()
+    }
+}
+
+/// A built saga: its checked graph, and the code of its steps.
+pub struct Definition {
+    pub(crate) graph: Graph,
+    input_schema: serde_json::Value,
+    check_input: fn(&serde_json::value::RawValue) -> Result<(), String>,
+    pub(crate) actions: Vec<Arc<dyn Action>>,
+    pub(crate) positions: HashMap<String, usize>,
+    pub(crate) watch: Option<Arc<dyn ErasedWatch>>,
+}
+
+impl Definition {
+    /// The checked shape.
+    pub fn graph(&self) -> &Graph {
+        &self.graph
+    }
+
+    /// The JSON Schema (draft 2020-12) of the input.
+    pub fn input_schema(&self) -> &serde_json::Value {
+        &self.input_schema
+    }
+
+    /// Changes how the step `step` is tried (its action, not its undo); for settings read at start.
+    ///
+    /// # Errors
+    /// When there is no such step, or the policy is wrong.
+    pub fn set_retry(&mut self, step: &str, policy: RetryPolicy) -> Result<(), String> {
+        policy.check()?;
+        let at = self.graph.position(step).ok_or_else(|| format!("saga `{}` has no step `{step}`", self.graph.name))?;
+        self.graph.steps[at].retry = policy;
+        Ok(())
+    }
+
+    pub(crate) fn check_input(&self, input: &serde_json::value::RawValue) -> Result<(), String> {
+        (self.check_input)(input)
+    }
+}
+
+impl std::fmt::Debug for Definition {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Definition").field("graph", &self.graph).finish_non_exhaustive()
+    }
+}
+
+fn check_input<I: DeserializeOwned>(input: &serde_json::value::RawValue) -> Result<(), String> {
+    let mut json = serde_json::Deserializer::from_str(input.get());
+    serde_path_to_error::deserialize::<_, I>(&mut json)
+        .map(drop)
+        .map_err(|error| format!("at `{}`: {}", error.path(), error.inner()))
+}

@@ -1,0 +1,20 @@
+//! All of the engine's SQL. One statement a function; the caller owns the transaction.
+
+pub(crate) mod claims;
+pub(crate) mod dead_jobs;
+pub(crate) mod moves;
+pub(crate) mod reads;
+pub(crate) mod starts;
+
+use sqlx::{PgPool, migrate::MigrateError};
+
+/// Brings the schema `engine` up to date. Safe to call from many processes at once.
+///
+/// # Errors
+/// When the database is away, or its schema is newer than this code.
+pub async fn migrate(pool: &PgPool) -> Result<(), MigrateError> {
+    let mut migrator = sqlx::migrate!("../migrations/engine");
+    migrator.dangerous_set_table_name("engine._sqlx_migrations");
+    migrator.create_schema("engine");
+    migrator.run(pool).await
+}

@@ -1,0 +1,161 @@
+//! Statements that take, keep and give back claims.
+
+use serde_json::value::RawValue;
+use sqlx::{FromRow, PgConnection, types::Json};
+use uuid::Uuid;
+
+use crate::ids::WorkerId;
+
+/// A saga that was just claimed.
+#[derive(Debug, FromRow)]
+pub(crate) struct ClaimedRow {
+    pub(crate) id: Uuid,
+    pub(crate) definition: String,
+    pub(crate) queue: String,
+    pub(crate) status: String,
+    pub(crate) step: String,
+    pub(crate) direction: String,
+    pub(crate) attempt: i32,
+    pub(crate) losses: i32,
+    pub(crate) in_doubt: bool,
+    pub(crate) history_seq: i32,
+    pub(crate) epoch: i64,
+    pub(crate) cause: Option<serde_json::Value>,
+    pub(crate) trace: Option<String>,
+    pub(crate) input: Json<Box<RawValue>>,
+    pub(crate) taken_over: bool,
+}
+
+/// Which sagas a claim looks at.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Pick<'a> {
+    /// Those of a queue, as long as their holder did not vanish twice in a row.
+    Usual(&'a str),
+    /// Those of a queue whose holder vanished again and again: to be run alone.
+    Suspect(&'a str),
+    /// These, whatever their queue, as [`Pick::Usual`].
+    Ids(&'a [Uuid]),
+}
+
+/// Claims due sagas, oldest first: leases them to the worker, raises their epoch, counts the attempt, and notes in the
+/// history where somebody else's attempt was lost.
+pub(crate) async fn claim(
+    conn: &mut PgConnection,
+    pick: Pick<'_>,
+    limit: i64,
+    worker: WorkerId,
+    lease_ms: i64,
+) -> Result<Vec<ClaimedRow>, sqlx::Error> {
+    let (condition, suspects) = match pick {
+        Pick::Usual(_) => ("queue = $4", false),
+        Pick::Suspect(_) => ("queue = $4", true),
+        Pick::Ids(_) => ("id = any($4)", false),
+    };
+    let sql = format!(
+        "with picked as ( \
+             select id, lease_owner, epoch, attempt, step, direction, history_seq, claimed_at from engine.saga \
+             where {condition} and status in ('running', 'compensating') and due_at <= now() \
+                 and (lease_owner is not null and losses >= 1) = {suspects} \
+             order by due_at limit $3 for update skip locked \
+         ), lost as ( \
+             insert into engine.history (saga_id, seq, step, direction, outcome, attempt, started_at, duration_ms, error, \
+                 worker, epoch) \
+             select id, history_seq + 1, step, direction, 'lost', attempt, coalesce(claimed_at, clock_timestamp()), \
+                 coalesce(extract(epoch from clock_timestamp() - claimed_at) * 1000, 0)::bigint, \
+                 '[\"the lease ended before the attempt did: its process is gone or too slow\"]', lease_owner, epoch \
+             from picked where lease_owner is not null \
+         ) \
+         update engine.saga s set lease_owner = $1, epoch = s.epoch + 1, attempt = s.attempt + 1, \
+             losses = s.losses + (p.lease_owner is not null)::int, \
+             history_seq = s.history_seq + (p.lease_owner is not null)::int, \
+             claimed_at = clock_timestamp(), due_at = clock_timestamp() + $2 * interval '1 ms' \
+         from picked p where s.id = p.id \
+         returning s.id, s.definition, s.queue, s.status, s.step, s.direction, s.attempt, s.losses, s.in_doubt, \
+             s.history_seq, s.epoch, s.cause, s.trace, s.input, p.lease_owner is not null as taken_over"
+    );
+    let query = sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(worker).bind(lease_ms).bind(limit);
+    match pick {
+        Pick::Usual(queue) | Pick::Suspect(queue) => query.bind(queue).fetch_all(conn).await,
+        Pick::Ids(ids) => query.bind(ids).fetch_all(conn).await,
+    }
+}
+
+/// The stored output of a step that was done.
+#[derive(Debug, FromRow)]
+pub(crate) struct OutputRow {
+    pub(crate) saga_id: Uuid,
+    pub(crate) step: String,
+    pub(crate) output: Option<Json<Box<RawValue>>>,
+}
+
+/// Reads what the steps of sagas gave so far.
+pub(crate) async fn outputs(conn: &mut PgConnection, ids: &[Uuid]) -> Result<Vec<OutputRow>, sqlx::Error> {
+    sqlx::query_as(
+        "select saga_id, step, output from engine.history \
+         where saga_id = any($1) and direction = 'action' and outcome = 'done'",
+    )
+    .bind(ids)
+    .fetch_all(conn)
+    .await
+}
+
+/// Extends the leases of sagas that the worker holds. Rows locked by a running transaction are passed over: that
+/// transaction extends or ends them itself.
+pub(crate) async fn extend(
+    conn: &mut PgConnection,
+    ids: &[Uuid],
+    worker: WorkerId,
+    lease_ms: i64,
+) -> Result<u64, sqlx::Error> {
+    sqlx::query(
+        "update engine.saga set due_at = clock_timestamp() + $3 * interval '1 ms' \
+         where id in (select id from engine.saga where id = any($1) and lease_owner = $2 for update skip locked)",
+    )
+    .bind(ids)
+    .bind(worker)
+    .bind(lease_ms)
+    .execute(conn)
+    .await
+    .map(|result| result.rows_affected())
+}
+
+/// A claim to be given back.
+#[derive(Clone, Debug)]
+pub(crate) struct ReleaseRow {
+    pub(crate) id: Uuid,
+    pub(crate) epoch: i64,
+    /// Attempts to leave counted.
+    pub(crate) attempt: i32,
+    /// The state the worker last knew: a later one in the database keeps its own count.
+    pub(crate) history_seq: i32,
+    pub(crate) in_doubt: bool,
+    pub(crate) delay_ms: i64,
+}
+
+/// Gives claims back. Whoever was moved on meanwhile (a commit whose answer was lost) keeps the newer state and only
+/// loses the lease.
+pub(crate) async fn release(
+    conn: &mut PgConnection,
+    rows: &[ReleaseRow],
+    worker: WorkerId,
+) -> Result<Vec<(Uuid, String)>, sqlx::Error> {
+    sqlx::query_as(
+        "update engine.saga s set lease_owner = null, claimed_at = null, \
+             due_at = clock_timestamp() + r.delay_ms * interval '1 ms', \
+             attempt = case when s.history_seq = r.seq then r.attempt else greatest(s.attempt - 1, 0) end, \
+             in_doubt = case when s.history_seq = r.seq then s.in_doubt or r.in_doubt else s.in_doubt end \
+         from unnest($2::uuid[], $3::bigint[], $4::int[], $5::int[], $6::bool[], $7::bigint[]) \
+             as r (id, epoch, attempt, seq, in_doubt, delay_ms) \
+         where s.id = r.id and s.epoch = r.epoch and s.lease_owner = $1 and s.status in ('running', 'compensating') \
+         returning s.id, s.queue",
+    )
+    .bind(worker)
+    .bind(rows.iter().map(|row| row.id).collect::<Vec<_>>())
+    .bind(rows.iter().map(|row| row.epoch).collect::<Vec<_>>())
+    .bind(rows.iter().map(|row| row.attempt).collect::<Vec<_>>())
+    .bind(rows.iter().map(|row| row.history_seq).collect::<Vec<_>>())
+    .bind(rows.iter().map(|row| row.in_doubt).collect::<Vec<_>>())
+    .bind(rows.iter().map(|row| row.delay_ms).collect::<Vec<_>>())
+    .fetch_all(conn)
+    .await
+}

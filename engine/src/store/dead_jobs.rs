@@ -1,0 +1,178 @@
+//! Statements about dead jobs.
+
+use chrono::{DateTime, Utc};
+use sqlx::{FromRow, PgConnection, PgPool, types::Json};
+use uuid::Uuid;
+
+use crate::{
+    ids::{DeadJobId, SagaId},
+    view::{DeadJob, DeadJobErrorEntry, DeadJobFilter, Page},
+};
+
+/// Files sagas that were parked in this transaction, with every error of the step and direction they died at.
+pub(crate) async fn file(conn: &mut PgConnection, ids: &[Uuid], sagas: &[Uuid]) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "insert into engine.dead_job (id, saga_id, definition, queue, step, direction, attempts, error, errors, payload, \
+             first_failed_at) \
+         select d.id, s.id, s.definition, s.queue, s.step, s.direction, s.attempt, coalesce(s.error, 'no error was given'), \
+             coalesce(e.errors, '[]'), s.input, coalesce(e.first_at, clock_timestamp()) \
+         from unnest($1::uuid[], $2::uuid[]) as d (id, saga_id) \
+         join engine.saga s on s.id = d.saga_id \
+         left join lateral ( \
+             select jsonb_agg(jsonb_build_object('attempt', h.attempt, \
+                         'at', h.started_at + h.duration_ms * interval '1 ms', 'outcome', h.outcome, \
+                         'error', coalesce(h.error, '[]')) order by h.seq) as errors, \
+                 min(h.started_at) as first_at \
+             from engine.history h \
+             where h.saga_id = s.id and h.step = s.step and h.direction = s.direction \
+                 and h.outcome in ('retry', 'failed', 'lost', 'parked', 'exhausted') \
+         ) e on true",
+    )
+    .bind(ids)
+    .bind(sagas)
+    .execute(conn)
+    .await
+    .map(drop)
+}
+
+/// Finds the saga of a dead job, without locking anything.
+pub(crate) async fn dead_job_saga(conn: &mut PgConnection, id: Uuid) -> Result<Option<Uuid>, sqlx::Error> {
+    sqlx::query_scalar("select saga_id from engine.dead_job where id = $1").bind(id).fetch_optional(conn).await
+}
+
+/// Locks a dead job and gives its saga and what was done about it.
+pub(crate) async fn lock(conn: &mut PgConnection, id: Uuid) -> Result<Option<(Uuid, Option<String>)>, sqlx::Error> {
+    sqlx::query_as("select saga_id, resolution from engine.dead_job where id = $1 for update")
+        .bind(id)
+        .fetch_optional(conn)
+        .await
+}
+
+/// Notes what was done about the open dead job of a saga, and gives its id.
+pub(crate) async fn resolve(
+    conn: &mut PgConnection,
+    saga_id: Uuid,
+    resolution: &str,
+    actor: &str,
+    reason: &str,
+) -> Result<Option<Uuid>, sqlx::Error> {
+    sqlx::query_scalar(
+        "update engine.dead_job set resolution = $2, resolved_by = $3, resolved_reason = $4, \
+             resolved_at = clock_timestamp() \
+         where saga_id = $1 and resolution is null returning id",
+    )
+    .bind(saga_id)
+    .bind(resolution)
+    .bind(actor)
+    .bind(reason)
+    .fetch_optional(conn)
+    .await
+}
+
+#[derive(FromRow)]
+struct DeadJobRow {
+    id: Uuid,
+    saga_id: Uuid,
+    definition: String,
+    queue: String,
+    step: String,
+    direction: String,
+    attempts: i32,
+    error: String,
+    errors: Json<Vec<DeadJobErrorEntry>>,
+    payload: serde_json::Value,
+    first_failed_at: DateTime<Utc>,
+    died_at: DateTime<Utc>,
+    expires_at: Option<DateTime<Utc>>,
+    resolution: Option<String>,
+    resolved_by: Option<String>,
+    resolved_reason: Option<String>,
+    resolved_at: Option<DateTime<Utc>>,
+}
+
+impl DeadJobRow {
+    fn view(self) -> Result<DeadJob, sqlx::Error> {
+        Ok(DeadJob {
+            dead_job_id: DeadJobId(self.id),
+            saga_id: SagaId(self.saga_id),
+            definition: self.definition,
+            queue: self.queue,
+            step: self.step,
+            direction: self.direction.parse().map_err(|error: String| sqlx::Error::Decode(error.into()))?,
+            attempts: u32::try_from(self.attempts).unwrap_or_default(),
+            error: self.error,
+            errors: self.errors.0,
+            payload: self.payload,
+            first_failed_at: self.first_failed_at,
+            died_at: self.died_at,
+            expires_at: self.expires_at,
+            resolution: self.resolution,
+            resolved_by: self.resolved_by,
+            resolved_reason: self.resolved_reason,
+            resolved_at: self.resolved_at,
+        })
+    }
+}
+
+const COLUMNS: &str = "id, saga_id, definition, queue, step, direction, attempts, error, errors, payload, \
+     first_failed_at, died_at, expires_at, resolution, resolved_by, resolved_reason, resolved_at";
+
+const MATCHES: &str = "($1::text is null or definition = $1) and ($2::text is null or step = $2) \
+     and ($3::text is null or position(lower($3) in lower(error)) > 0) \
+     and ($4::timestamptz is null or died_at < $4) and ($5::timestamptz is null or died_at > $5) \
+     and ($6 or resolution is null)";
+
+pub(crate) async fn dead_job(pool: &PgPool, id: Uuid) -> Result<Option<DeadJob>, sqlx::Error> {
+    let sql = format!("select {COLUMNS} from engine.dead_job where id = $1");
+    let row: Option<DeadJobRow> = sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(id).fetch_optional(pool).await?;
+    row.map(DeadJobRow::view).transpose()
+}
+
+/// Dead jobs, newest id first.
+pub(crate) async fn dead_jobs(pool: &PgPool, filter: &DeadJobFilter, page: Page) -> Result<Vec<DeadJob>, sqlx::Error> {
+    let sql = format!(
+        "select {COLUMNS} from engine.dead_job where {MATCHES} and ($7::uuid is null or id < $7) \
+         order by id desc limit $8"
+    );
+    let rows: Vec<DeadJobRow> = sqlx::query_as(sqlx::AssertSqlSafe(sql))
+        .bind(filter.definition.as_deref())
+        .bind(filter.step.as_deref())
+        .bind(filter.error_contains.as_deref())
+        .bind(filter.died_before)
+        .bind(filter.died_after)
+        .bind(filter.with_resolved)
+        .bind(page.after)
+        .bind(i64::from(page.limit.clamp(1, 1000)))
+        .fetch_all(pool)
+        .await?;
+    rows.into_iter().map(DeadJobRow::view).collect()
+}
+
+/// Open dead jobs that match, oldest first.
+pub(crate) async fn open_ids(pool: &PgPool, filter: &DeadJobFilter, limit: u32) -> Result<Vec<Uuid>, sqlx::Error> {
+    let sql =
+        format!("select id from engine.dead_job where {MATCHES} and resolution is null order by id limit $7");
+    sqlx::query_scalar(sqlx::AssertSqlSafe(sql))
+        .bind(filter.definition.as_deref())
+        .bind(filter.step.as_deref())
+        .bind(filter.error_contains.as_deref())
+        .bind(filter.died_before)
+        .bind(filter.died_after)
+        .bind(false)
+        .bind(i64::from(limit))
+        .fetch_all(pool)
+        .await
+}
+
+pub(crate) async fn count(pool: &PgPool, filter: &DeadJobFilter) -> Result<i64, sqlx::Error> {
+    let sql = format!("select count(*) from engine.dead_job where {MATCHES}");
+    sqlx::query_scalar(sqlx::AssertSqlSafe(sql))
+        .bind(filter.definition.as_deref())
+        .bind(filter.step.as_deref())
+        .bind(filter.error_contains.as_deref())
+        .bind(filter.died_before)
+        .bind(filter.died_after)
+        .bind(filter.with_resolved)
+        .fetch_one(pool)
+        .await
+}

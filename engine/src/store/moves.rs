@@ -1,0 +1,241 @@
+//! Statements that move claimed sagas: the fence, the history, and the new states.
+
+use sqlx::{FromRow, PgConnection};
+use uuid::Uuid;
+
+use crate::{ids::WorkerId, view::HistoryOutcome};
+
+/// What the fence read of a saga that is still ours.
+#[derive(Debug, FromRow)]
+pub(crate) struct Fenced {
+    pub(crate) id: Uuid,
+    pub(crate) epoch: i64,
+    pub(crate) history_seq: i32,
+    pub(crate) cancel: Option<serde_json::Value>,
+    pub(crate) deadline_passed: bool,
+}
+
+/// Locks the sagas that this worker still holds, in the order of their ids. Whoever is missing was taken over.
+pub(crate) async fn fence(
+    conn: &mut PgConnection,
+    ids: &[Uuid],
+    worker: WorkerId,
+) -> Result<Vec<Fenced>, sqlx::Error> {
+    sqlx::query_as(
+        "select id, epoch, history_seq, cancel, coalesce(deadline_at <= clock_timestamp(), false) as deadline_passed \
+         from engine.saga where id = any($1) and lease_owner = $2 order by id for update",
+    )
+    .bind(ids)
+    .bind(worker)
+    .fetch_all(conn)
+    .await
+}
+
+/// A row of the history about to be written.
+#[derive(Clone, Debug)]
+pub(crate) struct HistoryRow {
+    pub(crate) saga_id: Uuid,
+    pub(crate) seq: i32,
+    pub(crate) step: String,
+    pub(crate) direction: &'static str,
+    pub(crate) outcome: HistoryOutcome,
+    pub(crate) attempt: i32,
+    /// How long ago it began, by this process's monotonic clock; the database's clock makes a time of it.
+    pub(crate) started_ago_us: i64,
+    pub(crate) duration_us: i64,
+    pub(crate) output: Option<std::sync::Arc<serde_json::value::RawValue>>,
+    pub(crate) error: Vec<String>,
+    pub(crate) epoch: i64,
+}
+
+/// Appends to histories.
+pub(crate) async fn append_history(
+    conn: &mut PgConnection,
+    rows: &[HistoryRow],
+    worker: WorkerId,
+) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "insert into engine.history (saga_id, seq, step, direction, outcome, attempt, started_at, duration_ms, output, \
+             error, worker, epoch) \
+         select saga_id, seq, step, direction, outcome, attempt, \
+             clock_timestamp() - started_ago_us * interval '1 microsecond', duration_us / 1000, output::jsonb, \
+             error::jsonb, $1, epoch \
+         from unnest($2::uuid[], $3::int[], $4::text[], $5::text[], $6::text[], $7::int[], $8::bigint[], $9::bigint[], \
+             $10::text[], $11::text[], $12::bigint[]) \
+             as h (saga_id, seq, step, direction, outcome, attempt, started_ago_us, duration_us, output, error, epoch)",
+    )
+    .bind(worker)
+    .bind(rows.iter().map(|row| row.saga_id).collect::<Vec<_>>())
+    .bind(rows.iter().map(|row| row.seq).collect::<Vec<_>>())
+    .bind(rows.iter().map(|row| row.step.as_str()).collect::<Vec<_>>())
+    .bind(rows.iter().map(|row| row.direction).collect::<Vec<_>>())
+    .bind(rows.iter().map(|row| row.outcome.name()).collect::<Vec<_>>())
+    .bind(rows.iter().map(|row| row.attempt).collect::<Vec<_>>())
+    .bind(rows.iter().map(|row| row.started_ago_us).collect::<Vec<_>>())
+    .bind(rows.iter().map(|row| row.duration_us).collect::<Vec<_>>())
+    .bind(rows.iter().map(|row| row.output.as_deref().map(serde_json::value::RawValue::get)).collect::<Vec<_>>())
+    .bind(rows.iter().map(|row| error_json(&row.error)).collect::<Vec<_>>())
+    .bind(rows.iter().map(|row| row.epoch).collect::<Vec<_>>())
+    .execute(conn)
+    .await
+    .map(drop)
+}
+
+/// A saga's new state about to be written.
+#[derive(Clone, Debug)]
+pub(crate) struct MoveRow {
+    pub(crate) id: Uuid,
+    pub(crate) epoch: i64,
+    pub(crate) status: &'static str,
+    pub(crate) step: String,
+    pub(crate) direction: &'static str,
+    pub(crate) attempt: i32,
+    pub(crate) losses: i32,
+    pub(crate) in_doubt: bool,
+    pub(crate) seq: i32,
+    /// Whether this worker keeps its claim for the next attempt.
+    pub(crate) held: bool,
+    /// When it is not held and still moves: after how long it is due.
+    pub(crate) delay_ms: i64,
+    /// Whether it must wake for its deadline even if the delay is longer.
+    pub(crate) heeds_deadline: bool,
+    pub(crate) cause: Option<String>,
+    pub(crate) error: Option<String>,
+}
+
+/// Writes new states under the fence, and tells how many rows it found.
+pub(crate) async fn move_sagas(
+    conn: &mut PgConnection,
+    rows: &[MoveRow],
+    worker: WorkerId,
+    lease_ms: i64,
+) -> Result<u64, sqlx::Error> {
+    sqlx::query(
+        "update engine.saga s set \
+             status = m.status, step = m.step, direction = m.direction, attempt = m.attempt, losses = m.losses, \
+             in_doubt = m.in_doubt, history_seq = m.seq, cause = m.cause::jsonb, error = m.error, cancel = null, \
+             lease_owner = case when m.held then $1::uuid end, \
+             claimed_at = case when m.held then clock_timestamp() end, \
+             due_at = case \
+                 when m.status not in ('running', 'compensating') then null \
+                 when m.held then clock_timestamp() + $2 * interval '1 ms' \
+                 when m.heeds_deadline then least(clock_timestamp() + m.delay_ms * interval '1 ms', s.deadline_at) \
+                 else clock_timestamp() + m.delay_ms * interval '1 ms' end, \
+             ended_at = case when m.status in ('completed', 'compensated') then clock_timestamp() end \
+         from unnest($3::uuid[], $4::bigint[], $5::text[], $6::text[], $7::text[], $8::int[], $9::int[], $10::bool[], \
+             $11::int[], $12::bool[], $13::bigint[], $14::bool[], $15::text[], $16::text[]) \
+             as m (id, epoch, status, step, direction, attempt, losses, in_doubt, seq, held, delay_ms, heeds_deadline, \
+                   cause, error) \
+         where s.id = m.id and s.epoch = m.epoch and s.lease_owner = $1::uuid",
+    )
+    .bind(worker)
+    .bind(lease_ms)
+    .bind(rows.iter().map(|row| row.id).collect::<Vec<_>>())
+    .bind(rows.iter().map(|row| row.epoch).collect::<Vec<_>>())
+    .bind(rows.iter().map(|row| row.status).collect::<Vec<_>>())
+    .bind(rows.iter().map(|row| row.step.as_str()).collect::<Vec<_>>())
+    .bind(rows.iter().map(|row| row.direction).collect::<Vec<_>>())
+    .bind(rows.iter().map(|row| row.attempt).collect::<Vec<_>>())
+    .bind(rows.iter().map(|row| row.losses).collect::<Vec<_>>())
+    .bind(rows.iter().map(|row| row.in_doubt).collect::<Vec<_>>())
+    .bind(rows.iter().map(|row| row.seq).collect::<Vec<_>>())
+    .bind(rows.iter().map(|row| row.held).collect::<Vec<_>>())
+    .bind(rows.iter().map(|row| row.delay_ms).collect::<Vec<_>>())
+    .bind(rows.iter().map(|row| row.heeds_deadline).collect::<Vec<_>>())
+    .bind(rows.iter().map(|row| row.cause.as_deref()).collect::<Vec<_>>())
+    .bind(rows.iter().map(|row| row.error.as_deref()).collect::<Vec<_>>())
+    .execute(conn)
+    .await
+    .map(|result| result.rows_affected())
+}
+
+pub(crate) fn error_json(error: &[String]) -> Option<String> {
+    (!error.is_empty()).then(|| serde_json::Value::from(error.to_vec()).to_string())
+}
+
+/// A saga locked for a decision by a person.
+#[derive(Debug, FromRow)]
+pub(crate) struct LockedSaga {
+    pub(crate) definition: String,
+    pub(crate) status: String,
+    pub(crate) step: String,
+    pub(crate) direction: String,
+    pub(crate) attempt: i32,
+    pub(crate) losses: i32,
+    pub(crate) in_doubt: bool,
+    pub(crate) history_seq: i32,
+    pub(crate) epoch: i64,
+    pub(crate) leased: bool,
+    pub(crate) cause: Option<serde_json::Value>,
+    pub(crate) queue: String,
+    pub(crate) input: sqlx::types::Json<Box<serde_json::value::RawValue>>,
+}
+
+/// Locks one saga.
+pub(crate) async fn lock(conn: &mut PgConnection, id: Uuid) -> Result<Option<LockedSaga>, sqlx::Error> {
+    sqlx::query_as(
+        "select definition, status, step, direction, attempt, losses, in_doubt, history_seq, epoch, \
+             lease_owner is not null as leased, cause, queue, input \
+         from engine.saga where id = $1 for update",
+    )
+    .bind(id)
+    .fetch_optional(conn)
+    .await
+}
+
+/// Leaves a cancel for the worker that holds the saga.
+pub(crate) async fn request_cancel(
+    conn: &mut PgConnection,
+    id: Uuid,
+    cancel: &serde_json::Value,
+) -> Result<(), sqlx::Error> {
+    sqlx::query("update engine.saga set cancel = $2 where id = $1").bind(id).bind(cancel).execute(conn).await.map(drop)
+}
+
+/// Writes the state that a person's decision led to, of a saga locked by [`lock`]; it is due at once if it moves.
+pub(crate) async fn decide(conn: &mut PgConnection, row: &MoveRow, discarded: bool) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "update engine.saga set status = $2, step = $3, direction = $4, attempt = $5, losses = $6, in_doubt = $7, \
+             history_seq = $8, cause = $9::jsonb, error = $10, cancel = null, lease_owner = null, claimed_at = null, \
+             epoch = epoch + 1, \
+             due_at = case when $2 in ('running', 'compensating') then clock_timestamp() end, \
+             ended_at = case when $11 or $2 in ('completed', 'compensated') then clock_timestamp() end \
+         where id = $1",
+    )
+    .bind(row.id)
+    .bind(row.status)
+    .bind(&row.step)
+    .bind(row.direction)
+    .bind(row.attempt)
+    .bind(row.losses)
+    .bind(row.in_doubt)
+    .bind(row.seq)
+    .bind(row.cause.as_deref())
+    .bind(row.error.as_deref())
+    .bind(discarded)
+    .execute(conn)
+    .await
+    .map(drop)
+}
+
+/// Notes what a person did.
+pub(crate) async fn audit(
+    conn: &mut PgConnection,
+    actor: &str,
+    action: &str,
+    saga_id: Uuid,
+    dead_job_id: Option<Uuid>,
+    reason: &str,
+) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "insert into engine.audit (actor, action, saga_id, dead_job_id, reason) values ($1, $2, $3, $4, $5)",
+    )
+    .bind(actor)
+    .bind(action)
+    .bind(saga_id)
+    .bind(dead_job_id)
+    .bind(reason)
+    .execute(conn)
+    .await
+    .map(drop)
+}

@@ -1,0 +1,242 @@
+//! Statements that only read.
+
+use chrono::{DateTime, Utc};
+use sqlx::{FromRow, PgPool, types::Json};
+use uuid::Uuid;
+
+use crate::{
+    ids::{SagaId, WorkerId},
+    outcome::Cause,
+    view::{Ending, HistoryEntry, HistoryOutcome, Page, QueueDepth, SagaFilter, SagaView, StatusCount},
+};
+
+fn unreadable(what: impl Into<String>) -> sqlx::Error {
+    sqlx::Error::Decode(what.into().into())
+}
+
+pub(crate) async fn now(pool: &PgPool) -> Result<DateTime<Utc>, sqlx::Error> {
+    sqlx::query_scalar("select clock_timestamp()").fetch_one(pool).await
+}
+
+#[derive(FromRow)]
+struct EndingRow {
+    id: Uuid,
+    status: String,
+    cause: Option<Json<Cause>>,
+}
+
+impl EndingRow {
+    fn ending(self) -> Result<(SagaId, Ending), sqlx::Error> {
+        let status = self.status.parse().map_err(|error: String| unreadable(error))?;
+        Ok((SagaId(self.id), Ending { status, cause: self.cause.map(|cause| cause.0) }))
+    }
+}
+
+/// The status of a saga, whatever it is.
+pub(crate) async fn status_of(pool: &PgPool, id: Uuid) -> Result<Option<Ending>, sqlx::Error> {
+    let row: Option<EndingRow> = sqlx::query_as("select id, status, cause from engine.saga where id = $1")
+        .bind(id)
+        .fetch_optional(pool)
+        .await?;
+    Ok(row.map(EndingRow::ending).transpose()?.map(|(_, ending)| ending))
+}
+
+/// Those of the sagas that are at rest.
+pub(crate) async fn endings(pool: &PgPool, ids: &[Uuid]) -> Result<Vec<(SagaId, Ending)>, sqlx::Error> {
+    let rows: Vec<EndingRow> = sqlx::query_as(
+        "select id, status, cause from engine.saga \
+         where id = any($1) and status not in ('running', 'compensating')",
+    )
+    .bind(ids)
+    .fetch_all(pool)
+    .await?;
+    rows.into_iter().map(EndingRow::ending).collect()
+}
+
+/// Those of the ids that are sagas.
+pub(crate) async fn which_exist(conn: &mut sqlx::PgConnection, ids: &[Uuid]) -> Result<Vec<Uuid>, sqlx::Error> {
+    sqlx::query_scalar("select id from engine.saga where id = any($1)").bind(ids).fetch_all(conn).await
+}
+
+#[derive(FromRow)]
+struct SagaRow {
+    id: Uuid,
+    definition: String,
+    graph_hash: String,
+    queue: String,
+    status: String,
+    step: String,
+    direction: String,
+    business_key: Option<String>,
+    attempt: i32,
+    due_at: Option<DateTime<Utc>>,
+    deadline_at: Option<DateTime<Utc>>,
+    lease_owner: Option<Uuid>,
+    epoch: i64,
+    error: Option<String>,
+    cause: Option<Json<Cause>>,
+    cancel_requested: bool,
+    input: serde_json::Value,
+    created_at: DateTime<Utc>,
+    ended_at: Option<DateTime<Utc>>,
+}
+
+impl SagaRow {
+    fn view(self) -> Result<SagaView, sqlx::Error> {
+        Ok(SagaView {
+            saga_id: SagaId(self.id),
+            definition: self.definition,
+            graph_hash: self.graph_hash,
+            queue: self.queue,
+            status: self.status.parse().map_err(|error: String| unreadable(error))?,
+            step: self.step,
+            direction: self.direction.parse().map_err(|error: String| unreadable(error))?,
+            business_key: self.business_key,
+            attempt: u32::try_from(self.attempt).unwrap_or_default(),
+            due_at: self.due_at,
+            deadline_at: self.deadline_at,
+            lease_owner: self.lease_owner.map(WorkerId),
+            epoch: self.epoch,
+            error: self.error,
+            cause: self.cause.map(|cause| cause.0),
+            cancel_requested: self.cancel_requested,
+            input: self.input,
+            created_at: self.created_at,
+            ended_at: self.ended_at,
+        })
+    }
+}
+
+const SAGA_COLUMNS: &str = "id, definition, graph_hash, queue, status, step, direction, business_key, attempt, due_at, \
+     deadline_at, lease_owner, epoch, error, cause, cancel is not null as cancel_requested, input, created_at, ended_at";
+
+pub(crate) async fn saga(pool: &PgPool, id: Uuid) -> Result<Option<SagaView>, sqlx::Error> {
+    let sql = format!("select {SAGA_COLUMNS} from engine.saga where id = $1");
+    let row: Option<SagaRow> = sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(id).fetch_optional(pool).await?;
+    row.map(SagaRow::view).transpose()
+}
+
+/// Sagas, newest id first.
+pub(crate) async fn sagas(pool: &PgPool, filter: &SagaFilter, page: Page) -> Result<Vec<SagaView>, sqlx::Error> {
+    let sql = format!(
+        "select {SAGA_COLUMNS} from engine.saga \
+         where ($1::text is null or definition = $1) and ($2::text is null or status = $2) \
+             and ($3::text is null or business_key = $3) and ($4::timestamptz is null or created_at > $4) \
+             and ($5::timestamptz is null or created_at < $5) \
+             and ($6::bigint is null or (status in ('running', 'compensating') \
+                 and due_at < now() - $6 * interval '1 ms')) \
+             and ($7::uuid is null or id < $7) \
+         order by id desc limit $8"
+    );
+    let stuck_ms = filter.stuck_for.map(|stuck| i64::try_from(stuck.as_millis()).unwrap_or(i64::MAX));
+    let rows: Vec<SagaRow> = sqlx::query_as(sqlx::AssertSqlSafe(sql))
+        .bind(filter.definition.as_deref())
+        .bind(filter.status.map(crate::status::Status::name))
+        .bind(filter.business_key.as_deref())
+        .bind(filter.created_after)
+        .bind(filter.created_before)
+        .bind(stuck_ms)
+        .bind(page.after)
+        .bind(i64::from(page.limit.clamp(1, 1000)))
+        .fetch_all(pool)
+        .await?;
+    rows.into_iter().map(SagaRow::view).collect()
+}
+
+#[derive(FromRow)]
+struct HistoryRow {
+    seq: i32,
+    step: String,
+    direction: String,
+    outcome: String,
+    attempt: i32,
+    started_at: DateTime<Utc>,
+    duration_ms: i64,
+    output: Option<serde_json::Value>,
+    error: Option<Json<Vec<String>>>,
+    worker: Option<Uuid>,
+    epoch: i64,
+}
+
+impl HistoryRow {
+    fn entry(self) -> Result<HistoryEntry, sqlx::Error> {
+        let outcome = HistoryOutcome::STORED.into_iter().find(|outcome| outcome.name() == self.outcome);
+        Ok(HistoryEntry {
+            seq: self.seq,
+            step: self.step,
+            direction: self.direction.parse().map_err(|error: String| unreadable(error))?,
+            outcome: outcome.ok_or_else(|| unreadable(format!("`{}` is no outcome", self.outcome)))?,
+            attempt: u32::try_from(self.attempt).unwrap_or_default(),
+            started_at: self.started_at,
+            duration_ms: self.duration_ms,
+            output: self.output,
+            error: self.error.map(|error| error.0).unwrap_or_default(),
+            worker: self.worker.map(WorkerId),
+            epoch: self.epoch,
+        })
+    }
+}
+
+/// A saga's history in order; a call under way now comes last, as `started`.
+pub(crate) async fn history(pool: &PgPool, id: Uuid) -> Result<Vec<HistoryEntry>, sqlx::Error> {
+    let rows: Vec<HistoryRow> = sqlx::query_as(
+        "select seq, step, direction, outcome, attempt, started_at, duration_ms, output, error, worker, epoch \
+         from engine.history where saga_id = $1 \
+         union all \
+         select history_seq + 1, step, direction, 'started', attempt, coalesce(claimed_at, now()), \
+             coalesce(extract(epoch from clock_timestamp() - claimed_at) * 1000, 0)::bigint, null, null, lease_owner, epoch \
+         from engine.saga where id = $1 and lease_owner is not null \
+         order by seq",
+    )
+    .bind(id)
+    .fetch_all(pool)
+    .await?;
+    rows.into_iter()
+        .map(|row| {
+            if row.outcome == "started" {
+                let mut entry = HistoryRow { outcome: "done".into(), ..row }.entry()?;
+                entry.outcome = HistoryOutcome::Started;
+                return Ok(entry);
+            }
+            row.entry()
+        })
+        .collect()
+}
+
+/// How much work waits in each queue that has any.
+pub(crate) async fn queue_depths(pool: &PgPool) -> Result<Vec<QueueDepth>, sqlx::Error> {
+    let rows: Vec<(String, i64, i64, i64, i64)> = sqlx::query_as(
+        "select queue, \
+             count(*) filter (where lease_owner is null and due_at <= now()), \
+             count(*) filter (where lease_owner is null and due_at > now()), \
+             count(*) filter (where lease_owner is not null), \
+             coalesce(max(extract(epoch from now() - due_at) * 1000) \
+                 filter (where lease_owner is null and due_at <= now()), 0)::bigint \
+         from engine.saga where status in ('running', 'compensating') group by queue order by queue",
+    )
+    .fetch_all(pool)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|(queue, due, waiting, leased, oldest_due_ms)| QueueDepth { queue, due, waiting, leased, oldest_due_ms })
+        .collect())
+}
+
+/// How many sagas of each definition are unfinished or dead; those that ended well are not counted one by one.
+pub(crate) async fn status_counts(pool: &PgPool) -> Result<Vec<StatusCount>, sqlx::Error> {
+    let rows: Vec<(String, String, i64)> = sqlx::query_as(
+        "select definition, status, count(*) from engine.saga where status in ('running', 'compensating') \
+         group by definition, status \
+         union all \
+         select definition, 'dead', count(*) from engine.dead_job where resolution is null group by definition \
+         order by 1, 2",
+    )
+    .fetch_all(pool)
+    .await?;
+    rows.into_iter()
+        .map(|(definition, status, count)| {
+            let status = status.parse().map_err(|error: String| unreadable(error))?;
+            Ok(StatusCount { definition, status, count })
+        })
+        .collect()
+}

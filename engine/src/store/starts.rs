@@ -1,0 +1,83 @@
+//! Statements that start sagas.
+
+use serde_json::value::RawValue;
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use crate::{ids::WorkerId, start::Prepared};
+
+/// Inserts sagas, in the order given, and returns the ids of those whose id and business key were new.
+pub(crate) async fn insert(
+    conn: &mut PgConnection,
+    sagas: &[&Prepared],
+    worker: WorkerId,
+    lease_ms: i64,
+) -> Result<Vec<Uuid>, sqlx::Error> {
+    let column = |field: fn(&Prepared) -> &str| sagas.iter().map(|saga| field(saga)).collect::<Vec<_>>();
+    let optional =
+        |field: fn(&Prepared) -> Option<&str>| sagas.iter().map(|saga| field(saga)).collect::<Vec<Option<&str>>>();
+    sqlx::query_scalar(
+        "insert into engine.saga (id, definition, graph_hash, queue, status, step, direction, attempt, history_seq, \
+             epoch, lease_owner, claimed_at, due_at, deadline_at, business_key, trace, input, ended_at) \
+         select id, definition, graph_hash, queue, status, step, 'action', held::int, seq, \
+             held::int, case when held then $1::uuid end, case when held then clock_timestamp() end, \
+             case when status <> 'running' then null \
+                  when held then clock_timestamp() + $2 * interval '1 ms' else clock_timestamp() end, \
+             clock_timestamp() + deadline_ms * interval '1 ms', business_key, trace, input::jsonb, \
+             case when status <> 'running' then clock_timestamp() end \
+         from unnest($3::uuid[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::int[], $10::bool[], \
+             $11::bigint[], $12::text[], $13::text[], $14::text[]) \
+             as s (id, definition, graph_hash, queue, status, step, seq, held, deadline_ms, business_key, trace, input) \
+         on conflict do nothing \
+         returning id",
+    )
+    .bind(worker)
+    .bind(lease_ms)
+    .bind(sagas.iter().map(|saga| saga.id.0).collect::<Vec<_>>())
+    .bind(column(|saga| &saga.definition.graph.name))
+    .bind(column(|saga| &saga.definition.graph.hash))
+    .bind(column(|saga| &saga.definition.graph.queue))
+    .bind(column(|saga| saga.state.status.name()))
+    .bind(column(Prepared::step_name))
+    .bind(sagas.iter().map(|saga| i32::from(saga.has_entry())).collect::<Vec<_>>())
+    .bind(sagas.iter().map(|saga| saga.permit.is_some()).collect::<Vec<_>>())
+    .bind(sagas.iter().map(|saga| saga.deadline_ms()).collect::<Vec<Option<i64>>>())
+    .bind(optional(|saga| saga.business_key.as_deref()))
+    .bind(optional(|saga| saga.trace.as_deref()))
+    .bind(column(|saga| RawValue::get(&saga.input)))
+    .fetch_all(conn)
+    .await
+}
+
+/// Finds the saga that already has the id or the business key of each start; `None` where there is none (any more).
+pub(crate) async fn existing(
+    conn: &mut PgConnection,
+    sagas: &[&Prepared],
+) -> Result<Vec<Option<Uuid>>, sqlx::Error> {
+    sqlx::query_scalar(
+        "select coalesce( \
+             (select s.id from engine.saga s where s.definition = k.definition and s.business_key = k.business_key), \
+             (select s.id from engine.saga s where s.id = k.id)) \
+         from unnest($1::uuid[], $2::text[], $3::text[]) with ordinality as k (id, definition, business_key, place) \
+         order by place",
+    )
+    .bind(sagas.iter().map(|saga| saga.id.0).collect::<Vec<_>>())
+    .bind(sagas.iter().map(|saga| saga.definition.graph.name.as_str()).collect::<Vec<_>>())
+    .bind(sagas.iter().map(|saga| saga.business_key.as_deref()).collect::<Vec<_>>())
+    .fetch_all(conn)
+    .await
+}
+
+/// Takes back inserts of this transaction whose entry step said no.
+pub(crate) async fn delete(conn: &mut PgConnection, ids: &[Uuid]) -> Result<(), sqlx::Error> {
+    sqlx::query("delete from engine.saga where id = any($1)").bind(ids).execute(conn).await.map(drop)
+}
+
+/// Tells workers elsewhere, when this transaction commits, that there is work in the queues.
+pub(crate) async fn notify_due(conn: &mut PgConnection, queues: &[String]) -> Result<(), sqlx::Error> {
+    sqlx::query("select pg_notify('engine_due', queue) from unnest($1::text[]) as q (queue)")
+        .bind(queues)
+        .execute(conn)
+        .await
+        .map(drop)
+}

@@ -1,0 +1,73 @@
+//! The transaction that a step works in.
+
+use std::{
+    collections::BTreeMap,
+    ops::{Deref, DerefMut},
+};
+
+use sqlx::PgConnection;
+
+use crate::{
+    engine::Inner,
+    error::{StartError, StepSetError},
+    ids::SagaId,
+    job::Job,
+    start::{self, NewSaga, Started},
+    view::Ending,
+};
+
+/// The transaction that the engine opened for a set. It derefs to [`PgConnection`], so that `&mut **tx` is what sqlx
+/// wants; the engine alone commits it, with the sagas' moves in it.
+pub struct Tx<'c> {
+    pub(crate) conn: &'c mut PgConnection,
+    pub(crate) engine: &'c Inner,
+    pub(crate) after: AfterCommit,
+}
+
+/// What the rest of the process is told once the transaction is committed; dropped if it is not.
+#[derive(Debug, Default)]
+pub(crate) struct AfterCommit {
+    /// Sagas started and claimed here.
+    pub(crate) jobs: Vec<Job>,
+    /// Sagas that became due and nobody here claimed, by queue.
+    pub(crate) due: BTreeMap<String, Vec<SagaId>>,
+    /// Sagas that came to rest.
+    pub(crate) ended: Vec<(SagaId, Ending)>,
+    /// How many sagas began, by definition.
+    pub(crate) begun: Vec<(String, u64)>,
+}
+
+impl<'c> Tx<'c> {
+    pub(crate) fn new(conn: &'c mut PgConnection, engine: &'c Inner) -> Self {
+        Self { conn, engine, after: AfterCommit::default() }
+    }
+
+    /// Starts sagas in this transaction: they exist if and only if it commits. Many are started with few statements.
+    ///
+    /// # Errors
+    /// When one of them is refused, so that no step can lose a start by not looking.
+    pub async fn start(&mut self, sagas: Vec<NewSaga>) -> Result<Vec<Started>, StepSetError> {
+        let answers = start::start_in_tx(self, sagas).await?;
+        answers.into_iter().map(|answer| answer.map_err(|error: StartError| StepSetError::Start(Box::new(error)))).collect()
+    }
+}
+
+impl Deref for Tx<'_> {
+    type Target = PgConnection;
+
+    fn deref(&self) -> &PgConnection {
+        self.conn
+    }
+}
+
+impl DerefMut for Tx<'_> {
+    fn deref_mut(&mut self) -> &mut PgConnection {
+        self.conn
+    }
+}
+
+impl std::fmt::Debug for Tx<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tx").finish_non_exhaustive()
+    }
+}
