@@ -9,8 +9,9 @@
 use std::time::Duration;
 
 use engine::{
-    CallStep, Engine, ForwardOnly, HistoryEntry, Item, Outcome, Outcomes, Saga, SagaId, SagaName, Set, StepSetError,
-    TransactionStep, Tx, UndoCall, UndoItem, UndoOutcome, UndoOutcomes, UndoSet, UndoTransaction,
+    CallStep, Engine, ForwardOnly, HistoryEntry, Item, Outcome, Outcomes, Saga, SagaId, SagaName, Set,
+    StepSetError, TransactionStep, Tx, UndoCall, UndoItem, UndoOutcome, UndoOutcomes, UndoSet,
+    UndoTransaction,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -52,7 +53,8 @@ impl CallStep for BookFlight {
 
 impl UndoCall<BookFlight> for BookFlight {
     async fn undo(_: &BookFlight, item: &UndoItem<Trip, Ticket>) -> UndoOutcome {
-        let ticket = item.output.as_ref().map_or("a seat that may be booked", |ticket| ticket.number.as_str());
+        let ticket =
+            item.output.as_ref().map_or("a seat that may be booked", |ticket| ticket.number.as_str());
         println!("  airline: {ticket} is given back, because {}", item.cause.sentence());
         UndoOutcome::Done
     }
@@ -83,9 +85,16 @@ impl TransactionStep for ReserveRoom {
 }
 
 impl UndoTransaction<ReserveRoom> for ReserveRoom {
-    async fn undo(_: &ReserveRoom, tx: &mut Tx<'_>, set: &UndoSet<Trip, Room>) -> Result<UndoOutcomes, StepSetError> {
+    async fn undo(
+        _: &ReserveRoom,
+        tx: &mut Tx<'_>,
+        set: &UndoSet<Trip, Room>,
+    ) -> Result<UndoOutcomes, StepSetError> {
         let nights: i32 = set.iter().filter_map(|item| item.output.as_ref()).map(|room| room.nights).sum();
-        sqlx::query("update trip_hotel set nights_free = nights_free + $1").bind(nights).execute(&mut **tx).await?;
+        sqlx::query("update trip_hotel set nights_free = nights_free + $1")
+            .bind(nights)
+            .execute(&mut **tx)
+            .await?;
         Ok(set.decide(|_| UndoOutcome::Done))
     }
 }
@@ -102,14 +111,18 @@ impl TransactionStep for Confirm {
     async fn run(&self, _: &mut Tx<'_>, set: &Set<Self::Input>) -> Result<Outcomes<String>, StepSetError> {
         Ok(set.decide(|item| {
             let (trip, ticket, room) = &item.input;
-            Outcome::Done(format!("{} flies with {} and stays {} nights", trip.traveller, ticket.number, room.nights))
+            Outcome::Done(format!(
+                "{} flies with {} and stays {} nights",
+                trip.traveller, ticket.number, room.nights
+            ))
         }))
     }
 }
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    let url = std::env::var("DATABASE_URL").map_err(|_| anyhow::anyhow!("set DATABASE_URL to a scratch database"))?;
+    let url = std::env::var("DATABASE_URL")
+        .map_err(|_| anyhow::anyhow!("set DATABASE_URL to a scratch database"))?;
     let pool = PgPool::connect(&url).await?;
     engine::migrate(&pool).await?;
     sqlx::query("create table if not exists trip_hotel (nights_free int not null)").execute(&pool).await?;
@@ -144,7 +157,9 @@ async fn main() -> anyhow::Result<()> {
 async fn tell(engine: &Engine, who: &str, saga_id: SagaId, ending: Option<String>) -> anyhow::Result<()> {
     let status = engine.saga(saga_id).await?.map(|saga| saga.status.to_string());
     println!("{who}: {}", ending.or(status).unwrap_or_default());
-    for HistoryEntry { seq, step, direction, outcome, error, .. } in engine.history(saga_id).await?.unwrap_or_default() {
+    for HistoryEntry { seq, step, direction, outcome, error, .. } in
+        engine.history(saga_id).await?.unwrap_or_default()
+    {
         println!("  {seq}. {direction} of {step}: {} {}", outcome.name(), error.join("; "));
     }
     Ok(())

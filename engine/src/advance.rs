@@ -56,8 +56,10 @@ pub(crate) enum Trouble {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Connection {
     Usable,
-    /// User code was dropped in the middle of a statement.
-    Midway,
+    /// User code was dropped, perhaps in the middle of a statement that this server process still works on.
+    Midway {
+        backend: i32,
+    },
 }
 
 /// A step that is known to break for a saga that is now alone: it is not run again but answered for.
@@ -95,7 +97,7 @@ impl Onward {
     /// Turns the job that led here into the next one; it keeps its claim and its room.
     pub(crate) fn job(self, job: Job) -> Job {
         let Self { state, step, history_seq, values } = self;
-        Job { state, step, history_seq, values, claimed: Instant::now(), ..job }
+        Job { state, step, history_seq, values, ..job }
     }
 }
 
@@ -127,15 +129,16 @@ pub(crate) async fn advance(
     culprit: Option<&Culprit>,
 ) -> Result<Advanced, Trouble> {
     let mut advanced = Advanced::default();
-    let mut walkers = enter(engine, conn, tracks, &mut advanced).await?;
+    let (mut walkers, backend) = enter(engine, conn, tracks, &mut advanced).await?;
     let mut tx = Tx::new(conn, engine);
     let mut rows = Vec::with_capacity(tracks.len() * 2);
 
     for walker in &mut walkers {
         let track = &tracks[walker.place];
         match &track.performed.kind {
-            PerformedKind::Called { answer, started, took } => {
-                walker.answered(engine, answer, *started, *took, &mut rows);
+            PerformedKind::Called { answer, started, took, crash } => {
+                walker.crash.clone_from(crash);
+                walker.answered(answer, *started, *took, &mut rows);
             }
             PerformedKind::InSet => walker.unfit(&mut rows),
         }
@@ -144,14 +147,16 @@ pub(crate) async fn advance(
     let mut last = None;
     while let Some((direction, at)) = next_set(&walkers) {
         last = Some((direction, at));
-        run_set(&mut tx, &mut walkers, direction, at, culprit, &mut rows).await?;
+        run_set(&mut tx, &mut walkers, (direction, at), culprit, &mut rows, backend).await?;
     }
 
     let broken = |error: StepSetError| trouble(error, last);
     tell_watches(&mut tx, &walkers).await.map_err(broken)?;
     let worker = engine.worker;
     if !rows.is_empty() {
-        store::moves::append_history(&mut tx, &rows, worker).await.map_err(|error| trouble(error.into(), last))?;
+        store::moves::append_history(&mut tx, &rows, worker)
+            .await
+            .map_err(|error| trouble(error.into(), last))?;
     }
     let open = engine.feeds.open_queues();
     let moves: Vec<MoveRow> = walkers.iter().map(|walker| walker.row(&open)).collect();
@@ -179,49 +184,59 @@ async fn enter<'a>(
     conn: &mut PgConnection,
     tracks: &'a [Track],
     advanced: &mut Advanced,
-) -> Result<Vec<Walker<'a>>, Trouble> {
+) -> Result<(Vec<Walker<'a>>, i32), Trouble> {
     let mut ids: Vec<_> = tracks.iter().map(|track| track.job.saga_id.0).collect();
     ids.sort_unstable();
-    let fenced = store::moves::fence(conn, &ids, engine.worker).await.map_err(|error| trouble(error.into(), None))?;
+    let unfenced = engine.sabotage() == Some(Sabotage::NoFence);
+    let fenced = if unfenced {
+        store::moves::no_fence(conn, &ids).await
+    } else {
+        store::moves::fence(conn, &ids, engine.worker).await
+    };
+    let fenced = fenced.map_err(|error| trouble(error.into(), None))?;
+    let backend = fenced.first().map_or(0, |row| row.backend);
     let fenced: HashMap<_, Fenced> = fenced.into_iter().map(|row| (row.id, row)).collect();
     let mut walkers = Vec::with_capacity(tracks.len());
     for (place, track) in tracks.iter().enumerate() {
         let job = &track.job;
-        let ours = fenced.get(&job.saga_id.0).filter(|row| {
-            let same = row.epoch == job.epoch && row.history_seq == job.history_seq;
-            same || engine.sabotage() == Some(Sabotage::NoFence)
-        });
+        let ours = fenced
+            .get(&job.saga_id.0)
+            .filter(|row| unfenced || (row.epoch == job.epoch && row.history_seq == job.history_seq));
         match ours {
             Some(row) => walkers.push(Walker::new(place, job, row)),
             None => advanced.lost.push(place),
         }
     }
     walkers.sort_by_key(|walker| walker.job.saga_id);
-    Ok(walkers)
+    Ok((walkers, backend))
 }
 
 /// The next set to run: forward first and the earliest step first, so that sagas behind catch up with those ahead.
 fn next_set(walkers: &[Walker<'_>]) -> Option<(Direction, usize)> {
     let runnable = walkers.iter().filter(|walker| walker.runs_in_transaction());
-    runnable.map(|walker| (walker.state.direction, walker.state.at)).min_by_key(|(direction, at)| match direction {
-        Direction::Action => (0, *at),
-        Direction::Undo => (1, usize::MAX - *at),
+    runnable.map(|walker| (walker.state.direction, walker.state.at)).min_by_key(|(direction, at)| {
+        match direction {
+            Direction::Action => (0, *at),
+            Direction::Undo => (1, usize::MAX - *at),
+        }
     })
 }
 
 async fn run_set(
     tx: &mut Tx<'_>,
     walkers: &mut [Walker<'_>],
-    direction: Direction,
-    at: usize,
+    (direction, at): (Direction, usize),
     culprit: Option<&Culprit>,
     rows: &mut Vec<HistoryRow>,
+    backend: i32,
 ) -> Result<(), Trouble> {
     let engine = tx.engine;
     let here = Some((direction, at));
     let mut standing: Vec<&mut Walker<'_>> = walkers
         .iter_mut()
-        .filter(|walker| walker.runs_in_transaction() && (walker.state.direction, walker.state.at) == (direction, at))
+        .filter(|walker| {
+            walker.runs_in_transaction() && (walker.state.direction, walker.state.at) == (direction, at)
+        })
         .collect();
     let Some(definition) = standing.first().and_then(|walker| walker.definition.cloned()) else {
         return Ok(());
@@ -251,7 +266,7 @@ async fn run_set(
             Ok(Err(error)) => return Err(trouble(error, here)),
             Err(broken) => {
                 let error = vec![format!("step `{}` {broken}", node.name)];
-                return Err(Trouble::Step { at: here, error, connection: Connection::Midway });
+                return Err(Trouble::Step { at: here, error, connection: Connection::Midway { backend } });
             }
         };
         for answer in &mut answers {
@@ -264,7 +279,7 @@ async fn run_set(
     drop(spans);
     for (walker, answer) in standing.into_iter().zip(answers) {
         let answer = answer.unwrap_or_else(|| Answer::Unreadable("the step gave no answer".into()));
-        walker.answered(engine, &answer, started, took, rows);
+        walker.answered(&answer, started, took, rows);
         walker.interrupted(rows);
     }
     Ok(())
@@ -273,7 +288,9 @@ async fn run_set(
 async fn tell_watches(tx: &mut Tx<'_>, walkers: &[Walker<'_>]) -> Result<(), StepSetError> {
     let mut by_definition: BTreeMap<&str, (&Arc<Definition>, Vec<StatusChange>)> = BTreeMap::new();
     for walker in walkers.iter().filter(|walker| walker.rested) {
-        let Some(definition) = walker.definition.filter(|definition| definition.watch.is_some()) else { continue };
+        let Some(definition) = walker.definition.filter(|definition| definition.watch.is_some()) else {
+            continue;
+        };
         let Some(input) = walker.values.first().cloned().flatten() else { continue };
         let change = StatusChange {
             saga_id: walker.job.saga_id,
@@ -282,7 +299,11 @@ async fn tell_watches(tx: &mut Tx<'_>, walkers: &[Walker<'_>]) -> Result<(), Ste
             cause: walker.state.cause.clone(),
             error: walker.error.clone(),
         };
-        by_definition.entry(&definition.graph.name).or_insert_with(|| (definition, Vec::new())).1.push(change);
+        by_definition
+            .entry(&definition.graph.name)
+            .or_insert_with(|| (definition, Vec::new()))
+            .1
+            .push(change);
     }
     for (definition, changes) in by_definition.into_values() {
         if let Some(watch) = &definition.watch {
@@ -303,12 +324,7 @@ async fn bury(tx: &mut Tx<'_>, walkers: &[Walker<'_>]) -> Result<(), sqlx::Error
     store::dead_jobs::file(tx, &ids, &dead).await
 }
 
-fn finish(
-    walkers: &[Walker<'_>],
-    moves: &[MoveRow],
-    after: AfterCommit,
-    advanced: &mut Advanced,
-) {
+fn finish(walkers: &[Walker<'_>], moves: &[MoveRow], after: AfterCommit, advanced: &mut Advanced) {
     advanced.after = after;
     for (walker, row) in walkers.iter().zip(moves) {
         advanced.crash = advanced.crash.take().or_else(|| walker.crash.clone());
@@ -381,8 +397,10 @@ pub(crate) fn is_transient(error: &sqlx::Error) -> bool {
         | sqlx::Error::PoolClosed
         | sqlx::Error::WorkerCrashed => true,
         sqlx::Error::Database(error) => error.code().is_some_and(|code| {
-            matches!(code.as_ref(), "40001" | "40P01" | "55P03" | "25P03" | "25006" | "57P01" | "57P02" | "57P03")
-                || code.starts_with("08")
+            matches!(
+                code.as_ref(),
+                "40001" | "40P01" | "55P03" | "25P03" | "25006" | "57P01" | "57P02" | "57P03"
+            ) || code.starts_with("08")
                 || code.starts_with("53")
         }),
         _ => false,
@@ -391,7 +409,8 @@ pub(crate) fn is_transient(error: &sqlx::Error) -> bool {
 
 impl<'a> Walker<'a> {
     fn new(place: usize, job: &'a Job, row: &Fenced) -> Self {
-        let text = |field: &str| row.cancel.as_ref().and_then(|cancel| cancel[field].as_str()).map(str::to_owned);
+        let text =
+            |field: &str| row.cancel.as_ref().and_then(|cancel| cancel[field].as_str()).map(str::to_owned);
         Self {
             place,
             job,
@@ -402,7 +421,7 @@ impl<'a> Walker<'a> {
             delay: Duration::ZERO,
             step_name: job.step.to_string(),
             values: job.values.clone(),
-            seq: job.history_seq,
+            seq: row.history_seq,
             error: None,
             cancel: text("actor").zip(text("reason")),
             deadline_passed: row.deadline_passed,
@@ -438,7 +457,10 @@ impl<'a> Walker<'a> {
         } else if self.kind().is_none() {
             let missing = match self.definition {
                 None => format!("no saga is named `{}` in this process", self.job.definition_name),
-                Some(_) => format!("saga `{}` has no step `{}` in this process", self.job.definition_name, self.job.step),
+                Some(_) => format!(
+                    "saga `{}` has no step `{}` in this process",
+                    self.job.definition_name, self.job.step
+                ),
             };
             // Another process may know it (a rolling deployment), so it is tried again before a person is asked.
             if self.state.attempt >= RetryPolicy::CALL.attempts {
@@ -497,6 +519,9 @@ impl<'a> Walker<'a> {
         match fault {
             Fault::Fail(failure) => Some(Answer::Outcome(Outcome::Fail(failure))),
             Fault::Retry(error) => Some(Answer::Outcome(Outcome::Retry(Retry::message(error)))),
+            Fault::Hold(delay) => {
+                Some(Answer::Outcome(Outcome::Retry(Retry::postpone(delay, "held by a test"))))
+            }
             Fault::CrashBeforeCommit | Fault::CrashAfterCommit => {
                 self.crash = Some(fault);
                 None
@@ -535,20 +560,7 @@ impl<'a> Walker<'a> {
     }
 
     /// Applies a step's answer.
-    fn answered(
-        &mut self,
-        engine: &Inner,
-        answer: &Answer,
-        started: Instant,
-        took: Duration,
-        rows: &mut Vec<HistoryRow>,
-    ) {
-        if self.kind() == Some(StepKind::Call)
-            && let Some(fault @ (Fault::CrashBeforeCommit | Fault::CrashAfterCommit)) =
-                engine.fault(self.job.saga_id, self.place_name(), self.state.attempt)
-        {
-            self.crash = Some(fault);
-        }
+    fn answered(&mut self, answer: &Answer, started: Instant, took: Duration, rows: &mut Vec<HistoryRow>) {
         match answer {
             Answer::Unreadable(reason) => self.park(reason.clone(), rows),
             Answer::Outcome(Outcome::Done(output)) => {
@@ -667,7 +679,12 @@ impl<'a> Walker<'a> {
 
     fn onward(&self) -> Onward {
         let state = State { attempt: self.state.attempt.max(1), ..self.state.clone() };
-        Onward { state, step: self.step_name.as_str().into(), history_seq: self.seq, values: self.values.clone() }
+        Onward {
+            state,
+            step: self.step_name.as_str().into(),
+            history_seq: self.seq,
+            values: self.values.clone(),
+        }
     }
 }
 

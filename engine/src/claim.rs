@@ -1,6 +1,6 @@
 //! Makes jobs of claimed rows.
 
-use std::{collections::HashMap, sync::Arc, time::Instant};
+use std::{collections::HashMap, sync::Arc};
 
 use serde_json::value::RawValue;
 
@@ -41,7 +41,13 @@ impl Inner {
                 outputs.entry(row.saga_id).or_default().push((row.step, output));
             }
         }
-        Ok(rows.into_iter().filter_map(|row| { let outputs = outputs.remove(&row.id); self.job(row, outputs.unwrap_or_default()) }).collect())
+        Ok(rows
+            .into_iter()
+            .filter_map(|row| {
+                let outputs = outputs.remove(&row.id);
+                self.job(row, outputs.unwrap_or_default())
+            })
+            .collect())
     }
 
     fn job(&self, row: ClaimedRow, outputs: Vec<(String, Option<Arc<RawValue>>)>) -> Option<Job> {
@@ -94,7 +100,6 @@ impl Inner {
             history_seq: row.history_seq,
             values,
             trace: row.trace.map(Into::into),
-            claimed: Instant::now(),
             solo: false,
             hold: self.holds.hold(saga_id, row.epoch),
             permit: Permit::default(),

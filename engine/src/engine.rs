@@ -234,7 +234,8 @@ impl Engine {
     /// When the database is away at the first look; [`sqlx::Error::RowNotFound`] when there is no such saga.
     pub async fn wait(&self, saga_id: SagaId, patience: Duration) -> Result<Option<Ending>, sqlx::Error> {
         let told = self.inner.waiters.wait_for(saga_id);
-        let now = store::reads::status_of(&self.inner.pool, saga_id.0).await?.ok_or(sqlx::Error::RowNotFound)?;
+        let now =
+            store::reads::status_of(&self.inner.pool, saga_id.0).await?.ok_or(sqlx::Error::RowNotFound)?;
         if !now.status.moves() {
             return Ok(Some(now));
         }
@@ -355,14 +356,24 @@ impl Inner {
             return Performed { kind: PerformedKind::InSet };
         };
         let started = Instant::now();
-        let place =
-            Place { definition: job.definition_name.to_string(), step: job.step.to_string(), direction: job.direction() };
+        let place = Place {
+            definition: job.definition_name.to_string(),
+            step: job.step.to_string(),
+            direction: job.direction(),
+        };
+        let mut crash = None;
         let answer = match self.fault(job.saga_id, place, job.state.attempt) {
             Some(Fault::Fail(failure)) => Answer::Outcome(Outcome::Fail(failure)),
             Some(Fault::Retry(error)) => Answer::Outcome(Outcome::Retry(Retry::message(error))),
-            Some(Fault::CrashBeforeCommit | Fault::CrashAfterCommit) | None => self.call(job, definition).await,
+            Some(Fault::Hold(delay)) => {
+                Answer::Outcome(Outcome::Retry(Retry::postpone(delay, "held by a test")))
+            }
+            fault @ (Some(Fault::CrashBeforeCommit | Fault::CrashAfterCommit) | None) => {
+                crash = fault;
+                self.call(job, definition).await
+            }
         };
-        Performed { kind: PerformedKind::Called { answer, started, took: started.elapsed() } }
+        Performed { kind: PerformedKind::Called { answer, started, took: started.elapsed(), crash } }
     }
 
     async fn call(&self, job: &Job, definition: &Definition) -> Answer {
@@ -375,17 +386,26 @@ impl Inner {
         if self.sabotage() == Some(Sabotage::KeyPerAttempt) {
             visit.salt = Some(visit.attempt);
         }
-        let span =
-            self.step_span(job.saga_id, &job.definition_name, &job.step, job.direction(), job.attempt(), job.trace.as_deref());
+        let span = self.step_span(
+            job.saga_id,
+            &job.definition_name,
+            &job.step,
+            job.direction(),
+            job.attempt(),
+            job.trace.as_deref(),
+        );
         let call = definition.actions[job.state.at].call(job.direction(), &visit);
         match guard::guarded(policy.timeout, tracing::Instrument::instrument(call, span)).await {
             Ok(answer) => answer,
-            Err(broken) => Answer::Outcome(Outcome::Retry(Retry::message(format!("step `{}` {broken}", job.step)))),
+            Err(broken) => {
+                Answer::Outcome(Outcome::Retry(Retry::message(format!("step `{}` {broken}", job.step))))
+            }
         }
     }
 
     pub(crate) async fn commit(&self, job: Job, performed: Performed) -> Committed {
-        let lane = self.lanes.get(job.definition.as_ref().map_or("", |definition| definition.graph.name.as_str()));
+        let lane =
+            self.lanes.get(job.definition.as_ref().map_or("", |definition| definition.graph.name.as_str()));
         let (tell, told) = oneshot::channel();
         let request = lane::Request { track: Track { job, performed }, tell };
         match lane.map(|lane| lane.send(request)) {

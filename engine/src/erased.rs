@@ -134,7 +134,9 @@ impl<S: CallStep> Action for CallAction<S> {
         _: &'a mut Tx<'_>,
         _: &'a [Visit],
     ) -> BoxFuture<'a, Result<Vec<Answer>, StepSetError>> {
-        Box::pin(async { Err(StepSetError::Other(format!("`{}` is a call step, not a transaction", S::NAME))) })
+        Box::pin(async {
+            Err(StepSetError::Other(format!("`{}` is a call step, not a transaction", S::NAME)))
+        })
     }
 
     fn call<'a>(&'a self, direction: Direction, visit: &'a Visit) -> BoxFuture<'a, Answer> {

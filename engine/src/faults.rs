@@ -22,6 +22,8 @@ pub enum Fault {
     Fail(Failure),
     /// The attempt is to be repeated, without being run.
     Retry(String),
+    /// The step is left alone for this long, without being run and without using up an attempt.
+    Hold(std::time::Duration),
     /// The work is thrown away before its commit, and the claim is left to its lease, as if the process had died.
     CrashBeforeCommit,
     /// The work is committed, but nobody here learns of it, as if the process had died right after.
@@ -30,7 +32,7 @@ pub enum Fault {
 
 /// Decides where faults happen.
 pub trait Faults: Send + Sync + 'static {
-    /// Is asked each time before a saga's step is run or its result committed; must answer the same for one attempt.
+    /// Is asked once each time before a saga's step is run.
     fn at(&self, saga_id: SagaId, place: &Place, attempt: u32) -> Option<Fault>;
 
     /// Is called where the process would die; a test with a real process ends it here.

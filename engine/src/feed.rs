@@ -125,7 +125,8 @@ impl Feeds {
 
     fn recount(&self) {
         let feeds = self.by_queue.read().unwrap_or_else(PoisonError::into_inner);
-        let open = feeds.values().filter(|feed| feed.open.load(Ordering::Acquire)).map(|feed| feed.queue.clone());
+        let open =
+            feeds.values().filter(|feed| feed.open.load(Ordering::Acquire)).map(|feed| feed.queue.clone());
         *self.open.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(open.collect());
     }
 }

@@ -119,7 +119,10 @@ impl Graph {
                     return Err(GraphError::UndoNeverRuns { saga, step, place: "stands after the pivot" });
                 }
                 (Placement::BeforePivot, UndoKind::Undone | UndoKind::NothingToUndo)
-                | (Placement::Pivot | Placement::AfterPivot, UndoKind::NothingToUndo | UndoKind::ForwardOnly) => {}
+                | (
+                    Placement::Pivot | Placement::AfterPivot,
+                    UndoKind::NothingToUndo | UndoKind::ForwardOnly,
+                ) => {}
             }
         }
         Ok(())
@@ -129,7 +132,8 @@ impl Graph {
     fn shape_hash(&self) -> String {
         let mut hash = 0xcbf2_9ce4_8422_2325_u64;
         for node in &self.steps {
-            let shape = format!("{}|{:?}|{}|{:?}|{:?};", node.name, node.kind, node.entry, node.placement, node.undo);
+            let shape =
+                format!("{}|{:?}|{}|{:?}|{:?};", node.name, node.kind, node.entry, node.placement, node.undo);
             for byte in shape.bytes() {
                 hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
             }

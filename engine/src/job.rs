@@ -1,12 +1,16 @@
 //! A claimed saga on its way through a worker.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use serde_json::value::RawValue;
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::{
     erased::{Answer, Visit},
+    faults::Fault,
     graph::{Graph, StepKind},
     hold::Hold,
     ids::SagaId,
@@ -31,9 +35,9 @@ pub struct Job {
     pub(crate) history_seq: i32,
     pub(crate) values: Vec<Option<Arc<RawValue>>>,
     pub(crate) trace: Option<Arc<str>>,
-    pub(crate) claimed: Instant,
     /// Must be run alone: its holder vanished again and again.
     pub(crate) solo: bool,
+    #[expect(dead_code, reason = "kept for what its drop does: the lease is not extended any more")]
     pub(crate) hold: Hold,
     pub(crate) permit: Permit,
 }
@@ -41,7 +45,9 @@ pub struct Job {
 /// The room that a job takes up in its feed.
 #[derive(Debug, Default)]
 pub(crate) struct Permit {
+    #[expect(dead_code, reason = "kept for what its drop does")]
     pub(crate) room: Option<OwnedSemaphorePermit>,
+    #[expect(dead_code, reason = "kept for what its drop does")]
     pub(crate) suspect: Option<OwnedSemaphorePermit>,
 }
 
@@ -134,7 +140,13 @@ pub(crate) enum PerformedKind {
     /// A transaction step: the set does it.
     InSet,
     /// A call was made.
-    Called { answer: Answer, started: Instant, took: std::time::Duration },
+    Called {
+        answer: Answer,
+        started: Instant,
+        took: Duration,
+        /// A test wants the process to die around this result's commit.
+        crash: Option<Fault>,
+    },
 }
 
 /// What committing a job came to.

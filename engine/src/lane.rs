@@ -14,7 +14,7 @@ use crate::{
     engine::Inner,
     faults::Fault,
     job::{Committed, PerformedKind},
-    store::claims::ReleaseRow,
+    store::{self, claims::ReleaseRow},
     transition::State,
 };
 
@@ -46,6 +46,7 @@ pub(crate) async fn run(engine: Arc<Inner>, mut arrivals: mpsc::UnboundedReceive
         if arrived == 0 && arrivals.is_closed() && arrivals.is_empty() {
             return;
         }
+        gather(&mut set, &mut arrivals, engine.settings.max_set).await;
         let (alone, together): (Vec<_>, Vec<_>) = set.drain(..).partition(|request| request.track.job.solo);
         if !together.is_empty() {
             commit(&engine, together).await;
@@ -56,11 +57,23 @@ pub(crate) async fn run(engine: Arc<Inner>, mut arrivals: mpsc::UnboundedReceive
     }
 }
 
+/// Lets those join who are ready right now, as after a claim of many. It waits for nobody.
+pub(crate) async fn gather<T>(set: &mut Vec<T>, arrivals: &mut mpsc::UnboundedReceiver<T>, max_set: usize) {
+    tokio::task::yield_now().await;
+    while set.len() < max_set {
+        match arrivals.try_recv() {
+            Ok(one) => set.push(one),
+            Err(_) => return,
+        }
+    }
+}
+
 /// Commits a set, in parts where it must: a part that fails is split in halves until the saga at fault is alone.
 async fn commit(engine: &Arc<Inner>, set: Vec<Request>) {
     let mut parts: Vec<(Vec<Request>, Option<Culprit>)> = vec![(set, None)];
     while let Some((mut part, culprit)) = parts.pop() {
-        let (tells, tracks): (Vec<_>, Vec<_>) = part.drain(..).map(|request| (request.tell, request.track)).unzip();
+        let (tells, tracks): (Vec<_>, Vec<_>) =
+            part.drain(..).map(|request| (request.tell, request.track)).unzip();
         match patiently(engine, &tracks, culprit.as_ref()).await {
             Ok(advanced) => settle(engine, tracks, tells, advanced),
             Err(Trouble::Transient(error)) => {
@@ -128,14 +141,19 @@ async fn once(engine: &Arc<Inner>, tracks: &[Track], culprit: Option<&Culprit>) 
         let late = std::io::Error::new(std::io::ErrorKind::TimedOut, "the transaction took too long");
         Err(Trouble::Transient(sqlx::Error::Io(late)))
     });
-    let usable = match &result {
-        Ok(_) | Err(Trouble::Step { connection: Connection::Usable, .. }) => true,
-        Err(Trouble::Step { connection: Connection::Midway, .. }) => false,
-        Err(Trouble::Transient(error)) => matches!(error, sqlx::Error::Database(_)),
+    let (usable, abandoned) = match &result {
+        Ok(_) | Err(Trouble::Step { connection: Connection::Usable, .. }) => (true, None),
+        Err(Trouble::Step { connection: Connection::Midway { backend }, .. }) => (false, Some(*backend)),
+        Err(Trouble::Transient(error)) => (matches!(error, sqlx::Error::Database(_)), None),
     };
     if !usable {
         // Handing it back could wait on a dead socket for ever and keep its place in the pool.
         drop(connection.detach());
+    }
+    if let Some(backend) = abandoned {
+        // The server would go on with the statement, and keep the locks of the whole set.
+        let mut other = engine.pool.acquire().await.map_err(Trouble::Transient)?;
+        store::moves::terminate(&mut other, backend).await.map_err(Trouble::Transient)?;
     }
     result
 }
@@ -161,7 +179,12 @@ async fn in_transaction(
 }
 
 /// Passes on what a committed set came to.
-fn settle(engine: &Arc<Inner>, tracks: Vec<Track>, tells: Vec<oneshot::Sender<Committed>>, advanced: Advanced) {
+fn settle(
+    engine: &Arc<Inner>,
+    tracks: Vec<Track>,
+    tells: Vec<oneshot::Sender<Committed>>,
+    advanced: Advanced,
+) {
     if advanced.crash.is_some() {
         // As if the process had died: claims stay leased, and nobody here learns anything.
         return;

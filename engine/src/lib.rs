@@ -64,14 +64,14 @@ pub use saga::{Definition, Saga, SagaName};
 pub use start::{NewSaga, Started};
 pub use status::{Direction, Status};
 pub use step::{
-    CallStep, ForwardOnly, Item, ItemStep, NothingToUndo, Outcomes, PerItem, PerItemUndo, Set, SetOf, TransactionStep,
-    UndoCall, UndoItem, UndoItemStep, UndoKind, UndoOutcomes, UndoSet, UndoTransaction,
+    CallStep, ForwardOnly, Item, ItemStep, NothingToUndo, Outcomes, PerItem, PerItemUndo, Set, SetOf,
+    TransactionStep, UndoCall, UndoItem, UndoItemStep, UndoKind, UndoOutcomes, UndoSet, UndoTransaction,
 };
 pub use store::migrate;
 pub use trace::TraceLink;
 pub use tx::Tx;
 pub use view::{
-    DeadJob, DeadJobErrorEntry, DeadJobFilter, Ending, HistoryEntry, HistoryOutcome, Page, QueueDepth, SagaFilter,
-    SagaView, StatusCount,
+    DeadJob, DeadJobErrorEntry, DeadJobFilter, Ending, HistoryEntry, HistoryOutcome, Page, QueueDepth,
+    SagaFilter, SagaView, StatusCount,
 };
 pub use watch::{StatusChange, Watch};

@@ -18,7 +18,10 @@ use crate::{
     },
     transition::{Event, Refusal, State, transition},
     tx::{AfterCommit, Tx},
-    view::{DeadJob, DeadJobFilter, Ending, HistoryEntry, HistoryOutcome, Page, QueueDepth, SagaFilter, SagaView, StatusCount},
+    view::{
+        DeadJob, DeadJobFilter, Ending, HistoryEntry, HistoryOutcome, Page, QueueDepth, SagaFilter, SagaView,
+        StatusCount,
+    },
     watch::StatusChange,
 };
 
@@ -38,7 +41,12 @@ impl Engine {
     ///
     /// # Errors
     /// [`CancelError::PastPivot`] and [`CancelError::Ended`] when it is too late; nothing is changed then.
-    pub async fn cancel(&self, saga_id: SagaId, actor: &str, reason: &str) -> Result<CancelAnswer, CancelError> {
+    pub async fn cancel(
+        &self,
+        saga_id: SagaId,
+        actor: &str,
+        reason: &str,
+    ) -> Result<CancelAnswer, CancelError> {
         let mut transaction = self.inner.pool.begin().await?;
         let (answer, after) = cancel(&self.inner, &mut transaction, saga_id, actor, reason).await?;
         transaction.commit().await?;
@@ -50,8 +58,17 @@ impl Engine {
     ///
     /// # Errors
     /// When there is no such dead job or somebody has acted on it already.
-    pub async fn retry_dead_job(&self, id: DeadJobId, actor: &str, reason: &str) -> Result<SagaId, DeadJobError> {
-        self.resolve(id, &Resolution { event: Event::Revived, name: "retried", action: "retry", actor, reason }).await
+    pub async fn retry_dead_job(
+        &self,
+        id: DeadJobId,
+        actor: &str,
+        reason: &str,
+    ) -> Result<SagaId, DeadJobError> {
+        self.resolve(
+            id,
+            &Resolution { event: Event::Revived, name: "retried", action: "retry", actor, reason },
+        )
+        .await
     }
 
     /// Retries the open dead jobs that match, oldest first and at most `limit`, each in its own transaction; gives those
@@ -81,9 +98,17 @@ impl Engine {
     ///
     /// # Errors
     /// As [`Engine::retry_dead_job`].
-    pub async fn discard_dead_job(&self, id: DeadJobId, actor: &str, reason: &str) -> Result<SagaId, DeadJobError> {
-        self.resolve(id, &Resolution { event: Event::Discarded, name: "discarded", action: "discard", actor, reason })
-            .await
+    pub async fn discard_dead_job(
+        &self,
+        id: DeadJobId,
+        actor: &str,
+        reason: &str,
+    ) -> Result<SagaId, DeadJobError> {
+        self.resolve(
+            id,
+            &Resolution { event: Event::Discarded, name: "discarded", action: "discard", actor, reason },
+        )
+        .await
     }
 
     /// Reads a saga.
@@ -171,12 +196,16 @@ async fn cancel(
     actor: &str,
     reason: &str,
 ) -> Result<(CancelAnswer, AfterCommit), CancelError> {
-    let Some(row) = store::moves::lock(conn, saga_id.0).await? else { return Err(CancelError::NotFound(saga_id)) };
+    let Some(row) = store::moves::lock(conn, saga_id.0).await? else {
+        return Err(CancelError::NotFound(saga_id));
+    };
     let subject = Subject::new(engine, saga_id, row)?;
     let event = Event::Cancel { actor: actor.into(), reason: reason.into() };
     let state = match transition(subject.graph(), &subject.state, &event) {
         Ok((state, _)) => state,
-        Err(Refusal::AlreadyUnwinding) => return Ok((CancelAnswer::AlreadyUnwinding, AfterCommit::default())),
+        Err(Refusal::AlreadyUnwinding) => {
+            return Ok((CancelAnswer::AlreadyUnwinding, AfterCommit::default()));
+        }
         Err(Refusal::Ended) => return Err(CancelError::Ended(subject.state.status)),
         Err(Refusal::PastPivot | Refusal::Impossible) => {
             let pivot = subject.graph().pivot().map(|at| subject.graph().steps[at].name.clone());
@@ -210,7 +239,9 @@ async fn resolve(
     id: DeadJobId,
     resolution: &Resolution<'_>,
 ) -> Result<(SagaId, AfterCommit), DeadJobError> {
-    let Some(dead_job) = store::dead_jobs::dead_job_saga(conn, id.0).await? else { return Err(DeadJobError::NotFound(id)) };
+    let Some(dead_job) = store::dead_jobs::dead_job_saga(conn, id.0).await? else {
+        return Err(DeadJobError::NotFound(id));
+    };
     let saga_id = SagaId(dead_job);
     // The saga first, as a cancel does, so that the two can't wait for each other.
     let row = store::moves::lock(conn, saga_id.0).await?;
@@ -222,7 +253,12 @@ async fn resolve(
     let subject = Subject::new(engine, saga_id, row)?;
     let state = match transition(subject.graph(), &subject.state, &resolution.event) {
         Ok((state, _)) => state,
-        Err(_) => return Err(DeadJobError::AlreadyResolved(format!("moved on: its saga is {}", subject.state.status))),
+        Err(_) => {
+            return Err(DeadJobError::AlreadyResolved(format!(
+                "moved on: its saga is {}",
+                subject.state.status
+            )));
+        }
     };
     let Resolution { name, action, actor, reason, .. } = *resolution;
     store::dead_jobs::resolve(conn, saga_id.0, name, actor, reason).await?;
@@ -247,10 +283,17 @@ struct Subject {
 impl Subject {
     fn new(engine: &Inner, saga_id: SagaId, row: LockedSaga) -> Result<Self, sqlx::Error> {
         let definition = engine.definitions.get(&row.definition).cloned();
-        let at = definition.as_ref().and_then(|known| known.positions.get(&row.step).copied()).unwrap_or(usize::MAX);
+        let at = definition
+            .as_ref()
+            .and_then(|known| known.positions.get(&row.step).copied())
+            .unwrap_or(usize::MAX);
         let unreadable = |error: String| sqlx::Error::Decode(error.into());
-        let cause: Option<Cause> =
-            row.cause.clone().map(serde_json::from_value).transpose().map_err(|error| unreadable(error.to_string()))?;
+        let cause: Option<Cause> = row
+            .cause
+            .clone()
+            .map(serde_json::from_value)
+            .transpose()
+            .map_err(|error| unreadable(error.to_string()))?;
         let state = State {
             status: row.status.parse().map_err(unreadable)?,
             at,
@@ -277,7 +320,8 @@ impl Subject {
         why: String,
         discarded: bool,
     ) -> Result<AfterCommit, sqlx::Error> {
-        let step = self.graph().steps.get(state.at).map_or_else(|| self.row.step.clone(), |node| node.name.clone());
+        let step =
+            self.graph().steps.get(state.at).map_or_else(|| self.row.step.clone(), |node| node.name.clone());
         let seq = self.row.history_seq + 1;
         let entry = HistoryRow {
             saga_id: self.saga_id.0,
@@ -336,7 +380,9 @@ impl Subject {
             };
             watch.changed(&mut tx, &[change]).await.map_err(|error| match error {
                 StepSetError::Database(error) => error,
-                other @ (StepSetError::Start(_) | StepSetError::Other(_)) => sqlx::Error::Protocol(other.to_string()),
+                other @ (StepSetError::Start(_) | StepSetError::Other(_)) => {
+                    sqlx::Error::Protocol(other.to_string())
+                }
             })?;
         }
         let mut after = std::mem::take(&mut tx.after);
@@ -380,7 +426,11 @@ pub(crate) async fn check_history(
             let step = definition.graph.steps.get(state.at).map_or("", |node| node.name.as_str());
             let folded = (state.status, step, state.direction);
             let stored = (saga.status, saga.step.as_str(), saga.direction);
-            if folded == stored { None } else { flaw(format!("history says {folded:?}, the saga says {stored:?}")) }
+            if folded == stored {
+                None
+            } else {
+                flaw(format!("history says {folded:?}, the saga says {stored:?}"))
+            }
         }
     })
 }

@@ -222,7 +222,12 @@ where
         }
     }
 
-    fn transaction<S: TransactionStep, At>(self, step: S, placement: Placement, entry: bool) -> Saga<I, Link<S::Output, L>>
+    fn transaction<S: TransactionStep, At>(
+        self,
+        step: S,
+        placement: Placement,
+        entry: bool,
+    ) -> Saga<I, Link<S::Output, L>>
     where
         S::Input: ReadFrom<L, At>,
     {
@@ -332,7 +337,10 @@ impl Definition {
     /// When there is no such step, or the policy is wrong.
     pub fn set_retry(&mut self, step: &str, policy: RetryPolicy) -> Result<(), String> {
         policy.check()?;
-        let at = self.graph.position(step).ok_or_else(|| format!("saga `{}` has no step `{step}`", self.graph.name))?;
+        let at = self
+            .graph
+            .position(step)
+            .ok_or_else(|| format!("saga `{}` has no step `{step}`", self.graph.name))?;
         self.graph.steps[at].retry = policy;
         Ok(())
     }

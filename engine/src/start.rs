@@ -121,7 +121,9 @@ impl Inner {
             definition.check_input(&input).map_err(StartError::BadInput)?;
         }
         // PostgreSQL keeps no NUL in text or jsonb; better a clear no here than a failed batch.
-        if input.get().contains("\\u0000") || new.business_key.as_deref().is_some_and(|key| key.contains('\0')) {
+        if input.get().contains("\\u0000")
+            || new.business_key.as_deref().is_some_and(|key| key.contains('\0'))
+        {
             return Err(StartError::BadInput("the NUL character can't be stored".into()));
         }
         let mut state = State::initial();
@@ -180,12 +182,17 @@ pub(crate) async fn start_with(
     }
     // One order for everybody, so that two batches with the same business keys wait instead of deadlocking.
     prepared.sort_by(|(_, a), (_, b)| {
-        (&a.definition.graph.name, &a.business_key, a.id).cmp(&(&b.definition.graph.name, &b.business_key, b.id))
+        (&a.definition.graph.name, &a.business_key, a.id).cmp(&(
+            &b.definition.graph.name,
+            &b.business_key,
+            b.id,
+        ))
     });
 
     let new_ids = if prepared.is_empty() { Vec::new() } else { insert(tx, &prepared).await? };
     let new_ids: std::collections::HashSet<Uuid> = new_ids.into_iter().collect();
-    let (fresh, known): (Vec<_>, Vec<_>) = prepared.into_iter().partition(|(_, start)| new_ids.contains(&start.id.0));
+    let (fresh, known): (Vec<_>, Vec<_>) =
+        prepared.into_iter().partition(|(_, start)| new_ids.contains(&start.id.0));
 
     if !known.is_empty() {
         let starts: Vec<&Prepared> = known.iter().map(|(_, start)| start).collect();
@@ -194,7 +201,9 @@ pub(crate) async fn start_with(
             answers[*place] = Some(match found {
                 Some(id) => Ok(Started { saga_id: SagaId(id), existing: true }),
                 // It was there a moment ago and its start was rolled back, or it was pruned: the caller may try again.
-                None => Err(StartError::Unavailable("another start with this key was just taken back".into())),
+                None => {
+                    Err(StartError::Unavailable("another start with this key was just taken back".into()))
+                }
             });
         }
     }
@@ -360,7 +369,6 @@ fn job(engine: &Inner, start: Prepared, values: Vec<Option<Arc<RawValue>>>, perm
         history_seq: entered,
         values,
         trace: start.trace.map(Into::into),
-        claimed: Instant::now(),
         solo: false,
         hold: engine.holds.hold(start.id, 1),
         permit,

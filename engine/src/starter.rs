@@ -43,6 +43,7 @@ pub(crate) async fn run(engine: Arc<Inner>, mut arrivals: mpsc::UnboundedReceive
             return;
         }
         if !batch.is_empty() {
+            crate::lane::gather(&mut batch, &mut arrivals, engine.settings.max_set).await;
             start(&engine, batch.drain(..).collect()).await;
         }
     }
@@ -140,9 +141,11 @@ async fn once(
         let late = std::io::Error::new(std::io::ErrorKind::TimedOut, "starting took too long");
         Err(StepSetError::Database(sqlx::Error::Io(late)))
     });
-    if let Err(StepSetError::Database(error)) = &result
-        && !matches!(error, sqlx::Error::Database(_))
-    {
+    let usable = matches!(
+        &result,
+        Ok(_) | Err(StepSetError::Start(_) | StepSetError::Database(sqlx::Error::Database(_)))
+    );
+    if !usable {
         // Handing it back could wait on a dead socket for ever and keep its place in the pool.
         drop(connection.detach());
     }

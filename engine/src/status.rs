@@ -23,7 +23,8 @@ pub enum Status {
 
 impl Status {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Running, Self::Compensating, Self::Completed, Self::Compensated, Self::Dead];
+    pub const ALL: [Self; 5] =
+        [Self::Running, Self::Compensating, Self::Completed, Self::Compensated, Self::Dead];
 
     /// The stored name.
     pub fn name(self) -> &'static str {
@@ -55,7 +56,10 @@ impl FromStr for Status {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        Self::ALL.into_iter().find(|status| status.name() == text).ok_or_else(|| format!("`{text}` is no saga status"))
+        Self::ALL
+            .into_iter()
+            .find(|status| status.name() == text)
+            .ok_or_else(|| format!("`{text}` is no saga status"))
     }
 }
 

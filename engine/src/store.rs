@@ -5,6 +5,7 @@ pub(crate) mod dead_jobs;
 pub(crate) mod moves;
 pub(crate) mod reads;
 pub(crate) mod starts;
+pub(crate) mod time_skips;
 
 use sqlx::{PgPool, migrate::MigrateError};
 

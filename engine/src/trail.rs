@@ -63,7 +63,7 @@ impl<T, U, Before: Find<T, I>, I> Find<T, There<I>> for Link<U, Before> {
 }
 
 /// The stored JSON of the saga's input (place zero) and of the outputs so far.
-pub type Values = [Option<Arc<RawValue>>];
+pub(crate) type Values = [Option<Arc<RawValue>>];
 
 /// Something that can be read off the trail `L`; `I` is found by the compiler.
 pub trait ReadFrom<L, I>: Sized {
@@ -115,5 +115,6 @@ fn decode<T: DeserializeOwned>(values: &Values, place: usize) -> Result<T, Strin
         .get(place)
         .and_then(Option::as_deref)
         .ok_or_else(|| format!("the stored {name} (place {place}) is missing"))?;
-    serde_json::from_str(raw.get()).map_err(|error| format!("the stored {name} (place {place}) can't be read: {error}"))
+    serde_json::from_str(raw.get())
+        .map_err(|error| format!("the stored {name} (place {place}) can't be read: {error}"))
 }

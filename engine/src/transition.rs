@@ -110,10 +110,11 @@ pub enum Refusal {
 /// When the event does not apply in this state; the state then stays as it is.
 pub fn transition(graph: &Graph, state: &State, event: &Event) -> Result<(State, Next), Refusal> {
     match event {
-        Event::Begun => moving(state).map(|state| (State { attempt: state.attempt + 1, ..state }, Next::Work)),
-        Event::Released => {
-            moving(state).map(|state| (State { attempt: state.attempt.saturating_sub(1), ..state }, Next::Work))
+        Event::Begun => {
+            moving(state).map(|state| (State { attempt: state.attempt + 1, ..state }, Next::Work))
         }
+        Event::Released => moving(state)
+            .map(|state| (State { attempt: state.attempt.saturating_sub(1), ..state }, Next::Work)),
         Event::Lost => moving(state).map(|state| {
             let in_doubt = state.in_doubt || is_call_action(graph, &state);
             (State { losses: state.losses + 1, in_doubt, ..state }, Next::Work)
@@ -126,7 +127,9 @@ pub fn transition(graph: &Graph, state: &State, event: &Event) -> Result<(State,
         }
         Event::Failed(failure) => match state.status {
             Status::Running => Ok(fail(graph, state.clone(), failure)),
-            Status::Compensating | Status::Completed | Status::Compensated | Status::Dead => Err(Refusal::Impossible),
+            Status::Compensating | Status::Completed | Status::Compensated | Status::Dead => {
+                Err(Refusal::Impossible)
+            }
         },
         Event::Cancel { actor, reason } => {
             interrupt(graph, state, || Cause::Cancelled { actor: actor.clone(), reason: reason.clone() })
@@ -174,7 +177,9 @@ fn is_call_action(graph: &Graph, state: &State) -> bool {
 fn done(graph: &Graph, state: State) -> Result<(State, Next), Refusal> {
     let fresh = State { attempt: 0, losses: 0, in_doubt: false, ..state };
     match fresh.direction {
-        Direction::Action if fresh.at + 1 < graph.steps.len() => Ok((State { at: fresh.at + 1, ..fresh }, Next::Work)),
+        Direction::Action if fresh.at + 1 < graph.steps.len() => {
+            Ok((State { at: fresh.at + 1, ..fresh }, Next::Work))
+        }
         Direction::Action => Ok((State { status: Status::Completed, ..fresh }, Next::Rest)),
         Direction::Undo => {
             let before = fresh.at;

@@ -48,7 +48,10 @@ impl<'c> Tx<'c> {
     /// When one of them is refused, so that no step can lose a start by not looking.
     pub async fn start(&mut self, sagas: Vec<NewSaga>) -> Result<Vec<Started>, StepSetError> {
         let answers = start::start_in_tx(self, sagas).await?;
-        answers.into_iter().map(|answer| answer.map_err(|error: StartError| StepSetError::Start(Box::new(error)))).collect()
+        answers
+            .into_iter()
+            .map(|answer| answer.map_err(|error: StartError| StepSetError::Start(Box::new(error))))
+            .collect()
     }
 }
 

@@ -27,17 +27,29 @@ pub trait Watch: Send + Sync + 'static {
     ///
     /// # Errors
     /// When its SQL fails.
-    fn changed(&self, tx: &mut Tx<'_>, changes: &[StatusChange]) -> impl Future<Output = Result<(), StepSetError>> + Send;
+    fn changed(
+        &self,
+        tx: &mut Tx<'_>,
+        changes: &[StatusChange],
+    ) -> impl Future<Output = Result<(), StepSetError>> + Send;
 }
 
 type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 pub(crate) trait ErasedWatch: Send + Sync {
-    fn changed<'a>(&'a self, tx: &'a mut Tx<'_>, changes: &'a [StatusChange]) -> BoxFuture<'a, Result<(), StepSetError>>;
+    fn changed<'a>(
+        &'a self,
+        tx: &'a mut Tx<'_>,
+        changes: &'a [StatusChange],
+    ) -> BoxFuture<'a, Result<(), StepSetError>>;
 }
 
 impl<W: Watch> ErasedWatch for W {
-    fn changed<'a>(&'a self, tx: &'a mut Tx<'_>, changes: &'a [StatusChange]) -> BoxFuture<'a, Result<(), StepSetError>> {
+    fn changed<'a>(
+        &'a self,
+        tx: &'a mut Tx<'_>,
+        changes: &'a [StatusChange],
+    ) -> BoxFuture<'a, Result<(), StepSetError>> {
         Box::pin(Watch::changed(self, tx, changes))
     }
 }

@@ -37,11 +37,17 @@ pub(crate) async fn file(conn: &mut PgConnection, ids: &[Uuid], sagas: &[Uuid]) 
 
 /// Finds the saga of a dead job, without locking anything.
 pub(crate) async fn dead_job_saga(conn: &mut PgConnection, id: Uuid) -> Result<Option<Uuid>, sqlx::Error> {
-    sqlx::query_scalar("select saga_id from engine.dead_job where id = $1").bind(id).fetch_optional(conn).await
+    sqlx::query_scalar("select saga_id from engine.dead_job where id = $1")
+        .bind(id)
+        .fetch_optional(conn)
+        .await
 }
 
 /// Locks a dead job and gives its saga and what was done about it.
-pub(crate) async fn lock(conn: &mut PgConnection, id: Uuid) -> Result<Option<(Uuid, Option<String>)>, sqlx::Error> {
+pub(crate) async fn lock(
+    conn: &mut PgConnection,
+    id: Uuid,
+) -> Result<Option<(Uuid, Option<String>)>, sqlx::Error> {
     sqlx::query_as("select saga_id, resolution from engine.dead_job where id = $1 for update")
         .bind(id)
         .fetch_optional(conn)
@@ -124,12 +130,17 @@ const MATCHES: &str = "($1::text is null or definition = $1) and ($2::text is nu
 
 pub(crate) async fn dead_job(pool: &PgPool, id: Uuid) -> Result<Option<DeadJob>, sqlx::Error> {
     let sql = format!("select {COLUMNS} from engine.dead_job where id = $1");
-    let row: Option<DeadJobRow> = sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(id).fetch_optional(pool).await?;
+    let row: Option<DeadJobRow> =
+        sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(id).fetch_optional(pool).await?;
     row.map(DeadJobRow::view).transpose()
 }
 
 /// Dead jobs, newest id first.
-pub(crate) async fn dead_jobs(pool: &PgPool, filter: &DeadJobFilter, page: Page) -> Result<Vec<DeadJob>, sqlx::Error> {
+pub(crate) async fn dead_jobs(
+    pool: &PgPool,
+    filter: &DeadJobFilter,
+    page: Page,
+) -> Result<Vec<DeadJob>, sqlx::Error> {
     let sql = format!(
         "select {COLUMNS} from engine.dead_job where {MATCHES} and ($7::uuid is null or id < $7) \
          order by id desc limit $8"
@@ -149,7 +160,11 @@ pub(crate) async fn dead_jobs(pool: &PgPool, filter: &DeadJobFilter, page: Page)
 }
 
 /// Open dead jobs that match, oldest first.
-pub(crate) async fn open_ids(pool: &PgPool, filter: &DeadJobFilter, limit: u32) -> Result<Vec<Uuid>, sqlx::Error> {
+pub(crate) async fn open_ids(
+    pool: &PgPool,
+    filter: &DeadJobFilter,
+    limit: u32,
+) -> Result<Vec<Uuid>, sqlx::Error> {
     let sql =
         format!("select id from engine.dead_job where {MATCHES} and resolution is null order by id limit $7");
     sqlx::query_scalar(sqlx::AssertSqlSafe(sql))

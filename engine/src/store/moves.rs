@@ -13,6 +13,8 @@ pub(crate) struct Fenced {
     pub(crate) history_seq: i32,
     pub(crate) cancel: Option<serde_json::Value>,
     pub(crate) deadline_passed: bool,
+    /// The server process of this connection.
+    pub(crate) backend: i32,
 }
 
 /// Locks the sagas that this worker still holds, in the order of their ids. Whoever is missing was taken over.
@@ -22,13 +24,30 @@ pub(crate) async fn fence(
     worker: WorkerId,
 ) -> Result<Vec<Fenced>, sqlx::Error> {
     sqlx::query_as(
-        "select id, epoch, history_seq, cancel, coalesce(deadline_at <= clock_timestamp(), false) as deadline_passed \
+        "select id, epoch, history_seq, cancel, coalesce(deadline_at <= clock_timestamp(), false) as deadline_passed, \
+             pg_backend_pid() as backend \
          from engine.saga where id = any($1) and lease_owner = $2 order by id for update",
     )
     .bind(ids)
     .bind(worker)
     .fetch_all(conn)
     .await
+}
+
+/// As [`fence`], but whoever holds them: what an oracle test puts in its place to see the invariants fire.
+pub(crate) async fn no_fence(conn: &mut PgConnection, ids: &[Uuid]) -> Result<Vec<Fenced>, sqlx::Error> {
+    sqlx::query_as(
+        "select id, epoch, history_seq, cancel, false as deadline_passed, pg_backend_pid() as backend \
+         from engine.saga where id = any($1) order by id for update",
+    )
+    .bind(ids)
+    .fetch_all(conn)
+    .await
+}
+
+/// Ends a server process of ours whose statement nobody waits for any more, so that its locks are free.
+pub(crate) async fn terminate(conn: &mut PgConnection, backend: i32) -> Result<(), sqlx::Error> {
+    sqlx::query("select pg_terminate_backend($1)").bind(backend).execute(conn).await.map(drop)
 }
 
 /// A row of the history about to be written.
@@ -189,11 +208,20 @@ pub(crate) async fn request_cancel(
     id: Uuid,
     cancel: &serde_json::Value,
 ) -> Result<(), sqlx::Error> {
-    sqlx::query("update engine.saga set cancel = $2 where id = $1").bind(id).bind(cancel).execute(conn).await.map(drop)
+    sqlx::query("update engine.saga set cancel = $2 where id = $1")
+        .bind(id)
+        .bind(cancel)
+        .execute(conn)
+        .await
+        .map(drop)
 }
 
 /// Writes the state that a person's decision led to, of a saga locked by [`lock`]; it is due at once if it moves.
-pub(crate) async fn decide(conn: &mut PgConnection, row: &MoveRow, discarded: bool) -> Result<(), sqlx::Error> {
+pub(crate) async fn decide(
+    conn: &mut PgConnection,
+    row: &MoveRow,
+    discarded: bool,
+) -> Result<(), sqlx::Error> {
     sqlx::query(
         "update engine.saga set status = $2, step = $3, direction = $4, attempt = $5, losses = $6, in_doubt = $7, \
              history_seq = $8, cause = $9::jsonb, error = $10, cancel = null, lease_owner = null, claimed_at = null, \

@@ -54,7 +54,10 @@ pub(crate) async fn endings(pool: &PgPool, ids: &[Uuid]) -> Result<Vec<(SagaId, 
 }
 
 /// Those of the ids that are sagas.
-pub(crate) async fn which_exist(conn: &mut sqlx::PgConnection, ids: &[Uuid]) -> Result<Vec<Uuid>, sqlx::Error> {
+pub(crate) async fn which_exist(
+    conn: &mut sqlx::PgConnection,
+    ids: &[Uuid],
+) -> Result<Vec<Uuid>, sqlx::Error> {
     sqlx::query_scalar("select id from engine.saga where id = any($1)").bind(ids).fetch_all(conn).await
 }
 
@@ -117,7 +120,11 @@ pub(crate) async fn saga(pool: &PgPool, id: Uuid) -> Result<Option<SagaView>, sq
 }
 
 /// Sagas, newest id first.
-pub(crate) async fn sagas(pool: &PgPool, filter: &SagaFilter, page: Page) -> Result<Vec<SagaView>, sqlx::Error> {
+pub(crate) async fn sagas(
+    pool: &PgPool,
+    filter: &SagaFilter,
+    page: Page,
+) -> Result<Vec<SagaView>, sqlx::Error> {
     let sql = format!(
         "select {SAGA_COLUMNS} from engine.saga \
          where ($1::text is null or definition = $1) and ($2::text is null or status = $2) \
@@ -218,7 +225,13 @@ pub(crate) async fn queue_depths(pool: &PgPool) -> Result<Vec<QueueDepth>, sqlx:
     .await?;
     Ok(rows
         .into_iter()
-        .map(|(queue, due, waiting, leased, oldest_due_ms)| QueueDepth { queue, due, waiting, leased, oldest_due_ms })
+        .map(|(queue, due, waiting, leased, oldest_due_ms)| QueueDepth {
+            queue,
+            due,
+            waiting,
+            leased,
+            oldest_due_ms,
+        })
         .collect())
 }
 

@@ -14,8 +14,9 @@ pub(crate) async fn insert(
     lease_ms: i64,
 ) -> Result<Vec<Uuid>, sqlx::Error> {
     let column = |field: fn(&Prepared) -> &str| sagas.iter().map(|saga| field(saga)).collect::<Vec<_>>();
-    let optional =
-        |field: fn(&Prepared) -> Option<&str>| sagas.iter().map(|saga| field(saga)).collect::<Vec<Option<&str>>>();
+    let optional = |field: fn(&Prepared) -> Option<&str>| {
+        sagas.iter().map(|saga| field(saga)).collect::<Vec<Option<&str>>>()
+    };
     sqlx::query_scalar(
         "insert into engine.saga (id, definition, graph_hash, queue, status, step, direction, attempt, history_seq, \
              epoch, lease_owner, claimed_at, due_at, deadline_at, business_key, trace, input, ended_at) \

@@ -1,0 +1,160 @@
+//! The cases that a proof goes through.
+
+use std::{
+    fmt,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
+
+use super::{Fault, Faults, Place};
+use crate::{
+    graph::{Graph, Placement, StepKind},
+    ids::SagaId,
+    outcome::Failure,
+    status::{Direction, Status},
+    step::UndoKind,
+};
+
+/// What goes wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Nothing: the way it should be.
+    Nothing,
+    /// The process dies after the action ran and before its commit: the action is repeated.
+    ActionCrashesBeforeCommit,
+    /// The process dies right after the action's commit.
+    ActionCrashesAfterCommit,
+    /// The action says no.
+    ActionFails,
+    /// The action never works, until its attempts are used up.
+    ActionNeverWorks,
+    /// Somebody cancels while the saga stands there.
+    CancelledThere,
+    /// A later step fails, and the process dies after the undo ran and before its commit: the undo is repeated.
+    UndoCrashesBeforeCommit,
+    /// The same, right after the undo's commit.
+    UndoCrashesAfterCommit,
+    /// A later step fails, and the undo does not work until a person retries the dead job.
+    UndoNeedsAPerson,
+}
+
+/// One case: what goes wrong at which step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Case {
+    /// The step; empty for [`Kind::Nothing`].
+    pub step: String,
+    /// What goes wrong there.
+    pub kind: Kind,
+}
+
+impl fmt::Display for Case {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {:?}", self.step, self.kind)
+    }
+}
+
+/// All the cases of a graph.
+pub(super) fn cases(graph: &Graph) -> Vec<Case> {
+    let mut cases = vec![Case { step: String::new(), kind: Kind::Nothing }];
+    for (at, node) in graph.steps.iter().enumerate() {
+        let mut add = |kind| cases.push(Case { step: node.name.clone(), kind });
+        // An entry step is part of the commit that starts the saga: when it fails there is no saga.
+        if !node.entry {
+            for kind in [
+                Kind::ActionCrashesBeforeCommit,
+                Kind::ActionCrashesAfterCommit,
+                Kind::ActionFails,
+                Kind::ActionNeverWorks,
+                Kind::CancelledThere,
+            ] {
+                add(kind);
+            }
+        }
+        if node.undo == UndoKind::Undone && failing_step_after(graph, at).is_some() {
+            for kind in [Kind::UndoCrashesBeforeCommit, Kind::UndoCrashesAfterCommit, Kind::UndoNeedsAPerson]
+            {
+                add(kind);
+            }
+        }
+    }
+    cases
+}
+
+/// The step that is made to fail so that step `at` is undone.
+pub(super) fn failing_step_after(graph: &Graph, at: usize) -> Option<&str> {
+    let next = graph.steps.get(at + 1)?;
+    (next.placement != Placement::AfterPivot).then_some(next.name.as_str())
+}
+
+/// How the saga must end.
+pub(super) fn expected(graph: &Graph, case: &Case) -> Status {
+    let node = graph.position(&case.step).map(|at| &graph.steps[at]);
+    let (placement, kind) = match node {
+        Some(node) => (node.placement, node.kind),
+        None => (Placement::AfterPivot, StepKind::Transaction),
+    };
+    match (case.kind, placement) {
+        (Kind::ActionFails, Placement::AfterPivot) => Status::Dead,
+        // A call pivot that never answered may have happened: only a person can tell.
+        (Kind::ActionNeverWorks, Placement::Pivot) if kind == StepKind::Call => Status::Dead,
+        (Kind::ActionNeverWorks, Placement::AfterPivot) => Status::Dead,
+        (Kind::ActionFails | Kind::ActionNeverWorks, Placement::BeforePivot | Placement::Pivot)
+        | (Kind::CancelledThere, Placement::BeforePivot | Placement::Pivot)
+        | (Kind::UndoCrashesBeforeCommit | Kind::UndoCrashesAfterCommit | Kind::UndoNeedsAPerson, _) => {
+            Status::Compensated
+        }
+        (Kind::Nothing | Kind::ActionCrashesBeforeCommit | Kind::ActionCrashesAfterCommit, _)
+        | (Kind::CancelledThere, Placement::AfterPivot) => Status::Completed,
+    }
+}
+
+/// The faults of one case, for the one saga that it is about.
+#[derive(Debug)]
+pub(super) struct Plan {
+    pub(super) saga_id: SagaId,
+    pub(super) case: Case,
+    pub(super) failing: Option<String>,
+    pub(super) spent: AtomicBool,
+}
+
+impl Plan {
+    fn once(&self, fault: Fault) -> Option<Fault> {
+        (!self.spent.swap(true, Ordering::AcqRel)).then_some(fault)
+    }
+}
+
+impl Faults for Plan {
+    fn at(&self, saga_id: SagaId, place: &Place, _: u32) -> Option<Fault> {
+        if saga_id != self.saga_id {
+            return None;
+        }
+        let action = place.direction == Direction::Action;
+        if action && self.failing.as_deref() == Some(place.step.as_str()) {
+            return Some(Fault::Fail(Failure::new("made-to-fail", "a test made this step fail")));
+        }
+        if place.step != self.case.step {
+            return None;
+        }
+        match (self.case.kind, action) {
+            (Kind::ActionCrashesBeforeCommit, true) | (Kind::UndoCrashesBeforeCommit, false) => {
+                self.once(Fault::CrashBeforeCommit)
+            }
+            (Kind::ActionCrashesAfterCommit, true) | (Kind::UndoCrashesAfterCommit, false) => {
+                self.once(Fault::CrashAfterCommit)
+            }
+            (Kind::ActionFails, true) => {
+                Some(Fault::Fail(Failure::new("made-to-fail", "a test made this step fail")))
+            }
+            (Kind::ActionNeverWorks, true) => {
+                Some(Fault::Retry("a test keeps this step from working".into()))
+            }
+            (Kind::CancelledThere, true) if !self.spent.load(Ordering::Acquire) => {
+                Some(Fault::Hold(Duration::from_hours(1)))
+            }
+            (Kind::UndoNeedsAPerson, false) if !self.spent.load(Ordering::Acquire) => {
+                Some(Fault::Retry("a test keeps this undo from working".into()))
+            }
+            _ => None,
+        }
+    }
+}

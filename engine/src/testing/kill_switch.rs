@@ -1,0 +1,78 @@
+//! Ends a real process at a chosen point, for tests that kill workers.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use super::{Fault, Faults, Place};
+use crate::{ids::SagaId, status::Direction};
+
+/// Aborts the process the `nth` time that it comes to a point.
+#[derive(Debug)]
+pub struct KillSwitch {
+    place: Place,
+    fault: Fault,
+    passes: AtomicU32,
+}
+
+impl KillSwitch {
+    /// Reads a point such as `place-order/reserve-stock/action/before-commit`, with `@n` behind it for the nth time.
+    ///
+    /// # Errors
+    /// A sentence about what is expected.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let wrong = || {
+            format!(
+                "`{text}` is no fail point: write definition/step/action|undo/before-commit|after-commit, @n optional"
+            )
+        };
+        let (point, nth) = text.split_once('@').unwrap_or((text, "1"));
+        let nth: u32 = nth.parse().map_err(|_| wrong())?;
+        let parts: Vec<&str> = point.split('/').collect();
+        let [definition, step, direction, moment] = parts[..] else { return Err(wrong()) };
+        let direction: Direction = direction.parse().map_err(|_| wrong())?;
+        let fault = match moment {
+            "before-commit" => Fault::CrashBeforeCommit,
+            "after-commit" => Fault::CrashAfterCommit,
+            _ => return Err(wrong()),
+        };
+        let place = Place { definition: definition.into(), step: step.into(), direction };
+        Ok(Self { place, fault, passes: AtomicU32::new(nth.max(1)) })
+    }
+}
+
+impl Faults for KillSwitch {
+    fn at(&self, _: SagaId, place: &Place, _: u32) -> Option<Fault> {
+        if *place != self.place {
+            return None;
+        }
+        let before =
+            self.passes.fetch_update(Ordering::AcqRel, Ordering::Acquire, |left| left.checked_sub(1));
+        (before == Ok(1)).then(|| self.fault.clone())
+    }
+
+    fn died(&self) {
+        tracing::error!(place = ?self.place, fault = ?self.fault, "the fail point was reached: the process ends here");
+        std::process::abort();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_point_is_read_with_its_count() {
+        let switch = KillSwitch::parse("place-order/reserve-stock/undo/after-commit@3").unwrap();
+        let place = Place {
+            definition: "place-order".into(),
+            step: "reserve-stock".into(),
+            direction: Direction::Undo,
+        };
+        let passes: Vec<_> = (0..4).map(|_| switch.at(SagaId::fresh(), &place, 1)).collect();
+        assert_eq!(passes, [None, None, Some(Fault::CrashAfterCommit), None]);
+    }
+
+    #[test]
+    fn a_wrong_point_says_what_is_expected() {
+        assert!(KillSwitch::parse("place-order/reserve-stock").unwrap_err().contains("before-commit"));
+    }
+}

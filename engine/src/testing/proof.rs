@@ -1,0 +1,355 @@
+//! Runs every case of a saga against a real database.
+
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use sqlx::PgPool;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    cases::{Case, Kind, Plan, cases, expected, failing_step_after},
+    invariants::flaws_of,
+};
+use crate::{
+    engine::Engine,
+    error::{BuildError, CancelError, StartError},
+    ids::SagaId,
+    saga::Definition,
+    start::NewSaga,
+    status::{Direction, Status},
+    view::{DeadJobFilter, Ending, HistoryEntry, HistoryOutcome, Page, SagaView},
+};
+
+/// No case may take longer.
+const LIMIT: Duration = Duration::from_secs(30);
+
+type Check = Arc<dyn Fn(Run) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send>> + Send + Sync>;
+
+/// A saga to be proved.
+pub struct Proof {
+    saga: String,
+    pool: PgPool,
+    definitions: Box<dyn Fn() -> Vec<Definition> + Send + Sync>,
+    start: Box<dyn Fn() -> NewSaga + Send + Sync>,
+    check: Option<Check>,
+}
+
+/// What one case came to, for the caller's own checks.
+#[derive(Clone, Debug)]
+pub struct Run {
+    /// What went wrong, where.
+    pub case: Case,
+    /// The saga.
+    pub saga_id: SagaId,
+    /// How it ended.
+    pub ending: Ending,
+    /// The database it ran on.
+    pub pool: PgPool,
+    /// What happened.
+    pub history: Vec<HistoryEntry>,
+}
+
+impl Run {
+    /// How often a step's action took effect, less its undos.
+    pub fn effects_of(&self, step: &str) -> i64 {
+        let done = |direction| {
+            let matches = |entry: &&HistoryEntry| {
+                entry.step == step && entry.direction == direction && entry.outcome == HistoryOutcome::Done
+            };
+            i64::try_from(self.history.iter().filter(matches).count()).unwrap_or(i64::MAX)
+        };
+        done(Direction::Action) - done(Direction::Undo)
+    }
+}
+
+/// What a proof found.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// The cases that were run.
+    pub cases: Vec<Case>,
+    /// What was wrong, with its case.
+    pub flaws: Vec<(Case, String)>,
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{} cases, {} flaws", self.cases.len(), self.flaws.len())?;
+        self.flaws.iter().try_for_each(|(case, flaw)| writeln!(f, "  {case}: {flaw}"))
+    }
+}
+
+/// A proof could not be run.
+#[derive(Debug, thiserror::Error)]
+pub enum ProofError {
+    /// The saga is not among the definitions.
+    #[error("no saga is named `{0}`")]
+    UnknownSaga(String),
+    /// The engine could not be built.
+    #[error(transparent)]
+    Build(#[from] BuildError),
+    /// A saga could not be started.
+    #[error("the saga could not be started")]
+    Start(#[from] StartError),
+    /// The database refused.
+    #[error("the database refused")]
+    Database(#[from] sqlx::Error),
+}
+
+impl Proof {
+    /// Prepares the proof of the saga named `saga`. `definitions` builds it, with all others that it starts, as often as
+    /// needed; `start` gives a new start that would complete if nothing went wrong.
+    pub fn of(
+        saga: &str,
+        pool: PgPool,
+        definitions: impl Fn() -> Vec<Definition> + Send + Sync + 'static,
+        start: impl Fn() -> NewSaga + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            saga: saga.into(),
+            pool,
+            definitions: Box::new(definitions),
+            start: Box::new(start),
+            check: None,
+        }
+    }
+
+    /// Adds the caller's own check, run after each case.
+    pub fn check<F>(mut self, check: impl Fn(Run) -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = Result<(), String>> + Send + 'static,
+    {
+        self.check = Some(Arc::new(move |run| Box::pin(check(run))));
+        self
+    }
+
+    /// Runs all cases, one after the other.
+    ///
+    /// # Errors
+    /// When a case could not be run at all; what a case shows to be wrong is in the report.
+    pub async fn run(self) -> Result<Report, ProofError> {
+        let definitions = (self.definitions)();
+        let graph = definitions
+            .iter()
+            .map(Definition::graph)
+            .find(|graph| graph.name == self.saga)
+            .ok_or_else(|| ProofError::UnknownSaga(self.saga.clone()))?
+            .clone();
+        let mut report = Report::default();
+        for case in cases(&graph) {
+            let (saga, history, notes) = self.one(&graph, &case).await?;
+            let mut flaws = flaws_of(&graph, &saga, &history);
+            flaws.extend(notes);
+            let wanted = expected(&graph, &case);
+            if saga.status != wanted {
+                flaws.push(format!("ended {}, not {wanted}: {}", saga.status, story(&history)));
+            }
+            if let Some(check) = &self.check {
+                let ending = Ending { status: saga.status, cause: saga.cause.clone() };
+                let run = Run {
+                    case: case.clone(),
+                    saga_id: saga.saga_id,
+                    ending,
+                    pool: self.pool.clone(),
+                    history,
+                };
+                flaws.extend(check(run).await.err());
+            }
+            report.flaws.extend(flaws.into_iter().map(|flaw| (case.clone(), flaw)));
+            report.cases.push(case);
+        }
+        Ok(report)
+    }
+
+    async fn one(
+        &self,
+        graph: &crate::graph::Graph,
+        case: &Case,
+    ) -> Result<(SagaView, Vec<HistoryEntry>, Vec<String>), ProofError> {
+        let new = (self.start)();
+        let undo_case = matches!(
+            case.kind,
+            Kind::UndoCrashesBeforeCommit | Kind::UndoCrashesAfterCommit | Kind::UndoNeedsAPerson
+        );
+        let failing =
+            graph.position(&case.step).filter(|_| undo_case).and_then(|at| failing_step_after(graph, at));
+        let plan = Arc::new(Plan {
+            saga_id: new.saga_id(),
+            case: case.clone(),
+            failing: failing.map(str::to_owned),
+            spent: AtomicBool::new(false),
+        });
+        let saga_id = new.saga_id();
+        let mut notes = Vec::new();
+        let mut start = Some(new);
+        let began = Instant::now();
+        loop {
+            let workshop = self.open(&plan)?;
+            if let Some(new) = start.take() {
+                workshop.engine.start(new).await?;
+            }
+            let settled = self.drive(&workshop.engine, saga_id, &plan, began, &mut notes).await;
+            let dead = workshop.engine.worker();
+            workshop.close().await;
+            if settled? || began.elapsed() > LIMIT {
+                break;
+            }
+            // The engine died: what it held is free when its lease ends, which is now.
+            super::skip_waiting(&self.pool, Some(dead)).await?;
+        }
+        let engine = self.builder().build()?;
+        let saga = engine.saga(saga_id).await?.ok_or(sqlx::Error::RowNotFound)?;
+        let history = engine.history(saga_id).await?.unwrap_or_default();
+        let folded = crate::operate::check_history(&engine.inner, &self.pool, &saga).await?;
+        notes.extend(folded.map(|flaw| flaw.flaw));
+        engine.shutdown().await;
+        let needs_fault = case.kind != Kind::Nothing && case.kind != Kind::CancelledThere;
+        if needs_fault && !met(&plan, &history) {
+            notes.push("the fault was never met, so this case proved nothing".into());
+        }
+        Ok((saga, history, notes))
+    }
+
+    /// Waits until the saga is at rest (true) or the engine has died (false), acting as the case asks.
+    async fn drive(
+        &self,
+        engine: &Engine,
+        saga_id: SagaId,
+        plan: &Plan,
+        began: Instant,
+        notes: &mut Vec<String>,
+    ) -> Result<bool, ProofError> {
+        while began.elapsed() < LIMIT {
+            if engine.inner.is_dead() {
+                return Ok(false);
+            }
+            if engine.wait(saga_id, Duration::from_millis(20)).await?.is_some() {
+                let again =
+                    plan.case.kind == Kind::UndoNeedsAPerson && self.revive(engine, saga_id, plan).await?;
+                if !again {
+                    return Ok(true);
+                }
+            }
+            if plan.case.kind == Kind::CancelledThere && !plan.spent.load(Ordering::Acquire) {
+                self.cancel_when_held(engine, saga_id, plan, notes).await?;
+            } else {
+                super::skip_waiting(&self.pool, None).await?;
+                engine.inner.feeds.wake_all();
+            }
+        }
+        notes.push(format!("not at rest after {} s", LIMIT.as_secs()));
+        Ok(true)
+    }
+
+    async fn cancel_when_held(
+        &self,
+        engine: &Engine,
+        saga_id: SagaId,
+        plan: &Plan,
+        notes: &mut Vec<String>,
+    ) -> Result<(), ProofError> {
+        let saga = engine.saga(saga_id).await?.ok_or(sqlx::Error::RowNotFound)?;
+        let held = saga.step == plan.case.step && saga.lease_owner.is_none() && saga.error.is_some();
+        if !held {
+            return Ok(());
+        }
+        plan.spent.store(true, Ordering::Release);
+        let wanted = expected(
+            engine.definition(&saga.definition).map_or(&crate::advance::NO_GRAPH, Definition::graph),
+            &plan.case,
+        );
+        match (engine.cancel(saga_id, "a test", "to see it unwind").await, wanted) {
+            (Ok(_), Status::Compensated) | (Err(CancelError::PastPivot { .. }), Status::Completed) => {}
+            (answer, _) => notes.push(format!("the cancel was answered {answer:?}")),
+        }
+        Ok(())
+    }
+
+    /// Retries the dead job, once, and lets the undo work from now on.
+    async fn revive(&self, engine: &Engine, saga_id: SagaId, plan: &Plan) -> Result<bool, ProofError> {
+        if plan.spent.load(Ordering::Acquire) {
+            return Ok(false);
+        }
+        let page = Page { after: None, limit: 1000 };
+        let dead = engine.dead_jobs(&DeadJobFilter::default(), page).await?;
+        let Some(job) = dead.iter().find(|job| job.saga_id == saga_id) else { return Ok(false) };
+        plan.spent.store(true, Ordering::Release);
+        // Nobody else acts on the jobs of a proof.
+        Ok(engine.retry_dead_job(job.dead_job_id, "a test", "the cause is mended").await.is_ok())
+    }
+
+    fn builder(&self) -> crate::engine::EngineBuilder {
+        (self.definitions)()
+            .into_iter()
+            .fold(Engine::builder(self.pool.clone()), crate::engine::EngineBuilder::register)
+    }
+
+    fn open(&self, plan: &Arc<Plan>) -> Result<Workshop, ProofError> {
+        let engine = super::with_faults(self.builder(), plan.clone()).build()?;
+        let queues: std::collections::BTreeSet<String> =
+            engine.definitions().map(|definition| definition.graph().queue.clone()).collect();
+        let stop = CancellationToken::new();
+        let workers = queues.iter().map(|queue| {
+            let (engine, mut feed, stop) = (engine.clone(), engine.feed(queue, 64), stop.clone());
+            tokio::spawn(async move { engine.run(&mut feed, stop).await })
+        });
+        Ok(Workshop { workers: workers.collect(), engine: engine.clone(), stop })
+    }
+}
+
+impl fmt::Debug for Proof {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Proof").field("saga", &self.saga).finish_non_exhaustive()
+    }
+}
+
+/// One engine with its workers: one life of a process.
+struct Workshop {
+    engine: Engine,
+    workers: Vec<tokio::task::JoinHandle<()>>,
+    stop: CancellationToken,
+}
+
+impl Workshop {
+    async fn close(self) {
+        self.stop.cancel();
+        if self.engine.inner.is_dead() {
+            // A dead process finishes nothing.
+            self.workers.iter().for_each(tokio::task::JoinHandle::abort);
+        }
+        for worker in self.workers {
+            // Aborted or done: either way it is over.
+            let _ = worker.await;
+        }
+        self.engine.shutdown().await;
+    }
+}
+
+fn met(plan: &Plan, history: &[HistoryEntry]) -> bool {
+    let failed = |entry: &HistoryEntry| {
+        matches!(entry.outcome, HistoryOutcome::Failed | HistoryOutcome::Exhausted | HistoryOutcome::Retry)
+    };
+    match plan.case.kind {
+        Kind::Nothing | Kind::CancelledThere => true,
+        Kind::ActionFails | Kind::ActionNeverWorks => {
+            history.iter().any(|entry| entry.step == plan.case.step && failed(entry))
+        }
+        Kind::ActionCrashesBeforeCommit
+        | Kind::ActionCrashesAfterCommit
+        | Kind::UndoCrashesBeforeCommit
+        | Kind::UndoCrashesAfterCommit
+        | Kind::UndoNeedsAPerson => plan.spent.load(Ordering::Acquire),
+    }
+}
+
+fn story(history: &[HistoryEntry]) -> String {
+    let line = |entry: &HistoryEntry| format!("{} {} {}", entry.direction, entry.step, entry.outcome.name());
+    history.iter().map(line).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,10 @@
+//! The engine alone, on a real database.
+
+mod claims;
+mod dead_jobs;
+mod errands;
+mod graphs;
+mod oracle;
+mod proofs;
+mod sets;
+mod starts;

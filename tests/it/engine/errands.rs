@@ -1,0 +1,303 @@
+//! A saga that has nothing to do with shops, and a workshop that runs it.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use engine::{
+    CallStep, Definition, Engine, EngineBuilder, ForwardOnly, Item, ItemStep, Outcome, Outcomes, PerItem, RetryPolicy,
+    Saga, SagaName, Set, StepSetError, TransactionStep, Tx, UndoCall, UndoItem, UndoItemStep, UndoOutcome, UndoOutcomes,
+    UndoSet, UndoTransaction,
+};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use sqlx::PgPool;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::support::Database;
+
+pub const ERRAND: SagaName<Errand> = SagaName::new("errand");
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Quick enough for tests that use up attempts.
+const QUICK: RetryPolicy = RetryPolicy {
+    first_delay: Duration::from_millis(1),
+    factor: 1.0,
+    max_delay: Duration::from_millis(2),
+    attempts: 3,
+    timeout: Duration::from_millis(500),
+};
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Errand {
+    /// The step where something happens, and what.
+    pub at: Option<String>,
+    pub what: Option<Mishap>,
+}
+
+impl Errand {
+    pub fn with(at: &str, what: Mishap) -> Self {
+        Self { at: Some(at.into()), what: Some(what) }
+    }
+
+    fn mishap(&self, step: &str) -> Option<Mishap> {
+        self.what.filter(|_| self.at.as_deref() == Some(step))
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Mishap {
+    Refuses,
+    BreaksInSql,
+    Panics,
+    Hangs,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Packed {
+    pub boxes: u32,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Sent {
+    pub receipt: String,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Closed;
+
+async fn note(tx: &mut Tx<'_>, ids: Vec<uuid::Uuid>, step: &str, change: i32) -> Result<(), sqlx::Error> {
+    sqlx::query("insert into effect (saga_id, step, change) select id, $2, $3 from unnest($1::uuid[]) as i (id)")
+        .bind(ids)
+        .bind(step)
+        .bind(change)
+        .execute(&mut **tx)
+        .await
+        .map(drop)
+}
+
+async fn meet(tx: &mut Tx<'_>, mishap: Option<Mishap>) -> Result<(), StepSetError> {
+    match mishap {
+        Some(Mishap::BreaksInSql) => {
+            sqlx::query("select 1 / 0").execute(&mut **tx).await?;
+        }
+        Some(Mishap::Panics) => panic!("the errand panics"),
+        Some(Mishap::Hangs) => {
+            sqlx::query("select pg_sleep(600)").execute(&mut **tx).await?;
+        }
+        Some(Mishap::Refuses) | None => {}
+    }
+    Ok(())
+}
+
+pub struct Pack;
+
+impl TransactionStep for Pack {
+    const NAME: &'static str = "pack";
+    const RETRY: RetryPolicy = QUICK;
+    type Input = Errand;
+    type Output = Packed;
+    type Undo = Self;
+
+    async fn run(&self, tx: &mut Tx<'_>, set: &Set<Errand>) -> Result<Outcomes<Packed>, StepSetError> {
+        for item in set {
+            meet(tx, item.input.mishap("pack")).await?;
+        }
+        let outcomes = set.decide(|item| match item.input.mishap("pack") {
+            Some(Mishap::Refuses) => Outcome::fail("no-boxes", "there are no boxes"),
+            _ => Outcome::Done(Packed { boxes: 2 }),
+        });
+        let done = set.iter().zip(&outcomes).filter(|(_, outcome)| matches!(outcome, Outcome::Done(_)));
+        note(tx, done.map(|(item, _)| item.saga_id.0).collect(), "pack", 1).await?;
+        Ok(outcomes)
+    }
+}
+
+impl UndoTransaction<Pack> for Pack {
+    const RETRY: RetryPolicy = QUICK;
+
+    async fn undo(_: &Pack, tx: &mut Tx<'_>, set: &UndoSet<Errand, Packed>) -> Result<UndoOutcomes, StepSetError> {
+        note(tx, set.iter().map(|item| item.saga_id.0).collect(), "pack", -1).await?;
+        Ok(set.decide(|_| UndoOutcome::Done))
+    }
+}
+
+/// What the outside world saw: idempotency keys of calls, and of calls that took them back.
+#[derive(Clone, Default)]
+pub struct World {
+    pub sent: Arc<Mutex<Vec<String>>>,
+    pub taken_back: Arc<Mutex<Vec<String>>>,
+}
+
+pub struct Send(pub World);
+
+impl CallStep for Send {
+    const NAME: &'static str = "send";
+    const RETRY: RetryPolicy = QUICK;
+    type Input = (Errand, Packed);
+    type Output = Sent;
+    type Undo = Self;
+
+    async fn call(&self, item: &Item<Self::Input>) -> Outcome<Sent> {
+        self.0.sent.lock().unwrap().push(item.idempotency_key.clone());
+        match item.input.0.mishap("send") {
+            Some(Mishap::Refuses) => Outcome::fail("no-address", "nobody lives there"),
+            Some(Mishap::Panics) => panic!("the call panics"),
+            Some(Mishap::Hangs) => std::future::pending().await,
+            Some(Mishap::BreaksInSql) | None => Outcome::Done(Sent { receipt: item.saga_id.to_string() }),
+        }
+    }
+}
+
+impl UndoCall<Send> for Send {
+    const RETRY: RetryPolicy = QUICK;
+
+    async fn undo(step: &Send, item: &UndoItem<(Errand, Packed), Sent>) -> UndoOutcome {
+        step.0.taken_back.lock().unwrap().push(item.action_key.clone());
+        UndoOutcome::Done
+    }
+}
+
+/// Written for one saga at a time.
+pub struct Charge;
+
+impl ItemStep for Charge {
+    const NAME: &'static str = "charge";
+    const RETRY: RetryPolicy = QUICK;
+    type Input = (Errand, Sent);
+    type Output = u32;
+    type Undo = Self;
+
+    async fn run(&self, tx: &mut Tx<'_>, item: &Item<Self::Input>) -> Result<Outcome<u32>, StepSetError> {
+        meet(tx, item.input.0.mishap("charge")).await?;
+        if item.input.0.mishap("charge") == Some(Mishap::Refuses) {
+            return Ok(Outcome::fail("no-money", "the account is empty"));
+        }
+        note(tx, vec![item.saga_id.0], "charge", 1).await?;
+        Ok(Outcome::Done(12))
+    }
+}
+
+impl UndoItemStep<Charge> for Charge {
+    const RETRY: RetryPolicy = QUICK;
+
+    async fn undo(
+        _: &Charge,
+        tx: &mut Tx<'_>,
+        item: &UndoItem<(Errand, Sent), u32>,
+    ) -> Result<UndoOutcome, StepSetError> {
+        note(tx, vec![item.saga_id.0], "charge", -1).await?;
+        Ok(UndoOutcome::Done)
+    }
+}
+
+pub struct Seal;
+
+impl TransactionStep for Seal {
+    const NAME: &'static str = "seal";
+    const RETRY: RetryPolicy = QUICK;
+    type Input = Errand;
+    type Output = String;
+    type Undo = ForwardOnly;
+
+    async fn run(&self, tx: &mut Tx<'_>, set: &Set<Errand>) -> Result<Outcomes<String>, StepSetError> {
+        for item in set {
+            meet(tx, item.input.mishap("seal")).await?;
+        }
+        let outcomes = set.decide(|item| match item.input.mishap("seal") {
+            Some(Mishap::Refuses) => Outcome::fail("no-wax", "there is no wax"),
+            _ => Outcome::Done("sealed".into()),
+        });
+        let done = set.iter().zip(&outcomes).filter(|(_, outcome)| matches!(outcome, Outcome::Done(_)));
+        note(tx, done.map(|(item, _)| item.saga_id.0).collect(), "seal", 1).await?;
+        Ok(outcomes)
+    }
+}
+
+pub struct File;
+
+impl TransactionStep for File {
+    const NAME: &'static str = "file";
+    const RETRY: RetryPolicy = QUICK;
+    type Input = Errand;
+    type Output = Closed;
+    type Undo = ForwardOnly;
+
+    async fn run(&self, tx: &mut Tx<'_>, set: &Set<Errand>) -> Result<Outcomes<Closed>, StepSetError> {
+        for item in set {
+            meet(tx, item.input.mishap("file")).await?;
+        }
+        note(tx, set.iter().map(|item| item.saga_id.0).collect(), "file", 1).await?;
+        Ok(set.decide(|_| Outcome::Done(Closed)))
+    }
+}
+
+/// Three transaction steps in a row: pack ⟂, seal (pivot), file.
+pub const PLAIN: SagaName<Errand> = SagaName::new("plain-errand");
+
+pub fn plain() -> Definition {
+    Saga::named(PLAIN).then(Pack).pivot(Seal).then(File).build().unwrap()
+}
+
+/// Every kind of step: pack ⟂ (set), send ⟂ (call), charge ⟂ (one item), seal (pivot), file.
+pub fn errand(world: &World) -> Definition {
+    Saga::named(ERRAND)
+        .then(Pack)
+        .then_call(Send(world.clone()))
+        .then(PerItem(Charge))
+        .pivot(Seal)
+        .then(File)
+        .build()
+        .unwrap()
+}
+
+/// A database with the engine's schema and the table that the steps write to.
+pub async fn database() -> (Database, PgPool) {
+    let database = Database::fresh().await;
+    let pool = database.pool().await;
+    sqlx::query("create table effect (saga_id uuid not null, step text not null, change int not null)")
+        .execute(&pool)
+        .await
+        .unwrap();
+    (database, pool)
+}
+
+/// An engine with a worker.
+pub struct Workshop {
+    pub engine: Engine,
+    stop: CancellationToken,
+    worker: JoinHandle<()>,
+}
+
+impl Workshop {
+    pub fn open(builder: EngineBuilder) -> Self {
+        Self::staff(builder.build().unwrap())
+    }
+
+    pub fn staff(engine: Engine) -> Self {
+        let stop = CancellationToken::new();
+        let worker = tokio::spawn({
+            let (engine, stop, mut feed) = (engine.clone(), stop.clone(), engine.feed("default", 256));
+            async move { engine.run(&mut feed, stop).await }
+        });
+        Self { engine, stop, worker }
+    }
+
+    pub async fn close(self) {
+        self.stop.cancel();
+        self.worker.await.unwrap();
+        self.engine.shutdown().await;
+    }
+}
+
+/// The sum of a step's effects over all sagas.
+pub async fn effects(pool: &PgPool, step: &str) -> i64 {
+    sqlx::query_scalar("select coalesce(sum(change), 0) from effect where step = $1")
+        .bind(step)
+        .fetch_one(pool)
+        .await
+        .unwrap()
+}

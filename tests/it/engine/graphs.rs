@@ -1,0 +1,104 @@
+//! Wrong graphs don't build, and the message says what to do.
+
+use engine::{
+    Definition, Engine, ForwardOnly, GraphError, NothingToUndo, Outcome, Outcomes, Saga, SagaName, Set, StepSetError,
+    TransactionStep, Tx, UndoKind,
+};
+
+use super::errands::{self, Errand, File, Pack, Seal};
+
+const NAME: SagaName<Errand> = SagaName::new("any");
+
+struct Dawdle;
+
+impl TransactionStep for Dawdle {
+    const NAME: &'static str = "dawdle";
+    type Input = Errand;
+    type Output = u8;
+    type Undo = NothingToUndo;
+
+    async fn run(&self, _: &mut Tx<'_>, set: &Set<Errand>) -> Result<Outcomes<u8>, StepSetError> {
+        Ok(set.decide(|_| Outcome::Done(1)))
+    }
+}
+
+struct Shouting;
+
+impl TransactionStep for Shouting {
+    const NAME: &'static str = "SHOUT_IT";
+    type Input = Errand;
+    type Output = u16;
+    type Undo = ForwardOnly;
+
+    async fn run(&self, _: &mut Tx<'_>, set: &Set<Errand>) -> Result<Outcomes<u16>, StepSetError> {
+        Ok(set.decide(|_| Outcome::Done(1)))
+    }
+}
+
+fn message(built: Result<Definition, GraphError>) -> String {
+    built.unwrap_err().to_string()
+}
+
+#[test]
+fn an_undo_left_undecided_before_the_pivot_is_refused() {
+    let message = message(Saga::named(NAME).then(Seal).then(Dawdle).build());
+    assert!(message.contains("`seal`") && message.contains("give it an undo"), "{message}");
+}
+
+#[test]
+fn an_undo_after_the_pivot_is_refused() {
+    let message = message(Saga::named(NAME).pivot(Seal).then(Pack).build());
+    assert!(message.contains("`pack`") && message.contains("stands after the pivot"), "{message}");
+}
+
+#[test]
+fn an_undo_on_the_pivot_is_refused() {
+    let message = message(Saga::named(NAME).pivot(Pack).build());
+    assert!(message.contains("is the pivot") && message.contains("ForwardOnly"), "{message}");
+}
+
+#[test]
+fn two_pivots_are_refused() {
+    let message = message(Saga::named(NAME).pivot(Seal).pivot(File).build());
+    assert!(message.contains("`seal` and `file`"), "{message}");
+}
+
+#[test]
+fn a_name_used_twice_is_refused() {
+    let message = message(Saga::named(NAME).then(Dawdle).then(Dawdle).build());
+    assert!(message.contains("two steps named `dawdle`"), "{message}");
+}
+
+#[test]
+fn a_name_that_is_not_kebab_case_is_refused() {
+    assert!(message(Saga::named(NAME).pivot(Shouting).build()).contains("kebab-case"));
+}
+
+#[test]
+fn a_saga_without_steps_is_refused() {
+    assert!(message(Saga::named(NAME).build()).contains("no steps"));
+}
+
+#[tokio::test]
+async fn two_sagas_of_one_name_are_refused() {
+    let (_database, pool) = errands::database().await;
+    let error = Engine::builder(pool).register(errands::plain()).register(errands::plain()).build().unwrap_err();
+    assert!(error.to_string().contains("two sagas are named"), "{error}");
+}
+
+#[test]
+fn a_graph_tells_what_each_step_reads_and_how_it_is_undone() {
+    let definition = errands::errand(&errands::World::default());
+    let send = &definition.graph().steps[1];
+    assert_eq!(send.reads, ["input", "pack"]);
+    assert_eq!(send.after, ["pack"]);
+    assert_eq!(send.undo, UndoKind::Undone);
+    assert_eq!(definition.graph().steps[3].undo, UndoKind::ForwardOnly);
+}
+
+#[test]
+fn the_hash_follows_the_shape_and_nothing_else() {
+    let one = errands::plain().graph().hash.clone();
+    assert_eq!(one, errands::plain().graph().hash);
+    assert_ne!(one, Saga::named(NAME).then(Pack).pivot(Seal).build().unwrap().graph().hash);
+}

@@ -1,0 +1,101 @@
+//! The invariants are worth something only if they fire: the engine is broken on purpose, one guard at a time.
+
+use std::sync::{Arc, Mutex};
+
+use engine::{
+    Engine, SagaId,
+    testing::{Fault, Faults, Place, Sabotage, flaws_of, skip_waiting, with_faults},
+};
+
+use super::errands::{self, ERRAND, Errand, Mishap, PATIENCE, PLAIN, Workshop, World};
+
+struct Saboteur {
+    sabotage: Sabotage,
+    /// Sent back once with a retry.
+    slow: Mutex<Option<&'static str>>,
+}
+
+impl Saboteur {
+    fn new(sabotage: Sabotage, slow: Option<&'static str>) -> Arc<Self> {
+        Arc::new(Self { sabotage, slow: Mutex::new(slow) })
+    }
+}
+
+impl Faults for Saboteur {
+    fn at(&self, _: SagaId, place: &Place, _: u32) -> Option<Fault> {
+        let mut slow = self.slow.lock().unwrap();
+        slow.take_if(|step| *step == place.step).map(|_| Fault::CrashBeforeCommit)
+    }
+
+    fn sabotage(&self) -> Option<Sabotage> {
+        Some(self.sabotage)
+    }
+}
+
+async fn flaws(engine: &Engine, saga_id: SagaId) -> Vec<String> {
+    let saga = engine.saga(saga_id).await.unwrap().unwrap();
+    let history = engine.history(saga_id).await.unwrap().unwrap();
+    flaws_of(engine.definition(&saga.definition).unwrap().graph(), &saga, &history)
+}
+
+#[tokio::test]
+async fn without_the_fence_a_stale_owner_does_the_work_twice_and_it_shows() {
+    let (_database, pool) = errands::database().await;
+    let saboteur = Saboteur::new(Sabotage::NoFence, None);
+    let sleeper = with_faults(Engine::builder(pool.clone()).register(errands::plain()), saboteur).build().unwrap();
+    let mut feed = sleeper.feed("default", 1);
+    let started = sleeper.start(PLAIN.with(&Errand::default())).await.unwrap();
+    let job = feed.recv().await.unwrap();
+    skip_waiting(&pool, Some(sleeper.worker())).await.unwrap();
+    // Taken over and finished by another before the sleeper wakes.
+    let other = Engine::builder(pool.clone()).register(errands::plain()).build().unwrap();
+    let mut other_feed = other.feed("default", 1);
+    let taken = other_feed.recv().await.unwrap();
+    let performed = other.perform(&taken).await;
+    other.commit(taken, performed).await;
+    assert_eq!(flaws(&other, started.saga_id).await, Vec::<String>::new());
+    let performed = sleeper.perform(&job).await;
+    sleeper.commit(job, performed).await;
+    assert_eq!(errands::effects(&pool, "pack").await, 2, "the effect happened twice");
+    let found = flaws(&other, started.saga_id).await;
+    assert!(found.iter().any(|flaw| flaw.contains("older epoch")), "{found:?}");
+    assert!(found.iter().any(|flaw| flaw.contains("took effect 2 times")), "{found:?}");
+    feed.close();
+    other_feed.close();
+    sleeper.shutdown().await;
+    other.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_forgotten_undo_shows_in_the_books() {
+    let (_database, pool) = errands::database().await;
+    let saboteur = Saboteur::new(Sabotage::ForgottenUndo, None);
+    let workshop = Workshop::open(with_faults(Engine::builder(pool.clone()).register(errands::plain()), saboteur));
+    let errand = PLAIN.with(&Errand::with("seal", Mishap::Refuses));
+    workshop.engine.start_and_wait(errand, PATIENCE).await.unwrap().1.unwrap();
+    assert_ne!(errands::effects(&pool, "pack").await, 0, "the history says undone, the books do not");
+    workshop.close().await;
+}
+
+#[tokio::test]
+async fn a_key_per_attempt_shows_to_whoever_is_called() {
+    let (_database, pool) = errands::database().await;
+    let world = World::default();
+    let saboteur = Saboteur::new(Sabotage::KeyPerAttempt, Some("send"));
+    let builder = Engine::builder(pool.clone()).register(errands::errand(&world));
+    let first = Workshop::open(with_faults(builder, saboteur.clone()));
+    let started = first.engine.start(ERRAND.with(&Errand::default())).await.unwrap();
+    let dead = first.engine.worker();
+    while world.sent.lock().unwrap().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    first.engine.shutdown().await;
+    skip_waiting(&pool, Some(dead)).await.unwrap();
+    let builder = Engine::builder(pool.clone()).register(errands::errand(&world));
+    let second = Workshop::open(with_faults(builder, saboteur));
+    second.engine.wait(started.saga_id, PATIENCE).await.unwrap().unwrap();
+    let sent = world.sent.lock().unwrap().clone();
+    assert_eq!(sent.len(), 2);
+    assert_ne!(sent[0], sent[1], "two keys for one step: the other side would do it twice");
+    second.close().await;
+}

@@ -1,0 +1,62 @@
+//! Every fault at every step, through the library that users have too.
+
+use engine::{
+    Direction, Status,
+    testing::{Kind, Proof},
+};
+
+use super::errands::{self, ERRAND, Errand, PLAIN, World};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_fault_at_every_kind_of_step_ends_well() {
+    let (_database, pool) = errands::database().await;
+    let world = World::default();
+    let definitions = { let world = world.clone(); move || vec![errands::errand(&world)] };
+    let report = Proof::of(ERRAND.name(), pool, definitions, || ERRAND.with(&Errand::default()))
+        .check(|run| async move {
+            for step in ["pack", "charge", "seal", "file"] {
+                let stands: i64 =
+                    sqlx::query_scalar("select coalesce(sum(change), 0) from effect where saga_id = $1 and step = $2")
+                        .bind(run.saga_id.0)
+                        .bind(step)
+                        .fetch_one(&run.pool)
+                        .await
+                        .map_err(|error| error.to_string())?;
+                if stands != run.effects_of(step) {
+                    return Err(format!("`{step}` stands {stands} times, its history says {}", run.effects_of(step)));
+                }
+                if run.ending.status == Status::Compensated && stands != 0 {
+                    return Err(format!("`{step}` was left standing"));
+                }
+            }
+            Ok(())
+        })
+        .run()
+        .await
+        .unwrap();
+    assert!(report.flaws.is_empty(), "{report}");
+    // It has seen what it is for.
+    for kind in [Kind::ActionCrashesBeforeCommit, Kind::UndoCrashesAfterCommit, Kind::UndoNeedsAPerson] {
+        assert!(report.cases.iter().any(|case| case.kind == kind));
+    }
+    assert_eq!(report.cases.len(), 1 + 5 * 5 + 3 * 3);
+    let mut sent = world.sent.lock().unwrap().clone();
+    let calls = sent.len();
+    sent.sort_unstable();
+    sent.dedup();
+    assert!(sent.len() < calls, "a lost call was made again with the same key");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn fused_neighbours_survive_every_fault_too() {
+    let (_database, pool) = errands::database().await;
+    let report = Proof::of(PLAIN.name(), pool, || vec![errands::plain()], || PLAIN.with(&Errand::default()))
+        .check(|run| async move {
+            let undone = run.history.iter().any(|entry| entry.direction == Direction::Undo);
+            (!undone || run.ending.status == Status::Compensated).then_some(()).ok_or_else(|| "undone for nothing".into())
+        })
+        .run()
+        .await
+        .unwrap();
+    assert!(report.flaws.is_empty(), "{report}");
+}

@@ -1,0 +1,156 @@
+//! Starting sagas: durable, idempotent by business key, in the caller's transaction, refused by an entry step.
+
+use engine::{
+    Definition, Engine, NewSaga, NothingToUndo, Outcome, Outcomes, Saga, SagaName, Set, StartError, Status, StepSetError,
+    TransactionStep, Tx,
+};
+use serde_json::json;
+
+use super::errands::{self, Errand, PATIENCE, PLAIN, Workshop};
+
+const LEDGER: SagaName<Entry> = SagaName::new("ledger");
+
+#[derive(Clone, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+struct Entry {
+    amount: i64,
+}
+
+/// An entry step: refuses negative amounts.
+struct Book;
+
+impl TransactionStep for Book {
+    const NAME: &'static str = "book";
+    type Input = Entry;
+    type Output = i64;
+    type Undo = NothingToUndo;
+
+    async fn run(&self, tx: &mut Tx<'_>, set: &Set<Entry>) -> Result<Outcomes<i64>, StepSetError> {
+        let ids: Vec<_> = set.iter().filter(|item| item.input.amount >= 0).map(|item| item.saga_id.0).collect();
+        sqlx::query("insert into effect select id, 'book', 1 from unnest($1::uuid[]) as i (id)")
+            .bind(ids)
+            .execute(&mut **tx)
+            .await?;
+        Ok(set.decide(|item| match item.input.amount {
+            0.. => Outcome::Done(item.input.amount),
+            _ => Outcome::fail("negative", "amounts are not negative"),
+        }))
+    }
+}
+
+struct Close;
+
+impl TransactionStep for Close {
+    const NAME: &'static str = "close";
+    type Input = (Entry, i64);
+    type Output = ();
+    type Undo = NothingToUndo;
+
+    async fn run(&self, _: &mut Tx<'_>, set: &Set<Self::Input>) -> Result<Outcomes<()>, StepSetError> {
+        Ok(set.decide(|item| {
+            assert_eq!(item.input.0.amount, item.input.1);
+            Outcome::Done(())
+        }))
+    }
+}
+
+fn ledger() -> Definition {
+    Saga::named(LEDGER).entry(Book).then(Close).build().unwrap()
+}
+
+#[tokio::test]
+async fn a_business_key_starts_one_saga_however_many_ask_at_once() {
+    let (_database, pool) = errands::database().await;
+    let engine = Engine::builder(pool).register(errands::plain()).build().unwrap();
+    let start = || engine.start(PLAIN.with(&Errand::default()).business_key("order-7"));
+    let started: Vec<_> =
+        futures::future::join_all((0..50).map(|_| start())).await.into_iter().map(Result::unwrap).collect();
+    assert_eq!(started.iter().filter(|started| !started.existing).count(), 1);
+    assert!(started.iter().all(|other| other.saga_id == started[0].saga_id));
+    let again = start().await.unwrap();
+    assert!(again.existing && again.saga_id == started[0].saga_id);
+    engine.shutdown().await;
+}
+
+#[tokio::test]
+async fn two_engines_that_race_for_a_key_agree_on_the_saga() {
+    let (_database, pool) = errands::database().await;
+    let engines: Vec<_> =
+        (0..2).map(|_| Engine::builder(pool.clone()).register(errands::plain()).build().unwrap()).collect();
+    for round in 0..20 {
+        let starts = engines
+            .iter()
+            .map(|engine| engine.start(PLAIN.with(&Errand::default()).business_key(format!("key-{round}"))));
+        let started = futures::future::join_all(starts).await;
+        let ids: Vec<_> = started.iter().map(|started| started.as_ref().unwrap().saga_id).collect();
+        assert_eq!(ids[0], ids[1]);
+    }
+    for engine in engines {
+        engine.shutdown().await;
+    }
+}
+
+#[tokio::test]
+async fn a_start_in_a_transaction_that_is_rolled_back_never_was() {
+    let (_database, pool) = errands::database().await;
+    let engine = Engine::builder(pool.clone()).register(errands::plain()).build().unwrap();
+    let mut transaction = pool.begin().await.unwrap();
+    let started = engine.start_in(&mut transaction, vec![PLAIN.with(&Errand::default())]).await.unwrap();
+    let saga_id = started[0].as_ref().unwrap().saga_id;
+    transaction.rollback().await.unwrap();
+    assert!(engine.saga(saga_id).await.unwrap().is_none());
+    assert!(engine.history(saga_id).await.unwrap().is_none());
+    engine.shutdown().await;
+}
+
+#[tokio::test]
+async fn an_entry_step_takes_effect_in_the_commit_that_starts_the_saga() {
+    let (_database, pool) = errands::database().await;
+    let engine = Engine::builder(pool.clone()).register(ledger()).build().unwrap();
+    let started = engine.start(LEDGER.with(&Entry { amount: 5 })).await.unwrap();
+    // Nobody works here: what is there was there at the start.
+    assert_eq!(errands::effects(&pool, "book").await, 1);
+    assert_eq!(engine.saga(started.saga_id).await.unwrap().unwrap().step, "close");
+    let workshop = Workshop::staff(engine);
+    let ending = workshop.engine.wait(started.saga_id, PATIENCE).await.unwrap().unwrap();
+    assert_eq!(ending.status, Status::Completed);
+    assert_eq!(workshop.engine.verify_histories(10).await.unwrap(), []);
+    workshop.close().await;
+}
+
+#[tokio::test]
+async fn a_start_refused_by_its_entry_step_leaves_nothing_and_spoils_no_other() {
+    let (_database, pool) = errands::database().await;
+    let engine = Engine::builder(pool.clone()).register(ledger()).build().unwrap();
+    let starts = [1, -1, 2].map(|amount| engine.start(LEDGER.with(&Entry { amount })));
+    let started = futures::future::join_all(starts).await;
+    assert!(started[0].is_ok() && started[2].is_ok());
+    assert!(matches!(&started[1], Err(StartError::Refused(failure)) if failure.code == "negative"), "{started:?}");
+    let sagas: i64 = sqlx::query_scalar("select count(*) from engine.saga").fetch_one(&pool).await.unwrap();
+    assert_eq!((sagas, errands::effects(&pool, "book").await), (2, 2));
+    engine.shutdown().await;
+}
+
+#[tokio::test]
+async fn input_that_does_not_fit_is_refused_with_the_field() {
+    let (_database, pool) = errands::database().await;
+    let engine = Engine::builder(pool).register(errands::plain()).build().unwrap();
+    let wrong = NewSaga::untyped("plain-errand", &json!({ "at": 7 }));
+    let error = engine.start(wrong).await.unwrap_err();
+    assert!(matches!(&error, StartError::BadInput(reason) if reason.contains("`at`")), "{error}");
+    let unknown = NewSaga::untyped("no-such-saga", &json!({}));
+    assert!(matches!(engine.start(unknown).await, Err(StartError::UnknownDefinition(_))));
+    let nul = NewSaga::untyped("plain-errand", &json!({ "at": "a\u{0}b" }));
+    assert!(matches!(engine.start(nul).await, Err(StartError::BadInput(_))));
+    engine.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_waiter_in_one_process_hears_of_an_end_in_another() {
+    let (_database, pool) = errands::database().await;
+    let caller = Engine::builder(pool.clone()).register(errands::plain()).build().unwrap();
+    let workshop = Workshop::open(Engine::builder(pool).register(errands::plain()));
+    let (_, ending) = caller.start_and_wait(PLAIN.with(&Errand::default()), PATIENCE).await.unwrap();
+    assert_eq!(ending.unwrap().status, Status::Completed);
+    caller.shutdown().await;
+    workshop.close().await;
+}
