@@ -1,0 +1,112 @@
+//! The fixtures that the other tests stand on.
+
+use std::os::unix::process::ExitStatusExt;
+
+use redis_ping::ping;
+use sqlx::Executor;
+use tokio::process::Command;
+
+use crate::support::{Database, Process, RedisServer};
+
+#[tokio::test]
+async fn every_test_has_a_migrated_database_of_its_own() {
+    let first = Database::fresh().await;
+    let second = Database::fresh().await;
+    assert_ne!(first.url(), second.url());
+    let pool = first.pool().await;
+    pool.execute("create table mine (id bigint)").await.unwrap();
+    let there: bool = sqlx::query_scalar("select to_regclass('mine') is not null")
+        .fetch_one(&second.pool().await)
+        .await
+        .unwrap();
+    assert!(!there);
+}
+
+#[tokio::test]
+async fn a_durable_database_commits_synchronously() {
+    let show = "select current_setting('synchronous_commit')";
+    let database = Database::durable().await;
+    let setting: String = sqlx::query_scalar(show).fetch_one(&database.pool().await).await.unwrap();
+    assert_eq!(setting, "on");
+}
+
+#[tokio::test]
+async fn a_redis_is_killed_and_comes_back_empty_on_the_same_port() {
+    let mut redis = RedisServer::start().await.unwrap();
+    let other = RedisServer::start().await.unwrap();
+    let url = redis.url();
+    assert_ne!(url, other.url());
+    ping(&url).await.unwrap();
+
+    redis.kill();
+    ping(&url).await.unwrap_err();
+    redis.restart().await.unwrap();
+    assert_eq!(redis.url(), url);
+    ping(&url).await.unwrap();
+    drop(redis);
+    ping(&url).await.unwrap_err();
+    ping(&other.url()).await.unwrap();
+}
+
+/// A process that says what happens to it, and twice a moment that it goes on.
+fn chatty() -> Process {
+    let script = "trap 'echo terminated; exit 3' TERM; trap 'echo interrupted' INT; echo started; \
+                  while :; do sleep 0.02; echo on >&2; done";
+    let mut command = Command::new("sh");
+    command.args(["-c", script]);
+    Process::start(command)
+}
+
+#[tokio::test]
+async fn a_process_is_heard_and_takes_signals() {
+    let mut process = chatty();
+    assert_eq!(process.wait_for_line("start").await, "started");
+    process.sigint();
+    process.wait_for_line("interrupted").await;
+    process.sigterm();
+    assert_eq!(process.wait().await.code(), Some(3));
+    assert!(process.output().contains("terminated"), "{}", process.output());
+}
+
+#[tokio::test]
+async fn a_stopped_process_stands_still_until_it_is_continued() {
+    let process = chatty();
+    process.wait_for_line("on").await;
+    process.sigstop().await;
+    process.sigterm();
+    assert!(!process.output().contains("terminated"));
+    process.sigcont();
+    process.wait_for_line("terminated").await;
+}
+
+#[tokio::test]
+async fn a_killed_process_is_gone() {
+    let mut process = chatty();
+    process.wait_for_line("started").await;
+    let pid = nix::unistd::Pid::from_raw(process.pid());
+    process.kill9().await;
+    assert_eq!(nix::sys::signal::kill(pid, None), Err(nix::errno::Errno::ESRCH));
+    assert_eq!(process.wait().await.signal(), Some(9));
+}
+
+#[tokio::test]
+async fn the_program_itself_is_started() {
+    let mut process = Process::sagaline(&["--version"], &[]);
+    assert!(process.wait().await.success());
+    assert!(process.output().starts_with("sagaline "), "{}", process.output());
+}
+
+mod redis_ping {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
+
+    pub(super) async fn ping(url: &str) -> std::io::Result<()> {
+        let address = url.strip_prefix("redis://").expect("a Redis URL");
+        let mut stream = TcpStream::connect(address).await?;
+        stream.write_all(b"PING\r\n").await?;
+        let mut answer = [0; 7];
+        stream.read_exact(&mut answer).await?;
+        assert_eq!(&answer, b"+PONG\r\n");
+        Ok(())
+    }
+}

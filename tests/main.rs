@@ -1,0 +1,13 @@
+//! The one integration binary: one link, one server, every test a module under `it/`.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod support;
+
+mod it {
+    mod cli;
+    mod embedded;
+    mod engine;
+    mod fixtures;
+    mod mailcatcher;
+}

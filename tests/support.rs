@@ -1,0 +1,11 @@
+//! What the tests stand on: real servers, real processes, a database each.
+
+mod database;
+mod process;
+mod server;
+mod state;
+
+pub(crate) use database::Database;
+pub(crate) use process::Process;
+pub(crate) use sagaline::embedded::RedisServer;
+pub(crate) use state::TempState;

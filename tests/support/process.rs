@@ -1,0 +1,155 @@
+//! The real program in a process of its own, to be watched, stopped and killed.
+
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
+use tokio::process::{Child, Command};
+use tokio::sync::watch;
+
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// All that a process gets of the tests' own environment.
+const INHERITED: [&str; 9] = [
+    "PATH",
+    "HOME",
+    "USER",
+    "LANG",
+    "TMPDIR",
+    "XDG_RUNTIME_DIR",
+    "LLVM_PROFILE_FILE",
+    "SAGALINE_PG_BIN",
+    "SAGALINE_REDIS_BIN",
+];
+
+/// A running `sagaline`; it is killed when this is dropped.
+pub(crate) struct Process {
+    child: Child,
+    pid: Pid,
+    lines: watch::Receiver<Vec<String>>,
+}
+
+impl Process {
+    /// Starts `sagaline` with arguments and environment variables.
+    pub(crate) fn sagaline(args: &[&str], env: &[(&str, &str)]) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sagaline"));
+        command.args(args).env_clear().envs(env.iter().copied());
+        Self::start(command)
+    }
+
+    /// Starts any program, with what the tests inherit.
+    pub(crate) fn start(mut command: Command) -> Self {
+        for name in INHERITED {
+            if let Some(value) = std::env::var_os(name) {
+                command.env(name, value);
+            }
+        }
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        let mut child = command.spawn().expect("the program starts");
+        let pid = child.id().and_then(|pid| i32::try_from(pid).ok()).expect("a running child has an id");
+        let (sender, lines) = watch::channel(Vec::new());
+        tokio::spawn(collect(child.stdout.take().expect("stdout is piped"), sender.clone()));
+        tokio::spawn(collect(child.stderr.take().expect("stderr is piped"), sender));
+        Self { child, pid: Pid::from_raw(pid), lines }
+    }
+
+    pub(crate) fn pid(&self) -> i32 {
+        self.pid.as_raw()
+    }
+
+    /// What the process has printed, both streams together.
+    pub(crate) fn output(&self) -> String {
+        self.lines.borrow().join("\n")
+    }
+
+    /// Waits for a line that contains the text, and returns the first such line.
+    ///
+    /// # Panics
+    ///
+    /// With the output, when the process ends or a minute passes without it.
+    pub(crate) async fn wait_for_line(&self, text: &str) -> String {
+        let mut lines = self.lines.clone();
+        let find = |lines: &Vec<String>| lines.iter().find(|line| line.contains(text)).cloned();
+        let waited = tokio::time::timeout(PATIENCE, lines.wait_for(|lines| find(lines).is_some())).await;
+        match waited {
+            Ok(Ok(lines)) => find(&lines).expect("the condition held"),
+            Ok(Err(_)) => panic!("the process ended without saying {text:?}:\n{}", self.output()),
+            Err(tokio::time::error::Elapsed { .. }) => {
+                panic!("the process has not said {text:?} for {PATIENCE:?}:\n{}", self.output())
+            }
+        }
+    }
+
+    /// Waits for the end of the process and of its output.
+    pub(crate) async fn wait(&mut self) -> ExitStatus {
+        let waited = tokio::time::timeout(PATIENCE, self.child.wait()).await;
+        let Ok(status) = waited else {
+            panic!("the process has not ended for {PATIENCE:?}:\n{}", self.output());
+        };
+        while self.lines.changed().await.is_ok() {}
+        status.expect("our own child can be waited for")
+    }
+
+    /// Kills the process as a crash would, and waits until it is gone.
+    pub(crate) async fn kill9(&mut self) {
+        self.signal(Signal::SIGKILL);
+        let _ = self.child.wait().await;
+    }
+
+    /// Asks the process to end in order.
+    pub(crate) fn sigterm(&self) {
+        self.signal(Signal::SIGTERM);
+    }
+
+    /// Presses Ctrl-C.
+    pub(crate) fn sigint(&self) {
+        self.signal(Signal::SIGINT);
+    }
+
+    /// Stops the process in its tracks, as a long pause of its machine would; returns when it stands.
+    pub(crate) async fn sigstop(&self) {
+        self.signal(Signal::SIGSTOP);
+        tokio::time::timeout(PATIENCE, async {
+            while !self.stands().await {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        })
+        .await
+        .expect("a stopped process stands");
+    }
+
+    /// Lets a stopped process go on.
+    pub(crate) fn sigcont(&self) {
+        self.signal(Signal::SIGCONT);
+    }
+
+    async fn stands(&self) -> bool {
+        let pid = self.pid.to_string();
+        let ps = Command::new("ps").args(["-o", "state=", "-p", &pid]).output().await.expect("ps runs");
+        ps.stdout.trim_ascii_start().starts_with(b"T")
+    }
+
+    fn signal(&self, signal: Signal) {
+        // Once it was waited for, its id may be another's.
+        assert!(self.child.id().is_some(), "the process has ended:\n{}", self.output());
+        kill(self.pid, signal).expect("our own child takes signals");
+    }
+}
+
+impl Drop for Process {
+    #[expect(clippy::print_stderr, reason = "the test harness shows it beside the failure")]
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("process {} has printed:\n{}", self.pid, self.output());
+        }
+    }
+}
+
+async fn collect(stream: impl AsyncRead + Unpin, lines: watch::Sender<Vec<String>>) {
+    let mut reader = BufReader::new(stream).lines();
+    while let Ok(Some(line)) = reader.next_line().await {
+        lines.send_modify(|lines| lines.push(line));
+    }
+}

@@ -1,0 +1,51 @@
+//! A state directory of a test's own, for tests that start, kill and reset clusters.
+
+use std::fs::{Permissions, set_permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use sagaline::embedded::{Cluster, Durability, Options, Search, StateDir};
+use tempfile::TempDir;
+
+/// A temporary folder that a server's user can pass through; removed at the end.
+pub(crate) struct TempState {
+    dir: TempDir,
+    inner: PathBuf,
+}
+
+impl TempState {
+    pub(crate) fn new() -> Self {
+        Self::with_path("state")
+    }
+
+    /// Puts the state directory deeper, at a path below the temporary folder.
+    pub(crate) fn with_path(path: impl AsRef<Path>) -> Self {
+        let dir = tempfile::Builder::new().prefix("sagaline-it-").tempdir().expect("a temporary folder");
+        // As root the server runs as another user, whom a folder made with mode 0700 would shut out.
+        set_permissions(dir.path(), Permissions::from_mode(0o711)).expect("the folder is ours");
+        let inner = dir.path().join(path);
+        Self { dir, inner }
+    }
+
+    pub(crate) fn dir(&self) -> StateDir {
+        StateDir::at(&self.inner)
+    }
+
+    /// The folder that the cluster is in.
+    pub(crate) fn cluster_dir(&self) -> PathBuf {
+        self.inner.join("postgres")
+    }
+
+    /// The temporary folder around it all.
+    pub(crate) fn outer(&self) -> &Path {
+        self.dir.path()
+    }
+
+    pub(crate) fn options(&self) -> Options {
+        Options { state_dir: self.dir(), durability: Durability::Throwaway, search: Search::from_env() }
+    }
+
+    pub(crate) async fn start(&self) -> Cluster {
+        Cluster::start(self.options()).await.expect("a cluster starts")
+    }
+}

@@ -1,0 +1,235 @@
+//! Redis as the carrier of hints: which sagas have become due.
+//!
+//! Ids are pushed through apalis-redis after the commit that made them due, received by an apalis worker in whichever
+//! process is free, and claimed there by id in PostgreSQL, which alone decides. A lost, late or doubled id does no
+//! harm, so nothing is retried here: when anything fails, the whole session with Redis is given up and begun anew
+//! with a new worker name. The poll of the engine stands behind.
+
+mod backoff;
+mod claims;
+mod hints;
+mod lane;
+mod prune;
+mod push;
+mod receive;
+
+use std::{sync::Arc, time::Duration};
+
+use apalis_core::monitor::MonitorError;
+use engine::{Engine, SagaId};
+use futures::future::try_join_all;
+use metrics::Gauge;
+use redis::{AsyncConnectionConfig, Client, RedisError, aio::MultiplexedConnection};
+use tokio::{sync::watch, task::JoinSet};
+use tokio_util::sync::CancellationToken;
+
+use self::{backoff::Backoff, lane::Lane};
+use crate::{meter, queue::WorkedQueue};
+
+/// How long one answer of Redis may take before the session is given up.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(2);
+/// A session that lasted this long was a good one: the next attempt comes soon.
+const GOOD_SESSION: Duration = Duration::from_secs(10);
+
+/// Which Redis carries ids, and of which queues.
+#[derive(Clone, PartialEq, Eq)]
+pub struct RedisOptions {
+    url: String,
+    queues: Vec<String>,
+    prefix: String,
+}
+
+impl RedisOptions {
+    /// Has the Redis at `url` (`redis://…`) carry the ids of these queues.
+    pub fn carrying(url: impl Into<String>, queues: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        Self {
+            url: url.into(),
+            queues: queues.into_iter().map(Into::into).collect(),
+            prefix: "sagaline".into(),
+        }
+    }
+
+    /// Sets what every key in Redis begins with; `sagaline` unless set. Two systems on one Redis need two prefixes.
+    pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
+        self.prefix = prefix.into();
+        self
+    }
+}
+
+/// Without the URL, which can hold a password.
+impl std::fmt::Debug for RedisOptions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RedisOptions")
+            .field("queues", &self.queues)
+            .field("prefix", &self.prefix)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Whether the queue's Redis answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RedisState {
+    /// It carries ids.
+    Up,
+    /// It is away, and tried again; work is found by the poll, so it is late at most.
+    Down,
+}
+
+/// Tells how the queue's Redis is. Cheap to clone and to ask.
+#[derive(Clone, Debug)]
+pub struct RedisHealth(watch::Receiver<RedisState>);
+
+impl RedisHealth {
+    /// How it is now.
+    pub fn state(&self) -> RedisState {
+        *self.0.borrow()
+    }
+
+    /// Waits until it is so. Never resolves when the workers end before.
+    pub async fn reached(&self, state: RedisState) {
+        let mut changes = self.0.clone();
+        if changes.wait_for(|now| *now == state).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+/// Carries the ids of all queues that ride on Redis.
+pub(crate) struct Carrier {
+    client: Client,
+    prefix: String,
+    lanes: Vec<Lane>,
+    state: watch::Sender<RedisState>,
+}
+
+impl Carrier {
+    /// Sets up the lanes and has the engine tell what is due. Of queues that are not `worked` on here, ids are only
+    /// pushed.
+    pub(crate) fn new(
+        engine: &Engine,
+        options: RedisOptions,
+        worked: &[WorkedQueue],
+    ) -> Result<Self, RedisError> {
+        let client = Client::open(options.url)?;
+        let state = watch::Sender::new(RedisState::Down);
+        let lanes = options.queues.iter().map(|queue| {
+            let worked = worked.iter().find(|worked| worked.name() == queue).cloned();
+            let (lane, hints) = Lane::new(queue, &options.prefix, worked, state.subscribe());
+            engine.on_due(queue, Arc::new(move |due: Vec<SagaId>| hints.offer(due)));
+            lane
+        });
+        let lanes = lanes.collect();
+        Ok(Self { client, prefix: options.prefix, lanes, state })
+    }
+
+    pub(crate) fn health(&self) -> RedisHealth {
+        RedisHealth(self.state.subscribe())
+    }
+
+    /// Carries until `stop_pushing`; receives nothing more from `stop_receiving` on.
+    pub(crate) async fn run(
+        mut self,
+        engine: Engine,
+        stop_receiving: CancellationToken,
+        stop_pushing: CancellationToken,
+    ) {
+        let mut claimers = JoinSet::new();
+        for lane in &mut self.lanes {
+            if let Some((worked, unclaimed)) = lane.take_unclaimed() {
+                claimers.spawn(claims::claim(engine.clone(), unclaimed, worked, lane.meter().clone()));
+            }
+        }
+        self.carry(&stop_receiving, &stop_pushing).await;
+        // Ends the claimers: nobody sends them ids any more.
+        drop(self);
+        claimers.join_all().await;
+    }
+
+    async fn carry(&mut self, stop_receiving: &CancellationToken, stop_pushing: &CancellationToken) {
+        let gauge = meter::redis_up();
+        gauge.set(0.0);
+        let mut backoff = Backoff::default();
+        let mut told = Told::Nothing;
+        while !stop_pushing.is_cancelled() {
+            let ended = match connect(&self.client, &self.prefix).await {
+                Ok(connection) => {
+                    tracing::info!("the queue's Redis answers");
+                    told = Told::Up;
+                    self.turn(RedisState::Up, &gauge);
+                    let began = tokio::time::Instant::now();
+                    let carrying = self
+                        .lanes
+                        .iter_mut()
+                        .map(|lane| lane.carry(&connection, stop_receiving, stop_pushing));
+                    let ended = try_join_all(carrying).await.map(drop);
+                    self.turn(RedisState::Down, &gauge);
+                    if began.elapsed() >= GOOD_SESSION {
+                        backoff = Backoff::default();
+                    }
+                    ended
+                }
+                Err(error) => Err(error.into()),
+            };
+            let Err(error) = ended else { return };
+            if told != Told::Down {
+                let error = &error as &(dyn std::error::Error + 'static);
+                tracing::warn!(
+                    error,
+                    "the queue's Redis is away; work is found by the poll until it is back"
+                );
+                told = Told::Down;
+            }
+            tokio::select! {
+                () = tokio::time::sleep(backoff.next()) => {}
+                () = stop_pushing.cancelled() => {}
+            }
+        }
+    }
+
+    fn turn(&self, state: RedisState, gauge: &Gauge) {
+        gauge.set(match state {
+            RedisState::Up => 1.0,
+            RedisState::Down => 0.0,
+        });
+        self.state.send_replace(state);
+    }
+}
+
+/// What the log was last told, so that it hears of turns and not of attempts.
+#[derive(PartialEq, Eq)]
+enum Told {
+    Nothing,
+    Up,
+    Down,
+}
+
+/// Connects, and tries a write: a Redis that only reads, or still loads its data, carries nothing.
+async fn connect(client: &Client, prefix: &str) -> Result<MultiplexedConnection, RedisError> {
+    let config = AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(ANSWER_PATIENCE))
+        .set_response_timeout(Some(ANSWER_PATIENCE));
+    let mut connection = client.get_multiplexed_async_connection_with_config(&config).await?;
+    let probe = format!("{prefix}:probe");
+    redis::cmd("SET").arg(probe).arg(1).arg("EX").arg(60).query_async::<()>(&mut connection).await?;
+    Ok(connection)
+}
+
+/// Why a session with Redis ended.
+#[derive(Debug, thiserror::Error)]
+enum CarrierError {
+    #[error("a command failed")]
+    Command(#[from] RedisError),
+    #[error("ids could not be pushed")]
+    Push(#[source] Box<dyn std::error::Error + Send + Sync>),
+    #[error("the receiving worker ended: {0}")]
+    Receive(String),
+    #[error("the receiving worker ended without an error")]
+    Ended,
+}
+
+/// apalis tells of its workers in several lines; the log wants one.
+impl From<MonitorError> for CarrierError {
+    fn from(error: MonitorError) -> Self {
+        Self::Receive(error.to_string().split_whitespace().collect::<Vec<_>>().join(" "))
+    }
+}

@@ -1,0 +1,131 @@
+//! The layer that makes apalis' success mean *committed*.
+//!
+//! It stands outside all others, so a task ends only when the engine says that its group commit is durable. The limit
+//! on what is in flight stands here too: apalis' own `.concurrency(n)` does not cover the wait for an
+//! acknowledgement, so with it the in-flight set would grow without bound while a commit is slow.
+
+use std::{
+    panic::AssertUnwindSafe,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use apalis_core::{error::BoxDynError, task::Task};
+use engine::{Committed, Engine, Job, Performed};
+use futures::{FutureExt, future::BoxFuture};
+use tokio::sync::Semaphore;
+use tower::{Layer, Service, limit::ConcurrencyLimit};
+
+use crate::{meter::QueueMeter, queue::QueueOptions};
+
+/// Commits what a job came to before its task ends, and bounds how many tasks are in flight.
+#[derive(Clone)]
+pub struct CommitLayer {
+    engine: Engine,
+    /// Holds over restarts of the worker too, as does the one for calls.
+    in_flight: Arc<Semaphore>,
+    calls: Arc<Semaphore>,
+    meter: QueueMeter,
+}
+
+impl CommitLayer {
+    pub(crate) fn new(engine: Engine, options: &QueueOptions, meter: QueueMeter) -> Self {
+        Self {
+            engine,
+            in_flight: Arc::new(Semaphore::new(options.concurrency)),
+            calls: Arc::new(Semaphore::new(options.call_concurrency)),
+            meter,
+        }
+    }
+
+    /// How many jobs are in flight now.
+    pub(crate) fn in_flight(&self) -> usize {
+        self.meter.in_flight()
+    }
+}
+
+impl std::fmt::Debug for CommitLayer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CommitLayer").field("in_flight", &self.in_flight()).finish_non_exhaustive()
+    }
+}
+
+impl<S> Layer<S> for CommitLayer {
+    type Service = ConcurrencyLimit<CommitService<S>>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        let service = CommitService {
+            inner,
+            engine: self.engine.clone(),
+            calls: self.calls.clone(),
+            meter: self.meter.clone(),
+        };
+        ConcurrencyLimit::with_semaphore(service, self.in_flight.clone())
+    }
+}
+
+/// Performs with the inner service, then commits; made by [`CommitLayer`].
+#[derive(Clone)]
+pub struct CommitService<S> {
+    inner: S,
+    engine: Engine,
+    calls: Arc<Semaphore>,
+    meter: QueueMeter,
+}
+
+impl<S> std::fmt::Debug for CommitService<S> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CommitService").field("in_flight", &self.meter.in_flight()).finish_non_exhaustive()
+    }
+}
+
+impl<S> Service<Task<Job>> for CommitService<S>
+where
+    S: Service<Task<Job>, Response = (Job, Performed)> + Clone + Send + 'static,
+    S::Future: Send + 'static,
+    S::Error: Into<BoxDynError> + Send + 'static,
+{
+    type Response = ();
+    type Error = BoxDynError;
+    type Future = BoxFuture<'static, Result<(), BoxDynError>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxDynError>> {
+        self.inner.poll_ready(cx).map_err(Into::into)
+    }
+
+    fn call(&mut self, task: Task<Job>) -> Self::Future {
+        let saga_id = task.args.saga_id();
+        let engine = self.engine.clone();
+        let in_flight = self.meter.enter();
+        let calls = task.args.is_call().then(|| self.calls.clone());
+        // The clone was not asked whether it is ready, so it stays and the one that was asked goes.
+        let clone = self.inner.clone();
+        let mut inner = std::mem::replace(&mut self.inner, clone);
+        let settling = async move {
+            let permit = match calls {
+                Some(calls) => Some(calls.acquire_owned().await?),
+                None => None,
+            };
+            let (job, performed) = inner.call(task).await.map_err(Into::into)?;
+            drop(permit);
+            Ok::<_, BoxDynError>(engine.commit(job, performed).await)
+        };
+        Box::pin(async move {
+            // The engine catches what a step's code panics with. A panic that reaches this place is a fault of ours;
+            // it costs this job its attempt, not the worker with all that is in flight.
+            match AssertUnwindSafe(settling).catch_unwind().await {
+                Ok(Ok(Committed::Moved)) => in_flight.moved(),
+                Ok(Ok(Committed::Lost)) => in_flight.lost(),
+                Ok(Err(error)) => {
+                    tracing::error!(saga.id = %saga_id, error, "a job could not be performed; its claim lapses");
+                    in_flight.broken();
+                }
+                Err(_panic) => {
+                    tracing::error!(saga.id = %saga_id, "a job's commit panicked; its claim lapses");
+                    in_flight.broken();
+                }
+            }
+            Ok(())
+        })
+    }
+}

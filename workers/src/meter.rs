@@ -1,0 +1,121 @@
+//! What is measured, by name. Handles are made once, because looking a metric up costs more than counting.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use metrics::{Counter, Gauge, Unit};
+
+const IN_FLIGHT: &str = "sagaline_worker_in_flight";
+const JOBS: &str = "sagaline_jobs_total";
+const REDIS_UP: &str = "sagaline_redis_up";
+const PUSHED: &str = "sagaline_redis_pushed_total";
+const DROPPED: &str = "sagaline_redis_dropped_total";
+const RECEIVED: &str = "sagaline_redis_received_total";
+const CLAIMED: &str = "sagaline_redis_claimed_total";
+
+/// Describes every metric of this crate to the recorder.
+pub(crate) fn describe() {
+    metrics::describe_gauge!(IN_FLIGHT, Unit::Count, "Jobs being performed or committed, by queue.");
+    metrics::describe_counter!(
+        JOBS,
+        Unit::Count,
+        "Jobs that ended, by queue and outcome: moved, lost, broken."
+    );
+    metrics::describe_gauge!(REDIS_UP, "1 while the queue's Redis answers, 0 while it does not.");
+    metrics::describe_counter!(PUSHED, Unit::Count, "Saga ids pushed to Redis, by queue.");
+    metrics::describe_counter!(
+        DROPPED,
+        Unit::Count,
+        "Saga ids not pushed to Redis because too many waited or it was away, by queue; the poll finds those."
+    );
+    metrics::describe_counter!(RECEIVED, Unit::Count, "Saga ids received from Redis, by queue.");
+    metrics::describe_counter!(CLAIMED, Unit::Count, "Sagas claimed by an id from Redis, by queue.");
+}
+
+/// Counts one queue's jobs.
+#[derive(Clone)]
+pub(crate) struct QueueMeter(Arc<QueueHandles>);
+
+struct QueueHandles {
+    now: AtomicUsize,
+    in_flight: Gauge,
+    moved: Counter,
+    lost: Counter,
+    broken: Counter,
+}
+
+impl QueueMeter {
+    pub(crate) fn new(queue: &str) -> Self {
+        let jobs = |outcome: &'static str| metrics::counter!(JOBS, "queue" => queue.to_owned(), "outcome" => outcome);
+        Self(Arc::new(QueueHandles {
+            now: AtomicUsize::new(0),
+            in_flight: metrics::gauge!(IN_FLIGHT, "queue" => queue.to_owned()),
+            moved: jobs("moved"),
+            lost: jobs("lost"),
+            broken: jobs("broken"),
+        }))
+    }
+
+    /// Counts one in, until the returned guard ends or is dropped.
+    pub(crate) fn enter(&self) -> InFlight {
+        self.0.now.fetch_add(1, Ordering::Relaxed);
+        self.0.in_flight.increment(1.0);
+        InFlight(self.clone())
+    }
+
+    /// How many are in flight now.
+    pub(crate) fn in_flight(&self) -> usize {
+        self.0.now.load(Ordering::Relaxed)
+    }
+}
+
+/// One job in flight.
+pub(crate) struct InFlight(QueueMeter);
+
+impl InFlight {
+    pub(crate) fn moved(self) {
+        self.0.0.moved.increment(1);
+    }
+
+    pub(crate) fn lost(self) {
+        self.0.0.lost.increment(1);
+    }
+
+    pub(crate) fn broken(self) {
+        self.0.0.broken.increment(1);
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.0.now.fetch_sub(1, Ordering::Relaxed);
+        self.0.0.in_flight.decrement(1.0);
+    }
+}
+
+/// Counts the ids that Redis carries for one queue.
+#[derive(Clone)]
+pub(crate) struct LaneMeter {
+    pub(crate) pushed: Counter,
+    pub(crate) dropped: Counter,
+    pub(crate) received: Counter,
+    pub(crate) claimed: Counter,
+}
+
+impl LaneMeter {
+    pub(crate) fn new(queue: &str) -> Self {
+        Self {
+            pushed: metrics::counter!(PUSHED, "queue" => queue.to_owned()),
+            dropped: metrics::counter!(DROPPED, "queue" => queue.to_owned()),
+            received: metrics::counter!(RECEIVED, "queue" => queue.to_owned()),
+            claimed: metrics::counter!(CLAIMED, "queue" => queue.to_owned()),
+        }
+    }
+}
+
+/// The gauge that says whether Redis answers.
+pub(crate) fn redis_up() -> Gauge {
+    metrics::gauge!(REDIS_UP)
+}

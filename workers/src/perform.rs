@@ -1,0 +1,43 @@
+//! The innermost service: has the engine perform a job.
+
+use std::{
+    convert::Infallible,
+    task::{Context, Poll},
+};
+
+use apalis_core::task::Task;
+use engine::{Engine, Job, Performed};
+use futures::future::BoxFuture;
+use tower::Service;
+
+/// Performs a job and gives it back with what came of it, ready to be committed. The job moves through, because it
+/// holds its place in the feed and so can't be copied.
+#[derive(Clone)]
+pub(crate) struct Perform {
+    engine: Engine,
+}
+
+impl Perform {
+    pub(crate) fn new(engine: Engine) -> Self {
+        Self { engine }
+    }
+}
+
+impl Service<Task<Job>> for Perform {
+    type Response = (Job, Performed);
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<(Job, Performed), Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, task: Task<Job>) -> Self::Future {
+        let engine = self.engine.clone();
+        Box::pin(async move {
+            let job = task.args;
+            let performed = engine.perform(&job).await;
+            Ok((job, performed))
+        })
+    }
+}
