@@ -30,7 +30,7 @@ use crate::{
     start::{Claiming, NewSaga, Started, start_with},
     starter,
     status::Direction,
-    store,
+    store::{self, claims::ReleaseRow},
     trace::TraceLink,
     tx::{AfterCommit, Tx},
     view::Ending,
@@ -269,6 +269,16 @@ impl Engine {
         self.inner.commit(job, performed).await
     }
 
+    /// Gives a job's claim back without having begun it; [`Feed::closed`] and [`Engine::shutdown`] wait for that.
+    pub fn give_back(&self, job: Job) {
+        self.inner.hand_back([job]);
+    }
+
+    /// Gives up a job that was begun: its attempt stays counted, and a call stays in doubt.
+    pub fn give_up(&self, job: Job) {
+        self.inner.give_up(job);
+    }
+
     /// Works through a feed until `stop` is cancelled, then closes it and finishes what was handed out: the plain way to
     /// run sagas inside one process.
     pub async fn run(&self, feed: &mut Feed, stop: CancellationToken) {
@@ -439,6 +449,18 @@ impl Inner {
         }
         self.holds.release_later(jobs.into_iter().map(|job| unbegun(&job)));
         self.keeper.notify_one();
+    }
+
+    /// Gives back a claim whose attempt was cut short.
+    fn give_up(&self, job: Job) {
+        if self.is_dead() {
+            return;
+        }
+        let attempt = i32::try_from(job.state.attempt).unwrap_or(i32::MAX);
+        let in_doubt = job.state.in_doubt || (job.is_call() && job.direction() == Direction::Action);
+        self.holds.release_later([ReleaseRow { attempt, in_doubt, ..unbegun(&job) }]);
+        self.keeper.notify_one();
+        drop(job);
     }
 
     /// Gives back in the database what was noted for it; what can't be given back now stays noted.

@@ -14,6 +14,7 @@ use crate::{
     engine::Inner,
     faults::Fault,
     job::{Committed, PerformedKind},
+    status::Direction,
     store::{self, claims::ReleaseRow},
     transition::State,
 };
@@ -221,7 +222,7 @@ fn settle(
 /// Gives claims back without an outcome.
 fn give_up(engine: &Arc<Inner>, tracks: Vec<Track>, tells: Vec<oneshot::Sender<Committed>>, delay: Duration) {
     let rows = tracks.iter().map(|track| {
-        let State { attempt, in_doubt, .. } = track.job.state;
+        let State { attempt, in_doubt, direction, .. } = track.job.state;
         // A call that was made stays an attempt, and in doubt; a set left no trace.
         let called = matches!(track.performed.kind, PerformedKind::Called { .. });
         let attempt = if called { attempt } else { attempt.saturating_sub(1) };
@@ -230,7 +231,7 @@ fn give_up(engine: &Arc<Inner>, tracks: Vec<Track>, tells: Vec<oneshot::Sender<C
             epoch: track.job.epoch,
             attempt: i32::try_from(attempt).unwrap_or(i32::MAX),
             history_seq: track.job.history_seq,
-            in_doubt: in_doubt || called,
+            in_doubt: in_doubt || (called && direction == Direction::Action),
             delay_ms: i64::try_from(delay.as_millis()).unwrap_or(i64::MAX),
         }
     });

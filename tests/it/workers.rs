@@ -4,7 +4,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -27,6 +30,8 @@ use crate::support::{Database, RedisServer};
 
 const QUEUE: &str = "parcels";
 const SEND_PARCEL: SagaName<Parcel> = SagaName::new("send-parcel");
+/// How long steps may go on after a stop.
+const DEADLINE: Duration = Duration::from_secs(2);
 /// By when everything must have ended, on a busy machine too.
 const PATIENCE: Duration = Duration::from_mins(1);
 
@@ -100,6 +105,34 @@ async fn a_stop_under_load_leaves_no_lease_behind() {
     let next = place.worker(QueueOptions::named(QUEUE), None).await;
     place.wait_for_all_to_complete().await;
     place.assert_each_step_took_effect_once().await;
+    next.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_gives_up_calls_that_outlast_the_deadline_and_gives_back_those_that_wait() {
+    let place = Place::new().await;
+    let options = QueueOptions { concurrency: 50, call_concurrency: 4, ..QueueOptions::named(QUEUE) };
+    place.calls.hang(true);
+    let worker = place.worker(options, None).await;
+    worker.send_many(100).await;
+    until("calls hang", async || (place.calls.sum() == 4, place.calls.sum())).await;
+    let began = Instant::now();
+    worker.stop().await;
+    assert!(began.elapsed() >= DEADLINE);
+    let (leased, in_doubt): (i64, i64) = sqlx::query_as(
+        "select count(*) filter (where lease_owner is not null), count(*) filter (where in_doubt) from engine.saga \
+         where due_at <= now()",
+    )
+    .fetch_one(&place.pool)
+    .await
+    .unwrap();
+    assert_eq!((leased, in_doubt), (0, 4));
+
+    place.calls.hang(false);
+    let next = place.worker(QueueOptions::named(QUEUE), None).await;
+    place.wait_for_all_to_complete().await;
+    place.assert_each_step_took_effect_once().await;
+    assert_eq!(place.calls.sum(), 104, "only what was under way is called again");
     next.stop().await;
 }
 
@@ -299,7 +332,7 @@ impl CallStep for Ship {
     async fn call(&self, item: &Item<Parcel>) -> Outcome<()> {
         item.input.panic_at(Self::NAME, item.attempt);
         self.0.count(item.saga_id);
-        tokio::time::sleep(Duration::from_millis(5)).await;
+        self.0.answer().await;
         Outcome::Done(())
     }
 }
@@ -325,17 +358,35 @@ impl ItemStep for File {
     }
 }
 
-/// How often the outside world was called for each saga.
+/// The outside world: how often it was called for each saga, and whether it answers.
 #[derive(Clone, Default)]
-struct Calls(Arc<Mutex<HashMap<SagaId, u32>>>);
+struct Calls {
+    counts: Arc<Mutex<HashMap<SagaId, u32>>>,
+    hang: Arc<AtomicBool>,
+}
 
 impl Calls {
     fn count(&self, saga_id: SagaId) {
-        *self.0.lock().unwrap().entry(saga_id).or_default() += 1;
+        *self.counts.lock().unwrap().entry(saga_id).or_default() += 1;
     }
 
     fn most(&self) -> u32 {
-        self.0.lock().unwrap().values().copied().max().unwrap_or(0)
+        self.counts.lock().unwrap().values().copied().max().unwrap_or(0)
+    }
+
+    fn sum(&self) -> u32 {
+        self.counts.lock().unwrap().values().sum()
+    }
+
+    fn hang(&self, hang: bool) {
+        self.hang.store(hang, Ordering::SeqCst);
+    }
+
+    async fn answer(&self) {
+        if self.hang.load(Ordering::SeqCst) {
+            std::future::pending::<()>().await;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 
@@ -437,7 +488,11 @@ impl Worker {
         redis: Option<&RedisServer>,
     ) -> Self {
         let options = redis.map(|redis| RedisOptions::carrying(redis.url(), [QUEUE]));
-        let workers = with(Workers::builder(engine.clone())).redis(options).build().unwrap();
+        let workers = with(Workers::builder(engine.clone()))
+            .redis(options)
+            .shutdown_deadline(DEADLINE)
+            .build()
+            .unwrap();
         let stop = CancellationToken::new();
         let redis = workers.redis();
         let running = tokio::spawn(workers.run(stop.clone()));

@@ -14,6 +14,7 @@ use apalis_core::{error::BoxDynError, task::Task};
 use engine::{Committed, Engine, Job, Performed};
 use futures::{FutureExt, future::BoxFuture};
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 use tower::{Layer, Service, limit::ConcurrencyLimit};
 
 use crate::{meter::QueueMeter, queue::QueueOptions};
@@ -25,15 +26,23 @@ pub struct CommitLayer {
     /// Holds over restarts of the worker too, as does the one for calls.
     in_flight: Arc<Semaphore>,
     calls: Arc<Semaphore>,
+    /// Once cancelled, calls that wait for their turn are given back instead.
+    stop: CancellationToken,
     meter: QueueMeter,
 }
 
 impl CommitLayer {
-    pub(crate) fn new(engine: Engine, options: &QueueOptions, meter: QueueMeter) -> Self {
+    pub(crate) fn new(
+        engine: Engine,
+        options: &QueueOptions,
+        meter: QueueMeter,
+        stop: CancellationToken,
+    ) -> Self {
         Self {
             engine,
             in_flight: Arc::new(Semaphore::new(options.concurrency)),
             calls: Arc::new(Semaphore::new(options.call_concurrency)),
+            stop,
             meter,
         }
     }
@@ -58,6 +67,7 @@ impl<S> Layer<S> for CommitLayer {
             inner,
             engine: self.engine.clone(),
             calls: self.calls.clone(),
+            stop: self.stop.clone(),
             meter: self.meter.clone(),
         };
         ConcurrencyLimit::with_semaphore(service, self.in_flight.clone())
@@ -70,6 +80,8 @@ pub struct CommitService<S> {
     inner: S,
     engine: Engine,
     calls: Arc<Semaphore>,
+    /// Once cancelled, calls that wait for their turn are given back instead.
+    stop: CancellationToken,
     meter: QueueMeter,
 }
 
@@ -97,35 +109,56 @@ where
         let saga_id = task.args.saga_id();
         let engine = self.engine.clone();
         let in_flight = self.meter.enter();
-        let calls = task.args.is_call().then(|| self.calls.clone());
+        let gate = task.args.is_call().then(|| (self.calls.clone(), self.stop.clone()));
         // The clone was not asked whether it is ready, so it stays and the one that was asked goes.
         let clone = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, clone);
-        let settling = async move {
-            let permit = match calls {
-                Some(calls) => Some(calls.acquire_owned().await?),
+        let moving = async move {
+            let _permit = match gate {
+                Some((calls, stop)) => tokio::select! {
+                    biased;
+                    () = stop.cancelled() => return Ok(Moving::NotBegun(task.args)),
+                    permit = calls.acquire_owned() => Some(permit?),
+                },
                 None => None,
             };
             let (job, performed) = inner.call(task).await.map_err(Into::into)?;
-            drop(permit);
-            Ok::<_, BoxDynError>(engine.commit(job, performed).await)
+            Ok::<_, BoxDynError>(Moving::Performed(job, performed))
+        };
+        let settling = async move {
+            match moving.await? {
+                Moving::Performed(job, performed) => Ok(Some(engine.commit(job, performed).await)),
+                Moving::NotBegun(job) => {
+                    engine.give_back(job);
+                    Ok::<_, BoxDynError>(None)
+                }
+            }
         };
         Box::pin(async move {
             // The engine catches what a step's code panics with. A panic that reaches this place is a fault of ours;
             // it costs this job its attempt, not the worker with all that is in flight.
             match AssertUnwindSafe(settling).catch_unwind().await {
-                Ok(Ok(Committed::Moved)) => in_flight.moved(),
-                Ok(Ok(Committed::Lost)) => in_flight.lost(),
+                Ok(Ok(Some(Committed::Moved))) => in_flight.moved(),
+                Ok(Ok(Some(Committed::Lost))) => in_flight.lost(),
+                Ok(Ok(None)) => in_flight.released(),
                 Ok(Err(error)) => {
-                    tracing::error!(saga.id = %saga_id, error, "a job could not be performed; its claim lapses");
+                    tracing::error!(saga.id = %saga_id, error, "a job could not be performed");
                     in_flight.broken();
                 }
                 Err(_panic) => {
-                    tracing::error!(saga.id = %saga_id, "a job's commit panicked; its claim lapses");
+                    tracing::error!(saga.id = %saga_id, "committing a job panicked; its claim lapses");
                     in_flight.broken();
                 }
             }
             Ok(())
         })
     }
+}
+
+/// How far a job came.
+enum Moving {
+    /// Done or tried: to be committed.
+    Performed(Job, Performed),
+    /// The stop came while it waited for its turn to call out.
+    NotBegun(Job),
 }

@@ -21,7 +21,7 @@ pub(crate) fn describe() {
     metrics::describe_counter!(
         JOBS,
         Unit::Count,
-        "Jobs that ended, by queue and outcome: moved, lost, broken."
+        "Jobs that ended, by queue and outcome: moved, lost, released, broken."
     );
     metrics::describe_gauge!(REDIS_UP, "1 while the queue's Redis answers, 0 while it does not.");
     metrics::describe_counter!(PUSHED, Unit::Count, "Saga ids pushed to Redis, by queue.");
@@ -43,6 +43,7 @@ struct QueueHandles {
     in_flight: Gauge,
     moved: Counter,
     lost: Counter,
+    released: Counter,
     broken: Counter,
 }
 
@@ -54,6 +55,7 @@ impl QueueMeter {
             in_flight: metrics::gauge!(IN_FLIGHT, "queue" => queue.to_owned()),
             moved: jobs("moved"),
             lost: jobs("lost"),
+            released: jobs("released"),
             broken: jobs("broken"),
         }))
     }
@@ -81,6 +83,10 @@ impl InFlight {
 
     pub(crate) fn lost(self) {
         self.0.0.lost.increment(1);
+    }
+
+    pub(crate) fn released(self) {
+        self.0.0.released.increment(1);
     }
 
     pub(crate) fn broken(self) {

@@ -35,9 +35,36 @@ impl Service<Task<Job>> for Perform {
     fn call(&mut self, task: Task<Job>) -> Self::Future {
         let engine = self.engine.clone();
         Box::pin(async move {
-            let job = task.args;
-            let performed = engine.perform(&job).await;
-            Ok((job, performed))
+            let begun = Begun { engine, job: Some(task.args) };
+            let performed = begun.engine.perform(begun.job()).await;
+            Ok((begun.finish(), performed))
         })
+    }
+}
+
+/// A job that is being performed. Cut short, by the deadline of a shutdown or a panic, it is given up at once instead
+/// of when its lease lapses.
+struct Begun {
+    engine: Engine,
+    job: Option<Job>,
+}
+
+impl Begun {
+    const THERE: &str = "only `finish` and `drop` take the job, and both are the end of this";
+
+    fn job(&self) -> &Job {
+        self.job.as_ref().expect(Self::THERE)
+    }
+
+    fn finish(mut self) -> Job {
+        self.job.take().expect(Self::THERE)
+    }
+}
+
+impl Drop for Begun {
+    fn drop(&mut self) {
+        if let Some(job) = self.job.take() {
+            self.engine.give_up(job);
+        }
     }
 }

@@ -79,7 +79,7 @@ impl std::fmt::Debug for WorkedQueue {
 /// deadline, and releases the rest.
 pub(crate) async fn run(engine: Engine, queue: WorkedQueue, deadline: Duration, stop: CancellationToken) {
     let WorkedQueue { options, meter } = queue;
-    let layer = CommitLayer::new(engine.clone(), &options, meter);
+    let layer = CommitLayer::new(engine.clone(), &options, meter, stop.clone());
     loop {
         let feed = SharedFeed::new(engine.feed(&options.name, options.concurrency));
         let monitor = monitor(&engine, &options, &feed, &layer, deadline);
@@ -130,7 +130,7 @@ fn monitor(
             tracing::warn!(
                 queue,
                 in_flight = layer.in_flight(),
-                "steps outlasted the shutdown deadline and are left"
+                "steps outlasted the shutdown deadline and are given up"
             );
         }
     };

@@ -1,0 +1,99 @@
+//! The edges of ARCHITECTURE.md, read off `cargo metadata`.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    process::Command,
+};
+
+/// Which of our crates each may know, and which outside crates it alone may know.
+const EDGES: [(&str, &[&str]); 5] = [
+    ("sagaline-engine", &[]),
+    ("sagaline-workflows", &["sagaline-engine"]),
+    ("sagaline-workers", &["sagaline-engine"]),
+    ("sagaline-api", &["sagaline-engine", "sagaline-workflows"]),
+    ("sagaline", &["sagaline-engine", "sagaline-workflows", "sagaline-workers", "sagaline-api"]),
+];
+const RESERVED: [(&str, &str); 7] = [
+    ("axum", "sagaline-api"),
+    ("utoipa", "sagaline-api"),
+    ("utoipa-axum", "sagaline-api"),
+    ("apalis", "sagaline-workers"),
+    ("apalis-core", "sagaline-workers"),
+    ("apalis-redis", "sagaline-workers"),
+    ("redis", "sagaline-workers"),
+];
+
+/// Every workspace crate with what it depends on outside of tests.
+fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
+    let output = Command::new(env!("CARGO"))
+        .args(["metadata", "--format-version", "1", "--no-deps", "--locked", "--offline"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
+    let packages = metadata["packages"].as_array().unwrap();
+    packages
+        .iter()
+        .map(|package| {
+            let dependencies = package["dependencies"].as_array().unwrap().iter();
+            let normal = dependencies.filter(|dependency| dependency["kind"].is_null());
+            (text(&package["name"]), normal.map(|dependency| text(&dependency["name"])).collect())
+        })
+        .collect()
+}
+
+#[test]
+fn crates_know_only_whom_they_may() {
+    let dependencies = dependencies();
+    let ours: BTreeSet<_> = dependencies.keys().cloned().collect();
+    assert_eq!(ours, EDGES.iter().map(|(name, _)| (*name).to_owned()).collect());
+    for (name, allowed) in EDGES {
+        let known: BTreeSet<_> = dependencies[name].intersection(&ours).map(String::as_str).collect();
+        let strangers: Vec<_> = known.iter().filter(|known| !allowed.contains(known)).collect();
+        assert!(strangers.is_empty(), "{name} must not know {strangers:?}");
+    }
+}
+
+#[test]
+fn axum_and_apalis_are_known_to_one_crate_each() {
+    for (name, known) in dependencies() {
+        for (reserved, owner) in RESERVED {
+            assert!(name == owner || !known.contains(reserved), "{reserved} belongs to {owner}, not to {name}");
+        }
+    }
+}
+
+#[test]
+fn no_source_file_outside_the_engines_store_speaks_sql_to_its_schema() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let allowed = |path: &str| {
+        path.starts_with("engine/src/store") || path.starts_with("engine/examples") || path.starts_with("tests/")
+    };
+    let mut strangers = Vec::new();
+    for folder in ["engine/src", "workers/src", "api/src", "workflows/src", "src"] {
+        for file in files(&root.join(folder)) {
+            let path = file.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
+            let text = std::fs::read_to_string(&file).unwrap();
+            let speaks = ["from engine.", "into engine.", "update engine.", "join engine."];
+            if !allowed(&path) && speaks.iter().any(|words| text.contains(words)) {
+                strangers.push(path);
+            }
+        }
+    }
+    assert!(strangers.is_empty(), "SQL on the engine's tables outside its store: {strangers:?}");
+}
+
+fn files(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(files(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+    found
+}
