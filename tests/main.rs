@@ -5,9 +5,13 @@
 mod support;
 
 mod it {
+    mod api;
+    mod architecture;
     mod cli;
     mod embedded;
     mod engine;
     mod fixtures;
     mod mailcatcher;
+    mod shop;
+    mod workers;
 }

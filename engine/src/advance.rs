@@ -544,6 +544,7 @@ impl<'a> Walker<'a> {
             attempt: self.state.attempt,
             values: self.values.clone(),
             cause: self.state.cause.clone(),
+            trace: self.job.trace.clone(),
             salt: None,
         }
     }

@@ -27,6 +27,7 @@ pub(crate) struct Visit {
     /// Place zero is the saga's input; place `n + 1` is the output of step `n`.
     pub(crate) values: Vec<Option<Arc<RawValue>>>,
     pub(crate) cause: Option<Cause>,
+    pub(crate) trace: Option<Arc<str>>,
     /// Makes the key another one for every attempt; set by oracle tests alone.
     pub(crate) salt: Option<u32>,
 }
@@ -163,6 +164,7 @@ fn item<I>(visit: &Visit, reader: Reader<I>) -> Result<Item<I>, String> {
         idempotency_key: visit.key(Direction::Action),
         attempt: visit.attempt,
         input: reader(&visit.values)?,
+        trace: visit.trace.as_deref().map(str::to_owned),
     })
 }
 
@@ -187,6 +189,7 @@ fn undo_item<I, O: serde::de::DeserializeOwned>(
         input: reader(&visit.values)?,
         output,
         cause,
+        trace: visit.trace.as_deref().map(str::to_owned),
     })
 }
 

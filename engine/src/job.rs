@@ -112,6 +112,7 @@ impl Job {
             attempt: self.state.attempt,
             values: self.values.clone(),
             cause: self.state.cause.clone(),
+            trace: self.trace.clone(),
             salt: None,
         }
     }

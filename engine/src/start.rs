@@ -319,6 +319,7 @@ async fn run_entries(
             attempt: 1,
             values: vec![Some(start.input.clone())],
             cause: None,
+            trace: start.trace.as_deref().map(Into::into),
             salt: None,
         })
         .collect();

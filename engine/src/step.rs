@@ -239,6 +239,8 @@ pub struct Item<I> {
     pub attempt: u32,
     /// What the step reads.
     pub input: I,
+    /// The W3C `traceparent` of whoever started the saga, for sagas and calls that this step starts.
+    pub trace: Option<String>,
 }
 
 /// One saga at a step, as the step's undo sees it.
@@ -258,6 +260,8 @@ pub struct UndoItem<I, O> {
     pub output: Option<O>,
     /// Why the saga unwinds.
     pub cause: Cause,
+    /// The W3C `traceparent` of whoever started the saga.
+    pub trace: Option<String>,
 }
 
 /// All the sagas that a step works on at once, in the order of their ids.

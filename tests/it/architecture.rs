@@ -60,7 +60,10 @@ fn crates_know_only_whom_they_may() {
 fn axum_and_apalis_are_known_to_one_crate_each() {
     for (name, known) in dependencies() {
         for (reserved, owner) in RESERVED {
-            assert!(name == owner || !known.contains(reserved), "{reserved} belongs to {owner}, not to {name}");
+            assert!(
+                name == owner || !known.contains(reserved),
+                "{reserved} belongs to {owner}, not to {name}"
+            );
         }
     }
 }
@@ -69,7 +72,9 @@ fn axum_and_apalis_are_known_to_one_crate_each() {
 fn no_source_file_outside_the_engines_store_speaks_sql_to_its_schema() {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
     let allowed = |path: &str| {
-        path.starts_with("engine/src/store") || path.starts_with("engine/examples") || path.starts_with("tests/")
+        path.starts_with("engine/src/store")
+            || path.starts_with("engine/examples")
+            || path.starts_with("tests/")
     };
     let mut strangers = Vec::new();
     for folder in ["engine/src", "workers/src", "api/src", "workflows/src", "src"] {

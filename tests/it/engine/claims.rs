@@ -130,7 +130,10 @@ async fn closing_a_feed_frees_at_once_what_was_not_begun() {
     feed.close();
     feed.closed().await;
     let (leased, attempts): (i64, i64) =
-        sqlx::query_as("select count(lease_owner), sum(attempt) from engine.saga").fetch_one(&pool).await.unwrap();
+        sqlx::query_as("select count(lease_owner), sum(attempt) from engine.saga")
+            .fetch_one(&pool)
+            .await
+            .unwrap();
     assert_eq!((leased, attempts), (0, 0), "free, and no attempt is counted");
     engine.shutdown().await;
 }
@@ -153,7 +156,8 @@ async fn a_lease_is_extended_while_a_call_takes_longer_than_it() {
     }
     let slow = || Saga::named(SLOW).then_call(Slow).build().unwrap();
     let (_database, pool) = errands::database().await;
-    let builder = || Engine::builder(pool.clone()).lease(Duration::from_millis(600)).poll(Duration::from_millis(50));
+    let builder =
+        || Engine::builder(pool.clone()).lease(Duration::from_millis(600)).poll(Duration::from_millis(50));
     let one = Workshop::open(builder().register(slow()));
     let two = Workshop::open(builder().register(slow()));
     let (started, ending) = one.engine.start_and_wait(SLOW.with(&Errand::default()), PATIENCE).await.unwrap();
@@ -168,8 +172,9 @@ async fn a_lease_is_extended_while_a_call_takes_longer_than_it() {
 async fn two_workshops_share_the_load_and_every_step_takes_effect_once() {
     let (_database, pool) = errands::database().await;
     let world = World::default();
-    let workshops: Vec<_> =
-        (0..2).map(|_| Workshop::open(Engine::builder(pool.clone()).register(errands::errand(&world)))).collect();
+    let workshops: Vec<_> = (0..2)
+        .map(|_| Workshop::open(Engine::builder(pool.clone()).register(errands::errand(&world))))
+        .collect();
     let caller = Engine::builder(pool.clone()).register(errands::errand(&world)).build().unwrap();
     let runs = (0..300).map(|_| caller.start_and_wait(ERRAND.with(&Errand::default()), PATIENCE));
     for run in futures::future::join_all(runs).await {
@@ -178,7 +183,10 @@ async fn two_workshops_share_the_load_and_every_step_takes_effect_once() {
     for step in ["pack", "charge", "seal", "file"] {
         assert_eq!(errands::effects(&pool, step).await, 300, "{step}");
     }
-    let workers: i64 = sqlx::query_scalar("select count(distinct worker) from engine.history").fetch_one(&pool).await.unwrap();
+    let workers: i64 = sqlx::query_scalar("select count(distinct worker) from engine.history")
+        .fetch_one(&pool)
+        .await
+        .unwrap();
     assert_eq!(workers, 2, "both had their share");
     assert_eq!(caller.verify_histories(1000).await.unwrap(), []);
     caller.shutdown().await;

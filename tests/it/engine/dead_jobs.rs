@@ -27,7 +27,8 @@ impl Faults for Broken {
 async fn parked(count: usize) -> (errands_database::Guard, Workshop, Arc<Broken>, Vec<SagaId>) {
     let (database, pool) = errands::database().await;
     let broken = Arc::new(Broken(AtomicBool::new(true)));
-    let workshop = Workshop::open(with_faults(Engine::builder(pool).register(errands::plain()), broken.clone()));
+    let workshop =
+        Workshop::open(with_faults(Engine::builder(pool).register(errands::plain()), broken.clone()));
     let mut sagas = Vec::new();
     for _ in 0..count {
         let run = workshop.engine.start_and_wait(PLAIN.with(&Errand::default()), PATIENCE).await.unwrap();
@@ -39,7 +40,9 @@ async fn parked(count: usize) -> (errands_database::Guard, Workshop, Arc<Broken>
 
 mod errands_database {
     /// Keeps a test's database until the test is over.
-    pub(super) struct Guard(#[expect(dead_code, reason = "dropped with the test")] pub(super) crate::support::Database);
+    pub(super) struct Guard(
+        #[expect(dead_code, reason = "dropped with the test")] pub(super) crate::support::Database,
+    );
 }
 
 #[tokio::test]
@@ -60,7 +63,10 @@ async fn a_dead_job_tells_every_error_and_goes_on_exactly_where_it_died() {
     let again = engine.retry_dead_job(job.dead_job_id, "ada", "once more").await;
     assert!(matches!(again, Err(DeadJobError::AlreadyResolved(done)) if done == "retried"));
     let audit: Vec<(String, String, String)> =
-        sqlx::query_as("select actor, action, reason from engine.audit").fetch_all(engine.pool()).await.unwrap();
+        sqlx::query_as("select actor, action, reason from engine.audit")
+            .fetch_all(engine.pool())
+            .await
+            .unwrap();
     assert_eq!(audit, [("ada".into(), "retry".into(), "oiled the drawer".into())]);
     assert_eq!(engine.verify_histories(10).await.unwrap(), []);
     workshop.close().await;
@@ -129,7 +135,9 @@ async fn a_saga_that_no_process_knows_waits_and_is_parked_at_last() {
     let stranger = Workshop::open(Engine::builder(pool.clone()));
     let ending = loop {
         engine::testing::skip_waiting(&pool, None).await.unwrap();
-        if let Some(ending) = stranger.engine.wait(started.saga_id, std::time::Duration::from_millis(50)).await.unwrap() {
+        if let Some(ending) =
+            stranger.engine.wait(started.saga_id, std::time::Duration::from_millis(50)).await.unwrap()
+        {
             break ending;
         }
     };

@@ -6,9 +6,9 @@ use std::{
 };
 
 use engine::{
-    CallStep, Definition, Engine, EngineBuilder, ForwardOnly, Item, ItemStep, Outcome, Outcomes, PerItem, RetryPolicy,
-    Saga, SagaName, Set, StepSetError, TransactionStep, Tx, UndoCall, UndoItem, UndoItemStep, UndoOutcome, UndoOutcomes,
-    UndoSet, UndoTransaction,
+    CallStep, Definition, Engine, EngineBuilder, ForwardOnly, Item, ItemStep, Outcome, Outcomes, PerItem,
+    RetryPolicy, Saga, SagaName, Set, StepSetError, TransactionStep, Tx, UndoCall, UndoItem, UndoItemStep,
+    UndoOutcome, UndoOutcomes, UndoSet, UndoTransaction,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -70,13 +70,15 @@ pub struct Sent {
 pub struct Closed;
 
 async fn note(tx: &mut Tx<'_>, ids: Vec<uuid::Uuid>, step: &str, change: i32) -> Result<(), sqlx::Error> {
-    sqlx::query("insert into effect (saga_id, step, change) select id, $2, $3 from unnest($1::uuid[]) as i (id)")
-        .bind(ids)
-        .bind(step)
-        .bind(change)
-        .execute(&mut **tx)
-        .await
-        .map(drop)
+    sqlx::query(
+        "insert into effect (saga_id, step, change) select id, $2, $3 from unnest($1::uuid[]) as i (id)",
+    )
+    .bind(ids)
+    .bind(step)
+    .bind(change)
+    .execute(&mut **tx)
+    .await
+    .map(drop)
 }
 
 async fn meet(tx: &mut Tx<'_>, mishap: Option<Mishap>) -> Result<(), StepSetError> {
@@ -119,7 +121,11 @@ impl TransactionStep for Pack {
 impl UndoTransaction<Pack> for Pack {
     const RETRY: RetryPolicy = QUICK;
 
-    async fn undo(_: &Pack, tx: &mut Tx<'_>, set: &UndoSet<Errand, Packed>) -> Result<UndoOutcomes, StepSetError> {
+    async fn undo(
+        _: &Pack,
+        tx: &mut Tx<'_>,
+        set: &UndoSet<Errand, Packed>,
+    ) -> Result<UndoOutcomes, StepSetError> {
         note(tx, set.iter().map(|item| item.saga_id.0).collect(), "pack", -1).await?;
         Ok(set.decide(|_| UndoOutcome::Done))
     }

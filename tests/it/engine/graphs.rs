@@ -1,8 +1,8 @@
 //! Wrong graphs don't build, and the message says what to do.
 
 use engine::{
-    Definition, Engine, ForwardOnly, GraphError, NothingToUndo, Outcome, Outcomes, Saga, SagaName, Set, StepSetError,
-    TransactionStep, Tx, UndoKind,
+    Definition, Engine, ForwardOnly, GraphError, NothingToUndo, Outcome, Outcomes, Saga, SagaName, Set,
+    StepSetError, TransactionStep, Tx, UndoKind,
 };
 
 use super::errands::{self, Errand, File, Pack, Seal};
@@ -82,7 +82,8 @@ fn a_saga_without_steps_is_refused() {
 #[tokio::test]
 async fn two_sagas_of_one_name_are_refused() {
     let (_database, pool) = errands::database().await;
-    let error = Engine::builder(pool).register(errands::plain()).register(errands::plain()).build().unwrap_err();
+    let error =
+        Engine::builder(pool).register(errands::plain()).register(errands::plain()).build().unwrap_err();
     assert!(error.to_string().contains("two sagas are named"), "{error}");
 }
 

@@ -42,7 +42,8 @@ async fn flaws(engine: &Engine, saga_id: SagaId) -> Vec<String> {
 async fn without_the_fence_a_stale_owner_does_the_work_twice_and_it_shows() {
     let (_database, pool) = errands::database().await;
     let saboteur = Saboteur::new(Sabotage::NoFence, None);
-    let sleeper = with_faults(Engine::builder(pool.clone()).register(errands::plain()), saboteur).build().unwrap();
+    let sleeper =
+        with_faults(Engine::builder(pool.clone()).register(errands::plain()), saboteur).build().unwrap();
     let mut feed = sleeper.feed("default", 1);
     let started = sleeper.start(PLAIN.with(&Errand::default())).await.unwrap();
     let job = feed.recv().await.unwrap();
@@ -70,7 +71,8 @@ async fn without_the_fence_a_stale_owner_does_the_work_twice_and_it_shows() {
 async fn a_forgotten_undo_shows_in_the_books() {
     let (_database, pool) = errands::database().await;
     let saboteur = Saboteur::new(Sabotage::ForgottenUndo, None);
-    let workshop = Workshop::open(with_faults(Engine::builder(pool.clone()).register(errands::plain()), saboteur));
+    let workshop =
+        Workshop::open(with_faults(Engine::builder(pool.clone()).register(errands::plain()), saboteur));
     let errand = PLAIN.with(&Errand::with("seal", Mishap::Refuses));
     workshop.engine.start_and_wait(errand, PATIENCE).await.unwrap().1.unwrap();
     assert_ne!(errands::effects(&pool, "pack").await, 0, "the history says undone, the books do not");

@@ -11,19 +11,26 @@ use super::errands::{self, ERRAND, Errand, PLAIN, World};
 async fn every_fault_at_every_kind_of_step_ends_well() {
     let (_database, pool) = errands::database().await;
     let world = World::default();
-    let definitions = { let world = world.clone(); move || vec![errands::errand(&world)] };
+    let definitions = {
+        let world = world.clone();
+        move || vec![errands::errand(&world)]
+    };
     let report = Proof::of(ERRAND.name(), pool, definitions, || ERRAND.with(&Errand::default()))
         .check(|run| async move {
             for step in ["pack", "charge", "seal", "file"] {
-                let stands: i64 =
-                    sqlx::query_scalar("select coalesce(sum(change), 0) from effect where saga_id = $1 and step = $2")
-                        .bind(run.saga_id.0)
-                        .bind(step)
-                        .fetch_one(&run.pool)
-                        .await
-                        .map_err(|error| error.to_string())?;
+                let stands: i64 = sqlx::query_scalar(
+                    "select coalesce(sum(change), 0) from effect where saga_id = $1 and step = $2",
+                )
+                .bind(run.saga_id.0)
+                .bind(step)
+                .fetch_one(&run.pool)
+                .await
+                .map_err(|error| error.to_string())?;
                 if stands != run.effects_of(step) {
-                    return Err(format!("`{step}` stands {stands} times, its history says {}", run.effects_of(step)));
+                    return Err(format!(
+                        "`{step}` stands {stands} times, its history says {}",
+                        run.effects_of(step)
+                    ));
                 }
                 if run.ending.status == Status::Compensated && stands != 0 {
                     return Err(format!("`{step}` was left standing"));
@@ -53,7 +60,9 @@ async fn fused_neighbours_survive_every_fault_too() {
     let report = Proof::of(PLAIN.name(), pool, || vec![errands::plain()], || PLAIN.with(&Errand::default()))
         .check(|run| async move {
             let undone = run.history.iter().any(|entry| entry.direction == Direction::Undo);
-            (!undone || run.ending.status == Status::Compensated).then_some(()).ok_or_else(|| "undone for nothing".into())
+            (!undone || run.ending.status == Status::Compensated)
+                .then_some(())
+                .ok_or_else(|| "undone for nothing".into())
         })
         .run()
         .await

@@ -26,7 +26,11 @@ async fn transactions(pool: &PgPool, condition: &str) -> i64 {
 }
 
 async fn count(pool: &PgPool, status: Status) -> i64 {
-    sqlx::query_scalar("select count(*) from engine.saga where status = $1").bind(status.name()).fetch_one(pool).await.unwrap()
+    sqlx::query_scalar("select count(*) from engine.saga where status = $1")
+        .bind(status.name())
+        .fetch_one(pool)
+        .await
+        .unwrap()
 }
 
 // One thread, so that all that a claim hands out is ready when the set is gathered: what is shown does not depend on
@@ -44,11 +48,16 @@ async fn two_hundred_sagas_at_one_step_cost_one_commit_and_neighbours_fuse_into_
     assert_eq!(count(&pool, Status::Completed).await, 200);
     assert_eq!(transactions(&pool, "step = 'pack'").await, 1);
     assert_eq!(transactions(&pool, "true").await, 1, "pack, seal and file of all sagas share their commit");
-    let writers: i64 = sqlx::query_scalar("select count(distinct xmin::text) from effect").fetch_one(&pool).await.unwrap();
+    let writers: i64 =
+        sqlx::query_scalar("select count(distinct xmin::text) from effect").fetch_one(&pool).await.unwrap();
     assert_eq!(writers, 1, "and so does what the steps wrote");
-    let moved: i64 = sqlx::query_scalar("select count(distinct xmin::text) from engine.saga").fetch_one(&pool).await.unwrap();
+    let moved: i64 = sqlx::query_scalar("select count(distinct xmin::text) from engine.saga")
+        .fetch_one(&pool)
+        .await
+        .unwrap();
     assert_eq!(moved, 1, "and so do the sagas' moves");
-    let entries: i64 = sqlx::query_scalar("select count(*) from engine.history").fetch_one(&pool).await.unwrap();
+    let entries: i64 =
+        sqlx::query_scalar("select count(*) from engine.history").fetch_one(&pool).await.unwrap();
     assert_eq!(entries, 600, "history still shows every step");
 }
 
@@ -60,7 +69,10 @@ async fn concurrent_starts_share_a_commit() {
     for started in futures::future::join_all(starts).await {
         started.unwrap();
     }
-    let writers: i64 = sqlx::query_scalar("select count(distinct xmin::text) from engine.saga").fetch_one(&pool).await.unwrap();
+    let writers: i64 = sqlx::query_scalar("select count(distinct xmin::text) from engine.saga")
+        .fetch_one(&pool)
+        .await
+        .unwrap();
     assert_eq!(writers, 1);
     engine.shutdown().await;
 }
@@ -78,11 +90,12 @@ async fn one_of_many_meets(mishap: Mishap) {
     assert_eq!(count(&pool, Status::Completed).await, 64);
     let saga = workshop.engine.saga(culprit.saga_id()).await.unwrap().unwrap();
     assert_eq!(saga.status, Status::Compensated, "{saga:?}");
-    let repeated: i64 = sqlx::query_scalar("select count(*) from engine.history where attempt > 1 and saga_id <> $1")
-        .bind(culprit.saga_id().0)
-        .fetch_one(&pool)
-        .await
-        .unwrap();
+    let repeated: i64 =
+        sqlx::query_scalar("select count(*) from engine.history where attempt > 1 and saga_id <> $1")
+            .bind(culprit.saga_id().0)
+            .fetch_one(&pool)
+            .await
+            .unwrap();
     assert_eq!(repeated, 0, "nobody else's attempt failed");
     assert_eq!(errands::effects(&pool, "pack").await, 64);
     assert_eq!(workshop.engine.verify_histories(1000).await.unwrap(), []);
@@ -143,7 +156,10 @@ async fn a_deadlock_with_a_stranger_costs_no_attempt() {
     workshop.close().await;
     assert_eq!(count(&pool, Status::Completed).await, 2);
     let told: Vec<(String, String, i32, Option<serde_json::Value>)> =
-        sqlx::query_as("select step, outcome, attempt, error from engine.history").fetch_all(&pool).await.unwrap();
+        sqlx::query_as("select step, outcome, attempt, error from engine.history")
+            .fetch_all(&pool)
+            .await
+            .unwrap();
     assert!(told.iter().all(|(_, _, attempt, _)| *attempt == 1), "{told:?}");
 }
 
@@ -153,7 +169,11 @@ async fn a_filter_finds_sagas_by_status_and_definition() {
     let engine = Engine::builder(pool).register(errands::plain()).build().unwrap();
     start_together(&engine, vec![PLAIN.with(&Errand::default())]).await;
     let page = engine::Page { after: None, limit: 10 };
-    let filter = |status| SagaFilter { status: Some(status), definition: Some(PLAIN.name().into()), ..SagaFilter::default() };
+    let filter = |status| SagaFilter {
+        status: Some(status),
+        definition: Some(PLAIN.name().into()),
+        ..SagaFilter::default()
+    };
     assert_eq!(engine.sagas(&filter(Status::Running), page).await.unwrap().len(), 1);
     assert_eq!(engine.sagas(&filter(Status::Dead), page).await.unwrap().len(), 0);
     engine.shutdown().await;

@@ -1,8 +1,8 @@
 //! Starting sagas: durable, idempotent by business key, in the caller's transaction, refused by an entry step.
 
 use engine::{
-    Definition, Engine, NewSaga, NothingToUndo, Outcome, Outcomes, Saga, SagaName, Set, StartError, Status, StepSetError,
-    TransactionStep, Tx,
+    Definition, Engine, NewSaga, NothingToUndo, Outcome, Outcomes, Saga, SagaName, Set, StartError, Status,
+    StepSetError, TransactionStep, Tx,
 };
 use serde_json::json;
 
@@ -25,7 +25,8 @@ impl TransactionStep for Book {
     type Undo = NothingToUndo;
 
     async fn run(&self, tx: &mut Tx<'_>, set: &Set<Entry>) -> Result<Outcomes<i64>, StepSetError> {
-        let ids: Vec<_> = set.iter().filter(|item| item.input.amount >= 0).map(|item| item.saga_id.0).collect();
+        let ids: Vec<_> =
+            set.iter().filter(|item| item.input.amount >= 0).map(|item| item.saga_id.0).collect();
         sqlx::query("insert into effect select id, 'book', 1 from unnest($1::uuid[]) as i (id)")
             .bind(ids)
             .execute(&mut **tx)
@@ -124,7 +125,10 @@ async fn a_start_refused_by_its_entry_step_leaves_nothing_and_spoils_no_other() 
     let starts = [1, -1, 2].map(|amount| engine.start(LEDGER.with(&Entry { amount })));
     let started = futures::future::join_all(starts).await;
     assert!(started[0].is_ok() && started[2].is_ok());
-    assert!(matches!(&started[1], Err(StartError::Refused(failure)) if failure.code == "negative"), "{started:?}");
+    assert!(
+        matches!(&started[1], Err(StartError::Refused(failure)) if failure.code == "negative"),
+        "{started:?}"
+    );
     let sagas: i64 = sqlx::query_scalar("select count(*) from engine.saga").fetch_one(&pool).await.unwrap();
     assert_eq!((sagas, errands::effects(&pool, "book").await), (2, 2));
     engine.shutdown().await;

@@ -1,0 +1,12 @@
+//! What every request passes on its way in and out, outermost first: [`observe`] (span, metrics, problems written
+//! out), [`finish`] (time-out and panics), [`admit`] (limits that protect the rest).
+
+mod admit;
+mod finish;
+mod observe;
+mod pool_gate;
+
+pub(crate) use admit::{admit, bound_headers};
+pub(crate) use finish::finish;
+pub(crate) use observe::observe;
+pub(crate) use pool_gate::PoolGate;

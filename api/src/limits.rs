@@ -1,0 +1,66 @@
+//! Every bound of the HTTP edge in one place.
+
+use std::time::Duration;
+
+/// How much the server takes from its callers, and how long it waits for them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// The largest request body, in bytes; a larger one is a 413.
+    pub body_bytes: usize,
+    /// The largest sum of header names and values, in bytes; more is a 431.
+    pub header_bytes: usize,
+    /// The most header fields; more is a 431.
+    pub headers: usize,
+    /// The most lines that an order can have.
+    pub order_lines: usize,
+    /// The longest page of a list.
+    pub page: u32,
+    /// The most requests under `/api` at a time; one more is a 503 at once.
+    pub in_flight: usize,
+    /// How long a body may take to arrive; later is a 408.
+    pub body_timeout: Duration,
+    /// How long a request may take besides what it asked to wait for; later is a 503.
+    pub request_timeout: Duration,
+    /// The longest wait that `Prefer: wait` can ask for.
+    pub longest_wait: Duration,
+    /// How long a second request with an `Idempotency-Key` waits for the first one's answer before it is a 409.
+    pub replay_patience: Duration,
+    /// How long the first request that meets an exhausted pool waits; those after it are a 503 at once.
+    pub pool_patience: Duration,
+    /// How long a part may take to answer a health check.
+    pub health_timeout: Duration,
+    /// The most connections at a time; more wait in the kernel's backlog.
+    pub connections: usize,
+    /// How long a new connection may stay silent.
+    pub first_byte_timeout: Duration,
+    /// How long a request's head may take to arrive, and so also how long a kept-alive connection may be idle.
+    pub header_timeout: Duration,
+    /// How long a response may stand still because the caller does not read.
+    pub write_timeout: Duration,
+    /// How long requests under way may take to finish after a stop was asked for.
+    pub drain: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            body_bytes: 256 * 1024,
+            header_bytes: 16 * 1024,
+            headers: 64,
+            order_lines: 100,
+            page: 200,
+            in_flight: 4096,
+            body_timeout: Duration::from_secs(15),
+            request_timeout: Duration::from_secs(20),
+            longest_wait: Duration::from_secs(30),
+            replay_patience: Duration::from_secs(5),
+            pool_patience: Duration::from_millis(500),
+            health_timeout: Duration::from_secs(1),
+            connections: 8192,
+            first_byte_timeout: Duration::from_secs(10),
+            header_timeout: Duration::from_secs(20),
+            write_timeout: Duration::from_secs(30),
+            drain: Duration::from_secs(10),
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! `Idempotency-Key`: the first request does it, every later one with the same key and body gets the same answer.
+
+use std::{future::Future, panic::AssertUnwindSafe, time::Duration};
+
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use futures::FutureExt;
+use http::{HeaderName, HeaderValue, StatusCode};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use sha2::{Digest, Sha256};
+use tokio::time::Instant;
+use uuid::Uuid;
+use workflows::idempotency::{self, Begin};
+
+use crate::{
+    answer::Answer,
+    problem::{Code, Problem},
+    request::IdempotencyKey,
+    state::ApiState,
+};
+
+static REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
+
+/// What a good answer is kept as.
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    version: Option<i64>,
+    answer: Box<RawValue>,
+}
+
+/// Does `work` once per key; it gets the id that what it creates must have, which is the same should a crash make
+/// somebody do it again. Without a key it is simply done. Trouble of ours (a 5xx) is not kept: the next request may
+/// succeed.
+///
+/// A second request waits a moment for the first one's answer.
+///
+/// # Errors
+/// What `work` gives; a 422 when the key was used with another body; a 409 when the first is still running.
+pub(crate) async fn once<W, F>(
+    state: &ApiState,
+    key: IdempotencyKey,
+    scope: &'static str,
+    body: &[u8],
+    work: W,
+) -> Result<Response, Problem>
+where
+    W: FnOnce(Uuid) -> F,
+    F: Future<Output = Result<Answer, Problem>>,
+{
+    let Some(key) = key.0 else {
+        return work(Uuid::now_v7()).await.map(IntoResponse::into_response);
+    };
+    let hash = Sha256::digest(body);
+    let patience = Instant::now() + state.limits().replay_patience;
+    let mut pause = Duration::from_millis(5);
+    loop {
+        match idempotency::begin(state.pool(), &key, scope, &hash).await? {
+            Begin::Fresh { resource_id } => return first(state, &key, scope, work(resource_id)).await,
+            Begin::Replay(kept) => return replay(kept),
+            Begin::Mismatch => {
+                return Err(Problem::new(Code::IdempotencyMismatch, Code::IdempotencyMismatch.example()));
+            }
+            Begin::InFlight if Instant::now() + pause > patience => {
+                return Err(Problem::new(Code::IdempotencyInFlight, Code::IdempotencyInFlight.example()));
+            }
+            Begin::InFlight => {
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(Duration::from_millis(200));
+            }
+        }
+    }
+}
+
+async fn first(
+    state: &ApiState,
+    key: &str,
+    scope: &str,
+    work: impl Future<Output = Result<Answer, Problem>>,
+) -> Result<Response, Problem> {
+    let result = match AssertUnwindSafe(work).catch_unwind().await {
+        Ok(result) => result,
+        Err(panic) => {
+            forget(state, key, scope).await;
+            std::panic::resume_unwind(panic);
+        }
+    };
+    let kept = match &result {
+        Ok(answer) => Some((answer.status, answer.location.clone(), good(answer)?)),
+        Err(problem) => problem.to_kept().map(|kept| (problem.code().status(), None, kept.to_string())),
+    };
+    match kept {
+        Some((status, location, text)) => {
+            let kept =
+                idempotency::finish(state.pool(), key, scope, status.as_u16(), location.as_deref(), &text)
+                    .await;
+            if let Err(error) = kept {
+                // It is done; another request with this key will find it by the resource's id.
+                tracing::warn!(%error, "an answer could not be kept for its Idempotency-Key");
+            }
+        }
+        None => forget(state, key, scope).await,
+    }
+    result.map(IntoResponse::into_response)
+}
+
+fn good(answer: &Answer) -> Result<String, Problem> {
+    let broken = |error: serde_json::Error| Problem::internal(format!("an answer can't be kept: {error}"));
+    let raw: &RawValue = serde_json::from_slice(&answer.body).map_err(broken)?;
+    serde_json::to_string(&Kept { version: answer.version, answer: raw.to_owned() }).map_err(broken)
+}
+
+async fn forget(state: &ApiState, key: &str, scope: &str) {
+    if let Err(error) = idempotency::abandon(state.pool(), key, scope).await {
+        tracing::warn!(%error, "an Idempotency-Key stays in flight until it can be taken over");
+    }
+}
+
+fn replay(kept: idempotency::Answer) -> Result<Response, Problem> {
+    let idempotency::Answer { status, location, body } = kept;
+    let unreadable = || Problem::internal("an answer kept for an Idempotency-Key can't be read");
+    let status = StatusCode::from_u16(status).map_err(|_| unreadable())?;
+    let mut response = if status.is_success() {
+        let kept: Kept = serde_json::from_str(&body).map_err(|_| unreadable())?;
+        let body = Bytes::copy_from_slice(kept.answer.get().as_bytes());
+        let answer = Answer::written(status, location, body);
+        kept.version.into_iter().fold(answer, Answer::version).into_response()
+    } else {
+        let kept = serde_json::from_str(&body).map_err(|_| unreadable())?;
+        Problem::from_kept(kept).ok_or_else(unreadable)?.into_response()
+    };
+    response.headers_mut().insert(REPLAYED.clone(), HeaderValue::from_static("true"));
+    Ok(response)
+}

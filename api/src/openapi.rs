@@ -1,0 +1,157 @@
+//! The OpenAPI document: what `openapi/openapi.json` holds and `/openapi.json` serves.
+
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{
+        Components, ComponentsBuilder, ContactBuilder, InfoBuilder, LicenseBuilder, OpenApi, OpenApiBuilder,
+        ServerBuilder, tag::TagBuilder,
+    },
+};
+
+use crate::{
+    problem::{FieldError, ProblemBody, answers},
+    resources::TAGS,
+    role::Role,
+    router,
+};
+
+const DESCRIPTION: &str = "\
+Places and cancels orders, manages products and stock, and shows and repairs the sagas that do it.
+
+- Money is in integer minor units with an ISO 4217 currency, times are RFC 3339 in UTC, ids are UUIDs.
+- What goes wrong is `application/problem+json` (RFC 9457) with a stable `code`, a `trace_id`, and JSON pointers to \
+  what is wrong in `errors`.
+- Unknown fields and parameters are refused.
+- `Idempotency-Key` on a POST that creates makes sending it again harmless; the first answer comes again.
+- Lists are continued by `next_cursor`, which is opaque and bound to its filter.
+- `ETag` and `If-Match` keep two people from overwriting each other's changes.";
+
+/// The document of the whole API, of all roles.
+pub fn openapi() -> OpenApi {
+    router::document(&Role::ALL)
+}
+
+/// The document as `openapi/openapi.json` holds it: indented, with a line end.
+pub fn openapi_json() -> String {
+    to_json(&openapi())
+}
+
+pub(crate) fn to_json(document: &OpenApi) -> String {
+    // Strings, numbers and maps with string keys: writing them can't fail.
+    let json = document.to_pretty_json().unwrap_or_default();
+    json + "\n"
+}
+
+/// All but the paths.
+pub(crate) fn frame() -> OpenApi {
+    let info = InfoBuilder::new()
+        .title("Sagaline")
+        .version(env!("CARGO_PKG_VERSION"))
+        .description(Some(DESCRIPTION))
+        .contact(Some(ContactBuilder::new().name(Some("Sagaline")).build()))
+        .license(Some(LicenseBuilder::new().name("MIT").identifier(Some("MIT")).build()))
+        .build();
+    let here = ServerBuilder::new().url("/").description(Some("This server")).build();
+    let tags = TAGS.map(|(name, about)| TagBuilder::new().name(name).description(Some(about)).build());
+    OpenApiBuilder::new()
+        .info(info)
+        .servers(Some([here]))
+        .tags(Some(tags))
+        .components(Some(problems()))
+        .build()
+}
+
+fn problems() -> Components {
+    let mut schemas = vec![(ProblemBody::name().into_owned(), ProblemBody::schema())];
+    schemas.push((FieldError::name().into_owned(), FieldError::schema()));
+    let components = ComponentsBuilder::new().schemas_from_iter(schemas);
+    answers::examples()
+        .fold(components, |components, (name, example)| components.example(name, example))
+        .build()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use serde_json::Value;
+
+    use super::*;
+
+    fn operations(document: &Value) -> Vec<(String, &Value)> {
+        let paths = document["paths"].as_object().expect("paths");
+        paths
+            .iter()
+            .flat_map(|(path, item)| {
+                item.as_object()
+                    .into_iter()
+                    .flatten()
+                    .map(move |(method, operation)| (path, method, operation))
+            })
+            .map(|(path, method, operation)| (format!("{method} {path}"), operation))
+            .collect()
+    }
+
+    fn document() -> Value {
+        serde_json::from_str(&openapi_json()).expect("it is JSON")
+    }
+
+    #[test]
+    fn every_operation_says_what_it_does_and_gives_examples() {
+        let document = document();
+        let mut ids = BTreeSet::new();
+        for (name, operation) in operations(&document) {
+            for field in ["summary", "description", "operationId"] {
+                assert!(
+                    operation[field].as_str().is_some_and(|text| !text.is_empty()),
+                    "{name} lacks {field}"
+                );
+            }
+            assert!(
+                ids.insert(operation["operationId"].as_str().map(ToOwned::to_owned)),
+                "{name}: id is used twice"
+            );
+            for (status, response) in operation["responses"].as_object().expect("responses") {
+                if status == "304" {
+                    continue;
+                }
+                for (kind, content) in
+                    response["content"].as_object().unwrap_or_else(|| panic!("{name} {status}: no content"))
+                {
+                    let has = content.get("example").is_some() || content.get("examples").is_some();
+                    assert!(has, "{name} {status} {kind} lacks an example");
+                }
+            }
+            if let Some(body) = operation.get("requestBody") {
+                let content = &body["content"]["application/json"];
+                assert!(
+                    content.get("example").is_some() || content.get("examples").is_some(),
+                    "{name}: body lacks an example"
+                );
+            }
+            assert!(operation["responses"].get("500").is_some(), "{name} lacks its errors");
+        }
+    }
+
+    #[test]
+    fn every_reference_leads_somewhere() {
+        let text = openapi_json();
+        let document = document();
+        for part in text.split("\"$ref\": \"#").skip(1) {
+            let pointer = part.split('"').next().expect("a string");
+            assert!(document.pointer(pointer).is_some(), "{pointer} leads nowhere");
+        }
+    }
+
+    #[test]
+    fn it_is_version_3_1_with_a_licence_and_all_tags() {
+        let document = document();
+        assert_eq!(document["openapi"], "3.1.0");
+        assert_eq!(document["info"]["license"]["identifier"], "MIT");
+        let known: BTreeSet<_> = TAGS.iter().map(|(name, _)| *name).collect();
+        for (name, operation) in operations(&document) {
+            let tag = operation["tags"][0].as_str().unwrap_or_default();
+            assert!(known.contains(tag), "{name}: `{tag}`");
+        }
+    }
+}

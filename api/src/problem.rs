@@ -1,0 +1,174 @@
+//! Problems: every answer that is not what was asked for, as RFC 9457 `application/problem+json`.
+//!
+//! A handler gives a [`Problem`]; it travels as an extension of an empty response to the outermost layer, which alone
+//! knows the trace id and writes the JSON. So no problem can lack its trace id, whoever made it.
+
+pub(crate) mod answers;
+mod body;
+mod causes;
+mod code;
+
+use axum::response::{IntoResponse, Response};
+use http::{HeaderMap, HeaderValue, header};
+use serde::{Deserialize, Serialize};
+
+pub(crate) use body::{FieldError, ProblemBody};
+pub(crate) use code::Code;
+
+/// One problem on its way to the caller.
+#[derive(Clone, Debug)]
+pub(crate) struct Problem {
+    code: Code,
+    detail: String,
+    errors: Vec<FieldError>,
+    /// What the log is told and the caller is not.
+    cause: Option<String>,
+}
+
+/// A problem as it is kept for an `Idempotency-Key`: all but the trace id of the first time.
+#[derive(Debug, Serialize, Deserialize)]
+struct Kept {
+    code: String,
+    detail: String,
+    errors: Vec<FieldError>,
+}
+
+impl Problem {
+    /// A problem with a sentence about what happened this time.
+    pub(crate) fn new(code: Code, detail: impl Into<String>) -> Self {
+        Self { code, detail: detail.into(), errors: Vec::new(), cause: None }
+    }
+
+    /// A problem whose fields say what is wrong.
+    pub(crate) fn fields(code: Code, errors: Vec<FieldError>) -> Self {
+        let detail = match errors.as_slice() {
+            [one] => one.message.clone(),
+            many => format!("{} things are wrong; see `errors`", many.len()),
+        };
+        Self { code, detail, errors, cause: None }
+    }
+
+    /// One wrong field of the body.
+    pub(crate) fn field(
+        pointer: impl Into<String>,
+        code: impl Into<String>,
+        message: impl Into<String>,
+    ) -> Self {
+        Self::fields(Code::InvalidBody, vec![FieldError::at(pointer, code, message)])
+    }
+
+    /// One wrong header.
+    pub(crate) fn header(name: &'static str, message: impl Into<String>) -> Self {
+        Self::fields(Code::InvalidHeader, vec![FieldError::header(name, "invalid", message)])
+    }
+
+    /// There is no such thing.
+    pub(crate) fn not_found(noun: &str, id: impl std::fmt::Display) -> Self {
+        Self::new(Code::NotFound, format!("there is no {noun} {id}"))
+    }
+
+    /// Something is broken on our side; the cause goes to the log only.
+    pub(crate) fn internal(cause: impl Into<String>) -> Self {
+        Self { cause: Some(cause.into()), ..Self::new(Code::Internal, Code::Internal.example()) }
+    }
+
+    /// The database can't be used now; the cause goes to the log only.
+    pub(crate) fn unavailable(cause: impl Into<String>) -> Self {
+        Self { cause: Some(cause.into()), ..Self::new(Code::Unavailable, Code::Unavailable.example()) }
+    }
+
+    /// What the log is told.
+    pub(crate) fn cause(&self) -> Option<&str> {
+        self.cause.as_deref()
+    }
+
+    /// Its code.
+    pub(crate) fn code(&self) -> Code {
+        self.code
+    }
+
+    /// Writes it as it is kept for a replay, if it is a final answer: a server's trouble may be over the next time.
+    pub(crate) fn to_kept(&self) -> Option<serde_json::Value> {
+        if self.code.status().is_server_error() {
+            return None;
+        }
+        let kept =
+            Kept { code: self.code.name().into(), detail: self.detail.clone(), errors: self.errors.clone() };
+        serde_json::to_value(kept).ok()
+    }
+
+    /// Reads what [`Problem::to_kept`] wrote.
+    pub(crate) fn from_kept(kept: serde_json::Value) -> Option<Self> {
+        let kept: Kept = serde_json::from_value(kept).ok()?;
+        let code = answers::KEPT.into_iter().find(|code| code.name() == kept.code)?;
+        Some(Self { code, detail: kept.detail, errors: kept.errors, cause: None })
+    }
+
+    /// Gives the JSON.
+    pub(crate) fn to_body(&self, instance: &str, trace_id: &str) -> ProblemBody {
+        ProblemBody {
+            kind: format!("urn:sagaline:problem:{}", self.code.name()),
+            title: self.code.title(),
+            status: self.code.status().as_u16(),
+            code: self.code.name(),
+            detail: self.detail.clone(),
+            instance: instance.into(),
+            trace_id: trace_id.into(),
+            errors: self.errors.clone(),
+        }
+    }
+
+    /// Gives the finished response; `headers` are kept (such as `Allow`).
+    pub(crate) fn render(&self, instance: &str, trace_id: &str, mut headers: HeaderMap) -> Response {
+        headers.remove(header::CONTENT_LENGTH);
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if let Some(seconds) = self.code.retry_after_s() {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        // A struct of strings and numbers can't fail to be written.
+        let json = serde_json::to_vec(&self.to_body(instance, trace_id)).unwrap_or_default();
+        (self.code.status(), headers, json).into_response()
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let mut response = self.code.status().into_response();
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_problem_has_its_code_status_pointers_and_trace_id() {
+        let problem = Problem::field("/items/0/quantity", "too-small", "at least 1");
+        let json = serde_json::to_value(problem.to_body("/api/orders", "abc")).expect("plain data");
+        assert_eq!(
+            json,
+            serde_json::json!({
+                "type": "urn:sagaline:problem:invalid-body",
+                "title": "A field of the body is wrong",
+                "status": 422,
+                "code": "invalid-body",
+                "detail": "at least 1",
+                "instance": "/api/orders",
+                "trace_id": "abc",
+                "errors": [{"pointer": "/items/0/quantity", "code": "too-small", "message": "at least 1"}]
+            })
+        );
+    }
+
+    #[test]
+    fn a_kept_problem_comes_back_the_same() {
+        let problem = Problem::field("/sku", "too-long", "at most 64 characters");
+        let back = Problem::from_kept(problem.to_kept().expect("final")).expect("readable");
+        assert_eq!(back.code(), problem.code());
+        assert_eq!(back.errors, problem.errors);
+        assert!(Problem::internal("x").to_kept().is_none());
+    }
+}

@@ -1,0 +1,91 @@
+//! Which problem an error of the database or the engine is.
+
+use engine::{CancelError, DeadJobError, StartError};
+
+use super::{Code, FieldError, Problem};
+
+impl From<sqlx::Error> for Problem {
+    fn from(error: sqlx::Error) -> Self {
+        let cause = chain(&error);
+        if passes(&error) { Self::unavailable(cause) } else { Self::internal(cause) }
+    }
+}
+
+impl From<StartError> for Problem {
+    fn from(error: StartError) -> Self {
+        match error {
+            StartError::UnknownDefinition(name) => Self::field(
+                "/definition",
+                "unknown",
+                format!("no workflow is named `{name}`; GET /api/workflow-definitions lists them"),
+            ),
+            StartError::BadInput(reason) => Self::field("/input", "invalid", reason),
+            StartError::Refused(failure) => {
+                let errors = violations(&failure.details);
+                Self { errors, ..Self::new(Code::Refused, failure.message) }
+            }
+            StartError::Unavailable(reason) => Self::unavailable(reason),
+        }
+    }
+}
+
+impl From<CancelError> for Problem {
+    fn from(error: CancelError) -> Self {
+        match error {
+            CancelError::NotFound(id) => Self::not_found("workflow", id),
+            CancelError::PastPivot { .. } => Self::new(Code::PastPivot, error.to_string()),
+            CancelError::Ended(_) => Self::new(Code::WorkflowEnded, error.to_string()),
+            CancelError::Database(error) => error.into(),
+        }
+    }
+}
+
+impl From<DeadJobError> for Problem {
+    fn from(error: DeadJobError) -> Self {
+        match error {
+            DeadJobError::NotFound(id) => Self::not_found("dead job", id),
+            DeadJobError::AlreadyResolved(_) => Self::new(Code::AlreadyResolved, error.to_string()),
+            DeadJobError::Database(error) => error.into(),
+        }
+    }
+}
+
+/// Finds the pointers that an entry step put into its refusal: `{"errors": [{"pointer", "code", "message"}]}`, relative
+/// to the saga's input.
+fn violations(details: &serde_json::Value) -> Vec<FieldError> {
+    let listed = details.get("errors").and_then(serde_json::Value::as_array);
+    let text = |item: &serde_json::Value, name: &str| item.get(name)?.as_str().map(ToOwned::to_owned);
+    listed
+        .into_iter()
+        .flatten()
+        .filter_map(|item| {
+            let pointer = format!("/input{}", text(item, "pointer")?);
+            Some(FieldError::at(pointer, text(item, "code")?, text(item, "message")?))
+        })
+        .collect()
+}
+
+/// Whether the same request may succeed a moment later.
+fn passes(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::PoolTimedOut
+        | sqlx::Error::PoolClosed
+        | sqlx::Error::WorkerCrashed
+        | sqlx::Error::Io(_)
+        | sqlx::Error::Tls(_)
+        | sqlx::Error::Protocol(_) => true,
+        // Connection trouble, lost races, out of resources, locks not to be had, and an operator's stop: see appendix A
+        // of PostgreSQL's manual.
+        sqlx::Error::Database(error) => error
+            .code()
+            .is_some_and(|code| ["08", "40", "53", "55", "57"].iter().any(|class| code.starts_with(class))),
+        // The enum is not exhaustive; what is left is a mistake in our SQL or types.
+        _ => false,
+    }
+}
+
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let causes: Vec<_> =
+        std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string).collect();
+    causes.join(": ")
+}

@@ -1,0 +1,286 @@
+//! The stable codes of problems: a closed list that clients may match on.
+
+use http::StatusCode;
+
+/// What went wrong, for programs. The name never changes once it was released.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Code {
+    InvalidJson,
+    InvalidParameter,
+    InvalidHeader,
+    InvalidCursor,
+    NoSuchRoute,
+    NotFound,
+    MethodNotAllowed,
+    RequestTimeout,
+    SkuTaken,
+    IllegalStatus,
+    NotCancellable,
+    StockReserved,
+    PastPivot,
+    WorkflowEnded,
+    AlreadyResolved,
+    IdempotencyInFlight,
+    PreconditionFailed,
+    BodyTooLarge,
+    UnsupportedMediaType,
+    InvalidBody,
+    Refused,
+    IdempotencyMismatch,
+    HeadersTooLarge,
+    Internal,
+    Unavailable,
+    Overloaded,
+    Timeout,
+}
+
+impl Code {
+    /// All of them.
+    pub(crate) const ALL: [Self; 27] = [
+        Self::InvalidJson,
+        Self::InvalidParameter,
+        Self::InvalidHeader,
+        Self::InvalidCursor,
+        Self::NoSuchRoute,
+        Self::NotFound,
+        Self::MethodNotAllowed,
+        Self::RequestTimeout,
+        Self::SkuTaken,
+        Self::IllegalStatus,
+        Self::NotCancellable,
+        Self::StockReserved,
+        Self::PastPivot,
+        Self::WorkflowEnded,
+        Self::AlreadyResolved,
+        Self::IdempotencyInFlight,
+        Self::PreconditionFailed,
+        Self::BodyTooLarge,
+        Self::UnsupportedMediaType,
+        Self::InvalidBody,
+        Self::Refused,
+        Self::IdempotencyMismatch,
+        Self::HeadersTooLarge,
+        Self::Internal,
+        Self::Unavailable,
+        Self::Overloaded,
+        Self::Timeout,
+    ];
+
+    /// The status, the stable name, the title, and an example of a detail.
+    const fn facts(self) -> (StatusCode, &'static str, &'static str, &'static str) {
+        match self {
+            Self::InvalidJson => (
+                StatusCode::BAD_REQUEST,
+                "invalid-json",
+                "The body is not JSON",
+                "expected `,` or `}` at line 1 column 17",
+            ),
+            Self::InvalidParameter => (
+                StatusCode::BAD_REQUEST,
+                "invalid-parameter",
+                "A parameter of the path or the query is wrong",
+                "`limit` must be a number from 1 to 200",
+            ),
+            Self::InvalidHeader => (
+                StatusCode::BAD_REQUEST,
+                "invalid-header",
+                "A header is wrong",
+                "`X-Actor` must be 1 to 64 visible characters",
+            ),
+            Self::InvalidCursor => (
+                StatusCode::BAD_REQUEST,
+                "invalid-cursor",
+                "The cursor is not from this list",
+                "give `next_cursor` of the page before, with the same filter",
+            ),
+            Self::NoSuchRoute => (
+                StatusCode::NOT_FOUND,
+                "no-such-route",
+                "There is nothing at this path",
+                "see /docs for what there is",
+            ),
+            Self::NotFound => (
+                StatusCode::NOT_FOUND,
+                "not-found",
+                "There is no such thing",
+                "there is nothing with the id 0199f3a0-0000-7000-8000-000000000000",
+            ),
+            Self::MethodNotAllowed => (
+                StatusCode::METHOD_NOT_ALLOWED,
+                "method-not-allowed",
+                "This path does not take this method",
+                "the `Allow` header lists the methods that it takes",
+            ),
+            Self::RequestTimeout => (
+                StatusCode::REQUEST_TIMEOUT,
+                "request-timeout",
+                "The body did not arrive in time",
+                "the body was not complete after 15 s",
+            ),
+            Self::SkuTaken => (
+                StatusCode::CONFLICT,
+                "sku-taken",
+                "Another product has this SKU",
+                "the SKU `TEA-1` is taken",
+            ),
+            Self::IllegalStatus => (
+                StatusCode::CONFLICT,
+                "illegal-status",
+                "The order can't go from its status to that one",
+                "a pending order can't become shipped",
+            ),
+            Self::NotCancellable => (
+                StatusCode::CONFLICT,
+                "not-cancellable",
+                "The order can't be cancelled any more",
+                "the order is shipped",
+            ),
+            Self::StockReserved => (
+                StatusCode::CONFLICT,
+                "stock-reserved",
+                "The stock would fall below what is reserved",
+                "3 are reserved for orders",
+            ),
+            Self::PastPivot => (
+                StatusCode::CONFLICT,
+                "past-pivot",
+                "The workflow is past its point of no return",
+                "the saga is past its point of no return (`confirm-order`)",
+            ),
+            Self::WorkflowEnded => (
+                StatusCode::CONFLICT,
+                "workflow-ended",
+                "The workflow has already ended",
+                "the saga has already ended: completed",
+            ),
+            Self::AlreadyResolved => (
+                StatusCode::CONFLICT,
+                "already-resolved",
+                "Somebody has already acted on this dead job",
+                "the dead job was already retried",
+            ),
+            Self::IdempotencyInFlight => (
+                StatusCode::CONFLICT,
+                "idempotency-in-flight",
+                "The first request with this Idempotency-Key is still running",
+                "ask again in a moment for its answer",
+            ),
+            Self::PreconditionFailed => (
+                StatusCode::PRECONDITION_FAILED,
+                "precondition-failed",
+                "It has changed since it was read",
+                "If-Match does not name the current ETag",
+            ),
+            Self::BodyTooLarge => (
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "body-too-large",
+                "The body is too large",
+                "a body has at most 262144 bytes",
+            ),
+            Self::UnsupportedMediaType => (
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "unsupported-media-type",
+                "The body is not declared as JSON",
+                "send `Content-Type: application/json`",
+            ),
+            Self::InvalidBody => (
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "invalid-body",
+                "A field of the body is wrong",
+                "one field of the body is wrong; see `errors`",
+            ),
+            Self::Refused => (
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "refused",
+                "The workflow refused this input",
+                "unknown SKU `TEA-9`",
+            ),
+            Self::IdempotencyMismatch => (
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "idempotency-mismatch",
+                "This Idempotency-Key was used with another body",
+                "use a new key for a new request",
+            ),
+            Self::HeadersTooLarge => (
+                StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+                "headers-too-large",
+                "The headers are too many or too large",
+                "at most 64 headers with 16384 bytes in all",
+            ),
+            Self::Internal => (
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "internal",
+                "Something is broken on our side",
+                "quote the trace id when you report this",
+            ),
+            Self::Unavailable => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "unavailable",
+                "The database can't be used now",
+                "try again in a moment",
+            ),
+            Self::Overloaded => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "overloaded",
+                "Too many requests are under way",
+                "try again in a moment",
+            ),
+            Self::Timeout => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "timeout",
+                "It took too long",
+                "there was no answer within 20 s; what was asked for may still happen",
+            ),
+        }
+    }
+
+    /// The HTTP status.
+    pub(crate) const fn status(self) -> StatusCode {
+        self.facts().0
+    }
+
+    /// The stable name.
+    pub(crate) const fn name(self) -> &'static str {
+        self.facts().1
+    }
+
+    /// One short sentence, the same for every problem of this code.
+    pub(crate) const fn title(self) -> &'static str {
+        self.facts().2
+    }
+
+    /// What a detail may say.
+    pub(crate) const fn example(self) -> &'static str {
+        self.facts().3
+    }
+
+    /// How many seconds a caller should wait before it asks again, where asking again helps.
+    pub(crate) const fn retry_after_s(self) -> Option<u32> {
+        match self {
+            Self::IdempotencyInFlight | Self::Unavailable | Self::Overloaded | Self::Timeout => Some(1),
+            Self::InvalidJson
+            | Self::InvalidParameter
+            | Self::InvalidHeader
+            | Self::InvalidCursor
+            | Self::NoSuchRoute
+            | Self::NotFound
+            | Self::MethodNotAllowed
+            | Self::RequestTimeout
+            | Self::SkuTaken
+            | Self::IllegalStatus
+            | Self::NotCancellable
+            | Self::StockReserved
+            | Self::PastPivot
+            | Self::WorkflowEnded
+            | Self::AlreadyResolved
+            | Self::PreconditionFailed
+            | Self::BodyTooLarge
+            | Self::UnsupportedMediaType
+            | Self::InvalidBody
+            | Self::Refused
+            | Self::IdempotencyMismatch
+            | Self::HeadersTooLarge
+            | Self::Internal => None,
+        }
+    }
+}

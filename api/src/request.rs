@@ -1,0 +1,57 @@
+//! Reads requests: each part is parsed once, at the edge, and what is wrong is named.
+
+mod actor;
+mod body;
+mod cursor;
+mod etag;
+mod key;
+mod object;
+mod params;
+mod path;
+pub(crate) mod pointer;
+mod prefer;
+
+pub(crate) use actor::Actor;
+pub(crate) use body::{JsonBody, OptionalJsonBody};
+pub(crate) use cursor::{Listing, next_page};
+pub(crate) use etag::{IfMatch, IfNoneMatch, etag};
+pub(crate) use key::IdempotencyKey;
+pub(crate) use object::Object;
+pub(crate) use params::{FromParams, Params, Query};
+pub(crate) use path::{IdPath, TextPath};
+pub(crate) use prefer::Prefer;
+
+use http::{HeaderMap, HeaderName};
+use utoipa::openapi::{
+    Required,
+    path::{Parameter, ParameterBuilder, ParameterIn},
+    schema::{ObjectBuilder, Type},
+};
+
+use crate::problem::Problem;
+
+/// Reads a header that must not be given twice, as visible ASCII.
+fn single<'a>(
+    headers: &'a HeaderMap,
+    name: &HeaderName,
+    shown: &'static str,
+) -> Result<Option<&'a str>, Problem> {
+    let mut values = headers.get_all(name).iter();
+    let Some(first) = values.next() else { return Ok(None) };
+    if values.next().is_some() {
+        return Err(Problem::header(shown, format!("`{shown}` is given more than once")));
+    }
+    first.to_str().map(Some).map_err(|_| Problem::header(shown, format!("`{shown}` must be visible ASCII")))
+}
+
+/// Documents a header that a caller may send; `pattern` is a regular expression of all that is taken.
+fn documented_header(name: &str, description: &str, example: &str, pattern: &str) -> Parameter {
+    ParameterBuilder::new()
+        .name(name)
+        .parameter_in(ParameterIn::Header)
+        .required(Required::False)
+        .description(Some(description))
+        .schema(Some(ObjectBuilder::new().schema_type(Type::String).pattern(Some(pattern)).build()))
+        .example(Some(example.into()))
+        .build()
+}

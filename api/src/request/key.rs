@@ -1,0 +1,47 @@
+//! The `Idempotency-Key` header.
+
+use axum::extract::FromRequestParts;
+use http::{HeaderName, request::Parts};
+use utoipa::{
+    IntoParams,
+    openapi::path::{Parameter, ParameterIn},
+};
+
+use super::{documented_header, single};
+use crate::problem::Problem;
+
+static IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+const LONGEST: usize = 255;
+
+/// What a caller names a request by, so that sending it again has no further effect.
+#[derive(Clone, Debug)]
+pub(crate) struct IdempotencyKey(pub(crate) Option<String>);
+
+impl<S: Sync> FromRequestParts<S> for IdempotencyKey {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let Some(text) = single(&parts.headers, &IDEMPOTENCY_KEY, "Idempotency-Key")? else {
+            return Ok(Self(None));
+        };
+        let text = text.trim();
+        if text.is_empty() || text.len() > LONGEST {
+            let message = format!("`Idempotency-Key` must be 1 to {LONGEST} visible characters");
+            return Err(Problem::header("Idempotency-Key", message));
+        }
+        Ok(Self(Some(text.into())))
+    }
+}
+
+impl IntoParams for IdempotencyKey {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let description = "Makes sending the request again harmless for 24 hours: the first answer is given again. \
+                           1 to 255 characters";
+        vec![documented_header(
+            "Idempotency-Key",
+            description,
+            "7f3a2c1e-checkout-42",
+            r"^[!-~]([ -~]{0,253}[!-~])?$",
+        )]
+    }
+}

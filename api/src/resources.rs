@@ -1,0 +1,41 @@
+//! What the API is about, one module a resource; handlers are named `<verb>_<resource>`, which is also their operation id.
+
+pub(crate) mod dead_jobs;
+pub(crate) mod docs;
+pub(crate) mod health;
+pub(crate) mod metrics;
+pub(crate) mod notifications;
+pub(crate) mod orders;
+pub(crate) mod products;
+pub(crate) mod workflows;
+
+use ::workflows::Violation;
+use serde_json::{Value, json};
+
+use crate::problem::{Code, FieldError, Problem};
+
+/// Tags of the OpenAPI document, with what they hold.
+pub(crate) const TAGS: [(&str, &str); 6] = [
+    ("orders", "Place, read, move along and cancel orders"),
+    ("inventory", "Products and their stock"),
+    ("notifications", "Mails and what became of them"),
+    ("workflows", "Start, watch and cancel sagas of any definition"),
+    ("dead jobs", "What is out of attempts and waits for a person"),
+    ("operations", "Health, metrics and this document"),
+];
+
+/// Everything that is wrong with a body.
+fn invalid(violations: Vec<Violation>) -> Problem {
+    let errors = violations.into_iter().map(|wrong| FieldError::at(wrong.pointer, wrong.code, wrong.message));
+    Problem::fields(Code::InvalidBody, errors.collect())
+}
+
+/// Checks a reason that a person gives.
+fn checked_reason(reason: &str) -> Result<(), Problem> {
+    ::workflows::check_reason("/reason", reason).map_or(Ok(()), |wrong| Err(invalid(vec![wrong])))
+}
+
+/// An example of a list with one item.
+fn page_of(item: &Value) -> Value {
+    json!({"items": [item], "next_cursor": "AXx0ZXN0AZnzoAAAcACAAAAAAAAAAA"})
+}

@@ -1,0 +1,95 @@
+//! POST `/api/dead-jobs/{dead_job_id}/retry` and `…/discard`.
+
+use axum::extract::State;
+use engine::{DeadJobId, SagaId};
+use http::StatusCode;
+
+use super::body::{DeadJobDiscard, DeadJobRetry};
+use crate::{
+    answer::Answer,
+    problem::{
+        Code, Problem,
+        answers::{BODY, ONE, STORED, problems},
+    },
+    request::{Actor, IdPath, JsonBody, OptionalJsonBody, Query},
+    resources::{
+        checked_reason,
+        workflows::{self, Workflow},
+    },
+    state::ApiState,
+};
+
+problems!(Problems: BODY, ONE, STORED, &[Code::AlreadyResolved]);
+
+/// Retry a dead job
+///
+/// Its workflow goes on exactly where it stopped, with fresh attempts. Who did it and why is kept.
+#[utoipa::path(
+    post,
+    path = "/api/dead-jobs/{dead_job_id}/retry",
+    tag = "dead jobs",
+    params(("dead_job_id" = uuid::Uuid, Path, description = "The dead job"), Actor),
+    request_body(content = Option<DeadJobRetry>, example = json!({"reason": "the mail server is back"})),
+    responses(
+        (
+            status = 202,
+            description = "Its workflow, which moves again",
+            body = Workflow,
+            headers(("Location" = String, description = "Where the workflow is")),
+            example = json!(workflows::example())
+        ),
+        Problems
+    )
+)]
+pub(crate) async fn retry_dead_job(
+    State(state): State<ApiState>,
+    IdPath(id): IdPath,
+    Query(()): Query<()>,
+    actor: Actor,
+    OptionalJsonBody(retry): OptionalJsonBody<DeadJobRetry>,
+) -> Result<Answer, Problem> {
+    let reason = retry.reason.unwrap_or_else(|| "no reason given".into());
+    checked_reason(&reason)?;
+    let saga = state.engine().retry_dead_job(DeadJobId(id), actor.or("operator"), &reason).await?;
+    answer(&state, StatusCode::ACCEPTED, saga).await
+}
+
+/// Discard a dead job
+///
+/// Its workflow ends as it is: nothing more is done or undone. Who did it and why is kept.
+#[utoipa::path(
+    post,
+    path = "/api/dead-jobs/{dead_job_id}/discard",
+    tag = "dead jobs",
+    params(("dead_job_id" = uuid::Uuid, Path, description = "The dead job"), Actor),
+    request_body(content = DeadJobDiscard, example = json!({"reason": "the customer was called"})),
+    responses(
+        (
+            status = 200,
+            description = "Its workflow, which has ended",
+            body = Workflow,
+            headers(("Location" = String, description = "Where the workflow is")),
+            example = json!(workflows::example())
+        ),
+        Problems
+    )
+)]
+pub(crate) async fn discard_dead_job(
+    State(state): State<ApiState>,
+    IdPath(id): IdPath,
+    Query(()): Query<()>,
+    actor: Actor,
+    JsonBody { value: discard, .. }: JsonBody<DeadJobDiscard>,
+) -> Result<Answer, Problem> {
+    if discard.reason.trim().is_empty() {
+        return Err(Problem::field("/reason", "wrong-length", "say why it is given up"));
+    }
+    checked_reason(&discard.reason)?;
+    let saga = state.engine().discard_dead_job(DeadJobId(id), actor.or("operator"), &discard.reason).await?;
+    answer(&state, StatusCode::OK, saga).await
+}
+
+async fn answer(state: &ApiState, status: StatusCode, saga: SagaId) -> Result<Answer, Problem> {
+    let workflow = workflows::load(state, saga.0).await?;
+    Ok(Answer::new(status, &Workflow::from(workflow))?.at(format!("/api/workflows/{saga}")))
+}

@@ -1,0 +1,118 @@
+//! GET of one dead job and of lists of them.
+
+use axum::extract::State;
+use chrono::{DateTime, Utc};
+use engine::{DeadJobFilter, DeadJobId, Page};
+use utoipa::IntoParams;
+
+use super::{
+    body::{DeadJob, DeadJobList},
+    example,
+};
+use crate::{
+    answer::Answer,
+    problem::{
+        Problem,
+        answers::{LIST, ONE, STORED, problems},
+    },
+    request::{FromParams, IdPath, Listing, Params, Query, next_page},
+    resources::page_of,
+    state::ApiState,
+};
+
+problems!(OneProblems: ONE, STORED);
+problems!(ListProblems: LIST, STORED);
+
+/// Which dead jobs to list.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct DeadJobQuery {
+    /// Only those of this definition.
+    definition: Option<String>,
+    /// Only those that died at this step.
+    step: Option<String>,
+    /// Only those whose last error contains this text.
+    #[param(max_length = 200)]
+    error_contains: Option<String>,
+    /// Only those parked before this time (RFC 3339).
+    died_before: Option<DateTime<Utc>>,
+    /// Only those parked after this time (RFC 3339).
+    died_after: Option<DateTime<Utc>>,
+    /// With those that somebody has acted on.
+    #[param(default = false)]
+    with_resolved: Option<bool>,
+    /// `next_cursor` of the page before, with the same filter.
+    cursor: Option<String>,
+    /// How many at most, 1 to 200; 50 if left out.
+    #[param(minimum = 1, maximum = 200, default = 50, required = false)]
+    limit: u32,
+}
+
+impl FromParams for DeadJobQuery {
+    fn from_params(params: &mut Params) -> Self {
+        Self {
+            definition: params.text("definition", 64),
+            step: params.text("step", 64),
+            error_contains: params.text("error_contains", 200),
+            died_before: params.take("died_before"),
+            died_after: params.take("died_after"),
+            with_resolved: params.take("with_resolved"),
+            cursor: params.text("cursor", 256),
+            limit: params.limit(),
+        }
+    }
+}
+
+/// Read a dead job
+///
+/// With its payload and every error.
+#[utoipa::path(
+    get,
+    path = "/api/dead-jobs/{dead_job_id}",
+    tag = "dead jobs",
+    params(("dead_job_id" = Uuid, Path, description = "The dead job")),
+    responses(
+        (status = 200, description = "The dead job", body = DeadJob, example = json!(example())),
+        OneProblems
+    )
+)]
+pub(crate) async fn get_dead_job(
+    State(state): State<ApiState>,
+    IdPath(id): IdPath,
+    Query(()): Query<()>,
+) -> Result<Answer, Problem> {
+    let job = state.engine().dead_job(DeadJobId(id)).await?;
+    Answer::ok(&DeadJob::from(job.ok_or_else(|| Problem::not_found("dead job", id))?))
+}
+
+/// List dead jobs
+///
+/// Newest first; those that somebody has acted on are left out unless asked for.
+#[utoipa::path(
+    get,
+    path = "/api/dead-jobs",
+    tag = "dead jobs",
+    params(DeadJobQuery),
+    responses(
+        (status = 200, description = "A page of dead jobs", body = DeadJobList, example = json!(page_of(&example()))),
+        ListProblems
+    )
+)]
+pub(crate) async fn list_dead_jobs(
+    State(state): State<ApiState>,
+    Query(query): Query<DeadJobQuery>,
+) -> Result<Answer, Problem> {
+    let filter = DeadJobFilter {
+        definition: query.definition,
+        step: query.step,
+        error_contains: query.error_contains,
+        died_before: query.died_before,
+        died_after: query.died_after,
+        with_resolved: query.with_resolved.unwrap_or_default(),
+    };
+    let listing = Listing::new("dead-jobs", &format!("{filter:?}"), query.cursor.as_deref(), query.limit)?;
+    let page = Page { after: listing.after, limit: listing.read_limit() };
+    let rows = state.engine().dead_jobs(&filter, page).await?;
+    let (rows, next_cursor) = next_page(rows, &listing, |job| job.dead_job_id.0);
+    Answer::ok(&DeadJobList { items: rows.into_iter().map(Into::into).collect(), next_cursor })
+}

@@ -1,0 +1,75 @@
+//! POST `/api/dead-jobs/retry`.
+
+use axum::extract::State;
+use engine::DeadJobFilter;
+
+use super::body::{DeadJobsRetried, DeadJobsRetry};
+use crate::{
+    answer::Answer,
+    problem::{
+        Problem,
+        answers::{BODY, STORED, problems},
+    },
+    request::{Actor, JsonBody, Object, Query},
+    resources::checked_reason,
+    state::ApiState,
+};
+
+problems!(Problems: BODY, STORED);
+
+/// The most that are retried by one request.
+pub(super) const MOST: u32 = 1000;
+
+/// Retry many dead jobs
+///
+/// All that match the filter, oldest first, up to a limit. Try it with `dry_run` first: it tells how many match and
+/// changes nothing.
+#[utoipa::path(
+    post,
+    path = "/api/dead-jobs/retry",
+    tag = "dead jobs",
+    params(Actor),
+    request_body(content = DeadJobsRetry, example = json!({
+        "filter": {"definition": "deliver-notification", "error_contains": "connection refused"},
+        "dry_run": true,
+        "reason": "the mail server is back"
+    })),
+    responses(
+        (
+            status = 200,
+            description = "What was, or would be, retried",
+            body = DeadJobsRetried,
+            example = json!({"dry_run": true, "matched": 17, "retried": []})
+        ),
+        Problems
+    )
+)]
+pub(crate) async fn retry_dead_jobs(
+    State(state): State<ApiState>,
+    Query(()): Query<()>,
+    actor: Actor,
+    JsonBody { value: retry, .. }: JsonBody<DeadJobsRetry>,
+) -> Result<Answer, Problem> {
+    if !(1..=MOST).contains(&retry.limit) {
+        return Err(Problem::field("/limit", "out-of-range", format!("must be from 1 to {MOST}")));
+    }
+    let Object(filter) = retry.filter;
+    if filter.error_contains.as_ref().is_some_and(|text| text.chars().count() > 200) {
+        return Err(Problem::field(
+            "/filter/error_contains",
+            "wrong-length",
+            "must have at most 200 characters",
+        ));
+    }
+    let reason = retry.reason.unwrap_or_else(|| "no reason given".into());
+    checked_reason(&reason)?;
+    let filter = DeadJobFilter::from(filter);
+    let matched = state.engine().count_dead_jobs(&filter).await?;
+    let retried = if retry.dry_run {
+        Vec::new()
+    } else {
+        state.engine().retry_dead_jobs(&filter, retry.limit, actor.or("operator"), &reason).await?
+    };
+    let retried = retried.into_iter().map(|id| id.0).collect();
+    Answer::ok(&DeadJobsRetried { dry_run: retry.dry_run, matched, retried })
+}

@@ -1,0 +1,38 @@
+//! GET `/metrics`.
+
+use axum::{
+    extract::State,
+    response::{IntoResponse, Response},
+};
+use http::header;
+
+use crate::{problem::answers::problems, state::ApiState};
+
+problems!(Problems: &[]);
+
+/// Read metrics
+///
+/// In Prometheus' text format: requests, steps, sagas by definition and status, queue depth and age, the mail breaker,
+/// the connection pool and the process. Figures of queues and sagas are read from the database at most once a second;
+/// while it is away they stay as they were.
+#[utoipa::path(
+    get,
+    path = "/metrics",
+    tag = "operations",
+    responses(
+        (
+            status = 200,
+            description = "The metrics",
+            body = String,
+            content_type = "text/plain; version=0.0.4",
+            example = "sagaline_queue_depth{queue=\"default\",state=\"due\"} 0\n"
+        ),
+        Problems
+    )
+)]
+pub(crate) async fn get_metrics(State(state): State<ApiState>) -> Response {
+    state.gauges().refresh(&state).await;
+    state.metrics().run_upkeep();
+    let text = state.metrics().render();
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
+}

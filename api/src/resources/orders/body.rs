@@ -1,0 +1,196 @@
+//! The JSON of orders.
+
+use ::workflows::orders as shop;
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use crate::request::Object;
+
+/// Where an order is in its life.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum OrderStatus {
+    Pending,
+    Confirmed,
+    Processing,
+    Shipped,
+    Delivered,
+    Rejected,
+    Cancelling,
+    Cancelled,
+}
+
+/// An order to be placed.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NewOrder {
+    /// Whose order it is.
+    pub(crate) customer_id: Uuid,
+    /// Where mails about it go.
+    #[schema(format = Email, max_length = 254, example = "a@example.com")]
+    pub(crate) customer_email: String,
+    /// What is ordered; lines with the same SKU are summed when stock is reserved.
+    #[schema(min_items = 1, max_items = 100, value_type = Vec<NewOrderItem>)]
+    pub(crate) items: Vec<Object<NewOrderItem>>,
+}
+
+/// One line of an order to be placed.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NewOrderItem {
+    /// What.
+    #[schema(
+        min_length = 1,
+        max_length = 64,
+        pattern = "^[^\\u0000-\\u001f\\u007f-\\u009f]*$",
+        example = "TEA-1"
+    )]
+    pub(crate) sku: String,
+    /// How many.
+    #[schema(minimum = 1, maximum = 1_000_000, example = 2)]
+    pub(crate) quantity: i64,
+}
+
+/// A new status for an order.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct StatusUpdate {
+    /// `processing`, `shipped` or `delivered`, each from the one before; the others come about by placing and
+    /// cancelling.
+    pub(crate) status: OrderStatus,
+    /// Why, for the timeline.
+    #[schema(max_length = 500, pattern = "^[^\\u0000-\\u001f\\u007f-\\u009f]*$")]
+    pub(crate) reason: Option<String>,
+}
+
+/// Why an order is cancelled.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct OrderCancellation {
+    /// For the timeline and the customer.
+    #[schema(
+        max_length = 500,
+        pattern = "^[^\\u0000-\\u001f\\u007f-\\u009f]*$",
+        example = "changed my mind"
+    )]
+    pub(crate) reason: String,
+}
+
+/// An order.
+#[derive(Debug, Serialize, ToSchema)]
+#[expect(clippy::struct_field_names, reason = "the JSON names its id so")]
+pub(crate) struct Order {
+    pub(crate) order_id: Uuid,
+    pub(crate) customer_id: Uuid,
+    pub(crate) customer_email: String,
+    pub(crate) status: OrderStatus,
+    /// Why it is rejected or cancelled; for a rejected one, the short lines.
+    pub(crate) status_reason: Option<String>,
+    /// ISO 4217.
+    #[schema(example = "EUR")]
+    pub(crate) currency: String,
+    /// In minor units of the currency.
+    pub(crate) total: i64,
+    pub(crate) items: Vec<OrderLine>,
+    /// Every status it had, oldest first.
+    pub(crate) timeline: Vec<TimelineEntry>,
+    /// The workflow that places it; see `/api/workflows/{id}`.
+    pub(crate) workflow_id: Uuid,
+    pub(crate) created_at: DateTime<Utc>,
+    pub(crate) updated_at: DateTime<Utc>,
+}
+
+/// One line of an order, as it was priced when it was placed.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct OrderLine {
+    pub(crate) sku: String,
+    pub(crate) name: String,
+    pub(crate) quantity: i64,
+    /// In minor units of the order's currency.
+    pub(crate) unit_price: i64,
+    /// In minor units of the order's currency.
+    pub(crate) line_total: i64,
+}
+
+/// One change of an order's status.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct TimelineEntry {
+    pub(crate) status: OrderStatus,
+    pub(crate) at: DateTime<Utc>,
+    /// Who changed it: a person, a service, or a workflow.
+    pub(crate) actor: String,
+    pub(crate) reason: Option<String>,
+}
+
+/// A page of orders, newest first.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct OrderList {
+    pub(crate) items: Vec<Order>,
+    /// Give it as `cursor` to get the next page; `null` on the last one.
+    pub(crate) next_cursor: Option<String>,
+}
+
+impl From<shop::Order> for Order {
+    fn from(order: shop::Order) -> Self {
+        Self {
+            order_id: order.order_id,
+            customer_id: order.customer_id,
+            customer_email: order.customer_email,
+            status: order.status.into(),
+            status_reason: order.status_reason,
+            currency: order.currency,
+            total: order.total,
+            items: order.items.into_iter().map(Into::into).collect(),
+            timeline: order.timeline.into_iter().map(Into::into).collect(),
+            workflow_id: order.workflow_id,
+            created_at: order.created_at,
+            updated_at: order.updated_at,
+        }
+    }
+}
+
+impl From<shop::OrderLine> for OrderLine {
+    fn from(line: shop::OrderLine) -> Self {
+        let shop::OrderLine { sku, name, quantity, unit_price, line_total } = line;
+        Self { sku, name, quantity, unit_price, line_total }
+    }
+}
+
+impl From<shop::TimelineEntry> for TimelineEntry {
+    fn from(entry: shop::TimelineEntry) -> Self {
+        let shop::TimelineEntry { status, at, actor, reason } = entry;
+        Self { status: status.into(), at, actor, reason }
+    }
+}
+
+impl From<shop::OrderStatus> for OrderStatus {
+    fn from(status: shop::OrderStatus) -> Self {
+        match status {
+            shop::OrderStatus::Pending => Self::Pending,
+            shop::OrderStatus::Confirmed => Self::Confirmed,
+            shop::OrderStatus::Processing => Self::Processing,
+            shop::OrderStatus::Shipped => Self::Shipped,
+            shop::OrderStatus::Delivered => Self::Delivered,
+            shop::OrderStatus::Rejected => Self::Rejected,
+            shop::OrderStatus::Cancelling => Self::Cancelling,
+            shop::OrderStatus::Cancelled => Self::Cancelled,
+        }
+    }
+}
+
+impl From<OrderStatus> for shop::OrderStatus {
+    fn from(status: OrderStatus) -> Self {
+        match status {
+            OrderStatus::Pending => Self::Pending,
+            OrderStatus::Confirmed => Self::Confirmed,
+            OrderStatus::Processing => Self::Processing,
+            OrderStatus::Shipped => Self::Shipped,
+            OrderStatus::Delivered => Self::Delivered,
+            OrderStatus::Rejected => Self::Rejected,
+            OrderStatus::Cancelling => Self::Cancelling,
+            OrderStatus::Cancelled => Self::Cancelled,
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! PUT `/api/orders/{order_id}/status`.
+
+use ::workflows::orders::{self, StatusError};
+use axum::extract::State;
+
+use super::{
+    body::{Order, StatusUpdate},
+    example, load,
+};
+use crate::{
+    answer::Answer,
+    problem::{
+        Code, Problem,
+        answers::{BODY, ONE, STORED, problems},
+    },
+    request::{Actor, IdPath, IfMatch, JsonBody, Query},
+    resources::{checked_reason, invalid},
+    state::ApiState,
+};
+
+problems!(Problems: BODY, ONE, STORED, &[Code::IllegalStatus, Code::PreconditionFailed]);
+
+/// Move an order along
+///
+/// From confirmed to processing to shipped to delivered, one at a time. Shipping consumes the reservation: what is on
+/// hand falls. Other moves are a 409 that names the legal ones.
+#[utoipa::path(
+    put,
+    path = "/api/orders/{order_id}/status",
+    tag = "orders",
+    params(("order_id" = uuid::Uuid, Path, description = "The order"), IfMatch, Actor),
+    request_body(content = StatusUpdate, example = json!({"status": "processing", "reason": "picked"})),
+    responses(
+        (
+            status = 200,
+            description = "The order as it is now",
+            body = Order,
+            headers(("ETag" = String, description = "Its new version")),
+            example = json!(example())
+        ),
+        Problems
+    )
+)]
+pub(crate) async fn update_order_status(
+    State(state): State<ApiState>,
+    IdPath(id): IdPath,
+    Query(()): Query<()>,
+    condition: IfMatch,
+    actor: Actor,
+    JsonBody { value: update, .. }: JsonBody<StatusUpdate>,
+) -> Result<Answer, Problem> {
+    if let Some(reason) = &update.reason {
+        checked_reason(reason)?;
+    }
+    let current = if condition.needs_current() { Some(load(&state, id).await?.version) } else { None };
+    let expected = condition.expected(current)?;
+    let changed = orders::set_status(
+        state.shop(),
+        id,
+        update.status.into(),
+        update.reason.as_deref(),
+        actor.or("api"),
+        expected,
+    )
+    .await;
+    let order = changed.map_err(|error| match error {
+        StatusError::NotFound => Problem::not_found("order", id),
+        StatusError::Illegal { .. } => Problem::new(Code::IllegalStatus, error.to_string()),
+        StatusError::VersionMismatch { current } => IfMatch::failed(Some(current)),
+        StatusError::Invalid(violations) => invalid(violations),
+        StatusError::Database(error) => error.into(),
+    })?;
+    let version = order.version;
+    Ok(Answer::ok(&Order::from(order))?.version(version))
+}

@@ -1,0 +1,98 @@
+//! POST `/api/orders`.
+
+use ::workflows::orders::{self, OrderItem, PlaceError, PlaceOrder};
+use axum::{extract::State, response::Response};
+use http::StatusCode;
+
+use super::{
+    body::{NewOrder, Order},
+    example,
+};
+use crate::{
+    answer::Answer,
+    once::once,
+    problem::{
+        Problem,
+        answers::{BODY, KEYED, STORED, problems},
+    },
+    request::{Actor, IdempotencyKey, JsonBody, Object, Prefer, Query},
+    resources::invalid,
+    state::ApiState,
+};
+
+problems!(Problems: BODY, KEYED, STORED);
+
+/// Place an order
+///
+/// The order is durable when the answer comes. Its stock is reserved all or nothing, then it is confirmed, then the
+/// customer is told. Without `Prefer: wait` the answer comes at once, with the status `pending`; with it, as soon as the
+/// order is confirmed or rejected. Prices are those of the moment. All lines must be in one currency.
+#[utoipa::path(
+    post,
+    path = "/api/orders",
+    tag = "orders",
+    params(IdempotencyKey, Prefer, Actor),
+    request_body(content = NewOrder, example = json!({
+        "customer_id": "0199f39f-0000-7000-8000-000000000001",
+        "customer_email": "a@example.com",
+        "items": [{"sku": "TEA-1", "quantity": 2}]
+    })),
+    responses(
+        (
+            status = 201,
+            description = "The order",
+            body = Order,
+            headers(
+                ("Location" = String, description = "Where the order is"),
+                ("ETag" = String, description = "Its version, for `If-Match`"),
+                ("Preference-Applied" = String, description = "The wait that was honoured"),
+                ("Idempotent-Replayed" = String, description = "`true` when this is an earlier request's answer")
+            ),
+            example = json!(example())
+        ),
+        Problems
+    )
+)]
+pub(crate) async fn create_order(
+    State(state): State<ApiState>,
+    Query(()): Query<()>,
+    key: IdempotencyKey,
+    prefer: Prefer,
+    actor: Actor,
+    body: JsonBody<NewOrder>,
+) -> Result<Response, Problem> {
+    let JsonBody { value: new, bytes } = body;
+    check_lines(&state, &new)?;
+    let wait = prefer.wait(state.limits().longest_wait);
+    once(&state, key, "create_order", &bytes, async |order_id| {
+        let items =
+            new.items.into_iter().map(|Object(item)| OrderItem { sku: item.sku, quantity: item.quantity });
+        let order = PlaceOrder {
+            order_id,
+            customer_id: new.customer_id,
+            customer_email: new.customer_email,
+            items: items.collect(),
+        };
+        let placed = orders::place(state.shop(), order, wait, actor.or("api"), state.trace().current()).await;
+        let order = placed.map_err(problem)?;
+        let (location, version) = (format!("/api/orders/{}", order.order_id), order.version);
+        Ok(Answer::new(StatusCode::CREATED, &Order::from(order))?.at(location).version(version).waited(wait))
+    })
+    .await
+}
+
+fn check_lines(state: &ApiState, new: &NewOrder) -> Result<(), Problem> {
+    let most = state.limits().order_lines;
+    if (1..=most).contains(&new.items.len()) {
+        return Ok(());
+    }
+    Err(Problem::field("/items", "wrong-length", format!("an order has 1 to {most} lines")))
+}
+
+fn problem(error: PlaceError) -> Problem {
+    match error {
+        PlaceError::Invalid(violations) => invalid(violations),
+        PlaceError::Unavailable(reason) => Problem::unavailable(reason),
+        PlaceError::Database(error) => error.into(),
+    }
+}

@@ -1,0 +1,35 @@
+//! Products and their stock.
+
+mod body;
+mod create;
+mod read;
+mod stock;
+
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+pub(crate) use create::{__path_create_product, create_product};
+pub(crate) use read::{__path_get_product, __path_list_products, get_product, list_products};
+pub(crate) use stock::{__path_update_stock, update_stock};
+
+use crate::{problem::Problem, state::ApiState};
+
+async fn load(state: &ApiState, id: Uuid) -> Result<::workflows::inventory::Product, Problem> {
+    let product = ::workflows::inventory::product(state.pool(), id).await?;
+    product.ok_or_else(|| Problem::not_found("product", id))
+}
+
+fn example() -> Value {
+    json!({
+        "product_id": "0199f3a0-1111-7222-8333-444455556666",
+        "sku": "TEA-1",
+        "name": "Green tea",
+        "description": "Sencha, 100 g",
+        "category": "tea",
+        "price": 1290,
+        "currency": "EUR",
+        "stock": {"on_hand": 50, "reserved": 2, "available": 48, "low_stock_threshold": 5},
+        "created_at": "2026-11-22T10:00:00.000123Z",
+        "updated_at": "2026-11-22T10:00:00.000123Z"
+    })
+}

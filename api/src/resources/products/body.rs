@@ -1,0 +1,165 @@
+//! The JSON of products.
+
+use ::workflows::inventory as shop;
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{RefOr, Schema, schema::OneOfBuilder},
+};
+use uuid::Uuid;
+
+/// A product to be created.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NewProduct {
+    /// The shop's own name for it, unique.
+    #[schema(
+        min_length = 1,
+        max_length = 64,
+        pattern = "^[^\\u0000-\\u001f\\u007f-\\u009f]*$",
+        example = "TEA-1"
+    )]
+    pub(crate) sku: String,
+    /// The name customers see.
+    #[schema(min_length = 1, max_length = 200, pattern = "^[^\\u0000-\\u001f\\u007f-\\u009f]*$")]
+    pub(crate) name: String,
+    /// What it is.
+    #[serde(default)]
+    #[schema(max_length = 4000)]
+    pub(crate) description: String,
+    /// What it is listed under.
+    #[schema(min_length = 1, max_length = 64, pattern = "^[^\\u0000-\\u001f\\u007f-\\u009f]*$")]
+    pub(crate) category: String,
+    /// What one costs, in minor units of the currency.
+    #[schema(minimum = 0)]
+    pub(crate) price: i64,
+    /// ISO 4217.
+    #[schema(pattern = "^[A-Z]{3}$", example = "EUR")]
+    pub(crate) currency: String,
+    /// How many there are.
+    #[serde(default)]
+    #[schema(minimum = 0, maximum = 1_000_000_000_000_i64)]
+    pub(crate) initial_stock: i64,
+    /// At or under this many available, stock is low.
+    #[serde(default)]
+    #[schema(minimum = 0, maximum = 1_000_000_000_000_i64)]
+    pub(crate) low_stock_threshold: i64,
+}
+
+/// A change of what is on hand: either `set` or `adjust`. One struct, so that what is wrong is told by its pointer; two
+/// in the document, where it is one or the other.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct StockUpdate {
+    pub(crate) set: Option<i64>,
+    pub(crate) adjust: Option<i64>,
+    pub(crate) reason: String,
+}
+
+/// There are this many, as counted.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "it is only documented")]
+struct StockCount {
+    /// How many there are.
+    #[schema(minimum = 0, maximum = 1_000_000_000_000_i64)]
+    set: i64,
+    /// Why, for the ledger.
+    #[schema(max_length = 500, pattern = "^[^\\u0000-\\u001f\\u007f-\\u009f]*$", example = "count")]
+    reason: String,
+}
+
+/// There are more, or fewer.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "it is only documented")]
+struct StockAdjustment {
+    /// How many more; fewer when negative.
+    #[schema(minimum = -1_000_000_000_000_i64, maximum = 1_000_000_000_000_i64)]
+    adjust: i64,
+    /// Why, for the ledger.
+    #[schema(max_length = 500, pattern = "^[^\\u0000-\\u001f\\u007f-\\u009f]*$", example = "damaged")]
+    reason: String,
+}
+
+impl PartialSchema for StockUpdate {
+    fn schema() -> RefOr<Schema> {
+        let one_of = OneOfBuilder::new().item(StockCount::schema()).item(StockAdjustment::schema());
+        one_of.description(Some("A change of what is on hand: either `set` or `adjust`.")).into()
+    }
+}
+
+impl ToSchema for StockUpdate {}
+
+/// A product and its stock.
+#[derive(Debug, Serialize, ToSchema)]
+#[expect(clippy::struct_field_names, reason = "the JSON names its id so")]
+pub(crate) struct Product {
+    pub(crate) product_id: Uuid,
+    pub(crate) sku: String,
+    pub(crate) name: String,
+    pub(crate) description: String,
+    pub(crate) category: String,
+    /// What one costs, in minor units of the currency.
+    pub(crate) price: i64,
+    /// ISO 4217.
+    pub(crate) currency: String,
+    pub(crate) stock: Stock,
+    pub(crate) created_at: DateTime<Utc>,
+    pub(crate) updated_at: DateTime<Utc>,
+}
+
+/// How many there are of a product.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Stock {
+    /// In the warehouse.
+    pub(crate) on_hand: i64,
+    /// Of these, held by orders.
+    pub(crate) reserved: i64,
+    /// Of these, free to be ordered.
+    pub(crate) available: i64,
+    /// At or under this many available, stock is low.
+    pub(crate) low_stock_threshold: i64,
+}
+
+/// A page of products, newest first.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct ProductList {
+    pub(crate) items: Vec<Product>,
+    /// Give it as `cursor` to get the next page; `null` on the last one.
+    pub(crate) next_cursor: Option<String>,
+}
+
+impl From<NewProduct> for shop::NewProduct {
+    fn from(new: NewProduct) -> Self {
+        Self {
+            sku: new.sku,
+            name: new.name,
+            description: new.description,
+            category: new.category,
+            price: new.price,
+            currency: new.currency,
+            initial_stock: new.initial_stock,
+            low_stock_threshold: new.low_stock_threshold,
+        }
+    }
+}
+
+impl From<shop::Product> for Product {
+    fn from(product: shop::Product) -> Self {
+        let shop::StockLevels { on_hand, reserved, available, low_stock_threshold } = product.stock;
+        Self {
+            product_id: product.product_id,
+            sku: product.sku,
+            name: product.name,
+            description: product.description,
+            category: product.category,
+            price: product.price,
+            currency: product.currency,
+            stock: Stock { on_hand, reserved, available, low_stock_threshold },
+            created_at: product.created_at,
+            updated_at: product.updated_at,
+        }
+    }
+}

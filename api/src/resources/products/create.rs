@@ -1,0 +1,79 @@
+//! POST `/api/products`.
+
+use ::workflows::inventory::{self, CreateProductError};
+use axum::{extract::State, response::Response};
+use http::StatusCode;
+
+use super::{
+    body::{NewProduct, Product},
+    example,
+};
+use crate::{
+    answer::Answer,
+    once::once,
+    problem::{
+        Code, Problem,
+        answers::{BODY, KEYED, STORED, problems},
+    },
+    request::{Actor, IdempotencyKey, JsonBody, Query},
+    resources::invalid,
+    state::ApiState,
+};
+
+problems!(Problems: BODY, KEYED, STORED, &[Code::SkuTaken]);
+
+/// Create a product
+///
+/// Its SKU has to be free. What is there initially is the first movement of its ledger.
+#[utoipa::path(
+    post,
+    path = "/api/products",
+    tag = "inventory",
+    params(IdempotencyKey, Actor),
+    request_body(content = NewProduct, example = json!({
+        "sku": "TEA-1",
+        "name": "Green tea",
+        "description": "Sencha, 100 g",
+        "category": "tea",
+        "price": 1290,
+        "currency": "EUR",
+        "initial_stock": 50,
+        "low_stock_threshold": 5
+    })),
+    responses(
+        (
+            status = 201,
+            description = "The product",
+            body = Product,
+            headers(
+                ("Location" = String, description = "Where the product is"),
+                ("ETag" = String, description = "Its version, for `If-Match`"),
+                ("Idempotent-Replayed" = String, description = "`true` when this is an earlier request's answer")
+            ),
+            example = json!(example())
+        ),
+        Problems
+    )
+)]
+pub(crate) async fn create_product(
+    State(state): State<ApiState>,
+    Query(()): Query<()>,
+    key: IdempotencyKey,
+    actor: Actor,
+    body: JsonBody<NewProduct>,
+) -> Result<Response, Problem> {
+    let JsonBody { value: new, bytes } = body;
+    // The SKU is unique, so that a product can't be created twice whatever its id.
+    once(&state, key, "create_product", &bytes, async |_| {
+        let sku = new.sku.clone();
+        let created = inventory::create_product(state.pool(), new.into(), actor.or("api")).await;
+        let product = created.map_err(|error| match error {
+            CreateProductError::SkuTaken => Problem::new(Code::SkuTaken, format!("the SKU `{sku}` is taken")),
+            CreateProductError::Invalid(violations) => invalid(violations),
+            CreateProductError::Database(error) => error.into(),
+        })?;
+        let (location, version) = (format!("/api/products/{}", product.product_id), product.version);
+        Ok(Answer::new(StatusCode::CREATED, &Product::from(product))?.at(location).version(version))
+    })
+    .await
+}

@@ -1,0 +1,116 @@
+//! GET of one product and of lists of them.
+
+use ::workflows::{
+    Page,
+    inventory::{self, ProductFilter},
+};
+use axum::{
+    extract::State,
+    response::{IntoResponse, Response},
+};
+use utoipa::IntoParams;
+
+use super::{
+    body::{Product, ProductList},
+    example, load,
+};
+use crate::{
+    answer::{Answer, not_modified},
+    problem::{
+        Problem,
+        answers::{LIST, ONE, STORED, problems},
+    },
+    request::{FromParams, IdPath, IfNoneMatch, Listing, Params, Query, next_page},
+    resources::page_of,
+    state::ApiState,
+};
+
+problems!(OneProblems: ONE, STORED);
+problems!(ListProblems: LIST, STORED);
+
+/// Which products to list.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct ProductQuery {
+    /// Only those whose name or SKU contains this, whatever the case.
+    #[param(max_length = 200)]
+    search: Option<String>,
+    /// Only those in this category.
+    #[param(max_length = 64)]
+    category: Option<String>,
+    /// `next_cursor` of the page before, with the same filter.
+    cursor: Option<String>,
+    /// How many at most, 1 to 200; 50 if left out.
+    #[param(minimum = 1, maximum = 200, default = 50, required = false)]
+    limit: u32,
+}
+
+impl FromParams for ProductQuery {
+    fn from_params(params: &mut Params) -> Self {
+        Self {
+            search: params.text("search", 200),
+            category: params.text("category", 64),
+            cursor: params.text("cursor", 256),
+            limit: params.limit(),
+        }
+    }
+}
+
+/// Read a product
+///
+/// With its stock. The `ETag` changes with the stock too.
+#[utoipa::path(
+    get,
+    path = "/api/products/{product_id}",
+    tag = "inventory",
+    params(("product_id" = uuid::Uuid, Path, description = "The product"), IfNoneMatch),
+    responses(
+        (
+            status = 200,
+            description = "The product",
+            body = Product,
+            headers(("ETag" = String, description = "Its version, for `If-Match`")),
+            example = json!(example())
+        ),
+        (status = 304, description = "The caller has this version already"),
+        OneProblems
+    )
+)]
+pub(crate) async fn get_product(
+    State(state): State<ApiState>,
+    IdPath(id): IdPath,
+    Query(()): Query<()>,
+    seen: IfNoneMatch,
+) -> Result<Response, Problem> {
+    let product = load(&state, id).await?;
+    let version = product.version;
+    if seen.has(version) {
+        return Ok(not_modified(version));
+    }
+    Ok(Answer::ok(&Product::from(product))?.version(version).into_response())
+}
+
+/// List products
+///
+/// Newest first; searched by name or SKU, or narrowed to a category.
+#[utoipa::path(
+    get,
+    path = "/api/products",
+    tag = "inventory",
+    params(ProductQuery),
+    responses(
+        (status = 200, description = "A page of products", body = ProductList, example = json!(page_of(&example()))),
+        ListProblems
+    )
+)]
+pub(crate) async fn list_products(
+    State(state): State<ApiState>,
+    Query(query): Query<ProductQuery>,
+) -> Result<Answer, Problem> {
+    let filter = ProductFilter { search: query.search, category: query.category };
+    let listing = Listing::new("products", &format!("{filter:?}"), query.cursor.as_deref(), query.limit)?;
+    let page = Page { after: listing.after, limit: listing.read_limit() };
+    let rows = inventory::products(state.pool(), &filter, page).await?;
+    let (rows, next_cursor) = next_page(rows, &listing, |product| product.product_id);
+    Answer::ok(&ProductList { items: rows.into_iter().map(Into::into).collect(), next_cursor })
+}

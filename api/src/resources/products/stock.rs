@@ -1,0 +1,80 @@
+//! PUT `/api/products/{product_id}/stock`.
+
+use ::workflows::inventory::{self, StockChange, StockError};
+use axum::extract::State;
+
+use super::{
+    body::{Product, StockUpdate},
+    example, load,
+};
+use crate::{
+    answer::Answer,
+    problem::{
+        Code, Problem,
+        answers::{BODY, ONE, STORED, problems},
+    },
+    request::{Actor, IdPath, IfMatch, JsonBody, Query},
+    resources::invalid,
+    state::ApiState,
+};
+
+problems!(Problems: BODY, ONE, STORED, &[Code::StockReserved, Code::PreconditionFailed]);
+
+/// Change a product's stock
+///
+/// `{"set": 40, "reason": "count"}` or `{"adjust": -3, "reason": "damaged"}`. It is a row of the ledger. What is on hand
+/// can't fall below what orders hold. `adjust` is not idempotent: send `If-Match` to make repeating it harmless.
+#[utoipa::path(
+    put,
+    path = "/api/products/{product_id}/stock",
+    tag = "inventory",
+    params(("product_id" = uuid::Uuid, Path, description = "The product"), IfMatch, Actor),
+    request_body(content = StockUpdate, examples(
+        ("set" = (summary = "As counted", value = json!({"set": 40, "reason": "count"}))),
+        ("adjust" = (summary = "More or fewer", value = json!({"adjust": -3, "reason": "damaged"})))
+    )),
+    responses(
+        (
+            status = 200,
+            description = "The product as it is now",
+            body = Product,
+            headers(("ETag" = String, description = "Its new version")),
+            example = json!(example())
+        ),
+        Problems
+    )
+)]
+pub(crate) async fn update_stock(
+    State(state): State<ApiState>,
+    IdPath(id): IdPath,
+    Query(()): Query<()>,
+    condition: IfMatch,
+    actor: Actor,
+    JsonBody { value: update, .. }: JsonBody<StockUpdate>,
+) -> Result<Answer, Problem> {
+    let change = change(&update)?;
+    let current = if condition.needs_current() { Some(load(&state, id).await?.version) } else { None };
+    let expected = condition.expected(current)?;
+    let changed =
+        inventory::change_stock(state.pool(), id, change, &update.reason, actor.or("api"), expected).await;
+    let product = changed.map_err(|error| match error {
+        StockError::NotFound => Problem::not_found("product", id),
+        StockError::BelowReserved { .. } => Problem::new(Code::StockReserved, error.to_string()),
+        StockError::VersionMismatch { current } => IfMatch::failed(Some(current)),
+        StockError::Invalid(violations) => invalid(violations),
+        StockError::Database(error) => error.into(),
+    })?;
+    let version = product.version;
+    Ok(Answer::ok(&Product::from(product))?.version(version))
+}
+
+fn change(update: &StockUpdate) -> Result<StockChange, Problem> {
+    match (update.set, update.adjust) {
+        (Some(on_hand), None) => Ok(StockChange::Set(on_hand)),
+        (None, Some(delta)) => Ok(StockChange::Adjust(delta)),
+        (None, None) => Err(Problem::field("/set", "missing-field", "give either `set` or `adjust`")),
+        (Some(_), Some(_)) => {
+            Err(Problem::field("/adjust", "contradiction", "give `set` or `adjust`, not both"))
+        }
+    }
+}

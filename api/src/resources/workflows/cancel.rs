@@ -1,0 +1,57 @@
+//! POST `/api/workflows/{workflow_id}/cancel`.
+
+use axum::extract::State;
+use engine::SagaId;
+use http::StatusCode;
+
+use super::{
+    body::{Workflow, WorkflowCancellation},
+    example, load,
+};
+use crate::{
+    answer::Answer,
+    problem::{
+        Code, Problem,
+        answers::{BODY, ONE, STORED, problems},
+    },
+    request::{Actor, IdPath, OptionalJsonBody, Query},
+    resources::checked_reason,
+    state::ApiState,
+};
+
+problems!(Problems: BODY, ONE, STORED, &[Code::PastPivot, Code::WorkflowEnded]);
+
+/// Cancel a workflow
+///
+/// It unwinds as if it had failed: what was done is undone, in reverse order. Past its point of no return, or once it
+/// has ended, it can't be cancelled (409). Cancelling one that unwinds already changes nothing.
+#[utoipa::path(
+    post,
+    path = "/api/workflows/{workflow_id}/cancel",
+    tag = "workflows",
+    params(("workflow_id" = uuid::Uuid, Path, description = "The workflow"), Actor),
+    request_body(content = Option<WorkflowCancellation>, example = json!({"reason": "wrong input"})),
+    responses(
+        (
+            status = 202,
+            description = "The workflow; it unwinds, or will as soon as its current step is over",
+            body = Workflow,
+            headers(("Location" = String, description = "Where to see it unwind")),
+            example = json!(example())
+        ),
+        Problems
+    )
+)]
+pub(crate) async fn cancel_workflow(
+    State(state): State<ApiState>,
+    IdPath(id): IdPath,
+    Query(()): Query<()>,
+    actor: Actor,
+    OptionalJsonBody(cancellation): OptionalJsonBody<WorkflowCancellation>,
+) -> Result<Answer, Problem> {
+    let reason = cancellation.reason.unwrap_or_else(|| "no reason given".into());
+    checked_reason(&reason)?;
+    state.engine().cancel(SagaId(id), actor.or("operator"), &reason).await?;
+    let workflow = load(&state, id).await?;
+    Ok(Answer::new(StatusCode::ACCEPTED, &Workflow::from(workflow))?.at(format!("/api/workflows/{id}")))
+}

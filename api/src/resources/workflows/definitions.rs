@@ -1,0 +1,212 @@
+//! GET of the definitions that this process knows: their graphs and their input schemas.
+
+use axum::extract::State;
+use engine::{Definition, Placement, RetryPolicy, StepKind, UndoKind};
+use serde::Serialize;
+use serde_json::{Value, json};
+use utoipa::ToSchema;
+
+use crate::{
+    answer::Answer,
+    problem::{
+        Code, Problem,
+        answers::{ONE, STORED, problems},
+    },
+    request::{Query, TextPath},
+    state::ApiState,
+};
+
+problems!(OneProblems: ONE, STORED);
+problems!(ListProblems: STORED, &[Code::InvalidParameter]);
+
+/// What a saga is made of.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct WorkflowDefinition {
+    pub(crate) name: String,
+    /// The queue its work stands in.
+    pub(crate) queue: String,
+    /// How long it may take to pass its point of no return.
+    pub(crate) deadline_ms: Option<u64>,
+    /// Over names, kinds, order, pivot and undos: workflows keep the hash that they were started with.
+    pub(crate) graph_hash: String,
+    /// In order.
+    pub(crate) steps: Vec<WorkflowStep>,
+    /// The JSON schema (draft 2020-12) of the input.
+    #[schema(value_type = Object)]
+    pub(crate) input_schema: Value,
+}
+
+/// One step of a definition.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct WorkflowStep {
+    pub(crate) name: String,
+    /// `transaction` (our database only, exactly once) or `call` (the outside world, at least once).
+    pub(crate) kind: &'static str,
+    /// Whether it runs in the commit that starts the workflow.
+    pub(crate) entry: bool,
+    /// `before_pivot`, `pivot` (the point of no return) or `after_pivot`.
+    pub(crate) placement: &'static str,
+    /// `undone` (it has an undo), `nothing_to_undo` or `forward_only`.
+    pub(crate) undo: &'static str,
+    /// The steps right before it.
+    pub(crate) after: Vec<String>,
+    /// What it reads: `input`, or names of earlier steps.
+    pub(crate) reads: Vec<String>,
+    /// How the action is tried.
+    pub(crate) retry: WorkflowRetry,
+    /// How the undo is tried; `null` where there is none.
+    pub(crate) undo_retry: Option<WorkflowRetry>,
+}
+
+/// How often a step is tried, and how long is waited in between (exponential backoff with full jitter).
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct WorkflowRetry {
+    /// How many attempts in all.
+    pub(crate) attempts: u32,
+    /// The longest wait after the first attempt.
+    pub(crate) first_delay_ms: u64,
+    /// What the longest wait is multiplied by after each further attempt.
+    pub(crate) factor: f64,
+    /// The wait is never longer.
+    pub(crate) max_delay_ms: u64,
+    /// How long one attempt may take.
+    pub(crate) timeout_ms: u64,
+}
+
+/// All definitions, by name.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct WorkflowDefinitionList {
+    pub(crate) items: Vec<WorkflowDefinition>,
+    /// Always `null`: the definitions are given whole.
+    pub(crate) next_cursor: Option<String>,
+}
+
+/// List workflow definitions
+///
+/// Those that this process knows, by name, each with its graph and the JSON schema of its input.
+#[utoipa::path(
+    get,
+    path = "/api/workflow-definitions",
+    tag = "workflows",
+    responses(
+        (
+            status = 200,
+            description = "The definitions",
+            body = WorkflowDefinitionList,
+            example = json!({"items": [example()], "next_cursor": null})
+        ),
+        ListProblems
+    )
+)]
+pub(crate) async fn list_workflow_definitions(
+    State(state): State<ApiState>,
+    Query(()): Query<()>,
+) -> Result<Answer, Problem> {
+    let items = state.engine().definitions().map(Into::into).collect();
+    Answer::ok(&WorkflowDefinitionList { items, next_cursor: None })
+}
+
+/// Read a workflow definition
+///
+/// Its graph, with the undo beside each action, and the JSON schema of its input.
+#[utoipa::path(
+    get,
+    path = "/api/workflow-definitions/{name}",
+    tag = "workflows",
+    params(("name" = String, Path, description = "The definition's name", example = "place-order")),
+    responses(
+        (status = 200, description = "The definition", body = WorkflowDefinition, example = json!(example())),
+        OneProblems
+    )
+)]
+pub(crate) async fn get_workflow_definition(
+    State(state): State<ApiState>,
+    TextPath(name): TextPath,
+    Query(()): Query<()>,
+) -> Result<Answer, Problem> {
+    let definition = state.engine().definition(&name);
+    let definition = definition.ok_or_else(|| Problem::not_found("workflow definition", &name))?;
+    Answer::ok(&WorkflowDefinition::from(definition))
+}
+
+impl From<&Definition> for WorkflowDefinition {
+    fn from(definition: &Definition) -> Self {
+        let graph = definition.graph();
+        Self {
+            name: graph.name.clone(),
+            queue: graph.queue.clone(),
+            deadline_ms: graph.deadline.map(millis),
+            graph_hash: graph.hash.clone(),
+            steps: graph.steps.iter().map(step).collect(),
+            input_schema: definition.input_schema().clone(),
+        }
+    }
+}
+
+fn step(node: &engine::Node) -> WorkflowStep {
+    let undo = match node.undo {
+        UndoKind::Undone => "undone",
+        UndoKind::NothingToUndo => "nothing_to_undo",
+        UndoKind::ForwardOnly => "forward_only",
+    };
+    WorkflowStep {
+        name: node.name.clone(),
+        kind: match node.kind {
+            StepKind::Transaction => "transaction",
+            StepKind::Call => "call",
+        },
+        entry: node.entry,
+        placement: match node.placement {
+            Placement::BeforePivot => "before_pivot",
+            Placement::Pivot => "pivot",
+            Placement::AfterPivot => "after_pivot",
+        },
+        undo,
+        after: node.after.clone(),
+        reads: node.reads.clone(),
+        retry: retry(&node.retry),
+        undo_retry: (node.undo == UndoKind::Undone).then(|| retry(&node.undo_retry)),
+    }
+}
+
+fn retry(policy: &RetryPolicy) -> WorkflowRetry {
+    WorkflowRetry {
+        attempts: policy.attempts,
+        first_delay_ms: millis(policy.first_delay),
+        factor: policy.factor,
+        max_delay_ms: millis(policy.max_delay),
+        timeout_ms: millis(policy.timeout),
+    }
+}
+
+fn millis(duration: std::time::Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn example() -> Value {
+    let retry = json!({
+        "attempts": 5, "first_delay_ms": 100, "factor": 3.0, "max_delay_ms": 30_000, "timeout_ms": 30_000
+    });
+    json!({
+        "name": "cancel-order",
+        "queue": "default",
+        "deadline_ms": null,
+        "graph_hash": "9f6c2ab1d0e84c11",
+        "steps": [
+            {
+                "name": "begin-cancellation", "kind": "transaction", "entry": true, "placement": "pivot",
+                "undo": "forward_only", "after": [], "reads": ["input"], "retry": retry, "undo_retry": null
+            },
+            {
+                "name": "release-stock", "kind": "transaction", "entry": false, "placement": "after_pivot",
+                "undo": "forward_only", "after": ["begin-cancellation"], "reads": ["input"], "retry": retry,
+                "undo_retry": null
+            }
+        ],
+        "input_schema": {
+            "type": "object",
+            "properties": {"order_id": {"type": "string", "format": "uuid"}},
+            "required": ["order_id"]
+        }
+    })
+}

@@ -1,0 +1,171 @@
+//! GET of one workflow, its history, and lists of them.
+
+use std::time::Duration;
+
+use axum::extract::State;
+use chrono::{DateTime, Utc};
+use engine::{Page, SagaFilter, SagaId, SagaView};
+use utoipa::IntoParams;
+use uuid::Uuid;
+
+use super::{
+    body::{Workflow, WorkflowHistory, WorkflowList, WorkflowStatus},
+    example,
+};
+use crate::{
+    answer::Answer,
+    problem::{
+        Problem,
+        answers::{LIST, ONE, STORED, problems},
+    },
+    request::{FromParams, IdPath, Listing, Params, Query, next_page},
+    resources::page_of,
+    state::ApiState,
+};
+
+/// A year.
+const LONGEST_STUCK_S: u32 = 31_536_000;
+
+problems!(OneProblems: ONE, STORED);
+problems!(ListProblems: LIST, STORED);
+
+/// Which workflows to list.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct WorkflowQuery {
+    /// Only those of this definition.
+    definition: Option<String>,
+    /// Only those in this status.
+    #[param(inline)]
+    #[param(value_type = Option<WorkflowStatus>)]
+    status: Option<engine::Status>,
+    /// Only those with this business key.
+    business_key: Option<String>,
+    /// Only those started after this time (RFC 3339).
+    created_after: Option<DateTime<Utc>>,
+    /// Only those started before this time (RFC 3339).
+    created_before: Option<DateTime<Utc>>,
+    /// Only those that are unfinished and overdue by more than so many seconds: nobody moves them.
+    #[param(maximum = 31_536_000)]
+    stuck_for_s: Option<u32>,
+    /// `next_cursor` of the page before, with the same filter.
+    cursor: Option<String>,
+    /// How many at most, 1 to 200; 50 if left out.
+    #[param(minimum = 1, maximum = 200, default = 50, required = false)]
+    limit: u32,
+}
+
+impl FromParams for WorkflowQuery {
+    fn from_params(params: &mut Params) -> Self {
+        Self {
+            definition: params.text("definition", 64),
+            status: params.take("status"),
+            business_key: params.text("business_key", 200),
+            created_after: params.take("created_after"),
+            created_before: params.take("created_before"),
+            stuck_for_s: params.number("stuck_for_s", 0..=LONGEST_STUCK_S),
+            cursor: params.text("cursor", 256),
+            limit: params.limit(),
+        }
+    }
+}
+
+/// Reads one saga.
+///
+/// # Errors
+/// A 404 when there is none.
+pub(crate) async fn load(state: &ApiState, id: Uuid) -> Result<SagaView, Problem> {
+    state.engine().saga(SagaId(id)).await?.ok_or_else(|| Problem::not_found("workflow", id))
+}
+
+/// Read a workflow
+///
+/// Its state, where it stands, and why it unwinds if it does.
+#[utoipa::path(
+    get,
+    path = "/api/workflows/{workflow_id}",
+    tag = "workflows",
+    params(("workflow_id" = Uuid, Path, description = "The workflow")),
+    responses(
+        (status = 200, description = "The workflow", body = Workflow, example = json!(example())),
+        OneProblems
+    )
+)]
+pub(crate) async fn get_workflow(
+    State(state): State<ApiState>,
+    IdPath(id): IdPath,
+    Query(()): Query<()>,
+) -> Result<Answer, Problem> {
+    Answer::ok(&Workflow::from(load(&state, id).await?))
+}
+
+/// Read a workflow's history
+///
+/// Every attempt of every step and undo, with its outcome, errors and timing, oldest first. An attempt that is under way
+/// is the last item, with the outcome `started`.
+#[utoipa::path(
+    get,
+    path = "/api/workflows/{workflow_id}/history",
+    tag = "workflows",
+    params(("workflow_id" = Uuid, Path, description = "The workflow")),
+    responses(
+        (status = 200, description = "The history", body = WorkflowHistory, example = json!({
+            "items": [{
+                "seq": 1,
+                "step": "begin-cancellation",
+                "direction": "action",
+                "outcome": "done",
+                "attempt": 1,
+                "started_at": "2026-11-22T10:00:00.000123Z",
+                "duration_ms": 1,
+                "output": null,
+                "error": [],
+                "worker": null,
+                "epoch": 0
+            }],
+            "next_cursor": null
+        })),
+        OneProblems
+    )
+)]
+pub(crate) async fn get_workflow_history(
+    State(state): State<ApiState>,
+    IdPath(id): IdPath,
+    Query(()): Query<()>,
+) -> Result<Answer, Problem> {
+    let history = state.engine().history(SagaId(id)).await?;
+    let history = history.ok_or_else(|| Problem::not_found("workflow", id))?;
+    Answer::ok(&WorkflowHistory { items: history.into_iter().map(Into::into).collect(), next_cursor: None })
+}
+
+/// List workflows
+///
+/// Newest first.
+#[utoipa::path(
+    get,
+    path = "/api/workflows",
+    tag = "workflows",
+    params(WorkflowQuery),
+    responses(
+        (status = 200, description = "A page of workflows", body = WorkflowList, example = json!(page_of(&example()))),
+        ListProblems
+    )
+)]
+pub(crate) async fn list_workflows(
+    State(state): State<ApiState>,
+    Query(query): Query<WorkflowQuery>,
+) -> Result<Answer, Problem> {
+    let filter = SagaFilter {
+        definition: query.definition,
+        status: query.status,
+        business_key: query.business_key,
+        created_after: query.created_after,
+        created_before: query.created_before,
+        stuck_for: query.stuck_for_s.map(|seconds| Duration::from_secs(seconds.into())),
+    };
+    let listing = Listing::new("workflows", &format!("{filter:?}"), query.cursor.as_deref(), query.limit)?;
+    let page = Page { after: listing.after, limit: listing.read_limit() };
+    let rows = state.engine().sagas(&filter, page).await?;
+    let (rows, next_cursor) = next_page(rows, &listing, |saga| saga.saga_id.0);
+    Answer::ok(&WorkflowList { items: rows.into_iter().map(Into::into).collect(), next_cursor })
+}

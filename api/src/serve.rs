@@ -1,0 +1,68 @@
+//! The server: an accept loop of our own, because the framework's has no time-outs before a request is complete.
+//!
+//! A connection that says nothing, half a head, or nothing more is closed; so is one that does not read its answer. When
+//! a stop is asked for, no connection is accepted any more, idle ones are closed, and requests under way may finish for
+//! as long as the limits say.
+
+mod accept;
+mod connection;
+mod stalling;
+
+use std::sync::Arc;
+
+use axum::Router;
+use tokio::{net::TcpListener, sync::Semaphore, task::JoinSet};
+use tokio_util::sync::CancellationToken;
+
+use crate::limits::Limits;
+
+/// How a server ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Drained {
+    /// Connections that finished what was under way.
+    pub finished: usize,
+    /// Connections that were cut because they had not finished in time.
+    pub cut: usize,
+}
+
+/// Serves until `stop` is cancelled, then drains and returns.
+///
+/// # Cancel safety
+/// Dropping it cuts all connections.
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    limits: Limits,
+    stop: CancellationToken,
+) -> Drained {
+    let places = Arc::new(Semaphore::new(limits.connections));
+    let mut connections = JoinSet::new();
+    loop {
+        // Gone connections are reaped as they go, so that the set does not grow.
+        while connections.try_join_next().is_some() {}
+        let Some((stream, place)) = accept::next(&listener, &places, &stop).await else { break };
+        let (router, stop) = (router.clone(), stop.clone());
+        connections.spawn(async move {
+            connection::run(stream, router, limits, stop).await;
+            drop(place);
+        });
+    }
+    drop(listener);
+    drain(connections, limits).await
+}
+
+async fn drain(mut connections: JoinSet<()>, limits: Limits) -> Drained {
+    let mut finished = 0;
+    let all = async {
+        while connections.join_next().await.is_some() {
+            finished += 1;
+        }
+    };
+    if tokio::time::timeout(limits.drain, all).await.is_err() {
+        let cut = connections.len();
+        connections.shutdown().await;
+        tracing::warn!(cut, "connections were cut: their requests did not finish in time");
+        return Drained { finished, cut };
+    }
+    Drained { finished, cut: 0 }
+}

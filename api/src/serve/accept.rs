@@ -1,0 +1,42 @@
+//! Accepts connections, as many as there are places, and lives through having run out of descriptors.
+
+use std::{io, sync::Arc, time::Duration};
+
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore},
+};
+use tokio_util::sync::CancellationToken;
+
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// Waits for a place and then for a connection; `None` once a stop was asked for.
+pub(super) async fn next(
+    listener: &TcpListener,
+    places: &Arc<Semaphore>,
+    stop: &CancellationToken,
+) -> Option<(TcpStream, OwnedSemaphorePermit)> {
+    let place = stop.run_until_cancelled(Arc::clone(places).acquire_owned()).await?.ok()?;
+    let mut pause = FIRST_PAUSE;
+    loop {
+        match stop.run_until_cancelled(listener.accept()).await? {
+            Ok((stream, _)) => return Some((stream, place)),
+            Err(error) if is_of_one_connection(&error) => {}
+            Err(error) => {
+                // Out of descriptors or memory (EMFILE, ENFILE, ENOBUFS, ENOMEM): others will let go of some.
+                tracing::error!(%error, pause_ms = pause.as_millis(), "no connection can be accepted now");
+                stop.run_until_cancelled(tokio::time::sleep(pause)).await?;
+                pause = (pause * 2).min(LONGEST_PAUSE);
+            }
+        }
+    }
+}
+
+/// The caller was gone before it was accepted; nothing is wrong here.
+fn is_of_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionRefused
+    )
+}

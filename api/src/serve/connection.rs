@@ -1,0 +1,54 @@
+//! One connection, from its first byte to its end.
+
+use std::pin::pin;
+
+use axum::{Router, body::Body};
+use http::Request;
+use hyper::body::Incoming;
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    service::TowerToHyperService,
+};
+use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
+
+use super::stalling::Stalling;
+use crate::limits::Limits;
+
+/// hyper answers a head beyond this itself, with a bare 431; below it our own limits answer with a problem.
+const HEAD_BUFFER_BYTES: usize = 64 * 1024;
+const MOST_HEADERS: usize = 256;
+
+pub(super) async fn run(stream: TcpStream, router: Router, limits: Limits, stop: CancellationToken) {
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "a connection was gone before it began");
+        return;
+    }
+    // `readable` would also be true for a connection that was closed; peeking tells.
+    let mut byte = [0];
+    let first = tokio::time::timeout(limits.first_byte_timeout, stream.peek(&mut byte));
+    match stop.run_until_cancelled(first).await {
+        Some(Ok(Ok(1..))) => {}
+        Some(Ok(Ok(0) | Err(_)) | Err(_)) | None => return,
+    }
+    let service = router.map_request(|request: Request<Incoming>| request.map(Body::new));
+    let io = TokioIo::new(Stalling::new(stream, limits.write_timeout));
+    let connection = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.header_timeout)
+        .max_buf_size(HEAD_BUFFER_BYTES)
+        .max_headers(MOST_HEADERS)
+        .serve_connection(io, TowerToHyperService::new(service));
+    let mut connection = pin!(connection);
+    let ended = if let Some(ended) = stop.run_until_cancelled(connection.as_mut()).await {
+        ended
+    } else {
+        connection.as_mut().graceful_shutdown();
+        connection.await
+    };
+    if let Err(error) = ended {
+        // The caller's doing: it hung up, spoke no HTTP, or was too slow.
+        tracing::debug!(%error, "a connection ended early");
+    }
+}

@@ -1,0 +1,196 @@
+//! What every handler can reach.
+
+use std::{collections::HashMap, fmt, sync::Arc};
+
+use engine::TraceLink;
+use jsonschema::Validator;
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::sync::Semaphore;
+use tracing::Span;
+use workflows::Shop;
+
+use crate::{edge::PoolGate, limits::Limits, telemetry::Gauges};
+
+/// How the way to the mail server is, as its circuit breaker sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MailState {
+    /// Mails go out (breaker closed).
+    Up,
+    /// It was down and is being tried again (breaker half open).
+    Probing,
+    /// It fails; mails wait and lose no attempt (breaker open).
+    Down,
+}
+
+/// Asks for the [`MailState`]; it has to answer at once, from memory.
+pub type MailProbe = Arc<dyn Fn() -> MailState + Send + Sync>;
+
+/// The state could not be built.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    /// A definition's input schema is not a JSON schema.
+    #[error("the input schema of `{definition}` is wrong: {reason}")]
+    Schema {
+        /// The definition.
+        definition: String,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+/// What every handler can reach; cheap to clone.
+#[derive(Clone)]
+pub struct ApiState(Arc<Inner>);
+
+struct Inner {
+    shop: Shop,
+    metrics: PrometheusHandle,
+    mail: MailProbe,
+    limits: Limits,
+    trace: Arc<dyn TraceLink>,
+    inputs: HashMap<String, Validator>,
+    gate: PoolGate,
+    in_flight: Arc<Semaphore>,
+    gauges: Gauges,
+}
+
+/// Builds an [`ApiState`].
+#[derive(Clone)]
+pub struct ApiStateBuilder {
+    shop: Shop,
+    metrics: PrometheusHandle,
+    mail: MailProbe,
+    limits: Limits,
+    trace: Arc<dyn TraceLink>,
+}
+
+impl ApiState {
+    /// Begins a state over a shop; `metrics` renders what the process's recorder has seen.
+    pub fn builder(shop: Shop, metrics: PrometheusHandle) -> ApiStateBuilder {
+        ApiStateBuilder {
+            shop,
+            metrics,
+            mail: Arc::new(|| MailState::Up),
+            limits: Limits::default(),
+            trace: Arc::new(NoTrace),
+        }
+    }
+
+    pub(crate) fn shop(&self) -> &Shop {
+        &self.0.shop
+    }
+
+    pub(crate) fn engine(&self) -> &engine::Engine {
+        self.0.shop.engine()
+    }
+
+    pub(crate) fn pool(&self) -> &sqlx::PgPool {
+        self.0.shop.pool()
+    }
+
+    pub(crate) fn metrics(&self) -> &PrometheusHandle {
+        &self.0.metrics
+    }
+
+    pub(crate) fn mail(&self) -> MailState {
+        (self.0.mail)()
+    }
+
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.0.limits
+    }
+
+    pub(crate) fn trace(&self) -> &dyn TraceLink {
+        &*self.0.trace
+    }
+
+    /// The compiled schema of a definition's input.
+    pub(crate) fn input_schema(&self, definition: &str) -> Option<&Validator> {
+        self.0.inputs.get(definition)
+    }
+
+    pub(crate) fn gate(&self) -> &PoolGate {
+        &self.0.gate
+    }
+
+    pub(crate) fn in_flight(&self) -> &Arc<Semaphore> {
+        &self.0.in_flight
+    }
+
+    pub(crate) fn gauges(&self) -> &Gauges {
+        &self.0.gauges
+    }
+}
+
+impl ApiStateBuilder {
+    /// Asks here how the way to the mail server is; without it, it is taken to be fine.
+    pub fn mail(mut self, probe: MailProbe) -> Self {
+        self.mail = probe;
+        self
+    }
+
+    /// Sets the limits.
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Joins requests to the traces of their callers, and sagas to those of their requests.
+    pub fn trace(mut self, link: Arc<dyn TraceLink>) -> Self {
+        self.trace = link;
+        self
+    }
+
+    /// Compiles the input schemas of all definitions.
+    ///
+    /// # Errors
+    /// When one is not a JSON schema.
+    pub fn build(self) -> Result<ApiState, StateError> {
+        let mut inputs = HashMap::new();
+        for definition in self.shop.engine().definitions() {
+            let name = definition.graph().name.clone();
+            let validator = jsonschema::options()
+                .should_validate_formats(true)
+                .build(definition.input_schema())
+                .map_err(|error| StateError::Schema {
+                    definition: name.clone(),
+                    reason: error.to_string(),
+                })?;
+            inputs.insert(name, validator);
+        }
+        Ok(ApiState(Arc::new(Inner {
+            gate: PoolGate::new(self.shop.pool().clone(), self.limits.pool_patience),
+            in_flight: Arc::new(Semaphore::new(self.limits.in_flight)),
+            gauges: Gauges::default(),
+            shop: self.shop,
+            metrics: self.metrics,
+            mail: self.mail,
+            limits: self.limits,
+            trace: self.trace,
+            inputs,
+        })))
+    }
+}
+
+impl fmt::Debug for ApiState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ApiState").field("limits", &self.0.limits).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for ApiStateBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ApiStateBuilder").field("limits", &self.limits).finish_non_exhaustive()
+    }
+}
+
+/// Where no traces are kept.
+struct NoTrace;
+
+impl TraceLink for NoTrace {
+    fn current(&self) -> Option<String> {
+        None
+    }
+
+    fn adopt(&self, _: &Span, _: &str) {}
+}

@@ -1,0 +1,105 @@
+//! Figures that are read when somebody looks, at most once a second however many look.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use engine::{QueueDepth, Status, StatusCount};
+use metrics::{counter, gauge};
+use tokio::sync::Mutex;
+
+use super::{MAIL, POOL, QUEUE_DEPTH, QUEUE_OLDEST, SAGAS, STALE, process};
+use crate::state::{ApiState, MailState};
+
+const KEPT: Duration = Duration::from_secs(1);
+
+/// When the figures were last read.
+#[derive(Debug, Default)]
+pub(crate) struct Gauges {
+    read_at: Mutex<Option<Instant>>,
+}
+
+impl Gauges {
+    /// Brings all gauges up to date. Figures that can't be read now stay as they were, and that is counted.
+    pub(crate) async fn refresh(&self, state: &ApiState) {
+        let mut read_at = self.read_at.lock().await;
+        if read_at.is_some_and(|at| at.elapsed() < KEPT) {
+            return;
+        }
+        *read_at = Some(Instant::now());
+        drop(read_at);
+        here(state);
+        // In a task of its own, so that the time-out never drops a query half-way.
+        let engine = state.engine().clone();
+        let reading = tokio::spawn(async move {
+            let depths = engine.queue_depths().await?;
+            let counts = engine.status_counts().await?;
+            Ok::<_, sqlx::Error>((depths, counts))
+        });
+        match tokio::time::timeout(state.limits().health_timeout, reading).await {
+            Ok(Ok(Ok((depths, counts)))) => {
+                queues(state, &depths);
+                sagas(state, &counts);
+            }
+            Ok(Ok(Err(error))) => stale(&error.to_string()),
+            Ok(Err(error)) => stale(&error.to_string()),
+            Err(_) => stale("no answer in time"),
+        }
+    }
+}
+
+fn stale(reason: &str) {
+    counter!(STALE).increment(1);
+    tracing::warn!(reason, "the figures of queues and sagas could not be read");
+}
+
+fn here(state: &ApiState) {
+    let pool = state.pool();
+    let (size, idle) = (f64::from(pool.size()), figure(pool.num_idle()));
+    gauge!(POOL, "state" => "idle").set(idle);
+    gauge!(POOL, "state" => "used").set((size - idle).max(0.0));
+    gauge!(POOL, "state" => "limit").set(f64::from(pool.options().get_max_connections()));
+    gauge!(MAIL).set(match state.mail() {
+        MailState::Up => 0.0,
+        MailState::Probing => 1.0,
+        MailState::Down => 2.0,
+    });
+    process::record();
+}
+
+/// Queues without work are told as empty: a gauge that is not set keeps its last value.
+fn queues(state: &ApiState, depths: &[QueueDepth]) {
+    let none = (0, 0, 0, 0);
+    let mut by_queue: BTreeMap<String, _> =
+        state.engine().definitions().map(|definition| (definition.graph().queue.clone(), none)).collect();
+    for depth in depths {
+        by_queue.insert(depth.queue.clone(), (depth.due, depth.waiting, depth.leased, depth.oldest_due_ms));
+    }
+    for (queue, (due, waiting, leased, oldest_ms)) in by_queue {
+        for (name, count) in [("due", due), ("waiting", waiting), ("leased", leased)] {
+            gauge!(QUEUE_DEPTH, "queue" => queue.clone(), "state" => name).set(figure(count));
+        }
+        gauge!(QUEUE_OLDEST, "queue" => queue).set(figure(oldest_ms) / 1000.0);
+    }
+}
+
+fn sagas(state: &ApiState, counts: &[StatusCount]) {
+    let mut by_kind = BTreeMap::new();
+    for definition in state.engine().definitions() {
+        for status in Status::ALL {
+            by_kind.insert((definition.graph().name.clone(), status.name()), 0);
+        }
+    }
+    for count in counts {
+        by_kind.insert((count.definition.clone(), count.status.name()), count.count);
+    }
+    for ((definition, status), count) in by_kind {
+        gauge!(SAGAS, "definition" => definition, "status" => status).set(figure(count));
+    }
+}
+
+/// Prometheus keeps 53 bits, which is enough for counts.
+fn figure(count: impl TryInto<u32>) -> f64 {
+    count.try_into().map_or(f64::from(u32::MAX), f64::from)
+}

@@ -1,0 +1,9 @@
+//! Wires the parts of one process: engine and shop, workers, API.
+
+mod listen;
+mod mail;
+mod parts;
+
+pub(crate) use listen::{Listening, listen, listen_for_worker};
+pub(crate) use mail::Letterbox;
+pub(crate) use parts::{QUEUES, serve, shop, work};

@@ -1,0 +1,53 @@
+//! Where mails go: to the configured server, or into files.
+
+use std::path::{Path, PathBuf};
+
+use workflows::mailer::{Mailer, MailerError};
+
+use crate::{
+    config::{Config, SecretUrl},
+    failure::Failure,
+};
+
+/// Where mails go.
+#[derive(Clone, Debug)]
+pub(crate) enum Letterbox {
+    /// To a mail server.
+    Server(SecretUrl),
+    /// Into files that a person can open.
+    Files(PathBuf),
+}
+
+impl Letterbox {
+    /// The mail server of the configuration, if there is one, else files in `dir`.
+    pub(crate) fn server_or_files(config: &Config, dir: &Path) -> Self {
+        match &config.mail.smtp_url {
+            Some(url) => Self::Server(url.clone()),
+            None => Self::Files(dir.to_owned()),
+        }
+    }
+
+    /// Makes the mailer.
+    ///
+    /// # Errors
+    /// [`Failure::Unusable`] when the server's URL or the sender can't be used, or the files' directory can't be made.
+    pub(crate) fn mailer(&self, config: &Config) -> Result<Mailer, Failure> {
+        let from = &config.mail.from;
+        let mailer = match self {
+            Self::Server(url) => Mailer::smtp(url.expose(), from),
+            Self::Files(dir) => Mailer::files(dir, from),
+        };
+        let mailer = mailer.map_err(|error| unusable(&error))?;
+        // Shorter than an attempt, so that the breaker hears of a server that is silent.
+        Ok(mailer.with_breaker(config.mail.breaker).with_timeout(config.mail.retry.timeout.mul_f64(0.9)))
+    }
+}
+
+fn unusable(error: &MailerError) -> Failure {
+    let variable = match error {
+        MailerError::From(_) => "MAIL_FROM",
+        MailerError::Url(_) => "SMTP_URL",
+        MailerError::Directory(..) => "SAGALINE_STATE_DIR",
+    };
+    Failure::Unusable(format!("{variable} can't be used: {error}"))
+}

@@ -1,0 +1,115 @@
+//! Engine, shop, workers and API of one process.
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use api::{ApiState, Limits, MailState};
+use engine::{Engine, TraceLink};
+use sqlx::PgPool;
+use tokio_util::sync::CancellationToken;
+use workers::{QueueOptions, RedisOptions, Workers};
+use workflows::{
+    Shop,
+    mailer::{BreakerState, Mailer},
+    sagas,
+};
+
+use super::listen::Listening;
+use crate::{config::Config, telemetry::Telemetry};
+
+/// The queues that there are.
+pub(crate) const QUEUES: [&str; 2] = ["default", sagas::deliver_notification::QUEUE];
+
+/// Makes the engine with the shop's sagas.
+///
+/// # Errors
+/// When a saga's graph is wrong.
+pub(crate) fn shop(
+    config: &Config,
+    pool: PgPool,
+    mailer: Mailer,
+    link: Option<Arc<dyn TraceLink>>,
+) -> anyhow::Result<Shop> {
+    let settings = sagas::Settings {
+        mailer,
+        reservation_ttl: config.workers.reservation_ttl,
+        send_mail_retry: config.mail.retry,
+        low_stock_alerts_to: config.mail.low_stock_alerts_to.clone(),
+    };
+    let mut builder = Engine::builder(pool).lease(config.workers.lease);
+    for definition in sagas::definitions(settings)? {
+        builder = builder.register(definition);
+    }
+    if let Some(link) = link {
+        builder = builder.trace_link(link);
+    }
+    Ok(Shop::new(builder.build()?))
+}
+
+/// Works on these queues until `quit`. With none it only tells Redis, if there is one, what this process made due.
+///
+/// # Errors
+/// When the workers can't be set up or die.
+pub(crate) async fn work(
+    config: &Config,
+    shop: &Shop,
+    queues: &[String],
+    quit: CancellationToken,
+) -> anyhow::Result<()> {
+    let mut builder =
+        Workers::builder(shop.engine().clone()).shutdown_deadline(config.workers.shutdown_deadline);
+    for queue in queues {
+        builder = builder.queue(options(config, queue));
+    }
+    if let Some(url) = &config.redis_url {
+        builder =
+            builder.redis(Some(RedisOptions::carrying(url.expose(), [sagas::deliver_notification::QUEUE])));
+    }
+    builder.run(quit).await.context("the workers ended")
+}
+
+fn options(config: &Config, queue: &str) -> QueueOptions {
+    let concurrency = if queue == sagas::deliver_notification::QUEUE {
+        config.workers.notifications_concurrency
+    } else {
+        config.workers.default_concurrency
+    };
+    QueueOptions {
+        concurrency,
+        call_concurrency: concurrency.min(QueueOptions::CALL_CONCURRENCY),
+        ..QueueOptions::named(queue)
+    }
+}
+
+/// Serves this socket until `quit`, then lets requests under way finish.
+///
+/// # Errors
+/// When accepting fails for good.
+pub(crate) async fn serve(
+    shop: &Shop,
+    mailer: &Mailer,
+    telemetry: &Telemetry,
+    socket: Listening,
+    quit: CancellationToken,
+) -> anyhow::Result<()> {
+    let limits = Limits::default();
+    let mailer = mailer.clone();
+    let mut state = ApiState::builder(shop.clone(), telemetry.metrics())
+        .mail(Arc::new(move || mail_state(&mailer)))
+        .limits(limits);
+    if let Some(link) = telemetry.trace_link() {
+        state = state.trace(link);
+    }
+    let router = api::router(state.build()?, &socket.roles);
+    let drained = api::serve(socket.listener, router, limits, quit).await;
+    tracing::info!(address = %socket.address, finished = drained.finished, cut = drained.cut, "serves no more");
+    Ok(())
+}
+
+fn mail_state(mailer: &Mailer) -> MailState {
+    match mailer.state() {
+        BreakerState::Closed => MailState::Up,
+        BreakerState::HalfOpen => MailState::Probing,
+        BreakerState::Open => MailState::Down,
+    }
+}

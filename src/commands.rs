@@ -1,0 +1,10 @@
+//! The subcommands, one file each.
+
+pub(crate) mod bench;
+pub(crate) mod demo;
+pub(crate) mod dev;
+pub(crate) mod doctor;
+pub(crate) mod migrate;
+pub(crate) mod openapi;
+pub(crate) mod serve;
+pub(crate) mod work;

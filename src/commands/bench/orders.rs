@@ -1,0 +1,120 @@
+//! Orders over HTTP, each until its saga has settled.
+
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use api::Role;
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+use workflows::inventory::{self, NewProduct};
+
+use super::{Arguments, load};
+use crate::{
+    app::{self, Letterbox, QUEUES},
+    config::{Config, SecretUrl},
+    mailcatcher::MailCatcher,
+    pool::{self, PoolUse},
+    scratch::Scratch,
+    telemetry::Telemetry,
+};
+
+/// Enough products that an order's two lines seldom meet those of its neighbours, few enough that they sometimes do.
+const PRODUCTS: u128 = 20;
+/// Nobody buys a run empty.
+const STOCK: i64 = 1_000_000_000;
+const TIMEOUT: Duration = Duration::from_mins(1);
+
+/// Serves and works in this process, and places orders through its socket; mails go to a mail server in this process.
+///
+/// # Errors
+/// When a part can't be made, or does not quit.
+pub(super) async fn run(
+    config: &Config,
+    arguments: &Arguments,
+    scratch: &Scratch,
+) -> anyhow::Result<load::Load> {
+    let mut config = config.clone();
+    config.http.host = [127, 0, 0, 1].into();
+    config.http.port = 0;
+    config.telemetry.log_level = "warn".into();
+    let telemetry = Telemetry::install(&config.telemetry)?;
+    let catcher = MailCatcher::start().await.context("can't start a mail server")?;
+
+    let options = pool::connect_options(scratch.url(), PoolUse::Workers)?;
+    let pool = pool::open(options, PoolUse::Workers, config.database.pool_size);
+    let mailer = Letterbox::Server(SecretUrl::new(catcher.url())).mailer(&config)?;
+    let shop = app::shop(&config, pool.clone(), mailer.clone(), telemetry.trace_link())?;
+    for number in 0..PRODUCTS {
+        inventory::create_product(&pool, product(number), "bench").await.context("can't make a product")?;
+    }
+    let socket = app::listen(&config.http, &Role::ALL).await?;
+    let client = Client::new(format!("http://{}/api/orders", socket.address))?;
+
+    let quit = CancellationToken::new();
+    let queues = QUEUES.map(ToOwned::to_owned);
+    let serving = app::serve(&shop, &mailer, &telemetry, socket, quit.clone());
+    let working = app::work(&config, &shop, &queues, quit.clone());
+    let calling = async {
+        let load = load::run(arguments, move || {
+            let client = client.clone();
+            async move { client.place().await }
+        })
+        .await;
+        quit.cancel();
+        load
+    };
+    let (served, worked, load) = tokio::join!(serving, working, calling);
+    shop.engine().shutdown().await;
+    pool.close().await;
+    served?;
+    worked?;
+    load
+}
+
+fn product(number: u128) -> NewProduct {
+    NewProduct {
+        sku: sku(number),
+        name: format!("Bench product {number}"),
+        description: String::new(),
+        category: "bench".into(),
+        price: 1290,
+        currency: "EUR".into(),
+        initial_stock: STOCK,
+        low_stock_threshold: 0,
+    }
+}
+
+fn sku(number: u128) -> String {
+    format!("BENCH-{number}")
+}
+
+#[derive(Clone)]
+struct Client {
+    http: reqwest::Client,
+    url: String,
+}
+
+impl Client {
+    fn new(url: String) -> anyhow::Result<Self> {
+        Ok(Self { http: reqwest::Client::builder().timeout(TIMEOUT).build()?, url })
+    }
+
+    /// Places one order of two lines and waits until it is settled.
+    async fn place(&self) -> anyhow::Result<()> {
+        let customer = Uuid::now_v7();
+        let (first, second) = (customer.as_u128() % PRODUCTS, (customer.as_u128() >> 8) % PRODUCTS);
+        let order = json!({
+            "customer_id": customer,
+            "customer_email": "bench@example.com",
+            "items": [{"sku": sku(first), "quantity": 1}, {"sku": sku(second), "quantity": 2}],
+        });
+        let answer = self.http.post(&self.url).header("prefer", "wait=30").json(&order).send().await?;
+        let status = answer.status();
+        let text = answer.text().await?;
+        ensure!(status.is_success(), "an order was answered {status}: {text}");
+        let order: Value = serde_json::from_str(&text)?;
+        ensure!(order["status"] == "confirmed", "an order is {} instead of confirmed", order["status"]);
+        Ok(())
+    }
+}

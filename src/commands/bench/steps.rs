@@ -1,0 +1,88 @@
+//! The engine alone: start, three recorded steps that do nothing, end.
+
+use std::time::Duration;
+
+use anyhow::{bail, ensure};
+use engine::{
+    Engine, NothingToUndo, Outcome, Outcomes, Saga, SagaName, Set, Status, StepSetError, TransactionStep, Tx,
+};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
+use workers::{QueueOptions, Workers};
+
+use super::{Arguments, load};
+use crate::{
+    config::Config,
+    pool::{self, PoolUse},
+    scratch::Scratch,
+};
+
+/// Longer than any saga takes, however many callers there are.
+const PATIENCE: Duration = Duration::from_mins(1);
+const THREE_STEPS: SagaName<Nothing> = SagaName::new("bench-three-steps");
+const NAMES: [&str; 3] = ["first", "second", "third"];
+
+#[derive(Serialize, Deserialize, JsonSchema)]
+struct Nothing {}
+
+/// The step of this number; it is recorded like any other and does nothing.
+struct Noop<const NUMBER: usize>;
+
+impl<const NUMBER: usize> TransactionStep for Noop<NUMBER> {
+    const NAME: &'static str = NAMES[NUMBER];
+    type Input = Nothing;
+    type Output = usize;
+    type Undo = NothingToUndo;
+
+    async fn run(&self, _: &mut Tx<'_>, set: &Set<Nothing>) -> Result<Outcomes<usize>, StepSetError> {
+        Ok(set.decide(|_| Outcome::Done(NUMBER)))
+    }
+}
+
+/// Runs sagas through the same workers as `sagaline work`, in this process.
+///
+/// # Errors
+/// When the engine or its workers can't be made, or do not stop.
+pub(super) async fn run(
+    config: &Config,
+    arguments: &Arguments,
+    scratch: &Scratch,
+) -> anyhow::Result<load::Load> {
+    let options = pool::connect_options(scratch.url(), PoolUse::Workers)?;
+    let pool = pool::open(options, PoolUse::Workers, config.database.pool_size);
+    let saga = Saga::named(THREE_STEPS).then(Noop::<0>).then(Noop::<1>).then(Noop::<2>).build()?;
+    let engine = Engine::builder(pool.clone()).register(saga).lease(config.workers.lease).build()?;
+
+    let stop = CancellationToken::new();
+    let workers = Workers::builder(engine.clone())
+        .queue(QueueOptions {
+            concurrency: config.workers.default_concurrency,
+            ..QueueOptions::named("default")
+        })
+        .shutdown_deadline(config.workers.shutdown_deadline)
+        .build()?;
+    let working = tokio::spawn(workers.run(stop.clone()));
+
+    let caller = engine.clone();
+    let load = load::run(arguments, move || {
+        let engine = caller.clone();
+        async move { one(&engine).await }
+    })
+    .await;
+
+    stop.cancel();
+    working.await??;
+    engine.shutdown().await;
+    pool.close().await;
+    load
+}
+
+async fn one(engine: &Engine) -> anyhow::Result<()> {
+    let (started, ending) = engine.start_and_wait(THREE_STEPS.with(&Nothing {}), PATIENCE).await?;
+    let Some(ending) = ending else {
+        bail!("saga {} has not ended within {} s", started.saga_id, PATIENCE.as_secs());
+    };
+    ensure!(ending.status == Status::Completed, "saga {} ended as {}", started.saga_id, ending.status);
+    Ok(())
+}

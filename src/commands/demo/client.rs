@@ -1,0 +1,190 @@
+//! The shop as its customers and operators see it: over HTTP.
+
+use std::time::Duration;
+
+use anyhow::{Context, bail, ensure};
+use reqwest::{Method, StatusCode};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::orders::{Fate, Placed};
+
+/// SKUs of the demo: three in plenty, and one that not everybody can have.
+pub(super) const PLENTIFUL: [&str; 3] = ["DEMO-TEA", "DEMO-MUG", "DEMO-POT"];
+pub(super) const SCARCE: &str = "DEMO-LAST";
+pub(super) const SCARCE_STOCK: i64 = 20;
+pub(super) const PLENTY: i64 = 100_000;
+
+/// A server that is overloaded for a moment answers 503; a client comes back.
+const TRIES: u32 = 20;
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Talks to one API process.
+#[derive(Clone)]
+pub(super) struct Client {
+    http: reqwest::Client,
+    base: String,
+}
+
+/// An order as it stands, as far as the demo looks.
+#[derive(Clone, Debug)]
+pub(super) struct OrderSeen {
+    pub(super) placed: Placed,
+    pub(super) fate: Fate,
+    pub(super) units: Vec<(String, i64)>,
+}
+
+/// A product's stock.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct Levels {
+    pub(super) on_hand: i64,
+    pub(super) reserved: i64,
+    pub(super) available: i64,
+}
+
+#[derive(Deserialize)]
+struct Order {
+    status: String,
+    items: Vec<Line>,
+}
+
+#[derive(Deserialize)]
+struct Line {
+    sku: String,
+    quantity: i64,
+}
+
+#[derive(Deserialize)]
+struct Product {
+    sku: String,
+    stock: Levels,
+}
+
+impl Client {
+    pub(super) fn new(base: String) -> anyhow::Result<Self> {
+        let http = reqwest::Client::builder().timeout(Duration::from_secs(20)).build()?;
+        Ok(Self { http, base })
+    }
+
+    /// Whether the API says that it is ready.
+    pub(super) async fn is_ready(&self) -> bool {
+        let url = format!("{}/health/ready", self.base);
+        self.http.get(url).send().await.is_ok_and(|answer| answer.status().is_success())
+    }
+
+    /// Sums a counter over its labels, as another process tells it at `/metrics`.
+    pub(super) async fn counter(&self, port: u16, name: &str) -> anyhow::Result<u64> {
+        let text = self.http.get(format!("http://127.0.0.1:{port}/metrics")).send().await?.text().await?;
+        let lines = text
+            .lines()
+            .filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' '])));
+        Ok(lines.filter_map(|line| line.rsplit_once(' ')?.1.parse::<u64>().ok()).sum())
+    }
+
+    /// Makes the products.
+    pub(super) async fn stock_the_shop(&self) -> anyhow::Result<()> {
+        let stocked = PLENTIFUL.iter().map(|sku| (*sku, PLENTY)).chain([(SCARCE, SCARCE_STOCK)]);
+        for (sku, stock) in stocked {
+            let product = json!({
+                "sku": sku, "name": format!("Demo product {sku}"), "description": "", "category": "demo",
+                "price": 1290, "currency": "EUR", "initial_stock": stock, "low_stock_threshold": 0,
+            });
+            self.send(Method::POST, "/api/products", Some(product)).await?;
+        }
+        Ok(())
+    }
+
+    /// Places an order and gives its id.
+    pub(super) async fn place(&self, email: &str, items: &[(&str, i64)]) -> anyhow::Result<Uuid> {
+        let items: Vec<Value> =
+            items.iter().map(|(sku, quantity)| json!({"sku": sku, "quantity": quantity})).collect();
+        let order = json!({"customer_id": Uuid::now_v7(), "customer_email": email, "items": items});
+        let answer = self.send(Method::POST, "/api/orders", Some(order)).await?;
+        answer["order_id"].as_str().and_then(|id| id.parse().ok()).context("the answer names no order")
+    }
+
+    /// Asks for a cancel.
+    pub(super) async fn cancel(&self, order_id: Uuid) -> anyhow::Result<()> {
+        let reason = json!({"reason": "changed my mind"});
+        self.send(Method::POST, &format!("/api/orders/{order_id}/cancel"), Some(reason)).await.map(drop)
+    }
+
+    /// Reads the orders back.
+    pub(super) async fn orders_of(&self, placed: &[Placed]) -> anyhow::Result<Vec<OrderSeen>> {
+        let mut seen = Vec::with_capacity(placed.len());
+        for placed in placed {
+            let path = format!("/api/orders/{}", placed.order_id);
+            let order: Order = serde_json::from_value(self.send(Method::GET, &path, None).await?)?;
+            let units = order.items.into_iter().map(|line| (line.sku, line.quantity)).collect();
+            seen.push(OrderSeen { placed: placed.clone(), fate: Fate::of(&order.status), units });
+        }
+        Ok(seen)
+    }
+
+    /// The stock of every product of the demo.
+    pub(super) async fn levels(&self) -> anyhow::Result<Vec<(String, Levels)>> {
+        let page = self.send(Method::GET, "/api/products?limit=100", None).await?;
+        let products: Vec<Product> = serde_json::from_value(page["items"].clone())?;
+        Ok(products.into_iter().map(|product| (product.sku, product.stock)).collect())
+    }
+
+    /// Whether any saga still moves.
+    pub(super) async fn moving_workflows(&self) -> anyhow::Result<bool> {
+        for status in ["running", "compensating"] {
+            let page =
+                self.send(Method::GET, &format!("/api/workflows?status={status}&limit=1"), None).await?;
+            if page["items"].as_array().is_some_and(|items| !items.is_empty()) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// How many dead jobs nobody has acted on.
+    pub(super) async fn dead_jobs(&self) -> anyhow::Result<u64> {
+        let page = self.send(Method::GET, "/api/dead-jobs?limit=200", None).await?;
+        let items = page["items"].as_array().context("the answer is no list")?;
+        Ok(u64::try_from(items.len())?)
+    }
+
+    /// Retries all dead jobs and says how many that were.
+    pub(super) async fn retry_dead_jobs(&self) -> anyhow::Result<u64> {
+        let all = json!({"filter": {}, "reason": "the mail server is repaired"});
+        let answer = self.send(Method::POST, "/api/dead-jobs/retry", Some(all)).await?;
+        let retried =
+            answer["retried"].as_array().with_context(|| format!("the answer is no list: {answer}"))?;
+        Ok(u64::try_from(retried.len())?)
+    }
+
+    /// Sends one request; a POST carries an idempotency key, so that repeating it is safe.
+    async fn send(&self, method: Method, path: &str, body: Option<Value>) -> anyhow::Result<Value> {
+        let key = Uuid::now_v7().to_string();
+        let mut last = String::new();
+        for _ in 0..TRIES {
+            let mut request = self.http.request(method.clone(), format!("{}{path}", self.base));
+            if method == Method::POST {
+                request = request.header("idempotency-key", &key);
+            }
+            if let Some(body) = &body {
+                request = request.json(body);
+            }
+            match request.send().await {
+                Ok(answer) if is_momentary(answer.status()) => last = answer.status().to_string(),
+                Ok(answer) => {
+                    let status = answer.status();
+                    let text = answer.text().await?;
+                    ensure!(status.is_success(), "{method} {path} was answered {status}: {text}");
+                    return Ok(serde_json::from_str(&text).unwrap_or(Value::Null));
+                }
+                Err(error) => last = format!("{:#}", anyhow::Error::from(error)),
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+        bail!("{method} {path} was not answered in {TRIES} tries: {last}")
+    }
+}
+
+fn is_momentary(status: StatusCode) -> bool {
+    status == StatusCode::SERVICE_UNAVAILABLE || status == StatusCode::TOO_MANY_REQUESTS
+}

@@ -1,0 +1,157 @@
+//! What the demo plays on: a private PostgreSQL, a mail server, an API process and a worker process.
+
+use std::{
+    fs::Permissions,
+    net::{Ipv4Addr, TcpListener},
+    os::unix::fs::PermissionsExt,
+    time::{Duration, Instant},
+};
+
+use anyhow::Context;
+use sqlx::PgPool;
+use tempfile::TempDir;
+
+use super::{client::Client, mailbox::Mailbox, process::Process};
+use crate::{
+    config::{Config, SecretUrl},
+    embedded::{Cluster, DATABASE, Durability, Options, StateDir},
+    migrate,
+    pool::{self, PoolUse},
+    terminal,
+};
+
+/// How long the API may take to be ready.
+const PATIENCE: Duration = Duration::from_secs(15);
+/// A dead worker's sagas are taken over this soon.
+const LEASE_SECONDS: u32 = 2;
+
+/// The stage; clear it with [`Stage::clear`].
+pub(super) struct Stage {
+    dir: TempDir,
+    cluster: Cluster,
+    pool: PgPool,
+    mailbox: Mailbox,
+    settings: Vec<(&'static str, String)>,
+    client: Client,
+    serve: Process,
+    work: Option<Process>,
+    work_port: u16,
+}
+
+impl Stage {
+    /// Sets it. Everything lives in a directory of its own, whatever the environment says.
+    pub(super) async fn set(config: &Config) -> anyhow::Result<Self> {
+        // PostgreSQL may run as another user, who has to pass through.
+        let dir = tempfile::Builder::new()
+            .prefix("sagaline-demo-")
+            .permissions(Permissions::from_mode(0o711))
+            .tempdir()
+            .context("can't make a directory for the demo")?;
+        let options = Options {
+            state_dir: StateDir::at(dir.path()),
+            durability: Durability::Durable,
+            search: config.embedded.search(),
+        };
+        let cluster = Cluster::start(options).await?;
+        cluster.create_database_if_missing(DATABASE).await?;
+        let url = SecretUrl::new(cluster.url(DATABASE));
+        let pool = pool::open(pool::connect_options(&url, PoolUse::Command)?, PoolUse::Command, 2);
+        migrate::run(&pool).await?;
+
+        let mailbox = Mailbox::open().await.context("can't open the mail server")?;
+        let port = free_port()?;
+        let work_port = free_port()?;
+        let settings = settings(&url, &mailbox, port, work_port);
+        let client = Client::new(format!("http://127.0.0.1:{port}"))?;
+        let mut serve = Process::start("serve", &["serve"], &settings, dir.path())?;
+        let work = Process::start("work", &["work"], &settings, dir.path())?;
+        await_ready(&client, &mut serve).await?;
+        Ok(Self { dir, cluster, pool, mailbox, settings, client, serve, work: Some(work), work_port })
+    }
+
+    pub(super) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    pub(super) fn mailbox(&self) -> &Mailbox {
+        &self.mailbox
+    }
+
+    pub(super) fn pool(&self) -> &PgPool {
+        &self.pool
+    }
+
+    /// Kills the worker with SIGKILL and gives its process id.
+    pub(super) async fn kill_worker(&mut self) -> anyhow::Result<u32> {
+        let work = self.work.take().context("no worker is running")?;
+        let pid = work.pid();
+        work.kill().await?;
+        Ok(pid)
+    }
+
+    /// Starts a worker and gives its process id.
+    pub(super) fn start_worker(&mut self) -> anyhow::Result<u32> {
+        let work = Process::start("work", &["work"], &self.settings, self.dir.path())?;
+        Ok(self.work.insert(work).pid())
+    }
+
+    /// How many sagas the worker that runs now took over from others.
+    pub(super) async fn takeovers(&self) -> anyhow::Result<u64> {
+        self.client.counter(self.work_port, "sagaline_leases_taken_over_total").await
+    }
+
+    /// Stops everything; keeps the directory if asked for, and says where it is.
+    pub(super) async fn clear(self, keep: bool) -> anyhow::Result<()> {
+        let served = self.serve.stop().await;
+        let worked = match self.work {
+            Some(work) => work.stop().await,
+            None => Ok(()),
+        };
+        self.pool.close().await;
+        let stopped = self.cluster.stop().await;
+        if keep {
+            terminal::say(format_args!("Kept: {}", self.dir.keep().display()));
+        } else {
+            self.dir.close().context("can't remove the demo's directory")?;
+        }
+        served?;
+        worked?;
+        Ok(stopped?)
+    }
+}
+
+fn settings(url: &SecretUrl, mailbox: &Mailbox, port: u16, work_port: u16) -> Vec<(&'static str, String)> {
+    vec![
+        ("DATABASE_URL", url.expose().to_owned()),
+        ("SMTP_URL", mailbox.url()),
+        ("MAIL_FROM", "Sagaline demo <shop@example.com>".into()),
+        ("HOST", "127.0.0.1".into()),
+        ("PORT", port.to_string()),
+        ("WORK_PORT", work_port.to_string()),
+        ("LEASE_SECONDS", LEASE_SECONDS.to_string()),
+        // A delivery is given up after a second instead of after minutes.
+        ("RETRY_SEND_MAIL_ATTEMPTS", "3".into()),
+        ("RETRY_SEND_MAIL_FIRST_DELAY_MS", "100".into()),
+        ("RETRY_SEND_MAIL_FACTOR", "2".into()),
+        ("RETRY_SEND_MAIL_MAX_DELAY_MS", "400".into()),
+        // The breaker would spare the attempts of waiting deliveries, which is what it is for; here they are to die.
+        ("MAIL_BREAKER_FAILURES", "1000000".into()),
+        ("LOG_FORMAT", "json".into()),
+    ]
+}
+
+/// Finds a port that nobody has at the moment.
+fn free_port() -> anyhow::Result<u16> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no port can be had")?;
+    Ok(listener.local_addr()?.port())
+}
+
+async fn await_ready(client: &Client, serve: &mut Process) -> anyhow::Result<()> {
+    let begun = Instant::now();
+    while !client.is_ready().await {
+        serve.check()?;
+        anyhow::ensure!(begun.elapsed() < PATIENCE, "the API is not ready after {} s", PATIENCE.as_secs());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    Ok(())
+}

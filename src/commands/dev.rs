@@ -1,0 +1,173 @@
+//! `sagaline dev`: everything in one process, nothing configured.
+
+use std::{fs, path::Path};
+
+use anyhow::Context;
+use api::Role;
+use clap::Args;
+use tokio_util::sync::CancellationToken;
+use workflows::{Page, Shop, catalogue, inventory};
+
+use crate::{
+    app::{self, Letterbox, Listening, QUEUES},
+    config::{Config, SecretUrl},
+    embedded::{self, Source, StateDir, database_url},
+    failure::Failure,
+    migrate,
+    pool::{self, PoolUse},
+    shutdown,
+    telemetry::Telemetry,
+    terminal,
+};
+
+/// What `dev` can be told.
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    /// Use this database instead of `DATABASE_URL` or the embedded one
+    #[arg(long, value_name = "URL")]
+    database_url: Option<String>,
+    /// Throw away the embedded database and the mails first
+    #[arg(long)]
+    reset: bool,
+    /// Listen on this port instead of `PORT`
+    #[arg(long)]
+    port: Option<u16>,
+}
+
+/// Runs everything until SIGINT or SIGTERM.
+///
+/// # Errors
+/// When the database or the port can't be used, or a part ends by itself.
+pub(crate) async fn run(mut config: Config, arguments: Arguments) -> Result<(), Failure> {
+    let telemetry = Telemetry::install(&config.telemetry)?;
+    let quit = shutdown::on_signal()?;
+    config.http.port = arguments.port.unwrap_or(config.http.port);
+    let socket = app::listen(&config.http, &Role::ALL).await?;
+
+    let state_dir = config.embedded.state_dir()?;
+    let mails = state_dir.path().join("mails");
+    if arguments.reset {
+        reset(&config, &arguments, &state_dir, &mails).await?;
+    }
+    let given = config.database.url.as_ref().map(SecretUrl::expose);
+    let source = database_url(arguments.database_url.as_deref(), given).await?;
+    let played = play(&config, &telemetry, &source, &mails, socket, &quit).await;
+    quit.cancel();
+    let ended = source.stop().await;
+    telemetry.flush().await;
+    played?;
+    Ok(ended?)
+}
+
+async fn play(
+    config: &Config,
+    telemetry: &Telemetry,
+    source: &Source,
+    mails: &Path,
+    socket: Listening,
+    quit: &CancellationToken,
+) -> Result<(), Failure> {
+    let url = SecretUrl::new(source.url());
+    migrate::migrate(url.expose()).await?;
+
+    let letterbox = Letterbox::server_or_files(config, mails);
+    let mailer = letterbox.mailer(config)?;
+    let options =
+        pool::connect_options(&url, PoolUse::Workers).context("the database's URL can't be used")?;
+    let pool = pool::open(options, PoolUse::Workers, config.database.pool_size);
+    let shop = app::shop(config, pool.clone(), mailer.clone(), telemetry.trace_link())?;
+    catalogue::seed_if_empty(&shop).await.context("the catalogue can't be filled")?;
+    greet(&shop, &socket, source, &letterbox).await?;
+
+    let upkeep = tokio::spawn(Telemetry::upkeep(telemetry.metrics(), quit.clone()));
+    let queues = QUEUES.map(ToOwned::to_owned);
+    // Whichever ends by itself takes the other with it. Workers go on while requests finish that wait for a saga.
+    let work_quit = CancellationToken::new();
+    let serving = async {
+        let served = app::serve(&shop, &mailer, telemetry, socket, quit.clone()).await;
+        work_quit.cancel();
+        served
+    };
+    let working = async {
+        let worked = app::work(config, &shop, &queues, work_quit.clone()).await;
+        quit.cancel();
+        worked
+    };
+    let (served, worked) = tokio::join!(serving, working);
+
+    shop.engine().shutdown().await;
+    pool.close().await;
+    let _ = upkeep.await;
+    served?;
+    worked?;
+    terminal::say("Stopped. What was under way goes on at the next start.");
+    Ok(())
+}
+
+/// Throws away what `dev` keeps, and only that.
+async fn reset(
+    config: &Config,
+    arguments: &Arguments,
+    state_dir: &StateDir,
+    mails: &Path,
+) -> Result<(), Failure> {
+    if arguments.database_url.is_some() || config.database.url.is_some() {
+        return Err(Failure::Unusable(
+            "--reset throws away the embedded database only; drop yours yourself, or unset DATABASE_URL"
+                .into(),
+        ));
+    }
+    embedded::reset(state_dir).await?;
+    match fs::remove_dir_all(mails) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Failure::Other(
+            anyhow::Error::from(error).context(format!("can't remove {}", mails.display())),
+        )),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+/// Says where everything is and how to begin.
+async fn greet(
+    shop: &Shop,
+    socket: &Listening,
+    source: &Source,
+    letterbox: &Letterbox,
+) -> anyhow::Result<()> {
+    let base = format!("http://{}", socket.address);
+    let page = Page { after: None, limit: 100 };
+    let products = inventory::products(shop.pool(), &inventory::ProductFilter::default(), page).await?;
+    let sku = products.last().map_or("TEA-1", |product| product.sku.as_str());
+    terminal::say(format_args!("Sagaline {} is ready.\n", env!("CARGO_PKG_VERSION")));
+    terminal::say(format_args!("  API       {base}/api/orders, /api/products, /api/workflows, …"));
+    terminal::say(format_args!("  Docs      {base}/docs"));
+    terminal::say(format_args!("  Metrics   {base}/metrics"));
+    terminal::say(format_args!("  Mails     {}", mails(letterbox)));
+    terminal::say(format_args!("  Database  {}", database(source)));
+    terminal::say("\nPlace an order:\n");
+    terminal::say(format_args!(
+        "  curl -s {base}/api/orders -H 'content-type: application/json' -H 'prefer: wait=5' -d '{{\"customer_id\":\
+         \"0198c0de-0000-7000-8000-000000000001\",\"customer_email\":\"ann@example.com\",\"items\":[{{\"sku\":\"{sku}\",\
+         \"quantity\":2}}]}}'"
+    ));
+    if matches!(source, Source::Embedded(_)) {
+        terminal::say("\nStart over with an empty database: sagaline dev --reset");
+    }
+    terminal::say("Stop with Ctrl-C.\n");
+    Ok(())
+}
+
+fn mails(letterbox: &Letterbox) -> String {
+    match letterbox {
+        Letterbox::Server(url) => format!("go to {url}"),
+        Letterbox::Files(dir) => format!("{}, one .eml file each", dir.display()),
+    }
+}
+
+fn database(source: &Source) -> String {
+    match source {
+        Source::Given { url, .. } => SecretUrl::new(url).to_string(),
+        Source::Embedded(cluster) => {
+            format!("a private PostgreSQL (process {}): psql '{}'", cluster.pid(), source.url())
+        }
+    }
+}

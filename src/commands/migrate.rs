@@ -1,0 +1,29 @@
+//! `sagaline migrate`: brings both schemas up to date.
+
+use clap::Args;
+
+use crate::{
+    config::Config, database, failure::Failure, migrate, pool::PoolUse, telemetry::Telemetry, terminal,
+};
+
+/// What `migrate` can be told.
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    /// The database, instead of `DATABASE_URL`
+    #[arg(long, value_name = "URL")]
+    database_url: Option<String>,
+}
+
+/// Migrates; several at once wait for each other.
+///
+/// # Errors
+/// When the database can't be used or a migration fails.
+pub(crate) async fn run(config: Config, arguments: Arguments) -> Result<(), Failure> {
+    let telemetry = Telemetry::install(&config.telemetry)?;
+    let url = database::required_url(&config.database, arguments.database_url)?;
+    let pool = database::connect(&url, PoolUse::Command, 2, config.database.startup_wait).await?;
+    migrate::run(&pool).await?;
+    terminal::say(format_args!("{url} is up to date"));
+    telemetry.flush().await;
+    Ok(())
+}

@@ -1,0 +1,41 @@
+//! `sagaline openapi`: prints the contract, or tells whether a file is still equal to it.
+
+use std::path::PathBuf;
+
+use anyhow::Context;
+use clap::Args;
+
+use crate::{failure::Failure, terminal};
+
+/// What `openapi` can be told.
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    /// Compare this file with the document instead of printing it; exit code 1 when it is stale
+    #[arg(long, value_name = "FILE")]
+    check: Option<PathBuf>,
+}
+
+/// Prints or compares.
+///
+/// # Errors
+/// When the file is stale or can't be read.
+pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let document = api::openapi_json();
+    let Some(path) = &arguments.check else {
+        return Ok(terminal::write(&with_line_end(&document)).context("can't print the document")?);
+    };
+    let shown = path.display();
+    let stored = std::fs::read_to_string(path).with_context(|| format!("can't read {shown}"))?;
+    if stored.trim_end() == document.trim_end() {
+        terminal::say(format_args!("{shown} is up to date"));
+        return Ok(());
+    }
+    let line = 1 + stored.lines().zip(document.lines()).take_while(|(old, new)| old == new).count();
+    Err(Failure::Negative(format!(
+        "{shown} is stale, from line {line} on; write it anew with `sagaline openapi > {shown}`"
+    )))
+}
+
+fn with_line_end(document: &str) -> String {
+    format!("{}\n", document.trim_end())
+}

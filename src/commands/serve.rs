@@ -1,0 +1,70 @@
+//! `sagaline serve`: the HTTP API.
+
+use api::Role;
+use clap::Args;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    app::{self, Letterbox},
+    config::Config,
+    database,
+    failure::Failure,
+    migrate,
+    pool::PoolUse,
+    shutdown,
+    telemetry::Telemetry,
+};
+
+/// What `serve` can be told.
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    /// Offer only this service (may be given several times): orders, inventory or notifications
+    #[arg(long = "role", value_name = "ROLE")]
+    roles: Vec<Role>,
+}
+
+/// Serves until SIGINT or SIGTERM.
+///
+/// # Errors
+/// When the database or the port can't be used, or serving ends by itself.
+pub(crate) async fn run(config: Config, arguments: Arguments) -> Result<(), Failure> {
+    let telemetry = Telemetry::install(&config.telemetry)?;
+    let quit = shutdown::on_signal()?;
+    let url = database::required_url(&config.database, None)?;
+    let roles = if arguments.roles.is_empty() { Role::ALL.to_vec() } else { distinct(&arguments.roles) };
+    let socket = app::listen(&config.http, &roles).await?;
+    let pool = database::connect(&url, PoolUse::Api, config.database.pool_size, config.database.startup_wait)
+        .await?;
+    migrate::require(&pool).await?;
+
+    let letterbox = Letterbox::server_or_files(&config, &std::env::temp_dir());
+    let mailer = letterbox.mailer(&config)?;
+    let shop = app::shop(&config, pool.clone(), mailer.clone(), telemetry.trace_link())?;
+    let names: Vec<&str> = roles.iter().map(|role| role.name()).collect();
+    tracing::info!(address = %socket.address, roles = names.join(","), database = %url, "serving");
+
+    let upkeep = tokio::spawn(Telemetry::upkeep(telemetry.metrics(), quit.clone()));
+    // It works on no queue: it tells Redis, if there is one, what became due here.
+    let hints_quit = CancellationToken::new();
+    let hints = app::work(&config, &shop, &[], hints_quit.clone());
+    let serving = async {
+        let served = app::serve(&shop, &mailer, &telemetry, socket, quit.clone()).await;
+        hints_quit.cancel();
+        served
+    };
+    let (served, hinted) = tokio::join!(serving, hints);
+
+    quit.cancel();
+    shop.engine().shutdown().await;
+    pool.close().await;
+    let _ = upkeep.await;
+    tracing::info!("stopped");
+    telemetry.flush().await;
+    served?;
+    Ok(hinted?)
+}
+
+/// A role given twice is still one.
+fn distinct(roles: &[Role]) -> Vec<Role> {
+    Role::ALL.into_iter().filter(|role| roles.contains(role)).collect()
+}

@@ -1,0 +1,310 @@
+//! Configuration: environment variables, read once and parsed into typed structs.
+//!
+//! Every variable stands in [`SETTINGS`] with its default; `.env.example` holds the same list and a test keeps the two
+//! equal. An empty variable counts as unset. A wrong value is reported with the variable's name and what is expected,
+//! and the value of a secret is never shown.
+
+mod duration;
+mod reader;
+mod secret;
+mod settings;
+
+use std::{net::IpAddr, path::PathBuf, time::Duration};
+
+use engine::RetryPolicy;
+use workflows::mailer::BreakerSettings;
+
+use crate::embedded::{EmbeddedError, Search, StateDir};
+
+pub(crate) use reader::ConfigError;
+pub(crate) use secret::SecretUrl;
+pub(crate) use settings::SETTINGS;
+
+use reader::Reader;
+
+/// Everything that can be configured.
+#[derive(Clone, Debug)]
+pub(crate) struct Config {
+    /// Where PostgreSQL is, and how it is used.
+    pub(crate) database: DatabaseConfig,
+    /// Where Redis is, if it carries queues.
+    pub(crate) redis_url: Option<SecretUrl>,
+    /// How mails leave.
+    pub(crate) mail: MailConfig,
+    /// Where the API listens.
+    pub(crate) http: HttpConfig,
+    /// How sagas are moved.
+    pub(crate) workers: WorkersConfig,
+    /// What is logged and traced.
+    pub(crate) telemetry: TelemetryConfig,
+    /// Where the embedded PostgreSQL lives and comes from.
+    pub(crate) embedded: EmbeddedConfig,
+}
+
+/// Where PostgreSQL is, and how it is used.
+#[derive(Clone, Debug)]
+pub(crate) struct DatabaseConfig {
+    /// `DATABASE_URL`; `dev`, `demo` and `bench` start a private server when it is unset.
+    pub(crate) url: Option<SecretUrl>,
+    /// Connections of each pool: the API has one, the workers have one.
+    pub(crate) pool_size: u32,
+    /// How long `serve` and `work` wait at their start for a database that does not answer yet.
+    pub(crate) startup_wait: Duration,
+}
+
+/// How mails leave.
+#[derive(Clone, Debug)]
+pub(crate) struct MailConfig {
+    /// Where the mail server is; without one, `dev` writes mails to files.
+    pub(crate) smtp_url: Option<SecretUrl>,
+    /// The sender of every mail.
+    pub(crate) from: String,
+    /// Who is told when a product runs low.
+    pub(crate) low_stock_alerts_to: Option<String>,
+    /// How a delivery is tried.
+    pub(crate) retry: RetryPolicy,
+    /// When the breaker before the mail server opens, and for how long.
+    pub(crate) breaker: BreakerSettings,
+}
+
+/// Where the API listens.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct HttpConfig {
+    /// The address to listen on.
+    pub(crate) host: IpAddr,
+    /// The port when several roles share a process.
+    pub(crate) port: u16,
+    /// The port of the orders role alone.
+    pub(crate) orders_port: u16,
+    /// The port of the inventory role alone.
+    pub(crate) inventory_port: u16,
+    /// The port of the notifications role alone.
+    pub(crate) notifications_port: u16,
+    /// The port of a worker's health and metrics; unset, it offers none.
+    pub(crate) work_port: Option<u16>,
+}
+
+/// How sagas are moved.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct WorkersConfig {
+    /// How long a process may be silent before others take over its sagas.
+    pub(crate) lease: Duration,
+    /// How long a placement may take before its stock is given back.
+    pub(crate) reservation_ttl: Duration,
+    /// Steps of the queue `default` in flight in one process.
+    pub(crate) default_concurrency: usize,
+    /// Steps of the queue `notifications` in flight in one process.
+    pub(crate) notifications_concurrency: usize,
+    /// How long steps in flight may take to finish once a stop is asked for.
+    pub(crate) shutdown_deadline: Duration,
+}
+
+/// What is logged and traced.
+#[derive(Clone, Debug)]
+pub(crate) struct TelemetryConfig {
+    /// A filter in the notation of `tracing-subscriber`, such as `info` or `info,engine=debug`.
+    pub(crate) log_level: String,
+    /// The shape of the log.
+    pub(crate) log_format: LogFormat,
+    /// Where traces go over OTLP and gRPC, if anywhere.
+    pub(crate) otlp_endpoint: Option<SecretUrl>,
+}
+
+/// The shape of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LogFormat {
+    /// Pretty on a terminal, JSON otherwise.
+    Auto,
+    /// For people.
+    Pretty,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Where the embedded PostgreSQL lives and comes from.
+#[derive(Clone, Debug)]
+pub(crate) struct EmbeddedConfig {
+    /// `SAGALINE_STATE_DIR`: holds the cluster, the mails and the logs of child processes.
+    state_dir: Option<PathBuf>,
+    /// `SAGALINE_PG_BIN`: the directory with `postgres` and `initdb`.
+    pg_bin: Option<PathBuf>,
+}
+
+impl EmbeddedConfig {
+    /// The state directory: the configured one, else the usual place.
+    ///
+    /// # Errors
+    /// When there is no usual place.
+    pub(crate) fn state_dir(&self) -> Result<StateDir, EmbeddedError> {
+        self.state_dir.clone().map_or_else(StateDir::from_env, |dir| Ok(StateDir::at(dir)))
+    }
+
+    /// Where the server's binaries are looked for.
+    pub(crate) fn search(&self) -> Search {
+        self.pg_bin.clone().map_or_else(Search::from_env, |dir| Search::in_dirs([dir]))
+    }
+}
+
+impl Config {
+    /// Reads this process's environment.
+    ///
+    /// # Errors
+    /// When any variable has a value that can't be used; all such are listed.
+    pub(crate) fn from_env() -> Result<Self, ConfigError> {
+        Self::parse(|name| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned()))
+    }
+
+    /// Parses the values that `lookup` gives.
+    ///
+    /// # Errors
+    /// As [`Config::from_env`].
+    pub(crate) fn parse(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
+        let mut read = Reader::new(&lookup);
+        let config = Self {
+            database: database(&mut read),
+            redis_url: read.optional_url("REDIS_URL", &["redis", "rediss"]),
+            mail: mail(&mut read),
+            http: http(&mut read),
+            workers: workers(&mut read),
+            telemetry: telemetry(&mut read),
+            embedded: EmbeddedConfig {
+                state_dir: read.optional("SAGALINE_STATE_DIR").map(PathBuf::from),
+                pg_bin: read.optional("SAGALINE_PG_BIN").map(PathBuf::from),
+            },
+        };
+        read.finish()?;
+        Ok(config)
+    }
+}
+
+fn database(read: &mut Reader<'_>) -> DatabaseConfig {
+    DatabaseConfig {
+        url: read.optional_url("DATABASE_URL", &["postgres", "postgresql"]),
+        pool_size: read.number("DATABASE_POOL_SIZE", 1..=1000),
+        startup_wait: read.duration("DATABASE_WAIT", Duration::ZERO..=Duration::from_hours(1)),
+    }
+}
+
+fn mail(read: &mut Reader<'_>) -> MailConfig {
+    MailConfig {
+        smtp_url: read.optional_url("SMTP_URL", &["smtp", "smtps"]),
+        from: read.checked("MAIL_FROM", is_address),
+        low_stock_alerts_to: read.optional_checked("LOW_STOCK_ALERTS_TO", is_address),
+        retry: RetryPolicy {
+            first_delay: Duration::from_millis(read.number("RETRY_SEND_MAIL_FIRST_DELAY_MS", 1..=3_600_000)),
+            factor: read.number("RETRY_SEND_MAIL_FACTOR", 1.0..=100.0),
+            max_delay: Duration::from_millis(read.number("RETRY_SEND_MAIL_MAX_DELAY_MS", 1..=86_400_000)),
+            attempts: read.number("RETRY_SEND_MAIL_ATTEMPTS", 1..=1000),
+            timeout: Duration::from_millis(read.number("RETRY_SEND_MAIL_TIMEOUT_MS", 1..=3_600_000)),
+        },
+        breaker: BreakerSettings {
+            failures: read.number("MAIL_BREAKER_FAILURES", 1..=1_000_000),
+            open_for: read.duration("MAIL_BREAKER_OPEN", Duration::ZERO..=Duration::from_hours(1)),
+        },
+    }
+}
+
+fn http(read: &mut Reader<'_>) -> HttpConfig {
+    HttpConfig {
+        host: read.address("HOST"),
+        port: read.number("PORT", 0..=u16::MAX),
+        orders_port: read.number("ORDERS_PORT", 0..=u16::MAX),
+        inventory_port: read.number("INVENTORY_PORT", 0..=u16::MAX),
+        notifications_port: read.number("NOTIFICATIONS_PORT", 0..=u16::MAX),
+        work_port: read.optional_number("WORK_PORT", 0..=u16::MAX),
+    }
+}
+
+fn workers(read: &mut Reader<'_>) -> WorkersConfig {
+    WorkersConfig {
+        lease: Duration::from_secs(read.number("LEASE_SECONDS", 1..=3600)),
+        reservation_ttl: read
+            .duration("RESERVATION_TTL", Duration::from_secs(1)..=Duration::from_hours(24 * 30)),
+        default_concurrency: read.number("QUEUE_CONCURRENCY_DEFAULT", 1..=100_000),
+        notifications_concurrency: read.number("QUEUE_CONCURRENCY_NOTIFICATIONS", 1..=100_000),
+        shutdown_deadline: read.duration("SHUTDOWN_DEADLINE", Duration::ZERO..=Duration::from_hours(1)),
+    }
+}
+
+fn telemetry(read: &mut Reader<'_>) -> TelemetryConfig {
+    TelemetryConfig {
+        log_level: read.checked("LOG_LEVEL", is_log_filter),
+        log_format: read.one_of(
+            "LOG_FORMAT",
+            &[("auto", LogFormat::Auto), ("pretty", LogFormat::Pretty), ("json", LogFormat::Json)],
+        ),
+        otlp_endpoint: read.optional_url("OTEL_EXPORTER_OTLP_ENDPOINT", &["http", "https"]),
+    }
+}
+
+/// A first look; the mailer reads it properly.
+fn is_address(text: &str) -> bool {
+    text.contains('@')
+}
+
+/// Whether every part is a level or `target=level`; the filter's own parser takes any word for a target.
+fn is_log_filter(text: &str) -> bool {
+    text.split(',').all(|part| {
+        let level = part.rsplit_once('=').map_or(part, |(_, level)| level);
+        level.trim().parse::<tracing_subscriber::filter::LevelFilter>().is_ok()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(pairs: &[(&str, &str)]) -> Result<Config, ConfigError> {
+        Config::parse(|name| pairs.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned()))
+    }
+
+    #[test]
+    fn an_empty_environment_gives_the_defaults() {
+        let config = parse(&[]).unwrap();
+        assert_eq!(config.http.port, 3000);
+        assert_eq!(config.workers.lease, Duration::from_secs(10));
+        assert!(config.database.url.is_none());
+    }
+
+    #[test]
+    fn an_empty_variable_counts_as_unset() {
+        let config = parse(&[("DATABASE_URL", ""), ("PORT", " ")]).unwrap();
+        assert!(config.database.url.is_none());
+        assert_eq!(config.http.port, 3000);
+    }
+
+    #[test]
+    fn every_wrong_value_is_reported_with_its_name_and_what_is_expected() {
+        let error = parse(&[
+            ("PORT", "seventy"),
+            ("LEASE_SECONDS", "0"),
+            ("LOG_FORMAT", "xml"),
+            ("LOG_LEVEL", "loud"),
+        ])
+        .unwrap_err();
+        let text = error.to_string();
+        for part in [
+            "PORT is `seventy`",
+            "LEASE_SECONDS is `0`",
+            "LOG_FORMAT is `xml`",
+            "`auto`, `pretty` or `json`",
+            "LOG_LEVEL is `loud`",
+        ] {
+            assert!(text.contains(part), "`{part}` is missing in: {text}");
+        }
+    }
+
+    #[test]
+    fn the_value_of_a_secret_is_not_in_the_error_nor_in_the_debug_output() {
+        let error = parse(&[("DATABASE_URL", "mysql://me:hunter2@db/shop")]).unwrap_err().to_string();
+        assert!(error.contains("DATABASE_URL") && !error.contains("hunter2"), "{error}");
+        let config = parse(&[
+            ("DATABASE_URL", "postgres://me:hunter2@db/shop"),
+            ("REDIS_URL", "redis://:hunter2@cache"),
+            ("SMTP_URL", "smtps://me:hunter2@mail"),
+        ]);
+        let shown = format!("{:?}", config.unwrap());
+        assert!(!shown.contains("hunter2"), "{shown}");
+        assert!(shown.contains("postgres://me:***@db/shop"), "{shown}");
+    }
+}

@@ -1,0 +1,41 @@
+//! Durations as people write them: `500ms`, `30s`, `15m`, `2h`, `7d`; a bare number counts seconds.
+
+use std::time::Duration;
+
+/// Reads a duration; `None` when it is none.
+pub(super) fn parse(text: &str) -> Option<Duration> {
+    let text = text.trim();
+    let split = text.find(|character: char| !character.is_ascii_digit()).unwrap_or(text.len());
+    let (digits, unit) = text.split_at(split);
+    let number: u64 = digits.parse().ok()?;
+    let seconds = |factor: u64| number.checked_mul(factor).map(Duration::from_secs);
+    match unit.trim() {
+        "ms" => Some(Duration::from_millis(number)),
+        "" | "s" => seconds(1),
+        "m" => seconds(60),
+        "h" => seconds(60 * 60),
+        "d" => seconds(24 * 60 * 60),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_read_with_and_without_a_unit() {
+        for (text, expected) in
+            [("500ms", 500), ("30s", 30_000), ("30", 30_000), ("15 m", 900_000), ("2h", 7_200_000)]
+        {
+            assert_eq!(parse(text), Some(Duration::from_millis(expected)), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_duration_is_refused() {
+        for text in ["", "s", "-1s", "1.5s", "10 weeks", "99999999999999999999s", "18446744073709551615d"] {
+            assert_eq!(parse(text), None, "{text}");
+        }
+    }
+}

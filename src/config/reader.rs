@@ -1,0 +1,144 @@
+//! Reads variables one by one and collects what is wrong with them, so that all of it is reported at once.
+
+use std::{fmt, net::IpAddr, ops::RangeInclusive, str::FromStr, time::Duration};
+
+use super::{
+    duration,
+    secret::SecretUrl,
+    settings::{SETTINGS, Setting},
+};
+
+/// The environment can't be used as it is.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+pub(crate) struct ConfigError(pub Vec<Problem>);
+
+/// One variable whose value can't be used.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Problem {
+    /// The variable.
+    pub(crate) variable: &'static str,
+    /// Its value; `None` when that is a secret.
+    pub(crate) found: Option<String>,
+    /// What it should be.
+    pub(crate) expected: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.found {
+            Some(found) => write!(f, "{} is `{found}`, but should be {}", self.variable, self.expected),
+            None => write!(f, "{} should be {} (its value is not shown)", self.variable, self.expected),
+        }
+    }
+}
+
+/// Reads variables by name; a wrong one gives its default and is remembered.
+pub(super) struct Reader<'a> {
+    lookup: &'a dyn Fn(&str) -> Option<String>,
+    problems: Vec<Problem>,
+}
+
+impl<'a> Reader<'a> {
+    pub(super) fn new(lookup: &'a dyn Fn(&str) -> Option<String>) -> Self {
+        Self { lookup, problems: Vec::new() }
+    }
+
+    pub(super) fn finish(self) -> Result<(), ConfigError> {
+        if self.problems.is_empty() { Ok(()) } else { Err(ConfigError(self.problems)) }
+    }
+
+    /// The variable's value, `None` when it is unset or empty.
+    pub(super) fn optional(&self, name: &str) -> Option<String> {
+        let text = (self.lookup)(setting(name).name)?;
+        let text = text.trim();
+        (!text.is_empty()).then(|| text.to_owned())
+    }
+
+    /// A URL with one of these schemes.
+    pub(super) fn optional_url(&mut self, name: &str, schemes: &[&str]) -> Option<SecretUrl> {
+        let text = self.optional(name)?;
+        let known = text.split_once("://").is_some_and(|(scheme, _)| schemes.contains(&scheme));
+        if known {
+            return Some(SecretUrl::new(text));
+        }
+        self.refuse(name, None);
+        None
+    }
+
+    /// A number within bounds.
+    pub(super) fn number<N: FromStr + PartialOrd>(&mut self, name: &str, bounds: RangeInclusive<N>) -> N {
+        self.value(name, |text| text.parse().ok().filter(|number| bounds.contains(number)))
+    }
+
+    /// A number within bounds, if there is one.
+    pub(super) fn optional_number<N: FromStr + PartialOrd>(
+        &mut self,
+        name: &str,
+        bounds: RangeInclusive<N>,
+    ) -> Option<N> {
+        let text = self.optional(name)?;
+        let number = text.parse().ok().filter(|number| bounds.contains(number));
+        if number.is_none() {
+            self.refuse(name, Some(text));
+        }
+        number
+    }
+
+    /// A duration within bounds.
+    pub(super) fn duration(&mut self, name: &str, bounds: RangeInclusive<Duration>) -> Duration {
+        self.value(name, |text| duration::parse(text).filter(|duration| bounds.contains(duration)))
+    }
+
+    /// An IP address; `localhost` is taken for `127.0.0.1`.
+    pub(super) fn address(&mut self, name: &str) -> IpAddr {
+        self.value(name, |text| {
+            if text == "localhost" { Some(IpAddr::from([127, 0, 0, 1])) } else { text.parse().ok() }
+        })
+    }
+
+    /// A text that passes a check.
+    pub(super) fn checked(&mut self, name: &str, check: impl Fn(&str) -> bool) -> String {
+        self.value(name, |text| check(text).then(|| text.to_owned()))
+    }
+
+    /// A text that passes a check, if there is one.
+    pub(super) fn optional_checked(&mut self, name: &str, check: impl Fn(&str) -> bool) -> Option<String> {
+        let text = self.optional(name)?;
+        if check(&text) {
+            return Some(text);
+        }
+        self.refuse(name, Some(text));
+        None
+    }
+
+    /// One word of a few.
+    pub(super) fn one_of<T: Copy>(&mut self, name: &str, words: &[(&str, T)]) -> T {
+        self.value(name, |text| words.iter().find(|(word, _)| *word == text).map(|(_, value)| *value))
+    }
+
+    fn value<T>(&mut self, name: &str, parse: impl Fn(&str) -> Option<T>) -> T {
+        if let Some(text) = self.optional(name) {
+            match parse(&text) {
+                Some(value) => return value,
+                None => self.refuse(name, Some(text)),
+            }
+        }
+        setting(name)
+            .default
+            .and_then(parse)
+            .expect("a setting that is read as a value has a default that fits it")
+    }
+
+    fn refuse(&mut self, name: &str, found: Option<String>) {
+        let setting = setting(name);
+        self.problems.push(Problem { variable: setting.name, found, expected: setting.expects.to_owned() });
+    }
+}
+
+fn setting(name: &str) -> &'static Setting {
+    SETTINGS
+        .iter()
+        .find(|setting| setting.name == name)
+        .expect("every variable that is read stands in SETTINGS")
+}

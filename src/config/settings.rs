@@ -1,0 +1,91 @@
+//! The list of all variables: the one place of names and defaults.
+
+/// One environment variable.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Setting {
+    /// Its name.
+    pub(crate) name: &'static str,
+    /// Its default; `None` when being unset means something of its own.
+    pub(crate) default: Option<&'static str>,
+    /// What it should be, to finish the sentence "… should be".
+    pub(crate) expects: &'static str,
+}
+
+const fn setting(name: &'static str, default: &'static str, expects: &'static str) -> Setting {
+    Setting { name, default: Some(default), expects }
+}
+
+const fn optional(name: &'static str, expects: &'static str) -> Setting {
+    Setting { name, default: None, expects }
+}
+
+const PORT: &str = "a port, 0 to 65535 (0 takes any free one)";
+
+/// All variables, in the order of `.env.example`.
+pub(crate) const SETTINGS: &[Setting] = &[
+    optional("DATABASE_URL", "a URL such as postgres://user:password@host:5432/database"),
+    setting("DATABASE_POOL_SIZE", "20", "a number of connections, 1 to 1000"),
+    setting("DATABASE_WAIT", "30s", "a duration of at most an hour, such as 30s"),
+    optional("REDIS_URL", "a URL such as redis://:password@host:6379/0"),
+    optional("SMTP_URL", "a URL such as smtp://user:password@host:587"),
+    setting("MAIL_FROM", "Sagaline <shop@localhost>", "a mail address such as Shop <shop@example.com>"),
+    optional("LOW_STOCK_ALERTS_TO", "a mail address such as stock@example.com"),
+    setting("RETRY_SEND_MAIL_ATTEMPTS", "8", "a number of attempts, 1 to 1000"),
+    setting("RETRY_SEND_MAIL_FIRST_DELAY_MS", "500", "milliseconds, 1 to 3600000"),
+    setting("RETRY_SEND_MAIL_FACTOR", "2.5", "a number from 1 to 100"),
+    setting("RETRY_SEND_MAIL_MAX_DELAY_MS", "120000", "milliseconds, 1 to 86400000"),
+    setting("RETRY_SEND_MAIL_TIMEOUT_MS", "30000", "milliseconds, 1 to 3600000"),
+    setting("MAIL_BREAKER_FAILURES", "5", "a number of failures in a row, 1 to 1000000"),
+    setting("MAIL_BREAKER_OPEN", "10s", "a duration of at most an hour, such as 10s"),
+    setting("HOST", "127.0.0.1", "an IP address to listen on, such as 127.0.0.1 or 0.0.0.0"),
+    setting("PORT", "3000", PORT),
+    setting("ORDERS_PORT", "3001", PORT),
+    setting("INVENTORY_PORT", "3002", PORT),
+    setting("NOTIFICATIONS_PORT", "3003", PORT),
+    optional("WORK_PORT", PORT),
+    setting("LEASE_SECONDS", "10", "seconds, 1 to 3600"),
+    setting("RESERVATION_TTL", "15m", "a duration of one second to 30 days, such as 15m"),
+    setting("QUEUE_CONCURRENCY_DEFAULT", "1024", "a number of steps in flight, 1 to 100000"),
+    setting("QUEUE_CONCURRENCY_NOTIFICATIONS", "64", "a number of steps in flight, 1 to 100000"),
+    setting("SHUTDOWN_DEADLINE", "20s", "a duration of at most an hour, such as 20s"),
+    setting(
+        "LOG_LEVEL",
+        "info",
+        "a level (error, warn, info, debug, trace) or a filter such as info,engine=debug",
+    ),
+    setting("LOG_FORMAT", "auto", "`auto`, `pretty` or `json`"),
+    optional("OTEL_EXPORTER_OTLP_ENDPOINT", "a URL such as http://localhost:4317"),
+    optional("SAGALINE_STATE_DIR", "a directory for the embedded default's data"),
+    optional("SAGALINE_PG_BIN", "the directory that holds PostgreSQL's `postgres` and `initdb`"),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_example_file_holds_the_same_variables_and_defaults_in_the_same_order() {
+        let example = include_str!("../../.env.example");
+        let in_file: Vec<(&str, &str)> = example
+            .lines()
+            .filter(|line| !line.starts_with('#'))
+            .filter_map(|line| line.split_once('='))
+            .collect();
+        let in_code: Vec<(&str, &str)> =
+            SETTINGS.iter().map(|setting| (setting.name, setting.default.unwrap_or_default())).collect();
+        assert_eq!(in_file, in_code);
+    }
+
+    #[test]
+    fn the_compose_file_sets_only_variables_that_there_are() {
+        let compose = include_str!("../../docker-compose.yml");
+        let is_name = |name: &str| name.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_');
+        let set = compose.lines().filter_map(|line| line.trim().split_once(": ")).map(|(name, _)| name);
+        // Those with this prefix are for PostgreSQL's own image.
+        let ours: Vec<&str> = set.filter(|name| is_name(name) && !name.starts_with("POSTGRES_")).collect();
+        assert!(ours.contains(&"DATABASE_URL") && ours.contains(&"SMTP_URL"), "{ours:?}");
+        for name in ours {
+            assert!(SETTINGS.iter().any(|setting| setting.name == name), "no setting is named {name}");
+        }
+    }
+}

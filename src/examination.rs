@@ -1,0 +1,56 @@
+//! The invariants of a database, with their verdicts: what `doctor` and `demo` print.
+
+use anyhow::Context;
+use sqlx::PgPool;
+use workflows::invariants::{self, Verdict};
+
+use crate::{
+    app::{self, Letterbox},
+    config::Config,
+    failure::Failure,
+    terminal,
+};
+
+/// How many violations of one invariant are printed.
+const SHOWN: usize = 3;
+/// How many sagas' histories are folded, newest first: a live database may hold millions.
+const HISTORIES: u32 = 20_000;
+
+/// Checks every invariant: those stated in SQL, and that histories fold to what is stored, which needs the engine.
+///
+/// # Errors
+/// When the database does not answer.
+pub(crate) async fn examine(config: &Config, pool: &PgPool) -> Result<Vec<Verdict>, Failure> {
+    let mut verdicts = invariants::check(pool).await.context("the invariants can't be checked")?;
+    verdicts.push(histories(config, pool).await?);
+    Ok(verdicts)
+}
+
+async fn histories(config: &Config, pool: &PgPool) -> Result<Verdict, Failure> {
+    // The definitions want a mailer; nothing is sent, because nobody works.
+    let mailer = Letterbox::Files(std::env::temp_dir()).mailer(config)?;
+    let shop = app::shop(config, pool.clone(), mailer, None)?;
+    let flaws = shop.engine().verify_histories(HISTORIES).await;
+    shop.engine().shutdown().await;
+    let flaws = flaws.context("the histories can't be read")?;
+    Ok(Verdict {
+        number: 8,
+        name: format!("histories fold to the stored state (the newest {HISTORIES} sagas)"),
+        violations: flaws.into_iter().map(|flaw| format!("saga {}: {}", flaw.saga_id, flaw.flaw)).collect(),
+    })
+}
+
+/// Prints each invariant with its verdict; whether all hold.
+pub(crate) fn print(verdicts: &[Verdict]) -> bool {
+    let rows = verdicts.iter().map(|verdict| {
+        let mark = if verdict.holds() { "✓" } else { "✗" };
+        let mut told: Vec<String> = verdict.violations.iter().take(SHOWN).cloned().collect();
+        if verdict.violations.len() > SHOWN {
+            told.push(format!("… and {} more", verdict.violations.len() - SHOWN));
+        }
+        let told = if told.is_empty() { "holds".to_owned() } else { told.join("\n") };
+        vec![mark.to_owned(), verdict.number.to_string(), verdict.name.clone(), told]
+    });
+    terminal::table(&["", "no.", "invariant", "verdict"], rows);
+    verdicts.iter().all(Verdict::holds)
+}

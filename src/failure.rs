@@ -1,0 +1,55 @@
+//! How a command ends: the exit code and the words on standard error.
+
+use std::process::ExitCode;
+
+use crate::{config::ConfigError, embedded::EmbeddedError, terminal};
+
+/// A command did not do what it was asked for.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    /// The configuration or the database it names can't be used: exit code 2, nothing was done.
+    #[error("{0}")]
+    Unusable(String),
+    /// The command ran and the answer is no (a violated invariant, a stale file): exit code 1; it has said why.
+    #[error("{0}")]
+    Negative(String),
+    /// Anything else: exit code 1.
+    #[error(transparent)]
+    Other(#[from] anyhow::Error),
+}
+
+impl Failure {
+    /// Tells the person and gives the exit code.
+    pub(crate) fn report(&self) -> ExitCode {
+        match self {
+            Self::Unusable(message) => {
+                terminal::complain(format_args!("sagaline: {message}"));
+                ExitCode::from(2)
+            }
+            Self::Negative(message) => {
+                terminal::complain(format_args!("sagaline: {message}"));
+                ExitCode::from(1)
+            }
+            Self::Other(error) => {
+                terminal::complain(format_args!("sagaline: {error:#}"));
+                ExitCode::from(1)
+            }
+        }
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        let lines = error.to_string().replace('\n', "\n  ");
+        Self::Unusable(format!("the environment can't be used:\n  {lines}"))
+    }
+}
+
+/// The embedded default says itself what is wrong and what helps.
+impl From<EmbeddedError> for Failure {
+    fn from(error: EmbeddedError) -> Self {
+        let causes =
+            std::iter::successors(Some(&error as &(dyn std::error::Error + 'static)), |error| error.source());
+        Self::Unusable(causes.map(ToString::to_string).collect::<Vec<_>>().join(": "))
+    }
+}

@@ -1,0 +1,68 @@
+//! Both schemas: brought up to date by `migrate` and `dev`, only looked at by everything else.
+
+use anyhow::Context;
+use sqlx::{PgPool, migrate::Migrator};
+
+use crate::{
+    config::SecretUrl,
+    failure::Failure,
+    pool::{self, PoolUse},
+};
+
+/// What this binary knows, to be compared with what the database has; the crates apply them.
+static ENGINE: Migrator = sqlx::migrate!("migrations/engine");
+static SHOP: Migrator = sqlx::migrate!("migrations/shop");
+
+/// Creates both schemas or brings them up to date; several processes may do so at once.
+///
+/// # Errors
+/// When the database is away, or was migrated by a newer or a changed version.
+pub(crate) async fn run(pool: &PgPool) -> anyhow::Result<()> {
+    engine::migrate(pool).await.context("the engine's schema can't be migrated")?;
+    workflows::migrate(pool).await.context("the shop's schema can't be migrated")
+}
+
+/// Migrates the database that a URL names, through a pool that is closed again.
+///
+/// # Errors
+/// As for a migration of the same database by `sagaline migrate`.
+pub async fn migrate(url: &str) -> anyhow::Result<()> {
+    let options = pool::connect_options(&SecretUrl::new(url), PoolUse::Command)?;
+    let pool = pool::open(options, PoolUse::Command, 2);
+    let migrated = run(&pool).await;
+    pool.close().await;
+    migrated
+}
+
+/// Makes sure that the database has what this binary needs.
+///
+/// # Errors
+/// [`Failure::Unusable`], with what to do, when it has not.
+pub(crate) async fn require(pool: &PgPool) -> Result<(), Failure> {
+    let applied = [
+        ("engine", &ENGINE, applied(pool, "engine._sqlx_migrations").await?),
+        ("shop", &SHOP, applied(pool, "shop.migration").await?),
+    ];
+    for (schema, known, applied) in applied {
+        let missing = known.iter().filter(|migration| !applied.contains(&migration.version)).count();
+        if missing > 0 {
+            return Err(Failure::Unusable(format!(
+                "the database is not up to date: {missing} of {} migrations of the schema `{schema}` are missing; run \
+                 `sagaline migrate`",
+                known.iter().count()
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// The versions that a list of migrations holds; none when there is no such list.
+async fn applied(pool: &PgPool, table: &'static str) -> anyhow::Result<Vec<i64>> {
+    let exists: bool =
+        sqlx::query_scalar("select to_regclass($1) is not null").bind(table).fetch_one(pool).await?;
+    if !exists {
+        return Ok(Vec::new());
+    }
+    let statement = sqlx::AssertSqlSafe(format!("select version from {table} where success"));
+    sqlx::query_scalar(statement).fetch_all(pool).await.with_context(|| format!("can't read {table}"))
+}

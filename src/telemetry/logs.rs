@@ -1,0 +1,40 @@
+//! The log: for people on a terminal, one JSON object a line otherwise; always to standard error.
+
+use std::io::IsTerminal;
+
+use tracing::Subscriber;
+use tracing_subscriber::{
+    Layer,
+    filter::{LevelFilter, Targets},
+    fmt,
+    registry::LookupSpan,
+};
+
+use crate::config::{LogFormat, TelemetryConfig};
+
+/// The log's layer, with its filter.
+pub(super) fn layer<S>(config: &TelemetryConfig) -> Box<dyn Layer<S> + Send + Sync>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+{
+    let filter = filter(config);
+    if is_pretty(config.log_format) {
+        let colours = std::io::stderr().is_terminal();
+        fmt::layer().with_writer(std::io::stderr).with_ansi(colours).compact().with_filter(filter).boxed()
+    } else {
+        fmt::layer().with_writer(std::io::stderr).json().flatten_event(true).with_filter(filter).boxed()
+    }
+}
+
+/// What `LOG_LEVEL` lets through. The configuration has checked it; anything else would be `info`.
+pub(super) fn filter(config: &TelemetryConfig) -> Targets {
+    config.log_level.parse().unwrap_or_else(|_| Targets::new().with_default(LevelFilter::INFO))
+}
+
+fn is_pretty(format: LogFormat) -> bool {
+    match format {
+        LogFormat::Auto => std::io::stderr().is_terminal(),
+        LogFormat::Pretty => true,
+        LogFormat::Json => false,
+    }
+}

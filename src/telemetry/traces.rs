@@ -1,0 +1,58 @@
+//! Traces over OTLP and gRPC, and how they pass through stored sagas.
+
+use std::collections::HashMap;
+
+use anyhow::Context as _;
+use opentelemetry::{KeyValue, propagation::TextMapPropagator, trace::TracerProvider};
+use opentelemetry_otlp::{SpanExporter, WithExportConfig};
+use opentelemetry_sdk::{Resource, propagation::TraceContextPropagator, trace::SdkTracerProvider};
+use tracing::{Span, Subscriber};
+use tracing_opentelemetry::{OpenTelemetryLayer, OpenTelemetrySpanExt};
+use tracing_subscriber::registry::LookupSpan;
+
+use crate::config::SecretUrl;
+
+const HEADER: &str = "traceparent";
+
+/// Makes the exporter; spans are sent in batches by a thread of its own.
+pub(super) fn provider(endpoint: &SecretUrl) -> anyhow::Result<SdkTracerProvider> {
+    let exporter = SpanExporter::builder()
+        .with_tonic()
+        .with_endpoint(endpoint.expose())
+        .build()
+        .with_context(|| format!("can't export traces to {endpoint}"))?;
+    let resource = Resource::builder()
+        .with_service_name(env!("CARGO_PKG_NAME"))
+        .with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")))
+        .build();
+    Ok(SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource).build())
+}
+
+/// The layer that turns tracing's spans into exported ones.
+pub(super) fn layer<S>(
+    provider: &SdkTracerProvider,
+) -> OpenTelemetryLayer<S, opentelemetry_sdk::trace::SdkTracer>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+{
+    tracing_opentelemetry::layer().with_tracer(provider.tracer(env!("CARGO_PKG_NAME")))
+}
+
+/// Writes the current span down as a W3C `traceparent`, and makes a stored one the parent of a span.
+pub(super) struct W3cLink;
+
+impl engine::TraceLink for W3cLink {
+    fn current(&self) -> Option<String> {
+        let mut carrier = HashMap::new();
+        TraceContextPropagator::new().inject_context(&Span::current().context(), &mut carrier);
+        carrier.remove(HEADER)
+    }
+
+    fn adopt(&self, span: &Span, traceparent: &str) {
+        let carrier = HashMap::from([(HEADER.to_owned(), traceparent.to_owned())]);
+        let parent = TraceContextPropagator::new().extract(&carrier);
+        if let Err(error) = span.set_parent(parent) {
+            tracing::debug!(error = %error, "a step's span could not join its saga's trace");
+        }
+    }
+}

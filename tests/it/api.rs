@@ -1,0 +1,14 @@
+//! The HTTP edge, as a client sees it: a real listener, a real database, workers in the process.
+
+mod dead_jobs;
+mod document;
+mod once;
+mod operations;
+mod orders;
+mod paging;
+mod refusals;
+mod shop;
+mod sockets;
+mod trouble;
+mod versions;
+mod workflows;

@@ -1,0 +1,154 @@
+//! Dead jobs, inspected and repaired over HTTP.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use api::Limits;
+use engine::{
+    ForwardOnly, NewSaga, Outcome, Outcomes, Retry, RetryPolicy, Saga, SagaName, Set, StepSetError,
+    TransactionStep, Tx,
+};
+use reqwest::Method;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::shop::{OpenShop, Staff, body, problem};
+
+const WORRY: SagaName<Worry> = SagaName::new("worry");
+
+#[derive(Serialize, Deserialize, JsonSchema)]
+struct Worry {
+    about: String,
+}
+
+/// The point of no return, so that what fails after it is dead and not undone.
+struct Leave;
+
+impl TransactionStep for Leave {
+    const NAME: &'static str = "leave";
+    type Input = Worry;
+    type Output = ();
+    type Undo = ForwardOnly;
+
+    async fn run(&self, _: &mut Tx<'_>, set: &Set<Worry>) -> Result<Outcomes<()>, StepSetError> {
+        Ok(set.decide(|_| Outcome::Done(())))
+    }
+}
+
+/// Works once somebody has repaired the world.
+struct Hope {
+    repaired: Arc<AtomicBool>,
+}
+
+impl TransactionStep for Hope {
+    const NAME: &'static str = "hope";
+    const RETRY: RetryPolicy =
+        RetryPolicy { first_delay: Duration::from_millis(1), attempts: 2, ..RetryPolicy::TRANSACTION };
+    type Input = Worry;
+    type Output = String;
+    type Undo = ForwardOnly;
+
+    async fn run(&self, _: &mut Tx<'_>, set: &Set<Worry>) -> Result<Outcomes<String>, StepSetError> {
+        let repaired = self.repaired.load(Ordering::SeqCst);
+        Ok(set.decide(|item| {
+            let about = &item.input.about;
+            if repaired {
+                Outcome::Done(format!("no more worry about {about}"))
+            } else {
+                Outcome::Retry(Retry::message(format!("can't stop worrying about {about}")))
+            }
+        }))
+    }
+}
+
+/// A shop with three dead jobs, about rain, hail and tea, the oldest first.
+async fn worried() -> (OpenShop, Arc<AtomicBool>, Vec<Value>) {
+    let repaired = Arc::new(AtomicBool::new(false));
+    let saga =
+        Saga::named(WORRY).pivot(Leave).then(Hope { repaired: Arc::clone(&repaired) }).build().unwrap();
+    let shop = OpenShop::with(Limits::default(), Staff::Working, vec![saga]).await;
+    for about in ["rain", "hail", "tea"] {
+        let saga: NewSaga = WORRY.with(&Worry { about: about.into() });
+        let (_, ending) = shop.engine.start_and_wait(saga, Duration::from_secs(20)).await.unwrap();
+        assert_eq!(ending.unwrap().status, engine::Status::Dead);
+    }
+    let list = body(shop.get("/api/dead-jobs").await, 200).await;
+    let mut jobs = list["items"].as_array().unwrap().clone();
+    jobs.reverse();
+    (shop, repaired, jobs)
+}
+
+#[tokio::test]
+async fn a_dead_job_shows_its_errors_and_is_retried_or_discarded_once() {
+    let (shop, repaired, jobs) = worried().await;
+    let abouts: Vec<_> = jobs.iter().map(|job| job["payload"]["about"].as_str().unwrap()).collect();
+    assert_eq!(abouts, ["rain", "hail", "tea"]);
+    let path = |nth: usize| format!("/api/dead-jobs/{}", jobs[nth]["dead_job_id"].as_str().unwrap());
+    let one = body(shop.get(&path(0)).await, 200).await;
+    assert_eq!(
+        (&one["attempts"], &one["step"], &one["direction"]),
+        (&json!(2), &json!("hope"), &json!("action"))
+    );
+    assert_eq!(one["errors"].as_array().unwrap().len(), 2, "{one}");
+
+    repaired.store(true, Ordering::SeqCst);
+    let retry = format!("{}/retry", path(0));
+    let retried = shop.request(Method::POST, &retry).header("X-Actor", "olga").send().await.unwrap();
+    let location = retried.headers()["location"].to_str().unwrap().to_owned();
+    body(retried, 202).await;
+    let id = location.rsplit('/').next().unwrap().parse().unwrap();
+    assert_eq!(
+        shop.engine.wait(id, Duration::from_secs(20)).await.unwrap().unwrap().status,
+        engine::Status::Completed
+    );
+    problem(shop.post(&retry, &json!({"reason": "again"})).await, 409, "already-resolved").await;
+
+    let discard = format!("{}/discard", path(1));
+    problem(shop.post(&discard, &json!({})).await, 422, "invalid-body").await;
+    problem(shop.post(&discard, &json!({"reason": " "})).await, 422, "invalid-body").await;
+    body(shop.post(&discard, &json!({"reason": "it hailed"})).await, 200).await;
+    let resolved = body(shop.get(&path(1)).await, 200).await;
+    assert_eq!(
+        (&resolved["resolution"], &resolved["resolved_by"]),
+        (&json!("discarded"), &json!("operator"))
+    );
+    assert_eq!(body(shop.get("/api/dead-jobs").await, 200).await["items"].as_array().unwrap().len(), 1);
+    let all = body(shop.get("/api/dead-jobs?with_resolved=true").await, 200).await;
+    assert_eq!(all["items"].as_array().unwrap().len(), 3);
+    let gone = "/api/dead-jobs/0199f39f-0000-7000-8000-00000000000a/retry";
+    problem(shop.post(gone, &json!({})).await, 404, "not-found").await;
+}
+
+#[tokio::test]
+async fn many_are_retried_by_filter_after_a_dry_run() {
+    let (shop, repaired, jobs) = worried().await;
+    repaired.store(true, Ordering::SeqCst);
+    let retry = |filter: Value, more: Value| {
+        let mut json = json!({"filter": filter});
+        json.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let request = shop.request(Method::POST, "/api/dead-jobs/retry").json(&json);
+        async move { body(request.send().await.unwrap(), 200).await }
+    };
+    let dry = retry(json!({}), json!({"dry_run": true})).await;
+    assert_eq!(dry, json!({"dry_run": true, "matched": 3, "retried": []}));
+    let none = retry(json!({"error_contains": "snow"}), json!({})).await;
+    assert_eq!(none, json!({"dry_run": false, "matched": 0, "retried": []}));
+    let one = retry(json!({"error_contains": "about hail", "definition": "worry"}), json!({})).await;
+    assert_eq!(one["retried"], json!([jobs[1]["dead_job_id"]]));
+    let oldest = retry(json!({}), json!({"limit": 1, "reason": "the weather is better"})).await;
+    assert_eq!((&oldest["matched"], &oldest["retried"]), (&json!(2), &json!([jobs[0]["dead_job_id"]])));
+    for wrong in [
+        json!({}),
+        json!({"filter": {}, "limit": 0}),
+        json!({"filter": {"colour": 1}}),
+        json!({"filter": []}),
+    ] {
+        problem(shop.post("/api/dead-jobs/retry", &wrong).await, 422, "invalid-body").await;
+    }
+}

@@ -1,0 +1,92 @@
+//! Orders and stock, the whole way.
+
+use api::Limits;
+use reqwest::Method;
+use serde_json::json;
+
+use super::shop::{OpenShop, body, order, problem};
+
+#[tokio::test]
+async fn an_order_is_confirmed_moved_along_and_can_then_not_be_cancelled() {
+    let shop = OpenShop::open().await;
+    let product = shop.stock("TEA-1", 10).await;
+    let request =
+        shop.request(Method::POST, "/api/orders").header("Prefer", "wait=20").header("X-Actor", "anna");
+    let response = request.json(&order("TEA-1", 2)).send().await.unwrap();
+    assert_eq!(response.headers()["preference-applied"], "wait=20");
+    let location = response.headers()["location"].to_str().unwrap().to_owned();
+    let placed = body(response, 201).await;
+    assert_eq!(
+        (&placed["status"], &placed["total"], &placed["currency"]),
+        (&json!("confirmed"), &json!(2580), &json!("EUR"))
+    );
+    assert_eq!(placed["timeline"][0]["actor"], "anna");
+    assert_eq!(placed["items"][0]["line_total"], 2580);
+    let path = format!("/api/products/{}", product["product_id"].as_str().unwrap());
+    let stock = body(shop.get(&path).await, 200).await["stock"].clone();
+    assert_eq!(stock, json!({"on_hand": 10, "reserved": 2, "available": 8, "low_stock_threshold": 2}));
+    let taken = shop.put(&format!("{path}/stock"), &json!({"set": 1, "reason": "count"})).await;
+    problem(taken, 409, "stock-reserved").await;
+
+    let status = format!("{location}/status");
+    problem(shop.put(&status, &json!({"status": "shipped"})).await, 409, "illegal-status").await;
+    problem(shop.put(&status, &json!({"status": "cancelled"})).await, 409, "illegal-status").await;
+    for next in ["processing", "shipped"] {
+        assert_eq!(body(shop.put(&status, &json!({"status": next})).await, 200).await["status"], next);
+    }
+    let cancel = shop.post(&format!("{location}/cancel"), &json!({"reason": "too late"})).await;
+    problem(cancel, 409, "not-cancellable").await;
+    let stock = body(shop.get(&path).await, 200).await["stock"].clone();
+    assert_eq!(stock, json!({"on_hand": 8, "reserved": 0, "available": 8, "low_stock_threshold": 2}));
+
+    let workflow = format!("/api/workflows/{}", placed["workflow_id"].as_str().unwrap());
+    let history = body(shop.get(&format!("{workflow}/history")).await, 200).await;
+    let steps: Vec<_> =
+        history["items"].as_array().unwrap().iter().map(|item| item["step"].as_str().unwrap()).collect();
+    assert_eq!(steps, ["open-order", "reserve-stock", "confirm-order", "queue-confirmation"]);
+    for list in ["/api/orders?status=shipped", "/api/orders/status/shipped"] {
+        assert_eq!(body(shop.get(list).await, 200).await["items"].as_array().unwrap().len(), 1, "{list}");
+    }
+    let customer = format!("/api/customers/{}/orders", placed["customer_id"].as_str().unwrap());
+    assert_eq!(body(shop.get(&customer).await, 200).await["items"][0]["order_id"], placed["order_id"]);
+    assert_eq!(body(shop.get("/api/orders/status/pending").await, 200).await["items"], json!([]));
+}
+
+#[tokio::test]
+async fn an_order_without_enough_stock_is_rejected_with_the_short_lines() {
+    let shop = OpenShop::open().await;
+    shop.stock("TEA-1", 1).await;
+    let rejected = shop.order("TEA-1", 2).await;
+    assert_eq!(rejected["status"], "rejected");
+    assert!(rejected["status_reason"].as_str().unwrap().contains("TEA-1"), "{rejected}");
+    let cancel = format!("/api/orders/{}/cancel", rejected["order_id"].as_str().unwrap());
+    problem(shop.post(&cancel, &json!({"reason": "x"})).await, 409, "not-cancellable").await;
+}
+
+#[tokio::test]
+async fn a_cancelled_order_gives_its_stock_back_and_cancelling_again_is_harmless() {
+    let shop = OpenShop::open().await;
+    let product = shop.stock("TEA-1", 5).await;
+    let placed = shop.order("TEA-1", 2).await;
+    let order = format!("/api/orders/{}", placed["order_id"].as_str().unwrap());
+    let cancel = format!("{order}/cancel");
+    problem(shop.post(&cancel, &json!({})).await, 422, "invalid-body").await;
+    for _ in 0..2 {
+        let cancelled = body(shop.post(&cancel, &json!({"reason": "changed my mind"})).await, 202).await;
+        assert!(["cancelling", "cancelled"].contains(&cancelled["status"].as_str().unwrap()), "{cancelled}");
+    }
+    let workflows = body(shop.get("/api/workflows?definition=cancel-order").await, 200).await;
+    let id = workflows["items"][0]["workflow_id"].as_str().unwrap().parse().unwrap();
+    shop.engine.wait(id, std::time::Duration::from_secs(20)).await.unwrap().expect("it ends");
+    assert_eq!(body(shop.get(&order).await, 200).await["status"], "cancelled");
+    let path = format!("/api/products/{}", product["product_id"].as_str().unwrap());
+    assert_eq!(body(shop.get(&path).await, 200).await["stock"]["reserved"], 0);
+}
+
+#[tokio::test]
+async fn without_workers_an_order_is_accepted_and_pending() {
+    let shop = OpenShop::unstaffed(Limits::default()).await;
+    shop.stock("TEA-1", 5).await;
+    let placed = body(shop.post("/api/orders", &order("TEA-1", 1)).await, 201).await;
+    assert_eq!(placed["status"], "pending");
+}

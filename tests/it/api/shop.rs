@@ -1,0 +1,206 @@
+//! A shop that is open: served over HTTP, with or without anybody working in it.
+
+use std::{net::SocketAddr, time::Duration};
+
+use api::{ApiState, Drained, Limits, Role};
+use engine::Engine;
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use reqwest::{Method, Response};
+use serde_json::{Value, json};
+use sqlx::PgPool;
+use tokio::{net::TcpListener, sync::OnceCell, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
+use workflows::{
+    Shop,
+    mailer::Mailer,
+    sagas::{self, Settings},
+};
+
+use crate::support::Database;
+
+/// The process has one recorder; whichever test comes first installs it.
+static METRICS: OnceCell<PrometheusHandle> = OnceCell::const_new();
+
+/// A served shop.
+pub(crate) struct OpenShop {
+    pub(crate) base: String,
+    pub(crate) address: SocketAddr,
+    pub(crate) client: reqwest::Client,
+    pub(crate) engine: Engine,
+    closing: CancellationToken,
+    served: Option<JoinHandle<Drained>>,
+    work: Vec<JoinHandle<()>>,
+    _mails: tempfile::TempDir,
+    _database: Option<Database>,
+}
+
+/// Who is in.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Staff {
+    Working,
+    Away,
+}
+
+impl OpenShop {
+    /// A shop where sagas move.
+    pub(crate) async fn open() -> Self {
+        Self::with(Limits::default(), Staff::Working, Vec::new()).await
+    }
+
+    /// A shop with these limits where nothing moves by itself.
+    pub(crate) async fn unstaffed(limits: Limits) -> Self {
+        Self::with(limits, Staff::Away, Vec::new()).await
+    }
+
+    pub(crate) async fn with(limits: Limits, staff: Staff, more: Vec<engine::Definition>) -> Self {
+        let database = Database::fresh().await;
+        let pool = database.pool().await;
+        Self::over(pool, Some(database), limits, staff, more).await
+    }
+
+    pub(crate) async fn over(
+        pool: PgPool,
+        database: Option<Database>,
+        limits: Limits,
+        staff: Staff,
+        more: Vec<engine::Definition>,
+    ) -> Self {
+        let mails = tempfile::tempdir().unwrap();
+        let mailer = Mailer::files(mails.path(), "shop@example.com").unwrap();
+        let mut builder = Engine::builder(pool);
+        for definition in sagas::definitions(Settings::new(mailer)).unwrap().into_iter().chain(more) {
+            builder = builder.register(definition);
+        }
+        let engine = builder.build().unwrap();
+        let closing = CancellationToken::new();
+        let work = match staff {
+            Staff::Working => ["default", "notifications"].map(|queue| work(&engine, queue, &closing)).into(),
+            Staff::Away => Vec::new(),
+        };
+        let metrics = METRICS
+            .get_or_init(|| async {
+                let recorder = PrometheusBuilder::new().build_recorder();
+                let handle = recorder.handle();
+                // Another test may have installed one: then this shop's figures are empty, but nothing breaks.
+                let _ = metrics::set_global_recorder(recorder);
+                handle
+            })
+            .await;
+        let state =
+            ApiState::builder(Shop::new(engine.clone()), metrics.clone()).limits(limits).build().unwrap();
+        let router = api::router(state, &Role::ALL);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let served = tokio::spawn(api::serve(listener, router, limits, closing.clone()));
+        Self {
+            base: format!("http://{address}"),
+            address,
+            client: reqwest::Client::new(),
+            engine,
+            closing,
+            served: Some(served),
+            work,
+            _mails: mails,
+            _database: database,
+        }
+    }
+
+    pub(crate) fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
+        self.client.request(method, format!("{}{path}", self.base))
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Response {
+        self.request(Method::GET, path).send().await.unwrap()
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> Response {
+        self.request(Method::POST, path).json(body).send().await.unwrap()
+    }
+
+    pub(crate) async fn put(&self, path: &str, body: &Value) -> Response {
+        self.request(Method::PUT, path).json(body).send().await.unwrap()
+    }
+
+    /// Creates a product.
+    pub(crate) async fn stock(&self, sku: &str, initial_stock: i64) -> Value {
+        let response = self.post("/api/products", &product(sku, initial_stock)).await;
+        body(response, 201).await
+    }
+
+    /// Places an order and waits until it has settled.
+    pub(crate) async fn order(&self, sku: &str, quantity: i64) -> Value {
+        let request = self.request(Method::POST, "/api/orders").header("Prefer", "wait=20");
+        body(request.json(&order(sku, quantity)).send().await.unwrap(), 201).await
+    }
+
+    /// Asks the server to stop, and gives how it went.
+    pub(crate) async fn close(&mut self) -> Drained {
+        self.closing.cancel();
+        self.served.take().unwrap().await.unwrap()
+    }
+}
+
+impl Drop for OpenShop {
+    fn drop(&mut self) {
+        self.closing.cancel();
+        for task in &self.work {
+            task.abort();
+        }
+    }
+}
+
+fn work(engine: &Engine, queue: &str, closing: &CancellationToken) -> JoinHandle<()> {
+    let (engine, closing) = (engine.clone(), closing.clone());
+    let mut feed = engine.feed(queue, 64);
+    tokio::spawn(async move { engine.run(&mut feed, closing).await })
+}
+
+pub(crate) fn product(sku: &str, initial_stock: i64) -> Value {
+    json!({
+        "sku": sku, "name": format!("{sku} of the best"), "category": "tea", "price": 1290, "currency": "EUR",
+        "initial_stock": initial_stock, "low_stock_threshold": 2
+    })
+}
+
+pub(crate) fn order(sku: &str, quantity: i64) -> Value {
+    json!({
+        "customer_id": "0199f39f-0000-7000-8000-000000000001",
+        "customer_email": "a@example.com",
+        "items": [{"sku": sku, "quantity": quantity}]
+    })
+}
+
+/// The body of an answer that must have this status.
+pub(crate) async fn body(response: Response, status: u16) -> Value {
+    let (got, path) = (response.status().as_u16(), response.url().path().to_owned());
+    let text = response.text().await.unwrap();
+    assert_eq!(got, status, "{path}: {text}");
+    serde_json::from_str(&text).unwrap_or(Value::String(text))
+}
+
+/// Checks that an answer is a proper problem with this status and code, and gives it.
+pub(crate) async fn problem(response: Response, status: u16, code: &str) -> Value {
+    let kind = response.headers()["content-type"].to_str().unwrap().to_owned();
+    let problem = body(response, status).await;
+    assert_eq!(
+        (kind.as_str(), problem["code"].as_str()),
+        ("application/problem+json", Some(code)),
+        "{problem}"
+    );
+    assert_eq!(problem["status"], status);
+    assert!(problem["trace_id"].as_str().is_some_and(|id| id.len() == 32), "{problem}");
+    problem
+}
+
+/// Limits that make tests quick.
+pub(crate) fn hasty() -> Limits {
+    Limits {
+        body_timeout: Duration::from_millis(300),
+        replay_patience: Duration::from_millis(300),
+        pool_patience: Duration::from_millis(300),
+        first_byte_timeout: Duration::from_millis(300),
+        header_timeout: Duration::from_millis(300),
+        drain: Duration::from_secs(5),
+        ..Limits::default()
+    }
+}

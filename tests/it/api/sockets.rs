@@ -1,0 +1,82 @@
+//! Connections that say too little, too slowly, or nothing.
+
+use std::{net::SocketAddr, time::Duration};
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::{Instant, timeout},
+};
+
+use super::shop::{OpenShop, body, hasty, order};
+
+const SOON: Duration = Duration::from_secs(5);
+
+/// Sends bytes and reads until the server closes.
+pub(crate) async fn exchange(address: SocketAddr, bytes: &[u8]) -> String {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    // A refusal may come before everything is sent.
+    let _ = stream.write_all(bytes).await;
+    let mut answer = Vec::new();
+    // A reset after the answer is as good as an end.
+    let _ = timeout(SOON, stream.read_to_end(&mut answer)).await.expect("the server closes the connection");
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+#[tokio::test]
+async fn connections_that_say_nothing_or_half_a_head_are_closed() {
+    let shop = OpenShop::unstaffed(hasty()).await;
+    let begun = Instant::now();
+    for said in ["", "GET /heal", "GET /health/live HTTP/1.1\r\nHost: x\r\nX-Slow: "] {
+        let answer = exchange(shop.address, said.as_bytes()).await;
+        assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 408"), "{said:?}: {answer}");
+    }
+    let idle = "GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n";
+    assert!(exchange(shop.address, idle.as_bytes()).await.starts_with("HTTP/1.1 200 "));
+    assert!(begun.elapsed() < SOON);
+}
+
+#[tokio::test]
+async fn a_body_that_stalls_is_a_time_out() {
+    let shop = OpenShop::unstaffed(hasty()).await;
+    let head = "POST /api/orders HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{";
+    let answer = exchange(shop.address, head.as_bytes()).await;
+    assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+    assert!(answer.contains("request-timeout"), "{answer}");
+}
+
+#[tokio::test]
+async fn what_is_no_http_is_refused_and_the_server_lives_on() {
+    let shop = OpenShop::unstaffed(hasty()).await;
+    for noise in
+        [&b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"[..], b"\r\n\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n"]
+    {
+        let answer = exchange(shop.address, noise).await;
+        assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 400 "), "{answer}");
+    }
+    let long = format!("GET /{} HTTP/1.1\r\nHost: x\r\n\r\n", "x".repeat(100_000));
+    let answer = exchange(shop.address, long.as_bytes()).await;
+    assert!(answer.starts_with("HTTP/1.1 4"), "{answer}");
+    body(shop.get("/health/live").await, 200).await;
+}
+
+#[tokio::test]
+async fn a_stop_lets_requests_under_way_finish_and_closes_idle_connections() {
+    let mut shop = OpenShop::unstaffed(hasty()).await;
+    shop.stock("TEA-1", 5).await;
+    // Nobody works: this one waits as long as it may.
+    let request = shop.request(reqwest::Method::POST, "/api/orders").header("Prefer", "wait=2");
+    let waiting = tokio::spawn(request.json(&order("TEA-1", 1)).send());
+    let idle = TcpStream::connect(shop.address).await.unwrap();
+    while body(shop.get("/api/orders").await, 200).await["items"].as_array().unwrap().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    let begun = Instant::now();
+    let drained = shop.close().await;
+    assert_eq!(drained.cut, 0, "{drained:?}");
+    assert!(begun.elapsed() < SOON);
+    let answer = waiting.await.unwrap().unwrap();
+    assert_eq!(body(answer, 201).await["status"], "pending");
+    drop(idle);
+    TcpStream::connect(shop.address).await.unwrap_err();
+}

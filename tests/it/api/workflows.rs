@@ -1,0 +1,77 @@
+//! Workflows of any definition.
+
+use api::Limits;
+use reqwest::Method;
+use serde_json::json;
+
+use super::shop::{OpenShop, body, problem};
+
+#[tokio::test]
+async fn an_input_that_does_not_fit_is_named_by_pointers_from_input_on() {
+    let shop = OpenShop::unstaffed(Limits::default()).await;
+    let start = json!({"definition": "cancel-order", "input": {"order_id": 7, "colour": "red"}});
+    let wrong = problem(shop.post("/api/workflows", &start).await, 422, "invalid-body").await;
+    let mut pointers: Vec<_> =
+        wrong["errors"].as_array().unwrap().iter().map(|error| error["pointer"].as_str().unwrap()).collect();
+    pointers.sort_unstable();
+    for pointer in ["/input/colour", "/input/order_id", "/input/reason"] {
+        assert!(pointers.contains(&pointer), "{pointer} in {pointers:?}");
+    }
+    let unknown = json!({"definition": "make-gold", "input": {}});
+    let unknown = problem(shop.post("/api/workflows", &unknown).await, 422, "invalid-body").await;
+    assert_eq!(unknown["errors"][0]["pointer"], "/definition");
+    let refused = json!({"definition": "cancel-order", "input": {
+        "order_id": "0199f39f-0000-7000-8000-00000000000a", "reason": "x", "actor": "anna"
+    }});
+    problem(shop.post("/api/workflows", &refused).await, 422, "refused").await;
+}
+
+#[tokio::test]
+async fn a_business_key_gives_the_same_workflow_again() {
+    let shop = OpenShop::open().await;
+    shop.stock("TEA-1", 5).await;
+    let placed = shop.order("TEA-1", 1).await;
+    let start = json!({"definition": "cancel-order", "business_key": "bk", "input": {
+        "order_id": placed["order_id"], "reason": "x", "actor": "anna"
+    }});
+    let request = shop.request(Method::POST, "/api/workflows").header("Prefer", "wait=20").json(&start);
+    let response = request.send().await.unwrap();
+    let location = response.headers()["location"].to_str().unwrap().to_owned();
+    let first = body(response, 202).await;
+    assert_eq!((&first["status"], &first["definition"]), (&json!("completed"), &json!("cancel-order")));
+    let again = body(shop.post("/api/workflows", &start).await, 202).await;
+    assert_eq!(again["workflow_id"], first["workflow_id"]);
+    assert_eq!(body(shop.get(&location).await, 200).await["workflow_id"], first["workflow_id"]);
+    let listed = body(shop.get("/api/workflows?business_key=bk&status=completed").await, 200).await;
+    assert_eq!(listed["items"].as_array().unwrap().len(), 1);
+    problem(shop.post(&format!("{location}/cancel"), &json!({})).await, 409, "workflow-ended").await;
+}
+
+#[tokio::test]
+async fn a_workflow_that_waits_is_cancelled_and_a_missing_one_is_not_found() {
+    let shop = OpenShop::unstaffed(Limits::default()).await;
+    shop.stock("TEA-1", 5).await;
+    let placed = body(shop.post("/api/orders", &super::shop::order("TEA-1", 1)).await, 201).await;
+    let path = format!("/api/workflows/{}/cancel", placed["workflow_id"].as_str().unwrap());
+    let cancelled = shop.request(Method::POST, &path).header("X-Actor", "olga").send().await.unwrap();
+    let cancelled = body(cancelled, 202).await;
+    assert_eq!(cancelled["status"], "compensating", "{cancelled}");
+    assert_eq!(cancelled["cause"]["actor"], "olga");
+    let gone = "/api/workflows/0199f39f-0000-7000-8000-00000000000a/cancel";
+    problem(shop.post(gone, &json!({"reason": "x"})).await, 404, "not-found").await;
+}
+
+#[tokio::test]
+async fn definitions_show_their_graph_and_their_input_schema() {
+    let shop = OpenShop::unstaffed(Limits::default()).await;
+    let all = body(shop.get("/api/workflow-definitions").await, 200).await;
+    let names: Vec<_> =
+        all["items"].as_array().unwrap().iter().map(|item| item["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["cancel-order", "deliver-notification", "place-order"]);
+    let one = body(shop.get("/api/workflow-definitions/place-order").await, 200).await;
+    let placements: Vec<_> =
+        one["steps"].as_array().unwrap().iter().map(|step| step["placement"].as_str().unwrap()).collect();
+    assert_eq!(placements, ["before_pivot", "before_pivot", "pivot", "after_pivot"]);
+    assert_eq!(one["steps"][1]["after"], json!(["open-order"]));
+    assert!(one["input_schema"]["properties"].is_object());
+}

@@ -1,0 +1,154 @@
+//! The program as a person meets it: exit codes, messages, and one order from one command.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use sqlx::Executor;
+
+use crate::support::{Database, Process, TempState};
+
+/// Nobody listens on port 1.
+const WRONG: &str = "postgres://ann:hunter2@127.0.0.1:1/shop";
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Runs to the end and gives the exit code and everything printed.
+async fn run(args: &[&str], env: &[(&str, &str)]) -> (Option<i32>, String) {
+    let mut process = Process::sagaline(args, env);
+    let status = process.wait().await;
+    (status.code(), process.output())
+}
+
+#[tokio::test]
+async fn a_wrong_database_url_is_reported_with_its_password_hidden() {
+    let env =
+        [("DATABASE_URL", WRONG), ("DATABASE_WAIT", "0s"), ("SMTP_URL", "smtp://127.0.0.1:1"), ("PORT", "0")];
+    for command in ["serve", "work", "migrate", "doctor", "dev"] {
+        let (code, output) = run(&[command], &env).await;
+        assert_eq!(code, Some(2), "{command}: {output}");
+        assert!(output.contains("postgres://ann:***@127.0.0.1:1/shop"), "{command}: {output}");
+        assert!(!output.contains("hunter2"), "{command}: {output}");
+    }
+}
+
+#[tokio::test]
+async fn a_missing_database_url_is_reported_by_every_command_that_starts_no_database() {
+    for command in ["serve", "work", "migrate", "doctor"] {
+        let (code, output) = run(&[command], &[("SMTP_URL", "smtp://127.0.0.1:1")]).await;
+        assert_eq!(code, Some(2), "{command}: {output}");
+        assert!(output.contains("DATABASE_URL is not set"), "{command}: {output}");
+    }
+}
+
+#[tokio::test]
+async fn a_database_that_does_not_answer_is_waited_for_a_bounded_time() {
+    let env = [("DATABASE_URL", WRONG), ("DATABASE_WAIT", "1s"), ("PORT", "0"), ("LOG_FORMAT", "json")];
+    let (code, output) = run(&["serve"], &env).await;
+    assert_eq!(code, Some(2), "{output}");
+    assert!(output.contains("the database does not answer yet; trying again"), "{output}");
+}
+
+#[tokio::test]
+async fn a_value_that_can_not_be_used_names_its_variable_and_what_is_expected() {
+    let (code, output) = run(&["serve"], &[("LEASE_SECONDS", "soon"), ("LOG_FORMAT", "xml")]).await;
+    assert_eq!(code, Some(2), "{output}");
+    assert!(output.contains("LEASE_SECONDS is `soon`, but should be seconds"), "{output}");
+    assert!(output.contains("LOG_FORMAT is `xml`, but should be `auto`, `pretty` or `json`"), "{output}");
+}
+
+#[tokio::test]
+async fn a_database_that_is_not_migrated_is_refused_until_it_is() {
+    let database = Database::fresh().await;
+    database.pool().await.execute("drop schema shop cascade").await.unwrap();
+    let url = database.url();
+    let env = [("DATABASE_URL", url.as_str()), ("SMTP_URL", "smtp://127.0.0.1:1"), ("PORT", "0")];
+    for command in ["serve", "work", "doctor"] {
+        let (code, output) = run(&[command], &env).await;
+        assert_eq!(code, Some(2), "{command}: {output}");
+        assert!(output.contains("run `sagaline migrate`"), "{command}: {output}");
+    }
+    let (code, output) = run(&["migrate"], &env).await;
+    assert_eq!(code, Some(0), "{output}");
+    let (code, output) = run(&["doctor"], &env).await;
+    assert_eq!(code, Some(0), "{output}");
+    assert!(output.contains("every invariant holds"), "{output}");
+}
+
+#[tokio::test]
+async fn a_stale_openapi_file_is_detected() {
+    let state = TempState::new();
+    let file = state.outer().join("openapi.json");
+    let path = file.to_str().unwrap();
+    let (code, document) = run(&["openapi"], &[]).await;
+    assert_eq!(code, Some(0), "{document}");
+
+    std::fs::write(&file, &document).unwrap();
+    let (code, output) = run(&["openapi", "--check", path], &[]).await;
+    assert_eq!(code, Some(0), "{output}");
+
+    std::fs::write(&file, document.replacen("/api/orders", "/api/borders", 1)).unwrap();
+    let (code, output) = run(&["openapi", "--check", path], &[]).await;
+    assert_eq!(code, Some(1), "{output}");
+    assert!(output.contains("is stale, from line"), "{output}");
+}
+
+#[tokio::test]
+async fn dev_serves_an_order_from_nothing_and_stops_in_order() {
+    let state = TempState::new();
+    let state_dir = state.dir().path().to_str().unwrap().to_owned();
+    let env = [("SAGALINE_STATE_DIR", state_dir.as_str()), ("PORT", "0"), ("LOG_LEVEL", "warn")];
+    let mut dev = Process::sagaline(&["dev"], &env);
+    let docs = dev.wait_for_line("/docs").await;
+    let base = docs.split_whitespace().find_map(|word| word.strip_suffix("/docs")).unwrap().to_owned();
+    let curl = dev.wait_for_line("curl ").await;
+
+    // The line is meant to be pasted, so what it sends is what is sent here.
+    let body = curl.split('\'').find(|part| part.starts_with('{')).unwrap();
+    let order: Value = serde_json::from_str(body).unwrap();
+    let client = reqwest::Client::builder().timeout(PATIENCE).build().unwrap();
+    let answer = client
+        .post(format!("{base}/api/orders"))
+        .header("prefer", "wait=10")
+        .json(&order)
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(answer.status(), 201);
+    let placed: Value = answer.json().await.unwrap();
+    assert_eq!(placed["status"], "confirmed", "{placed}");
+
+    let mails = state.dir().path().join("mails");
+    let begun = std::time::Instant::now();
+    while !std::fs::read_dir(&mails).is_ok_and(|files| {
+        files.filter_map(Result::ok).any(|file| file.path().extension().is_some_and(|kind| kind == "eml"))
+    }) {
+        assert!(begun.elapsed() < PATIENCE, "no mail is kept in {}:\n{}", mails.display(), dev.output());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+
+    dev.sigint();
+    let status = dev.wait().await;
+    assert_eq!(status.code(), Some(0), "{}", dev.output());
+}
+
+#[tokio::test]
+async fn dev_says_how_to_choose_another_port_when_its_own_is_taken() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let state = TempState::new();
+    let state_dir = state.dir().path().to_str().unwrap().to_owned();
+    let (code, output) =
+        run(&["dev"], &[("SAGALINE_STATE_DIR", state_dir.as_str()), ("PORT", port.as_str())]).await;
+    assert_eq!(code, Some(2), "{output}");
+    assert!(output.contains("choose another port, such as PORT="), "{output}");
+}
+
+#[tokio::test]
+async fn a_reset_never_touches_a_database_of_somebody_else() {
+    let state = TempState::new();
+    let state_dir = state.dir().path().to_str().unwrap().to_owned();
+    let env = [("SAGALINE_STATE_DIR", state_dir.as_str()), ("DATABASE_URL", WRONG), ("PORT", "0")];
+    let (code, output) = run(&["dev", "--reset"], &env).await;
+    assert_eq!(code, Some(2), "{output}");
+    assert!(output.contains("--reset throws away the embedded database only"), "{output}");
+    assert!(!output.contains("hunter2"), "{output}");
+}

@@ -1,0 +1,169 @@
+//! The shop on a real database: orders, stock, mails, and what holds of them whatever happens.
+
+mod changing;
+mod invariants;
+mod keys;
+mod mails;
+mod placing;
+mod proofs;
+mod statements;
+mod stock;
+
+use std::time::Duration;
+
+use engine::{Engine, Page, RetryPolicy, Status};
+use sqlx::PgPool;
+use tempfile::TempDir;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+use workflows::{
+    Shop,
+    invariants::{Verdict, check},
+    inventory::{self, NewProduct, Product},
+    mailer::Mailer,
+    orders::{self, Order, OrderItem, OrderStatus, PlaceOrder},
+    sagas::{self, Settings},
+};
+
+use crate::support::Database;
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Quick enough for tests that use up attempts.
+const QUICK: RetryPolicy = RetryPolicy {
+    first_delay: Duration::from_millis(1),
+    factor: 1.0,
+    max_delay: Duration::from_millis(2),
+    attempts: 3,
+    timeout: Duration::from_secs(5),
+};
+
+/// A shop on a database of its own, with workers once they are hired.
+struct Market {
+    shop: Shop,
+    workers: Vec<JoinHandle<()>>,
+    stop: CancellationToken,
+    mails: TempDir,
+    _database: Database,
+}
+
+impl Market {
+    /// Opens a shop whose mails are files.
+    async fn open() -> Self {
+        let mails = tempfile::tempdir().unwrap();
+        let mailer = Mailer::files(mails.path(), "shop@example.com").unwrap();
+        Self::with(mails, Settings { send_mail_retry: QUICK, ..Settings::new(mailer) }).await
+    }
+
+    async fn with(mails: TempDir, settings: Settings) -> Self {
+        let database = Database::fresh().await;
+        let shop = Shop::new(engine(database.pool().await, settings));
+        Self { shop, workers: Vec::new(), stop: CancellationToken::new(), mails, _database: database }
+    }
+
+    /// Has the shop's queues worked on.
+    fn hire(mut self) -> Self {
+        for queue in ["default", "notifications"] {
+            let (engine, stop, mut feed) =
+                (self.shop.engine().clone(), self.stop.clone(), self.shop.engine().feed(queue, 256));
+            self.workers.push(tokio::spawn(async move { engine.run(&mut feed, stop).await }));
+        }
+        self
+    }
+
+    fn pool(&self) -> &PgPool {
+        self.shop.pool()
+    }
+
+    async fn sell(&self, sku: &str, price: i64, initial_stock: i64) -> Product {
+        let new = NewProduct {
+            sku: sku.into(),
+            name: format!("{sku} by name"),
+            description: String::new(),
+            category: "tea".into(),
+            price,
+            currency: "EUR".into(),
+            initial_stock,
+            low_stock_threshold: 2,
+        };
+        inventory::create_product(self.pool(), new, "test").await.unwrap()
+    }
+
+    async fn place(&self, order: PlaceOrder) -> Order {
+        orders::place(&self.shop, order, Some(PATIENCE), "test", None).await.unwrap()
+    }
+
+    async fn order(&self, order_id: Uuid) -> Order {
+        orders::get(self.pool(), order_id).await.unwrap().unwrap()
+    }
+
+    async fn stock(&self, product: &Product) -> (i64, i64) {
+        let stock = inventory::product(self.pool(), product.product_id).await.unwrap().unwrap().stock;
+        (stock.on_hand, stock.reserved)
+    }
+
+    async fn events(&self, routing_key: &str) -> i64 {
+        sqlx::query_scalar("select count(*) from shop.outbox where routing_key = $1")
+            .bind(routing_key)
+            .fetch_one(self.pool())
+            .await
+            .unwrap()
+    }
+
+    async fn settled(&self, definition: &str, business_key: String) -> Status {
+        let filter = engine::SagaFilter {
+            definition: Some(definition.into()),
+            business_key: Some(business_key),
+            ..engine::SagaFilter::default()
+        };
+        let sagas = self.shop.engine().sagas(&filter, Page { after: None, limit: 1 }).await.unwrap();
+        self.shop.engine().wait(sagas[0].saga_id, PATIENCE).await.unwrap().unwrap().status
+    }
+
+    fn mails(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(self.mails.path()).unwrap();
+        entries.map(|entry| std::fs::read_to_string(entry.unwrap().path()).unwrap()).collect()
+    }
+
+    /// Sends the workers home, when what they do is done.
+    async fn dismiss(mut self) -> Self {
+        self.stop.cancel();
+        for worker in self.workers.drain(..) {
+            worker.await.unwrap();
+        }
+        self.stop = CancellationToken::new();
+        self
+    }
+
+    async fn close(self) {
+        assert_eq!(violations(self.pool()).await, []);
+        let market = self.dismiss().await;
+        market.shop.engine().shutdown().await;
+    }
+}
+
+fn engine(pool: PgPool, settings: Settings) -> Engine {
+    let definitions = sagas::definitions(settings).unwrap();
+    definitions.into_iter().fold(Engine::builder(pool), engine::EngineBuilder::register).build().unwrap()
+}
+
+async fn violations(pool: &PgPool) -> Vec<Verdict> {
+    check(pool).await.unwrap().into_iter().filter(|verdict| !verdict.holds()).collect()
+}
+
+fn order(items: &[(&str, i64)]) -> PlaceOrder {
+    PlaceOrder {
+        order_id: Uuid::now_v7(),
+        customer_id: Uuid::now_v7(),
+        customer_email: "ann@example.com".into(),
+        items: items
+            .iter()
+            .map(|(sku, quantity)| OrderItem { sku: (*sku).into(), quantity: *quantity })
+            .collect(),
+    }
+}
+
+fn statuses(order: &Order) -> Vec<OrderStatus> {
+    order.timeline.iter().map(|entry| entry.status).collect()
+}

@@ -1,0 +1,66 @@
+//! Each invariant fires when what it promises is broken on purpose.
+
+use sqlx::PgPool;
+use workflows::{invariants, orders, sagas::deliver_notification::DELIVER_NOTIFICATION};
+
+use super::{Market, order};
+
+/// Breaks the database in a transaction that is not committed, and says which invariants notice.
+async fn noticed(pool: &PgPool, breakage: &'static str) -> Vec<u8> {
+    let mut tx = pool.begin().await.unwrap();
+    sqlx::raw_sql(breakage).execute(&mut *tx).await.unwrap();
+    let verdicts = invariants::check_in(&mut tx).await.unwrap();
+    verdicts.into_iter().filter(|verdict| !verdict.holds()).map(|verdict| verdict.number).collect()
+}
+
+#[tokio::test]
+async fn what_is_broken_on_purpose_is_noticed() {
+    let market = Market::open().await.hire();
+    market.sell("TEA-1", 10, 5).await;
+    let placed = market.place(order(&[("TEA-1", 2)])).await;
+    market.settled(DELIVER_NOTIFICATION.name(), format!("order-confirmed:{}", placed.order_id)).await;
+    let short = market.place(order(&[("TEA-1", 9)])).await;
+    market.settled(DELIVER_NOTIFICATION.name(), format!("order-rejected:{}", short.order_id)).await;
+    orders::cancel(&market.shop, placed.order_id, "no", "ann").await.unwrap();
+    market.settled("cancel-order", placed.order_id.to_string()).await;
+    market.settled(DELIVER_NOTIFICATION.name(), format!("order-cancelled:{}", placed.order_id)).await;
+    for (number, breakage) in [
+        (1, "delete from shop.orders"),
+        (1, "update shop.orders set workflow_id = gen_random_uuid()"),
+        (1, "insert into shop.idempotency_key (scope, key, resource_id, body_hash, status, body, location)
+             values ('s', 'k', gen_random_uuid(), '', 201, '{}', '/api/orders/' || gen_random_uuid())"),
+        (2, "update shop.orders set status = 'pending'"),
+        (2, "update engine.saga set status = 'dead', ended_at = null"),
+        (2, "update engine.saga set status = 'running', due_at = now() - interval '1 hour'"),
+        (2, "update engine.saga set status = 'running', due_at = now() + interval '1 week'"),
+        (3, "update engine.history set step = 'never-begun' where direction = 'undo'"),
+        (3, "update engine.saga set status = 'completed' where status = 'compensated'"),
+        (4, "insert into engine.history (saga_id, seq, step, direction, outcome, attempt, started_at, duration_ms, epoch)
+             select saga_id, 99, step, direction, outcome, attempt, started_at, 0, 99 from engine.history where seq = 1"),
+        (5, "update engine.history set epoch = 99 where seq = 1"),
+        (6, "delete from shop.order_line"),
+        (6, "update shop.stock set on_hand = on_hand + 1"),
+        (6, "update shop.reservation set state = 'held'"),
+        (6, "update shop.orders set version = version + 1"),
+        (6, "insert into shop.stock_movement (sku, kind, delta_on_hand, delta_reserved, actor)
+             values ('TEA-1', 'adjust', 1, 0, 'test')"),
+        (7, "delete from shop.notification"),
+        (7, "update shop.notification set message_id = '<1.send-mail@sagaline>'"),
+        (7, "update shop.notification set status = 'sending'"),
+    ] {
+        let noticed = noticed(market.pool(), breakage).await;
+        assert!(noticed.contains(&number), "`{breakage}` breaks {number}, noticed by {noticed:?}");
+    }
+    market.close().await;
+}
+
+#[tokio::test]
+async fn the_ledger_can_only_grow() {
+    let market = Market::open().await;
+    market.sell("TEA-1", 10, 5).await;
+    for change in ["update shop.stock_movement set delta_on_hand = 6", "delete from shop.stock_movement"] {
+        let error = sqlx::raw_sql(change).execute(market.pool()).await.unwrap_err();
+        assert!(error.to_string().contains("append only"), "{error}");
+    }
+    market.close().await;
+}

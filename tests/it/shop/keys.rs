@@ -1,0 +1,36 @@
+//! Requests that are made twice.
+
+use workflows::idempotency::{self, Answer, Begin};
+
+use super::Market;
+
+#[tokio::test]
+async fn an_idempotency_key_gives_the_first_answer_again() {
+    let market = Market::open().await;
+    let begin = |hash: &'static [u8]| idempotency::begin(market.pool(), "key", "orders", hash);
+    let Begin::Fresh { resource_id } = begin(b"body").await.unwrap() else { panic!("it is the first") };
+    assert_eq!(begin(b"body").await.unwrap(), Begin::InFlight);
+    assert_eq!(begin(b"other").await.unwrap(), Begin::Mismatch);
+
+    // Its process is gone: another takes over, and creates under the same id.
+    sqlx::query("update shop.idempotency_key set begun_at = now() - interval '2 minutes'")
+        .execute(market.pool())
+        .await
+        .unwrap();
+    assert_eq!(begin(b"body").await.unwrap(), Begin::Fresh { resource_id });
+    idempotency::finish(market.pool(), "key", "orders", 201, Some("/api/products/1"), "{}").await.unwrap();
+    let answer = Answer { status: 201, location: Some("/api/products/1".into()), body: "{}".into() };
+    assert_eq!(begin(b"body").await.unwrap(), Begin::Replay(answer));
+    assert_eq!(idempotency::purge(market.pool(), 10).await.unwrap(), 0);
+
+    sqlx::query("update shop.idempotency_key set created_at = now() - interval '2 days'")
+        .execute(market.pool())
+        .await
+        .unwrap();
+    assert!(
+        matches!(begin(b"other").await.unwrap(), Begin::Fresh { resource_id: new } if new != resource_id)
+    );
+    idempotency::abandon(market.pool(), "key", "orders").await.unwrap();
+    assert!(matches!(begin(b"body").await.unwrap(), Begin::Fresh { .. }));
+    market.close().await;
+}

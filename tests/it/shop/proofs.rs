@@ -1,0 +1,181 @@
+//! Every fault at every step of every saga of the shop.
+
+use std::sync::{Arc, Mutex};
+
+use engine::{
+    Definition, NewSaga, Page, SagaFilter, Status,
+    testing::{Proof, Run, skip_waiting},
+};
+use sqlx::PgPool;
+use tempfile::TempDir;
+use uuid::Uuid;
+use workflows::{
+    mailer::Mailer,
+    sagas::{
+        self, Settings,
+        cancel_order::{CANCEL_ORDER, CancelOrder},
+        deliver_notification::{DELIVER_NOTIFICATION, DeliverNotification},
+        place_order::{PLACE_ORDER, Placement},
+    },
+};
+
+use super::{Market, PATIENCE, QUICK, order};
+
+/// Builds the shop's sagas as often as needed.
+fn definitions(mails: &TempDir) -> impl Fn() -> Vec<Definition> + Send + Sync + 'static {
+    let mailer = Mailer::files(mails.path(), "shop@example.com").unwrap();
+    move || sagas::definitions(Settings { send_mail_retry: QUICK, ..Settings::new(mailer.clone()) }).unwrap()
+}
+
+fn placement() -> NewSaga {
+    let order = order(&[("TEA-1", 2), ("CUP-1", 1), ("TEA-1", 1)]);
+    let key = order.order_id.to_string();
+    PLACE_ORDER.with(&Placement::new(order, "test")).business_key(key)
+}
+
+/// The order's status and how much it holds.
+async fn order_of(run: &Run, order_id: &str) -> Result<(String, i64), String> {
+    sqlx::query_as(
+        "select o.status, (select coalesce(sum(r.quantity), 0)::bigint from shop.reservation r
+                           where r.order_id = o.order_id and r.state = 'held')
+         from shop.orders o where o.order_id = $1::uuid",
+    )
+    .bind(order_id)
+    .fetch_one(&run.pool)
+    .await
+    .map_err(|error| error.to_string())
+}
+
+async fn key_of(run: &Run) -> Result<String, String> {
+    sqlx::query_scalar("select coalesce(business_key, '') from engine.saga where id = $1")
+        .bind(run.saga_id.0)
+        .fetch_one(&run.pool)
+        .await
+        .map_err(|error| error.to_string())
+}
+
+/// Lets the mails that the cases have started be delivered, and checks the invariants.
+async fn settle_and_close(market: Market) {
+    skip_waiting(market.pool(), None).await.unwrap();
+    sqlx::query("update engine.saga set due_at = now() where status in ('running', 'compensating')")
+        .execute(market.pool())
+        .await
+        .unwrap();
+    let market = market.hire();
+    for status in [Status::Running, Status::Compensating] {
+        let filter = SagaFilter { status: Some(status), ..SagaFilter::default() };
+        let left = market.shop.engine().sagas(&filter, Page { after: None, limit: 1000 }).await.unwrap();
+        for saga in left {
+            assert!(market.shop.engine().wait(saga.saga_id, PATIENCE).await.unwrap().is_some());
+        }
+    }
+    market.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn placing_an_order_survives_every_fault() {
+    let market = Market::open().await;
+    market.sell("TEA-1", 10, 1000).await;
+    market.sell("CUP-1", 10, 1000).await;
+    let report = Proof::of(PLACE_ORDER.name(), market.pool().clone(), definitions(&market.mails), placement)
+        .check(|run| async move {
+            let (status, held) = order_of(&run, &key_of(&run).await?).await?;
+            let expected = match run.ending.status {
+                Status::Completed | Status::Dead => ("confirmed", 4),
+                Status::Compensated if run.case.kind == engine::testing::Kind::CancelledThere => {
+                    ("cancelled", 0)
+                }
+                Status::Compensated => ("rejected", 0),
+                Status::Running | Status::Compensating => return Err("it is not at rest".into()),
+            };
+            ((status.as_str(), held) == expected)
+                .then_some(())
+                .ok_or_else(|| format!("the order is {status} and holds {held}, not {expected:?}"))
+        })
+        .run()
+        .await
+        .unwrap();
+    assert!(report.flaws.is_empty(), "{report}");
+    settle_and_close(market).await;
+}
+
+/// Orders to be cancelled, one a case.
+async fn confirmed(pool: &PgPool) -> Vec<Uuid> {
+    sqlx::query_scalar("select order_id from shop.orders where status = 'confirmed'")
+        .fetch_all(pool)
+        .await
+        .unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn cancelling_an_order_survives_every_fault() {
+    let market = Market::open().await.hire();
+    market.sell("TEA-1", 10, 1000).await;
+    futures::future::join_all((0..20).map(|_| market.place(order(&[("TEA-1", 4)])))).await;
+    let orders = Arc::new(Mutex::new(confirmed(market.pool()).await));
+    let market = market.dismiss().await;
+    let cancellation = move || {
+        let order_id = orders.lock().unwrap().pop().unwrap();
+        let input = CancelOrder { order_id, reason: "changed my mind".into(), actor: "ann".into() };
+        CANCEL_ORDER.with(&input).business_key(order_id.to_string())
+    };
+    let report =
+        Proof::of(CANCEL_ORDER.name(), market.pool().clone(), definitions(&market.mails), cancellation)
+            .check(|run| async move {
+                let (status, held) = order_of(&run, &key_of(&run).await?).await?;
+                let expected = match run.ending.status {
+                    Status::Completed => ("cancelled", 0),
+                    Status::Dead => ("cancelling", 4 * (1 - run.effects_of("release-stock"))),
+                    Status::Compensated | Status::Running | Status::Compensating => {
+                        return Err("it has no way back".into());
+                    }
+                };
+                ((status.as_str(), held) == expected)
+                    .then_some(())
+                    .ok_or_else(|| format!("the order is {status} and holds {held}, not {expected:?}"))
+            })
+            .run()
+            .await
+            .unwrap();
+    assert!(report.flaws.is_empty(), "{report}");
+    settle_and_close(market).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn delivering_a_notification_survives_every_fault() {
+    let market = Market::open().await;
+    let mail = || DeliverNotification {
+        to: "ann@example.com".into(),
+        subject: "Hello".into(),
+        text: "Hello.\n".into(),
+        html: None,
+    };
+    let report = Proof::of(
+        DELIVER_NOTIFICATION.name(),
+        market.pool().clone(),
+        definitions(&market.mails),
+        move || DELIVER_NOTIFICATION.with(&mail()),
+    )
+    .check(|run| async move {
+        let status: String =
+            sqlx::query_scalar("select status from shop.notification where notification_id = $1")
+                .bind(run.saga_id.0)
+                .fetch_one(&run.pool)
+                .await
+                .map_err(|error| error.to_string())?;
+        let expected = match run.ending.status {
+            Status::Completed => "sent",
+            Status::Dead => "failed",
+            Status::Compensated => "cancelled",
+            Status::Running | Status::Compensating => return Err("it is not at rest".into()),
+        };
+        (status == expected)
+            .then_some(())
+            .ok_or_else(|| format!("the notification is {status}, not {expected}"))
+    })
+    .run()
+    .await
+    .unwrap();
+    assert!(report.flaws.is_empty(), "{report}");
+    settle_and_close(market).await;
+}

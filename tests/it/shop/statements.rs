@@ -1,0 +1,80 @@
+//! What a set costs in statements does not depend on how many orders are in it.
+
+use std::{cell::Cell, sync::Once};
+
+use engine::NewSaga;
+use tracing_subscriber::{Layer, layer::Context, layer::SubscriberExt};
+use workflows::sagas::place_order::{PLACE_ORDER, Placement};
+
+use super::{Market, order};
+
+thread_local! {
+    /// The runtime of such a test lives on the test's own thread, so nobody else counts here.
+    static STATEMENTS: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Counts what sqlx reports.
+struct Statements;
+
+impl<S: tracing::Subscriber> Layer<S> for Statements {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>, _: Context<'_, S>) -> bool {
+        metadata.target() == "sqlx::query"
+    }
+
+    fn on_event(&self, _: &tracing::Event<'_>, _: Context<'_, S>) {
+        STATEMENTS.set(STATEMENTS.get() + 1);
+    }
+}
+
+/// For the whole process: a subscriber of one thread would be missed by call sites that other threads have met before.
+fn count_statements() {
+    static INSTALLED: Once = Once::new();
+    INSTALLED.call_once(|| {
+        tracing::subscriber::set_global_default(tracing_subscriber::registry().with(Statements)).unwrap();
+    });
+}
+
+fn placements(count: usize) -> Vec<NewSaga> {
+    let new = |_| PLACE_ORDER.with(&Placement::new(order(&[("TEA-1", 1), ("CUP-1", 2)]), "test"));
+    (0..count).map(new).collect()
+}
+
+#[tokio::test]
+async fn two_hundred_orders_are_opened_with_as_many_statements_as_one() {
+    count_statements();
+    let market = Market::open().await;
+    market.sell("TEA-1", 10, 1000).await;
+    market.sell("CUP-1", 10, 1000).await;
+    let mut costs = Vec::new();
+    for count in [1, 200] {
+        let mut tx = market.pool().begin().await.unwrap();
+        let before = STATEMENTS.get();
+        let started = market.shop.engine().start_in(&mut tx, placements(count)).await.unwrap();
+        assert!(started.iter().all(Result::is_ok));
+        costs.push(STATEMENTS.get() - before);
+        tx.commit().await.unwrap();
+    }
+    assert!(costs[0] > 0, "nothing was counted");
+    assert_eq!(costs[0], costs[1]);
+    market.close().await;
+}
+
+#[tokio::test]
+async fn two_hundred_orders_are_reserved_confirmed_and_mailed_with_few_statements() {
+    count_statements();
+    let market = Market::open().await;
+    market.sell("TEA-1", 10, 1000).await;
+    market.sell("CUP-1", 10, 1000).await;
+    let mut tx = market.pool().begin().await.unwrap();
+    let started = market.shop.engine().start_in(&mut tx, placements(200)).await.unwrap();
+    tx.commit().await.unwrap();
+    let before = STATEMENTS.get();
+    let market = market.hire();
+    for saga in started {
+        market.shop.engine().wait(saga.unwrap().saga_id, super::PATIENCE).await.unwrap().unwrap();
+    }
+    let cost = STATEMENTS.get() - before;
+    // Deliveries, leases and waiting are in it too; one by one it would be some ten thousand.
+    assert!((1..1000).contains(&cost), "{cost} statements for 200 orders");
+    market.close().await;
+}

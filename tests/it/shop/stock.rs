@@ -1,0 +1,97 @@
+//! Stock changed by people, and the lists of products and orders.
+
+use engine::Page;
+use uuid::Uuid;
+use workflows::{
+    inventory::{self, StockChange, StockError},
+    mailer::Mailer,
+    orders::{self, OrderFilter, OrderStatus, PlaceOrder},
+    sagas::Settings,
+};
+
+use super::{Market, order};
+
+#[tokio::test]
+async fn stock_is_changed_by_people_within_what_orders_hold() {
+    let market = Market::open().await.hire();
+    let tea = market.sell("TEA-1", 10, 5).await;
+    market.place(order(&[("TEA-1", 2)])).await;
+    let change = |change, version| {
+        inventory::change_stock(market.pool(), tea.product_id, change, "count", "clerk", version)
+    };
+    assert!(matches!(
+        change(StockChange::Set(1), None).await,
+        Err(StockError::BelowReserved { on_hand: 1, reserved: 2 })
+    ));
+    assert!(matches!(
+        change(StockChange::Set(9), Some(1)).await,
+        Err(StockError::VersionMismatch { current: 2 })
+    ));
+    let low = change(StockChange::Adjust(-1), Some(2)).await.unwrap();
+    assert_eq!((low.stock.on_hand, low.stock.available, low.version), (4, 2, 3));
+    assert_eq!(market.events("inventory.low").await, 1);
+    change(StockChange::Adjust(-1), None).await.unwrap();
+    assert_eq!(market.events("inventory.low").await, 1);
+    change(StockChange::Set(50), None).await.unwrap();
+    change(StockChange::Set(3), None).await.unwrap();
+    assert_eq!(market.events("inventory.low").await, 2);
+    market.close().await;
+}
+
+#[tokio::test]
+async fn products_and_orders_are_listed_newest_first_and_searched() {
+    let market = Market::open().await;
+    for sku in ["TEA_1", "TEA-2", "CUP-3"] {
+        market.sell(sku, 10, 5).await;
+    }
+    let search = async |search: &str, after, limit| {
+        let filter = inventory::ProductFilter { search: Some(search.into()), category: Some("tea".into()) };
+        let found = inventory::products(market.pool(), &filter, Page { after, limit }).await.unwrap();
+        found.into_iter().map(|product| (product.sku, product.product_id)).collect::<Vec<_>>()
+    };
+    let all = search("by name", None, 2).await;
+    assert_eq!(all.iter().map(|(sku, _)| sku.as_str()).collect::<Vec<_>>(), ["CUP-3", "TEA-2"]);
+    assert_eq!(search("by name", Some(all[1].1), 2).await[0].0, "TEA_1");
+    assert_eq!(search("tea_", None, 9).await.len(), 1);
+    assert!(search("\0", None, 9).await.is_empty());
+
+    let customer_id = Uuid::now_v7();
+    for _ in 0..3 {
+        let of_one = PlaceOrder { customer_id, ..order(&[("TEA-2", 1)]) };
+        orders::place(&market.shop, of_one, None, "test", None).await.unwrap();
+        orders::place(&market.shop, order(&[("TEA-2", 1)]), None, "test", None).await.unwrap();
+    }
+    let filter = OrderFilter {
+        customer_id: Some(customer_id),
+        status: Some(OrderStatus::Pending),
+        created_after: Some(chrono::DateTime::UNIX_EPOCH),
+        created_before: None,
+    };
+    let first = orders::list(market.pool(), &filter, Page { after: None, limit: 2 }).await.unwrap();
+    let rest = orders::list(market.pool(), &filter, Page { after: Some(first[1].order_id), limit: 2 })
+        .await
+        .unwrap();
+    assert_eq!((first.len(), rest.len()), (2, 1));
+    assert!(first[0].order_id > first[1].order_id && first[1].order_id > rest[0].order_id);
+}
+
+#[tokio::test]
+async fn low_stock_is_told_to_the_shopkeeper_once() {
+    let mails = tempfile::tempdir().unwrap();
+    let mailer = Mailer::files(mails.path(), "shop@example.com").unwrap();
+    let settings = Settings { low_stock_alerts_to: Some("boss@example.com".into()), ..Settings::new(mailer) };
+    let market = Market::with(mails, settings).await.hire();
+    market.sell("TEA-1", 10, 5).await;
+    for _ in 0..5 {
+        market.place(order(&[("TEA-1", 1)])).await;
+    }
+    let alerts: i64 =
+        sqlx::query_scalar("select count(*) from shop.notification where recipient = $1 and subject = $2")
+            .bind("boss@example.com")
+            .bind("Stock of TEA-1 is low")
+            .fetch_one(market.pool())
+            .await
+            .unwrap();
+    assert_eq!(alerts, 1);
+    market.close().await;
+}

@@ -1,0 +1,173 @@
+//! Remembers the answers to requests that carry an `Idempotency-Key`, so that the same request gets the same one.
+
+use std::time::Duration;
+
+use sqlx::{FromRow, PgPool};
+use uuid::Uuid;
+
+/// How long an answer is kept.
+pub const KEPT_FOR: Duration = Duration::from_hours(24);
+/// A request that is in flight for longer than this is taken for lost, and another may take it over.
+pub const IN_FLIGHT_FOR: Duration = Duration::from_mins(1);
+
+/// What is to be done with a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Begin {
+    /// It is to be carried out now.
+    Fresh {
+        /// The id to give to what it creates. A request that takes over a lost one gets the same, so that the two
+        /// together create one.
+        resource_id: Uuid,
+    },
+    /// It was carried out; this was the answer.
+    Replay(Answer),
+    /// The key was used for a request that said something else.
+    Mismatch,
+    /// It is being carried out at this moment.
+    InFlight,
+}
+
+/// An answer to be given again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// The HTTP status.
+    pub status: u16,
+    /// The `Location` header, if there was one.
+    pub location: Option<String>,
+    /// The body, as [`finish`] was given it.
+    pub body: String,
+}
+
+/// Begins a request, in one statement, so that of many at once one is fresh.
+///
+/// `scope` tells apart who may use equal keys for different things: the operation, and who called. `body_hash` tells
+/// whether a request is the same.
+///
+/// # Errors
+/// When the database refuses or is away.
+pub async fn begin(pool: &PgPool, key: &str, scope: &str, body_hash: &[u8]) -> Result<Begin, sqlx::Error> {
+    // An entry that ends between the two statements is looked at once more; it can't go on for ever.
+    for _ in 0..3 {
+        if let Some(resource_id) = claim(pool, key, scope, body_hash).await? {
+            return Ok(Begin::Fresh { resource_id });
+        }
+        if let Some(entry) = read(pool, key, scope).await? {
+            return entry.tells(body_hash);
+        }
+    }
+    Ok(Begin::InFlight)
+}
+
+/// Keeps the answer to a request that [`begin`] found fresh.
+///
+/// # Errors
+/// When the database refuses or is away; the request then counts as in flight, and may be taken over.
+pub async fn finish(
+    pool: &PgPool,
+    key: &str,
+    scope: &str,
+    status: u16,
+    location: Option<&str>,
+    body: &str,
+) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "update shop.idempotency_key set status = $3, location = $4, body = $5
+         where scope = $1 and key = $2 and status is null",
+    )
+    .bind(scope)
+    .bind(key)
+    .bind(i16::try_from(status).unwrap_or(i16::MAX))
+    .bind(location)
+    .bind(body)
+    .execute(pool)
+    .await?;
+    Ok(())
+}
+
+/// Forgets a request that [`begin`] found fresh and that came to nothing, so that it can be made again at once.
+///
+/// # Errors
+/// When the database refuses or is away; the request then counts as in flight for a minute.
+pub async fn abandon(pool: &PgPool, key: &str, scope: &str) -> Result<(), sqlx::Error> {
+    sqlx::query("delete from shop.idempotency_key where scope = $1 and key = $2 and status is null")
+        .bind(scope)
+        .bind(key)
+        .execute(pool)
+        .await?;
+    Ok(())
+}
+
+/// Deletes up to `limit` answers that are no longer kept, and says how many.
+///
+/// # Errors
+/// When the database refuses or is away.
+pub async fn purge(pool: &PgPool, limit: u32) -> Result<u64, sqlx::Error> {
+    let result = sqlx::query(
+        "delete from shop.idempotency_key where ctid = any(array(
+             select ctid from shop.idempotency_key where created_at < now() - make_interval(secs => $1) limit $2
+             for update skip locked))",
+    )
+    .bind(KEPT_FOR.as_secs_f64())
+    .bind(i64::from(limit))
+    .execute(pool)
+    .await?;
+    Ok(result.rows_affected())
+}
+
+/// Makes an entry, or takes over one that is out of date or lost; `None` when the entry belongs to somebody else.
+async fn claim(pool: &PgPool, key: &str, scope: &str, body_hash: &[u8]) -> Result<Option<Uuid>, sqlx::Error> {
+    sqlx::query_scalar(
+        "insert into shop.idempotency_key as k (scope, key, body_hash, resource_id)
+         values ($1, $2, $3, $4)
+         on conflict (scope, key) do update
+         set body_hash = excluded.body_hash, begun_at = now(), status = null, location = null, body = null,
+             resource_id = case when k.created_at < now() - make_interval(secs => $5)
+                                then excluded.resource_id else k.resource_id end,
+             created_at = case when k.created_at < now() - make_interval(secs => $5) then now() else k.created_at end
+         where k.created_at < now() - make_interval(secs => $5)
+            or (k.status is null and k.begun_at < now() - make_interval(secs => $6)
+                and k.body_hash = excluded.body_hash)
+         returning resource_id",
+    )
+    .bind(scope)
+    .bind(key)
+    .bind(body_hash)
+    .bind(Uuid::now_v7())
+    .bind(KEPT_FOR.as_secs_f64())
+    .bind(IN_FLIGHT_FOR.as_secs_f64())
+    .fetch_optional(pool)
+    .await
+}
+
+#[derive(FromRow)]
+struct Entry {
+    body_hash: Vec<u8>,
+    status: Option<i16>,
+    location: Option<String>,
+    body: Option<String>,
+}
+
+impl Entry {
+    fn tells(self, body_hash: &[u8]) -> Result<Begin, sqlx::Error> {
+        if self.body_hash != body_hash {
+            return Ok(Begin::Mismatch);
+        }
+        match (self.status, self.body) {
+            (Some(status), Some(body)) => {
+                let status = u16::try_from(status).map_err(|error| sqlx::Error::Decode(error.into()))?;
+                Ok(Begin::Replay(Answer { status, location: self.location, body }))
+            }
+            (Some(_) | None, _) => Ok(Begin::InFlight),
+        }
+    }
+}
+
+async fn read(pool: &PgPool, key: &str, scope: &str) -> Result<Option<Entry>, sqlx::Error> {
+    sqlx::query_as(
+        "select body_hash, status, location, body from shop.idempotency_key where scope = $1 and key = $2",
+    )
+    .bind(scope)
+    .bind(key)
+    .fetch_optional(pool)
+    .await
+}

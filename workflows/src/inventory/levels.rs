@@ -1,0 +1,211 @@
+//! Decides about stock in memory, between one locked read and one write.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// The stock of one product.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Level {
+    pub(super) on_hand: i64,
+    pub(super) reserved: i64,
+    pub(super) low_stock_threshold: i64,
+}
+
+impl Level {
+    pub(super) fn available(self) -> i64 {
+        self.on_hand - self.reserved
+    }
+
+    fn is_low(self) -> bool {
+        self.available() <= self.low_stock_threshold
+    }
+}
+
+/// A SKU of which an order wants more than there is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Short {
+    pub(crate) sku: String,
+    pub(crate) requested: i64,
+    pub(crate) available: i64,
+}
+
+/// The levels could not be changed so; it means that rows of stock, ledger and reservations disagree.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum LevelError {
+    #[error("the stock of `{0}` is not locked, or does not exist")]
+    Unknown(String),
+    #[error(
+        "`{sku}` has {reserved} reserved and {on_hand} on hand, less than the {quantity} to be taken off"
+    )]
+    TooLow { sku: String, on_hand: i64, reserved: i64, quantity: i64 },
+}
+
+/// The locked levels of some products: as they were read, and as they are to be written.
+#[derive(Debug, Default)]
+pub(super) struct Levels(BTreeMap<String, Slot>);
+
+#[derive(Debug)]
+struct Slot {
+    before: Level,
+    now: Level,
+}
+
+impl Levels {
+    pub(super) fn new(rows: impl IntoIterator<Item = (String, Level)>) -> Self {
+        Self(rows.into_iter().map(|(sku, level)| (sku, Slot { before: level, now: level })).collect())
+    }
+
+    /// Reserves all that is wanted, or nothing.
+    pub(super) fn take(&mut self, wanted: &BTreeMap<String, i64>) -> Result<(), Vec<Short>> {
+        let available = |sku: &String| self.0.get(sku).map_or(0, |slot| slot.now.available());
+        let short: Vec<Short> = wanted
+            .iter()
+            .filter(|&(sku, &requested)| available(sku) < requested)
+            .map(|(sku, &requested)| Short { sku: sku.clone(), requested, available: available(sku) })
+            .collect();
+        if !short.is_empty() {
+            return Err(short);
+        }
+        for (sku, quantity) in wanted {
+            if let Some(slot) = self.0.get_mut(sku) {
+                slot.now.reserved += quantity;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes a reservation off: what it held is available again.
+    pub(super) fn give_back(&mut self, sku: &str, quantity: i64) -> Result<(), LevelError> {
+        self.reserved(sku, quantity)?.reserved -= quantity;
+        Ok(())
+    }
+
+    /// Takes a reservation off together with the goods.
+    pub(super) fn ship(&mut self, sku: &str, quantity: i64) -> Result<(), LevelError> {
+        let level = self.reserved(sku, quantity)?;
+        level.reserved -= quantity;
+        level.on_hand -= quantity;
+        Ok(())
+    }
+
+    /// The levels that differ from what was read, in SKU order.
+    pub(super) fn changed(&self) -> impl Iterator<Item = (&str, Level)> {
+        self.0.iter().filter(|(_, slot)| slot.before != slot.now).map(|(sku, slot)| (sku.as_str(), slot.now))
+    }
+
+    /// The levels that went down to or under their threshold, in SKU order.
+    pub(super) fn fell_low(&self) -> impl Iterator<Item = (&str, Level)> {
+        self.0
+            .iter()
+            .filter(|(_, slot)| fell_low(slot.before, slot.now))
+            .map(|(sku, slot)| (sku.as_str(), slot.now))
+    }
+
+    fn reserved(&mut self, sku: &str, quantity: i64) -> Result<&mut Level, LevelError> {
+        let slot = self.0.get_mut(sku).ok_or_else(|| LevelError::Unknown(sku.into()))?;
+        let Level { on_hand, reserved, .. } = slot.now;
+        if quantity > reserved || quantity > on_hand {
+            return Err(LevelError::TooLow { sku: sku.into(), on_hand, reserved, quantity });
+        }
+        Ok(&mut slot.now)
+    }
+}
+
+/// Whether a change crosses the threshold downwards; that is told once, not with every sale below it.
+pub(super) fn fell_low(before: Level, now: Level) -> bool {
+    !before.is_low() && now.is_low()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn level(on_hand: i64, reserved: i64) -> Level {
+        Level { on_hand, reserved, low_stock_threshold: 2 }
+    }
+
+    fn levels(rows: &[(&str, Level)]) -> Levels {
+        Levels::new(rows.iter().map(|(sku, level)| ((*sku).to_owned(), *level)))
+    }
+
+    fn wanted(rows: &[(&str, i64)]) -> BTreeMap<String, i64> {
+        rows.iter().map(|(sku, quantity)| ((*sku).to_owned(), *quantity)).collect()
+    }
+
+    #[test]
+    fn a_reservation_is_all_or_nothing_and_names_every_short_line() {
+        let mut levels = levels(&[("A", level(5, 0)), ("B", level(1, 0)), ("C", level(4, 4))]);
+        let short = levels.take(&wanted(&[("A", 5), ("B", 2), ("C", 1), ("D", 1)])).unwrap_err();
+        let named: Vec<_> = short.iter().map(|s| (s.sku.as_str(), s.requested, s.available)).collect();
+        assert_eq!(named, [("B", 2, 1), ("C", 1, 0), ("D", 1, 0)]);
+        assert_eq!(levels.changed().count(), 0);
+    }
+
+    #[test]
+    fn orders_of_one_set_see_what_those_before_them_took() {
+        let mut levels = levels(&[("A", level(10, 0))]);
+        let served = (0..200).filter(|_| levels.take(&wanted(&[("A", 1)])).is_ok()).count();
+        assert_eq!(served, 10);
+        assert_eq!(levels.changed().collect::<Vec<_>>(), [("A", level(10, 10))]);
+    }
+
+    #[test]
+    fn a_threshold_is_crossed_once() {
+        let mut levels = levels(&[("A", level(5, 0))]);
+        levels.take(&wanted(&[("A", 2)])).unwrap();
+        assert_eq!(levels.fell_low().count(), 0);
+        levels.take(&wanted(&[("A", 1)])).unwrap();
+        assert_eq!(levels.fell_low().count(), 1);
+        assert!(!fell_low(level(5, 3), level(5, 4)), "it was low already");
+    }
+
+    #[test]
+    fn no_more_is_given_back_than_is_reserved() {
+        let mut levels = levels(&[("A", level(5, 1))]);
+        assert!(levels.give_back("A", 2).is_err());
+        assert_eq!(levels.give_back("B", 1), Err(LevelError::Unknown("B".into())));
+        assert_eq!(levels.changed().count(), 0);
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_is_ever_oversold_or_negative(
+            stock in prop::collection::vec(0i64..40, 3),
+            operations in prop::collection::vec((0usize..3, prop::collection::vec(0i64..12, 3)), 1..60),
+        ) {
+            let skus = ["A", "B", "C"];
+            let mut levels = Levels::new(skus.iter().zip(&stock).map(|(sku, &n)| ((*sku).to_owned(), level(n, 0))));
+            let mut held: Vec<BTreeMap<String, i64>> = Vec::new();
+            let mut shipped = [0i64; 3];
+            for (operation, quantities) in operations {
+                let order: BTreeMap<String, i64> = skus
+                    .iter()
+                    .zip(quantities)
+                    .filter(|&(_, quantity)| quantity > 0)
+                    .map(|(sku, quantity)| ((*sku).to_owned(), quantity))
+                    .collect();
+                match operation {
+                    0 => if levels.take(&order).is_ok() { held.push(order) },
+                    1 => if let Some(order) = held.pop() {
+                        for (sku, &quantity) in &order { levels.give_back(sku, quantity).unwrap(); }
+                    },
+                    _ => if let Some(order) = held.pop() {
+                        for (sku, &quantity) in &order {
+                            levels.ship(sku, quantity).unwrap();
+                            shipped[skus.iter().position(|s| s == sku).unwrap()] += quantity;
+                        }
+                    },
+                }
+                for (nth, sku) in skus.iter().enumerate() {
+                    let now = levels.0[*sku].now;
+                    let open: i64 = held.iter().filter_map(|order| order.get(*sku)).sum();
+                    prop_assert!(now.available() >= 0);
+                    prop_assert_eq!(now.reserved, open);
+                    prop_assert_eq!(now.on_hand, stock[nth] - shipped[nth]);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! Levels in the database: locked, written, and changed by people.
+
+use serde_json::json;
+use sqlx::{PgConnection, PgPool};
+use uuid::Uuid;
+
+use super::{
+    levels::{Level, Levels, fell_low},
+    movement::{self, Kind, Movement},
+    product::{self, MAX_STOCK, Product},
+};
+use crate::{
+    outbox::{self, Event},
+    violation::{Violation, check_reason},
+};
+
+/// A person's change of what is on hand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StockChange {
+    /// There are this many, as counted.
+    Set(i64),
+    /// There are this many more, or fewer.
+    Adjust(i64),
+}
+
+/// Stock was not changed.
+#[derive(Debug, thiserror::Error)]
+pub enum StockError {
+    /// There is no such product.
+    #[error("there is no such product")]
+    NotFound,
+    /// Fewer would be on hand than orders hold already.
+    #[error("{on_hand} on hand would be fewer than the {reserved} that orders hold")]
+    BelowReserved {
+        /// How many there would be.
+        on_hand: i64,
+        /// How many orders hold.
+        reserved: i64,
+    },
+    /// Somebody changed it since the caller looked.
+    #[error("the product's version is {current} by now")]
+    VersionMismatch {
+        /// The version it has now.
+        current: i64,
+    },
+    /// The request is wrong.
+    #[error("the request is wrong")]
+    Invalid(Vec<Violation>),
+    /// The database refused or is away.
+    #[error("the database refused")]
+    Database(#[from] sqlx::Error),
+}
+
+/// Sets or adjusts what is on hand, and emits `inventory.updated`, and `inventory.low` if that crosses the threshold.
+///
+/// # Errors
+/// See [`StockError`]; nothing has changed then, unless the answer of the database was lost.
+pub async fn change_stock(
+    pool: &PgPool,
+    product_id: Uuid,
+    change: StockChange,
+    reason: &str,
+    actor: &str,
+    expected_version: Option<i64>,
+) -> Result<Product, StockError> {
+    if let Some(violation) = check_reason("/reason", reason) {
+        return Err(StockError::Invalid(vec![violation]));
+    }
+    let mut tx = pool.begin().await?;
+    let (sku, version, before) = lock_product(&mut tx, product_id).await?.ok_or(StockError::NotFound)?;
+    if expected_version.is_some_and(|expected| expected != version) {
+        return Err(StockError::VersionMismatch { current: version });
+    }
+    let now = Level { on_hand: decide(before, change)?, ..before };
+    let kind = match change {
+        StockChange::Set(_) => Kind::Set,
+        StockChange::Adjust(_) => Kind::Adjust,
+    };
+    let delta_on_hand = now.on_hand - before.on_hand;
+    write(&mut tx, &[(&sku, now)]).await?;
+    let movement = Movement { sku: &sku, delta_on_hand, delta_reserved: 0, order_id: None };
+    movement::enter(&mut tx, kind, actor, Some(reason), &[movement]).await?;
+    let mut events = vec![updated(&sku, now, kind.name(), Some(reason))];
+    if fell_low(before, now) {
+        events.push(low(&sku, now));
+    }
+    outbox::append(&mut tx, &events).await?;
+    let product = product::read(&mut tx, product_id).await?.ok_or(StockError::NotFound)?;
+    tx.commit().await?;
+    Ok(product)
+}
+
+/// Tells of a new level of what is on hand.
+pub(super) fn updated(sku: &str, level: Level, cause: &str, reason: Option<&str>) -> Event {
+    let payload = json!({
+        "sku": sku,
+        "on_hand": level.on_hand,
+        "reserved": level.reserved,
+        "available": level.available(),
+        "low_stock_threshold": level.low_stock_threshold,
+        "cause": cause,
+        "reason": reason,
+    });
+    Event::new("inventory.updated", &sku, &payload)
+}
+
+/// Tells that the threshold was crossed downwards.
+pub(super) fn low(sku: &str, level: Level) -> Event {
+    let payload = json!({
+        "sku": sku,
+        "available": level.available(),
+        "low_stock_threshold": level.low_stock_threshold,
+    });
+    Event::new("inventory.low", &sku, &payload)
+}
+
+/// Reads and locks the levels of these SKUs, in SKU order; SKUs that do not exist are left out.
+pub(super) async fn lock(conn: &mut PgConnection, skus: &[&str]) -> Result<Levels, sqlx::Error> {
+    let rows: Vec<(String, i64, i64, i64)> = sqlx::query_as(
+        "select sku, on_hand, reserved, low_stock_threshold from shop.stock
+         where sku = any($1) order by sku for no key update",
+    )
+    .bind(skus)
+    .fetch_all(conn)
+    .await?;
+    Ok(Levels::new(rows.into_iter().map(|(sku, on_hand, reserved, low_stock_threshold)| {
+        (sku, Level { on_hand, reserved, low_stock_threshold })
+    })))
+}
+
+/// Writes levels that are locked.
+pub(super) async fn write(conn: &mut PgConnection, levels: &[(&str, Level)]) -> Result<(), sqlx::Error> {
+    let skus: Vec<&str> = levels.iter().map(|(sku, _)| *sku).collect();
+    let on_hand: Vec<i64> = levels.iter().map(|(_, level)| level.on_hand).collect();
+    let reserved: Vec<i64> = levels.iter().map(|(_, level)| level.reserved).collect();
+    sqlx::query(
+        "update shop.stock s
+         set on_hand = l.on_hand, reserved = l.reserved, version = s.version + 1, updated_at = now()
+         from unnest($1::text[], $2::bigint[], $3::bigint[]) as l (sku, on_hand, reserved)
+         where s.sku = l.sku",
+    )
+    .bind(skus)
+    .bind(on_hand)
+    .bind(reserved)
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+async fn lock_product(
+    conn: &mut PgConnection,
+    product_id: Uuid,
+) -> Result<Option<(String, i64, Level)>, sqlx::Error> {
+    let row: Option<(String, i64, i64, i64, i64)> = sqlx::query_as(
+        "select s.sku, s.version, s.on_hand, s.reserved, s.low_stock_threshold
+         from shop.product p join shop.stock s on s.sku = p.sku
+         where p.product_id = $1 for no key update of s",
+    )
+    .bind(product_id)
+    .fetch_optional(conn)
+    .await?;
+    Ok(row.map(|(sku, version, on_hand, reserved, low_stock_threshold)| {
+        (sku, version, Level { on_hand, reserved, low_stock_threshold })
+    }))
+}
+
+fn decide(before: Level, change: StockChange) -> Result<i64, StockError> {
+    let (pointer, on_hand, lowest) = match change {
+        StockChange::Set(on_hand) => ("/set", Some(on_hand), 0),
+        // Too large a step down is no mistake of form: it depends on what is held now.
+        StockChange::Adjust(delta) => ("/adjust", before.on_hand.checked_add(delta), -MAX_STOCK),
+    };
+    let Some(on_hand) = on_hand.filter(|on_hand| (lowest..=MAX_STOCK).contains(on_hand)) else {
+        let message = format!("must leave 0 to {MAX_STOCK} on hand; there are {}", before.on_hand);
+        return Err(StockError::Invalid(vec![Violation::new(pointer, "out-of-range", message)]));
+    };
+    if on_hand < before.reserved {
+        return Err(StockError::BelowReserved { on_hand, reserved: before.reserved });
+    }
+    Ok(on_hand)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BEFORE: Level = Level { on_hand: 10, reserved: 4, low_stock_threshold: 0 };
+
+    #[test]
+    fn stock_is_never_set_below_what_orders_hold() {
+        assert_eq!(decide(BEFORE, StockChange::Set(4)).unwrap(), 4);
+        assert!(matches!(
+            decide(BEFORE, StockChange::Set(3)),
+            Err(StockError::BelowReserved { on_hand: 3, reserved: 4 })
+        ));
+        assert!(matches!(decide(BEFORE, StockChange::Adjust(-7)), Err(StockError::BelowReserved { .. })));
+        assert!(matches!(decide(BEFORE, StockChange::Adjust(-70)), Err(StockError::BelowReserved { .. })));
+    }
+
+    #[test]
+    fn a_change_that_overflows_or_goes_below_zero_is_invalid() {
+        for change in [StockChange::Adjust(i64::MAX), StockChange::Adjust(i64::MIN), StockChange::Set(-1)] {
+            assert!(matches!(decide(BEFORE, change), Err(StockError::Invalid(_))), "{change:?}");
+        }
+    }
+}

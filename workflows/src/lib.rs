@@ -1,0 +1,48 @@
+//! The shop: orders, inventory and notifications, and the sagas that move them.
+//!
+//! Nouns own their types, their rules and their SQL; sagas put them together. Deciding is pure (`orders::status`,
+//! `orders::pricing`, `inventory::levels`), and every statement works on a whole set of sagas, so that what two hundred
+//! orders cost in round trips is what one costs.
+//!
+//! Locks are taken in one order everywhere: the order's row, then stock by SKU, then reservations. A row of stock is
+//! locked before the reservations on it are read for good.
+//!
+//! ```no_run
+//! # async fn place(pool: sqlx::PgPool) -> Result<(), Box<dyn std::error::Error>> {
+//! use workflows::{Shop, mailer::Mailer, orders, sagas};
+//!
+//! engine::migrate(&pool).await?;
+//! workflows::migrate(&pool).await?;
+//! let settings = sagas::Settings::new(Mailer::files("mails", "Shop <shop@example.com>")?);
+//! let builder = sagas::definitions(settings)?.into_iter().fold(engine::Engine::builder(pool), |b, saga| b.register(saga));
+//! let shop = Shop::new(builder.build()?);
+//! let order = orders::PlaceOrder {
+//!     order_id: uuid::Uuid::now_v7(),
+//!     customer_id: uuid::Uuid::now_v7(),
+//!     customer_email: "ann@example.com".into(),
+//!     items: vec![orders::OrderItem { sku: "TEA-1".into(), quantity: 2 }],
+//! };
+//! let order = orders::place(&shop, order, None, "ann", None).await?;
+//! assert_eq!(order.status, orders::OrderStatus::Pending);
+//! # Ok(()) }
+//! ```
+
+pub mod catalogue;
+pub mod idempotency;
+pub mod invariants;
+pub mod inventory;
+pub mod mailer;
+pub mod notifications;
+pub mod orders;
+pub mod sagas;
+
+mod letters;
+mod outbox;
+mod schema;
+mod shop;
+mod violation;
+
+pub use engine::Page;
+pub use schema::migrate;
+pub use shop::Shop;
+pub use violation::{Violation, check_reason};

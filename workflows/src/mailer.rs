@@ -1,0 +1,238 @@
+//! Sends mail: over SMTP, or into files where there is no mail server. A circuit breaker stands before both.
+
+mod breaker;
+mod files;
+mod message;
+mod smtp;
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use chrono::{DateTime, Utc};
+use lettre::message::Mailbox;
+
+pub use breaker::{BreakerSettings, BreakerState};
+
+use self::{breaker::Breaker, files::Files, smtp::Smtp};
+
+/// A mail to be sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mail {
+    /// The recipient's address.
+    pub to: String,
+    /// One line.
+    pub subject: String,
+    /// The text.
+    pub text: String,
+    /// The same as HTML, if there is one.
+    pub html: Option<String>,
+    /// With its angle brackets; the same in every attempt, so that a mail that arrives twice is known as one.
+    pub message_id: String,
+    /// When it was written; its date.
+    pub at: DateTime<Utc>,
+}
+
+/// What the mail server said when it took a mail.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SmtpReply {
+    /// The reply's code, such as 250.
+    pub code: u16,
+    /// The reply's text, in one line.
+    pub text: String,
+}
+
+/// A mail was not sent, or it is not known whether it was.
+#[derive(Debug, thiserror::Error)]
+pub enum MailError {
+    /// The mail server has failed lately; nothing was attempted.
+    #[error("the mail server has failed too often; waiting before the next try")]
+    BreakerOpen {
+        /// When to ask again.
+        retry_after: Duration,
+    },
+    /// It did not work this time: the server is away, slow or busy.
+    #[error("{what}")]
+    Temporary {
+        /// What did not work.
+        what: String,
+        /// Why, if something else told.
+        #[source]
+        source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    },
+    /// The server does not want this mail, and will not later.
+    #[error("the mail server refused the mail: {reply}")]
+    Refused {
+        /// The reply's code, such as 550.
+        code: u16,
+        /// What it said.
+        reply: String,
+    },
+    /// It can't be written as a mail: an address or a header is wrong.
+    #[error("it can't be written as a mail")]
+    Unsendable {
+        /// Why.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+impl MailError {
+    /// Whether the same mail may be taken later.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::BreakerOpen { .. } | Self::Temporary { .. } => true,
+            Self::Refused { .. } | Self::Unsendable { .. } => false,
+        }
+    }
+
+    /// A stable code for programs.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::BreakerOpen { .. } => "mail-breaker-open",
+            Self::Temporary { .. } => "mail-server-unavailable",
+            Self::Refused { .. } => "mail-refused",
+            Self::Unsendable { .. } => "mail-unsendable",
+        }
+    }
+
+    /// The error with its causes in one sentence.
+    pub fn sentence(&self) -> String {
+        let first: &(dyn std::error::Error + 'static) = self;
+        let chain: Vec<String> =
+            std::iter::successors(Some(first), |error| error.source()).map(ToString::to_string).collect();
+        chain.join(": ")
+    }
+}
+
+/// A mailer could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum MailerError {
+    /// The sender's address is wrong.
+    #[error("`{0}` is no sender, such as `Shop <shop@example.com>`")]
+    From(String),
+    /// The server's URL is wrong. It is not repeated, because it may hold a password.
+    #[error("the SMTP URL is wrong (as in `smtp://host:25` or `smtps://user:password@host`): {0}")]
+    Url(String),
+    /// The directory for mail files can't be made.
+    #[error("the directory `{0}` for mails can't be made")]
+    Directory(PathBuf, #[source] std::io::Error),
+}
+
+/// Sends mail. Cheap to clone; all clones share connections and breaker.
+#[derive(Clone)]
+pub struct Mailer {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    from: Mailbox,
+    transport: Transport,
+    breaker: Breaker,
+    timeout: Duration,
+}
+
+enum Transport {
+    Smtp(Smtp),
+    Files(Files),
+}
+
+/// Longer than a mail takes, shorter than the 30 seconds of a step's attempt, so that the breaker hears of it.
+const TIMEOUT: Duration = Duration::from_secs(20);
+
+impl Mailer {
+    /// Sends through a mail server, over connections that are kept; must be called within a tokio runtime.
+    ///
+    /// The URL is `smtp://host:port` for plain text, `smtp://…?tls=required` for STARTTLS, `smtps://…` for TLS, each
+    /// with `user:password@` where needed.
+    ///
+    /// # Errors
+    /// When the URL or the sender is wrong. The server is not asked yet.
+    pub fn smtp(url: &str, from: &str) -> Result<Self, MailerError> {
+        Self::new(from, Transport::Smtp(Smtp::new(url)?))
+    }
+
+    /// Writes mails as files, `.eml`, into a directory; for where there is no mail server.
+    ///
+    /// # Errors
+    /// When the directory can't be made, or the sender is wrong.
+    pub fn files(directory: impl Into<PathBuf>, from: &str) -> Result<Self, MailerError> {
+        Self::new(from, Transport::Files(Files::new(directory.into())?))
+    }
+
+    fn new(from: &str, transport: Transport) -> Result<Self, MailerError> {
+        let from = from.parse().map_err(|_| MailerError::From(from.into()))?;
+        let breaker = Breaker::new(BreakerSettings::default());
+        Ok(Self { inner: Arc::new(Inner { from, transport, breaker, timeout: TIMEOUT }) })
+    }
+
+    /// Sets when the breaker opens and for how long; to be called before the mailer is cloned.
+    pub fn with_breaker(self, settings: BreakerSettings) -> Self {
+        self.rebuilt(|inner| inner.breaker = Breaker::new(settings))
+    }
+
+    /// Sets how long one mail may take before it counts as failed; to be called before the mailer is cloned.
+    pub fn with_timeout(self, timeout: Duration) -> Self {
+        self.rebuilt(|inner| inner.timeout = timeout)
+    }
+
+    fn rebuilt(mut self, change: impl FnOnce(&mut Inner)) -> Self {
+        if let Some(inner) = Arc::get_mut(&mut self.inner) {
+            change(inner);
+        } else {
+            tracing::warn!("a mailer that is in use already keeps its settings");
+        }
+        self
+    }
+
+    /// The breaker's state, for health and metrics.
+    pub fn state(&self) -> BreakerState {
+        self.inner.breaker.state()
+    }
+
+    /// Where mails go: `smtp` or `files`.
+    pub fn kind(&self) -> &'static str {
+        match &self.inner.transport {
+            Transport::Smtp(_) => "smtp",
+            Transport::Files(_) => "files",
+        }
+    }
+
+    /// Sends one mail.
+    ///
+    /// # Errors
+    /// See [`MailError`].
+    ///
+    /// # Cancel safety
+    /// Dropped early, the mail may have been sent; the breaker counts it as a failure, and the connection is not used
+    /// again.
+    pub async fn send(&self, mail: &Mail) -> Result<SmtpReply, MailError> {
+        let inner = &*self.inner;
+        let pass = inner.breaker.admit()?;
+        let answer = match &inner.transport {
+            Transport::Smtp(smtp) => match message::write(mail, &inner.from) {
+                Ok(message) => smtp.send(&message, inner.timeout).await,
+                Err(error) => Err(error),
+            },
+            Transport::Files(files) => files.send(mail, &inner.from).await,
+        };
+        // A server that says no to one mail is well.
+        if answer.as_ref().err().is_some_and(MailError::is_retryable) {
+            pass.failed();
+        } else {
+            pass.succeeded();
+        }
+        let outcome = answer.as_ref().map_or_else(MailError::code, |_| "sent");
+        metrics::counter!("sagaline_mails_total", "transport" => self.kind(), "outcome" => outcome)
+            .increment(1);
+        answer
+    }
+}
+
+impl std::fmt::Debug for Mailer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Never the transport: it holds the password.
+        f.debug_struct("Mailer")
+            .field("kind", &self.kind())
+            .field("state", &self.state())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,97 @@
+//! Keeps mails as files that people can read.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+use lettre::message::Mailbox;
+use tokio::task::spawn_blocking;
+
+use super::{Mail, MailError, MailerError, SmtpReply, message};
+
+pub(super) struct Files {
+    directory: PathBuf,
+}
+
+impl Files {
+    pub(super) fn new(directory: PathBuf) -> Result<Self, MailerError> {
+        std::fs::create_dir_all(&directory)
+            .map_err(|error| MailerError::Directory(directory.clone(), error))?;
+        Ok(Self { directory })
+    }
+
+    /// Writes the mail whole or not at all; the same mail again replaces its file.
+    pub(super) async fn send(&self, mail: &Mail, from: &Mailbox) -> Result<SmtpReply, MailError> {
+        let message = message::write_readable(mail, from)?;
+        let path = self.directory.join(file_name(mail));
+        let written = {
+            let path = path.clone();
+            spawn_blocking(move || write_atomically(&path, &message.formatted())).await
+        };
+        written.map_err(io::Error::from).flatten().map_err(|error| MailError::Temporary {
+            what: format!("the mail could not be written to `{}`", path.display()),
+            source: Some(error.into()),
+        })?;
+        tracing::info!(mail.file = %path.display(), mail.message_id = %mail.message_id, "a mail was written");
+        Ok(SmtpReply { code: 250, text: format!("written to {}", path.display()) })
+    }
+}
+
+/// When, to whom, and which: `20260131T120000.123Z_a@example.com_0190….eml`.
+fn file_name(mail: &Mail) -> String {
+    let plain = |text: &str, keep: &str, max: usize| -> String {
+        text.chars().filter(|c| c.is_ascii_alphanumeric() || keep.contains(*c)).take(max).collect()
+    };
+    let id = mail.message_id.split(['@', '.']).next().unwrap_or_default();
+    format!(
+        "{}_{}_{}.eml",
+        mail.at.format("%Y%m%dT%H%M%S%.3fZ"),
+        plain(&mail.to, "@.-_+", 80),
+        plain(id, "-", 40)
+    )
+}
+
+/// Not synced to the disk: a dead process loses nothing, and a dead machine only what stood in for real mails.
+fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let temporary = path.with_extension("eml.part");
+    std::fs::write(&temporary, bytes)?;
+    std::fs::rename(&temporary, path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mail() -> Mail {
+        Mail {
+            to: "../a@example.com".into(),
+            subject: "s".into(),
+            text: "text\n".into(),
+            html: None,
+            message_id: "<0190-1.send-mail@sagaline>".into(),
+            at: chrono::DateTime::from_timestamp_millis(1_700_000_000_123).unwrap(),
+        }
+    }
+
+    #[test]
+    fn a_file_is_named_by_time_and_recipient_and_stays_in_its_directory() {
+        assert_eq!(file_name(&mail()), "20231114T221320.123Z_..a@example.com_0190-1.eml");
+    }
+
+    #[tokio::test]
+    async fn the_same_mail_twice_is_one_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let files = Files::new(directory.path().join("mails")).unwrap();
+        let from = "shop@example.com".parse().unwrap();
+        let mail = Mail { to: "a@example.com".into(), ..mail() };
+        for _ in 0..2 {
+            files.send(&mail, &from).await.unwrap();
+        }
+        let names: Vec<_> = std::fs::read_dir(directory.path().join("mails"))
+            .unwrap()
+            .map(|e| e.unwrap().file_name())
+            .collect();
+        assert_eq!(names, ["20231114T221320.123Z_a@example.com_0190-1.eml"]);
+    }
+}

@@ -1,0 +1,165 @@
+//! Messages to people: what was written, to whom, and every attempt to deliver it.
+
+mod rows;
+
+use chrono::{DateTime, Utc};
+use engine::{Direction, HistoryEntry, HistoryOutcome, SagaId};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use sqlx::{FromRow, PgPool};
+use uuid::Uuid;
+
+use crate::{sagas::deliver_notification::SEND_MAIL, shop::Shop};
+
+pub(crate) use rows::{MovedNotification, NewNotification, Progress, insert, move_notifications};
+
+/// Where a message is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum NotificationStatus {
+    /// It waits to be sent.
+    Pending,
+    /// It is being sent, or waits to be tried again.
+    Sending,
+    /// The mail server took it.
+    Sent,
+    /// It could not be sent; an operator can try again.
+    Failed,
+    /// It was called off before it was sent.
+    Cancelled,
+}
+
+impl NotificationStatus {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Pending, Self::Sending, Self::Sent, Self::Failed, Self::Cancelled];
+
+    /// The stored name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Sending => "sending",
+            Self::Sent => "sent",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
+impl std::str::FromStr for NotificationStatus {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::ALL
+            .into_iter()
+            .find(|status| status.name() == text)
+            .ok_or_else(|| format!("`{text}` is no notification status"))
+    }
+}
+
+impl TryFrom<String> for NotificationStatus {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+/// A message, and how its delivery goes.
+#[derive(Clone, Debug, Serialize)]
+pub struct Notification {
+    /// Its id.
+    pub notification_id: Uuid,
+    /// The recipient's address.
+    pub to: String,
+    /// Its subject.
+    pub subject: String,
+    /// Its text.
+    pub text: String,
+    /// The same as HTML, if there is one.
+    pub html: Option<String>,
+    /// Where it is.
+    pub status: NotificationStatus,
+    /// Every attempt to send it, oldest first.
+    pub attempts: Vec<DeliveryAttempt>,
+    /// The saga that delivers it.
+    pub workflow_id: Uuid,
+    /// Its `Message-ID`, once it is sent; the same in every attempt.
+    pub message_id: Option<String>,
+    /// When it was written.
+    pub created_at: DateTime<Utc>,
+    /// When its status changed last.
+    pub updated_at: DateTime<Utc>,
+}
+
+/// One attempt to send a message.
+#[derive(Clone, Debug, Serialize)]
+pub struct DeliveryAttempt {
+    /// Counted from one; again from one when an operator has retried it.
+    pub attempt: u32,
+    /// What it came to.
+    pub outcome: HistoryOutcome,
+    /// When it began.
+    pub started_at: DateTime<Utc>,
+    /// How long it took.
+    pub duration_ms: i64,
+    /// What went wrong, outermost first.
+    pub error: Vec<String>,
+}
+
+/// Reads one message with every attempt to send it.
+///
+/// # Errors
+/// When the database refuses or is away.
+pub async fn get(shop: &Shop, notification_id: Uuid) -> Result<Option<Notification>, sqlx::Error> {
+    let Some(row) = read(shop.pool(), notification_id).await? else {
+        return Ok(None);
+    };
+    let history = shop.engine().history(SagaId(notification_id)).await?.unwrap_or_default();
+    let Row { notification_id, recipient, subject, text, html, status, message_id, created_at, updated_at } =
+        row;
+    Ok(Some(Notification {
+        notification_id,
+        to: recipient,
+        subject,
+        text,
+        html,
+        status,
+        attempts: history.into_iter().filter_map(attempt).collect(),
+        workflow_id: notification_id,
+        message_id,
+        created_at,
+        updated_at,
+    }))
+}
+
+fn attempt(entry: HistoryEntry) -> Option<DeliveryAttempt> {
+    if entry.step != SEND_MAIL || entry.direction != Direction::Action || entry.attempt == 0 {
+        return None;
+    }
+    let HistoryEntry { attempt, outcome, started_at, duration_ms, error, .. } = entry;
+    Some(DeliveryAttempt { attempt, outcome, started_at, duration_ms, error })
+}
+
+#[derive(FromRow)]
+struct Row {
+    notification_id: Uuid,
+    recipient: String,
+    subject: String,
+    text: String,
+    html: Option<String>,
+    #[sqlx(try_from = "String")]
+    status: NotificationStatus,
+    message_id: Option<String>,
+    created_at: DateTime<Utc>,
+    updated_at: DateTime<Utc>,
+}
+
+async fn read(pool: &PgPool, notification_id: Uuid) -> Result<Option<Row>, sqlx::Error> {
+    sqlx::query_as(
+        "select notification_id, recipient, subject, text, html, status, message_id, created_at, updated_at
+         from shop.notification where notification_id = $1",
+    )
+    .bind(notification_id)
+    .fetch_optional(pool)
+    .await
+}

@@ -1,0 +1,93 @@
+//! The moves that a person makes: packing, shipping, delivering.
+
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use super::{
+    read::{self, Order},
+    rows::{self, Move},
+    status::OrderStatus,
+};
+use crate::{
+    inventory::{self, Settlement},
+    outbox,
+    shop::Shop,
+    violation::{Violation, check_reason},
+};
+
+/// An order's status was not changed.
+#[derive(Debug, thiserror::Error)]
+pub enum StatusError {
+    /// There is no such order.
+    #[error("there is no such order")]
+    NotFound,
+    /// The order can't go there from where it is.
+    #[error("an order that is {from} can't become {to}")]
+    Illegal {
+        /// Where it is.
+        from: OrderStatus,
+        /// Where it was to go.
+        to: OrderStatus,
+        /// Where a person can send it.
+        allowed: Vec<OrderStatus>,
+    },
+    /// Somebody changed it since the caller looked.
+    #[error("the order's version is {current} by now")]
+    VersionMismatch {
+        /// The version it has now.
+        current: i64,
+    },
+    /// The request is wrong.
+    #[error("the request is wrong")]
+    Invalid(Vec<Violation>),
+    /// The database refused or is away.
+    #[error("the database refused")]
+    Database(#[from] sqlx::Error),
+}
+
+/// Moves an order along as a person may: confirmed, processing, shipped, delivered. Shipping consumes what the order
+/// holds of the stock.
+///
+/// # Errors
+/// See [`StatusError`]; nothing has changed then, unless the answer of the database was lost.
+pub async fn set_status(
+    shop: &Shop,
+    order_id: Uuid,
+    to: OrderStatus,
+    reason: Option<&str>,
+    actor: &str,
+    expected_version: Option<i64>,
+) -> Result<Order, StatusError> {
+    if let Some(violation) = reason.and_then(|reason| check_reason("/reason", reason)) {
+        return Err(StatusError::Invalid(vec![violation]));
+    }
+    let mut tx = shop.pool().begin().await?;
+    let (from, version) = lock(&mut tx, order_id).await?.ok_or(StatusError::NotFound)?;
+    if expected_version.is_some_and(|expected| expected != version) {
+        return Err(StatusError::VersionMismatch { current: version });
+    }
+    if !from.next_by_hand().contains(&to) {
+        return Err(StatusError::Illegal { from, to, allowed: from.next_by_hand().to_vec() });
+    }
+    if to == OrderStatus::Shipped {
+        inventory::settle(&mut tx, actor, &[order_id], Settlement::Consumed).await?;
+    }
+    let moved = rows::move_orders(&mut tx, &[Move { order_id, from, to, actor, reason }]).await?;
+    let events: Vec<_> = moved.iter().map(rows::Moved::event).collect();
+    outbox::append(&mut tx, &events).await?;
+    let order = read::read(&mut tx, order_id).await?.ok_or(StatusError::NotFound)?;
+    tx.commit().await?;
+    Ok(order)
+}
+
+async fn lock(conn: &mut PgConnection, order_id: Uuid) -> Result<Option<(OrderStatus, i64)>, sqlx::Error> {
+    let row: Option<(String, i64)> =
+        sqlx::query_as("select status, version from shop.orders where order_id = $1 for no key update")
+            .bind(order_id)
+            .fetch_optional(conn)
+            .await?;
+    row.map(|(status, version)| {
+        Ok((status.parse().map_err(|error: String| sqlx::Error::Decode(error.into()))?, version))
+    })
+    .transpose()
+}

@@ -1,0 +1,186 @@
+//! Places orders: checked at the edge, then handed to the `place-order` saga.
+
+use std::time::Duration;
+
+use engine::{NewSaga, StartError};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::read::{self, Order};
+use crate::{
+    sagas::place_order::{PLACE_ORDER, Placement},
+    shop::Shop,
+    violation::{Checker, Violation},
+};
+
+/// The most lines an order can have.
+const LINES_MAX: usize = 100;
+/// The most of one line.
+const QUANTITY_MAX: i64 = 1_000_000;
+
+/// An order to be placed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PlaceOrder {
+    /// The order's id, a UUID of version 7; placing the same id twice places one order.
+    pub order_id: Uuid,
+    /// Who orders.
+    pub customer_id: Uuid,
+    /// Where mails about it go.
+    pub customer_email: String,
+    /// What is ordered: 1 to 100 lines, all in one currency.
+    pub items: Vec<OrderItem>,
+}
+
+/// One line of an order to be placed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OrderItem {
+    /// The product's SKU.
+    #[schemars(length(min = 1, max = 64))]
+    pub sku: String,
+    /// How many: 1 to 1,000,000.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub quantity: i64,
+}
+
+impl PlaceOrder {
+    /// Lists all that is wrong with it as far as can be told without the catalogue.
+    pub fn violations(&self) -> Vec<Violation> {
+        check(self.order_id, &self.customer_email, &self.items)
+    }
+}
+
+pub(crate) fn check(order_id: Uuid, customer_email: &str, items: &[OrderItem]) -> Vec<Violation> {
+    let mut checker = Checker::default();
+    if order_id.get_version_num() != 7 {
+        checker.add("/order_id", "not-a-uuid-v7", "must be a UUID of version 7: orders are listed by it");
+    }
+    checker.email("/customer_email", customer_email);
+    if !(1..=LINES_MAX).contains(&items.len()) {
+        checker.add("/items", "wrong-length", format!("must have 1 to {LINES_MAX} lines"));
+        return checker.done();
+    }
+    for (nth, item) in items.iter().enumerate() {
+        checker.line(&format!("/items/{nth}/sku"), &item.sku, 1, 64);
+        checker.range(format!("/items/{nth}/quantity"), item.quantity, 1, QUANTITY_MAX);
+    }
+    checker.done()
+}
+
+/// An order was not placed.
+#[derive(Debug, thiserror::Error)]
+pub enum PlaceError {
+    /// The request is wrong: what it says, or what it orders.
+    #[error("the request is wrong")]
+    Invalid(Vec<Violation>),
+    /// Not now: try again, with the same order id.
+    #[error("orders can't be placed now: {0}")]
+    Unavailable(String),
+    /// The database refused or is away; the order may have been accepted.
+    #[error("the database refused")]
+    Database(#[from] sqlx::Error),
+}
+
+/// Places an order and gives it as it stands: durable when this returns, and settled if that took no longer than
+/// `wait`. Placing the same order id again gives the order that exists.
+///
+/// # Errors
+/// See [`PlaceError`].
+///
+/// # Cancel safety
+/// Dropped early, the order may have been accepted; ask by its id.
+pub async fn place(
+    shop: &Shop,
+    order: PlaceOrder,
+    wait: Option<Duration>,
+    actor: &str,
+    trace: Option<String>,
+) -> Result<Order, PlaceError> {
+    let violations = order.violations();
+    if !violations.is_empty() {
+        return Err(PlaceError::Invalid(violations));
+    }
+    let order_id = order.order_id;
+    let saga: NewSaga =
+        PLACE_ORDER.with(&Placement::new(order, actor)).business_key(order_id.to_string()).trace(trace);
+    match wait {
+        None => shop.engine().start(saga).await.map(drop),
+        Some(patience) => shop.engine().start_and_wait(saga, patience).await.map(drop),
+    }
+    .map_err(refused)?;
+    let order = read::get(shop.pool(), order_id).await?;
+    order.ok_or_else(|| PlaceError::Database(sqlx::Error::RowNotFound))
+}
+
+fn refused(error: StartError) -> PlaceError {
+    match error {
+        StartError::Refused(failure) => {
+            let violations = failure.details.get("errors").cloned().map(serde_json::from_value);
+            PlaceError::Invalid(match violations {
+                Some(Ok(violations)) => violations,
+                Some(Err(_)) | None => vec![Violation::new("", &failure.code, failure.message)],
+            })
+        }
+        StartError::BadInput(reason) => PlaceError::Invalid(vec![Violation::new("", "bad-input", reason)]),
+        StartError::UnknownDefinition(name) => {
+            PlaceError::Unavailable(format!("no saga is named `{name}` here"))
+        }
+        StartError::Unavailable(reason) => PlaceError::Unavailable(reason),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn order(items: Vec<OrderItem>) -> PlaceOrder {
+        PlaceOrder {
+            order_id: Uuid::now_v7(),
+            customer_id: Uuid::nil(),
+            customer_email: "a@example.com".into(),
+            items,
+        }
+    }
+
+    fn item(quantity: i64) -> OrderItem {
+        OrderItem { sku: "TEA-1".into(), quantity }
+    }
+
+    fn found(order: &PlaceOrder) -> Vec<(String, String)> {
+        order.violations().into_iter().map(|violation| (violation.pointer, violation.code)).collect()
+    }
+
+    #[test]
+    fn a_good_order_has_nothing_wrong() {
+        assert_eq!(found(&order(vec![item(1), item(QUANTITY_MAX)])), []);
+        assert_eq!(found(&order(vec![item(1); LINES_MAX])), []);
+    }
+
+    #[test]
+    fn everything_that_is_wrong_is_named_at_once() {
+        let mut wrong = order(vec![item(0), OrderItem { sku: "a\0".into(), quantity: QUANTITY_MAX + 1 }]);
+        wrong.customer_email = "nobody".into();
+        wrong.order_id = Uuid::nil();
+        let pointers: Vec<_> = found(&wrong).into_iter().map(|(pointer, _)| pointer).collect();
+        assert_eq!(
+            pointers,
+            ["/order_id", "/customer_email", "/items/0/quantity", "/items/1/sku", "/items/1/quantity"]
+        );
+    }
+
+    #[test]
+    fn an_order_has_one_to_a_hundred_lines() {
+        for items in [vec![], vec![item(1); LINES_MAX + 1]] {
+            assert_eq!(found(&order(items)), [("/items".to_owned(), "wrong-length".to_owned())]);
+        }
+    }
+
+    #[test]
+    fn unknown_fields_are_refused() {
+        let json = r#"{"order_id":"0190c9d4-0000-7000-8000-000000000000","customer_id":"0190c9d4-0000-7000-8000-000000000000",
+            "customer_email":"a@example.com","items":[],"coupon":1}"#;
+        assert!(serde_json::from_str::<PlaceOrder>(json).is_err());
+    }
+}

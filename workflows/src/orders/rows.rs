@@ -1,0 +1,213 @@
+//! Writes orders: many rows in one statement.
+
+use std::collections::{HashMap, HashSet};
+
+use chrono::{DateTime, Utc};
+use serde_json::{Value, json};
+use sqlx::{FromRow, PgConnection};
+use uuid::Uuid;
+
+use super::{pricing::PricedOrder, status::OrderStatus};
+use crate::outbox::Event;
+
+/// An order to be stored as pending.
+#[derive(Debug)]
+pub(crate) struct NewOrder<'a> {
+    pub(crate) order_id: Uuid,
+    pub(crate) customer_id: Uuid,
+    pub(crate) customer_email: &'a str,
+    pub(crate) workflow_id: Uuid,
+    pub(crate) actor: &'a str,
+    pub(crate) priced: &'a PricedOrder,
+}
+
+impl NewOrder<'_> {
+    /// Tells that it was created.
+    pub(crate) fn created(&self) -> Event {
+        let items: Vec<Value> = self
+            .priced
+            .lines
+            .iter()
+            .map(|line| json!({"sku": line.sku, "quantity": line.quantity, "unit_price": line.unit_price}))
+            .collect();
+        let payload = json!({
+            "order_id": self.order_id,
+            "customer_id": self.customer_id,
+            "status": OrderStatus::Pending,
+            "currency": self.priced.currency,
+            "total": self.priced.total,
+            "items": items,
+        });
+        Event::new("order.created", &self.order_id, &payload)
+    }
+}
+
+/// Stores orders as pending, with the first entry of their timelines, and says which are new: an id that exists
+/// already is left alone.
+pub(crate) async fn insert_orders(
+    conn: &mut PgConnection,
+    orders: &[NewOrder<'_>],
+) -> Result<HashSet<Uuid>, sqlx::Error> {
+    let order_ids: Vec<Uuid> = orders.iter().map(|order| order.order_id).collect();
+    let customers: Vec<Uuid> = orders.iter().map(|order| order.customer_id).collect();
+    let workflows: Vec<Uuid> = orders.iter().map(|order| order.workflow_id).collect();
+    let totals: Vec<i64> = orders.iter().map(|order| order.priced.total).collect();
+    let currencies: Vec<&str> = orders.iter().map(|order| order.priced.currency.as_str()).collect();
+    let emails: Vec<&str> = orders.iter().map(|order| order.customer_email).collect();
+    let actors: Vec<&str> = orders.iter().map(|order| order.actor).collect();
+    let placed: Vec<Uuid> = sqlx::query_scalar(
+        "with new as (
+             select * from unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::bigint[], $5::text[], $6::text[], $7::text[])
+                 as n (order_id, customer_id, workflow_id, total, currency, customer_email, actor)
+         ), placed as (
+             insert into shop.orders (order_id, customer_id, workflow_id, total, currency, customer_email)
+             select order_id, customer_id, workflow_id, total, currency, customer_email from new
+             on conflict (order_id) do nothing
+             returning order_id, version, status
+         ), told as (
+             insert into shop.order_timeline (order_id, version, status, actor)
+             select p.order_id, p.version, p.status, n.actor from placed p join new n on n.order_id = p.order_id
+         )
+         select order_id from placed",
+    )
+    .bind(order_ids)
+    .bind(customers)
+    .bind(workflows)
+    .bind(totals)
+    .bind(currencies)
+    .bind(emails)
+    .bind(actors)
+    .fetch_all(conn)
+    .await?;
+    Ok(placed.into_iter().collect())
+}
+
+/// Stores the lines of new orders.
+pub(crate) async fn insert_lines(
+    conn: &mut PgConnection,
+    orders: &[NewOrder<'_>],
+) -> Result<(), sqlx::Error> {
+    let lines = || {
+        orders.iter().flat_map(|order| {
+            (1_i16..).zip(&order.priced.lines).map(|(line_no, line)| (order.order_id, line_no, line))
+        })
+    };
+    sqlx::query(
+        "insert into shop.order_line (order_id, line_no, sku, name, quantity, unit_price)
+         select l.order_id, l.line_no, l.sku, l.name, l.quantity, l.unit_price
+         from unnest($1::uuid[], $2::smallint[], $3::text[], $4::text[], $5::bigint[], $6::bigint[])
+              as l (order_id, line_no, sku, name, quantity, unit_price)",
+    )
+    .bind(lines().map(|(order_id, _, _)| order_id).collect::<Vec<_>>())
+    .bind(lines().map(|(_, line_no, _)| line_no).collect::<Vec<_>>())
+    .bind(lines().map(|(_, _, line)| line.sku.as_str()).collect::<Vec<_>>())
+    .bind(lines().map(|(_, _, line)| line.name.as_str()).collect::<Vec<_>>())
+    .bind(lines().map(|(_, _, line)| line.quantity).collect::<Vec<_>>())
+    .bind(lines().map(|(_, _, line)| line.unit_price).collect::<Vec<_>>())
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// One order's move to a next status.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Move<'a> {
+    pub(crate) order_id: Uuid,
+    pub(crate) from: OrderStatus,
+    pub(crate) to: OrderStatus,
+    pub(crate) actor: &'a str,
+    pub(crate) reason: Option<&'a str>,
+}
+
+/// An order that was moved.
+#[derive(Clone, Debug, FromRow)]
+pub(crate) struct Moved {
+    pub(crate) order_id: Uuid,
+    pub(crate) customer_id: Uuid,
+    pub(crate) customer_email: String,
+    #[sqlx(try_from = "String")]
+    pub(crate) status: OrderStatus,
+    pub(crate) status_reason: Option<String>,
+    pub(crate) version: i64,
+    pub(crate) currency: String,
+    pub(crate) total: i64,
+    pub(crate) updated_at: DateTime<Utc>,
+}
+
+impl Moved {
+    /// Tells of the new status.
+    pub(crate) fn event(&self) -> Event {
+        let routing_key = match self.status {
+            OrderStatus::Confirmed => "order.confirmed",
+            OrderStatus::Rejected => "order.rejected",
+            OrderStatus::Cancelled => "order.cancelled",
+            OrderStatus::Pending
+            | OrderStatus::Processing
+            | OrderStatus::Shipped
+            | OrderStatus::Delivered
+            | OrderStatus::Cancelling => "order.status_changed",
+        };
+        let payload = json!({
+            "order_id": self.order_id,
+            "customer_id": self.customer_id,
+            "status": self.status,
+            "status_reason": self.status_reason,
+            "version": self.version,
+            "currency": self.currency,
+            "total": self.total,
+            "at": self.updated_at,
+        });
+        Event::new(routing_key, &self.order_id, &payload)
+    }
+}
+
+/// Moves orders that stand where the move begins, each with its entry in the timeline; others are left alone and not
+/// among the answers.
+pub(crate) async fn move_orders(
+    conn: &mut PgConnection,
+    moves: &[Move<'_>],
+) -> Result<Vec<Moved>, sqlx::Error> {
+    if moves.is_empty() {
+        return Ok(Vec::new());
+    }
+    sqlx::query_as(
+        "with moved as (
+             update shop.orders o
+             set status = m.to_status, status_reason = m.reason, version = o.version + 1, updated_at = now()
+             from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[])
+                  as m (order_id, from_status, to_status, actor, reason)
+             where o.order_id = m.order_id and o.status = m.from_status
+             returning o.order_id, o.customer_id, o.customer_email, o.status, o.status_reason, o.version, o.currency,
+                       o.total, o.updated_at, m.actor
+         ), told as (
+             insert into shop.order_timeline (order_id, version, status, actor, reason)
+             select order_id, version, status, actor, status_reason from moved
+         )
+         select order_id, customer_id, customer_email, status, status_reason, version, currency, total, updated_at
+         from moved",
+    )
+    .bind(moves.iter().map(|one| one.order_id).collect::<Vec<_>>())
+    .bind(moves.iter().map(|one| one.from.name()).collect::<Vec<_>>())
+    .bind(moves.iter().map(|one| one.to.name()).collect::<Vec<_>>())
+    .bind(moves.iter().map(|one| one.actor).collect::<Vec<_>>())
+    .bind(moves.iter().map(|one| one.reason).collect::<Vec<_>>())
+    .fetch_all(conn)
+    .await
+}
+
+/// Reads and locks where these orders are, in the order of their ids; those that do not exist are left out.
+pub(crate) async fn lock_statuses(
+    conn: &mut PgConnection,
+    order_ids: &[Uuid],
+) -> Result<HashMap<Uuid, OrderStatus>, sqlx::Error> {
+    let rows: Vec<(Uuid, String)> = sqlx::query_as(
+        "select order_id, status from shop.orders where order_id = any($1) order by order_id for no key update",
+    )
+    .bind(order_ids)
+    .fetch_all(conn)
+    .await?;
+    let read = |(order_id, status): (Uuid, String)| {
+        Ok((order_id, status.parse().map_err(|error: String| sqlx::Error::Decode(error.into()))?))
+    };
+    rows.into_iter().map(read).collect()
+}

@@ -1,0 +1,150 @@
+//! The statuses of an order and the moves between them.
+
+use std::{fmt, str::FromStr};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Where an order is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OrderStatus {
+    /// It is accepted and being placed.
+    Pending,
+    /// Its stock is held; it will be delivered.
+    Confirmed,
+    /// Somebody is packing it.
+    Processing,
+    /// It has left; its stock with it.
+    Shipped,
+    /// It has arrived.
+    Delivered,
+    /// It could not be placed; nothing is held.
+    Rejected,
+    /// It is being cancelled.
+    Cancelling,
+    /// It was cancelled; nothing is held.
+    Cancelled,
+}
+
+impl OrderStatus {
+    /// All of them.
+    pub const ALL: [Self; 8] = [
+        Self::Pending,
+        Self::Confirmed,
+        Self::Processing,
+        Self::Shipped,
+        Self::Delivered,
+        Self::Rejected,
+        Self::Cancelling,
+        Self::Cancelled,
+    ];
+
+    /// The stored name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Confirmed => "confirmed",
+            Self::Processing => "processing",
+            Self::Shipped => "shipped",
+            Self::Delivered => "delivered",
+            Self::Rejected => "rejected",
+            Self::Cancelling => "cancelling",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
+    /// Every status that can come next.
+    pub fn next(self) -> &'static [Self] {
+        match self {
+            Self::Pending => &[Self::Confirmed, Self::Rejected, Self::Cancelling],
+            Self::Confirmed => &[Self::Processing, Self::Cancelling],
+            Self::Processing => &[Self::Shipped, Self::Cancelling],
+            Self::Shipped => &[Self::Delivered],
+            Self::Cancelling => &[Self::Cancelled],
+            Self::Delivered | Self::Rejected | Self::Cancelled => &[],
+        }
+    }
+
+    /// The statuses that a person can set; the others come about by placing and cancelling.
+    pub fn next_by_hand(self) -> &'static [Self] {
+        match self {
+            Self::Confirmed => &[Self::Processing],
+            Self::Processing => &[Self::Shipped],
+            Self::Shipped => &[Self::Delivered],
+            Self::Pending | Self::Delivered | Self::Rejected | Self::Cancelling | Self::Cancelled => &[],
+        }
+    }
+}
+
+impl fmt::Display for OrderStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for OrderStatus {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::ALL
+            .into_iter()
+            .find(|status| status.name() == text)
+            .ok_or_else(|| format!("`{text}` is no order status"))
+    }
+}
+
+impl TryFrom<String> for OrderStatus {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::OrderStatus as S;
+
+    #[test]
+    fn the_moves_are_those_of_the_specification() {
+        let legal = [
+            (S::Pending, S::Confirmed),
+            (S::Confirmed, S::Processing),
+            (S::Processing, S::Shipped),
+            (S::Shipped, S::Delivered),
+            (S::Pending, S::Rejected),
+            (S::Pending, S::Cancelling),
+            (S::Confirmed, S::Cancelling),
+            (S::Processing, S::Cancelling),
+            (S::Cancelling, S::Cancelled),
+        ];
+        for from in S::ALL {
+            for to in S::ALL {
+                assert_eq!(from.next().contains(&to), legal.contains(&(from, to)), "{from} to {to}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_person_makes_only_moves_that_are_legal_and_neither_confirm_nor_cancel() {
+        for from in S::ALL {
+            for to in from.next_by_hand() {
+                assert!(from.next().contains(to), "{from} to {to}");
+                assert!(
+                    !matches!(to, S::Confirmed | S::Rejected | S::Cancelling | S::Cancelled),
+                    "{from} to {to}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn names_are_read_back() {
+        for status in S::ALL {
+            assert_eq!(status.name().parse(), Ok(status));
+            assert_eq!(serde_json::to_value(status).unwrap(), status.name());
+        }
+        assert!("done".parse::<S>().is_err());
+    }
+}

@@ -1,0 +1,48 @@
+//! The shop's sagas, one a file.
+
+pub mod cancel_order;
+pub mod deliver_notification;
+pub mod place_order;
+
+use std::time::Duration;
+
+use engine::{Definition, GraphError, RetryPolicy};
+
+use crate::mailer::Mailer;
+
+/// What the sagas need from outside.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// What sends mail.
+    pub mailer: Mailer,
+    /// How long placing an order may take before it is rejected and what it holds is given back.
+    pub reservation_ttl: Duration,
+    /// How sending a mail is tried.
+    pub send_mail_retry: RetryPolicy,
+    /// Who is told when a product's stock falls to its threshold.
+    pub low_stock_alerts_to: Option<String>,
+}
+
+impl Settings {
+    /// The defaults: a quarter of an hour for placing, eight attempts for a mail, nobody to alert.
+    pub fn new(mailer: Mailer) -> Self {
+        Self {
+            mailer,
+            reservation_ttl: Duration::from_mins(15),
+            send_mail_retry: RetryPolicy::CALL,
+            low_stock_alerts_to: None,
+        }
+    }
+}
+
+/// Builds every saga of the shop, to be registered with an engine.
+///
+/// # Errors
+/// When a policy of the settings is wrong.
+pub fn definitions(settings: Settings) -> Result<Vec<Definition>, GraphError> {
+    Ok(vec![
+        place_order::saga(settings.reservation_ttl, settings.low_stock_alerts_to)?,
+        cancel_order::saga()?,
+        deliver_notification::saga(settings.mailer, settings.send_mail_retry)?,
+    ])
+}

@@ -1,0 +1,196 @@
+//! Cancels an order that was placed: marks it in the commit that accepts the cancel, gives its stock back, tells the
+//! customer. There is no way back from the first step on.
+//!
+//! ```text
+//! begin-cancellation ── release-stock ── finish-cancellation
+//!   entry and pivot      forward only      forward only
+//! ```
+
+use std::collections::{BTreeSet, HashSet};
+
+use engine::{
+    Definition, ForwardOnly, GraphError, Item, Outcome, Outcomes, Saga, SagaName, Set, StepSetError,
+    TransactionStep, Tx,
+};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::deliver_notification::DELIVER_NOTIFICATION;
+use crate::{
+    inventory::{self, Settlement},
+    letters,
+    orders::{self, Move, Moved, OrderStatus},
+    outbox,
+    violation::check_reason,
+};
+
+/// The saga's name and input. The business key is the order's id.
+pub const CANCEL_ORDER: SagaName<CancelOrder> = SagaName::new("cancel-order");
+
+/// What cancels an order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CancelOrder {
+    /// The order.
+    pub order_id: Uuid,
+    /// Why, for the timeline and the customer.
+    pub reason: String,
+    /// Who, for the timeline.
+    pub actor: String,
+}
+
+/// Builds the saga.
+pub(super) fn saga() -> Result<Definition, GraphError> {
+    Saga::named(CANCEL_ORDER)
+        .entry_pivot(BeginCancellation)
+        .then(ReleaseStock)
+        .then(FinishCancellation)
+        .build()
+}
+
+/// Takes the order out of the warehouse's hands, or says that it is too late.
+struct BeginCancellation;
+
+/// The order is being cancelled.
+#[derive(Serialize, Deserialize)]
+struct Begun {}
+
+impl TransactionStep for BeginCancellation {
+    const NAME: &'static str = "begin-cancellation";
+    type Input = CancelOrder;
+    type Output = Begun;
+    type Undo = ForwardOnly;
+
+    async fn run(&self, tx: &mut Tx<'_>, set: &Set<CancelOrder>) -> Result<Outcomes<Begun>, StepSetError> {
+        let order_ids: BTreeSet<Uuid> = set.iter().map(|item| item.input.order_id).collect();
+        let order_ids: Vec<Uuid> = order_ids.into_iter().collect();
+        let found = orders::lock_statuses(tx, &order_ids).await?;
+        let mut begun = HashSet::new();
+        let answers: Vec<Result<OrderStatus, String>> = set
+            .iter()
+            .map(|item| {
+                let from = cancellable(&item.input, found.get(&item.input.order_id).copied())?;
+                if begun.insert(item.input.order_id) {
+                    Ok(from)
+                } else {
+                    Err("the order is being cancelled".into())
+                }
+            })
+            .collect();
+        let moves: Vec<Move<'_>> = set
+            .iter()
+            .zip(&answers)
+            .filter_map(|(item, answer)| {
+                Some(movement(item, *answer.as_ref().ok()?, OrderStatus::Cancelling))
+            })
+            .collect();
+        let events: Vec<_> = orders::move_orders(tx, &moves).await?.iter().map(Moved::event).collect();
+        outbox::append(tx, &events).await?;
+        let mut answers = answers.into_iter();
+        Ok(set.decide(|_| match answers.next() {
+            Some(Ok(_)) => Outcome::Done(Begun {}),
+            Some(Err(message)) => Outcome::fail("not-cancellable", message),
+            None => Outcome::fail("not-cancellable", "the order was not looked at"),
+        }))
+    }
+}
+
+fn cancellable(input: &CancelOrder, status: Option<OrderStatus>) -> Result<OrderStatus, String> {
+    if let Some(violation) =
+        check_reason("/reason", &input.reason).or_else(|| check_reason("/actor", &input.actor))
+    {
+        return Err(format!("{} {}", violation.pointer, violation.message));
+    }
+    match status {
+        None => Err(format!("there is no order {}", input.order_id)),
+        Some(from @ (OrderStatus::Confirmed | OrderStatus::Processing)) => Ok(from),
+        Some(OrderStatus::Pending) => Err("the order is still being placed: cancel its workflow".into()),
+        Some(
+            status @ (OrderStatus::Shipped
+            | OrderStatus::Delivered
+            | OrderStatus::Rejected
+            | OrderStatus::Cancelling
+            | OrderStatus::Cancelled),
+        ) => Err(format!("the order is {status}")),
+    }
+}
+
+fn movement(item: &Item<CancelOrder>, from: OrderStatus, to: OrderStatus) -> Move<'_> {
+    let CancelOrder { order_id, reason, actor } = &item.input;
+    Move { order_id: *order_id, from, to, actor, reason: Some(reason) }
+}
+
+/// Gives back what the order holds.
+struct ReleaseStock;
+
+/// The order holds nothing any more.
+#[derive(Serialize, Deserialize)]
+struct Released {}
+
+impl TransactionStep for ReleaseStock {
+    const NAME: &'static str = "release-stock";
+    type Input = CancelOrder;
+    type Output = Released;
+    type Undo = ForwardOnly;
+
+    async fn run(&self, tx: &mut Tx<'_>, set: &Set<CancelOrder>) -> Result<Outcomes<Released>, StepSetError> {
+        let order_ids: Vec<Uuid> = set.iter().map(|item| item.input.order_id).collect();
+        inventory::settle(tx, CANCEL_ORDER.name(), &order_ids, Settlement::Released).await?;
+        Ok(set.decide(|_| Outcome::Done(Released {})))
+    }
+}
+
+/// Closes the order and mails the customer.
+struct FinishCancellation;
+
+/// The order is cancelled.
+#[derive(Serialize, Deserialize)]
+struct Finished {}
+
+impl TransactionStep for FinishCancellation {
+    const NAME: &'static str = "finish-cancellation";
+    type Input = CancelOrder;
+    type Output = Finished;
+    type Undo = ForwardOnly;
+
+    async fn run(&self, tx: &mut Tx<'_>, set: &Set<CancelOrder>) -> Result<Outcomes<Finished>, StepSetError> {
+        let ends: Vec<Move<'_>> =
+            set.iter().map(|item| movement(item, OrderStatus::Cancelling, OrderStatus::Cancelled)).collect();
+        let closed = orders::move_orders(tx, &ends).await?;
+        let events: Vec<_> = closed.iter().map(Moved::event).collect();
+        outbox::append(tx, &events).await?;
+        let mails = closed.iter().map(|order| {
+            DELIVER_NOTIFICATION
+                .with(&letters::cancelled(order))
+                .business_key(format!("order-cancelled:{}", order.order_id))
+        });
+        tx.start(mails.collect()).await?;
+        let closed: HashSet<Uuid> = closed.iter().map(|order| order.order_id).collect();
+        Ok(set.decide(|item| {
+            if closed.contains(&item.input.order_id) {
+                Outcome::Done(Finished {})
+            } else {
+                Outcome::fail("order-not-cancelling", "the order is no longer being cancelled")
+            }
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_placed_orders_that_have_not_left_are_cancelled() {
+        let input = CancelOrder { order_id: Uuid::nil(), reason: "no".into(), actor: "ada".into() };
+        for status in OrderStatus::ALL {
+            let expected = matches!(status, OrderStatus::Confirmed | OrderStatus::Processing);
+            assert_eq!(cancellable(&input, Some(status)).is_ok(), expected, "{status}");
+            if expected {
+                assert!(status.next().contains(&OrderStatus::Cancelling));
+            }
+        }
+        assert!(cancellable(&input, None).is_err());
+    }
+}

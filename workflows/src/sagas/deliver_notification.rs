@@ -1,0 +1,279 @@
+//! Delivers one message: stores it in the commit that accepts it, sends it, records that it was sent. A mail can be
+//! called off until its sending begins, and never be unsent; so from there on the saga only goes forward.
+//!
+//! ```text
+//! store-notification ── begin-delivery ── send-mail ── record-delivery
+//!   undo: call off         pivot            call        forward only
+//! ```
+
+mod fate;
+
+use chrono::{DateTime, Utc};
+use engine::{
+    CallStep, Definition, Failure, ForwardOnly, GraphError, Item, Outcome, Outcomes, Retry, RetryPolicy,
+    Saga, SagaId, SagaName, Set, StepSetError, TransactionStep, Tx, UndoOutcome, UndoOutcomes, UndoSet,
+    UndoTransaction,
+};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use self::fate::Fate;
+use crate::{
+    mailer::{Mail, MailError, Mailer},
+    notifications::{self, NewNotification, NotificationStatus, Progress},
+    outbox,
+    violation::{Checker, Violation},
+};
+
+/// The saga's name and input. Its id is the notification's.
+pub const DELIVER_NOTIFICATION: SagaName<DeliverNotification> = SagaName::new("deliver-notification");
+
+/// The queue that deliveries stand in, so that a slow mail server holds up nothing else.
+pub const QUEUE: &str = "notifications";
+
+/// The step whose attempts are attempts to deliver.
+pub(crate) const SEND_MAIL: &str = "send-mail";
+
+/// A message to be delivered by e-mail.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DeliverNotification {
+    /// The recipient's address.
+    pub to: String,
+    /// One line, up to 200 characters.
+    #[schemars(length(min = 1, max = 200))]
+    pub subject: String,
+    /// Up to 65,536 characters.
+    #[schemars(length(min = 1, max = 65_536))]
+    pub text: String,
+    /// The same as HTML, up to 131,072 characters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub html: Option<String>,
+}
+
+impl DeliverNotification {
+    /// Lists all that is wrong with it.
+    pub fn violations(&self) -> Vec<Violation> {
+        let mut checker = Checker::default();
+        checker.email("/to", &self.to);
+        checker.line("/subject", &self.subject, 1, 200);
+        checker.prose("/text", &self.text, 1, 65_536);
+        if let Some(html) = &self.html {
+            checker.prose("/html", html, 1, 131_072);
+        }
+        checker.done()
+    }
+}
+
+/// Builds the saga.
+pub(super) fn saga(mailer: Mailer, send_mail_retry: RetryPolicy) -> Result<Definition, GraphError> {
+    let mut saga = Saga::named(DELIVER_NOTIFICATION)
+        .queue(QUEUE)
+        .watched_by(Fate)
+        .entry(StoreNotification)
+        .pivot(BeginDelivery)
+        .then_call(SendMail { mailer })
+        .then(RecordDelivery)
+        .build()?;
+    saga.set_retry(SEND_MAIL, send_mail_retry).map_err(|reason| GraphError::BadPolicy {
+        saga: DELIVER_NOTIFICATION.name().into(),
+        step: SEND_MAIL.into(),
+        reason,
+    })?;
+    Ok(saga)
+}
+
+/// Stores the message; undone by calling it off.
+struct StoreNotification;
+
+/// When the message was stored; the date on the mail.
+#[derive(Serialize, Deserialize)]
+struct Stored {
+    at: DateTime<Utc>,
+}
+
+impl TransactionStep for StoreNotification {
+    const NAME: &'static str = "store-notification";
+    type Input = DeliverNotification;
+    type Output = Stored;
+    type Undo = Self;
+
+    async fn run(
+        &self,
+        tx: &mut Tx<'_>,
+        set: &Set<DeliverNotification>,
+    ) -> Result<Outcomes<Stored>, StepSetError> {
+        let wrong: Vec<Vec<Violation>> = set.iter().map(|item| item.input.violations()).collect();
+        let new: Vec<NewNotification<'_>> =
+            set.iter().zip(&wrong).filter(|(_, wrong)| wrong.is_empty()).map(|(item, _)| row(item)).collect();
+        let stored = notifications::insert(tx, &new).await?;
+        let mut wrong = wrong.into_iter();
+        Ok(set.decide(|item| match (stored.get(&item.saga_id.0), wrong.next()) {
+            (Some(&at), _) => Outcome::Done(Stored { at }),
+            (None, wrong) => Outcome::Fail(invalid(&wrong.unwrap_or_default())),
+        }))
+    }
+}
+
+impl UndoTransaction<StoreNotification> for StoreNotification {
+    async fn undo(
+        _: &StoreNotification,
+        tx: &mut Tx<'_>,
+        set: &UndoSet<DeliverNotification, Stored>,
+    ) -> Result<UndoOutcomes, StepSetError> {
+        let progress: Vec<_> =
+            set.iter().map(|item| reached(item.saga_id, NotificationStatus::Cancelled)).collect();
+        notifications::move_notifications(tx, &progress).await?;
+        Ok(set.decide(|_| UndoOutcome::Done))
+    }
+}
+
+fn row(item: &Item<DeliverNotification>) -> NewNotification<'_> {
+    let DeliverNotification { to, subject, text, html } = &item.input;
+    NewNotification { notification_id: item.saga_id.0, recipient: to, subject, text, html: html.as_deref() }
+}
+
+fn invalid(violations: &[Violation]) -> Failure {
+    let message = violations.first().map_or("the message is wrong", |violation| violation.message.as_str());
+    Failure::new("invalid-notification", message).with(json!({"errors": violations}))
+}
+
+fn reached(saga_id: SagaId, status: NotificationStatus) -> Progress<'static> {
+    Progress { notification_id: saga_id.0, status, sent: None }
+}
+
+/// Says that the message is on its way: the point of no return.
+struct BeginDelivery;
+
+/// The message may be sent from now on.
+#[derive(Serialize, Deserialize)]
+struct Begun {}
+
+impl TransactionStep for BeginDelivery {
+    const NAME: &'static str = "begin-delivery";
+    type Input = DeliverNotification;
+    type Output = Begun;
+    type Undo = ForwardOnly;
+
+    async fn run(
+        &self,
+        tx: &mut Tx<'_>,
+        set: &Set<DeliverNotification>,
+    ) -> Result<Outcomes<Begun>, StepSetError> {
+        let progress: Vec<_> =
+            set.iter().map(|item| reached(item.saga_id, NotificationStatus::Sending)).collect();
+        notifications::move_notifications(tx, &progress).await?;
+        Ok(set.decide(|_| Outcome::Done(Begun {})))
+    }
+}
+
+/// Hands the message to the mail server, at least once, under one `Message-ID`.
+struct SendMail {
+    mailer: Mailer,
+}
+
+/// What was sent, and what the server said.
+#[derive(Serialize, Deserialize)]
+struct Sent {
+    message_id: String,
+    reply: String,
+}
+
+impl CallStep for SendMail {
+    const NAME: &'static str = SEND_MAIL;
+    type Input = (DeliverNotification, Stored);
+    type Output = Sent;
+    type Undo = ForwardOnly;
+
+    async fn call(&self, item: &Item<Self::Input>) -> Outcome<Sent> {
+        let (DeliverNotification { to, subject, text, html }, Stored { at }) = &item.input;
+        let mail = Mail {
+            to: to.clone(),
+            subject: subject.clone(),
+            text: text.clone(),
+            html: html.clone(),
+            message_id: message_id(item.saga_id),
+            at: *at,
+        };
+        match self.mailer.send(&mail).await {
+            Ok(reply) => Outcome::Done(Sent { message_id: mail.message_id, reply: reply.text }),
+            Err(error @ MailError::BreakerOpen { retry_after }) => {
+                Outcome::Retry(Retry::postpone(spread(retry_after, item.saga_id), error.to_string()))
+            }
+            Err(error @ MailError::Temporary { .. }) => Outcome::retry(&error),
+            Err(error @ (MailError::Refused { .. } | MailError::Unsendable { .. })) => {
+                Outcome::Fail(Failure::new(error.code(), error.sentence()))
+            }
+        }
+    }
+}
+
+/// The same for every attempt, so that a mail that arrives twice is known as one.
+fn message_id(saga_id: SagaId) -> String {
+    format!("<{saga_id}.{SEND_MAIL}@sagaline>")
+}
+
+/// Lengthens a wait by up to a quarter, by the saga's id, so that not all that waited comes back in one moment.
+fn spread(wait: std::time::Duration, saga_id: SagaId) -> std::time::Duration {
+    wait + wait * u32::from(saga_id.0.as_bytes()[15]) / (4 * 255)
+}
+
+/// Records that the message was sent.
+struct RecordDelivery;
+
+/// The message is recorded as sent.
+#[derive(Serialize, Deserialize)]
+struct Recorded {}
+
+impl TransactionStep for RecordDelivery {
+    const NAME: &'static str = "record-delivery";
+    type Input = Sent;
+    type Output = Recorded;
+    type Undo = ForwardOnly;
+
+    async fn run(&self, tx: &mut Tx<'_>, set: &Set<Sent>) -> Result<Outcomes<Recorded>, StepSetError> {
+        let progress: Vec<_> = set
+            .iter()
+            .map(|item| Progress {
+                sent: Some((&item.input.message_id, &item.input.reply)),
+                ..reached(item.saga_id, NotificationStatus::Sent)
+            })
+            .collect();
+        let moved = notifications::move_notifications(tx, &progress).await?;
+        let events: Vec<_> = moved.iter().filter_map(notifications::MovedNotification::event).collect();
+        outbox::append(tx, &events).await?;
+        Ok(set.decide(|_| Outcome::Done(Recorded {})))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_message_id_is_the_same_for_every_attempt_and_differs_between_sagas() {
+        let (one, other) = (SagaId::fresh(), SagaId::fresh());
+        assert_eq!(message_id(one), message_id(one));
+        assert_ne!(message_id(one), message_id(other));
+        assert_eq!(message_id(one), format!("<{one}.send-mail@sagaline>"));
+    }
+
+    #[test]
+    fn a_postponement_is_lengthened_by_a_quarter_at_most() {
+        for _ in 0..100 {
+            let wait = spread(Duration::from_secs(8), SagaId::fresh());
+            assert!((Duration::from_secs(8)..=Duration::from_secs(10)).contains(&wait), "{wait:?}");
+        }
+    }
+
+    #[test]
+    fn a_message_needs_a_recipient_and_a_subject_of_one_line() {
+        let wrong =
+            DeliverNotification { to: "x".into(), subject: "a\nb".into(), text: String::new(), html: None };
+        let pointers: Vec<_> = wrong.violations().into_iter().map(|violation| violation.pointer).collect();
+        assert_eq!(pointers, ["/to", "/subject", "/text"]);
+    }
+}

@@ -1,0 +1,331 @@
+//! Places an order: opens it in the commit that accepts it, holds its stock, confirms it, tells the customer.
+//!
+//! ```text
+//! open-order ── reserve-stock ── confirm-order ── queue-confirmation
+//!  undo: close    undo: release    pivot            forward only
+//! ```
+
+mod closing;
+
+use std::{
+    collections::{BTreeSet, HashMap, HashSet},
+    time::Duration,
+};
+
+use engine::{
+    Definition, Failure, ForwardOnly, GraphError, Item, Outcome, Outcomes, Saga, SagaId, SagaName, Set,
+    StepSetError, TransactionStep, Tx, UndoOutcome, UndoOutcomes, UndoSet, UndoTransaction,
+};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use uuid::Uuid;
+
+use self::closing::Closing;
+use super::deliver_notification::DELIVER_NOTIFICATION;
+use crate::{
+    inventory::{self, Claim, Listing, Reservations, Settlement, Short},
+    letters,
+    orders::{self, Move, Moved, NewOrder, OrderItem, OrderStatus, PlaceOrder, PricedOrder},
+    outbox,
+    violation::Violation,
+};
+
+/// The saga's name and input. The business key is the order's id.
+pub const PLACE_ORDER: SagaName<Placement> = SagaName::new("place-order");
+
+/// What places an order: the order, and who asked for it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Placement {
+    /// The order's id, a UUID of version 7.
+    pub order_id: Uuid,
+    /// Who orders.
+    pub customer_id: Uuid,
+    /// Where mails about it go.
+    pub customer_email: String,
+    /// What is ordered: 1 to 100 lines, all in one currency.
+    pub items: Vec<OrderItem>,
+    /// Who the timeline says placed it; the customer if nobody is named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub actor: Option<String>,
+}
+
+impl Placement {
+    /// Prepares the saga's input.
+    pub fn new(order: PlaceOrder, actor: &str) -> Self {
+        let PlaceOrder { order_id, customer_id, customer_email, items } = order;
+        Self { order_id, customer_id, customer_email, items, actor: Some(actor.into()) }
+    }
+
+    fn violations(&self) -> Vec<Violation> {
+        orders::check(self.order_id, &self.customer_email, &self.items)
+    }
+}
+
+/// Builds the saga.
+pub(super) fn saga(reservation_ttl: Duration, alerts_to: Option<String>) -> Result<Definition, GraphError> {
+    Saga::named(PLACE_ORDER)
+        .deadline(reservation_ttl)
+        .entry(OpenOrder)
+        .then(ReserveStock { alerts_to })
+        .pivot(ConfirmOrder)
+        .then(QueueConfirmation)
+        .build()
+}
+
+/// Stores the order as pending, with today's names and prices; undone by closing it.
+struct OpenOrder;
+
+/// What opening an order fixed.
+#[derive(Serialize, Deserialize)]
+struct Opened {
+    currency: String,
+    total: i64,
+    names: Vec<String>,
+}
+
+impl TransactionStep for OpenOrder {
+    const NAME: &'static str = "open-order";
+    type Input = Placement;
+    type Output = Opened;
+    type Undo = Self;
+
+    async fn run(&self, tx: &mut Tx<'_>, set: &Set<Placement>) -> Result<Outcomes<Opened>, StepSetError> {
+        let skus: BTreeSet<&str> =
+            set.iter().flat_map(|item| &item.input.items).map(|line| line.sku.as_str()).collect();
+        let skus: Vec<&str> = skus.into_iter().collect();
+        let listings = inventory::listings(tx, &skus).await?;
+        let listings: HashMap<&str, &Listing> = listings.iter().map(|one| (one.sku.as_str(), one)).collect();
+        let mut seen = HashSet::new();
+        let priced: Vec<Result<PricedOrder, Failure>> =
+            set.iter().map(|item| decide(&item.input, &listings, &mut seen)).collect();
+        let new: Vec<NewOrder<'_>> = set
+            .iter()
+            .zip(&priced)
+            .filter_map(|(item, priced)| Some(new_order(item, priced.as_ref().ok()?)))
+            .collect();
+        let opened = open(tx, new).await?;
+        let mut priced = priced.into_iter();
+        Ok(set.decide(|item| match priced.next() {
+            Some(Ok(order)) if opened.contains(&item.input.order_id) => Outcome::Done(Opened {
+                currency: order.currency,
+                total: order.total,
+                names: order.lines.into_iter().map(|line| line.name).collect(),
+            }),
+            Some(Err(failure)) => Outcome::Fail(failure),
+            Some(Ok(_)) | None => Outcome::Fail(exists(item.input.order_id)),
+        }))
+    }
+}
+
+impl UndoTransaction<OpenOrder> for OpenOrder {
+    async fn undo(
+        _: &OpenOrder,
+        tx: &mut Tx<'_>,
+        set: &UndoSet<Placement, Opened>,
+    ) -> Result<UndoOutcomes, StepSetError> {
+        let closings: Vec<Closing> =
+            set.iter().map(|item| Closing::of(item.input.order_id, &item.cause)).collect();
+        let begun: Vec<Move<'_>> = closings.iter().filter_map(Closing::begins).collect();
+        let mut events: Vec<_> = orders::move_orders(tx, &begun).await?.iter().map(Moved::event).collect();
+        let ends: Vec<Move<'_>> = closings.iter().map(Closing::ends).collect();
+        let closed = orders::move_orders(tx, &ends).await?;
+        events.extend(closed.iter().map(Moved::event));
+        outbox::append(tx, &events).await?;
+        let closings: HashMap<Uuid, &Closing> = closings.iter().map(|one| (one.order_id, one)).collect();
+        let mails = closed.iter().filter_map(|order| {
+            let (key, mail) = closings.get(&order.order_id)?.letter(order);
+            Some(DELIVER_NOTIFICATION.with(&mail).business_key(key))
+        });
+        tx.start(mails.collect()).await?;
+        Ok(set.decide(|_| UndoOutcome::Done))
+    }
+}
+
+fn decide(
+    input: &Placement,
+    listings: &HashMap<&str, &Listing>,
+    seen: &mut HashSet<Uuid>,
+) -> Result<PricedOrder, Failure> {
+    let violations = input.violations();
+    if !violations.is_empty() {
+        return Err(invalid(&violations));
+    }
+    let priced = orders::price(&input.items, listings).map_err(|violations| invalid(&violations))?;
+    if seen.insert(input.order_id) { Ok(priced) } else { Err(exists(input.order_id)) }
+}
+
+fn new_order<'a>(item: &'a Item<Placement>, priced: &'a PricedOrder) -> NewOrder<'a> {
+    NewOrder {
+        order_id: item.input.order_id,
+        customer_id: item.input.customer_id,
+        customer_email: &item.input.customer_email,
+        workflow_id: item.saga_id.0,
+        actor: item.input.actor.as_deref().unwrap_or("customer"),
+        priced,
+    }
+}
+
+/// Stores those orders whose id is free, and says which these are.
+async fn open(tx: &mut Tx<'_>, mut new: Vec<NewOrder<'_>>) -> Result<HashSet<Uuid>, StepSetError> {
+    if new.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let opened = orders::insert_orders(tx, &new).await?;
+    new.retain(|order| opened.contains(&order.order_id));
+    if new.is_empty() {
+        return Ok(opened);
+    }
+    orders::insert_lines(tx, &new).await?;
+    let events: Vec<_> = new.iter().map(NewOrder::created).collect();
+    outbox::append(tx, &events).await?;
+    Ok(opened)
+}
+
+fn invalid(violations: &[Violation]) -> Failure {
+    let message = violations.first().map_or("the order is wrong", |violation| violation.message.as_str());
+    Failure::new("invalid-order", message).with(json!({"errors": violations}))
+}
+
+fn exists(order_id: Uuid) -> Failure {
+    let message = format!("there is an order {order_id} already");
+    let violation = Violation::new("/order_id", "order-exists", message.as_str());
+    Failure::new("order-exists", message).with(json!({"errors": [violation]}))
+}
+
+/// Holds the stock of all lines, summed per SKU, or of none; undone by giving back what is held.
+struct ReserveStock {
+    /// Who is told when that leaves little.
+    alerts_to: Option<String>,
+}
+
+/// The order's stock is held.
+#[derive(Serialize, Deserialize)]
+struct Reserved {
+    units: i64,
+}
+
+impl TransactionStep for ReserveStock {
+    const NAME: &'static str = "reserve-stock";
+    type Input = Placement;
+    type Output = Reserved;
+    type Undo = Self;
+
+    async fn run(&self, tx: &mut Tx<'_>, set: &Set<Placement>) -> Result<Outcomes<Reserved>, StepSetError> {
+        let claims: Vec<Claim> = set.iter().map(|item| claim(&item.input)).collect();
+        let Reservations { answers, low } = inventory::reserve(tx, PLACE_ORDER.name(), &claims).await?;
+        if let Some(to) = &self.alerts_to {
+            let mails = low.iter().map(|low| DELIVER_NOTIFICATION.with(&letters::low_stock(to, low)));
+            tx.start(mails.collect()).await?;
+        }
+        let mut answers = answers.into_iter();
+        Ok(set.decide(|item| match answers.next() {
+            Some(Err(short)) => Outcome::Fail(insufficient(&short)),
+            Some(Ok(())) | None => {
+                Outcome::Done(Reserved { units: item.input.items.iter().map(|line| line.quantity).sum() })
+            }
+        }))
+    }
+}
+
+impl UndoTransaction<ReserveStock> for ReserveStock {
+    async fn undo(
+        _: &ReserveStock,
+        tx: &mut Tx<'_>,
+        set: &UndoSet<Placement, Reserved>,
+    ) -> Result<UndoOutcomes, StepSetError> {
+        let order_ids: Vec<Uuid> = set.iter().map(|item| item.input.order_id).collect();
+        inventory::settle(tx, PLACE_ORDER.name(), &order_ids, Settlement::Released).await?;
+        Ok(set.decide(|_| UndoOutcome::Done))
+    }
+}
+
+fn claim(input: &Placement) -> Claim {
+    Claim::new(input.order_id, input.items.iter().map(|line| (line.sku.as_str(), line.quantity)))
+}
+
+fn insufficient(short: &[Short]) -> Failure {
+    let lines: Vec<String> = short
+        .iter()
+        .map(|Short { sku, requested, available }| {
+            format!("{sku}: {requested} requested, {available} available")
+        })
+        .collect();
+    Failure::new("insufficient-stock", format!("not enough stock ({})", lines.join("; ")))
+        .with(json!({"short": short}))
+}
+
+/// Makes the order binding: the point of no return.
+struct ConfirmOrder;
+
+/// The order is confirmed.
+#[derive(Serialize, Deserialize)]
+struct Confirmed {}
+
+impl TransactionStep for ConfirmOrder {
+    const NAME: &'static str = "confirm-order";
+    type Input = Placement;
+    type Output = Confirmed;
+    type Undo = ForwardOnly;
+
+    async fn run(&self, tx: &mut Tx<'_>, set: &Set<Placement>) -> Result<Outcomes<Confirmed>, StepSetError> {
+        let moves: Vec<Move<'_>> = set
+            .iter()
+            .map(|item| Move {
+                order_id: item.input.order_id,
+                from: OrderStatus::Pending,
+                to: OrderStatus::Confirmed,
+                actor: PLACE_ORDER.name(),
+                reason: None,
+            })
+            .collect();
+        let orders = orders::move_orders(tx, &moves).await?;
+        let events: Vec<_> = orders.iter().map(Moved::event).collect();
+        outbox::append(tx, &events).await?;
+        let confirmed: HashSet<Uuid> = orders.into_iter().map(|order| order.order_id).collect();
+        Ok(set.decide(|item| {
+            if confirmed.contains(&item.input.order_id) {
+                Outcome::Done(Confirmed {})
+            } else {
+                Outcome::fail("order-not-pending", "the order is no longer pending")
+            }
+        }))
+    }
+}
+
+/// Starts the saga that mails the confirmation, in the commit that confirms.
+struct QueueConfirmation;
+
+/// The confirmation is on its way.
+#[derive(Serialize, Deserialize)]
+struct Queued {
+    notification_id: SagaId,
+}
+
+impl TransactionStep for QueueConfirmation {
+    const NAME: &'static str = "queue-confirmation";
+    type Input = (Placement, Opened);
+    type Output = Queued;
+    type Undo = ForwardOnly;
+
+    async fn run(&self, tx: &mut Tx<'_>, set: &Set<Self::Input>) -> Result<Outcomes<Queued>, StepSetError> {
+        let mails = set.iter().map(|item| {
+            let (order, Opened { currency, total, names }) = &item.input;
+            let mail = letters::confirmed(
+                order.order_id,
+                &order.customer_email,
+                &order.items,
+                names,
+                currency,
+                *total,
+            );
+            DELIVER_NOTIFICATION.with(&mail).business_key(format!("order-confirmed:{}", order.order_id))
+        });
+        let mut started = tx.start(mails.collect()).await?.into_iter();
+        Ok(set.decide(|_| match started.next() {
+            Some(started) => Outcome::Done(Queued { notification_id: started.saga_id }),
+            None => Outcome::fail("not-started", "the engine gave no answer for the confirmation's saga"),
+        }))
+    }
+}

@@ -1,0 +1,135 @@
+//! How an order ends that was not placed, by why its saga unwinds: pure.
+
+use engine::{Cause, Failure};
+use uuid::Uuid;
+
+use super::PLACE_ORDER;
+use crate::{
+    inventory::Short,
+    letters,
+    orders::{Move, Moved, OrderStatus},
+    sagas::deliver_notification::DeliverNotification,
+};
+
+/// The end of one order.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Closing {
+    pub(super) order_id: Uuid,
+    end: End,
+    actor: String,
+    reason: String,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum End {
+    Rejected { short: Vec<Short> },
+    Cancelled,
+}
+
+impl Closing {
+    pub(super) fn of(order_id: Uuid, cause: &Cause) -> Self {
+        let rejected = |reason: String, short| Self {
+            order_id,
+            end: End::Rejected { short },
+            actor: PLACE_ORDER.name().into(),
+            reason,
+        };
+        match cause {
+            // What went wrong inside is for the operator, who finds it in the saga's history.
+            Cause::Failed { failure, .. } if failure.code == "attempts-exhausted" => {
+                rejected("the order could not be placed for technical reasons".into(), Vec::new())
+            }
+            Cause::Failed { failure, .. } => rejected(failure.message.clone(), short_lines(failure)),
+            Cause::DeadlinePassed => rejected("reservation expired".into(), Vec::new()),
+            Cause::Cancelled { actor, reason } => {
+                Self { order_id, end: End::Cancelled, actor: actor.clone(), reason: reason.clone() }
+            }
+        }
+    }
+
+    /// The move that comes before the last one, if there are two. Whoever cancelled may have made it already.
+    pub(super) fn begins(&self) -> Option<Move<'_>> {
+        match self.end {
+            End::Rejected { .. } => None,
+            End::Cancelled => Some(self.movement(OrderStatus::Pending, OrderStatus::Cancelling)),
+        }
+    }
+
+    /// The last move.
+    pub(super) fn ends(&self) -> Move<'_> {
+        match self.end {
+            End::Rejected { .. } => self.movement(OrderStatus::Pending, OrderStatus::Rejected),
+            End::Cancelled => self.movement(OrderStatus::Cancelling, OrderStatus::Cancelled),
+        }
+    }
+
+    /// What the customer is told, and the key by which that is told once.
+    pub(super) fn letter(&self, order: &Moved) -> (String, DeliverNotification) {
+        match &self.end {
+            End::Rejected { short } => {
+                (format!("order-rejected:{}", self.order_id), letters::rejected(order, short))
+            }
+            End::Cancelled => (format!("order-cancelled:{}", self.order_id), letters::cancelled(order)),
+        }
+    }
+
+    fn movement(&self, from: OrderStatus, to: OrderStatus) -> Move<'_> {
+        Move { order_id: self.order_id, from, to, actor: &self.actor, reason: Some(&self.reason) }
+    }
+}
+
+fn short_lines(failure: &Failure) -> Vec<Short> {
+    // Other failures have other details, which name no short lines.
+    failure
+        .details
+        .get("short")
+        .and_then(|short| serde_json::from_value(short.clone()).ok())
+        .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::insufficient, *};
+
+    fn moves(closing: &Closing) -> Vec<(OrderStatus, OrderStatus)> {
+        closing.begins().into_iter().chain([closing.ends()]).map(|one| (one.from, one.to)).collect()
+    }
+
+    #[test]
+    fn a_failed_placement_is_rejected_with_the_short_lines() {
+        let short = vec![Short { sku: "TEA-1".into(), requested: 5, available: 2 }];
+        let cause = Cause::Failed { step: "reserve-stock".into(), failure: insufficient(&short) };
+        let closing = Closing::of(Uuid::nil(), &cause);
+        assert_eq!(moves(&closing), [(OrderStatus::Pending, OrderStatus::Rejected)]);
+        assert_eq!(closing.reason, "not enough stock (TEA-1: 5 requested, 2 available)");
+        assert_eq!(closing.end, End::Rejected { short });
+    }
+
+    #[test]
+    fn a_cancelled_placement_goes_through_cancelling() {
+        let cause = Cause::Cancelled { actor: "ada".into(), reason: "changed my mind".into() };
+        let closing = Closing::of(Uuid::nil(), &cause);
+        assert_eq!(
+            moves(&closing),
+            [
+                (OrderStatus::Pending, OrderStatus::Cancelling),
+                (OrderStatus::Cancelling, OrderStatus::Cancelled)
+            ]
+        );
+        assert_eq!((closing.actor.as_str(), closing.reason.as_str()), ("ada", "changed my mind"));
+    }
+
+    #[test]
+    fn every_move_is_legal() {
+        let causes = [
+            Cause::DeadlinePassed,
+            Cause::Failed { step: "confirm-order".into(), failure: Failure::new("attempts-exhausted", "no") },
+            Cause::Cancelled { actor: "ada".into(), reason: "no".into() },
+        ];
+        for cause in causes {
+            for (from, to) in moves(&Closing::of(Uuid::nil(), &cause)) {
+                assert!(from.next().contains(&to), "{from} to {to}");
+            }
+        }
+    }
+}

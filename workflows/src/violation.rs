@@ -1,0 +1,141 @@
+//! What is wrong with a request, and where: input is checked once, at the edge, and trusted from there on.
+
+use serde::{Deserialize, Serialize};
+
+/// One thing that is wrong with a request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Violation {
+    /// Where it is wrong: a JSON pointer (RFC 6901) into the request's body, such as `/items/0/quantity`.
+    pub pointer: String,
+    /// Kebab-case, and the same over releases, such as `out-of-range`.
+    pub code: String,
+    /// One sentence for people.
+    pub message: String,
+}
+
+impl Violation {
+    pub(crate) fn new(pointer: impl Into<String>, code: &str, message: impl Into<String>) -> Self {
+        Self { pointer: pointer.into(), code: code.into(), message: message.into() }
+    }
+}
+
+/// The longest reason that a person can give, in characters.
+const REASON_MAX: usize = 500;
+
+/// Checks the reason that a person gives for a change: up to 500 characters, none of them a control character.
+pub fn check_reason(pointer: &str, reason: &str) -> Option<Violation> {
+    let mut checker = Checker::default();
+    checker.line(pointer, reason, 0, REASON_MAX);
+    checker.violations.pop()
+}
+
+/// Collects all that is wrong, so that the caller hears of everything at once.
+#[derive(Debug, Default)]
+pub(crate) struct Checker {
+    violations: Vec<Violation>,
+}
+
+impl Checker {
+    pub(crate) fn add(&mut self, pointer: impl Into<String>, code: &str, message: impl Into<String>) {
+        self.violations.push(Violation::new(pointer, code, message));
+    }
+
+    /// One line of text: its length in characters, and no control characters.
+    pub(crate) fn line(&mut self, pointer: &str, text: &str, min: usize, max: usize) {
+        if text.chars().any(char::is_control) {
+            self.add(pointer, "control-character", "must not contain control characters");
+        } else if min > 0 && text.trim() != text {
+            self.add(pointer, "surrounding-space", "must not begin or end with white space");
+        } else {
+            self.length(pointer, text, min, max);
+        }
+    }
+
+    /// Text of many lines: its length in characters, and no control characters but tabs and line ends.
+    pub(crate) fn prose(&mut self, pointer: &str, text: &str, min: usize, max: usize) {
+        let forbidden = |c: char| c.is_control() && !matches!(c, '\n' | '\r' | '\t');
+        if text.chars().any(forbidden) {
+            self.add(pointer, "control-character", "must not contain control characters");
+        } else {
+            self.length(pointer, text, min, max);
+        }
+    }
+
+    pub(crate) fn range(&mut self, pointer: impl Into<String>, number: i64, min: i64, max: i64) {
+        if !(min..=max).contains(&number) {
+            self.add(pointer, "out-of-range", format!("must be from {min} to {max}"));
+        }
+    }
+
+    /// Three capital letters, as ISO 4217 has them.
+    pub(crate) fn currency(&mut self, pointer: &str, currency: &str) {
+        if currency.len() != 3 || !currency.bytes().all(|byte| byte.is_ascii_uppercase()) {
+            self.add(pointer, "not-a-currency", "must be three capital letters as in ISO 4217, such as EUR");
+        }
+    }
+
+    /// A mail address that the mailer will take.
+    pub(crate) fn email(&mut self, pointer: &str, email: &str) {
+        // RFC 5321, 4.5.3.1.3: a path has at most 256 octets with its brackets.
+        if email.len() > 254 || email.parse::<lettre::Address>().is_err() {
+            self.add(pointer, "not-an-email-address", "must be an e-mail address, such as a@example.com");
+        }
+    }
+
+    pub(crate) fn done(self) -> Vec<Violation> {
+        self.violations
+    }
+
+    fn length(&mut self, pointer: &str, text: &str, min: usize, max: usize) {
+        if !(min..=max).contains(&text.chars().count()) {
+            self.add(pointer, "wrong-length", format!("must have {min} to {max} characters"));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn codes(check: impl FnOnce(&mut Checker)) -> Vec<String> {
+        let mut checker = Checker::default();
+        check(&mut checker);
+        checker.done().into_iter().map(|violation| violation.code).collect()
+    }
+
+    #[test]
+    fn a_nul_character_never_reaches_the_database() {
+        assert_eq!(codes(|c| c.line("/name", "a\0b", 1, 64)), ["control-character"]);
+        assert_eq!(codes(|c| c.prose("/description", "a\0b", 0, 64)), ["control-character"]);
+        assert!(check_reason("/reason", "a\0b").is_some());
+    }
+
+    #[test]
+    fn lengths_are_counted_in_characters() {
+        assert!(codes(|c| c.line("/name", "茶茶茶", 1, 3)).is_empty());
+        assert_eq!(codes(|c| c.line("/name", "茶茶茶茶", 1, 3)), ["wrong-length"]);
+        assert_eq!(codes(|c| c.line("/name", "", 1, 3)), ["wrong-length"]);
+    }
+
+    #[test]
+    fn prose_may_have_line_ends() {
+        assert!(codes(|c| c.prose("/description", "one\r\n\ttwo", 0, 64)).is_empty());
+    }
+
+    #[test]
+    fn a_currency_has_three_capital_letters() {
+        for wrong in ["", "eur", "EURO", "EU", "E R", "ÄÖÜ"] {
+            assert_eq!(codes(|c| c.currency("/currency", wrong)), ["not-a-currency"], "{wrong}");
+        }
+        assert!(codes(|c| c.currency("/currency", "EUR")).is_empty());
+    }
+
+    #[test]
+    fn an_address_needs_a_name_and_a_host() {
+        for wrong in ["", "a", "a@", "@example.com", "a b@example.com", "a@example.com\r\nBcc: b@example.com"]
+        {
+            assert_eq!(codes(|c| c.email("/customer_email", wrong)), ["not-an-email-address"], "{wrong}");
+        }
+        assert!(codes(|c| c.email("/customer_email", "a+b@example.com")).is_empty());
+    }
+}
