@@ -180,7 +180,7 @@ impl Engine {
         }
     }
 
-    /// Starts a saga. It is durable when this returns; concurrent callers share a commit.
+    /// Starts a saga. It is durable when this returns; concurrent callers share a commit. Its steps join the caller's trace.
     ///
     /// # Errors
     /// See [`StartError`]. On `Unavailable` it is safe to try again with the same id or business key.
@@ -188,6 +188,7 @@ impl Engine {
     /// # Cancel safety
     /// A dropped call may still have started the saga.
     pub async fn start(&self, saga: NewSaga) -> Result<Started, StartError> {
+        let saga = saga.or_trace(|| self.inner.trace_link.as_ref()?.current());
         let (tell, told) = oneshot::channel();
         self.inner
             .starter

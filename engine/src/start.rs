@@ -68,6 +68,12 @@ impl NewSaga {
         self
     }
 
+    /// As [`NewSaga::trace`], unless one is kept already.
+    pub(crate) fn or_trace(self, current: impl FnOnce() -> Option<String>) -> Self {
+        let trace = self.trace.or_else(current);
+        Self { trace, ..self }
+    }
+
     /// The id it will have, unless its business key was used before.
     pub fn saga_id(&self) -> SagaId {
         self.id

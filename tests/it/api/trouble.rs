@@ -11,7 +11,7 @@ use crate::support::Database;
 #[tokio::test]
 async fn an_exhausted_pool_is_a_503_at_once_and_health_stays_up() {
     let database = Database::fresh().await;
-    let options = PgPoolOptions::new().max_connections(3).acquire_timeout(Duration::from_secs(20));
+    let options = PgPoolOptions::new().max_connections(3).acquire_timeout(Duration::from_secs(1));
     let pool = options.connect(&database.url()).await.unwrap();
     let shop = OpenShop::over(pool.clone(), Some(database), hasty(), Staff::Away, Vec::new()).await;
     shop.stock("TEA-1", 1).await;

@@ -6,7 +6,7 @@
 //!   entry and pivot      forward only      forward only
 //! ```
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use engine::{
     Definition, ForwardOnly, GraphError, Item, Outcome, Outcomes, Saga, SagaName, Set, StepSetError,
@@ -160,10 +160,14 @@ impl TransactionStep for FinishCancellation {
         let closed = orders::move_orders(tx, &ends).await?;
         let events: Vec<_> = closed.iter().map(Moved::event).collect();
         outbox::append(tx, &events).await?;
+        let traces: HashMap<Uuid, &Option<String>> =
+            set.iter().map(|item| (item.input.order_id, &item.trace)).collect();
         let mails = closed.iter().map(|order| {
+            let trace = traces.get(&order.order_id).copied().cloned().flatten();
             DELIVER_NOTIFICATION
                 .with(&letters::cancelled(order))
                 .business_key(format!("order-cancelled:{}", order.order_id))
+                .trace(trace)
         });
         tx.start(mails.collect()).await?;
         let closed: HashSet<Uuid> = closed.iter().map(|order| order.order_id).collect();

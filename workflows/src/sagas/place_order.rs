@@ -133,10 +133,15 @@ impl UndoTransaction<OpenOrder> for OpenOrder {
         let closed = orders::move_orders(tx, &ends).await?;
         events.extend(closed.iter().map(Moved::event));
         outbox::append(tx, &events).await?;
-        let closings: HashMap<Uuid, &Closing> = closings.iter().map(|one| (one.order_id, one)).collect();
+        let closings: HashMap<Uuid, (&Closing, &Option<String>)> = closings
+            .iter()
+            .zip(set)
+            .map(|(closing, item)| (closing.order_id, (closing, &item.trace)))
+            .collect();
         let mails = closed.iter().filter_map(|order| {
-            let (key, mail) = closings.get(&order.order_id)?.letter(order);
-            Some(DELIVER_NOTIFICATION.with(&mail).business_key(key))
+            let (closing, trace) = closings.get(&order.order_id)?;
+            let (key, mail) = closing.letter(order);
+            Some(DELIVER_NOTIFICATION.with(&mail).business_key(key).trace((*trace).clone()))
         });
         tx.start(mails.collect()).await?;
         Ok(set.decide(|_| UndoOutcome::Done))
@@ -320,7 +325,10 @@ impl TransactionStep for QueueConfirmation {
                 currency,
                 *total,
             );
-            DELIVER_NOTIFICATION.with(&mail).business_key(format!("order-confirmed:{}", order.order_id))
+            DELIVER_NOTIFICATION
+                .with(&mail)
+                .business_key(format!("order-confirmed:{}", order.order_id))
+                .trace(item.trace.clone())
         });
         let mut started = tx.start(mails.collect()).await?.into_iter();
         Ok(set.decide(|_| match started.next() {
