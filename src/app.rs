@@ -6,4 +6,4 @@ mod parts;
 
 pub(crate) use listen::{Listening, listen, listen_for_worker};
 pub(crate) use mail::Letterbox;
-pub(crate) use parts::{QUEUES, serve, shop, work};
+pub(crate) use parts::{QUEUES, serve, shop, shop_with_fail_point, work};

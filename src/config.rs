@@ -9,9 +9,9 @@ mod reader;
 mod secret;
 mod settings;
 
-use std::{net::IpAddr, path::PathBuf, time::Duration};
+use std::{net::IpAddr, path::PathBuf, sync::Arc, time::Duration};
 
-use engine::RetryPolicy;
+use engine::{RetryPolicy, testing::KillSwitch};
 use workflows::mailer::BreakerSettings;
 
 use crate::embedded::{EmbeddedError, Search, StateDir};
@@ -39,6 +39,8 @@ pub(crate) struct Config {
     pub(crate) telemetry: TelemetryConfig,
     /// Where the embedded PostgreSQL lives and comes from.
     pub(crate) embedded: EmbeddedConfig,
+    /// `SAGALINE_FAILPOINT`: where a test has a `work` process kill itself.
+    pub(crate) fail_point: Option<Arc<KillSwitch>>,
 }
 
 /// Where PostgreSQL is, and how it is used.
@@ -171,6 +173,9 @@ impl Config {
                 state_dir: read.optional("SAGALINE_STATE_DIR").map(PathBuf::from),
                 pg_bin: read.optional("SAGALINE_PG_BIN").map(PathBuf::from),
             },
+            fail_point: read
+                .optional_parsed("SAGALINE_FAILPOINT", |text| KillSwitch::parse(text).ok())
+                .map(Arc::new),
         };
         read.finish()?;
         Ok(config)
@@ -280,6 +285,7 @@ mod tests {
             ("LEASE_SECONDS", "0"),
             ("LOG_FORMAT", "xml"),
             ("LOG_LEVEL", "loud"),
+            ("SAGALINE_FAILPOINT", "place-order/reserve-stock"),
         ])
         .unwrap_err();
         let text = error.to_string();
@@ -289,6 +295,7 @@ mod tests {
             "LOG_FORMAT is `xml`",
             "`auto`, `pretty` or `json`",
             "LOG_LEVEL is `loud`",
+            "SAGALINE_FAILPOINT is `place-order/reserve-stock`, but should be definition/step/",
         ] {
             assert!(text.contains(part), "`{part}` is missing in: {text}");
         }

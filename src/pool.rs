@@ -56,6 +56,12 @@ pub(crate) fn connect_options(url: &SecretUrl, pool_use: PoolUse) -> Result<PgCo
     let options = PgConnectOptions::from_str(url.expose())?;
     let options =
         if gains_nothing_from_tls(&options) { options.ssl_mode(PgSslMode::Disable) } else { options };
+    let options = match pool_use {
+        // Lists take any combination of filters: each is planned for the ones that it was given.
+        PoolUse::Api => engine::tuned(options).options([("plan_cache_mode", "force_custom_plan")]),
+        PoolUse::Workers => engine::tuned(options),
+        PoolUse::Command => options,
+    };
     Ok(options.application_name(&format!("sagaline-{}", pool_use.name())).options([
         ("statement_timeout", pool_use.statement_timeout()),
         ("lock_timeout", "5s"),

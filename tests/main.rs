@@ -10,6 +10,7 @@ mod it {
     mod cli;
     mod embedded;
     mod engine;
+    mod faults;
     mod fixtures;
     mod mailcatcher;
     mod shop;

@@ -67,7 +67,7 @@ pub use step::{
     CallStep, ForwardOnly, Item, ItemStep, NothingToUndo, Outcomes, PerItem, PerItemUndo, Set, SetOf,
     TransactionStep, UndoCall, UndoItem, UndoItemStep, UndoKind, UndoOutcomes, UndoSet, UndoTransaction,
 };
-pub use store::migrate;
+pub use store::{migrate, tuned};
 pub use trace::TraceLink;
 pub use tx::Tx;
 pub use view::{

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use api::{ApiState, Limits, MailState};
-use engine::{Engine, TraceLink};
+use engine::{Engine, EngineBuilder, GraphError, TraceLink, testing::with_faults};
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 use workers::{QueueOptions, RedisOptions, Workers};
@@ -30,6 +30,33 @@ pub(crate) fn shop(
     mailer: Mailer,
     link: Option<Arc<dyn TraceLink>>,
 ) -> anyhow::Result<Shop> {
+    Ok(Shop::new(engine(config, pool, mailer, link)?.build()?))
+}
+
+/// As [`shop`], for a process that may have been told to die at a fail point.
+///
+/// # Errors
+/// As [`shop`].
+pub(crate) fn shop_with_fail_point(
+    config: &Config,
+    pool: PgPool,
+    mailer: Mailer,
+    link: Option<Arc<dyn TraceLink>>,
+) -> anyhow::Result<Shop> {
+    let mut builder = engine(config, pool, mailer, link)?;
+    if let Some(switch) = config.fail_point.clone() {
+        tracing::warn!(fail_point = ?switch, "SAGALINE_FAILPOINT is set: this process is going to kill itself");
+        builder = with_faults(builder, switch);
+    }
+    Ok(Shop::new(builder.build()?))
+}
+
+fn engine(
+    config: &Config,
+    pool: PgPool,
+    mailer: Mailer,
+    link: Option<Arc<dyn TraceLink>>,
+) -> Result<EngineBuilder, GraphError> {
     let settings = sagas::Settings {
         mailer,
         reservation_ttl: config.workers.reservation_ttl,
@@ -43,7 +70,7 @@ pub(crate) fn shop(
     if let Some(link) = link {
         builder = builder.trace_link(link);
     }
-    Ok(Shop::new(builder.build()?))
+    Ok(builder)
 }
 
 /// Works on these queues until `quit`. With none it only tells Redis, if there is one, what this process made due.

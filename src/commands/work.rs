@@ -40,7 +40,7 @@ pub(crate) async fn run(config: Config, arguments: Arguments) -> Result<(), Fail
     migrate::require(&pool).await?;
 
     let socket = app::listen_for_worker(&config.http).await?;
-    let shop = app::shop(&config, pool.clone(), mailer.clone(), telemetry.trace_link())?;
+    let shop = app::shop_with_fail_point(&config, pool.clone(), mailer.clone(), telemetry.trace_link())?;
     tracing::info!(queues = queues.join(","), database = %url, "working");
     let upkeep = tokio::spawn(Telemetry::upkeep(telemetry.metrics(), quit.clone()));
     let working = async {

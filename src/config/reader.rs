@@ -77,12 +77,17 @@ impl<'a> Reader<'a> {
         name: &str,
         bounds: RangeInclusive<N>,
     ) -> Option<N> {
+        self.optional_parsed(name, |text| text.parse().ok().filter(|number| bounds.contains(number)))
+    }
+
+    /// What a text means, if there is one.
+    pub(super) fn optional_parsed<T>(&mut self, name: &str, parse: impl Fn(&str) -> Option<T>) -> Option<T> {
         let text = self.optional(name)?;
-        let number = text.parse().ok().filter(|number| bounds.contains(number));
-        if number.is_none() {
+        let parsed = parse(&text);
+        if parsed.is_none() {
             self.refuse(name, Some(text));
         }
-        number
+        parsed
     }
 
     /// A duration within bounds.
@@ -104,12 +109,7 @@ impl<'a> Reader<'a> {
 
     /// A text that passes a check, if there is one.
     pub(super) fn optional_checked(&mut self, name: &str, check: impl Fn(&str) -> bool) -> Option<String> {
-        let text = self.optional(name)?;
-        if check(&text) {
-            return Some(text);
-        }
-        self.refuse(name, Some(text));
-        None
+        self.optional_parsed(name, |text| check(text).then(|| text.to_owned()))
     }
 
     /// One word of a few.

@@ -57,6 +57,10 @@ pub(crate) const SETTINGS: &[Setting] = &[
     optional("OTEL_EXPORTER_OTLP_ENDPOINT", "a URL such as http://localhost:4317"),
     optional("SAGALINE_STATE_DIR", "a directory for the embedded default's data"),
     optional("SAGALINE_PG_BIN", "the directory that holds PostgreSQL's `postgres` and `initdb`"),
+    optional(
+        "SAGALINE_FAILPOINT",
+        "definition/step/action|undo/before-commit|after-commit, with @n behind it for the nth time",
+    ),
 ];
 
 #[cfg(test)]

@@ -1,0 +1,39 @@
+//! Real processes that are killed, stopped, cut off and told to go, and what must hold afterwards.
+//!
+//! Nothing here is measured against the clock: what is waited for has a bound, and that is all. A test that is to see
+//! something go wrong (a takeover, a refused write) fails when it has not seen it.
+
+mod database_restarts;
+mod duplicates;
+mod fail_points;
+mod kills;
+mod load;
+mod pauses;
+mod stage;
+mod terminations;
+
+use engine::{Engine, EngineBuilder};
+use sqlx::PgPool;
+use workflows::{
+    invariants,
+    mailer::Mailer,
+    sagas::{self, Settings},
+};
+
+/// No test here stores as many sagas.
+const ALL_HISTORIES: u32 = 100_000;
+
+/// Checks every invariant, those in SQL and that all histories fold to what is stored.
+async fn assert_all_well(pool: &PgPool) {
+    let verdicts = invariants::check(pool).await.unwrap();
+    let violated: Vec<_> = verdicts.into_iter().filter(|verdict| !verdict.holds()).collect();
+    assert_eq!(violated, []);
+    let mails = tempfile::tempdir().unwrap();
+    let settings = Settings::new(Mailer::files(mails.path(), "shop@example.com").unwrap());
+    let definitions = sagas::definitions(settings).unwrap();
+    let builder = definitions.into_iter().fold(Engine::builder(pool.clone()), EngineBuilder::register);
+    let engine = builder.build().unwrap();
+    let flaws = engine.verify_histories(ALL_HISTORIES).await.unwrap();
+    engine.shutdown().await;
+    assert_eq!(flaws, []);
+}

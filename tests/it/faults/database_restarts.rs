@@ -1,0 +1,77 @@
+//! A PostgreSQL that goes away under load and comes back.
+
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::Pid;
+use sagaline::embedded::{Cluster, Durability, Options};
+
+use super::load::Load;
+use super::stage::{Stage, ends_in_order, until};
+use crate::support::TempState;
+
+const ORDERS: usize = 200;
+
+/// Ends the server without any farewell and starts it again.
+async fn restart(cluster: Cluster, options: &Options, signal: Signal) -> Cluster {
+    let pid = Pid::from_raw(cluster.pid());
+    kill(pid, signal).unwrap();
+    // Our own child: it stays until it is waited for.
+    until("the server to be gone", || async {
+        match waitpid(pid, Some(WaitPidFlag::WNOHANG)) {
+            Ok(WaitStatus::StillAlive) => Err("it runs"),
+            Ok(_) | Err(_) => Ok(()),
+        }
+    })
+    .await;
+    cluster.leave();
+    let cluster = Cluster::start(options.clone()).await.unwrap();
+    assert!(!cluster.was_adopted());
+    cluster
+}
+
+async fn outlive(signal: Signal) {
+    let state = TempState::new();
+    let options = Options { durability: Durability::Durable, ..state.options() };
+    let mut cluster = Cluster::start(options.clone()).await.unwrap();
+    cluster.create_database_if_missing("shop").await.unwrap();
+    let url = cluster.url("shop");
+    sagaline::migrate(&url).await.unwrap();
+    let stage = Stage::on(url).await;
+    let served = stage.serve().await;
+    served.window.sell("TEA-1", 10_000).await;
+    let worker = stage.work();
+
+    let mut load = Load::start(&served.window, "TEA-1", ORDERS);
+    for _ in 0..2 {
+        let acknowledged = load.acknowledged();
+        load.reaches(acknowledged + ORDERS / 4).await;
+        cluster = restart(cluster, &options, signal).await;
+    }
+    let orders = load.all().await;
+    assert_eq!(orders.len(), ORDERS);
+    stage.all_at_rest().await;
+    for order_id in orders {
+        let (status, _, held) = stage.order(order_id).await;
+        assert_eq!((status.as_str(), held), ("confirmed", 1), "order {order_id}");
+        stage.letter(&format!("order-confirmed:{order_id}")).await;
+    }
+    let stored = stage.count("select count(*) from shop.orders").await;
+    assert_eq!(usize::try_from(stored).unwrap(), ORDERS);
+    stage.assert_mails_are_those_that_were_sent().await;
+    stage.assert_all_well().await;
+    // Both are the processes that were started first: neither ended, neither was helped.
+    ends_in_order(worker).await;
+    ends_in_order(served.process).await;
+    stage.pool.close().await;
+    cluster.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn server_and_worker_outlive_a_postgresql_that_is_stopped_at_once_and_started() {
+    outlive(Signal::SIGQUIT).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn server_and_worker_outlive_a_postgresql_that_is_killed_and_started() {
+    outlive(Signal::SIGKILL).await;
+}

@@ -1,0 +1,253 @@
+//! A worker process that is killed at every fail point of every saga, and another that goes on where it was.
+//!
+//! Entry steps (`open-order`, `begin-cancellation`, `store-notification`) have no fail point of their own: they run in
+//! the commit that starts their saga. A start by a request is killed with its server in [`super::kills`]; a start by a
+//! step dies with that step here.
+
+use uuid::Uuid;
+
+use super::stage::{Served, Stage, died_at_its_fail_point, ends_in_order};
+
+const MOMENTS: [&str; 2] = ["before-commit", "after-commit"];
+
+/// Sagas of one kind that stand at the same place when a process is killed there.
+const EACH: usize = 3;
+
+/// How an order comes to the fail point, and what becomes of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    Confirmed,
+    /// There is too little stock.
+    Short,
+    /// The database refuses to confirm it, until no attempt is left.
+    Unconfirmable,
+    /// The customer cancels it while it is being placed.
+    CancelledWhilePlaced,
+}
+
+impl Fate {
+    async fn place(self, served: &Served) -> Uuid {
+        let (email, quantity) = match self {
+            Self::Confirmed | Self::CancelledWhilePlaced => ("ann@example.com", 2),
+            Self::Short => ("ann@example.com", 1_000_000),
+            Self::Unconfirmable => ("unlucky@example.com", 2),
+        };
+        let order_id = served.window.place(email, "TEA-1", quantity).await;
+        if self == Self::CancelledWhilePlaced {
+            served.window.cancel(&format!("/api/orders/{order_id}")).await;
+        }
+        order_id
+    }
+
+    /// The order's status, what it holds, the key of its mail, and the steps that took effect, all once.
+    fn expected(self) -> (&'static str, i64, &'static str, &'static [&'static str]) {
+        match self {
+            Self::Confirmed => (
+                "confirmed",
+                2,
+                "order-confirmed",
+                &["open-order", "reserve-stock", "confirm-order", "queue-confirmation"],
+            ),
+            Self::Short => ("rejected", 0, "order-rejected", &["open-order", "-open-order"]),
+            Self::Unconfirmable => (
+                "rejected",
+                0,
+                "order-rejected",
+                &["open-order", "reserve-stock", "-reserve-stock", "-open-order"],
+            ),
+            Self::CancelledWhilePlaced => ("cancelled", 0, "order-cancelled", &["open-order", "-open-order"]),
+        }
+    }
+
+    async fn assert_came_true(self, stage: &Stage, order_id: Uuid) {
+        let (status, held, letter, effects) = self.expected();
+        let (found, saga_id, holds) = stage.order(order_id).await;
+        assert_eq!((found.as_str(), holds), (status, held), "{self:?} order {order_id}");
+        assert_eq!(stage.effects(saga_id).await, effects, "{self:?} order {order_id}");
+        stage.letter(&format!("{letter}:{order_id}")).await;
+    }
+}
+
+/// Kills a worker at the point, has another one finish, and says whether the first one's work was lost.
+async fn die_and_recover(stage: &Stage, point: &str) -> bool {
+    let losses = stage.losses().await;
+    died_at_its_fail_point(stage.work_until(point)).await;
+    let successor = stage.work();
+    stage.all_at_rest().await;
+    ends_in_order(successor).await;
+    stage.losses().await > losses
+}
+
+async fn place_orders_and_die(steps: &[(&str, Fate)]) {
+    let stage = Stage::open().await;
+    stage
+        .arrange(
+            "create function refuse() returns trigger language plpgsql as \
+                 $$ begin raise exception 'this order can not be confirmed'; end $$; \
+             create trigger refuse before update on shop.orders for each row \
+                 when (new.status = 'confirmed' and new.customer_email like 'unlucky@%') execute function refuse()",
+        )
+        .await;
+    let served = stage.serve().await;
+    served.window.sell("TEA-1", 1000).await;
+    let mut confirmed = 0;
+    for (step, fate) in steps {
+        for moment in MOMENTS {
+            let point = format!("place-order/{step}/{moment}");
+            let mut orders = Vec::new();
+            for _ in 0..EACH {
+                orders.push(fate.place(&served).await);
+            }
+            let lost = die_and_recover(&stage, &point).await;
+            assert!(lost || moment == "after-commit", "{point}: nothing was taken over");
+            for order_id in orders {
+                fate.assert_came_true(&stage, order_id).await;
+                confirmed += i64::from(*fate == Fate::Confirmed);
+            }
+        }
+    }
+    let reserved = stage.count("select sum(reserved)::bigint from shop.stock where sku = 'TEA-1'").await;
+    assert_eq!(reserved, 2 * confirmed);
+    stage.assert_mails_are_those_that_were_sent().await;
+    stage.assert_all_well().await;
+    ends_in_order(served.process).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_killed_anywhere_on_the_way_to_a_confirmed_order_leaves_it_to_another() {
+    place_orders_and_die(&[
+        ("reserve-stock/action", Fate::Confirmed),
+        ("confirm-order/action", Fate::Confirmed),
+        ("queue-confirmation/action", Fate::Confirmed),
+    ])
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_killed_while_it_undoes_an_order_leaves_the_rest_to_another() {
+    place_orders_and_die(&[
+        ("open-order/undo", Fate::Short),
+        ("open-order/undo", Fate::CancelledWhilePlaced),
+    ])
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_killed_while_it_gives_stock_back_leaves_the_rest_to_another() {
+    place_orders_and_die(&[("reserve-stock/undo", Fate::Unconfirmable)]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_killed_anywhere_in_a_cancellation_leaves_it_to_another() {
+    let stage = Stage::open().await;
+    let served = stage.serve().await;
+    served.window.sell("TEA-1", 1000).await;
+    let steps = ["release-stock/action", "finish-cancellation/action"];
+    let mut orders = Vec::new();
+    for _ in 0..EACH * MOMENTS.len() * steps.len() {
+        orders.push(served.window.place("ann@example.com", "TEA-1", 2).await);
+    }
+    let worker = stage.work();
+    stage.all_at_rest().await;
+    ends_in_order(worker).await;
+
+    for step in steps {
+        for moment in MOMENTS {
+            let point = format!("cancel-order/{step}/{moment}");
+            let cancelled = orders.split_off(orders.len() - EACH);
+            for order_id in &cancelled {
+                served.window.cancel(&format!("/api/orders/{order_id}")).await;
+            }
+            let lost = die_and_recover(&stage, &point).await;
+            assert!(lost || moment == "after-commit", "{point}: nothing was taken over");
+            for order_id in cancelled {
+                let (status, _, held) = stage.order(order_id).await;
+                assert_eq!((status.as_str(), held), ("cancelled", 0), "{point}: order {order_id}");
+                let saga_id = cancellation_of(&stage, order_id).await;
+                let effects = ["begin-cancellation", "release-stock", "finish-cancellation"];
+                assert_eq!(stage.effects(saga_id).await, effects, "{point}: order {order_id}");
+                stage.letter(&format!("order-cancelled:{order_id}")).await;
+            }
+        }
+    }
+    assert_eq!(stage.count("select sum(reserved)::bigint from shop.stock").await, 0);
+    stage.assert_mails_are_those_that_were_sent().await;
+    stage.assert_all_well().await;
+    ends_in_order(served.process).await;
+}
+
+async fn cancellation_of(stage: &Stage, order_id: Uuid) -> Uuid {
+    sqlx::query_scalar("select id from engine.saga where definition = 'cancel-order' and business_key = $1")
+        .bind(order_id.to_string())
+        .fetch_one(&stage.pool)
+        .await
+        .unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_killed_anywhere_in_a_delivery_leaves_it_to_another() {
+    let stage = Stage::open().await;
+    let served = stage.serve().await;
+    let mut again = 0;
+    for step in ["begin-delivery/action", "send-mail/action", "record-delivery/action"] {
+        for moment in MOMENTS {
+            let point = format!("deliver-notification/{step}/{moment}");
+            let mut deliveries = Vec::new();
+            for _ in 0..EACH {
+                deliveries.push(served.window.deliver("ann@example.com").await);
+            }
+            let lost = die_and_recover(&stage, &point).await;
+            assert!(lost || moment == "after-commit", "{point}: nothing was taken over");
+            for delivery in deliveries {
+                let effects = ["store-notification", "begin-delivery", "send-mail", "record-delivery"];
+                assert_eq!(stage.effects(delivery).await, effects, "{point}: {delivery}");
+            }
+            let sent_again = stage.assert_mails_are_those_that_were_sent().await;
+            if point == "deliver-notification/send-mail/action/before-commit" {
+                assert!(sent_again > again, "a mail whose sending was never recorded was not sent again");
+            }
+            again = sent_again;
+        }
+    }
+    stage.assert_all_well().await;
+    ends_in_order(served.process).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_killed_while_it_calls_a_delivery_off_leaves_it_to_another() {
+    let stage = Stage::open().await;
+    let served = stage.serve().await;
+    for moment in MOMENTS {
+        let point = format!("deliver-notification/store-notification/undo/{moment}");
+        let mut deliveries = Vec::new();
+        for _ in 0..EACH {
+            let delivery = served.window.deliver("ann@example.com").await;
+            served.window.cancel(&format!("/api/workflows/{delivery}")).await;
+            deliveries.push(delivery);
+        }
+        let lost = die_and_recover(&stage, &point).await;
+        assert!(lost || moment == "after-commit", "{point}: nothing was taken over");
+        for delivery in deliveries {
+            assert_eq!(
+                stage.effects(delivery).await,
+                ["store-notification", "-store-notification"],
+                "{point}"
+            );
+        }
+    }
+    let called_off = stage.count("select count(*) from shop.notification where status = 'cancelled'").await;
+    assert_eq!(usize::try_from(called_off).unwrap(), EACH * MOMENTS.len());
+    assert_eq!(stage.catcher.messages(), []);
+    stage.assert_all_well().await;
+    ends_in_order(served.process).await;
+}
+
+#[tokio::test]
+async fn a_fail_point_that_is_none_is_refused() {
+    let stage = Stage::open().await;
+    let mut process = stage.work_until("place-order/reserve-stock/before-commit");
+    assert_eq!(process.wait().await.code(), Some(2), "{}", process.output());
+    let expected =
+        "SAGALINE_FAILPOINT is `place-order/reserve-stock/before-commit`, but should be definition/step/";
+    assert!(process.output().contains(expected), "{}", process.output());
+}

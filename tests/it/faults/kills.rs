@@ -1,0 +1,110 @@
+//! Processes that are killed in the middle of everything.
+
+use std::time::Duration;
+
+use sagaline::mailcatcher::Behaviour;
+
+use super::load::Load;
+use super::stage::{Stage, at_least, ends_in_order, order};
+use crate::support::RedisServer;
+
+const ORDERS: usize = 300;
+
+async fn kill_a_worker_under_load(stage: &Stage) {
+    // Slow enough that the victim is always in the middle of mails.
+    stage.catcher.behave(Behaviour::Trickle(Duration::from_millis(5)));
+    let served = stage.serve().await;
+    served.window.sell("TEA-1", 10_000).await;
+    let mut victim = stage.work();
+    let mut load = Load::start(&served.window, "TEA-1", ORDERS);
+    load.reaches(ORDERS / 3).await;
+    at_least("mails under way", 8, || stage.mails_under_way()).await;
+    victim.kill9().await;
+    assert!(stage.leased().await > 0, "the victim held nothing");
+    stage.catcher.behave(Behaviour::Accept);
+
+    let successor = stage.work();
+    let orders = load.all().await;
+    assert_eq!(orders.len(), ORDERS);
+    stage.all_at_rest().await;
+    assert!(stage.losses().await > 0, "nothing was taken over");
+    for order_id in orders {
+        let (status, _, held) = stage.order(order_id).await;
+        assert_eq!((status.as_str(), held), ("confirmed", 1), "order {order_id}");
+        stage.letter(&format!("order-confirmed:{order_id}")).await;
+    }
+    stage.assert_mails_are_those_that_were_sent().await;
+    stage.assert_all_well().await;
+    ends_in_order(successor).await;
+    ends_in_order(served.process).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_killed_under_load_is_replaced_and_no_mail_is_missing() {
+    kill_a_worker_under_load(&Stage::open().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_killed_under_load_is_replaced_when_redis_carries_the_mails() {
+    let redis = RedisServer::start().await.unwrap();
+    let mut stage = Stage::open().await;
+    stage.set("REDIS_URL", &redis.url());
+    kill_a_worker_under_load(&stage).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_order_whose_server_is_killed_right_after_the_answer_is_completed() {
+    let stage = Stage::open().await;
+    let mut served = stage.serve().await;
+    served.window.sell("TEA-1", 10).await;
+    let order_id = served.window.place("ann@example.com", "TEA-1", 3).await;
+    served.process.kill9().await;
+
+    let worker = stage.work();
+    stage.all_at_rest().await;
+    let (status, _, held) = stage.order(order_id).await;
+    assert_eq!((status.as_str(), held), ("confirmed", 3));
+    stage.letter(&format!("order-confirmed:{order_id}")).await;
+    stage.assert_mails_are_those_that_were_sent().await;
+    stage.assert_all_well().await;
+    ends_in_order(worker).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_killed_under_load_leaves_whole_orders_that_its_clients_find_with_their_keys() {
+    const CLIENTS: usize = 40;
+    let stage = Stage::open().await;
+    let mut served = stage.serve().await;
+    served.window.sell("TEA-1", 1000).await;
+    let worker = stage.work();
+    let bodies: Vec<_> = (0..CLIENTS).map(|_| order("ann@example.com", "TEA-1", 1)).collect();
+
+    // Whoever gets no answer from the first server asks the second one with the same key.
+    let second = stage.serve().await;
+    let (first, other) = (served.window.clone(), second.window.clone());
+    let clients = bodies.iter().enumerate().map(|(number, body)| {
+        let (first, other, key) = (first.clone(), other.clone(), format!("checkout-{number}"));
+        async move {
+            match first.once("/api/orders", &key, body).await {
+                Ok(answer) => answer,
+                Err(_) => other.insist("/api/orders", &key, body).await,
+            }
+        }
+    });
+    let killing = async {
+        at_least("orders", 5, || stage.count("select count(*) from shop.orders")).await;
+        served.process.kill9().await;
+    };
+    let (answers, ()) = futures::join!(futures::future::join_all(clients), killing);
+
+    stage.all_at_rest().await;
+    assert_eq!(usize::try_from(stage.count("select count(*) from shop.orders").await).unwrap(), CLIENTS);
+    for answer in answers {
+        let (status, _, held) = stage.order(super::stage::id(&answer, "order_id")).await;
+        assert_eq!((status.as_str(), held), ("confirmed", 1), "{answer}");
+    }
+    stage.assert_mails_are_those_that_were_sent().await;
+    stage.assert_all_well().await;
+    ends_in_order(worker).await;
+    ends_in_order(second.process).await;
+}

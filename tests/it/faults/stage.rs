@@ -1,0 +1,319 @@
+//! A shop of several processes on one database, and what a test sees of it from outside.
+
+use std::collections::BTreeSet;
+use std::fmt::Debug;
+use std::future::Future;
+use std::os::unix::process::ExitStatusExt;
+use std::time::Duration;
+
+use reqwest::StatusCode;
+use sagaline::mailcatcher::MailCatcher;
+use serde_json::{Value, json};
+use sqlx::PgPool;
+use sqlx::postgres::PgPoolOptions;
+use uuid::Uuid;
+
+use crate::support::{Database, Process};
+
+/// By when everything must have happened that a test waits for, on a busy machine too.
+pub(super) const PATIENCE: Duration = Duration::from_secs(45);
+
+/// Between two looks at something that has no way to tell.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// What every process is told unless a test says otherwise.
+const SETTINGS: [(&str, &str); 8] = [
+    ("DATABASE_POOL_SIZE", "8"),
+    ("PORT", "0"),
+    ("WORK_PORT", "0"),
+    ("LEASE_SECONDS", "1"),
+    ("RETRY_SEND_MAIL_FIRST_DELAY_MS", "50"),
+    ("RETRY_SEND_MAIL_MAX_DELAY_MS", "500"),
+    ("MAIL_BREAKER_FAILURES", "1000000"),
+    ("LOG_FORMAT", "json"),
+];
+
+/// One database and one mail server, for as many processes as a test starts.
+pub(super) struct Stage {
+    url: String,
+    pub(super) pool: PgPool,
+    pub(super) catcher: MailCatcher,
+    settings: Vec<(String, String)>,
+    _database: Option<Database>,
+}
+
+impl Stage {
+    pub(super) async fn open() -> Self {
+        let database = Database::durable().await;
+        let url = database.url();
+        Self { _database: Some(database), ..Self::on(url).await }
+    }
+
+    /// On a server of the test's own.
+    pub(super) async fn on(url: String) -> Self {
+        let pool = PgPoolOptions::new().max_connections(4).connect_lazy(&url).unwrap();
+        let catcher = MailCatcher::start().await.unwrap();
+        let mut settings = owned(&SETTINGS);
+        settings.extend(owned(&[("DATABASE_URL", &url), ("SMTP_URL", &catcher.url())]));
+        Self { url, pool, catcher, settings, _database: None }
+    }
+
+    /// Tells every process that is started from now on.
+    pub(super) fn set(&mut self, name: &str, value: &str) {
+        self.settings.extend(owned(&[(name, value)]));
+    }
+
+    pub(super) fn start(&self, args: &[&str], more: &[(&str, &str)]) -> Process {
+        let settings = self.settings.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        let env: Vec<(&str, &str)> = settings.chain(more.iter().copied()).collect();
+        Process::sagaline(args, &env)
+    }
+
+    /// A process that works on all queues.
+    pub(super) fn work(&self) -> Process {
+        self.start(&["work"], &[])
+    }
+
+    /// A process that kills itself at a fail point.
+    pub(super) fn work_until(&self, fail_point: &str) -> Process {
+        self.start(&["work"], &[("SAGALINE_FAILPOINT", fail_point)])
+    }
+
+    /// A process that serves all roles, once it does.
+    pub(super) async fn serve(&self) -> Served {
+        let process = self.start(&["serve"], &[]);
+        let line = process.wait_for_line(r#""message":"serving""#).await;
+        let line: Value = serde_json::from_str(&line).unwrap();
+        let base = format!("http://{}", line["address"].as_str().unwrap());
+        let client = reqwest::Client::builder().timeout(PATIENCE).build().unwrap();
+        Served { process, window: Window { base, client } }
+    }
+
+    /// Has the doctor look at the database, and asks what everybody asks after a fault.
+    pub(super) async fn assert_all_well(&self) {
+        super::assert_all_well(&self.pool).await;
+        let mut doctor = self.start(&["doctor"], &[]);
+        let status = doctor.wait().await;
+        assert_eq!(status.code(), Some(0), "{} is not well:\n{}", self.url, doctor.output());
+    }
+
+    /// Waits until no saga moves any more.
+    pub(super) async fn all_at_rest(&self) {
+        let moving = "select id::text || ' ' || definition || '/' || step || ' ' || direction || ', attempt ' || attempt \
+                      from engine.saga where status in ('running', 'compensating') order by due_at limit 20";
+        until("all sagas to be at rest", || async {
+            match sqlx::query_scalar::<_, String>(moving).fetch_all(&self.pool).await {
+                Ok(left) if left.is_empty() => Ok(()),
+                Ok(left) => Err(format!("{left:?}")),
+                Err(error) => Err(error.to_string()),
+            }
+        })
+        .await;
+    }
+
+    /// Counts with one statement.
+    pub(super) async fn count(&self, sql: &'static str) -> i64 {
+        sqlx::query_scalar(sql).fetch_one(&self.pool).await.unwrap()
+    }
+
+    /// How many sagas a process holds right now.
+    pub(super) async fn leased(&self) -> i64 {
+        self.count("select count(*) from engine.saga where lease_owner is not null").await
+    }
+
+    /// How many calls are made right now, each by a process whose claim is committed.
+    pub(super) async fn mails_under_way(&self) -> i64 {
+        self.count("select count(*) from engine.saga where lease_owner is not null and step = 'send-mail'")
+            .await
+    }
+
+    /// How many attempts were lost with their process, or because it was too slow.
+    pub(super) async fn losses(&self) -> i64 {
+        self.count("select count(*) from engine.history where outcome = 'lost'").await
+    }
+
+    /// The steps of a saga that took effect, undos with a minus, in their order.
+    pub(super) async fn effects(&self, saga_id: Uuid) -> Vec<String> {
+        sqlx::query_scalar(
+            "select case direction when 'undo' then '-' else '' end || step from engine.history \
+             where saga_id = $1 and outcome = 'done' order by seq",
+        )
+        .bind(saga_id)
+        .fetch_all(&self.pool)
+        .await
+        .unwrap()
+    }
+
+    /// An order's status, the saga that placed it, and how many units it holds.
+    pub(super) async fn order(&self, order_id: Uuid) -> (String, Uuid, i64) {
+        sqlx::query_as(
+            "select o.status, o.workflow_id, (select coalesce(sum(r.quantity), 0)::bigint from shop.reservation r \
+                                             where r.order_id = o.order_id and r.state = 'held') \
+             from shop.orders o where o.order_id = $1",
+        )
+        .bind(order_id)
+        .fetch_one(&self.pool)
+        .await
+        .unwrap()
+    }
+
+    /// The `Message-ID`s of mails with this business key that the database says were sent.
+    pub(super) async fn letter(&self, business_key: &str) -> String {
+        let found: Option<Option<String>> = sqlx::query_scalar(
+            "select n.message_id from engine.saga s join shop.notification n on n.notification_id = s.id \
+             where s.definition = 'deliver-notification' and s.business_key = $1",
+        )
+        .bind(business_key)
+        .fetch_optional(&self.pool)
+        .await
+        .unwrap();
+        found.flatten().unwrap_or_else(|| panic!("{business_key} was not sent"))
+    }
+
+    /// Compares what the mail server has got with what the database says was sent: each mail at least once, nothing
+    /// else, and each under one `Message-ID`. Gives how many came again.
+    pub(super) async fn assert_mails_are_those_that_were_sent(&self) -> usize {
+        let sent: Vec<(String, String)> = sqlx::query_as(
+            "select message_id, recipient from shop.notification where status = 'sent' order by message_id",
+        )
+        .fetch_all(&self.pool)
+        .await
+        .unwrap();
+        let messages = self.catcher.messages();
+        let got: BTreeSet<(String, String)> =
+            messages.iter().map(|message| (message.message_id().unwrap(), message.to.join(","))).collect();
+        assert_eq!(got.iter().collect::<Vec<_>>(), sent.iter().collect::<Vec<_>>());
+        messages.len() - got.len()
+    }
+
+    /// Lets a statement loose on the database, to arrange what no request can.
+    pub(super) async fn arrange(&self, sql: &'static str) {
+        sqlx::raw_sql(sql).execute(&self.pool).await.unwrap();
+    }
+}
+
+/// A process that serves.
+pub(super) struct Served {
+    pub(super) process: Process,
+    pub(super) window: Window,
+}
+
+/// Where requests are made; clones ask the same process.
+#[derive(Clone)]
+pub(super) struct Window {
+    base: String,
+    client: reqwest::Client,
+}
+
+impl Window {
+    pub(super) async fn sell(&self, sku: &str, initial_stock: i64) {
+        let product = json!({
+            "sku": sku, "name": sku, "category": "tea", "price": 1290, "currency": "EUR",
+            "initial_stock": initial_stock, "low_stock_threshold": 0,
+        });
+        self.insist("/api/products", &format!("sell {sku}"), &product).await;
+    }
+
+    /// Places an order and gives its id, once that is acknowledged.
+    pub(super) async fn place(&self, email: &str, sku: &str, quantity: i64) -> Uuid {
+        let order =
+            self.insist("/api/orders", &Uuid::now_v7().to_string(), &order(email, sku, quantity)).await;
+        id(&order, "order_id")
+    }
+
+    /// Starts a delivery and gives its saga's id.
+    pub(super) async fn deliver(&self, to: &str) -> Uuid {
+        let delivery = json!({
+            "definition": "deliver-notification",
+            "input": {"to": to, "subject": "Hello", "text": "Hello.\n"},
+        });
+        id(&self.insist("/api/workflows", &Uuid::now_v7().to_string(), &delivery).await, "workflow_id")
+    }
+
+    /// Cancels an order or a workflow, whose path this is.
+    pub(super) async fn cancel(&self, path: &str) {
+        self.insist(&format!("{path}/cancel"), "", &json!({"reason": "changed my mind"})).await;
+    }
+
+    /// Posts until it is accepted, as a client does whose server is away or busy for a while.
+    pub(super) async fn insist(&self, path: &str, key: &str, body: &Value) -> Value {
+        until(path, || self.once(path, key, body)).await
+    }
+
+    /// Posts once, with an `Idempotency-Key` unless it is empty.
+    ///
+    /// # Errors
+    ///
+    /// When there is no answer, or one that says to come again.
+    pub(super) async fn once(&self, path: &str, key: &str, body: &Value) -> Result<Value, String> {
+        let mut request = self.client.post(format!("{}{path}", self.base)).json(body);
+        if !key.is_empty() {
+            request = request.header("Idempotency-Key", key);
+        }
+        let answer = request.send().await.map_err(|error| format!("{error:?}"))?;
+        let (status, text) = (answer.status(), answer.text().await.map_err(|error| format!("{error:?}"))?);
+        let later = status.is_server_error() || status == StatusCode::CONFLICT;
+        assert!(status.is_success() || later, "{path}: {status} {text}");
+        if later { Err(text) } else { Ok(serde_json::from_str(&text).unwrap()) }
+    }
+}
+
+/// An order as it is posted.
+pub(super) fn order(email: &str, sku: &str, quantity: i64) -> Value {
+    json!({
+        "customer_id": Uuid::now_v7(), "customer_email": email,
+        "items": [{"sku": sku, "quantity": quantity}],
+    })
+}
+
+pub(super) fn id(json: &Value, name: &str) -> Uuid {
+    json[name].as_str().and_then(|id| id.parse().ok()).unwrap_or_else(|| panic!("no {name}: {json}"))
+}
+
+/// Tries until it succeeds.
+pub(super) async fn until<T, E: Debug, F: Future<Output = Result<T, E>>>(
+    what: &str,
+    mut attempt: impl FnMut() -> F,
+) -> T {
+    let mut last = None;
+    let trying = async {
+        loop {
+            match attempt().await {
+                Ok(value) => return value,
+                Err(error) => last = Some(error),
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    };
+    match tokio::time::timeout(PATIENCE, trying).await {
+        Ok(value) => value,
+        Err(_) => panic!("{what}: waited {PATIENCE:?} in vain; last: {last:?}"),
+    }
+}
+
+/// Waits until a count is high enough.
+pub(super) async fn at_least<F: Future<Output = i64>>(what: &str, least: i64, count: impl Fn() -> F) {
+    until(what, || async {
+        let now = count().await;
+        if now >= least { Ok(()) } else { Err(format!("{now} of {least}")) }
+    })
+    .await;
+}
+
+/// Waits until a process has killed itself at its fail point.
+pub(super) async fn died_at_its_fail_point(mut process: Process) {
+    let status = process.wait().await;
+    assert_eq!(status.signal(), Some(nix::libc::SIGABRT), "{status}:\n{}", process.output());
+    assert!(process.output().contains("the fail point was reached"), "{}", process.output());
+}
+
+/// Tells a process to end, which it does in order.
+pub(super) async fn ends_in_order(mut process: Process) {
+    process.sigterm();
+    let status = process.wait().await;
+    assert_eq!(status.code(), Some(0), "{status}:\n{}", process.output());
+}
+
+fn owned(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+    pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
