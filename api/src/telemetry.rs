@@ -30,7 +30,7 @@ pub fn describe_metrics() {
     );
     describe_gauge!(QUEUE_DEPTH, "Sagas in a queue, by state: due, waiting, leased");
     describe_gauge!(QUEUE_OLDEST, Unit::Seconds, "How long the oldest due saga of a queue has waited");
-    describe_gauge!(SAGAS, "Sagas, by definition and status");
+    describe_gauge!(SAGAS, "Sagas that are unfinished or dead, by definition and status");
     describe_gauge!(POOL, "Database connections of this process, by state: idle, used, and the limit");
     describe_gauge!(MAIL, "The mail breaker: 0 closed, 1 half open, 2 open");
     describe_counter!(

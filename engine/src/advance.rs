@@ -343,13 +343,13 @@ fn finish(walkers: &[Walker<'_>], moves: &[MoveRow], after: AfterCommit, advance
 fn count(rows: &[HistoryRow], walkers: &[Walker<'_>]) {
     let definition_of: HashMap<_, _> =
         walkers.iter().map(|walker| (walker.job.saga_id.0, &walker.job.definition_name)).collect();
-    let mut attempts: BTreeMap<(&str, &str, &str, &str), (u64, i64)> = BTreeMap::new();
+    let mut attempts: BTreeMap<(&str, &str, &str, &str), (u64, Duration)> = BTreeMap::new();
     for row in rows {
         let Some(definition) = definition_of.get(&row.saga_id) else { continue };
         let tally = attempts.entry((definition, &row.step, row.direction, row.outcome.name())).or_default();
-        *tally = (tally.0 + 1, tally.1.max(row.duration_us));
+        *tally = (tally.0 + 1, tally.1.max(row.duration));
     }
-    for ((definition, step, direction, outcome), (count, longest_us)) in attempts {
+    for ((definition, step, direction, outcome), (count, longest)) in attempts {
         let labels = [
             ("definition", definition.to_owned()),
             ("step", step.to_owned()),
@@ -358,7 +358,7 @@ fn count(rows: &[HistoryRow], walkers: &[Walker<'_>]) {
         ];
         metrics::counter!("sagaline_step_attempts_total", &labels).increment(count);
         // One set took one time: it is recorded once, not once a saga.
-        metrics::histogram!("sagaline_step_duration_seconds", &labels[..3]).record(longest_us as f64 / 1e6);
+        metrics::histogram!("sagaline_step_duration_seconds", &labels[..3]).record(longest.as_secs_f64());
     }
     let mut outcomes: BTreeMap<(&str, &str), u64> = BTreeMap::new();
     for walker in walkers.iter().filter(|walker| walker.rested) {
@@ -643,8 +643,8 @@ impl<'a> Walker<'a> {
             direction: self.state.direction.name(),
             outcome,
             attempt: i32::try_from(self.state.attempt).unwrap_or(i32::MAX),
-            started_ago_us: micros(started.elapsed()),
-            duration_us: micros(took),
+            started,
+            duration: took,
             output,
             error,
             epoch: self.job.epoch,
@@ -697,10 +697,6 @@ pub(crate) static NO_GRAPH: Graph = Graph {
     steps: Vec::new(),
     hash: String::new(),
 };
-
-fn micros(duration: Duration) -> i64 {
-    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
-}
 
 /// Rounds up, so that a wait is never cut short to nothing.
 fn millis_up(duration: Duration) -> i64 {

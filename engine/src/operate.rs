@@ -1,6 +1,9 @@
 //! What people do to sagas: look, cancel, retry, discard. Every change is one transaction with its audit row.
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use sqlx::{PgConnection, PgPool};
 
@@ -330,8 +333,8 @@ impl Subject {
             direction: self.state.direction.name(),
             outcome,
             attempt: 0,
-            started_ago_us: 0,
-            duration_us: 0,
+            started: Instant::now(),
+            duration: Duration::ZERO,
             output: None,
             error: vec![why.clone()],
             epoch: self.row.epoch,

@@ -334,7 +334,7 @@ async fn run_entries(
     let answers = crate::guard::guarded(node.retry.timeout, run)
         .await
         .map_err(|broken| StepSetError::Other(format!("entry step `{}` {broken}", node.name)))??;
-    let took_us = i64::try_from(began.elapsed().as_micros()).unwrap_or(i64::MAX);
+    let took = began.elapsed();
     Ok(visits
         .iter()
         .zip(answers)
@@ -347,8 +347,8 @@ async fn run_entries(
                     direction: Direction::Action.name(),
                     outcome: HistoryOutcome::Done,
                     attempt: 1,
-                    started_ago_us: took_us,
-                    duration_us: took_us,
+                    started: began,
+                    duration: took,
                     output: output.clone(),
                     error: Vec::new(),
                     epoch: 0,

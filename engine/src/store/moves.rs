@@ -1,5 +1,7 @@
 //! Statements that move claimed sagas: the fence, the history, and the new states.
 
+use std::time::{Duration, Instant};
+
 use sqlx::{FromRow, PgConnection};
 use uuid::Uuid;
 
@@ -59,9 +61,9 @@ pub(crate) struct HistoryRow {
     pub(crate) direction: &'static str,
     pub(crate) outcome: HistoryOutcome,
     pub(crate) attempt: i32,
-    /// How long ago it began, by this process's monotonic clock; the database's clock makes a time of it.
-    pub(crate) started_ago_us: i64,
-    pub(crate) duration_us: i64,
+    /// By this process's monotonic clock; the database's clock makes a time of it when it is written.
+    pub(crate) started: Instant,
+    pub(crate) duration: Duration,
     pub(crate) output: Option<std::sync::Arc<serde_json::value::RawValue>>,
     pub(crate) error: Vec<String>,
     pub(crate) epoch: i64,
@@ -77,7 +79,7 @@ pub(crate) async fn append_history(
         "insert into engine.history (saga_id, seq, step, direction, outcome, attempt, started_at, duration_ms, output, \
              error, worker, epoch) \
          select saga_id, seq, step, direction, outcome, attempt, \
-             clock_timestamp() - started_ago_us * interval '1 microsecond', duration_us / 1000, output::jsonb, \
+             statement_timestamp() - started_ago_us * interval '1 microsecond', duration_us / 1000, output::jsonb, \
              error::jsonb, $1, epoch \
          from unnest($2::uuid[], $3::int[], $4::text[], $5::text[], $6::text[], $7::int[], $8::bigint[], $9::bigint[], \
              $10::text[], $11::text[], $12::bigint[]) \
@@ -90,8 +92,8 @@ pub(crate) async fn append_history(
     .bind(rows.iter().map(|row| row.direction).collect::<Vec<_>>())
     .bind(rows.iter().map(|row| row.outcome.name()).collect::<Vec<_>>())
     .bind(rows.iter().map(|row| row.attempt).collect::<Vec<_>>())
-    .bind(rows.iter().map(|row| row.started_ago_us).collect::<Vec<_>>())
-    .bind(rows.iter().map(|row| row.duration_us).collect::<Vec<_>>())
+    .bind(rows.iter().map(|row| micros(row.started.elapsed())).collect::<Vec<_>>())
+    .bind(rows.iter().map(|row| micros(row.duration)).collect::<Vec<_>>())
     .bind(rows.iter().map(|row| row.output.as_deref().map(serde_json::value::RawValue::get)).collect::<Vec<_>>())
     .bind(rows.iter().map(|row| error_json(&row.error)).collect::<Vec<_>>())
     .bind(rows.iter().map(|row| row.epoch).collect::<Vec<_>>())
@@ -166,6 +168,10 @@ pub(crate) async fn move_sagas(
     .execute(conn)
     .await
     .map(|result| result.rows_affected())
+}
+
+fn micros(duration: Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
 }
 
 pub(crate) fn error_json(error: &[String]) -> Option<String> {
