@@ -17,6 +17,9 @@ use crate::{
     transition::State,
 };
 
+/// What the steps of a saga gave so far, by step name.
+type Outputs = Vec<(String, Option<Arc<RawValue>>)>;
+
 impl Inner {
     /// Claims due sagas and reads what they need to go on.
     pub(crate) async fn claim(&self, pick: Pick<'_>, limit: usize) -> Result<Vec<Job>, sqlx::Error> {
@@ -34,7 +37,7 @@ impl Inner {
             metrics::counter!("sagaline_leases_taken_over_total").increment(taken_over as u64);
         }
         let begun: Vec<_> = rows.iter().filter(|row| row.history_seq > 0).map(|row| row.id).collect();
-        let mut outputs: HashMap<_, Vec<(String, Option<Arc<RawValue>>)>> = HashMap::new();
+        let mut outputs: HashMap<_, Outputs> = HashMap::new();
         if !begun.is_empty() {
             for row in store::claims::outputs(&mut conn, &begun).await? {
                 let output = row.output.map(|json| Arc::from(json.0));
@@ -50,7 +53,7 @@ impl Inner {
             .collect())
     }
 
-    fn job(&self, row: ClaimedRow, outputs: Vec<(String, Option<Arc<RawValue>>)>) -> Option<Job> {
+    fn job(&self, row: ClaimedRow, outputs: Outputs) -> Option<Job> {
         let definition = self.definitions.get(&row.definition).cloned();
         let position = |step: &str| definition.as_ref().and_then(|known| known.positions.get(step).copied());
         // A place outside every graph: the step is not known here.

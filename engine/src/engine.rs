@@ -2,11 +2,8 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::{Duration, Instant},
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
 };
 
 use chrono::{DateTime, Utc};
@@ -15,24 +12,18 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    advance::Track,
-    erased::Answer,
     error::{BuildError, GraphError, StartError, StepSetError},
-    faults::{Fault, Place, Sabotage, SharedFaults},
-    feed::{DueHook, Feed, Feeds, unbegun},
-    guard,
+    faults::SharedFaults,
+    feed::{DueHook, Feed, Feeds},
     hold::Holds,
     ids::{SagaId, WorkerId},
-    job::{Committed, Job, Performed, PerformedKind},
+    job::{Committed, Job, Performed},
     lane,
-    outcome::{Outcome, Retry},
     saga::Definition,
     start::{Claiming, NewSaga, Started, start_with},
-    starter,
-    status::Direction,
-    store::{self, claims::ReleaseRow},
+    starter, store,
     trace::TraceLink,
-    tx::{AfterCommit, Tx},
+    tx::Tx,
     view::Ending,
     waiters::{self, Waiters},
 };
@@ -57,11 +48,11 @@ pub(crate) struct Inner {
     pub(crate) keeper: Notify,
     pub(crate) stop: CancellationToken,
     pub(crate) tasks: TaskTracker,
-    lanes: HashMap<String, lane::Sender>,
-    starter: starter::Sender,
-    trace_link: Option<Arc<dyn TraceLink>>,
-    faults: SharedFaults,
-    died: AtomicBool,
+    pub(crate) lanes: HashMap<String, lane::Sender>,
+    pub(crate) starter: starter::Sender,
+    pub(crate) trace_link: Option<Arc<dyn TraceLink>>,
+    pub(crate) faults: SharedFaults,
+    pub(crate) died: AtomicBool,
 }
 
 /// A handle to the engine of this process; clones are the same engine.
@@ -354,192 +345,6 @@ impl Engine {
         self.inner.tasks.close();
         self.inner.tasks.wait().await;
         self.inner.flush_releases().await;
-    }
-}
-
-impl Inner {
-    pub(crate) fn lease_ms(&self) -> i64 {
-        i64::try_from(self.settings.lease.as_millis()).unwrap_or(i64::MAX)
-    }
-
-    pub(crate) async fn perform(&self, job: &Job) -> Performed {
-        let Some(definition) = job.definition.as_ref().filter(|_| job.is_call()) else {
-            return Performed { kind: PerformedKind::InSet };
-        };
-        let started = Instant::now();
-        let place = Place {
-            definition: job.definition_name.to_string(),
-            step: job.step.to_string(),
-            direction: job.direction(),
-        };
-        let mut crash = None;
-        let answer = match self.fault(job.saga_id, place, job.state.attempt) {
-            Some(Fault::Fail(failure)) => Answer::Outcome(Outcome::Fail(failure)),
-            Some(Fault::Retry(error)) => Answer::Outcome(Outcome::Retry(Retry::message(error))),
-            Some(Fault::Hold(delay)) => {
-                Answer::Outcome(Outcome::Retry(Retry::postpone(delay, "held by a test")))
-            }
-            fault @ (Some(Fault::CrashBeforeCommit | Fault::CrashAfterCommit) | None) => {
-                crash = fault;
-                self.call(job, definition).await
-            }
-        };
-        Performed { kind: PerformedKind::Called { answer, started, took: started.elapsed(), crash } }
-    }
-
-    async fn call(&self, job: &Job, definition: &Definition) -> Answer {
-        let node = &definition.graph.steps[job.state.at];
-        let policy = match job.direction() {
-            Direction::Action => node.retry,
-            Direction::Undo => node.undo_retry,
-        };
-        let mut visit = job.visit();
-        if self.sabotage() == Some(Sabotage::KeyPerAttempt) {
-            visit.salt = Some(visit.attempt);
-        }
-        let span = self.step_span(
-            job.saga_id,
-            &job.definition_name,
-            &job.step,
-            job.direction(),
-            job.attempt(),
-            job.trace.as_deref(),
-        );
-        let call = definition.actions[job.state.at].call(job.direction(), &visit);
-        match guard::guarded(policy.timeout, tracing::Instrument::instrument(call, span)).await {
-            Ok(answer) => answer,
-            Err(broken) => {
-                Answer::Outcome(Outcome::Retry(Retry::message(format!("step `{}` {broken}", job.step))))
-            }
-        }
-    }
-
-    pub(crate) async fn commit(&self, job: Job, performed: Performed) -> Committed {
-        let lane =
-            self.lanes.get(job.definition.as_ref().map_or("", |definition| definition.graph.name.as_str()));
-        let (tell, told) = oneshot::channel();
-        let request = lane::Request { track: Track { job, performed }, tell };
-        match lane.map(|lane| lane.send(request)) {
-            Some(Ok(())) => told.await.unwrap_or(Committed::Lost),
-            Some(Err(rejected)) => {
-                self.hand_back([rejected.0.track.job]);
-                Committed::Lost
-            }
-            None => Committed::Lost,
-        }
-    }
-
-    /// Passes on what a transaction did, once it is committed.
-    pub(crate) fn committed(&self, after: AfterCommit) {
-        for (definition, count) in after.begun {
-            metrics::counter!("sagaline_sagas_started_total", "definition" => definition).increment(count);
-        }
-        for job in after.jobs {
-            self.feeds.give(self, job);
-        }
-        for (queue, ids) in after.due {
-            self.feeds.due_now(&queue, ids);
-        }
-        self.waiters.tell(&after.ended);
-    }
-
-    /// Gives back claims that were not begun.
-    pub(crate) fn hand_back(&self, jobs: impl IntoIterator<Item = Job>) {
-        if self.died.load(Ordering::Acquire) {
-            return;
-        }
-        self.holds.release_later(jobs.into_iter().map(|job| unbegun(&job)));
-        self.keeper.notify_one();
-    }
-
-    /// Gives back a claim whose attempt was cut short.
-    fn give_up(&self, job: Job) {
-        if self.is_dead() {
-            return;
-        }
-        let attempt = i32::try_from(job.state.attempt).unwrap_or(i32::MAX);
-        let in_doubt = job.state.in_doubt || (job.is_call() && job.direction() == Direction::Action);
-        self.holds.release_later([ReleaseRow { attempt, in_doubt, ..unbegun(&job) }]);
-        self.keeper.notify_one();
-        drop(job);
-    }
-
-    /// Gives back in the database what was noted for it; what can't be given back now stays noted.
-    pub(crate) async fn flush_releases(&self) {
-        let rows = self.holds.take_unreleased();
-        if rows.is_empty() || self.is_dead() {
-            return;
-        }
-        match self.release(&rows).await {
-            Ok(released) => {
-                let mut by_queue = BTreeMap::<String, Vec<SagaId>>::new();
-                for (id, queue) in released {
-                    by_queue.entry(queue).or_default().push(SagaId(id));
-                }
-                for (queue, ids) in by_queue {
-                    self.feeds.due_now(&queue, ids);
-                }
-            }
-            Err(error) => {
-                tracing::debug!(error = %error, "can't give claims back now; their leases stand behind");
-                self.holds.release_later(rows);
-            }
-        }
-    }
-
-    async fn release(
-        &self,
-        rows: &[store::claims::ReleaseRow],
-    ) -> Result<Vec<(uuid::Uuid, String)>, sqlx::Error> {
-        let mut conn = self.pool.acquire().await?;
-        let released = store::claims::release(&mut conn, rows, self.worker).await?;
-        let mut queues: Vec<String> = released.iter().map(|(_, queue)| queue.clone()).collect();
-        queues.sort_unstable();
-        queues.dedup();
-        if !queues.is_empty() {
-            store::starts::notify_due(&mut conn, &queues).await?;
-        }
-        Ok(released)
-    }
-
-    pub(crate) fn step_span(
-        &self,
-        saga_id: SagaId,
-        definition: &str,
-        step: &str,
-        direction: Direction,
-        attempt: u32,
-        traceparent: Option<&str>,
-    ) -> tracing::Span {
-        let span = tracing::info_span!(
-            "step", otel.name = %step, saga.id = %saga_id, saga.definition = %definition, step.name = %step,
-            step.direction = %direction, step.attempt = attempt
-        );
-        if let (Some(link), Some(traceparent)) = (&self.trace_link, traceparent) {
-            link.adopt(&span, traceparent);
-        }
-        span
-    }
-
-    pub(crate) fn fault(&self, saga_id: SagaId, place: Place, attempt: u32) -> Option<Fault> {
-        self.faults.as_ref()?.at(saga_id, &place, attempt)
-    }
-
-    pub(crate) fn sabotage(&self) -> Option<Sabotage> {
-        self.faults.as_ref()?.sabotage()
-    }
-
-    /// A test made this engine die: it must leave no trace from now on.
-    pub(crate) fn die(&self) {
-        if let Some(faults) = &self.faults {
-            faults.died();
-        }
-        self.died.store(true, Ordering::Release);
-        self.stop.cancel();
-    }
-
-    pub(crate) fn is_dead(&self) -> bool {
-        self.died.load(Ordering::Acquire)
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::{error::GraphError, retry::RetryPolicy, step::UndoKind};
+use crate::{error::GraphError, retry::RetryPolicy, status::Direction, step::UndoKind};
 
 /// What a step talks to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -66,6 +66,15 @@ pub struct Graph {
     pub hash: String,
 }
 
+/// Stands in for the graph of a definition that this process does not know.
+pub(crate) static NO_GRAPH: Graph = Graph {
+    name: String::new(),
+    queue: String::new(),
+    deadline: None,
+    steps: Vec::new(),
+    hash: String::new(),
+};
+
 impl Graph {
     pub(crate) fn new(
         name: &str,
@@ -82,6 +91,15 @@ impl Graph {
     /// Finds a step by its stored name.
     pub fn position(&self, step: &str) -> Option<usize> {
         self.steps.iter().position(|node| node.name == step)
+    }
+
+    /// How one side of a step is tried; a step that is not in the graph, as if it were a call.
+    pub(crate) fn policy(&self, at: usize, direction: Direction) -> RetryPolicy {
+        match (self.steps.get(at), direction) {
+            (Some(node), Direction::Action) => node.retry,
+            (Some(node), Direction::Undo) => node.undo_retry,
+            (None, _) => RetryPolicy::CALL,
+        }
     }
 
     /// Finds the point of no return.

@@ -10,13 +10,14 @@ use sqlx::{Acquire, Postgres, pool::PoolConnection};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
-    advance::{self, Advanced, Connection, Culprit, Track, Trouble},
+    advance::{self, Advanced, Culprit, Track},
     engine::Inner,
     faults::Fault,
     job::{Committed, PerformedKind},
     status::Direction,
     store::{self, claims::ReleaseRow},
     transition::State,
+    trouble::{Connection, Trouble},
 };
 
 /// A set that was dropped by everybody's fault but its own is not tried for ever: past the lease the claims are lost.
@@ -83,16 +84,12 @@ async fn commit(engine: &Arc<Inner>, set: Vec<Request>) {
             }
             Err(Trouble::Step { at, error, .. }) if tracks.len() == 1 => {
                 let known = culprit.as_ref().map(|culprit| (culprit.direction, culprit.at));
-                match at.filter(|at| Some(*at) != known) {
-                    Some((direction, at)) => {
-                        let requests = zip(tracks, tells);
-                        parts.push((requests, Some(Culprit { direction, at, error })));
-                    }
-                    None => {
-                        let saga_id = tracks[0].job.saga_id;
-                        tracing::error!(saga.id = %saga_id, error = ?error, "a saga's outcome can't be written; it is set aside");
-                        give_up(engine, tracks, tells, SET_ASIDE);
-                    }
+                if let Some((direction, at)) = at.filter(|at| Some(*at) != known) {
+                    parts.push((zip(tracks, tells), Some(Culprit { direction, at, error })));
+                } else {
+                    let saga_id = tracks[0].job.saga_id;
+                    tracing::error!(saga.id = %saga_id, error = ?error, "a saga's outcome can't be written; it is set aside");
+                    give_up(engine, tracks, tells, SET_ASIDE);
                 }
             }
             Err(Trouble::Step { error, .. }) => {

@@ -254,14 +254,9 @@ async fn resolve(
     }
     let Some(row) = row else { return Err(DeadJobError::NotFound(id)) };
     let subject = Subject::new(engine, saga_id, row)?;
-    let state = match transition(subject.graph(), &subject.state, &resolution.event) {
-        Ok((state, _)) => state,
-        Err(_) => {
-            return Err(DeadJobError::AlreadyResolved(format!(
-                "moved on: its saga is {}",
-                subject.state.status
-            )));
-        }
+    let Ok((state, _)) = transition(subject.graph(), &subject.state, &resolution.event) else {
+        let moved_on = format!("moved on: its saga is {}", subject.state.status);
+        return Err(DeadJobError::AlreadyResolved(moved_on));
     };
     let Resolution { name, action, actor, reason, .. } = *resolution;
     store::dead_jobs::resolve(conn, saga_id.0, name, actor, reason).await?;
@@ -310,7 +305,7 @@ impl Subject {
     }
 
     fn graph(&self) -> &Graph {
-        self.definition.as_ref().map_or(&crate::advance::NO_GRAPH, |definition| &definition.graph)
+        self.definition.as_ref().map_or(&crate::graph::NO_GRAPH, |definition| &definition.graph)
     }
 
     /// Writes the new state, its history row, and tells the watch.

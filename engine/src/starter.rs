@@ -6,11 +6,11 @@ use sqlx::Acquire;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
-    advance::is_transient,
     engine::Inner,
     error::{StartError, StepSetError},
     start::{NewSaga, Started, start_in_tx},
     store,
+    trouble::is_transient,
     tx::{AfterCommit, Tx},
 };
 
@@ -44,7 +44,7 @@ pub(crate) async fn run(engine: Arc<Inner>, mut arrivals: mpsc::UnboundedReceive
         }
         if !batch.is_empty() {
             crate::lane::gather(&mut batch, &mut arrivals, engine.settings.max_set).await;
-            start(&engine, batch.drain(..).collect()).await;
+            start(&engine, std::mem::take(&mut batch)).await;
         }
     }
 }

@@ -119,7 +119,7 @@ pub fn transition(graph: &Graph, state: &State, event: &Event) -> Result<(State,
             let in_doubt = state.in_doubt || is_call_action(graph, &state);
             (State { losses: state.losses + 1, in_doubt, ..state }, Next::Work)
         }),
-        Event::Done => done(graph, moving(state)?),
+        Event::Done => Ok(done(graph, moving(state)?)),
         Event::Retry(counts) => moving(state).map(|state| (repeated(graph, state, *counts), Next::Wait)),
         Event::Exhausted(failure) => {
             let state = repeated(graph, moving(state)?, Counts::AsAttempt);
@@ -174,16 +174,16 @@ fn is_call_action(graph: &Graph, state: &State) -> bool {
         && graph.steps.get(state.at).is_some_and(|node| node.kind == StepKind::Call)
 }
 
-fn done(graph: &Graph, state: State) -> Result<(State, Next), Refusal> {
+fn done(graph: &Graph, state: State) -> (State, Next) {
     let fresh = State { attempt: 0, losses: 0, in_doubt: false, ..state };
     match fresh.direction {
         Direction::Action if fresh.at + 1 < graph.steps.len() => {
-            Ok((State { at: fresh.at + 1, ..fresh }, Next::Work))
+            (State { at: fresh.at + 1, ..fresh }, Next::Work)
         }
-        Direction::Action => Ok((State { status: Status::Completed, ..fresh }, Next::Rest)),
+        Direction::Action => (State { status: Status::Completed, ..fresh }, Next::Rest),
         Direction::Undo => {
             let before = fresh.at;
-            Ok(undo_from(graph, fresh, before))
+            undo_from(graph, fresh, before)
         }
     }
 }
@@ -203,7 +203,7 @@ fn fail(graph: &Graph, state: State, failure: &Failure) -> (State, Next) {
     match state.direction {
         Direction::Action if can_unwind(graph, &state) => {
             let step = graph.steps[state.at].name.clone();
-            unwind(graph, state, Cause::Failed { step, failure: failure.clone() })
+            unwind(graph, &state, Cause::Failed { step, failure: failure.clone() })
         }
         Direction::Action | Direction::Undo => park(state),
     }
@@ -212,7 +212,7 @@ fn fail(graph: &Graph, state: State, failure: &Failure) -> (State, Next) {
 fn interrupt(graph: &Graph, state: &State, cause: impl FnOnce() -> Cause) -> Result<(State, Next), Refusal> {
     match (state.status, state.direction) {
         (Status::Running, _) | (Status::Dead, Direction::Action) if can_unwind(graph, state) => {
-            Ok(unwind(graph, state.clone(), cause()))
+            Ok(unwind(graph, state, cause()))
         }
         (Status::Running, _) | (Status::Dead, Direction::Action) => Err(Refusal::PastPivot),
         (Status::Compensating, _) | (Status::Dead, Direction::Undo) => Err(Refusal::AlreadyUnwinding),
@@ -221,7 +221,7 @@ fn interrupt(graph: &Graph, state: &State, cause: impl FnOnce() -> Cause) -> Res
 }
 
 /// Turns round: the step itself is undone only if it may have happened.
-fn unwind(graph: &Graph, state: State, cause: Cause) -> (State, Next) {
+fn unwind(graph: &Graph, state: &State, cause: Cause) -> (State, Next) {
     let beyond = if state.in_doubt { state.at + 1 } else { state.at };
     let turned = State {
         status: Status::Compensating,
@@ -230,7 +230,7 @@ fn unwind(graph: &Graph, state: State, cause: Cause) -> (State, Next) {
         losses: 0,
         in_doubt: false,
         cause: Some(cause),
-        ..state
+        at: state.at,
     };
     undo_from(graph, turned, beyond)
 }

@@ -94,12 +94,13 @@ pub(super) fn expected(graph: &Graph, case: &Case) -> Status {
         None => (Placement::AfterPivot, StepKind::Transaction),
     };
     match (case.kind, placement) {
-        (Kind::ActionFails, Placement::AfterPivot) => Status::Dead,
         // A call pivot that never answered may have happened: only a person can tell.
         (Kind::ActionNeverWorks, Placement::Pivot) if kind == StepKind::Call => Status::Dead,
-        (Kind::ActionNeverWorks, Placement::AfterPivot) => Status::Dead,
-        (Kind::ActionFails | Kind::ActionNeverWorks, Placement::BeforePivot | Placement::Pivot)
-        | (Kind::CancelledThere, Placement::BeforePivot | Placement::Pivot)
+        (Kind::ActionFails | Kind::ActionNeverWorks, Placement::AfterPivot) => Status::Dead,
+        (
+            Kind::ActionFails | Kind::ActionNeverWorks | Kind::CancelledThere,
+            Placement::BeforePivot | Placement::Pivot,
+        )
         | (Kind::UndoCrashesBeforeCommit | Kind::UndoCrashesAfterCommit | Kind::UndoNeedsAPerson, _) => {
             Status::Compensated
         }

@@ -262,7 +262,7 @@ impl Proof {
         }
         plan.spent.store(true, Ordering::Release);
         let wanted = expected(
-            engine.definition(&saga.definition).map_or(&crate::advance::NO_GRAPH, Definition::graph),
+            engine.definition(&saga.definition).map_or(&crate::graph::NO_GRAPH, Definition::graph),
             &plan.case,
         );
         match (engine.cancel(saga_id, "a test", "to see it unwind").await, wanted) {

@@ -96,8 +96,8 @@ async fn a_cancel_while_a_lost_call_is_in_doubt_undoes_the_call() {
 async fn a_saga_that_keeps_killing_its_process_is_parked() {
     let (_database, pool) = errands::database().await;
     let mut dead = Vec::new();
-    let starter = Engine::builder(pool.clone()).register(errands::plain()).build().unwrap();
-    let started = starter.start(PLAIN.with(&Errand::default())).await.unwrap();
+    let caller = Engine::builder(pool.clone()).register(errands::plain()).build().unwrap();
+    let started = caller.start(PLAIN.with(&Errand::default())).await.unwrap();
     for _ in 0..5 {
         let victim = Engine::builder(pool.clone()).register(errands::plain()).build().unwrap();
         let mut feed = victim.feed("default", 1);
@@ -115,7 +115,7 @@ async fn a_saga_that_keeps_killing_its_process_is_parked() {
     assert_eq!(history.last().unwrap().outcome, HistoryOutcome::Parked);
     assert_eq!(workshop.engine.verify_histories(10).await.unwrap(), []);
     drop(dead);
-    starter.shutdown().await;
+    caller.shutdown().await;
     workshop.close().await;
 }
 

@@ -18,8 +18,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::support::Database;
 
-pub const ERRAND: SagaName<Errand> = SagaName::new("errand");
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const ERRAND: SagaName<Errand> = SagaName::new("errand");
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Quick enough for tests that use up attempts.
 const QUICK: RetryPolicy = RetryPolicy {
@@ -32,14 +32,14 @@ const QUICK: RetryPolicy = RetryPolicy {
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Errand {
+pub(super) struct Errand {
     /// The step where something happens, and what.
-    pub at: Option<String>,
-    pub what: Option<Mishap>,
+    pub(super) at: Option<String>,
+    pub(super) what: Option<Mishap>,
 }
 
 impl Errand {
-    pub fn with(at: &str, what: Mishap) -> Self {
+    pub(super) fn with(at: &str, what: Mishap) -> Self {
         Self { at: Some(at.into()), what: Some(what) }
     }
 
@@ -49,7 +49,7 @@ impl Errand {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum Mishap {
+pub(super) enum Mishap {
     Refuses,
     BreaksInSql,
     Panics,
@@ -57,17 +57,17 @@ pub enum Mishap {
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Packed {
-    pub boxes: u32,
+pub(super) struct Packed {
+    pub(super) boxes: u32,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Sent {
-    pub receipt: String,
+pub(super) struct Sent {
+    pub(super) receipt: String,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Closed;
+pub(super) struct Closed;
 
 async fn note(tx: &mut Tx<'_>, ids: Vec<uuid::Uuid>, step: &str, change: i32) -> Result<(), sqlx::Error> {
     sqlx::query(
@@ -95,7 +95,7 @@ async fn meet(tx: &mut Tx<'_>, mishap: Option<Mishap>) -> Result<(), StepSetErro
     Ok(())
 }
 
-pub struct Pack;
+pub(super) struct Pack;
 
 impl TransactionStep for Pack {
     const NAME: &'static str = "pack";
@@ -133,12 +133,12 @@ impl UndoTransaction<Pack> for Pack {
 
 /// What the outside world saw: idempotency keys of calls, and of calls that took them back.
 #[derive(Clone, Default)]
-pub struct World {
-    pub sent: Arc<Mutex<Vec<String>>>,
-    pub taken_back: Arc<Mutex<Vec<String>>>,
+pub(super) struct World {
+    pub(super) sent: Arc<Mutex<Vec<String>>>,
+    pub(super) taken_back: Arc<Mutex<Vec<String>>>,
 }
 
-pub struct Send(pub World);
+pub(super) struct Send(pub World);
 
 impl CallStep for Send {
     const NAME: &'static str = "send";
@@ -168,7 +168,7 @@ impl UndoCall<Send> for Send {
 }
 
 /// Written for one saga at a time.
-pub struct Charge;
+pub(super) struct Charge;
 
 impl ItemStep for Charge {
     const NAME: &'static str = "charge";
@@ -200,7 +200,7 @@ impl UndoItemStep<Charge> for Charge {
     }
 }
 
-pub struct Seal;
+pub(super) struct Seal;
 
 impl TransactionStep for Seal {
     const NAME: &'static str = "seal";
@@ -223,7 +223,7 @@ impl TransactionStep for Seal {
     }
 }
 
-pub struct File;
+pub(super) struct File;
 
 impl TransactionStep for File {
     const NAME: &'static str = "file";
@@ -242,14 +242,14 @@ impl TransactionStep for File {
 }
 
 /// Three transaction steps in a row: pack ⟂, seal (pivot), file.
-pub const PLAIN: SagaName<Errand> = SagaName::new("plain-errand");
+pub(super) const PLAIN: SagaName<Errand> = SagaName::new("plain-errand");
 
-pub fn plain() -> Definition {
+pub(super) fn plain() -> Definition {
     Saga::named(PLAIN).then(Pack).pivot(Seal).then(File).build().unwrap()
 }
 
 /// Every kind of step: pack ⟂ (set), send ⟂ (call), charge ⟂ (one item), seal (pivot), file.
-pub fn errand(world: &World) -> Definition {
+pub(super) fn errand(world: &World) -> Definition {
     Saga::named(ERRAND)
         .then(Pack)
         .then_call(Send(world.clone()))
@@ -261,7 +261,7 @@ pub fn errand(world: &World) -> Definition {
 }
 
 /// A database with the engine's schema and the table that the steps write to.
-pub async fn database() -> (Database, PgPool) {
+pub(super) async fn database() -> (Database, PgPool) {
     let database = Database::fresh().await;
     let pool = database.pool().await;
     sqlx::query("create table effect (saga_id uuid not null, step text not null, change int not null)")
@@ -272,18 +272,18 @@ pub async fn database() -> (Database, PgPool) {
 }
 
 /// An engine with a worker.
-pub struct Workshop {
-    pub engine: Engine,
+pub(super) struct Workshop {
+    pub(super) engine: Engine,
     stop: CancellationToken,
     worker: JoinHandle<()>,
 }
 
 impl Workshop {
-    pub fn open(builder: EngineBuilder) -> Self {
+    pub(super) fn open(builder: EngineBuilder) -> Self {
         Self::staff(builder.build().unwrap())
     }
 
-    pub fn staff(engine: Engine) -> Self {
+    pub(super) fn staff(engine: Engine) -> Self {
         let stop = CancellationToken::new();
         let worker = tokio::spawn({
             let (engine, stop, mut feed) = (engine.clone(), stop.clone(), engine.feed("default", 256));
@@ -292,7 +292,7 @@ impl Workshop {
         Self { engine, stop, worker }
     }
 
-    pub async fn close(self) {
+    pub(super) async fn close(self) {
         self.stop.cancel();
         self.worker.await.unwrap();
         self.engine.shutdown().await;
@@ -300,7 +300,7 @@ impl Workshop {
 }
 
 /// The sum of a step's effects over all sagas.
-pub async fn effects(pool: &PgPool, step: &str) -> i64 {
+pub(super) async fn effects(pool: &PgPool, step: &str) -> i64 {
     sqlx::query_scalar("select coalesce(sum(change), 0) from effect where step = $1")
         .bind(step)
         .fetch_one(pool)

@@ -16,7 +16,7 @@ async fn flood(servers: &[Served], path: &str, key: &str, body: &Value) -> Vec<V
 async fn one_key_fifty_times_at_once_at_two_servers_and_two_workers_does_it_once() {
     let stage = Stage::open().await;
     let servers = [stage.serve().await, stage.serve().await];
-    let workers = [stage.work(), stage.work()];
+    let workers = [stage.work().await, stage.work().await];
     servers[0].window.sell("TEA-1", 100).await;
 
     for key in ["checkout-1", "checkout-2", "checkout-3"] {

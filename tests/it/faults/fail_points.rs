@@ -72,7 +72,7 @@ impl Fate {
 async fn die_and_recover(stage: &Stage, point: &str) -> bool {
     let losses = stage.losses().await;
     died_at_its_fail_point(stage.work_until(point)).await;
-    let successor = stage.work();
+    let successor = stage.work().await;
     stage.all_at_rest().await;
     ends_in_order(successor).await;
     stage.losses().await > losses
@@ -147,7 +147,7 @@ async fn a_worker_killed_anywhere_in_a_cancellation_leaves_it_to_another() {
     for _ in 0..EACH * MOMENTS.len() * steps.len() {
         orders.push(served.window.place("ann@example.com", "TEA-1", 2).await);
     }
-    let worker = stage.work();
+    let worker = stage.work().await;
     stage.all_at_rest().await;
     ends_in_order(worker).await;
 

@@ -15,7 +15,7 @@ async fn kill_a_worker_under_load(stage: &Stage) {
     stage.catcher.behave(Behaviour::Trickle(Duration::from_millis(5)));
     let served = stage.serve().await;
     served.window.sell("TEA-1", 10_000).await;
-    let mut victim = stage.work();
+    let mut victim = stage.work().await;
     let mut load = Load::start(&served.window, "TEA-1", ORDERS);
     load.reaches(ORDERS / 3).await;
     at_least("mails under way", 8, || stage.mails_under_way()).await;
@@ -23,7 +23,7 @@ async fn kill_a_worker_under_load(stage: &Stage) {
     assert!(stage.leased().await > 0, "the victim held nothing");
     stage.catcher.behave(Behaviour::Accept);
 
-    let successor = stage.work();
+    let successor = stage.work().await;
     let orders = load.all().await;
     assert_eq!(orders.len(), ORDERS);
     stage.all_at_rest().await;
@@ -60,7 +60,7 @@ async fn an_order_whose_server_is_killed_right_after_the_answer_is_completed() {
     let order_id = served.window.place("ann@example.com", "TEA-1", 3).await;
     served.process.kill9().await;
 
-    let worker = stage.work();
+    let worker = stage.work().await;
     stage.all_at_rest().await;
     let (status, _, held) = stage.order(order_id).await;
     assert_eq!((status.as_str(), held), ("confirmed", 3));
@@ -76,7 +76,7 @@ async fn a_server_killed_under_load_leaves_whole_orders_that_its_clients_find_wi
     let stage = Stage::open().await;
     let mut served = stage.serve().await;
     served.window.sell("TEA-1", 1000).await;
-    let worker = stage.work();
+    let worker = stage.work().await;
     let bodies: Vec<_> = (0..CLIENTS).map(|_| order("ann@example.com", "TEA-1", 1)).collect();
 
     // Whoever gets no answer from the first server asks the second one with the same key.
@@ -95,7 +95,8 @@ async fn a_server_killed_under_load_leaves_whole_orders_that_its_clients_find_wi
         at_least("orders", 5, || stage.count("select count(*) from shop.orders")).await;
         served.process.kill9().await;
     };
-    let (answers, ()) = futures::join!(futures::future::join_all(clients), killing);
+    let both = async { futures::join!(futures::future::join_all(clients), killing) };
+    let (answers, ()) = stage.with_keys_given_up_early(both).await;
 
     stage.all_at_rest().await;
     assert_eq!(usize::try_from(stage.count("select count(*) from shop.orders").await).unwrap(), CLIENTS);

@@ -16,14 +16,14 @@ async fn a_worker_stopped_beyond_its_lease_and_overtaken_has_its_writes_refused(
     stage.catcher.behave(Behaviour::Trickle(Duration::from_millis(20)));
     let served = stage.serve().await;
     served.window.sell("TEA-1", 1000).await;
-    let sleeper = stage.work();
+    let sleeper = stage.work().await;
     for _ in 0..ORDERS {
         served.window.place("ann@example.com", "TEA-1", 1).await;
     }
     at_least("mails under way", ORDERS, || stage.mails_under_way()).await;
     sleeper.sigstop().await;
 
-    let overtaker = stage.work();
+    let overtaker = stage.work().await;
     stage.all_at_rest().await;
     let lost = stage.losses().await;
     assert!(lost > 0, "nothing was overtaken");

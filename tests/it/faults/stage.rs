@@ -69,9 +69,11 @@ impl Stage {
         Process::sagaline(args, &env)
     }
 
-    /// A process that works on all queues.
-    pub(super) fn work(&self) -> Process {
-        self.start(&["work"], &[])
+    /// A process that works on all queues, once it does.
+    pub(super) async fn work(&self) -> Process {
+        let process = self.start(&["work"], &[]);
+        process.wait_for_line(r#""message":"working""#).await;
+        process
     }
 
     /// A process that kills itself at a fail point.
@@ -184,6 +186,27 @@ impl Stage {
             messages.iter().map(|message| (message.message_id().unwrap(), message.to.join(","))).collect();
         assert_eq!(got.iter().collect::<Vec<_>>(), sent.iter().collect::<Vec<_>>());
         messages.len() - got.len()
+    }
+
+    /// Does something while requests whose server was cut off or killed are given up after a second instead of a minute:
+    /// until then, others with their `Idempotency-Key` are told to come again.
+    pub(super) async fn with_keys_given_up_early<T>(&self, doing: impl Future<Output = T>) -> T {
+        let giving_up = async {
+            loop {
+                // The database may be away; the next round does it.
+                let _ = sqlx::query(
+                    "update shop.idempotency_key set begun_at = begun_at - interval '1 minute' \
+                     where status is null and begun_at between now() - interval '1 minute' and now() - interval '1 second'",
+                )
+                .execute(&self.pool)
+                .await;
+                tokio::time::sleep(PAUSE).await;
+            }
+        };
+        tokio::select! {
+            value = doing => value,
+            () = giving_up => unreachable!("it has no end"),
+        }
     }
 
     /// Lets a statement loose on the database, to arrange what no request can.

@@ -17,7 +17,7 @@ async fn end_a_worker_under_load(stage: &Stage, busy: Behaviour) {
     stage.catcher.behave(busy);
     let served = stage.serve().await;
     served.window.sell("TEA-1", 10_000).await;
-    let leaver = stage.work();
+    let leaver = stage.work().await;
     let mut load = Load::start(&served.window, "TEA-1", ORDERS);
     load.reaches(ORDERS / 3).await;
     at_least("mails under way", 8, || stage.mails_under_way()).await;
@@ -27,7 +27,7 @@ async fn end_a_worker_under_load(stage: &Stage, busy: Behaviour) {
     assert!(stage.count(left).await > 0, "there was no load");
 
     stage.catcher.behave(Behaviour::Accept);
-    let successor = stage.work();
+    let successor = stage.work().await;
     let orders = load.all().await;
     stage.all_at_rest().await;
     assert_eq!(stage.losses().await, 0, "something was taken over");

@@ -1,0 +1,50 @@
+//! Why a set was not committed, and whose fault that is.
+
+use crate::{error::StepSetError, outcome::chain, status::Direction};
+
+/// Why a set was not committed.
+#[derive(Debug)]
+pub(crate) enum Trouble {
+    /// The database is away, or chose this transaction as a deadlock's victim: nobody's fault.
+    Transient(sqlx::Error),
+    /// The set at this place could not be done, or its outcome not be written.
+    Step { at: Option<(Direction, usize)>, error: Vec<String>, connection: Connection },
+}
+
+/// Whether a connection can be used again after trouble.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Connection {
+    Usable,
+    /// User code was dropped, perhaps in the middle of a statement that this server process still works on.
+    Midway {
+        backend: i32,
+    },
+}
+/// Sorts an error by whose fault it is.
+pub(crate) fn trouble(error: StepSetError, at: Option<(Direction, usize)>) -> Trouble {
+    match error {
+        StepSetError::Database(error) if is_transient(&error) => Trouble::Transient(error),
+        other => Trouble::Step { at, error: chain(&other), connection: Connection::Usable },
+    }
+}
+
+/// Whether the same statement may well succeed later: connection trouble, deadlocks, serialisation failures, a server
+/// that starts or stops, and a full one.
+pub(crate) fn is_transient(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_)
+        | sqlx::Error::Tls(_)
+        | sqlx::Error::Protocol(_)
+        | sqlx::Error::PoolTimedOut
+        | sqlx::Error::PoolClosed
+        | sqlx::Error::WorkerCrashed => true,
+        sqlx::Error::Database(error) => error.code().is_some_and(|code| {
+            matches!(
+                code.as_ref(),
+                "40001" | "40P01" | "55P03" | "25P03" | "25006" | "57P01" | "57P02" | "57P03"
+            ) || code.starts_with("08")
+                || code.starts_with("53")
+        }),
+        _ => false,
+    }
+}

@@ -1,0 +1,339 @@
+//! One saga of a set, with its working state: applies answers, cancels and deadlines through the pure transition, and
+//! collects the rows that tell of it. The job itself stays untouched until the commit.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use serde_json::value::RawValue;
+
+use crate::{
+    advance::{Culprit, Onward},
+    engine::Inner,
+    erased::{Answer, Visit},
+    faults::{Fault, Place, Sabotage},
+    graph::{Graph, NO_GRAPH, Placement, StepKind},
+    job::Job,
+    outcome::{Counts, Failure, Outcome, Retry},
+    retry::RetryPolicy,
+    saga::Definition,
+    status::{Direction, Status},
+    store::moves::{Fenced, HistoryRow, MoveRow},
+    transition::{Event, Next, Refusal, State, transition},
+    view::HistoryOutcome,
+};
+
+/// How often an attempt may be lost with its process before a person is asked.
+const MAX_LOSSES: u32 = 5;
+/// A saga of the set on its way.
+pub(crate) struct Walker<'a> {
+    pub(crate) place: usize,
+    pub(crate) job: &'a Job,
+    pub(crate) graph: &'a Graph,
+    pub(crate) definition: Option<&'a Arc<Definition>>,
+    pub(crate) state: State,
+    pub(crate) next: Next,
+    pub(crate) delay: Duration,
+    pub(crate) step_name: String,
+    pub(crate) values: Vec<Option<Arc<RawValue>>>,
+    pub(crate) seq: i32,
+    pub(crate) error: Option<String>,
+    pub(crate) cancel: Option<(String, String)>,
+    pub(crate) deadline_passed: bool,
+    /// Whether the status was changed to one that watches are told of.
+    pub(crate) rested: bool,
+    pub(crate) crash: Option<Fault>,
+}
+impl<'a> Walker<'a> {
+    pub(crate) fn new(place: usize, job: &'a Job, row: &Fenced) -> Self {
+        let text =
+            |field: &str| row.cancel.as_ref().and_then(|cancel| cancel[field].as_str()).map(str::to_owned);
+        Self {
+            place,
+            job,
+            graph: job.graph().unwrap_or(&NO_GRAPH),
+            definition: job.definition.as_ref(),
+            state: job.state.clone(),
+            next: Next::Work,
+            delay: Duration::ZERO,
+            step_name: job.step.to_string(),
+            values: job.values.clone(),
+            seq: row.history_seq,
+            error: None,
+            cancel: text("actor").zip(text("reason")),
+            deadline_passed: row.deadline_passed,
+            rested: false,
+            crash: None,
+        }
+    }
+
+    pub(crate) fn runs_in_transaction(&self) -> bool {
+        self.next == Next::Work && self.kind() == Some(StepKind::Transaction)
+    }
+
+    fn kind(&self) -> Option<StepKind> {
+        self.graph.steps.get(self.state.at).map(|node| node.kind)
+    }
+
+    fn policy(&self) -> RetryPolicy {
+        self.graph.policy(self.state.at, self.state.direction)
+    }
+
+    /// Counts the attempt, unless the claim has done so.
+    pub(crate) fn begin(&mut self) {
+        if self.state.attempt == 0 {
+            self.apply(&Event::Begun);
+        }
+    }
+
+    /// A saga that this process can't work on, and one that keeps killing its process.
+    pub(crate) fn unfit(&mut self, rows: &mut Vec<HistoryRow>) {
+        if self.state.losses >= MAX_LOSSES {
+            let error = format!("its process vanished {} times in a row during this step", self.state.losses);
+            self.park(error, rows);
+        } else if self.kind().is_none() {
+            let missing = match self.definition {
+                None => format!("no saga is named `{}` in this process", self.job.definition_name),
+                Some(_) => format!(
+                    "saga `{}` has no step `{}` in this process",
+                    self.job.definition_name, self.job.step
+                ),
+            };
+            // Another process may know it (a rolling deployment), so it is tried again before a person is asked.
+            if self.state.attempt >= RetryPolicy::CALL.attempts {
+                self.park(missing, rows);
+            } else {
+                let started = Instant::now();
+                self.record(HistoryOutcome::Retry, None, vec![missing], started, Duration::ZERO, rows);
+                self.delay = RetryPolicy::CALL.delay(self.state.attempt, rand::random());
+                self.apply(&Event::Retry(Counts::AsAttempt));
+            }
+        } else if self.kind() == Some(StepKind::Call) {
+            self.park(format!("`{}` is a call step, but was not performed", self.job.step), rows);
+        }
+    }
+
+    fn park(&mut self, error: String, rows: &mut Vec<HistoryRow>) {
+        self.record(HistoryOutcome::Parked, None, vec![error], Instant::now(), Duration::ZERO, rows);
+        self.apply(&Event::Parked);
+    }
+
+    /// Applies a cancel or a deadline, between two attempts.
+    pub(crate) fn interrupted(&mut self, rows: &mut Vec<HistoryRow>) {
+        if self.state.status != Status::Running || self.next == Next::Rest {
+            return;
+        }
+        let (event, outcome, why) = if let Some((actor, reason)) = self.cancel.take() {
+            let why = vec![format!("cancelled by {actor}: {reason}")];
+            (Event::Cancel { actor, reason }, HistoryOutcome::Cancelled, why)
+        } else if self.deadline_passed {
+            (Event::DeadlinePassed, HistoryOutcome::DeadlinePassed, vec!["the deadline passed".into()])
+        } else {
+            return;
+        };
+        match transition(self.graph, &self.state, &event) {
+            Ok(_) => {
+                self.record(outcome, None, why, Instant::now(), Duration::ZERO, rows);
+                self.apply(&event);
+            }
+            // Too late for it: the saga goes on, as the caller of cancel can read off its status.
+            Err(Refusal::PastPivot | Refusal::AlreadyUnwinding | Refusal::Ended | Refusal::Impossible) => {}
+        }
+    }
+
+    /// What is known to come out without running the step.
+    pub(crate) fn foretold(&mut self, engine: &Inner, culprit: Option<&Culprit>) -> Option<Answer> {
+        if let Some(culprit) = culprit
+            && (culprit.direction, culprit.at) == (self.state.direction, self.state.at)
+        {
+            let retry = Retry { after: None, counts: Counts::AsAttempt, error: culprit.error.clone() };
+            return Some(Answer::Outcome(Outcome::Retry(retry)));
+        }
+        if self.state.direction == Direction::Undo && engine.sabotage() == Some(Sabotage::ForgottenUndo) {
+            return Some(Answer::done(None));
+        }
+        let fault = engine.fault(self.job.saga_id, || self.place_name(), self.state.attempt)?;
+        match fault {
+            Fault::Fail(failure) => Some(Answer::Outcome(Outcome::Fail(failure))),
+            Fault::Retry(error) => Some(Answer::Outcome(Outcome::Retry(Retry::message(error)))),
+            Fault::Hold(delay) => {
+                Some(Answer::Outcome(Outcome::Retry(Retry::postpone(delay, "held by a test"))))
+            }
+            Fault::CrashBeforeCommit | Fault::CrashAfterCommit => {
+                self.crash = Some(fault);
+                None
+            }
+        }
+    }
+
+    fn place_name(&self) -> Place {
+        Place {
+            definition: self.job.definition_name.to_string(),
+            step: self.step_name.clone(),
+            direction: self.state.direction,
+        }
+    }
+
+    pub(crate) fn visit(&self) -> Visit {
+        Visit {
+            saga_id: self.job.saga_id,
+            step: self.step_name.clone(),
+            attempt: self.state.attempt,
+            values: self.values.clone(),
+            cause: self.state.cause.clone(),
+            trace: self.job.trace.clone(),
+            salt: None,
+        }
+    }
+
+    pub(crate) fn span(&self, engine: &Inner) -> tracing::Span {
+        engine.step_span(
+            self.job.saga_id,
+            &self.job.definition_name,
+            &self.step_name,
+            self.state.direction,
+            self.state.attempt,
+            self.job.trace.as_deref(),
+        )
+    }
+
+    /// Applies a step's answer.
+    pub(crate) fn answered(
+        &mut self,
+        answer: &Answer,
+        started: Instant,
+        took: Duration,
+        rows: &mut Vec<HistoryRow>,
+    ) {
+        match answer {
+            Answer::Unreadable(reason) => self.park(reason.clone(), rows),
+            Answer::Outcome(Outcome::Done(output)) => {
+                self.record(HistoryOutcome::Done, output.clone(), Vec::new(), started, took, rows);
+                if self.state.direction == Direction::Action {
+                    let own_place = self.state.at + 1;
+                    if self.values.len() <= own_place {
+                        self.values.resize(own_place + 1, None);
+                    }
+                    self.values[own_place].clone_from(output);
+                }
+                self.apply(&Event::Done);
+            }
+            Answer::Outcome(Outcome::Retry(retry)) => self.retried(retry, started, took, rows),
+            Answer::Outcome(Outcome::Fail(failure)) => {
+                let error = vec![format!("{} ({})", failure.message, failure.code)];
+                self.record(HistoryOutcome::Failed, None, error, started, took, rows);
+                self.apply(&Event::Failed(failure.clone()));
+            }
+        }
+    }
+
+    fn retried(&mut self, retry: &Retry, started: Instant, took: Duration, rows: &mut Vec<HistoryRow>) {
+        let policy = self.policy();
+        let exhausted = retry.counts == Counts::AsAttempt && self.state.attempt >= policy.attempts;
+        if exhausted {
+            let last = retry.error.first().cloned().unwrap_or_else(|| "no reason given".into());
+            self.record(HistoryOutcome::Exhausted, None, retry.error.clone(), started, took, rows);
+            let message = format!("gave up after {} attempts; the last: {last}", self.state.attempt);
+            self.apply(&Event::Exhausted(Failure::new("attempts-exhausted", message)));
+            return;
+        }
+        let outcome = match retry.counts {
+            Counts::AsAttempt => HistoryOutcome::Retry,
+            Counts::AsPostponement => HistoryOutcome::Postponed,
+        };
+        self.record(outcome, None, retry.error.clone(), started, took, rows);
+        self.delay = retry.after.unwrap_or_else(|| policy.delay(self.state.attempt, rand::random()));
+        self.apply(&Event::Retry(retry.counts));
+    }
+
+    fn apply(&mut self, event: &Event) {
+        match transition(self.graph, &self.state, event) {
+            Ok((state, next)) => {
+                self.rested = self.state.status.moves() && !state.status.moves();
+                let moved = state.at != self.state.at || state.direction != self.state.direction;
+                if moved && let Some(node) = self.graph.steps.get(state.at) {
+                    self.step_name.clone_from(&node.name);
+                }
+                if matches!(event, Event::Done) {
+                    self.error = None;
+                }
+                (self.state, self.next) = (state, next);
+            }
+            Err(refusal) => tracing::error!(
+                saga.id = %self.job.saga_id, event = ?event, state = ?self.state, error = %refusal,
+                "a saga met an event that its state has no place for; it was left as it is"
+            ),
+        }
+    }
+
+    fn record(
+        &mut self,
+        outcome: HistoryOutcome,
+        output: Option<Arc<RawValue>>,
+        error: Vec<String>,
+        started: Instant,
+        took: Duration,
+        rows: &mut Vec<HistoryRow>,
+    ) {
+        self.seq += 1;
+        if let Some(first) = error.first() {
+            self.error = Some(first.clone());
+        }
+        rows.push(HistoryRow {
+            saga_id: self.job.saga_id.0,
+            seq: self.seq,
+            step: self.step_name.clone(),
+            direction: self.state.direction.name(),
+            outcome,
+            attempt: i32::try_from(self.state.attempt).unwrap_or(i32::MAX),
+            started,
+            duration: took,
+            output,
+            error,
+            epoch: self.job.epoch,
+        });
+    }
+
+    pub(crate) fn dies(&self) -> bool {
+        self.rested && self.state.status == Status::Dead
+    }
+
+    pub(crate) fn row(&self, open_queues: &crate::feed::OpenQueues) -> MoveRow {
+        let held = self.next == Next::Work && open_queues.contains(&self.job.queue);
+        let state = &self.state;
+        let placement = self.graph.steps.get(state.at).map(|node| node.placement);
+        let counted = if held { state.attempt.max(1) } else { state.attempt };
+        MoveRow {
+            id: self.job.saga_id.0,
+            epoch: self.job.epoch,
+            status: state.status.name(),
+            step: self.step_name.clone(),
+            direction: state.direction.name(),
+            attempt: i32::try_from(counted).unwrap_or(i32::MAX),
+            losses: i32::try_from(state.losses).unwrap_or(i32::MAX),
+            in_doubt: state.in_doubt,
+            seq: self.seq,
+            held,
+            delay_ms: if self.next == Next::Wait { millis_up(self.delay) } else { 0 },
+            heeds_deadline: state.status == Status::Running && placement != Some(Placement::AfterPivot),
+            cause: state.cause.as_ref().and_then(|cause| serde_json::to_string(cause).ok()),
+            error: self.error.clone(),
+        }
+    }
+
+    pub(crate) fn onward(&self) -> Onward {
+        let state = State { attempt: self.state.attempt.max(1), ..self.state.clone() };
+        Onward {
+            state,
+            step: self.step_name.as_str().into(),
+            history_seq: self.seq,
+            values: self.values.clone(),
+        }
+    }
+}
+
+/// Rounds up, so that a wait is never cut short to nothing.
+fn millis_up(duration: Duration) -> i64 {
+    i64::try_from(duration.as_micros().div_ceil(1000)).unwrap_or(i64::MAX)
+}
