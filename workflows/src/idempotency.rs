@@ -84,16 +84,19 @@ pub async fn finish(
     Ok(())
 }
 
-/// Forgets a request that [`begin`] found fresh and that came to nothing, so that it can be made again at once.
+/// Lets a request that [`begin`] found fresh, and that got no answer to be kept, be made again at once. What it creates
+/// keeps its id: the trouble may have come after the commit.
 ///
 /// # Errors
 /// When the database refuses or is away; the request then counts as in flight for a minute.
 pub async fn abandon(pool: &PgPool, key: &str, scope: &str) -> Result<(), sqlx::Error> {
-    sqlx::query("delete from shop.idempotency_key where scope = $1 and key = $2 and status is null")
-        .bind(scope)
-        .bind(key)
-        .execute(pool)
-        .await?;
+    sqlx::query(
+        "update shop.idempotency_key set begun_at = '-infinity' where scope = $1 and key = $2 and status is null",
+    )
+    .bind(scope)
+    .bind(key)
+    .execute(pool)
+    .await?;
     Ok(())
 }
 

@@ -30,8 +30,8 @@ async fn restart(cluster: Cluster, options: &Options, signal: Signal) -> Cluster
 }
 
 async fn outlive(signal: Signal) {
-    let state = TempState::new();
-    let options = Options { durability: Durability::Durable, ..state.options() };
+    let place = TempState::new();
+    let options = Options { durability: Durability::Durable, ..place.options() };
     let mut cluster = Cluster::start(options.clone()).await.unwrap();
     cluster.create_database_if_missing("shop").await.unwrap();
     let url = cluster.url("shop");
@@ -42,12 +42,15 @@ async fn outlive(signal: Signal) {
     let worker = stage.work().await;
 
     let mut load = Load::start(&served.window, "TEA-1", ORDERS);
-    for _ in 0..2 {
-        let acknowledged = load.acknowledged();
-        load.reaches(acknowledged + ORDERS / 4).await;
-        cluster = restart(cluster, &options, signal).await;
-    }
-    let orders = stage.with_keys_given_up_early(load.all()).await;
+    let restarting = async {
+        for _ in 0..2 {
+            let acknowledged = load.acknowledged();
+            load.reaches(acknowledged + ORDERS / 4).await;
+            cluster = restart(cluster, &options, signal).await;
+        }
+        (load.all().await, cluster)
+    };
+    let (orders, cluster) = stage.with_keys_given_up_early(restarting).await;
     assert_eq!(orders.len(), ORDERS);
     stage.all_at_rest().await;
     for order_id in orders {
@@ -55,6 +58,7 @@ async fn outlive(signal: Signal) {
         assert_eq!((status.as_str(), held), ("confirmed", 1), "order {order_id}");
         stage.letter(&format!("order-confirmed:{order_id}")).await;
     }
+    // An order that was stored without an answer is found by its key, not placed again.
     let stored = stage.count("select count(*) from shop.orders").await;
     assert_eq!(usize::try_from(stored).unwrap(), ORDERS);
     stage.assert_mails_are_those_that_were_sent().await;

@@ -308,10 +308,8 @@ pub(super) async fn until<T, E: Debug, F: Future<Output = Result<T, E>>>(
             tokio::time::sleep(PAUSE).await;
         }
     };
-    match tokio::time::timeout(PATIENCE, trying).await {
-        Ok(value) => value,
-        Err(_) => panic!("{what}: waited {PATIENCE:?} in vain; last: {last:?}"),
-    }
+    let tried = tokio::time::timeout(PATIENCE, trying).await;
+    tried.unwrap_or_else(|_| panic!("{what}: waited {PATIENCE:?} in vain; last: {last:?}"))
 }
 
 /// Waits until a count is high enough.
