@@ -32,6 +32,9 @@ use crate::{
     watch::StatusChange,
 };
 
+/// How long a watch may take.
+const WATCH_LIMIT: Duration = Duration::from_secs(30);
+
 /// One saga of the set, on its way.
 #[derive(Debug)]
 pub(crate) struct Track {
@@ -74,7 +77,7 @@ impl Onward {
     /// Turns the job that led here into the next one; it keeps its claim and its room.
     pub(crate) fn job(self, job: Job) -> Job {
         let Self { state, step, history_seq, values } = self;
-        Job { state, step, history_seq, values, ..job }
+        Job { state, step, history_seq, values, interrupted: false, ..job }
     }
 }
 /// Does it all but the commit, which is the caller's; see [`crate::lane`].
@@ -264,7 +267,9 @@ async fn tell_watches(tx: &mut Tx<'_>, walkers: &[Walker<'_>]) -> Result<(), Ste
     }
     for (definition, changes) in by_definition.into_values() {
         if let Some(watch) = &definition.watch {
-            watch.changed(tx, &changes).await?;
+            guard::guarded(WATCH_LIMIT, watch.changed(tx, &changes)).await.map_err(|broken| {
+                StepSetError::Other(format!("the watch of `{}` {broken}", definition.graph.name))
+            })??;
         }
     }
     Ok(())

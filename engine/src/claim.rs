@@ -103,6 +103,7 @@ impl Inner {
             history_seq: row.history_seq,
             values,
             trace: row.trace.map(Into::into),
+            interrupted: row.interrupted && direction == Direction::Action,
             solo: false,
             hold: self.holds.hold(saga_id, row.epoch),
             permit: Permit::default(),

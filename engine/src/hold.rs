@@ -28,18 +28,21 @@ impl Holds {
         Hold { saga_id, epoch, holds: self.clone() }
     }
 
-    /// The claims whose lease was last extended at least `age` ago; they count as extended from now on.
-    pub(crate) fn take_aged(&self, age: Duration) -> Vec<uuid::Uuid> {
-        let now = Instant::now();
-        let mut aged = Vec::new();
-        for (saga_id, lease) in self.leases().iter_mut() {
-            if now.duration_since(lease.extended) >= age {
-                lease.extended = now;
-                aged.push(saga_id.0);
+    /// The claims whose lease was last extended at least `age` ago.
+    pub(crate) fn aged(&self, age: Duration) -> Vec<uuid::Uuid> {
+        let aged = |lease: &Lease| lease.extended.elapsed() >= age;
+        let leases = self.leases();
+        leases.iter().filter(|(_, lease)| aged(lease)).map(|(saga_id, _)| saga_id.0).collect()
+    }
+
+    /// Notes that leases were extended, at `when`.
+    pub(crate) fn extended(&self, saga_ids: &[uuid::Uuid], when: Instant) {
+        let mut leases = self.leases();
+        for saga_id in saga_ids {
+            if let Some(lease) = leases.get_mut(&SagaId(*saga_id)) {
+                lease.extended = when;
             }
         }
-        aged.sort_unstable();
-        aged
     }
 
     /// How many claims are held.

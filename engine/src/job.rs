@@ -35,6 +35,8 @@ pub struct Job {
     pub(crate) history_seq: i32,
     pub(crate) values: Vec<Option<Arc<RawValue>>>,
     pub(crate) trace: Option<Arc<str>>,
+    /// A cancel or a passed deadline waits for it: that is looked at before anything is called.
+    pub(crate) interrupted: bool,
     /// Must be run alone: its holder vanished again and again.
     pub(crate) solo: bool,
     #[expect(dead_code, reason = "kept for what its drop does: the lease is not extended any more")]

@@ -1,6 +1,9 @@
 //! Keeps this process's claims: extends leases before they end, gives claims back, listens for work elsewhere.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use sqlx::postgres::PgListener;
 
@@ -26,7 +29,8 @@ pub(crate) async fn keep(engine: Arc<Inner>) {
 }
 
 async fn extend(engine: &Inner, age: Duration) {
-    let ids = engine.holds.take_aged(age);
+    let ids = engine.holds.aged(age);
+    let asked = Instant::now();
     if ids.is_empty() {
         return;
     }
@@ -35,7 +39,11 @@ async fn extend(engine: &Inner, age: Duration) {
         store::claims::extend(&mut conn, &ids, engine.worker, engine.lease_ms()).await
     };
     match extended.await {
-        Ok(count) => tracing::trace!(held = ids.len(), count, "extended leases"),
+        Ok(count) => {
+            // Rows that were locked or lost are passed over here too; the next round, or the fence, sees to them.
+            engine.holds.extended(&ids, asked);
+            tracing::trace!(held = ids.len(), count, "extended leases");
+        }
         Err(error) => tracing::debug!(error = %error, "can't extend leases now; trying again"),
     }
 }

@@ -2,10 +2,12 @@
 //! timer, and no delay when idle.
 
 use std::{
+    panic::AssertUnwindSafe,
     sync::Arc,
     time::{Duration, Instant},
 };
 
+use futures::FutureExt;
 use sqlx::{Acquire, Postgres, pool::PoolConnection};
 use tokio::sync::{mpsc, oneshot};
 
@@ -50,11 +52,13 @@ pub(crate) async fn run(engine: Arc<Inner>, mut arrivals: mpsc::UnboundedReceive
         }
         gather(&mut set, &mut arrivals, engine.settings.max_set).await;
         let (alone, together): (Vec<_>, Vec<_>) = set.drain(..).partition(|request| request.track.job.solo);
-        if !together.is_empty() {
-            commit(&engine, together).await;
-        }
-        for request in alone {
-            commit(&engine, vec![request]).await;
+        let sets = std::iter::once(together).chain(alone.into_iter().map(|request| vec![request]));
+        for set in sets.filter(|set| !set.is_empty()) {
+            // User code is guarded one by one. Should the engine's own code panic, the lane goes on: the set's claims
+            // are lost here, and taken over when their leases end.
+            if AssertUnwindSafe(commit(&engine, set)).catch_unwind().await.is_err() {
+                tracing::error!("committing a set panicked; its sagas are taken over when their leases end");
+            }
         }
     }
 }

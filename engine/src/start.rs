@@ -376,6 +376,7 @@ fn job(engine: &Inner, start: Prepared, values: Vec<Option<Arc<RawValue>>>, perm
         history_seq: entered,
         values,
         trace: start.trace.map(Into::into),
+        interrupted: false,
         solo: false,
         hold: engine.holds.hold(start.id, 1),
         permit,

@@ -1,7 +1,8 @@
 //! Group commit of starts: what arrives while the last batch is being committed is the next one.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{collections::HashSet, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
+use futures::FutureExt;
 use sqlx::Acquire;
 use tokio::sync::{mpsc, oneshot};
 
@@ -44,7 +45,10 @@ pub(crate) async fn run(engine: Arc<Inner>, mut arrivals: mpsc::UnboundedReceive
         }
         if !batch.is_empty() {
             crate::lane::gather(&mut batch, &mut arrivals, engine.settings.max_set).await;
-            start(&engine, std::mem::take(&mut batch)).await;
+            // Callers whose batch panicked hear that the engine does not answer; the others go on.
+            if AssertUnwindSafe(start(&engine, std::mem::take(&mut batch))).catch_unwind().await.is_err() {
+                tracing::error!("starting a batch of sagas panicked");
+            }
         }
     }
 }

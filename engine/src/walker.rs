@@ -13,14 +13,14 @@ use crate::{
     engine::Inner,
     erased::{Answer, Visit},
     faults::{Fault, Place, Sabotage},
-    graph::{Graph, NO_GRAPH, Placement, StepKind},
+    graph::{Graph, NO_GRAPH, StepKind},
     job::Job,
     outcome::{Counts, Failure, Outcome, Retry},
     retry::RetryPolicy,
     saga::Definition,
     status::{Direction, Status},
     store::moves::{Fenced, HistoryRow, MoveRow},
-    transition::{Event, Next, Refusal, State, transition},
+    transition::{Event, Next, Refusal, State, can_unwind, transition},
     view::HistoryOutcome,
 };
 
@@ -109,7 +109,7 @@ impl<'a> Walker<'a> {
                 self.delay = RetryPolicy::CALL.delay(self.state.attempt, rand::random());
                 self.apply(&Event::Retry(Counts::AsAttempt));
             }
-        } else if self.kind() == Some(StepKind::Call) {
+        } else if self.kind() == Some(StepKind::Call) && !self.job.interrupted {
             self.park(format!("`{}` is a call step, but was not performed", self.job.step), rows);
         }
     }
@@ -302,7 +302,6 @@ impl<'a> Walker<'a> {
     pub(crate) fn row(&self, open_queues: &crate::feed::OpenQueues) -> MoveRow {
         let held = self.next == Next::Work && open_queues.contains(&self.job.queue);
         let state = &self.state;
-        let placement = self.graph.steps.get(state.at).map(|node| node.placement);
         let counted = if held { state.attempt.max(1) } else { state.attempt };
         MoveRow {
             id: self.job.saga_id.0,
@@ -316,7 +315,7 @@ impl<'a> Walker<'a> {
             seq: self.seq,
             held,
             delay_ms: if self.next == Next::Wait { millis_up(self.delay) } else { 0 },
-            heeds_deadline: state.status == Status::Running && placement != Some(Placement::AfterPivot),
+            heeds_deadline: state.status == Status::Running && can_unwind(self.graph, state),
             cause: state.cause.as_ref().and_then(|cause| serde_json::to_string(cause).ok()),
             error: self.error.clone(),
         }

@@ -24,6 +24,7 @@ pub(crate) struct ClaimedRow {
     pub(crate) trace: Option<String>,
     pub(crate) input: Json<Box<RawValue>>,
     pub(crate) taken_over: bool,
+    pub(crate) interrupted: bool,
 }
 
 /// Which sagas a claim looks at.
@@ -71,7 +72,8 @@ pub(crate) async fn claim(
              claimed_at = clock_timestamp(), due_at = clock_timestamp() + $2 * interval '1 ms' \
          from picked p where s.id = p.id \
          returning s.id, s.definition, s.queue, s.status, s.step, s.direction, s.attempt, s.losses, s.in_doubt, \
-             s.history_seq, s.epoch, s.cause, s.trace, s.input, p.lease_owner is not null as taken_over"
+             s.history_seq, s.epoch, s.cause, s.trace, s.input, p.lease_owner is not null as taken_over, \
+             s.cancel is not null or coalesce(s.deadline_at <= clock_timestamp(), false) as interrupted"
     );
     let query = sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(worker).bind(lease_ms).bind(limit);
     match pick {
