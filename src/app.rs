@@ -1,5 +1,6 @@
 //! Wires the parts of one process: engine and shop, workers, API.
 
+mod housekeeping;
 mod listen;
 mod mail;
 mod parts;

@@ -14,7 +14,7 @@ use workflows::{
     sagas,
 };
 
-use super::listen::Listening;
+use super::{housekeeping::housekeep, listen::Listening};
 use crate::{config::Config, telemetry::Telemetry};
 
 /// The queues that there are.
@@ -92,7 +92,14 @@ pub(crate) async fn work(
         builder =
             builder.redis(Some(RedisOptions::carrying(url.expose(), [sagas::deliver_notification::QUEUE])));
     }
-    builder.run(quit).await.context("the workers ended")
+    let done = quit.child_token();
+    let working = async {
+        let worked = builder.run(quit).await;
+        done.cancel();
+        worked
+    };
+    let (worked, ()) = tokio::join!(working, housekeep(shop.pool(), done.clone()));
+    worked.context("the workers ended")
 }
 
 fn options(config: &Config, queue: &str) -> QueueOptions {

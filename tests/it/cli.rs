@@ -152,3 +152,15 @@ async fn a_reset_never_touches_a_database_of_somebody_else() {
     assert!(output.contains("--reset throws away the embedded database only"), "{output}");
     assert!(!output.contains("hunter2"), "{output}");
 }
+
+#[tokio::test]
+async fn the_demo_breaks_the_shop_and_finds_everything_in_order() {
+    let state = TempState::new();
+    let place = state.outer().to_str().unwrap().to_owned();
+    let mut demo = Process::sagaline(&["demo", "--orders", "60"], &[("SAGALINE_STATE_DIR", &place)]);
+    let status = demo.wait().await;
+    let told = demo.output();
+    assert!(status.success(), "{told}");
+    assert!(told.contains("Everything held"), "{told}");
+    assert!(told.contains("kill -9"), "{told}");
+}

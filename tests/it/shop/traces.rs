@@ -1,0 +1,53 @@
+//! The trace of whoever asked, carried through every saga that follows.
+
+use engine::{Engine, EngineBuilder, TraceLink};
+use tokio_util::sync::CancellationToken;
+use workflows::{
+    Shop,
+    mailer::Mailer,
+    orders,
+    sagas::{self, Settings},
+};
+
+use super::{Market, order};
+use crate::support::Database;
+
+/// Says that every caller is in the same trace.
+struct OneTrace;
+
+impl TraceLink for OneTrace {
+    fn current(&self) -> Option<String> {
+        Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into())
+    }
+
+    fn adopt(&self, _: &tracing::Span, _: &str) {}
+}
+
+#[tokio::test]
+async fn the_trace_of_an_order_reaches_its_mail() {
+    let database = Database::fresh().await;
+    let mails = tempfile::tempdir().unwrap();
+    let settings = Settings::new(Mailer::files(mails.path(), "shop@example.com").unwrap());
+    let builder = sagas::definitions(settings)
+        .unwrap()
+        .into_iter()
+        .fold(Engine::builder(database.pool().await), EngineBuilder::register);
+    let shop = Shop::new(builder.trace_link(std::sync::Arc::new(OneTrace)).build().unwrap());
+    let market =
+        Market { shop, workers: Vec::new(), stop: CancellationToken::new(), mails, _database: database }
+            .hire();
+    market.sell("TEA", 500, 10).await;
+    let placed = market.place(order(&[("TEA", 1)])).await;
+    market.settled("deliver-notification", format!("order-confirmed:{}", placed.order_id)).await;
+    orders::cancel(&market.shop, placed.order_id, "changed my mind", "ann").await.unwrap();
+    market.settled("cancel-order", placed.order_id.to_string()).await;
+    market.settled("deliver-notification", format!("order-cancelled:{}", placed.order_id)).await;
+    let traces: Vec<(Option<String>, i64)> =
+        sqlx::query_as("select trace, count(*) from engine.saga group by trace")
+            .fetch_all(market.pool())
+            .await
+            .unwrap();
+    // Placing, cancelling, and a mail for each.
+    assert_eq!(traces, [(OneTrace.current(), 4)]);
+    market.close().await;
+}
