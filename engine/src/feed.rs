@@ -11,6 +11,7 @@ use std::{
 };
 
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     engine::Inner,
@@ -41,6 +42,8 @@ struct Shared {
     wake: Notify,
     next_due: Mutex<Option<Instant>>,
     open: AtomicBool,
+    /// Cancelled when nothing is claimed any more.
+    claimed_last: CancellationToken,
 }
 
 impl Feeds {
@@ -153,6 +156,7 @@ impl Feed {
             wake: Notify::new(),
             next_due: Mutex::default(),
             open: AtomicBool::new(true),
+            claimed_last: CancellationToken::new(),
         });
         engine.feeds.put(shared.clone());
         engine.tasks.spawn(claim_while_open(engine.clone(), shared.clone()));
@@ -195,8 +199,9 @@ impl Feed {
         self.engine.hand_back(left);
     }
 
-    /// Waits until everything that [`Feed::close`] gave back is free in the database.
+    /// Waits until the last claim has come back and everything that [`Feed::close`] gave back is free in the database.
     pub async fn closed(&self) {
+        self.shared.claimed_last.cancelled().await;
         self.engine.flush_releases().await;
     }
 }
@@ -216,6 +221,7 @@ impl std::fmt::Debug for Feed {
 /// Claims as long as there is room and work; else waits to be woken, for the next known retry, or for the poll that
 /// stands behind every hint.
 async fn claim_while_open(engine: Arc<Inner>, feed: Arc<Shared>) {
+    let _claimed_last = feed.claimed_last.clone().drop_guard();
     let mut away = false;
     while feed.open.load(Ordering::Acquire) && !engine.stop.is_cancelled() {
         let more = match claim_round(&engine, &feed).await {

@@ -19,6 +19,8 @@ struct Lease {
 pub(crate) struct Holds {
     leases: Mutex<HashMap<SagaId, Lease>>,
     unreleased: Mutex<Vec<ReleaseRow>>,
+    /// Held while noted claims are given back in the database.
+    pub(crate) flushing: tokio::sync::Mutex<()>,
 }
 
 impl Holds {

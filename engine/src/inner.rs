@@ -128,6 +128,8 @@ impl Inner {
 
     /// Gives back in the database what was noted for it; what can't be given back now stays noted.
     pub(crate) async fn flush_releases(&self) {
+        // Whoever waits for its claims to be free waits for a flush that has them in hand, too.
+        let _one_at_a_time = self.holds.flushing.lock().await;
         let rows = self.holds.take_unreleased();
         if rows.is_empty() || self.is_dead() {
             return;

@@ -1,5 +1,5 @@
 //! Decides how a saga moves: state and event in, new state and what to do next out. No I/O, no clock, no randomness,
-//! so that everything about unwinding can be tested here; [`crate::fold`] replays stored histories through it.
+//! so that everything about unwinding can be tested here; the doctor replays stored histories through it.
 
 use crate::{
     graph::{Graph, Placement, StepKind},
