@@ -1,5 +1,7 @@
 //! `Idempotency-Key`: the first request does it, every later one with the same key and body gets the same answer.
 
+mod settle;
+
 use std::{future::Future, panic::AssertUnwindSafe, time::Duration};
 
 use axum::response::{IntoResponse, Response};
@@ -13,6 +15,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 use workflows::idempotency::{self, Begin};
 
+use self::settle::{InFlight, Settling};
 use crate::{
     answer::Answer,
     problem::{Code, Problem},
@@ -56,7 +59,9 @@ where
     let mut pause = Duration::from_millis(5);
     loop {
         match idempotency::begin(state.pool(), &key, scope, &hash).await? {
-            Begin::Fresh { resource_id } => return first(state, &key, scope, work(resource_id)).await,
+            Begin::Fresh { resource_id } => {
+                return first(InFlight { state, key: &key, scope }, work(resource_id)).await;
+            }
             Begin::Replay(kept) => return replay(kept),
             Begin::Mismatch => {
                 return Err(Problem::new(Code::IdempotencyMismatch, Code::IdempotencyMismatch.example()));
@@ -73,15 +78,13 @@ where
 }
 
 async fn first(
-    state: &ApiState,
-    key: &str,
-    scope: &str,
+    in_flight: InFlight<'_>,
     work: impl Future<Output = Result<Answer, Problem>>,
 ) -> Result<Response, Problem> {
     let result = match AssertUnwindSafe(work).catch_unwind().await {
         Ok(result) => result,
         Err(panic) => {
-            forget(state, key, scope).await;
+            in_flight.settle(Settling::Free).await;
             std::panic::resume_unwind(panic);
         }
     };
@@ -89,18 +92,12 @@ async fn first(
         Ok(answer) => Some((answer.status, answer.location.clone(), good(answer)?)),
         Err(problem) => problem.to_kept().map(|kept| (problem.code().status(), None, kept.to_string())),
     };
-    match kept {
-        Some((status, location, text)) => {
-            let kept =
-                idempotency::finish(state.pool(), key, scope, status.as_u16(), location.as_deref(), &text)
-                    .await;
-            if let Err(error) = kept {
-                // It is done; another request with this key will find it by the resource's id.
-                tracing::warn!(%error, "an answer could not be kept for its Idempotency-Key");
-            }
-        }
-        None => forget(state, key, scope).await,
-    }
+    let settling = kept.map_or(Settling::Free, |(status, location, text)| Settling::Keep {
+        status: status.as_u16(),
+        location,
+        text,
+    });
+    in_flight.settle(settling).await;
     result.map(IntoResponse::into_response)
 }
 
@@ -108,12 +105,6 @@ fn good(answer: &Answer) -> Result<String, Problem> {
     let broken = |error: serde_json::Error| Problem::internal(format!("an answer can't be kept: {error}"));
     let raw: &RawValue = serde_json::from_slice(&answer.body).map_err(broken)?;
     serde_json::to_string(&Kept { version: answer.version, answer: raw.to_owned() }).map_err(broken)
-}
-
-async fn forget(state: &ApiState, key: &str, scope: &str) {
-    if let Err(error) = idempotency::abandon(state.pool(), key, scope).await {
-        tracing::warn!(%error, "an Idempotency-Key stays in flight until it can be taken over");
-    }
 }
 
 fn replay(kept: idempotency::Answer) -> Result<Response, Problem> {

@@ -15,7 +15,7 @@ use workflows::{
 };
 
 use super::{housekeeping::housekeep, listen::Listening};
-use crate::{config::Config, telemetry::Telemetry};
+use crate::{config::Config, failure::Failure, telemetry::Telemetry};
 
 /// The queues that there are.
 pub(crate) const QUEUES: [&str; 2] = ["default", sagas::deliver_notification::QUEUE];
@@ -36,19 +36,24 @@ pub(crate) fn shop(
 /// As [`shop`], for a process that may have been told to die at a fail point.
 ///
 /// # Errors
-/// As [`shop`].
+/// As [`shop`], and when no saga ever comes to the fail point.
 pub(crate) fn shop_with_fail_point(
     config: &Config,
     pool: PgPool,
     mailer: Mailer,
     link: Option<Arc<dyn TraceLink>>,
-) -> anyhow::Result<Shop> {
-    let mut builder = engine(config, pool, mailer, link)?;
-    if let Some(switch) = config.fail_point.clone() {
-        tracing::warn!(fail_point = ?switch, "SAGALINE_FAILPOINT is set: this process is going to kill itself");
-        builder = with_faults(builder, switch);
-    }
-    Ok(Shop::new(builder.build()?))
+) -> Result<Shop, Failure> {
+    let built = |builder: EngineBuilder| builder.build().map_err(anyhow::Error::from);
+    let builder = engine(config, pool, mailer, link).map_err(anyhow::Error::from)?;
+    let Some(switch) = config.fail_point.clone() else {
+        return Ok(Shop::new(built(builder)?));
+    };
+    tracing::warn!(fail_point = ?switch, "SAGALINE_FAILPOINT is set: this process is going to kill itself");
+    let engine = built(with_faults(builder, switch.clone()))?;
+    switch
+        .check(engine.definitions())
+        .map_err(|reason| Failure::Unusable(format!("SAGALINE_FAILPOINT: {reason}")))?;
+    Ok(Shop::new(engine))
 }
 
 fn engine(

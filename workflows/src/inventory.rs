@@ -11,7 +11,8 @@ mod stock;
 
 pub(crate) use levels::Short;
 pub use product::{
-    CreateProductError, NewProduct, Product, ProductFilter, StockLevels, create_product, product, products,
+    CreateProductError, NewProduct, Product, ProductFilter, StockLevels, create_product, create_product_as,
+    product, products,
 };
 pub(crate) use product::{Listing, listings};
 pub(crate) use reservation::{Claim, LowStock, Reservations, Settlement, reserve, settle};

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::{Fault, Faults, Place};
-use crate::{ids::SagaId, status::Direction};
+use crate::{ids::SagaId, saga::Definition, status::Direction};
 
 /// Aborts the process the `nth` time that it comes to a point.
 #[derive(Debug)]
@@ -36,6 +36,24 @@ impl KillSwitch {
         };
         let place = Place { definition: definition.into(), step: step.into(), direction };
         Ok(Self { place, fault, passes: AtomicU32::new(nth.max(1)) })
+    }
+
+    /// Says what is wrong with the point if none of these sagas ever comes there.
+    ///
+    /// # Errors
+    /// A sentence that names what there is.
+    pub fn check<'a>(&self, definitions: impl Iterator<Item = &'a Definition>) -> Result<(), String> {
+        let Place { definition, step, .. } = &self.place;
+        let graphs: Vec<_> = definitions.map(Definition::graph).collect();
+        let Some(graph) = graphs.iter().find(|graph| graph.name == *definition) else {
+            let names: Vec<_> = graphs.iter().map(|graph| graph.name.as_str()).collect();
+            return Err(format!("no saga is named `{definition}`; there are {}", names.join(", ")));
+        };
+        if graph.position(step).is_none() {
+            let names: Vec<_> = graph.steps.iter().map(|node| node.name.as_str()).collect();
+            return Err(format!("`{definition}` has no step `{step}`; its steps are {}", names.join(", ")));
+        }
+        Ok(())
     }
 }
 

@@ -250,4 +250,9 @@ async fn a_fail_point_that_is_none_is_refused() {
     let expected =
         "SAGALINE_FAILPOINT is `place-order/reserve-stock/before-commit`, but should be definition/step/";
     assert!(process.output().contains(expected), "{}", process.output());
+
+    // One that is written well, but that no saga ever comes to.
+    let mut process = stage.work_until("place-order/reserve-stok/action/before-commit");
+    assert_eq!(process.wait().await.code(), Some(2), "{}", process.output());
+    assert!(process.output().contains("has no step `reserve-stok`"), "{}", process.output());
 }

@@ -1,6 +1,10 @@
 //! Requests that are made twice.
 
-use workflows::idempotency::{self, Answer, Begin};
+use uuid::Uuid;
+use workflows::{
+    idempotency::{self, Answer, Begin},
+    inventory::{self, CreateProductError, NewProduct},
+};
 
 use super::Market;
 
@@ -36,5 +40,28 @@ async fn an_idempotency_key_gives_the_first_answer_again() {
     idempotency::abandon(market.pool(), "key", "orders").await.unwrap();
     assert_eq!(begin(b"other").await.unwrap(), Begin::Fresh { resource_id: new });
     assert_eq!(begin(b"other").await.unwrap(), Begin::InFlight);
+    market.close().await;
+}
+
+#[tokio::test]
+async fn a_product_made_again_under_its_id_is_the_one_that_was_made() {
+    let market = Market::open().await;
+    let new = |sku: &str| NewProduct {
+        sku: sku.into(),
+        name: "Green tea".into(),
+        description: String::new(),
+        category: "tea".into(),
+        price: 1290,
+        currency: "EUR".into(),
+        initial_stock: 5,
+        low_stock_threshold: 1,
+    };
+    let id = Uuid::now_v7();
+    let first = inventory::create_product_as(market.pool(), id, new("TEA-1"), "ann").await.unwrap();
+    let again = inventory::create_product_as(market.pool(), id, new("TEA-1"), "ann").await.unwrap();
+    assert_eq!((first.product_id, again.product_id), (id, id));
+    assert_eq!(again.stock.on_hand, 5, "its first stock is entered once");
+    let other = inventory::create_product_as(market.pool(), Uuid::now_v7(), new("TEA-1"), "bob").await;
+    assert!(matches!(other, Err(CreateProductError::SkuTaken)), "{other:?}");
     market.close().await;
 }

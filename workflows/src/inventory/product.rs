@@ -133,14 +133,28 @@ pub async fn create_product(
     new: NewProduct,
     actor: &str,
 ) -> Result<Product, CreateProductError> {
+    create_product_as(pool, Uuid::now_v7(), new, actor).await
+}
+
+/// As [`create_product`], under an id of the caller's: repeated after an answer that was lost, it finds the product that
+/// the first try made.
+///
+/// # Errors
+/// As [`create_product`].
+pub async fn create_product_as(
+    pool: &PgPool,
+    product_id: Uuid,
+    new: NewProduct,
+    actor: &str,
+) -> Result<Product, CreateProductError> {
     let violations = new.violations();
     if !violations.is_empty() {
         return Err(CreateProductError::Invalid(violations));
     }
     let mut tx = pool.begin().await?;
-    let product_id = Uuid::now_v7();
     if !insert(&mut tx, product_id, &new).await? {
-        return Err(CreateProductError::SkuTaken);
+        let made_before = read(&mut tx, product_id).await?.filter(|product| product.sku == new.sku);
+        return made_before.ok_or(CreateProductError::SkuTaken);
     }
     let level =
         Level { on_hand: new.initial_stock, reserved: 0, low_stock_threshold: new.low_stock_threshold };

@@ -63,10 +63,10 @@ pub(crate) async fn create_product(
     body: JsonBody<NewProduct>,
 ) -> Result<Response, Problem> {
     let JsonBody { value: new, bytes } = body;
-    // The SKU is unique, so that a product can't be created twice whatever its id.
-    once(&state, key, "create_product", &bytes, async |_| {
+    once(&state, key, "create_product", &bytes, async |product_id| {
         let sku = new.sku.clone();
-        let created = inventory::create_product(state.pool(), new.into(), actor.or("api")).await;
+        let created =
+            inventory::create_product_as(state.pool(), product_id, new.into(), actor.or("api")).await;
         let product = created.map_err(|error| match error {
             CreateProductError::SkuTaken => Problem::new(Code::SkuTaken, format!("the SKU `{sku}` is taken")),
             CreateProductError::Invalid(violations) => invalid(violations),
