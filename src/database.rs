@@ -84,7 +84,7 @@ impl ProbeError {
 }
 
 /// What the server said, without the place in its source that sqlx adds.
-fn told(error: &sqlx::Error) -> String {
+pub(crate) fn told(error: &sqlx::Error) -> String {
     error.as_database_error().map_or_else(|| error.to_string(), |said| said.message().to_owned())
 }
 

@@ -23,15 +23,14 @@ pub enum EmbeddedError {
     },
 
     /// The database that was asked for doesn't answer; start it or correct the URL.
-    #[error("the database that {origin} names can't be used: {url}")]
+    #[error("the database that {origin} names can't be used: {url}: {said}")]
     Unusable {
         /// Where the URL was given.
         origin: Origin,
         /// The URL, without its password.
         url: String,
         /// What the server or the network said.
-        #[source]
-        source: sqlx::Error,
+        said: String,
     },
 
     /// No binaries fit; the text lists the places searched and the remedies.

@@ -7,6 +7,8 @@ use std::time::Duration;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{ConnectOptions, Connection};
 
+use crate::database::told;
+
 use super::{Cluster, DATABASE, EmbeddedError, Options, redact};
 
 /// How long a given database may take to accept a connection.
@@ -100,10 +102,10 @@ async fn check(url: &str, origin: Origin) -> Result<(), EmbeddedError> {
     let options = PgConnectOptions::from_str(url).map_err(|error| invalid(Some(error)))?;
     connect(&options, CONNECT_TIMEOUT)
         .await
-        .map_err(|source| EmbeddedError::Unusable { origin, url: redact(url), source })?
+        .map_err(|error| EmbeddedError::Unusable { origin, url: redact(url), said: told(&error) })?
         .close()
         .await
-        .map_err(|source| EmbeddedError::Unusable { origin, url: redact(url), source })
+        .map_err(|error| EmbeddedError::Unusable { origin, url: redact(url), said: told(&error) })
 }
 
 /// Connects within a time-out, which counts as the I/O error that it stands for.
