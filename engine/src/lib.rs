@@ -50,6 +50,7 @@ mod trail;
 pub mod transition;
 mod trouble;
 mod tx;
+mod verify;
 mod view;
 mod waiters;
 mod walker;
@@ -61,7 +62,7 @@ pub use feed::{DueHook, Feed};
 pub use graph::{Graph, Node, Placement, StepKind};
 pub use ids::{DeadJobId, SagaId, WorkerId};
 pub use job::{Committed, Job, Performed};
-pub use operate::{CancelAnswer, HistoryFlaw};
+pub use operate::CancelAnswer;
 pub use outcome::{Cause, Counts, Failure, Outcome, Retry, UndoOutcome};
 pub use retry::RetryPolicy;
 pub use saga::{Definition, Saga, SagaName};
@@ -74,6 +75,7 @@ pub use step::{
 pub use store::{migrate, tuned};
 pub use trace::TraceLink;
 pub use tx::Tx;
+pub use verify::HistoryFlaw;
 pub use view::{
     DeadJob, DeadJobErrorEntry, DeadJobFilter, Ending, HistoryEntry, HistoryOutcome, Page, QueueDepth,
     SagaFilter, SagaView, StatusCount,

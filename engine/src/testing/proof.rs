@@ -207,7 +207,7 @@ impl Proof {
         let engine = self.builder().build()?;
         let saga = engine.saga(saga_id).await?.ok_or(sqlx::Error::RowNotFound)?;
         let history = engine.history(saga_id).await?.unwrap_or_default();
-        let folded = crate::operate::check_history(&engine.inner, &self.pool, &saga).await?;
+        let folded = crate::verify::check_history(&engine.inner, &self.pool, &saga).await?;
         notes.extend(folded.map(|flaw| flaw.flaw));
         engine.shutdown().await;
         let needs_fault = case.kind != Kind::Nothing && case.kind != Kind::CancelledThere;

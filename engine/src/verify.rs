@@ -1,0 +1,86 @@
+//! Checks stored histories against the states they should have led to.
+
+use sqlx::PgPool;
+
+use crate::{
+    engine::{Engine, Inner},
+    fold::fold,
+    ids::SagaId,
+    store,
+    view::{HistoryOutcome, Page, SagaFilter, SagaView},
+};
+
+/// Histories that don't add up to their saga's state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HistoryFlaw {
+    /// The saga.
+    pub saga_id: SagaId,
+    /// What is wrong.
+    pub flaw: String,
+}
+
+/// Folds a saga's history through the pure transition and compares with what is stored; `None` when all is well.
+pub(crate) async fn check_history(
+    engine: &Inner,
+    pool: &PgPool,
+    saga: &SagaView,
+) -> Result<Option<HistoryFlaw>, sqlx::Error> {
+    let flaw = |flaw: String| Some(HistoryFlaw { saga_id: saga.saga_id, flaw });
+    let Some(definition) = engine.definitions.get(&saga.definition) else {
+        return Ok(None);
+    };
+    let mut history = store::reads::history(pool, saga.saga_id.0).await?;
+    history.retain(|entry| entry.outcome != HistoryOutcome::Started);
+    if let Some(gap) = history.iter().zip(1..).find(|(entry, seq)| entry.seq != *seq) {
+        return Ok(flaw(format!("entry {} is missing", gap.1)));
+    }
+    Ok(match fold(&definition.graph, &history, saga.cause.as_ref()) {
+        Err(error) => flaw(error),
+        Ok(state) => {
+            let step = definition.graph.steps.get(state.at).map_or("", |node| node.name.as_str());
+            let folded = (state.status, step, state.direction);
+            let stored = (saga.status, saga.step.as_str(), saga.direction);
+            if folded == stored {
+                None
+            } else {
+                flaw(format!("history says {folded:?}, the saga says {stored:?}"))
+            }
+        }
+    })
+}
+
+impl Engine {
+    /// Checks the histories of up to `limit` sagas, newest first: no gaps, and folded through the pure transition each
+    /// gives its saga's stored state. Sagas that move while being read are passed over.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn verify_histories(&self, limit: u32) -> Result<Vec<HistoryFlaw>, sqlx::Error> {
+        let mut flaws = Vec::new();
+        let mut page = Page { after: None, limit: 500 };
+        let mut left = limit;
+        loop {
+            page.limit = left.min(500);
+            if page.limit == 0 {
+                return Ok(flaws);
+            }
+            let sagas = self.sagas(&SagaFilter::default(), page).await?;
+            let Some(last) = sagas.last() else { return Ok(flaws) };
+            page.after = Some(last.saga_id.0);
+            left -= page.limit;
+            for saga in &sagas {
+                if let Some(flaw) = check_history(&self.inner, self.pool(), saga).await? {
+                    // It may have moved between the two reads.
+                    let again = self.saga(saga.saga_id).await?;
+                    let still = again.is_some_and(|again| {
+                        (again.status, again.epoch, &again.step, again.attempt)
+                            == (saga.status, saga.epoch, &saga.step, saga.attempt)
+                    });
+                    if still {
+                        flaws.push(flaw);
+                    }
+                }
+            }
+        }
+    }
+}
