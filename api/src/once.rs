@@ -58,10 +58,18 @@ where
     let patience = Instant::now() + state.limits().replay_patience;
     let mut pause = Duration::from_millis(5);
     loop {
-        match idempotency::begin(state.pool(), &key, scope, &hash).await? {
-            Begin::Fresh { resource_id } => {
-                return first(InFlight { state, key: &key, scope }, work(resource_id)).await;
+        let in_flight = InFlight { state, key: &key, scope };
+        let holder = Uuid::now_v7();
+        let begun = match idempotency::begin_as(state.pool(), &key, scope, &hash, holder).await {
+            Ok(begun) => begun,
+            Err(error) => {
+                // Its commit may have got through all the same.
+                in_flight.settle(Settling::FreeIfHeldBy(holder)).await;
+                return Err(error.into());
             }
+        };
+        match begun {
+            Begin::Fresh { resource_id } => return first(in_flight, work(resource_id)).await,
             Begin::Replay(kept) => return replay(kept),
             Begin::Mismatch => {
                 return Err(Problem::new(Code::IdempotencyMismatch, Code::IdempotencyMismatch.example()));

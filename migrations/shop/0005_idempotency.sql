@@ -4,6 +4,7 @@ create table shop.idempotency_key (
     scope       text collate "C" not null,
     key         text collate "C" not null,
     resource_id uuid not null,
+    holder      uuid not null,
     created_at  timestamptz not null default now(),
     begun_at    timestamptz not null default now(),
     status      smallint,
@@ -17,3 +18,5 @@ create table shop.idempotency_key (
 ) with (fillfactor = 40);
 comment on table shop.idempotency_key is
     'One row an Idempotency-Key and scope (the operation and who called), kept for 24 hours. Without a status it is in flight; after 60 seconds of that another request may take it over, and creates under the same resource_id, so that a crash in between never makes two.';
+comment on column shop.idempotency_key.holder is
+    'The request that has it in flight: one whose own begin got no answer can still free it, and nobody else''s.';

@@ -46,9 +46,23 @@ pub struct Answer {
 /// # Errors
 /// When the database refuses or is away.
 pub async fn begin(pool: &PgPool, key: &str, scope: &str, body_hash: &[u8]) -> Result<Begin, sqlx::Error> {
+    begin_as(pool, key, scope, body_hash, Uuid::now_v7()).await
+}
+
+/// As [`begin`], by a holder who can free the key with [`free`] even if the answer to this was lost.
+///
+/// # Errors
+/// When the database refuses or is away; the key may be held all the same.
+pub async fn begin_as(
+    pool: &PgPool,
+    key: &str,
+    scope: &str,
+    body_hash: &[u8],
+    holder: Uuid,
+) -> Result<Begin, sqlx::Error> {
     // An entry that ends between the two statements is looked at once more; it can't go on for ever.
     for _ in 0..3 {
-        if let Some(resource_id) = claim(pool, key, scope, body_hash).await? {
+        if let Some(resource_id) = claim(pool, key, scope, body_hash, holder).await? {
             return Ok(Begin::Fresh { resource_id });
         }
         if let Some(entry) = read(pool, key, scope).await? {
@@ -100,6 +114,23 @@ pub async fn abandon(pool: &PgPool, key: &str, scope: &str) -> Result<(), sqlx::
     Ok(())
 }
 
+/// Frees a key that this holder may have, because the answer to its [`begin_as`] was lost; does nothing when it has not.
+///
+/// # Errors
+/// When the database refuses or is away.
+pub async fn free(pool: &PgPool, key: &str, scope: &str, holder: Uuid) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "update shop.idempotency_key set begun_at = '-infinity'
+         where scope = $1 and key = $2 and holder = $3 and status is null",
+    )
+    .bind(scope)
+    .bind(key)
+    .bind(holder)
+    .execute(pool)
+    .await?;
+    Ok(())
+}
+
 /// Deletes up to `limit` answers that are no longer kept, and says how many.
 ///
 /// # Errors
@@ -118,12 +149,18 @@ pub async fn purge(pool: &PgPool, limit: u32) -> Result<u64, sqlx::Error> {
 }
 
 /// Makes an entry, or takes over one that is out of date or lost; `None` when the entry belongs to somebody else.
-async fn claim(pool: &PgPool, key: &str, scope: &str, body_hash: &[u8]) -> Result<Option<Uuid>, sqlx::Error> {
+async fn claim(
+    pool: &PgPool,
+    key: &str,
+    scope: &str,
+    body_hash: &[u8],
+    holder: Uuid,
+) -> Result<Option<Uuid>, sqlx::Error> {
     sqlx::query_scalar(
-        "insert into shop.idempotency_key as k (scope, key, body_hash, resource_id)
-         values ($1, $2, $3, $4)
+        "insert into shop.idempotency_key as k (scope, key, body_hash, resource_id, holder)
+         values ($1, $2, $3, $4, $4)
          on conflict (scope, key) do update
-         set body_hash = excluded.body_hash, begun_at = now(), status = null, location = null, body = null,
+         set body_hash = excluded.body_hash, holder = excluded.holder, begun_at = now(), status = null, location = null, body = null,
              resource_id = case when k.created_at < now() - make_interval(secs => $5)
                                 then excluded.resource_id else k.resource_id end,
              created_at = case when k.created_at < now() - make_interval(secs => $5) then now() else k.created_at end
@@ -135,7 +172,7 @@ async fn claim(pool: &PgPool, key: &str, scope: &str, body_hash: &[u8]) -> Resul
     .bind(scope)
     .bind(key)
     .bind(body_hash)
-    .bind(Uuid::now_v7())
+    .bind(holder)
     .bind(KEPT_FOR.as_secs_f64())
     .bind(IN_FLIGHT_FOR.as_secs_f64())
     .fetch_optional(pool)

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use tokio::time::Instant;
+use uuid::Uuid;
 use workflows::idempotency;
 
 use crate::state::ApiState;
@@ -19,6 +20,8 @@ pub(super) enum Settling {
     Keep { status: u16, location: Option<String>, text: String },
     /// There is no answer worth keeping; the next request may have another try at once.
     Free,
+    /// Whether it was begun at all is not known: if this holder has it, it is freed.
+    FreeIfHeldBy(Uuid),
 }
 
 /// A key in flight.
@@ -63,6 +66,7 @@ impl Settling {
                 idempotency::finish(state.pool(), key, scope, *status, location.as_deref(), text).await
             }
             Self::Free => idempotency::abandon(state.pool(), key, scope).await,
+            Self::FreeIfHeldBy(holder) => idempotency::free(state.pool(), key, scope, *holder).await,
         }
     }
 }

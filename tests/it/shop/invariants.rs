@@ -27,8 +27,8 @@ async fn what_is_broken_on_purpose_is_noticed() {
     for (number, breakage) in [
         (1, "delete from shop.orders"),
         (1, "update shop.orders set workflow_id = gen_random_uuid()"),
-        (1, "insert into shop.idempotency_key (scope, key, resource_id, body_hash, status, body, location)
-             values ('s', 'k', gen_random_uuid(), '', 201, '{}', '/api/orders/' || gen_random_uuid())"),
+        (1, "insert into shop.idempotency_key (scope, key, resource_id, holder, body_hash, status, body, location)
+             values ('s', 'k', gen_random_uuid(), gen_random_uuid(), '', 201, '{}', '/api/orders/' || gen_random_uuid())"),
         (2, "update shop.orders set status = 'pending'"),
         (2, "update engine.saga set status = 'dead', ended_at = null"),
         (2, "update engine.saga set status = 'running', due_at = now() - interval '1 hour'"),

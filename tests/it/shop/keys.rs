@@ -65,3 +65,19 @@ async fn a_product_made_again_under_its_id_is_the_one_that_was_made() {
     assert!(matches!(other, Err(CreateProductError::SkuTaken)), "{other:?}");
     market.close().await;
 }
+
+#[tokio::test]
+async fn a_key_whose_begin_got_no_answer_is_freed_by_its_holder_alone() {
+    let market = Market::open().await;
+    let begin = |holder| idempotency::begin_as(market.pool(), "key", "orders", b"body", holder);
+    let (holder, stranger) = (Uuid::now_v7(), Uuid::now_v7());
+    assert!(matches!(begin(holder).await.unwrap(), Begin::Fresh { .. }));
+    idempotency::free(market.pool(), "key", "orders", stranger).await.unwrap();
+    assert_eq!(begin(stranger).await.unwrap(), Begin::InFlight);
+    idempotency::free(market.pool(), "key", "orders", holder).await.unwrap();
+    assert!(matches!(begin(stranger).await.unwrap(), Begin::Fresh { .. }));
+    // It has changed hands.
+    idempotency::free(market.pool(), "key", "orders", holder).await.unwrap();
+    assert_eq!(begin(holder).await.unwrap(), Begin::InFlight);
+    market.close().await;
+}
