@@ -27,7 +27,11 @@ impl Inner {
     }
 
     pub(crate) async fn perform(&self, job: &Job) -> Performed {
-        let Some(definition) = job.definition.as_ref().filter(|_| job.is_call() && !job.interrupted) else {
+        let Some(definition) = job
+            .definition
+            .as_ref()
+            .filter(|_| job.is_call() && !job.interrupted && job.state.losses < crate::walker::MAX_LOSSES)
+        else {
             return Performed { kind: PerformedKind::InSet };
         };
         let started = Instant::now();

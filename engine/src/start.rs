@@ -196,9 +196,9 @@ pub(crate) async fn start_with(
     });
 
     let new_ids = if prepared.is_empty() { Vec::new() } else { insert(tx, &prepared).await? };
-    let new_ids: std::collections::HashSet<Uuid> = new_ids.into_iter().collect();
+    let mut new_ids: std::collections::HashSet<Uuid> = new_ids.into_iter().collect();
     let (fresh, known): (Vec<_>, Vec<_>) =
-        prepared.into_iter().partition(|(_, start)| new_ids.contains(&start.id.0));
+        prepared.into_iter().partition(|(_, start)| new_ids.remove(&start.id.0));
 
     if !known.is_empty() {
         let starts: Vec<&Prepared> = known.iter().map(|(_, start)| start).collect();

@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// How often an attempt may be lost with its process before a person is asked.
-const MAX_LOSSES: u32 = 5;
+pub(crate) const MAX_LOSSES: u32 = 5;
 /// A saga of the set on its way.
 pub(crate) struct Walker<'a> {
     pub(crate) place: usize,
