@@ -15,13 +15,15 @@ use tokio::time::Instant;
 use uuid::Uuid;
 use workflows::idempotency::{self, Begin};
 
-use self::settle::{InFlight, Settling};
+use self::settle::{Held, Settling};
 use crate::{
     answer::Answer,
     problem::{Code, Problem},
     request::IdempotencyKey,
     state::ApiState,
 };
+
+pub(crate) use self::settle::Settler;
 
 static REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 
@@ -58,18 +60,20 @@ where
     let patience = Instant::now() + state.limits().replay_patience;
     let mut pause = Duration::from_millis(5);
     loop {
-        let in_flight = InFlight { state, key: &key, scope };
-        let holder = Uuid::now_v7();
-        let begun = match idempotency::begin_as(state.pool(), &key, scope, &hash, holder).await {
+        let held = Held::new(&key, scope);
+        let begun = idempotency::begin(state.pool(), &key, scope, &hash, held.holder).await;
+        let begun = match begun {
             Ok(begun) => begun,
+            // Nothing was sent.
+            Err(error @ (sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed)) => return Err(error.into()),
             Err(error) => {
                 // Its commit may have got through all the same.
-                in_flight.settle(Settling::FreeIfHeldBy(holder)).await;
+                state.settler().settle_later(held, Settling::Free, &error);
                 return Err(error.into());
             }
         };
         match begun {
-            Begin::Fresh { resource_id } => return first(in_flight, work(resource_id)).await,
+            Begin::Fresh { resource_id } => return first(state.settler(), held, work(resource_id)).await,
             Begin::Replay(kept) => return replay(kept),
             Begin::Mismatch => {
                 return Err(Problem::new(Code::IdempotencyMismatch, Code::IdempotencyMismatch.example()));
@@ -86,33 +90,41 @@ where
 }
 
 async fn first(
-    in_flight: InFlight<'_>,
+    settler: &Settler,
+    held: Held,
     work: impl Future<Output = Result<Answer, Problem>>,
 ) -> Result<Response, Problem> {
     let result = match AssertUnwindSafe(work).catch_unwind().await {
         Ok(result) => result,
         Err(panic) => {
-            in_flight.settle(Settling::Free).await;
+            settler.settle(held, Settling::Free).await;
             std::panic::resume_unwind(panic);
         }
     };
-    let kept = match &result {
-        Ok(answer) => Some((answer.status, answer.location.clone(), good(answer)?)),
-        Err(problem) => problem.to_kept().map(|kept| (problem.code().status(), None, kept.to_string())),
+    let (settling, result) = match result {
+        Ok(answer) => match good(&answer) {
+            Ok(kept) => (Settling::Keep(kept), Ok(answer)),
+            Err(problem) => (Settling::Free, Err(problem)),
+        },
+        Err(problem) => (bad(&problem), Err(problem)),
     };
-    let settling = kept.map_or(Settling::Free, |(status, location, text)| Settling::Keep {
-        status: status.as_u16(),
-        location,
-        text,
-    });
-    in_flight.settle(settling).await;
+    settler.settle(held, settling).await;
     result.map(IntoResponse::into_response)
 }
 
-fn good(answer: &Answer) -> Result<String, Problem> {
+fn good(answer: &Answer) -> Result<idempotency::Answer, Problem> {
     let broken = |error: serde_json::Error| Problem::internal(format!("an answer can't be kept: {error}"));
     let raw: &RawValue = serde_json::from_slice(&answer.body).map_err(broken)?;
-    serde_json::to_string(&Kept { version: answer.version, answer: raw.to_owned() }).map_err(broken)
+    let kept = Kept { version: answer.version, answer: raw.to_owned() };
+    let body = serde_json::to_string(&kept).map_err(broken)?;
+    Ok(idempotency::Answer { status: answer.status.as_u16(), location: answer.location.clone(), body })
+}
+
+fn bad(problem: &Problem) -> Settling {
+    let status = problem.code().status().as_u16();
+    problem.to_kept().map_or(Settling::Free, |kept| {
+        Settling::Keep(idempotency::Answer { status, location: None, body: kept.to_string() })
+    })
 }
 
 fn replay(kept: idempotency::Answer) -> Result<Response, Problem> {

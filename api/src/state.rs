@@ -9,7 +9,7 @@ use tokio::sync::Semaphore;
 use tracing::Span;
 use workflows::Shop;
 
-use crate::{edge::PoolGate, limits::Limits, telemetry::Gauges};
+use crate::{edge::PoolGate, limits::Limits, once::Settler, telemetry::Gauges};
 
 /// How the way to the mail server is, as its circuit breaker sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +52,7 @@ struct Inner {
     gate: PoolGate,
     in_flight: Arc<Semaphore>,
     gauges: Gauges,
+    settler: Settler,
 }
 
 /// Builds an [`ApiState`].
@@ -74,6 +75,12 @@ impl ApiState {
             limits: Limits::default(),
             trace: Arc::new(NoTrace),
         }
+    }
+
+    /// Finishes what requests left to be done after their answers. Call it when the server has drained and before the
+    /// pool is closed; it takes some seconds at the most.
+    pub async fn close(&self) {
+        self.0.settler.close().await;
     }
 
     pub(crate) fn shop(&self) -> &Shop {
@@ -120,6 +127,10 @@ impl ApiState {
     pub(crate) fn gauges(&self) -> &Gauges {
         &self.0.gauges
     }
+
+    pub(crate) fn settler(&self) -> &Settler {
+        &self.0.settler
+    }
 }
 
 impl ApiStateBuilder {
@@ -162,6 +173,7 @@ impl ApiStateBuilder {
             gate: PoolGate::new(self.shop.pool().clone(), self.limits.pool_patience),
             in_flight: Arc::new(Semaphore::new(self.limits.in_flight)),
             gauges: Gauges::default(),
+            settler: Settler::new(self.shop.pool().clone(), self.limits.in_flight),
             shop: self.shop,
             metrics: self.metrics,
             mail: self.mail,

@@ -139,8 +139,10 @@ pub(crate) async fn serve(
     if let Some(link) = telemetry.trace_link() {
         state = state.trace(link);
     }
-    let router = api::router(state.build()?, &socket.roles);
+    let state = state.build()?;
+    let router = api::router(state.clone(), &socket.roles);
     let drained = api::serve(socket.listener, router, limits, quit).await;
+    state.close().await;
     tracing::info!(address = %socket.address, finished = drained.finished, cut = drained.cut, "serves no more");
     Ok(())
 }

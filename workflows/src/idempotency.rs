@@ -41,19 +41,13 @@ pub struct Answer {
 /// Begins a request, in one statement, so that of many at once one is fresh.
 ///
 /// `scope` tells apart who may use equal keys for different things: the operation, and who called. `body_hash` tells
-/// whether a request is the same.
+/// whether a request is the same. `holder` is a fresh id of whoever asks: what is done with the key later is done by its
+/// holder alone, and changes nothing once somebody else has taken the request over.
 ///
 /// # Errors
-/// When the database refuses or is away.
-pub async fn begin(pool: &PgPool, key: &str, scope: &str, body_hash: &[u8]) -> Result<Begin, sqlx::Error> {
-    begin_as(pool, key, scope, body_hash, Uuid::now_v7()).await
-}
-
-/// As [`begin`], by a holder who can free the key with [`free`] even if the answer to this was lost.
-///
-/// # Errors
-/// When the database refuses or is away; the key may be held all the same.
-pub async fn begin_as(
+/// When the database refuses or is away. Unless it was not reached at all the key may be held all the same: [`abandon`]
+/// it.
+pub async fn begin(
     pool: &PgPool,
     key: &str,
     scope: &str,
@@ -72,53 +66,38 @@ pub async fn begin_as(
     Ok(Begin::InFlight)
 }
 
-/// Keeps the answer to a request that [`begin`] found fresh.
+/// Keeps the answer to a request that [`begin`] found fresh. Doing so again changes nothing.
 ///
 /// # Errors
-/// When the database refuses or is away; the request then counts as in flight, and may be taken over.
+/// When the database refuses or is away; until it is done the request counts as in flight, for a minute at the most.
 pub async fn finish(
     pool: &PgPool,
     key: &str,
     scope: &str,
-    status: u16,
-    location: Option<&str>,
-    body: &str,
+    holder: Uuid,
+    answer: &Answer,
 ) -> Result<(), sqlx::Error> {
     sqlx::query(
-        "update shop.idempotency_key set status = $3, location = $4, body = $5
-         where scope = $1 and key = $2 and status is null",
+        "update shop.idempotency_key set status = $4, location = $5, body = $6
+         where scope = $1 and key = $2 and holder = $3 and status is null",
     )
     .bind(scope)
     .bind(key)
-    .bind(i16::try_from(status).unwrap_or(i16::MAX))
-    .bind(location)
-    .bind(body)
+    .bind(holder)
+    .bind(i16::try_from(answer.status).unwrap_or(i16::MAX))
+    .bind(&answer.location)
+    .bind(&answer.body)
     .execute(pool)
     .await?;
     Ok(())
 }
 
-/// Lets a request that [`begin`] found fresh, and that got no answer to be kept, be made again at once. What it creates
-/// keeps its id: the trouble may have come after the commit.
+/// Lets a request that [`begin`] found fresh, and that got no answer to be kept, be made again at once; so too one whose
+/// `begin` got no answer itself. What it creates keeps its id: the trouble may have come after the commit.
 ///
 /// # Errors
-/// When the database refuses or is away; the request then counts as in flight for a minute.
-pub async fn abandon(pool: &PgPool, key: &str, scope: &str) -> Result<(), sqlx::Error> {
-    sqlx::query(
-        "update shop.idempotency_key set begun_at = '-infinity' where scope = $1 and key = $2 and status is null",
-    )
-    .bind(scope)
-    .bind(key)
-    .execute(pool)
-    .await?;
-    Ok(())
-}
-
-/// Frees a key that this holder may have, because the answer to its [`begin_as`] was lost; does nothing when it has not.
-///
-/// # Errors
-/// When the database refuses or is away.
-pub async fn free(pool: &PgPool, key: &str, scope: &str, holder: Uuid) -> Result<(), sqlx::Error> {
+/// As [`finish`].
+pub async fn abandon(pool: &PgPool, key: &str, scope: &str, holder: Uuid) -> Result<(), sqlx::Error> {
     sqlx::query(
         "update shop.idempotency_key set begun_at = '-infinity'
          where scope = $1 and key = $2 and holder = $3 and status is null",

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::{Fault, Faults, Place};
-use crate::{ids::SagaId, saga::Definition, status::Direction};
+use crate::{graph::Graph, ids::SagaId, saga::Definition, status::Direction, step::UndoKind};
 
 /// Aborts the process the `nth` time that it comes to a point.
 #[derive(Debug)]
@@ -43,18 +43,31 @@ impl KillSwitch {
     /// # Errors
     /// A sentence that names what there is.
     pub fn check<'a>(&self, definitions: impl Iterator<Item = &'a Definition>) -> Result<(), String> {
-        let Place { definition, step, .. } = &self.place;
+        let Place { definition, step, direction } = &self.place;
         let graphs: Vec<_> = definitions.map(Definition::graph).collect();
         let Some(graph) = graphs.iter().find(|graph| graph.name == *definition) else {
             let names: Vec<_> = graphs.iter().map(|graph| graph.name.as_str()).collect();
             return Err(format!("no saga is named `{definition}`; there are {}", names.join(", ")));
         };
-        if graph.position(step).is_none() {
-            let names: Vec<_> = graph.steps.iter().map(|node| node.name.as_str()).collect();
-            return Err(format!("`{definition}` has no step `{step}`; its steps are {}", names.join(", ")));
+        let points = points(graph);
+        if points.contains(&(step.as_str(), *direction)) {
+            return Ok(());
         }
-        Ok(())
+        let wrong = match graph.position(step) {
+            None => format!("`{definition}` has no step `{step}`"),
+            Some(_) => format!("`{definition}` has no `{step}/{direction}` to die at"),
+        };
+        let names: Vec<_> = points.iter().map(|(step, direction)| format!("{step}/{direction}")).collect();
+        Err(format!("{wrong}; there are {}", names.join(", ")))
     }
+}
+
+/// Where a saga can be killed: entry steps run in the commit that starts it, and only steps with an undo are undone.
+fn points(graph: &Graph) -> Vec<(&str, Direction)> {
+    let actions = graph.steps.iter().filter(|node| !node.entry).map(|node| (node, Direction::Action));
+    let undos = graph.steps.iter().filter(|node| node.undo == UndoKind::Undone);
+    let undos = undos.map(|node| (node, Direction::Undo));
+    actions.chain(undos).map(|(node, direction)| (node.name.as_str(), direction)).collect()
 }
 
 impl Faults for KillSwitch {

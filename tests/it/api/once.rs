@@ -1,10 +1,14 @@
 //! `Idempotency-Key`.
 
-use futures::future::join_all;
-use reqwest::Method;
-use serde_json::Value;
+use std::time::Duration;
 
-use super::shop::{OpenShop, body, hasty, order, problem};
+use api::Limits;
+use futures::future::join_all;
+use reqwest::{Method, Response};
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use super::shop::{OpenShop, Staff, body, hasty, order, problem, product};
 
 #[tokio::test]
 async fn fifty_requests_with_one_key_at_once_make_one_order_and_get_equal_answers() {
@@ -33,8 +37,8 @@ async fn a_key_is_bound_to_its_body_and_its_operation() {
     };
     body(send("/api/orders", order("TEA-1", 1)).await.unwrap(), 201).await;
     problem(send("/api/orders", order("TEA-1", 2)).await.unwrap(), 422, "idempotency-mismatch").await;
-    body(send("/api/products", super::shop::product("TEA-2", 1)).await.unwrap(), 201).await;
-    let again = send("/api/products", super::shop::product("TEA-2", 1)).await.unwrap();
+    body(send("/api/products", product("TEA-2", 1)).await.unwrap(), 201).await;
+    let again = send("/api/products", product("TEA-2", 1)).await.unwrap();
     assert_eq!(again.headers()["idempotent-replayed"], "true");
     body(again, 201).await;
 }
@@ -75,4 +79,121 @@ async fn a_request_whose_first_is_still_running_is_a_conflict() {
     problem(second, 409, "idempotency-in-flight").await;
     let first = body(first.await.unwrap().unwrap(), 201).await;
     assert_eq!(body(send().await.unwrap(), 201).await, first);
+}
+
+/// Posts with a key.
+async fn send(shop: &OpenShop, path: &str, json: &Value) -> Response {
+    shop.request(Method::POST, path).header("Idempotency-Key", "k").json(json).send().await.unwrap()
+}
+
+/// Lets a statement loose on the shop's database.
+async fn arrange(shop: &OpenShop, sql: &'static str) {
+    sqlx::raw_sql(sql).execute(shop.engine.pool()).await.unwrap();
+}
+
+/// From now on no key can be closed.
+async fn break_closing(shop: &OpenShop) {
+    arrange(
+        shop,
+        "create function shop.broken() returns trigger language plpgsql as $$ begin raise exception 'broken'; end $$;
+         create trigger broken before update on shop.idempotency_key for each row execute function shop.broken()",
+    )
+    .await;
+}
+
+/// Sends until no first request is in flight any more.
+async fn send_until_closed(shop: &OpenShop, path: &str, json: &Value) -> Response {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        let response = send(shop, path, json).await;
+        if response.status() != 409 {
+            return response;
+        }
+        assert!(Instant::now() < deadline, "the key is closed once it can be");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_could_not_be_kept_at_once_is_kept_as_soon_as_it_can_be() {
+    let shop = OpenShop::unstaffed(hasty()).await;
+    break_closing(&shop).await;
+    let tea = product("TEA-1", 1);
+    let first = body(send(&shop, "/api/products", &tea).await, 201).await;
+    problem(send(&shop, "/api/products", &tea).await, 409, "idempotency-in-flight").await;
+    arrange(&shop, "drop trigger broken on shop.idempotency_key").await;
+    let again = send_until_closed(&shop, "/api/products", &tea).await;
+    assert_eq!(again.headers()["idempotent-replayed"], "true");
+    assert_eq!(body(again, 201).await, first);
+}
+
+#[tokio::test]
+async fn a_key_that_could_not_be_freed_at_once_is_freed_as_soon_as_it_can_be() {
+    let shop = OpenShop::unstaffed(hasty()).await;
+    break_closing(&shop).await;
+    arrange(
+        &shop,
+        "create trigger broken before insert on shop.product for each row execute function shop.broken()",
+    )
+    .await;
+    let tea = product("TEA-1", 1);
+    problem(send(&shop, "/api/products", &tea).await, 500, "internal").await;
+    problem(send(&shop, "/api/products", &tea).await, 409, "idempotency-in-flight").await;
+    arrange(&shop, "drop trigger broken on shop.product; drop trigger broken on shop.idempotency_key").await;
+    let done = send_until_closed(&shop, "/api/products", &tea).await;
+    assert!(!done.headers().contains_key("idempotent-replayed"));
+    body(done, 201).await;
+}
+
+#[tokio::test]
+async fn a_stop_does_not_wait_for_keys_that_can_not_be_closed() {
+    let mut shop = OpenShop::unstaffed(Limits::default()).await;
+    break_closing(&shop).await;
+    body(send(&shop, "/api/products", &product("TEA-1", 1)).await, 201).await;
+    let begun = Instant::now();
+    shop.close().await;
+    assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn a_stop_closes_keys_that_it_can_close() {
+    let mut shop = OpenShop::unstaffed(Limits::default()).await;
+    break_closing(&shop).await;
+    body(send(&shop, "/api/products", &product("TEA-1", 1)).await, 201).await;
+    arrange(&shop, "drop trigger broken on shop.idempotency_key").await;
+    shop.close().await;
+    let status: Option<i16> = sqlx::query_scalar("select status from shop.idempotency_key")
+        .fetch_one(shop.engine.pool())
+        .await
+        .unwrap();
+    assert_eq!(status, Some(201));
+}
+
+#[tokio::test]
+async fn what_was_created_without_an_answer_is_found_by_the_request_that_takes_over() {
+    let shop = OpenShop::with(Limits::default(), Staff::Away, Vec::new()).await;
+    let delivery = json!({"to": "ann@example.com", "subject": "Hello", "text": "Hello."});
+    let requests = [
+        ("/api/products", 201, product("TEA-1", 5)),
+        ("/api/orders", 201, order("TEA-1", 1)),
+        ("/api/workflows", 202, json!({"definition": "deliver-notification", "input": delivery})),
+        (
+            "/api/workflows",
+            202,
+            json!({"definition": "deliver-notification", "input": delivery, "business_key": "bk"}),
+        ),
+    ];
+    for (path, status, json) in requests {
+        let first = body(send(&shop, path, &json).await, status).await;
+        // As if the process had died right after the commit, more than a minute ago.
+        arrange(
+            &shop,
+            "update shop.idempotency_key set status = null, location = null, body = null, begun_at = '-infinity'",
+        )
+        .await;
+        let again = send(&shop, path, &json).await;
+        assert!(!again.headers().contains_key("idempotent-replayed"), "{path}");
+        assert_eq!(body(again, status).await, first, "{path}");
+        arrange(&shop, "delete from shop.idempotency_key").await;
+    }
 }

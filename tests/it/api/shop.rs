@@ -27,6 +27,7 @@ pub(crate) struct OpenShop {
     pub(crate) address: SocketAddr,
     pub(crate) client: reqwest::Client,
     pub(crate) engine: Engine,
+    state: ApiState,
     closing: CancellationToken,
     served: Option<JoinHandle<Drained>>,
     work: Vec<JoinHandle<()>>,
@@ -88,7 +89,7 @@ impl OpenShop {
             .await;
         let state =
             ApiState::builder(Shop::new(engine.clone()), metrics.clone()).limits(limits).build().unwrap();
-        let router = api::router(state, &Role::ALL);
+        let router = api::router(state.clone(), &Role::ALL);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let served = tokio::spawn(api::serve(listener, router, limits, closing.clone()));
@@ -97,6 +98,7 @@ impl OpenShop {
             address,
             client: reqwest::Client::new(),
             engine,
+            state,
             closing,
             served: Some(served),
             work,
@@ -136,7 +138,9 @@ impl OpenShop {
     /// Asks the server to stop, and gives how it went.
     pub(crate) async fn close(&mut self) -> Drained {
         self.closing.cancel();
-        self.served.take().unwrap().await.unwrap()
+        let drained = self.served.take().unwrap().await.unwrap();
+        self.state.close().await;
+        drained
     }
 }
 

@@ -251,8 +251,16 @@ async fn a_fail_point_that_is_none_is_refused() {
         "SAGALINE_FAILPOINT is `place-order/reserve-stock/before-commit`, but should be definition/step/";
     assert!(process.output().contains(expected), "{}", process.output());
 
-    // One that is written well, but that no saga ever comes to.
-    let mut process = stage.work_until("place-order/reserve-stok/action/before-commit");
-    assert_eq!(process.wait().await.code(), Some(2), "{}", process.output());
-    assert!(process.output().contains("has no step `reserve-stok`"), "{}", process.output());
+    // Some that are written well, but that no saga ever comes to.
+    for (point, reason) in [
+        ("place-orders/reserve-stock/action", "no saga is named `place-orders`; there are cancel-order, "),
+        ("place-order/reserve-stok/action", "has no step `reserve-stok`; there are reserve-stock/action, "),
+        ("place-order/open-order/action", "has no `open-order/action` to die at; there are "),
+        ("place-order/confirm-order/undo", "has no `confirm-order/undo` to die at; there are "),
+    ] {
+        let mut process = stage.work_until(&format!("{point}/before-commit"));
+        assert_eq!(process.wait().await.code(), Some(2), "{}", process.output());
+        assert!(process.output().contains("SAGALINE_FAILPOINT: "), "{}", process.output());
+        assert!(process.output().contains(reason), "{}", process.output());
+    }
 }

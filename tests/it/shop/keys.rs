@@ -11,19 +11,18 @@ use super::Market;
 #[tokio::test]
 async fn an_idempotency_key_gives_the_first_answer_again() {
     let market = Market::open().await;
-    let begin = |hash: &'static [u8]| idempotency::begin(market.pool(), "key", "orders", hash);
+    let (holder, next) = (Uuid::now_v7(), Uuid::now_v7());
+    let begin_as =
+        |hash: &'static [u8], holder| idempotency::begin(market.pool(), "key", "orders", hash, holder);
+    let begin = |hash| begin_as(hash, holder);
     let Begin::Fresh { resource_id } = begin(b"body").await.unwrap() else { panic!("it is the first") };
     assert_eq!(begin(b"body").await.unwrap(), Begin::InFlight);
     assert_eq!(begin(b"other").await.unwrap(), Begin::Mismatch);
 
-    // Its process is gone: another takes over, and creates under the same id.
-    sqlx::query("update shop.idempotency_key set begun_at = now() - interval '2 minutes'")
-        .execute(market.pool())
-        .await
-        .unwrap();
+    lose_who_is_in_flight(&market).await;
     assert_eq!(begin(b"body").await.unwrap(), Begin::Fresh { resource_id });
-    idempotency::finish(market.pool(), "key", "orders", 201, Some("/api/products/1"), "{}").await.unwrap();
     let answer = Answer { status: 201, location: Some("/api/products/1".into()), body: "{}".into() };
+    idempotency::finish(market.pool(), "key", "orders", holder, &answer).await.unwrap();
     assert_eq!(begin(b"body").await.unwrap(), Begin::Replay(answer));
     assert_eq!(idempotency::purge(market.pool(), 10).await.unwrap(), 0);
 
@@ -31,15 +30,46 @@ async fn an_idempotency_key_gives_the_first_answer_again() {
         .execute(market.pool())
         .await
         .unwrap();
-    let Begin::Fresh { resource_id: new } = begin(b"other").await.unwrap() else {
+    let Begin::Fresh { resource_id: new } = begin_as(b"other", next).await.unwrap() else {
         panic!("it is out of date")
     };
     assert_ne!(new, resource_id);
 
     // It failed, but perhaps not before it had created something: it is made again under the same id.
-    idempotency::abandon(market.pool(), "key", "orders").await.unwrap();
+    idempotency::abandon(market.pool(), "key", "orders", next).await.unwrap();
     assert_eq!(begin(b"other").await.unwrap(), Begin::Fresh { resource_id: new });
     assert_eq!(begin(b"other").await.unwrap(), Begin::InFlight);
+    market.close().await;
+}
+
+/// Makes it look as if the process that has the key had died two minutes ago: another takes over.
+async fn lose_who_is_in_flight(market: &Market) {
+    sqlx::query("update shop.idempotency_key set begun_at = now() - interval '2 minutes'")
+        .execute(market.pool())
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn a_key_that_was_taken_over_is_closed_by_its_new_holder_alone() {
+    let market = Market::open().await;
+    let (late, holder) = (Uuid::now_v7(), Uuid::now_v7());
+    let begin = |holder| idempotency::begin(market.pool(), "key", "orders", b"body", holder);
+    let answer = |body: &str| Answer { status: 201, location: None, body: body.into() };
+    let Begin::Fresh { resource_id } = begin(late).await.unwrap() else { panic!("it is the first") };
+    idempotency::abandon(market.pool(), "key", "orders", holder).await.unwrap();
+    assert_eq!(begin(holder).await.unwrap(), Begin::InFlight);
+    lose_who_is_in_flight(&market).await;
+    assert_eq!(begin(holder).await.unwrap(), Begin::Fresh { resource_id });
+
+    // The first one comes back.
+    idempotency::abandon(market.pool(), "key", "orders", late).await.unwrap();
+    assert_eq!(begin(late).await.unwrap(), Begin::InFlight);
+    idempotency::finish(market.pool(), "key", "orders", late, &answer("late")).await.unwrap();
+    assert_eq!(begin(late).await.unwrap(), Begin::InFlight);
+    idempotency::finish(market.pool(), "key", "orders", holder, &answer("held")).await.unwrap();
+    idempotency::finish(market.pool(), "key", "orders", holder, &answer("again")).await.unwrap();
+    assert_eq!(begin(late).await.unwrap(), Begin::Replay(answer("held")));
     market.close().await;
 }
 
@@ -63,21 +93,5 @@ async fn a_product_made_again_under_its_id_is_the_one_that_was_made() {
     assert_eq!(again.stock.on_hand, 5, "its first stock is entered once");
     let other = inventory::create_product_as(market.pool(), Uuid::now_v7(), new("TEA-1"), "bob").await;
     assert!(matches!(other, Err(CreateProductError::SkuTaken)), "{other:?}");
-    market.close().await;
-}
-
-#[tokio::test]
-async fn a_key_whose_begin_got_no_answer_is_freed_by_its_holder_alone() {
-    let market = Market::open().await;
-    let begin = |holder| idempotency::begin_as(market.pool(), "key", "orders", b"body", holder);
-    let (holder, stranger) = (Uuid::now_v7(), Uuid::now_v7());
-    assert!(matches!(begin(holder).await.unwrap(), Begin::Fresh { .. }));
-    idempotency::free(market.pool(), "key", "orders", stranger).await.unwrap();
-    assert_eq!(begin(stranger).await.unwrap(), Begin::InFlight);
-    idempotency::free(market.pool(), "key", "orders", holder).await.unwrap();
-    assert!(matches!(begin(stranger).await.unwrap(), Begin::Fresh { .. }));
-    // It has changed hands.
-    idempotency::free(market.pool(), "key", "orders", holder).await.unwrap();
-    assert_eq!(begin(holder).await.unwrap(), Begin::InFlight);
     market.close().await;
 }
