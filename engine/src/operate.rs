@@ -203,6 +203,9 @@ async fn cancel(
         return Err(CancelError::NotFound(saga_id));
     };
     let subject = Subject::new(engine, saga_id, row)?;
+    if subject.row.ended {
+        return Err(CancelError::Ended(subject.state.status));
+    }
     let event = Event::Cancel { actor: actor.into(), reason: reason.into() };
     let state = match transition(subject.graph(), &subject.state, &event) {
         Ok((state, _)) => state,

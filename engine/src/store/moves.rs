@@ -191,6 +191,8 @@ pub(crate) struct LockedSaga {
     pub(crate) history_seq: i32,
     pub(crate) epoch: i64,
     pub(crate) leased: bool,
+    /// Completed, compensated, or discarded.
+    pub(crate) ended: bool,
     pub(crate) cause: Option<serde_json::Value>,
     pub(crate) queue: String,
     pub(crate) input: sqlx::types::Json<Box<serde_json::value::RawValue>>,
@@ -200,7 +202,7 @@ pub(crate) struct LockedSaga {
 pub(crate) async fn lock(conn: &mut PgConnection, id: Uuid) -> Result<Option<LockedSaga>, sqlx::Error> {
     sqlx::query_as(
         "select definition, status, step, direction, attempt, losses, in_doubt, history_seq, epoch, \
-             lease_owner is not null as leased, cause, queue, input \
+             lease_owner is not null as leased, ended_at is not null as ended, cause, queue, input \
          from engine.saga where id = $1 for update",
     )
     .bind(id)
