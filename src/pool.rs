@@ -37,6 +37,14 @@ impl PoolUse {
         }
     }
 
+    /// Whoever waits for a lock holds others. A set is tried again when it has waited in vain, at no cost to its sagas.
+    fn lock_timeout(self) -> &'static str {
+        match self {
+            Self::Api | Self::Workers => "1500ms",
+            Self::Command => "5s",
+        }
+    }
+
     /// Migrations and the doctor's queries may rightly take long.
     fn statement_timeout(self) -> &'static str {
         match self {
@@ -64,7 +72,7 @@ pub(crate) fn connect_options(url: &SecretUrl, pool_use: PoolUse) -> Result<PgCo
     };
     Ok(options.application_name(&format!("sagaline-{}", pool_use.name())).options([
         ("statement_timeout", pool_use.statement_timeout()),
-        ("lock_timeout", "5s"),
+        ("lock_timeout", pool_use.lock_timeout()),
         ("idle_in_transaction_session_timeout", "30s"),
         ("tcp_keepalives_idle", "20"),
         ("tcp_keepalives_interval", "10"),
@@ -91,5 +99,7 @@ pub(crate) fn open(options: PgConnectOptions, pool_use: PoolUse, size: u32) -> P
         .acquire_timeout(pool_use.acquire_timeout())
         .idle_timeout(Duration::from_mins(10))
         .max_lifetime(Duration::from_mins(30))
+        // The engine tries again by itself when a connection turns out to be dead; asking first costs a round trip.
+        .test_before_acquire(pool_use != PoolUse::Workers)
         .connect_lazy_with(options)
 }

@@ -13,7 +13,6 @@ use sqlx::PgConnection;
 use crate::{
     engine::Inner,
     erased::Answer,
-    error::StepSetError,
     faults::{Fault, Sabotage},
     guard,
     job::{Job, Performed, PerformedKind},
@@ -25,15 +24,12 @@ use crate::{
     },
     tally,
     transition::State,
-    trouble::{Connection, Trouble, trouble},
+    trouble::{Trouble, trouble},
     tx::{AfterCommit, Tx},
     view::Ending,
     walker::Walker,
     watch::StatusChange,
 };
-
-/// How long a watch may take.
-const WATCH_LIMIT: Duration = Duration::from_secs(30);
 
 /// One saga of the set, on its way.
 #[derive(Debug)]
@@ -42,12 +38,64 @@ pub(crate) struct Track {
     /// The result of a call, until it is applied.
     pub(crate) performed: Performed,
 }
-/// A step that is known to break for a saga that is now alone: it is not run again but answered for.
+
+impl Track {
+    /// Whether the outside world was called.
+    pub(crate) fn called(&self) -> bool {
+        matches!(self.performed.kind, PerformedKind::Called { .. })
+    }
+
+    /// Where it was called.
+    pub(crate) fn called_at(&self) -> Option<(Direction, usize)> {
+        self.called().then_some((self.job.state.direction, self.job.state.at))
+    }
+}
+
+/// What is done about a saga that is now alone and still can't be committed.
+#[derive(Clone, Debug, Default)]
+pub(crate) enum Remedy {
+    /// Nothing yet.
+    #[default]
+    None,
+    /// These steps are known to break: they are not run again but answered for, each as a failed attempt.
+    Blame(Vec<Culprit>),
+    /// Blaming did not help either: the saga is parked with this error, and no watch is told, lest it be the one that
+    /// breaks.
+    Park(Vec<String>),
+}
+
+/// A step that is known to break.
 #[derive(Clone, Debug)]
 pub(crate) struct Culprit {
     pub(crate) direction: Direction,
     pub(crate) at: usize,
     pub(crate) error: Vec<String>,
+}
+
+impl Remedy {
+    /// The next remedy, given that this one failed at `at`; `None` when there is none left.
+    pub(crate) fn next(self, at: Option<(Direction, usize)>, error: Vec<String>) -> Option<Self> {
+        let known = |culprits: &[Culprit], (direction, at): (Direction, usize)| {
+            culprits.iter().any(|culprit| (culprit.direction, culprit.at) == (direction, at))
+        };
+        let mut culprits = match self {
+            Self::None => Vec::new(),
+            Self::Blame(culprits) => culprits,
+            Self::Park(_) => return None,
+        };
+        let Some((direction, at)) = at.filter(|at| !known(&culprits, *at)) else {
+            return Some(Self::Park(error));
+        };
+        culprits.push(Culprit { direction, at, error });
+        Some(Self::Blame(culprits))
+    }
+
+    /// The error that a step is blamed for.
+    pub(crate) fn blames(&self, direction: Direction, at: usize) -> Option<&[String]> {
+        let Self::Blame(culprits) = self else { return None };
+        let culprit = culprits.iter().find(|culprit| (culprit.direction, culprit.at) == (direction, at));
+        culprit.map(|culprit| culprit.error.as_slice())
+    }
 }
 
 /// What a committed set came to.
@@ -85,32 +133,44 @@ pub(crate) async fn advance(
     engine: &Inner,
     conn: &mut PgConnection,
     tracks: &[Track],
-    culprit: Option<&Culprit>,
+    remedy: &Remedy,
+    backend: &mut Option<i32>,
 ) -> Result<Advanced, Trouble> {
+    let began = Instant::now();
     let mut advanced = Advanced::default();
-    let (mut walkers, backend) = enter(engine, conn, tracks, &mut advanced).await?;
+    let mut walkers = enter(engine, conn, tracks, &mut advanced, backend).await?;
     let mut tx = Tx::new(conn, engine);
     let mut rows = Vec::with_capacity(tracks.len() * 2);
 
     for walker in &mut walkers {
         let track = &tracks[walker.place];
+        if let Remedy::Park(error) = remedy {
+            walker.give_in(error, &mut rows);
+            continue;
+        }
         match &track.performed.kind {
             PerformedKind::Called { answer, started, took, crash } => {
                 walker.crash.clone_from(crash);
-                walker.answered(answer, *started, *took, &mut rows);
+                let blamed = walker.blamed(remedy);
+                walker.answered(blamed.as_ref().unwrap_or(answer), *started, *took, &mut rows);
             }
             PerformedKind::InSet => walker.unfit(&mut rows),
         }
         walker.interrupted(&mut rows);
     }
     let mut last = None;
-    while let Some((direction, at)) = next_set(&walkers) {
+    // Who has not come to the end by then goes on in a transaction of its own, with a fresh lease.
+    let turn = engine.settings.turn();
+    while began.elapsed() < turn
+        && let Some((direction, at)) = next_set(&walkers)
+    {
         last = Some((direction, at));
-        run_set(&mut tx, &mut walkers, (direction, at), culprit, &mut rows, backend).await?;
+        run_set(&mut tx, &mut walkers, (direction, at), remedy, &mut rows).await?;
     }
 
-    let broken = |error: StepSetError| trouble(error, last);
-    tell_watches(&mut tx, &walkers).await.map_err(broken)?;
+    if !matches!(remedy, Remedy::Park(_)) {
+        tell_watches(&mut tx, &walkers, last).await?;
+    }
     let worker = engine.worker;
     if !rows.is_empty() {
         store::moves::append_history(&mut tx, &rows, worker)
@@ -126,7 +186,7 @@ pub(crate) async fn advance(
             .map_err(|error| trouble(error.into(), last))?;
         if written != moves.len() as u64 && engine.sabotage() != Some(Sabotage::NoFence) {
             let error = format!("{written} of {} locked sagas were written", moves.len());
-            return Err(Trouble::Step { at: last, error: vec![error], connection: Connection::Usable });
+            return Err(Trouble::Step { at: last, error: vec![error], midway: false });
         }
     }
     bury(&mut tx, &walkers).await.map_err(|error| trouble(error.into(), last))?;
@@ -143,7 +203,8 @@ async fn enter<'a>(
     conn: &mut PgConnection,
     tracks: &'a [Track],
     advanced: &mut Advanced,
-) -> Result<(Vec<Walker<'a>>, i32), Trouble> {
+    backend: &mut Option<i32>,
+) -> Result<Vec<Walker<'a>>, Trouble> {
     let mut ids: Vec<_> = tracks.iter().map(|track| track.job.saga_id.0).collect();
     ids.sort_unstable();
     let unfenced = engine.sabotage() == Some(Sabotage::NoFence);
@@ -153,7 +214,7 @@ async fn enter<'a>(
         store::moves::fence(conn, &ids, engine.worker).await
     };
     let fenced = fenced.map_err(|error| trouble(error.into(), None))?;
-    let backend = fenced.first().map_or(0, |row| row.backend);
+    *backend = fenced.first().map(|row| row.backend);
     let fenced: HashMap<_, Fenced> = fenced.into_iter().map(|row| (row.id, row)).collect();
     let mut walkers = Vec::with_capacity(tracks.len());
     for (place, track) in tracks.iter().enumerate() {
@@ -167,7 +228,7 @@ async fn enter<'a>(
         }
     }
     walkers.sort_by_key(|walker| walker.job.saga_id);
-    Ok((walkers, backend))
+    Ok(walkers)
 }
 
 /// The next set to run: forward first and the earliest step first, so that sagas behind catch up with those ahead.
@@ -185,9 +246,8 @@ async fn run_set(
     tx: &mut Tx<'_>,
     walkers: &mut [Walker<'_>],
     (direction, at): (Direction, usize),
-    culprit: Option<&Culprit>,
+    remedy: &Remedy,
     rows: &mut Vec<HistoryRow>,
-    backend: i32,
 ) -> Result<(), Trouble> {
     let engine = tx.engine;
     let here = Some((direction, at));
@@ -207,7 +267,7 @@ async fn run_set(
     let mut visits = Vec::with_capacity(standing.len());
     let mut answers: Vec<Option<Answer>> = Vec::with_capacity(standing.len());
     for walker in &mut standing {
-        let answer = walker.foretold(engine, culprit);
+        let answer = walker.foretold(engine, remedy);
         if answer.is_none() {
             visits.push(walker.visit());
         }
@@ -220,13 +280,16 @@ async fn run_set(
             .record(f64::from(u32::try_from(visits.len()).unwrap_or(u32::MAX)));
         let policy = definition.graph.policy(at, direction);
         let run = definition.actions[at].in_transaction(direction, tx, &visits);
-        let ran = guard::guarded(policy.timeout, run).await;
+        // Alone it harms nobody, and has the time that its policy gives it.
+        let limit =
+            if visits.len() > 1 { policy.timeout.min(engine.settings.turn()) } else { policy.timeout };
+        let ran = guard::guarded(limit, run).await;
         let mut ran = match ran {
             Ok(Ok(ran)) => ran.into_iter(),
             Ok(Err(error)) => return Err(trouble(error, here)),
             Err(broken) => {
                 let error = vec![format!("step `{}` {broken}", node.name)];
-                return Err(Trouble::Step { at: here, error, connection: Connection::Midway { backend } });
+                return Err(Trouble::Step { at: here, error, midway: true });
             }
         };
         for answer in &mut answers {
@@ -245,7 +308,12 @@ async fn run_set(
     Ok(())
 }
 
-async fn tell_watches(tx: &mut Tx<'_>, walkers: &[Walker<'_>]) -> Result<(), StepSetError> {
+async fn tell_watches(
+    tx: &mut Tx<'_>,
+    walkers: &[Walker<'_>],
+    last: Option<(Direction, usize)>,
+) -> Result<(), Trouble> {
+    let limit = tx.engine.settings.turn();
     let mut by_definition: BTreeMap<&str, (&Arc<Definition>, Vec<StatusChange>)> = BTreeMap::new();
     for walker in walkers.iter().filter(|walker| walker.rested) {
         let Some(definition) = walker.definition.filter(|definition| definition.watch.is_some()) else {
@@ -267,9 +335,13 @@ async fn tell_watches(tx: &mut Tx<'_>, walkers: &[Walker<'_>]) -> Result<(), Ste
     }
     for (definition, changes) in by_definition.into_values() {
         if let Some(watch) = &definition.watch {
-            guard::guarded(WATCH_LIMIT, watch.changed(tx, &changes)).await.map_err(|broken| {
-                StepSetError::Other(format!("the watch of `{}` {broken}", definition.graph.name))
-            })??;
+            match guard::guarded(limit, watch.changed(tx, &changes)).await {
+                Ok(told) => told.map_err(|error| trouble(error, last))?,
+                Err(broken) => {
+                    let error = vec![format!("the watch of `{}` {broken}", definition.graph.name)];
+                    return Err(Trouble::Step { at: last, error, midway: true });
+                }
+            }
         }
     }
     Ok(())

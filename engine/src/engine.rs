@@ -18,7 +18,7 @@ use crate::{
     hold::Holds,
     ids::{SagaId, WorkerId},
     job::{Committed, Job, Performed},
-    lane,
+    keeper, lane,
     saga::Definition,
     start::{Claiming, NewSaga, Started, start_with},
     starter, store,
@@ -34,6 +34,21 @@ pub(crate) struct Settings {
     pub(crate) lease: Duration,
     pub(crate) max_set: usize,
     pub(crate) poll: Duration,
+    /// How long overdue a saga must be that this process does not know, until it claims and parks it.
+    pub(crate) unknown_patience: Duration,
+}
+
+impl Settings {
+    /// How long one set of several sagas may run in a transaction. Its leases are not extended meanwhile, and must
+    /// outlast the trouble that it may end in.
+    pub(crate) fn turn(&self) -> Duration {
+        (self.lease / 4).max(Duration::from_secs(2))
+    }
+
+    /// How long upkeep waits for the database's answer before it takes the connection for dead.
+    pub(crate) fn upkeep(&self) -> Duration {
+        (self.lease / 3).clamp(Duration::from_secs(1), Duration::from_secs(10))
+    }
 }
 
 /// Everything that the handles of one engine share.
@@ -41,6 +56,8 @@ pub(crate) struct Inner {
     pub(crate) pool: PgPool,
     pub(crate) worker: WorkerId,
     pub(crate) definitions: BTreeMap<String, Arc<Definition>>,
+    /// All steps of all definitions, as `definition/step`.
+    pub(crate) steps: Vec<String>,
     pub(crate) settings: Settings,
     pub(crate) feeds: Feeds,
     pub(crate) holds: Arc<Holds>,
@@ -96,6 +113,13 @@ impl EngineBuilder {
         self
     }
 
+    /// Sets how long overdue a saga must be whose definition or step this process does not know, until it claims and parks
+    /// it; five minutes unless set. Until then it is left to processes that know it, as in a rolling deployment.
+    pub fn unknown_patience(mut self, patience: Duration) -> Self {
+        self.settings.unknown_patience = patience;
+        self
+    }
+
     /// Joins the steps to the traces of those who started the sagas.
     pub fn trace_link(mut self, link: Arc<dyn TraceLink>) -> Self {
         self.trace_link = Some(link);
@@ -131,6 +155,7 @@ impl EngineBuilder {
         let inner = Arc::new(Inner {
             pool: self.pool,
             worker: WorkerId::fresh(),
+            steps: steps(&definitions),
             definitions,
             settings: self.settings,
             feeds: Feeds::default(),
@@ -149,10 +174,19 @@ impl EngineBuilder {
             inner.tasks.spawn(lane::run(inner.clone(), receiver));
         }
         inner.tasks.spawn(starter::run(inner.clone(), starts));
-        inner.tasks.spawn(crate::keeper::keep(inner.clone()));
-        inner.tasks.spawn(waiters::watch_elsewhere(inner.clone()));
+        inner.supervise("keeping claims", keeper::keep);
+        inner.supervise("listening", keeper::listen);
+        inner.supervise("watching for ends", waiters::watch_elsewhere);
         Ok(Engine { inner })
     }
+}
+
+fn steps(definitions: &BTreeMap<String, Arc<Definition>>) -> Vec<String> {
+    let names = definitions.values().flat_map(|definition| {
+        let steps = definition.graph.steps.iter();
+        steps.map(|node| format!("{}/{}", definition.graph.name, node.name))
+    });
+    names.collect()
 }
 
 impl Engine {
@@ -165,6 +199,7 @@ impl Engine {
                 lease: Duration::from_secs(10),
                 max_set: 256,
                 poll: Duration::from_millis(500),
+                unknown_patience: Duration::from_mins(5),
             },
             trace_link: None,
             faults: None,

@@ -11,6 +11,7 @@ use crate::{
     outcome::{Cause, Outcome, UndoOutcome},
     status::Direction,
     step::{CallStep, Item, SetOf, TransactionStep, UndoCall, UndoItem, UndoTransaction},
+    text::json_holds_nul,
     trail::Values,
     tx::Tx,
 };
@@ -45,13 +46,22 @@ impl Visit {
 #[derive(Clone, Debug)]
 pub(crate) enum Answer {
     Outcome(Outcome<Option<Arc<RawValue>>>),
-    /// What is stored can't be read by this code: a person has to look.
+    /// What is stored can't be read by this code, and nothing was done: a person has to look.
     Unreadable(String),
+    /// It was done, or may have been, and its output can't be stored: a person has to look.
+    Unwritable(String),
 }
 
 impl Answer {
     pub(crate) fn done(output: Option<Arc<RawValue>>) -> Self {
         Self::Outcome(Outcome::Done(output))
+    }
+
+    fn unwritable(&self) -> Option<&str> {
+        match self {
+            Self::Unwritable(reason) => Some(reason),
+            Self::Outcome(_) | Self::Unreadable(_) => None,
+        }
     }
 }
 
@@ -83,7 +93,12 @@ impl<S: TransactionStep> TransactionAction<S> {
         let set = SetOf(items);
         let outcomes = self.step.run(tx, &set).await?.0;
         same_length::<S>(outcomes.len(), set.len())?;
-        Ok(merge(slots, outcomes.into_iter().map(write).collect()))
+        let answers: Vec<Answer> = outcomes.into_iter().map(write).collect();
+        // What it did is undone with the transaction, and the saga at fault is found by splitting.
+        if let Some(reason) = answers.iter().find_map(Answer::unwritable) {
+            return Err(StepSetError::Other(reason.to_owned()));
+        }
+        Ok(merge(slots, answers))
     }
 
     async fn undo(&self, tx: &mut Tx<'_>, visits: &[Visit]) -> Result<Vec<Answer>, StepSetError> {
@@ -229,8 +244,11 @@ fn same_length<S: TransactionStep>(answers: usize, items: usize) -> Result<(), S
 fn write<O: Serialize>(outcome: Outcome<O>) -> Answer {
     match outcome {
         Outcome::Done(output) => match serde_json::value::to_raw_value(&output) {
+            Ok(raw) if json_holds_nul(raw.get()) => {
+                Answer::Unwritable("the output holds a NUL character, which PostgreSQL can't store".into())
+            }
             Ok(raw) => Answer::done(Some(Arc::from(raw))),
-            Err(error) => Answer::Unreadable(format!("the output can't be written as JSON: {error}")),
+            Err(error) => Answer::Unwritable(format!("the output can't be written as JSON: {error}")),
         },
         Outcome::Retry(retry) => Answer::Outcome(Outcome::Retry(retry)),
         Outcome::Fail(failure) => Answer::Outcome(Outcome::Fail(failure)),

@@ -86,7 +86,7 @@ pub enum GraphError {
     SagaTwice(String),
 }
 
-/// A saga was not started. Nothing of it is stored.
+/// A saga was not started. Nothing of it is stored, but see [`StartError::Unavailable`].
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum StartError {
     /// No definition of this name is registered here.
@@ -98,7 +98,8 @@ pub enum StartError {
     /// The entry step said no.
     #[error("refused: {}", .0.message)]
     Refused(Failure),
-    /// The database is away, or the entry step could not be run now: try again.
+    /// The database is away, or the entry step could not be run now: try again, with the same id or business key. The saga
+    /// may stand nevertheless, if the answer to its commit was lost.
     #[error("can't start now: {0}")]
     Unavailable(String),
 }

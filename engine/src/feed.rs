@@ -17,7 +17,9 @@ use crate::{
     engine::Inner,
     ids::SagaId,
     job::{Job, Permit},
+    status::Direction,
     store::claims::{Pick, ReleaseRow},
+    upkeep,
 };
 
 /// The queues that this process works on now.
@@ -38,7 +40,11 @@ struct Shared {
     sender: mpsc::UnboundedSender<Job>,
     room: Arc<Semaphore>,
     capacity: usize,
+    /// Sagas whose holder vanished again and again run one at a time, in a room of their own.
     suspects: Arc<Semaphore>,
+    /// When suspects are looked for again.
+    next_suspect: Mutex<Instant>,
+    suspect_ended: Notify,
     wake: Notify,
     next_due: Mutex<Option<Instant>>,
     open: AtomicBool,
@@ -153,13 +159,24 @@ impl Feed {
             room: Arc::new(Semaphore::new(capacity)),
             capacity,
             suspects: Arc::new(Semaphore::new(1)),
+            next_suspect: Mutex::new(Instant::now()),
+            suspect_ended: Notify::new(),
             wake: Notify::new(),
             next_due: Mutex::default(),
             open: AtomicBool::new(true),
             claimed_last: CancellationToken::new(),
         });
         engine.feeds.put(shared.clone());
-        engine.tasks.spawn(claim_while_open(engine.clone(), shared.clone()));
+        let claiming = {
+            let (engine, shared) = (engine.clone(), shared.clone());
+            async move {
+                let _claimed_last = shared.claimed_last.clone().drop_guard();
+                let stop = engine.stop.clone();
+                upkeep::supervised("claiming", &stop, || claim_while_open(engine.clone(), shared.clone()))
+                    .await;
+            }
+        };
+        engine.tasks.spawn(claiming);
         Self { jobs, shared, engine }
     }
 
@@ -221,7 +238,6 @@ impl std::fmt::Debug for Feed {
 /// Claims as long as there is room and work; else waits to be woken, for the next known retry, or for the poll that
 /// stands behind every hint.
 async fn claim_while_open(engine: Arc<Inner>, feed: Arc<Shared>) {
-    let _claimed_last = feed.claimed_last.clone().drop_guard();
     let mut away = false;
     while feed.open.load(Ordering::Acquire) && !engine.stop.is_cancelled() {
         let more = match claim_round(&engine, &feed).await {
@@ -252,7 +268,13 @@ async fn claim_while_open(engine: Arc<Inner>, feed: Arc<Shared>) {
 
 /// Claims once; tells whether there may be more at once.
 async fn claim_round(engine: &Arc<Inner>, feed: &Arc<Shared>) -> Result<bool, sqlx::Error> {
-    let Ok(first) = feed.room.clone().acquire_owned().await else { return Ok(false) };
+    claim_suspect(engine, feed).await?;
+    let first = tokio::select! {
+        biased;
+        room = feed.room.clone().acquire_owned() => room,
+        () = feed.suspect_ended.notified() => return Ok(true),
+    };
+    let Ok(first) = first else { return Ok(false) };
     let mut rooms = vec![first];
     while rooms.len() < engine.settings.max_set.min(feed.capacity) {
         match feed.room.clone().try_acquire_owned() {
@@ -264,33 +286,70 @@ async fn claim_round(engine: &Arc<Inner>, feed: &Arc<Shared>) -> Result<bool, sq
     let asked = rooms.len();
     let jobs = engine.claim(Pick::Usual(&feed.queue), asked).await?;
     let found = jobs.len();
-    hand_out(engine, feed, jobs, &mut rooms, None);
-    if found < asked
-        && let (Some(room), Ok(suspect)) = (rooms.pop(), feed.suspects.clone().try_acquire_owned())
-    {
-        let jobs = engine.claim(Pick::Suspect(&feed.queue), 1).await?;
-        hand_out(engine, feed, jobs, &mut vec![room], Some(suspect));
+    for mut job in jobs {
+        job.permit = Permit { room: rooms.pop(), suspect: None };
+        feed.hand_out(engine, job);
     }
     Ok(found == asked)
 }
 
-fn hand_out(
-    engine: &Inner,
-    feed: &Shared,
-    jobs: Vec<Job>,
-    rooms: &mut Vec<OwnedSemaphorePermit>,
-    mut suspect: Option<OwnedSemaphorePermit>,
-) {
-    for mut job in jobs {
-        job.solo = suspect.is_some();
-        job.permit = Permit { room: rooms.pop(), suspect: suspect.take() };
-        if let Err(rejected) = feed.sender.send(job) {
-            engine.hand_back([rejected.0]);
-        }
+/// Claims a saga whose holder vanished again and again, if none is under way: as soon as the last one ended, else with
+/// every poll, however busy the queue is.
+async fn claim_suspect(engine: &Arc<Inner>, feed: &Arc<Shared>) -> Result<(), sqlx::Error> {
+    let Ok(permit) = feed.suspects.clone().try_acquire_owned() else { return Ok(()) };
+    if !feed.suspects_are_due(engine.settings.poll) {
+        return Ok(());
+    }
+    let claimed = engine.claim(Pick::Suspect(&feed.queue), 1).await?;
+    if let Some(mut job) = claimed.into_iter().next() {
+        job.solo = true;
+        job.permit =
+            Permit { room: None, suspect: Some(Suspect { permit: Some(permit), feed: feed.clone() }) };
+        feed.hand_out(engine, job);
+    }
+    Ok(())
+}
+
+/// The place of the one suspect under way; its end has the next one looked for.
+pub(crate) struct Suspect {
+    permit: Option<OwnedSemaphorePermit>,
+    feed: Arc<Shared>,
+}
+
+impl Drop for Suspect {
+    fn drop(&mut self) {
+        self.permit = None;
+        *self.feed.next_suspect.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        // Whichever of the two the claims wait for.
+        self.feed.suspect_ended.notify_one();
+        self.feed.wake.notify_one();
+    }
+}
+
+impl std::fmt::Debug for Suspect {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Suspect").field("queue", &self.feed.queue).finish_non_exhaustive()
     }
 }
 
 impl Shared {
+    fn hand_out(&self, engine: &Inner, job: Job) {
+        if let Err(rejected) = self.sender.send(job) {
+            engine.hand_back([rejected.0]);
+        }
+    }
+
+    /// Whether it is time to look for suspects; if so, the next look is a poll away.
+    fn suspects_are_due(&self, poll: Duration) -> bool {
+        let now = Instant::now();
+        let mut next = self.next_suspect.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = *next <= now;
+        if due {
+            *next = now + poll;
+        }
+        due
+    }
+
     fn pause(&self, poll: Duration) -> Duration {
         let next = *self.next_due.lock().unwrap_or_else(PoisonError::into_inner);
         next.map_or(poll, |due| poll.min(due.saturating_duration_since(Instant::now())))
@@ -313,6 +372,18 @@ pub(crate) fn unbegun(job: &Job) -> ReleaseRow {
         attempt: i32::try_from(job.state.attempt.saturating_sub(1)).unwrap_or(i32::MAX),
         history_seq: job.history_seq,
         in_doubt: job.state.in_doubt,
+        called: false,
         delay_ms: 0,
     }
+}
+
+/// A claim to be given back that was begun, in vain: the attempt stays counted.
+pub(crate) fn begun(job: &Job) -> ReleaseRow {
+    ReleaseRow { attempt: i32::try_from(job.state.attempt).unwrap_or(i32::MAX), ..unbegun(job) }
+}
+
+/// A claim to be given back whose call was begun, and whose answer is not known: the attempt stays counted.
+pub(crate) fn abandoned(job: &Job) -> ReleaseRow {
+    let row = begun(job);
+    ReleaseRow { in_doubt: row.in_doubt || job.direction() == Direction::Action, called: true, ..row }
 }

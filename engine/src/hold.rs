@@ -37,6 +37,14 @@ impl Holds {
         leases.iter().filter(|(_, lease)| aged(lease)).map(|(saga_id, _)| saga_id.0).collect()
     }
 
+    /// Those of the claims whose lease was last extended at least `age` ago.
+    pub(crate) fn aged_of(&self, saga_ids: impl Iterator<Item = SagaId>, age: Duration) -> Vec<uuid::Uuid> {
+        let leases = self.leases();
+        let aged =
+            |saga_id: &SagaId| leases.get(saga_id).is_some_and(|lease| lease.extended.elapsed() >= age);
+        saga_ids.filter(aged).map(|saga_id| saga_id.0).collect()
+    }
+
     /// Notes that leases were extended, at `when`.
     pub(crate) fn extended(&self, saga_ids: &[uuid::Uuid], when: Instant) {
         let mut leases = self.leases();
@@ -52,13 +60,14 @@ impl Holds {
         self.leases().len()
     }
 
-    /// Notes claims that could not be given back now; [`Self::take_unreleased`] finds them.
+    /// Notes claims to be given back; [`Self::take_unreleased`] finds them.
     pub(crate) fn release_later(&self, rows: impl IntoIterator<Item = ReleaseRow>) {
         self.unreleased().extend(rows);
     }
 
-    pub(crate) fn take_unreleased(&self) -> Vec<ReleaseRow> {
-        std::mem::take(&mut *self.unreleased())
+    /// Takes the claims to be given back; those not struck off are noted again when it is dropped.
+    pub(crate) fn take_unreleased(&self) -> Unreleased<'_> {
+        Unreleased { rows: std::mem::take(&mut *self.unreleased()), holds: self }
     }
 
     fn leases(&self) -> std::sync::MutexGuard<'_, HashMap<SagaId, Lease>> {
@@ -67,6 +76,26 @@ impl Holds {
 
     fn unreleased(&self) -> std::sync::MutexGuard<'_, Vec<ReleaseRow>> {
         self.unreleased.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Claims on their way back to the database.
+#[derive(Debug)]
+pub(crate) struct Unreleased<'a> {
+    pub(crate) rows: Vec<ReleaseRow>,
+    holds: &'a Holds,
+}
+
+impl Unreleased<'_> {
+    /// They are free in the database.
+    pub(crate) fn strike_off(&mut self) {
+        self.rows.clear();
+    }
+}
+
+impl Drop for Unreleased<'_> {
+    fn drop(&mut self) {
+        self.holds.release_later(self.rows.drain(..));
     }
 }
 

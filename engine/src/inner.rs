@@ -9,7 +9,7 @@ use crate::{
     engine::Inner,
     erased::Answer,
     faults::{Fault, Place, Sabotage},
-    feed::unbegun,
+    feed::{abandoned, begun, unbegun},
     guard,
     ids::SagaId,
     job::{Committed, Job, Performed, PerformedKind},
@@ -17,8 +17,9 @@ use crate::{
     outcome::{Outcome, Retry},
     saga::Definition,
     status::Direction,
-    store::{self, claims::ReleaseRow},
+    store,
     tx::AfterCommit,
+    upkeep,
 };
 
 impl Inner {
@@ -89,7 +90,12 @@ impl Inner {
         let request = lane::Request { track: Track { job, performed }, tell };
         let Some(lane) = lane else { return Committed::Lost };
         if let Err(rejected) = lane.send(request) {
-            self.hand_back([rejected.0.track.job]);
+            let track = rejected.0.track;
+            if track.called() {
+                self.give_up(track.job);
+            } else {
+                self.hand_back([track.job]);
+            }
             return Committed::Lost;
         }
         told.await.unwrap_or(Committed::Lost)
@@ -123,9 +129,8 @@ impl Inner {
         if self.is_dead() {
             return;
         }
-        let attempt = i32::try_from(job.state.attempt).unwrap_or(i32::MAX);
-        let in_doubt = job.state.in_doubt || (job.is_call() && job.direction() == Direction::Action);
-        self.holds.release_later([ReleaseRow { attempt, in_doubt, ..unbegun(&job) }]);
+        let row = if job.is_call() { abandoned(&job) } else { begun(&job) };
+        self.holds.release_later([row]);
         self.keeper.notify_one();
         drop(job);
     }
@@ -134,12 +139,16 @@ impl Inner {
     pub(crate) async fn flush_releases(&self) {
         // Whoever waits for its claims to be free waits for a flush that has them in hand, too.
         let _one_at_a_time = self.holds.flushing.lock().await;
-        let rows = self.holds.take_unreleased();
-        if rows.is_empty() || self.is_dead() {
+        if self.is_dead() {
             return;
         }
-        match self.release(&rows).await {
+        let mut unreleased = self.holds.take_unreleased();
+        if unreleased.rows.is_empty() {
+            return;
+        }
+        match self.release(&unreleased.rows).await {
             Ok(released) => {
+                unreleased.strike_off();
                 let mut by_queue = BTreeMap::<String, Vec<SagaId>>::new();
                 for (id, queue) in released {
                     by_queue.entry(queue).or_default().push(SagaId(id));
@@ -150,7 +159,6 @@ impl Inner {
             }
             Err(error) => {
                 tracing::debug!(error = %error, "can't give claims back now; their leases stand behind");
-                self.holds.release_later(rows);
             }
         }
     }
@@ -159,15 +167,19 @@ impl Inner {
         &self,
         rows: &[store::claims::ReleaseRow],
     ) -> Result<Vec<(uuid::Uuid, String)>, sqlx::Error> {
-        let mut conn = self.pool.acquire().await?;
-        let released = store::claims::release(&mut conn, rows, self.worker).await?;
-        let mut queues: Vec<String> = released.iter().map(|(_, queue)| queue.clone()).collect();
-        queues.sort_unstable();
-        queues.dedup();
-        if !queues.is_empty() {
-            store::starts::notify_due(&mut conn, &queues).await?;
-        }
-        Ok(released)
+        let limit = self.settings.upkeep();
+        let connection = upkeep::connection(&self.pool, limit).await?;
+        upkeep::bounded(connection, limit, async |conn| {
+            let released = store::claims::release(conn, rows, self.worker).await?;
+            let mut queues: Vec<String> = released.iter().map(|(_, queue)| queue.clone()).collect();
+            queues.sort_unstable();
+            queues.dedup();
+            if !queues.is_empty() {
+                store::starts::notify_due(conn, &queues).await?;
+            }
+            Ok(released)
+        })
+        .await
     }
 
     pub(crate) fn step_span(

@@ -11,6 +11,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use crate::{
     erased::{Answer, Visit},
     faults::Fault,
+    feed::Suspect,
     graph::{Graph, StepKind},
     hold::Hold,
     ids::SagaId,
@@ -37,6 +38,8 @@ pub struct Job {
     pub(crate) trace: Option<Arc<str>>,
     /// A cancel or a passed deadline waits for it: that is looked at before anything is called.
     pub(crate) interrupted: bool,
+    /// Why what is stored can't be read: it is parked.
+    pub(crate) unreadable: Option<String>,
     /// Must be run alone: its holder vanished again and again.
     pub(crate) solo: bool,
     #[expect(dead_code, reason = "kept for what its drop does: the lease is not extended any more")]
@@ -50,7 +53,7 @@ pub(crate) struct Permit {
     #[expect(dead_code, reason = "kept for what its drop does")]
     pub(crate) room: Option<OwnedSemaphorePermit>,
     #[expect(dead_code, reason = "kept for what its drop does")]
-    pub(crate) suspect: Option<OwnedSemaphorePermit>,
+    pub(crate) suspect: Option<Suspect>,
 }
 
 impl Job {

@@ -5,14 +5,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use sqlx::postgres::PgListener;
+use sqlx::{Connection, PgConnection, postgres::PgListener};
 
-use crate::{engine::Inner, store};
+use crate::{engine::Inner, store, upkeep};
 
 /// Extends leases and flushes releases until the engine stops.
 pub(crate) async fn keep(engine: Arc<Inner>) {
     let third = engine.settings.lease / 3;
-    let listener = engine.tasks.spawn(listen(engine.clone()));
+    let mut line = Line::default();
     while !engine.stop.is_cancelled() {
         tokio::select! {
             () = engine.stop.cancelled() => break,
@@ -22,34 +22,53 @@ pub(crate) async fn keep(engine: Arc<Inner>) {
         if engine.is_dead() {
             break;
         }
+        extend(&engine, &mut line, third).await;
         engine.flush_releases().await;
-        extend(&engine, third).await;
     }
-    listener.abort();
 }
 
-async fn extend(engine: &Inner, age: Duration) {
+async fn extend(engine: &Inner, line: &mut Line, age: Duration) {
     let ids = engine.holds.aged(age);
-    let asked = Instant::now();
     if ids.is_empty() {
         return;
     }
-    let extended = async {
-        let mut conn = engine.pool.acquire().await?;
-        store::claims::extend(&mut conn, &ids, engine.worker, engine.lease_ms()).await
-    };
-    match extended.await {
-        Ok(count) => {
-            // Rows that were locked or lost are passed over here too; the next round, or the fence, sees to them.
-            engine.holds.extended(&ids, asked);
-            tracing::trace!(held = ids.len(), count, "extended leases");
+    let asked = Instant::now();
+    match line.extend(engine, &ids).await {
+        Ok(extended) => {
+            // Rows that were locked or lost are passed over here; the next round, or the fence, sees to them.
+            engine.holds.extended(&extended, asked);
+            tracing::trace!(held = ids.len(), extended = extended.len(), "extended leases");
         }
         Err(error) => tracing::debug!(error = %error, "can't extend leases now; trying again"),
     }
 }
 
+/// A connection of the keeper's own, so that no lease ends because steps have taken all others.
+#[derive(Default)]
+struct Line {
+    connection: Option<PgConnection>,
+}
+
+impl Line {
+    async fn extend(&mut self, engine: &Inner, ids: &[uuid::Uuid]) -> Result<Vec<uuid::Uuid>, sqlx::Error> {
+        let work = async {
+            let mut connection = match self.connection.take() {
+                Some(connection) => connection,
+                None => PgConnection::connect_with(&engine.pool.connect_options()).await?,
+            };
+            let extended =
+                store::claims::extend(&mut connection, ids, engine.worker, engine.lease_ms()).await?;
+            // Only a connection that answered is kept.
+            self.connection = Some(connection);
+            Ok(extended)
+        };
+        let limit = engine.settings.upkeep();
+        tokio::time::timeout(limit, work).await.unwrap_or_else(|_| Err(upkeep::late("no answer in time")))
+    }
+}
+
 /// Wakes feeds when a process elsewhere says that there is work. Only a hint: the poll stands behind.
-async fn listen(engine: Arc<Inner>) {
+pub(crate) async fn listen(engine: Arc<Inner>) {
     loop {
         if let Err(error) = listen_once(&engine).await {
             tracing::debug!(error = %error, "can't listen for hints now; the poll goes on");
@@ -64,7 +83,10 @@ async fn listen(engine: Arc<Inner>) {
 async fn listen_once(engine: &Inner) -> Result<(), sqlx::Error> {
     // Without a feed nobody needs hints, and an API process saves a connection.
     while engine.feeds.open_queues().is_empty() {
-        tokio::time::sleep(Duration::from_millis(200)).await;
+        tokio::select! {
+            () = engine.stop.cancelled() => return Ok(()),
+            () = tokio::time::sleep(Duration::from_millis(200)) => {}
+        }
     }
     let mut listener = PgListener::connect_with(&engine.pool).await?;
     listener.listen("engine_due").await?;

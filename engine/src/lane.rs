@@ -12,14 +12,14 @@ use sqlx::{Acquire, Postgres, pool::PoolConnection};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
-    advance::{self, Advanced, Culprit, Track},
+    advance::{self, Advanced, Remedy, Track},
     engine::Inner,
     faults::Fault,
-    job::{Committed, PerformedKind},
-    status::Direction,
-    store::{self, claims::ReleaseRow},
-    transition::State,
-    trouble::{Connection, Trouble},
+    feed::{abandoned, unbegun},
+    job::Committed,
+    store::claims::ReleaseRow,
+    trouble::Trouble,
+    upkeep,
 };
 
 /// A set that was dropped by everybody's fault but its own is not tried for ever: past the lease the claims are lost.
@@ -76,23 +76,27 @@ pub(crate) async fn gather<T>(set: &mut Vec<T>, arrivals: &mut mpsc::UnboundedRe
 
 /// Commits a set, in parts where it must: a part that fails is split in halves until the saga at fault is alone.
 async fn commit(engine: &Arc<Inner>, set: Vec<Request>) {
-    let mut parts: Vec<(Vec<Request>, Option<Culprit>)> = vec![(set, None)];
-    while let Some((mut part, culprit)) = parts.pop() {
+    let mut parts: Vec<(Vec<Request>, Remedy)> = vec![(set, Remedy::None)];
+    while let Some((mut part, remedy)) = parts.pop() {
         let (tells, tracks): (Vec<_>, Vec<_>) =
             part.drain(..).map(|request| (request.tell, request.track)).unzip();
-        match patiently(engine, &tracks, culprit.as_ref()).await {
+        match patiently(engine, &tracks, &remedy).await {
             Ok(advanced) => settle(engine, tracks, tells, advanced),
             Err(Trouble::Transient(error)) => {
                 tracing::warn!(sagas = tracks.len(), error = %error, "gave up a set: the database is away for too long");
                 give_up(engine, tracks, tells, Duration::ZERO);
             }
             Err(Trouble::Step { at, error, .. }) if tracks.len() == 1 => {
-                let known = culprit.as_ref().map(|culprit| (culprit.direction, culprit.at));
-                if let Some((direction, at)) = at.filter(|at| Some(*at) != known) {
-                    parts.push((zip(tracks, tells), Some(Culprit { direction, at, error })));
+                // What can't be written may be the answer of the call itself.
+                let at = at.or_else(|| tracks[0].called_at());
+                let saga_id = tracks[0].job.saga_id;
+                if let Some(next) = remedy.next(at, error.clone()) {
+                    if matches!(next, Remedy::Park(_)) {
+                        tracing::error!(saga.id = %saga_id, error = ?error, "a saga's outcome can't be written; it is parked");
+                    }
+                    parts.push((zip(tracks, tells), next));
                 } else {
-                    let saga_id = tracks[0].job.saga_id;
-                    tracing::error!(saga.id = %saga_id, error = ?error, "a saga's outcome can't be written; it is set aside");
+                    tracing::error!(saga.id = %saga_id, error = ?error, "a saga can't even be parked; it is set aside");
                     give_up(engine, tracks, tells, SET_ASIDE);
                 }
             }
@@ -101,8 +105,8 @@ async fn commit(engine: &Arc<Inner>, set: Vec<Request>) {
                 metrics::counter!("sagaline_set_splits_total").increment(1);
                 let mut requests = zip(tracks, tells);
                 let second = requests.split_off(requests.len() / 2);
-                parts.push((second, None));
-                parts.push((requests, None));
+                parts.push((second, Remedy::None));
+                parts.push((requests, Remedy::None));
             }
         }
     }
@@ -114,16 +118,18 @@ fn zip(tracks: Vec<Track>, tells: Vec<oneshot::Sender<Committed>>) -> Vec<Reques
 
 /// Tries a set again while its trouble is nobody's fault and its leases can still be ours. Trying again is safe: if the
 /// commit whose answer was lost did happen, the fence finds other sequence numbers and drops the set.
-async fn patiently(
-    engine: &Arc<Inner>,
-    tracks: &[Track],
-    culprit: Option<&Culprit>,
-) -> Result<Advanced, Trouble> {
+async fn patiently(engine: &Arc<Inner>, tracks: &[Track], remedy: &Remedy) -> Result<Advanced, Trouble> {
     let began = Instant::now();
     let patience = engine.settings.lease.mul_f64(LEASE_SHARE);
     let mut pause = Duration::from_millis(5);
     loop {
-        match once(engine, tracks, culprit).await {
+        // An earlier part, or an earlier try, may have used up most of the lease.
+        let aged =
+            engine.holds.aged_of(tracks.iter().map(|track| track.job.saga_id), engine.settings.lease / 6);
+        if !aged.is_empty() {
+            engine.renew(&aged).await.map_err(Trouble::Transient)?;
+        }
+        match once(engine, tracks, remedy).await {
             Err(Trouble::Transient(error)) if began.elapsed() + pause < patience => {
                 tracing::debug!(error = %error, "a set met trouble that will pass; trying again");
                 metrics::counter!("sagaline_set_retries_total").increment(1);
@@ -136,26 +142,28 @@ async fn patiently(
 }
 
 /// Runs a set in one transaction.
-async fn once(engine: &Arc<Inner>, tracks: &[Track], culprit: Option<&Culprit>) -> Result<Advanced, Trouble> {
+async fn once(engine: &Arc<Inner>, tracks: &[Track], remedy: &Remedy) -> Result<Advanced, Trouble> {
     let mut connection = engine.pool.acquire().await.map_err(Trouble::Transient)?;
-    let work = in_transaction(engine, &mut connection, tracks, culprit);
-    let result = tokio::time::timeout(TRANSACTION_LIMIT, work).await.unwrap_or_else(|_| {
-        let late = std::io::Error::new(std::io::ErrorKind::TimedOut, "the transaction took too long");
-        Err(Trouble::Transient(sqlx::Error::Io(late)))
-    });
-    let (usable, abandoned) = match &result {
-        Ok(_) | Err(Trouble::Step { connection: Connection::Usable, .. }) => (true, None),
-        Err(Trouble::Step { connection: Connection::Midway { backend }, .. }) => (false, Some(*backend)),
-        Err(Trouble::Transient(error)) => (matches!(error, sqlx::Error::Database(_)), None),
+    let mut backend = None;
+    let work = in_transaction(engine, &mut connection, tracks, remedy, &mut backend);
+    let (result, midway) = match tokio::time::timeout(TRANSACTION_LIMIT, work).await {
+        Err(_) => (Err(Trouble::Transient(upkeep::late("the transaction took too long"))), true),
+        Ok(result) => {
+            let midway = matches!(result, Err(Trouble::Step { midway: true, .. }));
+            (result, midway)
+        }
+    };
+    let usable = match &result {
+        Ok(_) | Err(Trouble::Step { midway: false, .. }) => true,
+        Err(Trouble::Step { midway: true, .. }) => false,
+        Err(Trouble::Transient(error)) => matches!(error, sqlx::Error::Database(_)),
     };
     if !usable {
         // Handing it back could wait on a dead socket for ever and keep its place in the pool.
         drop(connection.detach());
     }
-    if let Some(backend) = abandoned {
-        // The server would go on with the statement, and keep the locks of the whole set.
-        let mut other = engine.pool.acquire().await.map_err(Trouble::Transient)?;
-        store::moves::terminate(&mut other, backend).await.map_err(Trouble::Transient)?;
+    if midway && let Some(backend) = backend {
+        engine.terminate(backend).await.map_err(Trouble::Transient)?;
     }
     result
 }
@@ -164,10 +172,11 @@ async fn in_transaction(
     engine: &Arc<Inner>,
     connection: &mut PoolConnection<Postgres>,
     tracks: &[Track],
-    culprit: Option<&Culprit>,
+    remedy: &Remedy,
+    backend: &mut Option<i32>,
 ) -> Result<Advanced, Trouble> {
     let mut transaction = connection.begin().await.map_err(Trouble::Transient)?;
-    let advanced = advance::advance(engine, &mut transaction, tracks, culprit).await?;
+    let advanced = advance::advance(engine, &mut transaction, tracks, remedy, backend).await?;
     if engine.is_dead() || advanced.crash == Some(Fault::CrashBeforeCommit) {
         engine.die();
         return Ok(Advanced { crash: Some(Fault::CrashBeforeCommit), ..Advanced::default() });
@@ -209,32 +218,25 @@ fn settle(
         .filter_map(|(place, onward)| jobs[place].take().map(|job| onward.job(job)))
         .collect();
     engine.committed(advanced.after);
+    drop(jobs);
+    // First the next jobs, as `Engine::commit` promises to those told below.
+    for job in onward {
+        engine.feeds.give(engine, job);
+    }
     for (place, tell) in tells.into_iter().enumerate() {
         let committed = if advanced.lost.contains(&place) { Committed::Lost } else { Committed::Moved };
         // A worker that was dropped does not need to know.
         let _ = tell.send(committed);
     }
-    drop(jobs);
-    for job in onward {
-        engine.feeds.give(engine, job);
-    }
 }
 
 /// Gives claims back without an outcome.
 fn give_up(engine: &Arc<Inner>, tracks: Vec<Track>, tells: Vec<oneshot::Sender<Committed>>, delay: Duration) {
+    let delay_ms = i64::try_from(delay.as_millis()).unwrap_or(i64::MAX);
     let rows = tracks.iter().map(|track| {
-        let State { attempt, in_doubt, direction, .. } = track.job.state;
         // A call that was made stays an attempt, and in doubt; a set left no trace.
-        let called = matches!(track.performed.kind, PerformedKind::Called { .. });
-        let attempt = if called { attempt } else { attempt.saturating_sub(1) };
-        ReleaseRow {
-            id: track.job.saga_id.0,
-            epoch: track.job.epoch,
-            attempt: i32::try_from(attempt).unwrap_or(i32::MAX),
-            history_seq: track.job.history_seq,
-            in_doubt: in_doubt || (called && direction == Direction::Action),
-            delay_ms: i64::try_from(delay.as_millis()).unwrap_or(i64::MAX),
-        }
+        let row = if track.called() { abandoned(&track.job) } else { unbegun(&track.job) };
+        ReleaseRow { delay_ms, ..row }
     });
     engine.holds.release_later(rows);
     engine.keeper.notify_one();

@@ -352,6 +352,7 @@ impl Subject {
             held: false,
             delay_ms: 0,
             heeds_deadline: false,
+            keeps_cancel: false,
             cause: state.cause.as_ref().and_then(|cause| serde_json::to_string(cause).ok()),
             error: if revived { None } else { Some(why) },
         };

@@ -18,7 +18,8 @@ pub struct RetryPolicy {
     pub max_delay: Duration,
     /// How many attempts there are in all; at least one.
     pub attempts: u32,
-    /// How long one attempt may take before it counts as failed.
+    /// How long one attempt may take before it counts as failed. A set of several sagas gets a quarter of the lease (two
+    /// seconds at least) of it; a set that needs longer is split, down to single sagas, which have all of it.
     pub timeout: Duration,
 }
 

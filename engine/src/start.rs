@@ -1,6 +1,11 @@
 //! Starts sagas: in the caller's transaction, in a step's, or batched with everybody else's.
 
-use std::{borrow::Cow, collections::BTreeMap, sync::Arc, time::Instant};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -22,6 +27,9 @@ use crate::{
     view::{Ending, HistoryOutcome},
     watch::StatusChange,
 };
+
+/// Callers wait for entry steps, and other starts behind them: none takes longer, whatever its policy says.
+const ENTRY_LIMIT: Duration = Duration::from_secs(5);
 
 /// A saga prepared to be started.
 #[derive(Clone, Debug)]
@@ -127,7 +135,7 @@ impl Inner {
             definition.check_input(&input).map_err(StartError::BadInput)?;
         }
         // PostgreSQL keeps no NUL in text or jsonb; better a clear no here than a failed batch.
-        if input.get().contains("\\u0000")
+        if crate::text::json_holds_nul(input.get())
             || new.business_key.as_deref().is_some_and(|key| key.contains('\0'))
         {
             return Err(StartError::BadInput("the NUL character can't be stored".into()));
@@ -196,7 +204,8 @@ pub(crate) async fn start_with(
     });
 
     let new_ids = if prepared.is_empty() { Vec::new() } else { insert(tx, &prepared).await? };
-    let mut new_ids: std::collections::HashSet<Uuid> = new_ids.into_iter().collect();
+    tx.course.backend = new_ids.first().map(|(_, backend)| *backend);
+    let mut new_ids: HashSet<Uuid> = new_ids.into_iter().map(|(id, _)| id).collect();
     let (fresh, known): (Vec<_>, Vec<_>) =
         prepared.into_iter().partition(|(_, start)| new_ids.remove(&start.id.0));
 
@@ -213,31 +222,40 @@ pub(crate) async fn start_with(
             });
         }
     }
-    enter(tx, fresh, &mut answers).await?;
+    let refused = enter(tx, fresh, &mut answers).await?;
+    // A second start of a batch found the first one, and that was refused: it is answered alike.
+    for (place, _) in &known {
+        if let Some(Ok(started)) = &answers[*place]
+            && let Some(error) = refused.get(&started.saga_id.0)
+        {
+            answers[*place] = Some(Err(error.clone()));
+        }
+    }
     Ok(answers
         .into_iter()
         .map(|answer| answer.unwrap_or_else(|| Err(StartError::Unavailable("no answer".into()))))
         .collect())
 }
 
-async fn insert(tx: &mut Tx<'_>, prepared: &[(usize, Prepared)]) -> Result<Vec<Uuid>, sqlx::Error> {
+async fn insert(tx: &mut Tx<'_>, prepared: &[(usize, Prepared)]) -> Result<Vec<(Uuid, i32)>, sqlx::Error> {
     let starts: Vec<&Prepared> = prepared.iter().map(|(_, start)| start).collect();
     let (worker, lease_ms) = (tx.engine.worker, tx.engine.lease_ms());
     store::starts::insert(tx, &starts, worker, lease_ms).await
 }
 
-/// Runs the entry steps of the sagas just inserted, takes back those refused, and makes jobs of those claimed.
+/// Runs the entry steps of the sagas just inserted, takes back those refused, which it gives with the reason, and makes
+/// jobs of those claimed.
 async fn enter(
     tx: &mut Tx<'_>,
     fresh: Vec<(usize, Prepared)>,
     answers: &mut [Option<Result<Started, StartError>>],
-) -> Result<(), StepSetError> {
+) -> Result<HashMap<Uuid, StartError>, StepSetError> {
     let engine = tx.engine;
     let mut by_definition: BTreeMap<String, Vec<(usize, Prepared)>> = BTreeMap::new();
     for start in fresh {
         by_definition.entry(start.1.definition.graph.name.clone()).or_default().push(start);
     }
-    let (mut refused, mut history, mut ended) = (Vec::new(), Vec::new(), Vec::<Prepared>::new());
+    let (mut refused, mut history, mut ended) = (HashMap::new(), Vec::new(), Vec::<Prepared>::new());
     let mut due = BTreeMap::<String, Vec<SagaId>>::new();
     for (definition_name, starts) in by_definition {
         let outputs = run_entries(tx, &starts).await?;
@@ -246,7 +264,7 @@ async fn enter(
             let output = match output {
                 Ok(output) => output,
                 Err(error) => {
-                    refused.push(start.id.0);
+                    refused.insert(start.id.0, error.clone());
                     answers[place] = Some(Err(error));
                     continue;
                 }
@@ -269,7 +287,8 @@ async fn enter(
         tx.after.begun.push((definition_name, begun));
     }
     if !refused.is_empty() {
-        store::starts::delete(tx, &refused).await?;
+        let ids: Vec<Uuid> = refused.keys().copied().collect();
+        store::starts::delete(tx, &ids).await?;
     }
     if !history.is_empty() {
         let worker = engine.worker;
@@ -280,7 +299,8 @@ async fn enter(
         store::starts::notify_due(tx, &queues).await?;
         tx.after.due.extend(due);
     }
-    end(tx, ended).await
+    end(tx, ended).await?;
+    Ok(refused)
 }
 
 /// Tells watches and waiters of sagas whose entry step was their only one.
@@ -294,7 +314,14 @@ async fn end(tx: &mut Tx<'_>, ended: Vec<Prepared>) -> Result<(), StepSetError> 
             error: None,
         };
         if let Some(watch) = &start.definition.watch {
-            watch.changed(tx, &[change]).await?;
+            match crate::guard::guarded(ENTRY_LIMIT, watch.changed(tx, &[change])).await {
+                Ok(told) => told?,
+                Err(broken) => {
+                    tx.course.midway = true;
+                    let name = &start.definition.graph.name;
+                    return Err(StepSetError::Other(format!("the watch of `{name}` {broken}")));
+                }
+            }
         }
         tx.after.ended.push((start.id, Ending { status: Status::Completed, cause: None }));
     }
@@ -331,9 +358,13 @@ async fn run_entries(
         .collect();
     let began = Instant::now();
     let run = definition.actions[0].in_transaction(Direction::Action, tx, &visits);
-    let answers = crate::guard::guarded(node.retry.timeout, run)
-        .await
-        .map_err(|broken| StepSetError::Other(format!("entry step `{}` {broken}", node.name)))??;
+    let answers = match crate::guard::guarded(node.retry.timeout.min(ENTRY_LIMIT), run).await {
+        Ok(answers) => answers?,
+        Err(broken) => {
+            tx.course.midway = true;
+            return Err(StepSetError::Other(format!("entry step `{}` {broken}", node.name)));
+        }
+    };
     let took = began.elapsed();
     Ok(visits
         .iter()
@@ -357,7 +388,7 @@ async fn run_entries(
             })),
             Answer::Outcome(Outcome::Fail(failure)) => Err(StartError::Refused(failure)),
             Answer::Outcome(Outcome::Retry(retry)) => Err(StartError::Unavailable(retry.error.join(": "))),
-            Answer::Unreadable(reason) => Err(StartError::BadInput(reason)),
+            Answer::Unreadable(reason) | Answer::Unwritable(reason) => Err(StartError::BadInput(reason)),
         })
         .collect())
 }
@@ -377,6 +408,7 @@ fn job(engine: &Inner, start: Prepared, values: Vec<Option<Arc<RawValue>>>, perm
         values,
         trace: start.trace.map(Into::into),
         interrupted: false,
+        unreadable: None,
         solo: false,
         hold: engine.holds.hold(start.id, 1),
         permit,

@@ -1,6 +1,6 @@
 //! Group commit of starts: what arrives while the last batch is being committed is the next one.
 
-use std::{collections::HashSet, panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use futures::FutureExt;
 use sqlx::Acquire;
@@ -10,9 +10,9 @@ use crate::{
     engine::Inner,
     error::{StartError, StepSetError},
     start::{NewSaga, Started, start_in_tx},
-    store,
     trouble::is_transient,
-    tx::{AfterCommit, Tx},
+    tx::{AfterCommit, Course, Tx},
+    upkeep,
 };
 
 /// A start, and who waits for it.
@@ -55,26 +55,47 @@ pub(crate) async fn run(engine: Arc<Inner>, mut arrivals: mpsc::UnboundedReceive
 
 /// Starts a batch, in parts where it must.
 async fn start(engine: &Arc<Inner>, batch: Vec<Request>) {
-    let mut parts = vec![batch];
+    let mut parts = vec![Part { requests: batch, perhaps_committed: false }];
     while let Some(mut part) = parts.pop() {
-        let sagas: Vec<NewSaga> = part.iter().map(|request| request.saga.clone()).collect();
-        let answers = match patiently(engine, &sagas).await {
+        // Who does not wait for the answer any more has given the start up.
+        part.requests.retain(|request| part.perhaps_committed || !request.tell.is_closed());
+        if part.requests.is_empty() {
+            continue;
+        }
+        let sagas: Vec<NewSaga> = part.requests.iter().map(|request| request.saga.clone()).collect();
+        let answers = match patiently(engine, &sagas, &mut part.perhaps_committed).await {
             Ok(answers) => answers,
-            Err(StepSetError::Database(error)) if is_transient(&error) => unavailable(&sagas, &error),
-            Err(error) if sagas.len() == 1 => unavailable(&sagas, &error),
+            Err(error) if sagas.len() == 1 || nobodys_fault(&error) => unavailable(&sagas, &error),
             Err(error) => {
                 tracing::debug!(sagas = sagas.len(), error = %error, "a batch of starts failed; splitting it");
-                let second = part.split_off(part.len() / 2);
-                parts.push(second);
+                let requests = part.requests.split_off(part.requests.len() / 2);
+                parts.push(Part { requests, ..part });
                 parts.push(part);
                 continue;
             }
         };
-        for (request, answer) in part.into_iter().zip(answers) {
+        for (request, answer) in part.requests.into_iter().zip(answers) {
             // A caller that has gone does not need to know.
             let _ = request.tell.send(answer);
         }
     }
+}
+
+/// Starts that share a transaction.
+struct Part {
+    requests: Vec<Request>,
+    /// A commit got no answer: some of them may stand.
+    perhaps_committed: bool,
+}
+
+/// Whether the database is away, rather than one of the starts to blame. One that waits for somebody else's lock must
+/// not keep the others.
+fn nobodys_fault(error: &StepSetError) -> bool {
+    matches!(error, StepSetError::Database(error) if is_transient(error) && !waited_for_lock(error))
+}
+
+fn waited_for_lock(error: &sqlx::Error) -> bool {
+    error.as_database_error().and_then(|error| error.code()).is_some_and(|code| code == "55P03")
 }
 
 fn unavailable(sagas: &[NewSaga], error: &(dyn std::error::Error + 'static)) -> Answers {
@@ -83,20 +104,26 @@ fn unavailable(sagas: &[NewSaga], error: &(dyn std::error::Error + 'static)) -> 
     sagas.iter().map(|_| Err(StartError::Unavailable(reason.clone()))).collect()
 }
 
-async fn patiently(engine: &Arc<Inner>, sagas: &[NewSaga]) -> Result<Answers, StepSetError> {
+async fn patiently(
+    engine: &Arc<Inner>,
+    sagas: &[NewSaga],
+    perhaps_committed: &mut bool,
+) -> Result<Answers, StepSetError> {
     let mut pause = Duration::from_millis(5);
     let mut tries = 0;
-    let mut perhaps_committed = false;
     loop {
         tries += 1;
-        match once(engine, sagas, perhaps_committed).await {
-            Err((StepSetError::Database(error), stage)) if is_transient(&error) && tries < TRIES => {
+        match once(engine, sagas, *perhaps_committed).await {
+            Err((error, stage)) if nobodys_fault(&error) && tries < TRIES => {
                 tracing::debug!(error = %error, "a batch of starts met trouble that may pass; trying again");
-                perhaps_committed |= stage == Stage::Commit;
+                *perhaps_committed |= stage == Stage::Commit;
                 tokio::time::sleep(crate::clock::jittered(pause)).await;
                 pause *= 4;
             }
-            Err((error, _)) => return Err(error),
+            Err((error, stage)) => {
+                *perhaps_committed |= stage == Stage::Commit;
+                return Err(error);
+            }
             Ok(answers) => return Ok(answers),
         }
     }
@@ -115,43 +142,51 @@ async fn once(
 ) -> Result<Answers, (StepSetError, Stage)> {
     let before = |error: sqlx::Error| (StepSetError::from(error), Stage::Before);
     let mut connection = engine.pool.acquire().await.map_err(before)?;
-    let mut stage = Stage::Before;
+    let (mut stage, mut course) = (Stage::Before, Course::default());
     let work = async {
-        // A batch whose commit got no answer may stand: whoever is there already has been started by it.
-        let mine = if perhaps_committed {
-            let ids: Vec<_> = sagas.iter().map(|saga| saga.saga_id().0).collect();
-            store::reads::which_exist(&mut connection, &ids).await?.into_iter().collect::<HashSet<_>>()
-        } else {
-            HashSet::new()
-        };
         let mut transaction = connection.begin().await?;
         let mut tx = Tx::new(&mut transaction, engine);
-        let mut answers = start_in_tx(&mut tx, sagas.to_vec()).await?;
+        let started = start_in_tx(&mut tx, sagas.to_vec()).await;
+        course = std::mem::take(&mut tx.course);
+        let mut answers = started?;
         let after: AfterCommit = std::mem::take(&mut tx.after);
         stage = Stage::Commit;
         transaction.commit().await?;
         metrics::counter!("sagaline_commits_total", "kind" => "start").increment(1);
         engine.committed(after);
-        for (saga, answer) in sagas.iter().zip(&mut answers) {
-            if let Ok(started) = answer
-                && mine.contains(&saga.saga_id().0)
-            {
-                started.existing = false;
+        if perhaps_committed {
+            // Who is found under its own id was started by the commit that got no answer.
+            for (saga, answer) in sagas.iter().zip(&mut answers) {
+                if let Ok(started) = answer {
+                    started.existing &= started.saga_id != saga.saga_id();
+                }
             }
         }
         Ok(answers)
     };
-    let result = tokio::time::timeout(LIMIT, work).await.unwrap_or_else(|_| {
-        let late = std::io::Error::new(std::io::ErrorKind::TimedOut, "starting took too long");
-        Err(StepSetError::Database(sqlx::Error::Io(late)))
-    });
-    let usable = matches!(
-        &result,
-        Ok(_) | Err(StepSetError::Start(_) | StepSetError::Database(sqlx::Error::Database(_)))
-    );
+    let result = match tokio::time::timeout(LIMIT, work).await {
+        Ok(result) => result,
+        // Before the commit one of them may be to blame: then they are tried apart.
+        Err(_) if stage == Stage::Before => {
+            course.midway = true;
+            Err(StepSetError::Other("starting took too long".into()))
+        }
+        Err(_) => Err(StepSetError::Database(upkeep::late("committing starts took too long"))),
+    };
+    let usable = !course.midway
+        && matches!(
+            &result,
+            Ok(_) | Err(StepSetError::Start(_) | StepSetError::Database(sqlx::Error::Database(_)))
+        );
     if !usable {
         // Handing it back could wait on a dead socket for ever and keep its place in the pool.
         drop(connection.detach());
+    }
+    if course.midway
+        && let Some(backend) = course.backend
+        && let Err(error) = engine.terminate(backend).await
+    {
+        tracing::debug!(error = %error, "can't end a statement that nobody waits for");
     }
     result.map_err(|error| (error, stage))
 }

@@ -8,23 +8,19 @@ pub(crate) enum Trouble {
     /// The database is away, or chose this transaction as a deadlock's victim: nobody's fault.
     Transient(sqlx::Error),
     /// The set at this place could not be done, or its outcome not be written.
-    Step { at: Option<(Direction, usize)>, error: Vec<String>, connection: Connection },
-}
-
-/// Whether a connection can be used again after trouble.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Connection {
-    Usable,
-    /// User code was dropped, perhaps in the middle of a statement that this server process still works on.
-    Midway {
-        backend: i32,
+    Step {
+        at: Option<(Direction, usize)>,
+        error: Vec<String>,
+        /// User code was dropped, perhaps in the middle of a statement that the server still works on.
+        midway: bool,
     },
 }
+
 /// Sorts an error by whose fault it is.
 pub(crate) fn trouble(error: StepSetError, at: Option<(Direction, usize)>) -> Trouble {
     match error {
         StepSetError::Database(error) if is_transient(&error) => Trouble::Transient(error),
-        other => Trouble::Step { at, error: chain(&other), connection: Connection::Usable },
+        other => Trouble::Step { at, error: chain(&other), midway: false },
     }
 }
 

@@ -22,6 +22,17 @@ pub struct Tx<'c> {
     pub(crate) conn: &'c mut PgConnection,
     pub(crate) engine: &'c Inner,
     pub(crate) after: AfterCommit,
+    /// What became of user code in it.
+    pub(crate) course: Course,
+}
+
+/// How far the user code of a transaction came.
+#[derive(Debug, Default)]
+pub(crate) struct Course {
+    /// The server process of the connection, once a statement has told it.
+    pub(crate) backend: Option<i32>,
+    /// User code was dropped, perhaps in the middle of a statement that the server still works on.
+    pub(crate) midway: bool,
 }
 
 /// What the rest of the process is told once the transaction is committed; dropped if it is not.
@@ -39,7 +50,7 @@ pub(crate) struct AfterCommit {
 
 impl<'c> Tx<'c> {
     pub(crate) fn new(conn: &'c mut PgConnection, engine: &'c Inner) -> Self {
-        Self { conn, engine, after: AfterCommit::default() }
+        Self { conn, engine, after: AfterCommit::default(), course: Course::default() }
     }
 
     /// Starts sagas in this transaction: they exist if and only if it commits. Many are started with few statements.

@@ -9,7 +9,7 @@ use std::{
 
 use tokio::sync::{Notify, oneshot};
 
-use crate::{engine::Inner, ids::SagaId, store, view::Ending};
+use crate::{engine::Inner, ids::SagaId, store, upkeep, view::Ending};
 
 /// How long a waiter is left to the local commits before the database is asked.
 const LOCAL_GRACE: Duration = Duration::from_millis(50);
@@ -86,7 +86,12 @@ pub(crate) async fn watch_elsewhere(engine: std::sync::Arc<Inner>) {
         if patient.is_empty() {
             continue;
         }
-        match store::reads::endings(&engine.pool, &patient).await {
+        let limit = engine.settings.upkeep();
+        let looked = async {
+            let connection = upkeep::connection(&engine.pool, limit).await?;
+            upkeep::bounded(connection, limit, async |conn| store::reads::endings(conn, &patient).await).await
+        };
+        match looked.await {
             Ok(ended) => engine.waiters.tell(&ended),
             Err(error) => tracing::debug!(error = %error, "can't look for ended sagas now; trying again"),
         }

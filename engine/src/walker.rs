@@ -9,7 +9,7 @@ use std::{
 use serde_json::value::RawValue;
 
 use crate::{
-    advance::{Culprit, Onward},
+    advance::{Onward, Remedy},
     engine::Inner,
     erased::{Answer, Visit},
     faults::{Fault, Place, Sabotage},
@@ -20,6 +20,7 @@ use crate::{
     saga::Definition,
     status::{Direction, Status},
     store::moves::{Fenced, HistoryRow, MoveRow},
+    text::{storable, storable_failure},
     transition::{Event, Next, Refusal, State, can_unwind, transition},
     view::HistoryOutcome,
 };
@@ -39,6 +40,7 @@ pub(crate) struct Walker<'a> {
     pub(crate) values: Vec<Option<Arc<RawValue>>>,
     pub(crate) seq: i32,
     pub(crate) error: Option<String>,
+    /// A cancel that waits for it; it is kept as long as nobody who knows the graph has looked at it.
     pub(crate) cancel: Option<(String, String)>,
     pub(crate) deadline_passed: bool,
     /// Whether the status was changed to one that watches are told of.
@@ -89,10 +91,13 @@ impl<'a> Walker<'a> {
 
     /// A saga that this process can't work on, and one that keeps killing its process.
     pub(crate) fn unfit(&mut self, rows: &mut Vec<HistoryRow>) {
-        if self.state.losses >= MAX_LOSSES {
+        if let Some(reason) = &self.job.unreadable {
+            self.park(reason.clone(), rows);
+        } else if self.state.losses >= MAX_LOSSES {
             let error = format!("its process vanished {} times in a row during this step", self.state.losses);
             self.park(error, rows);
         } else if self.kind().is_none() {
+            // It was long overdue, or it would not have been claimed here: no process knows it.
             let missing = match self.definition {
                 None => format!("no saga is named `{}` in this process", self.job.definition_name),
                 Some(_) => format!(
@@ -100,17 +105,31 @@ impl<'a> Walker<'a> {
                     self.job.definition_name, self.job.step
                 ),
             };
-            // Another process may know it (a rolling deployment), so it is tried again before a person is asked.
-            if self.state.attempt >= RetryPolicy::CALL.attempts {
-                self.park(missing, rows);
-            } else {
-                let started = Instant::now();
-                self.record(HistoryOutcome::Retry, None, vec![missing], started, Duration::ZERO, rows);
-                self.delay = RetryPolicy::CALL.delay(self.state.attempt, rand::random());
-                self.apply(&Event::Retry(Counts::AsAttempt));
-            }
+            self.park(missing, rows);
         } else if self.kind() == Some(StepKind::Call) && !self.job.interrupted {
             self.park(format!("`{}` is a call step, but was not performed", self.job.step), rows);
+        }
+    }
+
+    /// Parks a saga because nothing else of it can be written.
+    pub(crate) fn give_in(&mut self, error: &[String], rows: &mut Vec<HistoryRow>) {
+        let error = error.iter().map(String::as_str).collect::<Vec<_>>().join(": ");
+        self.doubt("its outcome could not be written", rows);
+        self.park(format!("its outcome could not be written: {error}"), rows);
+    }
+
+    /// Notes that a call was made whose answer is not known any more.
+    fn doubt(&mut self, error: &str, rows: &mut Vec<HistoryRow>) {
+        if self.kind() == Some(StepKind::Call) {
+            self.record(
+                HistoryOutcome::Retry,
+                None,
+                vec![error.into()],
+                Instant::now(),
+                Duration::ZERO,
+                rows,
+            );
+            self.apply(&Event::Retry(Counts::AsAttempt));
         }
     }
 
@@ -121,7 +140,8 @@ impl<'a> Walker<'a> {
 
     /// Applies a cancel or a deadline, between two attempts.
     pub(crate) fn interrupted(&mut self, rows: &mut Vec<HistoryRow>) {
-        if self.state.status != Status::Running || self.next == Next::Rest {
+        let parked = self.dies() && self.cancel.is_some();
+        if self.kind().is_none() || !(self.state.status == Status::Running || parked) {
             return;
         }
         let (event, outcome, why) = if let Some((actor, reason)) = self.cancel.take() {
@@ -143,12 +163,9 @@ impl<'a> Walker<'a> {
     }
 
     /// What is known to come out without running the step.
-    pub(crate) fn foretold(&mut self, engine: &Inner, culprit: Option<&Culprit>) -> Option<Answer> {
-        if let Some(culprit) = culprit
-            && (culprit.direction, culprit.at) == (self.state.direction, self.state.at)
-        {
-            let retry = Retry { after: None, counts: Counts::AsAttempt, error: culprit.error.clone() };
-            return Some(Answer::Outcome(Outcome::Retry(retry)));
+    pub(crate) fn foretold(&mut self, engine: &Inner, remedy: &Remedy) -> Option<Answer> {
+        if let Some(answer) = self.blamed(remedy) {
+            return Some(answer);
         }
         if self.state.direction == Direction::Undo && engine.sabotage() == Some(Sabotage::ForgottenUndo) {
             return Some(Answer::done(None));
@@ -165,6 +182,13 @@ impl<'a> Walker<'a> {
                 None
             }
         }
+    }
+
+    /// The answer for a step that is known to break.
+    pub(crate) fn blamed(&self, remedy: &Remedy) -> Option<Answer> {
+        let error = remedy.blames(self.state.direction, self.state.at)?;
+        let retry = Retry { after: None, counts: Counts::AsAttempt, error: error.to_vec() };
+        Some(Answer::Outcome(Outcome::Retry(retry)))
     }
 
     fn place_name(&self) -> Place {
@@ -208,6 +232,10 @@ impl<'a> Walker<'a> {
     ) {
         match answer {
             Answer::Unreadable(reason) => self.park(reason.clone(), rows),
+            Answer::Unwritable(reason) => {
+                self.doubt("it was called, but its answer is lost", rows);
+                self.park(reason.clone(), rows);
+            }
             Answer::Outcome(Outcome::Done(output)) => {
                 self.record(HistoryOutcome::Done, output.clone(), Vec::new(), started, took, rows);
                 if self.state.direction == Direction::Action {
@@ -221,9 +249,10 @@ impl<'a> Walker<'a> {
             }
             Answer::Outcome(Outcome::Retry(retry)) => self.retried(retry, started, took, rows),
             Answer::Outcome(Outcome::Fail(failure)) => {
+                let failure = storable_failure(failure);
                 let error = vec![format!("{} ({})", failure.message, failure.code)];
                 self.record(HistoryOutcome::Failed, None, error, started, took, rows);
-                self.apply(&Event::Failed(failure.clone()));
+                self.apply(&Event::Failed(failure));
             }
         }
     }
@@ -232,7 +261,7 @@ impl<'a> Walker<'a> {
         let policy = self.policy();
         let exhausted = retry.counts == Counts::AsAttempt && self.state.attempt >= policy.attempts;
         if exhausted {
-            let last = retry.error.first().cloned().unwrap_or_else(|| "no reason given".into());
+            let last = retry.error.first().map_or_else(|| "no reason given".into(), |first| storable(first));
             self.record(HistoryOutcome::Exhausted, None, retry.error.clone(), started, took, rows);
             let message = format!("gave up after {} attempts; the last: {last}", self.state.attempt);
             self.apply(&Event::Exhausted(Failure::new("attempts-exhausted", message)));
@@ -277,6 +306,7 @@ impl<'a> Walker<'a> {
         rows: &mut Vec<HistoryRow>,
     ) {
         self.seq += 1;
+        let error: Vec<String> = error.iter().map(|line| storable(line)).collect();
         if let Some(first) = error.first() {
             self.error = Some(first.clone());
         }
@@ -316,6 +346,7 @@ impl<'a> Walker<'a> {
             held,
             delay_ms: if self.next == Next::Wait { millis_up(self.delay) } else { 0 },
             heeds_deadline: state.status == Status::Running && can_unwind(self.graph, state),
+            keeps_cancel: self.cancel.is_some() && self.kind().is_none(),
             cause: state.cause.as_ref().and_then(|cause| serde_json::to_string(cause).ok()),
             error: self.error.clone(),
         }

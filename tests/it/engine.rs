@@ -5,6 +5,8 @@ mod dead_jobs;
 mod errands;
 mod graphs;
 mod oracle;
+mod outages;
 mod proofs;
 mod sets;
 mod starts;
+mod unwritable;

@@ -38,14 +38,24 @@ pub(crate) enum Pick<'a> {
     Ids(&'a [Uuid]),
 }
 
+/// Who claims, and what it can work on.
+#[derive(Debug)]
+pub(crate) struct Claimer<'a> {
+    pub(crate) worker: WorkerId,
+    pub(crate) lease_ms: i64,
+    /// Every step that the process knows, as `definition/step`.
+    pub(crate) steps: &'a [String],
+    /// How long overdue a saga at another step must be, to be claimed nevertheless.
+    pub(crate) unknown_after_ms: i64,
+}
+
 /// Claims due sagas, oldest first: leases them to the worker, raises their epoch, counts the attempt, and notes in the
 /// history where somebody else's attempt was lost.
 pub(crate) async fn claim(
     conn: &mut PgConnection,
     pick: Pick<'_>,
     limit: i64,
-    worker: WorkerId,
-    lease_ms: i64,
+    claimer: &Claimer<'_>,
 ) -> Result<Vec<ClaimedRow>, sqlx::Error> {
     let (condition, suspects) = match pick {
         Pick::Usual(_) => ("queue = $4", false),
@@ -57,6 +67,7 @@ pub(crate) async fn claim(
              select id, lease_owner, epoch, attempt, step, direction, history_seq, claimed_at from engine.saga \
              where {condition} and status in ('running', 'compensating') and due_at <= now() \
                  and (lease_owner is not null and losses >= 1) = {suspects} \
+                 and (definition || '/' || step = any($5) or due_at <= now() - $6 * interval '1 ms') \
              order by due_at limit $3 for update skip locked \
          ), lost as ( \
              insert into engine.history (saga_id, seq, step, direction, outcome, attempt, started_at, duration_ms, error, \
@@ -75,11 +86,13 @@ pub(crate) async fn claim(
              s.history_seq, s.epoch, s.cause, s.trace, s.input, p.lease_owner is not null as taken_over, \
              s.cancel is not null or coalesce(s.deadline_at <= clock_timestamp(), false) as interrupted"
     );
-    let query = sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(worker).bind(lease_ms).bind(limit);
-    match pick {
-        Pick::Usual(queue) | Pick::Suspect(queue) => query.bind(queue).fetch_all(conn).await,
-        Pick::Ids(ids) => query.bind(ids).fetch_all(conn).await,
-    }
+    let query =
+        sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(claimer.worker).bind(claimer.lease_ms).bind(limit);
+    let query = match pick {
+        Pick::Usual(queue) | Pick::Suspect(queue) => query.bind(queue),
+        Pick::Ids(ids) => query.bind(ids),
+    };
+    query.bind(claimer.steps).bind(claimer.unknown_after_ms).fetch_all(conn).await
 }
 
 /// The stored output of a step that was done.
@@ -101,24 +114,24 @@ pub(crate) async fn outputs(conn: &mut PgConnection, ids: &[Uuid]) -> Result<Vec
     .await
 }
 
-/// Extends the leases of sagas that the worker holds. Rows locked by a running transaction are passed over: that
-/// transaction extends or ends them itself.
+/// Extends the leases of sagas that the worker holds, and gives the ids of those extended. Rows locked by a running
+/// transaction are passed over: if it commits it has moved them on, and while it runs nobody can take them.
 pub(crate) async fn extend(
     conn: &mut PgConnection,
     ids: &[Uuid],
     worker: WorkerId,
     lease_ms: i64,
-) -> Result<u64, sqlx::Error> {
-    sqlx::query(
+) -> Result<Vec<Uuid>, sqlx::Error> {
+    sqlx::query_scalar(
         "update engine.saga set due_at = clock_timestamp() + $3 * interval '1 ms' \
-         where id in (select id from engine.saga where id = any($1) and lease_owner = $2 for update skip locked)",
+         where id in (select id from engine.saga where id = any($1) and lease_owner = $2 for update skip locked) \
+         returning id",
     )
     .bind(ids)
     .bind(worker)
     .bind(lease_ms)
-    .execute(conn)
+    .fetch_all(conn)
     .await
-    .map(|result| result.rows_affected())
 }
 
 /// A claim to be given back.
@@ -131,6 +144,8 @@ pub(crate) struct ReleaseRow {
     /// The state the worker last knew: a later one in the database keeps its own count.
     pub(crate) history_seq: i32,
     pub(crate) in_doubt: bool,
+    /// Whether a call was begun whose answer is not known: the history says so.
+    pub(crate) called: bool,
     pub(crate) delay_ms: i64,
 }
 
@@ -142,13 +157,29 @@ pub(crate) async fn release(
     worker: WorkerId,
 ) -> Result<Vec<(Uuid, String)>, sqlx::Error> {
     sqlx::query_as(
-        "update engine.saga s set lease_owner = null, claimed_at = null, \
-             due_at = clock_timestamp() + r.delay_ms * interval '1 ms', \
-             attempt = case when s.history_seq = r.seq then r.attempt else greatest(s.attempt - 1, 0) end, \
-             in_doubt = case when s.history_seq = r.seq then s.in_doubt or r.in_doubt else s.in_doubt end \
-         from unnest($2::uuid[], $3::bigint[], $4::int[], $5::int[], $6::bool[], $7::bigint[]) \
-             as r (id, epoch, attempt, seq, in_doubt, delay_ms) \
-         where s.id = r.id and s.epoch = r.epoch and s.lease_owner = $1 and s.status in ('running', 'compensating') \
+        "with held as ( \
+             select s.id, s.queue, s.step, s.direction, s.epoch, s.claimed_at, s.history_seq, r.attempt, r.in_doubt, r.delay_ms, \
+                 s.history_seq = r.seq as unmoved, r.called and s.history_seq = r.seq as called \
+             from unnest($2::uuid[], $3::bigint[], $4::int[], $5::int[], $6::bool[], $7::bool[], $8::bigint[]) \
+                 as r (id, epoch, attempt, seq, in_doubt, called, delay_ms) \
+             join engine.saga s on s.id = r.id and s.epoch = r.epoch and s.lease_owner = $1 \
+                 and s.status in ('running', 'compensating') \
+             order by s.id for update of s \
+         ), noted as ( \
+             insert into engine.history (saga_id, seq, step, direction, outcome, attempt, started_at, duration_ms, error, \
+                 worker, epoch) \
+             select h.id, h.history_seq + 1, h.step, h.direction, 'retry', h.attempt, \
+                 coalesce(h.claimed_at, clock_timestamp()), \
+                 coalesce(extract(epoch from clock_timestamp() - h.claimed_at) * 1000, 0)::bigint, \
+                 '[\"the call was given up before its outcome was stored\"]', $1, h.epoch \
+             from held h where h.called \
+         ) \
+         update engine.saga s set lease_owner = null, claimed_at = null, \
+             due_at = clock_timestamp() + h.delay_ms * interval '1 ms', \
+             attempt = case when h.unmoved then h.attempt else greatest(s.attempt - 1, 0) end, \
+             in_doubt = s.in_doubt or (h.unmoved and h.in_doubt), \
+             history_seq = s.history_seq + h.called::int \
+         from held h where s.id = h.id \
          returning s.id, s.queue",
     )
     .bind(worker)
@@ -157,6 +188,7 @@ pub(crate) async fn release(
     .bind(rows.iter().map(|row| row.attempt).collect::<Vec<_>>())
     .bind(rows.iter().map(|row| row.history_seq).collect::<Vec<_>>())
     .bind(rows.iter().map(|row| row.in_doubt).collect::<Vec<_>>())
+    .bind(rows.iter().map(|row| row.called).collect::<Vec<_>>())
     .bind(rows.iter().map(|row| row.delay_ms).collect::<Vec<_>>())
     .fetch_all(conn)
     .await

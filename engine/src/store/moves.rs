@@ -120,6 +120,9 @@ pub(crate) struct MoveRow {
     pub(crate) delay_ms: i64,
     /// Whether it must wake for its deadline even if the delay is longer.
     pub(crate) heeds_deadline: bool,
+    /// Whether a cancel goes on waiting for somebody who knows the saga's graph.
+    pub(crate) keeps_cancel: bool,
+    /// `None` leaves what is stored.
     pub(crate) cause: Option<String>,
     pub(crate) error: Option<String>,
 }
@@ -134,7 +137,8 @@ pub(crate) async fn move_sagas(
     sqlx::query(
         "update engine.saga s set \
              status = m.status, step = m.step, direction = m.direction, attempt = m.attempt, losses = m.losses, \
-             in_doubt = m.in_doubt, history_seq = m.seq, cause = m.cause::jsonb, error = m.error, cancel = null, \
+             in_doubt = m.in_doubt, history_seq = m.seq, cause = coalesce(m.cause::jsonb, s.cause), error = m.error, \
+             cancel = case when m.keeps_cancel then s.cancel end, \
              lease_owner = case when m.held then $1::uuid end, \
              claimed_at = case when m.held then clock_timestamp() end, \
              due_at = case \
@@ -144,9 +148,9 @@ pub(crate) async fn move_sagas(
                  else clock_timestamp() + m.delay_ms * interval '1 ms' end, \
              ended_at = case when m.status in ('completed', 'compensated') then clock_timestamp() end \
          from unnest($3::uuid[], $4::bigint[], $5::text[], $6::text[], $7::text[], $8::int[], $9::int[], $10::bool[], \
-             $11::int[], $12::bool[], $13::bigint[], $14::bool[], $15::text[], $16::text[]) \
+             $11::int[], $12::bool[], $13::bigint[], $14::bool[], $15::text[], $16::text[], $17::bool[]) \
              as m (id, epoch, status, step, direction, attempt, losses, in_doubt, seq, held, delay_ms, heeds_deadline, \
-                   cause, error) \
+                   cause, error, keeps_cancel) \
          where s.id = m.id and s.epoch = m.epoch and s.lease_owner = $1::uuid",
     )
     .bind(worker)
@@ -165,6 +169,7 @@ pub(crate) async fn move_sagas(
     .bind(rows.iter().map(|row| row.heeds_deadline).collect::<Vec<_>>())
     .bind(rows.iter().map(|row| row.cause.as_deref()).collect::<Vec<_>>())
     .bind(rows.iter().map(|row| row.error.as_deref()).collect::<Vec<_>>())
+    .bind(rows.iter().map(|row| row.keeps_cancel).collect::<Vec<_>>())
     .execute(conn)
     .await
     .map(|result| result.rows_affected())
@@ -232,7 +237,8 @@ pub(crate) async fn decide(
 ) -> Result<(), sqlx::Error> {
     sqlx::query(
         "update engine.saga set status = $2, step = $3, direction = $4, attempt = $5, losses = $6, in_doubt = $7, \
-             history_seq = $8, cause = $9::jsonb, error = $10, cancel = null, lease_owner = null, claimed_at = null, \
+             history_seq = $8, cause = coalesce($9::jsonb, cause), error = $10, \
+             cancel = case when $2 = 'running' then cancel end, lease_owner = null, claimed_at = null, \
              epoch = epoch + 1, \
              due_at = case when $2 in ('running', 'compensating') then clock_timestamp() end, \
              ended_at = case when $11 or $2 in ('completed', 'compensated') then clock_timestamp() end \

@@ -42,23 +42,18 @@ pub(crate) async fn status_of(pool: &PgPool, id: Uuid) -> Result<Option<Ending>,
 }
 
 /// Those of the sagas that are at rest.
-pub(crate) async fn endings(pool: &PgPool, ids: &[Uuid]) -> Result<Vec<(SagaId, Ending)>, sqlx::Error> {
+pub(crate) async fn endings(
+    conn: &mut sqlx::PgConnection,
+    ids: &[Uuid],
+) -> Result<Vec<(SagaId, Ending)>, sqlx::Error> {
     let rows: Vec<EndingRow> = sqlx::query_as(
         "select id, status, cause from engine.saga \
          where id = any($1) and status not in ('running', 'compensating')",
     )
     .bind(ids)
-    .fetch_all(pool)
+    .fetch_all(conn)
     .await?;
     rows.into_iter().map(EndingRow::ending).collect()
-}
-
-/// Those of the ids that are sagas.
-pub(crate) async fn which_exist(
-    conn: &mut sqlx::PgConnection,
-    ids: &[Uuid],
-) -> Result<Vec<Uuid>, sqlx::Error> {
-    sqlx::query_scalar("select id from engine.saga where id = any($1)").bind(ids).fetch_all(conn).await
 }
 
 #[derive(FromRow)]

@@ -6,18 +6,19 @@ use uuid::Uuid;
 
 use crate::{ids::WorkerId, start::Prepared};
 
-/// Inserts sagas, in the order given, and returns the ids of those whose id and business key were new.
+/// Inserts sagas, in the order given, and returns the ids of those whose id and business key were new, each with the
+/// server process of the connection.
 pub(crate) async fn insert(
     conn: &mut PgConnection,
     sagas: &[&Prepared],
     worker: WorkerId,
     lease_ms: i64,
-) -> Result<Vec<Uuid>, sqlx::Error> {
+) -> Result<Vec<(Uuid, i32)>, sqlx::Error> {
     let column = |field: fn(&Prepared) -> &str| sagas.iter().map(|saga| field(saga)).collect::<Vec<_>>();
     let optional = |field: fn(&Prepared) -> Option<&str>| {
         sagas.iter().map(|saga| field(saga)).collect::<Vec<Option<&str>>>()
     };
-    sqlx::query_scalar(
+    sqlx::query_as(
         "insert into engine.saga (id, definition, graph_hash, queue, status, step, direction, attempt, history_seq, \
              epoch, lease_owner, claimed_at, due_at, deadline_at, business_key, trace, input, ended_at) \
          select id, definition, graph_hash, queue, status, step, 'action', held::int, seq, \
@@ -30,7 +31,7 @@ pub(crate) async fn insert(
              $11::bigint[], $12::text[], $13::text[], $14::text[]) \
              as s (id, definition, graph_hash, queue, status, step, seq, held, deadline_ms, business_key, trace, input) \
          on conflict do nothing \
-         returning id",
+         returning id, pg_backend_pid()",
     )
     .bind(worker)
     .bind(lease_ms)

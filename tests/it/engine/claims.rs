@@ -6,7 +6,7 @@ use engine::{Committed, Engine, Feed, HistoryOutcome, Job, Status, testing::skip
 
 use super::errands::{self, ERRAND, Errand, PATIENCE, PLAIN, Workshop, World};
 
-async fn next(feed: &mut Feed) -> Job {
+pub(super) async fn next(feed: &mut Feed) -> Job {
     tokio::time::timeout(PATIENCE, feed.recv()).await.expect("a job comes").expect("the feed is open")
 }
 

@@ -132,15 +132,8 @@ async fn a_saga_that_no_process_knows_waits_and_is_parked_at_last() {
     let (_database, pool) = errands::database().await;
     let knows = Engine::builder(pool.clone()).register(errands::plain()).build().unwrap();
     let started = knows.start(PLAIN.with(&Errand::default())).await.unwrap();
-    let stranger = Workshop::open(Engine::builder(pool.clone()));
-    let ending = loop {
-        engine::testing::skip_waiting(&pool, None).await.unwrap();
-        if let Some(ending) =
-            stranger.engine.wait(started.saga_id, std::time::Duration::from_millis(50)).await.unwrap()
-        {
-            break ending;
-        }
-    };
+    let stranger = Workshop::open(Engine::builder(pool.clone()).unknown_patience(std::time::Duration::ZERO));
+    let ending = stranger.engine.wait(started.saga_id, PATIENCE).await.unwrap().unwrap();
     assert_eq!(ending.status, Status::Dead);
     stranger.close().await;
     let job = knows.dead_jobs(&DeadJobFilter::default(), ALL).await.unwrap().remove(0);

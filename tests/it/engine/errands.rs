@@ -22,7 +22,7 @@ pub(super) const ERRAND: SagaName<Errand> = SagaName::new("errand");
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Quick enough for tests that use up attempts.
-const QUICK: RetryPolicy = RetryPolicy {
+pub(super) const QUICK: RetryPolicy = RetryPolicy {
     first_delay: Duration::from_millis(1),
     factor: 1.0,
     max_delay: Duration::from_millis(2),

@@ -1,8 +1,8 @@
 //! Starting sagas: durable, idempotent by business key, in the caller's transaction, refused by an entry step.
 
 use engine::{
-    Definition, Engine, NewSaga, NothingToUndo, Outcome, Outcomes, Saga, SagaName, Set, StartError, Status,
-    StepSetError, TransactionStep, Tx,
+    Definition, Engine, NewSaga, NothingToUndo, Outcome, Outcomes, RetryPolicy, Saga, SagaName, Set,
+    StartError, Status, StepSetError, TransactionStep, Tx,
 };
 use serde_json::json;
 
@@ -15,16 +15,23 @@ struct Entry {
     amount: i64,
 }
 
+/// The amount at which the entry step hangs.
+const HANGS: i64 = 600;
+
 /// An entry step: refuses negative amounts.
 struct Book;
 
 impl TransactionStep for Book {
     const NAME: &'static str = "book";
+    const RETRY: RetryPolicy = errands::QUICK;
     type Input = Entry;
     type Output = i64;
     type Undo = NothingToUndo;
 
     async fn run(&self, tx: &mut Tx<'_>, set: &Set<Entry>) -> Result<Outcomes<i64>, StepSetError> {
+        if set.iter().any(|item| item.input.amount == HANGS) {
+            sqlx::query("select pg_sleep(600)").execute(&mut **tx).await?;
+        }
         let ids: Vec<_> =
             set.iter().filter(|item| item.input.amount >= 0).map(|item| item.saga_id.0).collect();
         sqlx::query("insert into effect select id, 'book', 1 from unnest($1::uuid[]) as i (id)")
@@ -131,6 +138,51 @@ async fn a_start_refused_by_its_entry_step_leaves_nothing_and_spoils_no_other() 
     );
     let sagas: i64 = sqlx::query_scalar("select count(*) from engine.saga").fetch_one(&pool).await.unwrap();
     assert_eq!((sagas, errands::effects(&pool, "book").await), (2, 2));
+    engine.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_second_start_of_a_batch_with_the_key_of_a_refused_one_is_refused_too() {
+    let (_database, pool) = errands::database().await;
+    let engine = Engine::builder(pool.clone()).register(ledger()).build().unwrap();
+    let starts = [-1, -1].map(|amount| engine.start(LEDGER.with(&Entry { amount }).business_key("k")));
+    for started in futures::future::join_all(starts).await {
+        assert!(matches!(&started, Err(StartError::Refused(_))), "{started:?}");
+    }
+    engine.shutdown().await;
+}
+
+#[tokio::test]
+async fn an_entry_step_that_hangs_fails_its_own_start_and_no_other() {
+    let (_database, pool) = errands::database().await;
+    let engine = Engine::builder(pool.clone()).register(ledger()).build().unwrap();
+    let starts = [1, 2, HANGS, 3].map(|amount| engine.start(LEDGER.with(&Entry { amount })));
+    let started = futures::future::join_all(starts).await;
+    let fine: Vec<bool> = started.iter().map(Result::is_ok).collect();
+    assert_eq!(fine, [true, true, false, true], "{started:?}");
+    assert!(matches!(&started[2], Err(StartError::Unavailable(_))), "{started:?}");
+    let waiting: i64 = sqlx::query_scalar(
+        "select count(*) from pg_stat_activity where datname = current_database() and wait_event = 'PgSleep'",
+    )
+    .fetch_one(&pool)
+    .await
+    .unwrap();
+    assert_eq!(waiting, 0, "the statement that nobody waits for is ended");
+    engine.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_start_whose_caller_has_gone_before_it_began_is_not_made() {
+    let (_database, pool) = errands::database().await;
+    let engine = Engine::builder(pool.clone()).register(errands::plain()).build().unwrap();
+    // The test has one thread: the starter comes to it after the drop.
+    let mut gone = Box::pin(engine.start(PLAIN.with(&Errand::default())));
+    assert!(futures::poll!(&mut gone).is_pending());
+    drop(gone);
+    let stays = engine.start(PLAIN.with(&Errand::default())).await.unwrap();
+    let sagas: Vec<uuid::Uuid> =
+        sqlx::query_scalar("select id from engine.saga").fetch_all(&pool).await.unwrap();
+    assert_eq!(sagas, [stays.saga_id.0]);
     engine.shutdown().await;
 }
 

@@ -1,0 +1,160 @@
+//! What an outage, a stop or a half-known process leaves behind: claims, doubts and requests are not lost with it.
+
+use std::time::Duration;
+
+use engine::{
+    CancelAnswer, Committed, DeadJobFilter, Engine, HistoryOutcome, Page, Status, testing::skip_waiting,
+};
+
+use super::{
+    claims::next,
+    errands::{self, ERRAND, Errand, PATIENCE, PLAIN, Workshop, World},
+};
+
+const ALL: Page = Page { after: None, limit: 100 };
+
+/// Starts an errand and brings it to its call.
+async fn at_the_call(engine: &Engine, feed: &mut engine::Feed) -> (engine::SagaId, engine::Job) {
+    let started = engine.start(ERRAND.with(&Errand::default())).await.unwrap();
+    let job = next(feed).await;
+    let performed = engine.perform(&job).await;
+    assert_eq!(engine.commit(job, performed).await, Committed::Moved);
+    let call = next(feed).await;
+    assert_eq!(call.step(), "send");
+    (started.saga_id, call)
+}
+
+#[tokio::test]
+async fn an_outage_longer_than_the_lease_does_not_make_a_process_take_over_its_own_claims() {
+    let (_database, pool) = errands::database().await;
+    let world = World::default();
+    let lease = Duration::from_secs(2);
+    let engine = Engine::builder(pool.clone())
+        .register(errands::errand(&world))
+        .lease(lease)
+        .poll(Duration::from_millis(10))
+        .build()
+        .unwrap();
+    let mut feed = engine.feed("default", 8);
+    let (saga_id, call) = at_the_call(&engine, &mut feed).await;
+    let performed = engine.perform(&call).await;
+
+    // Every statement fails until the lease has ended; then the claims, which come round sooner than the keeper, are first.
+    sqlx::query("alter table engine.saga rename to saga_away").execute(&pool).await.unwrap();
+    tokio::time::sleep(lease + Duration::from_millis(300)).await;
+    sqlx::query("alter table engine.saga_away rename to saga").execute(&pool).await.unwrap();
+
+    assert_eq!(engine.commit(call, performed).await, Committed::Moved);
+    let history = engine.history(saga_id).await.unwrap().unwrap();
+    let lost = history.iter().filter(|entry| entry.outcome == HistoryOutcome::Lost).count();
+    assert_eq!(lost, 0, "{history:?}");
+    feed.close();
+    engine.shutdown().await;
+}
+
+#[tokio::test]
+async fn suspects_are_run_one_after_the_other_without_waiting_for_a_poll() {
+    let (_database, pool) = errands::database().await;
+    let caller = Engine::builder(pool.clone()).register(errands::plain()).build().unwrap();
+    let mut sagas = Vec::new();
+    for _ in 0..5 {
+        sagas.push(caller.start(PLAIN.with(&Errand::default())).await.unwrap().saga_id);
+    }
+    sqlx::query(
+        "update engine.saga set lease_owner = gen_random_uuid(), losses = 1, epoch = 1, claimed_at = now(), \
+             due_at = now() - interval '1 s'",
+    )
+    .execute(&pool)
+    .await
+    .unwrap();
+    let hourly = Engine::builder(pool).register(errands::plain()).poll(Duration::from_hours(1));
+    let workshop = Workshop::open(hourly);
+    for saga_id in sagas {
+        let ending = caller.wait(saga_id, PATIENCE).await.unwrap().expect("it does not wait for the poll");
+        assert_eq!(ending.status, Status::Completed);
+    }
+    caller.shutdown().await;
+    workshop.close().await;
+}
+
+#[tokio::test]
+async fn a_stranger_that_takes_over_a_call_keeps_its_doubt_and_the_cancel_asked_for() {
+    let (_database, pool) = errands::database().await;
+    let world = World::default();
+    let knows = Engine::builder(pool.clone()).register(errands::errand(&world)).build().unwrap();
+    let mut feed = knows.feed("default", 1);
+    let (saga_id, call) = at_the_call(&knows, &mut feed).await;
+    let _answer_that_is_never_committed = knows.perform(&call).await;
+    let answer = knows.cancel(saga_id, "ada", "too slow").await.unwrap();
+    assert_eq!(answer, CancelAnswer::Requested);
+
+    skip_waiting(&pool, Some(knows.worker())).await.unwrap();
+    let stranger = Workshop::open(Engine::builder(pool.clone()).unknown_patience(Duration::ZERO));
+    let ending = stranger.engine.wait(saga_id, PATIENCE).await.unwrap().unwrap();
+    assert_eq!(ending.status, Status::Dead);
+    stranger.close().await;
+    drop(call);
+    feed.close();
+    feed.closed().await;
+
+    let job = knows.dead_jobs(&DeadJobFilter::default(), ALL).await.unwrap().remove(0);
+    let workshop = Workshop::staff(knows);
+    workshop.engine.retry_dead_job(job.dead_job_id, "bob", "deployed it").await.unwrap();
+    let ending = workshop.engine.wait(saga_id, PATIENCE).await.unwrap().unwrap();
+    assert_eq!(ending.status, Status::Compensated, "the cancel was kept");
+    let sent = world.sent.lock().unwrap().clone();
+    assert_eq!(sent.len(), 1);
+    assert_eq!(*world.taken_back.lock().unwrap(), sent, "and so was the doubt");
+    assert_eq!(workshop.engine.verify_histories(10).await.unwrap(), []);
+    workshop.close().await;
+}
+
+#[tokio::test]
+async fn a_process_leaves_sagas_that_it_does_not_know_to_those_that_do() {
+    let (_database, pool) = errands::database().await;
+    let stranger = Workshop::open(Engine::builder(pool.clone()).poll(Duration::from_millis(5)));
+    let caller = Engine::builder(pool.clone()).register(errands::plain()).build().unwrap();
+    let started = caller.start(PLAIN.with(&Errand::default())).await.unwrap();
+    // The stranger has looked at the queue since: it claims what it is asked to by id no sooner than what it polls.
+    assert_eq!(stranger.engine.claim_ids(&[started.saga_id]).await.unwrap(), 0);
+    let saga = caller.saga(started.saga_id).await.unwrap().unwrap();
+    assert_eq!((saga.epoch, saga.attempt), (0, 0));
+    let workshop = Workshop::staff(caller);
+    let ending = workshop.engine.wait(started.saga_id, PATIENCE).await.unwrap().unwrap();
+    assert_eq!(ending.status, Status::Completed);
+    stranger.close().await;
+    workshop.close().await;
+}
+
+#[tokio::test]
+async fn a_call_made_while_the_engine_stops_stays_in_doubt() {
+    let (_database, pool) = errands::database().await;
+    let world = World::default();
+    let engine = Engine::builder(pool.clone()).register(errands::errand(&world)).build().unwrap();
+    let mut feed = engine.feed("default", 1);
+    let (saga_id, call) = at_the_call(&engine, &mut feed).await;
+    let performed = engine.perform(&call).await;
+    feed.close();
+    engine.shutdown().await;
+    assert_eq!(engine.commit(call, performed).await, Committed::Lost);
+    engine.shutdown().await;
+
+    let (in_doubt, leased): (bool, bool) =
+        sqlx::query_as("select in_doubt, lease_owner is not null from engine.saga where id = $1")
+            .bind(saga_id.0)
+            .fetch_one(&pool)
+            .await
+            .unwrap();
+    assert_eq!((in_doubt, leased), (true, false));
+    let workshop = Workshop::open(Engine::builder(pool).register(errands::errand(&world)));
+    workshop.engine.wait(saga_id, PATIENCE).await.unwrap().unwrap();
+    let sent = world.sent.lock().unwrap().clone();
+    assert_eq!((sent.len(), &sent[0]), (2, &sent[1]), "made again with the same key");
+    let history = workshop.engine.history(saga_id).await.unwrap().unwrap();
+    assert!(
+        history.iter().any(|entry| entry.error.iter().any(|line| line.contains("given up"))),
+        "{history:?}"
+    );
+    assert_eq!(workshop.engine.verify_histories(10).await.unwrap(), []);
+    workshop.close().await;
+}
