@@ -44,10 +44,10 @@ impl Inner {
                 return Ok(Vec::new());
             }
             // From here on the claims are ours; whatever goes wrong below, they are given back.
-            let claimed = Claimed { engine: self, rows };
-            claimed.count();
+            let fresh = Claimed { engine: self, rows };
+            fresh.count();
             let begun: Vec<_> =
-                claimed.rows.iter().filter(|row| row.history_seq > 0).map(|row| row.id).collect();
+                fresh.rows.iter().filter(|row| row.history_seq > 0).map(|row| row.id).collect();
             let mut outputs: HashMap<_, Outputs> = HashMap::new();
             if !begun.is_empty() {
                 for row in store::claims::outputs(conn, &begun).await? {
@@ -55,7 +55,7 @@ impl Inner {
                     outputs.entry(row.saga_id).or_default().push((row.step, output));
                 }
             }
-            Ok(claimed.jobs(outputs))
+            Ok(fresh.jobs(outputs))
         })
         .await
     }

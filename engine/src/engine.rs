@@ -374,11 +374,15 @@ impl Engine {
     }
 
     /// Stops the engine's tasks once they have finished what they hold, and gives back all claims that can be given back.
-    /// Close the feeds and let their workers finish first.
+    /// Close the feeds and let their workers finish first. It takes no longer than two leases: by then what could not be
+    /// committed is lost to others.
     pub async fn shutdown(&self) {
         self.inner.stop.cancel();
         self.inner.tasks.close();
-        self.inner.tasks.wait().await;
+        let patience = self.inner.settings.lease * 2;
+        if tokio::time::timeout(patience, self.inner.tasks.wait()).await.is_err() {
+            tracing::warn!("stopping without the last commits: the database gives no answer");
+        }
         self.inner.flush_releases().await;
     }
 }

@@ -95,7 +95,7 @@ fn nobodys_fault(error: &StepSetError) -> bool {
 }
 
 fn waited_for_lock(error: &sqlx::Error) -> bool {
-    error.as_database_error().and_then(|error| error.code()).is_some_and(|code| code == "55P03")
+    error.as_database_error().and_then(sqlx::error::DatabaseError::code).is_some_and(|code| code == "55P03")
 }
 
 fn unavailable(sagas: &[NewSaga], error: &(dyn std::error::Error + 'static)) -> Answers {

@@ -5,25 +5,25 @@ use serde_json::Value;
 use crate::outcome::Failure;
 
 /// The text with U+FFFD, the replacement character, in the place of every NUL.
-pub(crate) fn storable(text: &str) -> String {
-    text.replace('\0', "\u{fffd}")
+pub(crate) fn storable(text: String) -> String {
+    if text.contains('\0') { text.replace('\0', "\u{fffd}") } else { text }
 }
 
 /// The failure as it can be stored, its details included.
 pub(crate) fn storable_failure(failure: &Failure) -> Failure {
-    let mut details = failure.details.clone();
+    let Failure { code, message, mut details } = failure.clone();
     clean(&mut details);
-    Failure { code: storable(&failure.code), message: storable(&failure.message), details }
+    Failure { code: storable(code), message: storable(message), details }
 }
 
 fn clean(value: &mut Value) {
     match value {
-        Value::String(text) if text.contains('\0') => *text = storable(text),
+        Value::String(text) if text.contains('\0') => *text = storable(std::mem::take(text)),
         Value::Array(items) => items.iter_mut().for_each(clean),
         Value::Object(fields) if fields.keys().any(|name| name.contains('\0')) => {
             let cleaned = std::mem::take(fields).into_iter().map(|(name, mut field)| {
                 clean(&mut field);
-                (storable(&name), field)
+                (storable(name), field)
             });
             *fields = cleaned.collect();
         }

@@ -47,13 +47,11 @@ pub(crate) async fn bounded<T>(
     limit: Duration,
     work: impl AsyncFnOnce(&mut PoolConnection<Postgres>) -> Result<T, sqlx::Error>,
 ) -> Result<T, sqlx::Error> {
-    match tokio::time::timeout(limit, work(&mut connection)).await {
-        Ok(result) => result,
-        Err(_) => {
-            drop(connection.detach());
-            Err(late("the database gave no answer in time"))
-        }
+    if let Ok(result) = tokio::time::timeout(limit, work(&mut connection)).await {
+        return result;
     }
+    drop(connection.detach());
+    Err(late("the database gave no answer in time"))
 }
 
 impl Inner {

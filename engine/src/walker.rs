@@ -261,7 +261,7 @@ impl<'a> Walker<'a> {
         let policy = self.policy();
         let exhausted = retry.counts == Counts::AsAttempt && self.state.attempt >= policy.attempts;
         if exhausted {
-            let last = retry.error.first().map_or_else(|| "no reason given".into(), |first| storable(first));
+            let last = retry.error.first().cloned().map_or_else(|| "no reason given".into(), storable);
             self.record(HistoryOutcome::Exhausted, None, retry.error.clone(), started, took, rows);
             let message = format!("gave up after {} attempts; the last: {last}", self.state.attempt);
             self.apply(&Event::Exhausted(Failure::new("attempts-exhausted", message)));
@@ -306,7 +306,7 @@ impl<'a> Walker<'a> {
         rows: &mut Vec<HistoryRow>,
     ) {
         self.seq += 1;
-        let error: Vec<String> = error.iter().map(|line| storable(line)).collect();
+        let error: Vec<String> = error.into_iter().map(storable).collect();
         if let Some(first) = error.first() {
             self.error = Some(first.clone());
         }

@@ -104,6 +104,7 @@ pub(crate) async fn append_history(
 
 /// A saga's new state about to be written.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "the columns of a row")]
 pub(crate) struct MoveRow {
     pub(crate) id: Uuid,
     pub(crate) epoch: i64,
