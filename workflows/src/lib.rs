@@ -31,6 +31,7 @@ pub mod catalogue;
 pub mod idempotency;
 pub mod invariants;
 pub mod inventory;
+pub mod keys;
 pub mod mailer;
 pub mod notifications;
 pub mod orders;
