@@ -27,6 +27,7 @@
 //! # Ok(()) }
 //! ```
 
+pub mod audit;
 pub mod catalogue;
 pub mod idempotency;
 pub mod invariants;

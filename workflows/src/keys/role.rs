@@ -38,6 +38,15 @@ impl fmt::Display for KeyRole {
     }
 }
 
+/// For rows.
+impl TryFrom<String> for KeyRole {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
 impl FromStr for KeyRole {
     type Err = String;
 
