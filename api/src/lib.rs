@@ -5,6 +5,7 @@
 //! with an `Answer` or a `Problem`. All routes stand in one table, `router`. There is no SQL here and no rule of the
 //! shop's.
 
+mod access;
 mod answer;
 mod edge;
 mod limits;

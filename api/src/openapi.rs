@@ -4,7 +4,9 @@ use utoipa::{
     PartialSchema, ToSchema,
     openapi::{
         Components, ComponentsBuilder, ContactBuilder, InfoBuilder, LicenseBuilder, OpenApi, OpenApiBuilder,
-        ServerBuilder, tag::TagBuilder,
+        ServerBuilder,
+        security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
+        tag::TagBuilder,
     },
 };
 
@@ -15,12 +17,17 @@ use crate::{
     router,
 };
 
+/// The name of the one security scheme.
+pub(crate) const SCHEME: &str = "bearer";
+
 const DESCRIPTION: &str = "\
 Places and cancels orders, manages products and stock, and shows and repairs the sagas that do it.
 
 - Money is in integer minor units with an ISO 4217 currency, times are RFC 3339 in UTC, ids are UUIDs.
 - What goes wrong is `application/problem+json` (RFC 9457) with a stable `code`, a `trace_id`, and JSON pointers to \
   what is wrong in `errors`.
+- `Authorization: Bearer <key>` on everything but health and this document; `x-required-role` says which role a key \
+  needs at least: `operate` includes `write`, and that `read`.
 - Unknown fields and parameters are refused.
 - `Idempotency-Key` on a POST that creates makes sending it again harmless; the first answer comes again.
 - Lists are continued by `next_cursor`, which is opaque and bound to its filter.
@@ -67,7 +74,14 @@ fn problems() -> Components {
     let components = ComponentsBuilder::new().schemas_from_iter(schemas);
     answers::examples()
         .fold(components, |components, (name, example)| components.example(name, example))
+        .security_scheme(SCHEME, bearer())
         .build()
+}
+
+fn bearer() -> SecurityScheme {
+    let about = "An API key, such as `sagaline keys create` prints";
+    let scheme = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("sgl_<id>_<secret>");
+    SecurityScheme::Http(scheme.description(Some(about)).build())
 }
 
 #[cfg(test)]

@@ -124,7 +124,8 @@ impl Problem {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if let Some(seconds) = self.code.retry_after_s() {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+            // Whoever refused may know better how long it takes.
+            headers.entry(header::RETRY_AFTER).or_insert(HeaderValue::from(seconds));
         }
         // A struct of strings and numbers can't fail to be written.
         let json = serde_json::to_vec(&self.to_body(instance, trace_id)).unwrap_or_default();

@@ -1,25 +1,32 @@
-//! Every route, in one table, and the layers around them.
+//! Every route, in one table with the role that it needs, and the layers around them.
+
+use std::sync::Arc;
 
 use axum::{Router, middleware};
 use utoipa::openapi::OpenApi;
-use utoipa_axum::{router::OpenApiRouter, routes};
+use utoipa_axum::routes;
 
 use crate::{
+    access::RouteTable,
     edge, openapi,
     resources::{dead_jobs, docs, health, metrics, notifications, orders, products, workflows},
     role::Role,
     state::ApiState,
 };
 
-/// Builds the service of these roles. Workflows, dead jobs, health, metrics and the document are part of every one.
+/// Builds the service of these roles. Workflows, dead jobs and the document are part of every one; with no role at all
+/// it is what a worker shows: health and metrics.
 pub fn router(state: ApiState, roles: &[Role]) -> Router {
     let layer = |state: &ApiState| state.clone();
-    let (api, mut document) = api(roles).split_for_parts();
-    let api = api.route_layer(middleware::from_fn_with_state(layer(&state), edge::admit));
-    let (operations, paths) = operations().split_for_parts();
-    document.merge(paths);
-    api.merge(operations)
-        .merge(docs::routes(openapi::to_json(&document)))
+    let admitted = |routes: Router<ApiState>| {
+        routes.route_layer(middleware::from_fn_with_state(layer(&state), edge::admit))
+    };
+    let (routes, document, needs) = operations(api(roles).around(admitted), roles).into_parts();
+    let pages = if roles.is_empty() { Router::new() } else { docs::routes(openapi::to_json(&document)) };
+    let guard = middleware::from_fn(move |request, next| edge::guard(Arc::clone(&needs), request, next));
+    routes
+        .merge(pages)
+        .layer(guard)
         .layer(middleware::from_fn_with_state(layer(&state), edge::bound_headers))
         .layer(middleware::from_fn_with_state(layer(&state), edge::finish))
         .layer(middleware::from_fn_with_state(layer(&state), edge::observe))
@@ -28,50 +35,63 @@ pub fn router(state: ApiState, roles: &[Role]) -> Router {
 
 /// The document of these roles.
 pub(crate) fn document(roles: &[Role]) -> OpenApi {
-    let mut document = api(roles).into_openapi();
-    document.merge(operations().into_openapi());
-    document
+    table(roles).into_document()
 }
 
-fn api(roles: &[Role]) -> OpenApiRouter<ApiState> {
-    let mut router = OpenApiRouter::with_openapi(openapi::frame());
+/// All routes of these roles, without any layer.
+pub(crate) fn table(roles: &[Role]) -> RouteTable {
+    operations(api(roles), roles)
+}
+
+fn api(roles: &[Role]) -> RouteTable {
+    let mut table = RouteTable::new();
     if roles.contains(&Role::Orders) {
-        router = router
-            .routes(routes!(orders::create_order, orders::list_orders))
-            .routes(routes!(orders::get_order))
-            .routes(routes!(orders::update_order_status))
-            .routes(routes!(orders::cancel_order))
-            .routes(routes!(orders::list_orders_by_status))
-            .routes(routes!(orders::list_customer_orders));
+        table = table
+            .write(routes!(orders::create_order))
+            .read(routes!(orders::list_orders))
+            .read(routes!(orders::get_order))
+            .write(routes!(orders::update_order_status))
+            .write(routes!(orders::cancel_order))
+            .read(routes!(orders::list_orders_by_status))
+            .read(routes!(orders::list_customer_orders));
     }
     if roles.contains(&Role::Inventory) {
-        router = router
-            .routes(routes!(products::create_product, products::list_products))
-            .routes(routes!(products::get_product))
-            .routes(routes!(products::update_stock));
+        table = table
+            .write(routes!(products::create_product))
+            .read(routes!(products::list_products))
+            .read(routes!(products::get_product))
+            .write(routes!(products::update_stock));
     }
     if roles.contains(&Role::Notifications) {
-        router = router.routes(routes!(notifications::get_notification));
+        table = table.read(routes!(notifications::get_notification));
     }
-    router
-        .routes(routes!(workflows::start_workflow, workflows::list_workflows))
-        .routes(routes!(workflows::get_workflow))
-        .routes(routes!(workflows::get_workflow_history))
-        .routes(routes!(workflows::cancel_workflow))
-        .routes(routes!(workflows::list_workflow_definitions))
-        .routes(routes!(workflows::get_workflow_definition))
-        .routes(routes!(dead_jobs::list_dead_jobs))
-        .routes(routes!(dead_jobs::get_dead_job))
-        .routes(routes!(dead_jobs::retry_dead_job))
-        .routes(routes!(dead_jobs::retry_dead_jobs))
-        .routes(routes!(dead_jobs::discard_dead_job))
+    if roles.is_empty() {
+        return table;
+    }
+    table
+        .operate(routes!(workflows::start_workflow))
+        .read(routes!(workflows::list_workflows))
+        .read(routes!(workflows::get_workflow))
+        .read(routes!(workflows::get_workflow_history))
+        .operate(routes!(workflows::cancel_workflow))
+        .read(routes!(workflows::list_workflow_definitions))
+        .read(routes!(workflows::get_workflow_definition))
+        .read(routes!(dead_jobs::list_dead_jobs))
+        .read(routes!(dead_jobs::get_dead_job))
+        .operate(routes!(dead_jobs::retry_dead_job))
+        .operate(routes!(dead_jobs::retry_dead_jobs))
+        .operate(routes!(dead_jobs::discard_dead_job))
 }
 
-/// What has to answer whatever the load and the database.
-fn operations() -> OpenApiRouter<ApiState> {
-    OpenApiRouter::default()
-        .routes(routes!(health::get_health_live))
-        .routes(routes!(health::get_health_ready))
-        .routes(routes!(health::get_health))
-        .routes(routes!(metrics::get_metrics))
+/// Adds what has to answer whatever the load and the database.
+fn operations(table: RouteTable, roles: &[Role]) -> RouteTable {
+    let table = table
+        .public(routes!(health::get_health_live))
+        .public(routes!(health::get_health_ready))
+        .public(routes!(health::get_health));
+    if roles.is_empty() {
+        // A worker's port shows these and nothing else, and knows no keys.
+        return table.public(routes!(metrics::get_metrics));
+    }
+    table.read(routes!(metrics::get_metrics)).public_pages(&docs::PATHS)
 }

@@ -18,6 +18,7 @@
 //! key.
 
 mod advance;
+mod audit;
 mod claim;
 mod clock;
 mod engine;
@@ -58,6 +59,7 @@ mod waiters;
 mod walker;
 mod watch;
 
+pub use audit::{AuditFilter, AuditRecord};
 pub use engine::{Engine, EngineBuilder};
 pub use error::{BuildError, CancelError, DeadJobError, GraphError, StartError, StepSetError};
 pub use feed::{DueHook, Feed};

@@ -1,5 +1,6 @@
 //! All of the engine's SQL. One statement a function; the caller owns the transaction.
 
+pub(crate) mod audits;
 pub(crate) mod claims;
 pub(crate) mod dead_jobs;
 pub(crate) mod moves;

@@ -27,10 +27,12 @@
 //! # Ok(()) }
 //! ```
 
+pub mod audit;
 pub mod catalogue;
 pub mod idempotency;
 pub mod invariants;
 pub mod inventory;
+pub mod keys;
 pub mod mailer;
 pub mod notifications;
 pub mod orders;

@@ -9,6 +9,8 @@ pub(crate) enum Code {
     InvalidParameter,
     InvalidHeader,
     InvalidCursor,
+    Unauthenticated,
+    Forbidden,
     NoSuchRoute,
     NotFound,
     MethodNotAllowed,
@@ -27,6 +29,7 @@ pub(crate) enum Code {
     InvalidBody,
     Refused,
     IdempotencyMismatch,
+    RateLimited,
     HeadersTooLarge,
     Internal,
     Unavailable,
@@ -36,11 +39,13 @@ pub(crate) enum Code {
 
 impl Code {
     /// All of them.
-    pub(crate) const ALL: [Self; 27] = [
+    pub(crate) const ALL: [Self; 30] = [
         Self::InvalidJson,
         Self::InvalidParameter,
         Self::InvalidHeader,
         Self::InvalidCursor,
+        Self::Unauthenticated,
+        Self::Forbidden,
         Self::NoSuchRoute,
         Self::NotFound,
         Self::MethodNotAllowed,
@@ -59,6 +64,7 @@ impl Code {
         Self::InvalidBody,
         Self::Refused,
         Self::IdempotencyMismatch,
+        Self::RateLimited,
         Self::HeadersTooLarge,
         Self::Internal,
         Self::Unavailable,
@@ -92,6 +98,18 @@ impl Code {
                 "invalid-cursor",
                 "The cursor is not from this list",
                 "give `next_cursor` of the page before, with the same filter",
+            ),
+            Self::Unauthenticated => (
+                StatusCode::UNAUTHORIZED,
+                "unauthenticated",
+                "A valid API key is needed",
+                "send `Authorization: Bearer <key>`",
+            ),
+            Self::Forbidden => (
+                StatusCode::FORBIDDEN,
+                "forbidden",
+                "The API key may not do this",
+                "this needs a key with the role `operate`; this key has `read`",
             ),
             Self::NoSuchRoute => (
                 StatusCode::NOT_FOUND,
@@ -201,6 +219,12 @@ impl Code {
                 "This Idempotency-Key was used with another body",
                 "use a new key for a new request",
             ),
+            Self::RateLimited => (
+                StatusCode::TOO_MANY_REQUESTS,
+                "rate-limited",
+                "Too many requests in too short a time",
+                "600 requests a minute are allowed for each key",
+            ),
             Self::HeadersTooLarge => (
                 StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
                 "headers-too-large",
@@ -257,11 +281,17 @@ impl Code {
     /// How many seconds a caller should wait before it asks again, where asking again helps.
     pub(crate) const fn retry_after_s(self) -> Option<u32> {
         match self {
-            Self::IdempotencyInFlight | Self::Unavailable | Self::Overloaded | Self::Timeout => Some(1),
+            Self::IdempotencyInFlight
+            | Self::RateLimited
+            | Self::Unavailable
+            | Self::Overloaded
+            | Self::Timeout => Some(1),
             Self::InvalidJson
             | Self::InvalidParameter
             | Self::InvalidHeader
             | Self::InvalidCursor
+            | Self::Unauthenticated
+            | Self::Forbidden
             | Self::NoSuchRoute
             | Self::NotFound
             | Self::MethodNotAllowed

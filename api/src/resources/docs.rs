@@ -9,6 +9,9 @@ use bytes::Bytes;
 use http::header;
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
+/// The paths of [`routes`]; they stand in no document.
+pub(crate) const PATHS: [&str; 4] = ["/openapi.json", "/docs", "/docs/", "/docs/{*rest}"];
+
 /// Serves the document of what this process offers, and the user interface over it.
 pub(crate) fn routes<S: Clone + Send + Sync + 'static>(document: String) -> Router<S> {
     let document = Bytes::from(document);

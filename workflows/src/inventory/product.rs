@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 use engine::Page;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use sqlx::{FromRow, PgConnection, PgPool, Postgres, QueryBuilder};
 use uuid::Uuid;
 
@@ -12,6 +13,7 @@ use super::{
     stock,
 };
 use crate::{
+    audit::{self, By, Change},
     outbox,
     violation::{Checker, Violation},
 };
@@ -131,9 +133,9 @@ pub enum CreateProductError {
 pub async fn create_product(
     pool: &PgPool,
     new: NewProduct,
-    actor: &str,
+    by: impl Into<By<'_>>,
 ) -> Result<Product, CreateProductError> {
-    create_product_as(pool, Uuid::now_v7(), new, actor).await
+    create_product_as(pool, Uuid::now_v7(), new, by).await
 }
 
 /// As [`create_product`], under an id of the caller's: repeated after an answer that was lost, it finds the product that
@@ -145,8 +147,9 @@ pub async fn create_product_as(
     pool: &PgPool,
     product_id: Uuid,
     new: NewProduct,
-    actor: &str,
+    by: impl Into<By<'_>>,
 ) -> Result<Product, CreateProductError> {
+    let by = by.into();
     let violations = new.violations();
     if !violations.is_empty() {
         return Err(CreateProductError::Invalid(violations));
@@ -161,10 +164,18 @@ pub async fn create_product_as(
     insert_stock(&mut tx, &new.sku, level).await?;
     let movement =
         Movement { sku: &new.sku, delta_on_hand: new.initial_stock, delta_reserved: 0, order_id: None };
-    movement::enter(&mut tx, Kind::Initial, actor, None, &[movement]).await?;
+    movement::enter(&mut tx, Kind::Initial, by.actor, None, &[movement]).await?;
     let events = [stock::updated(&new.sku, level, Kind::Initial.name(), None)];
     outbox::append(&mut tx, &events).await?;
     let product = read(&mut tx, product_id).await?.ok_or(sqlx::Error::RowNotFound)?;
+    let subject = product_id.to_string();
+    let shown = json!({
+        "sku": new.sku, "name": new.name, "description": new.description, "category": new.category,
+        "price": new.price, "currency": new.currency, "on_hand": new.initial_stock,
+        "low_stock_threshold": new.low_stock_threshold,
+    });
+    let made = Change::of("product.create", "product", &subject).after(shown);
+    audit::record(&mut tx, &by, &[made]).await?;
     tx.commit().await?;
     Ok(product)
 }

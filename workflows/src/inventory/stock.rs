@@ -1,6 +1,6 @@
 //! Levels in the database: locked, written, and changed by people.
 
-use serde_json::json;
+use serde_json::{Value, json};
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
@@ -10,6 +10,7 @@ use super::{
     product::{self, MAX_STOCK, Product},
 };
 use crate::{
+    audit::{self, By, Change},
     outbox::{self, Event},
     violation::{Violation, check_reason},
 };
@@ -60,9 +61,10 @@ pub async fn change_stock(
     product_id: Uuid,
     change: StockChange,
     reason: &str,
-    actor: &str,
+    by: impl Into<By<'_>>,
     expected_version: Option<i64>,
 ) -> Result<Product, StockError> {
+    let by = by.into();
     if let Some(violation) = check_reason("/reason", reason) {
         return Err(StockError::Invalid(vec![violation]));
     }
@@ -72,22 +74,32 @@ pub async fn change_stock(
         return Err(StockError::VersionMismatch { current: version });
     }
     let now = Level { on_hand: decide(before, change)?, ..before };
-    let kind = match change {
-        StockChange::Set(_) => Kind::Set,
-        StockChange::Adjust(_) => Kind::Adjust,
+    let (kind, action) = match change {
+        StockChange::Set(_) => (Kind::Set, "stock.set"),
+        StockChange::Adjust(_) => (Kind::Adjust, "stock.adjust"),
     };
     let delta_on_hand = now.on_hand - before.on_hand;
     write(&mut tx, &[(&sku, now)]).await?;
     let movement = Movement { sku: &sku, delta_on_hand, delta_reserved: 0, order_id: None };
-    movement::enter(&mut tx, kind, actor, Some(reason), &[movement]).await?;
+    movement::enter(&mut tx, kind, by.actor, Some(reason), &[movement]).await?;
     let mut events = vec![updated(&sku, now, kind.name(), Some(reason))];
     if fell_low(before, now) {
         events.push(low(&sku, now));
     }
     outbox::append(&mut tx, &events).await?;
+    let subject = product_id.to_string();
+    let change = Change::of(action, "product", &subject).because(Some(reason));
+    audit::record(&mut tx, &by, &[change.before(shown(before)).after(shown(now))]).await?;
     let product = product::read(&mut tx, product_id).await?.ok_or(StockError::NotFound)?;
     tx.commit().await?;
     Ok(product)
+}
+
+/// A level as the audit shows it.
+fn shown(level: Level) -> Value {
+    json!({
+        "on_hand": level.on_hand, "reserved": level.reserved, "low_stock_threshold": level.low_stock_threshold,
+    })
 }
 
 /// Tells of a new level of what is on hand.

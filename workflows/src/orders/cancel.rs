@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use engine::{CancelAnswer, CancelError, SagaId, StartError, Status};
+use serde_json::json;
 use sqlx::PgPool;
 use uuid::Uuid;
 
@@ -12,6 +13,7 @@ use super::{
     status::OrderStatus,
 };
 use crate::{
+    audit::{self, By, Change},
     outbox,
     sagas::{
         cancel_order::{CANCEL_ORDER, CancelOrder},
@@ -61,8 +63,11 @@ pub async fn cancel(
     shop: &Shop,
     order_id: Uuid,
     reason: &str,
-    actor: &str,
+    by: impl Into<By<'_>>,
 ) -> Result<Order, CancelOrderError> {
+    let by = by.into();
+    let actor = by.actor;
+    let mut is_recorded = false;
     if let Some(violation) = check_reason("/reason", reason) {
         return Err(CancelOrderError::Invalid(vec![violation]));
     }
@@ -73,8 +78,12 @@ pub async fn cancel(
             OrderStatus::Shipped | OrderStatus::Delivered | OrderStatus::Rejected => {
                 return Err(too_late(order.status));
             }
-            OrderStatus::Pending => cancel_placement(shop, &order, reason, actor).await?,
+            OrderStatus::Pending => {
+                record_once(shop, &order, reason, &by, &mut is_recorded).await?;
+                cancel_placement(shop, &order, reason, actor).await?
+            }
             OrderStatus::Confirmed | OrderStatus::Processing => {
+                record_once(shop, &order, reason, &by, &mut is_recorded).await?;
                 cancel_placed(shop, order_id, reason, actor).await?
             }
         };
@@ -94,6 +103,24 @@ enum Done {
     Accepted,
     /// The order is no longer where it was: look again.
     Moved,
+}
+
+/// Records that somebody asked for it. What comes of it is up to sagas, whose starts are commits of their own: so it is
+/// recorded before, that no cancel is without its record. The timeline tells whether it came to be.
+async fn record_once(
+    shop: &Shop,
+    order: &Order,
+    reason: &str,
+    by: &By<'_>,
+    is_recorded: &mut bool,
+) -> Result<(), sqlx::Error> {
+    if !std::mem::replace(is_recorded, true) {
+        let subject = order.order_id.to_string();
+        let asked = Change::of("order.cancel", "order", &subject).because(Some(reason));
+        let asked = asked.before(json!({"status": order.status.name()}));
+        audit::record(&mut *shop.pool().acquire().await?, by, &[asked]).await?;
+    }
+    Ok(())
 }
 
 async fn cancel_placement(

@@ -1,5 +1,6 @@
 //! The moves that a person makes: packing, shipping, delivering.
 
+use serde_json::json;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -9,6 +10,7 @@ use super::{
     status::OrderStatus,
 };
 use crate::{
+    audit::{self, By, Change},
     inventory::{self, Settlement},
     outbox,
     shop::Shop,
@@ -55,9 +57,11 @@ pub async fn set_status(
     order_id: Uuid,
     to: OrderStatus,
     reason: Option<&str>,
-    actor: &str,
+    by: impl Into<By<'_>>,
     expected_version: Option<i64>,
 ) -> Result<Order, StatusError> {
+    let by = by.into();
+    let actor = by.actor;
     if let Some(violation) = reason.and_then(|reason| check_reason("/reason", reason)) {
         return Err(StatusError::Invalid(vec![violation]));
     }
@@ -75,6 +79,10 @@ pub async fn set_status(
     let moved = rows::move_orders(&mut tx, &[Move { order_id, from, to, actor, reason }]).await?;
     let events: Vec<_> = moved.iter().map(rows::Moved::event).collect();
     outbox::append(&mut tx, &events).await?;
+    let subject = order_id.to_string();
+    let change = Change::of("order.status", "order", &subject).because(reason);
+    let (before, after) = (json!({"status": from.name()}), json!({"status": to.name()}));
+    audit::record(&mut tx, &by, &[change.before(before).after(after)]).await?;
     let order = read::read(&mut tx, order_id).await?.ok_or(StatusError::NotFound)?;
     tx.commit().await?;
     Ok(order)

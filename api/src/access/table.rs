@@ -1,0 +1,230 @@
+//! The route table: the only way to add a route, and none of its ways is without a role.
+
+use std::{collections::HashMap, sync::Arc};
+
+use axum::Router;
+use http::Method;
+use utoipa::openapi::{
+    OpenApi,
+    extensions::ExtensionsBuilder,
+    path::{Operation, PathItem},
+    security::SecurityRequirement,
+};
+use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
+use workflows::keys::KeyRole;
+
+use super::Need;
+use crate::{
+    openapi::{self, SCHEME},
+    problem::{Code, answers},
+    state::ApiState,
+};
+
+/// Routes with the roles that they need.
+pub(crate) struct RouteTable {
+    routes: OpenApiRouter<ApiState>,
+    needs: Needs,
+}
+
+/// What each route needs, for whoever guards them.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Needs(HashMap<String, Vec<(Method, Need)>>);
+
+impl RouteTable {
+    /// An empty table.
+    pub(crate) fn new() -> Self {
+        Self { routes: OpenApiRouter::with_openapi(openapi::frame()), needs: Needs::default() }
+    }
+
+    /// Adds what anybody may call.
+    pub(crate) fn public(self, routes: UtoipaMethodRouter<ApiState>) -> Self {
+        self.add(Need::Public, routes)
+    }
+
+    /// Adds what needs a key that may read.
+    pub(crate) fn read(self, routes: UtoipaMethodRouter<ApiState>) -> Self {
+        self.add(Need::Key(KeyRole::Read), routes)
+    }
+
+    /// Adds what needs a key that may write: the shop's own changes.
+    pub(crate) fn write(self, routes: UtoipaMethodRouter<ApiState>) -> Self {
+        self.add(Need::Key(KeyRole::Write), routes)
+    }
+
+    /// Adds what needs a key of an operator: repairs, and what shows who did what.
+    pub(crate) fn operate(self, routes: UtoipaMethodRouter<ApiState>) -> Self {
+        self.add(Need::Key(KeyRole::Operate), routes)
+    }
+
+    /// Puts a layer around the routes that are in the table so far.
+    pub(crate) fn around(mut self, layer: impl FnOnce(Router<ApiState>) -> Router<ApiState>) -> Self {
+        let (routes, document) = self.routes.split_for_parts();
+        self.routes = OpenApiRouter::from(layer(routes));
+        *self.routes.get_openapi_mut() = document;
+        self
+    }
+
+    /// Declares GETs that stand in no document as public: the document's own pages.
+    pub(crate) fn public_pages(mut self, paths: &[&str]) -> Self {
+        for path in paths {
+            self.needs.declare(path, Method::GET, Need::Public);
+        }
+        self
+    }
+
+    /// The document alone.
+    pub(crate) fn into_document(self) -> OpenApi {
+        self.routes.into_openapi()
+    }
+
+    /// Gives the routes, their document and what they need.
+    pub(crate) fn into_parts(self) -> (Router<ApiState>, OpenApi, Arc<Needs>) {
+        let (routes, document) = self.routes.split_for_parts();
+        (routes, document, Arc::new(self.needs))
+    }
+
+    fn add(mut self, need: Need, (schemas, mut paths, routes): UtoipaMethodRouter<ApiState>) -> Self {
+        for (path, item) in &mut paths.paths {
+            for (method, operation) in operations(item) {
+                document(operation, need, path);
+                self.needs.declare(path, method, need);
+            }
+        }
+        self.routes = self.routes.routes((schemas, paths, routes));
+        self
+    }
+}
+
+impl Needs {
+    /// What this method of a path needs; `None` when it has declared nothing. A HEAD needs what its GET does.
+    pub(crate) fn of(&self, path: &str, method: &Method) -> Option<Need> {
+        let method = if method == Method::HEAD { &Method::GET } else { method };
+        self.0.get(path)?.iter().find(|(declared, _)| declared == method).map(|(_, need)| *need)
+    }
+
+    /// The methods that a path has declared, as the `Allow` header lists them; `None` when it has declared none.
+    pub(crate) fn allow(&self, path: &str) -> Option<String> {
+        let mut methods: Vec<&str> = self.0.get(path)?.iter().map(|(method, _)| method.as_str()).collect();
+        if methods.contains(&"GET") {
+            methods.push("HEAD");
+        }
+        methods.sort_unstable();
+        Some(methods.join(","))
+    }
+
+    fn declare(&mut self, path: &str, method: Method, need: Need) {
+        self.0.entry(path.to_owned()).or_default().push((method, need));
+    }
+}
+
+/// The operations of a path, each with its method.
+fn operations(item: &mut PathItem) -> impl Iterator<Item = (Method, &mut Operation)> {
+    let all = [
+        (Method::GET, &mut item.get),
+        (Method::PUT, &mut item.put),
+        (Method::POST, &mut item.post),
+        (Method::DELETE, &mut item.delete),
+        (Method::PATCH, &mut item.patch),
+        (Method::HEAD, &mut item.head),
+        (Method::OPTIONS, &mut item.options),
+        (Method::TRACE, &mut item.trace),
+    ];
+    all.into_iter().filter_map(|(method, operation)| Some((method, operation.as_mut()?)))
+}
+
+/// Writes what a route needs into its document, with the refusals that follow from it.
+fn document(operation: &mut Operation, need: Need, path: &str) {
+    let mut codes = Vec::new();
+    match need {
+        Need::Public => operation.security = Some(Vec::new()),
+        Need::Key(_) => {
+            operation.security = Some(vec![SecurityRequirement::new(SCHEME, std::iter::empty::<String>())]);
+            codes.extend([Code::Unauthenticated, Code::Forbidden]);
+        }
+    }
+    if is_limited(path) {
+        codes.push(Code::RateLimited);
+    }
+    for (status, response) in answers::documented(&[&codes]) {
+        operation.responses.responses.entry(status).or_insert(response);
+    }
+    operation
+        .extensions
+        .get_or_insert_with(Default::default)
+        .merge(ExtensionsBuilder::new().add("x-required-role", need.name()).build());
+}
+
+/// Whether calls of this path are counted. Health checks have to be answered whoever else asks from that address.
+pub(crate) fn is_limited(path: &str) -> bool {
+    !path.starts_with("/health")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use serde_json::Value;
+
+    use super::*;
+    use crate::{openapi_json, role::Role, router};
+
+    #[test]
+    fn every_operation_of_the_document_has_a_declared_role_and_says_so() {
+        let document: Value = serde_json::from_str(&openapi_json()).expect("it is JSON");
+        let (_, _, needs) = router::table(&Role::ALL).into_parts();
+        let mut documented = BTreeSet::new();
+        for (path, item) in document["paths"].as_object().expect("paths") {
+            for (method, operation) in item.as_object().expect("operations") {
+                let name = format!("{method} {path}");
+                let verb = method.to_ascii_uppercase().parse().expect("a method");
+                let need = needs.of(path, &verb).unwrap_or_else(|| panic!("{name} has no declared role"));
+                assert_eq!(operation["x-required-role"], need.name(), "{name}");
+                let security =
+                    operation["security"].as_array().unwrap_or_else(|| panic!("{name}: no security"));
+                match need {
+                    Need::Public => assert!(security.is_empty(), "{name} is public but asks for a key"),
+                    Need::Key(_) => {
+                        assert!(security[0].get(SCHEME).is_some(), "{name} does not ask for a key");
+                        for status in ["401", "403"] {
+                            assert!(operation["responses"].get(status).is_some(), "{name} lacks {status}");
+                        }
+                    }
+                }
+                documented.insert((path.clone(), verb.to_string()));
+            }
+        }
+        let declared: BTreeSet<_> = needs
+            .0
+            .iter()
+            .filter(|(path, _)| !crate::resources::docs::PATHS.contains(&path.as_str()))
+            .flat_map(|(path, methods)| methods.iter().map(|(method, _)| (path.clone(), method.to_string())))
+            .collect();
+        assert_eq!(declared, documented, "what is declared is what is documented");
+    }
+
+    #[test]
+    fn only_reads_are_open_to_readers_and_only_health_and_the_document_to_everybody() {
+        let (_, _, needs) = router::table(&Role::ALL).into_parts();
+        for (path, methods) in &needs.0 {
+            for (method, need) in methods {
+                match need {
+                    Need::Public => {
+                        let open = path.starts_with("/health") || path.starts_with("/docs");
+                        assert!(open || path == "/openapi.json", "{path} is public");
+                    }
+                    Need::Key(KeyRole::Read) => assert_eq!(method, Method::GET, "{path}"),
+                    Need::Key(KeyRole::Write | KeyRole::Operate) => {}
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_not_declared_needs_what_nobody_has() {
+        let (_, _, needs) = router::table(&Role::ALL).into_parts();
+        assert_eq!(needs.of("/api/orders", &Method::DELETE), None);
+        assert_eq!(needs.of("/api/secrets", &Method::GET), None);
+        assert_eq!(needs.of("/api/orders", &Method::HEAD), needs.of("/api/orders", &Method::GET));
+        assert_eq!(needs.allow("/api/orders").as_deref(), Some("GET,HEAD,POST"));
+    }
+}

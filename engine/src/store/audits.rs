@@ -1,0 +1,59 @@
+//! What people did to sagas, read back.
+
+use chrono::{DateTime, Utc};
+use sqlx::{FromRow, PgPool};
+use uuid::Uuid;
+
+use crate::{
+    audit::{AuditFilter, AuditRecord},
+    ids::{DeadJobId, SagaId},
+};
+
+#[derive(FromRow)]
+struct AuditRow {
+    id: i64,
+    at: DateTime<Utc>,
+    actor: String,
+    action: String,
+    saga_id: Uuid,
+    dead_job_id: Option<Uuid>,
+    reason: String,
+}
+
+/// The newest first, from behind `after` on: a time, and a number among those of that time.
+pub(crate) async fn audits(
+    pool: &PgPool,
+    filter: &AuditFilter,
+    after: Option<(DateTime<Utc>, i64)>,
+    limit: u32,
+) -> Result<Vec<AuditRecord>, sqlx::Error> {
+    let rows: Vec<AuditRow> = sqlx::query_as(
+        "select id, at, actor, action, saga_id, dead_job_id, reason from engine.audit \
+         where ($1::text is null or actor = $1 or starts_with(actor, $1 || '/')) \
+         and ($2::text is null or action = $2) and ($3::uuid is null or saga_id = $3) \
+         and ($4::uuid is null or dead_job_id = $4) and ($5::timestamptz is null or at >= $5) \
+         and ($6::timestamptz is null or at < $6) and ($7::timestamptz is null or (at, id) < ($7, $8)) \
+         order by at desc, id desc limit $9",
+    )
+    .bind(filter.actor.as_deref())
+    .bind(filter.action.as_deref())
+    .bind(filter.saga_id.map(|id| id.0))
+    .bind(filter.dead_job_id.map(|id| id.0))
+    .bind(filter.from)
+    .bind(filter.to)
+    .bind(after.map(|(at, _)| at))
+    .bind(after.map(|(_, id)| id))
+    .bind(i64::from(limit))
+    .fetch_all(pool)
+    .await?;
+    let records = rows.into_iter().map(|row| AuditRecord {
+        id: row.id,
+        at: row.at,
+        actor: row.actor,
+        action: row.action,
+        saga_id: SagaId(row.saga_id),
+        dead_job_id: row.dead_job_id.map(DeadJobId),
+        reason: row.reason,
+    });
+    Ok(records.collect())
+}

@@ -1,0 +1,68 @@
+//! What people changed: who, from where, what, why, and how it was before and after.
+//!
+//! A change is recorded in its own transaction, so that neither is there without the other. What people do to sagas the
+//! engine records itself, see [`Engine::audit`](engine::Engine::audit).
+
+mod rows;
+
+use std::net::IpAddr;
+
+use serde_json::Value;
+
+pub use rows::{Filter, Position, Record, list, record};
+
+/// Who changes something, and how they came in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct By<'a> {
+    /// Their name, as timelines and ledgers show it.
+    pub actor: &'a str,
+    /// The API key that they used.
+    pub key_id: Option<&'a str>,
+    /// Where they called from.
+    pub address: Option<IpAddr>,
+    /// The request's trace.
+    pub trace_id: Option<&'a str>,
+}
+
+/// Somebody of whom only the name is known: a command, a test, a part of the program.
+impl<'a> From<&'a str> for By<'a> {
+    fn from(actor: &'a str) -> Self {
+        Self { actor, ..Self::default() }
+    }
+}
+
+/// One change.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Change<'a> {
+    action: &'static str,
+    subject_kind: &'static str,
+    subject_id: &'a str,
+    reason: Option<&'a str>,
+    before: Option<Value>,
+    after: Option<Value>,
+}
+
+impl<'a> Change<'a> {
+    /// `action` is `<noun>.<verb>` in kebab-case and stored data; the subject is what was changed.
+    pub fn of(action: &'static str, subject_kind: &'static str, subject_id: &'a str) -> Self {
+        Self { action, subject_kind, subject_id, reason: None, before: None, after: None }
+    }
+
+    /// Why.
+    pub fn because(mut self, reason: Option<&'a str>) -> Self {
+        self.reason = reason;
+        self
+    }
+
+    /// How it was.
+    pub fn before(mut self, before: Value) -> Self {
+        self.before = Some(before);
+        self
+    }
+
+    /// How it is now.
+    pub fn after(mut self, after: Value) -> Self {
+        self.after = Some(after);
+        self
+    }
+}
