@@ -123,12 +123,7 @@ async fn patiently(engine: &Arc<Inner>, tracks: &[Track], remedy: &Remedy) -> Re
     let patience = engine.settings.lease.mul_f64(LEASE_SHARE);
     let mut pause = Duration::from_millis(5);
     loop {
-        // An earlier part, or an earlier try, may have used up most of the lease.
-        let aged =
-            engine.holds.aged_of(tracks.iter().map(|track| track.job.saga_id), engine.settings.lease / 6);
-        if !aged.is_empty() {
-            engine.renew(&aged).await.map_err(Trouble::Transient)?;
-        }
+        renew(engine, tracks).await;
         match once(engine, tracks, remedy).await {
             Err(Trouble::Transient(error)) if began.elapsed() + pause < patience => {
                 tracing::debug!(error = %error, "a set met trouble that will pass; trying again");
@@ -138,6 +133,17 @@ async fn patiently(engine: &Arc<Inner>, tracks: &[Track], remedy: &Remedy) -> Re
             }
             other => return other,
         }
+    }
+}
+
+/// Extends leases of which an earlier part, or an earlier try, has used up some.
+async fn renew(engine: &Arc<Inner>, tracks: &[Track]) {
+    let saga_ids = tracks.iter().map(|track| track.job.saga_id);
+    let aged = engine.holds.aged_of(saga_ids, engine.settings.lease / 6);
+    if !aged.is_empty()
+        && let Err(error) = engine.renew(&aged).await
+    {
+        tracing::debug!(error = %error, "can't extend the leases of a set; it goes on with what is left of them");
     }
 }
 

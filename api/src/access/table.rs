@@ -59,7 +59,8 @@ impl RouteTable {
     /// Puts a layer around the routes that are in the table so far.
     pub(crate) fn around(mut self, layer: impl FnOnce(Router<ApiState>) -> Router<ApiState>) -> Self {
         let (routes, document) = self.routes.split_for_parts();
-        self.routes = OpenApiRouter::from(layer(routes));
+        // A worker has none, and a layer around none is a mistake to axum.
+        self.routes = OpenApiRouter::from(if routes.has_routes() { layer(routes) } else { routes });
         *self.routes.get_openapi_mut() = document;
         self
     }
