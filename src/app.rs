@@ -1,10 +1,12 @@
 //! Wires the parts of one process: engine and shop, workers, API.
 
+mod access;
 mod housekeeping;
 mod listen;
 mod mail;
 mod parts;
 
+pub(crate) use access::require_a_key;
 pub(crate) use listen::{Listening, listen, listen_for_worker};
 pub(crate) use mail::Letterbox;
 pub(crate) use parts::{QUEUES, serve, shop, shop_with_fail_point, work};

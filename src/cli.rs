@@ -31,6 +31,9 @@ enum Command {
     Openapi(commands::openapi::Arguments),
     /// Show, in less than a minute, that orders survive what usually loses them
     Demo(commands::demo::Arguments),
+    /// Make, list and revoke API keys
+    #[command(subcommand)]
+    Keys(commands::keys::Action),
     /// Check the invariants against the configured database
     Doctor(commands::doctor::Arguments),
     /// Measure
@@ -62,6 +65,7 @@ fn answer(command: Command) -> Result<(), Failure> {
             Command::Work(arguments) => commands::work::run(config?, arguments).await,
             Command::Migrate(arguments) => commands::migrate::run(config?, arguments).await,
             Command::Demo(arguments) => commands::demo::run(config?, arguments).await,
+            Command::Keys(action) => commands::keys::run(config?, action).await,
             Command::Doctor(arguments) => commands::doctor::run(config?, arguments).await,
             Command::Bench(subject) => commands::bench::run(config?, subject).await,
         }

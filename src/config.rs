@@ -4,6 +4,7 @@
 //! equal. An empty variable counts as unset. A wrong value is reported with the variable's name and what is expected,
 //! and the value of a secret is never shown.
 
+mod access;
 mod duration;
 mod reader;
 mod secret;
@@ -16,6 +17,8 @@ use workflows::mailer::BreakerSettings;
 
 use crate::embedded::{EmbeddedError, Search, StateDir};
 
+pub(crate) use access::AccessConfig;
+pub(crate) use duration::parse as parse_duration;
 pub(crate) use reader::ConfigError;
 pub(crate) use secret::SecretUrl;
 pub(crate) use settings::SETTINGS;
@@ -33,6 +36,8 @@ pub(crate) struct Config {
     pub(crate) mail: MailConfig,
     /// Where the API listens.
     pub(crate) http: HttpConfig,
+    /// Who may call the API, and how often.
+    pub(crate) access: AccessConfig,
     /// How sagas are moved.
     pub(crate) workers: WorkersConfig,
     /// What is logged and traced.
@@ -167,6 +172,7 @@ impl Config {
             redis_url: read.optional_url("REDIS_URL", &["redis", "rediss"]),
             mail: mail(&mut read),
             http: http(&mut read),
+            access: AccessConfig::read(&mut read),
             workers: workers(&mut read),
             telemetry: telemetry(&mut read),
             embedded: EmbeddedConfig {

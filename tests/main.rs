@@ -12,7 +12,9 @@ mod it {
     mod engine;
     mod faults;
     mod fixtures;
+    mod keys_cli;
     mod mailcatcher;
+    mod shared_rates;
     mod shop;
     mod workers;
 }

@@ -4,11 +4,13 @@
 mod admit;
 mod finish;
 mod guard;
+mod headers;
 mod observe;
 mod pool_gate;
 
 pub(crate) use admit::{admit, bound_headers};
 pub(crate) use finish::finish;
 pub(crate) use guard::guard;
-pub(crate) use observe::observe;
+pub(crate) use headers::{cors, secured};
+pub(crate) use observe::{TraceId, observe};
 pub(crate) use pool_gate::PoolGate;

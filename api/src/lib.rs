@@ -20,6 +20,7 @@ mod serve;
 mod state;
 mod telemetry;
 
+pub use access::{Access, Auth, CorsOrigins, ProxiesError, Rate, SharedLimiter, Taken, TrustedProxies};
 pub use limits::Limits;
 pub use openapi::{openapi, openapi_json};
 pub use role::Role;

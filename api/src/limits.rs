@@ -31,6 +31,8 @@ pub struct Limits {
     pub health_timeout: Duration,
     /// The most connections at a time; more wait in the kernel's backlog.
     pub connections: usize,
+    /// The most connections of one address at a time; one more is closed at once.
+    pub connections_per_address: usize,
     /// How long a new connection may stay silent.
     pub first_byte_timeout: Duration,
     /// How long a request's head may take to arrive, and so also how long a kept-alive connection may be idle.
@@ -57,6 +59,7 @@ impl Default for Limits {
             pool_patience: Duration::from_millis(500),
             health_timeout: Duration::from_secs(1),
             connections: 8192,
+            connections_per_address: 1024,
             first_byte_timeout: Duration::from_secs(10),
             header_timeout: Duration::from_secs(20),
             write_timeout: Duration::from_secs(30),

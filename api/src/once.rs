@@ -45,7 +45,7 @@ struct Kept {
 pub(crate) async fn once<W, F>(
     state: &ApiState,
     key: IdempotencyKey,
-    scope: &'static str,
+    operation: &str,
     body: &[u8],
     work: W,
 ) -> Result<Response, Problem>
@@ -53,15 +53,16 @@ where
     W: FnOnce(Uuid) -> F,
     F: Future<Output = Result<Answer, Problem>>,
 {
-    let Some(key) = key.0 else {
+    let scope = key.scope(operation);
+    let Some(key) = key.key else {
         return work(Uuid::now_v7()).await.map(IntoResponse::into_response);
     };
     let hash = Sha256::digest(body);
     let patience = Instant::now() + state.limits().replay_patience;
     let mut pause = Duration::from_millis(5);
     loop {
-        let held = Held::new(&key, scope);
-        let begun = idempotency::begin(state.pool(), &key, scope, &hash, held.holder).await;
+        let held = Held::new(&key, &scope);
+        let begun = idempotency::begin(state.pool(), &key, &scope, &hash, held.holder).await;
         let begun = match begun {
             Ok(begun) => begun,
             // Nothing was sent.

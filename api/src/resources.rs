@@ -1,5 +1,6 @@
 //! What the API is about, one module a resource; handlers are named `<verb>_<resource>`, which is also their operation id.
 
+pub(crate) mod audit;
 pub(crate) mod dead_jobs;
 pub(crate) mod docs;
 pub(crate) mod health;
@@ -21,7 +22,7 @@ pub(crate) const TAGS: [(&str, &str); 6] = [
     ("notifications", "Mails and what became of them"),
     ("workflows", "Start, watch and cancel sagas of any definition"),
     ("dead jobs", "What is out of attempts and waits for a person"),
-    ("operations", "Health, metrics and this document"),
+    ("operations", "Health, metrics, the audit and this document"),
 ];
 
 /// Everything that is wrong with a body.

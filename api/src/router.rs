@@ -9,7 +9,7 @@ use utoipa_axum::routes;
 use crate::{
     access::RouteTable,
     edge, openapi,
-    resources::{dead_jobs, docs, health, metrics, notifications, orders, products, workflows},
+    resources::{audit, dead_jobs, docs, health, metrics, notifications, orders, products, workflows},
     role::Role,
     state::ApiState,
 };
@@ -18,17 +18,25 @@ use crate::{
 /// it is what a worker shows: health and metrics.
 pub fn router(state: ApiState, roles: &[Role]) -> Router {
     let layer = |state: &ApiState| state.clone();
-    let admitted = |routes: Router<ApiState>| {
-        routes.route_layer(middleware::from_fn_with_state(layer(&state), edge::admit))
+    let admitted = |routes: Router<ApiState>| match roles {
+        // There is nothing to put it around, which the router takes for a mistake.
+        [] => routes,
+        _ => routes.route_layer(middleware::from_fn_with_state(layer(&state), edge::admit)),
     };
-    let (routes, document, needs) = operations(api(roles).around(admitted), roles).into_parts();
+    let access = state.access();
+    let is_metrics_public = access.is_metrics_public || roles.is_empty();
+    let (routes, document, needs) = operations(api(roles).around(admitted), is_metrics_public).into_parts();
     let pages = if roles.is_empty() { Router::new() } else { docs::routes(openapi::to_json(&document)) };
-    let guard = middleware::from_fn(move |request, next| edge::guard(Arc::clone(&needs), request, next));
-    routes
+    let guard = move |state, request, next| edge::guard(state, Arc::clone(&needs), request, next);
+    let mut routes = routes
         .merge(pages)
-        .layer(guard)
+        .layer(middleware::from_fn_with_state(layer(&state), guard))
         .layer(middleware::from_fn_with_state(layer(&state), edge::bound_headers))
-        .layer(middleware::from_fn_with_state(layer(&state), edge::finish))
+        .layer(middleware::from_fn_with_state(layer(&state), edge::finish));
+    if let Some(cors) = edge::cors(&access.cors_origins) {
+        routes = routes.layer(cors);
+    }
+    edge::secured(routes)
         .layer(middleware::from_fn_with_state(layer(&state), edge::observe))
         .with_state(state)
 }
@@ -40,7 +48,7 @@ pub(crate) fn document(roles: &[Role]) -> OpenApi {
 
 /// All routes of these roles, without any layer.
 pub(crate) fn table(roles: &[Role]) -> RouteTable {
-    operations(api(roles), roles)
+    operations(api(roles), roles.is_empty())
 }
 
 fn api(roles: &[Role]) -> RouteTable {
@@ -81,17 +89,16 @@ fn api(roles: &[Role]) -> RouteTable {
         .operate(routes!(dead_jobs::retry_dead_job))
         .operate(routes!(dead_jobs::retry_dead_jobs))
         .operate(routes!(dead_jobs::discard_dead_job))
+        .operate(routes!(audit::list_audit))
 }
 
 /// Adds what has to answer whatever the load and the database.
-fn operations(table: RouteTable, roles: &[Role]) -> RouteTable {
+fn operations(table: RouteTable, is_metrics_public: bool) -> RouteTable {
     let table = table
         .public(routes!(health::get_health_live))
         .public(routes!(health::get_health_ready))
-        .public(routes!(health::get_health));
-    if roles.is_empty() {
-        // A worker's port shows these and nothing else, and knows no keys.
-        return table.public(routes!(metrics::get_metrics));
-    }
-    table.read(routes!(metrics::get_metrics)).public_pages(&docs::PATHS)
+        .public(routes!(health::get_health))
+        .public_pages(&docs::PATHS);
+    let metrics = routes!(metrics::get_metrics);
+    if is_metrics_public { table.public(metrics) } else { table.read(metrics) }
 }

@@ -6,6 +6,7 @@
 
 mod accept;
 mod connection;
+mod crowd;
 mod stalling;
 
 use std::sync::Arc;
@@ -15,6 +16,8 @@ use tokio::{net::TcpListener, sync::Semaphore, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::limits::Limits;
+
+use self::crowd::Crowd;
 
 /// How a server ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,15 +39,21 @@ pub async fn serve(
     stop: CancellationToken,
 ) -> Drained {
     let places = Arc::new(Semaphore::new(limits.connections));
+    let crowd = Crowd::new(limits.connections_per_address);
     let mut connections = JoinSet::new();
     loop {
         // Gone connections are reaped as they go, so that the set does not grow.
         while connections.try_join_next().is_some() {}
-        let Some((stream, place)) = accept::next(&listener, &places, &stop).await else { break };
+        let Some((stream, peer, place)) = accept::next(&listener, &places, &stop).await else { break };
+        let Some(seat) = crowd.seat(peer) else {
+            // Whoever holds that many connections gets no more until some are closed; nobody else waits for it.
+            tracing::debug!(%peer, "an address has too many connections");
+            continue;
+        };
         let (router, stop) = (router.clone(), stop.clone());
         connections.spawn(async move {
-            connection::run(stream, router, limits, stop).await;
-            drop(place);
+            connection::run(stream, peer, router, limits, stop).await;
+            drop((place, seat));
         });
     }
     drop(listener);

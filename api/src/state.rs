@@ -9,7 +9,13 @@ use tokio::sync::Semaphore;
 use tracing::Span;
 use workflows::Shop;
 
-use crate::{edge::PoolGate, limits::Limits, once::Settler, telemetry::Gauges};
+use crate::{
+    access::{Access, Keyring, Limiter},
+    edge::PoolGate,
+    limits::Limits,
+    once::Settler,
+    telemetry::Gauges,
+};
 
 /// How the way to the mail server is, as its circuit breaker sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +59,9 @@ struct Inner {
     in_flight: Arc<Semaphore>,
     gauges: Gauges,
     settler: Settler,
+    access: Access,
+    keyring: Keyring,
+    limiter: Limiter,
 }
 
 /// Builds an [`ApiState`].
@@ -63,6 +72,7 @@ pub struct ApiStateBuilder {
     mail: MailProbe,
     limits: Limits,
     trace: Arc<dyn TraceLink>,
+    access: Access,
 }
 
 impl ApiState {
@@ -74,13 +84,14 @@ impl ApiState {
             mail: Arc::new(|| MailState::Up),
             limits: Limits::default(),
             trace: Arc::new(NoTrace),
+            access: Access::default(),
         }
     }
 
     /// Finishes what requests left to be done after their answers. Call it when the server has drained and before the
     /// pool is closed; it takes some seconds at the most.
     pub async fn close(&self) {
-        self.0.settler.close().await;
+        tokio::join!(self.0.settler.close(), self.0.keyring.close());
     }
 
     pub(crate) fn shop(&self) -> &Shop {
@@ -128,6 +139,18 @@ impl ApiState {
         &self.0.gauges
     }
 
+    pub(crate) fn access(&self) -> &Access {
+        &self.0.access
+    }
+
+    pub(crate) fn keyring(&self) -> &Keyring {
+        &self.0.keyring
+    }
+
+    pub(crate) fn limiter(&self) -> &Limiter {
+        &self.0.limiter
+    }
+
     pub(crate) fn settler(&self) -> &Settler {
         &self.0.settler
     }
@@ -149,6 +172,12 @@ impl ApiStateBuilder {
     /// Joins requests to the traces of their callers, and sagas to those of their requests.
     pub fn trace(mut self, link: Arc<dyn TraceLink>) -> Self {
         self.trace = link;
+        self
+    }
+
+    /// Says who may do what; without it, everything needs a key.
+    pub fn access(mut self, access: Access) -> Self {
+        self.access = access;
         self
     }
 
@@ -174,6 +203,13 @@ impl ApiStateBuilder {
             in_flight: Arc::new(Semaphore::new(self.limits.in_flight)),
             gauges: Gauges::default(),
             settler: Settler::new(self.shop.pool().clone(), self.limits.in_flight),
+            keyring: Keyring::new(self.shop.pool().clone()),
+            limiter: Limiter::new(
+                self.access.rate_per_key,
+                self.access.rate_per_address,
+                self.access.shared_limiter.clone(),
+            ),
+            access: self.access,
             shop: self.shop,
             metrics: self.metrics,
             mail: self.mail,

@@ -1,6 +1,7 @@
 //! What people did to sagas: cancels, retries and discards, each with who and why.
 
 use chrono::{DateTime, Utc};
+use uuid::Uuid;
 
 use crate::{
     engine::Engine,
@@ -27,6 +28,33 @@ pub struct AuditRecord {
     pub reason: String,
 }
 
+/// What a person did something to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AuditSubjectKind {
+    /// A saga: it was cancelled, dead or alive.
+    Saga,
+    /// A dead job: it was retried or discarded.
+    DeadJob,
+}
+
+impl AuditSubjectKind {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Saga, Self::DeadJob];
+}
+
+impl AuditRecord {
+    /// What it was done to.
+    pub fn subject(&self) -> (AuditSubjectKind, Uuid) {
+        match self.dead_job_id.filter(|_| self.action != CANCEL) {
+            Some(dead_job) => (AuditSubjectKind::DeadJob, dead_job.0),
+            None => (AuditSubjectKind::Saga, self.saga_id.0),
+        }
+    }
+}
+
+/// The one thing that is done to a saga even when it has a dead job.
+pub(crate) const CANCEL: &str = "cancel";
+
 /// Which records to list; every field narrows.
 #[derive(Clone, Debug, Default)]
 pub struct AuditFilter {
@@ -34,10 +62,10 @@ pub struct AuditFilter {
     pub actor: Option<String>,
     /// Of this action.
     pub action: Option<String>,
-    /// About this saga.
-    pub saga_id: Option<SagaId>,
-    /// About this dead job.
-    pub dead_job_id: Option<DeadJobId>,
+    /// About this kind of thing.
+    pub subject_kind: Option<AuditSubjectKind>,
+    /// About this saga, or this dead job.
+    pub subject: Option<Uuid>,
     /// At this time or later.
     pub from: Option<DateTime<Utc>>,
     /// Before this time.

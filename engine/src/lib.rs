@@ -59,7 +59,7 @@ mod waiters;
 mod walker;
 mod watch;
 
-pub use audit::{AuditFilter, AuditRecord};
+pub use audit::{AuditFilter, AuditRecord, AuditSubjectKind};
 pub use engine::{Engine, EngineBuilder};
 pub use error::{BuildError, CancelError, DeadJobError, GraphError, StartError, StepSetError};
 pub use feed::{DueHook, Feed};

@@ -14,7 +14,7 @@ use workflows::{
     sagas,
 };
 
-use super::{housekeeping::housekeep, listen::Listening};
+use super::{access::access, housekeeping::housekeep, listen::Listening};
 use crate::{config::Config, failure::Failure, telemetry::Telemetry};
 
 /// The queues that there are.
@@ -123,23 +123,26 @@ fn options(config: &Config, queue: &str) -> QueueOptions {
 /// Serves this socket until `quit`, then lets requests under way finish.
 ///
 /// # Errors
-/// When accepting fails for good.
+/// When the settings can't be used, or accepting fails for good.
 pub(crate) async fn serve(
+    config: &Config,
     shop: &Shop,
     mailer: &Mailer,
     telemetry: &Telemetry,
     socket: Listening,
     quit: CancellationToken,
-) -> anyhow::Result<()> {
-    let limits = Limits::default();
+) -> Result<(), Failure> {
+    let limits =
+        Limits { connections_per_address: config.access.connections_per_address(), ..Limits::default() };
     let mailer = mailer.clone();
     let mut state = ApiState::builder(shop.clone(), telemetry.metrics())
         .mail(Arc::new(move || mail_state(&mailer)))
-        .limits(limits);
+        .limits(limits)
+        .access(access(config)?);
     if let Some(link) = telemetry.trace_link() {
         state = state.trace(link);
     }
-    let state = state.build()?;
+    let state = state.build().map_err(anyhow::Error::from)?;
     let router = api::router(state.clone(), &socket.roles);
     let drained = api::serve(socket.listener, router, limits, quit).await;
     state.close().await;

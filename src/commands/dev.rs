@@ -1,9 +1,11 @@
 //! `sagaline dev`: everything in one process, nothing configured.
 
+mod key;
+
 use std::{fs, path::Path};
 
 use anyhow::Context;
-use api::Role;
+use api::{Auth, Role};
 use clap::Args;
 use tokio_util::sync::CancellationToken;
 use workflows::{Page, Shop, catalogue, inventory};
@@ -19,6 +21,8 @@ use crate::{
     telemetry::Telemetry,
     terminal,
 };
+
+use self::key::{DevKey, dev_key};
 
 /// What `dev` can be told.
 #[derive(Debug, Args)]
@@ -42,6 +46,7 @@ pub(crate) async fn run(mut config: Config, arguments: Arguments) -> Result<(), 
     let telemetry = Telemetry::install(&config.telemetry)?;
     let quit = shutdown::on_signal()?;
     config.http.port = arguments.port.unwrap_or(config.http.port);
+    config.access = config.access.uncounted();
     let socket = app::listen(&config.http, &Role::ALL).await?;
 
     let state_dir = config.embedded.state_dir()?;
@@ -51,7 +56,7 @@ pub(crate) async fn run(mut config: Config, arguments: Arguments) -> Result<(), 
     }
     let given = config.database.url.as_ref().map(SecretUrl::expose);
     let source = database_url(arguments.database_url.as_deref(), given).await?;
-    let played = play(&config, &telemetry, &source, &mails, socket, &quit).await;
+    let played = play(&config, &telemetry, &source, &state_dir, socket, &quit).await;
     quit.cancel();
     let ended = source.stop().await;
     telemetry.flush().await;
@@ -63,28 +68,32 @@ async fn play(
     config: &Config,
     telemetry: &Telemetry,
     source: &Source,
-    mails: &Path,
+    state_dir: &StateDir,
     socket: Listening,
     quit: &CancellationToken,
 ) -> Result<(), Failure> {
     let url = SecretUrl::new(source.url());
     migrate::migrate(url.expose()).await?;
 
-    let letterbox = Letterbox::server_or_files(config, mails);
+    let letterbox = Letterbox::server_or_files(config, &state_dir.path().join("mails"));
     let mailer = letterbox.mailer(config)?;
     let options =
         pool::connect_options(&url, PoolUse::Workers).context("the database's URL can't be used")?;
     let pool = pool::open(options, PoolUse::Workers, config.database.pool_size);
     let shop = app::shop(config, pool.clone(), mailer.clone(), telemetry.trace_link())?;
     catalogue::seed_if_empty(&shop).await.context("the catalogue can't be filled")?;
-    greet(&shop, &socket, source, &letterbox).await?;
+    let key = match config.access.auth {
+        Auth::Keys => Some(dev_key(&pool, state_dir.path()).await.context("the API key can't be made")?),
+        Auth::Off => None,
+    };
+    greet(&shop, &socket, source, &letterbox, key.as_ref()).await?;
 
     let upkeep = tokio::spawn(Telemetry::upkeep(telemetry.metrics(), quit.clone()));
     let queues = QUEUES.map(ToOwned::to_owned);
     // Whichever ends by itself takes the other with it. Workers go on while requests finish that wait for a saga.
     let work_quit = CancellationToken::new();
     let serving = async {
-        let served = app::serve(&shop, &mailer, telemetry, socket, quit.clone()).await;
+        let served = app::serve(config, &shop, &mailer, telemetry, socket, quit.clone()).await;
         work_quit.cancel();
         served
     };
@@ -132,6 +141,7 @@ async fn greet(
     socket: &Listening,
     source: &Source,
     letterbox: &Letterbox,
+    key: Option<&DevKey>,
 ) -> anyhow::Result<()> {
     let base = format!("http://{}", socket.address);
     let page = Page { after: None, limit: 100 };
@@ -143,9 +153,14 @@ async fn greet(
     terminal::say(format_args!("  Metrics   {base}/metrics"));
     terminal::say(format_args!("  Mails     {}", mails(letterbox)));
     terminal::say(format_args!("  Database  {}", database(source)));
+    if let Some(key) = key {
+        terminal::say(format_args!("  Key       {}, kept in {}", key.token.expose(), key.file.display()));
+    }
+    let authorization =
+        key.map(|key| format!(" -H 'authorization: Bearer {}'", key.token.expose())).unwrap_or_default();
     terminal::say("\nPlace an order:\n");
     terminal::say(format_args!(
-        "  curl -s {base}/api/orders -H 'content-type: application/json' -H 'prefer: wait=5' -d '{{\"customer_id\":\
+        "  curl -s {base}/api/orders{authorization} -H 'content-type: application/json' -H 'prefer: wait=5' -d '{{\"customer_id\":\
          \"0198c0de-0000-7000-8000-000000000001\",\"customer_email\":\"ann@example.com\",\"items\":[{{\"sku\":\"{sku}\",\
          \"quantity\":2}}]}}'"
     ));

@@ -36,6 +36,7 @@ pub(crate) async fn run(config: Config, arguments: Arguments) -> Result<(), Fail
     let pool = database::connect(&url, PoolUse::Api, config.database.pool_size, config.database.startup_wait)
         .await?;
     migrate::require(&pool).await?;
+    app::require_a_key(&config, &pool).await?;
 
     let letterbox = Letterbox::server_or_files(&config, &std::env::temp_dir());
     let mailer = letterbox.mailer(&config)?;
@@ -48,7 +49,7 @@ pub(crate) async fn run(config: Config, arguments: Arguments) -> Result<(), Fail
     let hints_quit = CancellationToken::new();
     let hints = app::work(&config, &shop, &[], hints_quit.clone());
     let serving = async {
-        let served = app::serve(&shop, &mailer, &telemetry, socket, quit.clone()).await;
+        let served = app::serve(&config, &shop, &mailer, &telemetry, socket, quit.clone()).await;
         hints_quit.cancel();
         served
     };

@@ -50,7 +50,7 @@ pub(crate) async fn run(config: Config, arguments: Arguments) -> Result<(), Fail
     };
     let observing = async {
         match socket {
-            Some(socket) => app::serve(&shop, &mailer, &telemetry, socket, quit.clone()).await,
+            Some(socket) => app::serve(&config, &shop, &mailer, &telemetry, socket, quit.clone()).await,
             None => Ok(()),
         }
     };
@@ -62,7 +62,7 @@ pub(crate) async fn run(config: Config, arguments: Arguments) -> Result<(), Fail
     tracing::info!("stopped");
     telemetry.flush().await;
     worked?;
-    Ok(observed?)
+    observed
 }
 
 fn queues(mut asked: Vec<String>) -> Vec<String> {

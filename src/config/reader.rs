@@ -1,10 +1,10 @@
 //! Reads variables one by one and collects what is wrong with them, so that all of it is reported at once.
 
-use std::{fmt, net::IpAddr, ops::RangeInclusive, str::FromStr, time::Duration};
+use std::{borrow::Cow, fmt, net::IpAddr, ops::RangeInclusive, str::FromStr, time::Duration};
 
 use super::{
     duration,
-    secret::SecretUrl,
+    secret::{self, SecretUrl},
     settings::{SETTINGS, Setting},
 };
 
@@ -17,7 +17,7 @@ pub(crate) struct ConfigError(pub Vec<Problem>);
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Problem {
     /// The variable.
-    pub(crate) variable: &'static str,
+    pub(crate) variable: Cow<'static, str>,
     /// Its value; `None` when that is a secret.
     pub(crate) found: Option<String>,
     /// What it should be.
@@ -55,9 +55,27 @@ impl<'a> Reader<'a> {
         (!text.is_empty()).then(|| text.to_owned())
     }
 
+    /// A secret's value: the variable's own, or that of the file that `<name>_FILE` names; not both.
+    pub(super) fn optional_secret(&mut self, name: &str) -> Option<String> {
+        let text = self.optional(name);
+        let file = format!("{}_FILE", setting(name).name);
+        let path = (self.lookup)(&file).filter(|path| !path.trim().is_empty());
+        let (path, read) = match (text, path) {
+            (text, None) => return text,
+            (None, Some(path)) => (path.clone(), secret::read_file(path.trim())),
+            (Some(_), Some(path)) => {
+                (path, Err(format!("unset: {name} is set too, and one of them has to do")))
+            }
+        };
+        read.map_err(|wrong| {
+            self.problems.push(Problem { variable: file.into(), found: Some(path), expected: wrong });
+        })
+        .ok()
+    }
+
     /// A URL with one of these schemes.
     pub(super) fn optional_url(&mut self, name: &str, schemes: &[&str]) -> Option<SecretUrl> {
-        let text = self.optional(name)?;
+        let text = self.optional_secret(name)?;
         let known = text.split_once("://").is_some_and(|(scheme, _)| schemes.contains(&scheme));
         if known {
             return Some(SecretUrl::new(text));
@@ -132,7 +150,11 @@ impl<'a> Reader<'a> {
 
     fn refuse(&mut self, name: &str, found: Option<String>) {
         let setting = setting(name);
-        self.problems.push(Problem { variable: setting.name, found, expected: setting.expects.to_owned() });
+        self.problems.push(Problem {
+            variable: setting.name.into(),
+            found,
+            expected: setting.expects.to_owned(),
+        });
     }
 }
 

@@ -1,8 +1,27 @@
 //! URLs that may carry a password, which is never shown.
 
-use std::fmt;
+use std::{fmt, fs::File, io::Read};
 
 use crate::embedded::redact;
+
+/// The largest file that a secret is read from.
+const LARGEST_FILE: u64 = 64 * 1024;
+
+/// Reads a secret from a file; white space around it, such as the line end, does not belong to it.
+///
+/// # Errors
+/// What the file should have been.
+pub(super) fn read_file(path: &str) -> Result<String, String> {
+    let file = File::open(path).map_err(|error| format!("a file that can be read ({error})"))?;
+    let mut text = String::new();
+    let size = file.take(LARGEST_FILE + 1).read_to_string(&mut text);
+    match size {
+        Err(error) => Err(format!("a file with text in it ({error})")),
+        Ok(size) if size as u64 > LARGEST_FILE => Err(format!("a file of at most {LARGEST_FILE} bytes")),
+        Ok(_) if text.trim().is_empty() => Err("a file with something in it".into()),
+        Ok(_) => Ok(text.trim().to_owned()),
+    }
+}
 
 /// A URL whose password [`fmt::Display`] and [`fmt::Debug`] hide.
 #[derive(Clone, PartialEq, Eq)]

@@ -9,25 +9,32 @@ pub(crate) struct Setting {
     pub(crate) default: Option<&'static str>,
     /// What it should be, to finish the sentence "… should be".
     pub(crate) expects: &'static str,
+    /// Whether its value is a secret, which can then be in a file that `<name>_FILE` names.
+    pub(crate) is_secret: bool,
 }
 
 const fn setting(name: &'static str, default: &'static str, expects: &'static str) -> Setting {
-    Setting { name, default: Some(default), expects }
+    Setting { name, default: Some(default), expects, is_secret: false }
 }
 
 const fn optional(name: &'static str, expects: &'static str) -> Setting {
-    Setting { name, default: None, expects }
+    Setting { name, default: None, expects, is_secret: false }
 }
 
+const fn secret(name: &'static str, expects: &'static str) -> Setting {
+    Setting { name, default: None, expects, is_secret: true }
+}
+
+const RATE: &str = "so many calls in a second, minute or hour, such as 600/m, or `off`";
 const PORT: &str = "a port, 0 to 65535 (0 takes any free one)";
 
 /// All variables, in the order of `.env.example`.
 pub(crate) const SETTINGS: &[Setting] = &[
-    optional("DATABASE_URL", "a URL such as postgres://user:password@host:5432/database"),
+    secret("DATABASE_URL", "a URL such as postgres://user:password@host:5432/database"),
     setting("DATABASE_POOL_SIZE", "20", "a number of connections, 1 to 1000"),
     setting("DATABASE_WAIT", "30s", "a duration of at most an hour, such as 30s"),
-    optional("REDIS_URL", "a URL such as redis://:password@host:6379/0"),
-    optional("SMTP_URL", "a URL such as smtp://user:password@host:587"),
+    secret("REDIS_URL", "a URL such as redis://:password@host:6379/0"),
+    secret("SMTP_URL", "a URL such as smtp://user:password@host:587"),
     setting("MAIL_FROM", "Sagaline <shop@localhost>", "a mail address such as Shop <shop@example.com>"),
     optional("LOW_STOCK_ALERTS_TO", "a mail address such as stock@example.com"),
     setting("RETRY_SEND_MAIL_ATTEMPTS", "8", "a number of attempts, 1 to 1000"),
@@ -43,6 +50,13 @@ pub(crate) const SETTINGS: &[Setting] = &[
     setting("INVENTORY_PORT", "3002", PORT),
     setting("NOTIFICATIONS_PORT", "3003", PORT),
     optional("WORK_PORT", PORT),
+    setting("AUTH", "keys", "`keys` or `off`"),
+    setting("METRICS_PUBLIC", "false", "`true` or `false`"),
+    optional("RATE_LIMIT_PER_KEY", RATE),
+    optional("RATE_LIMIT_PER_ADDRESS", RATE),
+    setting("CONNECTIONS_PER_ADDRESS", "1024", "a number of connections, 1 to 1000000"),
+    optional("TRUSTED_PROXIES", "addresses or networks with commas between, such as 10.0.0.0/8,192.168.1.7"),
+    optional("CORS_ORIGINS", "`*`, or origins with commas between, such as https://shop.example"),
     setting("LEASE_SECONDS", "10", "seconds, 1 to 3600"),
     setting("RESERVATION_TTL", "15m", "a duration of one second to 30 days, such as 15m"),
     setting("QUEUE_CONCURRENCY_DEFAULT", "1024", "a number of steps in flight, 1 to 100000"),
@@ -54,7 +68,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
         "a level (error, warn, info, debug, trace) or a filter such as info,engine=debug",
     ),
     setting("LOG_FORMAT", "auto", "`auto`, `pretty` or `json`"),
-    optional("OTEL_EXPORTER_OTLP_ENDPOINT", "a URL such as http://localhost:4317"),
+    secret("OTEL_EXPORTER_OTLP_ENDPOINT", "a URL such as http://localhost:4317"),
     optional("SAGALINE_STATE_DIR", "a directory for the embedded default's data"),
     optional("SAGALINE_PG_BIN", "the directory that holds PostgreSQL's `postgres` and `initdb`"),
     optional(
@@ -89,7 +103,10 @@ mod tests {
         let ours: Vec<&str> = set.filter(|name| is_name(name) && !name.starts_with("POSTGRES_")).collect();
         assert!(ours.contains(&"DATABASE_URL") && ours.contains(&"SMTP_URL"), "{ours:?}");
         for name in ours {
-            assert!(SETTINGS.iter().any(|setting| setting.name == name), "no setting is named {name}");
+            let is_ours = |setting: &Setting| {
+                setting.name == name || setting.is_secret && name.strip_suffix("_FILE") == Some(setting.name)
+            };
+            assert!(SETTINGS.iter().any(is_ours), "no setting is named {name}");
         }
     }
 }

@@ -1,7 +1,9 @@
 //! The HTTP edge, as a client sees it: a real listener, a real database, workers in the process.
 
+mod access;
 mod dead_jobs;
 mod document;
+mod limits;
 mod once;
 mod operations;
 mod orders;

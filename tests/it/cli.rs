@@ -1,6 +1,6 @@
 //! The program as a person meets it: exit codes, messages, and one order from one command.
 
-use std::time::Duration;
+use std::{os::unix::fs::PermissionsExt, time::Duration};
 
 use serde_json::Value;
 use sqlx::Executor;
@@ -101,6 +101,11 @@ async fn dev_serves_an_order_from_nothing_and_stops_in_order() {
     let base = docs.split_whitespace().find_map(|word| word.strip_suffix("/docs")).unwrap().to_owned();
     let curl = dev.wait_for_line("curl ").await;
 
+    let authorization = curl.split('\'').find_map(|part| part.strip_prefix("authorization: ")).unwrap();
+    let key = state.dir().path().join("dev-key");
+    assert_eq!(std::fs::metadata(&key).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(format!("Bearer {}", std::fs::read_to_string(&key).unwrap().trim()), authorization);
+
     // The line is meant to be pasted, so what it sends is what is sent here.
     let body = curl.split('\'').find(|part| part.starts_with('{')).unwrap();
     let order: Value = serde_json::from_str(body).unwrap();
@@ -108,6 +113,7 @@ async fn dev_serves_an_order_from_nothing_and_stops_in_order() {
     let answer = client
         .post(format!("{base}/api/orders"))
         .header("prefer", "wait=10")
+        .header("authorization", authorization)
         .json(&order)
         .send()
         .await

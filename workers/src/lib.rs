@@ -14,10 +14,12 @@ mod commit;
 mod meter;
 mod perform;
 mod queue;
+mod shared_rates;
 mod workers;
 
 pub use backend::EngineBackend;
 pub use carrier::{RedisHealth, RedisOptions, RedisState};
 pub use commit::{CommitLayer, CommitService};
 pub use queue::QueueOptions;
+pub use shared_rates::{RateTaken, SharedRates};
 pub use workers::{Workers, WorkersBuilder, WorkersError};

@@ -1,30 +1,136 @@
-//! Stands before every route: what has declared no role is not served.
+//! Stands before every route: asks for the key that the route needs, and counts the call. What has declared no need is
+//! not served.
 
 use std::sync::Arc;
 
 use axum::{
-    extract::{MatchedPath, Request},
+    extract::{MatchedPath, Request, State},
     middleware::Next,
     response::{IntoResponse, Response},
 };
-use http::{HeaderValue, header};
+use http::{HeaderMap, HeaderValue, header};
+use workflows::keys::{KeyRole, Token, UsableKey};
 
 use crate::{
-    access::Needs,
+    access::{Auth, Bucket, Caller, Need, Needs, Peer, Standing, is_limited},
     problem::{Code, Problem},
+    state::ApiState,
 };
 
-/// Serves what has declared a need; a path that is known but not with this method is a 405, and one that has declared
-/// nothing is refused, because somebody forgot.
-pub(crate) async fn guard(needs: Arc<Needs>, request: Request, next: Next) -> Response {
-    let Some(path) = request.extensions().get::<MatchedPath>().cloned() else {
+/// A call that is not let through.
+struct Refused {
+    problem: Problem,
+    standing: Option<Standing>,
+}
+
+/// Lets through who may do what they ask for, with their [`Caller`] attached.
+///
+/// A path that is known, but not with this method, is a 405; one that has declared nothing is refused, because somebody
+/// forgot.
+pub(crate) async fn guard(
+    State(state): State<ApiState>,
+    needs: Arc<Needs>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let path = request.extensions().get::<MatchedPath>().cloned();
+    let need = match &path {
         // There is nothing at this path; the router says so.
-        return next.run(request).await;
+        None => Need::Public,
+        Some(path) => match needs.of(path.as_str(), request.method()) {
+            Some(need) => need,
+            None => return undeclared(&needs, path.as_str()),
+        },
     };
-    let Some(_need) = needs.of(path.as_str(), request.method()) else {
-        return undeclared(&needs, path.as_str());
+    let peer = request.extensions().get::<Peer>();
+    let address = peer.map(|peer| state.access().trusted_proxies.client(peer.0, request.headers()));
+    let mut caller = Caller { key: None, address };
+    let standing = if path.is_none_or(|path| is_limited(path.as_str())) {
+        match admit(&state, need, &mut caller, request.headers()).await {
+            Ok(standing) => standing,
+            Err(refused) => return refused.into_response(),
+        }
+    } else {
+        None
     };
-    next.run(request).await
+    request.extensions_mut().insert(caller);
+    let mut response = next.run(request).await;
+    if let Some(standing) = standing {
+        standing.write(response.headers_mut());
+    }
+    response
+}
+
+/// Counts the call against the key, where there is a good one, else against the address; before the database is asked
+/// for a key, against the address in any case, so that keys can't be tried out faster than that.
+async fn admit(
+    state: &ApiState,
+    need: Need,
+    caller: &mut Caller,
+    headers: &HeaderMap,
+) -> Result<Option<Standing>, Refused> {
+    let role = match (state.access().auth, need) {
+        (Auth::Off, _) | (Auth::Keys, Need::Public) => return count_address(state, caller).await,
+        (Auth::Keys, Need::Key(role)) => role,
+    };
+    let token = bearer(headers);
+    let is_remembered = token.as_ref().is_some_and(|token| state.keyring().remembers(token));
+    let mut standing = if is_remembered { None } else { count_address(state, caller).await? };
+    let key = match &token {
+        Some(token) => state
+            .keyring()
+            .open(token, async || state.gate().pass().await)
+            .await
+            .map_err(|problem| Refused { problem, standing })?,
+        None => None,
+    };
+    let Some(key) = key else {
+        if is_remembered {
+            standing = count_address(state, caller).await?;
+        }
+        let detail = match &token {
+            Some(_) => "the API key is unknown, revoked or expired",
+            None => Code::Unauthenticated.example(),
+        };
+        return Err(Refused { problem: Problem::new(Code::Unauthenticated, detail), standing });
+    };
+    let standing = count(state, &Bucket::Key(key.key_id.clone())).await?;
+    if !key.role.includes(role) {
+        return Err(Refused { problem: forbidden(role, &key), standing });
+    }
+    caller.key = Some(key);
+    Ok(standing)
+}
+
+async fn count_address(state: &ApiState, caller: &Caller) -> Result<Option<Standing>, Refused> {
+    match caller.address {
+        Some(address) => count(state, &Bucket::of_address(address)).await,
+        None => Ok(None),
+    }
+}
+
+async fn count(state: &ApiState, bucket: &Bucket) -> Result<Option<Standing>, Refused> {
+    let standing = state.limiter().count(bucket).await;
+    match standing.and_then(|standing| standing.refusal()) {
+        Some(problem) => Err(Refused { problem, standing }),
+        None => Ok(standing),
+    }
+}
+
+/// The key of `Authorization: Bearer <key>`; the scheme's name is written in any case (RFC 9110 §11.1).
+fn bearer(headers: &HeaderMap) -> Option<Token> {
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    let (Some(value), None) = (values.next(), values.next()) else { return None };
+    let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| Token::parse(token.trim())).flatten()
+}
+
+fn forbidden(needed: KeyRole, key: &UsableKey) -> Problem {
+    let (name, role) = (&key.name, key.role);
+    Problem::new(
+        Code::Forbidden,
+        format!("this needs a key with the role `{needed}`; the key `{name}` has `{role}`"),
+    )
 }
 
 fn undeclared(needs: &Needs, path: &str) -> Response {
@@ -37,4 +143,19 @@ fn undeclared(needs: &Needs, path: &str) -> Response {
         response.headers_mut().insert(header::ALLOW, allow);
     }
     response
+}
+
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        let is_unauthenticated = self.problem.code() == Code::Unauthenticated;
+        let mut response = self.problem.into_response();
+        if is_unauthenticated {
+            let scheme = HeaderValue::from_static("Bearer realm=\"sagaline\"");
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, scheme);
+        }
+        if let Some(standing) = self.standing {
+            standing.write(response.headers_mut());
+        }
+        response
+    }
 }

@@ -1,6 +1,6 @@
 //! A span, a trace id, metrics and a log line of trouble for every request; problems get their JSON here.
 
-use std::time::Instant;
+use std::{sync::Arc, time::Instant};
 
 use axum::{
     extract::{MatchedPath, Request, State},
@@ -20,8 +20,12 @@ use crate::{
 static TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 static X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
+/// What finds a request in traces and logs.
+#[derive(Clone, Debug)]
+pub(crate) struct TraceId(pub(crate) Arc<str>);
+
 /// The outermost layer.
-pub(crate) async fn observe(State(state): State<ApiState>, request: Request, next: Next) -> Response {
+pub(crate) async fn observe(State(state): State<ApiState>, mut request: Request, next: Next) -> Response {
     let started = Instant::now();
     let method = label(request.method());
     let route = request.extensions().get::<MatchedPath>().cloned();
@@ -44,6 +48,7 @@ pub(crate) async fn observe(State(state): State<ApiState>, request: Request, nex
     let trace_id = trace_id(&state, &span);
     span.record("trace.id", &trace_id);
 
+    request.extensions_mut().insert(TraceId(trace_id.as_str().into()));
     let response = next.run(request).instrument(span.clone()).await;
     let mut response = span.in_scope(|| written_out(response, &path, &trace_id));
     if let Ok(value) = HeaderValue::from_str(&trace_id) {

@@ -31,14 +31,14 @@ pub(super) enum Settling {
 #[derive(Debug)]
 pub(super) struct Held {
     key: String,
-    scope: &'static str,
+    scope: String,
     pub(super) holder: Uuid,
 }
 
 impl Held {
     /// By a new holder.
-    pub(super) fn new(key: &str, scope: &'static str) -> Self {
-        Self { key: key.to_owned(), scope, holder: Uuid::now_v7() }
+    pub(super) fn new(key: &str, scope: &str) -> Self {
+        Self { key: key.to_owned(), scope: scope.to_owned(), holder: Uuid::now_v7() }
     }
 }
 

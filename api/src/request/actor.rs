@@ -1,26 +1,45 @@
 //! Who acts: kept in timelines, ledgers and audits.
 
+use std::{net::IpAddr, sync::Arc};
+
 use axum::extract::FromRequestParts;
 use http::{HeaderName, request::Parts};
 use utoipa::{
     IntoParams,
     openapi::path::{Parameter, ParameterIn},
 };
+use workflows::{audit::By, keys::UsableKey};
 
 use super::{documented_header, single};
-use crate::problem::Problem;
+use crate::{access::Caller, edge::TraceId, problem::Problem};
 
 static X_ACTOR: HeaderName = HeaderName::from_static("x-actor");
 const LONGEST: usize = 64;
 
-/// The `X-Actor` header.
+/// Who acts: the holder of the key, `key:<name>`, and behind a slash whom they say they act for (`X-Actor`). Where no
+/// keys are asked for it is only what they say.
 #[derive(Debug)]
-pub(crate) struct Actor(Option<String>);
+pub(crate) struct Actor {
+    name: Option<String>,
+    key: Option<Arc<UsableKey>>,
+    address: Option<IpAddr>,
+    trace_id: Option<Arc<str>>,
+}
 
 impl Actor {
-    /// The actor, or who acts when none is named.
+    /// The actor, or who acts when none is known.
     pub(crate) fn or<'a>(&'a self, default: &'a str) -> &'a str {
-        self.0.as_deref().unwrap_or(default)
+        self.name.as_deref().unwrap_or(default)
+    }
+
+    /// The actor as the audit knows it; by this name when none is known.
+    pub(crate) fn by<'a>(&'a self, default: &'a str) -> By<'a> {
+        By {
+            actor: self.or(default),
+            key_id: self.key.as_deref().map(|key| key.key_id.as_str()),
+            address: self.address,
+            trace_id: self.trace_id.as_deref(),
+        }
     }
 }
 
@@ -28,23 +47,36 @@ impl<S: Sync> FromRequestParts<S> for Actor {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
-        let Some(text) = single(&parts.headers, &X_ACTOR, "X-Actor")? else { return Ok(Self(None)) };
-        let text = text.trim();
-        if text.is_empty() || text.len() > LONGEST {
-            return Err(Problem::header(
-                "X-Actor",
-                format!("`X-Actor` must be 1 to {LONGEST} visible characters"),
-            ));
-        }
-        Ok(Self(Some(text.into())))
+        let said = said(parts)?;
+        let Caller { key, address } = parts.extensions.get().cloned().unwrap_or_default();
+        let name = match (&key, said) {
+            (None, said) => said,
+            (Some(key), None) => Some(format!("key:{}", key.name)),
+            (Some(key), Some(said)) => Some(format!("key:{}/{said}", key.name)),
+        };
+        let trace_id = parts.extensions.get::<TraceId>().map(|id| Arc::clone(&id.0));
+        Ok(Self { name, key, address, trace_id })
     }
+}
+
+fn said(parts: &Parts) -> Result<Option<String>, Problem> {
+    let Some(text) = single(&parts.headers, &X_ACTOR, "X-Actor")? else { return Ok(None) };
+    let text = text.trim();
+    if text.is_empty() || text.len() > LONGEST {
+        return Err(Problem::header(
+            "X-Actor",
+            format!("`X-Actor` must be 1 to {LONGEST} visible characters"),
+        ));
+    }
+    Ok(Some(text.into()))
 }
 
 impl IntoParams for Actor {
     fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
         vec![documented_header(
             "X-Actor",
-            "Who acts, for timelines and audits; 1 to 64 characters",
+            "For whom the key's holder acts, for timelines and audits; 1 to 64 characters. It is written behind the \
+             key's name, `key:shop/anna@support`",
             "anna@support",
             r"^[!-~]([ -~]{0,62}[!-~])?$",
         )]

@@ -8,28 +8,45 @@ use utoipa::{
 };
 
 use super::{documented_header, single};
-use crate::problem::Problem;
+use crate::{access::Caller, problem::Problem};
 
 static IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const LONGEST: usize = 255;
 
 /// What a caller names a request by, so that sending it again has no further effect.
 #[derive(Clone, Debug)]
-pub(crate) struct IdempotencyKey(pub(crate) Option<String>);
+pub(crate) struct IdempotencyKey {
+    /// What the caller chose, if anything.
+    pub(crate) key: Option<String>,
+    /// Whose it is: the name of the API key, which stays when the key is replaced.
+    holder: Option<String>,
+}
+
+impl IdempotencyKey {
+    /// Where it is unique: in one operation, for one holder, so that nobody is given another's answers.
+    pub(crate) fn scope(&self, operation: &str) -> String {
+        match &self.holder {
+            Some(holder) => format!("{operation}@{holder}"),
+            None => operation.to_owned(),
+        }
+    }
+}
 
 impl<S: Sync> FromRequestParts<S> for IdempotencyKey {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let caller: Option<&Caller> = parts.extensions.get();
+        let holder = caller.and_then(|caller| Some(caller.key.as_deref()?.name.clone()));
         let Some(text) = single(&parts.headers, &IDEMPOTENCY_KEY, "Idempotency-Key")? else {
-            return Ok(Self(None));
+            return Ok(Self { key: None, holder });
         };
         let text = text.trim();
         if text.is_empty() || text.len() > LONGEST {
             let message = format!("`Idempotency-Key` must be 1 to {LONGEST} visible characters");
             return Err(Problem::header("Idempotency-Key", message));
         }
-        Ok(Self(Some(text.into())))
+        Ok(Self { key: Some(text.into()), holder })
     }
 }
 

@@ -1,6 +1,6 @@
 //! Accepts connections, as many as there are places, and lives through having run out of descriptors.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{io, net::IpAddr, sync::Arc, time::Duration};
 
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -16,12 +16,12 @@ pub(super) async fn next(
     listener: &TcpListener,
     places: &Arc<Semaphore>,
     stop: &CancellationToken,
-) -> Option<(TcpStream, OwnedSemaphorePermit)> {
+) -> Option<(TcpStream, IpAddr, OwnedSemaphorePermit)> {
     let place = stop.run_until_cancelled(Arc::clone(places).acquire_owned()).await?.ok()?;
     let mut pause = FIRST_PAUSE;
     loop {
         match stop.run_until_cancelled(listener.accept()).await? {
-            Ok((stream, _)) => return Some((stream, place)),
+            Ok((stream, peer)) => return Some((stream, peer.ip(), place)),
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
                 // Out of descriptors or memory (EMFILE, ENFILE, ENOBUFS, ENOMEM): others will let go of some.

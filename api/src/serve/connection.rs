@@ -1,6 +1,6 @@
 //! One connection, from its first byte to its end.
 
-use std::pin::pin;
+use std::{net::IpAddr, pin::pin};
 
 use axum::{Router, body::Body};
 use http::Request;
@@ -14,13 +14,19 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 use super::stalling::Stalling;
-use crate::limits::Limits;
+use crate::{access::Peer, limits::Limits};
 
 /// hyper answers a head beyond this itself, with a bare 431; below it our own limits answer with a problem.
 const HEAD_BUFFER_BYTES: usize = 64 * 1024;
 const MOST_HEADERS: usize = 256;
 
-pub(super) async fn run(stream: TcpStream, router: Router, limits: Limits, stop: CancellationToken) {
+pub(super) async fn run(
+    stream: TcpStream,
+    peer: IpAddr,
+    router: Router,
+    limits: Limits,
+    stop: CancellationToken,
+) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "a connection was gone before it began");
         return;
@@ -32,7 +38,10 @@ pub(super) async fn run(stream: TcpStream, router: Router, limits: Limits, stop:
         Some(Ok(Ok(1..))) => {}
         Some(Ok(Ok(0) | Err(_)) | Err(_)) | None => return,
     }
-    let service = router.map_request(|request: Request<Incoming>| request.map(Body::new));
+    let service = router.map_request(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(Peer(peer));
+        request.map(Body::new)
+    });
     let io = TokioIo::new(Stalling::new(stream, limits.write_timeout));
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())

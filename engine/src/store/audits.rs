@@ -5,7 +5,7 @@ use sqlx::{FromRow, PgPool};
 use uuid::Uuid;
 
 use crate::{
-    audit::{AuditFilter, AuditRecord},
+    audit::{AuditFilter, AuditRecord, AuditSubjectKind, CANCEL},
     ids::{DeadJobId, SagaId},
 };
 
@@ -30,20 +30,21 @@ pub(crate) async fn audits(
     let rows: Vec<AuditRow> = sqlx::query_as(
         "select id, at, actor, action, saga_id, dead_job_id, reason from engine.audit \
          where ($1::text is null or actor = $1 or starts_with(actor, $1 || '/')) \
-         and ($2::text is null or action = $2) and ($3::uuid is null or saga_id = $3) \
-         and ($4::uuid is null or dead_job_id = $4) and ($5::timestamptz is null or at >= $5) \
+         and ($2::text is null or action = $2) and ($3::uuid is null or saga_id = $3 or dead_job_id = $3) \
+         and ($4::bool is null or (dead_job_id is not null and action <> $10) = $4) and ($5::timestamptz is null or at >= $5) \
          and ($6::timestamptz is null or at < $6) and ($7::timestamptz is null or (at, id) < ($7, $8)) \
          order by at desc, id desc limit $9",
     )
     .bind(filter.actor.as_deref())
     .bind(filter.action.as_deref())
-    .bind(filter.saga_id.map(|id| id.0))
-    .bind(filter.dead_job_id.map(|id| id.0))
+    .bind(filter.subject)
+    .bind(filter.subject_kind.map(|kind| kind == AuditSubjectKind::DeadJob))
     .bind(filter.from)
     .bind(filter.to)
     .bind(after.map(|(at, _)| at))
     .bind(after.map(|(_, id)| id))
     .bind(i64::from(limit))
+    .bind(CANCEL)
     .fetch_all(pool)
     .await?;
     let records = rows.into_iter().map(|row| AuditRecord {

@@ -37,6 +37,7 @@ pub(super) async fn run(
     let mut config = config.clone();
     config.http.host = [127, 0, 0, 1].into();
     config.http.port = 0;
+    config.access = config.access.open();
     config.telemetry.log_level = "warn".into();
     let telemetry = Telemetry::install(&config.telemetry)?;
     let catcher = MailCatcher::start().await.context("can't start a mail server")?;
@@ -53,7 +54,7 @@ pub(super) async fn run(
 
     let quit = CancellationToken::new();
     let queues = QUEUES.map(ToOwned::to_owned);
-    let serving = app::serve(&shop, &mailer, &telemetry, socket, quit.clone());
+    let serving = app::serve(&config, &shop, &mailer, &telemetry, socket, quit.clone());
     let working = app::work(&config, &shop, &queues, quit.clone());
     let calling = async {
         let load = load::run(arguments, move || {
@@ -67,7 +68,7 @@ pub(super) async fn run(
     let (served, worked, load) = tokio::join!(serving, working, calling);
     shop.engine().shutdown().await;
     pool.close().await;
-    served?;
+    served.map_err(|failure| anyhow::anyhow!("{failure}"))?;
     worked?;
     load
 }

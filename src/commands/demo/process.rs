@@ -44,6 +44,9 @@ impl Process {
         let mut command = Command::new(program);
         for setting in SETTINGS {
             command.env_remove(setting.name);
+            if setting.is_secret {
+                command.env_remove(format!("{}_FILE", setting.name));
+            }
         }
         let child = command
             .args(arguments)

@@ -128,6 +128,8 @@ fn settings(url: &SecretUrl, mailbox: &Mailbox, port: u16, work_port: u16) -> Ve
         ("HOST", "127.0.0.1".into()),
         ("PORT", port.to_string()),
         ("WORK_PORT", work_port.to_string()),
+        // Everything is private to the run.
+        ("AUTH", "off".into()),
         ("LEASE_SECONDS", LEASE_SECONDS.to_string()),
         // A delivery is given up after a second instead of after minutes.
         ("RETRY_SEND_MAIL_ATTEMPTS", "3".into()),

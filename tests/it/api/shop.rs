@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use api::{ApiState, Drained, Limits, Role};
+use api::{Access, ApiState, Auth, Drained, Limits, Role};
 use engine::Engine;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use reqwest::{Method, Response};
@@ -59,12 +59,31 @@ impl OpenShop {
         Self::over(pool, Some(database), limits, staff, more).await
     }
 
+    /// A shop where nothing moves by itself, and where not everybody may do everything.
+    pub(crate) async fn guarded(access: Access) -> Self {
+        let database = Database::fresh().await;
+        let pool = database.pool().await;
+        Self::opened(pool, Some(database), Limits::default(), Staff::Away, Vec::new(), access).await
+    }
+
     pub(crate) async fn over(
         pool: PgPool,
         database: Option<Database>,
         limits: Limits,
         staff: Staff,
         more: Vec<engine::Definition>,
+    ) -> Self {
+        let access = Access { auth: Auth::Off, ..Access::default() };
+        Self::opened(pool, database, limits, staff, more, access).await
+    }
+
+    async fn opened(
+        pool: PgPool,
+        database: Option<Database>,
+        limits: Limits,
+        staff: Staff,
+        more: Vec<engine::Definition>,
+        access: Access,
     ) -> Self {
         let mails = tempfile::tempdir().unwrap();
         let mailer = Mailer::files(mails.path(), "shop@example.com").unwrap();
@@ -87,8 +106,11 @@ impl OpenShop {
                 handle
             })
             .await;
-        let state =
-            ApiState::builder(Shop::new(engine.clone()), metrics.clone()).limits(limits).build().unwrap();
+        let state = ApiState::builder(Shop::new(engine.clone()), metrics.clone())
+            .limits(limits)
+            .access(access)
+            .build()
+            .unwrap();
         let router = api::router(state.clone(), &Role::ALL);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -105,6 +127,15 @@ impl OpenShop {
             _mails: mails,
             _database: database,
         }
+    }
+
+    /// Serves these roles of the same shop beside it, and says where.
+    pub(crate) async fn of_roles(&self, roles: &[Role]) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base = format!("http://{}", listener.local_addr().unwrap());
+        let router = api::router(self.state.clone(), roles);
+        tokio::spawn(api::serve(listener, router, Limits::default(), self.closing.clone()));
+        base
     }
 
     pub(crate) fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {

@@ -22,7 +22,8 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(45);
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// What every process is told unless a test says otherwise.
-const SETTINGS: [(&str, &str); 8] = [
+const SETTINGS: [(&str, &str); 9] = [
+    ("AUTH", "off"),
     ("DATABASE_POOL_SIZE", "8"),
     ("PORT", "0"),
     ("WORK_PORT", "0"),

@@ -49,20 +49,31 @@ pub struct UsableKey {
 /// # Errors
 /// When the database refuses or is away.
 pub async fn find(pool: &PgPool, key_id: &str) -> Result<Option<UsableKey>, sqlx::Error> {
-    let row: Option<(String, String, String, Vec<u8>, Option<f64>)> = sqlx::query_as(
-        "select key_id, name, role, secret_hash, extract(epoch from expires_at - now())::float8
+    let row: Option<UsableRow> = sqlx::query_as(
+        "select key_id, name, role, secret_hash, extract(epoch from expires_at - now())::float8 as left_s
          from shop.api_key
          where key_id = $1 and revoked_at is null and (expires_at is null or expires_at > now())",
     )
     .bind(key_id)
     .fetch_optional(pool)
     .await?;
-    row.map(|(key_id, name, role, secret_hash, left_s)| {
-        let role = role.parse().map_err(|error: String| sqlx::Error::Decode(error.into()))?;
-        let left = left_s.map(|left_s| Duration::try_from_secs_f64(left_s).unwrap_or_default());
-        Ok(UsableKey { key_id, name, role, secret_hash, left })
-    })
-    .transpose()
+    Ok(row.map(|row| UsableKey {
+        key_id: row.key_id,
+        name: row.name,
+        role: row.role,
+        secret_hash: row.secret_hash,
+        left: row.left_s.map(|left_s| Duration::try_from_secs_f64(left_s).unwrap_or_default()),
+    }))
+}
+
+#[derive(FromRow)]
+struct UsableRow {
+    key_id: String,
+    name: String,
+    #[sqlx(try_from = "String")]
+    role: KeyRole,
+    secret_hash: Vec<u8>,
+    left_s: Option<f64>,
 }
 
 /// Lists all keys, the newest first. There are few: people make them.

@@ -61,7 +61,7 @@ pub(crate) async fn cancel_order(
             return Err(IfMatch::failed(Some(current)));
         }
     }
-    let cancelled = orders::cancel(state.shop(), id, &cancellation.reason, actor.or("api")).await;
+    let cancelled = orders::cancel(state.shop(), id, &cancellation.reason, actor.by("api")).await;
     let order = cancelled.map_err(|error| match error {
         CancelOrderError::NotFound => Problem::not_found("order", id),
         CancelOrderError::NotCancellable { message, .. } => Problem::new(Code::NotCancellable, message),

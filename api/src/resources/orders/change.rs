@@ -59,7 +59,7 @@ pub(crate) async fn update_order_status(
         id,
         update.status.into(),
         update.reason.as_deref(),
-        actor.or("api"),
+        actor.by("api"),
         expected,
     )
     .await;

@@ -66,7 +66,7 @@ pub(crate) async fn create_product(
     once(&state, key, "create_product", &bytes, async |product_id| {
         let sku = new.sku.clone();
         let created =
-            inventory::create_product_as(state.pool(), product_id, new.into(), actor.or("api")).await;
+            inventory::create_product_as(state.pool(), product_id, new.into(), actor.by("api")).await;
         let product = created.map_err(|error| match error {
             CreateProductError::SkuTaken => Problem::new(Code::SkuTaken, format!("the SKU `{sku}` is taken")),
             CreateProductError::Invalid(violations) => invalid(violations),

@@ -1,8 +1,11 @@
 //! POST `/api/workflows`.
 
+use ::workflows::audit::{self, Change};
 use axum::{extract::State, response::Response};
 use engine::{NewSaga, SagaId};
 use http::StatusCode;
+use serde_json::json;
+use uuid::Uuid;
 
 use super::{
     body::{NewWorkflow, Workflow},
@@ -15,7 +18,7 @@ use crate::{
         Code, Problem,
         answers::{BODY, KEYED, STORED, problems},
     },
-    request::{IdempotencyKey, JsonBody, Prefer, Query},
+    request::{Actor, IdempotencyKey, JsonBody, Prefer, Query},
     state::ApiState,
 };
 
@@ -32,7 +35,7 @@ const LONGEST_KEY: usize = 200;
     post,
     path = "/api/workflows",
     tag = "workflows",
-    params(IdempotencyKey, Prefer),
+    params(IdempotencyKey, Prefer, Actor),
     request_body(content = NewWorkflow, example = json!({
         "definition": "cancel-order",
         "input": {
@@ -62,12 +65,14 @@ pub(crate) async fn start_workflow(
     Query(()): Query<()>,
     key: IdempotencyKey,
     prefer: Prefer,
+    actor: Actor,
     body: JsonBody<NewWorkflow>,
 ) -> Result<Response, Problem> {
     let JsonBody { value: new, bytes } = body;
     check(&state, &new)?;
     let wait = prefer.wait(state.limits().longest_wait);
     once(&state, key, "start_workflow", &bytes, async |id| {
+        record(&state, &actor, id, &new).await?;
         let mut saga =
             NewSaga::untyped(&new.definition, &new.input).id(SagaId(id)).trace(state.trace().current());
         if let Some(business_key) = new.business_key {
@@ -82,6 +87,16 @@ pub(crate) async fn start_workflow(
         Ok(Answer::new(StatusCode::ACCEPTED, &Workflow::from(workflow))?.at(location).waited(wait))
     })
     .await
+}
+
+/// A start is a commit of the engine's own: so it is recorded before, that none is without its record. A start that is
+/// refused then has one too.
+async fn record(state: &ApiState, actor: &Actor, id: Uuid, new: &NewWorkflow) -> Result<(), Problem> {
+    let subject = id.to_string();
+    let asked = json!({"definition": new.definition, "business_key": new.business_key});
+    let change = Change::of("workflow.start", "workflow", &subject).after(asked);
+    let mut connection = state.pool().acquire().await?;
+    Ok(audit::record(&mut connection, &actor.by("operator"), &[change]).await?)
 }
 
 fn check(state: &ApiState, new: &NewWorkflow) -> Result<(), Problem> {

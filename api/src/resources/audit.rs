@@ -1,0 +1,74 @@
+//! GET `/api/audit`: what people changed.
+
+mod entry;
+mod query;
+
+use axum::{
+    extract::State,
+    response::{IntoResponse, Response},
+};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::{
+    answer::Answer,
+    problem::{
+        Problem,
+        answers::{LIST, STORED, problems},
+    },
+    request::{Listing, Query, next_page},
+    state::ApiState,
+};
+use entry::{AuditEntry, Place};
+use query::AuditQuery;
+
+problems!(Problems: LIST, STORED);
+
+/// A page of what people changed.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct AuditPage {
+    pub(crate) items: Vec<AuditEntry>,
+    /// Gives the next page, as `cursor`; `null` on the last one.
+    pub(crate) next_cursor: Option<String>,
+}
+
+/// List what people changed
+///
+/// Who changed what, from where and why, the newest first: stock, products, orders, keys and queues, and what was done to
+/// workflows and dead jobs. It is append only. `actor` finds a key whoever its holder said to act for.
+#[utoipa::path(
+    get,
+    path = "/api/audit",
+    tag = "operations",
+    params(AuditQuery),
+    responses(
+        (
+            status = 200,
+            description = "A page, the newest first",
+            body = AuditPage,
+            example = json!(crate::resources::page_of(&entry::example()))
+        ),
+        Problems
+    )
+)]
+pub(crate) async fn list_audit(
+    State(state): State<ApiState>,
+    Query(query): Query<AuditQuery>,
+) -> Result<Response, Problem> {
+    let ours = query.ours();
+    let listing = Listing::new("audit", &format!("{ours:?}"), query.cursor.as_deref(), query.limit)?;
+    let after = listing.after.map(Place::from_id);
+    let limit = listing.read_limit();
+    let mut entries: Vec<AuditEntry> = Vec::new();
+    let ours = ::workflows::audit::list(state.pool(), &ours, after.map(Place::of_ours), limit).await?;
+    entries.extend(ours.into_iter().map(AuditEntry::from));
+    // The engine keeps its own; both lists go from the newest to the oldest, and so does what they make together.
+    if let Some(filter) = query.engines() {
+        let theirs = state.engine().audit(&filter, after.map(Place::of_engines), limit).await?;
+        entries.extend(theirs.into_iter().map(AuditEntry::from));
+    }
+    entries.sort_by(|a, b| b.audit_id.cmp(&a.audit_id));
+    entries.truncate(limit as usize);
+    let (items, next_cursor) = next_page(entries, &listing, |entry| entry.audit_id);
+    Ok(Answer::ok(&AuditPage { items, next_cursor })?.into_response())
+}

@@ -1,0 +1,219 @@
+//! One entry of the audit, and its place among those of both sources.
+
+use ::workflows::audit::{Position, Record};
+use chrono::{DateTime, Utc};
+use engine::{AuditRecord, AuditSubjectKind};
+use serde::Serialize;
+use serde_json::{Value, json};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+/// What somebody changed.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct AuditEntry {
+    pub(crate) audit_id: Uuid,
+    pub(crate) at: DateTime<Utc>,
+    /// Who: `key:` and the key's name, and behind a slash whom they said to act for.
+    #[schema(example = "key:backoffice/anna")]
+    pub(crate) actor: String,
+    /// The key that was used; `null` where none was asked for, and for what was done to workflows.
+    #[schema(example = "5f0c3a9be2d41877")]
+    pub(crate) key_id: Option<String>,
+    /// Where the call came from.
+    #[schema(example = "203.0.113.9")]
+    pub(crate) address: Option<String>,
+    /// What was done, such as `stock.set`, `order.cancel` or `dead-job.retry`.
+    #[schema(example = "stock.set")]
+    pub(crate) action: String,
+    /// What it was done to.
+    pub(crate) subject: AuditSubject,
+    pub(crate) reason: Option<String>,
+    /// How it was, where that is known.
+    #[schema(value_type = Option<Object>)]
+    pub(crate) before: Option<Value>,
+    /// How it was afterwards.
+    #[schema(value_type = Option<Object>)]
+    pub(crate) after: Option<Value>,
+    /// The request's trace.
+    pub(crate) trace_id: Option<String>,
+}
+
+/// What something was done to.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct AuditSubject {
+    /// Such as `product`, `order`, `workflow`, `dead-job`, `key` or `queue`.
+    #[schema(example = "product")]
+    pub(crate) kind: String,
+    #[schema(example = "0199f3a0-1111-7222-8333-444455556666")]
+    pub(crate) id: String,
+}
+
+/// A place in the list of both sources together: by time, then source, then number. As an id it is a UUID of version 8
+/// (RFC 9562 §5.8), whose 60 upper free bits are microseconds since 1970, the next one the source, and the rest the
+/// number, so that ids sort as places do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    at_us: u64,
+    source: Source,
+    number: u64,
+}
+
+/// Who keeps an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Source {
+    Shop,
+    Engine,
+}
+
+const NUMBER_BITS: u32 = 61;
+const NUMBERS: u64 = (1 << NUMBER_BITS) - 1;
+
+impl Place {
+    fn new(at: DateTime<Utc>, source: Source, number: i64) -> Self {
+        Self {
+            at_us: u64::try_from(at.timestamp_micros()).unwrap_or_default(),
+            source,
+            number: u64::try_from(number).unwrap_or_default() & NUMBERS,
+        }
+    }
+
+    fn id(self) -> Uuid {
+        let source = match self.source {
+            Source::Shop => 0,
+            Source::Engine => 1 << NUMBER_BITS,
+        };
+        let upper = ((self.at_us >> 12) << 16) | 0x8000 | (self.at_us & 0xfff);
+        let lower = (1 << 63) | source | self.number;
+        Uuid::from_u64_pair(upper, lower)
+    }
+
+    /// Reads [`Place::id`].
+    pub(crate) fn from_id(id: Uuid) -> Self {
+        let (upper, lower) = id.as_u64_pair();
+        Self {
+            at_us: ((upper >> 16) << 12) | (upper & 0xfff),
+            source: if lower >> NUMBER_BITS & 1 == 0 { Source::Shop } else { Source::Engine },
+            number: lower & NUMBERS,
+        }
+    }
+
+    /// The same place among the shop's entries alone.
+    pub(crate) fn of_ours(self) -> Position {
+        Position { at: self.at(), id: self.bound(Source::Shop) }
+    }
+
+    /// The same place among the engine's entries alone.
+    pub(crate) fn of_engines(self) -> (DateTime<Utc>, i64) {
+        (self.at(), self.bound(Source::Engine))
+    }
+
+    /// Which numbers of that very time come after this place: those below the bound.
+    fn bound(self, source: Source) -> i64 {
+        match source.cmp(&self.source) {
+            std::cmp::Ordering::Less => i64::MAX,
+            std::cmp::Ordering::Equal => i64::try_from(self.number).unwrap_or(i64::MAX),
+            std::cmp::Ordering::Greater => 0,
+        }
+    }
+
+    fn at(self) -> DateTime<Utc> {
+        let at_us = i64::try_from(self.at_us).unwrap_or(i64::MAX);
+        DateTime::from_timestamp_micros(at_us).unwrap_or(DateTime::<Utc>::MAX_UTC)
+    }
+}
+
+impl From<Record> for AuditEntry {
+    fn from(record: Record) -> Self {
+        Self {
+            audit_id: Place::new(record.at, Source::Shop, record.id).id(),
+            at: record.at,
+            actor: record.actor,
+            key_id: record.key_id,
+            address: record.address.map(|address| address.to_string()),
+            action: record.action,
+            subject: AuditSubject { kind: record.subject_kind, id: record.subject_id },
+            reason: record.reason,
+            before: record.before,
+            after: record.after,
+            trace_id: record.trace_id,
+        }
+    }
+}
+
+impl From<AuditRecord> for AuditEntry {
+    fn from(record: AuditRecord) -> Self {
+        let (kind, id) = record.subject();
+        let kind = noun(kind);
+        Self {
+            audit_id: Place::new(record.at, Source::Engine, record.id).id(),
+            at: record.at,
+            actor: record.actor,
+            key_id: None,
+            address: None,
+            action: format!("{kind}.{}", record.action),
+            subject: AuditSubject { kind: kind.to_owned(), id: id.to_string() },
+            reason: Some(record.reason),
+            before: None,
+            after: None,
+            trace_id: None,
+        }
+    }
+}
+
+/// What we call it.
+pub(super) fn noun(kind: AuditSubjectKind) -> &'static str {
+    match kind {
+        AuditSubjectKind::Saga => "workflow",
+        AuditSubjectKind::DeadJob => "dead-job",
+    }
+}
+
+pub(super) fn example() -> Value {
+    json!({
+        "audit_id": "00064cf9-14b1-8200-8000-00000000002a",
+        "at": "2026-11-22T10:00:00.000512Z",
+        "actor": "key:backoffice/anna",
+        "key_id": "5f0c3a9be2d41877",
+        "address": "203.0.113.9",
+        "action": "stock.set",
+        "subject": {"kind": "product", "id": "0199f3a0-1111-7222-8333-444455556666"},
+        "reason": "count",
+        "before": {"on_hand": 50, "reserved": 2, "low_stock_threshold": 5},
+        "after": {"on_hand": 40, "reserved": 2, "low_stock_threshold": 5},
+        "trace_id": "4bf92f3577b34da6a3ce929d0e0e4736"
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_places_and_sort_as_they_do() {
+        let at = |us| DateTime::from_timestamp_micros(us).expect("a time");
+        let now_us = 1_795_000_000_123_456;
+        let places = [
+            Place::new(at(now_us - 4097), Source::Engine, 9),
+            Place::new(at(now_us - 1), Source::Engine, 8),
+            Place::new(at(now_us), Source::Shop, 1),
+            Place::new(at(now_us), Source::Shop, 2),
+            Place::new(at(now_us), Source::Engine, 1),
+            Place::new(at(now_us + 1), Source::Shop, 1),
+        ];
+        let ids: Vec<_> = places.iter().map(|place| place.id()).collect();
+        assert!(ids.is_sorted(), "{ids:?}");
+        for (place, id) in places.iter().zip(ids) {
+            assert_eq!(Place::from_id(id), *place);
+            assert_eq!((id.get_version_num(), id.get_variant()), (8, uuid::Variant::RFC4122));
+        }
+    }
+
+    #[test]
+    fn a_place_of_one_source_bounds_the_other() {
+        let at = DateTime::from_timestamp_micros(7_000_000).expect("a time");
+        let shop = Place::new(at, Source::Shop, 5);
+        assert_eq!((shop.of_ours().id, shop.of_engines()), (5, (at, 0)));
+        let engine = Place::new(at, Source::Engine, 5);
+        assert_eq!((engine.of_ours().id, engine.of_engines()), (i64::MAX, (at, 5)));
+    }
+}

@@ -1,0 +1,136 @@
+//! What of the audit is asked for.
+
+use ::workflows::audit::Filter;
+use chrono::{DateTime, Utc};
+use engine::{AuditFilter, AuditSubjectKind};
+use utoipa::IntoParams;
+use uuid::Uuid;
+
+use crate::request::{FromParams, Params};
+
+/// What of the audit is asked for.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct AuditQuery {
+    /// Only by this actor, such as `key:backoffice`.
+    #[param(max_length = 200)]
+    actor: Option<String>,
+    /// Only of this action, such as `stock.set`.
+    #[param(max_length = 64)]
+    action: Option<String>,
+    /// Only about this kind of thing, such as `product`.
+    #[param(max_length = 64)]
+    subject_kind: Option<String>,
+    /// Only about this thing.
+    #[param(max_length = 128)]
+    subject_id: Option<String>,
+    /// Only at this time or later (RFC 3339).
+    since: Option<DateTime<Utc>>,
+    /// Only before this time (RFC 3339).
+    until: Option<DateTime<Utc>>,
+    /// `next_cursor` of the page before, with the same filter.
+    pub(super) cursor: Option<String>,
+    /// How many at most, 1 to 200; 50 if left out.
+    #[param(minimum = 1, maximum = 200, default = 50, required = false)]
+    pub(super) limit: u32,
+}
+
+impl FromParams for AuditQuery {
+    fn from_params(params: &mut Params) -> Self {
+        Self {
+            actor: params.text("actor", 200),
+            action: params.text("action", 64),
+            subject_kind: params.text("subject_kind", 64),
+            subject_id: params.text("subject_id", 128),
+            since: params.take("since"),
+            until: params.take("until"),
+            cursor: params.text("cursor", 256),
+            limit: params.limit(),
+        }
+    }
+}
+
+impl AuditQuery {
+    /// As the shop filters.
+    pub(super) fn ours(&self) -> Filter {
+        Filter {
+            actor: self.actor.clone(),
+            action: self.action.clone(),
+            subject_kind: self.subject_kind.clone(),
+            subject_id: self.subject_id.clone(),
+            from: self.since,
+            to: self.until,
+        }
+    }
+
+    /// As the engine filters; `None` when nothing of its audit can be meant.
+    pub(super) fn engines(&self) -> Option<AuditFilter> {
+        let (kind_of_action, action) = match &self.action {
+            None => (None, None),
+            Some(action) => {
+                let (noun, verb) = action.split_once('.')?;
+                (Some(kind(noun)?), Some(verb.to_owned()))
+            }
+        };
+        let kind_asked = self.subject_kind.as_deref().map(kind);
+        let subject_kind = match (kind_of_action, kind_asked) {
+            (_, Some(None)) => return None,
+            (Some(one), Some(Some(other))) if one != other => return None,
+            (one, other) => one.or(other.flatten()),
+        };
+        let subject = match &self.subject_id {
+            None => None,
+            Some(id) => Some(id.parse::<Uuid>().ok()?),
+        };
+        Some(AuditFilter {
+            actor: self.actor.clone(),
+            action,
+            subject_kind,
+            subject,
+            from: self.since,
+            to: self.until,
+        })
+    }
+}
+
+fn kind(noun: &str) -> Option<AuditSubjectKind> {
+    AuditSubjectKind::ALL.into_iter().find(|kind| super::entry::noun(*kind) == noun)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn query(action: Option<&str>, subject_kind: Option<&str>, subject_id: Option<&str>) -> AuditQuery {
+        AuditQuery {
+            actor: None,
+            action: action.map(Into::into),
+            subject_kind: subject_kind.map(Into::into),
+            subject_id: subject_id.map(Into::into),
+            since: None,
+            until: None,
+            cursor: None,
+            limit: 1,
+        }
+    }
+
+    #[test]
+    fn the_engine_is_asked_only_for_what_it_can_have() {
+        for (action, kind, id) in [
+            (Some("stock.set"), None, None),
+            (None, Some("product"), None),
+            (Some("workflow.cancel"), Some("dead-job"), None),
+            (None, None, Some("no-uuid")),
+            (Some("nonsense"), None, None),
+        ] {
+            assert!(query(action, kind, id).engines().is_none(), "{action:?} {kind:?} {id:?}");
+        }
+        let filter = query(Some("dead-job.retry"), None, None).engines().expect("it may have some");
+        assert_eq!(
+            (filter.action.as_deref(), filter.subject_kind),
+            (Some("retry"), Some(AuditSubjectKind::DeadJob))
+        );
+        let filter = query(None, Some("workflow"), None).engines().expect("it may have some");
+        assert_eq!((filter.action, filter.subject_kind), (None, Some(AuditSubjectKind::Saga)));
+    }
+}

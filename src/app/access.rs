@@ -1,0 +1,57 @@
+//! Who may call: the API's settings, with a count that replicas share where there is a Redis.
+
+use std::sync::Arc;
+
+use api::{Access, Auth, Rate, SharedLimiter, Taken};
+use futures::future::BoxFuture;
+use sqlx::PgPool;
+use workers::SharedRates;
+use workflows::keys;
+
+use crate::{config::Config, failure::Failure};
+
+/// Refuses to serve without any key that would be let in, unless somebody said that none is needed.
+///
+/// # Errors
+/// [`Failure::Unusable`], with what helps.
+pub(crate) async fn require_a_key(config: &Config, pool: &PgPool) -> Result<(), Failure> {
+    match config.access.auth {
+        Auth::Off => {
+            tracing::warn!("AUTH is off: everybody who reaches this port may do everything");
+            Ok(())
+        }
+        Auth::Keys if keys::is_any_usable(pool).await.map_err(anyhow::Error::from)? => Ok(()),
+        Auth::Keys => Err(Failure::Unusable(
+            "there is no API key, so nobody could call: make one with `sagaline keys create --name admin --role operate`, \
+             or serve without keys with `AUTH=off sagaline serve`"
+                .into(),
+        )),
+    }
+}
+
+/// The API's settings of this process.
+///
+/// # Errors
+/// [`Failure::Unusable`] when `REDIS_URL` can't be read.
+pub(super) fn access(config: &Config) -> Result<Access, Failure> {
+    let mut access = config.access.to_api();
+    let is_counted = access.rate_per_key.is_some() || access.rate_per_address.is_some();
+    if let Some(url) = config.redis_url.as_ref().filter(|_| is_counted) {
+        let rates = SharedRates::at(url.expose())
+            .map_err(|error| Failure::Unusable(format!("REDIS_URL can't be used: {error}")))?;
+        access.shared_limiter = Some(Arc::new(InRedis(rates)));
+    }
+    Ok(access)
+}
+
+/// The API does not know Redis, and the workers do not know the API.
+struct InRedis(SharedRates);
+
+impl SharedLimiter for InRedis {
+    fn take<'a>(&'a self, bucket: &'a str, rate: Rate) -> BoxFuture<'a, Option<Taken>> {
+        Box::pin(async move {
+            let taken = self.0.take(bucket, rate.calls(), rate.interval()).await?;
+            Some(Taken { wait: taken.wait, remaining: taken.remaining })
+        })
+    }
+}

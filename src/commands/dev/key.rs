@@ -1,0 +1,64 @@
+//! The key of `dev`: made once for each database, and kept where only its owner reads it.
+
+use std::{
+    fs::{self, File},
+    io::{ErrorKind, Write},
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+};
+
+use anyhow::Context;
+use sqlx::PgPool;
+use workflows::{
+    audit::By,
+    keys::{self, KeyRole, NewKey, Token},
+};
+
+/// A key that may do everything, and where it is kept.
+pub(super) struct DevKey {
+    pub(super) token: Token,
+    pub(super) file: PathBuf,
+}
+
+/// Gives the key of this state directory, or makes it anew when the database does not know it.
+///
+/// # Errors
+/// When the database is away or the file can't be read or written.
+pub(super) async fn dev_key(pool: &PgPool, state_dir: &Path) -> anyhow::Result<DevKey> {
+    let file = state_dir.join("dev-key");
+    if let Some(token) = kept(&file)?
+        && let Some(key) = keys::find(pool, token.key_id()).await?
+        && token.fits(&key.secret_hash)
+        && key.role == KeyRole::Operate
+    {
+        return Ok(DevKey { token, file });
+    }
+    let new = NewKey { name: "dev".into(), role: KeyRole::Operate, life: None };
+    let (_, token) = keys::create(pool, &new, &By::from("dev")).await?;
+    keep(&file, &token).with_context(|| format!("can't write {}", file.display()))?;
+    Ok(DevKey { token, file })
+}
+
+fn kept(file: &Path) -> anyhow::Result<Option<Token>> {
+    match fs::read_to_string(file) {
+        Ok(text) => Ok(Token::parse(text.trim())),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("can't read {}", file.display())),
+    }
+}
+
+/// Writes it under another name first, so that it is never there by half, nor for others' eyes.
+fn keep(file: &Path, token: &Token) -> std::io::Result<()> {
+    let new = file.with_extension("new");
+    match fs::remove_file(&new) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    if let Some(dir) = file.parent() {
+        fs::create_dir_all(dir)?;
+    }
+    let mut written = File::options().write(true).create_new(true).mode(0o600).open(&new)?;
+    writeln!(written, "{}", token.expose())?;
+    written.sync_all()?;
+    fs::rename(new, file)
+}

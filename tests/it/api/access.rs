@@ -1,0 +1,352 @@
+//! Who may do what: keys, roles, and what is recorded of it.
+
+use std::time::Duration;
+
+use api::{Access, Auth, Limits};
+use reqwest::{Method, RequestBuilder, Response};
+use serde_json::{Value, json};
+use workflows::keys::{self, KeyRole, NewKey};
+
+use super::shop::{OpenShop, body, order, problem, product};
+
+/// How long something may take that takes seconds.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A shop that asks for keys.
+pub(crate) async fn guarded() -> OpenShop {
+    OpenShop::guarded(Access::default()).await
+}
+
+/// Makes a key and gives its id and the whole of it.
+pub(crate) async fn key(shop: &OpenShop, name: &str, role: KeyRole) -> (String, String) {
+    let new = NewKey { name: name.into(), role, life: None };
+    let (key, token) = keys::create(shop.engine.pool(), &new, &"test".into()).await.unwrap();
+    (key.key_id, token.expose())
+}
+
+/// A request with a key.
+pub(crate) fn with(shop: &OpenShop, token: &str, method: Method, path: &str) -> RequestBuilder {
+    shop.request(method, path).bearer_auth(token)
+}
+
+async fn get(shop: &OpenShop, token: &str, path: &str) -> Response {
+    with(shop, token, Method::GET, path).send().await.unwrap()
+}
+
+/// Every operation of the document, with ids in its path, and the role it says it needs.
+fn operations() -> Vec<(Method, String, String)> {
+    let document: Value = serde_json::from_str(&api::openapi_json()).unwrap();
+    let mut operations = Vec::new();
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            let concrete: Vec<_> = path
+                .split('/')
+                .map(|part| if part.starts_with('{') { "0199f39f-0000-7000-8000-00000000000a" } else { part })
+                .collect();
+            let role = operation["x-required-role"].as_str().unwrap().to_owned();
+            operations.push((method.to_ascii_uppercase().parse().unwrap(), concrete.join("/"), role));
+        }
+    }
+    operations
+}
+
+#[tokio::test]
+async fn every_operation_refuses_who_has_no_key_and_who_has_too_little_of_one() {
+    let shop = guarded().await;
+    let mut tokens = Vec::new();
+    for role in KeyRole::ALL {
+        tokens.push((role, key(&shop, role.name(), role).await.1));
+    }
+    let operations = operations();
+    assert!(operations.len() > 25, "{operations:?}");
+    for (method, path, needed) in operations {
+        let name = format!("{method} {path}");
+        let response = shop.request(method.clone(), &path).send().await.unwrap();
+        if needed == "public" {
+            assert_eq!(response.status(), 200, "{name}");
+            continue;
+        }
+        let scheme = response.headers().get("www-authenticate").map(|value| value.to_str().unwrap());
+        assert_eq!(scheme, Some("Bearer realm=\"sagaline\""), "{name}");
+        problem(response, 401, "unauthenticated").await;
+
+        let needed: KeyRole = needed.parse().unwrap();
+        for (role, token) in &tokens {
+            let response = with(&shop, token, method.clone(), &path).send().await.unwrap();
+            if role.includes(needed) {
+                assert!(![401, 403].contains(&response.status().as_u16()), "{name} as {role}");
+            } else {
+                let refused = problem(response, 403, "forbidden").await;
+                let detail = refused["detail"].as_str().unwrap();
+                assert!(detail.contains(&format!("the role `{needed}`")), "{name}: {detail}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_no_route_has_declared_is_not_served() {
+    let shop = guarded().await;
+    let (_, token) = key(&shop, "ann", KeyRole::Operate).await;
+    let refused = with(&shop, &token, Method::DELETE, "/api/orders").send().await.unwrap();
+    assert_eq!(refused.headers()["allow"], "GET,HEAD,POST");
+    problem(refused, 405, "method-not-allowed").await;
+    problem(get(&shop, &token, "/api/nothing").await, 404, "no-such-route").await;
+    // The document has to be read before a key is had.
+    body(shop.get("/openapi.json").await, 200).await;
+    body(shop.get("/docs/").await, 200).await;
+    let head = shop.request(Method::HEAD, "/api/orders").send().await.unwrap();
+    assert_eq!(head.status(), 401);
+}
+
+#[tokio::test]
+async fn only_the_whole_key_in_the_right_place_is_let_in() {
+    let shop = guarded().await;
+    let (id, token) = key(&shop, "ann", KeyRole::Read).await;
+    let other = key(&shop, "bob", KeyRole::Read).await.1;
+    body(get(&shop, &token, "/api/orders").await, 200).await;
+    let others_secret = other.rsplit('_').next().unwrap();
+    for wrong in [
+        format!("Bearer sgl_{id}_{others_secret}"),
+        format!("Bearer {}", &token[..token.len() - 1]),
+        format!("Bearer {token}0"),
+        format!("Bearer sgl_{}_{others_secret}", "0".repeat(16)),
+        format!("Basic {token}"),
+        token.clone(),
+        "Bearer".into(),
+        "Bearer sgl__".into(),
+    ] {
+        let response = shop.request(Method::GET, "/api/orders").header("Authorization", &wrong);
+        let refused = problem(response.send().await.unwrap(), 401, "unauthenticated").await;
+        assert!(!refused.to_string().contains(others_secret), "{refused}");
+    }
+    let twice = shop.request(Method::GET, "/api/orders").bearer_auth(&token).bearer_auth(&token);
+    problem(twice.send().await.unwrap(), 401, "unauthenticated").await;
+    problem(shop.get(&format!("/api/orders?access_token={token}")).await, 401, "unauthenticated").await;
+    let lower = shop.request(Method::GET, "/api/orders").header("Authorization", format!("bearer {token}"));
+    body(lower.send().await.unwrap(), 200).await;
+}
+
+#[tokio::test]
+async fn a_key_that_is_revoked_or_expired_is_let_in_no_more() {
+    let shop = guarded().await;
+    let pool = shop.engine.pool();
+    let (unseen, unseen_token) = key(&shop, "unseen", KeyRole::Read).await;
+    let (seen, seen_token) = key(&shop, "seen", KeyRole::Read).await;
+    let (expired, expired_token) = key(&shop, "expired", KeyRole::Read).await;
+    sqlx::query("update shop.api_key set created_at = now() - interval '2 h', expires_at = now() - interval '1 h' where key_id = $1")
+        .bind(&expired)
+        .execute(pool)
+        .await
+        .unwrap();
+    problem(get(&shop, &expired_token, "/api/orders").await, 401, "unauthenticated").await;
+
+    body(get(&shop, &seen_token, "/api/orders").await, 200).await;
+    for id in [&unseen, &seen] {
+        keys::revoke(pool, id, Some("left us"), &"test".into()).await.unwrap();
+    }
+    problem(get(&shop, &unseen_token, "/api/orders").await, 401, "unauthenticated").await;
+    // It was just let in, so it may be for some seconds more, and then is not.
+    let gone = async {
+        while get(&shop, &seen_token, "/api/orders").await.status() != 401 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, gone).await.expect("a revoked key is forgotten");
+}
+
+#[tokio::test]
+async fn a_key_that_is_about_to_expire_is_not_remembered_for_longer() {
+    let shop = guarded().await;
+    let new = NewKey { name: "brief".into(), role: KeyRole::Read, life: Some(Duration::from_secs(2)) };
+    let (_, token) = keys::create(shop.engine.pool(), &new, &"test".into()).await.unwrap();
+    let token = token.expose();
+    body(get(&shop, &token, "/api/orders").await, 200).await;
+    let gone = async {
+        while get(&shop, &token, "/api/orders").await.status() != 401 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, gone).await.expect("a key ends when its life does");
+}
+
+#[tokio::test]
+async fn the_last_use_of_a_key_is_noted_beside_the_requests() {
+    let mut shop = guarded().await;
+    let (_, token) = key(&shop, "ann", KeyRole::Read).await;
+    key(&shop, "unused", KeyRole::Read).await;
+    for _ in 0..3 {
+        body(get(&shop, &token, "/api/orders").await, 200).await;
+    }
+    shop.close().await;
+    let keys = keys::list(shop.engine.pool()).await.unwrap();
+    let used: Vec<_> = keys.iter().map(|key| (key.name.as_str(), key.last_used_at.is_some())).collect();
+    assert!(used.contains(&("ann", true)) && used.contains(&("unused", false)), "{used:?}");
+}
+
+#[tokio::test]
+async fn metrics_are_for_readers_unless_they_are_public() {
+    let shop = guarded().await;
+    problem(shop.get("/metrics").await, 401, "unauthenticated").await;
+    let (_, token) = key(&shop, "prometheus", KeyRole::Read).await;
+    body(get(&shop, &token, "/metrics").await, 200).await;
+    let open = OpenShop::guarded(Access { is_metrics_public: true, ..Access::default() }).await;
+    body(open.get("/metrics").await, 200).await;
+    problem(open.get("/api/orders").await, 401, "unauthenticated").await;
+}
+
+#[tokio::test]
+async fn a_database_that_is_away_is_no_wrong_key() {
+    let shop = guarded().await;
+    let (_, token) = key(&shop, "ann", KeyRole::Read).await;
+    shop.engine.pool().close().await;
+    problem(get(&shop, &token, "/api/orders").await, 503, "unavailable").await;
+}
+
+#[tokio::test]
+async fn a_worker_shows_health_and_metrics_and_nothing_else() {
+    let shop = guarded().await;
+    let alone = shop.of_roles(&[]).await;
+    for path in ["/health", "/metrics"] {
+        assert_eq!(reqwest::get(format!("{alone}{path}")).await.unwrap().status(), 200, "{path}");
+    }
+    for path in ["/api/orders", "/api/workflows", "/api/audit", "/openapi.json", "/docs/"] {
+        problem(reqwest::get(format!("{alone}{path}")).await.unwrap(), 404, "no-such-route").await;
+    }
+}
+
+#[tokio::test]
+async fn answers_that_are_kept_for_one_key_holder_are_not_given_to_another() {
+    let shop = guarded().await;
+    let (_, ann) = key(&shop, "ann", KeyRole::Write).await;
+    let (_, bob) = key(&shop, "bob", KeyRole::Write).await;
+    let (_, anns_next) = key(&shop, "ann", KeyRole::Write).await;
+    let place = |token: &str, sku: &str| {
+        let request = with(&shop, token, Method::POST, "/api/products").header("Idempotency-Key", "same");
+        request.json(&product(sku, 1)).send()
+    };
+    let first = body(place(&ann, "TEA-1").await.unwrap(), 201).await;
+    let second = body(place(&bob, "TEA-2").await.unwrap(), 201).await;
+    assert_ne!(first["product_id"], second["product_id"]);
+    // A key that was replaced is the same holder's.
+    let replayed = place(&anns_next, "TEA-1").await.unwrap();
+    assert_eq!(replayed.headers()["idempotent-replayed"], "true");
+    assert_eq!(body(replayed, 201).await, first);
+}
+
+#[tokio::test]
+async fn the_audit_says_who_changed_what_from_where_and_why() {
+    let shop = guarded().await;
+    let (id, token) = key(&shop, "backoffice", KeyRole::Operate).await;
+    let created = with(&shop, &token, Method::POST, "/api/products").json(&product("TEA-1", 5));
+    let product_id =
+        body(created.send().await.unwrap(), 201).await["product_id"].as_str().unwrap().to_owned();
+    let change = with(&shop, &token, Method::PUT, &format!("/api/products/{product_id}/stock"))
+        .header("X-Actor", "anna")
+        .json(&json!({"set": 3, "reason": "count"}));
+    let changed = change.send().await.unwrap();
+    let trace_id = changed.headers()["x-request-id"].to_str().unwrap().to_owned();
+    body(changed, 200).await;
+
+    let list = |query: String| {
+        let request = with(&shop, &token, Method::GET, &format!("/api/audit?{query}"));
+        async move { body(request.send().await.unwrap(), 200).await["items"].as_array().unwrap().clone() }
+    };
+    let entries = list(format!("subject_id={product_id}")).await;
+    let actions: Vec<_> = entries.iter().map(|entry| entry["action"].as_str().unwrap()).collect();
+    assert_eq!(actions, ["stock.set", "product.create"]);
+    let entry = &entries[0];
+    assert_eq!(
+        *entry,
+        json!({
+            "audit_id": entry["audit_id"], "at": entry["at"],
+            "actor": "key:backoffice/anna", "key_id": id, "address": "127.0.0.1",
+            "action": "stock.set", "subject": {"kind": "product", "id": product_id}, "reason": "count",
+            "before": {"on_hand": 5, "reserved": 0, "low_stock_threshold": 2},
+            "after": {"on_hand": 3, "reserved": 0, "low_stock_threshold": 2},
+            "trace_id": trace_id,
+        })
+    );
+    assert_eq!(entries[1]["actor"], "key:backoffice");
+    assert_eq!(list("actor=key:backoffice&action=stock.set".into()).await.len(), 1);
+    assert_eq!(list("actor=key:backoffice/anna".into()).await.len(), 1);
+    assert_eq!(list("actor=key:back".into()).await.len(), 0);
+    assert_eq!(list("subject_kind=key".into()).await[0]["action"], "key.create");
+    assert_eq!(list("until=2000-01-01T00:00:00Z".into()).await.len(), 0);
+    assert_eq!(list("since=2000-01-01T00:00:00Z".into()).await.len(), 3);
+
+    let ledger: Vec<String> = sqlx::query_scalar("select actor from shop.stock_movement where kind = 'set'")
+        .fetch_all(shop.engine.pool())
+        .await
+        .unwrap();
+    assert_eq!(ledger, ["key:backoffice/anna"]);
+}
+
+#[tokio::test]
+async fn a_change_that_is_refused_leaves_no_trace_in_the_audit_and_nobody_can_write_one() {
+    let shop = guarded().await;
+    let (_, token) = key(&shop, "ann", KeyRole::Operate).await;
+    let created = with(&shop, &token, Method::POST, "/api/products").json(&product("TEA-1", 5));
+    let id = body(created.send().await.unwrap(), 201).await["product_id"].as_str().unwrap().to_owned();
+    let change = with(&shop, &token, Method::PUT, &format!("/api/products/{id}/stock"))
+        .header("If-Match", "\"v99\"")
+        .json(&json!({"set": 3, "reason": "count"}));
+    problem(change.send().await.unwrap(), 412, "precondition-failed").await;
+    let entries = body(get(&shop, &token, "/api/audit?action=stock.set").await, 200).await;
+    assert_eq!(entries["items"], json!([]));
+    for change in ["update shop.audit set actor = 'nobody'", "delete from shop.audit"] {
+        let error = sqlx::query(change).execute(shop.engine.pool()).await.unwrap_err();
+        assert!(error.to_string().contains("append only"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn the_audit_is_one_list_of_what_was_done_to_the_shop_and_to_workflows() {
+    let access = Access { auth: Auth::Off, ..Access::default() };
+    let shop = OpenShop::guarded(access).await;
+    shop.stock("TEA-1", 50).await;
+    for _ in 0..3 {
+        // Nobody works, so the placement can still be cancelled: an entry of the shop's and one of the engine's.
+        let placed = body(shop.post("/api/orders", &order("TEA-1", 1)).await, 201).await;
+        let cancel = format!("/api/orders/{}/cancel", placed["order_id"].as_str().unwrap());
+        let request = shop.request(Method::POST, &cancel).header("X-Actor", "olga");
+        body(request.json(&json!({"reason": "changed"})).send().await.unwrap(), 202).await;
+    }
+    let all = body(shop.get("/api/audit?limit=200").await, 200).await;
+    let all = all["items"].as_array().unwrap();
+    let count = |action: &str| all.iter().filter(|entry| entry["action"] == action).count();
+    assert_eq!(
+        (count("order.cancel"), count("workflow.cancel"), count("product.create")),
+        (3, 3, 1),
+        "{all:?}"
+    );
+    let times: Vec<_> = all.iter().map(|entry| entry["at"].as_str().unwrap()).collect();
+    assert!(times.is_sorted_by(|a, b| a >= b), "{times:?}");
+
+    let (mut paged, mut cursor) = (Vec::new(), String::new());
+    loop {
+        let page = body(shop.get(&format!("/api/audit?limit=2&cursor={cursor}")).await, 200).await;
+        paged.extend(page["items"].as_array().unwrap().clone());
+        let Some(next) = page["next_cursor"].as_str() else { break };
+        next.clone_into(&mut cursor);
+    }
+    assert_eq!(&paged, all);
+
+    let olgas = body(shop.get("/api/audit?actor=olga&subject_kind=workflow").await, 200).await;
+    assert_eq!(olgas["items"].as_array().unwrap().len(), 3);
+    let id =
+        all.iter().find(|entry| entry["subject"]["kind"] == "workflow").unwrap()["subject"]["id"].clone();
+    let one = body(shop.get(&format!("/api/audit?subject_id={}", id.as_str().unwrap())).await, 200).await;
+    assert_eq!(one["items"].as_array().unwrap().len(), 1);
+    for wrong in ["limit=0", "since=yesterday", "colour=red", "cursor=x"] {
+        assert_eq!(shop.get(&format!("/api/audit?{wrong}")).await.status(), 400, "{wrong}");
+    }
+}
+
+#[tokio::test]
+async fn without_keys_everybody_may_do_everything() {
+    let shop = OpenShop::unstaffed(Limits::default()).await;
+    body(shop.get("/api/audit").await, 200).await;
+    let nonsense = shop.request(Method::GET, "/api/orders").header("Authorization", "Bearer nonsense");
+    body(nonsense.send().await.unwrap(), 200).await;
+}

@@ -1,0 +1,235 @@
+//! How often somebody may call, from where, and what browsers are told.
+
+use std::sync::Arc;
+
+use api::{Access, Auth, CorsOrigins, SharedLimiter, Taken};
+use reqwest::{Method, Response};
+use serde_json::json;
+use workflows::keys::KeyRole;
+
+use super::{
+    access::{key, with},
+    shop::{OpenShop, body, problem, product},
+};
+
+/// Keys have two calls an hour, addresses three: nothing comes back while a test runs.
+async fn strict() -> OpenShop {
+    let rate = |text: &str| Some(text.parse().unwrap());
+    OpenShop::guarded(Access {
+        rate_per_key: rate("2/h"),
+        rate_per_address: rate("3/h"),
+        ..Access::default()
+    })
+    .await
+}
+
+fn header<'a>(response: &'a Response, name: &str) -> &'a str {
+    response
+        .headers()
+        .get(name)
+        .unwrap_or_else(|| panic!("no {name} in {:?}", response.headers()))
+        .to_str()
+        .unwrap()
+}
+
+#[tokio::test]
+async fn a_key_that_calls_too_often_is_told_when_to_come_back_and_others_are_not_held_up() {
+    let shop = strict().await;
+    let (_, ann) = key(&shop, "ann", KeyRole::Read).await;
+    let (_, bob) = key(&shop, "bob", KeyRole::Read).await;
+    let get = |token: &str| with(&shop, token, Method::GET, "/api/orders").send();
+    for left in ["1", "0"] {
+        let response = get(&ann).await.unwrap();
+        assert_eq!(header(&response, "ratelimit-policy"), "\"key\";q=2;w=3600");
+        assert_eq!(
+            (header(&response, "ratelimit-limit"), header(&response, "ratelimit-remaining")),
+            ("2", left)
+        );
+        assert!(header(&response, "ratelimit").starts_with(&format!("\"key\";r={left};t=")));
+        body(response, 200).await;
+    }
+    let refused = get(&ann).await.unwrap();
+    let wait: u64 = header(&refused, "retry-after").parse().unwrap();
+    assert!((1..=1800).contains(&wait), "{wait}");
+    let told = problem(refused, 429, "rate-limited").await;
+    assert_eq!(told["detail"], "2 requests an hour are allowed for each key");
+    body(get(&bob).await.unwrap(), 200).await;
+    // A key that may not do it is counted all the same.
+    let forbidden = with(&shop, &bob, Method::GET, "/api/audit").send().await.unwrap();
+    problem(forbidden, 403, "forbidden").await;
+    problem(get(&bob).await.unwrap(), 429, "rate-limited").await;
+}
+
+#[tokio::test]
+async fn keys_can_not_be_tried_out_faster_than_an_address_may_call() {
+    let shop = strict().await;
+    let guess = |nth: usize| format!("sgl_{nth:016x}_{}", "0".repeat(64));
+    for nth in 0..3 {
+        let refused = with(&shop, &guess(nth), Method::GET, "/api/orders").send().await.unwrap();
+        assert_eq!(header(&refused, "ratelimit-remaining"), (2 - nth).to_string());
+        problem(refused, 401, "unauthenticated").await;
+    }
+    let refused = with(&shop, &guess(3), Method::GET, "/api/orders").send().await.unwrap();
+    header(&refused, "retry-after");
+    problem(refused, 429, "rate-limited").await;
+    problem(shop.get("/api/orders").await, 429, "rate-limited").await;
+    problem(shop.get("/no/such/path").await, 429, "rate-limited").await;
+    problem(shop.get("/openapi.json").await, 429, "rate-limited").await;
+    // Whoever looks after the process has to see how it is.
+    for path in ["/health/live", "/health/ready", "/health"] {
+        body(shop.get(path).await, 200).await;
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_secret_of_a_known_key_counts_against_the_address_and_not_the_key() {
+    let shop = strict().await;
+    let (id, token) = key(&shop, "ann", KeyRole::Read).await;
+    body(with(&shop, &token, Method::GET, "/api/orders").send().await.unwrap(), 200).await;
+    let wrong = format!("sgl_{id}_{}", "0".repeat(64));
+    for _ in 0..2 {
+        problem(
+            with(&shop, &wrong, Method::GET, "/api/orders").send().await.unwrap(),
+            401,
+            "unauthenticated",
+        )
+        .await;
+    }
+    problem(with(&shop, &wrong, Method::GET, "/api/orders").send().await.unwrap(), 429, "rate-limited").await;
+    body(with(&shop, &token, Method::GET, "/api/orders").send().await.unwrap(), 200).await;
+}
+
+#[tokio::test]
+async fn a_shared_count_is_asked_first() {
+    struct Full;
+    impl SharedLimiter for Full {
+        fn take<'a>(
+            &'a self,
+            bucket: &'a str,
+            _: api::Rate,
+        ) -> futures::future::BoxFuture<'a, Option<Taken>> {
+            assert!(bucket.starts_with("address:"), "{bucket}");
+            Box::pin(async { Some(Taken { wait: Some(std::time::Duration::from_secs(7)), remaining: 0 }) })
+        }
+    }
+    let access = Access {
+        auth: Auth::Off,
+        rate_per_address: Some("1000/s".parse().unwrap()),
+        shared_limiter: Some(Arc::new(Full)),
+        ..Access::default()
+    };
+    let shop = OpenShop::guarded(access).await;
+    let refused = shop.get("/api/orders").await;
+    assert_eq!(header(&refused, "retry-after"), "7");
+    problem(refused, 429, "rate-limited").await;
+}
+
+/// From where a change came, with what the caller says about that.
+async fn recorded_address(proxies: &str, forwarded: &[&str]) -> String {
+    let access = Access { auth: Auth::Off, trusted_proxies: proxies.parse().unwrap(), ..Access::default() };
+    let shop = OpenShop::guarded(access).await;
+    let mut request = shop.request(Method::POST, "/api/products");
+    for line in forwarded {
+        request = request.header("X-Forwarded-For", *line);
+    }
+    body(request.json(&product("TEA-1", 1)).send().await.unwrap(), 201).await;
+    let list = body(shop.get("/api/audit?action=product.create").await, 200).await;
+    list["items"][0]["address"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn only_a_trusted_proxy_says_for_whom_it_calls() {
+    assert_eq!(recorded_address("10.0.0.0/8", &["203.0.113.9"]).await, "127.0.0.1");
+    assert_eq!(recorded_address("127.0.0.0/8", &["6.6.6.6, 203.0.113.9"]).await, "203.0.113.9");
+    assert_eq!(
+        recorded_address("127.0.0.1,10.0.0.0/8", &["6.6.6.6", "203.0.113.9, 10.1.1.1"]).await,
+        "203.0.113.9"
+    );
+}
+
+#[tokio::test]
+async fn every_answer_tells_browsers_to_run_nothing_in_it() {
+    let shop = super::access::guarded().await;
+    for (path, status) in [
+        ("/health/live", 200),
+        ("/api/orders", 401),
+        ("/nowhere", 404),
+        ("/openapi.json", 200),
+        ("/docs/", 200),
+    ] {
+        let response = shop.get(path).await;
+        assert_eq!(response.status(), status, "{path}");
+        assert_eq!(header(&response, "x-content-type-options"), "nosniff", "{path}");
+        assert_eq!(header(&response, "x-frame-options"), "DENY", "{path}");
+        assert_eq!(header(&response, "referrer-policy"), "no-referrer", "{path}");
+        let policy = header(&response, "content-security-policy");
+        assert!(policy.starts_with("default-src 'none';"), "{path}: {policy}");
+        assert!(policy.contains("frame-ancestors 'none'"), "{path}: {policy}");
+        assert_eq!(policy.contains("script-src 'self'"), path == "/docs/", "{path}: {policy}");
+        assert!(!policy.contains("unsafe-eval") && !policy.contains("script-src 'self' 'unsafe"), "{policy}");
+    }
+}
+
+#[tokio::test]
+async fn the_user_interface_has_no_script_in_its_page() {
+    let shop = super::access::guarded().await;
+    let page = body(shop.get("/docs/").await, 200).await;
+    for script in page.as_str().unwrap().split("<script").skip(1) {
+        assert!(script.trim_start().starts_with("src=\"./") || script.contains("src=\"./"), "{script}");
+        let (_, inside) = script.split_once('>').unwrap();
+        assert!(inside.trim_start().starts_with("</script>"), "the policy would not let this run: {script}");
+    }
+}
+
+async fn preflight(shop: &OpenShop, origin: &str) -> Response {
+    shop.request(Method::OPTIONS, "/api/orders")
+        .header("Origin", origin)
+        .header("Access-Control-Request-Method", "POST")
+        .header("Access-Control-Request-Headers", "authorization,content-type,idempotency-key")
+        .send()
+        .await
+        .unwrap()
+}
+
+#[tokio::test]
+async fn only_pages_of_listed_origins_may_call() {
+    let cors_origins = CorsOrigins::parse("https://shop.example,http://localhost:8080").unwrap();
+    let shop = OpenShop::guarded(Access { cors_origins, ..Access::default() }).await;
+    let allowed = preflight(&shop, "https://shop.example").await;
+    assert_eq!(allowed.status(), 200);
+    assert_eq!(header(&allowed, "access-control-allow-origin"), "https://shop.example");
+    assert!(header(&allowed, "access-control-allow-headers").contains("authorization"));
+    assert!(allowed.headers().get("access-control-allow-credentials").is_none());
+    for stranger in ["https://evil.example", "https://shop.example.evil.example", "null"] {
+        let refused = preflight(&shop, stranger).await;
+        assert!(refused.headers().get("access-control-allow-origin").is_none(), "{stranger}");
+    }
+    // A page has to be able to read what went wrong.
+    let call = shop.request(Method::GET, "/api/orders").header("Origin", "https://shop.example");
+    let call = call.send().await.unwrap();
+    assert_eq!(header(&call, "access-control-allow-origin"), "https://shop.example");
+    assert!(header(&call, "access-control-expose-headers").contains("x-request-id"));
+    problem(call, 401, "unauthenticated").await;
+}
+
+#[tokio::test]
+async fn unless_somebody_says_so_no_foreign_page_may_call_and_everybodys_never_with_credentials() {
+    let closed = super::access::guarded().await;
+    let refused = preflight(&closed, "https://shop.example").await;
+    assert!(refused.headers().get("access-control-allow-origin").is_none());
+    problem(refused, 405, "method-not-allowed").await;
+    let open = OpenShop::guarded(Access { cors_origins: CorsOrigins::Any, ..Access::default() }).await;
+    let allowed = preflight(&open, "https://anywhere.example").await;
+    assert_eq!(header(&allowed, "access-control-allow-origin"), "*");
+    assert!(allowed.headers().get("access-control-allow-credentials").is_none());
+}
+
+#[tokio::test]
+async fn nothing_is_counted_where_nobody_asked_for_it() {
+    let shop = super::access::guarded().await;
+    let (_, token) = key(&shop, "ann", KeyRole::Write).await;
+    let created = with(&shop, &token, Method::POST, "/api/products").json(&json!(product("TEA-1", 1)));
+    let created = created.send().await.unwrap();
+    assert!(created.headers().get("ratelimit").is_none());
+    body(created, 201).await;
+}

@@ -1,0 +1,112 @@
+//! Counts how often something happens, for all processes together, in Redis.
+//!
+//! This is the generic cell rate algorithm: a bucket is one number, the time at which it will be full again. What Redis
+//! forgets is a bucket that is full, so a wiped Redis lets a burst through and nothing else.
+
+use std::{
+    num::NonZeroU32,
+    sync::atomic::{AtomicU64, Ordering},
+    time::{Duration, Instant},
+};
+
+use redis::{
+    Client, RedisError, RedisResult,
+    aio::{ConnectionManager, ConnectionManagerConfig},
+};
+
+/// How long an answer of Redis is waited for. A call must not be late because of its being counted.
+const PATIENCE: Duration = Duration::from_millis(100);
+/// How long a Redis that gave no answer is left alone.
+const LEFT_ALONE: Duration = Duration::from_secs(1);
+
+/// Takes one out of the bucket, by Redis' own clock: `KEYS[1]` is the bucket, `ARGV[1]` how many microseconds give one
+/// back, `ARGV[2]` how many fit. Gives what is left and how many microseconds to wait, which is 0 if one was taken.
+const TAKE: &str = "
+local time = redis.call('TIME')
+local now = time[1] * 1000000 + time[2]
+local interval, size = tonumber(ARGV[1]), tonumber(ARGV[2])
+local full = math.max(tonumber(redis.call('GET', KEYS[1]) or now), now) + interval
+local spare = now + interval * size - full
+if spare < 0 then
+  return {0, -spare}
+end
+redis.call('SET', KEYS[1], string.format('%.0f', full), 'PX', math.ceil((full - now) / 1000))
+return {math.floor(spare / interval), 0}
+";
+
+/// Buckets in Redis.
+pub struct SharedRates {
+    redis: ConnectionManager,
+    began: Instant,
+    /// Until when Redis is left alone, in milliseconds since `began`.
+    away_until_ms: AtomicU64,
+}
+
+/// What came of taking one out of a bucket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RateTaken {
+    /// How long to wait, if the bucket was empty.
+    pub wait: Option<Duration>,
+    /// How many are left.
+    pub remaining: u32,
+}
+
+impl SharedRates {
+    /// Counts in the Redis at `url`; it need not be there yet.
+    ///
+    /// # Errors
+    /// When the URL can't be read.
+    pub fn at(url: &str) -> Result<Self, RedisError> {
+        let config = ConnectionManagerConfig::new()
+            .set_number_of_retries(1)
+            .set_connection_timeout(Some(PATIENCE * 5))
+            .set_response_timeout(Some(PATIENCE));
+        let redis = ConnectionManager::new_lazy_with_config(Client::open(url)?, config)?;
+        Ok(Self { redis, began: Instant::now(), away_until_ms: AtomicU64::new(0) })
+    }
+
+    /// Takes one out of a bucket of this size that gets one back at this interval; `None` when Redis does not tell in
+    /// time, and for a second after that.
+    pub async fn take(&self, bucket: &str, size: NonZeroU32, interval: Duration) -> Option<RateTaken> {
+        if self.now_ms() < self.away_until_ms.load(Ordering::Relaxed) {
+            return None;
+        }
+        match tokio::time::timeout(PATIENCE, self.ask(bucket, size, interval)).await {
+            Ok(Ok((remaining, wait_us))) => {
+                Some(RateTaken { wait: (wait_us > 0).then(|| Duration::from_micros(wait_us)), remaining })
+            }
+            Ok(Err(error)) => self.away(&error.to_string()),
+            Err(_) => self.away("no answer in time"),
+        }
+    }
+
+    async fn ask(&self, bucket: &str, size: NonZeroU32, interval: Duration) -> RedisResult<(u32, u64)> {
+        let interval_us = u64::try_from(interval.as_micros()).unwrap_or(u64::MAX).max(1);
+        redis::cmd("EVAL")
+            .arg(TAKE)
+            .arg(1)
+            .arg(format!("sagaline:rate:{bucket}"))
+            .arg(interval_us)
+            .arg(size.get())
+            .query_async(&mut self.redis.clone())
+            .await
+    }
+
+    fn away<T>(&self, error: &str) -> Option<T> {
+        let until = self.now_ms() + u64::try_from(LEFT_ALONE.as_millis()).unwrap_or(u64::MAX);
+        self.away_until_ms.store(until, Ordering::Relaxed);
+        tracing::debug!(error, "Redis counts no calls now; this process counts its own");
+        None
+    }
+
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+/// Without the URL, which can hold a password.
+impl std::fmt::Debug for SharedRates {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SharedRates").finish_non_exhaustive()
+    }
+}
