@@ -23,6 +23,8 @@ pub struct Limits {
     pub request_timeout: Duration,
     /// The longest wait that `Prefer: wait` can ask for.
     pub longest_wait: Duration,
+    /// The most requests that are held at a time because they asked to; one more is answered at once.
+    pub waits: usize,
     /// How long a second request with an `Idempotency-Key` waits for the first one's answer before it is a 409.
     pub replay_patience: Duration,
     /// How long the first request that meets an exhausted pool waits; those after it are a 503 at once.
@@ -55,6 +57,7 @@ impl Default for Limits {
             body_timeout: Duration::from_secs(15),
             request_timeout: Duration::from_secs(20),
             longest_wait: Duration::from_secs(30),
+            waits: 3072,
             replay_patience: Duration::from_secs(5),
             pool_patience: Duration::from_millis(500),
             health_timeout: Duration::from_secs(1),

@@ -18,10 +18,8 @@ use crate::{
 /// it is what a worker shows: health and metrics.
 pub fn router(state: ApiState, roles: &[Role]) -> Router {
     let layer = |state: &ApiState| state.clone();
-    let admitted = |routes: Router<ApiState>| match roles {
-        // There is nothing to put it around, which the router takes for a mistake.
-        [] => routes,
-        _ => routes.route_layer(middleware::from_fn_with_state(layer(&state), edge::admit)),
+    let admitted = |routes: Router<ApiState>| {
+        routes.route_layer(middleware::from_fn_with_state(layer(&state), edge::admit))
     };
     let access = state.access();
     let is_metrics_public = access.is_metrics_public || roles.is_empty();

@@ -57,6 +57,7 @@ struct Inner {
     inputs: HashMap<String, Validator>,
     gate: PoolGate,
     in_flight: Arc<Semaphore>,
+    waits: Arc<Semaphore>,
     gauges: Gauges,
     settler: Settler,
     access: Access,
@@ -135,6 +136,10 @@ impl ApiState {
         &self.0.in_flight
     }
 
+    pub(crate) fn waits(&self) -> &Arc<Semaphore> {
+        &self.0.waits
+    }
+
     pub(crate) fn gauges(&self) -> &Gauges {
         &self.0.gauges
     }
@@ -201,6 +206,7 @@ impl ApiStateBuilder {
         Ok(ApiState(Arc::new(Inner {
             gate: PoolGate::new(self.shop.pool().clone(), self.limits.pool_patience),
             in_flight: Arc::new(Semaphore::new(self.limits.in_flight)),
+            waits: Arc::new(Semaphore::new(self.limits.waits)),
             gauges: Gauges::default(),
             settler: Settler::new(self.shop.pool().clone(), self.limits.in_flight),
             keyring: Keyring::new(self.shop.pool().clone()),

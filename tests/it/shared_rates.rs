@@ -8,7 +8,7 @@ use crate::support::RedisServer;
 
 const HOUR: Duration = Duration::from_hours(1);
 /// How long a Redis that came back may go unnoticed.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 fn two() -> NonZeroU32 {
     NonZeroU32::new(2).unwrap()

@@ -68,6 +68,11 @@ fn origin(text: &str) -> Result<HeaderValue, String> {
     let (Some(scheme @ ("http" | "https")), Some(host)) = (uri.scheme_str(), uri.host()) else {
         return Err(wrong());
     };
+    // A star would look like a pattern, and would be none.
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '[' | ']' | ':');
+    if !host.chars().all(is_plain) {
+        return Err(wrong());
+    }
     let port = uri.port_u16().map(|port| format!(":{port}")).unwrap_or_default();
     let usual = if scheme == "https" { ":443" } else { ":80" };
     let plain = format!("{scheme}://{}{}", host.to_ascii_lowercase(), if port == usual { "" } else { &port });

@@ -1,15 +1,17 @@
 //! `Prefer: wait=N` (RFC 7240): hold the answer until the saga has settled, for at most N seconds.
 
-use std::{convert::Infallible, time::Duration};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use axum::extract::FromRequestParts;
 use http::{HeaderMap, HeaderName, request::Parts};
+use tokio::sync::OwnedSemaphorePermit;
 use utoipa::{
     IntoParams,
     openapi::path::{Parameter, ParameterIn},
 };
 
 use super::documented_header;
+use crate::state::ApiState;
 
 static PREFER: HeaderName = HeaderName::from_static("prefer");
 
@@ -35,6 +37,19 @@ impl Prefer {
             value.trim().trim_matches('"').parse().ok()
         });
         Self { wait_s }
+    }
+
+    /// How long to wait, with the place to hold meanwhile. Where too many wait already it is not waited at all, which the
+    /// caller sees from a missing `Preference-Applied`: those who only wait must not take the places of those who work.
+    pub(crate) fn wait_with_a_place(
+        self,
+        state: &ApiState,
+    ) -> (Option<Duration>, Option<OwnedSemaphorePermit>) {
+        let Some(wait) = self.wait(state.limits().longest_wait) else { return (None, None) };
+        match Arc::clone(state.waits()).try_acquire_owned() {
+            Ok(place) => (Some(wait), Some(place)),
+            Err(_) => (None, None),
+        }
     }
 
     /// How long to wait, capped; `None` when it was not asked for.

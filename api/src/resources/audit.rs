@@ -3,6 +3,8 @@
 mod entry;
 mod query;
 
+use std::cmp::Reverse;
+
 use axum::{
     extract::State,
     response::{IntoResponse, Response},
@@ -67,7 +69,7 @@ pub(crate) async fn list_audit(
         let theirs = state.engine().audit(&filter, after.map(Place::of_engines), limit).await?;
         entries.extend(theirs.into_iter().map(AuditEntry::from));
     }
-    entries.sort_by(|a, b| b.audit_id.cmp(&a.audit_id));
+    entries.sort_by_key(|entry| Reverse(entry.audit_id));
     entries.truncate(limit as usize);
     let (items, next_cursor) = next_page(entries, &listing, |entry| entry.audit_id);
     Ok(Answer::ok(&AuditPage { items, next_cursor })?.into_response())

@@ -10,7 +10,7 @@ use workflows::keys::{self, KeyRole, NewKey};
 use super::shop::{OpenShop, body, order, problem, product};
 
 /// How long something may take that takes seconds.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A shop that asks for keys.
 pub(crate) async fn guarded() -> OpenShop {

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use api::{Access, Auth, CorsOrigins, SharedLimiter, Taken};
+use api::{Access, Auth, CorsOrigins, Limits, SharedLimiter, Taken};
 use reqwest::{Method, Response};
 use serde_json::json;
 use workflows::keys::KeyRole;
 
 use super::{
     access::{key, with},
-    shop::{OpenShop, body, problem, product},
+    shop::{OpenShop, body, order, problem, product},
 };
 
 /// Keys have two calls an hour, addresses three: nothing comes back while a test runs.
@@ -179,6 +179,25 @@ async fn the_user_interface_has_no_script_in_its_page() {
         let (_, inside) = script.split_once('>').unwrap();
         assert!(inside.trim_start().starts_with("</script>"), "the policy would not let this run: {script}");
     }
+}
+
+#[tokio::test]
+async fn where_too_many_wait_already_the_answer_comes_at_once() {
+    let shop = OpenShop::unstaffed(Limits { waits: 1, ..Limits::default() }).await;
+    shop.stock("TEA-1", 5).await;
+    let place = || {
+        let request = shop.request(Method::POST, "/api/orders").header("Prefer", "wait=30");
+        request.json(&order("TEA-1", 1)).send()
+    };
+    // Nobody works, so whichever has the one place holds it for half a minute; the other has its answer at once.
+    let (one, other) = (place(), place());
+    let answer = tokio::select! {
+        answer = one => answer,
+        answer = other => answer,
+    };
+    let answer = answer.unwrap();
+    assert!(answer.headers().get("preference-applied").is_none(), "{:?}", answer.headers());
+    assert_eq!(body(answer, 201).await["status"], "pending");
 }
 
 async fn preflight(shop: &OpenShop, origin: &str) -> Response {

@@ -63,7 +63,7 @@ pub(crate) async fn create_order(
 ) -> Result<Response, Problem> {
     let JsonBody { value: new, bytes } = body;
     check_lines(&state, &new)?;
-    let wait = prefer.wait(state.limits().longest_wait);
+    let (wait, _place) = prefer.wait_with_a_place(&state);
     once(&state, key, "create_order", &bytes, async |order_id| {
         let items =
             new.items.into_iter().map(|Object(item)| OrderItem { sku: item.sku, quantity: item.quantity });

@@ -70,7 +70,7 @@ pub(crate) async fn start_workflow(
 ) -> Result<Response, Problem> {
     let JsonBody { value: new, bytes } = body;
     check(&state, &new)?;
-    let wait = prefer.wait(state.limits().longest_wait);
+    let (wait, _place) = prefer.wait_with_a_place(&state);
     once(&state, key, "start_workflow", &bytes, async |id| {
         record(&state, &actor, id, &new).await?;
         let mut saga =
