@@ -4,6 +4,7 @@ mod housekeeping;
 mod listen;
 mod mail;
 mod parts;
+mod pool_watch;
 
 pub(crate) use listen::{Listening, listen, listen_for_worker};
 pub(crate) use mail::Letterbox;

@@ -9,7 +9,7 @@ use tokio::sync::Semaphore;
 use tracing::Span;
 use workflows::Shop;
 
-use crate::{edge::PoolGate, limits::Limits, once::Settler, telemetry::Gauges};
+use crate::{edge::PoolGate, leaving::Leaving, limits::Limits, once::Settler, telemetry::Gauges};
 
 /// How the way to the mail server is, as its circuit breaker sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +53,7 @@ struct Inner {
     in_flight: Arc<Semaphore>,
     gauges: Gauges,
     settler: Settler,
+    leaving: Leaving,
 }
 
 /// Builds an [`ApiState`].
@@ -81,6 +82,21 @@ impl ApiState {
     /// pool is closed; it takes some seconds at the most.
     pub async fn close(&self) {
         self.0.settler.close().await;
+    }
+
+    /// Says from now on that this process is not ready, and asks callers to come over other connections.
+    pub fn drain(&self) {
+        self.0.leaving.drain();
+    }
+
+    /// Ends answers that have no end of their own.
+    pub fn close_streams(&self) {
+        self.0.leaving.close_streams();
+    }
+
+    /// How far this process is on its way out.
+    pub(crate) fn leaving(&self) -> &Leaving {
+        &self.0.leaving
     }
 
     pub(crate) fn shop(&self) -> &Shop {
@@ -173,6 +189,7 @@ impl ApiStateBuilder {
             gate: PoolGate::new(self.shop.pool().clone(), self.limits.pool_patience),
             in_flight: Arc::new(Semaphore::new(self.limits.in_flight)),
             gauges: Gauges::default(),
+            leaving: Leaving::default(),
             settler: Settler::new(self.shop.pool().clone(), self.limits.in_flight),
             shop: self.shop,
             metrics: self.metrics,

@@ -39,7 +39,7 @@ pub(crate) struct Arguments {
 /// # Errors
 /// When the database or the port can't be used, or a part ends by itself.
 pub(crate) async fn run(mut config: Config, arguments: Arguments) -> Result<(), Failure> {
-    let telemetry = Telemetry::install(&config.telemetry)?;
+    let telemetry = Telemetry::install(&config.telemetry, "dev")?;
     let quit = shutdown::on_signal()?;
     config.http.port = arguments.port.unwrap_or(config.http.port);
     let socket = app::listen(&config.http, &Role::ALL).await?;
@@ -79,12 +79,12 @@ async fn play(
     catalogue::seed_if_empty(&shop).await.context("the catalogue can't be filled")?;
     greet(&shop, &socket, source, &letterbox).await?;
 
-    let upkeep = tokio::spawn(Telemetry::upkeep(telemetry.metrics(), quit.clone()));
+    let upkeep = tokio::spawn(telemetry.upkeep(quit.clone()));
     let queues = QUEUES.map(ToOwned::to_owned);
     // Whichever ends by itself takes the other with it. Workers go on while requests finish that wait for a saga.
     let work_quit = CancellationToken::new();
     let serving = async {
-        let served = app::serve(&shop, &mailer, telemetry, socket, quit.clone()).await;
+        let served = app::serve(config, &shop, &mailer, telemetry, socket, quit.clone()).await;
         work_quit.cancel();
         served
     };

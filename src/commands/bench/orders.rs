@@ -38,7 +38,7 @@ pub(super) async fn run(
     config.http.host = [127, 0, 0, 1].into();
     config.http.port = 0;
     config.telemetry.log_level = "warn".into();
-    let telemetry = Telemetry::install(&config.telemetry)?;
+    let telemetry = Telemetry::install(&config.telemetry, "bench")?;
     let catcher = MailCatcher::start().await.context("can't start a mail server")?;
 
     let options = pool::connect_options(scratch.url(), PoolUse::Workers)?;
@@ -53,7 +53,7 @@ pub(super) async fn run(
 
     let quit = CancellationToken::new();
     let queues = QUEUES.map(ToOwned::to_owned);
-    let serving = app::serve(&shop, &mailer, &telemetry, socket, quit.clone());
+    let serving = app::serve(&config, &shop, &mailer, &telemetry, socket, quit.clone());
     let working = app::work(&config, &shop, &queues, quit.clone());
     let calling = async {
         let load = load::run(arguments, move || {
