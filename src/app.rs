@@ -5,6 +5,7 @@ mod housekeeping;
 mod listen;
 mod mail;
 mod parts;
+mod pool_watch;
 
 pub(crate) use access::require_a_key;
 pub(crate) use listen::{Listening, listen, listen_for_worker};

@@ -27,6 +27,8 @@ enum Command {
     Work(commands::work::Arguments),
     /// Bring the database's schemas up to date
     Migrate(commands::migrate::Arguments),
+    /// Ask a running process of this machine whether it is ready
+    Health(commands::health::Arguments),
     /// Print the OpenAPI document, or check a file against it
     Openapi(commands::openapi::Arguments),
     /// Show, in less than a minute, that orders survive what usually loses them
@@ -63,6 +65,7 @@ fn answer(command: Command) -> Result<(), Failure> {
             Command::Dev(arguments) => commands::dev::run(config?, arguments).await,
             Command::Serve(arguments) => commands::serve::run(config?, arguments).await,
             Command::Work(arguments) => commands::work::run(config?, arguments).await,
+            Command::Health(arguments) => commands::health::run(&config?, arguments).await,
             Command::Migrate(arguments) => commands::migrate::run(config?, arguments).await,
             Command::Demo(arguments) => commands::demo::run(config?, arguments).await,
             Command::Keys(action) => commands::keys::run(config?, action).await,

@@ -89,6 +89,9 @@ pub(crate) struct HttpConfig {
     pub(crate) notifications_port: u16,
     /// The port of a worker's health and metrics; unset, it offers none.
     pub(crate) work_port: Option<u16>,
+    /// How long a process that was told to stop goes on serving, not ready any more, so that no new requests are on
+    /// their way when it stops.
+    pub(crate) drain_delay: Duration,
 }
 
 /// How sagas are moved.
@@ -113,8 +116,19 @@ pub(crate) struct TelemetryConfig {
     pub(crate) log_level: String,
     /// The shape of the log.
     pub(crate) log_format: LogFormat,
+    /// Where log files go, if there are any.
+    pub(crate) log_files: Option<LogFiles>,
     /// Where traces go over OTLP and gRPC, if anywhere.
     pub(crate) otlp_endpoint: Option<SecretUrl>,
+}
+
+/// Log files, beside standard error.
+#[derive(Clone, Debug)]
+pub(crate) struct LogFiles {
+    /// `LOG_DIR`: their directory, made when it is not there.
+    pub(crate) dir: PathBuf,
+    /// `LOG_KEEP_DAYS`: how many daily files of each kind of process are kept.
+    pub(crate) keep_days: usize,
 }
 
 /// The shape of the log.
@@ -223,6 +237,7 @@ fn http(read: &mut Reader<'_>) -> HttpConfig {
         inventory_port: read.number("INVENTORY_PORT", 0..=u16::MAX),
         notifications_port: read.number("NOTIFICATIONS_PORT", 0..=u16::MAX),
         work_port: read.optional_number("WORK_PORT", 0..=u16::MAX),
+        drain_delay: read.duration("DRAIN_DELAY", Duration::ZERO..=Duration::from_mins(10)),
     }
 }
 
@@ -238,12 +253,14 @@ fn workers(read: &mut Reader<'_>) -> WorkersConfig {
 }
 
 fn telemetry(read: &mut Reader<'_>) -> TelemetryConfig {
+    let keep_days = read.number("LOG_KEEP_DAYS", 1..=3650);
     TelemetryConfig {
         log_level: read.checked("LOG_LEVEL", is_log_filter),
         log_format: read.one_of(
             "LOG_FORMAT",
             &[("auto", LogFormat::Auto), ("pretty", LogFormat::Pretty), ("json", LogFormat::Json)],
         ),
+        log_files: read.optional("LOG_DIR").map(|dir| LogFiles { dir: PathBuf::from(dir), keep_days }),
         otlp_endpoint: read.optional_url("OTEL_EXPORTER_OTLP_ENDPOINT", &["http", "https"]),
     }
 }

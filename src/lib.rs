@@ -1,6 +1,7 @@
 //! Sagaline's one binary: configuration, wiring and subcommands; the only place that knows all parts.
 //!
-//! [`run`] is the whole program. [`embedded`], [`mailcatcher`] and [`migrate()`] are public because tests use them too.
+//! [`run`] is the whole program. [`embedded`], [`mailcatcher`], [`migrate()`] and
+//! [`describe_metrics`] are public because tests use them too.
 
 pub mod embedded;
 pub mod mailcatcher;
@@ -22,3 +23,4 @@ mod terminal;
 
 pub use cli::run;
 pub use migrate::migrate;
+pub use telemetry::describe_metrics;

@@ -1,17 +1,23 @@
 //! Logs, traces and metrics of one process.
 
+mod files;
 mod logs;
 mod metrics;
 mod traces;
 
 use std::{sync::Arc, time::Duration};
 
+use anyhow::Context;
 use metrics_exporter_prometheus::PrometheusHandle;
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use tokio_util::sync::CancellationToken;
+use tracing_appender::non_blocking::{ErrorCounter, WorkerGuard};
 use tracing_subscriber::{Layer, layer::SubscriberExt, util::SubscriberInitExt};
 
-use crate::config::TelemetryConfig;
+use crate::{config::TelemetryConfig, failure::Failure};
+
+pub use metrics::describe_metrics;
+pub(crate) use metrics::{POOL_FAILURES, POOL_WAIT};
 
 /// How often the recorder is tidied.
 const UPKEEP: Duration = Duration::from_secs(5);
@@ -20,21 +26,38 @@ const UPKEEP: Duration = Duration::from_secs(5);
 pub(crate) struct Telemetry {
     traces: Option<SdkTracerProvider>,
     metrics: PrometheusHandle,
+    files: Option<LogFiles>,
+}
+
+/// The log files' lost lines, and their writer, which writes the last lines when it is dropped.
+struct LogFiles {
+    lost: ErrorCounter,
+    _guard: WorkerGuard,
 }
 
 impl Telemetry {
     /// Installs the log, the exporter of traces and the recorder of metrics; call it once in a process, inside the
-    /// runtime.
+    /// runtime. `name` tells this kind of process from others in the names of log files and in traces.
     ///
     /// # Errors
-    /// When one of them is installed already, or the exporter can't be made.
-    pub(crate) fn install(config: &TelemetryConfig) -> anyhow::Result<Self> {
-        let traces = config.otlp_endpoint.as_ref().map(traces::provider).transpose()?;
+    /// When one of them is installed already, the exporter can't be made, or no log can be written to `LOG_DIR`.
+    pub(crate) fn install(config: &TelemetryConfig, name: &str) -> Result<Self, Failure> {
+        let files = config.log_files.as_ref().map(|files| files::open(files, name)).transpose()?;
+        let (writer, files) =
+            files.map(|open| (open.writer, LogFiles { lost: open.lost, _guard: open.guard })).unzip();
+        let traces =
+            config.otlp_endpoint.as_ref().map(|endpoint| traces::provider(endpoint, name)).transpose()?;
         let exported =
             traces.as_ref().map(|provider| traces::layer(provider).with_filter(logs::filter(config)));
-        tracing_subscriber::registry().with(logs::layer(config)).with(exported).try_init()?;
+        let filed = writer.map(|writer| logs::file_layer(config, writer));
+        tracing_subscriber::registry()
+            .with(logs::layer(config))
+            .with(filed)
+            .with(exported)
+            .try_init()
+            .context("can't install the log")?;
         let metrics = metrics::install()?;
-        Ok(Self { traces, metrics })
+        Ok(Self { traces, metrics, files })
     }
 
     /// What `/metrics` renders.
@@ -47,16 +70,23 @@ impl Telemetry {
         self.traces.is_some().then(|| Arc::new(traces::W3cLink) as Arc<dyn engine::TraceLink>)
     }
 
-    /// Tidies the recorder until `stop`: histograms that nobody scrapes would grow without end.
-    pub(crate) async fn upkeep(metrics: PrometheusHandle, stop: CancellationToken) {
-        let mut tick = tokio::time::interval(UPKEEP);
-        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        while stop.run_until_cancelled(tick.tick()).await.is_some() {
-            metrics.run_upkeep();
+    /// Tidies the recorder until `stop`: histograms that nobody scrapes would grow without end. Counts the lines that
+    /// log files lost, too.
+    pub(crate) fn upkeep(&self, stop: CancellationToken) -> impl Future<Output = ()> + Send + 'static {
+        let (metrics, lost) = (self.metrics.clone(), self.files.as_ref().map(|files| files.lost.clone()));
+        async move {
+            let mut tick = tokio::time::interval(UPKEEP);
+            tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+            while stop.run_until_cancelled(tick.tick()).await.is_some() {
+                metrics.run_upkeep();
+                if let Some(lost) = &lost {
+                    metrics::count_lost(lost);
+                }
+            }
         }
     }
 
-    /// Sends what is still held; the collector has a few seconds.
+    /// Sends and writes what is still held; the collector has a few seconds.
     pub(crate) async fn flush(self) {
         let Some(provider) = self.traces else { return };
         // The exporter's own shutdown blocks its thread while the runtime sends.

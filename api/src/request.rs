@@ -46,12 +46,21 @@ fn single<'a>(
 
 /// Documents a header that a caller may send; `pattern` is a regular expression of all that is taken.
 fn documented_header(name: &str, description: &str, example: &str, pattern: &str) -> Parameter {
+    header(name, description, example, Some(pattern))
+}
+
+/// Documents a header that is ignored when it is not understood.
+fn lenient_header(name: &str, description: &str, example: &str) -> Parameter {
+    header(name, description, example, None)
+}
+
+fn header(name: &str, description: &str, example: &str, pattern: Option<&str>) -> Parameter {
     ParameterBuilder::new()
         .name(name)
         .parameter_in(ParameterIn::Header)
         .required(Required::False)
         .description(Some(description))
-        .schema(Some(ObjectBuilder::new().schema_type(Type::String).pattern(Some(pattern)).build()))
+        .schema(Some(ObjectBuilder::new().schema_type(Type::String).pattern(pattern).build()))
         .example(Some(example.into()))
         .build()
 }

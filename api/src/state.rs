@@ -12,6 +12,7 @@ use workflows::Shop;
 use crate::{
     access::{Access, Keyring, Limiter},
     edge::PoolGate,
+    leaving::Leaving,
     limits::Limits,
     once::Settler,
     telemetry::Gauges,
@@ -63,6 +64,7 @@ struct Inner {
     access: Access,
     keyring: Keyring,
     limiter: Limiter,
+    leaving: Leaving,
 }
 
 /// Builds an [`ApiState`].
@@ -93,6 +95,21 @@ impl ApiState {
     /// pool is closed; it takes some seconds at the most.
     pub async fn close(&self) {
         tokio::join!(self.0.settler.close(), self.0.keyring.close());
+    }
+
+    /// Says from now on that this process is not ready, and asks callers to come over other connections.
+    pub fn drain(&self) {
+        self.0.leaving.drain();
+    }
+
+    /// Ends answers that have no end of their own.
+    pub fn close_streams(&self) {
+        self.0.leaving.close_streams();
+    }
+
+    /// How far this process is on its way out.
+    pub(crate) fn leaving(&self) -> &Leaving {
+        &self.0.leaving
     }
 
     pub(crate) fn shop(&self) -> &Shop {
@@ -208,6 +225,7 @@ impl ApiStateBuilder {
             in_flight: Arc::new(Semaphore::new(self.limits.in_flight)),
             waits: Arc::new(Semaphore::new(self.limits.waits)),
             gauges: Gauges::default(),
+            leaving: Leaving::default(),
             settler: Settler::new(self.shop.pool().clone(), self.limits.in_flight),
             keyring: Keyring::new(self.shop.pool().clone()),
             limiter: Limiter::new(

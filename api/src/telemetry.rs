@@ -9,35 +9,43 @@ use http::StatusCode;
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, histogram};
 
 pub(crate) use gauges::Gauges;
+pub(crate) use process::render as render_process;
 
 const HTTP_REQUESTS: &str = "sagaline_http_requests_total";
+pub(crate) const IN_FLIGHT: &str = "sagaline_http_requests_in_flight";
 const HTTP_DURATION: &str = "sagaline_http_request_duration_seconds";
 
 pub(crate) const QUEUE_DEPTH: &str = "sagaline_queue_depth";
 pub(crate) const QUEUE_OLDEST: &str = "sagaline_queue_oldest_due_seconds";
 pub(crate) const SAGAS: &str = "sagaline_sagas";
 pub(crate) const POOL: &str = "sagaline_db_pool_connections";
-pub(crate) const MAIL: &str = "sagaline_mail_breaker_state";
+pub(crate) const POOL_LIMIT: &str = "sagaline_db_pool_connections_max";
 pub(crate) const STALE: &str = "sagaline_scrape_failures_total";
 
 /// Tells the recorder what the metrics mean; once, after it was installed.
 pub fn describe_metrics() {
-    describe_counter!(HTTP_REQUESTS, "Requests answered, by method, route and status");
+    describe_counter!(HTTP_REQUESTS, Unit::Count, "Requests answered, by method, route and status");
     describe_histogram!(
         HTTP_DURATION,
         Unit::Seconds,
         "From a request's head to its answer, by method and route"
     );
-    describe_gauge!(QUEUE_DEPTH, "Sagas in a queue, by state: due, waiting, leased");
+    describe_gauge!(QUEUE_DEPTH, Unit::Count, "Sagas in a queue, by state: due, waiting, leased");
     describe_gauge!(QUEUE_OLDEST, Unit::Seconds, "How long the oldest due saga of a queue has waited");
-    describe_gauge!(SAGAS, "Sagas that are unfinished or dead, by definition and status");
-    describe_gauge!(POOL, "Database connections of this process, by state: idle, used, and the limit");
-    describe_gauge!(MAIL, "The mail breaker: 0 closed, 1 half open, 2 open");
+    describe_gauge!(SAGAS, Unit::Count, "Sagas that are unfinished or dead, by definition and status");
+    describe_gauge!(
+        POOL,
+        Unit::Count,
+        "Database connections that this process has open, by state: idle, used"
+    );
+    describe_gauge!(POOL_LIMIT, Unit::Count, "How many database connections this process may have open");
+    describe_gauge!(IN_FLIGHT, Unit::Count, "Requests under `/api` that are being answered");
     describe_counter!(
         STALE,
+        Unit::Count,
         "Scrapes whose queue and saga figures could not be read and are those of before"
     );
-    process::describe();
+    counter!(STALE).absolute(0);
 }
 
 pub(crate) fn record_request(method: &'static str, route: &str, status: StatusCode, took: Duration) {

@@ -269,6 +269,12 @@ impl Engine {
         Ok(tokio::time::timeout(patience, told).await.ok().and_then(Result::ok))
     }
 
+    /// Ends all waits for sagas, those under way and those to come, as if their patience were over: what a process does
+    /// that is about to stop. Nothing happens to the sagas.
+    pub fn end_waits(&self) {
+        self.inner.waiters.end();
+    }
+
     /// The registered definitions, by name.
     pub fn definitions(&self) -> impl Iterator<Item = &Definition> {
         self.inner.definitions.values().map(AsRef::as_ref)

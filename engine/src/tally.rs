@@ -5,9 +5,13 @@ use std::{
     time::Duration,
 };
 
-use crate::{store::moves::HistoryRow, walker::Walker};
+use crate::{
+    meters::{ATTEMPTS, ENDED, PARKED, SAGA_DURATION, STEP_DURATION},
+    store::moves::HistoryRow,
+    walker::Walker,
+};
 
-/// Counts attempts and endings; one counter step a kind, not one a saga.
+/// Counts attempts, endings with their ages, and parked sagas; one counter step a kind, not one a saga.
 pub(crate) fn count(rows: &[HistoryRow], walkers: &[Walker<'_>]) {
     let definition_of: HashMap<_, _> =
         walkers.iter().map(|walker| (walker.job.saga_id.0, &walker.job.definition_name)).collect();
@@ -24,16 +28,29 @@ pub(crate) fn count(rows: &[HistoryRow], walkers: &[Walker<'_>]) {
             ("direction", direction.to_owned()),
             ("outcome", outcome.to_owned()),
         ];
-        metrics::counter!("sagaline_step_attempts_total", &labels).increment(count);
+        metrics::counter!(ATTEMPTS, &labels).increment(count);
         // One set took one time: it is recorded once, not once a saga.
-        metrics::histogram!("sagaline_step_duration_seconds", &labels[..3]).record(longest.as_secs_f64());
+        metrics::histogram!(STEP_DURATION, &labels[..3]).record(longest.as_secs_f64());
     }
-    let mut outcomes: BTreeMap<(&str, &str), u64> = BTreeMap::new();
+    let mut outcomes: BTreeMap<(&str, &str), Vec<Duration>> = BTreeMap::new();
     for walker in walkers.iter().filter(|walker| walker.rested) {
-        *outcomes.entry((&walker.job.definition_name, walker.state.status.name())).or_default() += 1;
+        outcomes
+            .entry((&walker.job.definition_name, walker.state.status.name()))
+            .or_default()
+            .push(walker.age);
     }
-    for ((definition, outcome), count) in outcomes {
+    for ((definition, outcome), ages) in outcomes {
         let labels = [("definition", definition.to_owned()), ("outcome", outcome.to_owned())];
-        metrics::counter!("sagaline_sagas_ended_total", &labels).increment(count);
+        metrics::counter!(ENDED, &labels).increment(ages.len() as u64);
+        let histogram = metrics::histogram!(SAGA_DURATION, &labels);
+        ages.iter().for_each(|age| histogram.record(age.as_secs_f64()));
+    }
+    for walker in walkers.iter().filter(|walker| walker.dies()) {
+        let labels = [
+            ("definition", walker.job.definition_name.to_string()),
+            ("step", walker.step_name.clone()),
+            ("direction", walker.state.direction.name().to_owned()),
+        ];
+        metrics::counter!(PARKED, &labels).increment(1);
     }
 }

@@ -3,7 +3,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Mutex, PoisonError},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -25,17 +28,28 @@ struct Waiter {
 pub(crate) struct Waiters {
     waiting: Mutex<HashMap<SagaId, Vec<Waiter>>>,
     somebody_came: Notify,
+    ended: AtomicBool,
 }
 
 impl Waiters {
     pub(crate) fn wait_for(&self, saga_id: SagaId) -> oneshot::Receiver<Ending> {
         let (tell, told) = oneshot::channel();
         let mut waiting = self.lock();
+        if self.ended.load(Ordering::Relaxed) {
+            return told;
+        }
         if waiting.is_empty() {
             self.somebody_came.notify_one();
         }
         waiting.entry(saga_id).or_default().push(Waiter { since: Instant::now(), tell });
         told
+    }
+
+    /// Sends all waiters away, and those who come later.
+    pub(crate) fn end(&self) {
+        let mut waiting = self.lock();
+        self.ended.store(true, Ordering::Relaxed);
+        waiting.clear();
     }
 
     pub(crate) fn tell(&self, ended: &[(SagaId, Ending)]) {

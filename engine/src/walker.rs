@@ -43,6 +43,8 @@ pub(crate) struct Walker<'a> {
     /// A cancel that waits for it; it is kept as long as nobody who knows the graph has looked at it.
     pub(crate) cancel: Option<(String, String)>,
     pub(crate) deadline_passed: bool,
+    /// Since its creation.
+    pub(crate) age: Duration,
     /// Whether the status was changed to one that watches are told of.
     pub(crate) rested: bool,
     pub(crate) crash: Option<Fault>,
@@ -65,6 +67,7 @@ impl<'a> Walker<'a> {
             error: None,
             cancel: text("actor").zip(text("reason")),
             deadline_passed: row.deadline_passed,
+            age: Duration::from_millis(u64::try_from(row.age_ms).unwrap_or_default()),
             rested: false,
             crash: None,
         }

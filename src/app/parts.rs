@@ -1,6 +1,6 @@
 //! Engine, shop, workers and API of one process.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use anyhow::Context;
 use api::{ApiState, Limits, MailState};
@@ -14,7 +14,7 @@ use workflows::{
     sagas,
 };
 
-use super::{access::access, housekeeping::housekeep, listen::Listening};
+use super::{access::access, housekeeping::housekeep, listen::Listening, pool_watch::watch_pool};
 use crate::{config::Config, failure::Failure, telemetry::Telemetry};
 
 /// The queues that there are.
@@ -98,6 +98,8 @@ pub(crate) async fn work(
             builder.redis(Some(RedisOptions::carrying(url.expose(), [sagas::deliver_notification::QUEUE])));
     }
     let done = quit.child_token();
+    // Not waited for: it ends with the pool, whose connections may all be in use.
+    tokio::spawn(watch_pool(shop.pool().clone(), done.clone()));
     let working = async {
         let worked = builder.run(quit).await;
         done.cancel();
@@ -120,7 +122,8 @@ fn options(config: &Config, queue: &str) -> QueueOptions {
     }
 }
 
-/// Serves this socket until `quit`, then lets requests under way finish.
+/// Serves this socket until `quit`. Then it is not ready any more, and serves on for the configured delay while load
+/// balancers notice; after that nothing is accepted, waits end early, and requests under way may finish.
 ///
 /// # Errors
 /// When the settings can't be used, or accepting fails for good.
@@ -144,7 +147,21 @@ pub(crate) async fn serve(
     }
     let state = state.build().map_err(anyhow::Error::from)?;
     let router = api::router(state.clone(), &socket.roles);
-    let drained = api::serve(socket.listener, router, limits, quit).await;
+    // Nobody balances load over a worker's health and metrics.
+    let delay = if socket.roles.is_empty() { Duration::ZERO } else { config.http.drain_delay };
+    let stop = CancellationToken::new();
+    let leaving = async {
+        quit.cancelled().await;
+        state.drain();
+        if !delay.is_zero() {
+            tracing::info!(address = %socket.address, delay_ms = delay.as_millis(), "not ready any more; serving on");
+            tokio::time::sleep(delay).await;
+        }
+        state.close_streams();
+        shop.engine().end_waits();
+        stop.cancel();
+    };
+    let (drained, ()) = tokio::join!(api::serve(socket.listener, router, limits, stop.clone()), leaving);
     state.close().await;
     tracing::info!(address = %socket.address, finished = drained.finished, cut = drained.cut, "serves no more");
     Ok(())

@@ -43,7 +43,7 @@ pub(crate) struct Arguments {
 /// # Errors
 /// When the database or the port can't be used, or a part ends by itself.
 pub(crate) async fn run(mut config: Config, arguments: Arguments) -> Result<(), Failure> {
-    let telemetry = Telemetry::install(&config.telemetry)?;
+    let telemetry = Telemetry::install(&config.telemetry, "dev")?;
     let quit = shutdown::on_signal()?;
     config.http.port = arguments.port.unwrap_or(config.http.port);
     config.access = config.access.uncounted();
@@ -88,7 +88,7 @@ async fn play(
     };
     greet(&shop, &socket, source, &letterbox, key.as_ref()).await?;
 
-    let upkeep = tokio::spawn(Telemetry::upkeep(telemetry.metrics(), quit.clone()));
+    let upkeep = tokio::spawn(telemetry.upkeep(quit.clone()));
     let queues = QUEUES.map(ToOwned::to_owned);
     // Whichever ends by itself takes the other with it. Workers go on while requests finish that wait for a saga.
     let work_quit = CancellationToken::new();

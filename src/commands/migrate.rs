@@ -19,7 +19,7 @@ pub(crate) struct Arguments {
 /// # Errors
 /// When the database can't be used or a migration fails.
 pub(crate) async fn run(config: Config, arguments: Arguments) -> Result<(), Failure> {
-    let telemetry = Telemetry::install(&config.telemetry)?;
+    let telemetry = Telemetry::install(&config.telemetry, "migrate")?;
     let url = database::required_url(&config.database, arguments.database_url)?;
     let pool = database::connect(&url, PoolUse::Command, 2, config.database.startup_wait).await?;
     migrate::run(&pool).await?;

@@ -28,10 +28,10 @@ pub(crate) struct Arguments {
 /// # Errors
 /// When the database or the port can't be used, or serving ends by itself.
 pub(crate) async fn run(config: Config, arguments: Arguments) -> Result<(), Failure> {
-    let telemetry = Telemetry::install(&config.telemetry)?;
+    let roles = if arguments.roles.is_empty() { Role::ALL.to_vec() } else { distinct(&arguments.roles) };
+    let telemetry = Telemetry::install(&config.telemetry, &name(&roles))?;
     let quit = shutdown::on_signal()?;
     let url = database::required_url(&config.database, None)?;
-    let roles = if arguments.roles.is_empty() { Role::ALL.to_vec() } else { distinct(&arguments.roles) };
     let socket = app::listen(&config.http, &roles).await?;
     let pool = database::connect(&url, PoolUse::Api, config.database.pool_size, config.database.startup_wait)
         .await?;
@@ -44,7 +44,7 @@ pub(crate) async fn run(config: Config, arguments: Arguments) -> Result<(), Fail
     let names: Vec<&str> = roles.iter().map(|role| role.name()).collect();
     tracing::info!(address = %socket.address, roles = names.join(","), database = %url, "serving");
 
-    let upkeep = tokio::spawn(Telemetry::upkeep(telemetry.metrics(), quit.clone()));
+    let upkeep = tokio::spawn(telemetry.upkeep(quit.clone()));
     // It works on no queue: it tells Redis, if there is one, what became due here.
     let hints_quit = CancellationToken::new();
     let hints = app::work(&config, &shop, &[], hints_quit.clone());
@@ -63,6 +63,14 @@ pub(crate) async fn run(config: Config, arguments: Arguments) -> Result<(), Fail
     telemetry.flush().await;
     served?;
     Ok(hinted?)
+}
+
+/// What this kind of process is called in log files and traces: by its roles, `serve` with all of them.
+fn name(roles: &[Role]) -> String {
+    if roles.len() == Role::ALL.len() {
+        return "serve".into();
+    }
+    roles.iter().map(|role| role.name()).collect::<Vec<_>>().join("-")
 }
 
 /// A role given twice is still one.

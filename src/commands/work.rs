@@ -26,7 +26,7 @@ pub(crate) struct Arguments {
 /// # Errors
 /// When the database can't be used, no mail server is named, or the workers die.
 pub(crate) async fn run(config: Config, arguments: Arguments) -> Result<(), Failure> {
-    let telemetry = Telemetry::install(&config.telemetry)?;
+    let telemetry = Telemetry::install(&config.telemetry, "work")?;
     let quit = shutdown::on_signal()?;
     let url = database::required_url(&config.database, None)?;
     let queues = queues(arguments.queues);
@@ -42,7 +42,7 @@ pub(crate) async fn run(config: Config, arguments: Arguments) -> Result<(), Fail
     let socket = app::listen_for_worker(&config.http).await?;
     let shop = app::shop_with_fail_point(&config, pool.clone(), mailer.clone(), telemetry.trace_link())?;
     tracing::info!(queues = queues.join(","), database = %url, "working");
-    let upkeep = tokio::spawn(Telemetry::upkeep(telemetry.metrics(), quit.clone()));
+    let upkeep = tokio::spawn(telemetry.upkeep(quit.clone()));
     let working = async {
         let worked = app::work(&config, &shop, &queues, quit.clone()).await;
         quit.cancel();

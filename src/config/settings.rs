@@ -57,6 +57,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
     setting("CONNECTIONS_PER_ADDRESS", "1024", "a number of connections, 1 to 1000000"),
     optional("TRUSTED_PROXIES", "addresses or networks with commas between, such as 10.0.0.0/8,192.168.1.7"),
     optional("CORS_ORIGINS", "`*`, or origins with commas between, such as https://shop.example"),
+    setting("DRAIN_DELAY", "0s", "a duration of at most 10m, such as 5s"),
     setting("LEASE_SECONDS", "10", "seconds, 1 to 3600"),
     setting("RESERVATION_TTL", "15m", "a duration of one second to 30 days, such as 15m"),
     setting("QUEUE_CONCURRENCY_DEFAULT", "1024", "a number of steps in flight, 1 to 100000"),
@@ -69,6 +70,8 @@ pub(crate) const SETTINGS: &[Setting] = &[
     ),
     setting("LOG_FORMAT", "auto", "`auto`, `pretty` or `json`"),
     secret("OTEL_EXPORTER_OTLP_ENDPOINT", "a URL such as http://localhost:4317"),
+    optional("LOG_DIR", "a directory for log files"),
+    setting("LOG_KEEP_DAYS", "14", "a number of days, 1 to 3650"),
     optional("SAGALINE_STATE_DIR", "a directory for the embedded default's data"),
     optional("SAGALINE_PG_BIN", "the directory that holds PostgreSQL's `postgres` and `initdb`"),
     optional(

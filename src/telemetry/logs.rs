@@ -1,8 +1,10 @@
-//! The log: for people on a terminal, one JSON object a line otherwise; always to standard error.
+//! The log: for people on a terminal, one JSON object a line otherwise; always to standard error, and to files too when
+//! a directory for them is named.
 
 use std::io::IsTerminal;
 
 use tracing::Subscriber;
+use tracing_appender::non_blocking::NonBlocking;
 use tracing_subscriber::{
     Layer,
     filter::{LevelFilter, Targets},
@@ -24,6 +26,14 @@ where
     } else {
         fmt::layer().with_writer(std::io::stderr).json().flatten_event(true).with_filter(filter).boxed()
     }
+}
+
+/// The layer of the log files: JSON, whatever standard error gets.
+pub(super) fn file_layer<S>(config: &TelemetryConfig, writer: NonBlocking) -> Box<dyn Layer<S> + Send + Sync>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+{
+    fmt::layer().with_writer(writer).json().flatten_event(true).with_filter(filter(config)).boxed()
 }
 
 /// What `LOG_LEVEL` lets through. The configuration has checked it; anything else would be `info`.

@@ -1,24 +1,69 @@
 //! The recorder behind `/metrics`.
 
 use anyhow::Context;
+use metrics::Unit;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use tracing_appender::non_blocking::ErrorCounter;
 
 /// From half a millisecond to half a minute: a fused saga takes about the first, a time-out the last.
 const SECONDS: &[f64] =
     &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
+/// A saga's life: a fused one takes a millisecond, one whose mail server is away takes hours.
+const LIFETIMES: &[f64] = &[
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0,
+    3600.0, 21_600.0, 86_400.0,
+];
 /// How many sagas share a commit.
 const SIZES: &[f64] = &[1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0];
 
-/// Installs the recorder and describes what this crate records.
+const BUILD: &str = "sagaline_build_info";
+pub(crate) const POOL_WAIT: &str = "sagaline_db_pool_acquire_seconds";
+pub(crate) const POOL_FAILURES: &str = "sagaline_db_pool_acquire_failures_total";
+const LINES_DROPPED: &str = "sagaline_log_lines_dropped_total";
+
+/// Installs the recorder and describes what this process may record.
 pub(super) fn install() -> anyhow::Result<PrometheusHandle> {
     let handle = PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), SECONDS)
         .and_then(|builder| builder.set_buckets_for_metric(Matcher::Suffix("_size".into()), SIZES))
+        .and_then(|builder| {
+            builder.set_buckets_for_metric(Matcher::Full("sagaline_saga_duration_seconds".into()), LIFETIMES)
+        })
         .and_then(PrometheusBuilder::install_recorder)
         .context("can't install the recorder of metrics")?;
-    metrics::describe_gauge!("sagaline_build_info", "Always 1; its labels tell which build this is.");
-    metrics::gauge!("sagaline_build_info", "version" => env!("CARGO_PKG_VERSION"), "rust" => env!("CARGO_PKG_RUST_VERSION"))
+    describe_metrics();
+    metrics::gauge!(BUILD, "version" => env!("CARGO_PKG_VERSION"), "rustc" => env!("CARGO_PKG_RUST_VERSION"))
         .set(1.0);
-    api::describe_metrics();
     Ok(handle)
+}
+
+/// Brings the counter of lines that the log files lost up to date.
+pub(super) fn count_lost(lost: &ErrorCounter) {
+    metrics::counter!(LINES_DROPPED).absolute(lost.dropped_lines() as u64);
+}
+
+/// Tells the recorder what every metric of every part means. What is not described here is not to be recorded: a test
+/// holds the sources, the dashboard and the alert rules to it.
+pub fn describe_metrics() {
+    api::describe_metrics();
+    engine::describe_metrics();
+    workers::describe_metrics();
+    workflows::describe_metrics();
+    metrics::describe_gauge!(BUILD, "Always 1; its labels tell which build this is");
+    metrics::describe_histogram!(
+        POOL_WAIT,
+        Unit::Seconds,
+        "How long a database connection took to be had, sampled once a second"
+    );
+    metrics::describe_counter!(
+        POOL_FAILURES,
+        Unit::Count,
+        "Samples that got no database connection before the pool gave up"
+    );
+    metrics::describe_counter!(
+        LINES_DROPPED,
+        Unit::Count,
+        "Log lines that the log files lost because the disk was too slow"
+    );
+    metrics::counter!(POOL_FAILURES).absolute(0);
 }

@@ -15,14 +15,15 @@ use crate::config::SecretUrl;
 const HEADER: &str = "traceparent";
 
 /// Makes the exporter; spans are sent in batches by a thread of its own.
-pub(super) fn provider(endpoint: &SecretUrl) -> anyhow::Result<SdkTracerProvider> {
+pub(super) fn provider(endpoint: &SecretUrl, name: &str) -> anyhow::Result<SdkTracerProvider> {
     let exporter = SpanExporter::builder()
         .with_tonic()
         .with_endpoint(endpoint.expose())
         .build()
         .with_context(|| format!("can't export traces to {endpoint}"))?;
     let resource = Resource::builder()
-        .with_service_name(env!("CARGO_PKG_NAME"))
+        .with_service_name(format!("{}-{name}", env!("CARGO_PKG_NAME")))
+        .with_attribute(KeyValue::new("service.namespace", env!("CARGO_PKG_NAME")))
         .with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")))
         .build();
     Ok(SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource).build())

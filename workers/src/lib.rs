@@ -20,6 +20,7 @@ mod workers;
 pub use backend::EngineBackend;
 pub use carrier::{RedisHealth, RedisOptions, RedisState};
 pub use commit::{CommitLayer, CommitService};
+pub use meter::describe as describe_metrics;
 pub use queue::QueueOptions;
 pub use shared_rates::{RateTaken, SharedRates};
 pub use workers::{Workers, WorkersBuilder, WorkersError};

@@ -16,7 +16,7 @@ const RECEIVED: &str = "sagaline_redis_received_total";
 const CLAIMED: &str = "sagaline_redis_claimed_total";
 
 /// Describes every metric of this crate to the recorder.
-pub(crate) fn describe() {
+pub fn describe() {
     metrics::describe_gauge!(IN_FLIGHT, Unit::Count, "Jobs being performed or committed, by queue.");
     metrics::describe_counter!(
         JOBS,

@@ -39,12 +39,14 @@ pub mod orders;
 pub mod sagas;
 
 mod letters;
+mod meters;
 mod outbox;
 mod schema;
 mod shop;
 mod violation;
 
 pub use engine::Page;
+pub use meters::describe_metrics;
 pub use schema::migrate;
 pub use shop::Shop;
 pub use violation::{Violation, check_reason};

@@ -7,7 +7,7 @@ use axum::{
     middleware::Next,
     response::Response,
 };
-use http::{HeaderName, HeaderValue, Method, StatusCode};
+use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use tracing::{Instrument, Span, field::Empty};
 use uuid::Uuid;
 
@@ -40,12 +40,12 @@ pub(crate) async fn observe(State(state): State<ApiState>, mut request: Request,
         http.status = Empty,
         trace.id = Empty,
     );
-    if let Some(parent) = request.headers().get(&TRACEPARENT).and_then(|value| value.to_str().ok())
-        && is_traceparent(parent)
-    {
+    let parent = request.headers().get(&TRACEPARENT).and_then(|value| value.to_str().ok());
+    let parent = parent.filter(|parent| is_traceparent(parent));
+    if let Some(parent) = parent {
         state.trace().adopt(&span, parent);
     }
-    let trace_id = trace_id(&state, &span);
+    let trace_id = trace_id(&state, &span, parent);
     span.record("trace.id", &trace_id);
 
     request.extensions_mut().insert(TraceId(trace_id.as_str().into()));
@@ -53,6 +53,10 @@ pub(crate) async fn observe(State(state): State<ApiState>, mut request: Request,
     let mut response = span.in_scope(|| written_out(response, &path, &trace_id));
     if let Ok(value) = HeaderValue::from_str(&trace_id) {
         response.headers_mut().insert(X_REQUEST_ID.clone(), value);
+    }
+    if state.leaving().is_draining() {
+        // The next request goes over a new connection, which whoever balances load opens elsewhere.
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     span.record("http.status", response.status().as_u16());
     telemetry::record_request(method, route, response.status(), started.elapsed());
@@ -79,9 +83,10 @@ fn written_out(mut response: Response, path: &str, trace_id: &str) -> Response {
     problem.render(path, trace_id, std::mem::take(response.headers_mut()))
 }
 
-fn trace_id(state: &ApiState, span: &Span) -> String {
-    let parent = span.in_scope(|| state.trace().current());
-    let id = parent.as_deref().and_then(|parent| parent.split('-').nth(1));
+/// The exported trace's id; where none is exported the caller's, else one of our own.
+fn trace_id(state: &ApiState, span: &Span, parent: Option<&str>) -> String {
+    let current = span.in_scope(|| state.trace().current());
+    let id = current.as_deref().or(parent).and_then(|parent| parent.split('-').nth(1));
     id.map_or_else(|| Uuid::now_v7().simple().to_string(), ToOwned::to_owned)
 }
 

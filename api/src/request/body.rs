@@ -90,6 +90,13 @@ async fn collect(headers: &HeaderMap, body: Body, limits: &Limits) -> Result<Byt
 /// A 400 when it is not JSON, a 422 with the field's pointer when it is not what the operation takes.
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     refuse_nul(bytes)?;
+    decode(bytes).or_else(|problem| match without_empty_fractions(bytes) {
+        Some(plain) => decode(&plain).map_err(|_| problem),
+        None => Err(problem),
+    })
+}
+
+fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     let mut json = serde_json::Deserializer::from_slice(bytes);
     let Object(value) = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let place = pointer::of(error.path());
@@ -98,6 +105,28 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     })?;
     json.end().map_err(|error| not_json(&error))?;
     Ok(value)
+}
+
+/// Writes `3.0` as `3`: JSON Schema takes both for the same integer, serde does not. `None` when there is no such number.
+fn without_empty_fractions(bytes: &[u8]) -> Option<Vec<u8>> {
+    let mut plain = Vec::with_capacity(bytes.len());
+    let (mut in_string, mut escaped) = (false, false);
+    let mut rest = bytes;
+    while let Some((&byte, after)) = rest.split_first() {
+        if byte == b'.' && !in_string {
+            let zeros = after.iter().take_while(|byte| **byte == b'0').count();
+            let ends = !after.get(zeros).is_some_and(|byte| matches!(byte, b'0'..=b'9' | b'e' | b'E'));
+            if zeros > 0 && ends {
+                rest = &after[zeros..];
+                continue;
+            }
+        }
+        in_string = if byte == b'"' && !escaped { !in_string } else { in_string };
+        escaped = in_string && byte == b'\\' && !escaped;
+        plain.push(byte);
+        rest = after;
+    }
+    (plain.len() < bytes.len()).then_some(plain)
 }
 
 fn not_json(error: &serde_json::Error) -> Problem {
@@ -169,6 +198,24 @@ mod tests {
         assert_eq!(problem(r#"{"items":[[1]]}"#), json!(["invalid-body", "/items/0", "invalid"]));
         assert_eq!(problem("[[]]"), json!(["invalid-body", "", "invalid"]));
         assert_eq!(problem(r#"{"items":[],"x":"a\u0000b"}"#), json!(["invalid-body", "/x", "nul"]));
+    }
+
+    #[test]
+    fn an_integer_may_have_an_empty_fraction() {
+        for text in [r#"{"items":[{"quantity":3.0}]}"#, r#"{"items":[{"quantity":3.000 }]}"#] {
+            assert!(parse::<Order>(text.as_bytes()).is_ok(), "{text}");
+        }
+        for text in [
+            r#"{"items":[{"quantity":3.5}]}"#,
+            r#"{"items":[{"quantity":3.0e1}]}"#,
+            r#"{"items":[{"quantity":"3.0"}]}"#,
+            r#"{"items":[{"quantity":3.0,"quantity":2}]}"#,
+        ] {
+            assert_eq!(problem(text)[0], json!("invalid-body"), "{text}");
+        }
+        let text = br#"{"a":"x\\\"1.0","b":1.00,"c":1.05}"#;
+        assert_eq!(without_empty_fractions(text).unwrap(), br#"{"a":"x\\\"1.0","b":1,"c":1.05}"#);
+        assert_eq!(without_empty_fractions(br#"{"a":"1.0"}"#), None);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use utoipa::{
     openapi::path::{Parameter, ParameterIn},
 };
 
-use super::documented_header;
+use super::{documented_header, lenient_header};
 use crate::problem::{Code, Problem};
 
 const TAGS: &str = r#"^(\*|(W/)?"[!#-~]*"( *, *(W/)?"[!#-~]*")*)$"#;
@@ -151,8 +151,8 @@ impl IntoParams for IfMatch {
 
 impl IntoParams for IfNoneMatch {
     fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
-        let description = "The ETag that the caller has; unchanged is a 304";
-        vec![documented_header("If-None-Match", description, "\"v3\"", TAGS)]
+        let description = "The ETag that the caller has; unchanged is a 304. What is no ETag is ignored";
+        vec![lenient_header("If-None-Match", description, "\"v3\"")]
     }
 }
 

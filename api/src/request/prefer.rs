@@ -10,7 +10,7 @@ use utoipa::{
     openapi::path::{Parameter, ParameterIn},
 };
 
-use super::documented_header;
+use super::lenient_header;
 use crate::state::ApiState;
 
 static PREFER: HeaderName = HeaderName::from_static("prefer");
@@ -68,9 +68,9 @@ impl<S: Sync> FromRequestParts<S> for Prefer {
 
 impl IntoParams for Prefer {
     fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
-        let description =
-            "`wait=N`: hold the answer until the workflow has settled, for at most N seconds (30 at most)";
-        vec![documented_header("Prefer", description, "wait=5", r"^[ -~]*$")]
+        let description = "`wait=N`: hold the answer until the workflow has settled, for at most N seconds (30 at most); other \
+             preferences are ignored";
+        vec![lenient_header("Prefer", description, "wait=5")]
     }
 }
 

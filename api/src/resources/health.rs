@@ -34,19 +34,29 @@ pub(crate) async fn get_health_live() -> Response {
 /// Can it serve?
 ///
 /// It can as long as the database answers: accepted work is durable, and waits while workers or mail are away. Not
-/// ready is a 503 with the state of each part, not a problem document.
+/// ready is a 503 with the state of each part, not a problem document. A process that was told to stop is `draining`: it
+/// still serves what comes, but nothing new should be sent to it.
 #[utoipa::path(
     get,
     path = "/health/ready",
     tag = "operations",
     responses(
         (status = 200, description = "It can", body = Health, example = json!(example())),
-        (status = 503, description = "The database does not answer", body = Health, example = json!(down())),
+        (
+            status = 503,
+            description = "The database does not answer, or the process is about to stop",
+            body = Health,
+            example = json!(down())
+        ),
         Problems
     )
 )]
 pub(crate) async fn get_health_ready(State(state): State<ApiState>) -> Response {
-    report(&state).await
+    let mut health = parts::ask(&state).await;
+    if state.leaving().is_draining() {
+        health.status = HealthState::Draining;
+    }
+    report(&health)
 }
 
 /// How is everything?
@@ -63,16 +73,15 @@ pub(crate) async fn get_health_ready(State(state): State<ApiState>) -> Response 
     )
 )]
 pub(crate) async fn get_health(State(state): State<ApiState>) -> Response {
-    report(&state).await
+    report(&parts::ask(&state).await)
 }
 
-async fn report(state: &ApiState) -> Response {
-    let health = parts::ask(state).await;
+fn report(health: &Health) -> Response {
     let status = match health.status {
         HealthState::Up | HealthState::Degraded => StatusCode::OK,
-        HealthState::Down | HealthState::Unknown => StatusCode::SERVICE_UNAVAILABLE,
+        HealthState::Draining | HealthState::Down | HealthState::Unknown => StatusCode::SERVICE_UNAVAILABLE,
     };
-    respond(status, &health)
+    respond(status, health)
 }
 
 fn respond(status: StatusCode, body: &impl serde::Serialize) -> Response {

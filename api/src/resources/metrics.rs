@@ -6,13 +6,13 @@ use axum::{
 };
 use http::header;
 
-use crate::{problem::answers::problems, state::ApiState};
+use crate::{problem::answers::problems, state::ApiState, telemetry};
 
 problems!(Problems: &[]);
 
 /// Read metrics
 ///
-/// In Prometheus' text format: requests, steps, sagas by definition and status, queue depth and age, the mail breaker,
+/// In Prometheus' text format: requests, steps, sagas by definition and status, queue depth and age, circuit breakers,
 /// the connection pool and the process. Figures of queues and sagas are read from the database at most once a second;
 /// while it is away they stay as they were.
 #[utoipa::path(
@@ -33,6 +33,7 @@ problems!(Problems: &[]);
 pub(crate) async fn get_metrics(State(state): State<ApiState>) -> Response {
     state.gauges().refresh(&state).await;
     state.metrics().run_upkeep();
-    let text = state.metrics().render();
+    let mut text = state.metrics().render();
+    telemetry::render_process(&mut text);
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
 }

@@ -9,8 +9,8 @@ use engine::{QueueDepth, Status, StatusCount};
 use metrics::{counter, gauge};
 use tokio::sync::Mutex;
 
-use super::{MAIL, POOL, QUEUE_DEPTH, QUEUE_OLDEST, SAGAS, STALE, process};
-use crate::state::{ApiState, MailState};
+use super::{IN_FLIGHT, POOL, POOL_LIMIT, QUEUE_DEPTH, QUEUE_OLDEST, SAGAS, STALE};
+use crate::state::ApiState;
 
 const KEPT: Duration = Duration::from_secs(1);
 
@@ -59,13 +59,9 @@ fn here(state: &ApiState) {
     let (size, idle) = (f64::from(pool.size()), figure(pool.num_idle()));
     gauge!(POOL, "state" => "idle").set(idle);
     gauge!(POOL, "state" => "used").set((size - idle).max(0.0));
-    gauge!(POOL, "state" => "limit").set(f64::from(pool.options().get_max_connections()));
-    gauge!(MAIL).set(match state.mail() {
-        MailState::Up => 0.0,
-        MailState::Probing => 1.0,
-        MailState::Down => 2.0,
-    });
-    process::record();
+    gauge!(POOL_LIMIT).set(f64::from(pool.options().get_max_connections()));
+    let places = state.limits().in_flight;
+    gauge!(IN_FLIGHT).set(figure(places - state.in_flight().available_permits().min(places)));
 }
 
 /// Queues without work are told as empty: a gauge that is not set keeps its last value.

@@ -15,6 +15,8 @@ pub(crate) struct Fenced {
     pub(crate) history_seq: i32,
     pub(crate) cancel: Option<serde_json::Value>,
     pub(crate) deadline_passed: bool,
+    /// How long ago the saga was created.
+    pub(crate) age_ms: i64,
     /// The server process of this connection.
     pub(crate) backend: i32,
 }
@@ -27,6 +29,7 @@ pub(crate) async fn fence(
 ) -> Result<Vec<Fenced>, sqlx::Error> {
     sqlx::query_as(
         "select id, epoch, history_seq, cancel, coalesce(deadline_at <= clock_timestamp(), false) as deadline_passed, \
+             (extract(epoch from clock_timestamp() - created_at) * 1000)::bigint as age_ms, \
              pg_backend_pid() as backend \
          from engine.saga where id = any($1) and lease_owner = $2 order by id for update",
     )
@@ -39,7 +42,9 @@ pub(crate) async fn fence(
 /// As [`fence`], but whoever holds them: what an oracle test puts in its place to see the invariants fire.
 pub(crate) async fn no_fence(conn: &mut PgConnection, ids: &[Uuid]) -> Result<Vec<Fenced>, sqlx::Error> {
     sqlx::query_as(
-        "select id, epoch, history_seq, cancel, false as deadline_passed, pg_backend_pid() as backend \
+        "select id, epoch, history_seq, cancel, false as deadline_passed, \
+             (extract(epoch from clock_timestamp() - created_at) * 1000)::bigint as age_ms, \
+             pg_backend_pid() as backend \
          from engine.saga where id = any($1) order by id for update",
     )
     .bind(ids)

@@ -39,7 +39,7 @@ pub(super) async fn run(
     config.http.port = 0;
     config.access = config.access.open();
     config.telemetry.log_level = "warn".into();
-    let telemetry = Telemetry::install(&config.telemetry)?;
+    let telemetry = Telemetry::install(&config.telemetry, "bench")?;
     let catcher = MailCatcher::start().await.context("can't start a mail server")?;
 
     let options = pool::connect_options(scratch.url(), PoolUse::Workers)?;

@@ -11,6 +11,8 @@ pub(crate) enum HealthState {
     Up,
     /// It works, but late or not wholly.
     Degraded,
+    /// It works, but is about to stop.
+    Draining,
     /// It does not work.
     Down,
     /// It could not be asked.
@@ -26,7 +28,8 @@ pub(crate) struct Liveness {
 /// How everything is.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Health {
-    /// `up`; `degraded` when it serves but a part is not up; `down` when it can't serve.
+    /// `up`; `degraded` when it serves but a part is not up; `draining` when it is about to stop; `down` when it can't
+    /// serve.
     pub(crate) status: HealthState,
     pub(crate) parts: HealthParts,
 }

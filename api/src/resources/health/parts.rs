@@ -13,14 +13,14 @@ const LATE_MS: i64 = 60_000;
 pub(super) async fn ask(state: &ApiState) -> Health {
     let database = database(state).await;
     let queue = match database.state {
-        HealthState::Up | HealthState::Degraded => queue(state).await,
+        HealthState::Up | HealthState::Degraded | HealthState::Draining => queue(state).await,
         HealthState::Down | HealthState::Unknown => unknown("the database does not answer"),
     };
     let mail = mail(state.mail());
     let status = match (database.state, queue.state, mail.state) {
         (HealthState::Down | HealthState::Unknown, _, _) => HealthState::Down,
         (HealthState::Up, HealthState::Up, HealthState::Up) => HealthState::Up,
-        (HealthState::Up | HealthState::Degraded, _, _) => HealthState::Degraded,
+        (HealthState::Up | HealthState::Degraded | HealthState::Draining, _, _) => HealthState::Degraded,
     };
     Health { status, parts: HealthParts { database, queue, mail } }
 }

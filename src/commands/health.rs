@@ -1,0 +1,38 @@
+//! `sagaline health`: asks a running process whether it is ready, for the health checks of containers, whose images hold
+//! no other client.
+
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::Args;
+
+use crate::{config::Config, failure::Failure, terminal};
+
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// What `health` can be told.
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    /// What to ask instead of `http://127.0.0.1:<PORT>/health/ready`
+    #[arg(value_name = "URL")]
+    url: Option<String>,
+}
+
+/// Asks once, and prints the answer.
+///
+/// # Errors
+/// [`Failure::Negative`] when there is no answer within three seconds, or it is not a 2xx.
+pub(crate) async fn run(config: &Config, arguments: Arguments) -> Result<(), Failure> {
+    let url = arguments.url.unwrap_or_else(|| format!("http://127.0.0.1:{}/health/ready", config.http.port));
+    let client =
+        reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().context("can't make a client")?;
+    let silent = |error: reqwest::Error| Failure::Negative(format!("{url} does not answer: {error}"));
+    let answer = client.get(&url).send().await.map_err(silent)?;
+    let status = answer.status();
+    let body = answer.text().await.map_err(silent)?;
+    if !status.is_success() {
+        return Err(Failure::Negative(format!("{url} says {status}: {body}")));
+    }
+    terminal::say(body);
+    Ok(())
+}
