@@ -29,7 +29,7 @@ async fn metrics_name_routes_and_never_paths() {
     assert!(line(&["sagaline_http_request_duration_seconds", "route=\"/api/orders\""]), "{text}");
     assert!(line(&["sagaline_sagas{", "definition=\"place-order\"", "status=\"running\""]), "{text}");
     assert!(line(&["sagaline_queue_depth{", "queue=\"notifications\"", "state=\"due\""]), "{text}");
-    assert!(line(&["sagaline_db_pool_connections{", "state=\"limit\""]), "{text}");
+    assert!(line(&["sagaline_db_pool_connections_max"]), "{text}");
     assert!(line(&["process_resident_memory_bytes"]), "{text}");
     assert!(!text.contains("0000000000ff") && !text.contains("/no/such/path"), "{text}");
 }
