@@ -14,6 +14,7 @@ mod it {
     mod fixtures;
     mod keys_cli;
     mod mailcatcher;
+    mod observability;
     mod shared_rates;
     mod shop;
     mod workers;

@@ -43,7 +43,9 @@ pub(crate) fn count(rows: &[HistoryRow], walkers: &[Walker<'_>]) {
         let labels = [("definition", definition.to_owned()), ("outcome", outcome.to_owned())];
         metrics::counter!(ENDED, &labels).increment(ages.len() as u64);
         let histogram = metrics::histogram!(SAGA_DURATION, &labels);
-        ages.iter().for_each(|age| histogram.record(age.as_secs_f64()));
+        for age in ages {
+            histogram.record(age.as_secs_f64());
+        }
     }
     for walker in walkers.iter().filter(|walker| walker.dies()) {
         let labels = [

@@ -41,7 +41,8 @@ pub(crate) async fn run(config: Config, arguments: Arguments) -> Result<(), Fail
 
     let socket = app::listen_for_worker(&config.http).await?;
     let shop = app::shop_with_fail_point(&config, pool.clone(), mailer.clone(), telemetry.trace_link())?;
-    tracing::info!(queues = queues.join(","), database = %url, "working");
+    let address = socket.as_ref().map(|socket| socket.address);
+    tracing::info!(queues = queues.join(","), address = address.map(tracing::field::display), database = %url, "working");
     let upkeep = tokio::spawn(telemetry.upkeep(quit.clone()));
     let working = async {
         let worked = app::work(&config, &shop, &queues, quit.clone()).await;

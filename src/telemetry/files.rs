@@ -16,7 +16,7 @@ pub(super) struct Files {
     pub(super) guard: WorkerGuard,
 }
 
-/// Opens today's file `<name>.log.<date>` and throws away those of before the days that are kept. Dates are UTC.
+/// Opens today's file `<name>.log.<date>` and throws away all but the newest of those before. Dates are UTC.
 ///
 /// # Errors
 /// [`Failure::Unusable`] when the directory can't be made or written to.
@@ -26,7 +26,8 @@ pub(super) fn open(files: &LogFiles, name: &str) -> Result<Files, Failure> {
     let appender = RollingFileAppender::builder()
         .rotation(Rotation::DAILY)
         .filename_prefix(format!("{name}.log"))
-        .max_log_files(files.keep_days)
+        // It counts today's file even when that is there already, and must never throw that one away.
+        .max_log_files(files.keep_days + 1)
         .build(dir)
         .map_err(|error| {
             let cause =

@@ -8,6 +8,7 @@ mod placing;
 mod proofs;
 mod statements;
 mod stock;
+mod told;
 mod traces;
 
 use std::time::Duration;

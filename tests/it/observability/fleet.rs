@@ -1,0 +1,140 @@
+//! Real processes on one database, as they would be deployed.
+
+use std::{fmt::Debug, future::Future, time::Duration};
+
+use reqwest::{Method, Response};
+use sagaline::mailcatcher::MailCatcher;
+use serde_json::{Value, json};
+
+use crate::support::{Database, Process};
+
+/// By when everything must have happened that a test waits for, on a busy machine too.
+const PATIENCE: Duration = Duration::from_secs(60);
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// One database and one mail server, for as many processes as a test starts.
+pub(super) struct Fleet {
+    pub(super) database: Database,
+    _catcher: MailCatcher,
+    settings: Vec<(String, String)>,
+}
+
+/// A process that answers HTTP.
+pub(super) struct Ship {
+    pub(super) process: Process,
+    pub(super) base: String,
+    client: reqwest::Client,
+}
+
+impl Fleet {
+    pub(super) async fn new() -> Self {
+        let (database, catcher) = (Database::fresh().await, MailCatcher::start().await.unwrap());
+        let settings = [
+            ("DATABASE_URL", database.url().as_str()),
+            ("SMTP_URL", &catcher.url()),
+            ("AUTH", "off"),
+            ("DATABASE_POOL_SIZE", "8"),
+            ("PORT", "0"),
+            ("ORDERS_PORT", "0"),
+            ("WORK_PORT", "0"),
+            ("LOG_FORMAT", "json"),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()));
+        Self { database, _catcher: catcher, settings: settings.into() }
+    }
+
+    /// Tells every process that is started from now on.
+    pub(super) fn set(&mut self, name: &str, value: &str) {
+        self.settings.push((name.into(), value.into()));
+    }
+
+    pub(super) fn start(&self, args: &[&str]) -> Process {
+        let settings: Vec<_> =
+            self.settings.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        Process::sagaline(args, &settings)
+    }
+
+    /// A server, once it serves.
+    pub(super) async fn serve(&self, args: &[&str]) -> Ship {
+        let args: Vec<_> = std::iter::once("serve").chain(args.iter().copied()).collect();
+        Ship::launched(self.start(&args), r#""message":"serving""#).await
+    }
+
+    /// A worker, once it works.
+    pub(super) async fn work(&self) -> Ship {
+        Ship::launched(self.start(&["work"]), r#""message":"working""#).await
+    }
+}
+
+impl Ship {
+    async fn launched(process: Process, sign: &str) -> Self {
+        let line: Value = serde_json::from_str(&process.wait_for_line(sign).await).unwrap();
+        let base = format!("http://{}", line["address"].as_str().unwrap());
+        let client = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().unwrap();
+        Self { process, base, client }
+    }
+
+    pub(super) fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
+        self.client.request(method, format!("{}{path}", self.base))
+    }
+
+    pub(super) async fn get(&self, path: &str) -> Response {
+        self.request(Method::GET, path).send().await.unwrap()
+    }
+
+    /// Creates a product.
+    pub(super) async fn sell(&self, sku: &str, stock: i64) {
+        let product = json!({
+            "sku": sku, "name": sku, "category": "tea", "price": 1290, "currency": "EUR",
+            "initial_stock": stock, "low_stock_threshold": 0,
+        });
+        let answer = self.request(Method::POST, "/api/products").json(&product).send().await.unwrap();
+        assert_eq!(answer.status(), 201, "{}", answer.text().await.unwrap());
+    }
+
+    /// A request that places an order.
+    pub(super) fn ordering(&self, sku: &str, quantity: i64) -> reqwest::RequestBuilder {
+        self.request(Method::POST, "/api/orders").json(&order(sku, quantity))
+    }
+
+    /// Places an order and waits until it has settled.
+    pub(super) async fn settle(&self, sku: &str, quantity: i64) -> Value {
+        let answer = self.ordering(sku, quantity).header("Prefer", "wait=30").send().await.unwrap();
+        assert_eq!(answer.status(), 201);
+        answer.json().await.unwrap()
+    }
+
+    /// Tells the process to end, which it does in order.
+    pub(super) async fn ends_in_order(mut self) -> Process {
+        self.process.sigterm();
+        let status = self.process.wait().await;
+        assert_eq!(status.code(), Some(0), "{}", self.process.output());
+        self.process
+    }
+}
+
+pub(super) fn order(sku: &str, quantity: i64) -> Value {
+    json!({
+        "customer_id": "0199f39f-0000-7000-8000-000000000001", "customer_email": "ann@example.com",
+        "items": [{"sku": sku, "quantity": quantity}],
+    })
+}
+
+/// Tries until it succeeds.
+pub(super) async fn until<T, E: Debug, F: Future<Output = Result<T, E>>>(
+    what: &str,
+    mut attempt: impl FnMut() -> F,
+) -> T {
+    let mut last = None;
+    let trying = async {
+        loop {
+            match attempt().await {
+                Ok(value) => return value,
+                Err(error) => last = Some(error),
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    };
+    let tried = tokio::time::timeout(PATIENCE, trying).await;
+    tried.unwrap_or_else(|_| panic!("{what}: waited {PATIENCE:?} in vain; last: {last:?}"))
+}

@@ -1,0 +1,108 @@
+//! Log files: one a day for each kind of process.
+
+use std::{
+    fs::{self, File},
+    path::{Path, PathBuf},
+};
+
+use serde_json::Value;
+
+use super::fleet::{Fleet, until};
+
+fn files(dir: &Path) -> Vec<String> {
+    let mut names: Vec<_> =
+        fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+/// Makes files one after the other, each with a later time of creation: the oldest are thrown away by that.
+async fn make(dir: &Path, names: &[&str]) {
+    let mut last: Option<PathBuf> = None;
+    for name in names {
+        let path = dir.join(name);
+        until("the file system's clock to go on", || async {
+            File::create(&path).unwrap();
+            let created = |path: &PathBuf| fs::metadata(path).and_then(|file| file.created());
+            let is_later = match &last {
+                Some(last) => created(last).ok() < created(&path).ok() || created(&path).is_err(),
+                None => true,
+            };
+            if is_later {
+                return Ok(());
+            }
+            fs::remove_file(&path).unwrap();
+            Err("made at the same time")
+        })
+        .await;
+        last = Some(path);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_kind_of_process_writes_a_file_of_its_own_to_the_last_line() {
+    let dir = tempfile::tempdir().unwrap();
+    let logs = dir.path().join("made/when/missing");
+    let mut fleet = Fleet::new().await;
+    fleet.set("LOG_DIR", logs.to_str().unwrap());
+    let orders = fleet.serve(&["--role", "orders"]).await;
+    let worker = fleet.work().await;
+    let address = orders.base.clone();
+    let ended = orders.ends_in_order().await;
+    assert!(ended.output().contains(r#""message":"stopped""#), "standard error is kept: {}", ended.output());
+    worker.ends_in_order().await;
+
+    let names = files(&logs);
+    let kinds: Vec<_> = names.iter().filter_map(|name| name.split_once(".log.")).collect();
+    assert_eq!(kinds.iter().map(|(kind, _)| *kind).collect::<Vec<_>>(), ["orders", "work"], "{names:?}");
+    for (_, date) in &kinds {
+        assert!(chrono::NaiveDate::parse_from_str(date, "%Y-%m-%d").is_ok(), "{date} is no date");
+    }
+    let text = fs::read_to_string(logs.join(&names[0])).unwrap();
+    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let serving = lines.iter().find(|line| line["message"] == "serving").unwrap();
+    assert_eq!(format!("http://{}", serving["address"].as_str().unwrap()), address);
+    assert!(serving["timestamp"].is_string() && serving["level"] == "INFO", "{serving}");
+    assert_eq!(lines.last().unwrap()["message"], "stopped");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn files_older_than_are_kept_are_thrown_away_and_no_others() {
+    let dir = tempfile::tempdir().unwrap();
+    let old =
+        ["orders.log.2020-01-01", "orders.log.2020-01-02", "orders.log.2020-01-03", "orders.log.2020-01-04"];
+    make(dir.path(), &old).await;
+    make(dir.path(), &["work.log.2020-01-01", "notes.txt"]).await;
+    let mut fleet = Fleet::new().await;
+    fleet.set("LOG_DIR", dir.path().to_str().unwrap());
+    fleet.set("LOG_KEEP_DAYS", "2");
+    fleet.serve(&["--role", "orders"]).await.ends_in_order().await;
+    let names = files(dir.path());
+    assert_eq!(names[..3], ["notes.txt", "orders.log.2020-01-03", "orders.log.2020-01-04"], "{names:?}");
+    assert!(names[3].starts_with("orders.log.") && names[4] == "work.log.2020-01-01", "{names:?}");
+
+    // A second start on the same day throws today's file away under no circumstances.
+    let today = names[3].clone();
+    fleet.set("LOG_KEEP_DAYS", "1");
+    let before = fs::read_to_string(dir.path().join(&today)).unwrap();
+    fleet.serve(&["--role", "orders"]).await.ends_in_order().await;
+    let after = fs::read_to_string(dir.path().join(&today)).unwrap();
+    assert!(after.len() > before.len() && after.starts_with(&before), "{after}");
+}
+
+#[tokio::test]
+async fn a_directory_that_can_not_be_written_to_stops_the_start_and_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("file");
+    File::create(&file).unwrap();
+    let mut fleet = Fleet::new().await;
+    let place = file.join("logs");
+    fleet.set("LOG_DIR", place.to_str().unwrap());
+    for command in ["serve", "work", "migrate"] {
+        let mut process = fleet.start(&[command]);
+        let code = process.wait().await.code();
+        let output = process.output();
+        assert_eq!(code, Some(2), "{command}: {output}");
+        assert!(output.contains(&format!("LOG_DIR is `{}`", place.display())), "{command}: {output}");
+    }
+}

@@ -1,0 +1,177 @@
+//! `/metrics` of real processes, held to what Prometheus asks of names, types and helps (as `promtool check metrics`
+//! does; `scripts/check-deploy` runs the original).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::fleet::{Fleet, Ship, until};
+
+/// Written beside the recorder's, on Linux.
+pub(super) const OF_THE_PROCESS: [&str; 7] = [
+    "process_cpu_seconds_total",
+    "process_max_fds",
+    "process_open_fds",
+    "process_resident_memory_bytes",
+    "process_start_time_seconds",
+    "process_threads",
+    "process_virtual_memory_bytes",
+];
+
+/// What a server shows once orders went through it, and a worker that moved them.
+const OF_A_SERVER: [&str; 12] = [
+    "sagaline_build_info",
+    "sagaline_http_requests_total",
+    "sagaline_http_request_duration_seconds",
+    "sagaline_http_requests_in_flight",
+    "sagaline_sagas_started_total",
+    "sagaline_sagas",
+    "sagaline_queue_depth",
+    "sagaline_queue_oldest_due_seconds",
+    "sagaline_db_pool_connections",
+    "sagaline_db_pool_connections_max",
+    "sagaline_db_pool_acquire_seconds",
+    "sagaline_scrape_failures_total",
+];
+const OF_A_WORKER: [&str; 10] = [
+    "sagaline_sagas_ended_total",
+    "sagaline_saga_duration_seconds",
+    "sagaline_step_attempts_total",
+    "sagaline_step_duration_seconds",
+    "sagaline_set_size",
+    "sagaline_commits_total",
+    "sagaline_leases_taken_over_total",
+    "sagaline_worker_in_flight",
+    "sagaline_mails_total",
+    "sagaline_db_pool_acquire_seconds",
+];
+
+/// One metric of a scrape.
+#[derive(Debug, Default)]
+struct Family {
+    kind: String,
+    help: String,
+    samples: Vec<String>,
+}
+
+/// Reads Prometheus' text format.
+fn families(text: &str) -> BTreeMap<String, Family> {
+    let mut families: BTreeMap<String, Family> = BTreeMap::new();
+    let mut kinds = BTreeMap::new();
+    for line in text.lines().filter(|line| !line.is_empty()) {
+        if let Some((name, help)) = line.strip_prefix("# HELP ").and_then(|rest| rest.split_once(' ')) {
+            families.entry(name.into()).or_default().help = help.into();
+        } else if let Some((name, kind)) = line.strip_prefix("# TYPE ").and_then(|rest| rest.split_once(' '))
+        {
+            let earlier = kinds.insert(name.to_owned(), kind.to_owned());
+            assert!(earlier.is_none(), "{name} has its type twice");
+            families.entry(name.into()).or_default().kind = kind.into();
+        } else {
+            let name = line.split(['{', ' ']).next().unwrap();
+            let family = ["_bucket", "_sum", "_count"]
+                .iter()
+                .find_map(|end| name.strip_suffix(end))
+                .filter(|stem| kinds.get(*stem).is_some_and(|kind| kind == "histogram"));
+            families.entry(family.unwrap_or(name).into()).or_default().samples.push(line.into());
+        }
+    }
+    families
+}
+
+/// What is wrong with a metric by Prometheus' own rules.
+fn flaws(name: &str, family: &Family) -> Vec<String> {
+    let mut flaws = Vec::new();
+    let mut check = |is_well: bool, flaw: &str| {
+        if !is_well {
+            flaws.push(format!("{name}: {flaw}"));
+        }
+    };
+    check(family.help.len() > 2, "has no help");
+    check(["counter", "gauge", "histogram"].contains(&family.kind.as_str()), "has no type of ours");
+    check((family.kind == "counter") == name.ends_with("_total"), "counters, and only they, end in _total");
+    check(name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'), "is not in snake case");
+    let ends = ["_bucket", "_sum", "_count", "_counter", "_gauge", "_histogram"];
+    check(!ends.iter().any(|end| name.ends_with(end)), "ends in a word that is reserved or says its type");
+    let words: Vec<_> = name.split('_').collect();
+    let units = ["ms", "milliseconds", "us", "minutes", "hours", "kb", "mb", "kilobytes", "percent"];
+    check(!words.iter().any(|word| units.contains(word)), "is not in a base unit");
+    if family.kind == "histogram" {
+        check(family.samples.iter().any(|line| line.contains("le=\"+Inf\"")), "is a summary without buckets");
+    }
+    flaws
+}
+
+async fn scrape(ship: &Ship) -> BTreeMap<String, Family> {
+    let answer = ship.get("/metrics").await;
+    assert_eq!(answer.status(), 200);
+    assert_eq!(answer.headers()["content-type"], "text/plain; version=0.0.4; charset=utf-8");
+    families(&answer.text().await.unwrap())
+}
+
+fn missing<'a>(wanted: &[&'a str], found: &BTreeMap<String, Family>) -> Vec<&'a str> {
+    wanted
+        .iter()
+        .filter(|name| found.get(**name).is_none_or(|family| family.samples.is_empty()))
+        .copied()
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn server_and_worker_show_under_load_what_operators_ask_for_and_name_it_well() {
+    let fleet = Fleet::new().await;
+    let (server, worker) = (fleet.serve(&[]).await, fleet.work().await);
+    server.sell("TEA-1", 20).await;
+    let orders = (0..20).map(|_| server.settle("TEA-1", 1));
+    for order in futures::future::join_all(orders).await {
+        assert_eq!(order["status"], "confirmed", "{order}");
+    }
+    assert_eq!(server.settle("TEA-1", 1).await["status"], "rejected");
+    assert_eq!(server.get("/api/orders/not-an-id").await.status(), 400);
+
+    let described = super::papers::described();
+    for (ship, wanted) in [(&server, OF_A_SERVER.as_slice()), (&worker, OF_A_WORKER.as_slice())] {
+        let found = until("all metrics to be shown", || async {
+            let found = scrape(ship).await;
+            let missing = missing(wanted, &found);
+            if missing.is_empty() { Ok(found) } else { Err(format!("{missing:?} are missing")) }
+        })
+        .await;
+        if cfg!(target_os = "linux") {
+            assert_eq!(missing(&OF_THE_PROCESS, &found), Vec::<&str>::new());
+        }
+        let flaws: Vec<_> = found.iter().flat_map(|(name, family)| flaws(name, family)).collect();
+        assert!(flaws.is_empty(), "{flaws:#?}");
+        let known = |name: &str| described.contains_key(name) || OF_THE_PROCESS.contains(&name);
+        let strangers: BTreeSet<_> = found.keys().filter(|name| !known(name)).collect();
+        assert!(strangers.is_empty(), "recorded, but not described: {strangers:?}");
+    }
+
+    let of_orders = |line: &&String| line.contains("definition=\"place-order\"");
+    let found = until("both endings to be counted", || async {
+        let found = scrape(&worker).await;
+        let lines: Vec<_> =
+            found["sagaline_saga_duration_seconds"].samples.iter().filter(of_orders).cloned().collect();
+        let count = |outcome: &str, number: u32| {
+            let line = format!("outcome=\"{outcome}\"}} {number}");
+            lines
+                .iter()
+                .any(|each| each.starts_with("sagaline_saga_duration_seconds_count") && each.ends_with(&line))
+        };
+        if count("completed", 20) && count("compensated", 1) { Ok(found) } else { Err(lines) }
+    })
+    .await;
+    let ended: Vec<_> = found["sagaline_sagas_ended_total"].samples.iter().filter(of_orders).collect();
+    assert!(ended.iter().any(|line| line.ends_with("outcome=\"completed\"} 20")), "{ended:?}");
+    server.ends_in_order().await;
+    worker.ends_in_order().await;
+}
+
+#[test]
+fn a_scrape_that_is_wrong_is_found_out() {
+    let text = "# TYPE a_total gauge\na_total 1\n# HELP b_ms Time\n# TYPE b_ms gauge\nb_ms 1\n\
+                # HELP c_seconds Time\n# TYPE c_seconds summary\nc_seconds_sum 1\n";
+    let flaws: Vec<_> = families(text).iter().flat_map(|(name, family)| flaws(name, family)).collect();
+    for flaw in
+        ["a_total: has no help", "a_total: counters", "b_ms: is not in a base unit", "c_seconds: has no type"]
+    {
+        assert!(flaws.iter().any(|found| found.starts_with(flaw)), "{flaw} in {flaws:?}");
+    }
+}

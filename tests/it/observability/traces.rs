@@ -1,0 +1,177 @@
+//! The trace of an order, as a collector gets it.
+
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex},
+};
+
+use opentelemetry_proto::tonic::collector::trace::v1::{
+    ExportTraceServiceRequest, ExportTraceServiceResponse,
+    trace_service_server::{TraceService, TraceServiceServer},
+};
+use reqwest::Method;
+use serde_json::Value;
+use tokio::{net::TcpListener, task::JoinHandle};
+use tonic::transport::{Server, server::TcpIncoming};
+
+use super::fleet::{Fleet, Ship, order, until};
+
+const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
+const CALLER: &str = "b7ad6b7169203331";
+
+/// One span that arrived.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Seen {
+    service: String,
+    name: String,
+    trace: String,
+    id: String,
+    parent: String,
+}
+
+/// An OTLP collector that keeps what it gets.
+#[derive(Clone, Default)]
+struct Collector(Arc<Mutex<Vec<Seen>>>);
+
+#[tonic::async_trait]
+impl TraceService for Collector {
+    async fn export(
+        &self,
+        request: tonic::Request<ExportTraceServiceRequest>,
+    ) -> Result<tonic::Response<ExportTraceServiceResponse>, tonic::Status> {
+        let mut seen = self.0.lock().unwrap();
+        for of_resource in request.into_inner().resource_spans {
+            let attributes = of_resource.resource.unwrap_or_default().attributes;
+            let service = attributes.iter().find(|attribute| attribute.key == "service.name");
+            let service = format!("{:?}", service.and_then(|attribute| attribute.value.clone()));
+            for span in of_resource.scope_spans.into_iter().flat_map(|of_scope| of_scope.spans) {
+                seen.push(Seen {
+                    service: service.clone(),
+                    name: span.name,
+                    trace: hex(&span.trace_id),
+                    id: hex(&span.span_id),
+                    parent: hex(&span.parent_span_id),
+                });
+            }
+        }
+        Ok(tonic::Response::new(ExportTraceServiceResponse::default()))
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+impl Collector {
+    async fn listen(&self) -> (String, JoinHandle<()>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let service = TraceServiceServer::new(self.clone());
+        let serving = tokio::spawn(async move {
+            Server::builder()
+                .add_service(service)
+                .serve_with_incoming(TcpIncoming::from(listener))
+                .await
+                .unwrap();
+        });
+        (url, serving)
+    }
+
+    fn of(&self, trace: &str) -> Vec<Seen> {
+        self.0.lock().unwrap().iter().filter(|span| span.trace == trace).cloned().collect()
+    }
+}
+
+/// Waits until everything that followed from an order has come to rest.
+async fn rest(fleet: &Fleet) {
+    let pool = fleet.database.pool().await;
+    until("all sagas to be at rest", || async {
+        let moving = "select count(*) from engine.saga where status in ('running', 'compensating')";
+        let moving: i64 = sqlx::query_scalar(moving).fetch_one(&pool).await.unwrap();
+        if moving == 0 { Ok(()) } else { Err(moving) }
+    })
+    .await;
+}
+
+async fn place(ship: &Ship) -> Value {
+    let traceparent = format!("00-{TRACE}-{CALLER}-01");
+    let placing = ship.request(Method::POST, "/api/orders").header("traceparent", traceparent);
+    let answer = placing.json(&order("TEA-1", 1)).send().await.unwrap();
+    assert_eq!((answer.status().as_u16(), answer.headers()["x-request-id"].to_str().unwrap()), (201, TRACE));
+    answer.json().await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_collector_gets_one_trace_from_the_request_to_the_mail() {
+    let collector = Collector::default();
+    let (url, serving) = collector.listen().await;
+    let mut fleet = Fleet::new().await;
+    fleet.set("OTEL_EXPORTER_OTLP_ENDPOINT", &url);
+    let (server, worker) = (fleet.serve(&[]).await, fleet.work().await);
+    server.sell("TEA-1", 5).await;
+    place(&server).await;
+    rest(&fleet).await;
+    // What has not been sent yet is sent at the end.
+    server.ends_in_order().await;
+    worker.ends_in_order().await;
+
+    let spans = collector.of(TRACE);
+    let names: BTreeSet<_> =
+        spans.iter().map(|span| (span.service.contains("sagaline-work"), span.name.as_str())).collect();
+    let wanted = [
+        (false, "POST /api/orders"),
+        (true, "reserve-stock"),
+        (true, "confirm-order"),
+        (true, "queue-confirmation"),
+        (true, "send-mail"),
+    ];
+    for wanted in wanted {
+        assert!(names.contains(&wanted), "{wanted:?} in {names:?}");
+    }
+    let ids: BTreeSet<_> = spans.iter().map(|span| span.id.as_str()).chain([CALLER]).collect();
+    assert_eq!(ids.len(), spans.len() + 1, "no span comes twice");
+    for span in &spans {
+        assert!(ids.contains(span.parent.as_str()), "{span:?} hangs in the air");
+    }
+    serving.abort();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_problem_has_the_trace_id_of_its_caller_or_one_of_its_own_with_and_without_a_collector() {
+    let collector = Collector::default();
+    let (url, serving) = collector.listen().await;
+    for endpoint in [url.as_str(), ""] {
+        let mut fleet = Fleet::new().await;
+        fleet.set("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint);
+        let server = fleet.serve(&[]).await;
+        let requests = [
+            server.request(Method::GET, "/nowhere"),
+            server.request(Method::DELETE, "/api/orders"),
+            server.request(Method::GET, "/api/orders/no-id"),
+            server.request(Method::GET, "/api/orders/0199f39f-0000-7000-8000-000000000001"),
+            server.request(Method::POST, "/api/orders").body("{"),
+            server.request(Method::GET, "/api/orders").header("x-long", "x".repeat(20_000)),
+        ];
+        let mut own = BTreeSet::new();
+        for request in requests {
+            let alone = request.try_clone().unwrap().send().await.unwrap();
+            let joined =
+                request.header("traceparent", format!("00-{TRACE}-{CALLER}-01")).send().await.unwrap();
+            assert_eq!(trace_id(joined).await, TRACE);
+            let id = trace_id(alone).await;
+            assert!(id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit()), "{id}");
+            assert!(own.insert(id), "the id of one request is another's too");
+        }
+        server.ends_in_order().await;
+    }
+    serving.abort();
+}
+
+/// The trace id of a problem, which its header repeats.
+async fn trace_id(answer: reqwest::Response) -> String {
+    assert_eq!(answer.headers()["content-type"], "application/problem+json");
+    let header = answer.headers()["x-request-id"].to_str().unwrap().to_owned();
+    let problem: Value = answer.json().await.unwrap();
+    assert_eq!(problem["trace_id"], header, "{problem}");
+    header
+}
