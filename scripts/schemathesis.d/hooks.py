@@ -1,0 +1,48 @@
+"""What a client of Sagaline does and a schema can't say.
+
+An opaque cursor comes from the page before; an Idempotency-Key is new for each request; the input of a workflow fits the
+definition that it names, which are registered at run time.
+"""
+
+import os
+import uuid
+
+import schemathesis
+from schemathesis import GenerationMode
+
+START = {
+    "definition": "deliver-notification",
+    "input": {"to": "ann@example.com", "subject": "Hello", "text": "Hello.\n"},
+}
+
+
+def is_positive(case):
+    return case.meta is not None and case.meta.generation.mode == GenerationMode.POSITIVE
+
+
+def header(case, name):
+    for key in case.headers or {}:
+        if key.lower() == name:
+            return key
+    return None
+
+
+@schemathesis.hook
+def map_case(context, case):
+    if not is_positive(case):
+        return case
+    if case.query and "cursor" in case.query:
+        del case.query["cursor"]
+    key = header(case, "idempotency-key")
+    if key:
+        case.headers[key] = str(uuid.uuid4())
+    key = header(case, "if-match")
+    if key:
+        case.headers[key] = "*"
+    if case.operation.path == "/api/workflows" and case.operation.method.lower() == "post":
+        if isinstance(case.body, dict):
+            case.body.update(START)
+    job = os.environ.get("DEAD_JOB_ID")
+    if job and case.path_parameters and "dead_job_id" in case.path_parameters and case.operation.method.lower() == "get":
+        case.path_parameters["dead_job_id"] = job
+    return case
