@@ -1,6 +1,7 @@
 //! Wires the parts of one process: engine and shop, workers, API.
 
 mod access;
+mod events;
 mod housekeeping;
 mod listen;
 mod mail;
@@ -8,6 +9,7 @@ mod parts;
 mod pool_watch;
 
 pub(crate) use access::require_a_key;
+pub(crate) use events::describe_metrics as describe_event_metrics;
 pub(crate) use listen::{Listening, listen, listen_for_worker};
 pub(crate) use mail::Letterbox;
 pub(crate) use parts::{QUEUES, serve, shop, shop_with_fail_point, work};

@@ -38,6 +38,9 @@ enum Command {
     Keys(commands::keys::Action),
     /// Check the invariants against the configured database
     Doctor(commands::doctor::Arguments),
+    /// See who consumes events, and publish them again
+    #[command(subcommand)]
+    Events(commands::events::Question),
     /// Measure
     #[command(subcommand)]
     Bench(commands::bench::Subject),
@@ -70,6 +73,7 @@ fn answer(command: Command) -> Result<(), Failure> {
             Command::Demo(arguments) => commands::demo::run(config?, arguments).await,
             Command::Keys(action) => commands::keys::run(config?, action).await,
             Command::Doctor(arguments) => commands::doctor::run(config?, arguments).await,
+            Command::Events(question) => commands::events::run(config?, question).await,
             Command::Bench(subject) => commands::bench::run(config?, subject).await,
         }
     })

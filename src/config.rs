@@ -32,6 +32,8 @@ pub(crate) struct Config {
     pub(crate) database: DatabaseConfig,
     /// Where Redis is, if it carries queues.
     pub(crate) redis_url: Option<SecretUrl>,
+    /// Where events are published, and how long they are kept.
+    pub(crate) events: EventsConfig,
     /// How mails leave.
     pub(crate) mail: MailConfig,
     /// Where the API listens.
@@ -57,6 +59,19 @@ pub(crate) struct DatabaseConfig {
     pub(crate) pool_size: u32,
     /// How long `serve` and `work` wait at their start for a database that does not answer yet.
     pub(crate) startup_wait: Duration,
+}
+
+/// Where events are published besides the Redis stream, and how long they are kept.
+#[derive(Clone, Debug)]
+pub(crate) struct EventsConfig {
+    /// `AMQP_URL`: the broker, if there is one.
+    pub(crate) amqp_url: Option<SecretUrl>,
+    /// How long events are kept at the least.
+    pub(crate) retention: Duration,
+    /// About so many events stay in the Redis stream.
+    pub(crate) stream_longest: u32,
+    /// Open streams of one serving process.
+    pub(crate) streams: usize,
 }
 
 /// How mails leave.
@@ -184,6 +199,7 @@ impl Config {
         let config = Self {
             database: database(&mut read),
             redis_url: read.optional_url("REDIS_URL", &["redis", "rediss"]),
+            events: events(&mut read),
             mail: mail(&mut read),
             http: http(&mut read),
             access: AccessConfig::read(&mut read),
@@ -207,6 +223,16 @@ fn database(read: &mut Reader<'_>) -> DatabaseConfig {
         url: read.optional_url("DATABASE_URL", &["postgres", "postgresql"]),
         pool_size: read.number("DATABASE_POOL_SIZE", 1..=1000),
         startup_wait: read.duration("DATABASE_WAIT", Duration::ZERO..=Duration::from_hours(1)),
+    }
+}
+
+fn events(read: &mut Reader<'_>) -> EventsConfig {
+    EventsConfig {
+        amqp_url: read.optional_url("AMQP_URL", &["amqp"]),
+        retention: read
+            .duration("EVENTS_RETENTION", Duration::from_secs(1)..=Duration::from_hours(24 * 3650)),
+        stream_longest: read.number("EVENTS_MAXLEN", 1..=100_000_000),
+        streams: read.number("EVENTS_STREAMS", 1..=100_000),
     }
 }
 

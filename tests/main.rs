@@ -10,6 +10,7 @@ mod it {
     mod cli;
     mod embedded;
     mod engine;
+    mod events;
     mod faults;
     mod fixtures;
     mod keys_cli;

@@ -2,10 +2,12 @@
 
 mod database;
 mod process;
+mod rabbit;
 mod server;
 mod state;
 
 pub(crate) use database::Database;
 pub(crate) use process::Process;
+pub(crate) use rabbit::RabbitServer;
 pub(crate) use sagaline::embedded::RedisServer;
 pub(crate) use state::TempState;

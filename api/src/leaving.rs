@@ -28,7 +28,6 @@ impl Leaving {
     }
 
     /// Cancelled when answers without an end of their own have to end.
-    #[expect(dead_code, reason = "no answer is without an end yet")]
     pub(crate) fn streams(&self) -> &CancellationToken {
         &self.streams
     }

@@ -8,6 +8,7 @@
 mod access;
 mod answer;
 mod edge;
+mod feed;
 mod leaving;
 mod limits;
 mod once;

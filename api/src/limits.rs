@@ -13,6 +13,8 @@ pub struct Limits {
     pub headers: usize,
     /// The most lines that an order can have.
     pub order_lines: usize,
+    /// The most open streams of events at a time; one more is a 503 at once.
+    pub event_streams: usize,
     /// The longest page of a list.
     pub page: u32,
     /// The most requests under `/api` at a time; one more is a 503 at once.
@@ -41,6 +43,10 @@ pub struct Limits {
     pub header_timeout: Duration,
     /// How long a response may stand still because the caller does not read.
     pub write_timeout: Duration,
+    /// A stream of events on which nothing happens says so often that it is alive.
+    pub heartbeat: Duration,
+    /// How long a stream of events lasts: a key that was revoked is not asked for again before.
+    pub stream_age: Duration,
     /// How long requests under way may take to finish after a stop was asked for.
     pub drain: Duration,
 }
@@ -52,6 +58,7 @@ impl Default for Limits {
             header_bytes: 16 * 1024,
             headers: 64,
             order_lines: 100,
+            event_streams: 1000,
             page: 200,
             in_flight: 4096,
             body_timeout: Duration::from_secs(15),
@@ -66,6 +73,8 @@ impl Default for Limits {
             first_byte_timeout: Duration::from_secs(10),
             header_timeout: Duration::from_secs(20),
             write_timeout: Duration::from_secs(30),
+            heartbeat: Duration::from_secs(15),
+            stream_age: Duration::from_hours(1),
             drain: Duration::from_secs(10),
         }
     }

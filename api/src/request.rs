@@ -31,7 +31,7 @@ use utoipa::openapi::{
 use crate::problem::Problem;
 
 /// Reads a header that must not be given twice, as visible ASCII.
-fn single<'a>(
+pub(crate) fn single<'a>(
     headers: &'a HeaderMap,
     name: &HeaderName,
     shown: &'static str,
@@ -45,7 +45,7 @@ fn single<'a>(
 }
 
 /// Documents a header that a caller may send; `pattern` is a regular expression of all that is taken.
-fn documented_header(name: &str, description: &str, example: &str, pattern: &str) -> Parameter {
+pub(crate) fn documented_header(name: &str, description: &str, example: &str, pattern: &str) -> Parameter {
     header(name, description, example, Some(pattern))
 }
 

@@ -3,6 +3,7 @@
 pub(crate) mod audit;
 pub(crate) mod dead_jobs;
 pub(crate) mod docs;
+pub(crate) mod events;
 pub(crate) mod health;
 pub(crate) mod metrics;
 pub(crate) mod notifications;
@@ -16,11 +17,12 @@ use serde_json::{Value, json};
 use crate::problem::{Code, FieldError, Problem};
 
 /// Tags of the OpenAPI document, with what they hold.
-pub(crate) const TAGS: [(&str, &str); 6] = [
+pub(crate) const TAGS: [(&str, &str); 7] = [
     ("orders", "Place, read, move along and cancel orders"),
     ("inventory", "Products and their stock"),
     ("notifications", "Mails and what became of them"),
     ("workflows", "Start, watch and cancel sagas of any definition"),
+    ("events", "What happened, as it happens"),
     ("dead jobs", "What is out of attempts and waits for a person"),
     ("operations", "Health, metrics, the audit and this document"),
 ];

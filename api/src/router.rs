@@ -9,13 +9,15 @@ use utoipa_axum::routes;
 use crate::{
     access::RouteTable,
     edge, openapi,
-    resources::{audit, dead_jobs, docs, health, metrics, notifications, orders, products, workflows},
+    resources::{
+        audit, dead_jobs, docs, events, health, metrics, notifications, orders, products, workflows,
+    },
     role::Role,
     state::ApiState,
 };
 
-/// Builds the service of these roles. Workflows, dead jobs and the document are part of every one; with no role at all
-/// it is what a worker shows: health and metrics.
+/// Builds the service of these roles. Workflows, dead jobs, events and the document are part of every one; with no role
+/// at all it is what a worker shows: health and metrics.
 pub fn router(state: ApiState, roles: &[Role]) -> Router {
     let layer = |state: &ApiState| state.clone();
     let admitted = |routes: Router<ApiState>| {
@@ -88,6 +90,7 @@ fn api(roles: &[Role]) -> RouteTable {
         .operate(routes!(dead_jobs::retry_dead_jobs))
         .operate(routes!(dead_jobs::discard_dead_job))
         .operate(routes!(audit::list_audit))
+        .read(routes!(events::get_events))
 }
 
 /// Adds what has to answer whatever the load and the database.

@@ -12,6 +12,7 @@ use workflows::Shop;
 use crate::{
     access::{Access, Keyring, Limiter},
     edge::PoolGate,
+    feed::Feed,
     leaving::Leaving,
     limits::Limits,
     once::Settler,
@@ -65,6 +66,7 @@ struct Inner {
     keyring: Keyring,
     limiter: Limiter,
     leaving: Leaving,
+    feed: Feed,
 }
 
 /// Builds an [`ApiState`].
@@ -176,6 +178,10 @@ impl ApiState {
     pub(crate) fn settler(&self) -> &Settler {
         &self.0.settler
     }
+
+    pub(crate) fn feed(&self) -> &Feed {
+        &self.0.feed
+    }
 }
 
 impl ApiStateBuilder {
@@ -220,12 +226,14 @@ impl ApiStateBuilder {
                 })?;
             inputs.insert(name, validator);
         }
+        let leaving = Leaving::default();
         Ok(ApiState(Arc::new(Inner {
             gate: PoolGate::new(self.shop.pool().clone(), self.limits.pool_patience),
             in_flight: Arc::new(Semaphore::new(self.limits.in_flight)),
             waits: Arc::new(Semaphore::new(self.limits.waits)),
+            feed: Feed::new(self.shop.pool().clone(), &self.limits, leaving.streams().clone()),
             gauges: Gauges::default(),
-            leaving: Leaving::default(),
+            leaving,
             settler: Settler::new(self.shop.pool().clone(), self.limits.in_flight),
             keyring: Keyring::new(self.shop.pool().clone()),
             limiter: Limiter::new(

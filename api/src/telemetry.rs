@@ -1,6 +1,7 @@
 //! What `/metrics` tells: requests as they happen, queues, sagas, the pool and the process when it is scraped.
 
 mod gauges;
+mod outbox;
 mod process;
 
 use std::time::Duration;
@@ -20,6 +21,8 @@ pub(crate) const QUEUE_OLDEST: &str = "sagaline_queue_oldest_due_seconds";
 pub(crate) const SAGAS: &str = "sagaline_sagas";
 pub(crate) const POOL: &str = "sagaline_db_pool_connections";
 pub(crate) const POOL_LIMIT: &str = "sagaline_db_pool_connections_max";
+pub(crate) const STREAMS: &str = "sagaline_event_streams";
+pub(crate) const STREAMS_DROPPED: &str = "sagaline_event_streams_ended_total";
 pub(crate) const STALE: &str = "sagaline_scrape_failures_total";
 
 /// Tells the recorder what the metrics mean; once, after it was installed.
@@ -46,6 +49,13 @@ pub fn describe_metrics() {
         "Scrapes whose queue and saga figures could not be read and are those of before"
     );
     counter!(STALE).absolute(0);
+    describe_gauge!(STREAMS, Unit::Count, "Open streams of events");
+    describe_counter!(
+        STREAMS_DROPPED,
+        Unit::Count,
+        "Streams of events that the server ended, by reason: slow, pruned, trouble, age, stop"
+    );
+    outbox::describe();
 }
 
 pub(crate) fn record_request(method: &'static str, route: &str, status: StatusCode, took: Duration) {

@@ -14,7 +14,9 @@ use workflows::{
     sagas,
 };
 
-use super::{access::access, housekeeping::housekeep, listen::Listening, pool_watch::watch_pool};
+use super::{
+    access::access, events::Events, housekeeping::housekeep, listen::Listening, pool_watch::watch_pool,
+};
 use crate::{config::Config, failure::Failure, telemetry::Telemetry};
 
 /// The queues that there are.
@@ -78,7 +80,8 @@ fn engine(
     Ok(builder)
 }
 
-/// Works on these queues until `quit`. With none it only tells Redis, if there is one, what this process made due.
+/// Works on these queues until `quit`, and gets events out. With no queues it only tells Redis, if there is one, what
+/// this process made due.
 ///
 /// # Errors
 /// When the workers can't be set up or die.
@@ -87,7 +90,7 @@ pub(crate) async fn work(
     shop: &Shop,
     queues: &[String],
     quit: CancellationToken,
-) -> anyhow::Result<()> {
+) -> Result<(), Failure> {
     let mut builder =
         Workers::builder(shop.engine().clone()).shutdown_deadline(config.workers.shutdown_deadline);
     for queue in queues {
@@ -97,7 +100,9 @@ pub(crate) async fn work(
         builder =
             builder.redis(Some(RedisOptions::carrying(url.expose(), [sagas::deliver_notification::QUEUE])));
     }
-    let done = quit.child_token();
+    let events = if queues.is_empty() { None } else { Some(Events::new(config, shop.pool().clone())?) };
+    // What the last steps told is still moved into the log.
+    let done = CancellationToken::new();
     // Not waited for: it ends with the pool, whose connections may all be in use.
     tokio::spawn(watch_pool(shop.pool().clone(), done.clone()));
     let working = async {
@@ -105,8 +110,13 @@ pub(crate) async fn work(
         done.cancel();
         worked
     };
-    let (worked, ()) = tokio::join!(working, housekeep(shop.pool(), done.clone()));
-    worked.context("the workers ended")
+    let telling = async {
+        if let Some(events) = events {
+            events.run(done.clone()).await;
+        }
+    };
+    let (worked, (), ()) = tokio::join!(working, housekeep(shop.pool(), done.clone()), telling);
+    Ok(worked.context("the workers ended")?)
 }
 
 fn options(config: &Config, queue: &str) -> QueueOptions {
@@ -135,8 +145,11 @@ pub(crate) async fn serve(
     socket: Listening,
     quit: CancellationToken,
 ) -> Result<(), Failure> {
-    let limits =
-        Limits { connections_per_address: config.access.connections_per_address(), ..Limits::default() };
+    let limits = Limits {
+        connections_per_address: config.access.connections_per_address(),
+        event_streams: config.events.streams,
+        ..Limits::default()
+    };
     let mailer = mailer.clone();
     let mut state = ApiState::builder(shop.clone(), telemetry.metrics())
         .mail(Arc::new(move || mail_state(&mailer)))

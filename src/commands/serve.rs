@@ -62,7 +62,7 @@ pub(crate) async fn run(config: Config, arguments: Arguments) -> Result<(), Fail
     tracing::info!("stopped");
     telemetry.flush().await;
     served?;
-    Ok(hinted?)
+    hinted
 }
 
 /// What this kind of process is called in log files and traces: by its roles, `serve` with all of them.

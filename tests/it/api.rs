@@ -9,7 +9,7 @@ mod operations;
 mod orders;
 mod paging;
 mod refusals;
-mod shop;
+pub(crate) mod shop;
 mod sockets;
 mod trouble;
 mod versions;

@@ -5,6 +5,7 @@
 
 mod database_restarts;
 mod duplicates;
+mod event_targets;
 mod fail_points;
 mod kills;
 mod load;

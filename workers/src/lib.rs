@@ -7,6 +7,9 @@
 //!
 //! Trouble with the database never reaches apalis: the engine keeps trying, so workers outlive a PostgreSQL restart.
 //! Redis, when there is one, carries only hints; PostgreSQL holds all truth and its poll stands behind.
+//!
+//! [`targets`] are the places outside that events are published to; what is published, and how far each of them is, is
+//! not decided here.
 
 mod backend;
 mod carrier;
@@ -15,6 +18,7 @@ mod meter;
 mod perform;
 mod queue;
 mod shared_rates;
+pub mod targets;
 mod workers;
 
 pub use backend::EngineBackend;

@@ -29,6 +29,7 @@
 
 pub mod audit;
 pub mod catalogue;
+pub mod events;
 pub mod idempotency;
 pub mod invariants;
 pub mod inventory;

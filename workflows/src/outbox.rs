@@ -1,4 +1,4 @@
-//! The transactional outbox: events are rows of the commit that makes them true.
+//! The transactional outbox: events are rows of the commit that makes them true. [`crate::events`] takes them from here.
 
 use serde_json::Value;
 use sqlx::PgConnection;

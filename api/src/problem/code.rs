@@ -14,6 +14,7 @@ pub(crate) enum Code {
     NoSuchRoute,
     NotFound,
     MethodNotAllowed,
+    NotAcceptable,
     RequestTimeout,
     SkuTaken,
     IllegalStatus,
@@ -22,6 +23,7 @@ pub(crate) enum Code {
     PastPivot,
     WorkflowEnded,
     AlreadyResolved,
+    EventsGone,
     IdempotencyInFlight,
     PreconditionFailed,
     BodyTooLarge,
@@ -39,7 +41,7 @@ pub(crate) enum Code {
 
 impl Code {
     /// All of them.
-    pub(crate) const ALL: [Self; 30] = [
+    pub(crate) const ALL: [Self; 32] = [
         Self::InvalidJson,
         Self::InvalidParameter,
         Self::InvalidHeader,
@@ -49,6 +51,7 @@ impl Code {
         Self::NoSuchRoute,
         Self::NotFound,
         Self::MethodNotAllowed,
+        Self::NotAcceptable,
         Self::RequestTimeout,
         Self::SkuTaken,
         Self::IllegalStatus,
@@ -57,6 +60,7 @@ impl Code {
         Self::PastPivot,
         Self::WorkflowEnded,
         Self::AlreadyResolved,
+        Self::EventsGone,
         Self::IdempotencyInFlight,
         Self::PreconditionFailed,
         Self::BodyTooLarge,
@@ -129,6 +133,12 @@ impl Code {
                 "This path does not take this method",
                 "the `Allow` header lists the methods that it takes",
             ),
+            Self::NotAcceptable => (
+                StatusCode::NOT_ACCEPTABLE,
+                "not-acceptable",
+                "It is not to be had in a form that the caller takes",
+                "`Accept` must allow `text/event-stream`",
+            ),
             Self::RequestTimeout => (
                 StatusCode::REQUEST_TIMEOUT,
                 "request-timeout",
@@ -182,6 +192,12 @@ impl Code {
                 "idempotency-in-flight",
                 "The first request with this Idempotency-Key is still running",
                 "ask again in a moment for its answer",
+            ),
+            Self::EventsGone => (
+                StatusCode::GONE,
+                "events-gone",
+                "The log of events does not go on there",
+                "events up to 1041 are no longer kept; read your state anew, then begin with `after=1041`",
             ),
             Self::PreconditionFailed => (
                 StatusCode::PRECONDITION_FAILED,
@@ -295,6 +311,7 @@ impl Code {
             | Self::NoSuchRoute
             | Self::NotFound
             | Self::MethodNotAllowed
+            | Self::NotAcceptable
             | Self::RequestTimeout
             | Self::SkuTaken
             | Self::IllegalStatus
@@ -303,6 +320,7 @@ impl Code {
             | Self::PastPivot
             | Self::WorkflowEnded
             | Self::AlreadyResolved
+            | Self::EventsGone
             | Self::PreconditionFailed
             | Self::BodyTooLarge
             | Self::UnsupportedMediaType

@@ -13,7 +13,8 @@ problems!(Problems: &[]);
 /// Read metrics
 ///
 /// In Prometheus' text format: requests, steps, sagas by definition and status, queue depth and age, circuit breakers,
-/// the connection pool and the process. Figures of queues and sagas are read from the database at most once a second;
+/// events on their way, the connection pool and the process. Figures of queues, sagas and events are read from the
+/// database at most once a second;
 /// while it is away they stay as they were.
 #[utoipa::path(
     get,

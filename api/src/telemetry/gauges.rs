@@ -9,7 +9,7 @@ use engine::{QueueDepth, Status, StatusCount};
 use metrics::{counter, gauge};
 use tokio::sync::Mutex;
 
-use super::{IN_FLIGHT, POOL, POOL_LIMIT, QUEUE_DEPTH, QUEUE_OLDEST, SAGAS, STALE};
+use super::{IN_FLIGHT, POOL, POOL_LIMIT, QUEUE_DEPTH, QUEUE_OLDEST, SAGAS, STALE, outbox};
 use crate::state::ApiState;
 
 const KEPT: Duration = Duration::from_secs(1);
@@ -31,16 +31,18 @@ impl Gauges {
         drop(read_at);
         here(state);
         // In a task of its own, so that the time-out never drops a query half-way.
-        let engine = state.engine().clone();
+        let (engine, pool) = (state.engine().clone(), state.pool().clone());
         let reading = tokio::spawn(async move {
             let depths = engine.queue_depths().await?;
             let counts = engine.status_counts().await?;
-            Ok::<_, sqlx::Error>((depths, counts))
+            let lag = workflows::events::lag(&pool).await?;
+            Ok::<_, sqlx::Error>((depths, counts, lag))
         });
         match tokio::time::timeout(state.limits().health_timeout, reading).await {
-            Ok(Ok(Ok((depths, counts)))) => {
+            Ok(Ok(Ok((depths, counts, lag)))) => {
                 queues(state, &depths);
                 sagas(state, &counts);
+                outbox::record(&lag);
             }
             Ok(Ok(Err(error))) => stale(&error.to_string()),
             Ok(Err(error)) => stale(&error.to_string()),

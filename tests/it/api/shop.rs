@@ -168,6 +168,7 @@ impl OpenShop {
 
     /// Asks the server to stop, and gives how it went.
     pub(crate) async fn close(&mut self) -> Drained {
+        self.state.close_streams();
         self.closing.cancel();
         let drained = self.served.take().unwrap().await.unwrap();
         self.state.close().await;
@@ -177,6 +178,7 @@ impl OpenShop {
 
 impl Drop for OpenShop {
     fn drop(&mut self) {
+        self.state.close_streams();
         self.closing.cancel();
         for task in &self.work {
             task.abort();

@@ -259,6 +259,12 @@ impl Window {
         self.insist(&format!("{path}/cancel"), "", &json!({"reason": "changed my mind"})).await;
     }
 
+    /// What is at a path.
+    pub(super) async fn text(&self, path: &str) -> String {
+        let answer = self.client.get(format!("{}{path}", self.base)).send().await.unwrap();
+        answer.error_for_status().unwrap().text().await.unwrap()
+    }
+
     /// Posts until it is accepted, as a client does whose server is away or busy for a while.
     pub(super) async fn insist(&self, path: &str, key: &str, body: &Value) -> Value {
         until(path, || self.once(path, key, body)).await

@@ -1,0 +1,98 @@
+//! The log of events as open streams read it.
+//!
+//! One task a process reads what is new in the log, while any stream is open, and hands it to all of them. What lies
+//! further back each stream reads itself, a page at a time, as fast as its caller takes it. Ids have no gaps, so a stream
+//! knows by them alone whether it has missed anything.
+
+mod reader;
+mod stream;
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use metrics::gauge;
+use sqlx::PgPool;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, watch};
+use tokio_util::sync::CancellationToken;
+use workflows::events::Event;
+
+use crate::{limits::Limits, telemetry::STREAMS};
+
+pub(crate) use stream::Following;
+
+/// Events that wait for a stream whose caller does not keep up; one more, and the stream ends.
+const BUFFERED: usize = 1024;
+
+/// Hands new events to all open streams. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Feed(Arc<Inner>);
+
+struct Inner {
+    pool: PgPool,
+    places: Arc<Semaphore>,
+    /// A caller hears something at least so often.
+    heartbeat: Duration,
+    /// And has to come again after this.
+    age: Duration,
+    stop: CancellationToken,
+    news: broadcast::Sender<Arc<Event>>,
+    /// The last event that was handed out; `None` until the reader knows where it begins.
+    read_through: watch::Sender<Option<i64>>,
+    /// Whether the reader runs.
+    reading: Mutex<bool>,
+}
+
+/// The right to have a stream open.
+pub(crate) struct Place(
+    #[expect(dead_code, reason = "it is given back when this is dropped")] OwnedSemaphorePermit,
+);
+
+impl Feed {
+    pub(crate) fn new(pool: PgPool, limits: &Limits, stop: CancellationToken) -> Self {
+        Self(Arc::new(Inner {
+            pool,
+            places: Arc::new(Semaphore::new(limits.event_streams)),
+            heartbeat: limits.heartbeat,
+            age: limits.stream_age,
+            stop,
+            news: broadcast::Sender::new(BUFFERED),
+            read_through: watch::Sender::new(None),
+            reading: Mutex::new(false),
+        }))
+    }
+
+    /// Takes a place for a stream; `None` when there are as many as there may be.
+    pub(crate) fn take_place(&self) -> Option<Place> {
+        let permit = self.0.places.clone().try_acquire_owned().ok()?;
+        gauge!(STREAMS).increment(1.0);
+        Some(Place(permit))
+    }
+
+    /// From now on every event behind the reader's position is received.
+    fn subscribe(&self) -> (broadcast::Receiver<Arc<Event>>, watch::Receiver<Option<i64>>) {
+        let mut reading = self.0.reading.lock().unwrap_or_else(PoisonError::into_inner);
+        let news = self.0.news.subscribe();
+        if !*reading {
+            *reading = true;
+            self.0.read_through.send_replace(None);
+            tokio::spawn(reader::run(self.clone()));
+        }
+        (news, self.0.read_through.subscribe())
+    }
+
+    /// Whether nobody listens any more; then the reader has ended, and the next to subscribe begins another.
+    fn is_deserted(&self) -> bool {
+        let mut reading = self.0.reading.lock().unwrap_or_else(PoisonError::into_inner);
+        let deserted = self.0.news.receiver_count() == 0 || self.0.stop.is_cancelled();
+        *reading = !deserted;
+        deserted
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        gauge!(STREAMS).decrement(1.0);
+    }
+}

@@ -1,0 +1,239 @@
+//! One caller's way through the log: what lies back from the table, then what is new as it comes.
+
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+
+use axum::response::sse;
+use metrics::counter;
+use serde::Serialize;
+use serde_json::value::RawValue;
+use tokio::{
+    sync::{broadcast, broadcast::error::RecvError, watch},
+    time::Instant,
+};
+use workflows::events::{self, Event, Topics};
+
+use super::{Feed, Place};
+use crate::telemetry::STREAMS_DROPPED;
+
+/// How long the reader may take to begin.
+const BEGIN: Duration = Duration::from_secs(10);
+/// So many events are read at a time.
+const PAGE: u32 = 200;
+/// What a caller is told to wait before it comes again.
+const RETRY: Duration = Duration::from_secs(2);
+
+/// A caller that follows the log.
+pub(crate) struct Following {
+    feed: Feed,
+    topics: Topics,
+    /// The last event that the caller was given or did not want.
+    last: i64,
+    /// What was read and is still to be given.
+    page: VecDeque<Event>,
+    at: Stage,
+    heartbeat: Instant,
+    end: Instant,
+    _place: Place,
+}
+
+enum Stage {
+    /// Nothing was said yet.
+    Greeting,
+    /// Reads the table until its end.
+    Back,
+    /// Receives what is new, and reads the table up to where that begins.
+    Joining(broadcast::Receiver<Arc<Event>>, i64),
+    /// Receives what is new.
+    Live(broadcast::Receiver<Arc<Event>>),
+}
+
+/// Why a stream ends.
+#[derive(Debug)]
+enum End {
+    /// It has lasted long enough.
+    Age,
+    /// The process stops.
+    Stop,
+    /// The caller does not keep up.
+    Slow,
+    /// What comes next was pruned before the caller took it.
+    Pruned,
+    /// The database is away.
+    Trouble,
+}
+
+impl End {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Age => "age",
+            Self::Stop => "stop",
+            Self::Slow => "slow",
+            Self::Pruned => "pruned",
+            Self::Trouble => "trouble",
+        }
+    }
+}
+
+/// An event as it is sent.
+#[derive(Serialize)]
+struct Sent<'a> {
+    event_id: i64,
+    routing_key: &'a str,
+    key: &'a str,
+    at: String,
+    payload: &'a RawValue,
+}
+
+impl Following {
+    /// Follows the log behind this event.
+    pub(crate) fn new(feed: Feed, place: Place, topics: Topics, after: i64) -> Self {
+        let (heartbeat, end) = (Instant::now() + feed.0.heartbeat, Instant::now() + feed.0.age);
+        Self {
+            feed,
+            topics,
+            last: after,
+            page: VecDeque::new(),
+            at: Stage::Greeting,
+            heartbeat,
+            end,
+            _place: place,
+        }
+    }
+
+    /// Gives what is to be sent next; `None` when the stream ends. The caller comes again with the last id that it got.
+    pub(crate) async fn next(mut self) -> Option<(Result<sse::Event, serde_json::Error>, Self)> {
+        match self.step().await {
+            Ok(sent) => Some((sent, self)),
+            Err(end) => {
+                let reason = end.name();
+                tracing::debug!(reason, last = self.last, "a stream of events ends");
+                counter!(STREAMS_DROPPED, "reason" => reason).increment(1);
+                None
+            }
+        }
+    }
+
+    async fn step(&mut self) -> Result<Result<sse::Event, serde_json::Error>, End> {
+        loop {
+            if self.feed.0.stop.is_cancelled() {
+                return Err(End::Stop);
+            }
+            if Instant::now() >= self.end {
+                return Err(End::Age);
+            }
+            while let Some(event) = self.page.pop_front() {
+                if let Some(sent) = self.take(&event) {
+                    return Ok(sent);
+                }
+            }
+            if Instant::now() >= self.heartbeat {
+                return Ok(Ok(self.beat("heartbeat")));
+            }
+            match std::mem::replace(&mut self.at, Stage::Back) {
+                Stage::Greeting => return Ok(Ok(self.beat("hello").retry(RETRY))),
+                Stage::Back => {
+                    if self.read().await? < PAGE as usize {
+                        self.at = self.join().await?;
+                    }
+                }
+                Stage::Joining(news, until) if self.last_read() < until => {
+                    self.at = Stage::Joining(news, until);
+                    if self.read().await? == 0 {
+                        return Err(End::Pruned);
+                    }
+                }
+                Stage::Joining(news, _) => self.at = Stage::Live(news),
+                Stage::Live(mut news) => {
+                    let stop = self.feed.0.stop.clone();
+                    let received = tokio::select! {
+                        received = news.recv() => received,
+                        () = tokio::time::sleep_until(self.heartbeat.min(self.end)) => {
+                            self.at = Stage::Live(news);
+                            continue;
+                        }
+                        () = stop.cancelled() => return Err(End::Stop),
+                    };
+                    let event = received.map_err(|error| match error {
+                        RecvError::Lagged(_) => End::Slow,
+                        RecvError::Closed => End::Stop,
+                    })?;
+                    if event.event_id > self.last + 1 {
+                        // It can't be; but if it is, the table has what is missing.
+                        continue;
+                    }
+                    self.at = Stage::Live(news);
+                    if event.event_id > self.last
+                        && let Some(sent) = self.take(&event)
+                    {
+                        return Ok(sent);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Counts an event as given, and writes it if it is wanted.
+    fn take(&mut self, event: &Event) -> Option<Result<sse::Event, serde_json::Error>> {
+        self.last = event.event_id;
+        if !self.topics.match_key(&event.routing_key) {
+            return None;
+        }
+        self.heartbeat = Instant::now() + self.feed.0.heartbeat;
+        Some(written(event))
+    }
+
+    /// Says that the stream is alive, and how far it is: a caller that wants few events would otherwise come again with
+    /// an id that was pruned long ago.
+    fn beat(&mut self, word: &str) -> sse::Event {
+        self.heartbeat = Instant::now() + self.feed.0.heartbeat;
+        sse::Event::default().id(self.last.to_string()).comment(word)
+    }
+
+    fn last_read(&self) -> i64 {
+        self.page.back().map_or(self.last, |event| event.event_id)
+    }
+
+    /// Reads the next page and says how long it is. In a task of its own, so that a caller that hangs up never drops a
+    /// query half-way.
+    async fn read(&mut self) -> Result<usize, End> {
+        let (pool, after) = (self.feed.0.pool.clone(), self.last_read());
+        let read = tokio::spawn(async move { events::read(&pool, after, PAGE).await }).await;
+        let page = read.map_err(|error| trouble(&error))?.map_err(|error| trouble(&error))?;
+        if page.first().is_some_and(|event| event.event_id != after + 1) {
+            return Err(End::Pruned);
+        }
+        let length = page.len();
+        self.page.extend(page);
+        Ok(length)
+    }
+
+    /// Listens to what is new; the table is read up to where that begins.
+    async fn join(&self) -> Result<Stage, End> {
+        let (news, mut read_through) = self.feed.subscribe();
+        let begun = tokio::time::timeout(BEGIN, begun(&mut read_through)).await;
+        let until = begun.ok().flatten().ok_or(End::Trouble)?;
+        Ok(Stage::Joining(news, until))
+    }
+}
+
+async fn begun(read_through: &mut watch::Receiver<Option<i64>>) -> Option<i64> {
+    *read_through.wait_for(Option::is_some).await.ok()?
+}
+
+fn trouble(error: &dyn std::fmt::Display) -> End {
+    tracing::warn!(%error, "events can't be read now; a stream ends and its caller comes again");
+    End::Trouble
+}
+
+fn written(event: &Event) -> Result<sse::Event, serde_json::Error> {
+    let payload: &RawValue = serde_json::from_str(event.payload())?;
+    let sent = Sent {
+        event_id: event.event_id,
+        routing_key: &event.routing_key,
+        key: &event.key,
+        at: event.at_rfc3339(),
+        payload,
+    };
+    // Without line breaks, because it is one field of the stream.
+    Ok(sse::Event::default().id(event.event_id.to_string()).data(serde_json::to_string(&sent)?))
+}

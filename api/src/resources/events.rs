@@ -1,0 +1,214 @@
+//! GET `/api/events`: the log as server-sent events.
+
+use std::str::FromStr;
+
+use axum::{
+    extract::{FromRequestParts, State},
+    response::{IntoResponse, Response, Sse},
+};
+use http::{HeaderName, HeaderValue, header, request::Parts};
+use utoipa::{
+    IntoParams,
+    openapi::path::{Parameter, ParameterIn},
+};
+use workflows::events::{self, Topics};
+
+use crate::{
+    feed::Following,
+    problem::{
+        Code, Problem,
+        answers::{STORED, problems},
+    },
+    request::{FromParams, Params, Query, documented_header, single},
+    state::ApiState,
+};
+
+static LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+static X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
+
+const EVENT_STREAM: &str = "text/event-stream";
+
+problems!(Problems: &[Code::InvalidParameter, Code::InvalidHeader, Code::NotAcceptable, Code::EventsGone], STORED);
+
+/// The number of an event, or 0 for before the first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct EventId(i64);
+
+impl FromStr for EventId {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let is_number = (1..=18).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
+        let number = if is_number { text.parse().ok() } else { None };
+        number.map(Self).ok_or("it must be the id of an event, or 0: 1 to 18 digits")
+    }
+}
+
+/// Which events are wanted.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct EventsQuery {
+    /// Patterns over routing keys with commas between them: `*` stands for one word, `#` for any number of words. All
+    /// events if left out.
+    #[param(example = "order.*,inventory.low")]
+    #[param(value_type = Option<String>)]
+    topics: Option<Topics>,
+    /// Begin behind this event, 0 for the first of all; `Last-Event-ID` goes before it. If both are left out, the
+    /// stream begins with what happens from now on.
+    #[param(example = 41)]
+    #[param(value_type = Option<u64>, maximum = 999_999_999_999_999_999u64)]
+    after: Option<EventId>,
+}
+
+impl FromParams for EventsQuery {
+    fn from_params(params: &mut Params) -> Self {
+        Self { topics: params.take("topics"), after: params.take("after") }
+    }
+}
+
+/// The `Last-Event-ID` and `Accept` headers.
+#[derive(Debug)]
+pub(crate) struct StreamHeaders {
+    last_event_id: Option<EventId>,
+}
+
+impl<S: Sync> FromRequestParts<S> for StreamHeaders {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let accepts = parts
+            .headers
+            .get_all(header::ACCEPT)
+            .iter()
+            .flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+        let mut accepts = accepts.map(<[u8]>::trim_ascii).peekable();
+        let takes = |range: &[u8]| {
+            let kind = range.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
+            [EVENT_STREAM, "text/*", "*/*"].iter().any(|known| kind.eq_ignore_ascii_case(known.as_bytes()))
+        };
+        if accepts.peek().is_some() && !accepts.any(takes) {
+            return Err(Problem::new(Code::NotAcceptable, Code::NotAcceptable.example()));
+        }
+        let last_event_id = single(&parts.headers, &LAST_EVENT_ID, "Last-Event-ID")?;
+        let last_event_id = last_event_id.map(str::parse).transpose();
+        let last_event_id = last_event_id
+            .map_err(|wrong: &str| Problem::header("Last-Event-ID", format!("`Last-Event-ID`: {wrong}")))?;
+        Ok(Self { last_event_id })
+    }
+}
+
+impl IntoParams for StreamHeaders {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let description = "The last event that the caller has got: the stream goes on behind it, without a gap and \
+                           without a repeat. Browsers send it by themselves when they connect again";
+        vec![documented_header("Last-Event-ID", description, "41", "^[0-9]{1,18}$")]
+    }
+}
+
+/// Follow events
+///
+/// A stream of server-sent events (`text/event-stream`): first what lies behind `Last-Event-ID` or `after`, then what
+/// happens, as it happens, without a gap and in the order of the log. Each has its number as `id`, and as `data` one
+/// line of JSON. Every 15 seconds without an event there is a comment with the `id` reached, so that a caller who wants
+/// few events can resume all the same. A caller that reads too slowly is cut off, and so is everybody after an hour and when
+/// the server stops: connect again with the last `id`. A 410 says that this is no longer, or was never, part of the log.
+#[utoipa::path(
+    get,
+    path = "/api/events",
+    tag = "events",
+    params(EventsQuery, StreamHeaders),
+    responses(
+        (
+            status = 200,
+            description = "Events, as long as the connection lasts",
+            body = String,
+            content_type = "text/event-stream",
+            example = "id: 42\ndata: {\"event_id\":42,\"routing_key\":\"inventory.low\",\"key\":\"TEA-1\",\
+                       \"at\":\"2026-11-22T10:00:00.000123Z\",\"payload\":{\"sku\":\"TEA-1\",\"available\":4,\
+                       \"low_stock_threshold\":5}}\n\n"
+        ),
+        Problems
+    )
+)]
+pub(crate) async fn get_events(
+    State(state): State<ApiState>,
+    headers: StreamHeaders,
+    Query(query): Query<EventsQuery>,
+) -> Result<Response, Problem> {
+    let extent = events::extent(state.pool()).await?;
+    let after = match headers.last_event_id.or(query.after) {
+        None => extent.last_event_id,
+        Some(EventId(after)) => {
+            reachable(after, extent)?;
+            after
+        }
+    };
+    let place = state.feed().take_place().ok_or_else(|| {
+        Problem::new(Code::Overloaded, "as many streams are open here as there may be; try again in a moment")
+    })?;
+    let topics = query.topics.unwrap_or_else(Topics::all);
+    let following = Following::new(state.feed().clone(), place, topics, after);
+    let mut response = Sse::new(futures::stream::unfold(following, Following::next)).into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    // nginx would collect events before it passes them on.
+    headers.insert(X_ACCEL_BUFFERING.clone(), HeaderValue::from_static("no"));
+    Ok(response)
+}
+
+/// Whether the log goes on behind this event.
+fn reachable(after: i64, extent: events::Extent) -> Result<(), Problem> {
+    let (oldest, newest) = (extent.pruned_through, extent.last_event_id);
+    let detail = if after < oldest {
+        format!(
+            "events up to {oldest} are no longer kept; read your state anew, then begin with `after={oldest}`"
+        )
+    } else if after > newest {
+        format!("there is no event {after}; the newest is {newest}")
+    } else {
+        return Ok(());
+    };
+    Err(Problem::new(Code::EventsGone, detail))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn headers(pairs: &[(&str, &str)]) -> Result<Option<EventId>, &'static str> {
+        let request = pairs
+            .iter()
+            .fold(http::Request::get("/"), |request, (name, value)| request.header(*name, *value));
+        let mut parts = request.body(()).expect("a request").into_parts().0;
+        let read = StreamHeaders::from_request_parts(&mut parts, &()).await;
+        read.map(|headers| headers.last_event_id).map_err(|problem| problem.code().name())
+    }
+
+    #[tokio::test]
+    async fn whoever_takes_no_event_stream_gets_none() {
+        for accept in ["text/event-stream", "*/*", "application/json, text/*;q=0.1", "TEXT/Event-Stream; q=1"]
+        {
+            assert_eq!(headers(&[("accept", accept)]).await, Ok(None), "{accept}");
+        }
+        assert_eq!(headers(&[]).await, Ok(None));
+        assert_eq!(headers(&[("accept", "application/json")]).await, Err("not-acceptable"));
+    }
+
+    #[tokio::test]
+    async fn the_last_event_id_is_a_number() {
+        assert_eq!(headers(&[("last-event-id", "41")]).await, Ok(Some(EventId(41))));
+        for wrong in ["", "-1", "+1", "4.1", "9999999999999999999", "x"] {
+            assert_eq!(headers(&[("last-event-id", wrong)]).await, Err("invalid-header"), "{wrong}");
+        }
+        let twice = [("last-event-id", "1"), ("last-event-id", "2")];
+        assert_eq!(headers(&twice).await, Err("invalid-header"));
+    }
+
+    #[test]
+    fn what_is_not_in_the_log_is_gone() {
+        let extent = events::Extent { pruned_through: 10, last_event_id: 20 };
+        for (after, expected) in [(9, false), (10, true), (20, true), (21, false)] {
+            assert_eq!(reachable(after, extent).is_ok(), expected, "{after}");
+        }
+    }
+}

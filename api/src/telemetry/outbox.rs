@@ -1,0 +1,52 @@
+//! How far events are on their way out.
+
+use std::{
+    collections::BTreeSet,
+    sync::{Mutex, PoisonError},
+};
+
+use metrics::{Unit, describe_gauge, gauge};
+use workflows::events::Lag;
+
+const WAITING: &str = "sagaline_outbox_waiting_events";
+const WAITING_SECONDS: &str = "sagaline_outbox_waiting_seconds";
+const KEPT: &str = "sagaline_outbox_kept_events";
+const LAG: &str = "sagaline_outbox_lag_events";
+const LAG_SECONDS: &str = "sagaline_outbox_lag_seconds";
+
+/// Consumers that were told of: one that is removed is told as being at the end, for a gauge keeps its last value.
+static TOLD: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+
+pub(super) fn describe() {
+    describe_gauge!(WAITING, Unit::Count, "Committed events that have no number yet, counted up to 100,000");
+    describe_gauge!(WAITING_SECONDS, Unit::Seconds, "How long the oldest of them has waited");
+    describe_gauge!(KEPT, Unit::Count, "Events in the log");
+    describe_gauge!(LAG, Unit::Count, "Events that a consumer has not confirmed");
+    describe_gauge!(
+        LAG_SECONDS,
+        Unit::Seconds,
+        "How old the oldest event is that a consumer has not confirmed"
+    );
+}
+
+pub(super) fn record(lag: &Lag) {
+    gauge!(WAITING).set(figure(lag.waiting_events));
+    gauge!(WAITING_SECONDS).set(lag.waiting_seconds.max(0.0));
+    gauge!(KEPT).set(figure(lag.kept_events));
+    let mut told = TOLD.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut gone = told.clone();
+    for consumer in &lag.consumers {
+        gone.remove(&consumer.name);
+        told.insert(consumer.name.clone());
+        gauge!(LAG, "consumer" => consumer.name.clone()).set(figure(consumer.events));
+        gauge!(LAG_SECONDS, "consumer" => consumer.name.clone()).set(consumer.seconds.max(0.0));
+    }
+    for name in gone {
+        gauge!(LAG, "consumer" => name.clone()).set(0.0);
+        gauge!(LAG_SECONDS, "consumer" => name).set(0.0);
+    }
+}
+
+fn figure(count: i64) -> f64 {
+    u32::try_from(count.max(0)).map_or(f64::from(u32::MAX), f64::from)
+}

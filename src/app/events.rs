@@ -1,0 +1,133 @@
+//! Gets events out: from the outbox into the log, from the log to Redis and RabbitMQ, and away when they are old.
+
+mod publisher;
+mod sequencer;
+
+use std::{future::Future, time::Duration};
+
+use metrics::{Unit, describe_counter, describe_gauge};
+use sqlx::PgPool;
+use tokio::task::JoinSet;
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
+use workers::targets::{AmqpExchange, RedisStream, Target};
+
+use crate::{config::Config, failure::Failure};
+use publisher::Publisher;
+
+/// The stream and the exchange have one name.
+const NAME: &str = "e-commerce.events";
+/// Before a task that panicked is begun anew.
+const AFTER_A_PANIC: Duration = Duration::from_secs(1);
+
+const SEQUENCED: &str = "sagaline_outbox_sequenced_total";
+const PRUNED: &str = "sagaline_events_pruned_total";
+const PUBLISHED: &str = "sagaline_events_published_total";
+const UP: &str = "sagaline_event_target_up";
+const FAILURES: &str = "sagaline_event_target_failures_total";
+const REWINDS: &str = "sagaline_event_target_rewinds_total";
+
+/// Tells the recorder what is measured here.
+pub(crate) fn describe_metrics() {
+    describe_counter!(SEQUENCED, Unit::Count, "Events that this process moved from the outbox into the log");
+    describe_counter!(PRUNED, Unit::Count, "Old events that this process deleted");
+    describe_counter!(PUBLISHED, Unit::Count, "Events that a consumer confirmed to this process");
+    describe_gauge!(
+        UP,
+        "0 while this process fails to publish to a consumer, else 1, also while another does it"
+    );
+    describe_counter!(FAILURES, Unit::Count, "Attempts of this process to publish that failed, by consumer");
+    describe_counter!(REWINDS, Unit::Count, "How often a consumer had lost events and got them again");
+}
+
+/// What one process does for events.
+pub(crate) struct Events {
+    pool: PgPool,
+    targets: Vec<Target>,
+    stream_longest: i64,
+    retention: Duration,
+}
+
+impl Events {
+    /// Reads off the configuration where events go. Nothing is contacted yet.
+    ///
+    /// # Errors
+    /// [`Failure::Unusable`] when a URL can't be used; the message names the variable and does not show its value.
+    pub(crate) fn new(config: &Config, pool: PgPool) -> Result<Self, Failure> {
+        let events = &config.events;
+        let mut targets = Vec::new();
+        if let Some(url) = &config.redis_url {
+            let stream = RedisStream::new(url.expose(), NAME, events.stream_longest.into());
+            targets.push(Target::Stream(
+                stream
+                    .map_err(|_| Failure::Unusable("REDIS_URL can't be used: it is no Redis URL".into()))?,
+            ));
+        }
+        if let Some(url) = &events.amqp_url {
+            let exchange = AmqpExchange::new(url.expose(), NAME);
+            targets.push(Target::Exchange(
+                exchange
+                    .map(Box::new)
+                    .map_err(|error| Failure::Unusable(format!("AMQP_URL can't be used: {error}")))?,
+            ));
+        }
+        Ok(Self { pool, targets, stream_longest: events.stream_longest.into(), retention: events.retention })
+    }
+
+    /// Works until `quit`, then finishes what is under way, in a few seconds at the most.
+    pub(crate) async fn run(self, quit: CancellationToken) {
+        let mut tasks = JoinSet::new();
+        let (pool, stop) = (self.pool.clone(), quit.clone());
+        tasks.spawn(supervise("sequencer", quit.clone(), move || sequencer::run(pool.clone(), stop.clone())));
+        let (pool, stop, retention) = (self.pool.clone(), quit.clone(), self.retention);
+        let prune = move || sequencer::prune(pool.clone(), retention, stop.clone());
+        tasks.spawn(supervise("pruning", quit.clone(), prune));
+        for target in self.targets {
+            let name = target.name();
+            let publisher = Publisher::new(self.pool.clone(), target, self.stream_longest);
+            let stop = quit.clone();
+            let publish = move || {
+                let (publisher, stop) = (publisher.clone(), stop.clone());
+                async move { publisher.lock().await.run(stop).await }
+            };
+            tasks.spawn(supervise(name, quit.clone(), publish));
+        }
+        tasks.join_all().await;
+    }
+}
+
+/// Runs a task until it ends by itself; one that panics is begun anew.
+async fn supervise<F: Future<Output = ()> + Send + 'static>(
+    name: &'static str,
+    quit: CancellationToken,
+    mut begin: impl FnMut() -> F,
+) {
+    while let Err(died) = AbortOnDropHandle::new(tokio::spawn(begin())).await {
+        tracing::error!(task = name, error = %died, "a task that gets events out died; it is begun anew");
+        tokio::select! {
+            () = tokio::time::sleep(AFTER_A_PANIC) => {}
+            () = quit.cancelled() => return,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    };
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_task_that_panics_is_begun_anew() {
+        let begun = Arc::new(AtomicU32::new(0));
+        let seen = Arc::clone(&begun);
+        let task = move || {
+            let nth = seen.fetch_add(1, Ordering::SeqCst);
+            async move { assert!(nth >= 2, "it dies twice") }
+        };
+        supervise("test", CancellationToken::new(), task).await;
+        assert_eq!(begun.load(Ordering::SeqCst), 3);
+    }
+}

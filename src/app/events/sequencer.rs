@@ -1,0 +1,74 @@
+//! Moves events from the outbox into the log, and throws away old ones.
+
+use std::time::Duration;
+
+use metrics::counter;
+use sqlx::PgPool;
+use tokio_util::sync::CancellationToken;
+use workflows::events::{self, Sequenced};
+
+use super::{PRUNED, SEQUENCED};
+
+/// Between two looks at an outbox that was empty. Any number of processes look.
+const PAUSE: Duration = Duration::from_millis(100);
+/// After trouble with the database.
+const TROUBLE: Duration = Duration::from_secs(1);
+/// So many events one round moves.
+const ROUND: u32 = 2_000;
+/// How often old events are looked for, and how many one statement deletes.
+const PRUNE_PERIOD: Duration = Duration::from_mins(1);
+const PRUNE_AT_ONCE: u32 = 1_000;
+
+/// Moves what is committed until `quit`.
+pub(super) async fn run(pool: PgPool, quit: CancellationToken) {
+    let mut failing = false;
+    while !quit.is_cancelled() {
+        let pause = match events::sequence(&pool, ROUND).await {
+            Ok(Sequenced::Moved(moved)) => {
+                counter!(SEQUENCED).increment(moved);
+                failing = false;
+                if moved == u64::from(ROUND) { Duration::ZERO } else { spread(PAUSE) }
+            }
+            Ok(Sequenced::Busy) => spread(PAUSE),
+            Err(error) => {
+                if !failing {
+                    tracing::warn!(%error, "events can't be moved out of the outbox now; trying again");
+                }
+                failing = true;
+                spread(TROUBLE)
+            }
+        };
+        sleep(pause, &quit).await;
+    }
+}
+
+/// Throws away what is old enough until `quit`.
+pub(super) async fn prune(pool: PgPool, retention: Duration, quit: CancellationToken) {
+    // A short retention is meant to be seen.
+    let period = PRUNE_PERIOD.min(retention);
+    while !quit.is_cancelled() {
+        let pause = match events::prune(&pool, retention, PRUNE_AT_ONCE).await {
+            Ok(pruned) => {
+                counter!(PRUNED).increment(pruned);
+                if pruned == u64::from(PRUNE_AT_ONCE) { Duration::ZERO } else { spread(period) }
+            }
+            Err(error) => {
+                tracing::warn!(%error, "old events can't be thrown away now; trying again later");
+                spread(period)
+            }
+        };
+        sleep(pause, &quit).await;
+    }
+}
+
+/// Spread, so that processes started together don't look together.
+fn spread(pause: Duration) -> Duration {
+    pause.mul_f64(rand::random_range(0.5..=1.0))
+}
+
+async fn sleep(pause: Duration, quit: &CancellationToken) {
+    tokio::select! {
+        () = tokio::time::sleep(pause) => {}
+        () = quit.cancelled() => {}
+    }
+}

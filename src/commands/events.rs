@@ -1,0 +1,119 @@
+//! `sagaline events`: who consumes events, and how to have them published again.
+
+use clap::{Args, Subcommand};
+use sqlx::PgPool;
+use workflows::events::{self, Replay};
+
+use crate::{config::Config, database, failure::Failure, migrate, pool::PoolUse, terminal};
+
+/// What can be asked about events.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Question {
+    /// List the targets that events are published to, and how far behind each is
+    Consumers(Consumers),
+    /// Forget a target, so that old events are no longer kept for it
+    Remove(Remove),
+    /// Publish events to a target again
+    Replay(ReplayArguments),
+}
+
+/// What `consumers` can be told.
+#[derive(Debug, Args)]
+pub(crate) struct Consumers {
+    /// The database, instead of `DATABASE_URL`
+    #[arg(long, value_name = "URL")]
+    database_url: Option<String>,
+}
+
+/// What `remove` can be told.
+#[derive(Debug, Args)]
+pub(crate) struct Remove {
+    /// The target, as `consumers` lists it
+    name: String,
+    /// The database, instead of `DATABASE_URL`
+    #[arg(long, value_name = "URL")]
+    database_url: Option<String>,
+}
+
+/// What `replay` can be told.
+#[derive(Debug, Args)]
+pub(crate) struct ReplayArguments {
+    /// The target, as `consumers` lists it
+    #[arg(long, value_name = "NAME")]
+    consumer: String,
+    /// The first event: its id, or the time that it has to be of or later, such as 2026-11-22T10:00:00Z
+    #[arg(long, value_name = "EVENT|TIME")]
+    from: Replay,
+    /// The database, instead of `DATABASE_URL`
+    #[arg(long, value_name = "URL")]
+    database_url: Option<String>,
+}
+
+/// Answers the question.
+///
+/// # Errors
+/// When the database can't be used, or there is no such target.
+pub(crate) async fn run(config: Config, question: Question) -> Result<(), Failure> {
+    match question {
+        Question::Consumers(arguments) => {
+            let pool = open(&config, arguments.database_url).await?;
+            list(&pool).await
+        }
+        Question::Remove(arguments) => {
+            let pool = open(&config, arguments.database_url).await?;
+            let removed = events::remove(&pool, &arguments.name).await.map_err(anyhow::Error::from)?;
+            if !removed {
+                return Err(unknown(&arguments.name));
+            }
+            terminal::say(format_args!(
+                "{} is forgotten. A worker that is configured to publish to it registers it again when it starts.",
+                arguments.name
+            ));
+            Ok(())
+        }
+        Question::Replay(arguments) => {
+            let pool = open(&config, arguments.database_url).await?;
+            let name = &arguments.consumer;
+            let first = events::replay(&pool, name, arguments.from).await.map_err(anyhow::Error::from)?;
+            let first = first.ok_or_else(|| unknown(name))?;
+            terminal::say(format_args!("{name} gets event {first} and all that follow again."));
+            Ok(())
+        }
+    }
+}
+
+async fn open(config: &Config, database_url: Option<String>) -> Result<PgPool, Failure> {
+    let url = database::required_url(&config.database, database_url)?;
+    let pool = database::connect(&url, PoolUse::Command, 2, config.database.startup_wait).await?;
+    migrate::require(&pool).await?;
+    Ok(pool)
+}
+
+async fn list(pool: &PgPool) -> Result<(), Failure> {
+    let consumers = events::consumers(pool).await.map_err(anyhow::Error::from)?;
+    let lag = events::lag(pool).await.map_err(anyhow::Error::from)?;
+    let rows = consumers.iter().map(|consumer| {
+        let behind = lag.consumers.iter().find(|lag| lag.name == consumer.name);
+        vec![
+            consumer.name.clone(),
+            consumer.last_event_id.to_string(),
+            behind.map_or_else(String::new, |lag| lag.events.to_string()),
+            behind.map_or_else(String::new, |lag| format!("{:.0} s", lag.seconds)),
+            if consumer.claimed { "yes" } else { "no" }.into(),
+            consumer.updated_at.to_rfc3339(),
+        ]
+    });
+    terminal::table(
+        &["consumer", "has events up to", "lacks", "for", "published to now", "last change"],
+        rows,
+    );
+    terminal::say(format_args!(
+        "{} events are kept; {} wait in the outbox.",
+        lag.kept_events, lag.waiting_events
+    ));
+    Ok(())
+}
+
+fn unknown(name: &str) -> Failure {
+    Failure::Negative(format!("no consumer is named `{name}`; `sagaline events consumers` lists them"))
+}

@@ -1,0 +1,45 @@
+//! The log of events: its order, its consumers, and the streams that follow it.
+
+mod consumers;
+mod order;
+mod streams;
+
+use sqlx::{PgConnection, PgPool};
+use workflows::events::{self, Event, Sequenced};
+
+/// Appends an event as the shop does, and gives its number in the outbox.
+async fn append(conn: &mut PgConnection, key: &str, payload: &str) -> i64 {
+    append_as(conn, "order.created", key, payload).await
+}
+
+async fn append_as(conn: &mut PgConnection, routing_key: &str, key: &str, payload: &str) -> i64 {
+    sqlx::query_scalar(
+        "insert into shop.outbox (routing_key, key, payload) values ($1, $2, $3::json) returning event_id",
+    )
+    .bind(routing_key)
+    .bind(key)
+    .bind(payload)
+    .fetch_one(conn)
+    .await
+    .unwrap()
+}
+
+/// Appends so many events and moves them into the log.
+async fn tell(pool: &PgPool, count: u32) {
+    let mut conn = pool.acquire().await.unwrap();
+    for n in 0..count {
+        append(&mut conn, "k", &n.to_string()).await;
+    }
+    drop(conn);
+    sequence(pool).await;
+}
+
+/// Moves everything that is committed into the log.
+async fn sequence(pool: &PgPool) {
+    while events::sequence(pool, 1000).await.unwrap() == Sequenced::Moved(1000) {}
+}
+
+async fn keys(pool: &PgPool, after: i64) -> Vec<(i64, String)> {
+    let read = events::read(pool, after, 1000).await.unwrap();
+    read.into_iter().map(|event: Event| (event.event_id, event.key)).collect()
+}

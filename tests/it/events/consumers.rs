@@ -1,0 +1,130 @@
+//! Positions of consumers, who may move them, and what is thrown away.
+
+use std::time::Duration;
+
+use sqlx::PgPool;
+use uuid::Uuid;
+use workflows::events::{self, Claim, Extent, Replay};
+
+use super::{keys, tell};
+use crate::support::Database;
+
+const LEASE: Duration = Duration::from_mins(1);
+const NOW: Duration = Duration::ZERO;
+const DAY: Duration = Duration::from_hours(24);
+
+async fn log(count: u32) -> (Database, PgPool) {
+    let database = Database::fresh().await;
+    let pool = database.pool().await;
+    tell(&pool, count).await;
+    (database, pool)
+}
+
+async fn claim(pool: &PgPool, holder: Uuid, lease: Duration) -> Option<Claim> {
+    events::claim(pool, "redis", holder, lease).await.unwrap()
+}
+
+async fn position(pool: &PgPool) -> i64 {
+    events::consumers(pool).await.unwrap()[0].last_event_id
+}
+
+#[tokio::test]
+async fn one_process_publishes_to_a_target_and_one_that_was_overtaken_moves_nothing() {
+    let (_database, pool) = log(5).await;
+    let (ann, ben) = (Uuid::now_v7(), Uuid::now_v7());
+    assert_eq!(claim(&pool, ann, LEASE).await, None, "it is not registered");
+    events::register(&pool, "redis").await.unwrap();
+    let first = claim(&pool, ann, LEASE).await.unwrap();
+    assert_eq!(claim(&pool, ben, LEASE).await, None);
+    assert_eq!(claim(&pool, ann, NOW).await.unwrap().epoch, first.epoch, "a renewal is the same claim");
+
+    let second = claim(&pool, ben, LEASE).await.unwrap();
+    assert!(second.epoch > first.epoch);
+    assert!(!events::advance(&pool, &first, 5, LEASE).await.unwrap());
+    assert!(!events::rewind(&pool, &first, 0).await.unwrap());
+    assert!(!events::begin_series(&pool, &first, 0).await.unwrap());
+    events::release(&pool, &first).await.unwrap();
+    assert_eq!(claim(&pool, ann, LEASE).await, None, "an old claim can't give back a new one");
+    assert!(events::advance(&pool, &second, 3, LEASE).await.unwrap());
+    assert!(!events::advance(&pool, &second, 2, LEASE).await.unwrap(), "positions do not fall unnoticed");
+    assert_eq!(position(&pool).await, 3);
+    events::release(&pool, &second).await.unwrap();
+    assert_eq!(claim(&pool, ann, LEASE).await.unwrap().last_event_id, 3);
+}
+
+#[tokio::test]
+async fn a_replay_takes_the_claim_away_and_begins_where_it_is_told() {
+    let (_database, pool) = log(5).await;
+    events::register(&pool, "redis").await.unwrap();
+    let before = claim(&pool, Uuid::now_v7(), LEASE).await.unwrap();
+    assert!(events::advance(&pool, &before, 5, LEASE).await.unwrap());
+    assert_eq!(events::replay(&pool, "redis", Replay::From(3)).await.unwrap(), Some(3));
+    assert!(!events::advance(&pool, &before, 5, LEASE).await.unwrap());
+    let after = claim(&pool, Uuid::now_v7(), LEASE).await.unwrap();
+    assert_eq!((after.last_event_id, after.begun_after), (2, 2));
+    assert!(after.series > before.series && after.epoch > before.epoch);
+
+    let third: chrono::DateTime<chrono::Utc> =
+        sqlx::query_scalar("select at from shop.event where event_id = 3").fetch_one(&pool).await.unwrap();
+    for (from, first) in [
+        (Replay::Since(third), 3),
+        (Replay::Since(third - DAY), 1),
+        (Replay::Since(third + DAY), 6),
+        (Replay::From(99), 6),
+        (Replay::From(1), 1),
+    ] {
+        assert_eq!(events::replay(&pool, "redis", from).await.unwrap(), Some(first), "{from:?}");
+    }
+    assert_eq!(events::replay(&pool, "nobody", Replay::From(1)).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn old_events_go_when_every_consumer_has_them_and_not_before() {
+    let (_database, pool) = log(6).await;
+    sqlx::query("update shop.event set at = at - interval '2 days' where event_id <> 4")
+        .execute(&pool)
+        .await
+        .unwrap();
+    events::register(&pool, "redis").await.unwrap();
+    events::register(&pool, "amqp").await.unwrap();
+    let holder = Uuid::now_v7();
+    let amqp = events::claim(&pool, "amqp", holder, LEASE).await.unwrap().unwrap();
+    assert!(events::advance(&pool, &amqp, 6, LEASE).await.unwrap());
+    assert_eq!(events::prune(&pool, DAY, 100).await.unwrap(), 0, "one consumer lacks them all");
+    let redis = claim(&pool, holder, LEASE).await.unwrap();
+    assert!(events::advance(&pool, &redis, 2, LEASE).await.unwrap());
+    assert_eq!(events::prune(&pool, DAY, 1).await.unwrap(), 1);
+    assert_eq!(events::prune(&pool, DAY, 100).await.unwrap(), 1);
+    assert_eq!(events::extent(&pool).await.unwrap(), Extent { pruned_through: 2, last_event_id: 6 });
+
+    assert!(events::remove(&pool, "redis").await.unwrap());
+    assert!(!events::remove(&pool, "redis").await.unwrap());
+    // The fourth is young, and behind it nothing goes, so that the log has no holes.
+    assert_eq!(events::prune(&pool, DAY, 100).await.unwrap(), 1);
+    assert_eq!(keys(&pool, 0).await.iter().map(|(id, _)| *id).collect::<Vec<_>>(), [4, 5, 6]);
+    assert_eq!(events::prune(&pool, NOW, 100).await.unwrap(), 3);
+    assert_eq!(events::extent(&pool).await.unwrap(), Extent { pruned_through: 6, last_event_id: 6 });
+    // Who comes now begins here.
+    events::register(&pool, "redis").await.unwrap();
+    assert_eq!(claim(&pool, holder, LEASE).await.unwrap().last_event_id, 6);
+}
+
+#[tokio::test]
+async fn the_lag_is_what_a_consumer_lacks() {
+    let (_database, pool) = log(3).await;
+    super::append(&mut pool.acquire().await.unwrap(), "k", "{}").await;
+    events::register(&pool, "redis").await.unwrap();
+    let redis = claim(&pool, Uuid::now_v7(), LEASE).await.unwrap();
+    assert!(events::advance(&pool, &redis, 1, LEASE).await.unwrap());
+    sqlx::query("update shop.event set at = now() - interval '1 hour' where event_id = 2")
+        .execute(&pool)
+        .await
+        .unwrap();
+    let lag = events::lag(&pool).await.unwrap();
+    assert_eq!((lag.waiting_events, lag.kept_events), (1, 3));
+    assert_eq!(lag.consumers[0].events, 2);
+    assert!((3600.0..7200.0).contains(&lag.consumers[0].seconds), "{lag:?}");
+    assert!(events::advance(&pool, &redis, 3, LEASE).await.unwrap());
+    let lag = events::lag(&pool).await.unwrap();
+    assert_eq!((lag.consumers[0].events, lag.consumers[0].seconds), (0, 0.0));
+}

@@ -1,0 +1,231 @@
+//! Redis and RabbitMQ go and come back under load; no event is lost, and nobody waits for them.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::{Duration, Instant},
+};
+
+use lapin::{
+    Channel, Connection, ConnectionProperties, ExchangeKind,
+    options::{
+        BasicAckOptions, BasicGetOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions,
+    },
+    types::FieldTable,
+};
+use redis::aio::MultiplexedConnection;
+use serde_json::Value;
+use tokio::sync::watch;
+
+use super::{
+    load::Load,
+    stage::{PATIENCE, Stage, at_least, ends_in_order, until},
+};
+use crate::support::{RabbitServer, RedisServer};
+
+const NAME: &str = "e-commerce.events";
+/// Every event, published or not.
+const TOLD: &str = "select (select count(*) from shop.outbox) + (select last_event_id from shop.event_log)";
+const NUMBERED: &str = "select last_event_id from shop.event_log";
+
+async fn connect(url: &str) -> Result<MultiplexedConnection, redis::RedisError> {
+    redis::Client::open(url)?.get_multiplexed_async_connection().await
+}
+
+/// The stream's entries behind one of them: entry id and event id.
+async fn entries(url: &str, after: &str) -> Result<Vec<(String, i64)>, redis::RedisError> {
+    let mut redis = connect(url).await?;
+    let start = if after.is_empty() { "-".to_owned() } else { format!("({after}") };
+    let mut range = redis::cmd("XRANGE");
+    let found: Vec<(String, BTreeMap<String, String>)> =
+        range.arg(NAME).arg(start).arg("+").query_async(&mut redis).await?;
+    let event_id = |fields: &BTreeMap<String, String>| fields.get("event_id")?.parse().ok();
+    Ok(found.iter().filter_map(|(entry, fields)| Some((entry.clone(), event_id(fields)?))).collect())
+}
+
+/// Follows the stream by its entry ids as a client of Redis does, also across its absence, and gives the events until
+/// the last, which becomes known in time.
+async fn follow(url: String, last: watch::Receiver<Option<i64>>) -> Vec<i64> {
+    let (mut after, mut seen, begun) = (String::new(), Vec::new(), Instant::now());
+    loop {
+        let told = *last.borrow();
+        if told.is_some() && seen.last().copied() == told {
+            return seen;
+        }
+        assert!(begun.elapsed() < PATIENCE * 3, "{} of {told:?} events came", seen.len());
+        // It may be away.
+        for (entry, event_id) in entries(&url, &after).await.unwrap_or_default() {
+            after = entry;
+            seen.push(event_id);
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+fn metric(text: &str, name: &str) -> Option<f64> {
+    text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
+}
+
+#[tokio::test]
+async fn a_redis_that_is_flushed_and_killed_under_load_has_every_event_once_in_the_end() {
+    let mut redis = RedisServer::start().await.unwrap();
+    let mut stage = Stage::open().await;
+    stage.set("REDIS_URL", &redis.url());
+    // Somebody else's entry, with an id that is higher than any of ours would be.
+    let mut client = connect(&redis.url()).await.unwrap();
+    let mut foreign = redis::cmd("XADD");
+    foreign.arg(NAME).arg("99999999999999-0").arg("stray").arg("yes");
+    foreign.query_async::<String>(&mut client).await.unwrap();
+
+    let (last, known) = watch::channel(None);
+    let following = tokio::spawn(follow(redis.url(), known));
+    let served = stage.serve().await;
+    let (first, mut second) = (stage.work().await, stage.work().await);
+    served.window.sell("TEA-1", 10_000).await;
+    let faults = async {
+        at_least("events", 50, || stage.count(NUMBERED)).await;
+        redis::cmd("FLUSHALL").query_async::<()>(&mut client).await.unwrap();
+        at_least("events", 150, || stage.count(NUMBERED)).await;
+        second.kill9().await;
+        redis.kill();
+        at_least("events while Redis is away", 250, || stage.count(NUMBERED)).await;
+        redis.restart().await.unwrap();
+        stage.work().await
+    };
+    let (_, third) = tokio::join!(Load::start(&served.window, "TEA-1", 90).all(), faults);
+    stage.all_at_rest().await;
+    let told = stage.count(TOLD).await;
+    assert!(told > 250, "{told}");
+    last.send_replace(Some(told));
+    let seen = following.await.unwrap();
+    assert_eq!(
+        seen,
+        (1..=told).collect::<Vec<_>>(),
+        "whoever followed it all the time got each once, in order"
+    );
+    let filled: Vec<i64> = entries(&redis.url(), "").await.unwrap().into_iter().map(|(_, id)| id).collect();
+    assert_eq!(filled, seen, "what was wiped is there again");
+    let caught_up = r#"sagaline_outbox_lag_events{consumer="redis"}"#;
+    until("the lag to be told as gone", async || {
+        let lag = metric(&served.window.text("/metrics").await, caught_up);
+        if lag == Some(0.0) { Ok(()) } else { Err(lag) }
+    })
+    .await;
+
+    // As docs/events.md has it.
+    let mut client = connect(&redis.url()).await.unwrap();
+    let mut group = redis::cmd("XGROUP");
+    group.arg("CREATE").arg(NAME).arg("billing").arg("0").query_async::<()>(&mut client).await.unwrap();
+    let replay = ["events", "replay", "--consumer", "redis", "--from", "11"];
+    let mut replayed = stage.start(&replay, &[]);
+    assert!(replayed.wait().await.success(), "{}", replayed.output());
+    let again = i64::try_from(seen.len()).unwrap() + told - 10;
+    until("events to come again", async || {
+        let length = entries(&redis.url(), "").await.unwrap().len();
+        if i64::try_from(length).unwrap() == again { Ok(()) } else { Err(length) }
+    })
+    .await;
+    let both: Vec<i64> = entries(&redis.url(), "").await.unwrap().into_iter().map(|(_, id)| id).collect();
+    assert_eq!(both, (1..=told).chain(11..=told).collect::<Vec<_>>());
+    let mut read = redis::cmd("XREADGROUP");
+    read.arg("GROUP").arg("billing").arg("me").arg("COUNT").arg(10_000).arg("STREAMS").arg(NAME).arg(">");
+    let read: Vec<(String, Vec<(String, Vec<String>)>)> = read.query_async(&mut client).await.unwrap();
+    assert_eq!(read[0].1.len(), both.len());
+
+    let mut listed = stage.start(&["events", "consumers"], &[]);
+    assert!(listed.wait().await.success());
+    assert!(listed.output().contains("redis"), "{}", listed.output());
+    for process in [first, third] {
+        ends_in_order(process).await;
+    }
+    stage.assert_all_well().await;
+}
+
+async fn channel(rabbit: &RabbitServer) -> (Connection, Channel) {
+    let connection = Connection::connect(&rabbit.url(), ConnectionProperties::default()).await.unwrap();
+    let channel = connection.create_channel().await.unwrap();
+    (connection, channel)
+}
+
+/// Makes durable queues that hold what matches a pattern each.
+async fn bind(rabbit: &RabbitServer, patterns: &[&str]) {
+    let (_connection, channel) = channel(rabbit).await;
+    let durable = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
+    channel.exchange_declare(NAME.into(), ExchangeKind::Topic, durable, FieldTable::default()).await.unwrap();
+    for pattern in patterns {
+        let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+        channel.queue_declare((*pattern).into(), durable, FieldTable::default()).await.unwrap();
+        let bind = QueueBindOptions::default();
+        channel
+            .queue_bind((*pattern).into(), NAME.into(), (*pattern).into(), bind, FieldTable::default())
+            .await
+            .unwrap();
+    }
+}
+
+/// Takes everything out of a queue: message id, routing key, payload, and whether it is kept on disk.
+async fn drain(rabbit: &RabbitServer, queue: &str) -> Vec<(i64, String, Value)> {
+    let (_connection, channel) = channel(rabbit).await;
+    let mut got = Vec::new();
+    while let Some(message) = channel.basic_get(queue.into(), BasicGetOptions::default()).await.unwrap() {
+        let properties = &message.properties;
+        assert_eq!(*properties.delivery_mode(), Some(2));
+        let id = properties.message_id().as_ref().unwrap().as_str().parse().unwrap();
+        let payload = serde_json::from_slice(&message.data).unwrap();
+        got.push((id, message.routing_key.as_str().to_owned(), payload));
+        message.ack(BasicAckOptions::default()).await.unwrap();
+    }
+    got
+}
+
+#[tokio::test]
+async fn a_rabbitmq_that_is_killed_under_load_has_every_event_in_the_end_and_holds_nobody_up() {
+    let redis = RedisServer::start().await.unwrap();
+    let mut rabbit = RabbitServer::start().await;
+    let mut stage = Stage::open().await;
+    stage.set("REDIS_URL", &redis.url());
+    stage.set("AMQP_URL", &rabbit.url());
+    bind(&rabbit, &["#", "order.*"]).await;
+
+    let served = stage.serve().await;
+    let workers = [stage.work().await, stage.work().await];
+    served.window.sell("TEA-1", 10_000).await;
+    let fault = async {
+        at_least("events", 100, || stage.count(NUMBERED)).await;
+        rabbit.kill();
+        // Whatever the load did in the meantime, this is told while it is away.
+        served.window.place("late@example.com", "TEA-1", 1).await;
+    };
+    let (_, ()) = tokio::join!(Load::start(&served.window, "TEA-1", 72).all(), fault);
+    stage.all_at_rest().await;
+    let told = stage.count(TOLD).await;
+    // RabbitMQ is away and holds nobody up: orders are placed, and Redis has everything.
+    let seen = follow(redis.url(), watch::channel(Some(told)).1).await;
+    assert_eq!(seen, (1..=told).collect::<Vec<_>>());
+    let metrics = served.window.text("/metrics").await;
+    let lag = metric(&metrics, r#"sagaline_outbox_lag_events{consumer="amqp"}"#).unwrap();
+    assert!(lag > 0.0, "{lag}");
+
+    let rabbit = rabbit.restart().await;
+    let position = "select last_event_id from shop.event_consumer where name = 'amqp'";
+    at_least("RabbitMQ to have every event", told, || stage.count(position)).await;
+    let all = drain(&rabbit, "#").await;
+    let ids: Vec<i64> = all.iter().map(|(id, ..)| *id).collect();
+    // Some may come again, but behind none that is new: who drops what is not higher than all before has each once.
+    let mut highest = 0;
+    let is_new = |id: &i64| {
+        let before = highest;
+        highest = highest.max(*id);
+        *id > before
+    };
+    let once: Vec<i64> = ids.iter().copied().filter(is_new).collect();
+    assert_eq!(once, (1..=told).collect::<Vec<_>>());
+    let orders: BTreeSet<i64> =
+        all.iter().filter(|(_, key, _)| key.starts_with("order.")).map(|(id, ..)| *id).collect();
+    let of_orders = drain(&rabbit, "order.*").await;
+    assert_eq!(of_orders.iter().map(|(id, ..)| *id).collect::<BTreeSet<_>>(), orders);
+    assert!(of_orders.iter().all(|(_, _, payload)| payload["order_id"].is_string()));
+    for process in workers {
+        ends_in_order(process).await;
+    }
+    stage.assert_all_well().await;
+}

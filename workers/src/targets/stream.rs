@@ -1,0 +1,68 @@
+//! A Redis stream whose entry ids are made of event ids, so that Redis itself knows how far it is.
+//!
+//! An id must be higher than all before, so no event can come twice or out of order, whatever publishes; and a Redis that
+//! was flushed, restarted or fell back to an older copy shows it by its highest id, and is filled again from there.
+
+use redis::{AsyncConnectionConfig, Client, RedisError, aio::MultiplexedConnection};
+
+use super::{Batch, Outcome, PATIENCE, TargetError};
+
+const SCRIPT: &str = include_str!("publish.lua");
+
+/// A stream in a Redis.
+pub struct RedisStream {
+    client: Client,
+    stream: String,
+    longest: u64,
+    connection: Option<MultiplexedConnection>,
+}
+
+impl RedisStream {
+    /// A stream in the Redis at `url` (`redis://…`) that is cut to about `longest` entries. Nothing is contacted yet.
+    ///
+    /// # Errors
+    /// When the URL is none; the error does not repeat it.
+    pub fn new(url: &str, stream: impl Into<String>, longest: u64) -> Result<Self, RedisError> {
+        Ok(Self { client: Client::open(url)?, stream: stream.into(), longest, connection: None })
+    }
+
+    pub(super) async fn publish(&mut self, batch: Batch<'_>) -> Result<Outcome, TargetError> {
+        // Taken out, so that it is gone after an error, and when this is dropped half-way.
+        let mut connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => self.connect().await?,
+        };
+        let mut script = redis::cmd("EVAL");
+        script.arg(SCRIPT).arg(1).arg(&self.stream);
+        script.arg(batch.series).arg(batch.after).arg(batch.floor).arg(self.longest);
+        for message in batch.messages {
+            script.arg(message.event_id).arg(&message.routing_key).arg(&message.key);
+            script.arg(&message.at).arg(&message.payload);
+        }
+        let (word, number): (String, i64) = script.query_async(&mut connection).await?;
+        self.connection = Some(connection);
+        match word.as_str() {
+            "confirmed" => Ok(Outcome::Confirmed),
+            "holds" => Ok(Outcome::Holds(number)),
+            "foreign" => Ok(Outcome::Foreign(number)),
+            other => Err(TargetError::Answer(other.chars().take(80).collect())),
+        }
+    }
+
+    async fn connect(&self) -> Result<MultiplexedConnection, RedisError> {
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(PATIENCE))
+            .set_response_timeout(Some(PATIENCE));
+        self.client.get_multiplexed_async_connection_with_config(&config).await
+    }
+}
+
+/// Without the URL, which can hold a password.
+impl std::fmt::Debug for RedisStream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RedisStream")
+            .field("stream", &self.stream)
+            .field("longest", &self.longest)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,236 @@
+//! How far each target has confirmed events, and which process publishes to it.
+
+use std::{str::FromStr, time::Duration};
+
+use chrono::{DateTime, Utc};
+use sqlx::{FromRow, PgPool};
+use uuid::Uuid;
+
+/// Where a replay begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Replay {
+    /// With this event.
+    From(i64),
+    /// With the first event of this time or later.
+    Since(DateTime<Utc>),
+}
+
+impl FromStr for Replay {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if let Ok(event_id) = text.parse::<i64>()
+            && event_id > 0
+        {
+            return Ok(Self::From(event_id));
+        }
+        let time = DateTime::parse_from_rfc3339(text);
+        time.map(|time| Self::Since(time.to_utc()))
+            .map_err(|_| "neither an event's id nor a time such as 2026-11-22T10:00:00Z".into())
+    }
+}
+
+/// The right to publish to one target, for as long as its lease is renewed.
+#[derive(Clone, Debug, PartialEq, Eq, FromRow)]
+pub struct Claim {
+    /// The target's name.
+    pub name: String,
+    /// The fence: what is done under an older epoch changes nothing.
+    pub epoch: i64,
+    /// The last event that the target has confirmed.
+    pub last_event_id: i64,
+    /// The event after which the target began to be filled.
+    pub begun_after: i64,
+    /// When it began, in milliseconds since 1970.
+    pub series: i64,
+}
+
+/// A registered target.
+#[derive(Clone, Debug, PartialEq, Eq, FromRow)]
+pub struct Consumer {
+    /// Its name.
+    pub name: String,
+    /// The last event that it has confirmed.
+    pub last_event_id: i64,
+    /// Whether a process publishes to it now.
+    pub claimed: bool,
+    /// When it was first heard of.
+    pub registered_at: DateTime<Utc>,
+    /// When its position last changed.
+    pub updated_at: DateTime<Utc>,
+}
+
+/// Makes a target known, which begins before the oldest event that is kept. From now on events wait for it.
+///
+/// # Errors
+/// When the database refuses or is away.
+pub async fn register(pool: &PgPool, name: &str) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "insert into shop.event_consumer (name, last_event_id, begun_after)
+         select $1, e.pruned_through, e.pruned_through
+         from (select coalesce((select min(event_id) - 1 from shop.event), last_event_id) as pruned_through
+               from shop.event_log) e
+         on conflict (name) do nothing",
+    )
+    .bind(name)
+    .execute(pool)
+    .await?;
+    Ok(())
+}
+
+/// Takes the right to publish to a target, or renews it; `None` while another process has it, or when the target is not
+/// registered. `holder` is a fresh id of the asking process.
+///
+/// # Errors
+/// When the database refuses or is away.
+pub async fn claim(
+    pool: &PgPool,
+    name: &str,
+    holder: Uuid,
+    lease: Duration,
+) -> Result<Option<Claim>, sqlx::Error> {
+    sqlx::query_as(
+        "update shop.event_consumer
+         set epoch = epoch + case when holder = $2 and lease_until >= now() then 0 else 1 end,
+             holder = $2, lease_until = now() + make_interval(secs => $3)
+         where name = $1 and (holder = $2 or lease_until < now())
+         returning name, epoch, last_event_id, begun_after, series",
+    )
+    .bind(name)
+    .bind(holder)
+    .bind(lease.as_secs_f64())
+    .fetch_optional(pool)
+    .await
+}
+
+/// Notes that the target has confirmed everything up to `last_event_id`, and renews the lease. False when the claim is
+/// somebody else's by now or the position was changed by a person: then nothing was noted.
+///
+/// # Errors
+/// When the database refuses or is away.
+pub async fn advance(
+    pool: &PgPool,
+    claim: &Claim,
+    last_event_id: i64,
+    lease: Duration,
+) -> Result<bool, sqlx::Error> {
+    let result = sqlx::query(
+        "update shop.event_consumer
+         set last_event_id = $3, updated_at = now(), lease_until = now() + make_interval(secs => $4)
+         where name = $1 and epoch = $2 and last_event_id <= $3",
+    )
+    .bind(&claim.name)
+    .bind(claim.epoch)
+    .bind(last_event_id)
+    .bind(lease.as_secs_f64())
+    .execute(pool)
+    .await?;
+    Ok(result.rows_affected() > 0)
+}
+
+/// Goes back to an earlier position, because the target has lost what came after it. False as for [`advance`].
+///
+/// # Errors
+/// When the database refuses or is away.
+pub async fn rewind(pool: &PgPool, claim: &Claim, last_event_id: i64) -> Result<bool, sqlx::Error> {
+    let result = sqlx::query(
+        "update shop.event_consumer
+         set last_event_id = $3, begun_after = least(begun_after, $3), updated_at = now()
+         where name = $1 and epoch = $2",
+    )
+    .bind(&claim.name)
+    .bind(claim.epoch)
+    .bind(last_event_id)
+    .execute(pool)
+    .await?;
+    Ok(result.rows_affected() > 0)
+}
+
+/// Begins a new series after the target's position, later than `beyond`. False as for [`advance`].
+///
+/// # Errors
+/// When the database refuses or is away.
+pub async fn begin_series(pool: &PgPool, claim: &Claim, beyond: i64) -> Result<bool, sqlx::Error> {
+    let result = sqlx::query(
+        "update shop.event_consumer
+         set series = greatest($3 + 1, (extract(epoch from clock_timestamp()) * 1000)::bigint),
+             begun_after = last_event_id, epoch = epoch + 1, lease_until = '-infinity'
+         where name = $1 and epoch = $2",
+    )
+    .bind(&claim.name)
+    .bind(claim.epoch)
+    .bind(beyond)
+    .execute(pool)
+    .await?;
+    Ok(result.rows_affected() > 0)
+}
+
+/// Gives the right to publish back, so that another process can take it at once.
+///
+/// # Errors
+/// When the database refuses or is away; then the lease lapses.
+pub async fn release(pool: &PgPool, claim: &Claim) -> Result<(), sqlx::Error> {
+    sqlx::query("update shop.event_consumer set lease_until = '-infinity' where name = $1 and epoch = $2")
+        .bind(&claim.name)
+        .bind(claim.epoch)
+        .execute(pool)
+        .await?;
+    Ok(())
+}
+
+/// Lists the registered targets by name.
+///
+/// # Errors
+/// When the database refuses or is away.
+pub async fn consumers(pool: &PgPool) -> Result<Vec<Consumer>, sqlx::Error> {
+    sqlx::query_as(
+        "select name, last_event_id, lease_until >= now() as claimed, registered_at, updated_at
+         from shop.event_consumer order by name",
+    )
+    .fetch_all(pool)
+    .await
+}
+
+/// Forgets a target, so that nothing waits for it any more; false when there is none of that name. A process that is
+/// configured to publish to it registers it again when it starts.
+///
+/// # Errors
+/// When the database refuses or is away.
+pub async fn remove(pool: &PgPool, name: &str) -> Result<bool, sqlx::Error> {
+    let result =
+        sqlx::query("delete from shop.event_consumer where name = $1").bind(name).execute(pool).await?;
+    Ok(result.rows_affected() > 0)
+}
+
+/// Has a target get events again, in a new series, and gives the first that it will get; `None` when there is no target
+/// of that name. Events that were pruned don't come again. Whoever publishes now finds its claim gone and takes it anew.
+///
+/// # Errors
+/// When the database refuses or is away.
+pub async fn replay(pool: &PgPool, name: &str, from: Replay) -> Result<Option<i64>, sqlx::Error> {
+    let (from_id, from_time) = match from {
+        Replay::From(event_id) => (Some(event_id), None),
+        Replay::Since(time) => (None, Some(time)),
+    };
+    sqlx::query_scalar(
+        "with log as (
+             select coalesce((select min(event_id) - 1 from shop.event), last_event_id) as pruned_through, last_event_id
+             from shop.event_log
+         ), start as (
+             select least(greatest(coalesce($2 - 1, (select min(event_id) - 1 from shop.event where at >= $3),
+                                            last_event_id), pruned_through), last_event_id) as begun_after
+             from log
+         )
+         update shop.event_consumer c
+         set last_event_id = start.begun_after, begun_after = start.begun_after,
+             series = greatest(c.series + 1, (extract(epoch from clock_timestamp()) * 1000)::bigint),
+             epoch = c.epoch + 1, lease_until = '-infinity', updated_at = now()
+         from start where c.name = $1
+         returning c.last_event_id + 1",
+    )
+    .bind(name)
+    .bind(from_id)
+    .bind(from_time)
+    .fetch_optional(pool)
+    .await
+}

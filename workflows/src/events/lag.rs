@@ -1,0 +1,59 @@
+//! How far behind everybody is, for the metrics and for a person.
+
+use sqlx::{FromRow, PgPool};
+
+/// Events that wait in the outbox are counted up to here.
+const COUNTED: i64 = 100_000;
+
+/// How far everybody is behind.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Lag {
+    /// Committed events that have no id yet, counted up to a hundred thousand.
+    pub waiting_events: i64,
+    /// How long the oldest of them has waited, in seconds.
+    pub waiting_seconds: f64,
+    /// Events in the log.
+    pub kept_events: i64,
+    /// Every registered target.
+    pub consumers: Vec<ConsumerLag>,
+}
+
+/// How far one target is behind the log.
+#[derive(Clone, Debug, PartialEq, FromRow)]
+pub struct ConsumerLag {
+    /// Its name.
+    pub name: String,
+    /// Events that it has not confirmed.
+    pub events: i64,
+    /// How old the oldest of them is, in seconds.
+    pub seconds: f64,
+}
+
+/// Reads how far everybody is behind.
+///
+/// # Errors
+/// When the database refuses or is away.
+pub async fn lag(pool: &PgPool) -> Result<Lag, sqlx::Error> {
+    let (waiting_events, waiting_seconds): (i64, f64) = sqlx::query_as(
+        "select count(*), coalesce(extract(epoch from now() - min(at)), 0)::float8
+         from (select at from shop.outbox order by event_id limit $1) w",
+    )
+    .bind(COUNTED)
+    .fetch_one(pool)
+    .await?;
+    let kept_events: i64 = sqlx::query_scalar(
+        "select last_event_id - coalesce((select min(event_id) - 1 from shop.event), last_event_id) from shop.event_log",
+    )
+    .fetch_one(pool)
+    .await?;
+    let consumers = sqlx::query_as(
+        "select c.name, l.last_event_id - c.last_event_id as events,
+                coalesce(extract(epoch from now() - e.at), 0)::float8 as seconds
+         from shop.event_consumer c cross join shop.event_log l
+         left join shop.event e on e.event_id = c.last_event_id + 1
+         order by c.name",
+    )
+    .fetch_all(pool)
+    .await?;
+    Ok(Lag { waiting_events, waiting_seconds, kept_events, consumers })
+}
