@@ -39,3 +39,11 @@ openapi:
 
 openapi-check:
     cargo run --locked --quiet -- openapi --check openapi/openapi.json
+
+# Has promtool, nginx and docker compose read what they will read.
+check-deploy:
+    ./scripts/check-deploy
+
+# Runs schemathesis, all phases and checks, against a server of its own.
+schemathesis *args:
+    ./scripts/schemathesis {{ args }}
