@@ -29,6 +29,12 @@ pub fn check_reason(pointer: &str, reason: &str) -> Option<Violation> {
     checker.violations.pop()
 }
 
+/// Whether it is a bare mail address that the mailer will take.
+pub(crate) fn is_email(text: &str) -> bool {
+    // RFC 5321, 4.5.3.1.3: a path has at most 256 octets with its brackets.
+    text.len() <= 254 && text.parse::<lettre::Address>().is_ok()
+}
+
 /// Collects all that is wrong, so that the caller hears of everything at once.
 #[derive(Debug, Default)]
 pub(crate) struct Checker {
@@ -76,8 +82,7 @@ impl Checker {
 
     /// A mail address that the mailer will take.
     pub(crate) fn email(&mut self, pointer: &str, email: &str) {
-        // RFC 5321, 4.5.3.1.3: a path has at most 256 octets with its brackets.
-        if email.len() > 254 || email.parse::<lettre::Address>().is_err() {
+        if !is_email(email) {
             self.add(pointer, "not-an-email-address", "must be an e-mail address, such as a@example.com");
         }
     }
