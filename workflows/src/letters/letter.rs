@@ -16,7 +16,7 @@ pub(crate) trait Letter: Serialize + DeserializeOwned + JsonSchema {
     /// The subject: one line, if the variables are.
     fn subject(&self) -> String;
     /// The template in text.
-    fn text<'a>(&'a self) -> impl Template + 'a;
+    fn text(&self) -> impl Template;
     /// The template in HTML.
     fn html<'a>(&'a self, subject: &'a str) -> impl Template + 'a;
     /// Notes what is wrong with the variables; pointers are relative to them.

@@ -41,7 +41,7 @@ impl Letter for LowStockAlert {
         format!("Stock of {} is low", self.sku)
     }
 
-    fn text<'a>(&'a self) -> impl Template + 'a {
+    fn text(&self) -> impl Template {
         Text { letter: self }
     }
 

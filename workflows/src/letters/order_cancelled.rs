@@ -52,7 +52,7 @@ impl Letter for OrderCancelled {
         format!("Your order {} is cancelled", self.order_id)
     }
 
-    fn text<'a>(&'a self) -> impl Template + 'a {
+    fn text(&self) -> impl Template {
         Text { letter: self }
     }
 

@@ -55,7 +55,7 @@ impl Letter for OrderConfirmed {
         format!("Your order {} is confirmed", self.order_id)
     }
 
-    fn text<'a>(&'a self) -> impl Template + 'a {
+    fn text(&self) -> impl Template {
         Text { letter: self }
     }
 

@@ -69,7 +69,7 @@ impl Letter for OrderRejected {
         format!("Your order {} could not be accepted", self.order_id)
     }
 
-    fn text<'a>(&'a self) -> impl Template + 'a {
+    fn text(&self) -> impl Template {
         Text { letter: self }
     }
 

@@ -40,7 +40,7 @@ impl Letter for OrderShipped {
         format!("Your order {} is on its way", self.order_id)
     }
 
-    fn text<'a>(&'a self) -> impl Template + 'a {
+    fn text(&self) -> impl Template {
         Text { letter: self }
     }
 
