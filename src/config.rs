@@ -13,7 +13,10 @@ mod settings;
 use std::{net::IpAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use engine::{RetryPolicy, testing::KillSwitch};
-use workflows::mailer::BreakerSettings;
+use workflows::{
+    AdminEmails,
+    mailer::{BreakerSettings, SmtpSettings},
+};
 
 use crate::embedded::{EmbeddedError, Search, StateDir};
 
@@ -81,8 +84,10 @@ pub(crate) struct MailConfig {
     pub(crate) smtp_url: Option<SecretUrl>,
     /// The sender of every mail.
     pub(crate) from: String,
+    /// How connections to the mail server are made and kept.
+    pub(crate) smtp: SmtpSettings,
     /// Who is told when a product runs low.
-    pub(crate) low_stock_alerts_to: Option<String>,
+    pub(crate) admin_emails: AdminEmails,
     /// How a delivery is tried.
     pub(crate) retry: RetryPolicy,
     /// When the breaker before the mail server opens, and for how long.
@@ -240,7 +245,14 @@ fn mail(read: &mut Reader<'_>) -> MailConfig {
     MailConfig {
         smtp_url: read.optional_url("SMTP_URL", &["smtp", "smtps"]),
         from: read.checked("MAIL_FROM", is_address),
-        low_stock_alerts_to: read.optional_checked("LOW_STOCK_ALERTS_TO", is_address),
+        smtp: SmtpSettings {
+            kept_connections: read.number("SMTP_KEPT_CONNECTIONS", 1..=1000),
+            connect_timeout: read
+                .duration("SMTP_CONNECT_TIMEOUT", Duration::from_millis(1)..=Duration::from_mins(5)),
+            idle_timeout: read
+                .duration("SMTP_IDLE_TIMEOUT", Duration::from_secs(1)..=Duration::from_hours(1)),
+        },
+        admin_emails: read.optional_parsed("ADMIN_EMAILS", |text| text.parse().ok()).unwrap_or_default(),
         retry: RetryPolicy {
             first_delay: Duration::from_millis(read.number("RETRY_SEND_MAIL_FIRST_DELAY_MS", 1..=3_600_000)),
             factor: read.number("RETRY_SEND_MAIL_FACTOR", 1.0..=100.0),
@@ -334,6 +346,7 @@ mod tests {
             ("LEASE_SECONDS", "0"),
             ("LOG_FORMAT", "xml"),
             ("LOG_LEVEL", "loud"),
+            ("ADMIN_EMAILS", "a@example.com, boss"),
             ("SAGALINE_FAILPOINT", "place-order/reserve-stock"),
         ])
         .unwrap_err();
@@ -344,6 +357,7 @@ mod tests {
             "LOG_FORMAT is `xml`",
             "`auto`, `pretty` or `json`",
             "LOG_LEVEL is `loud`",
+            "ADMIN_EMAILS is `a@example.com, boss`",
             "SAGALINE_FAILPOINT is `place-order/reserve-stock`, but should be definition/step/",
         ] {
             assert!(text.contains(part), "`{part}` is missing in: {text}");

@@ -7,6 +7,10 @@ use std::time::Duration;
 pub struct Limits {
     /// The largest request body, in bytes; a larger one is a 413.
     pub body_bytes: usize,
+    /// The largest body of a request that brings many things at once, in bytes; a larger one is a 413.
+    pub bulk_body_bytes: usize,
+    /// The most requests at a time that bring many things at once; one more is a 503 at once.
+    pub bulk_in_flight: usize,
     /// The largest sum of header names and values, in bytes; more is a 431.
     pub header_bytes: usize,
     /// The most header fields; more is a 431.
@@ -55,6 +59,8 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             body_bytes: 256 * 1024,
+            bulk_body_bytes: 4 * 1024 * 1024,
+            bulk_in_flight: 4,
             header_bytes: 16 * 1024,
             headers: 64,
             order_lines: 100,

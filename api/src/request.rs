@@ -10,10 +10,11 @@ mod params;
 mod path;
 pub(crate) mod pointer;
 mod prefer;
+pub(crate) mod schema;
 
 pub(crate) use actor::Actor;
-pub(crate) use body::{JsonBody, OptionalJsonBody};
-pub(crate) use cursor::{Listing, next_page};
+pub(crate) use body::{BulkJsonBody, JsonBody, OptionalJsonBody};
+pub(crate) use cursor::{CursorQuery, Listing, next_page, numbered};
 pub(crate) use etag::{IfMatch, IfNoneMatch, etag};
 pub(crate) use key::IdempotencyKey;
 pub(crate) use object::Object;

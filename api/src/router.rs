@@ -67,11 +67,20 @@ fn api(roles: &[Role]) -> RouteTable {
         table = table
             .write(routes!(products::create_product))
             .read(routes!(products::list_products))
+            .write(routes!(products::upsert_products))
+            .read(routes!(products::list_products_by_category))
+            .read(routes!(products::list_low_stock_products))
             .read(routes!(products::get_product))
-            .write(routes!(products::update_stock));
+            .write(routes!(products::update_product))
+            .write(routes!(products::update_stock))
+            .read(routes!(products::get_product_ledger));
     }
     if roles.contains(&Role::Notifications) {
-        table = table.read(routes!(notifications::get_notification));
+        table = table
+            .write(routes!(notifications::create_notification))
+            .read(routes!(notifications::get_notification))
+            .read(routes!(notifications::list_notifications_by_status))
+            .read(routes!(notifications::list_notification_templates));
     }
     if roles.is_empty() {
         return table;

@@ -5,9 +5,13 @@ use std::{collections::HashMap, fmt, sync::Arc};
 use engine::TraceLink;
 use jsonschema::Validator;
 use metrics_exporter_prometheus::PrometheusHandle;
+use serde_json::Value;
 use tokio::sync::Semaphore;
 use tracing::Span;
-use workflows::Shop;
+use workflows::{
+    Shop,
+    letters::{self, Template},
+};
 
 use crate::{
     access::{Access, Keyring, Limiter},
@@ -36,10 +40,10 @@ pub type MailProbe = Arc<dyn Fn() -> MailState + Send + Sync>;
 /// The state could not be built.
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
-    /// A definition's input schema is not a JSON schema.
+    /// A definition's input schema, or that of a template's variables, is not a JSON schema.
     #[error("the input schema of `{definition}` is wrong: {reason}")]
     Schema {
-        /// The definition.
+        /// The definition, or the template.
         definition: String,
         /// What is wrong.
         reason: String,
@@ -57,9 +61,11 @@ struct Inner {
     limits: Limits,
     trace: Arc<dyn TraceLink>,
     inputs: HashMap<String, Validator>,
+    templates: Vec<(Template, Validator)>,
     gate: PoolGate,
     in_flight: Arc<Semaphore>,
     waits: Arc<Semaphore>,
+    bulk: Arc<Semaphore>,
     gauges: Gauges,
     settler: Settler,
     access: Access,
@@ -147,6 +153,11 @@ impl ApiState {
         self.0.inputs.get(definition)
     }
 
+    /// The templates of notifications, each with the compiled schema of its variables.
+    pub(crate) fn templates(&self) -> &[(Template, Validator)] {
+        &self.0.templates
+    }
+
     pub(crate) fn gate(&self) -> &PoolGate {
         &self.0.gate
     }
@@ -157,6 +168,11 @@ impl ApiState {
 
     pub(crate) fn waits(&self) -> &Arc<Semaphore> {
         &self.0.waits
+    }
+
+    /// Places for requests with large bodies.
+    pub(crate) fn bulk(&self) -> &Arc<Semaphore> {
+        &self.0.bulk
     }
 
     pub(crate) fn gauges(&self) -> &Gauges {
@@ -209,7 +225,7 @@ impl ApiStateBuilder {
         self
     }
 
-    /// Compiles the input schemas of all definitions.
+    /// Compiles the input schemas of all definitions and templates.
     ///
     /// # Errors
     /// When one is not a JSON schema.
@@ -217,21 +233,21 @@ impl ApiStateBuilder {
         let mut inputs = HashMap::new();
         for definition in self.shop.engine().definitions() {
             let name = definition.graph().name.clone();
-            let validator = jsonschema::options()
-                .should_validate_formats(true)
-                .build(definition.input_schema())
-                .map_err(|error| StateError::Schema {
-                    definition: name.clone(),
-                    reason: error.to_string(),
-                })?;
+            let validator = compiled(&name, definition.input_schema())?;
             inputs.insert(name, validator);
         }
         let leaving = Leaving::default();
+        let with_schema = |template: Template| {
+            let validator = compiled(template.name, &template.variables)?;
+            Ok((template, validator))
+        };
+        let templates = letters::templates().into_iter().map(with_schema).collect::<Result<_, _>>()?;
         Ok(ApiState(Arc::new(Inner {
             gate: PoolGate::new(self.shop.pool().clone(), self.limits.pool_patience),
             in_flight: Arc::new(Semaphore::new(self.limits.in_flight)),
             waits: Arc::new(Semaphore::new(self.limits.waits)),
             feed: Feed::new(self.shop.pool().clone(), &self.limits, leaving.streams().clone()),
+            bulk: Arc::new(Semaphore::new(self.limits.bulk_in_flight)),
             gauges: Gauges::default(),
             leaving,
             settler: Settler::new(self.shop.pool().clone(), self.limits.in_flight),
@@ -248,6 +264,7 @@ impl ApiStateBuilder {
             limits: self.limits,
             trace: self.trace,
             inputs,
+            templates,
         })))
     }
 }
@@ -262,6 +279,11 @@ impl fmt::Debug for ApiStateBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ApiStateBuilder").field("limits", &self.limits).finish_non_exhaustive()
     }
+}
+
+fn compiled(name: &str, schema: &Value) -> Result<Validator, StateError> {
+    let validator = jsonschema::options().should_validate_formats(true).build(schema);
+    validator.map_err(|error| StateError::Schema { definition: name.into(), reason: error.to_string() })
 }
 
 /// Where no traces are kept.

@@ -223,7 +223,7 @@ impl Engine {
         told.await.map_err(|_| StartError::Unavailable("the engine is shutting down".into()))?
     }
 
-    /// Starts sagas in the caller's transaction: they exist if and only if it commits.
+    /// Starts sagas in the caller's transaction: they exist if and only if it commits. Their steps join the caller's trace.
     ///
     /// # Errors
     /// When the transaction's SQL fails; it should then be rolled back. Refusals are told saga by saga.
@@ -232,6 +232,8 @@ impl Engine {
         conn: &mut PgConnection,
         sagas: Vec<NewSaga>,
     ) -> Result<Vec<Result<Started, StartError>>, StepSetError> {
+        let current = || self.inner.trace_link.as_ref()?.current();
+        let sagas = sagas.into_iter().map(|saga| saga.or_trace(current)).collect();
         let mut tx = Tx::new(conn, &self.inner);
         start_with(&mut tx, sagas, Claiming::Anywhere).await
     }

@@ -34,7 +34,7 @@ impl Letterbox {
     pub(crate) fn mailer(&self, config: &Config) -> Result<Mailer, Failure> {
         let from = &config.mail.from;
         let mailer = match self {
-            Self::Server(url) => Mailer::smtp(url.expose(), from),
+            Self::Server(url) => Mailer::smtp_with(url.expose(), from, &config.mail.smtp),
             Self::Files(dir) => Mailer::files(dir, from),
         };
         let mailer = mailer.map_err(|error| unusable(&error))?;

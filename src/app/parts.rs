@@ -32,7 +32,8 @@ pub(crate) fn shop(
     mailer: Mailer,
     link: Option<Arc<dyn TraceLink>>,
 ) -> anyhow::Result<Shop> {
-    Ok(Shop::new(engine(config, pool, mailer, link)?.build()?))
+    let admins = config.mail.admin_emails.clone();
+    Ok(Shop::new(engine(config, pool, mailer, link)?.build()?).alerting(admins))
 }
 
 /// As [`shop`], for a process that may have been told to die at a fail point.
@@ -45,17 +46,18 @@ pub(crate) fn shop_with_fail_point(
     mailer: Mailer,
     link: Option<Arc<dyn TraceLink>>,
 ) -> Result<Shop, Failure> {
+    let admins = config.mail.admin_emails.clone();
     let built = |builder: EngineBuilder| builder.build().map_err(anyhow::Error::from);
     let builder = engine(config, pool, mailer, link).map_err(anyhow::Error::from)?;
     let Some(switch) = config.fail_point.clone() else {
-        return Ok(Shop::new(built(builder)?));
+        return Ok(Shop::new(built(builder)?).alerting(admins));
     };
     tracing::warn!(fail_point = ?switch, "SAGALINE_FAILPOINT is set: this process is going to kill itself");
     let engine = built(with_faults(builder, switch.clone()))?;
     switch
         .check(engine.definitions())
         .map_err(|reason| Failure::Unusable(format!("SAGALINE_FAILPOINT: {reason}")))?;
-    Ok(Shop::new(engine))
+    Ok(Shop::new(engine).alerting(admins))
 }
 
 fn engine(
@@ -68,7 +70,7 @@ fn engine(
         mailer,
         reservation_ttl: config.workers.reservation_ttl,
         send_mail_retry: config.mail.retry,
-        low_stock_alerts_to: config.mail.low_stock_alerts_to.clone(),
+        admin_emails: config.mail.admin_emails.clone(),
     };
     let mut builder = Engine::builder(pool).lease(config.workers.lease);
     for definition in sagas::definitions(settings)? {

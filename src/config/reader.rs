@@ -125,11 +125,6 @@ impl<'a> Reader<'a> {
         self.value(name, |text| check(text).then(|| text.to_owned()))
     }
 
-    /// A text that passes a check, if there is one.
-    pub(super) fn optional_checked(&mut self, name: &str, check: impl Fn(&str) -> bool) -> Option<String> {
-        self.optional_parsed(name, |text| check(text).then(|| text.to_owned()))
-    }
-
     /// One word of a few.
     pub(super) fn one_of<T: Copy>(&mut self, name: &str, words: &[(&str, T)]) -> T {
         self.value(name, |text| words.iter().find(|(word, _)| *word == text).map(|(_, value)| *value))

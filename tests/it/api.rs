@@ -3,7 +3,9 @@
 mod access;
 mod dead_jobs;
 mod document;
+mod inventory;
 mod limits;
+mod notifications;
 mod once;
 mod operations;
 mod orders;

@@ -1,8 +1,11 @@
 //! The shop on a real database: orders, stock, mails, and what holds of them whatever happens.
 
+mod catalogue;
 mod changing;
+mod expiry;
 mod invariants;
 mod keys;
+mod letters;
 mod mails;
 mod placing;
 mod proofs;

@@ -1,19 +1,25 @@
 //! Products, how much of each there is, and who holds it.
 //!
 //! `available = on_hand − reserved`, never below zero. Every change of a level is a row of the ledger
-//! (`shop.stock_movement`), from which the levels can be recomputed.
+//! (`shop.stock_movement`), from which the levels can be recomputed, and an `inventory.updated` event.
 
+mod bulk;
+mod create;
+mod details;
+mod ledger;
 mod levels;
 mod movement;
 mod product;
 mod reservation;
 mod stock;
 
+pub use bulk::{BULK_MAX, UpsertError, Upserted, upsert_products};
+pub use create::{CreateProductError, NewProduct, create_product, create_product_as};
+pub use details::{ProductDetails, UpdateProductError, update_product};
+pub use ledger::{LedgerEntry, ledger};
 pub(crate) use levels::Short;
-pub use product::{
-    CreateProductError, NewProduct, Product, ProductFilter, StockLevels, create_product, create_product_as,
-    product, products,
-};
+pub use movement::Kind as MovementKind;
 pub(crate) use product::{Listing, listings};
+pub use product::{Product, ProductFilter, StockLevels, StockState, product, products};
 pub(crate) use reservation::{Claim, LowStock, Reservations, Settlement, reserve, settle};
 pub use stock::{StockChange, StockError, change_stock};

@@ -1,10 +1,31 @@
-//! What the shop writes to people: subjects and texts, without any sending.
+//! What the shop writes to people: templates in text and HTML, without any sending.
+//!
+//! A letter is a struct of the variables of its template; the templates stand in `workflows/templates/`, are compiled in,
+//! and what they insert is escaped in HTML (askama, by the file's ending). The same letters can be sent by name.
+
+mod letter;
+mod low_stock;
+mod money;
+mod order_cancelled;
+mod order_confirmed;
+mod order_rejected;
+mod order_shipped;
+mod templates;
 
 use uuid::Uuid;
 
+pub use letter::LetterItem;
+use letter::written;
+pub use low_stock::LowStockAlert;
+pub use order_cancelled::OrderCancelled;
+pub use order_confirmed::OrderConfirmed;
+pub use order_rejected::{OrderRejected, ShortLine};
+pub use order_shipped::OrderShipped;
+pub use templates::{RenderError, Template, render, templates};
+
 use crate::{
     inventory::{LowStock, Short},
-    orders::{Moved, OrderItem},
+    orders::{Moved, Order, OrderItem},
     sagas::deliver_notification::DeliverNotification,
 };
 
@@ -17,104 +38,55 @@ pub(crate) fn confirmed(
     currency: &str,
     total: i64,
 ) -> DeliverNotification {
-    let line = |(item, name): (&OrderItem, &String)| format!("  {} x {name} ({})\n", item.quantity, item.sku);
-    let lines: String = items.iter().zip(names).map(line).collect();
-    letter(
-        to,
-        format!("Your order {order_id} is confirmed"),
-        format!(
-            "Thank you for your order.\n\n{lines}\nTotal: {}\n\nOrder {order_id}\n",
-            money(total, currency)
-        ),
-    )
+    let item = |(item, name): (&OrderItem, &String)| LetterItem {
+        sku: item.sku.clone(),
+        name: name.clone(),
+        quantity: item.quantity,
+    };
+    let items = items.iter().zip(names).map(item).collect();
+    written(to, &OrderConfirmed { order_id, currency: currency.into(), total, items })
 }
 
 /// "Your order could not be accepted."
 pub(crate) fn rejected(order: &Moved, short: &[Short]) -> DeliverNotification {
-    let line = |Short { sku, requested, available }: &Short| {
-        format!("  {sku}: {requested} ordered, {available} available\n")
+    let line = |Short { sku, requested, available }: &Short| ShortLine {
+        sku: sku.clone(),
+        requested: *requested,
+        available: *available,
     };
-    let reason: String = if short.is_empty() {
-        format!("  {}\n", order.status_reason.as_deref().unwrap_or("it could not be placed"))
-    } else {
-        short.iter().map(line).collect()
+    let letter = OrderRejected {
+        order_id: order.order_id,
+        currency: order.currency.clone(),
+        total: order.total,
+        reason: order.status_reason.clone().unwrap_or_else(|| "it could not be placed".into()),
+        short: short.iter().map(line).collect(),
     };
-    letter(
-        &order.customer_email,
-        format!("Your order {} could not be accepted", order.order_id),
-        format!(
-            "We are sorry: we could not accept your order of {}.\n\n{reason}\nNothing was reserved and nothing is \
-             charged.\n\nOrder {}\n",
-            money(order.total, &order.currency),
-            order.order_id
-        ),
-    )
+    written(&order.customer_email, &letter)
 }
 
 /// "Your order is cancelled."
 pub(crate) fn cancelled(order: &Moved) -> DeliverNotification {
-    letter(
-        &order.customer_email,
-        format!("Your order {} is cancelled", order.order_id),
-        format!(
-            "Your order of {} was cancelled.\n\n  {}\n\nOrder {}\n",
-            money(order.total, &order.currency),
-            order.status_reason.as_deref().unwrap_or("no reason was given"),
-            order.order_id
-        ),
-    )
+    let letter = OrderCancelled {
+        order_id: order.order_id,
+        currency: order.currency.clone(),
+        total: order.total,
+        reason: order.status_reason.clone().unwrap_or_else(|| "no reason was given".into()),
+    };
+    written(&order.customer_email, &letter)
+}
+
+/// "Your order is on its way."
+pub(crate) fn shipped(order: &Order) -> DeliverNotification {
+    let items = order.items.iter().map(|line| LetterItem {
+        sku: line.sku.clone(),
+        name: line.name.clone(),
+        quantity: line.quantity,
+    });
+    written(&order.customer_email, &OrderShipped { order_id: order.order_id, items: items.collect() })
 }
 
 /// "There is little left of a product", to whoever runs the shop.
 pub(crate) fn low_stock(to: &str, low: &LowStock) -> DeliverNotification {
     let LowStock { sku, available, threshold } = low;
-    letter(
-        to,
-        format!("Stock of {sku} is low"),
-        format!("{available} of {sku} are available; the threshold is {threshold}.\n"),
-    )
-}
-
-fn letter(to: &str, subject: String, text: String) -> DeliverNotification {
-    DeliverNotification { to: to.into(), subject, text, html: None }
-}
-
-/// Writes an amount for people. ISO 4217 gives each currency its number of decimals; these are the ones that have
-/// other than two.
-fn money(minor: i64, currency: &str) -> String {
-    let decimals = match currency {
-        "BIF" | "CLP" | "DJF" | "GNF" | "ISK" | "JPY" | "KMF" | "KRW" | "PYG" | "RWF" | "UGX" | "UYI"
-        | "VND" | "VUV" | "XAF" | "XOF" | "XPF" => 0,
-        "BHD" | "IQD" | "JOD" | "KWD" | "LYD" | "OMR" | "TND" => 3,
-        "CLF" | "UYW" => 4,
-        _ => 2_usize,
-    };
-    if decimals == 0 {
-        return format!("{currency} {minor}");
-    }
-    let unit = 10_i64.pow(u32::try_from(decimals).unwrap_or(0));
-    format!("{currency} {}.{:0decimals$}", minor / unit, minor % unit)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn money_has_the_decimals_of_its_currency() {
-        assert_eq!(money(1290, "EUR"), "EUR 12.90");
-        assert_eq!(money(5, "EUR"), "EUR 0.05");
-        assert_eq!(money(1290, "JPY"), "JPY 1290");
-        assert_eq!(money(1290, "KWD"), "KWD 1.290");
-        assert_eq!(money(0, "USD"), "USD 0.00");
-    }
-
-    #[test]
-    fn a_confirmation_lists_what_was_ordered() {
-        let items = [OrderItem { sku: "TEA-1".into(), quantity: 2 }];
-        let mail = confirmed(Uuid::nil(), "a@example.com", &items, &["Green tea".into()], "EUR", 2580);
-        assert_eq!(mail.to, "a@example.com");
-        assert!(mail.text.contains("2 x Green tea (TEA-1)\n"), "{}", mail.text);
-        assert!(mail.text.contains("Total: EUR 25.80"), "{}", mail.text);
-    }
+    written(to, &LowStockAlert { sku: sku.clone(), available: *available, threshold: *threshold })
 }

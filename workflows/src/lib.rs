@@ -34,18 +34,20 @@ pub mod idempotency;
 pub mod invariants;
 pub mod inventory;
 pub mod keys;
+pub mod letters;
 pub mod mailer;
 pub mod notifications;
 pub mod orders;
 pub mod sagas;
 
-mod letters;
+mod alerts;
 mod meters;
 mod outbox;
 mod schema;
 mod shop;
 mod violation;
 
+pub use alerts::AdminEmails;
 pub use engine::Page;
 pub use meters::describe_metrics;
 pub use schema::migrate;

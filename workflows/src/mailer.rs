@@ -12,6 +12,8 @@ use lettre::message::Mailbox;
 
 pub use breaker::{BreakerSettings, BreakerState};
 
+pub use smtp::SmtpSettings;
+
 use self::{breaker::Breaker, files::Files, smtp::Smtp};
 
 /// A mail to be sent.
@@ -40,6 +42,36 @@ pub struct SmtpReply {
     pub text: String,
 }
 
+impl SmtpReply {
+    /// Keeps what can be stored and shown: one line without control characters, of a length that a reply has.
+    pub(crate) fn new(code: u16, text: &str) -> Self {
+        const LONGEST: usize = 512;
+        let text = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(LONGEST).collect();
+        Self { code, text }
+    }
+}
+
+impl std::fmt::Display for SmtpReply {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {}", self.code, self.text)
+    }
+}
+
+/// What stands before a server's reply in an error, and so in the history of a saga.
+const TURNED_AWAY: &str = "the mail server did not take the mail for now: ";
+const REFUSED: &str = "the mail server refused the mail: ";
+/// What stands behind it.
+const REFUSED_CODE: &str = " (mail-refused)";
+
+/// Finds what the server said in an error that was stored, outermost first; a failure has its code behind it.
+pub(crate) fn reply_in(error: &[String]) -> Option<&str> {
+    error.iter().find_map(|line| {
+        line.strip_prefix(TURNED_AWAY).or_else(|| {
+            line.strip_prefix(REFUSED).map(|reply| reply.strip_suffix(REFUSED_CODE).unwrap_or(reply))
+        })
+    })
+}
+
 /// A mail was not sent, or it is not known whether it was.
 #[derive(Debug, thiserror::Error)]
 pub enum MailError {
@@ -58,13 +90,17 @@ pub enum MailError {
         #[source]
         source: Option<Box<dyn std::error::Error + Send + Sync>>,
     },
-    /// The server does not want this mail, and will not later.
-    #[error("the mail server refused the mail: {reply}")]
-    Refused {
-        /// The reply's code, such as 550.
-        code: u16,
+    /// The server does not take this mail now, but perhaps later.
+    #[error("{TURNED_AWAY}{reply}")]
+    TurnedAway {
         /// What it said.
-        reply: String,
+        reply: SmtpReply,
+    },
+    /// The server does not want this mail, and will not later.
+    #[error("{REFUSED}{reply}")]
+    Refused {
+        /// What it said.
+        reply: SmtpReply,
     },
     /// It can't be written as a mail: an address or a header is wrong.
     #[error("it can't be written as a mail")]
@@ -79,7 +115,7 @@ impl MailError {
     /// Whether the same mail may be taken later.
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::BreakerOpen { .. } | Self::Temporary { .. } => true,
+            Self::BreakerOpen { .. } | Self::Temporary { .. } | Self::TurnedAway { .. } => true,
             Self::Refused { .. } | Self::Unsendable { .. } => false,
         }
     }
@@ -89,6 +125,7 @@ impl MailError {
         match self {
             Self::BreakerOpen { .. } => "mail-breaker-open",
             Self::Temporary { .. } => "mail-server-unavailable",
+            Self::TurnedAway { .. } => "mail-turned-away",
             Self::Refused { .. } => "mail-refused",
             Self::Unsendable { .. } => "mail-unsendable",
         }
@@ -141,13 +178,22 @@ const TIMEOUT: Duration = Duration::from_secs(20);
 impl Mailer {
     /// Sends through a mail server, over connections that are kept; must be called within a tokio runtime.
     ///
-    /// The URL is `smtp://host:port` for plain text, `smtp://…?tls=required` for STARTTLS, `smtps://…` for TLS, each
-    /// with `user:password@` where needed.
+    /// The URL is `smtp://host:port` for plain text, `smtp://…?tls=required` for STARTTLS or nothing,
+    /// `smtp://…?tls=opportunistic` for STARTTLS where the server has it, and `smtps://…` for TLS from the first byte.
+    /// `user:password@` before the host logs in, both percent-encoded. A path is the name to greet with.
     ///
     /// # Errors
     /// When the URL or the sender is wrong. The server is not asked yet.
     pub fn smtp(url: &str, from: &str) -> Result<Self, MailerError> {
-        Self::new(from, Transport::Smtp(Smtp::new(url)?))
+        Self::smtp_with(url, from, &SmtpSettings::default())
+    }
+
+    /// As [`Mailer::smtp`], with settings that a URL does not have.
+    ///
+    /// # Errors
+    /// As [`Mailer::smtp`].
+    pub fn smtp_with(url: &str, from: &str, settings: &SmtpSettings) -> Result<Self, MailerError> {
+        Self::new(from, Transport::Smtp(Smtp::new(url, settings)?))
     }
 
     /// Writes mails as files, `.eml`, into a directory; for where there is no mail server.

@@ -1,17 +1,19 @@
 //! Messages to people: what was written, to whom, and every attempt to deliver it.
 
 mod rows;
+mod send;
 
 use chrono::{DateTime, Utc};
-use engine::{Direction, HistoryEntry, HistoryOutcome, SagaId};
+use engine::{Direction, HistoryEntry, HistoryOutcome, Page, SagaId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use sqlx::{FromRow, PgPool};
+use sqlx::{FromRow, PgPool, Postgres, QueryBuilder};
 use uuid::Uuid;
 
-use crate::{sagas::deliver_notification::SEND_MAIL, shop::Shop};
+use crate::{mailer, sagas::deliver_notification::SEND_MAIL, shop::Shop};
 
 pub(crate) use rows::{MovedNotification, NewNotification, Progress, insert, move_notifications};
+pub use send::{SendError, SendNotification, Sent, send};
 
 /// Where a message is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -102,8 +104,31 @@ pub struct DeliveryAttempt {
     pub started_at: DateTime<Utc>,
     /// How long it took.
     pub duration_ms: i64,
+    /// What the mail server said, its code first, if it said something.
+    pub reply: Option<String>,
     /// What went wrong, outermost first.
     pub error: Vec<String>,
+}
+
+/// A message in a list: without its text and its attempts.
+#[derive(Clone, Debug, Serialize, FromRow)]
+pub struct NotificationSummary {
+    /// Its id.
+    pub notification_id: Uuid,
+    /// The recipient's address.
+    #[sqlx(rename = "recipient")]
+    pub to: String,
+    /// Its subject.
+    pub subject: String,
+    /// Where it is.
+    #[sqlx(try_from = "String")]
+    pub status: NotificationStatus,
+    /// Its `Message-ID`, once it is sent.
+    pub message_id: Option<String>,
+    /// When it was written.
+    pub created_at: DateTime<Utc>,
+    /// When its status changed last.
+    pub updated_at: DateTime<Utc>,
 }
 
 /// Reads one message with every attempt to send it.
@@ -136,8 +161,34 @@ fn attempt(entry: HistoryEntry) -> Option<DeliveryAttempt> {
     if entry.step != SEND_MAIL || entry.direction != Direction::Action || entry.attempt == 0 {
         return None;
     }
-    let HistoryEntry { attempt, outcome, started_at, duration_ms, error, .. } = entry;
-    Some(DeliveryAttempt { attempt, outcome, started_at, duration_ms, error })
+    let HistoryEntry { attempt, outcome, started_at, duration_ms, output, error, .. } = entry;
+    let said = output.as_ref().and_then(|output| output.get("reply")?.as_str());
+    let reply = said.or_else(|| mailer::reply_in(&error)).map(ToOwned::to_owned);
+    Some(DeliveryAttempt { attempt, outcome, started_at, duration_ms, reply, error })
+}
+
+/// Lists the messages in a status, newest first by their ids.
+///
+/// It walks the primary key from its end, so that a rare status in a long history takes long; an index would cost every
+/// delivery, whose updates could no longer stay on their page. Failed ones are found faster among the dead jobs.
+///
+/// # Errors
+/// When the database refuses or is away.
+pub async fn list(
+    pool: &PgPool,
+    status: NotificationStatus,
+    page: Page,
+) -> Result<Vec<NotificationSummary>, sqlx::Error> {
+    let mut query = QueryBuilder::<Postgres>::new(
+        "select notification_id, recipient, subject, status, message_id, created_at, updated_at
+         from shop.notification where status = ",
+    );
+    query.push_bind(status.name());
+    if let Some(after) = page.after {
+        query.push(" and notification_id < ").push_bind(after);
+    }
+    query.push(" order by notification_id desc limit ").push_bind(i64::from(page.limit));
+    query.build_query_as().fetch_all(pool).await
 }
 
 #[derive(FromRow)]

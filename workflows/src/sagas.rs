@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use engine::{Definition, GraphError, RetryPolicy};
 
-use crate::mailer::Mailer;
+use crate::{alerts::AdminEmails, mailer::Mailer};
 
 /// What the sagas need from outside.
 #[derive(Clone, Debug)]
@@ -19,8 +19,8 @@ pub struct Settings {
     pub reservation_ttl: Duration,
     /// How sending a mail is tried.
     pub send_mail_retry: RetryPolicy,
-    /// Who is told when a product's stock falls to its threshold.
-    pub low_stock_alerts_to: Option<String>,
+    /// Who is told when orders make a product's stock fall to its threshold.
+    pub admin_emails: AdminEmails,
 }
 
 impl Settings {
@@ -30,7 +30,7 @@ impl Settings {
             mailer,
             reservation_ttl: Duration::from_mins(15),
             send_mail_retry: RetryPolicy::CALL,
-            low_stock_alerts_to: None,
+            admin_emails: AdminEmails::default(),
         }
     }
 }
@@ -41,7 +41,7 @@ impl Settings {
 /// When a policy of the settings is wrong.
 pub fn definitions(settings: Settings) -> Result<Vec<Definition>, GraphError> {
     Ok(vec![
-        place_order::saga(settings.reservation_ttl, settings.low_stock_alerts_to)?,
+        place_order::saga(settings.reservation_ttl, settings.admin_emails)?,
         cancel_order::saga()?,
         deliver_notification::saga(settings.mailer, settings.send_mail_retry)?,
     ])

@@ -1,5 +1,6 @@
 //! What is wrong with a request, and where: input is checked once, at the edge, and trusted from there on.
 
+use engine::Failure;
 use serde::{Deserialize, Serialize};
 
 /// One thing that is wrong with a request.
@@ -19,6 +20,15 @@ impl Violation {
     }
 }
 
+/// What a saga's entry step found wrong with its input: it lists that in the details of its refusal.
+pub(crate) fn of_refusal(failure: Failure) -> Vec<Violation> {
+    let listed = failure.details.get("errors").cloned().map(serde_json::from_value);
+    match listed {
+        Some(Ok(violations)) => violations,
+        Some(Err(_)) | None => vec![Violation::new("", &failure.code, failure.message)],
+    }
+}
+
 /// The longest reason that a person can give, in characters.
 const REASON_MAX: usize = 500;
 
@@ -27,6 +37,12 @@ pub fn check_reason(pointer: &str, reason: &str) -> Option<Violation> {
     let mut checker = Checker::default();
     checker.line(pointer, reason, 0, REASON_MAX);
     checker.violations.pop()
+}
+
+/// Whether it is a bare mail address that the mailer will take.
+pub(crate) fn is_email(text: &str) -> bool {
+    // RFC 5321, 4.5.3.1.3: a path has at most 256 octets with its brackets.
+    text.len() <= 254 && text.parse::<lettre::Address>().is_ok()
 }
 
 /// Collects all that is wrong, so that the caller hears of everything at once.
@@ -76,8 +92,7 @@ impl Checker {
 
     /// A mail address that the mailer will take.
     pub(crate) fn email(&mut self, pointer: &str, email: &str) {
-        // RFC 5321, 4.5.3.1.3: a path has at most 256 octets with its brackets.
-        if email.len() > 254 || email.parse::<lettre::Address>().is_err() {
+        if !is_email(email) {
             self.add(pointer, "not-an-email-address", "must be an e-mail address, such as a@example.com");
         }
     }

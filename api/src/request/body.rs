@@ -1,5 +1,7 @@
 //! JSON bodies: bounded in size and time, and every wrong field named by its JSON pointer.
 
+use std::sync::Arc;
+
 use axum::{
     body::Body,
     extract::{FromRequest, Request},
@@ -8,6 +10,7 @@ use bytes::Bytes;
 use http::{HeaderMap, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::{Object, pointer};
 use crate::{
@@ -25,6 +28,17 @@ pub(crate) struct JsonBody<T> {
     pub(crate) bytes: Bytes,
 }
 
+/// A body that has to be there and may be large. Few such are read at a time.
+#[derive(Debug)]
+pub(crate) struct BulkJsonBody<T> {
+    /// What it says.
+    pub(crate) value: T,
+    /// As it came; an `Idempotency-Key` is bound to it.
+    pub(crate) bytes: Bytes,
+    /// Kept for as long as the body is.
+    pub(crate) place: OwnedSemaphorePermit,
+}
+
 /// A body that may be left out.
 #[derive(Debug)]
 pub(crate) struct OptionalJsonBody<T>(pub(crate) T);
@@ -35,8 +49,22 @@ impl<T: DeserializeOwned> FromRequest<ApiState> for JsonBody<T> {
     async fn from_request(request: Request, state: &ApiState) -> Result<Self, Problem> {
         let (parts, body) = request.into_parts();
         is_json(&parts.headers)?;
-        let bytes = collect(&parts.headers, body, state.limits()).await?;
+        let bytes = collect(&parts.headers, body, state.limits(), state.limits().body_bytes).await?;
         Ok(Self { value: parse(&bytes)?, bytes })
+    }
+}
+
+impl<T: DeserializeOwned> FromRequest<ApiState> for BulkJsonBody<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &ApiState) -> Result<Self, Problem> {
+        let (parts, body) = request.into_parts();
+        is_json(&parts.headers)?;
+        let place = Arc::clone(state.bulk()).try_acquire_owned().map_err(|_| {
+            Problem::new(Code::Overloaded, "as many large requests as are taken at a time are under way")
+        })?;
+        let bytes = collect(&parts.headers, body, state.limits(), state.limits().bulk_body_bytes).await?;
+        Ok(Self { value: parse(&bytes)?, bytes, place })
     }
 }
 
@@ -45,7 +73,7 @@ impl<T: DeserializeOwned + Default> FromRequest<ApiState> for OptionalJsonBody<T
 
     async fn from_request(request: Request, state: &ApiState) -> Result<Self, Problem> {
         let (parts, body) = request.into_parts();
-        let bytes = collect(&parts.headers, body, state.limits()).await?;
+        let bytes = collect(&parts.headers, body, state.limits(), state.limits().body_bytes).await?;
         if bytes.trim_ascii().is_empty() || bytes.trim_ascii() == b"null" {
             return Ok(Self(T::default()));
         }
@@ -64,15 +92,14 @@ fn is_json(headers: &HeaderMap) -> Result<(), Problem> {
     Err(Problem::new(Code::UnsupportedMediaType, "send `Content-Type: application/json`"))
 }
 
-async fn collect(headers: &HeaderMap, body: Body, limits: &Limits) -> Result<Bytes, Problem> {
-    let too_large =
-        || Problem::new(Code::BodyTooLarge, format!("a body has at most {} bytes", limits.body_bytes));
+async fn collect(headers: &HeaderMap, body: Body, limits: &Limits, most: usize) -> Result<Bytes, Problem> {
+    let too_large = || Problem::new(Code::BodyTooLarge, format!("a body has at most {most} bytes here"));
     let declared =
         headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-    if declared.is_some_and(|length| length > limits.body_bytes as u64) {
+    if declared.is_some_and(|length| length > most as u64) {
         return Err(too_large());
     }
-    let all = Limited::new(body, limits.body_bytes).collect();
+    let all = Limited::new(body, most).collect();
     match tokio::time::timeout(limits.body_timeout, all).await {
         Ok(Ok(collected)) => Ok(collected.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),

@@ -4,9 +4,12 @@
 //! A cursor is bound to its list and filter: with another filter it would silently skip.
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
+use engine::Page;
 use sha2::{Digest, Sha256};
+use utoipa::IntoParams;
 use uuid::Uuid;
 
+use super::{FromParams, Params};
 use crate::problem::{Code, FieldError, Problem};
 
 const VERSION: u8 = 1;
@@ -35,11 +38,53 @@ impl Listing {
         self.limit + 1
     }
 
+    /// What to read.
+    pub(crate) fn page(&self) -> Page {
+        Page { after: self.after, limit: self.read_limit() }
+    }
+
+    /// As [`Listing::after`], of a list whose rows have numbers.
+    pub(crate) fn after_number(&self) -> Option<i64> {
+        self.after.map(|after| after.as_u64_pair().1.cast_signed())
+    }
+
     fn encode(&self, last: Uuid) -> String {
         let mut bytes = vec![VERSION];
         bytes.extend(self.check);
         bytes.extend(last.as_bytes());
         BASE64_URL_SAFE_NO_PAD.encode(bytes)
+    }
+}
+
+/// A number in the place of an id, for [`next_page`].
+pub(crate) fn numbered(number: i64) -> Uuid {
+    Uuid::from_u64_pair(0, number.cast_unsigned())
+}
+
+/// Which part of a list to give.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct CursorQuery {
+    /// `next_cursor` of the page before, with the same filter.
+    cursor: Option<String>,
+    /// How many at most, 1 to 200; 50 if left out.
+    #[param(minimum = 1, maximum = 200, default = 50, required = false)]
+    limit: u32,
+}
+
+impl FromParams for CursorQuery {
+    fn from_params(params: &mut Params) -> Self {
+        Self { cursor: params.text("cursor", 256), limit: params.limit() }
+    }
+}
+
+impl CursorQuery {
+    /// Reads the cursor, as [`Listing::new`].
+    ///
+    /// # Errors
+    /// A 400 when it is not of this list and filter.
+    pub(crate) fn listing(&self, name: &str, filter: &str) -> Result<Listing, Problem> {
+        Listing::new(name, filter, self.cursor.as_deref(), self.limit)
     }
 }
 

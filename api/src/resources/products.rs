@@ -1,16 +1,26 @@
 //! Products and their stock.
 
 mod body;
+mod bulk;
 mod create;
+mod ledger;
 mod read;
 mod stock;
+mod update;
 
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+pub(crate) use bulk::{__path_upsert_products, upsert_products};
 pub(crate) use create::{__path_create_product, create_product};
-pub(crate) use read::{__path_get_product, __path_list_products, get_product, list_products};
+pub(crate) use ledger::{__path_get_product_ledger, get_product_ledger};
+pub(crate) use read::{
+    __path_get_product, __path_list_low_stock_products, __path_list_products,
+    __path_list_products_by_category, get_product, list_low_stock_products, list_products,
+    list_products_by_category,
+};
 pub(crate) use stock::{__path_update_stock, update_stock};
+pub(crate) use update::{__path_update_product, update_product};
 
 use crate::{problem::Problem, state::ApiState};
 

@@ -3,7 +3,6 @@
 mod body;
 mod cancel;
 mod definitions;
-mod input;
 mod read;
 mod start;
 

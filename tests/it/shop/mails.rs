@@ -5,7 +5,7 @@ use std::time::Duration;
 use engine::{DeadJobFilter, Page, RetryPolicy, Status};
 use sagaline::mailcatcher::{Behaviour, MailCatcher, Stage};
 use workflows::{
-    mailer::{BreakerSettings, BreakerState, Mail, MailError, Mailer},
+    mailer::{BreakerSettings, BreakerState, Mail, MailError, Mailer, SmtpReply},
     notifications::{self, NotificationStatus},
     sagas::{
         Settings,
@@ -95,7 +95,10 @@ async fn a_mail_that_timed_out_leaves_no_reply_behind_for_the_next() {
     catcher.behave(Behaviour::Trickle(Duration::from_millis(20)));
     assert!(mailer.send(&a_mail()).await.unwrap_err().is_retryable());
     catcher.behave(Behaviour::PermanentFailure(Stage::Data));
-    assert!(matches!(mailer.send(&a_mail()).await, Err(MailError::Refused { code: 500..600, .. })));
+    assert!(matches!(
+        mailer.send(&a_mail()).await,
+        Err(MailError::Refused { reply: SmtpReply { code: 500..600, .. } })
+    ));
 }
 
 #[tokio::test]

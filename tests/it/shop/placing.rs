@@ -100,7 +100,7 @@ async fn orders_that_name_skus_in_opposite_order_all_settle() {
     let counts = async {
         for _ in 0..50 {
             inventory::change_stock(
-                market.pool(),
+                &market.shop,
                 a.product_id,
                 StockChange::Adjust(1),
                 "found",

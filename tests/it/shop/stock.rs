@@ -17,7 +17,7 @@ async fn stock_is_changed_by_people_within_what_orders_hold() {
     let tea = market.sell("TEA-1", 10, 5).await;
     market.place(order(&[("TEA-1", 2)])).await;
     let change = |change, version| {
-        inventory::change_stock(market.pool(), tea.product_id, change, "count", "clerk", version)
+        inventory::change_stock(&market.shop, tea.product_id, change, "count", "clerk", version)
     };
     assert!(matches!(
         change(StockChange::Set(1), None).await,
@@ -45,7 +45,11 @@ async fn products_and_orders_are_listed_newest_first_and_searched() {
         market.sell(sku, 10, 5).await;
     }
     let search = async |search: &str, after, limit| {
-        let filter = inventory::ProductFilter { search: Some(search.into()), category: Some("tea".into()) };
+        let filter = inventory::ProductFilter {
+            search: Some(search.into()),
+            category: Some("tea".into()),
+            stock: None,
+        };
         let found = inventory::products(market.pool(), &filter, Page { after, limit }).await.unwrap();
         found.into_iter().map(|product| (product.sku, product.product_id)).collect::<Vec<_>>()
     };
@@ -79,7 +83,7 @@ async fn products_and_orders_are_listed_newest_first_and_searched() {
 async fn low_stock_is_told_to_the_shopkeeper_once() {
     let mails = tempfile::tempdir().unwrap();
     let mailer = Mailer::files(mails.path(), "shop@example.com").unwrap();
-    let settings = Settings { low_stock_alerts_to: Some("boss@example.com".into()), ..Settings::new(mailer) };
+    let settings = Settings { admin_emails: "boss@example.com".parse().unwrap(), ..Settings::new(mailer) };
     let market = Market::with(mails, settings).await.hire();
     market.sell("TEA-1", 10, 5).await;
     for _ in 0..5 {

@@ -24,7 +24,7 @@ async fn refusals_moves_and_stock_changes_each_have_their_event() {
 
     let updated = market.events("inventory.updated").await;
     let change = StockChange::Adjust(1);
-    inventory::change_stock(market.pool(), tea.product_id, change, "count", "clerk", None).await.unwrap();
+    inventory::change_stock(&market.shop, tea.product_id, change, "count", "clerk", None).await.unwrap();
     assert_eq!(market.events("inventory.updated").await, updated + 1);
     market.close().await;
 }

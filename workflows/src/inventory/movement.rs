@@ -1,21 +1,32 @@
 //! The ledger of stock, append only.
 
+use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-/// Why a level changed, as it is stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+/// Why a level changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// The product was created.
     Initial,
+    /// Somebody counted.
     Set,
+    /// Somebody found, lost or bought some.
     Adjust,
+    /// An order holds some from now on.
     Reserve,
+    /// An order gave back what it held.
     Release,
+    /// What an order held has left.
     Ship,
 }
 
 impl Kind {
-    pub(super) fn name(self) -> &'static str {
+    const ALL: [Self; 6] = [Self::Initial, Self::Set, Self::Adjust, Self::Reserve, Self::Release, Self::Ship];
+
+    /// The stored name.
+    pub fn name(self) -> &'static str {
         match self {
             Self::Initial => "initial",
             Self::Set => "set",
@@ -24,6 +35,17 @@ impl Kind {
             Self::Release => "release",
             Self::Ship => "ship",
         }
+    }
+}
+
+impl TryFrom<String> for Kind {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        Self::ALL
+            .into_iter()
+            .find(|kind| kind.name() == text)
+            .ok_or_else(|| format!("`{text}` is no kind of movement"))
     }
 }
 

@@ -7,7 +7,7 @@ use sqlx::{FromRow, PgConnection};
 use uuid::Uuid;
 
 use super::{
-    levels::{LevelError, Levels, Short},
+    levels::{Level, LevelError, Levels, Short},
     movement::{self, Kind, Movement},
     stock,
 };
@@ -46,6 +46,12 @@ pub(crate) struct LowStock {
     pub(crate) sku: String,
     pub(crate) available: i64,
     pub(crate) threshold: i64,
+}
+
+impl LowStock {
+    pub(super) fn of(sku: &str, level: Level) -> Self {
+        Self { sku: sku.into(), available: level.available(), threshold: level.low_stock_threshold }
+    }
 }
 
 /// How a reservation ends.
@@ -95,13 +101,10 @@ pub(crate) async fn reserve(
     insert(conn, &held).await?;
     movement::enter(conn, Kind::Reserve, actor, None, &movements(&held, 0, 1)).await?;
     let mut events = order_events("inventory.reserved", &held);
+    events.extend(updates(&levels, Kind::Reserve));
     events.extend(levels.fell_low().map(|(sku, level)| stock::low(sku, level)));
     outbox::append(conn, &events).await?;
-    let low = levels.fell_low().map(|(sku, level)| LowStock {
-        sku: sku.into(),
-        available: level.available(),
-        threshold: level.low_stock_threshold,
-    });
+    let low = levels.fell_low().map(|(sku, level)| LowStock::of(sku, level));
     Ok(Reservations { low: low.collect(), answers })
 }
 
@@ -136,12 +139,12 @@ pub(crate) async fn settle(
         Settlement::Consumed => (settlement.kind(), -1),
     };
     movement::enter(conn, kind, actor, None, &movements(&ended, on_hand_sign, -1)).await?;
-    let events = match settlement {
+    let mut events = match settlement {
         Settlement::Released => order_events("inventory.released", &ended),
-        Settlement::Consumed => {
-            levels.changed().map(|(sku, level)| stock::updated(sku, level, kind.name(), None)).collect()
-        }
+        // That goods have left is told of the order.
+        Settlement::Consumed => Vec::new(),
     };
+    events.extend(updates(&levels, kind));
     outbox::append(conn, &events).await?;
     Ok(())
 }
@@ -181,6 +184,11 @@ fn order_events(routing_key: &'static str, held: &[Held]) -> Vec<Event> {
             Event::new(routing_key, &order_id, &json!({"order_id": order_id, "items": items}))
         })
         .collect()
+}
+
+/// One event a SKU, however many orders of the set changed it.
+fn updates(levels: &Levels, kind: Kind) -> impl Iterator<Item = Event> {
+    levels.changed().map(move |(sku, level)| stock::updated(sku, level, kind.name(), None))
 }
 
 async fn write_changed(conn: &mut PgConnection, levels: &Levels) -> Result<(), sqlx::Error> {

@@ -1,19 +1,24 @@
 //! Levels in the database: locked, written, and changed by people.
 
 use serde_json::{Value, json};
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::{
     levels::{Level, Levels, fell_low},
     movement::{self, Kind, Movement},
-    product::{self, MAX_STOCK, Product},
+    product::{self, Product},
+    reservation::LowStock,
 };
 use crate::{
     audit::{self, By, Change},
     outbox::{self, Event},
+    shop::Shop,
     violation::{Violation, check_reason},
 };
+
+/// The most that can be on hand: sums over a million such ledgers still fit.
+pub(super) const MAX_STOCK: i64 = 1_000_000_000_000;
 
 /// A person's change of what is on hand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,12 +57,13 @@ pub enum StockError {
     Database(#[from] sqlx::Error),
 }
 
-/// Sets or adjusts what is on hand, and emits `inventory.updated`, and `inventory.low` if that crosses the threshold.
+/// Sets or adjusts what is on hand, and emits `inventory.updated`. If that crosses the threshold it emits `inventory.low`
+/// and mails those who run the shop.
 ///
 /// # Errors
 /// See [`StockError`]; nothing has changed then, unless the answer of the database was lost.
 pub async fn change_stock(
-    pool: &PgPool,
+    shop: &Shop,
     product_id: Uuid,
     change: StockChange,
     reason: &str,
@@ -68,7 +74,7 @@ pub async fn change_stock(
     if let Some(violation) = check_reason("/reason", reason) {
         return Err(StockError::Invalid(vec![violation]));
     }
-    let mut tx = pool.begin().await?;
+    let mut tx = shop.pool().begin().await?;
     let (sku, version, before) = lock_product(&mut tx, product_id).await?.ok_or(StockError::NotFound)?;
     if expected_version.is_some_and(|expected| expected != version) {
         return Err(StockError::VersionMismatch { current: version });
@@ -82,11 +88,7 @@ pub async fn change_stock(
     write(&mut tx, &[(&sku, now)]).await?;
     let movement = Movement { sku: &sku, delta_on_hand, delta_reserved: 0, order_id: None };
     movement::enter(&mut tx, kind, by.actor, Some(reason), &[movement]).await?;
-    let mut events = vec![updated(&sku, now, kind.name(), Some(reason))];
-    if fell_low(before, now) {
-        events.push(low(&sku, now));
-    }
-    outbox::append(&mut tx, &events).await?;
+    tell(shop, &mut tx, &[Told { sku: &sku, before, now, cause: kind.name(), reason: Some(reason) }]).await?;
     let subject = product_id.to_string();
     let change = Change::of(action, "product", &subject).because(Some(reason));
     audit::record(&mut tx, &by, &[change.before(shown(before)).after(shown(now))]).await?;
@@ -102,7 +104,35 @@ fn shown(level: Level) -> Value {
     })
 }
 
-/// Tells of a new level of what is on hand.
+/// Levels that somebody changed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Told<'a> {
+    pub(super) sku: &'a str,
+    pub(super) before: Level,
+    pub(super) now: Level,
+    pub(super) cause: &'a str,
+    pub(super) reason: Option<&'a str>,
+}
+
+/// Tells consumers of changed levels, and those who run the shop of what fell low, in the transaction of the change.
+pub(super) async fn tell(
+    shop: &Shop,
+    conn: &mut PgConnection,
+    changes: &[Told<'_>],
+) -> Result<(), sqlx::Error> {
+    let (mut events, mut fallen) = (Vec::new(), Vec::new());
+    for Told { sku, before, now, cause, reason } in changes {
+        events.push(updated(sku, *now, cause, *reason));
+        if fell_low(*before, *now) {
+            events.push(low(sku, *now));
+            fallen.push(LowStock::of(sku, *now));
+        }
+    }
+    outbox::append(conn, &events).await?;
+    shop.start_in(conn, shop.admins().low_stock(&fallen)).await
+}
+
+/// Tells of new levels.
 pub(super) fn updated(sku: &str, level: Level, cause: &str, reason: Option<&str>) -> Event {
     let payload = json!({
         "sku": sku,

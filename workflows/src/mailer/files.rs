@@ -34,7 +34,7 @@ impl Files {
             source: Some(error.into()),
         })?;
         tracing::info!(mail.file = %path.display(), mail.message_id = %mail.message_id, "a mail was written");
-        Ok(SmtpReply { code: 250, text: format!("written to {}", path.display()) })
+        Ok(SmtpReply::new(250, &format!("written to {}", path.display())))
     }
 }
 

@@ -15,7 +15,10 @@ pub(super) fn write(mail: &Mail, from: &Mailbox) -> Result<Message, MailError> {
 /// Writes it for people who read the file.
 pub(super) fn write_readable(mail: &Mail, from: &Mailbox) -> Result<Message, MailError> {
     build(mail, from, |text| {
-        Body::new_with_encoding(text.to_owned(), ContentTransferEncoding::EightBit).unwrap_or_else(Body::new)
+        // Eight bits take no long lines.
+        Body::new_with_encoding(text.to_owned(), ContentTransferEncoding::EightBit)
+            .or_else(|text| Body::new_with_encoding(text, ContentTransferEncoding::QuotedPrintable))
+            .unwrap_or_else(Body::new)
     })
 }
 

@@ -23,18 +23,38 @@ pub(super) struct Smtp {
     pool: Mutex<Pool>,
 }
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
-const POOL_SIZE: u32 = 16;
+/// How connections to the mail server are made and kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SmtpSettings {
+    /// How many connections are kept open for the next mails.
+    pub kept_connections: u32,
+    /// How long connecting may take; what comes after it is bounded by the time that a mail may take.
+    pub connect_timeout: Duration,
+    /// How long a connection is kept that is not used.
+    pub idle_timeout: Duration,
+}
+
+impl Default for SmtpSettings {
+    fn default() -> Self {
+        Self {
+            kept_connections: 16,
+            connect_timeout: Duration::from_secs(5),
+            idle_timeout: Duration::from_secs(30),
+        }
+    }
+}
+
 /// How long a pool that is thrown away may take to say good-bye.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(1);
 
 impl Smtp {
-    pub(super) fn new(url: &str) -> Result<Self, MailerError> {
+    pub(super) fn new(url: &str, settings: &SmtpSettings) -> Result<Self, MailerError> {
         let builder = AsyncSmtpTransport::<Tokio1Executor>::from_url(url)
             .map_err(|error| MailerError::Url(error.to_string()))?
-            .timeout(Some(CONNECT_TIMEOUT))
-            .pool_config(PoolConfig::new().max_size(POOL_SIZE).idle_timeout(IDLE_TIMEOUT));
+            .timeout(Some(settings.connect_timeout))
+            .pool_config(
+                PoolConfig::new().max_size(settings.kept_connections).idle_timeout(settings.idle_timeout),
+            );
         let pool = Mutex::new(Arc::new(builder.clone().build()));
         Ok(Self { builder, pool })
     }
@@ -88,7 +108,7 @@ impl Drop for Unfinished<'_> {
 
 fn reply(response: &lettre::transport::smtp::response::Response) -> SmtpReply {
     let lines: Vec<&str> = response.message().collect();
-    SmtpReply { code: response.code().into(), text: lines.join(" ") }
+    SmtpReply::new(response.code().into(), &lines.join(" "))
 }
 
 /// A reply of 5xx is final, but for those by which the server turns us away, not the mail: authentication required,
@@ -96,15 +116,17 @@ fn reply(response: &lettre::transport::smtp::response::Response) -> SmtpReply {
 /// them. Everything else may work another time.
 fn failure(error: Error) -> MailError {
     const OURS_TO_REPAIR: [u16; 4] = [530, 534, 535, 538];
-    match error.status().map(u16::from) {
-        Some(code) if error.is_permanent() && !OURS_TO_REPAIR.contains(&code) => {
-            let reply =
-                std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
-            MailError::Refused { code, reply: format!("{code} {reply}") }
-        }
-        _ => MailError::Temporary {
+    let Some(code) = error.status().map(u16::from) else {
+        return MailError::Temporary {
             what: "the mail could not be handed to the server".into(),
             source: Some(error.into()),
-        },
+        };
+    };
+    let said = std::error::Error::source(&error).map(ToString::to_string);
+    let reply = SmtpReply::new(code, &said.unwrap_or_default());
+    if error.is_permanent() && !OURS_TO_REPAIR.contains(&code) {
+        MailError::Refused { reply }
+    } else {
+        MailError::TurnedAway { reply }
     }
 }

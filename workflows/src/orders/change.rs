@@ -12,7 +12,8 @@ use super::{
 use crate::{
     audit::{self, By, Change},
     inventory::{self, Settlement},
-    outbox,
+    letters, outbox,
+    sagas::deliver_notification::DELIVER_NOTIFICATION,
     shop::Shop,
     violation::{Violation, check_reason},
 };
@@ -48,7 +49,7 @@ pub enum StatusError {
 }
 
 /// Moves an order along as a person may: confirmed, processing, shipped, delivered. Shipping consumes what the order
-/// holds of the stock.
+/// holds of the stock, and the customer is told in a mail that is queued in the same commit.
 ///
 /// # Errors
 /// See [`StatusError`]; nothing has changed then, unless the answer of the database was lost.
@@ -84,6 +85,10 @@ pub async fn set_status(
     let (before, after) = (json!({"status": from.name()}), json!({"status": to.name()}));
     audit::record(&mut tx, &by, &[change.before(before).after(after)]).await?;
     let order = read::read(&mut tx, order_id).await?.ok_or(StatusError::NotFound)?;
+    if to == OrderStatus::Shipped {
+        let mail = DELIVER_NOTIFICATION.with(&letters::shipped(&order));
+        shop.start_in(&mut tx, vec![mail.business_key(format!("order-shipped:{order_id}"))]).await?;
+    }
     tx.commit().await?;
     Ok(order)
 }

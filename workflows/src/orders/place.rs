@@ -11,7 +11,7 @@ use super::read::{self, Order};
 use crate::{
     sagas::place_order::{PLACE_ORDER, Placement},
     shop::Shop,
-    violation::{Checker, Violation},
+    violation::{self, Checker, Violation},
 };
 
 /// The most lines an order can have.
@@ -116,13 +116,7 @@ pub async fn place(
 
 fn refused(error: StartError) -> PlaceError {
     match error {
-        StartError::Refused(failure) => {
-            let violations = failure.details.get("errors").cloned().map(serde_json::from_value);
-            PlaceError::Invalid(match violations {
-                Some(Ok(violations)) => violations,
-                Some(Err(_)) | None => vec![Violation::new("", &failure.code, failure.message)],
-            })
-        }
+        StartError::Refused(failure) => PlaceError::Invalid(violation::of_refusal(failure)),
         StartError::BadInput(reason) => PlaceError::Invalid(vec![Violation::new("", "bad-input", reason)]),
         StartError::UnknownDefinition(name) => {
             PlaceError::Unavailable(format!("no saga is named `{name}` here"))

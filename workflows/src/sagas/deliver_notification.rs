@@ -197,11 +197,13 @@ impl CallStep for SendMail {
             at: *at,
         };
         match self.mailer.send(&mail).await {
-            Ok(reply) => Outcome::Done(Sent { message_id: mail.message_id, reply: reply.text }),
+            Ok(reply) => Outcome::Done(Sent { message_id: mail.message_id, reply: reply.to_string() }),
             Err(error @ MailError::BreakerOpen { retry_after }) => {
                 Outcome::Retry(Retry::postpone(spread(retry_after, item.saga_id), error.to_string()))
             }
-            Err(error @ MailError::Temporary { .. }) => Outcome::retry(&error),
+            Err(error @ (MailError::Temporary { .. } | MailError::TurnedAway { .. })) => {
+                Outcome::retry(&error)
+            }
             Err(error @ (MailError::Refused { .. } | MailError::Unsendable { .. })) => {
                 Outcome::Fail(Failure::new(error.code(), error.sentence()))
             }

@@ -24,6 +24,7 @@ use uuid::Uuid;
 use self::closing::Closing;
 use super::deliver_notification::DELIVER_NOTIFICATION;
 use crate::{
+    alerts::AdminEmails,
     inventory::{self, Claim, Listing, Reservations, Settlement, Short},
     letters,
     orders::{self, Move, Moved, NewOrder, OrderItem, OrderStatus, PlaceOrder, PricedOrder},
@@ -64,11 +65,11 @@ impl Placement {
 }
 
 /// Builds the saga.
-pub(super) fn saga(reservation_ttl: Duration, alerts_to: Option<String>) -> Result<Definition, GraphError> {
+pub(super) fn saga(reservation_ttl: Duration, admins: AdminEmails) -> Result<Definition, GraphError> {
     Saga::named(PLACE_ORDER)
         .deadline(reservation_ttl)
         .entry(OpenOrder)
-        .then(ReserveStock { alerts_to })
+        .then(ReserveStock { admins })
         .pivot(ConfirmOrder)
         .then(QueueConfirmation)
         .build()
@@ -202,7 +203,7 @@ fn exists(order_id: Uuid) -> Failure {
 /// Holds the stock of all lines, summed per SKU, or of none; undone by giving back what is held.
 struct ReserveStock {
     /// Who is told when that leaves little.
-    alerts_to: Option<String>,
+    admins: AdminEmails,
 }
 
 /// The order's stock is held.
@@ -220,10 +221,7 @@ impl TransactionStep for ReserveStock {
     async fn run(&self, tx: &mut Tx<'_>, set: &Set<Placement>) -> Result<Outcomes<Reserved>, StepSetError> {
         let claims: Vec<Claim> = set.iter().map(|item| claim(&item.input)).collect();
         let Reservations { answers, low } = inventory::reserve(tx, PLACE_ORDER.name(), &claims).await?;
-        if let Some(to) = &self.alerts_to {
-            let mails = low.iter().map(|low| DELIVER_NOTIFICATION.with(&letters::low_stock(to, low)));
-            tx.start(mails.collect()).await?;
-        }
+        tx.start(self.admins.low_stock(&low)).await?;
         let mut answers = answers.into_iter();
         Ok(set.decide(|item| match answers.next() {
             Some(Err(short)) => Outcome::Fail(insufficient(&short)),

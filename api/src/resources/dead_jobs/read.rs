@@ -2,7 +2,7 @@
 
 use axum::extract::State;
 use chrono::{DateTime, Utc};
-use engine::{DeadJobFilter, DeadJobId, Page};
+use engine::{DeadJobFilter, DeadJobId};
 use utoipa::IntoParams;
 
 use super::{
@@ -111,8 +111,7 @@ pub(crate) async fn list_dead_jobs(
         with_resolved: query.with_resolved.unwrap_or_default(),
     };
     let listing = Listing::new("dead-jobs", &format!("{filter:?}"), query.cursor.as_deref(), query.limit)?;
-    let page = Page { after: listing.after, limit: listing.read_limit() };
-    let rows = state.engine().dead_jobs(&filter, page).await?;
+    let rows = state.engine().dead_jobs(&filter, listing.page()).await?;
     let (rows, next_cursor) = next_page(rows, &listing, |job| job.dead_job_id.0);
     Answer::ok(&DeadJobList { items: rows.into_iter().map(Into::into).collect(), next_cursor })
 }

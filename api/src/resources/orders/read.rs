@@ -1,9 +1,6 @@
 //! GET of one order and of lists of them.
 
-use ::workflows::{
-    Page,
-    orders::{self, OrderFilter},
-};
+use ::workflows::orders::{self, OrderFilter};
 use axum::{
     extract::State,
     response::{IntoResponse, Response},
@@ -201,8 +198,7 @@ async fn page(
     range: &RangeQuery,
 ) -> Result<Answer, Problem> {
     let listing = Listing::new(list, &format!("{filter:?}"), range.cursor.as_deref(), range.limit)?;
-    let page = Page { after: listing.after, limit: listing.read_limit() };
-    let rows = orders::list(state.pool(), &filter, page).await?;
+    let rows = orders::list(state.pool(), &filter, listing.page()).await?;
     let (rows, next_cursor) = next_page(rows, &listing, |order| order.order_id);
     Answer::ok(&OrderList { items: rows.into_iter().map(Into::into).collect(), next_cursor })
 }

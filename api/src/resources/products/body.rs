@@ -58,6 +58,32 @@ pub(crate) struct NewProduct {
     pub(crate) low_stock_threshold: i64,
 }
 
+/// What is said about a product, all but its SKU and its stock.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ProductUpdate {
+    /// The name customers see.
+    #[schema(min_length = 1, max_length = 200, pattern = "^[^\\u0000-\\u001f\\u007f-\\u009f]*$")]
+    pub(crate) name: String,
+    /// What it is.
+    #[serde(default)]
+    #[schema(max_length = 4000)]
+    pub(crate) description: String,
+    /// What it is listed under.
+    #[schema(min_length = 1, max_length = 64, pattern = "^[^\\u0000-\\u001f\\u007f-\\u009f]*$")]
+    pub(crate) category: String,
+    /// What one costs, in minor units of the currency.
+    #[schema(minimum = 0)]
+    pub(crate) price: i64,
+    /// ISO 4217.
+    #[schema(pattern = "^[A-Z]{3}$", example = "EUR")]
+    pub(crate) currency: String,
+    /// At or under this many available, stock is low.
+    #[serde(default)]
+    #[schema(minimum = 0, maximum = 1_000_000_000_000_i64)]
+    pub(crate) low_stock_threshold: i64,
+}
+
 /// A change of what is on hand: either `set` or `adjust`. One struct, so that what is wrong is told by its pointer; two
 /// in the document, where it is one or the other.
 #[derive(Debug, Deserialize)]
@@ -153,6 +179,19 @@ impl From<NewProduct> for shop::NewProduct {
             currency: new.currency,
             initial_stock: new.initial_stock,
             low_stock_threshold: new.low_stock_threshold,
+        }
+    }
+}
+
+impl From<ProductUpdate> for shop::ProductDetails {
+    fn from(update: ProductUpdate) -> Self {
+        Self {
+            name: update.name,
+            description: update.description,
+            category: update.category,
+            price: update.price,
+            currency: update.currency,
+            low_stock_threshold: update.low_stock_threshold,
         }
     }
 }

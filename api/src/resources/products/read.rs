@@ -1,9 +1,6 @@
 //! GET of one product and of lists of them.
 
-use ::workflows::{
-    Page,
-    inventory::{self, ProductFilter},
-};
+use ::workflows::inventory::{self, ProductFilter, StockState};
 use axum::{
     extract::State,
     response::{IntoResponse, Response},
@@ -20,7 +17,7 @@ use crate::{
         Problem,
         answers::{LIST, ONE, STORED, problems},
     },
-    request::{FromParams, IdPath, IfNoneMatch, Listing, Params, Query, next_page},
+    request::{CursorQuery, FromParams, IdPath, IfNoneMatch, Listing, Params, Query, TextPath, next_page},
     resources::page_of,
     state::ApiState,
 };
@@ -107,10 +104,56 @@ pub(crate) async fn list_products(
     State(state): State<ApiState>,
     Query(query): Query<ProductQuery>,
 ) -> Result<Answer, Problem> {
-    let filter = ProductFilter { search: query.search, category: query.category };
+    let filter = ProductFilter { search: query.search, category: query.category, stock: None };
     let listing = Listing::new("products", &format!("{filter:?}"), query.cursor.as_deref(), query.limit)?;
-    let page = Page { after: listing.after, limit: listing.read_limit() };
-    let rows = inventory::products(state.pool(), &filter, page).await?;
-    let (rows, next_cursor) = next_page(rows, &listing, |product| product.product_id);
+    page(&state, &filter, &listing).await
+}
+
+/// List a category's products
+///
+/// Newest first. A category without products has an empty list.
+#[utoipa::path(
+    get,
+    path = "/api/products/category/{category}",
+    tag = "inventory",
+    params(("category" = String, Path, description = "The category, as it is written"), CursorQuery),
+    responses(
+        (status = 200, description = "A page of products", body = ProductList, example = json!(page_of(&example()))),
+        ListProblems
+    )
+)]
+pub(crate) async fn list_products_by_category(
+    State(state): State<ApiState>,
+    TextPath(category): TextPath,
+    Query(query): Query<CursorQuery>,
+) -> Result<Answer, Problem> {
+    let filter = ProductFilter { category: Some(category), ..ProductFilter::default() };
+    page(&state, &filter, &query.listing("products-by-category", &format!("{filter:?}"))?).await
+}
+
+/// List products that are low
+///
+/// Those of which no more are available than their threshold says, newest first.
+#[utoipa::path(
+    get,
+    path = "/api/products/low-stock",
+    tag = "inventory",
+    params(CursorQuery),
+    responses(
+        (status = 200, description = "A page of products", body = ProductList, example = json!(page_of(&example()))),
+        ListProblems
+    )
+)]
+pub(crate) async fn list_low_stock_products(
+    State(state): State<ApiState>,
+    Query(query): Query<CursorQuery>,
+) -> Result<Answer, Problem> {
+    let filter = ProductFilter { stock: Some(StockState::Low), ..ProductFilter::default() };
+    page(&state, &filter, &query.listing("low-stock", "")?).await
+}
+
+async fn page(state: &ApiState, filter: &ProductFilter, listing: &Listing) -> Result<Answer, Problem> {
+    let rows = inventory::products(state.pool(), filter, listing.page()).await?;
+    let (rows, next_cursor) = next_page(rows, listing, |product| product.product_id);
     Answer::ok(&ProductList { items: rows.into_iter().map(Into::into).collect(), next_cursor })
 }

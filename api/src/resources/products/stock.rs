@@ -56,7 +56,7 @@ pub(crate) async fn update_stock(
     let current = if condition.needs_current() { Some(load(&state, id).await?.version) } else { None };
     let expected = condition.expected(current)?;
     let changed =
-        inventory::change_stock(state.pool(), id, change, &update.reason, actor.by("api"), expected).await;
+        inventory::change_stock(state.shop(), id, change, &update.reason, actor.by("api"), expected).await;
     let product = changed.map_err(|error| match error {
         StockError::NotFound => Problem::not_found("product", id),
         StockError::BelowReserved { .. } => Problem::new(Code::StockReserved, error.to_string()),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::extract::State;
 use chrono::{DateTime, Utc};
-use engine::{Page, SagaFilter, SagaId, SagaView};
+use engine::{SagaFilter, SagaId, SagaView};
 use utoipa::IntoParams;
 use uuid::Uuid;
 
@@ -164,8 +164,7 @@ pub(crate) async fn list_workflows(
         stuck_for: query.stuck_for_s.map(|seconds| Duration::from_secs(seconds.into())),
     };
     let listing = Listing::new("workflows", &format!("{filter:?}"), query.cursor.as_deref(), query.limit)?;
-    let page = Page { after: listing.after, limit: listing.read_limit() };
-    let rows = state.engine().sagas(&filter, page).await?;
+    let rows = state.engine().sagas(&filter, listing.page()).await?;
     let (rows, next_cursor) = next_page(rows, &listing, |saga| saga.saga_id.0);
     Answer::ok(&WorkflowList { items: rows.into_iter().map(Into::into).collect(), next_cursor })
 }

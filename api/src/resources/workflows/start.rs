@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::{
     body::{NewWorkflow, Workflow},
-    example, input, load,
+    example, load,
 };
 use crate::{
     answer::Answer,
@@ -18,7 +18,7 @@ use crate::{
         Code, Problem,
         answers::{BODY, KEYED, STORED, problems},
     },
-    request::{Actor, IdempotencyKey, JsonBody, Prefer, Query},
+    request::{Actor, IdempotencyKey, JsonBody, Prefer, Query, schema},
     state::ApiState,
 };
 
@@ -100,12 +100,12 @@ async fn record(state: &ApiState, actor: &Actor, id: Uuid, new: &NewWorkflow) ->
 }
 
 fn check(state: &ApiState, new: &NewWorkflow) -> Result<(), Problem> {
-    let Some(schema) = state.input_schema(&new.definition) else {
+    let Some(validator) = state.input_schema(&new.definition) else {
         return Err(engine::StartError::UnknownDefinition(new.definition.clone()).into());
     };
     if new.business_key.as_ref().is_some_and(|key| !(1..=LONGEST_KEY).contains(&key.chars().count())) {
         let message = format!("a business key has 1 to {LONGEST_KEY} characters");
         return Err(Problem::field("/business_key", "wrong-length", message));
     }
-    input::check(schema, &new.input)
+    schema::check(validator, "/input", &new.input)
 }

@@ -1,4 +1,4 @@
-//! Checks a workflow's input against its definition's JSON schema.
+//! Checks a part of a body against a JSON schema that is known only at run time.
 
 use jsonschema::{ValidationError, Validator, error::ValidationErrorKind};
 use serde_json::Value;
@@ -14,9 +14,10 @@ const MOST: usize = 20;
 /// Checks it.
 ///
 /// # Errors
-/// A 422 with a pointer (from `/input` on) for everything that is wrong.
-pub(super) fn check(schema: &Validator, input: &Value) -> Result<(), Problem> {
-    let mut errors: Vec<_> = schema.iter_errors(input).take(MOST).flat_map(|error| told(&error)).collect();
+/// A 422 with a pointer (from `place` on) for everything that is wrong.
+pub(crate) fn check(schema: &Validator, place: &str, input: &Value) -> Result<(), Problem> {
+    let mut errors: Vec<_> =
+        schema.iter_errors(input).take(MOST).flat_map(|error| told(place, &error)).collect();
     if errors.is_empty() {
         return Ok(());
     }
@@ -24,8 +25,8 @@ pub(super) fn check(schema: &Validator, input: &Value) -> Result<(), Problem> {
     Err(Problem::fields(Code::InvalidBody, errors))
 }
 
-fn told(error: &ValidationError<'_>) -> Vec<FieldError> {
-    let place = format!("/input{}", error.instance_path());
+fn told(place: &str, error: &ValidationError<'_>) -> Vec<FieldError> {
+    let place = format!("{place}{}", error.instance_path());
     let message = shortened(error);
     let below = |name: &str| {
         let mut place = place.clone();
@@ -73,10 +74,10 @@ mod tests {
             "additionalProperties": false
         });
         let schema = jsonschema::options().should_validate_formats(true).build(&schema).expect("a schema");
-        check(&schema, &json!({"id": "0199f3a0-0000-7000-8000-000000000000", "lines": [{"n": 1}]}))
+        check(&schema, "/input", &json!({"id": "0199f3a0-0000-7000-8000-000000000000", "lines": [{"n": 1}]}))
             .expect("right");
         let wrong = json!({"lines": [{"n": 1}, {"n": "x"}, {}], "a/b": 1});
-        let body = check(&schema, &wrong).expect_err("wrong").to_body("/", "t");
+        let body = check(&schema, "/input", &wrong).expect_err("wrong").to_body("/", "t");
         let mut told: Vec<_> = body
             .errors
             .into_iter()
@@ -92,6 +93,6 @@ mod tests {
                 "/input/lines/2/n missing-field"
             ]
         );
-        check(&schema, &json!({"id": "no uuid"})).expect_err("format is checked");
+        check(&schema, "/input", &json!({"id": "no uuid"})).expect_err("format is checked");
     }
 }

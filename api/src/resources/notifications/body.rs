@@ -1,0 +1,236 @@
+//! The JSON of notifications.
+
+use ::workflows::{letters::Template, notifications as shop};
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{RefOr, Schema, schema::OneOfBuilder},
+};
+use uuid::Uuid;
+
+/// Where a notification is.
+#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum NotificationStatus {
+    /// It waits to be sent.
+    Pending,
+    /// It is being sent, or waits to be tried again.
+    Sending,
+    /// The mail server took it.
+    Sent,
+    /// It could not be sent; an operator can retry its dead job.
+    Failed,
+    /// It was called off before it was sent.
+    Cancelled,
+}
+
+/// A mail and what became of it.
+#[derive(Debug, Serialize, ToSchema)]
+#[expect(clippy::struct_field_names, reason = "the JSON names its id so")]
+pub(crate) struct Notification {
+    pub(crate) notification_id: Uuid,
+    /// Where it goes.
+    #[schema(example = "a@example.com")]
+    pub(crate) to: String,
+    pub(crate) subject: String,
+    pub(crate) text: String,
+    pub(crate) html: Option<String>,
+    pub(crate) status: NotificationStatus,
+    /// The mail's `Message-ID`, once it is sent; every attempt has the same, so that mail servers can tell repetitions.
+    pub(crate) message_id: Option<String>,
+    /// Every attempt, oldest first.
+    pub(crate) attempts: Vec<NotificationAttempt>,
+    /// The workflow that delivers it.
+    pub(crate) workflow_id: Uuid,
+    pub(crate) created_at: DateTime<Utc>,
+    pub(crate) updated_at: DateTime<Utc>,
+}
+
+/// One attempt to deliver a mail.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct NotificationAttempt {
+    /// From one; again from one when an operator has retried it.
+    pub(crate) attempt: u32,
+    pub(crate) started_at: DateTime<Utc>,
+    pub(crate) duration_ms: i64,
+    /// As in the workflow's history: `started`, `done`, `retry`, `postponed`, `failed`, `lost` or `exhausted`.
+    #[schema(example = "done")]
+    pub(crate) outcome: &'static str,
+    /// What the mail server said, its code first, if it said something.
+    #[schema(example = "250 OK, queued as 4BxY")]
+    pub(crate) reply: Option<String>,
+    /// The error with its causes, outermost first.
+    pub(crate) error: Vec<String>,
+}
+
+/// A mail in a list.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct NotificationSummary {
+    pub(crate) notification_id: Uuid,
+    /// Where it goes.
+    #[schema(example = "a@example.com")]
+    pub(crate) to: String,
+    pub(crate) subject: String,
+    pub(crate) status: NotificationStatus,
+    /// The mail's `Message-ID`, once it is sent.
+    pub(crate) message_id: Option<String>,
+    pub(crate) created_at: DateTime<Utc>,
+    pub(crate) updated_at: DateTime<Utc>,
+}
+
+/// A page of mails, newest first.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct NotificationList {
+    pub(crate) items: Vec<NotificationSummary>,
+    /// Give it as `cursor` to get the next page; `null` on the last one.
+    pub(crate) next_cursor: Option<String>,
+}
+
+/// A mail to be sent: either written out or by a template. One struct, so that what is wrong is told by its pointer; two
+/// in the document, where it is one or the other.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NewNotification {
+    pub(crate) to: String,
+    pub(crate) subject: Option<String>,
+    pub(crate) text: Option<String>,
+    pub(crate) html: Option<String>,
+    pub(crate) template: Option<String>,
+    pub(crate) variables: Option<Map<String, Value>>,
+    pub(crate) dedup_key: Option<String>,
+}
+
+/// A mail that is written out.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "it is only documented")]
+struct WrittenNotification {
+    /// The recipient's address.
+    #[schema(format = Email, max_length = 254, example = "a@example.com")]
+    to: String,
+    /// One line.
+    #[schema(min_length = 1, max_length = 200, pattern = "^[^\\u0000-\\u001f\\u007f-\\u009f]*$")]
+    subject: String,
+    /// The text.
+    #[schema(min_length = 1, max_length = 65_536)]
+    text: String,
+    /// The same as HTML, sent as it is.
+    #[schema(min_length = 1, max_length = 131_072)]
+    html: Option<String>,
+    /// Of all mails with the same key only the first is sent, for ever.
+    #[schema(min_length = 1, max_length = 128, pattern = "^[^\\u0000-\\u001f\\u007f-\\u009f]*$")]
+    dedup_key: Option<String>,
+}
+
+/// A mail by a template.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "it is only documented")]
+struct TemplatedNotification {
+    /// The recipient's address.
+    #[schema(format = Email, max_length = 254, example = "a@example.com")]
+    to: String,
+    /// One of those that `GET /api/notification-templates` lists.
+    #[schema(example = "low-stock")]
+    template: String,
+    /// The template's variables: all of them, no others.
+    variables: Map<String, Value>,
+    /// Of all mails with the same key only the first is sent, for ever.
+    #[schema(min_length = 1, max_length = 128, pattern = "^[^\\u0000-\\u001f\\u007f-\\u009f]*$")]
+    dedup_key: Option<String>,
+}
+
+impl PartialSchema for NewNotification {
+    fn schema() -> RefOr<Schema> {
+        let one_of =
+            OneOfBuilder::new().item(WrittenNotification::schema()).item(TemplatedNotification::schema());
+        one_of.description(Some("A mail to be sent: either written out or by a template.")).into()
+    }
+}
+
+impl ToSchema for NewNotification {}
+
+/// A template of mails.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct NotificationTemplate {
+    /// Give it as `template`.
+    #[schema(example = "low-stock")]
+    pub(crate) name: &'static str,
+    /// What it is for.
+    pub(crate) description: &'static str,
+    /// The JSON schema of `variables`.
+    #[schema(value_type = Object)]
+    pub(crate) variables: Value,
+    /// Variables to show how it is used.
+    #[schema(value_type = Object)]
+    pub(crate) example: Value,
+    /// The subject that comes of the example.
+    pub(crate) subject: String,
+}
+
+/// All templates.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct NotificationTemplateList {
+    pub(crate) items: Vec<NotificationTemplate>,
+}
+
+impl From<shop::Notification> for Notification {
+    fn from(notification: shop::Notification) -> Self {
+        Self {
+            notification_id: notification.notification_id,
+            to: notification.to,
+            subject: notification.subject,
+            text: notification.text,
+            html: notification.html,
+            status: notification.status.into(),
+            message_id: notification.message_id,
+            attempts: notification.attempts.into_iter().map(Into::into).collect(),
+            workflow_id: notification.workflow_id,
+            created_at: notification.created_at,
+            updated_at: notification.updated_at,
+        }
+    }
+}
+
+impl From<shop::DeliveryAttempt> for NotificationAttempt {
+    fn from(attempt: shop::DeliveryAttempt) -> Self {
+        let shop::DeliveryAttempt { attempt, outcome, started_at, duration_ms, reply, error } = attempt;
+        Self { attempt, started_at, duration_ms, outcome: outcome.name(), reply, error }
+    }
+}
+
+impl From<shop::NotificationStatus> for NotificationStatus {
+    fn from(status: shop::NotificationStatus) -> Self {
+        match status {
+            shop::NotificationStatus::Pending => Self::Pending,
+            shop::NotificationStatus::Sending => Self::Sending,
+            shop::NotificationStatus::Sent => Self::Sent,
+            shop::NotificationStatus::Failed => Self::Failed,
+            shop::NotificationStatus::Cancelled => Self::Cancelled,
+        }
+    }
+}
+
+impl From<shop::NotificationSummary> for NotificationSummary {
+    fn from(summary: shop::NotificationSummary) -> Self {
+        let shop::NotificationSummary {
+            notification_id,
+            to,
+            subject,
+            status,
+            message_id,
+            created_at,
+            updated_at,
+        } = summary;
+        Self { notification_id, to, subject, status: status.into(), message_id, created_at, updated_at }
+    }
+}
+
+impl From<&Template> for NotificationTemplate {
+    fn from(template: &Template) -> Self {
+        let Template { name, about, variables, example, subject } = template.clone();
+        Self { name, description: about, variables, example, subject }
+    }
+}

@@ -1,0 +1,147 @@
+//! POST `/api/notifications`.
+
+use ::workflows::{
+    letters::{self, RenderError},
+    notifications::{self, SendError, SendNotification},
+    sagas::deliver_notification::DeliverNotification,
+};
+use axum::{extract::State, response::Response};
+use http::StatusCode;
+use serde_json::Value;
+
+use super::{
+    body::{NewNotification, Notification},
+    example,
+};
+use crate::{
+    answer::Answer,
+    once::once,
+    problem::{
+        Code, FieldError, Problem,
+        answers::{BODY, KEYED, STORED, problems},
+    },
+    request::{IdempotencyKey, JsonBody, Prefer, Query, schema},
+    resources::invalid,
+    state::ApiState,
+};
+
+problems!(Problems: BODY, KEYED, STORED);
+
+/// Send a notification
+///
+/// By e-mail, written out or by a template. It is durable when the answer comes, and delivered at least once, under one
+/// `Message-ID`. Without `Prefer: wait` the answer comes at once; with it, as soon as the mail is sent or has failed for
+/// good. A `dedup_key` that was used before finds the notification of then, whatever the rest says.
+#[utoipa::path(
+    post,
+    path = "/api/notifications",
+    tag = "notifications",
+    params(IdempotencyKey, Prefer),
+    request_body(content = NewNotification, examples(
+        ("written" = (summary = "Written out", value = json!({
+            "to": "a@example.com", "subject": "We are closed on Monday", "text": "See you on Tuesday.",
+            "html": "<p>See you on <b>Tuesday</b>.</p>", "dedup_key": "closed-2026-11-23-a"
+        }))),
+        ("template" = (summary = "By a template", value = json!({
+            "to": "a@example.com", "template": "low-stock",
+            "variables": {"sku": "TEA-1", "available": 4, "threshold": 5}
+        })))
+    )),
+    responses(
+        (
+            status = 201,
+            description = "The notification",
+            body = Notification,
+            headers(
+                ("Location" = String, description = "Where the notification is"),
+                ("Preference-Applied" = String, description = "The wait that was honoured"),
+                ("Idempotent-Replayed" = String, description = "`true` when this is an earlier request's answer")
+            ),
+            example = json!(example())
+        ),
+        (
+            status = 200,
+            description = "The notification that has this `dedup_key`; nothing else is sent",
+            body = Notification,
+            headers(("Location" = String, description = "Where the notification is")),
+            example = json!(example())
+        ),
+        Problems
+    )
+)]
+pub(crate) async fn create_notification(
+    State(state): State<ApiState>,
+    Query(()): Query<()>,
+    key: IdempotencyKey,
+    prefer: Prefer,
+    body: JsonBody<NewNotification>,
+) -> Result<Response, Problem> {
+    let JsonBody { value: mut new, bytes } = body;
+    let wait = prefer.wait(state.limits().longest_wait);
+    let dedup_key = new.dedup_key.take();
+    let message = message(&state, new)?;
+    once(&state, key, "create_notification", &bytes, async |notification_id| {
+        let request = SendNotification { notification_id, message, dedup_key };
+        let sent = notifications::send(state.shop(), request, wait, state.trace().current()).await;
+        let sent = sent.map_err(problem)?;
+        let status = if sent.existing { StatusCode::OK } else { StatusCode::CREATED };
+        let location = format!("/api/notifications/{}", sent.notification.notification_id);
+        let notification = Notification::from(sent.notification);
+        Ok(Answer::new(status, &notification)?.at(location).waited(wait))
+    })
+    .await
+}
+
+/// Reads which of the two it is: written out, or by a template.
+fn message(state: &ApiState, new: NewNotification) -> Result<DeliverNotification, Problem> {
+    let NewNotification { to, subject, text, html, template, variables, dedup_key: _ } = new;
+    if let Some(template) = template {
+        let contradiction = |(name, given): (&str, bool)| {
+            given.then(|| FieldError::at(format!("/{name}"), "contradiction", "the template says it"))
+        };
+        let given = [("subject", subject.is_some()), ("text", text.is_some()), ("html", html.is_some())];
+        let errors: Vec<FieldError> = given.into_iter().filter_map(contradiction).collect();
+        if !errors.is_empty() {
+            return Err(Problem::fields(Code::InvalidBody, errors));
+        }
+        let variables = Value::Object(variables.unwrap_or_default());
+        return rendered(state, &to, &template, &variables);
+    }
+    let mut errors = Vec::new();
+    for (name, missing) in [("subject", subject.is_none()), ("text", text.is_none())] {
+        if missing {
+            let message = format!("give `subject` and `text`, or a `template`; `{name}` is missing");
+            errors.push(FieldError::at(format!("/{name}"), "missing-field", message));
+        }
+    }
+    if variables.is_some() {
+        errors.push(FieldError::at("/variables", "contradiction", "there is no template that takes them"));
+    }
+    match (subject, text, errors.is_empty()) {
+        (Some(subject), Some(text), true) => Ok(DeliverNotification { to, subject, text, html }),
+        _ => Err(Problem::fields(Code::InvalidBody, errors)),
+    }
+}
+
+fn rendered(
+    state: &ApiState,
+    to: &str,
+    template: &str,
+    variables: &Value,
+) -> Result<DeliverNotification, Problem> {
+    if let Some((_, validator)) = state.templates().iter().find(|(known, _)| known.name == template) {
+        schema::check(validator, "/variables", variables)?;
+    }
+    letters::render(to, template, variables).map_err(|error| match error {
+        RenderError::Unknown(_) => Problem::field("/template", "unknown", error.to_string()),
+        RenderError::Invalid(violations) => invalid(violations),
+    })
+}
+
+fn problem(error: SendError) -> Problem {
+    match error {
+        SendError::Invalid(violations) => invalid(violations),
+        SendError::Unavailable(reason) => Problem::unavailable(reason),
+        SendError::Database(error) => error.into(),
+    }
+}

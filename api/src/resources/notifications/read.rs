@@ -1,0 +1,89 @@
+//! GET of one notification and of lists of them.
+
+use ::workflows::notifications as shop;
+use axum::{
+    extract::State,
+    response::{IntoResponse, Response},
+};
+use serde_json::json;
+
+use super::{
+    body::{Notification, NotificationList, NotificationStatus},
+    example,
+};
+use crate::{
+    answer::Answer,
+    problem::{
+        Code, FieldError, Problem,
+        answers::{LIST, ONE, STORED, problems},
+    },
+    request::{CursorQuery, IdPath, Query, TextPath, next_page},
+    resources::page_of,
+    state::ApiState,
+};
+
+problems!(Problems: ONE, STORED);
+problems!(ListProblems: LIST, STORED);
+
+/// Read a notification
+///
+/// With every attempt to deliver it. A mail is delivered at least once, with a `Message-ID` that never changes.
+#[utoipa::path(
+    get,
+    path = "/api/notifications/{notification_id}",
+    tag = "notifications",
+    params(("notification_id" = Uuid, Path, description = "The notification")),
+    responses(
+        (status = 200, description = "The notification", body = Notification, example = json!(example())),
+        Problems
+    )
+)]
+pub(crate) async fn get_notification(
+    State(state): State<ApiState>,
+    IdPath(id): IdPath,
+    Query(()): Query<()>,
+) -> Result<Response, Problem> {
+    let found = shop::get(state.shop(), id).await?;
+    let notification = found.ok_or_else(|| Problem::not_found("notification", id))?;
+    Ok(Answer::ok(&Notification::from(notification))?.into_response())
+}
+
+/// List notifications in a status
+///
+/// Newest first, without their texts and attempts.
+#[utoipa::path(
+    get,
+    path = "/api/notifications/status/{status}",
+    tag = "notifications",
+    params(("status" = NotificationStatus, Path, description = "The status"), CursorQuery),
+    responses(
+        (
+            status = 200,
+            description = "A page of notifications",
+            body = NotificationList,
+            example = json!(page_of(&json!({
+                "notification_id": "0199f3a0-2222-7222-8333-444455556666",
+                "to": "a@example.com",
+                "subject": "Your order is confirmed",
+                "status": "sent",
+                "message_id": "<0199f3a0-2222-7222-8333-444455556666.send-mail@sagaline>",
+                "created_at": "2026-11-22T10:00:00.004567Z",
+                "updated_at": "2026-11-22T10:00:00.036Z"
+            })))
+        ),
+        ListProblems
+    )
+)]
+pub(crate) async fn list_notifications_by_status(
+    State(state): State<ApiState>,
+    TextPath(status): TextPath,
+    Query(query): Query<CursorQuery>,
+) -> Result<Answer, Problem> {
+    let status: shop::NotificationStatus = status.parse().map_err(|error: String| {
+        Problem::fields(Code::InvalidParameter, vec![FieldError::parameter("status", "invalid", error)])
+    })?;
+    let listing = query.listing("notifications-by-status", status.name())?;
+    let rows = shop::list(state.pool(), status, listing.page()).await?;
+    let (rows, next_cursor) = next_page(rows, &listing, |row| row.notification_id);
+    Answer::ok(&NotificationList { items: rows.into_iter().map(Into::into).collect(), next_cursor })
+}

@@ -1,0 +1,42 @@
+//! GET `/api/notification-templates`.
+
+use axum::extract::State;
+
+use super::body::{NotificationTemplate, NotificationTemplateList};
+use crate::{
+    answer::Answer,
+    problem::{
+        Code, Problem,
+        answers::{STORED, problems},
+    },
+    request::Query,
+    state::ApiState,
+};
+
+problems!(Problems: STORED, &[Code::InvalidParameter]);
+
+/// List the templates of notifications
+///
+/// Each with the JSON schema of its variables and an example. They are few, so there are no pages.
+#[utoipa::path(
+    get,
+    path = "/api/notification-templates",
+    tag = "notifications",
+    responses(
+        (status = 200, description = "The templates", body = NotificationTemplateList, example = json!({"items": [{
+            "name": "low-stock",
+            "description": "Tells those who run the shop that there is little left of a product.",
+            "variables": {"type": "object", "required": ["sku", "available", "threshold"]},
+            "example": {"sku": "TEA-1", "available": 4, "threshold": 5},
+            "subject": "Stock of TEA-1 is low"
+        }]})),
+        Problems
+    )
+)]
+pub(crate) async fn list_notification_templates(
+    State(state): State<ApiState>,
+    Query(()): Query<()>,
+) -> Result<Answer, Problem> {
+    let items = state.templates().iter().map(|(template, _)| NotificationTemplate::from(template)).collect();
+    Answer::ok(&NotificationTemplateList { items })
+}

@@ -1,0 +1,72 @@
+//! PUT `/api/products/{product_id}`.
+
+use ::workflows::inventory::{self, UpdateProductError};
+use axum::extract::State;
+
+use super::{
+    body::{Product, ProductUpdate},
+    example, load,
+};
+use crate::{
+    answer::Answer,
+    problem::{
+        Code, Problem,
+        answers::{BODY, ONE, STORED, problems},
+    },
+    request::{Actor, IdPath, IfMatch, JsonBody, Query},
+    resources::invalid,
+    state::ApiState,
+};
+
+problems!(Problems: BODY, ONE, STORED, &[Code::PreconditionFailed]);
+
+/// Change a product
+///
+/// Replaces all that is said about it: what is left out is not kept but empty. The SKU stays; what is on hand is changed
+/// by `PUT …/stock`. Orders keep the name and the price they were placed with. A threshold above what is available makes
+/// stock low, which is told as if it had been sold.
+#[utoipa::path(
+    put,
+    path = "/api/products/{product_id}",
+    tag = "inventory",
+    params(("product_id" = uuid::Uuid, Path, description = "The product"), IfMatch, Actor),
+    request_body(content = ProductUpdate, example = json!({
+        "name": "Green tea",
+        "description": "Sencha, 100 g",
+        "category": "tea",
+        "price": 1390,
+        "currency": "EUR",
+        "low_stock_threshold": 5
+    })),
+    responses(
+        (
+            status = 200,
+            description = "The product as it is now",
+            body = Product,
+            headers(("ETag" = String, description = "Its version; the old one if nothing has changed")),
+            example = json!(example())
+        ),
+        Problems
+    )
+)]
+pub(crate) async fn update_product(
+    State(state): State<ApiState>,
+    IdPath(id): IdPath,
+    Query(()): Query<()>,
+    condition: IfMatch,
+    actor: Actor,
+    JsonBody { value: update, .. }: JsonBody<ProductUpdate>,
+) -> Result<Answer, Problem> {
+    let current = if condition.needs_current() { Some(load(&state, id).await?.version) } else { None };
+    let expected = condition.expected(current)?;
+    let updated =
+        inventory::update_product(state.shop(), id, &update.into(), actor.by("api"), expected).await;
+    let product = updated.map_err(|error| match error {
+        UpdateProductError::NotFound => Problem::not_found("product", id),
+        UpdateProductError::VersionMismatch { current } => IfMatch::failed(Some(current)),
+        UpdateProductError::Invalid(violations) => invalid(violations),
+        UpdateProductError::Database(error) => error.into(),
+    })?;
+    let version = product.version;
+    Ok(Answer::ok(&Product::from(product))?.version(version))
+}

@@ -1,0 +1,195 @@
+//! Products and their stock over HTTP.
+
+use api::Limits;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use super::shop::{OpenShop, body, problem, product};
+
+fn update(name: &str, threshold: i64) -> Value {
+    json!({"name": name, "category": "tea", "price": 1390, "currency": "EUR", "low_stock_threshold": threshold})
+}
+
+#[tokio::test]
+async fn a_wrong_change_of_a_product_names_every_field_and_changes_nothing() {
+    let shop = OpenShop::unstaffed(Limits::default()).await;
+    let id = shop.stock("TEA-1", 10).await["product_id"].as_str().unwrap().to_owned();
+    let path = format!("/api/products/{id}");
+    let wrong =
+        json!({"name": "a\nb", "category": "", "price": -1, "currency": "eur", "low_stock_threshold": -1});
+    let refused = problem(shop.put(&path, &wrong).await, 422, "invalid-body").await;
+    let pointers: Vec<_> = refused["errors"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|error| error["pointer"].as_str().unwrap())
+        .collect();
+    assert_eq!(pointers, ["/name", "/category", "/price", "/currency", "/low_stock_threshold"]);
+    let sku = json!({"sku": "TEA-2", "name": "A", "category": "a", "price": 1, "currency": "EUR"});
+    let refused = problem(shop.put(&path, &sku).await, 422, "invalid-body").await;
+    assert_eq!(refused["errors"][0]["pointer"], "/sku");
+    let nobody = "/api/products/0199f3a0-0000-7000-8000-000000000000";
+    problem(shop.put(nobody, &update("A", 1)).await, 404, "not-found").await;
+    assert_eq!(body(shop.get(&path).await, 200).await["name"], "TEA-1 of the best");
+}
+
+#[tokio::test]
+async fn a_product_is_changed_by_whoever_saw_its_last_version() {
+    let shop = OpenShop::unstaffed(Limits::default()).await;
+    let id = shop.stock("TEA-1", 10).await["product_id"].as_str().unwrap().to_owned();
+    let path = format!("/api/products/{id}");
+    let etag = shop.get(&path).await.headers()["etag"].clone();
+    let put = async |name: &str, etag: &reqwest::header::HeaderValue| {
+        let request = shop.request(Method::PUT, &path).header("If-Match", etag).header("X-Actor", "anna");
+        request.json(&update(name, 5)).send().await.unwrap()
+    };
+    let changed = put("Sencha", &etag).await;
+    let new = changed.headers()["etag"].clone();
+    assert_ne!(new, etag);
+    let changed = body(changed, 200).await;
+    assert_eq!((&changed["name"], &changed["price"]), (&json!("Sencha"), &json!(1390)));
+    assert_eq!(
+        (&changed["stock"]["on_hand"], &changed["stock"]["low_stock_threshold"]),
+        (&json!(10), &json!(5))
+    );
+    problem(put("Gyokuro", &etag).await, 412, "precondition-failed").await;
+    let same = put("Sencha", &new).await;
+    assert_eq!(same.headers()["etag"], new);
+}
+
+#[tokio::test]
+async fn a_ledger_is_read_page_by_page_newest_first() {
+    let shop = OpenShop::open().await;
+    let id = shop.stock("TEA-1", 10).await["product_id"].as_str().unwrap().to_owned();
+    let other = shop.stock("TEA-2", 10).await["product_id"].as_str().unwrap().to_owned();
+    let order = shop.order("TEA-1", 2).await;
+    for nth in 0..3 {
+        let change = json!({"adjust": -1, "reason": format!("damaged {nth}")});
+        body(shop.put(&format!("/api/products/{id}/stock"), &change).await, 200).await;
+    }
+    let mut entries = Vec::new();
+    let mut path = format!("/api/products/{id}/ledger?limit=2");
+    loop {
+        let page = body(shop.get(&path).await, 200).await;
+        entries.extend(page["items"].as_array().unwrap().clone());
+        let Some(cursor) = page["next_cursor"].as_str() else { break };
+        problem(
+            shop.get(&format!("/api/products/{other}/ledger?cursor={cursor}")).await,
+            400,
+            "invalid-cursor",
+        )
+        .await;
+        path = format!("/api/products/{id}/ledger?limit=2&cursor={cursor}");
+    }
+    let told: Vec<_> = entries.iter().map(|entry| entry["kind"].as_str().unwrap()).collect();
+    assert_eq!(told, ["adjust", "adjust", "adjust", "reserve", "initial"]);
+    assert_eq!(entries[0]["reason"], "damaged 2");
+    assert_eq!(entries[3]["order_id"], order["order_id"]);
+    let on_hand: i64 = entries.iter().map(|entry| entry["delta_on_hand"].as_i64().unwrap()).sum();
+    assert_eq!(on_hand, 7, "the sums are the levels");
+    let nobody = "/api/products/0199f3a0-0000-7000-8000-000000000000/ledger";
+    problem(shop.get(nobody).await, 404, "not-found").await;
+}
+
+#[tokio::test]
+async fn products_are_listed_by_category_and_by_being_low() {
+    let shop = OpenShop::unstaffed(Limits::default()).await;
+    for (sku, category, stock) in
+        [("A", "tea & more", 9), ("B", "tea & more", 1), ("C", "cups", 2), ("D", "cups", 3)]
+    {
+        let mut new = product(sku, stock);
+        new["category"] = category.into();
+        body(shop.post("/api/products", &new).await, 201).await;
+    }
+    let skus = |page: &Value| -> Vec<String> {
+        page["items"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|item| item["sku"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    let page = body(shop.get("/api/products/category/tea%20%26%20more?limit=1").await, 200).await;
+    assert_eq!(skus(&page), ["B"]);
+    let cursor = page["next_cursor"].as_str().unwrap();
+    let next = format!("/api/products/category/tea%20%26%20more?limit=1&cursor={cursor}");
+    assert_eq!(skus(&body(shop.get(&next).await, 200).await), ["A"]);
+    problem(shop.get(&format!("/api/products/category/cups?cursor={cursor}")).await, 400, "invalid-cursor")
+        .await;
+    assert!(skus(&body(shop.get("/api/products/category/none").await, 200).await).is_empty());
+    let low = body(shop.get("/api/products/low-stock?limit=1").await, 200).await;
+    assert_eq!(skus(&low), ["C"]);
+    let cursor = low["next_cursor"].as_str().unwrap();
+    let rest = body(shop.get(&format!("/api/products/low-stock?cursor={cursor}")).await, 200).await;
+    assert_eq!((skus(&rest), &rest["next_cursor"]), (vec!["B".to_owned()], &Value::Null));
+    problem(shop.get("/api/products/low-stock?limit=0").await, 400, "invalid-parameter").await;
+}
+
+#[tokio::test]
+async fn a_batch_tells_of_each_product_by_its_place() {
+    let shop = OpenShop::unstaffed(Limits::default()).await;
+    shop.stock("TEA-1", 10).await;
+    let mut wrong = product("TEA-3", 1);
+    (wrong["price"], wrong["name"]) = ((-1).into(), "".into());
+    let batch = json!({"items": [product("TEA-1", 99), product("TEA-2", 5), wrong, product("TEA-2", 5)]});
+    let result = body(shop.post("/api/products/bulk", &batch).await, 200).await;
+    let items = result["items"].as_array().unwrap();
+    let outcomes: Vec<_> = items.iter().map(|item| item["outcome"].as_str().unwrap()).collect();
+    assert_eq!(outcomes, ["unchanged", "created", "refused", "refused"]);
+    let errors = items[2]["problem"]["errors"].as_array().unwrap();
+    let pointers: Vec<_> = errors.iter().map(|error| error["pointer"].as_str().unwrap()).collect();
+    assert_eq!(pointers, ["/items/2/name", "/items/2/price"]);
+    assert_eq!(items[3]["problem"]["errors"][0]["code"], "duplicate-sku");
+    assert!(items[0].get("problem").is_none() && items[2]["product_id"].is_null());
+    let path = format!("/api/products/{}", items[0]["product_id"].as_str().unwrap());
+    assert_eq!(
+        body(shop.get(&path).await, 200).await["stock"]["on_hand"],
+        10,
+        "stock is not changed by that"
+    );
+}
+
+#[tokio::test]
+async fn a_batch_that_can_not_be_read_or_is_too_large_is_refused_whole() {
+    let limits = Limits { bulk_body_bytes: 300 * 1024, ..Limits::default() };
+    let shop = OpenShop::unstaffed(limits).await;
+    let post = async |batch: &Value| shop.post("/api/products/bulk", batch).await;
+    for count in [0, 1001] {
+        let batch = json!({"items": vec![product("A", 1); count]});
+        let refused = problem(post(&batch).await, 422, "invalid-body").await;
+        assert_eq!(refused["errors"][0]["pointer"], "/items");
+    }
+    let mut odd = product("B", 1);
+    odd["price"] = "ten".into();
+    let refused = problem(post(&json!({"items": [product("A", 1), odd]})).await, 422, "invalid-body").await;
+    assert_eq!(refused["errors"][0]["pointer"], "/items/1/price");
+    let mut long = product("C", 1);
+    long["description"] = "x".repeat(300 * 1024).into();
+    problem(post(&json!({"items": [long]})).await, 413, "body-too-large").await;
+    // More than other bodies may have, and less than this one may.
+    let many: Vec<Value> = (0..80)
+        .map(|nth| {
+            let mut product = product(&format!("TEA-{nth}"), 1);
+            product["description"] = "x".repeat(3400).into();
+            product
+        })
+        .collect();
+    assert_eq!(body(post(&json!({"items": many})).await, 200).await["items"].as_array().unwrap().len(), 80);
+}
+
+#[tokio::test]
+async fn a_batch_with_a_key_is_answered_the_same_way_twice() {
+    let shop = OpenShop::unstaffed(Limits::default()).await;
+    let batch = json!({"items": [product("TEA-1", 5)]});
+    let post = async || {
+        let request = shop.request(Method::POST, "/api/products/bulk").header("Idempotency-Key", "import-1");
+        request.json(&batch).send().await.unwrap()
+    };
+    let first = body(post().await, 200).await;
+    let second = post().await;
+    assert_eq!(second.headers()["idempotent-replayed"], "true");
+    assert_eq!(body(second, 200).await, first);
+    assert_eq!(first["items"][0]["outcome"], "created");
+    let again = body(shop.post("/api/products/bulk", &batch).await, 200).await;
+    assert_eq!(again["items"][0]["outcome"], "unchanged");
+}

@@ -1,0 +1,146 @@
+//! Notifications over HTTP.
+
+use api::Limits;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use super::shop::{OpenShop, body, problem};
+
+fn written() -> Value {
+    json!({"to": "ann@example.com", "subject": "Hello", "text": "Hello.", "html": "<p>Hello.</p>"})
+}
+
+fn with(name: &str, value: impl Into<Value>) -> Value {
+    let mut new = written();
+    new[name] = value.into();
+    new
+}
+
+fn templated(variables: &Value) -> Value {
+    json!({"to": "ann@example.com", "template": "low-stock", "variables": variables})
+}
+
+fn pointers(problem: &Value) -> Vec<String> {
+    let errors = problem["errors"].as_array().unwrap();
+    errors.iter().map(|error| error["pointer"].as_str().unwrap().to_owned()).collect()
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_a_mail_is_named_by_its_pointer() {
+    let shop = OpenShop::unstaffed(Limits::default()).await;
+    let cases = [
+        (with("to", "nobody"), vec!["/to"]),
+        (with("to", "ann@example.com\r\nBcc: bob@example.com"), vec!["/to"]),
+        (with("subject", "Hello\r\nBcc: bob@example.com"), vec!["/subject"]),
+        (with("subject", "\u{0}"), vec!["/subject"]),
+        (with("subject", "x".repeat(201)), vec!["/subject"]),
+        (with("text", ""), vec!["/text"]),
+        (with("text", "x".repeat(65_537)), vec!["/text"]),
+        (with("html", "x".repeat(131_073)), vec!["/html"]),
+        (with("dedup_key", "x".repeat(129)), vec!["/dedup_key"]),
+        (with("dedup_key", "a\nb"), vec!["/dedup_key"]),
+        (with("cc", "bob@example.com"), vec!["/cc"]),
+        (with("variables", json!({})), vec!["/variables"]),
+        (with("template", "low-stock"), vec!["/subject", "/text", "/html"]),
+        (json!({"to": "ann@example.com"}), vec!["/subject", "/text"]),
+        (json!({"subject": "Hello", "text": "Hello."}), vec!["/to"]),
+        (json!({"to": "ann@example.com", "template": "none", "variables": {}}), vec!["/template"]),
+        (
+            json!({"to": "ann@example.com", "template": "low-stock"}),
+            vec!["/variables/sku", "/variables/available", "/variables/threshold"],
+        ),
+        (
+            templated(&json!({"sku": "A", "available": 1, "more": 2})),
+            vec!["/variables/more", "/variables/threshold"],
+        ),
+        (
+            templated(&json!({"sku": 7, "available": 1, "threshold": "2"})),
+            vec!["/variables/sku", "/variables/threshold"],
+        ),
+        (
+            templated(&json!({"sku": "A\r\nBcc: b@example.com", "available": 1, "threshold": 2})),
+            vec!["/variables/sku"],
+        ),
+    ];
+    for (new, expected) in cases {
+        let refused = problem(shop.post("/api/notifications", &new).await, 422, "invalid-body").await;
+        let mut found = pointers(&refused);
+        found.sort_unstable();
+        let mut expected = expected;
+        expected.sort_unstable();
+        assert_eq!(found, expected, "{new}");
+    }
+    let listed = body(shop.get("/api/notifications/status/pending").await, 200).await;
+    assert_eq!(listed["items"], json!([]));
+}
+
+#[tokio::test]
+async fn a_mail_is_sent_and_shows_its_attempts() {
+    let shop = OpenShop::open().await;
+    let request = shop.request(Method::POST, "/api/notifications").header("Prefer", "wait=20");
+    let answer = request.json(&written()).send().await.unwrap();
+    let location = answer.headers()["location"].to_str().unwrap().to_owned();
+    assert_eq!(answer.headers()["preference-applied"], "wait=20");
+    let sent = body(answer, 201).await;
+    assert_eq!((&sent["status"], &sent["html"]), (&json!("sent"), &json!("<p>Hello.</p>")));
+    assert_eq!(location, format!("/api/notifications/{}", sent["notification_id"].as_str().unwrap()));
+    let read = body(shop.get(&location).await, 200).await;
+    assert_eq!(read, sent);
+    let attempts = read["attempts"].as_array().unwrap();
+    assert_eq!((attempts.len(), &attempts[0]["outcome"]), (1, &json!("done")));
+    assert!(attempts[0]["reply"].as_str().unwrap().starts_with("250 written to "), "{read}");
+
+    let by_template = templated(&json!({"sku": "<b>TEA-1</b>", "available": 1, "threshold": 2}));
+    let by_template = body(shop.post("/api/notifications", &by_template).await, 201).await;
+    assert_eq!(by_template["subject"], "Stock of <b>TEA-1</b> is low");
+    let html = by_template["html"].as_str().unwrap();
+    assert!(html.contains("TEA-1") && !html.contains("<b>"), "{html}");
+}
+
+#[tokio::test]
+async fn a_repeated_mail_is_sent_once() {
+    let shop = OpenShop::unstaffed(Limits::default()).await;
+    let post = async |new: &Value, key: &str| {
+        let request = shop.request(Method::POST, "/api/notifications").header("Idempotency-Key", key);
+        request.json(new).send().await.unwrap()
+    };
+    let new = with("dedup_key", "news-1");
+    let first = body(post(&new, "k-1").await, 201).await;
+    let replayed = post(&new, "k-1").await;
+    assert_eq!(replayed.headers()["idempotent-replayed"], "true");
+    assert_eq!(body(replayed, 201).await, first);
+    problem(post(&written(), "k-1").await, 422, "idempotency-mismatch").await;
+    // Another request for the same: it finds the first one.
+    let found = body(post(&new, "k-2").await, 200).await;
+    assert_eq!(found["notification_id"], first["notification_id"]);
+    let other = body(post(&written(), "k-3").await, 201).await;
+    assert_ne!(other["notification_id"], first["notification_id"]);
+
+    let page = body(shop.get("/api/notifications/status/pending?limit=1").await, 200).await;
+    assert_eq!(page["items"][0]["notification_id"], other["notification_id"]);
+    let cursor = page["next_cursor"].as_str().unwrap();
+    let rest = body(shop.get(&format!("/api/notifications/status/pending?cursor={cursor}")).await, 200).await;
+    assert_eq!(rest["items"].as_array().unwrap().len(), 1);
+    assert_eq!(rest["items"][0]["notification_id"], first["notification_id"]);
+    let sent = format!("/api/notifications/status/sent?cursor={cursor}");
+    problem(shop.get(&sent).await, 400, "invalid-cursor").await;
+    problem(shop.get("/api/notifications/status/lost").await, 400, "invalid-parameter").await;
+    problem(shop.get("/api/notifications/0199f3a0-0000-7000-8000-000000000000").await, 404, "not-found")
+        .await;
+}
+
+#[tokio::test]
+async fn every_template_that_is_listed_can_be_sent_as_its_example_shows() {
+    let shop = OpenShop::unstaffed(Limits::default()).await;
+    let listed = body(shop.get("/api/notification-templates").await, 200).await;
+    let names: Vec<_> =
+        listed["items"].as_array().unwrap().iter().map(|item| item["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["order-confirmed", "order-rejected", "order-cancelled", "order-shipped", "low-stock"]);
+    for template in listed["items"].as_array().unwrap() {
+        assert_eq!(template["variables"]["additionalProperties"], false, "{template}");
+        let new =
+            json!({"to": "ann@example.com", "template": template["name"], "variables": template["example"]});
+        let sent = body(shop.post("/api/notifications", &new).await, 201).await;
+        assert_eq!(sent["subject"], template["subject"]);
+    }
+}

@@ -1,0 +1,266 @@
+//! Products changed by people, one and many; what falls low, and who hears of it.
+
+use workflows::{
+    inventory::{
+        self, MovementKind, NewProduct, ProductDetails, ProductFilter, StockChange, StockState,
+        UpdateProductError, UpsertError, Upserted,
+    },
+    mailer::Mailer,
+    orders::{self, OrderStatus},
+    sagas::Settings,
+};
+
+use super::{Market, order};
+
+fn details(name: &str, threshold: i64) -> ProductDetails {
+    ProductDetails {
+        name: name.into(),
+        description: String::new(),
+        category: "tea".into(),
+        price: 10,
+        currency: "EUR".into(),
+        low_stock_threshold: threshold,
+    }
+}
+
+fn product(sku: &str, name: &str, initial_stock: i64) -> NewProduct {
+    NewProduct {
+        sku: sku.into(),
+        name: name.into(),
+        description: String::new(),
+        category: "tea".into(),
+        price: 10,
+        currency: "EUR".into(),
+        initial_stock,
+        low_stock_threshold: 0,
+    }
+}
+
+/// A shop with two administrators, and nobody who delivers their mail.
+async fn with_admins() -> Market {
+    let mails = tempfile::tempdir().unwrap();
+    let mailer = Mailer::files(mails.path(), "shop@example.com").unwrap();
+    let admins: workflows::AdminEmails = "boss@example.com,clerk@example.com".parse().unwrap();
+    let settings = Settings { admin_emails: admins.clone(), ..Settings::new(mailer) };
+    let mut market = Market::with(mails, settings).await;
+    market.shop = market.shop.alerting(admins);
+    market
+}
+
+async fn alerts(market: &Market) -> i64 {
+    sqlx::query_scalar(
+        "select count(*) from shop.notification
+         where recipient in ('boss@example.com', 'clerk@example.com') and subject = 'Stock of TEA-1 is low'",
+    )
+    .fetch_one(market.pool())
+    .await
+    .unwrap()
+}
+
+#[tokio::test]
+async fn whatever_makes_stock_low_is_told_once_to_consumers_and_to_every_administrator() {
+    let market = with_admins().await.hire();
+    let tea = market.sell("TEA-1", 10, 10).await;
+    let told = async || (market.events("inventory.low").await, alerts(&market).await);
+    let set = async |on_hand| {
+        let change = StockChange::Set(on_hand);
+        inventory::change_stock(&market.shop, tea.product_id, change, "count", "clerk", None).await.unwrap();
+    };
+    let update = async |threshold| {
+        let details = details("TEA-1 by name", threshold);
+        inventory::update_product(&market.shop, tea.product_id, &details, "clerk", None).await.unwrap();
+    };
+    set(2).await;
+    assert_eq!(told().await, (1, 2), "by a person's count");
+    set(1).await;
+    assert_eq!(told().await, (1, 2), "it was low already");
+    set(10).await;
+    market.place(order(&[("TEA-1", 8)])).await;
+    assert_eq!(told().await, (2, 4), "by an order");
+    set(20).await;
+    update(12).await;
+    assert_eq!(told().await, (3, 6), "by a threshold");
+    update(13).await;
+    assert_eq!(told().await, (3, 6), "it was low already");
+    update(2).await;
+    let again = NewProduct { low_stock_threshold: 12, ..product("TEA-1", "TEA-1 by name", 0) };
+    inventory::upsert_products(&market.shop, &[again], "clerk").await.unwrap();
+    assert_eq!(told().await, (4, 8), "by a threshold that came with many");
+    market.close().await;
+}
+
+#[tokio::test]
+async fn every_change_of_a_level_is_an_event() {
+    let market = Market::open().await.hire();
+    let tea = market.sell("TEA-1", 10, 10).await;
+    let causes = async || -> Vec<String> {
+        sqlx::query_scalar(
+            "select payload ->> 'cause' from shop.outbox where routing_key = 'inventory.updated' order by event_id",
+        )
+        .fetch_all(market.pool())
+        .await
+        .unwrap()
+    };
+    let gone = market.place(order(&[("TEA-1", 1), ("TEA-1", 1)])).await;
+    let sent = market.place(order(&[("TEA-1", 1)])).await;
+    orders::cancel(&market.shop, gone.order_id, "changed my mind", "ann").await.unwrap();
+    market.settled("cancel-order", gone.order_id.to_string()).await;
+    for to in [OrderStatus::Processing, OrderStatus::Shipped] {
+        orders::set_status(&market.shop, sent.order_id, to, None, "packer", None).await.unwrap();
+    }
+    let change = StockChange::Adjust(-1);
+    inventory::change_stock(&market.shop, tea.product_id, change, "damaged", "clerk", None).await.unwrap();
+    assert_eq!(causes().await, ["initial", "reserve", "reserve", "release", "ship", "adjust"]);
+    let last: serde_json::Value = sqlx::query_scalar(
+        "select payload from shop.outbox where routing_key = 'inventory.updated' order by event_id desc limit 1",
+    )
+    .fetch_one(market.pool())
+    .await
+    .unwrap();
+    assert_eq!(
+        (&last["on_hand"], &last["reserved"], &last["reason"]),
+        (&8.into(), &0.into(), &"damaged".into())
+    );
+    market.close().await;
+}
+
+#[tokio::test]
+async fn a_ledger_tells_who_did_what_why_and_for_which_order() {
+    let market = Market::open().await.hire();
+    let tea = market.sell("TEA-1", 10, 10).await;
+    market.sell("TEA-2", 10, 10).await;
+    let placed = market.place(order(&[("TEA-1", 3), ("TEA-2", 1)])).await;
+    let change = StockChange::Adjust(-2);
+    inventory::change_stock(&market.shop, tea.product_id, change, "damaged", "clerk", None).await.unwrap();
+    let page = async |before, limit| {
+        inventory::ledger(market.pool(), tea.product_id, before, limit).await.unwrap().unwrap()
+    };
+    let newest = page(None, 2).await;
+    let told: Vec<_> = newest
+        .iter()
+        .map(|entry| (entry.kind, entry.delta_on_hand, entry.delta_reserved, entry.actor.as_str()))
+        .collect();
+    assert_eq!(told, [(MovementKind::Adjust, -2, 0, "clerk"), (MovementKind::Reserve, 0, 3, "place-order")]);
+    assert_eq!(newest[0].reason.as_deref(), Some("damaged"));
+    assert_eq!((newest[0].order_id, newest[1].order_id), (None, Some(placed.order_id)));
+    let rest = page(Some(newest[1].movement_id), 9).await;
+    assert_eq!(rest.iter().map(|entry| entry.kind).collect::<Vec<_>>(), [MovementKind::Initial]);
+    let unknown = uuid::Uuid::now_v7();
+    assert!(inventory::ledger(market.pool(), unknown, None, 9).await.unwrap().is_none());
+    market.close().await;
+}
+
+#[tokio::test]
+async fn a_product_is_changed_only_from_the_version_that_was_seen() {
+    let market = Market::open().await;
+    let tea = market.sell("TEA-1", 10, 10).await;
+    let update = async |details: &ProductDetails, version| {
+        inventory::update_product(&market.shop, tea.product_id, details, "clerk", version).await
+    };
+    assert!(matches!(
+        update(&details("Sencha", 2), Some(7)).await,
+        Err(UpdateProductError::VersionMismatch { current: 1 })
+    ));
+    let changed = update(&details("Sencha", 2), Some(1)).await.unwrap();
+    assert_eq!((changed.name.as_str(), changed.version, changed.stock.on_hand), ("Sencha", 2, 10));
+    let same = update(&details("Sencha", 2), Some(2)).await.unwrap();
+    assert_eq!((same.version, same.updated_at), (2, changed.updated_at), "nothing has changed");
+    assert_eq!(market.events("product.updated").await, 1);
+    let Err(UpdateProductError::Invalid(wrong)) = update(&details("", -1), None).await else { panic!() };
+    let pointers: Vec<_> = wrong.iter().map(|violation| violation.pointer.as_str()).collect();
+    assert_eq!(pointers, ["/name", "/low_stock_threshold"]);
+    let unknown = uuid::Uuid::now_v7();
+    let missing = inventory::update_product(&market.shop, unknown, &details("A", 0), "clerk", None).await;
+    assert!(matches!(missing, Err(UpdateProductError::NotFound)));
+    market.close().await;
+}
+
+#[tokio::test]
+async fn low_products_are_listed() {
+    let market = Market::open().await.hire();
+    for (sku, stock) in [("A", 2), ("B", 5), ("C", 1), ("D", 9)] {
+        market.sell(sku, 10, stock).await;
+    }
+    market.place(order(&[("B", 3)])).await;
+    let filter = ProductFilter { stock: Some(StockState::Low), ..ProductFilter::default() };
+    let page = engine::Page { after: None, limit: 9 };
+    let found = inventory::products(market.pool(), &filter, page).await.unwrap();
+    assert_eq!(found.iter().map(|product| product.sku.as_str()).collect::<Vec<_>>(), ["C", "B", "A"]);
+    market.close().await;
+}
+
+#[tokio::test]
+async fn many_products_are_taken_at_once_and_a_second_time_nothing_changes() {
+    let market = Market::open().await;
+    let known = market.sell("TEA-500", 10, 7).await;
+    let batch: Vec<NewProduct> =
+        (0..1000).rev().map(|nth| product(&format!("TEA-{nth}"), "Tea", 3)).collect();
+    let first = inventory::upsert_products(&market.shop, &batch, "clerk").await.unwrap();
+    let created = first.iter().filter(|one| matches!(one, Upserted::Created { .. })).count();
+    assert_eq!((first.len(), created), (1000, 999));
+    assert_eq!(first[499], Upserted::Updated { product_id: known.product_id });
+    // Stock is never changed by that: the known one keeps its seven.
+    assert_eq!(market.stock(&known).await, (7, 0));
+    let Upserted::Created { product_id } = first[0] else { panic!("{:?}", first[0]) };
+    let stored = inventory::product(market.pool(), product_id).await.unwrap().unwrap();
+    assert_eq!((stored.sku.as_str(), stored.stock.on_hand, stored.version), ("TEA-999", 3, 1));
+
+    let events = market.events("inventory.updated").await;
+    let second = inventory::upsert_products(&market.shop, &batch, "clerk").await.unwrap();
+    assert!(second.iter().all(|one| matches!(one, Upserted::Unchanged { .. })));
+    assert_eq!(market.events("inventory.updated").await, events);
+    market.close().await;
+}
+
+#[tokio::test]
+async fn a_wrong_product_among_many_concerns_no_other() {
+    let market = Market::open().await;
+    let batch =
+        [product("A", "A", 1), NewProduct { price: -1, ..product("B", "B", 1) }, product("A", "A", 1)];
+    let answers = inventory::upsert_products(&market.shop, &batch, "clerk").await.unwrap();
+    let Upserted::Refused(wrong) = &answers[1] else { panic!("{:?}", answers[1]) };
+    assert_eq!((wrong[0].pointer.as_str(), wrong[0].code.as_str()), ("/price", "out-of-range"));
+    let Upserted::Refused(wrong) = &answers[2] else { panic!("{:?}", answers[2]) };
+    assert_eq!((wrong[0].pointer.as_str(), wrong[0].code.as_str()), ("/sku", "duplicate-sku"));
+    assert!(matches!(answers[0], Upserted::Created { .. }));
+    for count in [0, 1001] {
+        let batch = vec![product("A", "A", 1); count];
+        let refused = inventory::upsert_products(&market.shop, &batch, "clerk").await;
+        assert!(matches!(refused, Err(UpsertError::Count(given)) if given == count));
+    }
+    market.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn batches_orders_and_counts_at_once_neither_deadlock_nor_lose_a_change() {
+    let market = Market::open().await.hire();
+    let skus: Vec<String> = (0..40).map(|nth| format!("TEA-{nth:02}")).collect();
+    let seen = market.sell("TEA-00", 10, 1000).await;
+    market.sell("TEA-39", 10, 1000).await;
+    let batches = (0..8).map(|round| {
+        let name = format!("Tea of round {round}");
+        let mut batch: Vec<NewProduct> = skus.iter().map(|sku| product(sku, &name, 5)).collect();
+        if round % 2 == 0 {
+            batch.reverse();
+        }
+        let shop = market.shop.clone();
+        async move { inventory::upsert_products(&shop, &batch, "clerk").await.unwrap() }
+    });
+    let buyers = (0..40).map(|_| market.place(order(&[("TEA-39", 1), ("TEA-00", 1)])));
+    let counts = async {
+        for _ in 0..20 {
+            let change = StockChange::Adjust(1);
+            inventory::change_stock(&market.shop, seen.product_id, change, "found", "test", None)
+                .await
+                .unwrap();
+        }
+    };
+    let all =
+        futures::future::join3(futures::future::join_all(batches), futures::future::join_all(buyers), counts);
+    let (answers, placed, ()) = all.await;
+    let created = answers.iter().flatten().filter(|one| matches!(one, Upserted::Created { .. })).count();
+    assert_eq!(created, 38, "each new SKU is created once");
+    assert!(placed.iter().all(|order| order.status == OrderStatus::Confirmed));
+    assert_eq!(market.stock(&seen).await, (1020, 40));
+    market.close().await;
+}

@@ -1,0 +1,107 @@
+//! Orders that are not confirmed in time.
+
+use std::time::Duration;
+
+use engine::{Engine, Page, RetryPolicy, SagaFilter, Status};
+use workflows::{
+    Shop,
+    mailer::Mailer,
+    orders::{self, OrderStatus},
+    sagas::{self, Settings, deliver_notification::DELIVER_NOTIFICATION, place_order::PLACE_ORDER},
+};
+
+use super::{Market, PATIENCE, QUICK, order};
+
+/// An engine that never gives up confirming.
+fn stubborn(market: &Market, settings: Settings) -> Engine {
+    let patient = RetryPolicy {
+        first_delay: Duration::from_millis(20),
+        factor: 1.0,
+        max_delay: Duration::from_millis(50),
+        attempts: 10_000,
+        timeout: Duration::from_secs(5),
+    };
+    let mut builder = Engine::builder(market.pool().clone());
+    for mut definition in sagas::definitions(settings).unwrap() {
+        if definition.graph().name == PLACE_ORDER.name() {
+            definition.set_retry("confirm-order", patient).unwrap();
+        }
+        builder = builder.register(definition);
+    }
+    builder.build().unwrap()
+}
+
+#[tokio::test]
+async fn a_reservation_that_is_not_confirmed_in_time_is_given_back_and_the_customer_is_told() {
+    let mails = tempfile::tempdir().unwrap();
+    let mailer = Mailer::files(mails.path(), "shop@example.com").unwrap();
+    let settings =
+        Settings { reservation_ttl: Duration::from_secs(2), send_mail_retry: QUICK, ..Settings::new(mailer) };
+    let mut market = Market::with(mails, settings.clone()).await;
+    market.shop = Shop::new(stubborn(&market, settings));
+    let tea = market.sell("TEA-1", 10, 5).await;
+    // Whoever confirms is told no by the database, again and again: the placement stands with its stock in hand.
+    for statement in [
+        "create function pg_temp_refuse() returns trigger language plpgsql as
+         $$ begin raise exception 'the warehouse is closed'; end $$",
+        "create trigger refuse_confirmation before update on shop.orders for each row
+         when (new.status = 'confirmed') execute function pg_temp_refuse()",
+    ] {
+        sqlx::query(statement).execute(market.pool()).await.unwrap();
+    }
+    let market = market.hire();
+    let placed = orders::place(&market.shop, order(&[("TEA-1", 4)]), None, "test", None).await.unwrap();
+    let held = async {
+        while market.stock(&tea).await != (5, 4) {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, held).await.expect("its stock is reserved before it is confirmed");
+    assert_eq!(market.order(placed.order_id).await.status, OrderStatus::Pending);
+
+    assert_eq!(market.settled(PLACE_ORDER.name(), placed.order_id.to_string()).await, Status::Compensated);
+    let ended = market.order(placed.order_id).await;
+    assert_eq!(
+        (ended.status, ended.status_reason.as_deref()),
+        (OrderStatus::Rejected, Some("reservation expired"))
+    );
+    assert_eq!(market.stock(&tea).await, (5, 0));
+    assert_eq!(market.events("inventory.released").await, 1);
+    let key = format!("order-rejected:{}", placed.order_id);
+    assert_eq!(market.settled(DELIVER_NOTIFICATION.name(), key).await, Status::Completed);
+    assert!(market.mails()[0].contains("reservation expired"), "{}", market.mails()[0]);
+    // What was given back can be ordered by others, once somebody confirms again.
+    sqlx::query("drop trigger refuse_confirmation on shop.orders").execute(market.pool()).await.unwrap();
+    assert_eq!(market.place(order(&[("TEA-1", 5)])).await.status, OrderStatus::Confirmed);
+    market.close().await;
+}
+
+#[tokio::test]
+async fn an_order_that_nobody_works_on_in_time_ends_rejected_when_somebody_does() {
+    let mails = tempfile::tempdir().unwrap();
+    let mailer = Mailer::files(mails.path(), "shop@example.com").unwrap();
+    let settings = Settings { reservation_ttl: Duration::from_millis(1), ..Settings::new(mailer) };
+    let market = Market::with(mails, settings).await;
+    let tea = market.sell("TEA-1", 10, 5).await;
+    let placed = orders::place(&market.shop, order(&[("TEA-1", 4)]), None, "test", None).await.unwrap();
+    let passed = async {
+        let filter = SagaFilter { definition: Some(PLACE_ORDER.name().into()), ..SagaFilter::default() };
+        loop {
+            let sagas = market.shop.engine().sagas(&filter, Page { after: None, limit: 1 }).await.unwrap();
+            let now = market.shop.engine().now().await.unwrap();
+            if sagas[0].deadline_at.is_some_and(|deadline| deadline < now) {
+                break;
+            }
+        }
+    };
+    passed.await;
+    let market = market.hire();
+    assert_eq!(market.settled(PLACE_ORDER.name(), placed.order_id.to_string()).await, Status::Compensated);
+    let ended = market.order(placed.order_id).await;
+    assert_eq!(
+        (ended.status, ended.status_reason.as_deref()),
+        (OrderStatus::Rejected, Some("reservation expired"))
+    );
+    assert_eq!(market.stock(&tea).await, (5, 0));
+    market.close().await;
+}

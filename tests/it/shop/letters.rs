@@ -1,0 +1,227 @@
+//! The mails of the shop as they leave, and messages that somebody sends.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use engine::{Page, RetryPolicy, Status};
+use sagaline::mailcatcher::{Behaviour, MailCatcher, Stage};
+use uuid::Uuid;
+use workflows::{
+    mailer::Mailer,
+    notifications::{self, NotificationStatus, SendError, SendNotification},
+    orders::{self, OrderStatus},
+    sagas::{
+        Settings,
+        deliver_notification::{DELIVER_NOTIFICATION, DeliverNotification},
+    },
+};
+
+use super::{Market, PATIENCE, QUICK, order};
+
+fn message(to: &str) -> DeliverNotification {
+    DeliverNotification { to: to.into(), subject: "Hello".into(), text: "Hello.".into(), html: None }
+}
+
+fn sending(message: DeliverNotification, dedup_key: Option<&str>) -> SendNotification {
+    let dedup_key = dedup_key.map(ToOwned::to_owned);
+    SendNotification { notification_id: Uuid::now_v7(), message, dedup_key }
+}
+
+async fn with_catcher(catcher: &MailCatcher, retry: RetryPolicy) -> Market {
+    let mailer = Mailer::smtp(&catcher.url(), "shop@example.com").unwrap();
+    let settings = Settings { send_mail_retry: retry, ..Settings::new(mailer) };
+    Market::with(tempfile::tempdir().unwrap(), settings).await
+}
+
+#[tokio::test]
+async fn a_shipped_order_is_mailed_once_in_text_and_in_html() {
+    let catcher = MailCatcher::start().await.unwrap();
+    let market = with_catcher(&catcher, QUICK).await.hire();
+    market.sell("TEA-1", 10, 5).await;
+    let placed = market.place(order(&[("TEA-1", 4)])).await;
+    for to in [OrderStatus::Processing, OrderStatus::Shipped, OrderStatus::Delivered] {
+        orders::set_status(&market.shop, placed.order_id, to, None, "packer", None).await.unwrap();
+    }
+    let key = format!("order-shipped:{}", placed.order_id);
+    assert_eq!(market.settled(DELIVER_NOTIFICATION.name(), key).await, Status::Completed);
+    let mails = tokio::time::timeout(PATIENCE, catcher.wait_for(2)).await.unwrap();
+    let subject = format!("Your order {} is on its way", placed.order_id);
+    let shipped: Vec<_> =
+        mails.iter().filter(|mail| mail.header("Subject").as_ref() == Some(&subject)).collect();
+    assert_eq!(shipped.len(), 1);
+    let kind = shipped[0].header("Content-Type").unwrap();
+    assert!(kind.starts_with("multipart/alternative"), "{kind}");
+    let body = shipped[0].body();
+    let (text, html) = (body.find("text/plain").unwrap(), body.find("text/html").unwrap());
+    assert!(text < html, "what is shown best comes last");
+    market.close().await;
+}
+
+#[tokio::test]
+async fn a_name_with_markup_is_harmless_in_the_mail() {
+    let market = Market::open().await.hire();
+    market.sell("TEA-1", 10, 5).await;
+    let details = workflows::inventory::ProductDetails {
+        name: "<script>alert(1)</script>".into(),
+        description: String::new(),
+        category: "tea".into(),
+        price: 10,
+        currency: "EUR".into(),
+        low_stock_threshold: 0,
+    };
+    let tea = market.sell("TEA-2", 10, 5).await;
+    workflows::inventory::update_product(&market.shop, tea.product_id, &details, "clerk", None)
+        .await
+        .unwrap();
+    let placed = market.place(order(&[("TEA-2", 1)])).await;
+    let key = format!("order-confirmed:{}", placed.order_id);
+    assert_eq!(market.settled(DELIVER_NOTIFICATION.name(), key).await, Status::Completed);
+    let (text, html): (String, String) =
+        sqlx::query_as("select text, html from shop.notification").fetch_one(market.pool()).await.unwrap();
+    assert!(!html.contains("<script") && html.contains("&#60;script&#62;alert(1)"), "{html}");
+    assert!(text.contains("1 x <script>alert(1)</script> (TEA-2)"), "{text}");
+    let mail = market.mails().remove(0);
+    assert!(mail.contains("quoted-printable") && mail.contains("&#60;script&#62;"), "{mail}");
+    market.close().await;
+}
+
+#[tokio::test]
+async fn the_first_message_with_a_dedup_key_is_the_only_one() {
+    let market = Market::open().await.hire();
+    let send = async |to: &str, key| {
+        notifications::send(&market.shop, sending(message(to), key), Some(PATIENCE), None).await.unwrap()
+    };
+    let first = send("ann@example.com", Some("news-1")).await;
+    assert!(!first.existing);
+    assert_eq!(first.notification.status, NotificationStatus::Sent);
+    let second = send("bob@example.com", Some("news-1")).await;
+    assert!(second.existing);
+    assert_eq!(second.notification.notification_id, first.notification.notification_id);
+    assert_eq!(second.notification.to, "ann@example.com");
+    for key in [Some("news-2"), None, None] {
+        assert!(!send("ann@example.com", key).await.existing);
+    }
+    assert_eq!(market.mails().len(), 4);
+    // Sending the same id again, after an answer that was lost, sends nothing either.
+    let request = sending(message("ann@example.com"), None);
+    for _ in 0..2 {
+        let repeated =
+            notifications::send(&market.shop, request.clone(), Some(PATIENCE), None).await.unwrap();
+        assert!(!repeated.existing);
+    }
+    assert_eq!(market.mails().len(), 5);
+    market.close().await;
+}
+
+#[tokio::test]
+async fn a_message_that_would_break_out_of_its_headers_is_refused() {
+    let market = Market::open().await;
+    let wrong = [
+        (message("a@example.com\r\nBcc: b@example.com"), "/to"),
+        (message("Ann <a@example.com>"), "/to"),
+        (
+            DeliverNotification { subject: "Hi\r\nBcc: b@example.com".into(), ..message("a@example.com") },
+            "/subject",
+        ),
+        (DeliverNotification { subject: "x".repeat(201), ..message("a@example.com") }, "/subject"),
+        (DeliverNotification { text: String::new(), ..message("a@example.com") }, "/text"),
+        (DeliverNotification { text: "x".repeat(65_537), ..message("a@example.com") }, "/text"),
+        (DeliverNotification { html: Some("\u{1}".into()), ..message("a@example.com") }, "/html"),
+    ];
+    for (message, pointer) in wrong {
+        let refused = notifications::send(&market.shop, sending(message, None), None, None).await;
+        let Err(SendError::Invalid(violations)) = refused else { panic!("{pointer}: {refused:?}") };
+        assert_eq!(violations.len(), 1, "{violations:?}");
+        assert_eq!(violations[0].pointer, pointer);
+    }
+    let refused =
+        notifications::send(&market.shop, sending(message("a@example.com"), Some("a\nb")), None, None).await;
+    assert!(matches!(refused, Err(SendError::Invalid(wrong)) if wrong[0].pointer == "/dedup_key"));
+    let any: i64 =
+        sqlx::query_scalar("select count(*) from engine.saga").fetch_one(market.pool()).await.unwrap();
+    assert_eq!(any, 0);
+    market.close().await;
+}
+
+#[tokio::test]
+async fn every_attempt_is_told_with_what_the_server_said_and_the_status_follows() {
+    let catcher = MailCatcher::start().await.unwrap();
+    catcher.behave(Behaviour::TemporaryFailure(Stage::Recipient));
+    let market = with_catcher(&catcher, RetryPolicy { attempts: 2, ..QUICK }).await;
+    let request = sending(message("ann@example.com"), None);
+    let pending = notifications::send(&market.shop, request, None, None).await.unwrap().notification;
+    assert_eq!((pending.status, pending.attempts.len()), (NotificationStatus::Pending, 0));
+    let market = market.hire();
+    let id = pending.notification_id;
+    let saga = engine::SagaId(id);
+    assert_eq!(market.shop.engine().wait(saga, PATIENCE).await.unwrap().unwrap().status, Status::Dead);
+    let failed = notifications::get(&market.shop, id).await.unwrap().unwrap();
+    assert_eq!(failed.status, NotificationStatus::Failed);
+    let replies: Vec<_> = failed.attempts.iter().map(|attempt| attempt.reply.as_deref()).collect();
+    assert_eq!(replies, [Some("451 try again later"); 2]);
+
+    catcher.behave(Behaviour::PermanentFailure(Stage::Data));
+    let revive = async || {
+        let page = Page { after: None, limit: 1 };
+        let dead = market.shop.engine().dead_jobs(&engine::DeadJobFilter::default(), page).await.unwrap();
+        market.shop.engine().retry_dead_job(dead[0].dead_job_id, "ops", "again").await.unwrap();
+        market.shop.engine().wait(saga, PATIENCE).await.unwrap().unwrap().status
+    };
+    assert_eq!(revive().await, Status::Dead);
+    catcher.behave(Behaviour::Accept);
+    assert_eq!(revive().await, Status::Completed);
+    let sent = notifications::get(&market.shop, id).await.unwrap().unwrap();
+    let replies: Vec<_> = sent.attempts.iter().map(|attempt| attempt.reply.as_deref().unwrap()).collect();
+    assert_eq!(
+        replies,
+        ["451 try again later", "451 try again later", "550 no such mailbox", "250 OK, kept"]
+    );
+    assert_eq!(sent.status, NotificationStatus::Sent);
+    let page = Page { after: None, limit: 9 };
+    for (status, count) in [(NotificationStatus::Sent, 1), (NotificationStatus::Failed, 0)] {
+        let listed = notifications::list(market.pool(), status, page).await.unwrap();
+        assert_eq!(listed.len(), count, "{status:?}");
+    }
+    market.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn orders_go_on_while_the_mail_server_hangs_and_every_mail_arrives_once_it_answers() {
+    let catcher = MailCatcher::start().await.unwrap();
+    catcher.behave(Behaviour::NeverGreet);
+    let mailer = Mailer::smtp(&catcher.url(), "shop@example.com")
+        .unwrap()
+        .with_timeout(std::time::Duration::from_millis(500))
+        .with_breaker(workflows::mailer::BreakerSettings {
+            failures: 3,
+            open_for: std::time::Duration::from_millis(100),
+        });
+    let settings =
+        Settings { send_mail_retry: RetryPolicy { attempts: 1000, ..QUICK }, ..Settings::new(mailer) };
+    let market = Market::with(tempfile::tempdir().unwrap(), settings).await.hire();
+    market.sell("TEA-1", 10, 1000).await;
+    // More than the queue of mails has places, so that orders could starve behind them.
+    let placed = futures::future::join_all((0..300).map(|_| market.place(order(&[("TEA-1", 1)])))).await;
+    assert!(placed.iter().all(|order| order.status == OrderStatus::Confirmed));
+    assert!(catcher.messages().is_empty());
+    let later = market.place(order(&[("TEA-1", 1)])).await;
+    assert_eq!(later.status, OrderStatus::Confirmed, "an order that comes when all places are taken");
+    let page = Page { after: None, limit: 1 };
+    assert!(notifications::list(market.pool(), NotificationStatus::Failed, page).await.unwrap().is_empty());
+
+    catcher.behave(Behaviour::Accept);
+    for order in placed.iter().chain([&later]) {
+        let key = format!("order-confirmed:{}", order.order_id);
+        assert_eq!(market.settled(DELIVER_NOTIFICATION.name(), key).await, Status::Completed);
+    }
+    let mut by_id = BTreeMap::new();
+    for mail in catcher.messages() {
+        *by_id.entry(mail.message_id().unwrap()).or_insert(0) += 1;
+    }
+    assert_eq!(by_id.len(), 301);
+    assert_eq!(
+        by_id.into_values().collect::<BTreeSet<_>>(),
+        BTreeSet::from([1]),
+        "a server that never greeted has none"
+    );
+    market.close().await;
+}

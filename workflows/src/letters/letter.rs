@@ -1,0 +1,72 @@
+//! What every letter has.
+
+use askama::Template;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use crate::{sagas::deliver_notification::DeliverNotification, violation::Checker};
+
+/// The variables of a template, which are a letter once they are put into it.
+pub(crate) trait Letter: Serialize + DeserializeOwned + JsonSchema {
+    /// The template's name, kebab-case; it stays the same over releases.
+    const NAME: &'static str;
+    /// What it is for, one sentence.
+    const ABOUT: &'static str;
+
+    /// The subject: one line, if the variables are.
+    fn subject(&self) -> String;
+    /// The template in text.
+    fn text(&self) -> impl Template;
+    /// The template in HTML.
+    fn html<'a>(&'a self, subject: &'a str) -> impl Template + 'a;
+    /// Notes what is wrong with the variables; pointers are relative to them.
+    fn check(&self, checker: &mut Checker);
+    /// Variables to show how it is used.
+    fn example() -> Self;
+}
+
+/// Writes a letter.
+pub(crate) fn written<L: Letter>(to: &str, letter: &L) -> DeliverNotification {
+    let subject = letter.subject();
+    let text = rendered(&letter.text());
+    let html = Some(rendered(&letter.html(&subject)));
+    DeliverNotification { to: to.into(), subject, text, html }
+}
+
+fn rendered(template: &impl Template) -> String {
+    template
+        .render()
+        .expect("the templates insert strings and numbers, and writing those to a string can't fail")
+}
+
+/// One line of what an order is about.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LetterItem {
+    /// What.
+    #[schemars(length(min = 1, max = 64))]
+    pub sku: String,
+    /// What it is called.
+    #[schemars(length(min = 1, max = 200))]
+    pub name: String,
+    /// How many.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub quantity: i64,
+}
+
+impl LetterItem {
+    pub(super) fn check_all(items: &[Self], checker: &mut Checker) {
+        if !(1..=100).contains(&items.len()) {
+            checker.add("/items", "wrong-length", "must have 1 to 100 items");
+        }
+        for (nth, item) in items.iter().enumerate().take(100) {
+            checker.line(&format!("/items/{nth}/sku"), &item.sku, 1, 64);
+            checker.line(&format!("/items/{nth}/name"), &item.name, 1, 200);
+            checker.range(format!("/items/{nth}/quantity"), item.quantity, 1, 1_000_000);
+        }
+    }
+
+    pub(super) fn example() -> Vec<Self> {
+        vec![Self { sku: "TEA-1".into(), name: "Green tea".into(), quantity: 2 }]
+    }
+}

@@ -1,0 +1,72 @@
+//! "Your order is cancelled."
+
+use askama::Template;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::{letter::Letter, money::money};
+use crate::violation::Checker;
+
+/// "Your order is cancelled."
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OrderCancelled {
+    /// The order.
+    pub order_id: Uuid,
+    /// ISO 4217.
+    #[schemars(regex(pattern = "^[A-Z]{3}$"))]
+    pub currency: String,
+    /// What it costs, in minor units of the currency.
+    #[schemars(range(min = 0))]
+    pub total: i64,
+    /// Why, in one line.
+    #[schemars(length(max = 2000))]
+    pub reason: String,
+}
+
+#[derive(Template)]
+#[template(path = "order-cancelled.txt")]
+struct Text<'a> {
+    letter: &'a OrderCancelled,
+}
+
+#[derive(Template)]
+#[template(path = "order-cancelled.html")]
+struct Html<'a> {
+    letter: &'a OrderCancelled,
+    subject: &'a str,
+}
+
+impl OrderCancelled {
+    fn money(&self) -> String {
+        money(self.total, &self.currency)
+    }
+}
+
+impl Letter for OrderCancelled {
+    const NAME: &'static str = "order-cancelled";
+    const ABOUT: &'static str = "Tells a customer that an order is cancelled.";
+
+    fn subject(&self) -> String {
+        format!("Your order {} is cancelled", self.order_id)
+    }
+
+    fn text(&self) -> impl Template {
+        Text { letter: self }
+    }
+
+    fn html<'a>(&'a self, subject: &'a str) -> impl Template + 'a {
+        Html { letter: self, subject }
+    }
+
+    fn check(&self, checker: &mut Checker) {
+        checker.currency("/currency", &self.currency);
+        checker.range("/total", self.total, 0, i64::MAX);
+        checker.line("/reason", &self.reason, 0, 2000);
+    }
+
+    fn example() -> Self {
+        Self { order_id: Uuid::nil(), currency: "EUR".into(), total: 2580, reason: "changed my mind".into() }
+    }
+}

@@ -1,0 +1,101 @@
+//! "Your order could not be accepted."
+
+use askama::Template;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::{letter::Letter, money::money};
+use crate::violation::Checker;
+
+/// "Your order could not be accepted."
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OrderRejected {
+    /// The order.
+    pub order_id: Uuid,
+    /// ISO 4217.
+    #[schemars(regex(pattern = "^[A-Z]{3}$"))]
+    pub currency: String,
+    /// What it costs, in minor units of the currency.
+    #[schemars(range(min = 0))]
+    pub total: i64,
+    /// Why, in one line; told when no line is short.
+    #[schemars(length(max = 2000))]
+    pub reason: String,
+    /// Of what there was too little.
+    #[serde(default)]
+    #[schemars(length(max = 100))]
+    pub short: Vec<ShortLine>,
+}
+
+/// A line of an order of which there was too little.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ShortLine {
+    /// What.
+    #[schemars(length(min = 1, max = 64))]
+    pub sku: String,
+    /// How many were ordered.
+    pub requested: i64,
+    /// How many there were.
+    pub available: i64,
+}
+
+#[derive(Template)]
+#[template(path = "order-rejected.txt")]
+struct Text<'a> {
+    letter: &'a OrderRejected,
+}
+
+#[derive(Template)]
+#[template(path = "order-rejected.html")]
+struct Html<'a> {
+    letter: &'a OrderRejected,
+    subject: &'a str,
+}
+
+impl OrderRejected {
+    fn money(&self) -> String {
+        money(self.total, &self.currency)
+    }
+}
+
+impl Letter for OrderRejected {
+    const NAME: &'static str = "order-rejected";
+    const ABOUT: &'static str = "Tells a customer that an order could not be accepted.";
+
+    fn subject(&self) -> String {
+        format!("Your order {} could not be accepted", self.order_id)
+    }
+
+    fn text(&self) -> impl Template {
+        Text { letter: self }
+    }
+
+    fn html<'a>(&'a self, subject: &'a str) -> impl Template + 'a {
+        Html { letter: self, subject }
+    }
+
+    fn check(&self, checker: &mut Checker) {
+        checker.currency("/currency", &self.currency);
+        checker.range("/total", self.total, 0, i64::MAX);
+        checker.line("/reason", &self.reason, 0, 2000);
+        if self.short.len() > 100 {
+            checker.add("/short", "wrong-length", "must have at most 100 lines");
+        }
+        for (nth, line) in self.short.iter().enumerate().take(100) {
+            checker.line(&format!("/short/{nth}/sku"), &line.sku, 1, 64);
+        }
+    }
+
+    fn example() -> Self {
+        Self {
+            order_id: Uuid::nil(),
+            currency: "EUR".into(),
+            total: 2580,
+            reason: "not enough stock".into(),
+            short: vec![ShortLine { sku: "TEA-1".into(), requested: 5, available: 2 }],
+        }
+    }
+}

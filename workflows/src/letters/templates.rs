@@ -1,0 +1,204 @@
+//! The letters by their names: for whoever sends one over the API.
+
+use schemars::{JsonSchema, schema_for};
+use serde_json::Value;
+
+use super::{
+    letter::{Letter, written},
+    low_stock::LowStockAlert,
+    order_cancelled::OrderCancelled,
+    order_confirmed::OrderConfirmed,
+    order_rejected::OrderRejected,
+    order_shipped::OrderShipped,
+};
+use crate::{
+    sagas::deliver_notification::DeliverNotification,
+    violation::{Checker, Violation},
+};
+
+/// A template and what it takes.
+#[derive(Clone, Debug)]
+pub struct Template {
+    /// Its name.
+    pub name: &'static str,
+    /// What it is for, one sentence.
+    pub about: &'static str,
+    /// The JSON schema of its variables.
+    pub variables: Value,
+    /// Variables to show how it is used.
+    pub example: Value,
+    /// What becomes of the example.
+    pub subject: String,
+}
+
+/// A letter can't be written.
+#[derive(Debug, thiserror::Error)]
+pub enum RenderError {
+    /// No template has this name.
+    #[error("there is no template `{0}`; there are: {known}", known = names().join(", "))]
+    Unknown(String),
+    /// The variables are wrong; pointers are relative to the request that has them as `variables`.
+    #[error("the variables are wrong")]
+    Invalid(Vec<Violation>),
+}
+
+/// Lists the templates.
+pub fn templates() -> Vec<Template> {
+    ALL.iter().map(|entry| (entry.describe)()).collect()
+}
+
+/// Writes a letter to `to`; what is wrong with the address is not looked at.
+///
+/// # Errors
+/// See [`RenderError`].
+pub fn render(to: &str, template: &str, variables: &Value) -> Result<DeliverNotification, RenderError> {
+    let entry = ALL.iter().find(|entry| entry.name == template);
+    let entry = entry.ok_or_else(|| RenderError::Unknown(template.into()))?;
+    (entry.write)(to, variables).map_err(RenderError::Invalid)
+}
+
+struct Entry {
+    name: &'static str,
+    describe: fn() -> Template,
+    write: fn(&str, &Value) -> Result<DeliverNotification, Vec<Violation>>,
+}
+
+const ALL: [Entry; 5] = [
+    entry::<OrderConfirmed>(),
+    entry::<OrderRejected>(),
+    entry::<OrderCancelled>(),
+    entry::<OrderShipped>(),
+    entry::<LowStockAlert>(),
+];
+
+const fn entry<L: Letter>() -> Entry {
+    Entry { name: L::NAME, describe: describe::<L>, write: write::<L> }
+}
+
+fn names() -> [&'static str; 5] {
+    ALL.map(|entry| entry.name)
+}
+
+fn describe<L: Letter + JsonSchema>() -> Template {
+    let example = L::example();
+    Template {
+        name: L::NAME,
+        about: L::ABOUT,
+        variables: schema_for!(L).into(),
+        subject: example.subject(),
+        // Strings, numbers and lists of them: writing them can't fail.
+        example: serde_json::to_value(&example).unwrap_or_default(),
+    }
+}
+
+fn write<L: Letter>(to: &str, variables: &Value) -> Result<DeliverNotification, Vec<Violation>> {
+    let letter: L = serde::Deserialize::deserialize(variables).map_err(|error: serde_json::Error| {
+        vec![Violation::new("/variables", "invalid", error.to_string())]
+    })?;
+    let mut checker = Checker::default();
+    letter.check(&mut checker);
+    let violations: Vec<Violation> = checker
+        .done()
+        .into_iter()
+        .map(|wrong| Violation { pointer: format!("/variables{}", wrong.pointer), ..wrong })
+        .collect();
+    if violations.is_empty() { Ok(written(to, &letter)) } else { Err(violations) }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn every_example_becomes_a_letter_that_can_be_sent() {
+        for template in templates() {
+            let letter = render("a@example.com", template.name, &template.example).unwrap();
+            assert_eq!(letter.violations(), [], "{}", template.name);
+            assert_eq!(letter.subject, template.subject);
+            let html = letter.html.unwrap();
+            assert!(html.starts_with("<!doctype html>") && html.contains("</html>"), "{html}");
+            assert!(!letter.text.contains('<'), "{}", letter.text);
+        }
+    }
+
+    #[test]
+    fn markup_in_any_variable_is_escaped_in_html_and_left_alone_in_text() {
+        const MARKUP: &str = "<script>alert(\"'&\")</script>";
+        let mut met = 0;
+        for template in templates() {
+            let mut variables = template.example;
+            met += poison(&mut variables, MARKUP);
+            let letter = render("a@example.com", template.name, &variables).unwrap();
+            let html = letter.html.unwrap();
+            assert!(!html.contains("<script") && !html.contains("alert(\""), "{}: {html}", template.name);
+            if letter.text.contains("alert") {
+                assert!(letter.text.contains(MARKUP), "{}", letter.text);
+            }
+        }
+        assert!(met >= 8, "only {met} texts could be poisoned");
+    }
+
+    /// Puts the text wherever one may stand, and says how often.
+    fn poison(value: &mut Value, text: &str) -> usize {
+        match value {
+            Value::Object(fields) => fields
+                .iter_mut()
+                .map(|(name, value)| match value {
+                    Value::String(_) if name != "order_id" && name != "currency" => {
+                        *value = text.into();
+                        1
+                    }
+                    other => poison(other, text),
+                })
+                .sum(),
+            Value::Array(items) => items.iter_mut().map(|item| poison(item, text)).sum(),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => 0,
+        }
+    }
+
+    #[test]
+    fn a_wrong_variable_is_named_by_its_pointer() {
+        let wrong = json!({"sku": "TEA\r\nBcc: b@example.com", "available": 1, "threshold": 2});
+        let Err(RenderError::Invalid(violations)) = render("a@example.com", "low-stock", &wrong) else {
+            panic!("it is wrong")
+        };
+        assert_eq!(
+            (violations[0].pointer.as_str(), violations[0].code.as_str()),
+            ("/variables/sku", "control-character")
+        );
+        for wrong in
+            [json!({"sku": "A"}), json!({"sku": "A", "available": 1, "threshold": 2, "more": 3}), json!(null)]
+        {
+            assert!(
+                matches!(render("a@example.com", "low-stock", &wrong), Err(RenderError::Invalid(_))),
+                "{wrong}"
+            );
+        }
+        assert!(matches!(render("a@example.com", "none", &json!({})), Err(RenderError::Unknown(_))));
+    }
+
+    #[test]
+    fn a_confirmation_lists_what_was_ordered() {
+        let mail = written("a@example.com", &OrderConfirmed::example());
+        assert_eq!(
+            mail.text,
+            "Thank you for your order.\n\n  2 x Green tea (TEA-1)\n\nTotal: EUR 25.80\n\nOrder \
+             00000000-0000-0000-0000-000000000000"
+        );
+        assert!(mail.html.unwrap().contains("<td>Green tea (TEA-1)</td>"));
+    }
+
+    #[test]
+    fn a_rejection_names_the_short_lines_or_else_the_reason() {
+        let short = OrderRejected::example();
+        let text = written("a@example.com", &short).text;
+        assert!(
+            text.contains("\n  TEA-1: 5 ordered, 2 available\n") && !text.contains("not enough"),
+            "{text}"
+        );
+        let text = written("a@example.com", &OrderRejected { short: Vec::new(), ..short }).text;
+        assert!(text.contains("\n  not enough stock\n"), "{text}");
+    }
+}
