@@ -6,14 +6,18 @@ use std::{
 };
 
 /// Which of our crates each may know, and which outside crates it alone may know.
-const EDGES: [(&str, &[&str]); 5] = [
+const EDGES: [(&str, &[&str]); 6] = [
+    ("sagaline-breakers", &[]),
     ("sagaline-engine", &[]),
-    ("sagaline-workflows", &["sagaline-engine"]),
-    ("sagaline-workers", &["sagaline-engine"]),
-    ("sagaline-api", &["sagaline-engine", "sagaline-workflows"]),
-    ("sagaline", &["sagaline-engine", "sagaline-workflows", "sagaline-workers", "sagaline-api"]),
+    ("sagaline-workflows", &["sagaline-breakers", "sagaline-engine"]),
+    ("sagaline-workers", &["sagaline-breakers", "sagaline-engine"]),
+    ("sagaline-api", &["sagaline-breakers", "sagaline-engine", "sagaline-workflows"]),
+    (
+        "sagaline",
+        &["sagaline-breakers", "sagaline-engine", "sagaline-workflows", "sagaline-workers", "sagaline-api"],
+    ),
 ];
-const RESERVED: [(&str, &str); 7] = [
+const RESERVED: [(&str, &str); 8] = [
     ("axum", "sagaline-api"),
     ("utoipa", "sagaline-api"),
     ("utoipa-axum", "sagaline-api"),
@@ -21,6 +25,7 @@ const RESERVED: [(&str, &str); 7] = [
     ("apalis-core", "sagaline-workers"),
     ("apalis-redis", "sagaline-workers"),
     ("redis", "sagaline-workers"),
+    ("failsafe", "sagaline-breakers"),
 ];
 
 /// Every workspace crate with what it depends on outside of tests.

@@ -16,6 +16,7 @@ mod receive;
 use std::{sync::Arc, time::Duration};
 
 use apalis_core::monitor::MonitorError;
+use breakers::{Breaker, BreakerState};
 use engine::{Engine, SagaId};
 use futures::future::try_join_all;
 use metrics::Gauge;
@@ -100,6 +101,7 @@ pub(crate) struct Carrier {
     prefix: String,
     lanes: Vec<Lane>,
     state: watch::Sender<RedisState>,
+    breaker: Breaker,
 }
 
 impl Carrier {
@@ -109,6 +111,7 @@ impl Carrier {
         engine: &Engine,
         options: RedisOptions,
         worked: &[WorkedQueue],
+        breaker: Breaker,
     ) -> Result<Self, RedisError> {
         let client = Client::open(options.url)?;
         let state = watch::Sender::new(RedisState::Down);
@@ -119,7 +122,7 @@ impl Carrier {
             lane
         });
         let lanes = lanes.collect();
-        Ok(Self { client, prefix: options.prefix, lanes, state })
+        Ok(Self { client, prefix: options.prefix, lanes, state, breaker })
     }
 
     pub(crate) fn health(&self) -> RedisHealth {
@@ -151,8 +154,19 @@ impl Carrier {
         let mut backoff = Backoff::default();
         let mut told = Told::Nothing;
         while !stop_pushing.is_cancelled() {
+            let pass = match self.breaker.admit() {
+                Ok(pass) => pass,
+                Err(open) => {
+                    tokio::select! {
+                        () = tokio::time::sleep(open.wait()) => {}
+                        () = stop_pushing.cancelled() => {}
+                    }
+                    continue;
+                }
+            };
             let ended = match connect(&self.client, &self.prefix).await {
                 Ok(connection) => {
+                    pass.succeeded();
                     tracing::info!("the queue's Redis answers");
                     told = Told::Up;
                     self.turn(RedisState::Up, &gauge);
@@ -168,7 +182,10 @@ impl Carrier {
                     }
                     ended
                 }
-                Err(error) => Err(error.into()),
+                Err(error) => {
+                    pass.failed();
+                    Err(error.into())
+                }
             };
             let Err(error) = ended else { return };
             if told != Told::Down {
@@ -179,8 +196,13 @@ impl Carrier {
                 );
                 told = Told::Down;
             }
+            // An open breaker says itself when to try again.
+            let pause = match self.breaker.state() {
+                BreakerState::Closed => backoff.next(),
+                BreakerState::HalfOpen | BreakerState::Open => Duration::ZERO,
+            };
             tokio::select! {
-                () = tokio::time::sleep(backoff.next()) => {}
+                () = tokio::time::sleep(pause) => {}
                 () = stop_pushing.cancelled() => {}
             }
         }

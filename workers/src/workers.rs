@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use breakers::{Breaker, BreakerSettings, Dependency};
 use engine::Engine;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -47,6 +48,7 @@ impl Workers {
             engine,
             queues: Vec::new(),
             redis: None,
+            breaker: None,
             shutdown_deadline: WorkersBuilder::DEADLINE,
         }
     }
@@ -117,6 +119,7 @@ pub struct WorkersBuilder {
     engine: Engine,
     queues: Vec<QueueOptions>,
     redis: Option<RedisOptions>,
+    breaker: Option<Breaker>,
     shutdown_deadline: Duration,
 }
 
@@ -133,6 +136,12 @@ impl WorkersBuilder {
     /// instead of at the next poll. A process without a queue of that name only pushes.
     pub fn redis(mut self, options: Option<RedisOptions>) -> Self {
         self.redis = options;
+        self
+    }
+
+    /// Sets the breaker that stands before Redis; one of its own unless set.
+    pub fn redis_breaker(mut self, breaker: Breaker) -> Self {
+        self.breaker = Some(breaker);
         self
     }
 
@@ -157,7 +166,10 @@ impl WorkersBuilder {
         }
         meter::describe();
         let queues: Vec<_> = self.queues.into_iter().map(WorkedQueue::new).collect();
-        let carrier = self.redis.map(|options| Carrier::new(&self.engine, options, &queues)).transpose();
+        let breaker =
+            self.breaker.unwrap_or_else(|| Breaker::new(Dependency::Redis, BreakerSettings::default()));
+        let carrier =
+            self.redis.map(|options| Carrier::new(&self.engine, options, &queues, breaker)).transpose();
         let carrier = carrier.map_err(WorkersError::BadRedisUrl)?;
         Ok(Workers { engine: self.engine, queues, shutdown_deadline: self.shutdown_deadline, carrier })
     }

@@ -1,20 +1,18 @@
 //! Sends mail: over SMTP, or into files where there is no mail server. A circuit breaker stands before both.
 
-mod breaker;
 mod files;
 mod message;
 mod smtp;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
+use breakers::{Breaker, BreakerSettings, BreakerState, Dependency};
 use chrono::{DateTime, Utc};
 use lettre::message::Mailbox;
 
-pub use breaker::{BreakerSettings, BreakerState};
-
 pub use smtp::SmtpSettings;
 
-use self::{breaker::Breaker, files::Files, smtp::Smtp};
+use self::{files::Files, smtp::Smtp};
 
 /// A mail to be sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,7 +76,7 @@ pub enum MailError {
     /// The mail server has failed lately; nothing was attempted.
     #[error("the mail server has failed too often; waiting before the next try")]
     BreakerOpen {
-        /// When to ask again.
+        /// When to ask again; spread, so that not all who wait come in the moment of the next probe.
         retry_after: Duration,
     },
     /// It did not work this time: the server is away, slow or busy.
@@ -206,13 +204,13 @@ impl Mailer {
 
     fn new(from: &str, transport: Transport) -> Result<Self, MailerError> {
         let from = from.parse().map_err(|_| MailerError::From(from.into()))?;
-        let breaker = Breaker::new(BreakerSettings::default());
+        let breaker = Breaker::new(Dependency::Smtp, BreakerSettings::default());
         Ok(Self { inner: Arc::new(Inner { from, transport, breaker, timeout: TIMEOUT }) })
     }
 
-    /// Sets when the breaker opens and for how long; to be called before the mailer is cloned.
-    pub fn with_breaker(self, settings: BreakerSettings) -> Self {
-        self.rebuilt(|inner| inner.breaker = Breaker::new(settings))
+    /// Sets the breaker that stands before the mail server; to be called before the mailer is cloned.
+    pub fn with_breaker(self, breaker: Breaker) -> Self {
+        self.rebuilt(|inner| inner.breaker = breaker)
     }
 
     /// Sets how long one mail may take before it counts as failed; to be called before the mailer is cloned.
@@ -252,7 +250,8 @@ impl Mailer {
     /// again.
     pub async fn send(&self, mail: &Mail) -> Result<SmtpReply, MailError> {
         let inner = &*self.inner;
-        let pass = inner.breaker.admit()?;
+        let admitted = inner.breaker.admit();
+        let pass = admitted.map_err(|open| MailError::BreakerOpen { retry_after: open.wait() })?;
         let answer = match &inner.transport {
             Transport::Smtp(smtp) => match message::write(mail, &inner.from) {
                 Ok(message) => smtp.send(&message, inner.timeout).await,

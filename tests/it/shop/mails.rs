@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use breakers::{Breaker, BreakerSettings, BreakerState, Dependency};
 use engine::{DeadJobFilter, Page, RetryPolicy, Status};
 use sagaline::mailcatcher::{Behaviour, MailCatcher, Stage};
 use workflows::{
-    mailer::{BreakerSettings, BreakerState, Mail, MailError, Mailer, SmtpReply},
+    mailer::{Mail, MailError, Mailer, SmtpReply},
     notifications::{self, NotificationStatus},
     sagas::{
         Settings,
@@ -68,7 +69,10 @@ async fn a_breaker_opens_on_a_silent_server_and_closes_by_one_probe() {
     let mailer = Mailer::smtp(&catcher.url(), "shop@example.com")
         .unwrap()
         .with_timeout(Duration::from_millis(400))
-        .with_breaker(BreakerSettings { failures: 2, open_for: Duration::from_millis(50) });
+        .with_breaker(Breaker::new(
+            Dependency::Smtp,
+            BreakerSettings { failures: 2, open_for: Duration::from_millis(50), probes: 1 },
+        ));
     mailer.send(&a_mail()).await.unwrap();
     catcher.behave(Behaviour::NeverGreet);
     for _ in 0..2 {

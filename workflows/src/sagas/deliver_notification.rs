@@ -10,9 +10,9 @@ mod fate;
 
 use chrono::{DateTime, Utc};
 use engine::{
-    CallStep, Definition, Failure, ForwardOnly, GraphError, Item, Outcome, Outcomes, Retry, RetryPolicy,
-    Saga, SagaId, SagaName, Set, StepSetError, TransactionStep, Tx, UndoOutcome, UndoOutcomes, UndoSet,
-    UndoTransaction,
+    CallStep, Definition, Direction, Failure, ForwardOnly, GraphError, Item, Outcome, Outcomes, Retry,
+    RetryPolicy, Saga, SagaId, SagaName, Set, StepSetError, TransactionStep, Tx, UndoOutcome, UndoOutcomes,
+    UndoSet, UndoTransaction,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -33,7 +33,7 @@ pub const DELIVER_NOTIFICATION: SagaName<DeliverNotification> = SagaName::new("d
 pub const QUEUE: &str = "notifications";
 
 /// The step whose attempts are attempts to deliver.
-pub(crate) const SEND_MAIL: &str = "send-mail";
+pub const SEND_MAIL: &str = "send-mail";
 
 /// A message to be delivered by e-mail.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -76,10 +76,8 @@ pub(super) fn saga(mailer: Mailer, send_mail_retry: RetryPolicy) -> Result<Defin
         .then_call(SendMail { mailer })
         .then(RecordDelivery)
         .build()?;
-    saga.set_retry(SEND_MAIL, send_mail_retry).map_err(|reason| GraphError::BadPolicy {
-        saga: DELIVER_NOTIFICATION.name().into(),
-        step: SEND_MAIL.into(),
-        reason,
+    saga.set_policy(SEND_MAIL, Direction::Action, send_mail_retry).map_err(|reason| {
+        GraphError::BadPolicy { saga: DELIVER_NOTIFICATION.name().into(), step: SEND_MAIL.into(), reason }
     })?;
     Ok(saga)
 }
@@ -199,7 +197,7 @@ impl CallStep for SendMail {
         match self.mailer.send(&mail).await {
             Ok(reply) => Outcome::Done(Sent { message_id: mail.message_id, reply: reply.to_string() }),
             Err(error @ MailError::BreakerOpen { retry_after }) => {
-                Outcome::Retry(Retry::postpone(spread(retry_after, item.saga_id), error.to_string()))
+                Outcome::Retry(Retry::postpone(retry_after, error.to_string()))
             }
             Err(error @ (MailError::Temporary { .. } | MailError::TurnedAway { .. })) => {
                 Outcome::retry(&error)
@@ -214,11 +212,6 @@ impl CallStep for SendMail {
 /// The same for every attempt, so that a mail that arrives twice is known as one.
 fn message_id(saga_id: SagaId) -> String {
     format!("<{saga_id}.{SEND_MAIL}@sagaline>")
-}
-
-/// Lengthens a wait by up to a quarter, by the saga's id, so that not all that waited comes back in one moment.
-fn spread(wait: std::time::Duration, saga_id: SagaId) -> std::time::Duration {
-    wait + wait * u32::from(saga_id.0.as_bytes()[15]) / (4 * 255)
 }
 
 /// Records that the message was sent.
@@ -251,8 +244,6 @@ impl TransactionStep for RecordDelivery {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]
@@ -261,14 +252,6 @@ mod tests {
         assert_eq!(message_id(one), message_id(one));
         assert_ne!(message_id(one), message_id(other));
         assert_eq!(message_id(one), format!("<{one}.send-mail@sagaline>"));
-    }
-
-    #[test]
-    fn a_postponement_is_lengthened_by_a_quarter_at_most() {
-        for _ in 0..100 {
-            let wait = spread(Duration::from_secs(8), SagaId::fresh());
-            assert!((Duration::from_secs(8)..=Duration::from_secs(10)).contains(&wait), "{wait:?}");
-        }
     }
 
     #[test]

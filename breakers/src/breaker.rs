@@ -1,0 +1,244 @@
+//! One dependency's circuit breaker.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::sync::Notify;
+
+use crate::{
+    BreakerSettings, BreakerState, BreakerView, Dependency,
+    gate::{Admission, Gate, Verdict},
+};
+
+/// Stands before a dependency. Cheap to clone; all clones are the same breaker.
+#[derive(Clone)]
+pub struct Breaker {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    dependency: Dependency,
+    settings: BreakerSettings,
+    gate: Mutex<Gate>,
+    /// Told of every change of the state.
+    changed: Arc<Notify>,
+}
+
+/// The breaker holds calls back: nothing was attempted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{dependency}` has failed too often; nothing is tried before its next probe")]
+pub struct Open {
+    /// What was to be called.
+    pub dependency: Dependency,
+    /// When the next probe is due, or the one under way may be over.
+    pub retry_after: Duration,
+    /// How long the breaker stays open each time.
+    pub open_for: Duration,
+}
+
+impl Open {
+    /// After how long to ask again: spread over a quarter of the time that the breaker stays open, so that not all who
+    /// were held back come in the moment of the probe.
+    pub fn wait(&self) -> Duration {
+        self.retry_after + (self.open_for / 4).mul_f64(rand::random())
+    }
+}
+
+impl Breaker {
+    /// A closed breaker on its own; one that is seen in the API comes from [`crate::Breakers::of`].
+    pub fn new(dependency: Dependency, settings: BreakerSettings) -> Self {
+        Self::telling(dependency, settings, Arc::default())
+    }
+
+    pub(crate) fn telling(dependency: Dependency, settings: BreakerSettings, changed: Arc<Notify>) -> Self {
+        let gate = Mutex::new(Gate::new(dependency, settings));
+        Self { inner: Arc::new(Inner { dependency, settings, gate, changed }) }
+    }
+
+    /// Lets a call through, which is settled by the [`Pass`].
+    ///
+    /// # Errors
+    /// When the breaker is open, or half open with a call under way: nothing is to be attempted, and to be counted as an
+    /// attempt, before [`Open::wait`] is over.
+    pub fn admit(&self) -> Result<Pass, Open> {
+        let admitted = self.locked(Gate::admit);
+        admitted.map(|admission| Pass { breaker: self.clone(), admission, settled: false }).map_err(
+            |retry_after| Open {
+                dependency: self.inner.dependency,
+                retry_after,
+                open_for: self.inner.settings.open_for,
+            },
+        )
+    }
+
+    /// What happens to the next call.
+    pub fn state(&self) -> BreakerState {
+        self.lock().state()
+    }
+
+    /// The breaker at this moment.
+    pub fn view(&self) -> BreakerView {
+        self.lock().view()
+    }
+
+    fn settle(&self, admission: Admission, verdict: Verdict) {
+        self.locked(|gate| gate.settle(admission, verdict));
+    }
+
+    fn locked<T>(&self, change: impl FnOnce(&mut Gate) -> T) -> T {
+        let mut gate = self.lock();
+        let before = gate.state();
+        let result = change(&mut gate);
+        let changed = gate.state() != before;
+        drop(gate);
+        if changed {
+            self.inner.changed.notify_one();
+        }
+        result
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Gate> {
+        // No code that holds it can leave it half changed.
+        self.inner.gate.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl std::fmt::Debug for Breaker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Breaker").field(&self.view()).finish()
+    }
+}
+
+/// The leave to make one call; dropped unsettled, as by a time-out around it, it counts as a failure.
+#[must_use = "say how the call ended"]
+#[derive(Debug)]
+pub struct Pass {
+    breaker: Breaker,
+    admission: Admission,
+    settled: bool,
+}
+
+impl Pass {
+    /// The dependency is well. An answer that refuses this one call is a success in that sense.
+    pub fn succeeded(mut self) {
+        self.settled = true;
+        self.breaker.settle(self.admission, Verdict::Succeeded);
+    }
+
+    /// The dependency is away, slow or busy.
+    pub fn failed(mut self) {
+        self.settled = true;
+        self.breaker.settle(self.admission, Verdict::Failed);
+    }
+}
+
+impl Drop for Pass {
+    fn drop(&mut self) {
+        if !self.settled {
+            self.breaker.settle(self.admission, Verdict::Failed);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn breaker(settings: BreakerSettings) -> Breaker {
+        Breaker::new(Dependency::Smtp, settings)
+    }
+
+    fn opened(open_for: Duration, probes: u32) -> Breaker {
+        let breaker = breaker(BreakerSettings { failures: 2, open_for, probes });
+        breaker.admit().unwrap().failed();
+        assert_eq!(breaker.state(), BreakerState::Closed);
+        breaker.admit().unwrap().failed();
+        assert_eq!(breaker.state(), BreakerState::Open);
+        breaker
+    }
+
+    #[test]
+    fn failures_in_a_row_open_it_and_it_says_when_to_ask_again() {
+        let open_for = Duration::from_hours(1);
+        let breaker = opened(open_for, 1);
+        let open = breaker.admit().unwrap_err();
+        assert!(open.retry_after <= open_for && open.retry_after > open_for / 2, "{open:?}");
+        let view = breaker.view();
+        assert_eq!((view.failures, view.state), (2, BreakerState::Open));
+        assert!(view.opened_ago.is_some() && view.next_probe_in.is_some(), "{view:?}");
+    }
+
+    #[test]
+    fn those_held_back_are_spread_over_a_quarter_of_the_open_time() {
+        let open_for = Duration::from_secs(80);
+        let open = Open { dependency: Dependency::Smtp, retry_after: Duration::from_secs(8), open_for };
+        let waits: Vec<_> = (0..200).map(|_| open.wait()).collect();
+        assert!(waits.iter().all(|wait| (Duration::from_secs(8)..=Duration::from_secs(28)).contains(wait)));
+        let tenths: std::collections::BTreeSet<_> = waits.iter().map(|wait| wait.as_secs() / 2).collect();
+        assert!(tenths.len() > 5, "not spread: {waits:?}");
+    }
+
+    #[test]
+    fn a_success_in_between_starts_the_count_anew() {
+        let open_for = Duration::from_hours(1);
+        let breaker = breaker(BreakerSettings { failures: 2, open_for, probes: 1 });
+        for _ in 0..3 {
+            breaker.admit().unwrap().failed();
+            breaker.admit().unwrap().succeeded();
+        }
+        assert_eq!((breaker.state(), breaker.view().failures), (BreakerState::Closed, 0));
+    }
+
+    #[test]
+    fn half_open_one_call_at_a_time_is_let_through() {
+        let breaker = opened(Duration::ZERO, 1);
+        let probe = breaker.admit().unwrap();
+        assert_eq!(breaker.state(), BreakerState::HalfOpen);
+        assert!(breaker.admit().is_err());
+        assert!(breaker.admit().is_err());
+        probe.succeeded();
+        assert_eq!(breaker.state(), BreakerState::Closed);
+        assert_eq!(breaker.view().opened_ago, None);
+        let (_one, _other) = (breaker.admit().unwrap(), breaker.admit().unwrap());
+    }
+
+    #[test]
+    fn as_many_probes_as_are_asked_for_close_it_and_one_failure_opens_it_anew() {
+        let breaker = opened(Duration::ZERO, 3);
+        breaker.admit().unwrap().succeeded();
+        breaker.admit().unwrap().succeeded();
+        assert_eq!(breaker.state(), BreakerState::HalfOpen);
+        breaker.admit().unwrap().failed();
+        assert_eq!(breaker.state(), BreakerState::Open);
+        for _ in 0..3 {
+            assert_ne!(breaker.state(), BreakerState::Closed);
+            breaker.admit().unwrap().succeeded();
+        }
+        assert_eq!(breaker.state(), BreakerState::Closed);
+    }
+
+    #[test]
+    fn a_call_that_is_dropped_counts_as_failed_and_frees_the_probe() {
+        let breaker = opened(Duration::ZERO, 1);
+        drop(breaker.admit().unwrap());
+        assert_eq!(breaker.state(), BreakerState::Open);
+        breaker.admit().unwrap().succeeded();
+        assert_eq!(breaker.state(), BreakerState::Closed);
+    }
+
+    #[test]
+    fn a_call_from_before_the_outage_neither_closes_nor_reopens_it() {
+        let breaker = breaker(BreakerSettings { failures: 1, open_for: Duration::ZERO, probes: 1 });
+        let (early, late) = (breaker.admit().unwrap(), breaker.admit().unwrap());
+        breaker.admit().unwrap().failed();
+        let probe = breaker.admit().unwrap();
+        early.succeeded();
+        assert_eq!(breaker.state(), BreakerState::HalfOpen);
+        late.failed();
+        assert_eq!(breaker.state(), BreakerState::HalfOpen);
+        probe.succeeded();
+        assert_eq!(breaker.state(), BreakerState::Closed);
+    }
+}

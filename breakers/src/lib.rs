@@ -1,0 +1,45 @@
+//! Circuit breakers around what the system calls outside of itself: after some failures in a row nothing is tried for a
+//! while, then single calls try whether it works again.
+//!
+//! A process has one [`Breakers`], which knows each dependency's settings and gives the [`Breaker`] of a dependency to
+//! whoever calls it. The crate knows nothing of ours, so that every crate which calls out can use it.
+//!
+//! ```
+//! use breakers::{Breakers, BreakerSettings, Dependency};
+//!
+//! let breakers = Breakers::new(|_| BreakerSettings { failures: 1, ..BreakerSettings::default() });
+//! let smtp = breakers.of(Dependency::Smtp);
+//! smtp.admit()?.failed();
+//! let held_back = smtp.admit().unwrap_err();
+//! assert!(held_back.wait() <= held_back.open_for * 2, "ask again then; no attempt was made");
+//! # Ok::<(), breakers::Open>(())
+//! ```
+
+mod breaker;
+mod dependency;
+mod gate;
+mod registry;
+mod settings;
+mod view;
+
+pub use breaker::{Breaker, Open, Pass};
+pub use dependency::Dependency;
+pub use registry::Breakers;
+pub use settings::BreakerSettings;
+pub use view::{BreakerState, BreakerView};
+
+/// Tells the recorder what the metrics mean; once, after it was installed.
+pub fn describe_metrics() {
+    metrics::describe_gauge!(
+        "sagaline_breaker_state",
+        "A dependency's circuit breaker in this process: 0 closed, 1 half open, 2 open"
+    );
+    metrics::describe_counter!(
+        "sagaline_breaker_transitions_total",
+        "How often a dependency's circuit breaker went to a state"
+    );
+    metrics::describe_counter!(
+        "sagaline_breaker_rejected_total",
+        "Calls that an open circuit breaker held back, by dependency"
+    );
+}
