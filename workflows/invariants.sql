@@ -30,6 +30,7 @@ select format('saga %s (%s) at %s is overdue by %s', s.id, s.definition, s.step,
        as violation
 from engine.saga s
 where s.status in ('running', 'compensating') and s.due_at < now() - interval '30 seconds'
+  and not exists (select from engine.queue q where q.name = s.queue and q.paused)
 union all
 select format('saga %s (%s) at %s waits until %s', s.id, s.definition, s.step, s.due_at)
 from engine.saga s

@@ -11,6 +11,7 @@ use serde_json::value::RawValue;
 use sqlx::PgConnection;
 
 use crate::{
+    burial::{self, Rites},
     engine::Inner,
     erased::Answer,
     faults::{Fault, Sabotage},
@@ -189,7 +190,7 @@ pub(crate) async fn advance(
             return Err(Trouble::Step { at: last, error: vec![error], midway: false });
         }
     }
-    bury(&mut tx, &walkers).await.map_err(|error| trouble(error.into(), last))?;
+    bury(&mut tx, &walkers, remedy, last).await?;
 
     let after = std::mem::take(&mut tx.after);
     finish(&walkers, &moves, after, &mut advanced);
@@ -348,14 +349,22 @@ async fn tell_watches(
 }
 
 /// Files a dead job for every saga that was parked.
-async fn bury(tx: &mut Tx<'_>, walkers: &[Walker<'_>]) -> Result<(), sqlx::Error> {
+async fn bury(
+    tx: &mut Tx<'_>,
+    walkers: &[Walker<'_>],
+    remedy: &Remedy,
+    last: Option<(Direction, usize)>,
+) -> Result<(), Trouble> {
     let dead: Vec<uuid::Uuid> =
         walkers.iter().filter(|walker| walker.dies()).map(|walker| walker.job.saga_id.0).collect();
-    if dead.is_empty() {
-        return Ok(());
-    }
-    let ids: Vec<uuid::Uuid> = dead.iter().map(|_| uuid::Uuid::now_v7()).collect();
-    store::dead_jobs::file(tx, &ids, &dead).await
+    let rites = match remedy {
+        Remedy::Park(_) => Rites::IfPossible,
+        Remedy::None | Remedy::Blame(_) => Rites::Due,
+    };
+    burial::bury(tx, &dead, rites).await.map_err(|error| match trouble(error, last) {
+        Trouble::Step { at, error, .. } => Trouble::Step { at, error, midway: tx.course.midway },
+        transient @ Trouble::Transient(_) => transient,
+    })
 }
 
 fn finish(walkers: &[Walker<'_>], moves: &[MoveRow], after: AfterCommit, advanced: &mut Advanced) {

@@ -9,6 +9,7 @@ use crate::{
     graph::StepKind,
     ids::SagaId,
     job::{Job, Permit},
+    queues::Left,
     status::{Direction, Status},
     store::{
         self,
@@ -39,6 +40,15 @@ impl Inner {
             unknown_after_ms: i64::try_from(self.settings.unknown_patience.as_millis()).unwrap_or(i64::MAX),
         };
         upkeep::bounded(conn, patience, async |conn| {
+            let ids;
+            let pick = match self.feeds.pauses.left(conn, pick).await? {
+                Left::Nothing => return Ok(Vec::new()),
+                Left::All => pick,
+                Left::Ids(left) => {
+                    ids = left;
+                    Pick::Ids(&ids)
+                }
+            };
             let rows = store::claims::claim(conn, pick, limit, &claimer).await?;
             if rows.is_empty() {
                 return Ok(Vec::new());

@@ -12,7 +12,9 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
+    burial::{DeathWatch, ErasedDeathWatch, Ttls},
     error::{BuildError, GraphError, StartError, StepSetError},
+    expiry,
     faults::SharedFaults,
     feed::{DueHook, Feed, Feeds},
     hold::Holds,
@@ -68,6 +70,8 @@ pub(crate) struct Inner {
     pub(crate) lanes: HashMap<String, lane::Sender>,
     pub(crate) starter: starter::Sender,
     pub(crate) trace_link: Option<Arc<dyn TraceLink>>,
+    pub(crate) death_watch: Option<Arc<dyn ErasedDeathWatch>>,
+    pub(crate) dead_job_ttls: Ttls,
     pub(crate) faults: SharedFaults,
     pub(crate) died: AtomicBool,
 }
@@ -84,6 +88,8 @@ pub struct EngineBuilder {
     definitions: Vec<Definition>,
     settings: Settings,
     trace_link: Option<Arc<dyn TraceLink>>,
+    death_watch: Option<Arc<dyn ErasedDeathWatch>>,
+    dead_job_ttls: Ttls,
     faults: SharedFaults,
 }
 
@@ -126,6 +132,29 @@ impl EngineBuilder {
         self
     }
 
+    /// Has `watch` told, in the same transaction, of every saga that is parked as a dead job.
+    pub fn death_watch(mut self, watch: impl DeathWatch) -> Self {
+        self.death_watch = Some(Arc::new(watch));
+        self
+    }
+
+    /// Sets how long dead jobs wait for a person before they are archived and their sagas end as they are; for ever unless
+    /// set. It holds for those parked from then on.
+    pub fn dead_job_ttl(mut self, ttl: impl Into<Option<Duration>>) -> Self {
+        self.dead_job_ttls.usual = ttl.into();
+        self
+    }
+
+    /// As [`EngineBuilder::dead_job_ttl`], for the sagas of one definition; `None` is for ever.
+    pub fn dead_job_ttl_of(
+        mut self,
+        definition: impl Into<String>,
+        ttl: impl Into<Option<Duration>>,
+    ) -> Self {
+        self.dead_job_ttls.by_definition.insert(definition.into(), ttl.into());
+        self
+    }
+
     pub(crate) fn faults(mut self, faults: SharedFaults) -> Self {
         self.faults = faults;
         self
@@ -134,7 +163,7 @@ impl EngineBuilder {
     /// Makes the engine and starts its group-commit tasks; call it inside a tokio runtime.
     ///
     /// # Errors
-    /// When two definitions share a name.
+    /// When two definitions share a name, or a time to live is set for one that is not registered.
     pub fn build(self) -> Result<Engine, BuildError> {
         let mut definitions = BTreeMap::new();
         let (mut lanes, mut arrivals) = (HashMap::new(), Vec::new());
@@ -146,6 +175,11 @@ impl EngineBuilder {
             if definitions.insert(name.clone(), Arc::new(definition)).is_some() {
                 return Err(GraphError::SagaTwice(name).into());
             }
+        }
+        if let Some(stranger) =
+            self.dead_job_ttls.by_definition.keys().find(|name| !definitions.contains_key(*name))
+        {
+            return Err(BuildError::NoSuchSaga(stranger.clone()));
         }
         // Sagas that this process does not know share a lane, where they are postponed or parked.
         let (sender, receiver) = mpsc::unbounded_channel();
@@ -167,6 +201,8 @@ impl EngineBuilder {
             lanes,
             starter,
             trace_link: self.trace_link,
+            death_watch: self.death_watch,
+            dead_job_ttls: self.dead_job_ttls,
             faults: self.faults,
             died: AtomicBool::new(false),
         });
@@ -177,6 +213,7 @@ impl EngineBuilder {
         inner.supervise("keeping claims", keeper::keep);
         inner.supervise("listening", keeper::listen);
         inner.supervise("watching for ends", waiters::watch_elsewhere);
+        inner.supervise("archiving dead jobs", expiry::watch);
         Ok(Engine { inner })
     }
 }
@@ -202,6 +239,8 @@ impl Engine {
                 unknown_patience: Duration::from_mins(5),
             },
             trace_link: None,
+            death_watch: None,
+            dead_job_ttls: Ttls::default(),
             faults: None,
         }
     }

@@ -133,6 +133,9 @@ pub enum DeadJobError {
     /// Somebody has retried or discarded it already.
     #[error("the dead job was already {0}")]
     AlreadyResolved(String),
+    /// Its time to live is over: its saga has ended, and it can only be read in the archive.
+    #[error("the dead job {0} was archived when its time to live was over")]
+    Archived(crate::ids::DeadJobId),
     /// The database refused or is away.
     #[error("the database refused")]
     Database(#[from] sqlx::Error),
@@ -144,4 +147,7 @@ pub enum BuildError {
     /// A graph is wrong.
     #[error(transparent)]
     Graph(#[from] GraphError),
+    /// A time to live is for a saga that is not registered.
+    #[error("a time to live is set for dead jobs of `{0}`, but no saga is named so")]
+    NoSuchSaga(String),
 }

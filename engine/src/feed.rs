@@ -17,6 +17,7 @@ use crate::{
     engine::Inner,
     ids::SagaId,
     job::{Job, Permit},
+    queues::Pauses,
     status::Direction,
     store::claims::{Pick, ReleaseRow},
     upkeep,
@@ -33,6 +34,7 @@ pub(crate) struct Feeds {
     by_queue: RwLock<HashMap<Arc<str>, Arc<Shared>>>,
     open: RwLock<OpenQueues>,
     hooks: RwLock<HashMap<String, DueHook>>,
+    pub(crate) pauses: Pauses,
 }
 
 struct Shared {
@@ -57,9 +59,10 @@ impl Feeds {
         self.open.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Room for one saga of the queue in this process; `None` when it is full, closed, or carried by a hook.
+    /// Room for one saga of the queue in this process; `None` when it is full, closed, paused, or carried by a
+    /// hook.
     pub(crate) fn room(&self, queue: &str) -> Option<Permit> {
-        if self.hook(queue).is_some() {
+        if self.hook(queue).is_some() || !self.pauses.may_claim(queue) {
             return None;
         }
         let feed = self.feed(queue)?;

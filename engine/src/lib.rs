@@ -19,11 +19,13 @@
 
 mod advance;
 mod audit;
+mod burial;
 mod claim;
 mod clock;
 mod engine;
 mod erased;
 mod error;
+mod expiry;
 mod faults;
 mod feed;
 mod fold;
@@ -38,6 +40,7 @@ mod lane;
 mod meters;
 mod operate;
 mod outcome;
+mod queues;
 mod retry;
 mod saga;
 mod start;
@@ -61,6 +64,7 @@ mod walker;
 mod watch;
 
 pub use audit::{AuditFilter, AuditRecord, AuditSubjectKind};
+pub use burial::{Death, DeathWatch};
 pub use engine::{Engine, EngineBuilder};
 pub use error::{BuildError, CancelError, DeadJobError, GraphError, StartError, StepSetError};
 pub use feed::{DueHook, Feed};
@@ -70,6 +74,7 @@ pub use job::{Committed, Job, Performed};
 pub use meters::describe_metrics;
 pub use operate::CancelAnswer;
 pub use outcome::{Cause, Counts, Failure, Outcome, Retry, UndoOutcome};
+pub use queues::{Pause, QueueView};
 pub use retry::RetryPolicy;
 pub use saga::{Definition, Saga, SagaName};
 pub use start::{NewSaga, Started};
@@ -83,7 +88,8 @@ pub use trace::TraceLink;
 pub use tx::Tx;
 pub use verify::HistoryFlaw;
 pub use view::{
-    DeadJob, DeadJobErrorEntry, DeadJobFilter, Ending, HistoryEntry, HistoryOutcome, Page, QueueDepth,
-    SagaFilter, SagaView, StatusCount,
+    ArchivedDeadJob, DeadJob, DeadJobErrorCount, DeadJobErrorEntry, DeadJobFilter, DeadJobKindCount,
+    DeadJobSummary, Ending, HistoryEntry, HistoryOutcome, Page, QueueDepth, SagaFilter, SagaView,
+    StatusCount,
 };
 pub use watch::{StatusChange, Watch};

@@ -22,8 +22,8 @@ use crate::{
     transition::{Event, Refusal, State, transition},
     tx::{AfterCommit, Tx},
     view::{
-        DeadJob, DeadJobFilter, Ending, HistoryEntry, HistoryOutcome, Page, QueueDepth, SagaFilter, SagaView,
-        StatusCount,
+        DeadJob, DeadJobFilter, DeadJobSummary, Ending, HistoryEntry, HistoryOutcome, Page, QueueDepth,
+        SagaFilter, SagaView, StatusCount,
     },
     watch::StatusChange,
 };
@@ -74,6 +74,25 @@ impl Engine {
         .await
     }
 
+    /// Discards the open dead jobs that match, oldest first and at most `limit`, each in its own transaction; gives those
+    /// discarded. One that somebody else acts on meanwhile is passed over.
+    ///
+    /// # Errors
+    /// When the database is away; those discarded until then stay so.
+    pub async fn discard_dead_jobs(
+        &self,
+        filter: &DeadJobFilter,
+        limit: u32,
+        actor: &str,
+        reason: &str,
+    ) -> Result<Vec<DeadJobId>, sqlx::Error> {
+        let mut discarded = Vec::new();
+        for id in store::dead_jobs::open_ids(self.pool(), filter, limit).await?.into_iter().map(DeadJobId) {
+            discarded.extend(acted(self.discard_dead_job(id, actor, reason).await)?.map(|_| id));
+        }
+        Ok(discarded)
+    }
+
     /// Retries the open dead jobs that match, oldest first and at most `limit`, each in its own transaction; gives those
     /// retried. One that somebody else acts on meanwhile is passed over.
     ///
@@ -88,11 +107,7 @@ impl Engine {
     ) -> Result<Vec<DeadJobId>, sqlx::Error> {
         let mut retried = Vec::new();
         for id in store::dead_jobs::open_ids(self.pool(), filter, limit).await?.into_iter().map(DeadJobId) {
-            match self.retry_dead_job(id, actor, reason).await {
-                Ok(_) => retried.push(id),
-                Err(DeadJobError::NotFound(_) | DeadJobError::AlreadyResolved(_)) => {}
-                Err(DeadJobError::Database(error)) => return Err(error),
-            }
+            retried.extend(acted(self.retry_dead_job(id, actor, reason).await)?.map(|_| id));
         }
         Ok(retried)
     }
@@ -164,6 +179,17 @@ impl Engine {
     /// When the database is away.
     pub async fn count_dead_jobs(&self, filter: &DeadJobFilter) -> Result<i64, sqlx::Error> {
         store::dead_jobs::count(self.pool(), filter).await
+    }
+
+    /// Counts the dead jobs that match, by where they died and by error.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn summarize_dead_jobs(&self, filter: &DeadJobFilter) -> Result<DeadJobSummary, sqlx::Error> {
+        Ok(DeadJobSummary {
+            by_kind: store::dead_jobs::by_kind(self.pool(), filter).await?,
+            by_error: store::dead_jobs::by_error(self.pool(), filter).await?,
+        })
     }
 
     /// Tells how much work waits in each queue that has any.
@@ -246,14 +272,15 @@ async fn resolve(
     resolution: &Resolution<'_>,
 ) -> Result<(SagaId, AfterCommit), DeadJobError> {
     let Some(dead_job) = store::dead_jobs::dead_job_saga(conn, id.0).await? else {
-        return Err(DeadJobError::NotFound(id));
+        return Err(gone(conn, id).await?);
     };
     let saga_id = SagaId(dead_job);
     // The saga first, as a cancel does, so that the two can't wait for each other.
     let row = store::moves::lock(conn, saga_id.0).await?;
-    let (_, done) = store::dead_jobs::lock(conn, id.0).await?.ok_or(DeadJobError::NotFound(id))?;
-    if let Some(done) = done {
-        return Err(DeadJobError::AlreadyResolved(done));
+    match store::dead_jobs::lock(conn, id.0).await? {
+        None => return Err(gone(conn, id).await?),
+        Some((_, Some(done))) => return Err(DeadJobError::AlreadyResolved(done)),
+        Some((_, None)) => {}
     }
     let Some(row) = row else { return Err(DeadJobError::NotFound(id)) };
     let subject = Subject::new(engine, saga_id, row)?;
@@ -271,6 +298,41 @@ async fn resolve(
     let why = format!("{name} by {actor}: {reason}");
     let after = subject.decide(engine, conn, state, outcome, why, discarded).await?;
     Ok((saga_id, after))
+}
+
+/// Why there is no dead job of this id.
+async fn gone(conn: &mut PgConnection, id: DeadJobId) -> Result<DeadJobError, sqlx::Error> {
+    let archived = store::archive::is_archived(conn, id.0).await?;
+    Ok(if archived { DeadJobError::Archived(id) } else { DeadJobError::NotFound(id) })
+}
+
+/// Of many, those that somebody else has acted on are passed over.
+fn acted(result: Result<SagaId, DeadJobError>) -> Result<Option<SagaId>, sqlx::Error> {
+    match result {
+        Ok(saga_id) => Ok(Some(saga_id)),
+        Err(DeadJobError::NotFound(_) | DeadJobError::AlreadyResolved(_) | DeadJobError::Archived(_)) => {
+            Ok(None)
+        }
+        Err(DeadJobError::Database(error)) => Err(error),
+    }
+}
+
+/// Ends a dead saga as it is; `None` when it is not dead, or has ended. Its dead job is the caller's.
+pub(crate) async fn end_dead(
+    engine: &Inner,
+    conn: &mut PgConnection,
+    saga_id: SagaId,
+    why: &str,
+) -> Result<Option<AfterCommit>, sqlx::Error> {
+    let Some(row) = store::moves::lock(conn, saga_id.0).await? else { return Ok(None) };
+    let subject = Subject::new(engine, saga_id, row)?;
+    if subject.row.ended {
+        return Ok(None);
+    }
+    let Ok((state, _)) = transition(subject.graph(), &subject.state, &Event::Discarded) else {
+        return Ok(None);
+    };
+    subject.decide(engine, conn, state, HistoryOutcome::Discarded, why.into(), true).await.map(Some)
 }
 
 /// A locked saga that a person decides about.

@@ -11,7 +11,8 @@ use crate::{
     graph::{Graph, Node, Placement, StepKind},
     retry::RetryPolicy,
     start::NewSaga,
-    step::{CallStep, TransactionStep, UndoCall, UndoTransaction},
+    status::Direction,
+    step::{CallStep, TransactionStep, UndoCall, UndoKind, UndoTransaction},
     trail::{Link, Nil, ReadFrom, Trail},
     watch::{ErasedWatch, Watch},
 };
@@ -331,17 +332,25 @@ impl Definition {
         &self.input_schema
     }
 
-    /// Changes how the step `step` is tried (its action, not its undo); for settings read at start.
+    /// Changes how one side of the step `step` is tried; for settings read at start.
     ///
     /// # Errors
-    /// When there is no such step, or the policy is wrong.
-    pub fn set_retry(&mut self, step: &str, policy: RetryPolicy) -> Result<(), String> {
+    /// When there is no such step, it has no undo to be tried, or the policy is wrong.
+    pub fn set_policy(
+        &mut self,
+        step: &str,
+        direction: Direction,
+        policy: RetryPolicy,
+    ) -> Result<(), String> {
         policy.check()?;
-        let at = self
-            .graph
-            .position(step)
-            .ok_or_else(|| format!("saga `{}` has no step `{step}`", self.graph.name))?;
-        self.graph.steps[at].retry = policy;
+        let saga = &self.graph.name;
+        let at = self.graph.position(step).ok_or_else(|| format!("saga `{saga}` has no step `{step}`"))?;
+        let node = &mut self.graph.steps[at];
+        match direction {
+            Direction::Action => node.retry = policy,
+            Direction::Undo if node.undo == UndoKind::Undone => node.undo_retry = policy,
+            Direction::Undo => return Err(format!("step `{step}` of saga `{saga}` has no undo")),
+        }
         Ok(())
     }
 

@@ -188,6 +188,54 @@ pub struct DeadJob {
     pub resolved_at: Option<DateTime<Utc>>,
 }
 
+/// A dead job whose time to live is over.
+#[derive(Clone, Debug, Serialize)]
+pub struct ArchivedDeadJob {
+    /// As it was. It expired if nobody had resolved it.
+    pub dead_job: DeadJob,
+    /// When it was archived.
+    pub archived_at: DateTime<Utc>,
+}
+
+/// How many dead jobs there are.
+#[derive(Clone, Debug, Serialize)]
+pub struct DeadJobSummary {
+    /// By where they died, the most first.
+    pub by_kind: Vec<DeadJobKindCount>,
+    /// By error, the most first; a hundred at the most.
+    pub by_error: Vec<DeadJobErrorCount>,
+}
+
+/// How many dead jobs died at one place.
+#[derive(Clone, Debug, Serialize)]
+pub struct DeadJobKindCount {
+    /// The definition's name.
+    pub definition: String,
+    /// The step they died at.
+    pub step: String,
+    /// The side of the step.
+    pub direction: Direction,
+    /// How many.
+    pub count: i64,
+    /// When the first of them was parked.
+    pub oldest_died_at: DateTime<Utc>,
+    /// When the last of them was parked.
+    pub newest_died_at: DateTime<Utc>,
+}
+
+/// How many dead jobs have the same last error.
+#[derive(Clone, Debug, Serialize)]
+pub struct DeadJobErrorCount {
+    /// The last error, one sentence.
+    pub error: String,
+    /// How many.
+    pub count: i64,
+    /// When the first of them was parked.
+    pub oldest_died_at: DateTime<Utc>,
+    /// When the last of them was parked.
+    pub newest_died_at: DateTime<Utc>,
+}
+
 /// One failed attempt of a dead job's step.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct DeadJobErrorEntry {

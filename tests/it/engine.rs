@@ -3,10 +3,12 @@
 mod claims;
 mod dead_jobs;
 mod errands;
+mod expiry;
 mod graphs;
 mod oracle;
 mod outages;
 mod proofs;
+mod queues;
 mod sets;
 mod starts;
 mod unwritable;

@@ -1,23 +1,46 @@
 //! Statements about dead jobs.
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
 use sqlx::{FromRow, PgConnection, PgPool, types::Json};
 use uuid::Uuid;
 
 use crate::{
+    burial::{Death, Ttls},
     ids::{DeadJobId, SagaId},
-    view::{DeadJob, DeadJobErrorEntry, DeadJobFilter, Page},
+    view::{DeadJob, DeadJobErrorCount, DeadJobErrorEntry, DeadJobFilter, DeadJobKindCount, Page},
 };
 
+#[derive(FromRow)]
+struct DeathRow {
+    id: Uuid,
+    saga_id: Uuid,
+    definition: String,
+    queue: String,
+    step: String,
+    direction: String,
+    attempts: i32,
+    error: String,
+}
+
 /// Files sagas that were parked in this transaction, with every error of the step and direction they died at.
-pub(crate) async fn file(conn: &mut PgConnection, ids: &[Uuid], sagas: &[Uuid]) -> Result<(), sqlx::Error> {
-    sqlx::query(
+pub(crate) async fn file(
+    conn: &mut PgConnection,
+    ids: &[Uuid],
+    sagas: &[Uuid],
+    ttls: &Ttls,
+) -> Result<Vec<Death>, sqlx::Error> {
+    let millis = |ttl: &Option<Duration>| ttl.map(|ttl| i64::try_from(ttl.as_millis()).unwrap_or(i64::MAX));
+    let rows: Vec<DeathRow> = sqlx::query_as(
         "insert into engine.dead_job (id, saga_id, definition, queue, step, direction, attempts, error, errors, payload, \
-             first_failed_at) \
+             first_failed_at, expires_at) \
          select d.id, s.id, s.definition, s.queue, s.step, s.direction, s.attempt, coalesce(s.error, 'no error was given'), \
-             coalesce(e.errors, '[]'), s.input, coalesce(e.first_at, clock_timestamp()) \
+             coalesce(e.errors, '[]'), s.input, coalesce(e.first_at, clock_timestamp()), \
+             clock_timestamp() + case when t.definition is null then $3 else t.ttl_ms end * interval '1 ms' \
          from unnest($1::uuid[], $2::uuid[]) as d (id, saga_id) \
          join engine.saga s on s.id = d.saga_id \
+         left join unnest($4::text[], $5::bigint[]) as t (definition, ttl_ms) on t.definition = s.definition \
          left join lateral ( \
              select jsonb_agg(jsonb_build_object('attempt', h.attempt, \
                          'at', h.started_at + h.duration_ms * interval '1 ms', 'outcome', h.outcome, \
@@ -26,13 +49,32 @@ pub(crate) async fn file(conn: &mut PgConnection, ids: &[Uuid], sagas: &[Uuid]) 
              from engine.history h \
              where h.saga_id = s.id and h.step = s.step and h.direction = s.direction \
                  and h.outcome in ('retry', 'failed', 'lost', 'parked', 'exhausted') \
-         ) e on true",
+         ) e on true \
+         returning id, saga_id, definition, queue, step, direction, attempts, error",
     )
     .bind(ids)
     .bind(sagas)
-    .execute(conn)
-    .await
-    .map(drop)
+    .bind(millis(&ttls.usual))
+    .bind(ttls.by_definition.keys().map(String::as_str).collect::<Vec<_>>())
+    .bind(ttls.by_definition.values().map(millis).collect::<Vec<_>>())
+    .fetch_all(conn)
+    .await?;
+    rows.into_iter().map(DeathRow::death).collect()
+}
+
+impl DeathRow {
+    fn death(self) -> Result<Death, sqlx::Error> {
+        Ok(Death {
+            dead_job_id: DeadJobId(self.id),
+            saga_id: SagaId(self.saga_id),
+            definition: self.definition,
+            queue: self.queue,
+            step: self.step,
+            direction: self.direction.parse().map_err(|error: String| sqlx::Error::Decode(error.into()))?,
+            attempts: u32::try_from(self.attempts).unwrap_or_default(),
+            error: self.error,
+        })
+    }
 }
 
 /// Finds the saga of a dead job, without locking anything.
@@ -76,7 +118,7 @@ pub(crate) async fn resolve(
 }
 
 #[derive(FromRow)]
-struct DeadJobRow {
+pub(super) struct DeadJobRow {
     id: Uuid,
     saga_id: Uuid,
     definition: String,
@@ -97,7 +139,7 @@ struct DeadJobRow {
 }
 
 impl DeadJobRow {
-    fn view(self) -> Result<DeadJob, sqlx::Error> {
+    pub(super) fn view(self) -> Result<DeadJob, sqlx::Error> {
         Ok(DeadJob {
             dead_job_id: DeadJobId(self.id),
             saga_id: SagaId(self.saga_id),
@@ -120,10 +162,10 @@ impl DeadJobRow {
     }
 }
 
-const COLUMNS: &str = "id, saga_id, definition, queue, step, direction, attempts, error, errors, payload, \
+pub(super) const COLUMNS: &str = "id, saga_id, definition, queue, step, direction, attempts, error, errors, payload, \
      first_failed_at, died_at, expires_at, resolution, resolved_by, resolved_reason, resolved_at";
 
-const MATCHES: &str = "($1::text is null or definition = $1) and ($2::text is null or step = $2) \
+pub(super) const MATCHES: &str = "($1::text is null or definition = $1) and ($2::text is null or step = $2) \
      and ($3::text is null or position(lower($3) in lower(error)) > 0) \
      and ($4::timestamptz is null or died_at < $4) and ($5::timestamptz is null or died_at > $5) \
      and ($6 or resolution is null)";
@@ -190,4 +232,71 @@ pub(crate) async fn count(pool: &PgPool, filter: &DeadJobFilter) -> Result<i64, 
         .bind(filter.with_resolved)
         .fetch_one(pool)
         .await
+}
+
+#[derive(FromRow)]
+struct KindRow {
+    definition: String,
+    step: String,
+    direction: String,
+    count: i64,
+    oldest_died_at: DateTime<Utc>,
+    newest_died_at: DateTime<Utc>,
+}
+
+/// Counts those that match by where they died, the most first.
+pub(crate) async fn by_kind(
+    pool: &PgPool,
+    filter: &DeadJobFilter,
+) -> Result<Vec<DeadJobKindCount>, sqlx::Error> {
+    let sql = format!(
+        "select definition, step, direction, count(*) as count, min(died_at) as oldest_died_at, \
+             max(died_at) as newest_died_at from engine.dead_job \
+         where {MATCHES} group by definition, step, direction order by 4 desc, 1, 2, 3"
+    );
+    let rows: Vec<KindRow> = sqlx::query_as(sqlx::AssertSqlSafe(sql))
+        .bind(filter.definition.as_deref())
+        .bind(filter.step.as_deref())
+        .bind(filter.error_contains.as_deref())
+        .bind(filter.died_before)
+        .bind(filter.died_after)
+        .bind(filter.with_resolved)
+        .fetch_all(pool)
+        .await?;
+    rows.into_iter()
+        .map(|row| {
+            let KindRow { definition, step, direction, count, oldest_died_at, newest_died_at } = row;
+            let direction = direction.parse().map_err(|error: String| sqlx::Error::Decode(error.into()))?;
+            Ok(DeadJobKindCount { definition, step, direction, count, oldest_died_at, newest_died_at })
+        })
+        .collect()
+}
+
+/// Counts those that match by their last error, the most first; the hundred most common ones.
+pub(crate) async fn by_error(
+    pool: &PgPool,
+    filter: &DeadJobFilter,
+) -> Result<Vec<DeadJobErrorCount>, sqlx::Error> {
+    let sql = format!(
+        "select error, count(*), min(died_at), max(died_at) from engine.dead_job where {MATCHES} \
+         group by error order by 2 desc, 1 limit 100"
+    );
+    let rows: Vec<(String, i64, DateTime<Utc>, DateTime<Utc>)> = sqlx::query_as(sqlx::AssertSqlSafe(sql))
+        .bind(filter.definition.as_deref())
+        .bind(filter.step.as_deref())
+        .bind(filter.error_contains.as_deref())
+        .bind(filter.died_before)
+        .bind(filter.died_after)
+        .bind(filter.with_resolved)
+        .fetch_all(pool)
+        .await?;
+    Ok(rows
+        .into_iter()
+        .map(|(error, count, oldest_died_at, newest_died_at)| DeadJobErrorCount {
+            error,
+            count,
+            oldest_died_at,
+            newest_died_at,
+        })
+        .collect())
 }

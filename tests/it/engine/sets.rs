@@ -1,6 +1,6 @@
 //! Many sagas share a commit, and one that fails takes nobody with it.
 
-use engine::{Engine, NewSaga, RetryPolicy, SagaFilter, Status};
+use engine::{Direction, Engine, NewSaga, RetryPolicy, SagaFilter, Status};
 use sqlx::PgPool;
 
 use super::errands::{self, Errand, Mishap, PATIENCE, PLAIN, Workshop};
@@ -137,7 +137,7 @@ async fn a_deadlock_with_a_stranger_costs_no_attempt() {
     let (_database, pool) = errands::database().await;
     let mut definition = errands::plain();
     // Longer than PostgreSQL takes to find the deadlock.
-    definition.set_retry("pack", RetryPolicy::TRANSACTION).unwrap();
+    definition.set_policy("pack", Direction::Action, RetryPolicy::TRANSACTION).unwrap();
     let engine = Engine::builder(pool.clone()).register(definition).build().unwrap();
     let sagas: Vec<_> = (0..2).map(|_| PLAIN.with(&Errand::default())).collect();
     start_together(&engine, sagas.clone()).await;

@@ -1,0 +1,124 @@
+//! What happens when a saga is parked: its dead job is filed with a time to live, and whoever wants to know is told, all
+//! in the transaction that parks it.
+
+use std::{collections::BTreeMap, future::Future, pin::Pin, time::Duration};
+
+use sqlx::Connection;
+use uuid::Uuid;
+
+use crate::{
+    error::StepSetError,
+    guard,
+    ids::{DeadJobId, SagaId},
+    status::Direction,
+    store,
+    tx::Tx,
+};
+
+/// A saga that was parked for a person.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Death {
+    /// Its dead job.
+    pub dead_job_id: DeadJobId,
+    /// The saga.
+    pub saga_id: SagaId,
+    /// The definition's name.
+    pub definition: String,
+    /// Its queue.
+    pub queue: String,
+    /// The step that it stands at.
+    pub step: String,
+    /// The side of the step.
+    pub direction: Direction,
+    /// How many attempts the step had.
+    pub attempts: u32,
+    /// The last error, one sentence.
+    pub error: String,
+}
+
+/// Is told of every saga that is parked, of whatever definition, also of one that this process does not know.
+pub trait DeathWatch: Send + Sync + 'static {
+    /// Is told in the transaction that parks them; an error undoes it, and it is tried again.
+    ///
+    /// # Errors
+    /// When its SQL fails.
+    fn died(
+        &self,
+        tx: &mut Tx<'_>,
+        deaths: &[Death],
+    ) -> impl Future<Output = Result<(), StepSetError>> + Send;
+}
+
+type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+pub(crate) trait ErasedDeathWatch: Send + Sync {
+    fn died<'a>(&'a self, tx: &'a mut Tx<'_>, deaths: &'a [Death])
+    -> BoxFuture<'a, Result<(), StepSetError>>;
+}
+
+impl<W: DeathWatch> ErasedDeathWatch for W {
+    fn died<'a>(
+        &'a self,
+        tx: &'a mut Tx<'_>,
+        deaths: &'a [Death],
+    ) -> BoxFuture<'a, Result<(), StepSetError>> {
+        Box::pin(DeathWatch::died(self, tx, deaths))
+    }
+}
+
+/// How long dead jobs wait for a person; `None` for ever.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Ttls {
+    pub(crate) usual: Option<Duration>,
+    pub(crate) by_definition: BTreeMap<String, Option<Duration>>,
+}
+
+/// Whether a saga may be parked without the death watch, should that fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rites {
+    Due,
+    /// The outcome of these sagas could not be written: perhaps by the watch's own fault, so it can't be insisted on.
+    IfPossible,
+}
+
+/// Files a dead job for each of these sagas, which were parked in this transaction, and tells the death watch.
+pub(crate) async fn bury(tx: &mut Tx<'_>, dead: &[Uuid], rites: Rites) -> Result<(), StepSetError> {
+    if dead.is_empty() {
+        return Ok(());
+    }
+    let ids: Vec<Uuid> = dead.iter().map(|_| Uuid::now_v7()).collect();
+    let engine = tx.engine;
+    let deaths = store::dead_jobs::file(tx, &ids, dead, &engine.dead_job_ttls).await?;
+    tx.after.died.extend(deaths.iter().map(|death| (death.definition.clone(), death.step.clone())));
+    match rites {
+        Rites::Due => tell(tx, &deaths).await,
+        Rites::IfPossible => {
+            let mut savepoint = tx.conn.begin().await?;
+            let mut inside = Tx::new(&mut savepoint, engine);
+            match tell(&mut inside, &deaths).await {
+                Ok(()) => {
+                    let after = std::mem::take(&mut inside.after);
+                    savepoint.commit().await?;
+                    tx.after.take_in(after);
+                }
+                Err(error) => {
+                    savepoint.rollback().await?;
+                    tracing::error!(error = %error, "the death watch could not be told of sagas parked");
+                }
+            }
+            Ok(())
+        }
+    }
+}
+
+async fn tell(tx: &mut Tx<'_>, deaths: &[Death]) -> Result<(), StepSetError> {
+    let engine = tx.engine;
+    let Some(watch) = &engine.death_watch else { return Ok(()) };
+    match guard::guarded(engine.settings.turn(), watch.died(tx, deaths)).await {
+        Ok(told) => told,
+        Err(broken) => {
+            tx.course.midway = true;
+            Err(StepSetError::Other(format!("the death watch {broken}")))
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! Statements about dead jobs whose time to live is over.
+
+use chrono::{DateTime, Utc};
+use sqlx::{FromRow, PgConnection, PgPool};
+use uuid::Uuid;
+
+use super::dead_jobs::{COLUMNS, DeadJobRow, MATCHES};
+use crate::view::{ArchivedDeadJob, DeadJobFilter, Page};
+
+/// Dead jobs that have expired, with their sagas, the longest overdue first.
+pub(crate) async fn expired(pool: &PgPool, limit: u32) -> Result<Vec<(Uuid, Uuid)>, sqlx::Error> {
+    sqlx::query_as(
+        "select id, saga_id from engine.dead_job where expires_at <= now() order by expires_at limit $1",
+    )
+    .bind(i64::from(limit))
+    .fetch_all(pool)
+    .await
+}
+
+/// Locks a saga; tells when somebody else has it, or there is none.
+pub(crate) async fn lock_saga(conn: &mut PgConnection, id: Uuid) -> Result<bool, sqlx::Error> {
+    let locked: Option<Uuid> =
+        sqlx::query_scalar("select id from engine.saga where id = $1 for update skip locked")
+            .bind(id)
+            .fetch_optional(conn)
+            .await?;
+    Ok(locked.is_some())
+}
+
+/// Moves a dead job, locked by the caller, to the archive.
+pub(crate) async fn archive(conn: &mut PgConnection, id: Uuid, why: &str) -> Result<(), sqlx::Error> {
+    let sql = format!(
+        "with moved as (delete from engine.dead_job where id = $1 returning {COLUMNS}) \
+         insert into engine.dead_job_archive ({COLUMNS}, why) select {COLUMNS}, $2 from moved"
+    );
+    sqlx::query(sqlx::AssertSqlSafe(sql)).bind(id).bind(why).execute(conn).await.map(drop)
+}
+
+/// Whether the archive has a dead job.
+pub(crate) async fn is_archived(conn: &mut PgConnection, id: Uuid) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar("select exists (select from engine.dead_job_archive where id = $1)")
+        .bind(id)
+        .fetch_one(conn)
+        .await
+}
+
+#[derive(FromRow)]
+struct ArchivedRow {
+    #[sqlx(flatten)]
+    job: DeadJobRow,
+    archived_at: DateTime<Utc>,
+}
+
+impl ArchivedRow {
+    fn view(self) -> Result<ArchivedDeadJob, sqlx::Error> {
+        Ok(ArchivedDeadJob { dead_job: self.job.view()?, archived_at: self.archived_at })
+    }
+}
+
+pub(crate) async fn archived_dead_job(
+    pool: &PgPool,
+    id: Uuid,
+) -> Result<Option<ArchivedDeadJob>, sqlx::Error> {
+    let sql = format!("select {COLUMNS}, archived_at from engine.dead_job_archive where id = $1");
+    let row: Option<ArchivedRow> =
+        sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(id).fetch_optional(pool).await?;
+    row.map(ArchivedRow::view).transpose()
+}
+
+/// Archived dead jobs, newest id first.
+pub(crate) async fn archived_dead_jobs(
+    pool: &PgPool,
+    filter: &DeadJobFilter,
+    page: Page,
+) -> Result<Vec<ArchivedDeadJob>, sqlx::Error> {
+    let sql = format!(
+        "select {COLUMNS}, archived_at from engine.dead_job_archive \
+         where {MATCHES} and ($7::uuid is null or id < $7) order by id desc limit $8"
+    );
+    let rows: Vec<ArchivedRow> = sqlx::query_as(sqlx::AssertSqlSafe(sql))
+        .bind(filter.definition.as_deref())
+        .bind(filter.step.as_deref())
+        .bind(filter.error_contains.as_deref())
+        .bind(filter.died_before)
+        .bind(filter.died_after)
+        .bind(filter.with_resolved)
+        .bind(page.after)
+        .bind(i64::from(page.limit.clamp(1, 1000)))
+        .fetch_all(pool)
+        .await?;
+    rows.into_iter().map(ArchivedRow::view).collect()
+}

@@ -1,0 +1,72 @@
+//! Statements about queues as such.
+
+use chrono::{DateTime, Utc};
+use sqlx::{FromRow, PgConnection, PgPool};
+use uuid::Uuid;
+
+use crate::queues::Pause;
+
+/// A queue that somebody has paused or resumed.
+#[derive(Debug, FromRow)]
+pub(crate) struct QueueRow {
+    pub(crate) name: String,
+    pub(crate) paused: bool,
+    pub(crate) paused_by: Option<String>,
+    pub(crate) reason: Option<String>,
+    pub(crate) since: DateTime<Utc>,
+}
+
+/// The names of the queues that are paused now.
+pub(crate) async fn paused(conn: &mut PgConnection) -> Result<Vec<String>, sqlx::Error> {
+    sqlx::query_scalar("select name from engine.queue where paused").fetch_all(conn).await
+}
+
+/// Those of these sagas that stand in none of the queues.
+pub(crate) async fn outside(
+    conn: &mut PgConnection,
+    ids: &[Uuid],
+    queues: &[String],
+) -> Result<Vec<Uuid>, sqlx::Error> {
+    sqlx::query_scalar("select id from engine.saga where id = any($1) and queue <> all($2)")
+        .bind(ids)
+        .bind(queues)
+        .fetch_all(conn)
+        .await
+}
+
+/// All queues that were ever paused.
+pub(crate) async fn all(pool: &PgPool) -> Result<Vec<QueueRow>, sqlx::Error> {
+    sqlx::query_as("select name, paused, paused_by, reason, since from engine.queue order by name")
+        .fetch_all(pool)
+        .await
+}
+
+/// Locks a queue's row for the rest of the transaction, and gives it; none for one that was never touched.
+pub(crate) async fn lock(conn: &mut PgConnection, name: &str) -> Result<Option<QueueRow>, sqlx::Error> {
+    sqlx::query_as(
+        "select name, paused, paused_by, reason, since from engine.queue where name = $1 for update",
+    )
+    .bind(name)
+    .fetch_optional(conn)
+    .await
+}
+
+/// Pauses a queue, or resumes it; one that is so already keeps its time.
+pub(crate) async fn set(
+    conn: &mut PgConnection,
+    name: &str,
+    pause: Option<&Pause<'_>>,
+) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "insert into engine.queue as q (name, paused, paused_by, reason) values ($1, $2, $3, $4) \
+         on conflict (name) do update set paused = excluded.paused, paused_by = excluded.paused_by, \
+             reason = excluded.reason, since = case when q.paused = excluded.paused then q.since else now() end",
+    )
+    .bind(name)
+    .bind(pause.is_some())
+    .bind(pause.map(|pause| pause.actor))
+    .bind(pause.map(|pause| pause.reason))
+    .execute(conn)
+    .await
+    .map(drop)
+}

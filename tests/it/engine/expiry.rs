@@ -1,0 +1,294 @@
+//! Dead jobs that nobody acts on: they are archived when their time is over, once, and their sagas end as they are.
+
+use std::time::Duration;
+
+use engine::{
+    CancelError, DeadJobError, DeadJobFilter, Death, DeathWatch, Engine, EngineBuilder, HistoryOutcome, Page,
+    SagaId, Status, StepSetError, Tx,
+    testing::{Fault, Faults, Place, with_faults},
+};
+use sqlx::PgPool;
+use std::sync::Arc;
+
+use super::errands::{self, Errand, PATIENCE, PLAIN, Workshop};
+use crate::support::Database;
+
+const ALL: Page = Page { after: None, limit: 100 };
+const DAY: Duration = Duration::from_hours(24);
+
+/// `file`, which stands after the pivot, never works.
+struct Stuck;
+
+impl Faults for Stuck {
+    fn at(&self, _: SagaId, place: &Place, _: u32) -> Option<Fault> {
+        (place.step == "file").then(|| Fault::Retry("the drawer is stuck".into()))
+    }
+}
+
+fn stuck(builder: EngineBuilder) -> EngineBuilder {
+    with_faults(builder, Arc::new(Stuck))
+}
+
+/// A workshop with sagas that died.
+async fn parked(count: usize, ttl: Option<Duration>) -> (Database, Workshop, Vec<SagaId>) {
+    let (database, pool) = errands::database().await;
+    let builder = Engine::builder(pool).register(errands::plain()).dead_job_ttl(ttl);
+    let workshop = Workshop::open(stuck(builder));
+    let mut sagas = Vec::new();
+    for _ in 0..count {
+        sagas.push(die(&workshop.engine).await);
+    }
+    (database, workshop, sagas)
+}
+
+async fn die(engine: &Engine) -> SagaId {
+    let (started, ending) = engine.start_and_wait(PLAIN.with(&Errand::default()), PATIENCE).await.unwrap();
+    assert_eq!(ending.unwrap().status, Status::Dead);
+    started.saga_id
+}
+
+/// Lets the time to live of all dead jobs pass.
+async fn outlive(pool: &PgPool) {
+    sqlx::query(
+        "update engine.dead_job set expires_at = now() - interval '1 second' where expires_at is not null",
+    )
+    .execute(pool)
+    .await
+    .unwrap();
+}
+
+#[tokio::test]
+async fn a_dead_job_waits_as_long_as_its_kind_may_and_no_shorter() {
+    let (_database, pool) = errands::database().await;
+    let usual = Engine::builder(pool.clone()).register(errands::plain()).dead_job_ttl(DAY);
+    let workshop = Workshop::open(stuck(usual));
+    die(&workshop.engine).await;
+    let job = workshop.engine.dead_jobs(&DeadJobFilter::default(), ALL).await.unwrap().remove(0);
+    let lives = job.expires_at.unwrap() - job.died_at;
+    assert!((lives.num_seconds() - 86_400).abs() <= 1, "{lives}");
+    assert_eq!(workshop.engine.expire_dead_jobs(10).await.unwrap(), 0, "its time is not over");
+    workshop.close().await;
+
+    let own = Engine::builder(pool.clone())
+        .register(errands::plain())
+        .dead_job_ttl(DAY)
+        .dead_job_ttl_of(PLAIN.name(), None);
+    let workshop = Workshop::open(stuck(own));
+    die(&workshop.engine).await;
+    let job = workshop.engine.dead_jobs(&DeadJobFilter::default(), ALL).await.unwrap().remove(0);
+    assert_eq!(job.expires_at, None, "its own kind waits for ever");
+    workshop.close().await;
+
+    let wrong =
+        Engine::builder(pool).register(errands::plain()).dead_job_ttl_of("no-such-errand", DAY).build();
+    assert!(wrong.unwrap_err().to_string().contains("no-such-errand"));
+}
+
+#[tokio::test]
+async fn an_expired_one_is_archived_whole_and_its_saga_ends_dead_with_a_reason() {
+    let (_database, workshop, sagas) = parked(1, Some(DAY)).await;
+    let engine = &workshop.engine;
+    let job = engine.dead_jobs(&DeadJobFilter::default(), ALL).await.unwrap().remove(0);
+    outlive(engine.pool()).await;
+    assert_eq!(engine.expire_dead_jobs(10).await.unwrap(), 1);
+    assert_eq!(engine.expire_dead_jobs(10).await.unwrap(), 0);
+
+    let archived = engine.archived_dead_job(job.dead_job_id).await.unwrap().unwrap();
+    assert_eq!(archived.dead_job.errors.len(), 3);
+    assert_eq!(
+        (&archived.dead_job.payload, &archived.dead_job.error, archived.dead_job.died_at),
+        (&job.payload, &job.error, job.died_at)
+    );
+    assert_eq!(archived.dead_job.resolution, None);
+    let listed = engine.archived_dead_jobs(&DeadJobFilter::default(), ALL).await.unwrap();
+    assert_eq!(listed.len(), 1);
+    assert_eq!(engine.count_dead_jobs(&DeadJobFilter::default()).await.unwrap(), 0);
+
+    let saga = engine.saga(sagas[0]).await.unwrap().unwrap();
+    assert_eq!(saga.status, Status::Dead);
+    assert!(saga.ended_at.is_some());
+    let last = engine.history(sagas[0]).await.unwrap().unwrap().pop().unwrap();
+    assert_eq!(last.outcome, HistoryOutcome::Discarded);
+    assert!(last.error[0].starts_with("expired: nobody acted"), "{last:?}");
+    assert_eq!(engine.verify_histories(10).await.unwrap(), []);
+
+    let retried = engine.retry_dead_job(job.dead_job_id, "ada", "late").await;
+    assert!(matches!(retried, Err(DeadJobError::Archived(id)) if id == job.dead_job_id), "{retried:?}");
+    let discarded = engine.discard_dead_job(job.dead_job_id, "ada", "late").await;
+    assert!(matches!(discarded, Err(DeadJobError::Archived(_))), "{discarded:?}");
+    assert!(matches!(engine.cancel(sagas[0], "ada", "late").await, Err(CancelError::Ended(_))));
+    workshop.close().await;
+}
+
+#[tokio::test]
+async fn one_that_somebody_acted_on_keeps_its_record_and_its_saga_its_course() {
+    let (_database, workshop, sagas) = parked(2, Some(DAY)).await;
+    let engine = &workshop.engine;
+    let jobs = engine.dead_jobs(&DeadJobFilter::default(), ALL).await.unwrap();
+    let first = jobs.iter().find(|job| job.saga_id == sagas[0]).unwrap().dead_job_id;
+    // It dies again, as a new dead job.
+    engine.retry_dead_job(first, "ada", "perhaps").await.unwrap();
+    assert_eq!(engine.wait(sagas[0], PATIENCE).await.unwrap().unwrap().status, Status::Dead);
+    sqlx::query("update engine.dead_job set expires_at = now() where id = $1")
+        .bind(first.0)
+        .execute(engine.pool())
+        .await
+        .unwrap();
+    assert_eq!(engine.expire_dead_jobs(10).await.unwrap(), 1);
+    let archived = engine.archived_dead_job(first).await.unwrap().unwrap();
+    assert_eq!(archived.dead_job.resolution.as_deref(), Some("retried"));
+    assert_eq!(engine.archived_dead_jobs(&DeadJobFilter::default(), ALL).await.unwrap().len(), 0);
+    let resolved = DeadJobFilter { with_resolved: true, ..DeadJobFilter::default() };
+    assert_eq!(engine.archived_dead_jobs(&resolved, ALL).await.unwrap().len(), 1);
+    assert_eq!(engine.saga(sagas[0]).await.unwrap().unwrap().ended_at, None, "its new dead job still waits");
+    assert_eq!(engine.count_dead_jobs(&DeadJobFilter::default()).await.unwrap(), 2);
+    assert_eq!(engine.verify_histories(10).await.unwrap(), []);
+    workshop.close().await;
+}
+
+#[tokio::test]
+async fn many_processes_that_expire_at_once_archive_each_once() {
+    let (_database, workshop, sagas) = parked(12, Some(DAY)).await;
+    let pool = workshop.engine.pool().clone();
+    outlive(&pool).await;
+    let engines: Vec<_> =
+        (0..4).map(|_| Engine::builder(pool.clone()).register(errands::plain()).build().unwrap()).collect();
+    let archived = futures::future::join_all(engines.iter().map(|engine| async move {
+        let mut archived = 0;
+        while engine.count_dead_jobs(&DeadJobFilter::default()).await.unwrap() > 0 {
+            archived += engine.expire_dead_jobs(3).await.unwrap();
+        }
+        archived
+    }))
+    .await;
+    assert_eq!(archived.iter().sum::<u32>(), 12, "{archived:?}");
+    for saga in sagas {
+        let history = workshop.engine.history(saga).await.unwrap().unwrap();
+        let ends = history.iter().filter(|entry| entry.outcome == HistoryOutcome::Discarded).count();
+        assert_eq!(ends, 1);
+    }
+    assert_eq!(workshop.engine.verify_histories(100).await.unwrap(), []);
+    for engine in engines {
+        engine.shutdown().await;
+    }
+    workshop.close().await;
+}
+
+#[tokio::test]
+async fn one_that_somebody_is_acting_on_is_left_to_them() {
+    let (_database, workshop, sagas) = parked(1, Some(DAY)).await;
+    let engine = &workshop.engine;
+    outlive(engine.pool()).await;
+    let mut somebody = engine.pool().begin().await.unwrap();
+    sqlx::query("select 1 from engine.saga where id = $1 for update")
+        .bind(sagas[0].0)
+        .execute(&mut *somebody)
+        .await
+        .unwrap();
+    assert_eq!(engine.expire_dead_jobs(10).await.unwrap(), 0, "it does not wait either");
+    somebody.rollback().await.unwrap();
+    assert_eq!(engine.expire_dead_jobs(10).await.unwrap(), 1);
+    workshop.close().await;
+}
+
+#[tokio::test]
+async fn many_are_discarded_by_filter_and_counted_by_kind_and_error() {
+    let (_database, workshop, _sagas) = parked(4, None).await;
+    let engine = &workshop.engine;
+    let all = DeadJobFilter::default();
+    let summary = engine.summarize_dead_jobs(&all).await.unwrap();
+    let kinds: Vec<_> = summary
+        .by_kind
+        .iter()
+        .map(|kind| (kind.definition.as_str(), kind.step.as_str(), kind.count))
+        .collect();
+    assert_eq!(kinds, [("plain-errand", "file", 4)]);
+    assert_eq!(summary.by_error.len(), 1);
+    assert_eq!((summary.by_error[0].count, summary.by_error[0].error.as_str()), (4, "the drawer is stuck"));
+    let other = DeadJobFilter { step: Some("pack".into()), ..DeadJobFilter::default() };
+    assert!(engine.summarize_dead_jobs(&other).await.unwrap().by_kind.is_empty());
+    assert!(engine.discard_dead_jobs(&other, 100, "ada", "none").await.unwrap().is_empty());
+    assert_eq!(engine.discard_dead_jobs(&all, 3, "ada", "written off").await.unwrap().len(), 3);
+    assert_eq!(engine.discard_dead_jobs(&all, 3, "ada", "written off").await.unwrap().len(), 1);
+    assert_eq!(engine.count_dead_jobs(&all).await.unwrap(), 0);
+    assert_eq!(engine.verify_histories(10).await.unwrap(), []);
+    workshop.close().await;
+}
+
+/// Writes each death down in the transaction that it is told in; or fails to.
+struct Register {
+    broken: bool,
+}
+
+impl DeathWatch for Register {
+    async fn died(&self, tx: &mut Tx<'_>, deaths: &[Death]) -> Result<(), StepSetError> {
+        for death in deaths {
+            let table = if self.broken { "no_such_table" } else { "effect" };
+            let sql = format!("insert into {table} (saga_id, step, change) values ($1, $2, 1)");
+            sqlx::query(sqlx::AssertSqlSafe(sql))
+                .bind(death.saga_id.0)
+                .bind(format!("{}/{} died", death.definition, death.step))
+                .execute(&mut **tx)
+                .await?;
+        }
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_death_is_told_in_the_transaction_that_parks_it() {
+    let (_database, pool) = errands::database().await;
+    let builder = Engine::builder(pool).register(errands::plain()).death_watch(Register { broken: false });
+    let workshop = Workshop::open(stuck(builder));
+    die(&workshop.engine).await;
+    assert_eq!(errands::effects(workshop.engine.pool(), "plain-errand/file died").await, 1);
+    workshop.close().await;
+}
+
+#[tokio::test]
+async fn the_death_of_a_saga_that_no_process_knows_is_told_too() {
+    let (_database, pool) = errands::database().await;
+    let knows = Engine::builder(pool.clone()).register(errands::plain()).build().unwrap();
+    let started = knows.start(PLAIN.with(&Errand::default())).await.unwrap();
+    let stranger = Workshop::open(
+        Engine::builder(pool.clone())
+            .unknown_patience(Duration::from_millis(1))
+            .death_watch(Register { broken: false }),
+    );
+    let ending = tokio::time::timeout(PATIENCE, async {
+        loop {
+            engine::testing::skip_waiting(&pool, None).await.unwrap();
+            if let Some(ending) =
+                stranger.engine.wait(started.saga_id, Duration::from_millis(50)).await.unwrap()
+            {
+                return ending;
+            }
+        }
+    });
+    assert_eq!(ending.await.unwrap().status, Status::Dead);
+    assert_eq!(errands::effects(&pool, "plain-errand/pack died").await, 1);
+    stranger.close().await;
+    knows.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_death_watch_that_always_fails_keeps_no_saga_from_being_parked() {
+    let (_database, pool) = errands::database().await;
+    let builder =
+        Engine::builder(pool.clone()).register(errands::plain()).death_watch(Register { broken: true });
+    let workshop = Workshop::open(stuck(builder));
+    let started = workshop.engine.start(PLAIN.with(&Errand::default())).await.unwrap();
+    let ending = tokio::time::timeout(PATIENCE * 2, async {
+        loop {
+            engine::testing::skip_waiting(&pool, None).await.unwrap();
+            if let Some(ending) =
+                workshop.engine.wait(started.saga_id, Duration::from_millis(200)).await.unwrap()
+            {
+                return ending;
+            }
+        }
+    });
+    assert_eq!(ending.await.expect("it is parked at last").status, Status::Dead);
+    assert_eq!(workshop.engine.count_dead_jobs(&DeadJobFilter::default()).await.unwrap(), 1);
+    workshop.close().await;
+}
