@@ -28,6 +28,7 @@
 //! ```
 
 pub mod audit;
+pub mod breaker_reports;
 pub mod catalogue;
 pub mod events;
 pub mod idempotency;
@@ -38,10 +39,12 @@ pub mod letters;
 pub mod mailer;
 pub mod notifications;
 pub mod orders;
+pub mod queues;
 pub mod sagas;
 
 mod alerts;
 mod meters;
+mod obituary;
 mod outbox;
 mod schema;
 mod shop;
@@ -50,6 +53,7 @@ mod violation;
 pub use alerts::AdminEmails;
 pub use engine::Page;
 pub use meters::describe_metrics;
+pub use obituary::Obituary;
 pub use schema::migrate;
 pub use shop::Shop;
 pub use violation::{Violation, check_reason};

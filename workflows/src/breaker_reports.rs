@@ -1,0 +1,152 @@
+//! The circuit breakers of all processes, as each of them tells: a display, by which nobody decides.
+
+use std::time::Duration;
+
+use breakers::{BreakerState, BreakerView};
+use chrono::{DateTime, Utc};
+use sqlx::{FromRow, PgConnection, PgPool};
+use uuid::Uuid;
+
+/// A process that has not told for this long is taken to be gone.
+const SILENT: Duration = Duration::from_secs(30);
+/// Rows of processes that are gone are deleted after this long.
+const KEPT: Duration = Duration::from_mins(10);
+
+/// A process that tells of its breakers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Process<'a> {
+    /// Fresh at every start.
+    pub id: Uuid,
+    /// What it is, such as `work`.
+    pub name: &'a str,
+}
+
+/// One process's breaker, as it told last.
+#[derive(Clone, Debug, PartialEq, Eq, FromRow)]
+pub struct ReportedBreaker {
+    /// The process.
+    pub process_id: Uuid,
+    /// What it is, such as `work`.
+    pub process: String,
+    /// What it calls, such as `smtp`.
+    pub dependency: String,
+    /// What happens to its next call.
+    #[sqlx(try_from = "String")]
+    pub state: ReportedState,
+    /// Failures in a row.
+    pub failures: i64,
+    /// When the outage opened it.
+    pub opened_at: Option<DateTime<Utc>>,
+    /// When the next call is let through to see.
+    pub next_probe_at: Option<DateTime<Utc>>,
+    /// So many failures in a row open it.
+    pub threshold: i64,
+    /// So many milliseconds nothing is tried then.
+    pub open_ms: i64,
+    /// So many trial calls have to succeed to close it.
+    pub probes: i64,
+    /// When it changed its state last.
+    pub changed_at: DateTime<Utc>,
+    /// When the process told last.
+    pub seen_at: DateTime<Utc>,
+}
+
+/// A stored [`BreakerState`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ReportedState(pub BreakerState);
+
+impl TryFrom<String> for ReportedState {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse().map(Self)
+    }
+}
+
+/// Writes how the breakers of a process are now, and deletes rows of processes that are long gone.
+///
+/// # Errors
+/// When the database refuses or is away.
+pub async fn report(pool: &PgPool, process: Process<'_>, views: &[BreakerView]) -> Result<(), sqlx::Error> {
+    let mut transaction = pool.begin().await?;
+    if !views.is_empty() {
+        upsert(&mut transaction, process, views).await?;
+    }
+    purge(&mut transaction).await?;
+    transaction.commit().await
+}
+
+async fn upsert(
+    conn: &mut PgConnection,
+    process: Process<'_>,
+    views: &[BreakerView],
+) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "insert into shop.circuit_breaker as c
+             (process_id, process, dependency, state, failures, opened_at, next_probe_at, threshold, open_ms, probes)
+         select $1, $2, dependency, state, failures,
+                clock_timestamp() - opened_ago_ms * interval '1 ms', clock_timestamp() + probe_in_ms * interval '1 ms',
+                threshold, open_ms, probes
+         from unnest($3::text[], $4::text[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[], $9::bigint[],
+                     $10::bigint[])
+              as v (dependency, state, failures, opened_ago_ms, probe_in_ms, threshold, open_ms, probes)
+         on conflict (process_id, dependency) do update set
+             state = excluded.state, failures = excluded.failures, opened_at = excluded.opened_at,
+             next_probe_at = excluded.next_probe_at, threshold = excluded.threshold, open_ms = excluded.open_ms,
+             probes = excluded.probes, seen_at = clock_timestamp(),
+             changed_at = case when c.state = excluded.state then c.changed_at else clock_timestamp() end",
+    )
+    .bind(process.id)
+    .bind(process.name)
+    .bind(views.iter().map(|view| view.dependency.name()).collect::<Vec<_>>())
+    .bind(views.iter().map(|view| view.state.name()).collect::<Vec<_>>())
+    .bind(views.iter().map(|view| i64::from(view.failures)).collect::<Vec<_>>())
+    .bind(views.iter().map(|view| view.opened_ago.map(millis)).collect::<Vec<_>>())
+    .bind(views.iter().map(|view| view.next_probe_in.map(millis)).collect::<Vec<_>>())
+    .bind(views.iter().map(|view| i64::from(view.settings.failures.max(1))).collect::<Vec<_>>())
+    .bind(views.iter().map(|view| millis(view.settings.open_for)).collect::<Vec<_>>())
+    .bind(views.iter().map(|view| i64::from(view.settings.probes.max(1))).collect::<Vec<_>>())
+    .execute(conn)
+    .await
+    .map(drop)
+}
+
+async fn purge(conn: &mut PgConnection) -> Result<(), sqlx::Error> {
+    sqlx::query("delete from shop.circuit_breaker where seen_at < clock_timestamp() - $1 * interval '1 ms'")
+        .bind(millis(KEPT))
+        .execute(conn)
+        .await
+        .map(drop)
+}
+
+/// Deletes what a process told, when it ends.
+///
+/// # Errors
+/// When the database refuses or is away.
+pub async fn withdraw(pool: &PgPool, process: Process<'_>) -> Result<(), sqlx::Error> {
+    sqlx::query("delete from shop.circuit_breaker where process_id = $1")
+        .bind(process.id)
+        .execute(pool)
+        .await
+        .map(drop)
+}
+
+/// Lists the breakers of the processes that run, by dependency and process.
+///
+/// # Errors
+/// When the database refuses or is away.
+pub async fn list(pool: &PgPool) -> Result<Vec<ReportedBreaker>, sqlx::Error> {
+    sqlx::query_as(
+        "select process_id, process, dependency, state, failures, opened_at, next_probe_at, threshold, open_ms, probes,
+                changed_at, seen_at
+         from shop.circuit_breaker where seen_at > clock_timestamp() - $1 * interval '1 ms'
+         order by dependency, process, process_id",
+    )
+    .bind(millis(SILENT))
+    .fetch_all(pool)
+    .await
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
