@@ -1,6 +1,7 @@
 //! What the API is about, one module a resource; handlers are named `<verb>_<resource>`, which is also their operation id.
 
 pub(crate) mod audit;
+pub(crate) mod circuit_breakers;
 pub(crate) mod dead_jobs;
 pub(crate) mod docs;
 pub(crate) mod events;
@@ -9,6 +10,7 @@ pub(crate) mod metrics;
 pub(crate) mod notifications;
 pub(crate) mod orders;
 pub(crate) mod products;
+pub(crate) mod queues;
 pub(crate) mod workflows;
 
 use ::workflows::Violation;
@@ -24,6 +26,7 @@ pub(crate) const TAGS: [(&str, &str); 7] = [
     ("workflows", "Start, watch and cancel sagas of any definition"),
     ("events", "What happened, as it happens"),
     ("dead jobs", "What is out of attempts and waits for a person"),
+    ("queues", "What waits to be worked on; pause it and let it go on"),
     ("operations", "Health, metrics, the audit and this document"),
 ];
 

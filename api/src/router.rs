@@ -10,7 +10,8 @@ use crate::{
     access::RouteTable,
     edge, openapi,
     resources::{
-        audit, dead_jobs, docs, events, health, metrics, notifications, orders, products, workflows,
+        audit, circuit_breakers, dead_jobs, docs, events, health, metrics, notifications, orders, products,
+        queues, workflows,
     },
     role::Role,
     state::ApiState,
@@ -100,6 +101,13 @@ fn api(roles: &[Role]) -> RouteTable {
         .operate(routes!(dead_jobs::discard_dead_job))
         .operate(routes!(audit::list_audit))
         .read(routes!(events::get_events))
+        .operate(routes!(dead_jobs::discard_dead_jobs))
+        .read(routes!(dead_jobs::summarize_dead_jobs))
+        .read(routes!(dead_jobs::list_archived_dead_jobs))
+        .read(routes!(dead_jobs::get_archived_dead_job))
+        .read(routes!(queues::list_queues))
+        .operate(routes!(queues::update_queue))
+        .read(routes!(circuit_breakers::list_circuit_breakers))
 }
 
 /// Adds what has to answer whatever the load and the database.

@@ -23,6 +23,7 @@ pub(crate) const POOL: &str = "sagaline_db_pool_connections";
 pub(crate) const POOL_LIMIT: &str = "sagaline_db_pool_connections_max";
 pub(crate) const STREAMS: &str = "sagaline_event_streams";
 pub(crate) const STREAMS_DROPPED: &str = "sagaline_event_streams_ended_total";
+pub(crate) const QUEUE_PAUSED: &str = "sagaline_queue_paused";
 pub(crate) const STALE: &str = "sagaline_scrape_failures_total";
 
 /// Tells the recorder what the metrics mean; once, after it was installed.
@@ -43,6 +44,7 @@ pub fn describe_metrics() {
     );
     describe_gauge!(POOL_LIMIT, Unit::Count, "How many database connections this process may have open");
     describe_gauge!(IN_FLIGHT, Unit::Count, "Requests under `/api` that are being answered");
+    describe_gauge!(QUEUE_PAUSED, "1 while a queue is paused, 0 while it is worked on");
     describe_counter!(
         STALE,
         Unit::Count,

@@ -28,6 +28,8 @@ pub use registry::Breakers;
 pub use settings::BreakerSettings;
 pub use view::{BreakerState, BreakerView};
 
+use metrics::Unit;
+
 /// Tells the recorder what the metrics mean; once, after it was installed.
 pub fn describe_metrics() {
     metrics::describe_gauge!(
@@ -36,10 +38,12 @@ pub fn describe_metrics() {
     );
     metrics::describe_counter!(
         "sagaline_breaker_transitions_total",
+        Unit::Count,
         "How often a dependency's circuit breaker went to a state"
     );
     metrics::describe_counter!(
         "sagaline_breaker_rejected_total",
+        Unit::Count,
         "Calls that an open circuit breaker held back, by dependency"
     );
 }

@@ -89,7 +89,6 @@ pub(crate) async fn bury(tx: &mut Tx<'_>, dead: &[Uuid], rites: Rites) -> Result
     let ids: Vec<Uuid> = dead.iter().map(|_| Uuid::now_v7()).collect();
     let engine = tx.engine;
     let deaths = store::dead_jobs::file(tx, &ids, dead, &engine.dead_job_ttls).await?;
-    tx.after.died.extend(deaths.iter().map(|death| (death.definition.clone(), death.step.clone())));
     match rites {
         Rites::Due => tell(tx, &deaths).await,
         Rites::IfPossible => {

@@ -8,6 +8,7 @@ use uuid::Uuid;
 use crate::{
     engine::{Engine, Inner},
     ids::{DeadJobId, SagaId},
+    meters::ARCHIVED,
     operate, store,
     trouble::is_transient,
     tx::AfterCommit,
@@ -92,7 +93,7 @@ async fn expire(engine: &Inner, limit: u32) -> Result<u32, sqlx::Error> {
             }
         };
         transaction.commit().await?;
-        metrics::counter!("sagaline_dead_jobs_archived_total", "why" => ended.why).increment(1);
+        metrics::counter!(ARCHIVED, "why" => ended.why).increment(1);
         engine.committed(ended.after);
         archived += 1;
     }

@@ -106,10 +106,6 @@ impl Inner {
         for (definition, count) in after.begun {
             metrics::counter!("sagaline_sagas_started_total", "definition" => definition).increment(count);
         }
-        for (definition, step) in after.died {
-            metrics::counter!("sagaline_dead_jobs_total", "definition" => definition, "step" => step)
-                .increment(1);
-        }
         for job in after.jobs {
             self.feeds.give(self, job);
         }

@@ -7,6 +7,7 @@ pub(crate) const STEP_DURATION: &str = "sagaline_step_duration_seconds";
 pub(crate) const ENDED: &str = "sagaline_sagas_ended_total";
 pub(crate) const SAGA_DURATION: &str = "sagaline_saga_duration_seconds";
 pub(crate) const PARKED: &str = "sagaline_sagas_parked_total";
+pub(crate) const ARCHIVED: &str = "sagaline_dead_jobs_archived_total";
 
 const LEASES: &str = "sagaline_leases_taken_over_total";
 const CLAIMS_LOST: &str = "sagaline_claims_lost_total";
@@ -60,6 +61,11 @@ pub fn describe_metrics() {
         "sagaline_tasks_panicked_total",
         Unit::Count,
         "Panics of the engine's own tasks, which were begun anew, by task"
+    );
+    describe_counter!(
+        ARCHIVED,
+        Unit::Count,
+        "Dead jobs archived when their time to live was over, by why: expired, resolved"
     );
     for counter in [LEASES, CLAIMS_LOST, SPLITS, RETRIES] {
         metrics::counter!(counter).absolute(0);

@@ -46,21 +46,18 @@ pub(crate) struct AfterCommit {
     pub(crate) ended: Vec<(SagaId, Ending)>,
     /// How many sagas began, by definition.
     pub(crate) begun: Vec<(String, u64)>,
-    /// Sagas that were parked, by definition and step.
-    pub(crate) died: Vec<(String, String)>,
 }
 
 impl AfterCommit {
     /// Adds what a part of the transaction did.
     pub(crate) fn take_in(&mut self, part: Self) {
-        let Self { jobs, due, ended, begun, died } = part;
+        let Self { jobs, due, ended, begun } = part;
         self.jobs.extend(jobs);
         for (queue, ids) in due {
             self.due.entry(queue).or_default().extend(ids);
         }
         self.ended.extend(ended);
         self.begun.extend(begun);
-        self.died.extend(died);
     }
 }
 

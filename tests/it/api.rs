@@ -1,6 +1,7 @@
 //! The HTTP edge, as a client sees it: a real listener, a real database, workers in the process.
 
 mod access;
+mod breakers;
 mod dead_jobs;
 mod document;
 mod inventory;
@@ -10,6 +11,7 @@ mod once;
 mod operations;
 mod orders;
 mod paging;
+mod queues;
 mod refusals;
 pub(crate) mod shop;
 mod sockets;

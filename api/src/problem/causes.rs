@@ -1,6 +1,6 @@
 //! Which problem an error of the database or the engine is.
 
-use engine::{CancelError, DeadJobError, StartError};
+use engine::{CancelError, DeadJobError, DeadJobId, StartError};
 
 use super::{Code, FieldError, Problem};
 
@@ -40,10 +40,23 @@ impl From<CancelError> for Problem {
     }
 }
 
+impl Problem {
+    /// A dead job that can only be read in the archive.
+    pub(crate) fn archived(id: DeadJobId) -> Self {
+        Self::new(
+            Code::Archived,
+            format!(
+                "dead job {id} was archived when its time to live was over; read it at /api/dead-jobs/archive/{id}"
+            ),
+        )
+    }
+}
+
 impl From<DeadJobError> for Problem {
     fn from(error: DeadJobError) -> Self {
         match error {
             DeadJobError::NotFound(id) => Self::not_found("dead job", id),
+            DeadJobError::Archived(id) => Self::archived(id),
             DeadJobError::AlreadyResolved(_) => Self::new(Code::AlreadyResolved, error.to_string()),
             DeadJobError::Database(error) => error.into(),
         }

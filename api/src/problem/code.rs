@@ -24,6 +24,7 @@ pub(crate) enum Code {
     WorkflowEnded,
     AlreadyResolved,
     EventsGone,
+    Archived,
     IdempotencyInFlight,
     PreconditionFailed,
     BodyTooLarge,
@@ -41,7 +42,7 @@ pub(crate) enum Code {
 
 impl Code {
     /// All of them.
-    pub(crate) const ALL: [Self; 32] = [
+    pub(crate) const ALL: [Self; 33] = [
         Self::InvalidJson,
         Self::InvalidParameter,
         Self::InvalidHeader,
@@ -61,6 +62,7 @@ impl Code {
         Self::WorkflowEnded,
         Self::AlreadyResolved,
         Self::EventsGone,
+        Self::Archived,
         Self::IdempotencyInFlight,
         Self::PreconditionFailed,
         Self::BodyTooLarge,
@@ -186,6 +188,12 @@ impl Code {
                 "already-resolved",
                 "Somebody has already acted on this dead job",
                 "the dead job was already retried",
+            ),
+            Self::Archived => (
+                StatusCode::GONE,
+                "archived",
+                "The time to live of this dead job is over",
+                "read it at /api/dead-jobs/archive/0199f3a1-0000-7000-8000-00000000dead",
             ),
             Self::IdempotencyInFlight => (
                 StatusCode::CONFLICT,
@@ -321,6 +329,7 @@ impl Code {
             | Self::WorkflowEnded
             | Self::AlreadyResolved
             | Self::EventsGone
+            | Self::Archived
             | Self::PreconditionFailed
             | Self::BodyTooLarge
             | Self::UnsupportedMediaType

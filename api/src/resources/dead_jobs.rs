@@ -1,15 +1,24 @@
 //! Dead jobs: what is out of attempts and waits for a person.
 
 mod act;
+mod archive;
 mod body;
+mod discard_many;
 mod read;
 mod retry_many;
+mod summary;
 
 use serde_json::{Value, json};
 
 pub(crate) use act::{__path_discard_dead_job, __path_retry_dead_job, discard_dead_job, retry_dead_job};
+pub(crate) use archive::{
+    __path_get_archived_dead_job, __path_list_archived_dead_jobs, get_archived_dead_job,
+    list_archived_dead_jobs,
+};
+pub(crate) use discard_many::{__path_discard_dead_jobs, discard_dead_jobs};
 pub(crate) use read::{__path_get_dead_job, __path_list_dead_jobs, get_dead_job, list_dead_jobs};
 pub(crate) use retry_many::{__path_retry_dead_jobs, retry_dead_jobs};
+pub(crate) use summary::{__path_summarize_dead_jobs, summarize_dead_jobs};
 
 fn example() -> Value {
     json!({

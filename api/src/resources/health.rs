@@ -61,7 +61,7 @@ pub(crate) async fn get_health_ready(State(state): State<ApiState>) -> Response 
 
 /// How is everything?
 ///
-/// Database, queue and mail, each with its state. `degraded` means that it serves, but something is late or away.
+/// Database, queue, mail and circuit breakers, each with its state. `degraded` means that it serves, but something is late or away.
 #[utoipa::path(
     get,
     path = "/health",
@@ -99,7 +99,8 @@ fn example() -> Value {
         "parts": {
             "database": {"state": "up", "detail": null, "latency_ms": 1, "connections": {"idle": 8, "used": 2, "limit": 20}},
             "queue": {"state": "up", "detail": null, "due": 0, "waiting": 3, "leased": 1, "oldest_due_ms": 0},
-            "mail": {"state": "up", "detail": null}
+            "mail": {"state": "up", "detail": null},
+            "breakers": {"state": "up", "detail": null, "not_closed": []}
         }
     })
 }
@@ -116,7 +117,8 @@ fn down() -> Value {
                 "state": "unknown", "detail": "the database does not answer", "due": null, "waiting": null,
                 "leased": null, "oldest_due_ms": null
             },
-            "mail": {"state": "up", "detail": null}
+            "mail": {"state": "up", "detail": null},
+            "breakers": {"state": "unknown", "detail": "they could not be read", "not_closed": []}
         }
     })
 }

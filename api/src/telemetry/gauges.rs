@@ -5,11 +5,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use engine::{QueueDepth, Status, StatusCount};
+use engine::{QueueView, Status, StatusCount};
 use metrics::{counter, gauge};
 use tokio::sync::Mutex;
 
-use super::{IN_FLIGHT, POOL, POOL_LIMIT, QUEUE_DEPTH, QUEUE_OLDEST, SAGAS, STALE, outbox};
+use super::{
+    IN_FLIGHT, POOL, POOL_LIMIT, QUEUE_DEPTH, QUEUE_OLDEST, QUEUE_PAUSED, SAGAS, STALE, outbox,
+};
 use crate::state::ApiState;
 
 const KEPT: Duration = Duration::from_secs(1);
@@ -33,14 +35,14 @@ impl Gauges {
         // In a task of its own, so that the time-out never drops a query half-way.
         let (engine, pool) = (state.engine().clone(), state.pool().clone());
         let reading = tokio::spawn(async move {
-            let depths = engine.queue_depths().await?;
+            let views = engine.queues().await?;
             let counts = engine.status_counts().await?;
             let lag = workflows::events::lag(&pool).await?;
-            Ok::<_, sqlx::Error>((depths, counts, lag))
+            Ok::<_, sqlx::Error>((views, counts, lag))
         });
         match tokio::time::timeout(state.limits().health_timeout, reading).await {
-            Ok(Ok(Ok((depths, counts, lag)))) => {
-                queues(state, &depths);
+            Ok(Ok(Ok((views, counts, lag)))) => {
+                queues(views);
                 sagas(state, &counts);
                 outbox::record(&lag);
             }
@@ -67,18 +69,14 @@ fn here(state: &ApiState) {
 }
 
 /// Queues without work are told as empty: a gauge that is not set keeps its last value.
-fn queues(state: &ApiState, depths: &[QueueDepth]) {
-    let none = (0, 0, 0, 0);
-    let mut by_queue: BTreeMap<String, _> =
-        state.engine().definitions().map(|definition| (definition.graph().queue.clone(), none)).collect();
-    for depth in depths {
-        by_queue.insert(depth.queue.clone(), (depth.due, depth.waiting, depth.leased, depth.oldest_due_ms));
-    }
-    for (queue, (due, waiting, leased, oldest_ms)) in by_queue {
-        for (name, count) in [("due", due), ("waiting", waiting), ("leased", leased)] {
-            gauge!(QUEUE_DEPTH, "queue" => queue.clone(), "state" => name).set(figure(count));
+fn queues(views: Vec<QueueView>) {
+    for view in views {
+        let QueueView { name, paused, due, waiting, leased, oldest_due_ms, .. } = view;
+        for (state, count) in [("due", due), ("waiting", waiting), ("leased", leased)] {
+            gauge!(QUEUE_DEPTH, "queue" => name.clone(), "state" => state).set(figure(count));
         }
-        gauge!(QUEUE_OLDEST, "queue" => queue).set(figure(oldest_ms) / 1000.0);
+        gauge!(QUEUE_OLDEST, "queue" => name.clone()).set(figure(oldest_due_ms) / 1000.0);
+        gauge!(QUEUE_PAUSED, "queue" => name).set(if paused { 1.0 } else { 0.0 });
     }
 }
 

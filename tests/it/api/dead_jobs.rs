@@ -136,9 +136,9 @@ async fn many_are_retried_by_filter_after_a_dry_run() {
         async move { body(request.send().await.unwrap(), 200).await }
     };
     let dry = retry(json!({}), json!({"dry_run": true})).await;
-    assert_eq!(dry, json!({"dry_run": true, "matched": 3, "retried": []}));
+    assert_eq!(dry, json!({"dry_run": true, "matched": 3, "remaining": 3, "retried": []}));
     let none = retry(json!({"error_contains": "snow"}), json!({})).await;
-    assert_eq!(none, json!({"dry_run": false, "matched": 0, "retried": []}));
+    assert_eq!(none, json!({"dry_run": false, "matched": 0, "remaining": 0, "retried": []}));
     let one = retry(json!({"error_contains": "about hail", "definition": "worry"}), json!({})).await;
     assert_eq!(one["retried"], json!([jobs[1]["dead_job_id"]]));
     let oldest = retry(json!({}), json!({"limit": 1, "reason": "the weather is better"})).await;
@@ -151,4 +151,89 @@ async fn many_are_retried_by_filter_after_a_dry_run() {
     ] {
         problem(shop.post("/api/dead-jobs/retry", &wrong).await, 422, "invalid-body").await;
     }
+}
+
+#[tokio::test]
+async fn they_are_counted_by_kind_and_error_and_discarded_by_filter_after_a_dry_run() {
+    let (shop, _, jobs) = worried().await;
+    let summary = body(shop.get("/api/dead-jobs/summary").await, 200).await;
+    assert_eq!(summary["count"], 3, "{summary}");
+    let kind = &summary["by_kind"][0];
+    assert_eq!(
+        (&kind["definition"], &kind["step"], &kind["direction"], &kind["count"]),
+        (&json!("worry"), &json!("hope"), &json!("action"), &json!(3))
+    );
+    assert_eq!(
+        (&kind["oldest_died_at"], &kind["newest_died_at"]),
+        (&jobs[0]["died_at"], &jobs[2]["died_at"])
+    );
+    let errors = summary["by_error"].as_array().unwrap();
+    assert_eq!(errors.len(), 3, "{summary}");
+    assert!(errors.iter().all(|error| error["count"] == 1), "{summary}");
+    let hail = body(shop.get("/api/dead-jobs/summary?error_contains=HAIL").await, 200).await;
+    assert_eq!((&hail["count"], hail["by_error"].as_array().unwrap().len()), (&json!(1), 1));
+    problem(shop.get("/api/dead-jobs/summary?colour=red").await, 400, "invalid-parameter").await;
+
+    let path = "/api/dead-jobs/discard";
+    for wrong in [
+        json!({"filter": {}}),
+        json!({"filter": {}, "reason": "  "}),
+        json!({"filter": {}, "reason": "old", "limit": 1001}),
+        json!({"filter": {"error_contains": "x".repeat(201)}, "reason": "old"}),
+        json!({"reason": "old"}),
+    ] {
+        problem(shop.post(path, &wrong).await, 422, "invalid-body").await;
+    }
+    let dry = json!({"filter": {}, "reason": "old", "dry_run": true});
+    assert_eq!(
+        body(shop.post(path, &dry).await, 200).await,
+        json!({"dry_run": true, "matched": 3, "remaining": 3, "discarded": []})
+    );
+    let oldest = json!({"filter": {"definition": "worry"}, "reason": "old", "limit": 2});
+    assert_eq!(
+        body(shop.post(path, &oldest).await, 200).await,
+        json!({
+            "dry_run": false, "matched": 3, "remaining": 1,
+            "discarded": [jobs[0]["dead_job_id"], jobs[1]["dead_job_id"]]
+        })
+    );
+    let gone = format!("/api/dead-jobs/{}", jobs[0]["dead_job_id"].as_str().unwrap());
+    assert_eq!(body(shop.get(&gone).await, 200).await["resolved_reason"], "old");
+}
+
+#[tokio::test]
+async fn what_expired_is_read_in_the_archive_and_is_past_repair() {
+    let (shop, _, jobs) = worried().await;
+    let pool = shop.engine.pool();
+    sqlx::query("update engine.dead_job set expires_at = now()").execute(pool).await.unwrap();
+    assert_eq!(shop.engine.expire_dead_jobs(10).await.unwrap(), 3);
+    let id = jobs[1]["dead_job_id"].as_str().unwrap();
+    let gone = problem(shop.get(&format!("/api/dead-jobs/{id}")).await, 410, "archived").await;
+    assert!(gone["detail"].as_str().unwrap().contains(&format!("/api/dead-jobs/archive/{id}")), "{gone}");
+    problem(shop.post(&format!("/api/dead-jobs/{id}/retry"), &json!({})).await, 410, "archived").await;
+    let discard = format!("/api/dead-jobs/{id}/discard");
+    problem(shop.post(&discard, &json!({"reason": "late"})).await, 410, "archived").await;
+
+    let one = body(shop.get(&format!("/api/dead-jobs/archive/{id}")).await, 200).await;
+    assert_eq!(
+        (&one["why"], &one["payload"]["about"], &one["resolution"]),
+        (&json!("expired"), &json!("hail"), &Value::Null)
+    );
+    let first = body(shop.get("/api/dead-jobs/archive?limit=2").await, 200).await;
+    let ids = |page: &Value| {
+        let items = page["items"].as_array().unwrap();
+        items.iter().map(|job| job["dead_job_id"].clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(ids(&first), [jobs[2]["dead_job_id"].clone(), jobs[1]["dead_job_id"].clone()]);
+    let cursor = first["next_cursor"].as_str().unwrap();
+    let rest = body(shop.get(&format!("/api/dead-jobs/archive?limit=2&cursor={cursor}")).await, 200).await;
+    assert_eq!((ids(&rest), &rest["next_cursor"]), (vec![jobs[0]["dead_job_id"].clone()], &Value::Null));
+    problem(shop.get(&format!("/api/dead-jobs?cursor={cursor}")).await, 400, "invalid-cursor").await;
+    problem(shop.get("/api/dead-jobs/archive/0199f39f-0000-7000-8000-00000000000a").await, 404, "not-found")
+        .await;
+    assert_eq!(body(shop.get("/api/dead-jobs").await, 200).await["items"], json!([]));
+    let workflow = format!("/api/workflows/{}", jobs[1]["workflow_id"].as_str().unwrap());
+    let workflow = body(shop.get(&workflow).await, 200).await;
+    assert_eq!(workflow["status"], "dead");
+    assert!(workflow["ended_at"].is_string(), "{workflow}");
 }

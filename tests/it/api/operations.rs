@@ -41,7 +41,7 @@ async fn every_answer_has_a_request_id_and_health_tells_each_part() {
     assert_eq!(response.headers()["x-request-id"].len(), 32);
     let health = body(response, 200).await;
     assert_eq!(health["status"], "up", "{health}");
-    for part in ["database", "queue", "mail"] {
+    for part in ["database", "queue", "mail", "breakers"] {
         assert_eq!(health["parts"][part]["state"], "up", "{health}");
     }
     let missing = shop.get("/nowhere").await;

@@ -19,7 +19,7 @@ use crate::{
     state::ApiState,
 };
 
-problems!(Problems: BODY, ONE, STORED, &[Code::AlreadyResolved]);
+problems!(Problems: BODY, ONE, STORED, &[Code::AlreadyResolved, Code::Archived]);
 
 /// Retry a dead job
 ///

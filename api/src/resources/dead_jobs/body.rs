@@ -126,14 +126,133 @@ pub(crate) struct DeadJobSelection {
     pub(crate) died_after: Option<DateTime<Utc>>,
 }
 
+/// Which dead jobs are given up, and why.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct DeadJobsDiscard {
+    /// Which ones; `{}` for all.
+    #[schema(value_type = DeadJobSelection)]
+    pub(crate) filter: Object<DeadJobSelection>,
+    /// At most this many, oldest first.
+    #[serde(default = "most")]
+    #[schema(minimum = 1, maximum = 1000, default = 1000)]
+    pub(crate) limit: u32,
+    /// Only counts them.
+    #[serde(default)]
+    pub(crate) dry_run: bool,
+    /// For the audit.
+    #[schema(
+        min_length = 1,
+        max_length = 500,
+        pattern = "^[^\\u0000-\\u001f\\u007f-\\u009f]*$",
+        example = "the customers were called"
+    )]
+    pub(crate) reason: String,
+}
+
+/// What was, or would be, given up.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct DeadJobsDiscarded {
+    pub(crate) dry_run: bool,
+    /// How many matched the filter when it was asked.
+    pub(crate) matched: i64,
+    /// How many match it now: ask again for the next ones until it is zero.
+    pub(crate) remaining: i64,
+    /// Those that were given up, oldest first; none on a dry run.
+    pub(crate) discarded: Vec<Uuid>,
+}
+
 /// What was, or would be, retried.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct DeadJobsRetried {
     pub(crate) dry_run: bool,
     /// How many matched the filter when it was asked.
     pub(crate) matched: i64,
+    /// How many match it now: ask again for the next ones until it is zero. What died again is among them.
+    pub(crate) remaining: i64,
     /// Those that were retried, oldest first; none on a dry run.
     pub(crate) retried: Vec<Uuid>,
+}
+
+/// A dead job whose time to live is over.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct ArchivedDeadJob {
+    #[serde(flatten)]
+    pub(crate) dead_job: DeadJob,
+    pub(crate) archived_at: DateTime<Utc>,
+    /// `expired` when nobody had acted on it, and its workflow ended as it was; `resolved` when somebody had.
+    pub(crate) why: &'static str,
+}
+
+/// A page of archived dead jobs, the last parked first.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct ArchivedDeadJobList {
+    pub(crate) items: Vec<ArchivedDeadJob>,
+    /// Give it as `cursor` to get the next page; `null` on the last one.
+    pub(crate) next_cursor: Option<String>,
+}
+
+/// How many dead jobs there are, by where they died and by error.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct DeadJobSummary {
+    /// How many match the filter.
+    pub(crate) count: i64,
+    /// By where they died, the most first.
+    pub(crate) by_kind: Vec<DeadJobKindCount>,
+    /// By their last error, the most first; the hundred most common ones.
+    pub(crate) by_error: Vec<DeadJobErrorCount>,
+}
+
+/// How many died at one place.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct DeadJobKindCount {
+    pub(crate) definition: String,
+    pub(crate) step: String,
+    /// `action` or `undo`.
+    pub(crate) direction: &'static str,
+    pub(crate) count: i64,
+    pub(crate) oldest_died_at: DateTime<Utc>,
+    pub(crate) newest_died_at: DateTime<Utc>,
+}
+
+/// How many have the same last error.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct DeadJobErrorCount {
+    pub(crate) error: String,
+    pub(crate) count: i64,
+    pub(crate) oldest_died_at: DateTime<Utc>,
+    pub(crate) newest_died_at: DateTime<Utc>,
+}
+
+impl From<engine::ArchivedDeadJob> for ArchivedDeadJob {
+    fn from(archived: engine::ArchivedDeadJob) -> Self {
+        let why = if archived.dead_job.resolution.is_some() { "resolved" } else { "expired" };
+        Self { dead_job: archived.dead_job.into(), archived_at: archived.archived_at, why }
+    }
+}
+
+impl From<engine::DeadJobSummary> for DeadJobSummary {
+    fn from(summary: engine::DeadJobSummary) -> Self {
+        let by_kind: Vec<_> = summary
+            .by_kind
+            .into_iter()
+            .map(|kind| DeadJobKindCount {
+                definition: kind.definition,
+                step: kind.step,
+                direction: kind.direction.name(),
+                count: kind.count,
+                oldest_died_at: kind.oldest_died_at,
+                newest_died_at: kind.newest_died_at,
+            })
+            .collect();
+        let by_error = summary.by_error.into_iter().map(|error| DeadJobErrorCount {
+            error: error.error,
+            count: error.count,
+            oldest_died_at: error.oldest_died_at,
+            newest_died_at: error.newest_died_at,
+        });
+        Self { count: by_kind.iter().map(|kind| kind.count).sum(), by_kind, by_error: by_error.collect() }
+    }
 }
 
 impl From<engine::DeadJob> for DeadJob {

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     answer::Answer,
     problem::{
-        Problem,
+        Code, Problem,
         answers::{LIST, ONE, STORED, problems},
     },
     request::{FromParams, IdPath, Listing, Params, Query, next_page},
@@ -20,7 +20,7 @@ use crate::{
     state::ApiState,
 };
 
-problems!(OneProblems: ONE, STORED);
+problems!(OneProblems: ONE, STORED, &[Code::Archived]);
 problems!(ListProblems: LIST, STORED);
 
 /// Which dead jobs to list.
@@ -63,9 +63,24 @@ impl FromParams for DeadJobQuery {
     }
 }
 
+impl DeadJobQuery {
+    /// The filter, the cursor and the limit.
+    pub(super) fn parts(self) -> (DeadJobFilter, Option<String>, u32) {
+        let filter = DeadJobFilter {
+            definition: self.definition,
+            step: self.step,
+            error_contains: self.error_contains,
+            died_before: self.died_before,
+            died_after: self.died_after,
+            with_resolved: self.with_resolved.unwrap_or_default(),
+        };
+        (filter, self.cursor, self.limit)
+    }
+}
+
 /// Read a dead job
 ///
-/// With its payload and every error.
+/// With its payload and every error. One whose time to live is over is a 410 and stands in the archive.
 #[utoipa::path(
     get,
     path = "/api/dead-jobs/{dead_job_id}",
@@ -81,8 +96,12 @@ pub(crate) async fn get_dead_job(
     IdPath(id): IdPath,
     Query(()): Query<()>,
 ) -> Result<Answer, Problem> {
-    let job = state.engine().dead_job(DeadJobId(id)).await?;
-    Answer::ok(&DeadJob::from(job.ok_or_else(|| Problem::not_found("dead job", id))?))
+    let id = DeadJobId(id);
+    if let Some(job) = state.engine().dead_job(id).await? {
+        return Answer::ok(&DeadJob::from(job));
+    }
+    let archived = state.engine().archived_dead_job(id).await?.is_some();
+    Err(if archived { Problem::archived(id) } else { Problem::not_found("dead job", id) })
 }
 
 /// List dead jobs
@@ -102,15 +121,8 @@ pub(crate) async fn list_dead_jobs(
     State(state): State<ApiState>,
     Query(query): Query<DeadJobQuery>,
 ) -> Result<Answer, Problem> {
-    let filter = DeadJobFilter {
-        definition: query.definition,
-        step: query.step,
-        error_contains: query.error_contains,
-        died_before: query.died_before,
-        died_after: query.died_after,
-        with_resolved: query.with_resolved.unwrap_or_default(),
-    };
-    let listing = Listing::new("dead-jobs", &format!("{filter:?}"), query.cursor.as_deref(), query.limit)?;
+    let (filter, cursor, limit) = query.parts();
+    let listing = Listing::new("dead-jobs", &format!("{filter:?}"), cursor.as_deref(), limit)?;
     let rows = state.engine().dead_jobs(&filter, listing.page()).await?;
     let (rows, next_cursor) = next_page(rows, &listing, |job| job.dead_job_id.0);
     Answer::ok(&DeadJobList { items: rows.into_iter().map(Into::into).collect(), next_cursor })

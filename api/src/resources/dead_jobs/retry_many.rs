@@ -3,7 +3,7 @@
 use axum::extract::State;
 use engine::DeadJobFilter;
 
-use super::body::{DeadJobsRetried, DeadJobsRetry};
+use super::body::{DeadJobSelection, DeadJobsRetried, DeadJobsRetry};
 use crate::{
     answer::Answer,
     problem::{
@@ -17,7 +17,7 @@ use crate::{
 
 problems!(Problems: BODY, STORED);
 
-/// The most that are retried by one request.
+/// The most that are retried or discarded by one request.
 pub(super) const MOST: u32 = 1000;
 
 /// Retry many dead jobs
@@ -39,7 +39,7 @@ pub(super) const MOST: u32 = 1000;
             status = 200,
             description = "What was, or would be, retried",
             body = DeadJobsRetried,
-            example = json!({"dry_run": true, "matched": 17, "retried": []})
+            example = json!({"dry_run": true, "matched": 17, "remaining": 17, "retried": []})
         ),
         Problems
     )
@@ -50,10 +50,26 @@ pub(crate) async fn retry_dead_jobs(
     actor: Actor,
     JsonBody { value: retry, .. }: JsonBody<DeadJobsRetry>,
 ) -> Result<Answer, Problem> {
-    if !(1..=MOST).contains(&retry.limit) {
+    let filter = selected(retry.filter, retry.limit)?;
+    let reason = retry.reason.unwrap_or_else(|| "no reason given".into());
+    checked_reason(&reason)?;
+    let matched = state.engine().count_dead_jobs(&filter).await?;
+    let retried = if retry.dry_run {
+        Vec::new()
+    } else {
+        state.engine().retry_dead_jobs(&filter, retry.limit, actor.or("operator"), &reason).await?
+    };
+    let remaining = state.engine().count_dead_jobs(&filter).await?;
+    let retried = retried.into_iter().map(|id| id.0).collect();
+    Answer::ok(&DeadJobsRetried { dry_run: retry.dry_run, matched, remaining, retried })
+}
+
+/// Checks what a request about many says about which.
+pub(super) fn selected(filter: Object<DeadJobSelection>, limit: u32) -> Result<DeadJobFilter, Problem> {
+    if !(1..=MOST).contains(&limit) {
         return Err(Problem::field("/limit", "out-of-range", format!("must be from 1 to {MOST}")));
     }
-    let Object(filter) = retry.filter;
+    let Object(filter) = filter;
     if filter.error_contains.as_ref().is_some_and(|text| text.chars().count() > 200) {
         return Err(Problem::field(
             "/filter/error_contains",
@@ -61,15 +77,5 @@ pub(crate) async fn retry_dead_jobs(
             "must have at most 200 characters",
         ));
     }
-    let reason = retry.reason.unwrap_or_else(|| "no reason given".into());
-    checked_reason(&reason)?;
-    let filter = DeadJobFilter::from(filter);
-    let matched = state.engine().count_dead_jobs(&filter).await?;
-    let retried = if retry.dry_run {
-        Vec::new()
-    } else {
-        state.engine().retry_dead_jobs(&filter, retry.limit, actor.or("operator"), &reason).await?
-    };
-    let retried = retried.into_iter().map(|id| id.0).collect();
-    Answer::ok(&DeadJobsRetried { dry_run: retry.dry_run, matched, retried })
+    Ok(filter.into())
 }

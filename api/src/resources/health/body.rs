@@ -40,6 +40,7 @@ pub(crate) struct HealthParts {
     pub(crate) database: DatabaseHealth,
     pub(crate) queue: QueueHealth,
     pub(crate) mail: MailHealth,
+    pub(crate) breakers: BreakersHealth,
 }
 
 /// How the database is.
@@ -77,10 +78,21 @@ pub(crate) struct QueueHealth {
     pub(crate) oldest_due_ms: Option<i64>,
 }
 
+/// How the circuit breakers of all processes are.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct BreakersHealth {
+    /// `degraded` while one is not closed somewhere; what it holds back waits.
+    pub(crate) state: HealthState,
+    pub(crate) detail: Option<String>,
+    /// The dependencies whose breaker is not closed somewhere; GET `/api/circuit-breakers` tells where.
+    pub(crate) not_closed: Vec<String>,
+}
+
 /// How the way to the mail server is.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct MailHealth {
-    /// `degraded` while the breaker is half open, `down` while it is open; mails wait meanwhile.
+    /// As the processes tell that send mails: `degraded` while the breaker of one is half open, `down` while that of one is
+    /// open; mails wait meanwhile.
     pub(crate) state: HealthState,
     pub(crate) detail: Option<String>,
 }

@@ -1,10 +1,14 @@
 //! Asks each part how it is, each with its own time-out.
 
-use std::time::Instant;
+use std::{collections::BTreeSet, time::Instant};
 
+use breakers::{BreakerState, Dependency};
 use sqlx::{Connection, PgConnection};
+use workflows::breaker_reports::{self, ReportedBreaker};
 
-use super::body::{Connections, DatabaseHealth, Health, HealthParts, HealthState, MailHealth, QueueHealth};
+use super::body::{
+    BreakersHealth, Connections, DatabaseHealth, Health, HealthParts, HealthState, MailHealth, QueueHealth,
+};
 use crate::state::{ApiState, MailState};
 
 /// Work that has been due for longer than this is late.
@@ -16,13 +20,19 @@ pub(super) async fn ask(state: &ApiState) -> Health {
         HealthState::Up | HealthState::Degraded | HealthState::Draining => queue(state).await,
         HealthState::Down | HealthState::Unknown => unknown("the database does not answer"),
     };
-    let mail = mail(state.mail());
-    let status = match (database.state, queue.state, mail.state) {
-        (HealthState::Down | HealthState::Unknown, _, _) => HealthState::Down,
-        (HealthState::Up, HealthState::Up, HealthState::Up) => HealthState::Up,
-        (HealthState::Up | HealthState::Degraded | HealthState::Draining, _, _) => HealthState::Degraded,
+    let reports = match database.state {
+        HealthState::Up | HealthState::Degraded | HealthState::Draining => reports(state).await,
+        HealthState::Down | HealthState::Unknown => None,
     };
-    Health { status, parts: HealthParts { database, queue, mail } }
+    let mail = mail(state.mail(), reports.as_deref().unwrap_or_default());
+    let breakers = breakers(reports.as_deref());
+    let well = [queue.state, mail.state, breakers.state].iter().all(|state| *state == HealthState::Up);
+    let status = match database.state {
+        HealthState::Down | HealthState::Unknown => HealthState::Down,
+        HealthState::Up if well => HealthState::Up,
+        HealthState::Up | HealthState::Degraded | HealthState::Draining => HealthState::Degraded,
+    };
+    Health { status, parts: HealthParts { database, queue, mail, breakers } }
 }
 
 /// Asks over a connection of its own: the pool's may all be in use, which is another trouble than a database that is
@@ -102,7 +112,49 @@ fn unknown(detail: &str) -> QueueHealth {
     }
 }
 
-fn mail(state: MailState) -> MailHealth {
+/// How the breakers of all processes are; `None` when that could not be read.
+async fn reports(state: &ApiState) -> Option<Vec<ReportedBreaker>> {
+    let pool = state.pool().clone();
+    // In a task of its own, so that the time-out never drops a query half-way.
+    let asked = tokio::spawn(async move { breaker_reports::list(&pool).await });
+    tokio::time::timeout(state.limits().health_timeout, asked).await.ok()?.ok()?.ok()
+}
+
+fn breakers(reports: Option<&[ReportedBreaker]>) -> BreakersHealth {
+    let Some(reports) = reports else {
+        let detail = Some("they could not be read".into());
+        return BreakersHealth { state: HealthState::Unknown, detail, not_closed: Vec::new() };
+    };
+    let not_closed: BTreeSet<_> = reports
+        .iter()
+        .filter(|report| report.state.0 != BreakerState::Closed)
+        .map(|report| report.dependency.clone())
+        .collect();
+    let (state, detail) = if not_closed.is_empty() {
+        (HealthState::Up, None)
+    } else {
+        (HealthState::Degraded, Some("what is held back waits and loses no attempt".into()))
+    };
+    BreakersHealth { state, detail, not_closed: not_closed.into_iter().collect() }
+}
+
+/// This process may send no mail at all; then those tell that do.
+fn mail(here: MailState, reports: &[ReportedBreaker]) -> MailHealth {
+    let states = reports
+        .iter()
+        .filter(|report| report.dependency == Dependency::Smtp.name())
+        .map(|report| report.state.0)
+        .chain([match here {
+            MailState::Up => BreakerState::Closed,
+            MailState::Probing => BreakerState::HalfOpen,
+            MailState::Down => BreakerState::Open,
+        }]);
+    let worst = states.max().unwrap_or(BreakerState::Closed);
+    let state = match worst {
+        BreakerState::Closed => MailState::Up,
+        BreakerState::HalfOpen => MailState::Probing,
+        BreakerState::Open => MailState::Down,
+    };
     let (state, detail) = match state {
         MailState::Up => (HealthState::Up, None),
         MailState::Probing => (HealthState::Degraded, Some("it was down and is being tried again")),

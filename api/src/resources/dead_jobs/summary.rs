@@ -1,0 +1,86 @@
+//! GET `/api/dead-jobs/summary`.
+
+use axum::extract::State;
+use chrono::{DateTime, Utc};
+use engine::DeadJobFilter;
+use utoipa::IntoParams;
+
+use super::body::DeadJobSummary;
+use crate::{
+    answer::Answer,
+    problem::{
+        Code, Problem,
+        answers::{STORED, problems},
+    },
+    request::{FromParams, Params, Query},
+    state::ApiState,
+};
+
+problems!(Problems: STORED, &[Code::InvalidParameter]);
+
+/// Which dead jobs to count.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct SummaryQuery {
+    /// Only those of this definition.
+    definition: Option<String>,
+    /// Only those that died at this step.
+    step: Option<String>,
+    /// Only those whose last error contains this text.
+    #[param(max_length = 200)]
+    error_contains: Option<String>,
+    /// Only those parked before this time (RFC 3339).
+    died_before: Option<DateTime<Utc>>,
+    /// Only those parked after this time (RFC 3339).
+    died_after: Option<DateTime<Utc>>,
+}
+
+impl FromParams for SummaryQuery {
+    fn from_params(params: &mut Params) -> Self {
+        Self {
+            definition: params.text("definition", 64),
+            step: params.text("step", 64),
+            error_contains: params.text("error_contains", 200),
+            died_before: params.take("died_before"),
+            died_after: params.take("died_after"),
+        }
+    }
+}
+
+/// Count dead jobs
+///
+/// Those that wait for a person, by where they died and by their last error.
+#[utoipa::path(
+    get,
+    path = "/api/dead-jobs/summary",
+    tag = "dead jobs",
+    params(SummaryQuery),
+    responses(
+        (
+            status = 200,
+            description = "How many there are",
+            body = DeadJobSummary,
+            example = json!({
+                "count": 17,
+                "by_kind": [{
+                    "definition": "deliver-notification", "step": "send-mail", "direction": "action", "count": 17,
+                    "oldest_died_at": "2026-11-22T10:05:00Z", "newest_died_at": "2026-11-22T11:00:00Z"
+                }],
+                "by_error": [{
+                    "error": "the mail server does not answer", "count": 17,
+                    "oldest_died_at": "2026-11-22T10:05:00Z", "newest_died_at": "2026-11-22T11:00:00Z"
+                }]
+            })
+        ),
+        Problems
+    )
+)]
+pub(crate) async fn summarize_dead_jobs(
+    State(state): State<ApiState>,
+    Query(query): Query<SummaryQuery>,
+) -> Result<Answer, Problem> {
+    let SummaryQuery { definition, step, error_contains, died_before, died_after } = query;
+    let filter =
+        DeadJobFilter { definition, step, error_contains, died_before, died_after, with_resolved: false };
+    Answer::ok(&DeadJobSummary::from(state.engine().summarize_dead_jobs(&filter).await?))
+}

@@ -1,0 +1,82 @@
+//! Queues, paused and resumed over HTTP.
+
+use std::time::Duration;
+
+use api::Limits;
+use engine::Status;
+use reqwest::Method;
+use serde_json::{Value, json};
+use workflows::audit;
+
+use super::shop::{OpenShop, body, order, problem};
+
+async fn queue(shop: &OpenShop, name: &str) -> Value {
+    let list = body(shop.get("/api/queues").await, 200).await;
+    assert_eq!(list["next_cursor"], Value::Null);
+    list["items"].as_array().unwrap().iter().find(|queue| queue["name"] == name).unwrap().clone()
+}
+
+#[tokio::test]
+async fn bad_changes_and_strange_queues_are_refused() {
+    let shop = OpenShop::unstaffed(Limits::default()).await;
+    for wrong in [
+        json!({}),
+        json!({"paused": "yes", "reason": "x"}),
+        json!({"paused": true}),
+        json!({"paused": true, "reason": ""}),
+        json!({"paused": true, "reason": "a\nb"}),
+        json!({"paused": true, "reason": "x".repeat(501)}),
+        json!({"paused": true, "reason": "x", "colour": "red"}),
+    ] {
+        problem(shop.put("/api/queues/default", &wrong).await, 422, "invalid-body").await;
+    }
+    let pause = json!({"paused": true, "reason": "the server moves"});
+    problem(shop.put("/api/queues/no-such-queue", &pause).await, 404, "not-found").await;
+    problem(shop.put(&format!("/api/queues/{}", "q".repeat(129)), &pause).await, 400, "invalid-parameter")
+        .await;
+    problem(shop.get("/api/queues?limit=1").await, 400, "invalid-parameter").await;
+    assert_eq!(queue(&shop, "default").await["paused"], false);
+}
+
+#[tokio::test]
+async fn a_paused_queue_holds_orders_and_says_so_until_it_is_resumed() {
+    let shop = OpenShop::open().await;
+    shop.stock("TEA-1", 5).await;
+    let pause = json!({"paused": true, "reason": "the warehouse burns"});
+    let request = shop.request(Method::PUT, "/api/queues/default").header("X-Actor", "olga").json(&pause);
+    let paused = body(request.send().await.unwrap(), 200).await;
+    assert_eq!(
+        (&paused["paused"], &paused["paused_by"], &paused["reason"]),
+        (&json!(true), &json!("olga"), &json!("the warehouse burns"))
+    );
+    // Taken in all the same, durably; it waits.
+    let placed = body(shop.post("/api/orders", &order("TEA-1", 1)).await, 201).await;
+    let workflow = placed["workflow_id"].as_str().unwrap().parse().unwrap();
+    assert_eq!(shop.engine.wait(workflow, Duration::from_millis(1200)).await.unwrap(), None);
+    let held = queue(&shop, "default").await;
+    assert_eq!((&held["due"], &held["leased"]), (&json!(1), &json!(0)), "{held}");
+    assert!(held["oldest_due_ms"].as_i64().unwrap() >= 1000, "{held}");
+    assert_eq!(queue(&shop, "notifications").await["paused"], false);
+    let metrics = body(shop.get("/metrics").await, 200).await;
+    let metrics = metrics.as_str().unwrap();
+    // Its value is that of whichever shop of this test process was asked last.
+    assert!(metrics.contains("sagaline_queue_paused{queue=\"default\"} "), "{metrics}");
+
+    let resumed = body(shop.put("/api/queues/default", &json!({"paused": false})).await, 200).await;
+    assert_eq!((&resumed["paused"], &resumed["paused_by"]), (&json!(false), &Value::Null));
+    let ending = shop.engine.wait(workflow, Duration::from_secs(20)).await.unwrap().unwrap();
+    assert_eq!(ending.status, Status::Completed);
+
+    let filter = audit::Filter { subject_kind: Some("queue".into()), ..audit::Filter::default() };
+    let records = audit::list(shop.engine.pool(), &filter, None, 10).await.unwrap();
+    let told: Vec<_> = records
+        .iter()
+        .map(|record| (record.actor.as_str(), record.action.as_str(), record.reason.as_deref()))
+        .collect();
+    assert_eq!(
+        told,
+        [("operator", "queue.resume", None), ("olga", "queue.pause", Some("the warehouse burns"))]
+    );
+    assert_eq!(records[0].before.as_ref().unwrap()["paused"], true);
+    assert_eq!(records[1].after.as_ref().unwrap()["reason"], "the warehouse burns");
+}
