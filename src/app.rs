@@ -7,9 +7,11 @@ mod listen;
 mod mail;
 mod parts;
 mod pool_watch;
+mod process;
 
 pub(crate) use access::require_a_key;
 pub(crate) use events::describe_metrics as describe_event_metrics;
 pub(crate) use listen::{Listening, listen, listen_for_worker};
 pub(crate) use mail::Letterbox;
 pub(crate) use parts::{QUEUES, serve, shop, shop_with_fail_point, work};
+pub(crate) use process::ThisProcess;

@@ -5,24 +5,26 @@
 //! and the value of a secret is never shown.
 
 mod access;
+mod dead_jobs;
 mod duration;
 mod reader;
+mod retries;
 mod secret;
 mod settings;
 
-use std::{net::IpAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, net::IpAddr, path::PathBuf, sync::Arc, time::Duration};
 
-use engine::{RetryPolicy, testing::KillSwitch};
-use workflows::{
-    AdminEmails,
-    mailer::{BreakerSettings, SmtpSettings},
-};
+use breakers::{BreakerSettings, Breakers, Dependency};
+use engine::testing::KillSwitch;
+use workflows::{AdminEmails, mailer::SmtpSettings};
 
 use crate::embedded::{EmbeddedError, Search, StateDir};
 
 pub(crate) use access::AccessConfig;
+pub(crate) use dead_jobs::DeadJobTtls;
 pub(crate) use duration::parse as parse_duration;
 pub(crate) use reader::ConfigError;
+pub(crate) use retries::Retries;
 pub(crate) use secret::SecretUrl;
 pub(crate) use settings::SETTINGS;
 
@@ -45,6 +47,12 @@ pub(crate) struct Config {
     pub(crate) access: AccessConfig,
     /// How sagas are moved.
     pub(crate) workers: WorkersConfig,
+    /// When the circuit breakers open, for how long, and what closes them.
+    pub(crate) breakers: BTreeMap<Dependency, BreakerSettings>,
+    /// `RETRY_<STEP>_…`: how steps are tried, as far as it is set.
+    pub(crate) retries: Retries,
+    /// `DEAD_JOB_TTL…`: how long dead jobs wait for a person.
+    pub(crate) dead_job_ttls: DeadJobTtls,
     /// What is logged and traced.
     pub(crate) telemetry: TelemetryConfig,
     /// Where the embedded PostgreSQL lives and comes from.
@@ -88,10 +96,6 @@ pub(crate) struct MailConfig {
     pub(crate) smtp: SmtpSettings,
     /// Who is told when a product runs low.
     pub(crate) admin_emails: AdminEmails,
-    /// How a delivery is tried.
-    pub(crate) retry: RetryPolicy,
-    /// When the breaker before the mail server opens, and for how long.
-    pub(crate) breaker: BreakerSettings,
 }
 
 /// Where the API listens.
@@ -192,15 +196,19 @@ impl Config {
     /// # Errors
     /// When any variable has a value that can't be used; all such are listed.
     pub(crate) fn from_env() -> Result<Self, ConfigError> {
-        Self::parse(|name| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned()))
+        let names: Vec<_> = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()).collect();
+        Self::parse(|name| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned()), &names)
     }
 
-    /// Parses the values that `lookup` gives.
+    /// Parses the values that `lookup` gives; `names` are those of all variables that are set.
     ///
     /// # Errors
     /// As [`Config::from_env`].
-    pub(crate) fn parse(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
-        let mut read = Reader::new(&lookup);
+    pub(crate) fn parse(
+        lookup: impl Fn(&str) -> Option<String>,
+        names: &[String],
+    ) -> Result<Self, ConfigError> {
+        let mut read = Reader::new(&lookup, names);
         let config = Self {
             database: database(&mut read),
             redis_url: read.optional_url("REDIS_URL", &["redis", "rediss"]),
@@ -209,6 +217,9 @@ impl Config {
             http: http(&mut read),
             access: AccessConfig::read(&mut read),
             workers: workers(&mut read),
+            breakers: breakers(&mut read),
+            retries: Retries::read(&mut read),
+            dead_job_ttls: DeadJobTtls::read(&mut read),
             telemetry: telemetry(&mut read),
             embedded: EmbeddedConfig {
                 state_dir: read.optional("SAGALINE_STATE_DIR").map(PathBuf::from),
@@ -220,6 +231,11 @@ impl Config {
         };
         read.finish()?;
         Ok(config)
+    }
+
+    /// Makes the circuit breakers of this process; once.
+    pub(crate) fn make_breakers(&self) -> Breakers {
+        Breakers::new(|dependency| self.breakers.get(&dependency).copied().unwrap_or_default())
     }
 }
 
@@ -253,17 +269,6 @@ fn mail(read: &mut Reader<'_>) -> MailConfig {
                 .duration("SMTP_IDLE_TIMEOUT", Duration::from_secs(1)..=Duration::from_hours(1)),
         },
         admin_emails: read.optional_parsed("ADMIN_EMAILS", |text| text.parse().ok()).unwrap_or_default(),
-        retry: RetryPolicy {
-            first_delay: Duration::from_millis(read.number("RETRY_SEND_MAIL_FIRST_DELAY_MS", 1..=3_600_000)),
-            factor: read.number("RETRY_SEND_MAIL_FACTOR", 1.0..=100.0),
-            max_delay: Duration::from_millis(read.number("RETRY_SEND_MAIL_MAX_DELAY_MS", 1..=86_400_000)),
-            attempts: read.number("RETRY_SEND_MAIL_ATTEMPTS", 1..=1000),
-            timeout: Duration::from_millis(read.number("RETRY_SEND_MAIL_TIMEOUT_MS", 1..=3_600_000)),
-        },
-        breaker: BreakerSettings {
-            failures: read.number("MAIL_BREAKER_FAILURES", 1..=1_000_000),
-            open_for: read.duration("MAIL_BREAKER_OPEN", Duration::ZERO..=Duration::from_hours(1)),
-        },
     }
 }
 
@@ -288,6 +293,18 @@ fn workers(read: &mut Reader<'_>) -> WorkersConfig {
         notifications_concurrency: read.number("QUEUE_CONCURRENCY_NOTIFICATIONS", 1..=100_000),
         shutdown_deadline: read.duration("SHUTDOWN_DEADLINE", Duration::ZERO..=Duration::from_hours(1)),
     }
+}
+
+fn breakers(read: &mut Reader<'_>) -> BTreeMap<Dependency, BreakerSettings> {
+    let mut settings = |dependency: Dependency| {
+        let name = |what: &str| format!("BREAKER_{}_{what}", dependency.name().to_ascii_uppercase());
+        BreakerSettings {
+            failures: read.number(&name("FAILURES"), 1..=1_000_000),
+            open_for: read.duration(&name("OPEN"), Duration::ZERO..=Duration::from_hours(1)),
+            probes: read.number(&name("PROBES"), 1..=1000),
+        }
+    };
+    Dependency::ALL.into_iter().map(|dependency| (dependency, settings(dependency))).collect()
 }
 
 fn telemetry(read: &mut Reader<'_>) -> TelemetryConfig {
@@ -321,7 +338,10 @@ mod tests {
     use super::*;
 
     fn parse(pairs: &[(&str, &str)]) -> Result<Config, ConfigError> {
-        Config::parse(|name| pairs.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned()))
+        let names: Vec<_> = pairs.iter().map(|(name, _)| (*name).to_owned()).collect();
+        let lookup =
+            |name: &str| pairs.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
+        Config::parse(lookup, &names)
     }
 
     #[test]
@@ -362,6 +382,17 @@ mod tests {
         ] {
             assert!(text.contains(part), "`{part}` is missing in: {text}");
         }
+    }
+
+    #[test]
+    fn every_breaker_has_settings_of_its_own() {
+        let config = parse(&[("BREAKER_AMQP_FAILURES", "7"), ("BREAKER_REDIS_PROBES", "3")]).unwrap();
+        let amqp = BreakerSettings { failures: 7, ..BreakerSettings::default() };
+        assert_eq!(config.breakers[&Dependency::Amqp], amqp);
+        assert_eq!(config.breakers[&Dependency::Smtp], BreakerSettings::default());
+        assert_eq!(config.breakers[&Dependency::Redis].probes, 3);
+        let error = parse(&[("BREAKER_SMTP_OPEN", "ever")]).unwrap_err().to_string();
+        assert!(error.contains("BREAKER_SMTP_OPEN is `ever`"), "{error}");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use sqlx::PgPool;
 use workflows::invariants::{self, Verdict};
 
 use crate::{
-    app::{self, Letterbox},
+    app::{self, Letterbox, ThisProcess},
     config::Config,
     failure::Failure,
     terminal,
@@ -28,7 +28,8 @@ pub(crate) async fn examine(config: &Config, pool: &PgPool) -> Result<Vec<Verdic
 
 async fn histories(config: &Config, pool: &PgPool) -> Result<Verdict, Failure> {
     // The definitions want a mailer; nothing is sent, because nobody works.
-    let mailer = Letterbox::Files(std::env::temp_dir()).mailer(config)?;
+    let mailer =
+        Letterbox::Files(std::env::temp_dir()).mailer(config, &ThisProcess::new(config, "doctor"))?;
     let shop = app::shop(config, pool.clone(), mailer, None)?;
     let flaws = shop.engine().verify_histories(HISTORIES).await;
     shop.engine().shutdown().await;

@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use api::{Access, Auth, Rate, SharedLimiter, Taken};
+use breakers::Dependency;
 use futures::future::BoxFuture;
 use sqlx::PgPool;
 use workers::SharedRates;
 use workflows::keys;
 
+use super::process::ThisProcess;
 use crate::{config::Config, failure::Failure};
 
 /// Refuses to serve without any key that would be let in, unless somebody said that none is needed.
@@ -33,12 +35,13 @@ pub(crate) async fn require_a_key(config: &Config, pool: &PgPool) -> Result<(), 
 ///
 /// # Errors
 /// [`Failure::Unusable`] when `REDIS_URL` can't be read.
-pub(super) fn access(config: &Config) -> Result<Access, Failure> {
+pub(super) fn access(config: &Config, process: &ThisProcess) -> Result<Access, Failure> {
     let mut access = config.access.to_api();
     let is_counted = access.rate_per_key.is_some() || access.rate_per_address.is_some();
     if let Some(url) = config.redis_url.as_ref().filter(|_| is_counted) {
         let rates = SharedRates::at(url.expose())
             .map_err(|error| Failure::Unusable(format!("REDIS_URL can't be used: {error}")))?;
+        let rates = rates.behind(process.breakers().of(Dependency::Redis));
         access.shared_limiter = Some(Arc::new(InRedis(rates)));
     }
     Ok(access)

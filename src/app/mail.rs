@@ -2,8 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-use workflows::mailer::{Mailer, MailerError};
+use breakers::Dependency;
+use engine::RetryPolicy;
+use workflows::{
+    mailer::{Mailer, MailerError},
+    sagas::deliver_notification::SEND_MAIL,
+};
 
+use super::process::ThisProcess;
 use crate::{
     config::{Config, SecretUrl},
     failure::Failure,
@@ -31,7 +37,7 @@ impl Letterbox {
     ///
     /// # Errors
     /// [`Failure::Unusable`] when the server's URL or the sender can't be used, or the files' directory can't be made.
-    pub(crate) fn mailer(&self, config: &Config) -> Result<Mailer, Failure> {
+    pub(crate) fn mailer(&self, config: &Config, process: &ThisProcess) -> Result<Mailer, Failure> {
         let from = &config.mail.from;
         let mailer = match self {
             Self::Server(url) => Mailer::smtp_with(url.expose(), from, &config.mail.smtp),
@@ -39,7 +45,8 @@ impl Letterbox {
         };
         let mailer = mailer.map_err(|error| unusable(&error))?;
         // Shorter than an attempt, so that the breaker hears of a server that is silent.
-        Ok(mailer.with_breaker(config.mail.breaker).with_timeout(config.mail.retry.timeout.mul_f64(0.9)))
+        let attempt = config.retries.timeout(SEND_MAIL, RetryPolicy::CALL);
+        Ok(mailer.with_breaker(process.breakers().of(Dependency::Smtp)).with_timeout(attempt.mul_f64(0.9)))
     }
 }
 

@@ -4,18 +4,20 @@ use std::{sync::Arc, time::Duration};
 
 use anyhow::Context;
 use api::{ApiState, Limits, MailState};
-use engine::{Engine, EngineBuilder, GraphError, TraceLink, testing::with_faults};
+use breakers::{BreakerState, Dependency};
+use engine::{Engine, EngineBuilder, TraceLink, testing::with_faults};
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 use workers::{QueueOptions, RedisOptions, Workers};
-use workflows::{
-    Shop,
-    mailer::{BreakerState, Mailer},
-    sagas,
-};
+use workflows::{Obituary, Shop, mailer::Mailer, sagas};
 
 use super::{
-    access::access, events::Events, housekeeping::housekeep, listen::Listening, pool_watch::watch_pool,
+    access::access,
+    events::Events,
+    housekeeping::housekeep,
+    listen::Listening,
+    pool_watch::watch_pool,
+    process::{ThisProcess, report_breakers},
 };
 use crate::{config::Config, failure::Failure, telemetry::Telemetry};
 
@@ -25,15 +27,16 @@ pub(crate) const QUEUES: [&str; 2] = ["default", sagas::deliver_notification::QU
 /// Makes the engine with the shop's sagas.
 ///
 /// # Errors
-/// When a saga's graph is wrong.
+/// When a saga's graph is wrong, or settings are for a step or a saga that there is not.
 pub(crate) fn shop(
     config: &Config,
     pool: PgPool,
     mailer: Mailer,
     link: Option<Arc<dyn TraceLink>>,
-) -> anyhow::Result<Shop> {
+) -> Result<Shop, Failure> {
     let admins = config.mail.admin_emails.clone();
-    Ok(Shop::new(engine(config, pool, mailer, link)?.build()?).alerting(admins))
+    let engine = engine(config, pool, mailer, link)?.build().map_err(anyhow::Error::from)?;
+    Ok(Shop::new(engine).alerting(admins))
 }
 
 /// As [`shop`], for a process that may have been told to die at a fail point.
@@ -48,7 +51,7 @@ pub(crate) fn shop_with_fail_point(
 ) -> Result<Shop, Failure> {
     let admins = config.mail.admin_emails.clone();
     let built = |builder: EngineBuilder| builder.build().map_err(anyhow::Error::from);
-    let builder = engine(config, pool, mailer, link).map_err(anyhow::Error::from)?;
+    let builder = engine(config, pool, mailer, link)?;
     let Some(switch) = config.fail_point.clone() else {
         return Ok(Shop::new(built(builder)?).alerting(admins));
     };
@@ -65,15 +68,17 @@ fn engine(
     pool: PgPool,
     mailer: Mailer,
     link: Option<Arc<dyn TraceLink>>,
-) -> Result<EngineBuilder, GraphError> {
+) -> Result<EngineBuilder, Failure> {
     let settings = sagas::Settings {
-        mailer,
         reservation_ttl: config.workers.reservation_ttl,
-        send_mail_retry: config.mail.retry,
         admin_emails: config.mail.admin_emails.clone(),
+        ..sagas::Settings::new(mailer)
     };
-    let mut builder = Engine::builder(pool).lease(config.workers.lease);
-    for definition in sagas::definitions(settings)? {
+    let mut definitions = sagas::definitions(settings).map_err(anyhow::Error::from)?;
+    config.retries.apply(&mut definitions).map_err(Failure::Unusable)?;
+    let builder = Engine::builder(pool).lease(config.workers.lease).death_watch(Obituary);
+    let mut builder = config.dead_job_ttls.apply(builder, &definitions).map_err(Failure::Unusable)?;
+    for definition in definitions {
         builder = builder.register(definition);
     }
     if let Some(link) = link {
@@ -89,6 +94,7 @@ fn engine(
 /// When the workers can't be set up or die.
 pub(crate) async fn work(
     config: &Config,
+    process: &ThisProcess,
     shop: &Shop,
     queues: &[String],
     quit: CancellationToken,
@@ -99,8 +105,9 @@ pub(crate) async fn work(
         builder = builder.queue(options(config, queue));
     }
     if let Some(url) = &config.redis_url {
-        builder =
-            builder.redis(Some(RedisOptions::carrying(url.expose(), [sagas::deliver_notification::QUEUE])));
+        builder = builder
+            .redis(Some(RedisOptions::carrying(url.expose(), [sagas::deliver_notification::QUEUE])))
+            .redis_breaker(process.breakers().of(Dependency::Redis));
     }
     let events = if queues.is_empty() { None } else { Some(Events::new(config, shop.pool().clone())?) };
     // What the last steps told is still moved into the log.
@@ -117,7 +124,12 @@ pub(crate) async fn work(
             events.run(done.clone()).await;
         }
     };
-    let (worked, (), ()) = tokio::join!(working, housekeep(shop.pool(), done.clone()), telling);
+    let (worked, (), (), ()) = tokio::join!(
+        working,
+        housekeep(shop.pool(), done.clone()),
+        report_breakers(process, shop, done.clone()),
+        telling
+    );
     Ok(worked.context("the workers ended")?)
 }
 
@@ -141,6 +153,7 @@ fn options(config: &Config, queue: &str) -> QueueOptions {
 /// When the settings can't be used, or accepting fails for good.
 pub(crate) async fn serve(
     config: &Config,
+    process: &ThisProcess,
     shop: &Shop,
     mailer: &Mailer,
     telemetry: &Telemetry,
@@ -156,7 +169,7 @@ pub(crate) async fn serve(
     let mut state = ApiState::builder(shop.clone(), telemetry.metrics())
         .mail(Arc::new(move || mail_state(&mailer)))
         .limits(limits)
-        .access(access(config)?);
+        .access(access(config, process)?);
     if let Some(link) = telemetry.trace_link() {
         state = state.trace(link);
     }

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use workflows::{Page, Shop, catalogue, inventory};
 
 use crate::{
-    app::{self, Letterbox, Listening, QUEUES},
+    app::{self, Letterbox, Listening, QUEUES, ThisProcess},
     config::{Config, SecretUrl},
     embedded::{self, Source, StateDir, database_url},
     failure::Failure,
@@ -75,8 +75,9 @@ async fn play(
     let url = SecretUrl::new(source.url());
     migrate::migrate(url.expose()).await?;
 
+    let process = ThisProcess::new(config, "dev");
     let letterbox = Letterbox::server_or_files(config, &state_dir.path().join("mails"));
-    let mailer = letterbox.mailer(config)?;
+    let mailer = letterbox.mailer(config, &process)?;
     let options =
         pool::connect_options(&url, PoolUse::Workers).context("the database's URL can't be used")?;
     let pool = pool::open(options, PoolUse::Workers, config.database.pool_size);
@@ -93,12 +94,12 @@ async fn play(
     // Whichever ends by itself takes the other with it. Workers go on while requests finish that wait for a saga.
     let work_quit = CancellationToken::new();
     let serving = async {
-        let served = app::serve(config, &shop, &mailer, telemetry, socket, quit.clone()).await;
+        let served = app::serve(config, &process, &shop, &mailer, telemetry, socket, quit.clone()).await;
         work_quit.cancel();
         served
     };
     let working = async {
-        let worked = app::work(config, &shop, &queues, work_quit.clone()).await;
+        let worked = app::work(config, &process, &shop, &queues, work_quit.clone()).await;
         quit.cancel();
         worked
     };

@@ -5,7 +5,7 @@ use clap::Args;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    app::{self, Letterbox},
+    app::{self, Letterbox, ThisProcess},
     config::Config,
     database,
     failure::Failure,
@@ -38,8 +38,9 @@ pub(crate) async fn run(config: Config, arguments: Arguments) -> Result<(), Fail
     migrate::require(&pool).await?;
     app::require_a_key(&config, &pool).await?;
 
+    let process = ThisProcess::new(&config, "serve");
     let letterbox = Letterbox::server_or_files(&config, &std::env::temp_dir());
-    let mailer = letterbox.mailer(&config)?;
+    let mailer = letterbox.mailer(&config, &process)?;
     let shop = app::shop(&config, pool.clone(), mailer.clone(), telemetry.trace_link())?;
     let names: Vec<&str> = roles.iter().map(|role| role.name()).collect();
     tracing::info!(address = %socket.address, roles = names.join(","), database = %url, "serving");
@@ -47,9 +48,9 @@ pub(crate) async fn run(config: Config, arguments: Arguments) -> Result<(), Fail
     let upkeep = tokio::spawn(telemetry.upkeep(quit.clone()));
     // It works on no queue: it tells Redis, if there is one, what became due here.
     let hints_quit = CancellationToken::new();
-    let hints = app::work(&config, &shop, &[], hints_quit.clone());
+    let hints = app::work(&config, &process, &shop, &[], hints_quit.clone());
     let serving = async {
-        let served = app::serve(&config, &shop, &mailer, &telemetry, socket, quit.clone()).await;
+        let served = app::serve(&config, &process, &shop, &mailer, &telemetry, socket, quit.clone()).await;
         hints_quit.cancel();
         served
     };

@@ -3,7 +3,7 @@
 use clap::Args;
 
 use crate::{
-    app::{self, Letterbox, QUEUES},
+    app::{self, Letterbox, QUEUES, ThisProcess},
     config::Config,
     database,
     failure::Failure,
@@ -33,7 +33,8 @@ pub(crate) async fn run(config: Config, arguments: Arguments) -> Result<(), Fail
     let smtp = config.mail.smtp_url.clone().ok_or_else(|| {
         Failure::Unusable("SMTP_URL is not set: set it to a URL such as smtp://user:password@host:587".into())
     })?;
-    let mailer = Letterbox::Server(smtp).mailer(&config)?;
+    let process = ThisProcess::new(&config, "work");
+    let mailer = Letterbox::Server(smtp).mailer(&config, &process)?;
     let pool =
         database::connect(&url, PoolUse::Workers, config.database.pool_size, config.database.startup_wait)
             .await?;
@@ -45,13 +46,15 @@ pub(crate) async fn run(config: Config, arguments: Arguments) -> Result<(), Fail
     tracing::info!(queues = queues.join(","), address = address.map(tracing::field::display), database = %url, "working");
     let upkeep = tokio::spawn(telemetry.upkeep(quit.clone()));
     let working = async {
-        let worked = app::work(&config, &shop, &queues, quit.clone()).await;
+        let worked = app::work(&config, &process, &shop, &queues, quit.clone()).await;
         quit.cancel();
         worked
     };
     let observing = async {
         match socket {
-            Some(socket) => app::serve(&config, &shop, &mailer, &telemetry, socket, quit.clone()).await,
+            Some(socket) => {
+                app::serve(&config, &process, &shop, &mailer, &telemetry, socket, quit.clone()).await
+            }
             None => Ok(()),
         }
     };

@@ -125,7 +125,7 @@ mod tests {
     fn access(pairs: &[(&str, &str)]) -> AccessConfig {
         let given =
             |name: &str| pairs.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
-        Config::parse(given).unwrap().access
+        Config::parse(given, &[]).unwrap().access
     }
 
     #[test]
@@ -171,7 +171,7 @@ mod tests {
         ];
         let given =
             |name: &str| junk.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
-        let error = Config::parse(given).unwrap_err().to_string();
+        let error = Config::parse(given, &[]).unwrap_err().to_string();
         for (name, value) in junk {
             assert!(error.contains(&format!("{name} is `{value}`")), "{name} in: {error}");
         }

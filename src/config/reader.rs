@@ -36,12 +36,14 @@ impl fmt::Display for Problem {
 /// Reads variables by name; a wrong one gives its default and is remembered.
 pub(super) struct Reader<'a> {
     lookup: &'a dyn Fn(&str) -> Option<String>,
+    names: &'a [String],
     problems: Vec<Problem>,
 }
 
 impl<'a> Reader<'a> {
-    pub(super) fn new(lookup: &'a dyn Fn(&str) -> Option<String>) -> Self {
-        Self { lookup, problems: Vec::new() }
+    /// Reads through `lookup`; `names` are those of all variables that are set, for families of variables.
+    pub(super) fn new(lookup: &'a dyn Fn(&str) -> Option<String>, names: &'a [String]) -> Self {
+        Self { lookup, names, problems: Vec::new() }
     }
 
     pub(super) fn finish(self) -> Result<(), ConfigError> {
@@ -71,6 +73,33 @@ impl<'a> Reader<'a> {
             self.problems.push(Problem { variable: file.into(), found: Some(path), expected: wrong });
         })
         .ok()
+    }
+
+    /// The variables whose names begin so, with what follows the prefix and their values; those of [`SETTINGS`] and empty
+    /// ones are left out.
+    pub(super) fn family(&self, prefix: &str) -> Vec<(String, String, String)> {
+        let mut family: Vec<_> = self
+            .names
+            .iter()
+            .filter(|name| SETTINGS.iter().all(|setting| setting.name != name.as_str()))
+            .filter_map(|name| {
+                let rest = name.strip_prefix(prefix)?;
+                let value = (self.lookup)(name)?;
+                let value = value.trim();
+                (!value.is_empty()).then(|| (name.clone(), rest.to_owned(), value.to_owned()))
+            })
+            .collect();
+        family.sort();
+        family
+    }
+
+    /// Notes that a variable of a family can't be used.
+    pub(super) fn refuse_member(&mut self, variable: String, found: String, expected: impl Into<String>) {
+        self.problems.push(Problem {
+            variable: variable.into(),
+            found: Some(found),
+            expected: expected.into(),
+        });
     }
 
     /// A URL with one of these schemes.
@@ -113,6 +142,11 @@ impl<'a> Reader<'a> {
         self.value(name, |text| duration::parse(text).filter(|duration| bounds.contains(duration)))
     }
 
+    /// A duration within bounds, or `never`.
+    pub(super) fn lifetime(&mut self, name: &str, bounds: RangeInclusive<Duration>) -> Lifetime {
+        self.value(name, |text| Lifetime::parse(text, &bounds))
+    }
+
     /// An IP address; `localhost` is taken for `127.0.0.1`.
     pub(super) fn address(&mut self, name: &str) -> IpAddr {
         self.value(name, |text| {
@@ -150,6 +184,31 @@ impl<'a> Reader<'a> {
             found,
             expected: setting.expects.to_owned(),
         });
+    }
+}
+
+/// How long something waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lifetime {
+    For(Duration),
+    Ever,
+}
+
+impl Lifetime {
+    /// `None` for ever.
+    pub(super) fn ttl(self) -> Option<Duration> {
+        match self {
+            Self::For(duration) => Some(duration),
+            Self::Ever => None,
+        }
+    }
+
+    /// Reads a duration within bounds, or `never` for one that does not end.
+    pub(super) fn parse(text: &str, bounds: &RangeInclusive<Duration>) -> Option<Self> {
+        if text == "never" {
+            return Some(Self::Ever);
+        }
+        duration::parse(text).filter(|duration| bounds.contains(duration)).map(Self::For)
     }
 }
 

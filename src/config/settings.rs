@@ -26,9 +26,13 @@ const fn secret(name: &'static str, expects: &'static str) -> Setting {
 }
 
 const RATE: &str = "so many calls in a second, minute or hour, such as 600/m, or `off`";
+const FAILURES: &str = "a number of failures in a row, 1 to 1000000";
+const OPEN: &str = "a duration of at most an hour, such as 10s";
+const PROBES: &str = "a number of trial calls, 1 to 1000";
 const PORT: &str = "a port, 0 to 65535 (0 takes any free one)";
 
-/// All variables, in the order of `.env.example`.
+/// All variables with a name of their own, in the order of `.env.example`; families such as `RETRY_<STEP>_…` are read by
+/// their pattern.
 pub(crate) const SETTINGS: &[Setting] = &[
     secret("DATABASE_URL", "a URL such as postgres://user:password@host:5432/database"),
     setting("DATABASE_POOL_SIZE", "20", "a number of connections, 1 to 1000"),
@@ -44,13 +48,6 @@ pub(crate) const SETTINGS: &[Setting] = &[
     setting("SMTP_IDLE_TIMEOUT", "30s", "a duration of one second to an hour, such as 30s"),
     setting("SMTP_KEPT_CONNECTIONS", "16", "a number of connections, 1 to 1000"),
     optional("ADMIN_EMAILS", "mail addresses, separated by commas, such as a@example.com,b@example.com"),
-    setting("RETRY_SEND_MAIL_ATTEMPTS", "8", "a number of attempts, 1 to 1000"),
-    setting("RETRY_SEND_MAIL_FIRST_DELAY_MS", "500", "milliseconds, 1 to 3600000"),
-    setting("RETRY_SEND_MAIL_FACTOR", "2.5", "a number from 1 to 100"),
-    setting("RETRY_SEND_MAIL_MAX_DELAY_MS", "120000", "milliseconds, 1 to 86400000"),
-    setting("RETRY_SEND_MAIL_TIMEOUT_MS", "30000", "milliseconds, 1 to 3600000"),
-    setting("MAIL_BREAKER_FAILURES", "5", "a number of failures in a row, 1 to 1000000"),
-    setting("MAIL_BREAKER_OPEN", "10s", "a duration of at most an hour, such as 10s"),
     setting("HOST", "127.0.0.1", "an IP address to listen on, such as 127.0.0.1 or 0.0.0.0"),
     setting("PORT", "3000", PORT),
     setting("ORDERS_PORT", "3001", PORT),
@@ -70,6 +67,16 @@ pub(crate) const SETTINGS: &[Setting] = &[
     setting("QUEUE_CONCURRENCY_DEFAULT", "1024", "a number of steps in flight, 1 to 100000"),
     setting("QUEUE_CONCURRENCY_NOTIFICATIONS", "64", "a number of steps in flight, 1 to 100000"),
     setting("SHUTDOWN_DEADLINE", "20s", "a duration of at most an hour, such as 20s"),
+    setting("BREAKER_SMTP_FAILURES", "5", FAILURES),
+    setting("BREAKER_SMTP_OPEN", "10s", OPEN),
+    setting("BREAKER_SMTP_PROBES", "1", PROBES),
+    setting("BREAKER_REDIS_FAILURES", "5", FAILURES),
+    setting("BREAKER_REDIS_OPEN", "5s", OPEN),
+    setting("BREAKER_REDIS_PROBES", "1", PROBES),
+    setting("BREAKER_AMQP_FAILURES", "5", FAILURES),
+    setting("BREAKER_AMQP_OPEN", "10s", OPEN),
+    setting("BREAKER_AMQP_PROBES", "1", PROBES),
+    setting("DEAD_JOB_TTL", "30d", "a duration of one minute to 10 years, such as 30d, or `never`"),
     setting(
         "LOG_LEVEL",
         "info",
@@ -112,7 +119,9 @@ mod tests {
         // Those with this prefix are for PostgreSQL's own image.
         let ours: Vec<&str> = set.filter(|name| is_name(name) && !name.starts_with("POSTGRES_")).collect();
         assert!(ours.contains(&"DATABASE_URL") && ours.contains(&"SMTP_URL"), "{ours:?}");
-        for name in ours {
+        let of_a_family =
+            |name: &str| ["RETRY_", "DEAD_JOB_TTL_"].iter().any(|family| name.starts_with(family));
+        for name in ours.into_iter().filter(|name| !of_a_family(name)) {
             let is_ours = |setting: &Setting| {
                 setting.name == name || setting.is_secret && name.strip_suffix("_FILE") == Some(setting.name)
             };

@@ -46,6 +46,7 @@ pub(super) fn count_lost(lost: &ErrorCounter) {
 /// holds the sources, the dashboard and the alert rules to it.
 pub fn describe_metrics() {
     api::describe_metrics();
+    breakers::describe_metrics();
     engine::describe_metrics();
     workers::describe_metrics();
     workflows::describe_metrics();

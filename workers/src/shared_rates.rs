@@ -3,12 +3,9 @@
 //! This is the generic cell rate algorithm: a bucket is one number, the time at which it will be full again. What Redis
 //! forgets is a bucket that is full, so a wiped Redis lets a burst through and nothing else.
 
-use std::{
-    num::NonZeroU32,
-    sync::atomic::{AtomicU64, Ordering},
-    time::{Duration, Instant},
-};
+use std::{num::NonZeroU32, time::Duration};
 
+use breakers::{Breaker, BreakerSettings, Dependency, Pass};
 use redis::{
     Client, RedisError, RedisResult,
     aio::{ConnectionManager, ConnectionManagerConfig},
@@ -16,8 +13,8 @@ use redis::{
 
 /// How long an answer of Redis is waited for. A call must not be late because of its being counted.
 const PATIENCE: Duration = Duration::from_millis(100);
-/// How long a Redis that gave no answer is left alone.
-const LEFT_ALONE: Duration = Duration::from_secs(1);
+/// A Redis that gave no answer is left alone for a second, unless another breaker is set.
+const USUAL: BreakerSettings = BreakerSettings { failures: 1, open_for: Duration::from_secs(1), probes: 1 };
 
 /// Takes one out of the bucket, by Redis' own clock: `KEYS[1]` is the bucket, `ARGV[1]` how many microseconds give one
 /// back, `ARGV[2]` how many fit. Gives what is left and how many microseconds to wait, which is 0 if one was taken.
@@ -37,9 +34,7 @@ return {math.floor(spare / interval), 0}
 /// Buckets in Redis.
 pub struct SharedRates {
     redis: ConnectionManager,
-    began: Instant,
-    /// Until when Redis is left alone, in milliseconds since `began`.
-    away_until_ms: AtomicU64,
+    breaker: Breaker,
 }
 
 /// What came of taking one out of a bucket.
@@ -62,21 +57,25 @@ impl SharedRates {
             .set_connection_timeout(Some(PATIENCE * 5))
             .set_response_timeout(Some(PATIENCE));
         let redis = ConnectionManager::new_lazy_with_config(Client::open(url)?, config)?;
-        Ok(Self { redis, began: Instant::now(), away_until_ms: AtomicU64::new(0) })
+        Ok(Self { redis, breaker: Breaker::new(Dependency::Redis, USUAL) })
+    }
+
+    /// Sets the breaker that stands before Redis.
+    pub fn behind(self, breaker: Breaker) -> Self {
+        Self { breaker, ..self }
     }
 
     /// Takes one out of a bucket of this size that gets one back at this interval; `None` when Redis does not tell in
-    /// time, and for a second after that.
+    /// time, and while the breaker holds calls back.
     pub async fn take(&self, bucket: &str, size: NonZeroU32, interval: Duration) -> Option<RateTaken> {
-        if self.now_ms() < self.away_until_ms.load(Ordering::Relaxed) {
-            return None;
-        }
+        let pass = self.breaker.admit().ok()?;
         match tokio::time::timeout(PATIENCE, self.ask(bucket, size, interval)).await {
             Ok(Ok((remaining, wait_us))) => {
+                pass.succeeded();
                 Some(RateTaken { wait: (wait_us > 0).then(|| Duration::from_micros(wait_us)), remaining })
             }
-            Ok(Err(error)) => self.away(&error.to_string()),
-            Err(_) => self.away("no answer in time"),
+            Ok(Err(error)) => away(pass, &error.to_string()),
+            Err(_) => away(pass, "no answer in time"),
         }
     }
 
@@ -91,17 +90,12 @@ impl SharedRates {
             .query_async(&mut self.redis.clone())
             .await
     }
+}
 
-    fn away<T>(&self, error: &str) -> Option<T> {
-        let until = self.now_ms() + u64::try_from(LEFT_ALONE.as_millis()).unwrap_or(u64::MAX);
-        self.away_until_ms.store(until, Ordering::Relaxed);
-        tracing::debug!(error, "Redis counts no calls now; this process counts its own");
-        None
-    }
-
-    fn now_ms(&self) -> u64 {
-        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
-    }
+fn away<T>(pass: Pass, error: &str) -> Option<T> {
+    pass.failed();
+    tracing::debug!(error, "Redis counts no calls now; this process counts its own");
+    None
 }
 
 /// Without the URL, which can hold a password.

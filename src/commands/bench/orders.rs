@@ -11,7 +11,7 @@ use workflows::inventory::{self, NewProduct};
 
 use super::{Arguments, load};
 use crate::{
-    app::{self, Letterbox, QUEUES},
+    app::{self, Letterbox, QUEUES, ThisProcess},
     config::{Config, SecretUrl},
     mailcatcher::MailCatcher,
     pool::{self, PoolUse},
@@ -44,7 +44,8 @@ pub(super) async fn run(
 
     let options = pool::connect_options(scratch.url(), PoolUse::Workers)?;
     let pool = pool::open(options, PoolUse::Workers, config.database.pool_size);
-    let mailer = Letterbox::Server(SecretUrl::new(catcher.url())).mailer(&config)?;
+    let process = ThisProcess::new(&config, "bench");
+    let mailer = Letterbox::Server(SecretUrl::new(catcher.url())).mailer(&config, &process)?;
     let shop = app::shop(&config, pool.clone(), mailer.clone(), telemetry.trace_link())?;
     for number in 0..PRODUCTS {
         inventory::create_product(&pool, product(number), "bench").await.context("can't make a product")?;
@@ -54,8 +55,8 @@ pub(super) async fn run(
 
     let quit = CancellationToken::new();
     let queues = QUEUES.map(ToOwned::to_owned);
-    let serving = app::serve(&config, &shop, &mailer, &telemetry, socket, quit.clone());
-    let working = app::work(&config, &shop, &queues, quit.clone());
+    let serving = app::serve(&config, &process, &shop, &mailer, &telemetry, socket, quit.clone());
+    let working = app::work(&config, &process, &shop, &queues, quit.clone());
     let calling = async {
         let load = load::run(arguments, move || {
             let client = client.clone();

@@ -137,7 +137,7 @@ fn settings(url: &SecretUrl, mailbox: &Mailbox, port: u16, work_port: u16) -> Ve
         ("RETRY_SEND_MAIL_FACTOR", "2".into()),
         ("RETRY_SEND_MAIL_MAX_DELAY_MS", "400".into()),
         // The breaker would spare the attempts of waiting deliveries, which is what it is for; here they are to die.
-        ("MAIL_BREAKER_FAILURES", "1000000".into()),
+        ("BREAKER_SMTP_FAILURES", "1000000".into()),
         ("LOG_FORMAT", "json".into()),
     ]
 }

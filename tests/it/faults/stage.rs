@@ -30,7 +30,7 @@ const SETTINGS: [(&str, &str); 9] = [
     ("LEASE_SECONDS", "1"),
     ("RETRY_SEND_MAIL_FIRST_DELAY_MS", "50"),
     ("RETRY_SEND_MAIL_MAX_DELAY_MS", "500"),
-    ("MAIL_BREAKER_FAILURES", "1000000"),
+    ("BREAKER_SMTP_FAILURES", "1000000"),
     ("LOG_FORMAT", "json"),
 ];
 

@@ -1,0 +1,61 @@
+//! What this process is, and the circuit breakers before what it calls.
+
+use std::time::Duration;
+
+use breakers::Breakers;
+use tokio_util::sync::CancellationToken;
+use workflows::{Shop, breaker_reports};
+
+use crate::config::Config;
+
+/// How often a process tells of its breakers when none changes.
+const PERIOD: Duration = Duration::from_secs(5);
+/// How long one telling may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How long after a failed telling it is tried again, even if a breaker changes meanwhile.
+const REST: Duration = Duration::from_secs(1);
+
+/// This process.
+#[derive(Clone, Debug)]
+pub(crate) struct ThisProcess {
+    name: &'static str,
+    breakers: Breakers,
+}
+
+impl ThisProcess {
+    /// Names it, and makes its circuit breakers as the configuration sets them.
+    pub(crate) fn new(config: &Config, name: &'static str) -> Self {
+        Self { name, breakers: config.make_breakers() }
+    }
+
+    /// Its circuit breakers.
+    pub(crate) fn breakers(&self) -> &Breakers {
+        &self.breakers
+    }
+}
+
+/// Tells the database how the breakers are, whenever one changes and now and then, until `quit`; then takes it back.
+pub(crate) async fn report_breakers(process: &ThisProcess, shop: &Shop, quit: CancellationToken) {
+    let told = breaker_reports::Process { id: shop.engine().worker().0, name: process.name };
+    loop {
+        let views = process.breakers.views();
+        let report = breaker_reports::report(shop.pool(), told, &views);
+        let pause = match tokio::time::timeout(PATIENCE, report).await {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => {
+                tracing::debug!(error = %error, "the circuit breakers can't be told now; trying again");
+                Some(REST)
+            }
+            Err(_) => Some(REST),
+        };
+        tokio::select! {
+            () = quit.cancelled() => break,
+            () = tokio::time::sleep(pause.unwrap_or(PERIOD)) => {}
+            () = process.breakers.changed(), if pause.is_none() => {}
+        }
+    }
+    let withdrawn = tokio::time::timeout(PATIENCE, breaker_reports::withdraw(shop.pool(), told)).await;
+    if !matches!(withdrawn, Ok(Ok(()))) {
+        tracing::debug!("the circuit breakers' report could not be taken back; it lapses");
+    }
+}

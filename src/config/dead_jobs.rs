@@ -1,0 +1,102 @@
+//! `DEAD_JOB_TTL` and `DEAD_JOB_TTL_<SAGA>`: how long dead jobs wait for a person.
+
+use std::{ops::RangeInclusive, time::Duration};
+
+use engine::{Definition, EngineBuilder};
+
+use super::{
+    reader::{Lifetime, Reader},
+    retries::screaming,
+};
+
+const PREFIX: &str = "DEAD_JOB_TTL_";
+const BOUNDS: RangeInclusive<Duration> = Duration::from_mins(1)..=Duration::from_hours(24 * 3650);
+
+/// How long dead jobs wait before they are archived.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct DeadJobTtls {
+    usual: Lifetime,
+    by_saga: Vec<One>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct One {
+    variable: String,
+    /// The saga as the variable names it, such as `PLACE_ORDER`.
+    saga: String,
+    ttl: Lifetime,
+}
+
+impl DeadJobTtls {
+    /// Reads all of them; which sagas there are is checked by [`DeadJobTtls::apply`].
+    pub(super) fn read(read: &mut Reader<'_>) -> Self {
+        let usual = read.lifetime("DEAD_JOB_TTL", BOUNDS);
+        let mut by_saga = Vec::new();
+        for (variable, saga, value) in read.family(PREFIX) {
+            match Lifetime::parse(&value, &BOUNDS) {
+                Some(ttl) => by_saga.push(One { variable, saga, ttl }),
+                None => read.refuse_member(
+                    variable,
+                    value,
+                    "a duration of one minute to 10 years, such as 7d, or `never`",
+                ),
+            }
+        }
+        Self { usual, by_saga }
+    }
+
+    /// Tells the engine.
+    ///
+    /// # Errors
+    /// All variables that name no saga, with those that there are.
+    pub(crate) fn apply(
+        &self,
+        mut builder: EngineBuilder,
+        definitions: &[Definition],
+    ) -> Result<EngineBuilder, String> {
+        builder = builder.dead_job_ttl(self.usual.ttl());
+        let mut wrong = Vec::new();
+        for One { variable, saga, ttl } in &self.by_saga {
+            let named = definitions.iter().map(|definition| definition.graph().name.as_str());
+            match named.into_iter().find(|name| screaming(name) == *saga) {
+                Some(name) => builder = builder.dead_job_ttl_of(name, ttl.ttl()),
+                None => wrong.push(format!("{variable} names no saga")),
+            }
+        }
+        if wrong.is_empty() {
+            return Ok(builder);
+        }
+        let sagas: Vec<_> =
+            definitions.iter().map(|definition| screaming(&definition.graph().name)).collect();
+        wrong.push(format!("the sagas are: {}", sagas.join(", ")));
+        Err(wrong.join("\n"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    fn ttls(pairs: &[(&str, &str)]) -> Result<DeadJobTtls, String> {
+        let names: Vec<_> = pairs.iter().map(|(name, _)| (*name).to_owned()).collect();
+        let lookup =
+            |name: &str| pairs.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
+        Config::parse(lookup, &names).map(|config| config.dead_job_ttls).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_saga_can_have_its_own_and_never_is_one() {
+        let ttls = ttls(&[("DEAD_JOB_TTL", "never"), ("DEAD_JOB_TTL_PLACE_ORDER", "7d")]).unwrap();
+        assert_eq!(ttls.usual, Lifetime::Ever);
+        let own: Vec<_> = ttls.by_saga.iter().map(|one| (one.saga.as_str(), one.ttl)).collect();
+        assert_eq!(own, [("PLACE_ORDER", Lifetime::For(Duration::from_hours(7 * 24)))]);
+    }
+
+    #[test]
+    fn what_is_no_lifetime_is_refused() {
+        let error = ttls(&[("DEAD_JOB_TTL", "0"), ("DEAD_JOB_TTL_PLACE_ORDER", "soon")]).unwrap_err();
+        assert!(error.contains("DEAD_JOB_TTL is `0`"), "{error}");
+        assert!(error.contains("DEAD_JOB_TTL_PLACE_ORDER is `soon`"), "{error}");
+    }
+}
