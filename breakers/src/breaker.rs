@@ -73,6 +73,13 @@ impl Breaker {
         )
     }
 
+    /// What those are told who are held back now.
+    pub fn held_back(&self) -> Open {
+        let (view, open_for) = (self.view(), self.inner.settings.open_for);
+        let retry_after = view.next_probe_in.unwrap_or_default();
+        Open { dependency: self.inner.dependency, retry_after, open_for }
+    }
+
     /// What happens to the next call.
     pub fn state(&self) -> BreakerState {
         self.lock().state()
@@ -121,6 +128,15 @@ pub struct Pass {
 }
 
 impl Pass {
+    /// Whether the call is to find out if the dependency works again. That it does not is no fault of the work that was
+    /// chosen to try, so that is not to be counted as one of its attempts.
+    pub fn is_probe(&self) -> bool {
+        match self.admission {
+            Admission::Probe => true,
+            Admission::Usual => false,
+        }
+    }
+
     /// The dependency is well. An answer that refuses this one call is a success in that sense.
     pub fn succeeded(mut self) {
         self.settled = true;
@@ -195,13 +211,15 @@ mod tests {
     fn half_open_one_call_at_a_time_is_let_through() {
         let breaker = opened(Duration::ZERO, 1);
         let probe = breaker.admit().unwrap();
+        assert!(probe.is_probe());
         assert_eq!(breaker.state(), BreakerState::HalfOpen);
         assert!(breaker.admit().is_err());
         assert!(breaker.admit().is_err());
         probe.succeeded();
         assert_eq!(breaker.state(), BreakerState::Closed);
         assert_eq!(breaker.view().opened_ago, None);
-        let (_one, _other) = (breaker.admit().unwrap(), breaker.admit().unwrap());
+        let (one, _other) = (breaker.admit().unwrap(), breaker.admit().unwrap());
+        assert!(!one.is_probe());
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod invariants;
 mod keys;
 mod letters;
 mod mails;
+mod outages;
 mod placing;
 mod proofs;
 mod statements;
@@ -23,7 +24,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 use workflows::{
-    Shop,
+    Obituary, Shop,
     invariants::{Verdict, check},
     inventory::{self, NewProduct, Product},
     mailer::Mailer,
@@ -150,7 +151,8 @@ impl Market {
 
 fn engine(pool: PgPool, settings: Settings) -> Engine {
     let definitions = sagas::definitions(settings).unwrap();
-    definitions.into_iter().fold(Engine::builder(pool), engine::EngineBuilder::register).build().unwrap()
+    let builder = Engine::builder(pool).death_watch(Obituary);
+    definitions.into_iter().fold(builder, engine::EngineBuilder::register).build().unwrap()
 }
 
 async fn violations(pool: &PgPool) -> Vec<Verdict> {

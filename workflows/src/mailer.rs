@@ -79,6 +79,15 @@ pub enum MailError {
         /// When to ask again; spread, so that not all who wait come in the moment of the next probe.
         retry_after: Duration,
     },
+    /// The mail server has failed lately, and this mail was the one to find out that it still does; it does not count as
+    /// an attempt of the mail.
+    #[error("the mail server still fails: {what}")]
+    ProbeFailed {
+        /// When to ask again; spread.
+        retry_after: Duration,
+        /// What did not work, in one sentence.
+        what: String,
+    },
     /// It did not work this time: the server is away, slow or busy.
     #[error("{what}")]
     Temporary {
@@ -113,7 +122,10 @@ impl MailError {
     /// Whether the same mail may be taken later.
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::BreakerOpen { .. } | Self::Temporary { .. } | Self::TurnedAway { .. } => true,
+            Self::BreakerOpen { .. }
+            | Self::ProbeFailed { .. }
+            | Self::Temporary { .. }
+            | Self::TurnedAway { .. } => true,
             Self::Refused { .. } | Self::Unsendable { .. } => false,
         }
     }
@@ -122,6 +134,7 @@ impl MailError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::BreakerOpen { .. } => "mail-breaker-open",
+            Self::ProbeFailed { .. } => "mail-probe-failed",
             Self::Temporary { .. } => "mail-server-unavailable",
             Self::TurnedAway { .. } => "mail-turned-away",
             Self::Refused { .. } => "mail-refused",
@@ -259,16 +272,29 @@ impl Mailer {
             },
             Transport::Files(files) => files.send(mail, &inner.from).await,
         };
-        // A server that says no to one mail is well.
-        if answer.as_ref().err().is_some_and(MailError::is_retryable) {
-            pass.failed();
-        } else {
-            pass.succeeded();
-        }
+        let answer = match answer {
+            Err(error) if error.is_retryable() => {
+                // A server that answers turns this mail away, and that is an attempt of the mail.
+                let is_blameless = pass.is_probe() && matches!(error, MailError::Temporary { .. });
+                pass.failed();
+                Err(if is_blameless { inner.probe_failed(&error) } else { error })
+            }
+            // A server that says no to one mail is well.
+            answer => {
+                pass.succeeded();
+                answer
+            }
+        };
         let outcome = answer.as_ref().map_or_else(MailError::code, |_| "sent");
         metrics::counter!("sagaline_mails_total", "transport" => self.kind(), "outcome" => outcome)
             .increment(1);
         answer
+    }
+}
+
+impl Inner {
+    fn probe_failed(&self, error: &MailError) -> MailError {
+        MailError::ProbeFailed { retry_after: self.breaker.held_back().wait(), what: error.sentence() }
     }
 }
 

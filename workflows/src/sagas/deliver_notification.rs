@@ -196,9 +196,9 @@ impl CallStep for SendMail {
         };
         match self.mailer.send(&mail).await {
             Ok(reply) => Outcome::Done(Sent { message_id: mail.message_id, reply: reply.to_string() }),
-            Err(error @ MailError::BreakerOpen { retry_after }) => {
-                Outcome::Retry(Retry::postpone(retry_after, error.to_string()))
-            }
+            Err(
+                error @ (MailError::BreakerOpen { retry_after } | MailError::ProbeFailed { retry_after, .. }),
+            ) => Outcome::Retry(Retry::postpone(retry_after, error.to_string())),
             Err(error @ (MailError::Temporary { .. } | MailError::TurnedAway { .. })) => {
                 Outcome::retry(&error)
             }

@@ -1,0 +1,152 @@
+//! A mail server that goes away under load: orders go on, mails wait without losing attempts, and each arrives once.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use breakers::{Breaker, BreakerSettings, BreakerState, Dependency};
+use engine::{DeadJobFilter, HistoryOutcome, Page, RetryPolicy, SagaFilter, Status};
+use sagaline::mailcatcher::{Behaviour, MailCatcher};
+use workflows::{
+    mailer::Mailer,
+    orders::OrderStatus,
+    sagas::{
+        Settings,
+        deliver_notification::{DELIVER_NOTIFICATION, DeliverNotification, SEND_MAIL},
+    },
+};
+
+use super::{Market, PATIENCE, QUICK, order};
+
+const ORDERS: usize = 40;
+
+fn mailer(catcher: &MailCatcher, failures: u32) -> (Mailer, Breaker) {
+    let open_for = Duration::from_millis(100);
+    let breaker = Breaker::new(Dependency::Smtp, BreakerSettings { failures, open_for, probes: 1 });
+    let mailer = Mailer::smtp(&catcher.url(), "shop@example.com").unwrap().with_breaker(breaker.clone());
+    (mailer, breaker)
+}
+
+async fn deliveries(market: &Market) -> Vec<engine::SagaView> {
+    let filter = SagaFilter { definition: Some(DELIVER_NOTIFICATION.name().into()), ..SagaFilter::default() };
+    market.shop.engine().sagas(&filter, Page { after: None, limit: 1000 }).await.unwrap()
+}
+
+/// Waits until something holds of the market.
+async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let waited = tokio::time::timeout(PATIENCE, async {
+        while !holds().await {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    });
+    waited.await.unwrap_or_else(|_| panic!("it never came to this: {what}"));
+}
+
+#[tokio::test]
+async fn orders_go_on_while_the_mail_server_is_away_and_every_mail_arrives_once_when_it_is_back() {
+    let catcher = MailCatcher::start().await.unwrap();
+    let (mailer, breaker) = mailer(&catcher, 3);
+    // So few attempts that without the breaker every mail would be dead in no time.
+    let settings = Settings { send_mail_retry: QUICK, ..Settings::new(mailer) };
+    let market = Market::with(tempfile::tempdir().unwrap(), settings).await.hire();
+    market.sell("TEA-1", 10, 1000).await;
+    catcher.behave(Behaviour::Refuse);
+    let placed = futures::future::join_all((0..ORDERS).map(|_| market.place(order(&[("TEA-1", 1)])))).await;
+    assert!(placed.iter().all(|order| order.status == OrderStatus::Confirmed));
+    until("the breaker opens", async || breaker.state() != BreakerState::Closed).await;
+    until("every mail was held back", async || {
+        let waiting = deliveries(&market).await;
+        waiting.len() == ORDERS && waiting.iter().all(|saga| saga.step == SEND_MAIL && saga.error.is_some())
+    })
+    .await;
+    // It stays away for many times as long as the breaker stays open: as many probes fail.
+    until("probes fail", async || breaker.view().failures > 3 + 10).await;
+    let more = market.place(order(&[("TEA-1", 1)])).await;
+    assert_eq!(more.status, OrderStatus::Confirmed, "orders go on");
+    assert_eq!(catcher.messages().len(), 0);
+    assert_eq!(market.shop.engine().count_dead_jobs(&DeadJobFilter::default()).await.unwrap(), 0);
+
+    catcher.behave(Behaviour::Accept);
+    until("every mail is sent", async || {
+        let all = deliveries(&market).await;
+        all.len() == ORDERS + 1 && all.iter().all(|saga| saga.status == Status::Completed)
+    })
+    .await;
+    assert_eq!(breaker.state(), BreakerState::Closed);
+    let ids: Vec<String> =
+        catcher.messages().iter().map(|message| message.message_id().unwrap().clone()).collect();
+    let distinct: BTreeSet<&String> = ids.iter().collect();
+    assert_eq!((ids.len(), distinct.len()), (ORDERS + 1, ORDERS + 1), "each arrives, and none twice");
+    market.close().await;
+}
+
+#[tokio::test]
+async fn an_outage_costs_a_mail_no_attempt_once_the_breaker_is_open() {
+    let catcher = MailCatcher::start().await.unwrap();
+    let (mailer, breaker) = mailer(&catcher, 1);
+    let settings =
+        Settings { send_mail_retry: RetryPolicy { attempts: 2, ..QUICK }, ..Settings::new(mailer) };
+    let market = Market::with(tempfile::tempdir().unwrap(), settings).await.hire();
+    catcher.behave(Behaviour::Refuse);
+    let mail = DeliverNotification {
+        to: "ann@example.com".into(),
+        subject: "s".into(),
+        text: "t\n".into(),
+        html: None,
+    };
+    let engine = market.shop.engine();
+    let saga = engine.start(DELIVER_NOTIFICATION.with(&mail)).await.unwrap().saga_id;
+    until("five probes have failed", async || breaker.view().failures >= 6).await;
+    catcher.behave(Behaviour::Accept);
+    let ending = engine.wait(saga, PATIENCE).await.unwrap().unwrap();
+    assert_eq!(ending.status, Status::Completed);
+    let history = engine.history(saga).await.unwrap().unwrap();
+    let sends: Vec<_> = history.iter().filter(|entry| entry.step == SEND_MAIL).collect();
+    let count = |outcome| sends.iter().filter(|entry| entry.outcome == outcome).count();
+    assert_eq!(count(HistoryOutcome::Retry), 1, "the one that opened it");
+    assert!(count(HistoryOutcome::Postponed) >= 5);
+    let last = sends.last().unwrap();
+    assert_eq!((last.outcome, last.attempt), (HistoryOutcome::Done, 2));
+    assert!(
+        sends
+            .iter()
+            .any(|entry| entry.error.iter().any(|error| error.starts_with("the mail server still fails")))
+    );
+    market.close().await;
+}
+
+#[tokio::test]
+async fn a_death_is_an_event_of_the_same_commit() {
+    let catcher = MailCatcher::start().await.unwrap();
+    let settings = Settings {
+        send_mail_retry: RetryPolicy { attempts: 1, ..QUICK },
+        ..Settings::new(mailer(&catcher, 1000).0)
+    };
+    let market = Market::with(tempfile::tempdir().unwrap(), settings).await.hire();
+    catcher.behave(Behaviour::Refuse);
+    let mail = DeliverNotification {
+        to: "ann@example.com".into(),
+        subject: "s".into(),
+        text: "t\n".into(),
+        html: None,
+    };
+    let (started, ending) =
+        market.shop.engine().start_and_wait(DELIVER_NOTIFICATION.with(&mail), PATIENCE).await.unwrap();
+    assert_eq!(ending.unwrap().status, Status::Dead);
+    let job = market.shop.engine().dead_jobs(&DeadJobFilter::default(), Page { after: None, limit: 1 }).await;
+    let job = job.unwrap().remove(0);
+    let (key, payload): (String, serde_json::Value) =
+        sqlx::query_as("select key, payload from shop.outbox where routing_key = 'workflow.dead'")
+            .fetch_one(market.pool())
+            .await
+            .unwrap();
+    assert_eq!(key, started.saga_id.to_string());
+    assert_eq!(
+        (&payload["dead_job_id"], &payload["definition"], &payload["step"], &payload["attempts"]),
+        (
+            &serde_json::json!(job.dead_job_id),
+            &serde_json::json!("deliver-notification"),
+            &serde_json::json!(SEND_MAIL),
+            &serde_json::json!(1)
+        )
+    );
+    market.close().await;
+}
