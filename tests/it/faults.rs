@@ -12,6 +12,7 @@ mod load;
 mod pauses;
 mod stage;
 mod terminations;
+mod three_roles;
 
 use engine::{Engine, EngineBuilder};
 use sqlx::PgPool;

@@ -32,7 +32,7 @@ async fn connect(url: &str) -> Result<MultiplexedConnection, redis::RedisError> 
 }
 
 /// The stream's entries behind one of them: entry id and event id.
-async fn entries(url: &str, after: &str) -> Result<Vec<(String, i64)>, redis::RedisError> {
+pub(super) async fn entries(url: &str, after: &str) -> Result<Vec<(String, i64)>, redis::RedisError> {
     let mut redis = connect(url).await?;
     let start = if after.is_empty() { "-".to_owned() } else { format!("({after}") };
     let mut range = redis::cmd("XRANGE");
@@ -147,7 +147,7 @@ async fn channel(rabbit: &RabbitServer) -> (Connection, Channel) {
 }
 
 /// Makes durable queues that hold what matches a pattern each.
-async fn bind(rabbit: &RabbitServer, patterns: &[&str]) {
+pub(super) async fn bind(rabbit: &RabbitServer, patterns: &[&str]) {
     let (_connection, channel) = channel(rabbit).await;
     let durable = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
     channel.exchange_declare(NAME.into(), ExchangeKind::Topic, durable, FieldTable::default()).await.unwrap();
@@ -163,7 +163,7 @@ async fn bind(rabbit: &RabbitServer, patterns: &[&str]) {
 }
 
 /// Takes everything out of a queue: message id, routing key, payload, and whether it is kept on disk.
-async fn drain(rabbit: &RabbitServer, queue: &str) -> Vec<(i64, String, Value)> {
+pub(super) async fn drain(rabbit: &RabbitServer, queue: &str) -> Vec<(i64, String, Value)> {
     let (_connection, channel) = channel(rabbit).await;
     let mut got = Vec::new();
     while let Some(message) = channel.basic_get(queue.into(), BasicGetOptions::default()).await.unwrap() {

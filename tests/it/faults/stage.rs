@@ -84,7 +84,16 @@ impl Stage {
 
     /// A process that serves all roles, once it does.
     pub(super) async fn serve(&self) -> Served {
-        let process = self.start(&["serve"], &[]);
+        Self::once_it_serves(self.start(&["serve"], &[])).await
+    }
+
+    /// A process that serves one role on a port of its own, once it does.
+    pub(super) async fn serve_role(&self, role: &str) -> Served {
+        let port = format!("{}_PORT", role.to_ascii_uppercase());
+        Self::once_it_serves(self.start(&["serve", "--role", role], &[(&port, "0")])).await
+    }
+
+    async fn once_it_serves(process: Process) -> Served {
         let line = process.wait_for_line(r#""message":"serving""#).await;
         let line: Value = serde_json::from_str(&line).unwrap();
         let base = format!("http://{}", line["address"].as_str().unwrap());
@@ -263,6 +272,22 @@ impl Window {
     pub(super) async fn text(&self, path: &str) -> String {
         let answer = self.client.get(format!("{}{path}", self.base)).send().await.unwrap();
         answer.error_for_status().unwrap().text().await.unwrap()
+    }
+
+    /// What is at a path, as JSON.
+    pub(super) async fn json(&self, path: &str) -> Value {
+        serde_json::from_str(&self.text(path).await).unwrap()
+    }
+
+    /// How a GET of a path is answered.
+    pub(super) async fn status(&self, path: &str) -> u16 {
+        self.client.get(format!("{}{path}", self.base)).send().await.unwrap().status().as_u16()
+    }
+
+    /// Begins to read what is at a path.
+    pub(super) async fn open(&self, path: &str) -> reqwest::Response {
+        let answer = self.client.get(format!("{}{path}", self.base)).send().await.unwrap();
+        answer.error_for_status().unwrap()
     }
 
     /// Posts until it is accepted, as a client does whose server is away or busy for a while.

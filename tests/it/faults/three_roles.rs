@@ -1,0 +1,90 @@
+//! The three services and two workers as processes of their own, and what one order comes to in all of them.
+
+use serde_json::Value;
+
+use super::{
+    event_targets::{bind, drain, entries},
+    stage::{Stage, ends_in_order, until},
+};
+use crate::support::{RabbitServer, RedisServer};
+
+/// Follows server-sent events until one has this routing key; gives all that came by then.
+async fn followed_until(mut stream: reqwest::Response, last: &str) -> Vec<Value> {
+    let (mut text, mut seen) = (String::new(), Vec::new());
+    loop {
+        let chunk = stream.chunk().await.unwrap().expect("the stream goes on");
+        text.push_str(std::str::from_utf8(&chunk).unwrap());
+        while let Some(end) = text.find("\n\n") {
+            let block: String = text.drain(..end + 2).collect();
+            let Some(data) = block.lines().find_map(|line| line.strip_prefix("data: ")) else { continue };
+            let event: Value = serde_json::from_str(data).unwrap();
+            let is_last = event["routing_key"] == last;
+            seen.push(event);
+            if is_last {
+                return seen;
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_order_placed_at_one_service_shows_at_the_others_and_its_events_reach_every_consumer() {
+    let (redis, rabbit) = (RedisServer::start().await.unwrap(), RabbitServer::start().await);
+    let mut stage = Stage::open().await;
+    stage.set("REDIS_URL", &redis.url());
+    stage.set("AMQP_URL", &rabbit.url());
+    bind(&rabbit, &["order.*"]).await;
+    let orders = stage.serve_role("orders").await;
+    let inventory = stage.serve_role("inventory").await;
+    let notifications = stage.serve_role("notifications").await;
+    let workers = [stage.work().await, stage.work().await];
+
+    // Each answers for its own part and for no other.
+    assert_eq!(orders.window.status("/api/products").await, 404);
+    assert_eq!(inventory.window.status("/api/orders").await, 404);
+    assert_eq!(notifications.window.status("/api/orders").await, 404);
+
+    inventory.window.sell("TEA-1", 50).await;
+    let stream = orders.window.open("/api/events?topics=order.*").await;
+    let following = tokio::spawn(followed_until(stream, "order.confirmed"));
+    let order_id = orders.window.place("ann@example.com", "TEA-1", 2).await;
+
+    let stock = until("the stock to be reserved", async || {
+        let list = inventory.window.json("/api/products?q=TEA-1").await;
+        let stock = list["items"][0]["stock"].clone();
+        if stock["reserved"] == 2 { Ok(stock) } else { Err(list) }
+    })
+    .await;
+    assert_eq!((stock["on_hand"].as_i64(), stock["available"].as_i64()), (Some(50), Some(48)));
+    until("the mail to be sent", async || {
+        let sent = notifications.window.json("/api/notifications/status/sent").await;
+        let is_there = sent["items"].as_array().unwrap().iter().any(|mail| {
+            mail["to"] == "ann@example.com"
+                && mail["subject"].as_str().unwrap().contains(&order_id.to_string())
+        });
+        if is_there { Ok(()) } else { Err(sent) }
+    })
+    .await;
+
+    let heard = tokio::time::timeout(super::stage::PATIENCE, following).await.unwrap().unwrap();
+    let keys: Vec<_> = heard.iter().map(|event| event["routing_key"].as_str().unwrap()).collect();
+    assert_eq!(keys, ["order.created", "order.confirmed"]);
+    let confirmed = heard[1]["event_id"].as_i64().unwrap();
+    assert_eq!(heard[1]["payload"]["order_id"], order_id.to_string());
+
+    until("the Redis stream to have them", async || {
+        let ids: Vec<i64> = entries(&redis.url(), "").await.unwrap().into_iter().map(|(_, id)| id).collect();
+        if ids.contains(&confirmed) { Ok(()) } else { Err(ids) }
+    })
+    .await;
+    stage.all_at_rest().await;
+    let at_amqp = "select last_event_id from shop.event_consumer where name = 'amqp'";
+    super::stage::at_least("RabbitMQ to have them", confirmed, || stage.count(at_amqp)).await;
+    let bound: Vec<_> = drain(&rabbit, "order.*").await.into_iter().map(|(_, key, _)| key).collect();
+    assert_eq!(bound, ["order.created", "order.confirmed"]);
+
+    for process in workers.into_iter().chain([orders.process, inventory.process, notifications.process]) {
+        ends_in_order(process).await;
+    }
+    stage.assert_all_well().await;
+}
