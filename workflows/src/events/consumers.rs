@@ -69,7 +69,7 @@ pub async fn register(pool: &PgPool, name: &str) -> Result<(), sqlx::Error> {
         "insert into shop.event_consumer (name, last_event_id, begun_after)
          select $1, e.pruned_through, e.pruned_through
          from (select coalesce((select min(event_id) - 1 from shop.event), last_event_id) as pruned_through
-               from shop.event_log) e
+               from shop.event_log where only_one) e
          on conflict (name) do nothing",
     )
     .bind(name)
@@ -215,7 +215,7 @@ pub async fn replay(pool: &PgPool, name: &str, from: Replay) -> Result<Option<i6
     sqlx::query_scalar(
         "with log as (
              select coalesce((select min(event_id) - 1 from shop.event), last_event_id) as pruned_through, last_event_id
-             from shop.event_log
+             from shop.event_log where only_one
          ), start as (
              select least(greatest(coalesce($2 - 1, (select min(event_id) - 1 from shop.event where at >= $3),
                                             last_event_id), pruned_through), last_event_id) as begun_after

@@ -42,14 +42,15 @@ pub async fn lag(pool: &PgPool) -> Result<Lag, sqlx::Error> {
     .fetch_one(pool)
     .await?;
     let kept_events: i64 = sqlx::query_scalar(
-        "select last_event_id - coalesce((select min(event_id) - 1 from shop.event), last_event_id) from shop.event_log",
+        "select last_event_id - coalesce((select min(event_id) - 1 from shop.event), last_event_id)
+         from shop.event_log where only_one",
     )
     .fetch_one(pool)
     .await?;
     let consumers = sqlx::query_as(
         "select c.name, l.last_event_id - c.last_event_id as events,
                 coalesce(extract(epoch from now() - e.at), 0)::float8 as seconds
-         from shop.event_consumer c cross join shop.event_log l
+         from shop.event_consumer c join shop.event_log l on l.only_one
          left join shop.event e on e.event_id = c.last_event_id + 1
          order by c.name",
     )

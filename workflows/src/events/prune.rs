@@ -14,7 +14,7 @@ pub async fn prune(pool: &PgPool, retention: Duration, limit: u32) -> Result<u64
         "with front as (
              select event_id, at from shop.event
              where event_id <= (select least(l.last_event_id, (select min(c.last_event_id) from shop.event_consumer c))
-                                from shop.event_log l)
+                                from shop.event_log l where l.only_one)
              order by event_id limit $2
          )
          delete from shop.event where event_id = any(array(
