@@ -59,6 +59,7 @@ impl Events {
             let stream = RedisStream::new(url.expose(), NAME, events.stream_longest.into());
             targets.push(Target::Stream(
                 stream
+                    .map(Box::new)
                     .map_err(|_| Failure::Unusable("REDIS_URL can't be used: it is no Redis URL".into()))?,
             ));
         }

@@ -83,7 +83,7 @@ pub enum TargetError {
 #[derive(Debug)]
 pub enum Target {
     /// A Redis stream.
-    Stream(RedisStream),
+    Stream(Box<RedisStream>),
     /// An AMQP exchange.
     Exchange(Box<AmqpExchange>),
 }

@@ -153,7 +153,7 @@ impl Publisher {
             }
             // It is ahead of the whole log: the database was put back to an earlier state. Nothing that it has is ours.
             Outcome::Holds(last) if last > extent.last_event_id => {
-                self.begin_anew(&claim, claim.series).await?
+                self.begin_anew(&claim, claim.series).await?;
             }
             Outcome::Holds(last) if last > claim.last_event_id => self.advance(&claim, last).await?,
             Outcome::Holds(last) => self.rewind(&claim, last).await?,

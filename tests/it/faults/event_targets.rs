@@ -23,6 +23,8 @@ use super::{
 use crate::support::{RabbitServer, RedisServer};
 
 const NAME: &str = "e-commerce.events";
+/// An entry of a stream: its id, and its fields with their values.
+type Entry = (String, Vec<String>);
 /// Every event, published or not.
 const TOLD: &str = "select (select count(*) from shop.outbox) + (select last_event_id from shop.event_log)";
 const NUMBERED: &str = "select last_event_id from shop.event_log";
@@ -128,7 +130,7 @@ async fn a_redis_that_is_flushed_and_killed_under_load_has_every_event_once_in_t
     assert_eq!(both, (1..=told).chain(11..=told).collect::<Vec<_>>());
     let mut read = redis::cmd("XREADGROUP");
     read.arg("GROUP").arg("billing").arg("me").arg("COUNT").arg(10_000).arg("STREAMS").arg(NAME).arg(">");
-    let read: Vec<(String, Vec<(String, Vec<String>)>)> = read.query_async(&mut client).await.unwrap();
+    let read: Vec<(String, Vec<Entry>)> = read.query_async(&mut client).await.unwrap();
     assert_eq!(read[0].1.len(), both.len());
 
     let mut listed = stage.start(&["events", "consumers"], &[]);
