@@ -360,6 +360,26 @@ mod tests {
     }
 
     #[test]
+    fn how_connections_to_the_mail_server_are_kept_is_read() {
+        let given = [
+            ("SMTP_CONNECT_TIMEOUT", "250ms"),
+            ("SMTP_IDLE_TIMEOUT", "2m"),
+            ("SMTP_KEPT_CONNECTIONS", "3"),
+            ("ADMIN_EMAILS", "a@example.com, b@example.com"),
+        ];
+        let mail = parse(&given).unwrap().mail;
+        let expected = SmtpSettings {
+            connect_timeout: Duration::from_millis(250),
+            idle_timeout: Duration::from_secs(120),
+            kept_connections: 3,
+        };
+        assert_eq!(mail.smtp, expected);
+        assert_eq!(mail.admin_emails, "a@example.com,b@example.com".parse().unwrap());
+        // What a mailer does that is told nothing is the default of the variables too.
+        assert_eq!(parse(&[]).unwrap().mail.smtp, SmtpSettings::default());
+    }
+
+    #[test]
     fn every_wrong_value_is_reported_with_its_name_and_what_is_expected() {
         let error = parse(&[
             ("PORT", "seventy"),

@@ -14,6 +14,7 @@ mod it {
     mod faults;
     mod fixtures;
     mod keys_cli;
+    mod mail_tls;
     mod mailcatcher;
     mod observability;
     mod shared_rates;

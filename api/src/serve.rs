@@ -9,7 +9,7 @@ mod connection;
 mod crowd;
 mod stalling;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::Router;
 use tokio::{net::TcpListener, sync::Semaphore, task::JoinSet};
@@ -52,22 +52,22 @@ pub async fn serve(
         };
         let (router, stop) = (router.clone(), stop.clone());
         connections.spawn(async move {
-            connection::run(stream, peer, router, limits, stop).await;
+            connection::run(stream, peer, router, &limits, stop).await;
             drop((place, seat));
         });
     }
     drop(listener);
-    drain(connections, limits).await
+    drain(connections, limits.drain).await
 }
 
-async fn drain(mut connections: JoinSet<()>, limits: Limits) -> Drained {
+async fn drain(mut connections: JoinSet<()>, patience: Duration) -> Drained {
     let mut finished = 0;
     let all = async {
         while connections.join_next().await.is_some() {
             finished += 1;
         }
     };
-    if tokio::time::timeout(limits.drain, all).await.is_err() {
+    if tokio::time::timeout(patience, all).await.is_err() {
         let cut = connections.len();
         connections.shutdown().await;
         tracing::warn!(cut, "connections were cut: their requests did not finish in time");

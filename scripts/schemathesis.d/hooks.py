@@ -1,7 +1,8 @@
 """What a client of Sagaline does and a schema can't say.
 
 An opaque cursor comes from the page before; an Idempotency-Key is new for each request; the input of a workflow fits the
-definition that it names, which are registered at run time; an order is for products that there are.
+definition that it names, which are registered at run time, and the variables of a
+mail the template that it names; an order is for products that there are.
 """
 
 import os
@@ -14,6 +15,8 @@ START = {
     "definition": "deliver-notification",
     "input": {"to": "ann@example.com", "subject": "Hello", "text": "Hello.\n"},
 }
+
+TEMPLATED = {"template": "low-stock", "variables": {"sku": "TEA-1", "available": 4, "threshold": 5}}
 
 
 def is_positive(case):
@@ -42,6 +45,8 @@ def before_call(context, case, kwargs):
     if case.operation.path == "/api/workflows" and case.operation.method.lower() == "post":
         if isinstance(case.body, dict):
             case.body.update(START)
+    if case.operation.path == "/api/notifications" and isinstance(case.body, dict) and "template" in case.body:
+        case.body.update(TEMPLATED)
     if case.operation.path == "/api/orders" and isinstance(case.body, dict):
         for item in case.body.get("items") or []:
             if isinstance(item, dict):

@@ -24,7 +24,7 @@ pub(super) async fn run(
     stream: TcpStream,
     peer: IpAddr,
     router: Router,
-    limits: Limits,
+    limits: &Limits,
     stop: CancellationToken,
 ) {
     if let Err(error) = stream.set_nodelay(true) {

@@ -1,10 +1,21 @@
 //! Notifications over HTTP.
 
+use std::time::Duration;
+
 use api::Limits;
+use engine::Engine;
 use reqwest::Method;
+use sagaline::mailcatcher::{Behaviour, MailCatcher, Stage};
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+use workflows::{
+    mailer::Mailer,
+    sagas::{self, Settings, deliver_notification::QUEUE},
+};
 
 use super::shop::{OpenShop, body, problem};
+
+const PATIENCE: Duration = Duration::from_secs(30);
 
 fn written() -> Value {
     json!({"to": "ann@example.com", "subject": "Hello", "text": "Hello.", "html": "<p>Hello.</p>"})
@@ -127,6 +138,51 @@ async fn a_repeated_mail_is_sent_once() {
     problem(shop.get("/api/notifications/status/lost").await, 400, "invalid-parameter").await;
     problem(shop.get("/api/notifications/0199f3a0-0000-7000-8000-000000000000").await, 404, "not-found")
         .await;
+}
+
+#[tokio::test]
+async fn a_mail_that_died_is_sent_once_its_dead_job_is_retried() {
+    let catcher = MailCatcher::start().await.unwrap();
+    catcher.behave(Behaviour::PermanentFailure(Stage::Recipient));
+    let shop = OpenShop::unstaffed(Limits::default()).await;
+    // Somebody else delivers.
+    let mailer = Mailer::smtp(&catcher.url(), "shop@example.com").unwrap();
+    let builder = Engine::builder(shop.engine.pool().clone());
+    let definitions = sagas::definitions(Settings::new(mailer)).unwrap();
+    let worker = definitions.into_iter().fold(builder, engine::EngineBuilder::register).build().unwrap();
+    let stop = CancellationToken::new();
+    let mut feed = worker.feed(QUEUE, 8);
+    let working = tokio::spawn({
+        let (worker, stop) = (worker.clone(), stop.clone());
+        async move { worker.run(&mut feed, stop).await }
+    });
+
+    let request = shop.request(Method::POST, "/api/notifications").header("Prefer", "wait=20");
+    let dead = body(request.json(&written()).send().await.unwrap(), 201).await;
+    assert_eq!(
+        (&dead["status"], &dead["attempts"][0]["reply"]),
+        (&json!("failed"), &json!("550 no such mailbox"))
+    );
+    let listed = body(shop.get("/api/notifications/status/failed").await, 200).await;
+    assert_eq!(listed["items"][0]["notification_id"], dead["notification_id"]);
+    let jobs = body(shop.get("/api/dead-jobs?definition=deliver-notification").await, 200).await;
+    assert_eq!(jobs["items"][0]["workflow_id"], dead["workflow_id"]);
+
+    catcher.behave(Behaviour::Accept);
+    let retry = format!("/api/dead-jobs/{}/retry", jobs["items"][0]["dead_job_id"].as_str().unwrap());
+    body(shop.post(&retry, &json!({"reason": "the mailbox is back"})).await, 202).await;
+    let mail = tokio::time::timeout(PATIENCE, catcher.wait_for(1)).await.unwrap().remove(0);
+    let id = dead["notification_id"].as_str().unwrap();
+    let saga_id = engine::SagaId(id.parse().unwrap());
+    assert!(shop.engine.wait(saga_id, PATIENCE).await.unwrap().is_some());
+    let sent = body(shop.get(&format!("/api/notifications/{id}")).await, 200).await;
+    assert_eq!((&sent["status"], &sent["message_id"]), (&json!("sent"), &json!(mail.message_id())));
+    let replies: Vec<_> =
+        sent["attempts"].as_array().unwrap().iter().map(|attempt| &attempt["reply"]).collect();
+    assert_eq!(replies, ["550 no such mailbox", "250 OK, kept"]);
+    stop.cancel();
+    working.await.unwrap();
+    worker.shutdown().await;
 }
 
 #[tokio::test]

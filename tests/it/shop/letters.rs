@@ -88,7 +88,9 @@ async fn a_name_with_markup_is_harmless_in_the_mail() {
 async fn the_first_message_with_a_dedup_key_is_the_only_one() {
     let market = Market::open().await.hire();
     let send = async |to: &str, key| {
-        notifications::send(&market.shop, sending(message(to), key), Some(PATIENCE), None).await.unwrap()
+        notifications::send(&market.shop, sending(message(to), key), Some(PATIENCE), "clerk", None)
+            .await
+            .unwrap()
     };
     let first = send("ann@example.com", Some("news-1")).await;
     assert!(!first.existing);
@@ -105,7 +107,7 @@ async fn the_first_message_with_a_dedup_key_is_the_only_one() {
     let request = sending(message("ann@example.com"), None);
     for _ in 0..2 {
         let repeated =
-            notifications::send(&market.shop, request.clone(), Some(PATIENCE), None).await.unwrap();
+            notifications::send(&market.shop, request.clone(), Some(PATIENCE), "clerk", None).await.unwrap();
         assert!(!repeated.existing);
     }
     assert_eq!(market.mails().len(), 5);
@@ -128,13 +130,19 @@ async fn a_message_that_would_break_out_of_its_headers_is_refused() {
         (DeliverNotification { html: Some("\u{1}".into()), ..message("a@example.com") }, "/html"),
     ];
     for (message, pointer) in wrong {
-        let refused = notifications::send(&market.shop, sending(message, None), None, None).await;
+        let refused = notifications::send(&market.shop, sending(message, None), None, "clerk", None).await;
         let Err(SendError::Invalid(violations)) = refused else { panic!("{pointer}: {refused:?}") };
         assert_eq!(violations.len(), 1, "{violations:?}");
         assert_eq!(violations[0].pointer, pointer);
     }
-    let refused =
-        notifications::send(&market.shop, sending(message("a@example.com"), Some("a\nb")), None, None).await;
+    let refused = notifications::send(
+        &market.shop,
+        sending(message("a@example.com"), Some("a\nb")),
+        None,
+        "clerk",
+        None,
+    )
+    .await;
     assert!(matches!(refused, Err(SendError::Invalid(wrong)) if wrong[0].pointer == "/dedup_key"));
     let any: i64 =
         sqlx::query_scalar("select count(*) from engine.saga").fetch_one(market.pool()).await.unwrap();
@@ -148,7 +156,7 @@ async fn every_attempt_is_told_with_what_the_server_said_and_the_status_follows(
     catcher.behave(Behaviour::TemporaryFailure(Stage::Recipient));
     let market = with_catcher(&catcher, RetryPolicy { attempts: 2, ..QUICK }).await;
     let request = sending(message("ann@example.com"), None);
-    let pending = notifications::send(&market.shop, request, None, None).await.unwrap().notification;
+    let pending = notifications::send(&market.shop, request, None, "clerk", None).await.unwrap().notification;
     assert_eq!((pending.status, pending.attempts.len()), (NotificationStatus::Pending, 0));
     let market = market.hire();
     let id = pending.notification_id;

@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use engine::{SagaId, StartError};
+use serde_json::json;
 use uuid::Uuid;
 
 use super::{Notification, get};
 use crate::{
+    audit::{self, By, Change},
     sagas::deliver_notification::{DELIVER_NOTIFICATION, DeliverNotification},
     shop::Shop,
     violation::{self, Checker, Violation},
@@ -73,12 +75,14 @@ pub async fn send(
     shop: &Shop,
     request: SendNotification,
     wait: Option<Duration>,
+    by: impl Into<By<'_>>,
     trace: Option<String>,
 ) -> Result<Sent, SendError> {
     let violations = request.violations();
     if !violations.is_empty() {
         return Err(SendError::Invalid(violations));
     }
+    record(shop, &request, &by.into()).await?;
     let SendNotification { notification_id, message, dedup_key } = request;
     let mut saga = DELIVER_NOTIFICATION.with(&message).id(SagaId(notification_id)).trace(trace);
     if let Some(key) = dedup_key {
@@ -92,6 +96,16 @@ pub async fn send(
     let id = started.map_err(refused)?.saga_id.0;
     let notification = get(shop, id).await?.ok_or(SendError::Database(sqlx::Error::RowNotFound))?;
     Ok(Sent { notification, existing: id != notification_id })
+}
+
+/// That somebody asked for it. The saga's start is a commit of its own: so it is recorded before, that no message is
+/// without its record.
+async fn record(shop: &Shop, request: &SendNotification, by: &By<'_>) -> Result<(), sqlx::Error> {
+    let subject = request.notification_id.to_string();
+    let DeliverNotification { to, subject: line, .. } = &request.message;
+    let asked = json!({"to": to, "subject": line, "dedup_key": request.dedup_key});
+    let change = Change::of("notification.send", "notification", &subject).after(asked);
+    audit::record(&mut *shop.pool().acquire().await?, by, &[change]).await
 }
 
 fn refused(error: StartError) -> SendError {

@@ -111,16 +111,32 @@ struct WrittenNotification {
     #[schema(format = Email, max_length = 254, example = "a@example.com")]
     to: String,
     /// One line.
-    #[schema(min_length = 1, max_length = 200, pattern = "^[^\\u0000-\\u001f\\u007f-\\u009f]*$")]
+    #[schema(
+        min_length = 1,
+        max_length = 200,
+        pattern = "^[^\\u0000-\\u001f\\u007f-\\u009f\\s]([^\\u0000-\\u001f\\u007f-\\u009f]*[^\\u0000-\\u001f\\u007f-\\u009f\\s])?$"
+    )]
     subject: String,
     /// The text.
-    #[schema(min_length = 1, max_length = 65_536)]
+    #[schema(
+        min_length = 1,
+        max_length = 65_536,
+        pattern = "^[^\\u0000-\\u0008\\u000b\\u000c\\u000e-\\u001f\\u007f-\\u009f]*$"
+    )]
     text: String,
     /// The same as HTML, sent as it is.
-    #[schema(min_length = 1, max_length = 131_072)]
+    #[schema(
+        min_length = 1,
+        max_length = 131_072,
+        pattern = "^[^\\u0000-\\u0008\\u000b\\u000c\\u000e-\\u001f\\u007f-\\u009f]*$"
+    )]
     html: Option<String>,
     /// Of all mails with the same key only the first is sent, for ever.
-    #[schema(min_length = 1, max_length = 128, pattern = "^[^\\u0000-\\u001f\\u007f-\\u009f]*$")]
+    #[schema(
+        min_length = 1,
+        max_length = 128,
+        pattern = "^[^\\u0000-\\u001f\\u007f-\\u009f\\s]([^\\u0000-\\u001f\\u007f-\\u009f]*[^\\u0000-\\u001f\\u007f-\\u009f\\s])?$"
+    )]
     dedup_key: Option<String>,
 }
 
@@ -138,7 +154,11 @@ struct TemplatedNotification {
     /// The template's variables: all of them, no others.
     variables: Map<String, Value>,
     /// Of all mails with the same key only the first is sent, for ever.
-    #[schema(min_length = 1, max_length = 128, pattern = "^[^\\u0000-\\u001f\\u007f-\\u009f]*$")]
+    #[schema(
+        min_length = 1,
+        max_length = 128,
+        pattern = "^[^\\u0000-\\u001f\\u007f-\\u009f\\s]([^\\u0000-\\u001f\\u007f-\\u009f]*[^\\u0000-\\u001f\\u007f-\\u009f\\s])?$"
+    )]
     dedup_key: Option<String>,
 }
 

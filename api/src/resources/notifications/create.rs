@@ -20,7 +20,7 @@ use crate::{
         Code, FieldError, Problem,
         answers::{BODY, KEYED, STORED, problems},
     },
-    request::{IdempotencyKey, JsonBody, Prefer, Query, schema},
+    request::{Actor, IdempotencyKey, JsonBody, Prefer, Query, schema},
     resources::invalid,
     state::ApiState,
 };
@@ -36,7 +36,7 @@ problems!(Problems: BODY, KEYED, STORED);
     post,
     path = "/api/notifications",
     tag = "notifications",
-    params(IdempotencyKey, Prefer),
+    params(IdempotencyKey, Prefer, Actor),
     request_body(content = NewNotification, examples(
         ("written" = (summary = "Written out", value = json!({
             "to": "a@example.com", "subject": "We are closed on Monday", "text": "See you on Tuesday.",
@@ -74,15 +74,17 @@ pub(crate) async fn create_notification(
     Query(()): Query<()>,
     key: IdempotencyKey,
     prefer: Prefer,
+    actor: Actor,
     body: JsonBody<NewNotification>,
 ) -> Result<Response, Problem> {
     let JsonBody { value: mut new, bytes } = body;
-    let wait = prefer.wait(state.limits().longest_wait);
+    let (wait, _place) = prefer.wait_with_a_place(&state);
     let dedup_key = new.dedup_key.take();
     let message = message(&state, new)?;
     once(&state, key, "create_notification", &bytes, async |notification_id| {
         let request = SendNotification { notification_id, message, dedup_key };
-        let sent = notifications::send(state.shop(), request, wait, state.trace().current()).await;
+        let sent =
+            notifications::send(state.shop(), request, wait, actor.by("api"), state.trace().current()).await;
         let sent = sent.map_err(problem)?;
         let status = if sent.existing { StatusCode::OK } else { StatusCode::CREATED };
         let location = format!("/api/notifications/{}", sent.notification.notification_id);

@@ -1,0 +1,240 @@
+//! Mail over TLS: what the URL asks for is done, and nothing is said in the clear that should not be.
+
+use std::{sync::Arc, time::Duration};
+
+use engine::Engine;
+use rcgen::{CertifiedKey, generate_simple_self_signed};
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader},
+    net::{TcpListener, TcpStream},
+    sync::watch,
+};
+use tokio_rustls::{
+    TlsAcceptor,
+    rustls::{
+        ServerConfig,
+        pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer},
+    },
+};
+use uuid::Uuid;
+use workflows::{
+    Shop,
+    mailer::{Mail, MailError, Mailer},
+    notifications::{self, NotificationStatus, SendNotification},
+    sagas::{self, Settings, deliver_notification::DeliverNotification},
+};
+
+use crate::support::{Database, Process};
+
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// How the server wants to be spoken to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Speech {
+    /// TLS from the first byte.
+    Wrapped,
+    /// In the clear first, then STARTTLS.
+    StartTls,
+    /// In the clear only.
+    Clear,
+}
+
+/// What a client said, each line with whether it was said under TLS.
+type Heard = Vec<(bool, String)>;
+
+/// A mail server for `localhost` with a certificate of its own making.
+struct SecureServer {
+    port: u16,
+    heard: watch::Receiver<Heard>,
+    dir: TempDir,
+}
+
+impl SecureServer {
+    async fn start(speech: Speech) -> Self {
+        let CertifiedKey { cert, signing_key } =
+            generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(signing_key.serialize_der()));
+        let config =
+            ServerConfig::builder().with_no_client_auth().with_single_cert(vec![cert.der().clone()], key);
+        let acceptor = TlsAcceptor::from(Arc::new(config.unwrap()));
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("ca.pem"), cert.pem()).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let (tell, heard) = watch::channel(Heard::new());
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let (acceptor, tell) = (acceptor.clone(), tell.clone());
+                // A client that goes away in the middle is one of the things tested.
+                tokio::spawn(async move { serve(stream, speech, &acceptor, &tell).await });
+            }
+        });
+        Self { port, heard, dir }
+    }
+
+    fn authority(&self) -> String {
+        self.dir.path().join("ca.pem").display().to_string()
+    }
+
+    /// What was heard that begins so.
+    fn heard(&self, start: &str) -> Heard {
+        self.heard.borrow().iter().filter(|(_, line)| line.starts_with(start)).cloned().collect()
+    }
+}
+
+async fn serve(
+    stream: TcpStream,
+    speech: Speech,
+    acceptor: &TlsAcceptor,
+    tell: &watch::Sender<Heard>,
+) -> std::io::Result<()> {
+    if speech == Speech::Wrapped {
+        return talk(acceptor.accept(stream).await?, true, "AUTH PLAIN", true, tell).await.map(drop);
+    }
+    let offer = if speech == Speech::StartTls { "STARTTLS" } else { "8BITMIME" };
+    match talk(stream, false, offer, true, tell).await? {
+        Some(stream) => talk(acceptor.accept(stream).await?, true, "AUTH PLAIN", false, tell).await.map(drop),
+        None => Ok(()),
+    }
+}
+
+/// Speaks SMTP until the client leaves, or wants TLS: then the stream is given back.
+async fn talk<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: S,
+    is_secure: bool,
+    offer: &str,
+    greets: bool,
+    tell: &watch::Sender<Heard>,
+) -> std::io::Result<Option<S>> {
+    let mut stream = BufReader::new(stream);
+    if greets {
+        stream.write_all(b"220 localhost ESMTP\r\n").await?;
+    }
+    let (mut line, mut in_data) = (String::new(), false);
+    loop {
+        line.clear();
+        if stream.read_line(&mut line).await? == 0 {
+            return Ok(None);
+        }
+        let said = line.trim_end().to_owned();
+        if in_data && said != "." {
+            continue;
+        }
+        tell.send_modify(|heard| heard.push((is_secure, said.clone())));
+        let verb = said.split(' ').next().unwrap_or_default().to_ascii_uppercase();
+        let reply = match verb.as_str() {
+            "EHLO" => format!("250-localhost\r\n250 {offer}"),
+            "AUTH" => "235 welcome".into(),
+            "STARTTLS" => "220 go ahead".into(),
+            "DATA" => "354 go on".into(),
+            "." => "250 taken".into(),
+            _ => "250 OK".into(),
+        };
+        stream.write_all(format!("{reply}\r\n").as_bytes()).await?;
+        stream.flush().await?;
+        in_data = verb == "DATA";
+        if verb == "STARTTLS" {
+            return Ok(Some(stream.into_inner()));
+        }
+    }
+}
+
+/// Has a real worker send one mail through this server.
+async fn deliver(server: &SecureServer, url: &str) {
+    let database = Database::fresh().await;
+    let mails = tempfile::tempdir().unwrap();
+    let here = Mailer::files(mails.path(), "shop@example.com").unwrap();
+    let builder = Engine::builder(database.pool().await);
+    let definitions = sagas::definitions(Settings::new(here)).unwrap();
+    let engine = definitions.into_iter().fold(builder, engine::EngineBuilder::register).build().unwrap();
+    let (database_url, authority) = (database.url(), server.authority());
+    let _worker = Process::sagaline(
+        &["work"],
+        &[("DATABASE_URL", &database_url), ("SMTP_URL", url), ("SSL_CERT_FILE", &authority)],
+    );
+    let shop = Shop::new(engine);
+    let message = DeliverNotification {
+        to: "ann@example.com".into(),
+        subject: "Hello".into(),
+        text: "Hello.".into(),
+        html: None,
+    };
+    let request = SendNotification { notification_id: Uuid::now_v7(), message, dedup_key: None };
+    let sent = notifications::send(&shop, request, Some(PATIENCE), "test", None).await.unwrap().notification;
+    assert_eq!(sent.status, NotificationStatus::Sent, "{:?}", sent.attempts);
+    assert_eq!(sent.attempts.last().unwrap().reply.as_deref(), Some("250 taken"));
+}
+
+/// `user` and `p@ss` as AUTH PLAIN has them.
+const LOGIN: &str = "AUTH PLAIN AHVzZXIAcEBzcw==";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_logs_in_and_sends_over_tls_from_the_first_byte() {
+    let server = SecureServer::start(Speech::Wrapped).await;
+    deliver(&server, &format!("smtps://user:p%40ss@localhost:{}", server.port)).await;
+    assert_eq!(server.heard("AUTH"), [(true, LOGIN.to_owned())]);
+    assert_eq!(server.heard(".").len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_asks_for_tls_before_it_says_who_it_is() {
+    let server = SecureServer::start(Speech::StartTls).await;
+    let url = format!("smtp://user:p%40ss@localhost:{}/shop.example.com?tls=required", server.port);
+    deliver(&server, &url).await;
+    assert_eq!(server.heard("AUTH"), [(true, LOGIN.to_owned())]);
+    for verb in ["MAIL", "RCPT", "DATA"] {
+        let heard = server.heard(verb);
+        assert!(heard.len() == 1 && heard[0].0, "{verb}: {heard:?}");
+    }
+    assert!(server.heard("EHLO").iter().all(|(_, said)| said == "EHLO shop.example.com"));
+}
+
+fn a_mail() -> Mail {
+    Mail {
+        to: "ann@example.com".into(),
+        subject: "s".into(),
+        text: "t\n".into(),
+        html: None,
+        message_id: "<1.send-mail@sagaline>".into(),
+        at: chrono::DateTime::UNIX_EPOCH,
+    }
+}
+
+#[tokio::test]
+async fn a_server_without_tls_gets_neither_mail_nor_password_where_tls_is_required() {
+    let server = SecureServer::start(Speech::Clear).await;
+    let url = format!("smtp://user:p%40ss@localhost:{}?tls=required", server.port);
+    let mailer = Mailer::smtp(&url, "shop@example.com").unwrap();
+    assert!(matches!(mailer.send(&a_mail()).await, Err(MailError::Temporary { .. })));
+    for verb in ["AUTH", "MAIL", "DATA"] {
+        assert_eq!(server.heard(verb), [], "{verb}");
+    }
+    let url = format!("smtp://localhost:{}?tls=opportunistic", server.port);
+    Mailer::smtp(&url, "shop@example.com").unwrap().send(&a_mail()).await.unwrap();
+    assert_eq!(server.heard("MAIL").len(), 1);
+}
+
+#[tokio::test]
+async fn a_certificate_that_nobody_vouches_for_is_not_taken() {
+    for (speech, url) in [(Speech::Wrapped, "smtps://localhost"), (Speech::StartTls, "smtp://localhost")] {
+        let server = SecureServer::start(speech).await;
+        let query = if speech == Speech::StartTls { "?tls=opportunistic" } else { "" };
+        let mailer = Mailer::smtp(&format!("{url}:{}{query}", server.port), "shop@example.com").unwrap();
+        let refused = mailer.send(&a_mail()).await.unwrap_err();
+        assert!(
+            refused.is_retryable() && refused.sentence().contains("certificate"),
+            "{}",
+            refused.sentence()
+        );
+        assert_eq!(server.heard("MAIL"), []);
+    }
+}
+
+#[tokio::test]
+async fn a_url_that_asks_for_something_unknown_is_refused_without_its_password() {
+    for url in ["smtp://user:hunter2@localhost?tls=perhaps", "http://user:hunter2@localhost", "smtp://"] {
+        let error = Mailer::smtp(url, "shop@example.com").unwrap_err().to_string();
+        assert!(!error.contains("hunter2"), "{error}");
+    }
+}
