@@ -25,6 +25,9 @@ const PATIENCE: Duration = Duration::from_mins(1);
 /// How long a server that says it is ready may leave its socket unanswered.
 const ANSWER_PATIENCE: Duration = Duration::from_secs(10);
 
+/// How long a server that was killed may take to be gone.
+const DYING_PATIENCE: Duration = Duration::from_secs(5);
+
 const POLL: Duration = Duration::from_millis(10);
 
 /// How much of the log's end an error shows.
@@ -79,11 +82,25 @@ pub(super) async fn launch(
         let tail = tail(&layout.log());
         // Back ends of a server that was killed go away by themselves, but not at once.
         let orphans = tail.contains("pre-existing shared memory block");
-        if !orphans || started.elapsed() > PATIENCE {
+        // So does the server itself: a process that is being killed still has its id.
+        let dying = holder_of_lock(&tail).is_some_and(|pid| {
+            // Should it be our own child, this buries it.
+            let is_running = postmaster::is_running(pid);
+            !is_running || started.elapsed() < DYING_PATIENCE
+        });
+        if !(orphans || dying) || started.elapsed() > PATIENCE {
             return Err(EmbeddedError::Start { log: layout.log(), tail });
         }
         tokio::time::sleep(POLL * 10).await;
     }
+}
+
+/// The process that PostgreSQL says holds the lock file of its socket or its data.
+fn holder_of_lock(tail: &str) -> Option<i32> {
+    if !(tail.contains("lock file") && tail.contains("already exists")) {
+        return None;
+    }
+    tail.split("(PID ").nth(1)?.split(')').next()?.parse().ok()
 }
 
 /// Starts `postgres` itself, in a process group of its own, so that a terminal's Ctrl-C doesn't reach it.

@@ -50,7 +50,7 @@ async fn an_order_placed_at_one_service_shows_at_the_others_and_its_events_reach
     let order_id = orders.window.place("ann@example.com", "TEA-1", 2).await;
 
     let stock = until("the stock to be reserved", async || {
-        let list = inventory.window.json("/api/products?q=TEA-1").await;
+        let list = inventory.window.json("/api/products?search=TEA-1").await;
         let stock = list["items"][0]["stock"].clone();
         if stock["reserved"] == 2 { Ok(stock) } else { Err(list) }
     })
