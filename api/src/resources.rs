@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use crate::problem::{Code, FieldError, Problem};
 
 /// Tags of the OpenAPI document, with what they hold.
-pub(crate) const TAGS: [(&str, &str); 7] = [
+pub(crate) const TAGS: [(&str, &str); 8] = [
     ("orders", "Place, read, move along and cancel orders"),
     ("inventory", "Products and their stock"),
     ("notifications", "Mails and what became of them"),

@@ -9,9 +9,7 @@ use engine::{QueueView, Status, StatusCount};
 use metrics::{counter, gauge};
 use tokio::sync::Mutex;
 
-use super::{
-    IN_FLIGHT, POOL, POOL_LIMIT, QUEUE_DEPTH, QUEUE_OLDEST, QUEUE_PAUSED, SAGAS, STALE, outbox,
-};
+use super::{IN_FLIGHT, POOL, POOL_LIMIT, QUEUE_DEPTH, QUEUE_OLDEST, QUEUE_PAUSED, SAGAS, STALE, outbox};
 use crate::state::ApiState;
 
 const KEPT: Duration = Duration::from_secs(1);
