@@ -5,12 +5,14 @@ mod sequencer;
 
 use std::{future::Future, time::Duration};
 
+use breakers::{Breaker, Dependency};
 use metrics::{Unit, describe_counter, describe_gauge};
 use sqlx::PgPool;
 use tokio::task::JoinSet;
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use workers::targets::{AmqpExchange, RedisStream, Target};
 
+use super::process::ThisProcess;
 use crate::{config::Config, failure::Failure};
 use publisher::Publisher;
 
@@ -42,7 +44,7 @@ pub(crate) fn describe_metrics() {
 /// What one process does for events.
 pub(crate) struct Events {
     pool: PgPool,
-    targets: Vec<Target>,
+    targets: Vec<(Breaker, Target)>,
     stream_longest: i64,
     retention: Duration,
 }
@@ -52,7 +54,7 @@ impl Events {
     ///
     /// # Errors
     /// [`Failure::Unusable`] when a URL can't be used; the message names the variable and does not show its value.
-    pub(crate) fn new(config: &Config, pool: PgPool) -> Result<Self, Failure> {
+    pub(crate) fn new(config: &Config, process: &ThisProcess, pool: PgPool) -> Result<Self, Failure> {
         let events = &config.events;
         let mut targets = Vec::new();
         if let Some(url) = &config.redis_url {
@@ -71,6 +73,7 @@ impl Events {
                     .map_err(|error| Failure::Unusable(format!("AMQP_URL can't be used: {error}")))?,
             ));
         }
+        let targets = targets.into_iter().map(|target| (breaker(process, &target), target)).collect();
         Ok(Self { pool, targets, stream_longest: events.stream_longest.into(), retention: events.retention })
     }
 
@@ -82,9 +85,9 @@ impl Events {
         let (pool, stop, retention) = (self.pool.clone(), quit.clone(), self.retention);
         let prune = move || sequencer::prune(pool.clone(), retention, stop.clone());
         tasks.spawn(supervise("pruning", quit.clone(), prune));
-        for target in self.targets {
+        for (breaker, target) in self.targets {
             let name = target.name();
-            let publisher = Publisher::new(self.pool.clone(), target, self.stream_longest);
+            let publisher = Publisher::new(self.pool.clone(), target, breaker, self.stream_longest);
             let stop = quit.clone();
             let publish = move || {
                 let (publisher, stop) = (publisher.clone(), stop.clone());
@@ -94,6 +97,14 @@ impl Events {
         }
         tasks.join_all().await;
     }
+}
+
+/// The breaker that stands before a target.
+fn breaker(process: &ThisProcess, target: &Target) -> Breaker {
+    process.breakers().of(match target {
+        Target::Stream(_) => Dependency::Redis,
+        Target::Exchange(_) => Dependency::Amqp,
+    })
 }
 
 /// Runs a task until it ends by itself; one that panics is begun anew.

@@ -109,7 +109,8 @@ pub(crate) async fn work(
             .redis(Some(RedisOptions::carrying(url.expose(), [sagas::deliver_notification::QUEUE])))
             .redis_breaker(process.breakers().of(Dependency::Redis));
     }
-    let events = if queues.is_empty() { None } else { Some(Events::new(config, shop.pool().clone())?) };
+    let events =
+        if queues.is_empty() { None } else { Some(Events::new(config, process, shop.pool().clone())?) };
     // What the last steps told is still moved into the log.
     let done = CancellationToken::new();
     // Not waited for: it ends with the pool, whose connections may all be in use.

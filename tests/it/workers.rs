@@ -11,6 +11,7 @@ use std::{
     time::Duration,
 };
 
+use breakers::{Breaker, BreakerSettings, BreakerState, Dependency};
 use engine::{
     CallStep, Engine, HistoryOutcome, Item, ItemStep, NothingToUndo, Outcome, Outcomes, PerItem, RetryPolicy,
     Saga, SagaId, SagaName, Set, Status, StepSetError, TransactionStep, Tx,
@@ -248,6 +249,26 @@ async fn a_redis_that_is_flushed_killed_and_absent_loses_nothing() {
     place.assert_each_step_took_effect_once().await;
     worker.assert_runs();
     starter.stop().await;
+    worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redis_that_stays_away_is_left_alone_and_found_again() {
+    let place = Place::new().await;
+    let mut redis = RedisServer::start().await.unwrap();
+    redis.kill();
+    let settings = BreakerSettings { failures: 2, open_for: Duration::from_millis(50), probes: 1 };
+    let breaker = Breaker::new(Dependency::Redis, settings);
+    let engine = place.engine_on(place.database.pool().await);
+    let worker = Worker::run(engine, |builder| builder.redis_breaker(breaker.clone()), Some(&redis));
+    until("the breaker opens, and its probes fail", async || {
+        let view = breaker.view();
+        (view.failures >= 4 && view.state != BreakerState::Closed, view)
+    })
+    .await;
+    redis.restart().await.unwrap();
+    worker.reached(RedisState::Up).await;
+    assert_eq!(breaker.state(), BreakerState::Closed);
     worker.stop().await;
 }
 

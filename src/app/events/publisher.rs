@@ -7,6 +7,7 @@
 
 use std::{error::Error, sync::Arc, time::Duration};
 
+use breakers::{Breaker, Open};
 use metrics::{counter, gauge};
 use sqlx::PgPool;
 use tokio::{sync::Mutex, time::Instant};
@@ -35,6 +36,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(5);
 pub(super) struct Publisher {
     pool: PgPool,
     target: Target,
+    breaker: Breaker,
     stream_longest: i64,
     holder: Uuid,
     claim: Option<Claim>,
@@ -59,16 +61,25 @@ enum PublishError {
     Database(#[from] sqlx::Error),
     #[error("the target can't be used")]
     Target(#[from] TargetError),
+    /// It has failed lately; nothing was attempted.
+    #[error("the target is left alone for a while")]
+    HeldBack(#[from] Open),
 }
 
 impl Publisher {
     /// Shared, because a supervisor that begins it anew needs it again.
-    pub(super) fn new(pool: PgPool, target: Target, stream_longest: i64) -> Arc<Mutex<Self>> {
+    pub(super) fn new(
+        pool: PgPool,
+        target: Target,
+        breaker: Breaker,
+        stream_longest: i64,
+    ) -> Arc<Mutex<Self>> {
         let now = Instant::now();
         let holder = Uuid::now_v7();
         Arc::new(Mutex::new(Self {
             pool,
             target,
+            breaker,
             stream_longest,
             holder,
             claim: None,
@@ -99,6 +110,8 @@ impl Publisher {
                         Round::Elsewhere => TURN,
                     }
                 }
+                // Should it take longer than the lease, another process takes its turn and finds out for itself.
+                Err(PublishError::HeldBack(open)) => open.wait(),
                 Err(error) => {
                     counter!(FAILURES, "consumer" => name).increment(1);
                     up.set(0.0);
@@ -162,9 +175,16 @@ impl Publisher {
         Ok(Round::More)
     }
 
-    /// The one call that leaves the process: a circuit breaker goes around it.
-    async fn deliver(&mut self, batch: Batch<'_>) -> Result<Outcome, TargetError> {
-        self.target.publish(batch).await
+    /// The one call that leaves the process.
+    async fn deliver(&mut self, batch: Batch<'_>) -> Result<Outcome, PublishError> {
+        let pass = self.breaker.admit()?;
+        let published = self.target.publish(batch).await;
+        if published.is_ok() {
+            pass.succeeded();
+        } else {
+            pass.failed();
+        }
+        Ok(published?)
     }
 
     /// Gives the claim, taken or renewed when it is time.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use engine::{Engine, Page, RetryPolicy, SagaFilter, Status};
+use engine::{Direction, Engine, Page, RetryPolicy, SagaFilter, Status};
 use workflows::{
     Shop,
     mailer::Mailer,
@@ -24,7 +24,7 @@ fn stubborn(market: &Market, settings: Settings) -> Engine {
     let mut builder = Engine::builder(market.pool().clone());
     for mut definition in sagas::definitions(settings).unwrap() {
         if definition.graph().name == PLACE_ORDER.name() {
-            definition.set_policy("confirm-order", engine::Direction::Action, patient).unwrap();
+            definition.set_policy("confirm-order", Direction::Action, patient).unwrap();
         }
         builder = builder.register(definition);
     }

@@ -1,5 +1,6 @@
 //! The mails of the shop as they leave, and messages that somebody sends.
 
+use breakers::{Breaker, BreakerSettings, Dependency};
 use std::collections::{BTreeMap, BTreeSet};
 
 use engine::{Page, RetryPolicy, Status};
@@ -199,13 +200,9 @@ async fn orders_go_on_while_the_mail_server_hangs_and_every_mail_arrives_once_it
     let mailer = Mailer::smtp(&catcher.url(), "shop@example.com")
         .unwrap()
         .with_timeout(std::time::Duration::from_millis(500))
-        .with_breaker(breakers::Breaker::new(
-            breakers::Dependency::Smtp,
-            breakers::BreakerSettings {
-                failures: 3,
-                open_for: std::time::Duration::from_millis(100),
-                probes: 1,
-            },
+        .with_breaker(Breaker::new(
+            Dependency::Smtp,
+            BreakerSettings { failures: 3, open_for: std::time::Duration::from_millis(100), probes: 1 },
         ));
     let settings =
         Settings { send_mail_retry: RetryPolicy { attempts: 1000, ..QUICK }, ..Settings::new(mailer) };
