@@ -150,11 +150,11 @@ async fn a_mail_that_died_is_sent_once_its_dead_job_is_retried() {
     let builder = Engine::builder(shop.engine.pool().clone());
     let definitions = sagas::definitions(Settings::new(mailer)).unwrap();
     let worker = definitions.into_iter().fold(builder, engine::EngineBuilder::register).build().unwrap();
-    let stop = CancellationToken::new();
+    let quit = CancellationToken::new();
     let mut feed = worker.feed(QUEUE, 8);
     let working = tokio::spawn({
-        let (worker, stop) = (worker.clone(), stop.clone());
-        async move { worker.run(&mut feed, stop).await }
+        let (worker, quit) = (worker.clone(), quit.clone());
+        async move { worker.run(&mut feed, quit).await }
     });
 
     let request = shop.request(Method::POST, "/api/notifications").header("Prefer", "wait=20");
@@ -180,7 +180,7 @@ async fn a_mail_that_died_is_sent_once_its_dead_job_is_retried() {
     let replies: Vec<_> =
         sent["attempts"].as_array().unwrap().iter().map(|attempt| &attempt["reply"]).collect();
     assert_eq!(replies, ["550 no such mailbox", "250 OK, kept"]);
-    stop.cancel();
+    quit.cancel();
     working.await.unwrap();
     worker.shutdown().await;
 }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::support::{Database, Process};
 
 /// By when everything must have happened that a test waits for, on a busy machine too.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// One database and one mail server, for as many processes as a test starts.
