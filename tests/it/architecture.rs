@@ -17,7 +17,7 @@ const EDGES: [(&str, &[&str]); 6] = [
         &["sagaline-breakers", "sagaline-engine", "sagaline-workflows", "sagaline-workers", "sagaline-api"],
     ),
 ];
-const RESERVED: [(&str, &str); 8] = [
+const RESERVED: [(&str, &str); 9] = [
     ("axum", "sagaline-api"),
     ("utoipa", "sagaline-api"),
     ("utoipa-axum", "sagaline-api"),
@@ -25,6 +25,7 @@ const RESERVED: [(&str, &str); 8] = [
     ("apalis-core", "sagaline-workers"),
     ("apalis-redis", "sagaline-workers"),
     ("redis", "sagaline-workers"),
+    ("lapin", "sagaline-workers"),
     ("failsafe", "sagaline-breakers"),
 ];
 
