@@ -370,7 +370,7 @@ mod tests {
         let mail = parse(&given).unwrap().mail;
         let expected = SmtpSettings {
             connect_timeout: Duration::from_millis(250),
-            idle_timeout: Duration::from_secs(120),
+            idle_timeout: Duration::from_mins(2),
             kept_connections: 3,
         };
         assert_eq!(mail.smtp, expected);

@@ -177,7 +177,7 @@ pub(crate) async fn serve(
     let router = api::router(state.clone(), &socket.roles);
     // Nobody balances load over a worker's health and metrics.
     let delay = if socket.roles.is_empty() { Duration::ZERO } else { config.http.drain_delay };
-    let stop = CancellationToken::new();
+    let closing = CancellationToken::new();
     let leaving = async {
         quit.cancelled().await;
         state.drain();
@@ -187,9 +187,9 @@ pub(crate) async fn serve(
         }
         state.close_streams();
         shop.engine().end_waits();
-        stop.cancel();
+        closing.cancel();
     };
-    let (drained, ()) = tokio::join!(api::serve(socket.listener, router, limits, stop.clone()), leaving);
+    let (drained, ()) = tokio::join!(api::serve(socket.listener, router, limits, closing.clone()), leaving);
     state.close().await;
     tracing::info!(address = %socket.address, finished = drained.finished, cut = drained.cut, "serves no more");
     Ok(())
