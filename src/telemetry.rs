@@ -49,10 +49,10 @@ impl Telemetry {
             config.otlp_endpoint.as_ref().map(|endpoint| traces::provider(endpoint, name)).transpose()?;
         let exported =
             traces.as_ref().map(|provider| traces::layer(provider).with_filter(logs::filter(config)));
-        let written = writer.map(|writer| logs::file_layer(config, writer));
+        let json = writer.map(|writer| logs::file_layer(config, writer));
         tracing_subscriber::registry()
             .with(logs::layer(config))
-            .with(written)
+            .with(json)
             .with(exported)
             .try_init()
             .context("can't install the log")?;

@@ -1,9 +1,8 @@
 """What a client of Sagaline does and a schema can't say.
 
 An opaque cursor comes from the page before; an Idempotency-Key is new for each request; the input of a workflow fits the
-definition that it names, which are registered at run time, and the variables of a
-mail the template that it names; an order is for products that there are; and
-a stream of events is read from where there are some.
+definition that it names, which are registered at run time, and the variables of a mail fit
+the template that it names; an order is for products that there are; a stream of events is read from where there are some.
 """
 
 import os
