@@ -48,8 +48,10 @@ pub(super) struct Publisher {
 enum Round {
     /// There may be more.
     More,
-    /// Everything is published.
+    /// Everything was published before.
     Idle,
+    /// Everything was published before, and the target says so too.
+    Asked,
     /// Another process publishes to this target, or it was removed.
     Elsewhere,
 }
@@ -98,7 +100,9 @@ impl Publisher {
         while !quit.is_cancelled() {
             let round = if registered { self.round().await } else { self.register().await };
             let pause = match round {
-                Ok(round) => {
+                // Nothing was asked of the target, so nothing is known that was not known before.
+                Ok(Round::Idle) => PAUSE,
+                Ok(round @ (Round::More | Round::Asked | Round::Elsewhere)) => {
                     if failing {
                         tracing::info!(consumer = name, "events can be published again");
                     }
@@ -106,7 +110,7 @@ impl Publisher {
                     up.set(1.0);
                     match round {
                         Round::More => continue,
-                        Round::Idle => PAUSE,
+                        Round::Asked | Round::Idle => PAUSE,
                         Round::Elsewhere => TURN,
                     }
                 }
@@ -160,7 +164,7 @@ impl Publisher {
         };
         match self.deliver(batch).await? {
             Outcome::Confirmed => {
-                let Some(last) = messages.last() else { return Ok(Round::Idle) };
+                let Some(last) = messages.last() else { return Ok(Round::Asked) };
                 counter!(PUBLISHED, "consumer" => self.target.name()).increment(messages.len() as u64);
                 self.advance(&claim, last.event_id).await?;
             }
