@@ -132,7 +132,7 @@ pub(crate) async fn update_queue(
         (true, None) => return Err(Problem::field("/reason", "wrong-length", "say why it is paused")),
         (false, reason) => Wanted::Running { reason },
     };
-    let queue = queues::set(state.shop(), &name, wanted, actor.or("operator")).await?;
+    let queue = queues::set(state.shop(), &name, wanted, actor.by("operator")).await?;
     Answer::ok(&Queue::from(queue.ok_or_else(|| Problem::not_found("queue", &name))?))
 }
 

@@ -79,4 +79,8 @@ async fn a_paused_queue_holds_orders_and_says_so_until_it_is_resumed() {
     );
     assert_eq!(records[0].before.as_ref().unwrap()["paused"], true);
     assert_eq!(records[1].after.as_ref().unwrap()["reason"], "the warehouse burns");
+    assert!(
+        records.iter().all(|record| record.trace_id.is_some() && record.address.is_some()),
+        "{records:?}"
+    );
 }
