@@ -1,5 +1,7 @@
 //! The OpenAPI document: what `openapi/openapi.json` holds and `/openapi.json` serves.
 
+mod texts;
+
 use utoipa::{
     PartialSchema, ToSchema,
     openapi::{
@@ -16,6 +18,8 @@ use crate::{
     role::Role,
     router,
 };
+
+pub(crate) use texts::bound_texts;
 
 /// The name of the one security scheme.
 pub(crate) const SCHEME: &str = "bearer";

@@ -42,7 +42,11 @@ pub(crate) fn single<'a>(
     if values.next().is_some() {
         return Err(Problem::header(shown, format!("`{shown}` is given more than once")));
     }
-    first.to_str().map(Some).map_err(|_| Problem::header(shown, format!("`{shown}` must be visible ASCII")))
+    // What HTTP's own type calls visible has tabs in it.
+    match first.to_str() {
+        Ok(text) if !text.contains('\t') => Ok(Some(text)),
+        Ok(_) | Err(_) => Err(Problem::header(shown, format!("`{shown}` must be visible ASCII"))),
+    }
 }
 
 /// Documents a header that a caller may send; `pattern` is a regular expression of all that is taken.

@@ -15,7 +15,7 @@ use workflows::keys::KeyRole;
 
 use super::Need;
 use crate::{
-    openapi::{self, SCHEME},
+    openapi::{self, SCHEME, bound_texts},
     problem::{Code, answers},
     state::ApiState,
 };
@@ -88,6 +88,7 @@ impl RouteTable {
         for (path, item) in &mut paths.paths {
             for (method, operation) in operations(item) {
                 document(operation, need, path);
+                bound_texts(operation);
                 self.needs.declare(path, method, need);
             }
         }

@@ -1,0 +1,31 @@
+//! What holds of every text in a path or a query, said once for all of them.
+
+use utoipa::openapi::{
+    RefOr, Schema,
+    path::{Operation, ParameterIn},
+    schema::{SchemaType, Type},
+};
+
+/// PostgreSQL can't search for U+0000.
+const SEARCHABLE: &str = r"^[^\u0000]*$";
+/// As `TextPath` has it.
+const LONGEST_IN_PATH: usize = 128;
+
+/// Documents the characters that texts in the path and the query can have, and how long those in the path can be, where
+/// nothing closer is said.
+pub(crate) fn bound_texts(operation: &mut Operation) {
+    for parameter in operation.parameters.iter_mut().flatten() {
+        let RefOr::T(parameter) = parameter else { continue };
+        let longest = match parameter.parameter_in {
+            ParameterIn::Path => Some(LONGEST_IN_PATH),
+            ParameterIn::Query => None,
+            ParameterIn::Header | ParameterIn::Cookie | ParameterIn::QueryString => continue,
+        };
+        let Some(RefOr::T(Schema::Object(text))) = &mut parameter.schema else { continue };
+        let is_text = matches!(&text.schema_type, SchemaType::Type(Type::String));
+        if is_text && text.pattern.is_none() && text.format.is_none() && text.enum_values.is_none() {
+            text.pattern = Some(SEARCHABLE.into());
+            text.max_length = text.max_length.or(longest);
+        }
+    }
+}
