@@ -23,7 +23,7 @@ use crate::{
         self,
         moves::{Fenced, HistoryRow, MoveRow},
     },
-    tally,
+    tally::Tally,
     transition::State,
     trouble::{Trouble, trouble},
     tx::{AfterCommit, Tx},
@@ -109,6 +109,7 @@ pub(crate) struct Advanced {
     /// The shortest wait of a saga that waits.
     pub(crate) next_due: Option<Duration>,
     pub(crate) after: AfterCommit,
+    pub(crate) tally: Tally,
     /// A test wants the process to die here.
     pub(crate) crash: Option<Fault>,
 }
@@ -194,7 +195,7 @@ pub(crate) async fn advance(
 
     let after = std::mem::take(&mut tx.after);
     finish(&walkers, &moves, after, &mut advanced);
-    tally::count(&rows, &walkers);
+    advanced.tally = Tally::of(&rows, &walkers);
     Ok(advanced)
 }
 

@@ -182,13 +182,14 @@ async fn in_transaction(
     backend: &mut Option<i32>,
 ) -> Result<Advanced, Trouble> {
     let mut transaction = connection.begin().await.map_err(Trouble::Transient)?;
-    let advanced = advance::advance(engine, &mut transaction, tracks, remedy, backend).await?;
+    let mut advanced = advance::advance(engine, &mut transaction, tracks, remedy, backend).await?;
     if engine.is_dead() || advanced.crash == Some(Fault::CrashBeforeCommit) {
         engine.die();
         return Ok(Advanced { crash: Some(Fault::CrashBeforeCommit), ..Advanced::default() });
     }
     transaction.commit().await.map_err(Trouble::Transient)?;
     metrics::counter!("sagaline_commits_total", "kind" => "set").increment(1);
+    std::mem::take(&mut advanced.tally).record();
     if advanced.crash.is_some() {
         engine.die();
     }

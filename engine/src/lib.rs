@@ -19,6 +19,7 @@
 
 mod advance;
 mod audit;
+mod builder;
 mod burial;
 mod claim;
 mod clock;
@@ -37,6 +38,7 @@ mod inner;
 mod job;
 mod keeper;
 mod lane;
+mod look;
 mod meters;
 mod operate;
 mod outcome;
@@ -64,8 +66,9 @@ mod walker;
 mod watch;
 
 pub use audit::{AuditFilter, AuditRecord, AuditSubjectKind};
+pub use builder::EngineBuilder;
 pub use burial::{Death, DeathWatch};
-pub use engine::{Engine, EngineBuilder};
+pub use engine::Engine;
 pub use error::{BuildError, CancelError, DeadJobError, GraphError, StartError, StepSetError};
 pub use feed::{DueHook, Feed};
 pub use graph::{Graph, Node, Placement, StepKind};

@@ -1,4 +1,4 @@
-//! What people do to sagas: look, cancel, retry, discard. Every change is one transaction with its audit row.
+//! What people do to sagas: cancel, retry, discard. Every change is one transaction with its audit row.
 
 use std::{
     sync::Arc,
@@ -21,10 +21,7 @@ use crate::{
     },
     transition::{Event, Refusal, State, transition},
     tx::{AfterCommit, Tx},
-    view::{
-        DeadJob, DeadJobFilter, DeadJobSummary, Ending, HistoryEntry, HistoryOutcome, Page, QueueDepth,
-        SagaFilter, SagaView, StatusCount,
-    },
+    view::{DeadJobFilter, Ending, HistoryOutcome},
     watch::StatusChange,
 };
 
@@ -127,85 +124,6 @@ impl Engine {
             &Resolution { event: Event::Discarded, name: "discarded", action: "discard", actor, reason },
         )
         .await
-    }
-
-    /// Reads a saga.
-    ///
-    /// # Errors
-    /// When the database is away. The same holds for all reads below.
-    pub async fn saga(&self, saga_id: SagaId) -> Result<Option<SagaView>, sqlx::Error> {
-        store::reads::saga(self.pool(), saga_id.0).await
-    }
-
-    /// Lists sagas, newest first.
-    ///
-    /// # Errors
-    /// When the database is away.
-    pub async fn sagas(&self, filter: &SagaFilter, page: Page) -> Result<Vec<SagaView>, sqlx::Error> {
-        store::reads::sagas(self.pool(), filter, page).await
-    }
-
-    /// Reads a saga's history; `None` when there is no such saga.
-    ///
-    /// # Errors
-    /// When the database is away.
-    pub async fn history(&self, saga_id: SagaId) -> Result<Option<Vec<HistoryEntry>>, sqlx::Error> {
-        let history = store::reads::history(self.pool(), saga_id.0).await?;
-        if history.is_empty() && store::reads::status_of(self.pool(), saga_id.0).await?.is_none() {
-            return Ok(None);
-        }
-        Ok(Some(history))
-    }
-
-    /// Reads a dead job.
-    ///
-    /// # Errors
-    /// When the database is away.
-    pub async fn dead_job(&self, id: DeadJobId) -> Result<Option<DeadJob>, sqlx::Error> {
-        store::dead_jobs::dead_job(self.pool(), id.0).await
-    }
-
-    /// Lists dead jobs, newest first.
-    ///
-    /// # Errors
-    /// When the database is away.
-    pub async fn dead_jobs(&self, filter: &DeadJobFilter, page: Page) -> Result<Vec<DeadJob>, sqlx::Error> {
-        store::dead_jobs::dead_jobs(self.pool(), filter, page).await
-    }
-
-    /// Counts dead jobs.
-    ///
-    /// # Errors
-    /// When the database is away.
-    pub async fn count_dead_jobs(&self, filter: &DeadJobFilter) -> Result<i64, sqlx::Error> {
-        store::dead_jobs::count(self.pool(), filter).await
-    }
-
-    /// Counts the dead jobs that match, by where they died and by error.
-    ///
-    /// # Errors
-    /// When the database is away.
-    pub async fn summarize_dead_jobs(&self, filter: &DeadJobFilter) -> Result<DeadJobSummary, sqlx::Error> {
-        Ok(DeadJobSummary {
-            by_kind: store::dead_jobs::by_kind(self.pool(), filter).await?,
-            by_error: store::dead_jobs::by_error(self.pool(), filter).await?,
-        })
-    }
-
-    /// Tells how much work waits in each queue that has any.
-    ///
-    /// # Errors
-    /// When the database is away.
-    pub async fn queue_depths(&self) -> Result<Vec<QueueDepth>, sqlx::Error> {
-        store::reads::queue_depths(self.pool()).await
-    }
-
-    /// Counts the sagas that are unfinished or dead, by definition and status.
-    ///
-    /// # Errors
-    /// When the database is away.
-    pub async fn status_counts(&self) -> Result<Vec<StatusCount>, sqlx::Error> {
-        store::reads::status_counts(self.pool()).await
     }
 
     async fn resolve(&self, id: DeadJobId, resolution: &Resolution<'_>) -> Result<SagaId, DeadJobError> {

@@ -1,4 +1,4 @@
-//! Counts what a set did, for the metrics.
+//! Counts what a set did, for the metrics. It is counted in the transaction, and recorded once that is committed.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -11,48 +11,66 @@ use crate::{
     walker::Walker,
 };
 
-/// Counts attempts, endings with their ages, and parked sagas; one counter step a kind, not one a saga.
-pub(crate) fn count(rows: &[HistoryRow], walkers: &[Walker<'_>]) {
-    let definition_of: HashMap<_, _> =
-        walkers.iter().map(|walker| (walker.job.saga_id.0, &walker.job.definition_name)).collect();
-    let mut attempts: BTreeMap<(&str, &str, &str, &str), (u64, Duration)> = BTreeMap::new();
-    for row in rows {
-        let Some(definition) = definition_of.get(&row.saga_id) else { continue };
-        let tally = attempts.entry((definition, &row.step, row.direction, row.outcome.name())).or_default();
-        *tally = (tally.0 + 1, tally.1.max(row.duration));
+/// Attempts, endings with their ages, and parked sagas of one set, by kind.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    /// By definition, step, direction and outcome: how many, and the longest.
+    attempts: BTreeMap<[String; 4], (u64, Duration)>,
+    /// By definition and status.
+    ended: BTreeMap<[String; 2], Vec<Duration>>,
+    /// By definition, step and direction.
+    parked: BTreeMap<[String; 3], u64>,
+}
+
+impl Tally {
+    /// Counts; nothing is copied once a saga, only once a kind.
+    pub(crate) fn of(rows: &[HistoryRow], walkers: &[Walker<'_>]) -> Self {
+        let definition_of: HashMap<_, _> =
+            walkers.iter().map(|walker| (walker.job.saga_id.0, &*walker.job.definition_name)).collect();
+        let mut attempts: BTreeMap<[&str; 4], (u64, Duration)> = BTreeMap::new();
+        for row in rows {
+            let Some(definition) = definition_of.get(&row.saga_id) else { continue };
+            let kind = [*definition, &row.step, row.direction, row.outcome.name()];
+            let (count, longest) = attempts.entry(kind).or_default();
+            (*count, *longest) = (*count + 1, (*longest).max(row.duration));
+        }
+        let mut ended: BTreeMap<[&str; 2], Vec<Duration>> = BTreeMap::new();
+        for walker in walkers.iter().filter(|walker| walker.rested) {
+            let kind = [&*walker.job.definition_name, walker.state.status.name()];
+            ended.entry(kind).or_default().push(walker.age);
+        }
+        let mut parked: BTreeMap<[&str; 3], u64> = BTreeMap::new();
+        for walker in walkers.iter().filter(|walker| walker.dies()) {
+            let kind = [&*walker.job.definition_name, &walker.step_name, walker.state.direction.name()];
+            *parked.entry(kind).or_default() += 1;
+        }
+        Self { attempts: owned(attempts), ended: owned(ended), parked: owned(parked) }
     }
-    for ((definition, step, direction, outcome), (count, longest)) in attempts {
-        let labels = [
-            ("definition", definition.to_owned()),
-            ("step", step.to_owned()),
-            ("direction", direction.to_owned()),
-            ("outcome", outcome.to_owned()),
-        ];
-        metrics::counter!(ATTEMPTS, &labels).increment(count);
-        // One set took one time: it is recorded once, not once a saga.
-        metrics::histogram!(STEP_DURATION, &labels[..3]).record(longest.as_secs_f64());
-    }
-    let mut outcomes: BTreeMap<(&str, &str), Vec<Duration>> = BTreeMap::new();
-    for walker in walkers.iter().filter(|walker| walker.rested) {
-        outcomes
-            .entry((&walker.job.definition_name, walker.state.status.name()))
-            .or_default()
-            .push(walker.age);
-    }
-    for ((definition, outcome), ages) in outcomes {
-        let labels = [("definition", definition.to_owned()), ("outcome", outcome.to_owned())];
-        metrics::counter!(ENDED, &labels).increment(ages.len() as u64);
-        let histogram = metrics::histogram!(SAGA_DURATION, &labels);
-        for age in ages {
-            histogram.record(age.as_secs_f64());
+
+    /// Records what was counted: one counter step a kind, not one a saga.
+    pub(crate) fn record(self) {
+        for ([definition, step, direction, outcome], (count, longest)) in self.attempts {
+            let labels =
+                [("definition", definition), ("step", step), ("direction", direction), ("outcome", outcome)];
+            metrics::counter!(ATTEMPTS, &labels).increment(count);
+            // One set took one time: it is recorded once, not once a saga.
+            metrics::histogram!(STEP_DURATION, &labels[..3]).record(longest.as_secs_f64());
+        }
+        for ([definition, outcome], ages) in self.ended {
+            let labels = [("definition", definition), ("outcome", outcome)];
+            metrics::counter!(ENDED, &labels).increment(ages.len() as u64);
+            let histogram = metrics::histogram!(SAGA_DURATION, &labels);
+            for age in ages {
+                histogram.record(age.as_secs_f64());
+            }
+        }
+        for ([definition, step, direction], count) in self.parked {
+            let labels = [("definition", definition), ("step", step), ("direction", direction)];
+            metrics::counter!(PARKED, &labels).increment(count);
         }
     }
-    for walker in walkers.iter().filter(|walker| walker.dies()) {
-        let labels = [
-            ("definition", walker.job.definition_name.to_string()),
-            ("step", walker.step_name.clone()),
-            ("direction", walker.state.direction.name().to_owned()),
-        ];
-        metrics::counter!(PARKED, &labels).increment(1);
-    }
+}
+
+fn owned<const N: usize, V>(counts: BTreeMap<[&str; N], V>) -> BTreeMap<[String; N], V> {
+    counts.into_iter().map(|(kind, value)| (kind.map(str::to_owned), value)).collect()
 }

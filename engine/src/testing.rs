@@ -28,7 +28,7 @@ pub use invariants::flaws_of;
 pub use kill_switch::KillSwitch;
 pub use proof::{Proof, ProofError, Report, Run};
 
-use crate::engine::EngineBuilder;
+use crate::builder::EngineBuilder;
 
 /// Makes an engine fail where `faults` says. For tests: a production engine has none.
 pub fn with_faults(builder: EngineBuilder, faults: std::sync::Arc<dyn Faults>) -> EngineBuilder {

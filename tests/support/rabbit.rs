@@ -160,6 +160,8 @@ fn spawn(script: &Path, dir: &Path, port: u16, distribution_port: u16, names_por
     ];
     Command::new(script)
         .envs(settings)
+        // A killed node leaves a dump where it stands.
+        .current_dir(dir)
         .stdin(Stdio::null())
         .stdout(log.try_clone().unwrap())
         .stderr(log)

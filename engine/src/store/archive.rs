@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use sqlx::{FromRow, PgConnection, PgPool};
 use uuid::Uuid;
 
-use super::dead_jobs::{COLUMNS, DeadJobRow, MATCHES};
+use super::dead_jobs::{COLUMNS, DeadJobRow, MATCHES, arguments};
 use crate::view::{ArchivedDeadJob, DeadJobFilter, Page};
 
 /// Dead jobs that have expired, with their sagas, the longest overdue first.
@@ -77,13 +77,7 @@ pub(crate) async fn archived_dead_jobs(
         "select {COLUMNS}, archived_at from engine.dead_job_archive \
          where {MATCHES} and ($7::uuid is null or id < $7) order by id desc limit $8"
     );
-    let rows: Vec<ArchivedRow> = sqlx::query_as(sqlx::AssertSqlSafe(sql))
-        .bind(filter.definition.as_deref())
-        .bind(filter.step.as_deref())
-        .bind(filter.error_contains.as_deref())
-        .bind(filter.died_before)
-        .bind(filter.died_after)
-        .bind(filter.with_resolved)
+    let rows: Vec<ArchivedRow> = sqlx::query_as_with(sqlx::AssertSqlSafe(sql), arguments(filter)?)
         .bind(page.after)
         .bind(i64::from(page.limit.clamp(1, 1000)))
         .fetch_all(pool)

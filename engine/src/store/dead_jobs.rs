@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use sqlx::{FromRow, PgConnection, PgPool, types::Json};
+use sqlx::{Arguments, FromRow, PgConnection, PgPool, postgres::PgArguments, types::Json};
 use uuid::Uuid;
 
 use crate::{
@@ -165,10 +165,25 @@ impl DeadJobRow {
 pub(super) const COLUMNS: &str = "id, saga_id, definition, queue, step, direction, attempts, error, errors, payload, \
      first_failed_at, died_at, expires_at, resolution, resolved_by, resolved_reason, resolved_at";
 
+/// What a filter asks for, as [`arguments`] binds it.
 pub(super) const MATCHES: &str = "($1::text is null or definition = $1) and ($2::text is null or step = $2) \
      and ($3::text is null or position(lower($3) in lower(error)) > 0) \
      and ($4::timestamptz is null or died_at < $4) and ($5::timestamptz is null or died_at > $5) \
      and ($6 or resolution is null)";
+
+/// The arguments of [`MATCHES`]; more can be bound behind them, from the seventh on.
+pub(super) fn arguments(filter: &DeadJobFilter) -> Result<PgArguments, sqlx::Error> {
+    let mut arguments = PgArguments::default();
+    let added = arguments
+        .add(filter.definition.as_deref())
+        .and_then(|()| arguments.add(filter.step.as_deref()))
+        .and_then(|()| arguments.add(filter.error_contains.as_deref()))
+        .and_then(|()| arguments.add(filter.died_before))
+        .and_then(|()| arguments.add(filter.died_after))
+        .and_then(|()| arguments.add(filter.with_resolved));
+    added.map_err(sqlx::Error::Encode)?;
+    Ok(arguments)
+}
 
 pub(crate) async fn dead_job(pool: &PgPool, id: Uuid) -> Result<Option<DeadJob>, sqlx::Error> {
     let sql = format!("select {COLUMNS} from engine.dead_job where id = $1");
@@ -187,13 +202,7 @@ pub(crate) async fn dead_jobs(
         "select {COLUMNS} from engine.dead_job where {MATCHES} and ($7::uuid is null or id < $7) \
          order by id desc limit $8"
     );
-    let rows: Vec<DeadJobRow> = sqlx::query_as(sqlx::AssertSqlSafe(sql))
-        .bind(filter.definition.as_deref())
-        .bind(filter.step.as_deref())
-        .bind(filter.error_contains.as_deref())
-        .bind(filter.died_before)
-        .bind(filter.died_after)
-        .bind(filter.with_resolved)
+    let rows: Vec<DeadJobRow> = sqlx::query_as_with(sqlx::AssertSqlSafe(sql), arguments(filter)?)
         .bind(page.after)
         .bind(i64::from(page.limit.clamp(1, 1000)))
         .fetch_all(pool)
@@ -209,13 +218,7 @@ pub(crate) async fn open_ids(
 ) -> Result<Vec<Uuid>, sqlx::Error> {
     let sql =
         format!("select id from engine.dead_job where {MATCHES} and resolution is null order by id limit $7");
-    sqlx::query_scalar(sqlx::AssertSqlSafe(sql))
-        .bind(filter.definition.as_deref())
-        .bind(filter.step.as_deref())
-        .bind(filter.error_contains.as_deref())
-        .bind(filter.died_before)
-        .bind(filter.died_after)
-        .bind(false)
+    sqlx::query_scalar_with(sqlx::AssertSqlSafe(sql), arguments(filter)?)
         .bind(i64::from(limit))
         .fetch_all(pool)
         .await
@@ -223,15 +226,7 @@ pub(crate) async fn open_ids(
 
 pub(crate) async fn count(pool: &PgPool, filter: &DeadJobFilter) -> Result<i64, sqlx::Error> {
     let sql = format!("select count(*) from engine.dead_job where {MATCHES}");
-    sqlx::query_scalar(sqlx::AssertSqlSafe(sql))
-        .bind(filter.definition.as_deref())
-        .bind(filter.step.as_deref())
-        .bind(filter.error_contains.as_deref())
-        .bind(filter.died_before)
-        .bind(filter.died_after)
-        .bind(filter.with_resolved)
-        .fetch_one(pool)
-        .await
+    sqlx::query_scalar_with(sqlx::AssertSqlSafe(sql), arguments(filter)?).fetch_one(pool).await
 }
 
 #[derive(FromRow)]
@@ -254,15 +249,8 @@ pub(crate) async fn by_kind(
              max(died_at) as newest_died_at from engine.dead_job \
          where {MATCHES} group by definition, step, direction order by 4 desc, 1, 2, 3"
     );
-    let rows: Vec<KindRow> = sqlx::query_as(sqlx::AssertSqlSafe(sql))
-        .bind(filter.definition.as_deref())
-        .bind(filter.step.as_deref())
-        .bind(filter.error_contains.as_deref())
-        .bind(filter.died_before)
-        .bind(filter.died_after)
-        .bind(filter.with_resolved)
-        .fetch_all(pool)
-        .await?;
+    let rows: Vec<KindRow> =
+        sqlx::query_as_with(sqlx::AssertSqlSafe(sql), arguments(filter)?).fetch_all(pool).await?;
     rows.into_iter()
         .map(|row| {
             let KindRow { definition, step, direction, count, oldest_died_at, newest_died_at } = row;
@@ -281,15 +269,8 @@ pub(crate) async fn by_error(
         "select error, count(*), min(died_at), max(died_at) from engine.dead_job where {MATCHES} \
          group by error order by 2 desc, 1 limit 100"
     );
-    let rows: Vec<(String, i64, DateTime<Utc>, DateTime<Utc>)> = sqlx::query_as(sqlx::AssertSqlSafe(sql))
-        .bind(filter.definition.as_deref())
-        .bind(filter.step.as_deref())
-        .bind(filter.error_contains.as_deref())
-        .bind(filter.died_before)
-        .bind(filter.died_after)
-        .bind(filter.with_resolved)
-        .fetch_all(pool)
-        .await?;
+    let rows: Vec<(String, i64, DateTime<Utc>, DateTime<Utc>)> =
+        sqlx::query_as_with(sqlx::AssertSqlSafe(sql), arguments(filter)?).fetch_all(pool).await?;
     Ok(rows
         .into_iter()
         .map(|(error, count, oldest_died_at, newest_died_at)| DeadJobErrorCount {

@@ -285,10 +285,10 @@ impl Proof {
         Ok(engine.retry_dead_job(job.dead_job_id, "a test", "the cause is mended").await.is_ok())
     }
 
-    fn builder(&self) -> crate::engine::EngineBuilder {
+    fn builder(&self) -> crate::builder::EngineBuilder {
         (self.definitions)()
             .into_iter()
-            .fold(Engine::builder(self.pool.clone()), crate::engine::EngineBuilder::register)
+            .fold(Engine::builder(self.pool.clone()), crate::builder::EngineBuilder::register)
     }
 
     fn open(&self, plan: &Arc<Plan>) -> Result<Workshop, ProofError> {

@@ -1,0 +1,216 @@
+//! Builds an engine: its definitions, its settings, and the tasks that belong to it.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
+
+use sqlx::PgPool;
+use tokio::sync::{Notify, mpsc};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    burial::{DeathWatch, ErasedDeathWatch, Ttls},
+    engine::{Engine, Inner},
+    error::{BuildError, GraphError},
+    expiry,
+    faults::SharedFaults,
+    feed::Feeds,
+    ids::WorkerId,
+    keeper, lane,
+    saga::Definition,
+    starter,
+    trace::TraceLink,
+    waiters::{self, Waiters},
+};
+
+/// How the engine behaves; the defaults suit production.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Settings {
+    pub(crate) lease: Duration,
+    pub(crate) max_set: usize,
+    pub(crate) poll: Duration,
+    /// How long overdue a saga must be that this process does not know, until it claims and parks it.
+    pub(crate) unknown_patience: Duration,
+}
+
+impl Settings {
+    /// How long one set of several sagas may run in a transaction. Its leases are not extended meanwhile, and must
+    /// outlast the trouble that it may end in.
+    pub(crate) fn turn(&self) -> Duration {
+        (self.lease / 4).max(Duration::from_secs(2))
+    }
+
+    /// How long upkeep waits for the database's answer before it takes the connection for dead.
+    pub(crate) fn upkeep(&self) -> Duration {
+        (self.lease / 3).clamp(Duration::from_secs(1), Duration::from_secs(10))
+    }
+}
+
+/// Collects what an [`Engine`] needs.
+pub struct EngineBuilder {
+    pool: PgPool,
+    definitions: Vec<Definition>,
+    settings: Settings,
+    trace_link: Option<Arc<dyn TraceLink>>,
+    death_watch: Option<Arc<dyn ErasedDeathWatch>>,
+    dead_job_ttls: Ttls,
+    faults: SharedFaults,
+}
+
+impl EngineBuilder {
+    pub(crate) fn new(pool: PgPool) -> Self {
+        Self {
+            pool,
+            definitions: Vec::new(),
+            settings: Settings {
+                lease: Duration::from_secs(10),
+                max_set: 256,
+                poll: Duration::from_millis(500),
+                unknown_patience: Duration::from_mins(5),
+            },
+            trace_link: None,
+            death_watch: None,
+            dead_job_ttls: Ttls::default(),
+            faults: None,
+        }
+    }
+
+    /// Registers a saga.
+    pub fn register(mut self, definition: Definition) -> Self {
+        self.definitions.push(definition);
+        self
+    }
+
+    /// Sets how long a claim lasts without being extended, and so how late the work of a dead process is taken over at
+    /// the most; ten seconds unless set.
+    pub fn lease(mut self, lease: Duration) -> Self {
+        self.settings.lease = lease;
+        self
+    }
+
+    /// Sets how many sagas share a transaction at the most; 256 unless set.
+    pub fn max_set(mut self, max_set: usize) -> Self {
+        self.settings.max_set = max_set.max(1);
+        self
+    }
+
+    /// Sets how often, about, each queue is looked at without any hint; half a second unless set.
+    pub fn poll(mut self, poll: Duration) -> Self {
+        self.settings.poll = poll;
+        self
+    }
+
+    /// Sets how long overdue a saga must be whose definition or step this process does not know, until it claims and parks
+    /// it; five minutes unless set. Until then it is left to processes that know it, as in a rolling deployment.
+    pub fn unknown_patience(mut self, patience: Duration) -> Self {
+        self.settings.unknown_patience = patience;
+        self
+    }
+
+    /// Joins the steps to the traces of those who started the sagas.
+    pub fn trace_link(mut self, link: Arc<dyn TraceLink>) -> Self {
+        self.trace_link = Some(link);
+        self
+    }
+
+    /// Has `watch` told, in the same transaction, of every saga that is parked as a dead job.
+    pub fn death_watch(mut self, watch: impl DeathWatch) -> Self {
+        self.death_watch = Some(Arc::new(watch));
+        self
+    }
+
+    /// Sets how long dead jobs wait for a person before they are archived and their sagas end as they are; for ever unless
+    /// set. It holds for those parked from then on.
+    pub fn dead_job_ttl(mut self, ttl: impl Into<Option<Duration>>) -> Self {
+        self.dead_job_ttls.usual = ttl.into();
+        self
+    }
+
+    /// As [`EngineBuilder::dead_job_ttl`], for the sagas of one definition; `None` is for ever.
+    pub fn dead_job_ttl_of(
+        mut self,
+        definition: impl Into<String>,
+        ttl: impl Into<Option<Duration>>,
+    ) -> Self {
+        self.dead_job_ttls.by_definition.insert(definition.into(), ttl.into());
+        self
+    }
+
+    pub(crate) fn faults(mut self, faults: SharedFaults) -> Self {
+        self.faults = faults;
+        self
+    }
+
+    /// Makes the engine and starts its group-commit tasks; call it inside a tokio runtime.
+    ///
+    /// # Errors
+    /// When two definitions share a name, or a time to live is set for one that is not registered.
+    pub fn build(self) -> Result<Engine, BuildError> {
+        let mut definitions = BTreeMap::new();
+        let (mut lanes, mut arrivals) = (HashMap::new(), Vec::new());
+        for definition in self.definitions {
+            let name = definition.graph.name.clone();
+            let (sender, receiver) = mpsc::unbounded_channel();
+            lanes.insert(name.clone(), sender);
+            arrivals.push(receiver);
+            if definitions.insert(name.clone(), Arc::new(definition)).is_some() {
+                return Err(GraphError::SagaTwice(name).into());
+            }
+        }
+        if let Some(stranger) =
+            self.dead_job_ttls.by_definition.keys().find(|name| !definitions.contains_key(*name))
+        {
+            return Err(BuildError::NoSuchSaga(stranger.clone()));
+        }
+        // Sagas that this process does not know share a lane, where they are postponed or parked.
+        let (sender, receiver) = mpsc::unbounded_channel();
+        lanes.insert(String::new(), sender);
+        arrivals.push(receiver);
+        let (starter, starts) = starter::channel();
+        let inner = Arc::new(Inner {
+            pool: self.pool,
+            worker: WorkerId::fresh(),
+            steps: steps(&definitions),
+            definitions,
+            settings: self.settings,
+            feeds: Feeds::default(),
+            holds: Arc::default(),
+            waiters: Waiters::default(),
+            keeper: Notify::new(),
+            stop: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+            lanes,
+            starter,
+            trace_link: self.trace_link,
+            death_watch: self.death_watch,
+            dead_job_ttls: self.dead_job_ttls,
+            faults: self.faults,
+            died: AtomicBool::new(false),
+        });
+        for receiver in arrivals {
+            inner.tasks.spawn(lane::run(inner.clone(), receiver));
+        }
+        inner.tasks.spawn(starter::run(inner.clone(), starts));
+        inner.supervise("keeping claims", keeper::keep);
+        inner.supervise("listening", keeper::listen);
+        inner.supervise("watching for ends", waiters::watch_elsewhere);
+        inner.supervise("archiving dead jobs", expiry::watch);
+        Ok(Engine { inner })
+    }
+}
+
+fn steps(definitions: &BTreeMap<String, Arc<Definition>>) -> Vec<String> {
+    let names = definitions.values().flat_map(|definition| {
+        let steps = definition.graph.steps.iter();
+        steps.map(|node| format!("{}/{}", definition.graph.name, node.name))
+    });
+    names.collect()
+}
+
+impl std::fmt::Debug for EngineBuilder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("EngineBuilder").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
