@@ -24,17 +24,17 @@ use crate::support::{RabbitServer, RedisServer};
 
 const NAME: &str = "e-commerce.events";
 /// An entry of a stream: its id, and its fields with their values.
-type Entry = (String, Vec<String>);
+pub(super) type Entry = (String, Vec<String>);
 /// Every event, published or not.
 const TOLD: &str = "select (select count(*) from shop.outbox) + (select last_event_id from shop.event_log)";
 const NUMBERED: &str = "select last_event_id from shop.event_log";
 
-async fn connect(url: &str) -> Result<MultiplexedConnection, redis::RedisError> {
+pub(super) async fn connect(url: &str) -> Result<MultiplexedConnection, redis::RedisError> {
     redis::Client::open(url)?.get_multiplexed_async_connection().await
 }
 
 /// The stream's entries behind one of them: entry id and event id.
-pub(super) async fn entries(url: &str, after: &str) -> Result<Vec<(String, i64)>, redis::RedisError> {
+async fn entries(url: &str, after: &str) -> Result<Vec<(String, i64)>, redis::RedisError> {
     let mut redis = connect(url).await?;
     let start = if after.is_empty() { "-".to_owned() } else { format!("({after}") };
     let mut range = redis::cmd("XRANGE");
@@ -61,6 +61,21 @@ async fn follow(url: String, last: watch::Receiver<Option<i64>>) -> Vec<i64> {
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+}
+
+/// Makes a consumer group that begins with the first entry, also of a stream that is still to come.
+pub(super) async fn make_group(redis: &mut MultiplexedConnection, name: &str) {
+    let mut group = redis::cmd("XGROUP");
+    group.arg("CREATE").arg(NAME).arg(name).arg("0").arg("MKSTREAM");
+    group.query_async::<()>(redis).await.unwrap();
+}
+
+/// Reads what no member of a group has been given yet.
+pub(super) async fn read_group(redis: &mut MultiplexedConnection, name: &str) -> Vec<Entry> {
+    let mut read = redis::cmd("XREADGROUP");
+    read.arg("GROUP").arg(name).arg("me").arg("COUNT").arg(10_000).arg("STREAMS").arg(NAME).arg(">");
+    let streams: Option<Vec<(String, Vec<Entry>)>> = read.query_async(redis).await.unwrap();
+    streams.unwrap_or_default().into_iter().flat_map(|(_, entries)| entries).collect()
 }
 
 fn metric(text: &str, name: &str) -> Option<f64> {
@@ -115,8 +130,7 @@ async fn a_redis_that_is_flushed_and_killed_under_load_has_every_event_once_in_t
 
     // As docs/events.md has it.
     let mut client = connect(&redis.url()).await.unwrap();
-    let mut group = redis::cmd("XGROUP");
-    group.arg("CREATE").arg(NAME).arg("billing").arg("0").query_async::<()>(&mut client).await.unwrap();
+    make_group(&mut client, "billing").await;
     let replay = ["events", "replay", "--consumer", "redis", "--from", "11"];
     let mut replayed = stage.start(&replay, &[]);
     assert!(replayed.wait().await.success(), "{}", replayed.output());
@@ -128,10 +142,7 @@ async fn a_redis_that_is_flushed_and_killed_under_load_has_every_event_once_in_t
     .await;
     let both: Vec<i64> = entries(&redis.url(), "").await.unwrap().into_iter().map(|(_, id)| id).collect();
     assert_eq!(both, (1..=told).chain(11..=told).collect::<Vec<_>>());
-    let mut read = redis::cmd("XREADGROUP");
-    read.arg("GROUP").arg("billing").arg("me").arg("COUNT").arg(10_000).arg("STREAMS").arg(NAME).arg(">");
-    let read: Vec<(String, Vec<Entry>)> = read.query_async(&mut client).await.unwrap();
-    assert_eq!(read[0].1.len(), both.len());
+    assert_eq!(read_group(&mut client, "billing").await.len(), both.len());
 
     let mut listed = stage.start(&["events", "consumers"], &[]);
     assert!(listed.wait().await.success());
