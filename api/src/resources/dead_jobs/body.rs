@@ -113,12 +113,13 @@ fn most() -> u32 {
 #[serde(deny_unknown_fields)]
 pub(crate) struct DeadJobSelection {
     /// Of this definition.
-    #[schema(example = "deliver-notification")]
+    #[schema(example = "deliver-notification", pattern = "^[^\\u0000]*$")]
     pub(crate) definition: Option<String>,
     /// At this step.
+    #[schema(pattern = "^[^\\u0000]*$")]
     pub(crate) step: Option<String>,
     /// Whose last error contains this text.
-    #[schema(max_length = 200)]
+    #[schema(max_length = 200, pattern = "^[^\\u0000]*$")]
     pub(crate) error_contains: Option<String>,
     /// Parked before this time.
     pub(crate) died_before: Option<DateTime<Utc>>,

@@ -18,7 +18,7 @@ pub(crate) struct NewWorkflow {
     pub(crate) input: Value,
     /// Makes the start idempotent for ever: a second start of this definition with the same key gives the first one's
     /// workflow.
-    #[schema(min_length = 1, max_length = 200)]
+    #[schema(min_length = 1, max_length = 200, pattern = "^[^\\u0000]*$")]
     pub(crate) business_key: Option<String>,
 }
 
