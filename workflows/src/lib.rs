@@ -43,6 +43,7 @@ pub mod queues;
 pub mod sagas;
 
 mod alerts;
+mod currency;
 mod meters;
 mod obituary;
 mod outbox;
@@ -51,9 +52,10 @@ mod shop;
 mod violation;
 
 pub use alerts::AdminEmails;
+pub use currency::currencies;
 pub use engine::Page;
 pub use meters::describe_metrics;
 pub use obituary::Obituary;
 pub use schema::migrate;
 pub use shop::Shop;
-pub use violation::{Violation, check_reason};
+pub use violation::{Violation, check_reason, check_required_reason};

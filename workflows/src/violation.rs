@@ -3,6 +3,8 @@
 use engine::Failure;
 use serde::{Deserialize, Serialize};
 
+use crate::currency;
+
 /// One thing that is wrong with a request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Violation {
@@ -32,7 +34,19 @@ pub(crate) fn of_refusal(failure: Failure) -> Vec<Violation> {
 /// The longest reason that a person can give, in characters.
 const REASON_MAX: usize = 500;
 
-/// Checks the reason that a person gives for a change: up to 500 characters, none of them a control character.
+/// Checks the reason that a person has to give for a change: as [`check_reason`], and it says something.
+pub fn check_required_reason(pointer: &str, reason: &str) -> Option<Violation> {
+    if reason.trim().is_empty() {
+        return Some(Violation::new(
+            pointer,
+            "wrong-length",
+            format!("say why, in 1 to {REASON_MAX} characters"),
+        ));
+    }
+    check_reason(pointer, reason)
+}
+
+/// Checks the reason that a person may give for a change: up to 500 characters, none of them a control character.
 pub fn check_reason(pointer: &str, reason: &str) -> Option<Violation> {
     let mut checker = Checker::default();
     checker.line(pointer, reason, 0, REASON_MAX);
@@ -83,10 +97,14 @@ impl Checker {
         }
     }
 
-    /// Three capital letters, as ISO 4217 has them.
-    pub(crate) fn currency(&mut self, pointer: &str, currency: &str) {
-        if currency.len() != 3 || !currency.bytes().all(|byte| byte.is_ascii_uppercase()) {
-            self.add(pointer, "not-a-currency", "must be three capital letters as in ISO 4217, such as EUR");
+    /// A code of ISO 4217 that has minor units.
+    pub(crate) fn currency(&mut self, pointer: &str, code: &str) {
+        if currency::decimals(code).is_none() {
+            self.add(
+                pointer,
+                "not-a-currency",
+                "must be a code of ISO 4217 that has minor units, such as EUR",
+            );
         }
     }
 
@@ -126,6 +144,18 @@ mod tests {
     }
 
     #[test]
+    fn a_reason_that_has_to_be_given_says_something() {
+        for nothing in ["", " ", "\u{2003}\u{a0}"] {
+            assert!(check_required_reason("/reason", nothing).is_some(), "{nothing:?}");
+            assert!(check_reason("/reason", nothing).is_none(), "{nothing:?}");
+        }
+        assert!(check_required_reason("/reason", " count ").is_none());
+        for wrong in ["a\0b".to_owned(), "x".repeat(501)] {
+            assert!(check_required_reason("/reason", &wrong).is_some());
+        }
+    }
+
+    #[test]
     fn lengths_are_counted_in_characters() {
         assert!(codes(|c| c.line("/name", "茶茶茶", 1, 3)).is_empty());
         assert_eq!(codes(|c| c.line("/name", "茶茶茶茶", 1, 3)), ["wrong-length"]);
@@ -138,8 +168,8 @@ mod tests {
     }
 
     #[test]
-    fn a_currency_has_three_capital_letters() {
-        for wrong in ["", "eur", "EURO", "EU", "E R", "ÄÖÜ"] {
+    fn a_currency_is_one_that_there_is_and_that_amounts_can_be_in() {
+        for wrong in ["", "eur", "EURO", "EU", "E R", "ÄÖÜ", "AAA", "XXX", "XAU"] {
             assert_eq!(codes(|c| c.currency("/currency", wrong)), ["not-a-currency"], "{wrong}");
         }
         assert!(codes(|c| c.currency("/currency", "EUR")).is_empty());

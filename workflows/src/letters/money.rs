@@ -1,20 +1,18 @@
 //! Amounts, written for people.
 
-/// Writes an amount for people. ISO 4217 gives each currency its number of decimals; these are the ones that have
-/// other than two.
+use crate::currency::decimals;
+
+/// What most currencies have: for one that an old price is in and that is none any more.
+const USUAL_DECIMALS: u32 = 2;
+
+/// Writes an amount for people, with the decimals of its currency.
 pub(super) fn money(minor: i64, currency: &str) -> String {
-    let decimals = match currency {
-        "BIF" | "CLP" | "DJF" | "GNF" | "ISK" | "JPY" | "KMF" | "KRW" | "PYG" | "RWF" | "UGX" | "UYI"
-        | "VND" | "VUV" | "XAF" | "XOF" | "XPF" => 0,
-        "BHD" | "IQD" | "JOD" | "KWD" | "LYD" | "OMR" | "TND" => 3,
-        "CLF" | "UYW" => 4,
-        _ => 2_usize,
-    };
+    let decimals = decimals(currency).unwrap_or(USUAL_DECIMALS);
     if decimals == 0 {
         return format!("{currency} {minor}");
     }
-    let unit = 10_i64.pow(u32::try_from(decimals).unwrap_or(0));
-    format!("{currency} {}.{:0decimals$}", minor / unit, minor % unit)
+    let (unit, width) = (10_i64.pow(decimals), decimals as usize);
+    format!("{currency} {}.{:0width$}", minor / unit, minor % unit)
 }
 
 #[cfg(test)]
@@ -27,6 +25,8 @@ mod tests {
         assert_eq!(money(5, "EUR"), "EUR 0.05");
         assert_eq!(money(1290, "JPY"), "JPY 1290");
         assert_eq!(money(1290, "KWD"), "KWD 1.290");
+        assert_eq!(money(12_905, "UYW"), "UYW 1.2905");
         assert_eq!(money(0, "USD"), "USD 0.00");
+        assert_eq!(money(1290, "DEM"), "DEM 12.90", "one of old");
     }
 }
