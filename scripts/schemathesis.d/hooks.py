@@ -17,7 +17,8 @@ START = {
     "input": {"to": "ann@example.com", "subject": "Hello", "text": "Hello.\n"},
 }
 
-TEMPLATED = {"template": "low-stock", "variables": {"sku": "TEA-1", "available": 4, "threshold": 5}}
+LOW = {"sku": "TEA-1", "available": 4, "threshold": 5}
+TEMPLATED = {"template": "low-stock", "variables": {"products": [LOW]}}
 
 
 def is_positive(case):

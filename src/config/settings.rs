@@ -47,7 +47,10 @@ pub(crate) const SETTINGS: &[Setting] = &[
     setting("SMTP_CONNECT_TIMEOUT", "5s", "a duration of 1ms to 5 minutes, such as 5s"),
     setting("SMTP_IDLE_TIMEOUT", "30s", "a duration of one second to an hour, such as 30s"),
     setting("SMTP_KEPT_CONNECTIONS", "16", "a number of connections, 1 to 1000"),
-    optional("ADMIN_EMAILS", "mail addresses, separated by commas, such as a@example.com,b@example.com"),
+    optional(
+        "ADMIN_EMAILS",
+        "up to 20 mail addresses, separated by commas, such as a@example.com,b@example.com",
+    ),
     setting("HOST", "127.0.0.1", "an IP address to listen on, such as 127.0.0.1 or 0.0.0.0"),
     setting("PORT", "3000", PORT),
     setting("ORDERS_PORT", "3001", PORT),

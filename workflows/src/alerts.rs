@@ -8,25 +8,35 @@ use crate::{
     inventory::LowStock, letters, sagas::deliver_notification::DELIVER_NOTIFICATION, violation::is_email,
 };
 
+/// The most addresses: each is a mail that is stored while rows of stock are locked.
+const ADDRESSES_MAX: usize = 20;
+
 /// The addresses of those who run the shop; nobody by default. Every one is an address that the mailer takes, so that
 /// telling them can't fail what it tells of.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AdminEmails(Arc<[String]>);
 
 impl AdminEmails {
-    /// One mail a product and address, to be started in the transaction that made the stock low.
+    /// One mail an address, to be started in the transaction that made the stock low: whatever that changes, it starts
+    /// no more mails than there are addresses.
     pub(crate) fn low_stock(&self, low: &[LowStock]) -> Vec<NewSaga> {
-        let mails = low.iter().flat_map(|low| self.0.iter().map(move |to| letters::low_stock(to, low)));
-        mails.map(|mail| DELIVER_NOTIFICATION.with(&mail)).collect()
+        if low.is_empty() {
+            return Vec::new();
+        }
+        self.0.iter().map(|to| DELIVER_NOTIFICATION.with(&letters::low_stock(to, low))).collect()
     }
 }
 
 impl FromStr for AdminEmails {
     type Err = String;
 
-    /// Reads addresses that are separated by commas.
+    /// Reads up to 20 addresses that are separated by commas.
     fn from_str(text: &str) -> Result<Self, String> {
         let addresses = text.split(',').map(str::trim).filter(|address| !address.is_empty());
+        let count = addresses.clone().count();
+        if count > ADDRESSES_MAX {
+            return Err(format!("there are {count} addresses, and {ADDRESSES_MAX} at most"));
+        }
         let read = |address: &str| {
             if is_email(address) {
                 Ok(address.to_owned())
@@ -52,10 +62,18 @@ mod tests {
     }
 
     #[test]
-    fn every_address_gets_a_mail_of_its_own_for_every_product() {
+    fn every_address_gets_one_mail_of_all_that_is_low() {
         let admins: AdminEmails = "a@example.com,b@example.com".parse().unwrap();
-        let low = LowStock { sku: "TEA-1".into(), available: 1, threshold: 2 };
-        assert_eq!(admins.low_stock(&[low.clone(), low]).len(), 4);
-        assert!(AdminEmails::default().low_stock(&[]).is_empty());
+        let low = vec![LowStock { sku: "TEA-1".into(), available: 1, threshold: 2 }; 1000];
+        assert_eq!(admins.low_stock(&low).len(), 2);
+        assert!(admins.low_stock(&[]).is_empty());
+        assert!(AdminEmails::default().low_stock(&low).is_empty());
+    }
+
+    #[test]
+    fn twenty_addresses_are_taken_and_no_more() {
+        let addresses = |count| vec!["a@example.com"; count].join(",").parse::<AdminEmails>();
+        assert_eq!(addresses(20).unwrap().0.len(), 20);
+        assert!(addresses(21).is_err());
     }
 }

@@ -16,7 +16,8 @@ use uuid::Uuid;
 
 pub use letter::LetterItem;
 use letter::written;
-pub use low_stock::LowStockAlert;
+use low_stock::LISTED_MAX;
+pub use low_stock::{LowProduct, LowStockAlert};
 pub use order_cancelled::OrderCancelled;
 pub use order_confirmed::OrderConfirmed;
 pub use order_rejected::{OrderRejected, ShortLine};
@@ -85,8 +86,14 @@ pub(crate) fn shipped(order: &Order) -> DeliverNotification {
     written(&order.customer_email, &OrderShipped { order_id: order.order_id, items: items.collect() })
 }
 
-/// "There is little left of a product", to whoever runs the shop.
-pub(crate) fn low_stock(to: &str, low: &LowStock) -> DeliverNotification {
-    let LowStock { sku, available, threshold } = low;
-    written(to, &LowStockAlert { sku: sku.clone(), available: *available, threshold: *threshold })
+/// "There is little left of a product", or of several, to whoever runs the shop.
+pub(crate) fn low_stock(to: &str, low: &[LowStock]) -> DeliverNotification {
+    let product = |LowStock { sku, available, threshold }: &LowStock| LowProduct {
+        sku: sku.clone(),
+        available: *available,
+        threshold: *threshold,
+    };
+    let (listed, more) = low.split_at(low.len().min(LISTED_MAX));
+    let more = i64::try_from(more.len()).unwrap_or(i64::MAX);
+    written(to, &LowStockAlert { products: listed.iter().map(product).collect(), more })
 }

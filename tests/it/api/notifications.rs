@@ -31,6 +31,10 @@ fn templated(variables: &Value) -> Value {
     json!({"to": "ann@example.com", "template": "low-stock", "variables": variables})
 }
 
+fn low(sku: &Value, threshold: &Value) -> Value {
+    json!({"products": [{"sku": sku, "available": 1, "threshold": threshold}]})
+}
+
 fn pointers(problem: &Value) -> Vec<String> {
     let errors = problem["errors"].as_array().unwrap();
     errors.iter().map(|error| error["pointer"].as_str().unwrap().to_owned()).collect()
@@ -56,22 +60,16 @@ async fn what_is_wrong_with_a_mail_is_named_by_its_pointer() {
         (json!({"to": "ann@example.com"}), vec!["/subject", "/text"]),
         (json!({"subject": "Hello", "text": "Hello."}), vec!["/to"]),
         (json!({"to": "ann@example.com", "template": "none", "variables": {}}), vec!["/template"]),
+        (json!({"to": "ann@example.com", "template": "low-stock"}), vec!["/variables/products"]),
         (
-            json!({"to": "ann@example.com", "template": "low-stock"}),
-            vec!["/variables/sku", "/variables/available", "/variables/threshold"],
+            templated(&json!({"products": [{"sku": "A", "available": 1}], "most": 2})),
+            vec!["/variables/most", "/variables/products/0/threshold"],
         ),
         (
-            templated(&json!({"sku": "A", "available": 1, "more": 2})),
-            vec!["/variables/more", "/variables/threshold"],
+            templated(&low(&json!(7), &json!("2"))),
+            vec!["/variables/products/0/sku", "/variables/products/0/threshold"],
         ),
-        (
-            templated(&json!({"sku": 7, "available": 1, "threshold": "2"})),
-            vec!["/variables/sku", "/variables/threshold"],
-        ),
-        (
-            templated(&json!({"sku": "A\r\nBcc: b@example.com", "available": 1, "threshold": 2})),
-            vec!["/variables/sku"],
-        ),
+        (templated(&low(&json!("A\r\nBcc: b@example.com"), &json!(2))), vec!["/variables/products/0/sku"]),
     ];
     for (new, expected) in cases {
         let refused = problem(shop.post("/api/notifications", &new).await, 422, "invalid-body").await;
@@ -101,7 +99,7 @@ async fn a_mail_is_sent_and_shows_its_attempts() {
     assert_eq!((attempts.len(), &attempts[0]["outcome"]), (1, &json!("done")));
     assert!(attempts[0]["reply"].as_str().unwrap().starts_with("250 written to "), "{read}");
 
-    let by_template = templated(&json!({"sku": "<b>TEA-1</b>", "available": 1, "threshold": 2}));
+    let by_template = templated(&low(&json!("<b>TEA-1</b>"), &json!(2)));
     let by_template = body(shop.post("/api/notifications", &by_template).await, 201).await;
     assert_eq!(by_template["subject"], "Stock of <b>TEA-1</b> is low");
     let html = by_template["html"].as_str().unwrap();

@@ -1,4 +1,4 @@
-//! "There is little left of a product."
+//! "There is little left of a product", or of several.
 
 use askama::Template;
 use schemars::JsonSchema;
@@ -7,10 +7,26 @@ use serde::{Deserialize, Serialize};
 use super::letter::Letter;
 use crate::violation::Checker;
 
-/// "There is little left of a product."
+/// The most products that one letter lists.
+pub(super) const LISTED_MAX: usize = 50;
+
+/// "There is little left of a product", or of several that became few together.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LowStockAlert {
+    /// Of what; 1 to 50.
+    #[schemars(length(min = 1, max = 50))]
+    pub products: Vec<LowProduct>,
+    /// Of how many more, which are not listed.
+    #[serde(default)]
+    #[schemars(range(min = 0, max = 1_000_000))]
+    pub more: i64,
+}
+
+/// A product of which there is little left.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LowProduct {
     /// What.
     #[schemars(length(min = 1, max = 64))]
     pub sku: String,
@@ -35,10 +51,17 @@ struct Html<'a> {
 
 impl Letter for LowStockAlert {
     const NAME: &'static str = "low-stock";
-    const ABOUT: &'static str = "Tells those who run the shop that there is little left of a product.";
+    const ABOUT: &'static str =
+        "Tells those who run the shop that there is little left of a product, or of several.";
 
     fn subject(&self) -> String {
-        format!("Stock of {} is low", self.sku)
+        match (self.products.as_slice(), self.more) {
+            ([one], 0) => format!("Stock of {} is low", one.sku),
+            (listed, more) => {
+                let listed = i64::try_from(listed.len()).unwrap_or(i64::MAX);
+                format!("Stock of {} products is low", listed.saturating_add(more))
+            }
+        }
     }
 
     fn text(&self) -> impl Template {
@@ -50,10 +73,16 @@ impl Letter for LowStockAlert {
     }
 
     fn check(&self, checker: &mut Checker) {
-        checker.line("/sku", &self.sku, 1, 64);
+        if !(1..=LISTED_MAX).contains(&self.products.len()) {
+            checker.add("/products", "wrong-length", format!("must have 1 to {LISTED_MAX} products"));
+        }
+        for (nth, product) in self.products.iter().enumerate().take(LISTED_MAX) {
+            checker.line(&format!("/products/{nth}/sku"), &product.sku, 1, 64);
+        }
+        checker.range("/more", self.more, 0, 1_000_000);
     }
 
     fn example() -> Self {
-        Self { sku: "TEA-1".into(), available: 4, threshold: 5 }
+        Self { products: vec![LowProduct { sku: "TEA-1".into(), available: 4, threshold: 5 }], more: 0 }
     }
 }

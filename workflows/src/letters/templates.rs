@@ -109,7 +109,8 @@ fn write<L: Letter>(to: &str, variables: &Value) -> Result<DeliverNotification, 
 mod tests {
     use serde_json::json;
 
-    use super::*;
+    use super::{super::low_stock, *};
+    use crate::inventory::LowStock;
 
     #[test]
     fn every_example_becomes_a_letter_that_can_be_sent() {
@@ -160,17 +161,23 @@ mod tests {
 
     #[test]
     fn a_wrong_variable_is_named_by_its_pointer() {
-        let wrong = json!({"sku": "TEA\r\nBcc: b@example.com", "available": 1, "threshold": 2});
+        let low = |sku: &str| json!({"sku": sku, "available": 1, "threshold": 2});
+        let wrong = json!({"products": [low("A"), low("TEA\r\nBcc: b@example.com")]});
         let Err(RenderError::Invalid(violations)) = render("a@example.com", "low-stock", &wrong) else {
             panic!("it is wrong")
         };
         assert_eq!(
             (violations[0].pointer.as_str(), violations[0].code.as_str()),
-            ("/variables/sku", "control-character")
+            ("/variables/products/1/sku", "control-character")
         );
-        for wrong in
-            [json!({"sku": "A"}), json!({"sku": "A", "available": 1, "threshold": 2, "more": 3}), json!(null)]
-        {
+        for wrong in [
+            json!({"products": [{"sku": "A"}]}),
+            json!({"products": [low("A")], "most": 3}),
+            json!({"products": [low("A")], "more": -1}),
+            json!({"products": []}),
+            json!({"products": vec![low("A"); 51]}),
+            json!(null),
+        ] {
             assert!(
                 matches!(render("a@example.com", "low-stock", &wrong), Err(RenderError::Invalid(_))),
                 "{wrong}"
@@ -188,6 +195,22 @@ mod tests {
              00000000-0000-0000-0000-000000000000"
         );
         assert!(mail.html.unwrap().contains("<td>Green tea (TEA-1)</td>"));
+    }
+
+    #[test]
+    fn what_became_few_together_is_told_in_one_letter_of_bounded_length() {
+        let low = |nth| LowStock { sku: format!("TEA-{nth}"), available: nth, threshold: 5 };
+        let one = low_stock("a@example.com", &[low(4)]);
+        assert_eq!(one.subject, "Stock of TEA-4 is low");
+        assert_eq!(one.text, "4 of TEA-4 are available; the threshold is 5.\n");
+        let two = low_stock("a@example.com", &[low(4), low(3)]);
+        assert_eq!(two.subject, "Stock of 2 products is low");
+        assert!(two.text.ends_with("\n3 of TEA-3 are available; the threshold is 5.\n"), "{}", two.text);
+        let many = low_stock("a@example.com", &(0..1000).map(low).collect::<Vec<_>>());
+        assert_eq!((many.subject.as_str(), many.text.lines().count()), ("Stock of 1000 products is low", 51));
+        assert!(many.text.ends_with("And 950 more.\n"), "{}", many.text);
+        let html = many.html.unwrap();
+        assert!(html.matches("<li>").count() == 50 && html.contains("<p>And 950 more.</p>"), "{html}");
     }
 
     #[test]

@@ -44,7 +44,7 @@ problems!(Problems: BODY, KEYED, STORED);
         }))),
         ("template" = (summary = "By a template", value = json!({
             "to": "a@example.com", "template": "low-stock",
-            "variables": {"sku": "TEA-1", "available": 4, "threshold": 5}
+            "variables": {"products": [{"sku": "TEA-1", "available": 4, "threshold": 5}]}
         })))
     )),
     responses(

@@ -25,9 +25,9 @@ problems!(Problems: STORED, &[Code::InvalidParameter]);
     responses(
         (status = 200, description = "The templates", body = NotificationTemplateList, example = json!({"items": [{
             "name": "low-stock",
-            "description": "Tells those who run the shop that there is little left of a product.",
-            "variables": {"type": "object", "required": ["sku", "available", "threshold"]},
-            "example": {"sku": "TEA-1", "available": 4, "threshold": 5},
+            "description": "Tells those who run the shop that there is little left of a product, or of several.",
+            "variables": {"type": "object", "required": ["products"]},
+            "example": {"products": [{"sku": "TEA-1", "available": 4, "threshold": 5}], "more": 0},
             "subject": "Stock of TEA-1 is low"
         }]})),
         Problems
