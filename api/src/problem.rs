@@ -77,6 +77,15 @@ impl Problem {
         Self { cause: Some(cause.into()), ..Self::new(Code::Unavailable, Code::Unavailable.example()) }
     }
 
+    /// What is wrong, place by place; in one place where it names none.
+    pub(crate) fn into_errors(self) -> Vec<FieldError> {
+        if self.errors.is_empty() {
+            vec![FieldError::at("", self.code.name(), self.detail)]
+        } else {
+            self.errors
+        }
+    }
+
     /// What the log is told.
     pub(crate) fn cause(&self) -> Option<&str> {
         self.cause.as_deref()

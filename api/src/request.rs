@@ -10,6 +10,7 @@ mod params;
 mod path;
 pub(crate) mod pointer;
 mod prefer;
+mod raw_items;
 pub(crate) mod schema;
 
 pub(crate) use actor::Actor;
@@ -21,6 +22,7 @@ pub(crate) use object::Object;
 pub(crate) use params::{FromParams, Params, Query};
 pub(crate) use path::{IdPath, TextPath};
 pub(crate) use prefer::Prefer;
+pub(crate) use raw_items::RawItems;
 
 use http::{HeaderMap, HeaderName};
 use utoipa::openapi::{

@@ -13,7 +13,7 @@ mod product;
 mod reservation;
 mod stock;
 
-pub use bulk::{BULK_MAX, UpsertError, Upserted, upsert_products};
+pub use bulk::{BULK_MAX, ListItem, ListedProduct, UpsertError, Upserted, upsert_products};
 pub use create::{CreateProductError, NewProduct, create_product, create_product_as};
 pub use details::{ProductDetails, UpdateProductError, update_product};
 pub use ledger::{LedgerEntry, ledger};

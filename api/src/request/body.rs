@@ -28,7 +28,8 @@ pub(crate) struct JsonBody<T> {
     pub(crate) bytes: Bytes,
 }
 
-/// A body that has to be there and may be large. Few such are read at a time.
+/// A body that has to be there and may be large. Few such are read at a time. What its [`super::RawItems`] hold is not
+/// looked at before they are read.
 #[derive(Debug)]
 pub(crate) struct BulkJsonBody<T> {
     /// What it says.
@@ -64,7 +65,7 @@ impl<T: DeserializeOwned> FromRequest<ApiState> for BulkJsonBody<T> {
             Problem::new(Code::Overloaded, "as many large requests as are taken at a time are under way")
         })?;
         let bytes = collect(&parts.headers, body, state.limits(), state.limits().bulk_body_bytes).await?;
-        Ok(Self { value: parse(&bytes)?, bytes, place })
+        Ok(Self { value: decode(&bytes)?, bytes, place })
     }
 }
 
@@ -111,11 +112,11 @@ async fn collect(headers: &HeaderMap, body: Body, limits: &Limits, most: usize) 
     }
 }
 
-/// Decodes a body.
+/// Decodes a body, or a part of one.
 ///
 /// # Errors
 /// A 400 when it is not JSON, a 422 with the field's pointer when it is not what the operation takes.
-fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     refuse_nul(bytes)?;
     decode(bytes).or_else(|problem| match without_empty_fractions(bytes) {
         Some(plain) => decode(&plain).map_err(|_| problem),

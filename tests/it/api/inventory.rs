@@ -150,6 +150,54 @@ async fn a_batch_tells_of_each_product_by_its_place() {
 }
 
 #[tokio::test]
+async fn what_can_not_be_read_as_a_product_is_refused_in_its_place_and_the_rest_is_taken() {
+    let shop = OpenShop::unstaffed(Limits::default()).await;
+    let odd = |name: &str, value: Value| {
+        let mut odd = product("ODD", 1);
+        odd[name] = value;
+        odd
+    };
+    let mut incomplete = product("ODD", 1);
+    incomplete.as_object_mut().unwrap().remove("price");
+    let cases = [
+        (incomplete, "/price", "missing-field", json!("ODD")),
+        (odd("price", "ten".into()), "/price", "invalid", json!("ODD")),
+        (odd("colour", "red".into()), "/colour", "unknown-field", json!("ODD")),
+        (odd("name", "a\0b".into()), "/name", "nul", json!("ODD")),
+        (odd("sku", 7.into()), "/sku", "invalid", Value::Null),
+        (odd("currency", "AAA".into()), "/currency", "not-a-currency", json!("ODD")),
+        (json!(["ODD", 1]), "", "invalid", Value::Null),
+        (json!(null), "", "invalid", Value::Null),
+    ];
+    let items: Vec<Value> =
+        cases.iter().map(|(item, ..)| item.clone()).chain([product("TEA-1", 5)]).collect();
+    let result = body(shop.post("/api/products/bulk", &json!({"items": items})).await, 200).await;
+    let results = result["items"].as_array().unwrap();
+    assert_eq!(results.len(), 9);
+    for (nth, (item, pointer, code, sku)) in cases.iter().enumerate() {
+        let told = &results[nth];
+        assert_eq!((&told["outcome"], &told["sku"]), (&json!("refused"), sku), "{item}: {told}");
+        let error = &told["problem"]["errors"][0];
+        let place = format!("/items/{nth}{pointer}");
+        assert_eq!((&error["pointer"], &error["code"]), (&json!(place), &json!(code)), "{item}: {told}");
+    }
+    assert_eq!(results[8]["outcome"], "created");
+}
+
+#[tokio::test]
+async fn a_list_of_prices_turns_off_no_alarm() {
+    let shop = OpenShop::unstaffed(Limits::default()).await;
+    let id = shop.stock("TEA-1", 10).await["product_id"].as_str().unwrap().to_owned();
+    let prices = json!({"items": [
+        {"sku": "TEA-1", "name": "Green tea", "category": "tea", "price": 1390, "currency": "JPY"}
+    ]});
+    let result = body(shop.post("/api/products/bulk", &prices).await, 200).await;
+    assert_eq!(result["items"][0]["outcome"], "updated");
+    let now = body(shop.get(&format!("/api/products/{id}")).await, 200).await;
+    assert_eq!((&now["price"], &now["stock"]["low_stock_threshold"]), (&json!(1390), &json!(2)));
+}
+
+#[tokio::test]
 async fn a_batch_that_can_not_be_read_or_is_too_large_is_refused_whole() {
     let limits = Limits { bulk_body_bytes: 300 * 1024, ..Limits::default() };
     let shop = OpenShop::unstaffed(limits).await;
@@ -159,10 +207,18 @@ async fn a_batch_that_can_not_be_read_or_is_too_large_is_refused_whole() {
         let refused = problem(post(&batch).await, 422, "invalid-body").await;
         assert_eq!(refused["errors"][0]["pointer"], "/items");
     }
-    let mut odd = product("B", 1);
-    odd["price"] = "ten".into();
-    let refused = problem(post(&json!({"items": [product("A", 1), odd]})).await, 422, "invalid-body").await;
-    assert_eq!(refused["errors"][0]["pointer"], "/items/1/price");
+    for (batch, pointer) in [
+        (json!({"items": {}}), "/items"),
+        (json!({"items": "A"}), "/items"),
+        (json!({}), "/items"),
+        (json!({"items": [product("A", 1)], "dry_run": true}), "/dry_run"),
+        (json!([product("A", 1)]), ""),
+    ] {
+        let refused = problem(post(&batch).await, 422, "invalid-body").await;
+        assert_eq!(refused["errors"][0]["pointer"], pointer, "{batch}");
+    }
+    let request = shop.request(Method::POST, "/api/products/bulk").header("Content-Type", "application/json");
+    problem(request.body(r#"{"items":[{"sku":"A"},]}"#).send().await.unwrap(), 400, "invalid-json").await;
     let mut long = product("C", 1);
     long["description"] = "x".repeat(300 * 1024).into();
     problem(post(&json!({"items": [long]})).await, 413, "body-too-large").await;

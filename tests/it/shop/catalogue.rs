@@ -2,8 +2,8 @@
 
 use workflows::{
     inventory::{
-        self, MovementKind, NewProduct, ProductDetails, ProductFilter, StockChange, StockState,
-        UpdateProductError, UpsertError, Upserted,
+        self, ListItem, ListedProduct, MovementKind, NewProduct, ProductDetails, ProductFilter, StockChange,
+        StockState, UpdateProductError, UpsertError, Upserted,
     },
     mailer::Mailer,
     orders::{self, OrderStatus},
@@ -34,6 +34,14 @@ fn product(sku: &str, name: &str, initial_stock: i64) -> NewProduct {
         initial_stock,
         low_stock_threshold: 0,
     }
+}
+
+/// A product of a list, with everything said.
+fn listed(sku: &str, name: &str, initial_stock: i64) -> ListedProduct {
+    let NewProduct { sku, name, description, category, price, currency, low_stock_threshold, .. } =
+        product(sku, name, 0);
+    let (description, low_stock_threshold) = (Some(description), Some(low_stock_threshold));
+    ListedProduct { sku, name, description, category, price, currency, initial_stock, low_stock_threshold }
 }
 
 /// A shop with two administrators, and nobody who delivers their mail.
@@ -83,8 +91,8 @@ async fn whatever_makes_stock_low_is_told_once_to_consumers_and_to_every_adminis
     update(13).await;
     assert_eq!(told().await, (3, 6), "it was low already");
     update(2).await;
-    let again = NewProduct { low_stock_threshold: 12, ..product("TEA-1", "TEA-1 by name", 0) };
-    inventory::upsert_products(&market.shop, &[again], "clerk").await.unwrap();
+    let again = ListedProduct { low_stock_threshold: Some(12), ..listed("TEA-1", "TEA-1 by name", 0) };
+    inventory::upsert_products(&market.shop, &[Ok(again)], "clerk").await.unwrap();
     assert_eq!(told().await, (4, 8), "by a threshold that came with many");
     market.close().await;
 }
@@ -193,8 +201,8 @@ async fn low_products_are_listed() {
 async fn many_products_are_taken_at_once_and_a_second_time_nothing_changes() {
     let market = Market::open().await;
     let known = market.sell("TEA-500", 10, 7).await;
-    let batch: Vec<NewProduct> =
-        (0..1000).rev().map(|nth| product(&format!("TEA-{nth}"), "Tea", 3)).collect();
+    let batch: Vec<ListItem> =
+        (0..1000).rev().map(|nth| Ok(listed(&format!("TEA-{nth}"), "Tea", 3))).collect();
     let first = inventory::upsert_products(&market.shop, &batch, "clerk").await.unwrap();
     let created = first.iter().filter(|one| matches!(one, Upserted::Created { .. })).count();
     assert_eq!((first.len(), created), (1000, 999));
@@ -213,10 +221,76 @@ async fn many_products_are_taken_at_once_and_a_second_time_nothing_changes() {
 }
 
 #[tokio::test]
+async fn what_a_list_leaves_out_stays_as_it_is() {
+    let market = Market::open().await;
+    let known = NewProduct {
+        description: "Sencha, 100 g".into(),
+        low_stock_threshold: 3,
+        ..product("TEA-1", "Tea", 5)
+    };
+    let known = inventory::create_product(market.pool(), known, "clerk").await.unwrap();
+    let price = |sku: &str, price| {
+        let only = ListedProduct { description: None, low_stock_threshold: None, ..listed(sku, "Tea", 9) };
+        Ok(ListedProduct { price, ..only })
+    };
+    let batch = [price("TEA-1", 20), price("TEA-2", 20)];
+    let answers = inventory::upsert_products(&market.shop, &batch, "clerk").await.unwrap();
+    assert!(matches!(answers[0], Upserted::Updated { product_id } if product_id == known.product_id));
+    let read = async |id| inventory::product(market.pool(), id).await.unwrap().unwrap();
+    let kept = read(known.product_id).await;
+    assert_eq!(
+        (kept.price, kept.description.as_str(), kept.stock.low_stock_threshold),
+        (20, "Sencha, 100 g", 3)
+    );
+    assert_eq!(market.events("inventory.updated").await, 2, "of its levels nothing has changed");
+    let Upserted::Created { product_id } = answers[1] else { panic!("{:?}", answers[1]) };
+    let new = read(product_id).await;
+    assert_eq!((new.description.as_str(), new.stock.low_stock_threshold, new.stock.on_hand), ("", 0, 9));
+    let again = inventory::upsert_products(&market.shop, &batch, "clerk").await.unwrap();
+    assert!(again.iter().all(|one| matches!(one, Upserted::Unchanged { .. })), "{again:?}");
+    let emptied = [Ok(ListedProduct { price: 20, ..listed("TEA-1", "Tea", 0) })];
+    inventory::upsert_products(&market.shop, &emptied, "clerk").await.unwrap();
+    let emptied = read(known.product_id).await;
+    assert_eq!((emptied.description.as_str(), emptied.stock.low_stock_threshold), ("", 0), "it said so");
+    market.close().await;
+}
+
+#[tokio::test]
+async fn products_that_fall_low_together_are_one_mail_an_address() {
+    let market = with_admins().await;
+    let batch: Vec<ListItem> = (0..100).map(|nth| Ok(listed(&format!("TEA-{nth:02}"), "Tea", 5))).collect();
+    inventory::upsert_products(&market.shop, &batch, "clerk").await.unwrap();
+    let raised: Vec<ListItem> = batch
+        .into_iter()
+        .map(|one| one.map(|one| ListedProduct { low_stock_threshold: Some(5), ..one }))
+        .collect();
+    inventory::upsert_products(&market.shop, &raised, "clerk").await.unwrap();
+    assert_eq!(market.events("inventory.low").await, 100);
+    let mails: Vec<(String, String)> = sqlx::query_as(
+        "select recipient, text from shop.notification where subject = 'Stock of 100 products is low'",
+    )
+    .fetch_all(market.pool())
+    .await
+    .unwrap();
+    let mut to: Vec<&str> = mails.iter().map(|(to, _)| to.as_str()).collect();
+    to.sort_unstable();
+    assert_eq!(to, ["boss@example.com", "clerk@example.com"]);
+    let text = &mails[0].1;
+    assert!(text.contains("5 of TEA-00 are available") && text.ends_with("And 50 more.\n"), "{text}");
+    let all: i64 =
+        sqlx::query_scalar("select count(*) from shop.notification").fetch_one(market.pool()).await.unwrap();
+    assert_eq!(all, 2);
+    market.close().await;
+}
+
+#[tokio::test]
 async fn a_wrong_product_among_many_concerns_no_other() {
     let market = Market::open().await;
-    let batch =
-        [product("A", "A", 1), NewProduct { price: -1, ..product("B", "B", 1) }, product("A", "A", 1)];
+    let batch = [
+        Ok(listed("A", "A", 1)),
+        Ok(ListedProduct { price: -1, ..listed("B", "B", 1) }),
+        Ok(listed("A", "A", 1)),
+    ];
     let answers = inventory::upsert_products(&market.shop, &batch, "clerk").await.unwrap();
     let Upserted::Refused(wrong) = &answers[1] else { panic!("{:?}", answers[1]) };
     assert_eq!((wrong[0].pointer.as_str(), wrong[0].code.as_str()), ("/price", "out-of-range"));
@@ -224,7 +298,7 @@ async fn a_wrong_product_among_many_concerns_no_other() {
     assert_eq!((wrong[0].pointer.as_str(), wrong[0].code.as_str()), ("/sku", "duplicate-sku"));
     assert!(matches!(answers[0], Upserted::Created { .. }));
     for count in [0, 1001] {
-        let batch = vec![product("A", "A", 1); count];
+        let batch = vec![Ok(listed("A", "A", 1)); count];
         let refused = inventory::upsert_products(&market.shop, &batch, "clerk").await;
         assert!(matches!(refused, Err(UpsertError::Count(given)) if given == count));
     }
@@ -239,7 +313,7 @@ async fn batches_orders_and_counts_at_once_neither_deadlock_nor_lose_a_change() 
     market.sell("TEA-39", 10, 1000).await;
     let batches = (0..8).map(|round| {
         let name = format!("Tea of round {round}");
-        let mut batch: Vec<NewProduct> = skus.iter().map(|sku| product(sku, &name, 5)).collect();
+        let mut batch: Vec<ListItem> = skus.iter().map(|sku| Ok(listed(sku, &name, 5))).collect();
         if round % 2 == 0 {
             batch.reverse();
         }

@@ -13,6 +13,58 @@ use crate::{audit::By, shop::Shop, violation::Violation};
 /// The most products that one call takes.
 pub const BULK_MAX: usize = 1000;
 
+/// A product as a list of many has it. What it leaves out stays as it is: a list of prices says nothing of thresholds.
+#[derive(Clone, Debug)]
+pub struct ListedProduct {
+    /// The shop's own name for it, by which it is known.
+    pub sku: String,
+    /// The name customers see; 1 to 200 characters.
+    pub name: String,
+    /// Up to 4000 characters; of a new one nothing, when it is left out.
+    pub description: Option<String>,
+    /// 1 to 64 characters.
+    pub category: String,
+    /// What one costs, in minor units of the currency.
+    pub price: i64,
+    /// ISO 4217.
+    pub currency: String,
+    /// How many there are of a new one.
+    pub initial_stock: i64,
+    /// At or under this many available, stock is low; of a new one at none, when it is left out.
+    pub low_stock_threshold: Option<i64>,
+}
+
+/// One item of a list, or what kept it from being read as a product.
+pub type ListItem = Result<ListedProduct, Vec<Violation>>;
+
+impl ListedProduct {
+    /// The product that it is if there is none with its SKU.
+    fn as_new(&self) -> NewProduct {
+        NewProduct {
+            sku: self.sku.clone(),
+            name: self.name.clone(),
+            description: self.description.clone().unwrap_or_default(),
+            category: self.category.clone(),
+            price: self.price,
+            currency: self.currency.clone(),
+            initial_stock: self.initial_stock,
+            low_stock_threshold: self.low_stock_threshold.unwrap_or_default(),
+        }
+    }
+
+    /// What it makes of a known one.
+    fn over<'a>(&'a self, known: Details<'a>) -> Details<'a> {
+        Details {
+            name: &self.name,
+            description: self.description.as_deref().unwrap_or(known.description),
+            category: &self.category,
+            price: self.price,
+            currency: &self.currency,
+            low_stock_threshold: self.low_stock_threshold.unwrap_or(known.low_stock_threshold),
+        }
+    }
+}
+
 /// What became of one product.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Upserted {
@@ -47,7 +99,8 @@ pub enum UpsertError {
 }
 
 /// Creates products whose SKU is new and changes what is said about the others, all in one transaction and with a dozen
-/// statements, however many they are. The answers are in the order of the products.
+/// statements, however many they are. The answers are in the order of the items; one that is wrong, or could not be
+/// read, is refused in its place.
 ///
 /// `initial_stock` counts for new SKUs only. For the others it says nothing, so that giving the same products again
 /// changes nothing; stock is changed by [`super::change_stock`], which asks for a reason.
@@ -56,24 +109,19 @@ pub enum UpsertError {
 /// See [`UpsertError`]; nothing has changed then, unless the answer of the database was lost.
 pub async fn upsert_products(
     shop: &Shop,
-    products: &[NewProduct],
+    items: &[ListItem],
     by: impl Into<By<'_>>,
 ) -> Result<Vec<Upserted>, UpsertError> {
     let by = by.into();
-    if !(1..=BULK_MAX).contains(&products.len()) {
-        return Err(UpsertError::Count(products.len()));
+    if !(1..=BULK_MAX).contains(&items.len()) {
+        return Err(UpsertError::Count(items.len()));
     }
-    let mut answers: Vec<Option<Upserted>> = refusals(products);
-    let mut good: Vec<(usize, Uuid, &NewProduct)> = products
-        .iter()
-        .enumerate()
-        .filter(|(nth, _)| answers[*nth].is_none())
-        .map(|(nth, new)| (nth, Uuid::now_v7(), new))
-        .collect();
-    // Stock is locked in this order everywhere.
-    good.sort_by(|(_, _, one), (_, _, other)| one.sku.cmp(&other.sku));
+    let (good, mut answers) = sorted_out(items);
+    if good.is_empty() {
+        return Ok(answers.into_iter().flatten().collect());
+    }
     let mut tx = shop.pool().begin().await?;
-    let new: Vec<(Uuid, &NewProduct)> = good.iter().map(|(_, id, new)| (*id, *new)).collect();
+    let new: Vec<(Uuid, &NewProduct)> = good.iter().map(|one| (one.fresh_id, &one.as_new)).collect();
     let created = create::create_many(&mut tx, &new, &by).await?;
     let known: Vec<&str> =
         new.iter().map(|(_, new)| new.sku.as_str()).filter(|sku| !created.contains(*sku)).collect();
@@ -81,14 +129,14 @@ pub async fn upsert_products(
     let found: HashMap<&str, &Current> =
         found.iter().map(|current| (current.sku.as_str(), current)).collect();
     let mut changes: Vec<(&Current, Details<'_>)> = Vec::new();
-    for (nth, product_id, new) in good {
-        answers[nth] = Some(match found.get(new.sku.as_str()) {
-            None => Upserted::Created { product_id },
-            Some(current) if current.details() == new.details() => {
+    for Good { nth, fresh_id, listed, .. } in &good {
+        answers[*nth] = Some(match found.get(listed.sku.as_str()) {
+            None => Upserted::Created { product_id: *fresh_id },
+            Some(current) if current.details() == listed.over(current.details()) => {
                 Upserted::Unchanged { product_id: current.product_id }
             }
             Some(current) => {
-                changes.push((current, new.details()));
+                changes.push((current, listed.over(current.details())));
                 Upserted::Updated { product_id: current.product_id }
             }
         });
@@ -98,51 +146,84 @@ pub async fn upsert_products(
     Ok(answers.into_iter().flatten().collect())
 }
 
-/// What is refused whatever the database says, by place.
-fn refusals(products: &[NewProduct]) -> Vec<Option<Upserted>> {
+/// An item that nothing speaks against, whatever the database says.
+struct Good<'a> {
+    nth: usize,
+    fresh_id: Uuid,
+    listed: &'a ListedProduct,
+    as_new: NewProduct,
+}
+
+/// Parts what can be taken, in SKU order, in which stock is locked everywhere, from the answers to the rest.
+fn sorted_out(items: &[ListItem]) -> (Vec<Good<'_>>, Vec<Option<Upserted>>) {
     let mut places: HashMap<&str, usize> = HashMap::new();
-    let mut refusals = Vec::with_capacity(products.len());
-    for (nth, new) in products.iter().enumerate() {
-        let mut violations = new.violations();
-        if violations.is_empty() {
-            let first = *places.entry(&new.sku).or_insert(nth);
-            if first != nth {
-                let message = format!("item {first} of this request has this SKU already");
-                violations.push(Violation::new("/sku", "duplicate-sku", message));
+    let mut answers = Vec::with_capacity(items.len());
+    let mut good = Vec::with_capacity(items.len());
+    for (nth, item) in items.iter().enumerate() {
+        let answer = match item {
+            Err(unreadable) => Some(Upserted::Refused(unreadable.clone())),
+            Ok(listed) => {
+                let as_new = listed.as_new();
+                let mut violations = as_new.violations();
+                if violations.is_empty() {
+                    let first = *places.entry(&listed.sku).or_insert(nth);
+                    if first != nth {
+                        let message = format!("item {first} of this request has this SKU already");
+                        violations.push(Violation::new("/sku", "duplicate-sku", message));
+                    }
+                }
+                if violations.is_empty() {
+                    good.push(Good { nth, fresh_id: Uuid::now_v7(), listed, as_new });
+                    None
+                } else {
+                    Some(Upserted::Refused(violations))
+                }
             }
-        }
-        refusals.push((!violations.is_empty()).then_some(Upserted::Refused(violations)));
+        };
+        answers.push(answer);
     }
-    refusals
+    good.sort_by(|one, other| one.as_new.sku.cmp(&other.as_new.sku));
+    (good, answers)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn product(sku: &str, price: i64) -> NewProduct {
-        NewProduct {
+    fn product(sku: &str, price: i64) -> ListedProduct {
+        ListedProduct {
             sku: sku.into(),
             name: "Green tea".into(),
-            description: String::new(),
+            description: None,
             category: "tea".into(),
             price,
             currency: "EUR".into(),
             initial_stock: 0,
-            low_stock_threshold: 0,
+            low_stock_threshold: None,
         }
     }
 
     #[test]
-    fn wrong_products_and_repeated_skus_are_refused_by_their_place() {
-        let products = [product("A", -1), product("A", 1), product("B", 1), product("A", 2), product("", 1)];
-        let codes: Vec<_> = refusals(&products)
+    fn what_is_wrong_is_refused_by_its_place_and_the_rest_is_in_sku_order() {
+        let unreadable = Err(vec![Violation::new("/price", "missing-field", "missing field `price`")]);
+        let items = [
+            Ok(product("B", -1)),
+            Ok(product("B", 1)),
+            unreadable,
+            Ok(product("A", 1)),
+            Ok(product("B", 2)),
+            Ok(product("", 1)),
+        ];
+        let (good, answers) = sorted_out(&items);
+        let codes: Vec<_> = answers
             .into_iter()
             .map(|refused| match refused {
                 Some(Upserted::Refused(violations)) => violations[0].code.clone(),
                 _ => String::new(),
             })
             .collect();
-        assert_eq!(codes, ["out-of-range", "", "", "duplicate-sku", "wrong-length"]);
+        assert_eq!(codes, ["out-of-range", "", "missing-field", "", "duplicate-sku", "wrong-length"]);
+        let places: Vec<_> = good.iter().map(|one| (one.nth, one.listed.sku.as_str())).collect();
+        assert_eq!(places, [(3, "A"), (1, "B")]);
     }
 }

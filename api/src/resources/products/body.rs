@@ -5,7 +5,10 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use utoipa::{
     PartialSchema, ToSchema,
-    openapi::{RefOr, Schema, schema::OneOfBuilder},
+    openapi::{
+        RefOr, Schema,
+        schema::{ObjectBuilder, OneOfBuilder, Type},
+    },
 };
 use uuid::Uuid;
 
@@ -46,7 +49,7 @@ pub(crate) struct NewProduct {
     #[schema(minimum = 0)]
     pub(crate) price: i64,
     /// ISO 4217.
-    #[schema(pattern = "^[A-Z]{3}$", example = "EUR")]
+    #[schema(value_type = Currency)]
     pub(crate) currency: String,
     /// How many there are.
     #[serde(default)]
@@ -56,6 +59,52 @@ pub(crate) struct NewProduct {
     #[serde(default)]
     #[schema(minimum = 0, maximum = 1_000_000_000_000_i64)]
     pub(crate) low_stock_threshold: i64,
+}
+
+/// One of many products. What is left out of one that there is stays as it is.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ListedProduct {
+    /// The shop's own name for it, by which it is known.
+    #[schema(
+        min_length = 1,
+        max_length = 64,
+        pattern = "^[^\\u0000-\\u001f\\u007f-\\u009f\\s]([^\\u0000-\\u001f\\u007f-\\u009f]*[^\\u0000-\\u001f\\u007f-\\u009f\\s])?$",
+        example = "TEA-1"
+    )]
+    pub(crate) sku: String,
+    /// The name customers see.
+    #[schema(
+        min_length = 1,
+        max_length = 200,
+        pattern = "^[^\\u0000-\\u001f\\u007f-\\u009f\\s]([^\\u0000-\\u001f\\u007f-\\u009f]*[^\\u0000-\\u001f\\u007f-\\u009f\\s])?$"
+    )]
+    pub(crate) name: String,
+    /// What it is; it may have several lines. Left out or `null`, it stays; a new one has none.
+    #[schema(
+        max_length = 4000,
+        pattern = "^[^\\u0000-\\u0008\\u000b\\u000c\\u000e-\\u001f\\u007f-\\u009f]*$"
+    )]
+    pub(crate) description: Option<String>,
+    /// What it is listed under.
+    #[schema(
+        min_length = 1,
+        max_length = 64,
+        pattern = "^[^\\u0000-\\u001f\\u007f-\\u009f\\s]([^\\u0000-\\u001f\\u007f-\\u009f]*[^\\u0000-\\u001f\\u007f-\\u009f\\s])?$"
+    )]
+    pub(crate) category: String,
+    /// What one costs, in minor units of the currency.
+    #[schema(minimum = 0)]
+    pub(crate) price: i64,
+    #[schema(value_type = Currency)]
+    pub(crate) currency: String,
+    /// How many there are of a new one; of one that there is, it says nothing.
+    #[serde(default)]
+    #[schema(minimum = 0, maximum = 1_000_000_000_000_i64)]
+    pub(crate) initial_stock: i64,
+    /// At or under this many available, stock is low. Left out or `null`, it stays; that of a new one is 0.
+    #[schema(minimum = 0, maximum = 1_000_000_000_000_i64)]
+    pub(crate) low_stock_threshold: Option<i64>,
 }
 
 /// What is said about a product, all but its SKU and its stock.
@@ -87,7 +136,7 @@ pub(crate) struct ProductUpdate {
     #[schema(minimum = 0)]
     pub(crate) price: i64,
     /// ISO 4217.
-    #[schema(pattern = "^[A-Z]{3}$", example = "EUR")]
+    #[schema(value_type = Currency)]
     pub(crate) currency: String,
     /// At or under this many available, stock is low.
     #[serde(default)]
@@ -114,7 +163,12 @@ struct StockCount {
     #[schema(minimum = 0, maximum = 1_000_000_000_000_i64)]
     set: i64,
     /// Why, for the ledger.
-    #[schema(max_length = 500, pattern = "^[^\\u0000-\\u001f\\u007f-\\u009f]*$", example = "count")]
+    #[schema(
+        min_length = 1,
+        max_length = 500,
+        pattern = "^[^\\u0000-\\u001f\\u007f-\\u009f]*[^\\u0000-\\u001f\\u007f-\\u009f\\s][^\\u0000-\\u001f\\u007f-\\u009f]*$",
+        example = "count"
+    )]
     reason: String,
 }
 
@@ -127,7 +181,12 @@ struct StockAdjustment {
     #[schema(minimum = -1_000_000_000_000_i64, maximum = 1_000_000_000_000_i64)]
     adjust: i64,
     /// Why, for the ledger.
-    #[schema(max_length = 500, pattern = "^[^\\u0000-\\u001f\\u007f-\\u009f]*$", example = "damaged")]
+    #[schema(
+        min_length = 1,
+        max_length = 500,
+        pattern = "^[^\\u0000-\\u001f\\u007f-\\u009f]*[^\\u0000-\\u001f\\u007f-\\u009f\\s][^\\u0000-\\u001f\\u007f-\\u009f]*$",
+        example = "damaged"
+    )]
     reason: String,
 }
 
@@ -139,6 +198,21 @@ impl PartialSchema for StockUpdate {
 }
 
 impl ToSchema for StockUpdate {}
+
+/// The currency of a price: a code of ISO 4217.
+struct Currency;
+
+impl PartialSchema for Currency {
+    fn schema() -> RefOr<Schema> {
+        ObjectBuilder::new()
+            .schema_type(Type::String)
+            .description(Some("The currency of a price: a code of ISO 4217 that has minor units."))
+            .enum_values(Some(::workflows::currencies()))
+            .into()
+    }
+}
+
+impl ToSchema for Currency {}
 
 /// A product and its stock.
 #[derive(Debug, Serialize, ToSchema)]
@@ -191,6 +265,22 @@ impl From<NewProduct> for shop::NewProduct {
             initial_stock: new.initial_stock,
             low_stock_threshold: new.low_stock_threshold,
         }
+    }
+}
+
+impl From<ListedProduct> for shop::ListedProduct {
+    fn from(listed: ListedProduct) -> Self {
+        let ListedProduct {
+            sku,
+            name,
+            description,
+            category,
+            price,
+            currency,
+            initial_stock,
+            low_stock_threshold,
+        } = listed;
+        Self { sku, name, description, category, price, currency, initial_stock, low_stock_threshold }
     }
 }
 

@@ -2,14 +2,14 @@
 
 use ::workflows::{
     Violation,
-    inventory::{self, BULK_MAX, UpsertError, Upserted},
+    inventory::{self, BULK_MAX, ListItem, UpsertError, Upserted},
 };
 use axum::{extract::State, response::Response};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::body::NewProduct;
+use super::body::ListedProduct;
 use crate::{
     answer::Answer,
     once::once,
@@ -17,7 +17,7 @@ use crate::{
         Code, FieldError, Problem,
         answers::{BODY, KEYED, STORED, problems},
     },
-    request::{Actor, BulkJsonBody, IdempotencyKey, Object, Query},
+    request::{Actor, BulkJsonBody, IdempotencyKey, Query, RawItems},
     state::ApiState,
 };
 
@@ -27,9 +27,9 @@ problems!(Problems: BODY, KEYED, STORED);
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ProductBatch {
-    /// The products. `initial_stock` counts for those whose SKU is new; for the others it is ignored.
-    #[schema(min_items = 1, max_items = 1000, value_type = Vec<NewProduct>)]
-    pub(crate) items: Vec<Object<NewProduct>>,
+    /// The products.
+    #[schema(min_items = 1, max_items = 1000, value_type = Vec<ListedProduct>)]
+    pub(crate) items: RawItems<BULK_MAX>,
 }
 
 /// What became of the products, in their order.
@@ -41,8 +41,9 @@ pub(crate) struct ProductBatchResult {
 /// What became of one product.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct ProductResult {
+    /// Its SKU; `null` when it was refused and has none that could be one.
     #[schema(example = "TEA-1")]
-    pub(crate) sku: String,
+    pub(crate) sku: Option<String>,
     pub(crate) outcome: ProductOutcome,
     /// Its id; `null` when it was refused.
     pub(crate) product_id: Option<Uuid>,
@@ -79,10 +80,15 @@ pub(crate) struct ProductProblem {
 
 /// Create or change many products
 ///
-/// Up to 1,000, by their SKUs: a new one creates a product, a known one replaces what is said about it. Each product has
-/// its own result; one that is refused does not concern the others. All that is accepted is one commit. `initial_stock`
-/// of a known SKU is ignored, so that sending a file again changes nothing; stock is changed by
-/// `PUT /api/products/{product_id}/stock`. The body may have 4 MiB.
+/// Up to 1,000, by their SKUs. A new one creates a product; of a known one, name, category, price and currency are
+/// replaced, and so are `description` and `low_stock_threshold` where they are given: **what is left out stays as it is**,
+/// so that a list of prices turns off no alarm. (`PUT /api/products/{product_id}` replaces everything.) `initial_stock` of
+/// a known one is ignored, so that sending a file again changes nothing; stock is changed by
+/// `PUT /api/products/{product_id}/stock`.
+///
+/// Each product has its own result in its place. One that is wrong, or that can't even be read as a product, is `refused`
+/// and does not concern the others; only a body that is no list of 1 to 1,000 is refused whole. All that is accepted is one
+/// commit. The body may have 4 MiB.
 #[utoipa::path(
     post,
     path = "/api/products/bulk",
@@ -90,7 +96,10 @@ pub(crate) struct ProductProblem {
     params(IdempotencyKey, Actor),
     request_body(content = ProductBatch, example = json!({"items": [
         {"sku": "TEA-1", "name": "Green tea", "category": "tea", "price": 1390, "currency": "EUR"},
-        {"sku": "TEA-2", "name": "Black tea", "category": "tea", "price": -1, "currency": "EUR", "initial_stock": 20}
+        {
+            "sku": "TEA-2", "name": "Black tea", "description": "Assam, 100 g", "category": "tea", "price": -1,
+            "currency": "EUR", "initial_stock": 20, "low_stock_threshold": 5
+        }
     ]})),
     responses(
         (
@@ -123,9 +132,8 @@ pub(crate) async fn upsert_products(
 ) -> Result<Response, Problem> {
     let BulkJsonBody { value: batch, bytes, place } = body;
     let answer = once(&state, key, "upsert_products", &bytes, async |_| {
-        let products: Vec<inventory::NewProduct> =
-            batch.items.into_iter().map(|Object(product)| product.into()).collect();
-        let upserted = inventory::upsert_products(state.shop(), &products, actor.by("api")).await;
+        let (skus, items) = read(&batch.items);
+        let upserted = inventory::upsert_products(state.shop(), &items, actor.by("api")).await;
         let upserted = upserted.map_err(|error| match error {
             UpsertError::Count(_) => Problem::field(
                 "/items",
@@ -134,8 +142,8 @@ pub(crate) async fn upsert_products(
             ),
             UpsertError::Database(error) => error.into(),
         })?;
-        let items = products.into_iter().zip(upserted).enumerate();
-        let items = items.map(|(nth, (product, upserted))| result(nth, product.sku, upserted));
+        let items = skus.into_iter().zip(upserted).enumerate();
+        let items = items.map(|(nth, (sku, upserted))| result(nth, sku, upserted));
         Answer::ok(&ProductBatchResult { items: items.collect() })
     })
     .await;
@@ -143,7 +151,31 @@ pub(crate) async fn upsert_products(
     answer
 }
 
-fn result(nth: usize, sku: String, upserted: Upserted) -> ProductResult {
+/// The longest SKU, in characters: what is longer is none, and not said again.
+const SKU_MAX: usize = 64;
+
+/// Reads the items one by one; of those that can't be read, the SKU at least.
+fn read(items: &RawItems<BULK_MAX>) -> (Vec<Option<String>>, Vec<ListItem>) {
+    #[derive(Deserialize)]
+    struct Named {
+        sku: String,
+    }
+    let read = items.read::<ListedProduct>().map(|(raw, item)| match item {
+        Ok(product) => (Some(product.sku.clone()), Ok(product.into())),
+        Err(problem) => {
+            let named = serde_json::from_str::<Named>(raw.get()).ok().map(|named| named.sku);
+            (named, Err(problem.into_errors().into_iter().map(violation).collect()))
+        }
+    });
+    let short = |sku: &String| sku.chars().count() <= SKU_MAX;
+    read.map(|(sku, item)| (sku.filter(short), item)).unzip()
+}
+
+fn violation(error: FieldError) -> Violation {
+    Violation { pointer: error.pointer.unwrap_or_default(), code: error.code, message: error.message }
+}
+
+fn result(nth: usize, sku: Option<String>, upserted: Upserted) -> ProductResult {
     let (outcome, product_id, problem) = match upserted {
         Upserted::Created { product_id } => (ProductOutcome::Created, Some(product_id), None),
         Upserted::Updated { product_id } => (ProductOutcome::Updated, Some(product_id), None),
