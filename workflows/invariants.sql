@@ -167,9 +167,11 @@ with settled as (
     from shop.orders o join engine.saga p on p.id = o.workflow_id
     where p.status in ('completed', 'compensated')
     union all
-    select o.order_id, 'order-cancelled:' || o.order_id
-    from shop.orders o join engine.saga c on c.definition = 'cancel-order' and c.business_key = o.order_id::text
-    where c.status = 'completed'
+    select (c.input ->> 'order_id')::uuid, 'order-cancelled:' || (c.input ->> 'order_id')
+    from engine.saga c where c.definition = 'cancel-order' and c.status = 'completed'
+    union all
+    select o.order_id, 'order-shipped:' || o.order_id
+    from shop.orders o where o.status in ('shipped', 'delivered')
 )
 select format('order %s has no notification %s', t.order_id, coalesce(t.business_key, 'of any kind')) as violation
 from settled t

@@ -19,6 +19,7 @@ pub(crate) enum Code {
     SkuTaken,
     IllegalStatus,
     NotCancellable,
+    StockTooLow,
     StockReserved,
     PastPivot,
     WorkflowEnded,
@@ -42,7 +43,7 @@ pub(crate) enum Code {
 
 impl Code {
     /// All of them.
-    pub(crate) const ALL: [Self; 33] = [
+    pub(crate) const ALL: [Self; 34] = [
         Self::InvalidJson,
         Self::InvalidParameter,
         Self::InvalidHeader,
@@ -57,6 +58,7 @@ impl Code {
         Self::SkuTaken,
         Self::IllegalStatus,
         Self::NotCancellable,
+        Self::StockTooLow,
         Self::StockReserved,
         Self::PastPivot,
         Self::WorkflowEnded,
@@ -164,6 +166,12 @@ impl Code {
                 "not-cancellable",
                 "The order can't be cancelled any more",
                 "the order is shipped",
+            ),
+            Self::StockTooLow => (
+                StatusCode::CONFLICT,
+                "stock-too-low",
+                "There are not as many as are to be taken away",
+                "there are only 10 on hand",
             ),
             Self::StockReserved => (
                 StatusCode::CONFLICT,
@@ -324,6 +332,7 @@ impl Code {
             | Self::SkuTaken
             | Self::IllegalStatus
             | Self::NotCancellable
+            | Self::StockTooLow
             | Self::StockReserved
             | Self::PastPivot
             | Self::WorkflowEnded

@@ -137,21 +137,27 @@ async fn wrong_and_too_many_headers_are_refused() {
 async fn wrong_products_and_stock_changes_are_named_by_field() {
     let shop = OpenShop::unstaffed(Limits::default()).await;
     let id = shop.stock("TEA-1", 5).await["product_id"].as_str().unwrap().to_owned();
-    let cases: [(Value, u16, &str); 6] = [
+    let cases: [(Value, u16, &str); 8] = [
         (json!({"reason": "count"}), 422, "/set"),
         (json!({"set": 1, "adjust": 1, "reason": "count"}), 422, "/adjust"),
         (json!({"set": -1, "reason": "count"}), 422, "/set"),
         (json!({"adjust": i64::MAX, "reason": "count"}), 422, "/adjust"),
         (json!({"set": 1}), 422, "/reason"),
         (json!({"set": 1, "reason": "x".repeat(501)}), 422, "/reason"),
+        (json!({"set": 1, "reason": ""}), 422, "/reason"),
+        (json!({"adjust": 1, "reason": " "}), 422, "/reason"),
     ];
     for (change, status, pointer) in cases {
         let response = shop.put(&format!("/api/products/{id}/stock"), &change).await;
         let problem = problem(response, status, "invalid-body").await;
         assert_eq!(problem["errors"][0]["pointer"], pointer, "{change}");
     }
+    let taken =
+        shop.put(&format!("/api/products/{id}/stock"), &json!({"adjust": -6, "reason": "damaged"})).await;
+    let taken = problem(taken, 409, "stock-too-low").await;
+    assert_eq!(taken["detail"], "there are only 5 on hand");
     let mut new = super::shop::product("TEA-2", -1);
-    new["currency"] = json!("euro");
+    new["currency"] = json!("AAA");
     let problem_ = problem(shop.post("/api/products", &new).await, 422, "invalid-body").await;
     let pointers: Vec<_> =
         problem_["errors"].as_array().unwrap().iter().map(|error| &error["pointer"]).collect();

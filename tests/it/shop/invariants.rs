@@ -47,6 +47,7 @@ async fn what_is_broken_on_purpose_is_noticed() {
         (7, "delete from shop.notification"),
         (7, "update shop.notification set message_id = '<1.send-mail@sagaline>'"),
         (7, "update shop.notification set status = 'sending'"),
+        (7, "update shop.orders set status = 'shipped' where status = 'cancelled'"),
     ] {
         let noticed = noticed(market.pool(), breakage).await;
         assert!(noticed.contains(&number), "`{breakage}` breaks {number}, noticed by {noticed:?}");

@@ -27,6 +27,8 @@ async fn stock_is_changed_by_people_within_what_orders_hold() {
         change(StockChange::Set(9), Some(1)).await,
         Err(StockError::VersionMismatch { current: 2 })
     ));
+    let refused = change(StockChange::Adjust(-6), None).await;
+    assert!(matches!(refused, Err(StockError::TooFew { on_hand: 5 })), "{refused:?}");
     let low = change(StockChange::Adjust(-1), Some(2)).await.unwrap();
     assert_eq!((low.stock.on_hand, low.stock.available, low.version), (4, 2, 3));
     assert_eq!(market.events("inventory.low").await, 1);

@@ -14,7 +14,7 @@ use crate::{
     audit::{self, By, Change},
     outbox::{self, Event},
     shop::Shop,
-    violation::{Violation, check_reason},
+    violation::{Violation, check_required_reason},
 };
 
 /// The most that can be on hand: sums over a million such ledgers still fit.
@@ -35,6 +35,12 @@ pub enum StockError {
     /// There is no such product.
     #[error("there is no such product")]
     NotFound,
+    /// More would be taken away than there are.
+    #[error("there are only {on_hand} on hand")]
+    TooFew {
+        /// How many there are.
+        on_hand: i64,
+    },
     /// Fewer would be on hand than orders hold already.
     #[error("{on_hand} on hand would be fewer than the {reserved} that orders hold")]
     BelowReserved {
@@ -71,7 +77,7 @@ pub async fn change_stock(
     expected_version: Option<i64>,
 ) -> Result<Product, StockError> {
     let by = by.into();
-    if let Some(violation) = check_reason("/reason", reason) {
+    if let Some(violation) = check_required_reason("/reason", reason) {
         return Err(StockError::Invalid(vec![violation]));
     }
     let mut tx = shop.pool().begin().await?;
@@ -216,6 +222,9 @@ fn decide(before: Level, change: StockChange) -> Result<i64, StockError> {
         let message = format!("must leave 0 to {MAX_STOCK} on hand; there are {}", before.on_hand);
         return Err(StockError::Invalid(vec![Violation::new(pointer, "out-of-range", message)]));
     };
+    if on_hand < 0 {
+        return Err(StockError::TooFew { on_hand: before.on_hand });
+    }
     if on_hand < before.reserved {
         return Err(StockError::BelowReserved { on_hand, reserved: before.reserved });
     }
@@ -236,7 +245,16 @@ mod tests {
             Err(StockError::BelowReserved { on_hand: 3, reserved: 4 })
         ));
         assert!(matches!(decide(BEFORE, StockChange::Adjust(-7)), Err(StockError::BelowReserved { .. })));
-        assert!(matches!(decide(BEFORE, StockChange::Adjust(-70)), Err(StockError::BelowReserved { .. })));
+        let all = StockChange::Adjust(-10);
+        assert!(matches!(decide(BEFORE, all), Err(StockError::BelowReserved { on_hand: 0, reserved: 4 })));
+    }
+
+    #[test]
+    fn no_more_is_taken_away_than_there_is() {
+        for reserved in [0, 4] {
+            let refused = decide(Level { reserved, ..BEFORE }, StockChange::Adjust(-11));
+            assert!(matches!(refused, Err(StockError::TooFew { on_hand: 10 })), "{refused:?}");
+        }
     }
 
     #[test]

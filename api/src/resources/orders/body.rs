@@ -71,8 +71,9 @@ pub(crate) struct StatusUpdate {
 pub(crate) struct OrderCancellation {
     /// For the timeline and the customer.
     #[schema(
+        min_length = 1,
         max_length = 500,
-        pattern = "^[^\\u0000-\\u001f\\u007f-\\u009f]*$",
+        pattern = "^[^\\u0000-\\u001f\\u007f-\\u009f]*[^\\u0000-\\u001f\\u007f-\\u009f\\s][^\\u0000-\\u001f\\u007f-\\u009f]*$",
         example = "changed my mind"
     )]
     pub(crate) reason: String,

@@ -24,7 +24,9 @@ problems!(Problems: BODY, KEYED, STORED, &[Code::SkuTaken]);
 
 /// Create a product
 ///
-/// Its SKU has to be free. What is there initially is the first movement of its ledger.
+/// Its SKU has to be free. What is there initially is the first movement of its ledger. One that has little from the
+/// beginning is listed as low, but has not fallen: there is no `inventory.low` and no mail until it was above its
+/// threshold.
 #[utoipa::path(
     post,
     path = "/api/products",

@@ -18,12 +18,12 @@ use crate::{
     state::ApiState,
 };
 
-problems!(Problems: BODY, ONE, STORED, &[Code::StockReserved, Code::PreconditionFailed]);
+problems!(Problems: BODY, ONE, STORED, &[Code::StockTooLow, Code::StockReserved, Code::PreconditionFailed]);
 
 /// Change a product's stock
 ///
 /// `{"set": 40, "reason": "count"}` or `{"adjust": -3, "reason": "damaged"}`. It is a row of the ledger. What is on hand
-/// can't fall below what orders hold. `adjust` is not idempotent: send `If-Match` to make repeating it harmless.
+/// can't fall below zero, nor below what orders hold. `adjust` is not idempotent: send `If-Match` to make repeating it harmless.
 #[utoipa::path(
     put,
     path = "/api/products/{product_id}/stock",
@@ -59,6 +59,7 @@ pub(crate) async fn update_stock(
         inventory::change_stock(state.shop(), id, change, &update.reason, actor.by("api"), expected).await;
     let product = changed.map_err(|error| match error {
         StockError::NotFound => Problem::not_found("product", id),
+        StockError::TooFew { .. } => Problem::new(Code::StockTooLow, error.to_string()),
         StockError::BelowReserved { .. } => Problem::new(Code::StockReserved, error.to_string()),
         StockError::VersionMismatch { current } => IfMatch::failed(Some(current)),
         StockError::Invalid(violations) => invalid(violations),
