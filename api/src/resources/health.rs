@@ -1,6 +1,7 @@
 //! GET `/health/live`, `/health/ready`, `/health`: they answer also when the database does not, and soon.
 
 mod body;
+mod looks;
 mod parts;
 
 use axum::{
@@ -12,6 +13,8 @@ use serde_json::{Value, json};
 
 use crate::{answer::Answer, problem::answers::problems, state::ApiState};
 use body::{Health, HealthState, Liveness};
+
+pub(crate) use looks::Looks;
 
 problems!(Problems: &[]);
 
@@ -52,7 +55,7 @@ pub(crate) async fn get_health_live() -> Response {
     )
 )]
 pub(crate) async fn get_health_ready(State(state): State<ApiState>) -> Response {
-    let mut health = parts::ask(&state).await;
+    let mut health = state.health_looks().health(&state).await;
     if state.leaving().is_draining() {
         health.status = HealthState::Draining;
     }
@@ -61,7 +64,8 @@ pub(crate) async fn get_health_ready(State(state): State<ApiState>) -> Response 
 
 /// How is everything?
 ///
-/// Database, queue, mail and circuit breakers, each with its state. `degraded` means that it serves, but something is late or away.
+/// Database, queue, mail and circuit breakers, each with its state, as they were within the last second. `degraded` means
+/// that it serves, but something is late or away.
 #[utoipa::path(
     get,
     path = "/health",
@@ -73,7 +77,7 @@ pub(crate) async fn get_health_ready(State(state): State<ApiState>) -> Response 
     )
 )]
 pub(crate) async fn get_health(State(state): State<ApiState>) -> Response {
-    report(&parts::ask(&state).await)
+    report(&state.health_looks().health(&state).await)
 }
 
 fn report(health: &Health) -> Response {

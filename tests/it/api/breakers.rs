@@ -1,6 +1,6 @@
 //! Circuit breakers of other processes, as the API shows them.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use api::Limits;
 use breakers::{BreakerSettings, Breakers, Dependency};
@@ -59,6 +59,12 @@ async fn what_every_process_tells_is_listed_and_degrades_health_without_ending_i
         (&Value::Null, &Value::Null)
     );
 
+    // What was seen a moment ago is told for a second.
+    let begun = Instant::now();
+    while body(shop.get("/health").await, 200).await["status"] != "degraded" {
+        assert!(begun.elapsed() < Duration::from_secs(10), "health sees it too");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
     for path in ["/health", "/health/ready"] {
         let health = body(shop.get(path).await, 200).await;
         assert_eq!(health["status"], "degraded", "{health}");

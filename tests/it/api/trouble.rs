@@ -1,9 +1,15 @@
 //! Without a database, or without a connection to it.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use sqlx::postgres::PgPoolOptions;
-use tokio::time::Instant;
+use tokio::{net::TcpListener, time::Instant};
 
 use super::shop::{OpenShop, Staff, body, hasty, order, problem};
 use crate::support::Database;
@@ -39,7 +45,38 @@ async fn an_exhausted_pool_is_a_503_at_once_and_health_stays_up() {
         assert!(Instant::now() < deadline, "the gate opens again");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    assert_eq!(body(shop.get("/health").await, 200).await["status"], "up");
+    // What was seen a moment ago is told for a second.
+    while body(shop.get("/health").await, 200).await["status"] != "up" {
+        assert!(Instant::now() < deadline, "health sees it too");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn however_many_ask_for_health_at_once_the_database_is_asked_by_one() {
+    // A server that takes connections and says nothing.
+    let mute = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let nowhere = format!("postgres://nobody@{}/nothing", mute.local_addr().unwrap());
+    let connections = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&connections);
+    let listening = tokio::spawn(async move {
+        let mut kept = Vec::new();
+        while let Ok((stream, _)) = mute.accept().await {
+            counted.fetch_add(1, Ordering::Relaxed);
+            kept.push(stream);
+        }
+    });
+    let pool = PgPoolOptions::new().connect_lazy(&nowhere).unwrap();
+    let shop = OpenShop::over(pool, None, hasty(), Staff::Away, Vec::new()).await;
+    let asked = ["/health", "/health/ready"].into_iter().cycle().take(100).map(|path| shop.get(path));
+    for answer in futures::future::join_all(asked).await {
+        let health = body(answer, 503).await;
+        assert_eq!(health["parts"]["database"]["detail"], "no answer within 1 s");
+    }
+    listening.abort();
+    // One look; a second one if some of them came only when the first was over.
+    let connections = connections.load(Ordering::Relaxed);
+    assert!((1..=2).contains(&connections), "{connections} connections");
 }
 
 #[tokio::test]

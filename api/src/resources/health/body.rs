@@ -26,7 +26,7 @@ pub(crate) struct Liveness {
 }
 
 /// How everything is.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub(crate) struct Health {
     /// `up`; `degraded` when it serves but a part is not up; `draining` when it is about to stop; `down` when it can't
     /// serve.
@@ -35,7 +35,7 @@ pub(crate) struct Health {
 }
 
 /// How each part is.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub(crate) struct HealthParts {
     pub(crate) database: DatabaseHealth,
     pub(crate) queue: QueueHealth,
@@ -44,7 +44,7 @@ pub(crate) struct HealthParts {
 }
 
 /// How the database is.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub(crate) struct DatabaseHealth {
     /// `degraded` when it answers but this process has used up its connections.
     pub(crate) state: HealthState,
@@ -55,7 +55,7 @@ pub(crate) struct DatabaseHealth {
 }
 
 /// This process's database connections.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub(crate) struct Connections {
     pub(crate) idle: u32,
     pub(crate) used: u32,
@@ -63,7 +63,7 @@ pub(crate) struct Connections {
 }
 
 /// How the work is going, over all queues.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub(crate) struct QueueHealth {
     /// `degraded` when work has been due for more than a minute: no worker runs, or too few.
     pub(crate) state: HealthState,
@@ -79,7 +79,7 @@ pub(crate) struct QueueHealth {
 }
 
 /// How the circuit breakers of all processes are.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub(crate) struct BreakersHealth {
     /// `degraded` while one is not closed somewhere; what it holds back waits.
     pub(crate) state: HealthState,
@@ -89,7 +89,7 @@ pub(crate) struct BreakersHealth {
 }
 
 /// How the way to the mail server is.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub(crate) struct MailHealth {
     /// As the processes tell that send mails: `degraded` while the breaker of one is half open, `down` while that of one is
     /// open; mails wait meanwhile.
