@@ -10,6 +10,7 @@ mod app;
 mod cli;
 mod commands;
 mod config;
+mod console;
 mod database;
 mod examination;
 mod failure;

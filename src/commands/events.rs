@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 use sqlx::PgPool;
 use workflows::events::{self, Replay};
 
-use crate::{config::Config, database, failure::Failure, migrate, pool::PoolUse, terminal};
+use crate::{config::Config, console, database, failure::Failure, migrate, pool::PoolUse, terminal};
 
 /// What can be asked about events.
 #[derive(Debug, Subcommand)]
@@ -30,6 +30,9 @@ pub(crate) struct Consumers {
 pub(crate) struct Remove {
     /// The target, as `consumers` lists it
     name: String,
+    /// Why, for the audit
+    #[arg(long, value_parser = console::reason)]
+    reason: Option<String>,
     /// The database, instead of `DATABASE_URL`
     #[arg(long, value_name = "URL")]
     database_url: Option<String>,
@@ -44,6 +47,9 @@ pub(crate) struct ReplayArguments {
     /// The first event: its id, or the time that it has to be of or later, such as 2026-11-22T10:00:00Z
     #[arg(long, value_name = "EVENT|TIME")]
     from: Replay,
+    /// Why, for the audit
+    #[arg(long, value_parser = console::reason)]
+    reason: Option<String>,
     /// The database, instead of `DATABASE_URL`
     #[arg(long, value_name = "URL")]
     database_url: Option<String>,
@@ -61,21 +67,21 @@ pub(crate) async fn run(config: Config, question: Question) -> Result<(), Failur
         }
         Question::Remove(arguments) => {
             let pool = open(&config, arguments.database_url).await?;
-            let removed = events::remove(&pool, &arguments.name).await.map_err(anyhow::Error::from)?;
-            if !removed {
-                return Err(unknown(&arguments.name));
+            let (name, reason, actor) = (&arguments.name, arguments.reason.as_deref(), console::actor());
+            let removed = events::remove(&pool, name, reason, actor.as_str()).await;
+            if !removed.map_err(anyhow::Error::from)? {
+                return Err(unknown(name));
             }
             terminal::say(format_args!(
-                "{} is forgotten. A worker that is configured to publish to it registers it again when it starts.",
-                arguments.name
+                "{name} is forgotten. A worker that is configured to publish to it registers it again when it starts."
             ));
             Ok(())
         }
         Question::Replay(arguments) => {
             let pool = open(&config, arguments.database_url).await?;
-            let name = &arguments.consumer;
-            let first = events::replay(&pool, name, arguments.from).await.map_err(anyhow::Error::from)?;
-            let first = first.ok_or_else(|| unknown(name))?;
+            let (name, reason, actor) = (&arguments.consumer, arguments.reason.as_deref(), console::actor());
+            let first = events::replay(&pool, name, arguments.from, reason, actor.as_str()).await;
+            let first = first.map_err(anyhow::Error::from)?.ok_or_else(|| unknown(name))?;
             terminal::say(format_args!("{name} gets event {first} and all that follow again."));
             Ok(())
         }

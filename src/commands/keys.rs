@@ -12,7 +12,7 @@ use workflows::{
 
 use crate::{
     config::{Config, parse_duration},
-    database,
+    console, database,
     failure::Failure,
     migrate,
     pool::PoolUse,
@@ -26,7 +26,8 @@ pub(crate) enum Action {
     Create(Creation),
     /// List all keys, without their secrets
     List(Where),
-    /// End a key for good; within seconds no process lets it in any more
+    /// End a key for good: no process lets it in any more after five seconds, and what it follows events with ends after
+    /// twenty at the latest
     Revoke(Revocation),
 }
 
@@ -42,6 +43,9 @@ pub(crate) struct Creation {
     /// How long it lives, such as 90d; for ever if left out
     #[arg(long, value_name = "DURATION", value_parser = life)]
     expires: Option<Duration>,
+    /// Why, for the audit
+    #[arg(long, value_parser = console::reason)]
+    reason: Option<String>,
     #[command(flatten)]
     database: Where,
 }
@@ -52,7 +56,7 @@ pub(crate) struct Revocation {
     /// The key's id, as `keys list` shows it
     key_id: String,
     /// Why, for the audit
-    #[arg(long)]
+    #[arg(long, value_parser = console::reason)]
     reason: Option<String>,
     #[command(flatten)]
     database: Where,
@@ -81,7 +85,8 @@ pub(crate) async fn run(config: Config, action: Action) -> Result<(), Failure> {
 async fn create(config: &Config, creation: Creation) -> Result<(), Failure> {
     let pool = connect(config, creation.database).await?;
     let new = NewKey { name: creation.name, role: creation.role, life: creation.expires };
-    let (key, token) = keys::create(&pool, &new, &By::from(actor().as_str())).await.map_err(failure)?;
+    let (actor, reason) = (console::actor(), creation.reason.as_deref());
+    let (key, token) = keys::create(&pool, &new, reason, &By::from(actor.as_str())).await.map_err(failure)?;
     // The token alone goes to standard output, so that it can be piped into where secrets are kept.
     terminal::complain(format_args!(
         "Made the key {} for `{}` ({}{}). It is shown this once:",
@@ -108,7 +113,7 @@ async fn list(config: &Config, database: Where) -> Result<(), Failure> {
 
 async fn revoke(config: &Config, revocation: Revocation) -> Result<(), Failure> {
     let pool = connect(config, revocation.database).await?;
-    let (actor, reason) = (actor(), revocation.reason.as_deref());
+    let (actor, reason) = (console::actor(), revocation.reason.as_deref());
     let key =
         keys::revoke(&pool, &revocation.key_id, reason, &By::from(actor.as_str())).await.map_err(failure)?;
     terminal::say(format_args!("The key {} of `{}` is revoked", key.key_id, key.name));
@@ -120,12 +125,6 @@ async fn connect(config: &Config, database: Where) -> Result<PgPool, Failure> {
     let pool = database::connect(&url, PoolUse::Command, 2, config.database.startup_wait).await?;
     migrate::require(&pool).await?;
     Ok(pool)
-}
-
-/// Who is at the console, for the audit.
-fn actor() -> String {
-    let user = nix::unistd::User::from_uid(nix::unistd::getuid()).ok().flatten();
-    user.map_or_else(|| format!("console:{}", nix::unistd::getuid()), |user| format!("console:{}", user.name))
 }
 
 fn row(key: &Key) -> Vec<String> {

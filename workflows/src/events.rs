@@ -7,6 +7,7 @@
 
 mod consumers;
 mod lag;
+mod operate;
 mod prune;
 mod topics;
 
@@ -14,11 +15,9 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::value::RawValue;
 use sqlx::{FromRow, PgPool, types::Json};
 
-pub use consumers::{
-    Claim, Consumer, Replay, advance, begin_series, claim, consumers, register, release, remove, replay,
-    rewind,
-};
+pub use consumers::{Claim, Consumer, advance, begin_series, claim, consumers, register, release, rewind};
 pub use lag::{ConsumerLag, Lag, lag};
+pub use operate::{Replay, remove, replay};
 pub use prune::prune;
 pub use topics::{Topics, TopicsError};
 

@@ -55,7 +55,12 @@ pub enum KeyError {
 ///
 /// # Errors
 /// See [`KeyError`].
-pub async fn create(pool: &PgPool, new: &NewKey, by: &By<'_>) -> Result<(Key, Token), KeyError> {
+pub async fn create(
+    pool: &PgPool,
+    new: &NewKey,
+    reason: Option<&str>,
+    by: &By<'_>,
+) -> Result<(Key, Token), KeyError> {
     let violations = new.violations();
     if !violations.is_empty() {
         return Err(KeyError::Invalid(violations));
@@ -63,14 +68,14 @@ pub async fn create(pool: &PgPool, new: &NewKey, by: &By<'_>) -> Result<(Key, To
     let token = Token::generate();
     let mut tx = pool.begin().await?;
     let key = rows::insert(&mut tx, new, &token).await?;
-    let made = Change::of("key.create", "key", &key.key_id).after(key.shown());
+    let made = Change::of("key.create", "key", &key.key_id).because(reason).after(key.shown());
     audit::record(&mut tx, by, &[made]).await?;
     tx.commit().await?;
     Ok((key, token))
 }
 
 /// Ends a key for good; one that is revoked already stays as it is. Processes that have just seen the key may let it
-/// pass for some seconds more.
+/// pass for five seconds more, and ask for it again every fifteen while somebody follows events with it.
 ///
 /// # Errors
 /// [`KeyError::NotFound`], and when the database refuses or is away.

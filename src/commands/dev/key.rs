@@ -34,7 +34,7 @@ pub(super) async fn dev_key(pool: &PgPool, state_dir: &Path) -> anyhow::Result<D
         return Ok(DevKey { token, file });
     }
     let new = NewKey { name: "dev".into(), role: KeyRole::Operate, life: None };
-    let (_, token) = keys::create(pool, &new, &By::from("dev")).await?;
+    let (_, token) = keys::create(pool, &new, Some("`sagaline dev` needs one"), &By::from("dev")).await?;
     keep(&file, &token).with_context(|| format!("can't write {}", file.display()))?;
     Ok(DevKey { token, file })
 }

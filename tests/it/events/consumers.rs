@@ -2,9 +2,13 @@
 
 use std::time::Duration;
 
+use serde_json::json;
 use sqlx::PgPool;
 use uuid::Uuid;
-use workflows::events::{self, Claim, Extent, Replay};
+use workflows::{
+    audit,
+    events::{self, Claim, Extent, Replay},
+};
 
 use super::{keys, tell};
 use crate::support::Database;
@@ -22,6 +26,10 @@ async fn log(count: u32) -> (Database, PgPool) {
 
 async fn claim(pool: &PgPool, holder: Uuid, lease: Duration) -> Option<Claim> {
     events::claim(pool, "redis", holder, lease).await.unwrap()
+}
+
+async fn replay(pool: &PgPool, name: &str, from: Replay) -> Result<Option<i64>, sqlx::Error> {
+    events::replay(pool, name, from, None, "test").await
 }
 
 async fn position(pool: &PgPool) -> i64 {
@@ -58,7 +66,7 @@ async fn a_replay_takes_the_claim_away_and_begins_where_it_is_told() {
     events::register(&pool, "redis").await.unwrap();
     let before = claim(&pool, Uuid::now_v7(), LEASE).await.unwrap();
     assert!(events::advance(&pool, &before, 5, LEASE).await.unwrap());
-    assert_eq!(events::replay(&pool, "redis", Replay::From(3)).await.unwrap(), Some(3));
+    assert_eq!(replay(&pool, "redis", Replay::From(3)).await.unwrap(), Some(3));
     assert!(!events::advance(&pool, &before, 5, LEASE).await.unwrap());
     let after = claim(&pool, Uuid::now_v7(), LEASE).await.unwrap();
     assert_eq!((after.last_event_id, after.begun_after), (2, 2));
@@ -73,9 +81,44 @@ async fn a_replay_takes_the_claim_away_and_begins_where_it_is_told() {
         (Replay::From(99), 6),
         (Replay::From(1), 1),
     ] {
-        assert_eq!(events::replay(&pool, "redis", from).await.unwrap(), Some(first), "{from:?}");
+        assert_eq!(replay(&pool, "redis", from).await.unwrap(), Some(first), "{from:?}");
     }
-    assert_eq!(events::replay(&pool, "nobody", Replay::From(1)).await.unwrap(), None);
+    assert_eq!(replay(&pool, "nobody", Replay::From(1)).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn what_people_do_to_consumers_is_recorded_with_how_it_was_before_and_after() {
+    let (_database, pool) = log(5).await;
+    events::register(&pool, "redis").await.unwrap();
+    let claimed = claim(&pool, Uuid::now_v7(), LEASE).await.unwrap();
+    assert!(events::advance(&pool, &claimed, 5, LEASE).await.unwrap());
+    assert_eq!(events::replay(&pool, "nobody", Replay::From(1), None, "ann").await.unwrap(), None);
+    assert!(!events::remove(&pool, "nobody", None, "ann").await.unwrap());
+    let replayed =
+        events::replay(&pool, "redis", Replay::From(3), Some("the stream was flushed"), "ann").await;
+    assert_eq!(replayed.unwrap(), Some(3));
+    let series = claim(&pool, Uuid::now_v7(), LEASE).await.unwrap().series;
+    assert!(events::remove(&pool, "redis", Some("gone for good"), "ben").await.unwrap());
+
+    let records = audit::list(&pool, &audit::Filter::default(), None, 10).await.unwrap();
+    let told: Vec<_> = records
+        .into_iter()
+        .map(|record| {
+            assert_eq!((record.subject_kind.as_str(), record.subject_id.as_str()), ("consumer", "redis"));
+            json!([record.actor, record.action, record.reason, record.before, record.after])
+        })
+        .collect();
+    let (first, second) = (
+        json!({"last_event_id": 5, "series": claimed.series}),
+        json!({"last_event_id": 2, "series": series}),
+    );
+    assert_eq!(
+        told,
+        [
+            json!(["ben", "consumer.remove", "gone for good", second, null]),
+            json!(["ann", "consumer.replay", "the stream was flushed", first, second]),
+        ]
+    );
 }
 
 #[tokio::test]
@@ -97,8 +140,8 @@ async fn old_events_go_when_every_consumer_has_them_and_not_before() {
     assert_eq!(events::prune(&pool, DAY, 100).await.unwrap(), 1);
     assert_eq!(events::extent(&pool).await.unwrap(), Extent { pruned_through: 2, last_event_id: 6 });
 
-    assert!(events::remove(&pool, "redis").await.unwrap());
-    assert!(!events::remove(&pool, "redis").await.unwrap());
+    assert!(events::remove(&pool, "redis", None, "test").await.unwrap());
+    assert!(!events::remove(&pool, "redis", None, "test").await.unwrap());
     // The fourth is young, and behind it nothing goes, so that the log has no holes.
     assert_eq!(events::prune(&pool, DAY, 100).await.unwrap(), 1);
     assert_eq!(keys(&pool, 0).await.iter().map(|(id, _)| *id).collect::<Vec<_>>(), [4, 5, 6]);

@@ -1,34 +1,10 @@
 //! How far each target has confirmed events, and which process publishes to it.
 
-use std::{str::FromStr, time::Duration};
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use sqlx::{FromRow, PgPool};
 use uuid::Uuid;
-
-/// Where a replay begins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Replay {
-    /// With this event.
-    From(i64),
-    /// With the first event of this time or later.
-    Since(DateTime<Utc>),
-}
-
-impl FromStr for Replay {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        if let Ok(event_id) = text.parse::<i64>()
-            && event_id > 0
-        {
-            return Ok(Self::From(event_id));
-        }
-        let time = DateTime::parse_from_rfc3339(text);
-        time.map(|time| Self::Since(time.to_utc()))
-            .map_err(|_| "neither an event's id nor a time such as 2026-11-22T10:00:00Z".into())
-    }
-}
 
 /// The right to publish to one target, for as long as its lease is renewed.
 #[derive(Clone, Debug, PartialEq, Eq, FromRow)]
@@ -188,49 +164,5 @@ pub async fn consumers(pool: &PgPool) -> Result<Vec<Consumer>, sqlx::Error> {
          from shop.event_consumer order by name",
     )
     .fetch_all(pool)
-    .await
-}
-
-/// Forgets a target, so that nothing waits for it any more; false when there is none of that name. A process that is
-/// configured to publish to it registers it again when it starts.
-///
-/// # Errors
-/// When the database refuses or is away.
-pub async fn remove(pool: &PgPool, name: &str) -> Result<bool, sqlx::Error> {
-    let result =
-        sqlx::query("delete from shop.event_consumer where name = $1").bind(name).execute(pool).await?;
-    Ok(result.rows_affected() > 0)
-}
-
-/// Has a target get events again, in a new series, and gives the first that it will get; `None` when there is no target
-/// of that name. Events that were pruned don't come again. Whoever publishes now finds its claim gone and takes it anew.
-///
-/// # Errors
-/// When the database refuses or is away.
-pub async fn replay(pool: &PgPool, name: &str, from: Replay) -> Result<Option<i64>, sqlx::Error> {
-    let (from_id, from_time) = match from {
-        Replay::From(event_id) => (Some(event_id), None),
-        Replay::Since(time) => (None, Some(time)),
-    };
-    sqlx::query_scalar(
-        "with log as (
-             select coalesce((select min(event_id) - 1 from shop.event), last_event_id) as pruned_through, last_event_id
-             from shop.event_log where only_one
-         ), start as (
-             select least(greatest(coalesce($2 - 1, (select min(event_id) - 1 from shop.event where at >= $3),
-                                            last_event_id), pruned_through), last_event_id) as begun_after
-             from log
-         )
-         update shop.event_consumer c
-         set last_event_id = start.begun_after, begun_after = start.begun_after,
-             series = greatest(c.series + 1, (extract(epoch from clock_timestamp()) * 1000)::bigint),
-             epoch = c.epoch + 1, lease_until = '-infinity', updated_at = now()
-         from start where c.name = $1
-         returning c.last_event_id + 1",
-    )
-    .bind(name)
-    .bind(from_id)
-    .bind(from_time)
-    .fetch_optional(pool)
     .await
 }

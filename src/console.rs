@@ -1,0 +1,31 @@
+//! The person at the console: who it is, and why they do something, for the audit.
+
+/// Who is at the console, as the audit names them.
+pub(crate) fn actor() -> String {
+    let user = nix::unistd::User::from_uid(nix::unistd::getuid()).ok().flatten();
+    user.map_or_else(|| format!("console:{}", nix::unistd::getuid()), |user| format!("console:{}", user.name))
+}
+
+/// Reads a reason that a person gives on the command line.
+///
+/// # Errors
+/// What is wrong with it.
+pub(crate) fn reason(text: &str) -> Result<String, String> {
+    if text.trim().is_empty() {
+        return Err("say why".into());
+    }
+    workflows::check_reason("/reason", text).map_or_else(|| Ok(text.to_owned()), |wrong| Err(wrong.message))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_is_one_line_that_says_something() {
+        assert_eq!(reason("left us"), Ok("left us".into()));
+        for wrong in ["", "  ", "a\nb", "a\0b", &"x".repeat(501)] {
+            reason(wrong).expect_err(wrong);
+        }
+    }
+}
