@@ -12,6 +12,7 @@ pub(crate) mod pointer;
 mod prefer;
 mod raw_items;
 pub(crate) mod schema;
+mod timestamp;
 
 pub(crate) use actor::Actor;
 pub(crate) use body::{BulkJsonBody, JsonBody, OptionalJsonBody};
@@ -23,6 +24,7 @@ pub(crate) use params::{FromParams, Params, Query};
 pub(crate) use path::{IdPath, TextPath};
 pub(crate) use prefer::Prefer;
 pub(crate) use raw_items::RawItems;
+pub(crate) use timestamp::Timestamp;
 
 use http::{HeaderMap, HeaderName};
 use utoipa::openapi::{

@@ -9,7 +9,7 @@ use axum::{
 use bytes::Bytes;
 use http::{HeaderMap, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::{Object, pointer};
@@ -118,9 +118,13 @@ async fn collect(headers: &HeaderMap, body: Body, limits: &Limits, most: usize) 
 /// A 400 when it is not JSON, a 422 with the field's pointer when it is not what the operation takes.
 pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     refuse_nul(bytes)?;
-    decode(bytes).or_else(|problem| match without_empty_fractions(bytes) {
-        Some(plain) => decode(&plain).map_err(|_| problem),
-        None => Err(problem),
+    decode(bytes).or_else(|problem| {
+        // Only of what is JSON: in what is none, leaving something out could make it some.
+        let is_json = serde_json::from_slice::<IgnoredAny>(bytes).is_ok();
+        match is_json.then(|| without_empty_fractions(bytes)).flatten() {
+            Some(plain) => decode(&plain).map_err(|_| problem),
+            None => Err(problem),
+        }
     })
 }
 
@@ -248,9 +252,20 @@ mod tests {
 
     #[test]
     fn what_is_not_json_is_a_400() {
-        for text in ["", "{", "{\"items\":[]} x", "\u{0}", "{\"items\":1e999999}"] {
+        for text in [
+            "",
+            "{",
+            "{\"items\":[]} x",
+            "\u{0}",
+            "{\"items\":1e999999}",
+            "{\"items\":[]}.0",
+            "{\"items\":[].0}",
+        ] {
             assert_eq!(problem(text)[0], json!("invalid-json"), "{text:?}");
         }
+        // Its first mistake is another one: the number is taken for a fraction before the rest is read.
+        let fraction = r#"{"items":[{"quantity":3.0.0}]}"#;
+        assert_eq!(problem(fraction), json!(["invalid-body", "/items/0/quantity", "invalid"]));
         let deep = "[".repeat(100_000);
         assert_eq!(problem(&format!("{{\"items\":{deep}"))[0], json!("invalid-body"));
     }

@@ -91,6 +91,13 @@ async fn wrong_paths_methods_types_and_parameters_are_problems_too() {
         ("/api/orders?status=lost", "status"),
         ("/api/orders?customer_id=7", "customer_id"),
         ("/api/orders?created_after=yesterday", "created_after"),
+        ("/api/orders?created_after=-5000-01-01T00:00:00Z", "created_after"),
+        ("/api/orders/status/pending?created_before=-5000-01-01T00:00:00Z", "created_before"),
+        ("/api/workflows?created_after=-5000-01-01T00:00:00Z", "created_after"),
+        ("/api/dead-jobs?died_before=-5000-01-01T00:00:00Z", "died_before"),
+        ("/api/dead-jobs/archive?died_after=-5000-01-01T00:00:00Z", "died_after"),
+        ("/api/dead-jobs/summary?died_before=%2B200000-01-01T00:00:00Z", "died_before"),
+        ("/api/audit?created_after=-5000-01-01T00:00:00Z", "created_after"),
         ("/api/orders/status/lost", "status"),
         ("/api/products?search=a%00b", "search"),
         ("/api/workflow-definitions?x=1", "x"),
@@ -109,6 +116,22 @@ async fn wrong_paths_methods_types_and_parameters_are_problems_too() {
     }
     problem(shop.get("/api/workflow-definitions/a%00b").await, 400, "invalid-parameter").await;
     problem(shop.get("/api/workflow-definitions/make-gold").await, 404, "not-found").await;
+}
+
+#[tokio::test]
+async fn a_time_that_nobody_can_mean_is_named_also_in_a_body() {
+    let shop = OpenShop::unstaffed(Limits::default()).await;
+    for action in ["retry", "discard"] {
+        let ask = async |time: &str| {
+            let body = json!({"filter": {"died_before": time}, "dry_run": true, "reason": "test"});
+            shop.post(&format!("/api/dead-jobs/{action}"), &body).await
+        };
+        let problem = problem(ask("-5000-01-01T00:00:00Z").await, 422, "invalid-body").await;
+        assert_eq!(problem["errors"][0]["pointer"], "/filter/died_before", "{problem}");
+        for earliest_and_latest in ["0000-01-01T00:00:00+23:59", "9999-12-31T23:59:60-23:59"] {
+            assert_eq!(ask(earliest_and_latest).await.status(), 200, "{earliest_and_latest}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -1,12 +1,11 @@
 //! What of the audit is asked for.
 
 use ::workflows::audit::Filter;
-use chrono::{DateTime, Utc};
 use engine::{AuditFilter, AuditSubjectKind};
 use utoipa::IntoParams;
 use uuid::Uuid;
 
-use crate::request::{FromParams, Params};
+use crate::request::{FromParams, Params, Timestamp};
 
 /// What of the audit is asked for.
 #[derive(Debug, IntoParams)]
@@ -24,10 +23,12 @@ pub(crate) struct AuditQuery {
     /// Only about this thing.
     #[param(max_length = 128)]
     subject_id: Option<String>,
-    /// Only at this time or later (RFC 3339).
-    since: Option<DateTime<Utc>>,
-    /// Only before this time (RFC 3339).
-    until: Option<DateTime<Utc>>,
+    /// Only those made at this time or later (RFC 3339).
+    #[param(value_type = Option<DateTime<Utc>>)]
+    created_after: Option<Timestamp>,
+    /// Only those made before this time (RFC 3339).
+    #[param(value_type = Option<DateTime<Utc>>)]
+    created_before: Option<Timestamp>,
     /// `next_cursor` of the page before, with the same filter.
     pub(super) cursor: Option<String>,
     /// How many at most, 1 to 200; 50 if left out.
@@ -42,8 +43,8 @@ impl FromParams for AuditQuery {
             action: params.text("action", 64),
             subject_kind: params.text("subject_kind", 64),
             subject_id: params.text("subject_id", 128),
-            since: params.take("since"),
-            until: params.take("until"),
+            created_after: params.take("created_after"),
+            created_before: params.take("created_before"),
             cursor: params.text("cursor", 256),
             limit: params.limit(),
         }
@@ -58,8 +59,8 @@ impl AuditQuery {
             action: self.action.clone(),
             subject_kind: self.subject_kind.clone(),
             subject_id: self.subject_id.clone(),
-            from: self.since,
-            to: self.until,
+            from: self.created_after.map(Into::into),
+            to: self.created_before.map(Into::into),
         }
     }
 
@@ -87,8 +88,8 @@ impl AuditQuery {
             action,
             subject_kind,
             subject,
-            from: self.since,
-            to: self.until,
+            from: self.created_after.map(Into::into),
+            to: self.created_before.map(Into::into),
         })
     }
 }
@@ -107,8 +108,8 @@ mod tests {
             action: action.map(Into::into),
             subject_kind: subject_kind.map(Into::into),
             subject_id: subject_id.map(Into::into),
-            since: None,
-            until: None,
+            created_after: None,
+            created_before: None,
             cursor: None,
             limit: 1,
         }

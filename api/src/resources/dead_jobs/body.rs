@@ -7,7 +7,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::request::Object;
+use crate::request::{Object, Timestamp};
 
 /// A workflow that was parked for a person.
 #[derive(Debug, Serialize, ToSchema)]
@@ -122,9 +122,11 @@ pub(crate) struct DeadJobSelection {
     #[schema(max_length = 200, pattern = "^[^\\u0000]*$")]
     pub(crate) error_contains: Option<String>,
     /// Parked before this time.
-    pub(crate) died_before: Option<DateTime<Utc>>,
+    #[schema(value_type = Option<DateTime<Utc>>)]
+    pub(crate) died_before: Option<Timestamp>,
     /// Parked after this time.
-    pub(crate) died_after: Option<DateTime<Utc>>,
+    #[schema(value_type = Option<DateTime<Utc>>)]
+    pub(crate) died_after: Option<Timestamp>,
 }
 
 /// Which dead jobs are given up, and why.
@@ -290,8 +292,8 @@ impl From<DeadJobSelection> for DeadJobFilter {
             definition: selection.definition,
             step: selection.step,
             error_contains: selection.error_contains,
-            died_before: selection.died_before,
-            died_after: selection.died_after,
+            died_before: selection.died_before.map(Into::into),
+            died_after: selection.died_after.map(Into::into),
             with_resolved: false,
         }
     }

@@ -1,7 +1,6 @@
 //! GET of one dead job and of lists of them.
 
 use axum::extract::State;
-use chrono::{DateTime, Utc};
 use engine::{DeadJobFilter, DeadJobId};
 use utoipa::IntoParams;
 
@@ -15,7 +14,7 @@ use crate::{
         Code, Problem,
         answers::{LIST, ONE, STORED, problems},
     },
-    request::{FromParams, IdPath, Listing, Params, Query, next_page},
+    request::{FromParams, IdPath, Listing, Params, Query, Timestamp, next_page},
     resources::page_of,
     state::ApiState,
 };
@@ -35,9 +34,11 @@ pub(crate) struct DeadJobQuery {
     #[param(max_length = 200)]
     error_contains: Option<String>,
     /// Only those parked before this time (RFC 3339).
-    died_before: Option<DateTime<Utc>>,
+    #[param(value_type = Option<DateTime<Utc>>)]
+    died_before: Option<Timestamp>,
     /// Only those parked after this time (RFC 3339).
-    died_after: Option<DateTime<Utc>>,
+    #[param(value_type = Option<DateTime<Utc>>)]
+    died_after: Option<Timestamp>,
     /// With those that somebody has acted on.
     #[param(default = false)]
     with_resolved: Option<bool>,
@@ -70,8 +71,8 @@ impl DeadJobQuery {
             definition: self.definition,
             step: self.step,
             error_contains: self.error_contains,
-            died_before: self.died_before,
-            died_after: self.died_after,
+            died_before: self.died_before.map(Into::into),
+            died_after: self.died_after.map(Into::into),
             with_resolved: self.with_resolved.unwrap_or_default(),
         };
         (filter, self.cursor, self.limit)

@@ -1,7 +1,6 @@
 //! GET `/api/dead-jobs/summary`.
 
 use axum::extract::State;
-use chrono::{DateTime, Utc};
 use engine::DeadJobFilter;
 use utoipa::IntoParams;
 
@@ -12,7 +11,7 @@ use crate::{
         Code, Problem,
         answers::{STORED, problems},
     },
-    request::{FromParams, Params, Query},
+    request::{FromParams, Params, Query, Timestamp},
     state::ApiState,
 };
 
@@ -30,9 +29,11 @@ pub(crate) struct SummaryQuery {
     #[param(max_length = 200)]
     error_contains: Option<String>,
     /// Only those parked before this time (RFC 3339).
-    died_before: Option<DateTime<Utc>>,
+    #[param(value_type = Option<DateTime<Utc>>)]
+    died_before: Option<Timestamp>,
     /// Only those parked after this time (RFC 3339).
-    died_after: Option<DateTime<Utc>>,
+    #[param(value_type = Option<DateTime<Utc>>)]
+    died_after: Option<Timestamp>,
 }
 
 impl FromParams for SummaryQuery {
@@ -79,8 +80,13 @@ pub(crate) async fn summarize_dead_jobs(
     State(state): State<ApiState>,
     Query(query): Query<SummaryQuery>,
 ) -> Result<Answer, Problem> {
-    let SummaryQuery { definition, step, error_contains, died_before, died_after } = query;
-    let filter =
-        DeadJobFilter { definition, step, error_contains, died_before, died_after, with_resolved: false };
+    let filter = DeadJobFilter {
+        definition: query.definition,
+        step: query.step,
+        error_contains: query.error_contains,
+        died_before: query.died_before.map(Into::into),
+        died_after: query.died_after.map(Into::into),
+        with_resolved: false,
+    };
     Answer::ok(&DeadJobSummary::from(state.engine().summarize_dead_jobs(&filter).await?))
 }

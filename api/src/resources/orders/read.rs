@@ -5,7 +5,6 @@ use axum::{
     extract::State,
     response::{IntoResponse, Response},
 };
-use chrono::{DateTime, Utc};
 use utoipa::IntoParams;
 use uuid::Uuid;
 
@@ -19,7 +18,7 @@ use crate::{
         Code, FieldError, Problem,
         answers::{LIST, ONE, STORED, problems},
     },
-    request::{FromParams, IdPath, IfNoneMatch, Listing, Params, Query, TextPath, next_page},
+    request::{FromParams, IdPath, IfNoneMatch, Listing, Params, Query, TextPath, Timestamp, next_page},
     resources::page_of,
     state::ApiState,
 };
@@ -46,9 +45,11 @@ pub(crate) struct OrderQuery {
 #[into_params(parameter_in = Query)]
 pub(crate) struct RangeQuery {
     /// Only those created after this time (RFC 3339).
-    created_after: Option<DateTime<Utc>>,
+    #[param(value_type = Option<DateTime<Utc>>)]
+    created_after: Option<Timestamp>,
     /// Only those created before this time (RFC 3339).
-    created_before: Option<DateTime<Utc>>,
+    #[param(value_type = Option<DateTime<Utc>>)]
+    created_before: Option<Timestamp>,
     /// `next_cursor` of the page before, with the same filter.
     cursor: Option<String>,
     /// How many at most, 1 to 200; 50 if left out.
@@ -128,8 +129,8 @@ pub(crate) async fn list_orders(
     let filter = OrderFilter {
         status: query.status,
         customer_id: query.customer_id,
-        created_after: query.range.created_after,
-        created_before: query.range.created_before,
+        created_after: query.range.created_after.map(Into::into),
+        created_before: query.range.created_before.map(Into::into),
     };
     page(&state, "orders", filter, &query.range).await
 }
@@ -155,8 +156,8 @@ pub(crate) async fn list_customer_orders(
     let filter = OrderFilter {
         status: None,
         customer_id: Some(customer_id),
-        created_after: range.created_after,
-        created_before: range.created_before,
+        created_after: range.created_after.map(Into::into),
+        created_before: range.created_before.map(Into::into),
     };
     page(&state, "customer-orders", filter, &range).await
 }
@@ -185,8 +186,8 @@ pub(crate) async fn list_orders_by_status(
     let filter = OrderFilter {
         status: Some(status),
         customer_id: None,
-        created_after: range.created_after,
-        created_before: range.created_before,
+        created_after: range.created_after.map(Into::into),
+        created_before: range.created_before.map(Into::into),
     };
     page(&state, "orders-by-status", filter, &range).await
 }

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use axum::extract::State;
-use chrono::{DateTime, Utc};
 use engine::{SagaFilter, SagaId, SagaView};
 use utoipa::IntoParams;
 use uuid::Uuid;
@@ -18,7 +17,7 @@ use crate::{
         Problem,
         answers::{LIST, ONE, STORED, problems},
     },
-    request::{FromParams, IdPath, Listing, Params, Query, next_page},
+    request::{FromParams, IdPath, Listing, Params, Query, Timestamp, next_page},
     resources::page_of,
     state::ApiState,
 };
@@ -42,9 +41,11 @@ pub(crate) struct WorkflowQuery {
     /// Only those with this business key.
     business_key: Option<String>,
     /// Only those started after this time (RFC 3339).
-    created_after: Option<DateTime<Utc>>,
+    #[param(value_type = Option<DateTime<Utc>>)]
+    created_after: Option<Timestamp>,
     /// Only those started before this time (RFC 3339).
-    created_before: Option<DateTime<Utc>>,
+    #[param(value_type = Option<DateTime<Utc>>)]
+    created_before: Option<Timestamp>,
     /// Only those that are unfinished and overdue by more than so many seconds: nobody moves them.
     #[param(maximum = 31_536_000)]
     stuck_for_s: Option<u32>,
@@ -159,8 +160,8 @@ pub(crate) async fn list_workflows(
         definition: query.definition,
         status: query.status,
         business_key: query.business_key,
-        created_after: query.created_after,
-        created_before: query.created_before,
+        created_after: query.created_after.map(Into::into),
+        created_before: query.created_before.map(Into::into),
         stuck_for: query.stuck_for_s.map(|seconds| Duration::from_secs(seconds.into())),
     };
     let listing = Listing::new("workflows", &format!("{filter:?}"), query.cursor.as_deref(), query.limit)?;
