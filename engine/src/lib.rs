@@ -77,7 +77,7 @@ pub use job::{Committed, Job, Performed};
 pub use meters::describe_metrics;
 pub use operate::CancelAnswer;
 pub use outcome::{Cause, Counts, Failure, Outcome, Retry, UndoOutcome};
-pub use queues::{Pause, QueueView};
+pub use queues::{Pause, QueueSetting, QueueView};
 pub use retry::RetryPolicy;
 pub use saga::{Definition, Saga, SagaName};
 pub use start::{NewSaga, Started};

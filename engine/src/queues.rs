@@ -60,6 +60,21 @@ pub struct QueueView {
     pub leased: i64,
     /// How long the oldest due one has waited.
     pub oldest_due_ms: i64,
+    /// As [`QueueSetting::version`].
+    pub version: i64,
+}
+
+/// How a queue is set, by whom and what for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QueueSetting {
+    /// Whether nothing is claimed in it.
+    pub paused: bool,
+    /// Who paused it.
+    pub paused_by: Option<String>,
+    /// What for.
+    pub reason: Option<String>,
+    /// How often it was set; 0 if it never was.
+    pub version: i64,
 }
 
 impl Engine {
@@ -80,9 +95,23 @@ impl Engine {
         for row in store::queues::all(self.pool()).await? {
             let view = queues.entry(row.name.clone()).or_insert_with(|| QueueView::named(&row.name));
             (view.paused, view.paused_by, view.reason) = (row.paused, row.paused_by, row.reason);
-            view.since = Some(row.since);
+            (view.since, view.version) = (Some(row.since), row.version);
         }
         Ok(queues.into_values().collect())
+    }
+
+    /// Tells how a queue is set, and keeps it so for the rest of the caller's transaction.
+    ///
+    /// # Errors
+    /// When the database is away, or refuses the name.
+    pub async fn lock_queue_in(
+        &self,
+        conn: &mut PgConnection,
+        name: &str,
+    ) -> Result<QueueSetting, sqlx::Error> {
+        let row = store::queues::lock(conn, name).await?;
+        let store::queues::QueueRow { paused, paused_by, reason, version, .. } = row;
+        Ok(QueueSetting { paused, paused_by, reason, version })
     }
 
     /// Pauses a queue in the caller's transaction, or resumes it with `None`; gives whether it was paused before. Tell
@@ -101,7 +130,7 @@ impl Engine {
         if pause.is_none() {
             store::starts::notify_due(conn, &[name.to_owned()]).await?;
         }
-        Ok(was.is_some_and(|row| row.paused))
+        Ok(was.paused)
     }
 
     /// Has this process look at once whether a queue is paused.
@@ -123,6 +152,7 @@ impl QueueView {
             waiting: 0,
             leased: 0,
             oldest_due_ms: 0,
+            version: 0,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Queues: what waits in them, and whether they are paused.
 
-use ::workflows::queues::{self, Wanted};
+use ::workflows::queues::{self, QueueError, Wanted};
 use axum::extract::State;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -11,15 +11,16 @@ use crate::{
     answer::Answer,
     problem::{
         Code, Problem,
-        answers::{BODY, STORED, problems},
+        answers::{BODY, ONE, STORED, problems},
     },
-    request::{Actor, JsonBody, Query, TextPath},
+    request::{Actor, IfMatch, JsonBody, Query, TextPath},
     resources::checked_reason,
     state::ApiState,
 };
 
 problems!(ListProblems: STORED, &[Code::InvalidParameter]);
-problems!(PutProblems: BODY, STORED, &[Code::NotFound]);
+problems!(OneProblems: ONE, STORED);
+problems!(PutProblems: BODY, STORED, &[Code::NotFound, Code::PreconditionFailed]);
 
 /// A queue, whether it is paused, and what waits in it.
 #[derive(Debug, Serialize, ToSchema)]
@@ -69,8 +70,18 @@ pub(crate) struct QueueChange {
 
 impl From<engine::QueueView> for Queue {
     fn from(queue: engine::QueueView) -> Self {
-        let engine::QueueView { name, paused, paused_by, reason, since, due, waiting, leased, oldest_due_ms } =
-            queue;
+        let engine::QueueView {
+            name,
+            paused,
+            paused_by,
+            reason,
+            since,
+            due,
+            waiting,
+            leased,
+            oldest_due_ms,
+            ..
+        } = queue;
         Self { name, paused, paused_by, reason, since, due, waiting, leased, oldest_due_ms }
     }
 }
@@ -100,19 +111,55 @@ pub(crate) async fn list_queues(
     Answer::ok(&QueueList { items, next_cursor: None })
 }
 
+/// Read a queue
+///
+/// What waits in it, and whether it is paused. The `ETag` is that of its setting: it changes when somebody pauses or resumes
+/// the queue, not with what waits in it.
+#[utoipa::path(
+    get,
+    path = "/api/queues/{name}",
+    tag = "queues",
+    params(("name" = String, Path, description = "The queue", example = "notifications")),
+    responses(
+        (
+            status = 200,
+            description = "The queue",
+            body = Queue,
+            headers(("ETag" = String, description = "The version of its setting, for `If-Match`")),
+            example = json!(example())
+        ),
+        OneProblems
+    )
+)]
+pub(crate) async fn get_queue(
+    State(state): State<ApiState>,
+    TextPath(name): TextPath,
+    Query(()): Query<()>,
+) -> Result<Answer, Problem> {
+    shown(queues::find(state.shop(), &name).await?)
+}
+
 /// Pause or resume a queue
 ///
 /// Every process heeds it within about a second. While a queue is paused, nothing is begun in it: workflows are started
-/// in it as ever, and wait; one that is being worked on goes on until it waits or ends. Pausing a paused queue changes its
-/// reason; resuming a running one does nothing. Who did it and why is kept.
+/// in it as ever, and wait; one that is being worked on goes on until it waits or ends. Deadlines pass meanwhile: orders
+/// that waited in the queue `default` for longer than `RESERVATION_TTL` (15 minutes, unless it is set) are rejected when it
+/// is resumed, and their customers are told so. Pausing a paused queue changes its reason; resuming a running one does
+/// nothing. Who did it and why is kept.
 #[utoipa::path(
     put,
     path = "/api/queues/{name}",
     tag = "queues",
-    params(("name" = String, Path, description = "The queue", example = "notifications"), Actor),
+    params(("name" = String, Path, description = "The queue", example = "notifications"), IfMatch, Actor),
     request_body(content = QueueChange, example = json!({"paused": true, "reason": "the mail server moves"})),
     responses(
-        (status = 200, description = "The queue as it is now", body = Queue, example = json!(example())),
+        (
+            status = 200,
+            description = "The queue as it is now",
+            body = Queue,
+            headers(("ETag" = String, description = "The version of its setting; the old one if nothing has changed")),
+            example = json!(example())
+        ),
         PutProblems
     )
 )]
@@ -120,6 +167,7 @@ pub(crate) async fn update_queue(
     State(state): State<ApiState>,
     TextPath(name): TextPath,
     Query(()): Query<()>,
+    condition: IfMatch,
     actor: Actor,
     JsonBody { value: change, .. }: JsonBody<QueueChange>,
 ) -> Result<Answer, Problem> {
@@ -132,15 +180,32 @@ pub(crate) async fn update_queue(
         (true, None) => return Err(Problem::field("/reason", "wrong-length", "say why it is paused")),
         (false, reason) => Wanted::Running { reason },
     };
-    let queue = queues::set(state.shop(), &name, wanted, actor.by("operator")).await?;
-    Answer::ok(&Queue::from(queue.ok_or_else(|| Problem::not_found("queue", &name))?))
+    let current =
+        if condition.needs_current() { Some(queues::find(state.shop(), &name).await?.version) } else { None };
+    let expected = condition.expected(current)?;
+    shown(queues::set(state.shop(), &name, wanted, expected, actor.by("operator")).await?)
+}
+
+fn shown(queue: engine::QueueView) -> Result<Answer, Problem> {
+    let version = queue.version;
+    Ok(Answer::ok(&Queue::from(queue))?.version(version))
+}
+
+impl From<QueueError> for Problem {
+    fn from(error: QueueError) -> Self {
+        match error {
+            QueueError::NotFound(name) => Self::not_found("queue", name),
+            QueueError::VersionMismatch { current } => IfMatch::failed(Some(current)),
+            QueueError::Database(error) => error.into(),
+        }
+    }
 }
 
 fn example() -> Value {
     json!({
         "name": "notifications",
         "paused": true,
-        "paused_by": "anna@support",
+        "paused_by": "key:backoffice/anna",
         "reason": "the mail server moves",
         "since": "2026-11-22T10:00:00Z",
         "due": 12,

@@ -14,6 +14,7 @@ pub(crate) struct QueueRow {
     pub(crate) paused_by: Option<String>,
     pub(crate) reason: Option<String>,
     pub(crate) since: DateTime<Utc>,
+    pub(crate) version: i64,
 }
 
 /// The names of the queues that are paused now.
@@ -36,31 +37,36 @@ pub(crate) async fn outside(
 
 /// All queues that were ever paused.
 pub(crate) async fn all(pool: &PgPool) -> Result<Vec<QueueRow>, sqlx::Error> {
-    sqlx::query_as("select name, paused, paused_by, reason, since from engine.queue order by name")
+    sqlx::query_as("select name, paused, paused_by, reason, since, version from engine.queue order by name")
         .fetch_all(pool)
         .await
 }
 
-/// Locks a queue's row for the rest of the transaction, and gives it; none for one that was never touched.
-pub(crate) async fn lock(conn: &mut PgConnection, name: &str) -> Result<Option<QueueRow>, sqlx::Error> {
+/// Locks a queue's row for the rest of the transaction, and gives it. One that was never touched gets its row first: what
+/// is not there can't be locked.
+pub(crate) async fn lock(conn: &mut PgConnection, name: &str) -> Result<QueueRow, sqlx::Error> {
+    sqlx::query("insert into engine.queue (name, paused) values ($1, false) on conflict (name) do nothing")
+        .bind(name)
+        .execute(&mut *conn)
+        .await?;
     sqlx::query_as(
-        "select name, paused, paused_by, reason, since from engine.queue where name = $1 for update",
+        "select name, paused, paused_by, reason, since, version from engine.queue where name = $1 for update",
     )
     .bind(name)
-    .fetch_optional(conn)
+    .fetch_one(conn)
     .await
 }
 
-/// Pauses a queue, or resumes it; one that is so already keeps its time.
+/// Pauses a queue that is locked, or resumes it; one that is so already keeps its time.
 pub(crate) async fn set(
     conn: &mut PgConnection,
     name: &str,
     pause: Option<&Pause<'_>>,
 ) -> Result<(), sqlx::Error> {
     sqlx::query(
-        "insert into engine.queue as q (name, paused, paused_by, reason) values ($1, $2, $3, $4) \
-         on conflict (name) do update set paused = excluded.paused, paused_by = excluded.paused_by, \
-             reason = excluded.reason, since = case when q.paused = excluded.paused then q.since else now() end",
+        "update engine.queue set paused = $2, paused_by = $3, reason = $4, version = version + 1, \
+             since = case when paused = $2 then since else now() end \
+         where name = $1",
     )
     .bind(name)
     .bind(pause.is_some())

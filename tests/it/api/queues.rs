@@ -35,6 +35,7 @@ async fn bad_changes_and_strange_queues_are_refused() {
     problem(shop.put(&format!("/api/queues/{}", "q".repeat(129)), &pause).await, 400, "invalid-parameter")
         .await;
     problem(shop.get("/api/queues?limit=1").await, 400, "invalid-parameter").await;
+    problem(shop.get("/api/queues/no-such-queue").await, 404, "not-found").await;
     assert_eq!(queue(&shop, "default").await["paused"], false);
 }
 
@@ -83,4 +84,75 @@ async fn a_paused_queue_holds_orders_and_says_so_until_it_is_resumed() {
         records.iter().all(|record| record.trace_id.is_some() && record.address.is_some()),
         "{records:?}"
     );
+}
+
+/// What the audit has of queues, the oldest first: the action, and what was before and after.
+async fn recorded(shop: &OpenShop) -> Vec<(String, Value, Value)> {
+    let filter = audit::Filter { subject_kind: Some("queue".into()), ..audit::Filter::default() };
+    let records = audit::list(shop.engine.pool(), &filter, None, 10).await.unwrap();
+    let told = records.into_iter().rev();
+    told.map(|record| (record.action, record.before.unwrap(), record.after.unwrap())).collect()
+}
+
+#[tokio::test]
+async fn of_two_people_who_set_a_queue_at_once_one_has_to_look_again() {
+    let shop = OpenShop::unstaffed(Limits::default()).await;
+    let read = shop.get("/api/queues/default").await;
+    let seen = read.headers()["etag"].to_str().unwrap().to_owned();
+    assert_eq!(body(read, 200).await["paused"], false);
+    let set = |who: &'static str, tag: &str, change: Value| {
+        let request = shop.request(Method::PUT, "/api/queues/default").header("If-Match", tag);
+        request.header("X-Actor", who).json(&change).send()
+    };
+    let pause = |reason: &str| json!({"paused": true, "reason": reason});
+    // Nobody has touched it yet: there is no row that the two could wait for each other at.
+    let (anna, bob) = tokio::join!(set("anna", &seen, pause("fire")), set("bob", &seen, pause("flood")));
+    let (mut done, mut refused) = (Vec::new(), Vec::new());
+    for answer in [anna.unwrap(), bob.unwrap()] {
+        if answer.status() == 200 { done.push(answer) } else { refused.push(answer) }
+    }
+    let (done, refused) = (done.pop().unwrap(), refused.pop().unwrap());
+    let current = done.headers()["etag"].to_str().unwrap().to_owned();
+    let told = problem(refused, 412, "precondition-failed").await;
+    assert!(told["detail"].as_str().unwrap().contains(&current), "{told}");
+    let paused = body(done, 200).await;
+
+    problem(set("bob", &seen, json!({"paused": false})).await.unwrap(), 412, "precondition-failed").await;
+    problem(set("bob", "\"v99\"", pause("frost")).await.unwrap(), 412, "precondition-failed").await;
+    let either = format!("{seen}, {current}");
+    let again = set("cleo", &either, pause("frost")).await.unwrap();
+    let newest = again.headers()["etag"].to_str().unwrap().to_owned();
+    assert_ne!(newest, current);
+    assert_eq!(body(again, 200).await["paused_by"], "cleo");
+
+    let by = |who: &Value, why: &Value| json!({"paused": true, "paused_by": who, "reason": why});
+    let untouched = json!({"paused": false, "paused_by": null, "reason": null});
+    let first = by(&paused["paused_by"], &paused["reason"]);
+    assert_eq!(
+        recorded(&shop).await,
+        [
+            ("queue.pause".to_owned(), untouched, first.clone()),
+            ("queue.pause".to_owned(), first, by(&json!("cleo"), &json!("frost"))),
+        ]
+    );
+}
+
+#[tokio::test]
+async fn what_changes_nothing_leaves_no_row_no_version_and_no_record() {
+    let shop = OpenShop::unstaffed(Limits::default()).await;
+    let set = async |change: Value| {
+        let answer = shop.put("/api/queues/default", &change).await;
+        let tag = answer.headers()["etag"].to_str().unwrap().to_owned();
+        (tag, body(answer, 200).await["since"].clone())
+    };
+    let (untouched, since) = set(json!({"paused": false, "reason": "just to be sure"})).await;
+    assert_eq!(since, Value::Null, "it was never paused");
+    let pause = json!({"paused": true, "reason": "fire"});
+    let paused = set(pause.clone()).await;
+    assert_ne!(paused.0, untouched);
+    assert_eq!(set(pause).await, paused);
+    let resumed = set(json!({"paused": false})).await;
+    assert_eq!(set(json!({"paused": false, "reason": "again"})).await, resumed);
+    let actions: Vec<_> = recorded(&shop).await.into_iter().map(|(action, _, _)| action).collect();
+    assert_eq!(actions, ["queue.pause", "queue.resume"]);
 }
