@@ -419,6 +419,16 @@ mod tests {
     fn the_value_of_a_secret_is_not_in_the_error_nor_in_the_debug_output() {
         let error = parse(&[("DATABASE_URL", "mysql://me:hunter2@db/shop")]).unwrap_err().to_string();
         assert!(error.contains("DATABASE_URL") && !error.contains("hunter2"), "{error}");
+        // The secret itself, where its file should be named.
+        for given in
+            ["postgres://me:hunter2@db/shop", "me:hunter2@db/shop", "hunter2", "//me:hunter2@db/shop"]
+        {
+            let error = parse(&[("DATABASE_URL_FILE", given)]).unwrap_err().to_string();
+            assert!(error.contains("DATABASE_URL_FILE should be a file that can be read"), "{error}");
+            assert!(!error.contains("hunter2"), "{error}");
+        }
+        let error = parse(&[("DATABASE_URL_FILE", "/no/such/file")]).unwrap_err().to_string();
+        assert!(error.contains("DATABASE_URL_FILE is `/no/such/file`"), "{error}");
         let config = parse(&[
             ("DATABASE_URL", "postgres://me:hunter2@db/shop"),
             ("REDIS_URL", "redis://:hunter2@cache"),

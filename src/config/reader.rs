@@ -70,7 +70,7 @@ impl<'a> Reader<'a> {
             }
         };
         read.map_err(|wrong| {
-            self.problems.push(Problem { variable: file.into(), found: Some(path), expected: wrong });
+            self.problems.push(Problem { variable: file.into(), found: shown_path(&path), expected: wrong });
         })
         .ok()
     }
@@ -210,6 +210,12 @@ impl Lifetime {
         }
         duration::parse(text).filter(|duration| bounds.contains(duration)).map(Self::For)
     }
+}
+
+/// What was given as a secret's file, where it looks like one: the commonest mistake is to give the secret itself.
+fn shown_path(path: &str) -> Option<String> {
+    let is_path = path.starts_with(['/', '.', '~']) && !path.contains('@') && !path.contains("://");
+    is_path.then(|| path.to_owned())
 }
 
 fn setting(name: &str) -> &'static Setting {

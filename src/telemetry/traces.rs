@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use anyhow::Context as _;
+use anyhow::anyhow;
 use opentelemetry::{KeyValue, propagation::TextMapPropagator, trace::TracerProvider};
 use opentelemetry_otlp::{SpanExporter, WithExportConfig};
 use opentelemetry_sdk::{Resource, propagation::TraceContextPropagator, trace::SdkTracerProvider};
@@ -16,11 +16,11 @@ const HEADER: &str = "traceparent";
 
 /// Makes the exporter; spans are sent in batches by a thread of its own.
 pub(super) fn provider(endpoint: &SecretUrl, name: &str) -> anyhow::Result<SdkTracerProvider> {
-    let exporter = SpanExporter::builder()
-        .with_tonic()
-        .with_endpoint(endpoint.expose())
-        .build()
-        .with_context(|| format!("can't export traces to {endpoint}"))?;
+    let built = SpanExporter::builder().with_tonic().with_endpoint(endpoint.expose()).build();
+    // The exporter's own words repeat the endpoint, with the password that may be in it.
+    let exporter = built.map_err(|_| {
+        anyhow!("can't export traces to {endpoint}: OTEL_EXPORTER_OTLP_ENDPOINT or another OTEL_ variable can't be used")
+    })?;
     let resource = Resource::builder()
         .with_service_name(format!("{}-{name}", env!("CARGO_PKG_NAME")))
         .with_attribute(KeyValue::new("service.namespace", env!("CARGO_PKG_NAME")))
@@ -55,5 +55,18 @@ impl engine::TraceLink for W3cLink {
         if let Err(error) = span.set_parent(parent) {
             tracing::debug!(error = %error, "a step's span could not join its saga's trace");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_endpoint_that_can_not_be_used_is_told_without_its_password() {
+        let endpoint = SecretUrl::new("http://me:hunter2@[bad");
+        let error = provider(&endpoint, "test").expect_err("it is no URL");
+        let told = format!("{error:#} {error:?}");
+        assert!(told.contains("OTEL_EXPORTER_OTLP_ENDPOINT") && !told.contains("hunter2"), "{told}");
     }
 }
