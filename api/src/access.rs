@@ -3,6 +3,7 @@
 
 mod address;
 mod caller;
+mod held_key;
 mod keyring;
 mod limiter;
 mod need;
@@ -17,6 +18,7 @@ pub use settings::{Access, Auth, CorsOrigins};
 
 pub(crate) use address::Peer;
 pub(crate) use caller::Caller;
+pub(crate) use held_key::HeldKey;
 pub(crate) use keyring::Keyring;
 pub(crate) use limiter::{Bucket, Limiter, Standing};
 pub(crate) use need::Need;

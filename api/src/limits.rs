@@ -47,10 +47,13 @@ pub struct Limits {
     pub header_timeout: Duration,
     /// How long a response may stand still because the caller does not read.
     pub write_timeout: Duration,
-    /// A stream of events on which nothing happens says so often that it is alive.
+    /// A stream of events on which nothing happens says so often that it is alive; and every stream asks so often whether
+    /// its key still holds.
     pub heartbeat: Duration,
-    /// How long a stream of events lasts: a key that was revoked is not asked for again before.
+    /// How long a stream of events lasts.
     pub stream_age: Duration,
+    /// How long a key that was looked at, or that there is none, is believed without another look.
+    pub key_memory: Duration,
     /// How long requests under way may take to finish after a stop was asked for.
     pub drain: Duration,
 }
@@ -81,6 +84,7 @@ impl Default for Limits {
             write_timeout: Duration::from_secs(30),
             heartbeat: Duration::from_secs(15),
             stream_age: Duration::from_hours(1),
+            key_memory: Duration::from_secs(5),
             drain: Duration::from_secs(10),
         }
     }

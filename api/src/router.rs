@@ -106,6 +106,7 @@ fn api(roles: &[Role]) -> RouteTable {
         .read(routes!(dead_jobs::list_archived_dead_jobs))
         .read(routes!(dead_jobs::get_archived_dead_job))
         .read(routes!(queues::list_queues))
+        .read(routes!(queues::get_queue))
         .operate(routes!(queues::update_queue))
         .read(routes!(circuit_breakers::list_circuit_breakers))
 }
@@ -119,4 +120,34 @@ fn operations(table: RouteTable, is_metrics_public: bool) -> RouteTable {
         .public_pages(&docs::PATHS);
     let metrics = routes!(metrics::get_metrics);
     if is_metrics_public { table.public(metrics) } else { table.read(metrics) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::limits::Limits;
+
+    /// The two paths of axum's own answer to what has no route.
+    const FALLBACK: [&str; 2] = ["/", "/{*__private__axum_fallback}"];
+
+    /// The paths of a finished router, however they came into it: axum shows them in its debug output.
+    fn paths(router: &Router) -> BTreeSet<String> {
+        let shown = format!("{router:?}");
+        let texts = shown.split('"').skip(1).step_by(2);
+        texts.filter(|text| text.starts_with('/') && !FALLBACK.contains(text)).map(Into::into).collect()
+    }
+
+    #[tokio::test]
+    async fn whatever_the_router_serves_has_declared_its_role() {
+        for roles in [&Role::ALL[..], &[]] {
+            let served = paths(&router(ApiState::bare(Limits::default()), roles));
+            let pages = if roles.is_empty() { &docs::PATHS[..] } else { &[] };
+            let (_, _, needs) = table(roles).into_parts();
+            // A worker declares the document's pages too, and does not serve them.
+            let declared = needs.paths().filter(|path| !pages.contains(path)).map(Into::into).collect();
+            assert_eq!(served, declared, "what is served is what is declared");
+        }
+    }
 }

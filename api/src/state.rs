@@ -20,6 +20,7 @@ use crate::{
     leaving::Leaving,
     limits::Limits,
     once::Settler,
+    resources::health::Looks,
     telemetry::Gauges,
 };
 
@@ -67,9 +68,10 @@ struct Inner {
     waits: Arc<Semaphore>,
     bulk: Arc<Semaphore>,
     gauges: Gauges,
+    health_looks: Looks,
     settler: Settler,
     access: Access,
-    keyring: Keyring,
+    keyring: Arc<Keyring>,
     limiter: Limiter,
     leaving: Leaving,
     feed: Feed,
@@ -179,11 +181,15 @@ impl ApiState {
         &self.0.gauges
     }
 
+    pub(crate) fn health_looks(&self) -> &Looks {
+        &self.0.health_looks
+    }
+
     pub(crate) fn access(&self) -> &Access {
         &self.0.access
     }
 
-    pub(crate) fn keyring(&self) -> &Keyring {
+    pub(crate) fn keyring(&self) -> &Arc<Keyring> {
         &self.0.keyring
     }
 
@@ -249,9 +255,10 @@ impl ApiStateBuilder {
             feed: Feed::new(self.shop.pool().clone(), &self.limits, leaving.streams().clone()),
             bulk: Arc::new(Semaphore::new(self.limits.bulk_in_flight)),
             gauges: Gauges::default(),
+            health_looks: Looks::default(),
             leaving,
             settler: Settler::new(self.shop.pool().clone(), self.limits.in_flight),
-            keyring: Keyring::new(self.shop.pool().clone()),
+            keyring: Arc::new(Keyring::new(self.shop.pool().clone(), self.limits.key_memory)),
             limiter: Limiter::new(
                 self.access.rate_per_key,
                 self.access.rate_per_address,
@@ -266,6 +273,18 @@ impl ApiStateBuilder {
             inputs,
             templates,
         })))
+    }
+}
+
+#[cfg(test)]
+impl ApiState {
+    /// One of a shop without sagas, whose database nobody should ask.
+    pub(crate) fn bare(limits: Limits) -> Self {
+        let pool = sqlx::PgPool::connect_lazy("postgres://127.0.0.1:1/nothing");
+        let engine = engine::Engine::builder(pool.expect("nothing is connected")).build();
+        let shop = Shop::new(engine.expect("no definitions"));
+        let metrics = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder().handle();
+        Self::builder(shop, metrics).limits(limits).build().expect("no schemas")
     }
 }
 

@@ -1,7 +1,8 @@
 //! The keys that were seen lately, so that not every request asks the database for its key.
 //!
-//! A key is remembered for some seconds, and so is that there is none; that is how long a revoked key may still pass.
-//! What is remembered is the row, not that a secret fitted: that is compared every time.
+//! A key is believed for some seconds, and so is that there is none; that is how long a revoked key may still pass. What
+//! is remembered is the row, not that a secret fitted: that is compared every time. A row that is no longer believed still
+//! tells whose calls are whose: see [`Keyring::knows`].
 
 use std::{
     collections::HashMap,
@@ -16,8 +17,6 @@ use workflows::keys::{self, Token, UsableKey};
 
 use crate::problem::Problem;
 
-/// How long what was read is believed.
-const FRESH: Duration = Duration::from_secs(5);
 /// How often a key's use is noted.
 const NOTED_EVERY: Duration = Duration::from_mins(1);
 /// The most keys that are remembered, those that do not exist included.
@@ -28,6 +27,8 @@ const LAST_NOTES: Duration = Duration::from_secs(2);
 /// Reads keys, and remembers them.
 pub(crate) struct Keyring {
     pool: PgPool,
+    /// How long what was read is believed.
+    believed: Duration,
     seen: Mutex<HashMap<String, Arc<Seen>>>,
     notes: TaskTracker,
 }
@@ -36,18 +37,21 @@ pub(crate) struct Keyring {
 struct Seen {
     at: Instant,
     key: OnceCell<Option<Arc<UsableKey>>>,
+    /// What the look before this one found.
+    before: Option<Arc<UsableKey>>,
     noted: Mutex<Option<Instant>>,
 }
 
 impl Keyring {
-    pub(crate) fn new(pool: PgPool) -> Self {
-        Self { pool, seen: Mutex::default(), notes: TaskTracker::new() }
+    pub(crate) fn new(pool: PgPool, believed: Duration) -> Self {
+        Self { pool, believed, seen: Mutex::default(), notes: TaskTracker::new() }
     }
 
-    /// Whether the next look at this key asks no database.
-    pub(crate) fn remembers(&self, token: &Token) -> bool {
-        let seen = self.lock();
-        seen.get(token.key_id()).is_some_and(|seen| seen.is_fresh() && seen.key.initialized())
+    /// Whether this token was a good key when it was looked at last, however long ago: then whoever has it is no
+    /// stranger, and the look at how the key is now is not charged to the address that they share with strangers.
+    pub(crate) fn knows(&self, token: &Token) -> bool {
+        let last = self.lock().get(token.key_id()).and_then(|seen| seen.last());
+        last.is_some_and(|key| token.fits(&key.secret_hash))
     }
 
     /// The key that this token is, if it may be used; `admit` is asked before the database is.
@@ -61,15 +65,24 @@ impl Keyring {
         let seen = self.seen(token.key_id());
         let look = async || {
             admit().await?;
-            Ok::<_, Problem>(keys::find(&self.pool, token.key_id()).await?.map(Arc::new))
+            Ok::<_, Problem>(self.find(token.key_id()).await?)
         };
-        let Some(key) = seen.key.get_or_try_init(look).await? else { return Ok(None) };
-        let is_over = key.left.is_some_and(|left| seen.at.elapsed() >= left);
-        if is_over || !token.fits(&key.secret_hash) {
+        let key = seen.key.get_or_try_init(look).await?.as_ref();
+        let Some(key) = key.filter(|key| !seen.is_over(key) && token.fits(&key.secret_hash)) else {
             return Ok(None);
-        }
+        };
         self.note(&seen, key);
         Ok(Some(Arc::clone(key)))
+    }
+
+    /// Whether a key that was let in before may still be used.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub(crate) async fn is_usable(&self, key_id: &str) -> Result<bool, sqlx::Error> {
+        let seen = self.seen(key_id);
+        let key = seen.key.get_or_try_init(async || self.find(key_id).await).await?;
+        Ok(key.as_ref().is_some_and(|key| !seen.is_over(key)))
     }
 
     /// Waits for notes that are being written, a moment at the most.
@@ -80,21 +93,28 @@ impl Keyring {
         }
     }
 
+    async fn find(&self, key_id: &str) -> Result<Option<Arc<UsableKey>>, sqlx::Error> {
+        Ok(keys::find(&self.pool, key_id).await?.map(Arc::new))
+    }
+
     fn seen(&self, key_id: &str) -> Arc<Seen> {
         let mut all = self.lock();
         let before = all.get(key_id);
-        if let Some(seen) = before.filter(|seen| seen.is_fresh()) {
+        if let Some(seen) = before.filter(|seen| seen.at.elapsed() < self.believed) {
             return Arc::clone(seen);
         }
         let noted = before.map(|seen| *seen.noted()).unwrap_or_default();
+        let last = before.and_then(|seen| seen.last());
         if all.len() >= MOST {
-            all.retain(|_, seen| seen.is_fresh());
+            // Somebody makes keys up. Of those that there are, there are few: people make them.
+            all.retain(|_, seen| seen.last().is_some());
         }
         if all.len() >= MOST {
-            // Somebody makes keys up faster than they are forgotten; forgetting all costs one look each.
+            // Forgetting all costs one look each.
             all.clear();
         }
-        let seen = Arc::new(Seen { at: Instant::now(), key: OnceCell::new(), noted: Mutex::new(noted) });
+        let (at, key, noted) = (Instant::now(), OnceCell::new(), Mutex::new(noted));
+        let seen = Arc::new(Seen { at, key, before: last, noted });
         all.insert(key_id.to_owned(), Arc::clone(&seen));
         seen
     }
@@ -120,8 +140,14 @@ impl Keyring {
 }
 
 impl Seen {
-    fn is_fresh(&self) -> bool {
-        self.at.elapsed() < FRESH
+    /// What the last look found that is over.
+    fn last(&self) -> Option<Arc<UsableKey>> {
+        self.key.get().unwrap_or(&self.before).clone()
+    }
+
+    /// Whether the key's life has ended since.
+    fn is_over(&self, key: &UsableKey) -> bool {
+        key.left.is_some_and(|left| self.at.elapsed() >= left)
     }
 
     fn noted(&self) -> MutexGuard<'_, Option<Instant>> {

@@ -73,6 +73,13 @@ impl RouteTable {
         self
     }
 
+    /// Declares a GET without adding it.
+    #[cfg(test)]
+    pub(crate) fn declared(mut self, path: &str, need: Need) -> Self {
+        self.needs.declare(path, Method::GET, need);
+        self
+    }
+
     /// The document alone.
     pub(crate) fn into_document(self) -> OpenApi {
         self.routes.into_openapi()
@@ -112,6 +119,12 @@ impl Needs {
         }
         methods.sort_unstable();
         Some(methods.join(","))
+    }
+
+    /// All paths that have declared anything.
+    #[cfg(test)]
+    pub(crate) fn paths(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
     }
 
     fn declare(&mut self, path: &str, method: Method, need: Need) {

@@ -52,9 +52,7 @@ mod tests {
 
     use axum::{Router, body::Body, middleware, routing::get};
     use http_body_util::BodyExt;
-    use metrics_exporter_prometheus::PrometheusBuilder;
     use serde_json::Value;
-    use sqlx::postgres::PgPoolOptions;
     use tower::ServiceExt;
 
     use super::*;
@@ -62,14 +60,8 @@ mod tests {
 
     /// Two handlers that misbehave, behind the layers that have to bear it; no database is asked.
     fn router() -> Router {
-        let pool = PgPoolOptions::new()
-            .connect_lazy("postgres://127.0.0.1:1/nothing")
-            .expect("nothing is connected");
-        let engine = engine::Engine::builder(pool).build().expect("no definitions");
         let limits = Limits { request_timeout: Duration::from_millis(20), ..Limits::default() };
-        let metrics = PrometheusBuilder::new().build_recorder().handle();
-        let shop = workflows::Shop::new(engine);
-        let state = ApiState::builder(shop, metrics).limits(limits).build().expect("no schemas");
+        let state = ApiState::bare(limits);
         Router::new()
             .route("/panic", get(async || -> () { panic!("secret reasons") }))
             .route("/slow", get(async || std::future::pending::<()>().await))

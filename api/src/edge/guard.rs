@@ -12,7 +12,7 @@ use http::{HeaderMap, HeaderValue, header};
 use workflows::keys::{KeyRole, Token, UsableKey};
 
 use crate::{
-    access::{Auth, Bucket, Caller, Need, Needs, Peer, Standing, is_limited},
+    access::{Auth, Bucket, Caller, Limiter, Need, Needs, Peer, Standing, is_limited},
     problem::{Code, Problem},
     state::ApiState,
 };
@@ -45,13 +45,11 @@ pub(crate) async fn guard(
     let peer = request.extensions().get::<Peer>();
     let address = peer.map(|peer| state.access().trusted_proxies.client(peer.0, request.headers()));
     let mut caller = Caller { key: None, address };
-    let standing = if path.is_none_or(|path| is_limited(path.as_str())) {
-        match admit(&state, need, &mut caller, request.headers()).await {
-            Ok(standing) => standing,
-            Err(refused) => return refused.into_response(),
-        }
-    } else {
-        None
+    // What is not counted is asked for its key all the same.
+    let limiter = path.is_none_or(|path| is_limited(path.as_str())).then(|| state.limiter());
+    let standing = match admit(&state, limiter, need, &mut caller, request.headers()).await {
+        Ok(standing) => standing,
+        Err(refused) => return refused.into_response(),
     };
     request.extensions_mut().insert(caller);
     let mut response = next.run(request).await;
@@ -62,20 +60,22 @@ pub(crate) async fn guard(
 }
 
 /// Counts the call against the key, where there is a good one, else against the address; before the database is asked
-/// for a key, against the address in any case, so that keys can't be tried out faster than that.
+/// for a key that was never seen to be good, against the address in any case, so that keys can't be tried out faster than
+/// that.
 async fn admit(
     state: &ApiState,
+    limiter: Option<&Limiter>,
     need: Need,
     caller: &mut Caller,
     headers: &HeaderMap,
 ) -> Result<Option<Standing>, Refused> {
     let role = match (state.access().auth, need) {
-        (Auth::Off, _) | (Auth::Keys, Need::Public) => return count_address(state, caller).await,
+        (Auth::Off, _) | (Auth::Keys, Need::Public) => return count_address(limiter, caller).await,
         (Auth::Keys, Need::Key(role)) => role,
     };
     let token = bearer(headers);
-    let is_remembered = token.as_ref().is_some_and(|token| state.keyring().remembers(token));
-    let mut standing = if is_remembered { None } else { count_address(state, caller).await? };
+    let is_known = token.as_ref().is_some_and(|token| state.keyring().knows(token));
+    let mut standing = if is_known { None } else { count_address(limiter, caller).await? };
     let key = match &token {
         Some(token) => state
             .keyring()
@@ -85,8 +85,8 @@ async fn admit(
         None => None,
     };
     let Some(key) = key else {
-        if is_remembered {
-            standing = count_address(state, caller).await?;
+        if is_known {
+            standing = count_address(limiter, caller).await?;
         }
         let detail = match &token {
             Some(_) => "the API key is unknown, revoked or expired",
@@ -94,7 +94,7 @@ async fn admit(
         };
         return Err(Refused { problem: Problem::new(Code::Unauthenticated, detail), standing });
     };
-    let standing = count(state, &Bucket::Key(key.key_id.clone())).await?;
+    let standing = count(limiter, &Bucket::Key(key.key_id.clone())).await?;
     if !key.role.includes(role) {
         return Err(Refused { problem: forbidden(role, &key), standing });
     }
@@ -102,15 +102,16 @@ async fn admit(
     Ok(standing)
 }
 
-async fn count_address(state: &ApiState, caller: &Caller) -> Result<Option<Standing>, Refused> {
+async fn count_address(limiter: Option<&Limiter>, caller: &Caller) -> Result<Option<Standing>, Refused> {
     match caller.address {
-        Some(address) => count(state, &Bucket::of_address(address)).await,
+        Some(address) => count(limiter, &Bucket::of_address(address)).await,
         None => Ok(None),
     }
 }
 
-async fn count(state: &ApiState, bucket: &Bucket) -> Result<Option<Standing>, Refused> {
-    let standing = state.limiter().count(bucket).await;
+async fn count(limiter: Option<&Limiter>, bucket: &Bucket) -> Result<Option<Standing>, Refused> {
+    let Some(limiter) = limiter else { return Ok(None) };
+    let standing = limiter.count(bucket).await;
     match standing.and_then(|standing| standing.refusal()) {
         Some(problem) => Err(Refused { problem, standing }),
         None => Ok(standing),
@@ -157,5 +158,40 @@ impl IntoResponse for Refused {
             standing.write(response.headers_mut());
         }
         response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::{Router, body::Body, middleware, routing::get};
+    use tower::ServiceExt;
+
+    use super::*;
+    use crate::{access::RouteTable, limits::Limits};
+
+    /// Three routes that nobody should get to without a key, behind a guard that knows of two of them.
+    async fn status(path: &str) -> u16 {
+        let state = ApiState::bare(Limits::default());
+        let (_, _, needs) = RouteTable::new()
+            .declared("/health-report", Need::Key(KeyRole::Operate))
+            .declared("/api/report", Need::Key(KeyRole::Read))
+            .into_parts();
+        let guard = move |state, request, next| super::guard(state, Arc::clone(&needs), request, next);
+        let reached = || get(async || "reached");
+        let router = Router::new()
+            .route("/health-report", reached())
+            .route("/api/report", reached())
+            .route("/api/forgotten", reached())
+            .layer(middleware::from_fn_with_state(state.clone(), guard))
+            .with_state(state);
+        let request = Request::get(path).body(Body::empty()).expect("a request");
+        router.oneshot(request).await.expect("routers do not fail").status().as_u16()
+    }
+
+    #[tokio::test]
+    async fn a_route_that_is_not_counted_asks_for_its_key_and_a_forgotten_one_is_not_served() {
+        assert_eq!(status("/api/report").await, 401);
+        assert_eq!(status("/health-report").await, 401);
+        assert_eq!(status("/api/forgotten").await, 500);
     }
 }

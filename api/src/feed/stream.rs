@@ -13,7 +13,7 @@ use tokio::{
 use workflows::events::{self, Event, Topics};
 
 use super::{Feed, Place};
-use crate::telemetry::STREAMS_DROPPED;
+use crate::{access::HeldKey, telemetry::STREAMS_DROPPED};
 
 /// How long the reader may take to begin.
 const BEGIN: Duration = Duration::from_secs(10);
@@ -32,6 +32,9 @@ pub(crate) struct Following {
     page: VecDeque<Event>,
     at: Stage,
     heartbeat: Instant,
+    key: Option<HeldKey>,
+    /// When it is asked whether the key still holds, however much is sent until then.
+    check: Instant,
     end: Instant,
     _place: Place,
 }
@@ -54,6 +57,8 @@ enum End {
     Age,
     /// The process stops.
     Stop,
+    /// The key was revoked or has expired.
+    Key,
     /// The caller does not keep up.
     Slow,
     /// What comes next was pruned before the caller took it.
@@ -67,6 +72,7 @@ impl End {
         match self {
             Self::Age => "age",
             Self::Stop => "stop",
+            Self::Key => "key",
             Self::Slow => "slow",
             Self::Pruned => "pruned",
             Self::Trouble => "trouble",
@@ -85,10 +91,12 @@ struct Sent<'a> {
 }
 
 impl Following {
-    /// Follows the log behind this event.
-    pub(crate) fn new(feed: Feed, place: Place, topics: Topics, after: i64) -> Self {
+    /// Follows the log behind this event, for as long as the key holds.
+    pub(crate) fn new(feed: Feed, place: Place, topics: Topics, after: i64, key: Option<HeldKey>) -> Self {
         let (heartbeat, end) = (Instant::now() + feed.0.heartbeat, Instant::now() + feed.0.age);
         Self {
+            key,
+            check: heartbeat,
             feed,
             topics,
             last: after,
@@ -121,6 +129,7 @@ impl Following {
             if Instant::now() >= self.end {
                 return Err(End::Age);
             }
+            self.check_key().await?;
             while let Some(event) = self.page.pop_front() {
                 if let Some(sent) = self.take(&event) {
                     return Ok(sent);
@@ -147,7 +156,7 @@ impl Following {
                     let stop = self.feed.0.stop.clone();
                     let received = tokio::select! {
                         received = news.recv() => received,
-                        () = tokio::time::sleep_until(self.heartbeat.min(self.end)) => {
+                        () = tokio::time::sleep_until(self.heartbeat.min(self.check).min(self.end)) => {
                             self.at = Stage::Live(news);
                             continue;
                         }
@@ -170,6 +179,16 @@ impl Following {
                 }
             }
         }
+    }
+
+    /// Asks for the key again, if that is due. One that can't be asked for ends the stream too: nobody is let in then.
+    async fn check_key(&mut self) -> Result<(), End> {
+        if Instant::now() < self.check {
+            return Ok(());
+        }
+        self.check = Instant::now() + self.feed.0.heartbeat;
+        let Some(key) = &self.key else { return Ok(()) };
+        if key.holds().await.map_err(|error| trouble(&error))? { Ok(()) } else { Err(End::Key) }
     }
 
     /// Counts an event as given, and writes it if it is wanted.

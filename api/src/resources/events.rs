@@ -3,6 +3,7 @@
 use std::str::FromStr;
 
 use axum::{
+    Extension,
     extract::{FromRequestParts, State},
     response::{IntoResponse, Response, Sse},
 };
@@ -14,6 +15,7 @@ use utoipa::{
 use workflows::events::{self, Topics};
 
 use crate::{
+    access::{Caller, HeldKey},
     feed::Following,
     problem::{
         Code, Problem,
@@ -123,7 +125,8 @@ struct StreamedEvent {
 /// happens, as it happens, without a gap and in the order of the log. Each has its number as `id`, and as `data` one
 /// line of JSON. Every 15 seconds without an event there is a comment with the `id` reached, so that a caller who wants
 /// few events can resume all the same. A caller that reads too slowly is cut off, and so is everybody after an hour and when
-/// the server stops: connect again with the last `id`. A 410 says that this is no longer, or was never, part of the log.
+/// the server stops: connect again with the last `id`. Whose key was revoked or has expired is cut off within 20 seconds. A
+/// 410 says that this is no longer, or was never, part of the log.
 #[utoipa::path(
     get,
     path = "/api/events",
@@ -144,6 +147,7 @@ struct StreamedEvent {
 )]
 pub(crate) async fn get_events(
     State(state): State<ApiState>,
+    Extension(caller): Extension<Caller>,
     headers: StreamHeaders,
     Query(query): Query<EventsQuery>,
 ) -> Result<Response, Problem> {
@@ -159,7 +163,8 @@ pub(crate) async fn get_events(
         Problem::new(Code::Overloaded, "as many streams are open here as there may be; try again in a moment")
     })?;
     let topics = query.topics.unwrap_or_else(Topics::all);
-    let following = Following::new(state.feed().clone(), place, topics, after);
+    let key = HeldKey::of(caller, state.keyring());
+    let following = Following::new(state.feed().clone(), place, topics, after, key);
     let mut response = Sse::new(futures::stream::unfold(following, Following::next)).into_response();
     let headers = response.headers_mut();
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));

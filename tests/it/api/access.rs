@@ -20,7 +20,7 @@ pub(crate) async fn guarded() -> OpenShop {
 /// Makes a key and gives its id and the whole of it.
 pub(crate) async fn key(shop: &OpenShop, name: &str, role: KeyRole) -> (String, String) {
     let new = NewKey { name: name.into(), role, life: None };
-    let (key, token) = keys::create(shop.engine.pool(), &new, &"test".into()).await.unwrap();
+    let (key, token) = keys::create(shop.engine.pool(), &new, None, &"test".into()).await.unwrap();
     (key.key_id, token.expose())
 }
 
@@ -159,7 +159,7 @@ async fn a_key_that_is_revoked_or_expired_is_let_in_no_more() {
 async fn a_key_that_is_about_to_expire_is_not_remembered_for_longer() {
     let shop = guarded().await;
     let new = NewKey { name: "brief".into(), role: KeyRole::Read, life: Some(Duration::from_secs(2)) };
-    let (_, token) = keys::create(shop.engine.pool(), &new, &"test".into()).await.unwrap();
+    let (_, token) = keys::create(shop.engine.pool(), &new, None, &"test".into()).await.unwrap();
     let token = token.expose();
     body(get(&shop, &token, "/api/orders").await, 200).await;
     let gone = async {
@@ -272,8 +272,8 @@ async fn the_audit_says_who_changed_what_from_where_and_why() {
     assert_eq!(list("actor=key:backoffice/anna".into()).await.len(), 1);
     assert_eq!(list("actor=key:back".into()).await.len(), 0);
     assert_eq!(list("subject_kind=key".into()).await[0]["action"], "key.create");
-    assert_eq!(list("until=2000-01-01T00:00:00Z".into()).await.len(), 0);
-    assert_eq!(list("since=2000-01-01T00:00:00Z".into()).await.len(), 3);
+    assert_eq!(list("created_before=2000-01-01T00:00:00Z".into()).await.len(), 0);
+    assert_eq!(list("created_after=2000-01-01T00:00:00Z".into()).await.len(), 3);
 
     let ledger: Vec<String> = sqlx::query_scalar("select actor from shop.stock_movement where kind = 'set'")
         .fetch_all(shop.engine.pool())
@@ -338,7 +338,7 @@ async fn the_audit_is_one_list_of_what_was_done_to_the_shop_and_to_workflows() {
         all.iter().find(|entry| entry["subject"]["kind"] == "workflow").unwrap()["subject"]["id"].clone();
     let one = body(shop.get(&format!("/api/audit?subject_id={}", id.as_str().unwrap())).await, 200).await;
     assert_eq!(one["items"].as_array().unwrap().len(), 1);
-    for wrong in ["limit=0", "since=yesterday", "colour=red", "cursor=x"] {
+    for wrong in ["limit=0", "created_after=yesterday", "colour=red", "cursor=x"] {
         assert_eq!(shop.get(&format!("/api/audit?{wrong}")).await.status(), 400, "{wrong}");
     }
 }

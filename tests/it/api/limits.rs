@@ -1,11 +1,14 @@
 //! How often somebody may call, from where, and what browsers are told.
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use api::{Access, Auth, CorsOrigins, Limits, SharedLimiter, Taken};
 use reqwest::{Method, Response};
 use serde_json::json;
-use workflows::keys::KeyRole;
+use workflows::keys::{self, KeyRole};
 
 use super::{
     access::{key, with},
@@ -100,6 +103,34 @@ async fn a_wrong_secret_of_a_known_key_counts_against_the_address_and_not_the_ke
 }
 
 #[tokio::test]
+async fn strangers_lock_out_no_key_that_was_good_before() {
+    let access = Access { rate_per_address: Some("3/h".parse().unwrap()), ..Access::default() };
+    let memory = Duration::from_millis(100);
+    let shop = OpenShop::guarded_within(access, Limits { key_memory: memory, ..Limits::default() }).await;
+    let (id, token) = key(&shop, "ann", KeyRole::Read).await;
+    let get = || with(&shop, &token, Method::GET, "/api/orders").send();
+    body(get().await.unwrap(), 200).await;
+    while shop.get("/openapi.json").await.status() != 429 {}
+    // Longer than the process believes what it knows of the key, so that the database is asked for it again.
+    let begun = Instant::now();
+    while begun.elapsed() < memory * 5 {
+        body(get().await.unwrap(), 200).await;
+    }
+    // A key that the address has to pay for is still not tried out.
+    let wrong = format!("sgl_{id}_{}", "0".repeat(64));
+    problem(with(&shop, &wrong, Method::GET, "/api/orders").send().await.unwrap(), 429, "rate-limited").await;
+    let (_, unseen) = key(&shop, "bob", KeyRole::Read).await;
+    problem(with(&shop, &unseen, Method::GET, "/api/orders").send().await.unwrap(), 429, "rate-limited")
+        .await;
+    // And one that was revoked is a stranger's.
+    keys::revoke(shop.engine.pool(), &id, None, &"test".into()).await.unwrap();
+    while get().await.unwrap().status() == 200 {
+        assert!(begun.elapsed() < Duration::from_mins(1), "a revoked key is forgotten");
+    }
+    problem(get().await.unwrap(), 429, "rate-limited").await;
+}
+
+#[tokio::test]
 async fn a_shared_count_is_asked_first() {
     struct Full;
     impl SharedLimiter for Full {
@@ -109,7 +140,7 @@ async fn a_shared_count_is_asked_first() {
             _: api::Rate,
         ) -> futures::future::BoxFuture<'a, Option<Taken>> {
             assert!(bucket.starts_with("address:"), "{bucket}");
-            Box::pin(async { Some(Taken { wait: Some(std::time::Duration::from_secs(7)), remaining: 0 }) })
+            Box::pin(async { Some(Taken { wait: Some(Duration::from_secs(7)), remaining: 0 }) })
         }
     }
     let access = Access {

@@ -61,9 +61,14 @@ impl OpenShop {
 
     /// A shop where nothing moves by itself, and where not everybody may do everything.
     pub(crate) async fn guarded(access: Access) -> Self {
+        Self::guarded_within(access, Limits::default()).await
+    }
+
+    /// As [`OpenShop::guarded`], with these limits.
+    pub(crate) async fn guarded_within(access: Access, limits: Limits) -> Self {
         let database = Database::fresh().await;
         let pool = database.pool().await;
-        Self::opened(pool, Some(database), Limits::default(), Staff::Away, Vec::new(), access).await
+        Self::opened(pool, Some(database), limits, Staff::Away, Vec::new(), access).await
     }
 
     pub(crate) async fn over(

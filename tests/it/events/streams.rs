@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use api::Limits;
+use api::{Access, Limits};
 use serde_json::Value;
 use sqlx::{Connection, PgConnection, PgPool};
 use tokio::{
@@ -11,7 +11,10 @@ use tokio::{
     task::JoinSet,
     time::timeout,
 };
-use workflows::events;
+use workflows::{
+    events,
+    keys::{self, KeyRole, NewKey},
+};
 
 use super::{append, append_as, sequence, tell};
 use crate::{
@@ -35,6 +38,10 @@ impl Client {
         if let Some(id) = last_event_id {
             request = request.header("Last-Event-ID", id);
         }
+        Self::over(request, last_event_id).await
+    }
+
+    async fn over(request: reqwest::RequestBuilder, last_event_id: Option<&str>) -> Self {
         let response = request.send().await.unwrap();
         assert_eq!(response.status(), 200, "{:?}", response.text().await);
         assert_eq!(response.headers()["content-type"], "text/event-stream");
@@ -142,6 +149,50 @@ async fn a_stream_ends_after_its_time_and_goes_on_where_it_was() {
     tell(&pool, 1).await;
     let mut again = Client::connect(&shop, "", Some(&last.to_string())).await;
     assert_eq!(again.event().await.unwrap()["event_id"], last + 1);
+}
+
+#[tokio::test]
+async fn a_key_that_is_revoked_or_expires_follows_no_longer_however_much_happens() {
+    let limits = Limits {
+        heartbeat: Duration::from_millis(200),
+        key_memory: Duration::from_millis(100),
+        ..Limits::default()
+    };
+    let shop = OpenShop::guarded_within(Access::default(), limits).await;
+    let pool = shop.engine.pool();
+    let key = async |name: &str, life: Option<Duration>| {
+        let new = NewKey { name: name.into(), role: KeyRole::Read, life };
+        let (key, token) = keys::create(pool, &new, None, &"test".into()).await.unwrap();
+        (key.key_id, token.expose())
+    };
+    let follow = |token: &str| {
+        Client::over(shop.request(reqwest::Method::GET, "/api/events?after=0").bearer_auth(token), None)
+    };
+    let (good, revoked) = (key("good", None).await, key("revoked", None).await);
+    let (mut all, mut until_revoked) = (follow(&good.1).await, follow(&revoked.1).await);
+    let mut told = 0;
+    // Without a pause for a heartbeat.
+    let mut tell_another = async || {
+        tell(pool, 1).await;
+        told += 1;
+        assert_eq!(all.event().await.unwrap()["event_id"], told, "whose key is good goes on");
+    };
+    tell_another().await;
+    assert!(until_revoked.event().await.is_some());
+    keys::revoke(pool, &revoked.0, None, &"test".into()).await.unwrap();
+    let begun = Instant::now();
+    let ended = async { while until_revoked.block().await.is_some() {} };
+    let mut ended = std::pin::pin!(ended);
+    while timeout(Duration::from_millis(20), &mut ended).await.is_err() {
+        tell_another().await;
+        assert!(begun.elapsed() < PATIENCE, "the stream of a revoked key goes on");
+    }
+    // The key holds for two seconds from here, its stream for a few tenths more.
+    let (_, brief) = key("brief", Some(Duration::from_secs(2))).await;
+    let mut until_expired = follow(&brief).await;
+    assert!(until_expired.event().await.is_some());
+    while until_expired.block().await.is_some() {}
+    tell_another().await;
 }
 
 /// Commits events side by side, in another order than that of their numbers in the outbox.
