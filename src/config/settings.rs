@@ -37,7 +37,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
     secret("DATABASE_URL", "a URL such as postgres://user:password@host:5432/database"),
     setting("DATABASE_POOL_SIZE", "20", "a number of connections, 1 to 1000"),
     setting("DATABASE_WAIT", "30s", "a duration of at most an hour, such as 30s"),
-    secret("REDIS_URL", "a URL such as redis://:password@host:6379/0"),
+    secret("REDIS_URL", "a URL such as redis://:password@host:6379/0, or rediss:// for TLS"),
     secret("AMQP_URL", "a URL such as amqp://user:password@host:5672/vhost"),
     setting("EVENTS_RETENTION", "7d", "a duration of one second to 3650 days, such as 7d"),
     setting("EVENTS_MAXLEN", "100000", "a number of events, 1 to 100000000"),

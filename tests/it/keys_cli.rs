@@ -24,7 +24,7 @@ async fn status(base: &str, path: &str, token: Option<&str>) -> u16 {
 }
 
 /// Where a serving process listens, from its log.
-async fn base(serve: &Process) -> String {
+pub(crate) async fn base(serve: &Process) -> String {
     let line = serve.wait_for_line(r#""message":"serving""#).await;
     let line: Value = serde_json::from_str(&line).unwrap();
     let fields = line.get("fields").unwrap_or(&line);
@@ -64,7 +64,8 @@ async fn a_key_is_shown_once_listed_without_its_secret_and_revoked_for_good() {
     let env = [("DATABASE_URL", url.as_str())];
     let (_, output) = run(&["keys", "list"], &env).await;
     assert!(output.contains("There is no key"), "{output}");
-    let create = ["keys", "create", "--name", "web", "--role", "write", "--expires", "90d"];
+    let create =
+        ["keys", "create", "--name", "web", "--role", "write", "--expires", "90d", "--reason", "a new shop"];
     let (code, output) = run(&create, &env).await;
     assert_eq!(code, Some(0), "{output}");
     let token = token_in(&output);
@@ -97,7 +98,7 @@ async fn a_key_is_shown_once_listed_without_its_secret_and_revoked_for_good() {
             .unwrap();
     let entry =
         |action: &str, reason: Option<&str>| (action.to_owned(), id.to_owned(), reason.map(Into::into));
-    assert_eq!(audited, [entry("key.create", None), entry("key.revoke", Some("left us"))]);
+    assert_eq!(audited, [entry("key.create", Some("a new shop")), entry("key.revoke", Some("left us"))]);
     // Its only key is revoked, so nobody could call.
     let (code, _) = run(&["serve"], &[&env[..], &[("PORT", "0")]].concat()).await;
     assert_eq!(code, Some(2));
@@ -116,6 +117,8 @@ async fn what_can_be_no_key_is_refused() {
         &["keys", "create", "--name", "web", "--role", "read", "--expires", "0s"],
         &["keys", "create", "--name", "web", "--role", "read", "--expires", "4000d"],
         &["keys", "create", "--role", "read"],
+        &["keys", "create", "--name", "web", "--role", "read", "--reason", " "],
+        &["keys", "create", "--name", "web", "--role", "read", "--reason", "a\nb"],
         &["keys", "revoke", "0000000000000000"],
     ] {
         let (code, output) = run(wrong, &env).await;

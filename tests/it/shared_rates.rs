@@ -1,10 +1,23 @@
 //! Counts that processes share through Redis.
 
-use std::{num::NonZeroU32, time::Duration};
+use std::{net::SocketAddr, num::NonZeroU32, path::Path, sync::Arc, time::Duration};
 
+use rcgen::{CertifiedKey, generate_simple_self_signed};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::{
+    TlsAcceptor,
+    rustls::{
+        ServerConfig,
+        pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer},
+    },
+};
 use workers::SharedRates;
+use workflows::keys::{self, KeyRole, NewKey};
 
-use crate::support::RedisServer;
+use crate::{
+    it::keys_cli,
+    support::{Database, Process, RedisServer},
+};
 
 const HOUR: Duration = Duration::from_hours(1);
 /// How long a Redis that came back may go unnoticed.
@@ -65,4 +78,88 @@ async fn connected(rates: &SharedRates) {
         }
     };
     tokio::time::timeout(PATIENCE, connected).await.expect("Redis is there");
+}
+
+#[tokio::test]
+async fn two_servers_let_a_key_call_only_as_often_as_one_would() {
+    let redis = RedisServer::start().await.unwrap();
+    let url = redis.url();
+    two_servers_count_together([&url, &url], None).await;
+}
+
+#[tokio::test]
+async fn redis_counts_over_tls_too() {
+    let redis = RedisServer::start().await.unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let authority = dir.path().join("ca.pem");
+    let url = redis.url();
+    let behind = url.strip_prefix("redis://").unwrap().parse().unwrap();
+    let port = speak_tls_before(behind, &authority).await;
+    two_servers_count_together([&url, &format!("rediss://localhost:{port}")], Some(&authority)).await;
+}
+
+/// Starts two servers, each with its way to the same Redis, and calls both in turn with one key.
+async fn two_servers_count_together(urls: [&str; 2], authority: Option<&Path>) {
+    let database = Database::fresh().await;
+    let (pool, database_url) = (database.pool().await, database.url());
+    make_key(&pool).await;
+    let authority = authority.map(|authority| authority.display().to_string());
+    let serve = |redis_url: &str| {
+        let mut env = vec![
+            ("DATABASE_URL", database_url.as_str()),
+            ("PORT", "0"),
+            ("LOG_FORMAT", "json"),
+            ("RATE_LIMIT_PER_KEY", "5/h"),
+            ("RATE_LIMIT_PER_ADDRESS", "off"),
+            ("REDIS_URL", redis_url),
+        ];
+        env.extend(authority.as_deref().map(|file| ("SSL_CERT_FILE", file)));
+        Process::sagaline(&["serve"], &env)
+    };
+    let servers = urls.map(serve);
+    let bases = [keys_cli::base(&servers[0]).await, keys_cli::base(&servers[1]).await];
+    // A call that Redis does not answer for in a tenth of a second is counted by the server alone: then once more.
+    let counted_together = async {
+        loop {
+            let token = make_key(&pool).await;
+            let mut statuses = Vec::new();
+            for base in bases.iter().cycle().take(7) {
+                let call = reqwest::Client::new().get(format!("{base}/api/orders")).bearer_auth(&token);
+                statuses.push(call.send().await.unwrap().status().as_u16());
+            }
+            if statuses == [200, 200, 200, 200, 200, 429, 429] {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, counted_together).await.expect("both servers count in one bucket");
+}
+
+async fn make_key(pool: &sqlx::PgPool) -> String {
+    let new = NewKey { name: "web".into(), role: KeyRole::Read, life: None };
+    keys::create(pool, &new, None, &"test".into()).await.unwrap().1.expose()
+}
+
+/// Takes TLS off what comes for `localhost` and passes it on to a server that speaks none; `authority` gets the
+/// certificate.
+async fn speak_tls_before(server: SocketAddr, authority: &Path) -> u16 {
+    let CertifiedKey { cert, signing_key } = generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(signing_key.serialize_der()));
+    let config =
+        ServerConfig::builder().with_no_client_auth().with_single_cert(vec![cert.der().clone()], key);
+    let acceptor = TlsAcceptor::from(Arc::new(config.unwrap()));
+    std::fs::write(authority, cert.pem()).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let acceptor = acceptor.clone();
+            tokio::spawn(async move {
+                let mut secured = acceptor.accept(stream).await?;
+                let mut plain = TcpStream::connect(server).await?;
+                tokio::io::copy_bidirectional(&mut secured, &mut plain).await
+            });
+        }
+    });
+    port
 }
