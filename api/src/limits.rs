@@ -39,7 +39,7 @@ pub struct Limits {
     pub health_timeout: Duration,
     /// The most connections at a time; more wait in the kernel's backlog.
     pub connections: usize,
-    /// The most connections of one address at a time; one more is closed at once.
+    /// The most connections at a time of one address that is no trusted proxy; one more is closed at once.
     pub connections_per_address: usize,
     /// How long a new connection may stay silent.
     pub first_byte_timeout: Duration,

@@ -15,7 +15,7 @@ use axum::Router;
 use tokio::{net::TcpListener, sync::Semaphore, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use crate::limits::Limits;
+use crate::{access::TrustedProxies, limits::Limits};
 
 use self::crowd::Crowd;
 
@@ -28,7 +28,7 @@ pub struct Drained {
     pub cut: usize,
 }
 
-/// Serves until `stop` is cancelled, then drains and returns.
+/// Serves until `stop` is cancelled, then drains and returns. Connections of `proxies` are not counted by address.
 ///
 /// # Cancel safety
 /// Dropping it cuts all connections.
@@ -36,10 +36,11 @@ pub async fn serve(
     listener: TcpListener,
     router: Router,
     limits: Limits,
+    proxies: TrustedProxies,
     stop: CancellationToken,
 ) -> Drained {
     let places = Arc::new(Semaphore::new(limits.connections));
-    let crowd = Crowd::new(limits.connections_per_address);
+    let crowd = Crowd::new(limits.connections_per_address, proxies);
     let mut connections = JoinSet::new();
     loop {
         // Gone connections are reaped as they go, so that the set does not grow.

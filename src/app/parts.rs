@@ -162,7 +162,7 @@ pub(crate) async fn serve(
     quit: CancellationToken,
 ) -> Result<(), Failure> {
     let limits = Limits {
-        connections_per_address: config.access.connections_per_address(),
+        connections_per_address: config.access.connections_per_address,
         event_streams: config.events.streams,
         ..Limits::default()
     };
@@ -190,7 +190,9 @@ pub(crate) async fn serve(
         shop.engine().end_waits();
         closing.cancel();
     };
-    let (drained, ()) = tokio::join!(api::serve(socket.listener, router, limits, closing.clone()), leaving);
+    let proxies = config.access.trusted_proxies.clone();
+    let (drained, ()) =
+        tokio::join!(api::serve(socket.listener, router, limits, proxies, closing.clone()), leaving);
     state.close().await;
     tracing::info!(address = %socket.address, finished = drained.finished, cut = drained.cut, "serves no more");
     Ok(())

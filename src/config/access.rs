@@ -15,7 +15,7 @@ pub(crate) struct AccessConfig {
     pub(crate) rate_per_key: RateChoice,
     /// How often each address may call without a key.
     pub(crate) rate_per_address: RateChoice,
-    /// The most connections of one address.
+    /// The most connections of one address that is no trusted proxy.
     pub(crate) connections_per_address: usize,
     /// Who may say for whom they call.
     pub(crate) trusted_proxies: TrustedProxies,
@@ -41,7 +41,7 @@ const RATE_PER_ADDRESS: &str = "600/m";
 
 impl AccessConfig {
     pub(super) fn read(read: &mut Reader<'_>) -> Self {
-        Self {
+        let access = Self {
             auth: read.one_of("AUTH", &[("keys", Auth::Keys), ("off", Auth::Off)]),
             is_metrics_public: read.one_of("METRICS_PUBLIC", &[("true", true), ("false", false)]),
             rate_per_key: rate(read, "RATE_LIMIT_PER_KEY"),
@@ -53,7 +53,13 @@ impl AccessConfig {
             cors_origins: read
                 .optional_parsed("CORS_ORIGINS", |text| CorsOrigins::parse(text).ok())
                 .unwrap_or_default(),
+        };
+        if access.auth == Auth::Off && access.cors_origins == CorsOrigins::Any {
+            // Then any page that somebody on this network looks at could do everything.
+            let why = "a list of origins while AUTH is off: every page in a browser that reaches this port could do everything";
+            read.refuse_member("CORS_ORIGINS".into(), "*".into(), why);
         }
+        access
     }
 
     /// Nothing is counted unless somebody chose that it is: for one person, or for measuring.
@@ -67,9 +73,10 @@ impl AccessConfig {
         self
     }
 
-    /// No keys, and nothing is counted whatever somebody chose.
+    /// No keys, no foreign pages, and nothing is counted whatever somebody chose.
     pub(crate) fn open(mut self) -> Self {
         self.auth = Auth::Off;
+        self.cors_origins = CorsOrigins::None;
         self.rate_per_key = RateChoice::Off;
         self.rate_per_address = RateChoice::Off;
         self.uncounted()
@@ -91,11 +98,6 @@ impl AccessConfig {
             trusted_proxies: self.trusted_proxies.clone(),
             cors_origins: self.cors_origins.clone(),
         }
-    }
-
-    /// How many connections an address may have; proxies have those of all their callers.
-    pub(crate) fn connections_per_address(&self) -> usize {
-        if self.trusted_proxies.is_empty() { self.connections_per_address } else { usize::MAX }
     }
 }
 
@@ -153,9 +155,16 @@ mod tests {
     }
 
     #[test]
-    fn proxies_bring_the_connections_of_many() {
-        assert_eq!(access(&[]).connections_per_address(), 1024);
-        assert_eq!(access(&[("TRUSTED_PROXIES", "10.0.0.0/8")]).connections_per_address(), usize::MAX);
+    fn not_every_page_may_do_everything() {
+        let given = |pairs: &[(&str, &str)]| {
+            let lookup =
+                |name: &str| pairs.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
+            Config::parse(lookup, &[]).map(|config| config.access.cors_origins)
+        };
+        let error = given(&[("AUTH", "off"), ("CORS_ORIGINS", "*")]).unwrap_err().to_string();
+        assert!(error.contains("CORS_ORIGINS is `*`") && error.contains("AUTH is off"), "{error}");
+        assert_eq!(given(&[("CORS_ORIGINS", "*")]).unwrap(), CorsOrigins::Any);
+        given(&[("AUTH", "off"), ("CORS_ORIGINS", "https://shop.example")]).unwrap();
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The HTTP edge, as a client sees it: a real listener, a real database, workers in the process.
 
 mod access;
+mod audit;
 mod breakers;
 mod dead_jobs;
 mod document;

@@ -41,6 +41,7 @@ pub mod notifications;
 pub mod orders;
 pub mod queues;
 pub mod sagas;
+pub mod starts;
 
 mod alerts;
 mod currency;

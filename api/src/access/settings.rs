@@ -42,7 +42,8 @@ pub enum CorsOrigins {
     /// Nobody's but our own.
     #[default]
     None,
-    /// Everybody's. Keys travel in a header that a page has to know, never in cookies, so this opens nothing by itself.
+    /// Everybody's. Keys travel in a header that a page has to know, never in cookies, so this opens nothing by itself where
+    /// keys are asked for; without them it would open everything.
     Any,
     /// Those of these origins, compared letter by letter.
     These(Vec<HeaderValue>),

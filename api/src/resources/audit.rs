@@ -37,7 +37,9 @@ pub(crate) struct AuditPage {
 /// List what people changed
 ///
 /// Who changed what, from where and why, the newest first: stock, products, orders, keys and queues, and what was done to
-/// workflows and dead jobs. It is append only. `actor` finds a key whoever its holder said to act for.
+/// workflows and dead jobs. It is append only. A change stands in the commit that made it; what was only asked for and is up
+/// to a workflow, such as an order's cancellation, has `asked` in its `after`. `actor` finds a key whoever its holder said to
+/// act for.
 #[utoipa::path(
     get,
     path = "/api/audit",

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use api::{Access, ApiState, Auth, Drained, Limits, Role};
+use api::{Access, ApiState, Auth, Drained, Limits, Role, TrustedProxies};
 use engine::Engine;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use reqwest::{Method, Response};
@@ -64,6 +64,14 @@ impl OpenShop {
         Self::guarded_within(access, Limits::default()).await
     }
 
+    /// As [`OpenShop::guarded`], where sagas move.
+    pub(crate) async fn guarded_and_working(access: Access) -> Self {
+        let database = Database::fresh().await;
+        let pool = database.pool().await;
+        let staff = Staff::Working;
+        Self::opened(pool, Some(database), Limits::default(), staff, Vec::new(), access).await
+    }
+
     /// As [`OpenShop::guarded`], with these limits.
     pub(crate) async fn guarded_within(access: Access, limits: Limits) -> Self {
         let database = Database::fresh().await;
@@ -111,6 +119,7 @@ impl OpenShop {
                 handle
             })
             .await;
+        let proxies = access.trusted_proxies.clone();
         let state = ApiState::builder(Shop::new(engine.clone()), metrics.clone())
             .limits(limits)
             .access(access)
@@ -119,7 +128,7 @@ impl OpenShop {
         let router = api::router(state.clone(), &Role::ALL);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let served = tokio::spawn(api::serve(listener, router, limits, closing.clone()));
+        let served = tokio::spawn(api::serve(listener, router, limits, proxies, closing.clone()));
         Self {
             base: format!("http://{address}"),
             address,
@@ -139,7 +148,8 @@ impl OpenShop {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
         let router = api::router(self.state.clone(), roles);
-        tokio::spawn(api::serve(listener, router, Limits::default(), self.closing.clone()));
+        let proxies = TrustedProxies::default();
+        tokio::spawn(api::serve(listener, router, Limits::default(), proxies, self.closing.clone()));
         base
     }
 

@@ -8,6 +8,8 @@ use tokio::{
     time::{Instant, timeout},
 };
 
+use api::{Access, Limits};
+
 use super::shop::{OpenShop, body, hasty, order};
 
 const SOON: Duration = Duration::from_secs(5);
@@ -34,6 +36,34 @@ async fn connections_that_say_nothing_or_half_a_head_are_closed() {
     let idle = "GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n";
     assert!(exchange(shop.address, idle.as_bytes()).await.starts_with("HTTP/1.1 200 "));
     assert!(begun.elapsed() < SOON);
+}
+
+#[tokio::test]
+async fn an_address_has_only_so_many_connections_unless_it_is_a_trusted_proxy() {
+    let limits = Limits { connections_per_address: 2, ..Limits::default() };
+    let idle = async |shop: &OpenShop| {
+        let mut stream = TcpStream::connect(shop.address).await.unwrap();
+        // It may be closed before everything is sent.
+        let _ = stream.write_all(b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n").await;
+        let mut head = [0; 15];
+        let answered = timeout(SOON, stream.read_exact(&mut head)).await.expect("it is answered or closed");
+        answered.is_ok().then_some(stream)
+    };
+    let shop = OpenShop::guarded_within(Access::default(), limits).await;
+    let (first, second) = (idle(&shop).await, idle(&shop).await);
+    assert!(first.is_some() && second.is_some());
+    assert!(idle(&shop).await.is_none(), "a third is closed");
+    drop(first);
+    let begun = Instant::now();
+    while idle(&shop).await.is_none() {
+        assert!(begun.elapsed() < SOON, "a place is free again");
+    }
+    let trusted_proxies = "127.0.0.0/8".parse().unwrap();
+    let behind = OpenShop::guarded_within(Access { trusted_proxies, ..Access::default() }, limits).await;
+    let mut open = Vec::new();
+    for _ in 0..5 {
+        open.push(idle(&behind).await.expect("a proxy brings those of many"));
+    }
 }
 
 #[tokio::test]

@@ -118,6 +118,7 @@ async fn record_once(
         let subject = order.order_id.to_string();
         let asked = Change::of("order.cancel", "order", &subject).because(Some(reason));
         let asked = asked.before(json!({"status": order.status.name()}));
+        let asked = asked.after(json!({"asked": OrderStatus::Cancelled.name()}));
         audit::record(&mut *shop.pool().acquire().await?, by, &[asked]).await?;
     }
     Ok(())

@@ -1,11 +1,10 @@
 //! POST `/api/workflows`.
 
-use ::workflows::audit::{self, Change};
+use ::workflows::starts::{self, AskedStartError};
 use axum::{extract::State, response::Response};
 use engine::{NewSaga, SagaId};
 use http::StatusCode;
 use serde_json::json;
-use uuid::Uuid;
 
 use super::{
     body::{NewWorkflow, Workflow},
@@ -41,7 +40,7 @@ const LONGEST_KEY: usize = 200;
         "input": {
             "order_id": "0199f3a0-5c1e-7d2b-9a43-0f6f4a1c2b3d",
             "reason": "changed my mind",
-            "actor": "api"
+            "actor": "key:backoffice"
         },
         "business_key": "0199f3a0-5c1e-7d2b-9a43-0f6f4a1c2b3d"
     })),
@@ -72,31 +71,25 @@ pub(crate) async fn start_workflow(
     check(&state, &new)?;
     let (wait, _place) = prefer.wait_with_a_place(&state);
     once(&state, key, "start_workflow", &bytes, async |id| {
-        record(&state, &actor, id, &new).await?;
+        let asked = json!({"definition": new.definition, "business_key": new.business_key});
         let mut saga =
             NewSaga::untyped(&new.definition, &new.input).id(SagaId(id)).trace(state.trace().current());
         if let Some(business_key) = new.business_key {
             saga = saga.business_key(business_key);
         }
-        let started = match wait {
-            None => state.engine().start(saga).await?,
-            Some(patience) => state.engine().start_and_wait(saga, patience).await?.0,
-        };
+        let started = starts::start(state.shop(), saga, asked, actor.by("operator")).await;
+        let started = started.map_err(|error| match error {
+            AskedStartError::Start(error) => Problem::from(error),
+            AskedStartError::Database(error) => error.into(),
+        })?;
+        if let Some(patience) = wait {
+            state.engine().wait(started.saga_id, patience).await?;
+        }
         let workflow = load(&state, started.saga_id.0).await?;
         let location = format!("/api/workflows/{}", started.saga_id);
         Ok(Answer::new(StatusCode::ACCEPTED, &Workflow::from(workflow))?.at(location).waited(wait))
     })
     .await
-}
-
-/// A start is a commit of the engine's own: so it is recorded before, that none is without its record. A start that is
-/// refused then has one too.
-async fn record(state: &ApiState, actor: &Actor, id: Uuid, new: &NewWorkflow) -> Result<(), Problem> {
-    let subject = id.to_string();
-    let asked = json!({"definition": new.definition, "business_key": new.business_key});
-    let change = Change::of("workflow.start", "workflow", &subject).after(asked);
-    let mut connection = state.pool().acquire().await?;
-    Ok(audit::record(&mut connection, &actor.by("operator"), &[change]).await?)
 }
 
 fn check(state: &ApiState, new: &NewWorkflow) -> Result<(), Problem> {

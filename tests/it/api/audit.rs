@@ -1,0 +1,215 @@
+//! What people change leaves its record: one for each, with who, from where, why, and how it was before and after.
+
+use std::collections::BTreeSet;
+
+use api::Access;
+use reqwest::Method;
+use serde_json::{Value, json};
+use workflows::keys::KeyRole;
+
+use super::{
+    access::{key, with},
+    shop::{OpenShop, body, order, problem, product},
+};
+
+/// Operations that change something and leave no record of the shop's: orders are the customers' doing, and what is done
+/// to sagas the engine records.
+const ELSEWHERE: [&str; 6] = [
+    "POST /api/orders",
+    "POST /api/workflows/{workflow_id}/cancel",
+    "POST /api/dead-jobs/{dead_job_id}/retry",
+    "POST /api/dead-jobs/{dead_job_id}/discard",
+    "POST /api/dead-jobs/retry",
+    "POST /api/dead-jobs/discard",
+];
+
+/// Somebody with a key, who acts for anna.
+struct Person {
+    shop: OpenShop,
+    key_id: String,
+    token: String,
+    recorded: usize,
+    called: BTreeSet<String>,
+}
+
+/// What is to be recorded of a call; of `before` and `after` only these fields matter.
+struct Record<'a> {
+    action: &'a str,
+    subject: (&'a str, &'a str),
+    reason: Option<&'a str>,
+    before: Value,
+    after: Value,
+}
+
+impl Person {
+    async fn new() -> Self {
+        let shop = OpenShop::guarded_and_working(Access::default()).await;
+        let (key_id, token) = key(&shop, "backoffice", KeyRole::Operate).await;
+        Self { shop, key_id, token, recorded: 0, called: BTreeSet::new() }
+    }
+
+    /// Calls an operation, `{}` in whose path is `id`, and gives its answer and trace id.
+    async fn call(&mut self, operation: &str, id: &str, change: &Value) -> (Value, String) {
+        let (method, path) = operation.split_once(' ').unwrap();
+        let path: Vec<_> =
+            path.split('/').map(|part| if part.starts_with('{') { id } else { part }).collect();
+        let request = with(&self.shop, &self.token, method.parse().unwrap(), &path.join("/"))
+            .header("X-Actor", "anna")
+            .header("Prefer", "wait=20");
+        let answer = request.json(change).send().await.unwrap();
+        assert!(answer.status().is_success(), "{operation}: {}", answer.text().await.unwrap());
+        let trace_id = answer.headers()["x-request-id"].to_str().unwrap().to_owned();
+        self.called.insert(operation.to_owned());
+        (answer.json().await.unwrap(), trace_id)
+    }
+
+    /// What the audit has of this person, the newest first.
+    async fn entries(&self) -> Vec<Value> {
+        let request = with(&self.shop, &self.token, Method::GET, "/api/audit?limit=200&actor=key:backoffice");
+        body(request.send().await.unwrap(), 200).await["items"].as_array().unwrap().clone()
+    }
+
+    /// Calls an operation that has to leave this one record.
+    async fn does(&mut self, operation: &str, id: &str, change: &Value, record: Record<'_>) -> Value {
+        let (answer, trace_id) = self.call(operation, id, change).await;
+        let entries = self.entries().await;
+        self.recorded += 1;
+        assert_eq!(entries.len(), self.recorded, "{operation} leaves one record: {entries:#?}");
+        let entry = &entries[0];
+        // A subject that is made by the call is known by its answer.
+        let subject_id = match record.subject.1.strip_prefix('/') {
+            Some(field) => answer.pointer(&format!("/{field}")).unwrap().as_str().unwrap(),
+            None => record.subject.1,
+        };
+        let told = json!([
+            entry["actor"],
+            entry["key_id"],
+            entry["address"],
+            entry["trace_id"],
+            entry["action"],
+            entry["subject"]["kind"],
+            entry["subject"]["id"],
+            entry["reason"],
+        ]);
+        let expected = json!([
+            "key:backoffice/anna",
+            self.key_id,
+            "127.0.0.1",
+            trace_id,
+            record.action,
+            record.subject.0,
+            subject_id,
+            record.reason,
+        ]);
+        assert_eq!(told, expected, "{operation}: {entry:#}");
+        for (side, expected) in [("before", &record.before), ("after", &record.after)] {
+            assert_eq!(entry[side].is_null(), expected.is_null(), "{operation}, {side}: {entry:#}");
+            for (field, value) in expected.as_object().into_iter().flatten() {
+                assert_eq!(entry[side][field], *value, "{operation}, {side}: {entry:#}");
+            }
+        }
+        answer
+    }
+}
+
+#[tokio::test]
+async fn every_operation_that_changes_something_leaves_one_record_with_before_and_after() {
+    let mut anna = Person::new().await;
+    let level = |on_hand: i64| json!({"on_hand": on_hand, "reserved": 0, "low_stock_threshold": 2});
+    let record = |action, subject, reason, before, after| Record { action, subject, reason, before, after };
+
+    let name = json!({"name": "TEA-1 of the best"});
+    let created = record("product.create", ("product", "/product_id"), None, Value::Null, name.clone());
+    let made = anna.does("POST /api/products", "", &product("TEA-1", 9), created).await;
+    let id = made["product_id"].as_str().unwrap();
+    let change = json!({"name": "Sencha", "category": "tea", "price": 1390, "currency": "EUR", "low_stock_threshold": 2});
+    let updated =
+        record("product.update", ("product", id), None, name, json!({"name": "Sencha", "price": 1390}));
+    anna.does("PUT /api/products/{product_id}", id, &change, updated).await;
+    let counted = record("stock.set", ("product", id), Some("count"), level(9), level(8));
+    anna.does("PUT /api/products/{product_id}/stock", id, &json!({"set": 8, "reason": "count"}), counted).await;
+    let adjusted = record("stock.adjust", ("product", id), Some("damaged"), level(8), level(7));
+    let adjust = json!({"adjust": -1, "reason": "damaged"});
+    anna.does("PUT /api/products/{product_id}/stock", id, &adjust, adjusted).await;
+    let created = record(
+        "product.create",
+        ("product", "/items/0/product_id"),
+        None,
+        Value::Null,
+        json!({"name": "TEA-2 of the best"}),
+    );
+    let batch = json!({"items": [product("TEA-2", 1)]});
+    anna.does("POST /api/products/bulk", "", &batch, created).await;
+
+    let place = "POST /api/orders";
+    let (first, _) = anna.call(place, "", &order("TEA-1", 1)).await;
+    let (second, _) = anna.call(place, "", &order("TEA-1", 1)).await;
+    let (first, second) = (first["order_id"].as_str().unwrap(), second["order_id"].as_str().unwrap());
+    let status = |status: &str| json!({"status": status});
+    let moved =
+        record("order.status", ("order", first), Some("picked"), status("confirmed"), status("processing"));
+    let processing = json!({"status": "processing", "reason": "picked"});
+    anna.does("PUT /api/orders/{order_id}/status", first, &processing, moved).await;
+    let asked = json!({"asked": "cancelled"});
+    let cancelled = record("order.cancel", ("order", second), Some("changed"), status("confirmed"), asked);
+    let cancel = json!({"reason": "changed"});
+    anna.does("POST /api/orders/{order_id}/cancel", second, &cancel, cancelled).await;
+
+    let mail = json!({"to": "a@example.com", "subject": "We are closed", "text": "On Monday."});
+    let told = json!({"to": "a@example.com", "subject": "We are closed", "dedup_key": null});
+    let sent = record("notification.send", ("notification", "/notification_id"), None, Value::Null, told);
+    anna.does("POST /api/notifications", "", &mail, sent).await;
+    let start = json!({"definition": "cancel-order", "business_key": "bk", "input": {
+        "order_id": first, "reason": "x", "actor": "anna"
+    }});
+    let started = json!({"definition": "cancel-order", "business_key": "bk"});
+    let started = record("workflow.start", ("workflow", "/workflow_id"), None, Value::Null, started);
+    anna.does("POST /api/workflows", "", &start, started).await;
+
+    let (running, paused) = (
+        json!({"paused": false, "paused_by": null, "reason": null}),
+        json!({"paused": true, "paused_by": "key:backoffice/anna", "reason": "fire"}),
+    );
+    let queue = ("queue", "notifications");
+    let pause = record("queue.pause", queue, Some("fire"), running.clone(), paused.clone());
+    let put = "PUT /api/queues/{name}";
+    anna.does(put, "notifications", &json!({"paused": true, "reason": "fire"}), pause).await;
+    let resume = record("queue.resume", queue, None, paused, running);
+    anna.does(put, "notifications", &json!({"paused": false}), resume).await;
+
+    let document: Value = serde_json::from_str(&api::openapi_json()).unwrap();
+    let mut changing = BTreeSet::new();
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            if ["write", "operate"].contains(&operation["x-required-role"].as_str().unwrap())
+                && method != "get"
+            {
+                changing.insert(format!("{} {path}", method.to_ascii_uppercase()));
+            }
+        }
+    }
+    anna.called.extend(ELSEWHERE.map(ToOwned::to_owned));
+    assert_eq!(changing, anna.called, "every operation that changes something is called above");
+}
+
+#[tokio::test]
+async fn a_start_that_was_refused_or_made_before_leaves_no_record_of_another() {
+    let mut anna = Person::new().await;
+    anna.call("POST /api/products", "", &product("TEA-1", 5)).await;
+    let (placed, _) = anna.call("POST /api/orders", "", &order("TEA-1", 1)).await;
+    let start = |order_id: &Value| {
+        let input = json!({"order_id": order_id, "reason": "x", "actor": "anna"});
+        json!({"definition": "cancel-order", "business_key": "bk", "input": input})
+    };
+    let nobody = start(&json!("0199f39f-0000-7000-8000-00000000000a"));
+    let refused = with(&anna.shop, &anna.token, Method::POST, "/api/workflows").json(&nobody);
+    problem(refused.send().await.unwrap(), 422, "refused").await;
+    let mut ids = BTreeSet::new();
+    for _ in 0..2 {
+        let (started, _) = anna.call("POST /api/workflows", "", &start(&placed["order_id"])).await;
+        ids.insert(started["workflow_id"].as_str().unwrap().to_owned());
+    }
+    let starts = anna.entries().await.into_iter().filter(|entry| entry["action"] == "workflow.start");
+    let subjects: Vec<_> = starts.map(|entry| entry["subject"]["id"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(subjects, ids.into_iter().collect::<Vec<_>>(), "one workflow was started");
+}

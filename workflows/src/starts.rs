@@ -1,0 +1,53 @@
+//! Starts sagas of any definition because a person asks for it, with the record of who did.
+
+use engine::{NewSaga, StartError, Started, StepSetError};
+use serde_json::Value;
+
+use crate::{
+    audit::{self, By, Change},
+    shop::Shop,
+};
+
+/// A saga that somebody asked for was not started.
+#[derive(Debug, thiserror::Error)]
+pub enum AskedStartError {
+    /// It was refused, or can't be started now.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// The database refused or is away; the saga may have been started.
+    #[error("the database refused")]
+    Database(#[from] sqlx::Error),
+}
+
+/// Starts a saga, and records in the same commit who asked for it and what for (`asked`): no start is without its record,
+/// and there is no record of one that was refused or had been made before.
+///
+/// # Errors
+/// See [`AskedStartError`].
+///
+/// # Cancel safety
+/// A dropped call may still have started the saga.
+pub async fn start(
+    shop: &Shop,
+    saga: NewSaga,
+    asked: Value,
+    by: impl Into<By<'_>>,
+) -> Result<Started, AskedStartError> {
+    let mut tx = shop.pool().begin().await?;
+    let answers = shop.engine().start_in(&mut tx, vec![saga]).await.map_err(|error| match error {
+        StepSetError::Database(error) => AskedStartError::Database(error),
+        error @ (StepSetError::Start(_) | StepSetError::Other(_)) => unavailable(&error.to_string()),
+    })?;
+    let started = answers.into_iter().next().ok_or_else(|| unavailable("no answer"))??;
+    if !started.existing {
+        let subject = started.saga_id.to_string();
+        let change = Change::of("workflow.start", "workflow", &subject).after(asked);
+        audit::record(&mut tx, &by.into(), &[change]).await?;
+    }
+    tx.commit().await?;
+    Ok(started)
+}
+
+fn unavailable(reason: &str) -> AskedStartError {
+    StartError::Unavailable(reason.to_owned()).into()
+}
