@@ -65,7 +65,7 @@ pub(crate) struct Connections {
 /// How the work is going, over all queues.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub(crate) struct QueueHealth {
-    /// `degraded` when work has been due for more than a minute: no worker runs, or too few.
+    /// `degraded` when work has been due for more than a minute (no worker runs, or too few), and while a queue is paused.
     pub(crate) state: HealthState,
     pub(crate) detail: Option<String>,
     /// Workflows that could move now and are not being worked on.

@@ -3,6 +3,7 @@
 use std::{collections::BTreeSet, time::Instant};
 
 use breakers::{BreakerState, Dependency};
+use engine::QueueView;
 use sqlx::{Connection, PgConnection};
 use workflows::breaker_reports::{self, ReportedBreaker};
 
@@ -83,22 +84,32 @@ fn described(error: &sqlx::Error) -> String {
 async fn queue(state: &ApiState) -> QueueHealth {
     let engine = state.engine().clone();
     // In a task of its own, so that the time-out never drops a query half-way.
-    let asked = tokio::spawn(async move { engine.queue_depths().await });
-    let depths = match tokio::time::timeout(state.limits().health_timeout, asked).await {
-        Ok(Ok(Ok(depths))) => depths,
+    let asked = tokio::spawn(async move { engine.queues().await });
+    let queues = match tokio::time::timeout(state.limits().health_timeout, asked).await {
+        Ok(Ok(Ok(queues))) => queues,
         Ok(Ok(Err(_)) | Err(_)) => return unknown("it could not be read"),
         Err(_) => return unknown("no answer in time"),
     };
-    let oldest_due_ms = depths.iter().map(|depth| depth.oldest_due_ms).max().unwrap_or_default();
-    let late = oldest_due_ms > LATE_MS;
+    let detail = remarkable(&queues);
     QueueHealth {
-        state: if late { HealthState::Degraded } else { HealthState::Up },
-        detail: late.then(|| "work has been due for more than a minute: are workers running?".into()),
-        due: Some(depths.iter().map(|depth| depth.due).sum()),
-        waiting: Some(depths.iter().map(|depth| depth.waiting).sum()),
-        leased: Some(depths.iter().map(|depth| depth.leased).sum()),
-        oldest_due_ms: Some(oldest_due_ms),
+        state: if detail.is_some() { HealthState::Degraded } else { HealthState::Up },
+        detail,
+        due: Some(queues.iter().map(|queue| queue.due).sum()),
+        waiting: Some(queues.iter().map(|queue| queue.waiting).sum()),
+        leased: Some(queues.iter().map(|queue| queue.leased).sum()),
+        oldest_due_ms: queues.iter().map(|queue| queue.oldest_due_ms).max().or(Some(0)),
     }
+}
+
+/// What is not as it should be: that work waits though nobody has paused it, and which queues are paused.
+fn remarkable(queues: &[QueueView]) -> Option<String> {
+    let (paused, running): (Vec<_>, Vec<_>) = queues.iter().partition(|queue| queue.paused);
+    let late = running.iter().any(|queue| queue.oldest_due_ms > LATE_MS);
+    let late = late.then(|| "work has been due for more than a minute: are workers running?".to_owned());
+    let names: Vec<_> = paused.iter().map(|queue| format!("`{}`", queue.name)).collect();
+    let paused = (!names.is_empty()).then(|| format!("paused by somebody: {}", names.join(", ")));
+    let both: Vec<_> = late.into_iter().chain(paused).collect();
+    (!both.is_empty()).then(|| both.join("; "))
 }
 
 fn unknown(detail: &str) -> QueueHealth {
@@ -161,4 +172,37 @@ fn mail(here: MailState, reports: &[ReportedBreaker]) -> MailHealth {
         MailState::Down => (HealthState::Down, Some("it fails; mails wait and lose no attempt")),
     };
     MailHealth { state, detail: detail.map(Into::into) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn queue(name: &str, paused: bool, oldest_due_ms: i64) -> QueueView {
+        let (name, [paused_by, reason], since) = (name.into(), [None, None], None);
+        QueueView {
+            name,
+            paused,
+            paused_by,
+            reason,
+            since,
+            due: 1,
+            waiting: 0,
+            leased: 0,
+            oldest_due_ms,
+            version: 0,
+        }
+    }
+
+    #[test]
+    fn whoever_paused_a_queue_is_not_asked_for_workers() {
+        assert_eq!(remarkable(&[queue("default", false, LATE_MS)]), None);
+        let late = remarkable(&[queue("default", false, LATE_MS + 1)]).expect("it is late");
+        assert!(late.contains("workers") && !late.contains("paused"), "{late}");
+        let paused = [queue("default", true, LATE_MS * 5), queue("notifications", false, 0)];
+        assert_eq!(remarkable(&paused).as_deref(), Some("paused by somebody: `default`"));
+        let both = [queue("default", true, 0), queue("notifications", false, LATE_MS * 5)];
+        let both = remarkable(&both).expect("one is late");
+        assert!(both.contains("workers") && both.ends_with("`default`"), "{both}");
+    }
 }
