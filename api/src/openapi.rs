@@ -5,8 +5,10 @@ mod texts;
 use utoipa::{
     PartialSchema, ToSchema,
     openapi::{
-        Components, ComponentsBuilder, ContactBuilder, InfoBuilder, LicenseBuilder, OpenApi, OpenApiBuilder,
-        ServerBuilder,
+        Components, ComponentsBuilder, ContactBuilder, Header, InfoBuilder, LicenseBuilder, OpenApi,
+        OpenApiBuilder, RefOr, ServerBuilder,
+        header::HeaderBuilder,
+        schema::{ObjectBuilder, Type},
         security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
         tag::TagBuilder,
     },
@@ -21,6 +23,21 @@ use crate::{
 
 pub(crate) use texts::bound_texts;
 
+/// The headers of answers to calls that are counted, with what they tell.
+pub(crate) const COUNTED: [(&str, &str); 2] = [
+    (
+        "RateLimit",
+        "Where calls are counted: how many are left (`r`) of the caller's policy, and after how many seconds all of them are \
+         (`t`), as in `\"key\";r=29999;t=1`. `RateLimit-Limit`, `RateLimit-Remaining` and `RateLimit-Reset` say the same to \
+         older clients",
+    ),
+    (
+        "RateLimit-Policy",
+        "Where calls are counted: by what (`key` or `address`), how many may come at once (`q`), and in how many seconds so \
+         many are given back (`w`), as in `\"key\";q=30000;w=60`",
+    ),
+];
+
 /// The name of the one security scheme.
 pub(crate) const SCHEME: &str = "bearer";
 
@@ -32,6 +49,8 @@ Places and cancels orders, manages products and stock, and shows and repairs the
   what is wrong in `errors`.
 - `Authorization: Bearer <key>` on everything but health and this document; `x-required-role` says which role a key \
   needs at least: `operate` includes `write`, and that `read`.
+- Calls are counted by key, and by address without a good one: `RateLimit` and `RateLimit-Policy` tell how many are left. \
+  One too many is a 429 whose `Retry-After` says when to come back.
 - Unknown fields and parameters are refused.
 - `Idempotency-Key` on a POST that creates makes sending it again harmless; the first answer comes again.
 - Lists are continued by `next_cursor`, which is opaque and bound to its filter.
@@ -76,10 +95,17 @@ fn problems() -> Components {
     let mut schemas = vec![(ProblemBody::name().into_owned(), ProblemBody::schema())];
     schemas.push((FieldError::name().into_owned(), FieldError::schema()));
     let components = ComponentsBuilder::new().schemas_from_iter(schemas);
-    answers::examples()
+    let components = answers::examples()
         .fold(components, |components, (name, example)| components.example(name, example))
-        .security_scheme(SCHEME, bearer())
-        .build()
+        .security_scheme(SCHEME, bearer());
+    let mut components = components.build();
+    components.headers.extend(COUNTED.map(|(name, about)| (name.to_owned(), RefOr::T(counted(about)))));
+    components
+}
+
+fn counted(about: &str) -> Header {
+    let schema = ObjectBuilder::new().schema_type(Type::String).build();
+    HeaderBuilder::new().description(Some(about)).schema(Some(schema)).build()
 }
 
 fn bearer() -> SecurityScheme {

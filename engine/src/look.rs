@@ -32,7 +32,30 @@ impl Engine {
     /// # Errors
     /// When the database is away.
     pub async fn history(&self, saga_id: SagaId) -> Result<Option<Vec<HistoryEntry>>, sqlx::Error> {
-        let history = store::reads::history(self.pool(), saga_id.0).await?;
+        self.part_of_history(saga_id, 0, i64::MAX).await
+    }
+
+    /// Reads at most `limit` entries of a saga's history, those behind the entry with the number `after`; `None` when there
+    /// is no such saga.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn history_after(
+        &self,
+        saga_id: SagaId,
+        after: i32,
+        limit: u32,
+    ) -> Result<Option<Vec<HistoryEntry>>, sqlx::Error> {
+        self.part_of_history(saga_id, after, i64::from(limit)).await
+    }
+
+    async fn part_of_history(
+        &self,
+        saga_id: SagaId,
+        after: i32,
+        limit: i64,
+    ) -> Result<Option<Vec<HistoryEntry>>, sqlx::Error> {
+        let history = store::reads::history(self.pool(), saga_id.0, after, limit).await?;
         if history.is_empty() && store::reads::status_of(self.pool(), saga_id.0).await?.is_none() {
             return Ok(None);
         }

@@ -29,7 +29,7 @@ pub(crate) async fn check_history(
     let Some(definition) = engine.definitions.get(&saga.definition) else {
         return Ok(None);
     };
-    let mut history = store::reads::history(pool, saga.saga_id.0).await?;
+    let mut history = store::reads::history(pool, saga.saga_id.0, 0, i64::MAX).await?;
     history.retain(|entry| entry.outcome != HistoryOutcome::Started);
     if let Some(gap) = history.iter().zip(1..).find(|(entry, seq)| entry.seq != *seq) {
         return Ok(flaw(format!("entry {} is missing", gap.1)));

@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 use axum::Router;
 use http::Method;
 use utoipa::openapi::{
-    OpenApi,
+    Header, OpenApi, Ref, RefOr,
     extensions::ExtensionsBuilder,
     path::{Operation, PathItem},
     security::SecurityRequirement,
@@ -154,19 +154,34 @@ fn document(operation: &mut Operation, need: Need, path: &str) {
         Need::Public => operation.security = Some(Vec::new()),
         Need::Key(_) => {
             operation.security = Some(vec![SecurityRequirement::new(SCHEME, std::iter::empty::<String>())]);
-            codes.extend([Code::Unauthenticated, Code::Forbidden]);
+            // The last when the key can't be looked up.
+            codes.extend([Code::Unauthenticated, Code::Forbidden, Code::Unavailable]);
         }
     }
     if is_limited(path) {
         codes.push(Code::RateLimited);
     }
+    let responses = &mut operation.responses.responses;
     for (status, response) in answers::documented(&[&codes]) {
-        operation.responses.responses.entry(status).or_insert(response);
+        responses.entry(status).or_insert(response);
+    }
+    if is_limited(path) {
+        for response in responses.values_mut() {
+            let RefOr::T(response) = response else { continue };
+            response.headers.extend(rate_limit_headers());
+        }
     }
     operation
         .extensions
         .get_or_insert_with(Default::default)
         .merge(ExtensionsBuilder::new().add("x-required-role", need.name()).build());
+}
+
+/// The headers that every answer has where calls are counted, as components of the document.
+fn rate_limit_headers() -> impl Iterator<Item = (String, RefOr<Header>)> {
+    openapi::COUNTED
+        .into_iter()
+        .map(|(name, _)| (name.to_owned(), RefOr::Ref(Ref::new(format!("#/components/headers/{name}")))))
 }
 
 /// Whether calls of this path are counted. Health checks have to be answered whoever else asks from that address.
@@ -194,13 +209,22 @@ mod tests {
                 let verb = method.to_ascii_uppercase().parse().expect("a method");
                 let need = needs.of(path, &verb).unwrap_or_else(|| panic!("{name} has no declared role"));
                 assert_eq!(operation["x-required-role"], need.name(), "{name}");
+                let counted = operation["responses"]["429"].is_object();
+                assert_eq!(counted, is_limited(path), "{name}");
+                for (status, response) in operation["responses"].as_object().expect("responses") {
+                    for (header, _) in openapi::COUNTED {
+                        let told = response["headers"][header]["$ref"].as_str();
+                        let component = format!("#/components/headers/{header}");
+                        assert_eq!(told, counted.then_some(component.as_str()), "{name} {status} {header}");
+                    }
+                }
                 let security =
                     operation["security"].as_array().unwrap_or_else(|| panic!("{name}: no security"));
                 match need {
                     Need::Public => assert!(security.is_empty(), "{name} is public but asks for a key"),
                     Need::Key(_) => {
                         assert!(security[0].get(SCHEME).is_some(), "{name} does not ask for a key");
-                        for status in ["401", "403"] {
+                        for status in ["401", "403", "503"] {
                             assert!(operation["responses"].get(status).is_some(), "{name} lacks {status}");
                         }
                     }

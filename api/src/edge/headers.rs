@@ -78,6 +78,9 @@ pub(crate) fn cors(origins: &CorsOrigins) -> Option<CorsLayer> {
         HeaderName::from_static("preference-applied"),
         HeaderName::from_static("ratelimit"),
         HeaderName::from_static("ratelimit-policy"),
+        HeaderName::from_static("ratelimit-limit"),
+        HeaderName::from_static("ratelimit-remaining"),
+        HeaderName::from_static("ratelimit-reset"),
         HeaderName::from_static("x-request-id"),
     ];
     Some(

@@ -76,8 +76,8 @@ impl IntoParams for Actor {
         vec![documented_header(
             "X-Actor",
             "For whom the key's holder acts, for timelines and audits; 1 to 64 characters. It is written behind the \
-             key's name, `key:shop/anna@support`",
-            "anna@support",
+             key's name, `key:backoffice/anna`",
+            "anna",
             r"^[!-~]([ -~]{0,62}[!-~])?$",
         )]
     }

@@ -87,8 +87,13 @@ impl Params {
 
     /// Takes the length of a page out.
     pub(crate) fn limit(&mut self) -> u32 {
+        self.limit_or(DEFAULT_PAGE)
+    }
+
+    /// As [`Params::limit`], of a list whose pages have another length unless one is asked for.
+    pub(crate) fn limit_or(&mut self, default: u32) -> u32 {
         let longest = self.longest_page;
-        self.number("limit", 1..=longest).unwrap_or(DEFAULT_PAGE.min(longest))
+        self.number("limit", 1..=longest).unwrap_or(default.min(longest))
     }
 
     fn note(&mut self, name: &str, code: &str, message: impl Into<String>) {

@@ -37,7 +37,7 @@ fn example() -> Value {
             {"sku": "TEA-1", "name": "Green tea", "quantity": 2, "unit_price": 1290, "line_total": 2580}
         ],
         "timeline": [
-            {"status": "pending", "at": "2026-11-22T10:00:00.000123Z", "actor": "api", "reason": null},
+            {"status": "pending", "at": "2026-11-22T10:00:00.000123Z", "actor": "key:web", "reason": null},
             {"status": "confirmed", "at": "2026-11-22T10:00:00.004567Z", "actor": "place-order", "reason": null}
         ],
         "workflow_id": "0199f3a0-5c1e-7d2b-9a43-0f6f4a1c2b3e",

@@ -40,7 +40,7 @@ pub(crate) fn example() -> Value {
         "input": {
             "order_id": "0199f3a0-5c1e-7d2b-9a43-0f6f4a1c2b3d",
             "reason": "changed my mind",
-            "actor": "api"
+            "actor": "key:backoffice"
         },
         "created_at": "2026-11-22T10:00:00.000123Z",
         "ended_at": "2026-11-22T10:00:00.005Z"

@@ -179,18 +179,25 @@ impl HistoryRow {
     }
 }
 
-/// A saga's history in order; a call under way now comes last, as `started`.
-pub(crate) async fn history(pool: &PgPool, id: Uuid) -> Result<Vec<HistoryEntry>, sqlx::Error> {
+/// A part of a saga's history in order, behind the entry `after`; a call under way now comes last of all, as `started`.
+pub(crate) async fn history(
+    pool: &PgPool,
+    id: Uuid,
+    after: i32,
+    limit: i64,
+) -> Result<Vec<HistoryEntry>, sqlx::Error> {
     let rows: Vec<HistoryRow> = sqlx::query_as(
         "select seq, step, direction, outcome, attempt, started_at, duration_ms, output, error, worker, epoch \
-         from engine.history where saga_id = $1 \
+         from engine.history where saga_id = $1 and seq > $2 \
          union all \
          select history_seq + 1, step, direction, 'started', attempt, coalesce(claimed_at, now()), \
              coalesce(extract(epoch from clock_timestamp() - claimed_at) * 1000, 0)::bigint, null, null, lease_owner, epoch \
-         from engine.saga where id = $1 and lease_owner is not null \
-         order by seq",
+         from engine.saga where id = $1 and lease_owner is not null and history_seq + 1 > $2 \
+         order by seq limit $3",
     )
     .bind(id)
+    .bind(after)
+    .bind(limit)
     .fetch_all(pool)
     .await?;
     rows.into_iter()

@@ -62,6 +62,32 @@ async fn a_workflow_that_waits_is_cancelled_and_a_missing_one_is_not_found() {
 }
 
 #[tokio::test]
+async fn a_history_is_read_page_by_page_oldest_first() {
+    let shop = OpenShop::open().await;
+    shop.stock("TEA-1", 5).await;
+    let placed = shop.order("TEA-1", 1).await;
+    let path = format!("/api/workflows/{}/history", placed["workflow_id"].as_str().unwrap());
+    let whole = body(shop.get(&path).await, 200).await;
+    assert_eq!(whole["next_cursor"], json!(null));
+    let (mut read, mut cursor) = (Vec::new(), String::new());
+    loop {
+        let page = body(shop.get(&format!("{path}?limit=1{cursor}")).await, 200).await;
+        read.extend(page["items"].as_array().unwrap().clone());
+        let Some(next) = page["next_cursor"].as_str() else { break };
+        cursor = format!("&cursor={next}");
+    }
+    assert_eq!(read.len(), 4, "{whole}");
+    assert_eq!(json!(read), whole["items"]);
+    let other = shop.order("TEA-1", 1).await;
+    let others =
+        format!("/api/workflows/{}/history?{}", other["workflow_id"].as_str().unwrap(), &cursor[1..]);
+    problem(shop.get(&others).await, 400, "invalid-cursor").await;
+    problem(shop.get(&format!("{path}?limit=201")).await, 400, "invalid-parameter").await;
+    let gone = "/api/workflows/0199f39f-0000-7000-8000-00000000000a/history";
+    problem(shop.get(gone).await, 404, "not-found").await;
+}
+
+#[tokio::test]
 async fn definitions_show_their_graph_and_their_input_schema() {
     let shop = OpenShop::unstaffed(Limits::default()).await;
     let all = body(shop.get("/api/workflow-definitions").await, 200).await;

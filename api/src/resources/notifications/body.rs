@@ -194,6 +194,8 @@ pub(crate) struct NotificationTemplate {
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct NotificationTemplateList {
     pub(crate) items: Vec<NotificationTemplate>,
+    /// Always `null`: there are few templates, and all of them are given.
+    pub(crate) next_cursor: Option<String>,
 }
 
 impl From<shop::Notification> for Notification {

@@ -63,7 +63,11 @@ problems!(Problems: BODY, KEYED, STORED);
             status = 200,
             description = "The notification that has this `dedup_key`; nothing else is sent",
             body = Notification,
-            headers(("Location" = String, description = "Where the notification is")),
+            headers(
+                ("Location" = String, description = "Where the notification is"),
+                ("Preference-Applied" = String, description = "The wait that was honoured"),
+                ("Idempotent-Replayed" = String, description = "`true` when this is an earlier request's answer")
+            ),
             example = json!(example())
         ),
         Problems

@@ -29,7 +29,7 @@ problems!(Problems: STORED, &[Code::InvalidParameter]);
             "variables": {"type": "object", "required": ["products"]},
             "example": {"products": [{"sku": "TEA-1", "available": 4, "threshold": 5}], "more": 0},
             "subject": "Stock of TEA-1 is low"
-        }]})),
+        }], "next_cursor": null})),
         Problems
     )
 )]
@@ -38,5 +38,5 @@ pub(crate) async fn list_notification_templates(
     Query(()): Query<()>,
 ) -> Result<Answer, Problem> {
     let items = state.templates().iter().map(|(template, _)| NotificationTemplate::from(template)).collect();
-    Answer::ok(&NotificationTemplateList { items })
+    Answer::ok(&NotificationTemplateList { items, next_cursor: None })
 }

@@ -82,7 +82,7 @@ pub(crate) struct Ledger {
             "delta_on_hand": -3,
             "delta_reserved": 0,
             "order_id": null,
-            "actor": "anna@warehouse",
+            "actor": "key:warehouse/anna",
             "reason": "damaged",
             "at": "2026-11-22T10:00:00.000123Z"
         })))),

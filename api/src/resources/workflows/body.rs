@@ -114,11 +114,11 @@ pub(crate) struct HistoryItem {
     pub(crate) epoch: i64,
 }
 
-/// All that happened to a workflow, oldest first.
+/// A page of what happened to a workflow, oldest first.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct WorkflowHistory {
     pub(crate) items: Vec<HistoryItem>,
-    /// Always `null`: a history is given whole.
+    /// Give it as `cursor` to get the next page; `null` on the last one.
     pub(crate) next_cursor: Option<String>,
 }
 

@@ -17,15 +17,18 @@ use crate::{
         Problem,
         answers::{LIST, ONE, STORED, problems},
     },
-    request::{FromParams, IdPath, Listing, Params, Query, Timestamp, next_page},
+    request::{FromParams, IdPath, Listing, Params, Query, Timestamp, next_page, numbered},
     resources::page_of,
     state::ApiState,
 };
 
+/// The history of any of the shop's workflows that has not met much trouble is one page.
+const HISTORY_PAGE: u32 = 100;
 /// A year.
 const LONGEST_STUCK_S: u32 = 31_536_000;
 
 problems!(OneProblems: ONE, STORED);
+problems!(HistoryProblems: ONE, LIST, STORED);
 problems!(ListProblems: LIST, STORED);
 
 /// Which workflows to list.
@@ -71,6 +74,23 @@ impl FromParams for WorkflowQuery {
     }
 }
 
+/// Which part of a history to give.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct HistoryQuery {
+    /// `next_cursor` of the page before, of the same workflow.
+    cursor: Option<String>,
+    /// How many at most, 1 to 200; 100 if left out.
+    #[param(minimum = 1, maximum = 200, default = 100, required = false)]
+    limit: u32,
+}
+
+impl FromParams for HistoryQuery {
+    fn from_params(params: &mut Params) -> Self {
+        Self { cursor: params.text("cursor", 256), limit: params.limit_or(HISTORY_PAGE) }
+    }
+}
+
 /// Reads one saga.
 ///
 /// # Errors
@@ -103,14 +123,14 @@ pub(crate) async fn get_workflow(
 /// Read a workflow's history
 ///
 /// Every attempt of every step and undo, with its outcome, errors and timing, oldest first. An attempt that is under way
-/// is the last item, with the outcome `started`.
+/// is the last item of all, with the outcome `started`.
 #[utoipa::path(
     get,
     path = "/api/workflows/{workflow_id}/history",
     tag = "workflows",
-    params(("workflow_id" = Uuid, Path, description = "The workflow")),
+    params(("workflow_id" = Uuid, Path, description = "The workflow"), HistoryQuery),
     responses(
-        (status = 200, description = "The history", body = WorkflowHistory, example = json!({
+        (status = 200, description = "A page of the history", body = WorkflowHistory, example = json!({
             "items": [{
                 "seq": 1,
                 "step": "begin-cancellation",
@@ -126,17 +146,20 @@ pub(crate) async fn get_workflow(
             }],
             "next_cursor": null
         })),
-        OneProblems
+        HistoryProblems
     )
 )]
 pub(crate) async fn get_workflow_history(
     State(state): State<ApiState>,
     IdPath(id): IdPath,
-    Query(()): Query<()>,
+    Query(query): Query<HistoryQuery>,
 ) -> Result<Answer, Problem> {
-    let history = state.engine().history(SagaId(id)).await?;
-    let history = history.ok_or_else(|| Problem::not_found("workflow", id))?;
-    Answer::ok(&WorkflowHistory { items: history.into_iter().map(Into::into).collect(), next_cursor: None })
+    let listing = Listing::new("history", &id.to_string(), query.cursor.as_deref(), query.limit)?;
+    let after = listing.after_number().map_or(0, |seq| i32::try_from(seq).unwrap_or(i32::MAX));
+    let rows = state.engine().history_after(SagaId(id), after, listing.read_limit()).await?;
+    let rows = rows.ok_or_else(|| Problem::not_found("workflow", id))?;
+    let (rows, next_cursor) = next_page(rows, &listing, |entry| numbered(entry.seq.into()));
+    Answer::ok(&WorkflowHistory { items: rows.into_iter().map(Into::into).collect(), next_cursor })
 }
 
 /// List workflows
