@@ -127,7 +127,8 @@ async fn every_operation_that_changes_something_leaves_one_record_with_before_an
         record("product.update", ("product", id), None, name, json!({"name": "Sencha", "price": 1390}));
     anna.does("PUT /api/products/{product_id}", id, &change, updated).await;
     let counted = record("stock.set", ("product", id), Some("count"), level(9), level(8));
-    anna.does("PUT /api/products/{product_id}/stock", id, &json!({"set": 8, "reason": "count"}), counted).await;
+    anna.does("PUT /api/products/{product_id}/stock", id, &json!({"set": 8, "reason": "count"}), counted)
+        .await;
     let adjusted = record("stock.adjust", ("product", id), Some("damaged"), level(8), level(7));
     let adjust = json!({"adjust": -1, "reason": "damaged"});
     anna.does("PUT /api/products/{product_id}/stock", id, &adjust, adjusted).await;
