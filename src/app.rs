@@ -11,7 +11,7 @@ mod process;
 
 pub(crate) use access::require_a_key;
 pub(crate) use events::describe_metrics as describe_event_metrics;
-pub(crate) use listen::{Listening, listen, listen_for_worker};
+pub(crate) use listen::{Bound, Listening, bind, listen_for_worker};
 pub(crate) use mail::Letterbox;
 pub(crate) use parts::{QUEUES, serve, shop, shop_with_fail_point, work};
 pub(crate) use process::ThisProcess;

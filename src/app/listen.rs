@@ -3,9 +3,23 @@
 use std::{io, net::SocketAddr};
 
 use api::Role;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 
 use crate::{config::HttpConfig, failure::Failure};
+
+/// Connections that wait to be accepted; the kernel bounds it further.
+const BACKLOG: u32 = 1024;
+
+/// A port that is ours, but where nobody can connect yet. So a port where another listens is told at once, and a process
+/// that has still to find out whether it can serve refuses connections, which whoever balances load then makes elsewhere,
+/// instead of holding requests that it may never answer.
+pub(crate) struct Bound {
+    /// Where it will listen.
+    pub(crate) address: SocketAddr,
+    socket: TcpSocket,
+    variable: &'static str,
+    roles: Vec<Role>,
+}
 
 /// An open socket and the roles behind it.
 pub(crate) struct Listening {
@@ -17,30 +31,46 @@ pub(crate) struct Listening {
     pub(crate) roles: Vec<Role>,
 }
 
-/// Opens the socket for these roles: a role alone has a port of its own, several share `PORT`.
+/// Takes the port of these roles: a role alone has a port of its own, several share `PORT`.
 ///
 /// # Errors
 /// [`Failure::Unusable`] when the port is taken; the message says how to choose another.
-pub(crate) async fn listen(http: &HttpConfig, roles: &[Role]) -> Result<Listening, Failure> {
+pub(crate) fn bind(http: &HttpConfig, roles: &[Role]) -> Result<Bound, Failure> {
     let (variable, port) = port(http, roles);
-    bind(SocketAddr::new(http.host, port), variable, roles.to_vec()).await
+    Bound::at(SocketAddr::new(http.host, port), variable, roles.to_vec())
 }
 
 /// Opens the socket of a worker's health and metrics, if it is to have one.
 ///
 /// # Errors
-/// As [`listen`].
-pub(crate) async fn listen_for_worker(http: &HttpConfig) -> Result<Option<Listening>, Failure> {
-    match http.work_port {
-        Some(port) => bind(SocketAddr::new(http.host, port), "WORK_PORT", Vec::new()).await.map(Some),
-        None => Ok(None),
-    }
+/// As [`bind`].
+pub(crate) fn listen_for_worker(http: &HttpConfig) -> Result<Option<Listening>, Failure> {
+    let bound = |port| Bound::at(SocketAddr::new(http.host, port), "WORK_PORT", Vec::new());
+    http.work_port.map(|port| bound(port)?.listen()).transpose()
 }
 
-async fn bind(wanted: SocketAddr, variable: &str, roles: Vec<Role>) -> Result<Listening, Failure> {
-    let listener = TcpListener::bind(wanted).await.map_err(|error| refused(wanted, variable, &error))?;
-    let address = listener.local_addr().map_err(|error| refused(wanted, variable, &error))?;
-    Ok(Listening { address, listener, roles })
+impl Bound {
+    fn at(wanted: SocketAddr, variable: &'static str, roles: Vec<Role>) -> Result<Self, Failure> {
+        let taken = || -> io::Result<_> {
+            let socket = if wanted.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+            // The port of a process that has just ended can be taken at once.
+            socket.set_reuseaddr(true)?;
+            socket.bind(wanted)?;
+            Ok((socket.local_addr()?, socket))
+        };
+        let (address, socket) = taken().map_err(|error| refused(wanted, variable, &error))?;
+        Ok(Self { address, socket, variable, roles })
+    }
+
+    /// Lets callers connect.
+    ///
+    /// # Errors
+    /// As [`bind`]: another process may have taken the port too, and begun to listen before.
+    pub(crate) fn listen(self) -> Result<Listening, Failure> {
+        let Self { address, socket, variable, roles } = self;
+        let listener = socket.listen(BACKLOG).map_err(|error| refused(address, variable, &error))?;
+        Ok(Listening { address, listener, roles })
+    }
 }
 
 fn port(http: &HttpConfig, roles: &[Role]) -> (&'static str, u16) {

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use workflows::{Page, Shop, catalogue, inventory};
 
 use crate::{
-    app::{self, Letterbox, Listening, QUEUES, ThisProcess},
+    app::{self, Bound, Letterbox, Listening, QUEUES, ThisProcess},
     config::{Config, SecretUrl},
     embedded::{self, Source, StateDir, database_url},
     failure::Failure,
@@ -47,7 +47,7 @@ pub(crate) async fn run(mut config: Config, arguments: Arguments) -> Result<(), 
     let quit = shutdown::on_signal()?;
     config.http.port = arguments.port.unwrap_or(config.http.port);
     config.access = config.access.uncounted();
-    let socket = app::listen(&config.http, &Role::ALL).await?;
+    let bound = app::bind(&config.http, &Role::ALL)?;
 
     let state_dir = config.embedded.state_dir()?;
     let mails = state_dir.path().join("mails");
@@ -56,7 +56,7 @@ pub(crate) async fn run(mut config: Config, arguments: Arguments) -> Result<(), 
     }
     let given = config.database.url.as_ref().map(SecretUrl::expose);
     let source = database_url(arguments.database_url.as_deref(), given).await?;
-    let played = play(&config, &telemetry, &source, &state_dir, socket, &quit).await;
+    let played = play(&config, &telemetry, &source, &state_dir, bound, &quit).await;
     quit.cancel();
     let ended = source.stop().await;
     telemetry.flush().await;
@@ -69,7 +69,7 @@ async fn play(
     telemetry: &Telemetry,
     source: &Source,
     state_dir: &StateDir,
-    socket: Listening,
+    bound: Bound,
     quit: &CancellationToken,
 ) -> Result<(), Failure> {
     let url = SecretUrl::new(source.url());
@@ -87,6 +87,7 @@ async fn play(
         Auth::Keys => Some(dev_key(&pool, state_dir.path()).await.context("the API key can't be made")?),
         Auth::Off => None,
     };
+    let socket = bound.listen()?;
     greet(&shop, &socket, source, &letterbox, key.as_ref()).await?;
 
     let upkeep = tokio::spawn(telemetry.upkeep(quit.clone()));

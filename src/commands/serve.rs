@@ -32,7 +32,7 @@ pub(crate) async fn run(config: Config, arguments: Arguments) -> Result<(), Fail
     let telemetry = Telemetry::install(&config.telemetry, &name(&roles))?;
     let quit = shutdown::on_signal()?;
     let url = database::required_url(&config.database, None)?;
-    let socket = app::listen(&config.http, &roles).await?;
+    let bound = app::bind(&config.http, &roles)?;
     let pool = database::connect(&url, PoolUse::Api, config.database.pool_size, config.database.startup_wait)
         .await?;
     migrate::require(&pool).await?;
@@ -42,6 +42,8 @@ pub(crate) async fn run(config: Config, arguments: Arguments) -> Result<(), Fail
     let letterbox = Letterbox::server_or_files(&config, &std::env::temp_dir());
     let mailer = letterbox.mailer(&config, &process)?;
     let shop = app::shop(&config, pool.clone(), mailer.clone(), telemetry.trace_link())?;
+    // Not before it can serve.
+    let socket = bound.listen()?;
     let names: Vec<&str> = roles.iter().map(|role| role.name()).collect();
     tracing::info!(address = %socket.address, roles = names.join(","), database = %url, "serving");
 

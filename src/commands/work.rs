@@ -40,7 +40,7 @@ pub(crate) async fn run(config: Config, arguments: Arguments) -> Result<(), Fail
             .await?;
     migrate::require(&pool).await?;
 
-    let socket = app::listen_for_worker(&config.http).await?;
+    let socket = app::listen_for_worker(&config.http)?;
     let shop = app::shop_with_fail_point(&config, pool.clone(), mailer.clone(), telemetry.trace_link())?;
     let address = socket.as_ref().map(|socket| socket.address);
     tracing::info!(queues = queues.join(","), address = address.map(tracing::field::display), database = %url, "working");

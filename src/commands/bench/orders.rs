@@ -50,7 +50,7 @@ pub(super) async fn run(
     for number in 0..PRODUCTS {
         inventory::create_product(&pool, product(number), "bench").await.context("can't make a product")?;
     }
-    let socket = app::listen(&config.http, &Role::ALL).await?;
+    let socket = app::bind(&config.http, &Role::ALL)?.listen()?;
     let client = Client::new(format!("http://{}/api/orders", socket.address))?;
 
     let quit = CancellationToken::new();

@@ -10,6 +10,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::fleet::{Fleet, Ship, order, until};
+use crate::support::Process;
 
 /// Waits until a server says that it is about to stop.
 async fn drains(ship: &Ship) {
@@ -64,6 +65,24 @@ async fn a_stop_ends_waits_with_what_is_known_by_then() {
     assert_eq!(answer.status(), 201);
     assert_eq!(answer.json::<Value>().await.unwrap()["status"], "pending");
     assert!(ended.output().contains(r#""cut":0"#), "{}", ended.output());
+}
+
+#[tokio::test]
+async fn nobody_can_connect_before_a_server_can_serve() {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let env = [
+        // Nobody listens there: it waits for the database.
+        ("DATABASE_URL", "postgres://127.0.0.1:1/shop"),
+        ("DATABASE_WAIT", "1h"),
+        ("AUTH", "off"),
+        ("PORT", &free.port().to_string()),
+    ];
+    let mut server = Process::sagaline(&["serve"], &env);
+    server.wait_for_line("the database does not answer yet").await;
+    // So nginx asks another replica, instead of waiting with a request for one that may never serve.
+    let refused = tokio::net::TcpStream::connect(free).await.unwrap_err();
+    assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
+    server.kill9().await;
 }
 
 /// What balances load between two servers: each is in or out of rotation.
