@@ -8,10 +8,12 @@ RUN apt-get update \
  && apt-get install --yes --no-install-recommends pkg-config \
  && rm -rf /var/lib/apt/lists/*
 COPY . .
+# The commit, for the metric sagaline_build_info.
+ARG REVISION=unknown
 # The caches outlive a build, so that only what has changed is compiled.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/build/target \
-    cargo build --release --locked --bin sagaline \
+    SAGALINE_REVISION="$REVISION" cargo build --release --locked --bin sagaline \
  && strip --strip-debug target/release/sagaline -o /sagaline
 
 # glibc of the same Debian, libgcc, CA certificates; the user is 65532.

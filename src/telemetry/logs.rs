@@ -3,12 +3,13 @@
 
 use std::io::IsTerminal;
 
-use tracing::Subscriber;
+use tracing::{Level, Subscriber};
 use tracing_appender::non_blocking::NonBlocking;
 use tracing_subscriber::{
     Layer,
-    filter::{LevelFilter, Targets},
+    filter::{FilterExt, LevelFilter, Targets, filter_fn},
     fmt,
+    layer::Filter,
     registry::LookupSpan,
 };
 
@@ -36,9 +37,17 @@ where
     fmt::layer().with_writer(writer).json().flatten_event(true).with_filter(filter(config)).boxed()
 }
 
-/// What `LOG_LEVEL` lets through. The configuration has checked it; anything else would be `info`.
-pub(super) fn filter(config: &TelemetryConfig) -> Targets {
-    config.log_level.parse().unwrap_or_else(|_| Targets::new().with_default(LevelFilter::INFO))
+/// The events that `LOG_LEVEL` lets through, and the spans of requests and steps whatever it says: traces are made of
+/// them, and an error takes the id of its trace from them.
+pub(super) fn filter<S>(config: &TelemetryConfig) -> impl Filter<S> + Send + Sync + 'static
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+{
+    // The configuration has checked it; anything else would be `info`.
+    let events: Targets =
+        config.log_level.parse().unwrap_or_else(|_| Targets::new().with_default(LevelFilter::INFO));
+    let spans = filter_fn(|metadata| metadata.is_span() && *metadata.level() <= Level::INFO);
+    events.or(spans.with_max_level_hint(LevelFilter::INFO))
 }
 
 fn is_pretty(format: LogFormat) -> bool {

@@ -17,6 +17,11 @@ const LIFETIMES: &[f64] = &[
 const SIZES: &[f64] = &[1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0];
 
 const BUILD: &str = "sagaline_build_info";
+/// The commit that this was built from, as whoever built it said.
+const REVISION: &str = match option_env!("SAGALINE_REVISION") {
+    Some(revision) if !revision.is_empty() => revision,
+    Some(_) | None => "unknown",
+};
 pub(crate) const POOL_WAIT: &str = "sagaline_db_pool_acquire_seconds";
 pub(crate) const POOL_FAILURES: &str = "sagaline_db_pool_acquire_failures_total";
 const LINES_DROPPED: &str = "sagaline_log_lines_dropped_total";
@@ -32,8 +37,7 @@ pub(super) fn install() -> anyhow::Result<PrometheusHandle> {
         .and_then(PrometheusBuilder::install_recorder)
         .context("can't install the recorder of metrics")?;
     describe_metrics();
-    metrics::gauge!(BUILD, "version" => env!("CARGO_PKG_VERSION"), "rustc" => env!("CARGO_PKG_RUST_VERSION"))
-        .set(1.0);
+    metrics::gauge!(BUILD, "version" => env!("CARGO_PKG_VERSION"), "revision" => REVISION).set(1.0);
     Ok(handle)
 }
 

@@ -91,6 +91,29 @@ async fn files_older_than_are_kept_are_thrown_away_and_no_others() {
 }
 
 #[tokio::test]
+async fn people_get_lines_programs_get_json_and_both_only_what_the_level_lets_through() {
+    let mut fleet = Fleet::new().await;
+    let shapes = [("json", true), ("pretty", false), ("auto", true)];
+    for (format, is_json) in shapes {
+        fleet.set("LOG_FORMAT", format);
+        let mut server = fleet.start(&["serve", "--role", "orders"]);
+        let line = server.wait_for_line("serving").await;
+        assert_eq!(serde_json::from_str::<Value>(&line).is_ok(), is_json, "{format}: {line}");
+        assert!(line.contains("INFO"), "{format}: {line}");
+        server.sigterm();
+        assert_eq!(server.wait().await.code(), Some(0));
+    }
+    fleet.set("DATABASE_URL", "postgres://127.0.0.1:1/shop");
+    fleet.set("DATABASE_WAIT", "1s");
+    for (level, is_told) in [("warn", true), ("error", false)] {
+        fleet.set("LOG_LEVEL", level);
+        let mut server = fleet.start(&["serve"]);
+        assert_eq!(server.wait().await.code(), Some(2));
+        assert_eq!(server.output().contains("does not answer yet"), is_told, "{level}: {}", server.output());
+    }
+}
+
+#[tokio::test]
 async fn a_directory_that_can_not_be_written_to_stops_the_start_and_is_named() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("file");

@@ -101,12 +101,40 @@ async fn place(ship: &Ship) -> Value {
     answer.json().await.unwrap()
 }
 
+/// Only the lines by which a test knows that a process is up; nothing of requests and steps but what is wrong.
+const QUIET: &str = "warn,sagaline::commands=info";
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_collector_gets_one_trace_from_the_request_to_the_mail() {
+    one_trace_arrives("info").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_collector_gets_it_whole_where_little_is_logged() {
+    one_trace_arrives(QUIET).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_line_of_a_failed_request_has_its_trace_id_where_little_is_logged() {
+    let mut fleet = Fleet::new().await;
+    fleet.set("LOG_LEVEL", QUIET);
+    let server = fleet.serve(&[]).await;
+    let pool = fleet.database.pool().await;
+    sqlx::raw_sql("alter table shop.product rename to goods").execute(&pool).await.unwrap();
+    let asking = server.request(Method::GET, "/api/products");
+    let answer = asking.header("traceparent", format!("00-{TRACE}-{CALLER}-01")).send().await.unwrap();
+    assert_eq!(answer.status(), 500);
+    let line = server.process.wait_for_line("a request failed").await;
+    assert!(line.contains(&format!("\"trace.id\":\"{TRACE}\"")), "{line}");
+    server.ends_in_order().await;
+}
+
+async fn one_trace_arrives(log_level: &str) {
     let collector = Collector::default();
     let (url, serving) = collector.listen().await;
     let mut fleet = Fleet::new().await;
     fleet.set("OTEL_EXPORTER_OTLP_ENDPOINT", &url);
+    fleet.set("LOG_LEVEL", log_level);
     let (server, worker) = (fleet.serve(&[]).await, fleet.work().await);
     server.sell("TEA-1", 5).await;
     place(&server).await;
