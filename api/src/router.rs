@@ -26,8 +26,10 @@ pub fn router(state: ApiState, roles: &[Role]) -> Router {
     };
     let access = state.access();
     let is_metrics_public = access.is_metrics_public || roles.is_empty();
-    let (routes, document, needs) = operations(api(roles).around(admitted), is_metrics_public).into_parts();
-    let pages = if roles.is_empty() { Router::new() } else { docs::routes(openapi::to_json(&document)) };
+    let (routes, _, needs) = operations(api(roles).around(admitted), is_metrics_public).into_parts();
+    // Of all roles: callers see one address, and whatever balances load behind it asks any of them for the contract.
+    let document = || openapi::to_json(&operations(api(&Role::ALL), is_metrics_public).into_document());
+    let pages = if roles.is_empty() { Router::new() } else { docs::routes(document()) };
     let guard = move |state, request, next| edge::guard(state, Arc::clone(&needs), request, next);
     let mut routes = routes
         .merge(pages)
