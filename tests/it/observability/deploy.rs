@@ -1,6 +1,6 @@
 //! What it is deployed with fits what it is. The files' own syntax is checked by `scripts/check-deploy`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
@@ -12,30 +12,84 @@ fn an_image_is_built_from_every_crate() {
     for member in members() {
         assert!(ignored.lines().any(|line| line == format!("!{member}")), ".dockerignore hides {member}");
     }
+    // The image has a Rust of its own: the file would have it fetch another with all that people need beside it.
+    assert!(!ignored.contains("!rust-toolchain.toml"));
+    let toolchain = read("rust-toolchain.toml");
+    let version = toolchain.lines().find_map(|line| line.strip_prefix("channel = \"")).unwrap();
+    let (minor, _) = version.rsplit_once('.').unwrap();
+    assert!(read("Dockerfile").contains(&format!("FROM rust:{minor}-slim-")), "{version}");
 }
 
-/// The first part of every path under `/api`, and the other pages.
-fn prefixes() -> BTreeSet<String> {
+/// Every path of the contract, with the upstream that it has to go to: what is of one role alone has its tag, and what
+/// all of them serve goes to the orders role. Metrics are for nobody outside.
+fn served_by() -> BTreeMap<String, String> {
     let document: Value = serde_json::from_str(&read("openapi/openapi.json")).unwrap();
-    let paths = document["paths"].as_object().unwrap().keys();
-    let first = |path: &String| match path.strip_prefix("/api/") {
-        Some(rest) => format!("/api/{}", rest.split('/').next().unwrap()),
-        None => format!("/{}", path.trim_start_matches('/').split('/').next().unwrap()),
+    let whose = |(path, item): (&String, &Value)| {
+        let tag = item.as_object().unwrap().values().next().unwrap()["tags"][0].as_str().unwrap();
+        let role = match tag {
+            "inventory" | "notifications" => tag,
+            _ if path == "/metrics" => "none",
+            _ => "orders",
+        };
+        (path.clone(), role.to_owned())
     };
-    paths.map(first).collect()
+    document["paths"].as_object().unwrap().iter().map(whose).collect()
 }
 
 #[test]
 fn nginx_knows_where_every_path_goes() {
     let config = read("deploy/nginx/nginx.conf");
-    let known: BTreeSet<_> = config
+    let known: Vec<(&str, &str)> = config
         .lines()
         .filter_map(|line| line.trim().strip_prefix("~^"))
-        .filter_map(|line| line.split("(/|$)").next())
-        .map(ToOwned::to_owned)
+        .filter_map(|line| line.split_once("(/|$)"))
+        .map(|(prefix, role)| (prefix, role.trim().trim_end_matches(';')))
         .collect();
-    let lost: Vec<_> = prefixes().into_iter().filter(|prefix| !known.contains(prefix)).collect();
-    assert!(lost.is_empty(), "deploy/nginx/nginx.conf does not say who serves {lost:?}");
+    let goes_to = |path: &str| {
+        let is_under = |prefix: &str| {
+            path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        known.iter().find(|(prefix, _)| is_under(prefix)).map(|(_, role)| (*role).to_owned())
+    };
+    let tags: BTreeSet<_> = served_by().into_values().collect();
+    assert_eq!(tags.len(), 4, "each role and nobody: {tags:?}");
+    for (path, role) in served_by() {
+        assert_eq!(goes_to(&path), Some(role), "{path}");
+    }
+    for page in ["/docs", "/openapi.json"] {
+        assert_eq!(goes_to(page).as_deref(), Some("orders"), "{page}");
+    }
+}
+
+#[test]
+fn what_nginx_refuses_looks_like_the_services_own_problems() {
+    let (config, contract) = (read("deploy/nginx/nginx.conf"), read("openapi/openapi.json"));
+    let table = |start: &str| {
+        let rows = config.split_once(start).unwrap().1.split_once('}').unwrap().0;
+        let row = |line: &str| {
+            line.trim()
+                .trim_end_matches(';')
+                .split_once(' ')
+                .map(|(key, value)| (key.to_owned(), value.trim().to_owned()))
+        };
+        rows.lines().filter_map(row).collect::<BTreeMap<_, _>>()
+    };
+    let (codes, texts) = (table("map $status $code {"), table("map $status $refusal {"));
+    assert!(codes.len() > 5 && codes.keys().eq(texts.keys()), "{codes:?} {texts:?}");
+    for (status, code) in &codes {
+        assert!(contract.contains(&format!("\"code\": \"{code}\"")), "no problem has the code {code}");
+        let title = texts[status].split("\"title\":").nth(1).unwrap().split(',').next().unwrap();
+        // The service blames its database where nginx finds no service.
+        let is_known = code == "unavailable" || contract.contains(&format!("\"title\": {title}"));
+        assert!(is_known, "{code} is titled {title}");
+    }
+    // An address may call more often than a key: a shop's back end has one of each.
+    let number = |text: &str, start: &str| -> u32 {
+        let digits = text.split_once(start).unwrap().1;
+        digits.split(|digit: char| !digit.is_ascii_digit()).next().unwrap().parse().unwrap()
+    };
+    let (address, key) = (number(&config, "rate="), number(&read(".env.example"), "Unset it is "));
+    assert!(address * 60 > key, "{address}/s and {key}/m");
 }
 
 #[test]
@@ -61,6 +115,44 @@ fn the_production_file_sets_only_variables_that_there_are() {
     assert!(set.contains("DATABASE_URL") && set.contains("WORK_PORT"), "{set:?}");
     let strangers: Vec<_> = set.difference(&ours).collect();
     assert!(strangers.is_empty(), "docker-compose.prod.yml sets {strangers:?}, which nobody reads");
+}
+
+/// What operators can't set in either compose file, because the file counts on what it is.
+const FIXED: [&str; 6] = ["HOST", "PORT", "SHUTDOWN_DEADLINE", "WORK_PORT", "ORDERS_PORT", "DRAIN_DELAY"];
+/// What has no place in a container: the embedded default, what tests set, files on a read-only file system.
+const NOT_IN_CONTAINERS: [&str; 5] =
+    ["SAGALINE_STATE_DIR", "SAGALINE_PG_BIN", "SAGALINE_FAILPOINT", "LOG_DIR", "LOG_KEEP_DAYS"];
+
+#[test]
+fn every_setting_can_be_set_in_both_compose_files() {
+    let example = read(".env.example");
+    let settings =
+        example.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.split_once('='));
+    let left_out: [(&str, &[&str]); 2] = [
+        // nginx brings the connections of all callers, and each role has its own port.
+        (
+            "docker-compose.prod.yml",
+            &["AUTH", "METRICS_PUBLIC", "CONNECTIONS_PER_ADDRESS", "INVENTORY_PORT", "NOTIFICATIONS_PORT"],
+        ),
+        // One process serves all roles.
+        ("docker-compose.yml", &["DATABASE_URL", "INVENTORY_PORT", "NOTIFICATIONS_PORT"]),
+    ];
+    for (file, more) in left_out {
+        let text = read(file);
+        let is_passed = |name: &str| {
+            let (own, file) = (format!("  {name}: ${{{name}:-"), format!("  {name}_FILE: /run/secrets/"));
+            text.contains(&own) || text.contains(&file)
+        };
+        for (name, _) in settings.clone() {
+            let has_no_place =
+                FIXED.contains(&name) || NOT_IN_CONTAINERS.contains(&name) || more.contains(&name);
+            assert!(is_passed(name) != has_no_place, "{file}: {name} is passed on: {}", is_passed(name));
+        }
+        assert!(
+            text.contains("env_file: [\"${SETTINGS_FILE:-./deploy/settings.env}\"]"),
+            "{file}: no families"
+        );
+    }
 }
 
 #[tokio::test]
@@ -91,8 +183,63 @@ fn no_secret_stands_in_the_production_file() {
             assert!(!is_plain, "{name} is given as {value}; give {name}_FILE");
         }
     }
-    for service in ["orders", "inventory", "notifications", "work"] {
-        assert!(compose.contains(&format!("\n  {service}:\n")), "there is no service {service}");
+}
+
+/// The services of the production file, each with its lines.
+fn services() -> BTreeMap<String, String> {
+    let compose = read("docker-compose.prod.yml");
+    let part = compose.split_once("\nservices:\n").unwrap().1.split_once("\nnetworks:\n").unwrap().0;
+    let mut services: BTreeMap<String, String> = BTreeMap::new();
+    let mut name = "";
+    for line in part.lines().filter(|line| !line.is_empty()) {
+        match line
+            .strip_prefix("  ")
+            .filter(|rest| !rest.starts_with(' '))
+            .and_then(|rest| rest.strip_suffix(':'))
+        {
+            Some(service) => name = service,
+            None => *services.entry(name.to_owned()).or_default() += &format!("{}\n", line.trim()),
+        }
     }
-    assert!(compose.contains("read_only: true") && compose.contains("no-new-privileges:true"));
+    services
+}
+
+#[test]
+fn every_service_in_production_is_hardened_bounded_and_watched() {
+    let compose = read("docker-compose.prod.yml");
+    let hardened = compose.split_once("x-hardened: &hardened\n").unwrap().1.split_once("\n\n").unwrap().0;
+    for line in ["read_only: true", "cap_drop: [ALL]", "no-new-privileges:true", "restart: unless-stopped"] {
+        assert!(hardened.contains(line), "{line} in {hardened}");
+    }
+    assert!(compose.contains("x-sagaline: &sagaline\n  <<: *hardened\n"));
+    let services = services();
+    assert!(services.len() >= 8, "{:?}", services.keys());
+    for (name, lines) in &services {
+        assert!(lines.contains("<<: *hardened") || lines.contains("<<: *sagaline"), "{name}: {lines}");
+        assert!(lines.contains("limits: { memory: "), "{name} has no memory limit: {lines}");
+        let ends = name == "migrate";
+        let is_watcher = ["prometheus", "grafana"].contains(&name.as_str());
+        assert_eq!(lines.contains("healthcheck:"), !ends && !is_watcher, "{name}: {lines}");
+        let is_ours = ["orders", "inventory", "notifications", "work"].contains(&name.as_str());
+        assert_eq!(lines.contains("replicas: 2"), is_ours, "{name}: {lines}");
+    }
+    // Its containers and volumes are not those of the development file, which is thrown away with its volumes.
+    assert!(compose.contains("\nname: sagaline-prod\n"));
+    assert!(read("docker-compose.yml").contains("\nname: sagaline\n"));
+}
+
+/// The seconds behind a name in a text of ours.
+fn seconds(text: &str, name: &str) -> u32 {
+    let rest = text.split_once(name).unwrap_or_else(|| panic!("no {name}")).1;
+    rest.trim_start().split('s').next().unwrap().parse().unwrap_or_else(|_| panic!("{name} has no seconds"))
+}
+
+#[test]
+fn a_stop_is_given_the_time_that_its_parts_take() {
+    let (compose, nginx) = (read("docker-compose.prod.yml"), read("deploy/nginx/nginx.conf"));
+    let delay = seconds(&compose, "DRAIN_DELAY: ");
+    let idle = seconds(nginx.split_once("upstream orders {").unwrap().1, "keepalive_timeout ");
+    assert!(delay > idle && delay > seconds(&nginx, "127.0.0.11 valid="), "{delay} s, {idle} s");
+    let grace = seconds(&compose, "stop_grace_period: ");
+    assert!(grace > delay + 10 + seconds(&compose, "SHUTDOWN_DEADLINE: "), "{grace} s");
 }
