@@ -433,6 +433,8 @@ mod tests {
             ("DATABASE_URL", "postgres://me:hunter2@db/shop"),
             ("REDIS_URL", "redis://:hunter2@cache"),
             ("SMTP_URL", "smtps://me:hunter2@mail"),
+            ("AMQP_URL", "amqp://me:hunter2@broker/%2f"),
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "https://me:hunter2@traces"),
         ]);
         let shown = format!("{:?}", config.unwrap());
         assert!(!shown.contains("hunter2"), "{shown}");

@@ -96,6 +96,19 @@ mod tests {
     }
 
     #[test]
+    fn the_wait_is_drawn_evenly_from_zero_to_a_bound_that_grows_by_the_factor() {
+        let policy = RetryPolicy {
+            first_delay: Duration::from_millis(100),
+            factor: 2.0,
+            max_delay: Duration::from_secs(1),
+            ..RetryPolicy::CALL
+        };
+        let drawn = |attempt, draw| policy.delay(attempt, draw).as_millis();
+        assert_eq!([1, 2, 3, 4, 5, 6].map(|attempt| drawn(attempt, 1.0)), [100, 200, 400, 800, 1000, 1000]);
+        assert_eq!([0.0, 0.25, 0.5, 0.75].map(|draw| drawn(3, draw)), [0, 100, 200, 300]);
+    }
+
+    #[test]
     fn a_policy_without_attempts_is_refused() {
         assert!(RetryPolicy { attempts: 0, ..RetryPolicy::CALL }.check().is_err());
     }

@@ -205,3 +205,22 @@ fn mail_state(mailer: &Mailer) -> MailState {
         BreakerState::Open => MailState::Down,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_queue_has_its_own_concurrency() {
+        let given = |name: &str| match name {
+            "QUEUE_CONCURRENCY_DEFAULT" => Some("700".to_owned()),
+            "QUEUE_CONCURRENCY_NOTIFICATIONS" => Some("7".to_owned()),
+            _ => None,
+        };
+        let config = Config::parse(given, &[]).unwrap();
+        let figures =
+            |queue: &str| (options(&config, queue).concurrency, options(&config, queue).call_concurrency);
+        assert_eq!(figures("default"), (700, QueueOptions::CALL_CONCURRENCY.min(700)));
+        assert_eq!(figures(sagas::deliver_notification::QUEUE), (7, 7));
+    }
+}

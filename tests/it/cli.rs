@@ -170,3 +170,38 @@ async fn the_demo_breaks_the_shop_and_finds_everything_in_order() {
     assert!(told.contains("Everything held"), "{told}");
     assert!(told.contains("kill -9"), "{told}");
 }
+
+#[tokio::test]
+async fn a_server_listens_where_it_is_told_to() {
+    let database = Database::fresh().await;
+    let url = database.url();
+    let env = [
+        ("DATABASE_URL", url.as_str()),
+        ("AUTH", "off"),
+        ("HOST", "0.0.0.0"),
+        ("PORT", "0"),
+        ("LOG_FORMAT", "json"),
+    ];
+    let mut server = Process::sagaline(&["serve"], &env);
+    let line: Value = serde_json::from_str(&server.wait_for_line("serving").await).unwrap();
+    let address: std::net::SocketAddr = line["address"].as_str().unwrap().parse().unwrap();
+    assert!(address.ip().is_unspecified() && address.port() != 0, "{address}");
+    server.sigterm();
+    assert_eq!(server.wait().await.code(), Some(0));
+}
+
+#[tokio::test]
+async fn postgresql_is_looked_for_where_it_is_said_to_be_and_nowhere_else() {
+    let state = TempState::new();
+    let state_dir = state.dir();
+    let mut dev = tokio::process::Command::new(env!("CARGO_BIN_EXE_sagaline"));
+    let env = [
+        ("SAGALINE_PG_BIN", "/nowhere/bin"),
+        ("SAGALINE_STATE_DIR", state_dir.path().to_str().unwrap()),
+        ("PORT", "0"),
+    ];
+    let ended = dev.arg("dev").env_clear().envs(env).output().await.unwrap();
+    let output = String::from_utf8_lossy(&ended.stderr);
+    assert_eq!(ended.status.code(), Some(2), "{output}");
+    assert!(output.contains("/nowhere/bin") && !output.contains("pg_config"), "{output}");
+}

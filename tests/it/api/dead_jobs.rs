@@ -237,3 +237,31 @@ async fn what_expired_is_read_in_the_archive_and_is_past_repair() {
     assert_eq!(workflow["status"], "dead");
     assert!(workflow["ended_at"].is_string(), "{workflow}");
 }
+
+#[tokio::test]
+async fn they_are_listed_by_kind_error_and_age() {
+    let (shop, _, jobs) = worried().await;
+    let middle = jobs[1]["died_at"].as_str().unwrap();
+    let lists: [(String, &[usize]); 7] = [
+        ("definition=worry&step=hope".into(), &[2, 1, 0]),
+        ("definition=place-order".into(), &[]),
+        ("step=leave".into(), &[]),
+        ("error_contains=about%20hail".into(), &[1]),
+        (format!("died_after={middle}"), &[2]),
+        (format!("died_before={middle}"), &[0]),
+        (format!("died_before={middle}&error_contains=tea"), &[]),
+    ];
+    for (filter, expected) in lists {
+        let list = body(shop.get(&format!("/api/dead-jobs?{filter}")).await, 200).await;
+        let found: Vec<_> =
+            list["items"].as_array().unwrap().iter().map(|job| job["dead_job_id"].clone()).collect();
+        let expected: Vec<_> = expected.iter().map(|nth| jobs[*nth]["dead_job_id"].clone()).collect();
+        assert_eq!(found, expected, "{filter}");
+    }
+
+    let discard = format!("/api/dead-jobs/{}/discard", jobs[2]["dead_job_id"].as_str().unwrap());
+    let request = shop.request(Method::POST, &discard).header("X-Actor", "olga");
+    body(request.json(&json!({"reason": "tea is no worry"})).send().await.unwrap(), 200).await;
+    let told = body(shop.get("/api/audit?action=dead-job.discard").await, 200).await["items"][0].clone();
+    assert_eq!((&told["actor"], &told["reason"]), (&json!("olga"), &json!("tea is no worry")), "{told}");
+}

@@ -249,3 +249,16 @@ async fn a_batch_with_a_key_is_answered_the_same_way_twice() {
     let again = body(shop.post("/api/products/bulk", &batch).await, 200).await;
     assert_eq!(again["items"][0]["outcome"], "unchanged");
 }
+
+#[tokio::test]
+async fn a_product_is_made_once_and_is_where_its_location_says() {
+    let shop = OpenShop::unstaffed(Limits::default()).await;
+    let made = shop.post("/api/products", &product("TEA-1", 10)).await;
+    let location = made.headers()["location"].to_str().unwrap().to_owned();
+    let made = body(made, 201).await;
+    assert_eq!(location, format!("/api/products/{}", made["product_id"].as_str().unwrap()));
+    let stock = json!({"on_hand": 10, "reserved": 0, "available": 10, "low_stock_threshold": 2});
+    assert_eq!((&made["stock"], &made["price"]), (&stock, &json!(1290)));
+    assert_eq!(body(shop.get(&location).await, 200).await, made);
+    problem(shop.post("/api/products", &product("TEA-1", 10)).await, 409, "sku-taken").await;
+}

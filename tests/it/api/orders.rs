@@ -90,3 +90,96 @@ async fn without_workers_an_order_is_accepted_and_pending() {
     let placed = body(shop.post("/api/orders", &order("TEA-1", 1)).await, 201).await;
     assert_eq!(placed["status"], "pending");
 }
+
+#[tokio::test]
+async fn orders_are_listed_by_status_customer_and_when_they_were_made() {
+    let shop = OpenShop::unstaffed(Limits::default()).await;
+    shop.stock("TEA-1", 10).await;
+    let [ann, bob] = ["0199f39f-0000-7000-8000-000000000001", "0199f39f-0000-7000-8000-000000000002"];
+    let mut placed = Vec::new();
+    for customer in [ann, bob, ann] {
+        let mut order = order("TEA-1", 1);
+        order["customer_id"] = json!(customer);
+        placed.push(body(shop.post("/api/orders", &order).await, 201).await);
+    }
+    let second = placed[1]["created_at"].as_str().unwrap();
+    let lists: [(String, &[usize]); 7] = [
+        (String::new(), &[2, 1, 0]),
+        (format!("customer_id={ann}"), &[2, 0]),
+        (format!("created_after={second}"), &[2]),
+        (format!("created_before={second}"), &[0]),
+        (format!("created_before={second}&customer_id={bob}"), &[]),
+        (format!("status=pending&customer_id={bob}"), &[1]),
+        ("status=confirmed".into(), &[]),
+    ];
+    for (filter, expected) in lists {
+        let list = body(shop.get(&format!("/api/orders?{filter}")).await, 200).await;
+        let found: Vec<_> =
+            list["items"].as_array().unwrap().iter().map(|order| order["order_id"].clone()).collect();
+        let expected: Vec<_> = expected.iter().map(|nth| placed[*nth]["order_id"].clone()).collect();
+        assert_eq!(found, expected, "{filter}");
+    }
+    problem(shop.get("/api/orders?created_after=yesterday").await, 400, "invalid-parameter").await;
+}
+
+#[tokio::test]
+async fn an_order_shows_its_lines_and_its_timeline_and_its_workflow_every_attempt() {
+    let shop = OpenShop::open().await;
+    shop.stock("TEA-1", 10).await;
+    let placed = shop.order("TEA-1", 2).await;
+    let path = format!("/api/orders/{}", placed["order_id"].as_str().unwrap());
+    let move_on = json!({"status": "processing", "reason": "packed"});
+    let moving = shop.request(Method::PUT, &format!("{path}/status")).header("X-Actor", "bert");
+    body(moving.json(&move_on).send().await.unwrap(), 200).await;
+
+    let shown = body(shop.get(&path).await, 200).await;
+    let line = json!({"sku": "TEA-1", "name": "TEA-1 of the best", "quantity": 2, "unit_price": 1290, "line_total": 2580});
+    assert_eq!((&shown["items"], &shown["total"]), (&json!([line]), &json!(2580)), "minor units");
+    let timeline = shown["timeline"].as_array().unwrap();
+    let told: Vec<_> = timeline
+        .iter()
+        .map(|entry| (entry["status"].as_str().unwrap(), entry["actor"].as_str().unwrap()))
+        .collect();
+    assert_eq!(told, [("pending", "api"), ("confirmed", "place-order"), ("processing", "bert")]);
+    assert_eq!((&timeline[2]["reason"], &timeline[1]["reason"]), (&json!("packed"), &json!(null)));
+    let times: Vec<_> = timeline.iter().map(|entry| entry["at"].as_str().unwrap()).collect();
+    for time in &times {
+        assert!(time.ends_with('Z') && chrono::DateTime::parse_from_rfc3339(time).is_ok(), "{time}");
+    }
+    assert!(times.is_sorted(), "{times:?}");
+    for id in ["order_id", "workflow_id"] {
+        let id: uuid::Uuid = shown[id].as_str().unwrap().parse().unwrap();
+        assert_eq!(id.get_version_num(), 7);
+    }
+
+    let moved = body(shop.get("/api/audit?action=order.status").await, 200).await["items"][0].clone();
+    assert_eq!((&moved["actor"], &moved["reason"]), (&json!("bert"), &json!("packed")), "{moved}");
+
+    let workflow = format!("/api/workflows/{}", shown["workflow_id"].as_str().unwrap());
+    let state = body(shop.get(&workflow).await, 200).await;
+    assert_eq!(
+        (&state["definition"], &state["status"]),
+        (&json!("place-order"), &json!("completed")),
+        "{state}"
+    );
+    assert!(
+        state["created_at"].is_string() && state["ended_at"].is_string() && state["error"].is_null(),
+        "{state}"
+    );
+
+    // One that is undone: the error of the attempt, and the undo beside its action.
+    let rejected = shop.order("TEA-1", 200).await;
+    let path = format!("/api/workflows/{}/history", rejected["workflow_id"].as_str().unwrap());
+    let history = body(shop.get(&path).await, 200).await;
+    let items = history["items"].as_array().unwrap();
+    let steps: Vec<_> = items
+        .iter()
+        .map(|item| (item["step"].as_str().unwrap(), item["direction"].as_str().unwrap()))
+        .collect();
+    assert_eq!(steps, [("open-order", "action"), ("reserve-stock", "action"), ("open-order", "undo")]);
+    assert_eq!((&items[1]["outcome"], &items[1]["attempt"]), (&json!("failed"), &json!(1)), "{history}");
+    assert!(items[1]["error"].to_string().contains("TEA-1"), "{history}");
+    for item in items {
+        assert!(item["started_at"].is_string() && item["duration_ms"].is_number(), "{item}");
+    }
+}

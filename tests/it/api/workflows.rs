@@ -101,3 +101,40 @@ async fn definitions_show_their_graph_and_their_input_schema() {
     assert_eq!(one["steps"][1]["after"], json!(["open-order"]));
     assert!(one["input_schema"]["properties"].is_object());
 }
+
+#[tokio::test]
+async fn workflows_are_listed_by_what_they_are_when_they_began_and_whether_they_are_stuck() {
+    let shop = OpenShop::unstaffed(Limits::default()).await;
+    shop.stock("TEA-1", 10).await;
+    let mut ids = Vec::new();
+    for _ in 0..3 {
+        let order = body(shop.post("/api/orders", &super::shop::order("TEA-1", 1)).await, 201).await;
+        ids.push(order["workflow_id"].as_str().unwrap().to_owned());
+    }
+    // Nobody has moved the first for ten minutes.
+    let late = "update engine.saga set due_at = now() - interval '10 minutes' where id = $1::uuid";
+    sqlx::query(late).bind(&ids[0]).execute(shop.engine.pool()).await.unwrap();
+    let second = body(shop.get(&format!("/api/workflows/{}", ids[1])).await, 200).await;
+    let second = second["created_at"].as_str().unwrap();
+    let lists: [(String, &[usize]); 7] = [
+        ("definition=place-order&status=running".into(), &[2, 1, 0]),
+        ("definition=cancel-order".into(), &[]),
+        ("status=completed".into(), &[]),
+        (format!("created_after={second}"), &[2]),
+        (format!("created_before={second}"), &[0]),
+        ("stuck_for_s=300".into(), &[0]),
+        ("stuck_for_s=900".into(), &[]),
+    ];
+    for (filter, expected) in lists {
+        let list = body(shop.get(&format!("/api/workflows?{filter}")).await, 200).await;
+        let found: Vec<_> = list["items"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|saga| saga["workflow_id"].as_str().unwrap())
+            .collect();
+        let expected: Vec<_> = expected.iter().map(|nth| ids[*nth].as_str()).collect();
+        assert_eq!(found, expected, "{filter}");
+    }
+    problem(shop.get("/api/workflows?stuck_for_s=-1").await, 400, "invalid-parameter").await;
+}

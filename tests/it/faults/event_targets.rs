@@ -153,6 +153,36 @@ async fn a_redis_that_is_flushed_and_killed_under_load_has_every_event_once_in_t
     stage.assert_all_well().await;
 }
 
+#[tokio::test]
+async fn a_stream_in_redis_keeps_about_as_many_events_as_it_is_told_to() {
+    let redis = RedisServer::start().await.unwrap();
+    let mut stage = Stage::open().await;
+    stage.set("REDIS_URL", &redis.url());
+    stage.set("EVENTS_MAXLEN", "100");
+    let (served, worker) = (stage.serve().await, stage.work().await);
+    let items: Vec<_> = (0..900)
+        .map(|nth| {
+            serde_json::json!({
+                "sku": format!("TEA-{nth}"), "name": "Tea", "category": "tea", "price": 1290, "currency": "EUR",
+                "initial_stock": 5, "low_stock_threshold": 0,
+            })
+        })
+        .collect();
+    served.window.insist("/api/products/bulk", "stock", &serde_json::json!({"items": items})).await;
+    at_least("all to be published", 900, || {
+        stage.count("select coalesce(max(last_event_id), 0) from shop.event_consumer where name = 'redis'")
+    })
+    .await;
+    // Redis trims by whole nodes, which hold a hundred entries each.
+    let kept = entries(&redis.url(), "").await.unwrap();
+    assert!((100..=300).contains(&kept.len()), "{} are left", kept.len());
+    assert!(kept.last().unwrap().1 >= 900, "the newest are kept");
+    for process in [worker, served.process] {
+        ends_in_order(process).await;
+    }
+    stage.assert_all_well().await;
+}
+
 async fn channel(rabbit: &RabbitServer) -> (Connection, Channel) {
     let connection = Connection::connect(&rabbit.url(), ConnectionProperties::default()).await.unwrap();
     let channel = connection.create_channel().await.unwrap();

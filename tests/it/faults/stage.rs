@@ -263,6 +263,12 @@ impl Window {
         id(&self.insist("/api/workflows", &Uuid::now_v7().to_string(), &delivery).await, "workflow_id")
     }
 
+    /// Changes what is at a path, once.
+    pub(super) async fn put(&self, path: &str, body: &Value) {
+        let answer = self.client.put(format!("{}{path}", self.base)).json(body).send().await.unwrap();
+        answer.error_for_status().unwrap();
+    }
+
     /// Cancels an order or a workflow, whose path this is.
     pub(super) async fn cancel(&self, path: &str) {
         self.insist(&format!("{path}/cancel"), "", &json!({"reason": "changed my mind"})).await;

@@ -1,6 +1,6 @@
 //! The three services and two workers as processes of their own, and what one order comes to in all of them.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{
     event_targets::{bind, connect, drain, make_group, read_group},
@@ -46,6 +46,13 @@ async fn an_order_placed_at_one_service_shows_at_the_others_and_its_events_reach
     assert_eq!(inventory.window.status("/api/orders").await, 404);
     assert_eq!(notifications.window.status("/api/orders").await, 404);
 
+    // But each shows the contract of all: which of them is asked is not the caller's choice.
+    let contract: Value = serde_json::from_str(&api::openapi_json()).unwrap();
+    for service in [&orders, &inventory, &notifications] {
+        let shown = service.window.json("/openapi.json").await;
+        assert_eq!(shown["paths"].as_object().unwrap().len(), contract["paths"].as_object().unwrap().len());
+    }
+
     inventory.window.sell("TEA-1", 50).await;
     let stream = orders.window.open("/api/events?topics=order.*").await;
     let following = tokio::spawn(followed_until(stream, "order.confirmed"));
@@ -90,6 +97,52 @@ async fn an_order_placed_at_one_service_shows_at_the_others_and_its_events_reach
     assert_eq!(bound, ["order.created", "order.confirmed"]);
 
     for process in workers.into_iter().chain([orders.process, inventory.process, notifications.process]) {
+        ends_in_order(process).await;
+    }
+    stage.assert_all_well().await;
+}
+
+#[tokio::test]
+async fn administrators_senders_and_deadlines_are_those_of_the_environment_in_every_process() {
+    let mut stage = Stage::open().await;
+    stage.set("ADMIN_EMAILS", "boss@example.com");
+    stage.set("MAIL_FROM", "Teas <teas@example.com>");
+    stage.set("RESERVATION_TTL", "90s");
+    let (orders, inventory) = (stage.serve_role("orders").await, stage.serve_role("inventory").await);
+    let notifications = stage.serve_role("notifications").await;
+    let worker = stage.work().await;
+    let mut products = Vec::new();
+    for sku in ["TEA-1", "TEA-2"] {
+        let product = json!({
+            "sku": sku, "name": sku, "category": "tea", "price": 1290, "currency": "EUR",
+            "initial_stock": 50, "low_stock_threshold": 49,
+        });
+        products.push(inventory.window.insist("/api/products", sku, &product).await);
+    }
+    // A worker tells of what an order makes low, the inventory service of what a person does.
+    orders.window.place("ann@example.com", "TEA-1", 2).await;
+    let stock = format!("/api/products/{}/stock", products[1]["product_id"].as_str().unwrap());
+    inventory.window.put(&stock, &json!({"adjust": -2, "reason": "damaged"})).await;
+
+    let mails = until("the administrator to be told of both", async || {
+        let sent = notifications.window.json("/api/notifications/status/sent").await;
+        let to_boss = |mail: &&Value| mail["to"] == "boss@example.com";
+        let mails: Vec<_> = sent["items"].as_array().unwrap().iter().filter(to_boss).cloned().collect();
+        if mails.len() == 2 { Ok(mails) } else { Err(sent) }
+    })
+    .await;
+    for sku in ["TEA-1", "TEA-2"] {
+        assert!(mails.iter().any(|mail| mail["subject"].as_str().unwrap().contains(sku)), "{sku}: {mails:?}");
+    }
+    for message in stage.catcher.messages() {
+        assert_eq!(message.from, "teas@example.com");
+        assert_eq!(message.header("From").as_deref(), Some("Teas <teas@example.com>"));
+    }
+    let kept = "select extract(epoch from deadline_at - created_at)::bigint from engine.saga \
+                where definition = 'place-order'";
+    assert_eq!(stage.count(kept).await, 90);
+    stage.all_at_rest().await;
+    for process in [worker, orders.process, inventory.process, notifications.process] {
         ends_in_order(process).await;
     }
     stage.assert_all_well().await;

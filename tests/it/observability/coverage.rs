@@ -88,3 +88,22 @@ fn every_row_names_tests_that_there_are() {
     }
     assert!(wrong.is_empty(), "docs/coverage.md:\n{}", wrong.join("\n"));
 }
+
+/// The numbers of lines that look like a row but belong to no table: Markdown shows them with their bars.
+fn stray_rows(text: &str) -> Vec<usize> {
+    let lines: Vec<_> = text.lines().collect();
+    let is_row = |line: &str| line.starts_with('|');
+    let begins_a_table = |number: usize| lines.get(number + 1).is_some_and(|next| next.starts_with("|---"));
+    let is_stray = |number: &usize| {
+        let follows = *number > 0 && is_row(lines[number - 1]);
+        is_row(lines[*number]) && !follows && !begins_a_table(*number)
+    };
+    (0..lines.len()).filter(is_stray).map(|number| number + 1).collect()
+}
+
+#[test]
+fn every_row_is_in_a_table() {
+    assert_eq!(stray_rows(&read("docs/coverage.md")), Vec::<usize>::new());
+    let broken = "| what | test |\n|---|---|\n| a | `b` |\n\n| c | `d` |\n";
+    assert_eq!(stray_rows(broken), [5]);
+}

@@ -192,14 +192,14 @@ fn services() -> BTreeMap<String, String> {
     let mut services: BTreeMap<String, String> = BTreeMap::new();
     let mut name = "";
     for line in part.lines().filter(|line| !line.is_empty()) {
-        match line
-            .strip_prefix("  ")
-            .filter(|rest| !rest.starts_with(' '))
-            .and_then(|rest| rest.strip_suffix(':'))
-        {
-            Some(service) => name = service,
-            None => *services.entry(name.to_owned()).or_default() += &format!("{}\n", line.trim()),
+        let inner = line.strip_prefix("  ").filter(|rest| !rest.starts_with(' '));
+        if let Some(service) = inner.and_then(|rest| rest.strip_suffix(':')) {
+            name = service;
+            continue;
         }
+        let lines = services.entry(name.to_owned()).or_default();
+        lines.push_str(line.trim());
+        lines.push('\n');
     }
     services
 }

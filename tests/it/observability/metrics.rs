@@ -144,6 +144,11 @@ async fn server_and_worker_show_under_load_what_operators_ask_for_and_name_it_we
         assert!(strangers.is_empty(), "recorded, but not described: {strangers:?}");
     }
 
+    let connections = &scrape(&server).await["sagaline_db_pool_connections_max"].samples;
+    assert!(connections[0].ends_with(" 8"), "DATABASE_POOL_SIZE is 8: {connections:?}");
+    let build = &scrape(&server).await["sagaline_build_info"].samples;
+    assert!(build[0].contains("version=\"") && build[0].contains("revision=\""), "{build:?}");
+
     let of_orders = |line: &&String| line.contains("definition=\"place-order\"");
     let found = until("both endings to be counted", || async {
         let found = scrape(&worker).await;
@@ -160,6 +165,43 @@ async fn server_and_worker_show_under_load_what_operators_ask_for_and_name_it_we
     .await;
     let ended: Vec<_> = found["sagaline_sagas_ended_total"].samples.iter().filter(of_orders).collect();
     assert!(ended.iter().any(|line| line.ends_with("outcome=\"completed\"} 20")), "{ended:?}");
+    server.ends_in_order().await;
+    worker.ends_in_order().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_shows_open_breakers_and_what_a_consumer_lacks() {
+    let mut fleet = Fleet::new().await;
+    // Nobody listens there.
+    for (name, value) in [("AMQP_URL", "amqp://127.0.0.1:1"), ("REDIS_URL", "redis://127.0.0.1:1")] {
+        fleet.set(name, value);
+    }
+    for dependency in ["AMQP", "REDIS"] {
+        fleet.set(&format!("BREAKER_{dependency}_FAILURES"), "1");
+        fleet.set(&format!("BREAKER_{dependency}_OPEN"), "1h");
+    }
+    let (server, worker) = (fleet.serve(&[]).await, fleet.work().await);
+    server.sell("TEA-1", 1).await;
+    let wanted = [
+        ("sagaline_breaker_state", "dependency=\"amqp\"", " 2"),
+        ("sagaline_breaker_state", "dependency=\"redis\"", " 2"),
+        ("sagaline_breaker_state", "dependency=\"smtp\"", " 0"),
+        ("sagaline_redis_up", "", " 0"),
+        ("sagaline_outbox_lag_events", "consumer=\"amqp\"", ""),
+        ("sagaline_outbox_lag_seconds", "consumer=\"redis\"", ""),
+    ];
+    until("breakers and lags to be shown", || async {
+        let found = scrape(&worker).await;
+        let lacks = |(name, label, end): &(&str, &str, &str)| {
+            let is_it = |line: &String| {
+                line.contains(label) && line.ends_with(end) && (!end.is_empty() || !line.ends_with(" 0"))
+            };
+            !found.get(*name).is_some_and(|family| family.samples.iter().any(is_it))
+        };
+        let missing: Vec<_> = wanted.iter().filter(|wanted| lacks(wanted)).collect();
+        if missing.is_empty() { Ok(()) } else { Err(format!("{missing:?}")) }
+    })
+    .await;
     server.ends_in_order().await;
     worker.ends_in_order().await;
 }
