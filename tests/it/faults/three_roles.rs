@@ -147,3 +147,26 @@ async fn administrators_senders_and_deadlines_are_those_of_the_environment_in_ev
     }
     stage.assert_all_well().await;
 }
+
+#[tokio::test]
+async fn a_mail_dies_after_as_many_attempts_and_lies_for_as_long_as_the_environment_says() {
+    let mut stage = Stage::open().await;
+    // Nobody listens there.
+    stage.set("SMTP_URL", "smtp://127.0.0.1:1");
+    stage.set("RETRY_SEND_MAIL_ATTEMPTS", "2");
+    stage.set("DEAD_JOB_TTL", "2h");
+    stage.set("DEAD_JOB_TTL_DELIVER_NOTIFICATION", "3h");
+    let (served, worker) = (stage.serve().await, stage.work().await);
+    served.window.deliver("ann@example.com").await;
+    let job = until("the mail to be dead", async || {
+        let jobs = served.window.json("/api/dead-jobs").await;
+        jobs["items"].get(0).cloned().ok_or(jobs)
+    })
+    .await;
+    assert_eq!((&job["step"], &job["attempts"]), (&json!("send-mail"), &json!(2)), "{job}");
+    let time = |name: &str| chrono::DateTime::parse_from_rfc3339(job[name].as_str().unwrap()).unwrap();
+    assert_eq!((time("expires_at") - time("died_at")).num_seconds(), 3 * 3600, "{job}");
+    for process in [worker, served.process] {
+        ends_in_order(process).await;
+    }
+}
