@@ -8,7 +8,7 @@ use std::{
 use tokio::sync::Notify;
 
 use crate::{
-    BreakerSettings, BreakerState, BreakerView, Dependency,
+    BreakerSettings, BreakerState, BreakerView, Dependency, Prospect,
     gate::{Admission, Gate, Verdict},
 };
 
@@ -78,6 +78,11 @@ impl Breaker {
         let (view, open_for) = (self.view(), self.inner.settings.open_for);
         let retry_after = view.next_probe_in.unwrap_or_default();
         Open { dependency: self.inner.dependency, retry_after, open_for }
+    }
+
+    /// What the next call may expect, without making it.
+    pub fn prospect(&self) -> Prospect {
+        self.lock().prospect()
     }
 
     /// What happens to the next call.
@@ -220,6 +225,23 @@ mod tests {
         assert_eq!(breaker.view().opened_ago, None);
         let (one, _other) = (breaker.admit().unwrap(), breaker.admit().unwrap());
         assert!(!one.is_probe());
+    }
+
+    #[test]
+    fn what_the_next_call_may_expect_is_told_without_making_it() {
+        let breaker = breaker(BreakerSettings { failures: 1, open_for: Duration::ZERO, probes: 2 });
+        assert_eq!(breaker.prospect(), Prospect::LetThrough);
+        breaker.admit().unwrap().failed();
+        assert_eq!((breaker.prospect(), breaker.state()), (Prospect::Probe, BreakerState::Open));
+        let probe = breaker.admit().unwrap();
+        assert!(matches!(breaker.prospect(), Prospect::HeldBack(_)), "one is under way");
+        probe.succeeded();
+        assert_eq!(breaker.prospect(), Prospect::Probe, "a second one has to succeed");
+        breaker.admit().unwrap().succeeded();
+        assert_eq!(breaker.prospect(), Prospect::LetThrough);
+        let open_for = Duration::from_hours(1);
+        let Prospect::HeldBack(wait) = opened(open_for, 1).prospect() else { panic!("it is open") };
+        assert!(wait > open_for / 2 && wait <= open_for, "{wait:?}");
     }
 
     #[test]

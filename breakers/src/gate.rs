@@ -18,7 +18,7 @@ use failsafe::{
     failure_policy::{self, ConsecutiveFailures},
 };
 
-use crate::{BreakerSettings, BreakerState, BreakerView, Dependency};
+use crate::{BreakerSettings, BreakerState, BreakerView, Dependency, Prospect};
 
 /// While one call tries the dependency, the others ask again this soon.
 const PROBE_WAIT: Duration = Duration::from_secs(1);
@@ -89,6 +89,19 @@ impl Gate {
                 Ok(Admission::Probe)
             }
             BreakerState::Closed | BreakerState::Open => Ok(Admission::Usual),
+        }
+    }
+
+    /// What [`Self::admit`] would answer.
+    pub(crate) fn prospect(&self) -> Prospect {
+        let wait = self.next_probe_in().unwrap_or(self.settings.open_for);
+        match self.state() {
+            BreakerState::Closed => Prospect::LetThrough,
+            BreakerState::HalfOpen if self.probing => {
+                Prospect::HeldBack(PROBE_WAIT.min(self.settings.open_for))
+            }
+            BreakerState::Open if !wait.is_zero() => Prospect::HeldBack(wait),
+            BreakerState::HalfOpen | BreakerState::Open => Prospect::Probe,
         }
     }
 

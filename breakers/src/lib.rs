@@ -26,7 +26,7 @@ pub use breaker::{Breaker, Open, Pass};
 pub use dependency::Dependency;
 pub use registry::Breakers;
 pub use settings::BreakerSettings;
-pub use view::{BreakerState, BreakerView};
+pub use view::{BreakerState, BreakerView, Prospect};
 
 use metrics::Unit;
 
