@@ -179,8 +179,8 @@ pub(crate) async fn advance(
             .await
             .map_err(|error| trouble(error.into(), last))?;
     }
-    let open = engine.feeds.open_queues();
-    let moves: Vec<MoveRow> = walkers.iter().map(|walker| walker.row(&open)).collect();
+    let places = engine.feeds.places();
+    let moves: Vec<MoveRow> = walkers.iter().map(|walker| walker.row(&places)).collect();
     if !moves.is_empty() {
         let lease_ms = engine.lease_ms();
         let written = store::moves::move_sagas(&mut tx, &moves, worker, lease_ms)

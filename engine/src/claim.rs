@@ -41,7 +41,7 @@ impl Inner {
         };
         upkeep::bounded(conn, patience, async |conn| {
             let ids;
-            let pick = match self.feeds.pauses.left(conn, pick).await? {
+            let pick = match self.feeds.pauses.left(conn, pick, &self.feeds.throttles.limited()).await? {
                 Left::Nothing => return Ok(Vec::new()),
                 Left::All => pick,
                 Left::Ids(left) => {

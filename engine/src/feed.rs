@@ -1,5 +1,8 @@
 //! Feeds workers: claims due sagas of a queue in batches, as many as there is room for, and hands them out one by one.
 
+mod leave;
+mod rounds;
+
 use std::{
     collections::{HashMap, HashSet},
     sync::{
@@ -10,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -19,9 +22,12 @@ use crate::{
     job::{Job, Permit},
     queues::Pauses,
     status::Direction,
-    store::claims::{Pick, ReleaseRow},
+    store::claims::ReleaseRow,
+    throttle::{Allowance, Places, Throttles},
     upkeep,
 };
+
+pub(crate) use self::{leave::Trial, rounds::Suspect};
 
 /// The queues that this process works on now.
 pub(crate) type OpenQueues = Arc<HashSet<Arc<str>>>;
@@ -35,6 +41,7 @@ pub(crate) struct Feeds {
     open: RwLock<OpenQueues>,
     hooks: RwLock<HashMap<String, DueHook>>,
     pub(crate) pauses: Pauses,
+    pub(crate) throttles: Throttles,
 }
 
 struct Shared {
@@ -47,6 +54,8 @@ struct Shared {
     /// When suspects are looked for again.
     next_suspect: Mutex<Instant>,
     suspect_ended: Notify,
+    /// While the throttle lets one saga through, that one has this place.
+    trial: Arc<Semaphore>,
     wake: Notify,
     next_due: Mutex<Option<Instant>>,
     open: AtomicBool,
@@ -59,15 +68,21 @@ impl Feeds {
         self.open.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Room for one saga of the queue in this process; `None` when it is full, closed, paused, or carried by a
-    /// hook.
+    /// Which sagas may stay in this process, at this moment.
+    pub(crate) fn places(&self) -> Places {
+        Places { open: self.open_queues(), limited: self.throttles.limited() }
+    }
+
+    /// Room for one saga of the queue in this process; `None` when it is full, closed, paused, throttled, or carried by
+    /// a hook.
     pub(crate) fn room(&self, queue: &str) -> Option<Permit> {
-        if self.hook(queue).is_some() || !self.pauses.may_claim(queue) {
+        let is_limited = || self.throttles.allowance(queue) != Allowance::Everything;
+        if self.hook(queue).is_some() || !self.pauses.may_claim(queue) || is_limited() {
             return None;
         }
         let feed = self.feed(queue)?;
         let room = feed.room.clone().try_acquire_owned().ok()?;
-        Some(Permit { room: Some(room), suspect: None })
+        Some(Permit { room: Some(room), ..Permit::default() })
     }
 
     /// Hands out a job whose claim this process holds.
@@ -164,6 +179,7 @@ impl Feed {
             suspects: Arc::new(Semaphore::new(1)),
             next_suspect: Mutex::new(Instant::now()),
             suspect_ended: Notify::new(),
+            trial: Arc::new(Semaphore::new(1)),
             wake: Notify::new(),
             next_due: Mutex::default(),
             open: AtomicBool::new(true),
@@ -175,8 +191,10 @@ impl Feed {
             async move {
                 let _claimed_last = shared.claimed_last.clone().drop_guard();
                 let stop = engine.stop.clone();
-                upkeep::supervised("claiming", &stop, || claim_while_open(engine.clone(), shared.clone()))
-                    .await;
+                upkeep::supervised("claiming", &stop, || {
+                    rounds::claim_while_open(engine.clone(), shared.clone())
+                })
+                .await;
             }
         };
         engine.tasks.spawn(claiming);
@@ -235,103 +253,6 @@ impl Drop for Feed {
 impl std::fmt::Debug for Feed {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Feed").field("queue", &self.shared.queue).finish_non_exhaustive()
-    }
-}
-
-/// Claims as long as there is room and work; else waits to be woken, for the next known retry, or for the poll that
-/// stands behind every hint.
-async fn claim_while_open(engine: Arc<Inner>, feed: Arc<Shared>) {
-    let mut away = false;
-    while feed.open.load(Ordering::Acquire) && !engine.stop.is_cancelled() {
-        let more = match claim_round(&engine, &feed).await {
-            Ok(more) => {
-                if std::mem::take(&mut away) {
-                    tracing::info!(queue = %feed.queue, "the database answers again; claiming goes on");
-                }
-                more
-            }
-            Err(error) => {
-                if !std::mem::replace(&mut away, true) {
-                    tracing::warn!(queue = %feed.queue, error = %error, "can't claim now; trying again until it works");
-                }
-                false
-            }
-        };
-        if more {
-            continue;
-        }
-        let pause = feed.pause(crate::clock::jittered(engine.settings.poll));
-        tokio::select! {
-            () = engine.stop.cancelled() => return,
-            () = feed.wake.notified() => {}
-            () = tokio::time::sleep(pause) => {}
-        }
-    }
-}
-
-/// Claims once; tells whether there may be more at once.
-async fn claim_round(engine: &Arc<Inner>, feed: &Arc<Shared>) -> Result<bool, sqlx::Error> {
-    claim_suspect(engine, feed).await?;
-    let first = tokio::select! {
-        biased;
-        room = feed.room.clone().acquire_owned() => room,
-        () = feed.suspect_ended.notified() => return Ok(true),
-    };
-    let Ok(first) = first else { return Ok(false) };
-    let mut rooms = vec![first];
-    while rooms.len() < engine.settings.max_set.min(feed.capacity) {
-        match feed.room.clone().try_acquire_owned() {
-            Ok(room) => rooms.push(room),
-            Err(_) => break,
-        }
-    }
-    feed.forget_due();
-    let asked = rooms.len();
-    let jobs = engine.claim(Pick::Usual(&feed.queue), asked).await?;
-    let found = jobs.len();
-    for mut job in jobs {
-        job.permit = Permit { room: rooms.pop(), suspect: None };
-        feed.hand_out(engine, job);
-    }
-    Ok(found == asked)
-}
-
-/// Claims a saga whose holder vanished again and again, if none is under way: as soon as the last one ended, else with
-/// every poll, however busy the queue is.
-async fn claim_suspect(engine: &Arc<Inner>, feed: &Arc<Shared>) -> Result<(), sqlx::Error> {
-    let Ok(permit) = feed.suspects.clone().try_acquire_owned() else { return Ok(()) };
-    if !feed.suspects_are_due(engine.settings.poll) {
-        return Ok(());
-    }
-    let claimed = engine.claim(Pick::Suspect(&feed.queue), 1).await?;
-    if let Some(mut job) = claimed.into_iter().next() {
-        job.solo = true;
-        job.permit =
-            Permit { room: None, suspect: Some(Suspect { permit: Some(permit), feed: feed.clone() }) };
-        feed.hand_out(engine, job);
-    }
-    Ok(())
-}
-
-/// The place of the one suspect under way; its end has the next one looked for.
-pub(crate) struct Suspect {
-    permit: Option<OwnedSemaphorePermit>,
-    feed: Arc<Shared>,
-}
-
-impl Drop for Suspect {
-    fn drop(&mut self) {
-        self.permit = None;
-        *self.feed.next_suspect.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
-        // Whichever of the two the claims wait for.
-        self.feed.suspect_ended.notify_one();
-        self.feed.wake.notify_one();
-    }
-}
-
-impl std::fmt::Debug for Suspect {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Suspect").field("queue", &self.feed.queue).finish_non_exhaustive()
     }
 }
 

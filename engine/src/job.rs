@@ -11,7 +11,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use crate::{
     erased::{Answer, Visit},
     faults::Fault,
-    feed::Suspect,
+    feed::{Suspect, Trial},
     graph::{Graph, StepKind},
     hold::Hold,
     ids::SagaId,
@@ -54,6 +54,14 @@ pub(crate) struct Permit {
     pub(crate) room: Option<OwnedSemaphorePermit>,
     #[expect(dead_code, reason = "kept for what its drop does")]
     pub(crate) suspect: Option<Suspect>,
+    pub(crate) trial: Option<Trial>,
+}
+
+impl Permit {
+    /// Whether a throttle let this one alone through.
+    pub(crate) fn is_trial(&self) -> bool {
+        self.trial.is_some()
+    }
 }
 
 impl Job {

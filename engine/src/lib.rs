@@ -53,6 +53,7 @@ mod store;
 mod tally;
 pub mod testing;
 mod text;
+mod throttle;
 mod trace;
 mod trail;
 pub mod transition;
@@ -87,6 +88,7 @@ pub use step::{
     TransactionStep, UndoCall, UndoItem, UndoItemStep, UndoKind, UndoOutcomes, UndoSet, UndoTransaction,
 };
 pub use store::{migrate, tuned};
+pub use throttle::{Allowance, Throttle};
 pub use trace::TraceLink;
 pub use tx::Tx;
 pub use verify::HistoryFlaw;

@@ -169,7 +169,7 @@ struct Known {
     paused: Arc<BTreeSet<String>>,
 }
 
-/// What of a claim is left when paused queues are taken out.
+/// What of a claim is left when queues that are paused or throttled are taken out.
 pub(crate) enum Left {
     Nothing,
     All,
@@ -182,16 +182,23 @@ impl Pauses {
         self.known().is_some_and(|known| !known.paused.contains(queue))
     }
 
-    /// Tells what of a claim is left; asks the database if the last answer is too old.
-    pub(crate) async fn left(&self, conn: &mut PgConnection, pick: Pick<'_>) -> Result<Left, sqlx::Error> {
+    /// Tells what of a claim is left, without the queues that are `limited` by throttles; asks the database if the last
+    /// answer is too old. The claims of a feed have heeded its throttle before.
+    pub(crate) async fn left(
+        &self,
+        conn: &mut PgConnection,
+        pick: Pick<'_>,
+        limited: &BTreeSet<Arc<str>>,
+    ) -> Result<Left, sqlx::Error> {
         let paused = self.paused(conn).await?;
         Ok(match pick {
-            _ if paused.is_empty() => Left::All,
             Pick::Usual(queue) | Pick::Suspect(queue) if paused.contains(queue) => Left::Nothing,
             Pick::Usual(_) | Pick::Suspect(_) => Left::All,
+            Pick::Ids(_) if paused.is_empty() && limited.is_empty() => Left::All,
             Pick::Ids(ids) => {
-                let paused: Vec<String> = paused.iter().cloned().collect();
-                Left::Ids(store::queues::outside(conn, ids, &paused).await?)
+                let closed: Vec<String> =
+                    paused.iter().cloned().chain(limited.iter().map(ToString::to_string)).collect();
+                Left::Ids(store::queues::outside(conn, ids, &closed).await?)
             }
         })
     }

@@ -21,6 +21,7 @@ use crate::{
     status::{Direction, Status},
     store::moves::{Fenced, HistoryRow, MoveRow},
     text::{storable, storable_failure},
+    throttle::Places,
     transition::{Event, Next, Refusal, State, can_unwind, transition},
     view::HistoryOutcome,
 };
@@ -332,8 +333,18 @@ impl<'a> Walker<'a> {
         self.rested && self.state.status == Status::Dead
     }
 
-    pub(crate) fn row(&self, open_queues: &crate::feed::OpenQueues) -> MoveRow {
-        let held = self.next == Next::Work && open_queues.contains(&self.job.queue);
+    /// Whether this process goes on with it under the same claim: a call in a throttled queue needs a claim of its own,
+    /// unless it is the one to try with.
+    fn stays(&self, places: &Places) -> bool {
+        let queue = &self.job.queue;
+        let may_call = self.job.permit.is_trial() || !places.limited.contains(queue);
+        self.next == Next::Work
+            && places.open.contains(queue)
+            && (may_call || self.kind() != Some(StepKind::Call))
+    }
+
+    pub(crate) fn row(&self, places: &Places) -> MoveRow {
+        let held = self.stays(places);
         let state = &self.state;
         let counted = if held { state.attempt.max(1) } else { state.attempt };
         MoveRow {

@@ -11,4 +11,5 @@ mod proofs;
 mod queues;
 mod sets;
 mod starts;
+mod throttles;
 mod unwritable;

@@ -98,12 +98,12 @@ async fn a_pause_reaches_processes_elsewhere() {
     office.shutdown().await;
 }
 
-const VISIT: SagaName<Errand> = SagaName::new("visit");
+pub(super) const VISIT: SagaName<Errand> = SagaName::new("visit");
 
 /// Two calls in a row: the first waits until the door is opened, the second fails until it is mended.
-struct Knock {
-    knocked: Arc<Semaphore>,
-    opened: Arc<Semaphore>,
+pub(super) struct Knock {
+    pub(super) knocked: Arc<Semaphore>,
+    pub(super) opened: Arc<Semaphore>,
 }
 
 impl CallStep for Knock {
@@ -115,13 +115,15 @@ impl CallStep for Knock {
     async fn call(&self, _: &Item<Errand>) -> Outcome<()> {
         self.knocked.add_permits(1);
         let opened = self.opened.acquire().await;
-        opened.map_or_else(|_| Outcome::fail("gone", "nobody is there"), |_| Outcome::Done(()))
+        let Ok(opened) = opened else { return Outcome::fail("gone", "nobody is there") };
+        opened.forget();
+        Outcome::Done(())
     }
 }
 
-struct Talk {
-    calls: Arc<AtomicUsize>,
-    mended: Arc<AtomicBool>,
+pub(super) struct Talk {
+    pub(super) calls: Arc<AtomicUsize>,
+    pub(super) mended: Arc<AtomicBool>,
 }
 
 impl CallStep for Talk {
@@ -141,7 +143,7 @@ impl CallStep for Talk {
     }
 }
 
-struct Leave;
+pub(super) struct Leave;
 
 impl TransactionStep for Leave {
     const NAME: &'static str = "leave";
@@ -154,7 +156,7 @@ impl TransactionStep for Leave {
     }
 }
 
-fn visit(knock: Knock, talk: Talk) -> Definition {
+pub(super) fn visit(knock: Knock, talk: Talk) -> Definition {
     Saga::named(VISIT).queue("visits").then_call(knock).then_call(talk).pivot(Leave).build().unwrap()
 }
 
