@@ -265,6 +265,8 @@ fn mail(read: &mut Reader<'_>) -> MailConfig {
             kept_connections: read.number("SMTP_KEPT_CONNECTIONS", 1..=1000),
             connect_timeout: read
                 .duration("SMTP_CONNECT_TIMEOUT", Duration::from_millis(1)..=Duration::from_mins(5)),
+            reply_timeout: read
+                .duration("SMTP_REPLY_TIMEOUT", Duration::from_millis(1)..=Duration::from_mins(10)),
             idle_timeout: read
                 .duration("SMTP_IDLE_TIMEOUT", Duration::from_secs(1)..=Duration::from_hours(1)),
         },
@@ -300,7 +302,8 @@ fn breakers(read: &mut Reader<'_>) -> BTreeMap<Dependency, BreakerSettings> {
         let name = |what: &str| format!("BREAKER_{}_{what}", dependency.name().to_ascii_uppercase());
         BreakerSettings {
             failures: read.number(&name("FAILURES"), 1..=1_000_000),
-            open_for: read.duration(&name("OPEN"), Duration::ZERO..=Duration::from_hours(1)),
+            // A breaker that is open for no time at all would have what waits try as fast as it can.
+            open_for: read.duration(&name("OPEN"), Duration::from_millis(100)..=Duration::from_hours(1)),
             probes: read.number(&name("PROBES"), 1..=1000),
         }
     };
@@ -363,6 +366,7 @@ mod tests {
     fn how_connections_to_the_mail_server_are_kept_is_read() {
         let given = [
             ("SMTP_CONNECT_TIMEOUT", "250ms"),
+            ("SMTP_REPLY_TIMEOUT", "4s"),
             ("SMTP_IDLE_TIMEOUT", "2m"),
             ("SMTP_KEPT_CONNECTIONS", "3"),
             ("ADMIN_EMAILS", "a@example.com, b@example.com"),
@@ -370,6 +374,7 @@ mod tests {
         let mail = parse(&given).unwrap().mail;
         let expected = SmtpSettings {
             connect_timeout: Duration::from_millis(250),
+            reply_timeout: Duration::from_secs(4),
             idle_timeout: Duration::from_mins(2),
             kept_connections: 3,
         };
@@ -413,6 +418,8 @@ mod tests {
         assert_eq!(config.breakers[&Dependency::Redis].probes, 3);
         let error = parse(&[("BREAKER_SMTP_OPEN", "ever")]).unwrap_err().to_string();
         assert!(error.contains("BREAKER_SMTP_OPEN is `ever`"), "{error}");
+        let error = parse(&[("BREAKER_SMTP_OPEN", "0s")]).unwrap_err().to_string();
+        assert!(error.contains("BREAKER_SMTP_OPEN is `0s`, but should be a duration of 100ms"), "{error}");
     }
 
     #[test]

@@ -7,10 +7,11 @@
 mod message;
 mod session;
 
+use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
@@ -23,6 +24,9 @@ use session::Session;
 
 /// Connections that are served at once; more wait in the system's queue.
 const MAX_CONNECTIONS: usize = 200;
+
+/// `Message-ID`s that are counted; later ones are not.
+const MAX_ARRIVALS: usize = 5_000_000;
 
 /// Messages that are kept; the oldest go first.
 const MAX_MESSAGES: usize = 100_000;
@@ -42,8 +46,14 @@ pub enum Behaviour {
     TemporaryFailure(Stage),
     /// Answers 550 at the stage: never try again.
     PermanentFailure(Stage),
+    /// Gives this reply at the stage.
+    Answer(Stage, &'static str),
+    /// Takes every message, but does not offer SMTPUTF8.
+    WithoutSmtpUtf8,
     /// Keeps the message and closes the connection without an answer, so the sender can't know.
     DropAfterData,
+    /// Takes every message, but says so only after a pause.
+    StallAfterData(Duration),
     /// Takes every message, but pauses before each byte that it sends.
     Trickle(Duration),
     /// Closes every connection at once.
@@ -53,6 +63,10 @@ pub enum Behaviour {
 /// The point of a mail transaction at which a failure is answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
+    /// Instead of the greeting; the connection is closed then.
+    Greeting,
+    /// At `MAIL FROM`.
+    Sender,
     /// At `RCPT TO`.
     Recipient,
     /// At the end of the data.
@@ -67,12 +81,23 @@ pub struct MailCatcher {
     _ends_with_this: DropGuard,
 }
 
+/// Which mails have come, those too that are not kept any more.
+#[derive(Debug, Clone, Default)]
+pub struct Arrivals {
+    /// How often each `Message-ID` came.
+    pub counts: HashMap<String, u32>,
+    /// When the last one came.
+    pub last: Option<Instant>,
+}
+
 /// What the connections share.
 #[derive(Debug)]
 struct State {
     behaviour: watch::Sender<Behaviour>,
     messages: watch::Sender<Vec<Message>>,
+    arrivals: Mutex<Arrivals>,
     connections: AtomicUsize,
+    open: AtomicUsize,
 }
 
 impl MailCatcher {
@@ -87,7 +112,9 @@ impl MailCatcher {
         let state = Arc::new(State {
             behaviour: watch::Sender::new(Behaviour::Accept),
             messages: watch::Sender::new(Vec::new()),
+            arrivals: Mutex::default(),
             connections: AtomicUsize::new(0),
+            open: AtomicUsize::new(0),
         });
         let token = CancellationToken::new();
         let serving = serve(listener, Arc::clone(&state), token.clone());
@@ -100,7 +127,7 @@ impl MailCatcher {
         self.address
     }
 
-    /// Returns the URL for lettre's `from_url`: SMTP without TLS.
+    /// Returns the URL for `SMTP_URL`: SMTP without TLS.
     pub fn url(&self) -> String {
         format!("smtp://{}", self.address)
     }
@@ -113,6 +140,11 @@ impl MailCatcher {
     /// Returns the messages that were taken, the oldest first.
     pub fn messages(&self) -> Vec<Message> {
         self.state.messages.borrow().clone()
+    }
+
+    /// Returns which mails have come so far.
+    pub fn arrivals(&self) -> Arrivals {
+        self.state.arrivals.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Forgets the messages.
@@ -136,10 +168,21 @@ impl MailCatcher {
     pub fn connections(&self) -> usize {
         self.state.connections.load(Ordering::Relaxed)
     }
+
+    /// Returns how many connections are open now.
+    pub fn open_connections(&self) -> usize {
+        self.state.open.load(Ordering::Relaxed)
+    }
 }
 
 impl State {
     fn keep(&self, message: Message) {
+        let mut arrivals = self.arrivals.lock().unwrap_or_else(PoisonError::into_inner);
+        arrivals.last = Some(Instant::now());
+        if let Some(id) = message.message_id().filter(|_| arrivals.counts.len() < MAX_ARRIVALS) {
+            *arrivals.counts.entry(id).or_insert(0) += 1;
+        }
+        drop(arrivals);
         self.messages.send_modify(|messages| {
             if messages.len() >= MAX_MESSAGES {
                 messages.remove(0);
@@ -162,7 +205,8 @@ async fn serve(listener: TcpListener, state: Arc<State>, token: CancellationToke
             }
         };
         state.connections.fetch_add(1, Ordering::Relaxed);
-        let session = Session::new(stream, Arc::clone(&state));
+        state.open.fetch_add(1, Ordering::Relaxed);
+        let (session, served) = (Session::new(stream, Arc::clone(&state)), Arc::clone(&state));
         let mut behaviour = state.behaviour.subscribe();
         let token = token.clone();
         tokio::spawn(async move {
@@ -172,6 +216,7 @@ async fn serve(listener: TcpListener, state: Arc<State>, token: CancellationToke
                 // A client that goes away is no news.
                 _ = session.run() => {}
             }
+            served.open.fetch_sub(1, Ordering::Relaxed);
             drop(permit);
         });
     }

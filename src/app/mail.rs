@@ -3,10 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use breakers::Dependency;
-use engine::RetryPolicy;
 use workflows::{
     mailer::{Mailer, MailerError},
-    sagas::deliver_notification::SEND_MAIL,
+    sagas::deliver_notification::{SEND_MAIL, SEND_MAIL_RETRY},
 };
 
 use super::process::ThisProcess;
@@ -45,7 +44,7 @@ impl Letterbox {
         };
         let mailer = mailer.map_err(|error| unusable(&error))?;
         // Shorter than an attempt, so that the breaker hears of a server that is silent.
-        let attempt = config.retries.timeout(SEND_MAIL, RetryPolicy::CALL);
+        let attempt = config.retries.timeout(SEND_MAIL, SEND_MAIL_RETRY);
         Ok(mailer.with_breaker(process.breakers().of(Dependency::Smtp)).with_timeout(attempt.mul_f64(0.9)))
     }
 }

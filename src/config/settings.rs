@@ -27,7 +27,7 @@ const fn secret(name: &'static str, expects: &'static str) -> Setting {
 
 const RATE: &str = "so many calls in a second, minute or hour, such as 600/m, or `off`";
 const FAILURES: &str = "a number of failures in a row, 1 to 1000000";
-const OPEN: &str = "a duration of at most an hour, such as 10s";
+const OPEN: &str = "a duration of 100ms to an hour, such as 10s";
 const PROBES: &str = "a number of trial calls, 1 to 1000";
 const PORT: &str = "a port, 0 to 65535 (0 takes any free one)";
 
@@ -45,6 +45,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
     secret("SMTP_URL", "a URL such as smtp://user:password@host:587"),
     setting("MAIL_FROM", "Sagaline <shop@localhost>", "a mail address such as Shop <shop@example.com>"),
     setting("SMTP_CONNECT_TIMEOUT", "5s", "a duration of 1ms to 5 minutes, such as 5s"),
+    setting("SMTP_REPLY_TIMEOUT", "30s", "a duration of 1ms to 10 minutes, such as 30s"),
     setting("SMTP_IDLE_TIMEOUT", "30s", "a duration of one second to an hour, such as 30s"),
     setting("SMTP_KEPT_CONNECTIONS", "16", "a number of connections, 1 to 1000"),
     optional(

@@ -55,8 +55,14 @@ impl Session {
             Behaviour::Accept
             | Behaviour::TemporaryFailure(_)
             | Behaviour::PermanentFailure(_)
+            | Behaviour::Answer(..)
+            | Behaviour::WithoutSmtpUtf8
             | Behaviour::DropAfterData
+            | Behaviour::StallAfterData(_)
             | Behaviour::Trickle(_) => {}
+        }
+        if let Some(failure) = self.failure(Stage::Greeting) {
+            return self.reply(failure).await;
         }
         self.reply("220 localhost ESMTP mail catcher").await?;
         loop {
@@ -91,9 +97,11 @@ impl Session {
             "EHLO" => {
                 self.reset();
                 self.greeted = true;
-                Next::Reply(
-                    "250-localhost\r\n250-SIZE 10485760\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250 PIPELINING",
-                )
+                Next::Reply(if self.behaviour == Behaviour::WithoutSmtpUtf8 {
+                    "250-localhost\r\n250-SIZE 10485760\r\n250-8BITMIME\r\n250 PIPELINING"
+                } else {
+                    "250-localhost\r\n250-SIZE 10485760\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250 PIPELINING"
+                })
             }
             "HELO" => {
                 self.reset();
@@ -127,6 +135,9 @@ impl Session {
         let size = parameters.split(' ').find_map(|word| word.strip_prefix("SIZE=")?.parse::<usize>().ok());
         if size.is_some_and(|size| size > MAX_MESSAGE_BYTES) {
             return "552 message too big";
+        }
+        if let Some(failure) = self.failure(Stage::Sender) {
+            return failure;
         }
         self.from = Some(from.to_owned());
         "250 OK"
@@ -182,6 +193,9 @@ impl Session {
             return Ok(Some(failure));
         }
         self.state.keep(message);
+        if let Behaviour::StallAfterData(pause) = self.behaviour {
+            tokio::time::sleep(pause).await;
+        }
         Ok((self.behaviour != Behaviour::DropAfterData).then_some("250 OK, kept"))
     }
 
@@ -189,11 +203,15 @@ impl Session {
         match self.behaviour {
             Behaviour::TemporaryFailure(at) if at == stage => Some("451 try again later"),
             Behaviour::PermanentFailure(at) if at == stage => Some("550 no such mailbox"),
+            Behaviour::Answer(at, reply) if at == stage => Some(reply),
             Behaviour::Accept
             | Behaviour::NeverGreet
             | Behaviour::TemporaryFailure(_)
             | Behaviour::PermanentFailure(_)
+            | Behaviour::Answer(..)
+            | Behaviour::WithoutSmtpUtf8
             | Behaviour::DropAfterData
+            | Behaviour::StallAfterData(_)
             | Behaviour::Trickle(_)
             | Behaviour::Refuse => None,
         }

@@ -1,15 +1,21 @@
 //! Sends mail: over SMTP, or into files where there is no mail server. A circuit breaker stands before both.
 
+mod address;
+mod error;
 mod files;
 mod message;
 mod smtp;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use breakers::{Breaker, BreakerSettings, BreakerState, Dependency};
+use breakers::{Breaker, BreakerSettings, BreakerState, Dependency, Prospect};
 use chrono::{DateTime, Utc};
+use engine::{Allowance, Throttle};
 use lettre::message::Mailbox;
 
+pub(crate) use address::bare as bare_address;
+pub use error::{MailError, SmtpReply};
+pub(crate) use error::{reply_in, was_held_back};
 pub use smtp::SmtpSettings;
 
 use self::{files::Files, smtp::Smtp};
@@ -31,131 +37,11 @@ pub struct Mail {
     pub at: DateTime<Utc>,
 }
 
-/// What the mail server said when it took a mail.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SmtpReply {
-    /// The reply's code, such as 250.
-    pub code: u16,
-    /// The reply's text, in one line.
-    pub text: String,
-}
-
-impl SmtpReply {
-    /// Keeps what can be stored and shown: one line without control characters, of a length that a reply has.
-    pub(crate) fn new(code: u16, text: &str) -> Self {
-        const LONGEST: usize = 512;
-        let text = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(LONGEST).collect();
-        Self { code, text }
-    }
-}
-
-impl std::fmt::Display for SmtpReply {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} {}", self.code, self.text)
-    }
-}
-
-/// What stands before a server's reply in an error, and so in the history of a saga.
-const TURNED_AWAY: &str = "the mail server did not take the mail for now: ";
-const REFUSED: &str = "the mail server refused the mail: ";
-/// What stands behind it.
-const REFUSED_CODE: &str = " (mail-refused)";
-
-/// Finds what the server said in an error that was stored, outermost first; a failure has its code behind it.
-pub(crate) fn reply_in(error: &[String]) -> Option<&str> {
-    error.iter().find_map(|line| {
-        line.strip_prefix(TURNED_AWAY).or_else(|| {
-            line.strip_prefix(REFUSED).map(|reply| reply.strip_suffix(REFUSED_CODE).unwrap_or(reply))
-        })
-    })
-}
-
-/// A mail was not sent, or it is not known whether it was.
-#[derive(Debug, thiserror::Error)]
-pub enum MailError {
-    /// The mail server has failed lately; nothing was attempted.
-    #[error("the mail server has failed too often; waiting before the next try")]
-    BreakerOpen {
-        /// When to ask again; spread, so that not all who wait come in the moment of the next probe.
-        retry_after: Duration,
-    },
-    /// The mail server has failed lately, and this mail was the one to find out that it still does; it does not count as
-    /// an attempt of the mail.
-    #[error("the mail server still fails: {what}")]
-    ProbeFailed {
-        /// When to ask again; spread.
-        retry_after: Duration,
-        /// What did not work, in one sentence.
-        what: String,
-    },
-    /// It did not work this time: the server is away, slow or busy.
-    #[error("{what}")]
-    Temporary {
-        /// What did not work.
-        what: String,
-        /// Why, if something else told.
-        #[source]
-        source: Option<Box<dyn std::error::Error + Send + Sync>>,
-    },
-    /// The server does not take this mail now, but perhaps later.
-    #[error("{TURNED_AWAY}{reply}")]
-    TurnedAway {
-        /// What it said.
-        reply: SmtpReply,
-    },
-    /// The server does not want this mail, and will not later.
-    #[error("{REFUSED}{reply}")]
-    Refused {
-        /// What it said.
-        reply: SmtpReply,
-    },
-    /// It can't be written as a mail: an address or a header is wrong.
-    #[error("it can't be written as a mail")]
-    Unsendable {
-        /// Why.
-        #[source]
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
-}
-
-impl MailError {
-    /// Whether the same mail may be taken later.
-    pub fn is_retryable(&self) -> bool {
-        match self {
-            Self::BreakerOpen { .. }
-            | Self::ProbeFailed { .. }
-            | Self::Temporary { .. }
-            | Self::TurnedAway { .. } => true,
-            Self::Refused { .. } | Self::Unsendable { .. } => false,
-        }
-    }
-
-    /// A stable code for programs.
-    pub fn code(&self) -> &'static str {
-        match self {
-            Self::BreakerOpen { .. } => "mail-breaker-open",
-            Self::ProbeFailed { .. } => "mail-probe-failed",
-            Self::Temporary { .. } => "mail-server-unavailable",
-            Self::TurnedAway { .. } => "mail-turned-away",
-            Self::Refused { .. } => "mail-refused",
-            Self::Unsendable { .. } => "mail-unsendable",
-        }
-    }
-
-    /// The error with its causes in one sentence.
-    pub fn sentence(&self) -> String {
-        let first: &(dyn std::error::Error + 'static) = self;
-        let chain: Vec<String> =
-            std::iter::successors(Some(first), |error| error.source()).map(ToString::to_string).collect();
-        chain.join(": ")
-    }
-}
-
 /// A mailer could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum MailerError {
     /// The sender's address is wrong.
-    #[error("`{0}` is no sender, such as `Shop <shop@example.com>`")]
+    #[error("`{0}` is no sender, such as `Shop <shop@example.com>` (before the `@` in ASCII)")]
     From(String),
     /// The server's URL is wrong. It is not repeated, because it may hold a password.
     #[error("the SMTP URL is wrong (as in `smtp://host:25` or `smtps://user:password@host`): {0}")]
@@ -183,15 +69,16 @@ enum Transport {
     Files(Files),
 }
 
-/// Longer than a mail takes, shorter than the 30 seconds of a step's attempt, so that the breaker hears of it.
-const TIMEOUT: Duration = Duration::from_secs(20);
+/// Longer than a mail takes, shorter than the two minutes of the step's attempt, so that the breaker hears of it.
+const TIMEOUT: Duration = Duration::from_secs(100);
 
 impl Mailer {
     /// Sends through a mail server, over connections that are kept; must be called within a tokio runtime.
     ///
     /// The URL is `smtp://host:port` for plain text, `smtp://…?tls=required` for STARTTLS or nothing,
     /// `smtp://…?tls=opportunistic` for STARTTLS where the server has it, and `smtps://…` for TLS from the first byte.
-    /// `user:password@` before the host logs in, both percent-encoded. A path is the name to greet with.
+    /// `user:password@` before the host logs in, both percent-encoded. A path is the name to greet with. Anything else in
+    /// the URL is refused.
     ///
     /// # Errors
     /// When the URL or the sender is wrong. The server is not asked yet.
@@ -204,7 +91,12 @@ impl Mailer {
     /// # Errors
     /// As [`Mailer::smtp`].
     pub fn smtp_with(url: &str, from: &str, settings: &SmtpSettings) -> Result<Self, MailerError> {
-        Self::new(from, Transport::Smtp(Smtp::new(url, settings)?))
+        let smtp = Smtp::new(url, settings)?;
+        let from = sender(from)?;
+        for warning in smtp.warnings(&from) {
+            tracing::warn!("{warning}");
+        }
+        Ok(Self::new(from, Transport::Smtp(smtp)))
     }
 
     /// Writes mails as files, `.eml`, into a directory; for where there is no mail server.
@@ -212,13 +104,12 @@ impl Mailer {
     /// # Errors
     /// When the directory can't be made, or the sender is wrong.
     pub fn files(directory: impl Into<PathBuf>, from: &str) -> Result<Self, MailerError> {
-        Self::new(from, Transport::Files(Files::new(directory.into())?))
+        Ok(Self::new(sender(from)?, Transport::Files(Files::new(directory.into())?)))
     }
 
-    fn new(from: &str, transport: Transport) -> Result<Self, MailerError> {
-        let from = from.parse().map_err(|_| MailerError::From(from.into()))?;
+    fn new(from: Mailbox, transport: Transport) -> Self {
         let breaker = Breaker::new(Dependency::Smtp, BreakerSettings::default());
-        Ok(Self { inner: Arc::new(Inner { from, transport, breaker, timeout: TIMEOUT }) })
+        Self { inner: Arc::new(Inner { from, transport, breaker, timeout: TIMEOUT }) }
     }
 
     /// Sets the breaker that stands before the mail server; to be called before the mailer is cloned.
@@ -245,6 +136,17 @@ impl Mailer {
         self.inner.breaker.state()
     }
 
+    /// A throttle for the queue that mails wait in: as long as the breaker holds them back, they are better left there
+    /// than claimed, each only to be postponed, again and again. One at a time is let through to try.
+    pub fn throttle(&self) -> Throttle {
+        let breaker = self.inner.breaker.clone();
+        Arc::new(move || match breaker.prospect() {
+            Prospect::LetThrough => Allowance::Everything,
+            Prospect::Probe => Allowance::One,
+            Prospect::HeldBack(wait) => Allowance::NothingFor(wait),
+        })
+    }
+
     /// Where mails go: `smtp` or `files`.
     pub fn kind(&self) -> &'static str {
         match &self.inner.transport {
@@ -262,34 +164,49 @@ impl Mailer {
     /// Dropped early, the mail may have been sent; the breaker counts it as a failure, and the connection is not used
     /// again.
     pub async fn send(&self, mail: &Mail) -> Result<SmtpReply, MailError> {
+        let answer = self.attempt(mail).await;
+        let outcome = answer.as_ref().map_or_else(MailError::code, |_| "sent");
+        metrics::counter!("sagaline_mails_total", "transport" => self.kind(), "outcome" => outcome)
+            .increment(1);
+        answer
+    }
+
+    async fn attempt(&self, mail: &Mail) -> Result<SmtpReply, MailError> {
         let inner = &*self.inner;
+        // Before the breaker is asked: what can't be written says nothing about the server.
+        let message = match &inner.transport {
+            Transport::Smtp(_) => message::write(mail, &inner.from)?,
+            Transport::Files(_) => message::write_readable(mail, &inner.from)?,
+        };
         let admitted = inner.breaker.admit();
         let pass = admitted.map_err(|open| MailError::BreakerOpen { retry_after: open.wait() })?;
         let answer = match &inner.transport {
-            Transport::Smtp(smtp) => match message::write(mail, &inner.from) {
-                Ok(message) => smtp.send(&message, inner.timeout).await,
-                Err(error) => Err(error),
-            },
-            Transport::Files(files) => files.send(mail, &inner.from).await,
+            // The exchange is a large future; a worker has many steps at once, few of which get here.
+            Transport::Smtp(smtp) => Box::pin(smtp.send(&message, inner.timeout)).await,
+            Transport::Files(files) => files.send(mail, &message).await,
         };
-        let answer = match answer {
-            Err(error) if error.is_retryable() => {
-                // A server that answers turns this mail away, and that is an attempt of the mail.
-                let is_blameless = pass.is_probe() && matches!(error, MailError::Temporary { .. });
+        match answer {
+            Err(error) if !error.is_about_one_mail() => {
+                let is_probe = pass.is_probe();
                 pass.failed();
-                Err(if is_blameless { inner.probe_failed(&error) } else { error })
+                // It was chosen to try, and what it met is no fault of its own.
+                Err(if is_probe { inner.probe_failed(&error) } else { error })
             }
             // A server that says no to one mail is well.
             answer => {
                 pass.succeeded();
                 answer
             }
-        };
-        let outcome = answer.as_ref().map_or_else(MailError::code, |_| "sent");
-        metrics::counter!("sagaline_mails_total", "transport" => self.kind(), "outcome" => outcome)
-            .increment(1);
-        answer
+        }
     }
+}
+
+/// Reads the sender, and writes its domain in ASCII. Its local part has to be ASCII, because every mail has it.
+fn sender(from: &str) -> Result<Mailbox, MailerError> {
+    let wrong = || MailerError::From(from.into());
+    let Mailbox { name, email } = from.parse().map_err(|_| wrong())?;
+    let email = address::for_servers(email).filter(|email| email.user().is_ascii()).ok_or_else(wrong)?;
+    Ok(Mailbox { name, email })
 }
 
 impl Inner {
@@ -305,5 +222,19 @@ impl std::fmt::Debug for Mailer {
             .field("kind", &self.kind())
             .field("state", &self.state())
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sender_has_to_be_an_address_that_every_server_can_read() {
+        let written = |from: &str| sender(from).map(|from| from.to_string());
+        assert_eq!(written("Shop <shop@bücher.de>").unwrap(), "Shop <shop@xn--bcher-kva.de>");
+        for wrong in ["shop", "jörg@example.com", "Shop <>"] {
+            assert!(matches!(written(wrong), Err(MailerError::From(_))), "{wrong}");
+        }
     }
 }

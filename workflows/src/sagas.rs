@@ -24,12 +24,12 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// The defaults: a quarter of an hour for placing, eight attempts for a mail, nobody to alert.
+    /// The defaults: a quarter of an hour for placing, some two hours for a mail, nobody to alert.
     pub fn new(mailer: Mailer) -> Self {
         Self {
             mailer,
             reservation_ttl: Duration::from_mins(15),
-            send_mail_retry: RetryPolicy::CALL,
+            send_mail_retry: deliver_notification::SEND_MAIL_RETRY,
             admin_emails: AdminEmails::default(),
         }
     }

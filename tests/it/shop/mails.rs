@@ -6,7 +6,7 @@ use breakers::{Breaker, BreakerSettings, BreakerState, Dependency};
 use engine::{DeadJobFilter, Page, RetryPolicy, Status};
 use sagaline::mailcatcher::{Behaviour, MailCatcher, Stage};
 use workflows::{
-    mailer::{Mail, MailError, Mailer, SmtpReply},
+    mailer::{Mail, MailError, Mailer, SmtpSettings},
     notifications::{self, NotificationStatus},
     sagas::{
         Settings,
@@ -93,20 +93,160 @@ async fn a_breaker_opens_on_a_silent_server_and_closes_by_one_probe() {
 #[tokio::test]
 async fn a_mail_that_timed_out_leaves_no_reply_behind_for_the_next() {
     let catcher = MailCatcher::start().await.unwrap();
-    let mailer =
-        Mailer::smtp(&catcher.url(), "shop@example.com").unwrap().with_timeout(Duration::from_millis(400));
-    mailer.send(&a_mail()).await.unwrap();
-    catcher.behave(Behaviour::Trickle(Duration::from_millis(20)));
-    assert!(mailer.send(&a_mail()).await.unwrap_err().is_retryable());
-    catcher.behave(Behaviour::PermanentFailure(Stage::Data));
-    assert!(matches!(
-        mailer.send(&a_mail()).await,
-        Err(MailError::Refused { reply: SmtpReply { code: 500..600, .. } })
-    ));
+    let limit = Duration::from_millis(400);
+    let mailer = Mailer::smtp(&catcher.url(), "shop@example.com").unwrap().with_timeout(limit);
+    // The confirmation of a mail that was given up comes while the next one is under way.
+    catcher.behave(Behaviour::StallAfterData(limit * 3 / 2));
+    for mails in 1..=3 {
+        let error = mailer.send(&a_mail()).await.unwrap_err();
+        assert!(error.is_retryable() && !error.is_about_one_mail());
+        let sentence = error.sentence();
+        assert!(
+            sentence.contains("did not confirm the mail within")
+                && sentence.ends_with("it may have taken it"),
+            "{sentence}"
+        );
+        assert_eq!(catcher.connections(), mails, "each has a connection of its own");
+    }
+    assert_eq!(catcher.messages().len(), 3, "as it may have");
 }
 
 #[tokio::test]
-async fn a_mail_that_is_turned_away_for_now_is_sent_later_under_the_same_message_id() {
+async fn mails_share_connections_and_no_more_are_kept_than_are_allowed() {
+    let catcher = MailCatcher::start().await.unwrap();
+    let settings = SmtpSettings { kept_connections: 2, ..SmtpSettings::default() };
+    let mailer = Mailer::smtp_with(&catcher.url(), "shop@example.com", &settings).unwrap();
+    for _ in 0..10 {
+        mailer.send(&a_mail()).await.unwrap();
+    }
+    assert_eq!(catcher.connections(), 1);
+    // Refused mails leave theirs for others, too.
+    catcher.behave(Behaviour::PermanentFailure(Stage::Recipient));
+    for _ in 0..10 {
+        assert!(matches!(mailer.send(&a_mail()).await, Err(MailError::Refused { .. })));
+    }
+    assert_eq!(catcher.connections(), 2, "the server closed the one before");
+    catcher.behave(Behaviour::StallAfterData(Duration::from_millis(200)));
+    let mail = a_mail();
+    let sent = futures::future::join_all((0..5).map(|_| mailer.send(&mail))).await;
+    assert!(sent.iter().all(Result::is_ok));
+    assert_eq!(catcher.connections(), 2 + 5);
+    let sent = futures::future::join_all((0..5).map(|_| mailer.send(&mail))).await;
+    assert!(sent.iter().all(Result::is_ok));
+    assert_eq!(catcher.connections(), 2 + 5 + 3, "two of them were kept");
+}
+
+#[tokio::test]
+async fn a_connection_is_closed_that_was_idle_for_too_long() {
+    let catcher = MailCatcher::start().await.unwrap();
+    let settings = SmtpSettings { idle_timeout: Duration::from_millis(50), ..SmtpSettings::default() };
+    let mailer = Mailer::smtp_with(&catcher.url(), "shop@example.com", &settings).unwrap();
+    mailer.send(&a_mail()).await.unwrap();
+    let closed = async {
+        while catcher.open_connections() > 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, closed).await.expect("it is closed without another mail");
+    mailer.send(&a_mail()).await.unwrap();
+    assert_eq!(catcher.connections(), 2);
+}
+
+#[tokio::test]
+async fn a_server_that_stops_answering_is_noticed_before_the_time_of_a_mail_is_over() {
+    let catcher = MailCatcher::start().await.unwrap();
+    let settings = SmtpSettings { reply_timeout: Duration::from_millis(200), ..SmtpSettings::default() };
+    let mailer = Mailer::smtp_with(&catcher.url(), "shop@example.com", &settings)
+        .unwrap()
+        .with_timeout(Duration::from_hours(1));
+    // A whole reply has to come in time, not only its first byte.
+    catcher.behave(Behaviour::Trickle(Duration::from_millis(50)));
+    let error = tokio::time::timeout(PATIENCE, mailer.send(&a_mail())).await.unwrap().unwrap_err();
+    assert!(error.sentence().contains("no answer within"), "{}", error.sentence());
+    // Only the last word may take longer.
+    catcher.behave(Behaviour::StallAfterData(Duration::from_millis(600)));
+    mailer.send(&a_mail()).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_answer_about_all_of_us_counts_against_the_server_and_one_about_a_mail_does_not() {
+    let catcher = MailCatcher::start().await.unwrap();
+    let about_all = [
+        Behaviour::Answer(Stage::Greeting, "554 you are blocked"),
+        Behaviour::Answer(Stage::Greeting, "521 no mail here"),
+        Behaviour::Answer(Stage::Greeting, "421 too many connections"),
+        Behaviour::Answer(Stage::Sender, "530 log in first"),
+        Behaviour::Answer(Stage::Sender, "550 no such sender"),
+        Behaviour::Answer(Stage::Recipient, "421 going down"),
+        Behaviour::Answer(Stage::Recipient, "535 your password has expired"),
+        Behaviour::Answer(Stage::Data, "454 can't check your password now"),
+        Behaviour::Refuse,
+        Behaviour::DropAfterData,
+    ];
+    for behaviour in about_all {
+        let (mailer, breaker) = with_breaker(&catcher, 1);
+        catcher.behave(behaviour);
+        let error = mailer.send(&a_mail()).await.unwrap_err();
+        assert!(error.is_retryable() && !error.is_about_one_mail(), "{behaviour:?}: {error:?}");
+        assert_eq!(breaker.state(), BreakerState::Open, "{behaviour:?}");
+    }
+    let about_one = [
+        (Behaviour::Answer(Stage::Recipient, "450 greylisted"), true),
+        (Behaviour::Answer(Stage::Recipient, "452 mailbox full"), true),
+        (Behaviour::Answer(Stage::Data, "451 try again"), true),
+        (Behaviour::Answer(Stage::Recipient, "550 no such mailbox"), false),
+        (Behaviour::Answer(Stage::Data, "554 spam"), false),
+    ];
+    for (behaviour, is_retryable) in about_one {
+        let (mailer, breaker) = with_breaker(&catcher, 1);
+        catcher.behave(behaviour);
+        for _ in 0..3 {
+            let error = mailer.send(&a_mail()).await.unwrap_err();
+            assert_eq!((error.is_retryable(), error.is_about_one_mail()), (is_retryable, true), "{error:?}");
+        }
+        assert_eq!(breaker.state(), BreakerState::Closed, "{behaviour:?}");
+    }
+}
+
+fn with_breaker(catcher: &MailCatcher, failures: u32) -> (Mailer, Breaker) {
+    let settings = BreakerSettings { failures, open_for: Duration::from_hours(1), probes: 1 };
+    let breaker = Breaker::new(Dependency::Smtp, settings);
+    let mailer = Mailer::smtp(&catcher.url(), "shop@example.com").unwrap().with_breaker(breaker.clone());
+    (mailer, breaker)
+}
+
+#[tokio::test]
+async fn an_international_address_is_written_in_ascii_as_far_as_it_can_be() {
+    let catcher = MailCatcher::start().await.unwrap();
+    let (mailer, breaker) = with_breaker(&catcher, 1);
+    let to = |to: &str| Mail { to: to.into(), ..a_mail() };
+    catcher.behave(Behaviour::WithoutSmtpUtf8);
+    mailer.send(&to("info@bücher.de")).await.unwrap();
+    assert_eq!(catcher.messages()[0].to, ["info@xn--bcher-kva.de"]);
+    for _ in 0..3 {
+        let error = mailer.send(&to("jörg@example.com")).await.unwrap_err();
+        assert!(matches!(error, MailError::Unsendable { .. }), "{error:?}");
+        assert!(error.sentence().contains("SMTPUTF8"), "{}", error.sentence());
+    }
+    assert_eq!(breaker.state(), BreakerState::Closed, "the server is well");
+    catcher.behave(Behaviour::Accept);
+    mailer.send(&to("jörg@bücher.de")).await.unwrap();
+    assert_eq!(catcher.messages()[1].to, ["jörg@xn--bcher-kva.de"]);
+}
+
+#[tokio::test]
+async fn a_mail_that_can_t_be_written_says_nothing_about_the_server() {
+    let catcher = MailCatcher::start().await.unwrap();
+    let (mailer, breaker) = with_breaker(&catcher, 1);
+    catcher.behave(Behaviour::Refuse);
+    mailer.send(&a_mail()).await.unwrap_err();
+    let error = mailer.send(&Mail { to: "\"a b\"@example.com".into(), ..a_mail() }).await.unwrap_err();
+    assert!(matches!(error, MailError::Unsendable { .. }), "{error:?}");
+    assert_eq!(breaker.state(), BreakerState::Open);
+}
+
+#[tokio::test]
+async fn a_mail_whose_confirmation_was_lost_is_sent_again_under_the_same_message_id() {
     let catcher = MailCatcher::start().await.unwrap();
     catcher.behave(Behaviour::DropAfterData);
     let mailer = Mailer::smtp(&catcher.url(), "shop@example.com").unwrap();

@@ -5,10 +5,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use lettre::message::Mailbox;
+use lettre::Message;
 use tokio::task::spawn_blocking;
 
-use super::{Mail, MailError, MailerError, SmtpReply, message};
+use super::{Mail, MailError, MailerError, SmtpReply};
 
 pub(super) struct Files {
     directory: PathBuf,
@@ -22,12 +22,11 @@ impl Files {
     }
 
     /// Writes the mail whole or not at all; the same mail again replaces its file.
-    pub(super) async fn send(&self, mail: &Mail, from: &Mailbox) -> Result<SmtpReply, MailError> {
-        let message = message::write_readable(mail, from)?;
+    pub(super) async fn send(&self, mail: &Mail, message: &Message) -> Result<SmtpReply, MailError> {
         let path = self.directory.join(file_name(mail));
         let written = {
-            let path = path.clone();
-            spawn_blocking(move || write_atomically(&path, &message.formatted())).await
+            let (path, bytes) = (path.clone(), message.formatted());
+            spawn_blocking(move || write_atomically(&path, &bytes)).await
         };
         written.map_err(io::Error::from).flatten().map_err(|error| MailError::Temporary {
             what: format!("the mail could not be written to `{}`", path.display()),
@@ -85,8 +84,9 @@ mod tests {
         let files = Files::new(directory.path().join("mails")).unwrap();
         let from = "shop@example.com".parse().unwrap();
         let mail = Mail { to: "a@example.com".into(), ..mail() };
+        let message = crate::mailer::message::write_readable(&mail, &from).unwrap();
         for _ in 0..2 {
-            files.send(&mail, &from).await.unwrap();
+            files.send(&mail, &message).await.unwrap();
         }
         let names: Vec<_> = std::fs::read_dir(directory.path().join("mails"))
             .unwrap()

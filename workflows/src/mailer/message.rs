@@ -2,10 +2,31 @@
 
 use lettre::{
     Message,
-    message::{Body, Mailbox, MultiPart, SinglePart, header::ContentTransferEncoding, header::ContentType},
+    message::{
+        Body, Mailbox, MultiPart, SinglePart,
+        header::{ContentTransferEncoding, ContentType, Header, HeaderName, HeaderValue},
+    },
 };
 
-use super::{Mail, MailError};
+use super::{Mail, MailError, bare_address};
+
+/// Says that no person wrote it (RFC 3834), so that nobody's absence note answers it.
+#[derive(Clone)]
+struct AutoSubmitted;
+
+impl Header for AutoSubmitted {
+    fn name() -> HeaderName {
+        HeaderName::new_from_ascii_str("Auto-Submitted")
+    }
+
+    fn parse(_: &str) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
+        Ok(Self)
+    }
+
+    fn display(&self) -> HeaderValue {
+        HeaderValue::new(Self::name(), "auto-generated".into())
+    }
+}
 
 /// Writes it for a mail server: whatever is not ASCII is encoded.
 pub(super) fn write(mail: &Mail, from: &Mailbox) -> Result<Message, MailError> {
@@ -23,12 +44,13 @@ pub(super) fn write_readable(mail: &Mail, from: &Mailbox) -> Result<Message, Mai
 }
 
 fn build(mail: &Mail, from: &Mailbox, body: impl Fn(&str) -> Body) -> Result<Message, MailError> {
-    let unsendable = |source| MailError::Unsendable { source };
-    let to: Mailbox =
-        mail.to.parse().map_err(|error: lettre::address::AddressError| unsendable(error.into()))?;
+    let unsendable = |source: Box<dyn std::error::Error + Send + Sync>| MailError::Unsendable { source };
+    let body = |text: &str| body(&with_one_kind_of_line_end(text));
+    let to = bare_address(&mail.to).ok_or_else(|| unsendable("its recipient is no address".into()))?;
     let head = Message::builder()
         .from(from.clone())
-        .to(to)
+        .to(Mailbox::new(None, to))
+        .header(AutoSubmitted)
         .subject(mail.subject.as_str())
         .date(mail.at.into())
         .message_id(Some(mail.message_id.clone()));
@@ -41,6 +63,12 @@ fn build(mail: &Mail, from: &Mailbox, body: impl Fn(&str) -> Body) -> Result<Mes
         }
     };
     message.map_err(|error| unsendable(error.into()))
+}
+
+/// Writes every line end as `\n`, which is sent as CRLF. A carriage return on its own must not be sent (RFC 5321, 2.3.8):
+/// strict servers refuse it, and others take it for the end of a line, which ends a mail where its author wants.
+fn with_one_kind_of_line_end(text: &str) -> String {
+    text.replace("\r\n", "\n").replace('\r', "\n")
 }
 
 #[cfg(test)]
@@ -84,6 +112,29 @@ mod tests {
         let both = Mail { html: Some("<p>Zwölf</p>".into()), ..mail() };
         let text = text(&write_readable(&both, &from).unwrap());
         assert!(text.contains("multipart/alternative") && text.contains("<p>Zwölf</p>"), "{text}");
+    }
+
+    #[test]
+    fn no_carriage_return_stands_alone() {
+        let from = "shop@example.com".parse().unwrap();
+        let smuggled = "one\r.\rMAIL FROM:<boss@example.com>\r\ntwo\n";
+        let html = Some(format!("<p>{smuggled}</p>"));
+        for written in [write, write_readable] {
+            let mail = Mail { text: smuggled.into(), html: html.clone(), ..mail() };
+            let text = text(&written(&mail, &from).unwrap());
+            assert!(!text.replace("\r\n", "").contains('\r'), "{text:?}");
+            assert!(text.contains("one\r\n.\r\nMAIL FROM"), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_domain_is_written_in_ascii_and_nobody_is_asked_to_answer() {
+        let from = "shop@example.com".parse().unwrap();
+        let message = write(&Mail { to: "info@bücher.de".into(), ..mail() }, &from).unwrap();
+        assert_eq!(message.envelope().to(), ["info@xn--bcher-kva.de".parse().unwrap()]);
+        let text = text(&message);
+        assert!(text.contains("To: info@xn--bcher-kva.de\r\n"), "{text}");
+        assert!(text.contains("Auto-Submitted: auto-generated\r\n"), "{text}");
     }
 
     #[test]

@@ -1,26 +1,25 @@
 //! Sends mail through a server, over connections that are kept.
 //!
-//! lettre gives a connection back to its pool however its use ended. One that was left in the middle of a mail
-//! (time-out, or the future dropped) would answer the next mail with the replies of the one before, and that mail
-//! could be taken for sent. So such an end throws the whole pool away; the next mail gets a new one.
+//! The exchange is led here, command by command, for two reasons. What an answer means depends on when it comes: a no to
+//! the greeting or the sender is about us, a no to the recipient or the content is about one mail. And a connection that
+//! was left in the middle of a mail would answer the next mail with the replies of the one before, and that mail could be
+//! taken for sent: so a connection is given back only by a mail that came to its end.
 
-use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+mod exchange;
+mod kept;
+mod server;
 
-use lettre::{
-    AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor,
-    transport::smtp::{AsyncSmtpTransportBuilder, Error, PoolConfig},
-};
+use std::{sync::Arc, time::Duration};
 
+use lettre::{Message, address::Envelope, message::Mailbox, transport::smtp::client::AsyncSmtpConnection};
+
+use self::{exchange::Patience, kept::Kept, server::Server};
 use super::{MailError, MailerError, SmtpReply};
 
-type Pool = Arc<AsyncSmtpTransport<Tokio1Executor>>;
-
 pub(super) struct Smtp {
-    builder: AsyncSmtpTransportBuilder,
-    pool: Mutex<Pool>,
+    server: Server,
+    settings: SmtpSettings,
+    kept: Arc<Kept>,
 }
 
 /// How connections to the mail server are made and kept.
@@ -28,8 +27,11 @@ pub(super) struct Smtp {
 pub struct SmtpSettings {
     /// How many connections are kept open for the next mails.
     pub kept_connections: u32,
-    /// How long connecting may take; what comes after it is bounded by the time that a mail may take.
+    /// How long connecting may take.
     pub connect_timeout: Duration,
+    /// How long each answer may take, from the greeting to the leave to send the content; the answer to that is bounded
+    /// only by the time that a mail may take, because a mail that is given up then may have been taken.
+    pub reply_timeout: Duration,
     /// How long a connection is kept that is not used.
     pub idle_timeout: Duration,
 }
@@ -39,94 +41,90 @@ impl Default for SmtpSettings {
         Self {
             kept_connections: 16,
             connect_timeout: Duration::from_secs(5),
+            reply_timeout: Duration::from_secs(30),
             idle_timeout: Duration::from_secs(30),
         }
     }
 }
 
-/// How long a pool that is thrown away may take to say good-bye.
-const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(1);
-
 impl Smtp {
     pub(super) fn new(url: &str, settings: &SmtpSettings) -> Result<Self, MailerError> {
-        let builder = AsyncSmtpTransport::<Tokio1Executor>::from_url(url)
-            .map_err(|error| MailerError::Url(error.to_string()))?
-            .timeout(Some(settings.connect_timeout))
-            .pool_config(
-                PoolConfig::new().max_size(settings.kept_connections).idle_timeout(settings.idle_timeout),
+        let kept = Arc::new(Kept::new(settings.kept_connections, settings.idle_timeout));
+        Ok(Self { server: Server::parse(url).map_err(MailerError::Url)?, settings: *settings, kept })
+    }
+
+    /// What an operator should hear about how mails are going to leave.
+    pub(super) fn warnings(&self, from: &Mailbox) -> Vec<&'static str> {
+        let mut warnings = Vec::new();
+        if self.server.may_log_in_in_the_clear() {
+            warnings.push(
+                "SMTP_URL has a password that may be sent in the clear: ask for `?tls=required` or use `smtps://`",
             );
-        let pool = Mutex::new(Arc::new(builder.clone().build()));
-        Ok(Self { builder, pool })
+        }
+        if !self.server.is_here() && from.email.domain() == "localhost" {
+            warnings
+                .push("MAIL_FROM is an address of `localhost`: mail servers elsewhere refuse such a sender");
+        }
+        warnings
     }
 
     pub(super) async fn send(&self, message: &Message, timeout: Duration) -> Result<SmtpReply, MailError> {
-        let pool = Arc::clone(&self.lock());
-        let bytes = message.formatted();
-        let mut sending = std::pin::pin!(pool.send_raw(message.envelope(), &bytes));
-        // Declared after `sending`, so dropped before it: a connection left in the middle finds its pool thrown away.
-        let mut unfinished = Unfinished { smtp: self, pool: Some(Arc::clone(&pool)) };
-        if let Ok(answer) = tokio::time::timeout(timeout, &mut sending).await {
-            unfinished.pool = None;
-            return answer.map(|response| reply(&response)).map_err(failure);
-        }
-        drop(unfinished);
-        // The pool then takes back no connection, and closes those it has; if that takes long, they are just dropped.
-        let _ = tokio::time::timeout(SHUTDOWN_TIMEOUT, pool.shutdown()).await;
-        Err(MailError::Temporary {
-            what: format!("the mail server took longer than {} ms", timeout.as_millis()),
-            source: None,
-        })
-    }
-
-    /// Puts a new pool in the place of this one, unless somebody has done so.
-    fn replace(&self, pool: &Pool) {
-        let mut current = self.lock();
-        if Arc::ptr_eq(&current, pool) {
-            *current = Arc::new(self.builder.clone().build());
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Pool> {
-        // No code that holds it can leave it half changed.
-        self.pool.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// A mail that is under way.
-struct Unfinished<'a> {
-    smtp: &'a Smtp,
-    pool: Option<Pool>,
-}
-
-impl Drop for Unfinished<'_> {
-    fn drop(&mut self) {
-        if let Some(pool) = &self.pool {
-            self.smtp.replace(pool);
-        }
-    }
-}
-
-fn reply(response: &lettre::transport::smtp::response::Response) -> SmtpReply {
-    let lines: Vec<&str> = response.message().collect();
-    SmtpReply::new(response.code().into(), &lines.join(" "))
-}
-
-/// A reply of 5xx is final, but for those by which the server turns us away, not the mail: authentication required,
-/// too weak, failed, or encryption required (RFC 4954, section 6). Those are ours to repair, and no mail should die of
-/// them. Everything else may work another time.
-fn failure(error: Error) -> MailError {
-    const OURS_TO_REPAIR: [u16; 4] = [530, 534, 535, 538];
-    let Some(code) = error.status().map(u16::from) else {
-        return MailError::Temporary {
-            what: "the mail could not be handed to the server".into(),
-            source: Some(error.into()),
+        let patience = Patience::new(&self.settings, timeout);
+        let (envelope, bytes) = (message.envelope(), message.formatted());
+        let mut connection = self.ready(envelope, &bytes, &patience).await?;
+        let answer = exchange::hand_over(&mut connection, envelope, &bytes, &patience).await;
+        let is_in_step = match &answer {
+            Ok(_) => true,
+            Err(error) => error.is_about_one_mail() && exchange::reset(&mut connection, &patience).await,
         };
-    };
-    let said = std::error::Error::source(&error).map(ToString::to_string);
-    let reply = SmtpReply::new(code, &said.unwrap_or_default());
-    if error.is_permanent() && !OURS_TO_REPAIR.contains(&code) {
-        MailError::Refused { reply }
-    } else {
-        MailError::TurnedAway { reply }
+        if is_in_step {
+            Kept::put(&self.kept, connection);
+        }
+        answer
+    }
+
+    /// A connection on which the sender of a mail has been accepted.
+    async fn ready(
+        &self,
+        envelope: &Envelope,
+        bytes: &[u8],
+        patience: &Patience,
+    ) -> Result<AsyncSmtpConnection, MailError> {
+        if let Some(mut kept) = self.kept.take() {
+            match exchange::announce(&mut kept, envelope, bytes, patience).await {
+                Ok(()) => return Ok(kept),
+                // The server may have closed it while it was idle, and the others then too. No mail has been handed over.
+                Err(error) if error.is_about_one_mail() => return Err(error),
+                Err(_) => self.kept.clear(),
+            }
+        }
+        let mut fresh = patience.opening(self.server.connect(&self.settings)).await?;
+        exchange::announce(&mut fresh, envelope, bytes, patience).await?;
+        Ok(fresh)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn warnings(url: &str, from: &str) -> usize {
+        Smtp::new(url, &SmtpSettings::default()).unwrap().warnings(&from.parse().unwrap()).len()
+    }
+
+    #[test]
+    fn a_password_in_the_clear_and_a_sender_that_nobody_takes_are_warned_of_unless_the_server_is_here() {
+        assert_eq!(warnings("smtp://user:pw@mail.example.com", "shop@localhost"), 2);
+        assert_eq!(warnings("smtp://user:pw@mail.example.com?tls=opportunistic", "shop@example.com"), 1);
+        for safe in [
+            "smtp://user:pw@mail.example.com?tls=required",
+            "smtps://user:pw@mail.example.com",
+            "smtp://mail.example.com",
+        ] {
+            assert_eq!(warnings(safe, "shop@example.com"), 0, "{safe}");
+        }
+        for here in ["smtp://user:pw@localhost", "smtp://user:pw@127.0.0.1:25", "smtp://user:pw@[::1]"] {
+            assert_eq!(warnings(here, "shop@localhost"), 0, "{here}");
+        }
     }
 }

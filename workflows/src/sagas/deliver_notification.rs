@@ -8,6 +8,8 @@
 
 mod fate;
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
 use engine::{
     CallStep, Definition, Direction, Failure, ForwardOnly, GraphError, Item, Outcome, Outcomes, Retry,
@@ -35,6 +37,17 @@ pub const QUEUE: &str = "notifications";
 /// The step whose attempts are attempts to deliver.
 pub const SEND_MAIL: &str = "send-mail";
 
+/// How sending is tried unless it is set: for some two hours, because a mailbox can be full and a provider can ask for
+/// patience (greylisting) for longer than the minutes of other calls. An attempt may take two minutes, because a server
+/// that has the whole mail may take its time to say so, and a mail that is given up then comes twice.
+pub const SEND_MAIL_RETRY: RetryPolicy = RetryPolicy {
+    first_delay: Duration::from_secs(1),
+    factor: 3.0,
+    max_delay: Duration::from_mins(30),
+    attempts: 14,
+    timeout: Duration::from_mins(2),
+};
+
 /// A message to be delivered by e-mail.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -55,16 +68,25 @@ pub struct DeliverNotification {
 impl DeliverNotification {
     /// Lists all that is wrong with it.
     pub fn violations(&self) -> Vec<Violation> {
+        self.violations_within(1)
+    }
+
+    /// As [`Self::violations`], with bodies so many times as long as callers may write them. The shop's own letters can be
+    /// longer: they hold what callers wrote elsewhere, a hundred lines of it, and escaped.
+    fn violations_within(&self, times: usize) -> Vec<Violation> {
         let mut checker = Checker::default();
         checker.email("/to", &self.to);
         checker.line("/subject", &self.subject, 1, 200);
-        checker.prose("/text", &self.text, 1, 65_536);
+        checker.prose("/text", &self.text, 1, times * 65_536);
         if let Some(html) = &self.html {
-            checker.prose("/html", html, 1, 131_072);
+            checker.prose("/html", html, 1, times * 131_072);
         }
         checker.done()
     }
 }
+
+/// How much longer than a caller's the shop's own letters may be.
+const OWN_LETTERS: usize = 2;
 
 /// Builds the saga.
 pub(super) fn saga(mailer: Mailer, send_mail_retry: RetryPolicy) -> Result<Definition, GraphError> {
@@ -102,7 +124,8 @@ impl TransactionStep for StoreNotification {
         tx: &mut Tx<'_>,
         set: &Set<DeliverNotification>,
     ) -> Result<Outcomes<Stored>, StepSetError> {
-        let wrong: Vec<Vec<Violation>> = set.iter().map(|item| item.input.violations()).collect();
+        let wrong: Vec<Vec<Violation>> =
+            set.iter().map(|item| item.input.violations_within(OWN_LETTERS)).collect();
         let new: Vec<NewNotification<'_>> =
             set.iter().zip(&wrong).filter(|(_, wrong)| wrong.is_empty()).map(|(item, _)| row(item)).collect();
         let stored = notifications::insert(tx, &new).await?;
@@ -199,9 +222,11 @@ impl CallStep for SendMail {
             Err(
                 error @ (MailError::BreakerOpen { retry_after } | MailError::ProbeFailed { retry_after, .. }),
             ) => Outcome::Retry(Retry::postpone(retry_after, error.to_string())),
-            Err(error @ (MailError::Temporary { .. } | MailError::TurnedAway { .. })) => {
-                Outcome::retry(&error)
-            }
+            Err(
+                error @ (MailError::TakesNone { .. }
+                | MailError::Temporary { .. }
+                | MailError::TurnedAway { .. }),
+            ) => Outcome::retry(&error),
             Err(error @ (MailError::Refused { .. } | MailError::Unsendable { .. })) => {
                 Outcome::Fail(Failure::new(error.code(), error.sentence()))
             }

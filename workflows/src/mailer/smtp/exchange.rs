@@ -1,0 +1,172 @@
+//! One mail on one connection (RFC 5321), and what the server's answers mean.
+
+use std::{future::Future, time::Duration};
+
+use lettre::{
+    address::Envelope,
+    transport::smtp::{
+        Error,
+        client::AsyncSmtpConnection,
+        commands::{Data, Mail, Rcpt, Rset},
+        extension::{Extension, MailBodyParameter, MailParameter},
+        response::Response,
+    },
+};
+use tokio::time::Instant;
+
+use super::SmtpSettings;
+use crate::mailer::{MailError, SmtpReply};
+
+/// How far a mail has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// Connecting, greeting, encrypting, logging in.
+    Opening,
+    /// The sender.
+    Sender,
+    /// The recipients, and the leave to send the content.
+    Recipients,
+    /// The content, and the server's word for it.
+    Content,
+}
+
+/// How long one mail and each answer may take.
+pub(super) struct Patience {
+    deadline: Instant,
+    open: Duration,
+    reply: Duration,
+}
+
+impl Patience {
+    pub(super) fn new(settings: &SmtpSettings, timeout: Duration) -> Self {
+        Self {
+            deadline: Instant::now() + timeout,
+            open: settings.connect_timeout + settings.reply_timeout,
+            reply: settings.reply_timeout,
+        }
+    }
+
+    /// Bounds the making of a connection.
+    pub(super) async fn opening<T>(
+        &self,
+        call: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, MailError> {
+        self.bound(Stage::Opening, call).await
+    }
+
+    async fn bound<T>(
+        &self,
+        stage: Stage,
+        call: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, MailError> {
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        let limit = match stage {
+            Stage::Opening => self.open.min(left),
+            Stage::Sender | Stage::Recipients => self.reply.min(left),
+            Stage::Content => left,
+        };
+        match tokio::time::timeout(limit, call).await {
+            Ok(answer) => answer.map_err(|error| failure(stage, error)),
+            Err(_) => Err(late(stage, limit)),
+        }
+    }
+}
+
+/// Says who sends, with what the mail needs of the server.
+pub(super) async fn announce(
+    connection: &mut AsyncSmtpConnection,
+    envelope: &Envelope,
+    content: &[u8],
+    patience: &Patience,
+) -> Result<(), MailError> {
+    let mut parameters = Vec::new();
+    if envelope.from().into_iter().chain(envelope.to()).any(|address| !(address.as_ref() as &str).is_ascii())
+    {
+        needs(connection, Extension::SmtpUtfEight, "for an address with other letters than ASCII")?;
+        parameters.push(MailParameter::SmtpUtfEight);
+    }
+    if !content.is_ascii() {
+        needs(connection, Extension::EightBitMime, "for headers with other letters than ASCII")?;
+        parameters.push(MailParameter::Body(MailBodyParameter::EightBitMime));
+    }
+    let mail = Mail::new(envelope.from().cloned(), parameters);
+    patience.bound(Stage::Sender, connection.command(mail)).await.map(drop)
+}
+
+/// Such a mail can never be sent through this server, which is well.
+fn needs(connection: &AsyncSmtpConnection, extension: Extension, what_for: &str) -> Result<(), MailError> {
+    if connection.server_info().supports_feature(extension) {
+        return Ok(());
+    }
+    let source = format!("the mail server does not have {extension}, which is needed {what_for}");
+    Err(MailError::Unsendable { source: source.into() })
+}
+
+/// Hands over a mail that was announced.
+pub(super) async fn hand_over(
+    connection: &mut AsyncSmtpConnection,
+    envelope: &Envelope,
+    content: &[u8],
+    patience: &Patience,
+) -> Result<SmtpReply, MailError> {
+    for recipient in envelope.to() {
+        let recipient = Rcpt::new(recipient.clone(), Vec::new());
+        patience.bound(Stage::Recipients, connection.command(recipient)).await?;
+    }
+    patience.bound(Stage::Recipients, connection.command(Data)).await?;
+    let taken = patience.bound(Stage::Content, connection.message(content)).await?;
+    Ok(reply(&taken))
+}
+
+/// Ends a mail that was not taken; tells whether the connection can be used for another.
+pub(super) async fn reset(connection: &mut AsyncSmtpConnection, patience: &Patience) -> bool {
+    patience.bound(Stage::Recipients, connection.command(Rset)).await.is_ok()
+}
+
+fn reply(response: &Response) -> SmtpReply {
+    let lines: Vec<&str> = response.message().collect();
+    SmtpReply::new(response.code().into(), &lines.join(" "))
+}
+
+/// Whether a negative reply is about the server or us rather than one mail: so is everything before the first recipient,
+/// and later what says that the service closes (421), serves nobody (521), or wants another log-in or encryption (RFC
+/// 4954, section 6).
+fn is_about_all(stage: Stage, code: u16) -> bool {
+    match stage {
+        Stage::Opening | Stage::Sender => true,
+        Stage::Recipients | Stage::Content => matches!(code, 421 | 454 | 521 | 530 | 534 | 535 | 538),
+    }
+}
+
+fn failure(stage: Stage, error: Error) -> MailError {
+    let Some(code) = error.status().map(u16::from) else {
+        let what = match stage {
+            Stage::Opening => "the mail server can't be reached",
+            Stage::Sender | Stage::Recipients => "the mail could not be handed to the server",
+            Stage::Content => "the mail server did not confirm the mail; it may have taken it",
+        };
+        return MailError::Temporary { what: what.into(), source: Some(error.into()) };
+    };
+    let said = std::error::Error::source(&error).map(ToString::to_string);
+    let reply = SmtpReply::new(code, &said.unwrap_or_default());
+    if is_about_all(stage, code) {
+        MailError::TakesNone { reply }
+    } else if error.is_permanent() {
+        MailError::Refused { reply }
+    } else {
+        MailError::TurnedAway { reply }
+    }
+}
+
+fn late(stage: Stage, limit: Duration) -> MailError {
+    let limit_ms = limit.as_millis();
+    let what = match stage {
+        Stage::Opening | Stage::Sender | Stage::Recipients => {
+            format!("the mail server gave no answer within {limit_ms} ms")
+        }
+        Stage::Content => {
+            format!("the mail server did not confirm the mail within {limit_ms} ms; it may have taken it")
+        }
+    };
+    MailError::Temporary { what, source: None }
+}

@@ -1,0 +1,82 @@
+//! Connections that wait for the next mail.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    time::{Duration, Instant},
+};
+
+use lettre::transport::smtp::client::AsyncSmtpConnection;
+
+/// How long the server is waited for when a connection is closed in order.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// The connections of one mailer that no mail is on. The one that was used last is taken first, so that no more stay
+/// open than are needed.
+pub(super) struct Kept {
+    most: usize,
+    idle_timeout: Duration,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    idle: Vec<(Instant, AsyncSmtpConnection)>,
+    /// Whether a task sees to those that are idle for too long.
+    is_watched: bool,
+}
+
+impl Kept {
+    pub(super) fn new(most: u32, idle_timeout: Duration) -> Self {
+        Self { most: usize::try_from(most).unwrap_or(usize::MAX), idle_timeout, state: Mutex::default() }
+    }
+
+    pub(super) fn take(&self) -> Option<AsyncSmtpConnection> {
+        self.lock().idle.pop().map(|(_, connection)| connection)
+    }
+
+    /// Keeps a connection; one too many is closed.
+    pub(super) fn put(kept: &Arc<Self>, connection: AsyncSmtpConnection) {
+        let mut state = kept.lock();
+        if state.idle.len() < kept.most {
+            state.idle.push((Instant::now(), connection));
+        }
+        if !std::mem::replace(&mut state.is_watched, true) {
+            // It ends with the connections, or with the mailer.
+            tokio::spawn(watch(Arc::downgrade(kept), kept.idle_timeout));
+        }
+    }
+
+    /// Drops all of them.
+    pub(super) fn clear(&self) {
+        let dropped = std::mem::take(&mut self.lock().idle);
+        drop(dropped);
+    }
+
+    /// Takes out those that were idle for too long; `None` when none is left, and nobody watches from then on.
+    fn expired(&self) -> Option<Vec<AsyncSmtpConnection>> {
+        let mut state = self.lock();
+        if state.idle.is_empty() {
+            state.is_watched = false;
+            return None;
+        }
+        // The oldest come first.
+        let young = state.idle.iter().position(|(since, _)| since.elapsed() < self.idle_timeout);
+        let count = young.unwrap_or(state.idle.len());
+        Some(state.idle.drain(..count).map(|(_, connection)| connection).collect())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // No code that holds it can leave it half changed.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn watch(kept: Weak<Kept>, idle_timeout: Duration) {
+    loop {
+        tokio::time::sleep(idle_timeout / 2).await;
+        let Some(expired) = kept.upgrade().and_then(|kept| kept.expired()) else { return };
+        for mut connection in expired {
+            let _ = tokio::time::timeout(FAREWELL, connection.quit()).await;
+        }
+    }
+}
