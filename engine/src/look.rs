@@ -62,6 +62,20 @@ impl Engine {
         Ok(Some(history))
     }
 
+    /// Reads the newest entries of a saga's history about the action of one step, at most `most` of them, in order; none when
+    /// there is no such saga.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn latest_attempts(
+        &self,
+        saga_id: SagaId,
+        step: &str,
+        most: u32,
+    ) -> Result<Vec<HistoryEntry>, sqlx::Error> {
+        store::reads::latest_attempts(self.pool(), saga_id.0, step, i64::from(most)).await
+    }
+
     /// Reads a dead job.
     ///
     /// # Errors

@@ -4,7 +4,7 @@ mod rows;
 mod send;
 
 use chrono::{DateTime, Utc};
-use engine::{Direction, HistoryEntry, HistoryOutcome, Page, SagaId};
+use engine::{HistoryEntry, HistoryOutcome, Page, SagaId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sqlx::{FromRow, PgPool, Postgres, QueryBuilder};
@@ -81,7 +81,7 @@ pub struct Notification {
     pub html: Option<String>,
     /// Where it is.
     pub status: NotificationStatus,
-    /// Every attempt to send it, oldest first.
+    /// The latest attempts to send it, up to a hundred, oldest first.
     pub attempts: Vec<DeliveryAttempt>,
     /// The saga that delivers it.
     pub workflow_id: Uuid,
@@ -131,7 +131,10 @@ pub struct NotificationSummary {
     pub updated_at: DateTime<Utc>,
 }
 
-/// Reads one message with every attempt to send it.
+/// So many attempts are given with a message.
+pub const ATTEMPTS_SHOWN: u32 = 100;
+
+/// Reads one message with its latest attempts.
 ///
 /// # Errors
 /// When the database refuses or is away.
@@ -139,7 +142,7 @@ pub async fn get(shop: &Shop, notification_id: Uuid) -> Result<Option<Notificati
     let Some(row) = read(shop.pool(), notification_id).await? else {
         return Ok(None);
     };
-    let history = shop.engine().history(SagaId(notification_id)).await?.unwrap_or_default();
+    let history = shop.engine().latest_attempts(SagaId(notification_id), SEND_MAIL, ATTEMPTS_SHOWN).await?;
     let Row { notification_id, recipient, subject, text, html, status, message_id, created_at, updated_at } =
         row;
     Ok(Some(Notification {
@@ -157,8 +160,10 @@ pub async fn get(shop: &Shop, notification_id: Uuid) -> Result<Option<Notificati
     }))
 }
 
+/// None where nothing was attempted: the breaker held the mail back.
 fn attempt(entry: HistoryEntry) -> Option<DeliveryAttempt> {
-    if entry.step != SEND_MAIL || entry.direction != Direction::Action || entry.attempt == 0 {
+    let was_held_back = entry.outcome == HistoryOutcome::Postponed && mailer::was_held_back(&entry.error);
+    if entry.attempt == 0 || was_held_back {
         return None;
     }
     let HistoryEntry { attempt, outcome, started_at, duration_ms, output, error, .. } = entry;
@@ -189,6 +194,21 @@ pub async fn list(
     }
     query.push(" order by notification_id desc limit ").push_bind(i64::from(page.limit));
     query.build_query_as().fetch_all(pool).await
+}
+
+/// Reads where every message is, and its `Message-ID` once it is sent: for counting in a test or a bench, not for pages.
+///
+/// # Errors
+/// When the database refuses or is away.
+pub async fn ends(pool: &PgPool) -> Result<Vec<(NotificationStatus, Option<String>)>, sqlx::Error> {
+    let rows: Vec<(String, Option<String>)> =
+        sqlx::query_as("select status, message_id from shop.notification").fetch_all(pool).await?;
+    rows.into_iter()
+        .map(|(status, message_id)| {
+            let status = status.parse().map_err(|error: String| sqlx::Error::Decode(error.into()))?;
+            Ok((status, message_id))
+        })
+        .collect()
 }
 
 #[derive(FromRow)]

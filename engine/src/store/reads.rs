@@ -200,6 +200,37 @@ pub(crate) async fn history(
     .bind(limit)
     .fetch_all(pool)
     .await?;
+    entries(rows)
+}
+
+/// The newest entries about the action of one step, in order; a call under way now comes last, as `started`.
+pub(crate) async fn latest_attempts(
+    pool: &PgPool,
+    id: Uuid,
+    step: &str,
+    most: i64,
+) -> Result<Vec<HistoryEntry>, sqlx::Error> {
+    let rows: Vec<HistoryRow> = sqlx::query_as(
+        "select * from ( \
+             select seq, step, direction, outcome, attempt, started_at, duration_ms, output, error, worker, epoch \
+             from engine.history where saga_id = $1 and step = $2 and direction = 'action' \
+             union all \
+             select history_seq + 1, step, direction, 'started', attempt, coalesce(claimed_at, now()), \
+                 coalesce(extract(epoch from clock_timestamp() - claimed_at) * 1000, 0)::bigint, null, null, lease_owner, \
+                 epoch \
+             from engine.saga where id = $1 and step = $2 and direction = 'action' and lease_owner is not null \
+             order by seq desc limit $3) latest \
+         order by seq",
+    )
+    .bind(id)
+    .bind(step)
+    .bind(most)
+    .fetch_all(pool)
+    .await?;
+    entries(rows)
+}
+
+fn entries(rows: Vec<HistoryRow>) -> Result<Vec<HistoryEntry>, sqlx::Error> {
     rows.into_iter()
         .map(|row| {
             if row.outcome == "started" {

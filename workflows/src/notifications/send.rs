@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use engine::{SagaId, StartError};
+use engine::{SagaId, StartError, Started, StepSetError};
 use serde_json::json;
+use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::{Notification, get};
@@ -82,30 +83,51 @@ pub async fn send(
     if !violations.is_empty() {
         return Err(SendError::Invalid(violations));
     }
-    record(shop, &request, &by.into()).await?;
+    let started = start(shop, &request, &by.into(), trace).await?;
+    if let Some(patience) = wait {
+        shop.engine().wait(started.saga_id, patience).await?;
+    }
+    let id = started.saga_id.0;
+    let notification = get(shop, id).await?.ok_or(SendError::Database(sqlx::Error::RowNotFound))?;
+    Ok(Sent { notification, existing: id != request.notification_id })
+}
+
+/// Starts the delivery, and records in the same commit who asked for it: no message is without its record, and there is
+/// no record of a message that was refused, or of one that is there already.
+async fn start(
+    shop: &Shop,
+    request: &SendNotification,
+    by: &By<'_>,
+    trace: Option<String>,
+) -> Result<Started, SendError> {
     let SendNotification { notification_id, message, dedup_key } = request;
-    let mut saga = DELIVER_NOTIFICATION.with(&message).id(SagaId(notification_id)).trace(trace);
+    let mut saga = DELIVER_NOTIFICATION.with(message).id(SagaId(*notification_id)).trace(trace);
     if let Some(key) = dedup_key {
         // Apart from the keys of the shop's own letters.
         saga = saga.business_key(format!("sent:{key}"));
     }
-    let started = match wait {
-        None => shop.engine().start(saga).await,
-        Some(patience) => shop.engine().start_and_wait(saga, patience).await.map(|(started, _)| started),
-    };
-    let id = started.map_err(refused)?.saga_id.0;
-    let notification = get(shop, id).await?.ok_or(SendError::Database(sqlx::Error::RowNotFound))?;
-    Ok(Sent { notification, existing: id != notification_id })
+    let mut tx = shop.pool().begin().await?;
+    let answers = shop.engine().start_in(&mut tx, vec![saga]).await.map_err(|error| match error {
+        StepSetError::Database(error) => SendError::Database(error),
+        error @ (StepSetError::Start(_) | StepSetError::Other(_)) => {
+            SendError::Unavailable(error.to_string())
+        }
+    })?;
+    let nothing = || Err(StartError::Unavailable("no answer".into()));
+    let started = answers.into_iter().next().unwrap_or_else(nothing).map_err(refused)?;
+    if !started.existing {
+        record(&mut tx, request, by).await?;
+    }
+    tx.commit().await?;
+    Ok(started)
 }
 
-/// That somebody asked for it. The saga's start is a commit of its own: so it is recorded before, that no message is
-/// without its record.
-async fn record(shop: &Shop, request: &SendNotification, by: &By<'_>) -> Result<(), sqlx::Error> {
+async fn record(conn: &mut PgConnection, request: &SendNotification, by: &By<'_>) -> Result<(), sqlx::Error> {
     let subject = request.notification_id.to_string();
     let DeliverNotification { to, subject: line, .. } = &request.message;
     let asked = json!({"to": to, "subject": line, "dedup_key": request.dedup_key});
     let change = Change::of("notification.send", "notification", &subject).after(asked);
-    audit::record(&mut *shop.pool().acquire().await?, by, &[change]).await
+    audit::record(conn, by, &[change]).await
 }
 
 fn refused(error: StartError) -> SendError {

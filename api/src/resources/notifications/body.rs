@@ -40,7 +40,9 @@ pub(crate) struct Notification {
     pub(crate) status: NotificationStatus,
     /// The mail's `Message-ID`, once it is sent; every attempt has the same, so that mail servers can tell repetitions.
     pub(crate) message_id: Option<String>,
-    /// Every attempt, oldest first.
+    /// The latest attempts, up to 100, oldest first. Those times are left out when the mail only waited, because the mail
+    /// server had failed too often.
+    #[schema(max_items = 100)]
     pub(crate) attempts: Vec<NotificationAttempt>,
     /// The workflow that delivers it.
     pub(crate) workflow_id: Uuid,
@@ -55,7 +57,8 @@ pub(crate) struct NotificationAttempt {
     pub(crate) attempt: u32,
     pub(crate) started_at: DateTime<Utc>,
     pub(crate) duration_ms: i64,
-    /// As in the workflow's history: `started`, `done`, `retry`, `postponed`, `failed`, `lost` or `exhausted`.
+    /// As in the workflow's history: `started`, `done`, `retry`, `postponed` (it tried for all that wait, and that does not
+    /// count as an attempt of its own), `failed`, `lost`, `exhausted` or `parked`.
     #[schema(example = "done")]
     pub(crate) outcome: &'static str,
     /// What the mail server said, its code first, if it said something.
@@ -124,7 +127,7 @@ struct WrittenNotification {
         pattern = "^[^\\u0000-\\u0008\\u000b\\u000c\\u000e-\\u001f\\u007f-\\u009f]*$"
     )]
     text: String,
-    /// The same as HTML, sent as it is.
+    /// The same as HTML, sent as it is. The whole request can have 256 KiB, which letters beyond ASCII fill sooner.
     #[schema(
         min_length = 1,
         max_length = 131_072,

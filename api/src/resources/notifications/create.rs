@@ -84,18 +84,46 @@ pub(crate) async fn create_notification(
     let JsonBody { value: mut new, bytes } = body;
     let (wait, _place) = prefer.wait_with_a_place(&state);
     let dedup_key = new.dedup_key.take();
+    let source = if new.template.is_some() { Source::Template } else { Source::Caller };
     let message = message(&state, new)?;
     once(&state, key, "create_notification", &bytes, async |notification_id| {
         let request = SendNotification { notification_id, message, dedup_key };
         let sent =
             notifications::send(state.shop(), request, wait, actor.by("api"), state.trace().current()).await;
-        let sent = sent.map_err(problem)?;
+        let sent = sent.map_err(|error| problem(source.blamed(error)))?;
         let status = if sent.existing { StatusCode::OK } else { StatusCode::CREATED };
         let location = format!("/api/notifications/{}", sent.notification.notification_id);
         let notification = Notification::from(sent.notification);
         Ok(Answer::new(status, &notification)?.at(location).waited(wait))
     })
     .await
+}
+
+/// Who wrote the text.
+#[derive(Clone, Copy)]
+enum Source {
+    Caller,
+    Template,
+}
+
+impl Source {
+    /// Has what is wrong with a text that the caller did not send point at what it was made of.
+    fn blamed(self, error: SendError) -> SendError {
+        match (self, error) {
+            (Self::Template, SendError::Invalid(mut violations)) => {
+                let rendered = ["/subject", "/text", "/html"];
+                for violation in &mut violations {
+                    if rendered.contains(&violation.pointer.as_str()) {
+                        violation.message =
+                            format!("the rendered `{}` {}", &violation.pointer[1..], violation.message);
+                        violation.pointer = "/variables".into();
+                    }
+                }
+                SendError::Invalid(violations)
+            }
+            (Self::Caller | Self::Template, error) => error,
+        }
+    }
 }
 
 /// Reads which of the two it is: written out, or by a template.

@@ -50,7 +50,10 @@ pub(crate) async fn get_notification(
 
 /// List notifications in a status
 ///
-/// Newest first, without their texts and attempts.
+/// Newest first, without their texts and attempts. There is no index by status: a status that few notifications have takes
+/// the longer, the more there are, and may time out. Failed ones are found faster among the dead jobs
+/// (`/api/dead-jobs?definition=deliver-notification`), those on their way among the workflows
+/// (`/api/workflows?definition=deliver-notification&status=running`).
 #[utoipa::path(
     get,
     path = "/api/notifications/status/{status}",
