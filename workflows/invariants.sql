@@ -31,6 +31,10 @@ select format('saga %s (%s) at %s is overdue by %s', s.id, s.definition, s.step,
 from engine.saga s
 where s.status in ('running', 'compensating') and s.due_at < now() - interval '30 seconds'
   and not exists (select from engine.queue q where q.name = s.queue and q.paused)
+  -- Mails that the breaker before the mail server holds back stay due.
+  and not (s.queue = 'notifications' and exists (
+    select from shop.circuit_breaker b
+    where b.dependency = 'smtp' and b.state <> 'closed' and b.seen_at > now() - interval '30 seconds'))
 union all
 select format('saga %s (%s) at %s waits until %s', s.id, s.definition, s.step, s.due_at)
 from engine.saga s

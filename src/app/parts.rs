@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use anyhow::Context;
 use api::{ApiState, Limits, MailState};
 use breakers::{BreakerState, Dependency};
-use engine::{Engine, EngineBuilder, TraceLink, testing::with_faults};
+use engine::{Engine, EngineBuilder, Throttle, TraceLink, testing::with_faults};
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 use workers::{QueueOptions, RedisOptions, Workers};
@@ -34,9 +34,14 @@ pub(crate) fn shop(
     mailer: Mailer,
     link: Option<Arc<dyn TraceLink>>,
 ) -> Result<Shop, Failure> {
-    let admins = config.mail.admin_emails.clone();
+    let throttle = mailer.throttle();
     let engine = engine(config, pool, mailer, link)?.build().map_err(anyhow::Error::from)?;
-    Ok(Shop::new(engine).alerting(admins))
+    Ok(opened(config, engine, throttle))
+}
+
+fn opened(config: &Config, engine: Engine, throttle: Throttle) -> Shop {
+    engine.throttle(sagas::deliver_notification::QUEUE, throttle);
+    Shop::new(engine).alerting(config.mail.admin_emails.clone())
 }
 
 /// As [`shop`], for a process that may have been told to die at a fail point.
@@ -49,18 +54,18 @@ pub(crate) fn shop_with_fail_point(
     mailer: Mailer,
     link: Option<Arc<dyn TraceLink>>,
 ) -> Result<Shop, Failure> {
-    let admins = config.mail.admin_emails.clone();
+    let throttle = mailer.throttle();
     let built = |builder: EngineBuilder| builder.build().map_err(anyhow::Error::from);
     let builder = engine(config, pool, mailer, link)?;
     let Some(switch) = config.fail_point.clone() else {
-        return Ok(Shop::new(built(builder)?).alerting(admins));
+        return Ok(opened(config, built(builder)?, throttle));
     };
     tracing::warn!(fail_point = ?switch, "SAGALINE_FAILPOINT is set: this process is going to kill itself");
     let engine = built(with_faults(builder, switch.clone()))?;
     switch
         .check(engine.definitions())
         .map_err(|reason| Failure::Unusable(format!("SAGALINE_FAILPOINT: {reason}")))?;
-    Ok(Shop::new(engine).alerting(admins))
+    Ok(opened(config, engine, throttle))
 }
 
 fn engine(

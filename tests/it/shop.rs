@@ -29,7 +29,7 @@ use workflows::{
     inventory::{self, NewProduct, Product},
     mailer::Mailer,
     orders::{self, Order, OrderItem, OrderStatus, PlaceOrder},
-    sagas::{self, Settings},
+    sagas::{self, Settings, deliver_notification::QUEUE},
 };
 
 use crate::support::Database;
@@ -64,7 +64,9 @@ impl Market {
 
     async fn with(mails: TempDir, settings: Settings) -> Self {
         let database = Database::fresh().await;
+        let throttle = settings.mailer.throttle();
         let shop = Shop::new(engine(database.pool().await, settings));
+        shop.engine().throttle(QUEUE, throttle);
         Self { shop, workers: Vec::new(), stop: CancellationToken::new(), mails, _database: database }
     }
 

@@ -5,7 +5,10 @@ use std::{collections::BTreeSet, time::Instant};
 use breakers::{BreakerState, Dependency};
 use engine::QueueView;
 use sqlx::{Connection, PgConnection};
-use workflows::breaker_reports::{self, ReportedBreaker};
+use workflows::{
+    breaker_reports::{self, ReportedBreaker},
+    sagas::deliver_notification::QUEUE as MAILS,
+};
 
 use super::body::{
     BreakersHealth, Connections, DatabaseHealth, Health, HealthParts, HealthState, MailHealth, QueueHealth,
@@ -17,13 +20,15 @@ const LATE_MS: i64 = 60_000;
 
 pub(super) async fn ask(state: &ApiState) -> Health {
     let database = database(state).await;
-    let queue = match database.state {
-        HealthState::Up | HealthState::Degraded | HealthState::Draining => queue(state).await,
-        HealthState::Down | HealthState::Unknown => unknown("the database does not answer"),
-    };
     let reports = match database.state {
         HealthState::Up | HealthState::Degraded | HealthState::Draining => reports(state).await,
         HealthState::Down | HealthState::Unknown => None,
+    };
+    let queue = match database.state {
+        HealthState::Up | HealthState::Degraded | HealthState::Draining => {
+            queue(state, reports.as_deref().unwrap_or_default()).await
+        }
+        HealthState::Down | HealthState::Unknown => unknown("the database does not answer"),
     };
     let mail = mail(state.mail(), reports.as_deref().unwrap_or_default());
     let breakers = breakers(reports.as_deref());
@@ -81,7 +86,7 @@ fn described(error: &sqlx::Error) -> String {
     }
 }
 
-async fn queue(state: &ApiState) -> QueueHealth {
+async fn queue(state: &ApiState, reports: &[ReportedBreaker]) -> QueueHealth {
     let engine = state.engine().clone();
     // In a task of its own, so that the time-out never drops a query half-way.
     let asked = tokio::spawn(async move { engine.queues().await });
@@ -90,7 +95,9 @@ async fn queue(state: &ApiState) -> QueueHealth {
         Ok(Ok(Err(_)) | Err(_)) => return unknown("it could not be read"),
         Err(_) => return unknown("no answer in time"),
     };
-    let detail = remarkable(&queues);
+    // Mails wait on purpose while the breaker before the mail server is not closed.
+    let held_back: &[&str] = if mails_are_held_back(reports) { &[MAILS] } else { &[] };
+    let detail = remarkable(&queues, held_back);
     QueueHealth {
         state: if detail.is_some() { HealthState::Degraded } else { HealthState::Up },
         detail,
@@ -101,15 +108,25 @@ async fn queue(state: &ApiState) -> QueueHealth {
     }
 }
 
-/// What is not as it should be: that work waits though nobody has paused it, and which queues are paused.
-fn remarkable(queues: &[QueueView]) -> Option<String> {
+/// What is not as it should be: that work waits though nobody has paused it, and why, if it is held back; and which queues
+/// are paused.
+fn remarkable(queues: &[QueueView], held_back: &[&str]) -> Option<String> {
     let (paused, running): (Vec<_>, Vec<_>) = queues.iter().partition(|queue| queue.paused);
-    let late = running.iter().any(|queue| queue.oldest_due_ms > LATE_MS);
-    let late = late.then(|| "work has been due for more than a minute: are workers running?".to_owned());
+    let late = running.into_iter().filter(|queue| queue.oldest_due_ms > LATE_MS);
+    let (mails, others): (Vec<_>, Vec<_>) = late.partition(|queue| held_back.contains(&queue.name.as_str()));
+    let others = (!others.is_empty())
+        .then(|| "work has been due for more than a minute: are workers running?".to_owned());
+    let mails = (!mails.is_empty())
+        .then(|| "mails have waited for more than a minute: the mail server fails".to_owned());
     let names: Vec<_> = paused.iter().map(|queue| format!("`{}`", queue.name)).collect();
     let paused = (!names.is_empty()).then(|| format!("paused by somebody: {}", names.join(", ")));
-    let both: Vec<_> = late.into_iter().chain(paused).collect();
-    (!both.is_empty()).then(|| both.join("; "))
+    let all: Vec<_> = others.into_iter().chain(mails).chain(paused).collect();
+    (!all.is_empty()).then(|| all.join("; "))
+}
+
+fn mails_are_held_back(reports: &[ReportedBreaker]) -> bool {
+    let is_smtp = |report: &&ReportedBreaker| report.dependency == Dependency::Smtp.name();
+    reports.iter().filter(is_smtp).any(|report| report.state.0 != BreakerState::Closed)
 }
 
 fn unknown(detail: &str) -> QueueHealth {
@@ -196,13 +213,24 @@ mod tests {
 
     #[test]
     fn whoever_paused_a_queue_is_not_asked_for_workers() {
-        assert_eq!(remarkable(&[queue("default", false, LATE_MS)]), None);
-        let late = remarkable(&[queue("default", false, LATE_MS + 1)]).expect("it is late");
+        assert_eq!(remarkable(&[queue("default", false, LATE_MS)], &[]), None);
+        let late = remarkable(&[queue("default", false, LATE_MS + 1)], &[]).expect("it is late");
         assert!(late.contains("workers") && !late.contains("paused"), "{late}");
         let paused = [queue("default", true, LATE_MS * 5), queue("notifications", false, 0)];
-        assert_eq!(remarkable(&paused).as_deref(), Some("paused by somebody: `default`"));
+        assert_eq!(remarkable(&paused, &[]).as_deref(), Some("paused by somebody: `default`"));
         let both = [queue("default", true, 0), queue("notifications", false, LATE_MS * 5)];
-        let both = remarkable(&both).expect("one is late");
+        let both = remarkable(&both, &[]).expect("one is late");
         assert!(both.contains("workers") && both.ends_with("`default`"), "{both}");
+    }
+
+    #[test]
+    fn mails_that_are_held_back_are_late_for_their_own_reason() {
+        let late = |name| queue(name, false, LATE_MS + 1);
+        let said = |queues: &[QueueView]| remarkable(queues, &[MAILS]).unwrap_or_default();
+        assert_eq!(said(&[late(MAILS)]), "mails have waited for more than a minute: the mail server fails");
+        let both = said(&[late("default"), late(MAILS)]);
+        assert!(both.contains("are workers running") && both.contains("the mail server fails"), "{both}");
+        let closed = remarkable(&[late(MAILS)], &[]).unwrap_or_default();
+        assert!(closed.contains("are workers running") && !closed.contains("mail server"), "{closed}");
     }
 }
