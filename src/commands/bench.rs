@@ -5,15 +5,20 @@
 
 mod load;
 mod orders;
+mod outage;
 mod report;
 mod server;
 mod steps;
 
 use std::time::Duration;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 
-use crate::{config::Config, failure::Failure, scratch::Scratch};
+use crate::{
+    config::{Config, parse_duration},
+    failure::Failure,
+    scratch::Scratch,
+};
 
 use server::ServerFigures;
 
@@ -23,7 +28,7 @@ pub(crate) enum Subject {
     /// The engine alone: start, three recorded steps that do nothing, end
     Steps(Arguments),
     /// Orders over HTTP, each until its saga has settled
-    Orders(Arguments),
+    Orders(OrdersArguments),
 }
 
 /// How to measure.
@@ -46,6 +51,43 @@ pub(crate) struct Arguments {
     database_url: Option<String>,
 }
 
+/// How to measure orders.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct OrdersArguments {
+    #[command(flatten)]
+    arguments: Arguments,
+    /// Take the mail server away for so long under load (such as 60s), measure before, during and after it, and count mails
+    #[arg(long, value_name = "DURATION", value_parser = outage_length)]
+    mail_outage: Option<Duration>,
+    /// How the mail server is away
+    #[arg(long, value_enum, default_value_t = Outage::Refuse, requires = "mail_outage")]
+    mail_outage_by: Outage,
+}
+
+/// How a mail server can be away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Outage {
+    /// It closes every connection at once
+    Refuse,
+    /// It takes connections and says nothing
+    Hang,
+}
+
+impl Outage {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Refuse => "refuse",
+            Self::Hang => "hang",
+        }
+    }
+}
+
+fn outage_length(text: &str) -> Result<Duration, String> {
+    let bounds = Duration::from_secs(1)..=Duration::from_hours(1);
+    let length = parse_duration(text).filter(|length| bounds.contains(length));
+    length.ok_or_else(|| "a duration of one second to an hour, such as 60s".into())
+}
+
 impl Arguments {
     fn measured(&self) -> Duration {
         Duration::from_secs(self.seconds)
@@ -63,7 +105,12 @@ impl Arguments {
 pub(crate) async fn run(config: Config, subject: Subject) -> Result<(), Failure> {
     let (name, arguments) = match &subject {
         Subject::Steps(arguments) => ("steps", arguments.clone()),
-        Subject::Orders(arguments) => ("orders", arguments.clone()),
+        Subject::Orders(OrdersArguments { arguments, mail_outage: None, .. }) => {
+            ("orders", arguments.clone())
+        }
+        Subject::Orders(OrdersArguments { arguments, mail_outage: Some(length), mail_outage_by }) => {
+            return Box::pin(outage::run(&config, arguments, *length, *mail_outage_by)).await;
+        }
     };
     let scratch = Scratch::create(&config, arguments.database_url.clone(), "bench").await?;
     // Ctrl-C ends the run early; the database is dropped all the same.

@@ -9,6 +9,7 @@ mod event_targets;
 mod fail_points;
 mod kills;
 mod load;
+mod mail_outages;
 mod pauses;
 mod stage;
 mod terminations;

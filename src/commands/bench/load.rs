@@ -1,6 +1,7 @@
 //! Callers that repeat one call as fast as it is answered.
 
 use std::{
+    collections::BTreeMap,
     future::Future,
     sync::{
         Arc,
@@ -15,8 +16,9 @@ use super::Arguments;
 use crate::processor_time;
 
 const WARMING_UP: u8 = 0;
-const MEASURING: u8 = 1;
-const STOPPED: u8 = 2;
+/// The first phase that is measured; the others follow.
+const FIRST: u8 = 1;
+const STOPPED: u8 = u8::MAX;
 
 /// What the callers saw.
 pub(super) struct Load {
@@ -60,12 +62,35 @@ impl Load {
     }
 }
 
+/// A part of the run that is measured by itself.
+pub(super) struct Phase {
+    lasts: Duration,
+    begin: Box<dyn FnOnce() + Send>,
+}
+
+impl Phase {
+    /// It lasts so long, and `begin` is called when it begins.
+    pub(super) fn of(lasts: Duration, begin: impl FnOnce() + Send + 'static) -> Self {
+        Self { lasts, begin: Box::new(begin) }
+    }
+}
+
+/// What one caller saw, in one phase.
 #[derive(Default)]
 struct Seen {
     latencies: Vec<Duration>,
     all: u64,
     failures: u64,
     first_failure: Option<String>,
+}
+
+impl Seen {
+    fn add(&mut self, other: Self) {
+        self.latencies.extend(other.latencies);
+        self.all += other.all;
+        self.failures += other.failures;
+        self.first_failure = self.first_failure.take().or(other.first_failure);
+    }
 }
 
 /// Has `call` repeated by every caller, first to warm up, then measured.
@@ -77,56 +102,76 @@ where
     C: Fn() -> F + Clone + Send + 'static,
     F: Future<Output = anyhow::Result<()>> + Send + 'static,
 {
-    let phase = Arc::new(AtomicU8::new(WARMING_UP));
-    let callers: Vec<_> =
-        (0..arguments.callers).map(|_| tokio::spawn(repeat(phase.clone(), call.clone()))).collect();
-
-    tokio::time::sleep(arguments.warm_up()).await;
-    let cpu_before = processor_time::own();
-    phase.store(MEASURING, Ordering::Release);
-    let begun = Instant::now();
-    tokio::time::sleep(arguments.measured()).await;
-    phase.store(STOPPED, Ordering::Release);
-    let elapsed = begun.elapsed();
-    let cpu_after = processor_time::own();
-
-    let mut seen = Seen::default();
-    for caller in callers {
-        let one = caller.await.context("a caller ended in a panic")?;
-        seen.latencies.extend(one.latencies);
-        seen.all += one.all;
-        seen.failures += one.failures;
-        seen.first_failure = seen.first_failure.or(one.first_failure);
-    }
-    seen.latencies.sort_unstable();
-    Ok(Load {
-        latencies: seen.latencies,
-        elapsed,
-        all: seen.all,
-        failures: seen.failures,
-        cpu_seconds: cpu_before.zip(cpu_after).map(|(before, after)| after - before),
-        first_failure: seen.first_failure,
-    })
+    let [load] = run_phases(arguments, [Phase::of(arguments.measured(), || ())], call).await?;
+    Ok(load)
 }
 
-async fn repeat<C, F>(phase: Arc<AtomicU8>, call: C) -> Seen
+/// As [`run`], measured in several phases, one after the other without a pause. What ended well or did not while it warmed
+/// up is counted to the first one.
+///
+/// # Errors
+/// As [`run`].
+pub(super) async fn run_phases<const N: usize, C, F>(
+    arguments: &Arguments,
+    phases: [Phase; N],
+    call: C,
+) -> anyhow::Result<[Load; N]>
+where
+    C: Fn() -> F + Clone + Send + 'static,
+    F: Future<Output = anyhow::Result<()>> + Send + 'static,
+{
+    let now = Arc::new(AtomicU8::new(WARMING_UP));
+    let callers: Vec<_> =
+        (0..arguments.callers).map(|_| tokio::spawn(repeat(now.clone(), call.clone()))).collect();
+
+    tokio::time::sleep(arguments.warm_up()).await;
+    let mut measured = Vec::with_capacity(N);
+    for (phase, number) in phases.into_iter().zip(FIRST..) {
+        let cpu_before = processor_time::own();
+        now.store(number, Ordering::Release);
+        (phase.begin)();
+        let begun = Instant::now();
+        tokio::time::sleep(phase.lasts).await;
+        let cpu_after = processor_time::own();
+        measured.push((begun.elapsed(), cpu_before.zip(cpu_after).map(|(before, after)| after - before)));
+    }
+    now.store(STOPPED, Ordering::Release);
+
+    let mut seen: [Seen; N] = std::array::from_fn(|_| Seen::default());
+    for caller in callers {
+        for (number, one) in caller.await.context("a caller ended in a panic")? {
+            let place = usize::from(number.saturating_sub(FIRST));
+            seen[place.min(N - 1)].add(one);
+        }
+    }
+    let mut measured = measured.into_iter();
+    Ok(seen.map(|mut seen| {
+        seen.latencies.sort_unstable();
+        let (elapsed, cpu_seconds) = measured.next().unwrap_or_default();
+        let Seen { latencies, all, failures, first_failure } = seen;
+        Load { latencies, elapsed, all, failures, cpu_seconds, first_failure }
+    }))
+}
+
+async fn repeat<C, F>(now: Arc<AtomicU8>, call: C) -> BTreeMap<u8, Seen>
 where
     C: Fn() -> F,
     F: Future<Output = anyhow::Result<()>>,
 {
-    let mut seen = Seen::default();
+    let mut phases: BTreeMap<u8, Seen> = BTreeMap::new();
     loop {
-        let before = phase.load(Ordering::Acquire);
+        let before = now.load(Ordering::Acquire);
         if before == STOPPED {
-            return seen;
+            return phases;
         }
         let begun = Instant::now();
         let answer = call().await;
         let latency = begun.elapsed();
+        let seen = phases.entry(before).or_default();
         match answer {
             Ok(()) => {
                 seen.all += 1;
-                if before == MEASURING && phase.load(Ordering::Acquire) == MEASURING {
+                if before != WARMING_UP && now.load(Ordering::Acquire) == before {
                     seen.latencies.push(latency);
                 }
             }
@@ -142,7 +187,41 @@ where
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+
     use super::*;
+
+    #[derive(Parser)]
+    struct Command {
+        #[command(flatten)]
+        arguments: Arguments,
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_phase_counts_what_began_and_ended_in_it() {
+        let Command { arguments } = Command::parse_from(["bench", "--callers", "2", "--warm-up", "1"]);
+        let second = Duration::from_secs(1);
+        let is_slow = Arc::new(AtomicU8::new(0));
+        let (slow, quick) = (is_slow.clone(), is_slow.clone());
+        let phases = [
+            Phase::of(10 * second, || ()),
+            Phase::of(20 * second, move || slow.store(1, Ordering::Release)),
+            Phase::of(10 * second, move || quick.store(0, Ordering::Release)),
+        ];
+        let loads = run_phases(&arguments, phases, move || {
+            let delay = if is_slow.load(Ordering::Acquire) == 0 { second / 10 } else { second };
+            async move {
+                tokio::time::sleep(delay).await;
+                Ok(())
+            }
+        })
+        .await
+        .unwrap();
+        let [before, during, after] = loads.each_ref().map(|load| load.latencies.len());
+        assert!((190..=200).contains(&before) && (190..=200).contains(&after), "{before}, {after}");
+        assert!((36..=40).contains(&during), "{during}");
+        assert!(loads[0].all > 200, "the warm-up counts to the first: {}", loads[0].all);
+    }
 
     #[test]
     fn quantiles_take_the_nearest_rank() {

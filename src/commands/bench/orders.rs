@@ -1,13 +1,16 @@
 //! Orders over HTTP, each until its saga has settled.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use anyhow::{Context, ensure};
 use api::Role;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
-use workflows::inventory::{self, NewProduct};
+use workflows::{
+    Shop,
+    inventory::{self, NewProduct},
+};
 
 use super::{Arguments, load};
 use crate::{
@@ -25,7 +28,7 @@ const PRODUCTS: u128 = 20;
 const STOCK: i64 = 1_000_000_000;
 const TIMEOUT: Duration = Duration::from_mins(1);
 
-/// Serves and works in this process, and places orders through its socket; mails go to a mail server in this process.
+/// Places orders and measures how long each takes until it is settled.
 ///
 /// # Errors
 /// When a part can't be made, or does not quit.
@@ -34,13 +37,45 @@ pub(super) async fn run(
     arguments: &Arguments,
     scratch: &Scratch,
 ) -> anyhow::Result<load::Load> {
+    in_house(config, scratch, async |house| {
+        let client = house.client.clone();
+        load::run(arguments, move || {
+            let client = client.clone();
+            async move { client.place().await }
+        })
+        .await
+    })
+    .await
+}
+
+/// A shop that is served and worked in this process.
+pub(super) struct House {
+    /// Places orders through the socket.
+    pub(super) client: Client,
+    /// Where mails go.
+    pub(super) catcher: Arc<MailCatcher>,
+    /// The shop.
+    pub(super) shop: Shop,
+    /// Has the circuit breakers.
+    pub(super) process: ThisProcess,
+}
+
+/// Serves and works in this process while `measure` goes on; mails go to a mail server in this process.
+///
+/// # Errors
+/// When a part can't be made, or does not quit, and what `measure` gives.
+pub(super) async fn in_house<T>(
+    config: &Config,
+    scratch: &Scratch,
+    measure: impl AsyncFnOnce(&House) -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
     let mut config = config.clone();
     config.http.host = [127, 0, 0, 1].into();
     config.http.port = 0;
     config.access = config.access.open();
     config.telemetry.log_level = "warn".into();
     let telemetry = Telemetry::install(&config.telemetry, "bench")?;
-    let catcher = MailCatcher::start().await.context("can't start a mail server")?;
+    let catcher = Arc::new(MailCatcher::start().await.context("can't start a mail server")?);
 
     let options = pool::connect_options(scratch.url(), PoolUse::Workers)?;
     let pool = pool::open(options, PoolUse::Workers, config.database.pool_size);
@@ -57,21 +92,18 @@ pub(super) async fn run(
     let queues = QUEUES.map(ToOwned::to_owned);
     let serving = app::serve(&config, &process, &shop, &mailer, &telemetry, socket, quit.clone());
     let working = app::work(&config, &process, &shop, &queues, quit.clone());
+    let house = House { client, catcher, shop: shop.clone(), process: process.clone() };
     let calling = async {
-        let load = load::run(arguments, move || {
-            let client = client.clone();
-            async move { client.place().await }
-        })
-        .await;
+        let measured = measure(&house).await;
         quit.cancel();
-        load
+        measured
     };
-    let (served, worked, load) = tokio::join!(serving, working, calling);
+    let (served, worked, measured) = tokio::join!(serving, working, calling);
     shop.engine().shutdown().await;
     pool.close().await;
     served.map_err(|failure| anyhow::anyhow!("{failure}"))?;
     worked?;
-    load
+    measured
 }
 
 fn product(number: u128) -> NewProduct {
@@ -92,7 +124,7 @@ fn sku(number: u128) -> String {
 }
 
 #[derive(Clone)]
-struct Client {
+pub(super) struct Client {
     http: reqwest::Client,
     url: String,
 }
@@ -103,7 +135,7 @@ impl Client {
     }
 
     /// Places one order of two lines and waits until it is settled.
-    async fn place(&self) -> anyhow::Result<()> {
+    pub(super) async fn place(&self) -> anyhow::Result<()> {
         let customer = Uuid::now_v7();
         let (first, second) = (customer.as_u128() % PRODUCTS, (customer.as_u128() >> 8) % PRODUCTS);
         let order = json!({

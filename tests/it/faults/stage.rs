@@ -77,6 +77,11 @@ impl Stage {
         process
     }
 
+    /// A process that works on all queues, once it does, with its health and metrics.
+    pub(super) async fn worker(&self) -> Served {
+        Self::once_it_says(self.start(&["work"], &[]), r#""message":"working""#).await
+    }
+
     /// A process that kills itself at a fail point.
     pub(super) fn work_until(&self, fail_point: &str) -> Process {
         self.start(&["work"], &[("SAGALINE_FAILPOINT", fail_point)])
@@ -94,7 +99,11 @@ impl Stage {
     }
 
     async fn once_it_serves(process: Process) -> Served {
-        let line = process.wait_for_line(r#""message":"serving""#).await;
+        Self::once_it_says(process, r#""message":"serving""#).await
+    }
+
+    async fn once_it_says(process: Process, sign: &str) -> Served {
+        let line = process.wait_for_line(sign).await;
         let line: Value = serde_json::from_str(&line).unwrap();
         let base = format!("http://{}", line["address"].as_str().unwrap());
         let client = reqwest::Client::builder().timeout(PATIENCE).build().unwrap();

@@ -1,0 +1,244 @@
+//! What an outage of the mail server costs orders, and what becomes of the mails: orders over HTTP before, during and after
+//! it, then a count of what has arrived.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, bail};
+use breakers::{BreakerState, Dependency};
+use serde_json::json;
+use workflows::{
+    Shop, invariants,
+    notifications::{self, NotificationStatus},
+    sagas::deliver_notification::QUEUE,
+};
+
+use super::{
+    Arguments, Outage,
+    load::{self, Load, Phase},
+    orders::{self, House},
+};
+use crate::{config::Config, failure::Failure, mailcatcher::Behaviour, scratch::Scratch, terminal};
+
+const PHASES: [&str; 3] = ["before", "during", "after"];
+/// When no mail has arrived for this long, those that are missing are counted as such.
+const STANDSTILL: Duration = Duration::from_mins(3);
+/// Between two looks at how many deliveries have ended.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// What was measured.
+struct Figures {
+    loads: [Load; 3],
+    /// How the breaker was when the server came back.
+    breaker: BreakerState,
+    mails: Mails,
+}
+
+/// What became of the mails.
+struct Mails {
+    /// Those that there were to send: one for each order, those of the warm-up included.
+    due: usize,
+    /// Those that did not arrive.
+    missing: usize,
+    /// Those that came more than once.
+    doubled: usize,
+    /// Deliveries that a person would have to look at.
+    dead: usize,
+    /// How long after its return the server had the last one.
+    last_after: Duration,
+}
+
+/// Measures and prints.
+///
+/// # Errors
+/// When the database can't be used, orders failed, or mails are missing, doubled or dead.
+pub(super) async fn run(
+    config: &Config,
+    arguments: &Arguments,
+    length: Duration,
+    by: Outage,
+) -> Result<(), Failure> {
+    let scratch = Scratch::create(config, arguments.database_url.clone(), "bench").await?;
+    // Ctrl-C ends the run early; the database is dropped all the same.
+    let measured = tokio::select! {
+        measured = measure(config, arguments, &scratch, length, by) => measured,
+        _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted")),
+    };
+    let dropped = scratch.drop_database().await;
+    let figures = measured?;
+    dropped?;
+    if arguments.json {
+        terminal::say(as_json(arguments, by, &figures));
+    } else {
+        as_tables(arguments, by, &figures);
+    }
+    verdict(&figures)
+}
+
+fn verdict(figures: &Figures) -> Result<(), Failure> {
+    let Mails { missing, doubled, dead, .. } = figures.mails;
+    if let Some(failed) = figures.loads.iter().find(|load| load.failures > 0) {
+        let (count, first) = (failed.failures, failed.first_failure());
+        return Err(Failure::Negative(format!("{count} orders of a phase failed; the first: {first}")));
+    }
+    if missing + doubled + dead > 0 {
+        return Err(Failure::Negative(format!(
+            "{missing} mails are missing, {doubled} doubled, {dead} dead"
+        )));
+    }
+    Ok(())
+}
+
+async fn measure(
+    config: &Config,
+    arguments: &Arguments,
+    scratch: &Scratch,
+    length: Duration,
+    by: Outage,
+) -> anyhow::Result<Figures> {
+    scratch.migrate().await?;
+    orders::in_house(config, scratch, async |house| in_phases(house, arguments, length, by).await).await
+}
+
+async fn in_phases(
+    house: &House,
+    arguments: &Arguments,
+    length: Duration,
+    by: Outage,
+) -> anyhow::Result<Figures> {
+    let (leaving, returning) = (Arc::clone(&house.catcher), Arc::clone(&house.catcher));
+    let process = house.process.clone();
+    let returned = Arc::new(Mutex::new(None));
+    let noted = Arc::clone(&returned);
+    let away = match by {
+        Outage::Refuse => Behaviour::Refuse,
+        Outage::Hang => Behaviour::NeverGreet,
+    };
+    let phases = [
+        Phase::of(arguments.measured(), || ()),
+        Phase::of(length, move || leaving.behave(away)),
+        Phase::of(arguments.measured(), move || {
+            let breaker = process.breakers().of(Dependency::Smtp).state();
+            *noted.lock().unwrap_or_else(PoisonError::into_inner) = Some((breaker, Instant::now()));
+            returning.behave(Behaviour::Accept);
+        }),
+    ];
+    let client = house.client.clone();
+    let loads = load::run_phases(arguments, phases, move || {
+        let client = client.clone();
+        async move { client.place().await }
+    })
+    .await?;
+    let returned = *returned.lock().unwrap_or_else(PoisonError::into_inner);
+    let (breaker, back) = returned.context("the server did not return")?;
+    at_rest(&house.shop).await?;
+    let violated = invariants::check(house.shop.pool()).await?.into_iter().find(|verdict| !verdict.holds());
+    if let Some(verdict) = violated {
+        bail!("invariant {} ({}) does not hold: {:?}", verdict.number, verdict.name, verdict.violations);
+    }
+    Ok(Figures { loads, breaker, mails: count(house, back).await? })
+}
+
+/// Waits until no delivery is under way, or none ends any more.
+async fn at_rest(shop: &Shop) -> anyhow::Result<()> {
+    let (mut least, mut progressed) = (i64::MAX, Instant::now());
+    loop {
+        let depths = shop.engine().queue_depths().await?;
+        let left = depths.iter().filter(|depth| depth.queue == QUEUE);
+        let left: i64 = left.map(|depth| depth.due + depth.waiting + depth.leased).sum();
+        if left == 0 {
+            return Ok(());
+        }
+        if left < least {
+            (least, progressed) = (left, Instant::now());
+        } else if progressed.elapsed() > STANDSTILL {
+            bail!("{left} deliveries have not ended, and for {} s none has", STANDSTILL.as_secs());
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+async fn count(house: &House, back: Instant) -> anyhow::Result<Mails> {
+    let due = notifications::ends(house.shop.pool()).await?;
+    let arrivals = house.catcher.arrivals();
+    let has_arrived = |id: &Option<String>| id.as_ref().is_some_and(|id| arrivals.counts.contains_key(id));
+    let missing = due.iter().filter(|(_, message_id)| !has_arrived(message_id)).count();
+    let last_after = arrivals.last.map(|last| last.saturating_duration_since(back));
+    Ok(Mails {
+        due: due.len(),
+        missing,
+        doubled: arrivals.counts.values().filter(|count| **count > 1).count(),
+        dead: due.iter().filter(|(status, _)| *status == NotificationStatus::Failed).count(),
+        last_after: last_after.unwrap_or_default(),
+    })
+}
+
+fn as_json(arguments: &Arguments, by: Outage, figures: &Figures) -> serde_json::Value {
+    let Figures { loads, breaker, mails } = figures;
+    let phases = PHASES.iter().zip(loads).map(|(name, load)| {
+        json!({
+            "phase": name,
+            "seconds": load.elapsed.as_secs_f64(),
+            "orders": load.latencies.len(),
+            "orders_per_second": load.per_second(),
+            "p50_ms": milliseconds(load.quantile(0.5)),
+            "p99_ms": milliseconds(load.quantile(0.99)),
+            "max_ms": milliseconds(load.quantile(1.0)),
+            "failures": load.failures,
+        })
+    });
+    json!({
+        "bench": "orders",
+        "mail_outage_by": by.name(),
+        "callers": arguments.callers,
+        "phases": phases.collect::<Vec<_>>(),
+        "breaker_at_the_end_of_the_outage": breaker.name(),
+        "mails": {
+            "due": mails.due,
+            "missing": mails.missing,
+            "doubled": mails.doubled,
+            "dead": mails.dead,
+            "last_seconds_after_the_outage": mails.last_after.as_secs_f64(),
+        },
+        "version": env!("CARGO_PKG_VERSION"),
+    })
+}
+
+fn as_tables(arguments: &Arguments, by: Outage, figures: &Figures) {
+    let Figures { loads, breaker, mails } = figures;
+    let row = |name: &str, value: &dyn Fn(&Load) -> String| {
+        std::iter::once(name.to_owned()).chain(loads.iter().map(value)).collect::<Vec<_>>()
+    };
+    let latency = |share: f64| move |load: &Load| format!("{:.2} ms", milliseconds(load.quantile(share)));
+    let title = format!("{} callers, mail server: {}", arguments.callers, by.name());
+    terminal::table(
+        &[&title, PHASES[0], PHASES[1], PHASES[2]],
+        [
+            row("measured", &|load| format!("{:.1} s", load.elapsed.as_secs_f64())),
+            row("orders", &|load| load.latencies.len().to_string()),
+            row("orders a second", &|load| format!("{:.0}", load.per_second())),
+            row("p50", &latency(0.5)),
+            row("p99", &latency(0.99)),
+            row("slowest", &latency(1.0)),
+            row("failures", &|load| load.failures.to_string()),
+        ],
+    );
+    let row = |name: &str, value: String| vec![name.to_owned(), value];
+    terminal::table(
+        &["mails", ""],
+        [
+            row("due (the warm-up's too)", mails.due.to_string()),
+            row("missing", mails.missing.to_string()),
+            row("doubled", mails.doubled.to_string()),
+            row("dead", mails.dead.to_string()),
+            row("the last came after the outage by", format!("{:.1} s", mails.last_after.as_secs_f64())),
+            row("circuit breaker at its end", breaker.name().to_owned()),
+        ],
+    );
+}
+
+fn milliseconds(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1000.0
+}
