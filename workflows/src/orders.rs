@@ -8,11 +8,11 @@ mod read;
 mod rows;
 mod status;
 
-pub use cancel::{CancelOrderError, cancel};
+pub use cancel::{CancelOrderError, cancel, cancel_version};
 pub use change::{StatusError, set_status};
 pub(crate) use place::check;
 pub use place::{OrderItem, PlaceError, PlaceOrder, place};
 pub(crate) use pricing::{PricedOrder, price};
 pub use read::{Order, OrderFilter, OrderLine, TimelineEntry, get, list};
-pub(crate) use rows::{Move, Moved, NewOrder, insert_lines, insert_orders, lock_statuses, move_orders};
+pub(crate) use rows::{Move, Moved, NewOrder, insert_lines, insert_orders, lock_orders, move_orders};
 pub use status::OrderStatus;

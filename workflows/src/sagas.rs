@@ -4,11 +4,15 @@ pub mod cancel_order;
 pub mod deliver_notification;
 pub mod place_order;
 
+pub(crate) mod keys;
+
 use std::time::Duration;
 
 use engine::{Definition, GraphError, RetryPolicy};
 
 use crate::{alerts::AdminEmails, mailer::Mailer};
+
+pub use keys::reserved_key;
 
 /// What the sagas need from outside.
 #[derive(Clone, Debug)]

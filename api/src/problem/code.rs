@@ -19,6 +19,7 @@ pub(crate) enum Code {
     SkuTaken,
     IllegalStatus,
     NotCancellable,
+    CancelNoted,
     StockTooLow,
     StockReserved,
     PastPivot,
@@ -43,7 +44,7 @@ pub(crate) enum Code {
 
 impl Code {
     /// All of them.
-    pub(crate) const ALL: [Self; 34] = [
+    pub(crate) const ALL: [Self; 35] = [
         Self::InvalidJson,
         Self::InvalidParameter,
         Self::InvalidHeader,
@@ -58,6 +59,7 @@ impl Code {
         Self::SkuTaken,
         Self::IllegalStatus,
         Self::NotCancellable,
+        Self::CancelNoted,
         Self::StockTooLow,
         Self::StockReserved,
         Self::PastPivot,
@@ -166,6 +168,12 @@ impl Code {
                 "not-cancellable",
                 "The order can't be cancelled any more",
                 "the order is shipped",
+            ),
+            Self::CancelNoted => (
+                StatusCode::CONFLICT,
+                "cancel-noted",
+                "The cancel is noted, but not done yet",
+                "the order is still being placed; that it is to be cancelled is noted",
             ),
             Self::StockTooLow => (
                 StatusCode::CONFLICT,
@@ -314,6 +322,7 @@ impl Code {
     pub(crate) const fn retry_after_s(self) -> Option<u32> {
         match self {
             Self::IdempotencyInFlight
+            | Self::CancelNoted
             | Self::RateLimited
             | Self::Unavailable
             | Self::Overloaded

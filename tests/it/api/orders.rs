@@ -1,8 +1,12 @@
 //! Orders and stock, the whole way.
 
+use std::time::Duration;
+
 use api::Limits;
+use engine::SagaId;
 use reqwest::Method;
 use serde_json::json;
+use tokio_util::sync::CancellationToken;
 
 use super::shop::{OpenShop, body, order, problem};
 
@@ -182,4 +186,35 @@ async fn an_order_shows_its_lines_and_its_timeline_and_its_workflow_every_attemp
     for item in items {
         assert!(item["started_at"].is_string() && item["duration_ms"].is_number(), "{item}");
     }
+}
+
+#[tokio::test]
+async fn a_cancel_that_is_noted_but_not_done_says_so_and_is_done_later() {
+    let shop = OpenShop::unstaffed(Limits::default()).await;
+    shop.stock("TEA-1", 5).await;
+    // Somebody has taken the placement and does nothing about it yet.
+    let mut feed = shop.engine.feed("default", 8);
+    let placed = body(shop.post("/api/orders", &order("TEA-1", 1)).await, 201).await;
+    let job = tokio::time::timeout(Duration::from_secs(30), feed.recv()).await.unwrap().unwrap();
+    let path = format!("/api/orders/{}", placed["order_id"].as_str().unwrap());
+    let cancel = json!({"reason": "changed my mind"});
+    let noted = shop.post(&format!("{path}/cancel"), &cancel).await;
+    assert_eq!(noted.headers()["retry-after"], "1");
+    let noted = problem(noted, 409, "cancel-noted").await;
+    assert!(noted["detail"].as_str().unwrap().contains("is noted"), "{noted}");
+    let (engine, closing) = (shop.engine.clone(), CancellationToken::new());
+    let closed = closing.clone();
+    let work = tokio::spawn(async move {
+        let performed = engine.perform(&job).await;
+        engine.commit(job, performed).await;
+        engine.run(&mut feed, closed).await;
+    });
+    let again = body(shop.post(&format!("{path}/cancel"), &cancel).await, 202).await;
+    assert!(["cancelling", "cancelled"].contains(&again["status"].as_str().unwrap()), "{again}");
+    let placement = placed["workflow_id"].as_str().unwrap().parse().map(SagaId).unwrap();
+    shop.engine.wait(placement, Duration::from_secs(30)).await.unwrap().expect("it ends");
+    assert_eq!(body(shop.get(&path).await, 200).await["status"], "cancelled");
+    closing.cancel();
+    work.await.unwrap();
+    problem(shop.post(&format!("{path}/cancel"), &json!({"reason": " "})).await, 422, "invalid-body").await;
 }

@@ -2,7 +2,7 @@
 
 use api::Limits;
 use reqwest::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::shop::{OpenShop, body, problem};
 
@@ -45,6 +45,33 @@ async fn a_business_key_gives_the_same_workflow_again() {
     let listed = body(shop.get("/api/workflows?business_key=bk&status=completed").await, 200).await;
     assert_eq!(listed["items"].as_array().unwrap().len(), 1);
     problem(shop.post(&format!("{location}/cancel"), &json!({})).await, 409, "workflow-ended").await;
+}
+
+#[tokio::test]
+async fn a_key_that_the_shop_makes_itself_is_not_used_up_for_something_else() {
+    let shop = OpenShop::open().await;
+    shop.stock("TEA-1", 5).await;
+    let [one, other] = [shop.order("TEA-1", 1).await, shop.order("TEA-1", 1).await];
+    let cancel = |key: &Value, order: &Value| {
+        json!({"definition": "cancel-order", "business_key": key, "input": {
+            "order_id": order["order_id"], "reason": "x", "actor": "anna"
+        }})
+    };
+    let mail = |key: &str| {
+        json!({"definition": "deliver-notification", "business_key": key, "input": {
+            "to": "ann@example.com", "subject": "Hello", "text": "Hello."
+        }})
+    };
+    let confirmed = format!("order-confirmed:{}", one["order_id"].as_str().unwrap());
+    for start in [cancel(&one["order_id"], &other), mail(&confirmed), mail("sent:news-1")] {
+        let refused = problem(shop.post("/api/workflows", &start).await, 422, "invalid-body").await;
+        let error = &refused["errors"][0];
+        assert_eq!((&error["pointer"], &error["code"]), (&json!("/business_key"), &json!("reserved-key")));
+    }
+    body(shop.post("/api/workflows", &cancel(&one["order_id"], &one)).await, 202).await;
+    body(shop.post("/api/workflows", &mail("news-1")).await, 202).await;
+    let path = format!("/api/orders/{}/cancel", other["order_id"].as_str().unwrap());
+    body(shop.post(&path, &json!({"reason": "x"})).await, 202).await;
 }
 
 #[tokio::test]

@@ -2,13 +2,27 @@
 
 use std::collections::BTreeMap;
 
-use engine::Status;
+use engine::{Direction, Engine, StartError, Status};
+use sqlx::PgPool;
 use workflows::{
+    Shop,
+    mailer::Mailer,
     orders::{self, CancelOrderError, OrderStatus, StatusError},
-    sagas::{cancel_order::CANCEL_ORDER, place_order::PLACE_ORDER},
+    sagas::{
+        self, Settings,
+        cancel_order::{CANCEL_ORDER, CancelOrder},
+        place_order::PLACE_ORDER,
+    },
 };
 
-use super::{Market, order, statuses};
+use super::{Market, QUICK, order, statuses};
+
+/// Lets as much time pass as so many statements take: whoever is to be ahead in a race, by more or less.
+async fn idle_for(pool: &PgPool, statements: usize) {
+    for _ in 0..statements {
+        sqlx::query("select 1").execute(pool).await.unwrap();
+    }
+}
 
 #[tokio::test]
 async fn a_confirmed_order_is_cancelled_once_and_gives_its_stock_back() {
@@ -50,20 +64,39 @@ async fn cancelling_while_the_order_is_being_placed_unwinds_the_placement() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn placing_and_cancelling_at_once_ends_in_one_clear_state() {
-    let market = Market::open().await.hire();
+    let mut market = Market::open().await;
     let tea = market.sell("TEA-1", 10, 1000).await;
-    let races = (0..60).map(|_| async {
-        let accepted = orders::place(&market.shop, order(&[("TEA-1", 1)]), None, "test", None).await.unwrap();
-        orders::cancel(&market.shop, accepted.order_id, "race", "ann").await.unwrap();
-        let cancelled = accepted.order_id.to_string();
-        let ended = market.settled(PLACE_ORDER.name(), cancelled.clone()).await;
-        if ended == Status::Completed {
-            assert_eq!(market.settled(CANCEL_ORDER.name(), cancelled).await, Status::Completed);
+    let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
+    for _ in 0..20 {
+        let accepted =
+            (0..30).map(|_| orders::place(&market.shop, order(&[("TEA-1", 1)]), None, "test", None));
+        let accepted = futures::future::join_all(accepted).await;
+        // Placing begins now, and the first are cancelled at once, the last when most have been placed.
+        market = market.hire();
+        let races = accepted.into_iter().zip(1..).map(|(accepted, nth)| {
+            let (order_id, market) = (accepted.unwrap().order_id, &market);
+            async move {
+                idle_for(market.pool(), nth).await;
+                orders::cancel(&market.shop, order_id, "race", "ann").await.unwrap();
+                let ended = market.settled(PLACE_ORDER.name(), order_id.to_string()).await;
+                if ended == Status::Completed {
+                    let cancelled = market.settled(CANCEL_ORDER.name(), order_id.to_string()).await;
+                    assert_eq!(cancelled, Status::Completed);
+                }
+                assert_eq!(market.order(order_id).await.status, OrderStatus::Cancelled);
+                ended
+            }
+        });
+        for ended in futures::future::join_all(races).await {
+            *seen.entry(ended.name()).or_default() += 1;
         }
-        assert_eq!(market.order(accepted.order_id).await.status, OrderStatus::Cancelled);
-    });
-    futures::future::join_all(races).await;
-    assert_eq!(market.stock(&tea).await, (1000, 0));
+        assert_eq!(market.stock(&tea).await, (1000, 0));
+        if seen.len() > 1 {
+            break;
+        }
+        market = market.dismiss().await;
+    }
+    assert_eq!(seen.keys().copied().collect::<Vec<_>>(), ["compensated", "completed"], "{seen:?}");
     market.close().await;
 }
 
@@ -97,21 +130,123 @@ async fn an_order_moves_along_by_legal_steps_and_shipping_takes_the_stock() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn shipping_and_cancelling_at_once_ends_in_one_of_them() {
     let market = Market::open().await.hire();
-    let tea = market.sell("TEA-1", 10, 40).await;
+    let tea = market.sell("TEA-1", 10, 100).await;
     let mut outcomes = BTreeMap::new();
-    for _ in 0..20 {
+    for nth in 0..40 {
         let order_id = market.place(order(&[("TEA-1", 2)])).await.order_id;
         let to = |status| orders::set_status(&market.shop, order_id, status, None, "packer", None);
         to(OrderStatus::Processing).await.unwrap();
         let cancel = orders::cancel(&market.shop, order_id, "race", "ann");
-        let (_, cancelled) = futures::future::join(to(OrderStatus::Shipped), cancel).await;
+        // Cancelling takes some statements until it has the order, so shipping begins later and later.
+        let ship = async {
+            idle_for(market.pool(), nth % 10).await;
+            to(OrderStatus::Shipped).await
+        };
+        let (shipped, cancelled) = futures::future::join(ship, cancel).await;
+        assert!(shipped.is_ok() != cancelled.is_ok(), "{shipped:?} {cancelled:?}");
         if cancelled.is_ok() {
             market.settled(CANCEL_ORDER.name(), order_id.to_string()).await;
         }
         *outcomes.entry(market.order(order_id).await.status.name()).or_insert(0) += 1;
     }
-    assert!(outcomes.keys().all(|status| ["shipped", "cancelled"].contains(status)), "{outcomes:?}");
-    let shipped = outcomes.get("shipped").copied().unwrap_or(0);
-    assert_eq!(market.stock(&tea).await, (40 - 2 * shipped, 0));
+    assert_eq!(outcomes.keys().copied().collect::<Vec<_>>(), ["cancelled", "shipped"], "{outcomes:?}");
+    assert_eq!(market.stock(&tea).await, (100 - 2 * outcomes["shipped"], 0));
+    market.close().await;
+}
+
+#[tokio::test]
+async fn an_order_that_has_changed_since_it_was_seen_is_not_cancelled() {
+    let market = Market::open().await;
+    market.sell("TEA-1", 10, 9).await;
+    let cancel =
+        async |id, seen| orders::cancel_version(&market.shop, id, "changed my mind", "ann", Some(seen)).await;
+    let pending = orders::place(&market.shop, order(&[("TEA-1", 1)]), None, "test", None).await.unwrap();
+    let refused = cancel(pending.order_id, 2).await;
+    assert!(matches!(refused, Err(CancelOrderError::VersionMismatch { current: 1 })), "{refused:?}");
+    assert!(matches!(
+        cancel(pending.order_id, 1).await.unwrap().status,
+        OrderStatus::Cancelling | OrderStatus::Cancelled
+    ));
+    let market = market.hire();
+    let placed = market.place(order(&[("TEA-1", 1)])).await;
+    orders::set_status(&market.shop, placed.order_id, OrderStatus::Processing, None, "packer", Some(2))
+        .await
+        .unwrap();
+    let cancel =
+        async |seen| orders::cancel_version(&market.shop, placed.order_id, "late", "ann", Some(seen)).await;
+    assert!(matches!(cancel(2).await, Err(CancelOrderError::VersionMismatch { current: 3 })));
+    // Whoever looked before the packer came and gets to the lock behind him is refused there.
+    let behind = CancelOrder {
+        order_id: placed.order_id,
+        reason: "late".into(),
+        actor: "ann".into(),
+        expected_version: Some(2),
+    };
+    let refused = market.shop.engine().start(CANCEL_ORDER.with(&behind)).await;
+    assert!(matches!(refused, Err(StartError::Refused(no)) if no.code == "version-mismatch"));
+    assert_eq!(market.order(placed.order_id).await.status, OrderStatus::Processing);
+    cancel(3).await.unwrap();
+    assert_eq!(market.settled(CANCEL_ORDER.name(), placed.order_id.to_string()).await, Status::Completed);
+    market.close().await;
+}
+
+/// An engine that soon gives up undoing.
+fn impatient(market: &Market, settings: Settings) -> Engine {
+    let mut builder = Engine::builder(market.pool().clone());
+    for mut definition in sagas::definitions(settings).unwrap() {
+        if definition.graph().name == PLACE_ORDER.name() {
+            definition.set_policy("open-order", Direction::Undo, QUICK).unwrap();
+        }
+        builder = builder.register(definition);
+    }
+    builder.build().unwrap()
+}
+
+#[tokio::test]
+async fn an_order_whose_placement_is_parked_in_an_undo_says_so_when_it_is_to_be_cancelled() {
+    let mails = tempfile::tempdir().unwrap();
+    let settings = Settings::new(Mailer::files(mails.path(), "shop@example.com").unwrap());
+    let mut market = Market::with(mails, settings.clone()).await;
+    market.shop = Shop::new(impatient(&market, settings));
+    let market = market.hire();
+    market.sell("TEA-1", 10, 5).await;
+    for statement in [
+        "create function refuse() returns trigger language plpgsql as $$ begin raise exception 'closed'; end $$",
+        "create trigger refuse_rejection before update on shop.orders for each row
+         when (new.status = 'rejected') execute function refuse()",
+    ] {
+        sqlx::query(statement).execute(market.pool()).await.unwrap();
+    }
+    let short = orders::place(&market.shop, order(&[("TEA-1", 9)]), None, "test", None).await.unwrap();
+    assert_eq!(market.settled(PLACE_ORDER.name(), short.order_id.to_string()).await, Status::Dead);
+    let refused = orders::cancel(&market.shop, short.order_id, "changed my mind", "ann").await;
+    let Err(CancelOrderError::NotCancellable { status, message }) = refused else { panic!("{refused:?}") };
+    assert_eq!(status, OrderStatus::Pending);
+    assert!(message.contains("parked for an operator") && message.contains(&short.workflow_id.to_string()));
+    market.close().await;
+}
+
+#[tokio::test]
+async fn a_cancellation_under_the_key_of_another_order_is_not_taken_for_its_own() {
+    let market = Market::open().await.hire();
+    market.sell("TEA-1", 10, 5).await;
+    let [one, other] =
+        [market.place(order(&[("TEA-1", 1)])).await, market.place(order(&[("TEA-1", 1)])).await];
+    let wrong = CancelOrder {
+        order_id: other.order_id,
+        reason: "slip".into(),
+        actor: "olga".into(),
+        expected_version: None,
+    };
+    let start = CANCEL_ORDER.with(&wrong).business_key(one.order_id.to_string());
+    let slip = market.shop.engine().start(start).await.unwrap();
+    let refused = orders::cancel(&market.shop, one.order_id, "changed my mind", "ann").await;
+    let Err(CancelOrderError::NotCancellable { message, .. }) = refused else { panic!("{refused:?}") };
+    assert!(message.contains(&slip.saga_id.to_string()), "{message}");
+    assert_eq!(market.order(one.order_id).await.status, OrderStatus::Confirmed);
+    let right = CancelOrder { order_id: one.order_id, ..wrong };
+    let right = market.shop.engine().start(CANCEL_ORDER.with(&right)).await.unwrap();
+    market.shop.engine().wait(right.saga_id, super::PATIENCE).await.unwrap();
+    assert_eq!(market.order(one.order_id).await.status, OrderStatus::Cancelled);
     market.close().await;
 }

@@ -116,7 +116,12 @@ async fn cancelling_an_order_survives_every_fault() {
     let market = market.dismiss().await;
     let cancellation = move || {
         let order_id = orders.lock().unwrap().pop().unwrap();
-        let input = CancelOrder { order_id, reason: "changed my mind".into(), actor: "ann".into() };
+        let input = CancelOrder {
+            order_id,
+            reason: "changed my mind".into(),
+            actor: "ann".into(),
+            expected_version: None,
+        };
         CANCEL_ORDER.with(&input).business_key(order_id.to_string())
     };
     let report =

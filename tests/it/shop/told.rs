@@ -1,11 +1,16 @@
 //! Changes and the events that are written with them.
 
+use serde_json::Value;
+use tokio_util::sync::CancellationToken;
 use workflows::{
+    Shop,
     inventory::{self, StockChange},
+    mailer::Mailer,
     orders::{self, OrderStatus},
+    sagas::Settings,
 };
 
-use super::{Market, order};
+use super::{Market, PATIENCE, engine, order};
 
 #[tokio::test]
 async fn refusals_moves_and_stock_changes_each_have_their_event() {
@@ -26,5 +31,50 @@ async fn refusals_moves_and_stock_changes_each_have_their_event() {
     let change = StockChange::Adjust(1);
     inventory::change_stock(&market.shop, tea.product_id, change, "count", "clerk", None).await.unwrap();
     assert_eq!(market.events("inventory.updated").await, updated + 1);
+    market.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_buyers_and_counts_at_two_processes_every_fall_to_the_threshold_is_told_once() {
+    let market = Market::open().await.hire();
+    let mailer = Mailer::files(market.mails.path(), "shop@example.com").unwrap();
+    let elsewhere = Shop::new(engine(market.pool().clone(), Settings::new(mailer)));
+    let closing = CancellationToken::new();
+    let (mut feed, worker, closed) =
+        (elsewhere.engine().feed("default", 64), elsewhere.engine().clone(), closing.clone());
+    let work = tokio::spawn(async move { worker.run(&mut feed, closed).await });
+    let tea = market.sell("TEA-1", 10, 12).await;
+    let buyers = (0..50).map(|nth| {
+        let shop = if nth % 2 == 0 { &market.shop } else { &elsewhere };
+        orders::place(shop, order(&[("TEA-1", 1)]), Some(PATIENCE), "test", None)
+    });
+    let counts = async {
+        for _ in 0..20 {
+            let change = StockChange::Adjust(4);
+            inventory::change_stock(&elsewhere, tea.product_id, change, "found", "clerk", None)
+                .await
+                .unwrap();
+        }
+    };
+    let (placed, ()) = futures::future::join(futures::future::join_all(buyers), counts).await;
+    assert!(placed.into_iter().all(|placed| placed.unwrap().status != OrderStatus::Pending));
+    // More than is there can't be taken away, so that the threshold is crossed once more at least.
+    let now = market.stock(&tea).await;
+    let rest = StockChange::Set(now.1);
+    inventory::change_stock(&market.shop, tea.product_id, rest, "count", "clerk", None).await.unwrap();
+
+    let levels: Vec<Value> = sqlx::query_scalar(
+        "select payload from shop.outbox where routing_key = 'inventory.updated' and key = 'TEA-1' order by event_id",
+    )
+    .fetch_all(market.pool())
+    .await
+    .unwrap();
+    let is_low = |level: &Value| level["available"].as_i64() <= level["low_stock_threshold"].as_i64();
+    let falls = levels.windows(2).filter(|pair| !is_low(&pair[0]) && is_low(&pair[1])).count();
+    assert!(falls > 0 && levels.len() > 20, "{falls} falls in {} changes", levels.len());
+    assert_eq!(market.events("inventory.low").await, i64::try_from(falls).unwrap());
+    closing.cancel();
+    work.await.unwrap();
+    elsewhere.engine().shutdown().await;
     market.close().await;
 }

@@ -10,7 +10,10 @@ use uuid::Uuid;
 use super::{Notification, get};
 use crate::{
     audit::{self, By, Change},
-    sagas::deliver_notification::{DELIVER_NOTIFICATION, DeliverNotification},
+    sagas::{
+        deliver_notification::{DELIVER_NOTIFICATION, DeliverNotification},
+        keys::SENT,
+    },
     shop::Shop,
     violation::{self, Checker, Violation},
 };
@@ -104,7 +107,7 @@ async fn start(
     let mut saga = DELIVER_NOTIFICATION.with(message).id(SagaId(*notification_id)).trace(trace);
     if let Some(key) = dedup_key {
         // Apart from the keys of the shop's own letters.
-        saga = saga.business_key(format!("sent:{key}"));
+        saga = saga.business_key(format!("{SENT}{key}"));
     }
     let mut tx = shop.pool().begin().await?;
     let answers = shop.engine().start_in(&mut tx, vec![saga]).await.map_err(|error| match error {

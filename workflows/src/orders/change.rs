@@ -13,7 +13,7 @@ use crate::{
     audit::{self, By, Change},
     inventory::{self, Settlement},
     letters, outbox,
-    sagas::deliver_notification::DELIVER_NOTIFICATION,
+    sagas::{deliver_notification::DELIVER_NOTIFICATION, keys::ORDER_SHIPPED},
     shop::Shop,
     violation::{Violation, check_reason},
 };
@@ -87,7 +87,7 @@ pub async fn set_status(
     let order = read::read(&mut tx, order_id).await?.ok_or(StatusError::NotFound)?;
     if to == OrderStatus::Shipped {
         let mail = DELIVER_NOTIFICATION.with(&letters::shipped(&order));
-        shop.start_in(&mut tx, vec![mail.business_key(format!("order-shipped:{order_id}"))]).await?;
+        shop.start_in(&mut tx, vec![mail.business_key(format!("{ORDER_SHIPPED}{order_id}"))]).await?;
     }
     tx.commit().await?;
     Ok(order)

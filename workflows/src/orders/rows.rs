@@ -195,19 +195,22 @@ pub(crate) async fn move_orders(
     .await
 }
 
-/// Reads and locks where these orders are, in the order of their ids; those that do not exist are left out.
-pub(crate) async fn lock_statuses(
+/// Reads and locks these orders, in the order of their ids: where each is, and its version. Those that do not exist are
+/// left out.
+pub(crate) async fn lock_orders(
     conn: &mut PgConnection,
     order_ids: &[Uuid],
-) -> Result<HashMap<Uuid, OrderStatus>, sqlx::Error> {
-    let rows: Vec<(Uuid, String)> = sqlx::query_as(
-        "select order_id, status from shop.orders where order_id = any($1) order by order_id for no key update",
+) -> Result<HashMap<Uuid, (OrderStatus, i64)>, sqlx::Error> {
+    let rows: Vec<(Uuid, String, i64)> = sqlx::query_as(
+        "select order_id, status, version from shop.orders
+         where order_id = any($1) order by order_id for no key update",
     )
     .bind(order_ids)
     .fetch_all(conn)
     .await?;
-    let read = |(order_id, status): (Uuid, String)| {
-        Ok((order_id, status.parse().map_err(|error: String| sqlx::Error::Decode(error.into()))?))
+    let read = |(order_id, status, version): (Uuid, String, i64)| {
+        let status = status.parse().map_err(|error: String| sqlx::Error::Decode(error.into()))?;
+        Ok((order_id, (status, version)))
     };
     rows.into_iter().map(read).collect()
 }

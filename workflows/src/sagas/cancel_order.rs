@@ -9,20 +9,21 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use engine::{
-    Definition, ForwardOnly, GraphError, Item, Outcome, Outcomes, Saga, SagaName, Set, StepSetError,
+    Definition, Failure, ForwardOnly, GraphError, Item, Outcome, Outcomes, Saga, SagaName, Set, StepSetError,
     TransactionStep, Tx,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use uuid::Uuid;
 
-use super::deliver_notification::DELIVER_NOTIFICATION;
+use super::{deliver_notification::DELIVER_NOTIFICATION, keys::ORDER_CANCELLED};
 use crate::{
     inventory::{self, Settlement},
     letters,
     orders::{self, Move, Moved, OrderStatus},
     outbox,
-    violation::check_reason,
+    violation::{check_reason, check_required_reason},
 };
 
 /// The saga's name and input. The business key is the order's id.
@@ -38,6 +39,9 @@ pub struct CancelOrder {
     pub reason: String,
     /// Who, for the timeline.
     pub actor: String,
+    /// The version that the order has to have still.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expected_version: Option<i64>,
 }
 
 /// Builds the saga.
@@ -65,16 +69,16 @@ impl TransactionStep for BeginCancellation {
     async fn run(&self, tx: &mut Tx<'_>, set: &Set<CancelOrder>) -> Result<Outcomes<Begun>, StepSetError> {
         let order_ids: BTreeSet<Uuid> = set.iter().map(|item| item.input.order_id).collect();
         let order_ids: Vec<Uuid> = order_ids.into_iter().collect();
-        let found = orders::lock_statuses(tx, &order_ids).await?;
+        let found = orders::lock_orders(tx, &order_ids).await?;
         let mut begun = HashSet::new();
-        let answers: Vec<Result<OrderStatus, String>> = set
+        let answers: Vec<Result<OrderStatus, Failure>> = set
             .iter()
             .map(|item| {
                 let from = cancellable(&item.input, found.get(&item.input.order_id).copied())?;
                 if begun.insert(item.input.order_id) {
                     Ok(from)
                 } else {
-                    Err("the order is being cancelled".into())
+                    Err(not_cancellable("the order is being cancelled"))
                 }
             })
             .collect();
@@ -90,34 +94,42 @@ impl TransactionStep for BeginCancellation {
         let mut answers = answers.into_iter();
         Ok(set.decide(|_| match answers.next() {
             Some(Ok(_)) => Outcome::Done(Begun {}),
-            Some(Err(message)) => Outcome::fail("not-cancellable", message),
-            None => Outcome::fail("not-cancellable", "the order was not looked at"),
+            Some(Err(failure)) => Outcome::Fail(failure),
+            None => Outcome::Fail(not_cancellable("the order was not looked at")),
         }))
     }
 }
 
-fn cancellable(input: &CancelOrder, status: Option<OrderStatus>) -> Result<OrderStatus, String> {
+fn cancellable(input: &CancelOrder, found: Option<(OrderStatus, i64)>) -> Result<OrderStatus, Failure> {
     if let Some(violation) =
-        check_reason("/reason", &input.reason).or_else(|| check_reason("/actor", &input.actor))
+        check_required_reason("/reason", &input.reason).or_else(|| check_reason("/actor", &input.actor))
     {
-        return Err(format!("{} {}", violation.pointer, violation.message));
+        return Err(not_cancellable(format!("{} {}", violation.pointer, violation.message)));
+    }
+    let Some((status, version)) = found else {
+        return Err(not_cancellable(format!("there is no order {}", input.order_id)));
+    };
+    if input.expected_version.is_some_and(|expected| expected != version) {
+        let message = format!("the order's version is {version} by now");
+        return Err(Failure::new("version-mismatch", message).with(json!({"current": version})));
     }
     match status {
-        None => Err(format!("there is no order {}", input.order_id)),
-        Some(from @ (OrderStatus::Confirmed | OrderStatus::Processing)) => Ok(from),
-        Some(OrderStatus::Pending) => Err("the order is still being placed: cancel its workflow".into()),
-        Some(
-            status @ (OrderStatus::Shipped
-            | OrderStatus::Delivered
-            | OrderStatus::Rejected
-            | OrderStatus::Cancelling
-            | OrderStatus::Cancelled),
-        ) => Err(format!("the order is {status}")),
+        OrderStatus::Confirmed | OrderStatus::Processing => Ok(status),
+        OrderStatus::Pending => Err(not_cancellable("the order is still being placed: cancel its workflow")),
+        OrderStatus::Shipped
+        | OrderStatus::Delivered
+        | OrderStatus::Rejected
+        | OrderStatus::Cancelling
+        | OrderStatus::Cancelled => Err(not_cancellable(format!("the order is {status}"))),
     }
 }
 
+fn not_cancellable(message: impl Into<String>) -> Failure {
+    Failure::new("not-cancellable", message)
+}
+
 fn movement(item: &Item<CancelOrder>, from: OrderStatus, to: OrderStatus) -> Move<'_> {
-    let CancelOrder { order_id, reason, actor } = &item.input;
+    let CancelOrder { order_id, reason, actor, .. } = &item.input;
     Move { order_id: *order_id, from, to, actor, reason: Some(reason) }
 }
 
@@ -166,7 +178,7 @@ impl TransactionStep for FinishCancellation {
             let trace = traces.get(&order.order_id).copied().cloned().flatten();
             DELIVER_NOTIFICATION
                 .with(&letters::cancelled(order))
-                .business_key(format!("order-cancelled:{}", order.order_id))
+                .business_key(format!("{ORDER_CANCELLED}{}", order.order_id))
                 .trace(trace)
         });
         tx.start(mails.collect()).await?;
@@ -187,14 +199,32 @@ mod tests {
 
     #[test]
     fn only_placed_orders_that_have_not_left_are_cancelled() {
-        let input = CancelOrder { order_id: Uuid::nil(), reason: "no".into(), actor: "ada".into() };
+        let input = cancellation(None);
         for status in OrderStatus::ALL {
             let expected = matches!(status, OrderStatus::Confirmed | OrderStatus::Processing);
-            assert_eq!(cancellable(&input, Some(status)).is_ok(), expected, "{status}");
+            assert_eq!(cancellable(&input, Some((status, 2))).is_ok(), expected, "{status}");
             if expected {
                 assert!(status.next().contains(&OrderStatus::Cancelling));
             }
         }
         assert!(cancellable(&input, None).is_err());
+    }
+
+    fn cancellation(expected_version: Option<i64>) -> CancelOrder {
+        CancelOrder { order_id: Uuid::nil(), reason: "no".into(), actor: "ada".into(), expected_version }
+    }
+
+    #[test]
+    fn only_the_version_that_was_seen_is_cancelled() {
+        let confirmed = |version| Some((OrderStatus::Confirmed, version));
+        assert!(cancellable(&cancellation(Some(2)), confirmed(2)).is_ok());
+        let refused = cancellable(&cancellation(Some(2)), confirmed(3)).unwrap_err();
+        assert_eq!((refused.code.as_str(), &refused.details["current"]), ("version-mismatch", &3.into()));
+    }
+
+    #[test]
+    fn a_cancellation_says_why() {
+        let silent = CancelOrder { reason: " ".into(), ..cancellation(None) };
+        assert!(cancellable(&silent, Some((OrderStatus::Confirmed, 2))).is_err());
     }
 }

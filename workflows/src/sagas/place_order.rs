@@ -22,7 +22,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use self::closing::Closing;
-use super::deliver_notification::DELIVER_NOTIFICATION;
+use super::{deliver_notification::DELIVER_NOTIFICATION, keys::ORDER_CONFIRMED};
 use crate::{
     alerts::AdminEmails,
     inventory::{self, Claim, Listing, Reservations, Settlement, Short},
@@ -325,7 +325,7 @@ impl TransactionStep for QueueConfirmation {
             );
             DELIVER_NOTIFICATION
                 .with(&mail)
-                .business_key(format!("order-confirmed:{}", order.order_id))
+                .business_key(format!("{ORDER_CONFIRMED}{}", order.order_id))
                 .trace(item.trace.clone())
         });
         let mut started = tx.start(mails.collect()).await?.into_iter();

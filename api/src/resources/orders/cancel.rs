@@ -15,16 +15,21 @@ use crate::{
         answers::{BODY, ONE, STORED, problems},
     },
     request::{Actor, IdPath, IfMatch, JsonBody, Query},
-    resources::{checked_reason, invalid},
+    resources::invalid,
     state::ApiState,
 };
 
-problems!(Problems: BODY, ONE, STORED, &[Code::NotCancellable, Code::PreconditionFailed]);
+problems!(Problems: BODY, ONE, STORED, &[Code::NotCancellable, Code::CancelNoted, Code::PreconditionFailed]);
 
 /// Cancel an order
 ///
 /// An order that is still being placed unwinds; one that is confirmed or processing gives its stock back. Shipped,
-/// delivered and rejected orders can't be cancelled (409 with the reason). Cancelling again changes nothing.
+/// delivered and rejected orders can't be cancelled (409 `not-cancellable` with the reason). Where a step of the placement
+/// is under way, the cancel is noted and its outcome waited for; after five seconds of that comes a 409 `cancel-noted`: ask
+/// again. Cancelling again changes nothing.
+///
+/// `If-Match` is compared under the lock that takes the order out of the warehouse's hands, so that an order which somebody
+/// moved on meanwhile is not cancelled.
 #[utoipa::path(
     post,
     path = "/api/orders/{order_id}/cancel",
@@ -53,18 +58,15 @@ pub(crate) async fn cancel_order(
     actor: Actor,
     JsonBody { value: cancellation, .. }: JsonBody<OrderCancellation>,
 ) -> Result<Answer, Problem> {
-    checked_reason(&cancellation.reason)?;
-    if condition != IfMatch::Anything {
-        // Cancelling is a saga and not one update; the version is compared right before it begins.
-        let current = load(&state, id).await?.version;
-        if condition.expected(Some(current))?.is_some_and(|expected| expected != current) {
-            return Err(IfMatch::failed(Some(current)));
-        }
-    }
-    let cancelled = orders::cancel(state.shop(), id, &cancellation.reason, actor.by("api")).await;
+    let current = if condition.needs_current() { Some(load(&state, id).await?.version) } else { None };
+    let expected = condition.expected(current)?;
+    let reason = &cancellation.reason;
+    let cancelled = orders::cancel_version(state.shop(), id, reason, actor.by("api"), expected).await;
     let order = cancelled.map_err(|error| match error {
         CancelOrderError::NotFound => Problem::not_found("order", id),
         CancelOrderError::NotCancellable { message, .. } => Problem::new(Code::NotCancellable, message),
+        CancelOrderError::Noted(message) => Problem::new(Code::CancelNoted, message),
+        CancelOrderError::VersionMismatch { current } => IfMatch::failed(Some(current)),
         CancelOrderError::Invalid(violations) => invalid(violations),
         CancelOrderError::Unavailable(reason) => Problem::unavailable(reason),
         CancelOrderError::Database(error) => error.into(),

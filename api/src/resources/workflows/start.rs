@@ -1,6 +1,9 @@
 //! POST `/api/workflows`.
 
-use ::workflows::starts::{self, AskedStartError};
+use ::workflows::{
+    sagas::reserved_key,
+    starts::{self, AskedStartError},
+};
 use axum::{extract::State, response::Response};
 use engine::{NewSaga, SagaId};
 use http::StatusCode;
@@ -29,7 +32,8 @@ const LONGEST_KEY: usize = 200;
 ///
 /// Of any registered definition. The input is checked against the definition's JSON schema; the definition's first step
 /// may refuse it too. A business key makes the start idempotent per definition, for ever; an `Idempotency-Key` for 24
-/// hours. With `Prefer: wait` the answer is held until the workflow has come to rest.
+/// hours. Keys that the shop makes itself are taken only for what they are of: an order's id for placing and cancelling that
+/// order, `order-confirmed:…` and the like for no other mail. With `Prefer: wait` the answer is held until the workflow has come to rest.
 #[utoipa::path(
     post,
     path = "/api/workflows",
@@ -100,5 +104,10 @@ fn check(state: &ApiState, new: &NewWorkflow) -> Result<(), Problem> {
         let message = format!("a business key has 1 to {LONGEST_KEY} characters");
         return Err(Problem::field("/business_key", "wrong-length", message));
     }
-    schema::check(validator, "/input", &new.input)
+    schema::check(validator, "/input", &new.input)?;
+    let key = new.business_key.as_deref();
+    match key.and_then(|key| reserved_key(&new.definition, key, &new.input)) {
+        Some(message) => Err(Problem::field("/business_key", "reserved-key", message)),
+        None => Ok(()),
+    }
 }

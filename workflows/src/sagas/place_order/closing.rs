@@ -8,7 +8,10 @@ use crate::{
     inventory::Short,
     letters,
     orders::{Move, Moved, OrderStatus},
-    sagas::deliver_notification::DeliverNotification,
+    sagas::{
+        deliver_notification::DeliverNotification,
+        keys::{ORDER_CANCELLED, ORDER_REJECTED},
+    },
 };
 
 /// The end of one order.
@@ -67,9 +70,9 @@ impl Closing {
     pub(super) fn letter(&self, order: &Moved) -> (String, DeliverNotification) {
         match &self.end {
             End::Rejected { short } => {
-                (format!("order-rejected:{}", self.order_id), letters::rejected(order, short))
+                (format!("{ORDER_REJECTED}{}", self.order_id), letters::rejected(order, short))
             }
-            End::Cancelled => (format!("order-cancelled:{}", self.order_id), letters::cancelled(order)),
+            End::Cancelled => (format!("{ORDER_CANCELLED}{}", self.order_id), letters::cancelled(order)),
         }
     }
 
