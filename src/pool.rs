@@ -92,6 +92,16 @@ fn gains_nothing_from_tls(options: &PgConnectOptions) -> bool {
     is_loopback && matches!(options.get_ssl_mode(), PgSslMode::Prefer)
 }
 
+/// How long a pool may take to close: a connection that has silently died is never given back.
+const CLOSING: Duration = Duration::from_secs(5);
+
+/// Closes a pool at the end of a process, which ends even if the database is silent.
+pub(crate) async fn close(pool: &PgPool) {
+    if tokio::time::timeout(CLOSING, pool.close()).await.is_err() {
+        tracing::warn!("connections to the database could not be closed in time; they are cut off");
+    }
+}
+
 /// Makes a pool that connects when it is first used.
 pub(crate) fn open(options: PgConnectOptions, pool_use: PoolUse, size: u32) -> PgPool {
     PgPoolOptions::new()

@@ -22,8 +22,11 @@ use crate::{limits::Limits, telemetry::STREAMS};
 
 pub(crate) use stream::Following;
 
-/// Events that wait for a stream whose caller does not keep up; one more, and the stream ends.
+/// Events that wait for a stream whose caller does not keep up; one more, and it goes back to the table.
 const BUFFERED: usize = 1024;
+/// So many streams read the table at a time. They share the connections of the API's pool with all requests, and take
+/// few of them, however many catch up.
+const READERS: usize = 2;
 
 /// Hands new events to all open streams. Cheap to clone.
 #[derive(Clone)]
@@ -32,10 +35,14 @@ pub(crate) struct Feed(Arc<Inner>);
 struct Inner {
     pool: PgPool,
     places: Arc<Semaphore>,
+    /// Who has a permit reads the table.
+    readers: Arc<Semaphore>,
     /// A caller hears something at least so often.
     heartbeat: Duration,
     /// And has to come again after this.
     age: Duration,
+    /// A caller that fell behind what happens keeps up again after this.
+    catching_up: Duration,
     stop: CancellationToken,
     news: broadcast::Sender<Arc<Event>>,
     /// The last event that was handed out; `None` until the reader knows where it begins.
@@ -54,8 +61,10 @@ impl Feed {
         Self(Arc::new(Inner {
             pool,
             places: Arc::new(Semaphore::new(limits.event_streams)),
+            readers: Arc::new(Semaphore::new(READERS)),
             heartbeat: limits.heartbeat,
             age: limits.stream_age,
+            catching_up: limits.write_timeout,
             stop,
             news: broadcast::Sender::new(BUFFERED),
             read_through: watch::Sender::new(None),

@@ -45,7 +45,8 @@ pub struct Limits {
     pub first_byte_timeout: Duration,
     /// How long a request's head may take to arrive, and so also how long a kept-alive connection may be idle.
     pub header_timeout: Duration,
-    /// How long a response may stand still because the caller does not read.
+    /// How long a response may stand still because the caller does not read, and how long a stream of events may be
+    /// behind because its caller reads too slowly.
     pub write_timeout: Duration,
     /// A stream of events on which nothing happens says so often that it is alive; and every stream asks so often whether
     /// its key still holds.

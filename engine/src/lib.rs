@@ -91,6 +91,7 @@ pub use store::{migrate, tuned};
 pub use throttle::{Allowance, Throttle};
 pub use trace::TraceLink;
 pub use tx::Tx;
+pub use upkeep::within;
 pub use verify::HistoryFlaw;
 pub use view::{
     ArchivedDeadJob, DeadJob, DeadJobErrorCount, DeadJobErrorEntry, DeadJobFilter, DeadJobKindCount,

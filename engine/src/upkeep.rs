@@ -54,6 +54,20 @@ pub(crate) async fn bounded<T>(
     Err(late("the database gave no answer in time"))
 }
 
+/// Does something on a connection of a pool, and waits no longer than `limit` for the connection and as long again for
+/// what is done. A connection that gave no answer in time is dropped.
+///
+/// # Errors
+/// What the work gives, and when there was no connection or no answer in time; then nobody knows what the database did.
+pub async fn within<T>(
+    pool: &PgPool,
+    limit: Duration,
+    work: impl AsyncFnOnce(&mut PoolConnection<Postgres>) -> Result<T, sqlx::Error>,
+) -> Result<T, sqlx::Error> {
+    let connection = connection(pool, limit).await?;
+    bounded(connection, limit, work).await
+}
+
 impl Inner {
     /// Spawns a task of the engine that is begun anew should it panic.
     pub(crate) fn supervise<F>(self: &Arc<Self>, name: &'static str, task: fn(Arc<Self>) -> F)

@@ -18,6 +18,8 @@ use publisher::Publisher;
 
 /// The stream and the exchange have one name.
 const NAME: &str = "e-commerce.events";
+/// How long tasks may take to end after they were told to; then they are cut off.
+const ENDING: Duration = Duration::from_secs(10);
 /// Before a task that panicked is begun anew.
 const AFTER_A_PANIC: Duration = Duration::from_secs(1);
 
@@ -77,7 +79,7 @@ impl Events {
         Ok(Self { pool, targets, stream_longest: events.stream_longest.into(), retention: events.retention })
     }
 
-    /// Works until `quit`, then finishes what is under way, in a few seconds at the most.
+    /// Works until `quit`, then finishes what is under way, in ten seconds at the most.
     pub(crate) async fn run(self, quit: CancellationToken) {
         let mut tasks = JoinSet::new();
         let (pool, stop) = (self.pool.clone(), quit.clone());
@@ -95,7 +97,13 @@ impl Events {
             };
             tasks.spawn(supervise(name, quit.clone(), publish));
         }
-        tasks.join_all().await;
+        quit.cancelled().await;
+        let ended = async { while tasks.join_next().await.is_some() {} };
+        if tokio::time::timeout(ENDING, ended).await.is_err() {
+            tracing::warn!(
+                "what gets events out has not ended in time and is cut off; nothing is lost by that"
+            );
+        }
     }
 }
 

@@ -107,7 +107,7 @@ async fn play(
     let (served, worked) = tokio::join!(serving, working);
 
     shop.engine().shutdown().await;
-    pool.close().await;
+    pool::close(&pool).await;
     let _ = upkeep.await;
     served?;
     worked?;

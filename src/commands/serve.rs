@@ -10,7 +10,7 @@ use crate::{
     database,
     failure::Failure,
     migrate,
-    pool::PoolUse,
+    pool::{self, PoolUse},
     shutdown,
     telemetry::Telemetry,
 };
@@ -60,7 +60,7 @@ pub(crate) async fn run(config: Config, arguments: Arguments) -> Result<(), Fail
 
     quit.cancel();
     shop.engine().shutdown().await;
-    pool.close().await;
+    pool::close(&pool).await;
     let _ = upkeep.await;
     tracing::info!("stopped");
     telemetry.flush().await;

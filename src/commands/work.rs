@@ -8,7 +8,7 @@ use crate::{
     database,
     failure::Failure,
     migrate,
-    pool::PoolUse,
+    pool::{self, PoolUse},
     shutdown,
     telemetry::Telemetry,
 };
@@ -61,7 +61,7 @@ pub(crate) async fn run(config: Config, arguments: Arguments) -> Result<(), Fail
     let (worked, observed) = tokio::join!(working, observing);
 
     shop.engine().shutdown().await;
-    pool.close().await;
+    pool::close(&pool).await;
     let _ = upkeep.await;
     tracing::info!("stopped");
     telemetry.flush().await;

@@ -5,7 +5,7 @@ mod order;
 mod streams;
 
 use sqlx::{PgConnection, PgPool};
-use workflows::events::{self, Event, Sequenced};
+use workflows::events::{self, Event, PageSize, Sequenced};
 
 /// Appends an event as the shop does, and gives its number in the outbox.
 async fn append(conn: &mut PgConnection, key: &str, payload: &str) -> i64 {
@@ -39,7 +39,12 @@ async fn sequence(pool: &PgPool) {
     while events::sequence(pool, 1000).await.unwrap() == Sequenced::Moved(1000) {}
 }
 
+/// A page of so many events, however large they are.
+fn page(events: u32) -> PageSize {
+    PageSize { events, bytes: u32::MAX }
+}
+
 async fn keys(pool: &PgPool, after: i64) -> Vec<(i64, String)> {
-    let read = events::read(pool, after, 1000).await.unwrap();
-    read.into_iter().map(|event: Event| (event.event_id, event.key)).collect()
+    let read = events::read(pool, after, page(1000)).await.unwrap();
+    read.events.into_iter().map(|event: Event| (event.event_id, event.key)).collect()
 }

@@ -11,15 +11,22 @@ mod operate;
 mod prune;
 mod topics;
 
+use std::time::Duration;
+
 use chrono::{DateTime, SecondsFormat, Utc};
+use engine::within;
 use serde_json::value::RawValue;
-use sqlx::{FromRow, PgPool, types::Json};
+use sqlx::{Connection, FromRow, PgConnection, PgPool, types::Json};
 
 pub use consumers::{Claim, Consumer, advance, begin_series, claim, consumers, register, release, rewind};
 pub use lag::{ConsumerLag, Lag, lag};
 pub use operate::{Replay, remove, replay};
 pub use prune::prune;
 pub use topics::{Topics, TopicsError};
+
+/// How long a statement of a task that goes on for ever may take. One that waits on a connection that has silently died
+/// would never end.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// An event as its consumers get it.
 #[derive(Debug, FromRow)]
@@ -63,12 +70,17 @@ pub enum Sequenced {
 /// # Errors
 /// When the database refuses or is away; a round is done as a whole or not at all.
 pub async fn sequence(pool: &PgPool, limit: u32) -> Result<Sequenced, sqlx::Error> {
+    within(pool, PATIENCE, async |conn| round(conn, limit).await).await
+}
+
+async fn round(conn: &mut PgConnection, limit: u32) -> Result<Sequenced, sqlx::Error> {
     // Without a transaction, because mostly there is nothing.
-    let waits: bool = sqlx::query_scalar("select exists (select from shop.outbox)").fetch_one(pool).await?;
+    let waits: bool =
+        sqlx::query_scalar("select exists (select from shop.outbox)").fetch_one(&mut *conn).await?;
     if !waits {
         return Ok(Sequenced::Moved(0));
     }
-    let mut tx = pool.begin().await?;
+    let mut tx = conn.begin().await?;
     // `only_one` has an index: on connections without sequential scans, reading the row without it is priced as if it
     // were millions, and compiled.
     // Two statements: the second one's snapshot has to be younger than the lock, so that it sees what the round before
@@ -101,18 +113,46 @@ pub async fn sequence(pool: &PgPool, limit: u32) -> Result<Sequenced, sqlx::Erro
     Ok(Sequenced::Moved(moved.unsigned_abs()))
 }
 
-/// Reads up to `limit` events behind `after`, in order; empty at the end of the log.
+/// How much is read at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PageSize {
+    /// The most events.
+    pub events: u32,
+    /// With the event that brings the payloads to this many bytes, the page ends.
+    pub bytes: u32,
+}
+
+/// Events that follow each other.
+#[derive(Debug, Default)]
+pub struct Page {
+    /// In the order of their ids.
+    pub events: Vec<Event>,
+    /// Whether its size ended it, so that there may be more.
+    pub is_full: bool,
+}
+
+/// Reads the page behind `after`; empty at the end of the log.
 ///
 /// # Errors
-/// When the database refuses or is away.
-pub async fn read(pool: &PgPool, after: i64, limit: u32) -> Result<Vec<Event>, sqlx::Error> {
-    sqlx::query_as(
-        "select event_id, at, routing_key, key, payload from shop.event where event_id > $1 order by event_id limit $2",
+/// When the database refuses or is away, or gives no answer in ten seconds.
+pub async fn read(pool: &PgPool, after: i64, size: PageSize) -> Result<Page, sqlx::Error> {
+    let query = sqlx::query_as(
+        "select event_id, at, routing_key, key, payload
+         from (select event_id, at, routing_key, key, payload,
+                      sum(octet_length(payload::text)) over (order by event_id
+                          rows between unbounded preceding and 1 preceding) as bytes_before
+               from (select event_id, at, routing_key, key, payload from shop.event
+                     where event_id > $1 order by event_id limit $2) front) page
+         where coalesce(bytes_before, 0) < $3
+         order by event_id",
     )
     .bind(after)
-    .bind(i64::from(limit))
-    .fetch_all(pool)
-    .await
+    .bind(i64::from(size.events))
+    .bind(i64::from(size.bytes));
+    let events: Vec<Event> = within(pool, PATIENCE, async |conn| query.fetch_all(&mut **conn).await).await?;
+    let bytes: usize = events.iter().map(|event| event.payload().len()).sum();
+    let is_full = events.len() >= size.events as usize || bytes >= size.bytes as usize;
+    Ok(Page { events, is_full })
 }
 
 /// Which part of the log there is.
@@ -129,10 +169,9 @@ pub struct Extent {
 /// # Errors
 /// When the database refuses or is away.
 pub async fn extent(pool: &PgPool) -> Result<Extent, sqlx::Error> {
-    sqlx::query_as(
+    let query = sqlx::query_as(
         "select coalesce((select min(event_id) - 1 from shop.event), last_event_id) as pruned_through, last_event_id
          from shop.event_log where only_one",
-    )
-    .fetch_one(pool)
-    .await
+    );
+    within(pool, PATIENCE, async |conn| query.fetch_one(&mut **conn).await).await
 }

@@ -7,6 +7,8 @@ use uuid::Uuid;
 
 /// How long an answer is kept.
 pub const KEPT_FOR: Duration = Duration::from_hours(24);
+/// How long one round of deleting may take: on a connection that has silently died it would never end.
+const PURGE_PATIENCE: Duration = Duration::from_secs(10);
 /// A request that is in flight for longer than this is taken for lost, and another may take it over.
 pub const IN_FLIGHT_FOR: Duration = Duration::from_mins(1);
 
@@ -115,15 +117,14 @@ pub async fn abandon(pool: &PgPool, key: &str, scope: &str, holder: Uuid) -> Res
 /// # Errors
 /// When the database refuses or is away.
 pub async fn purge(pool: &PgPool, limit: u32) -> Result<u64, sqlx::Error> {
-    let result = sqlx::query(
+    let query = sqlx::query(
         "delete from shop.idempotency_key where ctid = any(array(
              select ctid from shop.idempotency_key where created_at < now() - make_interval(secs => $1) limit $2
              for update skip locked))",
     )
     .bind(KEPT_FOR.as_secs_f64())
-    .bind(i64::from(limit))
-    .execute(pool)
-    .await?;
+    .bind(i64::from(limit));
+    let result = engine::within(pool, PURGE_PATIENCE, async |conn| query.execute(&mut **conn).await).await?;
     Ok(result.rows_affected())
 }
 

@@ -7,20 +7,21 @@ use metrics::counter;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use tokio::{
-    sync::{broadcast, broadcast::error::RecvError, watch},
+    sync::{OwnedSemaphorePermit, broadcast, broadcast::error::RecvError, watch},
     time::Instant,
 };
-use workflows::events::{self, Event, Topics};
+use workflows::events::{self, Event, PageSize, Topics};
 
 use super::{Feed, Place};
 use crate::{access::HeldKey, telemetry::STREAMS_DROPPED};
 
 /// How long the reader may take to begin.
 const BEGIN: Duration = Duration::from_secs(10);
-/// So many events are read at a time.
-const PAGE: u32 = 200;
-/// What a caller is told to wait before it comes again.
-const RETRY: Duration = Duration::from_secs(2);
+/// So much is read at a time, and is held for each stream: a thousand of them have to fit into a small process.
+const PAGE: PageSize = PageSize { events: 100, bytes: 64 * 1024 };
+/// What callers are told to wait before they come again: spread, so that those who were cut off together don't come
+/// together.
+const RETRY_MS: std::ops::RangeInclusive<u64> = 1_000..=4_000;
 
 /// A caller that follows the log.
 pub(crate) struct Following {
@@ -31,6 +32,8 @@ pub(crate) struct Following {
     /// What was read and is still to be given.
     page: VecDeque<Event>,
     at: Stage,
+    /// Since when the caller does not keep up with what is new.
+    behind_since: Option<Instant>,
     heartbeat: Instant,
     key: Option<HeldKey>,
     /// When it is asked whether the key still holds, however much is sent until then.
@@ -80,6 +83,14 @@ impl End {
     }
 }
 
+/// What was read.
+struct Read {
+    /// There is nothing more.
+    is_empty: bool,
+    /// There may be more than the page took.
+    is_full: bool,
+}
+
 /// An event as it is sent.
 #[derive(Serialize)]
 struct Sent<'a> {
@@ -102,6 +113,7 @@ impl Following {
             last: after,
             page: VecDeque::new(),
             at: Stage::Greeting,
+            behind_since: None,
             heartbeat,
             end,
             _place: place,
@@ -139,19 +151,31 @@ impl Following {
                 return Ok(Ok(self.beat("heartbeat")));
             }
             match std::mem::replace(&mut self.at, Stage::Back) {
-                Stage::Greeting => return Ok(Ok(self.beat("hello").retry(RETRY))),
+                Stage::Greeting => {
+                    let retry = Duration::from_millis(rand::random_range(RETRY_MS));
+                    return Ok(Ok(self.beat("hello").retry(retry)));
+                }
                 Stage::Back => {
-                    if self.read().await? < PAGE as usize {
+                    if self.behind_since.is_some_and(|since| since.elapsed() > self.feed.0.catching_up) {
+                        return Err(End::Slow);
+                    }
+                    let Some(reader) = self.turn().await? else { continue };
+                    if !self.read(reader).await?.is_full {
                         self.at = self.join().await?;
                     }
                 }
                 Stage::Joining(news, until) if self.last_read() < until => {
+                    let reader = self.turn().await;
                     self.at = Stage::Joining(news, until);
-                    if self.read().await? == 0 {
+                    let Some(reader) = reader? else { continue };
+                    if self.read(reader).await?.is_empty {
                         return Err(End::Pruned);
                     }
                 }
-                Stage::Joining(news, _) => self.at = Stage::Live(news),
+                Stage::Joining(news, _) => {
+                    self.behind_since = None;
+                    self.at = Stage::Live(news);
+                }
                 Stage::Live(mut news) => {
                     let stop = self.feed.0.stop.clone();
                     let received = tokio::select! {
@@ -162,10 +186,15 @@ impl Following {
                         }
                         () = stop.cancelled() => return Err(End::Stop),
                     };
-                    let event = received.map_err(|error| match error {
-                        RecvError::Lagged(_) => End::Slow,
-                        RecvError::Closed => End::Stop,
-                    })?;
+                    let event = match received {
+                        Ok(event) => event,
+                        Err(RecvError::Closed) => return Err(End::Stop),
+                        // The table has what did not wait for this stream. A burst does that to whoever keeps up, too.
+                        Err(RecvError::Lagged(_)) => {
+                            self.behind_since.get_or_insert_with(Instant::now);
+                            continue;
+                        }
+                    };
                     if event.event_id > self.last + 1 {
                         // It can't be; but if it is, the table has what is missing.
                         continue;
@@ -212,18 +241,31 @@ impl Following {
         self.page.back().map_or(self.last, |event| event.event_id)
     }
 
-    /// Reads the next page and says how long it is. In a task of its own, so that a caller that hangs up never drops a
-    /// query half-way.
-    async fn read(&mut self) -> Result<usize, End> {
+    /// Waits until it is this stream's turn to read the table; `None` when something else is to be done first.
+    async fn turn(&self) -> Result<Option<OwnedSemaphorePermit>, End> {
+        tokio::select! {
+            reader = self.feed.0.readers.clone().acquire_owned() => reader.map(Some).map_err(|_| End::Stop),
+            () = tokio::time::sleep_until(self.heartbeat.min(self.end)) => Ok(None),
+            () = self.feed.0.stop.cancelled() => Err(End::Stop),
+        }
+    }
+
+    /// Reads the next page. In a task of its own, so that a caller that hangs up never drops a query half-way.
+    async fn read(&mut self, reader: OwnedSemaphorePermit) -> Result<Read, End> {
         let (pool, after) = (self.feed.0.pool.clone(), self.last_read());
-        let read = tokio::spawn(async move { events::read(&pool, after, PAGE).await }).await;
+        let read = async move {
+            let page = events::read(&pool, after, PAGE).await;
+            drop(reader);
+            page
+        };
+        let read = tokio::spawn(read).await;
         let page = read.map_err(|error| trouble(&error))?.map_err(|error| trouble(&error))?;
-        if page.first().is_some_and(|event| event.event_id != after + 1) {
+        if page.events.first().is_some_and(|event| event.event_id != after + 1) {
             return Err(End::Pruned);
         }
-        let length = page.len();
-        self.page.extend(page);
-        Ok(length)
+        let read = Read { is_empty: page.events.is_empty(), is_full: page.is_full };
+        self.page.extend(page.events);
+        Ok(read)
     }
 
     /// Listens to what is new; the table is read up to where that begins.

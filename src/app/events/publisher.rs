@@ -14,14 +14,14 @@ use tokio::{sync::Mutex, time::Instant};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 use workers::targets::{Batch, Message, Outcome, PATIENCE, Target, TargetError};
-use workflows::events::{self, Claim, Event};
+use workflows::events::{self, Claim, Event, PageSize};
 
 use super::{FAILURES, PUBLISHED, REWINDS, UP};
 
 /// Well above what one round can take, [`PATIENCE`] and a few statements.
 const LEASE: Duration = PATIENCE.saturating_mul(3);
-/// So many events are published at a time.
-const BATCH: u32 = 500;
+/// So much is published at a time.
+const BATCH: PageSize = PageSize { events: 500, bytes: 1024 * 1024 };
 /// Between two looks at a log that had nothing new.
 const PAUSE: Duration = Duration::from_millis(100);
 /// Between two attempts to take the target over from another process.
@@ -148,7 +148,7 @@ impl Publisher {
 
     async fn round(&mut self) -> Result<Round, PublishError> {
         let Some(claim) = self.claimed().await? else { return Ok(Round::Elsewhere) };
-        let events = events::read(&self.pool, claim.last_event_id, BATCH).await?;
+        let events = events::read(&self.pool, claim.last_event_id, BATCH).await?.events;
         if events.is_empty() && self.asked.elapsed() < ASK {
             return Ok(Round::Idle);
         }

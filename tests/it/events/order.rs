@@ -10,7 +10,7 @@ use sqlx::{Connection, Executor, PgConnection, PgPool};
 use tokio::{sync::Barrier, task::JoinSet};
 use workflows::events::{self, Sequenced};
 
-use super::{append, keys, sequence};
+use super::{append, keys, page, sequence};
 use crate::support::Database;
 
 const KEYS: i64 = 4;
@@ -62,7 +62,7 @@ async fn a_transaction_that_began_early_and_came_late_to_a_key_comes_after_those
     sequence(&pool).await;
     old.commit().await.unwrap();
     sequence(&pool).await;
-    let told: Vec<_> = events::read(&pool, 0, 10).await.unwrap();
+    let told: Vec<_> = events::read(&pool, 0, page(10)).await.unwrap().events;
     let told: Vec<_> =
         told.iter().map(|event| (event.event_id, event.key.as_str(), event.payload())).collect();
     assert_eq!(told, [(1, "a", "1"), (2, "b", "1"), (3, "a", "2")]);
@@ -104,7 +104,7 @@ async fn follow(pool: PgPool) -> Vec<(String, i64)> {
     let (mut last, mut read, begun) = (0, Vec::new(), Instant::now());
     loop {
         assert!(begun.elapsed() < PATIENCE, "the last event did not come");
-        for event in events::read(&pool, last, 50).await.unwrap() {
+        for event in events::read(&pool, last, page(50)).await.unwrap().events {
             assert_eq!(event.event_id, last + 1, "ids have no gaps and become visible in their order");
             last = event.event_id;
             if event.key == "end" {
@@ -177,4 +177,28 @@ async fn with_many_writers_and_many_processes_that_number_nothing_is_lost_and_ea
         assert!(by_key.is_empty(), "{by_key:?}");
     }
     numbering.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_page_ends_after_so_many_events_or_bytes() {
+    let database = Database::fresh().await;
+    let pool = database.pool().await;
+    let mut conn = pool.acquire().await.unwrap();
+    for _ in 0..5 {
+        append(&mut conn, "k", "\"12345678\"").await;
+    }
+    sequence(&pool).await;
+    let read = async |after, events, bytes| {
+        let page = events::read(&pool, after, events::PageSize { events, bytes }).await.unwrap();
+        (page.events.iter().map(|event| event.event_id).collect::<Vec<_>>(), page.is_full)
+    };
+    assert_eq!(read(0, 2, 1_000).await, (vec![1, 2], true));
+    assert_eq!(
+        read(0, 100, 11).await,
+        (vec![1, 2], true),
+        "the event that brings it to the limit is the last"
+    );
+    assert_eq!(read(2, 100, 1).await, (vec![3], true), "one comes, however large it is");
+    assert_eq!(read(0, 100, 1_000).await, (vec![1, 2, 3, 4, 5], false));
+    assert_eq!(read(5, 100, 1_000).await, (vec![], false));
 }

@@ -301,3 +301,112 @@ async fn a_stop_ends_streams_at_once_and_they_resume_elsewhere() {
         assert_eq!(again.event().await.unwrap()["event_id"], id);
     }
 }
+
+/// Reads what is in the sockets, and no more than a little at a time.
+async fn trickle(stream: &mut TcpStream) {
+    let mut some = vec![0; 16 * 1024];
+    let _ = timeout(Duration::from_millis(50), stream.read(&mut some)).await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+}
+
+/// A stream whose caller has not read for so long that what waits for it was overtaken.
+async fn overtaken(shop: &OpenShop, pool: &PgPool) -> TcpStream {
+    let mut slow = TcpStream::connect(shop.address).await.unwrap();
+    slow.write_all(b"GET /api/events HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    let mut head = [0; 15];
+    slow.read_exact(&mut head).await.unwrap();
+    let mut quick = Client::connect(shop, "", None).await;
+    // More than the sockets between them hold, so that the server can't write any more, then more than is buffered.
+    let large = format!("\"{}\"", "x".repeat(60_000));
+    let mut conn = pool.acquire().await.unwrap();
+    for _ in 0..400 {
+        append(&mut conn, "large", &large).await;
+    }
+    for _ in 0..1_200 {
+        append(&mut conn, "small", "{}").await;
+    }
+    drop(conn);
+    sequence(pool).await;
+    for id in 1..=1_600 {
+        assert_eq!(quick.event().await.unwrap()["event_id"], id);
+    }
+    slow
+}
+
+#[tokio::test]
+async fn a_client_that_was_overtaken_by_a_burst_gets_the_rest_from_the_table() {
+    let (shop, pool) = open(Limits::default()).await;
+    let mut slow = overtaken(&shop, &pool).await;
+    let (mut text, mut some) = (Vec::new(), vec![0; 256 * 1024]);
+    let last = b"id: 1600\n";
+    while !text.windows(last.len()).any(|window| window == last) {
+        let read = timeout(PATIENCE, slow.read(&mut some)).await.expect("something is heard").unwrap();
+        assert!(read > 0, "it was cut off");
+        // The ids are what is looked at.
+        text = text.split_off(text.len().saturating_sub(64 * 1024));
+        text.extend_from_slice(&some[..read]);
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_stays_behind_is_dropped_though_it_reads_a_little() {
+    let limits = Limits { event_streams: 2, write_timeout: Duration::from_secs(1), ..Limits::default() };
+    let (shop, pool) = open(limits).await;
+    let mut slow = overtaken(&shop, &pool).await;
+    let _place = Client::connect(&shop, "", None).await;
+    let begun = Instant::now();
+    while shop.get("/api/events").await.status() != 200 {
+        assert!(begun.elapsed() < PATIENCE, "the slow client still has its place");
+        trickle(&mut slow).await;
+    }
+}
+
+#[tokio::test]
+async fn a_burst_ends_no_stream_whose_client_keeps_up() {
+    let (shop, pool) = open(Limits::default()).await;
+    let mut clients = Vec::new();
+    for _ in 0..10 {
+        clients.push(Client::connect(&shop, "", None).await);
+    }
+    for client in &mut clients {
+        client.block().await.unwrap();
+    }
+    let all = clients.into_iter().map(|mut client| async move {
+        for id in 1..=5_000 {
+            assert_eq!(client.event().await.unwrap()["event_id"], id);
+        }
+    });
+    let told = async {
+        let append = "insert into shop.outbox (routing_key, key, payload) \
+                      select 'product.updated', n::text, '{}' from generate_series(1, 5000) n";
+        sqlx::query(append).execute(&pool).await.unwrap();
+        sequence(&pool).await;
+    };
+    tokio::join!(futures::future::join_all(all), told);
+}
+
+#[tokio::test]
+async fn streams_that_catch_up_leave_connections_to_requests() {
+    let database = Database::fresh().await;
+    let pool = sqlx::postgres::PgPoolOptions::new()
+        .max_connections(5)
+        .acquire_timeout(Duration::from_millis(200))
+        .connect(&database.url())
+        .await
+        .unwrap();
+    tell(&pool, 3_000).await;
+    let limits = Limits { heartbeat: Duration::from_millis(500), ..Limits::default() };
+    let shop = OpenShop::over(pool, Some(database), limits, Staff::Away, Vec::new()).await;
+    let mut streams = Vec::new();
+    for _ in 0..50 {
+        streams.push(Client::connect(&shop, "?after=0&topics=notification.failed", None).await);
+    }
+    for _ in 0..30 {
+        assert_eq!(shop.get("/api/products").await.status(), 200);
+    }
+    for stream in &mut streams {
+        while stream.last_event_id.as_deref() != Some("3000") {
+            stream.block().await.unwrap();
+        }
+    }
+}

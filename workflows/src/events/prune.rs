@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
+use engine::within;
 use sqlx::PgPool;
+
+use super::PATIENCE;
 
 /// Deletes up to `limit` events from the front of the log and says how many: those older than `retention` that every
 /// registered target has confirmed. It stops at the first that is to be kept, so that the log never has holes.
@@ -10,7 +13,7 @@ use sqlx::PgPool;
 /// # Errors
 /// When the database refuses or is away.
 pub async fn prune(pool: &PgPool, retention: Duration, limit: u32) -> Result<u64, sqlx::Error> {
-    let result = sqlx::query(
+    let query = sqlx::query(
         "with front as (
              select event_id, at from shop.event
              where event_id <= (select least(l.last_event_id, (select min(c.last_event_id) from shop.event_consumer c))
@@ -23,8 +26,7 @@ pub async fn prune(pool: &PgPool, retention: Duration, limit: u32) -> Result<u64
                                        9223372036854775807)))",
     )
     .bind(retention.as_secs_f64())
-    .bind(i64::from(limit))
-    .execute(pool)
-    .await?;
+    .bind(i64::from(limit));
+    let result = within(pool, PATIENCE, async |conn| query.execute(&mut **conn).await).await?;
     Ok(result.rows_affected())
 }
