@@ -5,12 +5,15 @@
 
 mod database_restarts;
 mod duplicates;
+mod event_brokers;
+mod event_stream;
 mod event_targets;
 mod fail_points;
 mod kills;
 mod load;
 mod mail_outages;
 mod pauses;
+mod silent_database;
 mod stage;
 mod terminations;
 mod three_roles;

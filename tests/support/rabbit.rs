@@ -91,6 +91,24 @@ impl RabbitServer {
         .unwrap()
     }
 
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Tells the node something with `rabbitmqctl`, and gives what it says.
+    pub(crate) async fn control(&self, args: &[&str]) -> String {
+        let mut command = Command::new(self.script.with_file_name("rabbitmqctl"));
+        command
+            .arg("--quiet")
+            .args(args)
+            .envs(settings(self.dir.path(), self.port, self.distribution_port, self.names_port))
+            .current_dir(self.dir.path())
+            .stdin(Stdio::null());
+        let output = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
+        assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
     fn until_ready(&mut self) {
         let started = Instant::now();
         while started.elapsed() < PATIENCE {
@@ -142,7 +160,22 @@ fn free_port() -> u16 {
 
 fn spawn(script: &Path, dir: &Path, port: u16, distribution_port: u16, names_port: u16) -> Child {
     let log = File::create(dir.join("log.txt")).unwrap();
-    let settings = [
+    Command::new(script)
+        .envs(settings(dir, port, distribution_port, names_port))
+        // A killed node leaves a dump where it stands.
+        .current_dir(dir)
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().unwrap())
+        .stderr(log)
+        // The script waits for the virtual machine that it starts; both are killed as a group.
+        .process_group(0)
+        .spawn()
+        .unwrap_or_else(|error| panic!("{} can't be run: {error}", script.display()))
+}
+
+/// What tells a node, and who speaks to it, where it lives.
+fn settings(dir: &Path, port: u16, distribution_port: u16, names_port: u16) -> [(&'static str, String); 14] {
+    [
         ("HOME", dir.display().to_string()),
         ("RABBITMQ_MNESIA_BASE", dir.join("mnesia").display().to_string()),
         ("RABBITMQ_LOG_BASE", dir.join("log").display().to_string()),
@@ -157,18 +190,7 @@ fn spawn(script: &Path, dir: &Path, port: u16, distribution_port: u16, names_por
         ("RABBITMQ_DIST_PORT", distribution_port.to_string()),
         ("ERL_EPMD_PORT", names_port.to_string()),
         ("ERL_EPMD_ADDRESS", "127.0.0.1".into()),
-    ];
-    Command::new(script)
-        .envs(settings)
-        // A killed node leaves a dump where it stands.
-        .current_dir(dir)
-        .stdin(Stdio::null())
-        .stdout(log.try_clone().unwrap())
-        .stderr(log)
-        // The script waits for the virtual machine that it starts; both are killed as a group.
-        .process_group(0)
-        .spawn()
-        .unwrap_or_else(|error| panic!("{} can't be run: {error}", script.display()))
+    ]
 }
 
 /// Whether a server answers to the protocol's first words with its own.

@@ -38,6 +38,10 @@ pub struct Batch<'a> {
     pub series: i64,
     /// The last event that the target has confirmed.
     pub after: i64,
+    /// The event after which the series began.
+    pub begun_after: i64,
+    /// The series before and the last event that was confirmed in it, if there was one.
+    pub previous: Option<(i64, i64)>,
     /// A target that turns out to be empty is filled again from behind this event.
     pub floor: i64,
     /// What comes next. Empty, it is only asked what the target has, if it can tell.
@@ -45,15 +49,30 @@ pub struct Batch<'a> {
 }
 
 /// What a target said.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// It has all of them.
-    Confirmed,
-    /// Nothing was added: the last event that it has is another than was thought. It lost what came later, or an answer
-    /// of its was lost.
-    Holds(i64),
+    /// It has everything up to this event, which may be less than it was given.
+    Confirmed(i64),
+    /// Nothing was added: it has lost what came behind this event.
+    Lacks(i64),
+    /// Nothing was added: it has more of this series than was thought. An answer of its was lost; or it is of a log that
+    /// went another way, because the database was put back.
+    Ahead(Newest),
     /// Nothing was added: it has entries of a later series than ours.
     Foreign(i64),
+}
+
+/// The newest event that a target has, by which the log knows it again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Newest {
+    /// Its number.
+    pub event_id: i64,
+    /// When it happened, as it was published.
+    pub at: String,
+    /// What happened.
+    pub routing_key: String,
+    /// What it happened to.
+    pub key: String,
 }
 
 /// A batch could not be published, or nobody knows whether it was.
@@ -65,9 +84,16 @@ pub enum TargetError {
     /// The broker failed or refused.
     #[error("the broker can't take events")]
     Amqp(#[from] lapin::Error),
-    /// The broker took an event and could not keep it.
-    #[error("the broker did not accept event {0}")]
+    /// A queue of the broker did not take an event.
+    #[error("a queue of the broker did not accept event {0}")]
     Refused(i64),
+    /// The broker takes nothing until it has memory or disk space again; it has the last events and has not confirmed
+    /// them.
+    #[error("the broker has blocked publishing: it is short of memory or disk space")]
+    Blocked,
+    /// The connection to the broker is gone.
+    #[error("the connection to the broker was lost")]
+    Lost,
     /// The target gave an answer that it can't give.
     #[error("the target's answer makes no sense: {0}")]
     Answer(String),
@@ -97,20 +123,29 @@ impl Target {
         }
     }
 
-    /// Publishes a batch; it connects when it has to, and forgets the connection after any error.
+    /// Publishes a batch; it connects when it has to. A connection that failed is made anew the next time.
     ///
     /// # Errors
-    /// When the batch has to be published again. It may have arrived all the same, or a part of it.
+    /// When nothing of the batch is known to have arrived, and it has to be published again.
     ///
     /// # Cancel safety
     /// Dropped, it counts as an error.
     pub async fn publish(&mut self, batch: Batch<'_>) -> Result<Outcome, TargetError> {
-        let published = async {
-            match self {
-                Self::Stream(stream) => stream.publish(batch).await,
-                Self::Exchange(exchange) => exchange.publish(batch).await,
+        match self {
+            Self::Stream(stream) => {
+                let published = tokio::time::timeout(PATIENCE, stream.publish(batch)).await;
+                published.unwrap_or(Err(TargetError::Silent))
             }
-        };
-        tokio::time::timeout(PATIENCE, published).await.unwrap_or(Err(TargetError::Silent))
+            // It keeps what is under way beyond its patience, so that nothing is sent again that may still arrive.
+            Self::Exchange(exchange) => exchange.publish(batch).await,
+        }
+    }
+
+    /// Says goodbye, in a second at the most.
+    pub async fn close(&mut self) {
+        match self {
+            Self::Stream(_) => {}
+            Self::Exchange(exchange) => exchange.close().await,
+        }
     }
 }

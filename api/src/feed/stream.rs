@@ -245,7 +245,7 @@ impl Following {
     async fn turn(&self) -> Result<Option<OwnedSemaphorePermit>, End> {
         tokio::select! {
             reader = self.feed.0.readers.clone().acquire_owned() => reader.map(Some).map_err(|_| End::Stop),
-            () = tokio::time::sleep_until(self.heartbeat.min(self.end)) => Ok(None),
+            () = tokio::time::sleep_until(self.heartbeat.min(self.check).min(self.end)) => Ok(None),
             () = self.feed.0.stop.cancelled() => Err(End::Stop),
         }
     }

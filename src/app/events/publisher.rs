@@ -13,7 +13,7 @@ use sqlx::PgPool;
 use tokio::{sync::Mutex, time::Instant};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
-use workers::targets::{Batch, Message, Outcome, PATIENCE, Target, TargetError};
+use workers::targets::{Batch, Message, Newest, Outcome, PATIENCE, Target, TargetError};
 use workflows::events::{self, Claim, Event, PageSize};
 
 use super::{FAILURES, PUBLISHED, REWINDS, UP};
@@ -26,6 +26,8 @@ const BATCH: PageSize = PageSize { events: 500, bytes: 1024 * 1024 };
 const PAUSE: Duration = Duration::from_millis(100);
 /// Between two attempts to take the target over from another process.
 const TURN: Duration = Duration::from_secs(1);
+/// A process that has failed so often in a row lets another one try.
+const OWN_FAILURES: u32 = 3;
 /// A target that is given nothing is asked so often what it has.
 const ASK: Duration = Duration::from_secs(2);
 /// The bounds of the waits after trouble.
@@ -42,6 +44,8 @@ pub(super) struct Publisher {
     claim: Option<Claim>,
     renewed: Instant,
     asked: Instant,
+    /// So much is read at a time now: less while the target has no answer in time.
+    size: PageSize,
 }
 
 /// What a round came to.
@@ -87,6 +91,7 @@ impl Publisher {
             claim: None,
             renewed: now,
             asked: now,
+            size: BATCH,
         }))
     }
 
@@ -96,17 +101,17 @@ impl Publisher {
         let up = gauge!(UP, "consumer" => name);
         let mut registered = false;
         let mut wait = FIRST_WAIT;
-        let mut failing = false;
+        let mut failures = 0;
         while !quit.is_cancelled() {
             let round = if registered { self.round().await } else { self.register().await };
             let pause = match round {
                 // Nothing was asked of the target, so nothing is known that was not known before.
                 Ok(Round::Idle) => PAUSE,
                 Ok(round @ (Round::More | Round::Asked | Round::Elsewhere)) => {
-                    if failing {
+                    if failures > 0 && !matches!(round, Round::Elsewhere) {
                         tracing::info!(consumer = name, "events can be published again");
                     }
-                    (registered, failing, wait) = (true, false, FIRST_WAIT);
+                    (registered, failures, wait) = (true, 0, FIRST_WAIT);
                     up.set(1.0);
                     match round {
                         Round::More => continue,
@@ -114,19 +119,25 @@ impl Publisher {
                         Round::Elsewhere => TURN,
                     }
                 }
-                // Should it take longer than the lease, another process takes its turn and finds out for itself.
-                Err(PublishError::HeldBack(open)) => open.wait(),
+                // Another process takes its turn and finds out for itself.
+                Err(PublishError::HeldBack(open)) => self.yield_turn(open.wait()).await,
                 Err(error) => {
                     counter!(FAILURES, "consumer" => name).increment(1);
                     up.set(0.0);
-                    if !failing {
+                    if failures == 0 {
                         let error = &error as &(dyn Error + 'static);
                         tracing::warn!(error, consumer = name, "events can't be published now; they wait");
                     }
-                    failing = true;
+                    failures += 1;
                     let pause = wait.mul_f64(rand::random_range(0.5..=1.0));
                     wait = (wait * 2).min(LONGEST_WAIT);
-                    pause
+                    match error {
+                        // What this process can't reach, another may.
+                        PublishError::Target(_) if failures >= OWN_FAILURES => self.yield_turn(pause).await,
+                        PublishError::Target(_) | PublishError::Database(_) | PublishError::HeldBack(_) => {
+                            pause
+                        }
+                    }
                 }
             };
             tokio::select! {
@@ -134,10 +145,22 @@ impl Publisher {
                 () = quit.cancelled() => {}
             }
         }
+        self.give_back().await;
+        self.target.close().await;
+    }
+
+    /// Lets another process publish, and says how long to wait until it is sure to have had the chance.
+    async fn yield_turn(&mut self, pause: Duration) -> Duration {
+        self.give_back().await;
+        pause.max(TURN * 2)
+    }
+
+    async fn give_back(&mut self) {
         if let Some(claim) = self.claim.take()
             && let Err(error) = events::release(&self.pool, &claim).await
         {
-            tracing::debug!(%error, consumer = name, "the lease on a target lapses instead of being given back");
+            let consumer = self.target.name();
+            tracing::debug!(%error, consumer, "the lease on a target lapses instead of being given back");
         }
     }
 
@@ -148,7 +171,7 @@ impl Publisher {
 
     async fn round(&mut self) -> Result<Round, PublishError> {
         let Some(claim) = self.claimed().await? else { return Ok(Round::Elsewhere) };
-        let events = events::read(&self.pool, claim.last_event_id, BATCH).await?.events;
+        let events = events::read(&self.pool, claim.last_event_id, self.size).await?.events;
         if events.is_empty() && self.asked.elapsed() < ASK {
             return Ok(Round::Idle);
         }
@@ -159,21 +182,28 @@ impl Publisher {
         let batch = Batch {
             series: claim.series,
             after: claim.last_event_id,
-            floor: oldest_kept.max(claim.begun_after),
+            begun_after: claim.begun_after,
+            previous: claim.previous_series.zip(claim.previous_event_id),
+            floor: oldest_kept,
             messages: &messages,
         };
         match self.deliver(batch).await? {
-            Outcome::Confirmed => {
-                let Some(last) = messages.last() else { return Ok(Round::Asked) };
-                counter!(PUBLISHED, "consumer" => self.target.name()).increment(messages.len() as u64);
-                self.advance(&claim, last.event_id).await?;
+            Outcome::Confirmed(last) => {
+                let confirmed = last.saturating_sub(claim.last_event_id);
+                if confirmed <= 0 {
+                    return Ok(Round::Asked);
+                }
+                counter!(PUBLISHED, "consumer" => self.target.name()).increment(confirmed.unsigned_abs());
+                self.advance(&claim, last).await?;
             }
-            // It is ahead of the whole log: the database was put back to an earlier state. Nothing that it has is ours.
-            Outcome::Holds(last) if last > extent.last_event_id => {
-                self.begin_anew(&claim, claim.series).await?;
+            Outcome::Ahead(newest) => {
+                if is_of_this_log(&self.pool, &newest).await? {
+                    self.advance(&claim, newest.event_id).await?;
+                } else {
+                    self.begin_anew(&claim, claim.series).await?;
+                }
             }
-            Outcome::Holds(last) if last > claim.last_event_id => self.advance(&claim, last).await?,
-            Outcome::Holds(last) => self.rewind(&claim, last).await?,
+            Outcome::Lacks(last) => self.rewind(&claim, last).await?,
             Outcome::Foreign(series) => self.begin_anew(&claim, series).await?,
         }
         Ok(Round::More)
@@ -188,6 +218,11 @@ impl Publisher {
         } else {
             pass.failed();
         }
+        self.size.events = match published {
+            // It may be too much for a slow target to take in time, and would be for ever.
+            Err(TargetError::Silent) => (self.size.events / 2).max(1),
+            _ => self.size.events.saturating_mul(2).min(BATCH.events),
+        };
         Ok(published?)
     }
 
@@ -230,6 +265,19 @@ impl Publisher {
         self.claim = None;
         events::begin_series(&self.pool, claim, beyond).await.map(drop)
     }
+}
+
+/// Whether the log has just this event under this number. If not, the database was put back to an earlier state, and
+/// numbers are given a second time.
+async fn is_of_this_log(pool: &PgPool, newest: &Newest) -> Result<bool, sqlx::Error> {
+    let one = PageSize { events: 1, ..BATCH };
+    let page = events::read(pool, newest.event_id.saturating_sub(1), one).await?;
+    Ok(page.events.first().is_some_and(|event| {
+        event.event_id == newest.event_id
+            && event.at_rfc3339() == newest.at
+            && event.routing_key == newest.routing_key
+            && event.key == newest.key
+    }))
 }
 
 fn message(event: &Event) -> Message {

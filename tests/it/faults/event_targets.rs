@@ -22,7 +22,7 @@ use super::{
 };
 use crate::support::{RabbitServer, RedisServer};
 
-const NAME: &str = "e-commerce.events";
+pub(super) const NAME: &str = "e-commerce.events";
 /// An entry of a stream: its id, and its fields with their values.
 pub(super) type Entry = (String, Vec<String>);
 /// Every event, published or not.
@@ -34,7 +34,7 @@ pub(super) async fn connect(url: &str) -> Result<MultiplexedConnection, redis::R
 }
 
 /// The stream's entries behind one of them: entry id and event id.
-async fn entries(url: &str, after: &str) -> Result<Vec<(String, i64)>, redis::RedisError> {
+pub(super) async fn entries(url: &str, after: &str) -> Result<Vec<(String, i64)>, redis::RedisError> {
     let mut redis = connect(url).await?;
     let start = if after.is_empty() { "-".to_owned() } else { format!("({after}") };
     let mut range = redis::cmd("XRANGE");
@@ -78,7 +78,7 @@ pub(super) async fn read_group(redis: &mut MultiplexedConnection, name: &str) ->
     streams.unwrap_or_default().into_iter().flat_map(|(_, entries)| entries).collect()
 }
 
-fn metric(text: &str, name: &str) -> Option<f64> {
+pub(super) fn metric(text: &str, name: &str) -> Option<f64> {
     text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
 }
 
@@ -183,7 +183,7 @@ async fn a_stream_in_redis_keeps_about_as_many_events_as_it_is_told_to() {
     stage.assert_all_well().await;
 }
 
-async fn channel(rabbit: &RabbitServer) -> (Connection, Channel) {
+pub(super) async fn channel(rabbit: &RabbitServer) -> (Connection, Channel) {
     let connection = Connection::connect(&rabbit.url(), ConnectionProperties::default()).await.unwrap();
     let channel = connection.create_channel().await.unwrap();
     (connection, channel)

@@ -1,30 +1,40 @@
 //! A durable topic exchange of an AMQP broker, with publisher confirms.
+//!
+//! A broker may take its time: it is short of memory, its disks are slow, it stands still. What was sent to it may arrive
+//! yet, so it is not sent again while its connection lives: the connection and the confirms that are still to come are
+//! kept from one batch to the next.
+
+mod session;
+
+use std::time::Duration;
 
 use lapin::{
-    BasicProperties, Channel, Confirmation, Connection, ConnectionProperties, ExchangeKind,
-    options::{BasicPublishOptions, ConfirmSelectOptions, ExchangeDeclareOptions},
-    types::{AMQPValue, FieldTable, ShortString},
+    types::ShortString,
     uri::{AMQPScheme, AMQPUri},
 };
+use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
 
-use super::{Batch, Message, Outcome, TargetError};
+use super::{Batch, Outcome, PATIENCE, TargetError};
+use session::{Answer, Session};
 
-/// Kept on disk by durable queues.
-const PERSISTENT: u8 = 2;
 /// A connection that is silently dead is noticed within two of these.
 const HEARTBEAT_S: u16 = 10;
+/// So many messages are unconfirmed at a time.
+const WINDOW: usize = 500;
+/// How long a goodbye may take.
+const GOODBYE: Duration = Duration::from_secs(1);
 
 /// An exchange of a broker.
 pub struct AmqpExchange {
     uri: AMQPUri,
     exchange: ShortString,
     session: Option<Session>,
-}
-
-/// The connection is kept because it closes when it is dropped.
-struct Session {
-    channel: Channel,
-    _connection: Connection,
+    /// Goes on while nobody waits for it, so that there is never more than one attempt.
+    connecting: Option<AbortOnDropHandle<Result<Session, TargetError>>>,
+    /// So many messages may be unconfirmed now: one after a queue refused one, because whatever follows a refused message
+    /// comes again.
+    window: usize,
 }
 
 impl AmqpExchange {
@@ -40,57 +50,91 @@ impl AmqpExchange {
             return Err(TargetError::Url);
         }
         uri.query.heartbeat.get_or_insert(HEARTBEAT_S);
-        let exchange = short(exchange)?;
-        Ok(Self { uri, exchange, session: None })
+        let exchange = session::short(exchange)?;
+        Ok(Self { uri, exchange, session: None, connecting: None, window: WINDOW })
     }
 
     pub(super) async fn publish(&mut self, batch: Batch<'_>) -> Result<Outcome, TargetError> {
-        if batch.messages.is_empty() {
-            // A broker can't tell what it was given.
-            return Ok(Outcome::Confirmed);
+        let deadline = Instant::now() + PATIENCE;
+        if self.session.as_mut().is_some_and(|session| !session.continues(batch.after)) {
+            self.session = None;
         }
-        // Taken out, so that it is gone after an error, and when this is dropped half-way.
-        let session = match self.session.take() {
-            Some(session) => session,
-            None => self.connect().await?,
-        };
-        let mut confirms = Vec::with_capacity(batch.messages.len());
-        for message in batch.messages {
-            let routing_key = short(&message.routing_key)?;
-            let confirm = session
-                .channel
-                .basic_publish(
-                    self.exchange.clone(),
-                    routing_key,
-                    BasicPublishOptions::default(),
-                    message.payload.as_bytes(),
-                    properties(message)?,
-                )
-                .await?;
-            confirms.push((message.event_id, confirm));
-        }
-        for (event_id, confirm) in confirms {
-            match confirm.await? {
-                Confirmation::Ack(_) => {}
-                Confirmation::Nack(_) | Confirmation::NotRequested => {
-                    return Err(TargetError::Refused(event_id));
-                }
+        let mut session = self.session(deadline).await?;
+        let published = self.go_on(&mut session, batch, deadline).await;
+        match published {
+            Ok(_) | Err(TargetError::Blocked | TargetError::Silent | TargetError::Refused(_)) => {
+                self.session = Some(session);
             }
+            Err(_) => {}
         }
-        self.session = Some(session);
-        Ok(Outcome::Confirmed)
+        published
     }
 
-    async fn connect(&self) -> Result<Session, lapin::Error> {
-        let options = ConnectionProperties::default().with_connection_name("sagaline-events".into());
-        let connection = Connection::connect_uri(self.uri.clone(), options).await?;
-        let channel = connection.create_channel().await?;
-        channel.confirm_select(ConfirmSelectOptions::default()).await?;
-        let durable = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
-        channel
-            .exchange_declare(self.exchange.clone(), ExchangeKind::Topic, durable, FieldTable::default())
-            .await?;
-        Ok(Session { channel, _connection: connection })
+    /// Sends what the broker has not been sent, and waits for confirms.
+    async fn go_on(
+        &mut self,
+        session: &mut Session,
+        batch: Batch<'_>,
+        deadline: Instant,
+    ) -> Result<Outcome, TargetError> {
+        if !session.is_blocked() {
+            session.send(batch.messages, self.window)?;
+        }
+        let (mut through, mut refused) = (batch.after, None);
+        // A broker that is blocked confirms nothing soon; what it has confirmed is taken all the same.
+        let until = if session.is_blocked() { Instant::now() } else { deadline };
+        let ended = loop {
+            match session.answer(until).await {
+                Answer::Confirmed(event_id) if refused.is_none() => through = event_id,
+                Answer::Confirmed(_) => {}
+                Answer::Refused(event_id) => {
+                    refused.get_or_insert(event_id);
+                }
+                Answer::None => break Ok(()),
+                Answer::Late if session.is_blocked() => break Err(TargetError::Blocked),
+                Answer::Late => break Err(TargetError::Silent),
+                Answer::Lost(error) => break Err(TargetError::Amqp(error)),
+            }
+        };
+        match refused {
+            // The refused message and all behind it come again.
+            Some(_) => self.window = 1,
+            None if ended.is_ok() => self.window = self.window.saturating_mul(2).min(WINDOW),
+            None => {}
+        }
+        if through > batch.after {
+            return Ok(Outcome::Confirmed(through));
+        }
+        if let Some(event_id) = refused {
+            return Err(TargetError::Refused(event_id));
+        }
+        if session.is_blocked() {
+            return Err(TargetError::Blocked);
+        }
+        ended.map(|()| Outcome::Confirmed(through))
+    }
+
+    /// The session, connected anew if there is none.
+    async fn session(&mut self, deadline: Instant) -> Result<Session, TargetError> {
+        if let Some(session) = self.session.take() {
+            return Ok(session);
+        }
+        let connecting = self.connecting.get_or_insert_with(|| {
+            let connected = Session::open(self.uri.clone(), self.exchange.clone());
+            AbortOnDropHandle::new(tokio::spawn(connected))
+        });
+        let Ok(connected) = tokio::time::timeout_at(deadline, connecting).await else {
+            return Err(TargetError::Silent);
+        };
+        self.connecting = None;
+        connected.unwrap_or(Err(TargetError::Lost))
+    }
+
+    pub(super) async fn close(&mut self) {
+        self.connecting = None;
+        if let Some(session) = self.session.take() {
+            let _ = tokio::time::timeout(GOODBYE, session.close()).await;
+        }
     }
 }
 
@@ -99,23 +143,4 @@ impl std::fmt::Debug for AmqpExchange {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("AmqpExchange").field("exchange", &self.exchange).finish_non_exhaustive()
     }
-}
-
-fn properties(message: &Message) -> Result<BasicProperties, TargetError> {
-    let mut headers = FieldTable::default();
-    headers.insert("event_id".into(), AMQPValue::LongLongInt(message.event_id));
-    headers.insert("key".into(), AMQPValue::LongString(message.key.as_str().into()));
-    headers.insert("at".into(), AMQPValue::LongString(message.at.as_str().into()));
-    Ok(BasicProperties::default()
-        .with_delivery_mode(PERSISTENT)
-        .with_content_type("application/json".into())
-        .with_app_id("sagaline".into())
-        .with_message_id(short(&message.event_id.to_string())?)
-        .with_timestamp(message.at_s)
-        .with_headers(headers))
-}
-
-/// The protocol's names have at most 255 bytes.
-fn short(text: &str) -> Result<ShortString, TargetError> {
-    ShortString::try_new(text).map_err(|_| TargetError::Answer(format!("`{text:.80}` is too long")))
 }

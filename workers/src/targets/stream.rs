@@ -5,7 +5,7 @@
 
 use redis::{AsyncConnectionConfig, Client, RedisError, aio::MultiplexedConnection};
 
-use super::{Batch, Outcome, PATIENCE, TargetError};
+use super::{Batch, Newest, Outcome, PATIENCE, TargetError};
 
 const SCRIPT: &str = include_str!("publish.lua");
 
@@ -34,19 +34,16 @@ impl RedisStream {
         };
         let mut script = redis::cmd("EVAL");
         script.arg(SCRIPT).arg(1).arg(&self.stream);
-        script.arg(batch.series).arg(batch.after).arg(batch.floor).arg(self.longest);
+        let previous = batch.previous.map(|(series, event_id)| format!("{series}-{event_id}"));
+        script.arg(batch.series).arg(batch.after).arg(batch.floor).arg(batch.begun_after);
+        script.arg(previous.unwrap_or_default()).arg(self.longest);
         for message in batch.messages {
             script.arg(message.event_id).arg(&message.routing_key).arg(&message.key);
             script.arg(&message.at).arg(&message.payload);
         }
-        let (word, number): (String, i64) = script.query_async(&mut connection).await?;
+        let answer: Vec<String> = script.query_async(&mut connection).await?;
         self.connection = Some(connection);
-        match word.as_str() {
-            "confirmed" => Ok(Outcome::Confirmed),
-            "holds" => Ok(Outcome::Holds(number)),
-            "foreign" => Ok(Outcome::Foreign(number)),
-            other => Err(TargetError::Answer(other.chars().take(80).collect())),
-        }
+        outcome(batch, &answer)
     }
 
     async fn connect(&self) -> Result<MultiplexedConnection, RedisError> {
@@ -64,5 +61,25 @@ impl std::fmt::Debug for RedisStream {
             .field("stream", &self.stream)
             .field("longest", &self.longest)
             .finish_non_exhaustive()
+    }
+}
+
+/// What the script says.
+fn outcome(batch: Batch<'_>, answer: &[String]) -> Result<Outcome, TargetError> {
+    let senseless = || TargetError::Answer(answer.join(" ").chars().take(80).collect());
+    let number = |text: &String| text.parse::<i64>().map_err(|_| senseless());
+    match answer {
+        [word] if word == "confirmed" => {
+            Ok(Outcome::Confirmed(batch.messages.last().map_or(batch.after, |message| message.event_id)))
+        }
+        [word, event_id] if word == "lacks" => Ok(Outcome::Lacks(number(event_id)?)),
+        [word, series] if word == "foreign" => Ok(Outcome::Foreign(number(series)?)),
+        [word, event_id, at, routing_key, key] if word == "ahead" => Ok(Outcome::Ahead(Newest {
+            event_id: number(event_id)?,
+            at: at.clone(),
+            routing_key: routing_key.clone(),
+            key: key.clone(),
+        })),
+        _ => Err(senseless()),
     }
 }

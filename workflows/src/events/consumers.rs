@@ -3,8 +3,11 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use engine::within;
 use sqlx::{FromRow, PgPool};
 use uuid::Uuid;
+
+use super::PATIENCE;
 
 /// The right to publish to one target, for as long as its lease is renewed.
 #[derive(Clone, Debug, PartialEq, Eq, FromRow)]
@@ -19,6 +22,10 @@ pub struct Claim {
     pub begun_after: i64,
     /// When it began, in milliseconds since 1970.
     pub series: i64,
+    /// The series before this one, if the target has confirmed anything in it.
+    pub previous_series: Option<i64>,
+    /// The last event that the target has confirmed in that one.
+    pub previous_event_id: Option<i64>,
 }
 
 /// A registered target.
@@ -41,16 +48,15 @@ pub struct Consumer {
 /// # Errors
 /// When the database refuses or is away.
 pub async fn register(pool: &PgPool, name: &str) -> Result<(), sqlx::Error> {
-    sqlx::query(
+    let query = sqlx::query(
         "insert into shop.event_consumer (name, last_event_id, begun_after)
          select $1, e.pruned_through, e.pruned_through
          from (select coalesce((select min(event_id) - 1 from shop.event), last_event_id) as pruned_through
                from shop.event_log where only_one) e
          on conflict (name) do nothing",
     )
-    .bind(name)
-    .execute(pool)
-    .await?;
+    .bind(name);
+    within(pool, PATIENCE, async |conn| query.execute(&mut **conn).await).await?;
     Ok(())
 }
 
@@ -65,18 +71,17 @@ pub async fn claim(
     holder: Uuid,
     lease: Duration,
 ) -> Result<Option<Claim>, sqlx::Error> {
-    sqlx::query_as(
+    let query = sqlx::query_as(
         "update shop.event_consumer
          set epoch = epoch + case when holder = $2 and lease_until >= now() then 0 else 1 end,
              holder = $2, lease_until = now() + make_interval(secs => $3)
          where name = $1 and (holder = $2 or lease_until < now())
-         returning name, epoch, last_event_id, begun_after, series",
+         returning name, epoch, last_event_id, begun_after, series, previous_series, previous_event_id",
     )
     .bind(name)
     .bind(holder)
-    .bind(lease.as_secs_f64())
-    .fetch_optional(pool)
-    .await
+    .bind(lease.as_secs_f64());
+    within(pool, PATIENCE, async |conn| query.fetch_optional(&mut **conn).await).await
 }
 
 /// Notes that the target has confirmed everything up to `last_event_id`, and renews the lease. False when the claim is
@@ -90,7 +95,7 @@ pub async fn advance(
     last_event_id: i64,
     lease: Duration,
 ) -> Result<bool, sqlx::Error> {
-    let result = sqlx::query(
+    let query = sqlx::query(
         "update shop.event_consumer
          set last_event_id = $3, updated_at = now(), lease_until = now() + make_interval(secs => $4)
          where name = $1 and epoch = $2 and last_event_id <= $3",
@@ -98,9 +103,8 @@ pub async fn advance(
     .bind(&claim.name)
     .bind(claim.epoch)
     .bind(last_event_id)
-    .bind(lease.as_secs_f64())
-    .execute(pool)
-    .await?;
+    .bind(lease.as_secs_f64());
+    let result = within(pool, PATIENCE, async |conn| query.execute(&mut **conn).await).await?;
     Ok(result.rows_affected() > 0)
 }
 
@@ -109,16 +113,15 @@ pub async fn advance(
 /// # Errors
 /// When the database refuses or is away.
 pub async fn rewind(pool: &PgPool, claim: &Claim, last_event_id: i64) -> Result<bool, sqlx::Error> {
-    let result = sqlx::query(
+    let query = sqlx::query(
         "update shop.event_consumer
          set last_event_id = $3, begun_after = least(begun_after, $3), updated_at = now()
          where name = $1 and epoch = $2",
     )
     .bind(&claim.name)
     .bind(claim.epoch)
-    .bind(last_event_id)
-    .execute(pool)
-    .await?;
+    .bind(last_event_id);
+    let result = within(pool, PATIENCE, async |conn| query.execute(&mut **conn).await).await?;
     Ok(result.rows_affected() > 0)
 }
 
@@ -127,17 +130,18 @@ pub async fn rewind(pool: &PgPool, claim: &Claim, last_event_id: i64) -> Result<
 /// # Errors
 /// When the database refuses or is away.
 pub async fn begin_series(pool: &PgPool, claim: &Claim, beyond: i64) -> Result<bool, sqlx::Error> {
-    let result = sqlx::query(
+    let query = sqlx::query(
         "update shop.event_consumer
-         set series = greatest($3 + 1, (extract(epoch from clock_timestamp()) * 1000)::bigint),
+         set previous_series = case when last_event_id > begun_after then series else previous_series end,
+             previous_event_id = case when last_event_id > begun_after then last_event_id else previous_event_id end,
+             series = greatest($3 + 1, (extract(epoch from clock_timestamp()) * 1000)::bigint),
              begun_after = last_event_id, epoch = epoch + 1, lease_until = '-infinity'
          where name = $1 and epoch = $2",
     )
     .bind(&claim.name)
     .bind(claim.epoch)
-    .bind(beyond)
-    .execute(pool)
-    .await?;
+    .bind(beyond);
+    let result = within(pool, PATIENCE, async |conn| query.execute(&mut **conn).await).await?;
     Ok(result.rows_affected() > 0)
 }
 
@@ -146,11 +150,12 @@ pub async fn begin_series(pool: &PgPool, claim: &Claim, beyond: i64) -> Result<b
 /// # Errors
 /// When the database refuses or is away; then the lease lapses.
 pub async fn release(pool: &PgPool, claim: &Claim) -> Result<(), sqlx::Error> {
-    sqlx::query("update shop.event_consumer set lease_until = '-infinity' where name = $1 and epoch = $2")
-        .bind(&claim.name)
-        .bind(claim.epoch)
-        .execute(pool)
-        .await?;
+    let query = sqlx::query(
+        "update shop.event_consumer set lease_until = '-infinity' where name = $1 and epoch = $2",
+    )
+    .bind(&claim.name)
+    .bind(claim.epoch);
+    within(pool, PATIENCE, async |conn| query.execute(&mut **conn).await).await?;
     Ok(())
 }
 

@@ -115,7 +115,10 @@ async fn begin_again(conn: &mut PgConnection, name: &str, from: Replay) -> Resul
              from log
          )
          update shop.event_consumer c
-         set last_event_id = start.begun_after, begun_after = start.begun_after,
+         set previous_series = case when c.last_event_id > c.begun_after then c.series else c.previous_series end,
+             previous_event_id =
+                 case when c.last_event_id > c.begun_after then c.last_event_id else c.previous_event_id end,
+             last_event_id = start.begun_after, begun_after = start.begun_after,
              series = greatest(c.series + 1, (extract(epoch from clock_timestamp()) * 1000)::bigint),
              epoch = c.epoch + 1, lease_until = '-infinity', updated_at = now()
          from start where c.name = $1

@@ -1,0 +1,90 @@
+//! Connections to the database that have silently died, as behind an address that another server took over.
+
+use std::str::FromStr;
+
+use sqlx::postgres::PgConnectOptions;
+use tokio::{
+    io::{AsyncRead, AsyncWrite, copy_bidirectional},
+    net::{TcpListener, TcpStream, UnixStream},
+    sync::watch,
+};
+
+use super::stage::{Stage, at_least};
+use crate::support::Database;
+
+/// A way to a database on which connections can be made to swallow what is sent.
+struct Way {
+    url: String,
+    generation: watch::Sender<u64>,
+}
+
+impl Way {
+    async fn to(url: &str) -> Self {
+        let target = PgConnectOptions::from_str(url).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let (user, database) = (target.get_username(), target.get_database().unwrap());
+        let url = format!("postgres://{user}@127.0.0.1:{port}/{database}?sslmode=disable");
+        let (generation, now) = watch::channel(0);
+        tokio::spawn(async move {
+            while let Ok((here, _)) = listener.accept().await {
+                let (target, mut now) = (target.clone(), now.clone());
+                tokio::spawn(async move {
+                    let born = *now.borrow_and_update();
+                    let swallowed = async {
+                        if now.wait_for(|generation| *generation != born).await.is_err() {
+                            std::future::pending::<()>().await;
+                        }
+                    };
+                    if let Some(dir) = target.get_socket() {
+                        let path = dir.join(format!(".s.PGSQL.{}", target.get_port()));
+                        pass(here, UnixStream::connect(path).await.unwrap(), swallowed).await;
+                    } else {
+                        let there = TcpStream::connect((target.get_host(), target.get_port())).await.unwrap();
+                        pass(here, there, swallowed).await;
+                    }
+                });
+            }
+        });
+        Self { url, generation }
+    }
+
+    /// From now on nothing passes over the connections that there are; new ones are well.
+    fn swallow(&self) {
+        self.generation.send_modify(|generation| *generation += 1);
+    }
+}
+
+/// Passes on what both sides say until one has enough; swallowed, both stay open and hear nothing.
+async fn pass(
+    mut here: TcpStream,
+    mut there: impl AsyncRead + AsyncWrite + Unpin,
+    swallowed: impl Future<Output = ()>,
+) {
+    tokio::select! {
+        _ = copy_bidirectional(&mut here, &mut there) => {}
+        () = swallowed => std::future::pending().await,
+    }
+}
+
+#[tokio::test]
+async fn events_go_on_over_new_connections_and_the_process_can_be_stopped() {
+    let database = Database::durable().await;
+    let way = Way::to(&database.url()).await;
+    let stage = Stage::on(database.url()).await;
+    let mut worker = stage.start(&["work"], &[("DATABASE_URL", &way.url)]);
+    worker.wait_for_line(r#""message":"working""#).await;
+    let tell = "insert into shop.outbox (routing_key, key, payload) values ('product.updated', 'k', '{}')";
+    stage.arrange(tell).await;
+    let numbered = "select last_event_id from shop.event_log";
+    at_least("the first event", 1, || stage.count(numbered)).await;
+    way.swallow();
+    stage.arrange(tell).await;
+    at_least("an event after the silence", 2, || stage.count(numbered)).await;
+
+    way.swallow();
+    worker.sigterm();
+    // It says itself when it takes too long.
+    let status = worker.wait().await;
+    assert_eq!(status.code(), Some(0), "{status}:\n{}", worker.output());
+}

@@ -1,0 +1,157 @@
+//! One connection to a broker: what was sent over it and is not confirmed yet.
+
+mod line;
+
+use std::{collections::VecDeque, future::Future, pin::Pin, time::Duration};
+
+use futures::FutureExt;
+use lapin::{
+    BasicProperties, Channel, Confirmation, Connection, ConnectionProperties, ExchangeKind,
+    options::{BasicPublishOptions, ConfirmSelectOptions, ExchangeDeclareOptions},
+    types::{AMQPValue, FieldTable, ShortString},
+    uri::AMQPUri,
+};
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::super::{Message, TargetError};
+use line::Line;
+
+/// Kept on disk by durable queues.
+const PERSISTENT: u8 = 2;
+/// How long connecting may take, until the exchange is there.
+const CONNECTING: Duration = Duration::from_secs(30);
+
+/// A connection with its exchange declared.
+pub(super) struct Session {
+    exchange: ShortString,
+    channel: Channel,
+    connection: Connection,
+    /// In the order in which they were sent.
+    unconfirmed: VecDeque<Unconfirmed>,
+    /// The last of the fields, because the line is cut after the connection has said goodbye, should it still be able to.
+    _line: Line,
+}
+
+struct Unconfirmed {
+    event_id: i64,
+    confirmed: Pin<Box<dyn Future<Output = lapin::Result<Confirmation>> + Send>>,
+}
+
+/// What became of the message that was sent first of those without an answer.
+pub(super) enum Answer {
+    /// The broker has it, and so have its queues.
+    Confirmed(i64),
+    /// A queue did not take it.
+    Refused(i64),
+    /// All have their answers.
+    None,
+    /// There is no answer yet.
+    Late,
+    /// There will be none.
+    Lost(lapin::Error),
+}
+
+impl Session {
+    /// Connects and declares the exchange, in half a minute at the most.
+    pub(super) async fn open(uri: AMQPUri, exchange: ShortString) -> Result<Self, TargetError> {
+        let line = Line::default();
+        let connecting = async {
+            let options = ConnectionProperties::default().with_connection_name("sagaline-events".into());
+            let connection = line.connect(uri, options).await?;
+            let channel = connection.create_channel().await?;
+            channel.confirm_select(ConfirmSelectOptions::default()).await?;
+            let durable = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
+            let name = exchange.clone();
+            channel.exchange_declare(name, ExchangeKind::Topic, durable, FieldTable::default()).await?;
+            Ok::<_, lapin::Error>((connection, channel))
+        };
+        let connected = timeout(CONNECTING, connecting).await.map_err(|_| TargetError::Silent)?;
+        let (connection, channel) = connected?;
+        Ok(Self { exchange, channel, connection, unconfirmed: VecDeque::new(), _line: line })
+    }
+
+    /// Whether the next message over it can be that behind this event: what was sent before has its answers or is just
+    /// what comes next.
+    pub(super) fn continues(&mut self, after: i64) -> bool {
+        while let Some(front) = self.unconfirmed.front_mut()
+            && front.event_id <= after
+            && front.confirmed.as_mut().now_or_never().is_some()
+        {
+            self.unconfirmed.pop_front();
+        }
+        self.unconfirmed.front().is_none_or(|front| front.event_id == after + 1)
+    }
+
+    /// Whether the broker has said that it takes nothing for now.
+    pub(super) fn is_blocked(&self) -> bool {
+        self.connection.status().blocked()
+    }
+
+    /// Hands over what was not handed over yet, as long as no more than so many are unconfirmed. Nothing is waited for.
+    ///
+    /// # Errors
+    /// When the connection is gone.
+    pub(super) fn send(&mut self, messages: &[Message], window: usize) -> Result<(), TargetError> {
+        if !self.connection.status().connected() || !self.channel.status().connected() {
+            return Err(TargetError::Lost);
+        }
+        let sent = self.unconfirmed.back().map_or(i64::MIN, |last| last.event_id);
+        for message in messages.iter().filter(|message| message.event_id > sent) {
+            if self.unconfirmed.len() >= window {
+                break;
+            }
+            let (channel, exchange) = (self.channel.clone(), self.exchange.clone());
+            let (routing_key, properties) = (short(&message.routing_key)?, properties(message)?);
+            let payload = message.payload.clone();
+            let mut confirmed: Pin<Box<dyn Future<Output = _> + Send>> = Box::pin(async move {
+                let options = BasicPublishOptions::default();
+                let confirm =
+                    channel.basic_publish(exchange, routing_key, options, payload.as_bytes(), properties);
+                confirm.await?.await
+            });
+            // The message is queued when this is first polled, so that is done here, in the order of the messages.
+            if let Some(early) = confirmed.as_mut().now_or_never() {
+                confirmed = Box::pin(std::future::ready(early));
+            }
+            self.unconfirmed.push_back(Unconfirmed { event_id: message.event_id, confirmed });
+        }
+        Ok(())
+    }
+
+    /// Waits for the next answer.
+    pub(super) async fn answer(&mut self, until: Instant) -> Answer {
+        let Some(front) = self.unconfirmed.front_mut() else { return Answer::None };
+        let event_id = front.event_id;
+        let Ok(answer) = timeout_at(until, front.confirmed.as_mut()).await else { return Answer::Late };
+        self.unconfirmed.pop_front();
+        match answer {
+            Ok(Confirmation::Ack(_)) => Answer::Confirmed(event_id),
+            Ok(Confirmation::Nack(_) | Confirmation::NotRequested) => Answer::Refused(event_id),
+            Err(error) => Answer::Lost(error),
+        }
+    }
+
+    /// Says goodbye to the broker.
+    pub(super) async fn close(self) {
+        let _ = self.connection.close(200, "OK".into()).await;
+    }
+}
+
+fn properties(message: &Message) -> Result<BasicProperties, TargetError> {
+    let mut headers = FieldTable::default();
+    headers.insert("event_id".into(), AMQPValue::LongLongInt(message.event_id));
+    headers.insert("key".into(), AMQPValue::LongString(message.key.as_str().into()));
+    headers.insert("at".into(), AMQPValue::LongString(message.at.as_str().into()));
+    Ok(BasicProperties::default()
+        .with_delivery_mode(PERSISTENT)
+        .with_content_type("application/json".into())
+        .with_app_id("sagaline".into())
+        .with_message_id(short(&message.event_id.to_string())?)
+        .with_timestamp(message.at_s)
+        .with_headers(headers))
+}
+
+/// The protocol's names have at most 255 bytes.
+pub(super) fn short(text: &str) -> Result<ShortString, TargetError> {
+    ShortString::try_new(text).map_err(|_| TargetError::Answer(format!("`{text:.80}` is too long")))
+}
