@@ -249,7 +249,7 @@ fn database(read: &mut Reader<'_>) -> DatabaseConfig {
 
 fn events(read: &mut Reader<'_>) -> EventsConfig {
     EventsConfig {
-        amqp_url: read.optional_url("AMQP_URL", &["amqp"]),
+        amqp_url: read.optional_url("AMQP_URL", &["amqp", "amqps"]),
         retention: read
             .duration("EVENTS_RETENTION", Duration::from_secs(1)..=Duration::from_hours(24 * 3650)),
         stream_longest: read.number("EVENTS_MAXLEN", 1..=100_000_000),

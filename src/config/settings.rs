@@ -38,7 +38,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
     setting("DATABASE_POOL_SIZE", "20", "a number of connections, 1 to 1000"),
     setting("DATABASE_WAIT", "30s", "a duration of at most an hour, such as 30s"),
     secret("REDIS_URL", "a URL such as redis://:password@host:6379/0, or rediss:// for TLS"),
-    secret("AMQP_URL", "a URL such as amqp://user:password@host:5672/vhost"),
+    secret("AMQP_URL", "a URL such as amqps://user:password@host:5671/vhost, or amqp:// without TLS"),
     setting("EVENTS_RETENTION", "7d", "a duration of one second to 3650 days, such as 7d"),
     setting("EVENTS_MAXLEN", "100000", "a number of events, 1 to 100000000"),
     setting("EVENTS_STREAMS", "1000", "a number of open streams, 1 to 100000"),

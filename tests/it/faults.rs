@@ -3,6 +3,7 @@
 //! Nothing here is measured against the clock: what is waited for has a bound, and that is all. A test that is to see
 //! something go wrong (a takeover, a refused write) fails when it has not seen it.
 
+mod amqp_tls;
 mod database_restarts;
 mod duplicates;
 mod event_brokers;

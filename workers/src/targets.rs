@@ -98,7 +98,7 @@ pub enum TargetError {
     #[error("the target's answer makes no sense: {0}")]
     Answer(String),
     /// The target's URL can't be used; it is not repeated here, because it can hold a password.
-    #[error("the URL is none of the form amqp://user:password@host:5672/vhost")]
+    #[error("the URL is none of the form amqps://user:password@host:5671/vhost")]
     Url,
     /// There was no answer.
     #[error("no answer within {} s", PATIENCE.as_secs())]

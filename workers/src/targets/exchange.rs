@@ -8,10 +8,7 @@ mod session;
 
 use std::time::Duration;
 
-use lapin::{
-    types::ShortString,
-    uri::{AMQPScheme, AMQPUri},
-};
+use lapin::{types::ShortString, uri::AMQPUri};
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -38,7 +35,8 @@ pub struct AmqpExchange {
 }
 
 impl AmqpExchange {
-    /// An exchange of the broker at `url` (`amqp://user:password@host:5672/vhost`). Nothing is contacted yet.
+    /// An exchange of the broker at `url` (`amqps://user:password@host:5671/vhost`, or `amqp://` without TLS). Nothing is
+    /// contacted yet.
     ///
     /// # Errors
     /// When the URL is none, or not this protocol's. The error does not repeat it.
@@ -46,9 +44,6 @@ impl AmqpExchange {
         // What the parser says may hold the URL, and so a password.
         let uri: Result<AMQPUri, String> = url.parse();
         let mut uri = uri.map_err(|_| TargetError::Url)?;
-        if uri.scheme != AMQPScheme::AMQP {
-            return Err(TargetError::Url);
-        }
         uri.query.heartbeat.get_or_insert(HEARTBEAT_S);
         let exchange = session::short(exchange)?;
         Ok(Self { uri, exchange, session: None, connecting: None, window: WINDOW })
