@@ -127,7 +127,8 @@ pub(crate) async fn work(
     };
     let telling = async {
         if let Some(events) = events {
-            events.run(done.clone()).await;
+            // It is large, and most processes have none.
+            Box::pin(events.run(done.clone())).await;
         }
     };
     let (worked, (), (), ()) = tokio::join!(
