@@ -74,7 +74,7 @@ fn answer(command: Command) -> Result<(), Failure> {
             Command::Keys(action) => commands::keys::run(config?, action).await,
             Command::Doctor(arguments) => commands::doctor::run(config?, arguments).await,
             Command::Events(question) => commands::events::run(config?, question).await,
-            Command::Bench(subject) => commands::bench::run(config?, subject).await,
+            Command::Bench(subject) => Box::pin(commands::bench::run(config?, subject)).await,
         }
     })
 }

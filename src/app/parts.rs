@@ -127,8 +127,7 @@ pub(crate) async fn work(
     };
     let telling = async {
         if let Some(events) = events {
-            // It is large, and most processes have none.
-            Box::pin(events.run(done.clone())).await;
+            events.run(done.clone()).await;
         }
     };
     let (worked, (), (), ()) = tokio::join!(
