@@ -132,7 +132,7 @@ pub(crate) async fn work(
     };
     let (worked, (), (), ()) = tokio::join!(
         working,
-        housekeep(shop.pool(), done.clone()),
+        Box::pin(housekeep(shop.pool(), done.clone())),
         report_breakers(process, shop, done.clone()),
         telling
     );

@@ -99,7 +99,9 @@ async fn measure(
     by: Outage,
 ) -> anyhow::Result<Figures> {
     scratch.migrate().await?;
-    orders::in_house(config, scratch, async |house| in_phases(house, arguments, length, by).await).await
+    let measured =
+        orders::in_house(config, scratch, async |house| in_phases(house, arguments, length, by).await);
+    Box::pin(measured).await
 }
 
 async fn in_phases(
