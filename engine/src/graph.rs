@@ -120,7 +120,7 @@ impl Graph {
                 return Err(GraphError::NameTwice { saga, step });
             }
             for policy in [&node.retry, &node.undo_retry] {
-                policy.check().map_err(|reason| GraphError::BadPolicy {
+                policy.check(node.kind).map_err(|reason| GraphError::BadPolicy {
                     saga: saga.clone(),
                     step: step.clone(),
                     reason,

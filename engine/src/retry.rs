@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::graph::StepKind;
+
 /// Says how the attempts of one step are spaced, limited and timed out.
 ///
 /// The wait before attempt `n + 1` is drawn evenly from zero to `first_delay · factor^(n-1)`, capped at `max_delay`
@@ -18,19 +20,23 @@ pub struct RetryPolicy {
     pub max_delay: Duration,
     /// How many attempts there are in all; at least one.
     pub attempts: u32,
-    /// How long one attempt may take before it counts as failed. A set of several sagas gets a quarter of the lease (two
-    /// seconds at least) of it; a set that needs longer is split, down to single sagas, which have all of it.
+    /// How long one attempt may take before it counts as failed. A set gets a quarter of the lease (two seconds at least) of
+    /// it; one that needs longer is split, down to single sagas, which have all of it, aside from the others.
     pub timeout: Duration,
 }
 
 impl RetryPolicy {
-    /// Five attempts over some seconds, thirty seconds for each: for steps that touch only PostgreSQL.
+    /// The longest that an attempt of a transaction step may take. Later the server ends the transaction, or the engine the
+    /// connection, and what neither the step nor its policy ended is nobody's fault: it would be tried for ever, uncounted.
+    pub const LONGEST_TRANSACTION: Duration = Duration::from_secs(25);
+
+    /// Five attempts over some seconds, twenty seconds for each: for steps that touch only PostgreSQL.
     pub const TRANSACTION: Self = Self {
         first_delay: Duration::from_millis(100),
         factor: 3.0,
         max_delay: Duration::from_secs(30),
         attempts: 5,
-        timeout: Duration::from_secs(30),
+        timeout: Duration::from_secs(20),
     };
 
     /// Eight attempts over some minutes, thirty seconds for each: for steps that call the outside world.
@@ -42,13 +48,13 @@ impl RetryPolicy {
         timeout: Duration::from_secs(30),
     };
 
-    /// Ten attempts over half an hour: for undos, where giving up needs a person.
+    /// Ten attempts over half an hour, twenty seconds for each: for undos, where giving up needs a person.
     pub const UNDO: Self = Self {
         first_delay: Duration::from_millis(200),
         factor: 3.0,
         max_delay: Duration::from_mins(10),
         attempts: 10,
-        timeout: Duration::from_secs(30),
+        timeout: Duration::from_secs(20),
     };
 
     /// Gives the wait after `attempt` (counted from one); `draw` is an even draw from zero to one.
@@ -63,11 +69,11 @@ impl RetryPolicy {
         Duration::try_from_secs_f64(seconds).map_or(self.max_delay, |bound| bound.min(self.max_delay))
     }
 
-    /// Says what is wrong with the policy, if anything.
+    /// Says what is wrong with the policy for a step of this kind, if anything.
     ///
     /// # Errors
     /// A sentence for the person who wrote the policy.
-    pub fn check(&self) -> Result<(), String> {
+    pub fn check(&self, kind: StepKind) -> Result<(), String> {
         if self.attempts == 0 {
             return Err("a retry policy needs at least one attempt".into());
         }
@@ -76,6 +82,10 @@ impl RetryPolicy {
         }
         if self.timeout.is_zero() {
             return Err("a retry policy's time-out is above zero".into());
+        }
+        if kind == StepKind::Transaction && self.timeout > Self::LONGEST_TRANSACTION {
+            let (longest, timeout) = (Self::LONGEST_TRANSACTION.as_millis(), self.timeout.as_millis());
+            return Err(format!("a transaction step's time-out is at most {longest} ms, not {timeout}"));
         }
         Ok(())
     }
@@ -110,6 +120,17 @@ mod tests {
 
     #[test]
     fn a_policy_without_attempts_is_refused() {
-        assert!(RetryPolicy { attempts: 0, ..RetryPolicy::CALL }.check().is_err());
+        assert!(RetryPolicy { attempts: 0, ..RetryPolicy::CALL }.check(StepKind::Call).is_err());
+    }
+
+    #[test]
+    fn a_transaction_step_may_not_take_longer_than_its_transaction() {
+        let long = RetryPolicy { timeout: Duration::from_secs(26), ..RetryPolicy::TRANSACTION };
+        assert!(long.check(StepKind::Call).is_ok());
+        let refused = long.check(StepKind::Transaction).unwrap_err();
+        assert!(refused.contains("at most 25000 ms, not 26000"), "{refused}");
+        for usual in [RetryPolicy::TRANSACTION, RetryPolicy::UNDO] {
+            assert!(usual.check(StepKind::Transaction).is_ok());
+        }
     }
 }

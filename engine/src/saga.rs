@@ -342,10 +342,10 @@ impl Definition {
         direction: Direction,
         policy: RetryPolicy,
     ) -> Result<(), String> {
-        policy.check()?;
         let saga = &self.graph.name;
         let at = self.graph.position(step).ok_or_else(|| format!("saga `{saga}` has no step `{step}`"))?;
         let node = &mut self.graph.steps[at];
+        policy.check(node.kind)?;
         match direction {
             Direction::Action => node.retry = policy,
             Direction::Undo if node.undo == UndoKind::Undone => node.undo_retry = policy,

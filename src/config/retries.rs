@@ -238,6 +238,17 @@ mod tests {
     }
 
     #[test]
+    fn a_transaction_step_is_not_given_longer_than_its_transaction_may_take() {
+        let mut definitions = definitions();
+        for variable in ["RETRY_RESERVE_STOCK_TIMEOUT_MS", "RETRY_RESERVE_STOCK_UNDO_TIMEOUT_MS"] {
+            let error = retries(&[(variable, "25001")]).unwrap().apply(&mut definitions).unwrap_err();
+            assert!(error.starts_with(variable) && error.contains("at most 25000 ms"), "{error}");
+            retries(&[(variable, "25000")]).unwrap().apply(&mut definitions).unwrap();
+        }
+        retries(&[("RETRY_SEND_MAIL_TIMEOUT_MS", "60000")]).unwrap().apply(&mut definitions).unwrap();
+    }
+
+    #[test]
     fn what_is_not_set_stays_as_the_step_has_it() {
         let (mut definitions, untouched) = (definitions(), definitions());
         retries(&[]).unwrap().apply(&mut definitions).unwrap();

@@ -12,7 +12,7 @@ fn node(at: usize, kind: StepKind, placement: Placement, undo: UndoKind) -> Node
         undo,
         after: vec![],
         reads: vec![],
-        retry: RetryPolicy::CALL,
+        retry: RetryPolicy::TRANSACTION,
         undo_retry: RetryPolicy::UNDO,
     }
 }
