@@ -53,10 +53,11 @@ select format('order %s is %s, and no saga moves it', o.order_id, o.status)
 from shop.orders o
 where o.status in ('pending', 'cancelling')
   and not exists (
-    select from engine.saga s where s.id = o.workflow_id and s.status in ('running', 'compensating', 'dead'))
+    select from engine.saga s where s.id = o.workflow_id
+      and (s.status in ('running', 'compensating') or s.status = 'dead' and s.ended_at is null))
   and not exists (
     select from engine.saga s where s.definition = 'cancel-order' and s.business_key = o.order_id::text
-      and s.status in ('running', 'compensating', 'dead'));
+      and (s.status in ('running', 'compensating') or s.status = 'dead' and s.ended_at is null));
 
 -- name: 3 undone steps were started, are undone in reverse order and once, and never in a completed saga
 with undone as (

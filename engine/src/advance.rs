@@ -17,6 +17,7 @@ use crate::{
     faults::{Fault, Sabotage},
     guard,
     job::{Job, Performed, PerformedKind},
+    lane::Berth,
     saga::Definition,
     status::Direction,
     store::{
@@ -136,6 +137,7 @@ pub(crate) async fn advance(
     conn: &mut PgConnection,
     tracks: &[Track],
     remedy: &Remedy,
+    berth: Berth,
     backend: &mut Option<i32>,
 ) -> Result<Advanced, Trouble> {
     let began = Instant::now();
@@ -167,7 +169,7 @@ pub(crate) async fn advance(
         && let Some((direction, at)) = next_set(&walkers)
     {
         last = Some((direction, at));
-        run_set(&mut tx, &mut walkers, (direction, at), remedy, &mut rows).await?;
+        run_set(&mut tx, &mut walkers, (direction, at), (remedy, berth), &mut rows).await?;
     }
 
     if !matches!(remedy, Remedy::Park(_)) {
@@ -248,7 +250,7 @@ async fn run_set(
     tx: &mut Tx<'_>,
     walkers: &mut [Walker<'_>],
     (direction, at): (Direction, usize),
-    remedy: &Remedy,
+    (remedy, berth): (&Remedy, Berth),
     rows: &mut Vec<HistoryRow>,
 ) -> Result<(), Trouble> {
     let engine = tx.engine;
@@ -282,9 +284,11 @@ async fn run_set(
             .record(f64::from(u32::try_from(visits.len()).unwrap_or(u32::MAX)));
         let policy = definition.graph.policy(at, direction);
         let run = definition.actions[at].in_transaction(direction, tx, &visits);
-        // Alone it harms nobody, and has the time that its policy gives it.
-        let limit =
-            if visits.len() > 1 { policy.timeout.min(engine.settings.turn()) } else { policy.timeout };
+        // Alone and aside it harms nobody, and has the time that its policy gives it.
+        let limit = match berth {
+            Berth::Aside if visits.len() == 1 => policy.timeout,
+            Berth::Aside | Berth::Lane => policy.timeout.min(engine.settings.turn()),
+        };
         let ran = guard::guarded(limit, run).await;
         let mut ran = match ran {
             Ok(Ok(ran)) => ran.into_iter(),
@@ -364,7 +368,7 @@ async fn bury(
     };
     burial::bury(tx, &dead, rites).await.map_err(|error| match trouble(error, last) {
         Trouble::Step { at, error, .. } => Trouble::Step { at, error, midway: tx.course.midway },
-        transient @ Trouble::Transient(_) => transient,
+        other @ (Trouble::Transient(_) | Trouble::Locked(_)) => other,
     })
 }
 

@@ -1,6 +1,7 @@
 //! What people did to sagas: cancels, retries and discards, each with who and why.
 
 use chrono::{DateTime, Utc};
+use serde_json::Value;
 use uuid::Uuid;
 
 use crate::{
@@ -26,6 +27,13 @@ pub struct AuditRecord {
     pub dead_job_id: Option<DeadJobId>,
     /// Why.
     pub reason: String,
+    /// What the caller knew of how they came in, as it was given; see [`Operator::context`](crate::Operator::context).
+    pub context: Option<Value>,
+    /// How the saga was: `{"status", "step", "direction"}`. Not known of what was done before this was recorded.
+    pub before: Option<Value>,
+    /// How it was afterwards; with `cancel_requested` where a worker still had to take notice, with `ended` where it was
+    /// given up, and with `abandoned` where that left standing what was not undone.
+    pub after: Option<Value>,
 }
 
 /// What a person did something to.

@@ -18,9 +18,10 @@ use crate::{
     faults::SharedFaults,
     feed::Feeds,
     ids::WorkerId,
-    keeper, lane,
+    keeper, lane, meters,
     saga::Definition,
     starter,
+    strangers::Strangers,
     trace::TraceLink,
     waiters::{self, Waiters},
 };
@@ -56,6 +57,7 @@ pub struct EngineBuilder {
     trace_link: Option<Arc<dyn TraceLink>>,
     death_watch: Option<Arc<dyn ErasedDeathWatch>>,
     dead_job_ttls: Ttls,
+    archive_keep: Option<Duration>,
     faults: SharedFaults,
 }
 
@@ -73,6 +75,7 @@ impl EngineBuilder {
             trace_link: None,
             death_watch: None,
             dead_job_ttls: Ttls::default(),
+            archive_keep: None,
             faults: None,
         }
     }
@@ -121,8 +124,8 @@ impl EngineBuilder {
         self
     }
 
-    /// Sets how long dead jobs wait for a person before they are archived and their sagas end as they are; for ever unless
-    /// set. It holds for those parked from then on.
+    /// Sets how long dead jobs wait for a person before they are archived and their sagas given up; for ever unless set. It
+    /// holds for those parked from then on, and never for what died in an undo.
     pub fn dead_job_ttl(mut self, ttl: impl Into<Option<Duration>>) -> Self {
         self.dead_job_ttls.usual = ttl.into();
         self
@@ -135,6 +138,12 @@ impl EngineBuilder {
         ttl: impl Into<Option<Duration>>,
     ) -> Self {
         self.dead_job_ttls.by_definition.insert(definition.into(), ttl.into());
+        self
+    }
+
+    /// Sets how long archived dead jobs are kept; for ever unless set.
+    pub fn dead_job_archive_keep(mut self, keep: impl Into<Option<Duration>>) -> Self {
+        self.archive_keep = keep.into();
         self
     }
 
@@ -151,6 +160,7 @@ impl EngineBuilder {
         let mut definitions = BTreeMap::new();
         let (mut lanes, mut arrivals) = (HashMap::new(), Vec::new());
         for definition in self.definitions {
+            meters::begin_counting(&definition.graph);
             let name = definition.graph.name.clone();
             let (sender, receiver) = mpsc::unbounded_channel();
             lanes.insert(name.clone(), sender);
@@ -186,6 +196,8 @@ impl EngineBuilder {
             trace_link: self.trace_link,
             death_watch: self.death_watch,
             dead_job_ttls: self.dead_job_ttls,
+            archive_keep: self.archive_keep,
+            strangers: Strangers::default(),
             faults: self.faults,
             died: AtomicBool::new(false),
         });

@@ -33,12 +33,7 @@ impl Inner {
         }
         let conn = upkeep::connection(&self.pool, patience).await?;
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let claimer = Claimer {
-            worker: self.worker,
-            lease_ms: self.lease_ms(),
-            steps: &self.steps,
-            unknown_after_ms: i64::try_from(self.settings.unknown_patience.as_millis()).unwrap_or(i64::MAX),
-        };
+        let claimer = Claimer { worker: self.worker, lease_ms: self.lease_ms(), steps: &self.steps };
         upkeep::bounded(conn, patience, async |conn| {
             let ids;
             let pick = match self.feeds.pauses.left(conn, pick, &self.feeds.throttles.limited()).await? {
@@ -50,11 +45,21 @@ impl Inner {
                 }
             };
             let rows = store::claims::claim(conn, pick, limit, &claimer).await?;
-            if rows.is_empty() {
+            // From here on the claims are ours; whatever goes wrong below, they are given back.
+            let mut fresh = Claimed { engine: self, rows };
+            let room = limit - i64::try_from(fresh.rows.len()).unwrap_or(limit);
+            let patience = self.settings.unknown_patience;
+            if let Pick::Usual(queue) = pick
+                && room > 0
+                && self.strangers.are_due(queue, patience)
+            {
+                let overdue_ms = i64::try_from(patience.as_millis()).unwrap_or(i64::MAX);
+                let strangers = Pick::Strangers { queue, overdue_ms };
+                fresh.rows.extend(store::claims::claim(conn, strangers, room, &claimer).await?);
+            }
+            if fresh.rows.is_empty() {
                 return Ok(Vec::new());
             }
-            // From here on the claims are ours; whatever goes wrong below, they are given back.
-            let fresh = Claimed { engine: self, rows };
             fresh.count();
             let begun: Vec<_> =
                 fresh.rows.iter().filter(|row| row.history_seq > 0).map(|row| row.id).collect();
@@ -174,6 +179,7 @@ impl Drop for Claimed<'_> {
             in_doubt: self.engine.may_have_called(row) && (row.in_doubt || row.taken_over),
             called: false,
             delay_ms: 0,
+            error: None,
         });
         self.engine.holds.release_later(rows);
         self.engine.keeper.notify_one();

@@ -24,6 +24,7 @@ use crate::{
     saga::Definition,
     start::{Claiming, NewSaga, Started, start_with},
     starter, store,
+    strangers::Strangers,
     trace::TraceLink,
     tx::Tx,
     view::Ending,
@@ -49,6 +50,9 @@ pub(crate) struct Inner {
     pub(crate) trace_link: Option<Arc<dyn TraceLink>>,
     pub(crate) death_watch: Option<Arc<dyn ErasedDeathWatch>>,
     pub(crate) dead_job_ttls: Ttls,
+    /// How long archived dead jobs are kept; `None` for ever.
+    pub(crate) archive_keep: Option<Duration>,
+    pub(crate) strangers: Strangers,
     pub(crate) faults: SharedFaults,
     pub(crate) died: AtomicBool,
 }

@@ -119,6 +119,9 @@ pub enum CancelError {
     /// It has already ended.
     #[error("the saga has already ended: {0}")]
     Ended(crate::status::Status),
+    /// The watch of its definition refused the change.
+    #[error("the saga's owner refused: {0}")]
+    Owner(String),
     /// The database refused or is away.
     #[error("the database refused")]
     Database(#[from] sqlx::Error),
@@ -133,12 +136,45 @@ pub enum DeadJobError {
     /// Somebody has retried or discarded it already.
     #[error("the dead job was already {0}")]
     AlreadyResolved(String),
-    /// Its time to live is over: its saga has ended, and it can only be read in the archive.
+    /// A discard would leave standing what its saga did and did not undo.
+    #[error("{why}; retry it when the cause is mended, or insist on leaving it so")]
+    NotUndone {
+        /// The step that it died at.
+        step: String,
+        /// What is not undone.
+        why: String,
+    },
+    /// The watch of its definition refused the change.
+    #[error("the saga's owner refused: {0}")]
+    Owner(String),
+    /// Its time to live is over: its saga was given up, and it can only be read in the archive.
     #[error("the dead job {0} was archived when its time to live was over")]
     Archived(crate::ids::DeadJobId),
     /// The database refused or is away.
     #[error("the database refused")]
     Database(#[from] sqlx::Error),
+}
+
+impl From<StepSetError> for CancelError {
+    fn from(error: StepSetError) -> Self {
+        match error {
+            StepSetError::Database(error) => Self::Database(error),
+            other @ (StepSetError::Start(_) | StepSetError::Other(_)) => Self::Owner(sentence(&other)),
+        }
+    }
+}
+
+impl From<StepSetError> for DeadJobError {
+    fn from(error: StepSetError) -> Self {
+        match error {
+            StepSetError::Database(error) => Self::Database(error),
+            other @ (StepSetError::Start(_) | StepSetError::Other(_)) => Self::Owner(sentence(&other)),
+        }
+    }
+}
+
+fn sentence(error: &StepSetError) -> String {
+    crate::outcome::chain(error).join(": ")
 }
 
 /// The engine could not be built.

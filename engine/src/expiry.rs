@@ -1,4 +1,4 @@
-//! The end of dead jobs that nobody acts on: they are archived, and their sagas end as they are.
+//! The end of dead jobs that nobody acts on: they are archived, and their sagas given up. And the end of the archive.
 
 use std::{sync::Arc, time::Duration};
 
@@ -7,9 +7,11 @@ use uuid::Uuid;
 
 use crate::{
     engine::{Engine, Inner},
+    error::StepSetError,
     ids::{DeadJobId, SagaId},
-    meters::ARCHIVED,
-    operate, store,
+    meters::{ARCHIVED, PRUNED},
+    operate::{self, Expired},
+    overdue, store,
     trouble::is_transient,
     tx::AfterCommit,
     view::{ArchivedDeadJob, DeadJobFilter, Page},
@@ -19,18 +21,27 @@ use crate::{
 const PERIOD: Duration = Duration::from_secs(30);
 /// How many are looked at in one go.
 const BATCH: u32 = 100;
-/// What the saga's history says.
-const REASON: &str = "expired: nobody acted on its dead job before the time to live was over";
+/// How many archived ones are thrown away in one go.
+const PRUNE: u32 = 1000;
 
 impl Engine {
     /// Archives dead jobs whose time to live is over, at most `limit`, the longest overdue first; gives how many. Where
-    /// nobody had acted, the saga stays dead, with an end and a history entry that says so. Any number of processes may
-    /// do so at once; a process that works on queues does it by itself.
+    /// nobody had acted, the saga unwinds if it still can; else, behind its pivot, it stays dead, with an end. Its history
+    /// says so. What died in an undo never expires. Any number of processes may do so at once; a process that works on
+    /// queues does it by itself.
     ///
     /// # Errors
     /// When the database is away; those archived until then stay so.
     pub async fn expire_dead_jobs(&self, limit: u32) -> Result<u32, sqlx::Error> {
         expire(&self.inner, limit).await
+    }
+
+    /// Throws away archived dead jobs that were kept long enough, at most `limit`; gives how many.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn prune_dead_job_archive(&self, limit: u32) -> Result<u64, sqlx::Error> {
+        prune(&self.inner, limit).await
     }
 
     /// Lists archived dead jobs, the last parked first. `with_resolved` of the filter brings those, too, that somebody
@@ -55,7 +66,8 @@ impl Engine {
     }
 }
 
-/// Archives what has expired, now and then until the engine stops; only in processes that work on queues.
+/// Looks after dead jobs whose time, or whose saga's, is over, now and then until the engine stops; only in processes that
+/// work on queues.
 pub(crate) async fn watch(engine: Arc<Inner>) {
     loop {
         tokio::select! {
@@ -65,17 +77,17 @@ pub(crate) async fn watch(engine: Arc<Inner>) {
         if engine.feeds.open_queues().is_empty() {
             continue;
         }
-        loop {
-            match expire(&engine, BATCH).await {
-                Ok(archived) if archived == BATCH && !engine.stop.is_cancelled() => {}
-                Ok(_) => break,
-                Err(error) => {
-                    tracing::warn!(error = %error, "expired dead jobs can't be archived now; trying again later");
-                    break;
-                }
-            }
+        if let Err(error) = round(&engine).await {
+            tracing::warn!(error = %error, "dead jobs can't be looked after now; trying again later");
         }
     }
+}
+
+async fn round(engine: &Inner) -> Result<(), sqlx::Error> {
+    while overdue::unwind(engine, BATCH).await? == BATCH && !engine.stop.is_cancelled() {}
+    while expire(engine, BATCH).await? == BATCH && !engine.stop.is_cancelled() {}
+    while prune(engine, PRUNE).await? == u64::from(PRUNE) && !engine.stop.is_cancelled() {}
+    Ok(())
 }
 
 async fn expire(engine: &Inner, limit: u32) -> Result<u32, sqlx::Error> {
@@ -83,52 +95,67 @@ async fn expire(engine: &Inner, limit: u32) -> Result<u32, sqlx::Error> {
     let mut archived = 0;
     for (id, saga_id) in expired {
         let mut transaction = engine.pool.begin().await?;
-        let ended = match end(engine, &mut transaction, id, saga_id).await {
-            Ok(Some(ended)) => ended,
-            Ok(None) => continue,
-            Err(error) if is_transient(&error) => return Err(error),
-            Err(error) => {
-                tracing::error!(dead_job.id = %id, error = %error, "an expired dead job can't be archived; it is passed over");
-                continue;
+        match end(engine, &mut transaction, id, saga_id).await {
+            Ok(End::Archived { why, after }) => {
+                transaction.commit().await?;
+                metrics::counter!(ARCHIVED, "why" => why).increment(1);
+                engine.committed(after);
+                archived += 1;
             }
-        };
-        transaction.commit().await?;
-        metrics::counter!(ARCHIVED, "why" => ended.why).increment(1);
-        engine.committed(ended.after);
-        archived += 1;
+            Ok(End::PutOff) => transaction.commit().await?,
+            Ok(End::NotOurs) => {}
+            Err(StepSetError::Database(error)) if is_transient(&error) => return Err(error),
+            Err(error) => {
+                transaction.rollback().await?;
+                tracing::error!(dead_job.id = %id, error = %error, "an expired dead job can't be archived; it waits for another day");
+                store::archive::postpone(&mut *engine.pool.acquire().await?, id).await?;
+            }
+        }
     }
     Ok(archived)
 }
 
-/// One that was archived.
-struct Ended {
-    why: &'static str,
-    after: AfterCommit,
+/// What became of one that expired.
+enum End {
+    Archived {
+        why: &'static str,
+        after: AfterCommit,
+    },
+    /// It waits on.
+    PutOff,
+    /// Somebody else is at it, or was.
+    NotOurs,
 }
 
-/// Ends one; `None` when somebody else is at it, or was.
-async fn end(
-    engine: &Inner,
-    conn: &mut PgConnection,
-    id: Uuid,
-    saga_id: Uuid,
-) -> Result<Option<Ended>, sqlx::Error> {
+async fn end(engine: &Inner, conn: &mut PgConnection, id: Uuid, saga_id: Uuid) -> Result<End, StepSetError> {
     // The saga first, as whoever else acts on it.
     if !store::archive::lock_saga(conn, saga_id).await? {
-        return Ok(None);
+        return Ok(End::NotOurs);
     }
-    let after = match store::dead_jobs::lock(conn, id).await? {
-        None => return Ok(None),
+    let (why, after) = match store::dead_jobs::lock(conn, id).await? {
+        None => return Ok(End::NotOurs),
         // Somebody had acted: what expires is the record of it.
-        Some((_, Some(_))) => None,
-        Some((_, None)) => {
-            let ended = operate::end_dead(engine, conn, SagaId(saga_id), REASON).await?;
-            // A saga that is not dead, whatever its dead job says, is for the invariants to find.
-            let Some(after) = ended else { return Ok(None) };
-            Some(after)
-        }
+        Some((_, Some(_))) => ("resolved", AfterCommit::default()),
+        Some((_, None)) => match operate::expire(engine, conn, SagaId(saga_id)).await? {
+            Expired::GivenUp(after) => ("expired", after),
+            Expired::Waits => {
+                store::archive::never_expire(conn, id).await?;
+                return Ok(End::PutOff);
+            }
+            Expired::Unknown | Expired::NotDead => {
+                store::archive::postpone(conn, id).await?;
+                return Ok(End::PutOff);
+            }
+        },
     };
-    let why = if after.is_some() { "expired" } else { "resolved" };
     store::archive::archive(conn, id, why).await?;
-    Ok(Some(Ended { why, after: after.unwrap_or_default() }))
+    Ok(End::Archived { why, after })
+}
+
+async fn prune(engine: &Inner, limit: u32) -> Result<u64, sqlx::Error> {
+    let Some(keep) = engine.archive_keep else { return Ok(0) };
+    let keep_ms = i64::try_from(keep.as_millis()).unwrap_or(i64::MAX);
+    let pruned = store::archive::prune(&engine.pool, keep_ms, limit).await?;
+    metrics::counter!(PRUNED).increment(pruned);
+    Ok(pruned)
 }

@@ -298,6 +298,7 @@ pub(crate) fn unbegun(job: &Job) -> ReleaseRow {
         in_doubt: job.state.in_doubt,
         called: false,
         delay_ms: 0,
+        error: None,
     }
 }
 

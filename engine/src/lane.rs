@@ -1,5 +1,11 @@
 //! Group commit. Every definition has a lane; what arrives while the last set is being committed is the next set. No
 //! timer, and no delay when idle.
+//!
+//! A lane commits one set after the other, and a set is tried in it once, for a bounded time: what is split, waits for
+//! somebody's lock or takes long goes on [aside], so that nobody waits behind it.
+
+mod aside;
+mod attempt;
 
 use std::{
     panic::AssertUnwindSafe,
@@ -8,26 +14,24 @@ use std::{
 };
 
 use futures::FutureExt;
-use sqlx::{Acquire, Postgres, pool::PoolConnection};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use crate::{
-    advance::{self, Advanced, Remedy, Track},
+    advance::{Advanced, Remedy, Track},
     engine::Inner,
-    faults::Fault,
     feed::{abandoned, unbegun},
     job::Committed,
     store::claims::ReleaseRow,
     trouble::Trouble,
-    upkeep,
 };
+use aside::{Loners, Part};
+use attempt::Terms;
 
-/// A set that was dropped by everybody's fault but its own is not tried for ever: past the lease the claims are lost.
-const LEASE_SHARE: f64 = 0.8;
-/// A saga whose outcome can't be written is left alone this long.
-const SET_ASIDE: Duration = Duration::from_secs(15);
-/// No transaction of ours takes longer; a connection that died silently is given up then.
-const TRANSACTION_LIMIT: Duration = Duration::from_mins(1);
+/// How many transactions of one lane go on aside at once.
+const PLACES: usize = 2;
+/// After a set has waited for a lock in vain, the next ones wait for locks no longer than [`WARY_WAIT`], for so long.
+const WARY: Duration = Duration::from_secs(10);
+const WARY_WAIT: Duration = Duration::from_millis(200);
 
 /// A track, and who waits for its commit.
 #[derive(Debug)]
@@ -38,9 +42,28 @@ pub(crate) struct Request {
 
 pub(crate) type Sender = mpsc::UnboundedSender<Request>;
 
+/// Where a set is committed, which decides how long one saga's step may take there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Berth {
+    /// In the lane: others wait behind it.
+    Lane,
+    /// Beside the lane: a saga that is alone there has all the time that its step's policy gives it.
+    Aside,
+}
+
+/// The group commit of one definition.
+struct Lane {
+    engine: Arc<Inner>,
+    places: Semaphore,
+    loners: Loners,
+}
+
 /// Commits what arrives, until every sender is gone or the engine has stopped and nothing is left.
 pub(crate) async fn run(engine: Arc<Inner>, mut arrivals: mpsc::UnboundedReceiver<Request>) {
+    let lane = Arc::new(Lane { engine, places: Semaphore::new(PLACES), loners: Loners::default() });
+    let engine = &lane.engine;
     let mut set = Vec::new();
+    let mut wary_until = None;
     loop {
         let arrived = tokio::select! {
             biased;
@@ -51,12 +74,24 @@ pub(crate) async fn run(engine: Arc<Inner>, mut arrivals: mpsc::UnboundedReceive
             return;
         }
         gather(&mut set, &mut arrivals, engine.settings.max_set).await;
-        let (alone, together): (Vec<_>, Vec<_>) = set.drain(..).partition(|request| request.track.job.solo);
-        let sets = std::iter::once(together).chain(alone.into_iter().map(|request| vec![request]));
-        for set in sets.filter(|set| !set.is_empty()) {
-            // User code is guarded one by one. Should the engine's own code panic, the lane goes on: the set's claims
-            // are lost here, and taken over when their leases end.
-            if AssertUnwindSafe(commit(&engine, set)).catch_unwind().await.is_err() {
+        let (alone, together): (Vec<_>, Vec<_>) = set
+            .drain(..)
+            .partition(|request| request.track.job.solo || lane.loners.know(request.track.job.saga_id));
+        for request in alone {
+            lane.clone().go_aside(Part::whole(vec![request]), None);
+        }
+        if together.is_empty() {
+            continue;
+        }
+        let is_wary = wary_until.is_some_and(|until| Instant::now() < until);
+        let terms = Terms { berth: Berth::Lane, lock_wait: is_wary.then_some(WARY_WAIT) };
+        // User code is guarded one by one. Should the engine's own code panic, the lane goes on: the set's claims
+        // are lost here, and taken over when their leases end.
+        match AssertUnwindSafe(commit(&lane, together, terms)).catch_unwind().await {
+            // Only a wait of full length shows that a lock is held for long.
+            Ok(Held::Up) if !is_wary => wary_until = Some(Instant::now() + WARY),
+            Ok(Held::Up | Held::Not) => {}
+            Err(_) => {
                 tracing::error!("committing a set panicked; its sagas are taken over when their leases end");
             }
         }
@@ -74,40 +109,29 @@ pub(crate) async fn gather<T>(set: &mut Vec<T>, arrivals: &mut mpsc::UnboundedRe
     }
 }
 
-/// Commits a set, in parts where it must: a part that fails is split in halves until the saga at fault is alone.
-async fn commit(engine: &Arc<Inner>, set: Vec<Request>) {
-    let mut parts: Vec<(Vec<Request>, Remedy)> = vec![(set, Remedy::None)];
-    while let Some((mut part, remedy)) = parts.pop() {
-        let (tells, tracks): (Vec<_>, Vec<_>) =
-            part.drain(..).map(|request| (request.tell, request.track)).unzip();
-        match patiently(engine, &tracks, &remedy).await {
-            Ok(advanced) => settle(engine, tracks, tells, advanced),
-            Err(Trouble::Transient(error)) => {
-                tracing::warn!(sagas = tracks.len(), error = %error, "gave up a set: the database is away for too long");
-                give_up(engine, tracks, tells, Duration::ZERO);
-            }
-            Err(Trouble::Step { at, error, .. }) if tracks.len() == 1 => {
-                // What can't be written may be the answer of the call itself.
-                let at = at.or_else(|| tracks[0].called_at());
-                let saga_id = tracks[0].job.saga_id;
-                if let Some(next) = remedy.next(at, error.clone()) {
-                    if matches!(next, Remedy::Park(_)) {
-                        tracing::error!(saga.id = %saga_id, error = ?error, "a saga's outcome can't be written; it is parked");
-                    }
-                    parts.push((zip(tracks, tells), next));
-                } else {
-                    tracing::error!(saga.id = %saga_id, error = ?error, "a saga can't even be parked; it is set aside");
-                    give_up(engine, tracks, tells, SET_ASIDE);
-                }
-            }
-            Err(Trouble::Step { error, .. }) => {
-                tracing::debug!(sagas = tracks.len(), error = ?error, "a set failed; splitting it");
-                metrics::counter!("sagaline_set_splits_total").increment(1);
-                let mut requests = zip(tracks, tells);
-                let second = requests.split_off(requests.len() / 2);
-                parts.push((second, Remedy::None));
-                parts.push((requests, Remedy::None));
-            }
+/// Whether a set was held up by somebody's lock.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Held {
+    Up,
+    Not,
+}
+
+/// Tries a set in the lane.
+async fn commit(lane: &Arc<Lane>, set: Vec<Request>, terms: Terms) -> Held {
+    let (tells, tracks) = unzip(set);
+    match attempt::patiently(&lane.engine, &tracks, &Remedy::None, terms).await {
+        Ok(advanced) => {
+            settle(&lane.engine, tracks, tells, advanced);
+            Held::Not
+        }
+        Err(Trouble::Transient(error)) => {
+            database_is_away(&lane.engine, zip(tracks, tells), &error);
+            Held::Not
+        }
+        Err(trouble) => {
+            let held = if matches!(trouble, Trouble::Locked(_)) { Held::Up } else { Held::Not };
+            lane.clone().go_aside(Part::whole(zip(tracks, tells)), Some(trouble));
+            held
         }
     }
 }
@@ -116,84 +140,8 @@ fn zip(tracks: Vec<Track>, tells: Vec<oneshot::Sender<Committed>>) -> Vec<Reques
     tracks.into_iter().zip(tells).map(|(track, tell)| Request { track, tell }).collect()
 }
 
-/// Tries a set again while its trouble is nobody's fault and its leases can still be ours. Trying again is safe: if the
-/// commit whose answer was lost did happen, the fence finds other sequence numbers and drops the set.
-async fn patiently(engine: &Arc<Inner>, tracks: &[Track], remedy: &Remedy) -> Result<Advanced, Trouble> {
-    let began = Instant::now();
-    let patience = engine.settings.lease.mul_f64(LEASE_SHARE);
-    let mut pause = Duration::from_millis(5);
-    loop {
-        renew(engine, tracks).await;
-        match once(engine, tracks, remedy).await {
-            Err(Trouble::Transient(error)) if began.elapsed() + pause < patience => {
-                tracing::debug!(error = %error, "a set met trouble that will pass; trying again");
-                metrics::counter!("sagaline_set_retries_total").increment(1);
-                tokio::time::sleep(crate::clock::jittered(pause)).await;
-                pause = (pause * 2).min(Duration::from_secs(1));
-            }
-            other => return other,
-        }
-    }
-}
-
-/// Extends leases of which an earlier part, or an earlier try, has used up some.
-async fn renew(engine: &Arc<Inner>, tracks: &[Track]) {
-    let saga_ids = tracks.iter().map(|track| track.job.saga_id);
-    let aged = engine.holds.aged_of(saga_ids, engine.settings.lease / 6);
-    if !aged.is_empty()
-        && let Err(error) = engine.renew(&aged).await
-    {
-        tracing::debug!(error = %error, "can't extend the leases of a set; it goes on with what is left of them");
-    }
-}
-
-/// Runs a set in one transaction.
-async fn once(engine: &Arc<Inner>, tracks: &[Track], remedy: &Remedy) -> Result<Advanced, Trouble> {
-    let mut connection = engine.pool.acquire().await.map_err(Trouble::Transient)?;
-    let mut backend = None;
-    let work = in_transaction(engine, &mut connection, tracks, remedy, &mut backend);
-    let (result, midway) = match tokio::time::timeout(TRANSACTION_LIMIT, work).await {
-        Err(_) => (Err(Trouble::Transient(upkeep::late("the transaction took too long"))), true),
-        Ok(result) => {
-            let midway = matches!(result, Err(Trouble::Step { midway: true, .. }));
-            (result, midway)
-        }
-    };
-    let usable = match &result {
-        Ok(_) | Err(Trouble::Step { midway: false, .. }) => true,
-        Err(Trouble::Step { midway: true, .. }) => false,
-        Err(Trouble::Transient(error)) => matches!(error, sqlx::Error::Database(_)),
-    };
-    if !usable {
-        // Handing it back could wait on a dead socket for ever and keep its place in the pool.
-        drop(connection.detach());
-    }
-    if midway && let Some(backend) = backend {
-        engine.terminate(backend).await.map_err(Trouble::Transient)?;
-    }
-    result
-}
-
-async fn in_transaction(
-    engine: &Arc<Inner>,
-    connection: &mut PoolConnection<Postgres>,
-    tracks: &[Track],
-    remedy: &Remedy,
-    backend: &mut Option<i32>,
-) -> Result<Advanced, Trouble> {
-    let mut transaction = connection.begin().await.map_err(Trouble::Transient)?;
-    let mut advanced = advance::advance(engine, &mut transaction, tracks, remedy, backend).await?;
-    if engine.is_dead() || advanced.crash == Some(Fault::CrashBeforeCommit) {
-        engine.die();
-        return Ok(Advanced { crash: Some(Fault::CrashBeforeCommit), ..Advanced::default() });
-    }
-    transaction.commit().await.map_err(Trouble::Transient)?;
-    metrics::counter!("sagaline_commits_total", "kind" => "set").increment(1);
-    std::mem::take(&mut advanced.tally).record();
-    if advanced.crash.is_some() {
-        engine.die();
-    }
-    Ok(advanced)
+fn unzip(requests: Vec<Request>) -> (Vec<oneshot::Sender<Committed>>, Vec<Track>) {
+    requests.into_iter().map(|request| (request.tell, request.track)).unzip()
 }
 
 /// Passes on what a committed set came to.
@@ -237,16 +185,26 @@ fn settle(
     }
 }
 
-/// Gives claims back without an outcome.
-fn give_up(engine: &Arc<Inner>, tracks: Vec<Track>, tells: Vec<oneshot::Sender<Committed>>, delay: Duration) {
+/// Gives up what no trying again has helped.
+fn database_is_away(engine: &Arc<Inner>, requests: Vec<Request>, error: &sqlx::Error) {
+    tracing::warn!(sagas = requests.len(), error = %error, "gave up a set: the database is away for too long");
+    give_up(engine, requests, Duration::ZERO, None);
+}
+
+/// Gives claims back without an outcome, to be due after `delay`; `error` tells what kept them.
+fn give_up(engine: &Arc<Inner>, requests: Vec<Request>, delay: Duration, error: Option<&str>) {
+    let (tells, tracks) = unzip(requests);
     let delay_ms = i64::try_from(delay.as_millis()).unwrap_or(i64::MAX);
     let rows = tracks.iter().map(|track| {
         // A call that was made stays an attempt, and in doubt; a set left no trace.
         let row = if track.called() { abandoned(&track.job) } else { unbegun(&track.job) };
-        ReleaseRow { delay_ms, ..row }
+        ReleaseRow { delay_ms, error: error.map(|error| crate::text::storable(error.into())), ..row }
     });
     engine.holds.release_later(rows);
     engine.keeper.notify_one();
+    if let Some(track) = tracks.first() {
+        engine.feeds.due_in(&track.job.queue, delay);
+    }
     drop(tracks);
     for tell in tells {
         let _ = tell.send(Committed::Lost);

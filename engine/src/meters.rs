@@ -2,12 +2,17 @@
 
 use metrics::{Unit, describe_counter, describe_histogram};
 
+use crate::{graph::Graph, status::Direction, step::UndoKind};
+
 pub(crate) const ATTEMPTS: &str = "sagaline_step_attempts_total";
 pub(crate) const STEP_DURATION: &str = "sagaline_step_duration_seconds";
 pub(crate) const ENDED: &str = "sagaline_sagas_ended_total";
 pub(crate) const SAGA_DURATION: &str = "sagaline_saga_duration_seconds";
 pub(crate) const PARKED: &str = "sagaline_sagas_parked_total";
 pub(crate) const ARCHIVED: &str = "sagaline_dead_jobs_archived_total";
+pub(crate) const PRUNED: &str = "sagaline_dead_jobs_pruned_total";
+pub(crate) const PANICKED: &str = "sagaline_tasks_panicked_total";
+pub(crate) const HELD_UP: &str = "sagaline_sagas_held_up_total";
 
 const LEASES: &str = "sagaline_leases_taken_over_total";
 const CLAIMS_LOST: &str = "sagaline_claims_lost_total";
@@ -58,7 +63,12 @@ pub fn describe_metrics() {
     describe_counter!(LEASES, Unit::Count, "Sagas taken over from a holder whose lease had ended");
     describe_counter!(CLAIMS_LOST, Unit::Count, "Claims lost to another process while they were worked on");
     describe_counter!(
-        "sagaline_tasks_panicked_total",
+        HELD_UP,
+        Unit::Count,
+        "Sagas given back because somebody else kept a lock that they needed, by definition"
+    );
+    describe_counter!(
+        PANICKED,
         Unit::Count,
         "Panics of the engine's own tasks, which were begun anew, by task"
     );
@@ -67,7 +77,32 @@ pub fn describe_metrics() {
         Unit::Count,
         "Dead jobs archived when their time to live was over, by why: expired, resolved"
     );
-    for counter in [LEASES, CLAIMS_LOST, SPLITS, RETRIES] {
+    describe_counter!(
+        PRUNED,
+        Unit::Count,
+        "Archived dead jobs thrown away because they had been kept long enough"
+    );
+    for counter in [LEASES, CLAIMS_LOST, SPLITS, RETRIES, PRUNED] {
         metrics::counter!(counter).absolute(0);
     }
+    for why in ["expired", "resolved"] {
+        metrics::counter!(ARCHIVED, "why" => why).absolute(0);
+    }
+}
+
+/// Tells the recorder that nothing was counted yet of what a definition's sagas can come to and somebody has to be told
+/// of: the first dead job of a kind would else have no rise to be seen.
+pub(crate) fn begin_counting(graph: &Graph) {
+    for node in &graph.steps {
+        let undo = (node.undo == UndoKind::Undone).then_some(Direction::Undo);
+        for direction in [Some(Direction::Action), undo].into_iter().flatten() {
+            let labels = [
+                ("definition", graph.name.clone()),
+                ("step", node.name.clone()),
+                ("direction", direction.name().to_owned()),
+            ];
+            metrics::counter!(PARKED, &labels).absolute(0);
+        }
+    }
+    metrics::counter!(HELD_UP, "definition" => graph.name.clone()).absolute(0);
 }

@@ -129,7 +129,20 @@ pub enum Cause {
     DeadlinePassed,
 }
 
+/// How the reason of a cancel begins that was a dead job's discard.
+pub(crate) const DISCARDED: &str = "discarded: ";
+/// How the reason of a cancel begins that was a dead job's end.
+pub(crate) const EXPIRED: &str = "expired: ";
+
 impl Cause {
+    /// Whether it was cancelled because its dead job was discarded or expired: what the reason then says is for operators.
+    pub fn is_given_up(&self) -> bool {
+        match self {
+            Self::Cancelled { reason, .. } => reason.starts_with(DISCARDED) || reason.starts_with(EXPIRED),
+            Self::Failed { .. } | Self::DeadlinePassed => false,
+        }
+    }
+
     /// One sentence for logs and lists.
     pub fn sentence(&self) -> String {
         match self {

@@ -192,8 +192,12 @@ impl Pauses {
     ) -> Result<Left, sqlx::Error> {
         let paused = self.paused(conn).await?;
         Ok(match pick {
-            Pick::Usual(queue) | Pick::Suspect(queue) if paused.contains(queue) => Left::Nothing,
-            Pick::Usual(_) | Pick::Suspect(_) => Left::All,
+            Pick::Usual(queue) | Pick::Suspect(queue) | Pick::Strangers { queue, .. }
+                if paused.contains(queue) =>
+            {
+                Left::Nothing
+            }
+            Pick::Usual(_) | Pick::Suspect(_) | Pick::Strangers { .. } => Left::All,
             Pick::Ids(_) if paused.is_empty() && limited.is_empty() => Left::All,
             Pick::Ids(ids) => {
                 let closed: Vec<String> =

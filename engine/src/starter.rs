@@ -10,7 +10,7 @@ use crate::{
     engine::Inner,
     error::{StartError, StepSetError},
     start::{NewSaga, Started, start_in_tx},
-    trouble::is_transient,
+    trouble::{is_transient, waited_for_lock},
     tx::{AfterCommit, Course, Tx},
     upkeep,
 };
@@ -92,10 +92,6 @@ struct Part {
 /// not keep the others.
 fn nobodys_fault(error: &StepSetError) -> bool {
     matches!(error, StepSetError::Database(error) if is_transient(error) && !waited_for_lock(error))
-}
-
-fn waited_for_lock(error: &sqlx::Error) -> bool {
-    error.as_database_error().and_then(sqlx::error::DatabaseError::code).is_some_and(|code| code == "55P03")
 }
 
 fn unavailable(sagas: &[NewSaga], error: &(dyn std::error::Error + 'static)) -> Answers {

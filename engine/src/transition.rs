@@ -72,7 +72,7 @@ pub enum Event {
     Parked,
     /// An operator retries the dead saga.
     Revived,
-    /// An operator gives the dead saga up.
+    /// The dead saga ends as it is; see [`discard`] for when it had better not.
     Discarded,
 }
 
@@ -134,12 +134,7 @@ pub fn transition(graph: &Graph, state: &State, event: &Event) -> Result<(State,
         Event::Cancel { actor, reason } => {
             interrupt(graph, state, || Cause::Cancelled { actor: actor.clone(), reason: reason.clone() })
         }
-        Event::DeadlinePassed => match state.status {
-            Status::Dead => Err(Refusal::Impossible),
-            Status::Running | Status::Compensating | Status::Completed | Status::Compensated => {
-                interrupt(graph, state, || Cause::DeadlinePassed)
-            }
-        },
+        Event::DeadlinePassed => interrupt(graph, state, || Cause::DeadlinePassed),
         Event::Parked => moving(state).map(park),
         Event::Revived => match state.status {
             Status::Dead => Ok((revive(state), Next::Work)),
@@ -162,6 +157,27 @@ pub fn can_unwind(graph: &Graph, state: &State) -> bool {
         Some(Placement::BeforePivot) => true,
         Some(Placement::Pivot) => !state.in_doubt,
         Some(Placement::AfterPivot) | None => false,
+    }
+}
+
+/// What it comes to when nobody is to go on with a dead saga.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Discard {
+    /// It can still unwind, and does, as if it had been cancelled: nothing is left standing.
+    Unwind,
+    /// It is behind its pivot (or may be): it ends as it is, which is as far forward as it came.
+    End,
+    /// It died while it unwound, or nobody here knows its step: to end it would leave standing what is not undone.
+    Abandon,
+}
+
+/// Tells what giving up a saga comes to that is dead in this state.
+pub fn discard(graph: &Graph, state: &State) -> Discard {
+    match state.direction {
+        Direction::Undo => Discard::Abandon,
+        Direction::Action if state.at >= graph.steps.len() => Discard::Abandon,
+        Direction::Action if can_unwind(graph, state) => Discard::Unwind,
+        Direction::Action => Discard::End,
     }
 }
 

@@ -7,6 +7,8 @@ use crate::{error::StepSetError, outcome::chain, status::Direction};
 pub(crate) enum Trouble {
     /// The database is away, or chose this transaction as a deadlock's victim: nobody's fault.
     Transient(sqlx::Error),
+    /// A lock that was needed is held by somebody else for longer than was waited.
+    Locked(sqlx::Error),
     /// The set at this place could not be done, or its outcome not be written.
     Step {
         at: Option<(Direction, usize)>,
@@ -19,6 +21,7 @@ pub(crate) enum Trouble {
 /// Sorts an error by whose fault it is.
 pub(crate) fn trouble(error: StepSetError, at: Option<(Direction, usize)>) -> Trouble {
     match error {
+        StepSetError::Database(error) if waited_for_lock(&error) => Trouble::Locked(error),
         StepSetError::Database(error) if is_transient(&error) => Trouble::Transient(error),
         other => Trouble::Step { at, error: chain(&other), midway: false },
     }
@@ -43,4 +46,10 @@ pub(crate) fn is_transient(error: &sqlx::Error) -> bool {
         }),
         _ => false,
     }
+}
+
+/// Whether a statement waited in vain for a lock that somebody else holds. It may be held for long, and it is known for
+/// whose work it is needed.
+pub(crate) fn waited_for_lock(error: &sqlx::Error) -> bool {
+    error.as_database_error().and_then(sqlx::error::DatabaseError::code).is_some_and(|code| code == "55P03")
 }

@@ -6,7 +6,7 @@ use futures::FutureExt;
 use sqlx::{PgPool, Postgres, pool::PoolConnection};
 use tokio_util::sync::CancellationToken;
 
-use crate::engine::Inner;
+use crate::{engine::Inner, meters::PANICKED};
 
 /// How long a task that panicked rests.
 const REST: Duration = Duration::from_secs(1);
@@ -17,8 +17,11 @@ pub(crate) async fn supervised<F: Future<Output = ()>>(
     stop: &CancellationToken,
     task: impl Fn() -> F,
 ) {
+    let panicked = metrics::counter!(PANICKED, "task" => name.to_owned());
+    // A counter that first appears as one has no rise to be seen.
+    panicked.absolute(0);
     while AssertUnwindSafe(task()).catch_unwind().await.is_err() {
-        metrics::counter!("sagaline_tasks_panicked_total", "task" => name.to_owned()).increment(1);
+        panicked.increment(1);
         tracing::error!(task = name, "a task of the engine panicked; it is begun anew");
         tokio::select! {
             () = stop.cancelled() => return,

@@ -176,9 +176,10 @@ pub struct DeadJob {
     pub first_failed_at: DateTime<Utc>,
     /// When it was parked.
     pub died_at: DateTime<Utc>,
-    /// When it is archived if nobody acts; `None` for never.
+    /// When it expires if nobody acts, or its record goes to the archive; `None` for never.
     pub expires_at: Option<DateTime<Utc>>,
-    /// `retried` or `discarded`, once somebody has acted.
+    /// `retried`, `discarded` or `cancelled`, once somebody has acted; `deadline_passed` when its saga's deadline has had it
+    /// unwind.
     pub resolution: Option<String>,
     /// Who acted.
     pub resolved_by: Option<String>,

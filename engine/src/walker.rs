@@ -283,7 +283,8 @@ impl<'a> Walker<'a> {
     fn apply(&mut self, event: &Event) {
         match transition(self.graph, &self.state, event) {
             Ok((state, next)) => {
-                self.rested = self.state.status.moves() && !state.status.moves();
+                // From the claim on: parked and then cancelled to its end, it has come to rest all the same.
+                self.rested = self.job.state.status.moves() && !state.status.moves();
                 let moved = state.at != self.state.at || state.direction != self.state.direction;
                 if moved && let Some(node) = self.graph.steps.get(state.at) {
                     self.step_name.clone_from(&node.name);

@@ -1,8 +1,10 @@
-//! `DEAD_JOB_TTL` and `DEAD_JOB_TTL_<SAGA>`: how long dead jobs wait for a person.
+//! `DEAD_JOB_TTL` and `DEAD_JOB_TTL_<SAGA>`: how long dead jobs wait for a person; `DEAD_JOB_ARCHIVE_KEEP`: how long they
+//! are kept afterwards.
 
 use std::{ops::RangeInclusive, time::Duration};
 
 use engine::{Definition, EngineBuilder};
+use workflows::sagas::cancel_order::CANCEL_ORDER;
 
 use super::{
     reader::{Lifetime, Reader},
@@ -17,6 +19,7 @@ const BOUNDS: RangeInclusive<Duration> = Duration::from_mins(1)..=Duration::from
 pub(crate) struct DeadJobTtls {
     usual: Lifetime,
     by_saga: Vec<One>,
+    archive_keep: Lifetime,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,6 +34,7 @@ impl DeadJobTtls {
     /// Reads all of them; which sagas there are is checked by [`DeadJobTtls::apply`].
     pub(super) fn read(read: &mut Reader<'_>) -> Self {
         let usual = read.lifetime("DEAD_JOB_TTL", BOUNDS);
+        let archive_keep = read.lifetime("DEAD_JOB_ARCHIVE_KEEP", BOUNDS);
         let mut by_saga = Vec::new();
         for (variable, saga, value) in read.family(PREFIX) {
             match Lifetime::parse(&value, &BOUNDS) {
@@ -42,7 +46,7 @@ impl DeadJobTtls {
                 ),
             }
         }
-        Self { usual, by_saga }
+        Self { usual, by_saga, archive_keep }
     }
 
     /// Tells the engine.
@@ -54,7 +58,9 @@ impl DeadJobTtls {
         mut builder: EngineBuilder,
         definitions: &[Definition],
     ) -> Result<EngineBuilder, String> {
-        builder = builder.dead_job_ttl(self.usual.ttl());
+        builder = builder.dead_job_ttl(self.usual.ttl()).dead_job_archive_keep(self.archive_keep.ttl());
+        // Behind its pivot from the first step on: to give it up would leave an order half cancelled, with its stock.
+        builder = builder.dead_job_ttl_of(CANCEL_ORDER.name(), None);
         let mut wrong = Vec::new();
         for One { variable, saga, ttl } in &self.by_saga {
             let named = definitions.iter().map(|definition| definition.graph().name.as_str());
@@ -91,6 +97,15 @@ mod tests {
         assert_eq!(ttls.usual, Lifetime::Ever);
         let own: Vec<_> = ttls.by_saga.iter().map(|one| (one.saga.as_str(), one.ttl)).collect();
         assert_eq!(own, [("PLACE_ORDER", Lifetime::For(Duration::from_hours(7 * 24)))]);
+    }
+
+    #[test]
+    fn the_archive_has_a_time_of_its_own_and_never_is_one() {
+        assert_eq!(ttls(&[]).unwrap().archive_keep, Lifetime::For(Duration::from_hours(24 * 365)));
+        let own = ttls(&[("DEAD_JOB_ARCHIVE_KEEP", "never")]).unwrap();
+        assert_eq!((own.archive_keep, own.by_saga.len()), (Lifetime::Ever, 0));
+        let error = ttls(&[("DEAD_JOB_ARCHIVE_KEEP", "1s")]).unwrap_err();
+        assert!(error.contains("DEAD_JOB_ARCHIVE_KEEP is `1s`"), "{error}");
     }
 
     #[test]

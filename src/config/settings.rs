@@ -82,6 +82,11 @@ pub(crate) const SETTINGS: &[Setting] = &[
     setting("BREAKER_AMQP_PROBES", "1", PROBES),
     setting("DEAD_JOB_TTL", "30d", "a duration of one minute to 10 years, such as 30d, or `never`"),
     setting(
+        "DEAD_JOB_ARCHIVE_KEEP",
+        "365d",
+        "a duration of one minute to 10 years, such as 365d, or `never`",
+    ),
+    setting(
         "LOG_LEVEL",
         "info",
         "a level (error, warn, info, debug, trace) or a filter such as info,engine=debug",

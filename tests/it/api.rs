@@ -10,6 +10,7 @@ mod limits;
 mod notifications;
 mod once;
 mod operations;
+mod operators;
 mod orders;
 mod paging;
 mod queues;

@@ -2,9 +2,11 @@
 
 mod claims;
 mod dead_jobs;
+mod discards;
 mod errands;
 mod expiry;
 mod graphs;
+mod lanes;
 mod oracle;
 mod outages;
 mod proofs;

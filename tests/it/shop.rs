@@ -8,6 +8,7 @@ mod keys;
 mod letters;
 mod mails;
 mod outages;
+mod parked;
 mod placing;
 mod proofs;
 mod statements;

@@ -7,7 +7,8 @@ mod rows;
 
 use std::net::IpAddr;
 
-use serde_json::Value;
+use engine::Operator;
+use serde_json::{Map, Value};
 
 pub use rows::{Filter, Position, Record, list, record};
 
@@ -28,6 +29,22 @@ pub struct By<'a> {
 impl<'a> From<&'a str> for By<'a> {
     fn from(actor: &'a str) -> Self {
         Self { actor, ..Self::default() }
+    }
+}
+
+/// For what is done to sagas, which the engine records.
+impl<'a> From<By<'a>> for Operator<'a> {
+    fn from(by: By<'a>) -> Self {
+        let address = by.address.map(|address| address.to_string());
+        let known = [
+            ("key_id", by.key_id.map(ToOwned::to_owned)),
+            ("address", address),
+            ("trace_id", by.trace_id.map(ToOwned::to_owned)),
+        ];
+        let known: Map<String, Value> =
+            known.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?.into()))).collect();
+        let context = (!known.is_empty()).then_some(Value::Object(known));
+        Self { actor: by.actor, context }
     }
 }
 

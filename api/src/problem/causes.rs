@@ -34,6 +34,7 @@ impl From<CancelError> for Problem {
         match error {
             CancelError::NotFound(id) => Self::not_found("workflow", id),
             CancelError::PastPivot { .. } => Self::new(Code::PastPivot, error.to_string()),
+            CancelError::Owner(reason) => Self::internal(reason),
             CancelError::Ended(_) => Self::new(Code::WorkflowEnded, error.to_string()),
             CancelError::Database(error) => error.into(),
         }
@@ -58,6 +59,10 @@ impl From<DeadJobError> for Problem {
             DeadJobError::NotFound(id) => Self::not_found("dead job", id),
             DeadJobError::Archived(id) => Self::archived(id),
             DeadJobError::AlreadyResolved(_) => Self::new(Code::AlreadyResolved, error.to_string()),
+            DeadJobError::NotUndone { .. } => {
+                Self::new(Code::NotUndone, format!("{error} with `\"force\": true`"))
+            }
+            DeadJobError::Owner(reason) => Self::internal(reason),
             DeadJobError::Database(error) => error.into(),
         }
     }

@@ -25,6 +25,7 @@ pub(crate) enum Code {
     PastPivot,
     WorkflowEnded,
     AlreadyResolved,
+    NotUndone,
     EventsGone,
     Archived,
     IdempotencyInFlight,
@@ -65,6 +66,7 @@ impl Code {
         Self::PastPivot,
         Self::WorkflowEnded,
         Self::AlreadyResolved,
+        Self::NotUndone,
         Self::EventsGone,
         Self::Archived,
         Self::IdempotencyInFlight,
@@ -204,6 +206,13 @@ impl Code {
                 "already-resolved",
                 "Somebody has already acted on this dead job",
                 "the dead job was already retried",
+            ),
+            Self::NotUndone => (
+                StatusCode::CONFLICT,
+                "not-undone",
+                "To discard this dead job would leave standing what is not undone",
+                "it died while it unwound, and this is not undone: `open-order`, `reserve-stock`; retry it when the \
+                 cause is mended, or insist on leaving it so with `\"force\": true`",
             ),
             Self::Archived => (
                 StatusCode::GONE,
@@ -346,6 +355,7 @@ impl Code {
             | Self::PastPivot
             | Self::WorkflowEnded
             | Self::AlreadyResolved
+            | Self::NotUndone
             | Self::EventsGone
             | Self::Archived
             | Self::PreconditionFailed

@@ -36,6 +36,40 @@ pub(crate) async fn archive(conn: &mut PgConnection, id: Uuid, why: &str) -> Res
     sqlx::query(sqlx::AssertSqlSafe(sql)).bind(id).bind(why).execute(conn).await.map(drop)
 }
 
+/// Has a dead job wait for ever.
+pub(crate) async fn never_expire(conn: &mut PgConnection, id: Uuid) -> Result<(), sqlx::Error> {
+    sqlx::query("update engine.dead_job set expires_at = null where id = $1")
+        .bind(id)
+        .execute(conn)
+        .await
+        .map(drop)
+}
+
+/// Has a dead job that could not be archived wait for another day, so that it does not stand in the others' way.
+pub(crate) async fn postpone(conn: &mut PgConnection, id: Uuid) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "update engine.dead_job set expires_at = clock_timestamp() + interval '1 day' where id = $1 and expires_at <= now()",
+    )
+    .bind(id)
+    .execute(conn)
+    .await
+    .map(drop)
+}
+
+/// Throws away archived dead jobs that were kept long enough, the oldest first; gives how many.
+pub(crate) async fn prune(pool: &PgPool, keep_ms: i64, limit: u32) -> Result<u64, sqlx::Error> {
+    sqlx::query(
+        "delete from engine.dead_job_archive where id in (select id from engine.dead_job_archive \
+             where archived_at < clock_timestamp() - $1 * interval '1 ms' order by archived_at limit $2 \
+             for update skip locked)",
+    )
+    .bind(keep_ms)
+    .bind(i64::from(limit))
+    .execute(pool)
+    .await
+    .map(|result| result.rows_affected())
+}
+
 /// Whether the archive has a dead job.
 pub(crate) async fn is_archived(conn: &mut PgConnection, id: Uuid) -> Result<bool, sqlx::Error> {
     sqlx::query_scalar("select exists (select from engine.dead_job_archive where id = $1)")

@@ -1,13 +1,50 @@
-//! What people did to sagas, read back.
+//! What people did to sagas: recorded, and read back.
 
 use chrono::{DateTime, Utc};
-use sqlx::{FromRow, PgPool};
+use serde_json::Value;
+use sqlx::{FromRow, PgConnection, PgPool};
 use uuid::Uuid;
 
 use crate::{
     audit::{AuditFilter, AuditRecord, AuditSubjectKind, CANCEL},
     ids::{DeadJobId, SagaId},
+    operate::Operator,
 };
+
+/// Who did what, and why.
+pub(crate) struct Said<'a> {
+    pub(crate) by: &'a Operator<'a>,
+    pub(crate) action: &'static str,
+    pub(crate) reason: &'a str,
+}
+
+/// A record about to be written.
+pub(crate) struct NewAudit<'a> {
+    pub(crate) said: Said<'a>,
+    pub(crate) saga_id: SagaId,
+    pub(crate) dead_job_id: Option<Uuid>,
+    pub(crate) before: Value,
+    pub(crate) after: Value,
+}
+
+/// Records what a person did, in the transaction that does it.
+pub(crate) async fn record(conn: &mut PgConnection, audit: &NewAudit<'_>) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "insert into engine.audit (actor, action, saga_id, dead_job_id, reason, context, before, after) \
+         values ($1, $2, $3, $4, $5, $6, $7, $8)",
+    )
+    .bind(audit.said.by.actor)
+    .bind(audit.said.action)
+    .bind(audit.saga_id.0)
+    .bind(audit.dead_job_id)
+    .bind(audit.said.reason)
+    .bind(&audit.said.by.context)
+    .bind(&audit.before)
+    .bind(&audit.after)
+    .execute(conn)
+    .await
+    .map(drop)
+}
 
 #[derive(FromRow)]
 struct AuditRow {
@@ -18,6 +55,9 @@ struct AuditRow {
     saga_id: Uuid,
     dead_job_id: Option<Uuid>,
     reason: String,
+    context: Option<Value>,
+    before: Option<Value>,
+    after: Option<Value>,
 }
 
 /// The newest first, from behind `after` on: a time, and a number among those of that time.
@@ -28,7 +68,7 @@ pub(crate) async fn audits(
     limit: u32,
 ) -> Result<Vec<AuditRecord>, sqlx::Error> {
     let rows: Vec<AuditRow> = sqlx::query_as(
-        "select id, at, actor, action, saga_id, dead_job_id, reason from engine.audit \
+        "select id, at, actor, action, saga_id, dead_job_id, reason, context, before, after from engine.audit \
          where ($1::text is null or actor = $1 or starts_with(actor, $1 || '/')) \
          and ($2::text is null or action = $2) and ($3::uuid is null or saga_id = $3 or dead_job_id = $3) \
          and ($4::bool is null or (dead_job_id is not null and action <> $10) = $4) and ($5::timestamptz is null or at >= $5) \
@@ -55,6 +95,9 @@ pub(crate) async fn audits(
         saga_id: SagaId(row.saga_id),
         dead_job_id: row.dead_job_id.map(DeadJobId),
         reason: row.reason,
+        context: row.context,
+        before: row.before,
+        after: row.after,
     });
     Ok(records.collect())
 }

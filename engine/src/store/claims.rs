@@ -36,6 +36,9 @@ pub(crate) enum Pick<'a> {
     Suspect(&'a str),
     /// These, whatever their queue, as [`Pick::Usual`].
     Ids(&'a [Uuid]),
+    /// Those of a queue that stand at steps which the claimer does not know, and that have been overdue for so long, not
+    /// counting the time for which the queue was paused.
+    Strangers { queue: &'a str, overdue_ms: i64 },
 }
 
 /// Who claims, and what it can work on.
@@ -45,8 +48,6 @@ pub(crate) struct Claimer<'a> {
     pub(crate) lease_ms: i64,
     /// Every step that the process knows, as `definition/step`.
     pub(crate) steps: &'a [String],
-    /// How long overdue a saga at another step must be, to be claimed nevertheless.
-    pub(crate) unknown_after_ms: i64,
 }
 
 /// Claims due sagas, oldest first: leases them to the worker, raises their epoch, counts the attempt, and notes in the
@@ -57,17 +58,22 @@ pub(crate) async fn claim(
     limit: i64,
     claimer: &Claimer<'_>,
 ) -> Result<Vec<ClaimedRow>, sqlx::Error> {
-    let (condition, suspects) = match pick {
-        Pick::Usual(_) => ("queue = $4", false),
-        Pick::Suspect(_) => ("queue = $4", true),
-        Pick::Ids(_) => ("id = any($4)", false),
+    let known = "definition || '/' || step = any($5)";
+    let suspect = "(lease_owner is not null and losses >= 1)";
+    let condition = match pick {
+        Pick::Usual(_) => format!("queue = $4 and {known} and not {suspect}"),
+        Pick::Suspect(_) => format!("queue = $4 and {known} and {suspect}"),
+        Pick::Ids(_) => format!("id = any($4) and {known} and not {suspect}"),
+        // Suspects or not: they are parked, not run.
+        Pick::Strangers { .. } => format!(
+            "queue = $4 and not ({known}) and now() - $6 * interval '1 ms' >= \
+                 greatest(due_at, (select q.since from engine.queue q where q.name = $4))"
+        ),
     };
     let sql = format!(
         "with picked as ( \
              select id, lease_owner, epoch, attempt, step, direction, history_seq, claimed_at from engine.saga \
              where {condition} and status in ('running', 'compensating') and due_at <= now() \
-                 and (lease_owner is not null and losses >= 1) = {suspects} \
-                 and (definition || '/' || step = any($5) or due_at <= now() - $6 * interval '1 ms') \
              order by due_at limit $3 for update skip locked \
          ), lost as ( \
              insert into engine.history (saga_id, seq, step, direction, outcome, attempt, started_at, duration_ms, error, \
@@ -89,10 +95,11 @@ pub(crate) async fn claim(
     let query =
         sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(claimer.worker).bind(claimer.lease_ms).bind(limit);
     let query = match pick {
-        Pick::Usual(queue) | Pick::Suspect(queue) => query.bind(queue),
-        Pick::Ids(ids) => query.bind(ids),
+        Pick::Usual(queue) | Pick::Suspect(queue) => query.bind(queue).bind(claimer.steps),
+        Pick::Ids(ids) => query.bind(ids).bind(claimer.steps),
+        Pick::Strangers { queue, overdue_ms } => query.bind(queue).bind(claimer.steps).bind(overdue_ms),
     };
-    query.bind(claimer.steps).bind(claimer.unknown_after_ms).fetch_all(conn).await
+    query.fetch_all(conn).await
 }
 
 /// The stored output of a step that was done.
@@ -147,6 +154,8 @@ pub(crate) struct ReleaseRow {
     /// Whether a call was begun whose answer is not known: the history says so.
     pub(crate) called: bool,
     pub(crate) delay_ms: i64,
+    /// What kept it, for whoever looks at the saga; `None` leaves what is stored.
+    pub(crate) error: Option<String>,
 }
 
 /// Gives claims back. Whoever was moved on meanwhile (a commit whose answer was lost) keeps the newer state and only
@@ -158,10 +167,10 @@ pub(crate) async fn release(
 ) -> Result<Vec<(Uuid, String)>, sqlx::Error> {
     sqlx::query_as(
         "with held as ( \
-             select s.id, s.queue, s.step, s.direction, s.epoch, s.claimed_at, s.history_seq, r.attempt, r.in_doubt, r.delay_ms, \
+             select s.id, s.queue, s.step, s.direction, s.epoch, s.claimed_at, s.history_seq, r.attempt, r.in_doubt, r.delay_ms, r.error, \
                  s.history_seq = r.seq as unmoved, r.called and s.history_seq = r.seq as called \
-             from unnest($2::uuid[], $3::bigint[], $4::int[], $5::int[], $6::bool[], $7::bool[], $8::bigint[]) \
-                 as r (id, epoch, attempt, seq, in_doubt, called, delay_ms) \
+             from unnest($2::uuid[], $3::bigint[], $4::int[], $5::int[], $6::bool[], $7::bool[], $8::bigint[], $9::text[]) \
+                 as r (id, epoch, attempt, seq, in_doubt, called, delay_ms, error) \
              join engine.saga s on s.id = r.id and s.epoch = r.epoch and s.lease_owner = $1 \
                  and s.status in ('running', 'compensating') \
              order by s.id for update of s \
@@ -178,6 +187,7 @@ pub(crate) async fn release(
              due_at = clock_timestamp() + h.delay_ms * interval '1 ms', \
              attempt = case when h.unmoved then h.attempt else greatest(s.attempt - 1, 0) end, \
              in_doubt = s.in_doubt or (h.unmoved and h.in_doubt), \
+             error = case when h.unmoved then coalesce(h.error, s.error) else s.error end, \
              history_seq = s.history_seq + h.called::int \
          from held h where s.id = h.id \
          returning s.id, s.queue",
@@ -190,6 +200,7 @@ pub(crate) async fn release(
     .bind(rows.iter().map(|row| row.in_doubt).collect::<Vec<_>>())
     .bind(rows.iter().map(|row| row.called).collect::<Vec<_>>())
     .bind(rows.iter().map(|row| row.delay_ms).collect::<Vec<_>>())
+    .bind(rows.iter().map(|row| row.error.as_deref()).collect::<Vec<_>>())
     .fetch_all(conn)
     .await
 }

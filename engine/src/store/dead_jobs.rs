@@ -24,7 +24,8 @@ struct DeathRow {
     error: String,
 }
 
-/// Files sagas that were parked in this transaction, with every error of the step and direction they died at.
+/// Files sagas that were parked in this transaction, with every error of the step and direction they died at. Those that
+/// died in an undo wait for ever: no clock leaves standing what is not undone.
 pub(crate) async fn file(
     conn: &mut PgConnection,
     ids: &[Uuid],
@@ -37,7 +38,8 @@ pub(crate) async fn file(
              first_failed_at, expires_at) \
          select d.id, s.id, s.definition, s.queue, s.step, s.direction, s.attempt, coalesce(s.error, 'no error was given'), \
              coalesce(e.errors, '[]'), s.input, coalesce(e.first_at, clock_timestamp()), \
-             clock_timestamp() + case when t.definition is null then $3 else t.ttl_ms end * interval '1 ms' \
+             case when s.direction = 'action' then \
+                 clock_timestamp() + case when t.definition is null then $3 else t.ttl_ms end * interval '1 ms' end \
          from unnest($1::uuid[], $2::uuid[]) as d (id, saga_id) \
          join engine.saga s on s.id = d.saga_id \
          left join unnest($4::text[], $5::bigint[]) as t (definition, ttl_ms) on t.definition = s.definition \
@@ -96,7 +98,8 @@ pub(crate) async fn lock(
         .await
 }
 
-/// Notes what was done about the open dead job of a saga, and gives its id.
+/// Notes what was done about the open dead job of a saga, and gives its id. From then on it is a record: one that would
+/// have waited for ever goes to the archive after thirty days.
 pub(crate) async fn resolve(
     conn: &mut PgConnection,
     saga_id: Uuid,
@@ -106,7 +109,7 @@ pub(crate) async fn resolve(
 ) -> Result<Option<Uuid>, sqlx::Error> {
     sqlx::query_scalar(
         "update engine.dead_job set resolution = $2, resolved_by = $3, resolved_reason = $4, \
-             resolved_at = clock_timestamp() \
+             resolved_at = clock_timestamp(), expires_at = coalesce(expires_at, clock_timestamp() + interval '30 days') \
          where saga_id = $1 and resolution is null returning id",
     )
     .bind(saga_id)
@@ -210,15 +213,19 @@ pub(crate) async fn dead_jobs(
     rows.into_iter().map(DeadJobRow::view).collect()
 }
 
-/// Open dead jobs that match, oldest first.
+/// Open dead jobs that match, oldest first, from behind `after` on.
 pub(crate) async fn open_ids(
     pool: &PgPool,
     filter: &DeadJobFilter,
+    after: Option<Uuid>,
     limit: u32,
 ) -> Result<Vec<Uuid>, sqlx::Error> {
-    let sql =
-        format!("select id from engine.dead_job where {MATCHES} and resolution is null order by id limit $7");
+    let sql = format!(
+        "select id from engine.dead_job where {MATCHES} and resolution is null \
+         and ($7::uuid is null or id > $7) order by id limit $8"
+    );
     sqlx::query_scalar_with(sqlx::AssertSqlSafe(sql), arguments(filter)?)
+        .bind(after)
         .bind(i64::from(limit))
         .fetch_all(pool)
         .await
@@ -280,4 +287,26 @@ pub(crate) async fn by_error(
             newest_died_at,
         })
         .collect())
+}
+
+/// Sagas that are dead at one of these steps, each given as `definition/step`, with a deadline that passed. Of a pivot only
+/// those that surely did not pass it.
+pub(crate) async fn overdue(
+    pool: &PgPool,
+    before_pivot: &[String],
+    pivots: &[String],
+    limit: u32,
+) -> Result<Vec<Uuid>, sqlx::Error> {
+    sqlx::query_scalar(
+        "select s.id from engine.dead_job d join engine.saga s on s.id = d.saga_id \
+         where d.resolution is null and d.direction = 'action' and s.status = 'dead' and s.ended_at is null \
+             and s.deadline_at <= now() and (s.definition || '/' || s.step = any($1) \
+                 or s.definition || '/' || s.step = any($2) and not s.in_doubt) \
+         order by s.deadline_at limit $3",
+    )
+    .bind(before_pivot)
+    .bind(pivots)
+    .bind(i64::from(limit))
+    .fetch_all(pool)
+    .await
 }

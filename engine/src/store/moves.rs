@@ -57,6 +57,15 @@ pub(crate) async fn terminate(conn: &mut PgConnection, backend: i32) -> Result<(
     sqlx::query("select pg_terminate_backend($1)").bind(backend).execute(conn).await.map(drop)
 }
 
+/// Has the statements of this transaction wait for locks no longer than this.
+pub(crate) async fn bound_lock_waits(conn: &mut PgConnection, limit: Duration) -> Result<(), sqlx::Error> {
+    sqlx::query("select set_config('lock_timeout', $1, true)")
+        .bind(format!("{}ms", limit.as_millis()))
+        .execute(conn)
+        .await
+        .map(drop)
+}
+
 /// A row of the history about to be written.
 #[derive(Clone, Debug)]
 pub(crate) struct HistoryRow {
@@ -261,28 +270,6 @@ pub(crate) async fn decide(
     .bind(row.cause.as_deref())
     .bind(row.error.as_deref())
     .bind(discarded)
-    .execute(conn)
-    .await
-    .map(drop)
-}
-
-/// Notes what a person did.
-pub(crate) async fn audit(
-    conn: &mut PgConnection,
-    actor: &str,
-    action: &str,
-    saga_id: Uuid,
-    dead_job_id: Option<Uuid>,
-    reason: &str,
-) -> Result<(), sqlx::Error> {
-    sqlx::query(
-        "insert into engine.audit (actor, action, saga_id, dead_job_id, reason) values ($1, $2, $3, $4, $5)",
-    )
-    .bind(actor)
-    .bind(action)
-    .bind(saga_id)
-    .bind(dead_job_id)
-    .bind(reason)
     .execute(conn)
     .await
     .map(drop)

@@ -10,6 +10,12 @@ use crate::{
     view::{Ending, HistoryEntry, HistoryOutcome, Page, QueueDepth, SagaFilter, SagaView, StatusCount},
 };
 
+/// A cause as far as it can be read. A newer binary may have stored one that this one does not know: that must neither
+/// hide the saga nor keep anybody from acting on it.
+pub(crate) fn readable_cause(cause: Option<serde_json::Value>) -> Option<Cause> {
+    serde_json::from_value(cause?).ok()
+}
+
 fn unreadable(what: impl Into<String>) -> sqlx::Error {
     sqlx::Error::Decode(what.into().into())
 }
@@ -22,13 +28,13 @@ pub(crate) async fn now(pool: &PgPool) -> Result<DateTime<Utc>, sqlx::Error> {
 struct EndingRow {
     id: Uuid,
     status: String,
-    cause: Option<Json<Cause>>,
+    cause: Option<serde_json::Value>,
 }
 
 impl EndingRow {
     fn ending(self) -> Result<(SagaId, Ending), sqlx::Error> {
         let status = self.status.parse().map_err(|error: String| unreadable(error))?;
-        Ok((SagaId(self.id), Ending { status, cause: self.cause.map(|cause| cause.0) }))
+        Ok((SagaId(self.id), Ending { status, cause: readable_cause(self.cause) }))
     }
 }
 
@@ -72,7 +78,7 @@ struct SagaRow {
     lease_owner: Option<Uuid>,
     epoch: i64,
     error: Option<String>,
-    cause: Option<Json<Cause>>,
+    cause: Option<serde_json::Value>,
     cancel_requested: bool,
     input: serde_json::Value,
     created_at: DateTime<Utc>,
@@ -96,7 +102,7 @@ impl SagaRow {
             lease_owner: self.lease_owner.map(WorkerId),
             epoch: self.epoch,
             error: self.error,
-            cause: self.cause.map(|cause| cause.0),
+            cause: readable_cause(self.cause),
             cancel_requested: self.cancel_requested,
             input: self.input,
             created_at: self.created_at,

@@ -48,6 +48,7 @@ fn events() -> impl Strategy<Value = Event> {
         1 => Just(Event::DeadlinePassed),
         1 => Just(Event::Parked),
         2 => Just(Event::Revived),
+        1 => Just(Event::Discarded),
         1 => Just(Event::Released),
     ]
 }
@@ -72,6 +73,12 @@ proptest! {
                 state = transition(&graph, &state, &Event::Begun).unwrap().0;
             }
             let before = state.clone();
+            // Giving up a dead saga is what it comes to, and nobody insists.
+            let event = match (event, discard(&graph, &state)) {
+                (Event::Discarded, Discard::Unwind) => cancel(),
+                (Event::Discarded, Discard::Abandon) => continue,
+                (event, _) => event,
+            };
             let Ok((after, _)) = transition(&graph, &state, &event) else { continue };
             let call = graph.steps[before.at].kind == StepKind::Call;
             match (before.direction, &event) {
@@ -84,6 +91,12 @@ proptest! {
             }
             if before.status == Status::Compensating {
                 prop_assert_ne!(after.status, Status::Running, "an unwinding saga never turns back");
+            }
+            if event == Event::Discarded {
+                prop_assert!(!can_unwind(&graph, &after), "what can be undone is not left standing");
+                let pivot = graph.pivot().expect("only a pivot keeps a saga from unwinding");
+                prop_assert!(after.at >= pivot && world.undone.is_empty());
+                return Ok(());
             }
             prop_assert!(after.cause.is_some() == (after.direction == Direction::Undo || after.status == Status::Compensated));
             state = after;
@@ -146,6 +159,30 @@ fn a_cancel_after_the_pivot_is_refused() {
 #[test]
 fn a_deadline_after_the_pivot_has_no_effect() {
     assert!(transition(&three_steps(StepKind::Transaction), &at(2), &Event::DeadlinePassed).is_err());
+}
+
+#[test]
+fn a_deadline_unwinds_a_dead_saga_before_the_pivot_and_no_other() {
+    let graph = three_steps(StepKind::Transaction);
+    let dead = |at| State { status: Status::Dead, attempt: 5, ..self::at(at) };
+    let (state, next) = transition(&graph, &dead(1), &Event::DeadlinePassed).unwrap();
+    assert_eq!((state.status, state.at, next), (Status::Compensating, 0, Next::Work));
+    assert_eq!(state.cause, Some(Cause::DeadlinePassed));
+    assert_eq!(transition(&graph, &dead(2), &Event::DeadlinePassed), Err(Refusal::PastPivot));
+    let undoing = State { direction: Direction::Undo, cause: Some(Cause::DeadlinePassed), ..dead(0) };
+    assert_eq!(transition(&graph, &undoing, &Event::DeadlinePassed), Err(Refusal::AlreadyUnwinding));
+}
+
+#[test]
+fn giving_up_unwinds_before_the_pivot_ends_behind_it_and_would_abandon_an_undo() {
+    let graph = three_steps(StepKind::Call);
+    let dead = |at| State { status: Status::Dead, attempt: 5, ..self::at(at) };
+    assert_eq!(discard(&graph, &dead(0)), Discard::Unwind);
+    assert_eq!(discard(&graph, &dead(1)), Discard::Unwind);
+    assert_eq!(discard(&graph, &State { in_doubt: true, ..dead(1) }), Discard::End);
+    assert_eq!(discard(&graph, &dead(2)), Discard::End);
+    assert_eq!(discard(&graph, &State { direction: Direction::Undo, ..dead(0) }), Discard::Abandon);
+    assert_eq!(discard(&crate::graph::NO_GRAPH, &dead(usize::MAX)), Discard::Abandon, "nobody here knows");
 }
 
 #[test]

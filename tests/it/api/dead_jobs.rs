@@ -11,7 +11,7 @@ use std::{
 use api::Limits;
 use engine::{
     ForwardOnly, NewSaga, Outcome, Outcomes, Retry, RetryPolicy, Saga, SagaName, Set, StepSetError,
-    TransactionStep, Tx,
+    TransactionStep, Tx, UndoOutcome, UndoOutcomes, UndoSet, UndoTransaction,
 };
 use reqwest::Method;
 use schemars::JsonSchema;
@@ -65,6 +65,106 @@ impl TransactionStep for Hope {
             }
         }))
     }
+}
+
+const REGRET: SagaName<Worry> = SagaName::new("regret");
+
+/// Is undone once somebody has repaired the world.
+struct Promise {
+    repaired: Arc<AtomicBool>,
+}
+
+impl TransactionStep for Promise {
+    const NAME: &'static str = "promise";
+    type Input = Worry;
+    type Output = ();
+    type Undo = Self;
+
+    async fn run(&self, _: &mut Tx<'_>, set: &Set<Worry>) -> Result<Outcomes<()>, StepSetError> {
+        Ok(set.decide(|_| Outcome::Done(())))
+    }
+}
+
+impl UndoTransaction<Promise> for Promise {
+    const RETRY: RetryPolicy =
+        RetryPolicy { first_delay: Duration::from_millis(1), attempts: 2, ..RetryPolicy::UNDO };
+
+    async fn undo(
+        step: &Promise,
+        _: &mut Tx<'_>,
+        set: &UndoSet<Worry, ()>,
+    ) -> Result<UndoOutcomes, StepSetError> {
+        let repaired = step.repaired.load(Ordering::SeqCst);
+        Ok(set.decide(|_| {
+            if repaired {
+                UndoOutcome::Done
+            } else {
+                UndoOutcome::Retry(Retry::message("a promise is a promise"))
+            }
+        }))
+    }
+}
+
+/// Refuses.
+struct Part;
+
+impl TransactionStep for Part {
+    const NAME: &'static str = "part";
+    type Input = Worry;
+    type Output = ();
+    type Undo = ForwardOnly;
+
+    async fn run(&self, _: &mut Tx<'_>, set: &Set<Worry>) -> Result<Outcomes<()>, StepSetError> {
+        Ok(set.decide(|_| Outcome::fail("no", "they stay")))
+    }
+}
+
+/// A shop with two dead jobs that died in an undo.
+async fn regretful() -> (OpenShop, Vec<String>) {
+    let repaired = Arc::new(AtomicBool::new(false));
+    let saga = Saga::named(REGRET).then(Promise { repaired }).pivot(Part).build().unwrap();
+    let shop = OpenShop::with(Limits::default(), Staff::Working, vec![saga]).await;
+    for about in ["rain", "hail"] {
+        let saga: NewSaga = REGRET.with(&Worry { about: about.into() });
+        let (_, ending) = shop.engine.start_and_wait(saga, Duration::from_secs(20)).await.unwrap();
+        assert_eq!(ending.unwrap().status, engine::Status::Dead);
+    }
+    let list = body(shop.get("/api/dead-jobs").await, 200).await;
+    let ids = list["items"].as_array().unwrap().iter().rev();
+    let ids = ids.map(|job| job["dead_job_id"].as_str().unwrap().to_owned()).collect();
+    (shop, ids)
+}
+
+#[tokio::test]
+async fn what_died_in_an_undo_is_discarded_only_by_force() {
+    let (shop, ids) = regretful().await;
+    let discard = format!("/api/dead-jobs/{}/discard", ids[0]);
+    let refused = problem(shop.post(&discard, &json!({"reason": "old"})).await, 409, "not-undone").await;
+    let detail = refused["detail"].as_str().unwrap();
+    assert!(
+        detail.contains("not undone: `promise`; retry it") && detail.contains("`\"force\": true`"),
+        "{detail}"
+    );
+
+    let many = "/api/dead-jobs/discard";
+    let left = body(shop.post(many, &json!({"filter": {}, "reason": "old"})).await, 200).await;
+    assert_eq!((&left["discarded"], &left["remaining"]), (&json!([]), &json!(2)), "{left}");
+    let skipped: Vec<_> = left["skipped"].as_array().unwrap().iter().collect();
+    assert_eq!(skipped.len(), 2, "{left}");
+    assert_eq!(skipped[0]["dead_job_id"], ids[0]);
+    assert!(skipped[0]["reason"].as_str().unwrap().contains("`promise`"), "{left}");
+
+    let forced = json!({"reason": "seen to by hand", "force": true});
+    let ended = body(shop.post(&discard, &forced).await, 200).await;
+    assert!(ended["status"] == "dead" && ended["ended_at"].is_string(), "{ended}");
+    let rest = json!({"filter": {"definition": "regret"}, "reason": "seen to by hand", "force": true});
+    let rest = body(shop.post(many, &rest).await, 200).await;
+    assert_eq!(
+        (&rest["discarded"], &rest["skipped"], &rest["unwinding"]),
+        (&json!([ids[1]]), &json!([]), &json!([]))
+    );
+    let audit = body(shop.get(&format!("/api/audit?subject_id={}", ids[0])).await, 200).await;
+    assert_eq!(audit["items"][0]["after"]["abandoned"], true, "{audit}");
 }
 
 /// A shop with three dead jobs, about rain, hail and tea, the oldest first.
@@ -136,9 +236,9 @@ async fn many_are_retried_by_filter_after_a_dry_run() {
         async move { body(request.send().await.unwrap(), 200).await }
     };
     let dry = retry(json!({}), json!({"dry_run": true})).await;
-    assert_eq!(dry, json!({"dry_run": true, "matched": 3, "remaining": 3, "retried": []}));
+    assert_eq!(dry, json!({"dry_run": true, "matched": 3, "remaining": 3, "retried": [], "failed": []}));
     let none = retry(json!({"error_contains": "snow"}), json!({})).await;
-    assert_eq!(none, json!({"dry_run": false, "matched": 0, "remaining": 0, "retried": []}));
+    assert_eq!(none, json!({"dry_run": false, "matched": 0, "remaining": 0, "retried": [], "failed": []}));
     let one = retry(json!({"error_contains": "about hail", "definition": "worry"}), json!({})).await;
     assert_eq!(one["retried"], json!([jobs[1]["dead_job_id"]]));
     let oldest = retry(json!({}), json!({"limit": 1, "reason": "the weather is better"})).await;
@@ -187,14 +287,18 @@ async fn they_are_counted_by_kind_and_error_and_discarded_by_filter_after_a_dry_
     let dry = json!({"filter": {}, "reason": "old", "dry_run": true});
     assert_eq!(
         body(shop.post(path, &dry).await, 200).await,
-        json!({"dry_run": true, "matched": 3, "remaining": 3, "discarded": []})
+        json!({
+            "dry_run": true, "matched": 3, "remaining": 3,
+            "discarded": [], "unwinding": [], "skipped": [], "failed": []
+        })
     );
     let oldest = json!({"filter": {"definition": "worry"}, "reason": "old", "limit": 2});
     assert_eq!(
         body(shop.post(path, &oldest).await, 200).await,
         json!({
             "dry_run": false, "matched": 3, "remaining": 1,
-            "discarded": [jobs[0]["dead_job_id"], jobs[1]["dead_job_id"]]
+            "discarded": [jobs[0]["dead_job_id"], jobs[1]["dead_job_id"]],
+            "unwinding": [], "skipped": [], "failed": []
         })
     );
     let gone = format!("/api/dead-jobs/{}", jobs[0]["dead_job_id"].as_str().unwrap());

@@ -79,6 +79,13 @@ impl OpenShop {
         Self::opened(pool, Some(database), limits, Staff::Away, Vec::new(), access).await
     }
 
+    /// As [`OpenShop::guarded`], with more sagas.
+    pub(crate) async fn guarded_with(access: Access, more: Vec<engine::Definition>) -> Self {
+        let database = Database::fresh().await;
+        let pool = database.pool().await;
+        Self::opened(pool, Some(database), Limits::default(), Staff::Away, more, access).await
+    }
+
     pub(crate) async fn over(
         pool: PgPool,
         database: Option<Database>,

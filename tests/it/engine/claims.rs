@@ -227,22 +227,3 @@ async fn a_call_pivot_in_doubt_keeps_its_backoff_after_the_deadline() {
     feed.close();
     engine.shutdown().await;
 }
-
-#[tokio::test]
-async fn a_discarded_saga_is_not_cancelled_back_to_life() {
-    use engine::{CancelError, DeadJobFilter, Page};
-    let (_database, pool) = errands::database().await;
-    let engine = Engine::builder(pool.clone()).register(errands::plain()).build().unwrap();
-    let started = engine.start(PLAIN.with(&Errand::default())).await.unwrap();
-    // Before its pivot, where a cancel of a dead saga would unwind it.
-    sqlx::query("update engine.saga set input = '7'").execute(&pool).await.unwrap();
-    let workshop = Workshop::staff(engine);
-    let ending = workshop.engine.wait(started.saga_id, PATIENCE).await.unwrap().unwrap();
-    assert_eq!(ending.status, Status::Dead);
-    let page = Page { after: None, limit: 1 };
-    let dead = workshop.engine.dead_jobs(&DeadJobFilter::default(), page).await.unwrap();
-    workshop.engine.discard_dead_job(dead[0].dead_job_id, "bob", "written off").await.unwrap();
-    let cancelled = workshop.engine.cancel(started.saga_id, "ada", "anyway").await;
-    assert!(matches!(cancelled, Err(CancelError::Ended(Status::Dead))), "{cancelled:?}");
-    workshop.close().await;
-}

@@ -6,13 +6,17 @@ use std::sync::{
 };
 
 use engine::{
-    CancelError, DeadJobError, DeadJobFilter, Engine, Page, SagaId, Status,
+    Bulk, CancelError, DeadJobError, DeadJobFilter, Engine, Leftovers, Page, SagaId, Status,
     testing::{Fault, Faults, Place, with_faults},
 };
 
 use super::errands::{self, Errand, PATIENCE, PLAIN, Workshop};
 
 const ALL: Page = Page { after: None, limit: 100 };
+
+fn most(limit: u32) -> Bulk {
+    Bulk { limit, patience: PATIENCE }
+}
 
 /// Keeps `file`, which stands after the pivot, from working until it is mended.
 struct Broken(AtomicBool);
@@ -91,7 +95,7 @@ async fn a_discarded_job_is_over_and_stays_dead() {
     let (_database, workshop, _broken, sagas) = parked(1).await;
     let engine = &workshop.engine;
     let job = engine.dead_jobs(&DeadJobFilter::default(), ALL).await.unwrap().remove(0);
-    engine.discard_dead_job(job.dead_job_id, "bob", "written off").await.unwrap();
+    engine.discard_dead_job(job.dead_job_id, Leftovers::Refuse, "bob", "written off").await.unwrap();
     let saga = engine.saga(sagas[0]).await.unwrap().unwrap();
     assert_eq!(saga.status, Status::Dead);
     assert!(saga.ended_at.is_some());
@@ -108,11 +112,11 @@ async fn many_dead_jobs_are_retried_by_filter() {
     let (_database, workshop, broken, sagas) = parked(5).await;
     let engine = &workshop.engine;
     let other = DeadJobFilter { error_contains: Some("no such error".into()), ..DeadJobFilter::default() };
-    assert!(engine.retry_dead_jobs(&other, 100, "ada", "none").await.unwrap().is_empty());
+    assert!(engine.retry_dead_jobs(&other, most(100), "ada", "none").await.unwrap().done.is_empty());
     broken.0.store(false, Ordering::Release);
     let stuck = DeadJobFilter { error_contains: Some("DRAWER is stuck".into()), ..DeadJobFilter::default() };
-    assert_eq!(engine.retry_dead_jobs(&stuck, 3, "ada", "oiled").await.unwrap().len(), 3);
-    assert_eq!(engine.retry_dead_jobs(&stuck, 100, "ada", "oiled").await.unwrap().len(), 2);
+    assert_eq!(engine.retry_dead_jobs(&stuck, most(3), "ada", "oiled").await.unwrap().done.len(), 3);
+    assert_eq!(engine.retry_dead_jobs(&stuck, most(100), "ada", "oiled").await.unwrap().done.len(), 2);
     for saga in sagas {
         assert_eq!(engine.wait(saga, PATIENCE).await.unwrap().unwrap().status, Status::Completed);
     }

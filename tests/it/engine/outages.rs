@@ -1,9 +1,10 @@
 //! What an outage, a stop or a half-known process leaves behind: claims, doubts and requests are not lost with it.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use engine::{
-    CancelAnswer, Committed, DeadJobFilter, Engine, HistoryOutcome, Page, Status, testing::skip_waiting,
+    CancelAnswer, Committed, DeadJobFilter, Engine, HistoryOutcome, Page, Pause, Status,
+    testing::skip_waiting,
 };
 
 use super::{
@@ -124,6 +125,44 @@ async fn a_process_leaves_sagas_that_it_does_not_know_to_those_that_do() {
     assert_eq!(ending.status, Status::Completed);
     stranger.close().await;
     workshop.close().await;
+}
+
+#[tokio::test]
+async fn being_overdue_does_not_mean_that_nobody_knows_a_saga() {
+    let (_database, pool) = errands::database().await;
+    let patience = Duration::from_secs(1);
+    let caller = Engine::builder(pool.clone()).register(errands::plain()).build().unwrap();
+    let overdue = async || {
+        let started = caller.start(PLAIN.with(&Errand::default())).await.unwrap();
+        sqlx::query("update engine.saga set due_at = now() - interval '1 hour' where id = $1")
+            .bind(started.saga_id.0)
+            .execute(&pool)
+            .await
+            .unwrap();
+        started.saga_id
+    };
+    // As after an outage of all workers, when an old one is the first to come back.
+    let first = overdue().await;
+    let opened = Instant::now();
+    let stranger = Workshop::open(Engine::builder(pool.clone()).unknown_patience(patience));
+    let ending = stranger.engine.wait(first, PATIENCE).await.unwrap().unwrap();
+    assert_eq!(ending.status, Status::Dead);
+    assert!(opened.elapsed() >= patience, "those who know it had that time to come");
+
+    // As after a pause.
+    let pause = Pause { actor: "ada", reason: "a pause" };
+    let mut conn = pool.acquire().await.unwrap();
+    caller.set_queue_in(&mut conn, "default", Some(&pause)).await.unwrap();
+    stranger.engine.queue_was_set("default");
+    let second = overdue().await;
+    let resumed = Instant::now();
+    caller.set_queue_in(&mut conn, "default", None).await.unwrap();
+    stranger.engine.queue_was_set("default");
+    let ending = stranger.engine.wait(second, PATIENCE).await.unwrap().unwrap();
+    assert_eq!(ending.status, Status::Dead);
+    assert!(resumed.elapsed() >= patience, "a pause is nobody's absence");
+    stranger.close().await;
+    caller.shutdown().await;
 }
 
 #[tokio::test]

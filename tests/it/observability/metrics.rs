@@ -31,7 +31,7 @@ const OF_A_SERVER: [&str; 12] = [
     "sagaline_db_pool_acquire_seconds",
     "sagaline_scrape_failures_total",
 ];
-const OF_A_WORKER: [&str; 10] = [
+const OF_A_WORKER: [&str; 14] = [
     "sagaline_sagas_ended_total",
     "sagaline_saga_duration_seconds",
     "sagaline_step_attempts_total",
@@ -42,6 +42,11 @@ const OF_A_WORKER: [&str; 10] = [
     "sagaline_worker_in_flight",
     "sagaline_mails_total",
     "sagaline_db_pool_acquire_seconds",
+    // Nothing of the kind happened: they stand at zero, so that the first time is a rise.
+    "sagaline_sagas_parked_total",
+    "sagaline_sagas_held_up_total",
+    "sagaline_dead_jobs_archived_total",
+    "sagaline_tasks_panicked_total",
 ];
 
 /// One metric of a scrape.
@@ -148,6 +153,14 @@ async fn server_and_worker_show_under_load_what_operators_ask_for_and_name_it_we
     assert!(connections[0].ends_with(" 8"), "DATABASE_POOL_SIZE is 8: {connections:?}");
     let build = &scrape(&server).await["sagaline_build_info"].samples;
     assert!(build[0].contains("version=\"") && build[0].contains("revision=\""), "{build:?}");
+    let parked = &scrape(&worker).await["sagaline_sagas_parked_total"].samples;
+    for (step, direction) in
+        [("reserve-stock", "action"), ("reserve-stock", "undo"), ("confirm-order", "action")]
+    {
+        let place = [format!("step=\"{step}\""), format!("direction=\"{direction}\"")];
+        let zero = |line: &&String| place.iter().all(|label| line.contains(label)) && line.ends_with("} 0");
+        assert!(parked.iter().any(|line| zero(&line)), "{step} {direction}: {parked:?}");
+    }
 
     let of_orders = |line: &&String| line.contains("definition=\"place-order\"");
     let found = until("both endings to be counted", || async {

@@ -13,7 +13,7 @@ use workflows::{
 use super::{Market, PATIENCE, QUICK, order};
 
 /// An engine that never gives up confirming.
-fn stubborn(market: &Market, settings: Settings) -> Engine {
+pub(super) fn stubborn(market: &Market, settings: Settings) -> Engine {
     let patient = RetryPolicy {
         first_delay: Duration::from_millis(20),
         factor: 1.0,
@@ -31,6 +31,18 @@ fn stubborn(market: &Market, settings: Settings) -> Engine {
     builder.build().unwrap()
 }
 
+/// Whoever confirms is told no by the database, again and again: the placement stands with its stock in hand.
+pub(super) async fn refuse_confirmations(pool: &sqlx::PgPool) {
+    for statement in [
+        "create function pg_temp_refuse() returns trigger language plpgsql as
+         $$ begin raise exception 'the warehouse is closed'; end $$",
+        "create trigger refuse_confirmation before update on shop.orders for each row
+         when (new.status = 'confirmed') execute function pg_temp_refuse()",
+    ] {
+        sqlx::query(statement).execute(pool).await.unwrap();
+    }
+}
+
 #[tokio::test]
 async fn a_reservation_that_is_not_confirmed_in_time_is_given_back_and_the_customer_is_told() {
     let mails = tempfile::tempdir().unwrap();
@@ -40,15 +52,7 @@ async fn a_reservation_that_is_not_confirmed_in_time_is_given_back_and_the_custo
     let mut market = Market::with(mails, settings.clone()).await;
     market.shop = Shop::new(stubborn(&market, settings));
     let tea = market.sell("TEA-1", 10, 5).await;
-    // Whoever confirms is told no by the database, again and again: the placement stands with its stock in hand.
-    for statement in [
-        "create function pg_temp_refuse() returns trigger language plpgsql as
-         $$ begin raise exception 'the warehouse is closed'; end $$",
-        "create trigger refuse_confirmation before update on shop.orders for each row
-         when (new.status = 'confirmed') execute function pg_temp_refuse()",
-    ] {
-        sqlx::query(statement).execute(market.pool()).await.unwrap();
-    }
+    refuse_confirmations(market.pool()).await;
     let market = market.hire();
     let placed = orders::place(&market.shop, order(&[("TEA-1", 4)]), None, "test", None).await.unwrap();
     let held = async {

@@ -31,6 +31,10 @@ async fn what_is_broken_on_purpose_is_noticed() {
              values ('s', 'k', gen_random_uuid(), gen_random_uuid(), '', 201, '{}', '/api/orders/' || gen_random_uuid())"),
         (2, "update shop.orders set status = 'pending'"),
         (2, "update engine.saga set status = 'dead', ended_at = null"),
+        (2, "update engine.saga set status = 'dead' where definition = 'place-order';
+             update shop.orders set status = 'pending'"),
+        (2, "update engine.saga set status = 'dead' where definition = 'cancel-order';
+             update shop.orders set status = 'cancelling'"),
         (2, "update engine.saga set status = 'running', due_at = now() - interval '1 hour'"),
         (2, "update engine.saga set status = 'running', due_at = now() + interval '1 week'"),
         (3, "update engine.history set step = 'never-begun' where direction = 'undo'"),

@@ -112,7 +112,7 @@ pub async fn cancel_version(
             }
             OrderStatus::Pending => {
                 asked.record_once(shop, &order, reason).await?;
-                let done = cancel_placement(shop, &order, &input).await?;
+                let done = cancel_placement(shop, &order, &input, &asked.by).await?;
                 asked.is_noted = true;
                 done
             }
@@ -163,11 +163,16 @@ impl Asked<'_> {
     }
 }
 
-async fn cancel_placement(shop: &Shop, order: &Order, wish: &CancelOrder) -> Result<Done, CancelOrderError> {
+async fn cancel_placement(
+    shop: &Shop,
+    order: &Order,
+    wish: &CancelOrder,
+    by: &By<'_>,
+) -> Result<Done, CancelOrderError> {
     let saga_id = SagaId(order.workflow_id);
     let not_cancellable =
         |message: String| CancelOrderError::NotCancellable { status: order.status, message };
-    match shop.engine().cancel(saga_id, &wish.actor, &wish.reason).await {
+    match shop.engine().cancel(saga_id, *by, &wish.reason).await {
         Ok(CancelAnswer::Unwinding) => {
             mark_cancelling(shop.pool(), wish).await?;
             Ok(Done::Accepted)
@@ -185,11 +190,14 @@ async fn cancel_placement(shop: &Shop, order: &Order, wish: &CancelOrder) -> Res
             Status::Running | Status::Compensating | Status::Completed | Status::Compensated => {
                 Ok(Done::Moved)
             }
-            Status::Dead => Err(not_cancellable("its placement was given up by an operator".into())),
+            Status::Dead => Err(not_cancellable(
+                "its placement was given up by an operator, who left it as it was".into(),
+            )),
         },
         Err(CancelError::NotFound(_)) => {
             Err(not_cancellable(format!("the `{}` saga that places it is gone", PLACE_ORDER.name())))
         }
+        Err(CancelError::Owner(reason)) => Err(CancelOrderError::Unavailable(reason)),
         Err(CancelError::Database(error)) => Err(error.into()),
     }
 }

@@ -16,7 +16,7 @@ pub(crate) struct AuditEntry {
     /// Who: `key:` and the key's name, and behind a slash whom they said to act for.
     #[schema(example = "key:backoffice/anna")]
     pub(crate) actor: String,
-    /// The key that was used; `null` where none was asked for, and for what was done to workflows.
+    /// The key that was used; `null` where none was asked for.
     #[schema(example = "5f0c3a9be2d41877")]
     pub(crate) key_id: Option<String>,
     /// Where the call came from.
@@ -144,18 +144,20 @@ impl From<AuditRecord> for AuditEntry {
     fn from(record: AuditRecord) -> Self {
         let (kind, id) = record.subject();
         let kind = noun(kind);
+        let known = |name: &str| record.context.as_ref()?.get(name)?.as_str().map(ToOwned::to_owned);
+        let (key_id, address, trace_id) = (known("key_id"), known("address"), known("trace_id"));
         Self {
             audit_id: Place::new(record.at, Source::Engine, record.id).id(),
             at: record.at,
             actor: record.actor,
-            key_id: None,
-            address: None,
+            key_id,
+            address,
             action: format!("{kind}.{}", record.action),
             subject: AuditSubject { kind: kind.to_owned(), id: id.to_string() },
             reason: Some(record.reason),
-            before: None,
-            after: None,
-            trace_id: None,
+            before: record.before,
+            after: record.after,
+            trace_id,
         }
     }
 }

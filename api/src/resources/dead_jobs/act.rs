@@ -1,7 +1,7 @@
 //! POST `/api/dead-jobs/{dead_job_id}/retry` and `…/discard`.
 
 use axum::extract::State;
-use engine::{DeadJobId, SagaId};
+use engine::{DeadJobId, Leftovers, SagaId};
 use http::StatusCode;
 
 use super::body::{DeadJobDiscard, DeadJobRetry};
@@ -19,7 +19,8 @@ use crate::{
     state::ApiState,
 };
 
-problems!(Problems: BODY, ONE, STORED, &[Code::AlreadyResolved, Code::Archived]);
+problems!(RetryProblems: BODY, ONE, STORED, &[Code::AlreadyResolved, Code::Archived]);
+problems!(DiscardProblems: BODY, ONE, STORED, &[Code::AlreadyResolved, Code::NotUndone, Code::Archived]);
 
 /// Retry a dead job
 ///
@@ -38,7 +39,7 @@ problems!(Problems: BODY, ONE, STORED, &[Code::AlreadyResolved, Code::Archived])
             headers(("Location" = String, description = "Where the workflow is")),
             example = json!(workflows::example())
         ),
-        Problems
+        RetryProblems
     )
 )]
 pub(crate) async fn retry_dead_job(
@@ -50,13 +51,15 @@ pub(crate) async fn retry_dead_job(
 ) -> Result<Answer, Problem> {
     let reason = retry.reason.unwrap_or_else(|| "no reason given".into());
     checked_reason(&reason)?;
-    let saga = state.engine().retry_dead_job(DeadJobId(id), actor.or("operator"), &reason).await?;
+    let saga = state.engine().retry_dead_job(DeadJobId(id), actor.by("operator"), &reason).await?;
     answer(&state, StatusCode::ACCEPTED, saga).await
 }
 
 /// Discard a dead job
 ///
-/// Its workflow ends as it is: nothing more is done or undone. Who did it and why is kept.
+/// A workflow that can still unwind does so, as if it had been cancelled: nothing of it is left standing. One past its point
+/// of no return ends as it is, `dead`. One that died while it unwound is refused (409): retry it once the cause is mended;
+/// or set `force`, and what is not undone is left standing for you to see to. Who did it and why is kept.
 #[utoipa::path(
     post,
     path = "/api/dead-jobs/{dead_job_id}/discard",
@@ -66,12 +69,12 @@ pub(crate) async fn retry_dead_job(
     responses(
         (
             status = 200,
-            description = "Its workflow, which has ended",
+            description = "Its workflow, which unwinds (`compensating` or `compensated`) or has ended (`dead`)",
             body = Workflow,
             headers(("Location" = String, description = "Where the workflow is")),
             example = json!(workflows::example())
         ),
-        Problems
+        DiscardProblems
     )
 )]
 pub(crate) async fn discard_dead_job(
@@ -85,8 +88,14 @@ pub(crate) async fn discard_dead_job(
         return Err(Problem::field("/reason", "wrong-length", "say why it is given up"));
     }
     checked_reason(&discard.reason)?;
-    let saga = state.engine().discard_dead_job(DeadJobId(id), actor.or("operator"), &discard.reason).await?;
-    answer(&state, StatusCode::OK, saga).await
+    let (leftovers, by) = (leftovers(discard.force), actor.by("operator"));
+    let done = state.engine().discard_dead_job(DeadJobId(id), leftovers, by, &discard.reason).await?;
+    answer(&state, StatusCode::OK, done.saga_id).await
+}
+
+/// What `force` means.
+pub(super) fn leftovers(force: bool) -> Leftovers {
+    if force { Leftovers::Abandon } else { Leftovers::Refuse }
 }
 
 async fn answer(state: &ApiState, status: StatusCode, saga: SagaId) -> Result<Answer, Problem> {

@@ -32,9 +32,10 @@ pub(crate) struct DeadJob {
     pub(crate) payload: Value,
     pub(crate) first_failed_at: DateTime<Utc>,
     pub(crate) died_at: DateTime<Utc>,
-    /// When it is archived if nobody acts; `null` for never.
+    /// When it expires if nobody acts, or its record goes to the archive; `null` for never, as for what died in an undo.
     pub(crate) expires_at: Option<DateTime<Utc>>,
-    /// `retried` or `discarded`, once somebody has acted.
+    /// `retried`, `discarded` or `cancelled`, once somebody has acted; `deadline_passed` when its workflow's deadline has
+    /// had it unwind.
     pub(crate) resolution: Option<String>,
     pub(crate) resolved_by: Option<String>,
     pub(crate) resolved_reason: Option<String>,
@@ -83,6 +84,9 @@ pub(crate) struct DeadJobDiscard {
         example = "the customer was called"
     )]
     pub(crate) reason: String,
+    /// Also when it died while it unwound, so that what is not undone is left standing: somebody has seen to it by hand.
+    #[serde(default)]
+    pub(crate) force: bool,
 }
 
 /// Which dead jobs are retried, and why.
@@ -92,9 +96,9 @@ pub(crate) struct DeadJobsRetry {
     /// Which ones; `{}` for all.
     #[schema(value_type = DeadJobSelection)]
     pub(crate) filter: Object<DeadJobSelection>,
-    /// At most this many, oldest first.
-    #[serde(default = "most")]
-    #[schema(minimum = 1, maximum = 1000, default = 1000)]
+    /// At most this many, oldest first; fewer where that takes longer than ten seconds.
+    #[serde(default = "usual")]
+    #[schema(minimum = 1, maximum = 1000, default = 100)]
     pub(crate) limit: u32,
     /// Only counts them.
     #[serde(default)]
@@ -104,8 +108,8 @@ pub(crate) struct DeadJobsRetry {
     pub(crate) reason: Option<String>,
 }
 
-fn most() -> u32 {
-    super::retry_many::MOST
+fn usual() -> u32 {
+    super::retry_many::USUAL
 }
 
 /// Which dead jobs are meant; every field narrows.
@@ -136,9 +140,9 @@ pub(crate) struct DeadJobsDiscard {
     /// Which ones; `{}` for all.
     #[schema(value_type = DeadJobSelection)]
     pub(crate) filter: Object<DeadJobSelection>,
-    /// At most this many, oldest first.
-    #[serde(default = "most")]
-    #[schema(minimum = 1, maximum = 1000, default = 1000)]
+    /// At most this many, oldest first; fewer where that takes longer than ten seconds.
+    #[serde(default = "usual")]
+    #[schema(minimum = 1, maximum = 1000, default = 100)]
     pub(crate) limit: u32,
     /// Only counts them.
     #[serde(default)]
@@ -151,6 +155,16 @@ pub(crate) struct DeadJobsDiscard {
         example = "the customers were called"
     )]
     pub(crate) reason: String,
+    /// Also those that died while they unwound, so that what is not undone is left standing; else they are skipped.
+    #[serde(default)]
+    pub(crate) force: bool,
+}
+
+/// A dead job that was not acted on, and why.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct DeadJobLeft {
+    pub(crate) dead_job_id: Uuid,
+    pub(crate) reason: String,
 }
 
 /// What was, or would be, given up.
@@ -159,10 +173,16 @@ pub(crate) struct DeadJobsDiscarded {
     pub(crate) dry_run: bool,
     /// How many matched the filter when it was asked.
     pub(crate) matched: i64,
-    /// How many match it now: ask again for the next ones until it is zero.
+    /// How many match it now, those skipped and failed among them: ask again for the others.
     pub(crate) remaining: i64,
     /// Those that were given up, oldest first; none on a dry run.
     pub(crate) discarded: Vec<Uuid>,
+    /// Those of them whose workflows unwind now, as they still could.
+    pub(crate) unwinding: Vec<Uuid>,
+    /// Those that died while they unwound, and were left because nobody insisted (`force`).
+    pub(crate) skipped: Vec<DeadJobLeft>,
+    /// Those that could not be given up; the others were, all the same.
+    pub(crate) failed: Vec<DeadJobLeft>,
 }
 
 /// What was, or would be, retried.
@@ -171,10 +191,12 @@ pub(crate) struct DeadJobsRetried {
     pub(crate) dry_run: bool,
     /// How many matched the filter when it was asked.
     pub(crate) matched: i64,
-    /// How many match it now: ask again for the next ones until it is zero. What died again is among them.
+    /// How many match it now: ask again for the next ones until it is zero. What died again is among them, and what failed.
     pub(crate) remaining: i64,
     /// Those that were retried, oldest first; none on a dry run.
     pub(crate) retried: Vec<Uuid>,
+    /// Those that could not be retried; the others were, all the same.
+    pub(crate) failed: Vec<DeadJobLeft>,
 }
 
 /// A dead job whose time to live is over.
@@ -183,7 +205,8 @@ pub(crate) struct ArchivedDeadJob {
     #[serde(flatten)]
     pub(crate) dead_job: DeadJob,
     pub(crate) archived_at: DateTime<Utc>,
-    /// `expired` when nobody had acted on it, and its workflow ended as it was; `resolved` when somebody had.
+    /// `expired` when nobody had acted on it, and its workflow unwound if it still could, or else ended as it was;
+    /// `resolved` when somebody had acted.
     pub(crate) why: &'static str,
 }
 
@@ -283,6 +306,12 @@ impl From<engine::DeadJob> for DeadJob {
             resolved_reason: job.resolved_reason,
             resolved_at: job.resolved_at,
         }
+    }
+}
+
+impl DeadJobLeft {
+    pub(super) fn each(left: Vec<(engine::DeadJobId, String)>) -> Vec<Self> {
+        left.into_iter().map(|(id, reason)| Self { dead_job_id: id.0, reason }).collect()
     }
 }
 

@@ -1,10 +1,12 @@
 //! POST `/api/dead-jobs/discard`.
 
 use axum::extract::State;
+use engine::{BulkDone, DeadJobId};
 
 use super::{
-    body::{DeadJobsDiscard, DeadJobsDiscarded},
-    retry_many::selected,
+    act::leftovers,
+    body::{DeadJobLeft, DeadJobsDiscard, DeadJobsDiscarded},
+    retry_many::{bulk, selected},
 };
 use crate::{
     answer::Answer,
@@ -21,8 +23,10 @@ problems!(Problems: BODY, STORED);
 
 /// Discard many dead jobs
 ///
-/// All that match the filter, oldest first, up to a limit: their workflows end as they are, nothing more is done or
-/// undone. Try it with `dry_run` first: it tells how many match and changes nothing. Who did it and why is kept.
+/// All that match the filter, oldest first, up to a limit, each as if it was discarded alone: a workflow that can still
+/// unwind does so, one past its point of no return ends as it is, and one that died while it unwound is skipped, with the
+/// reason, unless `force` is set. Try it with `dry_run` first: it tells how many match and changes nothing. Who did it and
+/// why is kept.
 #[utoipa::path(
     post,
     path = "/api/dead-jobs/discard",
@@ -38,7 +42,10 @@ problems!(Problems: BODY, STORED);
             status = 200,
             description = "What was, or would be, given up",
             body = DeadJobsDiscarded,
-            example = json!({"dry_run": true, "matched": 17, "remaining": 17, "discarded": []})
+            example = json!({
+                "dry_run": true, "matched": 17, "remaining": 17,
+                "discarded": [], "unwinding": [], "skipped": [], "failed": []
+            })
         ),
         Problems
     )
@@ -56,12 +63,21 @@ pub(crate) async fn discard_dead_jobs(
     checked_reason(&discard.reason)?;
     let engine = state.engine();
     let matched = engine.count_dead_jobs(&filter).await?;
-    let discarded = if discard.dry_run {
-        Vec::new()
+    let done = if discard.dry_run {
+        BulkDone::default()
     } else {
-        engine.discard_dead_jobs(&filter, discard.limit, actor.or("operator"), &discard.reason).await?
+        let (bulk, leftovers) = (bulk(discard.limit), leftovers(discard.force));
+        engine.discard_dead_jobs(&filter, bulk, leftovers, actor.by("operator"), &discard.reason).await?
     };
     let remaining = engine.count_dead_jobs(&filter).await?;
-    let discarded = discarded.into_iter().map(|id| id.0).collect();
-    Answer::ok(&DeadJobsDiscarded { dry_run: discard.dry_run, matched, remaining, discarded })
+    let ids = |ids: Vec<DeadJobId>| ids.into_iter().map(|id| id.0).collect();
+    Answer::ok(&DeadJobsDiscarded {
+        dry_run: discard.dry_run,
+        matched,
+        remaining,
+        discarded: ids(done.done),
+        unwinding: ids(done.unwinding),
+        skipped: DeadJobLeft::each(done.skipped),
+        failed: DeadJobLeft::each(done.failed),
+    })
 }

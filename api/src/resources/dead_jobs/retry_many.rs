@@ -1,9 +1,11 @@
 //! POST `/api/dead-jobs/retry`.
 
-use axum::extract::State;
-use engine::DeadJobFilter;
+use std::time::Duration;
 
-use super::body::{DeadJobSelection, DeadJobsRetried, DeadJobsRetry};
+use axum::extract::State;
+use engine::{Bulk, BulkDone, DeadJobFilter};
+
+use super::body::{DeadJobLeft, DeadJobSelection, DeadJobsRetried, DeadJobsRetry};
 use crate::{
     answer::Answer,
     problem::{
@@ -19,11 +21,15 @@ problems!(Problems: BODY, STORED);
 
 /// The most that are retried or discarded by one request.
 pub(super) const MOST: u32 = 1000;
+/// How many unless the request says so.
+pub(super) const USUAL: u32 = 100;
+/// Half of what a request may take: the caller is to hear which ones were done.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Retry many dead jobs
 ///
 /// All that match the filter, oldest first, up to a limit. Try it with `dry_run` first: it tells how many match and
-/// changes nothing.
+/// changes nothing. One that can't be retried is told of in `failed`, and keeps no other from it.
 #[utoipa::path(
     post,
     path = "/api/dead-jobs/retry",
@@ -39,7 +45,7 @@ pub(super) const MOST: u32 = 1000;
             status = 200,
             description = "What was, or would be, retried",
             body = DeadJobsRetried,
-            example = json!({"dry_run": true, "matched": 17, "remaining": 17, "retried": []})
+            example = json!({"dry_run": true, "matched": 17, "remaining": 17, "retried": [], "failed": []})
         ),
         Problems
     )
@@ -54,14 +60,20 @@ pub(crate) async fn retry_dead_jobs(
     let reason = retry.reason.unwrap_or_else(|| "no reason given".into());
     checked_reason(&reason)?;
     let matched = state.engine().count_dead_jobs(&filter).await?;
-    let retried = if retry.dry_run {
-        Vec::new()
+    let done = if retry.dry_run {
+        BulkDone::default()
     } else {
-        state.engine().retry_dead_jobs(&filter, retry.limit, actor.or("operator"), &reason).await?
+        state.engine().retry_dead_jobs(&filter, bulk(retry.limit), actor.by("operator"), &reason).await?
     };
     let remaining = state.engine().count_dead_jobs(&filter).await?;
-    let retried = retried.into_iter().map(|id| id.0).collect();
-    Answer::ok(&DeadJobsRetried { dry_run: retry.dry_run, matched, remaining, retried })
+    let retried = done.done.into_iter().map(|id| id.0).collect();
+    let failed = DeadJobLeft::each(done.failed);
+    Answer::ok(&DeadJobsRetried { dry_run: retry.dry_run, matched, remaining, retried, failed })
+}
+
+/// How far one request goes.
+pub(super) fn bulk(limit: u32) -> Bulk {
+    Bulk { limit, patience: PATIENCE }
 }
 
 /// Checks what a request about many says about which.

@@ -51,7 +51,7 @@ pub(crate) async fn cancel_workflow(
 ) -> Result<Answer, Problem> {
     let reason = cancellation.reason.unwrap_or_else(|| "no reason given".into());
     checked_reason(&reason)?;
-    state.engine().cancel(SagaId(id), actor.or("operator"), &reason).await?;
+    state.engine().cancel(SagaId(id), actor.by("operator"), &reason).await?;
     let workflow = load(&state, id).await?;
     Ok(Answer::new(StatusCode::ACCEPTED, &Workflow::from(workflow))?.at(format!("/api/workflows/{id}")))
 }

@@ -44,6 +44,13 @@ impl Closing {
             }
             Cause::Failed { failure, .. } => rejected(failure.message.clone(), short_lines(failure)),
             Cause::DeadlinePassed => rejected("reservation expired".into(), Vec::new()),
+            // As above: what an operator noted, or nobody did, is not the customer's.
+            Cause::Cancelled { actor, .. } if cause.is_given_up() => Self {
+                order_id,
+                end: End::Cancelled,
+                actor: actor.clone(),
+                reason: "the order could not be placed for technical reasons".into(),
+            },
             Cause::Cancelled { actor, reason } => {
                 Self { order_id, end: End::Cancelled, actor: actor.clone(), reason: reason.clone() }
             }
@@ -120,6 +127,16 @@ mod tests {
             ]
         );
         assert_eq!((closing.actor.as_str(), closing.reason.as_str()), ("ada", "changed my mind"));
+    }
+
+    #[test]
+    fn what_an_operator_noted_about_a_placement_given_up_is_not_told_to_the_customer() {
+        for reason in ["discarded: the customer is a fraud", "expired: nobody acted"] {
+            let cause = Cause::Cancelled { actor: "ops".into(), reason: reason.into() };
+            let closing = Closing::of(Uuid::nil(), &cause);
+            assert_eq!(closing.reason, "the order could not be placed for technical reasons");
+            assert_eq!(moves(&closing).last(), Some(&(OrderStatus::Cancelling, OrderStatus::Cancelled)));
+        }
     }
 
     #[test]

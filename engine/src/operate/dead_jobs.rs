@@ -1,0 +1,287 @@
+//! Dead jobs that people act on, one or many: retried or discarded.
+
+use std::time::{Duration, Instant};
+
+use sqlx::PgConnection;
+
+use super::{Operator, Subject};
+use crate::{
+    engine::{Engine, Inner},
+    error::DeadJobError,
+    ids::{DeadJobId, SagaId},
+    outcome::DISCARDED,
+    status::Direction,
+    step::UndoKind,
+    store::{
+        self,
+        audits::{NewAudit, Said},
+    },
+    transition::{Discard, Event, discard, transition},
+    trouble::{is_transient, waited_for_lock},
+    tx::AfterCommit,
+    view::{DeadJobFilter, HistoryOutcome},
+};
+
+/// How many dead jobs are looked up at once.
+const BATCH: u32 = 100;
+
+/// What becomes of effects that a discard would leave standing, because their undo is what died.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leftovers {
+    /// The discard is refused: retry the undo once its cause is mended.
+    Refuse,
+    /// They are left standing; somebody has seen to them by hand.
+    Abandon,
+}
+
+/// What a discard came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Discarded {
+    /// The saga.
+    pub saga_id: SagaId,
+    /// Whether it unwinds, ended, or was abandoned.
+    pub how: Discard,
+}
+
+/// How far an action on many goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bulk {
+    /// At most so many are acted on, the oldest first.
+    pub limit: u32,
+    /// No further one is begun after this time.
+    pub patience: Duration,
+}
+
+/// What an action on many came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BulkDone {
+    /// Those acted on, oldest first.
+    pub done: Vec<DeadJobId>,
+    /// Those of them whose sagas unwind now.
+    pub unwinding: Vec<DeadJobId>,
+    /// Those passed over because they were not to be acted on like this, with the reason.
+    pub skipped: Vec<(DeadJobId, String)>,
+    /// Those that could not be acted on, with the error; the others were, all the same.
+    pub failed: Vec<(DeadJobId, String)>,
+}
+
+impl Engine {
+    /// Puts a dead saga back to work exactly where it died, with fresh attempts.
+    ///
+    /// # Errors
+    /// When there is no such dead job or somebody has acted on it already.
+    pub async fn retry_dead_job(
+        &self,
+        id: DeadJobId,
+        by: impl Into<Operator<'_>>,
+        reason: &str,
+    ) -> Result<SagaId, DeadJobError> {
+        self.act(id, Action::Retry, &by.into(), reason).await.map(|done| done.saga_id)
+    }
+
+    /// Gives a dead saga up for good. One that can still unwind does so, as if it had been cancelled; one behind its pivot
+    /// stays `dead`, with an end. See [`Discard`].
+    ///
+    /// # Errors
+    /// As [`Engine::retry_dead_job`]; and [`DeadJobError::NotUndone`] for one that died while it unwound, unless its
+    /// leftovers are abandoned.
+    pub async fn discard_dead_job(
+        &self,
+        id: DeadJobId,
+        leftovers: Leftovers,
+        by: impl Into<Operator<'_>>,
+        reason: &str,
+    ) -> Result<Discarded, DeadJobError> {
+        let Acted { saga_id, how } = self.act(id, Action::Discard(leftovers), &by.into(), reason).await?;
+        Ok(Discarded { saga_id, how: how.unwrap_or(Discard::End) })
+    }
+
+    /// Retries the open dead jobs that match, oldest first, each in its own transaction. One that somebody else acts on
+    /// meanwhile is passed over.
+    ///
+    /// # Errors
+    /// When the database is away; those retried until then stay so.
+    pub async fn retry_dead_jobs(
+        &self,
+        filter: &DeadJobFilter,
+        bulk: Bulk,
+        by: impl Into<Operator<'_>>,
+        reason: &str,
+    ) -> Result<BulkDone, sqlx::Error> {
+        self.act_on_many(filter, bulk, Action::Retry, &by.into(), reason).await
+    }
+
+    /// Discards the open dead jobs that match, oldest first, each in its own transaction, as
+    /// [`Engine::discard_dead_job`] does. One that somebody else acts on meanwhile is passed over.
+    ///
+    /// # Errors
+    /// When the database is away; those discarded until then stay so.
+    pub async fn discard_dead_jobs(
+        &self,
+        filter: &DeadJobFilter,
+        bulk: Bulk,
+        leftovers: Leftovers,
+        by: impl Into<Operator<'_>>,
+        reason: &str,
+    ) -> Result<BulkDone, sqlx::Error> {
+        self.act_on_many(filter, bulk, Action::Discard(leftovers), &by.into(), reason).await
+    }
+
+    async fn act_on_many(
+        &self,
+        filter: &DeadJobFilter,
+        bulk: Bulk,
+        action: Action,
+        by: &Operator<'_>,
+        reason: &str,
+    ) -> Result<BulkDone, sqlx::Error> {
+        let (began, most) = (Instant::now(), bulk.limit as usize);
+        // What is retried and dies again meanwhile is not for this one.
+        let now = self.now().await?;
+        let until = filter.died_before.map_or(now, |before| before.min(now));
+        let filter = DeadJobFilter { died_before: Some(until), ..filter.clone() };
+        let (mut done, mut after) = (BulkDone::default(), None);
+        loop {
+            let ids = store::dead_jobs::open_ids(self.pool(), &filter, after, BATCH).await?;
+            let Some(last) = ids.last().copied() else { return Ok(done) };
+            after = Some(last);
+            for id in ids.into_iter().map(DeadJobId) {
+                note(&mut done, id, self.act(id, action, by, reason).await)?;
+                // Those left alone are looked at again by the next call, and must not make this one endless.
+                let enough = done.done.len() >= most || done.skipped.len() + done.failed.len() >= most;
+                if enough || began.elapsed() >= bulk.patience {
+                    return Ok(done);
+                }
+            }
+        }
+    }
+
+    async fn act(
+        &self,
+        id: DeadJobId,
+        action: Action,
+        by: &Operator<'_>,
+        reason: &str,
+    ) -> Result<Acted, DeadJobError> {
+        let mut transaction = self.inner.pool.begin().await?;
+        let (done, after) = act(&self.inner, &mut transaction, id, action, by, reason).await?;
+        transaction.commit().await?;
+        self.inner.committed(after);
+        Ok(done)
+    }
+}
+
+/// Sorts what acting on one of many came to. Only a database that is away ends it: whatever is wrong with one, the others
+/// are not kept from repair.
+fn note(done: &mut BulkDone, id: DeadJobId, result: Result<Acted, DeadJobError>) -> Result<(), sqlx::Error> {
+    match result {
+        Ok(Acted { how, .. }) => {
+            done.done.push(id);
+            if how == Some(Discard::Unwind) {
+                done.unwinding.push(id);
+            }
+        }
+        // Somebody else acted on it.
+        Err(DeadJobError::NotFound(_) | DeadJobError::AlreadyResolved(_) | DeadJobError::Archived(_)) => {}
+        Err(error @ DeadJobError::NotUndone { .. }) => done.skipped.push((id, error.to_string())),
+        Err(DeadJobError::Database(error)) if is_transient(&error) && !waited_for_lock(&error) => {
+            return Err(error);
+        }
+        Err(error @ (DeadJobError::Database(_) | DeadJobError::Owner(_))) => {
+            tracing::error!(dead_job.id = %id, error = &error as &dyn std::error::Error, "a dead job can't be acted on; it is passed over");
+            done.failed.push((id, crate::outcome::chain(&error).join(": ")));
+        }
+    }
+    Ok(())
+}
+
+#[derive(Clone, Copy)]
+enum Action {
+    Retry,
+    Discard(Leftovers),
+}
+
+struct Acted {
+    saga_id: SagaId,
+    /// What a discard came to.
+    how: Option<Discard>,
+}
+
+async fn act(
+    engine: &Inner,
+    conn: &mut PgConnection,
+    id: DeadJobId,
+    action: Action,
+    by: &Operator<'_>,
+    reason: &str,
+) -> Result<(Acted, AfterCommit), DeadJobError> {
+    let Some(saga_id) = store::dead_jobs::dead_job_saga(conn, id.0).await? else {
+        return Err(gone(conn, id).await?);
+    };
+    let saga_id = SagaId(saga_id);
+    // The saga first, as a cancel does, so that the two can't wait for each other.
+    let row = store::moves::lock(conn, saga_id.0).await?;
+    match store::dead_jobs::lock(conn, id.0).await? {
+        None => return Err(gone(conn, id).await?),
+        Some((_, Some(done))) => return Err(DeadJobError::AlreadyResolved(done)),
+        Some((_, None)) => {}
+    }
+    let Some(row) = row else { return Err(DeadJobError::NotFound(id)) };
+    let subject = Subject::new(engine, saga_id, row)?;
+    let how = discard(subject.graph(), &subject.state);
+    if how == Discard::Abandon && matches!(action, Action::Discard(Leftovers::Refuse)) {
+        return Err(DeadJobError::NotUndone { step: subject.row.step.clone(), why: not_undone(&subject) });
+    }
+    let (event, outcome) = match (action, how) {
+        (Action::Retry, _) => (Event::Revived, HistoryOutcome::Revived),
+        (Action::Discard(_), Discard::Unwind) => {
+            let reason = format!("{DISCARDED}{reason}");
+            (Event::Cancel { actor: by.actor.into(), reason }, HistoryOutcome::Cancelled)
+        }
+        (Action::Discard(_), Discard::End | Discard::Abandon) => {
+            (Event::Discarded, HistoryOutcome::Discarded)
+        }
+    };
+    let Ok((state, _)) = transition(subject.graph(), &subject.state, &event) else {
+        let moved_on = format!("moved on: its saga is {}", subject.state.status);
+        return Err(DeadJobError::AlreadyResolved(moved_on));
+    };
+    let (action, name, how) = match action {
+        Action::Retry => ("retry", "retried", None),
+        Action::Discard(_) => ("discard", "discarded", Some(how)),
+    };
+    store::dead_jobs::resolve(conn, saga_id.0, name, by.actor, reason).await?;
+    let mut after = subject.shown_as(&state);
+    match how {
+        None | Some(Discard::Unwind) => {}
+        Some(Discard::End) => after["ended"] = true.into(),
+        Some(Discard::Abandon) => (after["ended"], after["abandoned"]) = (true.into(), true.into()),
+    }
+    let said = Said { by, action, reason };
+    let audit = NewAudit { said, saga_id, dead_job_id: Some(id.0), before: subject.shown(), after };
+    store::audits::record(conn, &audit).await?;
+    let why = format!("{name} by {}: {reason}", by.actor);
+    let after = subject.decide(engine, conn, state, outcome, why).await?;
+    Ok((Acted { saga_id, how }, after))
+}
+
+/// What a discard would leave standing, as far as this process can tell.
+fn not_undone(subject: &Subject) -> String {
+    let graph = subject.graph();
+    if subject.state.direction == Direction::Action || subject.state.at >= graph.steps.len() {
+        let step = &subject.row.step;
+        return format!("this process does not know its step `{step}`, nor so what would be left standing");
+    }
+    let standing = graph.steps[..=subject.state.at].iter();
+    let standing: Vec<_> = standing
+        .filter(|node| node.undo == UndoKind::Undone)
+        .map(|node| format!("`{}`", node.name))
+        .collect();
+    format!("it died while it unwound, and this is not undone: {}", standing.join(", "))
+}
+
+/// Why there is no dead job of this id.
+async fn gone(conn: &mut PgConnection, id: DeadJobId) -> Result<DeadJobError, sqlx::Error> {
+    let archived = store::archive::is_archived(conn, id.0).await?;
+    Ok(if archived { DeadJobError::Archived(id) } else { DeadJobError::NotFound(id) })
+}

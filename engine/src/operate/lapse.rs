@@ -1,0 +1,79 @@
+//! What the engine itself decides about dead sagas when a time is over: their dead job's, or their own deadline.
+
+use sqlx::PgConnection;
+
+use super::Subject;
+use crate::{
+    engine::Inner,
+    error::StepSetError,
+    ids::SagaId,
+    outcome::EXPIRED,
+    status::{Direction, Status},
+    store,
+    transition::{Discard, Event, discard, transition},
+    tx::AfterCommit,
+    view::HistoryOutcome,
+};
+
+/// Who acts when nobody did.
+const ENGINE: &str = "engine";
+
+/// What becomes of a saga whose dead job expired.
+pub(crate) enum Expired {
+    /// It unwinds, or has ended.
+    GivenUp(AfterCommit),
+    /// It died while it unwound: no clock gives that up.
+    Waits,
+    /// Nobody here knows its step; perhaps another process does.
+    Unknown,
+    /// It is not dead, or has ended, whatever its dead job says: that is for the invariants to find.
+    NotDead,
+}
+
+/// Gives up a saga whose dead job expired, where that leaves nothing undone. Its dead job is the caller's.
+pub(crate) async fn expire(
+    engine: &Inner,
+    conn: &mut PgConnection,
+    saga_id: SagaId,
+) -> Result<Expired, StepSetError> {
+    let Some(subject) = dead(engine, conn, saga_id).await? else { return Ok(Expired::NotDead) };
+    let why = format!("{EXPIRED}nobody acted on its dead job before the time to live was over");
+    let (event, outcome) = match discard(subject.graph(), &subject.state) {
+        Discard::Abandon if subject.state.direction == Direction::Undo => return Ok(Expired::Waits),
+        Discard::Abandon => return Ok(Expired::Unknown),
+        Discard::Unwind => {
+            (Event::Cancel { actor: ENGINE.into(), reason: why.clone() }, HistoryOutcome::Cancelled)
+        }
+        Discard::End => (Event::Discarded, HistoryOutcome::Discarded),
+    };
+    let Ok((state, _)) = transition(subject.graph(), &subject.state, &event) else {
+        return Ok(Expired::NotDead);
+    };
+    subject.decide(engine, conn, state, outcome, why).await.map(Expired::GivenUp)
+}
+
+/// Has a dead saga unwind whose deadline passed; `None` when it is not dead any more, or can't unwind.
+pub(crate) async fn pass_deadline(
+    engine: &Inner,
+    conn: &mut PgConnection,
+    saga_id: SagaId,
+) -> Result<Option<AfterCommit>, StepSetError> {
+    let Some(subject) = dead(engine, conn, saga_id).await? else { return Ok(None) };
+    let Ok((state, _)) = transition(subject.graph(), &subject.state, &Event::DeadlinePassed) else {
+        return Ok(None);
+    };
+    let why = "the deadline passed";
+    store::dead_jobs::resolve(conn, saga_id.0, "deadline_passed", ENGINE, why).await?;
+    subject.decide(engine, conn, state, HistoryOutcome::DeadlinePassed, why.into()).await.map(Some)
+}
+
+/// Locks a saga that is dead and has not ended.
+async fn dead(
+    engine: &Inner,
+    conn: &mut PgConnection,
+    saga_id: SagaId,
+) -> Result<Option<Subject>, sqlx::Error> {
+    let Some(row) = store::moves::lock(conn, saga_id.0).await? else { return Ok(None) };
+    let subject = Subject::new(engine, saga_id, row)?;
+    Ok((subject.state.status == Status::Dead && !subject.row.ended).then_some(subject))
+}

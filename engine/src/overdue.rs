@@ -1,0 +1,55 @@
+//! Deadlines of dead sagas: nobody claims them, so somebody has to look whose deadline passed.
+
+use crate::{
+    engine::{Engine, Inner},
+    graph::Placement,
+    ids::SagaId,
+    operate, store,
+    trouble::is_transient,
+};
+
+impl Engine {
+    /// Has dead sagas unwind whose deadline passed before their pivot, at most `limit`; gives how many. A process that
+    /// works on queues does it by itself.
+    ///
+    /// # Errors
+    /// When the database is away; those that unwind by then go on doing so.
+    pub async fn unwind_overdue(&self, limit: u32) -> Result<u32, sqlx::Error> {
+        unwind(&self.inner, limit).await
+    }
+}
+
+pub(crate) async fn unwind(engine: &Inner, limit: u32) -> Result<u32, sqlx::Error> {
+    let places = |placement| {
+        let definitions = engine.definitions.values();
+        let nodes = definitions.flat_map(|definition| {
+            definition.graph.steps.iter().map(|node| (definition.graph.name.as_str(), node))
+        });
+        nodes
+            .filter(|(_, node)| node.placement == placement)
+            .map(|(name, node)| format!("{name}/{}", node.name))
+            .collect::<Vec<_>>()
+    };
+    let (before, pivots) = (places(Placement::BeforePivot), places(Placement::Pivot));
+    let mut unwound = 0;
+    for saga_id in store::dead_jobs::overdue(&engine.pool, &before, &pivots, limit).await? {
+        let mut transaction = engine.pool.begin().await?;
+        if !store::archive::lock_saga(&mut transaction, saga_id).await? {
+            continue;
+        }
+        match operate::pass_deadline(engine, &mut transaction, SagaId(saga_id)).await {
+            Ok(Some(after)) => {
+                transaction.commit().await?;
+                tracing::info!(saga.id = %saga_id, "a dead saga unwinds: its deadline passed");
+                engine.committed(after);
+                unwound += 1;
+            }
+            Ok(None) => {}
+            Err(crate::StepSetError::Database(error)) if is_transient(&error) => return Err(error),
+            Err(error) => {
+                tracing::error!(saga.id = %saga_id, error = %error, "a dead saga whose deadline passed can't unwind");
+            }
+        }
+    }
+    Ok(unwound)
+}

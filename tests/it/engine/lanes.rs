@@ -1,0 +1,161 @@
+//! A lane goes on while some of its sagas wait: for somebody's lock, or for a step that hangs.
+
+use std::time::Duration;
+
+use engine::{
+    Direction, Engine, ForwardOnly, NewSaga, Outcome, Outcomes, RetryPolicy, Saga, SagaName, Set, Status,
+    StepSetError, TransactionStep, Tx,
+};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use sqlx::{
+    PgPool,
+    postgres::{PgConnectOptions, PgPoolOptions},
+};
+
+use super::errands::{self, Errand, Mishap, PATIENCE, PLAIN, Workshop};
+use crate::support::Database;
+
+const FETCH: SagaName<Shelf> = SagaName::new("fetch");
+
+#[derive(Clone, Serialize, Deserialize, JsonSchema)]
+struct Shelf {
+    shelf: i32,
+}
+
+/// Takes something off a shelf, which one can do at a time.
+struct Take;
+
+impl TransactionStep for Take {
+    const NAME: &'static str = "take";
+    type Input = Shelf;
+    type Output = i32;
+    type Undo = ForwardOnly;
+
+    async fn run(&self, tx: &mut Tx<'_>, set: &Set<Shelf>) -> Result<Outcomes<i32>, StepSetError> {
+        let mut shelves: Vec<i32> = set.iter().map(|item| item.input.shelf).collect();
+        shelves.sort_unstable();
+        for shelf in shelves {
+            sqlx::query("update shelf set taken = taken + 1 where id = $1")
+                .bind(shelf)
+                .execute(&mut **tx)
+                .await?;
+        }
+        Ok(set.decide(|item| Outcome::Done(item.input.shelf)))
+    }
+}
+
+/// Connections that wait for locks as long as those of a worker in production.
+async fn shelves() -> (Database, PgPool) {
+    let database = Database::fresh().await;
+    let options: PgConnectOptions = database.url().parse().unwrap();
+    let options = options.options([("lock_timeout", "1500ms")]);
+    let pool = PgPoolOptions::new().max_connections(10).connect_with(options).await.unwrap();
+    sqlx::query("create table shelf as select id, 0 as taken from generate_series(1, 16) as s (id)")
+        .execute(&pool)
+        .await
+        .unwrap();
+    sqlx::query("create index on shelf (id)").execute(&pool).await.unwrap();
+    (database, pool)
+}
+
+async fn start_together(engine: &Engine, sagas: Vec<NewSaga>) {
+    let mut transaction = engine.pool().begin().await.unwrap();
+    for started in engine.start_in(&mut transaction, sagas).await.unwrap() {
+        started.unwrap();
+    }
+    transaction.commit().await.unwrap();
+}
+
+fn fetch(shelf: i32) -> NewSaga {
+    FETCH.with(&Shelf { shelf })
+}
+
+async fn taken(pool: &PgPool) -> i64 {
+    sqlx::query_scalar("select sum(taken) from shelf").fetch_one(pool).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_row_that_a_stranger_locks_holds_up_those_who_need_it_and_nobody_else() {
+    let (_database, pool) = shelves().await;
+    let saga = Saga::named(FETCH).pivot(Take).build().unwrap();
+    let engine = Engine::builder(pool.clone()).register(saga).build().unwrap();
+    let mut stranger = pool.begin().await.unwrap();
+    sqlx::query("select id from shelf where id = 7 for update").execute(&mut *stranger).await.unwrap();
+    // Of 64 sagas in one set four need it.
+    let (held, free): (Vec<_>, Vec<_>) =
+        (0..64).map(|nth| (nth % 16 + 1, fetch(nth % 16 + 1))).partition(|(shelf, _)| *shelf == 7);
+    let sagas = held.iter().chain(&free).map(|(_, saga)| saga.clone()).collect();
+    start_together(&engine, sagas).await;
+    let workshop = Workshop::staff(engine);
+    let engine = &workshop.engine;
+    for (_, saga) in &free {
+        let ending = engine.wait(saga.saga_id(), PATIENCE).await.unwrap().expect("it waits for nobody");
+        assert_eq!(ending.status, Status::Completed);
+    }
+    // Those that come later don't even begin to wait.
+    let later: Vec<_> = (0..20).map(|_| fetch(3)).collect();
+    start_together(engine, later.clone()).await;
+    for saga in &later {
+        let ending = engine.wait(saga.saga_id(), PATIENCE).await.unwrap().unwrap();
+        assert_eq!(ending.status, Status::Completed);
+    }
+    let told = async {
+        loop {
+            let error = engine.saga(held[0].1.saga_id()).await.unwrap().unwrap().error;
+            if let Some(error) = error {
+                return error;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    let error = tokio::time::timeout(PATIENCE, told).await.expect("it shows what it waits for");
+    assert!(error.starts_with("waits for a lock that somebody else holds"), "{error}");
+    assert_eq!(taken(&pool).await, 80);
+
+    stranger.rollback().await.unwrap();
+    for (_, saga) in &held {
+        let ending = engine.wait(saga.saga_id(), PATIENCE).await.unwrap().expect("it gets its turn");
+        assert_eq!(ending.status, Status::Completed);
+    }
+    assert_eq!(taken(&pool).await, 84, "each took once");
+    let attempts: i32 =
+        sqlx::query_scalar("select max(attempt) from engine.history").fetch_one(&pool).await.unwrap();
+    assert_eq!(attempts, 1, "waiting costs no attempt");
+    assert_eq!(engine.verify_histories(100).await.unwrap(), []);
+    workshop.close().await;
+    let leased: i64 = sqlx::query_scalar("select count(*) from engine.saga where lease_owner is not null")
+        .fetch_one(&pool)
+        .await
+        .unwrap();
+    assert_eq!(leased, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_saga_that_hangs_with_all_its_patience_keeps_no_other_waiting() {
+    let (_database, pool) = errands::database().await;
+    let mut definition = errands::plain();
+    let patient = RetryPolicy { timeout: Duration::from_secs(8), attempts: 1, ..RetryPolicy::TRANSACTION };
+    definition.set_policy("pack", Direction::Action, patient).unwrap();
+    let engine = Engine::builder(pool.clone()).register(definition).build().unwrap();
+    let workshop = Workshop::staff(engine);
+    let engine = &workshop.engine;
+    let hangs = PLAIN.with(&Errand::with("pack", Mishap::Hangs));
+    engine.start(hangs.clone()).await.unwrap();
+    let hanging = "select count(*) from pg_stat_activity where datname = current_database() and query like '%pg_sleep(600)%' \
+         and pid <> pg_backend_pid()";
+    while sqlx::query_scalar::<_, i64>(hanging).fetch_one(&pool).await.unwrap() == 0 {
+        tokio::task::yield_now().await;
+    }
+    for _ in 0..20 {
+        let (_, ending) = engine.start_and_wait(PLAIN.with(&Errand::default()), PATIENCE).await.unwrap();
+        assert_eq!(ending.unwrap().status, Status::Completed);
+    }
+    let saga = engine.saga(hangs.saga_id()).await.unwrap().unwrap();
+    assert!(saga.lease_owner.is_some() && saga.attempt == 1, "it still hangs: {saga:?}");
+    let ending = engine.wait(hangs.saga_id(), PATIENCE).await.unwrap().unwrap();
+    assert_eq!(ending.status, Status::Compensated, "and ends by its own policy");
+    let history = engine.history(hangs.saga_id()).await.unwrap().unwrap();
+    assert!(history[0].error[0].contains("8000 ms"), "{history:?}");
+    workshop.close().await;
+}
