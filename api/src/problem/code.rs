@@ -45,7 +45,7 @@ pub(crate) enum Code {
 
 impl Code {
     /// All of them.
-    pub(crate) const ALL: [Self; 35] = [
+    pub(crate) const ALL: [Self; 36] = [
         Self::InvalidJson,
         Self::InvalidParameter,
         Self::InvalidHeader,
