@@ -13,7 +13,9 @@ use super::{
 };
 use crate::support::{Process, RabbitServer};
 
-const POSITION: &str = "select last_event_id from shop.event_consumer where name = 'amqp'";
+/// 0 as well while the consumer is not registered yet.
+const POSITION: &str =
+    "select coalesce((select last_event_id from shop.event_consumer where name = 'amqp'), 0)";
 /// On it nobody listens.
 const NOWHERE: &str = "amqp://guest:guest@127.0.0.1:1";
 

@@ -10,7 +10,9 @@ use super::{
 };
 use crate::support::RedisServer;
 
-const POSITION: &str = "select last_event_id from shop.event_consumer where name = 'redis'";
+/// 0 as well while the consumer is not registered yet.
+const POSITION: &str =
+    "select coalesce((select last_event_id from shop.event_consumer where name = 'redis'), 0)";
 
 async fn stage(redis: &RedisServer) -> Stage {
     let mut stage = Stage::open().await;
