@@ -7,6 +7,7 @@ use engine::{Page, RetryPolicy, Status};
 use sagaline::mailcatcher::{Behaviour, MailCatcher, Stage};
 use uuid::Uuid;
 use workflows::{
+    inventory,
     mailer::Mailer,
     notifications::{self, NotificationStatus, SendError, SendNotification},
     orders::{self, OrderStatus},
@@ -112,6 +113,45 @@ async fn the_first_message_with_a_dedup_key_is_the_only_one() {
         assert!(!repeated.existing);
     }
     assert_eq!(market.mails().len(), 5);
+    assert_eq!(recorded(&market).await, (5, 0), "each that is sent is recorded once, and nothing else");
+    market.close().await;
+}
+
+/// How many sends are recorded, and how many of them are of messages that there are not.
+async fn recorded(market: &Market) -> (i64, i64) {
+    sqlx::query_as(
+        "select count(*), count(*) filter (where not exists ( \
+             select from shop.notification n where n.notification_id::text = a.subject_id)) \
+         from shop.audit a where a.action = 'notification.send'",
+    )
+    .fetch_one(market.pool())
+    .await
+    .unwrap()
+}
+
+#[tokio::test]
+async fn the_longest_letter_of_the_shop_itself_is_sent() {
+    let market = Market::open().await.hire();
+    let widest = inventory::NewProduct {
+        sku: "&".repeat(64),
+        name: "&".repeat(200),
+        description: String::new(),
+        category: "tea".into(),
+        price: 10,
+        currency: "EUR".into(),
+        initial_stock: 1000,
+        low_stock_threshold: 0,
+    };
+    let sku = inventory::create_product(market.pool(), widest, "clerk").await.unwrap().sku;
+    let placed = market.place(order(&vec![(sku.as_str(), 1); 100])).await;
+    assert_eq!(placed.status, OrderStatus::Confirmed);
+    let key = format!("order-confirmed:{}", placed.order_id);
+    assert_eq!(market.settled(DELIVER_NOTIFICATION.name(), key).await, Status::Completed);
+    let longest: i32 = sqlx::query_scalar("select max(char_length(html)) from shop.notification")
+        .fetch_one(market.pool())
+        .await
+        .unwrap();
+    assert!(longest > 131_072, "longer than a caller's may be: {longest}");
     market.close().await;
 }
 
@@ -147,7 +187,7 @@ async fn a_message_that_would_break_out_of_its_headers_is_refused() {
     assert!(matches!(refused, Err(SendError::Invalid(wrong)) if wrong[0].pointer == "/dedup_key"));
     let any: i64 =
         sqlx::query_scalar("select count(*) from engine.saga").fetch_one(market.pool()).await.unwrap();
-    assert_eq!(any, 0);
+    assert_eq!((any, recorded(&market).await), (0, (0, 0)));
     market.close().await;
 }
 

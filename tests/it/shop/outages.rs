@@ -1,9 +1,9 @@
 //! A mail server that goes away under load: orders go on, mails wait without losing attempts, and each arrives once.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use breakers::{Breaker, BreakerSettings, BreakerState, Dependency};
-use engine::{DeadJobFilter, HistoryOutcome, Page, RetryPolicy, SagaFilter, Status};
+use engine::{Allowance, DeadJobFilter, HistoryOutcome, Page, RetryPolicy, SagaFilter, Status};
 use sagaline::mailcatcher::{Behaviour, MailCatcher, Stage};
 use workflows::{
     mailer::Mailer,
@@ -11,7 +11,7 @@ use workflows::{
     orders::OrderStatus,
     sagas::{
         Settings,
-        deliver_notification::{DELIVER_NOTIFICATION, DeliverNotification, SEND_MAIL},
+        deliver_notification::{DELIVER_NOTIFICATION, DeliverNotification, QUEUE, SEND_MAIL},
     },
 };
 
@@ -131,6 +131,35 @@ async fn a_mail_server_that_answers_and_takes_nothing_costs_no_attempt_either_an
         assert_eq!(ending.status, Status::Completed);
         market.close().await;
     }
+}
+
+#[tokio::test]
+async fn times_when_a_mail_only_waited_are_no_attempts() {
+    let catcher = MailCatcher::start().await.unwrap();
+    let (mailer, breaker) = mailer(&catcher, 1);
+    let settings = Settings { send_mail_retry: QUICK, ..Settings::new(mailer) };
+    let market = Market::with(tempfile::tempdir().unwrap(), settings).await.hire();
+    // As those meet it that were claimed before the breaker opened.
+    market.shop.engine().throttle(QUEUE, Arc::new(|| Allowance::Everything));
+    catcher.behave(Behaviour::Refuse);
+    let engine = market.shop.engine();
+    let one = engine.start(DELIVER_NOTIFICATION.with(&a_mail())).await.unwrap().saga_id;
+    let other = engine.start(DELIVER_NOTIFICATION.with(&a_mail())).await.unwrap().saga_id;
+    until("ten probes fail", async || breaker.view().failures > 10).await;
+    catcher.behave(Behaviour::Accept);
+    let mut waited = 0;
+    for saga in [one, other] {
+        assert_eq!(engine.wait(saga, PATIENCE).await.unwrap().unwrap().status, Status::Completed);
+        let history = engine.history(saga).await.unwrap().unwrap();
+        let sends = history.iter().filter(|entry| entry.step == SEND_MAIL);
+        let (held_back, attempts): (Vec<_>, Vec<_>) =
+            sends.partition(|entry| entry.error.iter().any(|error| error.contains("failed too often")));
+        waited += held_back.len();
+        let told = notifications::get(&market.shop, saga.0).await.unwrap().unwrap().attempts;
+        assert_eq!(told.len(), attempts.len());
+    }
+    assert!(waited > 0, "none ever waited, so nothing was shown");
+    market.close().await;
 }
 
 #[tokio::test]

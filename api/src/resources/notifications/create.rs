@@ -179,3 +179,27 @@ fn problem(error: SendError) -> Problem {
         SendError::Database(error) => error.into(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use ::workflows::Violation;
+
+    use super::*;
+
+    fn pointers(source: Source, at: &str) -> Vec<(String, String)> {
+        let violation =
+            Violation { pointer: at.into(), code: "wrong-length".into(), message: "is too long".into() };
+        let SendError::Invalid(violations) = source.blamed(SendError::Invalid(vec![violation])) else {
+            panic!("it stays what it is");
+        };
+        violations.into_iter().map(|violation| (violation.pointer, violation.message)).collect()
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_rendered_text_points_at_its_variables() {
+        let rendered = ("/variables".to_owned(), "the rendered `html` is too long".to_owned());
+        assert_eq!(pointers(Source::Template, "/html"), [rendered]);
+        assert_eq!(pointers(Source::Template, "/to")[0].0, "/to");
+        assert_eq!(pointers(Source::Caller, "/html")[0].0, "/html");
+    }
+}
