@@ -12,8 +12,10 @@ use crate::config::Config;
 const PERIOD: Duration = Duration::from_secs(5);
 /// How long one telling may take.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How long after a failed telling it is tried again, even if a breaker changes meanwhile.
-const REST: Duration = Duration::from_secs(1);
+/// How long after a telling the next one comes at the soonest, however often breakers change.
+const REST: Duration = Duration::from_millis(200);
+/// How long after a failed one.
+const REST_FAILED: Duration = Duration::from_secs(1);
 
 /// This process.
 #[derive(Clone, Debug)]
@@ -40,18 +42,25 @@ pub(crate) async fn report_breakers(process: &ThisProcess, shop: &Shop, quit: Ca
     loop {
         let views = process.breakers.views();
         let report = breaker_reports::report(shop.pool(), told, &views);
-        let pause = match tokio::time::timeout(PATIENCE, report).await {
-            Ok(Ok(())) => None,
+        let (rest, then) = match tokio::time::timeout(PATIENCE, report).await {
+            Ok(Ok(())) => (REST, PERIOD),
             Ok(Err(error)) => {
                 tracing::debug!(error = %error, "the circuit breakers can't be told now; trying again");
-                Some(REST)
+                (REST_FAILED, Duration::ZERO)
             }
-            Err(_) => Some(REST),
+            Err(_) => (REST_FAILED, Duration::ZERO),
+        };
+        // A change meanwhile is told after the rest.
+        let rested = async {
+            tokio::time::sleep(rest).await;
+            tokio::select! {
+                () = tokio::time::sleep(then) => {}
+                () = process.breakers.changed() => {}
+            }
         };
         tokio::select! {
             () = quit.cancelled() => break,
-            () = tokio::time::sleep(pause.unwrap_or(PERIOD)) => {}
-            () = process.breakers.changed(), if pause.is_none() => {}
+            () = rested => {}
         }
     }
     let withdrawn = tokio::time::timeout(PATIENCE, breaker_reports::withdraw(shop.pool(), told)).await;
