@@ -95,6 +95,13 @@ impl Breaker {
         self.lock().view()
     }
 
+    /// For the one breaker of a dependency that a process has: others that are made on their own, and perhaps thrown away,
+    /// must not show a state of theirs in its place.
+    pub(crate) fn announced(self) -> Self {
+        self.lock().announce();
+        self
+    }
+
     fn settle(&self, admission: Admission, verdict: Verdict) {
         self.locked(|gate| gate.settle(admission, verdict));
     }

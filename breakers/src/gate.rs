@@ -74,6 +74,11 @@ impl Gate {
         self.shown.get()
     }
 
+    /// Shows in the metrics how it is before it ever changes.
+    pub(crate) fn announce(&self) {
+        self.shown.measure(self.shown.state.load(Ordering::Acquire));
+    }
+
     /// Lets a call through, or says after how long to ask again.
     pub(crate) fn admit(&mut self) -> Result<Admission, Duration> {
         if !self.machine.is_call_permitted() {
@@ -206,7 +211,12 @@ impl Shown {
             }
             metrics::counter!("sagaline_breaker_transitions_total", "dependency" => name, "to" => state.name())
                 .increment(1);
+            self.measure(number);
         }
+    }
+
+    fn measure(&self, number: u8) {
+        let name = self.dependency.name();
         metrics::gauge!("sagaline_breaker_state", "dependency" => name).set(f64::from(number));
     }
 }

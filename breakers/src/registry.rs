@@ -33,7 +33,7 @@ impl Breakers {
     /// The breaker of a dependency, which this process calls from now on.
     pub fn of(&self, dependency: Dependency) -> Breaker {
         let settings = self.inner.settings.get(&dependency).copied().unwrap_or_default();
-        let breaker = || Breaker::telling(dependency, settings, Arc::clone(&self.inner.changed));
+        let breaker = || Breaker::telling(dependency, settings, Arc::clone(&self.inner.changed)).announced();
         self.used().entry(dependency).or_insert_with(breaker).clone()
     }
 
