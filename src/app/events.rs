@@ -18,6 +18,8 @@ use publisher::Publisher;
 
 /// The stream and the exchange have one name.
 const NAME: &str = "e-commerce.events";
+/// The error of a wrong one is not repeated: it may hold the password.
+const NO_REDIS_URL: &str = "it is no URL such as redis://:password@host:6379";
 /// How long tasks may take to end after they were told to; then they are cut off.
 const ENDING: Duration = Duration::from_secs(10);
 /// Before a task that panicked is begun anew.
@@ -64,7 +66,7 @@ impl Events {
             targets.push(Target::Stream(
                 stream
                     .map(Box::new)
-                    .map_err(|_| Failure::Unusable("REDIS_URL can't be used: it is no Redis URL".into()))?,
+                    .map_err(|_| Failure::Unusable(format!("REDIS_URL can't be used: {NO_REDIS_URL}")))?,
             ));
         }
         if let Some(url) = &events.amqp_url {

@@ -25,7 +25,13 @@ where
         let colours = std::io::stderr().is_terminal();
         fmt::layer().with_writer(std::io::stderr).with_ansi(colours).compact().with_filter(filter).boxed()
     } else {
-        fmt::layer().with_writer(std::io::stderr).json().flatten_event(true).with_filter(filter).boxed()
+        fmt::layer()
+            .with_writer(std::io::stderr)
+            .json()
+            .flatten_event(true)
+            .with_current_span(false)
+            .with_filter(filter)
+            .boxed()
     }
 }
 
@@ -34,7 +40,13 @@ pub(super) fn file_layer<S>(config: &TelemetryConfig, writer: NonBlocking) -> Bo
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {
-    fmt::layer().with_writer(writer).json().flatten_event(true).with_filter(filter(config)).boxed()
+    fmt::layer()
+        .with_writer(writer)
+        .json()
+        .flatten_event(true)
+        .with_current_span(false)
+        .with_filter(filter(config))
+        .boxed()
 }
 
 /// The events that `LOG_LEVEL` lets through, and the spans of requests and steps whatever it says: traces are made of
