@@ -11,6 +11,9 @@ pub struct Limits {
     pub bulk_body_bytes: usize,
     /// The most requests at a time that bring many things at once; one more is a 503 at once.
     pub bulk_in_flight: usize,
+    /// The most lists at a time that may look at many rows before a page is full; one more is a 503 at once. A quarter of
+    /// the connections at most, whatever is said here.
+    pub far_lists: usize,
     /// The largest sum of header names and values, in bytes; more is a 431.
     pub header_bytes: usize,
     /// The most header fields; more is a 431.
@@ -65,6 +68,7 @@ impl Default for Limits {
             body_bytes: 256 * 1024,
             bulk_body_bytes: 4 * 1024 * 1024,
             bulk_in_flight: 4,
+            far_lists: 4,
             header_bytes: 16 * 1024,
             headers: 64,
             order_lines: 100,

@@ -6,7 +6,7 @@ use engine::TraceLink;
 use jsonschema::Validator;
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde_json::Value;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::Span;
 use workflows::{
     Shop,
@@ -20,6 +20,7 @@ use crate::{
     leaving::Leaving,
     limits::Limits,
     once::Settler,
+    problem::{Code, Problem},
     resources::health::Looks,
     telemetry::Gauges,
 };
@@ -67,6 +68,7 @@ struct Inner {
     in_flight: Arc<Semaphore>,
     waits: Arc<Semaphore>,
     bulk: Arc<Semaphore>,
+    far_lists: Arc<Semaphore>,
     gauges: Gauges,
     health_looks: Looks,
     settler: Settler,
@@ -172,6 +174,22 @@ impl ApiState {
         &self.0.waits
     }
 
+    /// Takes a place for a list that may look at many rows, if it is one.
+    ///
+    /// # Errors
+    /// A 503 when there are as many as may be.
+    pub(crate) fn far_list(&self, looks_far: bool) -> Result<Option<OwnedSemaphorePermit>, Problem> {
+        if !looks_far {
+            return Ok(None);
+        }
+        Arc::clone(&self.0.far_lists).try_acquire_owned().map(Some).map_err(|_| {
+            Problem::new(
+                Code::Overloaded,
+                "as many lists that may take long as are read at a time are under way",
+            )
+        })
+    }
+
     /// Places for requests with large bodies.
     pub(crate) fn bulk(&self) -> &Arc<Semaphore> {
         &self.0.bulk
@@ -242,6 +260,8 @@ impl ApiStateBuilder {
             let validator = compiled(&name, definition.input_schema())?;
             inputs.insert(name, validator);
         }
+        let connections = self.shop.pool().options().get_max_connections() as usize;
+        let far_lists = self.limits.far_lists.min((connections / 4).max(1));
         let leaving = Leaving::default();
         let with_schema = |template: Template| {
             let validator = compiled(template.name, &template.variables)?;
@@ -254,6 +274,7 @@ impl ApiStateBuilder {
             waits: Arc::new(Semaphore::new(self.limits.waits)),
             feed: Feed::new(self.shop.pool().clone(), &self.limits, leaving.streams().clone()),
             bulk: Arc::new(Semaphore::new(self.limits.bulk_in_flight)),
+            far_lists: Arc::new(Semaphore::new(far_lists)),
             gauges: Gauges::default(),
             health_looks: Looks::default(),
             leaving,

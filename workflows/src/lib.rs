@@ -45,6 +45,7 @@ pub mod starts;
 
 mod alerts;
 mod currency;
+mod far_list;
 mod meters;
 mod obituary;
 mod outbox;
@@ -55,6 +56,7 @@ mod violation;
 pub use alerts::AdminEmails;
 pub use currency::currencies;
 pub use engine::Page;
+pub use far_list::ListError;
 pub use meters::describe_metrics;
 pub use obituary::Obituary;
 pub use schema::migrate;

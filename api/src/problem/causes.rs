@@ -2,12 +2,23 @@
 
 use engine::{CancelError, DeadJobError, DeadJobId, StartError};
 
+use workflows::ListError;
+
 use super::{Code, FieldError, Problem};
 
 impl From<sqlx::Error> for Problem {
     fn from(error: sqlx::Error) -> Self {
         let cause = chain(&error);
         if passes(&error) { Self::unavailable(cause) } else { Self::internal(cause) }
+    }
+}
+
+impl From<ListError> for Problem {
+    fn from(error: ListError) -> Self {
+        match error {
+            ListError::TooLong => Self::new(Code::Timeout, error.to_string()),
+            ListError::Database(error) => error.into(),
+        }
     }
 }
 

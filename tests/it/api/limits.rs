@@ -283,3 +283,29 @@ async fn nothing_is_counted_where_nobody_asked_for_it() {
     assert!(created.headers().get("ratelimit").is_none());
     body(created, 201).await;
 }
+
+#[tokio::test]
+async fn lists_that_look_far_take_few_connections_and_not_for_long() {
+    let shop = OpenShop::unstaffed(Limits { far_lists: 1, ..Limits::default() }).await;
+    shop.stock("TEA-1", 5).await;
+    // Whoever looks at an order now finds no end.
+    let mut lock = shop.engine.pool().begin().await.unwrap();
+    sqlx::query("lock table shop.orders in access exclusive mode").execute(&mut *lock).await.unwrap();
+    let first = tokio::spawn(shop.request(Method::GET, "/api/orders/status/pending").send());
+    let waits = "select exists (select from pg_stat_activity where datname = current_database()
+                 and wait_event_type = 'Lock')";
+    while !sqlx::query_scalar::<_, bool>(waits).fetch_one(shop.engine.pool()).await.unwrap() {}
+    for path in [
+        "/api/orders?created_before=2020-01-01T00:00:00Z",
+        "/api/products?search=x",
+        "/api/products/low-stock",
+    ] {
+        problem(shop.get(path).await, 503, "overloaded").await;
+    }
+    body(shop.get("/api/products").await, 200).await;
+    let given_up = problem(first.await.unwrap().unwrap(), 503, "timeout").await;
+    assert!(given_up["detail"].as_str().unwrap().contains("narrow the list"), "{given_up}");
+    lock.rollback().await.unwrap();
+    body(shop.get("/api/orders/status/pending").await, 200).await;
+    body(shop.get("/api/products?search=x").await, 200).await;
+}

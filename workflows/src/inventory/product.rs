@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 use sqlx::{FromRow, PgConnection, PgPool, Postgres, QueryBuilder};
 use uuid::Uuid;
 
+use crate::far_list::{self, ListError};
+
 /// A product and its stock.
 #[derive(Clone, Debug, Serialize, FromRow)]
 pub struct Product {
@@ -58,6 +60,13 @@ pub struct ProductFilter {
     pub stock: Option<StockState>,
 }
 
+impl ProductFilter {
+    /// Whether the whole catalogue may have to be looked at before a page is full.
+    pub fn looks_far(&self) -> bool {
+        self.search.is_some() || self.stock.is_some()
+    }
+}
+
 /// How a product's stock is, by its threshold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StockState {
@@ -80,12 +89,8 @@ pub async fn product(pool: &PgPool, product_id: Uuid) -> Result<Option<Product>,
 /// order, because no update of a row of stock could stay on its page.
 ///
 /// # Errors
-/// When the database refuses or is away.
-pub async fn products(
-    pool: &PgPool,
-    filter: &ProductFilter,
-    page: Page,
-) -> Result<Vec<Product>, sqlx::Error> {
+/// See [`ListError`]; a list that does not [look far](ProductFilter::looks_far) is never too long.
+pub async fn products(pool: &PgPool, filter: &ProductFilter, page: Page) -> Result<Vec<Product>, ListError> {
     let texts = [&filter.search, &filter.category];
     if texts.into_iter().flatten().any(|text| text.contains('\0')) {
         // PostgreSQL keeps no NUL, so nothing can match; asking it would be an error.
@@ -111,7 +116,10 @@ pub async fn products(
         query.push(" and p.product_id < ").push_bind(after);
     }
     query.push(" order by p.product_id desc limit ").push_bind(i64::from(page.limit));
-    query.build_query_as().fetch_all(pool).await
+    if filter.looks_far() {
+        return far_list::read(pool, query).await;
+    }
+    Ok(query.build_query_as().fetch_all(pool).await?)
 }
 
 /// What a product is called and costs now.

@@ -112,6 +112,9 @@ pub(crate) async fn get_order(
 /// List orders
 ///
 /// Newest first. A cursor goes on after the last order seen, so that orders placed meanwhile neither repeat nor hide any.
+///
+/// With a status or a time it may have to look at many rows: few such lists are read at a time (503 `overloaded` beyond),
+/// each for two seconds at most (503 `timeout`); narrow it then.
 #[utoipa::path(
     get,
     path = "/api/orders",
@@ -165,6 +168,9 @@ pub(crate) async fn list_customer_orders(
 /// List orders in a status
 ///
 /// Newest first.
+///
+/// It may have to look at many rows: few such lists are read at a time (503 `overloaded` beyond), each for two seconds at
+/// most (503 `timeout`); narrow it then.
 #[utoipa::path(
     get,
     path = "/api/orders/status/{status}",
@@ -199,6 +205,7 @@ async fn page(
     range: &RangeQuery,
 ) -> Result<Answer, Problem> {
     let listing = Listing::new(list, &format!("{filter:?}"), range.cursor.as_deref(), range.limit)?;
+    let _place = state.far_list(filter.looks_far())?;
     let rows = orders::list(state.pool(), &filter, listing.page()).await?;
     let (rows, next_cursor) = next_page(rows, &listing, |order| order.order_id);
     Answer::ok(&OrderList { items: rows.into_iter().map(Into::into).collect(), next_cursor })

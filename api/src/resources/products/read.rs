@@ -90,6 +90,9 @@ pub(crate) async fn get_product(
 /// List products
 ///
 /// Newest first; searched by name or SKU, or narrowed to a category.
+///
+/// A search may have to look at many rows: few such lists are read at a time (503 `overloaded` beyond), each for two
+/// seconds at most (503 `timeout`); narrow it then.
 #[utoipa::path(
     get,
     path = "/api/products",
@@ -134,6 +137,9 @@ pub(crate) async fn list_products_by_category(
 /// List products that are low
 ///
 /// Those of which no more are available than their threshold says, newest first.
+///
+/// It may have to look at many rows: few such lists are read at a time (503 `overloaded` beyond), each for two seconds at
+/// most (503 `timeout`); narrow it then.
 #[utoipa::path(
     get,
     path = "/api/products/low-stock",
@@ -153,6 +159,7 @@ pub(crate) async fn list_low_stock_products(
 }
 
 async fn page(state: &ApiState, filter: &ProductFilter, listing: &Listing) -> Result<Answer, Problem> {
+    let _place = state.far_list(filter.looks_far())?;
     let rows = inventory::products(state.pool(), filter, listing.page()).await?;
     let (rows, next_cursor) = next_page(rows, listing, |product| product.product_id);
     Answer::ok(&ProductList { items: rows.into_iter().map(Into::into).collect(), next_cursor })
