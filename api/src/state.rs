@@ -174,15 +174,12 @@ impl ApiState {
         &self.0.waits
     }
 
-    /// Takes a place for a list that may look at many rows, if it is one.
+    /// Takes a place for a list that may look at many rows.
     ///
     /// # Errors
     /// A 503 when there are as many as may be.
-    pub(crate) fn far_list(&self, looks_far: bool) -> Result<Option<OwnedSemaphorePermit>, Problem> {
-        if !looks_far {
-            return Ok(None);
-        }
-        Arc::clone(&self.0.far_lists).try_acquire_owned().map(Some).map_err(|_| {
+    pub(crate) fn far_list(&self) -> Result<OwnedSemaphorePermit, Problem> {
+        Arc::clone(&self.0.far_lists).try_acquire_owned().map_err(|_| {
             Problem::new(
                 Code::Overloaded,
                 "as many lists that may take long as are read at a time are under way",

@@ -10,7 +10,12 @@ use serde::{Deserialize, Serialize};
 use sqlx::{FromRow, PgPool, Postgres, QueryBuilder};
 use uuid::Uuid;
 
-use crate::{mailer, sagas::deliver_notification::SEND_MAIL, shop::Shop};
+use crate::{
+    far_list::{self, ListError},
+    mailer,
+    sagas::deliver_notification::SEND_MAIL,
+    shop::Shop,
+};
 
 pub(crate) use rows::{MovedNotification, NewNotification, Progress, insert, move_notifications};
 pub use send::{SendError, SendNotification, Sent, send};
@@ -178,12 +183,12 @@ fn attempt(entry: HistoryEntry) -> Option<DeliveryAttempt> {
 /// delivery, whose updates could no longer stay on their page. Failed ones are found faster among the dead jobs.
 ///
 /// # Errors
-/// When the database refuses or is away.
+/// See [`ListError`].
 pub async fn list(
     pool: &PgPool,
     status: NotificationStatus,
     page: Page,
-) -> Result<Vec<NotificationSummary>, sqlx::Error> {
+) -> Result<Vec<NotificationSummary>, ListError> {
     let mut query = QueryBuilder::<Postgres>::new(
         "select notification_id, recipient, subject, status, message_id, created_at, updated_at
          from shop.notification where status = ",
@@ -193,7 +198,7 @@ pub async fn list(
         query.push(" and notification_id < ").push_bind(after);
     }
     query.push(" order by notification_id desc limit ").push_bind(i64::from(page.limit));
-    query.build_query_as().fetch_all(pool).await
+    far_list::read(pool, query).await
 }
 
 /// Reads where every message is, and its `Message-ID` once it is sent: for counting in a test or a bench, not for pages.

@@ -299,6 +299,7 @@ async fn lists_that_look_far_take_few_connections_and_not_for_long() {
         "/api/orders?created_before=2020-01-01T00:00:00Z",
         "/api/products?search=x",
         "/api/products/low-stock",
+        "/api/notifications/status/failed",
     ] {
         problem(shop.get(path).await, 503, "overloaded").await;
     }

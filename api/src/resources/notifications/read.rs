@@ -50,8 +50,8 @@ pub(crate) async fn get_notification(
 
 /// List notifications in a status
 ///
-/// Newest first, without their texts and attempts. There is no index by status: a status that few notifications have takes
-/// the longer, the more there are, and may time out. Failed ones are found faster among the dead jobs
+/// Newest first, without their texts and attempts. There is no index by status, so it may have to look at many rows: few such
+/// lists are read at a time (503 `overloaded` beyond), each for two seconds at most (503 `timeout`). Failed ones are found faster among the dead jobs
 /// (`/api/dead-jobs?definition=deliver-notification`), those on their way among the workflows
 /// (`/api/workflows?definition=deliver-notification&status=running`).
 #[utoipa::path(
@@ -86,6 +86,7 @@ pub(crate) async fn list_notifications_by_status(
         Problem::fields(Code::InvalidParameter, vec![FieldError::parameter("status", "invalid", error)])
     })?;
     let listing = query.listing("notifications-by-status", status.name())?;
+    let _place = state.far_list()?;
     let rows = shop::list(state.pool(), status, listing.page()).await?;
     let (rows, next_cursor) = next_page(rows, &listing, |row| row.notification_id);
     Answer::ok(&NotificationList { items: rows.into_iter().map(Into::into).collect(), next_cursor })

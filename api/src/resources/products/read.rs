@@ -159,7 +159,7 @@ pub(crate) async fn list_low_stock_products(
 }
 
 async fn page(state: &ApiState, filter: &ProductFilter, listing: &Listing) -> Result<Answer, Problem> {
-    let _place = state.far_list(filter.looks_far())?;
+    let _place = filter.looks_far().then(|| state.far_list()).transpose()?;
     let rows = inventory::products(state.pool(), filter, listing.page()).await?;
     let (rows, next_cursor) = next_page(rows, listing, |product| product.product_id);
     Answer::ok(&ProductList { items: rows.into_iter().map(Into::into).collect(), next_cursor })
