@@ -17,8 +17,13 @@ pub(crate) struct NewWorkflow {
     /// Fits the definition's input schema.
     pub(crate) input: Value,
     /// Makes the start idempotent for ever: a second start of this definition with the same key gives the first one's
-    /// workflow.
-    #[schema(min_length = 1, max_length = 200, pattern = "^[^\\u0000]*$")]
+    /// workflow. Keys that the shop makes for its own mails are not to be had, nor an order's id as the key of a workflow for
+    /// another order.
+    #[schema(
+        min_length = 1,
+        max_length = 200,
+        pattern = "^(?!(order-(confirmed|rejected|cancelled|shipped)|sent):)[^\\u0000]*$"
+    )]
     pub(crate) business_key: Option<String>,
 }
 
