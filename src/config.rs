@@ -16,7 +16,7 @@ use std::{collections::BTreeMap, net::IpAddr, path::PathBuf, sync::Arc, time::Du
 
 use breakers::{BreakerSettings, Breakers, Dependency};
 use engine::testing::KillSwitch;
-use workflows::{AdminEmails, mailer::SmtpSettings};
+use shop::{AdminEmails, mailer::SmtpSettings};
 
 use crate::embedded::{EmbeddedError, Search, StateDir};
 

@@ -14,7 +14,7 @@ pub(crate) fn reason(text: &str) -> Result<String, String> {
     if text.trim().is_empty() {
         return Err("say why".into());
     }
-    workflows::check_reason("/reason", text).map_or_else(|| Ok(text.to_owned()), |wrong| Err(wrong.message))
+    shop::check_reason("/reason", text).map_or_else(|| Ok(text.to_owned()), |wrong| Err(wrong.message))
 }
 
 #[cfg(test)]

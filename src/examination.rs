@@ -1,8 +1,8 @@
 //! The invariants of a database, with their verdicts: what `doctor` and `demo` print.
 
 use anyhow::Context;
+use shop::invariants::{self, Verdict};
 use sqlx::PgPool;
-use workflows::invariants::{self, Verdict};
 
 use crate::{
     app::{self, Letterbox, ThisProcess},

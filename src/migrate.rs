@@ -19,7 +19,7 @@ static SHOP: Migrator = sqlx::migrate!("migrations/shop");
 /// When the database is away, or was migrated by a newer or a changed version.
 pub(crate) async fn run(pool: &PgPool) -> anyhow::Result<()> {
     engine::migrate(pool).await.context("the engine's schema can't be migrated")?;
-    workflows::migrate(pool).await.context("the shop's schema can't be migrated")
+    shop::migrate(pool).await.context("the shop's schema can't be migrated")
 }
 
 /// Migrates the database that a URL names, through a pool that is closed again.

@@ -13,10 +13,10 @@ use std::{
 };
 
 use metrics::gauge;
+use shop::events::Event;
 use sqlx::PgPool;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, watch};
 use tokio_util::sync::CancellationToken;
-use workflows::events::Event;
 
 use crate::{limits::Limits, telemetry::STREAMS};
 

@@ -11,9 +11,9 @@ use http::{HeaderName, HeaderValue, StatusCode};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
+use shop::idempotency::{self, Begin};
 use tokio::time::Instant;
 use uuid::Uuid;
-use workflows::idempotency::{self, Begin};
 
 use self::settle::{Held, Settling};
 use crate::{

@@ -13,8 +13,8 @@ pub(crate) mod products;
 pub(crate) mod queues;
 pub(crate) mod workflows;
 
-use ::workflows::Violation;
 use serde_json::{Value, json};
+use shop::Violation;
 
 use crate::problem::{Code, FieldError, Problem};
 
@@ -38,7 +38,7 @@ fn invalid(violations: Vec<Violation>) -> Problem {
 
 /// Checks a reason that a person gives.
 fn checked_reason(reason: &str) -> Result<(), Problem> {
-    ::workflows::check_reason("/reason", reason).map_or(Ok(()), |wrong| Err(invalid(vec![wrong])))
+    shop::check_reason("/reason", reason).map_or(Ok(()), |wrong| Err(invalid(vec![wrong])))
 }
 
 /// An example of a list with one item.

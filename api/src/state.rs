@@ -6,12 +6,12 @@ use engine::TraceLink;
 use jsonschema::Validator;
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde_json::Value;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tracing::Span;
-use workflows::{
+use shop::{
     Shop,
     letters::{self, Template},
 };
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tracing::Span;
 
 use crate::{
     access::{Access, Keyring, Limiter},

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use api::{Access, Auth, Rate, SharedLimiter, Taken};
 use breakers::Dependency;
 use futures::future::BoxFuture;
+use shop::keys;
 use sqlx::PgPool;
 use workers::SharedRates;
-use workflows::keys;
 
 use super::process::ThisProcess;
 use crate::{config::Config, failure::Failure};

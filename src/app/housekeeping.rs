@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use shop::idempotency;
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
-use workflows::idempotency;
 
 /// How often a process looks; any number of them may look at the same time.
 const PERIOD: Duration = Duration::from_mins(10);

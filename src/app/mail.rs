@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use breakers::Dependency;
-use workflows::{
+use shop::{
     mailer::{Mailer, MailerError},
     sagas::deliver_notification::{SEND_MAIL, SEND_MAIL_RETRY},
 };

@@ -6,10 +6,10 @@ use anyhow::Context;
 use api::{ApiState, Limits, MailState};
 use breakers::{BreakerState, Dependency};
 use engine::{Engine, EngineBuilder, Throttle, TraceLink, testing::with_faults};
+use shop::{Obituary, Shop, mailer::Mailer, sagas};
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 use workers::{QueueOptions, RedisOptions, Workers};
-use workflows::{Obituary, Shop, mailer::Mailer, sagas};
 
 use super::{
     access::access,

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use breakers::Breakers;
+use shop::{Shop, breaker_reports};
 use tokio_util::sync::CancellationToken;
-use workflows::{Shop, breaker_reports};
 
 use crate::config::Config;
 

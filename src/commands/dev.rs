@@ -7,8 +7,8 @@ use std::{fs, path::Path};
 use anyhow::Context;
 use api::{Auth, Role};
 use clap::Args;
+use shop::{Page, Shop, catalogue, inventory};
 use tokio_util::sync::CancellationToken;
-use workflows::{Page, Shop, catalogue, inventory};
 
 use crate::{
     app::{self, Bound, Letterbox, Listening, QUEUES, ThisProcess},

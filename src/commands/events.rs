@@ -1,8 +1,8 @@
 //! `sagaline events`: who consumes events, and how to have them published again.
 
 use clap::{Args, Subcommand};
+use shop::events::{self, Replay};
 use sqlx::PgPool;
-use workflows::events::{self, Replay};
 
 use crate::{config::Config, console, database, failure::Failure, migrate, pool::PoolUse, terminal};
 

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::{Args, Subcommand};
-use sqlx::PgPool;
-use workflows::{
+use shop::{
     audit::By,
     keys::{self, Key, KeyError, KeyRole, NewKey},
 };
+use sqlx::PgPool;
 
 use crate::{
     config::{Config, parse_duration},

@@ -185,7 +185,7 @@ fn millis(text: &str, most: u64) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
-    use workflows::{
+    use shop::{
         mailer::Mailer,
         sagas::{self, Settings},
     };

@@ -53,7 +53,7 @@ pub fn describe_metrics() {
     breakers::describe_metrics();
     engine::describe_metrics();
     workers::describe_metrics();
-    workflows::describe_metrics();
+    shop::describe_metrics();
     crate::app::describe_event_metrics();
     metrics::describe_gauge!(BUILD, "Always 1; its labels tell which build this is");
     metrics::describe_histogram!(

@@ -9,12 +9,12 @@ use std::{
 const EDGES: [(&str, &[&str]); 6] = [
     ("sagaline-breakers", &[]),
     ("sagaline-engine", &[]),
-    ("sagaline-workflows", &["sagaline-breakers", "sagaline-engine"]),
+    ("sagaline-shop", &["sagaline-breakers", "sagaline-engine"]),
     ("sagaline-workers", &["sagaline-breakers", "sagaline-engine"]),
-    ("sagaline-api", &["sagaline-breakers", "sagaline-engine", "sagaline-workflows"]),
+    ("sagaline-api", &["sagaline-breakers", "sagaline-engine", "sagaline-shop"]),
     (
         "sagaline",
-        &["sagaline-breakers", "sagaline-engine", "sagaline-workflows", "sagaline-workers", "sagaline-api"],
+        &["sagaline-breakers", "sagaline-engine", "sagaline-shop", "sagaline-workers", "sagaline-api"],
     ),
 ];
 const RESERVED: [(&str, &str); 9] = [

@@ -4,8 +4,8 @@ mod consumers;
 mod order;
 mod streams;
 
+use shop::events::{self, Event, PageSize, Sequenced};
 use sqlx::{PgConnection, PgPool};
-use workflows::events::{self, Event, PageSize, Sequenced};
 
 /// Appends an event as the shop does, and gives its number in the outbox.
 async fn append(conn: &mut PgConnection, key: &str, payload: &str) -> i64 {

@@ -20,12 +20,12 @@ mod terminations;
 mod three_roles;
 
 use engine::{Engine, EngineBuilder};
-use sqlx::PgPool;
-use workflows::{
+use shop::{
     invariants,
     mailer::Mailer,
     sagas::{self, Settings},
 };
+use sqlx::PgPool;
 
 /// No test here stores as many sagas.
 const ALL_HISTORIES: u32 = 100_000;

@@ -4,6 +4,12 @@ use std::{sync::Arc, time::Duration};
 
 use engine::Engine;
 use rcgen::{CertifiedKey, generate_simple_self_signed};
+use shop::{
+    Shop,
+    mailer::{Mail, MailError, Mailer},
+    notifications::{self, NotificationStatus, SendNotification},
+    sagas::{self, Settings, deliver_notification::DeliverNotification},
+};
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader},
@@ -18,12 +24,6 @@ use tokio_rustls::{
     },
 };
 use uuid::Uuid;
-use workflows::{
-    Shop,
-    mailer::{Mail, MailError, Mailer},
-    notifications::{self, NotificationStatus, SendNotification},
-    sagas::{self, Settings, deliver_notification::DeliverNotification},
-};
 
 use crate::support::{Database, Process};
 

@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, num::NonZeroU32, path::Path, sync::Arc, time::Duration};
 
 use rcgen::{CertifiedKey, generate_simple_self_signed};
+use shop::keys::{self, KeyRole, NewKey};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::{
     TlsAcceptor,
@@ -12,7 +13,6 @@ use tokio_rustls::{
     },
 };
 use workers::SharedRates;
-use workflows::keys::{self, KeyRole, NewKey};
 
 use crate::{
     it::keys_cli,

@@ -19,12 +19,7 @@ mod traces;
 use std::time::Duration;
 
 use engine::{Engine, Page, RetryPolicy, Status};
-use sqlx::PgPool;
-use tempfile::TempDir;
-use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
-use workflows::{
+use shop::{
     Obituary, Shop,
     invariants::{Verdict, check},
     inventory::{self, NewProduct, Product},
@@ -32,6 +27,11 @@ use workflows::{
     orders::{self, Order, OrderItem, OrderStatus, PlaceOrder},
     sagas::{self, Settings, deliver_notification::QUEUE},
 };
+use sqlx::PgPool;
+use tempfile::TempDir;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use crate::support::Database;
 

@@ -9,10 +9,10 @@
 //!
 //! ```no_run
 //! # async fn place(pool: sqlx::PgPool) -> Result<(), Box<dyn std::error::Error>> {
-//! use workflows::{Shop, mailer::Mailer, orders, sagas};
+//! use shop::{Shop, mailer::Mailer, orders, sagas};
 //!
 //! engine::migrate(&pool).await?;
-//! workflows::migrate(&pool).await?;
+//! shop::migrate(&pool).await?;
 //! let settings = sagas::Settings::new(Mailer::files("mails", "Shop <shop@example.com>")?);
 //! let builder = sagas::definitions(settings)?.into_iter().fold(engine::Engine::builder(pool), |b, saga| b.register(saga));
 //! let shop = Shop::new(builder.build()?);

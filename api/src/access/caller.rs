@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use workflows::keys::UsableKey;
+use shop::keys::UsableKey;
 
 /// Who called; the guard attaches it to every request that it lets through.
 #[derive(Clone, Debug, Default)]

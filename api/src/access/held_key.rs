@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use workflows::keys::UsableKey;
+use shop::keys::UsableKey;
 
 use super::{Caller, Keyring};
 

@@ -10,10 +10,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+use shop::keys::{self, Token, UsableKey};
 use sqlx::PgPool;
 use tokio::sync::OnceCell;
 use tokio_util::task::TaskTracker;
-use workflows::keys::{self, Token, UsableKey};
 
 use crate::problem::Problem;
 

@@ -1,6 +1,6 @@
 //! What a route asks of its caller.
 
-use workflows::keys::KeyRole;
+use shop::keys::KeyRole;
 
 /// What a route asks of its caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

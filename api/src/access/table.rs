@@ -4,6 +4,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use axum::Router;
 use http::Method;
+use shop::keys::KeyRole;
 use utoipa::openapi::{
     Header, OpenApi, Ref, RefOr,
     extensions::ExtensionsBuilder,
@@ -11,7 +12,6 @@ use utoipa::openapi::{
     security::SecurityRequirement,
 };
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
-use workflows::keys::KeyRole;
 
 use super::Need;
 use crate::{

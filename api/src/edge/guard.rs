@@ -9,7 +9,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use http::{HeaderMap, HeaderValue, header};
-use workflows::keys::{KeyRole, Token, UsableKey};
+use shop::keys::{KeyRole, Token, UsableKey};
 
 use crate::{
     access::{Auth, Bucket, Caller, Limiter, Need, Needs, Peer, Standing, is_limited},

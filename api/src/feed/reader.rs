@@ -2,8 +2,8 @@
 
 use std::{sync::Arc, time::Duration};
 
+use shop::events::{self, PageSize};
 use tokio::time::Instant;
-use workflows::events::{self, PageSize};
 
 use super::{BUFFERED, Feed};
 

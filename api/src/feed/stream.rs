@@ -6,11 +6,11 @@ use axum::response::sse;
 use metrics::counter;
 use serde::Serialize;
 use serde_json::value::RawValue;
+use shop::events::{self, Event, PageSize, Topics};
 use tokio::{
     sync::{OwnedSemaphorePermit, broadcast, broadcast::error::RecvError, watch},
     time::Instant,
 };
-use workflows::events::{self, Event, PageSize, Topics};
 
 use super::{Feed, Place};
 use crate::{access::HeldKey, telemetry::STREAMS_DROPPED};

@@ -3,6 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use shop::idempotency::{self, Answer};
 use sqlx::PgPool;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
@@ -10,7 +11,6 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use uuid::Uuid;
-use workflows::idempotency::{self, Answer};
 
 /// The first pause; each is twice as long as the one before.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);

@@ -2,7 +2,7 @@
 
 use engine::{CancelError, DeadJobError, DeadJobId, StartError};
 
-use workflows::ListError;
+use shop::ListError;
 
 use super::{Code, FieldError, Problem};
 

@@ -4,11 +4,11 @@ use std::{net::IpAddr, sync::Arc};
 
 use axum::extract::FromRequestParts;
 use http::{HeaderName, request::Parts};
+use shop::{audit::By, keys::UsableKey};
 use utoipa::{
     IntoParams,
     openapi::path::{Parameter, ParameterIn},
 };
-use workflows::{audit::By, keys::UsableKey};
 
 use super::{documented_header, single};
 use crate::{access::Caller, edge::TraceId, problem::Problem};

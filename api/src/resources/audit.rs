@@ -64,7 +64,7 @@ pub(crate) async fn list_audit(
     let after = listing.after.map(Place::from_id);
     let limit = listing.read_limit();
     let mut entries: Vec<AuditEntry> = Vec::new();
-    let ours = ::workflows::audit::list(state.pool(), &ours, after.map(Place::of_ours), limit).await?;
+    let ours = shop::audit::list(state.pool(), &ours, after.map(Place::of_ours), limit).await?;
     entries.extend(ours.into_iter().map(AuditEntry::from));
     // The engine keeps its own; both lists go from the newest to the oldest, and so does what they make together.
     if let Some(filter) = query.engines() {

@@ -1,10 +1,10 @@
 //! Circuit breakers of all processes.
 
-use ::workflows::breaker_reports::{self, ReportedBreaker};
 use axum::extract::State;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::{Value, json};
+use shop::breaker_reports::{self, ReportedBreaker};
 use utoipa::ToSchema;
 use uuid::Uuid;
 

@@ -8,11 +8,11 @@ use axum::{
     response::{IntoResponse, Response, Sse},
 };
 use http::{HeaderName, HeaderValue, header, request::Parts};
+use shop::events::{self, Topics};
 use utoipa::{
     IntoParams, ToSchema,
     openapi::path::{Parameter, ParameterIn},
 };
-use workflows::events::{self, Topics};
 
 use crate::{
     access::{Caller, HeldKey},

@@ -19,8 +19,8 @@ pub(crate) use read::{
 
 use crate::{problem::Problem, state::ApiState};
 
-async fn load(state: &ApiState, id: Uuid) -> Result<::workflows::orders::Order, Problem> {
-    let order = ::workflows::orders::get(state.pool(), id).await?;
+async fn load(state: &ApiState, id: Uuid) -> Result<shop::orders::Order, Problem> {
+    let order = shop::orders::get(state.pool(), id).await?;
     order.ok_or_else(|| Problem::not_found("order", id))
 }
 

@@ -24,8 +24,8 @@ pub(crate) use update::{__path_update_product, update_product};
 
 use crate::{problem::Problem, state::ApiState};
 
-async fn load(state: &ApiState, id: Uuid) -> Result<::workflows::inventory::Product, Problem> {
-    let product = ::workflows::inventory::product(state.pool(), id).await?;
+async fn load(state: &ApiState, id: Uuid) -> Result<shop::inventory::Product, Problem> {
+    let product = shop::inventory::product(state.pool(), id).await?;
     product.ok_or_else(|| Problem::not_found("product", id))
 }
 

@@ -1,10 +1,10 @@
 //! Queues: what waits in them, and whether they are paused.
 
-use ::workflows::queues::{self, QueueError, Wanted};
 use axum::extract::State;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use shop::queues::{self, QueueError, Wanted};
 use utoipa::ToSchema;
 
 use crate::{

@@ -35,7 +35,7 @@ impl Gauges {
         let reading = tokio::spawn(async move {
             let views = engine.queues().await?;
             let counts = engine.status_counts().await?;
-            let lag = workflows::events::lag(&pool).await?;
+            let lag = shop::events::lag(&pool).await?;
             Ok::<_, sqlx::Error>((views, counts, lag))
         });
         match tokio::time::timeout(state.limits().health_timeout, reading).await {

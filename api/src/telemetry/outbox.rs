@@ -6,7 +6,7 @@ use std::{
 };
 
 use metrics::{Unit, describe_gauge, gauge};
-use workflows::events::Lag;
+use shop::events::Lag;
 
 const WAITING: &str = "sagaline_outbox_waiting_events";
 const WAITING_SECONDS: &str = "sagaline_outbox_waiting_seconds";

@@ -9,12 +9,12 @@ use std::{error::Error, sync::Arc, time::Duration};
 
 use breakers::{Breaker, Open};
 use metrics::{counter, gauge};
+use shop::events::{self, Claim, Event, PageSize};
 use sqlx::PgPool;
 use tokio::{sync::Mutex, time::Instant};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 use workers::targets::{Batch, Message, Newest, Outcome, PATIENCE, Target, TargetError};
-use workflows::events::{self, Claim, Event, PageSize};
 
 use super::{FAILURES, PUBLISHED, REWINDS, UP};
 

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use metrics::counter;
+use shop::events::{self, Sequenced};
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
-use workflows::events::{self, Sequenced};
 
 use super::{PRUNED, SEQUENCED};
 

@@ -5,12 +5,12 @@ use std::{sync::Arc, time::Duration};
 use anyhow::{Context, ensure};
 use api::Role;
 use serde_json::{Value, json};
-use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
-use workflows::{
+use shop::{
     Shop,
     inventory::{self, NewProduct},
 };
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use super::{Arguments, load};
 use crate::{

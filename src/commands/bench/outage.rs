@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context, bail};
 use breakers::{BreakerState, Dependency};
 use serde_json::json;
-use workflows::{
+use shop::{
     Shop, invariants,
     notifications::{self, NotificationStatus},
     sagas::deliver_notification::QUEUE,

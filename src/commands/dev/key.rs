@@ -8,11 +8,11 @@ use std::{
 };
 
 use anyhow::Context;
-use sqlx::PgPool;
-use workflows::{
+use shop::{
     audit::By,
     keys::{self, KeyRole, NewKey, Token},
 };
+use sqlx::PgPool;
 
 /// A key that may do everything, and where it is kept.
 pub(super) struct DevKey {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use api::{Access, Auth, Limits};
 use reqwest::{Method, RequestBuilder, Response};
 use serde_json::{Value, json};
-use workflows::keys::{self, KeyRole, NewKey};
+use shop::keys::{self, KeyRole, NewKey};
 
 use super::shop::{OpenShop, body, order, problem, product};
 

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use api::Access;
 use reqwest::Method;
 use serde_json::{Value, json};
-use workflows::keys::KeyRole;
+use shop::keys::KeyRole;
 
 use super::{
     access::{key, with},

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use api::Limits;
 use breakers::{BreakerSettings, Breakers, Dependency};
 use serde_json::{Value, json};
+use shop::breaker_reports::{Process, report, withdraw};
 use uuid::Uuid;
-use workflows::breaker_reports::{Process, report, withdraw};
 
 use super::shop::{OpenShop, body, problem};
 

@@ -8,7 +8,7 @@ use std::{
 use api::{Access, Auth, CorsOrigins, Limits, SharedLimiter, Taken};
 use reqwest::{Method, Response};
 use serde_json::json;
-use workflows::keys::{self, KeyRole};
+use shop::keys::{self, KeyRole};
 
 use super::{
     access::{key, with},

@@ -7,11 +7,11 @@ use engine::Engine;
 use reqwest::Method;
 use sagaline::mailcatcher::{Behaviour, MailCatcher, Stage};
 use serde_json::{Value, json};
-use tokio_util::sync::CancellationToken;
-use workflows::{
+use shop::{
     mailer::Mailer,
     sagas::{self, Settings, deliver_notification::QUEUE},
 };
+use tokio_util::sync::CancellationToken;
 
 use super::shop::{OpenShop, body, problem};
 

@@ -11,7 +11,7 @@ use reqwest::Method;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use workflows::keys::KeyRole;
+use shop::keys::KeyRole;
 
 use super::{
     access::{key, with},

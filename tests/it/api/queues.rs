@@ -6,7 +6,7 @@ use api::Limits;
 use engine::Status;
 use reqwest::Method;
 use serde_json::{Value, json};
-use workflows::audit;
+use shop::audit;
 
 use super::shop::{OpenShop, body, order, problem};
 

@@ -7,14 +7,14 @@ use engine::Engine;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
-use sqlx::PgPool;
-use tokio::{net::TcpListener, sync::OnceCell, task::JoinHandle};
-use tokio_util::sync::CancellationToken;
-use workflows::{
+use shop::{
     Shop,
     mailer::Mailer,
     sagas::{self, Settings},
 };
+use sqlx::PgPool;
+use tokio::{net::TcpListener, sync::OnceCell, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
 
 use crate::support::Database;
 

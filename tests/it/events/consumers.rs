@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use serde_json::json;
-use sqlx::PgPool;
-use uuid::Uuid;
-use workflows::{
+use shop::{
     audit,
     events::{self, Claim, Extent, Replay},
 };
+use sqlx::PgPool;
+use uuid::Uuid;
 
 use super::{keys, tell};
 use crate::support::Database;

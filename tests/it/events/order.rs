@@ -6,9 +6,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+use shop::events::{self, Sequenced};
 use sqlx::{Connection, Executor, PgConnection, PgPool};
 use tokio::{sync::Barrier, task::JoinSet};
-use workflows::events::{self, Sequenced};
 
 use super::{append, keys, page, sequence};
 use crate::support::Database;

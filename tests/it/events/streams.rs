@@ -4,16 +4,16 @@ use std::time::{Duration, Instant};
 
 use api::{Access, Limits};
 use serde_json::Value;
+use shop::{
+    events,
+    keys::{self, KeyRole, NewKey},
+};
 use sqlx::{Connection, PgConnection, PgPool};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
     task::JoinSet,
     time::timeout,
-};
-use workflows::{
-    events,
-    keys::{self, KeyRole, NewKey},
 };
 
 use super::{append, append_as, sequence, tell};

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use workflows::events;
+use shop::events;
 
 use super::{
     event_targets::{NAME, connect, entries},

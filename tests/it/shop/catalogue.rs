@@ -1,6 +1,6 @@
 //! Products changed by people, one and many; what falls low, and who hears of it.
 
-use workflows::{
+use shop::{
     inventory::{
         self, ListItem, ListedProduct, MovementKind, NewProduct, ProductDetails, ProductFilter, StockChange,
         StockState, UpdateProductError, UpsertError, Upserted,
@@ -48,7 +48,7 @@ fn listed(sku: &str, name: &str, initial_stock: i64) -> ListedProduct {
 async fn with_admins() -> Market {
     let mails = tempfile::tempdir().unwrap();
     let mailer = Mailer::files(mails.path(), "shop@example.com").unwrap();
-    let admins: workflows::AdminEmails = "boss@example.com,clerk@example.com".parse().unwrap();
+    let admins: shop::AdminEmails = "boss@example.com,clerk@example.com".parse().unwrap();
     let settings = Settings { admin_emails: admins.clone(), ..Settings::new(mailer) };
     let mut market = Market::with(mails, settings).await;
     market.shop = market.shop.alerting(admins);

@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 
 use engine::{Direction, Engine, StartError, Status};
-use sqlx::PgPool;
-use workflows::{
+use shop::{
     Shop,
     mailer::Mailer,
     orders::{self, CancelOrderError, OrderStatus, StatusError},
@@ -14,6 +13,7 @@ use workflows::{
         place_order::PLACE_ORDER,
     },
 };
+use sqlx::PgPool;
 
 use super::{Market, QUICK, order, statuses};
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use engine::{Direction, Engine, Page, RetryPolicy, SagaFilter, Status};
-use workflows::{
+use shop::{
     Shop,
     mailer::Mailer,
     orders::{self, OrderStatus},

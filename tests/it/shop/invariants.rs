@@ -1,7 +1,7 @@
 //! Each invariant fires when what it promises is broken on purpose.
 
+use shop::{invariants, orders, sagas::deliver_notification::DELIVER_NOTIFICATION};
 use sqlx::PgPool;
-use workflows::{invariants, orders, sagas::deliver_notification::DELIVER_NOTIFICATION};
 
 use super::{Market, order};
 

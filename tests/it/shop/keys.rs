@@ -1,10 +1,10 @@
 //! Requests that are made twice.
 
-use uuid::Uuid;
-use workflows::{
+use shop::{
     idempotency::{self, Answer, Begin},
     inventory::{self, CreateProductError, NewProduct},
 };
+use uuid::Uuid;
 
 use super::Market;
 

@@ -5,8 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use engine::{Page, RetryPolicy, Status};
 use sagaline::mailcatcher::{Behaviour, MailCatcher, Stage};
-use uuid::Uuid;
-use workflows::{
+use shop::{
     inventory,
     mailer::Mailer,
     notifications::{self, NotificationStatus, SendError, SendNotification},
@@ -16,6 +15,7 @@ use workflows::{
         deliver_notification::{DELIVER_NOTIFICATION, DeliverNotification},
     },
 };
+use uuid::Uuid;
 
 use super::{Market, PATIENCE, QUICK, order};
 
@@ -62,7 +62,7 @@ async fn a_shipped_order_is_mailed_once_in_text_and_in_html() {
 async fn a_name_with_markup_is_harmless_in_the_mail() {
     let market = Market::open().await.hire();
     market.sell("TEA-1", 10, 5).await;
-    let details = workflows::inventory::ProductDetails {
+    let details = shop::inventory::ProductDetails {
         name: "<script>alert(1)</script>".into(),
         description: String::new(),
         category: "tea".into(),
@@ -71,9 +71,7 @@ async fn a_name_with_markup_is_harmless_in_the_mail() {
         low_stock_threshold: 0,
     };
     let tea = market.sell("TEA-2", 10, 5).await;
-    workflows::inventory::update_product(&market.shop, tea.product_id, &details, "clerk", None)
-        .await
-        .unwrap();
+    shop::inventory::update_product(&market.shop, tea.product_id, &details, "clerk", None).await.unwrap();
     let placed = market.place(order(&[("TEA-2", 1)])).await;
     let key = format!("order-confirmed:{}", placed.order_id);
     assert_eq!(market.settled(DELIVER_NOTIFICATION.name(), key).await, Status::Completed);

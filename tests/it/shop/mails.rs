@@ -5,7 +5,7 @@ use std::time::Duration;
 use breakers::{Breaker, BreakerSettings, BreakerState, Dependency};
 use engine::{DeadJobFilter, Page, RetryPolicy, Status};
 use sagaline::mailcatcher::{Behaviour, MailCatcher, Stage};
-use workflows::{
+use shop::{
     mailer::{Mail, MailError, Mailer, SmtpSettings},
     notifications::{self, NotificationStatus},
     sagas::{

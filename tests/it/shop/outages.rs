@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use breakers::{Breaker, BreakerSettings, BreakerState, Dependency};
 use engine::{Allowance, DeadJobFilter, HistoryOutcome, Page, RetryPolicy, SagaFilter, Status};
 use sagaline::mailcatcher::{Behaviour, MailCatcher, Stage};
-use workflows::{
+use shop::{
     mailer::Mailer,
     notifications::{self, NotificationStatus},
     orders::OrderStatus,

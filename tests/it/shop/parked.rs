@@ -1,7 +1,7 @@
 //! Placements that are parked with stock in hand: however they are given up, the stock comes back.
 
 use engine::{Bulk, DeadJob, DeadJobError, DeadJobFilter, Leftovers, Page, SagaId, Status};
-use workflows::{
+use shop::{
     Shop,
     inventory::Product,
     mailer::Mailer,

@@ -1,7 +1,7 @@
 //! Orders placed: confirmed, refused, rejected, in crowds.
 
 use engine::{Page, Status};
-use workflows::{
+use shop::{
     inventory::{self, StockChange},
     orders::{self, CancelOrderError, OrderFilter, OrderStatus, PlaceError, PlaceOrder},
     sagas::deliver_notification::DELIVER_NOTIFICATION,

@@ -6,10 +6,7 @@ use engine::{
     Definition, NewSaga, Page, SagaFilter, Status,
     testing::{Proof, Run, skip_waiting},
 };
-use sqlx::PgPool;
-use tempfile::TempDir;
-use uuid::Uuid;
-use workflows::{
+use shop::{
     mailer::Mailer,
     sagas::{
         self, Settings,
@@ -18,6 +15,9 @@ use workflows::{
         place_order::{PLACE_ORDER, Placement},
     },
 };
+use sqlx::PgPool;
+use tempfile::TempDir;
+use uuid::Uuid;
 
 use super::{Market, PATIENCE, QUICK, order};
 

@@ -3,8 +3,8 @@
 use std::{cell::Cell, sync::Once};
 
 use engine::NewSaga;
+use shop::sagas::place_order::{PLACE_ORDER, Placement};
 use tracing_subscriber::{Layer, layer::Context, layer::SubscriberExt};
-use workflows::sagas::place_order::{PLACE_ORDER, Placement};
 
 use super::{Market, order};
 

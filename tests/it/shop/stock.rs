@@ -1,13 +1,13 @@
 //! Stock changed by people, and the lists of products and orders.
 
 use engine::Page;
-use uuid::Uuid;
-use workflows::{
+use shop::{
     inventory::{self, StockChange, StockError},
     mailer::Mailer,
     orders::{self, OrderFilter, OrderStatus, PlaceOrder},
     sagas::Settings,
 };
+use uuid::Uuid;
 
 use super::{Market, order};
 

@@ -1,14 +1,14 @@
 //! Changes and the events that are written with them.
 
 use serde_json::Value;
-use tokio_util::sync::CancellationToken;
-use workflows::{
+use shop::{
     Shop,
     inventory::{self, StockChange},
     mailer::Mailer,
     orders::{self, OrderStatus},
     sagas::Settings,
 };
+use tokio_util::sync::CancellationToken;
 
 use super::{Market, PATIENCE, engine, order};
 

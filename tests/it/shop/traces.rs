@@ -1,13 +1,13 @@
 //! The trace of whoever asked, carried through every saga that follows.
 
 use engine::{Engine, EngineBuilder, TraceLink};
-use tokio_util::sync::CancellationToken;
-use workflows::{
+use shop::{
     Shop,
     mailer::Mailer,
     orders,
     sagas::{self, Settings},
 };
+use tokio_util::sync::CancellationToken;
 
 use super::{Market, order};
 use crate::support::Database;

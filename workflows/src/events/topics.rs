@@ -10,11 +10,11 @@ const LONGEST_PATTERN: usize = 128;
 /// any number of words, none included.
 ///
 /// ```
-/// let topics: workflows::events::Topics = "order.*,inventory.low".parse()?;
+/// let topics: shop::events::Topics = "order.*,inventory.low".parse()?;
 /// assert!(topics.match_key("order.confirmed"));
 /// assert!(topics.match_key("inventory.low"));
 /// assert!(!topics.match_key("inventory.updated"));
-/// # Ok::<(), workflows::events::TopicsError>(())
+/// # Ok::<(), shop::events::TopicsError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Topics(Vec<Vec<Word>>);

@@ -1,10 +1,10 @@
 //! One entry of the audit, and its place among those of both sources.
 
-use ::workflows::audit::{Position, Record};
 use chrono::{DateTime, Utc};
 use engine::{AuditRecord, AuditSubjectKind};
 use serde::Serialize;
 use serde_json::{Value, json};
+use shop::audit::{Position, Record};
 use utoipa::ToSchema;
 use uuid::Uuid;
 

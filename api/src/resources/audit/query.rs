@@ -1,7 +1,7 @@
 //! What of the audit is asked for.
 
-use ::workflows::audit::Filter;
 use engine::{AuditFilter, AuditSubjectKind};
+use shop::audit::Filter;
 use utoipa::IntoParams;
 use uuid::Uuid;
 

@@ -4,11 +4,11 @@ use std::{collections::BTreeSet, time::Instant};
 
 use breakers::{BreakerState, Dependency};
 use engine::QueueView;
-use sqlx::{Connection, PgConnection};
-use workflows::{
+use shop::{
     breaker_reports::{self, ReportedBreaker},
     sagas::deliver_notification::QUEUE as MAILS,
 };
+use sqlx::{Connection, PgConnection};
 
 use super::body::{
     BreakersHealth, Connections, DatabaseHealth, Health, HealthParts, HealthState, MailHealth, QueueHealth,

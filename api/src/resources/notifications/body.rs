@@ -1,9 +1,9 @@
 //! The JSON of notifications.
 
-use ::workflows::{letters::Template, notifications as shop};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use shop::{letters::Template, notifications};
 use utoipa::{
     PartialSchema, ToSchema,
     openapi::{RefOr, Schema, schema::OneOfBuilder},
@@ -201,8 +201,8 @@ pub(crate) struct NotificationTemplateList {
     pub(crate) next_cursor: Option<String>,
 }
 
-impl From<shop::Notification> for Notification {
-    fn from(notification: shop::Notification) -> Self {
+impl From<notifications::Notification> for Notification {
+    fn from(notification: notifications::Notification) -> Self {
         Self {
             notification_id: notification.notification_id,
             to: notification.to,
@@ -219,28 +219,29 @@ impl From<shop::Notification> for Notification {
     }
 }
 
-impl From<shop::DeliveryAttempt> for NotificationAttempt {
-    fn from(attempt: shop::DeliveryAttempt) -> Self {
-        let shop::DeliveryAttempt { attempt, outcome, started_at, duration_ms, reply, error } = attempt;
+impl From<notifications::DeliveryAttempt> for NotificationAttempt {
+    fn from(attempt: notifications::DeliveryAttempt) -> Self {
+        let notifications::DeliveryAttempt { attempt, outcome, started_at, duration_ms, reply, error } =
+            attempt;
         Self { attempt, started_at, duration_ms, outcome: outcome.name(), reply, error }
     }
 }
 
-impl From<shop::NotificationStatus> for NotificationStatus {
-    fn from(status: shop::NotificationStatus) -> Self {
+impl From<notifications::NotificationStatus> for NotificationStatus {
+    fn from(status: notifications::NotificationStatus) -> Self {
         match status {
-            shop::NotificationStatus::Pending => Self::Pending,
-            shop::NotificationStatus::Sending => Self::Sending,
-            shop::NotificationStatus::Sent => Self::Sent,
-            shop::NotificationStatus::Failed => Self::Failed,
-            shop::NotificationStatus::Cancelled => Self::Cancelled,
+            notifications::NotificationStatus::Pending => Self::Pending,
+            notifications::NotificationStatus::Sending => Self::Sending,
+            notifications::NotificationStatus::Sent => Self::Sent,
+            notifications::NotificationStatus::Failed => Self::Failed,
+            notifications::NotificationStatus::Cancelled => Self::Cancelled,
         }
     }
 }
 
-impl From<shop::NotificationSummary> for NotificationSummary {
-    fn from(summary: shop::NotificationSummary) -> Self {
-        let shop::NotificationSummary {
+impl From<notifications::NotificationSummary> for NotificationSummary {
+    fn from(summary: notifications::NotificationSummary) -> Self {
+        let notifications::NotificationSummary {
             notification_id,
             to,
             subject,

@@ -1,13 +1,13 @@
 //! POST `/api/notifications`.
 
-use ::workflows::{
+use axum::{extract::State, response::Response};
+use http::StatusCode;
+use serde_json::Value;
+use shop::{
     letters::{self, RenderError},
     notifications::{self, SendError, SendNotification},
     sagas::deliver_notification::DeliverNotification,
 };
-use axum::{extract::State, response::Response};
-use http::StatusCode;
-use serde_json::Value;
 
 use super::{
     body::{NewNotification, Notification},
@@ -182,7 +182,7 @@ fn problem(error: SendError) -> Problem {
 
 #[cfg(test)]
 mod tests {
-    use ::workflows::Violation;
+    use shop::Violation;
 
     use super::*;
 

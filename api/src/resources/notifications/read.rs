@@ -1,11 +1,11 @@
 //! GET of one notification and of lists of them.
 
-use ::workflows::notifications as shop;
 use axum::{
     extract::State,
     response::{IntoResponse, Response},
 };
 use serde_json::json;
+use shop::notifications;
 
 use super::{
     body::{Notification, NotificationList, NotificationStatus},
@@ -43,7 +43,7 @@ pub(crate) async fn get_notification(
     IdPath(id): IdPath,
     Query(()): Query<()>,
 ) -> Result<Response, Problem> {
-    let found = shop::get(state.shop(), id).await?;
+    let found = notifications::get(state.shop(), id).await?;
     let notification = found.ok_or_else(|| Problem::not_found("notification", id))?;
     Ok(Answer::ok(&Notification::from(notification))?.into_response())
 }
@@ -82,12 +82,12 @@ pub(crate) async fn list_notifications_by_status(
     TextPath(status): TextPath,
     Query(query): Query<CursorQuery>,
 ) -> Result<Answer, Problem> {
-    let status: shop::NotificationStatus = status.parse().map_err(|error: String| {
+    let status: notifications::NotificationStatus = status.parse().map_err(|error: String| {
         Problem::fields(Code::InvalidParameter, vec![FieldError::parameter("status", "invalid", error)])
     })?;
     let listing = query.listing("notifications-by-status", status.name())?;
     let _place = state.far_list()?;
-    let rows = shop::list(state.pool(), status, listing.page()).await?;
+    let rows = notifications::list(state.pool(), status, listing.page()).await?;
     let (rows, next_cursor) = next_page(rows, &listing, |row| row.notification_id);
     Answer::ok(&NotificationList { items: rows.into_iter().map(Into::into).collect(), next_cursor })
 }

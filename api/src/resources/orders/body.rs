@@ -1,8 +1,8 @@
 //! The JSON of orders.
 
-use ::workflows::orders as shop;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+use shop::orders;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -133,8 +133,8 @@ pub(crate) struct OrderList {
     pub(crate) next_cursor: Option<String>,
 }
 
-impl From<shop::Order> for Order {
-    fn from(order: shop::Order) -> Self {
+impl From<orders::Order> for Order {
+    fn from(order: orders::Order) -> Self {
         Self {
             order_id: order.order_id,
             customer_id: order.customer_id,
@@ -152,36 +152,36 @@ impl From<shop::Order> for Order {
     }
 }
 
-impl From<shop::OrderLine> for OrderLine {
-    fn from(line: shop::OrderLine) -> Self {
-        let shop::OrderLine { sku, name, quantity, unit_price, line_total } = line;
+impl From<orders::OrderLine> for OrderLine {
+    fn from(line: orders::OrderLine) -> Self {
+        let orders::OrderLine { sku, name, quantity, unit_price, line_total } = line;
         Self { sku, name, quantity, unit_price, line_total }
     }
 }
 
-impl From<shop::TimelineEntry> for TimelineEntry {
-    fn from(entry: shop::TimelineEntry) -> Self {
-        let shop::TimelineEntry { status, at, actor, reason } = entry;
+impl From<orders::TimelineEntry> for TimelineEntry {
+    fn from(entry: orders::TimelineEntry) -> Self {
+        let orders::TimelineEntry { status, at, actor, reason } = entry;
         Self { status: status.into(), at, actor, reason }
     }
 }
 
-impl From<shop::OrderStatus> for OrderStatus {
-    fn from(status: shop::OrderStatus) -> Self {
+impl From<orders::OrderStatus> for OrderStatus {
+    fn from(status: orders::OrderStatus) -> Self {
         match status {
-            shop::OrderStatus::Pending => Self::Pending,
-            shop::OrderStatus::Confirmed => Self::Confirmed,
-            shop::OrderStatus::Processing => Self::Processing,
-            shop::OrderStatus::Shipped => Self::Shipped,
-            shop::OrderStatus::Delivered => Self::Delivered,
-            shop::OrderStatus::Rejected => Self::Rejected,
-            shop::OrderStatus::Cancelling => Self::Cancelling,
-            shop::OrderStatus::Cancelled => Self::Cancelled,
+            orders::OrderStatus::Pending => Self::Pending,
+            orders::OrderStatus::Confirmed => Self::Confirmed,
+            orders::OrderStatus::Processing => Self::Processing,
+            orders::OrderStatus::Shipped => Self::Shipped,
+            orders::OrderStatus::Delivered => Self::Delivered,
+            orders::OrderStatus::Rejected => Self::Rejected,
+            orders::OrderStatus::Cancelling => Self::Cancelling,
+            orders::OrderStatus::Cancelled => Self::Cancelled,
         }
     }
 }
 
-impl From<OrderStatus> for shop::OrderStatus {
+impl From<OrderStatus> for orders::OrderStatus {
     fn from(status: OrderStatus) -> Self {
         match status {
             OrderStatus::Pending => Self::Pending,

@@ -1,8 +1,8 @@
 //! POST `/api/orders/{order_id}/cancel`.
 
-use ::workflows::orders::{self, CancelOrderError};
 use axum::extract::State;
 use http::StatusCode;
+use shop::orders::{self, CancelOrderError};
 
 use super::{
     body::{Order, OrderCancellation},

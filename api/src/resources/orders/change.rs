@@ -1,7 +1,7 @@
 //! PUT `/api/orders/{order_id}/status`.
 
-use ::workflows::orders::{self, StatusError};
 use axum::extract::State;
+use shop::orders::{self, StatusError};
 
 use super::{
     body::{Order, StatusUpdate},

@@ -1,8 +1,8 @@
 //! POST `/api/orders`.
 
-use ::workflows::orders::{self, OrderItem, PlaceError, PlaceOrder};
 use axum::{extract::State, response::Response};
 use http::StatusCode;
+use shop::orders::{self, OrderItem, PlaceError, PlaceOrder};
 
 use super::{
     body::{NewOrder, Order},

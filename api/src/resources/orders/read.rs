@@ -1,10 +1,10 @@
 //! GET of one order and of lists of them.
 
-use ::workflows::orders::{self, OrderFilter};
 use axum::{
     extract::State,
     response::{IntoResponse, Response},
 };
+use shop::orders::{self, OrderFilter};
 use utoipa::IntoParams;
 use uuid::Uuid;
 

@@ -1,8 +1,8 @@
 //! The JSON of products.
 
-use ::workflows::inventory as shop;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+use shop::inventory;
 use utoipa::{
     PartialSchema, ToSchema,
     openapi::{
@@ -207,7 +207,7 @@ impl PartialSchema for Currency {
         ObjectBuilder::new()
             .schema_type(Type::String)
             .description(Some("The currency of a price: a code of ISO 4217 that has minor units."))
-            .enum_values(Some(::workflows::currencies()))
+            .enum_values(Some(shop::currencies()))
             .into()
     }
 }
@@ -253,7 +253,7 @@ pub(crate) struct ProductList {
     pub(crate) next_cursor: Option<String>,
 }
 
-impl From<NewProduct> for shop::NewProduct {
+impl From<NewProduct> for inventory::NewProduct {
     fn from(new: NewProduct) -> Self {
         Self {
             sku: new.sku,
@@ -268,7 +268,7 @@ impl From<NewProduct> for shop::NewProduct {
     }
 }
 
-impl From<ListedProduct> for shop::ListedProduct {
+impl From<ListedProduct> for inventory::ListedProduct {
     fn from(listed: ListedProduct) -> Self {
         let ListedProduct {
             sku,
@@ -284,7 +284,7 @@ impl From<ListedProduct> for shop::ListedProduct {
     }
 }
 
-impl From<ProductUpdate> for shop::ProductDetails {
+impl From<ProductUpdate> for inventory::ProductDetails {
     fn from(update: ProductUpdate) -> Self {
         Self {
             name: update.name,
@@ -297,9 +297,9 @@ impl From<ProductUpdate> for shop::ProductDetails {
     }
 }
 
-impl From<shop::Product> for Product {
-    fn from(product: shop::Product) -> Self {
-        let shop::StockLevels { on_hand, reserved, available, low_stock_threshold } = product.stock;
+impl From<inventory::Product> for Product {
+    fn from(product: inventory::Product) -> Self {
+        let inventory::StockLevels { on_hand, reserved, available, low_stock_threshold } = product.stock;
         Self {
             product_id: product.product_id,
             sku: product.sku,

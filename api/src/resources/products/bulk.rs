@@ -1,11 +1,11 @@
 //! POST `/api/products/bulk`.
 
-use ::workflows::{
+use axum::{extract::State, response::Response};
+use serde::{Deserialize, Serialize};
+use shop::{
     Violation,
     inventory::{self, BULK_MAX, ListItem, UpsertError, Upserted},
 };
-use axum::{extract::State, response::Response};
-use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 

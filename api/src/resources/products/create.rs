@@ -1,8 +1,8 @@
 //! POST `/api/products`.
 
-use ::workflows::inventory::{self, CreateProductError};
 use axum::{extract::State, response::Response};
 use http::StatusCode;
+use shop::inventory::{self, CreateProductError};
 
 use super::{
     body::{NewProduct, Product},

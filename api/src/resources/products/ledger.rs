@@ -1,10 +1,10 @@
 //! GET `/api/products/{product_id}/ledger`.
 
-use ::workflows::inventory as shop;
 use axum::extract::State;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::json;
+use shop::inventory;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -95,15 +95,15 @@ pub(crate) async fn get_product_ledger(
     Query(query): Query<CursorQuery>,
 ) -> Result<Answer, Problem> {
     let listing = query.listing("ledger", &id.to_string())?;
-    let rows = shop::ledger(state.pool(), id, listing.after_number(), listing.read_limit()).await?;
+    let rows = inventory::ledger(state.pool(), id, listing.after_number(), listing.read_limit()).await?;
     let rows = rows.ok_or_else(|| Problem::not_found("product", id))?;
     let (rows, next_cursor) = next_page(rows, &listing, |entry| numbered(entry.movement_id));
     Answer::ok(&Ledger { items: rows.into_iter().map(Into::into).collect(), next_cursor })
 }
 
-impl From<shop::LedgerEntry> for LedgerEntry {
-    fn from(entry: shop::LedgerEntry) -> Self {
-        let shop::LedgerEntry {
+impl From<inventory::LedgerEntry> for LedgerEntry {
+    fn from(entry: inventory::LedgerEntry) -> Self {
+        let inventory::LedgerEntry {
             movement_id,
             kind,
             delta_on_hand,
@@ -117,15 +117,15 @@ impl From<shop::LedgerEntry> for LedgerEntry {
     }
 }
 
-impl From<shop::MovementKind> for MovementKind {
-    fn from(kind: shop::MovementKind) -> Self {
+impl From<inventory::MovementKind> for MovementKind {
+    fn from(kind: inventory::MovementKind) -> Self {
         match kind {
-            shop::MovementKind::Initial => Self::Initial,
-            shop::MovementKind::Set => Self::Set,
-            shop::MovementKind::Adjust => Self::Adjust,
-            shop::MovementKind::Reserve => Self::Reserve,
-            shop::MovementKind::Release => Self::Release,
-            shop::MovementKind::Ship => Self::Ship,
+            inventory::MovementKind::Initial => Self::Initial,
+            inventory::MovementKind::Set => Self::Set,
+            inventory::MovementKind::Adjust => Self::Adjust,
+            inventory::MovementKind::Reserve => Self::Reserve,
+            inventory::MovementKind::Release => Self::Release,
+            inventory::MovementKind::Ship => Self::Ship,
         }
     }
 }

@@ -1,10 +1,10 @@
 //! GET of one product and of lists of them.
 
-use ::workflows::inventory::{self, ProductFilter, StockState};
 use axum::{
     extract::State,
     response::{IntoResponse, Response},
 };
+use shop::inventory::{self, ProductFilter, StockState};
 use utoipa::IntoParams;
 
 use super::{

@@ -1,7 +1,7 @@
 //! PUT `/api/products/{product_id}/stock`.
 
-use ::workflows::inventory::{self, StockChange, StockError};
 use axum::extract::State;
+use shop::inventory::{self, StockChange, StockError};
 
 use super::{
     body::{Product, StockUpdate},

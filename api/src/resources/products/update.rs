@@ -1,7 +1,7 @@
 //! PUT `/api/products/{product_id}`.
 
-use ::workflows::inventory::{self, UpdateProductError};
 use axum::extract::State;
+use shop::inventory::{self, UpdateProductError};
 
 use super::{
     body::{Product, ProductUpdate},

@@ -1,13 +1,13 @@
 //! POST `/api/workflows`.
 
-use ::workflows::{
-    sagas::reserved_key,
-    starts::{self, AskedStartError},
-};
 use axum::{extract::State, response::Response};
 use engine::{NewSaga, SagaId};
 use http::StatusCode;
 use serde_json::json;
+use shop::{
+    sagas::reserved_key,
+    starts::{self, AskedStartError},
+};
 
 use super::{
     body::{NewWorkflow, Workflow},
