@@ -303,8 +303,8 @@ fn breakers(read: &mut Reader<'_>) -> BTreeMap<Dependency, BreakerSettings> {
         BreakerSettings {
             failures: read.number(&name("FAILURES"), 1..=1_000_000),
             // A breaker that is open for no time at all would have what waits try as fast as it can.
-            open_for: read.duration(&name("OPEN"), Duration::from_millis(100)..=Duration::from_hours(1)),
-            probes: read.number(&name("PROBES"), 1..=1000),
+            open_duration: read.duration(&name("OPEN"), Duration::from_millis(100)..=Duration::from_hours(1)),
+            successes_to_close: read.number(&name("PROBES"), 1..=1000),
         }
     };
     Dependency::ALL.into_iter().map(|dependency| (dependency, settings(dependency))).collect()
@@ -415,7 +415,7 @@ mod tests {
         let amqp = BreakerSettings { failures: 7, ..BreakerSettings::default() };
         assert_eq!(config.breakers[&Dependency::Amqp], amqp);
         assert_eq!(config.breakers[&Dependency::Smtp], BreakerSettings::default());
-        assert_eq!(config.breakers[&Dependency::Redis].probes, 3);
+        assert_eq!(config.breakers[&Dependency::Redis].successes_to_close, 3);
         let error = parse(&[("BREAKER_SMTP_OPEN", "ever")]).unwrap_err().to_string();
         assert!(error.contains("BREAKER_SMTP_OPEN is `ever`"), "{error}");
         let error = parse(&[("BREAKER_SMTP_OPEN", "0s")]).unwrap_err().to_string();

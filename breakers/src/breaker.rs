@@ -8,8 +8,8 @@ use std::{
 use tokio::sync::Notify;
 
 use crate::{
-    BreakerSettings, BreakerState, BreakerView, Dependency, Prospect,
-    gate::{Admission, Gate, Verdict},
+    BreakerSettings, BreakerState, BreakerView, Dependency, Permission,
+    machine::{Admission, CallResult, Machine},
 };
 
 /// Stands before a dependency. Cheap to clone; all clones are the same breaker.
@@ -21,7 +21,7 @@ pub struct Breaker {
 struct Inner {
     dependency: Dependency,
     settings: BreakerSettings,
-    gate: Mutex<Gate>,
+    machine: Mutex<Machine>,
     /// Told of every change of the state.
     changed: Arc<Notify>,
 }
@@ -29,60 +29,64 @@ struct Inner {
 /// The breaker holds calls back: nothing was attempted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{dependency}` has failed too often; nothing is tried before its next probe")]
-pub struct Open {
+pub struct BreakerOpen {
     /// What was to be called.
     pub dependency: Dependency,
     /// When the next probe is due, or the one under way may be over.
     pub retry_after: Duration,
     /// How long the breaker stays open each time.
-    pub open_for: Duration,
+    pub open_duration: Duration,
 }
 
-impl Open {
+impl BreakerOpen {
     /// After how long to ask again: spread over a quarter of the time that the breaker stays open, so that not all who
     /// were held back come in the moment of the probe.
-    pub fn wait(&self) -> Duration {
-        self.retry_after + (self.open_for / 4).mul_f64(rand::random())
+    pub fn retry_delay(&self) -> Duration {
+        self.retry_after + (self.open_duration / 4).mul_f64(rand::random())
     }
 }
 
 impl Breaker {
     /// A closed breaker on its own; one that is seen in the API comes from [`crate::Breakers::of`].
     pub fn new(dependency: Dependency, settings: BreakerSettings) -> Self {
-        Self::telling(dependency, settings, Arc::default())
+        Self::with_notify(dependency, settings, Arc::default())
     }
 
-    pub(crate) fn telling(dependency: Dependency, settings: BreakerSettings, changed: Arc<Notify>) -> Self {
-        let gate = Mutex::new(Gate::new(dependency, settings));
-        Self { inner: Arc::new(Inner { dependency, settings, gate, changed }) }
+    pub(crate) fn with_notify(
+        dependency: Dependency,
+        settings: BreakerSettings,
+        changed: Arc<Notify>,
+    ) -> Self {
+        let machine = Mutex::new(Machine::new(dependency, settings));
+        Self { inner: Arc::new(Inner { dependency, settings, machine, changed }) }
     }
 
-    /// Lets a call through, which is settled by the [`Pass`].
+    /// Lets a call through, which is recorded by the [`CallPermit`].
     ///
     /// # Errors
     /// When the breaker is open, or half open with a call under way: nothing is to be attempted, and to be counted as an
-    /// attempt, before [`Open::wait`] is over.
-    pub fn admit(&self) -> Result<Pass, Open> {
-        let admitted = self.locked(Gate::admit);
-        admitted.map(|admission| Pass { breaker: self.clone(), admission, settled: false }).map_err(
-            |retry_after| Open {
+    /// attempt, before [`BreakerOpen::retry_delay`] is over.
+    pub fn try_acquire(&self) -> Result<CallPermit, BreakerOpen> {
+        let admitted = self.locked(Machine::try_acquire);
+        admitted.map(|admission| CallPermit { breaker: self.clone(), admission, recorded: false }).map_err(
+            |retry_after| BreakerOpen {
                 dependency: self.inner.dependency,
                 retry_after,
-                open_for: self.inner.settings.open_for,
+                open_duration: self.inner.settings.open_duration,
             },
         )
     }
 
     /// What those are told who are held back now.
-    pub fn held_back(&self) -> Open {
-        let (view, open_for) = (self.view(), self.inner.settings.open_for);
+    pub fn open_error(&self) -> BreakerOpen {
+        let (view, open_duration) = (self.view(), self.inner.settings.open_duration);
         let retry_after = view.next_probe_in.unwrap_or_default();
-        Open { dependency: self.inner.dependency, retry_after, open_for }
+        BreakerOpen { dependency: self.inner.dependency, retry_after, open_duration }
     }
 
     /// What the next call may expect, without making it.
-    pub fn prospect(&self) -> Prospect {
-        self.lock().prospect()
+    pub fn permission(&self) -> Permission {
+        self.lock().permission()
     }
 
     /// What happens to the next call.
@@ -97,30 +101,30 @@ impl Breaker {
 
     /// For the one breaker of a dependency that a process has: others that are made on their own, and perhaps thrown away,
     /// must not show a state of theirs in its place.
-    pub(crate) fn announced(self) -> Self {
-        self.lock().announce();
+    pub(crate) fn with_metrics(self) -> Self {
+        self.lock().publish();
         self
     }
 
-    fn settle(&self, admission: Admission, verdict: Verdict) {
-        self.locked(|gate| gate.settle(admission, verdict));
+    fn record(&self, admission: Admission, result: CallResult) {
+        self.locked(|machine| machine.record(admission, result));
     }
 
-    fn locked<T>(&self, change: impl FnOnce(&mut Gate) -> T) -> T {
-        let mut gate = self.lock();
-        let before = gate.state();
-        let result = change(&mut gate);
-        let changed = gate.state() != before;
-        drop(gate);
+    fn locked<T>(&self, change: impl FnOnce(&mut Machine) -> T) -> T {
+        let mut machine = self.lock();
+        let before = machine.state();
+        let result = change(&mut machine);
+        let changed = machine.state() != before;
+        drop(machine);
         if changed {
             self.inner.changed.notify_one();
         }
         result
     }
 
-    fn lock(&self) -> MutexGuard<'_, Gate> {
+    fn lock(&self) -> MutexGuard<'_, Machine> {
         // No code that holds it can leave it half changed.
-        self.inner.gate.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.machine.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -133,39 +137,39 @@ impl std::fmt::Debug for Breaker {
 /// The leave to make one call; dropped unsettled, as by a time-out around it, it counts as a failure.
 #[must_use = "say how the call ended"]
 #[derive(Debug)]
-pub struct Pass {
+pub struct CallPermit {
     breaker: Breaker,
     admission: Admission,
-    settled: bool,
+    recorded: bool,
 }
 
-impl Pass {
+impl CallPermit {
     /// Whether the call is to find out if the dependency works again. That it does not is no fault of the work that was
     /// chosen to try, so that is not to be counted as one of its attempts.
     pub fn is_probe(&self) -> bool {
         match self.admission {
             Admission::Probe => true,
-            Admission::Usual => false,
+            Admission::Normal => false,
         }
     }
 
     /// The dependency is well. An answer that refuses this one call is a success in that sense.
     pub fn succeeded(mut self) {
-        self.settled = true;
-        self.breaker.settle(self.admission, Verdict::Succeeded);
+        self.recorded = true;
+        self.breaker.record(self.admission, CallResult::Succeeded);
     }
 
     /// The dependency is away, slow or busy.
     pub fn failed(mut self) {
-        self.settled = true;
-        self.breaker.settle(self.admission, Verdict::Failed);
+        self.recorded = true;
+        self.breaker.record(self.admission, CallResult::Failed);
     }
 }
 
-impl Drop for Pass {
+impl Drop for CallPermit {
     fn drop(&mut self) {
-        if !self.settled {
-            self.breaker.settle(self.admission, Verdict::Failed);
+        if !self.recorded {
+            self.breaker.record(self.admission, CallResult::Failed);
         }
     }
 }
@@ -178,21 +182,21 @@ mod tests {
         Breaker::new(Dependency::Smtp, settings)
     }
 
-    fn opened(open_for: Duration, probes: u32) -> Breaker {
-        let breaker = breaker(BreakerSettings { failures: 2, open_for, probes });
-        breaker.admit().unwrap().failed();
+    fn opened(open_duration: Duration, successes_to_close: u32) -> Breaker {
+        let breaker = breaker(BreakerSettings { failures: 2, open_duration, successes_to_close });
+        breaker.try_acquire().unwrap().failed();
         assert_eq!(breaker.state(), BreakerState::Closed);
-        breaker.admit().unwrap().failed();
+        breaker.try_acquire().unwrap().failed();
         assert_eq!(breaker.state(), BreakerState::Open);
         breaker
     }
 
     #[test]
     fn failures_in_a_row_open_it_and_it_says_when_to_ask_again() {
-        let open_for = Duration::from_hours(1);
-        let breaker = opened(open_for, 1);
-        let open = breaker.admit().unwrap_err();
-        assert!(open.retry_after <= open_for && open.retry_after > open_for / 2, "{open:?}");
+        let open_duration = Duration::from_hours(1);
+        let breaker = opened(open_duration, 1);
+        let open = breaker.try_acquire().unwrap_err();
+        assert!(open.retry_after <= open_duration && open.retry_after > open_duration / 2, "{open:?}");
         let view = breaker.view();
         assert_eq!((view.failures, view.state), (2, BreakerState::Open));
         assert!(view.opened_ago.is_some() && view.next_probe_in.is_some(), "{view:?}");
@@ -200,9 +204,10 @@ mod tests {
 
     #[test]
     fn those_held_back_are_spread_over_a_quarter_of_the_open_time() {
-        let open_for = Duration::from_secs(80);
-        let open = Open { dependency: Dependency::Smtp, retry_after: Duration::from_secs(8), open_for };
-        let waits: Vec<_> = (0..200).map(|_| open.wait()).collect();
+        let open_duration = Duration::from_secs(80);
+        let open =
+            BreakerOpen { dependency: Dependency::Smtp, retry_after: Duration::from_secs(8), open_duration };
+        let waits: Vec<_> = (0..200).map(|_| open.retry_delay()).collect();
         assert!(waits.iter().all(|wait| (Duration::from_secs(8)..=Duration::from_secs(28)).contains(wait)));
         let tenths: std::collections::BTreeSet<_> = waits.iter().map(|wait| wait.as_secs() / 2).collect();
         assert!(tenths.len() > 5, "not spread: {waits:?}");
@@ -210,11 +215,11 @@ mod tests {
 
     #[test]
     fn a_success_in_between_starts_the_count_anew() {
-        let open_for = Duration::from_hours(1);
-        let breaker = breaker(BreakerSettings { failures: 2, open_for, probes: 1 });
+        let open_duration = Duration::from_hours(1);
+        let breaker = breaker(BreakerSettings { failures: 2, open_duration, successes_to_close: 1 });
         for _ in 0..3 {
-            breaker.admit().unwrap().failed();
-            breaker.admit().unwrap().succeeded();
+            breaker.try_acquire().unwrap().failed();
+            breaker.try_acquire().unwrap().succeeded();
         }
         assert_eq!((breaker.state(), breaker.view().failures), (BreakerState::Closed, 0));
     }
@@ -222,46 +227,47 @@ mod tests {
     #[test]
     fn half_open_one_call_at_a_time_is_let_through() {
         let breaker = opened(Duration::ZERO, 1);
-        let probe = breaker.admit().unwrap();
+        let probe = breaker.try_acquire().unwrap();
         assert!(probe.is_probe());
         assert_eq!(breaker.state(), BreakerState::HalfOpen);
-        assert!(breaker.admit().is_err());
-        assert!(breaker.admit().is_err());
+        assert!(breaker.try_acquire().is_err());
+        assert!(breaker.try_acquire().is_err());
         probe.succeeded();
         assert_eq!(breaker.state(), BreakerState::Closed);
         assert_eq!(breaker.view().opened_ago, None);
-        let (one, _other) = (breaker.admit().unwrap(), breaker.admit().unwrap());
+        let (one, _other) = (breaker.try_acquire().unwrap(), breaker.try_acquire().unwrap());
         assert!(!one.is_probe());
     }
 
     #[test]
     fn what_the_next_call_may_expect_is_told_without_making_it() {
-        let breaker = breaker(BreakerSettings { failures: 1, open_for: Duration::ZERO, probes: 2 });
-        assert_eq!(breaker.prospect(), Prospect::LetThrough);
-        breaker.admit().unwrap().failed();
-        assert_eq!((breaker.prospect(), breaker.state()), (Prospect::Probe, BreakerState::Open));
-        let probe = breaker.admit().unwrap();
-        assert!(matches!(breaker.prospect(), Prospect::HeldBack(_)), "one is under way");
+        let breaker =
+            breaker(BreakerSettings { failures: 1, open_duration: Duration::ZERO, successes_to_close: 2 });
+        assert_eq!(breaker.permission(), Permission::Allowed);
+        breaker.try_acquire().unwrap().failed();
+        assert_eq!((breaker.permission(), breaker.state()), (Permission::Probe, BreakerState::Open));
+        let probe = breaker.try_acquire().unwrap();
+        assert!(matches!(breaker.permission(), Permission::Denied(_)), "one is under way");
         probe.succeeded();
-        assert_eq!(breaker.prospect(), Prospect::Probe, "a second one has to succeed");
-        breaker.admit().unwrap().succeeded();
-        assert_eq!(breaker.prospect(), Prospect::LetThrough);
-        let open_for = Duration::from_hours(1);
-        let Prospect::HeldBack(wait) = opened(open_for, 1).prospect() else { panic!("it is open") };
-        assert!(wait > open_for / 2 && wait <= open_for, "{wait:?}");
+        assert_eq!(breaker.permission(), Permission::Probe, "a second one has to succeed");
+        breaker.try_acquire().unwrap().succeeded();
+        assert_eq!(breaker.permission(), Permission::Allowed);
+        let open_duration = Duration::from_hours(1);
+        let Permission::Denied(wait) = opened(open_duration, 1).permission() else { panic!("it is open") };
+        assert!(wait > open_duration / 2 && wait <= open_duration, "{wait:?}");
     }
 
     #[test]
     fn as_many_probes_as_are_asked_for_close_it_and_one_failure_opens_it_anew() {
         let breaker = opened(Duration::ZERO, 3);
-        breaker.admit().unwrap().succeeded();
-        breaker.admit().unwrap().succeeded();
+        breaker.try_acquire().unwrap().succeeded();
+        breaker.try_acquire().unwrap().succeeded();
         assert_eq!(breaker.state(), BreakerState::HalfOpen);
-        breaker.admit().unwrap().failed();
+        breaker.try_acquire().unwrap().failed();
         assert_eq!(breaker.state(), BreakerState::Open);
         for _ in 0..3 {
             assert_ne!(breaker.state(), BreakerState::Closed);
-            breaker.admit().unwrap().succeeded();
+            breaker.try_acquire().unwrap().succeeded();
         }
         assert_eq!(breaker.state(), BreakerState::Closed);
     }
@@ -269,18 +275,19 @@ mod tests {
     #[test]
     fn a_call_that_is_dropped_counts_as_failed_and_frees_the_probe() {
         let breaker = opened(Duration::ZERO, 1);
-        drop(breaker.admit().unwrap());
+        drop(breaker.try_acquire().unwrap());
         assert_eq!(breaker.state(), BreakerState::Open);
-        breaker.admit().unwrap().succeeded();
+        breaker.try_acquire().unwrap().succeeded();
         assert_eq!(breaker.state(), BreakerState::Closed);
     }
 
     #[test]
     fn a_call_from_before_the_outage_neither_closes_nor_reopens_it() {
-        let breaker = breaker(BreakerSettings { failures: 1, open_for: Duration::ZERO, probes: 1 });
-        let (early, late) = (breaker.admit().unwrap(), breaker.admit().unwrap());
-        breaker.admit().unwrap().failed();
-        let probe = breaker.admit().unwrap();
+        let breaker =
+            breaker(BreakerSettings { failures: 1, open_duration: Duration::ZERO, successes_to_close: 1 });
+        let (early, late) = (breaker.try_acquire().unwrap(), breaker.try_acquire().unwrap());
+        breaker.try_acquire().unwrap().failed();
+        let probe = breaker.try_acquire().unwrap();
         early.succeeded();
         assert_eq!(breaker.state(), BreakerState::HalfOpen);
         late.failed();

@@ -9,24 +9,24 @@
 //!
 //! let breakers = Breakers::new(|_| BreakerSettings { failures: 1, ..BreakerSettings::default() });
 //! let smtp = breakers.of(Dependency::Smtp);
-//! smtp.admit()?.failed();
-//! let held_back = smtp.admit().unwrap_err();
-//! assert!(held_back.wait() <= held_back.open_for * 2, "ask again then; no attempt was made");
-//! # Ok::<(), breakers::Open>(())
+//! smtp.try_acquire()?.failed();
+//! let held_back = smtp.try_acquire().unwrap_err();
+//! assert!(held_back.retry_delay() <= held_back.open_duration * 2, "ask again then; no attempt was made");
+//! # Ok::<(), breakers::BreakerOpen>(())
 //! ```
 
 mod breaker;
 mod dependency;
-mod gate;
+mod machine;
 mod registry;
 mod settings;
 mod view;
 
-pub use breaker::{Breaker, Open, Pass};
+pub use breaker::{Breaker, BreakerOpen, CallPermit};
 pub use dependency::Dependency;
 pub use registry::Breakers;
 pub use settings::BreakerSettings;
-pub use view::{BreakerState, BreakerView, Prospect};
+pub use view::{BreakerState, BreakerView, Permission};
 
 use metrics::Unit;
 

@@ -33,7 +33,8 @@ impl Breakers {
     /// The breaker of a dependency, which this process calls from now on.
     pub fn of(&self, dependency: Dependency) -> Breaker {
         let settings = self.inner.settings.get(&dependency).copied().unwrap_or_default();
-        let breaker = || Breaker::telling(dependency, settings, Arc::clone(&self.inner.changed)).announced();
+        let breaker =
+            || Breaker::with_notify(dependency, settings, Arc::clone(&self.inner.changed)).with_metrics();
         self.used().entry(dependency).or_insert_with(breaker).clone()
     }
 
@@ -79,12 +80,12 @@ mod tests {
     async fn a_dependency_has_one_breaker_and_its_change_is_told() {
         let breakers = Breakers::new(|dependency| BreakerSettings {
             failures: if dependency == Dependency::Redis { 1 } else { 5 },
-            open_for: Duration::from_hours(1),
-            probes: 1,
+            open_duration: Duration::from_hours(1),
+            successes_to_close: 1,
         });
         assert_eq!(breakers.views(), []);
-        breakers.of(Dependency::Amqp).admit().unwrap().failed();
-        breakers.of(Dependency::Redis).admit().unwrap().failed();
+        breakers.of(Dependency::Amqp).try_acquire().unwrap().failed();
+        breakers.of(Dependency::Redis).try_acquire().unwrap().failed();
         breakers.changed().await;
         let states: Vec<_> = breakers.views().iter().map(|view| (view.dependency, view.state)).collect();
         assert_eq!(

@@ -8,13 +8,13 @@ pub struct BreakerSettings {
     /// So many failures in a row open it; at least one.
     pub failures: u32,
     /// So long nothing is tried then.
-    pub open_for: Duration,
+    pub open_duration: Duration,
     /// So many trial calls, made one after the other, have to succeed before all are let through again; at least one.
-    pub probes: u32,
+    pub successes_to_close: u32,
 }
 
 impl Default for BreakerSettings {
     fn default() -> Self {
-        Self { failures: 5, open_for: Duration::from_secs(10), probes: 1 }
+        Self { failures: 5, open_duration: Duration::from_secs(10), successes_to_close: 1 }
     }
 }

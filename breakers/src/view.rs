@@ -42,13 +42,13 @@ impl FromStr for BreakerState {
 
 /// What the next call of a dependency may expect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Prospect {
+pub enum Permission {
     /// It is let through, and so are others beside it.
-    LetThrough,
+    Allowed,
     /// It alone is let through, to see.
     Probe,
     /// It is held back for so long, or until the probe under way is over.
-    HeldBack(Duration),
+    Denied(Duration),
 }
 
 /// A breaker at one moment. Times are counted from that moment, because processes agree on no clock but the database's.

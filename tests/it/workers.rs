@@ -257,7 +257,8 @@ async fn a_redis_that_stays_away_is_left_alone_and_found_again() {
     let place = Place::new().await;
     let mut redis = RedisServer::start().await.unwrap();
     redis.kill();
-    let settings = BreakerSettings { failures: 2, open_for: Duration::from_millis(50), probes: 1 };
+    let settings =
+        BreakerSettings { failures: 2, open_duration: Duration::from_millis(50), successes_to_close: 1 };
     let breaker = Breaker::new(Dependency::Redis, settings);
     let engine = place.engine_on(place.database.pool().await);
     let worker = Worker::run(engine, |builder| builder.redis_breaker(breaker.clone()), Some(&redis));

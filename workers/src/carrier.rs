@@ -154,11 +154,11 @@ impl Carrier {
         let mut backoff = Backoff::default();
         let mut told = Told::Nothing;
         while !stop_pushing.is_cancelled() {
-            let pass = match self.breaker.admit() {
-                Ok(pass) => pass,
+            let permit = match self.breaker.try_acquire() {
+                Ok(permit) => permit,
                 Err(open) => {
                     tokio::select! {
-                        () = tokio::time::sleep(open.wait()) => {}
+                        () = tokio::time::sleep(open.retry_delay()) => {}
                         () = stop_pushing.cancelled() => {}
                     }
                     continue;
@@ -166,7 +166,7 @@ impl Carrier {
             };
             let ended = match connect(&self.client, &self.prefix).await {
                 Ok(connection) => {
-                    pass.succeeded();
+                    permit.succeeded();
                     tracing::info!("the queue's Redis answers");
                     told = Told::Up;
                     self.turn(RedisState::Up, &gauge);
@@ -183,7 +183,7 @@ impl Carrier {
                     ended
                 }
                 Err(error) => {
-                    pass.failed();
+                    permit.failed();
                     Err(error.into())
                 }
             };

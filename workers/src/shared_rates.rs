@@ -5,7 +5,7 @@
 
 use std::{num::NonZeroU32, time::Duration};
 
-use breakers::{Breaker, BreakerSettings, Dependency, Pass};
+use breakers::{Breaker, BreakerSettings, CallPermit, Dependency};
 use redis::{
     Client, RedisError, RedisResult,
     aio::{ConnectionManager, ConnectionManagerConfig},
@@ -14,7 +14,8 @@ use redis::{
 /// How long an answer of Redis is waited for. A call must not be late because of its being counted.
 const PATIENCE: Duration = Duration::from_millis(100);
 /// A Redis that gave no answer is left alone for a second, unless another breaker is set.
-const USUAL: BreakerSettings = BreakerSettings { failures: 1, open_for: Duration::from_secs(1), probes: 1 };
+const USUAL: BreakerSettings =
+    BreakerSettings { failures: 1, open_duration: Duration::from_secs(1), successes_to_close: 1 };
 
 /// Takes one out of the bucket, by Redis' own clock: `KEYS[1]` is the bucket, `ARGV[1]` how many microseconds give one
 /// back, `ARGV[2]` how many fit. Gives what is left and how many microseconds to wait, which is 0 if one was taken.
@@ -68,14 +69,14 @@ impl SharedRates {
     /// Takes one out of a bucket of this size that gets one back at this interval; `None` when Redis does not tell in
     /// time, and while the breaker holds calls back.
     pub async fn take(&self, bucket: &str, size: NonZeroU32, interval: Duration) -> Option<RateTaken> {
-        let pass = self.breaker.admit().ok()?;
+        let permit = self.breaker.try_acquire().ok()?;
         match tokio::time::timeout(PATIENCE, self.ask(bucket, size, interval)).await {
             Ok(Ok((remaining, wait_us))) => {
-                pass.succeeded();
+                permit.succeeded();
                 Some(RateTaken { wait: (wait_us > 0).then(|| Duration::from_micros(wait_us)), remaining })
             }
-            Ok(Err(error)) => away(pass, &error.to_string()),
-            Err(_) => away(pass, "no answer in time"),
+            Ok(Err(error)) => away(permit, &error.to_string()),
+            Err(_) => away(permit, "no answer in time"),
         }
     }
 
@@ -92,8 +93,8 @@ impl SharedRates {
     }
 }
 
-fn away<T>(pass: Pass, error: &str) -> Option<T> {
-    pass.failed();
+fn away<T>(permit: CallPermit, error: &str) -> Option<T> {
+    permit.failed();
     tracing::debug!(error, "Redis counts no calls now; this process counts its own");
     None
 }

@@ -104,8 +104,8 @@ async fn upsert(
     .bind(views.iter().map(|view| view.opened_ago.map(millis)).collect::<Vec<_>>())
     .bind(views.iter().map(|view| view.next_probe_in.map(millis)).collect::<Vec<_>>())
     .bind(views.iter().map(|view| i64::from(view.settings.failures.max(1))).collect::<Vec<_>>())
-    .bind(views.iter().map(|view| millis(view.settings.open_for)).collect::<Vec<_>>())
-    .bind(views.iter().map(|view| i64::from(view.settings.probes.max(1))).collect::<Vec<_>>())
+    .bind(views.iter().map(|view| millis(view.settings.open_duration)).collect::<Vec<_>>())
+    .bind(views.iter().map(|view| i64::from(view.settings.successes_to_close.max(1))).collect::<Vec<_>>())
     .execute(conn)
     .await
     .map(drop)

@@ -8,7 +8,7 @@ mod smtp;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use breakers::{Breaker, BreakerSettings, BreakerState, Dependency, Prospect};
+use breakers::{Breaker, BreakerSettings, BreakerState, Dependency, Permission};
 use chrono::{DateTime, Utc};
 use engine::{Allowance, Throttle};
 use lettre::message::Mailbox;
@@ -140,10 +140,10 @@ impl Mailer {
     /// than claimed, each only to be postponed, again and again. One at a time is let through to try.
     pub fn throttle(&self) -> Throttle {
         let breaker = self.inner.breaker.clone();
-        Arc::new(move || match breaker.prospect() {
-            Prospect::LetThrough => Allowance::Everything,
-            Prospect::Probe => Allowance::One,
-            Prospect::HeldBack(wait) => Allowance::NothingFor(wait),
+        Arc::new(move || match breaker.permission() {
+            Permission::Allowed => Allowance::Everything,
+            Permission::Probe => Allowance::One,
+            Permission::Denied(wait) => Allowance::NothingFor(wait),
         })
     }
 
@@ -178,8 +178,8 @@ impl Mailer {
             Transport::Smtp(_) => message::write(mail, &inner.from)?,
             Transport::Files(_) => message::write_readable(mail, &inner.from)?,
         };
-        let admitted = inner.breaker.admit();
-        let pass = admitted.map_err(|open| MailError::BreakerOpen { retry_after: open.wait() })?;
+        let admitted = inner.breaker.try_acquire();
+        let permit = admitted.map_err(|open| MailError::BreakerOpen { retry_after: open.retry_delay() })?;
         let answer = match &inner.transport {
             // The exchange is a large future; a worker has many steps at once, few of which get here.
             Transport::Smtp(smtp) => Box::pin(smtp.send(&message, inner.timeout)).await,
@@ -187,14 +187,14 @@ impl Mailer {
         };
         match answer {
             Err(error) if !error.is_about_one_mail() => {
-                let is_probe = pass.is_probe();
-                pass.failed();
+                let is_probe = permit.is_probe();
+                permit.failed();
                 // It was chosen to try, and what it met is no fault of its own.
                 Err(if is_probe { inner.probe_failed(&error) } else { error })
             }
             // A server that says no to one mail is well.
             answer => {
-                pass.succeeded();
+                permit.succeeded();
                 answer
             }
         }
@@ -211,7 +211,10 @@ fn sender(from: &str) -> Result<Mailbox, MailerError> {
 
 impl Inner {
     fn probe_failed(&self, error: &MailError) -> MailError {
-        MailError::ProbeFailed { retry_after: self.breaker.held_back().wait(), what: error.sentence() }
+        MailError::ProbeFailed {
+            retry_after: self.breaker.open_error().retry_delay(),
+            what: error.sentence(),
+        }
     }
 }
 

@@ -7,7 +7,7 @@
 
 use std::{error::Error, sync::Arc, time::Duration};
 
-use breakers::{Breaker, Open};
+use breakers::{Breaker, BreakerOpen};
 use metrics::{counter, gauge};
 use shop::events::{self, Claim, Event, PageSize};
 use sqlx::PgPool;
@@ -69,7 +69,7 @@ enum PublishError {
     Target(#[from] TargetError),
     /// It has failed lately; nothing was attempted.
     #[error("the target is left alone for a while")]
-    HeldBack(#[from] Open),
+    HeldBack(#[from] BreakerOpen),
 }
 
 impl Publisher {
@@ -120,7 +120,7 @@ impl Publisher {
                     }
                 }
                 // Another process takes its turn and finds out for itself.
-                Err(PublishError::HeldBack(open)) => self.yield_turn(open.wait()).await,
+                Err(PublishError::HeldBack(open)) => self.yield_turn(open.retry_delay()).await,
                 Err(error) => {
                     counter!(FAILURES, "consumer" => name).increment(1);
                     up.set(0.0);
@@ -211,12 +211,12 @@ impl Publisher {
 
     /// The one call that leaves the process.
     async fn deliver(&mut self, batch: Batch<'_>) -> Result<Outcome, PublishError> {
-        let pass = self.breaker.admit()?;
+        let permit = self.breaker.try_acquire()?;
         let published = self.target.publish(batch).await;
         if published.is_ok() {
-            pass.succeeded();
+            permit.succeeded();
         } else {
-            pass.failed();
+            permit.failed();
         }
         self.size.events = match published {
             // It may be too much for a slow target to take in time, and would be for ever.

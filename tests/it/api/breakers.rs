@@ -12,12 +12,13 @@ use super::shop::{OpenShop, body, problem};
 
 /// The breakers of a process that can't reach its mail server, and of one that can.
 fn breakers(open: bool) -> Breakers {
-    let settings = BreakerSettings { failures: 2, open_for: Duration::from_hours(1), probes: 3 };
+    let settings =
+        BreakerSettings { failures: 2, open_duration: Duration::from_hours(1), successes_to_close: 3 };
     let breakers = Breakers::new(|_| settings);
     let smtp = breakers.of(Dependency::Smtp);
     for _ in 0..2 {
-        let pass = smtp.admit().unwrap();
-        if open { pass.failed() } else { pass.succeeded() }
+        let permit = smtp.try_acquire().unwrap();
+        if open { permit.failed() } else { permit.succeeded() }
     }
     breakers
 }

@@ -240,7 +240,11 @@ async fn orders_go_on_while_the_mail_server_hangs_and_every_mail_arrives_once_it
         .with_timeout(std::time::Duration::from_millis(500))
         .with_breaker(Breaker::new(
             Dependency::Smtp,
-            BreakerSettings { failures: 3, open_for: std::time::Duration::from_millis(100), probes: 1 },
+            BreakerSettings {
+                failures: 3,
+                open_duration: std::time::Duration::from_millis(100),
+                successes_to_close: 1,
+            },
         ));
     let settings =
         Settings { send_mail_retry: RetryPolicy { attempts: 1000, ..QUICK }, ..Settings::new(mailer) };

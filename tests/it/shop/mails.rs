@@ -71,7 +71,7 @@ async fn a_breaker_opens_on_a_silent_server_and_closes_by_one_probe() {
         .with_timeout(Duration::from_millis(400))
         .with_breaker(Breaker::new(
             Dependency::Smtp,
-            BreakerSettings { failures: 2, open_for: Duration::from_millis(50), probes: 1 },
+            BreakerSettings { failures: 2, open_duration: Duration::from_millis(50), successes_to_close: 1 },
         ));
     mailer.send(&a_mail()).await.unwrap();
     catcher.behave(Behaviour::NeverGreet);
@@ -209,7 +209,8 @@ async fn an_answer_about_all_of_us_counts_against_the_server_and_one_about_a_mai
 }
 
 fn with_breaker(catcher: &MailCatcher, failures: u32) -> (Mailer, Breaker) {
-    let settings = BreakerSettings { failures, open_for: Duration::from_hours(1), probes: 1 };
+    let settings =
+        BreakerSettings { failures, open_duration: Duration::from_hours(1), successes_to_close: 1 };
     let breaker = Breaker::new(Dependency::Smtp, settings);
     let mailer = Mailer::smtp(&catcher.url(), "shop@example.com").unwrap().with_breaker(breaker.clone());
     (mailer, breaker)

@@ -20,8 +20,9 @@ use super::{Market, PATIENCE, QUICK, order};
 const ORDERS: usize = 40;
 
 fn mailer(catcher: &MailCatcher, failures: u32) -> (Mailer, Breaker) {
-    let open_for = Duration::from_millis(100);
-    let breaker = Breaker::new(Dependency::Smtp, BreakerSettings { failures, open_for, probes: 1 });
+    let open_duration = Duration::from_millis(100);
+    let breaker =
+        Breaker::new(Dependency::Smtp, BreakerSettings { failures, open_duration, successes_to_close: 1 });
     let mailer = Mailer::smtp(&catcher.url(), "shop@example.com").unwrap().with_breaker(breaker.clone());
     (mailer, breaker)
 }

@@ -18,19 +18,19 @@ use failsafe::{
     failure_policy::{self, ConsecutiveFailures},
 };
 
-use crate::{BreakerSettings, BreakerState, BreakerView, Dependency, Prospect};
+use crate::{BreakerSettings, BreakerState, BreakerView, Dependency, Permission};
 
 /// While one call tries the dependency, the others ask again this soon.
 const PROBE_WAIT: Duration = Duration::from_secs(1);
 
-pub(crate) struct Gate {
-    machine: StateMachine<ConsecutiveFailures<Constant>, Shown>,
-    shown: Shown,
+pub(crate) struct Machine {
+    failsafe: StateMachine<ConsecutiveFailures<Constant>, PublishedState>,
+    published: PublishedState,
     settings: BreakerSettings,
     /// A trial call is under way.
     probing: bool,
     /// Trial calls that succeeded since it is half open.
-    probed: u32,
+    probe_successes: u32,
     failures: u32,
     opened: Option<Instant>,
     next_probe: Option<Instant>,
@@ -38,7 +38,7 @@ pub(crate) struct Gate {
 
 /// What an admitted call ended in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
+pub(crate) enum CallResult {
     Succeeded,
     Failed,
 }
@@ -46,24 +46,24 @@ pub(crate) enum Verdict {
 /// What kind of call was admitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Admission {
-    Usual,
+    Normal,
     Probe,
 }
 
-impl Gate {
+impl Machine {
     pub(crate) fn new(dependency: Dependency, settings: BreakerSettings) -> Self {
-        let shown = Shown { dependency, state: Arc::default() };
+        let published = PublishedState { dependency, state: Arc::default() };
         let policy = failure_policy::consecutive_failures(
             settings.failures.max(1),
-            backoff::constant(settings.open_for),
+            backoff::constant(settings.open_duration),
         );
-        let machine = Config::new().failure_policy(policy).instrument(shown.clone()).build();
+        let failsafe = Config::new().failure_policy(policy).instrument(published.clone()).build();
         Self {
-            machine,
-            shown,
+            failsafe,
+            published,
             settings,
             probing: false,
-            probed: 0,
+            probe_successes: 0,
             failures: 0,
             opened: None,
             next_probe: None,
@@ -71,92 +71,92 @@ impl Gate {
     }
 
     pub(crate) fn state(&self) -> BreakerState {
-        self.shown.get()
+        self.published.get()
     }
 
     /// Shows in the metrics how it is before it ever changes.
-    pub(crate) fn announce(&self) {
-        self.shown.measure(self.shown.state.load(Ordering::Acquire));
+    pub(crate) fn publish(&self) {
+        self.published.measure(self.published.state.load(Ordering::Acquire));
     }
 
     /// Lets a call through, or says after how long to ask again.
-    pub(crate) fn admit(&mut self) -> Result<Admission, Duration> {
-        if !self.machine.is_call_permitted() {
-            return Err(self.next_probe_in().unwrap_or(self.settings.open_for));
+    pub(crate) fn try_acquire(&mut self) -> Result<Admission, Duration> {
+        if !self.failsafe.is_call_permitted() {
+            return Err(self.next_probe_in().unwrap_or(self.settings.open_duration));
         }
         match self.state() {
             BreakerState::HalfOpen if self.probing => {
-                self.shown.on_call_rejected();
-                Err(PROBE_WAIT.min(self.settings.open_for))
+                self.published.on_call_rejected();
+                Err(PROBE_WAIT.min(self.settings.open_duration))
             }
             BreakerState::HalfOpen => {
                 self.probing = true;
                 Ok(Admission::Probe)
             }
-            BreakerState::Closed | BreakerState::Open => Ok(Admission::Usual),
+            BreakerState::Closed | BreakerState::Open => Ok(Admission::Normal),
         }
     }
 
-    /// What [`Self::admit`] would answer.
-    pub(crate) fn prospect(&self) -> Prospect {
-        let wait = self.next_probe_in().unwrap_or(self.settings.open_for);
+    /// What [`Self::try_acquire`] would answer.
+    pub(crate) fn permission(&self) -> Permission {
+        let wait = self.next_probe_in().unwrap_or(self.settings.open_duration);
         match self.state() {
-            BreakerState::Closed => Prospect::LetThrough,
+            BreakerState::Closed => Permission::Allowed,
             BreakerState::HalfOpen if self.probing => {
-                Prospect::HeldBack(PROBE_WAIT.min(self.settings.open_for))
+                Permission::Denied(PROBE_WAIT.min(self.settings.open_duration))
             }
-            BreakerState::Open if !wait.is_zero() => Prospect::HeldBack(wait),
-            BreakerState::HalfOpen | BreakerState::Open => Prospect::Probe,
+            BreakerState::Open if !wait.is_zero() => Permission::Denied(wait),
+            BreakerState::HalfOpen | BreakerState::Open => Permission::Probe,
         }
     }
 
-    pub(crate) fn settle(&mut self, admission: Admission, verdict: Verdict) {
+    pub(crate) fn record(&mut self, admission: Admission, result: CallResult) {
         match (admission, self.state()) {
-            (Admission::Usual, BreakerState::Closed) => self.settle_usual(verdict),
+            (Admission::Normal, BreakerState::Closed) => self.record_normal(result),
             // It began before the outage, and says nothing about now.
-            (Admission::Usual, BreakerState::HalfOpen | BreakerState::Open) => {}
-            (Admission::Probe, _) => self.settle_probe(verdict),
+            (Admission::Normal, BreakerState::HalfOpen | BreakerState::Open) => {}
+            (Admission::Probe, _) => self.record_probe(result),
         }
     }
 
-    fn settle_usual(&mut self, verdict: Verdict) {
-        match verdict {
-            Verdict::Succeeded => {
+    fn record_normal(&mut self, result: CallResult) {
+        match result {
+            CallResult::Succeeded => {
                 self.failures = 0;
-                self.machine.on_success();
+                self.failsafe.on_success();
             }
-            Verdict::Failed => {
+            CallResult::Failed => {
                 self.failures = self.failures.saturating_add(1);
-                self.machine.on_error();
+                self.failsafe.on_error();
                 if self.state() == BreakerState::Open {
                     self.opened = Some(Instant::now());
-                    self.rest();
+                    self.schedule_probe();
                 }
             }
         }
     }
 
-    fn settle_probe(&mut self, verdict: Verdict) {
+    fn record_probe(&mut self, result: CallResult) {
         self.probing = false;
-        match verdict {
-            Verdict::Succeeded => {
-                self.probed += 1;
-                if self.probed >= self.settings.probes {
-                    self.machine.on_success();
-                    (self.failures, self.probed, self.opened, self.next_probe) = (0, 0, None, None);
+        match result {
+            CallResult::Succeeded => {
+                self.probe_successes += 1;
+                if self.probe_successes >= self.settings.successes_to_close {
+                    self.failsafe.on_success();
+                    (self.failures, self.probe_successes, self.opened, self.next_probe) = (0, 0, None, None);
                 }
             }
-            Verdict::Failed => {
+            CallResult::Failed => {
                 self.failures = self.failures.saturating_add(1);
-                self.machine.on_error();
-                self.rest();
+                self.failsafe.on_error();
+                self.schedule_probe();
             }
         }
     }
 
-    fn rest(&mut self) {
-        self.probed = 0;
-        self.next_probe = Some(Instant::now() + self.settings.open_for);
+    fn schedule_probe(&mut self) {
+        self.probe_successes = 0;
+        self.next_probe = Some(Instant::now() + self.settings.open_duration);
     }
 
     fn next_probe_in(&self) -> Option<Duration> {
@@ -165,7 +165,7 @@ impl Gate {
 
     pub(crate) fn view(&self) -> BreakerView {
         BreakerView {
-            dependency: self.shown.dependency,
+            dependency: self.published.dependency,
             state: self.state(),
             failures: self.failures,
             opened_ago: self.opened.map(|at| at.elapsed()),
@@ -175,14 +175,14 @@ impl Gate {
     }
 }
 
-/// The state as the machine tells it; it tells only while the gate is locked, so what is shown is never out of date.
+/// The state as failsafe tells it; it tells only while the machine is locked, so what is published is never out of date.
 #[derive(Clone)]
-struct Shown {
+struct PublishedState {
     dependency: Dependency,
     state: Arc<AtomicU8>,
 }
 
-impl Shown {
+impl PublishedState {
     fn get(&self) -> BreakerState {
         match self.state.load(Ordering::Acquire) {
             1 => BreakerState::HalfOpen,
@@ -221,7 +221,7 @@ impl Shown {
     }
 }
 
-impl Instrument for Shown {
+impl Instrument for PublishedState {
     fn on_call_rejected(&self) {
         metrics::counter!("sagaline_breaker_rejected_total", "dependency" => self.dependency.name())
             .increment(1);
