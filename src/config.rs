@@ -103,13 +103,13 @@ pub(crate) struct MailConfig {
 pub(crate) struct HttpConfig {
     /// The address to listen on.
     pub(crate) host: IpAddr,
-    /// The port when several roles share a process.
+    /// The port when several services share a process.
     pub(crate) port: u16,
-    /// The port of the orders role alone.
+    /// The port of the orders service alone.
     pub(crate) orders_port: u16,
-    /// The port of the inventory role alone.
+    /// The port of the inventory service alone.
     pub(crate) inventory_port: u16,
-    /// The port of the notifications role alone.
+    /// The port of the notifications service alone.
     pub(crate) notifications_port: u16,
     /// The port of a worker's health and metrics; unset, it offers none.
     pub(crate) work_port: Option<u16>,

@@ -17,8 +17,8 @@ use utoipa::{
 use crate::{
     problem::{FieldError, ProblemBody, answers},
     resources::TAGS,
-    role::Role,
     router,
+    service::Service,
 };
 
 pub(crate) use texts::bound_texts;
@@ -56,9 +56,9 @@ Places and cancels orders, manages products and stock, and shows and repairs the
 - Lists are continued by `next_cursor`, which is opaque and bound to its filter.
 - `ETag` and `If-Match` keep two people from overwriting each other's changes.";
 
-/// The document of the whole API, of all roles.
+/// The document of the whole API, of all services.
 pub fn openapi() -> OpenApi {
-    router::document(&Role::ALL)
+    router::document(&Service::ALL)
 }
 
 /// The document as `openapi/openapi.json` holds it: indented, with a line end.

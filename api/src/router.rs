@@ -13,23 +13,23 @@ use crate::{
         audit, circuit_breakers, dead_jobs, docs, events, health, metrics, notifications, orders, products,
         queues, workflows,
     },
-    role::Role,
+    service::Service,
     state::ApiState,
 };
 
-/// Builds the service of these roles. Workflows, dead jobs, events and the document are part of every one; with no role
+/// Builds the router of these services. Workflows, dead jobs, events and the document are part of every one; with no service
 /// at all it is what a worker shows: health and metrics.
-pub fn router(state: ApiState, roles: &[Role]) -> Router {
+pub fn router(state: ApiState, services: &[Service]) -> Router {
     let layer = |state: &ApiState| state.clone();
     let admitted = |routes: Router<ApiState>| {
         routes.route_layer(middleware::from_fn_with_state(layer(&state), edge::admit))
     };
     let access = state.access();
-    let is_metrics_public = access.is_metrics_public || roles.is_empty();
-    let (routes, _, needs) = operations(api(roles).around(admitted), is_metrics_public).into_parts();
-    // Of all roles: callers see one address, and whatever balances load behind it asks any of them for the contract.
-    let document = || openapi::to_json(&operations(api(&Role::ALL), is_metrics_public).into_document());
-    let pages = if roles.is_empty() { Router::new() } else { docs::routes(document()) };
+    let is_metrics_public = access.is_metrics_public || services.is_empty();
+    let (routes, _, needs) = operations(api(services).around(admitted), is_metrics_public).into_parts();
+    // Of all services: callers see one address, and whatever balances load behind it asks any of them for the contract.
+    let document = || openapi::to_json(&operations(api(&Service::ALL), is_metrics_public).into_document());
+    let pages = if services.is_empty() { Router::new() } else { docs::routes(document()) };
     let guard = move |state, request, next| edge::guard(state, Arc::clone(&needs), request, next);
     let mut routes = routes
         .merge(pages)
@@ -44,19 +44,19 @@ pub fn router(state: ApiState, roles: &[Role]) -> Router {
         .with_state(state)
 }
 
-/// The document of these roles.
-pub(crate) fn document(roles: &[Role]) -> OpenApi {
-    table(roles).into_document()
+/// The document of these services.
+pub(crate) fn document(services: &[Service]) -> OpenApi {
+    table(services).into_document()
 }
 
-/// All routes of these roles, without any layer.
-pub(crate) fn table(roles: &[Role]) -> RouteTable {
-    operations(api(roles), roles.is_empty())
+/// All routes of these services, without any layer.
+pub(crate) fn table(services: &[Service]) -> RouteTable {
+    operations(api(services), services.is_empty())
 }
 
-fn api(roles: &[Role]) -> RouteTable {
+fn api(services: &[Service]) -> RouteTable {
     let mut table = RouteTable::new();
-    if roles.contains(&Role::Orders) {
+    if services.contains(&Service::Orders) {
         table = table
             .write(routes!(orders::create_order))
             .read(routes!(orders::list_orders))
@@ -66,7 +66,7 @@ fn api(roles: &[Role]) -> RouteTable {
             .read(routes!(orders::list_orders_by_status))
             .read(routes!(orders::list_customer_orders));
     }
-    if roles.contains(&Role::Inventory) {
+    if services.contains(&Service::Inventory) {
         table = table
             .write(routes!(products::create_product))
             .read(routes!(products::list_products))
@@ -78,14 +78,14 @@ fn api(roles: &[Role]) -> RouteTable {
             .write(routes!(products::update_stock))
             .read(routes!(products::get_product_ledger));
     }
-    if roles.contains(&Role::Notifications) {
+    if services.contains(&Service::Notifications) {
         table = table
             .write(routes!(notifications::create_notification))
             .read(routes!(notifications::get_notification))
             .read(routes!(notifications::list_notifications_by_status))
             .read(routes!(notifications::list_notification_templates));
     }
-    if roles.is_empty() {
+    if services.is_empty() {
         return table;
     }
     table
@@ -143,10 +143,10 @@ mod tests {
 
     #[tokio::test]
     async fn whatever_the_router_serves_has_declared_its_role() {
-        for roles in [&Role::ALL[..], &[]] {
-            let served = paths(&router(ApiState::bare(Limits::default()), roles));
-            let pages = if roles.is_empty() { &docs::PATHS[..] } else { &[] };
-            let (_, _, needs) = table(roles).into_parts();
+        for services in [&Service::ALL[..], &[]] {
+            let served = paths(&router(ApiState::bare(Limits::default()), services));
+            let pages = if services.is_empty() { &docs::PATHS[..] } else { &[] };
+            let (_, _, needs) = table(services).into_parts();
             // A worker declares the document's pages too, and does not serve them.
             let declared = needs.paths().filter(|path| !pages.contains(path)).map(Into::into).collect();
             assert_eq!(served, declared, "what is served is what is declared");

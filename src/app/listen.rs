@@ -1,8 +1,8 @@
-//! The sockets of the API: one for all roles, or one for each.
+//! The sockets of the API: one for all services, or one for each.
 
 use std::{io, net::SocketAddr};
 
-use api::Role;
+use api::Service;
 use tokio::net::{TcpListener, TcpSocket};
 
 use crate::{config::HttpConfig, failure::Failure};
@@ -18,26 +18,26 @@ pub(crate) struct Bound {
     pub(crate) address: SocketAddr,
     socket: TcpSocket,
     variable: &'static str,
-    roles: Vec<Role>,
+    services: Vec<Service>,
 }
 
-/// An open socket and the roles behind it.
+/// An open socket and the services behind it.
 pub(crate) struct Listening {
     /// Where.
     pub(crate) address: SocketAddr,
     /// The socket.
     pub(crate) listener: TcpListener,
     /// What it offers.
-    pub(crate) roles: Vec<Role>,
+    pub(crate) services: Vec<Service>,
 }
 
-/// Takes the port of these roles: a role alone has a port of its own, several share `PORT`.
+/// Takes the port of these services: a service alone has a port of its own, several share `PORT`.
 ///
 /// # Errors
 /// [`Failure::Unusable`] when the port is taken; the message says how to choose another.
-pub(crate) fn bind(http: &HttpConfig, roles: &[Role]) -> Result<Bound, Failure> {
-    let (variable, port) = port(http, roles);
-    Bound::at(SocketAddr::new(http.host, port), variable, roles.to_vec())
+pub(crate) fn bind(http: &HttpConfig, services: &[Service]) -> Result<Bound, Failure> {
+    let (variable, port) = port(http, services);
+    Bound::at(SocketAddr::new(http.host, port), variable, services.to_vec())
 }
 
 /// Opens the socket of a worker's health and metrics, if it is to have one.
@@ -50,7 +50,7 @@ pub(crate) fn listen_for_worker(http: &HttpConfig) -> Result<Option<Listening>, 
 }
 
 impl Bound {
-    fn at(wanted: SocketAddr, variable: &'static str, roles: Vec<Role>) -> Result<Self, Failure> {
+    fn at(wanted: SocketAddr, variable: &'static str, services: Vec<Service>) -> Result<Self, Failure> {
         let taken = || -> io::Result<_> {
             let socket = if wanted.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
             // The port of a process that has just ended can be taken at once.
@@ -59,7 +59,7 @@ impl Bound {
             Ok((socket.local_addr()?, socket))
         };
         let (address, socket) = taken().map_err(|error| refused(wanted, variable, &error))?;
-        Ok(Self { address, socket, variable, roles })
+        Ok(Self { address, socket, variable, services })
     }
 
     /// Lets callers connect.
@@ -67,17 +67,17 @@ impl Bound {
     /// # Errors
     /// As [`bind`]: another process may have taken the port too, and begun to listen before.
     pub(crate) fn listen(self) -> Result<Listening, Failure> {
-        let Self { address, socket, variable, roles } = self;
+        let Self { address, socket, variable, services } = self;
         let listener = socket.listen(BACKLOG).map_err(|error| refused(address, variable, &error))?;
-        Ok(Listening { address, listener, roles })
+        Ok(Listening { address, listener, services })
     }
 }
 
-fn port(http: &HttpConfig, roles: &[Role]) -> (&'static str, u16) {
-    match roles {
-        [Role::Orders] => ("ORDERS_PORT", http.orders_port),
-        [Role::Inventory] => ("INVENTORY_PORT", http.inventory_port),
-        [Role::Notifications] => ("NOTIFICATIONS_PORT", http.notifications_port),
+fn port(http: &HttpConfig, services: &[Service]) -> (&'static str, u16) {
+    match services {
+        [Service::Orders] => ("ORDERS_PORT", http.orders_port),
+        [Service::Inventory] => ("INVENTORY_PORT", http.inventory_port),
+        [Service::Notifications] => ("NOTIFICATIONS_PORT", http.notifications_port),
         _ => ("PORT", http.port),
     }
 }

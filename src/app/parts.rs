@@ -180,9 +180,9 @@ pub(crate) async fn serve(
         state = state.trace(link);
     }
     let state = state.build().map_err(anyhow::Error::from)?;
-    let router = api::router(state.clone(), &socket.roles);
+    let router = api::router(state.clone(), &socket.services);
     // Nobody balances load over a worker's health and metrics.
-    let delay = if socket.roles.is_empty() { Duration::ZERO } else { config.http.drain_delay };
+    let delay = if socket.services.is_empty() { Duration::ZERO } else { config.http.drain_delay };
     let closing = CancellationToken::new();
     let leaving = async {
         quit.cancelled().await;

@@ -5,7 +5,7 @@ mod key;
 use std::{fs, path::Path};
 
 use anyhow::Context;
-use api::{Auth, Role};
+use api::{Auth, Service};
 use clap::Args;
 use shop::{Page, Shop, catalogue, inventory};
 use tokio_util::sync::CancellationToken;
@@ -47,7 +47,7 @@ pub(crate) async fn run(mut config: Config, arguments: Arguments) -> Result<(), 
     let quit = shutdown::on_signal()?;
     config.http.port = arguments.port.unwrap_or(config.http.port);
     config.access = config.access.uncounted();
-    let bound = app::bind(&config.http, &Role::ALL)?;
+    let bound = app::bind(&config.http, &Service::ALL)?;
 
     let state_dir = config.embedded.state_dir()?;
     let mails = state_dir.path().join("mails");

@@ -1,6 +1,6 @@
 //! `sagaline serve`: the HTTP API.
 
-use api::Role;
+use api::Service;
 use clap::Args;
 use tokio_util::sync::CancellationToken;
 
@@ -19,8 +19,8 @@ use crate::{
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
     /// Offer only this service (may be given several times): orders, inventory or notifications
-    #[arg(long = "role", value_name = "ROLE")]
-    roles: Vec<Role>,
+    #[arg(long = "service", value_name = "SERVICE")]
+    services: Vec<Service>,
 }
 
 /// Serves until SIGINT or SIGTERM.
@@ -28,11 +28,12 @@ pub(crate) struct Arguments {
 /// # Errors
 /// When the database or the port can't be used, or serving ends by itself.
 pub(crate) async fn run(config: Config, arguments: Arguments) -> Result<(), Failure> {
-    let roles = if arguments.roles.is_empty() { Role::ALL.to_vec() } else { distinct(&arguments.roles) };
-    let telemetry = Telemetry::install(&config.telemetry, &name(&roles))?;
+    let services =
+        if arguments.services.is_empty() { Service::ALL.to_vec() } else { distinct(&arguments.services) };
+    let telemetry = Telemetry::install(&config.telemetry, &name(&services))?;
     let quit = shutdown::on_signal()?;
     let url = database::required_url(&config.database, None)?;
-    let bound = app::bind(&config.http, &roles)?;
+    let bound = app::bind(&config.http, &services)?;
     let pool = database::connect(&url, PoolUse::Api, config.database.pool_size, config.database.startup_wait)
         .await?;
     migrate::require(&pool).await?;
@@ -44,8 +45,8 @@ pub(crate) async fn run(config: Config, arguments: Arguments) -> Result<(), Fail
     let shop = app::shop(&config, pool.clone(), mailer.clone(), telemetry.trace_link())?;
     // Not before it can serve.
     let socket = bound.listen()?;
-    let names: Vec<&str> = roles.iter().map(|role| role.name()).collect();
-    tracing::info!(address = %socket.address, roles = names.join(","), database = %url, "serving");
+    let names: Vec<&str> = services.iter().map(|service| service.name()).collect();
+    tracing::info!(address = %socket.address, services = names.join(","), database = %url, "serving");
 
     let upkeep = tokio::spawn(telemetry.upkeep(quit.clone()));
     // It works on no queue: it tells Redis, if there is one, what became due here.
@@ -68,15 +69,15 @@ pub(crate) async fn run(config: Config, arguments: Arguments) -> Result<(), Fail
     hinted
 }
 
-/// What this kind of process is called in log files and traces: by its roles, `serve` with all of them.
-fn name(roles: &[Role]) -> String {
-    if roles.len() == Role::ALL.len() {
+/// What this kind of process is called in log files and traces: by its services, `serve` with all of them.
+fn name(services: &[Service]) -> String {
+    if services.len() == Service::ALL.len() {
         return "serve".into();
     }
-    roles.iter().map(|role| role.name()).collect::<Vec<_>>().join("-")
+    services.iter().map(|service| service.name()).collect::<Vec<_>>().join("-")
 }
 
-/// A role given twice is still one.
-fn distinct(roles: &[Role]) -> Vec<Role> {
-    Role::ALL.into_iter().filter(|role| roles.contains(role)).collect()
+/// A service given twice is still one.
+fn distinct(services: &[Service]) -> Vec<Service> {
+    Service::ALL.into_iter().filter(|service| services.contains(service)).collect()
 }

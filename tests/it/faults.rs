@@ -17,7 +17,7 @@ mod pauses;
 mod silent_database;
 mod stage;
 mod terminations;
-mod three_roles;
+mod three_services;
 
 use engine::{Engine, EngineBuilder};
 use shop::{

@@ -196,12 +196,12 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
-    use crate::{openapi_json, role::Role, router};
+    use crate::{openapi_json, router, service::Service};
 
     #[test]
     fn every_operation_of_the_document_has_a_declared_role_and_says_so() {
         let document: Value = serde_json::from_str(&openapi_json()).expect("it is JSON");
-        let (_, _, needs) = router::table(&Role::ALL).into_parts();
+        let (_, _, needs) = router::table(&Service::ALL).into_parts();
         let mut documented = BTreeSet::new();
         for (path, item) in document["paths"].as_object().expect("paths") {
             for (method, operation) in item.as_object().expect("operations") {
@@ -243,7 +243,7 @@ mod tests {
 
     #[test]
     fn only_reads_are_open_to_readers_and_only_health_and_the_document_to_everybody() {
-        let (_, _, needs) = router::table(&Role::ALL).into_parts();
+        let (_, _, needs) = router::table(&Service::ALL).into_parts();
         for (path, methods) in &needs.0 {
             for (method, need) in methods {
                 match need {
@@ -260,7 +260,7 @@ mod tests {
 
     #[test]
     fn what_is_not_declared_needs_what_nobody_has() {
-        let (_, _, needs) = router::table(&Role::ALL).into_parts();
+        let (_, _, needs) = router::table(&Service::ALL).into_parts();
         assert_eq!(needs.of("/api/orders", &Method::DELETE), None);
         assert_eq!(needs.of("/api/secrets", &Method::GET), None);
         assert_eq!(needs.of("/api/orders", &Method::HEAD), needs.of("/api/orders", &Method::GET));

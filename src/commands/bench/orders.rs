@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use anyhow::{Context, ensure};
-use api::Role;
+use api::Service;
 use serde_json::{Value, json};
 use shop::{
     Shop,
@@ -85,7 +85,7 @@ pub(super) async fn in_house<T>(
     for number in 0..PRODUCTS {
         inventory::create_product(&pool, product(number), "bench").await.context("can't make a product")?;
     }
-    let socket = app::bind(&config.http, &Role::ALL)?.listen()?;
+    let socket = app::bind(&config.http, &Service::ALL)?.listen()?;
     let client = Client::new(format!("http://{}/api/orders", socket.address))?;
 
     let quit = CancellationToken::new();

@@ -206,7 +206,7 @@ async fn a_database_that_is_away_is_no_wrong_key() {
 #[tokio::test]
 async fn a_worker_shows_health_and_metrics_and_nothing_else() {
     let shop = guarded().await;
-    let alone = shop.of_roles(&[]).await;
+    let alone = shop.of_services(&[]).await;
     for path in ["/health", "/metrics"] {
         assert_eq!(reqwest::get(format!("{alone}{path}")).await.unwrap().status(), 200, "{path}");
     }

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use api::{Access, ApiState, Auth, Drained, Limits, Role, TrustedProxies};
+use api::{Access, ApiState, Auth, Drained, Limits, Service, TrustedProxies};
 use engine::Engine;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use reqwest::{Method, Response};
@@ -132,7 +132,7 @@ impl OpenShop {
             .access(access)
             .build()
             .unwrap();
-        let router = api::router(state.clone(), &Role::ALL);
+        let router = api::router(state.clone(), &Service::ALL);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let served = tokio::spawn(api::serve(listener, router, limits, proxies, closing.clone()));
@@ -150,11 +150,11 @@ impl OpenShop {
         }
     }
 
-    /// Serves these roles of the same shop beside it, and says where.
-    pub(crate) async fn of_roles(&self, roles: &[Role]) -> String {
+    /// Serves these services of the same shop beside it, and says where.
+    pub(crate) async fn of_services(&self, services: &[Service]) -> String {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
-        let router = api::router(self.state.clone(), roles);
+        let router = api::router(self.state.clone(), services);
         let proxies = TrustedProxies::default();
         tokio::spawn(api::serve(listener, router, Limits::default(), proxies, self.closing.clone()));
         base

@@ -87,15 +87,15 @@ impl Stage {
         self.start(&["work"], &[("SAGALINE_FAILPOINT", fail_point)])
     }
 
-    /// A process that serves all roles, once it does.
+    /// a process that serves all services, once it does.
     pub(super) async fn serve(&self) -> Served {
         Self::once_it_serves(self.start(&["serve"], &[])).await
     }
 
-    /// A process that serves one role on a port of its own, once it does.
-    pub(super) async fn serve_role(&self, role: &str) -> Served {
-        let port = format!("{}_PORT", role.to_ascii_uppercase());
-        Self::once_it_serves(self.start(&["serve", "--role", role], &[(&port, "0")])).await
+    /// A process that serves one service on a port of its own, once it does.
+    pub(super) async fn serve_service(&self, service: &str) -> Served {
+        let port = format!("{}_PORT", service.to_ascii_uppercase());
+        Self::once_it_serves(self.start(&["serve", "--service", service], &[(&port, "0")])).await
     }
 
     async fn once_it_serves(process: Process) -> Served {

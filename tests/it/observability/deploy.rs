@@ -20,18 +20,18 @@ fn an_image_is_built_from_every_crate() {
     assert!(read("Dockerfile").contains(&format!("FROM rust:{minor}-slim-")), "{version}");
 }
 
-/// Every path of the contract, with the upstream that it has to go to: what is of one role alone has its tag, and what
-/// all of them serve goes to the orders role. Metrics are for nobody outside.
+/// Every path of the contract, with the upstream that it has to go to: what is of one service alone has its tag, and what
+/// all of them serve goes to the orders service. Metrics are for nobody outside.
 fn served_by() -> BTreeMap<String, String> {
     let document: Value = serde_json::from_str(&read("openapi/openapi.json")).unwrap();
     let whose = |(path, item): (&String, &Value)| {
         let tag = item.as_object().unwrap().values().next().unwrap()["tags"][0].as_str().unwrap();
-        let role = match tag {
+        let service = match tag {
             "inventory" | "notifications" => tag,
             _ if path == "/metrics" => "none",
             _ => "orders",
         };
-        (path.clone(), role.to_owned())
+        (path.clone(), service.to_owned())
     };
     document["paths"].as_object().unwrap().iter().map(whose).collect()
 }
@@ -43,18 +43,18 @@ fn nginx_knows_where_every_path_goes() {
         .lines()
         .filter_map(|line| line.trim().strip_prefix("~^"))
         .filter_map(|line| line.split_once("(/|$)"))
-        .map(|(prefix, role)| (prefix, role.trim().trim_end_matches(';')))
+        .map(|(prefix, service)| (prefix, service.trim().trim_end_matches(';')))
         .collect();
     let goes_to = |path: &str| {
         let is_under = |prefix: &str| {
             path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         };
-        known.iter().find(|(prefix, _)| is_under(prefix)).map(|(_, role)| (*role).to_owned())
+        known.iter().find(|(prefix, _)| is_under(prefix)).map(|(_, service)| (*service).to_owned())
     };
     let tags: BTreeSet<_> = served_by().into_values().collect();
-    assert_eq!(tags.len(), 4, "each role and nobody: {tags:?}");
-    for (path, role) in served_by() {
-        assert_eq!(goes_to(&path), Some(role), "{path}");
+    assert_eq!(tags.len(), 4, "each service and nobody: {tags:?}");
+    for (path, service) in served_by() {
+        assert_eq!(goes_to(&path), Some(service), "{path}");
     }
     for page in ["/docs", "/openapi.json"] {
         assert_eq!(goes_to(page).as_deref(), Some("orders"), "{page}");
@@ -129,12 +129,12 @@ fn every_setting_can_be_set_in_both_compose_files() {
     let settings =
         example.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.split_once('='));
     let left_out: [(&str, &[&str]); 2] = [
-        // nginx brings the connections of all callers, and each role has its own port.
+        // nginx brings the connections of all callers, and each service has its own port.
         (
             "docker-compose.prod.yml",
             &["AUTH", "METRICS_PUBLIC", "CONNECTIONS_PER_ADDRESS", "INVENTORY_PORT", "NOTIFICATIONS_PORT"],
         ),
-        // One process serves all roles.
+        // One process serves all services.
         ("docker-compose.yml", &["DATABASE_URL", "INVENTORY_PORT", "NOTIFICATIONS_PORT"]),
     ];
     for (file, more) in left_out {
@@ -156,20 +156,20 @@ fn every_setting_can_be_set_in_both_compose_files() {
 }
 
 #[tokio::test]
-async fn each_role_alone_listens_on_its_own_port() {
-    let roles =
+async fn each_service_alone_listens_on_its_own_port() {
+    let services =
         [("orders", "ORDERS_PORT"), ("inventory", "INVENTORY_PORT"), ("notifications", "NOTIFICATIONS_PORT")];
-    for (role, variable) in roles {
+    for (service, variable) in services {
         let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let port = taken.local_addr().unwrap().port().to_string();
         let env =
             [("DATABASE_URL", "postgres://127.0.0.1:1/shop"), ("AUTH", "off"), (variable, port.as_str())];
-        let mut process = crate::support::Process::sagaline(&["serve", "--role", role], &env);
+        let mut process = crate::support::Process::sagaline(&["serve", "--service", service], &env);
         let code = process.wait().await.code();
         let output = process.output();
         assert_eq!(code, Some(2), "{output}");
-        assert!(output.contains(&format!("can't listen on 127.0.0.1:{port}")), "{role}: {output}");
-        assert!(output.contains(variable), "{role}: {output}");
+        assert!(output.contains(&format!("can't listen on 127.0.0.1:{port}")), "{service}: {output}");
+        assert!(output.contains(variable), "{service}: {output}");
     }
 }
 

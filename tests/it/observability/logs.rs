@@ -45,7 +45,7 @@ async fn each_kind_of_process_writes_a_file_of_its_own_to_the_last_line() {
     let logs = dir.path().join("made/when/missing");
     let mut fleet = Fleet::new().await;
     fleet.set("LOG_DIR", logs.to_str().unwrap());
-    let orders = fleet.serve(&["--role", "orders"]).await;
+    let orders = fleet.serve(&["--service", "orders"]).await;
     let worker = fleet.work().await;
     let address = orders.base.clone();
     let ended = orders.ends_in_order().await;
@@ -76,7 +76,7 @@ async fn files_older_than_are_kept_are_thrown_away_and_no_others() {
     let mut fleet = Fleet::new().await;
     fleet.set("LOG_DIR", dir.path().to_str().unwrap());
     fleet.set("LOG_KEEP_DAYS", "2");
-    fleet.serve(&["--role", "orders"]).await.ends_in_order().await;
+    fleet.serve(&["--service", "orders"]).await.ends_in_order().await;
     let names = files(dir.path());
     assert_eq!(names[..3], ["notes.txt", "orders.log.2020-01-03", "orders.log.2020-01-04"], "{names:?}");
     assert!(names[3].starts_with("orders.log.") && names[4] == "work.log.2020-01-01", "{names:?}");
@@ -85,7 +85,7 @@ async fn files_older_than_are_kept_are_thrown_away_and_no_others() {
     let today = names[3].clone();
     fleet.set("LOG_KEEP_DAYS", "1");
     let before = fs::read_to_string(dir.path().join(&today)).unwrap();
-    fleet.serve(&["--role", "orders"]).await.ends_in_order().await;
+    fleet.serve(&["--service", "orders"]).await.ends_in_order().await;
     let after = fs::read_to_string(dir.path().join(&today)).unwrap();
     assert!(after.len() > before.len() && after.starts_with(&before), "{after}");
 }
@@ -96,7 +96,7 @@ async fn people_get_lines_programs_get_json_and_both_only_what_the_level_lets_th
     let shapes = [("json", true), ("pretty", false), ("auto", true)];
     for (format, is_json) in shapes {
         fleet.set("LOG_FORMAT", format);
-        let mut server = fleet.start(&["serve", "--role", "orders"]);
+        let mut server = fleet.start(&["serve", "--service", "orders"]);
         let line = server.wait_for_line("serving").await;
         assert_eq!(serde_json::from_str::<Value>(&line).is_ok(), is_json, "{format}: {line}");
         assert!(line.contains("INFO"), "{format}: {line}");

@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr};
 
 /// One service; a process offers one, several, or all on one port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Role {
+pub enum Service {
     /// Orders: placing, reading, moving along, cancelling.
     Orders,
     /// Products and their stock.
@@ -13,7 +13,7 @@ pub enum Role {
     Notifications,
 }
 
-impl Role {
+impl Service {
     /// All of them.
     pub const ALL: [Self; 3] = [Self::Orders, Self::Inventory, Self::Notifications];
 
@@ -27,18 +27,18 @@ impl Role {
     }
 }
 
-impl fmt::Display for Role {
+impl fmt::Display for Service {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
     }
 }
 
-impl FromStr for Role {
+impl FromStr for Service {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        Self::ALL.into_iter().find(|role| role.name() == text).ok_or_else(|| {
-            format!("`{text}` is no role; it is one of {}", Self::ALL.map(Self::name).join(", "))
+        Self::ALL.into_iter().find(|service| service.name() == text).ok_or_else(|| {
+            format!("`{text}` is no service; it is one of {}", Self::ALL.map(Self::name).join(", "))
         })
     }
 }

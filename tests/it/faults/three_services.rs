@@ -36,9 +36,9 @@ async fn an_order_placed_at_one_service_shows_at_the_others_and_its_events_reach
     bind(&rabbit, &["order.*"]).await;
     let mut client = connect(&redis.url()).await.unwrap();
     make_group(&mut client, "billing").await;
-    let orders = stage.serve_role("orders").await;
-    let inventory = stage.serve_role("inventory").await;
-    let notifications = stage.serve_role("notifications").await;
+    let orders = stage.serve_service("orders").await;
+    let inventory = stage.serve_service("inventory").await;
+    let notifications = stage.serve_service("notifications").await;
     let workers = [stage.work().await, stage.work().await];
 
     // Each answers for its own part and for no other.
@@ -108,8 +108,8 @@ async fn administrators_senders_and_deadlines_are_those_of_the_environment_in_ev
     stage.set("ADMIN_EMAILS", "boss@example.com");
     stage.set("MAIL_FROM", "Teas <teas@example.com>");
     stage.set("RESERVATION_TTL", "90s");
-    let (orders, inventory) = (stage.serve_role("orders").await, stage.serve_role("inventory").await);
-    let notifications = stage.serve_role("notifications").await;
+    let (orders, inventory) = (stage.serve_service("orders").await, stage.serve_service("inventory").await);
+    let notifications = stage.serve_service("notifications").await;
     let worker = stage.work().await;
     let mut products = Vec::new();
     for sku in ["TEA-1", "TEA-2"] {
