@@ -15,7 +15,7 @@ mod settings;
 use std::{collections::BTreeMap, net::IpAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use breakers::{BreakerSettings, Breakers, Dependency};
-use engine::testing::KillSwitch;
+use engine::testing::FailPoint;
 use shop::{AdminEmails, mailer::SmtpSettings};
 
 use crate::embedded::{EmbeddedError, Search, StateDir};
@@ -58,7 +58,7 @@ pub(crate) struct Config {
     /// Where the embedded PostgreSQL lives and comes from.
     pub(crate) embedded: EmbeddedConfig,
     /// `SAGALINE_FAILPOINT`: where a test has a `work` process kill itself.
-    pub(crate) fail_point: Option<Arc<KillSwitch>>,
+    pub(crate) fail_point: Option<Arc<FailPoint>>,
 }
 
 /// Where PostgreSQL is, and how it is used.
@@ -226,7 +226,7 @@ impl Config {
                 pg_bin: read.optional("SAGALINE_PG_BIN").map(PathBuf::from),
             },
             fail_point: read
-                .optional_parsed("SAGALINE_FAILPOINT", |text| KillSwitch::parse(text).ok())
+                .optional_parsed("SAGALINE_FAILPOINT", |text| FailPoint::parse(text).ok())
                 .map(Arc::new),
         };
         read.finish()?;

@@ -31,13 +31,16 @@ async fn histories(config: &Config, pool: &PgPool) -> Result<Verdict, Failure> {
     let mailer =
         Letterbox::Files(std::env::temp_dir()).mailer(config, &ThisProcess::new(config, "doctor"))?;
     let shop = app::shop(config, pool.clone(), mailer, None)?;
-    let flaws = shop.engine().verify_histories(HISTORIES).await;
+    let violations = shop.engine().verify_histories(HISTORIES).await;
     shop.engine().shutdown().await;
-    let flaws = flaws.context("the histories can't be read")?;
+    let violations = violations.context("the histories can't be read")?;
     Ok(Verdict {
         number: 8,
         name: format!("histories fold to the stored state (the newest {HISTORIES} sagas)"),
-        violations: flaws.into_iter().map(|flaw| format!("saga {}: {}", flaw.saga_id, flaw.flaw)).collect(),
+        violations: violations
+            .into_iter()
+            .map(|violation| format!("saga {}: {}", violation.saga_id, violation.violation))
+            .collect(),
     })
 }
 

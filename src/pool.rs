@@ -66,8 +66,10 @@ pub(crate) fn connect_options(url: &SecretUrl, pool_use: PoolUse) -> Result<PgCo
         if gains_nothing_from_tls(&options) { options.ssl_mode(PgSslMode::Disable) } else { options };
     let options = match pool_use {
         // Lists take any combination of filters: each is planned for the ones that it was given.
-        PoolUse::Api => engine::tuned(options).options([("plan_cache_mode", "force_custom_plan")]),
-        PoolUse::Workers => engine::tuned(options),
+        PoolUse::Api => {
+            engine::with_engine_options(options).options([("plan_cache_mode", "force_custom_plan")])
+        }
+        PoolUse::Workers => engine::with_engine_options(options),
         PoolUse::Command => options,
     };
     Ok(options.application_name(&format!("sagaline-{}", pool_use.name())).options([

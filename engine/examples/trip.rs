@@ -9,8 +9,8 @@
 use std::time::Duration;
 
 use engine::{
-    CallStep, Engine, ForwardOnly, HistoryEntry, Item, Outcome, Outcomes, Saga, SagaId, SagaName, Set,
-    StepSetError, TransactionStep, Tx, UndoCall, UndoItem, UndoOutcome, UndoOutcomes, UndoSet,
+    Batch, CallStep, Engine, ForwardOnly, HistoryEntry, Item, Outcome, Outcomes, Saga, SagaId, SagaName,
+    StepError, TransactionStep, Tx, UndoBatch, UndoCall, UndoItem, UndoOutcome, UndoOutcomes,
     UndoTransaction,
 };
 use schemars::JsonSchema;
@@ -69,10 +69,10 @@ impl TransactionStep for ReserveRoom {
     type Output = Room;
     type Undo = Self;
 
-    async fn run(&self, tx: &mut Tx<'_>, set: &Set<Trip>) -> Result<Outcomes<Room>, StepSetError> {
+    async fn run(&self, tx: &mut Tx<'_>, batch: &Batch<Trip>) -> Result<Outcomes<Room>, StepError> {
         let mut free: i32 =
             sqlx::query_scalar("select nights_free from trip_hotel for update").fetch_one(&mut **tx).await?;
-        let outcomes = set.decide(|item| {
+        let outcomes = batch.decide(|item| {
             if item.input.nights > free {
                 return Outcome::fail("hotel-full", format!("only {free} nights are free"));
             }
@@ -88,14 +88,14 @@ impl UndoTransaction<ReserveRoom> for ReserveRoom {
     async fn undo(
         _: &ReserveRoom,
         tx: &mut Tx<'_>,
-        set: &UndoSet<Trip, Room>,
-    ) -> Result<UndoOutcomes, StepSetError> {
-        let nights: i32 = set.iter().filter_map(|item| item.output.as_ref()).map(|room| room.nights).sum();
+        batch: &UndoBatch<Trip, Room>,
+    ) -> Result<UndoOutcomes, StepError> {
+        let nights: i32 = batch.iter().filter_map(|item| item.output.as_ref()).map(|room| room.nights).sum();
         sqlx::query("update trip_hotel set nights_free = nights_free + $1")
             .bind(nights)
             .execute(&mut **tx)
             .await?;
-        Ok(set.decide(|_| UndoOutcome::Done))
+        Ok(batch.decide(|_| UndoOutcome::Done))
     }
 }
 
@@ -108,8 +108,8 @@ impl TransactionStep for Confirm {
     type Output = String;
     type Undo = ForwardOnly;
 
-    async fn run(&self, _: &mut Tx<'_>, set: &Set<Self::Input>) -> Result<Outcomes<String>, StepSetError> {
-        Ok(set.decide(|item| {
+    async fn run(&self, _: &mut Tx<'_>, batch: &Batch<Self::Input>) -> Result<Outcomes<String>, StepError> {
+        Ok(batch.decide(|item| {
             let (trip, ticket, room) = &item.input;
             Outcome::Done(format!(
                 "{} flies with {} and stays {} nights",

@@ -1,5 +1,5 @@
-//! Moves a set of claimed sagas as far as it can in one transaction: applies the results of calls, runs the steps that
-//! follow as sets, one after the other, and writes history and new states under the fence.
+//! Moves a batch of claimed sagas as far as it can in one transaction: applies the results of calls, runs the steps that
+//! follow as batches, one after the other, and writes history and new states under the fence.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -14,7 +14,7 @@ use crate::{
     burial::{self, Rites},
     engine::Inner,
     erased::Answer,
-    faults::{Fault, Sabotage},
+    faults::{DisabledGuard, Fault},
     guard,
     job::{Job, Performed, PerformedKind},
     lane::Berth,
@@ -28,12 +28,12 @@ use crate::{
     transition::State,
     trouble::{Trouble, trouble},
     tx::{AfterCommit, Tx},
-    view::Ending,
+    view::FinalStatus,
     walker::Walker,
     watch::StatusChange,
 };
 
-/// One saga of the set, on its way.
+/// One saga of the batch, on its way.
 #[derive(Debug)]
 pub(crate) struct Track {
     pub(crate) job: Job,
@@ -61,7 +61,7 @@ pub(crate) enum Remedy {
     None,
     /// These steps are known to break: they are not run again but answered for, each as a failed attempt.
     Blame(Vec<Culprit>),
-    /// Blaming did not help either: the saga is parked with this error, and no watch is told, lest it be the one that
+    /// Blaming did not help either: the saga is parked with this error, and no observer is told, lest it be the one that
     /// breaks.
     Park(Vec<String>),
 }
@@ -100,12 +100,12 @@ impl Remedy {
     }
 }
 
-/// What a committed set came to.
+/// What a committed batch came to.
 #[derive(Debug, Default)]
 pub(crate) struct Advanced {
-    /// Sagas that go on with a call, claim kept, by their place in the set.
+    /// Sagas that go on with a call, claim kept, by their place in the batch.
     pub(crate) going_on: Vec<(usize, Onward)>,
-    /// Places in the set whose claim was lost.
+    /// Places in the batch whose claim was lost.
     pub(crate) lost: Vec<usize>,
     /// The shortest wait of a saga that waits.
     pub(crate) next_due: Option<Duration>,
@@ -166,10 +166,10 @@ pub(crate) async fn advance(
     // Who has not come to the end by then goes on in a transaction of its own, with a fresh lease.
     let turn = engine.settings.turn();
     while began.elapsed() < turn
-        && let Some((direction, at)) = next_set(&walkers)
+        && let Some((direction, at)) = next_batch(&walkers)
     {
         last = Some((direction, at));
-        run_set(&mut tx, &mut walkers, (direction, at), (remedy, berth), &mut rows).await?;
+        run_batch(&mut tx, &mut walkers, (direction, at), (remedy, berth), &mut rows).await?;
     }
 
     if !matches!(remedy, Remedy::Park(_)) {
@@ -188,7 +188,7 @@ pub(crate) async fn advance(
         let written = store::moves::move_sagas(&mut tx, &moves, worker, lease_ms)
             .await
             .map_err(|error| trouble(error.into(), last))?;
-        if written != moves.len() as u64 && engine.sabotage() != Some(Sabotage::NoFence) {
+        if written != moves.len() as u64 && engine.disabled_guard() != Some(DisabledGuard::Fence) {
             let error = format!("{written} of {} locked sagas were written", moves.len());
             return Err(Trouble::Step { at: last, error: vec![error], midway: false });
         }
@@ -211,7 +211,7 @@ async fn enter<'a>(
 ) -> Result<Vec<Walker<'a>>, Trouble> {
     let mut ids: Vec<_> = tracks.iter().map(|track| track.job.saga_id.0).collect();
     ids.sort_unstable();
-    let unfenced = engine.sabotage() == Some(Sabotage::NoFence);
+    let unfenced = engine.disabled_guard() == Some(DisabledGuard::Fence);
     let fenced = if unfenced {
         store::moves::no_fence(conn, &ids).await
     } else {
@@ -236,7 +236,7 @@ async fn enter<'a>(
 }
 
 /// The next set to run: forward first and the earliest step first, so that sagas behind catch up with those ahead.
-fn next_set(walkers: &[Walker<'_>]) -> Option<(Direction, usize)> {
+fn next_batch(walkers: &[Walker<'_>]) -> Option<(Direction, usize)> {
     let runnable = walkers.iter().filter(|walker| walker.runs_in_transaction());
     runnable.map(|walker| (walker.state.direction, walker.state.at)).min_by_key(|(direction, at)| {
         match direction {
@@ -246,7 +246,7 @@ fn next_set(walkers: &[Walker<'_>]) -> Option<(Direction, usize)> {
     })
 }
 
-async fn run_set(
+async fn run_batch(
     tx: &mut Tx<'_>,
     walkers: &mut [Walker<'_>],
     (direction, at): (Direction, usize),
@@ -341,10 +341,10 @@ async fn tell_watches(
     }
     for (definition, changes) in by_definition.into_values() {
         if let Some(watch) = &definition.watch {
-            match guard::guarded(limit, watch.changed(tx, &changes)).await {
+            match guard::guarded(limit, watch.status_changed(tx, &changes)).await {
                 Ok(told) => told.map_err(|error| trouble(error, last))?,
                 Err(broken) => {
-                    let error = vec![format!("the watch of `{}` {broken}", definition.graph.name)];
+                    let error = vec![format!("the observer of `{}` {broken}", definition.graph.name)];
                     return Err(Trouble::Step { at: last, error, midway: true });
                 }
             }
@@ -377,11 +377,11 @@ fn finish(walkers: &[Walker<'_>], moves: &[MoveRow], after: AfterCommit, advance
     for (walker, row) in walkers.iter().zip(moves) {
         advanced.crash = advanced.crash.take().or_else(|| walker.crash.clone());
         if walker.rested {
-            let ending = Ending { status: walker.state.status, cause: walker.state.cause.clone() };
+            let ending = FinalStatus { status: walker.state.status, cause: walker.state.cause.clone() };
             advanced.after.ended.push((walker.job.saga_id, ending));
         } else if row.held {
             advanced.going_on.push((walker.place, walker.onward()));
-        } else if walker.state.status.moves() {
+        } else if walker.state.status.is_active() {
             let sooner = advanced.next_due.map_or(walker.delay, |due| due.min(walker.delay));
             advanced.next_due = Some(sooner);
         }

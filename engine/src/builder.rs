@@ -11,7 +11,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    burial::{DeathWatch, ErasedDeathWatch, Ttls},
+    burial::{DeadJobObserver, ErasedDeadJobObserver, Ttls},
     engine::{Engine, Inner},
     error::{BuildError, GraphError},
     expiry,
@@ -30,14 +30,14 @@ use crate::{
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Settings {
     pub(crate) lease: Duration,
-    pub(crate) max_set: usize,
+    pub(crate) max_batch: usize,
     pub(crate) poll: Duration,
     /// How long overdue a saga must be that this process does not know, until it claims and parks it.
-    pub(crate) unknown_patience: Duration,
+    pub(crate) orphan_grace: Duration,
 }
 
 impl Settings {
-    /// How long one set of several sagas may run in a transaction. Its leases are not extended meanwhile, and must
+    /// How long one batch of several sagas may run in a transaction. Its leases are not extended meanwhile, and must
     /// outlast the trouble that it may end in.
     pub(crate) fn turn(&self) -> Duration {
         (self.lease / 4).max(Duration::from_secs(2))
@@ -55,7 +55,7 @@ pub struct EngineBuilder {
     definitions: Vec<Definition>,
     settings: Settings,
     trace_link: Option<Arc<dyn TraceLink>>,
-    death_watch: Option<Arc<dyn ErasedDeathWatch>>,
+    dead_job_observer: Option<Arc<dyn ErasedDeadJobObserver>>,
     dead_job_ttls: Ttls,
     archive_keep: Option<Duration>,
     faults: SharedFaults,
@@ -68,12 +68,12 @@ impl EngineBuilder {
             definitions: Vec::new(),
             settings: Settings {
                 lease: Duration::from_secs(10),
-                max_set: 256,
+                max_batch: 256,
                 poll: Duration::from_millis(500),
-                unknown_patience: Duration::from_mins(5),
+                orphan_grace: Duration::from_mins(5),
             },
             trace_link: None,
-            death_watch: None,
+            dead_job_observer: None,
             dead_job_ttls: Ttls::default(),
             archive_keep: None,
             faults: None,
@@ -94,8 +94,8 @@ impl EngineBuilder {
     }
 
     /// Sets how many sagas share a transaction at the most; 256 unless set.
-    pub fn max_set(mut self, max_set: usize) -> Self {
-        self.settings.max_set = max_set.max(1);
+    pub fn max_batch(mut self, max_batch: usize) -> Self {
+        self.settings.max_batch = max_batch.max(1);
         self
     }
 
@@ -107,8 +107,8 @@ impl EngineBuilder {
 
     /// Sets how long overdue a saga must be whose definition or step this process does not know, until it claims and parks
     /// it; five minutes unless set. Until then it is left to processes that know it, as in a rolling deployment.
-    pub fn unknown_patience(mut self, patience: Duration) -> Self {
-        self.settings.unknown_patience = patience;
+    pub fn orphan_grace(mut self, patience: Duration) -> Self {
+        self.settings.orphan_grace = patience;
         self
     }
 
@@ -118,9 +118,9 @@ impl EngineBuilder {
         self
     }
 
-    /// Has `watch` told, in the same transaction, of every saga that is parked as a dead job.
-    pub fn death_watch(mut self, watch: impl DeathWatch) -> Self {
-        self.death_watch = Some(Arc::new(watch));
+    /// Has `observer` told, in the same transaction, of every saga that is parked as a dead job.
+    pub fn on_dead_job(mut self, observer: impl DeadJobObserver) -> Self {
+        self.dead_job_observer = Some(Arc::new(observer));
         self
     }
 
@@ -132,7 +132,7 @@ impl EngineBuilder {
     }
 
     /// As [`EngineBuilder::dead_job_ttl`], for the sagas of one definition; `None` is for ever.
-    pub fn dead_job_ttl_of(
+    pub fn dead_job_ttl_for(
         mut self,
         definition: impl Into<String>,
         ttl: impl Into<Option<Duration>>,
@@ -142,7 +142,7 @@ impl EngineBuilder {
     }
 
     /// Sets how long archived dead jobs are kept; for ever unless set.
-    pub fn dead_job_archive_keep(mut self, keep: impl Into<Option<Duration>>) -> Self {
+    pub fn dead_job_archive_retention(mut self, keep: impl Into<Option<Duration>>) -> Self {
         self.archive_keep = keep.into();
         self
     }
@@ -174,14 +174,14 @@ impl EngineBuilder {
         {
             return Err(BuildError::NoSuchSaga(stranger.clone()));
         }
-        // Sagas that this process does not know share a lane, where they are postponed or parked.
+        // Sagas that this process does not know share a lane, where they are snoozed or parked.
         let (sender, receiver) = mpsc::unbounded_channel();
         lanes.insert(String::new(), sender);
         arrivals.push(receiver);
         let (starter, starts) = starter::channel();
         let inner = Arc::new(Inner {
             pool: self.pool,
-            worker: WorkerId::fresh(),
+            worker: WorkerId::generate(),
             steps: steps(&definitions),
             definitions,
             settings: self.settings,
@@ -194,7 +194,7 @@ impl EngineBuilder {
             lanes,
             starter,
             trace_link: self.trace_link,
-            death_watch: self.death_watch,
+            dead_job_observer: self.dead_job_observer,
             dead_job_ttls: self.dead_job_ttls,
             archive_keep: self.archive_keep,
             strangers: Strangers::default(),

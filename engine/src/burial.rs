@@ -7,7 +7,7 @@ use sqlx::Connection;
 use uuid::Uuid;
 
 use crate::{
-    error::StepSetError,
+    error::StepError,
     guard,
     ids::{DeadJobId, SagaId},
     status::Direction,
@@ -17,7 +17,7 @@ use crate::{
 
 /// A saga that was parked for a person.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Death {
+pub struct DeadLettered {
     /// Its dead job.
     pub dead_job_id: DeadJobId,
     /// The saga.
@@ -37,32 +37,35 @@ pub struct Death {
 }
 
 /// Is told of every saga that is parked, of whatever definition, also of one that this process does not know.
-pub trait DeathWatch: Send + Sync + 'static {
+pub trait DeadJobObserver: Send + Sync + 'static {
     /// Is told in the transaction that parks them; an error undoes it, and it is tried again.
     ///
     /// # Errors
     /// When its SQL fails.
-    fn died(
+    fn dead_lettered(
         &self,
         tx: &mut Tx<'_>,
-        deaths: &[Death],
-    ) -> impl Future<Output = Result<(), StepSetError>> + Send;
+        deaths: &[DeadLettered],
+    ) -> impl Future<Output = Result<(), StepError>> + Send;
 }
 
 type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-pub(crate) trait ErasedDeathWatch: Send + Sync {
-    fn died<'a>(&'a self, tx: &'a mut Tx<'_>, deaths: &'a [Death])
-    -> BoxFuture<'a, Result<(), StepSetError>>;
-}
-
-impl<W: DeathWatch> ErasedDeathWatch for W {
-    fn died<'a>(
+pub(crate) trait ErasedDeadJobObserver: Send + Sync {
+    fn dead_lettered<'a>(
         &'a self,
         tx: &'a mut Tx<'_>,
-        deaths: &'a [Death],
-    ) -> BoxFuture<'a, Result<(), StepSetError>> {
-        Box::pin(DeathWatch::died(self, tx, deaths))
+        deaths: &'a [DeadLettered],
+    ) -> BoxFuture<'a, Result<(), StepError>>;
+}
+
+impl<W: DeadJobObserver> ErasedDeadJobObserver for W {
+    fn dead_lettered<'a>(
+        &'a self,
+        tx: &'a mut Tx<'_>,
+        deaths: &'a [DeadLettered],
+    ) -> BoxFuture<'a, Result<(), StepError>> {
+        Box::pin(DeadJobObserver::dead_lettered(self, tx, deaths))
     }
 }
 
@@ -73,16 +76,16 @@ pub(crate) struct Ttls {
     pub(crate) by_definition: BTreeMap<String, Option<Duration>>,
 }
 
-/// Whether a saga may be parked without the death watch, should that fail.
+/// Whether a saga may be parked without the dead-job observer, should that fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Rites {
     Due,
-    /// The outcome of these sagas could not be written: perhaps by the watch's own fault, so it can't be insisted on.
+    /// The outcome of these sagas could not be written: perhaps by the observer's own fault, so it can't be insisted on.
     IfPossible,
 }
 
-/// Files a dead job for each of these sagas, which were parked in this transaction, and tells the death watch.
-pub(crate) async fn bury(tx: &mut Tx<'_>, dead: &[Uuid], rites: Rites) -> Result<(), StepSetError> {
+/// Files a dead job for each of these sagas, which were parked in this transaction, and tells the dead-job observer.
+pub(crate) async fn bury(tx: &mut Tx<'_>, dead: &[Uuid], rites: Rites) -> Result<(), StepError> {
     if dead.is_empty() {
         return Ok(());
     }
@@ -102,7 +105,7 @@ pub(crate) async fn bury(tx: &mut Tx<'_>, dead: &[Uuid], rites: Rites) -> Result
                 }
                 Err(error) => {
                     savepoint.rollback().await?;
-                    tracing::error!(error = %error, "the death watch could not be told of sagas parked");
+                    tracing::error!(error = %error, "the dead-job observer could not be told of sagas parked");
                 }
             }
             Ok(())
@@ -110,14 +113,14 @@ pub(crate) async fn bury(tx: &mut Tx<'_>, dead: &[Uuid], rites: Rites) -> Result
     }
 }
 
-async fn tell(tx: &mut Tx<'_>, deaths: &[Death]) -> Result<(), StepSetError> {
+async fn tell(tx: &mut Tx<'_>, deaths: &[DeadLettered]) -> Result<(), StepError> {
     let engine = tx.engine;
-    let Some(watch) = &engine.death_watch else { return Ok(()) };
-    match guard::guarded(engine.settings.turn(), watch.died(tx, deaths)).await {
+    let Some(watch) = &engine.dead_job_observer else { return Ok(()) };
+    match guard::guarded(engine.settings.turn(), watch.dead_lettered(tx, deaths)).await {
         Ok(told) => told,
         Err(broken) => {
             tx.course.midway = true;
-            Err(StepSetError::Other(format!("the death watch {broken}")))
+            Err(StepError::Other(format!("the dead-job observer {broken}")))
         }
     }
 }

@@ -48,7 +48,7 @@ impl Inner {
             // From here on the claims are ours; whatever goes wrong below, they are given back.
             let mut fresh = Claimed { engine: self, rows };
             let room = limit - i64::try_from(fresh.rows.len()).unwrap_or(limit);
-            let patience = self.settings.unknown_patience;
+            let patience = self.settings.orphan_grace;
             if let Pick::Usual(queue) = pick
                 && room > 0
                 && self.strangers.are_due(queue, patience)

@@ -13,8 +13,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     builder::{EngineBuilder, Settings},
-    burial::{ErasedDeathWatch, Ttls},
-    error::{StartError, StepSetError},
+    burial::{ErasedDeadJobObserver, Ttls},
+    error::{StartError, StepError},
     faults::SharedFaults,
     feed::{DueHook, Feed, Feeds},
     hold::Holds,
@@ -27,7 +27,7 @@ use crate::{
     strangers::Strangers,
     trace::TraceLink,
     tx::Tx,
-    view::Ending,
+    view::FinalStatus,
     waiters::Waiters,
 };
 
@@ -48,7 +48,7 @@ pub(crate) struct Inner {
     pub(crate) lanes: HashMap<String, lane::Sender>,
     pub(crate) starter: starter::Sender,
     pub(crate) trace_link: Option<Arc<dyn TraceLink>>,
-    pub(crate) death_watch: Option<Arc<dyn ErasedDeathWatch>>,
+    pub(crate) dead_job_observer: Option<Arc<dyn ErasedDeadJobObserver>>,
     pub(crate) dead_job_ttls: Ttls,
     /// How long archived dead jobs are kept; `None` for ever.
     pub(crate) archive_keep: Option<Duration>,
@@ -94,7 +94,7 @@ impl Engine {
         &self,
         conn: &mut PgConnection,
         sagas: Vec<NewSaga>,
-    ) -> Result<Vec<Result<Started, StartError>>, StepSetError> {
+    ) -> Result<Vec<Result<Started, StartError>>, StepError> {
         let current = || self.inner.trace_link.as_ref()?.current();
         let sagas = sagas.into_iter().map(|saga| saga.or_trace(current)).collect();
         let mut tx = Tx::new(conn, &self.inner);
@@ -109,7 +109,7 @@ impl Engine {
         &self,
         saga: NewSaga,
         patience: Duration,
-    ) -> Result<(Started, Option<Ending>), StartError> {
+    ) -> Result<(Started, Option<FinalStatus>), StartError> {
         let told = self.inner.waiters.wait_for(saga.saga_id());
         let started = self.start(saga).await?;
         if started.existing {
@@ -124,11 +124,15 @@ impl Engine {
     ///
     /// # Errors
     /// When the database is away at the first look; [`sqlx::Error::RowNotFound`] when there is no such saga.
-    pub async fn wait(&self, saga_id: SagaId, patience: Duration) -> Result<Option<Ending>, sqlx::Error> {
+    pub async fn wait(
+        &self,
+        saga_id: SagaId,
+        patience: Duration,
+    ) -> Result<Option<FinalStatus>, sqlx::Error> {
         let told = self.inner.waiters.wait_for(saga_id);
         let now =
             store::reads::status_of(&self.inner.pool, saga_id.0).await?.ok_or(sqlx::Error::RowNotFound)?;
-        if !now.status.moves() {
+        if !now.status.is_active() {
             return Ok(Some(now));
         }
         Ok(tokio::time::timeout(patience, told).await.ok().and_then(Result::ok))
@@ -136,7 +140,7 @@ impl Engine {
 
     /// Ends all waits for sagas, those under way and those to come, as if their patience were over: what a process does
     /// that is about to stop. Nothing happens to the sagas.
-    pub fn end_waits(&self) {
+    pub fn close_waits(&self) {
         self.inner.waiters.end();
     }
 
@@ -156,7 +160,7 @@ impl Engine {
     }
 
     /// Performs a job: makes the call of a call step, under its time-out, panics caught. For a transaction step there is
-    /// nothing to do here; the set that [`Engine::commit`] joins does it.
+    /// nothing to do here; the batch that [`Engine::commit`] joins does it.
     pub async fn perform(&self, job: &Job) -> Performed {
         self.inner.perform(job).await
     }

@@ -6,11 +6,11 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::{
-    error::StepSetError,
+    error::StepError,
     ids::SagaId,
     outcome::{Cause, Outcome, UndoOutcome},
     status::Direction,
-    step::{CallStep, Item, SetOf, TransactionStep, UndoCall, UndoItem, UndoTransaction},
+    step::{BatchOf, CallStep, Item, TransactionStep, UndoCall, UndoItem, UndoTransaction},
     text::json_holds_nul,
     trail::Values,
     tx::Tx,
@@ -66,13 +66,13 @@ impl Answer {
 }
 
 pub(crate) trait Action: Send + Sync {
-    /// Runs a transaction step's action or undo over a set; the answers are in the order of `visits`.
+    /// Runs a transaction step's action or undo over a batch; the answers are in the order of `visits`.
     fn in_transaction<'a>(
         &'a self,
         direction: Direction,
         tx: &'a mut Tx<'_>,
         visits: &'a [Visit],
-    ) -> BoxFuture<'a, Result<Vec<Answer>, StepSetError>>;
+    ) -> BoxFuture<'a, Result<Vec<Answer>, StepError>>;
 
     /// Runs a call step's action or undo for one saga.
     fn call<'a>(&'a self, direction: Direction, visit: &'a Visit) -> BoxFuture<'a, Answer>;
@@ -85,23 +85,23 @@ pub(crate) struct TransactionAction<S: TransactionStep> {
 }
 
 impl<S: TransactionStep> TransactionAction<S> {
-    async fn run(&self, tx: &mut Tx<'_>, visits: &[Visit]) -> Result<Vec<Answer>, StepSetError> {
+    async fn run(&self, tx: &mut Tx<'_>, visits: &[Visit]) -> Result<Vec<Answer>, StepError> {
         let (items, slots) = readable(visits, |visit| item(visit, self.reader));
         if items.is_empty() {
             return Ok(merge(slots, Vec::new()));
         }
-        let set = SetOf(items);
-        let outcomes = self.step.run(tx, &set).await?.0;
-        same_length::<S>(outcomes.len(), set.len())?;
+        let batch = BatchOf(items);
+        let outcomes = self.step.run(tx, &batch).await?.0;
+        same_length::<S>(outcomes.len(), batch.len())?;
         let answers: Vec<Answer> = outcomes.into_iter().map(write).collect();
         // What it did is undone with the transaction, and the saga at fault is found by splitting.
         if let Some(reason) = answers.iter().find_map(Answer::unwritable) {
-            return Err(StepSetError::Other(reason.to_owned()));
+            return Err(StepError::Other(reason.to_owned()));
         }
         Ok(merge(slots, answers))
     }
 
-    async fn undo(&self, tx: &mut Tx<'_>, visits: &[Visit]) -> Result<Vec<Answer>, StepSetError> {
+    async fn undo(&self, tx: &mut Tx<'_>, visits: &[Visit]) -> Result<Vec<Answer>, StepError> {
         let (items, slots) = readable(visits, |visit| {
             let item = undo_item(visit, self.reader, self.own_place)?;
             if item.output.is_none() {
@@ -112,9 +112,9 @@ impl<S: TransactionStep> TransactionAction<S> {
         if items.is_empty() {
             return Ok(merge(slots, Vec::new()));
         }
-        let set = SetOf(items);
-        let outcomes = <S::Undo as UndoTransaction<S>>::undo(&self.step, tx, &set).await?.0;
-        same_length::<S>(outcomes.len(), set.len())?;
+        let batch = BatchOf(items);
+        let outcomes = <S::Undo as UndoTransaction<S>>::undo(&self.step, tx, &batch).await?.0;
+        same_length::<S>(outcomes.len(), batch.len())?;
         Ok(merge(slots, outcomes.into_iter().map(undo_answer).collect()))
     }
 }
@@ -125,7 +125,7 @@ impl<S: TransactionStep> Action for TransactionAction<S> {
         direction: Direction,
         tx: &'a mut Tx<'_>,
         visits: &'a [Visit],
-    ) -> BoxFuture<'a, Result<Vec<Answer>, StepSetError>> {
+    ) -> BoxFuture<'a, Result<Vec<Answer>, StepError>> {
         match direction {
             Direction::Action => Box::pin(self.run(tx, visits)),
             Direction::Undo => Box::pin(self.undo(tx, visits)),
@@ -149,10 +149,8 @@ impl<S: CallStep> Action for CallAction<S> {
         _: Direction,
         _: &'a mut Tx<'_>,
         _: &'a [Visit],
-    ) -> BoxFuture<'a, Result<Vec<Answer>, StepSetError>> {
-        Box::pin(async {
-            Err(StepSetError::Other(format!("`{}` is a call step, not a transaction", S::NAME)))
-        })
+    ) -> BoxFuture<'a, Result<Vec<Answer>, StepError>> {
+        Box::pin(async { Err(StepError::Other(format!("`{}` is a call step, not a transaction", S::NAME))) })
     }
 
     fn call<'a>(&'a self, direction: Direction, visit: &'a Visit) -> BoxFuture<'a, Answer> {
@@ -234,11 +232,11 @@ fn merge(slots: Vec<Option<Answer>>, answers: Vec<Answer>) -> Vec<Answer> {
     slots.into_iter().map(|slot| slot.unwrap_or_else(&mut next)).collect()
 }
 
-fn same_length<S: TransactionStep>(answers: usize, items: usize) -> Result<(), StepSetError> {
+fn same_length<S: TransactionStep>(answers: usize, items: usize) -> Result<(), StepError> {
     if answers == items {
         return Ok(());
     }
-    Err(StepSetError::Other(format!("step `{}` gave {answers} answers for {items} sagas", S::NAME)))
+    Err(StepError::Other(format!("step `{}` gave {answers} answers for {items} sagas", S::NAME)))
 }
 
 fn write<O: Serialize>(outcome: Outcome<O>) -> Answer {

@@ -2,9 +2,9 @@
 
 use crate::{ids::SagaId, outcome::Failure};
 
-/// A set of a transaction step could not be worked on.
+/// A batch of a transaction step could not be worked on.
 #[derive(Debug, thiserror::Error)]
-pub enum StepSetError {
+pub enum StepError {
     /// PostgreSQL refused a statement or is away. Deadlocks, serialisation failures and lost connections cost no
     /// attempt; anything else is traced to the item at fault.
     #[error("the database refused the step")]
@@ -119,7 +119,7 @@ pub enum CancelError {
     /// It has already ended.
     #[error("the saga has already ended: {0}")]
     Ended(crate::status::Status),
-    /// The watch of its definition refused the change.
+    /// The observer of its definition refused the change.
     #[error("the saga's owner refused: {0}")]
     Owner(String),
     /// The database refused or is away.
@@ -144,7 +144,7 @@ pub enum DeadJobError {
         /// What is not undone.
         why: String,
     },
-    /// The watch of its definition refused the change.
+    /// The observer of its definition refused the change.
     #[error("the saga's owner refused: {0}")]
     Owner(String),
     /// Its time to live is over: its saga was given up, and it can only be read in the archive.
@@ -155,25 +155,25 @@ pub enum DeadJobError {
     Database(#[from] sqlx::Error),
 }
 
-impl From<StepSetError> for CancelError {
-    fn from(error: StepSetError) -> Self {
+impl From<StepError> for CancelError {
+    fn from(error: StepError) -> Self {
         match error {
-            StepSetError::Database(error) => Self::Database(error),
-            other @ (StepSetError::Start(_) | StepSetError::Other(_)) => Self::Owner(sentence(&other)),
+            StepError::Database(error) => Self::Database(error),
+            other @ (StepError::Start(_) | StepError::Other(_)) => Self::Owner(sentence(&other)),
         }
     }
 }
 
-impl From<StepSetError> for DeadJobError {
-    fn from(error: StepSetError) -> Self {
+impl From<StepError> for DeadJobError {
+    fn from(error: StepError) -> Self {
         match error {
-            StepSetError::Database(error) => Self::Database(error),
-            other @ (StepSetError::Start(_) | StepSetError::Other(_)) => Self::Owner(sentence(&other)),
+            StepError::Database(error) => Self::Database(error),
+            other @ (StepError::Start(_) | StepError::Other(_)) => Self::Owner(sentence(&other)),
         }
     }
 }
 
-fn sentence(error: &StepSetError) -> String {
+fn sentence(error: &StepError) -> String {
     crate::outcome::chain(error).join(": ")
 }
 

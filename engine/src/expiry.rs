@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::{
     engine::{Engine, Inner},
-    error::StepSetError,
+    error::StepError,
     ids::{DeadJobId, SagaId},
     meters::{ARCHIVED, PRUNED},
     operate::{self, Expired},
@@ -26,7 +26,7 @@ const PRUNE: u32 = 1000;
 
 impl Engine {
     /// Archives dead jobs whose time to live is over, at most `limit`, the longest overdue first; gives how many. Where
-    /// nobody had acted, the saga unwinds if it still can; else, behind its pivot, it stays dead, with an end. Its history
+    /// nobody had acted, the saga compensates if it still can; else, behind its pivot, it stays dead, with an end. Its history
     /// says so. What died in an undo never expires. Any number of processes may do so at once; a process that works on
     /// queues does it by itself.
     ///
@@ -104,7 +104,7 @@ async fn expire(engine: &Inner, limit: u32) -> Result<u32, sqlx::Error> {
             }
             Ok(End::PutOff) => transaction.commit().await?,
             Ok(End::NotOurs) => {}
-            Err(StepSetError::Database(error)) if is_transient(&error) => return Err(error),
+            Err(StepError::Database(error)) if is_transient(&error) => return Err(error),
             Err(error) => {
                 transaction.rollback().await?;
                 tracing::error!(dead_job.id = %id, error = %error, "an expired dead job can't be archived; it waits for another day");
@@ -127,7 +127,7 @@ enum End {
     NotOurs,
 }
 
-async fn end(engine: &Inner, conn: &mut PgConnection, id: Uuid, saga_id: Uuid) -> Result<End, StepSetError> {
+async fn end(engine: &Inner, conn: &mut PgConnection, id: Uuid, saga_id: Uuid) -> Result<End, StepError> {
     // The saga first, as whoever else acts on it.
     if !store::archive::lock_saga(conn, saga_id).await? {
         return Ok(End::NotOurs);

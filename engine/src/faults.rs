@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use crate::{ids::SagaId, outcome::Failure, status::Direction};
 
-/// One side of one step.
+/// One side of one step, where a fault may happen.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Place {
+pub struct FaultPoint {
     /// The definition's name.
     pub definition: String,
     /// The step's name.
@@ -15,7 +15,7 @@ pub struct Place {
     pub direction: Direction,
 }
 
-/// What a test wants at a place.
+/// What a test wants to happen at a [`FaultPoint`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// The action answers no, without being run.
@@ -33,26 +33,26 @@ pub enum Fault {
 /// Decides where faults happen.
 pub trait Faults: Send + Sync + 'static {
     /// Is asked once each time before a saga's step is run.
-    fn at(&self, saga_id: SagaId, place: &Place, attempt: u32) -> Option<Fault>;
+    fn at(&self, saga_id: SagaId, point: &FaultPoint, attempt: u32) -> Option<Fault>;
 
     /// Is called where the process would die; a test with a real process ends it here.
-    fn died(&self) {}
+    fn crashed(&self) {}
 
-    /// Which guard of the engine is broken on purpose, to show that the invariants notice.
-    fn sabotage(&self) -> Option<Sabotage> {
+    /// The guard of the engine that is disabled, if one is.
+    fn disabled_guard(&self) -> Option<DisabledGuard> {
         None
     }
 }
 
-/// A guard that a test takes away.
+/// A guard of the engine that a test disables, to show that the invariants notice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sabotage {
-    /// Writes are accepted whatever their epoch.
-    NoFence,
-    /// Undos answer done without being run.
-    ForgottenUndo,
-    /// Calls carry a new idempotency key with every attempt.
-    KeyPerAttempt,
+pub enum DisabledGuard {
+    /// The fence: writes are accepted whatever their epoch.
+    Fence,
+    /// Undos: they answer done without being run.
+    Undo,
+    /// The idempotency key: calls carry a new one with every attempt.
+    IdempotencyKey,
 }
 
 pub(crate) type SharedFaults = Option<Arc<dyn Faults>>;

@@ -76,7 +76,7 @@ impl Feeds {
     /// Room for one saga of the queue in this process; `None` when it is full, closed, paused, throttled, or carried by
     /// a hook.
     pub(crate) fn room(&self, queue: &str) -> Option<Permit> {
-        let is_limited = || self.throttles.allowance(queue) != Allowance::Everything;
+        let is_limited = || self.throttles.allowance(queue) != Allowance::Unlimited;
         if self.hook(queue).is_some() || !self.pauses.may_claim(queue) || is_limited() {
             return None;
         }

@@ -34,10 +34,10 @@ fn event(entry: &HistoryEntry, cause: Option<&Cause>) -> Event {
         Some(Cause::Cancelled { .. } | Cause::DeadlinePassed) | None => Failure::new("unknown", "unknown"),
     };
     match entry.outcome {
-        HistoryOutcome::Started => Event::Begun,
+        HistoryOutcome::Started => Event::AttemptStarted,
         HistoryOutcome::Done => Event::Done,
-        HistoryOutcome::Retry => Event::Retry(Counts::AsAttempt),
-        HistoryOutcome::Postponed => Event::Retry(Counts::AsPostponement),
+        HistoryOutcome::Retry => Event::Retry(Counts::Attempt),
+        HistoryOutcome::Snoozed => Event::Retry(Counts::Snooze),
         HistoryOutcome::Failed => Event::Failed(failure()),
         HistoryOutcome::Lost => Event::Lost,
         HistoryOutcome::Parked => Event::Parked,
@@ -51,7 +51,7 @@ fn event(entry: &HistoryEntry, cause: Option<&Cause>) -> Event {
             }
         },
         HistoryOutcome::DeadlinePassed => Event::DeadlinePassed,
-        HistoryOutcome::Revived => Event::Revived,
+        HistoryOutcome::Retried => Event::Retried,
         HistoryOutcome::Discarded => Event::Discarded,
     }
 }

@@ -20,7 +20,7 @@ pub enum StepKind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Placement {
-    /// Failure unwinds from here.
+    /// Failure compensates from here.
     BeforePivot,
     /// The point of no return.
     Pivot,
@@ -67,7 +67,7 @@ pub struct Graph {
 }
 
 /// Stands in for the graph of a definition that this process does not know.
-pub(crate) static NO_GRAPH: Graph = Graph {
+pub(crate) static UNKNOWN_GRAPH: Graph = Graph {
     name: String::new(),
     queue: String::new(),
     deadline: None,
@@ -130,13 +130,13 @@ impl Graph {
                 (Placement::BeforePivot, UndoKind::ForwardOnly) => {
                     return Err(GraphError::UndoUndecided { saga, step });
                 }
-                (Placement::Pivot, UndoKind::Undone) => {
+                (Placement::Pivot, UndoKind::HasUndo) => {
                     return Err(GraphError::UndoNeverRuns { saga, step, place: "is the pivot" });
                 }
-                (Placement::AfterPivot, UndoKind::Undone) => {
+                (Placement::AfterPivot, UndoKind::HasUndo) => {
                     return Err(GraphError::UndoNeverRuns { saga, step, place: "stands after the pivot" });
                 }
-                (Placement::BeforePivot, UndoKind::Undone | UndoKind::NothingToUndo)
+                (Placement::BeforePivot, UndoKind::HasUndo | UndoKind::NothingToUndo)
                 | (
                     Placement::Pivot | Placement::AfterPivot,
                     UndoKind::NothingToUndo | UndoKind::ForwardOnly,
@@ -150,8 +150,13 @@ impl Graph {
     fn shape_hash(&self) -> String {
         let mut hash = 0xcbf2_9ce4_8422_2325_u64;
         for node in &self.steps {
-            let shape =
-                format!("{}|{:?}|{}|{:?}|{:?};", node.name, node.kind, node.entry, node.placement, node.undo);
+            // A word of its own, so that the hash outlives the variant's name.
+            let undo = match node.undo {
+                UndoKind::HasUndo => "Undone",
+                UndoKind::NothingToUndo => "NothingToUndo",
+                UndoKind::ForwardOnly => "ForwardOnly",
+            };
+            let shape = format!("{}|{:?}|{}|{:?}|{undo};", node.name, node.kind, node.entry, node.placement);
             for byte in shape.bytes() {
                 hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
             }

@@ -18,7 +18,7 @@ macro_rules! id {
 
         impl $name {
             /// Makes a new, time-ordered (version 7) id.
-            pub fn fresh() -> Self {
+            pub fn generate() -> Self {
                 Self(Uuid::now_v7())
             }
         }

@@ -8,7 +8,7 @@ use crate::{
     advance::Track,
     engine::Inner,
     erased::Answer,
-    faults::{Fault, Place, Sabotage},
+    faults::{DisabledGuard, Fault, FaultPoint},
     feed::{abandoned, begun, unbegun},
     guard,
     ids::SagaId,
@@ -36,7 +36,7 @@ impl Inner {
             return Performed { kind: PerformedKind::InSet };
         };
         let started = Instant::now();
-        let place = || Place {
+        let place = || FaultPoint {
             definition: job.definition_name.to_string(),
             step: job.step.to_string(),
             direction: job.direction(),
@@ -46,7 +46,7 @@ impl Inner {
             Some(Fault::Fail(failure)) => Answer::Outcome(Outcome::Fail(failure)),
             Some(Fault::Retry(error)) => Answer::Outcome(Outcome::Retry(Retry::message(error))),
             Some(Fault::Hold(delay)) => {
-                Answer::Outcome(Outcome::Retry(Retry::postpone(delay, "held by a test")))
+                Answer::Outcome(Outcome::Retry(Retry::snooze(delay, "held by a test")))
             }
             fault @ (Some(Fault::CrashBeforeCommit | Fault::CrashAfterCommit) | None) => {
                 crash = fault;
@@ -63,7 +63,7 @@ impl Inner {
             Direction::Undo => node.undo_retry,
         };
         let mut visit = job.visit();
-        if self.sabotage() == Some(Sabotage::KeyPerAttempt) {
+        if self.disabled_guard() == Some(DisabledGuard::IdempotencyKey) {
             visit.salt = Some(visit.attempt);
         }
         let span = self.step_span(
@@ -204,20 +204,20 @@ impl Inner {
     pub(crate) fn fault(
         &self,
         saga_id: SagaId,
-        place: impl FnOnce() -> Place,
+        place: impl FnOnce() -> FaultPoint,
         attempt: u32,
     ) -> Option<Fault> {
         self.faults.as_ref()?.at(saga_id, &place(), attempt)
     }
 
-    pub(crate) fn sabotage(&self) -> Option<Sabotage> {
-        self.faults.as_ref()?.sabotage()
+    pub(crate) fn disabled_guard(&self) -> Option<DisabledGuard> {
+        self.faults.as_ref()?.disabled_guard()
     }
 
     /// A test made this engine die: it must leave no trace from now on.
     pub(crate) fn die(&self) {
         if let Some(faults) = &self.faults {
-            faults.died();
+            faults.crashed();
         }
         self.died.store(true, Ordering::Release);
         self.stop.cancel();

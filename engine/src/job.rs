@@ -105,7 +105,7 @@ impl Job {
         format!("{}:{}:{}:{}", self.saga_id, self.epoch, self.history_seq, self.state.attempt)
     }
 
-    /// Whether the outside world is called, rather than a set worked on in a transaction.
+    /// Whether the outside world is called, rather than a batch worked on in a transaction.
     pub fn is_call(&self) -> bool {
         self.node_kind() == Some(StepKind::Call)
     }
@@ -151,7 +151,7 @@ pub struct Performed {
 
 #[derive(Debug)]
 pub(crate) enum PerformedKind {
-    /// A transaction step: the set does it.
+    /// A transaction step: the batch does it.
     InSet,
     /// A call was made.
     Called {

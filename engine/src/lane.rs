@@ -1,7 +1,7 @@
-//! Group commit. Every definition has a lane; what arrives while the last set is being committed is the next set. No
+//! Group commit. Every definition has a lane; what arrives while the last batch is being committed is the next batch. No
 //! timer, and no delay when idle.
 //!
-//! A lane commits one set after the other, and a set is tried in it once, for a bounded time: what is split, waits for
+//! A lane commits one batch after the other, and a batch is tried in it once, for a bounded time: what is split, waits for
 //! somebody's lock or takes long goes on [aside], so that nobody waits behind it.
 
 mod aside;
@@ -29,7 +29,7 @@ use attempt::Terms;
 
 /// How many transactions of one lane go on aside at once.
 const PLACES: usize = 2;
-/// After a set has waited for a lock in vain, the next ones wait for locks no longer than [`WARY_WAIT`], for so long.
+/// After a batch has waited for a lock in vain, the next ones wait for locks no longer than [`WARY_WAIT`], for so long.
 const WARY: Duration = Duration::from_secs(10);
 const WARY_WAIT: Duration = Duration::from_millis(200);
 
@@ -42,7 +42,7 @@ pub(crate) struct Request {
 
 pub(crate) type Sender = mpsc::UnboundedSender<Request>;
 
-/// Where a set is committed, which decides how long one saga's step may take there.
+/// Where a batch is committed, which decides how long one saga's step may take there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Berth {
     /// In the lane: others wait behind it.
@@ -62,19 +62,19 @@ struct Lane {
 pub(crate) async fn run(engine: Arc<Inner>, mut arrivals: mpsc::UnboundedReceiver<Request>) {
     let lane = Arc::new(Lane { engine, places: Semaphore::new(PLACES), loners: Loners::default() });
     let engine = &lane.engine;
-    let mut set = Vec::new();
+    let mut batch = Vec::new();
     let mut wary_until = None;
     loop {
         let arrived = tokio::select! {
             biased;
-            count = arrivals.recv_many(&mut set, engine.settings.max_set) => count,
+            count = arrivals.recv_many(&mut batch, engine.settings.max_batch) => count,
             () = engine.stop.cancelled() => { arrivals.close(); 0 }
         };
         if arrived == 0 && arrivals.is_closed() && arrivals.is_empty() {
             return;
         }
-        gather(&mut set, &mut arrivals, engine.settings.max_set).await;
-        let (alone, together): (Vec<_>, Vec<_>) = set
+        gather(&mut batch, &mut arrivals, engine.settings.max_batch).await;
+        let (alone, together): (Vec<_>, Vec<_>) = batch
             .drain(..)
             .partition(|request| request.track.job.solo || lane.loners.know(request.track.job.saga_id));
         for request in alone {
@@ -85,40 +85,46 @@ pub(crate) async fn run(engine: Arc<Inner>, mut arrivals: mpsc::UnboundedReceive
         }
         let is_wary = wary_until.is_some_and(|until| Instant::now() < until);
         let terms = Terms { berth: Berth::Lane, lock_wait: is_wary.then_some(WARY_WAIT) };
-        // User code is guarded one by one. Should the engine's own code panic, the lane goes on: the set's claims
+        // User code is guarded one by one. Should the engine's own code panic, the lane goes on: the batch's claims
         // are lost here, and taken over when their leases end.
         match AssertUnwindSafe(commit(&lane, together, terms)).catch_unwind().await {
             // Only a wait of full length shows that a lock is held for long.
             Ok(Held::Up) if !is_wary => wary_until = Some(Instant::now() + WARY),
             Ok(Held::Up | Held::Not) => {}
             Err(_) => {
-                tracing::error!("committing a set panicked; its sagas are taken over when their leases end");
+                tracing::error!(
+                    "committing a batch panicked; its sagas are taken over when their leases end"
+                );
             }
         }
     }
 }
 
 /// Lets those join who are ready right now, as after a claim of many. It waits for nobody.
-pub(crate) async fn gather<T>(set: &mut Vec<T>, arrivals: &mut mpsc::UnboundedReceiver<T>, max_set: usize) {
+pub(crate) async fn gather<T>(
+    batch: &mut Vec<T>,
+    arrivals: &mut mpsc::UnboundedReceiver<T>,
+    max_batch: usize,
+) {
     tokio::task::yield_now().await;
-    while set.len() < max_set {
+    while batch.len() < max_batch {
         match arrivals.try_recv() {
-            Ok(one) => set.push(one),
+            Ok(one) => batch.push(one),
             Err(_) => return,
         }
     }
 }
 
-/// Whether a set was held up by somebody's lock.
+/// Whether a batch was held up by somebody's lock.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Held {
     Up,
     Not,
 }
 
-/// Tries a set in the lane.
-async fn commit(lane: &Arc<Lane>, set: Vec<Request>, terms: Terms) -> Held {
-    let (tells, tracks) = unzip(set);
+/// Tries a batch in the lane.
+async fn commit(lane: &Arc<Lane>, batch: Vec<Request>, terms: Terms) -> Held {
+    let (tells, tracks) = unzip(batch);
     match attempt::patiently(&lane.engine, &tracks, &Remedy::None, terms).await {
         Ok(advanced) => {
             settle(&lane.engine, tracks, tells, advanced);
@@ -144,7 +150,7 @@ fn unzip(requests: Vec<Request>) -> (Vec<oneshot::Sender<Committed>>, Vec<Track>
     requests.into_iter().map(|request| (request.tell, request.track)).unzip()
 }
 
-/// Passes on what a committed set came to.
+/// Passes on what a committed batch came to.
 fn settle(
     engine: &Arc<Inner>,
     tracks: Vec<Track>,
@@ -187,7 +193,7 @@ fn settle(
 
 /// Gives up what no trying again has helped.
 fn database_is_away(engine: &Arc<Inner>, requests: Vec<Request>, error: &sqlx::Error) {
-    tracing::warn!(sagas = requests.len(), error = %error, "gave up a set: the database is away for too long");
+    tracing::warn!(sagas = requests.len(), error = %error, "gave up a batch: the database is away for too long");
     give_up(engine, requests, Duration::ZERO, None);
 }
 
@@ -196,7 +202,7 @@ fn give_up(engine: &Arc<Inner>, requests: Vec<Request>, delay: Duration, error: 
     let (tells, tracks) = unzip(requests);
     let delay_ms = i64::try_from(delay.as_millis()).unwrap_or(i64::MAX);
     let rows = tracks.iter().map(|track| {
-        // A call that was made stays an attempt, and in doubt; a set left no trace.
+        // A call that was made stays an attempt, and in doubt; a batch left no trace.
         let row = if track.called() { abandoned(&track.job) } else { unbegun(&track.job) };
         ReleaseRow { delay_ms, error: error.map(|error| crate::text::storable(error.into())), ..row }
     });

@@ -13,7 +13,7 @@
 //!
 //! The engine never runs code again to find out where it was, so there is no determinism rule to break.
 //!
-//! Transaction steps work on *sets*: all the sagas that stand at a step share one transaction with their history and
+//! Transaction steps work on *batches*: all the sagas that stand at a step share one transaction with their history and
 //! their moves, and take effect exactly once. Call steps happen at least once, every attempt with the same idempotency
 //! key.
 
@@ -70,15 +70,15 @@ mod watch;
 
 pub use audit::{AuditFilter, AuditRecord, AuditSubjectKind};
 pub use builder::EngineBuilder;
-pub use burial::{Death, DeathWatch};
+pub use burial::{DeadJobObserver, DeadLettered};
 pub use engine::Engine;
-pub use error::{BuildError, CancelError, DeadJobError, GraphError, StartError, StepSetError};
+pub use error::{BuildError, CancelError, DeadJobError, GraphError, StartError, StepError};
 pub use feed::{DueHook, Feed};
 pub use graph::{Graph, Node, Placement, StepKind};
 pub use ids::{DeadJobId, SagaId, WorkerId};
 pub use job::{Committed, Job, Performed};
 pub use meters::describe_metrics;
-pub use operate::{Bulk, BulkDone, CancelAnswer, Discarded, Leftovers, Operator};
+pub use operate::{BulkLimits, BulkResult, CancelOutcome, DiscardMode, Discarded, Operator};
 pub use outcome::{Cause, Counts, Failure, Outcome, Retry, UndoOutcome};
 pub use queues::{Pause, QueueSetting, QueueView};
 pub use retry::RetryPolicy;
@@ -86,19 +86,19 @@ pub use saga::{Definition, Saga, SagaName};
 pub use start::{NewSaga, Started};
 pub use status::{Direction, Status};
 pub use step::{
-    CallStep, ForwardOnly, Item, ItemStep, NothingToUndo, Outcomes, PerItem, PerItemUndo, Set, SetOf,
-    TransactionStep, UndoCall, UndoItem, UndoItemStep, UndoKind, UndoOutcomes, UndoSet, UndoTransaction,
+    Batch, BatchOf, CallStep, ForwardOnly, Item, ItemStep, NothingToUndo, Outcomes, PerItem, PerItemUndo,
+    TransactionStep, UndoBatch, UndoCall, UndoItem, UndoItemStep, UndoKind, UndoOutcomes, UndoTransaction,
 };
-pub use store::{migrate, tuned};
+pub use store::{migrate, with_engine_options};
 pub use throttle::{Allowance, Throttle};
 pub use trace::TraceLink;
-pub use transition::Discard;
+pub use transition::DiscardEffect;
 pub use tx::Tx;
-pub use upkeep::within;
-pub use verify::HistoryFlaw;
+pub use upkeep::with_timeout;
+pub use verify::HistoryViolation;
 pub use view::{
     ArchivedDeadJob, DeadJob, DeadJobErrorCount, DeadJobErrorEntry, DeadJobFilter, DeadJobKindCount,
-    DeadJobSummary, Ending, HistoryEntry, HistoryOutcome, Page, QueueDepth, SagaFilter, SagaView,
+    DeadJobSummary, FinalStatus, HistoryEntry, HistoryOutcome, Page, QueueDepth, SagaFilter, SagaView,
     StatusCount,
 };
-pub use watch::{StatusChange, Watch};
+pub use watch::{StatusChange, StatusObserver};

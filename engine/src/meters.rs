@@ -46,15 +46,19 @@ pub fn describe_metrics() {
     describe_histogram!(
         STEP_DURATION,
         Unit::Seconds,
-        "How long a step took, by definition, step and direction; a set's time is recorded once, not once a saga"
+        "How long a step took, by definition, step and direction; a batch's time is recorded once, not once a saga"
     );
     describe_histogram!(
         "sagaline_set_size",
         Unit::Count,
         "Sagas that one run of a transaction step worked on"
     );
-    describe_counter!(SPLITS, Unit::Count, "Sets that failed and were split to find the saga at fault");
-    describe_counter!(RETRIES, Unit::Count, "Sets begun anew because the database had trouble that passes");
+    describe_counter!(SPLITS, Unit::Count, "Batches that failed and were split to find the saga at fault");
+    describe_counter!(
+        RETRIES,
+        Unit::Count,
+        "Batches begun anew because the database had trouble that passes"
+    );
     describe_counter!(
         "sagaline_commits_total",
         Unit::Count,
@@ -94,7 +98,7 @@ pub fn describe_metrics() {
 /// of: the first dead job of a kind would else have no rise to be seen.
 pub(crate) fn begin_counting(graph: &Graph) {
     for node in &graph.steps {
-        let undo = (node.undo == UndoKind::Undone).then_some(Direction::Undo);
+        let undo = (node.undo == UndoKind::HasUndo).then_some(Direction::Undo);
         for direction in [Some(Direction::Action), undo].into_iter().flatten() {
             let labels = [
                 ("definition", graph.name.clone()),

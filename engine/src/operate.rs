@@ -20,7 +20,7 @@ use crate::{
     view::HistoryOutcome,
 };
 
-pub use dead_jobs::{Bulk, BulkDone, Discarded, Leftovers};
+pub use dead_jobs::{BulkLimits, BulkResult, DiscardMode, Discarded};
 pub(crate) use lapse::{Expired, expire, pass_deadline};
 use subject::Subject;
 
@@ -42,17 +42,17 @@ impl<'a> From<&'a str> for Operator<'a> {
 
 /// What a cancel did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CancelAnswer {
-    /// The saga unwinds from now on (or had nothing to undo and has ended).
-    Unwinding,
-    /// A worker is in the middle of a step; the saga unwinds when that ends, unless it passes its pivot by then.
+pub enum CancelOutcome {
+    /// The saga compensates from now on (or had nothing to undo and has ended).
+    Compensating,
+    /// A worker is in the middle of a step; the saga compensates when that ends, unless it passes its pivot by then.
     Requested,
-    /// It was unwinding already.
-    AlreadyUnwinding,
+    /// It was compensating already.
+    AlreadyCompensating,
 }
 
 impl Engine {
-    /// Makes a saga unwind that has not passed its pivot.
+    /// Makes a saga compensate that has not passed its pivot.
     ///
     /// # Errors
     /// [`CancelError::PastPivot`] and [`CancelError::Ended`] when it is too late; nothing is changed then.
@@ -61,7 +61,7 @@ impl Engine {
         saga_id: SagaId,
         by: impl Into<Operator<'_>>,
         reason: &str,
-    ) -> Result<CancelAnswer, CancelError> {
+    ) -> Result<CancelOutcome, CancelError> {
         let by = by.into();
         let mut transaction = self.inner.pool.begin().await?;
         let (answer, after) = cancel(&self.inner, &mut transaction, saga_id, &by, reason).await?;
@@ -78,7 +78,7 @@ async fn cancel(
     saga_id: SagaId,
     by: &Operator<'_>,
     reason: &str,
-) -> Result<(CancelAnswer, AfterCommit), CancelError> {
+) -> Result<(CancelOutcome, AfterCommit), CancelError> {
     let Some(row) = store::moves::lock(conn, saga_id.0).await? else {
         return Err(CancelError::NotFound(saga_id));
     };
@@ -89,8 +89,8 @@ async fn cancel(
     let event = Event::Cancel { actor: by.actor.into(), reason: reason.into() };
     let state = match transition(subject.graph(), &subject.state, &event) {
         Ok((state, _)) => state,
-        Err(Refusal::AlreadyUnwinding) => {
-            return Ok((CancelAnswer::AlreadyUnwinding, AfterCommit::default()));
+        Err(Refusal::AlreadyCompensating) => {
+            return Ok((CancelOutcome::AlreadyCompensating, AfterCommit::default()));
         }
         Err(Refusal::Ended) => return Err(CancelError::Ended(subject.state.status)),
         Err(Refusal::PastPivot | Refusal::Impossible) => {
@@ -106,12 +106,12 @@ async fn cancel(
         after["cancel_requested"] = true.into();
         let audit = NewAudit { said, saga_id, dead_job_id: None, before: subject.shown(), after };
         store::audits::record(conn, &audit).await?;
-        return Ok((CancelAnswer::Requested, AfterCommit::default()));
+        return Ok((CancelOutcome::Requested, AfterCommit::default()));
     }
     let dead_job_id = store::dead_jobs::resolve(conn, saga_id.0, "cancelled", by.actor, reason).await?;
     let (before, after) = (subject.shown(), subject.shown_as(&state));
     store::audits::record(conn, &NewAudit { said, saga_id, dead_job_id, before, after }).await?;
     let why = format!("cancelled by {}: {reason}", by.actor);
     let after = subject.decide(engine, conn, state, HistoryOutcome::Cancelled, why).await?;
-    Ok((CancelAnswer::Unwinding, after))
+    Ok((CancelOutcome::Compensating, after))
 }

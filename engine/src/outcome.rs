@@ -1,4 +1,4 @@
-//! What a step can answer. The sets are closed: there is nothing else an action or an undo can say.
+//! What a step can answer. The batches are closed: there is nothing else an action or an undo can say.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ pub enum Outcome<O> {
     Done(O),
     /// It did not work this time (an outage, a time-out); try again as the step's policy says.
     Retry(Retry),
-    /// The answer is no, and asking again would not change it: before the pivot the saga unwinds, after it the saga
+    /// The answer is no, and asking again would not change it: before the pivot the saga compensates, after it the saga
     /// is parked for a person.
     Fail(Failure),
 }
@@ -54,25 +54,25 @@ pub struct Retry {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Counts {
     /// The usual case.
-    AsAttempt,
-    /// Nothing was attempted; the work is only postponed.
-    AsPostponement,
+    Attempt,
+    /// Nothing was attempted; the work is only snoozed.
+    Snooze,
 }
 
 impl Retry {
     /// Tries again as the policy says; keeps the error and all its causes.
     pub fn because(error: &(dyn std::error::Error + 'static)) -> Self {
-        Self { after: None, counts: Counts::AsAttempt, error: chain(error) }
+        Self { after: None, counts: Counts::Attempt, error: chain(error) }
     }
 
     /// Tries again as the policy says, because of what the sentence tells.
     pub fn message(error: impl Into<String>) -> Self {
-        Self { after: None, counts: Counts::AsAttempt, error: vec![error.into()] }
+        Self { after: None, counts: Counts::Attempt, error: vec![error.into()] }
     }
 
     /// Postpones work that was not begun, without using up an attempt.
-    pub fn postpone(after: Duration, why: impl Into<String>) -> Self {
-        Self { after: Some(after), counts: Counts::AsPostponement, error: vec![why.into()] }
+    pub fn snooze(after: Duration, why: impl Into<String>) -> Self {
+        Self { after: Some(after), counts: Counts::Snooze, error: vec![why.into()] }
     }
 
     /// Sets the wait, instead of the policy's.
@@ -107,7 +107,7 @@ impl Failure {
     }
 }
 
-/// Why a saga unwinds.
+/// Why a saga compensates.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Cause {

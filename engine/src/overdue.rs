@@ -9,12 +9,12 @@ use crate::{
 };
 
 impl Engine {
-    /// Has dead sagas unwind whose deadline passed before their pivot, at most `limit`; gives how many. A process that
+    /// Has dead sagas compensate whose deadline passed before their pivot, at most `limit`; gives how many. A process that
     /// works on queues does it by itself.
     ///
     /// # Errors
-    /// When the database is away; those that unwind by then go on doing so.
-    pub async fn unwind_overdue(&self, limit: u32) -> Result<u32, sqlx::Error> {
+    /// When the database is away; those that compensate by then go on doing so.
+    pub async fn compensate_overdue(&self, limit: u32) -> Result<u32, sqlx::Error> {
         unwind(&self.inner, limit).await
     }
 }
@@ -45,7 +45,7 @@ pub(crate) async fn unwind(engine: &Inner, limit: u32) -> Result<u32, sqlx::Erro
                 unwound += 1;
             }
             Ok(None) => {}
-            Err(crate::StepSetError::Database(error)) if is_transient(&error) => return Err(error),
+            Err(crate::StepError::Database(error)) if is_transient(&error) => return Err(error),
             Err(error) => {
                 tracing::error!(saga.id = %saga_id, error = %error, "a dead saga whose deadline passed can't unwind");
             }

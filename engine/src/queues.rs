@@ -3,10 +3,10 @@
 //! A paused queue is one in which nothing is **claimed**. What that means, exactly:
 //!
 //! - Sagas are started in it as ever, by those who may, and wait.
-//! - A saga that a process holds at that moment goes on with its steps until it waits (for a retry, a postponement) or
+//! - A saga that a process holds at that moment goes on with its steps until it waits (for a retry, a snooze) or
 //!   rests; the graph bounds how far that is. Then it waits with the others.
 //! - Cancels, retries of dead jobs and deadlines are noted as ever, and acted on once the queue is resumed; a deadline
-//!   that passes meanwhile unwinds the saga then.
+//!   that passes meanwhile compensates the saga then.
 //! - A process asks the database before it claims, if its knowledge is older than [`KNOWN_FOR`]: so every process heeds a
 //!   pause and a resumption within that time and its poll. One that does not know yet claims nothing.
 
@@ -115,7 +115,7 @@ impl Engine {
     }
 
     /// Pauses a queue in the caller's transaction, or resumes it with `None`; gives whether it was paused before. Tell
-    /// the engine with [`Engine::queue_was_set`] when that is committed; other processes heed it within about a second.
+    /// the engine with [`Engine::queue_changed`] when that is committed; other processes heed it within about a second.
     ///
     /// # Errors
     /// When the database is away, or refuses the name.
@@ -134,7 +134,7 @@ impl Engine {
     }
 
     /// Has this process look at once whether a queue is paused.
-    pub fn queue_was_set(&self, name: &str) {
+    pub fn queue_changed(&self, name: &str) {
         self.inner.feeds.pauses.forget();
         self.inner.feeds.wake(name);
     }

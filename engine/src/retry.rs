@@ -20,7 +20,7 @@ pub struct RetryPolicy {
     pub max_delay: Duration,
     /// How many attempts there are in all; at least one.
     pub attempts: u32,
-    /// How long one attempt may take before it counts as failed. A set gets a quarter of the lease (two seconds at least) of
+    /// How long one attempt may take before it counts as failed. A batch gets a quarter of the lease (two seconds at least) of
     /// it; one that needs longer is split, down to single sagas, which have all of it, aside from the others.
     pub timeout: Duration,
 }

@@ -14,7 +14,7 @@ use crate::{
     status::Direction,
     step::{CallStep, TransactionStep, UndoCall, UndoKind, UndoTransaction},
     trail::{Link, Nil, ReadFrom, Trail},
-    watch::{ErasedWatch, Watch},
+    watch::{ErasedStatusObserver, StatusObserver},
 };
 
 /// The stored name of a saga together with the type of its input: what a caller needs to start one.
@@ -52,7 +52,7 @@ impl<I: Serialize> SagaName<I> {
 /// A saga under construction: `I` is its input, `L` the trail of what its next step can read.
 ///
 /// ```
-/// use engine::{NothingToUndo, Outcomes, Outcome, Saga, SagaName, Set, StepSetError, TransactionStep, Tx};
+/// use engine::{NothingToUndo, Outcomes, Outcome, Saga, SagaName, Batch, StepError, TransactionStep, Tx};
 ///
 /// #[derive(serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 /// struct Greeting { name: String }
@@ -63,8 +63,8 @@ impl<I: Serialize> SagaName<I> {
 ///     type Input = Greeting;
 ///     type Output = String;
 ///     type Undo = NothingToUndo;
-///     async fn run(&self, _: &mut Tx<'_>, set: &Set<Greeting>) -> Result<Outcomes<String>, StepSetError> {
-///         Ok(set.decide(|item| Outcome::Done(format!("Hello, {}", item.input.name))))
+///     async fn run(&self, _: &mut Tx<'_>, batch: &Batch<Greeting>) -> Result<Outcomes<String>, StepError> {
+///         Ok(batch.decide(|item| Outcome::Done(format!("Hello, {}", item.input.name))))
 ///     }
 /// }
 ///
@@ -86,8 +86,8 @@ impl<I: Serialize> SagaName<I> {
 ///     type Input = u64; // neither the saga's input nor any step's output
 ///     type Output = String;
 ///     type Undo = NothingToUndo;
-///     async fn run(&self, _: &mut Tx<'_>, set: &Set<u64>) -> Result<Outcomes<String>, StepSetError> {
-///         Ok(set.decide(|item| Outcome::Done(item.input.to_string())))
+///     async fn run(&self, _: &mut Tx<'_>, batch: &Batch<u64>) -> Result<Outcomes<String>, StepError> {
+///         Ok(batch.decide(|item| Outcome::Done(item.input.to_string())))
 ///     }
 /// }
 /// let saga = Saga::named(SagaName::<Greeting>::new("broken")).then(NeedsNumber).build();
@@ -98,7 +98,7 @@ pub struct Saga<I, L> {
     deadline: Option<Duration>,
     nodes: Vec<Node>,
     actions: Vec<Arc<dyn Action>>,
-    watch: Option<Arc<dyn ErasedWatch>>,
+    watch: Option<Arc<dyn ErasedStatusObserver>>,
     problem: Option<GraphError>,
     types: PhantomData<fn(I, L)>,
 }
@@ -155,8 +155,8 @@ where
         self
     }
 
-    /// Has `watch` told, in the same transaction, when a saga ends, is parked as dead, or is revived from that.
-    pub fn watched_by(mut self, watch: impl Watch) -> Self {
+    /// Has `observer` told, in the same transaction, when a saga ends, is parked as dead, or is retried from that.
+    pub fn observed_by(mut self, watch: impl StatusObserver) -> Self {
         self.watch = Some(Arc::new(watch));
         self
     }
@@ -318,7 +318,7 @@ pub struct Definition {
     check_input: fn(&serde_json::value::RawValue) -> Result<(), String>,
     pub(crate) actions: Vec<Arc<dyn Action>>,
     pub(crate) positions: HashMap<String, usize>,
-    pub(crate) watch: Option<Arc<dyn ErasedWatch>>,
+    pub(crate) watch: Option<Arc<dyn ErasedStatusObserver>>,
 }
 
 impl Definition {
@@ -348,7 +348,7 @@ impl Definition {
         policy.check(node.kind)?;
         match direction {
             Direction::Action => node.retry = policy,
-            Direction::Undo if node.undo == UndoKind::Undone => node.undo_retry = policy,
+            Direction::Undo if node.undo == UndoKind::HasUndo => node.undo_retry = policy,
             Direction::Undo => return Err(format!("step `{step}` of saga `{saga}` has no undo")),
         }
         Ok(())

@@ -14,7 +14,7 @@ use uuid::Uuid;
 use crate::{
     engine::Inner,
     erased::{Answer, Visit},
-    error::{StartError, StepSetError},
+    error::{StartError, StepError},
     ids::SagaId,
     job::{Job, Permit},
     outcome::Outcome,
@@ -24,7 +24,7 @@ use crate::{
     store::moves::HistoryRow,
     transition::{Event, State, transition},
     tx::Tx,
-    view::{Ending, HistoryOutcome},
+    view::{FinalStatus, HistoryOutcome},
     watch::StatusChange,
 };
 
@@ -55,7 +55,7 @@ impl NewSaga {
     }
 
     fn new(definition: Cow<'static, str>, input: Result<Arc<RawValue>, String>, typed: bool) -> Self {
-        Self { id: SagaId::fresh(), definition, input, typed, business_key: None, trace: None }
+        Self { id: SagaId::generate(), definition, input, typed, business_key: None, trace: None }
     }
 
     /// Sets the id, for a caller that stores it elsewhere too.
@@ -163,7 +163,7 @@ impl Inner {
 pub(crate) async fn start_in_tx(
     tx: &mut Tx<'_>,
     sagas: Vec<NewSaga>,
-) -> Result<Vec<Result<Started, StartError>>, StepSetError> {
+) -> Result<Vec<Result<Started, StartError>>, StepError> {
     start_with(tx, sagas, Claiming::Here).await
 }
 
@@ -179,7 +179,7 @@ pub(crate) async fn start_with(
     tx: &mut Tx<'_>,
     sagas: Vec<NewSaga>,
     claiming: Claiming,
-) -> Result<Vec<Result<Started, StartError>>, StepSetError> {
+) -> Result<Vec<Result<Started, StartError>>, StepError> {
     let engine = tx.engine;
     let mut answers: Vec<Option<Result<Started, StartError>>> = vec![None; sagas.len()];
     let mut prepared: Vec<(usize, Prepared)> = Vec::with_capacity(sagas.len());
@@ -249,7 +249,7 @@ async fn enter(
     tx: &mut Tx<'_>,
     fresh: Vec<(usize, Prepared)>,
     answers: &mut [Option<Result<Started, StartError>>],
-) -> Result<HashMap<Uuid, StartError>, StepSetError> {
+) -> Result<HashMap<Uuid, StartError>, StepError> {
     let engine = tx.engine;
     let mut by_definition: BTreeMap<String, Vec<(usize, Prepared)>> = BTreeMap::new();
     for start in fresh {
@@ -303,8 +303,8 @@ async fn enter(
     Ok(refused)
 }
 
-/// Tells watches and waiters of sagas whose entry step was their only one.
-async fn end(tx: &mut Tx<'_>, ended: Vec<Prepared>) -> Result<(), StepSetError> {
+/// Tells observers and waiters of sagas whose entry step was their only one.
+async fn end(tx: &mut Tx<'_>, ended: Vec<Prepared>) -> Result<(), StepError> {
     for start in ended {
         let change = StatusChange {
             saga_id: start.id,
@@ -314,16 +314,16 @@ async fn end(tx: &mut Tx<'_>, ended: Vec<Prepared>) -> Result<(), StepSetError> 
             error: None,
         };
         if let Some(watch) = &start.definition.watch {
-            match crate::guard::guarded(ENTRY_LIMIT, watch.changed(tx, &[change])).await {
+            match crate::guard::guarded(ENTRY_LIMIT, watch.status_changed(tx, &[change])).await {
                 Ok(told) => told?,
                 Err(broken) => {
                     tx.course.midway = true;
                     let name = &start.definition.graph.name;
-                    return Err(StepSetError::Other(format!("the watch of `{name}` {broken}")));
+                    return Err(StepError::Other(format!("the observer of `{name}` {broken}")));
                 }
             }
         }
-        tx.after.ended.push((start.id, Ending { status: Status::Completed, cause: None }));
+        tx.after.ended.push((start.id, FinalStatus { status: Status::Completed, cause: None }));
     }
     Ok(())
 }
@@ -337,7 +337,7 @@ struct Entered {
 async fn run_entries(
     tx: &mut Tx<'_>,
     starts: &[(usize, Prepared)],
-) -> Result<Vec<Result<Option<Entered>, StartError>>, StepSetError> {
+) -> Result<Vec<Result<Option<Entered>, StartError>>, StepError> {
     let Some((_, first)) = starts.first() else { return Ok(Vec::new()) };
     if !first.has_entry() {
         return Ok(starts.iter().map(|_| Ok(None)).collect());
@@ -362,7 +362,7 @@ async fn run_entries(
         Ok(answers) => answers?,
         Err(broken) => {
             tx.course.midway = true;
-            return Err(StepSetError::Other(format!("entry step `{}` {broken}", node.name)));
+            return Err(StepError::Other(format!("entry step `{}` {broken}", node.name)));
         }
     };
     let took = began.elapsed();

@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::{
     engine::Inner,
-    error::{StartError, StepSetError},
+    error::{StartError, StepError},
     start::{NewSaga, Started, start_in_tx},
     trouble::{is_transient, waited_for_lock},
     tx::{AfterCommit, Course, Tx},
@@ -37,14 +37,14 @@ pub(crate) async fn run(engine: Arc<Inner>, mut arrivals: mpsc::UnboundedReceive
     loop {
         let arrived = tokio::select! {
             biased;
-            count = arrivals.recv_many(&mut batch, engine.settings.max_set) => count,
+            count = arrivals.recv_many(&mut batch, engine.settings.max_batch) => count,
             () = engine.stop.cancelled() => { arrivals.close(); 0 }
         };
         if arrived == 0 && arrivals.is_closed() && arrivals.is_empty() {
             return;
         }
         if !batch.is_empty() {
-            crate::lane::gather(&mut batch, &mut arrivals, engine.settings.max_set).await;
+            crate::lane::gather(&mut batch, &mut arrivals, engine.settings.max_batch).await;
             // Callers whose batch panicked hear that the engine does not answer; the others go on.
             if AssertUnwindSafe(start(&engine, std::mem::take(&mut batch))).catch_unwind().await.is_err() {
                 tracing::error!("starting a batch of sagas panicked");
@@ -90,8 +90,8 @@ struct Part {
 
 /// Whether the database is away, rather than one of the starts to blame. One that waits for somebody else's lock must
 /// not keep the others.
-fn nobodys_fault(error: &StepSetError) -> bool {
-    matches!(error, StepSetError::Database(error) if is_transient(error) && !waited_for_lock(error))
+fn nobodys_fault(error: &StepError) -> bool {
+    matches!(error, StepError::Database(error) if is_transient(error) && !waited_for_lock(error))
 }
 
 fn unavailable(sagas: &[NewSaga], error: &(dyn std::error::Error + 'static)) -> Answers {
@@ -104,7 +104,7 @@ async fn patiently(
     engine: &Arc<Inner>,
     sagas: &[NewSaga],
     perhaps_committed: &mut bool,
-) -> Result<Answers, StepSetError> {
+) -> Result<Answers, StepError> {
     let mut pause = Duration::from_millis(5);
     let mut tries = 0;
     loop {
@@ -135,8 +135,8 @@ async fn once(
     engine: &Arc<Inner>,
     sagas: &[NewSaga],
     perhaps_committed: bool,
-) -> Result<Answers, (StepSetError, Stage)> {
-    let before = |error: sqlx::Error| (StepSetError::from(error), Stage::Before);
+) -> Result<Answers, (StepError, Stage)> {
+    let before = |error: sqlx::Error| (StepError::from(error), Stage::Before);
     let mut connection = engine.pool.acquire().await.map_err(before)?;
     let (mut stage, mut course) = (Stage::Before, Course::default());
     let work = async {
@@ -165,14 +165,14 @@ async fn once(
         // Before the commit one of them may be to blame: then they are tried apart.
         Err(_) if stage == Stage::Before => {
             course.midway = true;
-            Err(StepSetError::Other("starting took too long".into()))
+            Err(StepError::Other("starting took too long".into()))
         }
-        Err(_) => Err(StepSetError::Database(upkeep::late("committing starts took too long"))),
+        Err(_) => Err(StepError::Database(upkeep::late("committing starts took too long"))),
     };
     let usable = !course.midway
         && matches!(
             &result,
-            Ok(_) | Err(StepSetError::Start(_) | StepSetError::Database(sqlx::Error::Database(_)))
+            Ok(_) | Err(StepError::Start(_) | StepError::Database(sqlx::Error::Database(_)))
         );
     if !usable {
         // Handing it back could wait on a dead socket for ever and keep its place in the pool.

@@ -38,7 +38,7 @@ impl Status {
     }
 
     /// Whether the engine still moves it by itself.
-    pub fn moves(self) -> bool {
+    pub fn is_active(self) -> bool {
         match self {
             Self::Running | Self::Compensating => true,
             Self::Completed | Self::Compensated | Self::Dead => false,

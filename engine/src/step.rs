@@ -5,7 +5,7 @@ use std::future::Future;
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
-    error::StepSetError,
+    error::StepError,
     ids::SagaId,
     outcome::{Cause, Outcome, UndoOutcome},
     retry::RetryPolicy,
@@ -15,10 +15,10 @@ use crate::{
 /// A step that talks to this PostgreSQL only and takes effect exactly once: its SQL, its result, the fence check and
 /// the move to the next step are one transaction.
 ///
-/// It works on a **set**: all the sagas that stand at this step now. Read once, decide in memory item by item, write
+/// It works on a **batch**: all the sagas that stand at this step now. Read once, decide in memory item by item, write
 /// once. A step that has no use for that implements [`ItemStep`] and is wrapped in [`crate::PerItem`].
 ///
-/// The engine may run a set again from the start (after a deadlock, or split in halves to find the item that fails),
+/// The engine may run a batch again from the start (after a deadlock, or split in halves to find the item that fails),
 /// so the only effects are those of the SQL.
 pub trait TransactionStep: Sized + Send + Sync + 'static {
     /// The stored name, kebab-case. Renaming a step is a data migration.
@@ -33,38 +33,38 @@ pub trait TransactionStep: Sized + Send + Sync + 'static {
     /// pivot and the steps after it.
     type Undo: UndoTransaction<Self>;
 
-    /// Does it for every saga of the set and answers for each.
+    /// Does it for every saga of the batch and answers for each.
     ///
     /// # Errors
-    /// When the set's SQL fails. The engine finds the item at fault by halving; only that one's attempt fails.
+    /// When the batch's SQL fails. The engine finds the item at fault by halving; only that one's attempt fails.
     fn run(
         &self,
         tx: &mut Tx<'_>,
-        set: &Set<Self::Input>,
-    ) -> impl Future<Output = Result<Outcomes<Self::Output>, StepSetError>> + Send;
+        batch: &Batch<Self::Input>,
+    ) -> impl Future<Output = Result<Outcomes<Self::Output>, StepError>> + Send;
 }
 
 /// The undo of the transaction step `S`.
 pub trait UndoTransaction<S: TransactionStep>: Send + Sync + 'static {
     /// What kind of undo this is; leave it as it is.
-    const KIND: UndoKind = UndoKind::Undone;
+    const KIND: UndoKind = UndoKind::HasUndo;
     /// How the undo is tried.
     const RETRY: RetryPolicy = RetryPolicy::UNDO;
 
-    /// Takes back what `S` did, for every saga of the set. Each finished `S` in exactly this database.
+    /// Takes back what `S` did, for every saga of the batch. Each finished `S` in exactly this database.
     ///
     /// # Errors
     /// As [`TransactionStep::run`].
     fn undo(
         step: &S,
         tx: &mut Tx<'_>,
-        set: &UndoSet<S::Input, S::Output>,
-    ) -> impl Future<Output = Result<UndoOutcomes, StepSetError>> + Send;
+        batch: &UndoBatch<S::Input, S::Output>,
+    ) -> impl Future<Output = Result<UndoOutcomes, StepError>> + Send;
 }
 
 /// A step that talks to the outside world. It happens at least once; every attempt of one saga's step carries the same
 /// [`Item::idempotency_key`]. That it may begin is committed before it begins, so a crash in between leaves it *in
-/// doubt*: retried when going forward, undone when unwinding.
+/// doubt*: retried when going forward, undone when compensating.
 pub trait CallStep: Sized + Send + Sync + 'static {
     /// The stored name, kebab-case. Renaming a step is a data migration.
     const NAME: &'static str;
@@ -87,7 +87,7 @@ pub trait CallStep: Sized + Send + Sync + 'static {
 /// The undo of the call step `S`.
 pub trait UndoCall<S: CallStep>: Send + Sync + 'static {
     /// What kind of undo this is; leave it as it is.
-    const KIND: UndoKind = UndoKind::Undone;
+    const KIND: UndoKind = UndoKind::HasUndo;
     /// How the undo is tried.
     const RETRY: RetryPolicy = RetryPolicy::UNDO;
 
@@ -108,7 +108,8 @@ pub enum ForwardOnly {}
 #[serde(rename_all = "snake_case")]
 pub enum UndoKind {
     /// It has an undo.
-    Undone,
+    #[serde(rename = "undone")]
+    HasUndo,
     /// It needs none.
     NothingToUndo,
     /// It is the pivot, or stands after it.
@@ -119,8 +120,8 @@ macro_rules! no_undo {
     ($($marker:ty => $kind:expr),*) => {$(
         impl<S: TransactionStep> UndoTransaction<S> for $marker {
             const KIND: UndoKind = $kind;
-            async fn undo(_: &S, _: &mut Tx<'_>, set: &UndoSet<S::Input, S::Output>) -> Result<UndoOutcomes, StepSetError> {
-                Ok(set.decide(|_| UndoOutcome::Done))
+            async fn undo(_: &S, _: &mut Tx<'_>, batch: &UndoBatch<S::Input, S::Output>) -> Result<UndoOutcomes, StepError> {
+                Ok(batch.decide(|_| UndoOutcome::Done))
             }
         }
         impl<S: CallStep> UndoCall<S> for $marker {
@@ -133,7 +134,7 @@ macro_rules! no_undo {
 }
 no_undo!(NothingToUndo => UndoKind::NothingToUndo, ForwardOnly => UndoKind::ForwardOnly);
 
-/// A transaction step written for one saga at a time; [`crate::PerItem`] runs it over a set.
+/// A transaction step written for one saga at a time; [`crate::PerItem`] runs it over a batch.
 pub trait ItemStep: Sized + Send + Sync + 'static {
     /// The stored name, kebab-case.
     const NAME: &'static str;
@@ -154,13 +155,13 @@ pub trait ItemStep: Sized + Send + Sync + 'static {
         &self,
         tx: &mut Tx<'_>,
         item: &Item<Self::Input>,
-    ) -> impl Future<Output = Result<Outcome<Self::Output>, StepSetError>> + Send;
+    ) -> impl Future<Output = Result<Outcome<Self::Output>, StepError>> + Send;
 }
 
 /// The undo of the one-item step `S`.
 pub trait UndoItemStep<S: ItemStep>: Send + Sync + 'static {
     /// What kind of undo this is; leave it as it is.
-    const KIND: UndoKind = UndoKind::Undone;
+    const KIND: UndoKind = UndoKind::HasUndo;
     /// How the undo is tried.
     const RETRY: RetryPolicy = RetryPolicy::UNDO;
 
@@ -172,14 +173,14 @@ pub trait UndoItemStep<S: ItemStep>: Send + Sync + 'static {
         step: &S,
         tx: &mut Tx<'_>,
         item: &UndoItem<S::Input, S::Output>,
-    ) -> impl Future<Output = Result<UndoOutcome, StepSetError>> + Send;
+    ) -> impl Future<Output = Result<UndoOutcome, StepError>> + Send;
 }
 
 macro_rules! no_item_undo {
     ($($marker:ty => $kind:expr),*) => {$(
         impl<S: ItemStep> UndoItemStep<S> for $marker {
             const KIND: UndoKind = $kind;
-            async fn undo(_: &S, _: &mut Tx<'_>, _: &UndoItem<S::Input, S::Output>) -> Result<UndoOutcome, StepSetError> {
+            async fn undo(_: &S, _: &mut Tx<'_>, _: &UndoItem<S::Input, S::Output>) -> Result<UndoOutcome, StepError> {
                 Ok(UndoOutcome::Done)
             }
         }
@@ -187,7 +188,7 @@ macro_rules! no_item_undo {
 }
 no_item_undo!(NothingToUndo => UndoKind::NothingToUndo, ForwardOnly => UndoKind::ForwardOnly);
 
-/// Runs a one-item step over a set, one after the other in the same transaction.
+/// Runs a one-item step over a batch, one after the other in the same transaction.
 #[derive(Clone, Copy, Debug)]
 pub struct PerItem<S>(pub S);
 
@@ -202,9 +203,9 @@ impl<S: ItemStep> TransactionStep for PerItem<S> {
     type Output = S::Output;
     type Undo = PerItemUndo<S::Undo>;
 
-    async fn run(&self, tx: &mut Tx<'_>, set: &Set<S::Input>) -> Result<Outcomes<S::Output>, StepSetError> {
-        let mut answers = Vec::with_capacity(set.len());
-        for item in set {
+    async fn run(&self, tx: &mut Tx<'_>, batch: &Batch<S::Input>) -> Result<Outcomes<S::Output>, StepError> {
+        let mut answers = Vec::with_capacity(batch.len());
+        for item in batch {
             answers.push(self.0.run(tx, item).await?);
         }
         Ok(Outcomes(answers))
@@ -218,10 +219,10 @@ impl<S: ItemStep, U: UndoItemStep<S>> UndoTransaction<PerItem<S>> for PerItemUnd
     async fn undo(
         step: &PerItem<S>,
         tx: &mut Tx<'_>,
-        set: &UndoSet<S::Input, S::Output>,
-    ) -> Result<UndoOutcomes, StepSetError> {
-        let mut answers = Vec::with_capacity(set.len());
-        for item in set {
+        batch: &UndoBatch<S::Input, S::Output>,
+    ) -> Result<UndoOutcomes, StepError> {
+        let mut answers = Vec::with_capacity(batch.len());
+        for item in batch {
             answers.push(U::undo(&step.0, tx, item).await?);
         }
         Ok(UndoOutcomes(answers))
@@ -258,7 +259,7 @@ pub struct UndoItem<I, O> {
     pub input: I,
     /// What the action gave. `None` when it is in doubt whether it happened: possible for call steps only.
     pub output: Option<O>,
-    /// Why the saga unwinds.
+    /// Why the saga compensates.
     pub cause: Cause,
     /// The W3C `traceparent` of whoever started the saga.
     pub trace: Option<String>,
@@ -266,16 +267,16 @@ pub struct UndoItem<I, O> {
 
 /// All the sagas that a step works on at once, in the order of their ids.
 #[derive(Debug)]
-pub struct SetOf<T>(pub(crate) Vec<T>);
+pub struct BatchOf<T>(pub(crate) Vec<T>);
 
 /// What an action gets.
-pub type Set<I> = SetOf<Item<I>>;
+pub type Batch<I> = BatchOf<Item<I>>;
 /// What an undo gets.
-pub type UndoSet<I, O> = SetOf<UndoItem<I, O>>;
+pub type UndoBatch<I, O> = BatchOf<UndoItem<I, O>>;
 
-impl<T> SetOf<T> {
+impl<T> BatchOf<T> {
     /// How many sagas; never zero.
-    #[expect(clippy::len_without_is_empty, reason = "a set is never empty")]
+    #[expect(clippy::len_without_is_empty, reason = "a batch is never empty")]
     pub fn len(&self) -> usize {
         self.0.len()
     }
@@ -286,7 +287,7 @@ impl<T> SetOf<T> {
     }
 }
 
-impl<'a, T> IntoIterator for &'a SetOf<T> {
+impl<'a, T> IntoIterator for &'a BatchOf<T> {
     type Item = &'a T;
     type IntoIter = std::slice::Iter<'a, T>;
 
@@ -295,26 +296,26 @@ impl<'a, T> IntoIterator for &'a SetOf<T> {
     }
 }
 
-impl<I> SetOf<Item<I>> {
+impl<I> BatchOf<Item<I>> {
     /// Answers for every saga, in order.
     pub fn decide<O>(&self, decision: impl FnMut(&Item<I>) -> Outcome<O>) -> Outcomes<O> {
         Outcomes(self.0.iter().map(decision).collect())
     }
 }
 
-impl<I, O> SetOf<UndoItem<I, O>> {
+impl<I, O> BatchOf<UndoItem<I, O>> {
     /// Answers for every saga, in order.
     pub fn decide(&self, decision: impl FnMut(&UndoItem<I, O>) -> UndoOutcome) -> UndoOutcomes {
         UndoOutcomes(self.0.iter().map(decision).collect())
     }
 }
 
-/// An action's answers, one for each saga of the set and in its order; made by [`SetOf::decide`].
+/// An action's answers, one for each saga of the batch and in its order; made by [`BatchOf::decide`].
 #[derive(Debug)]
 pub struct Outcomes<O>(pub(crate) Vec<Outcome<O>>);
 
 impl<O> Outcomes<O> {
-    /// Goes over the answers, in the set's order.
+    /// Goes over the answers, in the batch's order.
     pub fn iter(&self) -> std::slice::Iter<'_, Outcome<O>> {
         self.0.iter()
     }
@@ -329,6 +330,6 @@ impl<'a, O> IntoIterator for &'a Outcomes<O> {
     }
 }
 
-/// An undo's answers, one for each saga of the set and in its order.
+/// An undo's answers, one for each saga of the batch and in its order.
 #[derive(Debug)]
 pub struct UndoOutcomes(pub(crate) Vec<UndoOutcome>);

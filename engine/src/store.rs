@@ -30,6 +30,6 @@ pub async fn migrate(pool: &PgPool) -> Result<(), MigrateError> {
 /// the first seconds of a new database: 6,000 sagas a second without this, 14,800 with it. Where a scan can't be avoided,
 /// as of a table without a fitting index, its price is now so high that PostgreSQL would compile the plan: measured 45 ms
 /// for a statement that takes 0.1 ms.
-pub fn tuned(options: PgConnectOptions) -> PgConnectOptions {
+pub fn with_engine_options(options: PgConnectOptions) -> PgConnectOptions {
     options.options([("enable_seqscan", "off"), ("jit", "off")])
 }

@@ -1,4 +1,4 @@
-//! Counts what a set did, for the metrics. It is counted in the transaction, and recorded once that is committed.
+//! Counts what a batch did, for the metrics. It is counted in the transaction, and recorded once that is committed.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -11,7 +11,7 @@ use crate::{
     walker::Walker,
 };
 
-/// Attempts, endings with their ages, and parked sagas of one set, by kind.
+/// Attempts, endings with their ages, and parked sagas of one batch, by kind.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
     /// By definition, step, direction and outcome: how many, and the longest.

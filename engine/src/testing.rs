@@ -5,12 +5,12 @@
 //! # async fn prove(pool: sqlx::PgPool, saga: fn() -> Vec<Definition>, order: fn() -> NewSaga) -> Result<(), Box<dyn std::error::Error>> {
 //! let report = Proof::of("place-order", pool, saga, order)
 //!     .check(|case| async move {
-//!         // Look at your own tables here; `case.saga_id` and `case.ending` say which run it was.
+//!         // Look at your own tables here; `case.saga_id` and `case.final_status` say which run it was.
 //!         (case.effects_of("reserve-stock") <= 1).then_some(()).ok_or_else(|| "reserved twice".into())
 //!     })
 //!     .run()
 //!     .await?;
-//! assert!(report.flaws.is_empty(), "{report}");
+//! assert!(report.violations.is_empty(), "{report}");
 //! # Ok(()) }
 //! ```
 //!
@@ -18,14 +18,14 @@
 //! a cancel there; and for each undo: crashing before and after the commit, and not working until a person retries it.
 
 mod cases;
+mod fail_point;
 mod invariants;
-mod kill_switch;
 mod proof;
 
-pub use crate::faults::{Fault, Faults, Place, Sabotage};
+pub use crate::faults::{DisabledGuard, Fault, FaultPoint, Faults};
 pub use cases::{Case, Kind};
-pub use invariants::flaws_of;
-pub use kill_switch::KillSwitch;
+pub use fail_point::FailPoint;
+pub use invariants::history_violations;
 pub use proof::{Proof, ProofError, Report, Run};
 
 use crate::builder::EngineBuilder;

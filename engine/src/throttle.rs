@@ -1,5 +1,5 @@
 //! Throttles: whoever calls the outside world may know that it is away, and then has this process leave the sagas of a
-//! queue where they are instead of claiming each only to postpone it.
+//! queue where they are instead of claiming each only to snooze it.
 //!
 //! A throttle is asked before every claim. It holds up no saga that this process has: that one goes on through its
 //! transaction steps, and is given back before it would make a call. What a throttle holds back stays due, so that any
@@ -17,11 +17,11 @@ use crate::{engine::Engine, feed::OpenQueues};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Allowance {
     /// As much as there is room for.
-    Everything,
+    Unlimited,
     /// One saga, to try with, and the next one when that one has been committed.
-    One,
+    Probe,
     /// Nothing, for so long.
-    NothingFor(Duration),
+    Blocked(Duration),
 }
 
 /// Says how much of a queue this process may claim now. It is asked often and in the middle of claims: it must answer at
@@ -57,7 +57,7 @@ impl Throttles {
 
     pub(crate) fn allowance(&self, queue: &str) -> Allowance {
         let throttle = self.by_queue.read().unwrap_or_else(PoisonError::into_inner).get(queue).cloned();
-        throttle.map_or(Allowance::Everything, |throttle| throttle())
+        throttle.map_or(Allowance::Unlimited, |throttle| throttle())
     }
 
     /// The queues of which not everything may be claimed now.
@@ -65,7 +65,7 @@ impl Throttles {
         let throttles = self.by_queue.read().unwrap_or_else(PoisonError::into_inner).clone();
         throttles
             .into_iter()
-            .filter(|(_, throttle)| throttle() != Allowance::Everything)
+            .filter(|(_, throttle)| throttle() != Allowance::Unlimited)
             .map(|(queue, _)| queue)
             .collect()
     }

@@ -23,7 +23,7 @@ pub struct State {
     pub losses: u32,
     /// Whether an earlier attempt of this call may have happened.
     pub in_doubt: bool,
-    /// Why it unwinds.
+    /// Why it compensates.
     pub cause: Option<Cause>,
 }
 
@@ -46,7 +46,7 @@ impl State {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
     /// A worker begins an attempt (or has claimed the saga to do so).
-    Begun,
+    AttemptStarted,
     /// It was handed back before it began.
     Released,
     /// The attempt was lost with its process, and somebody takes over.
@@ -71,7 +71,7 @@ pub enum Event {
     /// The engine can't go on by itself.
     Parked,
     /// An operator retries the dead saga.
-    Revived,
+    Retried,
     /// The dead saga ends as it is; see [`discard`] for when it had better not.
     Discarded,
 }
@@ -93,9 +93,9 @@ pub enum Refusal {
     /// The pivot is done, or may be.
     #[error("past the point of no return")]
     PastPivot,
-    /// It unwinds already.
+    /// It compensates already.
     #[error("already unwinding")]
-    AlreadyUnwinding,
+    AlreadyCompensating,
     /// It has ended.
     #[error("already ended")]
     Ended,
@@ -110,7 +110,7 @@ pub enum Refusal {
 /// When the event does not apply in this state; the state then stays as it is.
 pub fn transition(graph: &Graph, state: &State, event: &Event) -> Result<(State, Next), Refusal> {
     match event {
-        Event::Begun => {
+        Event::AttemptStarted => {
             moving(state).map(|state| (State { attempt: state.attempt + 1, ..state }, Next::Work))
         }
         Event::Released => moving(state)
@@ -122,7 +122,7 @@ pub fn transition(graph: &Graph, state: &State, event: &Event) -> Result<(State,
         Event::Done => Ok(done(graph, moving(state)?)),
         Event::Retry(counts) => moving(state).map(|state| (repeated(graph, state, *counts), Next::Wait)),
         Event::Exhausted(failure) => {
-            let state = repeated(graph, moving(state)?, Counts::AsAttempt);
+            let state = repeated(graph, moving(state)?, Counts::Attempt);
             Ok(fail(graph, state, failure))
         }
         Event::Failed(failure) => match state.status {
@@ -136,7 +136,7 @@ pub fn transition(graph: &Graph, state: &State, event: &Event) -> Result<(State,
         }
         Event::DeadlinePassed => interrupt(graph, state, || Cause::DeadlinePassed),
         Event::Parked => moving(state).map(park),
-        Event::Revived => match state.status {
+        Event::Retried => match state.status {
             Status::Dead => Ok((revive(state), Next::Work)),
             Status::Running | Status::Compensating | Status::Completed | Status::Compensated => {
                 Err(Refusal::Impossible)
@@ -151,7 +151,7 @@ pub fn transition(graph: &Graph, state: &State, event: &Event) -> Result<(State,
     }
 }
 
-/// Whether the saga could still be made to unwind by a cancel or a deadline.
+/// Whether the saga could still be made to compensate by a cancel or a deadline.
 pub fn can_unwind(graph: &Graph, state: &State) -> bool {
     match graph.steps.get(state.at).map(|node| node.placement) {
         Some(Placement::BeforePivot) => true,
@@ -162,27 +162,27 @@ pub fn can_unwind(graph: &Graph, state: &State) -> bool {
 
 /// What it comes to when nobody is to go on with a dead saga.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Discard {
-    /// It can still unwind, and does, as if it had been cancelled: nothing is left standing.
-    Unwind,
+pub enum DiscardEffect {
+    /// It can still compensate, and does, as if it had been cancelled: nothing is left standing.
+    Compensate,
     /// It is behind its pivot (or may be): it ends as it is, which is as far forward as it came.
-    End,
-    /// It died while it unwound, or nobody here knows its step: to end it would leave standing what is not undone.
+    Finish,
+    /// It died while it compensated, or nobody here knows its step: to end it would leave standing what is not undone.
     Abandon,
 }
 
 /// Tells what giving up a saga comes to that is dead in this state.
-pub fn discard(graph: &Graph, state: &State) -> Discard {
+pub fn discard(graph: &Graph, state: &State) -> DiscardEffect {
     match state.direction {
-        Direction::Undo => Discard::Abandon,
-        Direction::Action if state.at >= graph.steps.len() => Discard::Abandon,
-        Direction::Action if can_unwind(graph, state) => Discard::Unwind,
-        Direction::Action => Discard::End,
+        Direction::Undo => DiscardEffect::Abandon,
+        Direction::Action if state.at >= graph.steps.len() => DiscardEffect::Abandon,
+        Direction::Action if can_unwind(graph, state) => DiscardEffect::Compensate,
+        Direction::Action => DiscardEffect::Finish,
     }
 }
 
 fn moving(state: &State) -> Result<State, Refusal> {
-    if state.status.moves() { Ok(state.clone()) } else { Err(Refusal::Impossible) }
+    if state.status.is_active() { Ok(state.clone()) } else { Err(Refusal::Impossible) }
 }
 
 fn is_call_action(graph: &Graph, state: &State) -> bool {
@@ -206,15 +206,15 @@ fn done(graph: &Graph, state: State) -> (State, Next) {
 
 fn repeated(graph: &Graph, state: State, counts: Counts) -> State {
     match counts {
-        Counts::AsAttempt => {
+        Counts::Attempt => {
             let in_doubt = state.in_doubt || is_call_action(graph, &state);
             State { losses: 0, in_doubt, ..state }
         }
-        Counts::AsPostponement => State { losses: 0, attempt: state.attempt.saturating_sub(1), ..state },
+        Counts::Snooze => State { losses: 0, attempt: state.attempt.saturating_sub(1), ..state },
     }
 }
 
-/// The step can't be done: unwind where that is possible, else ask a person.
+/// The step can't be done: compensate where that is possible, else ask a person.
 fn fail(graph: &Graph, state: State, failure: &Failure) -> (State, Next) {
     match state.direction {
         Direction::Action if can_unwind(graph, &state) => {
@@ -231,7 +231,7 @@ fn interrupt(graph: &Graph, state: &State, cause: impl FnOnce() -> Cause) -> Res
             Ok(unwind(graph, state, cause()))
         }
         (Status::Running, _) | (Status::Dead, Direction::Action) => Err(Refusal::PastPivot),
-        (Status::Compensating, _) | (Status::Dead, Direction::Undo) => Err(Refusal::AlreadyUnwinding),
+        (Status::Compensating, _) | (Status::Dead, Direction::Undo) => Err(Refusal::AlreadyCompensating),
         (Status::Completed | Status::Compensated, _) => Err(Refusal::Ended),
     }
 }
@@ -253,7 +253,7 @@ fn unwind(graph: &Graph, state: &State, cause: Cause) -> (State, Next) {
 
 /// Goes to the last step before `beyond` that has an undo; without one everything is undone.
 fn undo_from(graph: &Graph, state: State, beyond: usize) -> (State, Next) {
-    match graph.steps[..beyond].iter().rposition(|node| node.undo == UndoKind::Undone) {
+    match graph.steps[..beyond].iter().rposition(|node| node.undo == UndoKind::HasUndo) {
         Some(at) => (State { at, attempt: 0, losses: 0, ..state }, Next::Work),
         None => (State { status: Status::Compensated, ..state }, Next::Rest),
     }

@@ -1,15 +1,15 @@
-//! Why a set was not committed, and whose fault that is.
+//! Why a batch was not committed, and whose fault that is.
 
-use crate::{error::StepSetError, outcome::chain, status::Direction};
+use crate::{error::StepError, outcome::chain, status::Direction};
 
-/// Why a set was not committed.
+/// Why a batch was not committed.
 #[derive(Debug)]
 pub(crate) enum Trouble {
     /// The database is away, or chose this transaction as a deadlock's victim: nobody's fault.
     Transient(sqlx::Error),
     /// A lock that was needed is held by somebody else for longer than was waited.
     Locked(sqlx::Error),
-    /// The set at this place could not be done, or its outcome not be written.
+    /// The batch at this place could not be done, or its outcome not be written.
     Step {
         at: Option<(Direction, usize)>,
         error: Vec<String>,
@@ -19,10 +19,10 @@ pub(crate) enum Trouble {
 }
 
 /// Sorts an error by whose fault it is.
-pub(crate) fn trouble(error: StepSetError, at: Option<(Direction, usize)>) -> Trouble {
+pub(crate) fn trouble(error: StepError, at: Option<(Direction, usize)>) -> Trouble {
     match error {
-        StepSetError::Database(error) if waited_for_lock(&error) => Trouble::Locked(error),
-        StepSetError::Database(error) if is_transient(&error) => Trouble::Transient(error),
+        StepError::Database(error) if waited_for_lock(&error) => Trouble::Locked(error),
+        StepError::Database(error) if is_transient(&error) => Trouble::Transient(error),
         other => Trouble::Step { at, error: chain(&other), midway: false },
     }
 }

@@ -9,14 +9,14 @@ use sqlx::PgConnection;
 
 use crate::{
     engine::Inner,
-    error::{StartError, StepSetError},
+    error::{StartError, StepError},
     ids::SagaId,
     job::Job,
     start::{self, NewSaga, Started},
-    view::Ending,
+    view::FinalStatus,
 };
 
-/// The transaction that the engine opened for a set. It derefs to [`PgConnection`], so that `&mut **tx` is what sqlx
+/// The transaction that the engine opened for a batch. It derefs to [`PgConnection`], so that `&mut **tx` is what sqlx
 /// wants; the engine alone commits it, with the sagas' moves in it.
 pub struct Tx<'c> {
     pub(crate) conn: &'c mut PgConnection,
@@ -43,7 +43,7 @@ pub(crate) struct AfterCommit {
     /// Sagas that became due and nobody here claimed, by queue.
     pub(crate) due: BTreeMap<String, Vec<SagaId>>,
     /// Sagas that came to rest.
-    pub(crate) ended: Vec<(SagaId, Ending)>,
+    pub(crate) ended: Vec<(SagaId, FinalStatus)>,
     /// How many sagas began, by definition.
     pub(crate) begun: Vec<(String, u64)>,
 }
@@ -70,11 +70,11 @@ impl<'c> Tx<'c> {
     ///
     /// # Errors
     /// When one of them is refused, so that no step can lose a start by not looking.
-    pub async fn start(&mut self, sagas: Vec<NewSaga>) -> Result<Vec<Started>, StepSetError> {
+    pub async fn start(&mut self, sagas: Vec<NewSaga>) -> Result<Vec<Started>, StepError> {
         let answers = start::start_in_tx(self, sagas).await?;
         answers
             .into_iter()
-            .map(|answer| answer.map_err(|error: StartError| StepSetError::Start(Box::new(error))))
+            .map(|answer| answer.map_err(|error: StartError| StepError::Start(Box::new(error))))
             .collect()
     }
 }

@@ -62,7 +62,7 @@ pub(crate) async fn bounded<T>(
 ///
 /// # Errors
 /// What the work gives, and when there was no connection or no answer in time; then nobody knows what the database did.
-pub async fn within<T>(
+pub async fn with_timeout<T>(
     pool: &PgPool,
     limit: Duration,
     work: impl AsyncFnOnce(&mut PoolConnection<Postgres>) -> Result<T, sqlx::Error>,

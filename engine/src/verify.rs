@@ -12,11 +12,11 @@ use crate::{
 
 /// Histories that don't add up to their saga's state.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HistoryFlaw {
+pub struct HistoryViolation {
     /// The saga.
     pub saga_id: SagaId,
     /// What is wrong.
-    pub flaw: String,
+    pub violation: String,
 }
 
 /// Folds a saga's history through the pure transition and compares with what is stored; `None` when all is well.
@@ -24,18 +24,18 @@ pub(crate) async fn check_history(
     engine: &Inner,
     pool: &PgPool,
     saga: &SagaView,
-) -> Result<Option<HistoryFlaw>, sqlx::Error> {
-    let flaw = |flaw: String| Some(HistoryFlaw { saga_id: saga.saga_id, flaw });
+) -> Result<Option<HistoryViolation>, sqlx::Error> {
+    let violation = |violation: String| Some(HistoryViolation { saga_id: saga.saga_id, violation });
     let Some(definition) = engine.definitions.get(&saga.definition) else {
         return Ok(None);
     };
     let mut history = store::reads::history(pool, saga.saga_id.0, 0, i64::MAX).await?;
     history.retain(|entry| entry.outcome != HistoryOutcome::Started);
     if let Some(gap) = history.iter().zip(1..).find(|(entry, seq)| entry.seq != *seq) {
-        return Ok(flaw(format!("entry {} is missing", gap.1)));
+        return Ok(violation(format!("entry {} is missing", gap.1)));
     }
     Ok(match fold(&definition.graph, &history, saga.cause.as_ref()) {
-        Err(error) => flaw(error),
+        Err(error) => violation(error),
         Ok(state) => {
             let step = definition.graph.steps.get(state.at).map_or("", |node| node.name.as_str());
             let folded = (state.status, step, state.direction);
@@ -43,7 +43,7 @@ pub(crate) async fn check_history(
             if folded == stored {
                 None
             } else {
-                flaw(format!("history says {folded:?}, the saga says {stored:?}"))
+                violation(format!("history says {folded:?}, the saga says {stored:?}"))
             }
         }
     })
@@ -55,21 +55,21 @@ impl Engine {
     ///
     /// # Errors
     /// When the database is away.
-    pub async fn verify_histories(&self, limit: u32) -> Result<Vec<HistoryFlaw>, sqlx::Error> {
-        let mut flaws = Vec::new();
+    pub async fn verify_histories(&self, limit: u32) -> Result<Vec<HistoryViolation>, sqlx::Error> {
+        let mut violations = Vec::new();
         let mut page = Page { after: None, limit: 500 };
         let mut left = limit;
         loop {
             page.limit = left.min(500);
             if page.limit == 0 {
-                return Ok(flaws);
+                return Ok(violations);
             }
             let sagas = self.sagas(&SagaFilter::default(), page).await?;
-            let Some(last) = sagas.last() else { return Ok(flaws) };
+            let Some(last) = sagas.last() else { return Ok(violations) };
             page.after = Some(last.saga_id.0);
             left -= page.limit;
             for saga in &sagas {
-                if let Some(flaw) = check_history(&self.inner, self.pool(), saga).await? {
+                if let Some(violation) = check_history(&self.inner, self.pool(), saga).await? {
                     // It may have moved between the two reads.
                     let again = self.saga(saga.saga_id).await?;
                     let still = again.is_some_and(|again| {
@@ -77,7 +77,7 @@ impl Engine {
                             == (saga.status, saga.epoch, &saga.step, saga.attempt)
                     });
                     if still {
-                        flaws.push(flaw);
+                        violations.push(violation);
                     }
                 }
             }

@@ -37,7 +37,7 @@ pub struct SagaView {
     pub attempt: u32,
     /// When it can move next, or when its lease ends; `None` when it has ended.
     pub due_at: Option<DateTime<Utc>>,
-    /// When it unwinds if it has not passed its pivot.
+    /// When it compensates if it has not passed its pivot.
     pub deadline_at: Option<DateTime<Utc>>,
     /// Who works on it now.
     pub lease_owner: Option<WorkerId>,
@@ -45,7 +45,7 @@ pub struct SagaView {
     pub epoch: i64,
     /// The last error, one sentence.
     pub error: Option<String>,
-    /// Why it unwinds or unwound.
+    /// Why it compensates or compensated.
     pub cause: Option<Cause>,
     /// A cancel that was asked for and not acted on yet.
     pub cancel_requested: bool,
@@ -94,8 +94,9 @@ pub enum HistoryOutcome {
     Done,
     /// The attempt is to be repeated.
     Retry,
-    /// Nothing was attempted; the work was postponed.
-    Postponed,
+    /// Nothing was attempted; the work was snoozed.
+    #[serde(rename = "postponed")]
+    Snoozed,
     /// The answer was no.
     Failed,
     /// The process was gone or too slow, and another took over.
@@ -103,14 +104,15 @@ pub enum HistoryOutcome {
     /// Parked for a person: what is stored can't be read, its definition or step is unknown here, or the step keeps
     /// killing its process.
     Parked,
-    /// Out of attempts: from here the saga unwinds or is dead.
+    /// Out of attempts: from here the saga compensates or is dead.
     Exhausted,
     /// Somebody cancelled.
     Cancelled,
     /// The deadline passed.
     DeadlinePassed,
     /// An operator retried the dead saga.
-    Revived,
+    #[serde(rename = "revived")]
+    Retried,
     /// An operator gave it up.
     Discarded,
 }
@@ -122,14 +124,14 @@ impl HistoryOutcome {
             Self::Started => "started",
             Self::Done => "done",
             Self::Retry => "retry",
-            Self::Postponed => "postponed",
+            Self::Snoozed => "postponed",
             Self::Failed => "failed",
             Self::Lost => "lost",
             Self::Parked => "parked",
             Self::Exhausted => "exhausted",
             Self::Cancelled => "cancelled",
             Self::DeadlinePassed => "deadline_passed",
-            Self::Revived => "revived",
+            Self::Retried => "revived",
             Self::Discarded => "discarded",
         }
     }
@@ -137,14 +139,14 @@ impl HistoryOutcome {
     pub(crate) const STORED: [Self; 11] = [
         Self::Done,
         Self::Retry,
-        Self::Postponed,
+        Self::Snoozed,
         Self::Failed,
         Self::Lost,
         Self::Parked,
         Self::Exhausted,
         Self::Cancelled,
         Self::DeadlinePassed,
-        Self::Revived,
+        Self::Retried,
         Self::Discarded,
     ];
 }
@@ -179,7 +181,7 @@ pub struct DeadJob {
     /// When it expires if nobody acts, or its record goes to the archive; `None` for never.
     pub expires_at: Option<DateTime<Utc>>,
     /// `retried`, `discarded` or `cancelled`, once somebody has acted; `deadline_passed` when its saga's deadline has had it
-    /// unwind.
+    /// compensate.
     pub resolution: Option<String>,
     /// Who acted.
     pub resolved_by: Option<String>,
@@ -321,9 +323,9 @@ pub struct StatusCount {
 
 /// How a saga came to rest.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Ending {
+pub struct FinalStatus {
     /// `Completed`, `Compensated` or `Dead`.
     pub status: Status,
-    /// Why it unwound, if it did.
+    /// Why it compensated, if it did.
     pub cause: Option<Cause>,
 }

@@ -12,7 +12,7 @@ use std::{
 
 use tokio::sync::{Notify, oneshot};
 
-use crate::{engine::Inner, ids::SagaId, store, upkeep, view::Ending};
+use crate::{engine::Inner, ids::SagaId, store, upkeep, view::FinalStatus};
 
 /// How long a waiter is left to the local commits before the database is asked.
 const LOCAL_GRACE: Duration = Duration::from_millis(50);
@@ -21,7 +21,7 @@ const POLL: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 struct Waiter {
     since: Instant,
-    tell: oneshot::Sender<Ending>,
+    tell: oneshot::Sender<FinalStatus>,
 }
 
 #[derive(Debug, Default)]
@@ -32,7 +32,7 @@ pub(crate) struct Waiters {
 }
 
 impl Waiters {
-    pub(crate) fn wait_for(&self, saga_id: SagaId) -> oneshot::Receiver<Ending> {
+    pub(crate) fn wait_for(&self, saga_id: SagaId) -> oneshot::Receiver<FinalStatus> {
         let (tell, told) = oneshot::channel();
         let mut waiting = self.lock();
         if self.ended.load(Ordering::Relaxed) {
@@ -52,7 +52,7 @@ impl Waiters {
         waiting.clear();
     }
 
-    pub(crate) fn tell(&self, ended: &[(SagaId, Ending)]) {
+    pub(crate) fn tell(&self, ended: &[(SagaId, FinalStatus)]) {
         let mut waiting = self.lock();
         for (saga_id, ending) in ended {
             for waiter in waiting.remove(saga_id).unwrap_or_default() {

@@ -1,4 +1,4 @@
-//! One saga of a set, with its working state: applies answers, cancels and deadlines through the pure transition, and
+//! One saga of a batch, with its working state: applies answers, cancels and deadlines through the pure transition, and
 //! collects the rows that tell of it. The job itself stays untouched until the commit.
 
 use std::{
@@ -12,8 +12,8 @@ use crate::{
     advance::{Onward, Remedy},
     engine::Inner,
     erased::{Answer, Visit},
-    faults::{Fault, Place, Sabotage},
-    graph::{Graph, NO_GRAPH, StepKind},
+    faults::{DisabledGuard, Fault, FaultPoint},
+    graph::{Graph, StepKind, UNKNOWN_GRAPH},
     job::Job,
     outcome::{Counts, Failure, Outcome, Retry},
     retry::RetryPolicy,
@@ -28,7 +28,7 @@ use crate::{
 
 /// How often an attempt may be lost with its process before a person is asked.
 pub(crate) const MAX_LOSSES: u32 = 5;
-/// A saga of the set on its way.
+/// A saga of the batch on its way.
 pub(crate) struct Walker<'a> {
     pub(crate) place: usize,
     pub(crate) job: &'a Job,
@@ -46,7 +46,7 @@ pub(crate) struct Walker<'a> {
     pub(crate) deadline_passed: bool,
     /// Since its creation.
     pub(crate) age: Duration,
-    /// Whether the status was changed to one that watches are told of.
+    /// Whether the status was changed to one that observers are told of.
     pub(crate) rested: bool,
     pub(crate) crash: Option<Fault>,
 }
@@ -57,7 +57,7 @@ impl<'a> Walker<'a> {
         Self {
             place,
             job,
-            graph: job.graph().unwrap_or(&NO_GRAPH),
+            graph: job.graph().unwrap_or(&UNKNOWN_GRAPH),
             definition: job.definition.as_ref(),
             state: job.state.clone(),
             next: Next::Work,
@@ -89,7 +89,7 @@ impl<'a> Walker<'a> {
     /// Counts the attempt, unless the claim has done so.
     pub(crate) fn begin(&mut self) {
         if self.state.attempt == 0 {
-            self.apply(&Event::Begun);
+            self.apply(&Event::AttemptStarted);
         }
     }
 
@@ -133,7 +133,7 @@ impl<'a> Walker<'a> {
                 Duration::ZERO,
                 rows,
             );
-            self.apply(&Event::Retry(Counts::AsAttempt));
+            self.apply(&Event::Retry(Counts::Attempt));
         }
     }
 
@@ -162,7 +162,8 @@ impl<'a> Walker<'a> {
                 self.apply(&event);
             }
             // Too late for it: the saga goes on, as the caller of cancel can read off its status.
-            Err(Refusal::PastPivot | Refusal::AlreadyUnwinding | Refusal::Ended | Refusal::Impossible) => {}
+            Err(Refusal::PastPivot | Refusal::AlreadyCompensating | Refusal::Ended | Refusal::Impossible) => {
+            }
         }
     }
 
@@ -171,7 +172,7 @@ impl<'a> Walker<'a> {
         if let Some(answer) = self.blamed(remedy) {
             return Some(answer);
         }
-        if self.state.direction == Direction::Undo && engine.sabotage() == Some(Sabotage::ForgottenUndo) {
+        if self.state.direction == Direction::Undo && engine.disabled_guard() == Some(DisabledGuard::Undo) {
             return Some(Answer::done(None));
         }
         let fault = engine.fault(self.job.saga_id, || self.place_name(), self.state.attempt)?;
@@ -179,7 +180,7 @@ impl<'a> Walker<'a> {
             Fault::Fail(failure) => Some(Answer::Outcome(Outcome::Fail(failure))),
             Fault::Retry(error) => Some(Answer::Outcome(Outcome::Retry(Retry::message(error)))),
             Fault::Hold(delay) => {
-                Some(Answer::Outcome(Outcome::Retry(Retry::postpone(delay, "held by a test"))))
+                Some(Answer::Outcome(Outcome::Retry(Retry::snooze(delay, "held by a test"))))
             }
             Fault::CrashBeforeCommit | Fault::CrashAfterCommit => {
                 self.crash = Some(fault);
@@ -191,12 +192,12 @@ impl<'a> Walker<'a> {
     /// The answer for a step that is known to break.
     pub(crate) fn blamed(&self, remedy: &Remedy) -> Option<Answer> {
         let error = remedy.blames(self.state.direction, self.state.at)?;
-        let retry = Retry { after: None, counts: Counts::AsAttempt, error: error.to_vec() };
+        let retry = Retry { after: None, counts: Counts::Attempt, error: error.to_vec() };
         Some(Answer::Outcome(Outcome::Retry(retry)))
     }
 
-    fn place_name(&self) -> Place {
-        Place {
+    fn place_name(&self) -> FaultPoint {
+        FaultPoint {
             definition: self.job.definition_name.to_string(),
             step: self.step_name.clone(),
             direction: self.state.direction,
@@ -263,7 +264,7 @@ impl<'a> Walker<'a> {
 
     fn retried(&mut self, retry: &Retry, started: Instant, took: Duration, rows: &mut Vec<HistoryRow>) {
         let policy = self.policy();
-        let exhausted = retry.counts == Counts::AsAttempt && self.state.attempt >= policy.attempts;
+        let exhausted = retry.counts == Counts::Attempt && self.state.attempt >= policy.attempts;
         if exhausted {
             let last = retry.error.first().cloned().map_or_else(|| "no reason given".into(), storable);
             self.record(HistoryOutcome::Exhausted, None, retry.error.clone(), started, took, rows);
@@ -272,8 +273,8 @@ impl<'a> Walker<'a> {
             return;
         }
         let outcome = match retry.counts {
-            Counts::AsAttempt => HistoryOutcome::Retry,
-            Counts::AsPostponement => HistoryOutcome::Postponed,
+            Counts::Attempt => HistoryOutcome::Retry,
+            Counts::Snooze => HistoryOutcome::Snoozed,
         };
         self.record(outcome, None, retry.error.clone(), started, took, rows);
         self.delay = retry.after.unwrap_or_else(|| policy.delay(self.state.attempt, rand::random()));
@@ -284,7 +285,7 @@ impl<'a> Walker<'a> {
         match transition(self.graph, &self.state, event) {
             Ok((state, next)) => {
                 // From the claim on: parked and then cancelled to its end, it has come to rest all the same.
-                self.rested = self.job.state.status.moves() && !state.status.moves();
+                self.rested = self.job.state.status.is_active() && !state.status.is_active();
                 let moved = state.at != self.state.at || state.direction != self.state.direction;
                 if moved && let Some(node) = self.graph.steps.get(state.at) {
                     self.step_name.clone_from(&node.name);

@@ -1,10 +1,10 @@
-//! Tells the owner of a saga, in the same transaction, that the saga ended, was parked, or was revived.
+//! Tells the owner of a saga, in the same transaction, that the saga ended, was parked, or was retried.
 
 use std::{future::Future, pin::Pin, sync::Arc};
 
 use serde_json::value::RawValue;
 
-use crate::{error::StepSetError, ids::SagaId, outcome::Cause, status::Status, tx::Tx};
+use crate::{error::StepError, ids::SagaId, outcome::Cause, status::Status, tx::Tx};
 
 /// One saga that changed its status.
 #[derive(Clone, Debug)]
@@ -13,43 +13,43 @@ pub struct StatusChange {
     pub saga_id: SagaId,
     /// Its input as it is stored.
     pub input: Arc<RawValue>,
-    /// Its new status: `Completed`, `Compensated`, `Dead`; `Running` or `Compensating` when it was revived.
+    /// Its new status: `Completed`, `Compensated`, `Dead`; `Running` or `Compensating` when it was retried.
     pub status: Status,
-    /// Why it unwound, if it did.
+    /// Why it compensated, if it did.
     pub cause: Option<Cause>,
     /// For a dead one, the last error.
     pub error: Option<String>,
 }
 
 /// Keeps rows of the owner in step with the status of its sagas.
-pub trait Watch: Send + Sync + 'static {
+pub trait StatusObserver: Send + Sync + 'static {
     /// Is told of changes in the transaction that makes them; an error undoes them all and they are tried again.
     ///
     /// # Errors
     /// When its SQL fails.
-    fn changed(
+    fn status_changed(
         &self,
         tx: &mut Tx<'_>,
         changes: &[StatusChange],
-    ) -> impl Future<Output = Result<(), StepSetError>> + Send;
+    ) -> impl Future<Output = Result<(), StepError>> + Send;
 }
 
 type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-pub(crate) trait ErasedWatch: Send + Sync {
-    fn changed<'a>(
+pub(crate) trait ErasedStatusObserver: Send + Sync {
+    fn status_changed<'a>(
         &'a self,
         tx: &'a mut Tx<'_>,
         changes: &'a [StatusChange],
-    ) -> BoxFuture<'a, Result<(), StepSetError>>;
+    ) -> BoxFuture<'a, Result<(), StepError>>;
 }
 
-impl<W: Watch> ErasedWatch for W {
-    fn changed<'a>(
+impl<W: StatusObserver> ErasedStatusObserver for W {
+    fn status_changed<'a>(
         &'a self,
         tx: &'a mut Tx<'_>,
         changes: &'a [StatusChange],
-    ) -> BoxFuture<'a, Result<(), StepSetError>> {
-        Box::pin(Watch::changed(self, tx, changes))
+    ) -> BoxFuture<'a, Result<(), StepError>> {
+        Box::pin(StatusObserver::status_changed(self, tx, changes))
     }
 }

@@ -81,7 +81,7 @@ fn engine(
     };
     let mut definitions = sagas::definitions(settings).map_err(anyhow::Error::from)?;
     config.retries.apply(&mut definitions).map_err(Failure::Unusable)?;
-    let builder = Engine::builder(pool).lease(config.workers.lease).death_watch(Obituary);
+    let builder = Engine::builder(pool).lease(config.workers.lease).on_dead_job(Obituary);
     let mut builder = config.dead_job_ttls.apply(builder, &definitions).map_err(Failure::Unusable)?;
     for definition in definitions {
         builder = builder.register(definition);
@@ -192,7 +192,7 @@ pub(crate) async fn serve(
             tokio::time::sleep(delay).await;
         }
         state.close_streams();
-        shop.engine().end_waits();
+        shop.engine().close_waits();
         closing.cancel();
     };
     let proxies = config.access.trusted_proxies.clone();

@@ -58,14 +58,14 @@ impl DeadJobTtls {
         mut builder: EngineBuilder,
         definitions: &[Definition],
     ) -> Result<EngineBuilder, String> {
-        builder = builder.dead_job_ttl(self.usual.ttl()).dead_job_archive_keep(self.archive_keep.ttl());
+        builder = builder.dead_job_ttl(self.usual.ttl()).dead_job_archive_retention(self.archive_keep.ttl());
         // Behind its pivot from the first step on: to give it up would leave an order half cancelled, with its stock.
-        builder = builder.dead_job_ttl_of(CANCEL_ORDER.name(), None);
+        builder = builder.dead_job_ttl_for(CANCEL_ORDER.name(), None);
         let mut wrong = Vec::new();
         for One { variable, saga, ttl } in &self.by_saga {
             let named = definitions.iter().map(|definition| definition.graph().name.as_str());
             match named.into_iter().find(|name| screaming(name) == *saga) {
-                Some(name) => builder = builder.dead_job_ttl_of(name, ttl.ttl()),
+                Some(name) => builder = builder.dead_job_ttl_for(name, ttl.ttl()),
                 None => wrong.push(format!("{variable} names no saga")),
             }
         }

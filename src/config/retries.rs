@@ -103,7 +103,7 @@ fn set(definition: &mut Definition, place: &str, change: Change) -> Result<Found
     let named = |place: &str| definition.graph().steps.iter().find(|node| screaming(&node.name) == place);
     let (node, direction) = match (named(place), place.strip_suffix(UNDO).and_then(named)) {
         (Some(node), _) => (node, Direction::Action),
-        (None, Some(node)) if node.undo == UndoKind::Undone => (node, Direction::Undo),
+        (None, Some(node)) if node.undo == UndoKind::HasUndo => (node, Direction::Undo),
         (None, Some(_)) => return Ok(Found::NoUndo),
         (None, None) => return Ok(Found::NoStep),
     };
@@ -135,7 +135,7 @@ fn steps(definitions: &[Definition]) -> String {
     let nodes = definitions.iter().flat_map(|definition| &definition.graph().steps);
     let names = nodes.flat_map(|node| {
         let action = screaming(&node.name);
-        let undo = (node.undo == UndoKind::Undone).then(|| format!("{action}{UNDO}"));
+        let undo = (node.undo == UndoKind::HasUndo).then(|| format!("{action}{UNDO}"));
         [Some(action), undo]
     });
     names.flatten().collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>().join(", ")

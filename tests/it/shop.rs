@@ -154,7 +154,7 @@ impl Market {
 
 fn engine(pool: PgPool, settings: Settings) -> Engine {
     let definitions = sagas::definitions(settings).unwrap();
-    let builder = Engine::builder(pool).death_watch(Obituary);
+    let builder = Engine::builder(pool).on_dead_job(Obituary);
     definitions.into_iter().fold(builder, engine::EngineBuilder::register).build().unwrap()
 }
 

@@ -13,8 +13,8 @@ use std::{
 
 use breakers::{Breaker, BreakerSettings, BreakerState, Dependency};
 use engine::{
-    CallStep, Engine, HistoryOutcome, Item, ItemStep, NothingToUndo, Outcome, Outcomes, PerItem, RetryPolicy,
-    Saga, SagaId, SagaName, Set, Status, StepSetError, TransactionStep, Tx,
+    Batch, CallStep, Engine, HistoryOutcome, Item, ItemStep, NothingToUndo, Outcome, Outcomes, PerItem,
+    RetryPolicy, Saga, SagaId, SagaName, Status, StepError, TransactionStep, Tx,
 };
 use sqlx::PgPool;
 use tokio::{
@@ -332,13 +332,13 @@ impl TransactionStep for Pack {
     type Output = ();
     type Undo = NothingToUndo;
 
-    async fn run(&self, tx: &mut Tx<'_>, set: &Set<Parcel>) -> Result<Outcomes<()>, StepSetError> {
-        let ids: Vec<Uuid> = set.iter().map(|item| item.saga_id.0).collect();
+    async fn run(&self, tx: &mut Tx<'_>, batch: &Batch<Parcel>) -> Result<Outcomes<()>, StepError> {
+        let ids: Vec<Uuid> = batch.iter().map(|item| item.saga_id.0).collect();
         sqlx::query("insert into effect (saga_id, step) select id, 'pack' from unnest($1::uuid[]) as id")
             .bind(ids)
             .execute(&mut **tx)
             .await?;
-        Ok(set.decide(|_| Outcome::Done(())))
+        Ok(batch.decide(|_| Outcome::Done(())))
     }
 }
 
@@ -371,7 +371,7 @@ impl ItemStep for File {
     type Output = ();
     type Undo = NothingToUndo;
 
-    async fn run(&self, tx: &mut Tx<'_>, item: &Item<Parcel>) -> Result<Outcome<()>, StepSetError> {
+    async fn run(&self, tx: &mut Tx<'_>, item: &Item<Parcel>) -> Result<Outcome<()>, StepError> {
         item.input.panic_at(Self::NAME, item.attempt);
         sqlx::query("insert into effect (saga_id, step) values ($1, 'file')")
             .bind(item.saga_id.0)

@@ -14,7 +14,7 @@ mod topics;
 use std::time::Duration;
 
 use chrono::{DateTime, SecondsFormat, Utc};
-use engine::within;
+use engine::with_timeout;
 use serde_json::value::RawValue;
 use sqlx::{Connection, FromRow, PgConnection, PgPool, types::Json};
 
@@ -70,7 +70,7 @@ pub enum Sequenced {
 /// # Errors
 /// When the database refuses or is away; a round is done as a whole or not at all.
 pub async fn sequence(pool: &PgPool, limit: u32) -> Result<Sequenced, sqlx::Error> {
-    within(pool, PATIENCE, async |conn| round(conn, limit).await).await
+    with_timeout(pool, PATIENCE, async |conn| round(conn, limit).await).await
 }
 
 async fn round(conn: &mut PgConnection, limit: u32) -> Result<Sequenced, sqlx::Error> {
@@ -149,7 +149,8 @@ pub async fn read(pool: &PgPool, after: i64, size: PageSize) -> Result<Page, sql
     .bind(after)
     .bind(i64::from(size.events))
     .bind(i64::from(size.bytes));
-    let events: Vec<Event> = within(pool, PATIENCE, async |conn| query.fetch_all(&mut **conn).await).await?;
+    let events: Vec<Event> =
+        with_timeout(pool, PATIENCE, async |conn| query.fetch_all(&mut **conn).await).await?;
     let bytes: usize = events.iter().map(|event| event.payload().len()).sum();
     let is_full = events.len() >= size.events as usize || bytes >= size.bytes as usize;
     Ok(Page { events, is_full })
@@ -173,5 +174,5 @@ pub async fn extent(pool: &PgPool) -> Result<Extent, sqlx::Error> {
         "select coalesce((select min(event_id) - 1 from shop.event), last_event_id) as pruned_through, last_event_id
          from shop.event_log where only_one",
     );
-    within(pool, PATIENCE, async |conn| query.fetch_one(&mut **conn).await).await
+    with_timeout(pool, PATIENCE, async |conn| query.fetch_one(&mut **conn).await).await
 }

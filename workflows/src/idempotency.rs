@@ -124,7 +124,8 @@ pub async fn purge(pool: &PgPool, limit: u32) -> Result<u64, sqlx::Error> {
     )
     .bind(KEPT_FOR.as_secs_f64())
     .bind(i64::from(limit));
-    let result = engine::within(pool, PURGE_PATIENCE, async |conn| query.execute(&mut **conn).await).await?;
+    let result =
+        engine::with_timeout(pool, PURGE_PATIENCE, async |conn| query.execute(&mut **conn).await).await?;
     Ok(result.rows_affected())
 }
 

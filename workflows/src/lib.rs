@@ -1,7 +1,7 @@
 //! The shop: orders, inventory and notifications, and the sagas that move them.
 //!
 //! Nouns own their types, their rules and their SQL; sagas put them together. Deciding is pure (`orders::status`,
-//! `orders::pricing`, `inventory::levels`), and every statement works on a whole set of sagas, so that what two hundred
+//! `orders::pricing`, `inventory::levels`), and every statement works on a whole batch of sagas, so that what two hundred
 //! orders cost in round trips is what one costs.
 //!
 //! Locks are taken in one order everywhere: the order's row, then stock by SKU, then reservations. A row of stock is

@@ -141,9 +141,9 @@ impl Mailer {
     pub fn throttle(&self) -> Throttle {
         let breaker = self.inner.breaker.clone();
         Arc::new(move || match breaker.permission() {
-            Permission::Allowed => Allowance::Everything,
-            Permission::Probe => Allowance::One,
-            Permission::Denied(wait) => Allowance::NothingFor(wait),
+            Permission::Allowed => Allowance::Unlimited,
+            Permission::Probe => Allowance::Probe,
+            Permission::Denied(wait) => Allowance::Blocked(wait),
         })
     }
 

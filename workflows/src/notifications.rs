@@ -167,7 +167,7 @@ pub async fn get(shop: &Shop, notification_id: Uuid) -> Result<Option<Notificati
 
 /// None where nothing was attempted: the breaker held the mail back.
 fn attempt(entry: HistoryEntry) -> Option<DeliveryAttempt> {
-    let was_held_back = entry.outcome == HistoryOutcome::Postponed && mailer::was_held_back(&entry.error);
+    let was_held_back = entry.outcome == HistoryOutcome::Snoozed && mailer::was_held_back(&entry.error);
     if entry.attempt == 0 || was_held_back {
         return None;
     }

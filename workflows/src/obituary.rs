@@ -1,6 +1,6 @@
 //! Tells the world, in the commit that parks a saga, that a person is needed.
 
-use engine::{Death, DeathWatch, StepSetError, Tx};
+use engine::{DeadJobObserver, DeadLettered, StepError, Tx};
 use serde_json::json;
 
 use crate::outbox::{self, Event};
@@ -9,15 +9,15 @@ use crate::outbox::{self, Event};
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Obituary;
 
-impl DeathWatch for Obituary {
-    async fn died(&self, tx: &mut Tx<'_>, deaths: &[Death]) -> Result<(), StepSetError> {
+impl DeadJobObserver for Obituary {
+    async fn dead_lettered(&self, tx: &mut Tx<'_>, deaths: &[DeadLettered]) -> Result<(), StepError> {
         let events: Vec<Event> = deaths.iter().map(event).collect();
         outbox::append(tx, &events).await?;
         Ok(())
     }
 }
 
-fn event(death: &Death) -> Event {
+fn event(death: &DeadLettered) -> Event {
     let payload = json!({
         "workflow_id": death.saga_id,
         "dead_job_id": death.dead_job_id,

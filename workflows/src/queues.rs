@@ -81,7 +81,7 @@ pub async fn set(
         }));
     audit::record(&mut transaction, &by, &[change]).await?;
     transaction.commit().await?;
-    engine.queue_was_set(name);
+    engine.queue_changed(name);
     find(shop, name).await
 }
 

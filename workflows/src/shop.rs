@@ -1,6 +1,6 @@
 //! The handle through which everything outside uses the shop.
 
-use engine::{Engine, NewSaga, StepSetError};
+use engine::{Engine, NewSaga, StepError};
 use sqlx::{PgConnection, PgPool};
 
 use crate::alerts::AdminEmails;
@@ -48,8 +48,8 @@ impl Shop {
             return Ok(());
         }
         let answers = self.engine.start_in(conn, sagas).await.map_err(|error| match error {
-            StepSetError::Database(error) => error,
-            error @ (StepSetError::Start(_) | StepSetError::Other(_)) => sqlx::Error::Decode(error.into()),
+            StepError::Database(error) => error,
+            error @ (StepError::Start(_) | StepError::Other(_)) => sqlx::Error::Decode(error.into()),
         })?;
         answers
             .into_iter()

@@ -1,6 +1,6 @@
 //! Starts sagas of any definition because a person asks for it, with the record of who did.
 
-use engine::{NewSaga, StartError, Started, StepSetError};
+use engine::{NewSaga, StartError, Started, StepError};
 use serde_json::Value;
 
 use crate::{
@@ -35,8 +35,8 @@ pub async fn start(
 ) -> Result<Started, AskedStartError> {
     let mut tx = shop.pool().begin().await?;
     let answers = shop.engine().start_in(&mut tx, vec![saga]).await.map_err(|error| match error {
-        StepSetError::Database(error) => AskedStartError::Database(error),
-        error @ (StepSetError::Start(_) | StepSetError::Other(_)) => unavailable(&error.to_string()),
+        StepError::Database(error) => AskedStartError::Database(error),
+        error @ (StepError::Start(_) | StepError::Other(_)) => unavailable(&error.to_string()),
     })?;
     let started = answers.into_iter().next().ok_or_else(|| unavailable("no answer"))??;
     if !started.existing {

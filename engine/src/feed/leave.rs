@@ -60,12 +60,12 @@ impl Shared {
     /// Asks the throttle; `Err` says for how long nothing may be claimed.
     pub(super) fn leave(&self, engine: &Inner) -> Result<Leave, Duration> {
         match engine.feeds.throttles.allowance(&self.queue) {
-            Allowance::Everything => Ok(Leave::Everything),
-            Allowance::One => {
+            Allowance::Unlimited => Ok(Leave::Everything),
+            Allowance::Probe => {
                 let place = self.trial.clone().try_acquire_owned();
                 place.map(Leave::One).map_err(|_| engine.settings.poll)
             }
-            Allowance::NothingFor(wait) => Err(wait),
+            Allowance::Blocked(wait) => Err(wait),
         }
     }
 }

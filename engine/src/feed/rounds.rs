@@ -71,7 +71,7 @@ async fn claim_round(engine: &Arc<Inner>, feed: &Arc<Shared>) -> Result<Round, s
         Err(wait) => return Ok(Round::HeldBack(wait)),
     };
     let mut rooms = vec![first];
-    while rooms.len() < leave.most(engine.settings.max_set.min(feed.capacity)) {
+    while rooms.len() < leave.most(engine.settings.max_batch.min(feed.capacity)) {
         match feed.room.clone().try_acquire_owned() {
             Ok(room) => rooms.push(room),
             Err(_) => break,

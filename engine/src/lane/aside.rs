@@ -1,4 +1,4 @@
-//! Beside a lane: sets that met trouble are split down to the sagas at fault, and sagas that may hold others up are alone.
+//! Beside a lane: batches that met trouble are split down to the sagas at fault, and sagas that may hold others up are alone.
 
 use std::{
     collections::HashMap,
@@ -18,7 +18,7 @@ use crate::{advance::Remedy, ids::SagaId, meters::HELD_UP, trouble::Trouble};
 
 /// A saga whose outcome can't be written is left alone this long.
 const SET_ASIDE: Duration = Duration::from_secs(15);
-/// How long a part of a set that was held up waits for a lock, and a saga at first.
+/// How long a part of a batch that was held up waits for a lock, and a saga at first.
 const LOCK_WAIT: Duration = Duration::from_millis(100);
 const LONGEST_LOCK_WAIT: Duration = Duration::from_millis(1500);
 /// How long a saga that was held up is left alone at first.
@@ -29,8 +29,8 @@ const OFTEN: u32 = 5;
 /// More are not remembered.
 const MOST: usize = 10_000;
 
-/// Sagas that met trouble alone: until they get through they don't join a set again, which would have to be split for
-/// them each time. Only a memory: without it sets are slower, not wrong.
+/// Sagas that met trouble alone: until they get through they don't join a batch again, which would have to be split for
+/// them each time. Only a memory: without it batches are slower, not wrong.
 #[derive(Debug, Default)]
 pub(super) struct Loners {
     /// How often in a row each was held up by a lock.
@@ -73,7 +73,7 @@ impl Loners {
     }
 }
 
-/// Some sagas of a set, and what is known to help.
+/// Some sagas of a batch, and what is known to help.
 pub(super) struct Part {
     requests: Vec<Request>,
     remedy: Remedy,
@@ -99,7 +99,9 @@ impl Lane {
             // It is never closed.
             let Ok(_place) = self.places.acquire().await else { return };
             if AssertUnwindSafe(self.work_through(part, trouble)).catch_unwind().await.is_err() {
-                tracing::error!("committing a set panicked; its sagas are taken over when their leases end");
+                tracing::error!(
+                    "committing a batch panicked; its sagas are taken over when their leases end"
+                );
             }
         });
     }
@@ -148,11 +150,11 @@ impl Lane {
                 Vec::new()
             }
             (None, Trouble::Locked(error)) => {
-                tracing::debug!(error = %error, "a set waited for a lock in vain; splitting it");
+                tracing::debug!(error = %error, "a batch waited for a lock in vain; splitting it");
                 halves(part)
             }
             (None, Trouble::Step { error, .. }) => {
-                tracing::debug!(error = ?error, "a set failed; splitting it");
+                tracing::debug!(error = ?error, "a batch failed; splitting it");
                 halves(part)
             }
             // There is an answer of the outside world to be written.

@@ -1,4 +1,4 @@
-//! One set in one transaction, tried again while its trouble is nobody's fault.
+//! One batch in one transaction, tried again while its trouble is nobody's fault.
 
 use std::{
     sync::Arc,
@@ -17,12 +17,12 @@ use crate::{
     upkeep,
 };
 
-/// A set that was dropped by everybody's fault but its own is not tried for ever: past the lease the claims are lost.
+/// A batch that was dropped by everybody's fault but its own is not tried for ever: past the lease the claims are lost.
 const LEASE_SHARE: f64 = 0.8;
 /// No transaction of ours takes longer; a connection that died silently is given up then.
 const TRANSACTION_LIMIT: Duration = Duration::from_mins(1);
 
-/// How a set is tried.
+/// How a batch is tried.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Terms {
     pub(super) berth: Berth,
@@ -30,8 +30,8 @@ pub(super) struct Terms {
     pub(super) lock_wait: Option<Duration>,
 }
 
-/// Tries a set again while its trouble is nobody's fault and its leases can still be ours. Trying again is safe: if the
-/// commit whose answer was lost did happen, the fence finds other sequence numbers and drops the set.
+/// Tries a batch again while its trouble is nobody's fault and its leases can still be ours. Trying again is safe: if the
+/// commit whose answer was lost did happen, the fence finds other sequence numbers and drops the batch.
 ///
 /// A lock that somebody else holds ends it at once: it may be held for long, and only by those who need it must it be
 /// waited for. But an answer of the outside world is not given up for it as long as there is time.
@@ -55,7 +55,7 @@ pub(super) async fn patiently(
         if began.elapsed() + pause >= patience {
             return Err(Trouble::Transient(error));
         }
-        tracing::debug!(error = %error, "a set met trouble that will pass; trying again");
+        tracing::debug!(error = %error, "a batch met trouble that will pass; trying again");
         metrics::counter!("sagaline_set_retries_total").increment(1);
         tokio::time::sleep(crate::clock::jittered(pause)).await;
         pause = (pause * 2).min(Duration::from_secs(1));
@@ -69,11 +69,11 @@ async fn renew(engine: &Arc<Inner>, tracks: &[Track]) {
     if !aged.is_empty()
         && let Err(error) = engine.renew(&aged).await
     {
-        tracing::debug!(error = %error, "can't extend the leases of a set; it goes on with what is left of them");
+        tracing::debug!(error = %error, "can't extend the leases of a batch; it goes on with what is left of them");
     }
 }
 
-/// Runs a set in one transaction.
+/// Runs a batch in one transaction.
 async fn once(
     engine: &Arc<Inner>,
     tracks: &[Track],

@@ -16,7 +16,7 @@ use crate::{
         self,
         audits::{NewAudit, Said},
     },
-    transition::{Discard, Event, discard, transition},
+    transition::{DiscardEffect, Event, discard, transition},
     trouble::{is_transient, waited_for_lock},
     tx::AfterCommit,
     view::{DeadJobFilter, HistoryOutcome},
@@ -25,13 +25,13 @@ use crate::{
 /// How many dead jobs are looked up at once.
 const BATCH: u32 = 100;
 
-/// What becomes of effects that a discard would leave standing, because their undo is what died.
+/// Whether a discard may leave effects standing, because their undo is what died.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Leftovers {
-    /// The discard is refused: retry the undo once its cause is mended.
-    Refuse,
-    /// They are left standing; somebody has seen to them by hand.
-    Abandon,
+pub enum DiscardMode {
+    /// It may not: the discard is refused. Retry the undo once its cause is mended.
+    Safe,
+    /// It may: an operator has seen to them by hand.
+    Force,
 }
 
 /// What a discard came to.
@@ -39,26 +39,26 @@ pub enum Leftovers {
 pub struct Discarded {
     /// The saga.
     pub saga_id: SagaId,
-    /// Whether it unwinds, ended, or was abandoned.
-    pub how: Discard,
+    /// Whether it compensates, ended as it was, or was abandoned.
+    pub effect: DiscardEffect,
 }
 
-/// How far an action on many goes.
+/// How far an action on many dead jobs goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Bulk {
-    /// At most so many are acted on, the oldest first.
-    pub limit: u32,
-    /// No further one is begun after this time.
-    pub patience: Duration,
+pub struct BulkLimits {
+    /// The most dead jobs that are acted on, the oldest first.
+    pub max_jobs: u32,
+    /// No further dead job is begun after this time.
+    pub time_limit: Duration,
 }
 
-/// What an action on many came to.
+/// What an action on many dead jobs came to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct BulkDone {
+pub struct BulkResult {
     /// Those acted on, oldest first.
     pub done: Vec<DeadJobId>,
-    /// Those of them whose sagas unwind now.
-    pub unwinding: Vec<DeadJobId>,
+    /// Those of them whose sagas compensate now.
+    pub compensating: Vec<DeadJobId>,
     /// Those passed over because they were not to be acted on like this, with the reason.
     pub skipped: Vec<(DeadJobId, String)>,
     /// Those that could not be acted on, with the error; the others were, all the same.
@@ -79,21 +79,21 @@ impl Engine {
         self.act(id, Action::Retry, &by.into(), reason).await.map(|done| done.saga_id)
     }
 
-    /// Gives a dead saga up for good. One that can still unwind does so, as if it had been cancelled; one behind its pivot
-    /// stays `dead`, with an end. See [`Discard`].
+    /// Gives a dead saga up for good. One that can still compensate does so, as if it had been cancelled; one behind its pivot
+    /// stays `dead`, with an end. See [`DiscardEffect`].
     ///
     /// # Errors
-    /// As [`Engine::retry_dead_job`]; and [`DeadJobError::NotUndone`] for one that died while it unwound, unless its
-    /// leftovers are abandoned.
+    /// As [`Engine::retry_dead_job`]; and [`DeadJobError::NotUndone`] for one that died while it compensated, unless the
+    /// discard is forced.
     pub async fn discard_dead_job(
         &self,
         id: DeadJobId,
-        leftovers: Leftovers,
+        mode: DiscardMode,
         by: impl Into<Operator<'_>>,
         reason: &str,
     ) -> Result<Discarded, DeadJobError> {
-        let Acted { saga_id, how } = self.act(id, Action::Discard(leftovers), &by.into(), reason).await?;
-        Ok(Discarded { saga_id, how: how.unwrap_or(Discard::End) })
+        let Acted { saga_id, effect } = self.act(id, Action::Discard(mode), &by.into(), reason).await?;
+        Ok(Discarded { saga_id, effect: effect.unwrap_or(DiscardEffect::Finish) })
     }
 
     /// Retries the open dead jobs that match, oldest first, each in its own transaction. One that somebody else acts on
@@ -104,11 +104,11 @@ impl Engine {
     pub async fn retry_dead_jobs(
         &self,
         filter: &DeadJobFilter,
-        bulk: Bulk,
+        limits: BulkLimits,
         by: impl Into<Operator<'_>>,
         reason: &str,
-    ) -> Result<BulkDone, sqlx::Error> {
-        self.act_on_many(filter, bulk, Action::Retry, &by.into(), reason).await
+    ) -> Result<BulkResult, sqlx::Error> {
+        self.act_on_many(filter, limits, Action::Retry, &by.into(), reason).await
     }
 
     /// Discards the open dead jobs that match, oldest first, each in its own transaction, as
@@ -119,28 +119,28 @@ impl Engine {
     pub async fn discard_dead_jobs(
         &self,
         filter: &DeadJobFilter,
-        bulk: Bulk,
-        leftovers: Leftovers,
+        limits: BulkLimits,
+        mode: DiscardMode,
         by: impl Into<Operator<'_>>,
         reason: &str,
-    ) -> Result<BulkDone, sqlx::Error> {
-        self.act_on_many(filter, bulk, Action::Discard(leftovers), &by.into(), reason).await
+    ) -> Result<BulkResult, sqlx::Error> {
+        self.act_on_many(filter, limits, Action::Discard(mode), &by.into(), reason).await
     }
 
     async fn act_on_many(
         &self,
         filter: &DeadJobFilter,
-        bulk: Bulk,
+        limits: BulkLimits,
         action: Action,
         by: &Operator<'_>,
         reason: &str,
-    ) -> Result<BulkDone, sqlx::Error> {
-        let (began, most) = (Instant::now(), bulk.limit as usize);
+    ) -> Result<BulkResult, sqlx::Error> {
+        let (began, most) = (Instant::now(), limits.max_jobs as usize);
         // What is retried and dies again meanwhile is not for this one.
         let now = self.now().await?;
         let until = filter.died_before.map_or(now, |before| before.min(now));
         let filter = DeadJobFilter { died_before: Some(until), ..filter.clone() };
-        let (mut done, mut after) = (BulkDone::default(), None);
+        let (mut done, mut after) = (BulkResult::default(), None);
         loop {
             let ids = store::dead_jobs::open_ids(self.pool(), &filter, after, BATCH).await?;
             let Some(last) = ids.last().copied() else { return Ok(done) };
@@ -149,7 +149,7 @@ impl Engine {
                 note(&mut done, id, self.act(id, action, by, reason).await)?;
                 // Those left alone are looked at again by the next call, and must not make this one endless.
                 let enough = done.done.len() >= most || done.skipped.len() + done.failed.len() >= most;
-                if enough || began.elapsed() >= bulk.patience {
+                if enough || began.elapsed() >= limits.time_limit {
                     return Ok(done);
                 }
             }
@@ -173,12 +173,16 @@ impl Engine {
 
 /// Sorts what acting on one of many came to. Only a database that is away ends it: whatever is wrong with one, the others
 /// are not kept from repair.
-fn note(done: &mut BulkDone, id: DeadJobId, result: Result<Acted, DeadJobError>) -> Result<(), sqlx::Error> {
+fn note(
+    done: &mut BulkResult,
+    id: DeadJobId,
+    result: Result<Acted, DeadJobError>,
+) -> Result<(), sqlx::Error> {
     match result {
-        Ok(Acted { how, .. }) => {
+        Ok(Acted { effect, .. }) => {
             done.done.push(id);
-            if how == Some(Discard::Unwind) {
-                done.unwinding.push(id);
+            if effect == Some(DiscardEffect::Compensate) {
+                done.compensating.push(id);
             }
         }
         // Somebody else acted on it.
@@ -198,13 +202,13 @@ fn note(done: &mut BulkDone, id: DeadJobId, result: Result<Acted, DeadJobError>)
 #[derive(Clone, Copy)]
 enum Action {
     Retry,
-    Discard(Leftovers),
+    Discard(DiscardMode),
 }
 
 struct Acted {
     saga_id: SagaId,
     /// What a discard came to.
-    how: Option<Discard>,
+    effect: Option<DiscardEffect>,
 }
 
 async fn act(
@@ -228,17 +232,17 @@ async fn act(
     }
     let Some(row) = row else { return Err(DeadJobError::NotFound(id)) };
     let subject = Subject::new(engine, saga_id, row)?;
-    let how = discard(subject.graph(), &subject.state);
-    if how == Discard::Abandon && matches!(action, Action::Discard(Leftovers::Refuse)) {
+    let effect = discard(subject.graph(), &subject.state);
+    if effect == DiscardEffect::Abandon && matches!(action, Action::Discard(DiscardMode::Safe)) {
         return Err(DeadJobError::NotUndone { step: subject.row.step.clone(), why: not_undone(&subject) });
     }
-    let (event, outcome) = match (action, how) {
-        (Action::Retry, _) => (Event::Revived, HistoryOutcome::Revived),
-        (Action::Discard(_), Discard::Unwind) => {
+    let (event, outcome) = match (action, effect) {
+        (Action::Retry, _) => (Event::Retried, HistoryOutcome::Retried),
+        (Action::Discard(_), DiscardEffect::Compensate) => {
             let reason = format!("{DISCARDED}{reason}");
             (Event::Cancel { actor: by.actor.into(), reason }, HistoryOutcome::Cancelled)
         }
-        (Action::Discard(_), Discard::End | Discard::Abandon) => {
+        (Action::Discard(_), DiscardEffect::Finish | DiscardEffect::Abandon) => {
             (Event::Discarded, HistoryOutcome::Discarded)
         }
     };
@@ -246,23 +250,23 @@ async fn act(
         let moved_on = format!("moved on: its saga is {}", subject.state.status);
         return Err(DeadJobError::AlreadyResolved(moved_on));
     };
-    let (action, name, how) = match action {
+    let (action, name, effect) = match action {
         Action::Retry => ("retry", "retried", None),
-        Action::Discard(_) => ("discard", "discarded", Some(how)),
+        Action::Discard(_) => ("discard", "discarded", Some(effect)),
     };
     store::dead_jobs::resolve(conn, saga_id.0, name, by.actor, reason).await?;
     let mut after = subject.shown_as(&state);
-    match how {
-        None | Some(Discard::Unwind) => {}
-        Some(Discard::End) => after["ended"] = true.into(),
-        Some(Discard::Abandon) => (after["ended"], after["abandoned"]) = (true.into(), true.into()),
+    match effect {
+        None | Some(DiscardEffect::Compensate) => {}
+        Some(DiscardEffect::Finish) => after["ended"] = true.into(),
+        Some(DiscardEffect::Abandon) => (after["ended"], after["abandoned"]) = (true.into(), true.into()),
     }
     let said = Said { by, action, reason };
     let audit = NewAudit { said, saga_id, dead_job_id: Some(id.0), before: subject.shown(), after };
     store::audits::record(conn, &audit).await?;
     let why = format!("{name} by {}: {reason}", by.actor);
     let after = subject.decide(engine, conn, state, outcome, why).await?;
-    Ok((Acted { saga_id, how }, after))
+    Ok((Acted { saga_id, effect }, after))
 }
 
 /// What a discard would leave standing, as far as this process can tell.
@@ -274,7 +278,7 @@ fn not_undone(subject: &Subject) -> String {
     }
     let standing = graph.steps[..=subject.state.at].iter();
     let standing: Vec<_> = standing
-        .filter(|node| node.undo == UndoKind::Undone)
+        .filter(|node| node.undo == UndoKind::HasUndo)
         .map(|node| format!("`{}`", node.name))
         .collect();
     format!("it died while it unwound, and this is not undone: {}", standing.join(", "))

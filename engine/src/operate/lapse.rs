@@ -5,12 +5,12 @@ use sqlx::PgConnection;
 use super::Subject;
 use crate::{
     engine::Inner,
-    error::StepSetError,
+    error::StepError,
     ids::SagaId,
     outcome::EXPIRED,
     status::{Direction, Status},
     store,
-    transition::{Discard, Event, discard, transition},
+    transition::{DiscardEffect, Event, discard, transition},
     tx::AfterCommit,
     view::HistoryOutcome,
 };
@@ -20,9 +20,9 @@ const ENGINE: &str = "engine";
 
 /// What becomes of a saga whose dead job expired.
 pub(crate) enum Expired {
-    /// It unwinds, or has ended.
+    /// It compensates, or has ended.
     GivenUp(AfterCommit),
-    /// It died while it unwound: no clock gives that up.
+    /// It died while it compensated: no clock gives that up.
     Waits,
     /// Nobody here knows its step; perhaps another process does.
     Unknown,
@@ -35,16 +35,16 @@ pub(crate) async fn expire(
     engine: &Inner,
     conn: &mut PgConnection,
     saga_id: SagaId,
-) -> Result<Expired, StepSetError> {
+) -> Result<Expired, StepError> {
     let Some(subject) = dead(engine, conn, saga_id).await? else { return Ok(Expired::NotDead) };
     let why = format!("{EXPIRED}nobody acted on its dead job before the time to live was over");
     let (event, outcome) = match discard(subject.graph(), &subject.state) {
-        Discard::Abandon if subject.state.direction == Direction::Undo => return Ok(Expired::Waits),
-        Discard::Abandon => return Ok(Expired::Unknown),
-        Discard::Unwind => {
+        DiscardEffect::Abandon if subject.state.direction == Direction::Undo => return Ok(Expired::Waits),
+        DiscardEffect::Abandon => return Ok(Expired::Unknown),
+        DiscardEffect::Compensate => {
             (Event::Cancel { actor: ENGINE.into(), reason: why.clone() }, HistoryOutcome::Cancelled)
         }
-        Discard::End => (Event::Discarded, HistoryOutcome::Discarded),
+        DiscardEffect::Finish => (Event::Discarded, HistoryOutcome::Discarded),
     };
     let Ok((state, _)) = transition(subject.graph(), &subject.state, &event) else {
         return Ok(Expired::NotDead);
@@ -52,12 +52,12 @@ pub(crate) async fn expire(
     subject.decide(engine, conn, state, outcome, why).await.map(Expired::GivenUp)
 }
 
-/// Has a dead saga unwind whose deadline passed; `None` when it is not dead any more, or can't unwind.
+/// Has a dead saga compensate whose deadline passed; `None` when it is not dead any more, or can't compensate.
 pub(crate) async fn pass_deadline(
     engine: &Inner,
     conn: &mut PgConnection,
     saga_id: SagaId,
-) -> Result<Option<AfterCommit>, StepSetError> {
+) -> Result<Option<AfterCommit>, StepError> {
     let Some(subject) = dead(engine, conn, saga_id).await? else { return Ok(None) };
     let Ok((state, _)) = transition(subject.graph(), &subject.state, &Event::DeadlinePassed) else {
         return Ok(None);

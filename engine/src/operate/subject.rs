@@ -10,7 +10,7 @@ use sqlx::PgConnection;
 
 use crate::{
     engine::Inner,
-    error::StepSetError,
+    error::StepError,
     graph::Graph,
     ids::SagaId,
     saga::Definition,
@@ -21,7 +21,7 @@ use crate::{
     },
     transition::State,
     tx::{AfterCommit, Tx},
-    view::{Ending, HistoryOutcome},
+    view::{FinalStatus, HistoryOutcome},
     watch::StatusChange,
 };
 
@@ -55,7 +55,7 @@ impl Subject {
     }
 
     pub(super) fn graph(&self) -> &Graph {
-        self.definition.as_ref().map_or(&crate::graph::NO_GRAPH, |definition| &definition.graph)
+        self.definition.as_ref().map_or(&crate::graph::UNKNOWN_GRAPH, |definition| &definition.graph)
     }
 
     fn step_at(&self, state: &State) -> String {
@@ -74,7 +74,7 @@ impl Subject {
         })
     }
 
-    /// Writes the new state, its history row, and tells the watch.
+    /// Writes the new state, its history row, and tells the observer.
     pub(super) async fn decide(
         &self,
         engine: &Inner,
@@ -82,7 +82,7 @@ impl Subject {
         state: State,
         outcome: HistoryOutcome,
         why: String,
-    ) -> Result<AfterCommit, StepSetError> {
+    ) -> Result<AfterCommit, StepError> {
         let why = crate::text::storable(why);
         let seq = self.row.history_seq + 1;
         let entry = HistoryRow {
@@ -114,7 +114,7 @@ impl Subject {
             heeds_deadline: false,
             keeps_cancel: false,
             cause: state.cause.as_ref().and_then(|cause| serde_json::to_string(cause).ok()),
-            error: if outcome == HistoryOutcome::Revived { None } else { Some(why) },
+            error: if outcome == HistoryOutcome::Retried { None } else { Some(why) },
         };
         store::moves::decide(conn, &row, outcome == HistoryOutcome::Discarded).await?;
         self.tell(engine, conn, &state, row.error).await
@@ -126,10 +126,10 @@ impl Subject {
         conn: &mut PgConnection,
         state: &State,
         error: Option<String>,
-    ) -> Result<AfterCommit, StepSetError> {
+    ) -> Result<AfterCommit, StepError> {
         let mut tx = Tx::new(conn, engine);
         let was_dead = self.state.status == Status::Dead;
-        let rests = !state.status.moves();
+        let rests = !state.status.is_active();
         if (was_dead != (state.status == Status::Dead) || (rests && !was_dead))
             && let Some(watch) = self.definition.as_ref().and_then(|definition| definition.watch.as_ref())
         {
@@ -140,11 +140,13 @@ impl Subject {
                 cause: state.cause.clone(),
                 error,
             };
-            watch.changed(&mut tx, &[change]).await?;
+            watch.status_changed(&mut tx, &[change]).await?;
         }
         let mut after = std::mem::take(&mut tx.after);
         if rests {
-            after.ended.push((self.saga_id, Ending { status: state.status, cause: state.cause.clone() }));
+            after
+                .ended
+                .push((self.saga_id, FinalStatus { status: state.status, cause: state.cause.clone() }));
         } else {
             store::starts::notify_due(&mut tx, std::slice::from_ref(&self.row.queue)).await?;
             after.due.entry(self.row.queue.clone()).or_default().push(self.saga_id);

@@ -7,7 +7,7 @@ use sqlx::{Arguments, FromRow, PgConnection, PgPool, postgres::PgArguments, type
 use uuid::Uuid;
 
 use crate::{
-    burial::{Death, Ttls},
+    burial::{DeadLettered, Ttls},
     ids::{DeadJobId, SagaId},
     view::{DeadJob, DeadJobErrorCount, DeadJobErrorEntry, DeadJobFilter, DeadJobKindCount, Page},
 };
@@ -31,7 +31,7 @@ pub(crate) async fn file(
     ids: &[Uuid],
     sagas: &[Uuid],
     ttls: &Ttls,
-) -> Result<Vec<Death>, sqlx::Error> {
+) -> Result<Vec<DeadLettered>, sqlx::Error> {
     let millis = |ttl: &Option<Duration>| ttl.map(|ttl| i64::try_from(ttl.as_millis()).unwrap_or(i64::MAX));
     let rows: Vec<DeathRow> = sqlx::query_as(
         "insert into engine.dead_job (id, saga_id, definition, queue, step, direction, attempts, error, errors, payload, \
@@ -65,8 +65,8 @@ pub(crate) async fn file(
 }
 
 impl DeathRow {
-    fn death(self) -> Result<Death, sqlx::Error> {
-        Ok(Death {
+    fn death(self) -> Result<DeadLettered, sqlx::Error> {
+        Ok(DeadLettered {
             dead_job_id: DeadJobId(self.id),
             saga_id: SagaId(self.saga_id),
             definition: self.definition,

@@ -7,7 +7,7 @@ use uuid::Uuid;
 use crate::{
     ids::{SagaId, WorkerId},
     outcome::Cause,
-    view::{Ending, HistoryEntry, HistoryOutcome, Page, QueueDepth, SagaFilter, SagaView, StatusCount},
+    view::{FinalStatus, HistoryEntry, HistoryOutcome, Page, QueueDepth, SagaFilter, SagaView, StatusCount},
 };
 
 /// A cause as far as it can be read. A newer binary may have stored one that this one does not know: that must neither
@@ -32,14 +32,14 @@ struct EndingRow {
 }
 
 impl EndingRow {
-    fn ending(self) -> Result<(SagaId, Ending), sqlx::Error> {
+    fn ending(self) -> Result<(SagaId, FinalStatus), sqlx::Error> {
         let status = self.status.parse().map_err(|error: String| unreadable(error))?;
-        Ok((SagaId(self.id), Ending { status, cause: readable_cause(self.cause) }))
+        Ok((SagaId(self.id), FinalStatus { status, cause: readable_cause(self.cause) }))
     }
 }
 
 /// The status of a saga, whatever it is.
-pub(crate) async fn status_of(pool: &PgPool, id: Uuid) -> Result<Option<Ending>, sqlx::Error> {
+pub(crate) async fn status_of(pool: &PgPool, id: Uuid) -> Result<Option<FinalStatus>, sqlx::Error> {
     let row: Option<EndingRow> = sqlx::query_as("select id, status, cause from engine.saga where id = $1")
         .bind(id)
         .fetch_optional(pool)
@@ -51,7 +51,7 @@ pub(crate) async fn status_of(pool: &PgPool, id: Uuid) -> Result<Option<Ending>,
 pub(crate) async fn endings(
     conn: &mut sqlx::PgConnection,
     ids: &[Uuid],
-) -> Result<Vec<(SagaId, Ending)>, sqlx::Error> {
+) -> Result<Vec<(SagaId, FinalStatus)>, sqlx::Error> {
     let rows: Vec<EndingRow> = sqlx::query_as(
         "select id, status, cause from engine.saga \
          where id = any($1) and status not in ('running', 'compensating')",

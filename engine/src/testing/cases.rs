@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Fault, Faults, Place};
+use super::{Fault, FaultPoint, Faults};
 use crate::{
     graph::{Graph, Placement, StepKind},
     ids::SagaId,
@@ -70,7 +70,7 @@ pub(super) fn cases(graph: &Graph) -> Vec<Case> {
                 add(kind);
             }
         }
-        if node.undo == UndoKind::Undone && failing_step_after(graph, at).is_some() {
+        if node.undo == UndoKind::HasUndo && failing_step_after(graph, at).is_some() {
             for kind in [Kind::UndoCrashesBeforeCommit, Kind::UndoCrashesAfterCommit, Kind::UndoNeedsAPerson]
             {
                 add(kind);
@@ -125,15 +125,15 @@ impl Plan {
 }
 
 impl Faults for Plan {
-    fn at(&self, saga_id: SagaId, place: &Place, _: u32) -> Option<Fault> {
+    fn at(&self, saga_id: SagaId, point: &FaultPoint, _: u32) -> Option<Fault> {
         if saga_id != self.saga_id {
             return None;
         }
-        let action = place.direction == Direction::Action;
-        if action && self.failing.as_deref() == Some(place.step.as_str()) {
+        let action = point.direction == Direction::Action;
+        if action && self.failing.as_deref() == Some(point.step.as_str()) {
             return Some(Fault::Fail(Failure::new("made-to-fail", "a test made this step fail")));
         }
-        if place.step != self.case.step {
+        if point.step != self.case.step {
             return None;
         }
         match (self.case.kind, action) {

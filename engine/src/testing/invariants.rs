@@ -11,17 +11,17 @@ use crate::{
 
 /// Lists what is wrong with a saga and its history: effects that happened twice, undos without an action or out of order,
 /// effects left standing, epochs that fell, gaps.
-pub fn flaws_of(graph: &Graph, saga: &SagaView, history: &[HistoryEntry]) -> Vec<String> {
-    let mut flaws = Vec::new();
+pub fn history_violations(graph: &Graph, saga: &SagaView, history: &[HistoryEntry]) -> Vec<String> {
+    let mut violations = Vec::new();
     let entries: Vec<_> = history.iter().filter(|entry| entry.outcome != HistoryOutcome::Started).collect();
     for (entry, seq) in entries.iter().zip(1..) {
         if entry.seq != seq {
-            flaws.push(format!("history has a gap: entry {seq} is missing"));
+            violations.push(format!("history has a gap: entry {seq} is missing"));
             break;
         }
     }
     if entries.windows(2).any(|pair| pair[1].epoch < pair[0].epoch) {
-        flaws.push("an older epoch wrote after a newer one".into());
+        violations.push("an older epoch wrote after a newer one".into());
     }
     let mut effects: HashMap<(&str, Direction), u32> = HashMap::new();
     for entry in entries.iter().filter(|entry| entry.outcome == HistoryOutcome::Done) {
@@ -29,7 +29,7 @@ pub fn flaws_of(graph: &Graph, saga: &SagaView, history: &[HistoryEntry]) -> Vec
     }
     for ((step, direction), count) in &effects {
         if *count > 1 {
-            flaws.push(format!("the {direction} of `{step}` took effect {count} times"));
+            violations.push(format!("the {direction} of `{step}` took effect {count} times"));
         }
     }
     let done = |step: &str, direction| effects.contains_key(&(step, direction));
@@ -39,19 +39,19 @@ pub fn flaws_of(graph: &Graph, saga: &SagaView, history: &[HistoryEntry]) -> Vec
         .filter_map(|entry| graph.position(&entry.step))
         .collect();
     if undone.windows(2).any(|pair| pair[0] <= pair[1]) {
-        flaws.push("undos did not run in reverse order".into());
+        violations.push("undos did not run in reverse order".into());
     }
     for at in &undone {
         let node = &graph.steps[*at];
         let begun =
             entries.iter().any(|entry| entry.step == node.name && entry.direction == Direction::Action);
         if !begun || (node.kind == StepKind::Transaction && !done(&node.name, Direction::Action)) {
-            flaws.push(format!("`{}` was undone, but never done", node.name));
+            violations.push(format!("`{}` was undone, but never done", node.name));
         }
     }
     match saga.status {
         Status::Completed => {
-            flaws.extend(
+            violations.extend(
                 graph
                     .steps
                     .iter()
@@ -59,18 +59,18 @@ pub fn flaws_of(graph: &Graph, saga: &SagaView, history: &[HistoryEntry]) -> Vec
                     .map(|node| format!("completed without `{}`", node.name)),
             );
             if !undone.is_empty() {
-                flaws.push("completed, but something was undone".into());
+                violations.push("completed, but something was undone".into());
             }
         }
-        Status::Compensated => flaws.extend(
+        Status::Compensated => violations.extend(
             graph
                 .steps
                 .iter()
-                .filter(|node| node.undo == UndoKind::Undone)
+                .filter(|node| node.undo == UndoKind::HasUndo)
                 .filter(|node| done(&node.name, Direction::Action) && !done(&node.name, Direction::Undo))
                 .map(|node| format!("compensated, but `{}` still stands", node.name)),
         ),
         Status::Running | Status::Compensating | Status::Dead => {}
     }
-    flaws
+    violations
 }

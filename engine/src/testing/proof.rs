@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     cases::{Case, Kind, Plan, cases, expected, failing_step_after},
-    invariants::flaws_of,
+    invariants::history_violations,
 };
 use crate::{
     engine::Engine,
@@ -25,7 +25,7 @@ use crate::{
     saga::Definition,
     start::NewSaga,
     status::{Direction, Status},
-    view::{DeadJobFilter, Ending, HistoryEntry, HistoryOutcome, Page, SagaView},
+    view::{DeadJobFilter, FinalStatus, HistoryEntry, HistoryOutcome, Page, SagaView},
 };
 
 /// No case may take longer.
@@ -50,7 +50,7 @@ pub struct Run {
     /// The saga.
     pub saga_id: SagaId,
     /// How it ended.
-    pub ending: Ending,
+    pub final_status: FinalStatus,
     /// The database it ran on.
     pub pool: PgPool,
     /// What happened.
@@ -76,13 +76,13 @@ pub struct Report {
     /// The cases that were run.
     pub cases: Vec<Case>,
     /// What was wrong, with its case.
-    pub flaws: Vec<(Case, String)>,
+    pub violations: Vec<(Case, String)>,
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{} cases, {} flaws", self.cases.len(), self.flaws.len())?;
-        self.flaws.iter().try_for_each(|(case, flaw)| writeln!(f, "  {case}: {flaw}"))
+        writeln!(f, "{} cases, {} violations", self.cases.len(), self.violations.len())?;
+        self.violations.iter().try_for_each(|(case, violation)| writeln!(f, "  {case}: {violation}"))
     }
 }
 
@@ -145,24 +145,24 @@ impl Proof {
         let mut report = Report::default();
         for case in cases(&graph) {
             let (saga, history, notes) = self.one(&graph, &case).await?;
-            let mut flaws = flaws_of(&graph, &saga, &history);
-            flaws.extend(notes);
+            let mut violations = history_violations(&graph, &saga, &history);
+            violations.extend(notes);
             let wanted = expected(&graph, &case);
             if saga.status != wanted {
-                flaws.push(format!("ended {}, not {wanted}: {}", saga.status, story(&history)));
+                violations.push(format!("ended {}, not {wanted}: {}", saga.status, story(&history)));
             }
             if let Some(check) = &self.check {
-                let ending = Ending { status: saga.status, cause: saga.cause.clone() };
+                let final_status = FinalStatus { status: saga.status, cause: saga.cause.clone() };
                 let run = Run {
                     case: case.clone(),
                     saga_id: saga.saga_id,
-                    ending,
+                    final_status,
                     pool: self.pool.clone(),
                     history,
                 };
-                flaws.extend(check(run).await.err());
+                violations.extend(check(run).await.err());
             }
-            report.flaws.extend(flaws.into_iter().map(|flaw| (case.clone(), flaw)));
+            report.violations.extend(violations.into_iter().map(|violation| (case.clone(), violation)));
             report.cases.push(case);
         }
         Ok(report)
@@ -208,7 +208,7 @@ impl Proof {
         let saga = engine.saga(saga_id).await?.ok_or(sqlx::Error::RowNotFound)?;
         let history = engine.history(saga_id).await?.unwrap_or_default();
         let folded = crate::verify::check_history(&engine.inner, &self.pool, &saga).await?;
-        notes.extend(folded.map(|flaw| flaw.flaw));
+        notes.extend(folded.map(|violation| violation.violation));
         engine.shutdown().await;
         let needs_fault = case.kind != Kind::Nothing && case.kind != Kind::CancelledThere;
         if needs_fault && !met(&plan, &history) {
@@ -262,7 +262,7 @@ impl Proof {
         }
         plan.spent.store(true, Ordering::Release);
         let wanted = expected(
-            engine.definition(&saga.definition).map_or(&crate::graph::NO_GRAPH, Definition::graph),
+            engine.definition(&saga.definition).map_or(&crate::graph::UNKNOWN_GRAPH, Definition::graph),
             &plan.case,
         );
         match (engine.cancel(saga_id, "a test", "to see it unwind").await, wanted) {

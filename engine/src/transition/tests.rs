@@ -26,7 +26,7 @@ fn graphs() -> impl Strategy<Value = Graph> {
                 match pivot {
                     Some(pivot) if at == pivot => node(at, kind, Placement::Pivot, UndoKind::ForwardOnly),
                     Some(pivot) if at > pivot => node(at, kind, Placement::AfterPivot, UndoKind::ForwardOnly),
-                    _ if undone => node(at, kind, Placement::BeforePivot, UndoKind::Undone),
+                    _ if undone => node(at, kind, Placement::BeforePivot, UndoKind::HasUndo),
                     _ => node(at, kind, Placement::BeforePivot, UndoKind::NothingToUndo),
                 }
             });
@@ -39,15 +39,15 @@ fn events() -> impl Strategy<Value = Event> {
     let failure = || Failure::new("no", "no");
     prop_oneof![
         6 => Just(Event::Done),
-        2 => Just(Event::Retry(Counts::AsAttempt)),
-        1 => Just(Event::Retry(Counts::AsPostponement)),
+        2 => Just(Event::Retry(Counts::Attempt)),
+        1 => Just(Event::Retry(Counts::Snooze)),
         1 => Just(Event::Lost),
         1 => Just(Event::Exhausted(failure())),
         1 => Just(Event::Failed(failure())),
         1 => Just(Event::Cancel { actor: "a".into(), reason: "r".into() }),
         1 => Just(Event::DeadlinePassed),
         1 => Just(Event::Parked),
-        2 => Just(Event::Revived),
+        2 => Just(Event::Retried),
         1 => Just(Event::Discarded),
         1 => Just(Event::Released),
     ]
@@ -69,14 +69,14 @@ proptest! {
         let mut state = State::initial();
         let mut world = World::default();
         for event in script {
-            if state.status.moves() && state.attempt == 0 {
-                state = transition(&graph, &state, &Event::Begun).unwrap().0;
+            if state.status.is_active() && state.attempt == 0 {
+                state = transition(&graph, &state, &Event::AttemptStarted).unwrap().0;
             }
             let before = state.clone();
             // Giving up a dead saga is what it comes to, and nobody insists.
             let event = match (event, discard(&graph, &state)) {
-                (Event::Discarded, Discard::Unwind) => cancel(),
-                (Event::Discarded, Discard::Abandon) => continue,
+                (Event::Discarded, DiscardEffect::Compensate) => cancel(),
+                (Event::Discarded, DiscardEffect::Abandon) => continue,
                 (event, _) => event,
             };
             let Ok((after, _)) = transition(&graph, &state, &event) else { continue };
@@ -84,7 +84,7 @@ proptest! {
             match (before.direction, &event) {
                 (Direction::Action, Event::Done) => world.done.push(before.at),
                 (Direction::Undo, Event::Done) => world.undone.push(before.at),
-                (Direction::Action, Event::Retry(Counts::AsAttempt) | Event::Lost | Event::Exhausted(_)) if call => {
+                (Direction::Action, Event::Retry(Counts::Attempt) | Event::Lost | Event::Exhausted(_)) if call => {
                     world.maybe.push(before.at);
                 }
                 _ => {}
@@ -112,7 +112,7 @@ proptest! {
         }
         if state.status == Status::Compensated {
             for (at, node) in graph.steps.iter().enumerate() {
-                if node.undo == UndoKind::Undone && (world.done.contains(&at) || world.maybe.contains(&at)) {
+                if node.undo == UndoKind::HasUndo && (world.done.contains(&at) || world.maybe.contains(&at)) {
                     prop_assert!(world.undone.contains(&at), "step {} was left standing", at);
                 }
             }
@@ -136,7 +136,7 @@ proptest! {
 
 fn three_steps(kind: StepKind) -> Graph {
     let nodes = vec![
-        node(0, kind, Placement::BeforePivot, UndoKind::Undone),
+        node(0, kind, Placement::BeforePivot, UndoKind::HasUndo),
         node(1, kind, Placement::Pivot, UndoKind::ForwardOnly),
         node(2, kind, Placement::AfterPivot, UndoKind::ForwardOnly),
     ];
@@ -170,19 +170,23 @@ fn a_deadline_unwinds_a_dead_saga_before_the_pivot_and_no_other() {
     assert_eq!(state.cause, Some(Cause::DeadlinePassed));
     assert_eq!(transition(&graph, &dead(2), &Event::DeadlinePassed), Err(Refusal::PastPivot));
     let undoing = State { direction: Direction::Undo, cause: Some(Cause::DeadlinePassed), ..dead(0) };
-    assert_eq!(transition(&graph, &undoing, &Event::DeadlinePassed), Err(Refusal::AlreadyUnwinding));
+    assert_eq!(transition(&graph, &undoing, &Event::DeadlinePassed), Err(Refusal::AlreadyCompensating));
 }
 
 #[test]
 fn giving_up_unwinds_before_the_pivot_ends_behind_it_and_would_abandon_an_undo() {
     let graph = three_steps(StepKind::Call);
     let dead = |at| State { status: Status::Dead, attempt: 5, ..self::at(at) };
-    assert_eq!(discard(&graph, &dead(0)), Discard::Unwind);
-    assert_eq!(discard(&graph, &dead(1)), Discard::Unwind);
-    assert_eq!(discard(&graph, &State { in_doubt: true, ..dead(1) }), Discard::End);
-    assert_eq!(discard(&graph, &dead(2)), Discard::End);
-    assert_eq!(discard(&graph, &State { direction: Direction::Undo, ..dead(0) }), Discard::Abandon);
-    assert_eq!(discard(&crate::graph::NO_GRAPH, &dead(usize::MAX)), Discard::Abandon, "nobody here knows");
+    assert_eq!(discard(&graph, &dead(0)), DiscardEffect::Compensate);
+    assert_eq!(discard(&graph, &dead(1)), DiscardEffect::Compensate);
+    assert_eq!(discard(&graph, &State { in_doubt: true, ..dead(1) }), DiscardEffect::Finish);
+    assert_eq!(discard(&graph, &dead(2)), DiscardEffect::Finish);
+    assert_eq!(discard(&graph, &State { direction: Direction::Undo, ..dead(0) }), DiscardEffect::Abandon);
+    assert_eq!(
+        discard(&crate::graph::UNKNOWN_GRAPH, &dead(usize::MAX)),
+        DiscardEffect::Abandon,
+        "nobody here knows"
+    );
 }
 
 #[test]
@@ -219,6 +223,6 @@ fn an_undo_out_of_attempts_is_parked_and_revived_exactly_there() {
         State { status: Status::Compensating, direction: Direction::Undo, cause, attempt: 10, ..at(0) };
     let (dead, _) = transition(&graph, &undoing, &Event::Exhausted(Failure::new("no", "no"))).unwrap();
     assert_eq!(dead.status, Status::Dead);
-    let (revived, next) = transition(&graph, &dead, &Event::Revived).unwrap();
+    let (revived, next) = transition(&graph, &dead, &Event::Retried).unwrap();
     assert_eq!((revived.status, revived.at, revived.attempt, next), (Status::Compensating, 0, 0, Next::Work));
 }

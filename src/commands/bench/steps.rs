@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{bail, ensure};
 use engine::{
-    Engine, NothingToUndo, Outcome, Outcomes, Saga, SagaName, Set, Status, StepSetError, TransactionStep, Tx,
+    Batch, Engine, NothingToUndo, Outcome, Outcomes, Saga, SagaName, Status, StepError, TransactionStep, Tx,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -35,8 +35,8 @@ impl<const NUMBER: usize> TransactionStep for Noop<NUMBER> {
     type Output = usize;
     type Undo = NothingToUndo;
 
-    async fn run(&self, _: &mut Tx<'_>, set: &Set<Nothing>) -> Result<Outcomes<usize>, StepSetError> {
-        Ok(set.decide(|_| Outcome::Done(NUMBER)))
+    async fn run(&self, _: &mut Tx<'_>, batch: &Batch<Nothing>) -> Result<Outcomes<usize>, StepError> {
+        Ok(batch.decide(|_| Outcome::Done(NUMBER)))
     }
 }
 

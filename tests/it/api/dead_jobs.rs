@@ -10,8 +10,8 @@ use std::{
 
 use api::Limits;
 use engine::{
-    ForwardOnly, NewSaga, Outcome, Outcomes, Retry, RetryPolicy, Saga, SagaName, Set, StepSetError,
-    TransactionStep, Tx, UndoOutcome, UndoOutcomes, UndoSet, UndoTransaction,
+    Batch, ForwardOnly, NewSaga, Outcome, Outcomes, Retry, RetryPolicy, Saga, SagaName, StepError,
+    TransactionStep, Tx, UndoBatch, UndoOutcome, UndoOutcomes, UndoTransaction,
 };
 use reqwest::Method;
 use schemars::JsonSchema;
@@ -36,8 +36,8 @@ impl TransactionStep for Leave {
     type Output = ();
     type Undo = ForwardOnly;
 
-    async fn run(&self, _: &mut Tx<'_>, set: &Set<Worry>) -> Result<Outcomes<()>, StepSetError> {
-        Ok(set.decide(|_| Outcome::Done(())))
+    async fn run(&self, _: &mut Tx<'_>, batch: &Batch<Worry>) -> Result<Outcomes<()>, StepError> {
+        Ok(batch.decide(|_| Outcome::Done(())))
     }
 }
 
@@ -54,9 +54,9 @@ impl TransactionStep for Hope {
     type Output = String;
     type Undo = ForwardOnly;
 
-    async fn run(&self, _: &mut Tx<'_>, set: &Set<Worry>) -> Result<Outcomes<String>, StepSetError> {
+    async fn run(&self, _: &mut Tx<'_>, batch: &Batch<Worry>) -> Result<Outcomes<String>, StepError> {
         let repaired = self.repaired.load(Ordering::SeqCst);
-        Ok(set.decide(|item| {
+        Ok(batch.decide(|item| {
             let about = &item.input.about;
             if repaired {
                 Outcome::Done(format!("no more worry about {about}"))
@@ -80,8 +80,8 @@ impl TransactionStep for Promise {
     type Output = ();
     type Undo = Self;
 
-    async fn run(&self, _: &mut Tx<'_>, set: &Set<Worry>) -> Result<Outcomes<()>, StepSetError> {
-        Ok(set.decide(|_| Outcome::Done(())))
+    async fn run(&self, _: &mut Tx<'_>, batch: &Batch<Worry>) -> Result<Outcomes<()>, StepError> {
+        Ok(batch.decide(|_| Outcome::Done(())))
     }
 }
 
@@ -92,10 +92,10 @@ impl UndoTransaction<Promise> for Promise {
     async fn undo(
         step: &Promise,
         _: &mut Tx<'_>,
-        set: &UndoSet<Worry, ()>,
-    ) -> Result<UndoOutcomes, StepSetError> {
+        batch: &UndoBatch<Worry, ()>,
+    ) -> Result<UndoOutcomes, StepError> {
         let repaired = step.repaired.load(Ordering::SeqCst);
-        Ok(set.decide(|_| {
+        Ok(batch.decide(|_| {
             if repaired {
                 UndoOutcome::Done
             } else {
@@ -114,8 +114,8 @@ impl TransactionStep for Part {
     type Output = ();
     type Undo = ForwardOnly;
 
-    async fn run(&self, _: &mut Tx<'_>, set: &Set<Worry>) -> Result<Outcomes<()>, StepSetError> {
-        Ok(set.decide(|_| Outcome::fail("no", "they stay")))
+    async fn run(&self, _: &mut Tx<'_>, batch: &Batch<Worry>) -> Result<Outcomes<()>, StepError> {
+        Ok(batch.decide(|_| Outcome::fail("no", "they stay")))
     }
 }
 

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use engine::{
-    ForwardOnly, NewSaga, Outcome, Outcomes, RetryPolicy, Saga, SagaName, Set, Status, StepSetError,
+    Batch, ForwardOnly, NewSaga, Outcome, Outcomes, RetryPolicy, Saga, SagaName, Status, StepError,
     TransactionStep, Tx,
 };
 use reqwest::Method;
@@ -33,8 +33,8 @@ impl TransactionStep for Begin {
     type Output = ();
     type Undo = ForwardOnly;
 
-    async fn run(&self, _: &mut Tx<'_>, set: &Set<Chore>) -> Result<Outcomes<()>, StepSetError> {
-        Ok(set.decide(|_| Outcome::Done(())))
+    async fn run(&self, _: &mut Tx<'_>, batch: &Batch<Chore>) -> Result<Outcomes<()>, StepError> {
+        Ok(batch.decide(|_| Outcome::Done(())))
     }
 }
 
@@ -48,8 +48,8 @@ impl TransactionStep for Sweep {
     type Output = ();
     type Undo = ForwardOnly;
 
-    async fn run(&self, _: &mut Tx<'_>, set: &Set<Chore>) -> Result<Outcomes<()>, StepSetError> {
-        Ok(set.decide(|_| Outcome::fail("no-broom", "there is no broom")))
+    async fn run(&self, _: &mut Tx<'_>, batch: &Batch<Chore>) -> Result<Outcomes<()>, StepError> {
+        Ok(batch.decide(|_| Outcome::fail("no-broom", "there is no broom")))
     }
 }
 

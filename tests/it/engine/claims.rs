@@ -77,7 +77,7 @@ async fn a_cancel_while_a_lost_call_is_in_doubt_undoes_the_call() {
     let call = next(&mut feed).await;
     let _answer_that_is_never_committed = first.perform(&call).await;
     let answer = first.cancel(started.saga_id, "ada", "too slow").await.unwrap();
-    assert_eq!(answer, engine::CancelAnswer::Requested);
+    assert_eq!(answer, engine::CancelOutcome::Requested);
 
     skip_waiting(&pool, Some(first.worker())).await.unwrap();
     let workshop = Workshop::open(Engine::builder(pool.clone()).register(errands::errand(&world)));

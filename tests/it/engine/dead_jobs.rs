@@ -6,24 +6,24 @@ use std::sync::{
 };
 
 use engine::{
-    Bulk, CancelError, DeadJobError, DeadJobFilter, Engine, Leftovers, Page, SagaId, Status,
-    testing::{Fault, Faults, Place, with_faults},
+    BulkLimits, CancelError, DeadJobError, DeadJobFilter, DiscardMode, Engine, Page, SagaId, Status,
+    testing::{Fault, FaultPoint, Faults, with_faults},
 };
 
 use super::errands::{self, Errand, PATIENCE, PLAIN, Workshop};
 
 const ALL: Page = Page { after: None, limit: 100 };
 
-fn most(limit: u32) -> Bulk {
-    Bulk { limit, patience: PATIENCE }
+fn most(limit: u32) -> BulkLimits {
+    BulkLimits { max_jobs: limit, time_limit: PATIENCE }
 }
 
 /// Keeps `file`, which stands after the pivot, from working until it is mended.
 struct Broken(AtomicBool);
 
 impl Faults for Broken {
-    fn at(&self, _: SagaId, place: &Place, attempt: u32) -> Option<Fault> {
-        let broken = place.step == "file" && self.0.load(Ordering::Acquire);
+    fn at(&self, _: SagaId, point: &FaultPoint, attempt: u32) -> Option<Fault> {
+        let broken = point.step == "file" && self.0.load(Ordering::Acquire);
         broken.then(|| Fault::Retry(format!("the drawer is stuck, {attempt}")))
     }
 }
@@ -95,7 +95,7 @@ async fn a_discarded_job_is_over_and_stays_dead() {
     let (_database, workshop, _broken, sagas) = parked(1).await;
     let engine = &workshop.engine;
     let job = engine.dead_jobs(&DeadJobFilter::default(), ALL).await.unwrap().remove(0);
-    engine.discard_dead_job(job.dead_job_id, Leftovers::Refuse, "bob", "written off").await.unwrap();
+    engine.discard_dead_job(job.dead_job_id, DiscardMode::Safe, "bob", "written off").await.unwrap();
     let saga = engine.saga(sagas[0]).await.unwrap().unwrap();
     assert_eq!(saga.status, Status::Dead);
     assert!(saga.ended_at.is_some());
@@ -136,7 +136,7 @@ async fn a_saga_that_no_process_knows_waits_and_is_parked_at_last() {
     let (_database, pool) = errands::database().await;
     let knows = Engine::builder(pool.clone()).register(errands::plain()).build().unwrap();
     let started = knows.start(PLAIN.with(&Errand::default())).await.unwrap();
-    let stranger = Workshop::open(Engine::builder(pool.clone()).unknown_patience(std::time::Duration::ZERO));
+    let stranger = Workshop::open(Engine::builder(pool.clone()).orphan_grace(std::time::Duration::ZERO));
     let ending = stranger.engine.wait(started.saga_id, PATIENCE).await.unwrap().unwrap();
     assert_eq!(ending.status, Status::Dead);
     stranger.close().await;

@@ -9,10 +9,10 @@ use std::{
 };
 
 use engine::{
-    Bulk, BulkDone, CancelError, Cause, DeadJob, DeadJobError, DeadJobFilter, Direction, Discard, Engine,
-    EngineBuilder, HistoryOutcome, Leftovers, Page, Saga, SagaFilter, SagaId, SagaName, Status, StatusChange,
-    StepSetError, Tx, Watch,
-    testing::{Fault, Faults, Place, with_faults},
+    BulkLimits, BulkResult, CancelError, Cause, DeadJob, DeadJobError, DeadJobFilter, Direction,
+    DiscardEffect, DiscardMode, Engine, EngineBuilder, HistoryOutcome, Page, Saga, SagaFilter, SagaId,
+    SagaName, Status, StatusChange, StatusObserver, StepError, Tx,
+    testing::{Fault, FaultPoint, Faults, with_faults},
 };
 use sqlx::PgPool;
 
@@ -21,7 +21,7 @@ use crate::support::Database;
 
 const ALL: Page = Page { after: None, limit: 100 };
 const DAY: Duration = Duration::from_hours(24);
-const MANY: Bulk = Bulk { limit: 100, patience: PATIENCE };
+const MANY: BulkLimits = BulkLimits { max_jobs: 100, time_limit: PATIENCE };
 
 /// Holds sagas at the pivot, and keeps the undo of `pack` from working, until both are let go.
 struct Obstacles {
@@ -42,9 +42,9 @@ impl Obstacles {
 }
 
 impl Faults for Obstacles {
-    fn at(&self, _: SagaId, place: &Place, _: u32) -> Option<Fault> {
+    fn at(&self, _: SagaId, point: &FaultPoint, _: u32) -> Option<Fault> {
         let (pivot, undo) = (&self.at_pivot, &self.in_undo);
-        match (place.step.as_str(), place.direction) {
+        match (point.step.as_str(), point.direction) {
             ("seal", Direction::Action) if pivot.load(Ordering::Acquire) => {
                 Some(Fault::Hold(Duration::from_hours(1)))
             }
@@ -121,8 +121,8 @@ async fn a_saga_that_can_still_unwind_does_so_when_it_is_discarded() {
     let engine = &workshop.engine;
     let (saga_id, job) = park_at_pivot(&workshop).await;
     assert_eq!(errands::effects(&pool, "pack").await, 1);
-    let done = engine.discard_dead_job(job.dead_job_id, Leftovers::Refuse, "ada", "lost").await.unwrap();
-    assert_eq!((done.saga_id, done.how), (saga_id, Discard::Unwind));
+    let done = engine.discard_dead_job(job.dead_job_id, DiscardMode::Safe, "ada", "lost").await.unwrap();
+    assert_eq!((done.saga_id, done.effect), (saga_id, DiscardEffect::Compensate));
     assert_eq!(engine.wait(saga_id, PATIENCE).await.unwrap().unwrap().status, Status::Compensated);
     assert_eq!(errands::effects(&pool, "pack").await, 0, "nothing is left standing");
     let cause = cause(engine, saga_id).await.unwrap();
@@ -165,7 +165,7 @@ async fn what_died_in_an_undo_is_given_up_by_no_clock_and_by_a_person_only_who_i
     let (second, second_job) = die_in_undo(&workshop).await;
     assert_eq!((first_job.direction, first_job.expires_at), (Direction::Undo, None));
 
-    let refused = engine.discard_dead_job(first_job.dead_job_id, Leftovers::Refuse, "ada", "old").await;
+    let refused = engine.discard_dead_job(first_job.dead_job_id, DiscardMode::Safe, "ada", "old").await;
     let Err(error @ DeadJobError::NotUndone { .. }) = refused else { panic!("{refused:?}") };
     assert!(error.to_string().contains("not undone: `pack`; retry it"), "{error}");
     // Also one that an older program gave a time.
@@ -173,14 +173,14 @@ async fn what_died_in_an_undo_is_given_up_by_no_clock_and_by_a_person_only_who_i
     assert_eq!(engine.expire_dead_jobs(10).await.unwrap(), 0);
     assert_eq!(dead_job(engine, first).await.expires_at, None, "nor is it looked at again");
     let all = DeadJobFilter::default();
-    let done = engine.discard_dead_jobs(&all, MANY, Leftovers::Refuse, "ada", "old").await.unwrap();
+    let done = engine.discard_dead_jobs(&all, MANY, DiscardMode::Safe, "ada", "old").await.unwrap();
     let skipped: Vec<_> = done.skipped.iter().map(|(id, _)| *id).collect();
     assert_eq!(skipped, [first_job.dead_job_id, second_job.dead_job_id]);
     assert_eq!((done.done, done.failed), (vec![], vec![]));
 
     let by_hand =
-        engine.discard_dead_job(first_job.dead_job_id, Leftovers::Abandon, "ada", "unpacked by hand");
-    assert_eq!(by_hand.await.unwrap().how, Discard::Abandon);
+        engine.discard_dead_job(first_job.dead_job_id, DiscardMode::Force, "ada", "unpacked by hand");
+    assert_eq!(by_hand.await.unwrap().effect, DiscardEffect::Abandon);
     let saga = engine.saga(first).await.unwrap().unwrap();
     assert!(saga.status == Status::Dead && saga.ended_at.is_some(), "{saga:?}");
     let cancelled = engine.cancel(first, "ada", "anyway").await;
@@ -200,14 +200,14 @@ async fn a_saga_at_a_step_that_nobody_here_knows_is_left_to_those_who_know_it() 
         open(Obstacles::only_at_pivot(), |builder| builder.dead_job_ttl(DAY)).await;
     let (saga_id, job) = park_at_pivot(&workshop).await;
     let stranger = Engine::builder(pool.clone()).build().unwrap();
-    let refused = stranger.discard_dead_job(job.dead_job_id, Leftovers::Refuse, "ada", "old").await;
+    let refused = stranger.discard_dead_job(job.dead_job_id, DiscardMode::Safe, "ada", "old").await;
     assert!(
         matches!(&refused, Err(DeadJobError::NotUndone { why, .. }) if why.contains("does not know its step `seal`")),
         "{refused:?}"
     );
     sql(&pool, "update engine.dead_job set expires_at = now()").await;
     assert_eq!(stranger.expire_dead_jobs(10).await.unwrap(), 0);
-    assert_eq!(stranger.unwind_overdue(10).await.unwrap(), 0);
+    assert_eq!(stranger.compensate_overdue(10).await.unwrap(), 0);
     let waits = dead_job(&stranger, saga_id).await.expires_at.unwrap() - stranger.now().await.unwrap();
     assert!(waits.num_hours() >= 23, "{waits}");
     stranger.shutdown().await;
@@ -224,14 +224,14 @@ async fn a_deadline_that_passes_unwinds_a_dead_saga_before_its_pivot_and_no_othe
     let engine = &workshop.engine;
     let started = engine.start(HASTY.with(&Errand::default())).await.unwrap();
     let (before, job) = park_again(&workshop, started.saga_id).await;
-    assert_eq!(engine.unwind_overdue(10).await.unwrap(), 0, "its deadline has not passed");
+    assert_eq!(engine.compensate_overdue(10).await.unwrap(), 0, "its deadline has not passed");
     obstacles.at_pivot.store(false, Ordering::Release);
     let stuck = HASTY.with(&Errand::with("file", Mishap::BreaksInSql));
     let (behind, ending) = engine.start_and_wait(stuck, PATIENCE).await.unwrap();
     assert_eq!(ending.unwrap().status, Status::Dead);
 
     sql(&pool, "update engine.saga set deadline_at = now() - interval '1 second'").await;
-    assert_eq!(engine.unwind_overdue(10).await.unwrap(), 1);
+    assert_eq!(engine.compensate_overdue(10).await.unwrap(), 1);
     assert_eq!(engine.wait(before, PATIENCE).await.unwrap().unwrap().status, Status::Compensated);
     assert_eq!(cause(engine, before).await, Some(Cause::DeadlinePassed));
     let job = engine.dead_job(job.dead_job_id).await.unwrap().unwrap();
@@ -239,7 +239,7 @@ async fn a_deadline_that_passes_unwinds_a_dead_saga_before_its_pivot_and_no_othe
     let history = engine.history(before).await.unwrap().unwrap();
     assert!(history.iter().any(|entry| entry.outcome == HistoryOutcome::DeadlinePassed), "{history:?}");
     assert_eq!(engine.saga(behind.saga_id).await.unwrap().unwrap().status, Status::Dead);
-    assert_eq!(engine.unwind_overdue(10).await.unwrap(), 0);
+    assert_eq!(engine.compensate_overdue(10).await.unwrap(), 0);
     assert_eq!(engine.verify_histories(10).await.unwrap(), []);
     workshop.close().await;
 }
@@ -247,15 +247,11 @@ async fn a_deadline_that_passes_unwinds_a_dead_saga_before_its_pivot_and_no_othe
 /// Will not have sagas that hold a certain input revived or unwound.
 struct Stubborn;
 
-impl Watch for Stubborn {
-    async fn changed(&self, _: &mut Tx<'_>, changes: &[StatusChange]) -> Result<(), StepSetError> {
+impl StatusObserver for Stubborn {
+    async fn status_changed(&self, _: &mut Tx<'_>, changes: &[StatusChange]) -> Result<(), StepError> {
         let minds =
-            |change: &StatusChange| change.status.moves() && change.input.get().contains("no-such-step");
-        if changes.iter().any(minds) {
-            Err(StepSetError::Other("will not hear of it".into()))
-        } else {
-            Ok(())
-        }
+            |change: &StatusChange| change.status.is_active() && change.input.get().contains("no-such-step");
+        if changes.iter().any(minds) { Err(StepError::Other("will not hear of it".into())) } else { Ok(()) }
     }
 }
 
@@ -263,7 +259,7 @@ impl Watch for Stubborn {
 async fn one_that_can_not_be_acted_on_keeps_nobody_from_the_others() {
     const WATCHED: SagaName<Errand> = SagaName::new("watched-errand");
     let obstacles = Obstacles::only_at_pivot();
-    let saga = Saga::named(WATCHED).then(Pack).pivot(Seal).watched_by(Stubborn).build().unwrap();
+    let saga = Saga::named(WATCHED).then(Pack).pivot(Seal).observed_by(Stubborn).build().unwrap();
     let (_database, pool, workshop) =
         open(obstacles.clone(), |builder| builder.register(saga).dead_job_ttl(DAY)).await;
     let engine = &workshop.engine;
@@ -281,7 +277,7 @@ async fn one_that_can_not_be_acted_on_keeps_nobody_from_the_others() {
     obstacles.at_pivot.store(false, Ordering::Release);
     let single = engine.retry_dead_job(minded.dead_job_id, "ada", "again").await;
     assert!(matches!(single, Err(DeadJobError::Owner(_))), "{single:?}");
-    let BulkDone { done, failed, .. } =
+    let BulkResult { done, failed, .. } =
         engine.retry_dead_jobs(&DeadJobFilter::default(), MANY, "ada", "again").await.unwrap();
     assert_eq!(done, [third_job.dead_job_id]);
     assert_eq!(failed.len(), 1);
@@ -341,10 +337,10 @@ async fn an_action_on_many_ends_in_time_and_the_next_one_goes_on() {
         park_at_pivot(&workshop).await;
     }
     let all = DeadJobFilter::default();
-    let hasty = Bulk { limit: 100, patience: Duration::ZERO };
+    let hasty = BulkLimits { max_jobs: 100, time_limit: Duration::ZERO };
     for left in [2, 1, 0] {
-        let done = engine.discard_dead_jobs(&all, hasty, Leftovers::Refuse, "ada", "old").await.unwrap();
-        assert_eq!((done.done.len(), &done.unwinding), (1, &done.done));
+        let done = engine.discard_dead_jobs(&all, hasty, DiscardMode::Safe, "ada", "old").await.unwrap();
+        assert_eq!((done.done.len(), &done.compensating), (1, &done.done));
         assert_eq!(engine.count_dead_jobs(&all).await.unwrap(), left);
     }
     workshop.close().await;
@@ -353,7 +349,7 @@ async fn an_action_on_many_ends_in_time_and_the_next_one_goes_on() {
 #[tokio::test]
 async fn the_archive_is_kept_as_long_as_it_shall_be_and_no_longer() {
     let (_database, pool, workshop) =
-        open(Obstacles::only_at_pivot(), |builder| builder.dead_job_ttl(DAY).dead_job_archive_keep(DAY))
+        open(Obstacles::only_at_pivot(), |builder| builder.dead_job_ttl(DAY).dead_job_archive_retention(DAY))
             .await;
     let engine = &workshop.engine;
     let mut jobs = Vec::new();
@@ -388,8 +384,8 @@ async fn the_archive_is_kept_as_long_as_it_shall_be_and_no_longer() {
 async fn a_saga_that_is_parked_and_cancelled_to_its_end_at_once_is_told_to_its_watch_and_waiters() {
     const SEEN: SagaName<Errand> = SagaName::new("seen-errand");
     struct Sees;
-    impl Watch for Sees {
-        async fn changed(&self, tx: &mut Tx<'_>, changes: &[StatusChange]) -> Result<(), StepSetError> {
+    impl StatusObserver for Sees {
+        async fn status_changed(&self, tx: &mut Tx<'_>, changes: &[StatusChange]) -> Result<(), StepError> {
             for change in changes {
                 sqlx::query("insert into effect (saga_id, step, change) values ($1, $2, 1)")
                     .bind(change.saga_id.0)
@@ -401,7 +397,7 @@ async fn a_saga_that_is_parked_and_cancelled_to_its_end_at_once_is_told_to_its_w
         }
     }
     let (_database, pool) = errands::database().await;
-    let saga = Saga::named(SEEN).then(Pack).pivot(Seal).watched_by(Sees).build().unwrap();
+    let saga = Saga::named(SEEN).then(Pack).pivot(Seal).observed_by(Sees).build().unwrap();
     let engine = Engine::builder(pool.clone()).register(saga).build().unwrap();
     let started = engine.start(SEEN.with(&Errand::default())).await.unwrap();
     sql(&pool, "update engine.saga set losses = 5").await;

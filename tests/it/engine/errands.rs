@@ -6,9 +6,9 @@ use std::{
 };
 
 use engine::{
-    CallStep, Definition, Engine, EngineBuilder, ForwardOnly, Item, ItemStep, Outcome, Outcomes, PerItem,
-    RetryPolicy, Saga, SagaName, Set, StepSetError, TransactionStep, Tx, UndoCall, UndoItem, UndoItemStep,
-    UndoOutcome, UndoOutcomes, UndoSet, UndoTransaction,
+    Batch, CallStep, Definition, Engine, EngineBuilder, ForwardOnly, Item, ItemStep, Outcome, Outcomes,
+    PerItem, RetryPolicy, Saga, SagaName, StepError, TransactionStep, Tx, UndoBatch, UndoCall, UndoItem,
+    UndoItemStep, UndoOutcome, UndoOutcomes, UndoTransaction,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -81,7 +81,7 @@ async fn note(tx: &mut Tx<'_>, ids: Vec<uuid::Uuid>, step: &str, change: i32) ->
     .map(drop)
 }
 
-async fn meet(tx: &mut Tx<'_>, mishap: Option<Mishap>) -> Result<(), StepSetError> {
+async fn meet(tx: &mut Tx<'_>, mishap: Option<Mishap>) -> Result<(), StepError> {
     match mishap {
         Some(Mishap::BreaksInSql) => {
             sqlx::query("select 1 / 0").execute(&mut **tx).await?;
@@ -104,15 +104,15 @@ impl TransactionStep for Pack {
     type Output = Packed;
     type Undo = Self;
 
-    async fn run(&self, tx: &mut Tx<'_>, set: &Set<Errand>) -> Result<Outcomes<Packed>, StepSetError> {
-        for item in set {
+    async fn run(&self, tx: &mut Tx<'_>, batch: &Batch<Errand>) -> Result<Outcomes<Packed>, StepError> {
+        for item in batch {
             meet(tx, item.input.mishap("pack")).await?;
         }
-        let outcomes = set.decide(|item| match item.input.mishap("pack") {
+        let outcomes = batch.decide(|item| match item.input.mishap("pack") {
             Some(Mishap::Refuses) => Outcome::fail("no-boxes", "there are no boxes"),
             _ => Outcome::Done(Packed { boxes: 2 }),
         });
-        let done = set.iter().zip(&outcomes).filter(|(_, outcome)| matches!(outcome, Outcome::Done(_)));
+        let done = batch.iter().zip(&outcomes).filter(|(_, outcome)| matches!(outcome, Outcome::Done(_)));
         note(tx, done.map(|(item, _)| item.saga_id.0).collect(), "pack", 1).await?;
         Ok(outcomes)
     }
@@ -124,10 +124,10 @@ impl UndoTransaction<Pack> for Pack {
     async fn undo(
         _: &Pack,
         tx: &mut Tx<'_>,
-        set: &UndoSet<Errand, Packed>,
-    ) -> Result<UndoOutcomes, StepSetError> {
-        note(tx, set.iter().map(|item| item.saga_id.0).collect(), "pack", -1).await?;
-        Ok(set.decide(|_| UndoOutcome::Done))
+        batch: &UndoBatch<Errand, Packed>,
+    ) -> Result<UndoOutcomes, StepError> {
+        note(tx, batch.iter().map(|item| item.saga_id.0).collect(), "pack", -1).await?;
+        Ok(batch.decide(|_| UndoOutcome::Done))
     }
 }
 
@@ -177,7 +177,7 @@ impl ItemStep for Charge {
     type Output = u32;
     type Undo = Self;
 
-    async fn run(&self, tx: &mut Tx<'_>, item: &Item<Self::Input>) -> Result<Outcome<u32>, StepSetError> {
+    async fn run(&self, tx: &mut Tx<'_>, item: &Item<Self::Input>) -> Result<Outcome<u32>, StepError> {
         meet(tx, item.input.0.mishap("charge")).await?;
         if item.input.0.mishap("charge") == Some(Mishap::Refuses) {
             return Ok(Outcome::fail("no-money", "the account is empty"));
@@ -194,7 +194,7 @@ impl UndoItemStep<Charge> for Charge {
         _: &Charge,
         tx: &mut Tx<'_>,
         item: &UndoItem<(Errand, Sent), u32>,
-    ) -> Result<UndoOutcome, StepSetError> {
+    ) -> Result<UndoOutcome, StepError> {
         note(tx, vec![item.saga_id.0], "charge", -1).await?;
         Ok(UndoOutcome::Done)
     }
@@ -209,15 +209,15 @@ impl TransactionStep for Seal {
     type Output = String;
     type Undo = ForwardOnly;
 
-    async fn run(&self, tx: &mut Tx<'_>, set: &Set<Errand>) -> Result<Outcomes<String>, StepSetError> {
-        for item in set {
+    async fn run(&self, tx: &mut Tx<'_>, batch: &Batch<Errand>) -> Result<Outcomes<String>, StepError> {
+        for item in batch {
             meet(tx, item.input.mishap("seal")).await?;
         }
-        let outcomes = set.decide(|item| match item.input.mishap("seal") {
+        let outcomes = batch.decide(|item| match item.input.mishap("seal") {
             Some(Mishap::Refuses) => Outcome::fail("no-wax", "there is no wax"),
             _ => Outcome::Done("sealed".into()),
         });
-        let done = set.iter().zip(&outcomes).filter(|(_, outcome)| matches!(outcome, Outcome::Done(_)));
+        let done = batch.iter().zip(&outcomes).filter(|(_, outcome)| matches!(outcome, Outcome::Done(_)));
         note(tx, done.map(|(item, _)| item.saga_id.0).collect(), "seal", 1).await?;
         Ok(outcomes)
     }
@@ -232,12 +232,12 @@ impl TransactionStep for File {
     type Output = Closed;
     type Undo = ForwardOnly;
 
-    async fn run(&self, tx: &mut Tx<'_>, set: &Set<Errand>) -> Result<Outcomes<Closed>, StepSetError> {
-        for item in set {
+    async fn run(&self, tx: &mut Tx<'_>, batch: &Batch<Errand>) -> Result<Outcomes<Closed>, StepError> {
+        for item in batch {
             meet(tx, item.input.mishap("file")).await?;
         }
-        note(tx, set.iter().map(|item| item.saga_id.0).collect(), "file", 1).await?;
-        Ok(set.decide(|_| Outcome::Done(Closed)))
+        note(tx, batch.iter().map(|item| item.saga_id.0).collect(), "file", 1).await?;
+        Ok(batch.decide(|_| Outcome::Done(Closed)))
     }
 }
 

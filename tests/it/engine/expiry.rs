@@ -4,9 +4,9 @@
 use std::time::Duration;
 
 use engine::{
-    Bulk, CancelError, DeadJobError, DeadJobFilter, DeadJobId, Death, DeathWatch, Engine, EngineBuilder,
-    HistoryOutcome, Leftovers, Page, SagaId, Status, StepSetError, Tx,
-    testing::{Fault, Faults, Place, with_faults},
+    BulkLimits, CancelError, DeadJobError, DeadJobFilter, DeadJobId, DeadJobObserver, DeadLettered,
+    DiscardMode, Engine, EngineBuilder, HistoryOutcome, Page, SagaId, Status, StepError, Tx,
+    testing::{Fault, FaultPoint, Faults, with_faults},
 };
 use sqlx::PgPool;
 use std::sync::Arc;
@@ -21,8 +21,8 @@ const DAY: Duration = Duration::from_hours(24);
 struct Stuck;
 
 impl Faults for Stuck {
-    fn at(&self, _: SagaId, place: &Place, _: u32) -> Option<Fault> {
-        (place.step == "file").then(|| Fault::Retry("the drawer is stuck".into()))
+    fn at(&self, _: SagaId, point: &FaultPoint, _: u32) -> Option<Fault> {
+        (point.step == "file").then(|| Fault::Retry("the drawer is stuck".into()))
     }
 }
 
@@ -73,7 +73,7 @@ async fn a_dead_job_waits_as_long_as_its_kind_may_and_no_shorter() {
     let own = Engine::builder(pool.clone())
         .register(errands::plain())
         .dead_job_ttl(DAY)
-        .dead_job_ttl_of(PLAIN.name(), None);
+        .dead_job_ttl_for(PLAIN.name(), None);
     let workshop = Workshop::open(stuck(own));
     die(&workshop.engine).await;
     let job = workshop.engine.dead_jobs(&DeadJobFilter::default(), ALL).await.unwrap().remove(0);
@@ -81,7 +81,7 @@ async fn a_dead_job_waits_as_long_as_its_kind_may_and_no_shorter() {
     workshop.close().await;
 
     let wrong =
-        Engine::builder(pool).register(errands::plain()).dead_job_ttl_of("no-such-errand", DAY).build();
+        Engine::builder(pool).register(errands::plain()).dead_job_ttl_for("no-such-errand", DAY).build();
     assert!(wrong.unwrap_err().to_string().contains("no-such-errand"));
 }
 
@@ -115,7 +115,7 @@ async fn an_expired_one_is_archived_whole_and_its_saga_ends_dead_with_a_reason()
 
     let retried = engine.retry_dead_job(job.dead_job_id, "ada", "late").await;
     assert!(matches!(retried, Err(DeadJobError::Archived(id)) if id == job.dead_job_id), "{retried:?}");
-    let discarded = engine.discard_dead_job(job.dead_job_id, Leftovers::Refuse, "ada", "late").await;
+    let discarded = engine.discard_dead_job(job.dead_job_id, DiscardMode::Safe, "ada", "late").await;
     assert!(matches!(discarded, Err(DeadJobError::Archived(_))), "{discarded:?}");
     assert!(matches!(engine.cancel(sagas[0], "ada", "late").await, Err(CancelError::Ended(_))));
     workshop.close().await;
@@ -193,8 +193,8 @@ async fn one_that_somebody_is_acting_on_is_left_to_them() {
 }
 
 async fn discard(engine: &Engine, filter: &DeadJobFilter, limit: u32, why: &str) -> Vec<DeadJobId> {
-    let bulk = Bulk { limit, patience: PATIENCE };
-    engine.discard_dead_jobs(filter, bulk, Leftovers::Refuse, "ada", why).await.unwrap().done
+    let bulk = BulkLimits { max_jobs: limit, time_limit: PATIENCE };
+    engine.discard_dead_jobs(filter, bulk, DiscardMode::Safe, "ada", why).await.unwrap().done
 }
 
 #[tokio::test]
@@ -226,8 +226,8 @@ struct Register {
     broken: bool,
 }
 
-impl DeathWatch for Register {
-    async fn died(&self, tx: &mut Tx<'_>, deaths: &[Death]) -> Result<(), StepSetError> {
+impl DeadJobObserver for Register {
+    async fn dead_lettered(&self, tx: &mut Tx<'_>, deaths: &[DeadLettered]) -> Result<(), StepError> {
         for death in deaths {
             let table = if self.broken { "no_such_table" } else { "effect" };
             let sql = format!("insert into {table} (saga_id, step, change) values ($1, $2, 1)");
@@ -244,7 +244,7 @@ impl DeathWatch for Register {
 #[tokio::test]
 async fn a_death_is_told_in_the_transaction_that_parks_it() {
     let (_database, pool) = errands::database().await;
-    let builder = Engine::builder(pool).register(errands::plain()).death_watch(Register { broken: false });
+    let builder = Engine::builder(pool).register(errands::plain()).on_dead_job(Register { broken: false });
     let workshop = Workshop::open(stuck(builder));
     die(&workshop.engine).await;
     assert_eq!(errands::effects(workshop.engine.pool(), "plain-errand/file died").await, 1);
@@ -258,8 +258,8 @@ async fn the_death_of_a_saga_that_no_process_knows_is_told_too() {
     let started = knows.start(PLAIN.with(&Errand::default())).await.unwrap();
     let stranger = Workshop::open(
         Engine::builder(pool.clone())
-            .unknown_patience(Duration::from_millis(1))
-            .death_watch(Register { broken: false }),
+            .orphan_grace(Duration::from_millis(1))
+            .on_dead_job(Register { broken: false }),
     );
     let ending = tokio::time::timeout(PATIENCE, async {
         loop {
@@ -281,7 +281,7 @@ async fn the_death_of_a_saga_that_no_process_knows_is_told_too() {
 async fn a_death_watch_that_always_fails_keeps_no_saga_from_being_parked() {
     let (_database, pool) = errands::database().await;
     let builder =
-        Engine::builder(pool.clone()).register(errands::plain()).death_watch(Register { broken: true });
+        Engine::builder(pool.clone()).register(errands::plain()).on_dead_job(Register { broken: true });
     let workshop = Workshop::open(stuck(builder));
     let started = workshop.engine.start(PLAIN.with(&Errand::default())).await.unwrap();
     let ending = tokio::time::timeout(PATIENCE * 2, async {

@@ -1,8 +1,8 @@
 //! Wrong graphs don't build, and the message says what to do.
 
 use engine::{
-    Definition, Engine, ForwardOnly, GraphError, NothingToUndo, Outcome, Outcomes, Saga, SagaName, Set,
-    StepSetError, TransactionStep, Tx, UndoKind,
+    Batch, Definition, Engine, ForwardOnly, GraphError, NothingToUndo, Outcome, Outcomes, Saga, SagaName,
+    StepError, TransactionStep, Tx, UndoKind,
 };
 
 use super::errands::{self, Errand, File, Pack, Seal};
@@ -17,8 +17,8 @@ impl TransactionStep for Dawdle {
     type Output = u8;
     type Undo = NothingToUndo;
 
-    async fn run(&self, _: &mut Tx<'_>, set: &Set<Errand>) -> Result<Outcomes<u8>, StepSetError> {
-        Ok(set.decide(|_| Outcome::Done(1)))
+    async fn run(&self, _: &mut Tx<'_>, batch: &Batch<Errand>) -> Result<Outcomes<u8>, StepError> {
+        Ok(batch.decide(|_| Outcome::Done(1)))
     }
 }
 
@@ -30,8 +30,8 @@ impl TransactionStep for Shouting {
     type Output = u16;
     type Undo = ForwardOnly;
 
-    async fn run(&self, _: &mut Tx<'_>, set: &Set<Errand>) -> Result<Outcomes<u16>, StepSetError> {
-        Ok(set.decide(|_| Outcome::Done(1)))
+    async fn run(&self, _: &mut Tx<'_>, batch: &Batch<Errand>) -> Result<Outcomes<u16>, StepError> {
+        Ok(batch.decide(|_| Outcome::Done(1)))
     }
 }
 
@@ -93,7 +93,7 @@ fn a_graph_tells_what_each_step_reads_and_how_it_is_undone() {
     let send = &definition.graph().steps[1];
     assert_eq!(send.reads, ["input", "pack"]);
     assert_eq!(send.after, ["pack"]);
-    assert_eq!(send.undo, UndoKind::Undone);
+    assert_eq!(send.undo, UndoKind::HasUndo);
     assert_eq!(definition.graph().steps[3].undo, UndoKind::ForwardOnly);
 }
 

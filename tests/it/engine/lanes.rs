@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use engine::{
-    Direction, Engine, ForwardOnly, NewSaga, Outcome, Outcomes, RetryPolicy, Saga, SagaName, Set, Status,
-    StepSetError, TransactionStep, Tx,
+    Batch, Direction, Engine, ForwardOnly, NewSaga, Outcome, Outcomes, RetryPolicy, Saga, SagaName, Status,
+    StepError, TransactionStep, Tx,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -32,8 +32,8 @@ impl TransactionStep for Take {
     type Output = i32;
     type Undo = ForwardOnly;
 
-    async fn run(&self, tx: &mut Tx<'_>, set: &Set<Shelf>) -> Result<Outcomes<i32>, StepSetError> {
-        let mut shelves: Vec<i32> = set.iter().map(|item| item.input.shelf).collect();
+    async fn run(&self, tx: &mut Tx<'_>, batch: &Batch<Shelf>) -> Result<Outcomes<i32>, StepError> {
+        let mut shelves: Vec<i32> = batch.iter().map(|item| item.input.shelf).collect();
         shelves.sort_unstable();
         for shelf in shelves {
             sqlx::query("update shelf set taken = taken + 1 where id = $1")
@@ -41,7 +41,7 @@ impl TransactionStep for Take {
                 .execute(&mut **tx)
                 .await?;
         }
-        Ok(set.decide(|item| Outcome::Done(item.input.shelf)))
+        Ok(batch.decide(|item| Outcome::Done(item.input.shelf)))
     }
 }
 
@@ -82,7 +82,7 @@ async fn a_row_that_a_stranger_locks_holds_up_those_who_need_it_and_nobody_else(
     let engine = Engine::builder(pool.clone()).register(saga).build().unwrap();
     let mut stranger = pool.begin().await.unwrap();
     sqlx::query("select id from shelf where id = 7 for update").execute(&mut *stranger).await.unwrap();
-    // Of 64 sagas in one set four need it.
+    // Of 64 sagas in one batch four need it.
     let (held, free): (Vec<_>, Vec<_>) =
         (0..64).map(|nth| (nth % 16 + 1, fetch(nth % 16 + 1))).partition(|(shelf, _)| *shelf == 7);
     let sagas = held.iter().chain(&free).map(|(_, saga)| saga.clone()).collect();

@@ -4,44 +4,44 @@ use std::sync::{Arc, Mutex};
 
 use engine::{
     Engine, SagaId,
-    testing::{Fault, Faults, Place, Sabotage, flaws_of, skip_waiting, with_faults},
+    testing::{DisabledGuard, Fault, FaultPoint, Faults, history_violations, skip_waiting, with_faults},
 };
 
 use super::errands::{self, ERRAND, Errand, Mishap, PATIENCE, PLAIN, Workshop, World};
 
 struct Saboteur {
-    sabotage: Sabotage,
+    disabled_guard: DisabledGuard,
     /// Sent back once with a retry.
     slow: Mutex<Option<&'static str>>,
 }
 
 impl Saboteur {
-    fn new(sabotage: Sabotage, slow: Option<&'static str>) -> Arc<Self> {
-        Arc::new(Self { sabotage, slow: Mutex::new(slow) })
+    fn new(disabled_guard: DisabledGuard, slow: Option<&'static str>) -> Arc<Self> {
+        Arc::new(Self { disabled_guard, slow: Mutex::new(slow) })
     }
 }
 
 impl Faults for Saboteur {
-    fn at(&self, _: SagaId, place: &Place, _: u32) -> Option<Fault> {
+    fn at(&self, _: SagaId, point: &FaultPoint, _: u32) -> Option<Fault> {
         let mut slow = self.slow.lock().unwrap();
-        slow.take_if(|step| *step == place.step).map(|_| Fault::CrashBeforeCommit)
+        slow.take_if(|step| *step == point.step).map(|_| Fault::CrashBeforeCommit)
     }
 
-    fn sabotage(&self) -> Option<Sabotage> {
-        Some(self.sabotage)
+    fn disabled_guard(&self) -> Option<DisabledGuard> {
+        Some(self.disabled_guard)
     }
 }
 
 async fn flaws(engine: &Engine, saga_id: SagaId) -> Vec<String> {
     let saga = engine.saga(saga_id).await.unwrap().unwrap();
     let history = engine.history(saga_id).await.unwrap().unwrap();
-    flaws_of(engine.definition(&saga.definition).unwrap().graph(), &saga, &history)
+    history_violations(engine.definition(&saga.definition).unwrap().graph(), &saga, &history)
 }
 
 #[tokio::test]
 async fn without_the_fence_a_stale_owner_does_the_work_twice_and_it_shows() {
     let (_database, pool) = errands::database().await;
-    let saboteur = Saboteur::new(Sabotage::NoFence, None);
+    let saboteur = Saboteur::new(DisabledGuard::Fence, None);
     let sleeper =
         with_faults(Engine::builder(pool.clone()).register(errands::plain()), saboteur).build().unwrap();
     let mut feed = sleeper.feed("default", 1);
@@ -70,7 +70,7 @@ async fn without_the_fence_a_stale_owner_does_the_work_twice_and_it_shows() {
 #[tokio::test]
 async fn a_forgotten_undo_shows_in_the_books() {
     let (_database, pool) = errands::database().await;
-    let saboteur = Saboteur::new(Sabotage::ForgottenUndo, None);
+    let saboteur = Saboteur::new(DisabledGuard::Undo, None);
     let workshop =
         Workshop::open(with_faults(Engine::builder(pool.clone()).register(errands::plain()), saboteur));
     let errand = PLAIN.with(&Errand::with("seal", Mishap::Refuses));
@@ -83,7 +83,7 @@ async fn a_forgotten_undo_shows_in_the_books() {
 async fn a_key_per_attempt_shows_to_whoever_is_called() {
     let (_database, pool) = errands::database().await;
     let world = World::default();
-    let saboteur = Saboteur::new(Sabotage::KeyPerAttempt, Some("send"));
+    let saboteur = Saboteur::new(DisabledGuard::IdempotencyKey, Some("send"));
     let builder = Engine::builder(pool.clone()).register(errands::errand(&world));
     let first = Workshop::open(with_faults(builder, saboteur.clone()));
     let started = first.engine.start(ERRAND.with(&Errand::default())).await.unwrap();

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use engine::{
-    CancelAnswer, Committed, DeadJobFilter, Engine, HistoryOutcome, Page, Pause, Status,
+    CancelOutcome, Committed, DeadJobFilter, Engine, HistoryOutcome, Page, Pause, Status,
     testing::skip_waiting,
 };
 
@@ -87,10 +87,10 @@ async fn a_stranger_that_takes_over_a_call_keeps_its_doubt_and_the_cancel_asked_
     let (saga_id, call) = at_the_call(&knows, &mut feed).await;
     let _answer_that_is_never_committed = knows.perform(&call).await;
     let answer = knows.cancel(saga_id, "ada", "too slow").await.unwrap();
-    assert_eq!(answer, CancelAnswer::Requested);
+    assert_eq!(answer, CancelOutcome::Requested);
 
     skip_waiting(&pool, Some(knows.worker())).await.unwrap();
-    let stranger = Workshop::open(Engine::builder(pool.clone()).unknown_patience(Duration::ZERO));
+    let stranger = Workshop::open(Engine::builder(pool.clone()).orphan_grace(Duration::ZERO));
     let ending = stranger.engine.wait(saga_id, PATIENCE).await.unwrap().unwrap();
     assert_eq!(ending.status, Status::Dead);
     stranger.close().await;
@@ -144,7 +144,7 @@ async fn being_overdue_does_not_mean_that_nobody_knows_a_saga() {
     // As after an outage of all workers, when an old one is the first to come back.
     let first = overdue().await;
     let opened = Instant::now();
-    let stranger = Workshop::open(Engine::builder(pool.clone()).unknown_patience(patience));
+    let stranger = Workshop::open(Engine::builder(pool.clone()).orphan_grace(patience));
     let ending = stranger.engine.wait(first, PATIENCE).await.unwrap().unwrap();
     assert_eq!(ending.status, Status::Dead);
     assert!(opened.elapsed() >= patience, "those who know it had that time to come");
@@ -153,11 +153,11 @@ async fn being_overdue_does_not_mean_that_nobody_knows_a_saga() {
     let pause = Pause { actor: "ada", reason: "a pause" };
     let mut conn = pool.acquire().await.unwrap();
     caller.set_queue_in(&mut conn, "default", Some(&pause)).await.unwrap();
-    stranger.engine.queue_was_set("default");
+    stranger.engine.queue_changed("default");
     let second = overdue().await;
     let resumed = Instant::now();
     caller.set_queue_in(&mut conn, "default", None).await.unwrap();
-    stranger.engine.queue_was_set("default");
+    stranger.engine.queue_changed("default");
     let ending = stranger.engine.wait(second, PATIENCE).await.unwrap().unwrap();
     assert_eq!(ending.status, Status::Dead);
     assert!(resumed.elapsed() >= patience, "a pause is nobody's absence");

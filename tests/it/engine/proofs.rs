@@ -32,7 +32,7 @@ async fn every_fault_at_every_kind_of_step_ends_well() {
                         run.effects_of(step)
                     ));
                 }
-                if run.ending.status == Status::Compensated && stands != 0 {
+                if run.final_status.status == Status::Compensated && stands != 0 {
                     return Err(format!("`{step}` was left standing"));
                 }
             }
@@ -41,7 +41,7 @@ async fn every_fault_at_every_kind_of_step_ends_well() {
         .run()
         .await
         .unwrap();
-    assert!(report.flaws.is_empty(), "{report}");
+    assert!(report.violations.is_empty(), "{report}");
     // It has seen what it is for.
     for kind in [Kind::ActionCrashesBeforeCommit, Kind::UndoCrashesAfterCommit, Kind::UndoNeedsAPerson] {
         assert!(report.cases.iter().any(|case| case.kind == kind));
@@ -60,12 +60,12 @@ async fn fused_neighbours_survive_every_fault_too() {
     let report = Proof::of(PLAIN.name(), pool, || vec![errands::plain()], || PLAIN.with(&Errand::default()))
         .check(|run| async move {
             let undone = run.history.iter().any(|entry| entry.direction == Direction::Undo);
-            (!undone || run.ending.status == Status::Compensated)
+            (!undone || run.final_status.status == Status::Compensated)
                 .then_some(())
                 .ok_or_else(|| "undone for nothing".into())
         })
         .run()
         .await
         .unwrap();
-    assert!(report.flaws.is_empty(), "{report}");
+    assert!(report.violations.is_empty(), "{report}");
 }

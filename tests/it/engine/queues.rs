@@ -9,8 +9,8 @@ use std::{
 };
 
 use engine::{
-    CallStep, Definition, Engine, ForwardOnly, Item, NothingToUndo, Outcome, Outcomes, Pause, RetryPolicy,
-    Saga, SagaId, SagaName, Set, Status, StepSetError, TransactionStep, Tx, testing::skip_waiting,
+    Batch, CallStep, Definition, Engine, ForwardOnly, Item, NothingToUndo, Outcome, Outcomes, Pause,
+    RetryPolicy, Saga, SagaId, SagaName, Status, StepError, TransactionStep, Tx, testing::skip_waiting,
 };
 use tokio::sync::Semaphore;
 
@@ -22,7 +22,7 @@ async fn set(engine: &Engine, name: &str, pause: Option<&Pause<'_>>) -> bool {
     let mut transaction = engine.pool().begin().await.unwrap();
     let was = engine.set_queue_in(&mut transaction, name, pause).await.unwrap();
     transaction.commit().await.unwrap();
-    engine.queue_was_set(name);
+    engine.queue_changed(name);
     was
 }
 
@@ -151,8 +151,8 @@ impl TransactionStep for Leave {
     type Output = ();
     type Undo = ForwardOnly;
 
-    async fn run(&self, _: &mut Tx<'_>, set: &Set<Errand>) -> Result<Outcomes<()>, StepSetError> {
-        Ok(set.decide(|_| Outcome::Done(())))
+    async fn run(&self, _: &mut Tx<'_>, batch: &Batch<Errand>) -> Result<Outcomes<()>, StepError> {
+        Ok(batch.decide(|_| Outcome::Done(())))
     }
 }
 

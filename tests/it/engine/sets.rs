@@ -33,7 +33,7 @@ async fn count(pool: &PgPool, status: Status) -> i64 {
         .unwrap()
 }
 
-// One thread, so that all that a claim hands out is ready when the set is gathered: what is shown does not depend on
+// One thread, so that all that a claim hands out is ready when the batch is gathered: what is shown does not depend on
 // how threads interleave.
 #[tokio::test]
 async fn two_hundred_sagas_at_one_step_cost_one_commit_and_neighbours_fuse_into_it() {
@@ -141,7 +141,7 @@ async fn a_deadlock_with_a_stranger_costs_no_attempt() {
     let engine = Engine::builder(pool.clone()).register(definition).build().unwrap();
     let sagas: Vec<_> = (0..2).map(|_| PLAIN.with(&Errand::default())).collect();
     start_together(&engine, sagas.clone()).await;
-    // The stranger holds the table that the step writes to and then wants the sagas that the set has locked.
+    // The stranger holds the table that the step writes to and then wants the sagas that the batch has locked.
     let mut stranger = pool.begin().await.unwrap();
     sqlx::query("set local deadlock_timeout = '60s'").execute(&mut *stranger).await.unwrap();
     sqlx::query("lock table effect in access exclusive mode").execute(&mut *stranger).await.unwrap();

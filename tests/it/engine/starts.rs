@@ -1,8 +1,8 @@
 //! Starting sagas: durable, idempotent by business key, in the caller's transaction, refused by an entry step.
 
 use engine::{
-    Definition, Engine, NewSaga, NothingToUndo, Outcome, Outcomes, RetryPolicy, Saga, SagaName, Set,
-    StartError, Status, StepSetError, TransactionStep, Tx,
+    Batch, Definition, Engine, NewSaga, NothingToUndo, Outcome, Outcomes, RetryPolicy, Saga, SagaName,
+    StartError, Status, StepError, TransactionStep, Tx,
 };
 use serde_json::json;
 
@@ -28,17 +28,17 @@ impl TransactionStep for Book {
     type Output = i64;
     type Undo = NothingToUndo;
 
-    async fn run(&self, tx: &mut Tx<'_>, set: &Set<Entry>) -> Result<Outcomes<i64>, StepSetError> {
-        if set.iter().any(|item| item.input.amount == HANGS) {
+    async fn run(&self, tx: &mut Tx<'_>, batch: &Batch<Entry>) -> Result<Outcomes<i64>, StepError> {
+        if batch.iter().any(|item| item.input.amount == HANGS) {
             sqlx::query("select pg_sleep(600)").execute(&mut **tx).await?;
         }
         let ids: Vec<_> =
-            set.iter().filter(|item| item.input.amount >= 0).map(|item| item.saga_id.0).collect();
+            batch.iter().filter(|item| item.input.amount >= 0).map(|item| item.saga_id.0).collect();
         sqlx::query("insert into effect select id, 'book', 1 from unnest($1::uuid[]) as i (id)")
             .bind(ids)
             .execute(&mut **tx)
             .await?;
-        Ok(set.decide(|item| match item.input.amount {
+        Ok(batch.decide(|item| match item.input.amount {
             0.. => Outcome::Done(item.input.amount),
             _ => Outcome::fail("negative", "amounts are not negative"),
         }))
@@ -53,8 +53,8 @@ impl TransactionStep for Close {
     type Output = ();
     type Undo = NothingToUndo;
 
-    async fn run(&self, _: &mut Tx<'_>, set: &Set<Self::Input>) -> Result<Outcomes<()>, StepSetError> {
-        Ok(set.decide(|item| {
+    async fn run(&self, _: &mut Tx<'_>, batch: &Batch<Self::Input>) -> Result<Outcomes<()>, StepError> {
+        Ok(batch.decide(|item| {
             assert_eq!(item.input.0.amount, item.input.1);
             Outcome::Done(())
         }))

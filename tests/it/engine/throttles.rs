@@ -17,7 +17,7 @@ use super::{
     queues::{Knock, Leave, Talk, VISIT, visit},
 };
 
-const HOUR: Allowance = Allowance::NothingFor(Duration::from_hours(1));
+const HOUR: Allowance = Allowance::Blocked(Duration::from_hours(1));
 const CALL: SagaName<Errand> = SagaName::new("short-visit");
 
 /// Sagas that knock and wait for the door, in a queue whose throttle can be set.
@@ -95,7 +95,7 @@ async fn a_throttled_queue_gives_nothing_then_one_at_a_time_then_everything() {
         assert_eq!((view.epoch, view.attempt), (0, 0), "nothing was written for it");
     }
 
-    street.allow(Allowance::One);
+    street.allow(Allowance::Probe);
     for place in 0..3 {
         street.knocks(1).await;
         street.nobody_knocks(sagas[place]).await;
@@ -103,7 +103,7 @@ async fn a_throttled_queue_gives_nothing_then_one_at_a_time_then_everything() {
         street.opened.add_permits(1);
         street.ends(sagas[place]).await;
     }
-    street.allow(Allowance::Everything);
+    street.allow(Allowance::Unlimited);
     street.knocks(3).await;
     street.opened.add_permits(3);
     for saga in sagas {
@@ -124,7 +124,7 @@ async fn a_throttle_holds_up_one_queue_in_one_process() {
     assert_eq!(ending.unwrap().status, Status::Completed, "another queue");
     let saga = street.engine.start(CALL.with(&Errand::default())).await.unwrap().saga_id;
     street.nobody_knocks(saga).await;
-    let elsewhere = Street::open(pool, Allowance::Everything, short_visit);
+    let elsewhere = Street::open(pool, Allowance::Unlimited, short_visit);
     elsewhere.knocks(1).await;
     elsewhere.opened.add_permits(1);
     street.ends(saga).await;
@@ -139,7 +139,7 @@ async fn what_is_under_way_goes_on_through_transactions_and_waits_before_the_nex
     let (_database, pool) = errands::database().await;
     let (calls, mended) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(true)));
     let two_calls = |knock| visit(knock, Talk { calls: calls.clone(), mended: mended.clone() });
-    let street = Street::open(pool.clone(), Allowance::Everything, two_calls);
+    let street = Street::open(pool.clone(), Allowance::Unlimited, two_calls);
     let engine = &street.engine;
     let saga = engine.start(VISIT.with(&Errand::default())).await.unwrap().saga_id;
     street.knocks(1).await;
@@ -149,12 +149,12 @@ async fn what_is_under_way_goes_on_through_transactions_and_waits_before_the_nex
     street.nobody_knocks(saga).await;
     let view = engine.saga(saga).await.unwrap().unwrap();
     assert_eq!((view.step.as_str(), view.attempt, calls.load(Ordering::SeqCst)), ("talk", 0, 0));
-    street.allow(Allowance::One);
+    street.allow(Allowance::Probe);
     street.ends(saga).await;
     assert_eq!(calls.load(Ordering::SeqCst), 1);
     street.close().await;
 
-    let street = Street::open(pool, Allowance::Everything, short_visit);
+    let street = Street::open(pool, Allowance::Unlimited, short_visit);
     let saga = street.engine.start(CALL.with(&Errand::default())).await.unwrap().saga_id;
     street.knocks(1).await;
     street.allow(HOUR);

@@ -7,8 +7,8 @@ use std::sync::{
 
 use engine::{
     CallStep, DeadJobFilter, Definition, Engine, ForwardOnly, HistoryOutcome, Item, Outcome, Page, Retry,
-    RetryPolicy, Saga, SagaName, Status, StatusChange, StepSetError, Tx, UndoCall, UndoItem, UndoOutcome,
-    Watch,
+    RetryPolicy, Saga, SagaName, Status, StatusChange, StatusObserver, StepError, Tx, UndoCall, UndoItem,
+    UndoOutcome,
 };
 use serde_json::json;
 
@@ -119,11 +119,11 @@ struct Sulks {
     told: Arc<AtomicU32>,
 }
 
-impl Watch for Sulks {
-    async fn changed(&self, _: &mut Tx<'_>, changes: &[StatusChange]) -> Result<(), StepSetError> {
+impl StatusObserver for Sulks {
+    async fn status_changed(&self, _: &mut Tx<'_>, changes: &[StatusChange]) -> Result<(), StepError> {
         self.told.fetch_add(1, Ordering::Relaxed);
         match changes.iter().find(|change| self.at.contains(&change.status)) {
-            Some(change) => Err(StepSetError::Other(format!("will not hear of {}", change.status))),
+            Some(change) => Err(StepError::Other(format!("will not hear of {}", change.status))),
             None => Ok(()),
         }
     }
@@ -148,7 +148,7 @@ impl CallStep for Last {
 fn watched(world: &World, at: &'static [Status]) -> (Definition, Arc<AtomicU32>) {
     let told = Arc::new(AtomicU32::new(0));
     let watch = Sulks { at, told: told.clone() };
-    let saga = Saga::named(POST).pivot(Seal).then_call(Last(world.clone())).watched_by(watch);
+    let saga = Saga::named(POST).pivot(Seal).then_call(Last(world.clone())).observed_by(watch);
     (saga.build().unwrap(), told)
 }
 

@@ -1,6 +1,6 @@
 //! Placements that are parked with stock in hand: however they are given up, the stock comes back.
 
-use engine::{Bulk, DeadJob, DeadJobError, DeadJobFilter, Leftovers, Page, SagaId, Status};
+use engine::{BulkLimits, DeadJob, DeadJobError, DeadJobFilter, DiscardMode, Page, SagaId, Status};
 use shop::{
     Shop,
     inventory::Product,
@@ -64,11 +64,11 @@ async fn unwound(market: &Market, placed: &Order) -> Order {
 async fn a_parked_placement_that_is_discarded_gives_its_stock_back_and_the_customer_is_told() {
     let (market, tea, placed) = parked().await;
     let job = dead_job(&market).await;
-    let bulk = Bulk { limit: 10, patience: PATIENCE };
+    let bulk = BulkLimits { max_jobs: 10, time_limit: PATIENCE };
     let engine = market.shop.engine();
     let all = DeadJobFilter::default();
-    let done = engine.discard_dead_jobs(&all, bulk, Leftovers::Refuse, "olga", "a fraud").await.unwrap();
-    assert_eq!((&done.done, &done.unwinding), (&vec![job.dead_job_id], &vec![job.dead_job_id]));
+    let done = engine.discard_dead_jobs(&all, bulk, DiscardMode::Safe, "olga", "a fraud").await.unwrap();
+    assert_eq!((&done.done, &done.compensating), (&vec![job.dead_job_id], &vec![job.dead_job_id]));
     let ended = unwound(&market, &placed).await;
     assert_eq!((ended.status, market.stock(&tea).await), (OrderStatus::Cancelled, (5, 0)));
     let key = format!("order-cancelled:{}", placed.order_id);
@@ -87,7 +87,7 @@ async fn a_parked_placement_unwinds_when_its_reservation_or_its_dead_job_expires
         let sql = format!("update engine.{table} set {column} = now()");
         sqlx::query(sqlx::AssertSqlSafe(sql)).execute(market.pool()).await.unwrap();
         let engine = market.shop.engine();
-        let ended = engine.unwind_overdue(10).await.unwrap() + engine.expire_dead_jobs(10).await.unwrap();
+        let ended = engine.compensate_overdue(10).await.unwrap() + engine.expire_dead_jobs(10).await.unwrap();
         assert_eq!(ended, 1, "{column}");
         let ended = unwound(&market, &placed).await;
         assert_eq!((ended.status, market.stock(&tea).await), (status, (5, 0)), "{column}");
@@ -107,7 +107,7 @@ async fn a_placement_that_died_unwinding_is_kept_for_a_person_and_abandoning_it_
     .unwrap();
     let first = dead_job(&market).await;
     let engine = market.shop.engine();
-    engine.discard_dead_job(first.dead_job_id, Leftovers::Refuse, "olga", "old").await.unwrap();
+    engine.discard_dead_job(first.dead_job_id, DiscardMode::Safe, "olga", "old").await.unwrap();
     let dead = async {
         loop {
             engine::testing::skip_waiting(market.pool(), None).await.unwrap();
@@ -120,12 +120,12 @@ async fn a_placement_that_died_unwinding_is_kept_for_a_person_and_abandoning_it_
     tokio::time::timeout(PATIENCE, dead).await.expect("its undo is out of attempts");
     let job = dead_job(&market).await;
     assert_eq!((job.step.as_str(), job.expires_at), ("reserve-stock", None));
-    let refused = engine.discard_dead_job(job.dead_job_id, Leftovers::Refuse, "olga", "old").await;
+    let refused = engine.discard_dead_job(job.dead_job_id, DiscardMode::Safe, "olga", "old").await;
     let Err(error @ DeadJobError::NotUndone { .. }) = refused else { panic!("{refused:?}") };
     assert!(error.to_string().contains("`open-order`, `reserve-stock`"), "{error}");
     assert_eq!(violations(market.pool()).await, [], "it waits for a person, who can be told");
 
-    engine.discard_dead_job(job.dead_job_id, Leftovers::Abandon, "olga", "by hand").await.unwrap();
+    engine.discard_dead_job(job.dead_job_id, DiscardMode::Force, "olga", "by hand").await.unwrap();
     assert_eq!(market.stock(&tea).await, (5, 4));
     let noticed: Vec<u8> = violations(market.pool()).await.iter().map(|verdict| verdict.number).collect();
     assert_eq!(noticed, [2], "no saga moves its order any more");

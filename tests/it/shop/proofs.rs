@@ -80,7 +80,7 @@ async fn placing_an_order_survives_every_fault() {
     let report = Proof::of(PLACE_ORDER.name(), market.pool().clone(), definitions(&market.mails), placement)
         .check(|run| async move {
             let (status, held) = order_of(&run, &key_of(&run).await?).await?;
-            let expected = match run.ending.status {
+            let expected = match run.final_status.status {
                 Status::Completed | Status::Dead => ("confirmed", 4),
                 Status::Compensated if run.case.kind == engine::testing::Kind::CancelledThere => {
                     ("cancelled", 0)
@@ -95,7 +95,7 @@ async fn placing_an_order_survives_every_fault() {
         .run()
         .await
         .unwrap();
-    assert!(report.flaws.is_empty(), "{report}");
+    assert!(report.violations.is_empty(), "{report}");
     settle_and_close(market).await;
 }
 
@@ -128,7 +128,7 @@ async fn cancelling_an_order_survives_every_fault() {
         Proof::of(CANCEL_ORDER.name(), market.pool().clone(), definitions(&market.mails), cancellation)
             .check(|run| async move {
                 let (status, held) = order_of(&run, &key_of(&run).await?).await?;
-                let expected = match run.ending.status {
+                let expected = match run.final_status.status {
                     Status::Completed => ("cancelled", 0),
                     Status::Dead => ("cancelling", 4 * (1 - run.effects_of("release-stock"))),
                     Status::Compensated | Status::Running | Status::Compensating => {
@@ -142,7 +142,7 @@ async fn cancelling_an_order_survives_every_fault() {
             .run()
             .await
             .unwrap();
-    assert!(report.flaws.is_empty(), "{report}");
+    assert!(report.violations.is_empty(), "{report}");
     settle_and_close(market).await;
 }
 
@@ -168,7 +168,7 @@ async fn delivering_a_notification_survives_every_fault() {
                 .fetch_one(&run.pool)
                 .await
                 .map_err(|error| error.to_string())?;
-        let expected = match run.ending.status {
+        let expected = match run.final_status.status {
             Status::Completed => "sent",
             Status::Dead => "failed",
             Status::Compensated => "cancelled",
@@ -181,6 +181,6 @@ async fn delivering_a_notification_survives_every_fault() {
     .run()
     .await
     .unwrap();
-    assert!(report.flaws.is_empty(), "{report}");
+    assert!(report.violations.is_empty(), "{report}");
     settle_and_close(market).await;
 }

@@ -94,7 +94,7 @@ mod tests {
     #[tokio::test]
     async fn ids_come_in_batches_and_in_order() {
         let (hints, mut offered, _state) = hints(RedisState::Up, None);
-        let ids: Vec<_> = (0..BATCH + 10).map(|_| SagaId::fresh()).collect();
+        let ids: Vec<_> = (0..BATCH + 10).map(|_| SagaId::generate()).collect();
         hints.offer(ids.clone());
         assert_eq!(offered.next().await, ids[..BATCH]);
         assert_eq!(offered.next().await, ids[BATCH..]);
@@ -103,7 +103,7 @@ mod tests {
     #[tokio::test]
     async fn what_finds_no_room_is_dropped_without_waiting() {
         let (hints, mut offered, _state) = hints(RedisState::Up, None);
-        hints.offer((0..WAITING + 500).map(|_| SagaId::fresh()).collect());
+        hints.offer((0..WAITING + 500).map(|_| SagaId::generate()).collect());
         let kept: usize =
             std::iter::from_fn(|| Some(offered.waiting().len()).filter(|count| *count > 0)).sum();
         assert_eq!(kept, WAITING);
@@ -113,7 +113,7 @@ mod tests {
     async fn while_redis_is_away_ids_are_claimed_here() {
         let (claims, mut claimed) = mpsc::channel(10);
         let (hints, mut offered, state) = hints(RedisState::Down, Some(claims.downgrade()));
-        let (first, second, third) = (SagaId::fresh(), SagaId::fresh(), SagaId::fresh());
+        let (first, second, third) = (SagaId::generate(), SagaId::generate(), SagaId::generate());
         hints.offer(vec![first]);
         assert_eq!(claimed.try_recv().ok(), Some(first));
         state.send_replace(RedisState::Up);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use engine::within;
+use engine::with_timeout;
 use sqlx::{FromRow, PgPool};
 use uuid::Uuid;
 
@@ -56,7 +56,7 @@ pub async fn register(pool: &PgPool, name: &str) -> Result<(), sqlx::Error> {
          on conflict (name) do nothing",
     )
     .bind(name);
-    within(pool, PATIENCE, async |conn| query.execute(&mut **conn).await).await?;
+    with_timeout(pool, PATIENCE, async |conn| query.execute(&mut **conn).await).await?;
     Ok(())
 }
 
@@ -81,7 +81,7 @@ pub async fn claim(
     .bind(name)
     .bind(holder)
     .bind(lease.as_secs_f64());
-    within(pool, PATIENCE, async |conn| query.fetch_optional(&mut **conn).await).await
+    with_timeout(pool, PATIENCE, async |conn| query.fetch_optional(&mut **conn).await).await
 }
 
 /// Notes that the target has confirmed everything up to `last_event_id`, and renews the lease. False when the claim is
@@ -104,7 +104,7 @@ pub async fn advance(
     .bind(claim.epoch)
     .bind(last_event_id)
     .bind(lease.as_secs_f64());
-    let result = within(pool, PATIENCE, async |conn| query.execute(&mut **conn).await).await?;
+    let result = with_timeout(pool, PATIENCE, async |conn| query.execute(&mut **conn).await).await?;
     Ok(result.rows_affected() > 0)
 }
 
@@ -121,7 +121,7 @@ pub async fn rewind(pool: &PgPool, claim: &Claim, last_event_id: i64) -> Result<
     .bind(&claim.name)
     .bind(claim.epoch)
     .bind(last_event_id);
-    let result = within(pool, PATIENCE, async |conn| query.execute(&mut **conn).await).await?;
+    let result = with_timeout(pool, PATIENCE, async |conn| query.execute(&mut **conn).await).await?;
     Ok(result.rows_affected() > 0)
 }
 
@@ -141,7 +141,7 @@ pub async fn begin_series(pool: &PgPool, claim: &Claim, beyond: i64) -> Result<b
     .bind(&claim.name)
     .bind(claim.epoch)
     .bind(beyond);
-    let result = within(pool, PATIENCE, async |conn| query.execute(&mut **conn).await).await?;
+    let result = with_timeout(pool, PATIENCE, async |conn| query.execute(&mut **conn).await).await?;
     Ok(result.rows_affected() > 0)
 }
 
@@ -155,7 +155,7 @@ pub async fn release(pool: &PgPool, claim: &Claim) -> Result<(), sqlx::Error> {
     )
     .bind(&claim.name)
     .bind(claim.epoch);
-    within(pool, PATIENCE, async |conn| query.execute(&mut **conn).await).await?;
+    with_timeout(pool, PATIENCE, async |conn| query.execute(&mut **conn).await).await?;
     Ok(())
 }
 

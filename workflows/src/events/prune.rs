@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use engine::within;
+use engine::with_timeout;
 use sqlx::PgPool;
 
 use super::PATIENCE;
@@ -27,6 +27,6 @@ pub async fn prune(pool: &PgPool, retention: Duration, limit: u32) -> Result<u64
     )
     .bind(retention.as_secs_f64())
     .bind(i64::from(limit));
-    let result = within(pool, PATIENCE, async |conn| query.execute(&mut **conn).await).await?;
+    let result = with_timeout(pool, PATIENCE, async |conn| query.execute(&mut **conn).await).await?;
     Ok(result.rows_affected())
 }

@@ -31,7 +31,7 @@ impl Claim {
     }
 }
 
-/// What came of a set of claims.
+/// What came of a batch of claims.
 #[derive(Debug)]
 pub(crate) struct Reservations {
     /// In the order of the claims: reserved, or what is short.
@@ -186,7 +186,7 @@ fn order_events(routing_key: &'static str, held: &[Held]) -> Vec<Event> {
         .collect()
 }
 
-/// One event a SKU, however many orders of the set changed it.
+/// One event a SKU, however many orders of the batch changed it.
 fn updates(levels: &Levels, kind: Kind) -> impl Iterator<Item = Event> {
     levels.changed().map(move |(sku, level)| stock::updated(sku, level, kind.name(), None))
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use engine::{SagaId, StartError, Started, StepSetError};
+use engine::{SagaId, StartError, Started, StepError};
 use serde_json::json;
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -111,10 +111,8 @@ async fn start(
     }
     let mut tx = shop.pool().begin().await?;
     let answers = shop.engine().start_in(&mut tx, vec![saga]).await.map_err(|error| match error {
-        StepSetError::Database(error) => SendError::Database(error),
-        error @ (StepSetError::Start(_) | StepSetError::Other(_)) => {
-            SendError::Unavailable(error.to_string())
-        }
+        StepError::Database(error) => SendError::Database(error),
+        error @ (StepError::Start(_) | StepError::Other(_)) => SendError::Unavailable(error.to_string()),
     })?;
     let nothing = || Err(StartError::Unavailable("no answer".into()));
     let started = answers.into_iter().next().unwrap_or_else(nothing).map_err(refused)?;

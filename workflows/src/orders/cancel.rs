@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use engine::{CancelAnswer, CancelError, SagaId, StartError, Started, Status};
+use engine::{CancelError, CancelOutcome, SagaId, StartError, Started, Status};
 use serde_json::json;
 use sqlx::PgPool;
 use uuid::Uuid;
@@ -173,16 +173,16 @@ async fn cancel_placement(
     let not_cancellable =
         |message: String| CancelOrderError::NotCancellable { status: order.status, message };
     match shop.engine().cancel(saga_id, *by, &wish.reason).await {
-        Ok(CancelAnswer::Unwinding) => {
+        Ok(CancelOutcome::Compensating) => {
             mark_cancelling(shop.pool(), wish).await?;
             Ok(Done::Accepted)
         }
-        Ok(CancelAnswer::Requested) => {
+        Ok(CancelOutcome::Requested) => {
             let noted = "the order is still being placed; that it is to be cancelled is noted, and is done unless the \
                          order is confirmed first";
             outcome(shop, order, noted).await
         }
-        Ok(CancelAnswer::AlreadyUnwinding) => {
+        Ok(CancelOutcome::AlreadyCompensating) => {
             outcome(shop, order, "what was done to place the order is being undone already").await
         }
         Err(CancelError::PastPivot { .. }) => Ok(Done::Moved),

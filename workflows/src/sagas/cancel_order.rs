@@ -9,7 +9,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use engine::{
-    Definition, Failure, ForwardOnly, GraphError, Item, Outcome, Outcomes, Saga, SagaName, Set, StepSetError,
+    Batch, Definition, Failure, ForwardOnly, GraphError, Item, Outcome, Outcomes, Saga, SagaName, StepError,
     TransactionStep, Tx,
 };
 use schemars::JsonSchema;
@@ -66,12 +66,12 @@ impl TransactionStep for BeginCancellation {
     type Output = Begun;
     type Undo = ForwardOnly;
 
-    async fn run(&self, tx: &mut Tx<'_>, set: &Set<CancelOrder>) -> Result<Outcomes<Begun>, StepSetError> {
-        let order_ids: BTreeSet<Uuid> = set.iter().map(|item| item.input.order_id).collect();
+    async fn run(&self, tx: &mut Tx<'_>, batch: &Batch<CancelOrder>) -> Result<Outcomes<Begun>, StepError> {
+        let order_ids: BTreeSet<Uuid> = batch.iter().map(|item| item.input.order_id).collect();
         let order_ids: Vec<Uuid> = order_ids.into_iter().collect();
         let found = orders::lock_orders(tx, &order_ids).await?;
         let mut begun = HashSet::new();
-        let answers: Vec<Result<OrderStatus, Failure>> = set
+        let answers: Vec<Result<OrderStatus, Failure>> = batch
             .iter()
             .map(|item| {
                 let from = cancellable(&item.input, found.get(&item.input.order_id).copied())?;
@@ -82,7 +82,7 @@ impl TransactionStep for BeginCancellation {
                 }
             })
             .collect();
-        let moves: Vec<Move<'_>> = set
+        let moves: Vec<Move<'_>> = batch
             .iter()
             .zip(&answers)
             .filter_map(|(item, answer)| {
@@ -92,7 +92,7 @@ impl TransactionStep for BeginCancellation {
         let events: Vec<_> = orders::move_orders(tx, &moves).await?.iter().map(Moved::event).collect();
         outbox::append(tx, &events).await?;
         let mut answers = answers.into_iter();
-        Ok(set.decide(|_| match answers.next() {
+        Ok(batch.decide(|_| match answers.next() {
             Some(Ok(_)) => Outcome::Done(Begun {}),
             Some(Err(failure)) => Outcome::Fail(failure),
             None => Outcome::Fail(not_cancellable("the order was not looked at")),
@@ -146,10 +146,14 @@ impl TransactionStep for ReleaseStock {
     type Output = Released;
     type Undo = ForwardOnly;
 
-    async fn run(&self, tx: &mut Tx<'_>, set: &Set<CancelOrder>) -> Result<Outcomes<Released>, StepSetError> {
-        let order_ids: Vec<Uuid> = set.iter().map(|item| item.input.order_id).collect();
+    async fn run(
+        &self,
+        tx: &mut Tx<'_>,
+        batch: &Batch<CancelOrder>,
+    ) -> Result<Outcomes<Released>, StepError> {
+        let order_ids: Vec<Uuid> = batch.iter().map(|item| item.input.order_id).collect();
         inventory::settle(tx, CANCEL_ORDER.name(), &order_ids, Settlement::Released).await?;
-        Ok(set.decide(|_| Outcome::Done(Released {})))
+        Ok(batch.decide(|_| Outcome::Done(Released {})))
     }
 }
 
@@ -166,14 +170,20 @@ impl TransactionStep for FinishCancellation {
     type Output = Finished;
     type Undo = ForwardOnly;
 
-    async fn run(&self, tx: &mut Tx<'_>, set: &Set<CancelOrder>) -> Result<Outcomes<Finished>, StepSetError> {
-        let ends: Vec<Move<'_>> =
-            set.iter().map(|item| movement(item, OrderStatus::Cancelling, OrderStatus::Cancelled)).collect();
+    async fn run(
+        &self,
+        tx: &mut Tx<'_>,
+        batch: &Batch<CancelOrder>,
+    ) -> Result<Outcomes<Finished>, StepError> {
+        let ends: Vec<Move<'_>> = batch
+            .iter()
+            .map(|item| movement(item, OrderStatus::Cancelling, OrderStatus::Cancelled))
+            .collect();
         let closed = orders::move_orders(tx, &ends).await?;
         let events: Vec<_> = closed.iter().map(Moved::event).collect();
         outbox::append(tx, &events).await?;
         let traces: HashMap<Uuid, &Option<String>> =
-            set.iter().map(|item| (item.input.order_id, &item.trace)).collect();
+            batch.iter().map(|item| (item.input.order_id, &item.trace)).collect();
         let mails = closed.iter().map(|order| {
             let trace = traces.get(&order.order_id).copied().cloned().flatten();
             DELIVER_NOTIFICATION
@@ -183,7 +193,7 @@ impl TransactionStep for FinishCancellation {
         });
         tx.start(mails.collect()).await?;
         let closed: HashSet<Uuid> = closed.iter().map(|order| order.order_id).collect();
-        Ok(set.decide(|item| {
+        Ok(batch.decide(|item| {
             if closed.contains(&item.input.order_id) {
                 Outcome::Done(Finished {})
             } else {

@@ -12,9 +12,9 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use engine::{
-    CallStep, Definition, Direction, Failure, ForwardOnly, GraphError, Item, Outcome, Outcomes, Retry,
-    RetryPolicy, Saga, SagaId, SagaName, Set, StepSetError, TransactionStep, Tx, UndoOutcome, UndoOutcomes,
-    UndoSet, UndoTransaction,
+    Batch, CallStep, Definition, Direction, Failure, ForwardOnly, GraphError, Item, Outcome, Outcomes, Retry,
+    RetryPolicy, Saga, SagaId, SagaName, StepError, TransactionStep, Tx, UndoBatch, UndoOutcome,
+    UndoOutcomes, UndoTransaction,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -92,7 +92,7 @@ const OWN_LETTERS: usize = 2;
 pub(super) fn saga(mailer: Mailer, send_mail_retry: RetryPolicy) -> Result<Definition, GraphError> {
     let mut saga = Saga::named(DELIVER_NOTIFICATION)
         .queue(QUEUE)
-        .watched_by(Fate)
+        .observed_by(Fate)
         .entry(StoreNotification)
         .pivot(BeginDelivery)
         .then_call(SendMail { mailer })
@@ -122,15 +122,19 @@ impl TransactionStep for StoreNotification {
     async fn run(
         &self,
         tx: &mut Tx<'_>,
-        set: &Set<DeliverNotification>,
-    ) -> Result<Outcomes<Stored>, StepSetError> {
+        batch: &Batch<DeliverNotification>,
+    ) -> Result<Outcomes<Stored>, StepError> {
         let wrong: Vec<Vec<Violation>> =
-            set.iter().map(|item| item.input.violations_within(OWN_LETTERS)).collect();
-        let new: Vec<NewNotification<'_>> =
-            set.iter().zip(&wrong).filter(|(_, wrong)| wrong.is_empty()).map(|(item, _)| row(item)).collect();
+            batch.iter().map(|item| item.input.violations_within(OWN_LETTERS)).collect();
+        let new: Vec<NewNotification<'_>> = batch
+            .iter()
+            .zip(&wrong)
+            .filter(|(_, wrong)| wrong.is_empty())
+            .map(|(item, _)| row(item))
+            .collect();
         let stored = notifications::insert(tx, &new).await?;
         let mut wrong = wrong.into_iter();
-        Ok(set.decide(|item| match (stored.get(&item.saga_id.0), wrong.next()) {
+        Ok(batch.decide(|item| match (stored.get(&item.saga_id.0), wrong.next()) {
             (Some(&at), _) => Outcome::Done(Stored { at }),
             (None, wrong) => Outcome::Fail(invalid(&wrong.unwrap_or_default())),
         }))
@@ -141,12 +145,12 @@ impl UndoTransaction<StoreNotification> for StoreNotification {
     async fn undo(
         _: &StoreNotification,
         tx: &mut Tx<'_>,
-        set: &UndoSet<DeliverNotification, Stored>,
-    ) -> Result<UndoOutcomes, StepSetError> {
+        batch: &UndoBatch<DeliverNotification, Stored>,
+    ) -> Result<UndoOutcomes, StepError> {
         let progress: Vec<_> =
-            set.iter().map(|item| reached(item.saga_id, NotificationStatus::Cancelled)).collect();
+            batch.iter().map(|item| reached(item.saga_id, NotificationStatus::Cancelled)).collect();
         notifications::move_notifications(tx, &progress).await?;
-        Ok(set.decide(|_| UndoOutcome::Done))
+        Ok(batch.decide(|_| UndoOutcome::Done))
     }
 }
 
@@ -180,12 +184,12 @@ impl TransactionStep for BeginDelivery {
     async fn run(
         &self,
         tx: &mut Tx<'_>,
-        set: &Set<DeliverNotification>,
-    ) -> Result<Outcomes<Begun>, StepSetError> {
+        batch: &Batch<DeliverNotification>,
+    ) -> Result<Outcomes<Begun>, StepError> {
         let progress: Vec<_> =
-            set.iter().map(|item| reached(item.saga_id, NotificationStatus::Sending)).collect();
+            batch.iter().map(|item| reached(item.saga_id, NotificationStatus::Sending)).collect();
         notifications::move_notifications(tx, &progress).await?;
-        Ok(set.decide(|_| Outcome::Done(Begun {})))
+        Ok(batch.decide(|_| Outcome::Done(Begun {})))
     }
 }
 
@@ -221,7 +225,7 @@ impl CallStep for SendMail {
             Ok(reply) => Outcome::Done(Sent { message_id: mail.message_id, reply: reply.to_string() }),
             Err(
                 error @ (MailError::BreakerOpen { retry_after } | MailError::ProbeFailed { retry_after, .. }),
-            ) => Outcome::Retry(Retry::postpone(retry_after, error.to_string())),
+            ) => Outcome::Retry(Retry::snooze(retry_after, error.to_string())),
             Err(
                 error @ (MailError::TakesNone { .. }
                 | MailError::Temporary { .. }
@@ -252,8 +256,8 @@ impl TransactionStep for RecordDelivery {
     type Output = Recorded;
     type Undo = ForwardOnly;
 
-    async fn run(&self, tx: &mut Tx<'_>, set: &Set<Sent>) -> Result<Outcomes<Recorded>, StepSetError> {
-        let progress: Vec<_> = set
+    async fn run(&self, tx: &mut Tx<'_>, batch: &Batch<Sent>) -> Result<Outcomes<Recorded>, StepError> {
+        let progress: Vec<_> = batch
             .iter()
             .map(|item| Progress {
                 sent: Some((&item.input.message_id, &item.input.reply)),
@@ -263,7 +267,7 @@ impl TransactionStep for RecordDelivery {
         let moved = notifications::move_notifications(tx, &progress).await?;
         let events: Vec<_> = moved.iter().filter_map(notifications::MovedNotification::event).collect();
         outbox::append(tx, &events).await?;
-        Ok(set.decide(|_| Outcome::Done(Recorded {})))
+        Ok(batch.decide(|_| Outcome::Done(Recorded {})))
     }
 }
 
@@ -273,7 +277,7 @@ mod tests {
 
     #[test]
     fn a_message_id_is_the_same_for_every_attempt_and_differs_between_sagas() {
-        let (one, other) = (SagaId::fresh(), SagaId::fresh());
+        let (one, other) = (SagaId::generate(), SagaId::generate());
         assert_eq!(message_id(one), message_id(one));
         assert_ne!(message_id(one), message_id(other));
         assert_eq!(message_id(one), format!("<{one}.send-mail@sagaline>"));

@@ -13,8 +13,8 @@ use std::{
 };
 
 use engine::{
-    Definition, Failure, ForwardOnly, GraphError, Item, Outcome, Outcomes, Saga, SagaId, SagaName, Set,
-    StepSetError, TransactionStep, Tx, UndoOutcome, UndoOutcomes, UndoSet, UndoTransaction,
+    Batch, Definition, Failure, ForwardOnly, GraphError, Item, Outcome, Outcomes, Saga, SagaId, SagaName,
+    StepError, TransactionStep, Tx, UndoBatch, UndoOutcome, UndoOutcomes, UndoTransaction,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -92,23 +92,23 @@ impl TransactionStep for OpenOrder {
     type Output = Opened;
     type Undo = Self;
 
-    async fn run(&self, tx: &mut Tx<'_>, set: &Set<Placement>) -> Result<Outcomes<Opened>, StepSetError> {
+    async fn run(&self, tx: &mut Tx<'_>, batch: &Batch<Placement>) -> Result<Outcomes<Opened>, StepError> {
         let skus: BTreeSet<&str> =
-            set.iter().flat_map(|item| &item.input.items).map(|line| line.sku.as_str()).collect();
+            batch.iter().flat_map(|item| &item.input.items).map(|line| line.sku.as_str()).collect();
         let skus: Vec<&str> = skus.into_iter().collect();
         let listings = inventory::listings(tx, &skus).await?;
         let listings: HashMap<&str, &Listing> = listings.iter().map(|one| (one.sku.as_str(), one)).collect();
         let mut seen = HashSet::new();
         let priced: Vec<Result<PricedOrder, Failure>> =
-            set.iter().map(|item| decide(&item.input, &listings, &mut seen)).collect();
-        let new: Vec<NewOrder<'_>> = set
+            batch.iter().map(|item| decide(&item.input, &listings, &mut seen)).collect();
+        let new: Vec<NewOrder<'_>> = batch
             .iter()
             .zip(&priced)
             .filter_map(|(item, priced)| Some(new_order(item, priced.as_ref().ok()?)))
             .collect();
         let opened = open(tx, new).await?;
         let mut priced = priced.into_iter();
-        Ok(set.decide(|item| match priced.next() {
+        Ok(batch.decide(|item| match priced.next() {
             Some(Ok(order)) if opened.contains(&item.input.order_id) => Outcome::Done(Opened {
                 currency: order.currency,
                 total: order.total,
@@ -124,10 +124,10 @@ impl UndoTransaction<OpenOrder> for OpenOrder {
     async fn undo(
         _: &OpenOrder,
         tx: &mut Tx<'_>,
-        set: &UndoSet<Placement, Opened>,
-    ) -> Result<UndoOutcomes, StepSetError> {
+        batch: &UndoBatch<Placement, Opened>,
+    ) -> Result<UndoOutcomes, StepError> {
         let closings: Vec<Closing> =
-            set.iter().map(|item| Closing::of(item.input.order_id, &item.cause)).collect();
+            batch.iter().map(|item| Closing::of(item.input.order_id, &item.cause)).collect();
         let begun: Vec<Move<'_>> = closings.iter().filter_map(Closing::begins).collect();
         let mut events: Vec<_> = orders::move_orders(tx, &begun).await?.iter().map(Moved::event).collect();
         let ends: Vec<Move<'_>> = closings.iter().map(Closing::ends).collect();
@@ -136,7 +136,7 @@ impl UndoTransaction<OpenOrder> for OpenOrder {
         outbox::append(tx, &events).await?;
         let closings: HashMap<Uuid, (&Closing, &Option<String>)> = closings
             .iter()
-            .zip(set)
+            .zip(batch)
             .map(|(closing, item)| (closing.order_id, (closing, &item.trace)))
             .collect();
         let mails = closed.iter().filter_map(|order| {
@@ -145,7 +145,7 @@ impl UndoTransaction<OpenOrder> for OpenOrder {
             Some(DELIVER_NOTIFICATION.with(&mail).business_key(key).trace((*trace).clone()))
         });
         tx.start(mails.collect()).await?;
-        Ok(set.decide(|_| UndoOutcome::Done))
+        Ok(batch.decide(|_| UndoOutcome::Done))
     }
 }
 
@@ -174,7 +174,7 @@ fn new_order<'a>(item: &'a Item<Placement>, priced: &'a PricedOrder) -> NewOrder
 }
 
 /// Stores those orders whose id is free, and says which these are.
-async fn open(tx: &mut Tx<'_>, mut new: Vec<NewOrder<'_>>) -> Result<HashSet<Uuid>, StepSetError> {
+async fn open(tx: &mut Tx<'_>, mut new: Vec<NewOrder<'_>>) -> Result<HashSet<Uuid>, StepError> {
     if new.is_empty() {
         return Ok(HashSet::new());
     }
@@ -218,12 +218,12 @@ impl TransactionStep for ReserveStock {
     type Output = Reserved;
     type Undo = Self;
 
-    async fn run(&self, tx: &mut Tx<'_>, set: &Set<Placement>) -> Result<Outcomes<Reserved>, StepSetError> {
-        let claims: Vec<Claim> = set.iter().map(|item| claim(&item.input)).collect();
+    async fn run(&self, tx: &mut Tx<'_>, batch: &Batch<Placement>) -> Result<Outcomes<Reserved>, StepError> {
+        let claims: Vec<Claim> = batch.iter().map(|item| claim(&item.input)).collect();
         let Reservations { answers, low } = inventory::reserve(tx, PLACE_ORDER.name(), &claims).await?;
         tx.start(self.admins.low_stock(&low)).await?;
         let mut answers = answers.into_iter();
-        Ok(set.decide(|item| match answers.next() {
+        Ok(batch.decide(|item| match answers.next() {
             Some(Err(short)) => Outcome::Fail(insufficient(&short)),
             Some(Ok(())) | None => {
                 Outcome::Done(Reserved { units: item.input.items.iter().map(|line| line.quantity).sum() })
@@ -236,11 +236,11 @@ impl UndoTransaction<ReserveStock> for ReserveStock {
     async fn undo(
         _: &ReserveStock,
         tx: &mut Tx<'_>,
-        set: &UndoSet<Placement, Reserved>,
-    ) -> Result<UndoOutcomes, StepSetError> {
-        let order_ids: Vec<Uuid> = set.iter().map(|item| item.input.order_id).collect();
+        batch: &UndoBatch<Placement, Reserved>,
+    ) -> Result<UndoOutcomes, StepError> {
+        let order_ids: Vec<Uuid> = batch.iter().map(|item| item.input.order_id).collect();
         inventory::settle(tx, PLACE_ORDER.name(), &order_ids, Settlement::Released).await?;
-        Ok(set.decide(|_| UndoOutcome::Done))
+        Ok(batch.decide(|_| UndoOutcome::Done))
     }
 }
 
@@ -272,8 +272,8 @@ impl TransactionStep for ConfirmOrder {
     type Output = Confirmed;
     type Undo = ForwardOnly;
 
-    async fn run(&self, tx: &mut Tx<'_>, set: &Set<Placement>) -> Result<Outcomes<Confirmed>, StepSetError> {
-        let moves: Vec<Move<'_>> = set
+    async fn run(&self, tx: &mut Tx<'_>, batch: &Batch<Placement>) -> Result<Outcomes<Confirmed>, StepError> {
+        let moves: Vec<Move<'_>> = batch
             .iter()
             .map(|item| Move {
                 order_id: item.input.order_id,
@@ -287,7 +287,7 @@ impl TransactionStep for ConfirmOrder {
         let events: Vec<_> = orders.iter().map(Moved::event).collect();
         outbox::append(tx, &events).await?;
         let confirmed: HashSet<Uuid> = orders.into_iter().map(|order| order.order_id).collect();
-        Ok(set.decide(|item| {
+        Ok(batch.decide(|item| {
             if confirmed.contains(&item.input.order_id) {
                 Outcome::Done(Confirmed {})
             } else {
@@ -312,8 +312,8 @@ impl TransactionStep for QueueConfirmation {
     type Output = Queued;
     type Undo = ForwardOnly;
 
-    async fn run(&self, tx: &mut Tx<'_>, set: &Set<Self::Input>) -> Result<Outcomes<Queued>, StepSetError> {
-        let mails = set.iter().map(|item| {
+    async fn run(&self, tx: &mut Tx<'_>, batch: &Batch<Self::Input>) -> Result<Outcomes<Queued>, StepError> {
+        let mails = batch.iter().map(|item| {
             let (order, Opened { currency, total, names }) = &item.input;
             let mail = letters::confirmed(
                 order.order_id,
@@ -329,7 +329,7 @@ impl TransactionStep for QueueConfirmation {
                 .trace(item.trace.clone())
         });
         let mut started = tx.start(mails.collect()).await?.into_iter();
-        Ok(set.decide(|_| match started.next() {
+        Ok(batch.decide(|_| match started.next() {
             Some(started) => Outcome::Done(Queued { notification_id: started.saga_id }),
             None => Outcome::fail("not-started", "the engine gave no answer for the confirmation's saga"),
         }))

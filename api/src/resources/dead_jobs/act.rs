@@ -1,7 +1,7 @@
 //! POST `/api/dead-jobs/{dead_job_id}/retry` and `…/discard`.
 
 use axum::extract::State;
-use engine::{DeadJobId, Leftovers, SagaId};
+use engine::{DeadJobId, DiscardMode, SagaId};
 use http::StatusCode;
 
 use super::body::{DeadJobDiscard, DeadJobRetry};
@@ -88,14 +88,14 @@ pub(crate) async fn discard_dead_job(
         return Err(Problem::field("/reason", "wrong-length", "say why it is given up"));
     }
     checked_reason(&discard.reason)?;
-    let (leftovers, by) = (leftovers(discard.force), actor.by("operator"));
-    let done = state.engine().discard_dead_job(DeadJobId(id), leftovers, by, &discard.reason).await?;
+    let (mode, by) = (discard_mode(discard.force), actor.by("operator"));
+    let done = state.engine().discard_dead_job(DeadJobId(id), mode, by, &discard.reason).await?;
     answer(&state, StatusCode::OK, done.saga_id).await
 }
 
 /// What `force` means.
-pub(super) fn leftovers(force: bool) -> Leftovers {
-    if force { Leftovers::Abandon } else { Leftovers::Refuse }
+pub(super) fn discard_mode(force: bool) -> DiscardMode {
+    if force { DiscardMode::Force } else { DiscardMode::Safe }
 }
 
 async fn answer(state: &ApiState, status: StatusCode, saga: SagaId) -> Result<Answer, Problem> {

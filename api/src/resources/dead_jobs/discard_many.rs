@@ -1,10 +1,10 @@
 //! POST `/api/dead-jobs/discard`.
 
 use axum::extract::State;
-use engine::{BulkDone, DeadJobId};
+use engine::{BulkResult, DeadJobId};
 
 use super::{
-    act::leftovers,
+    act::discard_mode,
     body::{DeadJobLeft, DeadJobsDiscard, DeadJobsDiscarded},
     retry_many::{bulk, selected},
 };
@@ -64,10 +64,10 @@ pub(crate) async fn discard_dead_jobs(
     let engine = state.engine();
     let matched = engine.count_dead_jobs(&filter).await?;
     let done = if discard.dry_run {
-        BulkDone::default()
+        BulkResult::default()
     } else {
-        let (bulk, leftovers) = (bulk(discard.limit), leftovers(discard.force));
-        engine.discard_dead_jobs(&filter, bulk, leftovers, actor.by("operator"), &discard.reason).await?
+        let (bulk, mode) = (bulk(discard.limit), discard_mode(discard.force));
+        engine.discard_dead_jobs(&filter, bulk, mode, actor.by("operator"), &discard.reason).await?
     };
     let remaining = engine.count_dead_jobs(&filter).await?;
     let ids = |ids: Vec<DeadJobId>| ids.into_iter().map(|id| id.0).collect();
@@ -76,7 +76,7 @@ pub(crate) async fn discard_dead_jobs(
         matched,
         remaining,
         discarded: ids(done.done),
-        unwinding: ids(done.unwinding),
+        unwinding: ids(done.compensating),
         skipped: DeadJobLeft::each(done.skipped),
         failed: DeadJobLeft::each(done.failed),
     })

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::extract::State;
-use engine::{Bulk, BulkDone, DeadJobFilter};
+use engine::{BulkLimits, BulkResult, DeadJobFilter};
 
 use super::body::{DeadJobLeft, DeadJobSelection, DeadJobsRetried, DeadJobsRetry};
 use crate::{
@@ -61,7 +61,7 @@ pub(crate) async fn retry_dead_jobs(
     checked_reason(&reason)?;
     let matched = state.engine().count_dead_jobs(&filter).await?;
     let done = if retry.dry_run {
-        BulkDone::default()
+        BulkResult::default()
     } else {
         state.engine().retry_dead_jobs(&filter, bulk(retry.limit), actor.by("operator"), &reason).await?
     };
@@ -72,8 +72,8 @@ pub(crate) async fn retry_dead_jobs(
 }
 
 /// How far one request goes.
-pub(super) fn bulk(limit: u32) -> Bulk {
-    Bulk { limit, patience: PATIENCE }
+pub(super) fn bulk(limit: u32) -> BulkLimits {
+    BulkLimits { max_jobs: limit, time_limit: PATIENCE }
 }
 
 /// Checks what a request about many says about which.

@@ -145,7 +145,7 @@ impl From<&Definition> for WorkflowDefinition {
 
 fn step(node: &engine::Node) -> WorkflowStep {
     let undo = match node.undo {
-        UndoKind::Undone => "undone",
+        UndoKind::HasUndo => "undone",
         UndoKind::NothingToUndo => "nothing_to_undo",
         UndoKind::ForwardOnly => "forward_only",
     };
@@ -165,7 +165,7 @@ fn step(node: &engine::Node) -> WorkflowStep {
         after: node.after.clone(),
         reads: node.reads.clone(),
         retry: retry(&node.retry),
-        undo_retry: (node.undo == UndoKind::Undone).then(|| retry(&node.undo_retry)),
+        undo_retry: (node.undo == UndoKind::HasUndo).then(|| retry(&node.undo_retry)),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Keeps the notification's status in step with a saga that is parked for an operator, or revived by one.
 
-use engine::{Status, StatusChange, StepSetError, Tx, Watch};
+use engine::{Status, StatusChange, StatusObserver, StepError, Tx};
 
 use super::reached;
 use crate::{
@@ -10,8 +10,8 @@ use crate::{
 
 pub(super) struct Fate;
 
-impl Watch for Fate {
-    async fn changed(&self, tx: &mut Tx<'_>, changes: &[StatusChange]) -> Result<(), StepSetError> {
+impl StatusObserver for Fate {
+    async fn status_changed(&self, tx: &mut Tx<'_>, changes: &[StatusChange]) -> Result<(), StepError> {
         let progress: Vec<Progress<'_>> = changes
             .iter()
             .filter_map(|change| Some(reached(change.saga_id, tells(change.status)?)))

@@ -2,18 +2,18 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::{Fault, Faults, Place};
+use super::{Fault, FaultPoint, Faults};
 use crate::{graph::Graph, ids::SagaId, saga::Definition, status::Direction, step::UndoKind};
 
 /// Aborts the process the `nth` time that it comes to a point.
 #[derive(Debug)]
-pub struct KillSwitch {
-    place: Place,
+pub struct FailPoint {
+    point: FaultPoint,
     fault: Fault,
     passes: AtomicU32,
 }
 
-impl KillSwitch {
+impl FailPoint {
     /// Reads a point such as `place-order/reserve-stock/action/before-commit`, with `@n` behind it for the nth time.
     ///
     /// # Errors
@@ -34,8 +34,8 @@ impl KillSwitch {
             "after-commit" => Fault::CrashAfterCommit,
             _ => return Err(wrong()),
         };
-        let place = Place { definition: definition.into(), step: step.into(), direction };
-        Ok(Self { place, fault, passes: AtomicU32::new(nth.max(1)) })
+        let point = FaultPoint { definition: definition.into(), step: step.into(), direction };
+        Ok(Self { point, fault, passes: AtomicU32::new(nth.max(1)) })
     }
 
     /// Says what is wrong with the point if none of these sagas ever comes there.
@@ -43,7 +43,7 @@ impl KillSwitch {
     /// # Errors
     /// A sentence that names what there is.
     pub fn check<'a>(&self, definitions: impl Iterator<Item = &'a Definition>) -> Result<(), String> {
-        let Place { definition, step, direction } = &self.place;
+        let FaultPoint { definition, step, direction } = &self.point;
         let graphs: Vec<_> = definitions.map(Definition::graph).collect();
         let Some(graph) = graphs.iter().find(|graph| graph.name == *definition) else {
             let names: Vec<_> = graphs.iter().map(|graph| graph.name.as_str()).collect();
@@ -65,14 +65,14 @@ impl KillSwitch {
 /// Where a saga can be killed: entry steps run in the commit that starts it, and only steps with an undo are undone.
 fn points(graph: &Graph) -> Vec<(&str, Direction)> {
     let actions = graph.steps.iter().filter(|node| !node.entry).map(|node| (node, Direction::Action));
-    let undos = graph.steps.iter().filter(|node| node.undo == UndoKind::Undone);
+    let undos = graph.steps.iter().filter(|node| node.undo == UndoKind::HasUndo);
     let undos = undos.map(|node| (node, Direction::Undo));
     actions.chain(undos).map(|(node, direction)| (node.name.as_str(), direction)).collect()
 }
 
-impl Faults for KillSwitch {
-    fn at(&self, _: SagaId, place: &Place, _: u32) -> Option<Fault> {
-        if *place != self.place {
+impl Faults for FailPoint {
+    fn at(&self, _: SagaId, point: &FaultPoint, _: u32) -> Option<Fault> {
+        if *point != self.point {
             return None;
         }
         let before =
@@ -80,8 +80,8 @@ impl Faults for KillSwitch {
         (before == Ok(1)).then(|| self.fault.clone())
     }
 
-    fn died(&self) {
-        tracing::error!(place = ?self.place, fault = ?self.fault, "the fail point was reached: the process ends here");
+    fn crashed(&self) {
+        tracing::error!(point = ?self.point, fault = ?self.fault, "the fail point was reached: the process ends here");
         std::process::abort();
     }
 }
@@ -92,18 +92,18 @@ mod tests {
 
     #[test]
     fn a_point_is_read_with_its_count() {
-        let switch = KillSwitch::parse("place-order/reserve-stock/undo/after-commit@3").unwrap();
-        let place = Place {
+        let switch = FailPoint::parse("place-order/reserve-stock/undo/after-commit@3").unwrap();
+        let point = FaultPoint {
             definition: "place-order".into(),
             step: "reserve-stock".into(),
             direction: Direction::Undo,
         };
-        let passes: Vec<_> = (0..4).map(|_| switch.at(SagaId::fresh(), &place, 1)).collect();
+        let passes: Vec<_> = (0..4).map(|_| switch.at(SagaId::generate(), &point, 1)).collect();
         assert_eq!(passes, [None, None, Some(Fault::CrashAfterCommit), None]);
     }
 
     #[test]
     fn a_wrong_point_says_what_is_expected() {
-        assert!(KillSwitch::parse("place-order/reserve-stock").unwrap_err().contains("before-commit"));
+        assert!(FailPoint::parse("place-order/reserve-stock").unwrap_err().contains("before-commit"));
     }
 }
