@@ -3,23 +3,23 @@
 
 mod address;
 mod caller;
-mod held_key;
-mod keyring;
+mod key_cache;
 mod limiter;
 mod need;
 mod rate;
 mod settings;
+mod stream_key;
 mod table;
 
 pub use address::{ProxiesError, TrustedProxies};
-pub use limiter::{SharedLimiter, Taken};
+pub use limiter::{RateDecision, SharedLimiter};
 pub use rate::Rate;
 pub use settings::{Access, Auth, CorsOrigins};
 
 pub(crate) use address::Peer;
 pub(crate) use caller::Caller;
-pub(crate) use held_key::HeldKey;
-pub(crate) use keyring::Keyring;
-pub(crate) use limiter::{Bucket, Limiter, Standing};
-pub(crate) use need::Need;
-pub(crate) use table::{Needs, RouteTable, is_limited};
+pub(crate) use key_cache::KeyCache;
+pub(crate) use limiter::{Bucket, Limiter, RateStatus};
+pub(crate) use need::RequiredRole;
+pub(crate) use stream_key::StreamKey;
+pub(crate) use table::{RouteRoles, RouteTable, is_limited};

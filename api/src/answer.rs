@@ -13,15 +13,15 @@ static PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-appl
 
 /// One good answer.
 #[derive(Clone, Debug)]
-pub(crate) struct Answer {
+pub(crate) struct JsonResponse {
     pub(crate) status: StatusCode,
     pub(crate) location: Option<String>,
     pub(crate) body: Bytes,
     pub(crate) version: Option<i64>,
-    waited: Option<Duration>,
+    preference_applied: Option<Duration>,
 }
 
-impl Answer {
+impl JsonResponse {
     /// Writes a body.
     ///
     /// # Errors
@@ -29,12 +29,12 @@ impl Answer {
     pub(crate) fn new(status: StatusCode, body: &impl Serialize) -> Result<Self, Problem> {
         let body =
             serde_json::to_vec(body).map_err(|error| Problem::internal(format!("can't write: {error}")))?;
-        Ok(Self::written(status, None, body.into()))
+        Ok(Self::from_bytes(status, None, body.into()))
     }
 
     /// One that is written already.
-    pub(crate) fn written(status: StatusCode, location: Option<String>, body: Bytes) -> Self {
-        Self { status, location, body, version: None, waited: None }
+    pub(crate) fn from_bytes(status: StatusCode, location: Option<String>, body: Bytes) -> Self {
+        Self { status, location, body, version: None, preference_applied: None }
     }
 
     /// A 200.
@@ -43,7 +43,7 @@ impl Answer {
     }
 
     /// Says where it is.
-    pub(crate) fn at(mut self, location: String) -> Self {
+    pub(crate) fn location(mut self, location: String) -> Self {
         self.location = Some(location);
         self
     }
@@ -55,13 +55,13 @@ impl Answer {
     }
 
     /// Says how long a wait was honoured.
-    pub(crate) fn waited(mut self, wait: Option<Duration>) -> Self {
-        self.waited = wait;
+    pub(crate) fn preference_applied(mut self, wait: Option<Duration>) -> Self {
+        self.preference_applied = wait;
         self
     }
 }
 
-impl IntoResponse for Answer {
+impl IntoResponse for JsonResponse {
     fn into_response(self) -> Response {
         let mut headers = HeaderMap::new();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -71,8 +71,9 @@ impl IntoResponse for Answer {
         if let Some(version) = self.version {
             headers.insert(header::ETAG, etag(version));
         }
-        if let Some(applied) =
-            self.waited.and_then(|wait| HeaderValue::try_from(format!("wait={}", wait.as_secs())).ok())
+        if let Some(applied) = self
+            .preference_applied
+            .and_then(|wait| HeaderValue::try_from(format!("wait={}", wait.as_secs())).ok())
         {
             headers.insert(PREFERENCE_APPLIED.clone(), applied);
         }

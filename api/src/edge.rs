@@ -1,5 +1,5 @@
-//! What every request passes on its way in and out, outermost first: [`observe`] (span, metrics, problems written
-//! out), [`finish`] (time-out and panics), [`guard`] (who may do what), [`admit`] (limits that protect the rest).
+//! What every request passes on its way in and out, outermost first: [`trace`] (span, metrics, problems written
+//! out), [`timeout`] (time-out and panics), [`authorize`] (who may do what), [`load_shed`] (limits that protect the rest).
 
 mod admit;
 mod finish;
@@ -8,9 +8,9 @@ mod headers;
 mod observe;
 mod pool_gate;
 
-pub(crate) use admit::{admit, bound_headers};
-pub(crate) use finish::finish;
-pub(crate) use guard::guard;
-pub(crate) use headers::{cors, secured};
-pub(crate) use observe::{TraceId, observe};
+pub(crate) use admit::{limit_headers, load_shed};
+pub(crate) use finish::timeout;
+pub(crate) use guard::authorize;
+pub(crate) use headers::{cors, security_headers};
+pub(crate) use observe::{TraceId, trace};
 pub(crate) use pool_gate::PoolGate;

@@ -2,14 +2,13 @@
 //!
 //! A request comes in through [`serve`]'s own accept loop, passes the layers of `edge`, and reaches one handler in
 //! `resources`, one file (and folder) a resource. Handlers parse (`request`), call the shop or the engine, and answer
-//! with an `Answer` or a `Problem`. All routes stand in one table, `router`. There is no SQL here and no rule of the
+//! with a `JsonResponse` or a `Problem`. All routes stand in one table, `router`. There is no SQL here and no rule of the
 //! shop's.
 
 mod access;
 mod answer;
 mod edge;
 mod feed;
-mod leaving;
 mod limits;
 mod once;
 mod openapi;
@@ -19,10 +18,13 @@ mod resources;
 mod router;
 mod serve;
 mod service;
+mod shutdown;
 mod state;
 mod telemetry;
 
-pub use access::{Access, Auth, CorsOrigins, ProxiesError, Rate, SharedLimiter, Taken, TrustedProxies};
+pub use access::{
+    Access, Auth, CorsOrigins, ProxiesError, Rate, RateDecision, SharedLimiter, TrustedProxies,
+};
 pub use limits::Limits;
 pub use openapi::{openapi, openapi_json};
 pub use router::router;

@@ -10,10 +10,10 @@ pub struct Limits {
     /// The largest body of a request that brings many things at once, in bytes; a larger one is a 413.
     pub bulk_body_bytes: usize,
     /// The most requests at a time that bring many things at once; one more is a 503 at once.
-    pub bulk_in_flight: usize,
+    pub concurrent_bulk: usize,
     /// The most lists at a time that may look at many rows before a page is full; one more is a 503 at once. A quarter of
     /// the connections at most, whatever is said here.
-    pub far_lists: usize,
+    pub concurrent_scans: usize,
     /// The largest sum of header names and values, in bytes; more is a 431.
     pub header_bytes: usize,
     /// The most header fields; more is a 431.
@@ -31,13 +31,13 @@ pub struct Limits {
     /// How long a request may take besides what it asked to wait for; later is a 503.
     pub request_timeout: Duration,
     /// The longest wait that `Prefer: wait` can ask for.
-    pub longest_wait: Duration,
+    pub max_wait: Duration,
     /// The most requests that are held at a time because they asked to; one more is answered at once.
-    pub waits: usize,
+    pub concurrent_waits: usize,
     /// How long a second request with an `Idempotency-Key` waits for the first one's answer before it is a 409.
-    pub replay_patience: Duration,
+    pub replay_timeout: Duration,
     /// How long the first request that meets an exhausted pool waits; those after it are a 503 at once.
-    pub pool_patience: Duration,
+    pub pool_timeout: Duration,
     /// How long a part may take to answer a health check.
     pub health_timeout: Duration,
     /// The most connections at a time; more wait in the kernel's backlog.
@@ -53,11 +53,11 @@ pub struct Limits {
     pub write_timeout: Duration,
     /// A stream of events on which nothing happens says so often that it is alive; and every stream asks so often whether
     /// its key still holds.
-    pub heartbeat: Duration,
+    pub heartbeat_interval: Duration,
     /// How long a stream of events lasts.
-    pub stream_age: Duration,
+    pub max_stream_age: Duration,
     /// How long a key that was looked at, or that there is none, is believed without another look.
-    pub key_memory: Duration,
+    pub key_cache_ttl: Duration,
     /// How long requests under way may take to finish after a stop was asked for.
     pub drain: Duration,
 }
@@ -67,8 +67,8 @@ impl Default for Limits {
         Self {
             body_bytes: 256 * 1024,
             bulk_body_bytes: 4 * 1024 * 1024,
-            bulk_in_flight: 4,
-            far_lists: 4,
+            concurrent_bulk: 4,
+            concurrent_scans: 4,
             header_bytes: 16 * 1024,
             headers: 64,
             order_lines: 100,
@@ -77,19 +77,19 @@ impl Default for Limits {
             in_flight: 4096,
             body_timeout: Duration::from_secs(15),
             request_timeout: Duration::from_secs(20),
-            longest_wait: Duration::from_secs(30),
-            waits: 3072,
-            replay_patience: Duration::from_secs(5),
-            pool_patience: Duration::from_millis(500),
+            max_wait: Duration::from_secs(30),
+            concurrent_waits: 3072,
+            replay_timeout: Duration::from_secs(5),
+            pool_timeout: Duration::from_millis(500),
             health_timeout: Duration::from_secs(1),
             connections: 8192,
             connections_per_address: 1024,
             first_byte_timeout: Duration::from_secs(10),
             header_timeout: Duration::from_secs(20),
             write_timeout: Duration::from_secs(30),
-            heartbeat: Duration::from_secs(15),
-            stream_age: Duration::from_hours(1),
-            key_memory: Duration::from_secs(5),
+            heartbeat_interval: Duration::from_secs(15),
+            max_stream_age: Duration::from_hours(1),
+            key_cache_ttl: Duration::from_secs(5),
             drain: Duration::from_secs(10),
         }
     }

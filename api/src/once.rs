@@ -15,21 +15,21 @@ use shop::idempotency::{self, Begin};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use self::settle::{Held, Settling};
+use self::settle::{Finish, KeyInFlight};
 use crate::{
-    answer::Answer,
-    problem::{Code, Problem},
+    answer::JsonResponse,
+    problem::{Problem, ProblemCode},
     request::IdempotencyKey,
     state::ApiState,
 };
 
-pub(crate) use self::settle::Settler;
+pub(crate) use self::settle::KeyFinisher;
 
 static REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 
 /// What a good answer is kept as.
 #[derive(Serialize, Deserialize)]
-struct Kept {
+struct StoredResponse {
     version: Option<i64>,
     answer: Box<RawValue>,
 }
@@ -42,7 +42,7 @@ struct Kept {
 ///
 /// # Errors
 /// What `work` gives; a 422 when the key was used with another body; a 409 when the first is still running.
-pub(crate) async fn once<W, F>(
+pub(crate) async fn idempotent<W, F>(
     state: &ApiState,
     key: IdempotencyKey,
     operation: &str,
@@ -51,36 +51,44 @@ pub(crate) async fn once<W, F>(
 ) -> Result<Response, Problem>
 where
     W: FnOnce(Uuid) -> F,
-    F: Future<Output = Result<Answer, Problem>>,
+    F: Future<Output = Result<JsonResponse, Problem>>,
 {
     let scope = key.scope(operation);
     let Some(key) = key.key else {
         return work(Uuid::now_v7()).await.map(IntoResponse::into_response);
     };
     let hash = Sha256::digest(body);
-    let patience = Instant::now() + state.limits().replay_patience;
+    let deadline = Instant::now() + state.limits().replay_timeout;
     let mut pause = Duration::from_millis(5);
     loop {
-        let held = Held::new(&key, &scope);
-        let begun = idempotency::begin(state.pool(), &key, &scope, &hash, held.holder).await;
+        let in_flight = KeyInFlight::new(&key, &scope);
+        let begun = idempotency::begin(state.pool(), &key, &scope, &hash, in_flight.holder).await;
         let begun = match begun {
             Ok(begun) => begun,
             // Nothing was sent.
             Err(error @ (sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed)) => return Err(error.into()),
             Err(error) => {
                 // Its commit may have got through all the same.
-                state.settler().settle_later(held, Settling::Free, &error);
+                state.key_finisher().finish_later(in_flight, Finish::Release, &error);
                 return Err(error.into());
             }
         };
         match begun {
-            Begin::Fresh { resource_id } => return first(state.settler(), held, work(resource_id)).await,
+            Begin::Fresh { resource_id } => {
+                return run_first(state.key_finisher(), in_flight, work(resource_id)).await;
+            }
             Begin::Replay(kept) => return replay(kept),
             Begin::Mismatch => {
-                return Err(Problem::new(Code::IdempotencyMismatch, Code::IdempotencyMismatch.example()));
+                return Err(Problem::new(
+                    ProblemCode::IdempotencyMismatch,
+                    ProblemCode::IdempotencyMismatch.example(),
+                ));
             }
-            Begin::InFlight if Instant::now() + pause > patience => {
-                return Err(Problem::new(Code::IdempotencyInFlight, Code::IdempotencyInFlight.example()));
+            Begin::InFlight if Instant::now() + pause > deadline => {
+                return Err(Problem::new(
+                    ProblemCode::IdempotencyInFlight,
+                    ProblemCode::IdempotencyInFlight.example(),
+                ));
             }
             Begin::InFlight => {
                 tokio::time::sleep(pause).await;
@@ -90,41 +98,41 @@ where
     }
 }
 
-async fn first(
-    settler: &Settler,
-    held: Held,
-    work: impl Future<Output = Result<Answer, Problem>>,
+async fn run_first(
+    key_finisher: &KeyFinisher,
+    in_flight: KeyInFlight,
+    work: impl Future<Output = Result<JsonResponse, Problem>>,
 ) -> Result<Response, Problem> {
     let result = match AssertUnwindSafe(work).catch_unwind().await {
         Ok(result) => result,
         Err(panic) => {
-            settler.settle(held, Settling::Free).await;
+            key_finisher.finish(in_flight, Finish::Release).await;
             std::panic::resume_unwind(panic);
         }
     };
-    let (settling, result) = match result {
-        Ok(answer) => match good(&answer) {
-            Ok(kept) => (Settling::Keep(kept), Ok(answer)),
-            Err(problem) => (Settling::Free, Err(problem)),
+    let (finish, result) = match result {
+        Ok(answer) => match stored_success(&answer) {
+            Ok(kept) => (Finish::Store(kept), Ok(answer)),
+            Err(problem) => (Finish::Release, Err(problem)),
         },
-        Err(problem) => (bad(&problem), Err(problem)),
+        Err(problem) => (stored_problem(&problem), Err(problem)),
     };
-    settler.settle(held, settling).await;
+    key_finisher.finish(in_flight, finish).await;
     result.map(IntoResponse::into_response)
 }
 
-fn good(answer: &Answer) -> Result<idempotency::Answer, Problem> {
+fn stored_success(answer: &JsonResponse) -> Result<idempotency::Answer, Problem> {
     let broken = |error: serde_json::Error| Problem::internal(format!("an answer can't be kept: {error}"));
     let raw: &RawValue = serde_json::from_slice(&answer.body).map_err(broken)?;
-    let kept = Kept { version: answer.version, answer: raw.to_owned() };
+    let kept = StoredResponse { version: answer.version, answer: raw.to_owned() };
     let body = serde_json::to_string(&kept).map_err(broken)?;
     Ok(idempotency::Answer { status: answer.status.as_u16(), location: answer.location.clone(), body })
 }
 
-fn bad(problem: &Problem) -> Settling {
+fn stored_problem(problem: &Problem) -> Finish {
     let status = problem.code().status().as_u16();
-    problem.to_kept().map_or(Settling::Free, |kept| {
-        Settling::Keep(idempotency::Answer { status, location: None, body: kept.to_string() })
+    problem.to_stored().map_or(Finish::Release, |kept| {
+        Finish::Store(idempotency::Answer { status, location: None, body: kept.to_string() })
     })
 }
 
@@ -133,13 +141,13 @@ fn replay(kept: idempotency::Answer) -> Result<Response, Problem> {
     let unreadable = || Problem::internal("an answer kept for an Idempotency-Key can't be read");
     let status = StatusCode::from_u16(status).map_err(|_| unreadable())?;
     let mut response = if status.is_success() {
-        let kept: Kept = serde_json::from_str(&body).map_err(|_| unreadable())?;
+        let kept: StoredResponse = serde_json::from_str(&body).map_err(|_| unreadable())?;
         let body = Bytes::copy_from_slice(kept.answer.get().as_bytes());
-        let answer = Answer::written(status, location, body);
-        kept.version.into_iter().fold(answer, Answer::version).into_response()
+        let answer = JsonResponse::from_bytes(status, location, body);
+        kept.version.into_iter().fold(answer, JsonResponse::version).into_response()
     } else {
         let kept = serde_json::from_str(&body).map_err(|_| unreadable())?;
-        Problem::from_kept(kept).ok_or_else(unreadable)?.into_response()
+        Problem::from_stored(kept).ok_or_else(unreadable)?.into_response()
     };
     response.headers_mut().insert(REPLAYED.clone(), HeaderValue::from_static("true"));
     Ok(response)

@@ -24,7 +24,7 @@ use crate::{
 pub(crate) use texts::bound_texts;
 
 /// The headers of answers to calls that are counted, with what they tell.
-pub(crate) const COUNTED: [(&str, &str); 2] = [
+pub(crate) const RATE_LIMIT_HEADERS: [(&str, &str); 2] = [
     (
         "RateLimit",
         "Where calls are counted: how many are left (`r`) of the caller's policy, and after how many seconds all of them are \
@@ -73,7 +73,7 @@ pub(crate) fn to_json(document: &OpenApi) -> String {
 }
 
 /// All but the paths.
-pub(crate) fn frame() -> OpenApi {
+pub(crate) fn base_document() -> OpenApi {
     let info = InfoBuilder::new()
         .title("Sagaline")
         .version(env!("CARGO_PKG_VERSION"))
@@ -99,7 +99,9 @@ fn problems() -> Components {
         .fold(components, |components, (name, example)| components.example(name, example))
         .security_scheme(SCHEME, bearer());
     let mut components = components.build();
-    components.headers.extend(COUNTED.map(|(name, about)| (name.to_owned(), RefOr::T(counted(about)))));
+    components
+        .headers
+        .extend(RATE_LIMIT_HEADERS.map(|(name, about)| (name.to_owned(), RefOr::T(counted(about)))));
     components
 }
 

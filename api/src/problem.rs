@@ -13,12 +13,12 @@ use http::{HeaderMap, HeaderValue, header};
 use serde::{Deserialize, Serialize};
 
 pub(crate) use body::{FieldError, ProblemBody};
-pub(crate) use code::Code;
+pub(crate) use code::ProblemCode;
 
 /// One problem on its way to the caller.
 #[derive(Clone, Debug)]
 pub(crate) struct Problem {
-    code: Code,
+    code: ProblemCode,
     detail: String,
     errors: Vec<FieldError>,
     /// What the log is told and the caller is not.
@@ -27,7 +27,7 @@ pub(crate) struct Problem {
 
 /// A problem as it is kept for an `Idempotency-Key`: all but the trace id of the first time.
 #[derive(Debug, Serialize, Deserialize)]
-struct Kept {
+struct StoredProblem {
     code: String,
     detail: String,
     errors: Vec<FieldError>,
@@ -35,12 +35,12 @@ struct Kept {
 
 impl Problem {
     /// A problem with a sentence about what happened this time.
-    pub(crate) fn new(code: Code, detail: impl Into<String>) -> Self {
+    pub(crate) fn new(code: ProblemCode, detail: impl Into<String>) -> Self {
         Self { code, detail: detail.into(), errors: Vec::new(), cause: None }
     }
 
     /// A problem whose fields say what is wrong.
-    pub(crate) fn fields(code: Code, errors: Vec<FieldError>) -> Self {
+    pub(crate) fn fields(code: ProblemCode, errors: Vec<FieldError>) -> Self {
         let detail = match errors.as_slice() {
             [one] => one.message.clone(),
             many => format!("{} things are wrong; see `errors`", many.len()),
@@ -54,27 +54,33 @@ impl Problem {
         code: impl Into<String>,
         message: impl Into<String>,
     ) -> Self {
-        Self::fields(Code::InvalidBody, vec![FieldError::at(pointer, code, message)])
+        Self::fields(ProblemCode::InvalidBody, vec![FieldError::at(pointer, code, message)])
     }
 
     /// One wrong header.
     pub(crate) fn header(name: &'static str, message: impl Into<String>) -> Self {
-        Self::fields(Code::InvalidHeader, vec![FieldError::header(name, "invalid", message)])
+        Self::fields(ProblemCode::InvalidHeader, vec![FieldError::header(name, "invalid", message)])
     }
 
     /// There is no such thing.
     pub(crate) fn not_found(noun: &str, id: impl std::fmt::Display) -> Self {
-        Self::new(Code::NotFound, format!("there is no {noun} {id}"))
+        Self::new(ProblemCode::NotFound, format!("there is no {noun} {id}"))
     }
 
     /// Something is broken on our side; the cause goes to the log only.
     pub(crate) fn internal(cause: impl Into<String>) -> Self {
-        Self { cause: Some(cause.into()), ..Self::new(Code::Internal, Code::Internal.example()) }
+        Self {
+            cause: Some(cause.into()),
+            ..Self::new(ProblemCode::Internal, ProblemCode::Internal.example())
+        }
     }
 
     /// The database can't be used now; the cause goes to the log only.
     pub(crate) fn unavailable(cause: impl Into<String>) -> Self {
-        Self { cause: Some(cause.into()), ..Self::new(Code::Unavailable, Code::Unavailable.example()) }
+        Self {
+            cause: Some(cause.into()),
+            ..Self::new(ProblemCode::Unavailable, ProblemCode::Unavailable.example())
+        }
     }
 
     /// What is wrong, place by place; in one place where it names none.
@@ -92,25 +98,28 @@ impl Problem {
     }
 
     /// Its code.
-    pub(crate) fn code(&self) -> Code {
+    pub(crate) fn code(&self) -> ProblemCode {
         self.code
     }
 
     /// Writes it as it is kept for a replay, if it is a final answer: a server's trouble may be over the next time.
-    pub(crate) fn to_kept(&self) -> Option<serde_json::Value> {
+    pub(crate) fn to_stored(&self) -> Option<serde_json::Value> {
         if self.code.status().is_server_error() {
             return None;
         }
-        let kept =
-            Kept { code: self.code.name().into(), detail: self.detail.clone(), errors: self.errors.clone() };
-        serde_json::to_value(kept).ok()
+        let stored = StoredProblem {
+            code: self.code.name().into(),
+            detail: self.detail.clone(),
+            errors: self.errors.clone(),
+        };
+        serde_json::to_value(stored).ok()
     }
 
-    /// Reads what [`Problem::to_kept`] wrote.
-    pub(crate) fn from_kept(kept: serde_json::Value) -> Option<Self> {
-        let kept: Kept = serde_json::from_value(kept).ok()?;
-        let code = answers::KEPT.into_iter().find(|code| code.name() == kept.code)?;
-        Some(Self { code, detail: kept.detail, errors: kept.errors, cause: None })
+    /// Reads what [`Problem::to_stored`] wrote.
+    pub(crate) fn from_stored(stored: serde_json::Value) -> Option<Self> {
+        let stored: StoredProblem = serde_json::from_value(stored).ok()?;
+        let code = answers::REPLAYABLE.into_iter().find(|code| code.name() == stored.code)?;
+        Some(Self { code, detail: stored.detail, errors: stored.errors, cause: None })
     }
 
     /// Gives the JSON.
@@ -176,9 +185,9 @@ mod tests {
     #[test]
     fn a_kept_problem_comes_back_the_same() {
         let problem = Problem::field("/sku", "too-long", "at most 64 characters");
-        let back = Problem::from_kept(problem.to_kept().expect("final")).expect("readable");
+        let back = Problem::from_stored(problem.to_stored().expect("final")).expect("readable");
         assert_eq!(back.code(), problem.code());
         assert_eq!(back.errors, problem.errors);
-        assert!(Problem::internal("x").to_kept().is_none());
+        assert!(Problem::internal("x").to_stored().is_none());
     }
 }

@@ -16,10 +16,10 @@ mod timestamp;
 
 pub(crate) use actor::Actor;
 pub(crate) use body::{BulkJsonBody, JsonBody, OptionalJsonBody};
-pub(crate) use cursor::{CursorQuery, Listing, next_page, numbered};
+pub(crate) use cursor::{CursorQuery, PageRequest, next_page, numbered};
 pub(crate) use etag::{IfMatch, IfNoneMatch, etag};
 pub(crate) use key::IdempotencyKey;
-pub(crate) use object::Object;
+pub(crate) use object::StrictObject;
 pub(crate) use params::{FromParams, Params, Query};
 pub(crate) use path::{IdPath, TextPath};
 pub(crate) use prefer::Prefer;

@@ -16,7 +16,7 @@ pub(crate) mod workflows;
 use serde_json::{Value, json};
 use shop::Violation;
 
-use crate::problem::{Code, FieldError, Problem};
+use crate::problem::{FieldError, Problem, ProblemCode};
 
 /// Tags of the OpenAPI document, with what they hold.
 pub(crate) const TAGS: [(&str, &str); 8] = [
@@ -33,11 +33,11 @@ pub(crate) const TAGS: [(&str, &str); 8] = [
 /// Everything that is wrong with a body.
 fn invalid(violations: Vec<Violation>) -> Problem {
     let errors = violations.into_iter().map(|wrong| FieldError::at(wrong.pointer, wrong.code, wrong.message));
-    Problem::fields(Code::InvalidBody, errors.collect())
+    Problem::fields(ProblemCode::InvalidBody, errors.collect())
 }
 
 /// Checks a reason that a person gives.
-fn checked_reason(reason: &str) -> Result<(), Problem> {
+fn check_reason(reason: &str) -> Result<(), Problem> {
     shop::check_reason("/reason", reason).map_or(Ok(()), |wrong| Err(invalid(vec![wrong])))
 }
 

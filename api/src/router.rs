@@ -21,26 +21,27 @@ use crate::{
 /// at all it is what a worker shows: health and metrics.
 pub fn router(state: ApiState, services: &[Service]) -> Router {
     let layer = |state: &ApiState| state.clone();
-    let admitted = |routes: Router<ApiState>| {
-        routes.route_layer(middleware::from_fn_with_state(layer(&state), edge::admit))
+    let load_shed = |routes: Router<ApiState>| {
+        routes.route_layer(middleware::from_fn_with_state(layer(&state), edge::load_shed))
     };
     let access = state.access();
     let is_metrics_public = access.is_metrics_public || services.is_empty();
-    let (routes, _, needs) = operations(api(services).around(admitted), is_metrics_public).into_parts();
+    let (routes, _, route_roles) = operations(api(services).layer(load_shed), is_metrics_public).into_parts();
     // Of all services: callers see one address, and whatever balances load behind it asks any of them for the contract.
     let document = || openapi::to_json(&operations(api(&Service::ALL), is_metrics_public).into_document());
     let pages = if services.is_empty() { Router::new() } else { docs::routes(document()) };
-    let guard = move |state, request, next| edge::guard(state, Arc::clone(&needs), request, next);
+    let authorize =
+        move |state, request, next| edge::authorize(state, Arc::clone(&route_roles), request, next);
     let mut routes = routes
         .merge(pages)
-        .layer(middleware::from_fn_with_state(layer(&state), guard))
-        .layer(middleware::from_fn_with_state(layer(&state), edge::bound_headers))
-        .layer(middleware::from_fn_with_state(layer(&state), edge::finish));
+        .layer(middleware::from_fn_with_state(layer(&state), authorize))
+        .layer(middleware::from_fn_with_state(layer(&state), edge::limit_headers))
+        .layer(middleware::from_fn_with_state(layer(&state), edge::timeout));
     if let Some(cors) = edge::cors(&access.cors_origins) {
         routes = routes.layer(cors);
     }
-    edge::secured(routes)
-        .layer(middleware::from_fn_with_state(layer(&state), edge::observe))
+    edge::security_headers(routes)
+        .layer(middleware::from_fn_with_state(layer(&state), edge::trace))
         .with_state(state)
 }
 
@@ -146,9 +147,9 @@ mod tests {
         for services in [&Service::ALL[..], &[]] {
             let served = paths(&router(ApiState::bare(Limits::default()), services));
             let pages = if services.is_empty() { &docs::PATHS[..] } else { &[] };
-            let (_, _, needs) = table(services).into_parts();
+            let (_, _, route_roles) = table(services).into_parts();
             // A worker declares the document's pages too, and does not serve them.
-            let declared = needs.paths().filter(|path| !pages.contains(path)).map(Into::into).collect();
+            let declared = route_roles.paths().filter(|path| !pages.contains(path)).map(Into::into).collect();
             assert_eq!(served, declared, "what is served is what is declared");
         }
     }

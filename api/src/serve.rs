@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{access::TrustedProxies, limits::Limits};
 
-use self::crowd::Crowd;
+use self::crowd::ConnectionLimit;
 
 /// How a server ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,14 +39,14 @@ pub async fn serve(
     proxies: TrustedProxies,
     stop: CancellationToken,
 ) -> Drained {
-    let places = Arc::new(Semaphore::new(limits.connections));
-    let crowd = Crowd::new(limits.connections_per_address, proxies);
+    let permits = Arc::new(Semaphore::new(limits.connections));
+    let limit = ConnectionLimit::new(limits.connections_per_address, proxies);
     let mut connections = JoinSet::new();
     loop {
         // Gone connections are reaped as they go, so that the set does not grow.
         while connections.try_join_next().is_some() {}
-        let Some((stream, peer, place)) = accept::next(&listener, &places, &stop).await else { break };
-        let Some(seat) = crowd.seat(peer) else {
+        let Some((stream, peer, permit)) = accept::next(&listener, &permits, &stop).await else { break };
+        let Some(address_permit) = limit.try_acquire(peer) else {
             // Whoever holds that many connections gets no more until some are closed; nobody else waits for it.
             tracing::debug!(%peer, "an address has too many connections");
             continue;
@@ -54,21 +54,21 @@ pub async fn serve(
         let (router, stop) = (router.clone(), stop.clone());
         connections.spawn(async move {
             connection::run(stream, peer, router, &limits, stop).await;
-            drop((place, seat));
+            drop((permit, address_permit));
         });
     }
     drop(listener);
     drain(connections, limits.drain).await
 }
 
-async fn drain(mut connections: JoinSet<()>, patience: Duration) -> Drained {
+async fn drain(mut connections: JoinSet<()>, timeout: Duration) -> Drained {
     let mut finished = 0;
     let all = async {
         while connections.join_next().await.is_some() {
             finished += 1;
         }
     };
-    if tokio::time::timeout(patience, all).await.is_err() {
+    if tokio::time::timeout(timeout, all).await.is_err() {
         let cut = connections.len();
         connections.shutdown().await;
         tracing::warn!(cut, "connections were cut: their requests did not finish in time");

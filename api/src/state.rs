@@ -14,14 +14,14 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::Span;
 
 use crate::{
-    access::{Access, Keyring, Limiter},
+    access::{Access, KeyCache, Limiter},
     edge::PoolGate,
-    feed::Feed,
-    leaving::Leaving,
+    feed::EventBroadcast,
     limits::Limits,
-    once::Settler,
-    problem::{Code, Problem},
-    resources::health::Looks,
+    once::KeyFinisher,
+    problem::{Problem, ProblemCode},
+    resources::health::HealthCache,
+    shutdown::Shutdown,
     telemetry::Gauges,
 };
 
@@ -68,15 +68,15 @@ struct Inner {
     in_flight: Arc<Semaphore>,
     waits: Arc<Semaphore>,
     bulk: Arc<Semaphore>,
-    far_lists: Arc<Semaphore>,
+    concurrent_scans: Arc<Semaphore>,
     gauges: Gauges,
-    health_looks: Looks,
-    settler: Settler,
+    health_cache: HealthCache,
+    key_finisher: KeyFinisher,
     access: Access,
-    keyring: Arc<Keyring>,
+    key_cache: Arc<KeyCache>,
     limiter: Limiter,
-    leaving: Leaving,
-    feed: Feed,
+    shutdown: Shutdown,
+    event_broadcast: EventBroadcast,
 }
 
 /// Builds an [`ApiState`].
@@ -106,22 +106,22 @@ impl ApiState {
     /// Finishes what requests left to be done after their answers. Call it when the server has drained and before the
     /// pool is closed; it takes some seconds at the most.
     pub async fn close(&self) {
-        tokio::join!(self.0.settler.close(), self.0.keyring.close());
+        tokio::join!(self.0.key_finisher.close(), self.0.key_cache.close());
     }
 
     /// Says from now on that this process is not ready, and asks callers to come over other connections.
     pub fn drain(&self) {
-        self.0.leaving.drain();
+        self.0.shutdown.drain();
     }
 
     /// Ends answers that have no end of their own.
     pub fn close_streams(&self) {
-        self.0.leaving.close_streams();
+        self.0.shutdown.close_streams();
     }
 
     /// How far this process is on its way out.
-    pub(crate) fn leaving(&self) -> &Leaving {
-        &self.0.leaving
+    pub(crate) fn shutdown(&self) -> &Shutdown {
+        &self.0.shutdown
     }
 
     pub(crate) fn shop(&self) -> &Shop {
@@ -178,10 +178,10 @@ impl ApiState {
     ///
     /// # Errors
     /// A 503 when there are as many as may be.
-    pub(crate) fn far_list(&self) -> Result<OwnedSemaphorePermit, Problem> {
-        Arc::clone(&self.0.far_lists).try_acquire_owned().map_err(|_| {
+    pub(crate) fn scan_permit(&self) -> Result<OwnedSemaphorePermit, Problem> {
+        Arc::clone(&self.0.concurrent_scans).try_acquire_owned().map_err(|_| {
             Problem::new(
-                Code::Overloaded,
+                ProblemCode::Overloaded,
                 "as many lists that may take long as are read at a time are under way",
             )
         })
@@ -196,28 +196,28 @@ impl ApiState {
         &self.0.gauges
     }
 
-    pub(crate) fn health_looks(&self) -> &Looks {
-        &self.0.health_looks
+    pub(crate) fn health_cache(&self) -> &HealthCache {
+        &self.0.health_cache
     }
 
     pub(crate) fn access(&self) -> &Access {
         &self.0.access
     }
 
-    pub(crate) fn keyring(&self) -> &Arc<Keyring> {
-        &self.0.keyring
+    pub(crate) fn key_cache(&self) -> &Arc<KeyCache> {
+        &self.0.key_cache
     }
 
     pub(crate) fn limiter(&self) -> &Limiter {
         &self.0.limiter
     }
 
-    pub(crate) fn settler(&self) -> &Settler {
-        &self.0.settler
+    pub(crate) fn key_finisher(&self) -> &KeyFinisher {
+        &self.0.key_finisher
     }
 
-    pub(crate) fn feed(&self) -> &Feed {
-        &self.0.feed
+    pub(crate) fn event_broadcast(&self) -> &EventBroadcast {
+        &self.0.event_broadcast
     }
 }
 
@@ -258,25 +258,29 @@ impl ApiStateBuilder {
             inputs.insert(name, validator);
         }
         let connections = self.shop.pool().options().get_max_connections() as usize;
-        let far_lists = self.limits.far_lists.min((connections / 4).max(1));
-        let leaving = Leaving::default();
+        let concurrent_scans = self.limits.concurrent_scans.min((connections / 4).max(1));
+        let shutdown = Shutdown::default();
         let with_schema = |template: Template| {
             let validator = compiled(template.name, &template.variables)?;
             Ok((template, validator))
         };
         let templates = letters::templates().into_iter().map(with_schema).collect::<Result<_, _>>()?;
         Ok(ApiState(Arc::new(Inner {
-            gate: PoolGate::new(self.shop.pool().clone(), self.limits.pool_patience),
+            gate: PoolGate::new(self.shop.pool().clone(), self.limits.pool_timeout),
             in_flight: Arc::new(Semaphore::new(self.limits.in_flight)),
-            waits: Arc::new(Semaphore::new(self.limits.waits)),
-            feed: Feed::new(self.shop.pool().clone(), &self.limits, leaving.streams().clone()),
-            bulk: Arc::new(Semaphore::new(self.limits.bulk_in_flight)),
-            far_lists: Arc::new(Semaphore::new(far_lists)),
+            waits: Arc::new(Semaphore::new(self.limits.concurrent_waits)),
+            event_broadcast: EventBroadcast::new(
+                self.shop.pool().clone(),
+                &self.limits,
+                shutdown.streams().clone(),
+            ),
+            bulk: Arc::new(Semaphore::new(self.limits.concurrent_bulk)),
+            concurrent_scans: Arc::new(Semaphore::new(concurrent_scans)),
             gauges: Gauges::default(),
-            health_looks: Looks::default(),
-            leaving,
-            settler: Settler::new(self.shop.pool().clone(), self.limits.in_flight),
-            keyring: Arc::new(Keyring::new(self.shop.pool().clone(), self.limits.key_memory)),
+            health_cache: HealthCache::default(),
+            shutdown,
+            key_finisher: KeyFinisher::new(self.shop.pool().clone(), self.limits.in_flight),
+            key_cache: Arc::new(KeyCache::new(self.shop.pool().clone(), self.limits.key_cache_ttl)),
             limiter: Limiter::new(
                 self.access.rate_per_key,
                 self.access.rate_per_address,

@@ -24,7 +24,7 @@ pub(crate) const POOL_LIMIT: &str = "sagaline_db_pool_connections_max";
 pub(crate) const STREAMS: &str = "sagaline_event_streams";
 pub(crate) const STREAMS_DROPPED: &str = "sagaline_event_streams_ended_total";
 pub(crate) const QUEUE_PAUSED: &str = "sagaline_queue_paused";
-pub(crate) const STALE: &str = "sagaline_scrape_failures_total";
+pub(crate) const SCRAPE_FAILURES: &str = "sagaline_scrape_failures_total";
 
 /// Tells the recorder what the metrics mean; once, after it was installed.
 pub fn describe_metrics() {
@@ -46,11 +46,11 @@ pub fn describe_metrics() {
     describe_gauge!(IN_FLIGHT, Unit::Count, "Requests under `/api` that are being answered");
     describe_gauge!(QUEUE_PAUSED, "1 while a queue is paused, 0 while it is worked on");
     describe_counter!(
-        STALE,
+        SCRAPE_FAILURES,
         Unit::Count,
         "Scrapes whose queue and saga figures could not be read and are those of before"
     );
-    counter!(STALE).absolute(0);
+    counter!(SCRAPE_FAILURES).absolute(0);
     describe_gauge!(STREAMS, Unit::Count, "Open streams of events");
     describe_counter!(
         STREAMS_DROPPED,

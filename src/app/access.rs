@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use api::{Access, Auth, Rate, SharedLimiter, Taken};
+use api::{Access, Auth, Rate, RateDecision, SharedLimiter};
 use breakers::Dependency;
 use futures::future::BoxFuture;
 use shop::keys;
@@ -51,10 +51,10 @@ pub(super) fn access(config: &Config, process: &ThisProcess) -> Result<Access, F
 struct InRedis(SharedRates);
 
 impl SharedLimiter for InRedis {
-    fn take<'a>(&'a self, bucket: &'a str, rate: Rate) -> BoxFuture<'a, Option<Taken>> {
+    fn take<'a>(&'a self, bucket: &'a str, rate: Rate) -> BoxFuture<'a, Option<RateDecision>> {
         Box::pin(async move {
             let taken = self.0.take(bucket, rate.calls(), rate.interval()).await?;
-            Some(Taken { wait: taken.wait, remaining: taken.remaining })
+            Some(RateDecision { wait: taken.wait, remaining: taken.remaining })
         })
     }
 }

@@ -13,18 +13,18 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 use sha2::{Digest, Sha256};
 
 use super::Rate;
-use crate::problem::{Code, Problem};
+use crate::problem::{Problem, ProblemCode};
 
 /// Counts for all processes together. It has to answer soon, and never fails a call: `None` means that it can't tell
 /// now, and each process counts for itself meanwhile.
 pub trait SharedLimiter: Send + Sync {
     /// Takes one call out of a bucket that holds this rate.
-    fn take<'a>(&'a self, bucket: &'a str, rate: Rate) -> BoxFuture<'a, Option<Taken>>;
+    fn take<'a>(&'a self, bucket: &'a str, rate: Rate) -> BoxFuture<'a, Option<RateDecision>>;
 }
 
 /// What came of taking a call out of a bucket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Taken {
+pub struct RateDecision {
     /// How long to wait, if the bucket was empty.
     pub wait: Option<Duration>,
     /// How many calls are left.
@@ -41,10 +41,10 @@ pub(crate) enum Bucket {
 
 /// Where a caller stands after a call, for the `RateLimit` headers.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Standing {
+pub(crate) struct RateStatus {
     policy: &'static str,
     rate: Rate,
-    taken: Taken,
+    decision: RateDecision,
 }
 
 /// Counts.
@@ -70,7 +70,7 @@ impl Limiter {
     }
 
     /// Counts a call; `None` where nothing is limited.
-    pub(crate) async fn count(&self, bucket: &Bucket) -> Option<Standing> {
+    pub(crate) async fn count(&self, bucket: &Bucket) -> Option<RateStatus> {
         let local = match bucket {
             Bucket::Key(_) => &self.per_key,
             Bucket::Address(_) => &self.per_address,
@@ -80,8 +80,8 @@ impl Limiter {
             Some(shared) => shared.take(&bucket.to_string(), local.rate).await,
             None => None,
         };
-        let taken = shared.unwrap_or_else(|| local.take(bucket));
-        Some(Standing { policy: bucket.policy(), rate: local.rate, taken })
+        let decision = shared.unwrap_or_else(|| local.take(bucket));
+        Some(RateStatus { policy: bucket.policy(), rate: local.rate, decision })
     }
 }
 
@@ -93,10 +93,12 @@ impl Local {
         Some(Self { rate, states, clock: DefaultClock::default() })
     }
 
-    fn take(&self, bucket: &Bucket) -> Taken {
+    fn take(&self, bucket: &Bucket) -> RateDecision {
         match self.states.check_key(bucket) {
-            Ok(state) => Taken { wait: None, remaining: state.remaining_burst_capacity() },
-            Err(not_until) => Taken { wait: Some(not_until.wait_time_from(self.clock.now())), remaining: 0 },
+            Ok(state) => RateDecision { wait: None, remaining: state.remaining_burst_capacity() },
+            Err(not_until) => {
+                RateDecision { wait: Some(not_until.wait_time_from(self.clock.now())), remaining: 0 }
+            }
         }
     }
 }
@@ -128,21 +130,22 @@ impl fmt::Display for Bucket {
     }
 }
 
-impl Standing {
+impl RateStatus {
     /// Refuses the call if its bucket was empty.
     pub(crate) fn refusal(&self) -> Option<Problem> {
-        self.taken.wait?;
+        self.decision.wait?;
         let detail = format!("{} are allowed for each {}", self.rate, self.policy);
-        Some(Problem::new(Code::RateLimited, detail))
+        Some(Problem::new(ProblemCode::RateLimited, detail))
     }
 
     /// Writes the `RateLimit` headers (draft-ietf-httpapi-ratelimit-headers), their older forms that clients know, and
     /// when to come back.
     pub(crate) fn write(&self, headers: &mut HeaderMap) {
         let (limit, window_s) = (self.rate.calls().get(), self.rate.period().as_secs());
-        let remaining = self.taken.remaining;
-        let reset_s =
-            seconds(self.taken.wait.unwrap_or_else(|| self.rate.interval() * (limit - remaining.min(limit))));
+        let remaining = self.decision.remaining;
+        let reset_s = seconds(
+            self.decision.wait.unwrap_or_else(|| self.rate.interval() * (limit - remaining.min(limit))),
+        );
         let mut set = |name: &'static str, value: String| {
             if let Ok(value) = HeaderValue::try_from(value) {
                 headers.insert(HeaderName::from_static(name), value);
@@ -153,7 +156,7 @@ impl Standing {
         set("ratelimit-limit", limit.to_string());
         set("ratelimit-remaining", remaining.to_string());
         set("ratelimit-reset", reset_s.to_string());
-        if let Some(wait) = self.taken.wait {
+        if let Some(wait) = self.decision.wait {
             set(header::RETRY_AFTER.as_str(), seconds(wait).max(1).to_string());
         }
     }
@@ -179,8 +182,8 @@ mod tests {
         let (mine, yours) = (Bucket::Key("a".into()), Bucket::Key("b".into()));
         let mut left = Vec::new();
         for bucket in [&mine, &mine, &yours, &mine] {
-            let standing = limiter.count(bucket).await.expect("it is limited");
-            left.push((standing.taken.remaining, standing.refusal().is_some()));
+            let rate_status = limiter.count(bucket).await.expect("it is limited");
+            left.push((rate_status.decision.remaining, rate_status.refusal().is_some()));
         }
         assert_eq!(left, [(1, false), (0, false), (1, false), (0, true)]);
     }
@@ -190,9 +193,9 @@ mod tests {
         let limiter = limiter(None);
         let bucket = Bucket::of_address([127, 0, 0, 1].into());
         assert!(limiter.count(&bucket).await.expect("it is limited").refusal().is_none());
-        let standing = limiter.count(&bucket).await.expect("it is limited");
+        let rate_status = limiter.count(&bucket).await.expect("it is limited");
         let mut headers = HeaderMap::new();
-        standing.write(&mut headers);
+        rate_status.write(&mut headers);
         let wait: u64 = headers["retry-after"].to_str().expect("text").parse().expect("a number");
         assert!((3500..=3600).contains(&wait), "{wait}");
         assert_eq!(headers["ratelimit-policy"], "\"address\";q=1;w=3600");
@@ -203,7 +206,7 @@ mod tests {
     async fn a_store_that_can_not_tell_is_stood_in_for() {
         struct Away;
         impl SharedLimiter for Away {
-            fn take<'a>(&'a self, _: &'a str, _: Rate) -> BoxFuture<'a, Option<Taken>> {
+            fn take<'a>(&'a self, _: &'a str, _: Rate) -> BoxFuture<'a, Option<RateDecision>> {
                 Box::pin(async { None })
             }
         }

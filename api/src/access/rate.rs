@@ -17,7 +17,7 @@ enum Unit {
 }
 
 /// The most calls that a rate can have, whatever its time.
-const MOST_CALLS: u32 = 1_000_000;
+const MAX_CALLS: u32 = 1_000_000;
 
 impl Rate {
     /// How many calls.
@@ -53,7 +53,7 @@ impl FromStr for Rate {
             _ => return Err(wrong()),
         };
         let calls: NonZeroU32 = calls.trim().parse().map_err(|_| wrong())?;
-        if calls.get() > MOST_CALLS {
+        if calls.get() > MAX_CALLS {
             return Err(wrong());
         }
         Ok(Self { calls, unit })

@@ -13,51 +13,54 @@ use utoipa::openapi::{
 };
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
 
-use super::Need;
+use super::RequiredRole;
 use crate::{
     openapi::{self, SCHEME, bound_texts},
-    problem::{Code, answers},
+    problem::{ProblemCode, answers},
     state::ApiState,
 };
 
 /// Routes with the roles that they need.
 pub(crate) struct RouteTable {
     routes: OpenApiRouter<ApiState>,
-    needs: Needs,
+    route_roles: RouteRoles,
 }
 
 /// What each route needs, for whoever guards them.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Needs(HashMap<String, Vec<(Method, Need)>>);
+pub(crate) struct RouteRoles(HashMap<String, Vec<(Method, RequiredRole)>>);
 
 impl RouteTable {
     /// An empty table.
     pub(crate) fn new() -> Self {
-        Self { routes: OpenApiRouter::with_openapi(openapi::frame()), needs: Needs::default() }
+        Self {
+            routes: OpenApiRouter::with_openapi(openapi::base_document()),
+            route_roles: RouteRoles::default(),
+        }
     }
 
     /// Adds what anybody may call.
     pub(crate) fn public(self, routes: UtoipaMethodRouter<ApiState>) -> Self {
-        self.add(Need::Public, routes)
+        self.add(RequiredRole::Public, routes)
     }
 
     /// Adds what needs a key that may read.
     pub(crate) fn read(self, routes: UtoipaMethodRouter<ApiState>) -> Self {
-        self.add(Need::Key(KeyRole::Read), routes)
+        self.add(RequiredRole::Key(KeyRole::Read), routes)
     }
 
     /// Adds what needs a key that may write: the shop's own changes.
     pub(crate) fn write(self, routes: UtoipaMethodRouter<ApiState>) -> Self {
-        self.add(Need::Key(KeyRole::Write), routes)
+        self.add(RequiredRole::Key(KeyRole::Write), routes)
     }
 
     /// Adds what needs a key of an operator: repairs, and what shows who did what.
     pub(crate) fn operate(self, routes: UtoipaMethodRouter<ApiState>) -> Self {
-        self.add(Need::Key(KeyRole::Operate), routes)
+        self.add(RequiredRole::Key(KeyRole::Operate), routes)
     }
 
     /// Puts a layer around the routes that are in the table so far.
-    pub(crate) fn around(mut self, layer: impl FnOnce(Router<ApiState>) -> Router<ApiState>) -> Self {
+    pub(crate) fn layer(mut self, layer: impl FnOnce(Router<ApiState>) -> Router<ApiState>) -> Self {
         let (routes, document) = self.routes.split_for_parts();
         // A worker has none, and a layer around none is a mistake to axum.
         self.routes = OpenApiRouter::from(if routes.has_routes() { layer(routes) } else { routes });
@@ -68,15 +71,15 @@ impl RouteTable {
     /// Declares GETs that stand in no document as public: the document's own pages.
     pub(crate) fn public_pages(mut self, paths: &[&str]) -> Self {
         for path in paths {
-            self.needs.declare(path, Method::GET, Need::Public);
+            self.route_roles.declare(path, Method::GET, RequiredRole::Public);
         }
         self
     }
 
     /// Declares a GET without adding it.
     #[cfg(test)]
-    pub(crate) fn declared(mut self, path: &str, need: Need) -> Self {
-        self.needs.declare(path, Method::GET, need);
+    pub(crate) fn declared(mut self, path: &str, required: RequiredRole) -> Self {
+        self.route_roles.declare(path, Method::GET, required);
         self
     }
 
@@ -86,17 +89,21 @@ impl RouteTable {
     }
 
     /// Gives the routes, their document and what they need.
-    pub(crate) fn into_parts(self) -> (Router<ApiState>, OpenApi, Arc<Needs>) {
+    pub(crate) fn into_parts(self) -> (Router<ApiState>, OpenApi, Arc<RouteRoles>) {
         let (routes, document) = self.routes.split_for_parts();
-        (routes, document, Arc::new(self.needs))
+        (routes, document, Arc::new(self.route_roles))
     }
 
-    fn add(mut self, need: Need, (schemas, mut paths, routes): UtoipaMethodRouter<ApiState>) -> Self {
+    fn add(
+        mut self,
+        required: RequiredRole,
+        (schemas, mut paths, routes): UtoipaMethodRouter<ApiState>,
+    ) -> Self {
         for (path, item) in &mut paths.paths {
             for (method, operation) in operations(item) {
-                document(operation, need, path);
+                document(operation, required, path);
                 bound_texts(operation);
-                self.needs.declare(path, method, need);
+                self.route_roles.declare(path, method, required);
             }
         }
         self.routes = self.routes.routes((schemas, paths, routes));
@@ -104,11 +111,11 @@ impl RouteTable {
     }
 }
 
-impl Needs {
+impl RouteRoles {
     /// What this method of a path needs; `None` when it has declared nothing. A HEAD needs what its GET does.
-    pub(crate) fn of(&self, path: &str, method: &Method) -> Option<Need> {
+    pub(crate) fn of(&self, path: &str, method: &Method) -> Option<RequiredRole> {
         let method = if method == Method::HEAD { &Method::GET } else { method };
-        self.0.get(path)?.iter().find(|(declared, _)| declared == method).map(|(_, need)| *need)
+        self.0.get(path)?.iter().find(|(declared, _)| declared == method).map(|(_, required)| *required)
     }
 
     /// The methods that a path has declared, as the `Allow` header lists them; `None` when it has declared none.
@@ -127,8 +134,8 @@ impl Needs {
         self.0.keys().map(String::as_str)
     }
 
-    fn declare(&mut self, path: &str, method: Method, need: Need) {
-        self.0.entry(path.to_owned()).or_default().push((method, need));
+    fn declare(&mut self, path: &str, method: Method, required: RequiredRole) {
+        self.0.entry(path.to_owned()).or_default().push((method, required));
     }
 }
 
@@ -148,18 +155,18 @@ fn operations(item: &mut PathItem) -> impl Iterator<Item = (Method, &mut Operati
 }
 
 /// Writes what a route needs into its document, with the refusals that follow from it.
-fn document(operation: &mut Operation, need: Need, path: &str) {
+fn document(operation: &mut Operation, required: RequiredRole, path: &str) {
     let mut codes = Vec::new();
-    match need {
-        Need::Public => operation.security = Some(Vec::new()),
-        Need::Key(_) => {
+    match required {
+        RequiredRole::Public => operation.security = Some(Vec::new()),
+        RequiredRole::Key(_) => {
             operation.security = Some(vec![SecurityRequirement::new(SCHEME, std::iter::empty::<String>())]);
             // The last when the key can't be looked up.
-            codes.extend([Code::Unauthenticated, Code::Forbidden, Code::Unavailable]);
+            codes.extend([ProblemCode::Unauthenticated, ProblemCode::Forbidden, ProblemCode::Unavailable]);
         }
     }
     if is_limited(path) {
-        codes.push(Code::RateLimited);
+        codes.push(ProblemCode::RateLimited);
     }
     let responses = &mut operation.responses.responses;
     for (status, response) in answers::documented(&[&codes]) {
@@ -174,12 +181,12 @@ fn document(operation: &mut Operation, need: Need, path: &str) {
     operation
         .extensions
         .get_or_insert_with(Default::default)
-        .merge(ExtensionsBuilder::new().add("x-required-role", need.name()).build());
+        .merge(ExtensionsBuilder::new().add("x-required-role", required.name()).build());
 }
 
 /// The headers that every answer has where calls are counted, as components of the document.
 fn rate_limit_headers() -> impl Iterator<Item = (String, RefOr<Header>)> {
-    openapi::COUNTED
+    openapi::RATE_LIMIT_HEADERS
         .into_iter()
         .map(|(name, _)| (name.to_owned(), RefOr::Ref(Ref::new(format!("#/components/headers/{name}")))))
 }
@@ -201,18 +208,19 @@ mod tests {
     #[test]
     fn every_operation_of_the_document_has_a_declared_role_and_says_so() {
         let document: Value = serde_json::from_str(&openapi_json()).expect("it is JSON");
-        let (_, _, needs) = router::table(&Service::ALL).into_parts();
+        let (_, _, route_roles) = router::table(&Service::ALL).into_parts();
         let mut documented = BTreeSet::new();
         for (path, item) in document["paths"].as_object().expect("paths") {
             for (method, operation) in item.as_object().expect("operations") {
                 let name = format!("{method} {path}");
                 let verb = method.to_ascii_uppercase().parse().expect("a method");
-                let need = needs.of(path, &verb).unwrap_or_else(|| panic!("{name} has no declared role"));
-                assert_eq!(operation["x-required-role"], need.name(), "{name}");
+                let required =
+                    route_roles.of(path, &verb).unwrap_or_else(|| panic!("{name} has no declared role"));
+                assert_eq!(operation["x-required-role"], required.name(), "{name}");
                 let counted = operation["responses"]["429"].is_object();
                 assert_eq!(counted, is_limited(path), "{name}");
                 for (status, response) in operation["responses"].as_object().expect("responses") {
-                    for (header, _) in openapi::COUNTED {
+                    for (header, _) in openapi::RATE_LIMIT_HEADERS {
                         let told = response["headers"][header]["$ref"].as_str();
                         let component = format!("#/components/headers/{header}");
                         assert_eq!(told, counted.then_some(component.as_str()), "{name} {status} {header}");
@@ -220,9 +228,11 @@ mod tests {
                 }
                 let security =
                     operation["security"].as_array().unwrap_or_else(|| panic!("{name}: no security"));
-                match need {
-                    Need::Public => assert!(security.is_empty(), "{name} is public but asks for a key"),
-                    Need::Key(_) => {
+                match required {
+                    RequiredRole::Public => {
+                        assert!(security.is_empty(), "{name} is public but asks for a key");
+                    }
+                    RequiredRole::Key(_) => {
                         assert!(security[0].get(SCHEME).is_some(), "{name} does not ask for a key");
                         for status in ["401", "403", "503"] {
                             assert!(operation["responses"].get(status).is_some(), "{name} lacks {status}");
@@ -232,7 +242,7 @@ mod tests {
                 documented.insert((path.clone(), verb.to_string()));
             }
         }
-        let declared: BTreeSet<_> = needs
+        let declared: BTreeSet<_> = route_roles
             .0
             .iter()
             .filter(|(path, _)| !crate::resources::docs::PATHS.contains(&path.as_str()))
@@ -243,16 +253,16 @@ mod tests {
 
     #[test]
     fn only_reads_are_open_to_readers_and_only_health_and_the_document_to_everybody() {
-        let (_, _, needs) = router::table(&Service::ALL).into_parts();
-        for (path, methods) in &needs.0 {
-            for (method, need) in methods {
-                match need {
-                    Need::Public => {
+        let (_, _, route_roles) = router::table(&Service::ALL).into_parts();
+        for (path, methods) in &route_roles.0 {
+            for (method, required) in methods {
+                match required {
+                    RequiredRole::Public => {
                         let open = path.starts_with("/health") || path.starts_with("/docs");
                         assert!(open || path == "/openapi.json", "{path} is public");
                     }
-                    Need::Key(KeyRole::Read) => assert_eq!(method, Method::GET, "{path}"),
-                    Need::Key(KeyRole::Write | KeyRole::Operate) => {}
+                    RequiredRole::Key(KeyRole::Read) => assert_eq!(method, Method::GET, "{path}"),
+                    RequiredRole::Key(KeyRole::Write | KeyRole::Operate) => {}
                 }
             }
         }
@@ -260,10 +270,10 @@ mod tests {
 
     #[test]
     fn what_is_not_declared_needs_what_nobody_has() {
-        let (_, _, needs) = router::table(&Service::ALL).into_parts();
-        assert_eq!(needs.of("/api/orders", &Method::DELETE), None);
-        assert_eq!(needs.of("/api/secrets", &Method::GET), None);
-        assert_eq!(needs.of("/api/orders", &Method::HEAD), needs.of("/api/orders", &Method::GET));
-        assert_eq!(needs.allow("/api/orders").as_deref(), Some("GET,HEAD,POST"));
+        let (_, _, route_roles) = router::table(&Service::ALL).into_parts();
+        assert_eq!(route_roles.of("/api/orders", &Method::DELETE), None);
+        assert_eq!(route_roles.of("/api/secrets", &Method::GET), None);
+        assert_eq!(route_roles.of("/api/orders", &Method::HEAD), route_roles.of("/api/orders", &Method::GET));
+        assert_eq!(route_roles.allow("/api/orders").as_deref(), Some("GET,HEAD,POST"));
     }
 }

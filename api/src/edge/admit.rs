@@ -7,25 +7,25 @@ use axum::{
 };
 
 use crate::{
-    problem::{Code, Problem},
+    problem::{Problem, ProblemCode},
     state::ApiState,
 };
 
 /// Refuses too many or too large headers.
-pub(crate) async fn bound_headers(State(state): State<ApiState>, request: Request, next: Next) -> Response {
+pub(crate) async fn limit_headers(State(state): State<ApiState>, request: Request, next: Next) -> Response {
     let (count, bytes) = (request.headers().len(), size(&request));
     let limits = state.limits();
     if count > limits.headers || bytes > limits.header_bytes {
         let detail = format!("at most {} headers with {} bytes in all", limits.headers, limits.header_bytes);
-        return Problem::new(Code::HeadersTooLarge, detail).into_response();
+        return Problem::new(ProblemCode::HeadersTooLarge, detail).into_response();
     }
     next.run(request).await
 }
 
 /// Refuses requests that need the database when there are too many already, or while the pool is exhausted.
-pub(crate) async fn admit(State(state): State<ApiState>, request: Request, next: Next) -> Response {
-    let Ok(_place) = state.in_flight().clone().try_acquire_owned() else {
-        return Problem::new(Code::Overloaded, Code::Overloaded.example()).into_response();
+pub(crate) async fn load_shed(State(state): State<ApiState>, request: Request, next: Next) -> Response {
+    let Ok(_permit) = state.in_flight().clone().try_acquire_owned() else {
+        return Problem::new(ProblemCode::Overloaded, ProblemCode::Overloaded.example()).into_response();
     };
     if let Err(problem) = state.gate().pass().await {
         return problem.into_response();

@@ -8,34 +8,34 @@ use axum::{
 use tracing::Instrument;
 
 use crate::{
-    problem::{Code, Problem},
+    problem::{Problem, ProblemCode},
     request::Prefer,
     state::ApiState,
 };
 
 /// Runs the rest in a task of its own. A caller that hangs up, or a time-out, must not drop a future in the middle of a
 /// query: sqlx would lose the connection's permit when that connection is silently dead. What is left running is bounded
-/// by the server's `statement_timeout` and counted by [`super::admit`].
-pub(crate) async fn finish(State(state): State<ApiState>, request: Request, next: Next) -> Response {
+/// by the server's `statement_timeout` and counted by [`super::load_shed`].
+pub(crate) async fn timeout(State(state): State<ApiState>, request: Request, next: Next) -> Response {
     let limits = state.limits();
-    let wait = Prefer::from_headers(request.headers()).wait(limits.longest_wait).unwrap_or_default();
-    let patience = limits.request_timeout + wait;
+    let wait = Prefer::from_headers(request.headers()).wait(limits.max_wait).unwrap_or_default();
+    let limit = limits.request_timeout + wait;
     let work = tokio::spawn(next.run(request).in_current_span());
-    match tokio::time::timeout(patience, work).await {
+    match tokio::time::timeout(limit, work).await {
         Ok(Ok(response)) => response,
-        Ok(Err(error)) => Problem::internal(died(error)).into_response(),
+        Ok(Err(error)) => Problem::internal(describe_panic(error)).into_response(),
         Err(_) => Problem::new(
-            Code::Timeout,
+            ProblemCode::Timeout,
             format!(
                 "there was no answer within {} s; what was asked for may still happen",
-                patience.as_secs_f32()
+                limit.as_secs_f32()
             ),
         )
         .into_response(),
     }
 }
 
-fn died(error: tokio::task::JoinError) -> String {
+fn describe_panic(error: tokio::task::JoinError) -> String {
     match error.try_into_panic() {
         Ok(panic) => {
             let message = panic.downcast_ref::<&str>().map(ToString::to_string);
@@ -56,7 +56,7 @@ mod tests {
     use tower::ServiceExt;
 
     use super::*;
-    use crate::{edge::observe, limits::Limits};
+    use crate::{edge::trace, limits::Limits};
 
     /// Two handlers that misbehave, behind the layers that have to bear it; no database is asked.
     fn router() -> Router {
@@ -65,8 +65,8 @@ mod tests {
         Router::new()
             .route("/panic", get(async || -> () { panic!("secret reasons") }))
             .route("/slow", get(async || std::future::pending::<()>().await))
-            .layer(middleware::from_fn_with_state(state.clone(), finish))
-            .layer(middleware::from_fn_with_state(state, observe))
+            .layer(middleware::from_fn_with_state(state.clone(), timeout))
+            .layer(middleware::from_fn_with_state(state, trace))
     }
 
     async fn ask(path: &str) -> (u16, Value) {

@@ -12,34 +12,34 @@ use http::{HeaderMap, HeaderValue, header};
 use shop::keys::{KeyRole, Token, UsableKey};
 
 use crate::{
-    access::{Auth, Bucket, Caller, Limiter, Need, Needs, Peer, Standing, is_limited},
-    problem::{Code, Problem},
+    access::{Auth, Bucket, Caller, Limiter, Peer, RateStatus, RequiredRole, RouteRoles, is_limited},
+    problem::{Problem, ProblemCode},
     state::ApiState,
 };
 
 /// A call that is not let through.
-struct Refused {
+struct Refusal {
     problem: Problem,
-    standing: Option<Standing>,
+    rate_status: Option<RateStatus>,
 }
 
 /// Lets through who may do what they ask for, with their [`Caller`] attached.
 ///
 /// A path that is known, but not with this method, is a 405; one that has declared nothing is refused, because somebody
 /// forgot.
-pub(crate) async fn guard(
+pub(crate) async fn authorize(
     State(state): State<ApiState>,
-    needs: Arc<Needs>,
+    route_roles: Arc<RouteRoles>,
     mut request: Request,
     next: Next,
 ) -> Response {
     let path = request.extensions().get::<MatchedPath>().cloned();
-    let need = match &path {
+    let required = match &path {
         // There is nothing at this path; the router says so.
-        None => Need::Public,
-        Some(path) => match needs.of(path.as_str(), request.method()) {
-            Some(need) => need,
-            None => return undeclared(&needs, path.as_str()),
+        None => RequiredRole::Public,
+        Some(path) => match route_roles.of(path.as_str(), request.method()) {
+            Some(required) => required,
+            None => return undeclared(&route_roles, path.as_str()),
         },
     };
     let peer = request.extensions().get::<Peer>();
@@ -47,14 +47,14 @@ pub(crate) async fn guard(
     let mut caller = Caller { key: None, address };
     // What is not counted is asked for its key all the same.
     let limiter = path.is_none_or(|path| is_limited(path.as_str())).then(|| state.limiter());
-    let standing = match admit(&state, limiter, need, &mut caller, request.headers()).await {
-        Ok(standing) => standing,
-        Err(refused) => return refused.into_response(),
+    let rate_status = match authenticate(&state, limiter, required, &mut caller, request.headers()).await {
+        Ok(rate_status) => rate_status,
+        Err(refusal) => return refusal.into_response(),
     };
     request.extensions_mut().insert(caller);
     let mut response = next.run(request).await;
-    if let Some(standing) = standing {
-        standing.write(response.headers_mut());
+    if let Some(rate_status) = rate_status {
+        rate_status.write(response.headers_mut());
     }
     response
 }
@@ -62,59 +62,59 @@ pub(crate) async fn guard(
 /// Counts the call against the key, where there is a good one, else against the address; before the database is asked
 /// for a key that was never seen to be good, against the address in any case, so that keys can't be tried out faster than
 /// that.
-async fn admit(
+async fn authenticate(
     state: &ApiState,
     limiter: Option<&Limiter>,
-    need: Need,
+    required: RequiredRole,
     caller: &mut Caller,
     headers: &HeaderMap,
-) -> Result<Option<Standing>, Refused> {
-    let role = match (state.access().auth, need) {
-        (Auth::Off, _) | (Auth::Keys, Need::Public) => return count_address(limiter, caller).await,
-        (Auth::Keys, Need::Key(role)) => role,
+) -> Result<Option<RateStatus>, Refusal> {
+    let role = match (state.access().auth, required) {
+        (Auth::Off, _) | (Auth::Keys, RequiredRole::Public) => return count_address(limiter, caller).await,
+        (Auth::Keys, RequiredRole::Key(role)) => role,
     };
     let token = bearer(headers);
-    let is_known = token.as_ref().is_some_and(|token| state.keyring().knows(token));
-    let mut standing = if is_known { None } else { count_address(limiter, caller).await? };
+    let is_known = token.as_ref().is_some_and(|token| state.key_cache().recognizes(token));
+    let mut rate_status = if is_known { None } else { count_address(limiter, caller).await? };
     let key = match &token {
         Some(token) => state
-            .keyring()
-            .open(token, async || state.gate().pass().await)
+            .key_cache()
+            .authenticate(token, async || state.gate().pass().await)
             .await
-            .map_err(|problem| Refused { problem, standing })?,
+            .map_err(|problem| Refusal { problem, rate_status })?,
         None => None,
     };
     let Some(key) = key else {
         if is_known {
-            standing = count_address(limiter, caller).await?;
+            rate_status = count_address(limiter, caller).await?;
         }
         let detail = match &token {
             Some(_) => "the API key is unknown, revoked or expired",
-            None => Code::Unauthenticated.example(),
+            None => ProblemCode::Unauthenticated.example(),
         };
-        return Err(Refused { problem: Problem::new(Code::Unauthenticated, detail), standing });
+        return Err(Refusal { problem: Problem::new(ProblemCode::Unauthenticated, detail), rate_status });
     };
-    let standing = count(limiter, &Bucket::Key(key.key_id.clone())).await?;
+    let rate_status = count(limiter, &Bucket::Key(key.key_id.clone())).await?;
     if !key.role.includes(role) {
-        return Err(Refused { problem: forbidden(role, &key), standing });
+        return Err(Refusal { problem: forbidden(role, &key), rate_status });
     }
     caller.key = Some(key);
-    Ok(standing)
+    Ok(rate_status)
 }
 
-async fn count_address(limiter: Option<&Limiter>, caller: &Caller) -> Result<Option<Standing>, Refused> {
+async fn count_address(limiter: Option<&Limiter>, caller: &Caller) -> Result<Option<RateStatus>, Refusal> {
     match caller.address {
         Some(address) => count(limiter, &Bucket::of_address(address)).await,
         None => Ok(None),
     }
 }
 
-async fn count(limiter: Option<&Limiter>, bucket: &Bucket) -> Result<Option<Standing>, Refused> {
+async fn count(limiter: Option<&Limiter>, bucket: &Bucket) -> Result<Option<RateStatus>, Refusal> {
     let Some(limiter) = limiter else { return Ok(None) };
-    let standing = limiter.count(bucket).await;
-    match standing.and_then(|standing| standing.refusal()) {
-        Some(problem) => Err(Refused { problem, standing }),
-        None => Ok(standing),
+    let rate_status = limiter.count(bucket).await;
+    match rate_status.and_then(|rate_status| rate_status.refusal()) {
+        Some(problem) => Err(Refusal { problem, rate_status }),
+        None => Ok(rate_status),
     }
 }
 
@@ -129,33 +129,34 @@ fn bearer(headers: &HeaderMap) -> Option<Token> {
 fn forbidden(needed: KeyRole, key: &UsableKey) -> Problem {
     let (name, role) = (&key.name, key.role);
     Problem::new(
-        Code::Forbidden,
+        ProblemCode::Forbidden,
         format!("this needs a key with the role `{needed}`; the key `{name}` has `{role}`"),
     )
 }
 
-fn undeclared(needs: &Needs, path: &str) -> Response {
-    let Some(allow) = needs.allow(path) else {
+fn undeclared(route_roles: &RouteRoles, path: &str) -> Response {
+    let Some(allow) = route_roles.allow(path) else {
         return Problem::internal(format!("the route {path} has declared no role: it is not served"))
             .into_response();
     };
-    let mut response = Problem::new(Code::MethodNotAllowed, Code::MethodNotAllowed.example()).into_response();
+    let mut response =
+        Problem::new(ProblemCode::MethodNotAllowed, ProblemCode::MethodNotAllowed.example()).into_response();
     if let Ok(allow) = HeaderValue::try_from(allow) {
         response.headers_mut().insert(header::ALLOW, allow);
     }
     response
 }
 
-impl IntoResponse for Refused {
+impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        let is_unauthenticated = self.problem.code() == Code::Unauthenticated;
+        let is_unauthenticated = self.problem.code() == ProblemCode::Unauthenticated;
         let mut response = self.problem.into_response();
         if is_unauthenticated {
             let scheme = HeaderValue::from_static("Bearer realm=\"sagaline\"");
             response.headers_mut().insert(header::WWW_AUTHENTICATE, scheme);
         }
-        if let Some(standing) = self.standing {
-            standing.write(response.headers_mut());
+        if let Some(rate_status) = self.rate_status {
+            rate_status.write(response.headers_mut());
         }
         response
     }
@@ -172,17 +173,18 @@ mod tests {
     /// Three routes that nobody should get to without a key, behind a guard that knows of two of them.
     async fn status(path: &str) -> u16 {
         let state = ApiState::bare(Limits::default());
-        let (_, _, needs) = RouteTable::new()
-            .declared("/health-report", Need::Key(KeyRole::Operate))
-            .declared("/api/report", Need::Key(KeyRole::Read))
+        let (_, _, route_roles) = RouteTable::new()
+            .declared("/health-report", RequiredRole::Key(KeyRole::Operate))
+            .declared("/api/report", RequiredRole::Key(KeyRole::Read))
             .into_parts();
-        let guard = move |state, request, next| super::guard(state, Arc::clone(&needs), request, next);
+        let authorize =
+            move |state, request, next| super::authorize(state, Arc::clone(&route_roles), request, next);
         let reached = || get(async || "reached");
         let router = Router::new()
             .route("/health-report", reached())
             .route("/api/report", reached())
             .route("/api/forgotten", reached())
-            .layer(middleware::from_fn_with_state(state.clone(), guard))
+            .layer(middleware::from_fn_with_state(state.clone(), authorize))
             .with_state(state);
         let request = Request::get(path).body(Body::empty()).expect("a request");
         router.oneshot(request).await.expect("routers do not fail").status().as_u16()

@@ -30,7 +30,7 @@ const PREFLIGHT_AGE: Duration = Duration::from_mins(10);
 
 /// Adds the headers that are the same for every answer. That the connection is to stay encrypted
 /// (`Strict-Transport-Security`) is said by whoever encrypts it.
-pub(crate) fn secured<S: Clone + Send + Sync + 'static>(router: Router<S>) -> Router<S> {
+pub(crate) fn security_headers<S: Clone + Send + Sync + 'static>(router: Router<S>) -> Router<S> {
     let set = |name: HeaderName, value: &'static str| {
         SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value))
     };

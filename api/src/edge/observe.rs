@@ -12,7 +12,7 @@ use tracing::{Instrument, Span, field::Empty};
 use uuid::Uuid;
 
 use crate::{
-    problem::{Code, Problem},
+    problem::{Problem, ProblemCode},
     state::ApiState,
     telemetry,
 };
@@ -25,7 +25,7 @@ static X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub(crate) struct TraceId(pub(crate) Arc<str>);
 
 /// The outermost layer.
-pub(crate) async fn observe(State(state): State<ApiState>, mut request: Request, next: Next) -> Response {
+pub(crate) async fn trace(State(state): State<ApiState>, mut request: Request, next: Next) -> Response {
     let started = Instant::now();
     let method = label(request.method());
     let route = request.extensions().get::<MatchedPath>().cloned();
@@ -50,11 +50,11 @@ pub(crate) async fn observe(State(state): State<ApiState>, mut request: Request,
 
     request.extensions_mut().insert(TraceId(trace_id.as_str().into()));
     let response = next.run(request).instrument(span.clone()).await;
-    let mut response = span.in_scope(|| written_out(response, &path, &trace_id));
+    let mut response = span.in_scope(|| render_problem(response, &path, &trace_id));
     if let Ok(value) = HeaderValue::from_str(&trace_id) {
         response.headers_mut().insert(X_REQUEST_ID.clone(), value);
     }
-    if state.leaving().is_draining() {
+    if state.shutdown().is_draining() {
         // The next request goes over a new connection, which whoever balances load opens elsewhere.
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
@@ -64,17 +64,19 @@ pub(crate) async fn observe(State(state): State<ApiState>, mut request: Request,
 }
 
 /// Writes problems out, and makes the router's own bare refusals problems too.
-fn written_out(mut response: Response, path: &str, trace_id: &str) -> Response {
+fn render_problem(mut response: Response, path: &str, trace_id: &str) -> Response {
     let problem = response.extensions_mut().remove::<Problem>().or_else(|| match response.status() {
-        StatusCode::NOT_FOUND => Some(Problem::new(Code::NoSuchRoute, Code::NoSuchRoute.example())),
+        StatusCode::NOT_FOUND => {
+            Some(Problem::new(ProblemCode::NoSuchRoute, ProblemCode::NoSuchRoute.example()))
+        }
         StatusCode::METHOD_NOT_ALLOWED => {
-            Some(Problem::new(Code::MethodNotAllowed, Code::MethodNotAllowed.example()))
+            Some(Problem::new(ProblemCode::MethodNotAllowed, ProblemCode::MethodNotAllowed.example()))
         }
         _ => None,
     });
     let Some(problem) = problem else { return response };
     if let Some(cause) = problem.cause() {
-        if problem.code() == Code::Internal {
+        if problem.code() == ProblemCode::Internal {
             tracing::error!(cause, "a request failed");
         } else {
             tracing::warn!(cause, code = problem.code().name(), "a request could not be served now");

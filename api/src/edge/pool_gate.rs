@@ -18,13 +18,13 @@ use tokio::sync::watch;
 use crate::problem::Problem;
 
 /// How long a connection that could be had counts as proof that others can.
-const FRESH: Duration = Duration::from_millis(250);
+const PROOF_TTL: Duration = Duration::from_millis(250);
 
 /// Stands before everything that needs a connection.
 #[derive(Debug)]
 pub(crate) struct PoolGate {
     shared: Arc<Shared>,
-    patience: Duration,
+    timeout: Duration,
 }
 
 #[derive(Debug)]
@@ -39,7 +39,7 @@ struct Shared {
 }
 
 impl PoolGate {
-    pub(crate) fn new(pool: PgPool, patience: Duration) -> Self {
+    pub(crate) fn new(pool: PgPool, timeout: Duration) -> Self {
         let shared = Shared {
             pool,
             began: Instant::now(),
@@ -48,7 +48,7 @@ impl PoolGate {
             exhausted: AtomicBool::new(false),
             good: watch::Sender::new(0),
         };
-        Self { shared: Arc::new(shared), patience }
+        Self { shared: Arc::new(shared), timeout }
     }
 
     /// Lets a request through if a connection can be had soon.
@@ -68,7 +68,7 @@ impl PoolGate {
         if self.shared.exhausted.load(Ordering::Relaxed) {
             return Err(exhausted());
         }
-        if let Ok(Ok(())) = tokio::time::timeout(self.patience, good.changed()).await {
+        if let Ok(Ok(())) = tokio::time::timeout(self.timeout, good.changed()).await {
             return Ok(());
         }
         self.shared.exhausted.store(true, Ordering::Relaxed);
@@ -80,7 +80,7 @@ impl PoolGate {
         self.shared.exhausted.load(Ordering::Relaxed)
     }
 
-    /// Starts a probe unless one is under way. It is never dropped half-way, see [`super::finish`]; the pool's own
+    /// Starts a probe unless one is under way. It is never dropped half-way, see [`super::timeout`]; the pool's own
     /// time-out ends it.
     fn probe(&self) {
         if self.shared.probing.swap(true, Ordering::AcqRel) {
@@ -114,7 +114,7 @@ impl Shared {
 
     fn is_fresh(&self) -> bool {
         let last = self.last_good_ms.load(Ordering::Relaxed);
-        last != 0 && u128::from(self.now_ms() - last.min(self.now_ms())) < FRESH.as_millis()
+        last != 0 && u128::from(self.now_ms() - last.min(self.now_ms())) < PROOF_TTL.as_millis()
     }
 }
 

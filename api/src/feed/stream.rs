@@ -12,11 +12,11 @@ use tokio::{
     time::Instant,
 };
 
-use super::{Feed, Place};
-use crate::{access::HeldKey, telemetry::STREAMS_DROPPED};
+use super::{EventBroadcast, StreamSlot};
+use crate::{access::StreamKey, telemetry::STREAMS_DROPPED};
 
 /// How long the reader may take to begin.
-const BEGIN: Duration = Duration::from_secs(10);
+const READER_START_TIMEOUT: Duration = Duration::from_secs(10);
 /// So much is read at a time, and is held for each stream: a thousand of them have to fit into a small process.
 const PAGE: PageSize = PageSize { events: 100, bytes: 64 * 1024 };
 /// What callers are told to wait before they come again: spread, so that those who were cut off together don't come
@@ -24,29 +24,29 @@ const PAGE: PageSize = PageSize { events: 100, bytes: 64 * 1024 };
 const RETRY_MS: std::ops::RangeInclusive<u64> = 1_000..=4_000;
 
 /// A caller that follows the log.
-pub(crate) struct Following {
-    feed: Feed,
+pub(crate) struct EventStream {
+    broadcast: EventBroadcast,
     topics: Topics,
     /// The last event that the caller was given or did not want.
     last: i64,
     /// What was read and is still to be given.
     page: VecDeque<Event>,
-    at: Stage,
+    phase: Phase,
     /// Since when the caller does not keep up with what is new.
     behind_since: Option<Instant>,
     heartbeat: Instant,
-    key: Option<HeldKey>,
+    key: Option<StreamKey>,
     /// When it is asked whether the key still holds, however much is sent until then.
     check: Instant,
     end: Instant,
-    _place: Place,
+    _slot: StreamSlot,
 }
 
-enum Stage {
+enum Phase {
     /// Nothing was said yet.
     Greeting,
     /// Reads the table until its end.
-    Back,
+    CatchingUp,
     /// Receives what is new, and reads the table up to where that begins.
     Joining(broadcast::Receiver<Arc<Event>>, i64),
     /// Receives what is new.
@@ -55,7 +55,7 @@ enum Stage {
 
 /// Why a stream ends.
 #[derive(Debug)]
-enum End {
+enum EndReason {
     /// It has lasted long enough.
     Age,
     /// The process stops.
@@ -70,7 +70,7 @@ enum End {
     Trouble,
 }
 
-impl End {
+impl EndReason {
     fn name(self) -> &'static str {
         match self {
             Self::Age => "age",
@@ -101,22 +101,29 @@ struct Sent<'a> {
     payload: &'a RawValue,
 }
 
-impl Following {
+impl EventStream {
     /// Follows the log behind this event, for as long as the key holds.
-    pub(crate) fn new(feed: Feed, place: Place, topics: Topics, after: i64, key: Option<HeldKey>) -> Self {
-        let (heartbeat, end) = (Instant::now() + feed.0.heartbeat, Instant::now() + feed.0.age);
+    pub(crate) fn new(
+        broadcast: EventBroadcast,
+        slot: StreamSlot,
+        topics: Topics,
+        after: i64,
+        key: Option<StreamKey>,
+    ) -> Self {
+        let (heartbeat, end) =
+            (Instant::now() + broadcast.0.heartbeat_interval, Instant::now() + broadcast.0.max_age);
         Self {
             key,
             check: heartbeat,
-            feed,
+            broadcast,
             topics,
             last: after,
             page: VecDeque::new(),
-            at: Stage::Greeting,
+            phase: Phase::Greeting,
             behind_since: None,
             heartbeat,
             end,
-            _place: place,
+            _slot: slot,
         }
     }
 
@@ -133,13 +140,13 @@ impl Following {
         }
     }
 
-    async fn step(&mut self) -> Result<Result<sse::Event, serde_json::Error>, End> {
+    async fn step(&mut self) -> Result<Result<sse::Event, serde_json::Error>, EndReason> {
         loop {
-            if self.feed.0.stop.is_cancelled() {
-                return Err(End::Stop);
+            if self.broadcast.0.stop.is_cancelled() {
+                return Err(EndReason::Stop);
             }
             if Instant::now() >= self.end {
-                return Err(End::Age);
+                return Err(EndReason::Age);
             }
             self.check_key().await?;
             while let Some(event) = self.page.pop_front() {
@@ -150,45 +157,48 @@ impl Following {
             if Instant::now() >= self.heartbeat {
                 return Ok(Ok(self.beat("heartbeat")));
             }
-            match std::mem::replace(&mut self.at, Stage::Back) {
-                Stage::Greeting => {
+            match std::mem::replace(&mut self.phase, Phase::CatchingUp) {
+                Phase::Greeting => {
                     let retry = Duration::from_millis(rand::random_range(RETRY_MS));
                     return Ok(Ok(self.beat("hello").retry(retry)));
                 }
-                Stage::Back => {
-                    if self.behind_since.is_some_and(|since| since.elapsed() > self.feed.0.catching_up) {
-                        return Err(End::Slow);
+                Phase::CatchingUp => {
+                    if self
+                        .behind_since
+                        .is_some_and(|since| since.elapsed() > self.broadcast.0.catch_up_timeout)
+                    {
+                        return Err(EndReason::Slow);
                     }
-                    let Some(reader) = self.turn().await? else { continue };
+                    let Some(reader) = self.acquire_reader().await? else { continue };
                     if !self.read(reader).await?.is_full {
-                        self.at = self.join().await?;
+                        self.phase = self.join().await?;
                     }
                 }
-                Stage::Joining(news, until) if self.last_read() < until => {
-                    let reader = self.turn().await;
-                    self.at = Stage::Joining(news, until);
+                Phase::Joining(live, until) if self.last_read() < until => {
+                    let reader = self.acquire_reader().await;
+                    self.phase = Phase::Joining(live, until);
                     let Some(reader) = reader? else { continue };
                     if self.read(reader).await?.is_empty {
-                        return Err(End::Pruned);
+                        return Err(EndReason::Pruned);
                     }
                 }
-                Stage::Joining(news, _) => {
+                Phase::Joining(live, _) => {
                     self.behind_since = None;
-                    self.at = Stage::Live(news);
+                    self.phase = Phase::Live(live);
                 }
-                Stage::Live(mut news) => {
-                    let stop = self.feed.0.stop.clone();
+                Phase::Live(mut live) => {
+                    let stop = self.broadcast.0.stop.clone();
                     let received = tokio::select! {
-                        received = news.recv() => received,
+                        received = live.recv() => received,
                         () = tokio::time::sleep_until(self.heartbeat.min(self.check).min(self.end)) => {
-                            self.at = Stage::Live(news);
+                            self.phase = Phase::Live(live);
                             continue;
                         }
-                        () = stop.cancelled() => return Err(End::Stop),
+                        () = stop.cancelled() => return Err(EndReason::Stop),
                     };
                     let event = match received {
                         Ok(event) => event,
-                        Err(RecvError::Closed) => return Err(End::Stop),
+                        Err(RecvError::Closed) => return Err(EndReason::Stop),
                         // The table has what did not wait for this stream. A burst does that to whoever keeps up, too.
                         Err(RecvError::Lagged(_)) => {
                             self.behind_since.get_or_insert_with(Instant::now);
@@ -199,7 +209,7 @@ impl Following {
                         // It can't be; but if it is, the table has what is missing.
                         continue;
                     }
-                    self.at = Stage::Live(news);
+                    self.phase = Phase::Live(live);
                     if event.event_id > self.last
                         && let Some(sent) = self.take(&event)
                     {
@@ -211,13 +221,17 @@ impl Following {
     }
 
     /// Asks for the key again, if that is due. One that can't be asked for ends the stream too: nobody is let in then.
-    async fn check_key(&mut self) -> Result<(), End> {
+    async fn check_key(&mut self) -> Result<(), EndReason> {
         if Instant::now() < self.check {
             return Ok(());
         }
-        self.check = Instant::now() + self.feed.0.heartbeat;
+        self.check = Instant::now() + self.broadcast.0.heartbeat_interval;
         let Some(key) = &self.key else { return Ok(()) };
-        if key.holds().await.map_err(|error| trouble(&error))? { Ok(()) } else { Err(End::Key) }
+        if key.is_usable().await.map_err(|error| database_error(&error))? {
+            Ok(())
+        } else {
+            Err(EndReason::Key)
+        }
     }
 
     /// Counts an event as given, and writes it if it is wanted.
@@ -226,14 +240,14 @@ impl Following {
         if !self.topics.match_key(&event.routing_key) {
             return None;
         }
-        self.heartbeat = Instant::now() + self.feed.0.heartbeat;
+        self.heartbeat = Instant::now() + self.broadcast.0.heartbeat_interval;
         Some(written(event))
     }
 
     /// Says that the stream is alive, and how far it is: a caller that wants few events would otherwise come again with
     /// an id that was pruned long ago.
     fn beat(&mut self, word: &str) -> sse::Event {
-        self.heartbeat = Instant::now() + self.feed.0.heartbeat;
+        self.heartbeat = Instant::now() + self.broadcast.0.heartbeat_interval;
         sse::Event::default().id(self.last.to_string()).comment(word)
     }
 
@@ -242,26 +256,26 @@ impl Following {
     }
 
     /// Waits until it is this stream's turn to read the table; `None` when something else is to be done first.
-    async fn turn(&self) -> Result<Option<OwnedSemaphorePermit>, End> {
+    async fn acquire_reader(&self) -> Result<Option<OwnedSemaphorePermit>, EndReason> {
         tokio::select! {
-            reader = self.feed.0.readers.clone().acquire_owned() => reader.map(Some).map_err(|_| End::Stop),
+            reader = self.broadcast.0.readers.clone().acquire_owned() => reader.map(Some).map_err(|_| EndReason::Stop),
             () = tokio::time::sleep_until(self.heartbeat.min(self.check).min(self.end)) => Ok(None),
-            () = self.feed.0.stop.cancelled() => Err(End::Stop),
+            () = self.broadcast.0.stop.cancelled() => Err(EndReason::Stop),
         }
     }
 
     /// Reads the next page. In a task of its own, so that a caller that hangs up never drops a query half-way.
-    async fn read(&mut self, reader: OwnedSemaphorePermit) -> Result<Read, End> {
-        let (pool, after) = (self.feed.0.pool.clone(), self.last_read());
+    async fn read(&mut self, reader: OwnedSemaphorePermit) -> Result<Read, EndReason> {
+        let (pool, after) = (self.broadcast.0.pool.clone(), self.last_read());
         let read = async move {
             let page = events::read(&pool, after, PAGE).await;
             drop(reader);
             page
         };
         let read = tokio::spawn(read).await;
-        let page = read.map_err(|error| trouble(&error))?.map_err(|error| trouble(&error))?;
+        let page = read.map_err(|error| database_error(&error))?.map_err(|error| database_error(&error))?;
         if page.events.first().is_some_and(|event| event.event_id != after + 1) {
-            return Err(End::Pruned);
+            return Err(EndReason::Pruned);
         }
         let read = Read { is_empty: page.events.is_empty(), is_full: page.is_full };
         self.page.extend(page.events);
@@ -269,11 +283,11 @@ impl Following {
     }
 
     /// Listens to what is new; the table is read up to where that begins.
-    async fn join(&self) -> Result<Stage, End> {
-        let (news, mut read_through) = self.feed.subscribe();
-        let begun = tokio::time::timeout(BEGIN, begun(&mut read_through)).await;
-        let until = begun.ok().flatten().ok_or(End::Trouble)?;
-        Ok(Stage::Joining(news, until))
+    async fn join(&self) -> Result<Phase, EndReason> {
+        let (live, mut read_through) = self.broadcast.subscribe();
+        let begun = tokio::time::timeout(READER_START_TIMEOUT, begun(&mut read_through)).await;
+        let until = begun.ok().flatten().ok_or(EndReason::Trouble)?;
+        Ok(Phase::Joining(live, until))
     }
 }
 
@@ -281,9 +295,9 @@ async fn begun(read_through: &mut watch::Receiver<Option<i64>>) -> Option<i64> {
     *read_through.wait_for(Option::is_some).await.ok()?
 }
 
-fn trouble(error: &dyn std::fmt::Display) -> End {
+fn database_error(error: &dyn std::fmt::Display) -> EndReason {
     tracing::warn!(%error, "events can't be read now; a stream ends and its caller comes again");
-    End::Trouble
+    EndReason::Trouble
 }
 
 fn written(event: &Event) -> Result<sse::Event, serde_json::Error> {

@@ -9,7 +9,7 @@ use utoipa::openapi::{
 /// PostgreSQL can't search for U+0000.
 const SEARCHABLE: &str = r"^[^\u0000]*$";
 /// As `TextPath` has it.
-const LONGEST_IN_PATH: usize = 128;
+const MAX_PATH_TEXT_LEN: usize = 128;
 
 /// Documents the characters that texts in the path and the query can have, and how long those in the path can be, where
 /// nothing closer is said.
@@ -17,7 +17,7 @@ pub(crate) fn bound_texts(operation: &mut Operation) {
     for parameter in operation.parameters.iter_mut().flatten() {
         let RefOr::T(parameter) = parameter else { continue };
         let longest = match parameter.parameter_in {
-            ParameterIn::Path => Some(LONGEST_IN_PATH),
+            ParameterIn::Path => Some(MAX_PATH_TEXT_LEN),
             ParameterIn::Query => None,
             ParameterIn::Header | ParameterIn::Cookie | ParameterIn::QueryString => continue,
         };

@@ -9,36 +9,38 @@ use utoipa::openapi::{
     schema::{ObjectBuilder, Type},
 };
 
-use super::{Code, FieldError, Problem};
+use super::{FieldError, Problem, ProblemCode};
 
 /// What any operation can give.
-pub(crate) const ALWAYS: &[Code] = &[Code::HeadersTooLarge, Code::Internal];
+pub(crate) const ALWAYS: &[ProblemCode] = &[ProblemCode::HeadersTooLarge, ProblemCode::Internal];
 /// What any operation that uses the database can give.
-pub(crate) const STORED: &[Code] = &[Code::Unavailable, Code::Overloaded, Code::Timeout];
+pub(crate) const STORED: &[ProblemCode] =
+    &[ProblemCode::Unavailable, ProblemCode::Overloaded, ProblemCode::Timeout];
 /// What an operation on one thing can give.
-pub(crate) const ONE: &[Code] = &[Code::InvalidParameter, Code::NotFound];
+pub(crate) const ONE: &[ProblemCode] = &[ProblemCode::InvalidParameter, ProblemCode::NotFound];
 /// What a list can give.
-pub(crate) const LIST: &[Code] = &[Code::InvalidParameter, Code::InvalidCursor];
+pub(crate) const LIST: &[ProblemCode] = &[ProblemCode::InvalidParameter, ProblemCode::InvalidCursor];
 /// What an operation with a body and an `X-Actor` can give.
-pub(crate) const BODY: &[Code] = &[
-    Code::InvalidJson,
-    Code::InvalidHeader,
-    Code::InvalidParameter,
-    Code::RequestTimeout,
-    Code::BodyTooLarge,
-    Code::UnsupportedMediaType,
-    Code::InvalidBody,
+pub(crate) const BODY: &[ProblemCode] = &[
+    ProblemCode::InvalidJson,
+    ProblemCode::InvalidHeader,
+    ProblemCode::InvalidParameter,
+    ProblemCode::RequestTimeout,
+    ProblemCode::BodyTooLarge,
+    ProblemCode::UnsupportedMediaType,
+    ProblemCode::InvalidBody,
 ];
 /// What an operation with an `Idempotency-Key` can give.
-pub(crate) const KEYED: &[Code] = &[Code::IdempotencyMismatch, Code::IdempotencyInFlight];
+pub(crate) const KEYED: &[ProblemCode] =
+    &[ProblemCode::IdempotencyMismatch, ProblemCode::IdempotencyInFlight];
 /// Codes that an answer kept for an `Idempotency-Key` can have.
-pub(super) const KEPT: [Code; 6] = [
-    Code::SkuTaken,
-    Code::InvalidBody,
-    Code::Refused,
-    Code::NotFound,
-    Code::InvalidHeader,
-    Code::InvalidParameter,
+pub(super) const REPLAYABLE: [ProblemCode; 6] = [
+    ProblemCode::SkuTaken,
+    ProblemCode::InvalidBody,
+    ProblemCode::Refused,
+    ProblemCode::NotFound,
+    ProblemCode::InvalidHeader,
+    ProblemCode::InvalidParameter,
 ];
 
 /// Names the problems of one operation, for its `responses(…)`.
@@ -61,8 +63,8 @@ macro_rules! problems {
 pub(crate) use problems;
 
 /// Groups codes by status and gives each an example.
-pub(crate) fn documented(groups: &[&[Code]]) -> BTreeMap<String, RefOr<Response>> {
-    let mut by_status = BTreeMap::<u16, Vec<Code>>::new();
+pub(crate) fn documented(groups: &[&[ProblemCode]]) -> BTreeMap<String, RefOr<Response>> {
+    let mut by_status = BTreeMap::<u16, Vec<ProblemCode>>::new();
     for code in groups.iter().copied().flatten() {
         let codes = by_status.entry(code.status().as_u16()).or_default();
         if !codes.contains(code) {
@@ -72,7 +74,7 @@ pub(crate) fn documented(groups: &[&[Code]]) -> BTreeMap<String, RefOr<Response>
     by_status.into_iter().map(|(status, codes)| (status.to_string(), RefOr::T(response(&codes)))).collect()
 }
 
-fn response(codes: &[Code]) -> Response {
+fn response(codes: &[ProblemCode]) -> Response {
     let titles: Vec<_> = codes.iter().map(|code| format!("{} (`{}`)", code.title(), code.name())).collect();
     let mut content = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem")));
     for code in codes {
@@ -94,18 +96,18 @@ fn response(codes: &[Code]) -> Response {
 
 /// The examples that the responses refer to, one a code.
 pub(crate) fn examples() -> impl Iterator<Item = (&'static str, Example)> {
-    Code::ALL.into_iter().map(|code| {
+    ProblemCode::ALL.into_iter().map(|code| {
         (code.name(), ExampleBuilder::new().summary(code.title()).value(Some(example(code))).build())
     })
 }
 
-fn example(code: Code) -> serde_json::Value {
+fn example(code: ProblemCode) -> serde_json::Value {
     let mut problem = Problem::new(code, code.example());
-    if code == Code::InvalidBody {
+    if code == ProblemCode::InvalidBody {
         problem.errors.push(FieldError::at("/items/0/quantity", "invalid", code.example()));
-    } else if code == Code::InvalidParameter {
+    } else if code == ProblemCode::InvalidParameter {
         problem.errors.push(FieldError::parameter("limit", "invalid", code.example()));
-    } else if code == Code::InvalidHeader {
+    } else if code == ProblemCode::InvalidHeader {
         problem.errors.push(FieldError::header("X-Actor", "invalid", code.example()));
     }
     serde_json::to_value(problem.to_body("/api/…", "4bf92f3577b34da6a3ce929d0e0e4736")).unwrap_or_default()

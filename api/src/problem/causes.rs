@@ -4,7 +4,7 @@ use engine::{CancelError, DeadJobError, DeadJobId, StartError};
 
 use shop::ListError;
 
-use super::{Code, FieldError, Problem};
+use super::{FieldError, Problem, ProblemCode};
 
 impl From<sqlx::Error> for Problem {
     fn from(error: sqlx::Error) -> Self {
@@ -16,7 +16,7 @@ impl From<sqlx::Error> for Problem {
 impl From<ListError> for Problem {
     fn from(error: ListError) -> Self {
         match error {
-            ListError::TooLong => Self::new(Code::Timeout, error.to_string()),
+            ListError::TooLong => Self::new(ProblemCode::Timeout, error.to_string()),
             ListError::Database(error) => error.into(),
         }
     }
@@ -33,7 +33,7 @@ impl From<StartError> for Problem {
             StartError::BadInput(reason) => Self::field("/input", "invalid", reason),
             StartError::Refused(failure) => {
                 let errors = violations(&failure.details);
-                Self { errors, ..Self::new(Code::Refused, failure.message) }
+                Self { errors, ..Self::new(ProblemCode::Refused, failure.message) }
             }
             StartError::Unavailable(reason) => Self::unavailable(reason),
         }
@@ -44,9 +44,9 @@ impl From<CancelError> for Problem {
     fn from(error: CancelError) -> Self {
         match error {
             CancelError::NotFound(id) => Self::not_found("workflow", id),
-            CancelError::PastPivot { .. } => Self::new(Code::PastPivot, error.to_string()),
+            CancelError::PastPivot { .. } => Self::new(ProblemCode::PastPivot, error.to_string()),
             CancelError::Owner(reason) => Self::internal(reason),
-            CancelError::Ended(_) => Self::new(Code::WorkflowEnded, error.to_string()),
+            CancelError::Ended(_) => Self::new(ProblemCode::WorkflowEnded, error.to_string()),
             CancelError::Database(error) => error.into(),
         }
     }
@@ -56,7 +56,7 @@ impl Problem {
     /// A dead job that can only be read in the archive.
     pub(crate) fn archived(id: DeadJobId) -> Self {
         Self::new(
-            Code::Archived,
+            ProblemCode::Archived,
             format!(
                 "dead job {id} was archived when its time to live was over; read it at /api/dead-jobs/archive/{id}"
             ),
@@ -69,9 +69,9 @@ impl From<DeadJobError> for Problem {
         match error {
             DeadJobError::NotFound(id) => Self::not_found("dead job", id),
             DeadJobError::Archived(id) => Self::archived(id),
-            DeadJobError::AlreadyResolved(_) => Self::new(Code::AlreadyResolved, error.to_string()),
+            DeadJobError::AlreadyResolved(_) => Self::new(ProblemCode::AlreadyResolved, error.to_string()),
             DeadJobError::NotUndone { .. } => {
-                Self::new(Code::NotUndone, format!("{error} with `\"force\": true`"))
+                Self::new(ProblemCode::NotUndone, format!("{error} with `\"force\": true`"))
             }
             DeadJobError::Owner(reason) => Self::internal(reason),
             DeadJobError::Database(error) => error.into(),

@@ -4,7 +4,7 @@ use http::StatusCode;
 
 /// What went wrong, for programs. The name never changes once it was released.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Code {
+pub(crate) enum ProblemCode {
     InvalidJson,
     InvalidParameter,
     InvalidHeader,
@@ -43,7 +43,7 @@ pub(crate) enum Code {
     Timeout,
 }
 
-impl Code {
+impl ProblemCode {
     /// All of them.
     pub(crate) const ALL: [Self; 36] = [
         Self::InvalidJson,
@@ -85,7 +85,7 @@ impl Code {
     ];
 
     /// The status, the stable name, the title, and an example of a detail.
-    const fn facts(self) -> (StatusCode, &'static str, &'static str, &'static str) {
+    const fn spec(self) -> (StatusCode, &'static str, &'static str, &'static str) {
         match self {
             Self::InvalidJson => (
                 StatusCode::BAD_REQUEST,
@@ -309,22 +309,22 @@ impl Code {
 
     /// The HTTP status.
     pub(crate) const fn status(self) -> StatusCode {
-        self.facts().0
+        self.spec().0
     }
 
     /// The stable name.
     pub(crate) const fn name(self) -> &'static str {
-        self.facts().1
+        self.spec().1
     }
 
     /// One short sentence, the same for every problem of this code.
     pub(crate) const fn title(self) -> &'static str {
-        self.facts().2
+        self.spec().2
     }
 
     /// What a detail may say.
     pub(crate) const fn example(self) -> &'static str {
-        self.facts().3
+        self.spec().3
     }
 
     /// How many seconds a caller should wait before it asks again, where asking again helps.

@@ -14,7 +14,7 @@ use super::{documented_header, single};
 use crate::{access::Caller, edge::TraceId, problem::Problem};
 
 static X_ACTOR: HeaderName = HeaderName::from_static("x-actor");
-const LONGEST: usize = 64;
+const MAX_ACTOR_LEN: usize = 64;
 
 /// Who acts: the holder of the key, `key:<name>`, and behind a slash whom they say they act for (`X-Actor`). Where no
 /// keys are asked for it is only what they say.
@@ -47,25 +47,25 @@ impl<S: Sync> FromRequestParts<S> for Actor {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
-        let said = said(parts)?;
+        let stated = stated(parts)?;
         let Caller { key, address } = parts.extensions.get().cloned().unwrap_or_default();
-        let name = match (&key, said) {
-            (None, said) => said,
+        let name = match (&key, stated) {
+            (None, stated) => stated,
             (Some(key), None) => Some(format!("key:{}", key.name)),
-            (Some(key), Some(said)) => Some(format!("key:{}/{said}", key.name)),
+            (Some(key), Some(stated)) => Some(format!("key:{}/{stated}", key.name)),
         };
         let trace_id = parts.extensions.get::<TraceId>().map(|id| Arc::clone(&id.0));
         Ok(Self { name, key, address, trace_id })
     }
 }
 
-fn said(parts: &Parts) -> Result<Option<String>, Problem> {
+fn stated(parts: &Parts) -> Result<Option<String>, Problem> {
     let Some(text) = single(&parts.headers, &X_ACTOR, "X-Actor")? else { return Ok(None) };
     let text = text.trim();
-    if text.is_empty() || text.len() > LONGEST {
+    if text.is_empty() || text.len() > MAX_ACTOR_LEN {
         return Err(Problem::header(
             "X-Actor",
-            format!("`X-Actor` must be 1 to {LONGEST} visible characters"),
+            format!("`X-Actor` must be 1 to {MAX_ACTOR_LEN} visible characters"),
         ));
     }
     Ok(Some(text.into()))

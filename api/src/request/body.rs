@@ -12,10 +12,10 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::{DeserializeOwned, IgnoredAny};
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::{Object, pointer};
+use super::{StrictObject, pointer};
 use crate::{
     limits::Limits,
-    problem::{Code, Problem},
+    problem::{Problem, ProblemCode},
     state::ApiState,
 };
 
@@ -37,7 +37,7 @@ pub(crate) struct BulkJsonBody<T> {
     /// As it came; an `Idempotency-Key` is bound to it.
     pub(crate) bytes: Bytes,
     /// Kept for as long as the body is.
-    pub(crate) place: OwnedSemaphorePermit,
+    pub(crate) permit: OwnedSemaphorePermit,
 }
 
 /// A body that may be left out.
@@ -61,11 +61,14 @@ impl<T: DeserializeOwned> FromRequest<ApiState> for BulkJsonBody<T> {
     async fn from_request(request: Request, state: &ApiState) -> Result<Self, Problem> {
         let (parts, body) = request.into_parts();
         is_json(&parts.headers)?;
-        let place = Arc::clone(state.bulk()).try_acquire_owned().map_err(|_| {
-            Problem::new(Code::Overloaded, "as many large requests as are taken at a time are under way")
+        let permit = Arc::clone(state.bulk()).try_acquire_owned().map_err(|_| {
+            Problem::new(
+                ProblemCode::Overloaded,
+                "as many large requests as are taken at a time are under way",
+            )
         })?;
         let bytes = collect(&parts.headers, body, state.limits(), state.limits().bulk_body_bytes).await?;
-        Ok(Self { value: decode(&bytes)?, bytes, place })
+        Ok(Self { value: decode(&bytes)?, bytes, permit })
     }
 }
 
@@ -90,23 +93,23 @@ fn is_json(headers: &HeaderMap) -> Result<(), Problem> {
     if essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json")) {
         return Ok(());
     }
-    Err(Problem::new(Code::UnsupportedMediaType, "send `Content-Type: application/json`"))
+    Err(Problem::new(ProblemCode::UnsupportedMediaType, "send `Content-Type: application/json`"))
 }
 
-async fn collect(headers: &HeaderMap, body: Body, limits: &Limits, most: usize) -> Result<Bytes, Problem> {
-    let too_large = || Problem::new(Code::BodyTooLarge, format!("a body has at most {most} bytes here"));
+async fn collect(headers: &HeaderMap, body: Body, limits: &Limits, max: usize) -> Result<Bytes, Problem> {
+    let too_large = || Problem::new(ProblemCode::BodyTooLarge, format!("a body has at max {max} bytes here"));
     let declared =
         headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-    if declared.is_some_and(|length| length > most as u64) {
+    if declared.is_some_and(|length| length > max as u64) {
         return Err(too_large());
     }
-    let all = Limited::new(body, most).collect();
+    let all = Limited::new(body, max).collect();
     match tokio::time::timeout(limits.body_timeout, all).await {
         Ok(Ok(collected)) => Ok(collected.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
-        Ok(Err(error)) => Err(Problem::new(Code::InvalidJson, format!("the body broke off: {error}"))),
+        Ok(Err(error)) => Err(Problem::new(ProblemCode::InvalidJson, format!("the body broke off: {error}"))),
         Err(_) => Err(Problem::new(
-            Code::RequestTimeout,
+            ProblemCode::RequestTimeout,
             format!("the body was not complete after {} s", limits.body_timeout.as_secs_f32()),
         )),
     }
@@ -130,7 +133,7 @@ pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
 
 fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     let mut json = serde_json::Deserializer::from_slice(bytes);
-    let Object(value) = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+    let StrictObject(value) = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let place = pointer::of(error.path());
         let inner = error.inner();
         if inner.is_data() { pointer::data_problem(&place, &inner.to_string()) } else { not_json(inner) }
@@ -162,7 +165,7 @@ fn without_empty_fractions(bytes: &[u8]) -> Option<Vec<u8>> {
 }
 
 fn not_json(error: &serde_json::Error) -> Problem {
-    Problem::new(Code::InvalidJson, error.to_string())
+    Problem::new(ProblemCode::InvalidJson, error.to_string())
 }
 
 /// PostgreSQL can keep U+0000 neither in text nor in jsonb; JSON can only write it escaped.
@@ -196,7 +199,7 @@ mod tests {
     #[serde(deny_unknown_fields)]
     struct Order {
         #[expect(dead_code, reason = "only decoding matters here")]
-        items: Vec<Object<Line>>,
+        items: Vec<StrictObject<Line>>,
     }
 
     fn problem(text: &str) -> serde_json::Value {

@@ -10,14 +10,14 @@ use utoipa::IntoParams;
 use uuid::Uuid;
 
 use super::{FromParams, Params};
-use crate::problem::{Code, FieldError, Problem};
+use crate::problem::{FieldError, Problem, ProblemCode};
 
 const VERSION: u8 = 1;
 const CHECK_BYTES: usize = 6;
 
 /// One list with its filter, one page of which was asked for.
 #[derive(Clone, Debug)]
-pub(crate) struct Listing {
+pub(crate) struct PageRequest {
     check: [u8; CHECK_BYTES],
     /// Only what comes after this id.
     pub(crate) after: Option<Uuid>,
@@ -25,7 +25,7 @@ pub(crate) struct Listing {
     pub(crate) limit: u32,
 }
 
-impl Listing {
+impl PageRequest {
     /// Reads a cursor of the list `name` with this filter; `filter` is any text that differs when the filter does.
     pub(crate) fn new(name: &str, filter: &str, cursor: Option<&str>, limit: u32) -> Result<Self, Problem> {
         let check = check(name, filter);
@@ -39,11 +39,11 @@ impl Listing {
     }
 
     /// What to read.
-    pub(crate) fn page(&self) -> Page {
+    pub(crate) fn engine_page(&self) -> Page {
         Page { after: self.after, limit: self.read_limit() }
     }
 
-    /// As [`Listing::after`], of a list whose rows have numbers.
+    /// As [`PageRequest::after`], of a list whose rows have numbers.
     pub(crate) fn after_number(&self) -> Option<i64> {
         self.after.map(|after| after.as_u64_pair().1.cast_signed())
     }
@@ -79,27 +79,27 @@ impl FromParams for CursorQuery {
 }
 
 impl CursorQuery {
-    /// Reads the cursor, as [`Listing::new`].
+    /// Reads the cursor, as [`PageRequest::new`].
     ///
     /// # Errors
     /// A 400 when it is not of this list and filter.
-    pub(crate) fn listing(&self, name: &str, filter: &str) -> Result<Listing, Problem> {
-        Listing::new(name, filter, self.cursor.as_deref(), self.limit)
+    pub(crate) fn page_request(&self, name: &str, filter: &str) -> Result<PageRequest, Problem> {
+        PageRequest::new(name, filter, self.cursor.as_deref(), self.limit)
     }
 }
 
 /// Cuts what was read (up to one more than a page) to the page, and gives the cursor of the next one if there is one.
 pub(crate) fn next_page<T>(
     mut rows: Vec<T>,
-    listing: &Listing,
+    page_request: &PageRequest,
     id: impl Fn(&T) -> Uuid,
 ) -> (Vec<T>, Option<String>) {
-    let limit = listing.limit as usize;
+    let limit = page_request.limit as usize;
     if rows.len() <= limit {
         return (rows, None);
     }
     rows.truncate(limit);
-    let next = rows.last().map(|row| listing.encode(id(row)));
+    let next = rows.last().map(|row| page_request.encode(id(row)));
     (rows, next)
 }
 
@@ -112,7 +112,7 @@ fn check(name: &str, filter: &str) -> [u8; CHECK_BYTES] {
 
 fn decode(cursor: &str, check: [u8; CHECK_BYTES]) -> Result<Uuid, Problem> {
     let wrong = |message: &str| {
-        Problem::fields(Code::InvalidCursor, vec![FieldError::parameter("cursor", "invalid", message)])
+        Problem::fields(ProblemCode::InvalidCursor, vec![FieldError::parameter("cursor", "invalid", message)])
     };
     let bytes = BASE64_URL_SAFE_NO_PAD.decode(cursor).map_err(|_| wrong("this is no cursor of ours"))?;
     let (Some(&VERSION), Some(seen), Some(id)) =
@@ -132,11 +132,11 @@ mod tests {
 
     #[test]
     fn a_cursor_leads_to_the_row_after_the_last() {
-        let listing = Listing::new("orders", "status=pending", None, 2).expect("no cursor");
+        let page_request = PageRequest::new("orders", "status=pending", None, 2).expect("no cursor");
         let ids: Vec<_> = (1..=3_u128).map(Uuid::from_u128).collect();
-        let (page, next) = next_page(ids.clone(), &listing, |id| *id);
+        let (page, next) = next_page(ids.clone(), &page_request, |id| *id);
         assert_eq!(page, ids[..2]);
-        let again = Listing::new("orders", "status=pending", next.as_deref(), 2).expect("its own cursor");
+        let again = PageRequest::new("orders", "status=pending", next.as_deref(), 2).expect("its own cursor");
         assert_eq!(again.after, Some(ids[1]));
         let (page, next) = next_page(ids[2..].to_vec(), &again, |id| *id);
         assert_eq!((page.as_slice(), next), (&ids[2..], None));
@@ -144,8 +144,8 @@ mod tests {
 
     #[test]
     fn a_cursor_of_another_filter_or_made_up_is_refused() {
-        let listing = Listing::new("orders", "a", None, 1).expect("no cursor");
-        let cursor = listing.encode(Uuid::from_u128(7));
+        let page_request = PageRequest::new("orders", "a", None, 1).expect("no cursor");
+        let cursor = page_request.encode(Uuid::from_u128(7));
         for (name, filter, cursor) in [
             ("orders", "b", cursor.as_str()),
             ("products", "a", &cursor),
@@ -154,8 +154,8 @@ mod tests {
             ("orders", "a", "!!!"),
             ("orders", "a", "AQ"),
         ] {
-            let problem = Listing::new(name, filter, Some(cursor), 1).expect_err("wrong cursor");
-            assert_eq!(problem.code(), Code::InvalidCursor);
+            let problem = PageRequest::new(name, filter, Some(cursor), 1).expect_err("wrong cursor");
+            assert_eq!(problem.code(), ProblemCode::InvalidCursor);
         }
     }
 }

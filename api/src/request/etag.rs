@@ -10,7 +10,7 @@ use utoipa::{
 };
 
 use super::{documented_header, lenient_header};
-use crate::problem::{Code, Problem};
+use crate::problem::{Problem, ProblemCode};
 
 const TAGS: &str = r#"^(\*|(W/)?"[!#-~]*"( *, *(W/)?"[!#-~]*")*)$"#;
 
@@ -60,7 +60,7 @@ impl IfMatch {
             Some(version) => format!("If-Match does not name the current ETag, which is \"v{version}\""),
             None => "If-Match names no ETag of ours".into(),
         };
-        Problem::new(Code::PreconditionFailed, detail)
+        Problem::new(ProblemCode::PreconditionFailed, detail)
     }
 }
 
@@ -187,7 +187,7 @@ mod tests {
         assert_eq!(IfMatch::Existing.expected(None).expect("star"), None);
         for (tags, current) in [(vec![], None), (vec![3, 4], Some(5))] {
             let problem = IfMatch::Versions(tags).expected(current).expect_err("no match");
-            assert_eq!(problem.code(), Code::PreconditionFailed);
+            assert_eq!(problem.code(), ProblemCode::PreconditionFailed);
         }
     }
 

@@ -11,7 +11,7 @@ use super::{documented_header, single};
 use crate::{access::Caller, problem::Problem};
 
 static IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
-const LONGEST: usize = 255;
+const MAX_KEY_LEN: usize = 255;
 
 /// What a caller names a request by, so that sending it again has no further effect.
 #[derive(Clone, Debug)]
@@ -42,8 +42,8 @@ impl<S: Sync> FromRequestParts<S> for IdempotencyKey {
             return Ok(Self { key: None, holder });
         };
         let text = text.trim();
-        if text.is_empty() || text.len() > LONGEST {
-            let message = format!("`Idempotency-Key` must be 1 to {LONGEST} visible characters");
+        if text.is_empty() || text.len() > MAX_KEY_LEN {
+            let message = format!("`Idempotency-Key` must be 1 to {MAX_KEY_LEN} visible characters");
             return Err(Problem::header("Idempotency-Key", message));
         }
         Ok(Self { key: Some(text.into()), holder })

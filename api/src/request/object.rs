@@ -9,9 +9,9 @@ use serde::{
 
 /// A `T` that was written as a JSON object.
 #[derive(Debug, Default)]
-pub(crate) struct Object<T>(pub(crate) T);
+pub(crate) struct StrictObject<T>(pub(crate) T);
 
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for StrictObject<T> {
     fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
         json.deserialize_map(OnlyObjects(PhantomData)).map(Self)
     }

@@ -6,7 +6,7 @@ use axum::extract::FromRequestParts;
 use http::request::Parts;
 
 use crate::{
-    problem::{Code, FieldError, Problem},
+    problem::{FieldError, Problem, ProblemCode},
     state::ApiState,
 };
 
@@ -19,7 +19,7 @@ pub(crate) struct Params {
     given: BTreeMap<String, String>,
     known: Vec<&'static str>,
     errors: Vec<FieldError>,
-    longest_page: u32,
+    max_page: u32,
 }
 
 /// A set of query parameters.
@@ -33,10 +33,10 @@ pub(crate) trait FromParams: Sized {
 pub(crate) struct Query<T>(pub(crate) T);
 
 impl Params {
-    fn read(parts: &Parts, longest_page: u32) -> Result<Self, Problem> {
+    fn read(parts: &Parts, max_page: u32) -> Result<Self, Problem> {
         let pairs = axum::extract::Query::<Vec<(String, String)>>::try_from_uri(&parts.uri)
-            .map_err(|error| Problem::new(Code::InvalidParameter, error.body_text()))?;
-        let mut params = Self { given: BTreeMap::new(), known: Vec::new(), errors: Vec::new(), longest_page };
+            .map_err(|error| Problem::new(ProblemCode::InvalidParameter, error.body_text()))?;
+        let mut params = Self { given: BTreeMap::new(), known: Vec::new(), errors: Vec::new(), max_page };
         for (name, value) in pairs.0 {
             if value.contains('\0') || name.contains('\0') {
                 params.note(
@@ -52,11 +52,11 @@ impl Params {
     }
 
     /// Takes a parameter out as text; an empty one counts as left out.
-    pub(crate) fn text(&mut self, name: &'static str, longest: usize) -> Option<String> {
+    pub(crate) fn text(&mut self, name: &'static str, max: usize) -> Option<String> {
         self.known.push(name);
         let value = self.given.remove(name).filter(|value| !value.is_empty())?;
-        if value.chars().count() > longest {
-            self.note(name, "too-long", format!("`{name}` has at most {longest} characters"));
+        if value.chars().count() > max {
+            self.note(name, "too-long", format!("`{name}` has at most {max} characters"));
             return None;
         }
         Some(value)
@@ -92,8 +92,8 @@ impl Params {
 
     /// As [`Params::limit`], of a list whose pages have another length unless one is asked for.
     pub(crate) fn limit_or(&mut self, default: u32) -> u32 {
-        let longest = self.longest_page;
-        self.number("limit", 1..=longest).unwrap_or(default.min(longest))
+        let max = self.max_page;
+        self.number("limit", 1..=max).unwrap_or(default.min(max))
     }
 
     fn note(&mut self, name: &str, code: &str, message: impl Into<String>) {
@@ -108,7 +108,7 @@ impl Params {
         if self.errors.is_empty() {
             Ok(())
         } else {
-            Err(Problem::fields(Code::InvalidParameter, self.errors))
+            Err(Problem::fields(ProblemCode::InvalidParameter, self.errors))
         }
     }
 }
@@ -126,8 +126,8 @@ impl<T: FromParams> FromRequestParts<ApiState> for Query<T> {
     }
 }
 
-fn read<T: FromParams>(parts: &Parts, longest_page: u32) -> Result<T, Problem> {
-    let mut params = Params::read(parts, longest_page)?;
+fn read<T: FromParams>(parts: &Parts, max_page: u32) -> Result<T, Problem> {
+    let mut params = Params::read(parts, max_page)?;
     let query = T::from_params(&mut params);
     params.finish()?;
     Ok(query)

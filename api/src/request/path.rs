@@ -4,7 +4,7 @@ use axum::extract::{FromRequestParts, RawPathParams};
 use http::request::Parts;
 use uuid::Uuid;
 
-use crate::problem::{Code, FieldError, Problem};
+use crate::problem::{FieldError, Problem, ProblemCode};
 
 /// The one id in the path.
 #[derive(Clone, Copy, Debug)]
@@ -25,7 +25,10 @@ impl<S: Send + Sync> FromRequestParts<S> for IdPath {
             .filter(|id| value.len() == 36 && id.to_string() == value.to_ascii_lowercase());
         id.map(Self).ok_or_else(|| {
             let message = format!("`{name}` must be a UUID such as 0199f3a0-0000-7000-8000-000000000000");
-            Problem::fields(Code::InvalidParameter, vec![FieldError::parameter(name, "invalid", message)])
+            Problem::fields(
+                ProblemCode::InvalidParameter,
+                vec![FieldError::parameter(name, "invalid", message)],
+            )
         })
     }
 }
@@ -38,7 +41,7 @@ impl<S: Send + Sync> FromRequestParts<S> for TextPath {
         if value.contains('\0') || value.chars().count() > 128 {
             let message = format!("`{name}` must be at most 128 characters, none of them U+0000");
             return Err(Problem::fields(
-                Code::InvalidParameter,
+                ProblemCode::InvalidParameter,
                 vec![FieldError::parameter(name, "invalid", message)],
             ));
         }
@@ -49,7 +52,7 @@ impl<S: Send + Sync> FromRequestParts<S> for TextPath {
 async fn only<S: Send + Sync>(parts: &mut Parts, state: &S) -> Result<(String, String), Problem> {
     let params = RawPathParams::from_request_parts(parts, state)
         .await
-        .map_err(|error| Problem::new(Code::InvalidParameter, error.body_text()))?;
+        .map_err(|error| Problem::new(ProblemCode::InvalidParameter, error.body_text()))?;
     let first = params.iter().next().map(|(name, value)| (name.to_owned(), value.to_owned()));
     first.ok_or_else(|| Problem::internal("a handler reads a path parameter that its route does not have"))
 }

@@ -41,20 +41,20 @@ impl Prefer {
 
     /// How long to wait, with the place to hold meanwhile. Where too many wait already it is not waited at all, which the
     /// caller sees from a missing `Preference-Applied`: those who only wait must not take the places of those who work.
-    pub(crate) fn wait_with_a_place(
+    pub(crate) fn wait_with_permit(
         self,
         state: &ApiState,
     ) -> (Option<Duration>, Option<OwnedSemaphorePermit>) {
-        let Some(wait) = self.wait(state.limits().longest_wait) else { return (None, None) };
+        let Some(wait) = self.wait(state.limits().max_wait) else { return (None, None) };
         match Arc::clone(state.waits()).try_acquire_owned() {
-            Ok(place) => (Some(wait), Some(place)),
+            Ok(permit) => (Some(wait), Some(permit)),
             Err(_) => (None, None),
         }
     }
 
     /// How long to wait, capped; `None` when it was not asked for.
-    pub(crate) fn wait(self, longest: Duration) -> Option<Duration> {
-        self.wait_s.map(|seconds| Duration::from_secs(seconds).min(longest))
+    pub(crate) fn wait(self, max: Duration) -> Option<Duration> {
+        self.wait_s.map(|seconds| Duration::from_secs(seconds).min(max))
     }
 }
 

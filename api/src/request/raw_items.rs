@@ -11,11 +11,11 @@ use serde_json::value::RawValue;
 use super::body;
 use crate::problem::Problem;
 
-/// The items of a list as they were written. Of more than `MOST` only one more is kept, which tells that there are.
+/// The items of a list as they were written. Of more than `MAX` only one more is kept, which tells that there are.
 #[derive(Debug)]
-pub(crate) struct RawItems<const MOST: usize>(Vec<Box<RawValue>>);
+pub(crate) struct RawItems<const MAX: usize>(Vec<Box<RawValue>>);
 
-impl<const MOST: usize> RawItems<MOST> {
+impl<const MAX: usize> RawItems<MAX> {
     /// Reads each of them as a `T` that is a JSON object, or says what is wrong with it; pointers are relative to the
     /// item.
     pub(crate) fn read<T: DeserializeOwned>(&self) -> impl Iterator<Item = (&RawValue, Result<T, Problem>)> {
@@ -23,15 +23,15 @@ impl<const MOST: usize> RawItems<MOST> {
     }
 }
 
-impl<'de, const MOST: usize> Deserialize<'de> for RawItems<MOST> {
+impl<'de, const MAX: usize> Deserialize<'de> for RawItems<MAX> {
     fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
-        json.deserialize_seq(Unread::<MOST>).map(Self)
+        json.deserialize_seq(Unread::<MAX>).map(Self)
     }
 }
 
-struct Unread<const MOST: usize>;
+struct Unread<const MAX: usize>;
 
-impl<'de, const MOST: usize> Visitor<'de> for Unread<MOST> {
+impl<'de, const MAX: usize> Visitor<'de> for Unread<MAX> {
     type Value = Vec<Box<RawValue>>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -40,7 +40,7 @@ impl<'de, const MOST: usize> Visitor<'de> for Unread<MOST> {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
         let mut items = Vec::new();
-        while items.len() <= MOST {
+        while items.len() <= MAX {
             match list.next_element()? {
                 Some(item) => items.push(item),
                 None => return Ok(items),

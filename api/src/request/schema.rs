@@ -4,12 +4,12 @@ use jsonschema::{ValidationError, Validator, error::ValidationErrorKind};
 use serde_json::Value;
 
 use crate::{
-    problem::{Code, FieldError, Problem},
+    problem::{FieldError, Problem, ProblemCode},
     request::pointer,
 };
 
 /// The most errors that are told at once.
-const MOST: usize = 20;
+const MAX_ERRORS: usize = 20;
 
 /// Checks it.
 ///
@@ -17,15 +17,15 @@ const MOST: usize = 20;
 /// A 422 with a pointer (from `place` on) for everything that is wrong.
 pub(crate) fn check(schema: &Validator, place: &str, input: &Value) -> Result<(), Problem> {
     let mut errors: Vec<_> =
-        schema.iter_errors(input).take(MOST).flat_map(|error| told(place, &error)).collect();
+        schema.iter_errors(input).take(MAX_ERRORS).flat_map(|error| field_errors(place, &error)).collect();
     if errors.is_empty() {
         return Ok(());
     }
-    errors.truncate(MOST);
-    Err(Problem::fields(Code::InvalidBody, errors))
+    errors.truncate(MAX_ERRORS);
+    Err(Problem::fields(ProblemCode::InvalidBody, errors))
 }
 
-fn told(place: &str, error: &ValidationError<'_>) -> Vec<FieldError> {
+fn field_errors(place: &str, error: &ValidationError<'_>) -> Vec<FieldError> {
     let place = format!("{place}{}", error.instance_path());
     let message = shortened(error);
     let below = |name: &str| {

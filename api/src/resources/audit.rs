@@ -13,15 +13,15 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::{
-    answer::Answer,
+    answer::JsonResponse,
     problem::{
         Problem,
         answers::{LIST, STORED, problems},
     },
-    request::{Listing, Query, next_page},
+    request::{PageRequest, Query, next_page},
     state::ApiState,
 };
-use entry::{AuditEntry, Place};
+use entry::{AuditCursor, AuditEntry};
 use query::AuditQuery;
 
 problems!(Problems: LIST, STORED);
@@ -59,20 +59,20 @@ pub(crate) async fn list_audit(
     State(state): State<ApiState>,
     Query(query): Query<AuditQuery>,
 ) -> Result<Response, Problem> {
-    let ours = query.ours();
-    let listing = Listing::new("audit", &format!("{ours:?}"), query.cursor.as_deref(), query.limit)?;
-    let after = listing.after.map(Place::from_id);
-    let limit = listing.read_limit();
+    let ours = query.shop_filter();
+    let page_request = PageRequest::new("audit", &format!("{ours:?}"), query.cursor.as_deref(), query.limit)?;
+    let after = page_request.after.map(AuditCursor::from_id);
+    let limit = page_request.read_limit();
     let mut entries: Vec<AuditEntry> = Vec::new();
-    let ours = shop::audit::list(state.pool(), &ours, after.map(Place::of_ours), limit).await?;
+    let ours = shop::audit::list(state.pool(), &ours, after.map(AuditCursor::in_shop), limit).await?;
     entries.extend(ours.into_iter().map(AuditEntry::from));
     // The engine keeps its own; both lists go from the newest to the oldest, and so does what they make together.
-    if let Some(filter) = query.engines() {
-        let theirs = state.engine().audit(&filter, after.map(Place::of_engines), limit).await?;
+    if let Some(filter) = query.engine_filter() {
+        let theirs = state.engine().audit(&filter, after.map(AuditCursor::in_engine), limit).await?;
         entries.extend(theirs.into_iter().map(AuditEntry::from));
     }
     entries.sort_by_key(|entry| Reverse(entry.audit_id));
     entries.truncate(limit as usize);
-    let (items, next_cursor) = next_page(entries, &listing, |entry| entry.audit_id);
-    Ok(Answer::ok(&AuditPage { items, next_cursor })?.into_response())
+    let (items, next_cursor) = next_page(entries, &page_request, |entry| entry.audit_id);
+    Ok(JsonResponse::ok(&AuditPage { items, next_cursor })?.into_response())
 }

@@ -9,16 +9,16 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::{
-    answer::Answer,
+    answer::JsonResponse,
     problem::{
-        Code, Problem,
+        Problem, ProblemCode,
         answers::{STORED, problems},
     },
     request::Query,
     state::ApiState,
 };
 
-problems!(Problems: STORED, &[Code::InvalidParameter]);
+problems!(Problems: STORED, &[ProblemCode::InvalidParameter]);
 
 /// One process's circuit breaker before one dependency, as it told within the last half minute.
 #[derive(Debug, Serialize, ToSchema)]
@@ -105,9 +105,9 @@ impl From<ReportedBreaker> for CircuitBreaker {
 pub(crate) async fn list_circuit_breakers(
     State(state): State<ApiState>,
     Query(()): Query<()>,
-) -> Result<Answer, Problem> {
+) -> Result<JsonResponse, Problem> {
     let items = breaker_reports::list(state.pool()).await?.into_iter().map(Into::into).collect();
-    Answer::ok(&CircuitBreakerList { items, next_cursor: None })
+    JsonResponse::ok(&CircuitBreakerList { items, next_cursor: None })
 }
 
 fn example() -> Value {

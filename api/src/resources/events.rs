@@ -15,10 +15,10 @@ use utoipa::{
 };
 
 use crate::{
-    access::{Caller, HeldKey},
-    feed::Following,
+    access::{Caller, StreamKey},
+    feed::EventStream,
     problem::{
-        Code, Problem,
+        Problem, ProblemCode,
         answers::{STORED, problems},
     },
     request::{FromParams, Params, Query, documented_header, single},
@@ -30,7 +30,7 @@ static X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-bufferin
 
 const EVENT_STREAM: &str = "text/event-stream";
 
-problems!(Problems: &[Code::InvalidParameter, Code::InvalidHeader, Code::NotAcceptable, Code::EventsGone], STORED);
+problems!(Problems: &[ProblemCode::InvalidParameter, ProblemCode::InvalidHeader, ProblemCode::NotAcceptable, ProblemCode::EventsGone], STORED);
 
 /// The number of an event, or 0 for before the first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,7 +89,7 @@ impl<S: Sync> FromRequestParts<S> for StreamHeaders {
             [EVENT_STREAM, "text/*", "*/*"].iter().any(|known| kind.eq_ignore_ascii_case(known.as_bytes()))
         };
         if accepts.peek().is_some() && !accepts.any(takes) {
-            return Err(Problem::new(Code::NotAcceptable, Code::NotAcceptable.example()));
+            return Err(Problem::new(ProblemCode::NotAcceptable, ProblemCode::NotAcceptable.example()));
         }
         let last_event_id = single(&parts.headers, &LAST_EVENT_ID, "Last-Event-ID")?;
         let last_event_id = last_event_id.map(str::parse).transpose();
@@ -159,13 +159,16 @@ pub(crate) async fn get_events(
             after
         }
     };
-    let place = state.feed().take_place().ok_or_else(|| {
-        Problem::new(Code::Overloaded, "as many streams are open here as there may be; try again in a moment")
+    let slot = state.event_broadcast().acquire_slot().ok_or_else(|| {
+        Problem::new(
+            ProblemCode::Overloaded,
+            "as many streams are open here as there may be; try again in a moment",
+        )
     })?;
     let topics = query.topics.unwrap_or_else(Topics::all);
-    let key = HeldKey::of(caller, state.keyring());
-    let following = Following::new(state.feed().clone(), place, topics, after, key);
-    let mut response = Sse::new(futures::stream::unfold(following, Following::next)).into_response();
+    let key = StreamKey::of(caller, state.key_cache());
+    let stream = EventStream::new(state.event_broadcast().clone(), slot, topics, after, key);
+    let mut response = Sse::new(futures::stream::unfold(stream, EventStream::next)).into_response();
     let headers = response.headers_mut();
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     // nginx would collect events before it passes them on.
@@ -185,7 +188,7 @@ fn reachable(after: i64, extent: events::Extent) -> Result<(), Problem> {
     } else {
         return Ok(());
     };
-    Err(Problem::new(Code::EventsGone, detail))
+    Err(Problem::new(ProblemCode::EventsGone, detail))
 }
 
 #[cfg(test)]

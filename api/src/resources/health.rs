@@ -11,10 +11,10 @@ use axum::{
 use http::{HeaderValue, StatusCode, header};
 use serde_json::{Value, json};
 
-use crate::{answer::Answer, problem::answers::problems, state::ApiState};
+use crate::{answer::JsonResponse, problem::answers::problems, state::ApiState};
 use body::{Health, HealthState, Liveness};
 
-pub(crate) use looks::Looks;
+pub(crate) use looks::HealthCache;
 
 problems!(Problems: &[]);
 
@@ -55,8 +55,8 @@ pub(crate) async fn get_health_live() -> Response {
     )
 )]
 pub(crate) async fn get_health_ready(State(state): State<ApiState>) -> Response {
-    let mut health = state.health_looks().health(&state).await;
-    if state.leaving().is_draining() {
+    let mut health = state.health_cache().health(&state).await;
+    if state.shutdown().is_draining() {
         health.status = HealthState::Draining;
     }
     report(&health)
@@ -77,7 +77,7 @@ pub(crate) async fn get_health_ready(State(state): State<ApiState>) -> Response 
     )
 )]
 pub(crate) async fn get_health(State(state): State<ApiState>) -> Response {
-    report(&state.health_looks().health(&state).await)
+    report(&state.health_cache().health(&state).await)
 }
 
 fn report(health: &Health) -> Response {
@@ -89,7 +89,7 @@ fn report(health: &Health) -> Response {
 }
 
 fn respond(status: StatusCode, body: &impl serde::Serialize) -> Response {
-    let mut response = match Answer::new(status, body) {
+    let mut response = match JsonResponse::new(status, body) {
         Ok(answer) => answer.into_response(),
         Err(problem) => problem.into_response(),
     };

@@ -8,19 +8,19 @@ use shop::queues::{self, QueueError, Wanted};
 use utoipa::ToSchema;
 
 use crate::{
-    answer::Answer,
+    answer::JsonResponse,
     problem::{
-        Code, Problem,
+        Problem, ProblemCode,
         answers::{BODY, ONE, STORED, problems},
     },
     request::{Actor, IfMatch, JsonBody, Query, TextPath},
-    resources::checked_reason,
+    resources::check_reason,
     state::ApiState,
 };
 
-problems!(ListProblems: STORED, &[Code::InvalidParameter]);
+problems!(ListProblems: STORED, &[ProblemCode::InvalidParameter]);
 problems!(OneProblems: ONE, STORED);
-problems!(PutProblems: BODY, STORED, &[Code::NotFound, Code::PreconditionFailed]);
+problems!(PutProblems: BODY, STORED, &[ProblemCode::NotFound, ProblemCode::PreconditionFailed]);
 
 /// A queue, whether it is paused, and what waits in it.
 #[derive(Debug, Serialize, ToSchema)]
@@ -106,9 +106,9 @@ impl From<engine::QueueView> for Queue {
 pub(crate) async fn list_queues(
     State(state): State<ApiState>,
     Query(()): Query<()>,
-) -> Result<Answer, Problem> {
+) -> Result<JsonResponse, Problem> {
     let items = state.engine().queues().await?.into_iter().map(Into::into).collect();
-    Answer::ok(&QueueList { items, next_cursor: None })
+    JsonResponse::ok(&QueueList { items, next_cursor: None })
 }
 
 /// Read a queue
@@ -135,7 +135,7 @@ pub(crate) async fn get_queue(
     State(state): State<ApiState>,
     TextPath(name): TextPath,
     Query(()): Query<()>,
-) -> Result<Answer, Problem> {
+) -> Result<JsonResponse, Problem> {
     shown(queues::find(state.shop(), &name).await?)
 }
 
@@ -170,10 +170,10 @@ pub(crate) async fn update_queue(
     condition: IfMatch,
     actor: Actor,
     JsonBody { value: change, .. }: JsonBody<QueueChange>,
-) -> Result<Answer, Problem> {
+) -> Result<JsonResponse, Problem> {
     let reason = change.reason.as_deref().filter(|reason| !reason.trim().is_empty());
     if let Some(reason) = reason {
-        checked_reason(reason)?;
+        check_reason(reason)?;
     }
     let wanted = match (change.paused, reason) {
         (true, Some(reason)) => Wanted::Paused { reason },
@@ -186,9 +186,9 @@ pub(crate) async fn update_queue(
     shown(queues::set(state.shop(), &name, wanted, expected, actor.by("operator")).await?)
 }
 
-fn shown(queue: engine::QueueView) -> Result<Answer, Problem> {
+fn shown(queue: engine::QueueView) -> Result<JsonResponse, Problem> {
     let version = queue.version;
-    Ok(Answer::ok(&Queue::from(queue))?.version(version))
+    Ok(JsonResponse::ok(&Queue::from(queue))?.version(version))
 }
 
 impl From<QueueError> for Problem {

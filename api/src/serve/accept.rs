@@ -9,25 +9,25 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+const MAX_PAUSE: Duration = Duration::from_secs(1);
 
 /// Waits for a place and then for a connection; `None` once a stop was asked for.
 pub(super) async fn next(
     listener: &TcpListener,
-    places: &Arc<Semaphore>,
+    permits: &Arc<Semaphore>,
     stop: &CancellationToken,
 ) -> Option<(TcpStream, IpAddr, OwnedSemaphorePermit)> {
-    let place = stop.run_until_cancelled(Arc::clone(places).acquire_owned()).await?.ok()?;
+    let permit = stop.run_until_cancelled(Arc::clone(permits).acquire_owned()).await?.ok()?;
     let mut pause = FIRST_PAUSE;
     loop {
         match stop.run_until_cancelled(listener.accept()).await? {
-            Ok((stream, peer)) => return Some((stream, peer.ip(), place)),
+            Ok((stream, peer)) => return Some((stream, peer.ip(), permit)),
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
                 // Out of descriptors or memory (EMFILE, ENFILE, ENOBUFS, ENOMEM): others will let go of some.
                 tracing::error!(%error, pause_ms = pause.as_millis(), "no connection can be accepted now");
                 stop.run_until_cancelled(tokio::time::sleep(pause)).await?;
-                pause = (pause * 2).min(LONGEST_PAUSE);
+                pause = (pause * 2).min(MAX_PAUSE);
             }
         }
     }

@@ -18,7 +18,7 @@ use crate::{access::Peer, limits::Limits};
 
 /// hyper answers a head beyond this itself, with a bare 431; below it our own limits answer with a problem.
 const HEAD_BUFFER_BYTES: usize = 64 * 1024;
-const MOST_HEADERS: usize = 256;
+const MAX_HEADERS: usize = 256;
 
 pub(super) async fn run(
     stream: TcpStream,
@@ -47,7 +47,7 @@ pub(super) async fn run(
         .timer(TokioTimer::new())
         .header_read_timeout(limits.header_timeout)
         .max_buf_size(HEAD_BUFFER_BYTES)
-        .max_headers(MOST_HEADERS)
+        .max_headers(MAX_HEADERS)
         .serve_connection(io, TowerToHyperService::new(service));
     let mut connection = pin!(connection);
     let ended = if let Some(ended) = stop.run_until_cancelled(connection.as_mut()).await {

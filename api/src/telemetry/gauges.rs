@@ -9,10 +9,12 @@ use engine::{QueueView, Status, StatusCount};
 use metrics::{counter, gauge};
 use tokio::sync::Mutex;
 
-use super::{IN_FLIGHT, POOL, POOL_LIMIT, QUEUE_DEPTH, QUEUE_OLDEST, QUEUE_PAUSED, SAGAS, STALE, outbox};
+use super::{
+    IN_FLIGHT, POOL, POOL_LIMIT, QUEUE_DEPTH, QUEUE_OLDEST, QUEUE_PAUSED, SAGAS, SCRAPE_FAILURES, outbox,
+};
 use crate::state::ApiState;
 
-const KEPT: Duration = Duration::from_secs(1);
+const CACHE_TTL: Duration = Duration::from_secs(1);
 
 /// When the figures were last read.
 #[derive(Debug, Default)]
@@ -24,7 +26,7 @@ impl Gauges {
     /// Brings all gauges up to date. Figures that can't be read now stay as they were, and that is counted.
     pub(crate) async fn refresh(&self, state: &ApiState) {
         let mut read_at = self.read_at.lock().await;
-        if read_at.is_some_and(|at| at.elapsed() < KEPT) {
+        if read_at.is_some_and(|at| at.elapsed() < CACHE_TTL) {
             return;
         }
         *read_at = Some(Instant::now());
@@ -52,7 +54,7 @@ impl Gauges {
 }
 
 fn stale(reason: &str) {
-    counter!(STALE).increment(1);
+    counter!(SCRAPE_FAILURES).increment(1);
     tracing::warn!(reason, "the figures of queues and sagas could not be read");
 }
 

@@ -8,20 +8,24 @@ use std::{
 use metrics::{Unit, describe_gauge, gauge};
 use shop::events::Lag;
 
-const WAITING: &str = "sagaline_outbox_waiting_events";
+const WAITING_EVENTS: &str = "sagaline_outbox_waiting_events";
 const WAITING_SECONDS: &str = "sagaline_outbox_waiting_seconds";
-const KEPT: &str = "sagaline_outbox_kept_events";
-const LAG: &str = "sagaline_outbox_lag_events";
+const KEPT_EVENTS: &str = "sagaline_outbox_kept_events";
+const LAG_EVENTS: &str = "sagaline_outbox_lag_events";
 const LAG_SECONDS: &str = "sagaline_outbox_lag_seconds";
 
 /// Consumers that were told of: one that is removed is told as being at the end, for a gauge keeps its last value.
-static TOLD: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+static REPORTED: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
 
 pub(super) fn describe() {
-    describe_gauge!(WAITING, Unit::Count, "Committed events that have no number yet, counted up to 100,000");
+    describe_gauge!(
+        WAITING_EVENTS,
+        Unit::Count,
+        "Committed events that have no number yet, counted up to 100,000"
+    );
     describe_gauge!(WAITING_SECONDS, Unit::Seconds, "How long the oldest of them has waited");
-    describe_gauge!(KEPT, Unit::Count, "Events in the log");
-    describe_gauge!(LAG, Unit::Count, "Events that a consumer has not confirmed");
+    describe_gauge!(KEPT_EVENTS, Unit::Count, "Events in the log");
+    describe_gauge!(LAG_EVENTS, Unit::Count, "Events that a consumer has not confirmed");
     describe_gauge!(
         LAG_SECONDS,
         Unit::Seconds,
@@ -30,19 +34,19 @@ pub(super) fn describe() {
 }
 
 pub(super) fn record(lag: &Lag) {
-    gauge!(WAITING).set(figure(lag.waiting_events));
+    gauge!(WAITING_EVENTS).set(figure(lag.waiting_events));
     gauge!(WAITING_SECONDS).set(lag.waiting_seconds.max(0.0));
-    gauge!(KEPT).set(figure(lag.kept_events));
-    let mut told = TOLD.lock().unwrap_or_else(PoisonError::into_inner);
-    let mut gone = told.clone();
+    gauge!(KEPT_EVENTS).set(figure(lag.kept_events));
+    let mut reported = REPORTED.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut gone = reported.clone();
     for consumer in &lag.consumers {
         gone.remove(&consumer.name);
-        told.insert(consumer.name.clone());
-        gauge!(LAG, "consumer" => consumer.name.clone()).set(figure(consumer.events));
+        reported.insert(consumer.name.clone());
+        gauge!(LAG_EVENTS, "consumer" => consumer.name.clone()).set(figure(consumer.events));
         gauge!(LAG_SECONDS, "consumer" => consumer.name.clone()).set(consumer.seconds.max(0.0));
     }
     for name in gone {
-        gauge!(LAG, "consumer" => name.clone()).set(0.0);
+        gauge!(LAG_EVENTS, "consumer" => name.clone()).set(0.0);
         gauge!(LAG_SECONDS, "consumer" => name).set(0.0);
     }
 }

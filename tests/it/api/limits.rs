@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use api::{Access, Auth, CorsOrigins, Limits, SharedLimiter, Taken};
+use api::{Access, Auth, CorsOrigins, Limits, RateDecision, SharedLimiter};
 use reqwest::{Method, Response};
 use serde_json::json;
 use shop::keys::{self, KeyRole};
@@ -106,7 +106,7 @@ async fn a_wrong_secret_of_a_known_key_counts_against_the_address_and_not_the_ke
 async fn strangers_lock_out_no_key_that_was_good_before() {
     let access = Access { rate_per_address: Some("3/h".parse().unwrap()), ..Access::default() };
     let memory = Duration::from_millis(100);
-    let shop = OpenShop::guarded_within(access, Limits { key_memory: memory, ..Limits::default() }).await;
+    let shop = OpenShop::guarded_within(access, Limits { key_cache_ttl: memory, ..Limits::default() }).await;
     let (id, token) = key(&shop, "ann", KeyRole::Read).await;
     let get = || with(&shop, &token, Method::GET, "/api/orders").send();
     body(get().await.unwrap(), 200).await;
@@ -138,9 +138,9 @@ async fn a_shared_count_is_asked_first() {
             &'a self,
             bucket: &'a str,
             _: api::Rate,
-        ) -> futures::future::BoxFuture<'a, Option<Taken>> {
+        ) -> futures::future::BoxFuture<'a, Option<RateDecision>> {
             assert!(bucket.starts_with("address:"), "{bucket}");
-            Box::pin(async { Some(Taken { wait: Some(Duration::from_secs(7)), remaining: 0 }) })
+            Box::pin(async { Some(RateDecision { wait: Some(Duration::from_secs(7)), remaining: 0 }) })
         }
     }
     let access = Access {
@@ -214,7 +214,7 @@ async fn the_user_interface_has_no_script_in_its_page() {
 
 #[tokio::test]
 async fn where_too_many_wait_already_the_answer_comes_at_once() {
-    let shop = OpenShop::unstaffed(Limits { waits: 1, ..Limits::default() }).await;
+    let shop = OpenShop::unstaffed(Limits { concurrent_waits: 1, ..Limits::default() }).await;
     shop.stock("TEA-1", 5).await;
     let place = || {
         let request = shop.request(Method::POST, "/api/orders").header("Prefer", "wait=30");
@@ -286,7 +286,7 @@ async fn nothing_is_counted_where_nobody_asked_for_it() {
 
 #[tokio::test]
 async fn lists_that_look_far_take_few_connections_and_not_for_long() {
-    let shop = OpenShop::unstaffed(Limits { far_lists: 1, ..Limits::default() }).await;
+    let shop = OpenShop::unstaffed(Limits { concurrent_scans: 1, ..Limits::default() }).await;
     shop.stock("TEA-1", 5).await;
     // Whoever looks at an order now finds no end.
     let mut lock = shop.engine.pool().begin().await.unwrap();

@@ -255,8 +255,8 @@ pub(crate) async fn problem(response: Response, status: u16, code: &str) -> Valu
 pub(crate) fn hasty() -> Limits {
     Limits {
         body_timeout: Duration::from_millis(300),
-        replay_patience: Duration::from_millis(300),
-        pool_patience: Duration::from_millis(300),
+        replay_timeout: Duration::from_millis(300),
+        pool_timeout: Duration::from_millis(300),
         first_byte_timeout: Duration::from_millis(300),
         header_timeout: Duration::from_millis(300),
         drain: Duration::from_secs(5),

@@ -114,7 +114,7 @@ async fn what_can_not_be_followed_is_a_problem_that_says_why() {
 
 #[tokio::test]
 async fn a_stream_gives_what_was_and_what_comes_and_only_what_is_wanted() {
-    let (shop, pool) = open(Limits { heartbeat: Duration::from_millis(50), ..hasty() }).await;
+    let (shop, pool) = open(Limits { heartbeat_interval: Duration::from_millis(50), ..hasty() }).await;
     let mut conn = pool.acquire().await.unwrap();
     append_as(&mut conn, "order.created", "1", r#"{"text":"two\nlines"}"#).await;
     append_as(&mut conn, "inventory.updated", "T", "{}").await;
@@ -141,7 +141,7 @@ async fn a_stream_gives_what_was_and_what_comes_and_only_what_is_wanted() {
 
 #[tokio::test]
 async fn a_stream_ends_after_its_time_and_goes_on_where_it_was() {
-    let (shop, pool) = open(Limits { stream_age: Duration::from_millis(100), ..Limits::default() }).await;
+    let (shop, pool) = open(Limits { max_stream_age: Duration::from_millis(100), ..Limits::default() }).await;
     tell(&pool, 3).await;
     let mut client = Client::connect(&shop, "?after=0", None).await;
     while client.block().await.is_some() {}
@@ -154,8 +154,8 @@ async fn a_stream_ends_after_its_time_and_goes_on_where_it_was() {
 #[tokio::test]
 async fn a_key_that_is_revoked_or_expires_follows_no_longer_however_much_happens() {
     let limits = Limits {
-        heartbeat: Duration::from_millis(200),
-        key_memory: Duration::from_millis(100),
+        heartbeat_interval: Duration::from_millis(200),
+        key_cache_ttl: Duration::from_millis(100),
         ..Limits::default()
     };
     let shop = OpenShop::guarded_within(Access::default(), limits).await;
@@ -395,7 +395,7 @@ async fn streams_that_catch_up_leave_connections_to_requests() {
         .await
         .unwrap();
     tell(&pool, 3_000).await;
-    let limits = Limits { heartbeat: Duration::from_millis(500), ..Limits::default() };
+    let limits = Limits { heartbeat_interval: Duration::from_millis(500), ..Limits::default() };
     let shop = OpenShop::over(pool, Some(database), limits, Staff::Away, Vec::new()).await;
     let mut streams = Vec::new();
     for _ in 0..50 {

@@ -52,7 +52,7 @@ pub(crate) struct AuditSubject {
 /// (RFC 9562 §5.8), whose 60 upper free bits are microseconds since 1970, the next one the source, and the rest the
 /// number, so that ids sort as places do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Place {
+pub(crate) struct AuditCursor {
     at_us: u64,
     source: Source,
     number: u64,
@@ -68,7 +68,7 @@ enum Source {
 const NUMBER_BITS: u32 = 61;
 const NUMBERS: u64 = (1 << NUMBER_BITS) - 1;
 
-impl Place {
+impl AuditCursor {
     fn new(at: DateTime<Utc>, source: Source, number: i64) -> Self {
         Self {
             at_us: u64::try_from(at.timestamp_micros()).unwrap_or_default(),
@@ -87,7 +87,7 @@ impl Place {
         Uuid::from_u64_pair(upper, lower)
     }
 
-    /// Reads [`Place::id`].
+    /// Reads [`AuditCursor::id`].
     pub(crate) fn from_id(id: Uuid) -> Self {
         let (upper, lower) = id.as_u64_pair();
         Self {
@@ -98,12 +98,12 @@ impl Place {
     }
 
     /// The same place among the shop's entries alone.
-    pub(crate) fn of_ours(self) -> Position {
+    pub(crate) fn in_shop(self) -> Position {
         Position { at: self.at(), id: self.bound(Source::Shop) }
     }
 
     /// The same place among the engine's entries alone.
-    pub(crate) fn of_engines(self) -> (DateTime<Utc>, i64) {
+    pub(crate) fn in_engine(self) -> (DateTime<Utc>, i64) {
         (self.at(), self.bound(Source::Engine))
     }
 
@@ -125,7 +125,7 @@ impl Place {
 impl From<Record> for AuditEntry {
     fn from(record: Record) -> Self {
         Self {
-            audit_id: Place::new(record.at, Source::Shop, record.id).id(),
+            audit_id: AuditCursor::new(record.at, Source::Shop, record.id).id(),
             at: record.at,
             actor: record.actor,
             key_id: record.key_id,
@@ -147,7 +147,7 @@ impl From<AuditRecord> for AuditEntry {
         let known = |name: &str| record.context.as_ref()?.get(name)?.as_str().map(ToOwned::to_owned);
         let (key_id, address, trace_id) = (known("key_id"), known("address"), known("trace_id"));
         Self {
-            audit_id: Place::new(record.at, Source::Engine, record.id).id(),
+            audit_id: AuditCursor::new(record.at, Source::Engine, record.id).id(),
             at: record.at,
             actor: record.actor,
             key_id,
@@ -195,17 +195,17 @@ mod tests {
         let at = |us| DateTime::from_timestamp_micros(us).expect("a time");
         let now_us = 1_795_000_000_123_456;
         let places = [
-            Place::new(at(now_us - 4097), Source::Engine, 9),
-            Place::new(at(now_us - 1), Source::Engine, 8),
-            Place::new(at(now_us), Source::Shop, 1),
-            Place::new(at(now_us), Source::Shop, 2),
-            Place::new(at(now_us), Source::Engine, 1),
-            Place::new(at(now_us + 1), Source::Shop, 1),
+            AuditCursor::new(at(now_us - 4097), Source::Engine, 9),
+            AuditCursor::new(at(now_us - 1), Source::Engine, 8),
+            AuditCursor::new(at(now_us), Source::Shop, 1),
+            AuditCursor::new(at(now_us), Source::Shop, 2),
+            AuditCursor::new(at(now_us), Source::Engine, 1),
+            AuditCursor::new(at(now_us + 1), Source::Shop, 1),
         ];
         let ids: Vec<_> = places.iter().map(|place| place.id()).collect();
         assert!(ids.is_sorted(), "{ids:?}");
         for (place, id) in places.iter().zip(ids) {
-            assert_eq!(Place::from_id(id), *place);
+            assert_eq!(AuditCursor::from_id(id), *place);
             assert_eq!((id.get_version_num(), id.get_variant()), (8, uuid::Variant::RFC4122));
         }
     }
@@ -213,9 +213,9 @@ mod tests {
     #[test]
     fn a_place_of_one_source_bounds_the_other() {
         let at = DateTime::from_timestamp_micros(7_000_000).expect("a time");
-        let shop = Place::new(at, Source::Shop, 5);
-        assert_eq!((shop.of_ours().id, shop.of_engines()), (5, (at, 0)));
-        let engine = Place::new(at, Source::Engine, 5);
-        assert_eq!((engine.of_ours().id, engine.of_engines()), (i64::MAX, (at, 5)));
+        let shop = AuditCursor::new(at, Source::Shop, 5);
+        assert_eq!((shop.in_shop().id, shop.in_engine()), (5, (at, 0)));
+        let engine = AuditCursor::new(at, Source::Engine, 5);
+        assert_eq!((engine.in_shop().id, engine.in_engine()), (i64::MAX, (at, 5)));
     }
 }

@@ -53,7 +53,7 @@ impl FromParams for AuditQuery {
 
 impl AuditQuery {
     /// As the shop filters.
-    pub(super) fn ours(&self) -> Filter {
+    pub(super) fn shop_filter(&self) -> Filter {
         Filter {
             actor: self.actor.clone(),
             action: self.action.clone(),
@@ -65,7 +65,7 @@ impl AuditQuery {
     }
 
     /// As the engine filters; `None` when nothing of its audit can be meant.
-    pub(super) fn engines(&self) -> Option<AuditFilter> {
+    pub(super) fn engine_filter(&self) -> Option<AuditFilter> {
         let (kind_of_action, action) = match &self.action {
             None => (None, None),
             Some(action) => {
@@ -124,14 +124,14 @@ mod tests {
             (None, None, Some("no-uuid")),
             (Some("nonsense"), None, None),
         ] {
-            assert!(query(action, kind, id).engines().is_none(), "{action:?} {kind:?} {id:?}");
+            assert!(query(action, kind, id).engine_filter().is_none(), "{action:?} {kind:?} {id:?}");
         }
-        let filter = query(Some("dead-job.retry"), None, None).engines().expect("it may have some");
+        let filter = query(Some("dead-job.retry"), None, None).engine_filter().expect("it may have some");
         assert_eq!(
             (filter.action.as_deref(), filter.subject_kind),
             (Some("retry"), Some(AuditSubjectKind::DeadJob))
         );
-        let filter = query(None, Some("workflow"), None).engines().expect("it may have some");
+        let filter = query(None, Some("workflow"), None).engine_filter().expect("it may have some");
         assert_eq!((filter.action, filter.subject_kind), (None, Some(AuditSubjectKind::Saga)));
     }
 }

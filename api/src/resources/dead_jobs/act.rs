@@ -6,21 +6,21 @@ use http::StatusCode;
 
 use super::body::{DeadJobDiscard, DeadJobRetry};
 use crate::{
-    answer::Answer,
+    answer::JsonResponse,
     problem::{
-        Code, Problem,
+        Problem, ProblemCode,
         answers::{BODY, ONE, STORED, problems},
     },
     request::{Actor, IdPath, JsonBody, OptionalJsonBody, Query},
     resources::{
-        checked_reason,
+        check_reason,
         workflows::{self, Workflow},
     },
     state::ApiState,
 };
 
-problems!(RetryProblems: BODY, ONE, STORED, &[Code::AlreadyResolved, Code::Archived]);
-problems!(DiscardProblems: BODY, ONE, STORED, &[Code::AlreadyResolved, Code::NotUndone, Code::Archived]);
+problems!(RetryProblems: BODY, ONE, STORED, &[ProblemCode::AlreadyResolved, ProblemCode::Archived]);
+problems!(DiscardProblems: BODY, ONE, STORED, &[ProblemCode::AlreadyResolved, ProblemCode::NotUndone, ProblemCode::Archived]);
 
 /// Retry a dead job
 ///
@@ -48,9 +48,9 @@ pub(crate) async fn retry_dead_job(
     Query(()): Query<()>,
     actor: Actor,
     OptionalJsonBody(retry): OptionalJsonBody<DeadJobRetry>,
-) -> Result<Answer, Problem> {
+) -> Result<JsonResponse, Problem> {
     let reason = retry.reason.unwrap_or_else(|| "no reason given".into());
-    checked_reason(&reason)?;
+    check_reason(&reason)?;
     let saga = state.engine().retry_dead_job(DeadJobId(id), actor.by("operator"), &reason).await?;
     answer(&state, StatusCode::ACCEPTED, saga).await
 }
@@ -83,11 +83,11 @@ pub(crate) async fn discard_dead_job(
     Query(()): Query<()>,
     actor: Actor,
     JsonBody { value: discard, .. }: JsonBody<DeadJobDiscard>,
-) -> Result<Answer, Problem> {
+) -> Result<JsonResponse, Problem> {
     if discard.reason.trim().is_empty() {
         return Err(Problem::field("/reason", "wrong-length", "say why it is given up"));
     }
-    checked_reason(&discard.reason)?;
+    check_reason(&discard.reason)?;
     let (mode, by) = (discard_mode(discard.force), actor.by("operator"));
     let done = state.engine().discard_dead_job(DeadJobId(id), mode, by, &discard.reason).await?;
     answer(&state, StatusCode::OK, done.saga_id).await
@@ -98,7 +98,7 @@ pub(super) fn discard_mode(force: bool) -> DiscardMode {
     if force { DiscardMode::Force } else { DiscardMode::Safe }
 }
 
-async fn answer(state: &ApiState, status: StatusCode, saga: SagaId) -> Result<Answer, Problem> {
+async fn answer(state: &ApiState, status: StatusCode, saga: SagaId) -> Result<JsonResponse, Problem> {
     let workflow = workflows::load(state, saga.0).await?;
-    Ok(Answer::new(status, &Workflow::from(workflow))?.at(format!("/api/workflows/{saga}")))
+    Ok(JsonResponse::new(status, &Workflow::from(workflow))?.location(format!("/api/workflows/{saga}")))
 }

@@ -10,12 +10,12 @@ use super::{
     read::DeadJobQuery,
 };
 use crate::{
-    answer::Answer,
+    answer::JsonResponse,
     problem::{
         Problem,
         answers::{LIST, ONE, STORED, problems},
     },
-    request::{IdPath, Listing, Query, next_page},
+    request::{IdPath, PageRequest, Query, next_page},
     resources::page_of,
     state::ApiState,
 };
@@ -45,9 +45,9 @@ pub(crate) async fn get_archived_dead_job(
     State(state): State<ApiState>,
     IdPath(id): IdPath,
     Query(()): Query<()>,
-) -> Result<Answer, Problem> {
+) -> Result<JsonResponse, Problem> {
     let job = state.engine().archived_dead_job(DeadJobId(id)).await?;
-    Answer::ok(&ArchivedDeadJob::from(job.ok_or_else(|| Problem::not_found("archived dead job", id))?))
+    JsonResponse::ok(&ArchivedDeadJob::from(job.ok_or_else(|| Problem::not_found("archived dead job", id))?))
 }
 
 /// List archived dead jobs
@@ -72,12 +72,13 @@ pub(crate) async fn get_archived_dead_job(
 pub(crate) async fn list_archived_dead_jobs(
     State(state): State<ApiState>,
     Query(query): Query<DeadJobQuery>,
-) -> Result<Answer, Problem> {
+) -> Result<JsonResponse, Problem> {
     let (filter, cursor, limit): (DeadJobFilter, _, _) = query.parts();
-    let listing = Listing::new("dead-jobs-archive", &format!("{filter:?}"), cursor.as_deref(), limit)?;
-    let rows = state.engine().archived_dead_jobs(&filter, listing.page()).await?;
-    let (rows, next_cursor) = next_page(rows, &listing, |job| job.dead_job.dead_job_id.0);
-    Answer::ok(&ArchivedDeadJobList { items: rows.into_iter().map(Into::into).collect(), next_cursor })
+    let page_request =
+        PageRequest::new("dead-jobs-archive", &format!("{filter:?}"), cursor.as_deref(), limit)?;
+    let rows = state.engine().archived_dead_jobs(&filter, page_request.engine_page()).await?;
+    let (rows, next_cursor) = next_page(rows, &page_request, |job| job.dead_job.dead_job_id.0);
+    JsonResponse::ok(&ArchivedDeadJobList { items: rows.into_iter().map(Into::into).collect(), next_cursor })
 }
 
 fn archived_example() -> Value {

@@ -7,7 +7,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::request::{Object, Timestamp};
+use crate::request::{StrictObject, Timestamp};
 
 /// A workflow that was parked for a person.
 #[derive(Debug, Serialize, ToSchema)]
@@ -95,9 +95,9 @@ pub(crate) struct DeadJobDiscard {
 pub(crate) struct DeadJobsRetry {
     /// Which ones; `{}` for all.
     #[schema(value_type = DeadJobSelection)]
-    pub(crate) filter: Object<DeadJobSelection>,
+    pub(crate) filter: StrictObject<DeadJobSelection>,
     /// At most this many, oldest first; fewer where that takes longer than ten seconds.
-    #[serde(default = "usual")]
+    #[serde(default = "default_limit")]
     #[schema(minimum = 1, maximum = 1000, default = 100)]
     pub(crate) limit: u32,
     /// Only counts them.
@@ -108,8 +108,8 @@ pub(crate) struct DeadJobsRetry {
     pub(crate) reason: Option<String>,
 }
 
-fn usual() -> u32 {
-    super::retry_many::USUAL
+fn default_limit() -> u32 {
+    super::retry_many::DEFAULT_BULK
 }
 
 /// Which dead jobs are meant; every field narrows.
@@ -139,9 +139,9 @@ pub(crate) struct DeadJobSelection {
 pub(crate) struct DeadJobsDiscard {
     /// Which ones; `{}` for all.
     #[schema(value_type = DeadJobSelection)]
-    pub(crate) filter: Object<DeadJobSelection>,
+    pub(crate) filter: StrictObject<DeadJobSelection>,
     /// At most this many, oldest first; fewer where that takes longer than ten seconds.
-    #[serde(default = "usual")]
+    #[serde(default = "default_limit")]
     #[schema(minimum = 1, maximum = 1000, default = 100)]
     pub(crate) limit: u32,
     /// Only counts them.

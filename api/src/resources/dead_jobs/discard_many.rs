@@ -9,13 +9,13 @@ use super::{
     retry_many::{bulk, selected},
 };
 use crate::{
-    answer::Answer,
+    answer::JsonResponse,
     problem::{
         Problem,
         answers::{BODY, STORED, problems},
     },
     request::{Actor, JsonBody, Query},
-    resources::checked_reason,
+    resources::check_reason,
     state::ApiState,
 };
 
@@ -55,12 +55,12 @@ pub(crate) async fn discard_dead_jobs(
     Query(()): Query<()>,
     actor: Actor,
     JsonBody { value: discard, .. }: JsonBody<DeadJobsDiscard>,
-) -> Result<Answer, Problem> {
+) -> Result<JsonResponse, Problem> {
     let filter = selected(discard.filter, discard.limit)?;
     if discard.reason.trim().is_empty() {
         return Err(Problem::field("/reason", "wrong-length", "say why they are given up"));
     }
-    checked_reason(&discard.reason)?;
+    check_reason(&discard.reason)?;
     let engine = state.engine();
     let matched = engine.count_dead_jobs(&filter).await?;
     let done = if discard.dry_run {
@@ -71,7 +71,7 @@ pub(crate) async fn discard_dead_jobs(
     };
     let remaining = engine.count_dead_jobs(&filter).await?;
     let ids = |ids: Vec<DeadJobId>| ids.into_iter().map(|id| id.0).collect();
-    Answer::ok(&DeadJobsDiscarded {
+    JsonResponse::ok(&DeadJobsDiscarded {
         dry_run: discard.dry_run,
         matched,
         remaining,

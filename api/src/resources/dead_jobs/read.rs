@@ -9,17 +9,17 @@ use super::{
     example,
 };
 use crate::{
-    answer::Answer,
+    answer::JsonResponse,
     problem::{
-        Code, Problem,
+        Problem, ProblemCode,
         answers::{LIST, ONE, STORED, problems},
     },
-    request::{FromParams, IdPath, Listing, Params, Query, Timestamp, next_page},
+    request::{FromParams, IdPath, PageRequest, Params, Query, Timestamp, next_page},
     resources::page_of,
     state::ApiState,
 };
 
-problems!(OneProblems: ONE, STORED, &[Code::Archived]);
+problems!(OneProblems: ONE, STORED, &[ProblemCode::Archived]);
 problems!(ListProblems: LIST, STORED);
 
 /// Which dead jobs to list.
@@ -96,10 +96,10 @@ pub(crate) async fn get_dead_job(
     State(state): State<ApiState>,
     IdPath(id): IdPath,
     Query(()): Query<()>,
-) -> Result<Answer, Problem> {
+) -> Result<JsonResponse, Problem> {
     let id = DeadJobId(id);
     if let Some(job) = state.engine().dead_job(id).await? {
-        return Answer::ok(&DeadJob::from(job));
+        return JsonResponse::ok(&DeadJob::from(job));
     }
     let archived = state.engine().archived_dead_job(id).await?.is_some();
     Err(if archived { Problem::archived(id) } else { Problem::not_found("dead job", id) })
@@ -121,10 +121,10 @@ pub(crate) async fn get_dead_job(
 pub(crate) async fn list_dead_jobs(
     State(state): State<ApiState>,
     Query(query): Query<DeadJobQuery>,
-) -> Result<Answer, Problem> {
+) -> Result<JsonResponse, Problem> {
     let (filter, cursor, limit) = query.parts();
-    let listing = Listing::new("dead-jobs", &format!("{filter:?}"), cursor.as_deref(), limit)?;
-    let rows = state.engine().dead_jobs(&filter, listing.page()).await?;
-    let (rows, next_cursor) = next_page(rows, &listing, |job| job.dead_job_id.0);
-    Answer::ok(&DeadJobList { items: rows.into_iter().map(Into::into).collect(), next_cursor })
+    let page_request = PageRequest::new("dead-jobs", &format!("{filter:?}"), cursor.as_deref(), limit)?;
+    let rows = state.engine().dead_jobs(&filter, page_request.engine_page()).await?;
+    let (rows, next_cursor) = next_page(rows, &page_request, |job| job.dead_job_id.0);
+    JsonResponse::ok(&DeadJobList { items: rows.into_iter().map(Into::into).collect(), next_cursor })
 }

@@ -7,24 +7,24 @@ use engine::{BulkLimits, BulkResult, DeadJobFilter};
 
 use super::body::{DeadJobLeft, DeadJobSelection, DeadJobsRetried, DeadJobsRetry};
 use crate::{
-    answer::Answer,
+    answer::JsonResponse,
     problem::{
         Problem,
         answers::{BODY, STORED, problems},
     },
-    request::{Actor, JsonBody, Object, Query},
-    resources::checked_reason,
+    request::{Actor, JsonBody, Query, StrictObject},
+    resources::check_reason,
     state::ApiState,
 };
 
 problems!(Problems: BODY, STORED);
 
 /// The most that are retried or discarded by one request.
-pub(super) const MOST: u32 = 1000;
+pub(super) const MAX_BULK: u32 = 1000;
 /// How many unless the request says so.
-pub(super) const USUAL: u32 = 100;
+pub(super) const DEFAULT_BULK: u32 = 100;
 /// Half of what a request may take: the caller is to hear which ones were done.
-const PATIENCE: Duration = Duration::from_secs(10);
+const BULK_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Retry many dead jobs
 ///
@@ -55,10 +55,10 @@ pub(crate) async fn retry_dead_jobs(
     Query(()): Query<()>,
     actor: Actor,
     JsonBody { value: retry, .. }: JsonBody<DeadJobsRetry>,
-) -> Result<Answer, Problem> {
+) -> Result<JsonResponse, Problem> {
     let filter = selected(retry.filter, retry.limit)?;
     let reason = retry.reason.unwrap_or_else(|| "no reason given".into());
-    checked_reason(&reason)?;
+    check_reason(&reason)?;
     let matched = state.engine().count_dead_jobs(&filter).await?;
     let done = if retry.dry_run {
         BulkResult::default()
@@ -68,20 +68,20 @@ pub(crate) async fn retry_dead_jobs(
     let remaining = state.engine().count_dead_jobs(&filter).await?;
     let retried = done.done.into_iter().map(|id| id.0).collect();
     let failed = DeadJobLeft::each(done.failed);
-    Answer::ok(&DeadJobsRetried { dry_run: retry.dry_run, matched, remaining, retried, failed })
+    JsonResponse::ok(&DeadJobsRetried { dry_run: retry.dry_run, matched, remaining, retried, failed })
 }
 
 /// How far one request goes.
 pub(super) fn bulk(limit: u32) -> BulkLimits {
-    BulkLimits { max_jobs: limit, time_limit: PATIENCE }
+    BulkLimits { max_jobs: limit, time_limit: BULK_TIMEOUT }
 }
 
 /// Checks what a request about many says about which.
-pub(super) fn selected(filter: Object<DeadJobSelection>, limit: u32) -> Result<DeadJobFilter, Problem> {
-    if !(1..=MOST).contains(&limit) {
-        return Err(Problem::field("/limit", "out-of-range", format!("must be from 1 to {MOST}")));
+pub(super) fn selected(filter: StrictObject<DeadJobSelection>, limit: u32) -> Result<DeadJobFilter, Problem> {
+    if !(1..=MAX_BULK).contains(&limit) {
+        return Err(Problem::field("/limit", "out-of-range", format!("must be from 1 to {MAX_BULK}")));
     }
-    let Object(filter) = filter;
+    let StrictObject(filter) = filter;
     if filter.error_contains.as_ref().is_some_and(|text| text.chars().count() > 200) {
         return Err(Problem::field(
             "/filter/error_contains",

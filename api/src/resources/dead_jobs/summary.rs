@@ -6,16 +6,16 @@ use utoipa::IntoParams;
 
 use super::body::DeadJobSummary;
 use crate::{
-    answer::Answer,
+    answer::JsonResponse,
     problem::{
-        Code, Problem,
+        Problem, ProblemCode,
         answers::{STORED, problems},
     },
     request::{FromParams, Params, Query, Timestamp},
     state::ApiState,
 };
 
-problems!(Problems: STORED, &[Code::InvalidParameter]);
+problems!(Problems: STORED, &[ProblemCode::InvalidParameter]);
 
 /// Which dead jobs to count.
 #[derive(Debug, IntoParams)]
@@ -79,7 +79,7 @@ impl FromParams for SummaryQuery {
 pub(crate) async fn summarize_dead_jobs(
     State(state): State<ApiState>,
     Query(query): Query<SummaryQuery>,
-) -> Result<Answer, Problem> {
+) -> Result<JsonResponse, Problem> {
     let filter = DeadJobFilter {
         definition: query.definition,
         step: query.step,
@@ -88,5 +88,5 @@ pub(crate) async fn summarize_dead_jobs(
         died_after: query.died_after.map(Into::into),
         with_resolved: false,
     };
-    Answer::ok(&DeadJobSummary::from(state.engine().summarize_dead_jobs(&filter).await?))
+    JsonResponse::ok(&DeadJobSummary::from(state.engine().summarize_dead_jobs(&filter).await?))
 }

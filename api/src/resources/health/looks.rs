@@ -12,33 +12,35 @@ use super::{body::Health, parts};
 use crate::state::ApiState;
 
 /// For how long a look is good enough.
-const KEPT: Duration = Duration::from_secs(1);
+const CACHE_TTL: Duration = Duration::from_secs(1);
 
 /// The last look of this process.
 #[derive(Debug, Default)]
-pub(crate) struct Looks(Mutex<Arc<Look>>);
+pub(crate) struct HealthCache(Mutex<Arc<Check>>);
 
 /// One look, shared by all who wait for it.
 #[derive(Debug, Default)]
-struct Look(OnceCell<Seen>);
+struct Check(OnceCell<Checked>);
 
 #[derive(Debug)]
-struct Seen {
+struct Checked {
     at: Instant,
     health: Health,
 }
 
-impl Looks {
+impl HealthCache {
     /// How everything is, or was up to a second ago.
     pub(super) async fn health(&self, state: &ApiState) -> Health {
-        let look = self.current();
-        let look = look.0.get_or_init(async || Seen { health: parts::ask(state).await, at: Instant::now() });
-        look.await.health.clone()
+        let check = self.current();
+        let check = check
+            .0
+            .get_or_init(async || Checked { health: parts::check_all(state).await, at: Instant::now() });
+        check.await.health.clone()
     }
 
-    fn current(&self) -> Arc<Look> {
+    fn current(&self) -> Arc<Check> {
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if last.0.get().is_some_and(|seen| seen.at.elapsed() >= KEPT) {
+        if last.0.get().is_some_and(|checked| checked.at.elapsed() >= CACHE_TTL) {
             *last = Arc::default();
         }
         Arc::clone(&last)

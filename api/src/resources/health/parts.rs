@@ -18,7 +18,7 @@ use crate::state::{ApiState, MailState};
 /// Work that has been due for longer than this is late.
 const LATE_MS: i64 = 60_000;
 
-pub(super) async fn ask(state: &ApiState) -> Health {
+pub(super) async fn check_all(state: &ApiState) -> Health {
     let database = database(state).await;
     let reports = match database.state {
         HealthState::Up | HealthState::Degraded | HealthState::Draining => reports(state).await,

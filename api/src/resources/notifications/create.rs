@@ -14,10 +14,10 @@ use super::{
     example,
 };
 use crate::{
-    answer::Answer,
-    once::once,
+    answer::JsonResponse,
+    once::idempotent,
     problem::{
-        Code, FieldError, Problem,
+        FieldError, Problem, ProblemCode,
         answers::{BODY, KEYED, STORED, problems},
     },
     request::{Actor, IdempotencyKey, JsonBody, Prefer, Query, schema},
@@ -82,11 +82,11 @@ pub(crate) async fn create_notification(
     body: JsonBody<NewNotification>,
 ) -> Result<Response, Problem> {
     let JsonBody { value: mut new, bytes } = body;
-    let (wait, _place) = prefer.wait_with_a_place(&state);
+    let (wait, _permit) = prefer.wait_with_permit(&state);
     let dedup_key = new.dedup_key.take();
     let source = if new.template.is_some() { Source::Template } else { Source::Caller };
     let message = message(&state, new)?;
-    once(&state, key, "create_notification", &bytes, async |notification_id| {
+    idempotent(&state, key, "create_notification", &bytes, async |notification_id| {
         let request = SendNotification { notification_id, message, dedup_key };
         let sent =
             notifications::send(state.shop(), request, wait, actor.by("api"), state.trace().current()).await;
@@ -94,7 +94,7 @@ pub(crate) async fn create_notification(
         let status = if sent.existing { StatusCode::OK } else { StatusCode::CREATED };
         let location = format!("/api/notifications/{}", sent.notification.notification_id);
         let notification = Notification::from(sent.notification);
-        Ok(Answer::new(status, &notification)?.at(location).waited(wait))
+        Ok(JsonResponse::new(status, &notification)?.location(location).preference_applied(wait))
     })
     .await
 }
@@ -136,7 +136,7 @@ fn message(state: &ApiState, new: NewNotification) -> Result<DeliverNotification
         let given = [("subject", subject.is_some()), ("text", text.is_some()), ("html", html.is_some())];
         let errors: Vec<FieldError> = given.into_iter().filter_map(contradiction).collect();
         if !errors.is_empty() {
-            return Err(Problem::fields(Code::InvalidBody, errors));
+            return Err(Problem::fields(ProblemCode::InvalidBody, errors));
         }
         let variables = Value::Object(variables.unwrap_or_default());
         return rendered(state, &to, &template, &variables);
@@ -153,7 +153,7 @@ fn message(state: &ApiState, new: NewNotification) -> Result<DeliverNotification
     }
     match (subject, text, errors.is_empty()) {
         (Some(subject), Some(text), true) => Ok(DeliverNotification { to, subject, text, html }),
-        _ => Err(Problem::fields(Code::InvalidBody, errors)),
+        _ => Err(Problem::fields(ProblemCode::InvalidBody, errors)),
     }
 }
 

@@ -12,9 +12,9 @@ use super::{
     example,
 };
 use crate::{
-    answer::Answer,
+    answer::JsonResponse,
     problem::{
-        Code, FieldError, Problem,
+        FieldError, Problem, ProblemCode,
         answers::{LIST, ONE, STORED, problems},
     },
     request::{CursorQuery, IdPath, Query, TextPath, next_page},
@@ -45,7 +45,7 @@ pub(crate) async fn get_notification(
 ) -> Result<Response, Problem> {
     let found = notifications::get(state.shop(), id).await?;
     let notification = found.ok_or_else(|| Problem::not_found("notification", id))?;
-    Ok(Answer::ok(&Notification::from(notification))?.into_response())
+    Ok(JsonResponse::ok(&Notification::from(notification))?.into_response())
 }
 
 /// List notifications in a status
@@ -81,13 +81,16 @@ pub(crate) async fn list_notifications_by_status(
     State(state): State<ApiState>,
     TextPath(status): TextPath,
     Query(query): Query<CursorQuery>,
-) -> Result<Answer, Problem> {
+) -> Result<JsonResponse, Problem> {
     let status: notifications::NotificationStatus = status.parse().map_err(|error: String| {
-        Problem::fields(Code::InvalidParameter, vec![FieldError::parameter("status", "invalid", error)])
+        Problem::fields(
+            ProblemCode::InvalidParameter,
+            vec![FieldError::parameter("status", "invalid", error)],
+        )
     })?;
-    let listing = query.listing("notifications-by-status", status.name())?;
-    let _place = state.far_list()?;
-    let rows = notifications::list(state.pool(), status, listing.page()).await?;
-    let (rows, next_cursor) = next_page(rows, &listing, |row| row.notification_id);
-    Answer::ok(&NotificationList { items: rows.into_iter().map(Into::into).collect(), next_cursor })
+    let page_request = query.page_request("notifications-by-status", status.name())?;
+    let _permit = state.scan_permit()?;
+    let rows = notifications::list(state.pool(), status, page_request.engine_page()).await?;
+    let (rows, next_cursor) = next_page(rows, &page_request, |row| row.notification_id);
+    JsonResponse::ok(&NotificationList { items: rows.into_iter().map(Into::into).collect(), next_cursor })
 }

@@ -4,16 +4,16 @@ use axum::extract::State;
 
 use super::body::{NotificationTemplate, NotificationTemplateList};
 use crate::{
-    answer::Answer,
+    answer::JsonResponse,
     problem::{
-        Code, Problem,
+        Problem, ProblemCode,
         answers::{STORED, problems},
     },
     request::Query,
     state::ApiState,
 };
 
-problems!(Problems: STORED, &[Code::InvalidParameter]);
+problems!(Problems: STORED, &[ProblemCode::InvalidParameter]);
 
 /// List the templates of notifications
 ///
@@ -36,7 +36,7 @@ problems!(Problems: STORED, &[Code::InvalidParameter]);
 pub(crate) async fn list_notification_templates(
     State(state): State<ApiState>,
     Query(()): Query<()>,
-) -> Result<Answer, Problem> {
+) -> Result<JsonResponse, Problem> {
     let items = state.templates().iter().map(|(template, _)| NotificationTemplate::from(template)).collect();
-    Answer::ok(&NotificationTemplateList { items, next_cursor: None })
+    JsonResponse::ok(&NotificationTemplateList { items, next_cursor: None })
 }

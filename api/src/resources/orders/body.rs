@@ -6,7 +6,7 @@ use shop::orders;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::request::Object;
+use crate::request::StrictObject;
 
 /// Where an order is in its life.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize, ToSchema)]
@@ -33,7 +33,7 @@ pub(crate) struct NewOrder {
     pub(crate) customer_email: String,
     /// What is ordered; lines with the same SKU are summed when stock is reserved.
     #[schema(min_items = 1, max_items = 100, value_type = Vec<NewOrderItem>)]
-    pub(crate) items: Vec<Object<NewOrderItem>>,
+    pub(crate) items: Vec<StrictObject<NewOrderItem>>,
 }
 
 /// One line of an order to be placed.

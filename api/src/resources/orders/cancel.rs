@@ -9,9 +9,9 @@ use super::{
     example, load,
 };
 use crate::{
-    answer::Answer,
+    answer::JsonResponse,
     problem::{
-        Code, Problem,
+        Problem, ProblemCode,
         answers::{BODY, ONE, STORED, problems},
     },
     request::{Actor, IdPath, IfMatch, JsonBody, Query},
@@ -19,7 +19,7 @@ use crate::{
     state::ApiState,
 };
 
-problems!(Problems: BODY, ONE, STORED, &[Code::NotCancellable, Code::CancelNoted, Code::PreconditionFailed]);
+problems!(Problems: BODY, ONE, STORED, &[ProblemCode::NotCancellable, ProblemCode::CancelNoted, ProblemCode::PreconditionFailed]);
 
 /// Cancel an order
 ///
@@ -57,21 +57,23 @@ pub(crate) async fn cancel_order(
     condition: IfMatch,
     actor: Actor,
     JsonBody { value: cancellation, .. }: JsonBody<OrderCancellation>,
-) -> Result<Answer, Problem> {
+) -> Result<JsonResponse, Problem> {
     let current = if condition.needs_current() { Some(load(&state, id).await?.version) } else { None };
     let expected = condition.expected(current)?;
     let reason = &cancellation.reason;
     let cancelled = orders::cancel_version(state.shop(), id, reason, actor.by("api"), expected).await;
     let order = cancelled.map_err(|error| match error {
         CancelOrderError::NotFound => Problem::not_found("order", id),
-        CancelOrderError::NotCancellable { message, .. } => Problem::new(Code::NotCancellable, message),
-        CancelOrderError::Noted(message) => Problem::new(Code::CancelNoted, message),
+        CancelOrderError::NotCancellable { message, .. } => {
+            Problem::new(ProblemCode::NotCancellable, message)
+        }
+        CancelOrderError::Noted(message) => Problem::new(ProblemCode::CancelNoted, message),
         CancelOrderError::VersionMismatch { current } => IfMatch::failed(Some(current)),
         CancelOrderError::Invalid(violations) => invalid(violations),
         CancelOrderError::Unavailable(reason) => Problem::unavailable(reason),
         CancelOrderError::Database(error) => error.into(),
     })?;
     let version = order.version;
-    let answer = Answer::new(StatusCode::ACCEPTED, &Order::from(order))?;
-    Ok(answer.at(format!("/api/orders/{id}")).version(version))
+    let answer = JsonResponse::new(StatusCode::ACCEPTED, &Order::from(order))?;
+    Ok(answer.location(format!("/api/orders/{id}")).version(version))
 }

@@ -8,17 +8,17 @@ use super::{
     example, load,
 };
 use crate::{
-    answer::Answer,
+    answer::JsonResponse,
     problem::{
-        Code, Problem,
+        Problem, ProblemCode,
         answers::{BODY, ONE, STORED, problems},
     },
     request::{Actor, IdPath, IfMatch, JsonBody, Query},
-    resources::{checked_reason, invalid},
+    resources::{check_reason, invalid},
     state::ApiState,
 };
 
-problems!(Problems: BODY, ONE, STORED, &[Code::IllegalStatus, Code::PreconditionFailed]);
+problems!(Problems: BODY, ONE, STORED, &[ProblemCode::IllegalStatus, ProblemCode::PreconditionFailed]);
 
 /// Move an order along
 ///
@@ -48,9 +48,9 @@ pub(crate) async fn update_order_status(
     condition: IfMatch,
     actor: Actor,
     JsonBody { value: update, .. }: JsonBody<StatusUpdate>,
-) -> Result<Answer, Problem> {
+) -> Result<JsonResponse, Problem> {
     if let Some(reason) = &update.reason {
-        checked_reason(reason)?;
+        check_reason(reason)?;
     }
     let current = if condition.needs_current() { Some(load(&state, id).await?.version) } else { None };
     let expected = condition.expected(current)?;
@@ -65,11 +65,11 @@ pub(crate) async fn update_order_status(
     .await;
     let order = changed.map_err(|error| match error {
         StatusError::NotFound => Problem::not_found("order", id),
-        StatusError::Illegal { .. } => Problem::new(Code::IllegalStatus, error.to_string()),
+        StatusError::Illegal { .. } => Problem::new(ProblemCode::IllegalStatus, error.to_string()),
         StatusError::VersionMismatch { current } => IfMatch::failed(Some(current)),
         StatusError::Invalid(violations) => invalid(violations),
         StatusError::Database(error) => error.into(),
     })?;
     let version = order.version;
-    Ok(Answer::ok(&Order::from(order))?.version(version))
+    Ok(JsonResponse::ok(&Order::from(order))?.version(version))
 }

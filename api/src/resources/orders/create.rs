@@ -9,13 +9,13 @@ use super::{
     example,
 };
 use crate::{
-    answer::Answer,
-    once::once,
+    answer::JsonResponse,
+    once::idempotent,
     problem::{
         Problem,
         answers::{BODY, KEYED, STORED, problems},
     },
-    request::{Actor, IdempotencyKey, JsonBody, Object, Prefer, Query},
+    request::{Actor, IdempotencyKey, JsonBody, Prefer, Query, StrictObject},
     resources::invalid,
     state::ApiState,
 };
@@ -63,10 +63,12 @@ pub(crate) async fn create_order(
 ) -> Result<Response, Problem> {
     let JsonBody { value: new, bytes } = body;
     check_lines(&state, &new)?;
-    let (wait, _place) = prefer.wait_with_a_place(&state);
-    once(&state, key, "create_order", &bytes, async |order_id| {
-        let items =
-            new.items.into_iter().map(|Object(item)| OrderItem { sku: item.sku, quantity: item.quantity });
+    let (wait, _permit) = prefer.wait_with_permit(&state);
+    idempotent(&state, key, "create_order", &bytes, async |order_id| {
+        let items = new
+            .items
+            .into_iter()
+            .map(|StrictObject(item)| OrderItem { sku: item.sku, quantity: item.quantity });
         let order = PlaceOrder {
             order_id,
             customer_id: new.customer_id,
@@ -76,7 +78,10 @@ pub(crate) async fn create_order(
         let placed = orders::place(state.shop(), order, wait, actor.or("api"), state.trace().current()).await;
         let order = placed.map_err(problem)?;
         let (location, version) = (format!("/api/orders/{}", order.order_id), order.version);
-        Ok(Answer::new(StatusCode::CREATED, &Order::from(order))?.at(location).version(version).waited(wait))
+        Ok(JsonResponse::new(StatusCode::CREATED, &Order::from(order))?
+            .location(location)
+            .version(version)
+            .preference_applied(wait))
     })
     .await
 }

@@ -13,12 +13,12 @@ use super::{
     example, load,
 };
 use crate::{
-    answer::{Answer, not_modified},
+    answer::{JsonResponse, not_modified},
     problem::{
-        Code, FieldError, Problem,
+        FieldError, Problem, ProblemCode,
         answers::{LIST, ONE, STORED, problems},
     },
-    request::{FromParams, IdPath, IfNoneMatch, Listing, Params, Query, TextPath, Timestamp, next_page},
+    request::{FromParams, IdPath, IfNoneMatch, PageRequest, Params, Query, TextPath, Timestamp, next_page},
     resources::page_of,
     state::ApiState,
 };
@@ -106,7 +106,7 @@ pub(crate) async fn get_order(
     if seen.has(version) {
         return Ok(not_modified(version));
     }
-    Ok(Answer::ok(&Order::from(order))?.version(version).into_response())
+    Ok(JsonResponse::ok(&Order::from(order))?.version(version).into_response())
 }
 
 /// List orders
@@ -128,7 +128,7 @@ pub(crate) async fn get_order(
 pub(crate) async fn list_orders(
     State(state): State<ApiState>,
     Query(query): Query<OrderQuery>,
-) -> Result<Answer, Problem> {
+) -> Result<JsonResponse, Problem> {
     let filter = OrderFilter {
         status: query.status,
         customer_id: query.customer_id,
@@ -155,7 +155,7 @@ pub(crate) async fn list_customer_orders(
     State(state): State<ApiState>,
     IdPath(customer_id): IdPath,
     Query(range): Query<RangeQuery>,
-) -> Result<Answer, Problem> {
+) -> Result<JsonResponse, Problem> {
     let filter = OrderFilter {
         status: None,
         customer_id: Some(customer_id),
@@ -185,9 +185,12 @@ pub(crate) async fn list_orders_by_status(
     State(state): State<ApiState>,
     TextPath(status): TextPath,
     Query(range): Query<RangeQuery>,
-) -> Result<Answer, Problem> {
+) -> Result<JsonResponse, Problem> {
     let status = status.parse().map_err(|error: String| {
-        Problem::fields(Code::InvalidParameter, vec![FieldError::parameter("status", "invalid", error)])
+        Problem::fields(
+            ProblemCode::InvalidParameter,
+            vec![FieldError::parameter("status", "invalid", error)],
+        )
     })?;
     let filter = OrderFilter {
         status: Some(status),
@@ -203,10 +206,10 @@ async fn page(
     list: &str,
     filter: OrderFilter,
     range: &RangeQuery,
-) -> Result<Answer, Problem> {
-    let listing = Listing::new(list, &format!("{filter:?}"), range.cursor.as_deref(), range.limit)?;
-    let _place = filter.looks_far().then(|| state.far_list()).transpose()?;
-    let rows = orders::list(state.pool(), &filter, listing.page()).await?;
-    let (rows, next_cursor) = next_page(rows, &listing, |order| order.order_id);
-    Answer::ok(&OrderList { items: rows.into_iter().map(Into::into).collect(), next_cursor })
+) -> Result<JsonResponse, Problem> {
+    let page_request = PageRequest::new(list, &format!("{filter:?}"), range.cursor.as_deref(), range.limit)?;
+    let _permit = filter.looks_far().then(|| state.scan_permit()).transpose()?;
+    let rows = orders::list(state.pool(), &filter, page_request.engine_page()).await?;
+    let (rows, next_cursor) = next_page(rows, &page_request, |order| order.order_id);
+    JsonResponse::ok(&OrderList { items: rows.into_iter().map(Into::into).collect(), next_cursor })
 }

@@ -11,10 +11,10 @@ use uuid::Uuid;
 
 use super::body::ListedProduct;
 use crate::{
-    answer::Answer,
-    once::once,
+    answer::JsonResponse,
+    once::idempotent,
     problem::{
-        Code, FieldError, Problem,
+        FieldError, Problem, ProblemCode,
         answers::{BODY, KEYED, STORED, problems},
     },
     request::{Actor, BulkJsonBody, IdempotencyKey, Query, RawItems},
@@ -130,8 +130,8 @@ pub(crate) async fn upsert_products(
     actor: Actor,
     body: BulkJsonBody<ProductBatch>,
 ) -> Result<Response, Problem> {
-    let BulkJsonBody { value: batch, bytes, place } = body;
-    let answer = once(&state, key, "upsert_products", &bytes, async |_| {
+    let BulkJsonBody { value: batch, bytes, permit } = body;
+    let answer = idempotent(&state, key, "upsert_products", &bytes, async |_| {
         let (skus, items) = read(&batch.items);
         let upserted = inventory::upsert_products(state.shop(), &items, actor.by("api")).await;
         let upserted = upserted.map_err(|error| match error {
@@ -144,15 +144,15 @@ pub(crate) async fn upsert_products(
         })?;
         let items = skus.into_iter().zip(upserted).enumerate();
         let items = items.map(|(nth, (sku, upserted))| result(nth, sku, upserted));
-        Answer::ok(&ProductBatchResult { items: items.collect() })
+        JsonResponse::ok(&ProductBatchResult { items: items.collect() })
     })
     .await;
-    drop(place);
+    drop(permit);
     answer
 }
 
 /// The longest SKU, in characters: what is longer is none, and not said again.
-const SKU_MAX: usize = 64;
+const MAX_SKU_LEN: usize = 64;
 
 /// Reads the items one by one; of those that can't be read, the SKU at least.
 fn read(items: &RawItems<BULK_MAX>) -> (Vec<Option<String>>, Vec<ListItem>) {
@@ -167,7 +167,7 @@ fn read(items: &RawItems<BULK_MAX>) -> (Vec<Option<String>>, Vec<ListItem>) {
             (named, Err(problem.into_errors().into_iter().map(violation).collect()))
         }
     });
-    let short = |sku: &String| sku.chars().count() <= SKU_MAX;
+    let short = |sku: &String| sku.chars().count() <= MAX_SKU_LEN;
     read.map(|(sku, item)| (sku.filter(short), item)).unzip()
 }
 
@@ -194,5 +194,5 @@ fn problem(nth: usize, violations: Vec<Violation>) -> ProductProblem {
         [one] => one.message.clone(),
         many => format!("{} things are wrong; see `errors`", many.len()),
     };
-    ProductProblem { code: Code::InvalidBody.name(), detail, errors }
+    ProductProblem { code: ProblemCode::InvalidBody.name(), detail, errors }
 }

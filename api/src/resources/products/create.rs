@@ -9,10 +9,10 @@ use super::{
     example,
 };
 use crate::{
-    answer::Answer,
-    once::once,
+    answer::JsonResponse,
+    once::idempotent,
     problem::{
-        Code, Problem,
+        Problem, ProblemCode,
         answers::{BODY, KEYED, STORED, problems},
     },
     request::{Actor, IdempotencyKey, JsonBody, Query},
@@ -20,7 +20,7 @@ use crate::{
     state::ApiState,
 };
 
-problems!(Problems: BODY, KEYED, STORED, &[Code::SkuTaken]);
+problems!(Problems: BODY, KEYED, STORED, &[ProblemCode::SkuTaken]);
 
 /// Create a product
 ///
@@ -65,17 +65,21 @@ pub(crate) async fn create_product(
     body: JsonBody<NewProduct>,
 ) -> Result<Response, Problem> {
     let JsonBody { value: new, bytes } = body;
-    once(&state, key, "create_product", &bytes, async |product_id| {
+    idempotent(&state, key, "create_product", &bytes, async |product_id| {
         let sku = new.sku.clone();
         let created =
             inventory::create_product_as(state.pool(), product_id, new.into(), actor.by("api")).await;
         let product = created.map_err(|error| match error {
-            CreateProductError::SkuTaken => Problem::new(Code::SkuTaken, format!("the SKU `{sku}` is taken")),
+            CreateProductError::SkuTaken => {
+                Problem::new(ProblemCode::SkuTaken, format!("the SKU `{sku}` is taken"))
+            }
             CreateProductError::Invalid(violations) => invalid(violations),
             CreateProductError::Database(error) => error.into(),
         })?;
         let (location, version) = (format!("/api/products/{}", product.product_id), product.version);
-        Ok(Answer::new(StatusCode::CREATED, &Product::from(product))?.at(location).version(version))
+        Ok(JsonResponse::new(StatusCode::CREATED, &Product::from(product))?
+            .location(location)
+            .version(version))
     })
     .await
 }

@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::{
-    answer::Answer,
+    answer::JsonResponse,
     problem::{
         Problem,
         answers::{LIST, ONE, STORED, problems},
@@ -93,12 +93,13 @@ pub(crate) async fn get_product_ledger(
     State(state): State<ApiState>,
     IdPath(id): IdPath,
     Query(query): Query<CursorQuery>,
-) -> Result<Answer, Problem> {
-    let listing = query.listing("ledger", &id.to_string())?;
-    let rows = inventory::ledger(state.pool(), id, listing.after_number(), listing.read_limit()).await?;
+) -> Result<JsonResponse, Problem> {
+    let page_request = query.page_request("ledger", &id.to_string())?;
+    let rows =
+        inventory::ledger(state.pool(), id, page_request.after_number(), page_request.read_limit()).await?;
     let rows = rows.ok_or_else(|| Problem::not_found("product", id))?;
-    let (rows, next_cursor) = next_page(rows, &listing, |entry| numbered(entry.movement_id));
-    Answer::ok(&Ledger { items: rows.into_iter().map(Into::into).collect(), next_cursor })
+    let (rows, next_cursor) = next_page(rows, &page_request, |entry| numbered(entry.movement_id));
+    JsonResponse::ok(&Ledger { items: rows.into_iter().map(Into::into).collect(), next_cursor })
 }
 
 impl From<inventory::LedgerEntry> for LedgerEntry {

@@ -12,12 +12,14 @@ use super::{
     example, load,
 };
 use crate::{
-    answer::{Answer, not_modified},
+    answer::{JsonResponse, not_modified},
     problem::{
         Problem,
         answers::{LIST, ONE, STORED, problems},
     },
-    request::{CursorQuery, FromParams, IdPath, IfNoneMatch, Listing, Params, Query, TextPath, next_page},
+    request::{
+        CursorQuery, FromParams, IdPath, IfNoneMatch, PageRequest, Params, Query, TextPath, next_page,
+    },
     resources::page_of,
     state::ApiState,
 };
@@ -84,7 +86,7 @@ pub(crate) async fn get_product(
     if seen.has(version) {
         return Ok(not_modified(version));
     }
-    Ok(Answer::ok(&Product::from(product))?.version(version).into_response())
+    Ok(JsonResponse::ok(&Product::from(product))?.version(version).into_response())
 }
 
 /// List products
@@ -106,10 +108,11 @@ pub(crate) async fn get_product(
 pub(crate) async fn list_products(
     State(state): State<ApiState>,
     Query(query): Query<ProductQuery>,
-) -> Result<Answer, Problem> {
+) -> Result<JsonResponse, Problem> {
     let filter = ProductFilter { search: query.search, category: query.category, stock: None };
-    let listing = Listing::new("products", &format!("{filter:?}"), query.cursor.as_deref(), query.limit)?;
-    page(&state, &filter, &listing).await
+    let page_request =
+        PageRequest::new("products", &format!("{filter:?}"), query.cursor.as_deref(), query.limit)?;
+    page(&state, &filter, &page_request).await
 }
 
 /// List a category's products
@@ -129,9 +132,9 @@ pub(crate) async fn list_products_by_category(
     State(state): State<ApiState>,
     TextPath(category): TextPath,
     Query(query): Query<CursorQuery>,
-) -> Result<Answer, Problem> {
+) -> Result<JsonResponse, Problem> {
     let filter = ProductFilter { category: Some(category), ..ProductFilter::default() };
-    page(&state, &filter, &query.listing("products-by-category", &format!("{filter:?}"))?).await
+    page(&state, &filter, &query.page_request("products-by-category", &format!("{filter:?}"))?).await
 }
 
 /// List products that are low
@@ -153,14 +156,18 @@ pub(crate) async fn list_products_by_category(
 pub(crate) async fn list_low_stock_products(
     State(state): State<ApiState>,
     Query(query): Query<CursorQuery>,
-) -> Result<Answer, Problem> {
+) -> Result<JsonResponse, Problem> {
     let filter = ProductFilter { stock: Some(StockState::Low), ..ProductFilter::default() };
-    page(&state, &filter, &query.listing("low-stock", "")?).await
+    page(&state, &filter, &query.page_request("low-stock", "")?).await
 }
 
-async fn page(state: &ApiState, filter: &ProductFilter, listing: &Listing) -> Result<Answer, Problem> {
-    let _place = filter.looks_far().then(|| state.far_list()).transpose()?;
-    let rows = inventory::products(state.pool(), filter, listing.page()).await?;
-    let (rows, next_cursor) = next_page(rows, listing, |product| product.product_id);
-    Answer::ok(&ProductList { items: rows.into_iter().map(Into::into).collect(), next_cursor })
+async fn page(
+    state: &ApiState,
+    filter: &ProductFilter,
+    page_request: &PageRequest,
+) -> Result<JsonResponse, Problem> {
+    let _permit = filter.looks_far().then(|| state.scan_permit()).transpose()?;
+    let rows = inventory::products(state.pool(), filter, page_request.engine_page()).await?;
+    let (rows, next_cursor) = next_page(rows, page_request, |product| product.product_id);
+    JsonResponse::ok(&ProductList { items: rows.into_iter().map(Into::into).collect(), next_cursor })
 }

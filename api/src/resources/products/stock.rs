@@ -8,9 +8,9 @@ use super::{
     example, load,
 };
 use crate::{
-    answer::Answer,
+    answer::JsonResponse,
     problem::{
-        Code, Problem,
+        Problem, ProblemCode,
         answers::{BODY, ONE, STORED, problems},
     },
     request::{Actor, IdPath, IfMatch, JsonBody, Query},
@@ -18,7 +18,7 @@ use crate::{
     state::ApiState,
 };
 
-problems!(Problems: BODY, ONE, STORED, &[Code::StockTooLow, Code::StockReserved, Code::PreconditionFailed]);
+problems!(Problems: BODY, ONE, STORED, &[ProblemCode::StockTooLow, ProblemCode::StockReserved, ProblemCode::PreconditionFailed]);
 
 /// Change a product's stock
 ///
@@ -51,7 +51,7 @@ pub(crate) async fn update_stock(
     condition: IfMatch,
     actor: Actor,
     JsonBody { value: update, .. }: JsonBody<StockUpdate>,
-) -> Result<Answer, Problem> {
+) -> Result<JsonResponse, Problem> {
     let change = change(&update)?;
     let current = if condition.needs_current() { Some(load(&state, id).await?.version) } else { None };
     let expected = condition.expected(current)?;
@@ -59,14 +59,14 @@ pub(crate) async fn update_stock(
         inventory::change_stock(state.shop(), id, change, &update.reason, actor.by("api"), expected).await;
     let product = changed.map_err(|error| match error {
         StockError::NotFound => Problem::not_found("product", id),
-        StockError::TooFew { .. } => Problem::new(Code::StockTooLow, error.to_string()),
-        StockError::BelowReserved { .. } => Problem::new(Code::StockReserved, error.to_string()),
+        StockError::TooFew { .. } => Problem::new(ProblemCode::StockTooLow, error.to_string()),
+        StockError::BelowReserved { .. } => Problem::new(ProblemCode::StockReserved, error.to_string()),
         StockError::VersionMismatch { current } => IfMatch::failed(Some(current)),
         StockError::Invalid(violations) => invalid(violations),
         StockError::Database(error) => error.into(),
     })?;
     let version = product.version;
-    Ok(Answer::ok(&Product::from(product))?.version(version))
+    Ok(JsonResponse::ok(&Product::from(product))?.version(version))
 }
 
 fn change(update: &StockUpdate) -> Result<StockChange, Problem> {

@@ -8,9 +8,9 @@ use super::{
     example, load,
 };
 use crate::{
-    answer::Answer,
+    answer::JsonResponse,
     problem::{
-        Code, Problem,
+        Problem, ProblemCode,
         answers::{BODY, ONE, STORED, problems},
     },
     request::{Actor, IdPath, IfMatch, JsonBody, Query},
@@ -18,7 +18,7 @@ use crate::{
     state::ApiState,
 };
 
-problems!(Problems: BODY, ONE, STORED, &[Code::PreconditionFailed]);
+problems!(Problems: BODY, ONE, STORED, &[ProblemCode::PreconditionFailed]);
 
 /// Change a product
 ///
@@ -56,7 +56,7 @@ pub(crate) async fn update_product(
     condition: IfMatch,
     actor: Actor,
     JsonBody { value: update, .. }: JsonBody<ProductUpdate>,
-) -> Result<Answer, Problem> {
+) -> Result<JsonResponse, Problem> {
     let current = if condition.needs_current() { Some(load(&state, id).await?.version) } else { None };
     let expected = condition.expected(current)?;
     let updated =
@@ -68,5 +68,5 @@ pub(crate) async fn update_product(
         UpdateProductError::Database(error) => error.into(),
     })?;
     let version = product.version;
-    Ok(Answer::ok(&Product::from(product))?.version(version))
+    Ok(JsonResponse::ok(&Product::from(product))?.version(version))
 }

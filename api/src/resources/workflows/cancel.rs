@@ -9,17 +9,17 @@ use super::{
     example, load,
 };
 use crate::{
-    answer::Answer,
+    answer::JsonResponse,
     problem::{
-        Code, Problem,
+        Problem, ProblemCode,
         answers::{BODY, ONE, STORED, problems},
     },
     request::{Actor, IdPath, OptionalJsonBody, Query},
-    resources::checked_reason,
+    resources::check_reason,
     state::ApiState,
 };
 
-problems!(Problems: BODY, ONE, STORED, &[Code::PastPivot, Code::WorkflowEnded]);
+problems!(Problems: BODY, ONE, STORED, &[ProblemCode::PastPivot, ProblemCode::WorkflowEnded]);
 
 /// Cancel a workflow
 ///
@@ -48,10 +48,11 @@ pub(crate) async fn cancel_workflow(
     Query(()): Query<()>,
     actor: Actor,
     OptionalJsonBody(cancellation): OptionalJsonBody<WorkflowCancellation>,
-) -> Result<Answer, Problem> {
+) -> Result<JsonResponse, Problem> {
     let reason = cancellation.reason.unwrap_or_else(|| "no reason given".into());
-    checked_reason(&reason)?;
+    check_reason(&reason)?;
     state.engine().cancel(SagaId(id), actor.by("operator"), &reason).await?;
     let workflow = load(&state, id).await?;
-    Ok(Answer::new(StatusCode::ACCEPTED, &Workflow::from(workflow))?.at(format!("/api/workflows/{id}")))
+    Ok(JsonResponse::new(StatusCode::ACCEPTED, &Workflow::from(workflow))?
+        .location(format!("/api/workflows/{id}")))
 }

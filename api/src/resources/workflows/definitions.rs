@@ -7,9 +7,9 @@ use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use crate::{
-    answer::Answer,
+    answer::JsonResponse,
     problem::{
-        Code, Problem,
+        Problem, ProblemCode,
         answers::{ONE, STORED, problems},
     },
     request::{Query, TextPath},
@@ -17,7 +17,7 @@ use crate::{
 };
 
 problems!(OneProblems: ONE, STORED);
-problems!(ListProblems: STORED, &[Code::InvalidParameter]);
+problems!(ListProblems: STORED, &[ProblemCode::InvalidParameter]);
 
 /// What a saga is made of.
 #[derive(Debug, Serialize, ToSchema)]
@@ -101,9 +101,9 @@ pub(crate) struct WorkflowDefinitionList {
 pub(crate) async fn list_workflow_definitions(
     State(state): State<ApiState>,
     Query(()): Query<()>,
-) -> Result<Answer, Problem> {
+) -> Result<JsonResponse, Problem> {
     let items = state.engine().definitions().map(Into::into).collect();
-    Answer::ok(&WorkflowDefinitionList { items, next_cursor: None })
+    JsonResponse::ok(&WorkflowDefinitionList { items, next_cursor: None })
 }
 
 /// Read a workflow definition
@@ -123,10 +123,10 @@ pub(crate) async fn get_workflow_definition(
     State(state): State<ApiState>,
     TextPath(name): TextPath,
     Query(()): Query<()>,
-) -> Result<Answer, Problem> {
+) -> Result<JsonResponse, Problem> {
     let definition = state.engine().definition(&name);
     let definition = definition.ok_or_else(|| Problem::not_found("workflow definition", &name))?;
-    Answer::ok(&WorkflowDefinition::from(definition))
+    JsonResponse::ok(&WorkflowDefinition::from(definition))
 }
 
 impl From<&Definition> for WorkflowDefinition {

@@ -12,12 +12,12 @@ use super::{
     example,
 };
 use crate::{
-    answer::Answer,
+    answer::JsonResponse,
     problem::{
         Problem,
         answers::{LIST, ONE, STORED, problems},
     },
-    request::{FromParams, IdPath, Listing, Params, Query, Timestamp, next_page, numbered},
+    request::{FromParams, IdPath, PageRequest, Params, Query, Timestamp, next_page, numbered},
     resources::page_of,
     state::ApiState,
 };
@@ -25,7 +25,7 @@ use crate::{
 /// The history of any of the shop's workflows that has not met much trouble is one page.
 const HISTORY_PAGE: u32 = 100;
 /// A year.
-const LONGEST_STUCK_S: u32 = 31_536_000;
+const MAX_STUCK_S: u32 = 31_536_000;
 
 problems!(OneProblems: ONE, STORED);
 problems!(HistoryProblems: ONE, LIST, STORED);
@@ -67,7 +67,7 @@ impl FromParams for WorkflowQuery {
             business_key: params.text("business_key", 200),
             created_after: params.take("created_after"),
             created_before: params.take("created_before"),
-            stuck_for_s: params.number("stuck_for_s", 0..=LONGEST_STUCK_S),
+            stuck_for_s: params.number("stuck_for_s", 0..=MAX_STUCK_S),
             cursor: params.text("cursor", 256),
             limit: params.limit(),
         }
@@ -116,8 +116,8 @@ pub(crate) async fn get_workflow(
     State(state): State<ApiState>,
     IdPath(id): IdPath,
     Query(()): Query<()>,
-) -> Result<Answer, Problem> {
-    Answer::ok(&Workflow::from(load(&state, id).await?))
+) -> Result<JsonResponse, Problem> {
+    JsonResponse::ok(&Workflow::from(load(&state, id).await?))
 }
 
 /// Read a workflow's history
@@ -153,13 +153,13 @@ pub(crate) async fn get_workflow_history(
     State(state): State<ApiState>,
     IdPath(id): IdPath,
     Query(query): Query<HistoryQuery>,
-) -> Result<Answer, Problem> {
-    let listing = Listing::new("history", &id.to_string(), query.cursor.as_deref(), query.limit)?;
-    let after = listing.after_number().map_or(0, |seq| i32::try_from(seq).unwrap_or(i32::MAX));
-    let rows = state.engine().history_after(SagaId(id), after, listing.read_limit()).await?;
+) -> Result<JsonResponse, Problem> {
+    let page_request = PageRequest::new("history", &id.to_string(), query.cursor.as_deref(), query.limit)?;
+    let after = page_request.after_number().map_or(0, |seq| i32::try_from(seq).unwrap_or(i32::MAX));
+    let rows = state.engine().history_after(SagaId(id), after, page_request.read_limit()).await?;
     let rows = rows.ok_or_else(|| Problem::not_found("workflow", id))?;
-    let (rows, next_cursor) = next_page(rows, &listing, |entry| numbered(entry.seq.into()));
-    Answer::ok(&WorkflowHistory { items: rows.into_iter().map(Into::into).collect(), next_cursor })
+    let (rows, next_cursor) = next_page(rows, &page_request, |entry| numbered(entry.seq.into()));
+    JsonResponse::ok(&WorkflowHistory { items: rows.into_iter().map(Into::into).collect(), next_cursor })
 }
 
 /// List workflows
@@ -178,7 +178,7 @@ pub(crate) async fn get_workflow_history(
 pub(crate) async fn list_workflows(
     State(state): State<ApiState>,
     Query(query): Query<WorkflowQuery>,
-) -> Result<Answer, Problem> {
+) -> Result<JsonResponse, Problem> {
     let filter = SagaFilter {
         definition: query.definition,
         status: query.status,
@@ -187,8 +187,9 @@ pub(crate) async fn list_workflows(
         created_before: query.created_before.map(Into::into),
         stuck_for: query.stuck_for_s.map(|seconds| Duration::from_secs(seconds.into())),
     };
-    let listing = Listing::new("workflows", &format!("{filter:?}"), query.cursor.as_deref(), query.limit)?;
-    let rows = state.engine().sagas(&filter, listing.page()).await?;
-    let (rows, next_cursor) = next_page(rows, &listing, |saga| saga.saga_id.0);
-    Answer::ok(&WorkflowList { items: rows.into_iter().map(Into::into).collect(), next_cursor })
+    let page_request =
+        PageRequest::new("workflows", &format!("{filter:?}"), query.cursor.as_deref(), query.limit)?;
+    let rows = state.engine().sagas(&filter, page_request.engine_page()).await?;
+    let (rows, next_cursor) = next_page(rows, &page_request, |saga| saga.saga_id.0);
+    JsonResponse::ok(&WorkflowList { items: rows.into_iter().map(Into::into).collect(), next_cursor })
 }

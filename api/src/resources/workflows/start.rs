@@ -14,19 +14,19 @@ use super::{
     example, load,
 };
 use crate::{
-    answer::Answer,
-    once::once,
+    answer::JsonResponse,
+    once::idempotent,
     problem::{
-        Code, Problem,
+        Problem, ProblemCode,
         answers::{BODY, KEYED, STORED, problems},
     },
     request::{Actor, IdempotencyKey, JsonBody, Prefer, Query, schema},
     state::ApiState,
 };
 
-problems!(Problems: BODY, KEYED, STORED, &[Code::Refused]);
+problems!(Problems: BODY, KEYED, STORED, &[ProblemCode::Refused]);
 
-const LONGEST_KEY: usize = 200;
+const MAX_BUSINESS_KEY_LEN: usize = 200;
 
 /// Start a workflow
 ///
@@ -73,8 +73,8 @@ pub(crate) async fn start_workflow(
 ) -> Result<Response, Problem> {
     let JsonBody { value: new, bytes } = body;
     check(&state, &new)?;
-    let (wait, _place) = prefer.wait_with_a_place(&state);
-    once(&state, key, "start_workflow", &bytes, async |id| {
+    let (wait, _permit) = prefer.wait_with_permit(&state);
+    idempotent(&state, key, "start_workflow", &bytes, async |id| {
         let asked = json!({"definition": new.definition, "business_key": new.business_key});
         let mut saga =
             NewSaga::untyped(&new.definition, &new.input).id(SagaId(id)).trace(state.trace().current());
@@ -91,7 +91,9 @@ pub(crate) async fn start_workflow(
         }
         let workflow = load(&state, started.saga_id.0).await?;
         let location = format!("/api/workflows/{}", started.saga_id);
-        Ok(Answer::new(StatusCode::ACCEPTED, &Workflow::from(workflow))?.at(location).waited(wait))
+        Ok(JsonResponse::new(StatusCode::ACCEPTED, &Workflow::from(workflow))?
+            .location(location)
+            .preference_applied(wait))
     })
     .await
 }
@@ -100,8 +102,9 @@ fn check(state: &ApiState, new: &NewWorkflow) -> Result<(), Problem> {
     let Some(validator) = state.input_schema(&new.definition) else {
         return Err(engine::StartError::UnknownDefinition(new.definition.clone()).into());
     };
-    if new.business_key.as_ref().is_some_and(|key| !(1..=LONGEST_KEY).contains(&key.chars().count())) {
-        let message = format!("a business key has 1 to {LONGEST_KEY} characters");
+    if new.business_key.as_ref().is_some_and(|key| !(1..=MAX_BUSINESS_KEY_LEN).contains(&key.chars().count()))
+    {
+        let message = format!("a business key has 1 to {MAX_BUSINESS_KEY_LEN} characters");
         return Err(Problem::field("/business_key", "wrong-length", message));
     }
     schema::check(validator, "/input", &new.input)?;

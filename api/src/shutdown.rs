@@ -7,12 +7,12 @@ use tokio_util::sync::CancellationToken;
 
 /// How far a process is on its way out.
 #[derive(Debug, Default)]
-pub(crate) struct Leaving {
+pub(crate) struct Shutdown {
     draining: AtomicBool,
     streams: CancellationToken,
 }
 
-impl Leaving {
+impl Shutdown {
     pub(crate) fn drain(&self) {
         self.draining.store(true, Ordering::Release);
     }
