@@ -1,28 +1,29 @@
 # `just check` is what CI holds; the rest is for the day's work. See `just --list`.
 
-# Everything that has to hold: format, lints, tests, docs, generated files.
-check: fmt-check clippy test docs openapi-check
+# Everything that has to hold: format, lints, docs, tests, generated files.
+check:
+    ./scripts/check
 
 # Formats all code.
 fmt:
     cargo fmt --all
 
 fmt-check:
-    cargo fmt --all --check
+    ./scripts/check format
 
 clippy:
-    cargo clippy --workspace --all-targets --locked -- -D warnings
+    ./scripts/check clippy
+
+docs:
+    ./scripts/check docs
 
 # Runs all tests, or those that the arguments name.
 test *args:
     ./scripts/test {{ args }}
 
-docs:
-    RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
-
 # Runs everything in one process, on a private PostgreSQL.
 dev *args:
-    cargo run --locked -- dev {{ args }}
+    ./scripts/dev {{ args }}
 
 # Shows in a minute what Sagaline is for.
 demo *args:
@@ -38,7 +39,7 @@ openapi:
     mv openapi/openapi.json.new openapi/openapi.json
 
 openapi-check:
-    cargo run --locked --quiet -- openapi --check openapi/openapi.json
+    ./scripts/check generated
 
 # Has promtool, nginx and docker compose read what they will read.
 check-deploy:
