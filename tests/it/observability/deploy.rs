@@ -88,7 +88,7 @@ fn what_nginx_refuses_looks_like_the_services_own_problems() {
         let digits = text.split_once(start).unwrap().1;
         digits.split(|digit: char| !digit.is_ascii_digit()).next().unwrap().parse().unwrap()
     };
-    let (address, key) = (number(&config, "rate="), number(&read(".env.example"), "Unset it is "));
+    let (address, key) = (number(&config, "rate="), number(&read(".env.example"), "or off. The default is "));
     assert!(address * 60 > key, "{address}/s and {key}/m");
 }
 
