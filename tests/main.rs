@@ -17,7 +17,7 @@ mod it {
     mod mail_tls;
     mod mailcatcher;
     mod observability;
-    mod shared_rates;
+    mod redis_rate_limiter;
     mod shop;
     mod workers;
 }

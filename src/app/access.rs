@@ -7,7 +7,7 @@ use breakers::Dependency;
 use futures::future::BoxFuture;
 use shop::keys;
 use sqlx::PgPool;
-use workers::SharedRates;
+use workers::RedisRateLimiter;
 
 use super::process::ThisProcess;
 use crate::{config::Config, failure::Failure};
@@ -39,16 +39,16 @@ pub(super) fn access(config: &Config, process: &ThisProcess) -> Result<Access, F
     let mut access = config.access.to_api();
     let is_counted = access.rate_per_key.is_some() || access.rate_per_address.is_some();
     if let Some(url) = config.redis_url.as_ref().filter(|_| is_counted) {
-        let rates = SharedRates::at(url.expose())
+        let rates = RedisRateLimiter::new(url.expose())
             .map_err(|error| Failure::Unusable(format!("REDIS_URL can't be used: {error}")))?;
-        let rates = rates.behind(process.breakers().of(Dependency::Redis));
+        let rates = rates.with_breaker(process.breakers().of(Dependency::Redis));
         access.shared_limiter = Some(Arc::new(InRedis(rates)));
     }
     Ok(access)
 }
 
 /// The API does not know Redis, and the workers do not know the API.
-struct InRedis(SharedRates);
+struct InRedis(RedisRateLimiter);
 
 impl SharedLimiter for InRedis {
     fn take<'a>(&'a self, bucket: &'a str, rate: Rate) -> BoxFuture<'a, Option<RateDecision>> {

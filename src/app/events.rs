@@ -10,27 +10,27 @@ use metrics::{Unit, describe_counter, describe_gauge};
 use sqlx::PgPool;
 use tokio::task::JoinSet;
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
-use workers::targets::{AmqpExchange, RedisStream, Target};
+use workers::sinks::{AmqpExchange, EventSink, RedisStream};
 
 use super::process::ThisProcess;
 use crate::{config::Config, failure::Failure};
 use publisher::Publisher;
 
 /// The stream and the exchange have one name.
-const NAME: &str = "e-commerce.events";
+const EVENTS_NAME: &str = "e-commerce.events";
 /// The error of a wrong one is not repeated: it may hold the password.
 const NO_REDIS_URL: &str = "it is no URL such as redis://:password@host:6379";
 /// How long tasks may take to end after they were told to; then they are cut off.
-const ENDING: Duration = Duration::from_secs(10);
+const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 /// Before a task that panicked is begun anew.
-const AFTER_A_PANIC: Duration = Duration::from_secs(1);
+const RESTART_PAUSE: Duration = Duration::from_secs(1);
 
 const SEQUENCED: &str = "sagaline_outbox_sequenced_total";
 const PRUNED: &str = "sagaline_events_pruned_total";
 const PUBLISHED: &str = "sagaline_events_published_total";
-const UP: &str = "sagaline_event_target_up";
-const FAILURES: &str = "sagaline_event_target_failures_total";
-const REWINDS: &str = "sagaline_event_target_rewinds_total";
+const UP: &str = "sagaline_event_sink_up";
+const FAILURES: &str = "sagaline_event_sink_failures_total";
+const REWINDS: &str = "sagaline_event_sink_rewinds_total";
 
 /// Tells the recorder what is measured here.
 pub(crate) fn describe_metrics() {
@@ -48,8 +48,8 @@ pub(crate) fn describe_metrics() {
 /// What one process does for events.
 pub(crate) struct Events {
     pool: PgPool,
-    targets: Vec<(Breaker, Target)>,
-    stream_longest: i64,
+    sinks: Vec<(Breaker, EventSink)>,
+    stream_max_len: i64,
     retention: Duration,
 }
 
@@ -60,25 +60,25 @@ impl Events {
     /// [`Failure::Unusable`] when a URL can't be used; the message names the variable and does not show its value.
     pub(crate) fn new(config: &Config, process: &ThisProcess, pool: PgPool) -> Result<Self, Failure> {
         let events = &config.events;
-        let mut targets = Vec::new();
+        let mut sinks = Vec::new();
         if let Some(url) = &config.redis_url {
-            let stream = RedisStream::new(url.expose(), NAME, events.stream_longest.into());
-            targets.push(Target::Stream(
+            let stream = RedisStream::new(url.expose(), EVENTS_NAME, events.stream_longest.into());
+            sinks.push(EventSink::Redis(
                 stream
                     .map(Box::new)
                     .map_err(|_| Failure::Unusable(format!("REDIS_URL can't be used: {NO_REDIS_URL}")))?,
             ));
         }
         if let Some(url) = &events.amqp_url {
-            let exchange = AmqpExchange::new(url.expose(), NAME);
-            targets.push(Target::Exchange(
+            let exchange = AmqpExchange::new(url.expose(), EVENTS_NAME);
+            sinks.push(EventSink::Amqp(
                 exchange
                     .map(Box::new)
                     .map_err(|error| Failure::Unusable(format!("AMQP_URL can't be used: {error}")))?,
             ));
         }
-        let targets = targets.into_iter().map(|target| (breaker(process, &target), target)).collect();
-        Ok(Self { pool, targets, stream_longest: events.stream_longest.into(), retention: events.retention })
+        let sinks = sinks.into_iter().map(|sink| (breaker(process, &sink), sink)).collect();
+        Ok(Self { pool, sinks, stream_max_len: events.stream_longest.into(), retention: events.retention })
     }
 
     /// Works until `quit`, then finishes what is under way, in ten seconds at the most.
@@ -89,9 +89,9 @@ impl Events {
         let (pool, stop, retention) = (self.pool.clone(), quit.clone(), self.retention);
         let prune = move || sequencer::prune(pool.clone(), retention, stop.clone());
         tasks.spawn(supervise("pruning", quit.clone(), prune));
-        for (breaker, target) in self.targets {
-            let name = target.name();
-            let publisher = Publisher::new(self.pool.clone(), target, breaker, self.stream_longest);
+        for (breaker, sink) in self.sinks {
+            let name = sink.name();
+            let publisher = Publisher::new(self.pool.clone(), sink, breaker, self.stream_max_len);
             let stop = quit.clone();
             let publish = move || {
                 let (publisher, stop) = (publisher.clone(), stop.clone());
@@ -101,7 +101,7 @@ impl Events {
         }
         quit.cancelled().await;
         let ended = async { while tasks.join_next().await.is_some() {} };
-        if tokio::time::timeout(ENDING, ended).await.is_err() {
+        if tokio::time::timeout(STOP_TIMEOUT, ended).await.is_err() {
             tracing::warn!(
                 "what gets events out has not ended in time and is cut off; nothing is lost by that"
             );
@@ -109,11 +109,11 @@ impl Events {
     }
 }
 
-/// The breaker that stands before a target.
-fn breaker(process: &ThisProcess, target: &Target) -> Breaker {
-    process.breakers().of(match target {
-        Target::Stream(_) => Dependency::Redis,
-        Target::Exchange(_) => Dependency::Amqp,
+/// The breaker that stands before a sink.
+fn breaker(process: &ThisProcess, sink: &EventSink) -> Breaker {
+    process.breakers().of(match sink {
+        EventSink::Redis(_) => Dependency::Redis,
+        EventSink::Amqp(_) => Dependency::Amqp,
     })
 }
 
@@ -126,7 +126,7 @@ async fn supervise<F: Future<Output = ()> + Send + 'static>(
     while let Err(died) = AbortOnDropHandle::new(tokio::spawn(begin())).await {
         tracing::error!(task = name, error = %died, "a task that gets events out died; it is begun anew");
         tokio::select! {
-            () = tokio::time::sleep(AFTER_A_PANIC) => {}
+            () = tokio::time::sleep(RESTART_PAUSE) => {}
             () = quit.cancelled() => return,
         }
     }

@@ -111,7 +111,7 @@ pub(crate) async fn work(
     }
     if let Some(url) = &config.redis_url {
         builder = builder
-            .redis(Some(RedisOptions::carrying(url.expose(), [sagas::deliver_notification::QUEUE])))
+            .redis(Some(RedisOptions::for_queues(url.expose(), [sagas::deliver_notification::QUEUE])))
             .redis_breaker(process.breakers().of(Dependency::Redis));
     }
     let events =
@@ -147,7 +147,7 @@ fn options(config: &Config, queue: &str) -> QueueOptions {
     };
     QueueOptions {
         concurrency,
-        call_concurrency: concurrency.min(QueueOptions::CALL_CONCURRENCY),
+        call_concurrency: concurrency.min(QueueOptions::DEFAULT_CALL_CONCURRENCY),
         ..QueueOptions::named(queue)
     }
 }
@@ -225,7 +225,7 @@ mod tests {
         let config = Config::parse(given, &[]).unwrap();
         let figures =
             |queue: &str| (options(&config, queue).concurrency, options(&config, queue).call_concurrency);
-        assert_eq!(figures("default"), (700, QueueOptions::CALL_CONCURRENCY.min(700)));
+        assert_eq!(figures("default"), (700, QueueOptions::DEFAULT_CALL_CONCURRENCY.min(700)));
         assert_eq!(figures(sagas::deliver_notification::QUEUE), (7, 7));
     }
 }

@@ -299,7 +299,7 @@ async fn options_that_contradict_themselves_are_refused() {
     let idle = builder().queue(QueueOptions { call_concurrency: 0, ..QueueOptions::named("other") }).build();
     assert!(matches!(idle, Err(WorkersError::NoConcurrency(_))));
     let url = "http://user:secret@localhost";
-    let options = RedisOptions::carrying(url, [QUEUE]);
+    let options = RedisOptions::for_queues(url, [QUEUE]);
     assert!(!format!("{options:?}").contains("secret"));
     let error = builder().redis(Some(options)).build().unwrap_err();
     assert!(matches!(error, WorkersError::BadRedisUrl(_)));
@@ -519,7 +519,7 @@ impl Worker {
         with: impl FnOnce(workers::WorkersBuilder) -> workers::WorkersBuilder,
         redis: Option<&RedisServer>,
     ) -> Self {
-        let options = redis.map(|redis| RedisOptions::carrying(redis.url(), [QUEUE]));
+        let options = redis.map(|redis| RedisOptions::for_queues(redis.url(), [QUEUE]));
         let workers = with(Workers::builder(engine.clone()))
             .redis(options)
             .shutdown_deadline(DEADLINE)

@@ -17,7 +17,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tower::{Layer, Service, limit::ConcurrencyLimit};
 
-use crate::{meter::QueueMeter, queue::QueueOptions};
+use crate::{metrics::QueueMetrics, queue::QueueOptions};
 
 /// Commits what a job came to before its task ends, and bounds how many tasks are in flight.
 #[derive(Clone)]
@@ -28,14 +28,14 @@ pub struct CommitLayer {
     calls: Arc<Semaphore>,
     /// Once cancelled, calls that wait for their turn are given back instead.
     stop: CancellationToken,
-    meter: QueueMeter,
+    metrics: QueueMetrics,
 }
 
 impl CommitLayer {
     pub(crate) fn new(
         engine: Engine,
         options: &QueueOptions,
-        meter: QueueMeter,
+        metrics: QueueMetrics,
         stop: CancellationToken,
     ) -> Self {
         Self {
@@ -43,13 +43,13 @@ impl CommitLayer {
             in_flight: Arc::new(Semaphore::new(options.concurrency)),
             calls: Arc::new(Semaphore::new(options.call_concurrency)),
             stop,
-            meter,
+            metrics,
         }
     }
 
     /// How many jobs are in flight now.
     pub(crate) fn in_flight(&self) -> usize {
-        self.meter.in_flight()
+        self.metrics.in_flight()
     }
 }
 
@@ -68,7 +68,7 @@ impl<S> Layer<S> for CommitLayer {
             engine: self.engine.clone(),
             calls: self.calls.clone(),
             stop: self.stop.clone(),
-            meter: self.meter.clone(),
+            metrics: self.metrics.clone(),
         };
         ConcurrencyLimit::with_semaphore(service, self.in_flight.clone())
     }
@@ -82,12 +82,12 @@ pub struct CommitService<S> {
     calls: Arc<Semaphore>,
     /// Once cancelled, calls that wait for their turn are given back instead.
     stop: CancellationToken,
-    meter: QueueMeter,
+    metrics: QueueMetrics,
 }
 
 impl<S> std::fmt::Debug for CommitService<S> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("CommitService").field("in_flight", &self.meter.in_flight()).finish_non_exhaustive()
+        f.debug_struct("CommitService").field("in_flight", &self.metrics.in_flight()).finish_non_exhaustive()
     }
 }
 
@@ -108,27 +108,27 @@ where
     fn call(&mut self, task: Task<Job>) -> Self::Future {
         let saga_id = task.args.saga_id();
         let engine = self.engine.clone();
-        let in_flight = self.meter.enter();
-        let gate = task.args.is_call().then(|| (self.calls.clone(), self.stop.clone()));
+        let in_flight = self.metrics.enter();
+        let call_limit = task.args.is_call().then(|| (self.calls.clone(), self.stop.clone()));
         // The clone was not asked whether it is ready, so it stays and the one that was asked goes.
         let clone = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, clone);
-        let moving = async move {
-            let _permit = match gate {
+        let performing = async move {
+            let _permit = match call_limit {
                 Some((calls, stop)) => tokio::select! {
                     biased;
-                    () = stop.cancelled() => return Ok(Moving::NotBegun(task.args)),
+                    () = stop.cancelled() => return Ok(JobResult::NotStarted(task.args)),
                     permit = calls.acquire_owned() => Some(permit?),
                 },
                 None => None,
             };
             let (job, performed) = inner.call(task).await.map_err(Into::into)?;
-            Ok::<_, BoxDynError>(Moving::Performed(job, performed))
+            Ok::<_, BoxDynError>(JobResult::Performed(job, performed))
         };
-        let settling = async move {
-            match moving.await? {
-                Moving::Performed(job, performed) => Ok(Some(engine.commit(job, performed).await)),
-                Moving::NotBegun(job) => {
+        let committing = async move {
+            match performing.await? {
+                JobResult::Performed(job, performed) => Ok(Some(engine.commit(job, performed).await)),
+                JobResult::NotStarted(job) => {
                     engine.give_back(job);
                     Ok::<_, BoxDynError>(None)
                 }
@@ -137,17 +137,17 @@ where
         Box::pin(async move {
             // The engine catches what a step's code panics with. A panic that reaches this place is a fault of ours;
             // it costs this job its attempt, not the worker with all that is in flight.
-            match AssertUnwindSafe(settling).catch_unwind().await {
+            match AssertUnwindSafe(committing).catch_unwind().await {
                 Ok(Ok(Some(Committed::Moved))) => in_flight.moved(),
                 Ok(Ok(Some(Committed::Lost))) => in_flight.lost(),
                 Ok(Ok(None)) => in_flight.released(),
                 Ok(Err(error)) => {
                     tracing::error!(saga.id = %saga_id, error, "a job could not be performed");
-                    in_flight.broken();
+                    in_flight.errored();
                 }
                 Err(_panic) => {
                     tracing::error!(saga.id = %saga_id, "committing a job panicked; its claim lapses");
-                    in_flight.broken();
+                    in_flight.errored();
                 }
             }
             Ok(())
@@ -156,9 +156,9 @@ where
 }
 
 /// How far a job came.
-enum Moving {
+enum JobResult {
     /// Done or tried: to be committed.
     Performed(Job, Performed),
     /// The stop came while it waited for its turn to call out.
-    NotBegun(Job),
+    NotStarted(Job),
 }

@@ -8,23 +8,23 @@
 //! Trouble with the database never reaches apalis: the engine keeps trying, so workers outlive a PostgreSQL restart.
 //! Redis, when there is one, carries only hints; PostgreSQL holds all truth and its poll stands behind.
 //!
-//! [`targets`] are the places outside that events are published to; what is published, and how far each of them is, is
+//! [`sinks`] are the places outside that events are published to; what is published, and how far each of them is, is
 //! not decided here.
 
 mod backend;
-mod carrier;
 mod commit;
-mod meter;
+mod due_hints;
+mod metrics;
 mod perform;
 mod queue;
-mod shared_rates;
-pub mod targets;
+mod redis_rate_limiter;
+pub mod sinks;
 mod workers;
 
+pub use self::metrics::describe as describe_metrics;
 pub use backend::EngineBackend;
-pub use carrier::{RedisHealth, RedisOptions, RedisState};
 pub use commit::{CommitLayer, CommitService};
-pub use meter::describe as describe_metrics;
+pub use due_hints::{RedisHealth, RedisOptions, RedisState};
 pub use queue::QueueOptions;
-pub use shared_rates::{RateTaken, SharedRates};
+pub use redis_rate_limiter::{RateDecision, RedisRateLimiter};
 pub use workers::{Workers, WorkersBuilder, WorkersError};

@@ -35,33 +35,33 @@ impl Service<Task<Job>> for Perform {
     fn call(&mut self, task: Task<Job>) -> Self::Future {
         let engine = self.engine.clone();
         Box::pin(async move {
-            let begun = Begun { engine, job: Some(task.args) };
-            let performed = begun.engine.perform(begun.job()).await;
-            Ok((begun.finish(), performed))
+            let guard = JobGuard { engine, job: Some(task.args) };
+            let performed = guard.engine.perform(guard.job()).await;
+            Ok((guard.finish(), performed))
         })
     }
 }
 
 /// A job that is being performed. Cut short, by the deadline of a shutdown or a panic, it is given up at once instead
 /// of when its lease lapses.
-struct Begun {
+struct JobGuard {
     engine: Engine,
     job: Option<Job>,
 }
 
-impl Begun {
-    const THERE: &str = "only `finish` and `drop` take the job, and both are the end of this";
+impl JobGuard {
+    const PRESENT: &str = "only `finish` and `drop` take the job, and both are the end of this";
 
     fn job(&self) -> &Job {
-        self.job.as_ref().expect(Self::THERE)
+        self.job.as_ref().expect(Self::PRESENT)
     }
 
     fn finish(mut self) -> Job {
-        self.job.take().expect(Self::THERE)
+        self.job.take().expect(Self::PRESENT)
     }
 }
 
-impl Drop for Begun {
+impl Drop for JobGuard {
     fn drop(&mut self) {
         if let Some(job) = self.job.take() {
             self.engine.give_up(job);

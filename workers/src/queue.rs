@@ -14,12 +14,12 @@ use uuid::Uuid;
 use crate::{
     backend::{EngineBackend, SharedFeed},
     commit::CommitLayer,
-    meter::QueueMeter,
+    metrics::QueueMetrics,
     perform::Perform,
 };
 
 /// How long a release may take once the deadline for steps is over; a lease that could not be given back lapses.
-const RELEASE_PATIENCE: Duration = Duration::from_secs(5);
+const RELEASE_TIMEOUT: Duration = Duration::from_secs(5);
 /// The pause before a monitor that ended by itself is started anew.
 const RESTART_PAUSE: Duration = Duration::from_secs(1);
 
@@ -36,27 +36,31 @@ pub struct QueueOptions {
 
 impl QueueOptions {
     /// In flight at once unless said otherwise. Measured: a thousand keep a group commit of some milliseconds busy.
-    pub const CONCURRENCY: usize = 1024;
+    pub const DEFAULT_CONCURRENCY: usize = 1024;
     /// Calls at once unless said otherwise.
-    pub const CALL_CONCURRENCY: usize = 64;
+    pub const DEFAULT_CALL_CONCURRENCY: usize = 64;
 
     /// The queue of this name with the default limits.
     pub fn named(name: impl Into<String>) -> Self {
-        Self { name: name.into(), concurrency: Self::CONCURRENCY, call_concurrency: Self::CALL_CONCURRENCY }
+        Self {
+            name: name.into(),
+            concurrency: Self::DEFAULT_CONCURRENCY,
+            call_concurrency: Self::DEFAULT_CALL_CONCURRENCY,
+        }
     }
 }
 
-/// A queue that this process works on, with its meter.
+/// A queue that this process works on, with its metrics.
 #[derive(Clone)]
 pub(crate) struct WorkedQueue {
     options: QueueOptions,
-    meter: QueueMeter,
+    metrics: QueueMetrics,
 }
 
 impl WorkedQueue {
     pub(crate) fn new(options: QueueOptions) -> Self {
-        let meter = QueueMeter::new(&options.name);
-        Self { options, meter }
+        let metrics = QueueMetrics::new(&options.name);
+        Self { options, metrics }
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -65,7 +69,7 @@ impl WorkedQueue {
 
     /// Are as many jobs in flight as may be?
     pub(crate) fn is_full(&self) -> bool {
-        self.meter.in_flight() >= self.options.concurrency
+        self.metrics.in_flight() >= self.options.concurrency
     }
 }
 
@@ -78,8 +82,8 @@ impl std::fmt::Debug for WorkedQueue {
 /// Runs one queue until the token is cancelled: then claims no more, lets what is in flight finish within the
 /// deadline, and releases the rest.
 pub(crate) async fn run(engine: Engine, queue: WorkedQueue, deadline: Duration, stop: CancellationToken) {
-    let WorkedQueue { options, meter } = queue;
-    let layer = CommitLayer::new(engine.clone(), &options, meter, stop.clone());
+    let WorkedQueue { options, metrics } = queue;
+    let layer = CommitLayer::new(engine.clone(), &options, metrics, stop.clone());
     loop {
         let feed = SharedFeed::new(engine.feed(&options.name, options.concurrency));
         let monitor = monitor(&engine, &options, &feed, &layer, deadline);
@@ -94,7 +98,7 @@ pub(crate) async fn run(engine: Engine, queue: WorkedQueue, deadline: Duration, 
             }
         };
         let ended = monitor.run_with_signal(signal).await;
-        if tokio::time::timeout(RELEASE_PATIENCE, feed.release()).await.is_err() {
+        if tokio::time::timeout(RELEASE_TIMEOUT, feed.release()).await.is_err() {
             tracing::warn!(queue = %options.name, "claims could not be released in time; their leases lapse");
         }
         if stop.is_cancelled() {

@@ -8,13 +8,13 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    carrier::{Carrier, RedisHealth, RedisOptions},
-    meter,
+    due_hints::{DueHints, RedisHealth, RedisOptions},
+    metrics,
     queue::{self, QueueOptions, WorkedQueue},
 };
 
 /// How long Redis may take to be told goodbye; it holds nothing that would be missed.
-const CARRIER_PATIENCE: Duration = Duration::from_secs(5);
+const DUE_HINTS_STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Keeps the sagas of some queues moving.
 ///
@@ -28,7 +28,7 @@ const CARRIER_PATIENCE: Duration = Duration::from_secs(5);
 /// let workers = Workers::builder(engine)
 ///     .queue(QueueOptions::named("default"))
 ///     .queue(QueueOptions { call_concurrency: 16, ..QueueOptions::named("notifications") })
-///     .redis(Some(RedisOptions::carrying("redis://localhost:6379", ["notifications"])))
+///     .redis(Some(RedisOptions::for_queues("redis://localhost:6379", ["notifications"])))
 ///     .shutdown_deadline(Duration::from_secs(20))
 ///     .build()?;
 /// workers.run(stop).await
@@ -38,7 +38,7 @@ pub struct Workers {
     engine: Engine,
     queues: Vec<WorkedQueue>,
     shutdown_deadline: Duration,
-    carrier: Option<Carrier>,
+    due_hints: Option<DueHints>,
 }
 
 impl Workers {
@@ -49,20 +49,20 @@ impl Workers {
             queues: Vec::new(),
             redis: None,
             breaker: None,
-            shutdown_deadline: WorkersBuilder::DEADLINE,
+            shutdown_deadline: WorkersBuilder::DEFAULT_SHUTDOWN_DEADLINE,
         }
     }
 
     /// Tells how the queue's Redis is, when there is one.
     pub fn redis(&self) -> Option<RedisHealth> {
-        self.carrier.as_ref().map(Carrier::health)
+        self.due_hints.as_ref().map(DueHints::health)
     }
 
     /// Works until `stop` is cancelled: then claims nothing more, lets the steps that are under way finish within the
     /// deadline, and releases everything else at once.
     ///
     /// # Errors
-    /// [`WorkersError::Died`] when a part of this crate panicked; the other parts are stopped as by `stop`.
+    /// [`WorkersError::Panicked`] when a part of this crate panicked; the other parts are stopped as by `stop`.
     ///
     /// # Cancel safety
     /// Dropped, it stops without releasing what it claimed: those leases lapse.
@@ -78,17 +78,17 @@ impl Workers {
                 stop_working.clone(),
             ));
         }
-        let mut carriers = JoinSet::new();
-        if let Some(carrier) = self.carrier {
-            carriers.spawn(carrier.run(self.engine, stop_working.clone(), stop_pushing.clone()));
+        let mut hint_tasks = JoinSet::new();
+        if let Some(due_hints) = self.due_hints {
+            hint_tasks.spawn(due_hints.run(self.engine, stop_working.clone(), stop_pushing.clone()));
         }
         if queues.is_empty() {
             stop_working.cancelled().await;
         }
         let worked = all(&mut queues, &stop_working).await;
-        // What the last commits made due is pushed before the carrier goes.
+        // What the last commits made due is pushed before Redis is left.
         stop_pushing.cancel();
-        let carried = tokio::time::timeout(CARRIER_PATIENCE, all(&mut carriers, &stop_working)).await;
+        let carried = tokio::time::timeout(DUE_HINTS_STOP_TIMEOUT, all(&mut hint_tasks, &stop_working)).await;
         worked.and(carried.unwrap_or(Ok(())))
     }
 }
@@ -108,7 +108,7 @@ async fn all(tasks: &mut JoinSet<()>, stop: &CancellationToken) -> Result<(), Wo
     while let Some(joined) = tasks.join_next().await {
         if let Err(error) = joined {
             stop.cancel();
-            result = Err(WorkersError::Died(error));
+            result = Err(WorkersError::Panicked(error));
         }
     }
     result
@@ -124,7 +124,7 @@ pub struct WorkersBuilder {
 }
 
 impl WorkersBuilder {
-    const DEADLINE: Duration = Duration::from_secs(20);
+    const DEFAULT_SHUTDOWN_DEADLINE: Duration = Duration::from_secs(20);
 
     /// Adds a queue to work on.
     pub fn queue(mut self, options: QueueOptions) -> Self {
@@ -164,14 +164,14 @@ impl WorkersBuilder {
                 return Err(WorkersError::QueueTwice(options.name.clone()));
             }
         }
-        meter::describe();
+        metrics::describe();
         let queues: Vec<_> = self.queues.into_iter().map(WorkedQueue::new).collect();
         let breaker =
             self.breaker.unwrap_or_else(|| Breaker::new(Dependency::Redis, BreakerSettings::default()));
-        let carrier =
-            self.redis.map(|options| Carrier::new(&self.engine, options, &queues, breaker)).transpose();
-        let carrier = carrier.map_err(WorkersError::BadRedisUrl)?;
-        Ok(Workers { engine: self.engine, queues, shutdown_deadline: self.shutdown_deadline, carrier })
+        let due_hints =
+            self.redis.map(|options| DueHints::new(&self.engine, options, &queues, breaker)).transpose();
+        let due_hints = due_hints.map_err(WorkersError::BadRedisUrl)?;
+        Ok(Workers { engine: self.engine, queues, shutdown_deadline: self.shutdown_deadline, due_hints })
     }
 
     /// Builds and runs in one go; see [`Self::build`] and [`Workers::run`].
@@ -207,5 +207,5 @@ pub enum WorkersError {
     BadRedisUrl(#[source] redis::RedisError),
     /// A part of the workers panicked, which is a fault in this crate.
     #[error("a part of the workers died")]
-    Died(#[source] tokio::task::JoinError),
+    Panicked(#[source] tokio::task::JoinError),
 }

@@ -44,7 +44,7 @@ async fn failed(worker: &Process, times: f64) {
     let url = format!("http://{}/metrics", line["address"].as_str().unwrap());
     until("failures", async || {
         let text = reqwest::get(&url).await.unwrap().text().await.unwrap();
-        let failures = metric(&text, r#"sagaline_event_target_failures_total{consumer="amqp"}"#);
+        let failures = metric(&text, r#"sagaline_event_sink_failures_total{consumer="amqp"}"#);
         if failures >= Some(times) { Ok(()) } else { Err(failures) }
     })
     .await;

@@ -20,19 +20,19 @@ use tokio_util::sync::CancellationToken;
 
 /// Cuts what it has connected when it is dropped.
 #[derive(Default)]
-pub(super) struct Line {
-    held: Arc<Mutex<Option<TcpStream>>>,
-    cut: CancellationToken,
+pub(super) struct AbortOnDropSocket {
+    tcp: Arc<Mutex<Option<TcpStream>>>,
+    aborted: CancellationToken,
 }
 
-impl Line {
+impl AbortOnDropSocket {
     /// Connects to the broker, without end if that does not answer.
     pub(super) async fn connect(
         &self,
         uri: AMQPUri,
         options: ConnectionProperties,
     ) -> lapin::Result<Connection> {
-        let (held, cut) = (Arc::clone(&self.held), self.cut.clone());
+        let (tcp, aborted) = (Arc::clone(&self.tcp), self.aborted.clone());
         Connection::connector(
             uri,
             default_runtime()?,
@@ -45,7 +45,7 @@ impl Line {
                     if let AsyncTcpStream::Plain(plain) = &stream {
                         plain.get_ref().set_nodelay(true)?;
                         let socket = TcpStream::from(plain.get_ref().as_fd().try_clone_to_owned()?);
-                        *held.lock().unwrap_or_else(PoisonError::into_inner) = Some(socket);
+                        *tcp.lock().unwrap_or_else(PoisonError::into_inner) = Some(socket);
                     }
                     match uri.scheme {
                         AMQPScheme::AMQP => Ok(stream),
@@ -54,7 +54,7 @@ impl Line {
                 };
                 let connected: io::Result<_> = tokio::select! {
                     connected = connecting => connected,
-                    () = cut.cancelled() => Err(io::ErrorKind::ConnectionAborted.into()),
+                    () = aborted.cancelled() => Err(io::ErrorKind::ConnectionAborted.into()),
                 };
                 Ok(connected?)
             },
@@ -64,10 +64,10 @@ impl Line {
     }
 }
 
-impl Drop for Line {
+impl Drop for AbortOnDropSocket {
     fn drop(&mut self) {
-        self.cut.cancel();
-        if let Some(socket) = self.held.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        self.aborted.cancel();
+        if let Some(socket) = self.tcp.lock().unwrap_or_else(PoisonError::into_inner).take() {
             // It may be closed already.
             let _ = socket.shutdown(Shutdown::Both);
         }

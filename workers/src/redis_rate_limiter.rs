@@ -12,14 +12,14 @@ use redis::{
 };
 
 /// How long an answer of Redis is waited for. A call must not be late because of its being counted.
-const PATIENCE: Duration = Duration::from_millis(100);
+const RESPONSE_TIMEOUT: Duration = Duration::from_millis(100);
 /// A Redis that gave no answer is left alone for a second, unless another breaker is set.
-const USUAL: BreakerSettings =
+const DEFAULT_BREAKER: BreakerSettings =
     BreakerSettings { failures: 1, open_duration: Duration::from_secs(1), successes_to_close: 1 };
 
 /// Takes one out of the bucket, by Redis' own clock: `KEYS[1]` is the bucket, `ARGV[1]` how many microseconds give one
 /// back, `ARGV[2]` how many fit. Gives what is left and how many microseconds to wait, which is 0 if one was taken.
-const TAKE: &str = "
+const TAKE_SCRIPT: &str = "
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local interval, size = tonumber(ARGV[1]), tonumber(ARGV[2])
@@ -33,57 +33,57 @@ return {math.floor(spare / interval), 0}
 ";
 
 /// Buckets in Redis.
-pub struct SharedRates {
+pub struct RedisRateLimiter {
     redis: ConnectionManager,
     breaker: Breaker,
 }
 
 /// What came of taking one out of a bucket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RateTaken {
+pub struct RateDecision {
     /// How long to wait, if the bucket was empty.
     pub wait: Option<Duration>,
     /// How many are left.
     pub remaining: u32,
 }
 
-impl SharedRates {
+impl RedisRateLimiter {
     /// Counts in the Redis at `url`; it need not be there yet.
     ///
     /// # Errors
     /// When the URL can't be read.
-    pub fn at(url: &str) -> Result<Self, RedisError> {
+    pub fn new(url: &str) -> Result<Self, RedisError> {
         let config = ConnectionManagerConfig::new()
             .set_number_of_retries(1)
-            .set_connection_timeout(Some(PATIENCE * 5))
-            .set_response_timeout(Some(PATIENCE));
+            .set_connection_timeout(Some(RESPONSE_TIMEOUT * 5))
+            .set_response_timeout(Some(RESPONSE_TIMEOUT));
         let redis = ConnectionManager::new_lazy_with_config(Client::open(url)?, config)?;
-        Ok(Self { redis, breaker: Breaker::new(Dependency::Redis, USUAL) })
+        Ok(Self { redis, breaker: Breaker::new(Dependency::Redis, DEFAULT_BREAKER) })
     }
 
     /// Sets the breaker that stands before Redis.
-    pub fn behind(self, breaker: Breaker) -> Self {
+    pub fn with_breaker(self, breaker: Breaker) -> Self {
         Self { breaker, ..self }
     }
 
     /// Takes one out of a bucket of this size that gets one back at this interval; `None` when Redis does not tell in
     /// time, and while the breaker holds calls back.
-    pub async fn take(&self, bucket: &str, size: NonZeroU32, interval: Duration) -> Option<RateTaken> {
+    pub async fn take(&self, bucket: &str, size: NonZeroU32, interval: Duration) -> Option<RateDecision> {
         let permit = self.breaker.try_acquire().ok()?;
-        match tokio::time::timeout(PATIENCE, self.ask(bucket, size, interval)).await {
+        match tokio::time::timeout(RESPONSE_TIMEOUT, self.eval(bucket, size, interval)).await {
             Ok(Ok((remaining, wait_us))) => {
                 permit.succeeded();
-                Some(RateTaken { wait: (wait_us > 0).then(|| Duration::from_micros(wait_us)), remaining })
+                Some(RateDecision { wait: (wait_us > 0).then(|| Duration::from_micros(wait_us)), remaining })
             }
-            Ok(Err(error)) => away(permit, &error.to_string()),
-            Err(_) => away(permit, "no answer in time"),
+            Ok(Err(error)) => unavailable(permit, &error.to_string()),
+            Err(_) => unavailable(permit, "no answer in time"),
         }
     }
 
-    async fn ask(&self, bucket: &str, size: NonZeroU32, interval: Duration) -> RedisResult<(u32, u64)> {
+    async fn eval(&self, bucket: &str, size: NonZeroU32, interval: Duration) -> RedisResult<(u32, u64)> {
         let interval_us = u64::try_from(interval.as_micros()).unwrap_or(u64::MAX).max(1);
         redis::cmd("EVAL")
-            .arg(TAKE)
+            .arg(TAKE_SCRIPT)
             .arg(1)
             .arg(format!("sagaline:rate:{bucket}"))
             .arg(interval_us)
@@ -93,15 +93,15 @@ impl SharedRates {
     }
 }
 
-fn away<T>(permit: CallPermit, error: &str) -> Option<T> {
+fn unavailable<T>(permit: CallPermit, error: &str) -> Option<T> {
     permit.failed();
     tracing::debug!(error, "Redis counts no calls now; this process counts its own");
     None
 }
 
 /// Without the URL, which can hold a password.
-impl std::fmt::Debug for SharedRates {
+impl std::fmt::Debug for RedisRateLimiter {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("SharedRates").finish_non_exhaustive()
+        f.debug_struct("RedisRateLimiter").finish_non_exhaustive()
     }
 }

@@ -13,17 +13,17 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::CarrierError;
-use crate::{meter::LaneMeter, queue::fresh_name};
+use super::DueHintsError;
+use crate::{metrics::RedisQueueMetrics, queue::fresh_name};
 
 /// An idle worker looks this often. Without it, it would look only at its heartbeats.
-const POLL: Duration = Duration::from_millis(50);
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 /// How long a killed worker's metadata stays.
-const MORTALITY: Duration = Duration::from_mins(10);
+const METADATA_TTL: Duration = Duration::from_mins(10);
 /// Ids being handed on at once; more only wait while PostgreSQL is slow.
-const HANDING_ON: usize = 200;
+const FORWARD_CONCURRENCY: usize = 200;
 
-/// Receives until something fails, or `stop`. Does nothing for a lane that doesn't receive.
+/// Receives until something fails, or `stop`. Does nothing for a queue that doesn't receive.
 ///
 /// The monitor restarts nothing: every error ends the session, and the next one begins with a new name, because
 /// apalis-redis refuses a name that it has seen within the last half minute.
@@ -32,20 +32,20 @@ pub(crate) async fn receive(
     config: &Config,
     queue: &str,
     received: Option<&mpsc::Sender<SagaId>>,
-    meter: &LaneMeter,
+    metrics: &RedisQueueMetrics,
     stop: &CancellationToken,
-) -> Result<(), CarrierError> {
+) -> Result<(), DueHintsError> {
     let Some(received) = received else { return Ok(()) };
     let name = fresh_name(queue);
     let worker = {
         let storage = RedisStorage::<Value, _>::new(connection.clone()).with_config(config.clone());
-        let (name, received, meter) = (name.clone(), received.clone(), meter.clone());
+        let (name, received, metrics) = (name.clone(), received.clone(), metrics.clone());
         move |_restarts: usize| {
-            let (received, meter) = (received.clone(), meter.clone());
+            let (received, metrics) = (received.clone(), metrics.clone());
             WorkerBuilder::new(name.clone())
-                .backend(storage.clone().poll_with_interval(POLL))
-                .concurrency(HANDING_ON)
-                .build(move |id: Value| hand_on(id, received.clone(), meter.clone()))
+                .backend(storage.clone().poll_with_interval(POLL_INTERVAL))
+                .concurrency(FORWARD_CONCURRENCY)
+                .build(move |id: Value| forward(id, received.clone(), metrics.clone()))
         }
     };
     let monitor = Monitor::new().register(worker);
@@ -53,8 +53,8 @@ pub(crate) async fn receive(
     let mut running = std::pin::pin!(monitor.run());
     let metadata = format!("{}:workers:metadata:{name}", config.queue);
     tokio::select! {
-        ended = &mut running => return Err(ended.err().map_or(CarrierError::Ended, CarrierError::from)),
-        failed = keep_mortal(connection, &metadata) => return Err(failed.into()),
+        ended = &mut running => return Err(ended.err().map_or(DueHintsError::Ended, DueHintsError::from)),
+        failed = refresh_ttl(connection, &metadata) => return Err(failed.into()),
         () = stop.cancelled() => {}
     }
     handle.shutdown()?;
@@ -63,22 +63,26 @@ pub(crate) async fn receive(
 }
 
 /// Has Redis forget the worker's metadata should the process be killed; apalis-redis would keep it for ever.
-async fn keep_mortal(connection: &MultiplexedConnection, metadata: &str) -> RedisError {
+async fn refresh_ttl(connection: &MultiplexedConnection, metadata: &str) -> RedisError {
     let mut connection = connection.clone();
     // By then it is there.
     let mut pause = Duration::from_secs(1);
     loop {
         tokio::time::sleep(pause).await;
-        pause = MORTALITY / 10;
-        if let Err(error) = connection.expire::<_, ()>(metadata, MORTALITY.as_secs().cast_signed()).await {
+        pause = METADATA_TTL / 10;
+        if let Err(error) = connection.expire::<_, ()>(metadata, METADATA_TTL.as_secs().cast_signed()).await {
             return error;
         }
     }
 }
 
 /// Answers that all is well, always: an id that could not be handed on is found by the poll.
-async fn hand_on(id: Value, received: mpsc::Sender<SagaId>, meter: LaneMeter) -> Result<(), BoxDynError> {
-    meter.received.increment(1);
+async fn forward(
+    id: Value,
+    received: mpsc::Sender<SagaId>,
+    metrics: RedisQueueMetrics,
+) -> Result<(), BoxDynError> {
+    metrics.received.increment(1);
     let Some(Ok(id)) = id.as_str().map(str::parse::<SagaId>) else {
         tracing::warn!(queue.payload = %id, "what came from Redis is no saga's id");
         return Ok(());
@@ -95,7 +99,7 @@ async fn deregister(
     config: &Config,
     name: &str,
     metadata: &str,
-) -> Result<(), CarrierError> {
+) -> Result<(), DueHintsError> {
     redis::pipe()
         .zrem(config.workers_set(), name)
         .ignore()

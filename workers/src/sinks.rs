@@ -3,20 +3,20 @@
 //! A target is given events in the order of their ids, batch by batch, and says when it has them. After any error nobody
 //! knows what it has: the same batch is given again, so every event arrives at least once.
 
-mod exchange;
-mod stream;
+mod amqp_exchange;
+mod redis_stream;
 
 use std::time::Duration;
 
-pub use exchange::AmqpExchange;
-pub use stream::RedisStream;
+pub use amqp_exchange::AmqpExchange;
+pub use redis_stream::RedisStream;
 
 /// How long a target may take for one batch before it counts as away, connecting included.
-pub const PATIENCE: Duration = Duration::from_secs(5);
+pub const BATCH_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// One event as targets get it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Message {
+pub struct EventMessage {
     /// Its number: unique, growing, without gaps.
     pub event_id: i64,
     /// When it happened, in RFC 3339.
@@ -33,7 +33,7 @@ pub struct Message {
 
 /// Events that follow each other, and what the target is thought to have.
 #[derive(Clone, Copy, Debug)]
-pub struct Batch<'a> {
+pub struct EventBatch<'a> {
     /// When the target began to be filled, in milliseconds since 1970.
     pub series: i64,
     /// The last event that the target has confirmed.
@@ -45,26 +45,26 @@ pub struct Batch<'a> {
     /// A target that turns out to be empty is filled again from behind this event.
     pub floor: i64,
     /// What comes next. Empty, it is only asked what the target has, if it can tell.
-    pub messages: &'a [Message],
+    pub messages: &'a [EventMessage],
 }
 
 /// What a target said.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum SinkReply {
     /// It has everything up to this event, which may be less than it was given.
     Confirmed(i64),
     /// Nothing was added: it has lost what came behind this event.
     Lacks(i64),
     /// Nothing was added: it has more of this series than was thought. An answer of its was lost; or it is of a log that
     /// went another way, because the database was put back.
-    Ahead(Newest),
+    Ahead(NewestEntry),
     /// Nothing was added: it has entries of a later series than ours.
     Foreign(i64),
 }
 
 /// The newest event that a target has, by which the log knows it again.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Newest {
+pub struct NewestEntry {
     /// Its number.
     pub event_id: i64,
     /// When it happened, as it was published.
@@ -77,7 +77,7 @@ pub struct Newest {
 
 /// A batch could not be published, or nobody knows whether it was.
 #[derive(Debug, thiserror::Error)]
-pub enum TargetError {
+pub enum SinkError {
     /// Redis failed or refused.
     #[error("Redis can't take events")]
     Redis(#[from] redis::RedisError),
@@ -96,30 +96,30 @@ pub enum TargetError {
     Lost,
     /// The target gave an answer that it can't give.
     #[error("the target's answer makes no sense: {0}")]
-    Answer(String),
+    BadReply(String),
     /// The target's URL can't be used; it is not repeated here, because it can hold a password.
     #[error("the URL is none of the form amqps://user:password@host:5671/vhost")]
     Url,
     /// There was no answer.
-    #[error("no answer within {} s", PATIENCE.as_secs())]
-    Silent,
+    #[error("no answer within {} s", BATCH_TIMEOUT.as_secs())]
+    Timeout,
 }
 
 /// One of the places that events are published to.
 #[derive(Debug)]
-pub enum Target {
+pub enum EventSink {
     /// A Redis stream.
-    Stream(Box<RedisStream>),
+    Redis(Box<RedisStream>),
     /// An AMQP exchange.
-    Exchange(Box<AmqpExchange>),
+    Amqp(Box<AmqpExchange>),
 }
 
-impl Target {
+impl EventSink {
     /// The name under which its position is kept.
     pub fn name(&self) -> &'static str {
         match self {
-            Self::Stream(_) => "redis",
-            Self::Exchange(_) => "amqp",
+            Self::Redis(_) => "redis",
+            Self::Amqp(_) => "amqp",
         }
     }
 
@@ -130,22 +130,22 @@ impl Target {
     ///
     /// # Cancel safety
     /// Dropped, it counts as an error.
-    pub async fn publish(&mut self, batch: Batch<'_>) -> Result<Outcome, TargetError> {
+    pub async fn publish(&mut self, batch: EventBatch<'_>) -> Result<SinkReply, SinkError> {
         match self {
-            Self::Stream(stream) => {
-                let published = tokio::time::timeout(PATIENCE, stream.publish(batch)).await;
-                published.unwrap_or(Err(TargetError::Silent))
+            Self::Redis(stream) => {
+                let published = tokio::time::timeout(BATCH_TIMEOUT, stream.publish(batch)).await;
+                published.unwrap_or(Err(SinkError::Timeout))
             }
             // It keeps what is under way beyond its patience, so that nothing is sent again that may still arrive.
-            Self::Exchange(exchange) => exchange.publish(batch).await,
+            Self::Amqp(exchange) => exchange.publish(batch).await,
         }
     }
 
     /// Says goodbye, in a second at the most.
     pub async fn close(&mut self) {
         match self {
-            Self::Stream(_) => {}
-            Self::Exchange(exchange) => exchange.close().await,
+            Self::Redis(_) => {}
+            Self::Amqp(exchange) => exchange.close().await,
         }
     }
 }

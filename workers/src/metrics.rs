@@ -21,7 +21,7 @@ pub fn describe() {
     metrics::describe_counter!(
         JOBS,
         Unit::Count,
-        "Jobs that ended, by queue and outcome: moved, lost, released, broken."
+        "Jobs that ended, by queue and outcome: moved, lost, released, errored."
     );
     metrics::describe_gauge!(REDIS_UP, "1 while the queue's Redis answers, 0 while it does not.");
     metrics::describe_counter!(PUSHED, Unit::Count, "Saga ids pushed to Redis, by queue.");
@@ -36,7 +36,7 @@ pub fn describe() {
 
 /// Counts one queue's jobs.
 #[derive(Clone)]
-pub(crate) struct QueueMeter(Arc<QueueHandles>);
+pub(crate) struct QueueMetrics(Arc<QueueHandles>);
 
 struct QueueHandles {
     now: AtomicUsize,
@@ -44,10 +44,10 @@ struct QueueHandles {
     moved: Counter,
     lost: Counter,
     released: Counter,
-    broken: Counter,
+    errored: Counter,
 }
 
-impl QueueMeter {
+impl QueueMetrics {
     pub(crate) fn new(queue: &str) -> Self {
         let jobs = |outcome: &'static str| metrics::counter!(JOBS, "queue" => queue.to_owned(), "outcome" => outcome);
         Self(Arc::new(QueueHandles {
@@ -56,7 +56,7 @@ impl QueueMeter {
             moved: jobs("moved"),
             lost: jobs("lost"),
             released: jobs("released"),
-            broken: jobs("broken"),
+            errored: jobs("errored"),
         }))
     }
 
@@ -74,7 +74,7 @@ impl QueueMeter {
 }
 
 /// One job in flight.
-pub(crate) struct InFlight(QueueMeter);
+pub(crate) struct InFlight(QueueMetrics);
 
 impl InFlight {
     pub(crate) fn moved(self) {
@@ -89,8 +89,8 @@ impl InFlight {
         self.0.0.released.increment(1);
     }
 
-    pub(crate) fn broken(self) {
-        self.0.0.broken.increment(1);
+    pub(crate) fn errored(self) {
+        self.0.0.errored.increment(1);
     }
 }
 
@@ -103,14 +103,14 @@ impl Drop for InFlight {
 
 /// Counts the ids that Redis carries for one queue.
 #[derive(Clone)]
-pub(crate) struct LaneMeter {
+pub(crate) struct RedisQueueMetrics {
     pub(crate) pushed: Counter,
     pub(crate) dropped: Counter,
     pub(crate) received: Counter,
     pub(crate) claimed: Counter,
 }
 
-impl LaneMeter {
+impl RedisQueueMetrics {
     pub(crate) fn new(queue: &str) -> Self {
         Self {
             pushed: metrics::counter!(PUSHED, "queue" => queue.to_owned()),

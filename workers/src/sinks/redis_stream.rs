@@ -5,7 +5,7 @@
 
 use redis::{AsyncConnectionConfig, Client, RedisError, aio::MultiplexedConnection};
 
-use super::{Batch, Newest, Outcome, PATIENCE, TargetError};
+use super::{BATCH_TIMEOUT, EventBatch, NewestEntry, SinkError, SinkReply};
 
 const SCRIPT: &str = include_str!("publish.lua");
 
@@ -13,7 +13,7 @@ const SCRIPT: &str = include_str!("publish.lua");
 pub struct RedisStream {
     client: Client,
     stream: String,
-    longest: u64,
+    max_len: u64,
     connection: Option<MultiplexedConnection>,
 }
 
@@ -22,11 +22,11 @@ impl RedisStream {
     ///
     /// # Errors
     /// When the URL is none; the error does not repeat it.
-    pub fn new(url: &str, stream: impl Into<String>, longest: u64) -> Result<Self, RedisError> {
-        Ok(Self { client: Client::open(url)?, stream: stream.into(), longest, connection: None })
+    pub fn new(url: &str, stream: impl Into<String>, max_len: u64) -> Result<Self, RedisError> {
+        Ok(Self { client: Client::open(url)?, stream: stream.into(), max_len, connection: None })
     }
 
-    pub(super) async fn publish(&mut self, batch: Batch<'_>) -> Result<Outcome, TargetError> {
+    pub(super) async fn publish(&mut self, batch: EventBatch<'_>) -> Result<SinkReply, SinkError> {
         // Taken out, so that it is gone after an error, and when this is dropped half-way.
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
@@ -36,7 +36,7 @@ impl RedisStream {
         script.arg(SCRIPT).arg(1).arg(&self.stream);
         let previous = batch.previous.map(|(series, event_id)| format!("{series}-{event_id}"));
         script.arg(batch.series).arg(batch.after).arg(batch.floor).arg(batch.begun_after);
-        script.arg(previous.unwrap_or_default()).arg(self.longest);
+        script.arg(previous.unwrap_or_default()).arg(self.max_len);
         for message in batch.messages {
             script.arg(message.event_id).arg(&message.routing_key).arg(&message.key);
             script.arg(&message.at).arg(&message.payload);
@@ -48,8 +48,8 @@ impl RedisStream {
 
     async fn connect(&self) -> Result<MultiplexedConnection, RedisError> {
         let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(PATIENCE))
-            .set_response_timeout(Some(PATIENCE));
+            .set_connection_timeout(Some(BATCH_TIMEOUT))
+            .set_response_timeout(Some(BATCH_TIMEOUT));
         self.client.get_multiplexed_async_connection_with_config(&config).await
     }
 }
@@ -59,22 +59,22 @@ impl std::fmt::Debug for RedisStream {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("RedisStream")
             .field("stream", &self.stream)
-            .field("longest", &self.longest)
+            .field("max_len", &self.max_len)
             .finish_non_exhaustive()
     }
 }
 
 /// What the script says.
-fn outcome(batch: Batch<'_>, answer: &[String]) -> Result<Outcome, TargetError> {
-    let senseless = || TargetError::Answer(answer.join(" ").chars().take(80).collect());
+fn outcome(batch: EventBatch<'_>, answer: &[String]) -> Result<SinkReply, SinkError> {
+    let senseless = || SinkError::BadReply(answer.join(" ").chars().take(80).collect());
     let number = |text: &String| text.parse::<i64>().map_err(|_| senseless());
     match answer {
         [word] if word == "confirmed" => {
-            Ok(Outcome::Confirmed(batch.messages.last().map_or(batch.after, |message| message.event_id)))
+            Ok(SinkReply::Confirmed(batch.messages.last().map_or(batch.after, |message| message.event_id)))
         }
-        [word, event_id] if word == "lacks" => Ok(Outcome::Lacks(number(event_id)?)),
-        [word, series] if word == "foreign" => Ok(Outcome::Foreign(number(series)?)),
-        [word, event_id, at, routing_key, key] if word == "ahead" => Ok(Outcome::Ahead(Newest {
+        [word, event_id] if word == "lacks" => Ok(SinkReply::Lacks(number(event_id)?)),
+        [word, series] if word == "foreign" => Ok(SinkReply::Foreign(number(series)?)),
+        [word, event_id, at, routing_key, key] if word == "ahead" => Ok(SinkReply::Ahead(NewestEntry {
             event_id: number(event_id)?,
             at: at.clone(),
             routing_key: routing_key.clone(),

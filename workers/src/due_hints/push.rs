@@ -7,32 +7,32 @@ use redis::aio::MultiplexedConnection;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
-use super::{CarrierError, hints::Offered};
-use crate::meter::LaneMeter;
+use super::{DueHintsError, hints::HintReceiver};
+use crate::metrics::RedisQueueMetrics;
 
 /// No more ids than this wait in Redis. apalis-redis 1.0 hands all that are due to one Lua call, which fails for good
 /// from some 8,000 on; several processes may each push a batch after having looked.
-const DEPTH: usize = 2_000;
+const MAX_QUEUED: usize = 2_000;
 
 /// Pushes batch after batch until a push fails, or `stop`; then once more what still waits.
 pub(crate) async fn push(
     connection: &MultiplexedConnection,
     config: &Config,
-    offered: &mut Offered,
-    meter: &LaneMeter,
+    hint_receiver: &mut HintReceiver,
+    metrics: &RedisQueueMetrics,
     stop: &CancellationToken,
-) -> Result<(), CarrierError> {
+) -> Result<(), DueHintsError> {
     loop {
         let batch = tokio::select! {
-            batch = offered.next() => batch,
-            () = stop.cancelled() => return push_batch(connection, config, offered.waiting(), meter).await,
+            batch = hint_receiver.recv_batch() => batch,
+            () = stop.cancelled() => return push_batch(connection, config, hint_receiver.drain_batch(), metrics).await,
         };
         if batch.is_empty() {
             // The engine is gone, and with it whoever could offer: what is left is to receive.
             stop.cancelled().await;
             return Ok(());
         }
-        push_batch(connection, config, batch, meter).await?;
+        push_batch(connection, config, batch, metrics).await?;
     }
 }
 
@@ -41,25 +41,25 @@ async fn push_batch(
     connection: &MultiplexedConnection,
     config: &Config,
     batch: Vec<SagaId>,
-    meter: &LaneMeter,
-) -> Result<(), CarrierError> {
+    metrics: &RedisQueueMetrics,
+) -> Result<(), DueHintsError> {
     if batch.is_empty() {
         return Ok(());
     }
     let count = batch.len();
-    if depth(connection, config).await? + count > DEPTH {
-        meter.dropped.increment(count as u64);
+    if depth(connection, config).await? + count > MAX_QUEUED {
+        metrics.dropped.increment(count as u64);
         return Ok(());
     }
     let mut storage = RedisStorage::<Value, _>::new(connection.clone()).with_config(config.clone());
     let ids = batch.into_iter().map(|id| Value::String(id.to_string())).collect();
-    storage.push_bulk(ids).await.map_err(|error| CarrierError::Push(error.into()))?;
-    meter.pushed.increment(count as u64);
+    storage.push_bulk(ids).await.map_err(|error| DueHintsError::Push(error.into()))?;
+    metrics.pushed.increment(count as u64);
     Ok(())
 }
 
 /// How many ids wait in Redis.
-async fn depth(connection: &MultiplexedConnection, config: &Config) -> Result<usize, CarrierError> {
+async fn depth(connection: &MultiplexedConnection, config: &Config) -> Result<usize, DueHintsError> {
     let (active, scheduled): (usize, usize) = redis::pipe()
         .llen(config.active_jobs_list())
         .zcard(config.scheduled_jobs_set())

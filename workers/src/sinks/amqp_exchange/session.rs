@@ -1,6 +1,6 @@
 //! One connection to a broker: what was sent over it and is not confirmed yet.
 
-mod line;
+mod socket;
 
 use std::{collections::VecDeque, future::Future, pin::Pin, time::Duration};
 
@@ -13,13 +13,13 @@ use lapin::{
 };
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::super::{Message, TargetError};
-use line::Line;
+use super::super::{EventMessage, SinkError};
+use socket::AbortOnDropSocket;
 
 /// Kept on disk by durable queues.
 const PERSISTENT: u8 = 2;
 /// How long connecting may take, until the exchange is there.
-const CONNECTING: Duration = Duration::from_secs(30);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A connection with its exchange declared.
 pub(super) struct Session {
@@ -29,7 +29,7 @@ pub(super) struct Session {
     /// In the order in which they were sent.
     unconfirmed: VecDeque<Unconfirmed>,
     /// The last of the fields, because the line is cut after the connection has said goodbye, should it still be able to.
-    _line: Line,
+    _socket: AbortOnDropSocket,
 }
 
 struct Unconfirmed {
@@ -38,26 +38,26 @@ struct Unconfirmed {
 }
 
 /// What became of the message that was sent first of those without an answer.
-pub(super) enum Answer {
+pub(super) enum Confirm {
     /// The broker has it, and so have its queues.
-    Confirmed(i64),
+    Acked(i64),
     /// A queue did not take it.
-    Refused(i64),
+    Nacked(i64),
     /// All have their answers.
-    None,
+    NothingOutstanding,
     /// There is no answer yet.
-    Late,
+    Pending,
     /// There will be none.
-    Lost(lapin::Error),
+    ConnectionLost(lapin::Error),
 }
 
 impl Session {
     /// Connects and declares the exchange, in half a minute at the most.
-    pub(super) async fn open(uri: AMQPUri, exchange: ShortString) -> Result<Self, TargetError> {
-        let line = Line::default();
+    pub(super) async fn open(uri: AMQPUri, exchange: ShortString) -> Result<Self, SinkError> {
+        let socket = AbortOnDropSocket::default();
         let connecting = async {
             let options = ConnectionProperties::default().with_connection_name("sagaline-events".into());
-            let connection = line.connect(uri, options).await?;
+            let connection = socket.connect(uri, options).await?;
             let channel = connection.create_channel().await?;
             channel.confirm_select(ConfirmSelectOptions::default()).await?;
             let durable = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
@@ -65,9 +65,9 @@ impl Session {
             channel.exchange_declare(name, ExchangeKind::Topic, durable, FieldTable::default()).await?;
             Ok::<_, lapin::Error>((connection, channel))
         };
-        let connected = timeout(CONNECTING, connecting).await.map_err(|_| TargetError::Silent)?;
+        let connected = timeout(CONNECT_TIMEOUT, connecting).await.map_err(|_| SinkError::Timeout)?;
         let (connection, channel) = connected?;
-        Ok(Self { exchange, channel, connection, unconfirmed: VecDeque::new(), _line: line })
+        Ok(Self { exchange, channel, connection, unconfirmed: VecDeque::new(), _socket: socket })
     }
 
     /// Whether the next message over it can be that behind this event: what was sent before has its answers or is just
@@ -91,9 +91,9 @@ impl Session {
     ///
     /// # Errors
     /// When the connection is gone.
-    pub(super) fn send(&mut self, messages: &[Message], window: usize) -> Result<(), TargetError> {
+    pub(super) fn send(&mut self, messages: &[EventMessage], window: usize) -> Result<(), SinkError> {
         if !self.connection.status().connected() || !self.channel.status().connected() {
-            return Err(TargetError::Lost);
+            return Err(SinkError::Lost);
         }
         let sent = self.unconfirmed.back().map_or(i64::MIN, |last| last.event_id);
         for message in messages.iter().filter(|message| message.event_id > sent) {
@@ -119,15 +119,15 @@ impl Session {
     }
 
     /// Waits for the next answer.
-    pub(super) async fn answer(&mut self, until: Instant) -> Answer {
-        let Some(front) = self.unconfirmed.front_mut() else { return Answer::None };
+    pub(super) async fn next_confirm(&mut self, until: Instant) -> Confirm {
+        let Some(front) = self.unconfirmed.front_mut() else { return Confirm::NothingOutstanding };
         let event_id = front.event_id;
-        let Ok(answer) = timeout_at(until, front.confirmed.as_mut()).await else { return Answer::Late };
+        let Ok(answer) = timeout_at(until, front.confirmed.as_mut()).await else { return Confirm::Pending };
         self.unconfirmed.pop_front();
         match answer {
-            Ok(Confirmation::Ack(_)) => Answer::Confirmed(event_id),
-            Ok(Confirmation::Nack(_) | Confirmation::NotRequested) => Answer::Refused(event_id),
-            Err(error) => Answer::Lost(error),
+            Ok(Confirmation::Ack(_)) => Confirm::Acked(event_id),
+            Ok(Confirmation::Nack(_) | Confirmation::NotRequested) => Confirm::Nacked(event_id),
+            Err(error) => Confirm::ConnectionLost(error),
         }
     }
 
@@ -137,7 +137,7 @@ impl Session {
     }
 }
 
-fn properties(message: &Message) -> Result<BasicProperties, TargetError> {
+fn properties(message: &EventMessage) -> Result<BasicProperties, SinkError> {
     let mut headers = FieldTable::default();
     headers.insert("event_id".into(), AMQPValue::LongLongInt(message.event_id));
     headers.insert("key".into(), AMQPValue::LongString(message.key.as_str().into()));
@@ -152,6 +152,6 @@ fn properties(message: &Message) -> Result<BasicProperties, TargetError> {
 }
 
 /// The protocol's names have at most 255 bytes.
-pub(super) fn short(text: &str) -> Result<ShortString, TargetError> {
-    ShortString::try_new(text).map_err(|_| TargetError::Answer(format!("`{text:.80}` is too long")))
+pub(super) fn short(text: &str) -> Result<ShortString, SinkError> {
+    ShortString::try_new(text).map_err(|_| SinkError::BadReply(format!("`{text:.80}` is too long")))
 }

@@ -6,12 +6,12 @@
 //! with a new worker name. The poll of the engine stands behind.
 
 mod backoff;
-mod claims;
+mod claim;
 mod hints;
-mod lane;
 mod prune;
 mod push;
 mod receive;
+mod redis_queue;
 
 use std::{sync::Arc, time::Duration};
 
@@ -24,13 +24,13 @@ use redis::{AsyncConnectionConfig, Client, RedisError, aio::MultiplexedConnectio
 use tokio::{sync::watch, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use self::{backoff::Backoff, lane::Lane};
-use crate::{meter, queue::WorkedQueue};
+use self::{backoff::Backoff, redis_queue::RedisQueue};
+use crate::{metrics::redis_up, queue::WorkedQueue};
 
 /// How long one answer of Redis may take before the session is given up.
-const ANSWER_PATIENCE: Duration = Duration::from_secs(2);
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(2);
 /// A session that lasted this long was a good one: the next attempt comes soon.
-const GOOD_SESSION: Duration = Duration::from_secs(10);
+const STABLE_SESSION: Duration = Duration::from_secs(10);
 
 /// Which Redis carries ids, and of which queues.
 #[derive(Clone, PartialEq, Eq)]
@@ -42,7 +42,7 @@ pub struct RedisOptions {
 
 impl RedisOptions {
     /// Has the Redis at `url` (`redis://…`) carry the ids of these queues.
-    pub fn carrying(url: impl Into<String>, queues: impl IntoIterator<Item = impl Into<String>>) -> Self {
+    pub fn for_queues(url: impl Into<String>, queues: impl IntoIterator<Item = impl Into<String>>) -> Self {
         Self {
             url: url.into(),
             queues: queues.into_iter().map(Into::into).collect(),
@@ -96,16 +96,16 @@ impl RedisHealth {
 }
 
 /// Carries the ids of all queues that ride on Redis.
-pub(crate) struct Carrier {
+pub(crate) struct DueHints {
     client: Client,
     prefix: String,
-    lanes: Vec<Lane>,
+    queues: Vec<RedisQueue>,
     state: watch::Sender<RedisState>,
     breaker: Breaker,
 }
 
-impl Carrier {
-    /// Sets up the lanes and has the engine tell what is due. Of queues that are not `worked` on here, ids are only
+impl DueHints {
+    /// Sets up the queues and has the engine tell what is due. Of queues that are not `worked` on here, ids are only
     /// pushed.
     pub(crate) fn new(
         engine: &Engine,
@@ -115,14 +115,14 @@ impl Carrier {
     ) -> Result<Self, RedisError> {
         let client = Client::open(options.url)?;
         let state = watch::Sender::new(RedisState::Down);
-        let lanes = options.queues.iter().map(|queue| {
+        let queues = options.queues.iter().map(|queue| {
             let worked = worked.iter().find(|worked| worked.name() == queue).cloned();
-            let (lane, hints) = Lane::new(queue, &options.prefix, worked, state.subscribe());
-            engine.on_due(queue, Arc::new(move |due: Vec<SagaId>| hints.offer(due)));
-            lane
+            let (redis_queue, hints) = RedisQueue::new(queue, &options.prefix, worked, state.subscribe());
+            engine.on_due(queue, Arc::new(move |due: Vec<SagaId>| hints.send(due)));
+            redis_queue
         });
-        let lanes = lanes.collect();
-        Ok(Self { client, prefix: options.prefix, lanes, state, breaker })
+        let queues = queues.collect();
+        Ok(Self { client, prefix: options.prefix, queues, state, breaker })
     }
 
     pub(crate) fn health(&self) -> RedisHealth {
@@ -137,22 +137,22 @@ impl Carrier {
         stop_pushing: CancellationToken,
     ) {
         let mut claimers = JoinSet::new();
-        for lane in &mut self.lanes {
-            if let Some((worked, unclaimed)) = lane.take_unclaimed() {
-                claimers.spawn(claims::claim(engine.clone(), unclaimed, worked, lane.meter().clone()));
+        for queue in &mut self.queues {
+            if let Some((worked, received_ids)) = queue.take_received_ids() {
+                claimers.spawn(claim::claim(engine.clone(), received_ids, worked, queue.metrics().clone()));
             }
         }
-        self.carry(&stop_receiving, &stop_pushing).await;
+        self.run_sessions(&stop_receiving, &stop_pushing).await;
         // Ends the claimers: nobody sends them ids any more.
         drop(self);
         claimers.join_all().await;
     }
 
-    async fn carry(&mut self, stop_receiving: &CancellationToken, stop_pushing: &CancellationToken) {
-        let gauge = meter::redis_up();
+    async fn run_sessions(&mut self, stop_receiving: &CancellationToken, stop_pushing: &CancellationToken) {
+        let gauge = redis_up();
         gauge.set(0.0);
         let mut backoff = Backoff::default();
-        let mut told = Told::Nothing;
+        let mut logged = LoggedState::Nothing;
         while !stop_pushing.is_cancelled() {
             let permit = match self.breaker.try_acquire() {
                 Ok(permit) => permit,
@@ -168,16 +168,16 @@ impl Carrier {
                 Ok(connection) => {
                     permit.succeeded();
                     tracing::info!("the queue's Redis answers");
-                    told = Told::Up;
-                    self.turn(RedisState::Up, &gauge);
+                    logged = LoggedState::Up;
+                    self.set_state(RedisState::Up, &gauge);
                     let began = tokio::time::Instant::now();
                     let carrying = self
-                        .lanes
+                        .queues
                         .iter_mut()
-                        .map(|lane| lane.carry(&connection, stop_receiving, stop_pushing));
+                        .map(|queue| queue.run_session(&connection, stop_receiving, stop_pushing));
                     let ended = try_join_all(carrying).await.map(drop);
-                    self.turn(RedisState::Down, &gauge);
-                    if began.elapsed() >= GOOD_SESSION {
+                    self.set_state(RedisState::Down, &gauge);
+                    if began.elapsed() >= STABLE_SESSION {
                         backoff = Backoff::default();
                     }
                     ended
@@ -188,13 +188,13 @@ impl Carrier {
                 }
             };
             let Err(error) = ended else { return };
-            if told != Told::Down {
+            if logged != LoggedState::Down {
                 let error = &error as &(dyn std::error::Error + 'static);
                 tracing::warn!(
                     error,
                     "the queue's Redis is away; work is found by the poll until it is back"
                 );
-                told = Told::Down;
+                logged = LoggedState::Down;
             }
             // An open breaker says itself when to try again.
             let pause = match self.breaker.state() {
@@ -208,7 +208,7 @@ impl Carrier {
         }
     }
 
-    fn turn(&self, state: RedisState, gauge: &Gauge) {
+    fn set_state(&self, state: RedisState, gauge: &Gauge) {
         gauge.set(match state {
             RedisState::Up => 1.0,
             RedisState::Down => 0.0,
@@ -219,7 +219,7 @@ impl Carrier {
 
 /// What the log was last told, so that it hears of turns and not of attempts.
 #[derive(PartialEq, Eq)]
-enum Told {
+enum LoggedState {
     Nothing,
     Up,
     Down,
@@ -228,8 +228,8 @@ enum Told {
 /// Connects, and tries a write: a Redis that only reads, or still loads its data, carries nothing.
 async fn connect(client: &Client, prefix: &str) -> Result<MultiplexedConnection, RedisError> {
     let config = AsyncConnectionConfig::new()
-        .set_connection_timeout(Some(ANSWER_PATIENCE))
-        .set_response_timeout(Some(ANSWER_PATIENCE));
+        .set_connection_timeout(Some(RESPONSE_TIMEOUT))
+        .set_response_timeout(Some(RESPONSE_TIMEOUT));
     let mut connection = client.get_multiplexed_async_connection_with_config(&config).await?;
     let probe = format!("{prefix}:probe");
     redis::cmd("SET").arg(probe).arg(1).arg("EX").arg(60).query_async::<()>(&mut connection).await?;
@@ -238,7 +238,7 @@ async fn connect(client: &Client, prefix: &str) -> Result<MultiplexedConnection,
 
 /// Why a session with Redis ended.
 #[derive(Debug, thiserror::Error)]
-enum CarrierError {
+enum DueHintsError {
     #[error("a command failed")]
     Command(#[from] RedisError),
     #[error("ids could not be pushed")]
@@ -250,7 +250,7 @@ enum CarrierError {
 }
 
 /// apalis tells of its workers in several lines; the log wants one.
-impl From<MonitorError> for CarrierError {
+impl From<MonitorError> for DueHintsError {
     fn from(error: MonitorError) -> Self {
         Self::Receive(error.to_string().split_whitespace().collect::<Vec<_>>().join(" "))
     }

@@ -12,15 +12,15 @@ use lapin::{types::ShortString, uri::AMQPUri};
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{Batch, Outcome, PATIENCE, TargetError};
-use session::{Answer, Session};
+use super::{BATCH_TIMEOUT, EventBatch, SinkError, SinkReply};
+use session::{Confirm, Session};
 
 /// A connection that is silently dead is noticed within two of these.
 const HEARTBEAT_S: u16 = 10;
 /// So many messages are unconfirmed at a time.
 const WINDOW: usize = 500;
 /// How long a goodbye may take.
-const GOODBYE: Duration = Duration::from_secs(1);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// An exchange of a broker.
 pub struct AmqpExchange {
@@ -28,7 +28,7 @@ pub struct AmqpExchange {
     exchange: ShortString,
     session: Option<Session>,
     /// Goes on while nobody waits for it, so that there is never more than one attempt.
-    connecting: Option<AbortOnDropHandle<Result<Session, TargetError>>>,
+    connecting: Option<AbortOnDropHandle<Result<Session, SinkError>>>,
     /// So many messages may be unconfirmed now: one after a queue refused one, because whatever follows a refused message
     /// comes again.
     window: usize,
@@ -40,24 +40,24 @@ impl AmqpExchange {
     ///
     /// # Errors
     /// When the URL is none, or not this protocol's. The error does not repeat it.
-    pub fn new(url: &str, exchange: &str) -> Result<Self, TargetError> {
+    pub fn new(url: &str, exchange: &str) -> Result<Self, SinkError> {
         // What the parser says may hold the URL, and so a password.
         let uri: Result<AMQPUri, String> = url.parse();
-        let mut uri = uri.map_err(|_| TargetError::Url)?;
+        let mut uri = uri.map_err(|_| SinkError::Url)?;
         uri.query.heartbeat.get_or_insert(HEARTBEAT_S);
         let exchange = session::short(exchange)?;
         Ok(Self { uri, exchange, session: None, connecting: None, window: WINDOW })
     }
 
-    pub(super) async fn publish(&mut self, batch: Batch<'_>) -> Result<Outcome, TargetError> {
-        let deadline = Instant::now() + PATIENCE;
+    pub(super) async fn publish(&mut self, batch: EventBatch<'_>) -> Result<SinkReply, SinkError> {
+        let deadline = Instant::now() + BATCH_TIMEOUT;
         if self.session.as_mut().is_some_and(|session| !session.continues(batch.after)) {
             self.session = None;
         }
         let mut session = self.session(deadline).await?;
-        let published = self.go_on(&mut session, batch, deadline).await;
+        let published = self.send_and_confirm(&mut session, batch, deadline).await;
         match published {
-            Ok(_) | Err(TargetError::Blocked | TargetError::Silent | TargetError::Refused(_)) => {
+            Ok(_) | Err(SinkError::Blocked | SinkError::Timeout | SinkError::Refused(_)) => {
                 self.session = Some(session);
             }
             Err(_) => {}
@@ -66,12 +66,12 @@ impl AmqpExchange {
     }
 
     /// Sends what the broker has not been sent, and waits for confirms.
-    async fn go_on(
+    async fn send_and_confirm(
         &mut self,
         session: &mut Session,
-        batch: Batch<'_>,
+        batch: EventBatch<'_>,
         deadline: Instant,
-    ) -> Result<Outcome, TargetError> {
+    ) -> Result<SinkReply, SinkError> {
         if !session.is_blocked() {
             session.send(batch.messages, self.window)?;
         }
@@ -79,16 +79,16 @@ impl AmqpExchange {
         // A broker that is blocked confirms nothing soon; what it has confirmed is taken all the same.
         let until = if session.is_blocked() { Instant::now() } else { deadline };
         let ended = loop {
-            match session.answer(until).await {
-                Answer::Confirmed(event_id) if refused.is_none() => through = event_id,
-                Answer::Confirmed(_) => {}
-                Answer::Refused(event_id) => {
+            match session.next_confirm(until).await {
+                Confirm::Acked(event_id) if refused.is_none() => through = event_id,
+                Confirm::Acked(_) => {}
+                Confirm::Nacked(event_id) => {
                     refused.get_or_insert(event_id);
                 }
-                Answer::None => break Ok(()),
-                Answer::Late if session.is_blocked() => break Err(TargetError::Blocked),
-                Answer::Late => break Err(TargetError::Silent),
-                Answer::Lost(error) => break Err(TargetError::Amqp(error)),
+                Confirm::NothingOutstanding => break Ok(()),
+                Confirm::Pending if session.is_blocked() => break Err(SinkError::Blocked),
+                Confirm::Pending => break Err(SinkError::Timeout),
+                Confirm::ConnectionLost(error) => break Err(SinkError::Amqp(error)),
             }
         };
         match refused {
@@ -98,19 +98,19 @@ impl AmqpExchange {
             None => {}
         }
         if through > batch.after {
-            return Ok(Outcome::Confirmed(through));
+            return Ok(SinkReply::Confirmed(through));
         }
         if let Some(event_id) = refused {
-            return Err(TargetError::Refused(event_id));
+            return Err(SinkError::Refused(event_id));
         }
         if session.is_blocked() {
-            return Err(TargetError::Blocked);
+            return Err(SinkError::Blocked);
         }
-        ended.map(|()| Outcome::Confirmed(through))
+        ended.map(|()| SinkReply::Confirmed(through))
     }
 
     /// The session, connected anew if there is none.
-    async fn session(&mut self, deadline: Instant) -> Result<Session, TargetError> {
+    async fn session(&mut self, deadline: Instant) -> Result<Session, SinkError> {
         if let Some(session) = self.session.take() {
             return Ok(session);
         }
@@ -119,16 +119,16 @@ impl AmqpExchange {
             AbortOnDropHandle::new(tokio::spawn(connected))
         });
         let Ok(connected) = tokio::time::timeout_at(deadline, connecting).await else {
-            return Err(TargetError::Silent);
+            return Err(SinkError::Timeout);
         };
         self.connecting = None;
-        connected.unwrap_or(Err(TargetError::Lost))
+        connected.unwrap_or(Err(SinkError::Lost))
     }
 
     pub(super) async fn close(&mut self) {
         self.connecting = None;
         if let Some(session) = self.session.take() {
-            let _ = tokio::time::timeout(GOODBYE, session.close()).await;
+            let _ = tokio::time::timeout(CLOSE_TIMEOUT, session.close()).await;
         }
     }
 }

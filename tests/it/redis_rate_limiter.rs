@@ -12,7 +12,7 @@ use tokio_rustls::{
         pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer},
     },
 };
-use workers::SharedRates;
+use workers::RedisRateLimiter;
 
 use crate::{
     it::keys_cli,
@@ -30,7 +30,8 @@ fn two() -> NonZeroU32 {
 #[tokio::test]
 async fn two_processes_empty_one_bucket() {
     let redis = RedisServer::start().await.unwrap();
-    let (one, other) = (SharedRates::at(&redis.url()).unwrap(), SharedRates::at(&redis.url()).unwrap());
+    let (one, other) =
+        (RedisRateLimiter::new(&redis.url()).unwrap(), RedisRateLimiter::new(&redis.url()).unwrap());
     // The first connection may take longer than a call is to be held up.
     for rates in [&one, &other] {
         connected(rates).await;
@@ -49,7 +50,7 @@ async fn two_processes_empty_one_bucket() {
 #[tokio::test]
 async fn a_bucket_fills_again() {
     let redis = RedisServer::start().await.unwrap();
-    let rates = SharedRates::at(&redis.url()).unwrap();
+    let rates = RedisRateLimiter::new(&redis.url()).unwrap();
     connected(&rates).await;
     let interval = Duration::from_millis(50);
     while rates.take("key:a", two(), interval).await.unwrap().wait.is_none() {}
@@ -62,7 +63,7 @@ async fn a_bucket_fills_again() {
 #[tokio::test]
 async fn a_redis_that_is_away_tells_nothing_and_is_asked_again_when_it_is_back() {
     let mut redis = RedisServer::start().await.unwrap();
-    let rates = SharedRates::at(&redis.url()).unwrap();
+    let rates = RedisRateLimiter::new(&redis.url()).unwrap();
     connected(&rates).await;
     redis.kill();
     assert_eq!(rates.take("key:a", two(), HOUR).await, None);
@@ -71,7 +72,7 @@ async fn a_redis_that_is_away_tells_nothing_and_is_asked_again_when_it_is_back()
     assert_eq!(rates.take("key:a", two(), HOUR).await.unwrap().wait, None);
 }
 
-async fn connected(rates: &SharedRates) {
+async fn connected(rates: &RedisRateLimiter) {
     let connected = async {
         while rates.take("probe", NonZeroU32::MAX, Duration::from_micros(1)).await.is_none() {
             tokio::time::sleep(Duration::from_millis(20)).await;

@@ -6,10 +6,10 @@ use apalis_redis::Config;
 use redis::{AsyncCommands, aio::MultiplexedConnection};
 use tokio_util::sync::CancellationToken;
 
-use super::CarrierError;
+use super::DueHintsError;
 
 /// How often; it is also how soon a Redis that went away silently is noticed.
-const EVERY: Duration = Duration::from_secs(1);
+const INTERVAL: Duration = Duration::from_secs(1);
 /// Ids cleared in one go, so that Redis never stands still for it.
 const BATCH: usize = 500;
 
@@ -18,14 +18,14 @@ pub(crate) async fn prune(
     connection: &MultiplexedConnection,
     config: &Config,
     stop: &CancellationToken,
-) -> Result<(), CarrierError> {
+) -> Result<(), DueHintsError> {
     let mut connection = connection.clone();
     loop {
         for set in [config.done_jobs_set(), config.dead_jobs_set()] {
             while prune_batch(&mut connection, config, &set).await? == BATCH {}
         }
         tokio::select! {
-            () = tokio::time::sleep(EVERY) => {}
+            () = tokio::time::sleep(INTERVAL) => {}
             () = stop.cancelled() => return Ok(()),
         }
     }
@@ -37,7 +37,7 @@ async fn prune_batch(
     connection: &mut MultiplexedConnection,
     config: &Config,
     set: &str,
-) -> Result<usize, CarrierError> {
+) -> Result<usize, DueHintsError> {
     let ids: Vec<String> = redis::cmd("SPOP").arg(set).arg(BATCH).query_async(connection).await?;
     if ids.is_empty() {
         return Ok(0);
