@@ -307,7 +307,7 @@ fn breakers(read: &mut Reader<'_>) -> BTreeMap<Dependency, BreakerSettings> {
             successes_to_close: read.number(&name("PROBES"), 1..=1000),
         }
     };
-    Dependency::ALL.into_iter().map(|dependency| (dependency, settings(dependency))).collect()
+    Dependency::ALL.iter().map(|&dependency| (dependency, settings(dependency))).collect()
 }
 
 fn telemetry(read: &mut Reader<'_>) -> TelemetryConfig {

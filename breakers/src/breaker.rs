@@ -1,18 +1,18 @@
-//! One dependency's circuit breaker.
+//! The circuit breaker of one dependency, and the permit that it grants for each call.
 
-use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::{
-    BreakerSettings, BreakerState, BreakerView, Dependency, Permission,
+    dependency::Dependency,
     machine::{Admission, CallResult, Machine},
+    settings::BreakerSettings,
+    view::{BreakerState, BreakerView, Permission},
 };
 
-/// Stands before a dependency. Cheap to clone; all clones are the same breaker.
+/// Guards the calls to one dependency. Cheap to clone; all clones share one state.
 #[derive(Clone)]
 pub struct Breaker {
     inner: Arc<Inner>,
@@ -22,32 +22,32 @@ struct Inner {
     dependency: Dependency,
     settings: BreakerSettings,
     machine: Mutex<Machine>,
-    /// Told of every change of the state.
+    /// Notified of every change of the state.
     changed: Arc<Notify>,
 }
 
-/// The breaker holds calls back: nothing was attempted.
+/// The breaker denies the call: nothing was attempted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{dependency}` has failed too often; nothing is tried before its next probe")]
 pub struct BreakerOpen {
-    /// What was to be called.
+    /// The dependency that was to be called.
     pub dependency: Dependency,
-    /// When the next probe is due, or the one under way may be over.
+    /// The time until the next probe is due, or until the one in progress may have ended.
     pub retry_after: Duration,
-    /// How long the breaker stays open each time.
+    /// How long the breaker stays open each time, as set.
     pub open_duration: Duration,
 }
 
 impl BreakerOpen {
-    /// After how long to ask again: spread over a quarter of the time that the breaker stays open, so that not all who
-    /// were held back come in the moment of the probe.
+    /// How long to wait before asking again. Spread over a quarter of the open time, so that denied callers do not all
+    /// return at the moment of the probe.
     pub fn retry_delay(&self) -> Duration {
         self.retry_after + (self.open_duration / 4).mul_f64(rand::random())
     }
 }
 
 impl Breaker {
-    /// A closed breaker on its own; one that is seen in the API comes from [`crate::Breakers::of`].
+    /// Creates a closed breaker that no registry knows; those that the API shows come from [`crate::Breakers::of`].
     pub fn new(dependency: Dependency, settings: BreakerSettings) -> Self {
         Self::with_notify(dependency, settings, Arc::default())
     }
@@ -61,11 +61,11 @@ impl Breaker {
         Self { inner: Arc::new(Inner { dependency, settings, machine, changed }) }
     }
 
-    /// Lets a call through, which is recorded by the [`CallPermit`].
+    /// Grants a permit for one call; the [`CallPermit`] records how the call ended.
     ///
     /// # Errors
-    /// When the breaker is open, or half open with a call under way: nothing is to be attempted, and to be counted as an
-    /// attempt, before [`BreakerOpen::retry_delay`] is over.
+    /// When the breaker is open, or half open with a probe in progress. The caller attempts nothing, counts no attempt,
+    /// and asks again after [`BreakerOpen::retry_delay`].
     pub fn try_acquire(&self) -> Result<CallPermit, BreakerOpen> {
         let admitted = self.locked(Machine::try_acquire);
         admitted.map(|admission| CallPermit { breaker: self.clone(), admission, recorded: false }).map_err(
@@ -77,32 +77,32 @@ impl Breaker {
         )
     }
 
-    /// What those are told who are held back now.
+    /// The error that a denied call gets now.
     pub fn open_error(&self) -> BreakerOpen {
         let (view, open_duration) = (self.view(), self.inner.settings.open_duration);
         let retry_after = view.next_probe_in.unwrap_or_default();
         BreakerOpen { dependency: self.inner.dependency, retry_after, open_duration }
     }
 
-    /// What the next call may expect, without making it.
+    /// What would happen to a call that is made now; grants nothing.
     pub fn permission(&self) -> Permission {
-        self.lock().permission()
+        self.inner.machine.lock().permission()
     }
 
-    /// What happens to the next call.
+    /// The breaker's state.
     pub fn state(&self) -> BreakerState {
-        self.lock().state()
+        self.inner.machine.lock().state()
     }
 
-    /// The breaker at this moment.
+    /// The breaker's state, counts and settings at this moment.
     pub fn view(&self) -> BreakerView {
-        self.lock().view()
+        self.inner.machine.lock().view()
     }
 
-    /// For the one breaker of a dependency that a process has: others that are made on their own, and perhaps thrown away,
-    /// must not show a state of theirs in its place.
+    /// Publishes the state to the metrics from now on, before it first changes. Only for the one breaker of a dependency
+    /// that the registry holds: a breaker made on its own must not replace that state by its own.
     pub(crate) fn with_metrics(self) -> Self {
-        self.lock().publish();
+        self.inner.machine.lock().publish();
         self
     }
 
@@ -111,7 +111,7 @@ impl Breaker {
     }
 
     fn locked<T>(&self, change: impl FnOnce(&mut Machine) -> T) -> T {
-        let mut machine = self.lock();
+        let mut machine = self.inner.machine.lock();
         let before = machine.state();
         let result = change(&mut machine);
         let changed = machine.state() != before;
@@ -121,11 +121,6 @@ impl Breaker {
         }
         result
     }
-
-    fn lock(&self) -> MutexGuard<'_, Machine> {
-        // No code that holds it can leave it half changed.
-        self.inner.machine.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl std::fmt::Debug for Breaker {
@@ -134,7 +129,7 @@ impl std::fmt::Debug for Breaker {
     }
 }
 
-/// The leave to make one call; dropped unsettled, as by a time-out around it, it counts as a failure.
+/// The permission to make one call. Dropped without a result, as by a time-out around the call, it counts as a failure.
 #[must_use = "say how the call ended"]
 #[derive(Debug)]
 pub struct CallPermit {
@@ -144,8 +139,8 @@ pub struct CallPermit {
 }
 
 impl CallPermit {
-    /// Whether the call is to find out if the dependency works again. That it does not is no fault of the work that was
-    /// chosen to try, so that is not to be counted as one of its attempts.
+    /// Whether the call is a probe. Its failure is no fault of the work that was chosen for it, and so is not to be
+    /// counted as one of that work's attempts.
     pub fn is_probe(&self) -> bool {
         match self.admission {
             Admission::Probe => true,
@@ -153,13 +148,13 @@ impl CallPermit {
         }
     }
 
-    /// The dependency is well. An answer that refuses this one call is a success in that sense.
+    /// Records that the dependency works. An answer that refuses only this one call is a success in that sense.
     pub fn succeeded(mut self) {
         self.recorded = true;
         self.breaker.record(self.admission, CallResult::Succeeded);
     }
 
-    /// The dependency is away, slow or busy.
+    /// Records that the dependency is unreachable, slow or busy.
     pub fn failed(mut self) {
         self.recorded = true;
         self.breaker.record(self.admission, CallResult::Failed);
@@ -192,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn failures_in_a_row_open_it_and_it_says_when_to_ask_again() {
+    fn consecutive_failures_open_it_and_the_error_says_when_to_ask_again() {
         let open_duration = Duration::from_hours(1);
         let breaker = opened(open_duration, 1);
         let open = breaker.try_acquire().unwrap_err();
@@ -203,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn those_held_back_are_spread_over_a_quarter_of_the_open_time() {
+    fn retry_delays_are_spread_over_a_quarter_of_the_open_time() {
         let open_duration = Duration::from_secs(80);
         let open =
             BreakerOpen { dependency: Dependency::Smtp, retry_after: Duration::from_secs(8), open_duration };
@@ -225,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn half_open_one_call_at_a_time_is_let_through() {
+    fn a_half_open_breaker_admits_one_call_at_a_time() {
         let breaker = opened(Duration::ZERO, 1);
         let probe = breaker.try_acquire().unwrap();
         assert!(probe.is_probe());
@@ -240,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_next_call_may_expect_is_told_without_making_it() {
+    fn the_permission_of_the_next_call_is_known_without_making_it() {
         let breaker =
             breaker(BreakerSettings { failures: 1, open_duration: Duration::ZERO, successes_to_close: 2 });
         assert_eq!(breaker.permission(), Permission::Allowed);
@@ -258,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn as_many_probes_as_are_asked_for_close_it_and_one_failure_opens_it_anew() {
+    fn the_set_number_of_successful_probes_closes_it_and_one_failure_reopens_it() {
         let breaker = opened(Duration::ZERO, 3);
         breaker.try_acquire().unwrap().succeeded();
         breaker.try_acquire().unwrap().succeeded();

@@ -1,44 +1,37 @@
-//! What the system calls outside of itself.
+//! The external services that the system calls.
 
-use std::{fmt, str::FromStr};
+use strum::VariantArray;
 
-/// Something outside that may fail on its own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// An external service with a circuit breaker of its own.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    strum::Display,
+    strum::IntoStaticStr,
+    VariantArray,
+)]
+#[strum(serialize_all = "lowercase")]
 pub enum Dependency {
     /// The mail server.
     Smtp,
-    /// Redis, whatever it is used for.
+    /// Redis, in each of its uses.
     Redis,
     /// The AMQP broker that events are published to.
     Amqp,
 }
 
 impl Dependency {
-    /// All of them.
-    pub const ALL: [Self; 3] = [Self::Smtp, Self::Redis, Self::Amqp];
+    /// All dependencies, in the order of their declaration.
+    pub const ALL: &[Self] = Self::VARIANTS;
 
-    /// The stored name.
+    /// The name that is stored and shown: `smtp`, `redis` or `amqp`.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Smtp => "smtp",
-            Self::Redis => "redis",
-            Self::Amqp => "amqp",
-        }
-    }
-}
-
-impl fmt::Display for Dependency {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-impl FromStr for Dependency {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        Self::ALL.into_iter().find(|dependency| dependency.name() == text).ok_or_else(|| {
-            format!("`{text}` is no dependency; it is one of {}", Self::ALL.map(Self::name).join(", "))
-        })
+        self.into()
     }
 }

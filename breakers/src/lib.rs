@@ -1,8 +1,10 @@
-//! Circuit breakers around what the system calls outside of itself: after some failures in a row nothing is tried for a
-//! while, then single calls try whether it works again.
+//! Circuit breakers for calls to external services.
 //!
-//! A process has one [`Breakers`], which knows each dependency's settings and gives the [`Breaker`] of a dependency to
-//! whoever calls it. The crate knows nothing of ours, so that every crate which calls out can use it.
+//! After some consecutive failures a breaker opens: for a while no call is made. Then it is half open and admits one
+//! probe at a time, until enough of them have succeeded to close it again.
+//!
+//! A process has one [`Breakers`], which holds the settings of each dependency and hands out its [`Breaker`]. The crate
+//! depends on no other crate of this project, so that each of them can use it.
 //!
 //! ```
 //! use breakers::{Breakers, BreakerSettings, Dependency};
@@ -10,40 +12,24 @@
 //! let breakers = Breakers::new(|_| BreakerSettings { failures: 1, ..BreakerSettings::default() });
 //! let smtp = breakers.of(Dependency::Smtp);
 //! smtp.try_acquire()?.failed();
-//! let held_back = smtp.try_acquire().unwrap_err();
-//! assert!(held_back.retry_delay() <= held_back.open_duration * 2, "ask again then; no attempt was made");
+//! let open = smtp.try_acquire().unwrap_err();
+//! assert!(open.retry_delay() <= open.open_duration * 2, "ask again then; no attempt was made");
 //! # Ok::<(), breakers::BreakerOpen>(())
 //! ```
 
 mod breaker;
 mod dependency;
 mod machine;
+mod metrics;
 mod registry;
 mod settings;
 mod view;
 
-pub use breaker::{Breaker, BreakerOpen, CallPermit};
-pub use dependency::Dependency;
-pub use registry::Breakers;
-pub use settings::BreakerSettings;
-pub use view::{BreakerState, BreakerView, Permission};
-
-use metrics::Unit;
-
-/// Tells the recorder what the metrics mean; once, after it was installed.
-pub fn describe_metrics() {
-    metrics::describe_gauge!(
-        "sagaline_breaker_state",
-        "A dependency's circuit breaker in this process: 0 closed, 1 half open, 2 open"
-    );
-    metrics::describe_counter!(
-        "sagaline_breaker_transitions_total",
-        Unit::Count,
-        "How often a dependency's circuit breaker went to a state"
-    );
-    metrics::describe_counter!(
-        "sagaline_breaker_rejected_total",
-        Unit::Count,
-        "Calls that an open circuit breaker held back, by dependency"
-    );
-}
+pub use self::{
+    breaker::{Breaker, BreakerOpen, CallPermit},
+    dependency::Dependency,
+    metrics::describe_metrics,
+    registry::Breakers,
+    settings::BreakerSettings,
+    view::{BreakerState, BreakerView, Permission},
+};

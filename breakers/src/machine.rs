@@ -1,8 +1,8 @@
-//! The state of one breaker, under its lock.
+//! The state machine of one breaker, which its [`crate::Breaker`] keeps under a lock.
 //!
-//! `failsafe` decides when to open, when to try, and when to close; three things it leaves open are added. Half-open it
-//! would let any number of calls through: here it is one at a time. One success would close it: here it may take several.
-//! And a call that began before the outage may end in the middle of it: here only probes count then.
+//! `failsafe` decides when the breaker opens, becomes half open and closes; three rules are added. While half open,
+//! `failsafe` allows any number of calls at the same time: here it is one. One success would close it: here it takes as
+//! many as the settings say. And a call that began before the outage may end during it: then only probes count.
 
 use std::{
     sync::{
@@ -18,32 +18,37 @@ use failsafe::{
     failure_policy::{self, ConsecutiveFailures},
 };
 
-use crate::{BreakerSettings, BreakerState, BreakerView, Dependency, Permission};
+use crate::{
+    dependency::Dependency,
+    metrics::{REJECTED, STATE, TRANSITIONS},
+    settings::BreakerSettings,
+    view::{BreakerState, BreakerView, Permission},
+};
 
-/// While one call tries the dependency, the others ask again this soon.
-const PROBE_WAIT: Duration = Duration::from_secs(1);
+/// While a probe is in progress, other callers ask again after this time.
+const PROBE_RETRY: Duration = Duration::from_secs(1);
 
 pub(crate) struct Machine {
     failsafe: StateMachine<ConsecutiveFailures<Constant>, PublishedState>,
     published: PublishedState,
     settings: BreakerSettings,
-    /// A trial call is under way.
+    /// Whether a probe is in progress.
     probing: bool,
-    /// Trial calls that succeeded since it is half open.
+    /// Consecutive successful probes since the breaker became half open.
     probe_successes: u32,
     failures: u32,
     opened: Option<Instant>,
     next_probe: Option<Instant>,
 }
 
-/// What an admitted call ended in.
+/// How an admitted call ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum CallResult {
     Succeeded,
     Failed,
 }
 
-/// What kind of call was admitted.
+/// The kind of an admitted call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Admission {
     Normal,
@@ -74,12 +79,12 @@ impl Machine {
         self.published.get()
     }
 
-    /// Shows in the metrics how it is before it ever changes.
+    /// Publishes the state to the metrics, which otherwise show it from its first change on.
     pub(crate) fn publish(&self) {
         self.published.measure(self.published.state.load(Ordering::Acquire));
     }
 
-    /// Lets a call through, or says after how long to ask again.
+    /// Admits a call, or returns how long to wait before asking again.
     pub(crate) fn try_acquire(&mut self) -> Result<Admission, Duration> {
         if !self.failsafe.is_call_permitted() {
             return Err(self.next_probe_in().unwrap_or(self.settings.open_duration));
@@ -87,7 +92,7 @@ impl Machine {
         match self.state() {
             BreakerState::HalfOpen if self.probing => {
                 self.published.on_call_rejected();
-                Err(PROBE_WAIT.min(self.settings.open_duration))
+                Err(PROBE_RETRY.min(self.settings.open_duration))
             }
             BreakerState::HalfOpen => {
                 self.probing = true;
@@ -97,13 +102,13 @@ impl Machine {
         }
     }
 
-    /// What [`Self::try_acquire`] would answer.
+    /// What [`Self::try_acquire`] would return, without admitting a call.
     pub(crate) fn permission(&self) -> Permission {
         let wait = self.next_probe_in().unwrap_or(self.settings.open_duration);
         match self.state() {
             BreakerState::Closed => Permission::Allowed,
             BreakerState::HalfOpen if self.probing => {
-                Permission::Denied(PROBE_WAIT.min(self.settings.open_duration))
+                Permission::Denied(PROBE_RETRY.min(self.settings.open_duration))
             }
             BreakerState::Open if !wait.is_zero() => Permission::Denied(wait),
             BreakerState::HalfOpen | BreakerState::Open => Permission::Probe,
@@ -113,7 +118,7 @@ impl Machine {
     pub(crate) fn record(&mut self, admission: Admission, result: CallResult) {
         match (admission, self.state()) {
             (Admission::Normal, BreakerState::Closed) => self.record_normal(result),
-            // It began before the outage, and says nothing about now.
+            // The call began before the outage, so its result says nothing about the present.
             (Admission::Normal, BreakerState::HalfOpen | BreakerState::Open) => {}
             (Admission::Probe, _) => self.record_probe(result),
         }
@@ -175,7 +180,7 @@ impl Machine {
     }
 }
 
-/// The state as failsafe tells it; it tells only while the machine is locked, so what is published is never out of date.
+/// The state as `failsafe` reports it. It reports only while the machine is locked, so the copy is never out of date.
 #[derive(Clone)]
 struct PublishedState {
     dependency: Dependency,
@@ -209,22 +214,20 @@ impl PublishedState {
                     );
                 }
             }
-            metrics::counter!("sagaline_breaker_transitions_total", "dependency" => name, "to" => state.name())
-                .increment(1);
+            metrics::counter!(TRANSITIONS, "dependency" => name, "to" => state.name()).increment(1);
             self.measure(number);
         }
     }
 
     fn measure(&self, number: u8) {
         let name = self.dependency.name();
-        metrics::gauge!("sagaline_breaker_state", "dependency" => name).set(f64::from(number));
+        metrics::gauge!(STATE, "dependency" => name).set(f64::from(number));
     }
 }
 
 impl Instrument for PublishedState {
     fn on_call_rejected(&self) {
-        metrics::counter!("sagaline_breaker_rejected_total", "dependency" => self.dependency.name())
-            .increment(1);
+        metrics::counter!(REJECTED, "dependency" => self.dependency.name()).increment(1);
     }
 
     fn on_open(&self) {

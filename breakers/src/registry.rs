@@ -1,16 +1,13 @@
-//! The breakers of one process.
+//! The registry of the breakers that one process uses.
 
-use std::{
-    collections::BTreeMap,
-    fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use crate::{Breaker, BreakerSettings, BreakerView, Dependency};
+use crate::{breaker::Breaker, dependency::Dependency, settings::BreakerSettings, view::BreakerView};
 
-/// All breakers of one process, one a dependency. Cheap to clone.
+/// All breakers of one process, one per dependency. Cheap to clone.
 #[derive(Clone)]
 pub struct Breakers {
     inner: Arc<Inner>,
@@ -23,37 +20,32 @@ struct Inner {
 }
 
 impl Breakers {
-    /// None yet; `settings` says how each will be set.
+    /// Creates an empty registry; `settings` returns the settings of each dependency.
     pub fn new(settings: impl Fn(Dependency) -> BreakerSettings) -> Self {
         let settings =
-            Dependency::ALL.into_iter().map(|dependency| (dependency, settings(dependency))).collect();
+            Dependency::ALL.iter().map(|dependency| (*dependency, settings(*dependency))).collect();
         Self { inner: Arc::new(Inner { settings, used: Mutex::default(), changed: Arc::default() }) }
     }
 
-    /// The breaker of a dependency, which this process calls from now on.
+    /// The breaker of a dependency, created at the first call.
     pub fn of(&self, dependency: Dependency) -> Breaker {
         let settings = self.inner.settings.get(&dependency).copied().unwrap_or_default();
         let breaker =
             || Breaker::with_notify(dependency, settings, Arc::clone(&self.inner.changed)).with_metrics();
-        self.used().entry(dependency).or_insert_with(breaker).clone()
+        self.inner.used.lock().entry(dependency).or_insert_with(breaker).clone()
     }
 
-    /// The breakers that this process uses, at this moment.
+    /// The breakers created so far, as they are at this moment.
     pub fn views(&self) -> Vec<BreakerView> {
-        self.used().values().map(Breaker::view).collect()
+        self.inner.used.lock().values().map(Breaker::view).collect()
     }
 
-    /// Waits until one has changed its state since the last time that this was awaited; for one who waits.
+    /// Waits until a breaker has changed its state since this was last awaited; for a single caller.
     ///
     /// # Cancel safety
-    /// No change is lost when dropped.
+    /// Dropping the future loses no change.
     pub async fn changed(&self) {
         self.inner.changed.notified().await;
-    }
-
-    fn used(&self) -> MutexGuard<'_, BTreeMap<Dependency, Breaker>> {
-        // No code that holds it can leave it half changed.
-        self.inner.used.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -77,7 +69,7 @@ mod tests {
     use crate::BreakerState;
 
     #[tokio::test]
-    async fn a_dependency_has_one_breaker_and_its_change_is_told() {
+    async fn a_dependency_has_one_breaker_and_its_change_is_notified() {
         let breakers = Breakers::new(|dependency| BreakerSettings {
             failures: if dependency == Dependency::Redis { 1 } else { 5 },
             open_duration: Duration::from_hours(1),

@@ -5,11 +5,11 @@ use std::time::Duration;
 /// When a breaker opens, for how long, and what closes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BreakerSettings {
-    /// So many failures in a row open it; at least one.
+    /// Consecutive failures that open the breaker (≥ 1).
     pub failures: u32,
-    /// So long nothing is tried then.
+    /// How long the breaker stays open before it admits a probe.
     pub open_duration: Duration,
-    /// So many trial calls, made one after the other, have to succeed before all are let through again; at least one.
+    /// Consecutive successful probes that close the breaker (≥ 1).
     pub successes_to_close: u32,
 }
 

@@ -1,69 +1,56 @@
-//! What a breaker tells about itself.
+//! What a breaker reports about itself.
 
-use std::{str::FromStr, time::Duration};
+use std::time::Duration;
 
-use crate::{BreakerSettings, Dependency};
+use crate::{dependency::Dependency, settings::BreakerSettings};
 
-/// What a breaker does with the next call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// The state of a breaker, which decides what happens to the next call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, strum::EnumString, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case", parse_err_ty = String, parse_err_fn = unknown_state)]
 pub enum BreakerState {
-    /// It lets calls through.
+    /// Every call is allowed.
     Closed,
-    /// It lets one call at a time through, to see.
+    /// One probe at a time is allowed.
     HalfOpen,
-    /// It holds calls back.
+    /// No call is allowed.
     Open,
 }
 
 impl BreakerState {
-    /// All of them, the best first.
-    pub const ALL: [Self; 3] = [Self::Closed, Self::HalfOpen, Self::Open];
-
-    /// `closed`, `half_open` or `open`.
+    /// The name that is stored and shown: `closed`, `half_open` or `open`.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Closed => "closed",
-            Self::HalfOpen => "half_open",
-            Self::Open => "open",
-        }
+        self.into()
     }
 }
 
-impl FromStr for BreakerState {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        Self::ALL
-            .into_iter()
-            .find(|state| state.name() == text)
-            .ok_or_else(|| format!("`{text}` is no state of a breaker"))
-    }
+fn unknown_state(text: &str) -> String {
+    format!("`{text}` is no state of a breaker")
 }
 
-/// What the next call of a dependency may expect.
+/// What would happen to a call that is made now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Permission {
-    /// It is let through, and so are others beside it.
+    /// The call is allowed, and so are others at the same time.
     Allowed,
-    /// It alone is let through, to see.
+    /// The call is allowed as the only one, to find out whether the dependency works again.
     Probe,
-    /// It is held back for so long, or until the probe under way is over.
+    /// The call is denied for this long, or until the probe in progress has ended.
     Denied(Duration),
 }
 
-/// A breaker at one moment. Times are counted from that moment, because processes agree on no clock but the database's.
+/// A breaker at one moment. Times are relative to that moment, because processes agree on no clock but the database's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BreakerView {
-    /// What is called.
+    /// The dependency behind the breaker.
     pub dependency: Dependency,
-    /// What happens to the next call.
+    /// The breaker's state.
     pub state: BreakerState,
-    /// Failures in a row.
+    /// Consecutive failures so far.
     pub failures: u32,
-    /// How long ago the outage opened it; `None` while it is closed.
+    /// How long ago the current outage opened the breaker; `None` while it is closed.
     pub opened_ago: Option<Duration>,
-    /// When the next call is let through to see; `None` while it is closed.
+    /// The time until the next probe is allowed; `None` while the breaker is closed.
     pub next_probe_in: Option<Duration>,
-    /// How it is set.
+    /// The breaker's settings.
     pub settings: BreakerSettings,
 }
