@@ -10,7 +10,6 @@ mod pool_watch;
 mod process;
 
 pub(crate) use access::require_a_key;
-pub(crate) use events::describe_metrics as describe_event_metrics;
 pub(crate) use listen::{Bound, Listening, bind, listen_for_worker};
 pub(crate) use mail::Letterbox;
 pub(crate) use parts::{QUEUES, serve, shop, shop_with_fail_point, work};

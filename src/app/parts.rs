@@ -13,7 +13,7 @@ use workers::{QueueOptions, RedisOptions, Workers};
 
 use super::{
     access::access,
-    events::Events,
+    events::event_tasks,
     housekeeping::housekeep,
     listen::Listening,
     pool_watch::watch_pool,
@@ -115,7 +115,7 @@ pub(crate) async fn work(
             .redis_breaker(process.breakers().of(Dependency::Redis));
     }
     let events =
-        if queues.is_empty() { None } else { Some(Events::new(config, process, shop.pool().clone())?) };
+        if queues.is_empty() { None } else { Some(event_tasks(config, process, shop.pool().clone())?) };
     // What the last steps told is still moved into the log.
     let done = CancellationToken::new();
     // Not waited for: it ends with the pool, whose connections may all be in use.

@@ -54,7 +54,6 @@ pub fn describe_metrics() {
     engine::describe_metrics();
     workers::describe_metrics();
     shop::describe_metrics();
-    crate::app::describe_event_metrics();
     metrics::describe_gauge!(BUILD, "Always 1; its labels tell which build this is");
     metrics::describe_histogram!(
         POOL_WAIT,

@@ -1,21 +1,23 @@
-//! Redis as the carrier of hints: which sagas have become due.
+//! Passes hints through Redis: the ids of sagas that have become due.
 //!
-//! Ids are pushed through apalis-redis after the commit that made them due, received by an apalis worker in whichever
-//! process is free, and claimed there by id in PostgreSQL, which alone decides. A lost, late or doubled id does no
-//! harm, so nothing is retried here: when anything fails, the whole session with Redis is given up and begun anew
-//! with a new worker name. The poll of the engine stands behind.
+//! After the commit that made sagas due, their ids are pushed through apalis-redis. An apalis worker in whichever process
+//! is free receives them and claims the sagas by id in PostgreSQL, which alone decides. A lost, late or duplicate id does
+//! no harm, so nothing is retried here: when anything fails, the whole session with Redis is abandoned and a new one
+//! begins with a new worker name. The engine's poll finds what no hint announces.
 
 mod backoff;
 mod claim;
+mod error;
+mod health;
 mod hints;
 mod prune;
 mod push;
 mod receive;
+mod redis_options;
 mod redis_queue;
 
 use std::{sync::Arc, time::Duration};
 
-use apalis_core::monitor::MonitorError;
 use breakers::{Breaker, BreakerState};
 use engine::{Engine, SagaId};
 use futures::future::try_join_all;
@@ -24,78 +26,19 @@ use redis::{AsyncConnectionConfig, Client, RedisError, aio::MultiplexedConnectio
 use tokio::{sync::watch, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use self::{backoff::Backoff, redis_queue::RedisQueue};
+use self::{backoff::Backoff, error::DueHintsError, redis_queue::RedisQueue};
+pub use self::{
+    health::{RedisHealth, RedisState},
+    redis_options::RedisOptions,
+};
 use crate::{metrics::redis_up, queue::WorkedQueue};
 
-/// How long one answer of Redis may take before the session is given up.
+/// How long Redis may take for one answer before the session is abandoned.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(2);
-/// A session that lasted this long was a good one: the next attempt comes soon.
+/// After a session of this length the pauses between attempts start again from the shortest.
 const STABLE_SESSION: Duration = Duration::from_secs(10);
 
-/// Which Redis carries ids, and of which queues.
-#[derive(Clone, PartialEq, Eq)]
-pub struct RedisOptions {
-    url: String,
-    queues: Vec<String>,
-    prefix: String,
-}
-
-impl RedisOptions {
-    /// Has the Redis at `url` (`redis://…`) carry the ids of these queues.
-    pub fn for_queues(url: impl Into<String>, queues: impl IntoIterator<Item = impl Into<String>>) -> Self {
-        Self {
-            url: url.into(),
-            queues: queues.into_iter().map(Into::into).collect(),
-            prefix: "sagaline".into(),
-        }
-    }
-
-    /// Sets what every key in Redis begins with; `sagaline` unless set. Two systems on one Redis need two prefixes.
-    pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
-        self.prefix = prefix.into();
-        self
-    }
-}
-
-/// Without the URL, which can hold a password.
-impl std::fmt::Debug for RedisOptions {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("RedisOptions")
-            .field("queues", &self.queues)
-            .field("prefix", &self.prefix)
-            .finish_non_exhaustive()
-    }
-}
-
-/// Whether the queue's Redis answers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RedisState {
-    /// It carries ids.
-    Up,
-    /// It is away, and tried again; work is found by the poll, so it is late at most.
-    Down,
-}
-
-/// Tells how the queue's Redis is. Cheap to clone and to ask.
-#[derive(Clone, Debug)]
-pub struct RedisHealth(watch::Receiver<RedisState>);
-
-impl RedisHealth {
-    /// How it is now.
-    pub fn state(&self) -> RedisState {
-        *self.0.borrow()
-    }
-
-    /// Waits until it is so. Never resolves when the workers end before.
-    pub async fn reached(&self, state: RedisState) {
-        let mut changes = self.0.clone();
-        if changes.wait_for(|now| *now == state).await.is_err() {
-            std::future::pending::<()>().await;
-        }
-    }
-}
-
-/// Carries the ids of all queues that ride on Redis.
+/// Passes the ids of due sagas through Redis, for all queues that use it.
 pub(crate) struct DueHints {
     client: Client,
     prefix: String,
@@ -105,8 +48,8 @@ pub(crate) struct DueHints {
 }
 
 impl DueHints {
-    /// Sets up the queues and has the engine tell what is due. Of queues that are not `worked` on here, ids are only
-    /// pushed.
+    /// Sets up the queues and lets the engine report the sagas that become due. For a queue that is not among `worked`,
+    /// ids are only pushed.
     pub(crate) fn new(
         engine: &Engine,
         options: RedisOptions,
@@ -126,10 +69,10 @@ impl DueHints {
     }
 
     pub(crate) fn health(&self) -> RedisHealth {
-        RedisHealth(self.state.subscribe())
+        RedisHealth::new(self.state.subscribe())
     }
 
-    /// Carries until `stop_pushing`; receives nothing more from `stop_receiving` on.
+    /// Runs until `stop_pushing`; receives nothing more from `stop_receiving` on.
     pub(crate) async fn run(
         mut self,
         engine: Engine,
@@ -143,7 +86,7 @@ impl DueHints {
             }
         }
         self.run_sessions(&stop_receiving, &stop_pushing).await;
-        // Ends the claimers: nobody sends them ids any more.
+        // Drops the last senders of ids, which ends the claimers.
         drop(self);
         claimers.join_all().await;
     }
@@ -157,10 +100,7 @@ impl DueHints {
             let permit = match self.breaker.try_acquire() {
                 Ok(permit) => permit,
                 Err(open) => {
-                    tokio::select! {
-                        () = tokio::time::sleep(open.retry_delay()) => {}
-                        () = stop_pushing.cancelled() => {}
-                    }
+                    pause(open.retry_delay(), stop_pushing).await;
                     continue;
                 }
             };
@@ -171,11 +111,7 @@ impl DueHints {
                     logged = LoggedState::Up;
                     self.set_state(RedisState::Up, &gauge);
                     let began = tokio::time::Instant::now();
-                    let carrying = self
-                        .queues
-                        .iter_mut()
-                        .map(|queue| queue.run_session(&connection, stop_receiving, stop_pushing));
-                    let ended = try_join_all(carrying).await.map(drop);
+                    let ended = self.run_session(&connection, stop_receiving, stop_pushing).await;
                     self.set_state(RedisState::Down, &gauge);
                     if began.elapsed() >= STABLE_SESSION {
                         backoff = Backoff::default();
@@ -192,20 +128,29 @@ impl DueHints {
                 let error = &error as &(dyn std::error::Error + 'static);
                 tracing::warn!(
                     error,
-                    "the queue's Redis is away; work is found by the poll until it is back"
+                    "the queue's Redis is unreachable; the poll finds the work until it is back"
                 );
                 logged = LoggedState::Down;
             }
-            // An open breaker says itself when to try again.
-            let pause = match self.breaker.state() {
+            let retry_delay = match self.breaker.state() {
                 BreakerState::Closed => backoff.next(),
+                // The breaker's own delay applies.
                 BreakerState::HalfOpen | BreakerState::Open => Duration::ZERO,
             };
-            tokio::select! {
-                () = tokio::time::sleep(pause) => {}
-                () = stop_pushing.cancelled() => {}
-            }
+            pause(retry_delay, stop_pushing).await;
         }
+    }
+
+    /// Pushes and receives the ids of all queues over one connection, until something fails or `stop_pushing`.
+    async fn run_session(
+        &mut self,
+        connection: &MultiplexedConnection,
+        stop_receiving: &CancellationToken,
+        stop_pushing: &CancellationToken,
+    ) -> Result<(), DueHintsError> {
+        let queues =
+            self.queues.iter_mut().map(|queue| queue.run_session(connection, stop_receiving, stop_pushing));
+        try_join_all(queues).await.map(drop)
     }
 
     fn set_state(&self, state: RedisState, gauge: &Gauge) {
@@ -217,7 +162,7 @@ impl DueHints {
     }
 }
 
-/// What the log was last told, so that it hears of turns and not of attempts.
+/// The state that was last logged, so that changes are logged and attempts are not.
 #[derive(PartialEq, Eq)]
 enum LoggedState {
     Nothing,
@@ -225,7 +170,14 @@ enum LoggedState {
     Down,
 }
 
-/// Connects, and tries a write: a Redis that only reads, or still loads its data, carries nothing.
+async fn pause(time: Duration, stop: &CancellationToken) {
+    tokio::select! {
+        () = tokio::time::sleep(time) => {}
+        () = stop.cancelled() => {}
+    }
+}
+
+/// Connects, and tries a write: a Redis that is read-only or still loads its data can't pass ids on.
 async fn connect(client: &Client, prefix: &str) -> Result<MultiplexedConnection, RedisError> {
     let config = AsyncConnectionConfig::new()
         .set_connection_timeout(Some(RESPONSE_TIMEOUT))
@@ -234,24 +186,4 @@ async fn connect(client: &Client, prefix: &str) -> Result<MultiplexedConnection,
     let probe = format!("{prefix}:probe");
     redis::cmd("SET").arg(probe).arg(1).arg("EX").arg(60).query_async::<()>(&mut connection).await?;
     Ok(connection)
-}
-
-/// Why a session with Redis ended.
-#[derive(Debug, thiserror::Error)]
-enum DueHintsError {
-    #[error("a command failed")]
-    Command(#[from] RedisError),
-    #[error("ids could not be pushed")]
-    Push(#[source] Box<dyn std::error::Error + Send + Sync>),
-    #[error("the receiving worker ended: {0}")]
-    Receive(String),
-    #[error("the receiving worker ended without an error")]
-    Ended,
-}
-
-/// apalis tells of its workers in several lines; the log wants one.
-impl From<MonitorError> for DueHintsError {
-    fn from(error: MonitorError) -> Self {
-        Self::Receive(error.to_string().split_whitespace().collect::<Vec<_>>().join(" "))
-    }
 }

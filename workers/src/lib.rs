@@ -1,30 +1,29 @@
-//! Keeps sagas moving: apalis workers over the engine's claims.
+//! The background work of a process: apalis workers that run sagas, and tasks that take events out.
 //!
-//! The saga row itself is the job, so there is no second jobs table to keep in step. [`EngineBackend`] hands the
-//! engine's claimed jobs to an apalis worker, [`CommitLayer`] finishes a task only when its group commit is durable,
-//! and [`Workers`] runs one apalis monitor per queue until it is told to stop. This is the only crate that knows
-//! apalis and the queue's Redis.
+//! The saga row itself is the job, so no second jobs table has to be kept in step. [`EngineBackend`] hands the engine's
+//! claimed jobs to an apalis worker, [`CommitLayer`] ends a task only when the job's group commit is durable, and
+//! [`Workers`] runs one apalis monitor per queue until it is stopped. This is the only crate that uses apalis, Redis and
+//! AMQP.
 //!
-//! Trouble with the database never reaches apalis: the engine keeps trying, so workers outlive a PostgreSQL restart.
-//! Redis, when there is one, carries only hints; PostgreSQL holds all truth and its poll stands behind.
+//! Trouble with the database never reaches apalis: the engine keeps trying, so workers outlive a restart of PostgreSQL.
+//! Redis, when there is one, carries only hints: PostgreSQL holds all truth, and the engine's poll finds what no hint
+//! announces.
 //!
-//! [`sinks`] are the places outside that events are published to; what is published, and how far each of them is, is
-//! not decided here.
+//! [`EventTasks`] sequences and prunes an [`EventLog`], which the caller implements, and publishes it to [`sinks`].
 
-mod backend;
-mod commit;
 mod due_hints;
+mod events;
 mod metrics;
-mod perform;
 mod queue;
 mod redis_rate_limiter;
 pub mod sinks;
 mod workers;
 
-pub use self::metrics::describe as describe_metrics;
-pub use backend::EngineBackend;
-pub use commit::{CommitLayer, CommitService};
-pub use due_hints::{RedisHealth, RedisOptions, RedisState};
-pub use queue::QueueOptions;
-pub use redis_rate_limiter::{RateDecision, RedisRateLimiter};
-pub use workers::{Workers, WorkersBuilder, WorkersError};
+pub use self::{
+    due_hints::{RedisHealth, RedisOptions, RedisState},
+    events::{ConsumerLease, EventLog, EventLogError, EventTasks, LogRange, PageSize, Sequenced},
+    metrics::describe_metrics,
+    queue::{CommitLayer, CommitService, EngineBackend, QueueOptions},
+    redis_rate_limiter::{RateDecision, RedisRateLimiter},
+    workers::{Workers, WorkersBuilder, WorkersError},
+};

@@ -1,4 +1,6 @@
-//! What is measured, by name. Handles are made once, because looking a metric up costs more than counting.
+//! The metrics of this crate, by name, and the handles that count them.
+//!
+//! Handles of metrics on hot paths are created once, because looking a metric up costs more than counting.
 
 use std::sync::{
     Arc,
@@ -14,9 +16,15 @@ const PUSHED: &str = "sagaline_redis_pushed_total";
 const DROPPED: &str = "sagaline_redis_dropped_total";
 const RECEIVED: &str = "sagaline_redis_received_total";
 const CLAIMED: &str = "sagaline_redis_claimed_total";
+pub(crate) const EVENTS_SEQUENCED: &str = "sagaline_outbox_sequenced_total";
+pub(crate) const EVENTS_PRUNED: &str = "sagaline_events_pruned_total";
+pub(crate) const EVENTS_PUBLISHED: &str = "sagaline_events_published_total";
+pub(crate) const SINK_UP: &str = "sagaline_event_sink_up";
+pub(crate) const SINK_FAILURES: &str = "sagaline_event_sink_failures_total";
+pub(crate) const SINK_REWINDS: &str = "sagaline_event_sink_rewinds_total";
 
 /// Describes every metric of this crate to the recorder.
-pub fn describe() {
+pub fn describe_metrics() {
     metrics::describe_gauge!(IN_FLIGHT, Unit::Count, "Jobs being performed or committed, by queue.");
     metrics::describe_counter!(
         JOBS,
@@ -28,13 +36,38 @@ pub fn describe() {
     metrics::describe_counter!(
         DROPPED,
         Unit::Count,
-        "Saga ids not pushed to Redis because too many waited or it was away, by queue; the poll finds those."
+        "Saga ids not pushed to Redis, because too many waited or it was unreachable, by queue; the poll finds them."
     );
     metrics::describe_counter!(RECEIVED, Unit::Count, "Saga ids received from Redis, by queue.");
     metrics::describe_counter!(CLAIMED, Unit::Count, "Sagas claimed by an id from Redis, by queue.");
+    metrics::describe_counter!(
+        EVENTS_SEQUENCED,
+        Unit::Count,
+        "Events that this process moved from the outbox into the log"
+    );
+    metrics::describe_counter!(EVENTS_PRUNED, Unit::Count, "Old events that this process deleted");
+    metrics::describe_counter!(
+        EVENTS_PUBLISHED,
+        Unit::Count,
+        "Events that a consumer confirmed to this process"
+    );
+    metrics::describe_gauge!(
+        SINK_UP,
+        "0 while this process fails to publish to a consumer, else 1, also while another process publishes to it"
+    );
+    metrics::describe_counter!(
+        SINK_FAILURES,
+        Unit::Count,
+        "Failed attempts of this process to publish, by consumer"
+    );
+    metrics::describe_counter!(
+        SINK_REWINDS,
+        Unit::Count,
+        "How often a consumer had lost events and got them again"
+    );
 }
 
-/// Counts one queue's jobs.
+/// Counts the jobs of one queue.
 #[derive(Clone)]
 pub(crate) struct QueueMetrics(Arc<QueueHandles>);
 
@@ -60,14 +93,14 @@ impl QueueMetrics {
         }))
     }
 
-    /// Counts one in, until the returned guard ends or is dropped.
+    /// Counts a job as in flight until the returned guard ends or is dropped.
     pub(crate) fn enter(&self) -> InFlight {
         self.0.now.fetch_add(1, Ordering::Relaxed);
         self.0.in_flight.increment(1.0);
         InFlight(self.clone())
     }
 
-    /// How many are in flight now.
+    /// The number of jobs in flight.
     pub(crate) fn in_flight(&self) -> usize {
         self.0.now.load(Ordering::Relaxed)
     }
@@ -101,7 +134,7 @@ impl Drop for InFlight {
     }
 }
 
-/// Counts the ids that Redis carries for one queue.
+/// Counts the ids of one queue that pass through Redis.
 #[derive(Clone)]
 pub(crate) struct RedisQueueMetrics {
     pub(crate) pushed: Counter,
@@ -121,7 +154,7 @@ impl RedisQueueMetrics {
     }
 }
 
-/// The gauge that says whether Redis answers.
+/// The gauge that shows whether Redis answers.
 pub(crate) fn redis_up() -> Gauge {
     metrics::gauge!(REDIS_UP)
 }

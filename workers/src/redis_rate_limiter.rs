@@ -1,7 +1,7 @@
-//! Counts how often something happens, for all processes together, in Redis.
+//! A rate limiter that all processes share through Redis.
 //!
-//! This is the generic cell rate algorithm: a bucket is one number, the time at which it will be full again. What Redis
-//! forgets is a bucket that is full, so a wiped Redis lets a burst through and nothing else.
+//! It is the generic cell rate algorithm: a bucket is one number, the time at which it will be full again. A bucket that
+//! Redis has lost counts as full, so the loss of all data lets one burst through and nothing else.
 
 use std::{num::NonZeroU32, time::Duration};
 
@@ -11,14 +11,14 @@ use redis::{
     aio::{ConnectionManager, ConnectionManagerConfig},
 };
 
-/// How long an answer of Redis is waited for. A call must not be late because of its being counted.
+/// How long Redis may take for an answer. Counting a call must not delay it.
 const RESPONSE_TIMEOUT: Duration = Duration::from_millis(100);
-/// A Redis that gave no answer is left alone for a second, unless another breaker is set.
+/// The default breaker: after one failure, Redis is not asked for a second.
 const DEFAULT_BREAKER: BreakerSettings =
     BreakerSettings { failures: 1, open_duration: Duration::from_secs(1), successes_to_close: 1 };
 
-/// Takes one out of the bucket, by Redis' own clock: `KEYS[1]` is the bucket, `ARGV[1]` how many microseconds give one
-/// back, `ARGV[2]` how many fit. Gives what is left and how many microseconds to wait, which is 0 if one was taken.
+/// Takes one token out of a bucket, by Redis' own clock. `KEYS[1]` is the bucket, `ARGV[1]` the interval in microseconds at
+/// which it gets a token back, `ARGV[2]` its size. Returns the tokens left and the microseconds to wait, 0 if one was taken.
 const TAKE_SCRIPT: &str = "
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
@@ -32,26 +32,26 @@ redis.call('SET', KEYS[1], string.format('%.0f', full), 'PX', math.ceil((full - 
 return {math.floor(spare / interval), 0}
 ";
 
-/// Buckets in Redis.
+/// A rate limiter with its buckets in Redis.
 pub struct RedisRateLimiter {
     redis: ConnectionManager,
     breaker: Breaker,
 }
 
-/// What came of taking one out of a bucket.
+/// The result of taking a token out of a bucket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RateDecision {
-    /// How long to wait, if the bucket was empty.
+    /// How long to wait if the bucket was empty; `None` if a token was taken.
     pub wait: Option<Duration>,
-    /// How many are left.
+    /// The tokens left.
     pub remaining: u32,
 }
 
 impl RedisRateLimiter {
-    /// Counts in the Redis at `url`; it need not be there yet.
+    /// Creates the limiter for the Redis at `url`, which need not be reachable yet.
     ///
     /// # Errors
-    /// When the URL can't be read.
+    /// When the URL is invalid.
     pub fn new(url: &str) -> Result<Self, RedisError> {
         let config = ConnectionManagerConfig::new()
             .set_number_of_retries(1)
@@ -61,13 +61,13 @@ impl RedisRateLimiter {
         Ok(Self { redis, breaker: Breaker::new(Dependency::Redis, DEFAULT_BREAKER) })
     }
 
-    /// Sets the breaker that stands before Redis.
+    /// Sets the breaker of the calls to Redis.
     pub fn with_breaker(self, breaker: Breaker) -> Self {
         Self { breaker, ..self }
     }
 
-    /// Takes one out of a bucket of this size that gets one back at this interval; `None` when Redis does not tell in
-    /// time, and while the breaker holds calls back.
+    /// Takes a token out of the bucket of this size that gets one back at this interval; `None` when Redis gives no answer
+    /// in time, and while the breaker is open.
     pub async fn take(&self, bucket: &str, size: NonZeroU32, interval: Duration) -> Option<RateDecision> {
         let permit = self.breaker.try_acquire().ok()?;
         match tokio::time::timeout(RESPONSE_TIMEOUT, self.eval(bucket, size, interval)).await {
@@ -95,11 +95,11 @@ impl RedisRateLimiter {
 
 fn unavailable<T>(permit: CallPermit, error: &str) -> Option<T> {
     permit.failed();
-    tracing::debug!(error, "Redis counts no calls now; this process counts its own");
+    tracing::debug!(error, "Redis counts no calls now; this process counts its own calls");
     None
 }
 
-/// Without the URL, which can hold a password.
+/// Leaves the URL out, which can hold a password.
 impl std::fmt::Debug for RedisRateLimiter {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("RedisRateLimiter").finish_non_exhaustive()

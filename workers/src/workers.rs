@@ -1,4 +1,4 @@
-//! The process's workers: all its queues, and the queue's Redis if there is one.
+//! The workers of one process: all its queues, and the hints of due sagas through Redis if there is one.
 
 use std::time::Duration;
 
@@ -9,11 +9,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     due_hints::{DueHints, RedisHealth, RedisOptions},
-    metrics,
+    metrics::describe_metrics,
     queue::{self, QueueOptions, WorkedQueue},
 };
 
-/// How long Redis may take to be told goodbye; it holds nothing that would be missed.
+/// How long the hints may take to end; Redis holds nothing that would be missed.
 const DUE_HINTS_STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Keeps the sagas of some queues moving.
@@ -42,7 +42,7 @@ pub struct Workers {
 }
 
 impl Workers {
-    /// Begins to set up the workers of one process.
+    /// Returns a builder for the workers of one process.
     pub fn builder(engine: Engine) -> WorkersBuilder {
         WorkersBuilder {
             engine,
@@ -53,19 +53,19 @@ impl Workers {
         }
     }
 
-    /// Tells how the queue's Redis is, when there is one.
+    /// Reports the state of the queue's Redis, if there is one.
     pub fn redis(&self) -> Option<RedisHealth> {
         self.due_hints.as_ref().map(DueHints::health)
     }
 
-    /// Works until `stop` is cancelled: then claims nothing more, lets the steps that are under way finish within the
-    /// deadline, and releases everything else at once.
+    /// Works until `stop` is cancelled: then claims nothing more, lets the steps in progress finish within the deadline,
+    /// and releases everything else at once.
     ///
     /// # Errors
-    /// [`WorkersError::Panicked`] when a part of this crate panicked; the other parts are stopped as by `stop`.
+    /// [`WorkersError::Panicked`] when a task of this crate panicked; the other tasks are stopped as by `stop`.
     ///
     /// # Cancel safety
-    /// Dropped, it stops without releasing what it claimed: those leases lapse.
+    /// Dropping the future stops the workers without releasing their claims: the leases lapse.
     pub async fn run(self, stop: CancellationToken) -> Result<(), WorkersError> {
         let stop_working = stop.child_token();
         let stop_pushing = CancellationToken::new();
@@ -86,7 +86,7 @@ impl Workers {
             stop_working.cancelled().await;
         }
         let worked = all(&mut queues, &stop_working).await;
-        // What the last commits made due is pushed before Redis is left.
+        // The ids of sagas that the last commits made due are pushed before this ends.
         stop_pushing.cancel();
         let carried = tokio::time::timeout(DUE_HINTS_STOP_TIMEOUT, all(&mut hint_tasks, &stop_working)).await;
         worked.and(carried.unwrap_or(Ok(())))
@@ -102,7 +102,7 @@ impl std::fmt::Debug for Workers {
     }
 }
 
-/// Waits for every task; when one panics, stops the others.
+/// Waits for every task; stops the others when one panics.
 async fn all(tasks: &mut JoinSet<()>, stop: &CancellationToken) -> Result<(), WorkersError> {
     let mut result = Ok(());
     while let Some(joined) = tasks.join_next().await {
@@ -114,7 +114,7 @@ async fn all(tasks: &mut JoinSet<()>, stop: &CancellationToken) -> Result<(), Wo
     result
 }
 
-/// Sets up [`Workers`].
+/// A builder for [`Workers`].
 pub struct WorkersBuilder {
     engine: Engine,
     queues: Vec<QueueOptions>,
@@ -132,29 +132,29 @@ impl WorkersBuilder {
         self
     }
 
-    /// Has Redis carry the ids of due sagas: those of its queues that other processes made due are claimed at once
-    /// instead of at the next poll. A process without a queue of that name only pushes.
+    /// Passes the ids of due sagas through Redis: sagas that another process made due are claimed at once instead of at the
+    /// next poll. For a queue that this process does not work on, ids are only pushed.
     pub fn redis(mut self, options: Option<RedisOptions>) -> Self {
         self.redis = options;
         self
     }
 
-    /// Sets the breaker that stands before Redis; one of its own unless set.
+    /// Sets the breaker of the calls to Redis; by default the workers create one.
     pub fn redis_breaker(mut self, breaker: Breaker) -> Self {
         self.breaker = Some(breaker);
         self
     }
 
-    /// Sets how long steps may go on after the stop; 20 seconds unless set.
+    /// Sets how long steps may go on after the stop; 20 seconds by default.
     pub fn shutdown_deadline(mut self, deadline: Duration) -> Self {
         self.shutdown_deadline = deadline;
         self
     }
 
-    /// Checks the options. From here on, ids for Redis are gathered; nothing is worked on before [`Workers::run`].
+    /// Checks the options. Ids for Redis are collected from here on; work begins with [`Workers::run`].
     ///
     /// # Errors
-    /// When the options contradict themselves or the Redis URL can't be read; nothing is contacted yet.
+    /// When the options contradict themselves or the Redis URL is invalid; connects to nothing yet.
     pub fn build(self) -> Result<Workers, WorkersError> {
         for (index, options) in self.queues.iter().enumerate() {
             if options.concurrency == 0 || options.call_concurrency == 0 {
@@ -164,7 +164,7 @@ impl WorkersBuilder {
                 return Err(WorkersError::QueueTwice(options.name.clone()));
             }
         }
-        metrics::describe();
+        describe_metrics();
         let queues: Vec<_> = self.queues.into_iter().map(WorkedQueue::new).collect();
         let breaker =
             self.breaker.unwrap_or_else(|| Breaker::new(Dependency::Redis, BreakerSettings::default()));
@@ -174,7 +174,7 @@ impl WorkersBuilder {
         Ok(Workers { engine: self.engine, queues, shutdown_deadline: self.shutdown_deadline, due_hints })
     }
 
-    /// Builds and runs in one go; see [`Self::build`] and [`Workers::run`].
+    /// Builds the workers and runs them; see [`Self::build`] and [`Workers::run`].
     ///
     /// # Errors
     /// Those of both.
@@ -193,19 +193,19 @@ impl std::fmt::Debug for WorkersBuilder {
     }
 }
 
-/// Workers could not be set up, or did not end well.
+/// The workers could not be built, or one of them panicked.
 #[derive(Debug, thiserror::Error)]
 pub enum WorkersError {
-    /// A queue was given twice.
+    /// Two queues have the same name.
     #[error("the queue `{0}` is given twice")]
     QueueTwice(String),
-    /// A limit of zero would let nothing run.
+    /// A queue's concurrency is zero, so that nothing could run.
     #[error("the queue `{0}` needs a concurrency of at least 1, for calls too")]
     NoConcurrency(String),
-    /// The Redis URL is none; it is not repeated here, because it can hold a password.
+    /// The Redis URL is invalid; the message leaves it out, because it can hold a password.
     #[error("the Redis URL can't be read")]
     BadRedisUrl(#[source] redis::RedisError),
-    /// A part of the workers panicked, which is a fault in this crate.
-    #[error("a part of the workers died")]
+    /// A task of the workers panicked, which is a bug of this crate.
+    #[error("a task of the workers panicked")]
     Panicked(#[source] tokio::task::JoinError),
 }

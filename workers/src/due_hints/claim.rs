@@ -1,4 +1,4 @@
-//! Claims received ids in PostgreSQL, which alone decides who gets them.
+//! Claims sagas by the ids received from Redis.
 
 use std::time::Duration;
 
@@ -7,16 +7,15 @@ use tokio::sync::mpsc;
 
 use crate::{metrics::RedisQueueMetrics, queue::WorkedQueue};
 
-/// Received ids that wait to be claimed; beyond, receiving waits.
+/// Received ids that may wait to be claimed; when they are as many, receiving waits.
 pub(crate) const CAPACITY: usize = 1_000;
 /// Ids claimed in one statement.
-const BATCH: usize = 256;
-
-/// While the queue's worker is full, this is how often is looked whether it still is.
+const BATCH_SIZE: usize = 256;
+/// How often to check whether a full queue has room again.
 const FULL_QUEUE_PAUSE: Duration = Duration::from_millis(10);
 
-/// Claims whatever comes, as many at a time as have come, until nobody sends any more. While the worker is full it
-/// claims nothing, so ids wait in Redis where another process can take them.
+/// Claims received ids, all that have arrived at a time, until every sender is dropped. While the queue is full it claims
+/// nothing, so that ids wait in Redis, where another process can take them.
 pub(crate) async fn claim(
     engine: Engine,
     mut ids: mpsc::Receiver<SagaId>,
@@ -25,7 +24,7 @@ pub(crate) async fn claim(
 ) {
     let mut batch = Vec::new();
     let mut failing = false;
-    while ids.recv_many(&mut batch, BATCH).await > 0 {
+    while ids.recv_many(&mut batch, BATCH_SIZE).await > 0 {
         while worked.is_full() {
             tokio::time::sleep(FULL_QUEUE_PAUSE).await;
         }

@@ -1,4 +1,4 @@
-//! Ids that wait to be pushed: bounded, because the poll finds what is dropped here.
+//! The channel of ids that wait to be pushed: bounded, because the poll finds the sagas whose ids are dropped here.
 
 use engine::SagaId;
 use tokio::sync::{
@@ -6,40 +6,42 @@ use tokio::sync::{
     watch,
 };
 
-use super::RedisState;
+use super::health::RedisState;
 use crate::metrics::RedisQueueMetrics;
 
-/// More than this many ids don't wait: when Redis is slow or away, further ones are dropped.
+/// Ids that may wait; when Redis is slow or unreachable, further ones are dropped.
 const CAPACITY: usize = 2_000;
-/// At most this many ids go in one push.
-const BATCH: usize = 250;
+/// The most ids in one push.
+const BATCH_SIZE: usize = 250;
 
-/// Takes ids from the engine's commits, never making them wait.
+/// Takes the ids of due sagas from the engine's commits without ever blocking them.
 pub(crate) struct HintSender {
     to_redis: mpsc::Sender<SagaId>,
-    /// This process's own claims, if it works on the queue: while Redis is away, ids go there at once. Weak, because
-    /// the engine keeps the hints for ever and the claims end with their last sender.
+    /// This process's own claimer, if it works on the queue: while Redis is unreachable, ids go there at once. Weak,
+    /// because the engine keeps the sender for good and the claimer ends with its last sender.
     to_claims: Option<mpsc::WeakSender<SagaId>>,
     state: watch::Receiver<RedisState>,
     metrics: RedisQueueMetrics,
 }
 
-/// The other end: gives ids in batches.
+/// The receiving end, which yields ids in batches.
 pub(crate) struct HintReceiver {
     receiver: mpsc::Receiver<SagaId>,
 }
 
-impl HintSender {
-    pub(crate) fn bounded(
-        to_claims: Option<mpsc::WeakSender<SagaId>>,
-        state: watch::Receiver<RedisState>,
-        metrics: RedisQueueMetrics,
-    ) -> (Self, HintReceiver) {
-        let (to_redis, receiver) = mpsc::channel(CAPACITY);
-        (Self { to_redis, to_claims, state, metrics }, HintReceiver { receiver })
-    }
+/// Creates the two ends of the channel.
+pub(crate) fn channel(
+    to_claims: Option<mpsc::WeakSender<SagaId>>,
+    state: watch::Receiver<RedisState>,
+    metrics: RedisQueueMetrics,
+) -> (HintSender, HintReceiver) {
+    let (to_redis, receiver) = mpsc::channel(CAPACITY);
+    (HintSender { to_redis, to_claims, state, metrics }, HintReceiver { receiver })
+}
 
-    /// Passes the ids on to be pushed or, while Redis is away, to be claimed here; as far as there is room.
+impl HintSender {
+    /// Passes the ids on to be pushed or, while Redis is unreachable, to be claimed by this process; drops those for
+    /// which there is no room.
     pub(crate) fn send(&self, due: Vec<SagaId>) {
         let claims = match *self.state.borrow() {
             RedisState::Up => None,
@@ -54,7 +56,7 @@ impl HintSender {
                     self.metrics.dropped.increment(1 + left.len() as u64);
                     return;
                 }
-                // The workers have ended; whoever runs next polls.
+                // The workers have ended; the next process finds the sagas by its poll.
                 Err(TrySendError::Closed(_)) => return,
             }
         }
@@ -62,19 +64,19 @@ impl HintSender {
 }
 
 impl HintReceiver {
-    /// Waits for ids and gives all that wait, up to a batch; empty when no more will come.
+    /// Waits for ids and returns all that wait, up to a batch; empty when no more will come.
     ///
     /// # Cancel safety
-    /// No id is lost when dropped.
+    /// Dropping the future loses no id.
     pub(crate) async fn recv_batch(&mut self) -> Vec<SagaId> {
         let mut batch = Vec::new();
-        self.receiver.recv_many(&mut batch, BATCH).await;
+        self.receiver.recv_many(&mut batch, BATCH_SIZE).await;
         batch
     }
 
-    /// Gives what waits now, up to a batch.
+    /// Returns the ids that wait now, up to a batch, without waiting.
     pub(crate) fn drain_batch(&mut self) -> Vec<SagaId> {
-        std::iter::from_fn(|| self.receiver.try_recv().ok()).take(BATCH).collect()
+        std::iter::from_fn(|| self.receiver.try_recv().ok()).take(BATCH_SIZE).collect()
     }
 }
 
@@ -87,21 +89,21 @@ mod tests {
         to_claims: Option<mpsc::WeakSender<SagaId>>,
     ) -> (HintSender, HintReceiver, watch::Sender<RedisState>) {
         let (sender, receiver) = watch::channel(state);
-        let (hints, hint_receiver) = HintSender::bounded(to_claims, receiver, RedisQueueMetrics::new("test"));
+        let (hints, hint_receiver) = channel(to_claims, receiver, RedisQueueMetrics::new("test"));
         (hints, hint_receiver, sender)
     }
 
     #[tokio::test]
     async fn ids_come_in_batches_and_in_order() {
         let (hints, mut hint_receiver, _state) = hints(RedisState::Up, None);
-        let ids: Vec<_> = (0..BATCH + 10).map(|_| SagaId::generate()).collect();
+        let ids: Vec<_> = (0..BATCH_SIZE + 10).map(|_| SagaId::generate()).collect();
         hints.send(ids.clone());
-        assert_eq!(hint_receiver.recv_batch().await, ids[..BATCH]);
-        assert_eq!(hint_receiver.recv_batch().await, ids[BATCH..]);
+        assert_eq!(hint_receiver.recv_batch().await, ids[..BATCH_SIZE]);
+        assert_eq!(hint_receiver.recv_batch().await, ids[BATCH_SIZE..]);
     }
 
     #[tokio::test]
-    async fn what_finds_no_room_is_dropped_without_waiting() {
+    async fn ids_beyond_the_capacity_are_dropped_without_waiting() {
         let (hints, mut hint_receiver, _state) = hints(RedisState::Up, None);
         hints.send((0..CAPACITY + 500).map(|_| SagaId::generate()).collect());
         let kept: usize =
@@ -110,7 +112,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn while_redis_is_away_ids_are_claimed_here() {
+    async fn while_redis_is_down_ids_are_claimed_by_this_process() {
         let (claims, mut claimed) = mpsc::channel(10);
         let (hints, mut hint_receiver, state) = hints(RedisState::Down, Some(claims.downgrade()));
         let (first, second, third) = (SagaId::generate(), SagaId::generate(), SagaId::generate());
@@ -122,6 +124,6 @@ mod tests {
         state.send_replace(RedisState::Down);
         drop(claims);
         hints.send(vec![third]);
-        assert_eq!(hint_receiver.drain_batch(), [third], "claims that have ended are passed by");
+        assert_eq!(hint_receiver.drain_batch(), [third], "a claimer that has ended is bypassed");
     }
 }

@@ -1,4 +1,4 @@
-//! Clears away what apalis-redis keeps of ids that are dealt with, which it never does itself.
+//! Deletes what apalis-redis keeps of ids that are done, which it never does itself.
 
 use std::time::Duration;
 
@@ -6,14 +6,14 @@ use apalis_redis::Config;
 use redis::{AsyncCommands, aio::MultiplexedConnection};
 use tokio_util::sync::CancellationToken;
 
-use super::DueHintsError;
+use super::error::DueHintsError;
 
-/// How often; it is also how soon a Redis that went away silently is noticed.
+/// The pause between two rounds; also the time after which a silently lost Redis is noticed.
 const INTERVAL: Duration = Duration::from_secs(1);
-/// Ids cleared in one go, so that Redis never stands still for it.
-const BATCH: usize = 500;
+/// Ids deleted at a time, so that Redis is never blocked for long.
+const BATCH_SIZE: usize = 500;
 
-/// Clears until a command fails, or `stop`.
+/// Prunes until a command fails, or `stop`.
 pub(crate) async fn prune(
     connection: &MultiplexedConnection,
     config: &Config,
@@ -22,7 +22,7 @@ pub(crate) async fn prune(
     let mut connection = connection.clone();
     loop {
         for set in [config.done_jobs_set(), config.dead_jobs_set()] {
-            while prune_batch(&mut connection, config, &set).await? == BATCH {}
+            while prune_batch(&mut connection, config, &set).await? == BATCH_SIZE {}
         }
         tokio::select! {
             () = tokio::time::sleep(INTERVAL) => {}
@@ -31,14 +31,14 @@ pub(crate) async fn prune(
     }
 }
 
-/// Clears up to a batch of the ids in `set`; gives how many it were. Several processes share the work, since each id
+/// Deletes up to a batch of the ids in `set` and returns their number. Several processes share the work, since each id
 /// leaves the set once.
 async fn prune_batch(
     connection: &mut MultiplexedConnection,
     config: &Config,
     set: &str,
 ) -> Result<usize, DueHintsError> {
-    let ids: Vec<String> = redis::cmd("SPOP").arg(set).arg(BATCH).query_async(connection).await?;
+    let ids: Vec<String> = redis::cmd("SPOP").arg(set).arg(BATCH_SIZE).query_async(connection).await?;
     if ids.is_empty() {
         return Ok(0);
     }

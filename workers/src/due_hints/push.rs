@@ -1,4 +1,4 @@
-//! Pushes ids, never more than Redis' scripts can take.
+//! Pushes the ids of due sagas to Redis, never more than its scripts can take.
 
 use apalis_core::backend::TaskSink;
 use apalis_redis::{Config, RedisStorage};
@@ -7,28 +7,28 @@ use redis::aio::MultiplexedConnection;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
-use super::{DueHintsError, hints::HintReceiver};
+use super::{error::DueHintsError, hints::HintReceiver};
 use crate::metrics::RedisQueueMetrics;
 
-/// No more ids than this wait in Redis. apalis-redis 1.0 hands all that are due to one Lua call, which fails for good
-/// from some 8,000 on; several processes may each push a batch after having looked.
+/// The most ids that wait in Redis. apalis-redis 1.0 passes all that are due to one Lua call, which fails for good from
+/// some 8,000 on; several processes may each push a batch after they have read the depth.
 const MAX_QUEUED: usize = 2_000;
 
-/// Pushes batch after batch until a push fails, or `stop`; then once more what still waits.
+/// Pushes batch after batch until a push fails, or `stop`; then once more the ids that still wait.
 pub(crate) async fn push(
     connection: &MultiplexedConnection,
     config: &Config,
-    hint_receiver: &mut HintReceiver,
+    hints: &mut HintReceiver,
     metrics: &RedisQueueMetrics,
     stop: &CancellationToken,
 ) -> Result<(), DueHintsError> {
     loop {
         let batch = tokio::select! {
-            batch = hint_receiver.recv_batch() => batch,
-            () = stop.cancelled() => return push_batch(connection, config, hint_receiver.drain_batch(), metrics).await,
+            batch = hints.recv_batch() => batch,
+            () = stop.cancelled() => return push_batch(connection, config, hints.drain_batch(), metrics).await,
         };
         if batch.is_empty() {
-            // The engine is gone, and with it whoever could offer: what is left is to receive.
+            // The engine is dropped, so no more ids will come. This goes on so that receiving goes on.
             stop.cancelled().await;
             return Ok(());
         }
@@ -58,7 +58,7 @@ async fn push_batch(
     Ok(())
 }
 
-/// How many ids wait in Redis.
+/// The number of ids that wait in Redis.
 async fn depth(connection: &MultiplexedConnection, config: &Config) -> Result<usize, DueHintsError> {
     let (active, scheduled): (usize, usize) = redis::pipe()
         .llen(config.active_jobs_list())

@@ -1,4 +1,4 @@
-//! Receives ids through an apalis worker and hands them on to be claimed.
+//! Receives ids through an apalis worker and forwards them to the claimer.
 
 use std::time::Duration;
 
@@ -13,17 +13,17 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::DueHintsError;
-use crate::{metrics::RedisQueueMetrics, queue::fresh_name};
+use super::error::DueHintsError;
+use crate::{metrics::RedisQueueMetrics, queue::worker_name};
 
-/// An idle worker looks this often. Without it, it would look only at its heartbeats.
+/// How often an idle worker polls. By default it would poll only at its heartbeats.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
-/// How long a killed worker's metadata stays.
+/// How long the metadata of a killed worker is kept.
 const METADATA_TTL: Duration = Duration::from_mins(10);
-/// Ids being handed on at once; more only wait while PostgreSQL is slow.
+/// Ids forwarded at the same time; they wait only while PostgreSQL is slow.
 const FORWARD_CONCURRENCY: usize = 200;
 
-/// Receives until something fails, or `stop`. Does nothing for a queue that doesn't receive.
+/// Receives until something fails, or `stop`. Does nothing without `to_claims`.
 ///
 /// The monitor restarts nothing: every error ends the session, and the next one begins with a new name, because
 /// apalis-redis refuses a name that it has seen within the last half minute.
@@ -31,21 +31,21 @@ pub(crate) async fn receive(
     connection: &MultiplexedConnection,
     config: &Config,
     queue: &str,
-    received: Option<&mpsc::Sender<SagaId>>,
+    to_claims: Option<&mpsc::Sender<SagaId>>,
     metrics: &RedisQueueMetrics,
     stop: &CancellationToken,
 ) -> Result<(), DueHintsError> {
-    let Some(received) = received else { return Ok(()) };
-    let name = fresh_name(queue);
+    let Some(to_claims) = to_claims else { return Ok(()) };
+    let name = worker_name(queue);
     let worker = {
         let storage = RedisStorage::<Value, _>::new(connection.clone()).with_config(config.clone());
-        let (name, received, metrics) = (name.clone(), received.clone(), metrics.clone());
+        let (name, to_claims, metrics) = (name.clone(), to_claims.clone(), metrics.clone());
         move |_restarts: usize| {
-            let (received, metrics) = (received.clone(), metrics.clone());
+            let (to_claims, metrics) = (to_claims.clone(), metrics.clone());
             WorkerBuilder::new(name.clone())
                 .backend(storage.clone().poll_with_interval(POLL_INTERVAL))
                 .concurrency(FORWARD_CONCURRENCY)
-                .build(move |id: Value| forward(id, received.clone(), metrics.clone()))
+                .build(move |id: Value| forward(id, to_claims.clone(), metrics.clone()))
         }
     };
     let monitor = Monitor::new().register(worker);
@@ -62,10 +62,10 @@ pub(crate) async fn receive(
     deregister(connection, config, &name, &metadata).await
 }
 
-/// Has Redis forget the worker's metadata should the process be killed; apalis-redis would keep it for ever.
+/// Lets the worker's metadata in Redis expire should the process be killed; apalis-redis would keep it for good.
 async fn refresh_ttl(connection: &MultiplexedConnection, metadata: &str) -> RedisError {
     let mut connection = connection.clone();
-    // By then it is there.
+    // By then the worker has written it.
     let mut pause = Duration::from_secs(1);
     loop {
         tokio::time::sleep(pause).await;
@@ -76,24 +76,24 @@ async fn refresh_ttl(connection: &MultiplexedConnection, metadata: &str) -> Redi
     }
 }
 
-/// Answers that all is well, always: an id that could not be handed on is found by the poll.
+/// Always returns success: the poll finds the saga of an id that could not be forwarded.
 async fn forward(
     id: Value,
-    received: mpsc::Sender<SagaId>,
+    to_claims: mpsc::Sender<SagaId>,
     metrics: RedisQueueMetrics,
 ) -> Result<(), BoxDynError> {
     metrics.received.increment(1);
     let Some(Ok(id)) = id.as_str().map(str::parse::<SagaId>) else {
-        tracing::warn!(queue.payload = %id, "what came from Redis is no saga's id");
+        tracing::warn!(queue.payload = %id, "a payload from Redis is no saga's id");
         return Ok(());
     };
-    if received.send(id).await.is_err() {
-        tracing::debug!(saga.id = %id, "an id came when nobody claims any more");
+    if to_claims.send(id).await.is_err() {
+        tracing::debug!(saga.id = %id, "an id came after the claimer had ended");
     }
     Ok(())
 }
 
-/// Takes the worker's name out of Redis; apalis-redis removes another key than the one it wrote.
+/// Removes the worker's name from Redis; apalis-redis removes another key than the one that it wrote.
 async fn deregister(
     connection: &MultiplexedConnection,
     config: &Config,

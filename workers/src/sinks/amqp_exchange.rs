@@ -1,8 +1,8 @@
 //! A durable topic exchange of an AMQP broker, with publisher confirms.
 //!
-//! A broker may take its time: it is short of memory, its disks are slow, it stands still. What was sent to it may arrive
-//! yet, so it is not sent again while its connection lives: the connection and the confirms that are still to come are
-//! kept from one batch to the next.
+//! A broker may be slow to confirm: it is short of memory, its disks are slow, its process is stopped. A message that was
+//! sent may still arrive, so it is not sent again while its connection lives: the connection and its outstanding confirms
+//! are kept from one batch to the next.
 
 mod session;
 
@@ -12,36 +12,39 @@ use lapin::{types::ShortString, uri::AMQPUri};
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{BATCH_TIMEOUT, EventBatch, SinkError, SinkReply};
+use super::{
+    batch::{BATCH_TIMEOUT, EventBatch, SinkReply},
+    error::SinkError,
+};
 use session::{Confirm, Session};
 
-/// A connection that is silently dead is noticed within two of these.
+/// A silently lost connection is noticed within two of these.
 const HEARTBEAT_S: u16 = 10;
-/// So many messages are unconfirmed at a time.
+/// The most unconfirmed messages at a time.
 const WINDOW: usize = 500;
-/// How long a goodbye may take.
+/// How long closing the connection may take.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// An exchange of a broker.
+/// An exchange of an AMQP broker.
 pub struct AmqpExchange {
     uri: AMQPUri,
     exchange: ShortString,
     session: Option<Session>,
-    /// Goes on while nobody waits for it, so that there is never more than one attempt.
+    /// The attempt to connect, which outlives the batch that began it, so that there is never more than one.
     connecting: Option<AbortOnDropHandle<Result<Session, SinkError>>>,
-    /// So many messages may be unconfirmed now: one after a queue refused one, because whatever follows a refused message
-    /// comes again.
+    /// The most unconfirmed messages now: one after a queue refused a message, because every message behind a refused one
+    /// is sent again.
     window: usize,
 }
 
 impl AmqpExchange {
-    /// An exchange of the broker at `url` (`amqps://user:password@host:5671/vhost`, or `amqp://` without TLS). Nothing is
-    /// contacted yet.
+    /// Creates the sink for an exchange of the broker at `url` (`amqps://user:password@host:5671/vhost`, or `amqp://`
+    /// without TLS). Connects to nothing yet.
     ///
     /// # Errors
-    /// When the URL is none, or not this protocol's. The error does not repeat it.
+    /// When the URL is invalid or of another protocol. The error leaves it out.
     pub fn new(url: &str, exchange: &str) -> Result<Self, SinkError> {
-        // What the parser says may hold the URL, and so a password.
+        // The parser's error may hold the URL, and so a password.
         let uri: Result<AMQPUri, String> = url.parse();
         let mut uri = uri.map_err(|_| SinkError::Url)?;
         uri.query.heartbeat.get_or_insert(HEARTBEAT_S);
@@ -65,7 +68,7 @@ impl AmqpExchange {
         published
     }
 
-    /// Sends what the broker has not been sent, and waits for confirms.
+    /// Sends the messages that have not been sent yet, and waits for confirms.
     async fn send_and_confirm(
         &mut self,
         session: &mut Session,
@@ -76,7 +79,7 @@ impl AmqpExchange {
             session.send(batch.messages, self.window)?;
         }
         let (mut through, mut refused) = (batch.after, None);
-        // A broker that is blocked confirms nothing soon; what it has confirmed is taken all the same.
+        // A blocked broker confirms nothing soon; confirms that have arrived are read all the same.
         let until = if session.is_blocked() { Instant::now() } else { deadline };
         let ended = loop {
             match session.next_confirm(until).await {
@@ -92,7 +95,7 @@ impl AmqpExchange {
             }
         };
         match refused {
-            // The refused message and all behind it come again.
+            // The refused message and all behind it are sent again.
             Some(_) => self.window = 1,
             None if ended.is_ok() => self.window = self.window.saturating_mul(2).min(WINDOW),
             None => {}
@@ -109,7 +112,7 @@ impl AmqpExchange {
         ended.map(|()| SinkReply::Confirmed(through))
     }
 
-    /// The session, connected anew if there is none.
+    /// Takes the session, or connects if there is none.
     async fn session(&mut self, deadline: Instant) -> Result<Session, SinkError> {
         if let Some(session) = self.session.take() {
             return Ok(session);
@@ -133,7 +136,7 @@ impl AmqpExchange {
     }
 }
 
-/// Without the URL, which holds a password.
+/// Leaves the URL out, which holds a password.
 impl std::fmt::Debug for AmqpExchange {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("AmqpExchange").field("exchange", &self.exchange).finish_non_exhaustive()

@@ -1,8 +1,8 @@
--- Adds events to a stream if it stands where we think. KEYS: the stream. ARGV: series, after, oldest event kept, the event
--- after which the series began, the last entry of the series before or nothing, the longest length; then event id, routing
--- key, key, time and payload of each event. Entry ids are <series>-<event id>.
+-- Adds events to a stream if its newest entry is the expected one. KEYS: the stream. ARGV: series, last confirmed event,
+-- oldest event kept, event after which the series began, last entry of the previous series or nothing, maximum length; then
+-- event id, routing key, key, time and payload of each event. Entry ids are <series>-<event id>.
 local stream = KEYS[1]
-local series, after, floor, begun_after, previous, longest = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
+local series, after, refill_after, begun_after, previous, max_len = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 local top_series, top = '0', '0'
 if redis.call('EXISTS', stream) == 1 then
   local info = redis.call('XINFO', 'STREAM', stream)
@@ -16,19 +16,19 @@ if tonumber(top_series) > tonumber(series) then
   return {'foreign', top_series}
 end
 if tonumber(top_series) < tonumber(series) then
-  -- It has nothing of this series: that is to begin, or was lost. What came before it is there if its last entry is;
-  -- otherwise it comes again, down to the oldest that would be kept.
+  -- The stream has nothing of this series, which begins or was lost. The events before it are there if the last entry of
+  -- the previous series is; otherwise they are published again, from the oldest that would be kept.
   local is_there = previous ~= '' and #redis.call('XRANGE', stream, previous, previous) > 0
-  if is_there and tonumber(begun_after) > tonumber(floor) then
-    floor = begun_after
+  if is_there and tonumber(begun_after) > tonumber(refill_after) then
+    refill_after = begun_after
   end
-  if tonumber(after) > tonumber(floor) then
-    return {'lacks', floor}
+  if tonumber(after) > tonumber(refill_after) then
+    return {'lacks', refill_after}
   end
 elseif tonumber(top) < tonumber(after) then
   return {'lacks', top}
 elseif tonumber(top) > tonumber(after) then
-  -- Whoever asks finds out by its newest entry whether that is of the same log.
+  -- The caller compares the newest entry with its log.
   local newest = redis.call('XREVRANGE', stream, '+', '-', 'COUNT', 1)[1]
   local fields = {}
   if newest and newest[1] == top_series .. '-' .. top then
@@ -39,7 +39,7 @@ elseif tonumber(top) > tonumber(after) then
   return {'ahead', top, fields['at'] or '', fields['routing_key'] or '', fields['key'] or ''}
 end
 for i = 7, #ARGV, 5 do
-  redis.call('XADD', stream, 'MAXLEN', '~', longest, series .. '-' .. ARGV[i], 'event_id', ARGV[i],
+  redis.call('XADD', stream, 'MAXLEN', '~', max_len, series .. '-' .. ARGV[i], 'event_id', ARGV[i],
     'routing_key', ARGV[i + 1], 'key', ARGV[i + 2], 'at', ARGV[i + 3], 'payload', ARGV[i + 4])
 end
 return {'confirmed'}

@@ -1,15 +1,19 @@
-//! A Redis stream whose entry ids are made of event ids, so that Redis itself knows how far it is.
+//! A Redis stream whose entry ids contain the event ids, so that Redis itself knows its position.
 //!
-//! An id must be higher than all before, so no event can come twice or out of order, whatever publishes; and a Redis that
-//! was flushed, restarted or fell back to an older copy shows it by its highest id, and is filled again from there.
+//! Redis accepts only ids higher than all before, so no event can come twice or out of order, whichever process publishes.
+//! And a Redis that was flushed, restarted or restored from an older copy shows it by its highest id, and is refilled from
+//! there.
 
 use redis::{AsyncConnectionConfig, Client, RedisError, aio::MultiplexedConnection};
 
-use super::{BATCH_TIMEOUT, EventBatch, NewestEntry, SinkError, SinkReply};
+use super::{
+    batch::{BATCH_TIMEOUT, EventBatch, NewestEntry, SinkReply},
+    error::SinkError,
+};
 
 const SCRIPT: &str = include_str!("publish.lua");
 
-/// A stream in a Redis.
+/// A stream in Redis.
 pub struct RedisStream {
     client: Client,
     stream: String,
@@ -18,16 +22,21 @@ pub struct RedisStream {
 }
 
 impl RedisStream {
-    /// A stream in the Redis at `url` (`redis://…`) that is cut to about `longest` entries. Nothing is contacted yet.
+    /// Creates the sink for a stream in the Redis at `url` (`redis://…`) that is trimmed to about `max_len` entries.
+    /// Connects to nothing yet.
     ///
     /// # Errors
-    /// When the URL is none; the error does not repeat it.
+    /// When the URL is invalid; the error leaves it out.
     pub fn new(url: &str, stream: impl Into<String>, max_len: u64) -> Result<Self, RedisError> {
         Ok(Self { client: Client::open(url)?, stream: stream.into(), max_len, connection: None })
     }
 
+    pub(super) fn max_len(&self) -> u64 {
+        self.max_len
+    }
+
     pub(super) async fn publish(&mut self, batch: EventBatch<'_>) -> Result<SinkReply, SinkError> {
-        // Taken out, so that it is gone after an error, and when this is dropped half-way.
+        // Taken out, so that it is dropped after an error and when this future is dropped.
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
             None => self.connect().await?,
@@ -35,7 +44,7 @@ impl RedisStream {
         let mut script = redis::cmd("EVAL");
         script.arg(SCRIPT).arg(1).arg(&self.stream);
         let previous = batch.previous.map(|(series, event_id)| format!("{series}-{event_id}"));
-        script.arg(batch.series).arg(batch.after).arg(batch.floor).arg(batch.begun_after);
+        script.arg(batch.series).arg(batch.after).arg(batch.refill_after).arg(batch.begun_after);
         script.arg(previous.unwrap_or_default()).arg(self.max_len);
         for message in batch.messages {
             script.arg(message.event_id).arg(&message.routing_key).arg(&message.key);
@@ -43,7 +52,7 @@ impl RedisStream {
         }
         let answer: Vec<String> = script.query_async(&mut connection).await?;
         self.connection = Some(connection);
-        outcome(batch, &answer)
+        reply(batch, &answer)
     }
 
     async fn connect(&self) -> Result<MultiplexedConnection, RedisError> {
@@ -54,7 +63,7 @@ impl RedisStream {
     }
 }
 
-/// Without the URL, which can hold a password.
+/// Leaves the URL out, which can hold a password.
 impl std::fmt::Debug for RedisStream {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("RedisStream")
@@ -64,8 +73,8 @@ impl std::fmt::Debug for RedisStream {
     }
 }
 
-/// What the script says.
-fn outcome(batch: EventBatch<'_>, answer: &[String]) -> Result<SinkReply, SinkError> {
+/// Reads the script's answer.
+fn reply(batch: EventBatch<'_>, answer: &[String]) -> Result<SinkReply, SinkError> {
     let senseless = || SinkError::BadReply(answer.join(" ").chars().take(80).collect());
     let number = |text: &String| text.parse::<i64>().map_err(|_| senseless());
     match answer {

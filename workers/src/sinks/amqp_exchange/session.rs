@@ -1,4 +1,4 @@
-//! One connection to a broker: what was sent over it and is not confirmed yet.
+//! One connection to a broker, and the messages that were sent over it and are not confirmed yet.
 
 mod socket;
 
@@ -13,12 +13,12 @@ use lapin::{
 };
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::super::{EventMessage, SinkError};
-use socket::AbortOnDropSocket;
+use self::socket::AbortOnDropSocket;
+use crate::sinks::{batch::EventMessage, error::SinkError};
 
-/// Kept on disk by durable queues.
+/// The delivery mode of messages that durable queues keep on disk.
 const PERSISTENT: u8 = 2;
-/// How long connecting may take, until the exchange is there.
+/// How long connecting may take, declaring the exchange included.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A connection with its exchange declared.
@@ -28,7 +28,7 @@ pub(super) struct Session {
     connection: Connection,
     /// In the order in which they were sent.
     unconfirmed: VecDeque<Unconfirmed>,
-    /// The last of the fields, because the line is cut after the connection has said goodbye, should it still be able to.
+    /// The last field: the socket is shut down after the connection had its chance to close.
     _socket: AbortOnDropSocket,
 }
 
@@ -37,22 +37,22 @@ struct Unconfirmed {
     confirmed: Pin<Box<dyn Future<Output = lapin::Result<Confirmation>> + Send>>,
 }
 
-/// What became of the message that was sent first of those without an answer.
+/// The broker's answer for the oldest unconfirmed message.
 pub(super) enum Confirm {
-    /// The broker has it, and so have its queues.
+    /// The broker and its queues have accepted the message.
     Acked(i64),
-    /// A queue did not take it.
+    /// A queue did not accept the message.
     Nacked(i64),
-    /// All have their answers.
+    /// No message is unconfirmed.
     NothingOutstanding,
-    /// There is no answer yet.
+    /// The answer has not come in time.
     Pending,
-    /// There will be none.
+    /// The connection is lost, so no answer will come.
     ConnectionLost(lapin::Error),
 }
 
 impl Session {
-    /// Connects and declares the exchange, in half a minute at the most.
+    /// Connects and declares the exchange, in at most half a minute.
     pub(super) async fn open(uri: AMQPUri, exchange: ShortString) -> Result<Self, SinkError> {
         let socket = AbortOnDropSocket::default();
         let connecting = async {
@@ -70,8 +70,8 @@ impl Session {
         Ok(Self { exchange, channel, connection, unconfirmed: VecDeque::new(), _socket: socket })
     }
 
-    /// Whether the next message over it can be that behind this event: what was sent before has its answers or is just
-    /// what comes next.
+    /// Whether the session can go on after this event: every message up to it is answered, and the oldest unconfirmed one
+    /// is the next.
     pub(super) fn continues(&mut self, after: i64) -> bool {
         while let Some(front) = self.unconfirmed.front_mut()
             && front.event_id <= after
@@ -82,12 +82,12 @@ impl Session {
         self.unconfirmed.front().is_none_or(|front| front.event_id == after + 1)
     }
 
-    /// Whether the broker has said that it takes nothing for now.
+    /// Whether the broker has announced that it accepts nothing for now.
     pub(super) fn is_blocked(&self) -> bool {
         self.connection.status().blocked()
     }
 
-    /// Hands over what was not handed over yet, as long as no more than so many are unconfirmed. Nothing is waited for.
+    /// Sends the messages that were not sent yet, up to `window` unconfirmed ones. Waits for nothing.
     ///
     /// # Errors
     /// When the connection is gone.
@@ -109,7 +109,7 @@ impl Session {
                     channel.basic_publish(exchange, routing_key, options, payload.as_bytes(), properties);
                 confirm.await?.await
             });
-            // The message is queued when this is first polled, so that is done here, in the order of the messages.
+            // lapin queues the message at the first poll, so it is polled here, in the order of the messages.
             if let Some(early) = confirmed.as_mut().now_or_never() {
                 confirmed = Box::pin(std::future::ready(early));
             }
@@ -118,7 +118,7 @@ impl Session {
         Ok(())
     }
 
-    /// Waits for the next answer.
+    /// Waits for the answer for the oldest unconfirmed message.
     pub(super) async fn next_confirm(&mut self, until: Instant) -> Confirm {
         let Some(front) = self.unconfirmed.front_mut() else { return Confirm::NothingOutstanding };
         let event_id = front.event_id;
@@ -131,7 +131,7 @@ impl Session {
         }
     }
 
-    /// Says goodbye to the broker.
+    /// Closes the connection in the protocol's way.
     pub(super) async fn close(self) {
         let _ = self.connection.close(200, "OK".into()).await;
     }
@@ -151,7 +151,7 @@ fn properties(message: &EventMessage) -> Result<BasicProperties, SinkError> {
         .with_headers(headers))
 }
 
-/// The protocol's names have at most 255 bytes.
+/// A short string of the protocol, which has at most 255 bytes.
 pub(super) fn short(text: &str) -> Result<ShortString, SinkError> {
     ShortString::try_new(text).map_err(|_| SinkError::BadReply(format!("`{text:.80}` is too long")))
 }

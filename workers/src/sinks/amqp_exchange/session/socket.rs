@@ -1,13 +1,14 @@
-//! The socket of a connection, which is cut when nobody wants the connection any more.
+//! The socket of a broker connection, shut down when it is dropped.
 //!
-//! lapin has a thread for each connection, and one that is dropped ends only after it could send its goodbye. To a broker
-//! that is blocked or stands still it never can, so its socket is held here as well: shut down, it ends the thread.
+//! lapin runs a thread per connection, and the thread of a dropped connection ends only after it has sent its close
+//! frame. It never can to a broker that is blocked or stopped, so this holds a copy of the socket: its shutdown ends the
+//! thread.
 
 use std::{
     io,
     net::{Shutdown, SocketAddr, TcpStream},
     os::fd::AsFd,
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
 };
 
 use lapin::{
@@ -16,9 +17,10 @@ use lapin::{
     tcp::TLSConfig,
     uri::{AMQPScheme, AMQPUri},
 };
+use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
-/// Cuts what it has connected when it is dropped.
+/// Shuts its connection's socket down when it is dropped.
 #[derive(Default)]
 pub(super) struct AbortOnDropSocket {
     tcp: Arc<Mutex<Option<TcpStream>>>,
@@ -26,7 +28,7 @@ pub(super) struct AbortOnDropSocket {
 }
 
 impl AbortOnDropSocket {
-    /// Connects to the broker, without end if that does not answer.
+    /// Connects to the broker, without a time-out.
     pub(super) async fn connect(
         &self,
         uri: AMQPUri,
@@ -45,7 +47,7 @@ impl AbortOnDropSocket {
                     if let AsyncTcpStream::Plain(plain) = &stream {
                         plain.get_ref().set_nodelay(true)?;
                         let socket = TcpStream::from(plain.get_ref().as_fd().try_clone_to_owned()?);
-                        *tcp.lock().unwrap_or_else(PoisonError::into_inner) = Some(socket);
+                        *tcp.lock() = Some(socket);
                     }
                     match uri.scheme {
                         AMQPScheme::AMQP => Ok(stream),
@@ -67,8 +69,8 @@ impl AbortOnDropSocket {
 impl Drop for AbortOnDropSocket {
     fn drop(&mut self) {
         self.aborted.cancel();
-        if let Some(socket) = self.tcp.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            // It may be closed already.
+        if let Some(socket) = self.tcp.lock().take() {
+            // Fails if it is closed already.
             let _ = socket.shutdown(Shutdown::Both);
         }
     }

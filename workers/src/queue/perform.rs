@@ -1,4 +1,4 @@
-//! The innermost service: has the engine perform a job.
+//! The innermost service, which lets the engine perform a job.
 
 use std::{
     convert::Infallible,
@@ -10,8 +10,8 @@ use engine::{Engine, Job, Performed};
 use futures::future::BoxFuture;
 use tower::Service;
 
-/// Performs a job and gives it back with what came of it, ready to be committed. The job moves through, because it
-/// holds its place in the feed and so can't be copied.
+/// Performs a job and returns it with its result, ready to be committed. The job moves through the service, because it
+/// holds its slot in the feed and so can't be copied.
 #[derive(Clone)]
 pub(crate) struct Perform {
     engine: Engine,
@@ -42,15 +42,15 @@ impl Service<Task<Job>> for Perform {
     }
 }
 
-/// A job that is being performed. Cut short, by the deadline of a shutdown or a panic, it is given up at once instead
-/// of when its lease lapses.
+/// A job in progress. Dropped before its end, by the shutdown deadline or a panic, it abandons the job at once rather
+/// than when its lease lapses.
 struct JobGuard {
     engine: Engine,
     job: Option<Job>,
 }
 
 impl JobGuard {
-    const PRESENT: &str = "only `finish` and `drop` take the job, and both are the end of this";
+    const PRESENT: &str = "only `finish` and `drop` take the job, and both end the guard";
 
     fn job(&self) -> &Job {
         self.job.as_ref().expect(Self::PRESENT)

@@ -1,8 +1,8 @@
-//! The layer that makes apalis' success mean *committed*.
+//! A tower layer that ends an apalis task only when the group commit of its job is durable.
 //!
-//! It stands outside all others, so a task ends only when the engine says that its group commit is durable. The limit
-//! on what is in flight stands here too: apalis' own `.concurrency(n)` does not cover the wait for an
-//! acknowledgement, so with it the in-flight set would grow without bound while a commit is slow.
+//! It is the outermost layer, so that success in apalis means *committed*. The limit of jobs in flight is here, too:
+//! apalis' own `.concurrency(n)` does not cover the wait for an acknowledgement, so with it the number of jobs in flight
+//! would grow without bound while a commit is slow.
 
 use std::{
     panic::AssertUnwindSafe,
@@ -17,16 +17,17 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tower::{Layer, Service, limit::ConcurrencyLimit};
 
-use crate::{metrics::QueueMetrics, queue::QueueOptions};
+use super::options::QueueOptions;
+use crate::metrics::QueueMetrics;
 
-/// Commits what a job came to before its task ends, and bounds how many tasks are in flight.
+/// Commits the result of a job before its task ends, and limits how many tasks are in flight.
 #[derive(Clone)]
 pub struct CommitLayer {
     engine: Engine,
-    /// Holds over restarts of the worker too, as does the one for calls.
+    /// Shared by all starts of the worker, as is the limit of calls.
     in_flight: Arc<Semaphore>,
     calls: Arc<Semaphore>,
-    /// Once cancelled, calls that wait for their turn are given back instead.
+    /// Once cancelled, calls that wait for their turn are released instead.
     stop: CancellationToken,
     metrics: QueueMetrics,
 }
@@ -47,7 +48,7 @@ impl CommitLayer {
         }
     }
 
-    /// How many jobs are in flight now.
+    /// The number of jobs in flight.
     pub(crate) fn in_flight(&self) -> usize {
         self.metrics.in_flight()
     }
@@ -74,13 +75,13 @@ impl<S> Layer<S> for CommitLayer {
     }
 }
 
-/// Performs with the inner service, then commits; made by [`CommitLayer`].
+/// Performs a job with the inner service, then commits it; created by [`CommitLayer`].
 #[derive(Clone)]
 pub struct CommitService<S> {
     inner: S,
     engine: Engine,
     calls: Arc<Semaphore>,
-    /// Once cancelled, calls that wait for their turn are given back instead.
+    /// Once cancelled, calls that wait for their turn are released instead.
     stop: CancellationToken,
     metrics: QueueMetrics,
 }
@@ -110,7 +111,7 @@ where
         let engine = self.engine.clone();
         let in_flight = self.metrics.enter();
         let call_limit = task.args.is_call().then(|| (self.calls.clone(), self.stop.clone()));
-        // The clone was not asked whether it is ready, so it stays and the one that was asked goes.
+        // The clone has not been polled for readiness, so it stays, and the polled service is used.
         let clone = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, clone);
         let performing = async move {
@@ -135,8 +136,8 @@ where
             }
         };
         Box::pin(async move {
-            // The engine catches what a step's code panics with. A panic that reaches this place is a fault of ours;
-            // it costs this job its attempt, not the worker with all that is in flight.
+            // The engine catches panics of a step's code. A panic that gets here is a bug of this project: it costs
+            // this job its attempt, but not the worker with all other jobs in flight.
             match AssertUnwindSafe(committing).catch_unwind().await {
                 Ok(Ok(Some(Committed::Moved))) => in_flight.moved(),
                 Ok(Ok(Some(Committed::Lost))) => in_flight.lost(),
@@ -155,10 +156,10 @@ where
     }
 }
 
-/// How far a job came.
+/// How far a job got.
 enum JobResult {
-    /// Done or tried: to be committed.
+    /// It was performed, and is to be committed.
     Performed(Job, Performed),
-    /// The stop came while it waited for its turn to call out.
+    /// The stop came while it waited for its turn to call.
     NotStarted(Job),
 }

@@ -1,12 +1,12 @@
 //! The engine's claims as an apalis backend.
 //!
-//! The engine claims in the background and fills a bounded feed; polling the backend is receiving from that feed.
-//! What apalis calls an error ends a worker and cancels what it runs, so this backend has none: a database that is
-//! away shows as a feed that is empty for a while.
+//! The engine claims in the background and fills a bounded feed; polling the backend receives from that feed. An error
+//! would make apalis end the worker and cancel its tasks, so this backend returns none: while the database is
+//! unreachable, the feed is empty.
 
 use std::{
     convert::Infallible,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -17,12 +17,13 @@ use apalis_core::{
 };
 use engine::{Feed, Job};
 use futures::{future::BoxFuture, ready};
+use parking_lot::Mutex;
 
-use crate::{commit::CommitLayer, queue::QueueOptions};
+use super::{commit::CommitLayer, options::QueueOptions};
 
-/// Gives the jobs of one queue to an apalis worker.
+/// Hands the jobs of one queue to an apalis worker.
 ///
-/// Built by [`crate::Workers`]; public so that the layers of one's own worker can name it.
+/// Created by [`crate::Workers`]; public so that the layers of a worker outside this crate can name it.
 pub struct EngineBackend {
     feed: SharedFeed,
     options: QueueOptions,
@@ -62,7 +63,7 @@ impl Backend for EngineBackend {
         }))
     }
 
-    /// Releases what was claimed and not handed out, and resolves when that is done.
+    /// Releases the jobs that were claimed and not handed out, and resolves when that is done.
     fn poll_close(&mut self, cx: &mut Context<'_>, _: &WorkerContext) -> Poll<Result<(), Infallible>> {
         let feed = &self.feed;
         let closing = self.closing.get_or_insert_with(|| Box::pin(feed.clone().release()));
@@ -89,8 +90,8 @@ impl BackendConfig for EngineBackend {
     }
 }
 
-/// One queue's feed, in reach of the backend that receives from it and of the one who stops it. A worker that apalis
-/// restarts goes on with the same feed, so nothing that was claimed is stranded.
+/// One queue's feed, shared by the backend that receives from it and the task that stops it. A worker that apalis
+/// restarts goes on with the same feed, so that no claimed job is stranded.
 #[derive(Clone)]
 pub(crate) struct SharedFeed(Arc<Mutex<Option<Feed>>>);
 
@@ -100,27 +101,22 @@ impl SharedFeed {
     }
 
     fn poll_recv(&self, cx: &mut Context<'_>) -> Poll<Option<Job>> {
-        self.lock().as_mut().map_or(Poll::Ready(None), |feed| feed.poll_recv(cx))
+        self.0.lock().as_mut().map_or(Poll::Ready(None), |feed| feed.poll_recv(cx))
     }
 
-    /// Stops claiming now, whatever is still in flight.
+    /// Stops claiming at once; jobs in flight go on.
     pub(crate) fn close(&self) {
-        if let Some(feed) = self.lock().as_mut() {
+        if let Some(feed) = self.0.lock().as_mut() {
             feed.close();
         }
     }
 
-    /// Stops claiming and waits until what was not handed out is released. Does nothing the second time.
+    /// Stops claiming and waits until the jobs that were not handed out are released. Does nothing the second time.
     pub(crate) async fn release(self) {
-        let taken = self.lock().take();
+        let taken = self.0.lock().take();
         if let Some(mut feed) = taken {
             feed.close();
             feed.closed().await;
         }
-    }
-
-    /// The feed has no invariant that a panic could leave broken, so a poisoned lock is taken all the same.
-    fn lock(&self) -> MutexGuard<'_, Option<Feed>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
