@@ -11,120 +11,120 @@ use serde_json::value::RawValue;
 use sqlx::PgConnection;
 
 use crate::{
-    burial::{self, Rites},
-    engine::Inner,
-    erased::Answer,
+    burial::{self, Notice},
+    cursor::SagaCursor,
+    engine::Core,
+    erased::StepAnswer,
     faults::{DisabledGuard, Fault},
     guard,
     job::{Job, Performed, PerformedKind},
-    lane::Berth,
+    lane::CommitPath,
     saga::Definition,
     status::Direction,
     store::{
         self,
-        moves::{Fenced, HistoryRow, MoveRow},
+        commits::{FencedSaga, HistoryRow, SagaUpdate},
     },
-    tally::Tally,
+    tally::BatchMetrics,
     transition::State,
-    trouble::{Trouble, trouble},
-    tx::{AfterCommit, Tx},
+    trouble::{CommitError, classify},
+    tx::{CommitEffects, Tx},
     view::FinalStatus,
-    walker::Walker,
     watch::StatusChange,
 };
 
 /// One saga of the batch, on its way.
 #[derive(Debug)]
-pub(crate) struct Track {
+pub(crate) struct BatchMember {
     pub(crate) job: Job,
     /// The result of a call, until it is applied.
     pub(crate) performed: Performed,
 }
 
-impl Track {
+impl BatchMember {
     /// Whether the outside world was called.
-    pub(crate) fn called(&self) -> bool {
+    pub(crate) fn made_call(&self) -> bool {
         matches!(self.performed.kind, PerformedKind::Called { .. })
     }
 
     /// Where it was called.
-    pub(crate) fn called_at(&self) -> Option<(Direction, usize)> {
-        self.called().then_some((self.job.state.direction, self.job.state.at))
+    pub(crate) fn call_site(&self) -> Option<(Direction, usize)> {
+        self.made_call().then_some((self.job.state.direction, self.job.state.at))
     }
 }
 
 /// What is done about a saga that is now alone and still can't be committed.
 #[derive(Clone, Debug, Default)]
-pub(crate) enum Remedy {
+pub(crate) enum Recovery {
     /// Nothing yet.
     #[default]
     None,
     /// These steps are known to break: they are not run again but answered for, each as a failed attempt.
-    Blame(Vec<Culprit>),
+    FailSteps(Vec<FailedStep>),
     /// Blaming did not help either: the saga is parked with this error, and no observer is told, lest it be the one that
     /// breaks.
-    Park(Vec<String>),
+    DeadLetter(Vec<String>),
 }
 
 /// A step that is known to break.
 #[derive(Clone, Debug)]
-pub(crate) struct Culprit {
+pub(crate) struct FailedStep {
     pub(crate) direction: Direction,
     pub(crate) at: usize,
     pub(crate) error: Vec<String>,
 }
 
-impl Remedy {
-    /// The next remedy, given that this one failed at `at`; `None` when there is none left.
+impl Recovery {
+    /// The next recovery, given that this one failed at `at`; `None` when there is none left.
     pub(crate) fn next(self, at: Option<(Direction, usize)>, error: Vec<String>) -> Option<Self> {
-        let known = |culprits: &[Culprit], (direction, at): (Direction, usize)| {
-            culprits.iter().any(|culprit| (culprit.direction, culprit.at) == (direction, at))
+        let known = |failed: &[FailedStep], (direction, at): (Direction, usize)| {
+            failed.iter().any(|step| (step.direction, step.at) == (direction, at))
         };
-        let mut culprits = match self {
+        let mut failed = match self {
             Self::None => Vec::new(),
-            Self::Blame(culprits) => culprits,
-            Self::Park(_) => return None,
+            Self::FailSteps(failed) => failed,
+            Self::DeadLetter(_) => return None,
         };
-        let Some((direction, at)) = at.filter(|at| !known(&culprits, *at)) else {
-            return Some(Self::Park(error));
+        let Some((direction, at)) = at.filter(|at| !known(&failed, *at)) else {
+            return Some(Self::DeadLetter(error));
         };
-        culprits.push(Culprit { direction, at, error });
-        Some(Self::Blame(culprits))
+        failed.push(FailedStep { direction, at, error });
+        Some(Self::FailSteps(failed))
     }
 
     /// The error that a step is blamed for.
-    pub(crate) fn blames(&self, direction: Direction, at: usize) -> Option<&[String]> {
-        let Self::Blame(culprits) = self else { return None };
-        let culprit = culprits.iter().find(|culprit| (culprit.direction, culprit.at) == (direction, at));
-        culprit.map(|culprit| culprit.error.as_slice())
+    pub(crate) fn error_for(&self, direction: Direction, at: usize) -> Option<&[String]> {
+        let Self::FailSteps(failed) = self else { return None };
+        let step = failed.iter().find(|step| (step.direction, step.at) == (direction, at));
+        step.map(|step| step.error.as_slice())
     }
 }
 
 /// What a committed batch came to.
 #[derive(Debug, Default)]
-pub(crate) struct Advanced {
+pub(crate) struct BatchResult {
     /// Sagas that go on with a call, claim kept, by their place in the batch.
-    pub(crate) going_on: Vec<(usize, Onward)>,
-    /// Places in the batch whose claim was lost.
+    pub(crate) continuing: Vec<(usize, Continuation)>,
+    /// Indexes in the batch whose claim was lost.
     pub(crate) lost: Vec<usize>,
     /// The shortest wait of a saga that waits.
     pub(crate) next_due: Option<Duration>,
-    pub(crate) after: AfterCommit,
-    pub(crate) tally: Tally,
+    pub(crate) after: CommitEffects,
+    pub(crate) metrics: BatchMetrics,
     /// A test wants the process to die here.
     pub(crate) crash: Option<Fault>,
 }
 
 /// Where a saga stands that goes on with its claim kept.
 #[derive(Debug)]
-pub(crate) struct Onward {
+pub(crate) struct Continuation {
     pub(crate) state: State,
     pub(crate) step: Arc<str>,
     pub(crate) history_seq: i32,
     pub(crate) values: Vec<Option<Arc<RawValue>>>,
 }
 
-impl Onward {
+impl Continuation {
     /// Turns the job that led here into the next one; it keeps its claim and its room.
     pub(crate) fn job(self, job: Job) -> Job {
         let Self { state, step, history_seq, values } = self;
@@ -133,112 +133,112 @@ impl Onward {
 }
 /// Does it all but the commit, which is the caller's; see [`crate::lane`].
 pub(crate) async fn advance(
-    engine: &Inner,
+    core: &Core,
     conn: &mut PgConnection,
-    tracks: &[Track],
-    remedy: &Remedy,
-    berth: Berth,
+    members: &[BatchMember],
+    recovery: &Recovery,
+    path: CommitPath,
     backend: &mut Option<i32>,
-) -> Result<Advanced, Trouble> {
+) -> Result<BatchResult, CommitError> {
     let began = Instant::now();
-    let mut advanced = Advanced::default();
-    let mut walkers = enter(engine, conn, tracks, &mut advanced, backend).await?;
-    let mut tx = Tx::new(conn, engine);
-    let mut rows = Vec::with_capacity(tracks.len() * 2);
+    let mut result = BatchResult::default();
+    let mut cursors = enter(core, conn, members, &mut result, backend).await?;
+    let mut tx = Tx::new(conn, core);
+    let mut rows = Vec::with_capacity(members.len() * 2);
 
-    for walker in &mut walkers {
-        let track = &tracks[walker.place];
-        if let Remedy::Park(error) = remedy {
-            walker.give_in(error, &mut rows);
+    for cursor in &mut cursors {
+        let member = &members[cursor.index];
+        if let Recovery::DeadLetter(error) = recovery {
+            cursor.park_unwritable(error, &mut rows);
             continue;
         }
-        match &track.performed.kind {
+        match &member.performed.kind {
             PerformedKind::Called { answer, started, took, crash } => {
-                walker.crash.clone_from(crash);
-                let blamed = walker.blamed(remedy);
-                walker.answered(blamed.as_ref().unwrap_or(answer), *started, *took, &mut rows);
+                cursor.crash.clone_from(crash);
+                let blamed = cursor.forced_answer(recovery);
+                cursor.apply_answer(blamed.as_ref().unwrap_or(answer), *started, *took, &mut rows);
             }
-            PerformedKind::InSet => walker.unfit(&mut rows),
+            PerformedKind::InBatch => cursor.park_if_unrunnable(&mut rows),
         }
-        walker.interrupted(&mut rows);
+        cursor.apply_cancel_or_deadline(&mut rows);
     }
     let mut last = None;
     // Who has not come to the end by then goes on in a transaction of its own, with a fresh lease.
-    let turn = engine.settings.turn();
+    let turn = core.settings.batch_time_limit();
     while began.elapsed() < turn
-        && let Some((direction, at)) = next_batch(&walkers)
+        && let Some((direction, at)) = next_batch(&cursors)
     {
         last = Some((direction, at));
-        run_batch(&mut tx, &mut walkers, (direction, at), (remedy, berth), &mut rows).await?;
+        run_batch(&mut tx, &mut cursors, (direction, at), (recovery, path), &mut rows).await?;
     }
 
-    if !matches!(remedy, Remedy::Park(_)) {
-        tell_watches(&mut tx, &walkers, last).await?;
+    if !matches!(recovery, Recovery::DeadLetter(_)) {
+        notify_observers(&mut tx, &cursors, last).await?;
     }
-    let worker = engine.worker;
+    let worker = core.worker;
     if !rows.is_empty() {
-        store::moves::append_history(&mut tx, &rows, worker)
+        store::commits::append_history(&mut tx, &rows, worker)
             .await
-            .map_err(|error| trouble(error.into(), last))?;
+            .map_err(|error| classify(error.into(), last))?;
     }
-    let places = engine.feeds.places();
-    let moves: Vec<MoveRow> = walkers.iter().map(|walker| walker.row(&places)).collect();
+    let queues = core.feeds.local_queues();
+    let moves: Vec<SagaUpdate> = cursors.iter().map(|cursor| cursor.update_row(&queues)).collect();
     if !moves.is_empty() {
-        let lease_ms = engine.lease_ms();
-        let written = store::moves::move_sagas(&mut tx, &moves, worker, lease_ms)
+        let lease_ms = core.lease_ms();
+        let written = store::commits::update_sagas(&mut tx, &moves, worker, lease_ms)
             .await
-            .map_err(|error| trouble(error.into(), last))?;
-        if written != moves.len() as u64 && engine.disabled_guard() != Some(DisabledGuard::Fence) {
+            .map_err(|error| classify(error.into(), last))?;
+        if written != moves.len() as u64 && core.disabled_guard() != Some(DisabledGuard::Fence) {
             let error = format!("{written} of {} locked sagas were written", moves.len());
-            return Err(Trouble::Step { at: last, error: vec![error], midway: false });
+            return Err(CommitError::Step { at: last, error: vec![error], cancelled_mid_statement: false });
         }
     }
-    bury(&mut tx, &walkers, remedy, last).await?;
+    bury(&mut tx, &cursors, recovery, last).await?;
 
     let after = std::mem::take(&mut tx.after);
-    finish(&walkers, &moves, after, &mut advanced);
-    advanced.tally = Tally::of(&rows, &walkers);
-    Ok(advanced)
+    finish(&cursors, &moves, after, &mut result);
+    result.metrics = BatchMetrics::of(&rows, &cursors);
+    Ok(result)
 }
 
 /// Locks the sagas that are still ours and sets out with them.
 async fn enter<'a>(
-    engine: &Inner,
+    core: &Core,
     conn: &mut PgConnection,
-    tracks: &'a [Track],
-    advanced: &mut Advanced,
+    members: &'a [BatchMember],
+    result: &mut BatchResult,
     backend: &mut Option<i32>,
-) -> Result<Vec<Walker<'a>>, Trouble> {
-    let mut ids: Vec<_> = tracks.iter().map(|track| track.job.saga_id.0).collect();
+) -> Result<Vec<SagaCursor<'a>>, CommitError> {
+    let mut ids: Vec<_> = members.iter().map(|member| member.job.saga_id.0).collect();
     ids.sort_unstable();
-    let unfenced = engine.disabled_guard() == Some(DisabledGuard::Fence);
+    let unfenced = core.disabled_guard() == Some(DisabledGuard::Fence);
     let fenced = if unfenced {
-        store::moves::no_fence(conn, &ids).await
+        store::commits::no_fence(conn, &ids).await
     } else {
-        store::moves::fence(conn, &ids, engine.worker).await
+        store::commits::fence(conn, &ids, core.worker).await
     };
-    let fenced = fenced.map_err(|error| trouble(error.into(), None))?;
+    let fenced = fenced.map_err(|error| classify(error.into(), None))?;
     *backend = fenced.first().map(|row| row.backend);
-    let fenced: HashMap<_, Fenced> = fenced.into_iter().map(|row| (row.id, row)).collect();
-    let mut walkers = Vec::with_capacity(tracks.len());
-    for (place, track) in tracks.iter().enumerate() {
-        let job = &track.job;
+    let fenced: HashMap<_, FencedSaga> = fenced.into_iter().map(|row| (row.id, row)).collect();
+    let mut cursors = Vec::with_capacity(members.len());
+    for (index, member) in members.iter().enumerate() {
+        let job = &member.job;
         let ours = fenced
             .get(&job.saga_id.0)
             .filter(|row| unfenced || (row.epoch == job.epoch && row.history_seq == job.history_seq));
         match ours {
-            Some(row) => walkers.push(Walker::new(place, job, row)),
-            None => advanced.lost.push(place),
+            Some(row) => cursors.push(SagaCursor::new(index, job, row)),
+            None => result.lost.push(index),
         }
     }
-    walkers.sort_by_key(|walker| walker.job.saga_id);
-    Ok(walkers)
+    cursors.sort_by_key(|cursor| cursor.job.saga_id);
+    Ok(cursors)
 }
 
 /// The next set to run: forward first and the earliest step first, so that sagas behind catch up with those ahead.
-fn next_batch(walkers: &[Walker<'_>]) -> Option<(Direction, usize)> {
-    let runnable = walkers.iter().filter(|walker| walker.runs_in_transaction());
-    runnable.map(|walker| (walker.state.direction, walker.state.at)).min_by_key(|(direction, at)| {
+fn next_batch(cursors: &[SagaCursor<'_>]) -> Option<(Direction, usize)> {
+    let runnable = cursors.iter().filter(|cursor| cursor.runs_in_transaction());
+    runnable.map(|cursor| (cursor.state.direction, cursor.state.at)).min_by_key(|(direction, at)| {
         match direction {
             Direction::Action => (0, *at),
             Direction::Undo => (1, usize::MAX - *at),
@@ -248,54 +248,56 @@ fn next_batch(walkers: &[Walker<'_>]) -> Option<(Direction, usize)> {
 
 async fn run_batch(
     tx: &mut Tx<'_>,
-    walkers: &mut [Walker<'_>],
+    cursors: &mut [SagaCursor<'_>],
     (direction, at): (Direction, usize),
-    (remedy, berth): (&Remedy, Berth),
+    (recovery, path): (&Recovery, CommitPath),
     rows: &mut Vec<HistoryRow>,
-) -> Result<(), Trouble> {
-    let engine = tx.engine;
+) -> Result<(), CommitError> {
+    let core = tx.core;
     let here = Some((direction, at));
-    let mut standing: Vec<&mut Walker<'_>> = walkers
+    let mut standing: Vec<&mut SagaCursor<'_>> = cursors
         .iter_mut()
-        .filter(|walker| {
-            walker.runs_in_transaction() && (walker.state.direction, walker.state.at) == (direction, at)
+        .filter(|cursor| {
+            cursor.runs_in_transaction() && (cursor.state.direction, cursor.state.at) == (direction, at)
         })
         .collect();
-    let Some(definition) = standing.first().and_then(|walker| walker.definition.cloned()) else {
+    let Some(definition) = standing.first().and_then(|cursor| cursor.definition.cloned()) else {
         return Ok(());
     };
     let node = &definition.graph.steps[at];
-    for walker in &mut standing {
-        walker.begin();
+    for cursor in &mut standing {
+        cursor.begin();
     }
-    let mut visits = Vec::with_capacity(standing.len());
-    let mut answers: Vec<Option<Answer>> = Vec::with_capacity(standing.len());
-    for walker in &mut standing {
-        let answer = walker.foretold(engine, remedy);
+    let mut invocations = Vec::with_capacity(standing.len());
+    let mut answers: Vec<Option<StepAnswer>> = Vec::with_capacity(standing.len());
+    for cursor in &mut standing {
+        let answer = cursor.predetermined_answer(core, recovery);
         if answer.is_none() {
-            visits.push(walker.visit());
+            invocations.push(cursor.invocation());
         }
         answers.push(answer);
     }
     let started = Instant::now();
-    let spans: Vec<_> = standing.iter().map(|walker| walker.span(engine)).collect();
-    if !visits.is_empty() {
+    let spans: Vec<_> = standing.iter().map(|cursor| cursor.span(core)).collect();
+    if !invocations.is_empty() {
         metrics::histogram!("sagaline_set_size")
-            .record(f64::from(u32::try_from(visits.len()).unwrap_or(u32::MAX)));
+            .record(f64::from(u32::try_from(invocations.len()).unwrap_or(u32::MAX)));
         let policy = definition.graph.policy(at, direction);
-        let run = definition.actions[at].in_transaction(direction, tx, &visits);
+        let run = definition.actions[at].in_transaction(direction, tx, &invocations);
         // Alone and aside it harms nobody, and has the time that its policy gives it.
-        let limit = match berth {
-            Berth::Aside if visits.len() == 1 => policy.timeout,
-            Berth::Aside | Berth::Lane => policy.timeout.min(engine.settings.turn()),
+        let limit = match path {
+            CommitPath::Isolated if invocations.len() == 1 => policy.timeout,
+            CommitPath::Isolated | CommitPath::Grouped => {
+                policy.timeout.min(core.settings.batch_time_limit())
+            }
         };
-        let ran = guard::guarded(limit, run).await;
+        let ran = guard::run_user_code(limit, run).await;
         let mut ran = match ran {
             Ok(Ok(ran)) => ran.into_iter(),
-            Ok(Err(error)) => return Err(trouble(error, here)),
+            Ok(Err(error)) => return Err(classify(error, here)),
             Err(broken) => {
                 let error = vec![format!("step `{}` {broken}", node.name)];
-                return Err(Trouble::Step { at: here, error, midway: true });
+                return Err(CommitError::Step { at: here, error, cancelled_mid_statement: true });
             }
         };
         for answer in &mut answers {
@@ -306,32 +308,32 @@ async fn run_batch(
     }
     let took = started.elapsed();
     drop(spans);
-    for (walker, answer) in standing.into_iter().zip(answers) {
-        let answer = answer.unwrap_or_else(|| Answer::Unreadable("the step gave no answer".into()));
-        walker.answered(&answer, started, took, rows);
-        walker.interrupted(rows);
+    for (cursor, answer) in standing.into_iter().zip(answers) {
+        let answer = answer.unwrap_or_else(|| StepAnswer::InputUnreadable("the step gave no answer".into()));
+        cursor.apply_answer(&answer, started, took, rows);
+        cursor.apply_cancel_or_deadline(rows);
     }
     Ok(())
 }
 
-async fn tell_watches(
+async fn notify_observers(
     tx: &mut Tx<'_>,
-    walkers: &[Walker<'_>],
+    cursors: &[SagaCursor<'_>],
     last: Option<(Direction, usize)>,
-) -> Result<(), Trouble> {
-    let limit = tx.engine.settings.turn();
+) -> Result<(), CommitError> {
+    let limit = tx.core.settings.batch_time_limit();
     let mut by_definition: BTreeMap<&str, (&Arc<Definition>, Vec<StatusChange>)> = BTreeMap::new();
-    for walker in walkers.iter().filter(|walker| walker.rested) {
-        let Some(definition) = walker.definition.filter(|definition| definition.watch.is_some()) else {
+    for cursor in cursors.iter().filter(|cursor| cursor.came_to_rest) {
+        let Some(definition) = cursor.definition.filter(|definition| definition.observer.is_some()) else {
             continue;
         };
-        let Some(input) = walker.values.first().cloned().flatten() else { continue };
+        let Some(input) = cursor.values.first().cloned().flatten() else { continue };
         let change = StatusChange {
-            saga_id: walker.job.saga_id,
+            saga_id: cursor.job.saga_id,
             input,
-            status: walker.state.status,
-            cause: walker.state.cause.clone(),
-            error: walker.error.clone(),
+            status: cursor.state.status,
+            cause: cursor.state.cause.clone(),
+            error: cursor.error.clone(),
         };
         by_definition
             .entry(&definition.graph.name)
@@ -340,12 +342,12 @@ async fn tell_watches(
             .push(change);
     }
     for (definition, changes) in by_definition.into_values() {
-        if let Some(watch) = &definition.watch {
-            match guard::guarded(limit, watch.status_changed(tx, &changes)).await {
-                Ok(told) => told.map_err(|error| trouble(error, last))?,
+        if let Some(observer) = &definition.observer {
+            match guard::run_user_code(limit, observer.status_changed(tx, &changes)).await {
+                Ok(notified) => notified.map_err(|error| classify(error, last))?,
                 Err(broken) => {
                     let error = vec![format!("the observer of `{}` {broken}", definition.graph.name)];
-                    return Err(Trouble::Step { at: last, error, midway: true });
+                    return Err(CommitError::Step { at: last, error, cancelled_mid_statement: true });
                 }
             }
         }
@@ -356,34 +358,39 @@ async fn tell_watches(
 /// Files a dead job for every saga that was parked.
 async fn bury(
     tx: &mut Tx<'_>,
-    walkers: &[Walker<'_>],
-    remedy: &Remedy,
+    cursors: &[SagaCursor<'_>],
+    recovery: &Recovery,
     last: Option<(Direction, usize)>,
-) -> Result<(), Trouble> {
-    let dead: Vec<uuid::Uuid> =
-        walkers.iter().filter(|walker| walker.dies()).map(|walker| walker.job.saga_id.0).collect();
-    let rites = match remedy {
-        Remedy::Park(_) => Rites::IfPossible,
-        Remedy::None | Remedy::Blame(_) => Rites::Due,
+) -> Result<(), CommitError> {
+    let dead: Vec<uuid::Uuid> = cursors
+        .iter()
+        .filter(|cursor| cursor.is_dead_lettered())
+        .map(|cursor| cursor.job.saga_id.0)
+        .collect();
+    let notice = match recovery {
+        Recovery::DeadLetter(_) => Notice::BestEffort,
+        Recovery::None | Recovery::FailSteps(_) => Notice::Required,
     };
-    burial::bury(tx, &dead, rites).await.map_err(|error| match trouble(error, last) {
-        Trouble::Step { at, error, .. } => Trouble::Step { at, error, midway: tx.course.midway },
-        other @ (Trouble::Transient(_) | Trouble::Locked(_)) => other,
+    burial::dead_letter(tx, &dead, notice).await.map_err(|error| match classify(error, last) {
+        CommitError::Step { at, error, .. } => {
+            CommitError::Step { at, error, cancelled_mid_statement: tx.course.cancelled_mid_statement }
+        }
+        other @ (CommitError::Transient(_) | CommitError::LockTimeout(_)) => other,
     })
 }
 
-fn finish(walkers: &[Walker<'_>], moves: &[MoveRow], after: AfterCommit, advanced: &mut Advanced) {
-    advanced.after = after;
-    for (walker, row) in walkers.iter().zip(moves) {
-        advanced.crash = advanced.crash.take().or_else(|| walker.crash.clone());
-        if walker.rested {
-            let ending = FinalStatus { status: walker.state.status, cause: walker.state.cause.clone() };
-            advanced.after.ended.push((walker.job.saga_id, ending));
+fn finish(cursors: &[SagaCursor<'_>], moves: &[SagaUpdate], after: CommitEffects, result: &mut BatchResult) {
+    result.after = after;
+    for (cursor, row) in cursors.iter().zip(moves) {
+        result.crash = result.crash.take().or_else(|| cursor.crash.clone());
+        if cursor.came_to_rest {
+            let ending = FinalStatus { status: cursor.state.status, cause: cursor.state.cause.clone() };
+            result.after.ended.push((cursor.job.saga_id, ending));
         } else if row.held {
-            advanced.going_on.push((walker.place, walker.onward()));
-        } else if walker.state.status.is_active() {
-            let sooner = advanced.next_due.map_or(walker.delay, |due| due.min(walker.delay));
-            advanced.next_due = Some(sooner);
+            result.continuing.push((cursor.index, cursor.continuation()));
+        } else if cursor.state.status.is_active() {
+            let sooner = result.next_due.map_or(cursor.delay, |due| due.min(cursor.delay));
+            result.next_due = Some(sooner);
         }
     }
 }

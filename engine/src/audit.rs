@@ -92,6 +92,6 @@ impl Engine {
         after: Option<(DateTime<Utc>, i64)>,
         limit: u32,
     ) -> Result<Vec<AuditRecord>, sqlx::Error> {
-        store::audits::audits(self.pool(), filter, after, limit).await
+        store::audit::audits(self.pool(), filter, after, limit).await
     }
 }

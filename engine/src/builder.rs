@@ -11,8 +11,8 @@ use tokio::sync::{Notify, mpsc};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    burial::{DeadJobObserver, ErasedDeadJobObserver, Ttls},
-    engine::{Engine, Inner},
+    burial::{DeadJobObserver, DeadJobTtls, ErasedDeadJobObserver},
+    engine::{Core, Engine},
     error::{BuildError, GraphError},
     expiry,
     faults::SharedFaults,
@@ -21,7 +21,7 @@ use crate::{
     keeper, lane, meters,
     saga::Definition,
     starter,
-    strangers::Strangers,
+    strangers::OrphanScan,
     trace::TraceLink,
     waiters::{self, Waiters},
 };
@@ -39,12 +39,12 @@ pub(crate) struct Settings {
 impl Settings {
     /// How long one batch of several sagas may run in a transaction. Its leases are not extended meanwhile, and must
     /// outlast the trouble that it may end in.
-    pub(crate) fn turn(&self) -> Duration {
+    pub(crate) fn batch_time_limit(&self) -> Duration {
         (self.lease / 4).max(Duration::from_secs(2))
     }
 
     /// How long upkeep waits for the database's answer before it takes the connection for dead.
-    pub(crate) fn upkeep(&self) -> Duration {
+    pub(crate) fn db_timeout(&self) -> Duration {
         (self.lease / 3).clamp(Duration::from_secs(1), Duration::from_secs(10))
     }
 }
@@ -56,8 +56,8 @@ pub struct EngineBuilder {
     settings: Settings,
     trace_link: Option<Arc<dyn TraceLink>>,
     dead_job_observer: Option<Arc<dyn ErasedDeadJobObserver>>,
-    dead_job_ttls: Ttls,
-    archive_keep: Option<Duration>,
+    dead_job_ttls: DeadJobTtls,
+    archive_retention: Option<Duration>,
     faults: SharedFaults,
 }
 
@@ -74,8 +74,8 @@ impl EngineBuilder {
             },
             trace_link: None,
             dead_job_observer: None,
-            dead_job_ttls: Ttls::default(),
-            archive_keep: None,
+            dead_job_ttls: DeadJobTtls::default(),
+            archive_retention: None,
             faults: None,
         }
     }
@@ -107,8 +107,8 @@ impl EngineBuilder {
 
     /// Sets how long overdue a saga must be whose definition or step this process does not know, until it claims and parks
     /// it; five minutes unless set. Until then it is left to processes that know it, as in a rolling deployment.
-    pub fn orphan_grace(mut self, patience: Duration) -> Self {
-        self.settings.orphan_grace = patience;
+    pub fn orphan_grace(mut self, grace: Duration) -> Self {
+        self.settings.orphan_grace = grace;
         self
     }
 
@@ -127,7 +127,7 @@ impl EngineBuilder {
     /// Sets how long dead jobs wait for a person before they are archived and their sagas given up; for ever unless set. It
     /// holds for those parked from then on, and never for what died in an undo.
     pub fn dead_job_ttl(mut self, ttl: impl Into<Option<Duration>>) -> Self {
-        self.dead_job_ttls.usual = ttl.into();
+        self.dead_job_ttls.default = ttl.into();
         self
     }
 
@@ -143,7 +143,7 @@ impl EngineBuilder {
 
     /// Sets how long archived dead jobs are kept; for ever unless set.
     pub fn dead_job_archive_retention(mut self, keep: impl Into<Option<Duration>>) -> Self {
-        self.archive_keep = keep.into();
+        self.archive_retention = keep.into();
         self
     }
 
@@ -160,7 +160,7 @@ impl EngineBuilder {
         let mut definitions = BTreeMap::new();
         let (mut lanes, mut arrivals) = (HashMap::new(), Vec::new());
         for definition in self.definitions {
-            meters::begin_counting(&definition.graph);
+            meters::register_zero_counters(&definition.graph);
             let name = definition.graph.name.clone();
             let (sender, receiver) = mpsc::unbounded_channel();
             lanes.insert(name.clone(), sender);
@@ -169,26 +169,26 @@ impl EngineBuilder {
                 return Err(GraphError::SagaTwice(name).into());
             }
         }
-        if let Some(stranger) =
+        if let Some(unknown) =
             self.dead_job_ttls.by_definition.keys().find(|name| !definitions.contains_key(*name))
         {
-            return Err(BuildError::NoSuchSaga(stranger.clone()));
+            return Err(BuildError::NoSuchSaga(unknown.clone()));
         }
         // Sagas that this process does not know share a lane, where they are snoozed or parked.
         let (sender, receiver) = mpsc::unbounded_channel();
         lanes.insert(String::new(), sender);
         arrivals.push(receiver);
         let (starter, starts) = starter::channel();
-        let inner = Arc::new(Inner {
+        let core = Arc::new(Core {
             pool: self.pool,
             worker: WorkerId::generate(),
             steps: steps(&definitions),
             definitions,
             settings: self.settings,
             feeds: Feeds::default(),
-            holds: Arc::default(),
+            leases: Arc::default(),
             waiters: Waiters::default(),
-            keeper: Notify::new(),
+            lease_wakeup: Notify::new(),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
             lanes,
@@ -196,20 +196,20 @@ impl EngineBuilder {
             trace_link: self.trace_link,
             dead_job_observer: self.dead_job_observer,
             dead_job_ttls: self.dead_job_ttls,
-            archive_keep: self.archive_keep,
-            strangers: Strangers::default(),
+            archive_retention: self.archive_retention,
+            orphans: OrphanScan::default(),
             faults: self.faults,
-            died: AtomicBool::new(false),
+            crashed: AtomicBool::new(false),
         });
         for receiver in arrivals {
-            inner.tasks.spawn(lane::run(inner.clone(), receiver));
+            core.tasks.spawn(lane::run(core.clone(), receiver));
         }
-        inner.tasks.spawn(starter::run(inner.clone(), starts));
-        inner.supervise("keeping claims", keeper::keep);
-        inner.supervise("listening", keeper::listen);
-        inner.supervise("watching for ends", waiters::watch_elsewhere);
-        inner.supervise("archiving dead jobs", expiry::watch);
-        Ok(Engine { inner })
+        core.tasks.spawn(starter::run(core.clone(), starts));
+        core.supervise("keeping claims", keeper::keep);
+        core.supervise("listening", keeper::listen);
+        core.supervise("watching for ends", waiters::poll_remote_ends);
+        core.supervise("archiving dead jobs", expiry::watch);
+        Ok(Engine { core })
     }
 }
 

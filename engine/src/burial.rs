@@ -45,7 +45,7 @@ pub trait DeadJobObserver: Send + Sync + 'static {
     fn dead_lettered(
         &self,
         tx: &mut Tx<'_>,
-        deaths: &[DeadLettered],
+        dead_lettered: &[DeadLettered],
     ) -> impl Future<Output = Result<(), StepError>> + Send;
 }
 
@@ -55,7 +55,7 @@ pub(crate) trait ErasedDeadJobObserver: Send + Sync {
     fn dead_lettered<'a>(
         &'a self,
         tx: &'a mut Tx<'_>,
-        deaths: &'a [DeadLettered],
+        dead_lettered: &'a [DeadLettered],
     ) -> BoxFuture<'a, Result<(), StepError>>;
 }
 
@@ -63,45 +63,46 @@ impl<W: DeadJobObserver> ErasedDeadJobObserver for W {
     fn dead_lettered<'a>(
         &'a self,
         tx: &'a mut Tx<'_>,
-        deaths: &'a [DeadLettered],
+        dead_lettered: &'a [DeadLettered],
     ) -> BoxFuture<'a, Result<(), StepError>> {
-        Box::pin(DeadJobObserver::dead_lettered(self, tx, deaths))
+        Box::pin(DeadJobObserver::dead_lettered(self, tx, dead_lettered))
     }
 }
 
 /// How long dead jobs wait for a person; `None` for ever.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Ttls {
-    pub(crate) usual: Option<Duration>,
+pub(crate) struct DeadJobTtls {
+    pub(crate) default: Option<Duration>,
     pub(crate) by_definition: BTreeMap<String, Option<Duration>>,
 }
 
-/// Whether a saga may be parked without the dead-job observer, should that fail.
+/// What a failing dead-job observer does to the transaction: [`Notice::Required`] aborts it, [`Notice::BestEffort`] is
+/// logged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Rites {
-    Due,
+pub(crate) enum Notice {
+    Required,
     /// The outcome of these sagas could not be written: perhaps by the observer's own fault, so it can't be insisted on.
-    IfPossible,
+    BestEffort,
 }
 
 /// Files a dead job for each of these sagas, which were parked in this transaction, and tells the dead-job observer.
-pub(crate) async fn bury(tx: &mut Tx<'_>, dead: &[Uuid], rites: Rites) -> Result<(), StepError> {
+pub(crate) async fn dead_letter(tx: &mut Tx<'_>, dead: &[Uuid], notice: Notice) -> Result<(), StepError> {
     if dead.is_empty() {
         return Ok(());
     }
     let ids: Vec<Uuid> = dead.iter().map(|_| Uuid::now_v7()).collect();
-    let engine = tx.engine;
-    let deaths = store::dead_jobs::file(tx, &ids, dead, &engine.dead_job_ttls).await?;
-    match rites {
-        Rites::Due => tell(tx, &deaths).await,
-        Rites::IfPossible => {
+    let core = tx.core;
+    let dead_lettered = store::dead_jobs::file(tx, &ids, dead, &core.dead_job_ttls).await?;
+    match notice {
+        Notice::Required => notify(tx, &dead_lettered).await,
+        Notice::BestEffort => {
             let mut savepoint = tx.conn.begin().await?;
-            let mut inside = Tx::new(&mut savepoint, engine);
-            match tell(&mut inside, &deaths).await {
+            let mut inside = Tx::new(&mut savepoint, core);
+            match notify(&mut inside, &dead_lettered).await {
                 Ok(()) => {
                     let after = std::mem::take(&mut inside.after);
                     savepoint.commit().await?;
-                    tx.after.take_in(after);
+                    tx.after.merge(after);
                 }
                 Err(error) => {
                     savepoint.rollback().await?;
@@ -113,13 +114,15 @@ pub(crate) async fn bury(tx: &mut Tx<'_>, dead: &[Uuid], rites: Rites) -> Result
     }
 }
 
-async fn tell(tx: &mut Tx<'_>, deaths: &[DeadLettered]) -> Result<(), StepError> {
-    let engine = tx.engine;
-    let Some(watch) = &engine.dead_job_observer else { return Ok(()) };
-    match guard::guarded(engine.settings.turn(), watch.dead_lettered(tx, deaths)).await {
-        Ok(told) => told,
+async fn notify(tx: &mut Tx<'_>, dead_lettered: &[DeadLettered]) -> Result<(), StepError> {
+    let core = tx.core;
+    let Some(observer) = &core.dead_job_observer else { return Ok(()) };
+    match guard::run_user_code(core.settings.batch_time_limit(), observer.dead_lettered(tx, dead_lettered))
+        .await
+    {
+        Ok(notified) => notified,
         Err(broken) => {
-            tx.course.midway = true;
+            tx.course.cancelled_mid_statement = true;
             Err(StepError::Other(format!("the dead-job observer {broken}")))
         }
     }

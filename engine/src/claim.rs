@@ -5,15 +5,15 @@ use std::{collections::HashMap, sync::Arc};
 use serde_json::value::RawValue;
 
 use crate::{
-    engine::Inner,
+    engine::Core,
     graph::StepKind,
     ids::SagaId,
-    job::{Job, Permit},
-    queues::Left,
+    job::{Job, JobSlots},
+    queues::Claimable,
     status::{Direction, Status},
     store::{
         self,
-        claims::{ClaimedRow, Claimer, Pick, ReleaseRow},
+        claims::{ClaimContext, ClaimScope, ClaimedRow, ReleaseRow},
     },
     transition::State,
     upkeep,
@@ -22,40 +22,45 @@ use crate::{
 /// What the steps of a saga gave so far, by step name.
 type Outputs = Vec<(String, Option<Arc<RawValue>>)>;
 
-impl Inner {
+impl Core {
     /// Claims due sagas and reads what they need to go on.
-    pub(crate) async fn claim(&self, pick: Pick<'_>, limit: usize) -> Result<Vec<Job>, sqlx::Error> {
-        let patience = self.settings.upkeep();
+    pub(crate) async fn claim(&self, scope: ClaimScope<'_>, limit: usize) -> Result<Vec<Job>, sqlx::Error> {
+        let timeout = self.settings.db_timeout();
         // After an outage claims of our own may be overdue while their steps are still under way here.
-        let aged = self.holds.aged(self.settings.lease.mul_f64(2.0 / 3.0));
+        let aged = self.leases.older_than(self.settings.lease.mul_f64(2.0 / 3.0));
         if !aged.is_empty() {
-            self.renew(&aged).await?;
+            self.extend_leases(&aged).await?;
         }
-        let conn = upkeep::connection(&self.pool, patience).await?;
+        let conn = upkeep::acquire(&self.pool, timeout).await?;
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let claimer = Claimer { worker: self.worker, lease_ms: self.lease_ms(), steps: &self.steps };
-        upkeep::bounded(conn, patience, async |conn| {
+        let context = ClaimContext { worker: self.worker, lease_ms: self.lease_ms(), steps: &self.steps };
+        upkeep::on_connection(conn, timeout, async |conn| {
             let ids;
-            let pick = match self.feeds.pauses.left(conn, pick, &self.feeds.throttles.limited()).await? {
-                Left::Nothing => return Ok(Vec::new()),
-                Left::All => pick,
-                Left::Ids(left) => {
+            let scope = match self
+                .feeds
+                .pauses
+                .filter_claimable(conn, scope, &self.feeds.throttles.throttled())
+                .await?
+            {
+                Claimable::Nothing => return Ok(Vec::new()),
+                Claimable::All => scope,
+                Claimable::Ids(left) => {
                     ids = left;
-                    Pick::Ids(&ids)
+                    ClaimScope::Ids(&ids)
                 }
             };
-            let rows = store::claims::claim(conn, pick, limit, &claimer).await?;
+            let rows = store::claims::claim(conn, scope, limit, &context).await?;
             // From here on the claims are ours; whatever goes wrong below, they are given back.
-            let mut fresh = Claimed { engine: self, rows };
+            let mut fresh = Claimed { core: self, rows };
             let room = limit - i64::try_from(fresh.rows.len()).unwrap_or(limit);
-            let patience = self.settings.orphan_grace;
-            if let Pick::Usual(queue) = pick
+            let grace = self.settings.orphan_grace;
+            if let ClaimScope::Queue(queue) = scope
                 && room > 0
-                && self.strangers.are_due(queue, patience)
+                && self.orphans.is_due(queue, grace)
             {
-                let overdue_ms = i64::try_from(patience.as_millis()).unwrap_or(i64::MAX);
-                let strangers = Pick::Strangers { queue, overdue_ms };
-                fresh.rows.extend(store::claims::claim(conn, strangers, room, &claimer).await?);
+                let overdue_ms = i64::try_from(grace.as_millis()).unwrap_or(i64::MAX);
+                let orphans = ClaimScope::Orphaned { queue, overdue_ms };
+                fresh.rows.extend(store::claims::claim(conn, orphans, room, &context).await?);
             }
             if fresh.rows.is_empty() {
                 return Ok(Vec::new());
@@ -105,7 +110,7 @@ impl Inner {
             at,
             direction,
             attempt: u32::try_from(row.attempt).unwrap_or(u32::MAX),
-            losses: u32::try_from(row.losses).unwrap_or(u32::MAX),
+            lost_attempts: u32::try_from(row.lost_attempts).unwrap_or(u32::MAX),
             in_doubt,
             cause,
         };
@@ -131,9 +136,9 @@ impl Inner {
             trace: row.trace.map(Into::into),
             interrupted: row.interrupted && direction == Direction::Action,
             unreadable,
-            solo: false,
-            hold: self.holds.hold(saga_id, row.epoch),
-            permit: Permit::default(),
+            isolated: false,
+            lease: self.leases.track(saga_id, row.epoch),
+            slots: JobSlots::default(),
             definition,
         })
     }
@@ -141,7 +146,7 @@ impl Inner {
 
 /// Claims that are not jobs yet; those left when it is dropped are given back, not begun.
 struct Claimed<'a> {
-    engine: &'a Inner,
+    core: &'a Core,
     rows: Vec<ClaimedRow>,
 }
 
@@ -160,7 +165,7 @@ impl Claimed<'_> {
         rows.into_iter()
             .filter_map(|row| {
                 let outputs = outputs.remove(&row.id);
-                self.engine.job(row, outputs.unwrap_or_default())
+                self.core.job(row, outputs.unwrap_or_default())
             })
             .collect()
     }
@@ -176,12 +181,12 @@ impl Drop for Claimed<'_> {
             epoch: row.epoch,
             attempt: row.attempt.saturating_sub(1),
             history_seq: row.history_seq,
-            in_doubt: self.engine.may_have_called(row) && (row.in_doubt || row.taken_over),
+            in_doubt: self.core.may_have_called(row) && (row.in_doubt || row.taken_over),
             called: false,
             delay_ms: 0,
             error: None,
         });
-        self.engine.holds.release_later(rows);
-        self.engine.keeper.notify_one();
+        self.core.leases.queue_release(rows);
+        self.core.lease_wakeup.notify_one();
     }
 }

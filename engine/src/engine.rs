@@ -13,18 +13,18 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     builder::{EngineBuilder, Settings},
-    burial::{ErasedDeadJobObserver, Ttls},
+    burial::{DeadJobTtls, ErasedDeadJobObserver},
     error::{StartError, StepError},
     faults::SharedFaults,
     feed::{DueHook, Feed, Feeds},
-    hold::Holds,
+    hold::LeaseTable,
     ids::{SagaId, WorkerId},
     job::{Committed, Job, Performed},
     lane,
     saga::Definition,
-    start::{Claiming, NewSaga, Started, start_with},
+    start::{ClaimOnStart, NewSaga, Started, start_with},
     starter, store,
-    strangers::Strangers,
+    strangers::OrphanScan,
     trace::TraceLink,
     tx::Tx,
     view::FinalStatus,
@@ -32,7 +32,7 @@ use crate::{
 };
 
 /// Everything that the handles of one engine share.
-pub(crate) struct Inner {
+pub(crate) struct Core {
     pub(crate) pool: PgPool,
     pub(crate) worker: WorkerId,
     pub(crate) definitions: BTreeMap<String, Arc<Definition>>,
@@ -40,27 +40,27 @@ pub(crate) struct Inner {
     pub(crate) steps: Vec<String>,
     pub(crate) settings: Settings,
     pub(crate) feeds: Feeds,
-    pub(crate) holds: Arc<Holds>,
+    pub(crate) leases: Arc<LeaseTable>,
     pub(crate) waiters: Waiters,
-    pub(crate) keeper: Notify,
+    pub(crate) lease_wakeup: Notify,
     pub(crate) stop: CancellationToken,
     pub(crate) tasks: TaskTracker,
     pub(crate) lanes: HashMap<String, lane::Sender>,
     pub(crate) starter: starter::Sender,
     pub(crate) trace_link: Option<Arc<dyn TraceLink>>,
     pub(crate) dead_job_observer: Option<Arc<dyn ErasedDeadJobObserver>>,
-    pub(crate) dead_job_ttls: Ttls,
+    pub(crate) dead_job_ttls: DeadJobTtls,
     /// How long archived dead jobs are kept; `None` for ever.
-    pub(crate) archive_keep: Option<Duration>,
-    pub(crate) strangers: Strangers,
+    pub(crate) archive_retention: Option<Duration>,
+    pub(crate) orphans: OrphanScan,
     pub(crate) faults: SharedFaults,
-    pub(crate) died: AtomicBool,
+    pub(crate) crashed: AtomicBool,
 }
 
 /// A handle to the engine of this process; clones are the same engine.
 #[derive(Clone)]
 pub struct Engine {
-    pub(crate) inner: Arc<Inner>,
+    pub(crate) core: Arc<Core>,
 }
 
 impl Engine {
@@ -77,13 +77,13 @@ impl Engine {
     /// # Cancel safety
     /// A dropped call may still have started the saga.
     pub async fn start(&self, saga: NewSaga) -> Result<Started, StartError> {
-        let saga = saga.or_trace(|| self.inner.trace_link.as_ref()?.current());
-        let (tell, told) = oneshot::channel();
-        self.inner
+        let saga = saga.trace_or(|| self.core.trace_link.as_ref()?.current());
+        let (reply, reply_rx) = oneshot::channel();
+        self.core
             .starter
-            .send(starter::Request { saga, tell })
+            .send(starter::StartRequest { saga, reply })
             .map_err(|_| StartError::Unavailable("the engine is shutting down".into()))?;
-        told.await.map_err(|_| StartError::Unavailable("the engine is shutting down".into()))?
+        reply_rx.await.map_err(|_| StartError::Unavailable("the engine is shutting down".into()))?
     }
 
     /// Starts sagas in the caller's transaction: they exist if and only if it commits. Their steps join the caller's trace.
@@ -95,90 +95,86 @@ impl Engine {
         conn: &mut PgConnection,
         sagas: Vec<NewSaga>,
     ) -> Result<Vec<Result<Started, StartError>>, StepError> {
-        let current = || self.inner.trace_link.as_ref()?.current();
-        let sagas = sagas.into_iter().map(|saga| saga.or_trace(current)).collect();
-        let mut tx = Tx::new(conn, &self.inner);
-        start_with(&mut tx, sagas, Claiming::Anywhere).await
+        let current = || self.core.trace_link.as_ref()?.current();
+        let sagas = sagas.into_iter().map(|saga| saga.trace_or(current)).collect();
+        let mut tx = Tx::new(conn, &self.core);
+        start_with(&mut tx, sagas, ClaimOnStart::No).await
     }
 
-    /// Starts a saga and waits for its end, but no longer than `patience`; `None` means that it still goes on.
+    /// Starts a saga and waits for its end, but no longer than `timeout`; `None` means that it still goes on.
     ///
     /// # Errors
     /// As [`Engine::start`].
     pub async fn start_and_wait(
         &self,
         saga: NewSaga,
-        patience: Duration,
+        timeout: Duration,
     ) -> Result<(Started, Option<FinalStatus>), StartError> {
-        let told = self.inner.waiters.wait_for(saga.saga_id());
+        let reply_rx = self.core.waiters.subscribe(saga.saga_id());
         let started = self.start(saga).await?;
         if started.existing {
-            let ending = self.wait(started.saga_id, patience).await;
+            let ending = self.wait(started.saga_id, timeout).await;
             return Ok((started, ending.map_err(|error| StartError::Unavailable(error.to_string()))?));
         }
-        let ending = tokio::time::timeout(patience, told).await.ok().and_then(Result::ok);
+        let ending = tokio::time::timeout(timeout, reply_rx).await.ok().and_then(Result::ok);
         Ok((started, ending))
     }
 
-    /// Waits until a saga is completed, compensated or dead, but no longer than `patience`.
+    /// Waits until a saga is completed, compensated or dead, but no longer than `timeout`.
     ///
     /// # Errors
     /// When the database is away at the first look; [`sqlx::Error::RowNotFound`] when there is no such saga.
-    pub async fn wait(
-        &self,
-        saga_id: SagaId,
-        patience: Duration,
-    ) -> Result<Option<FinalStatus>, sqlx::Error> {
-        let told = self.inner.waiters.wait_for(saga_id);
+    pub async fn wait(&self, saga_id: SagaId, timeout: Duration) -> Result<Option<FinalStatus>, sqlx::Error> {
+        let reply_rx = self.core.waiters.subscribe(saga_id);
         let now =
-            store::reads::status_of(&self.inner.pool, saga_id.0).await?.ok_or(sqlx::Error::RowNotFound)?;
+            store::queries::status_of(&self.core.pool, saga_id.0).await?.ok_or(sqlx::Error::RowNotFound)?;
         if !now.status.is_active() {
             return Ok(Some(now));
         }
-        Ok(tokio::time::timeout(patience, told).await.ok().and_then(Result::ok))
+        Ok(tokio::time::timeout(timeout, reply_rx).await.ok().and_then(Result::ok))
     }
 
-    /// Ends all waits for sagas, those under way and those to come, as if their patience were over: what a process does
+    /// Ends all waits for sagas, those under way and those to come, as if their time were over: what a process does
     /// that is about to stop. Nothing happens to the sagas.
     pub fn close_waits(&self) {
-        self.inner.waiters.end();
+        self.core.waiters.close();
     }
 
     /// The registered definitions, by name.
     pub fn definitions(&self) -> impl Iterator<Item = &Definition> {
-        self.inner.definitions.values().map(AsRef::as_ref)
+        self.core.definitions.values().map(AsRef::as_ref)
     }
 
     /// Finds a registered definition.
     pub fn definition(&self, name: &str) -> Option<&Definition> {
-        self.inner.definitions.get(name).map(AsRef::as_ref)
+        self.core.definitions.get(name).map(AsRef::as_ref)
     }
 
     /// Opens the feed of a queue: this process now works on it. One feed a queue and engine.
     pub fn feed(&self, queue: &str, capacity: usize) -> Feed {
-        Feed::open(self.inner.clone(), queue, capacity.max(1))
+        Feed::open(self.core.clone(), queue, capacity.max(1))
     }
 
     /// Performs a job: makes the call of a call step, under its time-out, panics caught. For a transaction step there is
     /// nothing to do here; the batch that [`Engine::commit`] joins does it.
     pub async fn perform(&self, job: &Job) -> Performed {
-        self.inner.perform(job).await
+        self.core.perform(job).await
     }
 
     /// Commits a job with what performing it came to, together with all others that arrive meanwhile. Returns when that
     /// is durable; if the saga can go on at once, its next job is in its feed by then.
     pub async fn commit(&self, job: Job, performed: Performed) -> Committed {
-        self.inner.commit(job, performed).await
+        self.core.commit(job, performed).await
     }
 
     /// Gives a job's claim back without having begun it; [`Feed::closed`] and [`Engine::shutdown`] wait for that.
     pub fn give_back(&self, job: Job) {
-        self.inner.hand_back([job]);
+        self.core.release_unstarted([job]);
     }
 
     /// Gives up a job that was begun: its attempt stays counted, and a call stays in doubt.
     pub fn give_up(&self, job: Job) {
-        self.inner.give_up(job);
+        self.core.give_up(job);
     }
 
     /// Works through a feed until `stop` is cancelled, then closes it and finishes what was handed out: the plain way to
@@ -192,10 +188,10 @@ impl Engine {
                 job = feed.recv() => job,
             };
             let Some(job) = job else { break };
-            let inner = self.inner.clone();
+            let core = self.core.clone();
             jobs.spawn(async move {
-                let performed = inner.perform(&job).await;
-                inner.commit(job, performed).await
+                let performed = core.perform(&job).await;
+                core.commit(job, performed).await
             });
         }
         feed.close();
@@ -211,10 +207,10 @@ impl Engine {
     /// When the database is away.
     pub async fn claim_ids(&self, ids: &[SagaId]) -> Result<usize, sqlx::Error> {
         let ids: Vec<_> = ids.iter().map(|id| id.0).collect();
-        let jobs = self.inner.claim(store::claims::Pick::Ids(&ids), ids.len()).await?;
+        let jobs = self.core.claim(store::claims::ClaimScope::Ids(&ids), ids.len()).await?;
         let claimed = jobs.len();
         for job in jobs {
-            self.inner.feeds.give(&self.inner, job);
+            self.core.feeds.dispatch(&self.core, job);
         }
         Ok(claimed)
     }
@@ -222,22 +218,22 @@ impl Engine {
     /// Has `hook` told, after the commit, of sagas that became due in a queue: for carrying their ids elsewhere. Sagas
     /// started in a caller's own transaction are not told of; the poll finds them.
     pub fn on_due(&self, queue: &str, hook: DueHook) {
-        self.inner.feeds.hook_up(queue, hook);
+        self.core.feeds.set_due_hook(queue, hook);
     }
 
     /// How many claims this process holds.
     pub fn held(&self) -> usize {
-        self.inner.holds.count()
+        self.core.leases.count()
     }
 
     /// The id under which this process holds leases.
     pub fn worker(&self) -> WorkerId {
-        self.inner.worker
+        self.core.worker
     }
 
     /// The database.
     pub fn pool(&self) -> &PgPool {
-        &self.inner.pool
+        &self.core.pool
     }
 
     /// The database's time.
@@ -245,25 +241,25 @@ impl Engine {
     /// # Errors
     /// When the database is away.
     pub async fn now(&self) -> Result<DateTime<Utc>, sqlx::Error> {
-        store::reads::now(&self.inner.pool).await
+        store::queries::now(&self.core.pool).await
     }
 
     /// Stops the engine's tasks once they have finished what they hold, and gives back all claims that can be given back.
     /// Close the feeds and let their workers finish first. It takes no longer than two leases: by then what could not be
     /// committed is lost to others.
     pub async fn shutdown(&self) {
-        self.inner.stop.cancel();
-        self.inner.tasks.close();
-        let patience = self.inner.settings.lease * 2;
-        if tokio::time::timeout(patience, self.inner.tasks.wait()).await.is_err() {
+        self.core.stop.cancel();
+        self.core.tasks.close();
+        let timeout = self.core.settings.lease * 2;
+        if tokio::time::timeout(timeout, self.core.tasks.wait()).await.is_err() {
             tracing::warn!("stopping without the last commits: the database gives no answer");
         }
-        self.inner.flush_releases().await;
+        self.core.flush_releases().await;
     }
 }
 
 impl std::fmt::Debug for Engine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Engine").field("worker", &self.inner.worker).finish_non_exhaustive()
+        f.debug_struct("Engine").field("worker", &self.core.worker).finish_non_exhaustive()
     }
 }

@@ -6,14 +6,14 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::{
-    engine::{Engine, Inner},
+    engine::{Core, Engine},
     error::StepError,
     ids::{DeadJobId, SagaId},
     meters::{ARCHIVED, PRUNED},
     operate::{self, Expired},
     overdue, store,
     trouble::is_transient,
-    tx::AfterCommit,
+    tx::CommitEffects,
     view::{ArchivedDeadJob, DeadJobFilter, Page},
 };
 
@@ -33,7 +33,7 @@ impl Engine {
     /// # Errors
     /// When the database is away; those archived until then stay so.
     pub async fn expire_dead_jobs(&self, limit: u32) -> Result<u32, sqlx::Error> {
-        expire(&self.inner, limit).await
+        expire(&self.core, limit).await
     }
 
     /// Throws away archived dead jobs that were kept long enough, at most `limit`; gives how many.
@@ -41,7 +41,7 @@ impl Engine {
     /// # Errors
     /// When the database is away.
     pub async fn prune_dead_job_archive(&self, limit: u32) -> Result<u64, sqlx::Error> {
-        prune(&self.inner, limit).await
+        prune(&self.core, limit).await
     }
 
     /// Lists archived dead jobs, the last parked first. `with_resolved` of the filter brings those, too, that somebody
@@ -68,38 +68,38 @@ impl Engine {
 
 /// Looks after dead jobs whose time, or whose saga's, is over, now and then until the engine stops; only in processes that
 /// work on queues.
-pub(crate) async fn watch(engine: Arc<Inner>) {
+pub(crate) async fn watch(core: Arc<Core>) {
     loop {
         tokio::select! {
-            () = engine.stop.cancelled() => return,
+            () = core.stop.cancelled() => return,
             () = tokio::time::sleep(crate::clock::jittered(PERIOD)) => {}
         }
-        if engine.feeds.open_queues().is_empty() {
+        if core.feeds.open_queues().is_empty() {
             continue;
         }
-        if let Err(error) = round(&engine).await {
+        if let Err(error) = round(&core).await {
             tracing::warn!(error = %error, "dead jobs can't be looked after now; trying again later");
         }
     }
 }
 
-async fn round(engine: &Inner) -> Result<(), sqlx::Error> {
-    while overdue::unwind(engine, BATCH).await? == BATCH && !engine.stop.is_cancelled() {}
-    while expire(engine, BATCH).await? == BATCH && !engine.stop.is_cancelled() {}
-    while prune(engine, PRUNE).await? == u64::from(PRUNE) && !engine.stop.is_cancelled() {}
+async fn round(core: &Core) -> Result<(), sqlx::Error> {
+    while overdue::unwind(core, BATCH).await? == BATCH && !core.stop.is_cancelled() {}
+    while expire(core, BATCH).await? == BATCH && !core.stop.is_cancelled() {}
+    while prune(core, PRUNE).await? == u64::from(PRUNE) && !core.stop.is_cancelled() {}
     Ok(())
 }
 
-async fn expire(engine: &Inner, limit: u32) -> Result<u32, sqlx::Error> {
-    let expired = store::archive::expired(&engine.pool, limit).await?;
+async fn expire(core: &Core, limit: u32) -> Result<u32, sqlx::Error> {
+    let expired = store::archive::expired(&core.pool, limit).await?;
     let mut archived = 0;
     for (id, saga_id) in expired {
-        let mut transaction = engine.pool.begin().await?;
-        match end(engine, &mut transaction, id, saga_id).await {
+        let mut transaction = core.pool.begin().await?;
+        match end(core, &mut transaction, id, saga_id).await {
             Ok(End::Archived { why, after }) => {
                 transaction.commit().await?;
                 metrics::counter!(ARCHIVED, "why" => why).increment(1);
-                engine.committed(after);
+                core.publish_effects(after);
                 archived += 1;
             }
             Ok(End::PutOff) => transaction.commit().await?,
@@ -108,7 +108,7 @@ async fn expire(engine: &Inner, limit: u32) -> Result<u32, sqlx::Error> {
             Err(error) => {
                 transaction.rollback().await?;
                 tracing::error!(dead_job.id = %id, error = %error, "an expired dead job can't be archived; it waits for another day");
-                store::archive::postpone(&mut *engine.pool.acquire().await?, id).await?;
+                store::archive::postpone(&mut *core.pool.acquire().await?, id).await?;
             }
         }
     }
@@ -119,7 +119,7 @@ async fn expire(engine: &Inner, limit: u32) -> Result<u32, sqlx::Error> {
 enum End {
     Archived {
         why: &'static str,
-        after: AfterCommit,
+        after: CommitEffects,
     },
     /// It waits on.
     PutOff,
@@ -127,7 +127,7 @@ enum End {
     NotOurs,
 }
 
-async fn end(engine: &Inner, conn: &mut PgConnection, id: Uuid, saga_id: Uuid) -> Result<End, StepError> {
+async fn end(core: &Core, conn: &mut PgConnection, id: Uuid, saga_id: Uuid) -> Result<End, StepError> {
     // The saga first, as whoever else acts on it.
     if !store::archive::lock_saga(conn, saga_id).await? {
         return Ok(End::NotOurs);
@@ -135,8 +135,8 @@ async fn end(engine: &Inner, conn: &mut PgConnection, id: Uuid, saga_id: Uuid) -
     let (why, after) = match store::dead_jobs::lock(conn, id).await? {
         None => return Ok(End::NotOurs),
         // Somebody had acted: what expires is the record of it.
-        Some((_, Some(_))) => ("resolved", AfterCommit::default()),
-        Some((_, None)) => match operate::expire(engine, conn, SagaId(saga_id)).await? {
+        Some((_, Some(_))) => ("resolved", CommitEffects::default()),
+        Some((_, None)) => match operate::expire(core, conn, SagaId(saga_id)).await? {
             Expired::GivenUp(after) => ("expired", after),
             Expired::Waits => {
                 store::archive::never_expire(conn, id).await?;
@@ -152,10 +152,10 @@ async fn end(engine: &Inner, conn: &mut PgConnection, id: Uuid, saga_id: Uuid) -
     Ok(End::Archived { why, after })
 }
 
-async fn prune(engine: &Inner, limit: u32) -> Result<u64, sqlx::Error> {
-    let Some(keep) = engine.archive_keep else { return Ok(0) };
+async fn prune(core: &Core, limit: u32) -> Result<u64, sqlx::Error> {
+    let Some(keep) = core.archive_retention else { return Ok(0) };
     let keep_ms = i64::try_from(keep.as_millis()).unwrap_or(i64::MAX);
-    let pruned = store::archive::prune(&engine.pool, keep_ms, limit).await?;
+    let pruned = store::archive::prune(&core.pool, keep_ms, limit).await?;
     metrics::counter!(PRUNED).increment(pruned);
     Ok(pruned)
 }

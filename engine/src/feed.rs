@@ -1,4 +1,4 @@
-//! Feeds workers: claims due sagas of a queue in batches, as many as there is room for, and hands them out one by one.
+//! Feeds workers: claims due sagas of a queue in batches, as many as it has free slots for, and hands them out one by one.
 
 mod leave;
 mod rounds;
@@ -17,17 +17,17 @@ use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    engine::Inner,
+    engine::Core,
     ids::SagaId,
-    job::{Job, Permit},
-    queues::Pauses,
+    job::{Job, JobSlots},
+    queues::PauseCache,
     status::Direction,
     store::claims::ReleaseRow,
-    throttle::{Allowance, Places, Throttles},
+    throttle::{Allowance, LocalQueues, Throttles},
     upkeep,
 };
 
-pub(crate) use self::{leave::Trial, rounds::Suspect};
+pub(crate) use self::{leave::ProbeSlot, rounds::ProbationSlot};
 
 /// The queues that this process works on now.
 pub(crate) type OpenQueues = Arc<HashSet<Arc<str>>>;
@@ -37,25 +37,25 @@ pub type DueHook = Arc<dyn Fn(Vec<SagaId>) + Send + Sync>;
 /// All feeds of this process.
 #[derive(Default)]
 pub(crate) struct Feeds {
-    by_queue: RwLock<HashMap<Arc<str>, Arc<Shared>>>,
+    by_queue: RwLock<HashMap<Arc<str>, Arc<QueueState>>>,
     open: RwLock<OpenQueues>,
     hooks: RwLock<HashMap<String, DueHook>>,
-    pub(crate) pauses: Pauses,
+    pub(crate) pauses: PauseCache,
     pub(crate) throttles: Throttles,
 }
 
-struct Shared {
+struct QueueState {
     queue: Arc<str>,
     sender: mpsc::UnboundedSender<Job>,
-    room: Arc<Semaphore>,
+    slots: Arc<Semaphore>,
     capacity: usize,
-    /// Sagas whose holder vanished again and again run one at a time, in a room of their own.
-    suspects: Arc<Semaphore>,
-    /// When suspects are looked for again.
-    next_suspect: Mutex<Instant>,
-    suspect_ended: Notify,
+    /// Sagas whose holder vanished again and again run one at a time, in a slot of their own.
+    probation: Arc<Semaphore>,
+    /// When sagas on probation are looked for again.
+    next_probation: Mutex<Instant>,
+    probation_ended: Notify,
     /// While the throttle lets one saga through, that one has this place.
-    trial: Arc<Semaphore>,
+    probe: Arc<Semaphore>,
     wake: Notify,
     next_due: Mutex<Option<Instant>>,
     open: AtomicBool,
@@ -69,35 +69,35 @@ impl Feeds {
     }
 
     /// Which sagas may stay in this process, at this moment.
-    pub(crate) fn places(&self) -> Places {
-        Places { open: self.open_queues(), limited: self.throttles.limited() }
+    pub(crate) fn local_queues(&self) -> LocalQueues {
+        LocalQueues { open: self.open_queues(), throttled: self.throttles.throttled() }
     }
 
     /// Room for one saga of the queue in this process; `None` when it is full, closed, paused, throttled, or carried by
     /// a hook.
-    pub(crate) fn room(&self, queue: &str) -> Option<Permit> {
-        let is_limited = || self.throttles.allowance(queue) != Allowance::Unlimited;
-        if self.hook(queue).is_some() || !self.pauses.may_claim(queue) || is_limited() {
+    pub(crate) fn slot(&self, queue: &str) -> Option<JobSlots> {
+        let is_throttled = || self.throttles.allowance(queue) != Allowance::Unlimited;
+        if self.hook(queue).is_some() || !self.pauses.may_claim(queue) || is_throttled() {
             return None;
         }
         let feed = self.feed(queue)?;
-        let room = feed.room.clone().try_acquire_owned().ok()?;
-        Some(Permit { room: Some(room), ..Permit::default() })
+        let slot = feed.slots.clone().try_acquire_owned().ok()?;
+        Some(JobSlots { slot: Some(slot), ..JobSlots::default() })
     }
 
     /// Hands out a job whose claim this process holds.
-    pub(crate) fn give(&self, engine: &Inner, job: Job) {
+    pub(crate) fn dispatch(&self, core: &Core, job: Job) {
         let rejected = match self.feed(&job.queue) {
             Some(feed) => feed.sender.send(job).err().map(|error| error.0),
             None => Some(job),
         };
         if let Some(job) = rejected {
-            engine.hand_back([job]);
+            core.release_unstarted([job]);
         }
     }
 
     /// Tells that sagas of a queue became due.
-    pub(crate) fn due_now(&self, queue: &str, ids: Vec<SagaId>) {
+    pub(crate) fn notify_due(&self, queue: &str, ids: Vec<SagaId>) {
         if let Some(hook) = self.hook(queue) {
             hook(ids);
         } else {
@@ -119,7 +119,7 @@ impl Feeds {
     }
 
     /// Has the claims of a queue look again after `delay`.
-    pub(crate) fn due_in(&self, queue: &str, delay: Duration) {
+    pub(crate) fn wake_after(&self, queue: &str, delay: Duration) {
         if let Some(feed) = self.feed(queue) {
             // A little late rather than a little early: the database's clock decides.
             let due = Instant::now() + delay + Duration::from_millis(2);
@@ -132,7 +132,7 @@ impl Feeds {
         }
     }
 
-    pub(crate) fn hook_up(&self, queue: &str, hook: DueHook) {
+    pub(crate) fn set_due_hook(&self, queue: &str, hook: DueHook) {
         self.hooks.write().unwrap_or_else(PoisonError::into_inner).insert(queue.into(), hook);
     }
 
@@ -140,17 +140,17 @@ impl Feeds {
         self.hooks.read().unwrap_or_else(PoisonError::into_inner).get(queue).cloned()
     }
 
-    fn feed(&self, queue: &str) -> Option<Arc<Shared>> {
+    fn feed(&self, queue: &str) -> Option<Arc<QueueState>> {
         let feeds = self.by_queue.read().unwrap_or_else(PoisonError::into_inner);
         feeds.get(queue).filter(|feed| feed.open.load(Ordering::Acquire)).cloned()
     }
 
-    fn put(&self, shared: Arc<Shared>) {
+    fn register(&self, shared: Arc<QueueState>) {
         self.by_queue.write().unwrap_or_else(PoisonError::into_inner).insert(shared.queue.clone(), shared);
-        self.recount();
+        self.refresh_open();
     }
 
-    fn recount(&self) {
+    fn refresh_open(&self) {
         let feeds = self.by_queue.read().unwrap_or_else(PoisonError::into_inner);
         let open =
             feeds.values().filter(|feed| feed.open.load(Ordering::Acquire)).map(|feed| feed.queue.clone());
@@ -163,42 +163,42 @@ impl Feeds {
 /// Dropping a feed closes it.
 pub struct Feed {
     jobs: mpsc::UnboundedReceiver<Job>,
-    shared: Arc<Shared>,
-    engine: Arc<Inner>,
+    shared: Arc<QueueState>,
+    core: Arc<Core>,
 }
 
 impl Feed {
     /// Opens the feed of a queue and begins to claim; at most `capacity` jobs are handed out and not yet committed.
-    pub(crate) fn open(engine: Arc<Inner>, queue: &str, capacity: usize) -> Self {
+    pub(crate) fn open(core: Arc<Core>, queue: &str, capacity: usize) -> Self {
         let (sender, jobs) = mpsc::unbounded_channel();
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(QueueState {
             queue: queue.into(),
             sender,
-            room: Arc::new(Semaphore::new(capacity)),
+            slots: Arc::new(Semaphore::new(capacity)),
             capacity,
-            suspects: Arc::new(Semaphore::new(1)),
-            next_suspect: Mutex::new(Instant::now()),
-            suspect_ended: Notify::new(),
-            trial: Arc::new(Semaphore::new(1)),
+            probation: Arc::new(Semaphore::new(1)),
+            next_probation: Mutex::new(Instant::now()),
+            probation_ended: Notify::new(),
+            probe: Arc::new(Semaphore::new(1)),
             wake: Notify::new(),
             next_due: Mutex::default(),
             open: AtomicBool::new(true),
             claimed_last: CancellationToken::new(),
         });
-        engine.feeds.put(shared.clone());
+        core.feeds.register(shared.clone());
         let claiming = {
-            let (engine, shared) = (engine.clone(), shared.clone());
+            let (core, shared) = (core.clone(), shared.clone());
             async move {
                 let _claimed_last = shared.claimed_last.clone().drop_guard();
-                let stop = engine.stop.clone();
+                let stop = core.stop.clone();
                 upkeep::supervised("claiming", &stop, || {
-                    rounds::claim_while_open(engine.clone(), shared.clone())
+                    rounds::claim_while_open(core.clone(), shared.clone())
                 })
                 .await;
             }
         };
-        engine.tasks.spawn(claiming);
-        Self { jobs, shared, engine }
+        core.tasks.spawn(claiming);
+        Self { jobs, shared, core }
     }
 
     /// The queue's name.
@@ -226,21 +226,21 @@ impl Feed {
     /// sagas are released as they are committed.
     pub fn close(&mut self) {
         self.shared.open.store(false, Ordering::Release);
-        self.engine.feeds.recount();
-        self.shared.room.close();
+        self.core.feeds.refresh_open();
+        self.shared.slots.close();
         self.shared.wake.notify_one();
         self.jobs.close();
         let mut left = Vec::new();
         while let Ok(job) = self.jobs.try_recv() {
             left.push(job);
         }
-        self.engine.hand_back(left);
+        self.core.release_unstarted(left);
     }
 
     /// Waits until the last claim has come back and everything that [`Feed::close`] gave back is free in the database.
     pub async fn closed(&self) {
         self.shared.claimed_last.cancelled().await;
-        self.engine.flush_releases().await;
+        self.core.flush_releases().await;
     }
 }
 
@@ -256,17 +256,17 @@ impl std::fmt::Debug for Feed {
     }
 }
 
-impl Shared {
-    fn hand_out(&self, engine: &Inner, job: Job) {
+impl QueueState {
+    fn hand_out(&self, core: &Core, job: Job) {
         if let Err(rejected) = self.sender.send(job) {
-            engine.hand_back([rejected.0]);
+            core.release_unstarted([rejected.0]);
         }
     }
 
-    /// Whether it is time to look for suspects; if so, the next look is a poll away.
-    fn suspects_are_due(&self, poll: Duration) -> bool {
+    /// Whether it is time to look for sagas on probation; if so, the next look is a poll away.
+    fn probation_is_due(&self, poll: Duration) -> bool {
         let now = Instant::now();
-        let mut next = self.next_suspect.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut next = self.next_probation.lock().unwrap_or_else(PoisonError::into_inner);
         let due = *next <= now;
         if due {
             *next = now + poll;

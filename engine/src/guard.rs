@@ -6,12 +6,12 @@ use futures::FutureExt;
 
 /// Why user code gave no answer.
 #[derive(Debug)]
-pub(crate) enum Broken {
+pub(crate) enum UserCodeFailure {
     TimedOut(Duration),
     Panicked(String),
 }
 
-impl fmt::Display for Broken {
+impl fmt::Display for UserCodeFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::TimedOut(limit) => write!(f, "gave no answer within {} ms", limit.as_millis()),
@@ -21,12 +21,15 @@ impl fmt::Display for Broken {
 }
 
 /// Awaits `future` for at most `limit`.
-pub(crate) async fn guarded<T>(limit: Duration, future: impl Future<Output = T>) -> Result<T, Broken> {
+pub(crate) async fn run_user_code<T>(
+    limit: Duration,
+    future: impl Future<Output = T>,
+) -> Result<T, UserCodeFailure> {
     // The state that a panic may leave half-changed is the transaction's, and that is thrown away with it.
     match tokio::time::timeout(limit, AssertUnwindSafe(future).catch_unwind()).await {
         Ok(Ok(value)) => Ok(value),
-        Ok(Err(panic)) => Err(Broken::Panicked(message(panic.as_ref()))),
-        Err(_) => Err(Broken::TimedOut(limit)),
+        Ok(Err(panic)) => Err(UserCodeFailure::Panicked(message(panic.as_ref()))),
+        Err(_) => Err(UserCodeFailure::TimedOut(limit)),
     }
 }
 

@@ -16,29 +16,33 @@ struct Lease {
 
 /// All claims of one process.
 #[derive(Debug, Default)]
-pub(crate) struct Holds {
+pub(crate) struct LeaseTable {
     leases: Mutex<HashMap<SagaId, Lease>>,
-    unreleased: Mutex<Vec<ReleaseRow>>,
+    pending: Mutex<Vec<ReleaseRow>>,
     /// Held while noted claims are given back in the database.
     pub(crate) flushing: tokio::sync::Mutex<()>,
 }
 
-impl Holds {
-    /// Notes a claim; it counts as held until the [`Hold`] is dropped.
-    pub(crate) fn hold(self: &Arc<Self>, saga_id: SagaId, epoch: i64) -> Hold {
+impl LeaseTable {
+    /// Notes a claim; it counts as held until the [`LeaseGuard`] is dropped.
+    pub(crate) fn track(self: &Arc<Self>, saga_id: SagaId, epoch: i64) -> LeaseGuard {
         self.leases().insert(saga_id, Lease { epoch, extended: Instant::now() });
-        Hold { saga_id, epoch, holds: self.clone() }
+        LeaseGuard { saga_id, epoch, leases: self.clone() }
     }
 
     /// The claims whose lease was last extended at least `age` ago.
-    pub(crate) fn aged(&self, age: Duration) -> Vec<uuid::Uuid> {
+    pub(crate) fn older_than(&self, age: Duration) -> Vec<uuid::Uuid> {
         let aged = |lease: &Lease| lease.extended.elapsed() >= age;
         let leases = self.leases();
         leases.iter().filter(|(_, lease)| aged(lease)).map(|(saga_id, _)| saga_id.0).collect()
     }
 
     /// Those of the claims whose lease was last extended at least `age` ago.
-    pub(crate) fn aged_of(&self, saga_ids: impl Iterator<Item = SagaId>, age: Duration) -> Vec<uuid::Uuid> {
+    pub(crate) fn older_than_among(
+        &self,
+        saga_ids: impl Iterator<Item = SagaId>,
+        age: Duration,
+    ) -> Vec<uuid::Uuid> {
         let leases = self.leases();
         let aged =
             |saga_id: &SagaId| leases.get(saga_id).is_some_and(|lease| lease.extended.elapsed() >= age);
@@ -60,56 +64,56 @@ impl Holds {
         self.leases().len()
     }
 
-    /// Notes claims to be given back; [`Self::take_unreleased`] finds them.
-    pub(crate) fn release_later(&self, rows: impl IntoIterator<Item = ReleaseRow>) {
-        self.unreleased().extend(rows);
+    /// Notes claims to be given back; [`Self::take_pending`] finds them.
+    pub(crate) fn queue_release(&self, rows: impl IntoIterator<Item = ReleaseRow>) {
+        self.pending().extend(rows);
     }
 
     /// Takes the claims to be given back; those not struck off are noted again when it is dropped.
-    pub(crate) fn take_unreleased(&self) -> Unreleased<'_> {
-        Unreleased { rows: std::mem::take(&mut *self.unreleased()), holds: self }
+    pub(crate) fn take_pending(&self) -> PendingReleases<'_> {
+        PendingReleases { rows: std::mem::take(&mut *self.pending()), leases: self }
     }
 
     fn leases(&self) -> std::sync::MutexGuard<'_, HashMap<SagaId, Lease>> {
         self.leases.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn unreleased(&self) -> std::sync::MutexGuard<'_, Vec<ReleaseRow>> {
-        self.unreleased.lock().unwrap_or_else(PoisonError::into_inner)
+    fn pending(&self) -> std::sync::MutexGuard<'_, Vec<ReleaseRow>> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Claims on their way back to the database.
 #[derive(Debug)]
-pub(crate) struct Unreleased<'a> {
+pub(crate) struct PendingReleases<'a> {
     pub(crate) rows: Vec<ReleaseRow>,
-    holds: &'a Holds,
+    leases: &'a LeaseTable,
 }
 
-impl Unreleased<'_> {
+impl PendingReleases<'_> {
     /// They are free in the database.
-    pub(crate) fn strike_off(&mut self) {
+    pub(crate) fn confirm(&mut self) {
         self.rows.clear();
     }
 }
 
-impl Drop for Unreleased<'_> {
+impl Drop for PendingReleases<'_> {
     fn drop(&mut self) {
-        self.holds.release_later(self.rows.drain(..));
+        self.leases.queue_release(self.rows.drain(..));
     }
 }
 
 /// One claim of this process.
 #[derive(Debug)]
-pub(crate) struct Hold {
+pub(crate) struct LeaseGuard {
     saga_id: SagaId,
     epoch: i64,
-    holds: Arc<Holds>,
+    leases: Arc<LeaseTable>,
 }
 
-impl Drop for Hold {
+impl Drop for LeaseGuard {
     fn drop(&mut self) {
-        let mut leases = self.holds.leases();
+        let mut leases = self.leases.leases();
         // A newer claim of the same saga by this process is not this one's to forget.
         if leases.get(&self.saga_id).is_some_and(|lease| lease.epoch == self.epoch) {
             leases.remove(&self.saga_id);

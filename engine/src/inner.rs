@@ -5,9 +5,9 @@ use std::{collections::BTreeMap, sync::atomic::Ordering, time::Instant};
 use tokio::sync::oneshot;
 
 use crate::{
-    advance::Track,
-    engine::Inner,
-    erased::Answer,
+    advance::BatchMember,
+    engine::Core,
+    erased::StepAnswer,
     faults::{DisabledGuard, Fault, FaultPoint},
     feed::{abandoned, begun, unbegun},
     guard,
@@ -18,22 +18,20 @@ use crate::{
     saga::Definition,
     status::Direction,
     store,
-    tx::AfterCommit,
+    tx::CommitEffects,
     upkeep,
 };
 
-impl Inner {
+impl Core {
     pub(crate) fn lease_ms(&self) -> i64 {
         i64::try_from(self.settings.lease.as_millis()).unwrap_or(i64::MAX)
     }
 
     pub(crate) async fn perform(&self, job: &Job) -> Performed {
-        let Some(definition) = job
-            .definition
-            .as_ref()
-            .filter(|_| job.is_call() && !job.interrupted && job.state.losses < crate::walker::MAX_LOSSES)
-        else {
-            return Performed { kind: PerformedKind::InSet };
+        let Some(definition) = job.definition.as_ref().filter(|_| {
+            job.is_call() && !job.interrupted && job.state.lost_attempts < crate::cursor::MAX_LOST_ATTEMPTS
+        }) else {
+            return Performed { kind: PerformedKind::InBatch };
         };
         let started = Instant::now();
         let place = || FaultPoint {
@@ -43,10 +41,10 @@ impl Inner {
         };
         let mut crash = None;
         let answer = match self.fault(job.saga_id, place, job.state.attempt) {
-            Some(Fault::Fail(failure)) => Answer::Outcome(Outcome::Fail(failure)),
-            Some(Fault::Retry(error)) => Answer::Outcome(Outcome::Retry(Retry::message(error))),
-            Some(Fault::Hold(delay)) => {
-                Answer::Outcome(Outcome::Retry(Retry::snooze(delay, "held by a test")))
+            Some(Fault::Fail(failure)) => StepAnswer::Outcome(Outcome::Fail(failure)),
+            Some(Fault::Retry(error)) => StepAnswer::Outcome(Outcome::Retry(Retry::message(error))),
+            Some(Fault::LeaseGuard(delay)) => {
+                StepAnswer::Outcome(Outcome::Retry(Retry::snooze(delay, "held by a test")))
             }
             fault @ (Some(Fault::CrashBeforeCommit | Fault::CrashAfterCommit) | None) => {
                 crash = fault;
@@ -56,15 +54,15 @@ impl Inner {
         Performed { kind: PerformedKind::Called { answer, started, took: started.elapsed(), crash } }
     }
 
-    async fn call(&self, job: &Job, definition: &Definition) -> Answer {
+    async fn call(&self, job: &Job, definition: &Definition) -> StepAnswer {
         let node = &definition.graph.steps[job.state.at];
         let policy = match job.direction() {
             Direction::Action => node.retry,
             Direction::Undo => node.undo_retry,
         };
-        let mut visit = job.visit();
+        let mut invocation = job.invocation();
         if self.disabled_guard() == Some(DisabledGuard::IdempotencyKey) {
-            visit.salt = Some(visit.attempt);
+            invocation.key_salt = Some(invocation.attempt);
         }
         let span = self.step_span(
             job.saga_id,
@@ -74,11 +72,11 @@ impl Inner {
             job.attempt(),
             job.trace.as_deref(),
         );
-        let call = definition.actions[job.state.at].call(job.direction(), &visit);
-        match guard::guarded(policy.timeout, tracing::Instrument::instrument(call, span)).await {
+        let call = definition.actions[job.state.at].call(job.direction(), &invocation);
+        match guard::run_user_code(policy.timeout, tracing::Instrument::instrument(call, span)).await {
             Ok(answer) => answer,
             Err(broken) => {
-                Answer::Outcome(Outcome::Retry(Retry::message(format!("step `{}` {broken}", job.step))))
+                StepAnswer::Outcome(Outcome::Retry(Retry::message(format!("step `{}` {broken}", job.step))))
             }
         }
     }
@@ -86,75 +84,75 @@ impl Inner {
     pub(crate) async fn commit(&self, job: Job, performed: Performed) -> Committed {
         let lane =
             self.lanes.get(job.definition.as_ref().map_or("", |definition| definition.graph.name.as_str()));
-        let (tell, told) = oneshot::channel();
-        let request = lane::Request { track: Track { job, performed }, tell };
+        let (reply, reply_rx) = oneshot::channel();
+        let request = lane::CommitRequest { member: BatchMember { job, performed }, reply };
         let Some(lane) = lane else { return Committed::Lost };
         if let Err(rejected) = lane.send(request) {
-            let track = rejected.0.track;
-            if track.called() {
-                self.give_up(track.job);
+            let member = rejected.0.member;
+            if member.made_call() {
+                self.give_up(member.job);
             } else {
-                self.hand_back([track.job]);
+                self.release_unstarted([member.job]);
             }
             return Committed::Lost;
         }
-        told.await.unwrap_or(Committed::Lost)
+        reply_rx.await.unwrap_or(Committed::Lost)
     }
 
     /// Passes on what a transaction did, once it is committed.
-    pub(crate) fn committed(&self, after: AfterCommit) {
-        for (definition, count) in after.begun {
+    pub(crate) fn publish_effects(&self, after: CommitEffects) {
+        for (definition, count) in after.started {
             metrics::counter!("sagaline_sagas_started_total", "definition" => definition).increment(count);
         }
         for job in after.jobs {
-            self.feeds.give(self, job);
+            self.feeds.dispatch(self, job);
         }
         for (queue, ids) in after.due {
-            self.feeds.due_now(&queue, ids);
+            self.feeds.notify_due(&queue, ids);
         }
-        self.waiters.tell(&after.ended);
+        self.waiters.notify(&after.ended);
     }
 
     /// Gives back claims that were not begun.
-    pub(crate) fn hand_back(&self, jobs: impl IntoIterator<Item = Job>) {
-        if self.died.load(Ordering::Acquire) {
+    pub(crate) fn release_unstarted(&self, jobs: impl IntoIterator<Item = Job>) {
+        if self.crashed.load(Ordering::Acquire) {
             return;
         }
-        self.holds.release_later(jobs.into_iter().map(|job| unbegun(&job)));
-        self.keeper.notify_one();
+        self.leases.queue_release(jobs.into_iter().map(|job| unbegun(&job)));
+        self.lease_wakeup.notify_one();
     }
 
     /// Gives back a claim whose attempt was cut short.
     pub(crate) fn give_up(&self, job: Job) {
-        if self.is_dead() {
+        if self.is_crashed() {
             return;
         }
         let row = if job.is_call() { abandoned(&job) } else { begun(&job) };
-        self.holds.release_later([row]);
-        self.keeper.notify_one();
+        self.leases.queue_release([row]);
+        self.lease_wakeup.notify_one();
         drop(job);
     }
 
     /// Gives back in the database what was noted for it; what can't be given back now stays noted.
     pub(crate) async fn flush_releases(&self) {
         // Whoever waits for its claims to be free waits for a flush that has them in hand, too.
-        let _one_at_a_time = self.holds.flushing.lock().await;
-        if self.is_dead() {
+        let _one_at_a_time = self.leases.flushing.lock().await;
+        if self.is_crashed() {
             return;
         }
-        let mut unreleased = self.holds.take_unreleased();
-        if unreleased.rows.is_empty() {
+        let mut pending = self.leases.take_pending();
+        if pending.rows.is_empty() {
             return;
         }
-        match self.release(&unreleased.rows).await {
+        match self.release(&pending.rows).await {
             Ok(released) => {
-                unreleased.strike_off();
+                pending.confirm();
                 let mut by_queue = BTreeMap::<String, Vec<SagaId>>::new();
                 for (id, queue) in released {
                     by_queue.entry(queue).or_default().push(SagaId(id));
                 }
                 for (queue, ids) in by_queue {
-                    self.feeds.due_now(&queue, ids);
+                    self.feeds.notify_due(&queue, ids);
                 }
             }
             Err(error) => {
@@ -167,9 +165,9 @@ impl Inner {
         &self,
         rows: &[store::claims::ReleaseRow],
     ) -> Result<Vec<(uuid::Uuid, String)>, sqlx::Error> {
-        let limit = self.settings.upkeep();
-        let connection = upkeep::connection(&self.pool, limit).await?;
-        upkeep::bounded(connection, limit, async |conn| {
+        let limit = self.settings.db_timeout();
+        let connection = upkeep::acquire(&self.pool, limit).await?;
+        upkeep::on_connection(connection, limit, async |conn| {
             let released = store::claims::release(conn, rows, self.worker).await?;
             let mut queues: Vec<String> = released.iter().map(|(_, queue)| queue.clone()).collect();
             queues.sort_unstable();
@@ -215,15 +213,15 @@ impl Inner {
     }
 
     /// A test made this engine die: it must leave no trace from now on.
-    pub(crate) fn die(&self) {
+    pub(crate) fn simulate_crash(&self) {
         if let Some(faults) = &self.faults {
             faults.crashed();
         }
-        self.died.store(true, Ordering::Release);
+        self.crashed.store(true, Ordering::Release);
         self.stop.cancel();
     }
 
-    pub(crate) fn is_dead(&self) -> bool {
-        self.died.load(Ordering::Acquire)
+    pub(crate) fn is_crashed(&self) -> bool {
+        self.crashed.load(Ordering::Acquire)
     }
 }

@@ -9,11 +9,11 @@ use serde_json::value::RawValue;
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::{
-    erased::{Answer, Visit},
+    erased::{Invocation, StepAnswer},
     faults::Fault,
-    feed::{Suspect, Trial},
+    feed::{ProbationSlot, ProbeSlot},
     graph::{Graph, StepKind},
-    hold::Hold,
+    hold::LeaseGuard,
     ids::SagaId,
     saga::Definition,
     status::Direction,
@@ -41,26 +41,26 @@ pub struct Job {
     /// Why what is stored can't be read: it is parked.
     pub(crate) unreadable: Option<String>,
     /// Must be run alone: its holder vanished again and again.
-    pub(crate) solo: bool,
+    pub(crate) isolated: bool,
     #[expect(dead_code, reason = "kept for what its drop does: the lease is not extended any more")]
-    pub(crate) hold: Hold,
-    pub(crate) permit: Permit,
+    pub(crate) lease: LeaseGuard,
+    pub(crate) slots: JobSlots,
 }
 
 /// The room that a job takes up in its feed.
 #[derive(Debug, Default)]
-pub(crate) struct Permit {
+pub(crate) struct JobSlots {
     #[expect(dead_code, reason = "kept for what its drop does")]
-    pub(crate) room: Option<OwnedSemaphorePermit>,
+    pub(crate) slot: Option<OwnedSemaphorePermit>,
     #[expect(dead_code, reason = "kept for what its drop does")]
-    pub(crate) suspect: Option<Suspect>,
-    pub(crate) trial: Option<Trial>,
+    pub(crate) probation: Option<ProbationSlot>,
+    pub(crate) probe: Option<ProbeSlot>,
 }
 
-impl Permit {
+impl JobSlots {
     /// Whether a throttle let this one alone through.
-    pub(crate) fn is_trial(&self) -> bool {
-        self.trial.is_some()
+    pub(crate) fn is_probe(&self) -> bool {
+        self.probe.is_some()
     }
 }
 
@@ -118,15 +118,15 @@ impl Job {
         self.definition.as_ref().map(|definition| &definition.graph)
     }
 
-    pub(crate) fn visit(&self) -> Visit {
-        Visit {
+    pub(crate) fn invocation(&self) -> Invocation {
+        Invocation {
             saga_id: self.saga_id,
             step: self.step.to_string(),
             attempt: self.state.attempt,
             values: self.values.clone(),
             cause: self.state.cause.clone(),
             trace: self.trace.clone(),
-            salt: None,
+            key_salt: None,
         }
     }
 }
@@ -152,10 +152,10 @@ pub struct Performed {
 #[derive(Debug)]
 pub(crate) enum PerformedKind {
     /// A transaction step: the batch does it.
-    InSet,
+    InBatch,
     /// A call was made.
     Called {
-        answer: Answer,
+        answer: StepAnswer,
         started: Instant,
         took: Duration,
         /// A test wants the process to die around this result's commit.

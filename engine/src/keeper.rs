@@ -7,36 +7,36 @@ use std::{
 
 use sqlx::{Connection, PgConnection, postgres::PgListener};
 
-use crate::{engine::Inner, store, upkeep};
+use crate::{engine::Core, store, upkeep};
 
 /// Extends leases and flushes releases until the engine stops.
-pub(crate) async fn keep(engine: Arc<Inner>) {
-    let third = engine.settings.lease / 3;
+pub(crate) async fn keep(core: Arc<Core>) {
+    let third = core.settings.lease / 3;
     let mut line = Line::default();
-    while !engine.stop.is_cancelled() {
+    while !core.stop.is_cancelled() {
         tokio::select! {
-            () = engine.stop.cancelled() => break,
+            () = core.stop.cancelled() => break,
             () = tokio::time::sleep(third / 2) => {}
-            () = engine.keeper.notified() => {}
+            () = core.lease_wakeup.notified() => {}
         }
-        if engine.is_dead() {
+        if core.is_crashed() {
             break;
         }
-        extend(&engine, &mut line, third).await;
-        engine.flush_releases().await;
+        extend(&core, &mut line, third).await;
+        core.flush_releases().await;
     }
 }
 
-async fn extend(engine: &Inner, line: &mut Line, age: Duration) {
-    let ids = engine.holds.aged(age);
+async fn extend(core: &Core, line: &mut Line, age: Duration) {
+    let ids = core.leases.older_than(age);
     if ids.is_empty() {
         return;
     }
     let asked = Instant::now();
-    match line.extend(engine, &ids).await {
+    match line.extend(core, &ids).await {
         Ok(extended) => {
             // Rows that were locked or lost are passed over here; the next round, or the fence, sees to them.
-            engine.holds.extended(&extended, asked);
+            core.leases.extended(&extended, asked);
             tracing::trace!(held = ids.len(), extended = extended.len(), "extended leases");
         }
         Err(error) => tracing::debug!(error = %error, "can't extend leases now; trying again"),
@@ -50,53 +50,54 @@ struct Line {
 }
 
 impl Line {
-    async fn extend(&mut self, engine: &Inner, ids: &[uuid::Uuid]) -> Result<Vec<uuid::Uuid>, sqlx::Error> {
+    async fn extend(&mut self, core: &Core, ids: &[uuid::Uuid]) -> Result<Vec<uuid::Uuid>, sqlx::Error> {
         let work = async {
             let mut connection = match self.connection.take() {
                 Some(connection) => connection,
-                None => PgConnection::connect_with(&engine.pool.connect_options()).await?,
+                None => PgConnection::connect_with(&core.pool.connect_options()).await?,
             };
-            let extended =
-                store::claims::extend(&mut connection, ids, engine.worker, engine.lease_ms()).await?;
+            let extended = store::claims::extend(&mut connection, ids, core.worker, core.lease_ms()).await?;
             // Only a connection that answered is kept.
             self.connection = Some(connection);
             Ok(extended)
         };
-        let limit = engine.settings.upkeep();
-        tokio::time::timeout(limit, work).await.unwrap_or_else(|_| Err(upkeep::late("no answer in time")))
+        let limit = core.settings.db_timeout();
+        tokio::time::timeout(limit, work)
+            .await
+            .unwrap_or_else(|_| Err(upkeep::timed_out("no answer in time")))
     }
 }
 
 /// Wakes feeds when a process elsewhere says that there is work. Only a hint: the poll stands behind.
-pub(crate) async fn listen(engine: Arc<Inner>) {
+pub(crate) async fn listen(core: Arc<Core>) {
     loop {
-        if let Err(error) = listen_once(&engine).await {
+        if let Err(error) = listen_once(&core).await {
             tracing::debug!(error = %error, "can't listen for hints now; the poll goes on");
         }
         tokio::select! {
-            () = engine.stop.cancelled() => return,
+            () = core.stop.cancelled() => return,
             () = tokio::time::sleep(crate::clock::jittered(Duration::from_secs(1))) => {}
         }
     }
 }
 
-async fn listen_once(engine: &Inner) -> Result<(), sqlx::Error> {
+async fn listen_once(core: &Core) -> Result<(), sqlx::Error> {
     // Without a feed nobody needs hints, and an API process saves a connection.
-    while engine.feeds.open_queues().is_empty() {
+    while core.feeds.open_queues().is_empty() {
         tokio::select! {
-            () = engine.stop.cancelled() => return Ok(()),
+            () = core.stop.cancelled() => return Ok(()),
             () = tokio::time::sleep(Duration::from_millis(200)) => {}
         }
     }
-    let mut listener = PgListener::connect_with(&engine.pool).await?;
+    let mut listener = PgListener::connect_with(&core.pool).await?;
     listener.listen("engine_due").await?;
     loop {
         tokio::select! {
-            () = engine.stop.cancelled() => return Ok(()),
+            () = core.stop.cancelled() => return Ok(()),
             hint = listener.try_recv() => match hint? {
-                Some(hint) => engine.feeds.wake(hint.payload()),
+                Some(hint) => core.feeds.wake(hint.payload()),
                 // The connection was lost and with it perhaps hints.
-                None => engine.feeds.wake_all(),
+                None => core.feeds.wake_all(),
             }
         }
     }

@@ -17,80 +17,87 @@ use futures::FutureExt;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use crate::{
-    advance::{Advanced, Remedy, Track},
-    engine::Inner,
+    advance::{BatchMember, BatchResult, Recovery},
+    engine::Core,
     feed::{abandoned, unbegun},
     job::Committed,
     store::claims::ReleaseRow,
-    trouble::Trouble,
+    trouble::CommitError,
 };
-use aside::{Loners, Part};
-use attempt::Terms;
+use aside::{IsolatedSagas, Part};
+use attempt::AttemptOptions;
 
-/// How many transactions of one lane go on aside at once.
-const PLACES: usize = 2;
-/// After a batch has waited for a lock in vain, the next ones wait for locks no longer than [`WARY_WAIT`], for so long.
-const WARY: Duration = Duration::from_secs(10);
-const WARY_WAIT: Duration = Duration::from_millis(200);
+/// The most transactions of one definition that are committed in isolation at once.
+const MAX_ISOLATED: usize = 2;
+/// After a batch times out on a lock, batches use [`SHORT_LOCK_TIMEOUT`] for this long.
+const LOCK_CAUTION: Duration = Duration::from_secs(10);
+const SHORT_LOCK_TIMEOUT: Duration = Duration::from_millis(200);
 
-/// A track, and who waits for its commit.
+/// A saga to be committed, and where the result goes.
 #[derive(Debug)]
-pub(crate) struct Request {
-    pub(crate) track: Track,
-    pub(crate) tell: oneshot::Sender<Committed>,
+pub(crate) struct CommitRequest {
+    pub(crate) member: BatchMember,
+    pub(crate) reply: oneshot::Sender<Committed>,
 }
 
-pub(crate) type Sender = mpsc::UnboundedSender<Request>;
+pub(crate) type Sender = mpsc::UnboundedSender<CommitRequest>;
 
 /// Where a batch is committed, which decides how long one saga's step may take there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Berth {
+pub(crate) enum CommitPath {
     /// In the lane: others wait behind it.
-    Lane,
+    Grouped,
     /// Beside the lane: a saga that is alone there has all the time that its step's policy gives it.
-    Aside,
+    Isolated,
 }
 
 /// The group commit of one definition.
-struct Lane {
-    engine: Arc<Inner>,
+struct GroupCommitter {
+    core: Arc<Core>,
     places: Semaphore,
-    loners: Loners,
+    isolated: IsolatedSagas,
 }
 
 /// Commits what arrives, until every sender is gone or the engine has stopped and nothing is left.
-pub(crate) async fn run(engine: Arc<Inner>, mut arrivals: mpsc::UnboundedReceiver<Request>) {
-    let lane = Arc::new(Lane { engine, places: Semaphore::new(PLACES), loners: Loners::default() });
-    let engine = &lane.engine;
+pub(crate) async fn run(core: Arc<Core>, mut arrivals: mpsc::UnboundedReceiver<CommitRequest>) {
+    let lane = Arc::new(GroupCommitter {
+        core,
+        places: Semaphore::new(MAX_ISOLATED),
+        isolated: IsolatedSagas::default(),
+    });
+    let core = &lane.core;
     let mut batch = Vec::new();
-    let mut wary_until = None;
+    let mut cautious_until = None;
     loop {
         let arrived = tokio::select! {
             biased;
-            count = arrivals.recv_many(&mut batch, engine.settings.max_batch) => count,
-            () = engine.stop.cancelled() => { arrivals.close(); 0 }
+            count = arrivals.recv_many(&mut batch, core.settings.max_batch) => count,
+            () = core.stop.cancelled() => { arrivals.close(); 0 }
         };
         if arrived == 0 && arrivals.is_closed() && arrivals.is_empty() {
             return;
         }
-        gather(&mut batch, &mut arrivals, engine.settings.max_batch).await;
-        let (alone, together): (Vec<_>, Vec<_>) = batch
-            .drain(..)
-            .partition(|request| request.track.job.solo || lane.loners.know(request.track.job.saga_id));
+        drain_ready(&mut batch, &mut arrivals, core.settings.max_batch).await;
+        let (alone, together): (Vec<_>, Vec<_>) = batch.drain(..).partition(|request| {
+            request.member.job.isolated || lane.isolated.contains(request.member.job.saga_id)
+        });
         for request in alone {
-            lane.clone().go_aside(Part::whole(vec![request]), None);
+            lane.clone().commit_isolated(Part::whole(vec![request]), None);
         }
         if together.is_empty() {
             continue;
         }
-        let is_wary = wary_until.is_some_and(|until| Instant::now() < until);
-        let terms = Terms { berth: Berth::Lane, lock_wait: is_wary.then_some(WARY_WAIT) };
+        let is_cautious = cautious_until.is_some_and(|until| Instant::now() < until);
+        let options = AttemptOptions {
+            path: CommitPath::Grouped,
+            lock_wait: is_cautious.then_some(SHORT_LOCK_TIMEOUT),
+        };
         // User code is guarded one by one. Should the engine's own code panic, the lane goes on: the batch's claims
         // are lost here, and taken over when their leases end.
-        match AssertUnwindSafe(commit(&lane, together, terms)).catch_unwind().await {
+        match AssertUnwindSafe(commit(&lane, together, options)).catch_unwind().await {
             // Only a wait of full length shows that a lock is held for long.
-            Ok(Held::Up) if !is_wary => wary_until = Some(Instant::now() + WARY),
-            Ok(Held::Up | Held::Not) => {}
+            Ok(LockWait::TimedOut) if !is_cautious => cautious_until = Some(Instant::now() + LOCK_CAUTION),
+            Ok(LockWait::TimedOut | LockWait::Fine) => {}
             Err(_) => {
                 tracing::error!(
                     "committing a batch panicked; its sagas are taken over when their leases end"
@@ -101,7 +108,7 @@ pub(crate) async fn run(engine: Arc<Inner>, mut arrivals: mpsc::UnboundedReceive
 }
 
 /// Lets those join who are ready right now, as after a claim of many. It waits for nobody.
-pub(crate) async fn gather<T>(
+pub(crate) async fn drain_ready<T>(
     batch: &mut Vec<T>,
     arrivals: &mut mpsc::UnboundedReceiver<T>,
     max_batch: usize,
@@ -115,104 +122,108 @@ pub(crate) async fn gather<T>(
     }
 }
 
-/// Whether a batch was held up by somebody's lock.
+/// Whether a batch timed out on a lock.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Held {
-    Up,
-    Not,
+enum LockWait {
+    TimedOut,
+    Fine,
 }
 
 /// Tries a batch in the lane.
-async fn commit(lane: &Arc<Lane>, batch: Vec<Request>, terms: Terms) -> Held {
-    let (tells, tracks) = unzip(batch);
-    match attempt::patiently(&lane.engine, &tracks, &Remedy::None, terms).await {
-        Ok(advanced) => {
-            settle(&lane.engine, tracks, tells, advanced);
-            Held::Not
+async fn commit(lane: &Arc<GroupCommitter>, batch: Vec<CommitRequest>, options: AttemptOptions) -> LockWait {
+    let (replies, members) = unzip(batch);
+    match attempt::commit_with_retries(&lane.core, &members, &Recovery::None, options).await {
+        Ok(result) => {
+            settle(&lane.core, members, replies, result);
+            LockWait::Fine
         }
-        Err(Trouble::Transient(error)) => {
-            database_is_away(&lane.engine, zip(tracks, tells), &error);
-            Held::Not
+        Err(CommitError::Transient(error)) => {
+            release_transient(&lane.core, zip(members, replies), &error);
+            LockWait::Fine
         }
         Err(trouble) => {
-            let held = if matches!(trouble, Trouble::Locked(_)) { Held::Up } else { Held::Not };
-            lane.clone().go_aside(Part::whole(zip(tracks, tells)), Some(trouble));
+            let held = if matches!(trouble, CommitError::LockTimeout(_)) {
+                LockWait::TimedOut
+            } else {
+                LockWait::Fine
+            };
+            lane.clone().commit_isolated(Part::whole(zip(members, replies)), Some(trouble));
             held
         }
     }
 }
 
-fn zip(tracks: Vec<Track>, tells: Vec<oneshot::Sender<Committed>>) -> Vec<Request> {
-    tracks.into_iter().zip(tells).map(|(track, tell)| Request { track, tell }).collect()
+fn zip(members: Vec<BatchMember>, replies: Vec<oneshot::Sender<Committed>>) -> Vec<CommitRequest> {
+    members.into_iter().zip(replies).map(|(member, reply)| CommitRequest { member, reply }).collect()
 }
 
-fn unzip(requests: Vec<Request>) -> (Vec<oneshot::Sender<Committed>>, Vec<Track>) {
-    requests.into_iter().map(|request| (request.tell, request.track)).unzip()
+fn unzip(requests: Vec<CommitRequest>) -> (Vec<oneshot::Sender<Committed>>, Vec<BatchMember>) {
+    requests.into_iter().map(|request| (request.reply, request.member)).unzip()
 }
 
 /// Passes on what a committed batch came to.
 fn settle(
-    engine: &Arc<Inner>,
-    tracks: Vec<Track>,
-    tells: Vec<oneshot::Sender<Committed>>,
-    advanced: Advanced,
+    core: &Arc<Core>,
+    members: Vec<BatchMember>,
+    replies: Vec<oneshot::Sender<Committed>>,
+    result: BatchResult,
 ) {
-    if advanced.crash.is_some() {
+    if result.crash.is_some() {
         // As if the process had died: claims stay leased, and nobody here learns anything.
         return;
     }
-    let mut jobs: Vec<_> = tracks.into_iter().map(|track| Some(track.job)).collect();
-    if let Some(delay) = advanced.next_due
+    let mut jobs: Vec<_> = members.into_iter().map(|member| Some(member.job)).collect();
+    if let Some(delay) = result.next_due
         && let Some(queue) = jobs.iter().flatten().next().map(|job| job.queue.clone())
     {
-        engine.feeds.due_in(&queue, delay);
+        core.feeds.wake_after(&queue, delay);
     }
-    for place in &advanced.lost {
-        if let Some(job) = &jobs[*place] {
+    for index in &result.lost {
+        if let Some(job) = &jobs[*index] {
             tracing::warn!(saga.id = %job.saga_id, saga.epoch = job.epoch, "a claim was lost; its work was dropped");
             metrics::counter!("sagaline_claims_lost_total").increment(1);
         }
     }
-    let onward: Vec<_> = advanced
-        .going_on
+    let continuations: Vec<_> = result
+        .continuing
         .into_iter()
-        .filter_map(|(place, onward)| jobs[place].take().map(|job| onward.job(job)))
+        .filter_map(|(index, continuation)| jobs[index].take().map(|job| continuation.job(job)))
         .collect();
-    engine.committed(advanced.after);
+    core.publish_effects(result.after);
     drop(jobs);
     // First the next jobs, as `Engine::commit` promises to those told below.
-    for job in onward {
-        engine.feeds.give(engine, job);
+    for job in continuations {
+        core.feeds.dispatch(core, job);
     }
-    for (place, tell) in tells.into_iter().enumerate() {
-        let committed = if advanced.lost.contains(&place) { Committed::Lost } else { Committed::Moved };
+    for (index, reply) in replies.into_iter().enumerate() {
+        let committed = if result.lost.contains(&index) { Committed::Lost } else { Committed::Moved };
         // A worker that was dropped does not need to know.
-        let _ = tell.send(committed);
+        let _ = reply.send(committed);
     }
 }
 
 /// Gives up what no trying again has helped.
-fn database_is_away(engine: &Arc<Inner>, requests: Vec<Request>, error: &sqlx::Error) {
+fn release_transient(core: &Arc<Core>, requests: Vec<CommitRequest>, error: &sqlx::Error) {
     tracing::warn!(sagas = requests.len(), error = %error, "gave up a batch: the database is away for too long");
-    give_up(engine, requests, Duration::ZERO, None);
+    release_all(core, requests, Duration::ZERO, None);
 }
 
 /// Gives claims back without an outcome, to be due after `delay`; `error` tells what kept them.
-fn give_up(engine: &Arc<Inner>, requests: Vec<Request>, delay: Duration, error: Option<&str>) {
-    let (tells, tracks) = unzip(requests);
+fn release_all(core: &Arc<Core>, requests: Vec<CommitRequest>, delay: Duration, error: Option<&str>) {
+    let (replies, members) = unzip(requests);
     let delay_ms = i64::try_from(delay.as_millis()).unwrap_or(i64::MAX);
-    let rows = tracks.iter().map(|track| {
+    let rows = members.iter().map(|member| {
         // A call that was made stays an attempt, and in doubt; a batch left no trace.
-        let row = if track.called() { abandoned(&track.job) } else { unbegun(&track.job) };
-        ReleaseRow { delay_ms, error: error.map(|error| crate::text::storable(error.into())), ..row }
+        let row = if member.made_call() { abandoned(&member.job) } else { unbegun(&member.job) };
+        ReleaseRow { delay_ms, error: error.map(|error| crate::nul::replace_nul(error.into())), ..row }
     });
-    engine.holds.release_later(rows);
-    engine.keeper.notify_one();
-    if let Some(track) = tracks.first() {
-        engine.feeds.due_in(&track.job.queue, delay);
+    core.leases.queue_release(rows);
+    core.lease_wakeup.notify_one();
+    if let Some(member) = members.first() {
+        core.feeds.wake_after(&member.job.queue, delay);
     }
-    drop(tracks);
-    for tell in tells {
-        let _ = tell.send(Committed::Lost);
+    drop(members);
+    for reply in replies {
+        let _ = reply.send(Committed::Lost);
     }
 }

@@ -16,7 +16,7 @@ impl Engine {
     /// # Errors
     /// When the database is away. The same holds for all reads below.
     pub async fn saga(&self, saga_id: SagaId) -> Result<Option<SagaView>, sqlx::Error> {
-        store::reads::saga(self.pool(), saga_id.0).await
+        store::queries::saga(self.pool(), saga_id.0).await
     }
 
     /// Lists sagas, newest first.
@@ -24,7 +24,7 @@ impl Engine {
     /// # Errors
     /// When the database is away.
     pub async fn sagas(&self, filter: &SagaFilter, page: Page) -> Result<Vec<SagaView>, sqlx::Error> {
-        store::reads::sagas(self.pool(), filter, page).await
+        store::queries::sagas(self.pool(), filter, page).await
     }
 
     /// Reads a saga's history; `None` when there is no such saga.
@@ -55,8 +55,8 @@ impl Engine {
         after: i32,
         limit: i64,
     ) -> Result<Option<Vec<HistoryEntry>>, sqlx::Error> {
-        let history = store::reads::history(self.pool(), saga_id.0, after, limit).await?;
-        if history.is_empty() && store::reads::status_of(self.pool(), saga_id.0).await?.is_none() {
+        let history = store::queries::history(self.pool(), saga_id.0, after, limit).await?;
+        if history.is_empty() && store::queries::status_of(self.pool(), saga_id.0).await?.is_none() {
             return Ok(None);
         }
         Ok(Some(history))
@@ -73,7 +73,7 @@ impl Engine {
         step: &str,
         most: u32,
     ) -> Result<Vec<HistoryEntry>, sqlx::Error> {
-        store::reads::latest_attempts(self.pool(), saga_id.0, step, i64::from(most)).await
+        store::queries::latest_attempts(self.pool(), saga_id.0, step, i64::from(most)).await
     }
 
     /// Reads a dead job.
@@ -116,7 +116,7 @@ impl Engine {
     /// # Errors
     /// When the database is away.
     pub async fn queue_depths(&self) -> Result<Vec<QueueDepth>, sqlx::Error> {
-        store::reads::queue_depths(self.pool()).await
+        store::queries::queue_depths(self.pool()).await
     }
 
     /// Counts the sagas that are unfinished or dead, by definition and status.
@@ -124,6 +124,6 @@ impl Engine {
     /// # Errors
     /// When the database is away.
     pub async fn status_counts(&self) -> Result<Vec<StatusCount>, sqlx::Error> {
-        store::reads::status_counts(self.pool()).await
+        store::queries::status_counts(self.pool()).await
     }
 }

@@ -12,7 +12,7 @@ pub(crate) const PARKED: &str = "sagaline_sagas_parked_total";
 pub(crate) const ARCHIVED: &str = "sagaline_dead_jobs_archived_total";
 pub(crate) const PRUNED: &str = "sagaline_dead_jobs_pruned_total";
 pub(crate) const PANICKED: &str = "sagaline_tasks_panicked_total";
-pub(crate) const HELD_UP: &str = "sagaline_sagas_held_up_total";
+pub(crate) const LOCK_BLOCKED: &str = "sagaline_sagas_held_up_total";
 
 const LEASES: &str = "sagaline_leases_taken_over_total";
 const CLAIMS_LOST: &str = "sagaline_claims_lost_total";
@@ -67,7 +67,7 @@ pub fn describe_metrics() {
     describe_counter!(LEASES, Unit::Count, "Sagas taken over from a holder whose lease had ended");
     describe_counter!(CLAIMS_LOST, Unit::Count, "Claims lost to another process while they were worked on");
     describe_counter!(
-        HELD_UP,
+        LOCK_BLOCKED,
         Unit::Count,
         "Sagas given back because somebody else kept a lock that they needed, by definition"
     );
@@ -96,7 +96,7 @@ pub fn describe_metrics() {
 
 /// Tells the recorder that nothing was counted yet of what a definition's sagas can come to and somebody has to be told
 /// of: the first dead job of a kind would else have no rise to be seen.
-pub(crate) fn begin_counting(graph: &Graph) {
+pub(crate) fn register_zero_counters(graph: &Graph) {
     for node in &graph.steps {
         let undo = (node.undo == UndoKind::HasUndo).then_some(Direction::Undo);
         for direction in [Some(Direction::Action), undo].into_iter().flatten() {
@@ -108,5 +108,5 @@ pub(crate) fn begin_counting(graph: &Graph) {
             metrics::counter!(PARKED, &labels).absolute(0);
         }
     }
-    metrics::counter!(HELD_UP, "definition" => graph.name.clone()).absolute(0);
+    metrics::counter!(LOCK_BLOCKED, "definition" => graph.name.clone()).absolute(0);
 }

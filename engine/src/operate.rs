@@ -8,21 +8,21 @@ use serde_json::Value;
 use sqlx::PgConnection;
 
 use crate::{
-    engine::{Engine, Inner},
+    engine::{Core, Engine},
     error::CancelError,
     ids::SagaId,
     store::{
         self,
-        audits::{NewAudit, Said},
+        audit::{AuditEntry, AuditReason},
     },
     transition::{Event, Refusal, transition},
-    tx::AfterCommit,
+    tx::CommitEffects,
     view::HistoryOutcome,
 };
 
 pub use dead_jobs::{BulkLimits, BulkResult, DiscardMode, Discarded};
 pub(crate) use lapse::{Expired, expire, pass_deadline};
-use subject::Subject;
+use subject::LockedSaga;
 
 /// Who acts on sagas.
 #[derive(Clone, Debug, PartialEq)]
@@ -63,26 +63,26 @@ impl Engine {
         reason: &str,
     ) -> Result<CancelOutcome, CancelError> {
         let by = by.into();
-        let mut transaction = self.inner.pool.begin().await?;
-        let (answer, after) = cancel(&self.inner, &mut transaction, saga_id, &by, reason).await?;
+        let mut transaction = self.core.pool.begin().await?;
+        let (answer, after) = cancel(&self.core, &mut transaction, saga_id, &by, reason).await?;
         transaction.commit().await?;
-        self.inner.committed(after);
+        self.core.publish_effects(after);
         Ok(answer)
     }
 }
 
 /// Locks a saga without its dead job; and a dead job always after its saga.
 async fn cancel(
-    engine: &Inner,
+    core: &Core,
     conn: &mut PgConnection,
     saga_id: SagaId,
     by: &Operator<'_>,
     reason: &str,
-) -> Result<(CancelOutcome, AfterCommit), CancelError> {
-    let Some(row) = store::moves::lock(conn, saga_id.0).await? else {
+) -> Result<(CancelOutcome, CommitEffects), CancelError> {
+    let Some(row) = store::commits::lock(conn, saga_id.0).await? else {
         return Err(CancelError::NotFound(saga_id));
     };
-    let subject = Subject::new(engine, saga_id, row)?;
+    let subject = LockedSaga::new(core, saga_id, row)?;
     if subject.row.ended {
         return Err(CancelError::Ended(subject.state.status));
     }
@@ -90,7 +90,7 @@ async fn cancel(
     let state = match transition(subject.graph(), &subject.state, &event) {
         Ok((state, _)) => state,
         Err(Refusal::AlreadyCompensating) => {
-            return Ok((CancelOutcome::AlreadyCompensating, AfterCommit::default()));
+            return Ok((CancelOutcome::AlreadyCompensating, CommitEffects::default()));
         }
         Err(Refusal::Ended) => return Err(CancelError::Ended(subject.state.status)),
         Err(Refusal::PastPivot | Refusal::Impossible) => {
@@ -98,20 +98,20 @@ async fn cancel(
             return Err(CancelError::PastPivot { pivot: pivot.unwrap_or_else(|| subject.row.step.clone()) });
         }
     };
-    let said = Said { by, action: "cancel", reason };
+    let said = AuditReason { by, action: "cancel", reason };
     if subject.row.leased {
         let request = serde_json::json!({ "actor": by.actor, "reason": reason });
-        store::moves::request_cancel(conn, saga_id.0, &request).await?;
+        store::commits::request_cancel(conn, saga_id.0, &request).await?;
         let mut after = subject.shown();
         after["cancel_requested"] = true.into();
-        let audit = NewAudit { said, saga_id, dead_job_id: None, before: subject.shown(), after };
-        store::audits::record(conn, &audit).await?;
-        return Ok((CancelOutcome::Requested, AfterCommit::default()));
+        let audit = AuditEntry { said, saga_id, dead_job_id: None, before: subject.shown(), after };
+        store::audit::record(conn, &audit).await?;
+        return Ok((CancelOutcome::Requested, CommitEffects::default()));
     }
     let dead_job_id = store::dead_jobs::resolve(conn, saga_id.0, "cancelled", by.actor, reason).await?;
     let (before, after) = (subject.shown(), subject.shown_as(&state));
-    store::audits::record(conn, &NewAudit { said, saga_id, dead_job_id, before, after }).await?;
+    store::audit::record(conn, &AuditEntry { said, saga_id, dead_job_id, before, after }).await?;
     let why = format!("cancelled by {}: {reason}", by.actor);
-    let after = subject.decide(engine, conn, state, HistoryOutcome::Cancelled, why).await?;
+    let after = subject.decide(core, conn, state, HistoryOutcome::Cancelled, why).await?;
     Ok((CancelOutcome::Compensating, after))
 }

@@ -1,7 +1,7 @@
 //! Deadlines of dead sagas: nobody claims them, so somebody has to look whose deadline passed.
 
 use crate::{
-    engine::{Engine, Inner},
+    engine::{Core, Engine},
     graph::Placement,
     ids::SagaId,
     operate, store,
@@ -15,13 +15,13 @@ impl Engine {
     /// # Errors
     /// When the database is away; those that compensate by then go on doing so.
     pub async fn compensate_overdue(&self, limit: u32) -> Result<u32, sqlx::Error> {
-        unwind(&self.inner, limit).await
+        unwind(&self.core, limit).await
     }
 }
 
-pub(crate) async fn unwind(engine: &Inner, limit: u32) -> Result<u32, sqlx::Error> {
+pub(crate) async fn unwind(core: &Core, limit: u32) -> Result<u32, sqlx::Error> {
     let places = |placement| {
-        let definitions = engine.definitions.values();
+        let definitions = core.definitions.values();
         let nodes = definitions.flat_map(|definition| {
             definition.graph.steps.iter().map(|node| (definition.graph.name.as_str(), node))
         });
@@ -32,16 +32,16 @@ pub(crate) async fn unwind(engine: &Inner, limit: u32) -> Result<u32, sqlx::Erro
     };
     let (before, pivots) = (places(Placement::BeforePivot), places(Placement::Pivot));
     let mut unwound = 0;
-    for saga_id in store::dead_jobs::overdue(&engine.pool, &before, &pivots, limit).await? {
-        let mut transaction = engine.pool.begin().await?;
+    for saga_id in store::dead_jobs::overdue(&core.pool, &before, &pivots, limit).await? {
+        let mut transaction = core.pool.begin().await?;
         if !store::archive::lock_saga(&mut transaction, saga_id).await? {
             continue;
         }
-        match operate::pass_deadline(engine, &mut transaction, SagaId(saga_id)).await {
+        match operate::pass_deadline(core, &mut transaction, SagaId(saga_id)).await {
             Ok(Some(after)) => {
                 transaction.commit().await?;
                 tracing::info!(saga.id = %saga_id, "a dead saga unwinds: its deadline passed");
-                engine.committed(after);
+                core.publish_effects(after);
                 unwound += 1;
             }
             Ok(None) => {}

@@ -7,7 +7,7 @@
 //!   rests; the graph bounds how far that is. Then it waits with the others.
 //! - Cancels, retries of dead jobs and deadlines are noted as ever, and acted on once the queue is resumed; a deadline
 //!   that passes meanwhile compensates the saga then.
-//! - A process asks the database before it claims, if its knowledge is older than [`KNOWN_FOR`]: so every process heeds a
+//! - A process asks the database before it claims, if its knowledge is older than [`CACHE_TTL`]: so every process heeds a
 //!   pause and a resumption within that time and its poll. One that does not know yet claims nothing.
 
 use std::{
@@ -23,12 +23,12 @@ use uuid::Uuid;
 
 use crate::{
     engine::Engine,
-    store::{self, claims::Pick},
+    store::{self, claims::ClaimScope},
     view::QueueDepth,
 };
 
 /// For how long a process does not ask again which queues are paused.
-const KNOWN_FOR: Duration = Duration::from_millis(500);
+const CACHE_TTL: Duration = Duration::from_millis(500);
 
 /// Why a queue is paused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,7 +87,7 @@ impl Engine {
             .definitions()
             .map(|definition| (definition.graph().queue.clone(), QueueView::named(&definition.graph().queue)))
             .collect();
-        for depth in store::reads::queue_depths(self.pool()).await? {
+        for depth in store::queries::queue_depths(self.pool()).await? {
             let QueueDepth { queue, due, waiting, leased, oldest_due_ms } = depth;
             let view = queues.entry(queue.clone()).or_insert_with(|| QueueView::named(&queue));
             (view.due, view.waiting, view.leased, view.oldest_due_ms) = (due, waiting, leased, oldest_due_ms);
@@ -135,8 +135,8 @@ impl Engine {
 
     /// Has this process look at once whether a queue is paused.
     pub fn queue_changed(&self, name: &str) {
-        self.inner.feeds.pauses.forget();
-        self.inner.feeds.wake(name);
+        self.core.feeds.pauses.forget();
+        self.core.feeds.wake(name);
     }
 }
 
@@ -159,50 +159,50 @@ impl QueueView {
 
 /// Which queues are paused, as far as this process knows.
 #[derive(Debug, Default)]
-pub(crate) struct Pauses {
-    known: RwLock<Option<Known>>,
+pub(crate) struct PauseCache {
+    known: RwLock<Option<CachedPauses>>,
 }
 
 #[derive(Clone, Debug)]
-struct Known {
+struct CachedPauses {
     asked: Instant,
     paused: Arc<BTreeSet<String>>,
 }
 
 /// What of a claim is left when queues that are paused or throttled are taken out.
-pub(crate) enum Left {
+pub(crate) enum Claimable {
     Nothing,
     All,
     Ids(Vec<Uuid>),
 }
 
-impl Pauses {
+impl PauseCache {
     /// Whether sagas may be claimed in a queue, without asking the database; not before it was asked once.
     pub(crate) fn may_claim(&self, queue: &str) -> bool {
         self.known().is_some_and(|known| !known.paused.contains(queue))
     }
 
-    /// Tells what of a claim is left, without the queues that are `limited` by throttles; asks the database if the last
+    /// Tells what of a claim is left, without the queues in `throttled`; asks the database if the last
     /// answer is too old. The claims of a feed have heeded its throttle before.
-    pub(crate) async fn left(
+    pub(crate) async fn filter_claimable(
         &self,
         conn: &mut PgConnection,
-        pick: Pick<'_>,
-        limited: &BTreeSet<Arc<str>>,
-    ) -> Result<Left, sqlx::Error> {
+        scope: ClaimScope<'_>,
+        throttled: &BTreeSet<Arc<str>>,
+    ) -> Result<Claimable, sqlx::Error> {
         let paused = self.paused(conn).await?;
-        Ok(match pick {
-            Pick::Usual(queue) | Pick::Suspect(queue) | Pick::Strangers { queue, .. }
+        Ok(match scope {
+            ClaimScope::Queue(queue) | ClaimScope::Probation(queue) | ClaimScope::Orphaned { queue, .. }
                 if paused.contains(queue) =>
             {
-                Left::Nothing
+                Claimable::Nothing
             }
-            Pick::Usual(_) | Pick::Suspect(_) | Pick::Strangers { .. } => Left::All,
-            Pick::Ids(_) if paused.is_empty() && limited.is_empty() => Left::All,
-            Pick::Ids(ids) => {
+            ClaimScope::Queue(_) | ClaimScope::Probation(_) | ClaimScope::Orphaned { .. } => Claimable::All,
+            ClaimScope::Ids(_) if paused.is_empty() && throttled.is_empty() => Claimable::All,
+            ClaimScope::Ids(ids) => {
                 let closed: Vec<String> =
-                    paused.iter().cloned().chain(limited.iter().map(ToString::to_string)).collect();
-                Left::Ids(store::queues::outside(conn, ids, &closed).await?)
+                    paused.iter().cloned().chain(throttled.iter().map(ToString::to_string)).collect();
+                Claimable::Ids(store::queues::not_in_queues(conn, ids, &closed).await?)
             }
         })
     }
@@ -213,17 +213,17 @@ impl Pauses {
     }
 
     async fn paused(&self, conn: &mut PgConnection) -> Result<Arc<BTreeSet<String>>, sqlx::Error> {
-        if let Some(known) = self.known().filter(|known| known.asked.elapsed() < KNOWN_FOR) {
+        if let Some(known) = self.known().filter(|known| known.asked.elapsed() < CACHE_TTL) {
             return Ok(known.paused);
         }
         let asked = Instant::now();
         let paused: Arc<BTreeSet<_>> = Arc::new(store::queues::paused(conn).await?.into_iter().collect());
-        let known = Known { asked, paused: Arc::clone(&paused) };
+        let known = CachedPauses { asked, paused: Arc::clone(&paused) };
         *self.known.write().unwrap_or_else(PoisonError::into_inner) = Some(known);
         Ok(paused)
     }
 
-    fn known(&self) -> Option<Known> {
+    fn known(&self) -> Option<CachedPauses> {
         self.known.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }

@@ -6,14 +6,14 @@ use schemars::JsonSchema;
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
-    erased::{Action, CallAction, Reader, TransactionAction},
+    erased::{CallAction, ErasedStep, Reader, TransactionAction},
     error::GraphError,
     graph::{Graph, Node, Placement, StepKind},
     retry::RetryPolicy,
     start::NewSaga,
     status::Direction,
     step::{CallStep, TransactionStep, UndoCall, UndoKind, UndoTransaction},
-    trail::{Link, Nil, ReadFrom, Trail},
+    trail::{FromOutputs, HCons, HList, HNil},
     watch::{ErasedStatusObserver, StatusObserver},
 };
 
@@ -97,13 +97,13 @@ pub struct Saga<I, L> {
     queue: String,
     deadline: Option<Duration>,
     nodes: Vec<Node>,
-    actions: Vec<Arc<dyn Action>>,
-    watch: Option<Arc<dyn ErasedStatusObserver>>,
+    actions: Vec<Arc<dyn ErasedStep>>,
+    observer: Option<Arc<dyn ErasedStatusObserver>>,
     problem: Option<GraphError>,
     types: PhantomData<fn(I, L)>,
 }
 
-impl<I> Saga<I, Link<I, Nil>>
+impl<I> Saga<I, HCons<I, HNil>>
 where
     I: Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'static,
 {
@@ -115,7 +115,7 @@ where
             deadline: None,
             nodes: Vec::new(),
             actions: Vec::new(),
-            watch: None,
+            observer: None,
             problem: None,
             types: PhantomData,
         }
@@ -123,23 +123,23 @@ where
 
     /// Adds the first step as one that runs in the very commit that starts the saga: when it says no, the start is
     /// refused and nothing is stored; when it is done, whoever started the saga finds its effect at once.
-    pub fn entry<S: TransactionStep, At>(self, step: S) -> Saga<I, Link<S::Output, Link<I, Nil>>>
+    pub fn entry<S: TransactionStep, At>(self, step: S) -> Saga<I, HCons<S::Output, HCons<I, HNil>>>
     where
-        S::Input: ReadFrom<Link<I, Nil>, At>,
+        S::Input: FromOutputs<HCons<I, HNil>, At>,
     {
         self.transaction(step, Placement::BeforePivot, true)
     }
 
     /// Adds the first step as both entry and pivot: once started, the saga only goes forward.
-    pub fn entry_pivot<S: TransactionStep, At>(self, step: S) -> Saga<I, Link<S::Output, Link<I, Nil>>>
+    pub fn entry_pivot<S: TransactionStep, At>(self, step: S) -> Saga<I, HCons<S::Output, HCons<I, HNil>>>
     where
-        S::Input: ReadFrom<Link<I, Nil>, At>,
+        S::Input: FromOutputs<HCons<I, HNil>, At>,
     {
         self.transaction(step, Placement::Pivot, true)
     }
 }
 
-impl<I, L: Trail> Saga<I, L>
+impl<I, L: HList> Saga<I, L>
 where
     I: Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'static,
 {
@@ -157,40 +157,40 @@ where
 
     /// Has `observer` told, in the same transaction, when a saga ends, is parked as dead, or is retried from that.
     pub fn observed_by(mut self, watch: impl StatusObserver) -> Self {
-        self.watch = Some(Arc::new(watch));
+        self.observer = Some(Arc::new(watch));
         self
     }
 
     /// Adds a transaction step.
-    pub fn then<S: TransactionStep, At>(self, step: S) -> Saga<I, Link<S::Output, L>>
+    pub fn then<S: TransactionStep, At>(self, step: S) -> Saga<I, HCons<S::Output, L>>
     where
-        S::Input: ReadFrom<L, At>,
+        S::Input: FromOutputs<L, At>,
     {
         let placement = self.next_placement();
         self.transaction(step, placement, false)
     }
 
     /// Adds a call step.
-    pub fn then_call<S: CallStep, At>(self, step: S) -> Saga<I, Link<S::Output, L>>
+    pub fn then_call<S: CallStep, At>(self, step: S) -> Saga<I, HCons<S::Output, L>>
     where
-        S::Input: ReadFrom<L, At>,
+        S::Input: FromOutputs<L, At>,
     {
         let placement = self.next_placement();
         self.call(step, placement)
     }
 
     /// Adds a transaction step as the point of no return: when it is done, the saga only goes forward.
-    pub fn pivot<S: TransactionStep, At>(self, step: S) -> Saga<I, Link<S::Output, L>>
+    pub fn pivot<S: TransactionStep, At>(self, step: S) -> Saga<I, HCons<S::Output, L>>
     where
-        S::Input: ReadFrom<L, At>,
+        S::Input: FromOutputs<L, At>,
     {
         self.transaction(step, Placement::Pivot, false)
     }
 
     /// Adds a call step as the point of no return. While it is in doubt, the saga can't be cancelled.
-    pub fn pivot_call<S: CallStep, At>(self, step: S) -> Saga<I, Link<S::Output, L>>
+    pub fn pivot_call<S: CallStep, At>(self, step: S) -> Saga<I, HCons<S::Output, L>>
     where
-        S::Input: ReadFrom<L, At>,
+        S::Input: FromOutputs<L, At>,
     {
         self.call(step, Placement::Pivot)
     }
@@ -211,7 +211,7 @@ where
             graph,
             actions: self.actions,
             positions,
-            watch: self.watch,
+            observer: self.observer,
         })
     }
 
@@ -228,9 +228,9 @@ where
         step: S,
         placement: Placement,
         entry: bool,
-    ) -> Saga<I, Link<S::Output, L>>
+    ) -> Saga<I, HCons<S::Output, L>>
     where
-        S::Input: ReadFrom<L, At>,
+        S::Input: FromOutputs<L, At>,
     {
         let node = Node {
             name: S::NAME.into(),
@@ -239,18 +239,18 @@ where
             placement,
             undo: <S::Undo as UndoTransaction<S>>::KIND,
             after: self.last_name(),
-            reads: self.read_names(&<S::Input as ReadFrom<L, At>>::places()),
+            reads: self.read_names(&<S::Input as FromOutputs<L, At>>::places()),
             retry: S::RETRY,
             undo_retry: <S::Undo as UndoTransaction<S>>::RETRY,
         };
-        let own_place = L::LENGTH;
-        let reader: Reader<S::Input> = <S::Input as ReadFrom<L, At>>::read;
-        self.push(node, Arc::new(TransactionAction { step, reader, own_place }))
+        let output_index = L::LENGTH;
+        let reader: Reader<S::Input> = <S::Input as FromOutputs<L, At>>::read;
+        self.push(node, Arc::new(TransactionAction { step, reader, output_index }))
     }
 
-    fn call<S: CallStep, At>(self, step: S, placement: Placement) -> Saga<I, Link<S::Output, L>>
+    fn call<S: CallStep, At>(self, step: S, placement: Placement) -> Saga<I, HCons<S::Output, L>>
     where
-        S::Input: ReadFrom<L, At>,
+        S::Input: FromOutputs<L, At>,
     {
         let node = Node {
             name: S::NAME.into(),
@@ -259,16 +259,16 @@ where
             placement,
             undo: <S::Undo as UndoCall<S>>::KIND,
             after: self.last_name(),
-            reads: self.read_names(&<S::Input as ReadFrom<L, At>>::places()),
+            reads: self.read_names(&<S::Input as FromOutputs<L, At>>::places()),
             retry: S::RETRY,
             undo_retry: <S::Undo as UndoCall<S>>::RETRY,
         };
-        let own_place = L::LENGTH;
-        let reader: Reader<S::Input> = <S::Input as ReadFrom<L, At>>::read;
-        self.push(node, Arc::new(CallAction { step, reader, own_place }))
+        let output_index = L::LENGTH;
+        let reader: Reader<S::Input> = <S::Input as FromOutputs<L, At>>::read;
+        self.push(node, Arc::new(CallAction { step, reader, output_index }))
     }
 
-    fn push<O>(mut self, node: Node, action: Arc<dyn Action>) -> Saga<I, Link<O, L>> {
+    fn push<O>(mut self, node: Node, action: Arc<dyn ErasedStep>) -> Saga<I, HCons<O, L>> {
         if node.placement == Placement::Pivot
             && let Some(first) = self.nodes.iter().find(|earlier| earlier.placement == Placement::Pivot)
         {
@@ -286,7 +286,7 @@ where
             deadline: self.deadline,
             nodes: self.nodes,
             actions: self.actions,
-            watch: self.watch,
+            observer: self.observer,
             problem: self.problem,
             types: PhantomData,
         }
@@ -316,9 +316,9 @@ pub struct Definition {
     pub(crate) graph: Graph,
     input_schema: serde_json::Value,
     check_input: fn(&serde_json::value::RawValue) -> Result<(), String>,
-    pub(crate) actions: Vec<Arc<dyn Action>>,
+    pub(crate) actions: Vec<Arc<dyn ErasedStep>>,
     pub(crate) positions: HashMap<String, usize>,
-    pub(crate) watch: Option<Arc<dyn ErasedStatusObserver>>,
+    pub(crate) observer: Option<Arc<dyn ErasedStatusObserver>>,
 }
 
 impl Definition {

@@ -12,16 +12,16 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use crate::{
-    engine::Inner,
-    erased::{Answer, Visit},
+    engine::Core,
+    erased::{Invocation, StepAnswer},
     error::{StartError, StepError},
     ids::SagaId,
-    job::{Job, Permit},
+    job::{Job, JobSlots},
     outcome::Outcome,
     saga::Definition,
     status::{Direction, Status},
     store,
-    store::moves::HistoryRow,
+    store::commits::HistoryRow,
     transition::{Event, State, transition},
     tx::Tx,
     view::{FinalStatus, HistoryOutcome},
@@ -29,7 +29,7 @@ use crate::{
 };
 
 /// Callers wait for entry steps, and other starts behind them: none takes longer, whatever its policy says.
-const ENTRY_LIMIT: Duration = Duration::from_secs(5);
+const ENTRY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A saga prepared to be started.
 #[derive(Clone, Debug)]
@@ -77,7 +77,7 @@ impl NewSaga {
     }
 
     /// As [`NewSaga::trace`], unless one is kept already.
-    pub(crate) fn or_trace(self, current: impl FnOnce() -> Option<String>) -> Self {
+    pub(crate) fn trace_or(self, current: impl FnOnce() -> Option<String>) -> Self {
         let trace = self.trace.or_else(current);
         Self { trace, ..self }
     }
@@ -98,7 +98,7 @@ pub struct Started {
 }
 
 /// A start whose definition is known and whose input is written.
-pub(crate) struct Prepared {
+pub(crate) struct ValidatedStart {
     pub(crate) id: SagaId,
     pub(crate) definition: Arc<Definition>,
     pub(crate) input: Arc<RawValue>,
@@ -107,10 +107,10 @@ pub(crate) struct Prepared {
     /// The state right after the start: past the entry step, if there is one.
     pub(crate) state: State,
     /// Room in a feed of this process: the saga is claimed in the commit that starts it.
-    pub(crate) permit: Option<Permit>,
+    pub(crate) slots: Option<JobSlots>,
 }
 
-impl Prepared {
+impl ValidatedStart {
     pub(crate) fn has_entry(&self) -> bool {
         self.definition.graph.steps[0].entry
     }
@@ -124,8 +124,8 @@ impl Prepared {
     }
 }
 
-impl Inner {
-    pub(crate) fn prepare(&self, new: &NewSaga) -> Result<Prepared, StartError> {
+impl Core {
+    pub(crate) fn validate(&self, new: &NewSaga) -> Result<ValidatedStart, StartError> {
         let definition = self
             .definitions
             .get(new.definition.as_ref())
@@ -135,7 +135,7 @@ impl Inner {
             definition.check_input(&input).map_err(StartError::BadInput)?;
         }
         // PostgreSQL keeps no NUL in text or jsonb; better a clear no here than a failed batch.
-        if crate::text::json_holds_nul(input.get())
+        if crate::nul::json_holds_nul(input.get())
             || new.business_key.as_deref().is_some_and(|key| key.contains('\0'))
         {
             return Err(StartError::BadInput("the NUL character can't be stored".into()));
@@ -146,48 +146,48 @@ impl Inner {
         {
             state = entered;
         }
-        Ok(Prepared {
+        Ok(ValidatedStart {
             id: new.id,
             definition: definition.clone(),
             input,
             business_key: new.business_key.clone(),
             trace: new.trace.clone(),
             state,
-            permit: None,
+            slots: None,
         })
     }
 }
 
 /// Starts sagas in a transaction that this engine commits: those that a feed of this process has room for are claimed
 /// in the same commit and wait in [`Tx::after`].
-pub(crate) async fn start_in_tx(
+pub(crate) async fn start_and_claim(
     tx: &mut Tx<'_>,
     sagas: Vec<NewSaga>,
 ) -> Result<Vec<Result<Started, StartError>>, StepError> {
-    start_with(tx, sagas, Claiming::Here).await
+    start_with(tx, sagas, ClaimOnStart::Yes).await
 }
 
 /// Whether the process may claim what it starts in the same commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Claiming {
-    Here,
+pub(crate) enum ClaimOnStart {
+    Yes,
     /// The transaction is the caller's: nobody tells us when it commits.
-    Anywhere,
+    No,
 }
 
 pub(crate) async fn start_with(
     tx: &mut Tx<'_>,
     sagas: Vec<NewSaga>,
-    claiming: Claiming,
+    claiming: ClaimOnStart,
 ) -> Result<Vec<Result<Started, StartError>>, StepError> {
-    let engine = tx.engine;
+    let core = tx.core;
     let mut answers: Vec<Option<Result<Started, StartError>>> = vec![None; sagas.len()];
-    let mut prepared: Vec<(usize, Prepared)> = Vec::with_capacity(sagas.len());
+    let mut prepared: Vec<(usize, ValidatedStart)> = Vec::with_capacity(sagas.len());
     for (place, new) in sagas.iter().enumerate() {
-        match engine.prepare(new) {
+        match core.validate(new) {
             Ok(mut start) => {
-                if claiming == Claiming::Here && start.state.status == Status::Running {
-                    start.permit = engine.feeds.room(&start.definition.graph.queue);
+                if claiming == ClaimOnStart::Yes && start.state.status == Status::Running {
+                    start.slots = core.feeds.slot(&start.definition.graph.queue);
                 }
                 prepared.push((place, start));
             }
@@ -210,7 +210,7 @@ pub(crate) async fn start_with(
         prepared.into_iter().partition(|(_, start)| new_ids.remove(&start.id.0));
 
     if !known.is_empty() {
-        let starts: Vec<&Prepared> = known.iter().map(|(_, start)| start).collect();
+        let starts: Vec<&ValidatedStart> = known.iter().map(|(_, start)| start).collect();
         let existing = store::starts::existing(tx, &starts).await?;
         for ((place, _), found) in known.iter().zip(existing) {
             answers[*place] = Some(match found {
@@ -222,7 +222,7 @@ pub(crate) async fn start_with(
             });
         }
     }
-    let refused = enter(tx, fresh, &mut answers).await?;
+    let refused = run_entry_steps(tx, fresh, &mut answers).await?;
     // A second start of a batch found the first one, and that was refused: it is answered alike.
     for (place, _) in &known {
         if let Some(Ok(started)) = &answers[*place]
@@ -237,29 +237,32 @@ pub(crate) async fn start_with(
         .collect())
 }
 
-async fn insert(tx: &mut Tx<'_>, prepared: &[(usize, Prepared)]) -> Result<Vec<(Uuid, i32)>, sqlx::Error> {
-    let starts: Vec<&Prepared> = prepared.iter().map(|(_, start)| start).collect();
-    let (worker, lease_ms) = (tx.engine.worker, tx.engine.lease_ms());
+async fn insert(
+    tx: &mut Tx<'_>,
+    prepared: &[(usize, ValidatedStart)],
+) -> Result<Vec<(Uuid, i32)>, sqlx::Error> {
+    let starts: Vec<&ValidatedStart> = prepared.iter().map(|(_, start)| start).collect();
+    let (worker, lease_ms) = (tx.core.worker, tx.core.lease_ms());
     store::starts::insert(tx, &starts, worker, lease_ms).await
 }
 
 /// Runs the entry steps of the sagas just inserted, takes back those refused, which it gives with the reason, and makes
 /// jobs of those claimed.
-async fn enter(
+async fn run_entry_steps(
     tx: &mut Tx<'_>,
-    fresh: Vec<(usize, Prepared)>,
+    fresh: Vec<(usize, ValidatedStart)>,
     answers: &mut [Option<Result<Started, StartError>>],
 ) -> Result<HashMap<Uuid, StartError>, StepError> {
-    let engine = tx.engine;
-    let mut by_definition: BTreeMap<String, Vec<(usize, Prepared)>> = BTreeMap::new();
+    let core = tx.core;
+    let mut by_definition: BTreeMap<String, Vec<(usize, ValidatedStart)>> = BTreeMap::new();
     for start in fresh {
         by_definition.entry(start.1.definition.graph.name.clone()).or_default().push(start);
     }
-    let (mut refused, mut history, mut ended) = (HashMap::new(), Vec::new(), Vec::<Prepared>::new());
+    let (mut refused, mut history, mut ended) = (HashMap::new(), Vec::new(), Vec::<ValidatedStart>::new());
     let mut due = BTreeMap::<String, Vec<SagaId>>::new();
     for (definition_name, starts) in by_definition {
-        let outputs = run_entries(tx, &starts).await?;
-        let mut begun = 0_u64;
+        let outputs = run_entry_step(tx, &starts).await?;
+        let mut started = 0_u64;
         for ((place, mut start), output) in starts.into_iter().zip(outputs) {
             let output = match output {
                 Ok(output) => output,
@@ -269,30 +272,30 @@ async fn enter(
                     continue;
                 }
             };
-            begun += 1;
+            started += 1;
             answers[place] = Some(Ok(Started { saga_id: start.id, existing: false }));
             let mut values = vec![Some(start.input.clone())];
             if let Some(entered) = output {
                 history.push(entered.row);
                 values.push(entered.output);
             }
-            match start.permit.take() {
-                Some(permit) => tx.after.jobs.push(job(engine, start, values, permit)),
+            match start.slots.take() {
+                Some(slots) => tx.after.jobs.push(job(core, start, values, slots)),
                 None if start.state.status == Status::Running => {
                     due.entry(start.definition.graph.queue.clone()).or_default().push(start.id);
                 }
                 None => ended.push(start),
             }
         }
-        tx.after.begun.push((definition_name, begun));
+        tx.after.started.push((definition_name, started));
     }
     if !refused.is_empty() {
         let ids: Vec<Uuid> = refused.keys().copied().collect();
         store::starts::delete(tx, &ids).await?;
     }
     if !history.is_empty() {
-        let worker = engine.worker;
-        store::moves::append_history(tx, &history, worker).await?;
+        let worker = core.worker;
+        store::commits::append_history(tx, &history, worker).await?;
     }
     if !due.is_empty() {
         let queues: Vec<String> = due.keys().cloned().collect();
@@ -304,7 +307,7 @@ async fn enter(
 }
 
 /// Tells observers and waiters of sagas whose entry step was their only one.
-async fn end(tx: &mut Tx<'_>, ended: Vec<Prepared>) -> Result<(), StepError> {
+async fn end(tx: &mut Tx<'_>, ended: Vec<ValidatedStart>) -> Result<(), StepError> {
     for start in ended {
         let change = StatusChange {
             saga_id: start.id,
@@ -313,11 +316,11 @@ async fn end(tx: &mut Tx<'_>, ended: Vec<Prepared>) -> Result<(), StepError> {
             cause: None,
             error: None,
         };
-        if let Some(watch) = &start.definition.watch {
-            match crate::guard::guarded(ENTRY_LIMIT, watch.status_changed(tx, &[change])).await {
-                Ok(told) => told?,
+        if let Some(observer) = &start.definition.observer {
+            match crate::guard::run_user_code(ENTRY_TIMEOUT, observer.status_changed(tx, &[change])).await {
+                Ok(notified) => notified?,
                 Err(broken) => {
-                    tx.course.midway = true;
+                    tx.course.cancelled_mid_statement = true;
                     let name = &start.definition.graph.name;
                     return Err(StepError::Other(format!("the observer of `{name}` {broken}")));
                 }
@@ -328,51 +331,51 @@ async fn end(tx: &mut Tx<'_>, ended: Vec<Prepared>) -> Result<(), StepError> {
     Ok(())
 }
 
-struct Entered {
+struct EntryResult {
     row: HistoryRow,
     output: Option<Arc<RawValue>>,
 }
 
 /// Runs the entry step of one definition's starts; `Ok(None)` for a definition without one.
-async fn run_entries(
+async fn run_entry_step(
     tx: &mut Tx<'_>,
-    starts: &[(usize, Prepared)],
-) -> Result<Vec<Result<Option<Entered>, StartError>>, StepError> {
+    starts: &[(usize, ValidatedStart)],
+) -> Result<Vec<Result<Option<EntryResult>, StartError>>, StepError> {
     let Some((_, first)) = starts.first() else { return Ok(Vec::new()) };
     if !first.has_entry() {
         return Ok(starts.iter().map(|_| Ok(None)).collect());
     }
     let definition = first.definition.clone();
     let node = &definition.graph.steps[0];
-    let visits: Vec<Visit> = starts
+    let invocations: Vec<Invocation> = starts
         .iter()
-        .map(|(_, start)| Visit {
+        .map(|(_, start)| Invocation {
             saga_id: start.id,
             step: node.name.clone(),
             attempt: 1,
             values: vec![Some(start.input.clone())],
             cause: None,
             trace: start.trace.as_deref().map(Into::into),
-            salt: None,
+            key_salt: None,
         })
         .collect();
     let began = Instant::now();
-    let run = definition.actions[0].in_transaction(Direction::Action, tx, &visits);
-    let answers = match crate::guard::guarded(node.retry.timeout.min(ENTRY_LIMIT), run).await {
+    let run = definition.actions[0].in_transaction(Direction::Action, tx, &invocations);
+    let answers = match crate::guard::run_user_code(node.retry.timeout.min(ENTRY_TIMEOUT), run).await {
         Ok(answers) => answers?,
         Err(broken) => {
-            tx.course.midway = true;
+            tx.course.cancelled_mid_statement = true;
             return Err(StepError::Other(format!("entry step `{}` {broken}", node.name)));
         }
     };
     let took = began.elapsed();
-    Ok(visits
+    Ok(invocations
         .iter()
         .zip(answers)
-        .map(|(visit, answer)| match answer {
-            Answer::Outcome(Outcome::Done(output)) => Ok(Some(Entered {
+        .map(|(invocation, answer)| match answer {
+            StepAnswer::Outcome(Outcome::Done(output)) => Ok(Some(EntryResult {
                 row: HistoryRow {
-                    saga_id: visit.saga_id.0,
+                    saga_id: invocation.saga_id.0,
                     seq: 1,
                     step: node.name.clone(),
                     direction: Direction::Action.name(),
@@ -386,14 +389,18 @@ async fn run_entries(
                 },
                 output,
             })),
-            Answer::Outcome(Outcome::Fail(failure)) => Err(StartError::Refused(failure)),
-            Answer::Outcome(Outcome::Retry(retry)) => Err(StartError::Unavailable(retry.error.join(": "))),
-            Answer::Unreadable(reason) | Answer::Unwritable(reason) => Err(StartError::BadInput(reason)),
+            StepAnswer::Outcome(Outcome::Fail(failure)) => Err(StartError::Refused(failure)),
+            StepAnswer::Outcome(Outcome::Retry(retry)) => {
+                Err(StartError::Unavailable(retry.error.join(": ")))
+            }
+            StepAnswer::InputUnreadable(reason) | StepAnswer::OutputUnstorable(reason) => {
+                Err(StartError::BadInput(reason))
+            }
         })
         .collect())
 }
 
-fn job(engine: &Inner, start: Prepared, values: Vec<Option<Arc<RawValue>>>, permit: Permit) -> Job {
+fn job(core: &Core, start: ValidatedStart, values: Vec<Option<Arc<RawValue>>>, slots: JobSlots) -> Job {
     let mut state = start.state;
     state.attempt = 1;
     let entered = i32::from(start.definition.graph.steps[0].entry);
@@ -409,9 +416,9 @@ fn job(engine: &Inner, start: Prepared, values: Vec<Option<Arc<RawValue>>>, perm
         trace: start.trace.map(Into::into),
         interrupted: false,
         unreadable: None,
-        solo: false,
-        hold: engine.holds.hold(start.id, 1),
-        permit,
+        isolated: false,
+        lease: core.leases.track(start.id, 1),
+        slots,
         definition: Some(start.definition),
     }
 }

@@ -1,14 +1,14 @@
 //! All of the engine's SQL. One statement a function; the caller owns the transaction.
 
 pub(crate) mod archive;
-pub(crate) mod audits;
+pub(crate) mod audit;
 pub(crate) mod claims;
+pub(crate) mod commits;
 pub(crate) mod dead_jobs;
-pub(crate) mod moves;
+pub(crate) mod queries;
 pub(crate) mod queues;
-pub(crate) mod reads;
 pub(crate) mod starts;
-pub(crate) mod time_skips;
+pub(crate) mod testing;
 
 use sqlx::{PgPool, migrate::MigrateError, postgres::PgConnectOptions};
 

@@ -1,4 +1,5 @@
-//! When this process looks for sagas at steps that it does not know, which it can only park.
+//! Decides when this process claims orphaned sagas: those whose definition or step it has not registered. It can only
+//! dead-letter them, so it first gives a process that knows them `orphan_grace` to appear, and then scans every 5 s at most.
 //!
 //! Being overdue does not mean that nobody knows them: after a pause, an outage of all workers, or in a backlog everything
 //! is. So a process looks only behind all that it knows, seldom, and not before it has worked on the queue for as long
@@ -11,33 +12,33 @@ use std::{
 };
 
 /// How often it looks at the most.
-const PERIOD: Duration = Duration::from_secs(5);
+const SCAN_INTERVAL: Duration = Duration::from_secs(5);
 
 /// When each queue is looked at.
 #[derive(Debug, Default)]
-pub(crate) struct Strangers {
-    by_queue: Mutex<HashMap<String, Looks>>,
+pub(crate) struct OrphanScan {
+    by_queue: Mutex<HashMap<String, ScanTimes>>,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Looks {
+struct ScanTimes {
     since: Instant,
     next: Instant,
 }
 
-impl Strangers {
+impl OrphanScan {
     /// Whether it is time to look, now that a claim found less than there was room for; if so, the next look is a while
     /// away. The first such claim in a queue begins the time that must pass.
-    pub(crate) fn are_due(&self, queue: &str, patience: Duration) -> bool {
+    pub(crate) fn is_due(&self, queue: &str, grace: Duration) -> bool {
         let now = Instant::now();
         let mut by_queue = self.by_queue.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(looks) = by_queue.get_mut(queue) else {
-            by_queue.insert(queue.into(), Looks { since: now, next: now + patience });
-            return patience.is_zero();
+            by_queue.insert(queue.into(), ScanTimes { since: now, next: now + grace });
+            return grace.is_zero();
         };
-        let due = now >= looks.next && now.duration_since(looks.since) >= patience;
+        let due = now >= looks.next && now.duration_since(looks.since) >= grace;
         if due {
-            looks.next = now + PERIOD.min(patience);
+            looks.next = now + SCAN_INTERVAL.min(grace);
         }
         due
     }
@@ -48,16 +49,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_queue_is_worked_on_for_a_while_before_strangers_are_looked_for_and_then_now_and_then() {
-        let strangers = Strangers::default();
-        let patience = Duration::from_millis(30);
-        assert!(!strangers.are_due("default", patience), "it has only just come");
+    fn a_queue_is_worked_on_for_a_while_before_orphans_are_looked_for_and_then_now_and_then() {
+        let orphans = OrphanScan::default();
+        let grace = Duration::from_millis(30);
+        assert!(!orphans.is_due("default", grace), "it has only just come");
         let began = Instant::now();
-        while !strangers.are_due("default", patience) {
+        while !orphans.is_due("default", grace) {
             std::thread::yield_now();
         }
         assert!(began.elapsed() >= Duration::from_millis(29));
-        assert!(!strangers.are_due("default", patience), "not again at once");
-        assert!(!strangers.are_due("notifications", patience), "each queue has a time of its own");
+        assert!(!orphans.is_due("default", grace), "not again at once");
+        assert!(!orphans.is_due("notifications", grace), "each queue has a time of its own");
     }
 }

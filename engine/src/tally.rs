@@ -6,14 +6,14 @@ use std::{
 };
 
 use crate::{
+    cursor::SagaCursor,
     meters::{ATTEMPTS, ENDED, PARKED, SAGA_DURATION, STEP_DURATION},
-    store::moves::HistoryRow,
-    walker::Walker,
+    store::commits::HistoryRow,
 };
 
 /// Attempts, endings with their ages, and parked sagas of one batch, by kind.
 #[derive(Debug, Default)]
-pub(crate) struct Tally {
+pub(crate) struct BatchMetrics {
     /// By definition, step, direction and outcome: how many, and the longest.
     attempts: BTreeMap<[String; 4], (u64, Duration)>,
     /// By definition and status.
@@ -22,11 +22,11 @@ pub(crate) struct Tally {
     parked: BTreeMap<[String; 3], u64>,
 }
 
-impl Tally {
+impl BatchMetrics {
     /// Counts; nothing is copied once a saga, only once a kind.
-    pub(crate) fn of(rows: &[HistoryRow], walkers: &[Walker<'_>]) -> Self {
+    pub(crate) fn of(rows: &[HistoryRow], cursors: &[SagaCursor<'_>]) -> Self {
         let definition_of: HashMap<_, _> =
-            walkers.iter().map(|walker| (walker.job.saga_id.0, &*walker.job.definition_name)).collect();
+            cursors.iter().map(|cursor| (cursor.job.saga_id.0, &*cursor.job.definition_name)).collect();
         let mut attempts: BTreeMap<[&str; 4], (u64, Duration)> = BTreeMap::new();
         for row in rows {
             let Some(definition) = definition_of.get(&row.saga_id) else { continue };
@@ -35,13 +35,13 @@ impl Tally {
             (*count, *longest) = (*count + 1, (*longest).max(row.duration));
         }
         let mut ended: BTreeMap<[&str; 2], Vec<Duration>> = BTreeMap::new();
-        for walker in walkers.iter().filter(|walker| walker.rested) {
-            let kind = [&*walker.job.definition_name, walker.state.status.name()];
-            ended.entry(kind).or_default().push(walker.age);
+        for cursor in cursors.iter().filter(|cursor| cursor.came_to_rest) {
+            let kind = [&*cursor.job.definition_name, cursor.state.status.name()];
+            ended.entry(kind).or_default().push(cursor.age);
         }
         let mut parked: BTreeMap<[&str; 3], u64> = BTreeMap::new();
-        for walker in walkers.iter().filter(|walker| walker.dies()) {
-            let kind = [&*walker.job.definition_name, &walker.step_name, walker.state.direction.name()];
+        for cursor in cursors.iter().filter(|cursor| cursor.is_dead_lettered()) {
+            let kind = [&*cursor.job.definition_name, &cursor.step_name, cursor.state.direction.name()];
             *parked.entry(kind).or_default() += 1;
         }
         Self { attempts: owned(attempts), ended: owned(ended), parked: owned(parked) }

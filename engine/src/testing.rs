@@ -41,5 +41,5 @@ pub fn with_faults(builder: EngineBuilder, faults: std::sync::Arc<dyn Faults>) -
 /// # Errors
 /// When the database is away.
 pub async fn skip_waiting(pool: &sqlx::PgPool, dead: Option<crate::WorkerId>) -> Result<u64, sqlx::Error> {
-    crate::store::time_skips::skip_waiting(pool, dead).await
+    crate::store::testing::skip_waiting(pool, dead).await
 }

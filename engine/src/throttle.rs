@@ -32,16 +32,16 @@ impl Engine {
     /// Sets the throttle of a queue in this process. The polls of the queue's feed ask it, so nobody has to say when its
     /// answer changes.
     pub fn throttle(&self, queue: &str, throttle: Throttle) {
-        self.inner.feeds.throttles.set(queue, throttle);
-        self.inner.feeds.wake(queue);
+        self.core.feeds.throttles.set(queue, throttle);
+        self.core.feeds.wake(queue);
     }
 }
 
 /// Which sagas a process may go on with: those of the queues that it works on, and of those that a throttle limits only
 /// as far as nothing is called.
-pub(crate) struct Places {
+pub(crate) struct LocalQueues {
     pub(crate) open: OpenQueues,
-    pub(crate) limited: BTreeSet<Arc<str>>,
+    pub(crate) throttled: BTreeSet<Arc<str>>,
 }
 
 /// The throttles of one process, by queue.
@@ -61,7 +61,7 @@ impl Throttles {
     }
 
     /// The queues of which not everything may be claimed now.
-    pub(crate) fn limited(&self) -> BTreeSet<Arc<str>> {
+    pub(crate) fn throttled(&self) -> BTreeSet<Arc<str>> {
         let throttles = self.by_queue.read().unwrap_or_else(PoisonError::into_inner).clone();
         throttles
             .into_iter()

@@ -1,7 +1,7 @@
 //! What the steps of a saga can read, at the type level.
 //!
 //! A builder carries a *trail*: the saga's input and the outputs of the steps so far, newest first, as nested
-//! [`Link`]s. A step's `Input` is one of these types or a tuple of up to five; one that nobody produced does not
+//! [`HCons`]s. A step's `Input` is one of these types or a tuple of up to five; one that nobody produced does not
 //! compile. Two steps with the same output type make the choice ambiguous: give each its own type.
 
 use std::sync::Arc;
@@ -11,11 +11,11 @@ use serde_json::value::RawValue;
 
 /// The end of a trail.
 #[derive(Debug)]
-pub struct Nil;
+pub struct HNil;
 
 /// One type on a trail, and what came before it.
 #[derive(Debug)]
-pub struct Link<T, Before>(std::marker::PhantomData<fn() -> (T, Before)>);
+pub struct HCons<T, Before>(std::marker::PhantomData<fn() -> (T, Before)>);
 
 /// "It is the newest one."
 #[derive(Debug)]
@@ -30,16 +30,16 @@ pub struct There<I>(std::marker::PhantomData<I>);
 pub struct One<I>(std::marker::PhantomData<I>);
 
 /// A list of types whose length is known.
-pub trait Trail {
+pub trait HList {
     /// How many types it has; the saga's input is one of them.
     const LENGTH: usize;
 }
 
-impl Trail for Nil {
+impl HList for HNil {
     const LENGTH: usize = 0;
 }
 
-impl<T, Before: Trail> Trail for Link<T, Before> {
+impl<T, Before: HList> HList for HCons<T, Before> {
     const LENGTH: usize = Before::LENGTH + 1;
 }
 
@@ -49,24 +49,24 @@ impl<T, Before: Trail> Trail for Link<T, Before> {
     label = "this step reads `{T}`",
     note = "add a step with `Output = {T}` before this one, or read something that is there"
 )]
-pub trait Find<T, I>: Trail {
+pub trait Selector<T, I>: HList {
     /// Its place, counted from the saga's input (zero) on.
-    const PLACE: usize;
+    const INDEX: usize;
 }
 
-impl<T, Before: Trail> Find<T, Here> for Link<T, Before> {
-    const PLACE: usize = Before::LENGTH;
+impl<T, Before: HList> Selector<T, Here> for HCons<T, Before> {
+    const INDEX: usize = Before::LENGTH;
 }
 
-impl<T, U, Before: Find<T, I>, I> Find<T, There<I>> for Link<U, Before> {
-    const PLACE: usize = Before::PLACE;
+impl<T, U, Before: Selector<T, I>, I> Selector<T, There<I>> for HCons<U, Before> {
+    const INDEX: usize = Before::INDEX;
 }
 
 /// The stored JSON of the saga's input (place zero) and of the outputs so far.
 pub(crate) type Values = [Option<Arc<RawValue>>];
 
 /// Something that can be read off the trail `L`; `I` is found by the compiler.
-pub trait ReadFrom<L, I>: Sized {
+pub trait FromOutputs<L, I>: Sized {
     /// Decodes it.
     ///
     /// # Errors
@@ -77,27 +77,27 @@ pub trait ReadFrom<L, I>: Sized {
     fn places() -> Vec<usize>;
 }
 
-impl<L: Find<T, I>, T: DeserializeOwned, I> ReadFrom<L, One<I>> for T {
+impl<L: Selector<T, I>, T: DeserializeOwned, I> FromOutputs<L, One<I>> for T {
     fn read(values: &Values) -> Result<Self, String> {
-        decode(values, L::PLACE)
+        decode(values, L::INDEX)
     }
 
     fn places() -> Vec<usize> {
-        vec![L::PLACE]
+        vec![L::INDEX]
     }
 }
 
 macro_rules! tuple {
     ($($t:ident $i:ident),*) => {
-        impl<L, $($t: DeserializeOwned, $i),*> ReadFrom<L, ($($i,)*)> for ($($t,)*)
-        where $(L: Find<$t, $i>),*
+        impl<L, $($t: DeserializeOwned, $i),*> FromOutputs<L, ($($i,)*)> for ($($t,)*)
+        where $(L: Selector<$t, $i>),*
         {
             fn read(values: &Values) -> Result<Self, String> {
-                Ok(($(decode::<$t>(values, <L as Find<$t, $i>>::PLACE)?,)*))
+                Ok(($(decode::<$t>(values, <L as Selector<$t, $i>>::INDEX)?,)*))
             }
 
             fn places() -> Vec<usize> {
-                vec![$(<L as Find<$t, $i>>::PLACE),*]
+                vec![$(<L as Selector<$t, $i>>::INDEX),*]
             }
         }
     };

@@ -20,7 +20,7 @@ pub struct State {
     /// Attempts of this side so far, the one under way included.
     pub attempt: u32,
     /// How often in a row an attempt was lost with its process.
-    pub losses: u32,
+    pub lost_attempts: u32,
     /// Whether an earlier attempt of this call may have happened.
     pub in_doubt: bool,
     /// Why it compensates.
@@ -35,7 +35,7 @@ impl State {
             at: 0,
             direction: Direction::Action,
             attempt: 0,
-            losses: 0,
+            lost_attempts: 0,
             in_doubt: false,
             cause: None,
         }
@@ -117,7 +117,7 @@ pub fn transition(graph: &Graph, state: &State, event: &Event) -> Result<(State,
             .map(|state| (State { attempt: state.attempt.saturating_sub(1), ..state }, Next::Work)),
         Event::Lost => moving(state).map(|state| {
             let in_doubt = state.in_doubt || is_call_action(graph, &state);
-            (State { losses: state.losses + 1, in_doubt, ..state }, Next::Work)
+            (State { lost_attempts: state.lost_attempts + 1, in_doubt, ..state }, Next::Work)
         }),
         Event::Done => Ok(done(graph, moving(state)?)),
         Event::Retry(counts) => moving(state).map(|state| (repeated(graph, state, *counts), Next::Wait)),
@@ -152,7 +152,7 @@ pub fn transition(graph: &Graph, state: &State, event: &Event) -> Result<(State,
 }
 
 /// Whether the saga could still be made to compensate by a cancel or a deadline.
-pub fn can_unwind(graph: &Graph, state: &State) -> bool {
+pub fn can_compensate(graph: &Graph, state: &State) -> bool {
     match graph.steps.get(state.at).map(|node| node.placement) {
         Some(Placement::BeforePivot) => true,
         Some(Placement::Pivot) => !state.in_doubt,
@@ -176,7 +176,7 @@ pub fn discard(graph: &Graph, state: &State) -> DiscardEffect {
     match state.direction {
         Direction::Undo => DiscardEffect::Abandon,
         Direction::Action if state.at >= graph.steps.len() => DiscardEffect::Abandon,
-        Direction::Action if can_unwind(graph, state) => DiscardEffect::Compensate,
+        Direction::Action if can_compensate(graph, state) => DiscardEffect::Compensate,
         Direction::Action => DiscardEffect::Finish,
     }
 }
@@ -191,7 +191,7 @@ fn is_call_action(graph: &Graph, state: &State) -> bool {
 }
 
 fn done(graph: &Graph, state: State) -> (State, Next) {
-    let fresh = State { attempt: 0, losses: 0, in_doubt: false, ..state };
+    let fresh = State { attempt: 0, lost_attempts: 0, in_doubt: false, ..state };
     match fresh.direction {
         Direction::Action if fresh.at + 1 < graph.steps.len() => {
             (State { at: fresh.at + 1, ..fresh }, Next::Work)
@@ -208,16 +208,16 @@ fn repeated(graph: &Graph, state: State, counts: Counts) -> State {
     match counts {
         Counts::Attempt => {
             let in_doubt = state.in_doubt || is_call_action(graph, &state);
-            State { losses: 0, in_doubt, ..state }
+            State { lost_attempts: 0, in_doubt, ..state }
         }
-        Counts::Snooze => State { losses: 0, attempt: state.attempt.saturating_sub(1), ..state },
+        Counts::Snooze => State { lost_attempts: 0, attempt: state.attempt.saturating_sub(1), ..state },
     }
 }
 
 /// The step can't be done: compensate where that is possible, else ask a person.
 fn fail(graph: &Graph, state: State, failure: &Failure) -> (State, Next) {
     match state.direction {
-        Direction::Action if can_unwind(graph, &state) => {
+        Direction::Action if can_compensate(graph, &state) => {
             let step = graph.steps[state.at].name.clone();
             unwind(graph, &state, Cause::Failed { step, failure: failure.clone() })
         }
@@ -227,7 +227,7 @@ fn fail(graph: &Graph, state: State, failure: &Failure) -> (State, Next) {
 
 fn interrupt(graph: &Graph, state: &State, cause: impl FnOnce() -> Cause) -> Result<(State, Next), Refusal> {
     match (state.status, state.direction) {
-        (Status::Running, _) | (Status::Dead, Direction::Action) if can_unwind(graph, state) => {
+        (Status::Running, _) | (Status::Dead, Direction::Action) if can_compensate(graph, state) => {
             Ok(unwind(graph, state, cause()))
         }
         (Status::Running, _) | (Status::Dead, Direction::Action) => Err(Refusal::PastPivot),
@@ -243,7 +243,7 @@ fn unwind(graph: &Graph, state: &State, cause: Cause) -> (State, Next) {
         status: Status::Compensating,
         direction: Direction::Undo,
         attempt: 0,
-        losses: 0,
+        lost_attempts: 0,
         in_doubt: false,
         cause: Some(cause),
         at: state.at,
@@ -254,7 +254,7 @@ fn unwind(graph: &Graph, state: &State, cause: Cause) -> (State, Next) {
 /// Goes to the last step before `beyond` that has an undo; without one everything is undone.
 fn undo_from(graph: &Graph, state: State, beyond: usize) -> (State, Next) {
     match graph.steps[..beyond].iter().rposition(|node| node.undo == UndoKind::HasUndo) {
-        Some(at) => (State { at, attempt: 0, losses: 0, ..state }, Next::Work),
+        Some(at) => (State { at, attempt: 0, lost_attempts: 0, ..state }, Next::Work),
         None => (State { status: Status::Compensated, ..state }, Next::Rest),
     }
 }
@@ -268,7 +268,7 @@ fn revive(state: &State) -> State {
         Direction::Action => Status::Running,
         Direction::Undo => Status::Compensating,
     };
-    State { status, attempt: 0, losses: 0, ..state.clone() }
+    State { status, attempt: 0, lost_attempts: 0, ..state.clone() }
 }
 
 #[cfg(test)]

@@ -4,26 +4,26 @@ use crate::{error::StepError, outcome::chain, status::Direction};
 
 /// Why a batch was not committed.
 #[derive(Debug)]
-pub(crate) enum Trouble {
+pub(crate) enum CommitError {
     /// The database is away, or chose this transaction as a deadlock's victim: nobody's fault.
     Transient(sqlx::Error),
     /// A lock that was needed is held by somebody else for longer than was waited.
-    Locked(sqlx::Error),
+    LockTimeout(sqlx::Error),
     /// The batch at this place could not be done, or its outcome not be written.
     Step {
         at: Option<(Direction, usize)>,
         error: Vec<String>,
         /// User code was dropped, perhaps in the middle of a statement that the server still works on.
-        midway: bool,
+        cancelled_mid_statement: bool,
     },
 }
 
 /// Sorts an error by whose fault it is.
-pub(crate) fn trouble(error: StepError, at: Option<(Direction, usize)>) -> Trouble {
+pub(crate) fn classify(error: StepError, at: Option<(Direction, usize)>) -> CommitError {
     match error {
-        StepError::Database(error) if waited_for_lock(&error) => Trouble::Locked(error),
-        StepError::Database(error) if is_transient(&error) => Trouble::Transient(error),
-        other => Trouble::Step { at, error: chain(&other), midway: false },
+        StepError::Database(error) if is_lock_timeout(&error) => CommitError::LockTimeout(error),
+        StepError::Database(error) if is_transient(&error) => CommitError::Transient(error),
+        other => CommitError::Step { at, error: chain(&other), cancelled_mid_statement: false },
     }
 }
 
@@ -50,6 +50,6 @@ pub(crate) fn is_transient(error: &sqlx::Error) -> bool {
 
 /// Whether a statement waited in vain for a lock that somebody else holds. It may be held for long, and it is known for
 /// whose work it is needed.
-pub(crate) fn waited_for_lock(error: &sqlx::Error) -> bool {
+pub(crate) fn is_lock_timeout(error: &sqlx::Error) -> bool {
     error.as_database_error().and_then(sqlx::error::DatabaseError::code).is_some_and(|code| code == "55P03")
 }

@@ -8,7 +8,7 @@ use std::{
 use sqlx::PgConnection;
 
 use crate::{
-    engine::Inner,
+    engine::Core,
     error::{StartError, StepError},
     ids::SagaId,
     job::Job,
@@ -20,24 +20,24 @@ use crate::{
 /// wants; the engine alone commits it, with the sagas' moves in it.
 pub struct Tx<'c> {
     pub(crate) conn: &'c mut PgConnection,
-    pub(crate) engine: &'c Inner,
-    pub(crate) after: AfterCommit,
+    pub(crate) core: &'c Core,
+    pub(crate) after: CommitEffects,
     /// What became of user code in it.
-    pub(crate) course: Course,
+    pub(crate) course: UserCodeState,
 }
 
 /// How far the user code of a transaction came.
 #[derive(Debug, Default)]
-pub(crate) struct Course {
+pub(crate) struct UserCodeState {
     /// The server process of the connection, once a statement has told it.
     pub(crate) backend: Option<i32>,
     /// User code was dropped, perhaps in the middle of a statement that the server still works on.
-    pub(crate) midway: bool,
+    pub(crate) cancelled_mid_statement: bool,
 }
 
 /// What the rest of the process is told once the transaction is committed; dropped if it is not.
 #[derive(Debug, Default)]
-pub(crate) struct AfterCommit {
+pub(crate) struct CommitEffects {
     /// Sagas started and claimed here.
     pub(crate) jobs: Vec<Job>,
     /// Sagas that became due and nobody here claimed, by queue.
@@ -45,25 +45,25 @@ pub(crate) struct AfterCommit {
     /// Sagas that came to rest.
     pub(crate) ended: Vec<(SagaId, FinalStatus)>,
     /// How many sagas began, by definition.
-    pub(crate) begun: Vec<(String, u64)>,
+    pub(crate) started: Vec<(String, u64)>,
 }
 
-impl AfterCommit {
+impl CommitEffects {
     /// Adds what a part of the transaction did.
-    pub(crate) fn take_in(&mut self, part: Self) {
-        let Self { jobs, due, ended, begun } = part;
+    pub(crate) fn merge(&mut self, part: Self) {
+        let Self { jobs, due, ended, started } = part;
         self.jobs.extend(jobs);
         for (queue, ids) in due {
             self.due.entry(queue).or_default().extend(ids);
         }
         self.ended.extend(ended);
-        self.begun.extend(begun);
+        self.started.extend(started);
     }
 }
 
 impl<'c> Tx<'c> {
-    pub(crate) fn new(conn: &'c mut PgConnection, engine: &'c Inner) -> Self {
-        Self { conn, engine, after: AfterCommit::default(), course: Course::default() }
+    pub(crate) fn new(conn: &'c mut PgConnection, core: &'c Core) -> Self {
+        Self { conn, core, after: CommitEffects::default(), course: UserCodeState::default() }
     }
 
     /// Starts sagas in this transaction: they exist if and only if it commits. Many are started with few statements.
@@ -71,7 +71,7 @@ impl<'c> Tx<'c> {
     /// # Errors
     /// When one of them is refused, so that no step can lose a start by not looking.
     pub async fn start(&mut self, sagas: Vec<NewSaga>) -> Result<Vec<Started>, StepError> {
-        let answers = start::start_in_tx(self, sagas).await?;
+        let answers = start::start_and_claim(self, sagas).await?;
         answers
             .into_iter()
             .map(|answer| answer.map_err(|error: StartError| StepError::Start(Box::new(error))))

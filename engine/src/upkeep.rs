@@ -6,7 +6,7 @@ use futures::FutureExt;
 use sqlx::{PgPool, Postgres, pool::PoolConnection};
 use tokio_util::sync::CancellationToken;
 
-use crate::{engine::Inner, meters::PANICKED};
+use crate::{engine::Core, meters::PANICKED};
 
 /// How long a task that panicked rests.
 const REST: Duration = Duration::from_secs(1);
@@ -31,21 +31,18 @@ pub(crate) async fn supervised<F: Future<Output = ()>>(
 }
 
 /// The error for an answer that did not come in time.
-pub(crate) fn late(what: &'static str) -> sqlx::Error {
+pub(crate) fn timed_out(what: &'static str) -> sqlx::Error {
     sqlx::Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, what))
 }
 
 /// Takes a connection for upkeep, which must not wait long.
-pub(crate) async fn connection(
-    pool: &PgPool,
-    limit: Duration,
-) -> Result<PoolConnection<Postgres>, sqlx::Error> {
+pub(crate) async fn acquire(pool: &PgPool, limit: Duration) -> Result<PoolConnection<Postgres>, sqlx::Error> {
     tokio::time::timeout(limit, pool.acquire()).await.unwrap_or(Err(sqlx::Error::PoolTimedOut))
 }
 
 /// Awaits what a connection is used for. Without an answer in time it is taken for dead and dropped: handing it back
 /// could wait on its socket for ever and keep its place in the pool.
-pub(crate) async fn bounded<T>(
+pub(crate) async fn on_connection<T>(
     mut connection: PoolConnection<Postgres>,
     limit: Duration,
     work: impl AsyncFnOnce(&mut PoolConnection<Postgres>) -> Result<T, sqlx::Error>,
@@ -54,7 +51,7 @@ pub(crate) async fn bounded<T>(
         return result;
     }
     drop(connection.detach());
-    Err(late("the database gave no answer in time"))
+    Err(timed_out("the database gave no answer in time"))
 }
 
 /// Does something on a connection of a pool, and waits no longer than `limit` for the connection and as long again for
@@ -67,40 +64,41 @@ pub async fn with_timeout<T>(
     limit: Duration,
     work: impl AsyncFnOnce(&mut PoolConnection<Postgres>) -> Result<T, sqlx::Error>,
 ) -> Result<T, sqlx::Error> {
-    let connection = connection(pool, limit).await?;
-    bounded(connection, limit, work).await
+    let connection = acquire(pool, limit).await?;
+    on_connection(connection, limit, work).await
 }
 
-impl Inner {
+impl Core {
     /// Spawns a task of the engine that is begun anew should it panic.
     pub(crate) fn supervise<F>(self: &Arc<Self>, name: &'static str, task: fn(Arc<Self>) -> F)
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let engine = self.clone();
+        let core = self.clone();
         self.tasks.spawn(async move {
-            let stop = engine.stop.clone();
-            supervised(name, &stop, || task(engine.clone())).await;
+            let stop = core.stop.clone();
+            supervised(name, &stop, || task(core.clone())).await;
         });
     }
 
     /// Extends the leases of these claims now.
-    pub(crate) async fn renew(&self, ids: &[uuid::Uuid]) -> Result<(), sqlx::Error> {
-        let limit = self.settings.upkeep();
-        let connection = connection(&self.pool, limit).await?;
+    pub(crate) async fn extend_leases(&self, ids: &[uuid::Uuid]) -> Result<(), sqlx::Error> {
+        let limit = self.settings.db_timeout();
+        let connection = acquire(&self.pool, limit).await?;
         let asked = std::time::Instant::now();
-        let extended = bounded(connection, limit, async |conn| {
+        let extended = on_connection(connection, limit, async |conn| {
             crate::store::claims::extend(conn, ids, self.worker, self.lease_ms()).await
         })
         .await?;
-        self.holds.extended(&extended, asked);
+        self.leases.extended(&extended, asked);
         Ok(())
     }
 
     /// Ends a server process of ours that goes on with a statement nobody waits for, and so keeps its locks.
     pub(crate) async fn terminate(&self, backend: i32) -> Result<(), sqlx::Error> {
-        let limit = self.settings.upkeep();
-        let connection = connection(&self.pool, limit).await?;
-        bounded(connection, limit, async |conn| crate::store::moves::terminate(conn, backend).await).await
+        let limit = self.settings.db_timeout();
+        let connection = acquire(&self.pool, limit).await?;
+        on_connection(connection, limit, async |conn| crate::store::commits::terminate(conn, backend).await)
+            .await
     }
 }

@@ -3,7 +3,7 @@
 use sqlx::PgPool;
 
 use crate::{
-    engine::{Engine, Inner},
+    engine::{Core, Engine},
     fold::fold,
     ids::SagaId,
     store,
@@ -21,15 +21,15 @@ pub struct HistoryViolation {
 
 /// Folds a saga's history through the pure transition and compares with what is stored; `None` when all is well.
 pub(crate) async fn check_history(
-    engine: &Inner,
+    core: &Core,
     pool: &PgPool,
     saga: &SagaView,
 ) -> Result<Option<HistoryViolation>, sqlx::Error> {
     let violation = |violation: String| Some(HistoryViolation { saga_id: saga.saga_id, violation });
-    let Some(definition) = engine.definitions.get(&saga.definition) else {
+    let Some(definition) = core.definitions.get(&saga.definition) else {
         return Ok(None);
     };
-    let mut history = store::reads::history(pool, saga.saga_id.0, 0, i64::MAX).await?;
+    let mut history = store::queries::history(pool, saga.saga_id.0, 0, i64::MAX).await?;
     history.retain(|entry| entry.outcome != HistoryOutcome::Started);
     if let Some(gap) = history.iter().zip(1..).find(|(entry, seq)| entry.seq != *seq) {
         return Ok(violation(format!("entry {} is missing", gap.1)));
@@ -69,7 +69,7 @@ impl Engine {
             page.after = Some(last.saga_id.0);
             left -= page.limit;
             for saga in &sagas {
-                if let Some(violation) = check_history(&self.inner, self.pool(), saga).await? {
+                if let Some(violation) = check_history(&self.core, self.pool(), saga).await? {
                     // It may have moved between the two reads.
                     let again = self.saga(saga.saga_id).await?;
                     let still = again.is_some_and(|again| {

@@ -12,7 +12,7 @@ use std::{
 
 use tokio::sync::{Notify, oneshot};
 
-use crate::{engine::Inner, ids::SagaId, store, upkeep, view::FinalStatus};
+use crate::{engine::Core, ids::SagaId, store, upkeep, view::FinalStatus};
 
 /// How long a waiter is left to the local commits before the database is asked.
 const LOCAL_GRACE: Duration = Duration::from_millis(50);
@@ -21,52 +21,52 @@ const POLL: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 struct Waiter {
     since: Instant,
-    tell: oneshot::Sender<FinalStatus>,
+    reply: oneshot::Sender<FinalStatus>,
 }
 
 #[derive(Debug, Default)]
 pub(crate) struct Waiters {
     waiting: Mutex<HashMap<SagaId, Vec<Waiter>>>,
-    somebody_came: Notify,
-    ended: AtomicBool,
+    waiter_added: Notify,
+    closed: AtomicBool,
 }
 
 impl Waiters {
-    pub(crate) fn wait_for(&self, saga_id: SagaId) -> oneshot::Receiver<FinalStatus> {
-        let (tell, told) = oneshot::channel();
+    pub(crate) fn subscribe(&self, saga_id: SagaId) -> oneshot::Receiver<FinalStatus> {
+        let (reply, reply_rx) = oneshot::channel();
         let mut waiting = self.lock();
-        if self.ended.load(Ordering::Relaxed) {
-            return told;
+        if self.closed.load(Ordering::Relaxed) {
+            return reply_rx;
         }
         if waiting.is_empty() {
-            self.somebody_came.notify_one();
+            self.waiter_added.notify_one();
         }
-        waiting.entry(saga_id).or_default().push(Waiter { since: Instant::now(), tell });
-        told
+        waiting.entry(saga_id).or_default().push(Waiter { since: Instant::now(), reply });
+        reply_rx
     }
 
     /// Sends all waiters away, and those who come later.
-    pub(crate) fn end(&self) {
+    pub(crate) fn close(&self) {
         let mut waiting = self.lock();
-        self.ended.store(true, Ordering::Relaxed);
+        self.closed.store(true, Ordering::Relaxed);
         waiting.clear();
     }
 
-    pub(crate) fn tell(&self, ended: &[(SagaId, FinalStatus)]) {
+    pub(crate) fn notify(&self, ended: &[(SagaId, FinalStatus)]) {
         let mut waiting = self.lock();
         for (saga_id, ending) in ended {
             for waiter in waiting.remove(saga_id).unwrap_or_default() {
                 // A caller that has gone does not need to know.
-                let _ = waiter.tell.send(ending.clone());
+                let _ = waiter.reply.send(ending.clone());
             }
         }
     }
 
     /// The sagas whose waiters have waited for a while; forgets callers that have gone.
-    fn patient(&self) -> Vec<uuid::Uuid> {
+    fn past_grace(&self) -> Vec<uuid::Uuid> {
         let mut waiting = self.lock();
         waiting.retain(|_, waiters| {
-            waiters.retain(|waiter| !waiter.tell.is_closed());
+            waiters.retain(|waiter| !waiter.reply.is_closed());
             !waiters.is_empty()
         });
         let old = |waiters: &Vec<Waiter>| waiters.iter().any(|waiter| waiter.since.elapsed() >= LOCAL_GRACE);
@@ -83,30 +83,33 @@ impl Waiters {
 }
 
 /// Looks for sagas that ended in other processes, until the engine shuts down.
-pub(crate) async fn watch_elsewhere(engine: std::sync::Arc<Inner>) {
+pub(crate) async fn poll_remote_ends(core: std::sync::Arc<Core>) {
     loop {
-        let idle = engine.waiters.is_empty();
+        let idle = core.waiters.is_empty();
         let pause = async {
             if idle {
-                engine.waiters.somebody_came.notified().await;
+                core.waiters.waiter_added.notified().await;
             }
             tokio::time::sleep(crate::clock::jittered(POLL)).await;
         };
         tokio::select! {
-            () = engine.stop.cancelled() => return,
+            () = core.stop.cancelled() => return,
             () = pause => {}
         }
-        let patient = engine.waiters.patient();
-        if patient.is_empty() {
+        let waiting = core.waiters.past_grace();
+        if waiting.is_empty() {
             continue;
         }
-        let limit = engine.settings.upkeep();
+        let limit = core.settings.db_timeout();
         let looked = async {
-            let connection = upkeep::connection(&engine.pool, limit).await?;
-            upkeep::bounded(connection, limit, async |conn| store::reads::endings(conn, &patient).await).await
+            let connection = upkeep::acquire(&core.pool, limit).await?;
+            upkeep::on_connection(connection, limit, async |conn| {
+                store::queries::endings(conn, &waiting).await
+            })
+            .await
         };
         match looked.await {
-            Ok(ended) => engine.waiters.tell(&ended),
+            Ok(ended) => core.waiters.notify(&ended),
             Err(error) => tracing::debug!(error = %error, "can't look for ended sagas now; trying again"),
         }
     }

@@ -1,69 +1,69 @@
-//! What a throttle leaves of a claim, and the place of the one saga that it lets through to try with.
+//! How many sagas a throttled queue may claim, and the slot of its single probe.
 
 use std::{sync::Arc, time::Duration};
 
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::Shared;
-use crate::{engine::Inner, throttle::Allowance};
+use super::QueueState;
+use crate::{engine::Core, throttle::Allowance};
 
 /// What the throttle of a queue lets one claim take.
-pub(super) enum Leave {
-    Everything,
-    One(OwnedSemaphorePermit),
+pub(super) enum ClaimBudget {
+    Unlimited,
+    Probe(OwnedSemaphorePermit),
 }
 
-impl Leave {
-    pub(super) fn is_trial(&self) -> bool {
+impl ClaimBudget {
+    pub(super) fn is_probe(&self) -> bool {
         match self {
-            Self::Everything => false,
-            Self::One(_) => true,
+            Self::Unlimited => false,
+            Self::Probe(_) => true,
         }
     }
 
-    pub(super) fn most(&self, usual: usize) -> usize {
+    pub(super) fn max(&self, limit: usize) -> usize {
         match self {
-            Self::Everything => usual,
-            Self::One(_) => 1,
+            Self::Unlimited => limit,
+            Self::Probe(_) => 1,
         }
     }
 
-    /// The place of the one that was found; if none was, it is free again, and nobody is woken.
-    pub(super) fn trial(self, feed: &Arc<Shared>, found: usize) -> Option<Trial> {
+    /// The slot of the probe that was found; if none was, the slot is free again, and no claim is woken.
+    pub(super) fn probe(self, feed: &Arc<QueueState>, found: usize) -> Option<ProbeSlot> {
         match self {
-            Self::One(permit) if found > 0 => Some(Trial { permit: Some(permit), feed: feed.clone() }),
-            Self::Everything | Self::One(_) => None,
+            Self::Probe(permit) if found > 0 => Some(ProbeSlot { permit: Some(permit), feed: feed.clone() }),
+            Self::Unlimited | Self::Probe(_) => None,
         }
     }
 }
 
-/// The place of the one saga that a throttle lets through; its end has the throttle asked again.
-pub(crate) struct Trial {
+/// The slot of the one saga that a throttle lets through as a probe; its end has the throttle asked again.
+pub(crate) struct ProbeSlot {
     permit: Option<OwnedSemaphorePermit>,
-    feed: Arc<Shared>,
+    feed: Arc<QueueState>,
 }
 
-impl Drop for Trial {
+impl Drop for ProbeSlot {
     fn drop(&mut self) {
         self.permit = None;
         self.feed.wake.notify_one();
     }
 }
 
-impl std::fmt::Debug for Trial {
+impl std::fmt::Debug for ProbeSlot {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Trial").field("queue", &self.feed.queue).finish_non_exhaustive()
+        f.debug_struct("ProbeSlot").field("queue", &self.feed.queue).finish_non_exhaustive()
     }
 }
 
-impl Shared {
+impl QueueState {
     /// Asks the throttle; `Err` says for how long nothing may be claimed.
-    pub(super) fn leave(&self, engine: &Inner) -> Result<Leave, Duration> {
-        match engine.feeds.throttles.allowance(&self.queue) {
-            Allowance::Unlimited => Ok(Leave::Everything),
+    pub(super) fn budget(&self, core: &Core) -> Result<ClaimBudget, Duration> {
+        match core.feeds.throttles.allowance(&self.queue) {
+            Allowance::Unlimited => Ok(ClaimBudget::Unlimited),
             Allowance::Probe => {
-                let place = self.trial.clone().try_acquire_owned();
-                place.map(Leave::One).map_err(|_| engine.settings.poll)
+                let slot = self.probe.clone().try_acquire_owned();
+                slot.map(ClaimBudget::Probe).map_err(|_| core.settings.poll)
             }
             Allowance::Blocked(wait) => Err(wait),
         }

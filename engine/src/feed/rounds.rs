@@ -7,15 +7,15 @@ use std::{
 
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::Shared;
-use crate::{engine::Inner, job::Permit, store::claims::Pick};
+use super::QueueState;
+use crate::{engine::Core, job::JobSlots, store::claims::ClaimScope};
 
-/// Claims as long as there is room and work; else waits to be woken, for the next known retry, or for the poll that
+/// Claims as long as there are free slots and work; else waits to be woken, for the next known retry, or for the poll that
 /// stands behind every hint.
-pub(super) async fn claim_while_open(engine: Arc<Inner>, feed: Arc<Shared>) {
+pub(super) async fn claim_while_open(core: Arc<Core>, feed: Arc<QueueState>) {
     let mut away = false;
-    while feed.open.load(Ordering::Acquire) && !engine.stop.is_cancelled() {
-        let round = match claim_round(&engine, &feed).await {
+    while feed.open.load(Ordering::Acquire) && !core.stop.is_cancelled() {
+        let round = match claim_once(&core, &feed).await {
             Ok(round) => {
                 if std::mem::take(&mut away) {
                     tracing::info!(queue = %feed.queue, "the database answers again; claiming goes on");
@@ -26,17 +26,17 @@ pub(super) async fn claim_while_open(engine: Arc<Inner>, feed: Arc<Shared>) {
                 if !std::mem::replace(&mut away, true) {
                     tracing::warn!(queue = %feed.queue, error = %error, "can't claim now; trying again until it works");
                 }
-                Round::Idle
+                Poll::Idle
             }
         };
-        let poll = crate::clock::jittered(engine.settings.poll);
+        let poll = crate::clock::jittered(core.settings.poll);
         let pause = match round {
-            Round::More => continue,
-            Round::Idle => feed.pause(poll),
-            Round::HeldBack(wait) => poll.min(wait.max(SHORTEST_WAIT)),
+            Poll::More => continue,
+            Poll::Idle => feed.pause(poll),
+            Poll::Throttled(wait) => poll.min(wait.max(MIN_WAIT)),
         };
         tokio::select! {
-            () = engine.stop.cancelled() => return,
+            () = core.stop.cancelled() => return,
             () = feed.wake.notified() => {}
             () = tokio::time::sleep(pause) => {}
         }
@@ -44,91 +44,91 @@ pub(super) async fn claim_while_open(engine: Arc<Inner>, feed: Arc<Shared>) {
 }
 
 /// A throttle that says "nothing for no time at all" is not asked in a busy loop.
-const SHORTEST_WAIT: Duration = Duration::from_millis(5);
+const MIN_WAIT: Duration = Duration::from_millis(5);
 
 /// What a look at a queue came to.
 #[derive(Clone, Copy, Debug)]
-enum Round {
+enum Poll {
     /// There may be more at once.
     More,
     /// There is nothing more.
     Idle,
     /// The throttle lets nothing through, for so long.
-    HeldBack(Duration),
+    Throttled(Duration),
 }
 
 /// Claims once.
-async fn claim_round(engine: &Arc<Inner>, feed: &Arc<Shared>) -> Result<Round, sqlx::Error> {
-    claim_suspect(engine, feed).await?;
+async fn claim_once(core: &Arc<Core>, feed: &Arc<QueueState>) -> Result<Poll, sqlx::Error> {
+    claim_on_probation(core, feed).await?;
     let first = tokio::select! {
         biased;
-        room = feed.room.clone().acquire_owned() => room,
-        () = feed.suspect_ended.notified() => return Ok(Round::More),
+        slot = feed.slots.clone().acquire_owned() => slot,
+        () = feed.probation_ended.notified() => return Ok(Poll::More),
     };
-    let Ok(first) = first else { return Ok(Round::Idle) };
-    let leave = match feed.leave(engine) {
-        Ok(leave) => leave,
-        Err(wait) => return Ok(Round::HeldBack(wait)),
+    let Ok(first) = first else { return Ok(Poll::Idle) };
+    let budget = match feed.budget(core) {
+        Ok(budget) => budget,
+        Err(wait) => return Ok(Poll::Throttled(wait)),
     };
-    let mut rooms = vec![first];
-    while rooms.len() < leave.most(engine.settings.max_batch.min(feed.capacity)) {
-        match feed.room.clone().try_acquire_owned() {
-            Ok(room) => rooms.push(room),
+    let mut slots = vec![first];
+    while slots.len() < budget.max(core.settings.max_batch.min(feed.capacity)) {
+        match feed.slots.clone().try_acquire_owned() {
+            Ok(slot) => slots.push(slot),
             Err(_) => break,
         }
     }
     feed.forget_due();
-    let asked = rooms.len();
-    let jobs = engine.claim(Pick::Usual(&feed.queue), asked).await?;
+    let asked = slots.len();
+    let jobs = core.claim(ClaimScope::Queue(&feed.queue), asked).await?;
     let found = jobs.len();
-    let (is_trial, mut trial) = (leave.is_trial(), leave.trial(feed, found));
+    let (is_probe, mut probe) = (budget.is_probe(), budget.probe(feed, found));
     for mut job in jobs {
-        job.permit = Permit { room: rooms.pop(), suspect: None, trial: trial.take() };
-        feed.hand_out(engine, job);
+        job.slots = JobSlots { slot: slots.pop(), probation: None, probe: probe.take() };
+        feed.hand_out(core, job);
     }
-    // The end of a trial wakes these claims.
-    Ok(if found == asked && !is_trial { Round::More } else { Round::Idle })
+    // The end of a probe wakes these claims.
+    Ok(if found == asked && !is_probe { Poll::More } else { Poll::Idle })
 }
 
 /// Claims a saga whose holder vanished again and again, if none is under way: as soon as the last one ended, else with
 /// every poll, however busy the queue is.
-async fn claim_suspect(engine: &Arc<Inner>, feed: &Arc<Shared>) -> Result<(), sqlx::Error> {
-    let Ok(permit) = feed.suspects.clone().try_acquire_owned() else { return Ok(()) };
-    let Ok(leave) = feed.leave(engine) else { return Ok(()) };
-    if !feed.suspects_are_due(engine.settings.poll) {
+async fn claim_on_probation(core: &Arc<Core>, feed: &Arc<QueueState>) -> Result<(), sqlx::Error> {
+    let Ok(permit) = feed.probation.clone().try_acquire_owned() else { return Ok(()) };
+    let Ok(budget) = feed.budget(core) else { return Ok(()) };
+    if !feed.probation_is_due(core.settings.poll) {
         return Ok(());
     }
-    let claimed = engine.claim(Pick::Suspect(&feed.queue), 1).await?;
+    let claimed = core.claim(ClaimScope::Probation(&feed.queue), 1).await?;
     if let Some(mut job) = claimed.into_iter().next() {
-        job.solo = true;
-        job.permit = Permit {
-            room: None,
-            suspect: Some(Suspect { permit: Some(permit), feed: feed.clone() }),
-            trial: leave.trial(feed, 1),
+        job.isolated = true;
+        job.slots = JobSlots {
+            slot: None,
+            probation: Some(ProbationSlot { permit: Some(permit), feed: feed.clone() }),
+            probe: budget.probe(feed, 1),
         };
-        feed.hand_out(engine, job);
+        feed.hand_out(core, job);
     }
     Ok(())
 }
 
 /// The place of the one suspect under way; its end has the next one looked for.
-pub(crate) struct Suspect {
+pub(crate) struct ProbationSlot {
     permit: Option<OwnedSemaphorePermit>,
-    feed: Arc<Shared>,
+    feed: Arc<QueueState>,
 }
 
-impl Drop for Suspect {
+impl Drop for ProbationSlot {
     fn drop(&mut self) {
         self.permit = None;
-        *self.feed.next_suspect.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        *self.feed.next_probation.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
         // Whichever of the two the claims wait for.
-        self.feed.suspect_ended.notify_one();
+        self.feed.probation_ended.notify_one();
         self.feed.wake.notify_one();
     }
 }
 
-impl std::fmt::Debug for Suspect {
+impl std::fmt::Debug for ProbationSlot {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Suspect").field("queue", &self.feed.queue).finish_non_exhaustive()
+        f.debug_struct("ProbationSlot").field("queue", &self.feed.queue).finish_non_exhaustive()
     }
 }

@@ -7,25 +7,25 @@ use std::{
 
 use sqlx::{Acquire, Postgres, pool::PoolConnection};
 
-use super::Berth;
+use super::CommitPath;
 use crate::{
-    advance::{self, Advanced, Remedy, Track},
-    engine::Inner,
+    advance::{self, BatchMember, BatchResult, Recovery},
+    engine::Core,
     faults::Fault,
     store,
-    trouble::Trouble,
+    trouble::CommitError,
     upkeep,
 };
 
 /// A batch that was dropped by everybody's fault but its own is not tried for ever: past the lease the claims are lost.
-const LEASE_SHARE: f64 = 0.8;
+const RETRY_BUDGET: f64 = 0.8;
 /// No transaction of ours takes longer; a connection that died silently is given up then.
 const TRANSACTION_LIMIT: Duration = Duration::from_mins(1);
 
 /// How a batch is tried.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Terms {
-    pub(super) berth: Berth,
+pub(super) struct AttemptOptions {
+    pub(super) path: CommitPath,
     /// How long a statement waits for a lock; `None` leaves it to the connection's own limit.
     pub(super) lock_wait: Option<Duration>,
 }
@@ -35,25 +35,25 @@ pub(super) struct Terms {
 ///
 /// A lock that somebody else holds ends it at once: it may be held for long, and only by those who need it must it be
 /// waited for. But an answer of the outside world is not given up for it as long as there is time.
-pub(super) async fn patiently(
-    engine: &Arc<Inner>,
-    tracks: &[Track],
-    remedy: &Remedy,
-    terms: Terms,
-) -> Result<Advanced, Trouble> {
+pub(super) async fn commit_with_retries(
+    core: &Arc<Core>,
+    members: &[BatchMember],
+    recovery: &Recovery,
+    options: AttemptOptions,
+) -> Result<BatchResult, CommitError> {
     let began = Instant::now();
-    let patience = engine.settings.lease.mul_f64(LEASE_SHARE);
-    let insists = terms.berth == Berth::Aside && tracks.len() == 1 && tracks[0].called();
+    let budget = core.settings.lease.mul_f64(RETRY_BUDGET);
+    let must_commit = options.path == CommitPath::Isolated && members.len() == 1 && members[0].made_call();
     let mut pause = Duration::from_millis(5);
     loop {
-        renew(engine, tracks).await;
-        let error = match once(engine, tracks, remedy, terms).await {
-            Err(Trouble::Transient(error)) => error,
-            Err(Trouble::Locked(error)) if insists => error,
+        extend_leases(core, members).await;
+        let error = match commit_once(core, members, recovery, options).await {
+            Err(CommitError::Transient(error)) => error,
+            Err(CommitError::LockTimeout(error)) if must_commit => error,
             other => return other,
         };
-        if began.elapsed() + pause >= patience {
-            return Err(Trouble::Transient(error));
+        if began.elapsed() + pause >= budget {
+            return Err(CommitError::Transient(error));
         }
         tracing::debug!(error = %error, "a batch met trouble that will pass; trying again");
         metrics::counter!("sagaline_set_retries_total").increment(1);
@@ -63,71 +63,75 @@ pub(super) async fn patiently(
 }
 
 /// Extends leases of which an earlier part, or an earlier try, has used up some.
-async fn renew(engine: &Arc<Inner>, tracks: &[Track]) {
-    let saga_ids = tracks.iter().map(|track| track.job.saga_id);
-    let aged = engine.holds.aged_of(saga_ids, engine.settings.lease / 6);
+async fn extend_leases(core: &Arc<Core>, members: &[BatchMember]) {
+    let saga_ids = members.iter().map(|member| member.job.saga_id);
+    let aged = core.leases.older_than_among(saga_ids, core.settings.lease / 6);
     if !aged.is_empty()
-        && let Err(error) = engine.renew(&aged).await
+        && let Err(error) = core.extend_leases(&aged).await
     {
         tracing::debug!(error = %error, "can't extend the leases of a batch; it goes on with what is left of them");
     }
 }
 
 /// Runs a batch in one transaction.
-async fn once(
-    engine: &Arc<Inner>,
-    tracks: &[Track],
-    remedy: &Remedy,
-    terms: Terms,
-) -> Result<Advanced, Trouble> {
-    let mut connection = engine.pool.acquire().await.map_err(Trouble::Transient)?;
+async fn commit_once(
+    core: &Arc<Core>,
+    members: &[BatchMember],
+    recovery: &Recovery,
+    options: AttemptOptions,
+) -> Result<BatchResult, CommitError> {
+    let mut connection = core.pool.acquire().await.map_err(CommitError::Transient)?;
     let mut backend = None;
-    let work = in_transaction(engine, &mut connection, tracks, remedy, terms, &mut backend);
-    let (result, midway) = match tokio::time::timeout(TRANSACTION_LIMIT, work).await {
-        Err(_) => (Err(Trouble::Transient(upkeep::late("the transaction took too long"))), true),
+    let work = in_transaction(core, &mut connection, members, recovery, options, &mut backend);
+    let (result, cancelled_mid_statement) = match tokio::time::timeout(TRANSACTION_LIMIT, work).await {
+        Err(_) => (Err(CommitError::Transient(upkeep::timed_out("the transaction took too long"))), true),
         Ok(result) => {
-            let midway = matches!(result, Err(Trouble::Step { midway: true, .. }));
-            (result, midway)
+            let cancelled_mid_statement =
+                matches!(result, Err(CommitError::Step { cancelled_mid_statement: true, .. }));
+            (result, cancelled_mid_statement)
         }
     };
     let usable = match &result {
-        Ok(_) | Err(Trouble::Locked(_) | Trouble::Step { midway: false, .. }) => true,
-        Err(Trouble::Step { midway: true, .. }) => false,
-        Err(Trouble::Transient(error)) => matches!(error, sqlx::Error::Database(_)),
+        Ok(_)
+        | Err(CommitError::LockTimeout(_) | CommitError::Step { cancelled_mid_statement: false, .. }) => true,
+        Err(CommitError::Step { cancelled_mid_statement: true, .. }) => false,
+        Err(CommitError::Transient(error)) => matches!(error, sqlx::Error::Database(_)),
     };
     if !usable {
         // Handing it back could wait on a dead socket for ever and keep its place in the pool.
         drop(connection.detach());
     }
-    if midway && let Some(backend) = backend {
-        engine.terminate(backend).await.map_err(Trouble::Transient)?;
+    if cancelled_mid_statement && let Some(backend) = backend {
+        core.terminate(backend).await.map_err(CommitError::Transient)?;
     }
     result
 }
 
 async fn in_transaction(
-    engine: &Arc<Inner>,
+    core: &Arc<Core>,
     connection: &mut PoolConnection<Postgres>,
-    tracks: &[Track],
-    remedy: &Remedy,
-    terms: Terms,
+    members: &[BatchMember],
+    recovery: &Recovery,
+    options: AttemptOptions,
     backend: &mut Option<i32>,
-) -> Result<Advanced, Trouble> {
-    let mut transaction = connection.begin().await.map_err(Trouble::Transient)?;
-    if let Some(lock_wait) = terms.lock_wait {
-        store::moves::bound_lock_waits(&mut transaction, lock_wait).await.map_err(Trouble::Transient)?;
+) -> Result<BatchResult, CommitError> {
+    let mut transaction = connection.begin().await.map_err(CommitError::Transient)?;
+    if let Some(lock_wait) = options.lock_wait {
+        store::commits::bound_lock_waits(&mut transaction, lock_wait)
+            .await
+            .map_err(CommitError::Transient)?;
     }
-    let mut advanced =
-        advance::advance(engine, &mut transaction, tracks, remedy, terms.berth, backend).await?;
-    if engine.is_dead() || advanced.crash == Some(Fault::CrashBeforeCommit) {
-        engine.die();
-        return Ok(Advanced { crash: Some(Fault::CrashBeforeCommit), ..Advanced::default() });
+    let mut result =
+        advance::advance(core, &mut transaction, members, recovery, options.path, backend).await?;
+    if core.is_crashed() || result.crash == Some(Fault::CrashBeforeCommit) {
+        core.simulate_crash();
+        return Ok(BatchResult { crash: Some(Fault::CrashBeforeCommit), ..BatchResult::default() });
     }
-    transaction.commit().await.map_err(Trouble::Transient)?;
+    transaction.commit().await.map_err(CommitError::Transient)?;
     metrics::counter!("sagaline_commits_total", "kind" => "set").increment(1);
-    std::mem::take(&mut advanced.tally).record();
-    if advanced.crash.is_some() {
-        engine.die();
+    std::mem::take(&mut result.metrics).record();
+    if result.crash.is_some() {
+        core.simulate_crash();
     }
-    Ok(advanced)
+    Ok(result)
 }

@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use sqlx::PgConnection;
 
-use super::{Operator, Subject};
+use super::{LockedSaga, Operator};
 use crate::{
-    engine::{Engine, Inner},
+    engine::{Core, Engine},
     error::DeadJobError,
     ids::{DeadJobId, SagaId},
     outcome::DISCARDED,
@@ -14,11 +14,11 @@ use crate::{
     step::UndoKind,
     store::{
         self,
-        audits::{NewAudit, Said},
+        audit::{AuditEntry, AuditReason},
     },
     transition::{DiscardEffect, Event, discard, transition},
-    trouble::{is_transient, waited_for_lock},
-    tx::AfterCommit,
+    trouble::{is_lock_timeout, is_transient},
+    tx::CommitEffects,
     view::{DeadJobFilter, HistoryOutcome},
 };
 
@@ -163,10 +163,10 @@ impl Engine {
         by: &Operator<'_>,
         reason: &str,
     ) -> Result<Acted, DeadJobError> {
-        let mut transaction = self.inner.pool.begin().await?;
-        let (done, after) = act(&self.inner, &mut transaction, id, action, by, reason).await?;
+        let mut transaction = self.core.pool.begin().await?;
+        let (done, after) = act(&self.core, &mut transaction, id, action, by, reason).await?;
         transaction.commit().await?;
-        self.inner.committed(after);
+        self.core.publish_effects(after);
         Ok(done)
     }
 }
@@ -188,7 +188,7 @@ fn note(
         // Somebody else acted on it.
         Err(DeadJobError::NotFound(_) | DeadJobError::AlreadyResolved(_) | DeadJobError::Archived(_)) => {}
         Err(error @ DeadJobError::NotUndone { .. }) => done.skipped.push((id, error.to_string())),
-        Err(DeadJobError::Database(error)) if is_transient(&error) && !waited_for_lock(&error) => {
+        Err(DeadJobError::Database(error)) if is_transient(&error) && !is_lock_timeout(&error) => {
             return Err(error);
         }
         Err(error @ (DeadJobError::Database(_) | DeadJobError::Owner(_))) => {
@@ -212,26 +212,26 @@ struct Acted {
 }
 
 async fn act(
-    engine: &Inner,
+    core: &Core,
     conn: &mut PgConnection,
     id: DeadJobId,
     action: Action,
     by: &Operator<'_>,
     reason: &str,
-) -> Result<(Acted, AfterCommit), DeadJobError> {
+) -> Result<(Acted, CommitEffects), DeadJobError> {
     let Some(saga_id) = store::dead_jobs::dead_job_saga(conn, id.0).await? else {
         return Err(gone(conn, id).await?);
     };
     let saga_id = SagaId(saga_id);
     // The saga first, as a cancel does, so that the two can't wait for each other.
-    let row = store::moves::lock(conn, saga_id.0).await?;
+    let row = store::commits::lock(conn, saga_id.0).await?;
     match store::dead_jobs::lock(conn, id.0).await? {
         None => return Err(gone(conn, id).await?),
         Some((_, Some(done))) => return Err(DeadJobError::AlreadyResolved(done)),
         Some((_, None)) => {}
     }
     let Some(row) = row else { return Err(DeadJobError::NotFound(id)) };
-    let subject = Subject::new(engine, saga_id, row)?;
+    let subject = LockedSaga::new(core, saga_id, row)?;
     let effect = discard(subject.graph(), &subject.state);
     if effect == DiscardEffect::Abandon && matches!(action, Action::Discard(DiscardMode::Safe)) {
         return Err(DeadJobError::NotUndone { step: subject.row.step.clone(), why: not_undone(&subject) });
@@ -261,16 +261,16 @@ async fn act(
         Some(DiscardEffect::Finish) => after["ended"] = true.into(),
         Some(DiscardEffect::Abandon) => (after["ended"], after["abandoned"]) = (true.into(), true.into()),
     }
-    let said = Said { by, action, reason };
-    let audit = NewAudit { said, saga_id, dead_job_id: Some(id.0), before: subject.shown(), after };
-    store::audits::record(conn, &audit).await?;
+    let said = AuditReason { by, action, reason };
+    let audit = AuditEntry { said, saga_id, dead_job_id: Some(id.0), before: subject.shown(), after };
+    store::audit::record(conn, &audit).await?;
     let why = format!("{name} by {}: {reason}", by.actor);
-    let after = subject.decide(engine, conn, state, outcome, why).await?;
+    let after = subject.decide(core, conn, state, outcome, why).await?;
     Ok((Acted { saga_id, effect }, after))
 }
 
 /// What a discard would leave standing, as far as this process can tell.
-fn not_undone(subject: &Subject) -> String {
+fn not_undone(subject: &LockedSaga) -> String {
     let graph = subject.graph();
     if subject.state.direction == Direction::Action || subject.state.at >= graph.steps.len() {
         let step = &subject.row.step;

@@ -2,16 +2,16 @@
 
 use sqlx::PgConnection;
 
-use super::Subject;
+use super::LockedSaga;
 use crate::{
-    engine::Inner,
+    engine::Core,
     error::StepError,
     ids::SagaId,
     outcome::EXPIRED,
     status::{Direction, Status},
     store,
     transition::{DiscardEffect, Event, discard, transition},
-    tx::AfterCommit,
+    tx::CommitEffects,
     view::HistoryOutcome,
 };
 
@@ -21,7 +21,7 @@ const ENGINE: &str = "engine";
 /// What becomes of a saga whose dead job expired.
 pub(crate) enum Expired {
     /// It compensates, or has ended.
-    GivenUp(AfterCommit),
+    GivenUp(CommitEffects),
     /// It died while it compensated: no clock gives that up.
     Waits,
     /// Nobody here knows its step; perhaps another process does.
@@ -32,11 +32,11 @@ pub(crate) enum Expired {
 
 /// Gives up a saga whose dead job expired, where that leaves nothing undone. Its dead job is the caller's.
 pub(crate) async fn expire(
-    engine: &Inner,
+    core: &Core,
     conn: &mut PgConnection,
     saga_id: SagaId,
 ) -> Result<Expired, StepError> {
-    let Some(subject) = dead(engine, conn, saga_id).await? else { return Ok(Expired::NotDead) };
+    let Some(subject) = dead(core, conn, saga_id).await? else { return Ok(Expired::NotDead) };
     let why = format!("{EXPIRED}nobody acted on its dead job before the time to live was over");
     let (event, outcome) = match discard(subject.graph(), &subject.state) {
         DiscardEffect::Abandon if subject.state.direction == Direction::Undo => return Ok(Expired::Waits),
@@ -49,31 +49,31 @@ pub(crate) async fn expire(
     let Ok((state, _)) = transition(subject.graph(), &subject.state, &event) else {
         return Ok(Expired::NotDead);
     };
-    subject.decide(engine, conn, state, outcome, why).await.map(Expired::GivenUp)
+    subject.decide(core, conn, state, outcome, why).await.map(Expired::GivenUp)
 }
 
 /// Has a dead saga compensate whose deadline passed; `None` when it is not dead any more, or can't compensate.
 pub(crate) async fn pass_deadline(
-    engine: &Inner,
+    core: &Core,
     conn: &mut PgConnection,
     saga_id: SagaId,
-) -> Result<Option<AfterCommit>, StepError> {
-    let Some(subject) = dead(engine, conn, saga_id).await? else { return Ok(None) };
+) -> Result<Option<CommitEffects>, StepError> {
+    let Some(subject) = dead(core, conn, saga_id).await? else { return Ok(None) };
     let Ok((state, _)) = transition(subject.graph(), &subject.state, &Event::DeadlinePassed) else {
         return Ok(None);
     };
     let why = "the deadline passed";
     store::dead_jobs::resolve(conn, saga_id.0, "deadline_passed", ENGINE, why).await?;
-    subject.decide(engine, conn, state, HistoryOutcome::DeadlinePassed, why.into()).await.map(Some)
+    subject.decide(core, conn, state, HistoryOutcome::DeadlinePassed, why.into()).await.map(Some)
 }
 
 /// Locks a saga that is dead and has not ended.
 async fn dead(
-    engine: &Inner,
+    core: &Core,
     conn: &mut PgConnection,
     saga_id: SagaId,
-) -> Result<Option<Subject>, sqlx::Error> {
-    let Some(row) = store::moves::lock(conn, saga_id.0).await? else { return Ok(None) };
-    let subject = Subject::new(engine, saga_id, row)?;
+) -> Result<Option<LockedSaga>, sqlx::Error> {
+    let Some(row) = store::commits::lock(conn, saga_id.0).await? else { return Ok(None) };
+    let subject = LockedSaga::new(core, saga_id, row)?;
     Ok((subject.state.status == Status::Dead && !subject.row.ended).then_some(subject))
 }

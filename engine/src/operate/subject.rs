@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use sqlx::PgConnection;
 
 use crate::{
-    engine::Inner,
+    engine::Core,
     error::StepError,
     graph::Graph,
     ids::SagaId,
@@ -17,25 +17,25 @@ use crate::{
     status::Status,
     store::{
         self,
-        moves::{HistoryRow, LockedSaga, MoveRow},
+        commits::{HistoryRow, LockedSagaRow, SagaUpdate},
     },
     transition::State,
-    tx::{AfterCommit, Tx},
+    tx::{CommitEffects, Tx},
     view::{FinalStatus, HistoryOutcome},
     watch::StatusChange,
 };
 
 /// A locked saga that is decided about.
-pub(super) struct Subject {
+pub(super) struct LockedSaga {
     pub(super) saga_id: SagaId,
-    pub(super) row: LockedSaga,
+    pub(super) row: LockedSagaRow,
     pub(super) state: State,
     definition: Option<Arc<Definition>>,
 }
 
-impl Subject {
-    pub(super) fn new(engine: &Inner, saga_id: SagaId, row: LockedSaga) -> Result<Self, sqlx::Error> {
-        let definition = engine.definitions.get(&row.definition).cloned();
+impl LockedSaga {
+    pub(super) fn new(core: &Core, saga_id: SagaId, row: LockedSagaRow) -> Result<Self, sqlx::Error> {
+        let definition = core.definitions.get(&row.definition).cloned();
         let at = definition
             .as_ref()
             .and_then(|known| known.positions.get(&row.step).copied())
@@ -46,10 +46,10 @@ impl Subject {
             at,
             direction: row.direction.parse().map_err(unreadable)?,
             attempt: u32::try_from(row.attempt).unwrap_or_default(),
-            losses: u32::try_from(row.losses).unwrap_or_default(),
+            lost_attempts: u32::try_from(row.lost_attempts).unwrap_or_default(),
             in_doubt: row.in_doubt,
             // One that can't be read stays stored as it is, and must not keep people from acting.
-            cause: store::reads::readable_cause(row.cause.clone()),
+            cause: store::queries::readable_cause(row.cause.clone()),
         };
         Ok(Self { saga_id, row, state, definition })
     }
@@ -77,13 +77,13 @@ impl Subject {
     /// Writes the new state, its history row, and tells the observer.
     pub(super) async fn decide(
         &self,
-        engine: &Inner,
+        core: &Core,
         conn: &mut PgConnection,
         state: State,
         outcome: HistoryOutcome,
         why: String,
-    ) -> Result<AfterCommit, StepError> {
-        let why = crate::text::storable(why);
+    ) -> Result<CommitEffects, StepError> {
+        let why = crate::nul::replace_nul(why);
         let seq = self.row.history_seq + 1;
         let entry = HistoryRow {
             saga_id: self.saga_id.0,
@@ -98,15 +98,15 @@ impl Subject {
             error: vec![why.clone()],
             epoch: self.row.epoch,
         };
-        store::moves::append_history(conn, &[entry], engine.worker).await?;
-        let row = MoveRow {
+        store::commits::append_history(conn, &[entry], core.worker).await?;
+        let row = SagaUpdate {
             id: self.saga_id.0,
             epoch: self.row.epoch,
             status: state.status.name(),
             step: self.step_at(&state),
             direction: state.direction.name(),
             attempt: i32::try_from(state.attempt).unwrap_or(i32::MAX),
-            losses: i32::try_from(state.losses).unwrap_or(i32::MAX),
+            lost_attempts: i32::try_from(state.lost_attempts).unwrap_or(i32::MAX),
             in_doubt: state.in_doubt,
             seq,
             held: false,
@@ -116,22 +116,23 @@ impl Subject {
             cause: state.cause.as_ref().and_then(|cause| serde_json::to_string(cause).ok()),
             error: if outcome == HistoryOutcome::Retried { None } else { Some(why) },
         };
-        store::moves::decide(conn, &row, outcome == HistoryOutcome::Discarded).await?;
-        self.tell(engine, conn, &state, row.error).await
+        store::commits::write_decision(conn, &row, outcome == HistoryOutcome::Discarded).await?;
+        self.notify(core, conn, &state, row.error).await
     }
 
-    async fn tell(
+    async fn notify(
         &self,
-        engine: &Inner,
+        core: &Core,
         conn: &mut PgConnection,
         state: &State,
         error: Option<String>,
-    ) -> Result<AfterCommit, StepError> {
-        let mut tx = Tx::new(conn, engine);
+    ) -> Result<CommitEffects, StepError> {
+        let mut tx = Tx::new(conn, core);
         let was_dead = self.state.status == Status::Dead;
         let rests = !state.status.is_active();
         if (was_dead != (state.status == Status::Dead) || (rests && !was_dead))
-            && let Some(watch) = self.definition.as_ref().and_then(|definition| definition.watch.as_ref())
+            && let Some(observer) =
+                self.definition.as_ref().and_then(|definition| definition.observer.as_ref())
         {
             let change = StatusChange {
                 saga_id: self.saga_id,
@@ -140,7 +141,7 @@ impl Subject {
                 cause: state.cause.clone(),
                 error,
             };
-            watch.status_changed(&mut tx, &[change]).await?;
+            observer.status_changed(&mut tx, &[change]).await?;
         }
         let mut after = std::mem::take(&mut tx.after);
         if rests {

@@ -16,7 +16,8 @@ pub(crate) struct ClaimedRow {
     pub(crate) step: String,
     pub(crate) direction: String,
     pub(crate) attempt: i32,
-    pub(crate) losses: i32,
+    #[sqlx(rename = "losses")]
+    pub(crate) lost_attempts: i32,
     pub(crate) in_doubt: bool,
     pub(crate) history_seq: i32,
     pub(crate) epoch: i64,
@@ -29,21 +30,21 @@ pub(crate) struct ClaimedRow {
 
 /// Which sagas a claim looks at.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Pick<'a> {
+pub(crate) enum ClaimScope<'a> {
     /// Those of a queue, as long as their holder did not vanish twice in a row.
-    Usual(&'a str),
+    Queue(&'a str),
     /// Those of a queue whose holder vanished again and again: to be run alone.
-    Suspect(&'a str),
-    /// These, whatever their queue, as [`Pick::Usual`].
+    Probation(&'a str),
+    /// These, whatever their queue, as [`ClaimScope::Queue`].
     Ids(&'a [Uuid]),
-    /// Those of a queue that stand at steps which the claimer does not know, and that have been overdue for so long, not
+    /// Those of a queue that stand at steps that the claiming process does not know, and that have been overdue for so long, not
     /// counting the time for which the queue was paused.
-    Strangers { queue: &'a str, overdue_ms: i64 },
+    Orphaned { queue: &'a str, overdue_ms: i64 },
 }
 
 /// Who claims, and what it can work on.
 #[derive(Debug)]
-pub(crate) struct Claimer<'a> {
+pub(crate) struct ClaimContext<'a> {
     pub(crate) worker: WorkerId,
     pub(crate) lease_ms: i64,
     /// Every step that the process knows, as `definition/step`.
@@ -54,18 +55,18 @@ pub(crate) struct Claimer<'a> {
 /// history where somebody else's attempt was lost.
 pub(crate) async fn claim(
     conn: &mut PgConnection,
-    pick: Pick<'_>,
+    scope: ClaimScope<'_>,
     limit: i64,
-    claimer: &Claimer<'_>,
+    context: &ClaimContext<'_>,
 ) -> Result<Vec<ClaimedRow>, sqlx::Error> {
     let known = "definition || '/' || step = any($5)";
     let suspect = "(lease_owner is not null and losses >= 1)";
-    let condition = match pick {
-        Pick::Usual(_) => format!("queue = $4 and {known} and not {suspect}"),
-        Pick::Suspect(_) => format!("queue = $4 and {known} and {suspect}"),
-        Pick::Ids(_) => format!("id = any($4) and {known} and not {suspect}"),
+    let condition = match scope {
+        ClaimScope::Queue(_) => format!("queue = $4 and {known} and not {suspect}"),
+        ClaimScope::Probation(_) => format!("queue = $4 and {known} and {suspect}"),
+        ClaimScope::Ids(_) => format!("id = any($4) and {known} and not {suspect}"),
         // Suspects or not: they are parked, not run.
-        Pick::Strangers { .. } => format!(
+        ClaimScope::Orphaned { .. } => format!(
             "queue = $4 and not ({known}) and now() - $6 * interval '1 ms' >= \
                  greatest(due_at, (select q.since from engine.queue q where q.name = $4))"
         ),
@@ -93,11 +94,11 @@ pub(crate) async fn claim(
              s.cancel is not null or coalesce(s.deadline_at <= clock_timestamp(), false) as interrupted"
     );
     let query =
-        sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(claimer.worker).bind(claimer.lease_ms).bind(limit);
-    let query = match pick {
-        Pick::Usual(queue) | Pick::Suspect(queue) => query.bind(queue).bind(claimer.steps),
-        Pick::Ids(ids) => query.bind(ids).bind(claimer.steps),
-        Pick::Strangers { queue, overdue_ms } => query.bind(queue).bind(claimer.steps).bind(overdue_ms),
+        sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(context.worker).bind(context.lease_ms).bind(limit);
+    let query = match scope {
+        ClaimScope::Queue(queue) | ClaimScope::Probation(queue) => query.bind(queue).bind(context.steps),
+        ClaimScope::Ids(ids) => query.bind(ids).bind(context.steps),
+        ClaimScope::Orphaned { queue, overdue_ms } => query.bind(queue).bind(context.steps).bind(overdue_ms),
     };
     query.fetch_all(conn).await
 }

@@ -7,13 +7,13 @@ use sqlx::{Arguments, FromRow, PgConnection, PgPool, postgres::PgArguments, type
 use uuid::Uuid;
 
 use crate::{
-    burial::{DeadLettered, Ttls},
+    burial::{DeadJobTtls, DeadLettered},
     ids::{DeadJobId, SagaId},
     view::{DeadJob, DeadJobErrorCount, DeadJobErrorEntry, DeadJobFilter, DeadJobKindCount, Page},
 };
 
 #[derive(FromRow)]
-struct DeathRow {
+struct DeadLetteredRow {
     id: Uuid,
     saga_id: Uuid,
     definition: String,
@@ -30,10 +30,10 @@ pub(crate) async fn file(
     conn: &mut PgConnection,
     ids: &[Uuid],
     sagas: &[Uuid],
-    ttls: &Ttls,
+    ttls: &DeadJobTtls,
 ) -> Result<Vec<DeadLettered>, sqlx::Error> {
     let millis = |ttl: &Option<Duration>| ttl.map(|ttl| i64::try_from(ttl.as_millis()).unwrap_or(i64::MAX));
-    let rows: Vec<DeathRow> = sqlx::query_as(
+    let rows: Vec<DeadLetteredRow> = sqlx::query_as(
         "insert into engine.dead_job (id, saga_id, definition, queue, step, direction, attempts, error, errors, payload, \
              first_failed_at, expires_at) \
          select d.id, s.id, s.definition, s.queue, s.step, s.direction, s.attempt, coalesce(s.error, 'no error was given'), \
@@ -56,16 +56,16 @@ pub(crate) async fn file(
     )
     .bind(ids)
     .bind(sagas)
-    .bind(millis(&ttls.usual))
+    .bind(millis(&ttls.default))
     .bind(ttls.by_definition.keys().map(String::as_str).collect::<Vec<_>>())
     .bind(ttls.by_definition.values().map(millis).collect::<Vec<_>>())
     .fetch_all(conn)
     .await?;
-    rows.into_iter().map(DeathRow::death).collect()
+    rows.into_iter().map(DeadLetteredRow::dead_lettered).collect()
 }
 
-impl DeathRow {
-    fn death(self) -> Result<DeadLettered, sqlx::Error> {
+impl DeadLetteredRow {
+    fn dead_lettered(self) -> Result<DeadLettered, sqlx::Error> {
         Ok(DeadLettered {
             dead_job_id: DeadJobId(self.id),
             saga_id: SagaId(self.saga_id),

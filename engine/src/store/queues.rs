@@ -23,7 +23,7 @@ pub(crate) async fn paused(conn: &mut PgConnection) -> Result<Vec<String>, sqlx:
 }
 
 /// Those of these sagas that stand in none of the queues.
-pub(crate) async fn outside(
+pub(crate) async fn not_in_queues(
     conn: &mut PgConnection,
     ids: &[Uuid],
     queues: &[String],

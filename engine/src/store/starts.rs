@@ -4,18 +4,19 @@ use serde_json::value::RawValue;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use crate::{ids::WorkerId, start::Prepared};
+use crate::{ids::WorkerId, start::ValidatedStart};
 
 /// Inserts sagas, in the order given, and returns the ids of those whose id and business key were new, each with the
 /// server process of the connection.
 pub(crate) async fn insert(
     conn: &mut PgConnection,
-    sagas: &[&Prepared],
+    sagas: &[&ValidatedStart],
     worker: WorkerId,
     lease_ms: i64,
 ) -> Result<Vec<(Uuid, i32)>, sqlx::Error> {
-    let column = |field: fn(&Prepared) -> &str| sagas.iter().map(|saga| field(saga)).collect::<Vec<_>>();
-    let optional = |field: fn(&Prepared) -> Option<&str>| {
+    let column =
+        |field: fn(&ValidatedStart) -> &str| sagas.iter().map(|saga| field(saga)).collect::<Vec<_>>();
+    let optional = |field: fn(&ValidatedStart) -> Option<&str>| {
         sagas.iter().map(|saga| field(saga)).collect::<Vec<Option<&str>>>()
     };
     sqlx::query_as(
@@ -40,9 +41,9 @@ pub(crate) async fn insert(
     .bind(column(|saga| &saga.definition.graph.hash))
     .bind(column(|saga| &saga.definition.graph.queue))
     .bind(column(|saga| saga.state.status.name()))
-    .bind(column(Prepared::step_name))
+    .bind(column(ValidatedStart::step_name))
     .bind(sagas.iter().map(|saga| i32::from(saga.has_entry())).collect::<Vec<_>>())
-    .bind(sagas.iter().map(|saga| saga.permit.is_some()).collect::<Vec<_>>())
+    .bind(sagas.iter().map(|saga| saga.slots.is_some()).collect::<Vec<_>>())
     .bind(sagas.iter().map(|saga| saga.deadline_ms()).collect::<Vec<Option<i64>>>())
     .bind(optional(|saga| saga.business_key.as_deref()))
     .bind(optional(|saga| saga.trace.as_deref()))
@@ -54,7 +55,7 @@ pub(crate) async fn insert(
 /// Finds the saga that already has the id or the business key of each start; `None` where there is none (any more).
 pub(crate) async fn existing(
     conn: &mut PgConnection,
-    sagas: &[&Prepared],
+    sagas: &[&ValidatedStart],
 ) -> Result<Vec<Option<Uuid>>, sqlx::Error> {
     sqlx::query_scalar(
         "select coalesce( \

@@ -149,7 +149,7 @@ impl Proof {
             violations.extend(notes);
             let wanted = expected(&graph, &case);
             if saga.status != wanted {
-                violations.push(format!("ended {}, not {wanted}: {}", saga.status, story(&history)));
+                violations.push(format!("ended {}, not {wanted}: {}", saga.status, summary(&history)));
             }
             if let Some(check) = &self.check {
                 let final_status = FinalStatus { status: saga.status, cause: saga.cause.clone() };
@@ -207,7 +207,7 @@ impl Proof {
         let engine = self.builder().build()?;
         let saga = engine.saga(saga_id).await?.ok_or(sqlx::Error::RowNotFound)?;
         let history = engine.history(saga_id).await?.unwrap_or_default();
-        let folded = crate::verify::check_history(&engine.inner, &self.pool, &saga).await?;
+        let folded = crate::verify::check_history(&engine.core, &self.pool, &saga).await?;
         notes.extend(folded.map(|violation| violation.violation));
         engine.shutdown().await;
         let needs_fault = case.kind != Kind::Nothing && case.kind != Kind::CancelledThere;
@@ -227,7 +227,7 @@ impl Proof {
         notes: &mut Vec<String>,
     ) -> Result<bool, ProofError> {
         while began.elapsed() < LIMIT {
-            if engine.inner.is_dead() {
+            if engine.core.is_crashed() {
                 return Ok(false);
             }
             if engine.wait(saga_id, Duration::from_millis(20)).await?.is_some() {
@@ -241,7 +241,7 @@ impl Proof {
                 self.cancel_when_held(engine, saga_id, plan, notes).await?;
             } else {
                 super::skip_waiting(&self.pool, None).await?;
-                engine.inner.feeds.wake_all();
+                engine.core.feeds.wake_all();
             }
         }
         notes.push(format!("not at rest after {} s", LIMIT.as_secs()));
@@ -291,7 +291,7 @@ impl Proof {
             .fold(Engine::builder(self.pool.clone()), crate::builder::EngineBuilder::register)
     }
 
-    fn open(&self, plan: &Arc<Plan>) -> Result<Workshop, ProofError> {
+    fn open(&self, plan: &Arc<Plan>) -> Result<EngineRun, ProofError> {
         let engine = super::with_faults(self.builder(), plan.clone()).build()?;
         let queues: std::collections::BTreeSet<String> =
             engine.definitions().map(|definition| definition.graph().queue.clone()).collect();
@@ -300,7 +300,7 @@ impl Proof {
             let (engine, mut feed, stop) = (engine.clone(), engine.feed(queue, 64), stop.clone());
             tokio::spawn(async move { engine.run(&mut feed, stop).await })
         });
-        Ok(Workshop { workers: workers.collect(), engine: engine.clone(), stop })
+        Ok(EngineRun { workers: workers.collect(), engine: engine.clone(), stop })
     }
 }
 
@@ -311,16 +311,16 @@ impl fmt::Debug for Proof {
 }
 
 /// One engine with its workers: one life of a process.
-struct Workshop {
+struct EngineRun {
     engine: Engine,
     workers: Vec<tokio::task::JoinHandle<()>>,
     stop: CancellationToken,
 }
 
-impl Workshop {
+impl EngineRun {
     async fn close(self) {
         self.stop.cancel();
-        if self.engine.inner.is_dead() {
+        if self.engine.core.is_crashed() {
             // A dead process finishes nothing.
             self.workers.iter().for_each(tokio::task::JoinHandle::abort);
         }
@@ -349,7 +349,7 @@ fn met(plan: &Plan, history: &[HistoryEntry]) -> bool {
     }
 }
 
-fn story(history: &[HistoryEntry]) -> String {
+fn summary(history: &[HistoryEntry]) -> String {
     let line = |entry: &HistoryEntry| format!("{} {} {}", entry.direction, entry.step, entry.outcome.name());
     history.iter().map(line).collect::<Vec<_>>().join(", ")
 }

@@ -93,7 +93,7 @@ proptest! {
                 prop_assert_ne!(after.status, Status::Running, "an unwinding saga never turns back");
             }
             if event == Event::Discarded {
-                prop_assert!(!can_unwind(&graph, &after), "what can be undone is not left standing");
+                prop_assert!(!can_compensate(&graph, &after), "what can be undone is not left standing");
                 let pivot = graph.pivot().expect("only a pivot keeps a saga from unwinding");
                 prop_assert!(after.at >= pivot && world.undone.is_empty());
                 return Ok(());

@@ -9,28 +9,28 @@ use std::{
 use serde_json::value::RawValue;
 
 use crate::{
-    advance::{Onward, Remedy},
-    engine::Inner,
-    erased::{Answer, Visit},
+    advance::{Continuation, Recovery},
+    engine::Core,
+    erased::{Invocation, StepAnswer},
     faults::{DisabledGuard, Fault, FaultPoint},
     graph::{Graph, StepKind, UNKNOWN_GRAPH},
     job::Job,
+    nul::{replace_nul, replace_nul_in_failure},
     outcome::{Counts, Failure, Outcome, Retry},
     retry::RetryPolicy,
     saga::Definition,
     status::{Direction, Status},
-    store::moves::{Fenced, HistoryRow, MoveRow},
-    text::{storable, storable_failure},
-    throttle::Places,
-    transition::{Event, Next, Refusal, State, can_unwind, transition},
+    store::commits::{FencedSaga, HistoryRow, SagaUpdate},
+    throttle::LocalQueues,
+    transition::{Event, Next, Refusal, State, can_compensate, transition},
     view::HistoryOutcome,
 };
 
 /// How often an attempt may be lost with its process before a person is asked.
-pub(crate) const MAX_LOSSES: u32 = 5;
+pub(crate) const MAX_LOST_ATTEMPTS: u32 = 5;
 /// A saga of the batch on its way.
-pub(crate) struct Walker<'a> {
-    pub(crate) place: usize,
+pub(crate) struct SagaCursor<'a> {
+    pub(crate) index: usize,
     pub(crate) job: &'a Job,
     pub(crate) graph: &'a Graph,
     pub(crate) definition: Option<&'a Arc<Definition>>,
@@ -47,15 +47,15 @@ pub(crate) struct Walker<'a> {
     /// Since its creation.
     pub(crate) age: Duration,
     /// Whether the status was changed to one that observers are told of.
-    pub(crate) rested: bool,
+    pub(crate) came_to_rest: bool,
     pub(crate) crash: Option<Fault>,
 }
-impl<'a> Walker<'a> {
-    pub(crate) fn new(place: usize, job: &'a Job, row: &Fenced) -> Self {
+impl<'a> SagaCursor<'a> {
+    pub(crate) fn new(index: usize, job: &'a Job, row: &FencedSaga) -> Self {
         let text =
             |field: &str| row.cancel.as_ref().and_then(|cancel| cancel[field].as_str()).map(str::to_owned);
         Self {
-            place,
+            index,
             job,
             graph: job.graph().unwrap_or(&UNKNOWN_GRAPH),
             definition: job.definition.as_ref(),
@@ -69,7 +69,7 @@ impl<'a> Walker<'a> {
             cancel: text("actor").zip(text("reason")),
             deadline_passed: row.deadline_passed,
             age: Duration::from_millis(u64::try_from(row.age_ms).unwrap_or_default()),
-            rested: false,
+            came_to_rest: false,
             crash: None,
         }
     }
@@ -94,11 +94,12 @@ impl<'a> Walker<'a> {
     }
 
     /// A saga that this process can't work on, and one that keeps killing its process.
-    pub(crate) fn unfit(&mut self, rows: &mut Vec<HistoryRow>) {
+    pub(crate) fn park_if_unrunnable(&mut self, rows: &mut Vec<HistoryRow>) {
         if let Some(reason) = &self.job.unreadable {
             self.park(reason.clone(), rows);
-        } else if self.state.losses >= MAX_LOSSES {
-            let error = format!("its process vanished {} times in a row during this step", self.state.losses);
+        } else if self.state.lost_attempts >= MAX_LOST_ATTEMPTS {
+            let error =
+                format!("its process vanished {} times in a row during this step", self.state.lost_attempts);
             self.park(error, rows);
         } else if self.kind().is_none() {
             // It was long overdue, or it would not have been claimed here: no process knows it.
@@ -116,14 +117,14 @@ impl<'a> Walker<'a> {
     }
 
     /// Parks a saga because nothing else of it can be written.
-    pub(crate) fn give_in(&mut self, error: &[String], rows: &mut Vec<HistoryRow>) {
+    pub(crate) fn park_unwritable(&mut self, error: &[String], rows: &mut Vec<HistoryRow>) {
         let error = error.iter().map(String::as_str).collect::<Vec<_>>().join(": ");
-        self.doubt("its outcome could not be written", rows);
+        self.record_in_doubt("its outcome could not be written", rows);
         self.park(format!("its outcome could not be written: {error}"), rows);
     }
 
     /// Notes that a call was made whose answer is not known any more.
-    fn doubt(&mut self, error: &str, rows: &mut Vec<HistoryRow>) {
+    fn record_in_doubt(&mut self, error: &str, rows: &mut Vec<HistoryRow>) {
         if self.kind() == Some(StepKind::Call) {
             self.record(
                 HistoryOutcome::Retry,
@@ -143,8 +144,8 @@ impl<'a> Walker<'a> {
     }
 
     /// Applies a cancel or a deadline, between two attempts.
-    pub(crate) fn interrupted(&mut self, rows: &mut Vec<HistoryRow>) {
-        let parked = self.dies() && self.cancel.is_some();
+    pub(crate) fn apply_cancel_or_deadline(&mut self, rows: &mut Vec<HistoryRow>) {
+        let parked = self.is_dead_lettered() && self.cancel.is_some();
         if self.kind().is_none() || !(self.state.status == Status::Running || parked) {
             return;
         }
@@ -167,20 +168,20 @@ impl<'a> Walker<'a> {
         }
     }
 
-    /// What is known to come out without running the step.
-    pub(crate) fn foretold(&mut self, engine: &Inner, remedy: &Remedy) -> Option<Answer> {
-        if let Some(answer) = self.blamed(remedy) {
+    /// The answer if it is known without running the step: an injected fault, or a step already found to break its batch.
+    pub(crate) fn predetermined_answer(&mut self, core: &Core, recovery: &Recovery) -> Option<StepAnswer> {
+        if let Some(answer) = self.forced_answer(recovery) {
             return Some(answer);
         }
-        if self.state.direction == Direction::Undo && engine.disabled_guard() == Some(DisabledGuard::Undo) {
-            return Some(Answer::done(None));
+        if self.state.direction == Direction::Undo && core.disabled_guard() == Some(DisabledGuard::Undo) {
+            return Some(StepAnswer::done(None));
         }
-        let fault = engine.fault(self.job.saga_id, || self.place_name(), self.state.attempt)?;
+        let fault = core.fault(self.job.saga_id, || self.fault_point(), self.state.attempt)?;
         match fault {
-            Fault::Fail(failure) => Some(Answer::Outcome(Outcome::Fail(failure))),
-            Fault::Retry(error) => Some(Answer::Outcome(Outcome::Retry(Retry::message(error)))),
-            Fault::Hold(delay) => {
-                Some(Answer::Outcome(Outcome::Retry(Retry::snooze(delay, "held by a test"))))
+            Fault::Fail(failure) => Some(StepAnswer::Outcome(Outcome::Fail(failure))),
+            Fault::Retry(error) => Some(StepAnswer::Outcome(Outcome::Retry(Retry::message(error)))),
+            Fault::LeaseGuard(delay) => {
+                Some(StepAnswer::Outcome(Outcome::Retry(Retry::snooze(delay, "held by a test"))))
             }
             Fault::CrashBeforeCommit | Fault::CrashAfterCommit => {
                 self.crash = Some(fault);
@@ -190,13 +191,13 @@ impl<'a> Walker<'a> {
     }
 
     /// The answer for a step that is known to break.
-    pub(crate) fn blamed(&self, remedy: &Remedy) -> Option<Answer> {
-        let error = remedy.blames(self.state.direction, self.state.at)?;
+    pub(crate) fn forced_answer(&self, recovery: &Recovery) -> Option<StepAnswer> {
+        let error = recovery.error_for(self.state.direction, self.state.at)?;
         let retry = Retry { after: None, counts: Counts::Attempt, error: error.to_vec() };
-        Some(Answer::Outcome(Outcome::Retry(retry)))
+        Some(StepAnswer::Outcome(Outcome::Retry(retry)))
     }
 
-    fn place_name(&self) -> FaultPoint {
+    fn fault_point(&self) -> FaultPoint {
         FaultPoint {
             definition: self.job.definition_name.to_string(),
             step: self.step_name.clone(),
@@ -204,20 +205,20 @@ impl<'a> Walker<'a> {
         }
     }
 
-    pub(crate) fn visit(&self) -> Visit {
-        Visit {
+    pub(crate) fn invocation(&self) -> Invocation {
+        Invocation {
             saga_id: self.job.saga_id,
             step: self.step_name.clone(),
             attempt: self.state.attempt,
             values: self.values.clone(),
             cause: self.state.cause.clone(),
             trace: self.job.trace.clone(),
-            salt: None,
+            key_salt: None,
         }
     }
 
-    pub(crate) fn span(&self, engine: &Inner) -> tracing::Span {
-        engine.step_span(
+    pub(crate) fn span(&self, core: &Core) -> tracing::Span {
+        core.step_span(
             self.job.saga_id,
             &self.job.definition_name,
             &self.step_name,
@@ -228,33 +229,33 @@ impl<'a> Walker<'a> {
     }
 
     /// Applies a step's answer.
-    pub(crate) fn answered(
+    pub(crate) fn apply_answer(
         &mut self,
-        answer: &Answer,
+        answer: &StepAnswer,
         started: Instant,
         took: Duration,
         rows: &mut Vec<HistoryRow>,
     ) {
         match answer {
-            Answer::Unreadable(reason) => self.park(reason.clone(), rows),
-            Answer::Unwritable(reason) => {
-                self.doubt("it was called, but its answer is lost", rows);
+            StepAnswer::InputUnreadable(reason) => self.park(reason.clone(), rows),
+            StepAnswer::OutputUnstorable(reason) => {
+                self.record_in_doubt("it was called, but its answer is lost", rows);
                 self.park(reason.clone(), rows);
             }
-            Answer::Outcome(Outcome::Done(output)) => {
+            StepAnswer::Outcome(Outcome::Done(output)) => {
                 self.record(HistoryOutcome::Done, output.clone(), Vec::new(), started, took, rows);
                 if self.state.direction == Direction::Action {
-                    let own_place = self.state.at + 1;
-                    if self.values.len() <= own_place {
-                        self.values.resize(own_place + 1, None);
+                    let output_index = self.state.at + 1;
+                    if self.values.len() <= output_index {
+                        self.values.resize(output_index + 1, None);
                     }
-                    self.values[own_place].clone_from(output);
+                    self.values[output_index].clone_from(output);
                 }
                 self.apply(&Event::Done);
             }
-            Answer::Outcome(Outcome::Retry(retry)) => self.retried(retry, started, took, rows),
-            Answer::Outcome(Outcome::Fail(failure)) => {
-                let failure = storable_failure(failure);
+            StepAnswer::Outcome(Outcome::Retry(retry)) => self.apply_retry(retry, started, took, rows),
+            StepAnswer::Outcome(Outcome::Fail(failure)) => {
+                let failure = replace_nul_in_failure(failure);
                 let error = vec![format!("{} ({})", failure.message, failure.code)];
                 self.record(HistoryOutcome::Failed, None, error, started, took, rows);
                 self.apply(&Event::Failed(failure));
@@ -262,11 +263,11 @@ impl<'a> Walker<'a> {
         }
     }
 
-    fn retried(&mut self, retry: &Retry, started: Instant, took: Duration, rows: &mut Vec<HistoryRow>) {
+    fn apply_retry(&mut self, retry: &Retry, started: Instant, took: Duration, rows: &mut Vec<HistoryRow>) {
         let policy = self.policy();
         let exhausted = retry.counts == Counts::Attempt && self.state.attempt >= policy.attempts;
         if exhausted {
-            let last = retry.error.first().cloned().map_or_else(|| "no reason given".into(), storable);
+            let last = retry.error.first().cloned().map_or_else(|| "no reason given".into(), replace_nul);
             self.record(HistoryOutcome::Exhausted, None, retry.error.clone(), started, took, rows);
             let message = format!("gave up after {} attempts; the last: {last}", self.state.attempt);
             self.apply(&Event::Exhausted(Failure::new("attempts-exhausted", message)));
@@ -285,7 +286,7 @@ impl<'a> Walker<'a> {
         match transition(self.graph, &self.state, event) {
             Ok((state, next)) => {
                 // From the claim on: parked and then cancelled to its end, it has come to rest all the same.
-                self.rested = self.job.state.status.is_active() && !state.status.is_active();
+                self.came_to_rest = self.job.state.status.is_active() && !state.status.is_active();
                 let moved = state.at != self.state.at || state.direction != self.state.direction;
                 if moved && let Some(node) = self.graph.steps.get(state.at) {
                     self.step_name.clone_from(&node.name);
@@ -312,7 +313,7 @@ impl<'a> Walker<'a> {
         rows: &mut Vec<HistoryRow>,
     ) {
         self.seq += 1;
-        let error: Vec<String> = error.into_iter().map(storable).collect();
+        let error: Vec<String> = error.into_iter().map(replace_nul).collect();
         if let Some(first) = error.first() {
             self.error = Some(first.clone());
         }
@@ -331,46 +332,46 @@ impl<'a> Walker<'a> {
         });
     }
 
-    pub(crate) fn dies(&self) -> bool {
-        self.rested && self.state.status == Status::Dead
+    pub(crate) fn is_dead_lettered(&self) -> bool {
+        self.came_to_rest && self.state.status == Status::Dead
     }
 
     /// Whether this process goes on with it under the same claim: a call in a throttled queue needs a claim of its own,
     /// unless it is the one to try with.
-    fn stays(&self, places: &Places) -> bool {
+    fn can_continue_here(&self, queues: &LocalQueues) -> bool {
         let queue = &self.job.queue;
-        let may_call = self.job.permit.is_trial() || !places.limited.contains(queue);
+        let may_call = self.job.slots.is_probe() || !queues.throttled.contains(queue);
         self.next == Next::Work
-            && places.open.contains(queue)
+            && queues.open.contains(queue)
             && (may_call || self.kind() != Some(StepKind::Call))
     }
 
-    pub(crate) fn row(&self, places: &Places) -> MoveRow {
-        let held = self.stays(places);
+    pub(crate) fn update_row(&self, queues: &LocalQueues) -> SagaUpdate {
+        let held = self.can_continue_here(queues);
         let state = &self.state;
         let counted = if held { state.attempt.max(1) } else { state.attempt };
-        MoveRow {
+        SagaUpdate {
             id: self.job.saga_id.0,
             epoch: self.job.epoch,
             status: state.status.name(),
             step: self.step_name.clone(),
             direction: state.direction.name(),
             attempt: i32::try_from(counted).unwrap_or(i32::MAX),
-            losses: i32::try_from(state.losses).unwrap_or(i32::MAX),
+            lost_attempts: i32::try_from(state.lost_attempts).unwrap_or(i32::MAX),
             in_doubt: state.in_doubt,
             seq: self.seq,
             held,
             delay_ms: if self.next == Next::Wait { millis_up(self.delay) } else { 0 },
-            heeds_deadline: state.status == Status::Running && can_unwind(self.graph, state),
+            heeds_deadline: state.status == Status::Running && can_compensate(self.graph, state),
             keeps_cancel: self.cancel.is_some() && self.kind().is_none(),
             cause: state.cause.as_ref().and_then(|cause| serde_json::to_string(cause).ok()),
             error: self.error.clone(),
         }
     }
 
-    pub(crate) fn onward(&self) -> Onward {
+    pub(crate) fn continuation(&self) -> Continuation {
         let state = State { attempt: self.state.attempt.max(1), ..self.state.clone() };
-        Onward {
+        Continuation {
             state,
             step: self.step_name.as_str().into(),
             history_seq: self.seq,

@@ -12,15 +12,15 @@ use crate::{
 };
 
 /// Who did what, and why.
-pub(crate) struct Said<'a> {
+pub(crate) struct AuditReason<'a> {
     pub(crate) by: &'a Operator<'a>,
     pub(crate) action: &'static str,
     pub(crate) reason: &'a str,
 }
 
 /// A record about to be written.
-pub(crate) struct NewAudit<'a> {
-    pub(crate) said: Said<'a>,
+pub(crate) struct AuditEntry<'a> {
+    pub(crate) said: AuditReason<'a>,
     pub(crate) saga_id: SagaId,
     pub(crate) dead_job_id: Option<Uuid>,
     pub(crate) before: Value,
@@ -28,7 +28,7 @@ pub(crate) struct NewAudit<'a> {
 }
 
 /// Records what a person did, in the transaction that does it.
-pub(crate) async fn record(conn: &mut PgConnection, audit: &NewAudit<'_>) -> Result<(), sqlx::Error> {
+pub(crate) async fn record(conn: &mut PgConnection, audit: &AuditEntry<'_>) -> Result<(), sqlx::Error> {
     sqlx::query(
         "insert into engine.audit (actor, action, saga_id, dead_job_id, reason, context, before, after) \
          values ($1, $2, $3, $4, $5, $6, $7, $8)",

@@ -5,25 +5,25 @@ use serde_json::Value;
 use crate::outcome::Failure;
 
 /// The text with U+FFFD, the replacement character, in the place of every NUL.
-pub(crate) fn storable(text: String) -> String {
+pub(crate) fn replace_nul(text: String) -> String {
     if text.contains('\0') { text.replace('\0', "\u{fffd}") } else { text }
 }
 
 /// The failure as it can be stored, its details included.
-pub(crate) fn storable_failure(failure: &Failure) -> Failure {
+pub(crate) fn replace_nul_in_failure(failure: &Failure) -> Failure {
     let Failure { code, message, mut details } = failure.clone();
     clean(&mut details);
-    Failure { code: storable(code), message: storable(message), details }
+    Failure { code: replace_nul(code), message: replace_nul(message), details }
 }
 
 fn clean(value: &mut Value) {
     match value {
-        Value::String(text) if text.contains('\0') => *text = storable(std::mem::take(text)),
+        Value::String(text) if text.contains('\0') => *text = replace_nul(std::mem::take(text)),
         Value::Array(items) => items.iter_mut().for_each(clean),
         Value::Object(fields) if fields.keys().any(|name| name.contains('\0')) => {
             let cleaned = std::mem::take(fields).into_iter().map(|(name, mut field)| {
                 clean(&mut field);
-                (storable(name), field)
+                (replace_nul(name), field)
             });
             *fields = cleaned.collect();
         }
@@ -59,7 +59,7 @@ mod tests {
     #[test]
     fn every_nul_of_a_failure_is_replaced() {
         let failure = Failure::new("c\0", "m\0").with(json!({"a\0": ["b\0", {"c": "d\0"}], "n": 1}));
-        let stored = serde_json::to_string(&storable_failure(&failure)).unwrap();
+        let stored = serde_json::to_string(&replace_nul_in_failure(&failure)).unwrap();
         assert!(!json_holds_nul(&stored), "{stored}");
         assert_eq!(stored.matches('\u{fffd}').count(), 5, "{stored}");
     }

@@ -9,7 +9,7 @@ use crate::{ids::WorkerId, view::HistoryOutcome};
 
 /// What the fence read of a saga that is still ours.
 #[derive(Debug, FromRow)]
-pub(crate) struct Fenced {
+pub(crate) struct FencedSaga {
     pub(crate) id: Uuid,
     pub(crate) epoch: i64,
     pub(crate) history_seq: i32,
@@ -26,7 +26,7 @@ pub(crate) async fn fence(
     conn: &mut PgConnection,
     ids: &[Uuid],
     worker: WorkerId,
-) -> Result<Vec<Fenced>, sqlx::Error> {
+) -> Result<Vec<FencedSaga>, sqlx::Error> {
     sqlx::query_as(
         "select id, epoch, history_seq, cancel, coalesce(deadline_at <= clock_timestamp(), false) as deadline_passed, \
              (extract(epoch from clock_timestamp() - created_at) * 1000)::bigint as age_ms, \
@@ -40,7 +40,7 @@ pub(crate) async fn fence(
 }
 
 /// As [`fence`], but whoever holds them: what an oracle test puts in its place to see the invariants fire.
-pub(crate) async fn no_fence(conn: &mut PgConnection, ids: &[Uuid]) -> Result<Vec<Fenced>, sqlx::Error> {
+pub(crate) async fn no_fence(conn: &mut PgConnection, ids: &[Uuid]) -> Result<Vec<FencedSaga>, sqlx::Error> {
     sqlx::query_as(
         "select id, epoch, history_seq, cancel, false as deadline_passed, \
              (extract(epoch from clock_timestamp() - created_at) * 1000)::bigint as age_ms, \
@@ -119,14 +119,14 @@ pub(crate) async fn append_history(
 /// A saga's new state about to be written.
 #[derive(Clone, Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "the columns of a row")]
-pub(crate) struct MoveRow {
+pub(crate) struct SagaUpdate {
     pub(crate) id: Uuid,
     pub(crate) epoch: i64,
     pub(crate) status: &'static str,
     pub(crate) step: String,
     pub(crate) direction: &'static str,
     pub(crate) attempt: i32,
-    pub(crate) losses: i32,
+    pub(crate) lost_attempts: i32,
     pub(crate) in_doubt: bool,
     pub(crate) seq: i32,
     /// Whether this worker keeps its claim for the next attempt.
@@ -143,9 +143,9 @@ pub(crate) struct MoveRow {
 }
 
 /// Writes new states under the fence, and tells how many rows it found.
-pub(crate) async fn move_sagas(
+pub(crate) async fn update_sagas(
     conn: &mut PgConnection,
-    rows: &[MoveRow],
+    rows: &[SagaUpdate],
     worker: WorkerId,
     lease_ms: i64,
 ) -> Result<u64, sqlx::Error> {
@@ -176,7 +176,7 @@ pub(crate) async fn move_sagas(
     .bind(rows.iter().map(|row| row.step.as_str()).collect::<Vec<_>>())
     .bind(rows.iter().map(|row| row.direction).collect::<Vec<_>>())
     .bind(rows.iter().map(|row| row.attempt).collect::<Vec<_>>())
-    .bind(rows.iter().map(|row| row.losses).collect::<Vec<_>>())
+    .bind(rows.iter().map(|row| row.lost_attempts).collect::<Vec<_>>())
     .bind(rows.iter().map(|row| row.in_doubt).collect::<Vec<_>>())
     .bind(rows.iter().map(|row| row.seq).collect::<Vec<_>>())
     .bind(rows.iter().map(|row| row.held).collect::<Vec<_>>())
@@ -200,13 +200,14 @@ pub(crate) fn error_json(error: &[String]) -> Option<String> {
 
 /// A saga locked for a decision by a person.
 #[derive(Debug, FromRow)]
-pub(crate) struct LockedSaga {
+pub(crate) struct LockedSagaRow {
     pub(crate) definition: String,
     pub(crate) status: String,
     pub(crate) step: String,
     pub(crate) direction: String,
     pub(crate) attempt: i32,
-    pub(crate) losses: i32,
+    #[sqlx(rename = "losses")]
+    pub(crate) lost_attempts: i32,
     pub(crate) in_doubt: bool,
     pub(crate) history_seq: i32,
     pub(crate) epoch: i64,
@@ -219,7 +220,7 @@ pub(crate) struct LockedSaga {
 }
 
 /// Locks one saga.
-pub(crate) async fn lock(conn: &mut PgConnection, id: Uuid) -> Result<Option<LockedSaga>, sqlx::Error> {
+pub(crate) async fn lock(conn: &mut PgConnection, id: Uuid) -> Result<Option<LockedSagaRow>, sqlx::Error> {
     sqlx::query_as(
         "select definition, status, step, direction, attempt, losses, in_doubt, history_seq, epoch, \
              lease_owner is not null as leased, ended_at is not null as ended, cause, queue, input \
@@ -245,9 +246,9 @@ pub(crate) async fn request_cancel(
 }
 
 /// Writes the state that a person's decision led to, of a saga locked by [`lock`]; it is due at once if it moves.
-pub(crate) async fn decide(
+pub(crate) async fn write_decision(
     conn: &mut PgConnection,
-    row: &MoveRow,
+    row: &SagaUpdate,
     discarded: bool,
 ) -> Result<(), sqlx::Error> {
     sqlx::query(
@@ -264,7 +265,7 @@ pub(crate) async fn decide(
     .bind(&row.step)
     .bind(row.direction)
     .bind(row.attempt)
-    .bind(row.losses)
+    .bind(row.lost_attempts)
     .bind(row.in_doubt)
     .bind(row.seq)
     .bind(row.cause.as_deref())
