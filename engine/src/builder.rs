@@ -11,19 +11,25 @@ use tokio::sync::{Notify, mpsc};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    burial::{DeadJobObserver, DeadJobTtls, ErasedDeadJobObserver},
+    definition::saga::Definition,
     engine::{Core, Engine},
-    error::{BuildError, GraphError},
-    expiry,
-    faults::SharedFaults,
-    feed::Feeds,
-    ids::WorkerId,
-    keeper, lane, meters,
-    saga::Definition,
-    starter,
-    strangers::OrphanScan,
-    trace::TraceLink,
-    waiters::{self, Waiters},
+    model::{
+        error::{BuildError, GraphError},
+        ids::WorkerId,
+    },
+    operate::expiry,
+    runtime::{
+        claim::feed::Feeds,
+        commit::{
+            dead_letter::{DeadJobObserver, DeadJobTtls, ErasedDeadJobObserver},
+            group_commit,
+        },
+        queue::orphans::OrphanScan,
+        start::batcher,
+        tasks::lease_keeper,
+        waiters::{self, Waiters},
+    },
+    support::{faults::SharedFaults, metrics::register_zero_counters, trace_link::TraceLink},
 };
 
 /// How the engine behaves; the defaults suit production.
@@ -160,7 +166,7 @@ impl EngineBuilder {
         let mut definitions = BTreeMap::new();
         let (mut lanes, mut arrivals) = (HashMap::new(), Vec::new());
         for definition in self.definitions {
-            meters::register_zero_counters(&definition.graph);
+            register_zero_counters(&definition.graph);
             let name = definition.graph.name.clone();
             let (sender, receiver) = mpsc::unbounded_channel();
             lanes.insert(name.clone(), sender);
@@ -178,7 +184,7 @@ impl EngineBuilder {
         let (sender, receiver) = mpsc::unbounded_channel();
         lanes.insert(String::new(), sender);
         arrivals.push(receiver);
-        let (starter, starts) = starter::channel();
+        let (starter, starts) = batcher::channel();
         let core = Arc::new(Core {
             pool: self.pool,
             worker: WorkerId::generate(),
@@ -202,11 +208,11 @@ impl EngineBuilder {
             crashed: AtomicBool::new(false),
         });
         for receiver in arrivals {
-            core.tasks.spawn(lane::run(core.clone(), receiver));
+            core.tasks.spawn(group_commit::run(core.clone(), receiver));
         }
-        core.tasks.spawn(starter::run(core.clone(), starts));
-        core.supervise("keeping claims", keeper::keep);
-        core.supervise("listening", keeper::listen);
+        core.tasks.spawn(batcher::run(core.clone(), starts));
+        core.supervise("keeping claims", lease_keeper::keep);
+        core.supervise("listening", lease_keeper::listen);
         core.supervise("watching for ends", waiters::poll_remote_ends);
         core.supervise("archiving dead jobs", expiry::watch);
         Ok(Engine { core })

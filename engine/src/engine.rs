@@ -13,22 +13,29 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     builder::{EngineBuilder, Settings},
-    burial::{DeadJobTtls, ErasedDeadJobObserver},
-    error::{StartError, StepError},
-    faults::SharedFaults,
-    feed::{DueHook, Feed, Feeds},
-    hold::LeaseTable,
-    ids::{SagaId, WorkerId},
-    job::{Committed, Job, Performed},
-    lane,
-    saga::Definition,
-    start::{ClaimOnStart, NewSaga, Started, start_with},
-    starter, store,
-    strangers::OrphanScan,
-    trace::TraceLink,
-    tx::Tx,
-    view::FinalStatus,
-    waiters::Waiters,
+    definition::{saga::Definition, tx::Tx},
+    model::{
+        error::{StartError, StepError},
+        ids::{SagaId, WorkerId},
+        views::FinalStatus,
+    },
+    runtime::{
+        claim::feed::{DueHook, Feed, Feeds},
+        commit::{
+            dead_letter::{DeadJobTtls, ErasedDeadJobObserver},
+            group_commit,
+        },
+        job::{Committed, Job, Performed},
+        leases::LeaseTable,
+        queue::orphans::OrphanScan,
+        start::{
+            batcher,
+            start_sagas::{ClaimOnStart, NewSaga, Started, start_with},
+        },
+        waiters::Waiters,
+    },
+    store,
+    support::{faults::SharedFaults, trace_link::TraceLink},
 };
 
 /// Everything that the handles of one engine share.
@@ -45,8 +52,8 @@ pub(crate) struct Core {
     pub(crate) lease_wakeup: Notify,
     pub(crate) stop: CancellationToken,
     pub(crate) tasks: TaskTracker,
-    pub(crate) lanes: HashMap<String, lane::Sender>,
-    pub(crate) starter: starter::Sender,
+    pub(crate) lanes: HashMap<String, group_commit::Sender>,
+    pub(crate) starter: batcher::Sender,
     pub(crate) trace_link: Option<Arc<dyn TraceLink>>,
     pub(crate) dead_job_observer: Option<Arc<dyn ErasedDeadJobObserver>>,
     pub(crate) dead_job_ttls: DeadJobTtls,
@@ -81,7 +88,7 @@ impl Engine {
         let (reply, reply_rx) = oneshot::channel();
         self.core
             .starter
-            .send(starter::StartRequest { saga, reply })
+            .send(batcher::StartRequest { saga, reply })
             .map_err(|_| StartError::Unavailable("the engine is shutting down".into()))?;
         reply_rx.await.map_err(|_| StartError::Unavailable("the engine is shutting down".into()))?
     }

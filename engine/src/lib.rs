@@ -17,88 +17,55 @@
 //! their moves, and take effect exactly once. Call steps happen at least once, every attempt with the same idempotency
 //! key.
 
-mod advance;
-mod audit;
 mod builder;
-mod burial;
-mod claim;
-mod clock;
-mod cursor;
+mod definition;
 mod engine;
-mod erased;
-mod error;
-mod expiry;
-mod faults;
-mod feed;
-mod fold;
-mod graph;
-mod guard;
-mod hold;
-mod ids;
-mod inner;
-mod job;
-mod keeper;
-mod lane;
-mod look;
-mod meters;
-mod nul;
+mod model;
 mod operate;
-mod outcome;
-mod overdue;
-mod queues;
-mod retry;
-mod saga;
-mod start;
-mod starter;
-mod status;
-mod step;
+mod runtime;
 mod store;
-mod strangers;
-mod tally;
+mod support;
 pub mod testing;
-mod throttle;
-mod trace;
-mod trail;
-pub mod transition;
-mod trouble;
-mod tx;
-mod upkeep;
-mod verify;
-mod view;
-mod waiters;
-mod watch;
 
-pub use audit::{AuditFilter, AuditRecord, AuditSubjectKind};
 pub use builder::EngineBuilder;
-pub use burial::{DeadJobObserver, DeadLettered};
+pub use definition::{
+    observer::{StatusChange, StatusObserver},
+    saga::{Definition, Saga, SagaName},
+    step::{
+        Batch, BatchOf, CallStep, ForwardOnly, Item, ItemStep, NothingToUndo, Outcomes, PerItem, PerItemUndo,
+        TransactionStep, UndoBatch, UndoCall, UndoItem, UndoItemStep, UndoKind, UndoOutcomes,
+        UndoTransaction,
+    },
+    tx::Tx,
+};
 pub use engine::Engine;
-pub use error::{BuildError, CancelError, DeadJobError, GraphError, StartError, StepError};
-pub use feed::{DueHook, Feed};
-pub use graph::{Graph, Node, Placement, StepKind};
-pub use ids::{DeadJobId, SagaId, WorkerId};
-pub use job::{Committed, Job, Performed};
-pub use meters::describe_metrics;
-pub use operate::{BulkLimits, BulkResult, CancelOutcome, DiscardMode, Discarded, Operator};
-pub use outcome::{Cause, Counts, Failure, Outcome, Retry, UndoOutcome};
-pub use queues::{Pause, QueueSetting, QueueView};
-pub use retry::RetryPolicy;
-pub use saga::{Definition, Saga, SagaName};
-pub use start::{NewSaga, Started};
-pub use status::{Direction, Status};
-pub use step::{
-    Batch, BatchOf, CallStep, ForwardOnly, Item, ItemStep, NothingToUndo, Outcomes, PerItem, PerItemUndo,
-    TransactionStep, UndoBatch, UndoCall, UndoItem, UndoItemStep, UndoKind, UndoOutcomes, UndoTransaction,
+pub use model::{
+    error::{BuildError, CancelError, DeadJobError, GraphError, StartError, StepError},
+    graph::{Graph, Node, Placement, StepKind},
+    ids::{DeadJobId, SagaId, WorkerId},
+    outcome::{Cause, Counts, Failure, Outcome, Retry, UndoOutcome},
+    retry::RetryPolicy,
+    status::{Direction, Status},
+    transition::{self, DiscardEffect},
+    views::{
+        ArchivedDeadJob, DeadJob, DeadJobErrorCount, DeadJobErrorEntry, DeadJobFilter, DeadJobKindCount,
+        DeadJobSummary, FinalStatus, HistoryEntry, HistoryOutcome, Page, QueueDepth, SagaFilter, SagaView,
+        StatusCount,
+    },
+};
+pub use operate::{
+    audit::{AuditFilter, AuditRecord, AuditSubjectKind},
+    cancel::{CancelOutcome, Operator},
+    dead_jobs::{BulkLimits, BulkResult, DiscardMode, Discarded},
+    queues::{Pause, QueueSetting, QueueView},
+    verify::HistoryViolation,
+};
+pub use runtime::{
+    claim::feed::{DueHook, Feed},
+    commit::dead_letter::{DeadJobObserver, DeadLettered},
+    job::{Committed, Job, Performed},
+    queue::throttle::{Allowance, Throttle},
+    start::start_sagas::{NewSaga, Started},
 };
 pub use store::{migrate, with_engine_options};
-pub use throttle::{Allowance, Throttle};
-pub use trace::TraceLink;
-pub use transition::DiscardEffect;
-pub use tx::Tx;
-pub use upkeep::with_timeout;
-pub use verify::HistoryViolation;
-pub use view::{
-    ArchivedDeadJob, DeadJob, DeadJobErrorCount, DeadJobErrorEntry, DeadJobFilter, DeadJobKindCount,
-    DeadJobSummary, FinalStatus, HistoryEntry, HistoryOutcome, Page, QueueDepth, SagaFilter, SagaView,
-    StatusCount,
-};
-pub use watch::{StatusChange, StatusObserver};
+pub use support::{connection::with_timeout, metrics::describe_metrics, trace_link::TraceLink};

@@ -19,27 +19,13 @@
 
 mod cases;
 mod fail_point;
+mod hooks;
 mod invariants;
 mod proof;
 
-pub use crate::faults::{DisabledGuard, Fault, FaultPoint, Faults};
+pub use crate::support::faults::{DisabledGuard, Fault, FaultPoint, Faults};
 pub use cases::{Case, Kind};
 pub use fail_point::FailPoint;
+pub use hooks::{skip_waiting, with_faults};
 pub use invariants::history_violations;
 pub use proof::{Proof, ProofError, Report, Run};
-
-use crate::builder::EngineBuilder;
-
-/// Makes an engine fail where `faults` says. For tests: a production engine has none.
-pub fn with_faults(builder: EngineBuilder, faults: std::sync::Arc<dyn Faults>) -> EngineBuilder {
-    builder.faults(Some(faults))
-}
-
-/// Makes sagas due now whose lease was left behind by an engine that died, or which wait for a retry; gives how many.
-/// Skips time in tests.
-///
-/// # Errors
-/// When the database is away.
-pub async fn skip_waiting(pool: &sqlx::PgPool, dead: Option<crate::WorkerId>) -> Result<u64, sqlx::Error> {
-    crate::store::testing::skip_waiting(pool, dead).await
-}

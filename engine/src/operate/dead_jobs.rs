@@ -4,22 +4,23 @@ use std::time::{Duration, Instant};
 
 use sqlx::PgConnection;
 
-use super::{LockedSaga, Operator};
+use crate::operate::{cancel::Operator, decision::LockedSaga};
 use crate::{
+    definition::{step::UndoKind, tx::CommitEffects},
     engine::{Core, Engine},
-    error::DeadJobError,
-    ids::{DeadJobId, SagaId},
-    outcome::DISCARDED,
-    status::Direction,
-    step::UndoKind,
+    model::{
+        error::DeadJobError,
+        ids::{DeadJobId, SagaId},
+        outcome::DISCARDED,
+        status::Direction,
+        transition::{DiscardEffect, Event, discard, transition},
+        views::{DeadJobFilter, HistoryOutcome},
+    },
+    runtime::commit::error::{is_lock_timeout, is_transient},
     store::{
         self,
         audit::{AuditEntry, AuditReason},
     },
-    transition::{DiscardEffect, Event, discard, transition},
-    trouble::{is_lock_timeout, is_transient},
-    tx::CommitEffects,
-    view::{DeadJobFilter, HistoryOutcome},
 };
 
 /// How many dead jobs are looked up at once.
@@ -193,7 +194,7 @@ fn note(
         }
         Err(error @ (DeadJobError::Database(_) | DeadJobError::Owner(_))) => {
             tracing::error!(dead_job.id = %id, error = &error as &dyn std::error::Error, "a dead job can't be acted on; it is passed over");
-            done.failed.push((id, crate::outcome::chain(&error).join(": ")));
+            done.failed.push((id, crate::model::outcome::chain(&error).join(": ")));
         }
     }
     Ok(())

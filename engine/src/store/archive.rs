@@ -4,8 +4,8 @@ use chrono::{DateTime, Utc};
 use sqlx::{FromRow, PgConnection, PgPool};
 use uuid::Uuid;
 
-use super::dead_jobs::{COLUMNS, DeadJobRow, MATCHES, arguments};
-use crate::view::{ArchivedDeadJob, DeadJobFilter, Page};
+use crate::model::views::{ArchivedDeadJob, DeadJobFilter, Page};
+use crate::store::dead_jobs::{COLUMNS, DeadJobRow, MATCHES, arguments};
 
 /// Dead jobs that have expired, with their sagas, the longest overdue first.
 pub(crate) async fn expired(pool: &PgPool, limit: u32) -> Result<Vec<(Uuid, Uuid)>, sqlx::Error> {

@@ -6,9 +6,11 @@ use sqlx::{FromRow, PgConnection, PgPool};
 use uuid::Uuid;
 
 use crate::{
-    audit::{AuditFilter, AuditRecord, AuditSubjectKind, CANCEL},
-    ids::{DeadJobId, SagaId},
-    operate::Operator,
+    model::ids::{DeadJobId, SagaId},
+    operate::{
+        audit::{AuditFilter, AuditRecord, AuditSubjectKind, CANCEL},
+        cancel::Operator,
+    },
 };
 
 /// Who did what, and why.

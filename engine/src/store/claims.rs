@@ -4,7 +4,7 @@ use serde_json::value::RawValue;
 use sqlx::{FromRow, PgConnection, types::Json};
 use uuid::Uuid;
 
-use crate::ids::WorkerId;
+use crate::model::ids::WorkerId;
 
 /// A saga that was just claimed.
 #[derive(Debug, FromRow)]

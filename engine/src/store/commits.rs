@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use sqlx::{FromRow, PgConnection};
 use uuid::Uuid;
 
-use crate::{ids::WorkerId, view::HistoryOutcome};
+use crate::model::{ids::WorkerId, views::HistoryOutcome};
 
 /// What the fence read of a saga that is still ours.
 #[derive(Debug, FromRow)]

@@ -7,9 +7,11 @@ use sqlx::{Arguments, FromRow, PgConnection, PgPool, postgres::PgArguments, type
 use uuid::Uuid;
 
 use crate::{
-    burial::{DeadJobTtls, DeadLettered},
-    ids::{DeadJobId, SagaId},
-    view::{DeadJob, DeadJobErrorCount, DeadJobErrorEntry, DeadJobFilter, DeadJobKindCount, Page},
+    model::{
+        ids::{DeadJobId, SagaId},
+        views::{DeadJob, DeadJobErrorCount, DeadJobErrorEntry, DeadJobFilter, DeadJobKindCount, Page},
+    },
+    runtime::commit::dead_letter::{DeadJobTtls, DeadLettered},
 };
 
 #[derive(FromRow)]

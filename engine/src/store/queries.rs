@@ -4,10 +4,10 @@ use chrono::{DateTime, Utc};
 use sqlx::{FromRow, PgPool, types::Json};
 use uuid::Uuid;
 
-use crate::{
+use crate::model::{
     ids::{SagaId, WorkerId},
     outcome::Cause,
-    view::{FinalStatus, HistoryEntry, HistoryOutcome, Page, QueueDepth, SagaFilter, SagaView, StatusCount},
+    views::{FinalStatus, HistoryEntry, HistoryOutcome, Page, QueueDepth, SagaFilter, SagaView, StatusCount},
 };
 
 /// A cause as far as it can be read. A newer binary may have stored one that this one does not know: that must neither
@@ -139,7 +139,7 @@ pub(crate) async fn sagas(
     let stuck_ms = filter.stuck_for.map(|stuck| i64::try_from(stuck.as_millis()).unwrap_or(i64::MAX));
     let rows: Vec<SagaRow> = sqlx::query_as(sqlx::AssertSqlSafe(sql))
         .bind(filter.definition.as_deref())
-        .bind(filter.status.map(crate::status::Status::name))
+        .bind(filter.status.map(crate::model::status::Status::name))
         .bind(filter.business_key.as_deref())
         .bind(filter.created_after)
         .bind(filter.created_before)

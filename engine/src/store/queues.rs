@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use sqlx::{FromRow, PgConnection, PgPool};
 use uuid::Uuid;
 
-use crate::queues::Pause;
+use crate::operate::queues::Pause;
 
 /// A queue that somebody has paused or resumed.
 #[derive(Debug, FromRow)]

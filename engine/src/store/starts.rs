@@ -4,7 +4,7 @@ use serde_json::value::RawValue;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use crate::{ids::WorkerId, start::ValidatedStart};
+use crate::{model::ids::WorkerId, runtime::start::start_sagas::ValidatedStart};
 
 /// Inserts sagas, in the order given, and returns the ids of those whose id and business key were new, each with the
 /// server process of the connection.

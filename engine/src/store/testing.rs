@@ -2,7 +2,7 @@
 
 use sqlx::PgPool;
 
-use crate::ids::WorkerId;
+use crate::model::ids::WorkerId;
 
 /// Makes waiting sagas due, and ends the leases of a worker that is known to be dead.
 pub(crate) async fn skip_waiting(pool: &PgPool, dead: Option<WorkerId>) -> Result<u64, sqlx::Error> {

@@ -6,13 +6,15 @@ use std::{
     time::Duration,
 };
 
-use super::{Fault, FaultPoint, Faults};
+use crate::support::faults::{Fault, FaultPoint, Faults};
 use crate::{
-    graph::{Graph, Placement, StepKind},
-    ids::SagaId,
-    outcome::Failure,
-    status::{Direction, Status},
-    step::UndoKind,
+    definition::step::UndoKind,
+    model::{
+        graph::{Graph, Placement, StepKind},
+        ids::SagaId,
+        outcome::Failure,
+        status::{Direction, Status},
+    },
 };
 
 /// What goes wrong.

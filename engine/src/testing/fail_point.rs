@@ -2,8 +2,11 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::{Fault, FaultPoint, Faults};
-use crate::{graph::Graph, ids::SagaId, saga::Definition, status::Direction, step::UndoKind};
+use crate::support::faults::{Fault, FaultPoint, Faults};
+use crate::{
+    definition::{saga::Definition, step::UndoKind},
+    model::{graph::Graph, ids::SagaId, status::Direction},
+};
 
 /// Aborts the process the `nth` time that it comes to a point.
 #[derive(Debug)]

@@ -3,10 +3,12 @@
 use std::collections::HashMap;
 
 use crate::{
-    graph::{Graph, StepKind},
-    status::{Direction, Status},
-    step::UndoKind,
-    view::{HistoryEntry, HistoryOutcome, SagaView},
+    definition::step::UndoKind,
+    model::{
+        graph::{Graph, StepKind},
+        status::{Direction, Status},
+        views::{HistoryEntry, HistoryOutcome, SagaView},
+    },
 };
 
 /// Lists what is wrong with a saga and its history: effects that happened twice, undos without an action or out of order,

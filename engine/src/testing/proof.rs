@@ -14,18 +14,20 @@ use std::{
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
-use super::{
+use crate::testing::{
     cases::{Case, Kind, Plan, cases, expected, failing_step_after},
     invariants::history_violations,
 };
 use crate::{
+    definition::saga::Definition,
     engine::Engine,
-    error::{BuildError, CancelError, StartError},
-    ids::SagaId,
-    saga::Definition,
-    start::NewSaga,
-    status::{Direction, Status},
-    view::{DeadJobFilter, FinalStatus, HistoryEntry, HistoryOutcome, Page, SagaView},
+    model::{
+        error::{BuildError, CancelError, StartError},
+        ids::SagaId,
+        status::{Direction, Status},
+        views::{DeadJobFilter, FinalStatus, HistoryEntry, HistoryOutcome, Page, SagaView},
+    },
+    runtime::start::start_sagas::NewSaga,
 };
 
 /// No case may take longer.
@@ -170,7 +172,7 @@ impl Proof {
 
     async fn one(
         &self,
-        graph: &crate::graph::Graph,
+        graph: &crate::model::graph::Graph,
         case: &Case,
     ) -> Result<(SagaView, Vec<HistoryEntry>, Vec<String>), ProofError> {
         let new = (self.start)();
@@ -202,12 +204,12 @@ impl Proof {
                 break;
             }
             // The engine died: what it held is free when its lease ends, which is now.
-            super::skip_waiting(&self.pool, Some(dead)).await?;
+            crate::testing::hooks::skip_waiting(&self.pool, Some(dead)).await?;
         }
         let engine = self.builder().build()?;
         let saga = engine.saga(saga_id).await?.ok_or(sqlx::Error::RowNotFound)?;
         let history = engine.history(saga_id).await?.unwrap_or_default();
-        let folded = crate::verify::check_history(&engine.core, &self.pool, &saga).await?;
+        let folded = crate::operate::verify::check_history(&engine.core, &self.pool, &saga).await?;
         notes.extend(folded.map(|violation| violation.violation));
         engine.shutdown().await;
         let needs_fault = case.kind != Kind::Nothing && case.kind != Kind::CancelledThere;
@@ -240,7 +242,7 @@ impl Proof {
             if plan.case.kind == Kind::CancelledThere && !plan.spent.load(Ordering::Acquire) {
                 self.cancel_when_held(engine, saga_id, plan, notes).await?;
             } else {
-                super::skip_waiting(&self.pool, None).await?;
+                crate::testing::hooks::skip_waiting(&self.pool, None).await?;
                 engine.core.feeds.wake_all();
             }
         }
@@ -262,7 +264,9 @@ impl Proof {
         }
         plan.spent.store(true, Ordering::Release);
         let wanted = expected(
-            engine.definition(&saga.definition).map_or(&crate::graph::UNKNOWN_GRAPH, Definition::graph),
+            engine
+                .definition(&saga.definition)
+                .map_or(&crate::model::graph::UNKNOWN_GRAPH, Definition::graph),
             &plan.case,
         );
         match (engine.cancel(saga_id, "a test", "to see it unwind").await, wanted) {
@@ -292,7 +296,7 @@ impl Proof {
     }
 
     fn open(&self, plan: &Arc<Plan>) -> Result<EngineRun, ProofError> {
-        let engine = super::with_faults(self.builder(), plan.clone()).build()?;
+        let engine = crate::testing::hooks::with_faults(self.builder(), plan.clone()).build()?;
         let queues: std::collections::BTreeSet<String> =
             engine.definitions().map(|definition| definition.graph().queue.clone()).collect();
         let stop = CancellationToken::new();

@@ -1,0 +1,270 @@
+//! Steps with their types erased, so that a definition can hold them in one list.
+
+use std::{future::Future, pin::Pin, sync::Arc};
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use crate::{
+    definition::{
+        inputs::Values,
+        step::{BatchOf, CallStep, Item, TransactionStep, UndoCall, UndoItem, UndoTransaction},
+        tx::Tx,
+    },
+    model::{
+        error::StepError,
+        ids::SagaId,
+        nul::json_holds_nul,
+        outcome::{Cause, Outcome, UndoOutcome},
+        status::Direction,
+    },
+};
+
+pub(crate) type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+pub(crate) type Reader<I> = fn(&Values) -> Result<I, String>;
+
+/// One saga at one step, with all it has stored so far.
+#[derive(Clone, Debug)]
+pub(crate) struct Invocation {
+    pub(crate) saga_id: SagaId,
+    pub(crate) step: String,
+    pub(crate) attempt: u32,
+    /// Place zero is the saga's input; place `n + 1` is the output of step `n`.
+    pub(crate) values: Vec<Option<Arc<RawValue>>>,
+    pub(crate) cause: Option<Cause>,
+    pub(crate) trace: Option<Arc<str>>,
+    /// Makes the key another one for every attempt; set by oracle tests alone.
+    pub(crate) key_salt: Option<u32>,
+}
+
+impl Invocation {
+    fn key(&self, direction: Direction) -> String {
+        match self.key_salt {
+            None => format!("{}:{}:{direction}", self.saga_id, self.step),
+            Some(key_salt) => format!("{}:{}:{direction}:{key_salt}", self.saga_id, self.step),
+        }
+    }
+}
+
+/// A step's answer with its output written as JSON; an undo's `Done` carries none.
+#[derive(Clone, Debug)]
+pub(crate) enum StepAnswer {
+    Outcome(Outcome<Option<Arc<RawValue>>>),
+    /// What is stored can't be read by this code, and nothing was done: a person has to look.
+    InputUnreadable(String),
+    /// It was done, or may have been, and its output can't be stored: a person has to look.
+    OutputUnstorable(String),
+}
+
+impl StepAnswer {
+    pub(crate) fn done(output: Option<Arc<RawValue>>) -> Self {
+        Self::Outcome(Outcome::Done(output))
+    }
+
+    fn unstorable(&self) -> Option<&str> {
+        match self {
+            Self::OutputUnstorable(reason) => Some(reason),
+            Self::Outcome(_) | Self::InputUnreadable(_) => None,
+        }
+    }
+}
+
+pub(crate) trait ErasedStep: Send + Sync {
+    /// Runs a transaction step's action or undo over a batch; the answers are in the order of `invocations`.
+    fn in_transaction<'a>(
+        &'a self,
+        direction: Direction,
+        tx: &'a mut Tx<'_>,
+        invocations: &'a [Invocation],
+    ) -> BoxFuture<'a, Result<Vec<StepAnswer>, StepError>>;
+
+    /// Runs a call step's action or undo for one saga.
+    fn call<'a>(&'a self, direction: Direction, invocation: &'a Invocation) -> BoxFuture<'a, StepAnswer>;
+}
+
+pub(crate) struct TransactionAction<S: TransactionStep> {
+    pub(crate) step: S,
+    pub(crate) reader: Reader<S::Input>,
+    pub(crate) output_index: usize,
+}
+
+impl<S: TransactionStep> TransactionAction<S> {
+    async fn run(&self, tx: &mut Tx<'_>, invocations: &[Invocation]) -> Result<Vec<StepAnswer>, StepError> {
+        let (items, slots) = readable(invocations, |invocation| item(invocation, self.reader));
+        if items.is_empty() {
+            return Ok(merge(slots, Vec::new()));
+        }
+        let batch = BatchOf(items);
+        let outcomes = self.step.run(tx, &batch).await?.0;
+        same_length::<S>(outcomes.len(), batch.len())?;
+        let answers: Vec<StepAnswer> = outcomes.into_iter().map(write).collect();
+        // What it did is undone with the transaction, and the saga at fault is found by splitting.
+        if let Some(reason) = answers.iter().find_map(StepAnswer::unstorable) {
+            return Err(StepError::Other(reason.to_owned()));
+        }
+        Ok(merge(slots, answers))
+    }
+
+    async fn undo(&self, tx: &mut Tx<'_>, invocations: &[Invocation]) -> Result<Vec<StepAnswer>, StepError> {
+        let (items, slots) = readable(invocations, |invocation| {
+            let item = undo_item(invocation, self.reader, self.output_index)?;
+            if item.output.is_none() {
+                return Err(format!("the output of `{}` is missing", S::NAME));
+            }
+            Ok(item)
+        });
+        if items.is_empty() {
+            return Ok(merge(slots, Vec::new()));
+        }
+        let batch = BatchOf(items);
+        let outcomes = <S::Undo as UndoTransaction<S>>::undo(&self.step, tx, &batch).await?.0;
+        same_length::<S>(outcomes.len(), batch.len())?;
+        Ok(merge(slots, outcomes.into_iter().map(undo_answer).collect()))
+    }
+}
+
+impl<S: TransactionStep> ErasedStep for TransactionAction<S> {
+    fn in_transaction<'a>(
+        &'a self,
+        direction: Direction,
+        tx: &'a mut Tx<'_>,
+        invocations: &'a [Invocation],
+    ) -> BoxFuture<'a, Result<Vec<StepAnswer>, StepError>> {
+        match direction {
+            Direction::Action => Box::pin(self.run(tx, invocations)),
+            Direction::Undo => Box::pin(self.undo(tx, invocations)),
+        }
+    }
+
+    fn call<'a>(&'a self, _: Direction, _: &'a Invocation) -> BoxFuture<'a, StepAnswer> {
+        Box::pin(async {
+            StepAnswer::InputUnreadable(format!("`{}` is a transaction step, not a call", S::NAME))
+        })
+    }
+}
+
+pub(crate) struct CallAction<S: CallStep> {
+    pub(crate) step: S,
+    pub(crate) reader: Reader<S::Input>,
+    pub(crate) output_index: usize,
+}
+
+impl<S: CallStep> ErasedStep for CallAction<S> {
+    fn in_transaction<'a>(
+        &'a self,
+        _: Direction,
+        _: &'a mut Tx<'_>,
+        _: &'a [Invocation],
+    ) -> BoxFuture<'a, Result<Vec<StepAnswer>, StepError>> {
+        Box::pin(async { Err(StepError::Other(format!("`{}` is a call step, not a transaction", S::NAME))) })
+    }
+
+    fn call<'a>(&'a self, direction: Direction, invocation: &'a Invocation) -> BoxFuture<'a, StepAnswer> {
+        match direction {
+            Direction::Action => Box::pin(async move {
+                match item(invocation, self.reader) {
+                    Ok(item) => write(self.step.call(&item).await),
+                    Err(reason) => StepAnswer::InputUnreadable(reason),
+                }
+            }),
+            Direction::Undo => Box::pin(async move {
+                match undo_item(invocation, self.reader, self.output_index) {
+                    Ok(item) => undo_answer(<S::Undo as UndoCall<S>>::undo(&self.step, &item).await),
+                    Err(reason) => StepAnswer::InputUnreadable(reason),
+                }
+            }),
+        }
+    }
+}
+
+fn item<I>(invocation: &Invocation, reader: Reader<I>) -> Result<Item<I>, String> {
+    Ok(Item {
+        saga_id: invocation.saga_id,
+        idempotency_key: invocation.key(Direction::Action),
+        attempt: invocation.attempt,
+        input: reader(&invocation.values)?,
+        trace: invocation.trace.as_deref().map(str::to_owned),
+    })
+}
+
+fn undo_item<I, O: serde::de::DeserializeOwned>(
+    invocation: &Invocation,
+    reader: Reader<I>,
+    output_index: usize,
+) -> Result<UndoItem<I, O>, String> {
+    let output =
+        match invocation.values.get(output_index).and_then(Option::as_deref) {
+            None => None,
+            Some(raw) => Some(serde_json::from_str(raw.get()).map_err(|error| {
+                format!("the stored output of `{}` can't be read: {error}", invocation.step)
+            })?),
+        };
+    let cause = invocation.cause.clone().ok_or("the saga unwinds, but its cause is not stored")?;
+    Ok(UndoItem {
+        saga_id: invocation.saga_id,
+        idempotency_key: invocation.key(Direction::Undo),
+        action_key: invocation.key(Direction::Action),
+        attempt: invocation.attempt,
+        input: reader(&invocation.values)?,
+        output,
+        cause,
+        trace: invocation.trace.as_deref().map(str::to_owned),
+    })
+}
+
+/// Splits invocations into those whose stored data can be read and, for every invocation, either its slot or the answer that it
+/// can't.
+fn readable<T>(
+    invocations: &[Invocation],
+    read: impl Fn(&Invocation) -> Result<T, String>,
+) -> (Vec<T>, Vec<Option<StepAnswer>>) {
+    let mut items = Vec::with_capacity(invocations.len());
+    let mut slots = Vec::with_capacity(invocations.len());
+    for invocation in invocations {
+        match read(invocation) {
+            Ok(item) => {
+                items.push(item);
+                slots.push(None);
+            }
+            Err(reason) => slots.push(Some(StepAnswer::InputUnreadable(reason))),
+        }
+    }
+    (items, slots)
+}
+
+fn merge(slots: Vec<Option<StepAnswer>>, answers: Vec<StepAnswer>) -> Vec<StepAnswer> {
+    let mut answers = answers.into_iter();
+    let mut next =
+        || answers.next().unwrap_or_else(|| StepAnswer::InputUnreadable("the step gave no answer".into()));
+    slots.into_iter().map(|slot| slot.unwrap_or_else(&mut next)).collect()
+}
+
+fn same_length<S: TransactionStep>(answers: usize, items: usize) -> Result<(), StepError> {
+    if answers == items {
+        return Ok(());
+    }
+    Err(StepError::Other(format!("step `{}` gave {answers} answers for {items} sagas", S::NAME)))
+}
+
+fn write<O: Serialize>(outcome: Outcome<O>) -> StepAnswer {
+    match outcome {
+        Outcome::Done(output) => match serde_json::value::to_raw_value(&output) {
+            Ok(raw) if json_holds_nul(raw.get()) => StepAnswer::OutputUnstorable(
+                "the output holds a NUL character, which PostgreSQL can't store".into(),
+            ),
+            Ok(raw) => StepAnswer::done(Some(Arc::from(raw))),
+            Err(error) => {
+                StepAnswer::OutputUnstorable(format!("the output can't be written as JSON: {error}"))
+            }
+        },
+        Outcome::Retry(retry) => StepAnswer::Outcome(Outcome::Retry(retry)),
+        Outcome::Fail(failure) => StepAnswer::Outcome(Outcome::Fail(failure)),
+    }
+}
+
+fn undo_answer(outcome: UndoOutcome) -> StepAnswer {
+    match outcome {
+        UndoOutcome::Done => StepAnswer::done(None),
+        UndoOutcome::Retry(retry) => StepAnswer::Outcome(Outcome::Retry(retry)),
+    }
+}

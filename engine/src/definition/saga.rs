@@ -1,0 +1,377 @@
+//! Builds sagas: a typed chain of steps becomes a checked, registered definition.
+
+use std::{collections::HashMap, marker::PhantomData, sync::Arc, time::Duration};
+
+use schemars::JsonSchema;
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::{
+    definition::{
+        erased::{CallAction, ErasedStep, Reader, TransactionAction},
+        inputs::{FromOutputs, HCons, HList, HNil},
+        observer::{ErasedStatusObserver, StatusObserver},
+        step::{CallStep, TransactionStep, UndoCall, UndoKind, UndoTransaction},
+    },
+    model::{
+        error::GraphError,
+        graph::{Graph, Node, Placement, StepKind},
+        retry::RetryPolicy,
+        status::Direction,
+    },
+    runtime::start::start_sagas::NewSaga,
+};
+
+/// The stored name of a saga together with the type of its input: what a caller needs to start one.
+#[derive(Debug)]
+pub struct SagaName<I> {
+    name: &'static str,
+    input: PhantomData<fn(I)>,
+}
+
+impl<I> Clone for SagaName<I> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<I> Copy for SagaName<I> {}
+
+impl<I: Serialize> SagaName<I> {
+    /// Names a saga, in kebab-case. Renaming one is a data migration.
+    pub const fn new(name: &'static str) -> Self {
+        Self { name, input: PhantomData }
+    }
+
+    /// The stored name.
+    pub const fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Prepares one saga with this input, to be started.
+    pub fn with(&self, input: &I) -> NewSaga {
+        NewSaga::typed(self.name, input)
+    }
+}
+
+/// A saga under construction: `I` is its input, `L` the trail of what its next step can read.
+///
+/// ```
+/// use engine::{NothingToUndo, Outcomes, Outcome, Saga, SagaName, Batch, StepError, TransactionStep, Tx};
+///
+/// #[derive(serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+/// struct Greeting { name: String }
+///
+/// struct Greet;
+/// impl TransactionStep for Greet {
+///     const NAME: &'static str = "greet";
+///     type Input = Greeting;
+///     type Output = String;
+///     type Undo = NothingToUndo;
+///     async fn run(&self, _: &mut Tx<'_>, batch: &Batch<Greeting>) -> Result<Outcomes<String>, StepError> {
+///         Ok(batch.decide(|item| Outcome::Done(format!("Hello, {}", item.input.name))))
+///     }
+/// }
+///
+/// const WELCOME: SagaName<Greeting> = SagaName::new("welcome");
+/// let welcome = Saga::named(WELCOME).then(Greet).build()?;
+/// assert_eq!(welcome.graph().steps[0].name, "greet");
+/// # Ok::<(), engine::GraphError>(())
+/// ```
+///
+/// A step that reads what nobody produced does not compile:
+///
+/// ```compile_fail
+/// # use engine::*;
+/// # #[derive(serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+/// # struct Greeting { name: String }
+/// struct NeedsNumber;
+/// impl TransactionStep for NeedsNumber {
+///     const NAME: &'static str = "needs-number";
+///     type Input = u64; // neither the saga's input nor any step's output
+///     type Output = String;
+///     type Undo = NothingToUndo;
+///     async fn run(&self, _: &mut Tx<'_>, batch: &Batch<u64>) -> Result<Outcomes<String>, StepError> {
+///         Ok(batch.decide(|item| Outcome::Done(item.input.to_string())))
+///     }
+/// }
+/// let saga = Saga::named(SagaName::<Greeting>::new("broken")).then(NeedsNumber).build();
+/// ```
+pub struct Saga<I, L> {
+    name: &'static str,
+    queue: String,
+    deadline: Option<Duration>,
+    nodes: Vec<Node>,
+    actions: Vec<Arc<dyn ErasedStep>>,
+    observer: Option<Arc<dyn ErasedStatusObserver>>,
+    problem: Option<GraphError>,
+    types: PhantomData<fn(I, L)>,
+}
+
+impl<I> Saga<I, HCons<I, HNil>>
+where
+    I: Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'static,
+{
+    /// Begins a saga.
+    pub fn named(name: SagaName<I>) -> Self {
+        Self {
+            name: name.name,
+            queue: "default".into(),
+            deadline: None,
+            nodes: Vec::new(),
+            actions: Vec::new(),
+            observer: None,
+            problem: None,
+            types: PhantomData,
+        }
+    }
+
+    /// Adds the first step as one that runs in the very commit that starts the saga: when it says no, the start is
+    /// refused and nothing is stored; when it is done, whoever started the saga finds its effect at once.
+    pub fn entry<S: TransactionStep, At>(self, step: S) -> Saga<I, HCons<S::Output, HCons<I, HNil>>>
+    where
+        S::Input: FromOutputs<HCons<I, HNil>, At>,
+    {
+        self.transaction(step, Placement::BeforePivot, true)
+    }
+
+    /// Adds the first step as both entry and pivot: once started, the saga only goes forward.
+    pub fn entry_pivot<S: TransactionStep, At>(self, step: S) -> Saga<I, HCons<S::Output, HCons<I, HNil>>>
+    where
+        S::Input: FromOutputs<HCons<I, HNil>, At>,
+    {
+        self.transaction(step, Placement::Pivot, true)
+    }
+}
+
+impl<I, L: HList> Saga<I, L>
+where
+    I: Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'static,
+{
+    /// Puts the saga's work in a queue of its own, so that it neither slows nor is slowed by others.
+    pub fn queue(mut self, queue: impl Into<String>) -> Self {
+        self.queue = queue.into();
+        self
+    }
+
+    /// Unwinds the saga if it has not passed its pivot this long after its start.
+    pub fn deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = Some(deadline);
+        self
+    }
+
+    /// Has `observer` told, in the same transaction, when a saga ends, is parked as dead, or is retried from that.
+    pub fn observed_by(mut self, watch: impl StatusObserver) -> Self {
+        self.observer = Some(Arc::new(watch));
+        self
+    }
+
+    /// Adds a transaction step.
+    pub fn then<S: TransactionStep, At>(self, step: S) -> Saga<I, HCons<S::Output, L>>
+    where
+        S::Input: FromOutputs<L, At>,
+    {
+        let placement = self.next_placement();
+        self.transaction(step, placement, false)
+    }
+
+    /// Adds a call step.
+    pub fn then_call<S: CallStep, At>(self, step: S) -> Saga<I, HCons<S::Output, L>>
+    where
+        S::Input: FromOutputs<L, At>,
+    {
+        let placement = self.next_placement();
+        self.call(step, placement)
+    }
+
+    /// Adds a transaction step as the point of no return: when it is done, the saga only goes forward.
+    pub fn pivot<S: TransactionStep, At>(self, step: S) -> Saga<I, HCons<S::Output, L>>
+    where
+        S::Input: FromOutputs<L, At>,
+    {
+        self.transaction(step, Placement::Pivot, false)
+    }
+
+    /// Adds a call step as the point of no return. While it is in doubt, the saga can't be cancelled.
+    pub fn pivot_call<S: CallStep, At>(self, step: S) -> Saga<I, HCons<S::Output, L>>
+    where
+        S::Input: FromOutputs<L, At>,
+    {
+        self.call(step, Placement::Pivot)
+    }
+
+    /// Checks the graph and makes it a definition that can be registered.
+    ///
+    /// # Errors
+    /// When the graph is wrong; the message says what to do.
+    pub fn build(self) -> Result<Definition, GraphError> {
+        if let Some(problem) = self.problem {
+            return Err(problem);
+        }
+        let graph = Graph::new(self.name, &self.queue, self.deadline, self.nodes)?;
+        let positions = graph.steps.iter().enumerate().map(|(at, node)| (node.name.clone(), at)).collect();
+        Ok(Definition {
+            input_schema: schemars::schema_for!(I).to_value(),
+            check_input: check_input::<I>,
+            graph,
+            actions: self.actions,
+            positions,
+            observer: self.observer,
+        })
+    }
+
+    fn next_placement(&self) -> Placement {
+        if self.nodes.iter().any(|node| node.placement == Placement::Pivot) {
+            Placement::AfterPivot
+        } else {
+            Placement::BeforePivot
+        }
+    }
+
+    fn transaction<S: TransactionStep, At>(
+        self,
+        step: S,
+        placement: Placement,
+        entry: bool,
+    ) -> Saga<I, HCons<S::Output, L>>
+    where
+        S::Input: FromOutputs<L, At>,
+    {
+        let node = Node {
+            name: S::NAME.into(),
+            kind: StepKind::Transaction,
+            entry,
+            placement,
+            undo: <S::Undo as UndoTransaction<S>>::KIND,
+            after: self.last_name(),
+            reads: self.read_names(&<S::Input as FromOutputs<L, At>>::places()),
+            retry: S::RETRY,
+            undo_retry: <S::Undo as UndoTransaction<S>>::RETRY,
+        };
+        let output_index = L::LENGTH;
+        let reader: Reader<S::Input> = <S::Input as FromOutputs<L, At>>::read;
+        self.push(node, Arc::new(TransactionAction { step, reader, output_index }))
+    }
+
+    fn call<S: CallStep, At>(self, step: S, placement: Placement) -> Saga<I, HCons<S::Output, L>>
+    where
+        S::Input: FromOutputs<L, At>,
+    {
+        let node = Node {
+            name: S::NAME.into(),
+            kind: StepKind::Call,
+            entry: false,
+            placement,
+            undo: <S::Undo as UndoCall<S>>::KIND,
+            after: self.last_name(),
+            reads: self.read_names(&<S::Input as FromOutputs<L, At>>::places()),
+            retry: S::RETRY,
+            undo_retry: <S::Undo as UndoCall<S>>::RETRY,
+        };
+        let output_index = L::LENGTH;
+        let reader: Reader<S::Input> = <S::Input as FromOutputs<L, At>>::read;
+        self.push(node, Arc::new(CallAction { step, reader, output_index }))
+    }
+
+    fn push<O>(mut self, node: Node, action: Arc<dyn ErasedStep>) -> Saga<I, HCons<O, L>> {
+        if node.placement == Placement::Pivot
+            && let Some(first) = self.nodes.iter().find(|earlier| earlier.placement == Placement::Pivot)
+        {
+            self.problem.get_or_insert(GraphError::TwoPivots {
+                saga: self.name.into(),
+                first: first.name.clone(),
+                second: node.name.clone(),
+            });
+        }
+        self.nodes.push(node);
+        self.actions.push(action);
+        Saga {
+            name: self.name,
+            queue: self.queue,
+            deadline: self.deadline,
+            nodes: self.nodes,
+            actions: self.actions,
+            observer: self.observer,
+            problem: self.problem,
+            types: PhantomData,
+        }
+    }
+
+    fn last_name(&self) -> Vec<String> {
+        self.nodes.last().map(|node| node.name.clone()).into_iter().collect()
+    }
+
+    fn read_names(&self, places: &[usize]) -> Vec<String> {
+        let name = |place: usize| match place.checked_sub(1) {
+            None => "input".into(),
+            Some(step) => self.nodes[step].name.clone(),
+        };
+        places.iter().copied().map(name).collect()
+    }
+}
+
+impl<I, L> std::fmt::Debug for Saga<I, L> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Saga").field("name", &self.name).field("steps", &self.nodes).finish_non_exhaustive()
+    }
+}
+
+/// A built saga: its checked graph, and the code of its steps.
+pub struct Definition {
+    pub(crate) graph: Graph,
+    input_schema: serde_json::Value,
+    check_input: fn(&serde_json::value::RawValue) -> Result<(), String>,
+    pub(crate) actions: Vec<Arc<dyn ErasedStep>>,
+    pub(crate) positions: HashMap<String, usize>,
+    pub(crate) observer: Option<Arc<dyn ErasedStatusObserver>>,
+}
+
+impl Definition {
+    /// The checked shape.
+    pub fn graph(&self) -> &Graph {
+        &self.graph
+    }
+
+    /// The JSON Schema (draft 2020-12) of the input.
+    pub fn input_schema(&self) -> &serde_json::Value {
+        &self.input_schema
+    }
+
+    /// Changes how one side of the step `step` is tried; for settings read at start.
+    ///
+    /// # Errors
+    /// When there is no such step, it has no undo to be tried, or the policy is wrong.
+    pub fn set_policy(
+        &mut self,
+        step: &str,
+        direction: Direction,
+        policy: RetryPolicy,
+    ) -> Result<(), String> {
+        let saga = &self.graph.name;
+        let at = self.graph.position(step).ok_or_else(|| format!("saga `{saga}` has no step `{step}`"))?;
+        let node = &mut self.graph.steps[at];
+        policy.check(node.kind)?;
+        match direction {
+            Direction::Action => node.retry = policy,
+            Direction::Undo if node.undo == UndoKind::HasUndo => node.undo_retry = policy,
+            Direction::Undo => return Err(format!("step `{step}` of saga `{saga}` has no undo")),
+        }
+        Ok(())
+    }
+
+    pub(crate) fn check_input(&self, input: &serde_json::value::RawValue) -> Result<(), String> {
+        (self.check_input)(input)
+    }
+}
+
+impl std::fmt::Debug for Definition {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Definition").field("graph", &self.graph).finish_non_exhaustive()
+    }
+}
+
+fn check_input<I: DeserializeOwned>(input: &serde_json::value::RawValue) -> Result<(), String> {
+    let mut json = serde_json::Deserializer::from_str(input.get());
+    serde_path_to_error::deserialize::<_, I>(&mut json)
+        .map(drop)
+        .map_err(|error| format!("at `{}`: {}", error.path(), error.inner()))
+}

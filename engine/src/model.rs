@@ -1,0 +1,12 @@
+//! Data and pure rules: no tokio, no database pool, no code of users.
+
+pub(crate) mod error;
+pub(crate) mod graph;
+pub(crate) mod ids;
+pub(crate) mod nul;
+pub(crate) mod outcome;
+pub(crate) mod replay;
+pub(crate) mod retry;
+pub(crate) mod status;
+pub mod transition;
+pub(crate) mod views;

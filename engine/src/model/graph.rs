@@ -1,0 +1,178 @@
+//! The checked shape of a saga: names, order, pivot, undos and policies, without the code that runs.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::{
+    definition::step::UndoKind,
+    model::{error::GraphError, retry::RetryPolicy, status::Direction},
+};
+
+/// What a step talks to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StepKind {
+    /// This PostgreSQL only; exactly once.
+    Transaction,
+    /// The outside world; at least once.
+    Call,
+}
+
+/// Where a step stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Placement {
+    /// Failure compensates from here.
+    BeforePivot,
+    /// The point of no return.
+    Pivot,
+    /// Forward only.
+    AfterPivot,
+}
+
+/// One step of a [`Graph`].
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Node {
+    /// Its stored name.
+    pub name: String,
+    /// What it talks to.
+    pub kind: StepKind,
+    /// Whether it runs in the commit that starts the saga.
+    pub entry: bool,
+    /// Where it stands relative to the pivot.
+    pub placement: Placement,
+    /// How it is undone.
+    pub undo: UndoKind,
+    /// The steps that come right before it; empty for the first.
+    pub after: Vec<String>,
+    /// What it reads: `input`, or names of earlier steps.
+    pub reads: Vec<String>,
+    /// How the action is tried.
+    pub retry: RetryPolicy,
+    /// How the undo is tried.
+    pub undo_retry: RetryPolicy,
+}
+
+/// The checked shape of one saga.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Graph {
+    /// The saga's stored name.
+    pub name: String,
+    /// The queue its work stands in.
+    pub queue: String,
+    /// How long it may take to pass its pivot.
+    pub deadline: Option<Duration>,
+    /// Its steps in order.
+    pub steps: Vec<Node>,
+    /// Over names, kinds, order, pivot and undos: two graphs with one hash can continue each other's sagas.
+    pub hash: String,
+}
+
+/// Stands in for the graph of a definition that this process does not know.
+pub(crate) static UNKNOWN_GRAPH: Graph = Graph {
+    name: String::new(),
+    queue: String::new(),
+    deadline: None,
+    steps: Vec::new(),
+    hash: String::new(),
+};
+
+impl Graph {
+    pub(crate) fn new(
+        name: &str,
+        queue: &str,
+        deadline: Option<Duration>,
+        steps: Vec<Node>,
+    ) -> Result<Self, GraphError> {
+        let mut graph = Self { name: name.into(), queue: queue.into(), deadline, steps, hash: String::new() };
+        graph.check()?;
+        graph.hash = graph.shape_hash();
+        Ok(graph)
+    }
+
+    /// Finds a step by its stored name.
+    pub fn position(&self, step: &str) -> Option<usize> {
+        self.steps.iter().position(|node| node.name == step)
+    }
+
+    /// How one side of a step is tried; a step that is not in the graph, as if it were a call.
+    pub(crate) fn policy(&self, at: usize, direction: Direction) -> RetryPolicy {
+        match (self.steps.get(at), direction) {
+            (Some(node), Direction::Action) => node.retry,
+            (Some(node), Direction::Undo) => node.undo_retry,
+            (None, _) => RetryPolicy::CALL,
+        }
+    }
+
+    /// Finds the point of no return.
+    pub fn pivot(&self) -> Option<usize> {
+        self.steps.iter().position(|node| node.placement == Placement::Pivot)
+    }
+
+    fn check(&self) -> Result<(), GraphError> {
+        for name in [&self.name, &self.queue].into_iter().chain(self.steps.iter().map(|node| &node.name)) {
+            check_name(name)?;
+        }
+        if self.steps.is_empty() {
+            return Err(GraphError::Empty(self.name.clone()));
+        }
+        for (place, node) in self.steps.iter().enumerate() {
+            let (saga, step) = (self.name.clone(), node.name.clone());
+            if self.steps[..place].iter().any(|earlier| earlier.name == step) {
+                return Err(GraphError::NameTwice { saga, step });
+            }
+            for policy in [&node.retry, &node.undo_retry] {
+                policy.check(node.kind).map_err(|reason| GraphError::BadPolicy {
+                    saga: saga.clone(),
+                    step: step.clone(),
+                    reason,
+                })?;
+            }
+            match (node.placement, node.undo) {
+                (Placement::BeforePivot, UndoKind::ForwardOnly) => {
+                    return Err(GraphError::UndoUndecided { saga, step });
+                }
+                (Placement::Pivot, UndoKind::HasUndo) => {
+                    return Err(GraphError::UndoNeverRuns { saga, step, place: "is the pivot" });
+                }
+                (Placement::AfterPivot, UndoKind::HasUndo) => {
+                    return Err(GraphError::UndoNeverRuns { saga, step, place: "stands after the pivot" });
+                }
+                (Placement::BeforePivot, UndoKind::HasUndo | UndoKind::NothingToUndo)
+                | (
+                    Placement::Pivot | Placement::AfterPivot,
+                    UndoKind::NothingToUndo | UndoKind::ForwardOnly,
+                ) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// FNV-1a (Fowler, Noll, Vo), 64 bits: stable over releases and platforms, which `std`'s hasher is not.
+    fn shape_hash(&self) -> String {
+        let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+        for node in &self.steps {
+            // A word of its own, so that the hash outlives the variant's name.
+            let undo = match node.undo {
+                UndoKind::HasUndo => "Undone",
+                UndoKind::NothingToUndo => "NothingToUndo",
+                UndoKind::ForwardOnly => "ForwardOnly",
+            };
+            let shape = format!("{}|{:?}|{}|{:?}|{undo};", node.name, node.kind, node.entry, node.placement);
+            for byte in shape.bytes() {
+                hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+            }
+        }
+        format!("{hash:016x}")
+    }
+}
+
+fn check_name(name: &str) -> Result<(), GraphError> {
+    let kebab = !name.is_empty()
+        && name.len() <= 64
+        && name.split('-').all(|word| {
+            !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
+        });
+    if kebab { Ok(()) } else { Err(GraphError::BadName(name.into())) }
+}

@@ -1,0 +1,66 @@
+//! What PostgreSQL's text and jsonb can't hold: the NUL character.
+
+use serde_json::Value;
+
+use crate::model::outcome::Failure;
+
+/// The text with U+FFFD, the replacement character, in the place of every NUL.
+pub(crate) fn replace_nul(text: String) -> String {
+    if text.contains('\0') { text.replace('\0', "\u{fffd}") } else { text }
+}
+
+/// The failure as it can be stored, its details included.
+pub(crate) fn replace_nul_in_failure(failure: &Failure) -> Failure {
+    let Failure { code, message, mut details } = failure.clone();
+    clean(&mut details);
+    Failure { code: replace_nul(code), message: replace_nul(message), details }
+}
+
+fn clean(value: &mut Value) {
+    match value {
+        Value::String(text) if text.contains('\0') => *text = replace_nul(std::mem::take(text)),
+        Value::Array(items) => items.iter_mut().for_each(clean),
+        Value::Object(fields) if fields.keys().any(|name| name.contains('\0')) => {
+            let cleaned = std::mem::take(fields).into_iter().map(|(name, mut field)| {
+                clean(&mut field);
+                (replace_nul(name), field)
+            });
+            *fields = cleaned.collect();
+        }
+        Value::Object(fields) => fields.values_mut().for_each(clean),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+/// Whether JSON as it is written holds a NUL. The six characters `\u0000` behind another backslash are plain text.
+pub(crate) fn json_holds_nul(json: &str) -> bool {
+    json.match_indices("\\u0000").any(|(at, _)| {
+        let before = json[..at].bytes().rev().take_while(|byte| *byte == b'\\').count();
+        before % 2 == 0
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_escaped_nul_is_told_from_text_that_looks_like_one() {
+        for text in ["a\0", "\\\0", "\0"] {
+            assert!(json_holds_nul(&json!(text).to_string()), "{text:?}");
+        }
+        for text in ["\\u0000", "\\\\u0000", "u0000", "\\"] {
+            assert!(!json_holds_nul(&json!(text).to_string()), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn every_nul_of_a_failure_is_replaced() {
+        let failure = Failure::new("c\0", "m\0").with(json!({"a\0": ["b\0", {"c": "d\0"}], "n": 1}));
+        let stored = serde_json::to_string(&replace_nul_in_failure(&failure)).unwrap();
+        assert!(!json_holds_nul(&stored), "{stored}");
+        assert_eq!(stored.matches('\u{fffd}').count(), 5, "{stored}");
+    }
+}

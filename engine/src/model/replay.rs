@@ -1,0 +1,57 @@
+//! Replays a stored history through the pure transition.
+
+use crate::model::{
+    graph::Graph,
+    outcome::{Cause, Counts, Failure},
+    transition::{Event, State, transition},
+    views::{HistoryEntry, HistoryOutcome},
+};
+
+/// Gives the state that a history leads to. `cause` is the stored one: a history keeps sentences, not failures' details.
+///
+/// # Errors
+/// A sentence about the first entry that could not have happened.
+pub(crate) fn fold(graph: &Graph, history: &[HistoryEntry], cause: Option<&Cause>) -> Result<State, String> {
+    let mut state = State::initial();
+    for entry in history {
+        let at = graph.steps.get(state.at).map_or("", |node| node.name.as_str());
+        if (entry.step.as_str(), entry.direction) != (at, state.direction) {
+            return Err(format!(
+                "entry {} is about the {} of `{}`, but the saga stood at the {} of `{at}`",
+                entry.seq, entry.direction, entry.step, state.direction
+            ));
+        }
+        let event = event(entry, cause);
+        (state, _) = transition(graph, &state, &event)
+            .map_err(|refusal| format!("entry {} ({}): {refusal}", entry.seq, entry.outcome.name()))?;
+    }
+    Ok(state)
+}
+
+fn event(entry: &HistoryEntry, cause: Option<&Cause>) -> Event {
+    let failure = || match cause {
+        Some(Cause::Failed { failure, .. }) => failure.clone(),
+        Some(Cause::Cancelled { .. } | Cause::DeadlinePassed) | None => Failure::new("unknown", "unknown"),
+    };
+    match entry.outcome {
+        HistoryOutcome::Started => Event::AttemptStarted,
+        HistoryOutcome::Done => Event::Done,
+        HistoryOutcome::Retry => Event::Retry(Counts::Attempt),
+        HistoryOutcome::Snoozed => Event::Retry(Counts::Snooze),
+        HistoryOutcome::Failed => Event::Failed(failure()),
+        HistoryOutcome::Lost => Event::Lost,
+        HistoryOutcome::Parked => Event::Parked,
+        HistoryOutcome::Exhausted => Event::Exhausted(failure()),
+        HistoryOutcome::Cancelled => match cause {
+            Some(Cause::Cancelled { actor, reason }) => {
+                Event::Cancel { actor: actor.clone(), reason: reason.clone() }
+            }
+            Some(Cause::Failed { .. } | Cause::DeadlinePassed) | None => {
+                Event::Cancel { actor: String::new(), reason: String::new() }
+            }
+        },
+        HistoryOutcome::DeadlinePassed => Event::DeadlinePassed,
+        HistoryOutcome::Retried => Event::Retried,
+        HistoryOutcome::Discarded => Event::Discarded,
+    }
+}

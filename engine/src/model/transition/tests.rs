@@ -1,0 +1,228 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::model::{graph::Node, retry::RetryPolicy};
+
+fn node(at: usize, kind: StepKind, placement: Placement, undo: UndoKind) -> Node {
+    Node {
+        name: format!("step-{at}"),
+        kind,
+        entry: false,
+        placement,
+        undo,
+        after: vec![],
+        reads: vec![],
+        retry: RetryPolicy::TRANSACTION,
+        undo_retry: RetryPolicy::UNDO,
+    }
+}
+
+/// Any legal linear graph of one to six steps, with or without a pivot.
+fn graphs() -> impl Strategy<Value = Graph> {
+    (prop::collection::vec((any::<bool>(), any::<bool>()), 1..7), prop::option::of(0usize..7)).prop_map(
+        |(steps, pivot)| {
+            let nodes = steps.iter().enumerate().map(|(at, &(call, undone))| {
+                let kind = if call { StepKind::Call } else { StepKind::Transaction };
+                match pivot {
+                    Some(pivot) if at == pivot => node(at, kind, Placement::Pivot, UndoKind::ForwardOnly),
+                    Some(pivot) if at > pivot => node(at, kind, Placement::AfterPivot, UndoKind::ForwardOnly),
+                    _ if undone => node(at, kind, Placement::BeforePivot, UndoKind::HasUndo),
+                    _ => node(at, kind, Placement::BeforePivot, UndoKind::NothingToUndo),
+                }
+            });
+            Graph::new("any", "default", None, nodes.collect()).expect("the strategy makes legal graphs")
+        },
+    )
+}
+
+fn events() -> impl Strategy<Value = Event> {
+    let failure = || Failure::new("no", "no");
+    prop_oneof![
+        6 => Just(Event::Done),
+        2 => Just(Event::Retry(Counts::Attempt)),
+        1 => Just(Event::Retry(Counts::Snooze)),
+        1 => Just(Event::Lost),
+        1 => Just(Event::Exhausted(failure())),
+        1 => Just(Event::Failed(failure())),
+        1 => Just(Event::Cancel { actor: "a".into(), reason: "r".into() }),
+        1 => Just(Event::DeadlinePassed),
+        1 => Just(Event::Parked),
+        2 => Just(Event::Retried),
+        1 => Just(Event::Discarded),
+        1 => Just(Event::Released),
+    ]
+}
+
+/// What really happened to each step, told by the events that were accepted.
+#[derive(Default)]
+struct World {
+    done: Vec<usize>,
+    maybe: Vec<usize>,
+    undone: Vec<usize>,
+}
+
+proptest! {
+    #[test]
+    fn whatever_happens_exactly_what_was_done_or_may_be_is_undone_in_reverse_order(
+        graph in graphs(), script in prop::collection::vec(events(), 0..60),
+    ) {
+        let mut state = State::initial();
+        let mut world = World::default();
+        for event in script {
+            if state.status.is_active() && state.attempt == 0 {
+                state = transition(&graph, &state, &Event::AttemptStarted).unwrap().0;
+            }
+            let before = state.clone();
+            // Giving up a dead saga is what it comes to, and nobody insists.
+            let event = match (event, discard(&graph, &state)) {
+                (Event::Discarded, DiscardEffect::Compensate) => cancel(),
+                (Event::Discarded, DiscardEffect::Abandon) => continue,
+                (event, _) => event,
+            };
+            let Ok((after, _)) = transition(&graph, &state, &event) else { continue };
+            let call = graph.steps[before.at].kind == StepKind::Call;
+            match (before.direction, &event) {
+                (Direction::Action, Event::Done) => world.done.push(before.at),
+                (Direction::Undo, Event::Done) => world.undone.push(before.at),
+                (Direction::Action, Event::Retry(Counts::Attempt) | Event::Lost | Event::Exhausted(_)) if call => {
+                    world.maybe.push(before.at);
+                }
+                _ => {}
+            }
+            if before.status == Status::Compensating {
+                prop_assert_ne!(after.status, Status::Running, "an unwinding saga never turns back");
+            }
+            if event == Event::Discarded {
+                prop_assert!(!can_compensate(&graph, &after), "what can be undone is not left standing");
+                let pivot = graph.pivot().expect("only a pivot keeps a saga from unwinding");
+                prop_assert!(after.at >= pivot && world.undone.is_empty());
+                return Ok(());
+            }
+            prop_assert!(after.cause.is_some() == (after.direction == Direction::Undo || after.status == Status::Compensated));
+            state = after;
+        }
+        let order: Vec<_> = world.undone.clone();
+        prop_assert!(order.windows(2).all(|pair| pair[0] > pair[1]), "undone in reverse order, each once: {:?}", order);
+        for at in &world.undone {
+            prop_assert!(world.done.contains(at) || world.maybe.contains(at), "step {} was never begun", at);
+        }
+        if state.status == Status::Completed {
+            prop_assert!(world.undone.is_empty());
+            prop_assert_eq!(&world.done, &(0..graph.steps.len()).collect::<Vec<_>>());
+        }
+        if state.status == Status::Compensated {
+            for (at, node) in graph.steps.iter().enumerate() {
+                if node.undo == UndoKind::HasUndo && (world.done.contains(&at) || world.maybe.contains(&at)) {
+                    prop_assert!(world.undone.contains(&at), "step {} was left standing", at);
+                }
+            }
+            if let Some(pivot) = graph.pivot() {
+                prop_assert!(!world.done.contains(&pivot), "nothing unwinds behind the pivot");
+            }
+        }
+    }
+
+    #[test]
+    fn a_saga_whose_every_attempt_is_done_completes_in_as_many_moves_as_it_has_steps(graph in graphs()) {
+        let mut state = State::initial();
+        for _ in 0..graph.steps.len() {
+            prop_assert_eq!(state.status, Status::Running);
+            state = transition(&graph, &state, &Event::Done).unwrap().0;
+        }
+        prop_assert_eq!(state.status, Status::Completed);
+        prop_assert!(transition(&graph, &state, &Event::Done).is_err());
+    }
+}
+
+fn three_steps(kind: StepKind) -> Graph {
+    let nodes = vec![
+        node(0, kind, Placement::BeforePivot, UndoKind::HasUndo),
+        node(1, kind, Placement::Pivot, UndoKind::ForwardOnly),
+        node(2, kind, Placement::AfterPivot, UndoKind::ForwardOnly),
+    ];
+    Graph::new("three", "default", None, nodes).unwrap()
+}
+
+fn at(at: usize) -> State {
+    State { at, attempt: 1, ..State::initial() }
+}
+
+fn cancel() -> Event {
+    Event::Cancel { actor: "a".into(), reason: "r".into() }
+}
+
+#[test]
+fn a_cancel_after_the_pivot_is_refused() {
+    assert_eq!(transition(&three_steps(StepKind::Transaction), &at(2), &cancel()), Err(Refusal::PastPivot));
+}
+
+#[test]
+fn a_deadline_after_the_pivot_has_no_effect() {
+    assert!(transition(&three_steps(StepKind::Transaction), &at(2), &Event::DeadlinePassed).is_err());
+}
+
+#[test]
+fn a_deadline_unwinds_a_dead_saga_before_the_pivot_and_no_other() {
+    let graph = three_steps(StepKind::Transaction);
+    let dead = |at| State { status: Status::Dead, attempt: 5, ..self::at(at) };
+    let (state, next) = transition(&graph, &dead(1), &Event::DeadlinePassed).unwrap();
+    assert_eq!((state.status, state.at, next), (Status::Compensating, 0, Next::Work));
+    assert_eq!(state.cause, Some(Cause::DeadlinePassed));
+    assert_eq!(transition(&graph, &dead(2), &Event::DeadlinePassed), Err(Refusal::PastPivot));
+    let undoing = State { direction: Direction::Undo, cause: Some(Cause::DeadlinePassed), ..dead(0) };
+    assert_eq!(transition(&graph, &undoing, &Event::DeadlinePassed), Err(Refusal::AlreadyCompensating));
+}
+
+#[test]
+fn giving_up_unwinds_before_the_pivot_ends_behind_it_and_would_abandon_an_undo() {
+    let graph = three_steps(StepKind::Call);
+    let dead = |at| State { status: Status::Dead, attempt: 5, ..self::at(at) };
+    assert_eq!(discard(&graph, &dead(0)), DiscardEffect::Compensate);
+    assert_eq!(discard(&graph, &dead(1)), DiscardEffect::Compensate);
+    assert_eq!(discard(&graph, &State { in_doubt: true, ..dead(1) }), DiscardEffect::Finish);
+    assert_eq!(discard(&graph, &dead(2)), DiscardEffect::Finish);
+    assert_eq!(discard(&graph, &State { direction: Direction::Undo, ..dead(0) }), DiscardEffect::Abandon);
+    assert_eq!(
+        discard(&crate::model::graph::UNKNOWN_GRAPH, &dead(usize::MAX)),
+        DiscardEffect::Abandon,
+        "nobody here knows"
+    );
+}
+
+#[test]
+fn a_failure_after_the_pivot_parks_the_saga() {
+    let failed = Event::Failed(Failure::new("no", "no"));
+    let (state, next) = transition(&three_steps(StepKind::Transaction), &at(2), &failed).unwrap();
+    assert_eq!((state.status, state.direction, next), (Status::Dead, Direction::Action, Next::Rest));
+}
+
+#[test]
+fn a_call_pivot_in_doubt_can_not_be_cancelled_and_is_parked_when_exhausted() {
+    let graph = three_steps(StepKind::Call);
+    let doubtful = State { in_doubt: true, ..at(1) };
+    assert_eq!(transition(&graph, &doubtful, &cancel()), Err(Refusal::PastPivot));
+    let exhausted = Event::Exhausted(Failure::new("no", "no"));
+    assert_eq!(transition(&graph, &at(1), &exhausted).unwrap().0.status, Status::Dead);
+}
+
+#[test]
+fn a_call_that_may_have_happened_is_undone_and_one_that_surely_did_not_is_not() {
+    let graph = three_steps(StepKind::Call);
+    let failed = Event::Failed(Failure::new("no", "no"));
+    assert_eq!(transition(&graph, &at(0), &failed).unwrap().0.status, Status::Compensated);
+    let doubtful = State { in_doubt: true, ..at(0) };
+    let (state, _) = transition(&graph, &doubtful, &failed).unwrap();
+    assert_eq!((state.status, state.at), (Status::Compensating, 0));
+}
+
+#[test]
+fn an_undo_out_of_attempts_is_parked_and_revived_exactly_there() {
+    let graph = three_steps(StepKind::Transaction);
+    let cause = Some(Cause::DeadlinePassed);
+    let undoing =
+        State { status: Status::Compensating, direction: Direction::Undo, cause, attempt: 10, ..at(0) };
+    let (dead, _) = transition(&graph, &undoing, &Event::Exhausted(Failure::new("no", "no"))).unwrap();
+    assert_eq!(dead.status, Status::Dead);
+    let (revived, next) = transition(&graph, &dead, &Event::Retried).unwrap();
+    assert_eq!((revived.status, revived.at, revived.attempt, next), (Status::Compensating, 0, 0, Next::Work));
+}

@@ -1,0 +1,331 @@
+//! What the engine tells about sagas: read models for APIs, consoles and tests.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::model::{
+    ids::{DeadJobId, SagaId, WorkerId},
+    outcome::Cause,
+    status::{Direction, Status},
+};
+
+/// One saga as it is stored.
+#[derive(Clone, Debug, Serialize)]
+pub struct SagaView {
+    /// Its id.
+    pub saga_id: SagaId,
+    /// The definition's name.
+    pub definition: String,
+    /// The shape that the definition had when the saga began.
+    pub graph_hash: String,
+    /// Its queue.
+    pub queue: String,
+    /// Its status.
+    pub status: Status,
+    /// The step it stands at, or ended at.
+    pub step: String,
+    /// Which side of the step is next, under way, or was last.
+    pub direction: Direction,
+    /// What makes its start idempotent, if the caller gave one.
+    pub business_key: Option<String>,
+    /// The attempt under way or made last, from one; zero before the first.
+    pub attempt: u32,
+    /// When it can move next, or when its lease ends; `None` when it has ended.
+    pub due_at: Option<DateTime<Utc>>,
+    /// When it compensates if it has not passed its pivot.
+    pub deadline_at: Option<DateTime<Utc>>,
+    /// Who works on it now.
+    pub lease_owner: Option<WorkerId>,
+    /// Grows with every claim.
+    pub epoch: i64,
+    /// The last error, one sentence.
+    pub error: Option<String>,
+    /// Why it compensates or compensated.
+    pub cause: Option<Cause>,
+    /// A cancel that was asked for and not acted on yet.
+    pub cancel_requested: bool,
+    /// Its input.
+    pub input: Value,
+    /// When it was started.
+    pub created_at: DateTime<Utc>,
+    /// When it completed, was compensated, or was discarded.
+    pub ended_at: Option<DateTime<Utc>>,
+}
+
+/// What happened to a saga, in order; numbered from one without gaps.
+#[derive(Clone, Debug, Serialize)]
+pub struct HistoryEntry {
+    /// Its number.
+    pub seq: i32,
+    /// The step concerned.
+    pub step: String,
+    /// The side of the step.
+    pub direction: Direction,
+    /// What it came to.
+    pub outcome: HistoryOutcome,
+    /// The attempt, from one; zero for entries that are none.
+    pub attempt: u32,
+    /// When the attempt began.
+    pub started_at: DateTime<Utc>,
+    /// How long it took.
+    pub duration_ms: i64,
+    /// What it gave.
+    pub output: Option<Value>,
+    /// The error with its causes, outermost first; for a cancel, who and why.
+    pub error: Vec<String>,
+    /// The process that did it.
+    pub worker: Option<WorkerId>,
+    /// The epoch of its claim.
+    pub epoch: i64,
+}
+
+/// What an entry of the history records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum HistoryOutcome {
+    /// An attempt that is under way now; read off the saga, not stored.
+    Started,
+    /// The attempt did it.
+    Done,
+    /// The attempt is to be repeated.
+    Retry,
+    /// Nothing was attempted; the work was snoozed.
+    #[serde(rename = "postponed")]
+    Snoozed,
+    /// The answer was no.
+    Failed,
+    /// The process was gone or too slow, and another took over.
+    Lost,
+    /// Parked for a person: what is stored can't be read, its definition or step is unknown here, or the step keeps
+    /// killing its process.
+    Parked,
+    /// Out of attempts: from here the saga compensates or is dead.
+    Exhausted,
+    /// Somebody cancelled.
+    Cancelled,
+    /// The deadline passed.
+    DeadlinePassed,
+    /// An operator retried the dead saga.
+    #[serde(rename = "revived")]
+    Retried,
+    /// An operator gave it up.
+    Discarded,
+}
+
+impl HistoryOutcome {
+    /// The stored name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Started => "started",
+            Self::Done => "done",
+            Self::Retry => "retry",
+            Self::Snoozed => "postponed",
+            Self::Failed => "failed",
+            Self::Lost => "lost",
+            Self::Parked => "parked",
+            Self::Exhausted => "exhausted",
+            Self::Cancelled => "cancelled",
+            Self::DeadlinePassed => "deadline_passed",
+            Self::Retried => "revived",
+            Self::Discarded => "discarded",
+        }
+    }
+
+    pub(crate) const STORED: [Self; 11] = [
+        Self::Done,
+        Self::Retry,
+        Self::Snoozed,
+        Self::Failed,
+        Self::Lost,
+        Self::Parked,
+        Self::Exhausted,
+        Self::Cancelled,
+        Self::DeadlinePassed,
+        Self::Retried,
+        Self::Discarded,
+    ];
+}
+
+/// A saga that was parked for a person.
+#[derive(Clone, Debug, Serialize)]
+pub struct DeadJob {
+    /// Its id; a saga that dies again gets a new one.
+    pub dead_job_id: DeadJobId,
+    /// The saga.
+    pub saga_id: SagaId,
+    /// The definition's name.
+    pub definition: String,
+    /// Its queue.
+    pub queue: String,
+    /// The step it died at.
+    pub step: String,
+    /// The side of the step.
+    pub direction: Direction,
+    /// How many attempts the step had.
+    pub attempts: u32,
+    /// The last error, one sentence.
+    pub error: String,
+    /// Every error of this step and direction, oldest first.
+    pub errors: Vec<DeadJobErrorEntry>,
+    /// The saga's input.
+    pub payload: Value,
+    /// When this step first failed.
+    pub first_failed_at: DateTime<Utc>,
+    /// When it was parked.
+    pub died_at: DateTime<Utc>,
+    /// When it expires if nobody acts, or its record goes to the archive; `None` for never.
+    pub expires_at: Option<DateTime<Utc>>,
+    /// `retried`, `discarded` or `cancelled`, once somebody has acted; `deadline_passed` when its saga's deadline has had it
+    /// compensate.
+    pub resolution: Option<String>,
+    /// Who acted.
+    pub resolved_by: Option<String>,
+    /// Why.
+    pub resolved_reason: Option<String>,
+    /// When.
+    pub resolved_at: Option<DateTime<Utc>>,
+}
+
+/// A dead job whose time to live is over.
+#[derive(Clone, Debug, Serialize)]
+pub struct ArchivedDeadJob {
+    /// As it was. It expired if nobody had resolved it.
+    pub dead_job: DeadJob,
+    /// When it was archived.
+    pub archived_at: DateTime<Utc>,
+}
+
+/// How many dead jobs there are.
+#[derive(Clone, Debug, Serialize)]
+pub struct DeadJobSummary {
+    /// By where they died, the most first.
+    pub by_kind: Vec<DeadJobKindCount>,
+    /// By error, the most first; a hundred at the most.
+    pub by_error: Vec<DeadJobErrorCount>,
+}
+
+/// How many dead jobs died at one place.
+#[derive(Clone, Debug, Serialize)]
+pub struct DeadJobKindCount {
+    /// The definition's name.
+    pub definition: String,
+    /// The step they died at.
+    pub step: String,
+    /// The side of the step.
+    pub direction: Direction,
+    /// How many.
+    pub count: i64,
+    /// When the first of them was parked.
+    pub oldest_died_at: DateTime<Utc>,
+    /// When the last of them was parked.
+    pub newest_died_at: DateTime<Utc>,
+}
+
+/// How many dead jobs have the same last error.
+#[derive(Clone, Debug, Serialize)]
+pub struct DeadJobErrorCount {
+    /// The last error, one sentence.
+    pub error: String,
+    /// How many.
+    pub count: i64,
+    /// When the first of them was parked.
+    pub oldest_died_at: DateTime<Utc>,
+    /// When the last of them was parked.
+    pub newest_died_at: DateTime<Utc>,
+}
+
+/// One failed attempt of a dead job's step.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct DeadJobErrorEntry {
+    /// The attempt, from one.
+    pub attempt: u32,
+    /// When it ended.
+    pub at: DateTime<Utc>,
+    /// What the history calls it.
+    pub outcome: String,
+    /// The error with its causes, outermost first.
+    pub error: Vec<String>,
+}
+
+/// Which sagas to list; every field narrows.
+#[derive(Clone, Debug, Default)]
+pub struct SagaFilter {
+    /// Of this definition.
+    pub definition: Option<String>,
+    /// In this status.
+    pub status: Option<Status>,
+    /// With this business key.
+    pub business_key: Option<String>,
+    /// Started after this.
+    pub created_after: Option<DateTime<Utc>>,
+    /// Started before this.
+    pub created_before: Option<DateTime<Utc>>,
+    /// Unfinished, and overdue by more than this: nobody moves them.
+    pub stuck_for: Option<Duration>,
+}
+
+/// Which dead jobs to list; every field narrows. Resolved ones are left out unless asked for.
+#[derive(Clone, Debug, Default)]
+pub struct DeadJobFilter {
+    /// Of this definition.
+    pub definition: Option<String>,
+    /// At this step.
+    pub step: Option<String>,
+    /// Whose last error contains this text.
+    pub error_contains: Option<String>,
+    /// Parked before this.
+    pub died_before: Option<DateTime<Utc>>,
+    /// Parked after this.
+    pub died_after: Option<DateTime<Utc>>,
+    /// With those that somebody has acted on.
+    pub with_resolved: bool,
+}
+
+/// A page of a list, newest first: give the last id of one page to get the next.
+#[derive(Clone, Copy, Debug)]
+pub struct Page {
+    /// Only what comes after this id in the list's order.
+    pub after: Option<Uuid>,
+    /// At most this many, one to a thousand.
+    pub limit: u32,
+}
+
+/// How much work waits in a queue.
+#[derive(Clone, Debug, Serialize)]
+pub struct QueueDepth {
+    /// The queue's name.
+    pub queue: String,
+    /// Sagas that could move now and are not being worked on.
+    pub due: i64,
+    /// Sagas that wait for a later time.
+    pub waiting: i64,
+    /// Sagas being worked on.
+    pub leased: i64,
+    /// How long the oldest due one has waited.
+    pub oldest_due_ms: i64,
+}
+
+/// How many sagas of a definition are in a status.
+#[derive(Clone, Debug, Serialize)]
+pub struct StatusCount {
+    /// The definition's name.
+    pub definition: String,
+    /// The status.
+    pub status: Status,
+    /// How many.
+    pub count: i64,
+}
+
+/// How a saga came to rest.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FinalStatus {
+    /// `Completed`, `Compensated` or `Dead`.
+    pub status: Status,
+    /// Why it compensated, if it did.
+    pub cause: Option<Cause>,
+}

@@ -1,0 +1,57 @@
+//! Deadlines of dead sagas: nobody claims them, so somebody has to look whose deadline passed.
+
+use crate::{
+    engine::{Core, Engine},
+    model::{graph::Placement, ids::SagaId},
+    operate::give_up,
+    runtime::commit::error::is_transient,
+    store,
+};
+
+impl Engine {
+    /// Has dead sagas compensate whose deadline passed before their pivot, at most `limit`; gives how many. A process that
+    /// works on queues does it by itself.
+    ///
+    /// # Errors
+    /// When the database is away; those that compensate by then go on doing so.
+    pub async fn compensate_overdue(&self, limit: u32) -> Result<u32, sqlx::Error> {
+        unwind(&self.core, limit).await
+    }
+}
+
+pub(crate) async fn unwind(core: &Core, limit: u32) -> Result<u32, sqlx::Error> {
+    let places = |placement| {
+        let definitions = core.definitions.values();
+        let nodes = definitions.flat_map(|definition| {
+            definition.graph.steps.iter().map(|node| (definition.graph.name.as_str(), node))
+        });
+        nodes
+            .filter(|(_, node)| node.placement == placement)
+            .map(|(name, node)| format!("{name}/{}", node.name))
+            .collect::<Vec<_>>()
+    };
+    let (before, pivots) = (places(Placement::BeforePivot), places(Placement::Pivot));
+    let mut unwound = 0;
+    for saga_id in store::dead_jobs::overdue(&core.pool, &before, &pivots, limit).await? {
+        let mut transaction = core.pool.begin().await?;
+        if !store::archive::lock_saga(&mut transaction, saga_id).await? {
+            continue;
+        }
+        match give_up::pass_deadline(core, &mut transaction, SagaId(saga_id)).await {
+            Ok(Some(after)) => {
+                transaction.commit().await?;
+                tracing::info!(saga.id = %saga_id, "a dead saga unwinds: its deadline passed");
+                core.publish_effects(after);
+                unwound += 1;
+            }
+            Ok(None) => {}
+            Err(crate::model::error::StepError::Database(error)) if is_transient(&error) => {
+                return Err(error);
+            }
+            Err(error) => {
+                tracing::error!(saga.id = %saga_id, error = %error, "a dead saga whose deadline passed can't unwind");
+            }
+        }
+    }
+    Ok(unwound)
+}

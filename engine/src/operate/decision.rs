@@ -1,0 +1,161 @@
+//! A locked saga about which a decision is made, and how that is written.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use serde_json::{Value, json};
+use sqlx::PgConnection;
+
+use crate::{
+    definition::{
+        observer::StatusChange,
+        saga::Definition,
+        tx::{CommitEffects, Tx},
+    },
+    engine::Core,
+    model::{
+        error::StepError,
+        graph::Graph,
+        ids::SagaId,
+        status::Status,
+        transition::State,
+        views::{FinalStatus, HistoryOutcome},
+    },
+    store::{
+        self,
+        commits::{HistoryRow, LockedSagaRow, SagaUpdate},
+    },
+};
+
+/// A locked saga that is decided about.
+pub(super) struct LockedSaga {
+    pub(super) saga_id: SagaId,
+    pub(super) row: LockedSagaRow,
+    pub(super) state: State,
+    definition: Option<Arc<Definition>>,
+}
+
+impl LockedSaga {
+    pub(super) fn new(core: &Core, saga_id: SagaId, row: LockedSagaRow) -> Result<Self, sqlx::Error> {
+        let definition = core.definitions.get(&row.definition).cloned();
+        let at = definition
+            .as_ref()
+            .and_then(|known| known.positions.get(&row.step).copied())
+            .unwrap_or(usize::MAX);
+        let unreadable = |error: String| sqlx::Error::Decode(error.into());
+        let state = State {
+            status: row.status.parse().map_err(unreadable)?,
+            at,
+            direction: row.direction.parse().map_err(unreadable)?,
+            attempt: u32::try_from(row.attempt).unwrap_or_default(),
+            lost_attempts: u32::try_from(row.lost_attempts).unwrap_or_default(),
+            in_doubt: row.in_doubt,
+            // One that can't be read stays stored as it is, and must not keep people from acting.
+            cause: store::queries::readable_cause(row.cause.clone()),
+        };
+        Ok(Self { saga_id, row, state, definition })
+    }
+
+    pub(super) fn graph(&self) -> &Graph {
+        self.definition.as_ref().map_or(&crate::model::graph::UNKNOWN_GRAPH, |definition| &definition.graph)
+    }
+
+    fn step_at(&self, state: &State) -> String {
+        self.graph().steps.get(state.at).map_or_else(|| self.row.step.clone(), |node| node.name.clone())
+    }
+
+    /// As the audit shows it.
+    pub(super) fn shown(&self) -> Value {
+        self.shown_as(&self.state)
+    }
+
+    /// As the audit shows it once it is in this state.
+    pub(super) fn shown_as(&self, state: &State) -> Value {
+        json!({
+            "status": state.status.name(), "step": self.step_at(state), "direction": state.direction.name(),
+        })
+    }
+
+    /// Writes the new state, its history row, and tells the observer.
+    pub(super) async fn decide(
+        &self,
+        core: &Core,
+        conn: &mut PgConnection,
+        state: State,
+        outcome: HistoryOutcome,
+        why: String,
+    ) -> Result<CommitEffects, StepError> {
+        let why = crate::model::nul::replace_nul(why);
+        let seq = self.row.history_seq + 1;
+        let entry = HistoryRow {
+            saga_id: self.saga_id.0,
+            seq,
+            step: self.row.step.clone(),
+            direction: self.state.direction.name(),
+            outcome,
+            attempt: 0,
+            started: Instant::now(),
+            duration: Duration::ZERO,
+            output: None,
+            error: vec![why.clone()],
+            epoch: self.row.epoch,
+        };
+        store::commits::append_history(conn, &[entry], core.worker).await?;
+        let row = SagaUpdate {
+            id: self.saga_id.0,
+            epoch: self.row.epoch,
+            status: state.status.name(),
+            step: self.step_at(&state),
+            direction: state.direction.name(),
+            attempt: i32::try_from(state.attempt).unwrap_or(i32::MAX),
+            lost_attempts: i32::try_from(state.lost_attempts).unwrap_or(i32::MAX),
+            in_doubt: state.in_doubt,
+            seq,
+            held: false,
+            delay_ms: 0,
+            heeds_deadline: false,
+            keeps_cancel: false,
+            cause: state.cause.as_ref().and_then(|cause| serde_json::to_string(cause).ok()),
+            error: if outcome == HistoryOutcome::Retried { None } else { Some(why) },
+        };
+        store::commits::write_decision(conn, &row, outcome == HistoryOutcome::Discarded).await?;
+        self.notify(core, conn, &state, row.error).await
+    }
+
+    async fn notify(
+        &self,
+        core: &Core,
+        conn: &mut PgConnection,
+        state: &State,
+        error: Option<String>,
+    ) -> Result<CommitEffects, StepError> {
+        let mut tx = Tx::new(conn, core);
+        let was_dead = self.state.status == Status::Dead;
+        let rests = !state.status.is_active();
+        if (was_dead != (state.status == Status::Dead) || (rests && !was_dead))
+            && let Some(observer) =
+                self.definition.as_ref().and_then(|definition| definition.observer.as_ref())
+        {
+            let change = StatusChange {
+                saga_id: self.saga_id,
+                input: Arc::from(self.row.input.0.clone()),
+                status: state.status,
+                cause: state.cause.clone(),
+                error,
+            };
+            observer.status_changed(&mut tx, &[change]).await?;
+        }
+        let mut after = std::mem::take(&mut tx.after);
+        if rests {
+            after
+                .ended
+                .push((self.saga_id, FinalStatus { status: state.status, cause: state.cause.clone() }));
+        } else {
+            store::starts::notify_due(&mut tx, std::slice::from_ref(&self.row.queue)).await?;
+            after.due.entry(self.row.queue.clone()).or_default().push(self.saga_id);
+        }
+        Ok(after)
+    }
+}

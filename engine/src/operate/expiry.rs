@@ -1,0 +1,166 @@
+//! The end of dead jobs that nobody acts on: they are archived, and their sagas given up. And the end of the archive.
+
+use std::{sync::Arc, time::Duration};
+
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use crate::{
+    definition::tx::CommitEffects,
+    engine::{Core, Engine},
+    model::{
+        error::StepError,
+        ids::{DeadJobId, SagaId},
+        views::{ArchivedDeadJob, DeadJobFilter, Page},
+    },
+    operate::{
+        deadlines,
+        give_up::{self, Expired},
+    },
+    runtime::commit::error::is_transient,
+    store,
+    support::metrics::{ARCHIVED, PRUNED},
+};
+
+/// About how often a process that works on queues looks for expired dead jobs.
+const PERIOD: Duration = Duration::from_secs(30);
+/// How many are looked at in one go.
+const BATCH: u32 = 100;
+/// How many archived ones are thrown away in one go.
+const PRUNE: u32 = 1000;
+
+impl Engine {
+    /// Archives dead jobs whose time to live is over, at most `limit`, the longest overdue first; gives how many. Where
+    /// nobody had acted, the saga compensates if it still can; else, behind its pivot, it stays dead, with an end. Its history
+    /// says so. What died in an undo never expires. Any number of processes may do so at once; a process that works on
+    /// queues does it by itself.
+    ///
+    /// # Errors
+    /// When the database is away; those archived until then stay so.
+    pub async fn expire_dead_jobs(&self, limit: u32) -> Result<u32, sqlx::Error> {
+        expire(&self.core, limit).await
+    }
+
+    /// Throws away archived dead jobs that were kept long enough, at most `limit`; gives how many.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn prune_dead_job_archive(&self, limit: u32) -> Result<u64, sqlx::Error> {
+        prune(&self.core, limit).await
+    }
+
+    /// Lists archived dead jobs, the last parked first. `with_resolved` of the filter brings those, too, that somebody
+    /// had acted on.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn archived_dead_jobs(
+        &self,
+        filter: &DeadJobFilter,
+        page: Page,
+    ) -> Result<Vec<ArchivedDeadJob>, sqlx::Error> {
+        store::archive::archived_dead_jobs(self.pool(), filter, page).await
+    }
+
+    /// Reads an archived dead job.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn archived_dead_job(&self, id: DeadJobId) -> Result<Option<ArchivedDeadJob>, sqlx::Error> {
+        store::archive::archived_dead_job(self.pool(), id.0).await
+    }
+}
+
+/// Looks after dead jobs whose time, or whose saga's, is over, now and then until the engine stops; only in processes that
+/// work on queues.
+pub(crate) async fn watch(core: Arc<Core>) {
+    loop {
+        tokio::select! {
+            () = core.stop.cancelled() => return,
+            () = tokio::time::sleep(crate::support::jitter::jittered(PERIOD)) => {}
+        }
+        if core.feeds.open_queues().is_empty() {
+            continue;
+        }
+        if let Err(error) = round(&core).await {
+            tracing::warn!(error = %error, "dead jobs can't be looked after now; trying again later");
+        }
+    }
+}
+
+async fn round(core: &Core) -> Result<(), sqlx::Error> {
+    while deadlines::unwind(core, BATCH).await? == BATCH && !core.stop.is_cancelled() {}
+    while expire(core, BATCH).await? == BATCH && !core.stop.is_cancelled() {}
+    while prune(core, PRUNE).await? == u64::from(PRUNE) && !core.stop.is_cancelled() {}
+    Ok(())
+}
+
+async fn expire(core: &Core, limit: u32) -> Result<u32, sqlx::Error> {
+    let expired = store::archive::expired(&core.pool, limit).await?;
+    let mut archived = 0;
+    for (id, saga_id) in expired {
+        let mut transaction = core.pool.begin().await?;
+        match end(core, &mut transaction, id, saga_id).await {
+            Ok(End::Archived { why, after }) => {
+                transaction.commit().await?;
+                metrics::counter!(ARCHIVED, "why" => why).increment(1);
+                core.publish_effects(after);
+                archived += 1;
+            }
+            Ok(End::PutOff) => transaction.commit().await?,
+            Ok(End::NotOurs) => {}
+            Err(StepError::Database(error)) if is_transient(&error) => return Err(error),
+            Err(error) => {
+                transaction.rollback().await?;
+                tracing::error!(dead_job.id = %id, error = %error, "an expired dead job can't be archived; it waits for another day");
+                store::archive::postpone(&mut *core.pool.acquire().await?, id).await?;
+            }
+        }
+    }
+    Ok(archived)
+}
+
+/// What became of one that expired.
+enum End {
+    Archived {
+        why: &'static str,
+        after: CommitEffects,
+    },
+    /// It waits on.
+    PutOff,
+    /// Somebody else is at it, or was.
+    NotOurs,
+}
+
+async fn end(core: &Core, conn: &mut PgConnection, id: Uuid, saga_id: Uuid) -> Result<End, StepError> {
+    // The saga first, as whoever else acts on it.
+    if !store::archive::lock_saga(conn, saga_id).await? {
+        return Ok(End::NotOurs);
+    }
+    let (why, after) = match store::dead_jobs::lock(conn, id).await? {
+        None => return Ok(End::NotOurs),
+        // Somebody had acted: what expires is the record of it.
+        Some((_, Some(_))) => ("resolved", CommitEffects::default()),
+        Some((_, None)) => match give_up::expire(core, conn, SagaId(saga_id)).await? {
+            Expired::GivenUp(after) => ("expired", after),
+            Expired::Waits => {
+                store::archive::never_expire(conn, id).await?;
+                return Ok(End::PutOff);
+            }
+            Expired::Unknown | Expired::NotDead => {
+                store::archive::postpone(conn, id).await?;
+                return Ok(End::PutOff);
+            }
+        },
+    };
+    store::archive::archive(conn, id, why).await?;
+    Ok(End::Archived { why, after })
+}
+
+async fn prune(core: &Core, limit: u32) -> Result<u64, sqlx::Error> {
+    let Some(keep) = core.archive_retention else { return Ok(0) };
+    let keep_ms = i64::try_from(keep.as_millis()).unwrap_or(i64::MAX);
+    let pruned = store::archive::prune(&core.pool, keep_ms, limit).await?;
+    metrics::counter!(PRUNED).increment(pruned);
+    Ok(pruned)
+}

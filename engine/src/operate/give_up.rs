@@ -1,0 +1,81 @@
+//! What the engine itself decides about dead sagas when a time is over: their dead job's, or their own deadline.
+
+use sqlx::PgConnection;
+
+use crate::operate::decision::LockedSaga;
+use crate::{
+    definition::tx::CommitEffects,
+    engine::Core,
+    model::{
+        error::StepError,
+        ids::SagaId,
+        outcome::EXPIRED,
+        status::{Direction, Status},
+        transition::{DiscardEffect, Event, discard, transition},
+        views::HistoryOutcome,
+    },
+    store,
+};
+
+/// Who acts when nobody did.
+const ENGINE: &str = "engine";
+
+/// What becomes of a saga whose dead job expired.
+pub(crate) enum Expired {
+    /// It compensates, or has ended.
+    GivenUp(CommitEffects),
+    /// It died while it compensated: no clock gives that up.
+    Waits,
+    /// Nobody here knows its step; perhaps another process does.
+    Unknown,
+    /// It is not dead, or has ended, whatever its dead job says: that is for the invariants to find.
+    NotDead,
+}
+
+/// Gives up a saga whose dead job expired, where that leaves nothing undone. Its dead job is the caller's.
+pub(crate) async fn expire(
+    core: &Core,
+    conn: &mut PgConnection,
+    saga_id: SagaId,
+) -> Result<Expired, StepError> {
+    let Some(subject) = dead(core, conn, saga_id).await? else { return Ok(Expired::NotDead) };
+    let why = format!("{EXPIRED}nobody acted on its dead job before the time to live was over");
+    let (event, outcome) = match discard(subject.graph(), &subject.state) {
+        DiscardEffect::Abandon if subject.state.direction == Direction::Undo => return Ok(Expired::Waits),
+        DiscardEffect::Abandon => return Ok(Expired::Unknown),
+        DiscardEffect::Compensate => {
+            (Event::Cancel { actor: ENGINE.into(), reason: why.clone() }, HistoryOutcome::Cancelled)
+        }
+        DiscardEffect::Finish => (Event::Discarded, HistoryOutcome::Discarded),
+    };
+    let Ok((state, _)) = transition(subject.graph(), &subject.state, &event) else {
+        return Ok(Expired::NotDead);
+    };
+    subject.decide(core, conn, state, outcome, why).await.map(Expired::GivenUp)
+}
+
+/// Has a dead saga compensate whose deadline passed; `None` when it is not dead any more, or can't compensate.
+pub(crate) async fn pass_deadline(
+    core: &Core,
+    conn: &mut PgConnection,
+    saga_id: SagaId,
+) -> Result<Option<CommitEffects>, StepError> {
+    let Some(subject) = dead(core, conn, saga_id).await? else { return Ok(None) };
+    let Ok((state, _)) = transition(subject.graph(), &subject.state, &Event::DeadlinePassed) else {
+        return Ok(None);
+    };
+    let why = "the deadline passed";
+    store::dead_jobs::resolve(conn, saga_id.0, "deadline_passed", ENGINE, why).await?;
+    subject.decide(core, conn, state, HistoryOutcome::DeadlinePassed, why.into()).await.map(Some)
+}
+
+/// Locks a saga that is dead and has not ended.
+async fn dead(
+    core: &Core,
+    conn: &mut PgConnection,
+    saga_id: SagaId,
+) -> Result<Option<LockedSaga>, sqlx::Error> {
+    let Some(row) = store::commits::lock(conn, saga_id.0).await? else { return Ok(None) };
+    let subject = LockedSaga::new(core, saga_id, row)?;
+    Ok((subject.state.status == Status::Dead && !subject.row.ended).then_some(subject))
+}

@@ -1,0 +1,11 @@
+//! What one process holds and runs: claims, jobs, batches and the tasks that keep them going.
+
+pub(crate) mod claim;
+pub(crate) mod commit;
+pub(crate) mod job;
+pub(crate) mod leases;
+pub(crate) mod perform;
+pub(crate) mod queue;
+pub(crate) mod start;
+pub(crate) mod tasks;
+pub(crate) mod waiters;

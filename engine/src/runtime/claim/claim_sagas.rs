@@ -1,0 +1,194 @@
+//! Makes jobs of claimed rows.
+
+use std::{collections::HashMap, sync::Arc};
+
+use serde_json::value::RawValue;
+
+use crate::{
+    engine::Core,
+    model::{
+        graph::StepKind,
+        ids::SagaId,
+        status::{Direction, Status},
+        transition::State,
+    },
+    operate::queues::Claimable,
+    runtime::job::{Job, JobSlots},
+    store::{
+        self,
+        claims::{ClaimContext, ClaimScope, ClaimedRow, ReleaseRow},
+    },
+    support::connection,
+};
+
+/// What the steps of a saga gave so far, by step name.
+type Outputs = Vec<(String, Option<Arc<RawValue>>)>;
+
+impl Core {
+    /// Claims due sagas and reads what they need to go on.
+    pub(crate) async fn claim(&self, scope: ClaimScope<'_>, limit: usize) -> Result<Vec<Job>, sqlx::Error> {
+        let timeout = self.settings.db_timeout();
+        // After an outage claims of our own may be overdue while their steps are still under way here.
+        let aged = self.leases.older_than(self.settings.lease.mul_f64(2.0 / 3.0));
+        if !aged.is_empty() {
+            self.extend_leases(&aged).await?;
+        }
+        let conn = connection::acquire(&self.pool, timeout).await?;
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let context = ClaimContext { worker: self.worker, lease_ms: self.lease_ms(), steps: &self.steps };
+        connection::on_connection(conn, timeout, async |conn| {
+            let ids;
+            let scope = match self
+                .feeds
+                .pauses
+                .filter_claimable(conn, scope, &self.feeds.throttles.throttled())
+                .await?
+            {
+                Claimable::Nothing => return Ok(Vec::new()),
+                Claimable::All => scope,
+                Claimable::Ids(left) => {
+                    ids = left;
+                    ClaimScope::Ids(&ids)
+                }
+            };
+            let rows = store::claims::claim(conn, scope, limit, &context).await?;
+            // From here on the claims are ours; whatever goes wrong below, they are given back.
+            let mut fresh = Claimed { core: self, rows };
+            let room = limit - i64::try_from(fresh.rows.len()).unwrap_or(limit);
+            let grace = self.settings.orphan_grace;
+            if let ClaimScope::Queue(queue) = scope
+                && room > 0
+                && self.orphans.is_due(queue, grace)
+            {
+                let overdue_ms = i64::try_from(grace.as_millis()).unwrap_or(i64::MAX);
+                let orphans = ClaimScope::Orphaned { queue, overdue_ms };
+                fresh.rows.extend(store::claims::claim(conn, orphans, room, &context).await?);
+            }
+            if fresh.rows.is_empty() {
+                return Ok(Vec::new());
+            }
+            fresh.count();
+            let begun: Vec<_> =
+                fresh.rows.iter().filter(|row| row.history_seq > 0).map(|row| row.id).collect();
+            let mut outputs: HashMap<_, Outputs> = HashMap::new();
+            if !begun.is_empty() {
+                for row in store::claims::outputs(conn, &begun).await? {
+                    let output = row.output.map(|json| Arc::from(json.0));
+                    outputs.entry(row.saga_id).or_default().push((row.step, output));
+                }
+            }
+            Ok(fresh.jobs(outputs))
+        })
+        .await
+    }
+
+    /// Whether an attempt that was lost at this place may have called the outside world.
+    fn may_have_called(&self, row: &ClaimedRow) -> bool {
+        let definition = self.definitions.get(&row.definition);
+        let node = definition.and_then(|known| known.graph.steps.get(*known.positions.get(&row.step)?));
+        // Of a step that is not known here the worst is assumed.
+        row.direction == Direction::Action.name() && node.is_none_or(|node| node.kind == StepKind::Call)
+    }
+
+    fn job(&self, row: ClaimedRow, outputs: Outputs) -> Option<Job> {
+        let definition = self.definitions.get(&row.definition).cloned();
+        let position = |step: &str| definition.as_ref().and_then(|known| known.positions.get(step).copied());
+        // A place outside every graph: the step is not known here.
+        let at = position(&row.step).unwrap_or(usize::MAX);
+        let (status, direction) = match (row.status.parse::<Status>(), row.direction.parse::<Direction>()) {
+            (Ok(status), Ok(direction)) => (status, direction),
+            (status, direction) => {
+                tracing::error!(saga.id = %row.id, ?status, ?direction, "a saga's row can't be read; left to its lease");
+                return None;
+            }
+        };
+        let in_doubt = self.may_have_called(&row) && (row.in_doubt || row.taken_over);
+        let (cause, unreadable) = match row.cause.map(serde_json::from_value).transpose() {
+            Ok(cause) => (cause, None),
+            Err(error) => (None, Some(format!("its stored cause can't be read: {error}"))),
+        };
+        let state = State {
+            status,
+            at,
+            direction,
+            attempt: u32::try_from(row.attempt).unwrap_or(u32::MAX),
+            lost_attempts: u32::try_from(row.lost_attempts).unwrap_or(u32::MAX),
+            in_doubt,
+            cause,
+        };
+        let mut values = vec![Some(Arc::from(row.input.0))];
+        for (step, output) in outputs {
+            if let Some(place) = position(&step).map(|at| at + 1) {
+                if values.len() <= place {
+                    values.resize(place + 1, None);
+                }
+                values[place] = output;
+            }
+        }
+        let saga_id = SagaId(row.id);
+        Some(Job {
+            saga_id,
+            definition_name: row.definition.into(),
+            queue: row.queue.into(),
+            step: row.step.into(),
+            state,
+            epoch: row.epoch,
+            history_seq: row.history_seq,
+            values,
+            trace: row.trace.map(Into::into),
+            interrupted: row.interrupted && direction == Direction::Action,
+            unreadable,
+            isolated: false,
+            lease: self.leases.track(saga_id, row.epoch),
+            slots: JobSlots::default(),
+            definition,
+        })
+    }
+}
+
+/// Claims that are not jobs yet; those left when it is dropped are given back, not begun.
+struct Claimed<'a> {
+    core: &'a Core,
+    rows: Vec<ClaimedRow>,
+}
+
+impl Claimed<'_> {
+    fn count(&self) {
+        metrics::counter!("sagaline_commits_total", "kind" => "claim").increment(1);
+        let taken_over = self.rows.iter().filter(|row| row.taken_over).count();
+        if taken_over > 0 {
+            tracing::warn!(sagas = taken_over, "took over sagas whose lease had ended");
+            metrics::counter!("sagaline_leases_taken_over_total").increment(taken_over as u64);
+        }
+    }
+
+    fn jobs(mut self, mut outputs: HashMap<uuid::Uuid, Outputs>) -> Vec<Job> {
+        let rows = std::mem::take(&mut self.rows);
+        rows.into_iter()
+            .filter_map(|row| {
+                let outputs = outputs.remove(&row.id);
+                self.core.job(row, outputs.unwrap_or_default())
+            })
+            .collect()
+    }
+}
+
+impl Drop for Claimed<'_> {
+    fn drop(&mut self) {
+        if self.rows.is_empty() {
+            return;
+        }
+        let rows = self.rows.iter().map(|row| ReleaseRow {
+            id: row.id,
+            epoch: row.epoch,
+            attempt: row.attempt.saturating_sub(1),
+            history_seq: row.history_seq,
+            in_doubt: self.core.may_have_called(row) && (row.in_doubt || row.taken_over),
+            called: false,
+            delay_ms: 0,
+            error: None,
+        });
+        self.core.leases.queue_release(rows);
+        self.core.lease_wakeup.notify_one();
+    }
+}

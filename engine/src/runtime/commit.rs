@@ -1,0 +1,10 @@
+//! Commits jobs in batches: one transaction moves many sagas.
+
+pub(crate) mod advance;
+pub(crate) mod attempt;
+pub(crate) mod batch_metrics;
+pub(crate) mod bisect;
+pub(crate) mod cursor;
+pub(crate) mod dead_letter;
+pub(crate) mod error;
+pub(crate) mod group_commit;

@@ -1,0 +1,76 @@
+//! Counts what a batch did, for the metrics. It is counted in the transaction, and recorded once that is committed.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::Duration,
+};
+
+use crate::{
+    runtime::commit::cursor::SagaCursor,
+    store::commits::HistoryRow,
+    support::metrics::{ATTEMPTS, ENDED, PARKED, SAGA_DURATION, STEP_DURATION},
+};
+
+/// Attempts, endings with their ages, and parked sagas of one batch, by kind.
+#[derive(Debug, Default)]
+pub(crate) struct BatchMetrics {
+    /// By definition, step, direction and outcome: how many, and the longest.
+    attempts: BTreeMap<[String; 4], (u64, Duration)>,
+    /// By definition and status.
+    ended: BTreeMap<[String; 2], Vec<Duration>>,
+    /// By definition, step and direction.
+    parked: BTreeMap<[String; 3], u64>,
+}
+
+impl BatchMetrics {
+    /// Counts; nothing is copied once a saga, only once a kind.
+    pub(crate) fn of(rows: &[HistoryRow], cursors: &[SagaCursor<'_>]) -> Self {
+        let definition_of: HashMap<_, _> =
+            cursors.iter().map(|cursor| (cursor.job.saga_id.0, &*cursor.job.definition_name)).collect();
+        let mut attempts: BTreeMap<[&str; 4], (u64, Duration)> = BTreeMap::new();
+        for row in rows {
+            let Some(definition) = definition_of.get(&row.saga_id) else { continue };
+            let kind = [*definition, &row.step, row.direction, row.outcome.name()];
+            let (count, longest) = attempts.entry(kind).or_default();
+            (*count, *longest) = (*count + 1, (*longest).max(row.duration));
+        }
+        let mut ended: BTreeMap<[&str; 2], Vec<Duration>> = BTreeMap::new();
+        for cursor in cursors.iter().filter(|cursor| cursor.came_to_rest) {
+            let kind = [&*cursor.job.definition_name, cursor.state.status.name()];
+            ended.entry(kind).or_default().push(cursor.age);
+        }
+        let mut parked: BTreeMap<[&str; 3], u64> = BTreeMap::new();
+        for cursor in cursors.iter().filter(|cursor| cursor.is_dead_lettered()) {
+            let kind = [&*cursor.job.definition_name, &cursor.step_name, cursor.state.direction.name()];
+            *parked.entry(kind).or_default() += 1;
+        }
+        Self { attempts: owned(attempts), ended: owned(ended), parked: owned(parked) }
+    }
+
+    /// Records what was counted: one counter step a kind, not one a saga.
+    pub(crate) fn record(self) {
+        for ([definition, step, direction, outcome], (count, longest)) in self.attempts {
+            let labels =
+                [("definition", definition), ("step", step), ("direction", direction), ("outcome", outcome)];
+            metrics::counter!(ATTEMPTS, &labels).increment(count);
+            // One set took one time: it is recorded once, not once a saga.
+            metrics::histogram!(STEP_DURATION, &labels[..3]).record(longest.as_secs_f64());
+        }
+        for ([definition, outcome], ages) in self.ended {
+            let labels = [("definition", definition), ("outcome", outcome)];
+            metrics::counter!(ENDED, &labels).increment(ages.len() as u64);
+            let histogram = metrics::histogram!(SAGA_DURATION, &labels);
+            for age in ages {
+                histogram.record(age.as_secs_f64());
+            }
+        }
+        for ([definition, step, direction], count) in self.parked {
+            let labels = [("definition", definition), ("step", step), ("direction", direction)];
+            metrics::counter!(PARKED, &labels).increment(count);
+        }
+    }
+}
+
+fn owned<const N: usize, V>(counts: BTreeMap<[&str; N], V>) -> BTreeMap<[String; N], V> {
+    counts.into_iter().map(|(kind, value)| (kind.map(str::to_owned), value)).collect()
+}

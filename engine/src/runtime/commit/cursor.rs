@@ -1,0 +1,392 @@
+//! One saga of a batch, with its working state: applies answers, cancels and deadlines through the pure transition, and
+//! collects the rows that tell of it. The job itself stays untouched until the commit.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use serde_json::value::RawValue;
+
+use crate::{
+    definition::{
+        erased::{Invocation, StepAnswer},
+        saga::Definition,
+    },
+    engine::Core,
+    model::{
+        graph::{Graph, StepKind, UNKNOWN_GRAPH},
+        nul::{replace_nul, replace_nul_in_failure},
+        outcome::{Counts, Failure, Outcome, Retry},
+        retry::RetryPolicy,
+        status::{Direction, Status},
+        transition::{Event, Next, Refusal, State, can_compensate, transition},
+        views::HistoryOutcome,
+    },
+    runtime::{
+        commit::advance::{Continuation, Recovery},
+        job::Job,
+        queue::throttle::LocalQueues,
+    },
+    store::commits::{FencedSaga, HistoryRow, SagaUpdate},
+    support::faults::{DisabledGuard, Fault, FaultPoint},
+};
+
+/// How often an attempt may be lost with its process before a person is asked.
+pub(crate) const MAX_LOST_ATTEMPTS: u32 = 5;
+/// A saga of the batch on its way.
+pub(crate) struct SagaCursor<'a> {
+    pub(crate) index: usize,
+    pub(crate) job: &'a Job,
+    pub(crate) graph: &'a Graph,
+    pub(crate) definition: Option<&'a Arc<Definition>>,
+    pub(crate) state: State,
+    pub(crate) next: Next,
+    pub(crate) delay: Duration,
+    pub(crate) step_name: String,
+    pub(crate) values: Vec<Option<Arc<RawValue>>>,
+    pub(crate) seq: i32,
+    pub(crate) error: Option<String>,
+    /// A cancel that waits for it; it is kept as long as nobody who knows the graph has looked at it.
+    pub(crate) cancel: Option<(String, String)>,
+    pub(crate) deadline_passed: bool,
+    /// Since its creation.
+    pub(crate) age: Duration,
+    /// Whether the status was changed to one that observers are told of.
+    pub(crate) came_to_rest: bool,
+    pub(crate) crash: Option<Fault>,
+}
+impl<'a> SagaCursor<'a> {
+    pub(crate) fn new(index: usize, job: &'a Job, row: &FencedSaga) -> Self {
+        let text =
+            |field: &str| row.cancel.as_ref().and_then(|cancel| cancel[field].as_str()).map(str::to_owned);
+        Self {
+            index,
+            job,
+            graph: job.graph().unwrap_or(&UNKNOWN_GRAPH),
+            definition: job.definition.as_ref(),
+            state: job.state.clone(),
+            next: Next::Work,
+            delay: Duration::ZERO,
+            step_name: job.step.to_string(),
+            values: job.values.clone(),
+            seq: row.history_seq,
+            error: None,
+            cancel: text("actor").zip(text("reason")),
+            deadline_passed: row.deadline_passed,
+            age: Duration::from_millis(u64::try_from(row.age_ms).unwrap_or_default()),
+            came_to_rest: false,
+            crash: None,
+        }
+    }
+
+    pub(crate) fn runs_in_transaction(&self) -> bool {
+        self.next == Next::Work && self.kind() == Some(StepKind::Transaction)
+    }
+
+    fn kind(&self) -> Option<StepKind> {
+        self.graph.steps.get(self.state.at).map(|node| node.kind)
+    }
+
+    fn policy(&self) -> RetryPolicy {
+        self.graph.policy(self.state.at, self.state.direction)
+    }
+
+    /// Counts the attempt, unless the claim has done so.
+    pub(crate) fn begin(&mut self) {
+        if self.state.attempt == 0 {
+            self.apply(&Event::AttemptStarted);
+        }
+    }
+
+    /// A saga that this process can't work on, and one that keeps killing its process.
+    pub(crate) fn park_if_unrunnable(&mut self, rows: &mut Vec<HistoryRow>) {
+        if let Some(reason) = &self.job.unreadable {
+            self.park(reason.clone(), rows);
+        } else if self.state.lost_attempts >= MAX_LOST_ATTEMPTS {
+            let error =
+                format!("its process vanished {} times in a row during this step", self.state.lost_attempts);
+            self.park(error, rows);
+        } else if self.kind().is_none() {
+            // It was long overdue, or it would not have been claimed here: no process knows it.
+            let missing = match self.definition {
+                None => format!("no saga is named `{}` in this process", self.job.definition_name),
+                Some(_) => format!(
+                    "saga `{}` has no step `{}` in this process",
+                    self.job.definition_name, self.job.step
+                ),
+            };
+            self.park(missing, rows);
+        } else if self.kind() == Some(StepKind::Call) && !self.job.interrupted {
+            self.park(format!("`{}` is a call step, but was not performed", self.job.step), rows);
+        }
+    }
+
+    /// Parks a saga because nothing else of it can be written.
+    pub(crate) fn park_unwritable(&mut self, error: &[String], rows: &mut Vec<HistoryRow>) {
+        let error = error.iter().map(String::as_str).collect::<Vec<_>>().join(": ");
+        self.record_in_doubt("its outcome could not be written", rows);
+        self.park(format!("its outcome could not be written: {error}"), rows);
+    }
+
+    /// Notes that a call was made whose answer is not known any more.
+    fn record_in_doubt(&mut self, error: &str, rows: &mut Vec<HistoryRow>) {
+        if self.kind() == Some(StepKind::Call) {
+            self.record(
+                HistoryOutcome::Retry,
+                None,
+                vec![error.into()],
+                Instant::now(),
+                Duration::ZERO,
+                rows,
+            );
+            self.apply(&Event::Retry(Counts::Attempt));
+        }
+    }
+
+    fn park(&mut self, error: String, rows: &mut Vec<HistoryRow>) {
+        self.record(HistoryOutcome::Parked, None, vec![error], Instant::now(), Duration::ZERO, rows);
+        self.apply(&Event::Parked);
+    }
+
+    /// Applies a cancel or a deadline, between two attempts.
+    pub(crate) fn apply_cancel_or_deadline(&mut self, rows: &mut Vec<HistoryRow>) {
+        let parked = self.is_dead_lettered() && self.cancel.is_some();
+        if self.kind().is_none() || !(self.state.status == Status::Running || parked) {
+            return;
+        }
+        let (event, outcome, why) = if let Some((actor, reason)) = self.cancel.take() {
+            let why = vec![format!("cancelled by {actor}: {reason}")];
+            (Event::Cancel { actor, reason }, HistoryOutcome::Cancelled, why)
+        } else if self.deadline_passed {
+            (Event::DeadlinePassed, HistoryOutcome::DeadlinePassed, vec!["the deadline passed".into()])
+        } else {
+            return;
+        };
+        match transition(self.graph, &self.state, &event) {
+            Ok(_) => {
+                self.record(outcome, None, why, Instant::now(), Duration::ZERO, rows);
+                self.apply(&event);
+            }
+            // Too late for it: the saga goes on, as the caller of cancel can read off its status.
+            Err(Refusal::PastPivot | Refusal::AlreadyCompensating | Refusal::Ended | Refusal::Impossible) => {
+            }
+        }
+    }
+
+    /// The answer if it is known without running the step: an injected fault, or a step already found to break its batch.
+    pub(crate) fn predetermined_answer(&mut self, core: &Core, recovery: &Recovery) -> Option<StepAnswer> {
+        if let Some(answer) = self.forced_answer(recovery) {
+            return Some(answer);
+        }
+        if self.state.direction == Direction::Undo && core.disabled_guard() == Some(DisabledGuard::Undo) {
+            return Some(StepAnswer::done(None));
+        }
+        let fault = core.fault(self.job.saga_id, || self.fault_point(), self.state.attempt)?;
+        match fault {
+            Fault::Fail(failure) => Some(StepAnswer::Outcome(Outcome::Fail(failure))),
+            Fault::Retry(error) => Some(StepAnswer::Outcome(Outcome::Retry(Retry::message(error)))),
+            Fault::LeaseGuard(delay) => {
+                Some(StepAnswer::Outcome(Outcome::Retry(Retry::snooze(delay, "held by a test"))))
+            }
+            Fault::CrashBeforeCommit | Fault::CrashAfterCommit => {
+                self.crash = Some(fault);
+                None
+            }
+        }
+    }
+
+    /// The answer for a step that is known to break.
+    pub(crate) fn forced_answer(&self, recovery: &Recovery) -> Option<StepAnswer> {
+        let error = recovery.error_for(self.state.direction, self.state.at)?;
+        let retry = Retry { after: None, counts: Counts::Attempt, error: error.to_vec() };
+        Some(StepAnswer::Outcome(Outcome::Retry(retry)))
+    }
+
+    fn fault_point(&self) -> FaultPoint {
+        FaultPoint {
+            definition: self.job.definition_name.to_string(),
+            step: self.step_name.clone(),
+            direction: self.state.direction,
+        }
+    }
+
+    pub(crate) fn invocation(&self) -> Invocation {
+        Invocation {
+            saga_id: self.job.saga_id,
+            step: self.step_name.clone(),
+            attempt: self.state.attempt,
+            values: self.values.clone(),
+            cause: self.state.cause.clone(),
+            trace: self.job.trace.clone(),
+            key_salt: None,
+        }
+    }
+
+    pub(crate) fn span(&self, core: &Core) -> tracing::Span {
+        core.step_span(
+            self.job.saga_id,
+            &self.job.definition_name,
+            &self.step_name,
+            self.state.direction,
+            self.state.attempt,
+            self.job.trace.as_deref(),
+        )
+    }
+
+    /// Applies a step's answer.
+    pub(crate) fn apply_answer(
+        &mut self,
+        answer: &StepAnswer,
+        started: Instant,
+        took: Duration,
+        rows: &mut Vec<HistoryRow>,
+    ) {
+        match answer {
+            StepAnswer::InputUnreadable(reason) => self.park(reason.clone(), rows),
+            StepAnswer::OutputUnstorable(reason) => {
+                self.record_in_doubt("it was called, but its answer is lost", rows);
+                self.park(reason.clone(), rows);
+            }
+            StepAnswer::Outcome(Outcome::Done(output)) => {
+                self.record(HistoryOutcome::Done, output.clone(), Vec::new(), started, took, rows);
+                if self.state.direction == Direction::Action {
+                    let output_index = self.state.at + 1;
+                    if self.values.len() <= output_index {
+                        self.values.resize(output_index + 1, None);
+                    }
+                    self.values[output_index].clone_from(output);
+                }
+                self.apply(&Event::Done);
+            }
+            StepAnswer::Outcome(Outcome::Retry(retry)) => self.apply_retry(retry, started, took, rows),
+            StepAnswer::Outcome(Outcome::Fail(failure)) => {
+                let failure = replace_nul_in_failure(failure);
+                let error = vec![format!("{} ({})", failure.message, failure.code)];
+                self.record(HistoryOutcome::Failed, None, error, started, took, rows);
+                self.apply(&Event::Failed(failure));
+            }
+        }
+    }
+
+    fn apply_retry(&mut self, retry: &Retry, started: Instant, took: Duration, rows: &mut Vec<HistoryRow>) {
+        let policy = self.policy();
+        let exhausted = retry.counts == Counts::Attempt && self.state.attempt >= policy.attempts;
+        if exhausted {
+            let last = retry.error.first().cloned().map_or_else(|| "no reason given".into(), replace_nul);
+            self.record(HistoryOutcome::Exhausted, None, retry.error.clone(), started, took, rows);
+            let message = format!("gave up after {} attempts; the last: {last}", self.state.attempt);
+            self.apply(&Event::Exhausted(Failure::new("attempts-exhausted", message)));
+            return;
+        }
+        let outcome = match retry.counts {
+            Counts::Attempt => HistoryOutcome::Retry,
+            Counts::Snooze => HistoryOutcome::Snoozed,
+        };
+        self.record(outcome, None, retry.error.clone(), started, took, rows);
+        self.delay = retry.after.unwrap_or_else(|| policy.delay(self.state.attempt, rand::random()));
+        self.apply(&Event::Retry(retry.counts));
+    }
+
+    fn apply(&mut self, event: &Event) {
+        match transition(self.graph, &self.state, event) {
+            Ok((state, next)) => {
+                // From the claim on: parked and then cancelled to its end, it has come to rest all the same.
+                self.came_to_rest = self.job.state.status.is_active() && !state.status.is_active();
+                let moved = state.at != self.state.at || state.direction != self.state.direction;
+                if moved && let Some(node) = self.graph.steps.get(state.at) {
+                    self.step_name.clone_from(&node.name);
+                }
+                if matches!(event, Event::Done) {
+                    self.error = None;
+                }
+                (self.state, self.next) = (state, next);
+            }
+            Err(refusal) => tracing::error!(
+                saga.id = %self.job.saga_id, event = ?event, state = ?self.state, error = %refusal,
+                "a saga met an event that its state has no place for; it was left as it is"
+            ),
+        }
+    }
+
+    fn record(
+        &mut self,
+        outcome: HistoryOutcome,
+        output: Option<Arc<RawValue>>,
+        error: Vec<String>,
+        started: Instant,
+        took: Duration,
+        rows: &mut Vec<HistoryRow>,
+    ) {
+        self.seq += 1;
+        let error: Vec<String> = error.into_iter().map(replace_nul).collect();
+        if let Some(first) = error.first() {
+            self.error = Some(first.clone());
+        }
+        rows.push(HistoryRow {
+            saga_id: self.job.saga_id.0,
+            seq: self.seq,
+            step: self.step_name.clone(),
+            direction: self.state.direction.name(),
+            outcome,
+            attempt: i32::try_from(self.state.attempt).unwrap_or(i32::MAX),
+            started,
+            duration: took,
+            output,
+            error,
+            epoch: self.job.epoch,
+        });
+    }
+
+    pub(crate) fn is_dead_lettered(&self) -> bool {
+        self.came_to_rest && self.state.status == Status::Dead
+    }
+
+    /// Whether this process goes on with it under the same claim: a call in a throttled queue needs a claim of its own,
+    /// unless it is the one to try with.
+    fn can_continue_here(&self, queues: &LocalQueues) -> bool {
+        let queue = &self.job.queue;
+        let may_call = self.job.slots.is_probe() || !queues.throttled.contains(queue);
+        self.next == Next::Work
+            && queues.open.contains(queue)
+            && (may_call || self.kind() != Some(StepKind::Call))
+    }
+
+    pub(crate) fn update_row(&self, queues: &LocalQueues) -> SagaUpdate {
+        let held = self.can_continue_here(queues);
+        let state = &self.state;
+        let counted = if held { state.attempt.max(1) } else { state.attempt };
+        SagaUpdate {
+            id: self.job.saga_id.0,
+            epoch: self.job.epoch,
+            status: state.status.name(),
+            step: self.step_name.clone(),
+            direction: state.direction.name(),
+            attempt: i32::try_from(counted).unwrap_or(i32::MAX),
+            lost_attempts: i32::try_from(state.lost_attempts).unwrap_or(i32::MAX),
+            in_doubt: state.in_doubt,
+            seq: self.seq,
+            held,
+            delay_ms: if self.next == Next::Wait { millis_up(self.delay) } else { 0 },
+            heeds_deadline: state.status == Status::Running && can_compensate(self.graph, state),
+            keeps_cancel: self.cancel.is_some() && self.kind().is_none(),
+            cause: state.cause.as_ref().and_then(|cause| serde_json::to_string(cause).ok()),
+            error: self.error.clone(),
+        }
+    }
+
+    pub(crate) fn continuation(&self) -> Continuation {
+        let state = State { attempt: self.state.attempt.max(1), ..self.state.clone() };
+        Continuation {
+            state,
+            step: self.step_name.as_str().into(),
+            history_seq: self.seq,
+            values: self.values.clone(),
+        }
+    }
+}
+
+/// Rounds up, so that a wait is never cut short to nothing.
+fn millis_up(duration: Duration) -> i64 {
+    i64::try_from(duration.as_micros().div_ceil(1000)).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,4 @@
+//! Starts sagas, batched with those of other callers.
+
+pub(crate) mod batcher;
+pub(crate) mod start_sagas;

@@ -1,0 +1,3 @@
+//! The engine's own tasks.
+
+pub(crate) mod lease_keeper;

@@ -1,0 +1,115 @@
+//! What the engine measures, by name, for whoever installs a recorder.
+
+use metrics::{Unit, describe_counter, describe_histogram};
+
+use crate::{
+    definition::step::UndoKind,
+    model::{graph::Graph, status::Direction},
+};
+
+pub(crate) const ATTEMPTS: &str = "sagaline_step_attempts_total";
+pub(crate) const STEP_DURATION: &str = "sagaline_step_duration_seconds";
+pub(crate) const ENDED: &str = "sagaline_sagas_ended_total";
+pub(crate) const SAGA_DURATION: &str = "sagaline_saga_duration_seconds";
+pub(crate) const PARKED: &str = "sagaline_sagas_parked_total";
+pub(crate) const ARCHIVED: &str = "sagaline_dead_jobs_archived_total";
+pub(crate) const PRUNED: &str = "sagaline_dead_jobs_pruned_total";
+pub(crate) const PANICKED: &str = "sagaline_tasks_panicked_total";
+pub(crate) const LOCK_BLOCKED: &str = "sagaline_sagas_held_up_total";
+
+const LEASES: &str = "sagaline_leases_taken_over_total";
+const CLAIMS_LOST: &str = "sagaline_claims_lost_total";
+const SPLITS: &str = "sagaline_set_splits_total";
+const RETRIES: &str = "sagaline_set_retries_total";
+
+/// Tells the recorder what the engine's metrics mean, and that nothing was counted yet where there are no labels: a
+/// counter that first appears as one has no rise to be seen. Call it once, after a recorder was installed.
+pub fn describe_metrics() {
+    describe_counter!(
+        "sagaline_sagas_started_total",
+        Unit::Count,
+        "Sagas started by this process, by definition"
+    );
+    describe_counter!(
+        ENDED,
+        Unit::Count,
+        "Sagas that workers of this process brought to rest, by definition and outcome: completed, compensated, dead"
+    );
+    describe_histogram!(
+        SAGA_DURATION,
+        Unit::Seconds,
+        "From a saga's creation to its rest, by definition and outcome"
+    );
+    describe_counter!(
+        PARKED,
+        Unit::Count,
+        "Sagas parked for a person (dead jobs filed), by definition, step and direction"
+    );
+    describe_counter!(ATTEMPTS, Unit::Count, "Attempts of steps, by definition, step, direction and outcome");
+    describe_histogram!(
+        STEP_DURATION,
+        Unit::Seconds,
+        "How long a step took, by definition, step and direction; a batch's time is recorded once, not once a saga"
+    );
+    describe_histogram!(
+        "sagaline_set_size",
+        Unit::Count,
+        "Sagas that one run of a transaction step worked on"
+    );
+    describe_counter!(SPLITS, Unit::Count, "Batches that failed and were split to find the saga at fault");
+    describe_counter!(
+        RETRIES,
+        Unit::Count,
+        "Batches begun anew because the database had trouble that passes"
+    );
+    describe_counter!(
+        "sagaline_commits_total",
+        Unit::Count,
+        "Transactions committed, by kind: start, claim, set"
+    );
+    describe_counter!(LEASES, Unit::Count, "Sagas taken over from a holder whose lease had ended");
+    describe_counter!(CLAIMS_LOST, Unit::Count, "Claims lost to another process while they were worked on");
+    describe_counter!(
+        LOCK_BLOCKED,
+        Unit::Count,
+        "Sagas given back because somebody else kept a lock that they needed, by definition"
+    );
+    describe_counter!(
+        PANICKED,
+        Unit::Count,
+        "Panics of the engine's own tasks, which were begun anew, by task"
+    );
+    describe_counter!(
+        ARCHIVED,
+        Unit::Count,
+        "Dead jobs archived when their time to live was over, by why: expired, resolved"
+    );
+    describe_counter!(
+        PRUNED,
+        Unit::Count,
+        "Archived dead jobs thrown away because they had been kept long enough"
+    );
+    for counter in [LEASES, CLAIMS_LOST, SPLITS, RETRIES, PRUNED] {
+        metrics::counter!(counter).absolute(0);
+    }
+    for why in ["expired", "resolved"] {
+        metrics::counter!(ARCHIVED, "why" => why).absolute(0);
+    }
+}
+
+/// Tells the recorder that nothing was counted yet of what a definition's sagas can come to and somebody has to be told
+/// of: the first dead job of a kind would else have no rise to be seen.
+pub(crate) fn register_zero_counters(graph: &Graph) {
+    for node in &graph.steps {
+        let undo = (node.undo == UndoKind::HasUndo).then_some(Direction::Undo);
+        for direction in [Some(Direction::Action), undo].into_iter().flatten() {
+            let labels = [
+                ("definition", graph.name.clone()),
+                ("step", node.name.clone()),
+                ("direction", direction.name().to_owned()),
+            ];
+            metrics::counter!(PARKED, &labels).absolute(0);
+        }
+    }
+    metrics::counter!(LOCK_BLOCKED, "definition" => graph.name.clone()).absolute(0);
+}
