@@ -8,6 +8,7 @@ mod access;
 mod dead_jobs;
 mod duration;
 mod reader;
+mod redact;
 mod retries;
 mod secret;
 mod settings;
@@ -15,15 +16,15 @@ mod settings;
 use std::{collections::BTreeMap, net::IpAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use breakers::{BreakerSettings, Breakers, Dependency};
+use devkit::postgres::{EmbeddedError, Search, StateDir};
 use engine::testing::FailPoint;
 use shop::{AdminEmails, mailer::SmtpSettings};
-
-use crate::embedded::{EmbeddedError, Search, StateDir};
 
 pub(crate) use access::AccessConfig;
 pub(crate) use dead_jobs::DeadJobTtls;
 pub(crate) use duration::parse as parse_duration;
 pub(crate) use reader::ConfigError;
+pub(crate) use redact::redact;
 pub(crate) use retries::Retries;
 pub(crate) use secret::SecretUrl;
 pub(crate) use settings::SETTINGS;

@@ -43,7 +43,7 @@ pub(crate) async fn connect(
         .map_err(|error| Failure::Unusable(format!("DATABASE_URL ({url}) can't be used: {error}")))?;
     let begun = Instant::now();
     loop {
-        let Err(error) = probe(&options).await else {
+        let Err(error) = probe(&options, ATTEMPT).await else {
             return Ok(pool::open(options, pool_use, size));
         };
         let waited = begun.elapsed();
@@ -62,11 +62,11 @@ pub(crate) async fn connect(
 
 /// Why one attempt to connect came to nothing.
 #[derive(Debug, thiserror::Error)]
-enum ProbeError {
+pub(crate) enum ProbeError {
     #[error("{}", told(.0))]
     Database(#[from] sqlx::Error),
-    #[error("it does not answer within {} s", ATTEMPT.as_secs())]
-    Silent,
+    #[error("it does not answer within {} s", .0.as_secs())]
+    Silent(Duration),
 }
 
 impl ProbeError {
@@ -77,24 +77,28 @@ impl ProbeError {
                 // 57P03 is "the database system is starting up", 53300 "too many clients".
                 error.code().is_some_and(|code| code == "57P03" || code == "53300")
             }
-            Self::Silent | Self::Database(sqlx::Error::Io(_)) => true,
+            Self::Silent(_) | Self::Database(sqlx::Error::Io(_)) => true,
             Self::Database(_) => false,
         }
     }
 }
 
 /// What the server said, without the place in its source that sqlx adds.
-pub(crate) fn told(error: &sqlx::Error) -> String {
+fn told(error: &sqlx::Error) -> String {
     error.as_database_error().map_or_else(|| error.to_string(), |said| said.message().to_owned())
 }
 
-async fn probe(options: &PgConnectOptions) -> Result<(), ProbeError> {
+/// Connects once, and closes the connection.
+///
+/// # Errors
+/// When the server refuses, or gives no answer within `timeout`.
+pub(crate) async fn probe(options: &PgConnectOptions, timeout: Duration) -> Result<(), ProbeError> {
     let connecting = async {
         let connection = PgConnection::connect_with(options).await?;
         connection.close().await
     };
-    match tokio::time::timeout(ATTEMPT, connecting).await {
+    match tokio::time::timeout(timeout, connecting).await {
         Ok(answer) => Ok(answer?),
-        Err(_) => Err(ProbeError::Silent),
+        Err(_) => Err(ProbeError::Silent(timeout)),
     }
 }

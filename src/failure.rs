@@ -2,7 +2,9 @@
 
 use std::process::ExitCode;
 
-use crate::{config::ConfigError, embedded::EmbeddedError, terminal};
+use devkit::postgres::EmbeddedError;
+
+use crate::{config::ConfigError, database_source::SourceError, terminal};
 
 /// A command did not do what it was asked for.
 #[derive(Debug, thiserror::Error)]
@@ -48,8 +50,17 @@ impl From<ConfigError> for Failure {
 /// The embedded default says itself what is wrong and what helps.
 impl From<EmbeddedError> for Failure {
     fn from(error: EmbeddedError) -> Self {
-        let causes =
-            std::iter::successors(Some(&error as &(dyn std::error::Error + 'static)), |error| error.source());
-        Self::Unusable(causes.map(ToString::to_string).collect::<Vec<_>>().join(": "))
+        Self::Unusable(with_causes(&error))
     }
+}
+
+impl From<SourceError> for Failure {
+    fn from(error: SourceError) -> Self {
+        Self::Unusable(with_causes(&error))
+    }
+}
+
+fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

@@ -1,10 +1,6 @@
 //! Sagaline's one binary: configuration, wiring and subcommands; the only place that knows all parts.
 //!
-//! [`run`] is the whole program. [`embedded`], [`mailcatcher`], [`migrate()`] and
-//! [`describe_metrics`] are public because tests use them too.
-
-pub mod embedded;
-pub mod mailcatcher;
+//! [`run`] is the whole program. [`migrate()`] and [`describe_metrics`] are public because tests use them too.
 
 mod app;
 mod cli;
@@ -12,11 +8,11 @@ mod commands;
 mod config;
 mod console;
 mod database;
+mod database_source;
 mod examination;
 mod failure;
 mod migrate;
 mod pool;
-mod processor_time;
 mod scratch;
 mod shutdown;
 mod telemetry;

@@ -3,12 +3,13 @@
 use std::fs;
 
 use anyhow::Context;
+use devkit::postgres::DATABASE;
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, PgConnection, postgres::PgConnectOptions};
 use uuid::Uuid;
 
 use crate::{
     config::{Config, SecretUrl},
-    embedded::{DATABASE, Source, database_url},
+    database_source::{Source, database_url},
     failure::Failure,
     migrate,
     pool::{self, PoolUse},

@@ -7,7 +7,7 @@ mod server;
 mod state;
 
 pub(crate) use database::Database;
+pub(crate) use devkit::redis::RedisServer;
 pub(crate) use process::Process;
 pub(crate) use rabbit::RabbitServer;
-pub(crate) use sagaline::embedded::RedisServer;
 pub(crate) use state::TempState;

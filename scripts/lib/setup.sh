@@ -30,7 +30,7 @@ have_rust() {
   [[ -n "$found" && "$(printf '%s\n' "$needed" "$found" | sort -V | head -n 1)" == "$needed" ]]
 }
 
-# The same places as src/embedded/binaries.rs; `initdb` tells a server from a mere client.
+# The same places as devkit/src/postgres/binaries.rs; `initdb` tells a server from a mere client.
 have_postgresql() {
   local dir
   if [[ -n "${SAGALINE_PG_BIN:-}" ]]; then

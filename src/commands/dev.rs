@@ -7,13 +7,14 @@ use std::{fs, path::Path};
 use anyhow::Context;
 use api::{Auth, Service};
 use clap::Args;
+use devkit::postgres::{self, StateDir};
 use shop::{Page, Shop, catalogue, inventory};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     app::{self, Bound, Letterbox, Listening, QUEUES, ThisProcess},
     config::{Config, SecretUrl},
-    embedded::{self, Source, StateDir, database_url},
+    database_source::{Source, database_url},
     failure::Failure,
     migrate,
     pool::{self, PoolUse},
@@ -128,7 +129,7 @@ async fn reset(
                 .into(),
         ));
     }
-    embedded::reset(state_dir).await?;
+    postgres::reset(state_dir).await?;
     match fs::remove_dir_all(mails) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Failure::Other(
             anyhow::Error::from(error).context(format!("can't remove {}", mails.display())),

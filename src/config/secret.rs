@@ -2,7 +2,7 @@
 
 use std::{fmt, fs::File, io::Read};
 
-use crate::embedded::redact;
+use super::redact::redact;
 
 /// The largest file that a secret is read from.
 const LARGEST_FILE: u64 = 64 * 1024;

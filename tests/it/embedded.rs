@@ -1,14 +1,13 @@
 //! The embedded PostgreSQL, with real servers.
 
-use std::error::Error as _;
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::PathBuf;
 
+use devkit::postgres::{Cluster, Durability, EmbeddedError, Options, Search, reset};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, geteuid};
-use sagaline::embedded::{Cluster, Durability, EmbeddedError, Options, Search, database_url, reset};
 use sqlx::{Connection, Executor, PgConnection};
 use tokio::process::Command;
 
@@ -35,17 +34,6 @@ async fn write(cluster: &Cluster) {
 async fn read(cluster: &Cluster) -> String {
     let mut connection = connect(cluster, "postgres").await;
     sqlx::query_scalar("select word from kept").fetch_one(&mut connection).await.unwrap()
-}
-
-/// An error's text with the texts of its causes, as a person sees it.
-fn chain(error: &EmbeddedError) -> String {
-    let mut text = format!("{error} {error:?}");
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }
 
 fn is_gone(pid: i32) -> bool {
@@ -113,7 +101,7 @@ async fn holds_a_cluster_when_told_to() {
     let Some(dir) = std::env::var_os(HOLD) else {
         return;
     };
-    let state_dir = sagaline::embedded::StateDir::at(dir);
+    let state_dir = devkit::postgres::StateDir::at(dir);
     let options = Options { state_dir, durability: Durability::Throwaway, search: Search::from_env() };
     let cluster = Cluster::start(options).await.unwrap();
     println!("\nholding server {}", cluster.pid());
@@ -286,42 +274,10 @@ async fn a_closed_folder_on_the_way_is_named_when_root_starts_the_server() {
     }
     let dir = tempfile::tempdir().unwrap();
     fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o700)).unwrap();
-    let state_dir = sagaline::embedded::StateDir::at(dir.path().join("state"));
+    let state_dir = devkit::postgres::StateDir::at(dir.path().join("state"));
     let options = Options { state_dir, durability: Durability::Throwaway, search: Search::from_env() };
     let error = Cluster::start(options).await.unwrap_err();
     assert!(matches!(&error, EmbeddedError::Closed { dir: closed, .. } if closed == dir.path()), "{error}");
-}
-
-#[tokio::test]
-async fn a_wrong_url_is_final_and_is_reported_without_its_password() {
-    for (flag, env, origin) in [
-        (Some("postgres://ann:sesame@127.0.0.1:1/shop"), None, "--database-url"),
-        (None, Some("postgres://ann:sesame@127.0.0.1:1/shop"), "DATABASE_URL"),
-        (Some("postgres://ann:sesame@127.0.0.1:1/shop"), Some("postgres:///x"), "--database-url"),
-        (Some("mysql://ann:sesame@127.0.0.1/shop"), None, "--database-url"),
-        (Some("postgres://ann:ses/ame@127.0.0.1:x/shop"), None, "--database-url"),
-        (Some("sesame"), None, "--database-url"),
-        (Some(""), Some("postgres:///x"), "--database-url"),
-    ] {
-        let error = database_url(flag, env).await.unwrap_err();
-        let text = chain(&error);
-        assert!(error.to_string().contains(origin), "{text}");
-        assert!(!text.contains("ses") && !text.contains("ame@"), "{text}");
-    }
-}
-
-#[tokio::test]
-async fn a_given_url_is_used_as_it_is() {
-    let state = TempState::new();
-    let cluster = state.start().await;
-    cluster.create_database_if_missing("shop").await.unwrap();
-    cluster.create_database_if_missing("shop").await.unwrap();
-    let url = cluster.url("shop");
-    let source = database_url(None, Some(&url)).await.unwrap();
-    assert_eq!(source.url(), url);
-    source.stop().await.unwrap();
-    connect(&cluster, "shop").await.close().await.unwrap();
-    cluster.stop().await.unwrap();
 }
 
 #[tokio::test]

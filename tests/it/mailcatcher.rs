@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
+use devkit::mail_catcher::{Behaviour, MailCatcher, Stage};
 use lettre::message::Mailbox;
 use lettre::transport::smtp::Error;
 use lettre::transport::smtp::response::Response;
 use lettre::{AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor};
-use sagaline::mailcatcher::{Behaviour, MailCatcher, Stage};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 

@@ -4,7 +4,7 @@ use std::fs::{Permissions, set_permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use sagaline::embedded::{Cluster, Durability, Options, Search, StateDir};
+use devkit::postgres::{Cluster, Durability, Options, Search, StateDir};
 use tempfile::TempDir;
 
 /// A temporary folder that a server's user can pass through; removed at the end.

@@ -11,9 +11,9 @@ use std::{
 };
 
 use anyhow::Context;
+use devkit::cpu_time;
 
 use super::Arguments;
-use crate::processor_time;
 
 const WARMING_UP: u8 = 0;
 /// The first phase that is measured; the others follow.
@@ -127,12 +127,12 @@ where
     tokio::time::sleep(arguments.warm_up()).await;
     let mut measured = Vec::with_capacity(N);
     for (phase, number) in phases.into_iter().zip(FIRST..) {
-        let cpu_before = processor_time::own();
+        let cpu_before = cpu_time::own();
         now.store(number, Ordering::Release);
         (phase.begin)();
         let begun = Instant::now();
         tokio::time::sleep(phase.lasts).await;
-        let cpu_after = processor_time::own();
+        let cpu_after = cpu_time::own();
         measured.push((begun.elapsed(), cpu_before.zip(cpu_after).map(|(before, after)| after - before)));
     }
     now.store(STOPPED, Ordering::Release);

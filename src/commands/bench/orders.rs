@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use anyhow::{Context, ensure};
 use api::Service;
+use devkit::mail_catcher::MailCatcher;
 use serde_json::{Value, json};
 use shop::{
     Shop,
@@ -16,7 +17,6 @@ use super::{Arguments, load};
 use crate::{
     app::{self, Letterbox, QUEUES, ThisProcess},
     config::{Config, SecretUrl},
-    mailcatcher::MailCatcher,
     pool::{self, PoolUse},
     scratch::Scratch,
     telemetry::Telemetry,

@@ -8,6 +8,7 @@ use std::{
 
 use anyhow::{Context, bail};
 use breakers::{BreakerState, Dependency};
+use devkit::mail_catcher::Behaviour;
 use serde_json::json;
 use shop::{
     Shop, invariants,
@@ -20,7 +21,7 @@ use super::{
     load::{self, Load, Phase},
     orders::{self, House},
 };
-use crate::{config::Config, failure::Failure, mailcatcher::Behaviour, scratch::Scratch, terminal};
+use crate::{config::Config, failure::Failure, scratch::Scratch, terminal};
 
 const PHASES: [&str; 3] = ["before", "during", "after"];
 /// When no mail has arrived for this long, those that are missing are counted as such.

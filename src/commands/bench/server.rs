@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use devkit::cpu_time;
 use serde::Serialize;
 use sqlx::PgConnection;
 
-use crate::{processor_time, scratch::Scratch};
+use crate::scratch::Scratch;
 
 /// Settings that decide what a commit is worth.
 const DURABILITY: [&str; 5] =
@@ -41,7 +42,7 @@ pub(super) async fn counters(scratch: &Scratch) -> Result<Counters, sqlx::Error>
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     let commits = commits(&mut admin, scratch.name()).await?;
-    let cpu_seconds = scratch.server_pid().and_then(processor_time::with_children);
+    let cpu_seconds = scratch.server_pid().and_then(cpu_time::with_children);
     Ok(Counters { commits, cpu_seconds })
 }
 

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::mailcatcher::{Behaviour, MailCatcher, Stage};
+use devkit::mail_catcher::{Behaviour, MailCatcher, Stage};
 
 /// The pause before each byte of a slow mail server; it says some two hundred bytes for a mail.
 const SLOWNESS: Duration = Duration::from_millis(5);

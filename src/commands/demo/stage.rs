@@ -8,13 +8,13 @@ use std::{
 };
 
 use anyhow::Context;
+use devkit::postgres::{Cluster, DATABASE, Durability, Options, StateDir};
 use sqlx::PgPool;
 use tempfile::TempDir;
 
 use super::{client::Client, mailbox::Mailbox, process::Process};
 use crate::{
     config::{Config, SecretUrl},
-    embedded::{Cluster, DATABASE, Durability, Options, StateDir},
     migrate,
     pool::{self, PoolUse},
     terminal,

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use api::Limits;
+use devkit::mail_catcher::{Behaviour, MailCatcher, Stage};
 use engine::Engine;
 use reqwest::Method;
-use sagaline::mailcatcher::{Behaviour, MailCatcher, Stage};
 use serde_json::{Value, json};
 use shop::{
     mailer::Mailer,

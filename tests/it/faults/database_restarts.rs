@@ -1,9 +1,9 @@
 //! A PostgreSQL that goes away under load and comes back.
 
+use devkit::postgres::{Cluster, Durability, Options};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
-use sagaline::embedded::{Cluster, Durability, Options};
 
 use super::load::Load;
 use super::stage::{Stage, ends_in_order, until};

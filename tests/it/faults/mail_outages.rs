@@ -1,7 +1,7 @@
 //! The mail server is away under load: the breaker opens and everybody can see it, orders go on, and afterwards every mail
 //! has arrived, none twice.
 
-use sagaline::mailcatcher::Behaviour;
+use devkit::mail_catcher::Behaviour;
 use serde_json::Value;
 use uuid::Uuid;
 

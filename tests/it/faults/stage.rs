@@ -6,8 +6,8 @@ use std::future::Future;
 use std::os::unix::process::ExitStatusExt;
 use std::time::Duration;
 
+use devkit::mail_catcher::MailCatcher;
 use reqwest::StatusCode;
-use sagaline::mailcatcher::MailCatcher;
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;

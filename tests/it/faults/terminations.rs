@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sagaline::mailcatcher::Behaviour;
+use devkit::mail_catcher::Behaviour;
 
 use super::load::Load;
 use super::stage::{Stage, at_least, ends_in_order};

@@ -2,8 +2,8 @@
 
 use std::{fmt::Debug, future::Future, time::Duration};
 
+use devkit::mail_catcher::MailCatcher;
 use reqwest::{Method, Response};
-use sagaline::mailcatcher::MailCatcher;
 use serde_json::{Value, json};
 
 use crate::support::{Database, Process};

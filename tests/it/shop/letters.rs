@@ -3,8 +3,8 @@
 use breakers::{Breaker, BreakerSettings, Dependency};
 use std::collections::{BTreeMap, BTreeSet};
 
+use devkit::mail_catcher::{Behaviour, MailCatcher, Stage};
 use engine::{Page, RetryPolicy, Status};
-use sagaline::mailcatcher::{Behaviour, MailCatcher, Stage};
 use shop::{
     inventory,
     mailer::Mailer,

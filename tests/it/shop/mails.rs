@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use breakers::{Breaker, BreakerSettings, BreakerState, Dependency};
+use devkit::mail_catcher::{Behaviour, MailCatcher, Stage};
 use engine::{DeadJobFilter, Page, RetryPolicy, Status};
-use sagaline::mailcatcher::{Behaviour, MailCatcher, Stage};
 use shop::{
     mailer::{Mail, MailError, Mailer, SmtpSettings},
     notifications::{self, NotificationStatus},

@@ -3,8 +3,8 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use breakers::{Breaker, BreakerSettings, BreakerState, Dependency};
+use devkit::mail_catcher::{Behaviour, MailCatcher, Stage};
 use engine::{Allowance, DeadJobFilter, HistoryOutcome, Page, RetryPolicy, SagaFilter, Status};
-use sagaline::mailcatcher::{Behaviour, MailCatcher, Stage};
 use shop::{
     mailer::Mailer,
     notifications::{self, NotificationStatus},

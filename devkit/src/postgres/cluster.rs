@@ -10,7 +10,6 @@ use tracing::{info, instrument};
 
 use super::owner::Owner;
 use super::postmaster::{self, Postmaster};
-use super::source::connect;
 use super::state_dir::Layout;
 use super::{EmbeddedError, PORT, ROLE, Search, StateDir, initdb, launch, lock, socket};
 
@@ -116,7 +115,8 @@ impl Cluster {
     ///
     /// [`EmbeddedError::Sql`] when the server refuses.
     pub async fn create_database_if_missing(&self, name: &str) -> Result<(), EmbeddedError> {
-        let mut connection = connect(&launch::options(&self.socket_dir, "postgres"), CONNECT_TIMEOUT).await?;
+        let mut connection =
+            launch::connect(&launch::options(&self.socket_dir, "postgres"), CONNECT_TIMEOUT).await?;
         let result = create_database(&mut connection, name).await;
         connection.close().await?;
         Ok(result?)

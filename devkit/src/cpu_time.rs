@@ -8,13 +8,13 @@ use std::fs;
 const TICKS_PER_SECOND: f64 = 100.0;
 
 /// The processor time that this process has used, its reaped children included, in seconds.
-pub(crate) fn own() -> Option<f64> {
+pub fn own() -> Option<f64> {
     of_process("self")
 }
 
 /// The processor time of a process and its children, living and reaped, in seconds: for a PostgreSQL server, its
 /// postmaster's id gives the whole server.
-pub(crate) fn with_children(pid: u32) -> Option<f64> {
+pub fn with_children(pid: u32) -> Option<f64> {
     let parent = of_process(&pid.to_string())?;
     let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
     Some(parent + children.split_whitespace().filter_map(of_process).sum::<f64>())

@@ -19,14 +19,7 @@ const HIDDEN: &str = "***";
 ///
 /// An invalid URL leaks nothing either: a password with unescaped `@`, `/`, `?` or `#` is hidden to its
 /// last `@`, and a text without `scheme://` is hidden as a whole.
-///
-/// ```
-/// use sagaline::embedded::redact;
-///
-/// assert_eq!(redact("postgres://ann:secret@db/shop"), "postgres://ann:***@db/shop");
-/// assert_eq!(redact("password=secret host=db"), "***");
-/// ```
-pub fn redact(url: &str) -> String {
+pub(crate) fn redact(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else {
         return HIDDEN.to_owned();
     };

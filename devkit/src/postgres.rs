@@ -1,14 +1,11 @@
 //! The embedded default: a private PostgreSQL that `sagaline dev` and the tests run by themselves.
 //!
-//! A fresh clone needs no configuration, so something has to bring the database. The ladder, each rung
-//! final once it is given:
+//! A fresh clone needs no configuration, so something has to bring the database:
 //!
-//! 1. a database URL from the flag or the environment: used as it is, its failure is reported, never
-//!    skipped;
-//! 2. our own cluster, when it already runs: adopted;
-//! 3. PostgreSQL's binaries, wherever this machine keeps them: started on a unix socket only, so that it
+//! 1. our own cluster, when it already runs: adopted;
+//! 2. PostgreSQL's binaries, wherever this machine keeps them: started on a unix socket only, so that it
 //!    can't meet a server on 5432;
-//! 4. an error that lists every place searched and what to do about it.
+//! 3. an error that lists every place searched and what to do about it.
 //!
 //! Several processes share one cluster: each holds a shared lock, the last one out stops the server, and
 //! a process that is killed leaves a server that the next one adopts.
@@ -21,20 +18,14 @@ mod launch;
 mod lock;
 mod owner;
 mod postmaster;
-mod redact;
-mod redis;
 mod reset;
 mod socket;
-mod source;
 mod state_dir;
 
 pub use binaries::{Installation, NotFound, Search};
 pub use cluster::{Cluster, Durability, Options};
 pub use error::EmbeddedError;
-pub use redact::redact;
-pub use redis::{RedisError, RedisServer};
 pub use reset::reset;
-pub use source::{Origin, Source, database_url};
 pub use state_dir::StateDir;
 
 /// Names the database that holds Sagaline's schemas in the embedded cluster.

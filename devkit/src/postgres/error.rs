@@ -4,35 +4,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{NotFound, Origin};
+use super::NotFound;
 
-/// Says why there is no database to use; no variant's text holds a password.
+/// Says why there is no embedded PostgreSQL.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum EmbeddedError {
-    /// The given database URL can't be parsed; correct it.
-    #[error("{origin} is not a PostgreSQL URL such as postgres://user@host/database: {url}")]
-    InvalidUrl {
-        /// Where the URL was given.
-        origin: Origin,
-        /// The URL, without its password.
-        url: String,
-        /// What the parser said, when the scheme was right.
-        #[source]
-        source: Option<sqlx::Error>,
-    },
-
-    /// The database that was asked for doesn't answer; start it or correct the URL.
-    #[error("the database that {origin} names can't be used: {url}: {said}")]
-    Unusable {
-        /// Where the URL was given.
-        origin: Origin,
-        /// The URL, without its password.
-        url: String,
-        /// What the server or the network said.
-        said: String,
-    },
-
     /// No binaries fit; the text lists the places searched and the remedies.
     #[error(transparent)]
     NotFound(#[from] Box<NotFound>),

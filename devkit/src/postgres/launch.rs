@@ -8,14 +8,13 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use sqlx::Connection;
-use sqlx::postgres::{PgConnectOptions, PgSslMode};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgSslMode};
+use sqlx::{ConnectOptions, Connection};
 
 use super::cluster::Durability;
 use super::initdb::without_postgres_variables;
 use super::owner::Owner;
 use super::postmaster::{self, Postmaster};
-use super::source::connect;
 use super::state_dir::Layout;
 use super::{EmbeddedError, Installation, PORT, ROLE, socket};
 
@@ -207,6 +206,17 @@ pub(super) fn options(socket_dir: &Path, database: &str) -> PgConnectOptions {
         .username(ROLE)
         .database(database)
         .ssl_mode(PgSslMode::Disable)
+}
+
+/// Connects within a time-out, which counts as the I/O error that it stands for.
+pub(super) async fn connect(
+    options: &PgConnectOptions,
+    timeout: Duration,
+) -> Result<PgConnection, sqlx::Error> {
+    match tokio::time::timeout(timeout, options.connect()).await {
+        Ok(result) => result,
+        Err(_) => Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())),
+    }
 }
 
 fn tail(log: &Path) -> String {
