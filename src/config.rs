@@ -18,7 +18,7 @@ use std::{collections::BTreeMap, net::IpAddr, path::PathBuf, sync::Arc, time::Du
 use breakers::{BreakerSettings, Breakers, Dependency};
 use devkit::postgres::{EmbeddedError, Search, StateDir};
 use engine::testing::FailPoint;
-use shop::{AdminEmails, mailer::SmtpSettings};
+use shop::{AdminEmails, mail::SmtpSettings};
 
 pub(crate) use access::AccessConfig;
 pub(crate) use dead_jobs::DeadJobTtls;

@@ -1,7 +1,7 @@
 //! The invariants of a database, with their verdicts: what `doctor` and `demo` print.
 
 use anyhow::Context;
-use shop::invariants::{self, Verdict};
+use shop::invariants::{self, InvariantResult};
 use sqlx::PgPool;
 
 use crate::{
@@ -20,13 +20,13 @@ const HISTORIES: u32 = 20_000;
 ///
 /// # Errors
 /// When the database does not answer.
-pub(crate) async fn examine(config: &Config, pool: &PgPool) -> Result<Vec<Verdict>, Failure> {
+pub(crate) async fn examine(config: &Config, pool: &PgPool) -> Result<Vec<InvariantResult>, Failure> {
     let mut verdicts = invariants::check(pool).await.context("the invariants can't be checked")?;
     verdicts.push(histories(config, pool).await?);
     Ok(verdicts)
 }
 
-async fn histories(config: &Config, pool: &PgPool) -> Result<Verdict, Failure> {
+async fn histories(config: &Config, pool: &PgPool) -> Result<InvariantResult, Failure> {
     // The definitions want a mailer; nothing is sent, because nobody works.
     let mailer =
         Letterbox::Files(std::env::temp_dir()).mailer(config, &ThisProcess::new(config, "doctor"))?;
@@ -34,7 +34,7 @@ async fn histories(config: &Config, pool: &PgPool) -> Result<Verdict, Failure> {
     let violations = shop.engine().verify_histories(HISTORIES).await;
     shop.engine().shutdown().await;
     let violations = violations.context("the histories can't be read")?;
-    Ok(Verdict {
+    Ok(InvariantResult {
         number: 8,
         name: format!("histories fold to the stored state (the newest {HISTORIES} sagas)"),
         violations: violations
@@ -45,7 +45,7 @@ async fn histories(config: &Config, pool: &PgPool) -> Result<Verdict, Failure> {
 }
 
 /// Prints each invariant with its verdict; whether all hold.
-pub(crate) fn print(verdicts: &[Verdict]) -> bool {
+pub(crate) fn print(verdicts: &[InvariantResult]) -> bool {
     let rows = verdicts.iter().map(|verdict| {
         let mark = if verdict.holds() { "✓" } else { "✗" };
         let mut told: Vec<String> = verdict.violations.iter().take(SHOWN).cloned().collect();
@@ -56,5 +56,5 @@ pub(crate) fn print(verdicts: &[Verdict]) -> bool {
         vec![mark.to_owned(), verdict.number.to_string(), verdict.name.clone(), told]
     });
     terminal::table(&["", "no.", "invariant", "verdict"], rows);
-    verdicts.iter().all(Verdict::holds)
+    verdicts.iter().all(InvariantResult::holds)
 }

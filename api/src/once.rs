@@ -121,23 +121,27 @@ async fn run_first(
     result.map(IntoResponse::into_response)
 }
 
-fn stored_success(answer: &JsonResponse) -> Result<idempotency::Answer, Problem> {
+fn stored_success(answer: &JsonResponse) -> Result<idempotency::RecordedResponse, Problem> {
     let broken = |error: serde_json::Error| Problem::internal(format!("an answer can't be kept: {error}"));
     let raw: &RawValue = serde_json::from_slice(&answer.body).map_err(broken)?;
     let kept = StoredResponse { version: answer.version, answer: raw.to_owned() };
     let body = serde_json::to_string(&kept).map_err(broken)?;
-    Ok(idempotency::Answer { status: answer.status.as_u16(), location: answer.location.clone(), body })
+    Ok(idempotency::RecordedResponse {
+        status: answer.status.as_u16(),
+        location: answer.location.clone(),
+        body,
+    })
 }
 
 fn stored_problem(problem: &Problem) -> Finish {
     let status = problem.code().status().as_u16();
     problem.to_stored().map_or(Finish::Release, |kept| {
-        Finish::Store(idempotency::Answer { status, location: None, body: kept.to_string() })
+        Finish::Store(idempotency::RecordedResponse { status, location: None, body: kept.to_string() })
     })
 }
 
-fn replay(kept: idempotency::Answer) -> Result<Response, Problem> {
-    let idempotency::Answer { status, location, body } = kept;
+fn replay(kept: idempotency::RecordedResponse) -> Result<Response, Problem> {
+    let idempotency::RecordedResponse { status, location, body } = kept;
     let unreadable = || Problem::internal("an answer kept for an Idempotency-Key can't be read");
     let status = StatusCode::from_u16(status).map_err(|_| unreadable())?;
     let mut response = if status.is_success() {

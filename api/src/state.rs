@@ -8,7 +8,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use serde_json::Value;
 use shop::{
     Shop,
-    letters::{self, Template},
+    mail_templates::{self, TemplateDescription},
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::Span;
@@ -63,7 +63,7 @@ struct Inner {
     limits: Limits,
     trace: Arc<dyn TraceLink>,
     inputs: HashMap<String, Validator>,
-    templates: Vec<(Template, Validator)>,
+    templates: Vec<(TemplateDescription, Validator)>,
     gate: PoolGate,
     in_flight: Arc<Semaphore>,
     waits: Arc<Semaphore>,
@@ -158,7 +158,7 @@ impl ApiState {
     }
 
     /// The templates of notifications, each with the compiled schema of its variables.
-    pub(crate) fn templates(&self) -> &[(Template, Validator)] {
+    pub(crate) fn templates(&self) -> &[(TemplateDescription, Validator)] {
         &self.0.templates
     }
 
@@ -260,11 +260,11 @@ impl ApiStateBuilder {
         let connections = self.shop.pool().options().get_max_connections() as usize;
         let concurrent_scans = self.limits.concurrent_scans.min((connections / 4).max(1));
         let shutdown = Shutdown::default();
-        let with_schema = |template: Template| {
+        let with_schema = |template: TemplateDescription| {
             let validator = compiled(template.name, &template.variables)?;
             Ok((template, validator))
         };
-        let templates = letters::templates().into_iter().map(with_schema).collect::<Result<_, _>>()?;
+        let templates = mail_templates::templates().into_iter().map(with_schema).collect::<Result<_, _>>()?;
         Ok(ApiState(Arc::new(Inner {
             gate: PoolGate::new(self.shop.pool().clone(), self.limits.pool_timeout),
             in_flight: Arc::new(Semaphore::new(self.limits.in_flight)),

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use breakers::Dependency;
 use shop::{
-    mailer::{Mailer, MailerError},
+    mail::{Mailer, MailerError},
     sagas::deliver_notification::{SEND_MAIL, SEND_MAIL_RETRY},
 };
 

@@ -6,7 +6,7 @@ use anyhow::Context;
 use api::{ApiState, Limits, MailState};
 use breakers::{BreakerState, Dependency};
 use engine::{Engine, EngineBuilder, Throttle, TraceLink, testing::with_faults};
-use shop::{Obituary, Shop, mailer::Mailer, sagas};
+use shop::{DeadJobEvents, Shop, mail::Mailer, sagas};
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 use workers::{QueueOptions, RedisOptions, Workers};
@@ -81,7 +81,7 @@ fn engine(
     };
     let mut definitions = sagas::definitions(settings).map_err(anyhow::Error::from)?;
     config.retries.apply(&mut definitions).map_err(Failure::Unusable)?;
-    let builder = Engine::builder(pool).lease(config.workers.lease).on_dead_job(Obituary);
+    let builder = Engine::builder(pool).lease(config.workers.lease).on_dead_job(DeadJobEvents);
     let mut builder = config.dead_job_ttls.apply(builder, &definitions).map_err(Failure::Unusable)?;
     for definition in definitions {
         builder = builder.register(definition);

@@ -186,7 +186,7 @@ fn millis(text: &str, most: u64) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use shop::{
-        mailer::Mailer,
+        mail::Mailer,
         sagas::{self, Settings},
     };
 

@@ -22,7 +22,7 @@ mod three_services;
 use engine::{Engine, EngineBuilder};
 use shop::{
     invariants,
-    mailer::Mailer,
+    mail::Mailer,
     sagas::{self, Settings},
 };
 use sqlx::PgPool;

@@ -6,7 +6,7 @@ use engine::Engine;
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use shop::{
     Shop,
-    mailer::{Mail, MailError, Mailer},
+    mail::{Mail, MailError, Mailer},
     notifications::{self, NotificationStatus, SendNotification},
     sagas::{self, Settings, deliver_notification::DeliverNotification},
 };

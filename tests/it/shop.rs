@@ -20,10 +20,10 @@ use std::time::Duration;
 
 use engine::{Engine, Page, RetryPolicy, Status};
 use shop::{
-    Obituary, Shop,
-    invariants::{Verdict, check},
+    DeadJobEvents, Shop,
+    invariants::{InvariantResult, check},
     inventory::{self, NewProduct, Product},
-    mailer::Mailer,
+    mail::Mailer,
     orders::{self, Order, OrderItem, OrderStatus, PlaceOrder},
     sagas::{self, Settings, deliver_notification::QUEUE},
 };
@@ -154,11 +154,11 @@ impl Market {
 
 fn engine(pool: PgPool, settings: Settings) -> Engine {
     let definitions = sagas::definitions(settings).unwrap();
-    let builder = Engine::builder(pool).on_dead_job(Obituary);
+    let builder = Engine::builder(pool).on_dead_job(DeadJobEvents);
     definitions.into_iter().fold(builder, engine::EngineBuilder::register).build().unwrap()
 }
 
-async fn violations(pool: &PgPool) -> Vec<Verdict> {
+async fn violations(pool: &PgPool) -> Vec<InvariantResult> {
     check(pool).await.unwrap().into_iter().filter(|verdict| !verdict.holds()).collect()
 }
 

@@ -5,11 +5,12 @@ use std::{str::FromStr, sync::Arc};
 use engine::NewSaga;
 
 use crate::{
-    inventory::LowStock, letters, sagas::deliver_notification::DELIVER_NOTIFICATION, violation::is_email,
+    inventory::LowStock, mail_templates, sagas::deliver_notification::DELIVER_NOTIFICATION,
+    violation::is_email,
 };
 
 /// The most addresses: each is a mail that is stored while rows of stock are locked.
-const ADDRESSES_MAX: usize = 20;
+const MAX_ADMIN_EMAILS: usize = 20;
 
 /// The addresses of those who run the shop; nobody by default. Every one is an address that the mailer takes, so that
 /// telling them can't fail what it tells of.
@@ -23,7 +24,7 @@ impl AdminEmails {
         if low.is_empty() {
             return Vec::new();
         }
-        self.0.iter().map(|to| DELIVER_NOTIFICATION.with(&letters::low_stock(to, low))).collect()
+        self.0.iter().map(|to| DELIVER_NOTIFICATION.with(&mail_templates::low_stock(to, low))).collect()
     }
 }
 
@@ -34,8 +35,8 @@ impl FromStr for AdminEmails {
     fn from_str(text: &str) -> Result<Self, String> {
         let addresses = text.split(',').map(str::trim).filter(|address| !address.is_empty());
         let count = addresses.clone().count();
-        if count > ADDRESSES_MAX {
-            return Err(format!("there are {count} addresses, and {ADDRESSES_MAX} at most"));
+        if count > MAX_ADMIN_EMAILS {
+            return Err(format!("there are {count} addresses, and {MAX_ADMIN_EMAILS} at most"));
         }
         let read = |address: &str| {
             if is_email(address) {

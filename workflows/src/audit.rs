@@ -14,7 +14,7 @@ pub use rows::{Filter, Position, Record, list, record};
 
 /// Who changes something, and how they came in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct By<'a> {
+pub struct AuditActor<'a> {
     /// Their name, as timelines and ledgers show it.
     pub actor: &'a str,
     /// The API key that they used.
@@ -26,15 +26,15 @@ pub struct By<'a> {
 }
 
 /// Somebody of whom only the name is known: a command, a test, a part of the program.
-impl<'a> From<&'a str> for By<'a> {
+impl<'a> From<&'a str> for AuditActor<'a> {
     fn from(actor: &'a str) -> Self {
         Self { actor, ..Self::default() }
     }
 }
 
 /// For what is done to sagas, which the engine records.
-impl<'a> From<By<'a>> for Operator<'a> {
-    fn from(by: By<'a>) -> Self {
+impl<'a> From<AuditActor<'a>> for Operator<'a> {
+    fn from(by: AuditActor<'a>) -> Self {
         let address = by.address.map(|address| address.to_string());
         let known = [
             ("key_id", by.key_id.map(ToOwned::to_owned)),
@@ -50,7 +50,7 @@ impl<'a> From<By<'a>> for Operator<'a> {
 
 /// One change.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Change<'a> {
+pub struct AuditEntry<'a> {
     action: &'static str,
     subject_kind: &'static str,
     subject_id: &'a str,
@@ -59,14 +59,14 @@ pub struct Change<'a> {
     after: Option<Value>,
 }
 
-impl<'a> Change<'a> {
+impl<'a> AuditEntry<'a> {
     /// `action` is `<noun>.<verb>` in kebab-case and stored data; the subject is what was changed.
-    pub fn of(action: &'static str, subject_kind: &'static str, subject_id: &'a str) -> Self {
+    pub fn new(action: &'static str, subject_kind: &'static str, subject_id: &'a str) -> Self {
         Self { action, subject_kind, subject_id, reason: None, before: None, after: None }
     }
 
     /// Why.
-    pub fn because(mut self, reason: Option<&'a str>) -> Self {
+    pub fn reason(mut self, reason: Option<&'a str>) -> Self {
         self.reason = reason;
         self
     }

@@ -8,9 +8,9 @@ use sqlx::{FromRow, PgConnection, PgPool};
 use uuid::Uuid;
 
 /// A process that has not told for this long is taken to be gone.
-const SILENT: Duration = Duration::from_secs(30);
+const STALE_AFTER: Duration = Duration::from_secs(30);
 /// Rows of processes that are gone are deleted after this long.
-const KEPT: Duration = Duration::from_mins(10);
+const RETENTION: Duration = Duration::from_mins(10);
 
 /// A process that tells of its breakers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,7 +113,7 @@ async fn upsert(
 
 async fn purge(conn: &mut PgConnection) -> Result<(), sqlx::Error> {
     sqlx::query("delete from shop.circuit_breaker where seen_at < clock_timestamp() - $1 * interval '1 ms'")
-        .bind(millis(KEPT))
+        .bind(millis(RETENTION))
         .execute(conn)
         .await
         .map(drop)
@@ -142,7 +142,7 @@ pub async fn list(pool: &PgPool) -> Result<Vec<ReportedBreaker>, sqlx::Error> {
          from shop.circuit_breaker where seen_at > clock_timestamp() - $1 * interval '1 ms'
          order by dependency, process, process_id",
     )
-    .bind(millis(SILENT))
+    .bind(millis(STALE_AFTER))
     .fetch_all(pool)
     .await
 }

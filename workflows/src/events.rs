@@ -18,7 +18,9 @@ use engine::with_timeout;
 use serde_json::value::RawValue;
 use sqlx::{Connection, FromRow, PgConnection, PgPool, types::Json};
 
-pub use consumers::{Claim, Consumer, advance, begin_series, claim, consumers, register, release, rewind};
+pub use consumers::{
+    Consumer, ConsumerLease, advance, claim, consumers, register, release, rewind, start_series,
+};
 pub use lag::{ConsumerLag, Lag, lag};
 pub use operate::{Replay, remove, replay};
 pub use prune::prune;
@@ -26,7 +28,7 @@ pub use topics::{Topics, TopicsError};
 
 /// How long a statement of a task that goes on for ever may take. One that waits on a connection that has silently died
 /// would never end.
-const PATIENCE: Duration = Duration::from_secs(10);
+const STATEMENT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// An event as its consumers get it.
 #[derive(Debug, FromRow)]
@@ -70,7 +72,7 @@ pub enum Sequenced {
 /// # Errors
 /// When the database refuses or is away; a round is done as a whole or not at all.
 pub async fn sequence(pool: &PgPool, limit: u32) -> Result<Sequenced, sqlx::Error> {
-    with_timeout(pool, PATIENCE, async |conn| round(conn, limit).await).await
+    with_timeout(pool, STATEMENT_TIMEOUT, async |conn| round(conn, limit).await).await
 }
 
 async fn round(conn: &mut PgConnection, limit: u32) -> Result<Sequenced, sqlx::Error> {
@@ -124,7 +126,7 @@ pub struct PageSize {
 
 /// Events that follow each other.
 #[derive(Debug, Default)]
-pub struct Page {
+pub struct EventPage {
     /// In the order of their ids.
     pub events: Vec<Event>,
     /// Whether its size ended it, so that there may be more.
@@ -135,7 +137,7 @@ pub struct Page {
 ///
 /// # Errors
 /// When the database refuses or is away, or gives no answer in ten seconds.
-pub async fn read(pool: &PgPool, after: i64, size: PageSize) -> Result<Page, sqlx::Error> {
+pub async fn read(pool: &PgPool, after: i64, size: PageSize) -> Result<EventPage, sqlx::Error> {
     let query = sqlx::query_as(
         "select event_id, at, routing_key, key, payload
          from (select event_id, at, routing_key, key, payload,
@@ -150,15 +152,15 @@ pub async fn read(pool: &PgPool, after: i64, size: PageSize) -> Result<Page, sql
     .bind(i64::from(size.events))
     .bind(i64::from(size.bytes));
     let events: Vec<Event> =
-        with_timeout(pool, PATIENCE, async |conn| query.fetch_all(&mut **conn).await).await?;
+        with_timeout(pool, STATEMENT_TIMEOUT, async |conn| query.fetch_all(&mut **conn).await).await?;
     let bytes: usize = events.iter().map(|event| event.payload().len()).sum();
     let is_full = events.len() >= size.events as usize || bytes >= size.bytes as usize;
-    Ok(Page { events, is_full })
+    Ok(EventPage { events, is_full })
 }
 
 /// Which part of the log there is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromRow)]
-pub struct Extent {
+pub struct LogRange {
     /// The event before the oldest that is kept: whoever has it can read on.
     pub pruned_through: i64,
     /// The newest.
@@ -169,10 +171,10 @@ pub struct Extent {
 ///
 /// # Errors
 /// When the database refuses or is away.
-pub async fn extent(pool: &PgPool) -> Result<Extent, sqlx::Error> {
+pub async fn log_range(pool: &PgPool) -> Result<LogRange, sqlx::Error> {
     let query = sqlx::query_as(
         "select coalesce((select min(event_id) - 1 from shop.event), last_event_id) as pruned_through, last_event_id
          from shop.event_log where only_one",
     );
-    with_timeout(pool, PATIENCE, async |conn| query.fetch_one(&mut **conn).await).await
+    with_timeout(pool, STATEMENT_TIMEOUT, async |conn| query.fetch_one(&mut **conn).await).await
 }

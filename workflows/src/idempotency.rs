@@ -6,11 +6,11 @@ use sqlx::{FromRow, PgPool};
 use uuid::Uuid;
 
 /// How long an answer is kept.
-pub const KEPT_FOR: Duration = Duration::from_hours(24);
+pub const RETENTION: Duration = Duration::from_hours(24);
 /// How long one round of deleting may take: on a connection that has silently died it would never end.
-const PURGE_PATIENCE: Duration = Duration::from_secs(10);
+const PURGE_TIMEOUT: Duration = Duration::from_secs(10);
 /// A request that is in flight for longer than this is taken for lost, and another may take it over.
-pub const IN_FLIGHT_FOR: Duration = Duration::from_mins(1);
+pub const IN_FLIGHT_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// What is to be done with a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,7 +22,7 @@ pub enum Begin {
         resource_id: Uuid,
     },
     /// It was carried out; this was the answer.
-    Replay(Answer),
+    Replay(RecordedResponse),
     /// The key was used for a request that said something else.
     Mismatch,
     /// It is being carried out at this moment.
@@ -31,7 +31,7 @@ pub enum Begin {
 
 /// An answer to be given again.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Answer {
+pub struct RecordedResponse {
     /// The HTTP status.
     pub status: u16,
     /// The `Location` header, if there was one.
@@ -62,7 +62,7 @@ pub async fn begin(
             return Ok(Begin::Fresh { resource_id });
         }
         if let Some(entry) = read(pool, key, scope).await? {
-            return entry.tells(body_hash);
+            return entry.begin(body_hash);
         }
     }
     Ok(Begin::InFlight)
@@ -77,7 +77,7 @@ pub async fn finish(
     key: &str,
     scope: &str,
     holder: Uuid,
-    answer: &Answer,
+    answer: &RecordedResponse,
 ) -> Result<(), sqlx::Error> {
     sqlx::query(
         "update shop.idempotency_key set status = $4, location = $5, body = $6
@@ -122,10 +122,10 @@ pub async fn purge(pool: &PgPool, limit: u32) -> Result<u64, sqlx::Error> {
              select ctid from shop.idempotency_key where created_at < now() - make_interval(secs => $1) limit $2
              for update skip locked))",
     )
-    .bind(KEPT_FOR.as_secs_f64())
+    .bind(RETENTION.as_secs_f64())
     .bind(i64::from(limit));
     let result =
-        engine::with_timeout(pool, PURGE_PATIENCE, async |conn| query.execute(&mut **conn).await).await?;
+        engine::with_timeout(pool, PURGE_TIMEOUT, async |conn| query.execute(&mut **conn).await).await?;
     Ok(result.rows_affected())
 }
 
@@ -154,8 +154,8 @@ async fn claim(
     .bind(key)
     .bind(body_hash)
     .bind(holder)
-    .bind(KEPT_FOR.as_secs_f64())
-    .bind(IN_FLIGHT_FOR.as_secs_f64())
+    .bind(RETENTION.as_secs_f64())
+    .bind(IN_FLIGHT_TIMEOUT.as_secs_f64())
     .fetch_optional(pool)
     .await
 }
@@ -169,14 +169,14 @@ struct Entry {
 }
 
 impl Entry {
-    fn tells(self, body_hash: &[u8]) -> Result<Begin, sqlx::Error> {
+    fn begin(self, body_hash: &[u8]) -> Result<Begin, sqlx::Error> {
         if self.body_hash != body_hash {
             return Ok(Begin::Mismatch);
         }
         match (self.status, self.body) {
             (Some(status), Some(body)) => {
                 let status = u16::try_from(status).map_err(|error| sqlx::Error::Decode(error.into()))?;
-                Ok(Begin::Replay(Answer { status, location: self.location, body }))
+                Ok(Begin::Replay(RecordedResponse { status, location: self.location, body }))
             }
             (Some(_) | None, _) => Ok(Begin::InFlight),
         }

@@ -7,11 +7,11 @@ use sqlx::{PgConnection, PgPool};
 const SQL: &str = include_str!("../invariants.sql");
 
 /// So many violations of one invariant are listed.
-const LISTED: usize = 20;
+const MAX_LISTED: usize = 20;
 
 /// What one invariant came to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Verdict {
+pub struct InvariantResult {
     /// Its number.
     pub number: u8,
     /// What it promises.
@@ -20,18 +20,18 @@ pub struct Verdict {
     pub violations: Vec<String>,
 }
 
-impl Verdict {
+impl InvariantResult {
     /// Whether it holds.
     pub fn holds(&self) -> bool {
         self.violations.is_empty()
     }
 }
 
-/// Runs every query on one snapshot of the database, and gives the verdicts by number.
+/// Runs every query on one snapshot of the database, and gives the results by number.
 ///
 /// # Errors
 /// When the database refuses or is away, or is not migrated.
-pub async fn check(pool: &PgPool) -> Result<Vec<Verdict>, sqlx::Error> {
+pub async fn check(pool: &PgPool) -> Result<Vec<InvariantResult>, sqlx::Error> {
     let mut tx = pool.begin().await?;
     snapshot(&mut tx).await?;
     check_in(&mut tx).await
@@ -41,18 +41,18 @@ pub async fn check(pool: &PgPool) -> Result<Vec<Verdict>, sqlx::Error> {
 ///
 /// # Errors
 /// As [`check`].
-pub async fn check_in(conn: &mut PgConnection) -> Result<Vec<Verdict>, sqlx::Error> {
-    let mut verdicts = Vec::new();
+pub async fn check_in(conn: &mut PgConnection) -> Result<Vec<InvariantResult>, sqlx::Error> {
+    let mut results = Vec::new();
     for Query { number, name, sql } in queries(SQL) {
         let mut violations: Vec<String> = sqlx::query_scalar(sql).fetch_all(&mut *conn).await?;
-        let more = violations.len().saturating_sub(LISTED);
-        violations.truncate(LISTED);
+        let more = violations.len().saturating_sub(MAX_LISTED);
+        violations.truncate(MAX_LISTED);
         if more > 0 {
             violations.push(format!("and {more} more"));
         }
-        verdicts.push(Verdict { number, name: name.into(), violations });
+        results.push(InvariantResult { number, name: name.into(), violations });
     }
-    Ok(verdicts)
+    Ok(results)
 }
 
 async fn snapshot(conn: &mut PgConnection) -> Result<(), sqlx::Error> {

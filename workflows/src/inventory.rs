@@ -13,13 +13,15 @@ mod product;
 mod reservation;
 mod stock;
 
-pub use bulk::{BULK_MAX, ListItem, ListedProduct, UpsertError, Upserted, upsert_products};
+pub use bulk::{BulkItem, ListedProduct, MAX_BULK_PRODUCTS, UpsertError, Upserted, upsert_products};
 pub use create::{CreateProductError, NewProduct, create_product, create_product_as};
 pub use details::{ProductDetails, UpdateProductError, update_product};
 pub use ledger::{LedgerEntry, ledger};
-pub(crate) use levels::Short;
-pub use movement::Kind as MovementKind;
-pub(crate) use product::{Listing, listings};
+pub(crate) use levels::Shortage;
+pub use movement::MovementKind;
+pub(crate) use product::{CatalogEntry, catalog_entries};
 pub use product::{Product, ProductFilter, StockLevels, StockState, product, products};
-pub(crate) use reservation::{Claim, LowStock, Reservations, Settlement, reserve, settle};
+pub(crate) use reservation::{
+    LowStock, ReservationEnd, ReservationRequest, Reservations, end_reservations, reserve,
+};
 pub use stock::{StockChange, StockError, change_stock};

@@ -13,8 +13,8 @@ use serde_json::json;
 use sqlx::PgPool;
 
 use crate::{
-    audit::{self, By, Change},
-    violation::{Checker, Violation},
+    audit::{self, AuditActor, AuditEntry},
+    violation::{Validator, Violation},
 };
 
 pub use role::KeyRole;
@@ -22,9 +22,9 @@ pub use rows::{Key, UsableKey, find, is_any_usable, list, note_use};
 pub use token::Token;
 
 /// The longest name of a key.
-pub const NAME_MAX: usize = 64;
+pub const MAX_NAME_LEN: usize = 64;
 /// The longest life that a key can be given; one without an end has none.
-pub const LONGEST_LIFE: Duration = Duration::from_hours(24 * 365 * 10);
+pub const MAX_LIFETIME: Duration = Duration::from_hours(24 * 365 * 10);
 
 /// A key to be made.
 #[derive(Clone, Debug)]
@@ -59,7 +59,7 @@ pub async fn create(
     pool: &PgPool,
     new: &NewKey,
     reason: Option<&str>,
-    by: &By<'_>,
+    by: &AuditActor<'_>,
 ) -> Result<(Key, Token), KeyError> {
     let violations = new.violations();
     if !violations.is_empty() {
@@ -68,7 +68,7 @@ pub async fn create(
     let token = Token::generate();
     let mut tx = pool.begin().await?;
     let key = rows::insert(&mut tx, new, &token).await?;
-    let made = Change::of("key.create", "key", &key.key_id).because(reason).after(key.shown());
+    let made = AuditEntry::new("key.create", "key", &key.key_id).reason(reason).after(key.audit_json());
     audit::record(&mut tx, by, &[made]).await?;
     tx.commit().await?;
     Ok((key, token))
@@ -79,7 +79,12 @@ pub async fn create(
 ///
 /// # Errors
 /// [`KeyError::NotFound`], and when the database refuses or is away.
-pub async fn revoke(pool: &PgPool, key_id: &str, reason: Option<&str>, by: &By<'_>) -> Result<Key, KeyError> {
+pub async fn revoke(
+    pool: &PgPool,
+    key_id: &str,
+    reason: Option<&str>,
+    by: &AuditActor<'_>,
+) -> Result<Key, KeyError> {
     let mut tx = pool.begin().await?;
     let not_found = || KeyError::NotFound(key_id.to_owned());
     let before = rows::lock(&mut tx, key_id).await?.ok_or_else(not_found)?;
@@ -87,32 +92,33 @@ pub async fn revoke(pool: &PgPool, key_id: &str, reason: Option<&str>, by: &By<'
         return Ok(before);
     }
     let after = rows::revoke(&mut tx, key_id).await?.ok_or_else(not_found)?;
-    let change = Change::of("key.revoke", "key", key_id).because(reason);
-    audit::record(&mut tx, by, &[change.before(before.shown()).after(after.shown())]).await?;
+    let change = AuditEntry::new("key.revoke", "key", key_id).reason(reason);
+    audit::record(&mut tx, by, &[change.before(before.audit_json()).after(after.audit_json())]).await?;
     tx.commit().await?;
     Ok(after)
 }
 
 impl NewKey {
     fn violations(&self) -> Vec<Violation> {
-        let mut checker = Checker::default();
+        let mut validator = Validator::default();
         let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
         let starts_well = self.name.starts_with(|c: char| c.is_ascii_alphanumeric());
-        if !starts_well || self.name.len() > NAME_MAX || !self.name.chars().all(is_plain) {
-            let message =
-                format!("must be 1 to {NAME_MAX} letters, digits, `.`, `_` or `-`, a letter or digit first");
-            checker.add("/name", "invalid", message);
+        if !starts_well || self.name.len() > MAX_NAME_LEN || !self.name.chars().all(is_plain) {
+            let message = format!(
+                "must be 1 to {MAX_NAME_LEN} letters, digits, `.`, `_` or `-`, a letter or digit first"
+            );
+            validator.add("/name", "invalid", message);
         }
-        if self.life.is_some_and(|life| life < Duration::from_secs(1) || life > LONGEST_LIFE) {
-            checker.add("/expires", "out-of-range", "must be one second to ten years");
+        if self.life.is_some_and(|life| life < Duration::from_secs(1) || life > MAX_LIFETIME) {
+            validator.add("/expires", "out-of-range", "must be one second to ten years");
         }
-        checker.done()
+        validator.done()
     }
 }
 
 impl Key {
     /// As the audit shows it.
-    fn shown(&self) -> serde_json::Value {
+    fn audit_json(&self) -> serde_json::Value {
         json!({
             "name": self.name, "role": self.role.name(), "expires_at": self.expires_at, "revoked_at": self.revoked_at,
         })

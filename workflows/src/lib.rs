@@ -9,7 +9,7 @@
 //!
 //! ```no_run
 //! # async fn place(pool: sqlx::PgPool) -> Result<(), Box<dyn std::error::Error>> {
-//! use shop::{Shop, mailer::Mailer, orders, sagas};
+//! use shop::{Shop, mail::Mailer, orders, sagas};
 //!
 //! engine::migrate(&pool).await?;
 //! shop::migrate(&pool).await?;
@@ -29,36 +29,36 @@
 
 pub mod audit;
 pub mod breaker_reports;
-pub mod catalogue;
 pub mod events;
 pub mod idempotency;
 pub mod invariants;
 pub mod inventory;
 pub mod keys;
-pub mod letters;
-pub mod mailer;
+pub mod mail;
+pub mod mail_templates;
 pub mod notifications;
 pub mod orders;
 pub mod queues;
 pub mod sagas;
-pub mod starts;
+pub mod seed;
+pub mod start_workflow;
 
 mod alerts;
+mod bounded_list;
 mod currency;
-mod far_list;
+mod dead_job_events;
 mod meters;
-mod obituary;
 mod outbox;
 mod schema;
 mod shop;
 mod violation;
 
 pub use alerts::AdminEmails;
+pub use bounded_list::ListError;
 pub use currency::currencies;
+pub use dead_job_events::DeadJobEvents;
 pub use engine::Page;
-pub use far_list::ListError;
 pub use meters::describe_metrics;
-pub use obituary::Obituary;
 pub use schema::migrate;
 pub use shop::Shop;
 pub use violation::{Violation, check_reason, check_required_reason};

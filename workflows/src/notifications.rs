@@ -11,14 +11,14 @@ use sqlx::{FromRow, PgPool, Postgres, QueryBuilder};
 use uuid::Uuid;
 
 use crate::{
-    far_list::{self, ListError},
-    mailer,
+    bounded_list::{self, ListError},
+    mail,
     sagas::deliver_notification::SEND_MAIL,
     shop::Shop,
 };
 
-pub(crate) use rows::{MovedNotification, NewNotification, Progress, insert, move_notifications};
-pub use send::{SendError, SendNotification, Sent, send};
+pub(crate) use rows::{ChangedNotification, NewNotification, Progress, insert, record_progress};
+pub use send::{AcceptedNotification, SendError, SendNotification, send};
 
 /// Where a message is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -137,7 +137,7 @@ pub struct NotificationSummary {
 }
 
 /// So many attempts are given with a message.
-pub const ATTEMPTS_SHOWN: u32 = 100;
+pub const MAX_ATTEMPTS_SHOWN: u32 = 100;
 
 /// Reads one message with its latest attempts.
 ///
@@ -147,7 +147,8 @@ pub async fn get(shop: &Shop, notification_id: Uuid) -> Result<Option<Notificati
     let Some(row) = read(shop.pool(), notification_id).await? else {
         return Ok(None);
     };
-    let history = shop.engine().latest_attempts(SagaId(notification_id), SEND_MAIL, ATTEMPTS_SHOWN).await?;
+    let history =
+        shop.engine().latest_attempts(SagaId(notification_id), SEND_MAIL, MAX_ATTEMPTS_SHOWN).await?;
     let Row { notification_id, recipient, subject, text, html, status, message_id, created_at, updated_at } =
         row;
     Ok(Some(Notification {
@@ -167,13 +168,13 @@ pub async fn get(shop: &Shop, notification_id: Uuid) -> Result<Option<Notificati
 
 /// None where nothing was attempted: the breaker held the mail back.
 fn attempt(entry: HistoryEntry) -> Option<DeliveryAttempt> {
-    let was_held_back = entry.outcome == HistoryOutcome::Snoozed && mailer::was_held_back(&entry.error);
+    let was_held_back = entry.outcome == HistoryOutcome::Snoozed && mail::was_held_back(&entry.error);
     if entry.attempt == 0 || was_held_back {
         return None;
     }
     let HistoryEntry { attempt, outcome, started_at, duration_ms, output, error, .. } = entry;
     let said = output.as_ref().and_then(|output| output.get("reply")?.as_str());
-    let reply = said.or_else(|| mailer::reply_in(&error)).map(ToOwned::to_owned);
+    let reply = said.or_else(|| mail::reply_in(&error)).map(ToOwned::to_owned);
     Some(DeliveryAttempt { attempt, outcome, started_at, duration_ms, reply, error })
 }
 
@@ -198,7 +199,7 @@ pub async fn list(
         query.push(" and notification_id < ").push_bind(after);
     }
     query.push(" order by notification_id desc limit ").push_bind(i64::from(page.limit));
-    far_list::read(pool, query).await
+    bounded_list::read(pool, query).await
 }
 
 /// Reads where every message is, and its `Message-ID` once it is sent: for counting in a test or a bench, not for pages.

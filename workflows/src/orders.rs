@@ -14,5 +14,7 @@ pub(crate) use place::check;
 pub use place::{OrderItem, PlaceError, PlaceOrder, place};
 pub(crate) use pricing::{PricedOrder, price};
 pub use read::{Order, OrderFilter, OrderLine, TimelineEntry, get, list};
-pub(crate) use rows::{Move, Moved, NewOrder, insert_lines, insert_orders, lock_orders, move_orders};
+pub(crate) use rows::{
+    ChangedOrder, NewOrderRow, OrderStatusChange, change_statuses, insert_lines, insert_orders, lock_orders,
+};
 pub use status::OrderStatus;

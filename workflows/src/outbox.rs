@@ -5,13 +5,13 @@ use sqlx::PgConnection;
 
 /// One event on its way out.
 #[derive(Debug)]
-pub(crate) struct Event {
+pub(crate) struct NewEvent {
     routing_key: &'static str,
     key: String,
     payload: String,
 }
 
-impl Event {
+impl NewEvent {
     /// Prepares an event; events with the same key (an order's id, a SKU) reach consumers in order.
     pub(crate) fn new(routing_key: &'static str, key: &impl ToString, payload: &Value) -> Self {
         Self { routing_key, key: key.to_string(), payload: payload.to_string() }
@@ -19,7 +19,7 @@ impl Event {
 }
 
 /// Appends events in this order. The caller holds the locks on the rows that their keys name.
-pub(crate) async fn append(conn: &mut PgConnection, events: &[Event]) -> Result<(), sqlx::Error> {
+pub(crate) async fn append(conn: &mut PgConnection, events: &[NewEvent]) -> Result<(), sqlx::Error> {
     if events.is_empty() {
         return Ok(());
     }

@@ -5,12 +5,12 @@ use serde_json::json;
 
 use crate::{
     Shop,
-    audit::{self, By, Change},
+    audit::{self, AuditActor, AuditEntry},
 };
 
 /// What a queue is to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wanted<'a> {
+pub enum DesiredState<'a> {
     /// Nothing is claimed in it any more, for this reason.
     Paused {
         /// Why.
@@ -50,16 +50,18 @@ pub enum QueueError {
 pub async fn set(
     shop: &Shop,
     name: &str,
-    wanted: Wanted<'_>,
+    desired: DesiredState<'_>,
     expected: Option<i64>,
-    by: impl Into<By<'_>>,
+    by: impl Into<AuditActor<'_>>,
 ) -> Result<QueueView, QueueError> {
     let by = by.into();
     let engine = shop.engine();
     find(shop, name).await?;
-    let (action, reason, pause) = match wanted {
-        Wanted::Paused { reason } => ("queue.pause", Some(reason), Some(Pause { actor: by.actor, reason })),
-        Wanted::Running { reason } => ("queue.resume", reason, None),
+    let (action, reason, pause) = match desired {
+        DesiredState::Paused { reason } => {
+            ("queue.pause", Some(reason), Some(Pause { actor: by.actor, reason }))
+        }
+        DesiredState::Running { reason } => ("queue.resume", reason, None),
     };
     let mut transaction = shop.pool().begin().await?;
     let was = engine.lock_queue_in(&mut transaction, name).await?;
@@ -71,8 +73,8 @@ pub async fn set(
         return find(shop, name).await;
     }
     engine.set_queue_in(&mut transaction, name, pause.as_ref()).await?;
-    let change = Change::of(action, "queue", name)
-        .because(reason)
+    let change = AuditEntry::new(action, "queue", name)
+        .reason(reason)
         .before(json!({"paused": was.paused, "paused_by": was.paused_by, "reason": was.reason}))
         .after(json!({
             "paused": pause.is_some(),

@@ -4,15 +4,15 @@ pub mod cancel_order;
 pub mod deliver_notification;
 pub mod place_order;
 
-pub(crate) mod keys;
+pub(crate) mod business_keys;
 
 use std::time::Duration;
 
 use engine::{Definition, GraphError, RetryPolicy};
 
-use crate::{alerts::AdminEmails, mailer::Mailer};
+use crate::{alerts::AdminEmails, mail::Mailer};
 
-pub use keys::reserved_key;
+pub use business_keys::reserved_key;
 
 /// What the sagas need from outside.
 #[derive(Clone, Debug)]

@@ -3,7 +3,7 @@
 use engine::Failure;
 use serde::{Deserialize, Serialize};
 
-use crate::{currency, mailer::bare_address};
+use crate::{currency, mail::bare_address};
 
 /// One thing that is wrong with a request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,7 +32,7 @@ pub(crate) fn of_refusal(failure: Failure) -> Vec<Violation> {
 }
 
 /// The longest reason that a person can give, in characters.
-const REASON_MAX: usize = 500;
+const MAX_REASON_LEN: usize = 500;
 
 /// Checks the reason that a person has to give for a change: as [`check_reason`], and it says something.
 pub fn check_required_reason(pointer: &str, reason: &str) -> Option<Violation> {
@@ -40,7 +40,7 @@ pub fn check_required_reason(pointer: &str, reason: &str) -> Option<Violation> {
         return Some(Violation::new(
             pointer,
             "wrong-length",
-            format!("say why, in 1 to {REASON_MAX} characters"),
+            format!("say why, in 1 to {MAX_REASON_LEN} characters"),
         ));
     }
     check_reason(pointer, reason)
@@ -48,9 +48,9 @@ pub fn check_required_reason(pointer: &str, reason: &str) -> Option<Violation> {
 
 /// Checks the reason that a person may give for a change: up to 500 characters, none of them a control character.
 pub fn check_reason(pointer: &str, reason: &str) -> Option<Violation> {
-    let mut checker = Checker::default();
-    checker.line(pointer, reason, 0, REASON_MAX);
-    checker.violations.pop()
+    let mut validator = Validator::default();
+    validator.single_line(pointer, reason, 0, MAX_REASON_LEN);
+    validator.violations.pop()
 }
 
 /// Whether it is a bare mail address that the mailer will take.
@@ -60,17 +60,17 @@ pub(crate) fn is_email(text: &str) -> bool {
 
 /// Collects all that is wrong, so that the caller hears of everything at once.
 #[derive(Debug, Default)]
-pub(crate) struct Checker {
+pub(crate) struct Validator {
     violations: Vec<Violation>,
 }
 
-impl Checker {
+impl Validator {
     pub(crate) fn add(&mut self, pointer: impl Into<String>, code: &str, message: impl Into<String>) {
         self.violations.push(Violation::new(pointer, code, message));
     }
 
     /// One line of text: its length in characters, and no control characters.
-    pub(crate) fn line(&mut self, pointer: &str, text: &str, min: usize, max: usize) {
+    pub(crate) fn single_line(&mut self, pointer: &str, text: &str, min: usize, max: usize) {
         if text.chars().any(char::is_control) {
             self.add(pointer, "control-character", "must not contain control characters");
         } else if min > 0 && text.trim() != text {
@@ -81,7 +81,7 @@ impl Checker {
     }
 
     /// Text of many lines: its length in characters, and no control characters but tabs and line ends.
-    pub(crate) fn prose(&mut self, pointer: &str, text: &str, min: usize, max: usize) {
+    pub(crate) fn multi_line(&mut self, pointer: &str, text: &str, min: usize, max: usize) {
         let forbidden = |c: char| c.is_control() && !matches!(c, '\n' | '\r' | '\t');
         if text.chars().any(forbidden) {
             self.add(pointer, "control-character", "must not contain control characters");
@@ -129,16 +129,16 @@ impl Checker {
 mod tests {
     use super::*;
 
-    fn codes(check: impl FnOnce(&mut Checker)) -> Vec<String> {
-        let mut checker = Checker::default();
-        check(&mut checker);
-        checker.done().into_iter().map(|violation| violation.code).collect()
+    fn codes(check: impl FnOnce(&mut Validator)) -> Vec<String> {
+        let mut validator = Validator::default();
+        check(&mut validator);
+        validator.done().into_iter().map(|violation| violation.code).collect()
     }
 
     #[test]
     fn a_nul_character_never_reaches_the_database() {
-        assert_eq!(codes(|c| c.line("/name", "a\0b", 1, 64)), ["control-character"]);
-        assert_eq!(codes(|c| c.prose("/description", "a\0b", 0, 64)), ["control-character"]);
+        assert_eq!(codes(|c| c.single_line("/name", "a\0b", 1, 64)), ["control-character"]);
+        assert_eq!(codes(|c| c.multi_line("/description", "a\0b", 0, 64)), ["control-character"]);
         assert!(check_reason("/reason", "a\0b").is_some());
     }
 
@@ -156,14 +156,14 @@ mod tests {
 
     #[test]
     fn lengths_are_counted_in_characters() {
-        assert!(codes(|c| c.line("/name", "茶茶茶", 1, 3)).is_empty());
-        assert_eq!(codes(|c| c.line("/name", "茶茶茶茶", 1, 3)), ["wrong-length"]);
-        assert_eq!(codes(|c| c.line("/name", "", 1, 3)), ["wrong-length"]);
+        assert!(codes(|c| c.single_line("/name", "茶茶茶", 1, 3)).is_empty());
+        assert_eq!(codes(|c| c.single_line("/name", "茶茶茶茶", 1, 3)), ["wrong-length"]);
+        assert_eq!(codes(|c| c.single_line("/name", "", 1, 3)), ["wrong-length"]);
     }
 
     #[test]
     fn prose_may_have_line_ends() {
-        assert!(codes(|c| c.prose("/description", "one\r\n\ttwo", 0, 64)).is_empty());
+        assert!(codes(|c| c.multi_line("/description", "one\r\n\ttwo", 0, 64)).is_empty());
     }
 
     #[test]

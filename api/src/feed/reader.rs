@@ -62,7 +62,7 @@ enum PageRead {
 async fn read_page(broadcast: &EventBroadcast) -> Result<PageRead, sqlx::Error> {
     let read_through = *broadcast.0.read_through.borrow();
     let Some(after) = read_through else {
-        let end = events::extent(&broadcast.0.pool).await?.last_event_id;
+        let end = events::log_range(&broadcast.0.pool).await?.last_event_id;
         broadcast.0.read_through.send_replace(Some(end));
         return Ok(PageRead::End);
     };

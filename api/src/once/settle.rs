@@ -3,7 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use shop::idempotency::{self, Answer};
+use shop::idempotency::{self, RecordedResponse};
 use sqlx::PgPool;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
@@ -22,7 +22,7 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(super) enum Finish {
     /// This is the answer from now on.
-    Store(Answer),
+    Store(RecordedResponse),
     /// There is no answer worth keeping; the next request may have another try at once.
     Release,
 }
@@ -98,7 +98,7 @@ async fn retry_until_done(
     _permit: OwnedSemaphorePermit,
 ) {
     // By then any other request may have taken the key over, which then closes it.
-    let deadline = Instant::now() + idempotency::IN_FLIGHT_FOR;
+    let deadline = Instant::now() + idempotency::IN_FLIGHT_TIMEOUT;
     let mut pause = FIRST_PAUSE;
     loop {
         let is_last = tokio::select! {

@@ -16,7 +16,7 @@ impl From<sqlx::Error> for Problem {
 impl From<ListError> for Problem {
     fn from(error: ListError) -> Self {
         match error {
-            ListError::TooLong => Self::new(ProblemCode::Timeout, error.to_string()),
+            ListError::Timeout => Self::new(ProblemCode::Timeout, error.to_string()),
             ListError::Database(error) => error.into(),
         }
     }

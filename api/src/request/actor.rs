@@ -4,7 +4,7 @@ use std::{net::IpAddr, sync::Arc};
 
 use axum::extract::FromRequestParts;
 use http::{HeaderName, request::Parts};
-use shop::{audit::By, keys::UsableKey};
+use shop::{audit::AuditActor, keys::UsableKey};
 use utoipa::{
     IntoParams,
     openapi::path::{Parameter, ParameterIn},
@@ -33,8 +33,8 @@ impl Actor {
     }
 
     /// The actor as the audit knows it; by this name when none is known.
-    pub(crate) fn by<'a>(&'a self, default: &'a str) -> By<'a> {
-        By {
+    pub(crate) fn by<'a>(&'a self, default: &'a str) -> AuditActor<'a> {
+        AuditActor {
             actor: self.or(default),
             key_id: self.key.as_deref().map(|key| key.key_id.as_str()),
             address: self.address,

@@ -151,7 +151,7 @@ pub(crate) async fn get_events(
     headers: StreamHeaders,
     Query(query): Query<EventsQuery>,
 ) -> Result<Response, Problem> {
-    let extent = events::extent(state.pool()).await?;
+    let extent = events::log_range(state.pool()).await?;
     let after = match headers.last_event_id.or(query.after) {
         None => extent.last_event_id,
         Some(EventId(after)) => {
@@ -177,7 +177,7 @@ pub(crate) async fn get_events(
 }
 
 /// Whether the log goes on behind this event.
-fn reachable(after: i64, extent: events::Extent) -> Result<(), Problem> {
+fn reachable(after: i64, extent: events::LogRange) -> Result<(), Problem> {
     let (oldest, newest) = (extent.pruned_through, extent.last_event_id);
     let detail = if after < oldest {
         format!(
@@ -226,7 +226,7 @@ mod tests {
 
     #[test]
     fn what_is_not_in_the_log_is_gone() {
-        let extent = events::Extent { pruned_through: 10, last_event_id: 20 };
+        let extent = events::LogRange { pruned_through: 10, last_event_id: 20 };
         for (after, expected) in [(9, false), (10, true), (20, true), (21, false)] {
             assert_eq!(reachable(after, extent).is_ok(), expected, "{after}");
         }

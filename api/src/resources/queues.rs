@@ -4,7 +4,7 @@ use axum::extract::State;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use shop::queues::{self, QueueError, Wanted};
+use shop::queues::{self, DesiredState, QueueError};
 use utoipa::ToSchema;
 
 use crate::{
@@ -175,15 +175,15 @@ pub(crate) async fn update_queue(
     if let Some(reason) = reason {
         check_reason(reason)?;
     }
-    let wanted = match (change.paused, reason) {
-        (true, Some(reason)) => Wanted::Paused { reason },
+    let desired = match (change.paused, reason) {
+        (true, Some(reason)) => DesiredState::Paused { reason },
         (true, None) => return Err(Problem::field("/reason", "wrong-length", "say why it is paused")),
-        (false, reason) => Wanted::Running { reason },
+        (false, reason) => DesiredState::Running { reason },
     };
     let current =
         if condition.needs_current() { Some(queues::find(state.shop(), &name).await?.version) } else { None };
     let expected = condition.expected(current)?;
-    shown(queues::set(state.shop(), &name, wanted, expected, actor.by("operator")).await?)
+    shown(queues::set(state.shop(), &name, desired, expected, actor.by("operator")).await?)
 }
 
 fn shown(queue: engine::QueueView) -> Result<JsonResponse, Problem> {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use shop::events::{self, Claim, Event};
+use shop::events::{self, Event};
 use sqlx::PgPool;
 use uuid::Uuid;
 use workers::{ConsumerLease, EventLog, EventLogError, LogRange, PageSize, Sequenced, sinks::EventMessage};
@@ -39,7 +39,7 @@ impl EventLog for ShopEventLog {
     }
 
     async fn range(&self) -> Result<LogRange, EventLogError> {
-        let range = events::extent(&self.pool).await.map_err(log_error)?;
+        let range = events::log_range(&self.pool).await.map_err(log_error)?;
         Ok(LogRange { pruned_through: range.pruned_through, last_event_id: range.last_event_id })
     }
 
@@ -71,7 +71,7 @@ impl EventLog for ShopEventLog {
     }
 
     async fn start_series(&self, lease: &ConsumerLease, beyond: i64) -> Result<bool, EventLogError> {
-        events::begin_series(&self.pool, &claim(lease), beyond).await.map_err(log_error)
+        events::start_series(&self.pool, &claim(lease), beyond).await.map_err(log_error)
     }
 
     async fn release(&self, lease: &ConsumerLease) -> Result<(), EventLogError> {
@@ -94,7 +94,7 @@ fn message(event: &Event) -> EventMessage {
     }
 }
 
-fn lease(claim: Claim) -> ConsumerLease {
+fn lease(claim: events::ConsumerLease) -> ConsumerLease {
     ConsumerLease {
         consumer: claim.name,
         epoch: claim.epoch,
@@ -105,8 +105,8 @@ fn lease(claim: Claim) -> ConsumerLease {
     }
 }
 
-fn claim(lease: &ConsumerLease) -> Claim {
-    Claim {
+fn claim(lease: &ConsumerLease) -> events::ConsumerLease {
+    events::ConsumerLease {
         name: lease.consumer.clone(),
         epoch: lease.epoch,
         last_event_id: lease.last_event_id,

@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::Context;
 use shop::{
-    audit::By,
+    audit::AuditActor,
     keys::{self, KeyRole, NewKey, Token},
 };
 use sqlx::PgPool;
@@ -34,7 +34,8 @@ pub(super) async fn dev_key(pool: &PgPool, state_dir: &Path) -> anyhow::Result<D
         return Ok(DevKey { token, file });
     }
     let new = NewKey { name: "dev".into(), role: KeyRole::Operate, life: None };
-    let (_, token) = keys::create(pool, &new, Some("`sagaline dev` needs one"), &By::from("dev")).await?;
+    let (_, token) =
+        keys::create(pool, &new, Some("`sagaline dev` needs one"), &AuditActor::from("dev")).await?;
     keep(&file, &token).with_context(|| format!("can't write {}", file.display()))?;
     Ok(DevKey { token, file })
 }

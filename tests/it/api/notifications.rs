@@ -8,7 +8,7 @@ use engine::Engine;
 use reqwest::Method;
 use serde_json::{Value, json};
 use shop::{
-    mailer::Mailer,
+    mail::Mailer,
     sagas::{self, Settings, deliver_notification::QUEUE},
 };
 use tokio_util::sync::CancellationToken;

@@ -9,7 +9,7 @@ use reqwest::{Method, Response};
 use serde_json::{Value, json};
 use shop::{
     Shop,
-    mailer::Mailer,
+    mail::Mailer,
     sagas::{self, Settings},
 };
 use sqlx::PgPool;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 use shop::{
     audit,
-    events::{self, Claim, Extent, Replay},
+    events::{self, ConsumerLease, LogRange, Replay},
 };
 use sqlx::PgPool;
 use uuid::Uuid;
@@ -24,7 +24,7 @@ async fn log(count: u32) -> (Database, PgPool) {
     (database, pool)
 }
 
-async fn claim(pool: &PgPool, holder: Uuid, lease: Duration) -> Option<Claim> {
+async fn claim(pool: &PgPool, holder: Uuid, lease: Duration) -> Option<ConsumerLease> {
     events::claim(pool, "redis", holder, lease).await.unwrap()
 }
 
@@ -50,7 +50,7 @@ async fn one_process_publishes_to_a_target_and_one_that_was_overtaken_moves_noth
     assert!(second.epoch > first.epoch);
     assert!(!events::advance(&pool, &first, 5, LEASE).await.unwrap());
     assert!(!events::rewind(&pool, &first, 0).await.unwrap());
-    assert!(!events::begin_series(&pool, &first, 0).await.unwrap());
+    assert!(!events::start_series(&pool, &first, 0).await.unwrap());
     events::release(&pool, &first).await.unwrap();
     assert_eq!(claim(&pool, ann, LEASE).await, None, "an old claim can't give back a new one");
     assert!(events::advance(&pool, &second, 3, LEASE).await.unwrap());
@@ -138,7 +138,7 @@ async fn old_events_go_when_every_consumer_has_them_and_not_before() {
     assert!(events::advance(&pool, &redis, 2, LEASE).await.unwrap());
     assert_eq!(events::prune(&pool, DAY, 1).await.unwrap(), 1);
     assert_eq!(events::prune(&pool, DAY, 100).await.unwrap(), 1);
-    assert_eq!(events::extent(&pool).await.unwrap(), Extent { pruned_through: 2, last_event_id: 6 });
+    assert_eq!(events::log_range(&pool).await.unwrap(), LogRange { pruned_through: 2, last_event_id: 6 });
 
     assert!(events::remove(&pool, "redis", None, "test").await.unwrap());
     assert!(!events::remove(&pool, "redis", None, "test").await.unwrap());
@@ -146,7 +146,7 @@ async fn old_events_go_when_every_consumer_has_them_and_not_before() {
     assert_eq!(events::prune(&pool, DAY, 100).await.unwrap(), 1);
     assert_eq!(keys(&pool, 0).await.iter().map(|(id, _)| *id).collect::<Vec<_>>(), [4, 5, 6]);
     assert_eq!(events::prune(&pool, NOW, 100).await.unwrap(), 3);
-    assert_eq!(events::extent(&pool).await.unwrap(), Extent { pruned_through: 6, last_event_id: 6 });
+    assert_eq!(events::log_range(&pool).await.unwrap(), LogRange { pruned_through: 6, last_event_id: 6 });
     // Who comes now begins here.
     events::register(&pool, "redis").await.unwrap();
     assert_eq!(claim(&pool, holder, LEASE).await.unwrap().last_event_id, 6);

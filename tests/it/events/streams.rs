@@ -250,7 +250,7 @@ async fn a_client_that_comes_and_goes_gets_every_event_once_while_commits_come_o
     numbering.shutdown().await;
     assert_eq!(seen, (1..=total).collect::<Vec<_>>());
     assert!(connections > 10, "{connections}");
-    assert_eq!(events::extent(&pool).await.unwrap().last_event_id, total);
+    assert_eq!(events::log_range(&pool).await.unwrap().last_event_id, total);
 }
 
 #[tokio::test]

@@ -2,10 +2,10 @@
 
 use shop::{
     inventory::{
-        self, ListItem, ListedProduct, MovementKind, NewProduct, ProductDetails, ProductFilter, StockChange,
+        self, BulkItem, ListedProduct, MovementKind, NewProduct, ProductDetails, ProductFilter, StockChange,
         StockState, UpdateProductError, UpsertError, Upserted,
     },
-    mailer::Mailer,
+    mail::Mailer,
     orders::{self, OrderStatus},
     sagas::Settings,
 };
@@ -201,7 +201,7 @@ async fn low_products_are_listed() {
 async fn many_products_are_taken_at_once_and_a_second_time_nothing_changes() {
     let market = Market::open().await;
     let known = market.sell("TEA-500", 10, 7).await;
-    let batch: Vec<ListItem> =
+    let batch: Vec<BulkItem> =
         (0..1000).rev().map(|nth| Ok(listed(&format!("TEA-{nth}"), "Tea", 3))).collect();
     let first = inventory::upsert_products(&market.shop, &batch, "clerk").await.unwrap();
     let created = first.iter().filter(|one| matches!(one, Upserted::Created { .. })).count();
@@ -258,9 +258,9 @@ async fn what_a_list_leaves_out_stays_as_it_is() {
 #[tokio::test]
 async fn products_that_fall_low_together_are_one_mail_an_address() {
     let market = with_admins().await;
-    let batch: Vec<ListItem> = (0..100).map(|nth| Ok(listed(&format!("TEA-{nth:02}"), "Tea", 5))).collect();
+    let batch: Vec<BulkItem> = (0..100).map(|nth| Ok(listed(&format!("TEA-{nth:02}"), "Tea", 5))).collect();
     inventory::upsert_products(&market.shop, &batch, "clerk").await.unwrap();
-    let raised: Vec<ListItem> = batch
+    let raised: Vec<BulkItem> = batch
         .into_iter()
         .map(|one| one.map(|one| ListedProduct { low_stock_threshold: Some(5), ..one }))
         .collect();
@@ -313,7 +313,7 @@ async fn batches_orders_and_counts_at_once_neither_deadlock_nor_lose_a_change() 
     market.sell("TEA-39", 10, 1000).await;
     let batches = (0..8).map(|round| {
         let name = format!("Tea of round {round}");
-        let mut batch: Vec<ListItem> = skus.iter().map(|sku| Ok(listed(sku, &name, 5))).collect();
+        let mut batch: Vec<BulkItem> = skus.iter().map(|sku| Ok(listed(sku, &name, 5))).collect();
         if round % 2 == 0 {
             batch.reverse();
         }

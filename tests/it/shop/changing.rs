@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use engine::{Direction, Engine, StartError, Status};
 use shop::{
     Shop,
-    mailer::Mailer,
+    mail::Mailer,
     orders::{self, CancelOrderError, OrderStatus, StatusError},
     sagas::{
         self, Settings,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use engine::{Direction, Engine, Page, RetryPolicy, SagaFilter, Status};
 use shop::{
     Shop,
-    mailer::Mailer,
+    mail::Mailer,
     orders::{self, OrderStatus},
     sagas::{self, Settings, deliver_notification::DELIVER_NOTIFICATION, place_order::PLACE_ORDER},
 };

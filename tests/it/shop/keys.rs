@@ -1,7 +1,7 @@
 //! Requests that are made twice.
 
 use shop::{
-    idempotency::{self, Answer, Begin},
+    idempotency::{self, Begin, RecordedResponse},
     inventory::{self, CreateProductError, NewProduct},
 };
 use uuid::Uuid;
@@ -21,7 +21,8 @@ async fn an_idempotency_key_gives_the_first_answer_again() {
 
     lose_who_is_in_flight(&market).await;
     assert_eq!(begin(b"body").await.unwrap(), Begin::Fresh { resource_id });
-    let answer = Answer { status: 201, location: Some("/api/products/1".into()), body: "{}".into() };
+    let answer =
+        RecordedResponse { status: 201, location: Some("/api/products/1".into()), body: "{}".into() };
     idempotency::finish(market.pool(), "key", "orders", holder, &answer).await.unwrap();
     assert_eq!(begin(b"body").await.unwrap(), Begin::Replay(answer));
     assert_eq!(idempotency::purge(market.pool(), 10).await.unwrap(), 0);
@@ -55,7 +56,7 @@ async fn a_key_that_was_taken_over_is_closed_by_its_new_holder_alone() {
     let market = Market::open().await;
     let (late, holder) = (Uuid::now_v7(), Uuid::now_v7());
     let begin = |holder| idempotency::begin(market.pool(), "key", "orders", b"body", holder);
-    let answer = |body: &str| Answer { status: 201, location: None, body: body.into() };
+    let answer = |body: &str| RecordedResponse { status: 201, location: None, body: body.into() };
     let Begin::Fresh { resource_id } = begin(late).await.unwrap() else { panic!("it is the first") };
     idempotency::abandon(market.pool(), "key", "orders", holder).await.unwrap();
     assert_eq!(begin(holder).await.unwrap(), Begin::InFlight);

@@ -7,7 +7,7 @@ use devkit::mail_catcher::{Behaviour, MailCatcher, Stage};
 use engine::{Page, RetryPolicy, Status};
 use shop::{
     inventory,
-    mailer::Mailer,
+    mail::Mailer,
     notifications::{self, NotificationStatus, SendError, SendNotification},
     orders::{self, OrderStatus},
     sagas::{

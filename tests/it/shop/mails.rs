@@ -6,7 +6,7 @@ use breakers::{Breaker, BreakerSettings, BreakerState, Dependency};
 use devkit::mail_catcher::{Behaviour, MailCatcher, Stage};
 use engine::{DeadJobFilter, Page, RetryPolicy, Status};
 use shop::{
-    mailer::{Mail, MailError, Mailer, SmtpSettings},
+    mail::{Mail, MailError, Mailer, SmtpSettings},
     notifications::{self, NotificationStatus},
     sagas::{
         Settings,
@@ -99,7 +99,7 @@ async fn a_mail_that_timed_out_leaves_no_reply_behind_for_the_next() {
     catcher.behave(Behaviour::StallAfterData(limit * 3 / 2));
     for mails in 1..=3 {
         let error = mailer.send(&a_mail()).await.unwrap_err();
-        assert!(error.is_retryable() && !error.is_about_one_mail());
+        assert!(error.is_retryable() && !error.concerns_one_mail());
         let sentence = error.sentence();
         assert!(
             sentence.contains("did not confirm the mail within")
@@ -123,7 +123,7 @@ async fn mails_share_connections_and_no_more_are_kept_than_are_allowed() {
     // Refused mails leave theirs for others, too.
     catcher.behave(Behaviour::PermanentFailure(Stage::Recipient));
     for _ in 0..10 {
-        assert!(matches!(mailer.send(&a_mail()).await, Err(MailError::Refused { .. })));
+        assert!(matches!(mailer.send(&a_mail()).await, Err(MailError::RecipientRejected { .. })));
     }
     assert_eq!(catcher.connections(), 2, "the server closed the one before");
     catcher.behave(Behaviour::StallAfterData(Duration::from_millis(200)));
@@ -187,7 +187,7 @@ async fn an_answer_about_all_of_us_counts_against_the_server_and_one_about_a_mai
         let (mailer, breaker) = with_breaker(&catcher, 1);
         catcher.behave(behaviour);
         let error = mailer.send(&a_mail()).await.unwrap_err();
-        assert!(error.is_retryable() && !error.is_about_one_mail(), "{behaviour:?}: {error:?}");
+        assert!(error.is_retryable() && !error.concerns_one_mail(), "{behaviour:?}: {error:?}");
         assert_eq!(breaker.state(), BreakerState::Open, "{behaviour:?}");
     }
     let about_one = [
@@ -202,7 +202,7 @@ async fn an_answer_about_all_of_us_counts_against_the_server_and_one_about_a_mai
         catcher.behave(behaviour);
         for _ in 0..3 {
             let error = mailer.send(&a_mail()).await.unwrap_err();
-            assert_eq!((error.is_retryable(), error.is_about_one_mail()), (is_retryable, true), "{error:?}");
+            assert_eq!((error.is_retryable(), error.concerns_one_mail()), (is_retryable, true), "{error:?}");
         }
         assert_eq!(breaker.state(), BreakerState::Closed, "{behaviour:?}");
     }

@@ -6,7 +6,7 @@ use breakers::{Breaker, BreakerSettings, BreakerState, Dependency};
 use devkit::mail_catcher::{Behaviour, MailCatcher, Stage};
 use engine::{Allowance, DeadJobFilter, HistoryOutcome, Page, RetryPolicy, SagaFilter, Status};
 use shop::{
-    mailer::Mailer,
+    mail::Mailer,
     notifications::{self, NotificationStatus},
     orders::OrderStatus,
     sagas::{

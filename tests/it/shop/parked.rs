@@ -4,7 +4,7 @@ use engine::{BulkLimits, DeadJob, DeadJobError, DeadJobFilter, DiscardMode, Page
 use shop::{
     Shop,
     inventory::Product,
-    mailer::Mailer,
+    mail::Mailer,
     orders::{self, CancelOrderError, Order, OrderStatus},
     sagas::{Settings, deliver_notification::DELIVER_NOTIFICATION},
 };

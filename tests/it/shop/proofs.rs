@@ -7,7 +7,7 @@ use engine::{
     testing::{Proof, Run, skip_waiting},
 };
 use shop::{
-    mailer::Mailer,
+    mail::Mailer,
     sagas::{
         self, Settings,
         cancel_order::{CANCEL_ORDER, CancelOrder},

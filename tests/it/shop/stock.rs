@@ -3,7 +3,7 @@
 use engine::Page;
 use shop::{
     inventory::{self, StockChange, StockError},
-    mailer::Mailer,
+    mail::Mailer,
     orders::{self, OrderFilter, OrderStatus, PlaceOrder},
     sagas::Settings,
 };

@@ -4,7 +4,7 @@ use serde_json::Value;
 use shop::{
     Shop,
     inventory::{self, StockChange},
-    mailer::Mailer,
+    mail::Mailer,
     orders::{self, OrderStatus},
     sagas::Settings,
 };

@@ -3,7 +3,7 @@
 use engine::{Engine, EngineBuilder, TraceLink};
 use shop::{
     Shop,
-    mailer::Mailer,
+    mail::Mailer,
     orders,
     sagas::{self, Settings},
 };

@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use serde_json::Value;
 use sqlx::{FromRow, PgConnection, PgPool, types::Json};
 
-use super::{By, Change};
+use super::{AuditActor, AuditEntry};
 
 /// One recorded change.
 #[derive(Clone, Debug, PartialEq)]
@@ -68,7 +68,11 @@ pub struct Position {
 ///
 /// # Errors
 /// When the database refuses or is away.
-pub async fn record(conn: &mut PgConnection, by: &By<'_>, changes: &[Change<'_>]) -> Result<(), sqlx::Error> {
+pub async fn record(
+    conn: &mut PgConnection,
+    by: &AuditActor<'_>,
+    changes: &[AuditEntry<'_>],
+) -> Result<(), sqlx::Error> {
     sqlx::query(
         "insert into shop.audit
              (actor, key_id, address, trace_id, action, subject_kind, subject_id, reason, before, after)

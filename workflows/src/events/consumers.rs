@@ -7,11 +7,11 @@ use engine::with_timeout;
 use sqlx::{FromRow, PgPool};
 use uuid::Uuid;
 
-use super::PATIENCE;
+use super::STATEMENT_TIMEOUT;
 
 /// The right to publish to one target, for as long as its lease is renewed.
 #[derive(Clone, Debug, PartialEq, Eq, FromRow)]
-pub struct Claim {
+pub struct ConsumerLease {
     /// The target's name.
     pub name: String,
     /// The fence: what is done under an older epoch changes nothing.
@@ -56,7 +56,7 @@ pub async fn register(pool: &PgPool, name: &str) -> Result<(), sqlx::Error> {
          on conflict (name) do nothing",
     )
     .bind(name);
-    with_timeout(pool, PATIENCE, async |conn| query.execute(&mut **conn).await).await?;
+    with_timeout(pool, STATEMENT_TIMEOUT, async |conn| query.execute(&mut **conn).await).await?;
     Ok(())
 }
 
@@ -70,7 +70,7 @@ pub async fn claim(
     name: &str,
     holder: Uuid,
     lease: Duration,
-) -> Result<Option<Claim>, sqlx::Error> {
+) -> Result<Option<ConsumerLease>, sqlx::Error> {
     let query = sqlx::query_as(
         "update shop.event_consumer
          set epoch = epoch + case when holder = $2 and lease_until >= now() then 0 else 1 end,
@@ -81,7 +81,7 @@ pub async fn claim(
     .bind(name)
     .bind(holder)
     .bind(lease.as_secs_f64());
-    with_timeout(pool, PATIENCE, async |conn| query.fetch_optional(&mut **conn).await).await
+    with_timeout(pool, STATEMENT_TIMEOUT, async |conn| query.fetch_optional(&mut **conn).await).await
 }
 
 /// Notes that the target has confirmed everything up to `last_event_id`, and renews the lease. False when the claim is
@@ -91,7 +91,7 @@ pub async fn claim(
 /// When the database refuses or is away.
 pub async fn advance(
     pool: &PgPool,
-    claim: &Claim,
+    claim: &ConsumerLease,
     last_event_id: i64,
     lease: Duration,
 ) -> Result<bool, sqlx::Error> {
@@ -104,7 +104,7 @@ pub async fn advance(
     .bind(claim.epoch)
     .bind(last_event_id)
     .bind(lease.as_secs_f64());
-    let result = with_timeout(pool, PATIENCE, async |conn| query.execute(&mut **conn).await).await?;
+    let result = with_timeout(pool, STATEMENT_TIMEOUT, async |conn| query.execute(&mut **conn).await).await?;
     Ok(result.rows_affected() > 0)
 }
 
@@ -112,7 +112,7 @@ pub async fn advance(
 ///
 /// # Errors
 /// When the database refuses or is away.
-pub async fn rewind(pool: &PgPool, claim: &Claim, last_event_id: i64) -> Result<bool, sqlx::Error> {
+pub async fn rewind(pool: &PgPool, claim: &ConsumerLease, last_event_id: i64) -> Result<bool, sqlx::Error> {
     let query = sqlx::query(
         "update shop.event_consumer
          set last_event_id = $3, begun_after = least(begun_after, $3), updated_at = now()
@@ -121,7 +121,7 @@ pub async fn rewind(pool: &PgPool, claim: &Claim, last_event_id: i64) -> Result<
     .bind(&claim.name)
     .bind(claim.epoch)
     .bind(last_event_id);
-    let result = with_timeout(pool, PATIENCE, async |conn| query.execute(&mut **conn).await).await?;
+    let result = with_timeout(pool, STATEMENT_TIMEOUT, async |conn| query.execute(&mut **conn).await).await?;
     Ok(result.rows_affected() > 0)
 }
 
@@ -129,7 +129,7 @@ pub async fn rewind(pool: &PgPool, claim: &Claim, last_event_id: i64) -> Result<
 ///
 /// # Errors
 /// When the database refuses or is away.
-pub async fn begin_series(pool: &PgPool, claim: &Claim, beyond: i64) -> Result<bool, sqlx::Error> {
+pub async fn start_series(pool: &PgPool, claim: &ConsumerLease, beyond: i64) -> Result<bool, sqlx::Error> {
     let query = sqlx::query(
         "update shop.event_consumer
          set previous_series = case when last_event_id > begun_after then series else previous_series end,
@@ -141,7 +141,7 @@ pub async fn begin_series(pool: &PgPool, claim: &Claim, beyond: i64) -> Result<b
     .bind(&claim.name)
     .bind(claim.epoch)
     .bind(beyond);
-    let result = with_timeout(pool, PATIENCE, async |conn| query.execute(&mut **conn).await).await?;
+    let result = with_timeout(pool, STATEMENT_TIMEOUT, async |conn| query.execute(&mut **conn).await).await?;
     Ok(result.rows_affected() > 0)
 }
 
@@ -149,13 +149,13 @@ pub async fn begin_series(pool: &PgPool, claim: &Claim, beyond: i64) -> Result<b
 ///
 /// # Errors
 /// When the database refuses or is away; then the lease lapses.
-pub async fn release(pool: &PgPool, claim: &Claim) -> Result<(), sqlx::Error> {
+pub async fn release(pool: &PgPool, claim: &ConsumerLease) -> Result<(), sqlx::Error> {
     let query = sqlx::query(
         "update shop.event_consumer set lease_until = '-infinity' where name = $1 and epoch = $2",
     )
     .bind(&claim.name)
     .bind(claim.epoch);
-    with_timeout(pool, PATIENCE, async |conn| query.execute(&mut **conn).await).await?;
+    with_timeout(pool, STATEMENT_TIMEOUT, async |conn| query.execute(&mut **conn).await).await?;
     Ok(())
 }
 

@@ -3,7 +3,7 @@
 use sqlx::{FromRow, PgPool};
 
 /// Events that wait in the outbox are counted up to here.
-const COUNTED: i64 = 100_000;
+const MAX_COUNTED: i64 = 100_000;
 
 /// How far everybody is behind.
 #[derive(Clone, Debug, PartialEq)]
@@ -38,7 +38,7 @@ pub async fn lag(pool: &PgPool) -> Result<Lag, sqlx::Error> {
         "select count(*), coalesce(extract(epoch from now() - min(at)), 0)::float8
          from (select at from shop.outbox order by event_id limit $1) w",
     )
-    .bind(COUNTED)
+    .bind(MAX_COUNTED)
     .fetch_one(pool)
     .await?;
     let kept_events: i64 = sqlx::query_scalar(

@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 use sqlx::{FromRow, PgConnection, PgPool};
 
-use crate::audit::{self, By, Change};
+use crate::audit::{self, AuditActor, AuditEntry};
 
 /// Where a replay begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,11 +41,12 @@ pub async fn remove(
     pool: &PgPool,
     name: &str,
     reason: Option<&str>,
-    by: impl Into<By<'_>>,
+    by: impl Into<AuditActor<'_>>,
 ) -> Result<bool, sqlx::Error> {
     let mut tx = pool.begin().await?;
     let Some(removed) = delete(&mut tx, name).await? else { return Ok(false) };
-    let change = Change::of("consumer.remove", "consumer", name).because(reason).before(removed.shown());
+    let change =
+        AuditEntry::new("consumer.remove", "consumer", name).reason(reason).before(removed.audit_json());
     audit::record(&mut tx, &by.into(), &[change]).await?;
     tx.commit().await?;
     Ok(true)
@@ -61,46 +62,51 @@ pub async fn replay(
     name: &str,
     from: Replay,
     reason: Option<&str>,
-    by: impl Into<By<'_>>,
+    by: impl Into<AuditActor<'_>>,
 ) -> Result<Option<i64>, sqlx::Error> {
     let mut tx = pool.begin().await?;
     let Some(before) = lock(&mut tx, name).await? else { return Ok(None) };
     let after = begin_again(&mut tx, name, from).await?;
-    let change = Change::of("consumer.replay", "consumer", name).because(reason);
-    audit::record(&mut tx, &by.into(), &[change.before(before.shown()).after(after.shown())]).await?;
+    let change = AuditEntry::new("consumer.replay", "consumer", name).reason(reason);
+    audit::record(&mut tx, &by.into(), &[change.before(before.audit_json()).after(after.audit_json())])
+        .await?;
     tx.commit().await?;
     Ok(Some(after.last_event_id + 1))
 }
 
 /// How far a target is, and in which series.
 #[derive(Debug, FromRow)]
-struct Standing {
+struct ConsumerPosition {
     last_event_id: i64,
     series: i64,
 }
 
-impl Standing {
+impl ConsumerPosition {
     /// As the audit shows it.
-    fn shown(&self) -> Value {
+    fn audit_json(&self) -> Value {
         json!({"last_event_id": self.last_event_id, "series": self.series})
     }
 }
 
-async fn delete(conn: &mut PgConnection, name: &str) -> Result<Option<Standing>, sqlx::Error> {
+async fn delete(conn: &mut PgConnection, name: &str) -> Result<Option<ConsumerPosition>, sqlx::Error> {
     sqlx::query_as("delete from shop.event_consumer where name = $1 returning last_event_id, series")
         .bind(name)
         .fetch_optional(conn)
         .await
 }
 
-async fn lock(conn: &mut PgConnection, name: &str) -> Result<Option<Standing>, sqlx::Error> {
+async fn lock(conn: &mut PgConnection, name: &str) -> Result<Option<ConsumerPosition>, sqlx::Error> {
     sqlx::query_as("select last_event_id, series from shop.event_consumer where name = $1 for update")
         .bind(name)
         .fetch_optional(conn)
         .await
 }
 
-async fn begin_again(conn: &mut PgConnection, name: &str, from: Replay) -> Result<Standing, sqlx::Error> {
+async fn begin_again(
+    conn: &mut PgConnection,
+    name: &str,
+    from: Replay,
+) -> Result<ConsumerPosition, sqlx::Error> {
     let (from_id, from_time) = match from {
         Replay::From(event_id) => (Some(event_id), None),
         Replay::Since(time) => (None, Some(time)),

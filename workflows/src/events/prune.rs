@@ -5,7 +5,7 @@ use std::time::Duration;
 use engine::with_timeout;
 use sqlx::PgPool;
 
-use super::PATIENCE;
+use super::STATEMENT_TIMEOUT;
 
 /// Deletes up to `limit` events from the front of the log and says how many: those older than `retention` that every
 /// registered target has confirmed. It stops at the first that is to be kept, so that the log never has holes.
@@ -27,6 +27,6 @@ pub async fn prune(pool: &PgPool, retention: Duration, limit: u32) -> Result<u64
     )
     .bind(retention.as_secs_f64())
     .bind(i64::from(limit));
-    let result = with_timeout(pool, PATIENCE, async |conn| query.execute(&mut **conn).await).await?;
+    let result = with_timeout(pool, STATEMENT_TIMEOUT, async |conn| query.execute(&mut **conn).await).await?;
     Ok(result.rows_affected())
 }

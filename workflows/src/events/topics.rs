@@ -3,8 +3,8 @@
 use std::str::FromStr;
 
 /// More patterns, or longer ones, nobody needs.
-const MOST_PATTERNS: usize = 32;
-const LONGEST_PATTERN: usize = 128;
+const MAX_PATTERNS: usize = 32;
+const MAX_PATTERN_LEN: usize = 128;
 
 /// A choice of events: a list of patterns, one of which has to match. In a pattern `*` stands for one word and `#` for
 /// any number of words, none included.
@@ -30,12 +30,12 @@ enum Word {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TopicsError {
     /// Too many.
-    #[error("at most {MOST_PATTERNS} patterns can be given")]
+    #[error("at most {MAX_PATTERNS} patterns can be given")]
     TooMany,
     /// One is wrong.
     #[error(
         "`{0}` is no pattern: words of a-z, 0-9, `_` and `-` with dots between them, `*` for one word, `#` for any \
-         number of words, {LONGEST_PATTERN} characters at most"
+         number of words, {MAX_PATTERN_LEN} characters at most"
     )]
     Pattern(String),
 }
@@ -58,14 +58,14 @@ impl FromStr for Topics {
 
     fn from_str(text: &str) -> Result<Self, TopicsError> {
         let patterns = text.split(',').map(pattern).collect::<Result<Vec<_>, _>>()?;
-        if patterns.len() > MOST_PATTERNS { Err(TopicsError::TooMany) } else { Ok(Self(patterns)) }
+        if patterns.len() > MAX_PATTERNS { Err(TopicsError::TooMany) } else { Ok(Self(patterns)) }
     }
 }
 
 fn pattern(text: &str) -> Result<Vec<Word>, TopicsError> {
     let text = text.trim();
-    let wrong = || TopicsError::Pattern(text.chars().take(LONGEST_PATTERN).collect());
-    if text.len() > LONGEST_PATTERN {
+    let wrong = || TopicsError::Pattern(text.chars().take(MAX_PATTERN_LEN).collect());
+    if text.len() > MAX_PATTERN_LEN {
         return Err(wrong());
     }
     let is_plain = |word: &str| {
@@ -146,7 +146,7 @@ mod tests {
     #[test]
     fn many_hashes_do_not_cost_more_than_their_number() {
         let topics = vec!["#.a"; 30].join(".");
-        assert!(topics.len() <= LONGEST_PATTERN);
+        assert!(topics.len() <= MAX_PATTERN_LEN);
         assert!(!wants(&topics, &vec!["a"; 29].join(".")));
         assert!(wants(&topics, &vec!["a"; 60].join(".")));
     }

@@ -8,10 +8,10 @@ use super::{
     create::{self, NewProduct},
     details::{self, Current, Details},
 };
-use crate::{audit::By, shop::Shop, violation::Violation};
+use crate::{audit::AuditActor, shop::Shop, violation::Violation};
 
 /// The most products that one call takes.
-pub const BULK_MAX: usize = 1000;
+pub const MAX_BULK_PRODUCTS: usize = 1000;
 
 /// A product as a list of many has it. What it leaves out stays as it is: a list of prices says nothing of thresholds.
 #[derive(Clone, Debug)]
@@ -35,7 +35,7 @@ pub struct ListedProduct {
 }
 
 /// One item of a list, or what kept it from being read as a product.
-pub type ListItem = Result<ListedProduct, Vec<Violation>>;
+pub type BulkItem = Result<ListedProduct, Vec<Violation>>;
 
 impl ListedProduct {
     /// The product that it is if there is none with its SKU.
@@ -90,8 +90,8 @@ pub enum Upserted {
 /// The products were not taken.
 #[derive(Debug, thiserror::Error)]
 pub enum UpsertError {
-    /// There are none, or more than [`BULK_MAX`].
-    #[error("1 to {BULK_MAX} products are taken at once, not {0}")]
+    /// There are none, or more than [`MAX_BULK_PRODUCTS`].
+    #[error("1 to {MAX_BULK_PRODUCTS} products are taken at once, not {0}")]
     Count(usize),
     /// The database refused or is away.
     #[error("the database refused")]
@@ -109,11 +109,11 @@ pub enum UpsertError {
 /// See [`UpsertError`]; nothing has changed then, unless the answer of the database was lost.
 pub async fn upsert_products(
     shop: &Shop,
-    items: &[ListItem],
-    by: impl Into<By<'_>>,
+    items: &[BulkItem],
+    by: impl Into<AuditActor<'_>>,
 ) -> Result<Vec<Upserted>, UpsertError> {
     let by = by.into();
-    if !(1..=BULK_MAX).contains(&items.len()) {
+    if !(1..=MAX_BULK_PRODUCTS).contains(&items.len()) {
         return Err(UpsertError::Count(items.len()));
     }
     let (good, mut answers) = sorted_out(items);
@@ -155,7 +155,7 @@ struct Good<'a> {
 }
 
 /// Parts what can be taken, in SKU order, in which stock is locked everywhere, from the answers to the rest.
-fn sorted_out(items: &[ListItem]) -> (Vec<Good<'_>>, Vec<Option<Upserted>>) {
+fn sorted_out(items: &[BulkItem]) -> (Vec<Good<'_>>, Vec<Option<Upserted>>) {
     let mut places: HashMap<&str, usize> = HashMap::new();
     let mut answers = Vec::with_capacity(items.len());
     let mut good = Vec::with_capacity(items.len());

@@ -10,14 +10,14 @@ use uuid::Uuid;
 use super::{
     details::Details,
     levels::Level,
-    movement::{self, Kind, Movement},
+    movement::{self, Movement, MovementKind},
     product::{self, Product},
     stock::{self, MAX_STOCK},
 };
 use crate::{
-    audit::{self, By, Change},
-    outbox::{self, Event},
-    violation::{Checker, Violation},
+    audit::{self, AuditActor, AuditEntry},
+    outbox::{self, NewEvent},
+    violation::{Validator, Violation},
 };
 
 /// A product to be created.
@@ -48,11 +48,11 @@ pub struct NewProduct {
 impl NewProduct {
     /// Lists all that is wrong with it.
     pub fn violations(&self) -> Vec<Violation> {
-        let mut checker = Checker::default();
-        checker.line("/sku", &self.sku, 1, 64);
-        self.details().check(&mut checker);
-        checker.range("/initial_stock", self.initial_stock, 0, MAX_STOCK);
-        checker.done()
+        let mut validator = Validator::default();
+        validator.single_line("/sku", &self.sku, 1, 64);
+        self.details().check(&mut validator);
+        validator.range("/initial_stock", self.initial_stock, 0, MAX_STOCK);
+        validator.done()
     }
 
     pub(super) fn details(&self) -> Details<'_> {
@@ -93,7 +93,7 @@ pub enum CreateProductError {
 pub async fn create_product(
     pool: &PgPool,
     new: NewProduct,
-    by: impl Into<By<'_>>,
+    by: impl Into<AuditActor<'_>>,
 ) -> Result<Product, CreateProductError> {
     create_product_as(pool, Uuid::now_v7(), new, by).await
 }
@@ -107,7 +107,7 @@ pub async fn create_product_as(
     pool: &PgPool,
     product_id: Uuid,
     new: NewProduct,
-    by: impl Into<By<'_>>,
+    by: impl Into<AuditActor<'_>>,
 ) -> Result<Product, CreateProductError> {
     let by = by.into();
     let violations = new.violations();
@@ -129,7 +129,7 @@ pub async fn create_product_as(
 pub(super) async fn create_many(
     conn: &mut PgConnection,
     products: &[(Uuid, &NewProduct)],
-    by: &By<'_>,
+    by: &AuditActor<'_>,
 ) -> Result<HashSet<String>, sqlx::Error> {
     let created = insert(conn, products).await?;
     let new: Vec<&NewProduct> =
@@ -147,9 +147,11 @@ pub(super) async fn create_many(
             order_id: None,
         })
         .collect();
-    movement::enter(conn, Kind::Initial, by.actor, None, &movements).await?;
-    let events: Vec<Event> =
-        new.iter().map(|new| stock::updated(&new.sku, new.level(), Kind::Initial.name(), None)).collect();
+    movement::append(conn, MovementKind::Initial, by.actor, None, &movements).await?;
+    let events: Vec<NewEvent> = new
+        .iter()
+        .map(|new| stock::updated(&new.sku, new.level(), MovementKind::Initial.name(), None))
+        .collect();
     outbox::append(conn, &events).await?;
     record(conn, products.iter().filter(|(_, new)| created.contains(&new.sku)), by).await?;
     Ok(created)
@@ -158,18 +160,18 @@ pub(super) async fn create_many(
 async fn record<'a>(
     conn: &mut PgConnection,
     created: impl Iterator<Item = &'a (Uuid, &'a NewProduct)>,
-    by: &By<'_>,
+    by: &AuditActor<'_>,
 ) -> Result<(), sqlx::Error> {
-    let shown = |new: &NewProduct| {
-        let mut shown = new.details().shown();
-        shown["sku"] = new.sku.as_str().into();
-        shown["on_hand"] = new.initial_stock.into();
-        shown
+    let audit_json = |new: &NewProduct| {
+        let mut audit_json = new.details().audit_json();
+        audit_json["sku"] = new.sku.as_str().into();
+        audit_json["on_hand"] = new.initial_stock.into();
+        audit_json
     };
-    let created: Vec<(String, Value)> = created.map(|(id, new)| (id.to_string(), shown(new))).collect();
-    let changes = created
-        .iter()
-        .map(|(subject, shown)| Change::of("product.create", "product", subject).after(shown.clone()));
+    let created: Vec<(String, Value)> = created.map(|(id, new)| (id.to_string(), audit_json(new))).collect();
+    let changes = created.iter().map(|(subject, audit_json)| {
+        AuditEntry::new("product.create", "product", subject).after(audit_json.clone())
+    });
     audit::record(conn, by, &changes.collect::<Vec<_>>()).await
 }
 

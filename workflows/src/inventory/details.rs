@@ -8,13 +8,13 @@ use uuid::Uuid;
 use super::{
     levels::Level,
     product::{self, Product},
-    stock::{self, MAX_STOCK, Told},
+    stock::{self, LevelChange, MAX_STOCK},
 };
 use crate::{
-    audit::{self, By, Change},
-    outbox::{self, Event},
+    audit::{self, AuditActor, AuditEntry},
+    outbox::{self, NewEvent},
     shop::Shop,
-    violation::{Checker, Violation},
+    violation::{Validator, Violation},
 };
 
 /// What a shop says about a product, all but its SKU and what is there.
@@ -40,9 +40,9 @@ pub struct ProductDetails {
 impl ProductDetails {
     /// Lists all that is wrong with it.
     pub fn violations(&self) -> Vec<Violation> {
-        let mut checker = Checker::default();
-        self.borrowed().check(&mut checker);
-        checker.done()
+        let mut validator = Validator::default();
+        self.borrowed().check(&mut validator);
+        validator.done()
     }
 
     fn borrowed(&self) -> Details<'_> {
@@ -88,7 +88,7 @@ pub async fn update_product(
     shop: &Shop,
     product_id: Uuid,
     details: &ProductDetails,
-    by: impl Into<By<'_>>,
+    by: impl Into<AuditActor<'_>>,
     expected_version: Option<i64>,
 ) -> Result<Product, UpdateProductError> {
     let by = by.into();
@@ -123,17 +123,17 @@ pub(super) struct Details<'a> {
 }
 
 impl Details<'_> {
-    pub(super) fn check(&self, checker: &mut Checker) {
-        checker.line("/name", self.name, 1, 200);
-        checker.prose("/description", self.description, 0, 4000);
-        checker.line("/category", self.category, 1, 64);
-        checker.range("/price", self.price, 0, i64::MAX);
-        checker.currency("/currency", self.currency);
-        checker.range("/low_stock_threshold", self.low_stock_threshold, 0, MAX_STOCK);
+    pub(super) fn check(&self, validator: &mut Validator) {
+        validator.single_line("/name", self.name, 1, 200);
+        validator.multi_line("/description", self.description, 0, 4000);
+        validator.single_line("/category", self.category, 1, 64);
+        validator.range("/price", self.price, 0, i64::MAX);
+        validator.currency("/currency", self.currency);
+        validator.range("/low_stock_threshold", self.low_stock_threshold, 0, MAX_STOCK);
     }
 
     /// As the audit shows it.
-    pub(super) fn shown(&self) -> Value {
+    pub(super) fn audit_json(&self) -> Value {
         json!({
             "name": self.name, "description": self.description, "category": self.category, "price": self.price,
             "currency": self.currency, "low_stock_threshold": self.low_stock_threshold,
@@ -204,7 +204,7 @@ pub(super) async fn apply(
     shop: &Shop,
     conn: &mut PgConnection,
     changes: &[(&Current, Details<'_>)],
-    by: &By<'_>,
+    by: &AuditActor<'_>,
 ) -> Result<(), sqlx::Error> {
     if changes.is_empty() {
         return Ok(());
@@ -212,22 +212,30 @@ pub(super) async fn apply(
     write(conn, changes).await?;
     write_thresholds(conn, changes).await?;
     let said = changes.iter().filter(|(current, new)| !current.details().reads_as(new));
-    let events: Vec<Event> = said.map(|(current, new)| updated(current, new, by.actor)).collect();
+    let events: Vec<NewEvent> = said.map(|(current, new)| updated(current, new, by.actor)).collect();
     outbox::append(conn, &events).await?;
     let subjects: Vec<String> = changes.iter().map(|(current, _)| current.product_id.to_string()).collect();
     let records = subjects.iter().zip(changes).map(|(subject, (current, new))| {
-        Change::of("product.update", "product", subject).before(current.details().shown()).after(new.shown())
+        AuditEntry::new("product.update", "product", subject)
+            .before(current.details().audit_json())
+            .after(new.audit_json())
     });
     audit::record(conn, by, &records.collect::<Vec<_>>()).await?;
     let levels = changes.iter().filter_map(|(current, new)| {
         let before = current.level();
         let now = Level { low_stock_threshold: new.low_stock_threshold, ..before };
-        (before != now).then_some(Told { sku: &current.sku, before, now, cause: "threshold", reason: None })
+        (before != now).then_some(LevelChange {
+            sku: &current.sku,
+            before,
+            now,
+            cause: "threshold",
+            reason: None,
+        })
     });
-    stock::tell(shop, conn, &levels.collect::<Vec<_>>()).await
+    stock::publish(shop, conn, &levels.collect::<Vec<_>>()).await
 }
 
-fn updated(current: &Current, new: &Details<'_>, actor: &str) -> Event {
+fn updated(current: &Current, new: &Details<'_>, actor: &str) -> NewEvent {
     let payload = json!({
         "product_id": current.product_id,
         "sku": current.sku,
@@ -237,7 +245,7 @@ fn updated(current: &Current, new: &Details<'_>, actor: &str) -> Event {
         "currency": new.currency,
         "actor": actor,
     });
-    Event::new("product.updated", &current.sku, &payload)
+    NewEvent::new("product.updated", &current.sku, &payload)
 }
 
 async fn write(conn: &mut PgConnection, changes: &[(&Current, Details<'_>)]) -> Result<(), sqlx::Error> {

@@ -5,7 +5,7 @@ use serde::Serialize;
 use sqlx::{FromRow, PgPool, Postgres, QueryBuilder};
 use uuid::Uuid;
 
-use super::{movement::Kind, product};
+use super::{movement::MovementKind, product};
 
 /// One change of a product's levels.
 #[derive(Clone, Debug, Serialize, FromRow)]
@@ -14,7 +14,7 @@ pub struct LedgerEntry {
     pub movement_id: i64,
     /// Why it changed.
     #[sqlx(try_from = "String")]
-    pub kind: Kind,
+    pub kind: MovementKind,
     /// How many more there are.
     pub delta_on_hand: i64,
     /// How many more orders hold.

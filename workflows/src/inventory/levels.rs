@@ -24,7 +24,7 @@ impl Level {
 
 /// A SKU of which an order wants more than there is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Short {
+pub(crate) struct Shortage {
     pub(crate) sku: String,
     pub(crate) requested: i64,
     pub(crate) available: i64,
@@ -57,12 +57,12 @@ impl Levels {
     }
 
     /// Reserves all that is wanted, or nothing.
-    pub(super) fn take(&mut self, wanted: &BTreeMap<String, i64>) -> Result<(), Vec<Short>> {
+    pub(super) fn reserve(&mut self, wanted: &BTreeMap<String, i64>) -> Result<(), Vec<Shortage>> {
         let available = |sku: &String| self.0.get(sku).map_or(0, |slot| slot.now.available());
-        let short: Vec<Short> = wanted
+        let short: Vec<Shortage> = wanted
             .iter()
             .filter(|&(sku, &requested)| available(sku) < requested)
-            .map(|(sku, &requested)| Short { sku: sku.clone(), requested, available: available(sku) })
+            .map(|(sku, &requested)| Shortage { sku: sku.clone(), requested, available: available(sku) })
             .collect();
         if !short.is_empty() {
             return Err(short);
@@ -76,7 +76,7 @@ impl Levels {
     }
 
     /// Takes a reservation off: what it held is available again.
-    pub(super) fn give_back(&mut self, sku: &str, quantity: i64) -> Result<(), LevelError> {
+    pub(super) fn release(&mut self, sku: &str, quantity: i64) -> Result<(), LevelError> {
         self.reserved(sku, quantity)?.reserved -= quantity;
         Ok(())
     }
@@ -95,10 +95,10 @@ impl Levels {
     }
 
     /// The levels that went down to or under their threshold, in SKU order.
-    pub(super) fn fell_low(&self) -> impl Iterator<Item = (&str, Level)> {
+    pub(super) fn crossed_threshold(&self) -> impl Iterator<Item = (&str, Level)> {
         self.0
             .iter()
-            .filter(|(_, slot)| fell_low(slot.before, slot.now))
+            .filter(|(_, slot)| crossed_threshold(slot.before, slot.now))
             .map(|(sku, slot)| (sku.as_str(), slot.now))
     }
 
@@ -113,7 +113,7 @@ impl Levels {
 }
 
 /// Whether a change crosses the threshold downwards; that is told once, not with every sale below it.
-pub(super) fn fell_low(before: Level, now: Level) -> bool {
+pub(super) fn crossed_threshold(before: Level, now: Level) -> bool {
     !before.is_low() && now.is_low()
 }
 
@@ -137,7 +137,7 @@ mod tests {
     #[test]
     fn a_reservation_is_all_or_nothing_and_names_every_short_line() {
         let mut levels = levels(&[("A", level(5, 0)), ("B", level(1, 0)), ("C", level(4, 4))]);
-        let short = levels.take(&wanted(&[("A", 5), ("B", 2), ("C", 1), ("D", 1)])).unwrap_err();
+        let short = levels.reserve(&wanted(&[("A", 5), ("B", 2), ("C", 1), ("D", 1)])).unwrap_err();
         let named: Vec<_> = short.iter().map(|s| (s.sku.as_str(), s.requested, s.available)).collect();
         assert_eq!(named, [("B", 2, 1), ("C", 1, 0), ("D", 1, 0)]);
         assert_eq!(levels.changed().count(), 0);
@@ -146,7 +146,7 @@ mod tests {
     #[test]
     fn orders_of_one_set_see_what_those_before_them_took() {
         let mut levels = levels(&[("A", level(10, 0))]);
-        let served = (0..200).filter(|_| levels.take(&wanted(&[("A", 1)])).is_ok()).count();
+        let served = (0..200).filter(|_| levels.reserve(&wanted(&[("A", 1)])).is_ok()).count();
         assert_eq!(served, 10);
         assert_eq!(levels.changed().collect::<Vec<_>>(), [("A", level(10, 10))]);
     }
@@ -154,18 +154,18 @@ mod tests {
     #[test]
     fn a_threshold_is_crossed_once() {
         let mut levels = levels(&[("A", level(5, 0))]);
-        levels.take(&wanted(&[("A", 2)])).unwrap();
-        assert_eq!(levels.fell_low().count(), 0);
-        levels.take(&wanted(&[("A", 1)])).unwrap();
-        assert_eq!(levels.fell_low().count(), 1);
-        assert!(!fell_low(level(5, 3), level(5, 4)), "it was low already");
+        levels.reserve(&wanted(&[("A", 2)])).unwrap();
+        assert_eq!(levels.crossed_threshold().count(), 0);
+        levels.reserve(&wanted(&[("A", 1)])).unwrap();
+        assert_eq!(levels.crossed_threshold().count(), 1);
+        assert!(!crossed_threshold(level(5, 3), level(5, 4)), "it was low already");
     }
 
     #[test]
     fn no_more_is_given_back_than_is_reserved() {
         let mut levels = levels(&[("A", level(5, 1))]);
-        assert!(levels.give_back("A", 2).is_err());
-        assert_eq!(levels.give_back("B", 1), Err(LevelError::Unknown("B".into())));
+        assert!(levels.release("A", 2).is_err());
+        assert_eq!(levels.release("B", 1), Err(LevelError::Unknown("B".into())));
         assert_eq!(levels.changed().count(), 0);
     }
 
@@ -187,9 +187,9 @@ mod tests {
                     .map(|(sku, quantity)| ((*sku).to_owned(), quantity))
                     .collect();
                 match operation {
-                    0 => if levels.take(&order).is_ok() { held.push(order) },
+                    0 => if levels.reserve(&order).is_ok() { held.push(order) },
                     1 => if let Some(order) = held.pop() {
-                        for (sku, &quantity) in &order { levels.give_back(sku, quantity).unwrap(); }
+                        for (sku, &quantity) in &order { levels.release(sku, quantity).unwrap(); }
                     },
                     _ => if let Some(order) = held.pop() {
                         for (sku, &quantity) in &order {

@@ -7,7 +7,7 @@ use uuid::Uuid;
 /// Why a level changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Kind {
+pub enum MovementKind {
     /// The product was created.
     Initial,
     /// Somebody counted.
@@ -22,7 +22,7 @@ pub enum Kind {
     Ship,
 }
 
-impl Kind {
+impl MovementKind {
     const ALL: [Self; 6] = [Self::Initial, Self::Set, Self::Adjust, Self::Reserve, Self::Release, Self::Ship];
 
     /// The stored name.
@@ -38,7 +38,7 @@ impl Kind {
     }
 }
 
-impl TryFrom<String> for Kind {
+impl TryFrom<String> for MovementKind {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
@@ -59,9 +59,9 @@ pub(super) struct Movement<'a> {
 }
 
 /// Enters movements that have kind, actor and reason in common.
-pub(super) async fn enter(
+pub(super) async fn append(
     conn: &mut PgConnection,
-    kind: Kind,
+    kind: MovementKind,
     actor: &str,
     reason: Option<&str>,
     movements: &[Movement<'_>],

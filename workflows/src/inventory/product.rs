@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::{FromRow, PgConnection, PgPool, Postgres, QueryBuilder};
 use uuid::Uuid;
 
-use crate::far_list::{self, ListError};
+use crate::bounded_list::{self, ListError};
 
 /// A product and its stock.
 #[derive(Clone, Debug, Serialize, FromRow)]
@@ -62,7 +62,7 @@ pub struct ProductFilter {
 
 impl ProductFilter {
     /// Whether the whole catalogue may have to be looked at before a page is full.
-    pub fn looks_far(&self) -> bool {
+    pub fn may_scan(&self) -> bool {
         self.search.is_some() || self.stock.is_some()
     }
 }
@@ -89,7 +89,7 @@ pub async fn product(pool: &PgPool, product_id: Uuid) -> Result<Option<Product>,
 /// order, because no update of a row of stock could stay on its page.
 ///
 /// # Errors
-/// See [`ListError`]; a list that does not [look far](ProductFilter::looks_far) is never too long.
+/// See [`ListError`]; a list that does not [scan](ProductFilter::may_scan) is never too long.
 pub async fn products(pool: &PgPool, filter: &ProductFilter, page: Page) -> Result<Vec<Product>, ListError> {
     let texts = [&filter.search, &filter.category];
     if texts.into_iter().flatten().any(|text| text.contains('\0')) {
@@ -116,15 +116,15 @@ pub async fn products(pool: &PgPool, filter: &ProductFilter, page: Page) -> Resu
         query.push(" and p.product_id < ").push_bind(after);
     }
     query.push(" order by p.product_id desc limit ").push_bind(i64::from(page.limit));
-    if filter.looks_far() {
-        return far_list::read(pool, query).await;
+    if filter.may_scan() {
+        return bounded_list::read(pool, query).await;
     }
     Ok(query.build_query_as().fetch_all(pool).await?)
 }
 
 /// What a product is called and costs now.
 #[derive(Clone, Debug, PartialEq, Eq, FromRow)]
-pub(crate) struct Listing {
+pub(crate) struct CatalogEntry {
     pub(crate) sku: String,
     pub(crate) name: String,
     pub(crate) price: i64,
@@ -132,7 +132,10 @@ pub(crate) struct Listing {
 }
 
 /// Reads what these SKUs are called and cost; those that do not exist are left out.
-pub(crate) async fn listings(conn: &mut PgConnection, skus: &[&str]) -> Result<Vec<Listing>, sqlx::Error> {
+pub(crate) async fn catalog_entries(
+    conn: &mut PgConnection,
+    skus: &[&str],
+) -> Result<Vec<CatalogEntry>, sqlx::Error> {
     sqlx::query_as("select sku, name, price, currency from shop.product where sku = any($1)")
         .bind(skus)
         .fetch_all(conn)

@@ -7,20 +7,20 @@ use sqlx::{FromRow, PgConnection};
 use uuid::Uuid;
 
 use super::{
-    levels::{Level, LevelError, Levels, Short},
-    movement::{self, Kind, Movement},
+    levels::{Level, LevelError, Levels, Shortage},
+    movement::{self, Movement, MovementKind},
     stock,
 };
-use crate::outbox::{self, Event};
+use crate::outbox::{self, NewEvent};
 
 /// What one order wants to hold, summed per SKU.
 #[derive(Debug)]
-pub(crate) struct Claim {
+pub(crate) struct ReservationRequest {
     pub(crate) order_id: Uuid,
     pub(crate) wanted: BTreeMap<String, i64>,
 }
 
-impl Claim {
+impl ReservationRequest {
     /// Sums an order's lines per SKU.
     pub(crate) fn new<'a>(order_id: Uuid, lines: impl IntoIterator<Item = (&'a str, i64)>) -> Self {
         let mut wanted = BTreeMap::new();
@@ -31,11 +31,11 @@ impl Claim {
     }
 }
 
-/// What came of a batch of claims.
+/// What came of a batch of requests.
 #[derive(Debug)]
 pub(crate) struct Reservations {
-    /// In the order of the claims: reserved, or what is short.
-    pub(crate) answers: Vec<Result<(), Vec<Short>>>,
+    /// In the order of the requests: reserved, or what is short.
+    pub(crate) results: Vec<Result<(), Vec<Shortage>>>,
     /// The products whose stock fell to its threshold by this.
     pub(crate) low: Vec<LowStock>,
 }
@@ -56,14 +56,14 @@ impl LowStock {
 
 /// How a reservation ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Settlement {
+pub(crate) enum ReservationEnd {
     /// The goods stay and can be ordered by others.
     Released,
     /// The goods have left.
     Consumed,
 }
 
-impl Settlement {
+impl ReservationEnd {
     fn state(self) -> &'static str {
         match self {
             Self::Released => "released",
@@ -71,50 +71,54 @@ impl Settlement {
         }
     }
 
-    fn kind(self) -> Kind {
+    fn kind(self) -> MovementKind {
         match self {
-            Self::Released => Kind::Release,
-            Self::Consumed => Kind::Ship,
+            Self::Released => MovementKind::Release,
+            Self::Consumed => MovementKind::Ship,
         }
     }
 }
 
-/// Reserves for each order all that it wants, or nothing; the answers are in the order of the claims, the earlier
+/// Reserves for each order all that it wants, or nothing; the results are in the order of the requests, the earlier
 /// served first. Five statements, however many orders.
 pub(crate) async fn reserve(
     conn: &mut PgConnection,
     actor: &str,
-    claims: &[Claim],
+    requests: &[ReservationRequest],
 ) -> Result<Reservations, sqlx::Error> {
     let skus: BTreeSet<&str> =
-        claims.iter().flat_map(|claim| claim.wanted.keys().map(String::as_str)).collect();
+        requests.iter().flat_map(|request| request.wanted.keys().map(String::as_str)).collect();
     let skus: Vec<&str> = skus.into_iter().collect();
     let mut levels = stock::lock(conn, &skus).await?;
-    let answers: Vec<_> = claims.iter().map(|claim| levels.take(&claim.wanted)).collect();
-    let served: Vec<&Claim> =
-        claims.iter().zip(&answers).filter(|(_, answer)| answer.is_ok()).map(|(claim, _)| claim).collect();
+    let results: Vec<_> = requests.iter().map(|request| levels.reserve(&request.wanted)).collect();
+    let served: Vec<&ReservationRequest> = requests
+        .iter()
+        .zip(&results)
+        .filter(|(_, answer)| answer.is_ok())
+        .map(|(request, _)| request)
+        .collect();
     if served.is_empty() {
-        return Ok(Reservations { answers, low: Vec::new() });
+        return Ok(Reservations { results, low: Vec::new() });
     }
-    let held: Vec<Held> = served.iter().flat_map(|claim| held_rows(claim)).collect();
+    let held: Vec<HeldRow> = served.iter().flat_map(|request| held_rows(request)).collect();
     write_changed(conn, &levels).await?;
     insert(conn, &held).await?;
-    movement::enter(conn, Kind::Reserve, actor, None, &movements(&held, 0, 1)).await?;
+    movement::append(conn, MovementKind::Reserve, actor, None, &movements(&held, 0, 1)).await?;
     let mut events = order_events("inventory.reserved", &held);
-    events.extend(updates(&levels, Kind::Reserve));
-    events.extend(levels.fell_low().map(|(sku, level)| stock::low(sku, level)));
+    events.extend(updates(&levels, MovementKind::Reserve));
+    events.extend(levels.crossed_threshold().map(|(sku, level)| stock::low(sku, level)));
     outbox::append(conn, &events).await?;
-    let low = levels.fell_low().map(|(sku, level)| LowStock::of(sku, level));
-    Ok(Reservations { low: low.collect(), answers })
+    let low = levels.crossed_threshold().map(|(sku, level)| LowStock::of(sku, level));
+    Ok(Reservations { low: low.collect(), results })
 }
 
 /// Ends what these orders still hold; those that hold nothing are left alone, so that repeating it changes nothing.
 /// At most six statements, however many orders.
-pub(crate) async fn settle(
+pub(crate) async fn end_reservations(
     conn: &mut PgConnection,
     actor: &str,
     order_ids: &[Uuid],
-    settlement: Settlement,
+    end: ReservationEnd,
 ) -> Result<(), sqlx::Error> {
     let skus = held_skus(conn, order_ids).await?;
     if skus.is_empty() {
@@ -122,27 +126,27 @@ pub(crate) async fn settle(
     }
     let skus: Vec<&str> = skus.iter().map(String::as_str).collect();
     let mut levels = stock::lock(conn, &skus).await?;
-    let ended = end(conn, order_ids, settlement).await?;
+    let ended = end_held(conn, order_ids, end).await?;
     if ended.is_empty() {
         return Ok(());
     }
-    for Held { sku, quantity, .. } in &ended {
-        match settlement {
-            Settlement::Released => levels.give_back(sku, *quantity),
-            Settlement::Consumed => levels.ship(sku, *quantity),
+    for HeldRow { sku, quantity, .. } in &ended {
+        match end {
+            ReservationEnd::Released => levels.release(sku, *quantity),
+            ReservationEnd::Consumed => levels.ship(sku, *quantity),
         }
         .map_err(|error: LevelError| sqlx::Error::Decode(Box::new(error)))?;
     }
     write_changed(conn, &levels).await?;
-    let (kind, on_hand_sign) = match settlement {
-        Settlement::Released => (settlement.kind(), 0),
-        Settlement::Consumed => (settlement.kind(), -1),
+    let (kind, on_hand_sign) = match end {
+        ReservationEnd::Released => (end.kind(), 0),
+        ReservationEnd::Consumed => (end.kind(), -1),
     };
-    movement::enter(conn, kind, actor, None, &movements(&ended, on_hand_sign, -1)).await?;
-    let mut events = match settlement {
-        Settlement::Released => order_events("inventory.released", &ended),
+    movement::append(conn, kind, actor, None, &movements(&ended, on_hand_sign, -1)).await?;
+    let mut events = match end {
+        ReservationEnd::Released => order_events("inventory.released", &ended),
         // That goods have left is told of the order.
-        Settlement::Consumed => Vec::new(),
+        ReservationEnd::Consumed => Vec::new(),
     };
     events.extend(updates(&levels, kind));
     outbox::append(conn, &events).await?;
@@ -150,20 +154,20 @@ pub(crate) async fn settle(
 }
 
 #[derive(Debug, FromRow)]
-struct Held {
+struct HeldRow {
     order_id: Uuid,
     sku: String,
     quantity: i64,
 }
 
-fn held_rows(claim: &Claim) -> impl Iterator<Item = Held> {
-    let order_id = claim.order_id;
-    claim.wanted.iter().map(move |(sku, &quantity)| Held { order_id, sku: sku.clone(), quantity })
+fn held_rows(request: &ReservationRequest) -> impl Iterator<Item = HeldRow> {
+    let order_id = request.order_id;
+    request.wanted.iter().map(move |(sku, &quantity)| HeldRow { order_id, sku: sku.clone(), quantity })
 }
 
-fn movements(held: &[Held], on_hand_sign: i64, reserved_sign: i64) -> Vec<Movement<'_>> {
+fn movements(held: &[HeldRow], on_hand_sign: i64, reserved_sign: i64) -> Vec<Movement<'_>> {
     held.iter()
-        .map(|Held { order_id, sku, quantity }| Movement {
+        .map(|HeldRow { order_id, sku, quantity }| Movement {
             sku,
             delta_on_hand: on_hand_sign * quantity,
             delta_reserved: reserved_sign * quantity,
@@ -173,21 +177,21 @@ fn movements(held: &[Held], on_hand_sign: i64, reserved_sign: i64) -> Vec<Moveme
 }
 
 /// One event an order, with all its SKUs.
-fn order_events(routing_key: &'static str, held: &[Held]) -> Vec<Event> {
+fn order_events(routing_key: &'static str, held: &[HeldRow]) -> Vec<NewEvent> {
     let mut by_order: BTreeMap<Uuid, Vec<serde_json::Value>> = BTreeMap::new();
-    for Held { order_id, sku, quantity } in held {
+    for HeldRow { order_id, sku, quantity } in held {
         by_order.entry(*order_id).or_default().push(json!({"sku": sku, "quantity": quantity}));
     }
     by_order
         .into_iter()
         .map(|(order_id, items)| {
-            Event::new(routing_key, &order_id, &json!({"order_id": order_id, "items": items}))
+            NewEvent::new(routing_key, &order_id, &json!({"order_id": order_id, "items": items}))
         })
         .collect()
 }
 
 /// One event a SKU, however many orders of the batch changed it.
-fn updates(levels: &Levels, kind: Kind) -> impl Iterator<Item = Event> {
+fn updates(levels: &Levels, kind: MovementKind) -> impl Iterator<Item = NewEvent> {
     levels.changed().map(move |(sku, level)| stock::updated(sku, level, kind.name(), None))
 }
 
@@ -196,7 +200,7 @@ async fn write_changed(conn: &mut PgConnection, levels: &Levels) -> Result<(), s
     stock::write(conn, &changed).await
 }
 
-async fn insert(conn: &mut PgConnection, held: &[Held]) -> Result<(), sqlx::Error> {
+async fn insert(conn: &mut PgConnection, held: &[HeldRow]) -> Result<(), sqlx::Error> {
     let orders: Vec<Uuid> = held.iter().map(|row| row.order_id).collect();
     let skus: Vec<&str> = held.iter().map(|row| row.sku.as_str()).collect();
     let quantities: Vec<i64> = held.iter().map(|row| row.quantity).collect();
@@ -223,17 +227,17 @@ async fn held_skus(conn: &mut PgConnection, order_ids: &[Uuid]) -> Result<Vec<St
 }
 
 /// The stock of these reservations is locked, so nobody else ends them meanwhile.
-async fn end(
+async fn end_held(
     conn: &mut PgConnection,
     order_ids: &[Uuid],
-    settlement: Settlement,
-) -> Result<Vec<Held>, sqlx::Error> {
+    end: ReservationEnd,
+) -> Result<Vec<HeldRow>, sqlx::Error> {
     sqlx::query_as(
         "update shop.reservation set state = $2 where order_id = any($1) and state = 'held'
          returning order_id, sku, quantity",
     )
     .bind(order_ids)
-    .bind(settlement.state())
+    .bind(end.state())
     .fetch_all(conn)
     .await
 }

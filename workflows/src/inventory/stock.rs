@@ -5,14 +5,14 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::{
-    levels::{Level, Levels, fell_low},
-    movement::{self, Kind, Movement},
+    levels::{Level, Levels, crossed_threshold},
+    movement::{self, Movement, MovementKind},
     product::{self, Product},
     reservation::LowStock,
 };
 use crate::{
-    audit::{self, By, Change},
-    outbox::{self, Event},
+    audit::{self, AuditActor, AuditEntry},
+    outbox::{self, NewEvent},
     shop::Shop,
     violation::{Violation, check_required_reason},
 };
@@ -73,7 +73,7 @@ pub async fn change_stock(
     product_id: Uuid,
     change: StockChange,
     reason: &str,
-    by: impl Into<By<'_>>,
+    by: impl Into<AuditActor<'_>>,
     expected_version: Option<i64>,
 ) -> Result<Product, StockError> {
     let by = by.into();
@@ -87,24 +87,29 @@ pub async fn change_stock(
     }
     let now = Level { on_hand: decide(before, change)?, ..before };
     let (kind, action) = match change {
-        StockChange::Set(_) => (Kind::Set, "stock.set"),
-        StockChange::Adjust(_) => (Kind::Adjust, "stock.adjust"),
+        StockChange::Set(_) => (MovementKind::Set, "stock.set"),
+        StockChange::Adjust(_) => (MovementKind::Adjust, "stock.adjust"),
     };
     let delta_on_hand = now.on_hand - before.on_hand;
     write(&mut tx, &[(&sku, now)]).await?;
     let movement = Movement { sku: &sku, delta_on_hand, delta_reserved: 0, order_id: None };
-    movement::enter(&mut tx, kind, by.actor, Some(reason), &[movement]).await?;
-    tell(shop, &mut tx, &[Told { sku: &sku, before, now, cause: kind.name(), reason: Some(reason) }]).await?;
+    movement::append(&mut tx, kind, by.actor, Some(reason), &[movement]).await?;
+    publish(
+        shop,
+        &mut tx,
+        &[LevelChange { sku: &sku, before, now, cause: kind.name(), reason: Some(reason) }],
+    )
+    .await?;
     let subject = product_id.to_string();
-    let change = Change::of(action, "product", &subject).because(Some(reason));
-    audit::record(&mut tx, &by, &[change.before(shown(before)).after(shown(now))]).await?;
+    let change = AuditEntry::new(action, "product", &subject).reason(Some(reason));
+    audit::record(&mut tx, &by, &[change.before(audit_json(before)).after(audit_json(now))]).await?;
     let product = product::read(&mut tx, product_id).await?.ok_or(StockError::NotFound)?;
     tx.commit().await?;
     Ok(product)
 }
 
 /// A level as the audit shows it.
-fn shown(level: Level) -> Value {
+fn audit_json(level: Level) -> Value {
     json!({
         "on_hand": level.on_hand, "reserved": level.reserved, "low_stock_threshold": level.low_stock_threshold,
     })
@@ -112,7 +117,7 @@ fn shown(level: Level) -> Value {
 
 /// Levels that somebody changed.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Told<'a> {
+pub(super) struct LevelChange<'a> {
     pub(super) sku: &'a str,
     pub(super) before: Level,
     pub(super) now: Level,
@@ -121,15 +126,15 @@ pub(super) struct Told<'a> {
 }
 
 /// Tells consumers of changed levels, and those who run the shop of what fell low, in the transaction of the change.
-pub(super) async fn tell(
+pub(super) async fn publish(
     shop: &Shop,
     conn: &mut PgConnection,
-    changes: &[Told<'_>],
+    changes: &[LevelChange<'_>],
 ) -> Result<(), sqlx::Error> {
     let (mut events, mut fallen) = (Vec::new(), Vec::new());
-    for Told { sku, before, now, cause, reason } in changes {
+    for LevelChange { sku, before, now, cause, reason } in changes {
         events.push(updated(sku, *now, cause, *reason));
-        if fell_low(*before, *now) {
+        if crossed_threshold(*before, *now) {
             events.push(low(sku, *now));
             fallen.push(LowStock::of(sku, *now));
         }
@@ -139,7 +144,7 @@ pub(super) async fn tell(
 }
 
 /// Tells of new levels.
-pub(super) fn updated(sku: &str, level: Level, cause: &str, reason: Option<&str>) -> Event {
+pub(super) fn updated(sku: &str, level: Level, cause: &str, reason: Option<&str>) -> NewEvent {
     let payload = json!({
         "sku": sku,
         "on_hand": level.on_hand,
@@ -149,17 +154,17 @@ pub(super) fn updated(sku: &str, level: Level, cause: &str, reason: Option<&str>
         "cause": cause,
         "reason": reason,
     });
-    Event::new("inventory.updated", &sku, &payload)
+    NewEvent::new("inventory.updated", &sku, &payload)
 }
 
 /// Tells that the threshold was crossed downwards.
-pub(super) fn low(sku: &str, level: Level) -> Event {
+pub(super) fn low(sku: &str, level: Level) -> NewEvent {
     let payload = json!({
         "sku": sku,
         "available": level.available(),
         "low_stock_threshold": level.low_stock_threshold,
     });
-    Event::new("inventory.low", &sku, &payload)
+    NewEvent::new("inventory.low", &sku, &payload)
 }
 
 /// Reads and locks the levels of these SKUs, in SKU order; SKUs that do not exist are left out.

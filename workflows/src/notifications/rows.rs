@@ -8,7 +8,7 @@ use sqlx::{FromRow, PgConnection};
 use uuid::Uuid;
 
 use super::NotificationStatus;
-use crate::outbox::Event;
+use crate::outbox::NewEvent;
 
 /// A message to be stored as pending.
 #[derive(Clone, Copy, Debug)]
@@ -53,7 +53,7 @@ pub(crate) struct Progress<'a> {
 
 /// A message that was moved.
 #[derive(Clone, Debug, FromRow)]
-pub(crate) struct MovedNotification {
+pub(crate) struct ChangedNotification {
     pub(crate) notification_id: Uuid,
     #[sqlx(try_from = "String")]
     pub(crate) status: NotificationStatus,
@@ -62,9 +62,9 @@ pub(crate) struct MovedNotification {
     pub(crate) message_id: Option<String>,
 }
 
-impl MovedNotification {
+impl ChangedNotification {
     /// Tells of an end, if it is one.
-    pub(crate) fn event(&self) -> Option<Event> {
+    pub(crate) fn event(&self) -> Option<NewEvent> {
         let routing_key = match self.status {
             NotificationStatus::Sent => "notification.sent",
             NotificationStatus::Failed => "notification.failed",
@@ -79,15 +79,15 @@ impl MovedNotification {
             "subject": self.subject,
             "message_id": self.message_id,
         });
-        Some(Event::new(routing_key, &self.notification_id, &payload))
+        Some(NewEvent::new(routing_key, &self.notification_id, &payload))
     }
 }
 
 /// Records how far messages have come.
-pub(crate) async fn move_notifications(
+pub(crate) async fn record_progress(
     conn: &mut PgConnection,
     progress: &[Progress<'_>],
-) -> Result<Vec<MovedNotification>, sqlx::Error> {
+) -> Result<Vec<ChangedNotification>, sqlx::Error> {
     sqlx::query_as(
         "update shop.notification n
          set status = p.status, message_id = coalesce(p.message_id, n.message_id), reply = coalesce(p.reply, n.reply),

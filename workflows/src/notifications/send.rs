@@ -9,17 +9,17 @@ use uuid::Uuid;
 
 use super::{Notification, get};
 use crate::{
-    audit::{self, By, Change},
+    audit::{self, AuditActor, AuditEntry},
     sagas::{
+        business_keys::SENT,
         deliver_notification::{DELIVER_NOTIFICATION, DeliverNotification},
-        keys::SENT,
     },
     shop::Shop,
-    violation::{self, Checker, Violation},
+    violation::{self, Validator, Violation},
 };
 
 /// The longest dedup key, in characters.
-const DEDUP_KEY_MAX: usize = 128;
+const MAX_DEDUP_KEY_LEN: usize = 128;
 
 /// A message to be sent.
 #[derive(Clone, Debug)]
@@ -34,19 +34,19 @@ pub struct SendNotification {
 
 impl SendNotification {
     fn violations(&self) -> Vec<Violation> {
-        let mut checker = Checker::default();
+        let mut validator = Validator::default();
         if let Some(key) = &self.dedup_key {
-            checker.line("/dedup_key", key, 1, DEDUP_KEY_MAX);
+            validator.single_line("/dedup_key", key, 1, MAX_DEDUP_KEY_LEN);
         }
         let mut violations = self.message.violations();
-        violations.extend(checker.done());
+        violations.extend(validator.done());
         violations
     }
 }
 
 /// A message that was accepted, now or before.
 #[derive(Clone, Debug)]
-pub struct Sent {
+pub struct AcceptedNotification {
     /// The message as it stands.
     pub notification: Notification,
     /// Whether the dedup key had been used: this is that message, and nothing else is sent.
@@ -79,9 +79,9 @@ pub async fn send(
     shop: &Shop,
     request: SendNotification,
     wait: Option<Duration>,
-    by: impl Into<By<'_>>,
+    by: impl Into<AuditActor<'_>>,
     trace: Option<String>,
-) -> Result<Sent, SendError> {
+) -> Result<AcceptedNotification, SendError> {
     let violations = request.violations();
     if !violations.is_empty() {
         return Err(SendError::Invalid(violations));
@@ -92,7 +92,7 @@ pub async fn send(
     }
     let id = started.saga_id.0;
     let notification = get(shop, id).await?.ok_or(SendError::Database(sqlx::Error::RowNotFound))?;
-    Ok(Sent { notification, existing: id != request.notification_id })
+    Ok(AcceptedNotification { notification, existing: id != request.notification_id })
 }
 
 /// Starts the delivery, and records in the same commit who asked for it: no message is without its record, and there is
@@ -100,7 +100,7 @@ pub async fn send(
 async fn start(
     shop: &Shop,
     request: &SendNotification,
-    by: &By<'_>,
+    by: &AuditActor<'_>,
     trace: Option<String>,
 ) -> Result<Started, SendError> {
     let SendNotification { notification_id, message, dedup_key } = request;
@@ -123,11 +123,15 @@ async fn start(
     Ok(started)
 }
 
-async fn record(conn: &mut PgConnection, request: &SendNotification, by: &By<'_>) -> Result<(), sqlx::Error> {
+async fn record(
+    conn: &mut PgConnection,
+    request: &SendNotification,
+    by: &AuditActor<'_>,
+) -> Result<(), sqlx::Error> {
     let subject = request.notification_id.to_string();
     let DeliverNotification { to, subject: line, .. } = &request.message;
     let asked = json!({"to": to, "subject": line, "dedup_key": request.dedup_key});
-    let change = Change::of("notification.send", "notification", &subject).after(asked);
+    let change = AuditEntry::new("notification.send", "notification", &subject).after(asked);
     audit::record(conn, by, &[change]).await
 }
 

@@ -9,11 +9,11 @@ use uuid::Uuid;
 
 use super::{
     read::{self, Order},
-    rows::{self, Move},
+    rows::{self, OrderStatusChange},
     status::OrderStatus,
 };
 use crate::{
-    audit::{self, By, Change},
+    audit::{self, AuditActor, AuditEntry},
     outbox,
     sagas::{
         cancel_order::{CANCEL_ORDER, CancelOrder},
@@ -24,10 +24,10 @@ use crate::{
 };
 
 /// How long a caller waits for a placement that is at work right now to take notice of the cancel.
-const PATIENCE: Duration = Duration::from_secs(5);
+const SETTLE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often the order is looked at again when it moved between looking and acting. Its life has few moves, so this is
 /// never reached unless something is wrong.
-const ROUNDS: u32 = 4;
+const MAX_ROUNDS: u32 = 4;
 
 /// An order was not cancelled.
 #[derive(Debug, thiserror::Error)]
@@ -45,7 +45,7 @@ pub enum CancelOrderError {
     },
     /// It is noted, or on its way, and what comes of it is not known yet: ask again. The sentence is for people.
     #[error("{0}")]
-    Noted(String),
+    Pending(String),
     /// Somebody changed it since the caller looked.
     #[error("the order's version is {current} by now")]
     VersionMismatch {
@@ -72,7 +72,7 @@ pub async fn cancel(
     shop: &Shop,
     order_id: Uuid,
     reason: &str,
-    by: impl Into<By<'_>>,
+    by: impl Into<AuditActor<'_>>,
 ) -> Result<Order, CancelOrderError> {
     cancel_version(shop, order_id, reason, by, None).await
 }
@@ -87,7 +87,7 @@ pub async fn cancel_version(
     shop: &Shop,
     order_id: Uuid,
     reason: &str,
-    by: impl Into<By<'_>>,
+    by: impl Into<AuditActor<'_>>,
     expected_version: Option<i64>,
 ) -> Result<Order, CancelOrderError> {
     let by = by.into();
@@ -95,14 +95,14 @@ pub async fn cancel_version(
         return Err(CancelOrderError::Invalid(vec![violation]));
     }
     let input = CancelOrder { order_id, reason: reason.into(), actor: by.actor.into(), expected_version };
-    let mut asked = Asked { by, is_recorded: false, is_noted: false };
+    let mut request = CancelRequest { by, is_recorded: false, is_placement_cancelled: false };
     let mut status = OrderStatus::Pending;
-    for _ in 0..ROUNDS {
+    for _ in 0..MAX_ROUNDS {
         let order = read::get(shop.pool(), order_id).await?.ok_or(CancelOrderError::NotFound)?;
         status = order.status;
         let is_cancelled = matches!(status, OrderStatus::Cancelling | OrderStatus::Cancelled);
-        let is_as_wished = is_cancelled && asked.is_noted;
-        if !is_as_wished && expected_version.is_some_and(|expected| expected != order.version) {
+        let is_as_requested = is_cancelled && request.is_placement_cancelled;
+        if !is_as_requested && expected_version.is_some_and(|expected| expected != order.version) {
             return Err(CancelOrderError::VersionMismatch { current: order.version });
         }
         let done = match status {
@@ -111,21 +111,21 @@ pub async fn cancel_version(
                 return Err(too_late(status));
             }
             OrderStatus::Pending => {
-                asked.record_once(shop, &order, reason).await?;
-                let done = cancel_placement(shop, &order, &input, &asked.by).await?;
-                asked.is_noted = true;
+                request.record_once(shop, &order, reason).await?;
+                let done = cancel_placement(shop, &order, &input, &request.by).await?;
+                request.is_placement_cancelled = true;
                 done
             }
             OrderStatus::Confirmed | OrderStatus::Processing => {
-                asked.record_once(shop, &order, reason).await?;
+                request.record_once(shop, &order, reason).await?;
                 cancel_placed(shop, &input).await?
             }
         };
         match done {
-            Done::Accepted => {
+            Round::Accepted => {
                 return read::get(shop.pool(), order_id).await?.ok_or(CancelOrderError::NotFound);
             }
-            Done::Moved => {}
+            Round::OrderChanged => {}
         }
     }
     let message = "the order keeps changing: look where it is, and ask again".into();
@@ -133,31 +133,31 @@ pub async fn cancel_version(
 }
 
 /// What an attempt came to.
-enum Done {
+enum Round {
     /// It will be cancelled.
     Accepted,
     /// The order is no longer where it was: look again.
-    Moved,
+    OrderChanged,
 }
 
-/// One person's wish, over the rounds that it takes.
-struct Asked<'a> {
-    by: By<'a>,
+/// One person's request, over the rounds that it takes.
+struct CancelRequest<'a> {
+    by: AuditActor<'a>,
     is_recorded: bool,
-    /// Whether its placement was asked to unwind: that the order is cancelled now may come of that.
-    is_noted: bool,
+    /// Whether its placement was asked to compensate: that the order is cancelled now may come of that.
+    is_placement_cancelled: bool,
 }
 
-impl Asked<'_> {
+impl CancelRequest<'_> {
     /// Records that somebody asked for it. What comes of it is up to sagas, whose starts are commits of their own: so it
     /// is recorded before, that no cancel is without its record. The timeline tells whether it came to be.
     async fn record_once(&mut self, shop: &Shop, order: &Order, reason: &str) -> Result<(), sqlx::Error> {
         if !std::mem::replace(&mut self.is_recorded, true) {
             let subject = order.order_id.to_string();
-            let asked = Change::of("order.cancel", "order", &subject).because(Some(reason));
-            let asked = asked.before(json!({"status": order.status.name()}));
-            let asked = asked.after(json!({"asked": OrderStatus::Cancelled.name()}));
-            audit::record(&mut *shop.pool().acquire().await?, &self.by, &[asked]).await?;
+            let entry = AuditEntry::new("order.cancel", "order", &subject).reason(Some(reason));
+            let entry = entry.before(json!({"status": order.status.name()}));
+            let entry = entry.after(json!({"asked": OrderStatus::Cancelled.name()}));
+            audit::record(&mut *shop.pool().acquire().await?, &self.by, &[entry]).await?;
         }
         Ok(())
     }
@@ -166,16 +166,16 @@ impl Asked<'_> {
 async fn cancel_placement(
     shop: &Shop,
     order: &Order,
-    wish: &CancelOrder,
-    by: &By<'_>,
-) -> Result<Done, CancelOrderError> {
+    request: &CancelOrder,
+    by: &AuditActor<'_>,
+) -> Result<Round, CancelOrderError> {
     let saga_id = SagaId(order.workflow_id);
     let not_cancellable =
         |message: String| CancelOrderError::NotCancellable { status: order.status, message };
-    match shop.engine().cancel(saga_id, *by, &wish.reason).await {
+    match shop.engine().cancel(saga_id, *by, &request.reason).await {
         Ok(CancelOutcome::Compensating) => {
-            mark_cancelling(shop.pool(), wish).await?;
-            Ok(Done::Accepted)
+            mark_cancelling(shop.pool(), request).await?;
+            Ok(Round::Accepted)
         }
         Ok(CancelOutcome::Requested) => {
             let noted = "the order is still being placed; that it is to be cancelled is noted, and is done unless the \
@@ -185,10 +185,10 @@ async fn cancel_placement(
         Ok(CancelOutcome::AlreadyCompensating) => {
             outcome(shop, order, "what was done to place the order is being undone already").await
         }
-        Err(CancelError::PastPivot { .. }) => Ok(Done::Moved),
+        Err(CancelError::PastPivot { .. }) => Ok(Round::OrderChanged),
         Err(CancelError::Ended(status)) => match status {
             Status::Running | Status::Compensating | Status::Completed | Status::Compensated => {
-                Ok(Done::Moved)
+                Ok(Round::OrderChanged)
             }
             Status::Dead => Err(not_cancellable(
                 "its placement was given up by an operator, who left it as it was".into(),
@@ -204,16 +204,18 @@ async fn cancel_placement(
 
 /// Waits a while for what a worker that is at it makes of the placement; `meanwhile` says how it stands if that takes
 /// longer.
-async fn outcome(shop: &Shop, order: &Order, meanwhile: &str) -> Result<Done, CancelOrderError> {
-    let Some(ending) = shop.engine().wait(SagaId(order.workflow_id), PATIENCE).await? else {
-        return Err(CancelOrderError::Noted(meanwhile.into()));
+async fn outcome(shop: &Shop, order: &Order, meanwhile: &str) -> Result<Round, CancelOrderError> {
+    let Some(ending) = shop.engine().wait(SagaId(order.workflow_id), SETTLE_TIMEOUT).await? else {
+        return Err(CancelOrderError::Pending(meanwhile.into()));
     };
     match ending.status {
-        Status::Running | Status::Compensating | Status::Completed | Status::Compensated => Ok(Done::Moved),
+        Status::Running | Status::Compensating | Status::Completed | Status::Compensated => {
+            Ok(Round::OrderChanged)
+        }
         Status::Dead => {
             let now = read::get(shop.pool(), order.order_id).await?.ok_or(CancelOrderError::NotFound)?;
             if now.status != OrderStatus::Pending {
-                return Ok(Done::Moved);
+                return Ok(Round::OrderChanged);
             }
             let message = format!(
                 "its placement (workflow {}) is parked for an operator, who has to retry it",
@@ -224,10 +226,10 @@ async fn outcome(shop: &Shop, order: &Order, meanwhile: &str) -> Result<Done, Ca
     }
 }
 
-async fn cancel_placed(shop: &Shop, wish: &CancelOrder) -> Result<Done, CancelOrderError> {
-    let order_id = wish.order_id;
-    match shop.engine().start(CANCEL_ORDER.with(wish).business_key(order_id.to_string())).await {
-        Ok(Started { existing: false, .. }) => Ok(Done::Accepted),
+async fn cancel_placed(shop: &Shop, request: &CancelOrder) -> Result<Round, CancelOrderError> {
+    let order_id = request.order_id;
+    match shop.engine().start(CANCEL_ORDER.with(request).business_key(order_id.to_string())).await {
+        Ok(Started { existing: false, .. }) => Ok(Round::Accepted),
         // Its start took the order out of the warehouse's hands, unless it is about another order.
         Ok(Started { existing: true, saga_id }) => {
             let now = read::get(shop.pool(), order_id).await?.ok_or(CancelOrderError::NotFound)?;
@@ -244,11 +246,11 @@ async fn cancel_placed(shop: &Shop, wish: &CancelOrder) -> Result<Done, CancelOr
                 | OrderStatus::Delivered
                 | OrderStatus::Rejected
                 | OrderStatus::Cancelling
-                | OrderStatus::Cancelled => Ok(Done::Accepted),
+                | OrderStatus::Cancelled => Ok(Round::Accepted),
             }
         }
         // It was shipped, or changed, meanwhile.
-        Err(StartError::Refused(_)) => Ok(Done::Moved),
+        Err(StartError::Refused(_)) => Ok(Round::OrderChanged),
         Err(
             error @ (StartError::UnknownDefinition(_) | StartError::BadInput(_) | StartError::Unavailable(_)),
         ) => Err(CancelOrderError::Unavailable(error.to_string())),
@@ -256,17 +258,17 @@ async fn cancel_placed(shop: &Shop, wish: &CancelOrder) -> Result<Done, CancelOr
 }
 
 /// Shows at once what the unwinding saga will bring about; it may have done so already.
-async fn mark_cancelling(pool: &PgPool, wish: &CancelOrder) -> Result<(), sqlx::Error> {
+async fn mark_cancelling(pool: &PgPool, request: &CancelOrder) -> Result<(), sqlx::Error> {
     let mut tx = pool.begin().await?;
-    let step = Move {
-        order_id: wish.order_id,
+    let step = OrderStatusChange {
+        order_id: request.order_id,
         from: OrderStatus::Pending,
         to: OrderStatus::Cancelling,
-        actor: &wish.actor,
-        reason: Some(&wish.reason),
+        actor: &request.actor,
+        reason: Some(&request.reason),
     };
-    let moved = rows::move_orders(&mut tx, &[step]).await?;
-    let events: Vec<_> = moved.iter().map(rows::Moved::event).collect();
+    let moved = rows::change_statuses(&mut tx, &[step]).await?;
+    let events: Vec<_> = moved.iter().map(rows::ChangedOrder::event).collect();
     outbox::append(&mut tx, &events).await?;
     tx.commit().await
 }

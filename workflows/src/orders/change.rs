@@ -6,14 +6,14 @@ use uuid::Uuid;
 
 use super::{
     read::{self, Order},
-    rows::{self, Move},
+    rows::{self, OrderStatusChange},
     status::OrderStatus,
 };
 use crate::{
-    audit::{self, By, Change},
-    inventory::{self, Settlement},
-    letters, outbox,
-    sagas::{deliver_notification::DELIVER_NOTIFICATION, keys::ORDER_SHIPPED},
+    audit::{self, AuditActor, AuditEntry},
+    inventory::{self, ReservationEnd},
+    mail_templates, outbox,
+    sagas::{business_keys::ORDER_SHIPPED, deliver_notification::DELIVER_NOTIFICATION},
     shop::Shop,
     violation::{Violation, check_reason},
 };
@@ -58,7 +58,7 @@ pub async fn set_status(
     order_id: Uuid,
     to: OrderStatus,
     reason: Option<&str>,
-    by: impl Into<By<'_>>,
+    by: impl Into<AuditActor<'_>>,
     expected_version: Option<i64>,
 ) -> Result<Order, StatusError> {
     let by = by.into();
@@ -75,18 +75,19 @@ pub async fn set_status(
         return Err(StatusError::Illegal { from, to, allowed: from.next_by_hand().to_vec() });
     }
     if to == OrderStatus::Shipped {
-        inventory::settle(&mut tx, actor, &[order_id], Settlement::Consumed).await?;
+        inventory::end_reservations(&mut tx, actor, &[order_id], ReservationEnd::Consumed).await?;
     }
-    let moved = rows::move_orders(&mut tx, &[Move { order_id, from, to, actor, reason }]).await?;
-    let events: Vec<_> = moved.iter().map(rows::Moved::event).collect();
+    let moved =
+        rows::change_statuses(&mut tx, &[OrderStatusChange { order_id, from, to, actor, reason }]).await?;
+    let events: Vec<_> = moved.iter().map(rows::ChangedOrder::event).collect();
     outbox::append(&mut tx, &events).await?;
     let subject = order_id.to_string();
-    let change = Change::of("order.status", "order", &subject).because(reason);
+    let change = AuditEntry::new("order.status", "order", &subject).reason(reason);
     let (before, after) = (json!({"status": from.name()}), json!({"status": to.name()}));
     audit::record(&mut tx, &by, &[change.before(before).after(after)]).await?;
     let order = read::read(&mut tx, order_id).await?.ok_or(StatusError::NotFound)?;
     if to == OrderStatus::Shipped {
-        let mail = DELIVER_NOTIFICATION.with(&letters::shipped(&order));
+        let mail = DELIVER_NOTIFICATION.with(&mail_templates::shipped(&order));
         shop.start_in(&mut tx, vec![mail.business_key(format!("{ORDER_SHIPPED}{order_id}"))]).await?;
     }
     tx.commit().await?;

@@ -11,13 +11,13 @@ use super::read::{self, Order};
 use crate::{
     sagas::place_order::{PLACE_ORDER, Placement},
     shop::Shop,
-    violation::{self, Checker, Violation},
+    violation::{self, Validator, Violation},
 };
 
 /// The most lines an order can have.
-const LINES_MAX: usize = 100;
+const MAX_LINES: usize = 100;
 /// The most of one line.
-const QUANTITY_MAX: i64 = 1_000_000;
+const MAX_QUANTITY: i64 = 1_000_000;
 
 /// An order to be placed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -53,20 +53,20 @@ impl PlaceOrder {
 }
 
 pub(crate) fn check(order_id: Uuid, customer_email: &str, items: &[OrderItem]) -> Vec<Violation> {
-    let mut checker = Checker::default();
+    let mut validator = Validator::default();
     if order_id.get_version_num() != 7 {
-        checker.add("/order_id", "not-a-uuid-v7", "must be a UUID of version 7: orders are listed by it");
+        validator.add("/order_id", "not-a-uuid-v7", "must be a UUID of version 7: orders are listed by it");
     }
-    checker.email("/customer_email", customer_email);
-    if !(1..=LINES_MAX).contains(&items.len()) {
-        checker.add("/items", "wrong-length", format!("must have 1 to {LINES_MAX} lines"));
-        return checker.done();
+    validator.email("/customer_email", customer_email);
+    if !(1..=MAX_LINES).contains(&items.len()) {
+        validator.add("/items", "wrong-length", format!("must have 1 to {MAX_LINES} lines"));
+        return validator.done();
     }
     for (nth, item) in items.iter().enumerate() {
-        checker.line(&format!("/items/{nth}/sku"), &item.sku, 1, 64);
-        checker.range(format!("/items/{nth}/quantity"), item.quantity, 1, QUANTITY_MAX);
+        validator.single_line(&format!("/items/{nth}/sku"), &item.sku, 1, 64);
+        validator.range(format!("/items/{nth}/quantity"), item.quantity, 1, MAX_QUANTITY);
     }
-    checker.done()
+    validator.done()
 }
 
 /// An order was not placed.
@@ -148,13 +148,13 @@ mod tests {
 
     #[test]
     fn a_good_order_has_nothing_wrong() {
-        assert_eq!(found(&order(vec![item(1), item(QUANTITY_MAX)])), []);
-        assert_eq!(found(&order(vec![item(1); LINES_MAX])), []);
+        assert_eq!(found(&order(vec![item(1), item(MAX_QUANTITY)])), []);
+        assert_eq!(found(&order(vec![item(1); MAX_LINES])), []);
     }
 
     #[test]
     fn everything_that_is_wrong_is_named_at_once() {
-        let mut wrong = order(vec![item(0), OrderItem { sku: "a\0".into(), quantity: QUANTITY_MAX + 1 }]);
+        let mut wrong = order(vec![item(0), OrderItem { sku: "a\0".into(), quantity: MAX_QUANTITY + 1 }]);
         wrong.customer_email = "nobody".into();
         wrong.order_id = Uuid::nil();
         let pointers: Vec<_> = found(&wrong).into_iter().map(|(pointer, _)| pointer).collect();
@@ -166,7 +166,7 @@ mod tests {
 
     #[test]
     fn an_order_has_one_to_a_hundred_lines() {
-        for items in [vec![], vec![item(1); LINES_MAX + 1]] {
+        for items in [vec![], vec![item(1); MAX_LINES + 1]] {
             assert_eq!(found(&order(items)), [("/items".to_owned(), "wrong-length".to_owned())]);
         }
     }

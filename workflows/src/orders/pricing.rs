@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::place::OrderItem;
-use crate::{inventory::Listing, violation::Violation};
+use crate::{inventory::CatalogEntry, violation::Violation};
 
 /// An order with the names and prices that it keeps.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,29 +26,29 @@ pub(crate) struct PricedLine {
 /// beyond what 64 bits hold.
 pub(crate) fn price(
     items: &[OrderItem],
-    listings: &HashMap<&str, &Listing>,
+    catalog_entries: &HashMap<&str, &CatalogEntry>,
 ) -> Result<PricedOrder, Vec<Violation>> {
     let mut violations = Vec::new();
     let mut lines = Vec::with_capacity(items.len());
     let mut currency: Option<&str> = None;
     let mut total = Some(0_i64);
     for (nth, OrderItem { sku, quantity }) in items.iter().enumerate() {
-        let Some(listing) = listings.get(sku.as_str()) else {
+        let Some(entry) = catalog_entries.get(sku.as_str()) else {
             let message = format!("there is no product `{sku}`");
             violations.push(Violation::new(format!("/items/{nth}/sku"), "unknown-sku", message));
             continue;
         };
-        let first = *currency.get_or_insert(&listing.currency);
-        if first != listing.currency {
-            let message = format!("`{sku}` is sold in {}, the lines before it in {first}", listing.currency);
+        let first = *currency.get_or_insert(&entry.currency);
+        if first != entry.currency {
+            let message = format!("`{sku}` is sold in {}, the lines before it in {first}", entry.currency);
             violations.push(Violation::new(format!("/items/{nth}/sku"), "mixed-currency", message));
         }
-        total = total.and_then(|total| total.checked_add(listing.price.checked_mul(*quantity)?));
+        total = total.and_then(|total| total.checked_add(entry.price.checked_mul(*quantity)?));
         lines.push(PricedLine {
             sku: sku.clone(),
-            name: listing.name.clone(),
+            name: entry.name.clone(),
             quantity: *quantity,
-            unit_price: listing.price,
+            unit_price: entry.price,
         });
     }
     match (total, currency) {
@@ -72,33 +72,37 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn listing(sku: &str, price: i64, currency: &str) -> Listing {
-        Listing { sku: sku.into(), name: format!("{sku} name"), price, currency: currency.into() }
+    fn entry(sku: &str, price: i64, currency: &str) -> CatalogEntry {
+        CatalogEntry { sku: sku.into(), name: format!("{sku} name"), price, currency: currency.into() }
     }
 
     fn item(sku: &str, quantity: i64) -> OrderItem {
         OrderItem { sku: sku.into(), quantity }
     }
 
-    fn price_with(items: &[OrderItem], listings: &[Listing]) -> Result<PricedOrder, Vec<Violation>> {
-        price(items, &listings.iter().map(|listing| (listing.sku.as_str(), listing)).collect())
+    fn price_with(
+        items: &[OrderItem],
+        catalog_entries: &[CatalogEntry],
+    ) -> Result<PricedOrder, Vec<Violation>> {
+        price(items, &catalog_entries.iter().map(|entry| (entry.sku.as_str(), entry)).collect())
     }
 
     #[test]
     fn unknown_skus_and_second_currencies_are_all_named() {
-        let listings = [listing("A", 1, "EUR"), listing("B", 1, "USD")];
-        let violations = price_with(&[item("X", 1), item("A", 1), item("B", 1)], &listings).unwrap_err();
+        let catalog_entries = [entry("A", 1, "EUR"), entry("B", 1, "USD")];
+        let violations =
+            price_with(&[item("X", 1), item("A", 1), item("B", 1)], &catalog_entries).unwrap_err();
         let found: Vec<_> = violations.iter().map(|v| (v.pointer.as_str(), v.code.as_str())).collect();
         assert_eq!(found, [("/items/0/sku", "unknown-sku"), ("/items/2/sku", "mixed-currency")]);
     }
 
     #[test]
     fn a_total_that_overflows_is_refused() {
-        let violations = price_with(&[item("A", 2)], &[listing("A", i64::MAX / 2 + 1, "EUR")]).unwrap_err();
+        let violations = price_with(&[item("A", 2)], &[entry("A", i64::MAX / 2 + 1, "EUR")]).unwrap_err();
         assert_eq!(violations[0].code, "total-too-large");
         let twice = [item("A", 1), item("A", 1)];
         assert_eq!(
-            price_with(&twice, &[listing("A", i64::MAX, "EUR")]).unwrap_err()[0].code,
+            price_with(&twice, &[entry("A", i64::MAX, "EUR")]).unwrap_err()[0].code,
             "total-too-large"
         );
     }
@@ -113,9 +117,9 @@ mod tests {
         fn the_total_is_the_sum_of_the_lines(
             rows in prop::collection::vec((0i64..1_000_000_000, 1i64..=1_000_000), 1..=100),
         ) {
-            let listings: Vec<_> = rows.iter().enumerate().map(|(n, (p, _))| listing(&n.to_string(), *p, "EUR")).collect();
+            let catalog_entries: Vec<_> = rows.iter().enumerate().map(|(n, (p, _))| entry(&n.to_string(), *p, "EUR")).collect();
             let items: Vec<_> = rows.iter().enumerate().map(|(n, (_, q))| item(&n.to_string(), *q)).collect();
-            let priced = price_with(&items, &listings).unwrap();
+            let priced = price_with(&items, &catalog_entries).unwrap();
             prop_assert_eq!(priced.total, rows.iter().map(|(p, q)| p * q).sum::<i64>());
             prop_assert_eq!(priced.lines.len(), rows.len());
         }

@@ -7,7 +7,7 @@ use sqlx::{FromRow, PgConnection, PgPool, Postgres, QueryBuilder};
 use uuid::Uuid;
 
 use super::status::OrderStatus;
-use crate::far_list::{self, ListError};
+use crate::bounded_list::{self, ListError};
 
 /// An order with its lines and its life.
 #[derive(Clone, Debug, Serialize, FromRow)]
@@ -86,7 +86,7 @@ pub struct OrderFilter {
 
 impl OrderFilter {
     /// Whether many orders may have to be looked at before a page is full.
-    pub fn looks_far(&self) -> bool {
+    pub fn may_scan(&self) -> bool {
         self.status.is_some() || self.created_after.is_some() || self.created_before.is_some()
     }
 }
@@ -105,7 +105,7 @@ pub async fn get(pool: &PgPool, order_id: Uuid) -> Result<Option<Order>, sqlx::E
 /// cost every change of every order.
 ///
 /// # Errors
-/// See [`ListError`]; a list that does not [look far](OrderFilter::looks_far) is never too long.
+/// See [`ListError`]; a list that does not [scan](OrderFilter::may_scan) is never too long.
 pub async fn list(pool: &PgPool, filter: &OrderFilter, page: Page) -> Result<Vec<Order>, ListError> {
     let mut query = QueryBuilder::<Postgres>::new(SELECT);
     query.push(" where true");
@@ -125,8 +125,8 @@ pub async fn list(pool: &PgPool, filter: &OrderFilter, page: Page) -> Result<Vec
         query.push(" and o.order_id < ").push_bind(after);
     }
     query.push(" order by o.order_id desc limit ").push_bind(i64::from(page.limit));
-    if filter.looks_far() {
-        return far_list::read(pool, query).await;
+    if filter.may_scan() {
+        return bounded_list::read(pool, query).await;
     }
     Ok(query.build_query_as().fetch_all(pool).await?)
 }

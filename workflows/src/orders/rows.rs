@@ -8,11 +8,11 @@ use sqlx::{FromRow, PgConnection};
 use uuid::Uuid;
 
 use super::{pricing::PricedOrder, status::OrderStatus};
-use crate::outbox::Event;
+use crate::outbox::NewEvent;
 
 /// An order to be stored as pending.
 #[derive(Debug)]
-pub(crate) struct NewOrder<'a> {
+pub(crate) struct NewOrderRow<'a> {
     pub(crate) order_id: Uuid,
     pub(crate) customer_id: Uuid,
     pub(crate) customer_email: &'a str,
@@ -21,9 +21,9 @@ pub(crate) struct NewOrder<'a> {
     pub(crate) priced: &'a PricedOrder,
 }
 
-impl NewOrder<'_> {
+impl NewOrderRow<'_> {
     /// Tells that it was created.
-    pub(crate) fn created(&self) -> Event {
+    pub(crate) fn created(&self) -> NewEvent {
         let items: Vec<Value> = self
             .priced
             .lines
@@ -38,7 +38,7 @@ impl NewOrder<'_> {
             "total": self.priced.total,
             "items": items,
         });
-        Event::new("order.created", &self.order_id, &payload)
+        NewEvent::new("order.created", &self.order_id, &payload)
     }
 }
 
@@ -46,7 +46,7 @@ impl NewOrder<'_> {
 /// already is left alone.
 pub(crate) async fn insert_orders(
     conn: &mut PgConnection,
-    orders: &[NewOrder<'_>],
+    orders: &[NewOrderRow<'_>],
 ) -> Result<HashSet<Uuid>, sqlx::Error> {
     let order_ids: Vec<Uuid> = orders.iter().map(|order| order.order_id).collect();
     let customers: Vec<Uuid> = orders.iter().map(|order| order.customer_id).collect();
@@ -64,7 +64,7 @@ pub(crate) async fn insert_orders(
              select order_id, customer_id, workflow_id, total, currency, customer_email from new
              on conflict (order_id) do nothing
              returning order_id, version, status
-         ), told as (
+         ), timeline as (
              insert into shop.order_timeline (order_id, version, status, actor)
              select p.order_id, p.version, p.status, n.actor from placed p join new n on n.order_id = p.order_id
          )
@@ -85,7 +85,7 @@ pub(crate) async fn insert_orders(
 /// Stores the lines of new orders.
 pub(crate) async fn insert_lines(
     conn: &mut PgConnection,
-    orders: &[NewOrder<'_>],
+    orders: &[NewOrderRow<'_>],
 ) -> Result<(), sqlx::Error> {
     let lines = || {
         orders.iter().flat_map(|order| {
@@ -111,7 +111,7 @@ pub(crate) async fn insert_lines(
 
 /// One order's move to a next status.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Move<'a> {
+pub(crate) struct OrderStatusChange<'a> {
     pub(crate) order_id: Uuid,
     pub(crate) from: OrderStatus,
     pub(crate) to: OrderStatus,
@@ -121,7 +121,7 @@ pub(crate) struct Move<'a> {
 
 /// An order that was moved.
 #[derive(Clone, Debug, FromRow)]
-pub(crate) struct Moved {
+pub(crate) struct ChangedOrder {
     pub(crate) order_id: Uuid,
     pub(crate) customer_id: Uuid,
     pub(crate) customer_email: String,
@@ -134,9 +134,9 @@ pub(crate) struct Moved {
     pub(crate) updated_at: DateTime<Utc>,
 }
 
-impl Moved {
+impl ChangedOrder {
     /// Tells of the new status.
-    pub(crate) fn event(&self) -> Event {
+    pub(crate) fn event(&self) -> NewEvent {
         let routing_key = match self.status {
             OrderStatus::Confirmed => "order.confirmed",
             OrderStatus::Rejected => "order.rejected",
@@ -157,16 +157,16 @@ impl Moved {
             "total": self.total,
             "at": self.updated_at,
         });
-        Event::new(routing_key, &self.order_id, &payload)
+        NewEvent::new(routing_key, &self.order_id, &payload)
     }
 }
 
 /// Moves orders that stand where the move begins, each with its entry in the timeline; others are left alone and not
 /// among the answers.
-pub(crate) async fn move_orders(
+pub(crate) async fn change_statuses(
     conn: &mut PgConnection,
-    moves: &[Move<'_>],
-) -> Result<Vec<Moved>, sqlx::Error> {
+    moves: &[OrderStatusChange<'_>],
+) -> Result<Vec<ChangedOrder>, sqlx::Error> {
     if moves.is_empty() {
         return Ok(Vec::new());
     }
@@ -179,7 +179,7 @@ pub(crate) async fn move_orders(
              where o.order_id = m.order_id and o.status = m.from_status
              returning o.order_id, o.customer_id, o.customer_email, o.status, o.status_reason, o.version, o.currency,
                        o.total, o.updated_at, m.actor
-         ), told as (
+         ), timeline as (
              insert into shop.order_timeline (order_id, version, status, actor, reason)
              select order_id, version, status, actor, status_reason from moved
          )

@@ -17,11 +17,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use uuid::Uuid;
 
-use super::{deliver_notification::DELIVER_NOTIFICATION, keys::ORDER_CANCELLED};
+use super::{business_keys::ORDER_CANCELLED, deliver_notification::DELIVER_NOTIFICATION};
 use crate::{
-    inventory::{self, Settlement},
-    letters,
-    orders::{self, Move, Moved, OrderStatus},
+    inventory::{self, ReservationEnd},
+    mail_templates,
+    orders::{self, ChangedOrder, OrderStatus, OrderStatusChange},
     outbox,
     violation::{check_reason, check_required_reason},
 };
@@ -82,14 +82,13 @@ impl TransactionStep for BeginCancellation {
                 }
             })
             .collect();
-        let moves: Vec<Move<'_>> = batch
+        let moves: Vec<OrderStatusChange<'_>> = batch
             .iter()
             .zip(&answers)
-            .filter_map(|(item, answer)| {
-                Some(movement(item, *answer.as_ref().ok()?, OrderStatus::Cancelling))
-            })
+            .filter_map(|(item, answer)| Some(change(item, *answer.as_ref().ok()?, OrderStatus::Cancelling)))
             .collect();
-        let events: Vec<_> = orders::move_orders(tx, &moves).await?.iter().map(Moved::event).collect();
+        let events: Vec<_> =
+            orders::change_statuses(tx, &moves).await?.iter().map(ChangedOrder::event).collect();
         outbox::append(tx, &events).await?;
         let mut answers = answers.into_iter();
         Ok(batch.decide(|_| match answers.next() {
@@ -128,9 +127,9 @@ fn not_cancellable(message: impl Into<String>) -> Failure {
     Failure::new("not-cancellable", message)
 }
 
-fn movement(item: &Item<CancelOrder>, from: OrderStatus, to: OrderStatus) -> Move<'_> {
+fn change(item: &Item<CancelOrder>, from: OrderStatus, to: OrderStatus) -> OrderStatusChange<'_> {
     let CancelOrder { order_id, reason, actor, .. } = &item.input;
-    Move { order_id: *order_id, from, to, actor, reason: Some(reason) }
+    OrderStatusChange { order_id: *order_id, from, to, actor, reason: Some(reason) }
 }
 
 /// Gives back what the order holds.
@@ -152,7 +151,7 @@ impl TransactionStep for ReleaseStock {
         batch: &Batch<CancelOrder>,
     ) -> Result<Outcomes<Released>, StepError> {
         let order_ids: Vec<Uuid> = batch.iter().map(|item| item.input.order_id).collect();
-        inventory::settle(tx, CANCEL_ORDER.name(), &order_ids, Settlement::Released).await?;
+        inventory::end_reservations(tx, CANCEL_ORDER.name(), &order_ids, ReservationEnd::Released).await?;
         Ok(batch.decide(|_| Outcome::Done(Released {})))
     }
 }
@@ -175,19 +174,17 @@ impl TransactionStep for FinishCancellation {
         tx: &mut Tx<'_>,
         batch: &Batch<CancelOrder>,
     ) -> Result<Outcomes<Finished>, StepError> {
-        let ends: Vec<Move<'_>> = batch
-            .iter()
-            .map(|item| movement(item, OrderStatus::Cancelling, OrderStatus::Cancelled))
-            .collect();
-        let closed = orders::move_orders(tx, &ends).await?;
-        let events: Vec<_> = closed.iter().map(Moved::event).collect();
+        let ends: Vec<OrderStatusChange<'_>> =
+            batch.iter().map(|item| change(item, OrderStatus::Cancelling, OrderStatus::Cancelled)).collect();
+        let closed = orders::change_statuses(tx, &ends).await?;
+        let events: Vec<_> = closed.iter().map(ChangedOrder::event).collect();
         outbox::append(tx, &events).await?;
         let traces: HashMap<Uuid, &Option<String>> =
             batch.iter().map(|item| (item.input.order_id, &item.trace)).collect();
         let mails = closed.iter().map(|order| {
             let trace = traces.get(&order.order_id).copied().cloned().flatten();
             DELIVER_NOTIFICATION
-                .with(&letters::cancelled(order))
+                .with(&mail_templates::cancelled(order))
                 .business_key(format!("{ORDER_CANCELLED}{}", order.order_id))
                 .trace(trace)
         });

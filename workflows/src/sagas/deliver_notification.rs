@@ -6,7 +6,7 @@
 //!   undo: call off         pivot            call        forward only
 //! ```
 
-mod fate;
+mod status_sync;
 
 use std::time::Duration;
 
@@ -20,12 +20,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use self::fate::Fate;
+use self::status_sync::StatusSync;
 use crate::{
-    mailer::{Mail, MailError, Mailer},
+    mail::{Mail, MailError, Mailer},
     notifications::{self, NewNotification, NotificationStatus, Progress},
     outbox,
-    violation::{Checker, Violation},
+    violation::{Validator, Violation},
 };
 
 /// The saga's name and input. Its id is the notification's.
@@ -74,25 +74,25 @@ impl DeliverNotification {
     /// As [`Self::violations`], with bodies so many times as long as callers may write them. The shop's own letters can be
     /// longer: they hold what callers wrote elsewhere, a hundred lines of it, and escaped.
     fn violations_within(&self, times: usize) -> Vec<Violation> {
-        let mut checker = Checker::default();
-        checker.email("/to", &self.to);
-        checker.line("/subject", &self.subject, 1, 200);
-        checker.prose("/text", &self.text, 1, times * 65_536);
+        let mut validator = Validator::default();
+        validator.email("/to", &self.to);
+        validator.single_line("/subject", &self.subject, 1, 200);
+        validator.multi_line("/text", &self.text, 1, times * 65_536);
         if let Some(html) = &self.html {
-            checker.prose("/html", html, 1, times * 131_072);
+            validator.multi_line("/html", html, 1, times * 131_072);
         }
-        checker.done()
+        validator.done()
     }
 }
 
 /// How much longer than a caller's the shop's own letters may be.
-const OWN_LETTERS: usize = 2;
+const OWN_MAIL_FACTOR: usize = 2;
 
 /// Builds the saga.
 pub(super) fn saga(mailer: Mailer, send_mail_retry: RetryPolicy) -> Result<Definition, GraphError> {
     let mut saga = Saga::named(DELIVER_NOTIFICATION)
         .queue(QUEUE)
-        .observed_by(Fate)
+        .observed_by(StatusSync)
         .entry(StoreNotification)
         .pivot(BeginDelivery)
         .then_call(SendMail { mailer })
@@ -125,7 +125,7 @@ impl TransactionStep for StoreNotification {
         batch: &Batch<DeliverNotification>,
     ) -> Result<Outcomes<Stored>, StepError> {
         let wrong: Vec<Vec<Violation>> =
-            batch.iter().map(|item| item.input.violations_within(OWN_LETTERS)).collect();
+            batch.iter().map(|item| item.input.violations_within(OWN_MAIL_FACTOR)).collect();
         let new: Vec<NewNotification<'_>> = batch
             .iter()
             .zip(&wrong)
@@ -148,8 +148,8 @@ impl UndoTransaction<StoreNotification> for StoreNotification {
         batch: &UndoBatch<DeliverNotification, Stored>,
     ) -> Result<UndoOutcomes, StepError> {
         let progress: Vec<_> =
-            batch.iter().map(|item| reached(item.saga_id, NotificationStatus::Cancelled)).collect();
-        notifications::move_notifications(tx, &progress).await?;
+            batch.iter().map(|item| progress(item.saga_id, NotificationStatus::Cancelled)).collect();
+        notifications::record_progress(tx, &progress).await?;
         Ok(batch.decide(|_| UndoOutcome::Done))
     }
 }
@@ -164,7 +164,7 @@ fn invalid(violations: &[Violation]) -> Failure {
     Failure::new("invalid-notification", message).with(json!({"errors": violations}))
 }
 
-fn reached(saga_id: SagaId, status: NotificationStatus) -> Progress<'static> {
+fn progress(saga_id: SagaId, status: NotificationStatus) -> Progress<'static> {
     Progress { notification_id: saga_id.0, status, sent: None }
 }
 
@@ -187,8 +187,8 @@ impl TransactionStep for BeginDelivery {
         batch: &Batch<DeliverNotification>,
     ) -> Result<Outcomes<Begun>, StepError> {
         let progress: Vec<_> =
-            batch.iter().map(|item| reached(item.saga_id, NotificationStatus::Sending)).collect();
-        notifications::move_notifications(tx, &progress).await?;
+            batch.iter().map(|item| progress(item.saga_id, NotificationStatus::Sending)).collect();
+        notifications::record_progress(tx, &progress).await?;
         Ok(batch.decide(|_| Outcome::Done(Begun {})))
     }
 }
@@ -227,11 +227,11 @@ impl CallStep for SendMail {
                 error @ (MailError::BreakerOpen { retry_after } | MailError::ProbeFailed { retry_after, .. }),
             ) => Outcome::Retry(Retry::snooze(retry_after, error.to_string())),
             Err(
-                error @ (MailError::TakesNone { .. }
+                error @ (MailError::ServerRejects { .. }
                 | MailError::Temporary { .. }
-                | MailError::TurnedAway { .. }),
+                | MailError::RecipientDeferred { .. }),
             ) => Outcome::retry(&error),
-            Err(error @ (MailError::Refused { .. } | MailError::Unsendable { .. })) => {
+            Err(error @ (MailError::RecipientRejected { .. } | MailError::Unsendable { .. })) => {
                 Outcome::Fail(Failure::new(error.code(), error.sentence()))
             }
         }
@@ -261,11 +261,11 @@ impl TransactionStep for RecordDelivery {
             .iter()
             .map(|item| Progress {
                 sent: Some((&item.input.message_id, &item.input.reply)),
-                ..reached(item.saga_id, NotificationStatus::Sent)
+                ..progress(item.saga_id, NotificationStatus::Sent)
             })
             .collect();
-        let moved = notifications::move_notifications(tx, &progress).await?;
-        let events: Vec<_> = moved.iter().filter_map(notifications::MovedNotification::event).collect();
+        let moved = notifications::record_progress(tx, &progress).await?;
+        let events: Vec<_> = moved.iter().filter_map(notifications::ChangedNotification::event).collect();
         outbox::append(tx, &events).await?;
         Ok(batch.decide(|_| Outcome::Done(Recorded {})))
     }

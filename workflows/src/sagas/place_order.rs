@@ -5,7 +5,7 @@
 //!  undo: close    undo: release    pivot            forward only
 //! ```
 
-mod closing;
+mod outcome;
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
@@ -21,13 +21,15 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use uuid::Uuid;
 
-use self::closing::Closing;
-use super::{deliver_notification::DELIVER_NOTIFICATION, keys::ORDER_CONFIRMED};
+use self::outcome::PlacementEnd;
+use super::{business_keys::ORDER_CONFIRMED, deliver_notification::DELIVER_NOTIFICATION};
 use crate::{
     alerts::AdminEmails,
-    inventory::{self, Claim, Listing, Reservations, Settlement, Short},
-    letters,
-    orders::{self, Move, Moved, NewOrder, OrderItem, OrderStatus, PlaceOrder, PricedOrder},
+    inventory::{self, CatalogEntry, ReservationEnd, ReservationRequest, Reservations, Shortage},
+    mail_templates,
+    orders::{
+        self, ChangedOrder, NewOrderRow, OrderItem, OrderStatus, OrderStatusChange, PlaceOrder, PricedOrder,
+    },
     outbox,
     violation::Violation,
 };
@@ -96,12 +98,13 @@ impl TransactionStep for OpenOrder {
         let skus: BTreeSet<&str> =
             batch.iter().flat_map(|item| &item.input.items).map(|line| line.sku.as_str()).collect();
         let skus: Vec<&str> = skus.into_iter().collect();
-        let listings = inventory::listings(tx, &skus).await?;
-        let listings: HashMap<&str, &Listing> = listings.iter().map(|one| (one.sku.as_str(), one)).collect();
+        let catalog_entries = inventory::catalog_entries(tx, &skus).await?;
+        let catalog_entries: HashMap<&str, &CatalogEntry> =
+            catalog_entries.iter().map(|one| (one.sku.as_str(), one)).collect();
         let mut seen = HashSet::new();
         let priced: Vec<Result<PricedOrder, Failure>> =
-            batch.iter().map(|item| decide(&item.input, &listings, &mut seen)).collect();
-        let new: Vec<NewOrder<'_>> = batch
+            batch.iter().map(|item| decide(&item.input, &catalog_entries, &mut seen)).collect();
+        let new: Vec<NewOrderRow<'_>> = batch
             .iter()
             .zip(&priced)
             .filter_map(|(item, priced)| Some(new_order(item, priced.as_ref().ok()?)))
@@ -126,22 +129,24 @@ impl UndoTransaction<OpenOrder> for OpenOrder {
         tx: &mut Tx<'_>,
         batch: &UndoBatch<Placement, Opened>,
     ) -> Result<UndoOutcomes, StepError> {
-        let closings: Vec<Closing> =
-            batch.iter().map(|item| Closing::of(item.input.order_id, &item.cause)).collect();
-        let begun: Vec<Move<'_>> = closings.iter().filter_map(Closing::begins).collect();
-        let mut events: Vec<_> = orders::move_orders(tx, &begun).await?.iter().map(Moved::event).collect();
-        let ends: Vec<Move<'_>> = closings.iter().map(Closing::ends).collect();
-        let closed = orders::move_orders(tx, &ends).await?;
-        events.extend(closed.iter().map(Moved::event));
+        let closings: Vec<PlacementEnd> =
+            batch.iter().map(|item| PlacementEnd::of(item.input.order_id, &item.cause)).collect();
+        let begun: Vec<OrderStatusChange<'_>> =
+            closings.iter().filter_map(PlacementEnd::first_change).collect();
+        let mut events: Vec<_> =
+            orders::change_statuses(tx, &begun).await?.iter().map(ChangedOrder::event).collect();
+        let ends: Vec<OrderStatusChange<'_>> = closings.iter().map(PlacementEnd::final_change).collect();
+        let closed = orders::change_statuses(tx, &ends).await?;
+        events.extend(closed.iter().map(ChangedOrder::event));
         outbox::append(tx, &events).await?;
-        let closings: HashMap<Uuid, (&Closing, &Option<String>)> = closings
+        let closings: HashMap<Uuid, (&PlacementEnd, &Option<String>)> = closings
             .iter()
             .zip(batch)
             .map(|(closing, item)| (closing.order_id, (closing, &item.trace)))
             .collect();
         let mails = closed.iter().filter_map(|order| {
             let (closing, trace) = closings.get(&order.order_id)?;
-            let (key, mail) = closing.letter(order);
+            let (key, mail) = closing.mail(order);
             Some(DELIVER_NOTIFICATION.with(&mail).business_key(key).trace((*trace).clone()))
         });
         tx.start(mails.collect()).await?;
@@ -151,19 +156,19 @@ impl UndoTransaction<OpenOrder> for OpenOrder {
 
 fn decide(
     input: &Placement,
-    listings: &HashMap<&str, &Listing>,
+    catalog_entries: &HashMap<&str, &CatalogEntry>,
     seen: &mut HashSet<Uuid>,
 ) -> Result<PricedOrder, Failure> {
     let violations = input.violations();
     if !violations.is_empty() {
         return Err(invalid(&violations));
     }
-    let priced = orders::price(&input.items, listings).map_err(|violations| invalid(&violations))?;
+    let priced = orders::price(&input.items, catalog_entries).map_err(|violations| invalid(&violations))?;
     if seen.insert(input.order_id) { Ok(priced) } else { Err(exists(input.order_id)) }
 }
 
-fn new_order<'a>(item: &'a Item<Placement>, priced: &'a PricedOrder) -> NewOrder<'a> {
-    NewOrder {
+fn new_order<'a>(item: &'a Item<Placement>, priced: &'a PricedOrder) -> NewOrderRow<'a> {
+    NewOrderRow {
         order_id: item.input.order_id,
         customer_id: item.input.customer_id,
         customer_email: &item.input.customer_email,
@@ -174,7 +179,7 @@ fn new_order<'a>(item: &'a Item<Placement>, priced: &'a PricedOrder) -> NewOrder
 }
 
 /// Stores those orders whose id is free, and says which these are.
-async fn open(tx: &mut Tx<'_>, mut new: Vec<NewOrder<'_>>) -> Result<HashSet<Uuid>, StepError> {
+async fn open(tx: &mut Tx<'_>, mut new: Vec<NewOrderRow<'_>>) -> Result<HashSet<Uuid>, StepError> {
     if new.is_empty() {
         return Ok(HashSet::new());
     }
@@ -184,7 +189,7 @@ async fn open(tx: &mut Tx<'_>, mut new: Vec<NewOrder<'_>>) -> Result<HashSet<Uui
         return Ok(opened);
     }
     orders::insert_lines(tx, &new).await?;
-    let events: Vec<_> = new.iter().map(NewOrder::created).collect();
+    let events: Vec<_> = new.iter().map(NewOrderRow::created).collect();
     outbox::append(tx, &events).await?;
     Ok(opened)
 }
@@ -219,11 +224,11 @@ impl TransactionStep for ReserveStock {
     type Undo = Self;
 
     async fn run(&self, tx: &mut Tx<'_>, batch: &Batch<Placement>) -> Result<Outcomes<Reserved>, StepError> {
-        let claims: Vec<Claim> = batch.iter().map(|item| claim(&item.input)).collect();
-        let Reservations { answers, low } = inventory::reserve(tx, PLACE_ORDER.name(), &claims).await?;
+        let requests: Vec<ReservationRequest> = batch.iter().map(|item| reservation(&item.input)).collect();
+        let Reservations { results, low } = inventory::reserve(tx, PLACE_ORDER.name(), &requests).await?;
         tx.start(self.admins.low_stock(&low)).await?;
-        let mut answers = answers.into_iter();
-        Ok(batch.decide(|item| match answers.next() {
+        let mut results = results.into_iter();
+        Ok(batch.decide(|item| match results.next() {
             Some(Err(short)) => Outcome::Fail(insufficient(&short)),
             Some(Ok(())) | None => {
                 Outcome::Done(Reserved { units: item.input.items.iter().map(|line| line.quantity).sum() })
@@ -239,19 +244,19 @@ impl UndoTransaction<ReserveStock> for ReserveStock {
         batch: &UndoBatch<Placement, Reserved>,
     ) -> Result<UndoOutcomes, StepError> {
         let order_ids: Vec<Uuid> = batch.iter().map(|item| item.input.order_id).collect();
-        inventory::settle(tx, PLACE_ORDER.name(), &order_ids, Settlement::Released).await?;
+        inventory::end_reservations(tx, PLACE_ORDER.name(), &order_ids, ReservationEnd::Released).await?;
         Ok(batch.decide(|_| UndoOutcome::Done))
     }
 }
 
-fn claim(input: &Placement) -> Claim {
-    Claim::new(input.order_id, input.items.iter().map(|line| (line.sku.as_str(), line.quantity)))
+fn reservation(input: &Placement) -> ReservationRequest {
+    ReservationRequest::new(input.order_id, input.items.iter().map(|line| (line.sku.as_str(), line.quantity)))
 }
 
-fn insufficient(short: &[Short]) -> Failure {
+fn insufficient(short: &[Shortage]) -> Failure {
     let lines: Vec<String> = short
         .iter()
-        .map(|Short { sku, requested, available }| {
+        .map(|Shortage { sku, requested, available }| {
             format!("{sku}: {requested} requested, {available} available")
         })
         .collect();
@@ -273,9 +278,9 @@ impl TransactionStep for ConfirmOrder {
     type Undo = ForwardOnly;
 
     async fn run(&self, tx: &mut Tx<'_>, batch: &Batch<Placement>) -> Result<Outcomes<Confirmed>, StepError> {
-        let moves: Vec<Move<'_>> = batch
+        let moves: Vec<OrderStatusChange<'_>> = batch
             .iter()
-            .map(|item| Move {
+            .map(|item| OrderStatusChange {
                 order_id: item.input.order_id,
                 from: OrderStatus::Pending,
                 to: OrderStatus::Confirmed,
@@ -283,8 +288,8 @@ impl TransactionStep for ConfirmOrder {
                 reason: None,
             })
             .collect();
-        let orders = orders::move_orders(tx, &moves).await?;
-        let events: Vec<_> = orders.iter().map(Moved::event).collect();
+        let orders = orders::change_statuses(tx, &moves).await?;
+        let events: Vec<_> = orders.iter().map(ChangedOrder::event).collect();
         outbox::append(tx, &events).await?;
         let confirmed: HashSet<Uuid> = orders.into_iter().map(|order| order.order_id).collect();
         Ok(batch.decide(|item| {
@@ -315,7 +320,7 @@ impl TransactionStep for QueueConfirmation {
     async fn run(&self, tx: &mut Tx<'_>, batch: &Batch<Self::Input>) -> Result<Outcomes<Queued>, StepError> {
         let mails = batch.iter().map(|item| {
             let (order, Opened { currency, total, names }) = &item.input;
-            let mail = letters::confirmed(
+            let mail = mail_templates::confirmed(
                 order.order_id,
                 &order.customer_email,
                 &order.items,

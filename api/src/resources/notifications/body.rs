@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use shop::{letters::Template, notifications};
+use shop::{mail_templates::TemplateDescription, notifications};
 use utoipa::{
     PartialSchema, ToSchema,
     openapi::{RefOr, Schema, schema::OneOfBuilder},
@@ -254,9 +254,9 @@ impl From<notifications::NotificationSummary> for NotificationSummary {
     }
 }
 
-impl From<&Template> for NotificationTemplate {
-    fn from(template: &Template) -> Self {
-        let Template { name, about, variables, example, subject } = template.clone();
-        Self { name, description: about, variables, example, subject }
+impl From<&TemplateDescription> for NotificationTemplate {
+    fn from(template: &TemplateDescription) -> Self {
+        let TemplateDescription { name, description, variables, example, subject } = template.clone();
+        Self { name, description, variables, example, subject }
     }
 }

@@ -4,7 +4,7 @@ use axum::{extract::State, response::Response};
 use http::StatusCode;
 use serde_json::Value;
 use shop::{
-    letters::{self, RenderError},
+    mail_templates::{self, RenderError},
     notifications::{self, SendError, SendNotification},
     sagas::deliver_notification::DeliverNotification,
 };
@@ -166,7 +166,7 @@ fn rendered(
     if let Some((_, validator)) = state.templates().iter().find(|(known, _)| known.name == template) {
         schema::check(validator, "/variables", variables)?;
     }
-    letters::render(to, template, variables).map_err(|error| match error {
+    mail_templates::render_named(to, template, variables).map_err(|error| match error {
         RenderError::Unknown(_) => Problem::field("/template", "unknown", error.to_string()),
         RenderError::Invalid(violations) => invalid(violations),
     })

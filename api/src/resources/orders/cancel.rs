@@ -67,7 +67,7 @@ pub(crate) async fn cancel_order(
         CancelOrderError::NotCancellable { message, .. } => {
             Problem::new(ProblemCode::NotCancellable, message)
         }
-        CancelOrderError::Noted(message) => Problem::new(ProblemCode::CancelNoted, message),
+        CancelOrderError::Pending(message) => Problem::new(ProblemCode::CancelNoted, message),
         CancelOrderError::VersionMismatch { current } => IfMatch::failed(Some(current)),
         CancelOrderError::Invalid(violations) => invalid(violations),
         CancelOrderError::Unavailable(reason) => Problem::unavailable(reason),

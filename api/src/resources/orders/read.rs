@@ -208,7 +208,7 @@ async fn page(
     range: &RangeQuery,
 ) -> Result<JsonResponse, Problem> {
     let page_request = PageRequest::new(list, &format!("{filter:?}"), range.cursor.as_deref(), range.limit)?;
-    let _permit = filter.looks_far().then(|| state.scan_permit()).transpose()?;
+    let _permit = filter.may_scan().then(|| state.scan_permit()).transpose()?;
     let rows = orders::list(state.pool(), &filter, page_request.engine_page()).await?;
     let (rows, next_cursor) = next_page(rows, &page_request, |order| order.order_id);
     JsonResponse::ok(&OrderList { items: rows.into_iter().map(Into::into).collect(), next_cursor })

@@ -4,7 +4,7 @@ use axum::{extract::State, response::Response};
 use serde::{Deserialize, Serialize};
 use shop::{
     Violation,
-    inventory::{self, BULK_MAX, ListItem, UpsertError, Upserted},
+    inventory::{self, BulkItem, MAX_BULK_PRODUCTS, UpsertError, Upserted},
 };
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -29,7 +29,7 @@ problems!(Problems: BODY, KEYED, STORED);
 pub(crate) struct ProductBatch {
     /// The products.
     #[schema(min_items = 1, max_items = 1000, value_type = Vec<ListedProduct>)]
-    pub(crate) items: RawItems<BULK_MAX>,
+    pub(crate) items: RawItems<MAX_BULK_PRODUCTS>,
 }
 
 /// What became of the products, in their order.
@@ -138,7 +138,7 @@ pub(crate) async fn upsert_products(
             UpsertError::Count(_) => Problem::field(
                 "/items",
                 "wrong-length",
-                format!("1 to {BULK_MAX} products are taken at once"),
+                format!("1 to {MAX_BULK_PRODUCTS} products are taken at once"),
             ),
             UpsertError::Database(error) => error.into(),
         })?;
@@ -155,7 +155,7 @@ pub(crate) async fn upsert_products(
 const MAX_SKU_LEN: usize = 64;
 
 /// Reads the items one by one; of those that can't be read, the SKU at least.
-fn read(items: &RawItems<BULK_MAX>) -> (Vec<Option<String>>, Vec<ListItem>) {
+fn read(items: &RawItems<MAX_BULK_PRODUCTS>) -> (Vec<Option<String>>, Vec<BulkItem>) {
     #[derive(Deserialize)]
     struct Named {
         sku: String,

@@ -166,7 +166,7 @@ async fn page(
     filter: &ProductFilter,
     page_request: &PageRequest,
 ) -> Result<JsonResponse, Problem> {
-    let _permit = filter.looks_far().then(|| state.scan_permit()).transpose()?;
+    let _permit = filter.may_scan().then(|| state.scan_permit()).transpose()?;
     let rows = inventory::products(state.pool(), filter, page_request.engine_page()).await?;
     let (rows, next_cursor) = next_page(rows, page_request, |product| product.product_id);
     JsonResponse::ok(&ProductList { items: rows.into_iter().map(Into::into).collect(), next_cursor })

@@ -6,7 +6,7 @@ use http::StatusCode;
 use serde_json::json;
 use shop::{
     sagas::reserved_key,
-    starts::{self, AskedStartError},
+    start_workflow::{self, StartWorkflowError},
 };
 
 use super::{
@@ -81,10 +81,10 @@ pub(crate) async fn start_workflow(
         if let Some(business_key) = new.business_key {
             saga = saga.business_key(business_key);
         }
-        let started = starts::start(state.shop(), saga, asked, actor.by("operator")).await;
+        let started = start_workflow::start(state.shop(), saga, asked, actor.by("operator")).await;
         let started = started.map_err(|error| match error {
-            AskedStartError::Start(error) => Problem::from(error),
-            AskedStartError::Database(error) => error.into(),
+            StartWorkflowError::Start(error) => Problem::from(error),
+            StartWorkflowError::Database(error) => error.into(),
         })?;
         if let Some(patience) = wait {
             state.engine().wait(started.saga_id, patience).await?;

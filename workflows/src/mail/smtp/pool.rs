@@ -8,12 +8,12 @@ use std::{
 use lettre::transport::smtp::client::AsyncSmtpConnection;
 
 /// How long the server is waited for when a connection is closed in order.
-const FAREWELL: Duration = Duration::from_secs(1);
+const QUIT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The connections of one mailer that no mail is on. The one that was used last is taken first, so that no more stay
 /// open than are needed.
-pub(super) struct Kept {
-    most: usize,
+pub(super) struct ConnectionPool {
+    max_idle: usize,
     idle_timeout: Duration,
     state: Mutex<State>,
 }
@@ -25,9 +25,13 @@ struct State {
     is_watched: bool,
 }
 
-impl Kept {
-    pub(super) fn new(most: u32, idle_timeout: Duration) -> Self {
-        Self { most: usize::try_from(most).unwrap_or(usize::MAX), idle_timeout, state: Mutex::default() }
+impl ConnectionPool {
+    pub(super) fn new(max_idle: u32, idle_timeout: Duration) -> Self {
+        Self {
+            max_idle: usize::try_from(max_idle).unwrap_or(usize::MAX),
+            idle_timeout,
+            state: Mutex::default(),
+        }
     }
 
     pub(super) fn take(&self) -> Option<AsyncSmtpConnection> {
@@ -35,14 +39,14 @@ impl Kept {
     }
 
     /// Keeps a connection; one too many is closed.
-    pub(super) fn put(kept: &Arc<Self>, connection: AsyncSmtpConnection) {
-        let mut state = kept.lock();
-        if state.idle.len() < kept.most {
+    pub(super) fn put(pool: &Arc<Self>, connection: AsyncSmtpConnection) {
+        let mut state = pool.lock();
+        if state.idle.len() < pool.max_idle {
             state.idle.push((Instant::now(), connection));
         }
         if !std::mem::replace(&mut state.is_watched, true) {
             // It ends with the connections, or with the mailer.
-            tokio::spawn(watch(Arc::downgrade(kept), kept.idle_timeout));
+            tokio::spawn(watch(Arc::downgrade(pool), pool.idle_timeout));
         }
     }
 
@@ -71,12 +75,12 @@ impl Kept {
     }
 }
 
-async fn watch(kept: Weak<Kept>, idle_timeout: Duration) {
+async fn watch(pool: Weak<ConnectionPool>, idle_timeout: Duration) {
     loop {
         tokio::time::sleep(idle_timeout / 2).await;
-        let Some(expired) = kept.upgrade().and_then(|kept| kept.expired()) else { return };
+        let Some(expired) = pool.upgrade().and_then(|pool| pool.expired()) else { return };
         for mut connection in expired {
-            let _ = tokio::time::timeout(FAREWELL, connection.quit()).await;
+            let _ = tokio::time::timeout(QUIT_TIMEOUT, connection.quit()).await;
         }
     }
 }

@@ -5,18 +5,18 @@ use uuid::Uuid;
 
 use super::PLACE_ORDER;
 use crate::{
-    inventory::Short,
-    letters,
-    orders::{Move, Moved, OrderStatus},
+    inventory::Shortage,
+    mail_templates,
+    orders::{ChangedOrder, OrderStatus, OrderStatusChange},
     sagas::{
+        business_keys::{ORDER_CANCELLED, ORDER_REJECTED},
         deliver_notification::DeliverNotification,
-        keys::{ORDER_CANCELLED, ORDER_REJECTED},
     },
 };
 
 /// The end of one order.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Closing {
+pub(super) struct PlacementEnd {
     pub(super) order_id: Uuid,
     end: End,
     actor: String,
@@ -25,11 +25,11 @@ pub(super) struct Closing {
 
 #[derive(Debug, PartialEq, Eq)]
 enum End {
-    Rejected { short: Vec<Short> },
+    Rejected { short: Vec<Shortage> },
     Cancelled,
 }
 
-impl Closing {
+impl PlacementEnd {
     pub(super) fn of(order_id: Uuid, cause: &Cause) -> Self {
         let rejected = |reason: String, short| Self {
             order_id,
@@ -58,37 +58,45 @@ impl Closing {
     }
 
     /// The move that comes before the last one, if there are two. Whoever cancelled may have made it already.
-    pub(super) fn begins(&self) -> Option<Move<'_>> {
+    pub(super) fn first_change(&self) -> Option<OrderStatusChange<'_>> {
         match self.end {
             End::Rejected { .. } => None,
-            End::Cancelled => Some(self.movement(OrderStatus::Pending, OrderStatus::Cancelling)),
+            End::Cancelled => Some(self.change(OrderStatus::Pending, OrderStatus::Cancelling)),
         }
     }
 
     /// The last move.
-    pub(super) fn ends(&self) -> Move<'_> {
+    pub(super) fn final_change(&self) -> OrderStatusChange<'_> {
         match self.end {
-            End::Rejected { .. } => self.movement(OrderStatus::Pending, OrderStatus::Rejected),
-            End::Cancelled => self.movement(OrderStatus::Cancelling, OrderStatus::Cancelled),
+            End::Rejected { .. } => self.change(OrderStatus::Pending, OrderStatus::Rejected),
+            End::Cancelled => self.change(OrderStatus::Cancelling, OrderStatus::Cancelled),
         }
     }
 
     /// What the customer is told, and the key by which that is told once.
-    pub(super) fn letter(&self, order: &Moved) -> (String, DeliverNotification) {
+    pub(super) fn mail(&self, order: &ChangedOrder) -> (String, DeliverNotification) {
         match &self.end {
             End::Rejected { short } => {
-                (format!("{ORDER_REJECTED}{}", self.order_id), letters::rejected(order, short))
+                (format!("{ORDER_REJECTED}{}", self.order_id), mail_templates::rejected(order, short))
             }
-            End::Cancelled => (format!("{ORDER_CANCELLED}{}", self.order_id), letters::cancelled(order)),
+            End::Cancelled => {
+                (format!("{ORDER_CANCELLED}{}", self.order_id), mail_templates::cancelled(order))
+            }
         }
     }
 
-    fn movement(&self, from: OrderStatus, to: OrderStatus) -> Move<'_> {
-        Move { order_id: self.order_id, from, to, actor: &self.actor, reason: Some(&self.reason) }
+    fn change(&self, from: OrderStatus, to: OrderStatus) -> OrderStatusChange<'_> {
+        OrderStatusChange {
+            order_id: self.order_id,
+            from,
+            to,
+            actor: &self.actor,
+            reason: Some(&self.reason),
+        }
     }
 }
 
-fn short_lines(failure: &Failure) -> Vec<Short> {
+fn short_lines(failure: &Failure) -> Vec<Shortage> {
     // Other failures have other details, which name no short lines.
     failure
         .details
@@ -101,41 +109,41 @@ fn short_lines(failure: &Failure) -> Vec<Short> {
 mod tests {
     use super::{super::insufficient, *};
 
-    fn moves(closing: &Closing) -> Vec<(OrderStatus, OrderStatus)> {
-        closing.begins().into_iter().chain([closing.ends()]).map(|one| (one.from, one.to)).collect()
+    fn moves(end: &PlacementEnd) -> Vec<(OrderStatus, OrderStatus)> {
+        end.first_change().into_iter().chain([end.final_change()]).map(|one| (one.from, one.to)).collect()
     }
 
     #[test]
     fn a_failed_placement_is_rejected_with_the_short_lines() {
-        let short = vec![Short { sku: "TEA-1".into(), requested: 5, available: 2 }];
+        let short = vec![Shortage { sku: "TEA-1".into(), requested: 5, available: 2 }];
         let cause = Cause::Failed { step: "reserve-stock".into(), failure: insufficient(&short) };
-        let closing = Closing::of(Uuid::nil(), &cause);
-        assert_eq!(moves(&closing), [(OrderStatus::Pending, OrderStatus::Rejected)]);
-        assert_eq!(closing.reason, "not enough stock (TEA-1: 5 requested, 2 available)");
-        assert_eq!(closing.end, End::Rejected { short });
+        let end = PlacementEnd::of(Uuid::nil(), &cause);
+        assert_eq!(moves(&end), [(OrderStatus::Pending, OrderStatus::Rejected)]);
+        assert_eq!(end.reason, "not enough stock (TEA-1: 5 requested, 2 available)");
+        assert_eq!(end.end, End::Rejected { short });
     }
 
     #[test]
     fn a_cancelled_placement_goes_through_cancelling() {
         let cause = Cause::Cancelled { actor: "ada".into(), reason: "changed my mind".into() };
-        let closing = Closing::of(Uuid::nil(), &cause);
+        let end = PlacementEnd::of(Uuid::nil(), &cause);
         assert_eq!(
-            moves(&closing),
+            moves(&end),
             [
                 (OrderStatus::Pending, OrderStatus::Cancelling),
                 (OrderStatus::Cancelling, OrderStatus::Cancelled)
             ]
         );
-        assert_eq!((closing.actor.as_str(), closing.reason.as_str()), ("ada", "changed my mind"));
+        assert_eq!((end.actor.as_str(), end.reason.as_str()), ("ada", "changed my mind"));
     }
 
     #[test]
     fn what_an_operator_noted_about_a_placement_given_up_is_not_told_to_the_customer() {
         for reason in ["discarded: the customer is a fraud", "expired: nobody acted"] {
             let cause = Cause::Cancelled { actor: "ops".into(), reason: reason.into() };
-            let closing = Closing::of(Uuid::nil(), &cause);
-            assert_eq!(closing.reason, "the order could not be placed for technical reasons");
-            assert_eq!(moves(&closing).last(), Some(&(OrderStatus::Cancelling, OrderStatus::Cancelled)));
+            let end = PlacementEnd::of(Uuid::nil(), &cause);
+            assert_eq!(end.reason, "the order could not be placed for technical reasons");
+            assert_eq!(moves(&end).last(), Some(&(OrderStatus::Cancelling, OrderStatus::Cancelled)));
         }
     }
 
@@ -147,7 +155,7 @@ mod tests {
             Cause::Cancelled { actor: "ada".into(), reason: "no".into() },
         ];
         for cause in causes {
-            for (from, to) in moves(&Closing::of(Uuid::nil(), &cause)) {
+            for (from, to) in moves(&PlacementEnd::of(Uuid::nil(), &cause)) {
                 assert!(from.next().contains(&to), "{from} to {to}");
             }
         }

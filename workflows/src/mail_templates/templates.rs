@@ -4,8 +4,8 @@ use schemars::{JsonSchema, schema_for};
 use serde_json::Value;
 
 use super::{
-    letter::{Letter, written},
     low_stock::LowStockAlert,
+    mail_template::{MailTemplate, render},
     order_cancelled::OrderCancelled,
     order_confirmed::OrderConfirmed,
     order_rejected::OrderRejected,
@@ -13,16 +13,16 @@ use super::{
 };
 use crate::{
     sagas::deliver_notification::DeliverNotification,
-    violation::{Checker, Violation},
+    violation::{Validator, Violation},
 };
 
 /// A template and what it takes.
 #[derive(Clone, Debug)]
-pub struct Template {
+pub struct TemplateDescription {
     /// Its name.
     pub name: &'static str,
     /// What it is for, one sentence.
-    pub about: &'static str,
+    pub description: &'static str,
     /// The JSON schema of its variables.
     pub variables: Value,
     /// Variables to show how it is used.
@@ -31,7 +31,7 @@ pub struct Template {
     pub subject: String,
 }
 
-/// A letter can't be written.
+/// A mail can't be written.
 #[derive(Debug, thiserror::Error)]
 pub enum RenderError {
     /// No template has this name.
@@ -43,15 +43,15 @@ pub enum RenderError {
 }
 
 /// Lists the templates.
-pub fn templates() -> Vec<Template> {
+pub fn templates() -> Vec<TemplateDescription> {
     ALL.iter().map(|entry| (entry.describe)()).collect()
 }
 
-/// Writes a letter to `to`; what is wrong with the address is not looked at.
+/// Writes a mail to `to`; what is wrong with the address is not looked at.
 ///
 /// # Errors
 /// See [`RenderError`].
-pub fn render(to: &str, template: &str, variables: &Value) -> Result<DeliverNotification, RenderError> {
+pub fn render_named(to: &str, template: &str, variables: &Value) -> Result<DeliverNotification, RenderError> {
     let entry = ALL.iter().find(|entry| entry.name == template);
     let entry = entry.ok_or_else(|| RenderError::Unknown(template.into()))?;
     (entry.write)(to, variables).map_err(RenderError::Invalid)
@@ -59,7 +59,7 @@ pub fn render(to: &str, template: &str, variables: &Value) -> Result<DeliverNoti
 
 struct Entry {
     name: &'static str,
-    describe: fn() -> Template,
+    describe: fn() -> TemplateDescription,
     write: fn(&str, &Value) -> Result<DeliverNotification, Vec<Violation>>,
 }
 
@@ -71,38 +71,38 @@ const ALL: [Entry; 5] = [
     entry::<LowStockAlert>(),
 ];
 
-const fn entry<L: Letter>() -> Entry {
-    Entry { name: L::NAME, describe: describe::<L>, write: write::<L> }
+const fn entry<T: MailTemplate>() -> Entry {
+    Entry { name: T::NAME, describe: describe::<T>, write: write::<T> }
 }
 
 fn names() -> [&'static str; 5] {
     ALL.map(|entry| entry.name)
 }
 
-fn describe<L: Letter + JsonSchema>() -> Template {
-    let example = L::example();
-    Template {
-        name: L::NAME,
-        about: L::ABOUT,
-        variables: schema_for!(L).into(),
+fn describe<T: MailTemplate + JsonSchema>() -> TemplateDescription {
+    let example = T::example();
+    TemplateDescription {
+        name: T::NAME,
+        description: T::DESCRIPTION,
+        variables: schema_for!(T).into(),
         subject: example.subject(),
         // Strings, numbers and lists of them: writing them can't fail.
         example: serde_json::to_value(&example).unwrap_or_default(),
     }
 }
 
-fn write<L: Letter>(to: &str, variables: &Value) -> Result<DeliverNotification, Vec<Violation>> {
-    let letter: L = serde::Deserialize::deserialize(variables).map_err(|error: serde_json::Error| {
+fn write<T: MailTemplate>(to: &str, variables: &Value) -> Result<DeliverNotification, Vec<Violation>> {
+    let mail: T = serde::Deserialize::deserialize(variables).map_err(|error: serde_json::Error| {
         vec![Violation::new("/variables", "invalid", error.to_string())]
     })?;
-    let mut checker = Checker::default();
-    letter.check(&mut checker);
-    let violations: Vec<Violation> = checker
+    let mut validator = Validator::default();
+    mail.check(&mut validator);
+    let violations: Vec<Violation> = validator
         .done()
         .into_iter()
         .map(|wrong| Violation { pointer: format!("/variables{}", wrong.pointer), ..wrong })
         .collect();
-    if violations.is_empty() { Ok(written(to, &letter)) } else { Err(violations) }
+    if violations.is_empty() { Ok(render(to, &mail)) } else { Err(violations) }
 }
 
 #[cfg(test)]
@@ -115,12 +115,12 @@ mod tests {
     #[test]
     fn every_example_becomes_a_letter_that_can_be_sent() {
         for template in templates() {
-            let letter = render("a@example.com", template.name, &template.example).unwrap();
-            assert_eq!(letter.violations(), [], "{}", template.name);
-            assert_eq!(letter.subject, template.subject);
-            let html = letter.html.unwrap();
+            let mail = render_named("a@example.com", template.name, &template.example).unwrap();
+            assert_eq!(mail.violations(), [], "{}", template.name);
+            assert_eq!(mail.subject, template.subject);
+            let html = mail.html.unwrap();
             assert!(html.starts_with("<!doctype html>") && html.contains("</html>"), "{html}");
-            assert!(!letter.text.contains('<'), "{}", letter.text);
+            assert!(!mail.text.contains('<'), "{}", mail.text);
         }
     }
 
@@ -131,11 +131,11 @@ mod tests {
         for template in templates() {
             let mut variables = template.example;
             met += poison(&mut variables, MARKUP);
-            let letter = render("a@example.com", template.name, &variables).unwrap();
-            let html = letter.html.unwrap();
+            let mail = render_named("a@example.com", template.name, &variables).unwrap();
+            let html = mail.html.unwrap();
             assert!(!html.contains("<script") && !html.contains("alert(\""), "{}: {html}", template.name);
-            if letter.text.contains("alert") {
-                assert!(letter.text.contains(MARKUP), "{}", letter.text);
+            if mail.text.contains("alert") {
+                assert!(mail.text.contains(MARKUP), "{}", mail.text);
             }
         }
         assert!(met >= 8, "only {met} texts could be poisoned");
@@ -163,7 +163,7 @@ mod tests {
     fn a_wrong_variable_is_named_by_its_pointer() {
         let low = |sku: &str| json!({"sku": sku, "available": 1, "threshold": 2});
         let wrong = json!({"products": [low("A"), low("TEA\r\nBcc: b@example.com")]});
-        let Err(RenderError::Invalid(violations)) = render("a@example.com", "low-stock", &wrong) else {
+        let Err(RenderError::Invalid(violations)) = render_named("a@example.com", "low-stock", &wrong) else {
             panic!("it is wrong")
         };
         assert_eq!(
@@ -179,16 +179,16 @@ mod tests {
             json!(null),
         ] {
             assert!(
-                matches!(render("a@example.com", "low-stock", &wrong), Err(RenderError::Invalid(_))),
+                matches!(render_named("a@example.com", "low-stock", &wrong), Err(RenderError::Invalid(_))),
                 "{wrong}"
             );
         }
-        assert!(matches!(render("a@example.com", "none", &json!({})), Err(RenderError::Unknown(_))));
+        assert!(matches!(render_named("a@example.com", "none", &json!({})), Err(RenderError::Unknown(_))));
     }
 
     #[test]
     fn a_confirmation_lists_what_was_ordered() {
-        let mail = written("a@example.com", &OrderConfirmed::example());
+        let mail = render("a@example.com", &OrderConfirmed::example());
         assert_eq!(
             mail.text,
             "Thank you for your order.\n\n  2 x Green tea (TEA-1)\n\nTotal: EUR 25.80\n\nOrder \
@@ -216,12 +216,12 @@ mod tests {
     #[test]
     fn a_rejection_names_the_short_lines_or_else_the_reason() {
         let short = OrderRejected::example();
-        let text = written("a@example.com", &short).text;
+        let text = render("a@example.com", &short).text;
         assert!(
             text.contains("\n  TEA-1: 5 ordered, 2 available\n") && !text.contains("not enough"),
             "{text}"
         );
-        let text = written("a@example.com", &OrderRejected { short: Vec::new(), ..short }).text;
+        let text = render("a@example.com", &OrderRejected { short: Vec::new(), ..short }).text;
         assert!(text.contains("\n  not enough stock\n"), "{text}");
     }
 }

@@ -1,10 +1,10 @@
 //! What the shop writes to people: templates in text and HTML, without any sending.
 //!
-//! A letter is a struct of the variables of its template; the templates stand in `workflows/templates/`, are compiled in,
+//! A mail is a struct of the variables of its template; the templates stand in `workflows/templates/`, are compiled in,
 //! and what they insert is escaped in HTML (askama, by the file's ending). The same letters can be sent by name.
 
-mod letter;
 mod low_stock;
+mod mail_template;
 mod money;
 mod order_cancelled;
 mod order_confirmed;
@@ -14,19 +14,19 @@ mod templates;
 
 use uuid::Uuid;
 
-pub use letter::LetterItem;
-use letter::written;
-use low_stock::LISTED_MAX;
+use low_stock::MAX_LISTED_PRODUCTS;
 pub use low_stock::{LowProduct, LowStockAlert};
+pub use mail_template::MailItem;
+use mail_template::render;
 pub use order_cancelled::OrderCancelled;
 pub use order_confirmed::OrderConfirmed;
 pub use order_rejected::{OrderRejected, ShortLine};
 pub use order_shipped::OrderShipped;
-pub use templates::{RenderError, Template, render, templates};
+pub use templates::{RenderError, TemplateDescription, render_named, templates};
 
 use crate::{
-    inventory::{LowStock, Short},
-    orders::{Moved, Order, OrderItem},
+    inventory::{LowStock, Shortage},
+    orders::{ChangedOrder, Order, OrderItem},
     sagas::deliver_notification::DeliverNotification,
 };
 
@@ -39,51 +39,51 @@ pub(crate) fn confirmed(
     currency: &str,
     total: i64,
 ) -> DeliverNotification {
-    let item = |(item, name): (&OrderItem, &String)| LetterItem {
+    let item = |(item, name): (&OrderItem, &String)| MailItem {
         sku: item.sku.clone(),
         name: name.clone(),
         quantity: item.quantity,
     };
     let items = items.iter().zip(names).map(item).collect();
-    written(to, &OrderConfirmed { order_id, currency: currency.into(), total, items })
+    render(to, &OrderConfirmed { order_id, currency: currency.into(), total, items })
 }
 
 /// "Your order could not be accepted."
-pub(crate) fn rejected(order: &Moved, short: &[Short]) -> DeliverNotification {
-    let line = |Short { sku, requested, available }: &Short| ShortLine {
+pub(crate) fn rejected(order: &ChangedOrder, short: &[Shortage]) -> DeliverNotification {
+    let line = |Shortage { sku, requested, available }: &Shortage| ShortLine {
         sku: sku.clone(),
         requested: *requested,
         available: *available,
     };
-    let letter = OrderRejected {
+    let mail = OrderRejected {
         order_id: order.order_id,
         currency: order.currency.clone(),
         total: order.total,
         reason: order.status_reason.clone().unwrap_or_else(|| "it could not be placed".into()),
         short: short.iter().map(line).collect(),
     };
-    written(&order.customer_email, &letter)
+    render(&order.customer_email, &mail)
 }
 
 /// "Your order is cancelled."
-pub(crate) fn cancelled(order: &Moved) -> DeliverNotification {
-    let letter = OrderCancelled {
+pub(crate) fn cancelled(order: &ChangedOrder) -> DeliverNotification {
+    let mail = OrderCancelled {
         order_id: order.order_id,
         currency: order.currency.clone(),
         total: order.total,
         reason: order.status_reason.clone().unwrap_or_else(|| "no reason was given".into()),
     };
-    written(&order.customer_email, &letter)
+    render(&order.customer_email, &mail)
 }
 
 /// "Your order is on its way."
 pub(crate) fn shipped(order: &Order) -> DeliverNotification {
-    let items = order.items.iter().map(|line| LetterItem {
+    let items = order.items.iter().map(|line| MailItem {
         sku: line.sku.clone(),
         name: line.name.clone(),
         quantity: line.quantity,
     });
-    written(&order.customer_email, &OrderShipped { order_id: order.order_id, items: items.collect() })
+    render(&order.customer_email, &OrderShipped { order_id: order.order_id, items: items.collect() })
 }
 
 /// "There is little left of a product", or of several, to whoever runs the shop.
@@ -93,7 +93,7 @@ pub(crate) fn low_stock(to: &str, low: &[LowStock]) -> DeliverNotification {
         available: *available,
         threshold: *threshold,
     };
-    let (listed, more) = low.split_at(low.len().min(LISTED_MAX));
+    let (listed, more) = low.split_at(low.len().min(MAX_LISTED_PRODUCTS));
     let more = i64::try_from(more.len()).unwrap_or(i64::MAX);
-    written(to, &LowStockAlert { products: listed.iter().map(product).collect(), more })
+    render(to, &LowStockAlert { products: listed.iter().map(product).collect(), more })
 }

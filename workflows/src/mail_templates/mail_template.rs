@@ -1,17 +1,17 @@
-//! What every letter has.
+//! What every mail has.
 
 use askama::Template;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::{sagas::deliver_notification::DeliverNotification, violation::Checker};
+use crate::{sagas::deliver_notification::DeliverNotification, violation::Validator};
 
-/// The variables of a template, which are a letter once they are put into it.
-pub(crate) trait Letter: Serialize + DeserializeOwned + JsonSchema {
+/// The variables of a template, which are a mail once they are put into it.
+pub(crate) trait MailTemplate: Serialize + DeserializeOwned + JsonSchema {
     /// The template's name, kebab-case; it stays the same over releases.
     const NAME: &'static str;
     /// What it is for, one sentence.
-    const ABOUT: &'static str;
+    const DESCRIPTION: &'static str;
 
     /// The subject: one line, if the variables are.
     fn subject(&self) -> String;
@@ -20,16 +20,16 @@ pub(crate) trait Letter: Serialize + DeserializeOwned + JsonSchema {
     /// The template in HTML.
     fn html<'a>(&'a self, subject: &'a str) -> impl Template + 'a;
     /// Notes what is wrong with the variables; pointers are relative to them.
-    fn check(&self, checker: &mut Checker);
+    fn check(&self, validator: &mut Validator);
     /// Variables to show how it is used.
     fn example() -> Self;
 }
 
-/// Writes a letter.
-pub(crate) fn written<L: Letter>(to: &str, letter: &L) -> DeliverNotification {
-    let subject = letter.subject();
-    let text = rendered(&letter.text());
-    let html = Some(rendered(&letter.html(&subject)));
+/// Writes a mail.
+pub(crate) fn render<T: MailTemplate>(to: &str, mail: &T) -> DeliverNotification {
+    let subject = mail.subject();
+    let text = rendered(&mail.text());
+    let html = Some(rendered(&mail.html(&subject)));
     DeliverNotification { to: to.into(), subject, text, html }
 }
 
@@ -42,7 +42,7 @@ fn rendered(template: &impl Template) -> String {
 /// One line of what an order is about.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct LetterItem {
+pub struct MailItem {
     /// What.
     #[schemars(length(min = 1, max = 64))]
     pub sku: String,
@@ -54,15 +54,15 @@ pub struct LetterItem {
     pub quantity: i64,
 }
 
-impl LetterItem {
-    pub(super) fn check_all(items: &[Self], checker: &mut Checker) {
+impl MailItem {
+    pub(super) fn check_all(items: &[Self], validator: &mut Validator) {
         if !(1..=100).contains(&items.len()) {
-            checker.add("/items", "wrong-length", "must have 1 to 100 items");
+            validator.add("/items", "wrong-length", "must have 1 to 100 items");
         }
         for (nth, item) in items.iter().enumerate().take(100) {
-            checker.line(&format!("/items/{nth}/sku"), &item.sku, 1, 64);
-            checker.line(&format!("/items/{nth}/name"), &item.name, 1, 200);
-            checker.range(format!("/items/{nth}/quantity"), item.quantity, 1, 1_000_000);
+            validator.single_line(&format!("/items/{nth}/sku"), &item.sku, 1, 64);
+            validator.single_line(&format!("/items/{nth}/name"), &item.name, 1, 200);
+            validator.range(format!("/items/{nth}/quantity"), item.quantity, 1, 1_000_000);
         }
     }
 

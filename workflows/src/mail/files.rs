@@ -84,7 +84,7 @@ mod tests {
         let files = Files::new(directory.path().join("mails")).unwrap();
         let from = "shop@example.com".parse().unwrap();
         let mail = Mail { to: "a@example.com".into(), ..mail() };
-        let message = crate::mailer::message::write_readable(&mail, &from).unwrap();
+        let message = crate::mail::message::write_readable(&mail, &from).unwrap();
         for _ in 0..2 {
             files.send(&mail, &message).await.unwrap();
         }

@@ -4,11 +4,11 @@ use askama::Template;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::letter::Letter;
-use crate::violation::Checker;
+use super::mail_template::MailTemplate;
+use crate::violation::Validator;
 
 /// The most products that one letter lists.
-pub(super) const LISTED_MAX: usize = 50;
+pub(super) const MAX_LISTED_PRODUCTS: usize = 50;
 
 /// "There is little left of a product", or of several that became few together.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -49,9 +49,9 @@ struct Html<'a> {
     subject: &'a str,
 }
 
-impl Letter for LowStockAlert {
+impl MailTemplate for LowStockAlert {
     const NAME: &'static str = "low-stock";
-    const ABOUT: &'static str =
+    const DESCRIPTION: &'static str =
         "Tells those who run the shop that there is little left of a product, or of several.";
 
     fn subject(&self) -> String {
@@ -72,14 +72,18 @@ impl Letter for LowStockAlert {
         Html { letter: self, subject }
     }
 
-    fn check(&self, checker: &mut Checker) {
-        if !(1..=LISTED_MAX).contains(&self.products.len()) {
-            checker.add("/products", "wrong-length", format!("must have 1 to {LISTED_MAX} products"));
+    fn check(&self, validator: &mut Validator) {
+        if !(1..=MAX_LISTED_PRODUCTS).contains(&self.products.len()) {
+            validator.add(
+                "/products",
+                "wrong-length",
+                format!("must have 1 to {MAX_LISTED_PRODUCTS} products"),
+            );
         }
-        for (nth, product) in self.products.iter().enumerate().take(LISTED_MAX) {
-            checker.line(&format!("/products/{nth}/sku"), &product.sku, 1, 64);
+        for (nth, product) in self.products.iter().enumerate().take(MAX_LISTED_PRODUCTS) {
+            validator.single_line(&format!("/products/{nth}/sku"), &product.sku, 1, 64);
         }
-        checker.range("/more", self.more, 0, 1_000_000);
+        validator.range("/more", self.more, 0, 1_000_000);
     }
 
     fn example() -> Self {

@@ -4,13 +4,13 @@ use engine::{NewSaga, StartError, Started, StepError};
 use serde_json::Value;
 
 use crate::{
-    audit::{self, By, Change},
+    audit::{self, AuditActor, AuditEntry},
     shop::Shop,
 };
 
 /// A saga that somebody asked for was not started.
 #[derive(Debug, thiserror::Error)]
-pub enum AskedStartError {
+pub enum StartWorkflowError {
     /// It was refused, or can't be started now.
     #[error(transparent)]
     Start(#[from] StartError),
@@ -19,35 +19,35 @@ pub enum AskedStartError {
     Database(#[from] sqlx::Error),
 }
 
-/// Starts a saga, and records in the same commit who asked for it and what for (`asked`): no start is without its record,
+/// Starts a saga, and records in the same commit who asked for it and what for (`request`): no start is without its record,
 /// and there is no record of one that was refused or had been made before.
 ///
 /// # Errors
-/// See [`AskedStartError`].
+/// See [`StartWorkflowError`].
 ///
 /// # Cancel safety
 /// A dropped call may still have started the saga.
 pub async fn start(
     shop: &Shop,
     saga: NewSaga,
-    asked: Value,
-    by: impl Into<By<'_>>,
-) -> Result<Started, AskedStartError> {
+    request: Value,
+    by: impl Into<AuditActor<'_>>,
+) -> Result<Started, StartWorkflowError> {
     let mut tx = shop.pool().begin().await?;
     let answers = shop.engine().start_in(&mut tx, vec![saga]).await.map_err(|error| match error {
-        StepError::Database(error) => AskedStartError::Database(error),
+        StepError::Database(error) => StartWorkflowError::Database(error),
         error @ (StepError::Start(_) | StepError::Other(_)) => unavailable(&error.to_string()),
     })?;
     let started = answers.into_iter().next().ok_or_else(|| unavailable("no answer"))??;
     if !started.existing {
         let subject = started.saga_id.to_string();
-        let change = Change::of("workflow.start", "workflow", &subject).after(asked);
+        let change = AuditEntry::new("workflow.start", "workflow", &subject).after(request);
         audit::record(&mut tx, &by.into(), &[change]).await?;
     }
     tx.commit().await?;
     Ok(started)
 }
 
-fn unavailable(reason: &str) -> AskedStartError {
+fn unavailable(reason: &str) -> StartWorkflowError {
     StartError::Unavailable(reason.to_owned()).into()
 }

@@ -2,32 +2,32 @@
 
 use engine::{Status, StatusChange, StatusObserver, StepError, Tx};
 
-use super::reached;
+use super::progress;
 use crate::{
-    notifications::{self, MovedNotification, NotificationStatus, Progress},
+    notifications::{self, ChangedNotification, NotificationStatus, Progress},
     outbox,
 };
 
-pub(super) struct Fate;
+pub(super) struct StatusSync;
 
-impl StatusObserver for Fate {
+impl StatusObserver for StatusSync {
     async fn status_changed(&self, tx: &mut Tx<'_>, changes: &[StatusChange]) -> Result<(), StepError> {
         let progress: Vec<Progress<'_>> = changes
             .iter()
-            .filter_map(|change| Some(reached(change.saga_id, tells(change.status)?)))
+            .filter_map(|change| Some(progress(change.saga_id, notification_status(change.status)?)))
             .collect();
         if progress.is_empty() {
             return Ok(());
         }
-        let moved = notifications::move_notifications(tx, &progress).await?;
-        let events: Vec<_> = moved.iter().filter_map(MovedNotification::event).collect();
+        let moved = notifications::record_progress(tx, &progress).await?;
+        let events: Vec<_> = moved.iter().filter_map(ChangedNotification::event).collect();
         outbox::append(tx, &events).await?;
         Ok(())
     }
 }
 
 /// What the steps themselves record is left to them.
-fn tells(status: Status) -> Option<NotificationStatus> {
+fn notification_status(status: Status) -> Option<NotificationStatus> {
     match status {
         Status::Dead => Some(NotificationStatus::Failed),
         Status::Running => Some(NotificationStatus::Sending),

@@ -5,8 +5,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::letter::{Letter, LetterItem};
-use crate::violation::Checker;
+use super::mail_template::{MailItem, MailTemplate};
+use crate::violation::Validator;
 
 /// "Your order is on its way."
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -16,7 +16,7 @@ pub struct OrderShipped {
     pub order_id: Uuid,
     /// What is in it; 1 to 100.
     #[schemars(length(min = 1, max = 100))]
-    pub items: Vec<LetterItem>,
+    pub items: Vec<MailItem>,
 }
 
 #[derive(Template)]
@@ -32,9 +32,9 @@ struct Html<'a> {
     subject: &'a str,
 }
 
-impl Letter for OrderShipped {
+impl MailTemplate for OrderShipped {
     const NAME: &'static str = "order-shipped";
-    const ABOUT: &'static str = "Tells a customer that an order has left.";
+    const DESCRIPTION: &'static str = "Tells a customer that an order has left.";
 
     fn subject(&self) -> String {
         format!("Your order {} is on its way", self.order_id)
@@ -48,11 +48,11 @@ impl Letter for OrderShipped {
         Html { letter: self, subject }
     }
 
-    fn check(&self, checker: &mut Checker) {
-        LetterItem::check_all(&self.items, checker);
+    fn check(&self, validator: &mut Validator) {
+        MailItem::check_all(&self.items, validator);
     }
 
     fn example() -> Self {
-        Self { order_id: Uuid::nil(), items: LetterItem::example() }
+        Self { order_id: Uuid::nil(), items: MailItem::example() }
     }
 }

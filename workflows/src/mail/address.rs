@@ -4,7 +4,7 @@ use lettre::{Address, message::Mailbox};
 use url::Host;
 
 /// RFC 5321, 4.5.3.1.3: a path has at most 256 octets with its brackets.
-const LONGEST_BYTES: usize = 254;
+const MAX_ADDRESS_BYTES: usize = 254;
 
 /// Reads a bare address that a mail can be written to; none for what only looks like one, such as an address with a name,
 /// a quoted local part, or a host in brackets.
@@ -14,7 +14,8 @@ pub(crate) fn bare(text: &str) -> Option<Address> {
         return None;
     }
     let address = for_servers(mailbox.email)?;
-    (text.len() <= LONGEST_BYTES && (address.as_ref() as &str).len() <= LONGEST_BYTES).then_some(address)
+    (text.len() <= MAX_ADDRESS_BYTES && (address.as_ref() as &str).len() <= MAX_ADDRESS_BYTES)
+        .then_some(address)
 }
 
 /// Writes the domain in ASCII (RFC 5891), as every mail server understands it; the local part stays as it is.

@@ -15,7 +15,7 @@ use lettre::{
 use tokio::time::Instant;
 
 use super::SmtpSettings;
-use crate::mailer::{MailError, SmtpReply};
+use crate::mail::{MailError, SmtpReply};
 
 /// How far a mail has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,13 +31,13 @@ enum Stage {
 }
 
 /// How long one mail and each answer may take.
-pub(super) struct Patience {
+pub(super) struct Timeouts {
     deadline: Instant,
     open: Duration,
     reply: Duration,
 }
 
-impl Patience {
+impl Timeouts {
     pub(super) fn new(settings: &SmtpSettings, timeout: Duration) -> Self {
         Self {
             deadline: Instant::now() + timeout,
@@ -73,11 +73,11 @@ impl Patience {
 }
 
 /// Says who sends, with what the mail needs of the server.
-pub(super) async fn announce(
+pub(super) async fn mail_from(
     connection: &mut AsyncSmtpConnection,
     envelope: &Envelope,
     content: &[u8],
-    patience: &Patience,
+    timeouts: &Timeouts,
 ) -> Result<(), MailError> {
     let mut parameters = Vec::new();
     if envelope.from().into_iter().chain(envelope.to()).any(|address| !(address.as_ref() as &str).is_ascii())
@@ -90,7 +90,7 @@ pub(super) async fn announce(
         parameters.push(MailParameter::Body(MailBodyParameter::EightBitMime));
     }
     let mail = Mail::new(envelope.from().cloned(), parameters);
-    patience.bound(Stage::Sender, connection.command(mail)).await.map(drop)
+    timeouts.bound(Stage::Sender, connection.command(mail)).await.map(drop)
 }
 
 /// Such a mail can never be sent through this server, which is well.
@@ -103,24 +103,24 @@ fn needs(connection: &AsyncSmtpConnection, extension: Extension, what_for: &str)
 }
 
 /// Hands over a mail that was announced.
-pub(super) async fn hand_over(
+pub(super) async fn rcpt_and_data(
     connection: &mut AsyncSmtpConnection,
     envelope: &Envelope,
     content: &[u8],
-    patience: &Patience,
+    timeouts: &Timeouts,
 ) -> Result<SmtpReply, MailError> {
     for recipient in envelope.to() {
         let recipient = Rcpt::new(recipient.clone(), Vec::new());
-        patience.bound(Stage::Recipients, connection.command(recipient)).await?;
+        timeouts.bound(Stage::Recipients, connection.command(recipient)).await?;
     }
-    patience.bound(Stage::Recipients, connection.command(Data)).await?;
-    let taken = patience.bound(Stage::Content, connection.message(content)).await?;
+    timeouts.bound(Stage::Recipients, connection.command(Data)).await?;
+    let taken = timeouts.bound(Stage::Content, connection.message(content)).await?;
     Ok(reply(&taken))
 }
 
 /// Ends a mail that was not taken; tells whether the connection can be used for another.
-pub(super) async fn reset(connection: &mut AsyncSmtpConnection, patience: &Patience) -> bool {
-    patience.bound(Stage::Recipients, connection.command(Rset)).await.is_ok()
+pub(super) async fn reset(connection: &mut AsyncSmtpConnection, timeouts: &Timeouts) -> bool {
+    timeouts.bound(Stage::Recipients, connection.command(Rset)).await.is_ok()
 }
 
 fn reply(response: &Response) -> SmtpReply {
@@ -150,11 +150,11 @@ fn failure(stage: Stage, error: Error) -> MailError {
     let said = std::error::Error::source(&error).map(ToString::to_string);
     let reply = SmtpReply::new(code, &said.unwrap_or_default());
     if is_about_all(stage, code) {
-        MailError::TakesNone { reply }
+        MailError::ServerRejects { reply }
     } else if error.is_permanent() {
-        MailError::Refused { reply }
+        MailError::RecipientRejected { reply }
     } else {
-        MailError::TurnedAway { reply }
+        MailError::RecipientDeferred { reply }
     }
 }
 

@@ -6,20 +6,20 @@
 //! taken for sent: so a connection is given back only by a mail that came to its end.
 
 mod exchange;
-mod kept;
+mod pool;
 mod server;
 
 use std::{sync::Arc, time::Duration};
 
 use lettre::{Message, address::Envelope, message::Mailbox, transport::smtp::client::AsyncSmtpConnection};
 
-use self::{exchange::Patience, kept::Kept, server::Server};
+use self::{exchange::Timeouts, pool::ConnectionPool, server::Server};
 use super::{MailError, MailerError, SmtpReply};
 
 pub(super) struct Smtp {
     server: Server,
     settings: SmtpSettings,
-    kept: Arc<Kept>,
+    pool: Arc<ConnectionPool>,
 }
 
 /// How connections to the mail server are made and kept.
@@ -49,8 +49,8 @@ impl Default for SmtpSettings {
 
 impl Smtp {
     pub(super) fn new(url: &str, settings: &SmtpSettings) -> Result<Self, MailerError> {
-        let kept = Arc::new(Kept::new(settings.kept_connections, settings.idle_timeout));
-        Ok(Self { server: Server::parse(url).map_err(MailerError::Url)?, settings: *settings, kept })
+        let pool = Arc::new(ConnectionPool::new(settings.kept_connections, settings.idle_timeout));
+        Ok(Self { server: Server::parse(url).map_err(MailerError::Url)?, settings: *settings, pool })
     }
 
     /// What an operator should hear about how mails are going to leave.
@@ -69,16 +69,16 @@ impl Smtp {
     }
 
     pub(super) async fn send(&self, message: &Message, timeout: Duration) -> Result<SmtpReply, MailError> {
-        let patience = Patience::new(&self.settings, timeout);
+        let timeouts = Timeouts::new(&self.settings, timeout);
         let (envelope, bytes) = (message.envelope(), message.formatted());
-        let mut connection = self.ready(envelope, &bytes, &patience).await?;
-        let answer = exchange::hand_over(&mut connection, envelope, &bytes, &patience).await;
+        let mut connection = self.ready(envelope, &bytes, &timeouts).await?;
+        let answer = exchange::rcpt_and_data(&mut connection, envelope, &bytes, &timeouts).await;
         let is_in_step = match &answer {
             Ok(_) => true,
-            Err(error) => error.is_about_one_mail() && exchange::reset(&mut connection, &patience).await,
+            Err(error) => error.concerns_one_mail() && exchange::reset(&mut connection, &timeouts).await,
         };
         if is_in_step {
-            Kept::put(&self.kept, connection);
+            ConnectionPool::put(&self.pool, connection);
         }
         answer
     }
@@ -88,18 +88,18 @@ impl Smtp {
         &self,
         envelope: &Envelope,
         bytes: &[u8],
-        patience: &Patience,
+        timeouts: &Timeouts,
     ) -> Result<AsyncSmtpConnection, MailError> {
-        if let Some(mut kept) = self.kept.take() {
-            match exchange::announce(&mut kept, envelope, bytes, patience).await {
-                Ok(()) => return Ok(kept),
+        if let Some(mut pooled) = self.pool.take() {
+            match exchange::mail_from(&mut pooled, envelope, bytes, timeouts).await {
+                Ok(()) => return Ok(pooled),
                 // The server may have closed it while it was idle, and the others then too. No mail has been handed over.
-                Err(error) if error.is_about_one_mail() => return Err(error),
-                Err(_) => self.kept.clear(),
+                Err(error) if error.concerns_one_mail() => return Err(error),
+                Err(_) => self.pool.clear(),
             }
         }
-        let mut fresh = patience.opening(self.server.connect(&self.settings)).await?;
-        exchange::announce(&mut fresh, envelope, bytes, patience).await?;
+        let mut fresh = timeouts.opening(self.server.connect(&self.settings)).await?;
+        exchange::mail_from(&mut fresh, envelope, bytes, timeouts).await?;
         Ok(fresh)
     }
 }

@@ -7,14 +7,14 @@
 use sqlx::{FromRow, PgPool, Postgres, QueryBuilder, postgres::PgRow};
 
 /// How long the database may look, in milliseconds.
-const LONGEST_MS: u32 = 2000;
+const SCAN_TIMEOUT_MS: u32 = 2000;
 
 /// A list was not read.
 #[derive(Debug, thiserror::Error)]
 pub enum ListError {
     /// Too many rows would have to be looked at.
     #[error("no page was found within 2 s: narrow the list, to a customer, a category or a shorter time")]
-    TooLong,
+    Timeout,
     /// The database refused or is away.
     #[error("the database refused")]
     Database(#[from] sqlx::Error),
@@ -27,7 +27,7 @@ where
 {
     let mut tx = pool.begin().await?;
     sqlx::query("select set_config('statement_timeout', $1, true)")
-        .bind(LONGEST_MS.to_string())
+        .bind(SCAN_TIMEOUT_MS.to_string())
         .execute(&mut *tx)
         .await?;
     let rows = query.build_query_as().fetch_all(&mut *tx).await.map_err(refused)?;
@@ -39,5 +39,5 @@ where
 fn refused(error: sqlx::Error) -> ListError {
     let is_cancelled =
         error.as_database_error().is_some_and(|error| error.code().as_deref() == Some("57014"));
-    if is_cancelled { ListError::TooLong } else { ListError::Database(error) }
+    if is_cancelled { ListError::Timeout } else { ListError::Database(error) }
 }

@@ -5,8 +5,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{letter::Letter, money::money};
-use crate::violation::Checker;
+use super::{mail_template::MailTemplate, money::money};
+use crate::violation::Validator;
 
 /// "Your order is cancelled."
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -44,9 +44,9 @@ impl OrderCancelled {
     }
 }
 
-impl Letter for OrderCancelled {
+impl MailTemplate for OrderCancelled {
     const NAME: &'static str = "order-cancelled";
-    const ABOUT: &'static str = "Tells a customer that an order is cancelled.";
+    const DESCRIPTION: &'static str = "Tells a customer that an order is cancelled.";
 
     fn subject(&self) -> String {
         format!("Your order {} is cancelled", self.order_id)
@@ -60,10 +60,10 @@ impl Letter for OrderCancelled {
         Html { letter: self, subject }
     }
 
-    fn check(&self, checker: &mut Checker) {
-        checker.currency("/currency", &self.currency);
-        checker.range("/total", self.total, 0, i64::MAX);
-        checker.line("/reason", &self.reason, 0, 2000);
+    fn check(&self, validator: &mut Validator) {
+        validator.currency("/currency", &self.currency);
+        validator.range("/total", self.total, 0, i64::MAX);
+        validator.single_line("/reason", &self.reason, 0, 2000);
     }
 
     fn example() -> Self {

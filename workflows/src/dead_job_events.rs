@@ -3,21 +3,21 @@
 use engine::{DeadJobObserver, DeadLettered, StepError, Tx};
 use serde_json::json;
 
-use crate::outbox::{self, Event};
+use crate::outbox::{self, NewEvent};
 
 /// Writes `workflow.dead` events; their key is the workflow's id.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Obituary;
+pub struct DeadJobEvents;
 
-impl DeadJobObserver for Obituary {
+impl DeadJobObserver for DeadJobEvents {
     async fn dead_lettered(&self, tx: &mut Tx<'_>, deaths: &[DeadLettered]) -> Result<(), StepError> {
-        let events: Vec<Event> = deaths.iter().map(event).collect();
+        let events: Vec<NewEvent> = deaths.iter().map(event).collect();
         outbox::append(tx, &events).await?;
         Ok(())
     }
 }
 
-fn event(death: &DeadLettered) -> Event {
+fn event(death: &DeadLettered) -> NewEvent {
     let payload = json!({
         "workflow_id": death.saga_id,
         "dead_job_id": death.dead_job_id,
@@ -28,5 +28,5 @@ fn event(death: &DeadLettered) -> Event {
         "attempts": death.attempts,
         "error": death.error,
     });
-    Event::new("workflow.dead", &death.saga_id, &payload)
+    NewEvent::new("workflow.dead", &death.saga_id, &payload)
 }

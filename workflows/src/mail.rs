@@ -186,7 +186,7 @@ impl Mailer {
             Transport::Files(files) => files.send(mail, &message).await,
         };
         match answer {
-            Err(error) if !error.is_about_one_mail() => {
+            Err(error) if !error.concerns_one_mail() => {
                 let is_probe = permit.is_probe();
                 permit.failed();
                 // It was chosen to try, and what it met is no fault of its own.

@@ -6,10 +6,10 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{
-    letter::{Letter, LetterItem},
+    mail_template::{MailItem, MailTemplate},
     money::money,
 };
-use crate::violation::Checker;
+use crate::violation::Validator;
 
 /// "Your order is confirmed."
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -25,7 +25,7 @@ pub struct OrderConfirmed {
     pub total: i64,
     /// What was ordered; 1 to 100.
     #[schemars(length(min = 1, max = 100))]
-    pub items: Vec<LetterItem>,
+    pub items: Vec<MailItem>,
 }
 
 #[derive(Template)]
@@ -47,9 +47,9 @@ impl OrderConfirmed {
     }
 }
 
-impl Letter for OrderConfirmed {
+impl MailTemplate for OrderConfirmed {
     const NAME: &'static str = "order-confirmed";
-    const ABOUT: &'static str = "Tells a customer that an order is confirmed.";
+    const DESCRIPTION: &'static str = "Tells a customer that an order is confirmed.";
 
     fn subject(&self) -> String {
         format!("Your order {} is confirmed", self.order_id)
@@ -63,13 +63,13 @@ impl Letter for OrderConfirmed {
         Html { letter: self, subject }
     }
 
-    fn check(&self, checker: &mut Checker) {
-        checker.currency("/currency", &self.currency);
-        checker.range("/total", self.total, 0, i64::MAX);
-        LetterItem::check_all(&self.items, checker);
+    fn check(&self, validator: &mut Validator) {
+        validator.currency("/currency", &self.currency);
+        validator.range("/total", self.total, 0, i64::MAX);
+        MailItem::check_all(&self.items, validator);
     }
 
     fn example() -> Self {
-        Self { order_id: Uuid::nil(), currency: "EUR".into(), total: 2580, items: LetterItem::example() }
+        Self { order_id: Uuid::nil(), currency: "EUR".into(), total: 2580, items: MailItem::example() }
     }
 }

@@ -28,11 +28,11 @@ impl std::fmt::Display for SmtpReply {
 }
 
 /// What stands before a server's reply in an error, and so in the history of a saga.
-const TAKES_NONE: &str = "the mail server takes none of our mails: ";
-const TURNED_AWAY: &str = "the mail server did not take the mail for now: ";
-const REFUSED: &str = "the mail server refused the mail: ";
+const SERVER_REJECTS: &str = "the mail server takes none of our mails: ";
+const RECIPIENT_DEFERRED: &str = "the mail server did not take the mail for now: ";
+const RECIPIENT_REJECTED: &str = "the mail server refused the mail: ";
 /// What stands behind it.
-const REFUSED_CODE: &str = " (mail-refused)";
+const RECIPIENT_REJECTED_CODE: &str = " (mail-refused)";
 /// What stands before the error of a mail that was the one to try.
 const STILL_FAILS: &str = "the mail server still fails: ";
 
@@ -40,8 +40,9 @@ const STILL_FAILS: &str = "the mail server still fails: ";
 pub(crate) fn reply_in(error: &[String]) -> Option<&str> {
     error.iter().find_map(|line| {
         let line = line.strip_prefix(STILL_FAILS).unwrap_or(line);
-        line.strip_prefix(TAKES_NONE).or_else(|| line.strip_prefix(TURNED_AWAY)).or_else(|| {
-            line.strip_prefix(REFUSED).map(|reply| reply.strip_suffix(REFUSED_CODE).unwrap_or(reply))
+        line.strip_prefix(SERVER_REJECTS).or_else(|| line.strip_prefix(RECIPIENT_DEFERRED)).or_else(|| {
+            line.strip_prefix(RECIPIENT_REJECTED)
+                .map(|reply| reply.strip_suffix(RECIPIENT_REJECTED_CODE).unwrap_or(reply))
         })
     })
 }
@@ -74,8 +75,8 @@ pub enum MailError {
     },
     /// The server takes no mail now, whichever it is: it goes down, has too many connections, does not take our log-in,
     /// our address or our sender.
-    #[error("{TAKES_NONE}{reply}")]
-    TakesNone {
+    #[error("{SERVER_REJECTS}{reply}")]
+    ServerRejects {
         /// What it said.
         reply: SmtpReply,
     },
@@ -89,14 +90,14 @@ pub enum MailError {
         source: Option<Box<dyn std::error::Error + Send + Sync>>,
     },
     /// The server does not take this mail now, but perhaps later.
-    #[error("{TURNED_AWAY}{reply}")]
-    TurnedAway {
+    #[error("{RECIPIENT_DEFERRED}{reply}")]
+    RecipientDeferred {
         /// What it said.
         reply: SmtpReply,
     },
     /// The server does not want this mail, and will not later.
-    #[error("{REFUSED}{reply}")]
-    Refused {
+    #[error("{RECIPIENT_REJECTED}{reply}")]
+    RecipientRejected {
         /// What it said.
         reply: SmtpReply,
     },
@@ -115,20 +116,20 @@ impl MailError {
         match self {
             Self::BreakerOpen { .. }
             | Self::ProbeFailed { .. }
-            | Self::TakesNone { .. }
+            | Self::ServerRejects { .. }
             | Self::Temporary { .. }
-            | Self::TurnedAway { .. } => true,
-            Self::Refused { .. } | Self::Unsendable { .. } => false,
+            | Self::RecipientDeferred { .. } => true,
+            Self::RecipientRejected { .. } | Self::Unsendable { .. } => false,
         }
     }
 
     /// Whether it is about this one mail: others may be taken meanwhile.
-    pub fn is_about_one_mail(&self) -> bool {
+    pub fn concerns_one_mail(&self) -> bool {
         match self {
-            Self::TurnedAway { .. } | Self::Refused { .. } | Self::Unsendable { .. } => true,
+            Self::RecipientDeferred { .. } | Self::RecipientRejected { .. } | Self::Unsendable { .. } => true,
             Self::BreakerOpen { .. }
             | Self::ProbeFailed { .. }
-            | Self::TakesNone { .. }
+            | Self::ServerRejects { .. }
             | Self::Temporary { .. } => false,
         }
     }
@@ -138,10 +139,10 @@ impl MailError {
         match self {
             Self::BreakerOpen { .. } => "mail-breaker-open",
             Self::ProbeFailed { .. } => "mail-probe-failed",
-            Self::TakesNone { .. } => "mail-server-takes-none",
+            Self::ServerRejects { .. } => "mail-server-takes-none",
             Self::Temporary { .. } => "mail-server-unavailable",
-            Self::TurnedAway { .. } => "mail-turned-away",
-            Self::Refused { .. } => "mail-refused",
+            Self::RecipientDeferred { .. } => "mail-turned-away",
+            Self::RecipientRejected { .. } => "mail-refused",
             Self::Unsendable { .. } => "mail-unsendable",
         }
     }
@@ -166,10 +167,10 @@ mod tests {
             |error: MailError| MailError::ProbeFailed { retry_after: Duration::ZERO, what: error.sentence() };
         let stored = |error: &MailError| vec![error.to_string()];
         for error in [
-            MailError::TakesNone { reply: reply() },
-            MailError::TurnedAway { reply: reply() },
-            MailError::Refused { reply: reply() },
-            probe(MailError::TakesNone { reply: reply() }),
+            MailError::ServerRejects { reply: reply() },
+            MailError::RecipientDeferred { reply: reply() },
+            MailError::RecipientRejected { reply: reply() },
+            probe(MailError::ServerRejects { reply: reply() }),
         ] {
             assert_eq!(reply_in(&stored(&error)), Some("535 no"), "{error}");
             assert!(!was_held_back(&stored(&error)));

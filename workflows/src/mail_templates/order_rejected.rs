@@ -5,8 +5,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{letter::Letter, money::money};
-use crate::violation::Checker;
+use super::{mail_template::MailTemplate, money::money};
+use crate::violation::Validator;
 
 /// "Your order could not be accepted."
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -61,9 +61,9 @@ impl OrderRejected {
     }
 }
 
-impl Letter for OrderRejected {
+impl MailTemplate for OrderRejected {
     const NAME: &'static str = "order-rejected";
-    const ABOUT: &'static str = "Tells a customer that an order could not be accepted.";
+    const DESCRIPTION: &'static str = "Tells a customer that an order could not be accepted.";
 
     fn subject(&self) -> String {
         format!("Your order {} could not be accepted", self.order_id)
@@ -77,15 +77,15 @@ impl Letter for OrderRejected {
         Html { letter: self, subject }
     }
 
-    fn check(&self, checker: &mut Checker) {
-        checker.currency("/currency", &self.currency);
-        checker.range("/total", self.total, 0, i64::MAX);
-        checker.line("/reason", &self.reason, 0, 2000);
+    fn check(&self, validator: &mut Validator) {
+        validator.currency("/currency", &self.currency);
+        validator.range("/total", self.total, 0, i64::MAX);
+        validator.single_line("/reason", &self.reason, 0, 2000);
         if self.short.len() > 100 {
-            checker.add("/short", "wrong-length", "must have at most 100 lines");
+            validator.add("/short", "wrong-length", "must have at most 100 lines");
         }
         for (nth, line) in self.short.iter().enumerate().take(100) {
-            checker.line(&format!("/short/{nth}/sku"), &line.sku, 1, 64);
+            validator.single_line(&format!("/short/{nth}/sku"), &line.sku, 1, 64);
         }
     }
 
