@@ -5,9 +5,11 @@ mod process;
 mod rabbit;
 mod server;
 mod state;
+mod wait;
 
 pub(crate) use database::Database;
 pub(crate) use devkit::redis::RedisServer;
 pub(crate) use process::Process;
 pub(crate) use rabbit::RabbitServer;
 pub(crate) use state::TempState;
+pub(crate) use wait::WAIT_TIMEOUT;

@@ -5,11 +5,10 @@ use std::{os::unix::fs::PermissionsExt, time::Duration};
 use serde_json::Value;
 use sqlx::Executor;
 
-use crate::support::{Database, Process, TempState};
+use crate::support::{Database, Process, TempState, WAIT_TIMEOUT};
 
 /// Nobody listens on port 1.
 const WRONG: &str = "postgres://ann:hunter2@127.0.0.1:1/shop";
-const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Runs to the end and gives the exit code and everything printed.
 async fn run(args: &[&str], env: &[(&str, &str)]) -> (Option<i32>, String) {
@@ -109,7 +108,7 @@ async fn dev_serves_an_order_from_nothing_and_stops_in_order() {
     // The line is meant to be pasted, so what it sends is what is sent here.
     let body = curl.split('\'').find(|part| part.starts_with('{')).unwrap();
     let order: Value = serde_json::from_str(body).unwrap();
-    let client = reqwest::Client::builder().timeout(PATIENCE).build().unwrap();
+    let client = reqwest::Client::builder().timeout(WAIT_TIMEOUT).build().unwrap();
     let answer = client
         .post(format!("{base}/api/orders"))
         .header("prefer", "wait=10")
@@ -127,7 +126,7 @@ async fn dev_serves_an_order_from_nothing_and_stops_in_order() {
     while !std::fs::read_dir(&mails).is_ok_and(|files| {
         files.filter_map(Result::ok).any(|file| file.path().extension().is_some_and(|kind| kind == "eml"))
     }) {
-        assert!(begun.elapsed() < PATIENCE, "no mail is kept in {}:\n{}", mails.display(), dev.output());
+        assert!(begun.elapsed() < WAIT_TIMEOUT, "no mail is kept in {}:\n{}", mails.display(), dev.output());
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 

@@ -3,8 +3,8 @@
 mod claims;
 mod dead_jobs;
 mod discards;
-mod errands;
 mod expiry;
+mod fixtures;
 mod graphs;
 mod lanes;
 mod oracle;

@@ -15,8 +15,8 @@ mod load;
 mod mail_outages;
 mod pauses;
 mod silent_database;
-mod stage;
 mod terminations;
+mod test_cluster;
 mod three_services;
 
 use engine::{Engine, EngineBuilder};

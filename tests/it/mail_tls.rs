@@ -1,6 +1,6 @@
 //! Mail over TLS: what the URL asks for is done, and nothing is said in the clear that should not be.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use engine::Engine;
 use rcgen::{CertifiedKey, generate_simple_self_signed};
@@ -25,9 +25,7 @@ use tokio_rustls::{
 };
 use uuid::Uuid;
 
-use crate::support::{Database, Process};
-
-const PATIENCE: Duration = Duration::from_mins(1);
+use crate::support::{Database, Process, WAIT_TIMEOUT};
 
 /// How the server wants to be spoken to.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -161,7 +159,8 @@ async fn deliver(server: &SecureServer, url: &str) {
         html: None,
     };
     let request = SendNotification { notification_id: Uuid::now_v7(), message, dedup_key: None };
-    let sent = notifications::send(&shop, request, Some(PATIENCE), "test", None).await.unwrap().notification;
+    let sent =
+        notifications::send(&shop, request, Some(WAIT_TIMEOUT), "test", None).await.unwrap().notification;
     assert_eq!(sent.status, NotificationStatus::Sent, "{:?}", sent.attempts);
     assert_eq!(sent.attempts.last().unwrap().reply.as_deref(), Some("250 taken"));
 }

@@ -1,10 +1,10 @@
-//! What whoever runs it sees: metrics, logs, traces, health, and that the papers beside the code are true.
+//! What an operator sees: metrics, logs, traces, health, and that the documents beside the code match it.
 
 mod coverage;
 mod deploy;
-mod fleet;
+mod deployment;
+mod docs_match_metrics;
 mod logs;
 mod metrics;
-mod papers;
 mod restarts;
 mod traces;

@@ -16,12 +16,10 @@ use workers::RedisRateLimiter;
 
 use crate::{
     it::keys_cli,
-    support::{Database, Process, RedisServer},
+    support::{Database, Process, RedisServer, WAIT_TIMEOUT},
 };
 
 const HOUR: Duration = Duration::from_hours(1);
-/// How long a Redis that came back may go unnoticed.
-const PATIENCE: Duration = Duration::from_mins(1);
 
 fn two() -> NonZeroU32 {
     NonZeroU32::new(2).unwrap()
@@ -57,7 +55,7 @@ async fn a_bucket_fills_again() {
     let again = async {
         while rates.take("key:a", two(), interval).await.is_none_or(|taken| taken.wait.is_some()) {}
     };
-    tokio::time::timeout(PATIENCE, again).await.expect("time gives calls back");
+    tokio::time::timeout(WAIT_TIMEOUT, again).await.expect("time gives calls back");
 }
 
 #[tokio::test]
@@ -78,7 +76,7 @@ async fn connected(rates: &RedisRateLimiter) {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(PATIENCE, connected).await.expect("Redis is there");
+    tokio::time::timeout(WAIT_TIMEOUT, connected).await.expect("Redis is there");
 }
 
 #[tokio::test]
@@ -133,7 +131,7 @@ async fn two_servers_count_together(urls: [&str; 2], authority: Option<&Path>) {
             }
         }
     };
-    tokio::time::timeout(PATIENCE, counted_together).await.expect("both servers count in one bucket");
+    tokio::time::timeout(WAIT_TIMEOUT, counted_together).await.expect("both servers count in one bucket");
 }
 
 async fn make_key(pool: &sqlx::PgPool) -> String {

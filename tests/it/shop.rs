@@ -2,18 +2,18 @@
 
 mod catalogue;
 mod changing;
+mod dead_placements;
 mod expiry;
 mod invariants;
 mod keys;
 mod letters;
 mod mails;
 mod outages;
-mod parked;
+mod outbox;
 mod placing;
 mod proofs;
 mod statements;
 mod stock;
-mod told;
 mod traces;
 
 use std::time::Duration;
@@ -33,9 +33,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::support::Database;
-
-const PATIENCE: Duration = Duration::from_secs(30);
+use crate::support::{Database, WAIT_TIMEOUT};
 
 /// Quick enough for tests that use up attempts.
 const QUICK: RetryPolicy = RetryPolicy {
@@ -47,7 +45,7 @@ const QUICK: RetryPolicy = RetryPolicy {
 };
 
 /// A shop on a database of its own, with workers once they are hired.
-struct Market {
+struct TestShop {
     shop: Shop,
     workers: Vec<JoinHandle<()>>,
     stop: CancellationToken,
@@ -55,7 +53,7 @@ struct Market {
     _database: Database,
 }
 
-impl Market {
+impl TestShop {
     /// Opens a shop whose mails are files.
     async fn open() -> Self {
         let mails = tempfile::tempdir().unwrap();
@@ -72,7 +70,7 @@ impl Market {
     }
 
     /// Has the shop's queues worked on.
-    fn hire(mut self) -> Self {
+    fn start_workers(mut self) -> Self {
         for queue in ["default", "notifications"] {
             let (engine, stop, mut feed) =
                 (self.shop.engine().clone(), self.stop.clone(), self.shop.engine().feed(queue, 256));
@@ -85,7 +83,7 @@ impl Market {
         self.shop.pool()
     }
 
-    async fn sell(&self, sku: &str, price: i64, initial_stock: i64) -> Product {
+    async fn add_product(&self, sku: &str, price: i64, initial_stock: i64) -> Product {
         let new = NewProduct {
             sku: sku.into(),
             name: format!("{sku} by name"),
@@ -100,7 +98,7 @@ impl Market {
     }
 
     async fn place(&self, order: PlaceOrder) -> Order {
-        orders::place(&self.shop, order, Some(PATIENCE), "test", None).await.unwrap()
+        orders::place(&self.shop, order, Some(WAIT_TIMEOUT), "test", None).await.unwrap()
     }
 
     async fn order(&self, order_id: Uuid) -> Order {
@@ -127,7 +125,7 @@ impl Market {
             ..engine::SagaFilter::default()
         };
         let sagas = self.shop.engine().sagas(&filter, Page { after: None, limit: 1 }).await.unwrap();
-        self.shop.engine().wait(sagas[0].saga_id, PATIENCE).await.unwrap().unwrap().status
+        self.shop.engine().wait(sagas[0].saga_id, WAIT_TIMEOUT).await.unwrap().unwrap().status
     }
 
     fn mails(&self) -> Vec<String> {
@@ -136,7 +134,7 @@ impl Market {
     }
 
     /// Sends the workers home, when what they do is done.
-    async fn dismiss(mut self) -> Self {
+    async fn stop_workers(mut self) -> Self {
         self.stop.cancel();
         for worker in self.workers.drain(..) {
             worker.await.unwrap();
@@ -147,8 +145,8 @@ impl Market {
 
     async fn close(self) {
         assert_eq!(violations(self.pool()).await, []);
-        let market = self.dismiss().await;
-        market.shop.engine().shutdown().await;
+        let test = self.stop_workers().await;
+        test.shop.engine().shutdown().await;
     }
 }
 

@@ -27,14 +27,12 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 use workers::{QueueOptions, RedisHealth, RedisOptions, RedisState, Workers, WorkersError};
 
-use crate::support::{Database, RedisServer};
+use crate::support::{Database, RedisServer, WAIT_TIMEOUT};
 
 const QUEUE: &str = "parcels";
 const SEND_PARCEL: SagaName<Parcel> = SagaName::new("send-parcel");
 /// How long steps may go on after a stop.
 const DEADLINE: Duration = Duration::from_secs(2);
-/// By when everything must have ended, on a busy machine too.
-const PATIENCE: Duration = Duration::from_mins(1);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_saga_with_transaction_and_call_steps_runs_through_apalis() {
@@ -549,7 +547,7 @@ impl Worker {
 
     async fn reached(&self, state: RedisState) {
         let redis = self.redis.as_ref().unwrap();
-        tokio::time::timeout(PATIENCE, redis.reached(state)).await.expect("Redis is noticed");
+        tokio::time::timeout(WAIT_TIMEOUT, redis.reached(state)).await.expect("Redis is noticed");
     }
 
     fn assert_runs(&self) {
@@ -559,7 +557,7 @@ impl Worker {
     /// Stops as a process does, and gives the engine for a look.
     async fn stop(self) -> Engine {
         self.stop.cancel();
-        let ended = tokio::time::timeout(PATIENCE, self.running).await.expect("the workers stop");
+        let ended = tokio::time::timeout(WAIT_TIMEOUT, self.running).await.expect("the workers stop");
         ended.unwrap().unwrap();
         self.engine.shutdown().await;
         self.engine
@@ -574,7 +572,7 @@ async fn until<T: std::fmt::Debug>(what: &str, mut look: impl AsyncFnMut() -> (b
         if so {
             return;
         }
-        assert!(began.elapsed() < PATIENCE, "not within {PATIENCE:?}: {what}; seen last: {seen:?}");
+        assert!(began.elapsed() < WAIT_TIMEOUT, "not within {WAIT_TIMEOUT:?}: {what}; seen last: {seen:?}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }

@@ -9,7 +9,7 @@ use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::watch;
 
-const PATIENCE: Duration = Duration::from_mins(1);
+use super::WAIT_TIMEOUT;
 
 /// All that a process gets of the tests' own environment.
 const INHERITED: [&str; 9] = [
@@ -72,21 +72,21 @@ impl Process {
     pub(crate) async fn wait_for_line(&self, text: &str) -> String {
         let mut lines = self.lines.clone();
         let find = |lines: &Vec<String>| lines.iter().find(|line| line.contains(text)).cloned();
-        let waited = tokio::time::timeout(PATIENCE, lines.wait_for(|lines| find(lines).is_some())).await;
+        let waited = tokio::time::timeout(WAIT_TIMEOUT, lines.wait_for(|lines| find(lines).is_some())).await;
         match waited {
             Ok(Ok(lines)) => find(&lines).expect("the condition held"),
             Ok(Err(_)) => panic!("the process ended without saying {text:?}:\n{}", self.output()),
             Err(tokio::time::error::Elapsed { .. }) => {
-                panic!("the process has not said {text:?} for {PATIENCE:?}:\n{}", self.output())
+                panic!("the process has not said {text:?} for {WAIT_TIMEOUT:?}:\n{}", self.output())
             }
         }
     }
 
     /// Waits for the end of the process and of its output.
     pub(crate) async fn wait(&mut self) -> ExitStatus {
-        let waited = tokio::time::timeout(PATIENCE, self.child.wait()).await;
+        let waited = tokio::time::timeout(WAIT_TIMEOUT, self.child.wait()).await;
         let Ok(status) = waited else {
-            panic!("the process has not ended for {PATIENCE:?}:\n{}", self.output());
+            panic!("the process has not ended for {WAIT_TIMEOUT:?}:\n{}", self.output());
         };
         while self.lines.changed().await.is_ok() {}
         status.expect("our own child can be waited for")
@@ -111,7 +111,7 @@ impl Process {
     /// Stops the process in its tracks, as a long pause of its machine would; returns when it stands.
     pub(crate) async fn sigstop(&self) {
         self.signal(Signal::SIGSTOP);
-        tokio::time::timeout(PATIENCE, async {
+        tokio::time::timeout(WAIT_TIMEOUT, async {
             while !self.stands().await {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }

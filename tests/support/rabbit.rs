@@ -13,10 +13,10 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
-/// A node takes some seconds to start, more on a busy machine.
-const PATIENCE: Duration = Duration::from_mins(2);
+use super::WAIT_TIMEOUT;
+
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
-const POLL: Duration = Duration::from_millis(100);
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Below the ports that systems hand out to outgoing connections, as for Redis.
 const PORTS: std::ops::Range<u16> = 15_000..30_000;
@@ -111,16 +111,16 @@ impl RabbitServer {
 
     fn until_ready(&mut self) {
         let started = Instant::now();
-        while started.elapsed() < PATIENCE {
+        while started.elapsed() < WAIT_TIMEOUT {
             if greets(self.port) {
                 return;
             }
             if let Ok(Some(status)) = self.child.try_wait() {
                 panic!("RabbitMQ ended with {status}:\n{}", log(self.dir.path()));
             }
-            std::thread::sleep(POLL);
+            std::thread::sleep(POLL_INTERVAL);
         }
-        panic!("RabbitMQ takes no connections after {PATIENCE:?}:\n{}", log(self.dir.path()));
+        panic!("RabbitMQ takes no connections after {WAIT_TIMEOUT:?}:\n{}", log(self.dir.path()));
     }
 }
 
@@ -209,8 +209,8 @@ fn greets(port: u16) -> bool {
 fn until_listening(port: u16) {
     let started = Instant::now();
     while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
-        assert!(started.elapsed() < PATIENCE, "epmd does not listen on port {port}");
-        std::thread::sleep(POLL);
+        assert!(started.elapsed() < WAIT_TIMEOUT, "epmd does not listen on port {port}");
+        std::thread::sleep(POLL_INTERVAL);
     }
 }
 

@@ -7,29 +7,28 @@ use reqwest::{Method, RequestBuilder, Response};
 use serde_json::{Value, json};
 use shop::keys::{self, KeyRole, NewKey};
 
-use super::shop::{OpenShop, body, order, problem, product};
+use super::fixtures::{TestApi, body, order, problem, product};
 
-/// How long something may take that takes seconds.
-const PATIENCE: Duration = Duration::from_mins(1);
+use crate::support::WAIT_TIMEOUT;
 
 /// A shop that asks for keys.
-pub(crate) async fn guarded() -> OpenShop {
-    OpenShop::guarded(Access::default()).await
+pub(crate) async fn with_access() -> TestApi {
+    TestApi::with_access(Access::default()).await
 }
 
 /// Makes a key and gives its id and the whole of it.
-pub(crate) async fn key(shop: &OpenShop, name: &str, role: KeyRole) -> (String, String) {
+pub(crate) async fn key(shop: &TestApi, name: &str, role: KeyRole) -> (String, String) {
     let new = NewKey { name: name.into(), role, life: None };
     let (key, token) = keys::create(shop.engine.pool(), &new, None, &"test".into()).await.unwrap();
     (key.key_id, token.expose())
 }
 
 /// A request with a key.
-pub(crate) fn with(shop: &OpenShop, token: &str, method: Method, path: &str) -> RequestBuilder {
+pub(crate) fn with(shop: &TestApi, token: &str, method: Method, path: &str) -> RequestBuilder {
     shop.request(method, path).bearer_auth(token)
 }
 
-async fn get(shop: &OpenShop, token: &str, path: &str) -> Response {
+async fn get(shop: &TestApi, token: &str, path: &str) -> Response {
     with(shop, token, Method::GET, path).send().await.unwrap()
 }
 
@@ -52,7 +51,7 @@ fn operations() -> Vec<(Method, String, String)> {
 
 #[tokio::test]
 async fn every_operation_refuses_who_has_no_key_and_who_has_too_little_of_one() {
-    let shop = guarded().await;
+    let shop = with_access().await;
     let mut tokens = Vec::new();
     for role in KeyRole::ALL {
         tokens.push((role, key(&shop, role.name(), role).await.1));
@@ -86,7 +85,7 @@ async fn every_operation_refuses_who_has_no_key_and_who_has_too_little_of_one() 
 
 #[tokio::test]
 async fn what_no_route_has_declared_is_not_served() {
-    let shop = guarded().await;
+    let shop = with_access().await;
     let (_, token) = key(&shop, "ann", KeyRole::Operate).await;
     let refused = with(&shop, &token, Method::DELETE, "/api/orders").send().await.unwrap();
     assert_eq!(refused.headers()["allow"], "GET,HEAD,POST");
@@ -101,7 +100,7 @@ async fn what_no_route_has_declared_is_not_served() {
 
 #[tokio::test]
 async fn only_the_whole_key_in_the_right_place_is_let_in() {
-    let shop = guarded().await;
+    let shop = with_access().await;
     let (id, token) = key(&shop, "ann", KeyRole::Read).await;
     let other = key(&shop, "bob", KeyRole::Read).await.1;
     body(get(&shop, &token, "/api/orders").await, 200).await;
@@ -129,7 +128,7 @@ async fn only_the_whole_key_in_the_right_place_is_let_in() {
 
 #[tokio::test]
 async fn a_key_that_is_revoked_or_expired_is_let_in_no_more() {
-    let shop = guarded().await;
+    let shop = with_access().await;
     let pool = shop.engine.pool();
     let (unseen, unseen_token) = key(&shop, "unseen", KeyRole::Read).await;
     let (seen, seen_token) = key(&shop, "seen", KeyRole::Read).await;
@@ -152,12 +151,12 @@ async fn a_key_that_is_revoked_or_expired_is_let_in_no_more() {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
-    tokio::time::timeout(PATIENCE, gone).await.expect("a revoked key is forgotten");
+    tokio::time::timeout(WAIT_TIMEOUT, gone).await.expect("a revoked key is forgotten");
 }
 
 #[tokio::test]
 async fn a_key_that_is_about_to_expire_is_not_remembered_for_longer() {
-    let shop = guarded().await;
+    let shop = with_access().await;
     let new = NewKey { name: "brief".into(), role: KeyRole::Read, life: Some(Duration::from_secs(2)) };
     let (_, token) = keys::create(shop.engine.pool(), &new, None, &"test".into()).await.unwrap();
     let token = token.expose();
@@ -167,12 +166,12 @@ async fn a_key_that_is_about_to_expire_is_not_remembered_for_longer() {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
-    tokio::time::timeout(PATIENCE, gone).await.expect("a key ends when its life does");
+    tokio::time::timeout(WAIT_TIMEOUT, gone).await.expect("a key ends when its life does");
 }
 
 #[tokio::test]
 async fn the_last_use_of_a_key_is_noted_beside_the_requests() {
-    let mut shop = guarded().await;
+    let mut shop = with_access().await;
     let (_, token) = key(&shop, "ann", KeyRole::Read).await;
     key(&shop, "unused", KeyRole::Read).await;
     for _ in 0..3 {
@@ -186,18 +185,18 @@ async fn the_last_use_of_a_key_is_noted_beside_the_requests() {
 
 #[tokio::test]
 async fn metrics_are_for_readers_unless_they_are_public() {
-    let shop = guarded().await;
+    let shop = with_access().await;
     problem(shop.get("/metrics").await, 401, "unauthenticated").await;
     let (_, token) = key(&shop, "prometheus", KeyRole::Read).await;
     body(get(&shop, &token, "/metrics").await, 200).await;
-    let open = OpenShop::guarded(Access { is_metrics_public: true, ..Access::default() }).await;
+    let open = TestApi::with_access(Access { is_metrics_public: true, ..Access::default() }).await;
     body(open.get("/metrics").await, 200).await;
     problem(open.get("/api/orders").await, 401, "unauthenticated").await;
 }
 
 #[tokio::test]
 async fn a_database_that_is_away_is_no_wrong_key() {
-    let shop = guarded().await;
+    let shop = with_access().await;
     let (_, token) = key(&shop, "ann", KeyRole::Read).await;
     shop.engine.pool().close().await;
     problem(get(&shop, &token, "/api/orders").await, 503, "unavailable").await;
@@ -205,7 +204,7 @@ async fn a_database_that_is_away_is_no_wrong_key() {
 
 #[tokio::test]
 async fn a_worker_shows_health_and_metrics_and_nothing_else() {
-    let shop = guarded().await;
+    let shop = with_access().await;
     let alone = shop.of_services(&[]).await;
     for path in ["/health", "/metrics"] {
         assert_eq!(reqwest::get(format!("{alone}{path}")).await.unwrap().status(), 200, "{path}");
@@ -217,7 +216,7 @@ async fn a_worker_shows_health_and_metrics_and_nothing_else() {
 
 #[tokio::test]
 async fn answers_that_are_kept_for_one_key_holder_are_not_given_to_another() {
-    let shop = guarded().await;
+    let shop = with_access().await;
     let (_, ann) = key(&shop, "ann", KeyRole::Write).await;
     let (_, bob) = key(&shop, "bob", KeyRole::Write).await;
     let (_, anns_next) = key(&shop, "ann", KeyRole::Write).await;
@@ -236,7 +235,7 @@ async fn answers_that_are_kept_for_one_key_holder_are_not_given_to_another() {
 
 #[tokio::test]
 async fn the_audit_says_who_changed_what_from_where_and_why() {
-    let shop = guarded().await;
+    let shop = with_access().await;
     let (id, token) = key(&shop, "backoffice", KeyRole::Operate).await;
     let created = with(&shop, &token, Method::POST, "/api/products").json(&product("TEA-1", 5));
     let product_id =
@@ -284,7 +283,7 @@ async fn the_audit_says_who_changed_what_from_where_and_why() {
 
 #[tokio::test]
 async fn a_change_that_is_refused_leaves_no_trace_in_the_audit_and_nobody_can_write_one() {
-    let shop = guarded().await;
+    let shop = with_access().await;
     let (_, token) = key(&shop, "ann", KeyRole::Operate).await;
     let created = with(&shop, &token, Method::POST, "/api/products").json(&product("TEA-1", 5));
     let id = body(created.send().await.unwrap(), 201).await["product_id"].as_str().unwrap().to_owned();
@@ -303,7 +302,7 @@ async fn a_change_that_is_refused_leaves_no_trace_in_the_audit_and_nobody_can_wr
 #[tokio::test]
 async fn the_audit_is_one_list_of_what_was_done_to_the_shop_and_to_workflows() {
     let access = Access { auth: Auth::Off, ..Access::default() };
-    let shop = OpenShop::guarded(access).await;
+    let shop = TestApi::with_access(access).await;
     shop.stock("TEA-1", 50).await;
     for _ in 0..3 {
         // Nobody works, so the placement can still be cancelled: an entry of the shop's and one of the engine's.
@@ -345,7 +344,7 @@ async fn the_audit_is_one_list_of_what_was_done_to_the_shop_and_to_workflows() {
 
 #[tokio::test]
 async fn without_keys_everybody_may_do_everything() {
-    let shop = OpenShop::unstaffed(Limits::default()).await;
+    let shop = TestApi::without_workers(Limits::default()).await;
     body(shop.get("/api/audit").await, 200).await;
     let nonsense = shop.request(Method::GET, "/api/orders").header("Authorization", "Bearer nonsense");
     body(nonsense.send().await.unwrap(), 200).await;

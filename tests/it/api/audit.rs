@@ -9,7 +9,7 @@ use shop::keys::KeyRole;
 
 use super::{
     access::{key, with},
-    shop::{OpenShop, body, order, problem, product},
+    fixtures::{TestApi, body, order, problem, product},
 };
 
 /// Operations that change something and leave no record of the shop's: orders are the customers' doing, and what is done
@@ -25,7 +25,7 @@ const ELSEWHERE: [&str; 6] = [
 
 /// Somebody with a key, who acts for anna.
 struct Person {
-    shop: OpenShop,
+    shop: TestApi,
     key_id: String,
     token: String,
     recorded: usize,
@@ -43,7 +43,7 @@ struct Record<'a> {
 
 impl Person {
     async fn new() -> Self {
-        let shop = OpenShop::guarded_and_working(Access::default()).await;
+        let shop = TestApi::with_access_and_workers(Access::default()).await;
         let (key_id, token) = key(&shop, "backoffice", KeyRole::Operate).await;
         Self { shop, key_id, token, recorded: 0, called: BTreeSet::new() }
     }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use shop::breaker_reports::{Process, report, withdraw};
 use uuid::Uuid;
 
-use super::shop::{OpenShop, body, problem};
+use super::fixtures::{TestApi, body, problem};
 
 /// The breakers of a process that can't reach its mail server, and of one that can.
 fn breakers(open: bool) -> Breakers {
@@ -25,7 +25,7 @@ fn breakers(open: bool) -> Breakers {
 
 #[tokio::test]
 async fn what_every_process_tells_is_listed_and_degrades_health_without_ending_it() {
-    let shop = OpenShop::unstaffed(Limits::default()).await;
+    let shop = TestApi::without_workers(Limits::default()).await;
     let pool = shop.engine.pool();
     assert_eq!(
         body(shop.get("/api/circuit-breakers").await, 200).await,
@@ -78,7 +78,7 @@ async fn what_every_process_tells_is_listed_and_degrades_health_without_ending_i
 
 #[tokio::test]
 async fn a_process_that_has_gone_silent_or_says_goodbye_is_not_shown() {
-    let shop = OpenShop::unstaffed(Limits::default()).await;
+    let shop = TestApi::without_workers(Limits::default()).await;
     let pool = shop.engine.pool();
     let (silent, polite) =
         (Process { id: Uuid::now_v7(), name: "work" }, Process { id: Uuid::now_v7(), name: "dev" });
@@ -109,7 +109,7 @@ async fn a_process_that_has_gone_silent_or_says_goodbye_is_not_shown() {
 
 #[tokio::test]
 async fn a_change_keeps_its_time_until_the_next_one() {
-    let shop = OpenShop::unstaffed(Limits::default()).await;
+    let shop = TestApi::without_workers(Limits::default()).await;
     let pool = shop.engine.pool();
     let process = Process { id: Uuid::now_v7(), name: "work" };
     let mut changes = Vec::new();

@@ -18,7 +18,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::shop::{OpenShop, Staff, body, problem};
+use super::fixtures::{TestApi, Workers, body, problem};
 
 const WORRY: SagaName<Worry> = SagaName::new("worry");
 
@@ -120,10 +120,10 @@ impl TransactionStep for Part {
 }
 
 /// A shop with two dead jobs that died in an undo.
-async fn regretful() -> (OpenShop, Vec<String>) {
+async fn regretful() -> (TestApi, Vec<String>) {
     let repaired = Arc::new(AtomicBool::new(false));
     let saga = Saga::named(REGRET).then(Promise { repaired }).pivot(Part).build().unwrap();
-    let shop = OpenShop::with(Limits::default(), Staff::Working, vec![saga]).await;
+    let shop = TestApi::with(Limits::default(), Workers::Running, vec![saga]).await;
     for about in ["rain", "hail"] {
         let saga: NewSaga = REGRET.with(&Worry { about: about.into() });
         let (_, ending) = shop.engine.start_and_wait(saga, Duration::from_secs(20)).await.unwrap();
@@ -168,11 +168,11 @@ async fn what_died_in_an_undo_is_discarded_only_by_force() {
 }
 
 /// A shop with three dead jobs, about rain, hail and tea, the oldest first.
-async fn worried() -> (OpenShop, Arc<AtomicBool>, Vec<Value>) {
+async fn worried() -> (TestApi, Arc<AtomicBool>, Vec<Value>) {
     let repaired = Arc::new(AtomicBool::new(false));
     let saga =
         Saga::named(WORRY).pivot(Leave).then(Hope { repaired: Arc::clone(&repaired) }).build().unwrap();
-    let shop = OpenShop::with(Limits::default(), Staff::Working, vec![saga]).await;
+    let shop = TestApi::with(Limits::default(), Workers::Running, vec![saga]).await;
     for about in ["rain", "hail", "tea"] {
         let saga: NewSaga = WORRY.with(&Worry { about: about.into() });
         let (_, ending) = shop.engine.start_and_wait(saga, Duration::from_secs(20)).await.unwrap();

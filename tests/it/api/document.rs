@@ -5,7 +5,7 @@ use std::path::Path;
 use api::Limits;
 use serde_json::Value;
 
-use super::shop::{OpenShop, body};
+use super::fixtures::{TestApi, body};
 
 #[test]
 fn the_document_in_the_repository_is_that_of_the_code() {
@@ -19,7 +19,7 @@ fn the_document_in_the_repository_is_that_of_the_code() {
 
 #[tokio::test]
 async fn the_document_is_served_and_its_user_interface_needs_no_network() {
-    let shop = OpenShop::unstaffed(Limits::default()).await;
+    let shop = TestApi::without_workers(Limits::default()).await;
     let served = body(shop.get("/openapi.json").await, 200).await;
     assert_eq!(served, serde_json::from_str::<Value>(&api::openapi_json()).unwrap());
     let page = body(shop.get("/docs/").await, 200).await;

@@ -12,13 +12,13 @@ use shop::keys::{self, KeyRole};
 
 use super::{
     access::{key, with},
-    shop::{OpenShop, body, order, problem, product},
+    fixtures::{TestApi, body, order, problem, product},
 };
 
 /// Keys have two calls an hour, addresses three: nothing comes back while a test runs.
-async fn strict() -> OpenShop {
+async fn strict() -> TestApi {
     let rate = |text: &str| Some(text.parse().unwrap());
-    OpenShop::guarded(Access {
+    TestApi::with_access(Access {
         rate_per_key: rate("2/h"),
         rate_per_address: rate("3/h"),
         ..Access::default()
@@ -106,7 +106,8 @@ async fn a_wrong_secret_of_a_known_key_counts_against_the_address_and_not_the_ke
 async fn strangers_lock_out_no_key_that_was_good_before() {
     let access = Access { rate_per_address: Some("3/h".parse().unwrap()), ..Access::default() };
     let memory = Duration::from_millis(100);
-    let shop = OpenShop::guarded_within(access, Limits { key_cache_ttl: memory, ..Limits::default() }).await;
+    let shop =
+        TestApi::with_access_and_limits(access, Limits { key_cache_ttl: memory, ..Limits::default() }).await;
     let (id, token) = key(&shop, "ann", KeyRole::Read).await;
     let get = || with(&shop, &token, Method::GET, "/api/orders").send();
     body(get().await.unwrap(), 200).await;
@@ -149,7 +150,7 @@ async fn a_shared_count_is_asked_first() {
         shared_limiter: Some(Arc::new(Full)),
         ..Access::default()
     };
-    let shop = OpenShop::guarded(access).await;
+    let shop = TestApi::with_access(access).await;
     let refused = shop.get("/api/orders").await;
     assert_eq!(header(&refused, "retry-after"), "7");
     problem(refused, 429, "rate-limited").await;
@@ -158,7 +159,7 @@ async fn a_shared_count_is_asked_first() {
 /// From where a change came, with what the caller says about that.
 async fn recorded_address(proxies: &str, forwarded: &[&str]) -> String {
     let access = Access { auth: Auth::Off, trusted_proxies: proxies.parse().unwrap(), ..Access::default() };
-    let shop = OpenShop::guarded(access).await;
+    let shop = TestApi::with_access(access).await;
     let mut request = shop.request(Method::POST, "/api/products");
     for line in forwarded {
         request = request.header("X-Forwarded-For", *line);
@@ -180,7 +181,7 @@ async fn only_a_trusted_proxy_says_for_whom_it_calls() {
 
 #[tokio::test]
 async fn every_answer_tells_browsers_to_run_nothing_in_it() {
-    let shop = super::access::guarded().await;
+    let shop = super::access::with_access().await;
     for (path, status) in [
         ("/health/live", 200),
         ("/api/orders", 401),
@@ -203,7 +204,7 @@ async fn every_answer_tells_browsers_to_run_nothing_in_it() {
 
 #[tokio::test]
 async fn the_user_interface_has_no_script_in_its_page() {
-    let shop = super::access::guarded().await;
+    let shop = super::access::with_access().await;
     let page = body(shop.get("/docs/").await, 200).await;
     for script in page.as_str().unwrap().split("<script").skip(1) {
         assert!(script.trim_start().starts_with("src=\"./") || script.contains("src=\"./"), "{script}");
@@ -214,7 +215,7 @@ async fn the_user_interface_has_no_script_in_its_page() {
 
 #[tokio::test]
 async fn where_too_many_wait_already_the_answer_comes_at_once() {
-    let shop = OpenShop::unstaffed(Limits { concurrent_waits: 1, ..Limits::default() }).await;
+    let shop = TestApi::without_workers(Limits { concurrent_waits: 1, ..Limits::default() }).await;
     shop.stock("TEA-1", 5).await;
     let place = || {
         let request = shop.request(Method::POST, "/api/orders").header("Prefer", "wait=30");
@@ -231,7 +232,7 @@ async fn where_too_many_wait_already_the_answer_comes_at_once() {
     assert_eq!(body(answer, 201).await["status"], "pending");
 }
 
-async fn preflight(shop: &OpenShop, origin: &str) -> Response {
+async fn preflight(shop: &TestApi, origin: &str) -> Response {
     shop.request(Method::OPTIONS, "/api/orders")
         .header("Origin", origin)
         .header("Access-Control-Request-Method", "POST")
@@ -244,7 +245,7 @@ async fn preflight(shop: &OpenShop, origin: &str) -> Response {
 #[tokio::test]
 async fn only_pages_of_listed_origins_may_call() {
     let cors_origins = CorsOrigins::parse("https://shop.example,http://localhost:8080").unwrap();
-    let shop = OpenShop::guarded(Access { cors_origins, ..Access::default() }).await;
+    let shop = TestApi::with_access(Access { cors_origins, ..Access::default() }).await;
     let allowed = preflight(&shop, "https://shop.example").await;
     assert_eq!(allowed.status(), 200);
     assert_eq!(header(&allowed, "access-control-allow-origin"), "https://shop.example");
@@ -264,11 +265,11 @@ async fn only_pages_of_listed_origins_may_call() {
 
 #[tokio::test]
 async fn unless_somebody_says_so_no_foreign_page_may_call_and_everybodys_never_with_credentials() {
-    let closed = super::access::guarded().await;
+    let closed = super::access::with_access().await;
     let refused = preflight(&closed, "https://shop.example").await;
     assert!(refused.headers().get("access-control-allow-origin").is_none());
     problem(refused, 405, "method-not-allowed").await;
-    let open = OpenShop::guarded(Access { cors_origins: CorsOrigins::Any, ..Access::default() }).await;
+    let open = TestApi::with_access(Access { cors_origins: CorsOrigins::Any, ..Access::default() }).await;
     let allowed = preflight(&open, "https://anywhere.example").await;
     assert_eq!(header(&allowed, "access-control-allow-origin"), "*");
     assert!(allowed.headers().get("access-control-allow-credentials").is_none());
@@ -276,7 +277,7 @@ async fn unless_somebody_says_so_no_foreign_page_may_call_and_everybodys_never_w
 
 #[tokio::test]
 async fn nothing_is_counted_where_nobody_asked_for_it() {
-    let shop = super::access::guarded().await;
+    let shop = super::access::with_access().await;
     let (_, token) = key(&shop, "ann", KeyRole::Write).await;
     let created = with(&shop, &token, Method::POST, "/api/products").json(&json!(product("TEA-1", 1)));
     let created = created.send().await.unwrap();
@@ -286,7 +287,7 @@ async fn nothing_is_counted_where_nobody_asked_for_it() {
 
 #[tokio::test]
 async fn lists_that_look_far_take_few_connections_and_not_for_long() {
-    let shop = OpenShop::unstaffed(Limits { concurrent_scans: 1, ..Limits::default() }).await;
+    let shop = TestApi::without_workers(Limits { concurrent_scans: 1, ..Limits::default() }).await;
     shop.stock("TEA-1", 5).await;
     // Whoever looks at an order now finds no end.
     let mut lock = shop.engine.pool().begin().await.unwrap();

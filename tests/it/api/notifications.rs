@@ -1,7 +1,5 @@
 //! Notifications over HTTP.
 
-use std::time::Duration;
-
 use api::Limits;
 use devkit::mail_catcher::{Behaviour, MailCatcher, Stage};
 use engine::Engine;
@@ -13,9 +11,9 @@ use shop::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::shop::{OpenShop, body, problem};
+use super::fixtures::{TestApi, body, problem};
 
-const PATIENCE: Duration = Duration::from_secs(30);
+use crate::support::WAIT_TIMEOUT;
 
 fn written() -> Value {
     json!({"to": "ann@example.com", "subject": "Hello", "text": "Hello.", "html": "<p>Hello.</p>"})
@@ -42,7 +40,7 @@ fn pointers(problem: &Value) -> Vec<String> {
 
 #[tokio::test]
 async fn what_is_wrong_with_a_mail_is_named_by_its_pointer() {
-    let shop = OpenShop::unstaffed(Limits::default()).await;
+    let shop = TestApi::without_workers(Limits::default()).await;
     let cases = [
         (with("to", "nobody"), vec!["/to"]),
         (with("to", "ann@example.com\r\nBcc: bob@example.com"), vec!["/to"]),
@@ -85,7 +83,7 @@ async fn what_is_wrong_with_a_mail_is_named_by_its_pointer() {
 
 #[tokio::test]
 async fn a_mail_is_sent_and_shows_its_attempts() {
-    let shop = OpenShop::open().await;
+    let shop = TestApi::open().await;
     let request = shop.request(Method::POST, "/api/notifications").header("Prefer", "wait=20");
     let answer = request.json(&written()).send().await.unwrap();
     let location = answer.headers()["location"].to_str().unwrap().to_owned();
@@ -108,7 +106,7 @@ async fn a_mail_is_sent_and_shows_its_attempts() {
 
 #[tokio::test]
 async fn a_repeated_mail_is_sent_once() {
-    let shop = OpenShop::unstaffed(Limits::default()).await;
+    let shop = TestApi::without_workers(Limits::default()).await;
     let post = async |new: &Value, key: &str| {
         let request = shop.request(Method::POST, "/api/notifications").header("Idempotency-Key", key);
         request.json(new).send().await.unwrap()
@@ -142,7 +140,7 @@ async fn a_repeated_mail_is_sent_once() {
 async fn a_mail_that_died_is_sent_once_its_dead_job_is_retried() {
     let catcher = MailCatcher::start().await.unwrap();
     catcher.behave(Behaviour::PermanentFailure(Stage::Recipient));
-    let shop = OpenShop::unstaffed(Limits::default()).await;
+    let shop = TestApi::without_workers(Limits::default()).await;
     // Somebody else delivers.
     let mailer = Mailer::smtp(&catcher.url(), "shop@example.com").unwrap();
     let builder = Engine::builder(shop.engine.pool().clone());
@@ -169,10 +167,10 @@ async fn a_mail_that_died_is_sent_once_its_dead_job_is_retried() {
     catcher.behave(Behaviour::Accept);
     let retry = format!("/api/dead-jobs/{}/retry", jobs["items"][0]["dead_job_id"].as_str().unwrap());
     body(shop.post(&retry, &json!({"reason": "the mailbox is back"})).await, 202).await;
-    let mail = tokio::time::timeout(PATIENCE, catcher.wait_for(1)).await.unwrap().remove(0);
+    let mail = tokio::time::timeout(WAIT_TIMEOUT, catcher.wait_for(1)).await.unwrap().remove(0);
     let id = dead["notification_id"].as_str().unwrap();
     let saga_id = engine::SagaId(id.parse().unwrap());
-    assert!(shop.engine.wait(saga_id, PATIENCE).await.unwrap().is_some());
+    assert!(shop.engine.wait(saga_id, WAIT_TIMEOUT).await.unwrap().is_some());
     let sent = body(shop.get(&format!("/api/notifications/{id}")).await, 200).await;
     assert_eq!((&sent["status"], &sent["message_id"]), (&json!("sent"), &json!(mail.message_id())));
     let replies: Vec<_> =
@@ -185,7 +183,7 @@ async fn a_mail_that_died_is_sent_once_its_dead_job_is_retried() {
 
 #[tokio::test]
 async fn every_template_that_is_listed_can_be_sent_as_its_example_shows() {
-    let shop = OpenShop::unstaffed(Limits::default()).await;
+    let shop = TestApi::without_workers(Limits::default()).await;
     let listed = body(shop.get("/api/notification-templates").await, 200).await;
     let names: Vec<_> =
         listed["items"].as_array().unwrap().iter().map(|item| item["name"].as_str().unwrap()).collect();

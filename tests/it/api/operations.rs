@@ -3,11 +3,11 @@
 use api::Limits;
 use reqwest::Method;
 
-use super::shop::{OpenShop, body, problem};
+use super::fixtures::{TestApi, body, problem};
 
 #[tokio::test]
 async fn metrics_name_routes_and_never_paths() {
-    let shop = OpenShop::open().await;
+    let shop = TestApi::open().await;
     shop.stock("TEA-1", 3).await;
     shop.order("TEA-1", 1).await;
     let secret = "/api/orders/0199f39f-0000-7000-8000-0000000000ff";
@@ -36,7 +36,7 @@ async fn metrics_name_routes_and_never_paths() {
 
 #[tokio::test]
 async fn every_answer_has_a_request_id_and_health_tells_each_part() {
-    let shop = OpenShop::unstaffed(Limits::default()).await;
+    let shop = TestApi::without_workers(Limits::default()).await;
     let response = shop.get("/health").await;
     assert_eq!(response.headers()["x-request-id"].len(), 32);
     let health = body(response, 200).await;

@@ -1,8 +1,6 @@
 //! Whatever an operator does to workflows and dead jobs is recorded: who, with which key, from where, why, and how it was
 //! before and after.
 
-use std::time::Duration;
-
 use engine::{
     Batch, ForwardOnly, NewSaga, Outcome, Outcomes, RetryPolicy, Saga, SagaName, Status, StepError,
     TransactionStep, Tx,
@@ -15,11 +13,12 @@ use shop::keys::KeyRole;
 
 use super::{
     access::{key, with},
-    shop::{OpenShop, body},
+    fixtures::{TestApi, body},
 };
 
+use crate::support::WAIT_TIMEOUT;
+
 const CHORE: SagaName<Chore> = SagaName::new("chore");
-const PATIENCE: Duration = Duration::from_secs(20);
 
 #[derive(Serialize, Deserialize, JsonSchema)]
 struct Chore {}
@@ -54,7 +53,7 @@ impl TransactionStep for Sweep {
 }
 
 /// A chore that is dead, and one that nobody has begun.
-async fn dead_and_waiting(shop: &OpenShop) -> (String, String) {
+async fn dead_and_waiting(shop: &TestApi) -> (String, String) {
     let chore = || -> NewSaga { CHORE.with(&Chore {}) };
     let mut feed = shop.engine.feed("default", 1);
     let quit = tokio_util::sync::CancellationToken::new();
@@ -63,7 +62,7 @@ async fn dead_and_waiting(shop: &OpenShop) -> (String, String) {
         async move { engine.run(&mut feed, quit).await }
     };
     let dying = async {
-        let (started, ending) = shop.engine.start_and_wait(chore(), PATIENCE).await.unwrap();
+        let (started, ending) = shop.engine.start_and_wait(chore(), WAIT_TIMEOUT).await.unwrap();
         assert_eq!(ending.unwrap().status, Status::Dead);
         quit.cancel();
         started.saga_id
@@ -95,7 +94,7 @@ fn ended() -> Value {
 #[tokio::test]
 async fn every_action_on_workflows_and_dead_jobs_is_recorded_whole_and_for_good() {
     let saga = || Saga::named(CHORE).pivot(Begin).then(Sweep).build().unwrap();
-    let shop = OpenShop::guarded_with(api::Access::default(), vec![saga()]).await;
+    let shop = TestApi::with_access_and_sagas(api::Access::default(), vec![saga()]).await;
     let (key_id, token) = key(&shop, "ops", KeyRole::Operate).await;
     let many = |reason: &str| json!({"filter": {"definition": "chore"}, "limit": 1, "reason": reason});
     let one = json!({"reason": "because"});

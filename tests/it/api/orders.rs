@@ -8,11 +8,11 @@ use reqwest::Method;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use super::shop::{OpenShop, body, order, problem};
+use super::fixtures::{TestApi, body, order, problem};
 
 #[tokio::test]
 async fn an_order_is_confirmed_moved_along_and_can_then_not_be_cancelled() {
-    let shop = OpenShop::open().await;
+    let shop = TestApi::open().await;
     let product = shop.stock("TEA-1", 10).await;
     let request =
         shop.request(Method::POST, "/api/orders").header("Prefer", "wait=20").header("X-Actor", "anna");
@@ -58,7 +58,7 @@ async fn an_order_is_confirmed_moved_along_and_can_then_not_be_cancelled() {
 
 #[tokio::test]
 async fn an_order_without_enough_stock_is_rejected_with_the_short_lines() {
-    let shop = OpenShop::open().await;
+    let shop = TestApi::open().await;
     shop.stock("TEA-1", 1).await;
     let rejected = shop.order("TEA-1", 2).await;
     assert_eq!(rejected["status"], "rejected");
@@ -69,7 +69,7 @@ async fn an_order_without_enough_stock_is_rejected_with_the_short_lines() {
 
 #[tokio::test]
 async fn a_cancelled_order_gives_its_stock_back_and_cancelling_again_is_harmless() {
-    let shop = OpenShop::open().await;
+    let shop = TestApi::open().await;
     let product = shop.stock("TEA-1", 5).await;
     let placed = shop.order("TEA-1", 2).await;
     let order = format!("/api/orders/{}", placed["order_id"].as_str().unwrap());
@@ -89,7 +89,7 @@ async fn a_cancelled_order_gives_its_stock_back_and_cancelling_again_is_harmless
 
 #[tokio::test]
 async fn without_workers_an_order_is_accepted_and_pending() {
-    let shop = OpenShop::unstaffed(Limits::default()).await;
+    let shop = TestApi::without_workers(Limits::default()).await;
     shop.stock("TEA-1", 5).await;
     let placed = body(shop.post("/api/orders", &order("TEA-1", 1)).await, 201).await;
     assert_eq!(placed["status"], "pending");
@@ -97,7 +97,7 @@ async fn without_workers_an_order_is_accepted_and_pending() {
 
 #[tokio::test]
 async fn orders_are_listed_by_status_customer_and_when_they_were_made() {
-    let shop = OpenShop::unstaffed(Limits::default()).await;
+    let shop = TestApi::without_workers(Limits::default()).await;
     shop.stock("TEA-1", 10).await;
     let [ann, bob] = ["0199f39f-0000-7000-8000-000000000001", "0199f39f-0000-7000-8000-000000000002"];
     let mut placed = Vec::new();
@@ -128,7 +128,7 @@ async fn orders_are_listed_by_status_customer_and_when_they_were_made() {
 
 #[tokio::test]
 async fn an_order_shows_its_lines_and_its_timeline_and_its_workflow_every_attempt() {
-    let shop = OpenShop::open().await;
+    let shop = TestApi::open().await;
     shop.stock("TEA-1", 10).await;
     let placed = shop.order("TEA-1", 2).await;
     let path = format!("/api/orders/{}", placed["order_id"].as_str().unwrap());
@@ -190,7 +190,7 @@ async fn an_order_shows_its_lines_and_its_timeline_and_its_workflow_every_attemp
 
 #[tokio::test]
 async fn a_cancel_that_is_noted_but_not_done_says_so_and_is_done_later() {
-    let shop = OpenShop::unstaffed(Limits::default()).await;
+    let shop = TestApi::without_workers(Limits::default()).await;
     shop.stock("TEA-1", 5).await;
     // Somebody has taken the placement and does nothing about it yet.
     let mut feed = shop.engine.feed("default", 8);

@@ -8,9 +8,9 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use shop::audit;
 
-use super::shop::{OpenShop, body, order, problem};
+use super::fixtures::{TestApi, body, order, problem};
 
-async fn queue(shop: &OpenShop, name: &str) -> Value {
+async fn queue(shop: &TestApi, name: &str) -> Value {
     let list = body(shop.get("/api/queues").await, 200).await;
     assert_eq!(list["next_cursor"], Value::Null);
     list["items"].as_array().unwrap().iter().find(|queue| queue["name"] == name).unwrap().clone()
@@ -18,7 +18,7 @@ async fn queue(shop: &OpenShop, name: &str) -> Value {
 
 #[tokio::test]
 async fn bad_changes_and_strange_queues_are_refused() {
-    let shop = OpenShop::unstaffed(Limits::default()).await;
+    let shop = TestApi::without_workers(Limits::default()).await;
     for wrong in [
         json!({}),
         json!({"paused": "yes", "reason": "x"}),
@@ -41,7 +41,7 @@ async fn bad_changes_and_strange_queues_are_refused() {
 
 #[tokio::test]
 async fn a_paused_queue_holds_orders_and_says_so_until_it_is_resumed() {
-    let shop = OpenShop::open().await;
+    let shop = TestApi::open().await;
     shop.stock("TEA-1", 5).await;
     let pause = json!({"paused": true, "reason": "the warehouse burns"});
     let request = shop.request(Method::PUT, "/api/queues/default").header("X-Actor", "olga").json(&pause);
@@ -90,7 +90,7 @@ async fn a_paused_queue_holds_orders_and_says_so_until_it_is_resumed() {
 }
 
 /// What the audit has of queues, the oldest first: the action, and what was before and after.
-async fn recorded(shop: &OpenShop) -> Vec<(String, Value, Value)> {
+async fn recorded(shop: &TestApi) -> Vec<(String, Value, Value)> {
     let filter = audit::Filter { subject_kind: Some("queue".into()), ..audit::Filter::default() };
     let records = audit::list(shop.engine.pool(), &filter, None, 10).await.unwrap();
     let told = records.into_iter().rev();
@@ -99,7 +99,7 @@ async fn recorded(shop: &OpenShop) -> Vec<(String, Value, Value)> {
 
 #[tokio::test]
 async fn of_two_people_who_set_a_queue_at_once_one_has_to_look_again() {
-    let shop = OpenShop::unstaffed(Limits::default()).await;
+    let shop = TestApi::without_workers(Limits::default()).await;
     let read = shop.get("/api/queues/default").await;
     let seen = read.headers()["etag"].to_str().unwrap().to_owned();
     assert_eq!(body(read, 200).await["paused"], false);
@@ -142,7 +142,7 @@ async fn of_two_people_who_set_a_queue_at_once_one_has_to_look_again() {
 
 #[tokio::test]
 async fn what_changes_nothing_leaves_no_row_no_version_and_no_record() {
-    let shop = OpenShop::unstaffed(Limits::default()).await;
+    let shop = TestApi::without_workers(Limits::default()).await;
     let set = async |change: Value| {
         let answer = shop.put("/api/queues/default", &change).await;
         let tag = answer.headers()["etag"].to_str().unwrap().to_owned();

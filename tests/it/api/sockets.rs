@@ -1,6 +1,6 @@
 //! Connections that say too little, too slowly, or nothing.
 
-use std::{net::SocketAddr, time::Duration};
+use std::net::SocketAddr;
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -10,9 +10,9 @@ use tokio::{
 
 use api::{Access, Limits};
 
-use super::shop::{OpenShop, body, hasty, order};
+use super::fixtures::{TestApi, body, order, short_timeouts};
 
-const SOON: Duration = Duration::from_secs(5);
+use crate::support::WAIT_TIMEOUT;
 
 /// Sends bytes and reads until the server closes.
 pub(crate) async fn exchange(address: SocketAddr, bytes: &[u8]) -> String {
@@ -21,13 +21,15 @@ pub(crate) async fn exchange(address: SocketAddr, bytes: &[u8]) -> String {
     let _ = stream.write_all(bytes).await;
     let mut answer = Vec::new();
     // A reset after the answer is as good as an end.
-    let _ = timeout(SOON, stream.read_to_end(&mut answer)).await.expect("the server closes the connection");
+    let _ = timeout(WAIT_TIMEOUT, stream.read_to_end(&mut answer))
+        .await
+        .expect("the server closes the connection");
     String::from_utf8_lossy(&answer).into_owned()
 }
 
 #[tokio::test]
 async fn connections_that_say_nothing_or_half_a_head_are_closed() {
-    let shop = OpenShop::unstaffed(hasty()).await;
+    let shop = TestApi::without_workers(short_timeouts()).await;
     let begun = Instant::now();
     for said in ["", "GET /heal", "GET /health/live HTTP/1.1\r\nHost: x\r\nX-Slow: "] {
         let answer = exchange(shop.address, said.as_bytes()).await;
@@ -35,31 +37,33 @@ async fn connections_that_say_nothing_or_half_a_head_are_closed() {
     }
     let idle = "GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n";
     assert!(exchange(shop.address, idle.as_bytes()).await.starts_with("HTTP/1.1 200 "));
-    assert!(begun.elapsed() < SOON);
+    assert!(begun.elapsed() < WAIT_TIMEOUT);
 }
 
 #[tokio::test]
 async fn an_address_has_only_so_many_connections_unless_it_is_a_trusted_proxy() {
     let limits = Limits { connections_per_address: 2, ..Limits::default() };
-    let idle = async |shop: &OpenShop| {
+    let idle = async |shop: &TestApi| {
         let mut stream = TcpStream::connect(shop.address).await.unwrap();
         // It may be closed before everything is sent.
         let _ = stream.write_all(b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n").await;
         let mut head = [0; 15];
-        let answered = timeout(SOON, stream.read_exact(&mut head)).await.expect("it is answered or closed");
+        let answered =
+            timeout(WAIT_TIMEOUT, stream.read_exact(&mut head)).await.expect("it is answered or closed");
         answered.is_ok().then_some(stream)
     };
-    let shop = OpenShop::guarded_within(Access::default(), limits).await;
+    let shop = TestApi::with_access_and_limits(Access::default(), limits).await;
     let (first, second) = (idle(&shop).await, idle(&shop).await);
     assert!(first.is_some() && second.is_some());
     assert!(idle(&shop).await.is_none(), "a third is closed");
     drop(first);
     let begun = Instant::now();
     while idle(&shop).await.is_none() {
-        assert!(begun.elapsed() < SOON, "a place is free again");
+        assert!(begun.elapsed() < WAIT_TIMEOUT, "a place is free again");
     }
     let trusted_proxies = "127.0.0.0/8".parse().unwrap();
-    let behind = OpenShop::guarded_within(Access { trusted_proxies, ..Access::default() }, limits).await;
+    let behind =
+        TestApi::with_access_and_limits(Access { trusted_proxies, ..Access::default() }, limits).await;
     let mut open = Vec::new();
     for _ in 0..5 {
         open.push(idle(&behind).await.expect("a proxy brings those of many"));
@@ -68,7 +72,7 @@ async fn an_address_has_only_so_many_connections_unless_it_is_a_trusted_proxy() 
 
 #[tokio::test]
 async fn a_body_that_stalls_is_a_time_out() {
-    let shop = OpenShop::unstaffed(hasty()).await;
+    let shop = TestApi::without_workers(short_timeouts()).await;
     let head = "POST /api/orders HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{";
     let answer = exchange(shop.address, head.as_bytes()).await;
     assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
@@ -77,7 +81,7 @@ async fn a_body_that_stalls_is_a_time_out() {
 
 #[tokio::test]
 async fn what_is_no_http_is_refused_and_the_server_lives_on() {
-    let shop = OpenShop::unstaffed(hasty()).await;
+    let shop = TestApi::without_workers(short_timeouts()).await;
     for noise in
         [&b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"[..], b"\r\n\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n"]
     {
@@ -92,7 +96,7 @@ async fn what_is_no_http_is_refused_and_the_server_lives_on() {
 
 #[tokio::test]
 async fn a_stop_lets_requests_under_way_finish_and_closes_idle_connections() {
-    let mut shop = OpenShop::unstaffed(hasty()).await;
+    let mut shop = TestApi::without_workers(short_timeouts()).await;
     shop.stock("TEA-1", 5).await;
     // Nobody works: this one waits as long as it may.
     let request = shop.request(reqwest::Method::POST, "/api/orders").header("Prefer", "wait=2");
@@ -104,7 +108,7 @@ async fn a_stop_lets_requests_under_way_finish_and_closes_idle_connections() {
     let begun = Instant::now();
     let drained = shop.close().await;
     assert_eq!(drained.cut, 0, "{drained:?}");
-    assert!(begun.elapsed() < SOON);
+    assert!(begun.elapsed() < WAIT_TIMEOUT);
     let answer = waiting.await.unwrap().unwrap();
     assert_eq!(body(answer, 201).await["status"], "pending");
     drop(idle);

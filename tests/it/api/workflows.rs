@@ -4,11 +4,11 @@ use api::Limits;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::shop::{OpenShop, body, problem};
+use super::fixtures::{TestApi, body, problem};
 
 #[tokio::test]
 async fn an_input_that_does_not_fit_is_named_by_pointers_from_input_on() {
-    let shop = OpenShop::unstaffed(Limits::default()).await;
+    let shop = TestApi::without_workers(Limits::default()).await;
     let start = json!({"definition": "cancel-order", "input": {"order_id": 7, "colour": "red"}});
     let wrong = problem(shop.post("/api/workflows", &start).await, 422, "invalid-body").await;
     let mut pointers: Vec<_> =
@@ -28,7 +28,7 @@ async fn an_input_that_does_not_fit_is_named_by_pointers_from_input_on() {
 
 #[tokio::test]
 async fn a_business_key_gives_the_same_workflow_again() {
-    let shop = OpenShop::open().await;
+    let shop = TestApi::open().await;
     shop.stock("TEA-1", 5).await;
     let placed = shop.order("TEA-1", 1).await;
     let start = json!({"definition": "cancel-order", "business_key": "bk", "input": {
@@ -49,7 +49,7 @@ async fn a_business_key_gives_the_same_workflow_again() {
 
 #[tokio::test]
 async fn a_key_that_the_shop_makes_itself_is_not_used_up_for_something_else() {
-    let shop = OpenShop::open().await;
+    let shop = TestApi::open().await;
     shop.stock("TEA-1", 5).await;
     let [one, other] = [shop.order("TEA-1", 1).await, shop.order("TEA-1", 1).await];
     let cancel = |key: &Value, order: &Value| {
@@ -76,9 +76,9 @@ async fn a_key_that_the_shop_makes_itself_is_not_used_up_for_something_else() {
 
 #[tokio::test]
 async fn a_workflow_that_waits_is_cancelled_and_a_missing_one_is_not_found() {
-    let shop = OpenShop::unstaffed(Limits::default()).await;
+    let shop = TestApi::without_workers(Limits::default()).await;
     shop.stock("TEA-1", 5).await;
-    let placed = body(shop.post("/api/orders", &super::shop::order("TEA-1", 1)).await, 201).await;
+    let placed = body(shop.post("/api/orders", &super::fixtures::order("TEA-1", 1)).await, 201).await;
     let path = format!("/api/workflows/{}/cancel", placed["workflow_id"].as_str().unwrap());
     let cancelled = shop.request(Method::POST, &path).header("X-Actor", "olga").send().await.unwrap();
     let cancelled = body(cancelled, 202).await;
@@ -90,7 +90,7 @@ async fn a_workflow_that_waits_is_cancelled_and_a_missing_one_is_not_found() {
 
 #[tokio::test]
 async fn a_history_is_read_page_by_page_oldest_first() {
-    let shop = OpenShop::open().await;
+    let shop = TestApi::open().await;
     shop.stock("TEA-1", 5).await;
     let placed = shop.order("TEA-1", 1).await;
     let path = format!("/api/workflows/{}/history", placed["workflow_id"].as_str().unwrap());
@@ -116,7 +116,7 @@ async fn a_history_is_read_page_by_page_oldest_first() {
 
 #[tokio::test]
 async fn definitions_show_their_graph_and_their_input_schema() {
-    let shop = OpenShop::unstaffed(Limits::default()).await;
+    let shop = TestApi::without_workers(Limits::default()).await;
     let all = body(shop.get("/api/workflow-definitions").await, 200).await;
     let names: Vec<_> =
         all["items"].as_array().unwrap().iter().map(|item| item["name"].as_str().unwrap()).collect();
@@ -131,11 +131,11 @@ async fn definitions_show_their_graph_and_their_input_schema() {
 
 #[tokio::test]
 async fn workflows_are_listed_by_what_they_are_when_they_began_and_whether_they_are_stuck() {
-    let shop = OpenShop::unstaffed(Limits::default()).await;
+    let shop = TestApi::without_workers(Limits::default()).await;
     shop.stock("TEA-1", 10).await;
     let mut ids = Vec::new();
     for _ in 0..3 {
-        let order = body(shop.post("/api/orders", &super::shop::order("TEA-1", 1)).await, 201).await;
+        let order = body(shop.post("/api/orders", &super::fixtures::order("TEA-1", 1)).await, 201).await;
         ids.push(order["workflow_id"].as_str().unwrap().to_owned());
     }
     // Nobody has moved the first for ten minutes.

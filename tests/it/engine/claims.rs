@@ -4,46 +4,48 @@ use std::time::Duration;
 
 use engine::{Committed, Engine, Feed, HistoryOutcome, Job, Status, testing::skip_waiting};
 
-use super::errands::{self, ERRAND, Errand, PATIENCE, PLAIN, Workshop, World};
+use super::fixtures::{self, ExternalWorld, FULL, PLAIN, TestEngine, TestInput};
+
+use crate::support::WAIT_TIMEOUT;
 
 pub(super) async fn next(feed: &mut Feed) -> Job {
-    tokio::time::timeout(PATIENCE, feed.recv()).await.expect("a job comes").expect("the feed is open")
+    tokio::time::timeout(WAIT_TIMEOUT, feed.recv()).await.expect("a job comes").expect("the feed is open")
 }
 
 #[tokio::test]
 async fn a_stale_owner_is_refused_and_the_new_one_finishes() {
-    let (_database, pool) = errands::database().await;
-    let sleeper = Engine::builder(pool.clone()).register(errands::plain()).build().unwrap();
+    let (_database, pool) = fixtures::database().await;
+    let sleeper = Engine::builder(pool.clone()).register(fixtures::plain_saga()).build().unwrap();
     // Room for one: the sleeper can't take its own saga over.
     let mut feed = sleeper.feed("default", 1);
-    let started = sleeper.start(PLAIN.with(&Errand::default())).await.unwrap();
+    let started = sleeper.start(PLAIN.with(&TestInput::default())).await.unwrap();
     let job = next(&mut feed).await;
     assert_eq!(job.epoch(), 1);
 
     // The sleeper sleeps beyond its lease; somebody else takes over and finishes.
     skip_waiting(&pool, Some(sleeper.worker())).await.unwrap();
-    let workshop = Workshop::open(Engine::builder(pool.clone()).register(errands::plain()));
-    workshop.engine.wait(started.saga_id, PATIENCE).await.unwrap().unwrap();
+    let test = TestEngine::build(Engine::builder(pool.clone()).register(fixtures::plain_saga()));
+    test.engine.wait(started.saga_id, WAIT_TIMEOUT).await.unwrap().unwrap();
 
     let performed = sleeper.perform(&job).await;
     assert_eq!(sleeper.commit(job, performed).await, Committed::Lost);
-    assert_eq!(errands::effects(&pool, "pack").await, 1);
-    let history = workshop.engine.history(started.saga_id).await.unwrap().unwrap();
+    assert_eq!(fixtures::effects(&pool, "pack").await, 1);
+    let history = test.engine.history(started.saga_id).await.unwrap().unwrap();
     assert_eq!(history[0].outcome, HistoryOutcome::Lost, "the takeover is told: {history:?}");
     assert_eq!((history[0].epoch, history[1].epoch), (1, 2));
-    assert_eq!(workshop.engine.verify_histories(10).await.unwrap(), []);
+    assert_eq!(test.engine.verify_histories(10).await.unwrap(), []);
     feed.close();
     sleeper.shutdown().await;
-    workshop.close().await;
+    test.close().await;
 }
 
 #[tokio::test]
 async fn a_call_lost_with_its_process_is_made_again_with_the_same_key() {
-    let (_database, pool) = errands::database().await;
-    let world = World::default();
-    let first = Engine::builder(pool.clone()).register(errands::errand(&world)).build().unwrap();
+    let (_database, pool) = fixtures::database().await;
+    let world = ExternalWorld::default();
+    let first = Engine::builder(pool.clone()).register(fixtures::full_saga(&world)).build().unwrap();
     let mut feed = first.feed("default", 1);
-    let started = first.start(ERRAND.with(&Errand::default())).await.unwrap();
+    let started = first.start(FULL.with(&TestInput::default())).await.unwrap();
     let job = next(&mut feed).await;
     let performed = first.perform(&job).await;
     assert_eq!(first.commit(job, performed).await, Committed::Moved);
@@ -52,8 +54,8 @@ async fn a_call_lost_with_its_process_is_made_again_with_the_same_key() {
     let _answer_that_is_never_committed = first.perform(&call).await;
 
     skip_waiting(&pool, Some(first.worker())).await.unwrap();
-    let workshop = Workshop::open(Engine::builder(pool.clone()).register(errands::errand(&world)));
-    let ending = workshop.engine.wait(started.saga_id, PATIENCE).await.unwrap().unwrap();
+    let test = TestEngine::build(Engine::builder(pool.clone()).register(fixtures::full_saga(&world)));
+    let ending = test.engine.wait(started.saga_id, WAIT_TIMEOUT).await.unwrap().unwrap();
     assert_eq!(ending.status, Status::Completed);
     let keys = world.sent.lock().unwrap().clone();
     assert_eq!(keys.len(), 2);
@@ -61,16 +63,16 @@ async fn a_call_lost_with_its_process_is_made_again_with_the_same_key() {
     drop(call);
     feed.close();
     first.shutdown().await;
-    workshop.close().await;
+    test.close().await;
 }
 
 #[tokio::test]
 async fn a_cancel_while_a_lost_call_is_in_doubt_undoes_the_call() {
-    let (_database, pool) = errands::database().await;
-    let world = World::default();
-    let first = Engine::builder(pool.clone()).register(errands::errand(&world)).build().unwrap();
+    let (_database, pool) = fixtures::database().await;
+    let world = ExternalWorld::default();
+    let first = Engine::builder(pool.clone()).register(fixtures::full_saga(&world)).build().unwrap();
     let mut feed = first.feed("default", 1);
-    let started = first.start(ERRAND.with(&Errand::default())).await.unwrap();
+    let started = first.start(FULL.with(&TestInput::default())).await.unwrap();
     let job = next(&mut feed).await;
     let performed = first.perform(&job).await;
     first.commit(job, performed).await;
@@ -80,53 +82,53 @@ async fn a_cancel_while_a_lost_call_is_in_doubt_undoes_the_call() {
     assert_eq!(answer, engine::CancelOutcome::Requested);
 
     skip_waiting(&pool, Some(first.worker())).await.unwrap();
-    let workshop = Workshop::open(Engine::builder(pool.clone()).register(errands::errand(&world)));
-    let ending = workshop.engine.wait(started.saga_id, PATIENCE).await.unwrap().unwrap();
+    let test = TestEngine::build(Engine::builder(pool.clone()).register(fixtures::full_saga(&world)));
+    let ending = test.engine.wait(started.saga_id, WAIT_TIMEOUT).await.unwrap().unwrap();
     assert_eq!(ending.status, Status::Compensated);
     let sent = world.sent.lock().unwrap().clone();
     assert_eq!(sent.len(), 1, "a cancelled call is not made once more");
     assert_eq!(*world.taken_back.lock().unwrap(), sent, "the undo names the call's own key");
-    assert_eq!(errands::effects(&pool, "pack").await, 0);
+    assert_eq!(fixtures::effects(&pool, "pack").await, 0);
     drop(call);
     feed.close();
     first.shutdown().await;
-    workshop.close().await;
+    test.close().await;
 }
 
 #[tokio::test]
 async fn a_saga_that_keeps_killing_its_process_is_parked() {
-    let (_database, pool) = errands::database().await;
+    let (_database, pool) = fixtures::database().await;
     let mut dead = Vec::new();
-    let caller = Engine::builder(pool.clone()).register(errands::plain()).build().unwrap();
-    let started = caller.start(PLAIN.with(&Errand::default())).await.unwrap();
+    let caller = Engine::builder(pool.clone()).register(fixtures::plain_saga()).build().unwrap();
+    let started = caller.start(PLAIN.with(&TestInput::default())).await.unwrap();
     for _ in 0..5 {
-        let victim = Engine::builder(pool.clone()).register(errands::plain()).build().unwrap();
+        let victim = Engine::builder(pool.clone()).register(fixtures::plain_saga()).build().unwrap();
         let mut feed = victim.feed("default", 1);
         // The process dies with the job in hand.
         let job = next(&mut feed).await;
         skip_waiting(&pool, Some(victim.worker())).await.unwrap();
         dead.push((victim, feed, job));
     }
-    let workshop = Workshop::open(Engine::builder(pool).register(errands::plain()));
-    let ending = workshop.engine.wait(started.saga_id, PATIENCE).await.unwrap().unwrap();
+    let test = TestEngine::build(Engine::builder(pool).register(fixtures::plain_saga()));
+    let ending = test.engine.wait(started.saga_id, WAIT_TIMEOUT).await.unwrap().unwrap();
     assert_eq!(ending.status, Status::Dead);
-    let history = workshop.engine.history(started.saga_id).await.unwrap().unwrap();
+    let history = test.engine.history(started.saga_id).await.unwrap().unwrap();
     let lost = history.iter().filter(|entry| entry.outcome == HistoryOutcome::Lost).count();
     assert_eq!(lost, 5, "{history:?}");
     assert_eq!(history.last().unwrap().outcome, HistoryOutcome::Parked);
-    assert_eq!(workshop.engine.verify_histories(10).await.unwrap(), []);
+    assert_eq!(test.engine.verify_histories(10).await.unwrap(), []);
     drop(dead);
     caller.shutdown().await;
-    workshop.close().await;
+    test.close().await;
 }
 
 #[tokio::test]
 async fn closing_a_feed_frees_at_once_what_was_not_begun() {
-    let (_database, pool) = errands::database().await;
-    let engine = Engine::builder(pool.clone()).register(errands::plain()).build().unwrap();
+    let (_database, pool) = fixtures::database().await;
+    let engine = Engine::builder(pool.clone()).register(fixtures::plain_saga()).build().unwrap();
     let mut feed = engine.feed("default", 64);
     for _ in 0..20 {
-        engine.start(PLAIN.with(&Errand::default())).await.unwrap();
+        engine.start(PLAIN.with(&TestInput::default())).await.unwrap();
     }
     feed.close();
     feed.closed().await;
@@ -142,26 +144,27 @@ async fn closing_a_feed_frees_at_once_what_was_not_begun() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lease_is_extended_while_a_call_takes_longer_than_it() {
     use engine::{CallStep, Item, NothingToUndo, Outcome, RetryPolicy, Saga, SagaName};
-    const SLOW: SagaName<Errand> = SagaName::new("slow");
+    const SLOW: SagaName<TestInput> = SagaName::new("slow");
     struct Slow;
     impl CallStep for Slow {
         const NAME: &'static str = "slow-call";
         const RETRY: RetryPolicy = RetryPolicy::CALL;
-        type Input = Errand;
+        type Input = TestInput;
         type Output = ();
         type Undo = NothingToUndo;
-        async fn call(&self, _: &Item<Errand>) -> Outcome<()> {
+        async fn call(&self, _: &Item<TestInput>) -> Outcome<()> {
             tokio::time::sleep(Duration::from_millis(1500)).await;
             Outcome::Done(())
         }
     }
     let slow = || Saga::named(SLOW).then_call(Slow).build().unwrap();
-    let (_database, pool) = errands::database().await;
+    let (_database, pool) = fixtures::database().await;
     let builder =
         || Engine::builder(pool.clone()).lease(Duration::from_millis(600)).poll(Duration::from_millis(50));
-    let one = Workshop::open(builder().register(slow()));
-    let two = Workshop::open(builder().register(slow()));
-    let (started, ending) = one.engine.start_and_wait(SLOW.with(&Errand::default()), PATIENCE).await.unwrap();
+    let one = TestEngine::build(builder().register(slow()));
+    let two = TestEngine::build(builder().register(slow()));
+    let (started, ending) =
+        one.engine.start_and_wait(SLOW.with(&TestInput::default()), WAIT_TIMEOUT).await.unwrap();
     assert_eq!(ending.unwrap().status, Status::Completed);
     let history = one.engine.history(started.saga_id).await.unwrap().unwrap();
     assert_eq!(history.len(), 1, "nobody took it over: {history:?}");
@@ -170,19 +173,19 @@ async fn a_lease_is_extended_while_a_call_takes_longer_than_it() {
 }
 
 #[tokio::test]
-async fn two_workshops_share_the_load_and_every_step_takes_effect_once() {
-    let (_database, pool) = errands::database().await;
-    let world = World::default();
-    let workshops: Vec<_> = (0..2)
-        .map(|_| Workshop::open(Engine::builder(pool.clone()).register(errands::errand(&world))))
+async fn two_engines_share_the_load_and_every_step_takes_effect_once() {
+    let (_database, pool) = fixtures::database().await;
+    let world = ExternalWorld::default();
+    let engines: Vec<_> = (0..2)
+        .map(|_| TestEngine::build(Engine::builder(pool.clone()).register(fixtures::full_saga(&world))))
         .collect();
-    let caller = Engine::builder(pool.clone()).register(errands::errand(&world)).build().unwrap();
-    let runs = (0..300).map(|_| caller.start_and_wait(ERRAND.with(&Errand::default()), PATIENCE));
+    let caller = Engine::builder(pool.clone()).register(fixtures::full_saga(&world)).build().unwrap();
+    let runs = (0..300).map(|_| caller.start_and_wait(FULL.with(&TestInput::default()), WAIT_TIMEOUT));
     for run in futures::future::join_all(runs).await {
         assert_eq!(run.unwrap().1.unwrap().status, Status::Completed);
     }
     for step in ["pack", "charge", "seal", "file"] {
-        assert_eq!(errands::effects(&pool, step).await, 300, "{step}");
+        assert_eq!(fixtures::effects(&pool, step).await, 300, "{step}");
     }
     let workers: i64 = sqlx::query_scalar("select count(distinct worker) from engine.history")
         .fetch_one(&pool)
@@ -191,30 +194,30 @@ async fn two_workshops_share_the_load_and_every_step_takes_effect_once() {
     assert_eq!(workers, 2, "both had their share");
     assert_eq!(caller.verify_histories(1000).await.unwrap(), []);
     caller.shutdown().await;
-    for workshop in workshops {
-        workshop.close().await;
+    for test in engines {
+        test.close().await;
     }
 }
 
 #[tokio::test]
 async fn a_call_pivot_in_doubt_keeps_its_backoff_after_the_deadline() {
     use engine::{CallStep, ForwardOnly, Item, Outcome, Retry, Saga, SagaName};
-    const PAY: SagaName<Errand> = SagaName::new("pay");
+    const PAY: SagaName<TestInput> = SagaName::new("pay");
     struct Pay;
     impl CallStep for Pay {
         const NAME: &'static str = "pay";
-        type Input = Errand;
+        type Input = TestInput;
         type Output = ();
         type Undo = ForwardOnly;
-        async fn call(&self, _: &Item<Errand>) -> Outcome<()> {
+        async fn call(&self, _: &Item<TestInput>) -> Outcome<()> {
             Outcome::Retry(Retry::message("no answer").after(Duration::from_hours(1)))
         }
     }
-    let (_database, pool) = errands::database().await;
+    let (_database, pool) = fixtures::database().await;
     let pay = Saga::named(PAY).deadline(Duration::from_hours(1)).pivot_call(Pay).build().unwrap();
     let engine = Engine::builder(pool.clone()).register(pay).build().unwrap();
     let mut feed = engine.feed("default", 1);
-    let started = engine.start(PAY.with(&Errand::default())).await.unwrap();
+    let started = engine.start(PAY.with(&TestInput::default())).await.unwrap();
     let job = next(&mut feed).await;
     let performed = engine.perform(&job).await;
     sqlx::query("update engine.saga set deadline_at = now()").execute(&pool).await.unwrap();

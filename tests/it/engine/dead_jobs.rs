@@ -10,12 +10,14 @@ use engine::{
     testing::{Fault, FaultPoint, Faults, with_faults},
 };
 
-use super::errands::{self, Errand, PATIENCE, PLAIN, Workshop};
+use crate::support::{Database, WAIT_TIMEOUT};
+
+use super::fixtures::{self, PLAIN, TestEngine, TestInput};
 
 const ALL: Page = Page { after: None, limit: 100 };
 
 fn most(limit: u32) -> BulkLimits {
-    BulkLimits { max_jobs: limit, time_limit: PATIENCE }
+    BulkLimits { max_jobs: limit, time_limit: WAIT_TIMEOUT }
 }
 
 /// Keeps `file`, which stands after the pivot, from working until it is mended.
@@ -28,31 +30,26 @@ impl Faults for Broken {
     }
 }
 
-async fn parked(count: usize) -> (errands_database::Guard, Workshop, Arc<Broken>, Vec<SagaId>) {
-    let (database, pool) = errands::database().await;
+async fn parked(count: usize) -> (Database, TestEngine, Arc<Broken>, Vec<SagaId>) {
+    let (database, pool) = fixtures::database().await;
     let broken = Arc::new(Broken(AtomicBool::new(true)));
-    let workshop =
-        Workshop::open(with_faults(Engine::builder(pool).register(errands::plain()), broken.clone()));
+    let test = TestEngine::build(with_faults(
+        Engine::builder(pool).register(fixtures::plain_saga()),
+        broken.clone(),
+    ));
     let mut sagas = Vec::new();
     for _ in 0..count {
-        let run = workshop.engine.start_and_wait(PLAIN.with(&Errand::default()), PATIENCE).await.unwrap();
+        let run = test.engine.start_and_wait(PLAIN.with(&TestInput::default()), WAIT_TIMEOUT).await.unwrap();
         assert_eq!(run.1.unwrap().status, Status::Dead);
         sagas.push(run.0.saga_id);
     }
-    (errands_database::Guard(database), workshop, broken, sagas)
-}
-
-mod errands_database {
-    /// Keeps a test's database until the test is over.
-    pub(super) struct Guard(
-        #[expect(dead_code, reason = "dropped with the test")] pub(super) crate::support::Database,
-    );
+    (database, test, broken, sagas)
 }
 
 #[tokio::test]
 async fn a_dead_job_tells_every_error_and_goes_on_exactly_where_it_died() {
-    let (_database, workshop, broken, sagas) = parked(1).await;
-    let engine = &workshop.engine;
+    let (_database, test, broken, sagas) = parked(1).await;
+    let engine = &test.engine;
     let jobs = engine.dead_jobs(&DeadJobFilter::default(), ALL).await.unwrap();
     let job = &jobs[0];
     assert_eq!((job.saga_id, job.step.as_str(), job.attempts), (sagas[0], "file", 3));
@@ -61,9 +58,9 @@ async fn a_dead_job_tells_every_error_and_goes_on_exactly_where_it_died() {
 
     broken.0.store(false, Ordering::Release);
     engine.retry_dead_job(job.dead_job_id, "ada", "oiled the drawer").await.unwrap();
-    let ending = engine.wait(sagas[0], PATIENCE).await.unwrap().unwrap();
+    let ending = engine.wait(sagas[0], WAIT_TIMEOUT).await.unwrap().unwrap();
     assert_eq!(ending.status, Status::Completed);
-    assert_eq!(errands::effects(engine.pool(), "pack").await, 1, "what was done is not done again");
+    assert_eq!(fixtures::effects(engine.pool(), "pack").await, 1, "what was done is not done again");
     let again = engine.retry_dead_job(job.dead_job_id, "ada", "once more").await;
     assert!(matches!(again, Err(DeadJobError::AlreadyResolved(done)) if done == "retried"));
     let audit: Vec<(String, String, String)> =
@@ -73,27 +70,27 @@ async fn a_dead_job_tells_every_error_and_goes_on_exactly_where_it_died() {
             .unwrap();
     assert_eq!(audit, [("ada".into(), "retry".into(), "oiled the drawer".into())]);
     assert_eq!(engine.verify_histories(10).await.unwrap(), []);
-    workshop.close().await;
+    test.close().await;
 }
 
 #[tokio::test]
 async fn a_dead_job_that_dies_again_is_a_new_one_with_fresh_attempts() {
-    let (_database, workshop, _broken, sagas) = parked(1).await;
-    let engine = &workshop.engine;
+    let (_database, test, _broken, sagas) = parked(1).await;
+    let engine = &test.engine;
     let first = engine.dead_jobs(&DeadJobFilter::default(), ALL).await.unwrap().remove(0);
     engine.retry_dead_job(first.dead_job_id, "ada", "perhaps").await.unwrap();
-    let ending = engine.wait(sagas[0], PATIENCE).await.unwrap().unwrap();
+    let ending = engine.wait(sagas[0], WAIT_TIMEOUT).await.unwrap().unwrap();
     assert_eq!(ending.status, Status::Dead);
     let second = engine.dead_jobs(&DeadJobFilter::default(), ALL).await.unwrap().remove(0);
     assert_ne!(first.dead_job_id, second.dead_job_id);
     assert_eq!(second.errors.len(), 6, "three attempts each time");
-    workshop.close().await;
+    test.close().await;
 }
 
 #[tokio::test]
 async fn a_discarded_job_is_over_and_stays_dead() {
-    let (_database, workshop, _broken, sagas) = parked(1).await;
-    let engine = &workshop.engine;
+    let (_database, test, _broken, sagas) = parked(1).await;
+    let engine = &test.engine;
     let job = engine.dead_jobs(&DeadJobFilter::default(), ALL).await.unwrap().remove(0);
     engine.discard_dead_job(job.dead_job_id, DiscardMode::Safe, "bob", "written off").await.unwrap();
     let saga = engine.saga(sagas[0]).await.unwrap().unwrap();
@@ -104,13 +101,13 @@ async fn a_discarded_job_is_over_and_stays_dead() {
     assert_eq!(resolved.resolution.as_deref(), Some("discarded"));
     assert_eq!(resolved.resolved_by.as_deref(), Some("bob"));
     assert_eq!(engine.verify_histories(10).await.unwrap(), []);
-    workshop.close().await;
+    test.close().await;
 }
 
 #[tokio::test]
 async fn many_dead_jobs_are_retried_by_filter() {
-    let (_database, workshop, broken, sagas) = parked(5).await;
-    let engine = &workshop.engine;
+    let (_database, test, broken, sagas) = parked(5).await;
+    let engine = &test.engine;
     let other = DeadJobFilter { error_contains: Some("no such error".into()), ..DeadJobFilter::default() };
     assert!(engine.retry_dead_jobs(&other, most(100), "ada", "none").await.unwrap().done.is_empty());
     broken.0.store(false, Ordering::Release);
@@ -118,49 +115,49 @@ async fn many_dead_jobs_are_retried_by_filter() {
     assert_eq!(engine.retry_dead_jobs(&stuck, most(3), "ada", "oiled").await.unwrap().done.len(), 3);
     assert_eq!(engine.retry_dead_jobs(&stuck, most(100), "ada", "oiled").await.unwrap().done.len(), 2);
     for saga in sagas {
-        assert_eq!(engine.wait(saga, PATIENCE).await.unwrap().unwrap().status, Status::Completed);
+        assert_eq!(engine.wait(saga, WAIT_TIMEOUT).await.unwrap().unwrap().status, Status::Completed);
     }
-    workshop.close().await;
+    test.close().await;
 }
 
 #[tokio::test]
 async fn a_cancel_past_the_pivot_is_refused_with_the_pivots_name() {
-    let (_database, workshop, _broken, sagas) = parked(1).await;
-    let refused = workshop.engine.cancel(sagas[0], "ada", "too late").await;
+    let (_database, test, _broken, sagas) = parked(1).await;
+    let refused = test.engine.cancel(sagas[0], "ada", "too late").await;
     assert!(matches!(&refused, Err(CancelError::PastPivot { pivot }) if pivot == "seal"), "{refused:?}");
-    workshop.close().await;
+    test.close().await;
 }
 
 #[tokio::test]
 async fn a_saga_that_no_process_knows_waits_and_is_parked_at_last() {
-    let (_database, pool) = errands::database().await;
-    let knows = Engine::builder(pool.clone()).register(errands::plain()).build().unwrap();
-    let started = knows.start(PLAIN.with(&Errand::default())).await.unwrap();
-    let stranger = Workshop::open(Engine::builder(pool.clone()).orphan_grace(std::time::Duration::ZERO));
-    let ending = stranger.engine.wait(started.saga_id, PATIENCE).await.unwrap().unwrap();
+    let (_database, pool) = fixtures::database().await;
+    let knows = Engine::builder(pool.clone()).register(fixtures::plain_saga()).build().unwrap();
+    let started = knows.start(PLAIN.with(&TestInput::default())).await.unwrap();
+    let stranger = TestEngine::build(Engine::builder(pool.clone()).orphan_grace(std::time::Duration::ZERO));
+    let ending = stranger.engine.wait(started.saga_id, WAIT_TIMEOUT).await.unwrap().unwrap();
     assert_eq!(ending.status, Status::Dead);
     stranger.close().await;
     let job = knows.dead_jobs(&DeadJobFilter::default(), ALL).await.unwrap().remove(0);
-    assert!(job.error.contains("no saga is named `plain-errand`"), "{}", job.error);
+    assert!(job.error.contains("no saga is named `plain-saga`"), "{}", job.error);
 
     // A process that knows it can be told to go on.
-    let workshop = Workshop::staff(knows);
-    workshop.engine.retry_dead_job(job.dead_job_id, "ada", "deployed it").await.unwrap();
-    let ending = workshop.engine.wait(started.saga_id, PATIENCE).await.unwrap().unwrap();
+    let test = TestEngine::start(knows);
+    test.engine.retry_dead_job(job.dead_job_id, "ada", "deployed it").await.unwrap();
+    let ending = test.engine.wait(started.saga_id, WAIT_TIMEOUT).await.unwrap().unwrap();
     assert_eq!(ending.status, Status::Completed);
-    workshop.close().await;
+    test.close().await;
 }
 
 #[tokio::test]
 async fn stored_data_that_can_not_be_read_is_parked_with_the_reason() {
-    let (_database, pool) = errands::database().await;
-    let engine = Engine::builder(pool.clone()).register(errands::plain()).build().unwrap();
-    let started = engine.start(PLAIN.with(&Errand::default())).await.unwrap();
+    let (_database, pool) = fixtures::database().await;
+    let engine = Engine::builder(pool.clone()).register(fixtures::plain_saga()).build().unwrap();
+    let started = engine.start(PLAIN.with(&TestInput::default())).await.unwrap();
     sqlx::query("update engine.saga set input = '{\"at\": 7}'").execute(&pool).await.unwrap();
-    let workshop = Workshop::staff(engine);
-    let ending = workshop.engine.wait(started.saga_id, PATIENCE).await.unwrap().unwrap();
+    let test = TestEngine::start(engine);
+    let ending = test.engine.wait(started.saga_id, WAIT_TIMEOUT).await.unwrap().unwrap();
     assert_eq!(ending.status, Status::Dead);
-    let job = workshop.engine.dead_jobs(&DeadJobFilter::default(), ALL).await.unwrap().remove(0);
+    let job = test.engine.dead_jobs(&DeadJobFilter::default(), ALL).await.unwrap().remove(0);
     assert!(job.error.contains("can't be read"), "{}", job.error);
-    workshop.close().await;
+    test.close().await;
 }

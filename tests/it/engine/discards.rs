@@ -16,12 +16,12 @@ use engine::{
 };
 use sqlx::PgPool;
 
-use super::errands::{self, Errand, File, Mishap, PATIENCE, PLAIN, Pack, Seal, Workshop};
-use crate::support::Database;
+use super::fixtures::{self, File, PLAIN, Pack, Seal, StepFault, TestEngine, TestInput};
+use crate::support::{Database, WAIT_TIMEOUT};
 
 const ALL: Page = Page { after: None, limit: 100 };
 const DAY: Duration = Duration::from_hours(24);
-const MANY: BulkLimits = BulkLimits { max_jobs: 100, time_limit: PATIENCE };
+const MANY: BulkLimits = BulkLimits { max_jobs: 100, time_limit: WAIT_TIMEOUT };
 
 /// Holds sagas at the pivot, and keeps the undo of `pack` from working, until both are let go.
 struct Obstacles {
@@ -59,21 +59,21 @@ impl Faults for Obstacles {
 async fn open(
     obstacles: Arc<Obstacles>,
     more: impl FnOnce(EngineBuilder) -> EngineBuilder,
-) -> (Database, PgPool, Workshop) {
-    let (database, pool) = errands::database().await;
-    let builder = Engine::builder(pool.clone()).register(errands::plain());
-    let workshop = Workshop::open(with_faults(more(builder), obstacles));
-    (database, pool, workshop)
+) -> (Database, PgPool, TestEngine) {
+    let (database, pool) = fixtures::database().await;
+    let builder = Engine::builder(pool.clone()).register(fixtures::plain_saga());
+    let test = TestEngine::build(with_faults(more(builder), obstacles));
+    (database, pool, test)
 }
 
 /// Starts a saga and has it parked at its pivot, with its box packed.
-async fn park_at_pivot(workshop: &Workshop) -> (SagaId, DeadJob) {
-    let started = workshop.engine.start(PLAIN.with(&Errand::default())).await.unwrap();
-    park_again(workshop, started.saga_id).await
+async fn park_at_pivot(test: &TestEngine) -> (SagaId, DeadJob) {
+    let started = test.engine.start(PLAIN.with(&TestInput::default())).await.unwrap();
+    park_again(test, started.saga_id).await
 }
 
-async fn park_again(workshop: &Workshop, saga_id: SagaId) -> (SagaId, DeadJob) {
-    let engine = &workshop.engine;
+async fn park_again(test: &TestEngine, saga_id: SagaId) -> (SagaId, DeadJob) {
+    let engine = &test.engine;
     let held = async {
         loop {
             let saga = engine.saga(saga_id).await.unwrap().unwrap();
@@ -83,23 +83,23 @@ async fn park_again(workshop: &Workshop, saga_id: SagaId) -> (SagaId, DeadJob) {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(PATIENCE, held).await.expect("it is held at its pivot");
+    tokio::time::timeout(WAIT_TIMEOUT, held).await.expect("it is held at its pivot");
     // As if its process had vanished there five times in a row.
     sqlx::query("update engine.saga set losses = 5, due_at = now() where id = $1")
         .bind(saga_id.0)
         .execute(engine.pool())
         .await
         .unwrap();
-    assert_eq!(engine.wait(saga_id, PATIENCE).await.unwrap().unwrap().status, Status::Dead);
+    assert_eq!(engine.wait(saga_id, WAIT_TIMEOUT).await.unwrap().unwrap().status, Status::Dead);
     (saga_id, dead_job(engine, saga_id).await)
 }
 
 /// Starts a saga that is refused at its pivot, and can't be undone.
-async fn die_in_undo(workshop: &Workshop) -> (SagaId, DeadJob) {
-    let errand = PLAIN.with(&Errand::with("seal", Mishap::Refuses));
-    let (started, ending) = workshop.engine.start_and_wait(errand, PATIENCE).await.unwrap();
+async fn die_in_undo(test: &TestEngine) -> (SagaId, DeadJob) {
+    let saga = PLAIN.with(&TestInput::with("seal", StepFault::Fails));
+    let (started, ending) = test.engine.start_and_wait(saga, WAIT_TIMEOUT).await.unwrap();
     assert_eq!(ending.unwrap().status, Status::Dead);
-    (started.saga_id, dead_job(&workshop.engine, started.saga_id).await)
+    (started.saga_id, dead_job(&test.engine, started.saga_id).await)
 }
 
 async fn dead_job(engine: &Engine, saga_id: SagaId) -> DeadJob {
@@ -117,14 +117,14 @@ async fn sql(pool: &PgPool, statement: &'static str) {
 
 #[tokio::test]
 async fn a_saga_that_can_still_unwind_does_so_when_it_is_discarded() {
-    let (_database, pool, workshop) = open(Obstacles::only_at_pivot(), |builder| builder).await;
-    let engine = &workshop.engine;
-    let (saga_id, job) = park_at_pivot(&workshop).await;
-    assert_eq!(errands::effects(&pool, "pack").await, 1);
+    let (_database, pool, test) = open(Obstacles::only_at_pivot(), |builder| builder).await;
+    let engine = &test.engine;
+    let (saga_id, job) = park_at_pivot(&test).await;
+    assert_eq!(fixtures::effects(&pool, "pack").await, 1);
     let done = engine.discard_dead_job(job.dead_job_id, DiscardMode::Safe, "ada", "lost").await.unwrap();
     assert_eq!((done.saga_id, done.effect), (saga_id, DiscardEffect::Compensate));
-    assert_eq!(engine.wait(saga_id, PATIENCE).await.unwrap().unwrap().status, Status::Compensated);
-    assert_eq!(errands::effects(&pool, "pack").await, 0, "nothing is left standing");
+    assert_eq!(engine.wait(saga_id, WAIT_TIMEOUT).await.unwrap().unwrap().status, Status::Compensated);
+    assert_eq!(fixtures::effects(&pool, "pack").await, 0, "nothing is left standing");
     let cause = cause(engine, saga_id).await.unwrap();
     assert_eq!(cause, Cause::Cancelled { actor: "ada".into(), reason: "discarded: lost".into() });
     assert!(cause.is_given_up());
@@ -132,19 +132,18 @@ async fn a_saga_that_can_still_unwind_does_so_when_it_is_discarded() {
     assert_eq!((job.resolution.as_deref(), job.resolved_by.as_deref()), (Some("discarded"), Some("ada")));
     assert!(job.expires_at.is_some(), "its record goes to the archive, though it would have waited for ever");
     assert_eq!(engine.verify_histories(10).await.unwrap(), []);
-    workshop.close().await;
+    test.close().await;
 }
 
 #[tokio::test]
 async fn a_saga_that_can_still_unwind_does_so_when_its_dead_job_expires() {
-    let (_database, pool, workshop) =
-        open(Obstacles::only_at_pivot(), |builder| builder.dead_job_ttl(DAY)).await;
-    let engine = &workshop.engine;
-    let (saga_id, job) = park_at_pivot(&workshop).await;
+    let (_database, pool, test) = open(Obstacles::only_at_pivot(), |builder| builder.dead_job_ttl(DAY)).await;
+    let engine = &test.engine;
+    let (saga_id, job) = park_at_pivot(&test).await;
     sql(&pool, "update engine.dead_job set expires_at = now()").await;
     assert_eq!(engine.expire_dead_jobs(10).await.unwrap(), 1);
-    assert_eq!(engine.wait(saga_id, PATIENCE).await.unwrap().unwrap().status, Status::Compensated);
-    assert_eq!(errands::effects(&pool, "pack").await, 0);
+    assert_eq!(engine.wait(saga_id, WAIT_TIMEOUT).await.unwrap().unwrap().status, Status::Compensated);
+    assert_eq!(fixtures::effects(&pool, "pack").await, 0);
     let cause = cause(engine, saga_id).await.unwrap();
     let Cause::Cancelled { actor, reason } = &cause else { panic!("{cause:?}") };
     assert_eq!(actor, "engine");
@@ -152,17 +151,17 @@ async fn a_saga_that_can_still_unwind_does_so_when_its_dead_job_expires() {
     let archived = engine.archived_dead_job(job.dead_job_id).await.unwrap().unwrap();
     assert_eq!(archived.dead_job.resolution, None);
     assert_eq!(engine.verify_histories(10).await.unwrap(), []);
-    workshop.close().await;
+    test.close().await;
 }
 
 #[tokio::test]
 async fn what_died_in_an_undo_is_given_up_by_no_clock_and_by_a_person_only_who_insists() {
     let obstacles = Obstacles::all();
     obstacles.at_pivot.store(false, Ordering::Release);
-    let (_database, pool, workshop) = open(obstacles.clone(), |builder| builder.dead_job_ttl(DAY)).await;
-    let engine = &workshop.engine;
-    let (first, first_job) = die_in_undo(&workshop).await;
-    let (second, second_job) = die_in_undo(&workshop).await;
+    let (_database, pool, test) = open(obstacles.clone(), |builder| builder.dead_job_ttl(DAY)).await;
+    let engine = &test.engine;
+    let (first, first_job) = die_in_undo(&test).await;
+    let (second, second_job) = die_in_undo(&test).await;
     assert_eq!((first_job.direction, first_job.expires_at), (Direction::Undo, None));
 
     let refused = engine.discard_dead_job(first_job.dead_job_id, DiscardMode::Safe, "ada", "old").await;
@@ -188,17 +187,16 @@ async fn what_died_in_an_undo_is_given_up_by_no_clock_and_by_a_person_only_who_i
 
     obstacles.in_undo.store(false, Ordering::Release);
     engine.retry_dead_job(second_job.dead_job_id, "ada", "the glue is off").await.unwrap();
-    assert_eq!(engine.wait(second, PATIENCE).await.unwrap().unwrap().status, Status::Compensated);
-    assert_eq!(errands::effects(&pool, "pack").await, 1, "what was abandoned, and that alone");
+    assert_eq!(engine.wait(second, WAIT_TIMEOUT).await.unwrap().unwrap().status, Status::Compensated);
+    assert_eq!(fixtures::effects(&pool, "pack").await, 1, "what was abandoned, and that alone");
     assert_eq!(engine.verify_histories(10).await.unwrap(), []);
-    workshop.close().await;
+    test.close().await;
 }
 
 #[tokio::test]
 async fn a_saga_at_a_step_that_nobody_here_knows_is_left_to_those_who_know_it() {
-    let (_database, pool, workshop) =
-        open(Obstacles::only_at_pivot(), |builder| builder.dead_job_ttl(DAY)).await;
-    let (saga_id, job) = park_at_pivot(&workshop).await;
+    let (_database, pool, test) = open(Obstacles::only_at_pivot(), |builder| builder.dead_job_ttl(DAY)).await;
+    let (saga_id, job) = park_at_pivot(&test).await;
     let stranger = Engine::builder(pool.clone()).build().unwrap();
     let refused = stranger.discard_dead_job(job.dead_job_id, DiscardMode::Safe, "ada", "old").await;
     assert!(
@@ -211,28 +209,28 @@ async fn a_saga_at_a_step_that_nobody_here_knows_is_left_to_those_who_know_it() 
     let waits = dead_job(&stranger, saga_id).await.expires_at.unwrap() - stranger.now().await.unwrap();
     assert!(waits.num_hours() >= 23, "{waits}");
     stranger.shutdown().await;
-    workshop.close().await;
+    test.close().await;
 }
 
 #[tokio::test]
 async fn a_deadline_that_passes_unwinds_a_dead_saga_before_its_pivot_and_no_other() {
-    const HASTY: SagaName<Errand> = SagaName::new("hasty-errand");
+    const HASTY: SagaName<TestInput> = SagaName::new("hasty-saga");
     let obstacles = Obstacles::only_at_pivot();
     let hasty = Saga::named(HASTY).deadline(Duration::from_hours(1));
     let hasty = hasty.then(Pack).pivot(Seal).then(File).build().unwrap();
-    let (_database, pool, workshop) = open(obstacles.clone(), |builder| builder.register(hasty)).await;
-    let engine = &workshop.engine;
-    let started = engine.start(HASTY.with(&Errand::default())).await.unwrap();
-    let (before, job) = park_again(&workshop, started.saga_id).await;
+    let (_database, pool, test) = open(obstacles.clone(), |builder| builder.register(hasty)).await;
+    let engine = &test.engine;
+    let started = engine.start(HASTY.with(&TestInput::default())).await.unwrap();
+    let (before, job) = park_again(&test, started.saga_id).await;
     assert_eq!(engine.compensate_overdue(10).await.unwrap(), 0, "its deadline has not passed");
     obstacles.at_pivot.store(false, Ordering::Release);
-    let stuck = HASTY.with(&Errand::with("file", Mishap::BreaksInSql));
-    let (behind, ending) = engine.start_and_wait(stuck, PATIENCE).await.unwrap();
+    let stuck = HASTY.with(&TestInput::with("file", StepFault::SqlError));
+    let (behind, ending) = engine.start_and_wait(stuck, WAIT_TIMEOUT).await.unwrap();
     assert_eq!(ending.unwrap().status, Status::Dead);
 
     sql(&pool, "update engine.saga set deadline_at = now() - interval '1 second'").await;
     assert_eq!(engine.compensate_overdue(10).await.unwrap(), 1);
-    assert_eq!(engine.wait(before, PATIENCE).await.unwrap().unwrap().status, Status::Compensated);
+    assert_eq!(engine.wait(before, WAIT_TIMEOUT).await.unwrap().unwrap().status, Status::Compensated);
     assert_eq!(cause(engine, before).await, Some(Cause::DeadlinePassed));
     let job = engine.dead_job(job.dead_job_id).await.unwrap().unwrap();
     assert_eq!(job.resolution.as_deref(), Some("deadline_passed"));
@@ -241,7 +239,7 @@ async fn a_deadline_that_passes_unwinds_a_dead_saga_before_its_pivot_and_no_othe
     assert_eq!(engine.saga(behind.saga_id).await.unwrap().unwrap().status, Status::Dead);
     assert_eq!(engine.compensate_overdue(10).await.unwrap(), 0);
     assert_eq!(engine.verify_histories(10).await.unwrap(), []);
-    workshop.close().await;
+    test.close().await;
 }
 
 /// Will not have sagas that hold a certain input revived or unwound.
@@ -257,23 +255,24 @@ impl StatusObserver for Stubborn {
 
 #[tokio::test]
 async fn one_that_can_not_be_acted_on_keeps_nobody_from_the_others() {
-    const WATCHED: SagaName<Errand> = SagaName::new("watched-errand");
+    const WATCHED: SagaName<TestInput> = SagaName::new("watched-saga");
     let obstacles = Obstacles::only_at_pivot();
     let saga = Saga::named(WATCHED).then(Pack).pivot(Seal).observed_by(Stubborn).build().unwrap();
-    let (_database, pool, workshop) =
+    let (_database, pool, test) =
         open(obstacles.clone(), |builder| builder.register(saga).dead_job_ttl(DAY)).await;
-    let engine = &workshop.engine;
-    let minded = engine.start(WATCHED.with(&Errand::with("no-such-step", Mishap::Panics))).await.unwrap();
-    let (_, minded) = park_again(&workshop, minded.saga_id).await;
-    let (other, other_job) = park_at_pivot(&workshop).await;
+    let engine = &test.engine;
+    let minded =
+        engine.start(WATCHED.with(&TestInput::with("no-such-step", StepFault::Panics))).await.unwrap();
+    let (_, minded) = park_again(&test, minded.saga_id).await;
+    let (other, other_job) = park_at_pivot(&test).await;
 
     sql(&pool, "update engine.dead_job set expires_at = now() - interval '1 second'").await;
     assert_eq!(engine.expire_dead_jobs(1).await.unwrap(), 0, "the owner refuses");
     assert_eq!(engine.expire_dead_jobs(1).await.unwrap(), 1, "and is not in the way the next time");
     assert!(engine.archived_dead_job(other_job.dead_job_id).await.unwrap().is_some());
-    assert_eq!(engine.wait(other, PATIENCE).await.unwrap().unwrap().status, Status::Compensated);
+    assert_eq!(engine.wait(other, WAIT_TIMEOUT).await.unwrap().unwrap().status, Status::Compensated);
 
-    let (third, third_job) = park_at_pivot(&workshop).await;
+    let (third, third_job) = park_at_pivot(&test).await;
     obstacles.at_pivot.store(false, Ordering::Release);
     let single = engine.retry_dead_job(minded.dead_job_id, "ada", "again").await;
     assert!(matches!(single, Err(DeadJobError::Owner(_))), "{single:?}");
@@ -283,18 +282,18 @@ async fn one_that_can_not_be_acted_on_keeps_nobody_from_the_others() {
     assert_eq!(failed.len(), 1);
     assert_eq!(failed[0].0, minded.dead_job_id);
     assert!(failed[0].1.contains("will not hear of it"), "{failed:?}");
-    assert_eq!(engine.wait(third, PATIENCE).await.unwrap().unwrap().status, Status::Completed);
-    workshop.close().await;
+    assert_eq!(engine.wait(third, WAIT_TIMEOUT).await.unwrap().unwrap().status, Status::Completed);
+    test.close().await;
 }
 
 #[tokio::test]
 async fn a_cause_that_can_not_be_read_hides_no_saga_and_keeps_nobody_from_acting_on_it() {
     let obstacles = Obstacles::all();
     obstacles.at_pivot.store(false, Ordering::Release);
-    let (_database, pool, workshop) = open(obstacles.clone(), |builder| builder).await;
-    let engine = &workshop.engine;
-    let (saga_id, job) = die_in_undo(&workshop).await;
-    let (other, _) = die_in_undo(&workshop).await;
+    let (_database, pool, test) = open(obstacles.clone(), |builder| builder).await;
+    let engine = &test.engine;
+    let (saga_id, job) = die_in_undo(&test).await;
+    let (other, _) = die_in_undo(&test).await;
     let stored: serde_json::Value = sqlx::query_scalar("select cause from engine.saga where id = $1")
         .bind(saga_id.0)
         .fetch_one(&pool)
@@ -307,14 +306,14 @@ async fn a_cause_that_can_not_be_read_hides_no_saga_and_keeps_nobody_from_acting
         .unwrap();
     assert_eq!(engine.sagas(&SagaFilter::default(), ALL).await.unwrap().len(), 2);
     assert_eq!(cause(engine, saga_id).await, None);
-    assert_eq!(engine.wait(saga_id, PATIENCE).await.unwrap().unwrap().status, Status::Dead);
+    assert_eq!(engine.wait(saga_id, WAIT_TIMEOUT).await.unwrap().unwrap().status, Status::Dead);
     assert_eq!(engine.verify_histories(10).await.unwrap(), []);
 
     obstacles.in_undo.store(false, Ordering::Release);
     let done = engine.retry_dead_jobs(&DeadJobFilter::default(), MANY, "ada", "unglued").await.unwrap();
     assert_eq!((done.done.len(), done.failed.len()), (2, 0), "{done:?}");
-    assert_eq!(engine.wait(other, PATIENCE).await.unwrap().unwrap().status, Status::Compensated);
-    assert_eq!(engine.wait(saga_id, PATIENCE).await.unwrap().unwrap().status, Status::Dead);
+    assert_eq!(engine.wait(other, WAIT_TIMEOUT).await.unwrap().unwrap().status, Status::Compensated);
+    assert_eq!(engine.wait(saga_id, WAIT_TIMEOUT).await.unwrap().unwrap().status, Status::Dead);
     let again = dead_job(engine, saga_id).await;
     assert!(again.dead_job_id != job.dead_job_id && again.error.contains("cause can't be read"), "{again:?}");
     // What is stored was left as it is, for those who can read it.
@@ -325,16 +324,16 @@ async fn a_cause_that_can_not_be_read_hides_no_saga_and_keeps_nobody_from_acting
         .await
         .unwrap();
     engine.retry_dead_job(again.dead_job_id, "ada", "deployed it").await.unwrap();
-    assert_eq!(engine.wait(saga_id, PATIENCE).await.unwrap().unwrap().status, Status::Compensated);
-    workshop.close().await;
+    assert_eq!(engine.wait(saga_id, WAIT_TIMEOUT).await.unwrap().unwrap().status, Status::Compensated);
+    test.close().await;
 }
 
 #[tokio::test]
 async fn an_action_on_many_ends_in_time_and_the_next_one_goes_on() {
-    let (_database, _pool, workshop) = open(Obstacles::only_at_pivot(), |builder| builder).await;
-    let engine = &workshop.engine;
+    let (_database, _pool, test) = open(Obstacles::only_at_pivot(), |builder| builder).await;
+    let engine = &test.engine;
     for _ in 0..3 {
-        park_at_pivot(&workshop).await;
+        park_at_pivot(&test).await;
     }
     let all = DeadJobFilter::default();
     let hasty = BulkLimits { max_jobs: 100, time_limit: Duration::ZERO };
@@ -343,18 +342,18 @@ async fn an_action_on_many_ends_in_time_and_the_next_one_goes_on() {
         assert_eq!((done.done.len(), &done.compensating), (1, &done.done));
         assert_eq!(engine.count_dead_jobs(&all).await.unwrap(), left);
     }
-    workshop.close().await;
+    test.close().await;
 }
 
 #[tokio::test]
 async fn the_archive_is_kept_as_long_as_it_shall_be_and_no_longer() {
-    let (_database, pool, workshop) =
+    let (_database, pool, test) =
         open(Obstacles::only_at_pivot(), |builder| builder.dead_job_ttl(DAY).dead_job_archive_retention(DAY))
             .await;
-    let engine = &workshop.engine;
+    let engine = &test.engine;
     let mut jobs = Vec::new();
     for _ in 0..3 {
-        jobs.push(park_at_pivot(&workshop).await.1.dead_job_id);
+        jobs.push(park_at_pivot(&test).await.1.dead_job_id);
     }
     sql(&pool, "update engine.dead_job set expires_at = now()").await;
     assert_eq!(engine.expire_dead_jobs(10).await.unwrap(), 3);
@@ -377,12 +376,12 @@ async fn the_archive_is_kept_as_long_as_it_shall_be_and_no_longer() {
     sql(&pool, "update engine.dead_job_archive set archived_at = '2000-01-01'").await;
     assert_eq!(keeps_all.prune_dead_job_archive(10).await.unwrap(), 0, "unless it is told how long");
     keeps_all.shutdown().await;
-    workshop.close().await;
+    test.close().await;
 }
 
 #[tokio::test]
 async fn a_saga_that_is_parked_and_cancelled_to_its_end_at_once_is_told_to_its_watch_and_waiters() {
-    const SEEN: SagaName<Errand> = SagaName::new("seen-errand");
+    const SEEN: SagaName<TestInput> = SagaName::new("seen-saga");
     struct Sees;
     impl StatusObserver for Sees {
         async fn status_changed(&self, tx: &mut Tx<'_>, changes: &[StatusChange]) -> Result<(), StepError> {
@@ -396,19 +395,19 @@ async fn a_saga_that_is_parked_and_cancelled_to_its_end_at_once_is_told_to_its_w
             Ok(())
         }
     }
-    let (_database, pool) = errands::database().await;
+    let (_database, pool) = fixtures::database().await;
     let saga = Saga::named(SEEN).then(Pack).pivot(Seal).observed_by(Sees).build().unwrap();
     let engine = Engine::builder(pool.clone()).register(saga).build().unwrap();
-    let started = engine.start(SEEN.with(&Errand::default())).await.unwrap();
+    let started = engine.start(SEEN.with(&TestInput::default())).await.unwrap();
     sql(&pool, "update engine.saga set losses = 5").await;
     let mut feed = engine.feed("default", 1);
-    let job = tokio::time::timeout(PATIENCE, feed.recv()).await.unwrap().unwrap();
+    let job = tokio::time::timeout(WAIT_TIMEOUT, feed.recv()).await.unwrap().unwrap();
     engine.cancel(started.saga_id, "ada", "stop it").await.unwrap();
     let performed = engine.perform(&job).await;
     engine.commit(job, performed).await;
-    let ending = engine.wait(started.saga_id, PATIENCE).await.unwrap().unwrap();
+    let ending = engine.wait(started.saga_id, WAIT_TIMEOUT).await.unwrap().unwrap();
     assert_eq!(ending.status, Status::Compensated);
-    assert_eq!(errands::effects(&pool, "compensated").await, 1, "its watch was told");
+    assert_eq!(fixtures::effects(&pool, "compensated").await, 1, "its watch was told");
     feed.close();
     engine.shutdown().await;
 }

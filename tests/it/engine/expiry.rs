@@ -11,8 +11,8 @@ use engine::{
 use sqlx::PgPool;
 use std::sync::Arc;
 
-use super::errands::{self, Errand, PATIENCE, PLAIN, Workshop};
-use crate::support::Database;
+use super::fixtures::{self, PLAIN, TestEngine, TestInput};
+use crate::support::{Database, WAIT_TIMEOUT};
 
 const ALL: Page = Page { after: None, limit: 100 };
 const DAY: Duration = Duration::from_hours(24);
@@ -30,20 +30,21 @@ fn stuck(builder: EngineBuilder) -> EngineBuilder {
     with_faults(builder, Arc::new(Stuck))
 }
 
-/// A workshop with sagas that died.
-async fn parked(count: usize, ttl: Option<Duration>) -> (Database, Workshop, Vec<SagaId>) {
-    let (database, pool) = errands::database().await;
-    let builder = Engine::builder(pool).register(errands::plain()).dead_job_ttl(ttl);
-    let workshop = Workshop::open(stuck(builder));
+/// A test with sagas that died.
+async fn parked(count: usize, ttl: Option<Duration>) -> (Database, TestEngine, Vec<SagaId>) {
+    let (database, pool) = fixtures::database().await;
+    let builder = Engine::builder(pool).register(fixtures::plain_saga()).dead_job_ttl(ttl);
+    let test = TestEngine::build(stuck(builder));
     let mut sagas = Vec::new();
     for _ in 0..count {
-        sagas.push(die(&workshop.engine).await);
+        sagas.push(die(&test.engine).await);
     }
-    (database, workshop, sagas)
+    (database, test, sagas)
 }
 
 async fn die(engine: &Engine) -> SagaId {
-    let (started, ending) = engine.start_and_wait(PLAIN.with(&Errand::default()), PATIENCE).await.unwrap();
+    let (started, ending) =
+        engine.start_and_wait(PLAIN.with(&TestInput::default()), WAIT_TIMEOUT).await.unwrap();
     assert_eq!(ending.unwrap().status, Status::Dead);
     started.saga_id
 }
@@ -60,35 +61,35 @@ async fn outlive(pool: &PgPool) {
 
 #[tokio::test]
 async fn a_dead_job_waits_as_long_as_its_kind_may_and_no_shorter() {
-    let (_database, pool) = errands::database().await;
-    let usual = Engine::builder(pool.clone()).register(errands::plain()).dead_job_ttl(DAY);
-    let workshop = Workshop::open(stuck(usual));
-    die(&workshop.engine).await;
-    let job = workshop.engine.dead_jobs(&DeadJobFilter::default(), ALL).await.unwrap().remove(0);
+    let (_database, pool) = fixtures::database().await;
+    let usual = Engine::builder(pool.clone()).register(fixtures::plain_saga()).dead_job_ttl(DAY);
+    let test = TestEngine::build(stuck(usual));
+    die(&test.engine).await;
+    let job = test.engine.dead_jobs(&DeadJobFilter::default(), ALL).await.unwrap().remove(0);
     let lives = job.expires_at.unwrap() - job.died_at;
     assert!((lives.num_seconds() - 86_400).abs() <= 1, "{lives}");
-    assert_eq!(workshop.engine.expire_dead_jobs(10).await.unwrap(), 0, "its time is not over");
-    workshop.close().await;
+    assert_eq!(test.engine.expire_dead_jobs(10).await.unwrap(), 0, "its time is not over");
+    test.close().await;
 
     let own = Engine::builder(pool.clone())
-        .register(errands::plain())
+        .register(fixtures::plain_saga())
         .dead_job_ttl(DAY)
         .dead_job_ttl_for(PLAIN.name(), None);
-    let workshop = Workshop::open(stuck(own));
-    die(&workshop.engine).await;
-    let job = workshop.engine.dead_jobs(&DeadJobFilter::default(), ALL).await.unwrap().remove(0);
+    let test = TestEngine::build(stuck(own));
+    die(&test.engine).await;
+    let job = test.engine.dead_jobs(&DeadJobFilter::default(), ALL).await.unwrap().remove(0);
     assert_eq!(job.expires_at, None, "its own kind waits for ever");
-    workshop.close().await;
+    test.close().await;
 
     let wrong =
-        Engine::builder(pool).register(errands::plain()).dead_job_ttl_for("no-such-errand", DAY).build();
-    assert!(wrong.unwrap_err().to_string().contains("no-such-errand"));
+        Engine::builder(pool).register(fixtures::plain_saga()).dead_job_ttl_for("no-such-saga", DAY).build();
+    assert!(wrong.unwrap_err().to_string().contains("no-such-saga"));
 }
 
 #[tokio::test]
 async fn an_expired_one_is_archived_whole_and_its_saga_ends_dead_with_a_reason() {
-    let (_database, workshop, sagas) = parked(1, Some(DAY)).await;
-    let engine = &workshop.engine;
+    let (_database, test, sagas) = parked(1, Some(DAY)).await;
+    let engine = &test.engine;
     let job = engine.dead_jobs(&DeadJobFilter::default(), ALL).await.unwrap().remove(0);
     outlive(engine.pool()).await;
     assert_eq!(engine.expire_dead_jobs(10).await.unwrap(), 1);
@@ -118,18 +119,18 @@ async fn an_expired_one_is_archived_whole_and_its_saga_ends_dead_with_a_reason()
     let discarded = engine.discard_dead_job(job.dead_job_id, DiscardMode::Safe, "ada", "late").await;
     assert!(matches!(discarded, Err(DeadJobError::Archived(_))), "{discarded:?}");
     assert!(matches!(engine.cancel(sagas[0], "ada", "late").await, Err(CancelError::Ended(_))));
-    workshop.close().await;
+    test.close().await;
 }
 
 #[tokio::test]
 async fn one_that_somebody_acted_on_keeps_its_record_and_its_saga_its_course() {
-    let (_database, workshop, sagas) = parked(2, Some(DAY)).await;
-    let engine = &workshop.engine;
+    let (_database, test, sagas) = parked(2, Some(DAY)).await;
+    let engine = &test.engine;
     let jobs = engine.dead_jobs(&DeadJobFilter::default(), ALL).await.unwrap();
     let first = jobs.iter().find(|job| job.saga_id == sagas[0]).unwrap().dead_job_id;
     // It dies again, as a new dead job.
     engine.retry_dead_job(first, "ada", "perhaps").await.unwrap();
-    assert_eq!(engine.wait(sagas[0], PATIENCE).await.unwrap().unwrap().status, Status::Dead);
+    assert_eq!(engine.wait(sagas[0], WAIT_TIMEOUT).await.unwrap().unwrap().status, Status::Dead);
     sqlx::query("update engine.dead_job set expires_at = now() where id = $1")
         .bind(first.0)
         .execute(engine.pool())
@@ -144,16 +145,17 @@ async fn one_that_somebody_acted_on_keeps_its_record_and_its_saga_its_course() {
     assert_eq!(engine.saga(sagas[0]).await.unwrap().unwrap().ended_at, None, "its new dead job still waits");
     assert_eq!(engine.count_dead_jobs(&DeadJobFilter::default()).await.unwrap(), 2);
     assert_eq!(engine.verify_histories(10).await.unwrap(), []);
-    workshop.close().await;
+    test.close().await;
 }
 
 #[tokio::test]
 async fn many_processes_that_expire_at_once_archive_each_once() {
-    let (_database, workshop, sagas) = parked(12, Some(DAY)).await;
-    let pool = workshop.engine.pool().clone();
+    let (_database, test, sagas) = parked(12, Some(DAY)).await;
+    let pool = test.engine.pool().clone();
     outlive(&pool).await;
-    let engines: Vec<_> =
-        (0..4).map(|_| Engine::builder(pool.clone()).register(errands::plain()).build().unwrap()).collect();
+    let engines: Vec<_> = (0..4)
+        .map(|_| Engine::builder(pool.clone()).register(fixtures::plain_saga()).build().unwrap())
+        .collect();
     let archived = futures::future::join_all(engines.iter().map(|engine| async move {
         let mut archived = 0;
         while engine.count_dead_jobs(&DeadJobFilter::default()).await.unwrap() > 0 {
@@ -164,21 +166,21 @@ async fn many_processes_that_expire_at_once_archive_each_once() {
     .await;
     assert_eq!(archived.iter().sum::<u32>(), 12, "{archived:?}");
     for saga in sagas {
-        let history = workshop.engine.history(saga).await.unwrap().unwrap();
+        let history = test.engine.history(saga).await.unwrap().unwrap();
         let ends = history.iter().filter(|entry| entry.outcome == HistoryOutcome::Discarded).count();
         assert_eq!(ends, 1);
     }
-    assert_eq!(workshop.engine.verify_histories(100).await.unwrap(), []);
+    assert_eq!(test.engine.verify_histories(100).await.unwrap(), []);
     for engine in engines {
         engine.shutdown().await;
     }
-    workshop.close().await;
+    test.close().await;
 }
 
 #[tokio::test]
 async fn one_that_somebody_is_acting_on_is_left_to_them() {
-    let (_database, workshop, sagas) = parked(1, Some(DAY)).await;
-    let engine = &workshop.engine;
+    let (_database, test, sagas) = parked(1, Some(DAY)).await;
+    let engine = &test.engine;
     outlive(engine.pool()).await;
     let mut somebody = engine.pool().begin().await.unwrap();
     sqlx::query("select 1 from engine.saga where id = $1 for update")
@@ -189,18 +191,18 @@ async fn one_that_somebody_is_acting_on_is_left_to_them() {
     assert_eq!(engine.expire_dead_jobs(10).await.unwrap(), 0, "it does not wait either");
     somebody.rollback().await.unwrap();
     assert_eq!(engine.expire_dead_jobs(10).await.unwrap(), 1);
-    workshop.close().await;
+    test.close().await;
 }
 
 async fn discard(engine: &Engine, filter: &DeadJobFilter, limit: u32, why: &str) -> Vec<DeadJobId> {
-    let bulk = BulkLimits { max_jobs: limit, time_limit: PATIENCE };
+    let bulk = BulkLimits { max_jobs: limit, time_limit: WAIT_TIMEOUT };
     engine.discard_dead_jobs(filter, bulk, DiscardMode::Safe, "ada", why).await.unwrap().done
 }
 
 #[tokio::test]
 async fn many_are_discarded_by_filter_and_counted_by_kind_and_error() {
-    let (_database, workshop, _sagas) = parked(4, None).await;
-    let engine = &workshop.engine;
+    let (_database, test, _sagas) = parked(4, None).await;
+    let engine = &test.engine;
     let all = DeadJobFilter::default();
     let summary = engine.summarize_dead_jobs(&all).await.unwrap();
     let kinds: Vec<_> = summary
@@ -208,7 +210,7 @@ async fn many_are_discarded_by_filter_and_counted_by_kind_and_error() {
         .iter()
         .map(|kind| (kind.definition.as_str(), kind.step.as_str(), kind.count))
         .collect();
-    assert_eq!(kinds, [("plain-errand", "file", 4)]);
+    assert_eq!(kinds, [("plain-saga", "file", 4)]);
     assert_eq!(summary.by_error.len(), 1);
     assert_eq!((summary.by_error[0].count, summary.by_error[0].error.as_str()), (4, "the drawer is stuck"));
     let other = DeadJobFilter { step: Some("pack".into()), ..DeadJobFilter::default() };
@@ -218,7 +220,7 @@ async fn many_are_discarded_by_filter_and_counted_by_kind_and_error() {
     assert_eq!(discard(engine, &all, 3, "written off").await.len(), 1);
     assert_eq!(engine.count_dead_jobs(&all).await.unwrap(), 0);
     assert_eq!(engine.verify_histories(10).await.unwrap(), []);
-    workshop.close().await;
+    test.close().await;
 }
 
 /// Writes each death down in the transaction that it is told in; or fails to.
@@ -243,25 +245,26 @@ impl DeadJobObserver for Register {
 
 #[tokio::test]
 async fn a_death_is_told_in_the_transaction_that_parks_it() {
-    let (_database, pool) = errands::database().await;
-    let builder = Engine::builder(pool).register(errands::plain()).on_dead_job(Register { broken: false });
-    let workshop = Workshop::open(stuck(builder));
-    die(&workshop.engine).await;
-    assert_eq!(errands::effects(workshop.engine.pool(), "plain-errand/file died").await, 1);
-    workshop.close().await;
+    let (_database, pool) = fixtures::database().await;
+    let builder =
+        Engine::builder(pool).register(fixtures::plain_saga()).on_dead_job(Register { broken: false });
+    let test = TestEngine::build(stuck(builder));
+    die(&test.engine).await;
+    assert_eq!(fixtures::effects(test.engine.pool(), "plain-saga/file died").await, 1);
+    test.close().await;
 }
 
 #[tokio::test]
 async fn the_death_of_a_saga_that_no_process_knows_is_told_too() {
-    let (_database, pool) = errands::database().await;
-    let knows = Engine::builder(pool.clone()).register(errands::plain()).build().unwrap();
-    let started = knows.start(PLAIN.with(&Errand::default())).await.unwrap();
-    let stranger = Workshop::open(
+    let (_database, pool) = fixtures::database().await;
+    let knows = Engine::builder(pool.clone()).register(fixtures::plain_saga()).build().unwrap();
+    let started = knows.start(PLAIN.with(&TestInput::default())).await.unwrap();
+    let stranger = TestEngine::build(
         Engine::builder(pool.clone())
             .orphan_grace(Duration::from_millis(1))
             .on_dead_job(Register { broken: false }),
     );
-    let ending = tokio::time::timeout(PATIENCE, async {
+    let ending = tokio::time::timeout(WAIT_TIMEOUT, async {
         loop {
             engine::testing::skip_waiting(&pool, None).await.unwrap();
             if let Some(ending) =
@@ -272,29 +275,28 @@ async fn the_death_of_a_saga_that_no_process_knows_is_told_too() {
         }
     });
     assert_eq!(ending.await.unwrap().status, Status::Dead);
-    assert_eq!(errands::effects(&pool, "plain-errand/pack died").await, 1);
+    assert_eq!(fixtures::effects(&pool, "plain-saga/pack died").await, 1);
     stranger.close().await;
     knows.shutdown().await;
 }
 
 #[tokio::test]
 async fn a_death_watch_that_always_fails_keeps_no_saga_from_being_parked() {
-    let (_database, pool) = errands::database().await;
+    let (_database, pool) = fixtures::database().await;
     let builder =
-        Engine::builder(pool.clone()).register(errands::plain()).on_dead_job(Register { broken: true });
-    let workshop = Workshop::open(stuck(builder));
-    let started = workshop.engine.start(PLAIN.with(&Errand::default())).await.unwrap();
-    let ending = tokio::time::timeout(PATIENCE * 2, async {
+        Engine::builder(pool.clone()).register(fixtures::plain_saga()).on_dead_job(Register { broken: true });
+    let test = TestEngine::build(stuck(builder));
+    let started = test.engine.start(PLAIN.with(&TestInput::default())).await.unwrap();
+    let ending = tokio::time::timeout(WAIT_TIMEOUT * 2, async {
         loop {
             engine::testing::skip_waiting(&pool, None).await.unwrap();
-            if let Some(ending) =
-                workshop.engine.wait(started.saga_id, Duration::from_millis(200)).await.unwrap()
+            if let Some(ending) = test.engine.wait(started.saga_id, Duration::from_millis(200)).await.unwrap()
             {
                 return ending;
             }
         }
     });
     assert_eq!(ending.await.expect("it is parked at last").status, Status::Dead);
-    assert_eq!(workshop.engine.count_dead_jobs(&DeadJobFilter::default()).await.unwrap(), 1);
-    workshop.close().await;
+    assert_eq!(test.engine.count_dead_jobs(&DeadJobFilter::default()).await.unwrap(), 1);
+    test.close().await;
 }

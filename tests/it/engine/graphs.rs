@@ -5,19 +5,19 @@ use engine::{
     StepError, TransactionStep, Tx, UndoKind,
 };
 
-use super::errands::{self, Errand, File, Pack, Seal};
+use super::fixtures::{self, File, Pack, Seal, TestInput};
 
-const NAME: SagaName<Errand> = SagaName::new("any");
+const NAME: SagaName<TestInput> = SagaName::new("any");
 
 struct Dawdle;
 
 impl TransactionStep for Dawdle {
     const NAME: &'static str = "dawdle";
-    type Input = Errand;
+    type Input = TestInput;
     type Output = u8;
     type Undo = NothingToUndo;
 
-    async fn run(&self, _: &mut Tx<'_>, batch: &Batch<Errand>) -> Result<Outcomes<u8>, StepError> {
+    async fn run(&self, _: &mut Tx<'_>, batch: &Batch<TestInput>) -> Result<Outcomes<u8>, StepError> {
         Ok(batch.decide(|_| Outcome::Done(1)))
     }
 }
@@ -26,11 +26,11 @@ struct Shouting;
 
 impl TransactionStep for Shouting {
     const NAME: &'static str = "SHOUT_IT";
-    type Input = Errand;
+    type Input = TestInput;
     type Output = u16;
     type Undo = ForwardOnly;
 
-    async fn run(&self, _: &mut Tx<'_>, batch: &Batch<Errand>) -> Result<Outcomes<u16>, StepError> {
+    async fn run(&self, _: &mut Tx<'_>, batch: &Batch<TestInput>) -> Result<Outcomes<u16>, StepError> {
         Ok(batch.decide(|_| Outcome::Done(1)))
     }
 }
@@ -81,15 +81,18 @@ fn a_saga_without_steps_is_refused() {
 
 #[tokio::test]
 async fn two_sagas_of_one_name_are_refused() {
-    let (_database, pool) = errands::database().await;
-    let error =
-        Engine::builder(pool).register(errands::plain()).register(errands::plain()).build().unwrap_err();
+    let (_database, pool) = fixtures::database().await;
+    let error = Engine::builder(pool)
+        .register(fixtures::plain_saga())
+        .register(fixtures::plain_saga())
+        .build()
+        .unwrap_err();
     assert!(error.to_string().contains("two sagas are named"), "{error}");
 }
 
 #[test]
 fn a_graph_tells_what_each_step_reads_and_how_it_is_undone() {
-    let definition = errands::errand(&errands::World::default());
+    let definition = fixtures::full_saga(&fixtures::ExternalWorld::default());
     let send = &definition.graph().steps[1];
     assert_eq!(send.reads, ["input", "pack"]);
     assert_eq!(send.after, ["pack"]);
@@ -99,7 +102,7 @@ fn a_graph_tells_what_each_step_reads_and_how_it_is_undone() {
 
 #[test]
 fn the_hash_follows_the_shape_and_nothing_else() {
-    let one = errands::plain().graph().hash.clone();
-    assert_eq!(one, errands::plain().graph().hash);
+    let one = fixtures::plain_saga().graph().hash.clone();
+    assert_eq!(one, fixtures::plain_saga().graph().hash);
     assert_ne!(one, Saga::named(NAME).then(Pack).pivot(Seal).build().unwrap().graph().hash);
 }

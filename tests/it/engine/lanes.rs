@@ -13,8 +13,8 @@ use sqlx::{
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 
-use super::errands::{self, Errand, Mishap, PATIENCE, PLAIN, Workshop};
-use crate::support::Database;
+use super::fixtures::{self, PLAIN, StepFault, TestEngine, TestInput};
+use crate::support::{Database, WAIT_TIMEOUT};
 
 const FETCH: SagaName<Shelf> = SagaName::new("fetch");
 
@@ -87,17 +87,17 @@ async fn a_row_that_a_stranger_locks_holds_up_those_who_need_it_and_nobody_else(
         (0..64).map(|nth| (nth % 16 + 1, fetch(nth % 16 + 1))).partition(|(shelf, _)| *shelf == 7);
     let sagas = held.iter().chain(&free).map(|(_, saga)| saga.clone()).collect();
     start_together(&engine, sagas).await;
-    let workshop = Workshop::staff(engine);
-    let engine = &workshop.engine;
+    let test = TestEngine::start(engine);
+    let engine = &test.engine;
     for (_, saga) in &free {
-        let ending = engine.wait(saga.saga_id(), PATIENCE).await.unwrap().expect("it waits for nobody");
+        let ending = engine.wait(saga.saga_id(), WAIT_TIMEOUT).await.unwrap().expect("it waits for nobody");
         assert_eq!(ending.status, Status::Completed);
     }
     // Those that come later don't even begin to wait.
     let later: Vec<_> = (0..20).map(|_| fetch(3)).collect();
     start_together(engine, later.clone()).await;
     for saga in &later {
-        let ending = engine.wait(saga.saga_id(), PATIENCE).await.unwrap().unwrap();
+        let ending = engine.wait(saga.saga_id(), WAIT_TIMEOUT).await.unwrap().unwrap();
         assert_eq!(ending.status, Status::Completed);
     }
     let told = async {
@@ -109,13 +109,13 @@ async fn a_row_that_a_stranger_locks_holds_up_those_who_need_it_and_nobody_else(
             tokio::task::yield_now().await;
         }
     };
-    let error = tokio::time::timeout(PATIENCE, told).await.expect("it shows what it waits for");
+    let error = tokio::time::timeout(WAIT_TIMEOUT, told).await.expect("it shows what it waits for");
     assert!(error.starts_with("waits for a lock that somebody else holds"), "{error}");
     assert_eq!(taken(&pool).await, 80);
 
     stranger.rollback().await.unwrap();
     for (_, saga) in &held {
-        let ending = engine.wait(saga.saga_id(), PATIENCE).await.unwrap().expect("it gets its turn");
+        let ending = engine.wait(saga.saga_id(), WAIT_TIMEOUT).await.unwrap().expect("it gets its turn");
         assert_eq!(ending.status, Status::Completed);
     }
     assert_eq!(taken(&pool).await, 84, "each took once");
@@ -123,7 +123,7 @@ async fn a_row_that_a_stranger_locks_holds_up_those_who_need_it_and_nobody_else(
         sqlx::query_scalar("select max(attempt) from engine.history").fetch_one(&pool).await.unwrap();
     assert_eq!(attempts, 1, "waiting costs no attempt");
     assert_eq!(engine.verify_histories(100).await.unwrap(), []);
-    workshop.close().await;
+    test.close().await;
     let leased: i64 = sqlx::query_scalar("select count(*) from engine.saga where lease_owner is not null")
         .fetch_one(&pool)
         .await
@@ -133,14 +133,14 @@ async fn a_row_that_a_stranger_locks_holds_up_those_who_need_it_and_nobody_else(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_saga_that_hangs_with_all_its_patience_keeps_no_other_waiting() {
-    let (_database, pool) = errands::database().await;
-    let mut definition = errands::plain();
+    let (_database, pool) = fixtures::database().await;
+    let mut definition = fixtures::plain_saga();
     let patient = RetryPolicy { timeout: Duration::from_secs(8), attempts: 1, ..RetryPolicy::TRANSACTION };
     definition.set_policy("pack", Direction::Action, patient).unwrap();
     let engine = Engine::builder(pool.clone()).register(definition).build().unwrap();
-    let workshop = Workshop::staff(engine);
-    let engine = &workshop.engine;
-    let hangs = PLAIN.with(&Errand::with("pack", Mishap::Hangs));
+    let test = TestEngine::start(engine);
+    let engine = &test.engine;
+    let hangs = PLAIN.with(&TestInput::with("pack", StepFault::Hangs));
     engine.start(hangs.clone()).await.unwrap();
     let hanging = "select count(*) from pg_stat_activity where datname = current_database() and query like '%pg_sleep(600)%' \
          and pid <> pg_backend_pid()";
@@ -148,14 +148,15 @@ async fn a_saga_that_hangs_with_all_its_patience_keeps_no_other_waiting() {
         tokio::task::yield_now().await;
     }
     for _ in 0..20 {
-        let (_, ending) = engine.start_and_wait(PLAIN.with(&Errand::default()), PATIENCE).await.unwrap();
+        let (_, ending) =
+            engine.start_and_wait(PLAIN.with(&TestInput::default()), WAIT_TIMEOUT).await.unwrap();
         assert_eq!(ending.unwrap().status, Status::Completed);
     }
     let saga = engine.saga(hangs.saga_id()).await.unwrap().unwrap();
     assert!(saga.lease_owner.is_some() && saga.attempt == 1, "it still hangs: {saga:?}");
-    let ending = engine.wait(hangs.saga_id(), PATIENCE).await.unwrap().unwrap();
+    let ending = engine.wait(hangs.saga_id(), WAIT_TIMEOUT).await.unwrap().unwrap();
     assert_eq!(ending.status, Status::Compensated, "and ends by its own policy");
     let history = engine.history(hangs.saga_id()).await.unwrap().unwrap();
     assert!(history[0].error[0].contains("8000 ms"), "{history:?}");
-    workshop.close().await;
+    test.close().await;
 }

@@ -9,14 +9,16 @@ use engine::{
 
 use super::{
     claims::next,
-    errands::{self, ERRAND, Errand, PATIENCE, PLAIN, Workshop, World},
+    fixtures::{self, ExternalWorld, FULL, PLAIN, TestEngine, TestInput},
 };
+
+use crate::support::WAIT_TIMEOUT;
 
 const ALL: Page = Page { after: None, limit: 100 };
 
-/// Starts an errand and brings it to its call.
+/// Starts a saga and brings it to its call.
 async fn at_the_call(engine: &Engine, feed: &mut engine::Feed) -> (engine::SagaId, engine::Job) {
-    let started = engine.start(ERRAND.with(&Errand::default())).await.unwrap();
+    let started = engine.start(FULL.with(&TestInput::default())).await.unwrap();
     let job = next(feed).await;
     let performed = engine.perform(&job).await;
     assert_eq!(engine.commit(job, performed).await, Committed::Moved);
@@ -27,11 +29,11 @@ async fn at_the_call(engine: &Engine, feed: &mut engine::Feed) -> (engine::SagaI
 
 #[tokio::test]
 async fn an_outage_longer_than_the_lease_does_not_make_a_process_take_over_its_own_claims() {
-    let (_database, pool) = errands::database().await;
-    let world = World::default();
+    let (_database, pool) = fixtures::database().await;
+    let world = ExternalWorld::default();
     let lease = Duration::from_secs(2);
     let engine = Engine::builder(pool.clone())
-        .register(errands::errand(&world))
+        .register(fixtures::full_saga(&world))
         .lease(lease)
         .poll(Duration::from_millis(10))
         .build()
@@ -55,11 +57,11 @@ async fn an_outage_longer_than_the_lease_does_not_make_a_process_take_over_its_o
 
 #[tokio::test]
 async fn suspects_are_run_one_after_the_other_without_waiting_for_a_poll() {
-    let (_database, pool) = errands::database().await;
-    let caller = Engine::builder(pool.clone()).register(errands::plain()).build().unwrap();
+    let (_database, pool) = fixtures::database().await;
+    let caller = Engine::builder(pool.clone()).register(fixtures::plain_saga()).build().unwrap();
     let mut sagas = Vec::new();
     for _ in 0..5 {
-        sagas.push(caller.start(PLAIN.with(&Errand::default())).await.unwrap().saga_id);
+        sagas.push(caller.start(PLAIN.with(&TestInput::default())).await.unwrap().saga_id);
     }
     sqlx::query(
         "update engine.saga set lease_owner = gen_random_uuid(), losses = 1, epoch = 1, claimed_at = now(), \
@@ -68,21 +70,22 @@ async fn suspects_are_run_one_after_the_other_without_waiting_for_a_poll() {
     .execute(&pool)
     .await
     .unwrap();
-    let hourly = Engine::builder(pool).register(errands::plain()).poll(Duration::from_hours(1));
-    let workshop = Workshop::open(hourly);
+    let hourly = Engine::builder(pool).register(fixtures::plain_saga()).poll(Duration::from_hours(1));
+    let test = TestEngine::build(hourly);
     for saga_id in sagas {
-        let ending = caller.wait(saga_id, PATIENCE).await.unwrap().expect("it does not wait for the poll");
+        let ending =
+            caller.wait(saga_id, WAIT_TIMEOUT).await.unwrap().expect("it does not wait for the poll");
         assert_eq!(ending.status, Status::Completed);
     }
     caller.shutdown().await;
-    workshop.close().await;
+    test.close().await;
 }
 
 #[tokio::test]
 async fn a_stranger_that_takes_over_a_call_keeps_its_doubt_and_the_cancel_asked_for() {
-    let (_database, pool) = errands::database().await;
-    let world = World::default();
-    let knows = Engine::builder(pool.clone()).register(errands::errand(&world)).build().unwrap();
+    let (_database, pool) = fixtures::database().await;
+    let world = ExternalWorld::default();
+    let knows = Engine::builder(pool.clone()).register(fixtures::full_saga(&world)).build().unwrap();
     let mut feed = knows.feed("default", 1);
     let (saga_id, call) = at_the_call(&knows, &mut feed).await;
     let _answer_that_is_never_committed = knows.perform(&call).await;
@@ -90,8 +93,8 @@ async fn a_stranger_that_takes_over_a_call_keeps_its_doubt_and_the_cancel_asked_
     assert_eq!(answer, CancelOutcome::Requested);
 
     skip_waiting(&pool, Some(knows.worker())).await.unwrap();
-    let stranger = Workshop::open(Engine::builder(pool.clone()).orphan_grace(Duration::ZERO));
-    let ending = stranger.engine.wait(saga_id, PATIENCE).await.unwrap().unwrap();
+    let stranger = TestEngine::build(Engine::builder(pool.clone()).orphan_grace(Duration::ZERO));
+    let ending = stranger.engine.wait(saga_id, WAIT_TIMEOUT).await.unwrap().unwrap();
     assert_eq!(ending.status, Status::Dead);
     stranger.close().await;
     drop(call);
@@ -99,41 +102,41 @@ async fn a_stranger_that_takes_over_a_call_keeps_its_doubt_and_the_cancel_asked_
     feed.closed().await;
 
     let job = knows.dead_jobs(&DeadJobFilter::default(), ALL).await.unwrap().remove(0);
-    let workshop = Workshop::staff(knows);
-    workshop.engine.retry_dead_job(job.dead_job_id, "bob", "deployed it").await.unwrap();
-    let ending = workshop.engine.wait(saga_id, PATIENCE).await.unwrap().unwrap();
+    let test = TestEngine::start(knows);
+    test.engine.retry_dead_job(job.dead_job_id, "bob", "deployed it").await.unwrap();
+    let ending = test.engine.wait(saga_id, WAIT_TIMEOUT).await.unwrap().unwrap();
     assert_eq!(ending.status, Status::Compensated, "the cancel was kept");
     let sent = world.sent.lock().unwrap().clone();
     assert_eq!(sent.len(), 1);
     assert_eq!(*world.taken_back.lock().unwrap(), sent, "and so was the doubt");
-    assert_eq!(workshop.engine.verify_histories(10).await.unwrap(), []);
-    workshop.close().await;
+    assert_eq!(test.engine.verify_histories(10).await.unwrap(), []);
+    test.close().await;
 }
 
 #[tokio::test]
 async fn a_process_leaves_sagas_that_it_does_not_know_to_those_that_do() {
-    let (_database, pool) = errands::database().await;
-    let stranger = Workshop::open(Engine::builder(pool.clone()).poll(Duration::from_millis(5)));
-    let caller = Engine::builder(pool.clone()).register(errands::plain()).build().unwrap();
-    let started = caller.start(PLAIN.with(&Errand::default())).await.unwrap();
+    let (_database, pool) = fixtures::database().await;
+    let stranger = TestEngine::build(Engine::builder(pool.clone()).poll(Duration::from_millis(5)));
+    let caller = Engine::builder(pool.clone()).register(fixtures::plain_saga()).build().unwrap();
+    let started = caller.start(PLAIN.with(&TestInput::default())).await.unwrap();
     // The stranger has looked at the queue since: it claims what it is asked to by id no sooner than what it polls.
     assert_eq!(stranger.engine.claim_ids(&[started.saga_id]).await.unwrap(), 0);
     let saga = caller.saga(started.saga_id).await.unwrap().unwrap();
     assert_eq!((saga.epoch, saga.attempt), (0, 0));
-    let workshop = Workshop::staff(caller);
-    let ending = workshop.engine.wait(started.saga_id, PATIENCE).await.unwrap().unwrap();
+    let test = TestEngine::start(caller);
+    let ending = test.engine.wait(started.saga_id, WAIT_TIMEOUT).await.unwrap().unwrap();
     assert_eq!(ending.status, Status::Completed);
     stranger.close().await;
-    workshop.close().await;
+    test.close().await;
 }
 
 #[tokio::test]
 async fn being_overdue_does_not_mean_that_nobody_knows_a_saga() {
-    let (_database, pool) = errands::database().await;
+    let (_database, pool) = fixtures::database().await;
     let patience = Duration::from_secs(1);
-    let caller = Engine::builder(pool.clone()).register(errands::plain()).build().unwrap();
+    let caller = Engine::builder(pool.clone()).register(fixtures::plain_saga()).build().unwrap();
     let overdue = async || {
-        let started = caller.start(PLAIN.with(&Errand::default())).await.unwrap();
+        let started = caller.start(PLAIN.with(&TestInput::default())).await.unwrap();
         sqlx::query("update engine.saga set due_at = now() - interval '1 hour' where id = $1")
             .bind(started.saga_id.0)
             .execute(&pool)
@@ -144,8 +147,8 @@ async fn being_overdue_does_not_mean_that_nobody_knows_a_saga() {
     // As after an outage of all workers, when an old one is the first to come back.
     let first = overdue().await;
     let opened = Instant::now();
-    let stranger = Workshop::open(Engine::builder(pool.clone()).orphan_grace(patience));
-    let ending = stranger.engine.wait(first, PATIENCE).await.unwrap().unwrap();
+    let stranger = TestEngine::build(Engine::builder(pool.clone()).orphan_grace(patience));
+    let ending = stranger.engine.wait(first, WAIT_TIMEOUT).await.unwrap().unwrap();
     assert_eq!(ending.status, Status::Dead);
     assert!(opened.elapsed() >= patience, "those who know it had that time to come");
 
@@ -158,7 +161,7 @@ async fn being_overdue_does_not_mean_that_nobody_knows_a_saga() {
     let resumed = Instant::now();
     caller.set_queue_in(&mut conn, "default", None).await.unwrap();
     stranger.engine.queue_changed("default");
-    let ending = stranger.engine.wait(second, PATIENCE).await.unwrap().unwrap();
+    let ending = stranger.engine.wait(second, WAIT_TIMEOUT).await.unwrap().unwrap();
     assert_eq!(ending.status, Status::Dead);
     assert!(resumed.elapsed() >= patience, "a pause is nobody's absence");
     stranger.close().await;
@@ -167,9 +170,9 @@ async fn being_overdue_does_not_mean_that_nobody_knows_a_saga() {
 
 #[tokio::test]
 async fn a_call_made_while_the_engine_stops_stays_in_doubt() {
-    let (_database, pool) = errands::database().await;
-    let world = World::default();
-    let engine = Engine::builder(pool.clone()).register(errands::errand(&world)).build().unwrap();
+    let (_database, pool) = fixtures::database().await;
+    let world = ExternalWorld::default();
+    let engine = Engine::builder(pool.clone()).register(fixtures::full_saga(&world)).build().unwrap();
     let mut feed = engine.feed("default", 1);
     let (saga_id, call) = at_the_call(&engine, &mut feed).await;
     let performed = engine.perform(&call).await;
@@ -185,15 +188,15 @@ async fn a_call_made_while_the_engine_stops_stays_in_doubt() {
             .await
             .unwrap();
     assert_eq!((in_doubt, leased), (true, false));
-    let workshop = Workshop::open(Engine::builder(pool).register(errands::errand(&world)));
-    workshop.engine.wait(saga_id, PATIENCE).await.unwrap().unwrap();
+    let test = TestEngine::build(Engine::builder(pool).register(fixtures::full_saga(&world)));
+    test.engine.wait(saga_id, WAIT_TIMEOUT).await.unwrap().unwrap();
     let sent = world.sent.lock().unwrap().clone();
     assert_eq!((sent.len(), &sent[0]), (2, &sent[1]), "made again with the same key");
-    let history = workshop.engine.history(saga_id).await.unwrap().unwrap();
+    let history = test.engine.history(saga_id).await.unwrap().unwrap();
     assert!(
         history.iter().any(|entry| entry.error.iter().any(|line| line.contains("given up"))),
         "{history:?}"
     );
-    assert_eq!(workshop.engine.verify_histories(10).await.unwrap(), []);
-    workshop.close().await;
+    assert_eq!(test.engine.verify_histories(10).await.unwrap(), []);
+    test.close().await;
 }

@@ -5,17 +5,17 @@ use engine::{
     testing::{Kind, Proof},
 };
 
-use super::errands::{self, ERRAND, Errand, PLAIN, World};
+use super::fixtures::{self, ExternalWorld, FULL, PLAIN, TestInput};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_fault_at_every_kind_of_step_ends_well() {
-    let (_database, pool) = errands::database().await;
-    let world = World::default();
+    let (_database, pool) = fixtures::database().await;
+    let world = ExternalWorld::default();
     let definitions = {
         let world = world.clone();
-        move || vec![errands::errand(&world)]
+        move || vec![fixtures::full_saga(&world)]
     };
-    let report = Proof::of(ERRAND.name(), pool, definitions, || ERRAND.with(&Errand::default()))
+    let report = Proof::of(FULL.name(), pool, definitions, || FULL.with(&TestInput::default()))
         .check(|run| async move {
             for step in ["pack", "charge", "seal", "file"] {
                 let stands: i64 = sqlx::query_scalar(
@@ -56,16 +56,17 @@ async fn every_fault_at_every_kind_of_step_ends_well() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn fused_neighbours_survive_every_fault_too() {
-    let (_database, pool) = errands::database().await;
-    let report = Proof::of(PLAIN.name(), pool, || vec![errands::plain()], || PLAIN.with(&Errand::default()))
-        .check(|run| async move {
-            let undone = run.history.iter().any(|entry| entry.direction == Direction::Undo);
-            (!undone || run.final_status.status == Status::Compensated)
-                .then_some(())
-                .ok_or_else(|| "undone for nothing".into())
-        })
-        .run()
-        .await
-        .unwrap();
+    let (_database, pool) = fixtures::database().await;
+    let report =
+        Proof::of(PLAIN.name(), pool, || vec![fixtures::plain_saga()], || PLAIN.with(&TestInput::default()))
+            .check(|run| async move {
+                let undone = run.history.iter().any(|entry| entry.direction == Direction::Undo);
+                (!undone || run.final_status.status == Status::Compensated)
+                    .then_some(())
+                    .ok_or_else(|| "undone for nothing".into())
+            })
+            .run()
+            .await
+            .unwrap();
     assert!(report.violations.is_empty(), "{report}");
 }

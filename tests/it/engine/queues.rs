@@ -14,7 +14,9 @@ use engine::{
 };
 use tokio::sync::Semaphore;
 
-use super::errands::{self, Errand, PATIENCE, PLAIN, Workshop};
+use super::fixtures::{self, PLAIN, TestEngine, TestInput};
+
+use crate::support::WAIT_TIMEOUT;
 
 const WHY: Pause<'_> = Pause { actor: "ada", reason: "the drawers are painted" };
 
@@ -38,11 +40,11 @@ async fn attempts(engine: &Engine, saga: SagaId) -> u32 {
 
 #[tokio::test]
 async fn a_paused_queue_takes_starts_and_moves_none_until_it_is_resumed() {
-    let (_database, pool) = errands::database().await;
-    let workshop = Workshop::open(Engine::builder(pool).register(errands::plain()));
-    let engine = &workshop.engine;
+    let (_database, pool) = fixtures::database().await;
+    let test = TestEngine::build(Engine::builder(pool).register(fixtures::plain_saga()));
+    let engine = &test.engine;
     assert!(!set(engine, "default", Some(&WHY)).await);
-    let saga = engine.start(PLAIN.with(&Errand::default())).await.unwrap().saga_id;
+    let saga = engine.start(PLAIN.with(&TestInput::default())).await.unwrap().saga_id;
     // Claimed by id, as a carrier would, and by the feed, which is woken by the start: neither may take it.
     assert_eq!(engine.claim_ids(&[saga]).await.unwrap(), 0);
     assert_eq!(engine.wait(saga, Duration::from_millis(1500)).await.unwrap(), None);
@@ -52,40 +54,40 @@ async fn a_paused_queue_takes_starts_and_moves_none_until_it_is_resumed() {
     assert!(view.paused && view.since.is_some());
     assert_eq!((view.paused_by.as_deref(), view.reason.as_deref()), (Some(WHY.actor), Some(WHY.reason)));
     assert!(set(engine, "default", None).await, "it was paused");
-    assert_eq!(engine.wait(saga, PATIENCE).await.unwrap().unwrap().status, Status::Completed);
+    assert_eq!(engine.wait(saga, WAIT_TIMEOUT).await.unwrap().unwrap().status, Status::Completed);
     assert!(!engine.queues().await.unwrap()[0].paused);
-    workshop.close().await;
+    test.close().await;
 }
 
 #[tokio::test]
 async fn a_process_that_starts_while_a_queue_is_paused_claims_nothing_in_it() {
-    let (_database, pool) = errands::database().await;
-    let office = Engine::builder(pool.clone()).register(errands::plain()).build().unwrap();
+    let (_database, pool) = fixtures::database().await;
+    let office = Engine::builder(pool.clone()).register(fixtures::plain_saga()).build().unwrap();
     set(&office, "default", Some(&WHY)).await;
-    let saga = office.start(PLAIN.with(&Errand::default())).await.unwrap().saga_id;
-    let workshop = Workshop::open(Engine::builder(pool).register(errands::plain()));
-    assert_eq!(workshop.engine.wait(saga, Duration::from_secs(1)).await.unwrap(), None);
+    let saga = office.start(PLAIN.with(&TestInput::default())).await.unwrap().saga_id;
+    let test = TestEngine::build(Engine::builder(pool).register(fixtures::plain_saga()));
+    assert_eq!(test.engine.wait(saga, Duration::from_secs(1)).await.unwrap(), None);
     assert_eq!(attempts(&office, saga).await, 0);
 
     // And it hears of the resumption, which another process commits.
     set(&office, "default", None).await;
-    assert_eq!(workshop.engine.wait(saga, PATIENCE).await.unwrap().unwrap().status, Status::Completed);
-    workshop.close().await;
+    assert_eq!(test.engine.wait(saga, WAIT_TIMEOUT).await.unwrap().unwrap().status, Status::Completed);
+    test.close().await;
     office.shutdown().await;
 }
 
 #[tokio::test]
 async fn a_pause_reaches_processes_elsewhere() {
-    let (_database, pool) = errands::database().await;
-    let workshop = Workshop::open(Engine::builder(pool.clone()).register(errands::plain()));
-    let office = Engine::builder(pool).register(errands::plain()).build().unwrap();
-    let before = office.start(PLAIN.with(&Errand::default())).await.unwrap().saga_id;
-    assert_eq!(office.wait(before, PATIENCE).await.unwrap().unwrap().status, Status::Completed);
+    let (_database, pool) = fixtures::database().await;
+    let test = TestEngine::build(Engine::builder(pool.clone()).register(fixtures::plain_saga()));
+    let office = Engine::builder(pool).register(fixtures::plain_saga()).build().unwrap();
+    let before = office.start(PLAIN.with(&TestInput::default())).await.unwrap().saga_id;
+    assert_eq!(office.wait(before, WAIT_TIMEOUT).await.unwrap().unwrap().status, Status::Completed);
     set(&office, "default", Some(&WHY)).await;
     // Some may still be taken for about a second; then one is not.
-    let left = tokio::time::timeout(PATIENCE, async {
+    let left = tokio::time::timeout(WAIT_TIMEOUT, async {
         loop {
-            let saga = office.start(PLAIN.with(&Errand::default())).await.unwrap().saga_id;
+            let saga = office.start(PLAIN.with(&TestInput::default())).await.unwrap().saga_id;
             if office.wait(saga, Duration::from_secs(2)).await.unwrap().is_none() {
                 return saga;
             }
@@ -93,12 +95,12 @@ async fn a_pause_reaches_processes_elsewhere() {
     });
     let left = left.await.expect("the pause is heeded");
     set(&office, "default", None).await;
-    assert_eq!(office.wait(left, PATIENCE).await.unwrap().unwrap().status, Status::Completed);
-    workshop.close().await;
+    assert_eq!(office.wait(left, WAIT_TIMEOUT).await.unwrap().unwrap().status, Status::Completed);
+    test.close().await;
     office.shutdown().await;
 }
 
-pub(super) const VISIT: SagaName<Errand> = SagaName::new("visit");
+pub(super) const VISIT: SagaName<TestInput> = SagaName::new("visit");
 
 /// Two calls in a row: the first waits until the door is opened, the second fails until it is mended.
 pub(super) struct Knock {
@@ -108,11 +110,11 @@ pub(super) struct Knock {
 
 impl CallStep for Knock {
     const NAME: &'static str = "knock";
-    type Input = Errand;
+    type Input = TestInput;
     type Output = ();
     type Undo = NothingToUndo;
 
-    async fn call(&self, _: &Item<Errand>) -> Outcome<()> {
+    async fn call(&self, _: &Item<TestInput>) -> Outcome<()> {
         self.knocked.add_permits(1);
         let opened = self.opened.acquire().await;
         let Ok(opened) = opened else { return Outcome::fail("gone", "nobody is there") };
@@ -130,11 +132,11 @@ impl CallStep for Talk {
     const NAME: &'static str = "talk";
     const RETRY: RetryPolicy =
         RetryPolicy { first_delay: Duration::from_millis(1), attempts: 1000, ..RetryPolicy::CALL };
-    type Input = Errand;
+    type Input = TestInput;
     type Output = ();
     type Undo = NothingToUndo;
 
-    async fn call(&self, _: &Item<Errand>) -> Outcome<()> {
+    async fn call(&self, _: &Item<TestInput>) -> Outcome<()> {
         self.calls.fetch_add(1, Ordering::SeqCst);
         if self.mended.load(Ordering::SeqCst) {
             return Outcome::Done(());
@@ -147,11 +149,11 @@ pub(super) struct Leave;
 
 impl TransactionStep for Leave {
     const NAME: &'static str = "leave";
-    type Input = Errand;
+    type Input = TestInput;
     type Output = ();
     type Undo = ForwardOnly;
 
-    async fn run(&self, _: &mut Tx<'_>, batch: &Batch<Errand>) -> Result<Outcomes<()>, StepError> {
+    async fn run(&self, _: &mut Tx<'_>, batch: &Batch<TestInput>) -> Result<Outcomes<()>, StepError> {
         Ok(batch.decide(|_| Outcome::Done(())))
     }
 }
@@ -162,7 +164,7 @@ pub(super) fn visit(knock: Knock, talk: Talk) -> Definition {
 
 #[tokio::test]
 async fn what_is_under_way_goes_on_until_it_waits_and_then_waits_for_the_queue() {
-    let (_database, pool) = errands::database().await;
+    let (_database, pool) = fixtures::database().await;
     let (knocked, opened) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
     let (calls, mended) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
     let definition = visit(
@@ -175,13 +177,13 @@ async fn what_is_under_way_goes_on_until_it_waits_and_then_waits_for_the_queue()
         let (engine, stop, mut feed) = (engine.clone(), stop.clone(), engine.feed("visits", 8));
         async move { engine.run(&mut feed, stop).await }
     });
-    let saga = engine.start(VISIT.with(&Errand::default())).await.unwrap().saga_id;
+    let saga = engine.start(VISIT.with(&TestInput::default())).await.unwrap().saga_id;
     knocked.acquire().await.unwrap().forget();
     set(&engine, "visits", Some(&WHY)).await;
     opened.add_permits(1);
 
     // The call under way ends, the next one is made by the same claim; its retry needs a claim and waits.
-    tokio::time::timeout(PATIENCE, async {
+    tokio::time::timeout(WAIT_TIMEOUT, async {
         while calls.load(Ordering::SeqCst) == 0 || due(&engine, "visits").await == 0 {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
@@ -194,7 +196,7 @@ async fn what_is_under_way_goes_on_until_it_waits_and_then_waits_for_the_queue()
     assert_eq!(calls.load(Ordering::SeqCst), 1, "the retry waits");
 
     set(&engine, "visits", None).await;
-    assert_eq!(engine.wait(saga, PATIENCE).await.unwrap().unwrap().status, Status::Completed);
+    assert_eq!(engine.wait(saga, WAIT_TIMEOUT).await.unwrap().unwrap().status, Status::Completed);
     assert_eq!(calls.load(Ordering::SeqCst), 2);
     assert_eq!(engine.verify_histories(10).await.unwrap(), []);
     stop.cancel();
@@ -204,23 +206,24 @@ async fn what_is_under_way_goes_on_until_it_waits_and_then_waits_for_the_queue()
 
 #[tokio::test]
 async fn a_pause_holds_up_one_queue_and_no_other() {
-    let (_database, pool) = errands::database().await;
-    let workshop = Workshop::open(Engine::builder(pool).register(errands::plain()));
-    let engine = &workshop.engine;
+    let (_database, pool) = fixtures::database().await;
+    let test = TestEngine::build(Engine::builder(pool).register(fixtures::plain_saga()));
+    let engine = &test.engine;
     set(engine, "visits", Some(&WHY)).await;
-    let (started, ending) = engine.start_and_wait(PLAIN.with(&Errand::default()), PATIENCE).await.unwrap();
+    let (started, ending) =
+        engine.start_and_wait(PLAIN.with(&TestInput::default()), WAIT_TIMEOUT).await.unwrap();
     assert_eq!(ending.unwrap().status, Status::Completed);
     assert_eq!(engine.claim_ids(&[started.saga_id]).await.unwrap(), 0, "it has ended");
     let names: Vec<_> =
         engine.queues().await.unwrap().into_iter().map(|view| (view.name, view.paused)).collect();
     assert_eq!(names, [("default".into(), false), ("visits".into(), true)]);
-    workshop.close().await;
+    test.close().await;
 }
 
 #[tokio::test]
 async fn pausing_again_changes_the_reason_and_keeps_the_time() {
-    let (_database, pool) = errands::database().await;
-    let engine = Engine::builder(pool).register(errands::plain()).build().unwrap();
+    let (_database, pool) = fixtures::database().await;
+    let engine = Engine::builder(pool).register(fixtures::plain_saga()).build().unwrap();
     set(&engine, "default", Some(&WHY)).await;
     let first = engine.queues().await.unwrap().remove(0);
     let other = Pause { actor: "bob", reason: "still wet" };

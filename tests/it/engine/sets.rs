@@ -3,7 +3,9 @@
 use engine::{Direction, Engine, NewSaga, RetryPolicy, SagaFilter, Status};
 use sqlx::PgPool;
 
-use super::errands::{self, Errand, Mishap, PATIENCE, PLAIN, Workshop};
+use super::fixtures::{self, PLAIN, StepFault, TestEngine, TestInput};
+
+use crate::support::WAIT_TIMEOUT;
 
 async fn start_together(engine: &Engine, sagas: Vec<NewSaga>) {
     let mut transaction = engine.pool().begin().await.unwrap();
@@ -15,7 +17,7 @@ async fn start_together(engine: &Engine, sagas: Vec<NewSaga>) {
 
 async fn finish_all(engine: &Engine, sagas: &[NewSaga]) {
     for saga in sagas {
-        engine.wait(saga.saga_id(), PATIENCE).await.unwrap().expect("every saga comes to rest");
+        engine.wait(saga.saga_id(), WAIT_TIMEOUT).await.unwrap().expect("every saga comes to rest");
     }
 }
 
@@ -37,13 +39,13 @@ async fn count(pool: &PgPool, status: Status) -> i64 {
 // how threads interleave.
 #[tokio::test]
 async fn two_hundred_sagas_at_one_step_cost_one_commit_and_neighbours_fuse_into_it() {
-    let (_database, pool) = errands::database().await;
-    let engine = Engine::builder(pool.clone()).register(errands::plain()).build().unwrap();
-    let sagas: Vec<_> = (0..200).map(|_| PLAIN.with(&Errand::default())).collect();
+    let (_database, pool) = fixtures::database().await;
+    let engine = Engine::builder(pool.clone()).register(fixtures::plain_saga()).build().unwrap();
+    let sagas: Vec<_> = (0..200).map(|_| PLAIN.with(&TestInput::default())).collect();
     start_together(&engine, sagas.clone()).await;
-    let workshop = Workshop::staff(engine);
-    finish_all(&workshop.engine, &sagas).await;
-    workshop.close().await;
+    let test = TestEngine::start(engine);
+    finish_all(&test.engine, &sagas).await;
+    test.close().await;
 
     assert_eq!(count(&pool, Status::Completed).await, 200);
     assert_eq!(transactions(&pool, "step = 'pack'").await, 1);
@@ -63,9 +65,9 @@ async fn two_hundred_sagas_at_one_step_cost_one_commit_and_neighbours_fuse_into_
 
 #[tokio::test]
 async fn concurrent_starts_share_a_commit() {
-    let (_database, pool) = errands::database().await;
-    let engine = Engine::builder(pool.clone()).register(errands::plain()).build().unwrap();
-    let starts = (0..100).map(|_| PLAIN.with(&Errand::default())).map(|saga| engine.start(saga));
+    let (_database, pool) = fixtures::database().await;
+    let engine = Engine::builder(pool.clone()).register(fixtures::plain_saga()).build().unwrap();
+    let starts = (0..100).map(|_| PLAIN.with(&TestInput::default())).map(|saga| engine.start(saga));
     for started in futures::future::join_all(starts).await {
         started.unwrap();
     }
@@ -77,18 +79,18 @@ async fn concurrent_starts_share_a_commit() {
     engine.shutdown().await;
 }
 
-async fn one_of_many_meets(mishap: Mishap) {
-    let (_database, pool) = errands::database().await;
-    let engine = Engine::builder(pool.clone()).register(errands::plain()).build().unwrap();
-    let mut sagas: Vec<_> = (0..64).map(|_| PLAIN.with(&Errand::default())).collect();
-    let culprit = PLAIN.with(&Errand::with("pack", mishap));
+async fn one_of_many_has(fault: StepFault) {
+    let (_database, pool) = fixtures::database().await;
+    let engine = Engine::builder(pool.clone()).register(fixtures::plain_saga()).build().unwrap();
+    let mut sagas: Vec<_> = (0..64).map(|_| PLAIN.with(&TestInput::default())).collect();
+    let culprit = PLAIN.with(&TestInput::with("pack", fault));
     sagas.insert(41, culprit.clone());
     start_together(&engine, sagas.clone()).await;
-    let workshop = Workshop::staff(engine);
-    finish_all(&workshop.engine, &sagas).await;
+    let test = TestEngine::start(engine);
+    finish_all(&test.engine, &sagas).await;
 
     assert_eq!(count(&pool, Status::Completed).await, 64);
-    let saga = workshop.engine.saga(culprit.saga_id()).await.unwrap().unwrap();
+    let saga = test.engine.saga(culprit.saga_id()).await.unwrap().unwrap();
     assert_eq!(saga.status, Status::Compensated, "{saga:?}");
     let repeated: i64 =
         sqlx::query_scalar("select count(*) from engine.history where attempt > 1 and saga_id <> $1")
@@ -97,63 +99,63 @@ async fn one_of_many_meets(mishap: Mishap) {
             .await
             .unwrap();
     assert_eq!(repeated, 0, "nobody else's attempt failed");
-    assert_eq!(errands::effects(&pool, "pack").await, 64);
-    assert_eq!(workshop.engine.verify_histories(1000).await.unwrap(), []);
-    workshop.close().await;
+    assert_eq!(fixtures::effects(&pool, "pack").await, 64);
+    assert_eq!(test.engine.verify_histories(1000).await.unwrap(), []);
+    test.close().await;
 }
 
 #[tokio::test]
 async fn a_saga_whose_sql_breaks_fails_alone() {
-    one_of_many_meets(Mishap::BreaksInSql).await;
+    one_of_many_has(StepFault::SqlError).await;
 }
 
 #[tokio::test]
 async fn a_saga_that_panics_in_a_set_fails_alone() {
-    one_of_many_meets(Mishap::Panics).await;
+    one_of_many_has(StepFault::Panics).await;
 }
 
 #[tokio::test]
 async fn a_saga_that_hangs_in_a_set_fails_alone_and_costs_no_connection() {
-    one_of_many_meets(Mishap::Hangs).await;
+    one_of_many_has(StepFault::Hangs).await;
 }
 
 #[tokio::test]
 async fn a_saga_that_refuses_unwinds_in_the_same_commit() {
-    let (_database, pool) = errands::database().await;
-    let engine = Engine::builder(pool.clone()).register(errands::plain()).build().unwrap();
-    let mut sagas: Vec<_> = (0..20).map(|_| PLAIN.with(&Errand::default())).collect();
-    sagas.extend((0..20).map(|_| PLAIN.with(&Errand::with("seal", Mishap::Refuses))));
+    let (_database, pool) = fixtures::database().await;
+    let engine = Engine::builder(pool.clone()).register(fixtures::plain_saga()).build().unwrap();
+    let mut sagas: Vec<_> = (0..20).map(|_| PLAIN.with(&TestInput::default())).collect();
+    sagas.extend((0..20).map(|_| PLAIN.with(&TestInput::with("seal", StepFault::Fails))));
     start_together(&engine, sagas.clone()).await;
-    let workshop = Workshop::staff(engine);
-    finish_all(&workshop.engine, &sagas).await;
-    workshop.close().await;
+    let test = TestEngine::start(engine);
+    finish_all(&test.engine, &sagas).await;
+    test.close().await;
     assert_eq!(count(&pool, Status::Compensated).await, 20);
-    assert_eq!(errands::effects(&pool, "pack").await, 20);
+    assert_eq!(fixtures::effects(&pool, "pack").await, 20);
     assert_eq!(transactions(&pool, "true").await, 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_deadlock_with_a_stranger_costs_no_attempt() {
-    let (_database, pool) = errands::database().await;
-    let mut definition = errands::plain();
+    let (_database, pool) = fixtures::database().await;
+    let mut definition = fixtures::plain_saga();
     // Longer than PostgreSQL takes to find the deadlock.
     definition.set_policy("pack", Direction::Action, RetryPolicy::TRANSACTION).unwrap();
     let engine = Engine::builder(pool.clone()).register(definition).build().unwrap();
-    let sagas: Vec<_> = (0..2).map(|_| PLAIN.with(&Errand::default())).collect();
+    let sagas: Vec<_> = (0..2).map(|_| PLAIN.with(&TestInput::default())).collect();
     start_together(&engine, sagas.clone()).await;
     // The stranger holds the table that the step writes to and then wants the sagas that the batch has locked.
     let mut stranger = pool.begin().await.unwrap();
     sqlx::query("set local deadlock_timeout = '60s'").execute(&mut *stranger).await.unwrap();
     sqlx::query("lock table effect in access exclusive mode").execute(&mut *stranger).await.unwrap();
-    let workshop = Workshop::staff(engine);
+    let test = TestEngine::start(engine);
     let waiting = "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
     while sqlx::query_scalar::<_, i64>(waiting).fetch_one(&pool).await.unwrap() == 0 {
         tokio::task::yield_now().await;
     }
     sqlx::query("select id from engine.saga for update").fetch_all(&mut *stranger).await.unwrap();
     stranger.rollback().await.unwrap();
-    finish_all(&workshop.engine, &sagas).await;
-    workshop.close().await;
+    finish_all(&test.engine, &sagas).await;
+    test.close().await;
     assert_eq!(count(&pool, Status::Completed).await, 2);
     let told: Vec<(String, String, i32, Option<serde_json::Value>)> =
         sqlx::query_as("select step, outcome, attempt, error from engine.history")
@@ -165,9 +167,9 @@ async fn a_deadlock_with_a_stranger_costs_no_attempt() {
 
 #[tokio::test]
 async fn a_filter_finds_sagas_by_status_and_definition() {
-    let (_database, pool) = errands::database().await;
-    let engine = Engine::builder(pool).register(errands::plain()).build().unwrap();
-    start_together(&engine, vec![PLAIN.with(&Errand::default())]).await;
+    let (_database, pool) = fixtures::database().await;
+    let engine = Engine::builder(pool).register(fixtures::plain_saga()).build().unwrap();
+    start_together(&engine, vec![PLAIN.with(&TestInput::default())]).await;
     let page = engine::Page { after: None, limit: 10 };
     let filter = |status| SagaFilter {
         status: Some(status),

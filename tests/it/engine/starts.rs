@@ -6,7 +6,9 @@ use engine::{
 };
 use serde_json::json;
 
-use super::errands::{self, Errand, PATIENCE, PLAIN, Workshop};
+use super::fixtures::{self, PLAIN, TestEngine, TestInput};
+
+use crate::support::WAIT_TIMEOUT;
 
 const LEDGER: SagaName<Entry> = SagaName::new("ledger");
 
@@ -23,7 +25,7 @@ struct Book;
 
 impl TransactionStep for Book {
     const NAME: &'static str = "book";
-    const RETRY: RetryPolicy = errands::QUICK;
+    const RETRY: RetryPolicy = fixtures::QUICK;
     type Input = Entry;
     type Output = i64;
     type Undo = NothingToUndo;
@@ -67,9 +69,9 @@ fn ledger() -> Definition {
 
 #[tokio::test]
 async fn a_business_key_starts_one_saga_however_many_ask_at_once() {
-    let (_database, pool) = errands::database().await;
-    let engine = Engine::builder(pool).register(errands::plain()).build().unwrap();
-    let start = || engine.start(PLAIN.with(&Errand::default()).business_key("order-7"));
+    let (_database, pool) = fixtures::database().await;
+    let engine = Engine::builder(pool).register(fixtures::plain_saga()).build().unwrap();
+    let start = || engine.start(PLAIN.with(&TestInput::default()).business_key("order-7"));
     let started: Vec<_> =
         futures::future::join_all((0..50).map(|_| start())).await.into_iter().map(Result::unwrap).collect();
     assert_eq!(started.iter().filter(|started| !started.existing).count(), 1);
@@ -81,13 +83,14 @@ async fn a_business_key_starts_one_saga_however_many_ask_at_once() {
 
 #[tokio::test]
 async fn two_engines_that_race_for_a_key_agree_on_the_saga() {
-    let (_database, pool) = errands::database().await;
-    let engines: Vec<_> =
-        (0..2).map(|_| Engine::builder(pool.clone()).register(errands::plain()).build().unwrap()).collect();
+    let (_database, pool) = fixtures::database().await;
+    let engines: Vec<_> = (0..2)
+        .map(|_| Engine::builder(pool.clone()).register(fixtures::plain_saga()).build().unwrap())
+        .collect();
     for round in 0..20 {
-        let starts = engines
-            .iter()
-            .map(|engine| engine.start(PLAIN.with(&Errand::default()).business_key(format!("key-{round}"))));
+        let starts = engines.iter().map(|engine| {
+            engine.start(PLAIN.with(&TestInput::default()).business_key(format!("key-{round}")))
+        });
         let started = futures::future::join_all(starts).await;
         let ids: Vec<_> = started.iter().map(|started| started.as_ref().unwrap().saga_id).collect();
         assert_eq!(ids[0], ids[1]);
@@ -99,10 +102,10 @@ async fn two_engines_that_race_for_a_key_agree_on_the_saga() {
 
 #[tokio::test]
 async fn a_start_in_a_transaction_that_is_rolled_back_never_was() {
-    let (_database, pool) = errands::database().await;
-    let engine = Engine::builder(pool.clone()).register(errands::plain()).build().unwrap();
+    let (_database, pool) = fixtures::database().await;
+    let engine = Engine::builder(pool.clone()).register(fixtures::plain_saga()).build().unwrap();
     let mut transaction = pool.begin().await.unwrap();
-    let started = engine.start_in(&mut transaction, vec![PLAIN.with(&Errand::default())]).await.unwrap();
+    let started = engine.start_in(&mut transaction, vec![PLAIN.with(&TestInput::default())]).await.unwrap();
     let saga_id = started[0].as_ref().unwrap().saga_id;
     transaction.rollback().await.unwrap();
     assert!(engine.saga(saga_id).await.unwrap().is_none());
@@ -112,22 +115,22 @@ async fn a_start_in_a_transaction_that_is_rolled_back_never_was() {
 
 #[tokio::test]
 async fn an_entry_step_takes_effect_in_the_commit_that_starts_the_saga() {
-    let (_database, pool) = errands::database().await;
+    let (_database, pool) = fixtures::database().await;
     let engine = Engine::builder(pool.clone()).register(ledger()).build().unwrap();
     let started = engine.start(LEDGER.with(&Entry { amount: 5 })).await.unwrap();
     // Nobody works here: what is there was there at the start.
-    assert_eq!(errands::effects(&pool, "book").await, 1);
+    assert_eq!(fixtures::effects(&pool, "book").await, 1);
     assert_eq!(engine.saga(started.saga_id).await.unwrap().unwrap().step, "close");
-    let workshop = Workshop::staff(engine);
-    let ending = workshop.engine.wait(started.saga_id, PATIENCE).await.unwrap().unwrap();
+    let test = TestEngine::start(engine);
+    let ending = test.engine.wait(started.saga_id, WAIT_TIMEOUT).await.unwrap().unwrap();
     assert_eq!(ending.status, Status::Completed);
-    assert_eq!(workshop.engine.verify_histories(10).await.unwrap(), []);
-    workshop.close().await;
+    assert_eq!(test.engine.verify_histories(10).await.unwrap(), []);
+    test.close().await;
 }
 
 #[tokio::test]
 async fn a_start_refused_by_its_entry_step_leaves_nothing_and_spoils_no_other() {
-    let (_database, pool) = errands::database().await;
+    let (_database, pool) = fixtures::database().await;
     let engine = Engine::builder(pool.clone()).register(ledger()).build().unwrap();
     let starts = [1, -1, 2].map(|amount| engine.start(LEDGER.with(&Entry { amount })));
     let started = futures::future::join_all(starts).await;
@@ -137,13 +140,13 @@ async fn a_start_refused_by_its_entry_step_leaves_nothing_and_spoils_no_other() 
         "{started:?}"
     );
     let sagas: i64 = sqlx::query_scalar("select count(*) from engine.saga").fetch_one(&pool).await.unwrap();
-    assert_eq!((sagas, errands::effects(&pool, "book").await), (2, 2));
+    assert_eq!((sagas, fixtures::effects(&pool, "book").await), (2, 2));
     engine.shutdown().await;
 }
 
 #[tokio::test]
 async fn a_second_start_of_a_batch_with_the_key_of_a_refused_one_is_refused_too() {
-    let (_database, pool) = errands::database().await;
+    let (_database, pool) = fixtures::database().await;
     let engine = Engine::builder(pool.clone()).register(ledger()).build().unwrap();
     let starts = [-1, -1].map(|amount| engine.start(LEDGER.with(&Entry { amount }).business_key("k")));
     for started in futures::future::join_all(starts).await {
@@ -154,7 +157,7 @@ async fn a_second_start_of_a_batch_with_the_key_of_a_refused_one_is_refused_too(
 
 #[tokio::test]
 async fn an_entry_step_that_hangs_fails_its_own_start_and_no_other() {
-    let (_database, pool) = errands::database().await;
+    let (_database, pool) = fixtures::database().await;
     let engine = Engine::builder(pool.clone()).register(ledger()).build().unwrap();
     let starts = [1, 2, HANGS, 3].map(|amount| engine.start(LEDGER.with(&Entry { amount })));
     let started = futures::future::join_all(starts).await;
@@ -173,13 +176,13 @@ async fn an_entry_step_that_hangs_fails_its_own_start_and_no_other() {
 
 #[tokio::test]
 async fn a_start_whose_caller_has_gone_before_it_began_is_not_made() {
-    let (_database, pool) = errands::database().await;
-    let engine = Engine::builder(pool.clone()).register(errands::plain()).build().unwrap();
+    let (_database, pool) = fixtures::database().await;
+    let engine = Engine::builder(pool.clone()).register(fixtures::plain_saga()).build().unwrap();
     // The test has one thread: the starter comes to it after the drop.
-    let mut gone = Box::pin(engine.start(PLAIN.with(&Errand::default())));
+    let mut gone = Box::pin(engine.start(PLAIN.with(&TestInput::default())));
     assert!(futures::poll!(&mut gone).is_pending());
     drop(gone);
-    let stays = engine.start(PLAIN.with(&Errand::default())).await.unwrap();
+    let stays = engine.start(PLAIN.with(&TestInput::default())).await.unwrap();
     let sagas: Vec<uuid::Uuid> =
         sqlx::query_scalar("select id from engine.saga").fetch_all(&pool).await.unwrap();
     assert_eq!(sagas, [stays.saga_id.0]);
@@ -188,25 +191,25 @@ async fn a_start_whose_caller_has_gone_before_it_began_is_not_made() {
 
 #[tokio::test]
 async fn input_that_does_not_fit_is_refused_with_the_field() {
-    let (_database, pool) = errands::database().await;
-    let engine = Engine::builder(pool).register(errands::plain()).build().unwrap();
-    let wrong = NewSaga::untyped("plain-errand", &json!({ "at": 7 }));
+    let (_database, pool) = fixtures::database().await;
+    let engine = Engine::builder(pool).register(fixtures::plain_saga()).build().unwrap();
+    let wrong = NewSaga::untyped("plain-saga", &json!({ "at": 7 }));
     let error = engine.start(wrong).await.unwrap_err();
     assert!(matches!(&error, StartError::BadInput(reason) if reason.contains("`at`")), "{error}");
     let unknown = NewSaga::untyped("no-such-saga", &json!({}));
     assert!(matches!(engine.start(unknown).await, Err(StartError::UnknownDefinition(_))));
-    let nul = NewSaga::untyped("plain-errand", &json!({ "at": "a\u{0}b" }));
+    let nul = NewSaga::untyped("plain-saga", &json!({ "at": "a\u{0}b" }));
     assert!(matches!(engine.start(nul).await, Err(StartError::BadInput(_))));
     engine.shutdown().await;
 }
 
 #[tokio::test]
 async fn a_waiter_in_one_process_hears_of_an_end_in_another() {
-    let (_database, pool) = errands::database().await;
-    let caller = Engine::builder(pool.clone()).register(errands::plain()).build().unwrap();
-    let workshop = Workshop::open(Engine::builder(pool).register(errands::plain()));
-    let (_, ending) = caller.start_and_wait(PLAIN.with(&Errand::default()), PATIENCE).await.unwrap();
+    let (_database, pool) = fixtures::database().await;
+    let caller = Engine::builder(pool.clone()).register(fixtures::plain_saga()).build().unwrap();
+    let test = TestEngine::build(Engine::builder(pool).register(fixtures::plain_saga()));
+    let (_, ending) = caller.start_and_wait(PLAIN.with(&TestInput::default()), WAIT_TIMEOUT).await.unwrap();
     assert_eq!(ending.unwrap().status, Status::Completed);
     caller.shutdown().await;
-    workshop.close().await;
+    test.close().await;
 }

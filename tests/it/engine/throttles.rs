@@ -12,13 +12,15 @@ use engine::{Allowance, Definition, Engine, HistoryOutcome, Saga, SagaId, SagaNa
 use tokio::{sync::Semaphore, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
+use crate::support::WAIT_TIMEOUT;
+
 use super::{
-    errands::{self, Errand, PATIENCE, PLAIN, Workshop},
+    fixtures::{self, PLAIN, TestEngine, TestInput},
     queues::{Knock, Leave, Talk, VISIT, visit},
 };
 
 const HOUR: Allowance = Allowance::Blocked(Duration::from_hours(1));
-const CALL: SagaName<Errand> = SagaName::new("short-visit");
+const CALL: SagaName<TestInput> = SagaName::new("short-visit");
 
 /// Sagas that knock and wait for the door, in a queue whose throttle can be set.
 struct Street {
@@ -36,7 +38,7 @@ impl Street {
         let (knocked, opened) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
         let definition = define(Knock { knocked: knocked.clone(), opened: opened.clone() });
         let builder = Engine::builder(pool).poll(Duration::from_millis(20));
-        let engine = builder.register(definition).register(errands::plain()).build().unwrap();
+        let engine = builder.register(definition).register(fixtures::plain_saga()).build().unwrap();
         let allowed = Arc::new(Mutex::new(allowed));
         let told = allowed.clone();
         engine.throttle("visits", Arc::new(move || *told.lock().unwrap()));
@@ -53,7 +55,7 @@ impl Street {
     }
 
     async fn knocks(&self, count: u32) {
-        let knocked = tokio::time::timeout(PATIENCE, self.knocked.acquire_many(count)).await;
+        let knocked = tokio::time::timeout(WAIT_TIMEOUT, self.knocked.acquire_many(count)).await;
         knocked.expect("they knock").unwrap().forget();
     }
 
@@ -64,7 +66,7 @@ impl Street {
     }
 
     async fn ends(&self, saga: SagaId) {
-        assert_eq!(self.engine.wait(saga, PATIENCE).await.unwrap().unwrap().status, Status::Completed);
+        assert_eq!(self.engine.wait(saga, WAIT_TIMEOUT).await.unwrap().unwrap().status, Status::Completed);
     }
 
     async fn close(self) {
@@ -80,12 +82,12 @@ fn short_visit(knock: Knock) -> Definition {
 
 #[tokio::test]
 async fn a_throttled_queue_gives_nothing_then_one_at_a_time_then_everything() {
-    let (_database, pool) = errands::database().await;
+    let (_database, pool) = fixtures::database().await;
     let street = Street::open(pool, HOUR, short_visit);
     let engine = &street.engine;
     let mut sagas = Vec::new();
     for _ in 0..6 {
-        sagas.push(engine.start(CALL.with(&Errand::default())).await.unwrap().saga_id);
+        sagas.push(engine.start(CALL.with(&TestInput::default())).await.unwrap().saga_id);
     }
     // By id, as a carrier would, no more than by the feed that every start wakes.
     assert_eq!(engine.claim_ids(&sagas).await.unwrap(), 0);
@@ -117,31 +119,32 @@ async fn a_throttled_queue_gives_nothing_then_one_at_a_time_then_everything() {
 
 #[tokio::test]
 async fn a_throttle_holds_up_one_queue_in_one_process() {
-    let (_database, pool) = errands::database().await;
+    let (_database, pool) = fixtures::database().await;
     let street = Street::open(pool.clone(), HOUR, short_visit);
-    let workshop = Workshop::staff(street.engine.clone());
-    let (_, ending) = workshop.engine.start_and_wait(PLAIN.with(&Errand::default()), PATIENCE).await.unwrap();
+    let test = TestEngine::start(street.engine.clone());
+    let (_, ending) =
+        test.engine.start_and_wait(PLAIN.with(&TestInput::default()), WAIT_TIMEOUT).await.unwrap();
     assert_eq!(ending.unwrap().status, Status::Completed, "another queue");
-    let saga = street.engine.start(CALL.with(&Errand::default())).await.unwrap().saga_id;
+    let saga = street.engine.start(CALL.with(&TestInput::default())).await.unwrap().saga_id;
     street.nobody_knocks(saga).await;
     let elsewhere = Street::open(pool, Allowance::Unlimited, short_visit);
     elsewhere.knocks(1).await;
     elsewhere.opened.add_permits(1);
     street.ends(saga).await;
     elsewhere.close().await;
-    workshop.close().await;
+    test.close().await;
     street.stop.cancel();
     street.worker.await.unwrap();
 }
 
 #[tokio::test]
 async fn what_is_under_way_goes_on_through_transactions_and_waits_before_the_next_call() {
-    let (_database, pool) = errands::database().await;
+    let (_database, pool) = fixtures::database().await;
     let (calls, mended) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(true)));
     let two_calls = |knock| visit(knock, Talk { calls: calls.clone(), mended: mended.clone() });
     let street = Street::open(pool.clone(), Allowance::Unlimited, two_calls);
     let engine = &street.engine;
-    let saga = engine.start(VISIT.with(&Errand::default())).await.unwrap().saga_id;
+    let saga = engine.start(VISIT.with(&TestInput::default())).await.unwrap().saga_id;
     street.knocks(1).await;
     street.allow(HOUR);
     street.opened.add_permits(1);
@@ -155,7 +158,7 @@ async fn what_is_under_way_goes_on_through_transactions_and_waits_before_the_nex
     street.close().await;
 
     let street = Street::open(pool, Allowance::Unlimited, short_visit);
-    let saga = street.engine.start(CALL.with(&Errand::default())).await.unwrap().saga_id;
+    let saga = street.engine.start(CALL.with(&TestInput::default())).await.unwrap().saga_id;
     street.knocks(1).await;
     street.allow(HOUR);
     street.opened.add_permits(1);

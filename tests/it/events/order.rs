@@ -1,22 +1,17 @@
 //! Commits in any order, and a reader that remembers the last id only.
 
-use std::{
-    collections::BTreeMap,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 use shop::events::{self, Sequenced};
 use sqlx::{Connection, Executor, PgConnection, PgPool};
 use tokio::{sync::Barrier, task::JoinSet};
 
 use super::{append, keys, page, sequence};
-use crate::support::Database;
+use crate::support::{Database, WAIT_TIMEOUT};
 
 const KEYS: i64 = 4;
 const WRITERS: usize = 6;
 const TRANSACTIONS: usize = 40;
-const PATIENCE: Duration = Duration::from_mins(1);
 
 #[tokio::test]
 async fn an_event_that_is_committed_late_is_not_lost_to_a_reader_that_remembers_the_last_id() {
@@ -103,7 +98,7 @@ async fn change(conn: &mut PgConnection, nth: usize) {
 async fn follow(pool: PgPool) -> Vec<(String, i64)> {
     let (mut last, mut read, begun) = (0, Vec::new(), Instant::now());
     loop {
-        assert!(begun.elapsed() < PATIENCE, "the last event did not come");
+        assert!(begun.elapsed() < WAIT_TIMEOUT, "the last event did not come");
         for event in events::read(&pool, last, page(50)).await.unwrap().events {
             assert_eq!(event.event_id, last + 1, "ids have no gaps and become visible in their order");
             last = event.event_id;

@@ -18,11 +18,9 @@ use tokio::{
 
 use super::{append, append_as, sequence, tell};
 use crate::{
-    it::api::shop::{OpenShop, Staff, hasty, problem},
-    support::Database,
+    it::api::fixtures::{TestApi, Workers, problem, short_timeouts},
+    support::{Database, WAIT_TIMEOUT},
 };
-
-const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A client of server-sent events.
 struct Client {
@@ -33,7 +31,7 @@ struct Client {
 }
 
 impl Client {
-    async fn connect(shop: &OpenShop, query: &str, last_event_id: Option<&str>) -> Self {
+    async fn connect(shop: &TestApi, query: &str, last_event_id: Option<&str>) -> Self {
         let mut request = shop.request(reqwest::Method::GET, &format!("/api/events{query}"));
         if let Some(id) = last_event_id {
             request = request.header("Last-Event-ID", id);
@@ -58,7 +56,7 @@ impl Client {
                 }
                 return Some(block);
             }
-            let chunk = timeout(PATIENCE, self.response.chunk()).await.expect("something is heard");
+            let chunk = timeout(WAIT_TIMEOUT, self.response.chunk()).await.expect("something is heard");
             self.text.push_str(std::str::from_utf8(&chunk.ok()??).unwrap());
         }
     }
@@ -76,16 +74,16 @@ impl Client {
     }
 }
 
-async fn open(limits: Limits) -> (OpenShop, PgPool) {
+async fn open(limits: Limits) -> (TestApi, PgPool) {
     let (shop, pool, _) = open_with_url(limits).await;
     (shop, pool)
 }
 
-async fn open_with_url(limits: Limits) -> (OpenShop, PgPool, String) {
+async fn open_with_url(limits: Limits) -> (TestApi, PgPool, String) {
     let database = Database::fresh().await;
     let url = database.url();
     let pool = database.pool().await;
-    let shop = OpenShop::over(pool.clone(), Some(database), limits, Staff::Away, Vec::new()).await;
+    let shop = TestApi::over(pool.clone(), Some(database), limits, Workers::None, Vec::new()).await;
     (shop, pool, url)
 }
 
@@ -114,7 +112,8 @@ async fn what_can_not_be_followed_is_a_problem_that_says_why() {
 
 #[tokio::test]
 async fn a_stream_gives_what_was_and_what_comes_and_only_what_is_wanted() {
-    let (shop, pool) = open(Limits { heartbeat_interval: Duration::from_millis(50), ..hasty() }).await;
+    let (shop, pool) =
+        open(Limits { heartbeat_interval: Duration::from_millis(50), ..short_timeouts() }).await;
     let mut conn = pool.acquire().await.unwrap();
     append_as(&mut conn, "order.created", "1", r#"{"text":"two\nlines"}"#).await;
     append_as(&mut conn, "inventory.updated", "T", "{}").await;
@@ -158,7 +157,7 @@ async fn a_key_that_is_revoked_or_expires_follows_no_longer_however_much_happens
         key_cache_ttl: Duration::from_millis(100),
         ..Limits::default()
     };
-    let shop = OpenShop::guarded_within(Access::default(), limits).await;
+    let shop = TestApi::with_access_and_limits(Access::default(), limits).await;
     let pool = shop.engine.pool();
     let key = async |name: &str, life: Option<Duration>| {
         let new = NewKey { name: name.into(), role: KeyRole::Read, life };
@@ -185,7 +184,7 @@ async fn a_key_that_is_revoked_or_expires_follows_no_longer_however_much_happens
     let mut ended = std::pin::pin!(ended);
     while timeout(Duration::from_millis(20), &mut ended).await.is_err() {
         tell_another().await;
-        assert!(begun.elapsed() < PATIENCE, "the stream of a revoked key goes on");
+        assert!(begun.elapsed() < WAIT_TIMEOUT, "the stream of a revoked key goes on");
     }
     // The key holds for two seconds from here, its stream for a few tenths more.
     let (_, brief) = key("brief", Some(Duration::from_secs(2))).await;
@@ -277,7 +276,7 @@ async fn a_client_that_does_not_read_is_dropped_and_holds_nobody_up() {
     }
     let begun = Instant::now();
     while shop.get("/api/events").await.status() != 200 {
-        assert!(begun.elapsed() < PATIENCE, "the slow client still has its place");
+        assert!(begun.elapsed() < WAIT_TIMEOUT, "the slow client still has its place");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     drop(slow);
@@ -295,7 +294,7 @@ async fn a_stop_ends_streams_at_once_and_they_resume_elsewhere() {
     tell(&pool, 2).await;
     let last: i64 = live.last_event_id.unwrap().parse().unwrap();
 
-    let elsewhere = OpenShop::over(pool, None, Limits::default(), Staff::Away, Vec::new()).await;
+    let elsewhere = TestApi::over(pool, None, Limits::default(), Workers::None, Vec::new()).await;
     let mut again = Client::connect(&elsewhere, "", Some(&last.to_string())).await;
     for id in last + 1..=4 {
         assert_eq!(again.event().await.unwrap()["event_id"], id);
@@ -310,7 +309,7 @@ async fn trickle(stream: &mut TcpStream) {
 }
 
 /// A stream whose caller has not read for so long that what waits for it was overtaken.
-async fn overtaken(shop: &OpenShop, pool: &PgPool) -> TcpStream {
+async fn overtaken(shop: &TestApi, pool: &PgPool) -> TcpStream {
     let mut slow = TcpStream::connect(shop.address).await.unwrap();
     slow.write_all(b"GET /api/events HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
     let mut head = [0; 15];
@@ -340,7 +339,7 @@ async fn a_client_that_was_overtaken_by_a_burst_gets_the_rest_from_the_table() {
     let (mut text, mut some) = (Vec::new(), vec![0; 256 * 1024]);
     let last = b"id: 1600\n";
     while !text.windows(last.len()).any(|window| window == last) {
-        let read = timeout(PATIENCE, slow.read(&mut some)).await.expect("something is heard").unwrap();
+        let read = timeout(WAIT_TIMEOUT, slow.read(&mut some)).await.expect("something is heard").unwrap();
         assert!(read > 0, "it was cut off");
         // The ids are what is looked at.
         text = text.split_off(text.len().saturating_sub(64 * 1024));
@@ -356,7 +355,7 @@ async fn a_client_that_stays_behind_is_dropped_though_it_reads_a_little() {
     let _place = Client::connect(&shop, "", None).await;
     let begun = Instant::now();
     while shop.get("/api/events").await.status() != 200 {
-        assert!(begun.elapsed() < PATIENCE, "the slow client still has its place");
+        assert!(begun.elapsed() < WAIT_TIMEOUT, "the slow client still has its place");
         trickle(&mut slow).await;
     }
 }
@@ -396,7 +395,7 @@ async fn streams_that_catch_up_leave_connections_to_requests() {
         .unwrap();
     tell(&pool, 3_000).await;
     let limits = Limits { heartbeat_interval: Duration::from_millis(500), ..Limits::default() };
-    let shop = OpenShop::over(pool, Some(database), limits, Staff::Away, Vec::new()).await;
+    let shop = TestApi::over(pool, Some(database), limits, Workers::None, Vec::new()).await;
     let mut streams = Vec::new();
     for _ in 0..50 {
         streams.push(Client::connect(&shop, "?after=0&topics=notification.failed", None).await);

@@ -21,7 +21,7 @@ use tokio_rustls::{
 
 use super::{
     event_targets::{bind, drain},
-    stage::{Stage, at_least, ends_in_order, until},
+    test_cluster::{TestCluster, at_least, ends_in_order, until},
 };
 use crate::support::RabbitServer;
 
@@ -80,16 +80,16 @@ async fn a_worker_publishes_over_tls_to_whom_it_trusts() {
     let rabbit = RabbitServer::start().await;
     let wrapping = Wrapping::of(&rabbit).await;
     bind(&rabbit, &["order.*"]).await;
-    let stage = Stage::open().await;
+    let test = TestCluster::open().await;
     let worker =
-        stage.start(&["work"], &[("AMQP_URL", &wrapping.url()), ("SSL_CERT_FILE", &wrapping.authority())]);
+        test.start(&["work"], &[("AMQP_URL", &wrapping.url()), ("SSL_CERT_FILE", &wrapping.authority())]);
     for _ in 0..300 {
-        stage.arrange(TELL).await;
+        test.arrange(TELL).await;
     }
     let position = "select last_event_id from shop.event_consumer where name = 'amqp'";
     at_least("events", 300, || async {
         // It is registered when the worker has begun.
-        sqlx::query_scalar(position).fetch_optional(&stage.pool).await.unwrap().unwrap_or_default()
+        sqlx::query_scalar(position).fetch_optional(&test.pool).await.unwrap().unwrap_or_default()
     })
     .await;
     let got: Vec<i64> = drain(&rabbit, "order.*").await.into_iter().map(|(id, ..)| id).collect();
@@ -102,9 +102,9 @@ async fn a_worker_publishes_over_tls_to_whom_it_trusts() {
 async fn a_worker_says_nothing_to_a_broker_that_nobody_vouches_for() {
     let rabbit = RabbitServer::start().await;
     let wrapping = Wrapping::of(&rabbit).await;
-    let mut stage = Stage::open().await;
-    stage.set("AMQP_URL", &wrapping.url());
-    let worker = stage.work().await;
+    let mut test = TestCluster::open().await;
+    test.set("AMQP_URL", &wrapping.url());
+    let worker = test.work().await;
     until("attempts", async || {
         let tried = wrapping.tried.load(Ordering::SeqCst);
         if tried >= 2 { Ok(()) } else { Err(tried) }

@@ -6,7 +6,7 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use super::load::Load;
-use super::stage::{Stage, ends_in_order, until};
+use super::test_cluster::{TestCluster, ends_in_order, until};
 use crate::support::TempState;
 
 const ORDERS: usize = 200;
@@ -36,12 +36,12 @@ async fn outlive(signal: Signal) {
     cluster.create_database_if_missing("shop").await.unwrap();
     let url = cluster.url("shop");
     sagaline::migrate(&url).await.unwrap();
-    let stage = Stage::on(url).await;
-    let served = stage.serve().await;
-    served.window.sell("TEA-1", 10_000).await;
-    let worker = stage.work().await;
+    let test = TestCluster::on(url).await;
+    let served = test.serve().await;
+    served.client.add_product("TEA-1", 10_000).await;
+    let worker = test.work().await;
 
-    let mut load = Load::start(&served.window, "TEA-1", ORDERS);
+    let mut load = Load::start(&served.client, "TEA-1", ORDERS);
     for _ in 0..2 {
         let acknowledged = load.acknowledged();
         load.reaches(acknowledged + ORDERS / 4).await;
@@ -49,21 +49,21 @@ async fn outlive(signal: Signal) {
     }
     let orders = load.all().await;
     assert_eq!(orders.len(), ORDERS);
-    stage.all_at_rest().await;
+    test.all_at_rest().await;
     for order_id in orders {
-        let (status, _, held) = stage.order(order_id).await;
+        let (status, _, held) = test.order(order_id).await;
         assert_eq!((status.as_str(), held), ("confirmed", 1), "order {order_id}");
-        stage.letter(&format!("order-confirmed:{order_id}")).await;
+        test.letter(&format!("order-confirmed:{order_id}")).await;
     }
     // An order that was stored without an answer is found by its key, not placed again.
-    let stored = stage.count("select count(*) from shop.orders").await;
+    let stored = test.count("select count(*) from shop.orders").await;
     assert_eq!(usize::try_from(stored).unwrap(), ORDERS);
-    stage.assert_mails_are_those_that_were_sent().await;
-    stage.assert_all_well().await;
+    test.assert_mails_are_those_that_were_sent().await;
+    test.assert_all_well().await;
     // Both are the processes that were started first: neither ended, neither was helped.
     ends_in_order(worker).await;
     ends_in_order(served.process).await;
-    stage.pool.close().await;
+    test.pool.close().await;
     cluster.stop().await.unwrap();
 }
 

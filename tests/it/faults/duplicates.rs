@@ -3,27 +3,27 @@
 use futures::future::join_all;
 use serde_json::{Value, json};
 
-use super::stage::{Served, Stage, ends_in_order, id, order};
+use super::test_cluster::{HttpProcess, TestCluster, ends_in_order, id, order};
 
 const TIMES: usize = 50;
 
 /// Posts the same body with the same key to the servers in turn, all at once.
-async fn flood(servers: &[Served], path: &str, key: &str, body: &Value) -> Vec<Value> {
-    join_all((0..TIMES).map(|number| servers[number % servers.len()].window.insist(path, key, body))).await
+async fn flood(servers: &[HttpProcess], path: &str, key: &str, body: &Value) -> Vec<Value> {
+    join_all((0..TIMES).map(|number| servers[number % servers.len()].client.insist(path, key, body))).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_key_fifty_times_at_once_at_two_servers_and_two_workers_does_it_once() {
-    let stage = Stage::open().await;
-    let servers = [stage.serve().await, stage.serve().await];
-    let workers = [stage.work().await, stage.work().await];
-    servers[0].window.sell("TEA-1", 100).await;
+    let test = TestCluster::open().await;
+    let servers = [test.serve().await, test.serve().await];
+    let workers = [test.work().await, test.work().await];
+    servers[0].client.add_product("TEA-1", 100).await;
 
     for key in ["checkout-1", "checkout-2", "checkout-3"] {
         let answers = flood(&servers, "/api/orders", key, &order("ann@example.com", "TEA-1", 2)).await;
         assert!(answers.iter().all(|answer| *answer == answers[0]), "{answers:?}");
     }
-    assert_eq!(stage.count("select count(*) from shop.orders").await, 3);
+    assert_eq!(test.count("select count(*) from shop.orders").await, 3);
 
     for business_key in ["hello-1", "hello-2", "hello-3"] {
         let delivery = json!({
@@ -35,13 +35,13 @@ async fn one_key_fifty_times_at_once_at_two_servers_and_two_workers_does_it_once
         assert!(ids.iter().all(|id| *id == ids[0]), "{answers:?}");
     }
 
-    stage.all_at_rest().await;
-    assert_eq!(stage.count("select count(*) from engine.saga").await, 3 + 3 + 3);
-    assert_eq!(stage.count("select sum(reserved)::bigint from shop.stock").await, 6);
-    assert_eq!(stage.count("select count(*) from shop.orders where status = 'confirmed'").await, 3);
+    test.all_at_rest().await;
+    assert_eq!(test.count("select count(*) from engine.saga").await, 3 + 3 + 3);
+    assert_eq!(test.count("select sum(reserved)::bigint from shop.stock").await, 6);
+    assert_eq!(test.count("select count(*) from shop.orders where status = 'confirmed'").await, 3);
     // Nobody was killed, so nothing had to be sent twice.
-    assert_eq!(stage.assert_mails_are_those_that_were_sent().await, 0);
-    stage.assert_all_well().await;
+    assert_eq!(test.assert_mails_are_those_that_were_sent().await, 0);
+    test.assert_all_well().await;
     for process in workers.into_iter().chain(servers.into_iter().map(|served| served.process)) {
         ends_in_order(process).await;
     }

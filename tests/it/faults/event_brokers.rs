@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::{
     event_targets::{NAME, bind, channel, drain, metric},
-    stage::{Stage, at_least, ends_in_order, until},
+    test_cluster::{TestCluster, at_least, ends_in_order, until},
 };
 use crate::support::{Process, RabbitServer};
 
@@ -19,21 +19,21 @@ const POSITION: &str =
 /// On it nobody listens.
 const NOWHERE: &str = "amqp://guest:guest@127.0.0.1:1";
 
-async fn stage(rabbit: &RabbitServer) -> Stage {
-    let mut stage = Stage::open().await;
-    stage.set("AMQP_URL", &rabbit.url());
+async fn test(rabbit: &RabbitServer) -> TestCluster {
+    let mut test = TestCluster::open().await;
+    test.set("AMQP_URL", &rabbit.url());
     // So that it is tried as often as it can be.
-    stage.set("BREAKER_AMQP_FAILURES", "1000000");
-    stage
+    test.set("BREAKER_AMQP_FAILURES", "1000000");
+    test
 }
 
-async fn tell(stage: &Stage, count: i32) {
+async fn tell(test: &TestCluster, count: i32) {
     sqlx::query(
         "insert into shop.outbox (routing_key, key, payload)
          select 'product.updated', n::text, '{}' from generate_series(1, $1) n",
     )
     .bind(count)
-    .execute(&stage.pool)
+    .execute(&test.pool)
     .await
     .unwrap();
 }
@@ -57,8 +57,8 @@ async fn ids(rabbit: &RabbitServer, queue: &str) -> Vec<i64> {
 #[tokio::test]
 async fn the_exchange_is_there_before_the_first_event() {
     let rabbit = RabbitServer::start().await;
-    let stage = stage(&rabbit).await;
-    let worker = stage.work().await;
+    let test = test(&rabbit).await;
+    let worker = test.work().await;
     until("a queue to be bound", async || {
         let (_connection, channel) = channel(&rabbit).await;
         channel.queue_declare("q".into(), QueueDeclareOptions::default(), FieldTable::default()).await?;
@@ -66,17 +66,17 @@ async fn the_exchange_is_there_before_the_first_event() {
         channel.queue_bind("q".into(), NAME.into(), "#".into(), bind, FieldTable::default()).await
     })
     .await;
-    tell(&stage, 3).await;
-    at_least("events", 3, || stage.count(POSITION)).await;
+    tell(&test, 3).await;
+    at_least("events", 3, || test.count(POSITION)).await;
     assert_eq!(ids(&rabbit, "q").await, [1, 2, 3]);
     ends_in_order(worker).await;
 }
 
 #[tokio::test]
 async fn a_broker_that_can_not_be_reached_is_known_before_the_first_event() {
-    let mut stage = Stage::open().await;
-    stage.set("AMQP_URL", NOWHERE);
-    let worker = stage.work().await;
+    let mut test = TestCluster::open().await;
+    test.set("AMQP_URL", NOWHERE);
+    let worker = test.work().await;
     failed(&worker, 2.0).await;
     ends_in_order(worker).await;
 }
@@ -84,21 +84,21 @@ async fn a_broker_that_can_not_be_reached_is_known_before_the_first_event() {
 #[tokio::test]
 async fn a_broker_that_blocks_gets_one_connection_and_each_event_once() {
     let rabbit = RabbitServer::start().await;
-    let stage = stage(&rabbit).await;
+    let test = test(&rabbit).await;
     bind(&rabbit, &["#"]).await;
-    let worker = stage.work().await;
-    tell(&stage, 10).await;
-    at_least("events", 10, || stage.count(POSITION)).await;
+    let worker = test.work().await;
+    tell(&test, 10).await;
+    at_least("events", 10, || test.count(POSITION)).await;
     rabbit.control(&["set_vm_memory_high_watermark", "0.00001"]).await;
-    tell(&stage, 300).await;
+    tell(&test, 300).await;
     failed(&worker, 4.0).await;
     let connections = rabbit.control(&["list_connections", "name"]).await;
     assert_eq!(connections.lines().filter(|line| line.contains("->")).count(), 1, "{connections}");
     // More that happens meanwhile is kept back.
-    tell(&stage, 300).await;
+    tell(&test, 300).await;
     failed(&worker, 6.0).await;
     rabbit.control(&["set_vm_memory_high_watermark", "0.4"]).await;
-    at_least("events", 610, || stage.count(POSITION)).await;
+    at_least("events", 610, || test.count(POSITION)).await;
     assert_eq!(ids(&rabbit, "#").await, (1..=610).collect::<Vec<_>>());
     ends_in_order(worker).await;
 }
@@ -106,7 +106,7 @@ async fn a_broker_that_blocks_gets_one_connection_and_each_event_once() {
 #[tokio::test]
 async fn a_queue_that_refuses_holds_up_what_follows_and_floods_no_other_queue() {
     let rabbit = RabbitServer::start().await;
-    let stage = stage(&rabbit).await;
+    let test = test(&rabbit).await;
     bind(&rabbit, &["#"]).await;
     let (_connection, channel) = channel(&rabbit).await;
     let mut bounded = FieldTable::default();
@@ -115,16 +115,16 @@ async fn a_queue_that_refuses_holds_up_what_follows_and_floods_no_other_queue() 
     channel.queue_declare("full".into(), QueueDeclareOptions::default(), bounded).await.unwrap();
     let bind = QueueBindOptions::default();
     channel.queue_bind("full".into(), NAME.into(), "#".into(), bind, FieldTable::default()).await.unwrap();
-    let worker = stage.work().await;
-    tell(&stage, 100).await;
+    let worker = test.work().await;
+    tell(&test, 100).await;
     failed(&worker, 5.0).await;
-    assert!(stage.count(POSITION).await >= 5, "what every queue took is not sent again");
+    assert!(test.count(POSITION).await >= 5, "what every queue took is not sent again");
     // The batch once, then one event a time.
     let got = ids(&rabbit, "#").await.len();
     assert!((100..150).contains(&got), "{got}");
     until("the rest to be taken", async || {
         drain(&rabbit, "full").await;
-        let position = stage.count(POSITION).await;
+        let position = test.count(POSITION).await;
         if position == 100 { Ok(()) } else { Err(position) }
     })
     .await;
@@ -134,13 +134,13 @@ async fn a_queue_that_refuses_holds_up_what_follows_and_floods_no_other_queue() 
 #[tokio::test]
 async fn a_worker_that_can_not_reach_the_broker_leaves_it_to_one_that_can() {
     let rabbit = RabbitServer::start().await;
-    let stage = stage(&rabbit).await;
+    let test = test(&rabbit).await;
     bind(&rabbit, &["#"]).await;
-    let lost = stage.start(&["work"], &[("AMQP_URL", NOWHERE)]);
+    let lost = test.start(&["work"], &[("AMQP_URL", NOWHERE)]);
     failed(&lost, 1.0).await;
-    let well = stage.work().await;
-    tell(&stage, 5).await;
-    at_least("events", 5, || stage.count(POSITION)).await;
+    let well = test.work().await;
+    tell(&test, 5).await;
+    at_least("events", 5, || test.count(POSITION)).await;
     assert_eq!(ids(&rabbit, "#").await, [1, 2, 3, 4, 5]);
     for process in [lost, well] {
         ends_in_order(process).await;

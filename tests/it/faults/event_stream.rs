@@ -6,7 +6,7 @@ use shop::events;
 
 use super::{
     event_targets::{NAME, connect, entries},
-    stage::{Stage, at_least, ends_in_order, until},
+    test_cluster::{TestCluster, at_least, ends_in_order, until},
 };
 use crate::support::RedisServer;
 
@@ -14,26 +14,26 @@ use crate::support::RedisServer;
 const POSITION: &str =
     "select coalesce((select last_event_id from shop.event_consumer where name = 'redis'), 0)";
 
-async fn stage(redis: &RedisServer) -> Stage {
-    let mut stage = Stage::open().await;
-    stage.set("REDIS_URL", &redis.url());
-    stage
+async fn test(redis: &RedisServer) -> TestCluster {
+    let mut test = TestCluster::open().await;
+    test.set("REDIS_URL", &redis.url());
+    test
 }
 
 /// Tells events and gives them their numbers, whether a worker runs or not.
-async fn tell(stage: &Stage, key: &str, count: i32) {
+async fn tell(test: &TestCluster, key: &str, count: i32) {
     sqlx::query(
         "insert into shop.outbox (routing_key, key, payload)
          select 'product.updated', $1, '{}' from generate_series(1, $2)",
     )
     .bind(key)
     .bind(count)
-    .execute(&stage.pool)
+    .execute(&test.pool)
     .await
     .unwrap();
     until("the outbox to be empty", async || {
-        events::sequence(&stage.pool, 10_000).await.unwrap();
-        let left = stage.count("select count(*) from shop.outbox").await;
+        events::sequence(&test.pool, 10_000).await.unwrap();
+        let left = test.count("select count(*) from shop.outbox").await;
         if left == 0 { Ok(()) } else { Err(left) }
     })
     .await;
@@ -61,23 +61,22 @@ async fn command(redis: &RedisServer, words: &[&str]) {
 #[tokio::test]
 async fn a_stream_that_is_ahead_of_a_database_that_was_put_back_gets_what_is_told_since() {
     let redis = RedisServer::start().await.unwrap();
-    let stage = stage(&redis).await;
-    let worker = stage.work().await;
-    tell(&stage, "kept", 10).await;
-    tell(&stage, "lost", 10).await;
-    at_least("events", 20, || stage.count(POSITION)).await;
+    let test = test(&redis).await;
+    let worker = test.work().await;
+    tell(&test, "kept", 10).await;
+    tell(&test, "lost", 10).await;
+    at_least("events", 20, || test.count(POSITION)).await;
     ends_in_order(worker).await;
-    stage
-        .arrange(
-            "delete from shop.event where event_id > 10;
+    test.arrange(
+        "delete from shop.event where event_id > 10;
              update shop.event_log set last_event_id = 10;
              update shop.event_consumer set last_event_id = 10;",
-        )
-        .await;
+    )
+    .await;
     // The new log has long overtaken the stream when a worker looks.
-    tell(&stage, "new", 30).await;
-    let worker = stage.work().await;
-    at_least("events", 40, || stage.count(POSITION)).await;
+    tell(&test, "new", 30).await;
+    let worker = test.work().await;
+    at_least("events", 40, || test.count(POSITION)).await;
     ends_in_order(worker).await;
 
     let mut client = connect(&redis.url()).await.unwrap();
@@ -92,15 +91,15 @@ async fn a_stream_that_is_ahead_of_a_database_that_was_put_back_gets_what_is_tol
 #[tokio::test]
 async fn events_whose_arrival_was_not_noted_do_not_come_again() {
     let redis = RedisServer::start().await.unwrap();
-    let stage = stage(&redis).await;
-    let worker = stage.work().await;
-    tell(&stage, "a", 10).await;
-    at_least("events", 10, || stage.count(POSITION)).await;
+    let test = test(&redis).await;
+    let worker = test.work().await;
+    tell(&test, "a", 10).await;
+    at_least("events", 10, || test.count(POSITION)).await;
     ends_in_order(worker).await;
-    stage.arrange("update shop.event_consumer set last_event_id = 4").await;
-    let worker = stage.work().await;
-    tell(&stage, "b", 1).await;
-    at_least("events", 11, || stage.count(POSITION)).await;
+    test.arrange("update shop.event_consumer set last_event_id = 4").await;
+    let worker = test.work().await;
+    tell(&test, "b", 1).await;
+    at_least("events", 11, || test.count(POSITION)).await;
     assert_eq!(ids(&redis).await, (1..=11).collect::<Vec<_>>());
     ends_in_order(worker).await;
 }
@@ -108,19 +107,19 @@ async fn events_whose_arrival_was_not_noted_do_not_come_again() {
 #[tokio::test]
 async fn a_stream_that_was_wiped_has_everything_again_after_a_foreign_entry_and_after_a_replay() {
     let redis = RedisServer::start().await.unwrap();
-    let stage = stage(&redis).await;
-    let worker = stage.work().await;
+    let test = test(&redis).await;
+    let worker = test.work().await;
     let all: Vec<i64> = (1..=15).collect();
-    tell(&stage, "a", 10).await;
+    tell(&test, "a", 10).await;
     until_it_has(&redis, &all[..10]).await;
     // It is later than our series, which therefore ends; nothing comes again by that.
     command(&redis, &["XADD", NAME, "*", "stray", "yes"]).await;
-    tell(&stage, "b", 5).await;
+    tell(&test, "b", 5).await;
     until_it_has(&redis, &all).await;
     command(&redis, &["FLUSHALL"]).await;
     until_it_has(&redis, &all).await;
 
-    let mut replay = stage.start(&["events", "replay", "--consumer", "redis", "--from", "12"], &[]);
+    let mut replay = test.start(&["events", "replay", "--consumer", "redis", "--from", "12"], &[]);
     assert!(replay.wait().await.success(), "{}", replay.output());
     let again: Vec<i64> = all.iter().copied().chain(12..=15).collect();
     until_it_has(&redis, &again).await;
@@ -140,18 +139,18 @@ async fn a_stream_that_was_wiped_has_everything_again_after_a_foreign_entry_and_
 #[tokio::test]
 async fn the_stream_is_cut_and_the_log_is_pruned_as_the_variables_say() {
     let redis = RedisServer::start().await.unwrap();
-    let mut stage = stage(&redis).await;
-    stage.set("EVENTS_MAXLEN", "100");
-    stage.set("EVENTS_RETENTION", "1s");
-    let worker = stage.work().await;
-    tell(&stage, "a", 1_000).await;
-    at_least("events", 1_000, || stage.count(POSITION)).await;
+    let mut test = test(&redis).await;
+    test.set("EVENTS_MAXLEN", "100");
+    test.set("EVENTS_RETENTION", "1s");
+    let worker = test.work().await;
+    tell(&test, "a", 1_000).await;
+    at_least("events", 1_000, || test.count(POSITION)).await;
     let kept = ids(&redis).await;
     // Redis cuts by the hundred or so.
     assert!((100..=300).contains(&kept.len()), "{} entries", kept.len());
     assert_eq!(kept.last(), Some(&1_000));
     until("old events to go", async || {
-        let left = stage.count("select count(*) from shop.event").await;
+        let left = test.count("select count(*) from shop.event").await;
         if left == 0 { Ok(()) } else { Err(left) }
     })
     .await;

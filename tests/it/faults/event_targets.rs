@@ -18,9 +18,9 @@ use tokio::sync::watch;
 
 use super::{
     load::Load,
-    stage::{PATIENCE, Stage, at_least, ends_in_order, until},
+    test_cluster::{TestCluster, at_least, ends_in_order, until},
 };
-use crate::support::{RabbitServer, RedisServer};
+use crate::support::{RabbitServer, RedisServer, WAIT_TIMEOUT};
 
 pub(super) const NAME: &str = "e-commerce.events";
 /// An entry of a stream: its id, and its fields with their values.
@@ -53,7 +53,7 @@ async fn follow(url: String, last: watch::Receiver<Option<i64>>) -> Vec<i64> {
         if told.is_some() && seen.last().copied() == told {
             return seen;
         }
-        assert!(begun.elapsed() < PATIENCE * 3, "{} of {told:?} events came", seen.len());
+        assert!(begun.elapsed() < WAIT_TIMEOUT * 3, "{} of {told:?} events came", seen.len());
         // It may be away.
         for (entry, event_id) in entries(&url, &after).await.unwrap_or_default() {
             after = entry;
@@ -85,8 +85,8 @@ pub(super) fn metric(text: &str, name: &str) -> Option<f64> {
 #[tokio::test]
 async fn a_redis_that_is_flushed_and_killed_under_load_has_every_event_once_in_the_end() {
     let mut redis = RedisServer::start().await.unwrap();
-    let mut stage = Stage::open().await;
-    stage.set("REDIS_URL", &redis.url());
+    let mut test = TestCluster::open().await;
+    test.set("REDIS_URL", &redis.url());
     // Somebody else's entry, with an id that is higher than any of ours would be.
     let mut client = connect(&redis.url()).await.unwrap();
     let mut foreign = redis::cmd("XADD");
@@ -95,22 +95,22 @@ async fn a_redis_that_is_flushed_and_killed_under_load_has_every_event_once_in_t
 
     let (last, known) = watch::channel(None);
     let following = tokio::spawn(follow(redis.url(), known));
-    let served = stage.serve().await;
-    let (first, mut second) = (stage.work().await, stage.work().await);
-    served.window.sell("TEA-1", 10_000).await;
+    let served = test.serve().await;
+    let (first, mut second) = (test.work().await, test.work().await);
+    served.client.add_product("TEA-1", 10_000).await;
     let faults = async {
-        at_least("events", 50, || stage.count(NUMBERED)).await;
+        at_least("events", 50, || test.count(NUMBERED)).await;
         redis::cmd("FLUSHALL").query_async::<()>(&mut client).await.unwrap();
-        at_least("events", 150, || stage.count(NUMBERED)).await;
+        at_least("events", 150, || test.count(NUMBERED)).await;
         second.kill9().await;
         redis.kill();
-        at_least("events while Redis is away", 250, || stage.count(NUMBERED)).await;
+        at_least("events while Redis is away", 250, || test.count(NUMBERED)).await;
         redis.restart().await.unwrap();
-        stage.work().await
+        test.work().await
     };
-    let (_, third) = tokio::join!(Load::start(&served.window, "TEA-1", 90).all(), faults);
-    stage.all_at_rest().await;
-    let told = stage.count(TOLD).await;
+    let (_, third) = tokio::join!(Load::start(&served.client, "TEA-1", 90).all(), faults);
+    test.all_at_rest().await;
+    let told = test.count(TOLD).await;
     assert!(told > 250, "{told}");
     last.send_replace(Some(told));
     let seen = following.await.unwrap();
@@ -123,7 +123,7 @@ async fn a_redis_that_is_flushed_and_killed_under_load_has_every_event_once_in_t
     assert_eq!(filled, seen, "what was wiped is there again");
     let caught_up = r#"sagaline_outbox_lag_events{consumer="redis"}"#;
     until("the lag to be told as gone", async || {
-        let lag = metric(&served.window.text("/metrics").await, caught_up);
+        let lag = metric(&served.client.text("/metrics").await, caught_up);
         if lag == Some(0.0) { Ok(()) } else { Err(lag) }
     })
     .await;
@@ -132,7 +132,7 @@ async fn a_redis_that_is_flushed_and_killed_under_load_has_every_event_once_in_t
     let mut client = connect(&redis.url()).await.unwrap();
     make_group(&mut client, "billing").await;
     let replay = ["events", "replay", "--consumer", "redis", "--from", "11"];
-    let mut replayed = stage.start(&replay, &[]);
+    let mut replayed = test.start(&replay, &[]);
     assert!(replayed.wait().await.success(), "{}", replayed.output());
     let again = i64::try_from(seen.len()).unwrap() + told - 10;
     until("events to come again", async || {
@@ -144,22 +144,22 @@ async fn a_redis_that_is_flushed_and_killed_under_load_has_every_event_once_in_t
     assert_eq!(both, (1..=told).chain(11..=told).collect::<Vec<_>>());
     assert_eq!(read_group(&mut client, "billing").await.len(), both.len());
 
-    let mut listed = stage.start(&["events", "consumers"], &[]);
+    let mut listed = test.start(&["events", "consumers"], &[]);
     assert!(listed.wait().await.success());
     assert!(listed.output().contains("redis"), "{}", listed.output());
     for process in [first, third] {
         ends_in_order(process).await;
     }
-    stage.assert_all_well().await;
+    test.assert_all_well().await;
 }
 
 #[tokio::test]
 async fn a_stream_in_redis_keeps_about_as_many_events_as_it_is_told_to() {
     let redis = RedisServer::start().await.unwrap();
-    let mut stage = Stage::open().await;
-    stage.set("REDIS_URL", &redis.url());
-    stage.set("EVENTS_MAXLEN", "100");
-    let (served, worker) = (stage.serve().await, stage.work().await);
+    let mut test = TestCluster::open().await;
+    test.set("REDIS_URL", &redis.url());
+    test.set("EVENTS_MAXLEN", "100");
+    let (served, worker) = (test.serve().await, test.work().await);
     let items: Vec<_> = (0..900)
         .map(|nth| {
             serde_json::json!({
@@ -168,9 +168,9 @@ async fn a_stream_in_redis_keeps_about_as_many_events_as_it_is_told_to() {
             })
         })
         .collect();
-    served.window.insist("/api/products/bulk", "stock", &serde_json::json!({"items": items})).await;
+    served.client.insist("/api/products/bulk", "stock", &serde_json::json!({"items": items})).await;
     at_least("all to be published", 900, || {
-        stage.count("select coalesce(max(last_event_id), 0) from shop.event_consumer where name = 'redis'")
+        test.count("select coalesce(max(last_event_id), 0) from shop.event_consumer where name = 'redis'")
     })
     .await;
     // Redis trims by whole nodes, which hold a hundred entries each.
@@ -180,7 +180,7 @@ async fn a_stream_in_redis_keeps_about_as_many_events_as_it_is_told_to() {
     for process in [worker, served.process] {
         ends_in_order(process).await;
     }
-    stage.assert_all_well().await;
+    test.assert_all_well().await;
 }
 
 pub(super) async fn channel(rabbit: &RabbitServer) -> (Connection, Channel) {
@@ -224,33 +224,33 @@ pub(super) async fn drain(rabbit: &RabbitServer, queue: &str) -> Vec<(i64, Strin
 async fn a_rabbitmq_that_is_killed_under_load_has_every_event_in_the_end_and_holds_nobody_up() {
     let redis = RedisServer::start().await.unwrap();
     let mut rabbit = RabbitServer::start().await;
-    let mut stage = Stage::open().await;
-    stage.set("REDIS_URL", &redis.url());
-    stage.set("AMQP_URL", &rabbit.url());
+    let mut test = TestCluster::open().await;
+    test.set("REDIS_URL", &redis.url());
+    test.set("AMQP_URL", &rabbit.url());
     bind(&rabbit, &["#", "order.*"]).await;
 
-    let served = stage.serve().await;
-    let workers = [stage.work().await, stage.work().await];
-    served.window.sell("TEA-1", 10_000).await;
+    let served = test.serve().await;
+    let workers = [test.work().await, test.work().await];
+    served.client.add_product("TEA-1", 10_000).await;
     let fault = async {
-        at_least("events", 100, || stage.count(NUMBERED)).await;
+        at_least("events", 100, || test.count(NUMBERED)).await;
         rabbit.kill();
         // Whatever the load did in the meantime, this is told while it is away.
-        served.window.place("late@example.com", "TEA-1", 1).await;
+        served.client.place("late@example.com", "TEA-1", 1).await;
     };
-    let (_, ()) = tokio::join!(Load::start(&served.window, "TEA-1", 72).all(), fault);
-    stage.all_at_rest().await;
-    let told = stage.count(TOLD).await;
+    let (_, ()) = tokio::join!(Load::start(&served.client, "TEA-1", 72).all(), fault);
+    test.all_at_rest().await;
+    let told = test.count(TOLD).await;
     // RabbitMQ is away and holds nobody up: orders are placed, and Redis has everything.
     let seen = follow(redis.url(), watch::channel(Some(told)).1).await;
     assert_eq!(seen, (1..=told).collect::<Vec<_>>());
-    let metrics = served.window.text("/metrics").await;
+    let metrics = served.client.text("/metrics").await;
     let lag = metric(&metrics, r#"sagaline_outbox_lag_events{consumer="amqp"}"#).unwrap();
     assert!(lag > 0.0, "{lag}");
 
     let rabbit = rabbit.restart().await;
     let position = "select last_event_id from shop.event_consumer where name = 'amqp'";
-    at_least("RabbitMQ to have every event", told, || stage.count(position)).await;
+    at_least("RabbitMQ to have every event", told, || test.count(position)).await;
     let all = drain(&rabbit, "#").await;
     let ids: Vec<i64> = all.iter().map(|(id, ..)| *id).collect();
     // Some may come again, but behind none that is new: who drops what is not higher than all before has each once.
@@ -270,5 +270,5 @@ async fn a_rabbitmq_that_is_killed_under_load_has_every_event_in_the_end_and_hol
     for process in workers {
         ends_in_order(process).await;
     }
-    stage.assert_all_well().await;
+    test.assert_all_well().await;
 }

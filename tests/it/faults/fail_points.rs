@@ -6,7 +6,7 @@
 
 use uuid::Uuid;
 
-use super::stage::{Served, Stage, died_at_its_fail_point, ends_in_order};
+use super::test_cluster::{HttpProcess, TestCluster, died_at_its_fail_point, ends_in_order};
 
 const MOMENTS: [&str; 2] = ["before-commit", "after-commit"];
 
@@ -26,15 +26,15 @@ enum Fate {
 }
 
 impl Fate {
-    async fn place(self, served: &Served) -> Uuid {
+    async fn place(self, served: &HttpProcess) -> Uuid {
         let (email, quantity) = match self {
             Self::Confirmed | Self::CancelledWhilePlaced => ("ann@example.com", 2),
             Self::Short => ("ann@example.com", 1_000_000),
             Self::Unconfirmable => ("unlucky@example.com", 2),
         };
-        let order_id = served.window.place(email, "TEA-1", quantity).await;
+        let order_id = served.client.place(email, "TEA-1", quantity).await;
         if self == Self::CancelledWhilePlaced {
-            served.window.cancel(&format!("/api/orders/{order_id}")).await;
+            served.client.cancel(&format!("/api/orders/{order_id}")).await;
         }
         order_id
     }
@@ -59,28 +59,28 @@ impl Fate {
         }
     }
 
-    async fn assert_came_true(self, stage: &Stage, order_id: Uuid) {
+    async fn assert_came_true(self, test: &TestCluster, order_id: Uuid) {
         let (status, held, letter, effects) = self.expected();
-        let (found, saga_id, holds) = stage.order(order_id).await;
+        let (found, saga_id, holds) = test.order(order_id).await;
         assert_eq!((found.as_str(), holds), (status, held), "{self:?} order {order_id}");
-        assert_eq!(stage.effects(saga_id).await, effects, "{self:?} order {order_id}");
-        stage.letter(&format!("{letter}:{order_id}")).await;
+        assert_eq!(test.effects(saga_id).await, effects, "{self:?} order {order_id}");
+        test.letter(&format!("{letter}:{order_id}")).await;
     }
 }
 
 /// Kills a worker at the point, has another one finish, and says whether the first one's work was lost.
-async fn die_and_recover(stage: &Stage, point: &str) -> bool {
-    let losses = stage.losses().await;
-    died_at_its_fail_point(stage.work_until(point)).await;
-    let successor = stage.work().await;
-    stage.all_at_rest().await;
+async fn die_and_recover(test: &TestCluster, point: &str) -> bool {
+    let losses = test.losses().await;
+    died_at_its_fail_point(test.work_until(point)).await;
+    let successor = test.work().await;
+    test.all_at_rest().await;
     ends_in_order(successor).await;
-    stage.losses().await > losses
+    test.losses().await > losses
 }
 
 async fn place_orders_and_die(steps: &[(&str, Fate)]) {
-    let stage = Stage::open().await;
-    stage
+    let test = TestCluster::open().await;
+    test
         .arrange(
             "create function refuse() returns trigger language plpgsql as \
                  $$ begin raise exception 'this order can not be confirmed'; end $$; \
@@ -88,8 +88,8 @@ async fn place_orders_and_die(steps: &[(&str, Fate)]) {
                  when (new.status = 'confirmed' and new.customer_email like 'unlucky@%') execute function refuse()",
         )
         .await;
-    let served = stage.serve().await;
-    served.window.sell("TEA-1", 1000).await;
+    let served = test.serve().await;
+    served.client.add_product("TEA-1", 1000).await;
     let mut confirmed = 0;
     for (step, fate) in steps {
         for moment in MOMENTS {
@@ -98,18 +98,18 @@ async fn place_orders_and_die(steps: &[(&str, Fate)]) {
             for _ in 0..EACH {
                 orders.push(fate.place(&served).await);
             }
-            let lost = die_and_recover(&stage, &point).await;
+            let lost = die_and_recover(&test, &point).await;
             assert!(lost || moment == "after-commit", "{point}: nothing was taken over");
             for order_id in orders {
-                fate.assert_came_true(&stage, order_id).await;
+                fate.assert_came_true(&test, order_id).await;
                 confirmed += i64::from(*fate == Fate::Confirmed);
             }
         }
     }
-    let reserved = stage.count("select sum(reserved)::bigint from shop.stock where sku = 'TEA-1'").await;
+    let reserved = test.count("select sum(reserved)::bigint from shop.stock where sku = 'TEA-1'").await;
     assert_eq!(reserved, 2 * confirmed);
-    stage.assert_mails_are_those_that_were_sent().await;
-    stage.assert_all_well().await;
+    test.assert_mails_are_those_that_were_sent().await;
+    test.assert_all_well().await;
     ends_in_order(served.process).await;
 }
 
@@ -139,16 +139,16 @@ async fn a_worker_killed_while_it_gives_stock_back_leaves_the_rest_to_another() 
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_worker_killed_anywhere_in_a_cancellation_leaves_it_to_another() {
-    let stage = Stage::open().await;
-    let served = stage.serve().await;
-    served.window.sell("TEA-1", 1000).await;
+    let test = TestCluster::open().await;
+    let served = test.serve().await;
+    served.client.add_product("TEA-1", 1000).await;
     let steps = ["release-stock/action", "finish-cancellation/action"];
     let mut orders = Vec::new();
     for _ in 0..EACH * MOMENTS.len() * steps.len() {
-        orders.push(served.window.place("ann@example.com", "TEA-1", 2).await);
+        orders.push(served.client.place("ann@example.com", "TEA-1", 2).await);
     }
-    let worker = stage.work().await;
-    stage.all_at_rest().await;
+    let worker = test.work().await;
+    test.all_at_rest().await;
     ends_in_order(worker).await;
 
     for step in steps {
@@ -156,96 +156,96 @@ async fn a_worker_killed_anywhere_in_a_cancellation_leaves_it_to_another() {
             let point = format!("cancel-order/{step}/{moment}");
             let cancelled = orders.split_off(orders.len() - EACH);
             for order_id in &cancelled {
-                served.window.cancel(&format!("/api/orders/{order_id}")).await;
+                served.client.cancel(&format!("/api/orders/{order_id}")).await;
             }
-            let lost = die_and_recover(&stage, &point).await;
+            let lost = die_and_recover(&test, &point).await;
             assert!(lost || moment == "after-commit", "{point}: nothing was taken over");
             for order_id in cancelled {
-                let (status, _, held) = stage.order(order_id).await;
+                let (status, _, held) = test.order(order_id).await;
                 assert_eq!((status.as_str(), held), ("cancelled", 0), "{point}: order {order_id}");
-                let saga_id = cancellation_of(&stage, order_id).await;
+                let saga_id = cancellation_of(&test, order_id).await;
                 let effects = ["begin-cancellation", "release-stock", "finish-cancellation"];
-                assert_eq!(stage.effects(saga_id).await, effects, "{point}: order {order_id}");
-                stage.letter(&format!("order-cancelled:{order_id}")).await;
+                assert_eq!(test.effects(saga_id).await, effects, "{point}: order {order_id}");
+                test.letter(&format!("order-cancelled:{order_id}")).await;
             }
         }
     }
-    assert_eq!(stage.count("select sum(reserved)::bigint from shop.stock").await, 0);
-    stage.assert_mails_are_those_that_were_sent().await;
-    stage.assert_all_well().await;
+    assert_eq!(test.count("select sum(reserved)::bigint from shop.stock").await, 0);
+    test.assert_mails_are_those_that_were_sent().await;
+    test.assert_all_well().await;
     ends_in_order(served.process).await;
 }
 
-async fn cancellation_of(stage: &Stage, order_id: Uuid) -> Uuid {
+async fn cancellation_of(test: &TestCluster, order_id: Uuid) -> Uuid {
     sqlx::query_scalar("select id from engine.saga where definition = 'cancel-order' and business_key = $1")
         .bind(order_id.to_string())
-        .fetch_one(&stage.pool)
+        .fetch_one(&test.pool)
         .await
         .unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_worker_killed_anywhere_in_a_delivery_leaves_it_to_another() {
-    let stage = Stage::open().await;
-    let served = stage.serve().await;
+    let test = TestCluster::open().await;
+    let served = test.serve().await;
     let mut again = 0;
     for step in ["begin-delivery/action", "send-mail/action", "record-delivery/action"] {
         for moment in MOMENTS {
             let point = format!("deliver-notification/{step}/{moment}");
             let mut deliveries = Vec::new();
             for _ in 0..EACH {
-                deliveries.push(served.window.deliver("ann@example.com").await);
+                deliveries.push(served.client.deliver("ann@example.com").await);
             }
-            let lost = die_and_recover(&stage, &point).await;
+            let lost = die_and_recover(&test, &point).await;
             assert!(lost || moment == "after-commit", "{point}: nothing was taken over");
             for delivery in deliveries {
                 let effects = ["store-notification", "begin-delivery", "send-mail", "record-delivery"];
-                assert_eq!(stage.effects(delivery).await, effects, "{point}: {delivery}");
+                assert_eq!(test.effects(delivery).await, effects, "{point}: {delivery}");
             }
-            let sent_again = stage.assert_mails_are_those_that_were_sent().await;
+            let sent_again = test.assert_mails_are_those_that_were_sent().await;
             if point == "deliver-notification/send-mail/action/before-commit" {
                 assert!(sent_again > again, "a mail whose sending was never recorded was not sent again");
             }
             again = sent_again;
         }
     }
-    stage.assert_all_well().await;
+    test.assert_all_well().await;
     ends_in_order(served.process).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_worker_killed_while_it_calls_a_delivery_off_leaves_it_to_another() {
-    let stage = Stage::open().await;
-    let served = stage.serve().await;
+    let test = TestCluster::open().await;
+    let served = test.serve().await;
     for moment in MOMENTS {
         let point = format!("deliver-notification/store-notification/undo/{moment}");
         let mut deliveries = Vec::new();
         for _ in 0..EACH {
-            let delivery = served.window.deliver("ann@example.com").await;
-            served.window.cancel(&format!("/api/workflows/{delivery}")).await;
+            let delivery = served.client.deliver("ann@example.com").await;
+            served.client.cancel(&format!("/api/workflows/{delivery}")).await;
             deliveries.push(delivery);
         }
-        let lost = die_and_recover(&stage, &point).await;
+        let lost = die_and_recover(&test, &point).await;
         assert!(lost || moment == "after-commit", "{point}: nothing was taken over");
         for delivery in deliveries {
             assert_eq!(
-                stage.effects(delivery).await,
+                test.effects(delivery).await,
                 ["store-notification", "-store-notification"],
                 "{point}"
             );
         }
     }
-    let called_off = stage.count("select count(*) from shop.notification where status = 'cancelled'").await;
+    let called_off = test.count("select count(*) from shop.notification where status = 'cancelled'").await;
     assert_eq!(usize::try_from(called_off).unwrap(), EACH * MOMENTS.len());
-    assert_eq!(stage.catcher.messages(), []);
-    stage.assert_all_well().await;
+    assert_eq!(test.catcher.messages(), []);
+    test.assert_all_well().await;
     ends_in_order(served.process).await;
 }
 
 #[tokio::test]
 async fn a_fail_point_that_is_none_is_refused() {
-    let stage = Stage::open().await;
-    let mut process = stage.work_until("place-order/reserve-stock/before-commit");
+    let test = TestCluster::open().await;
+    let mut process = test.work_until("place-order/reserve-stock/before-commit");
     assert_eq!(process.wait().await.code(), Some(2), "{}", process.output());
     let expected =
         "SAGALINE_FAILPOINT is `place-order/reserve-stock/before-commit`, but should be definition/step/";
@@ -258,7 +258,7 @@ async fn a_fail_point_that_is_none_is_refused() {
         ("place-order/open-order/action", "has no `open-order/action` to die at; there are "),
         ("place-order/confirm-order/undo", "has no `confirm-order/undo` to die at; there are "),
     ] {
-        let mut process = stage.work_until(&format!("{point}/before-commit"));
+        let mut process = test.work_until(&format!("{point}/before-commit"));
         assert_eq!(process.wait().await.code(), Some(2), "{}", process.output());
         assert!(process.output().contains("SAGALINE_FAILPOINT: "), "{}", process.output());
         assert!(process.output().contains(reason), "{}", process.output());

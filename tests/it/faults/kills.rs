@@ -5,83 +5,83 @@ use std::time::Duration;
 use devkit::mail_catcher::Behaviour;
 
 use super::load::Load;
-use super::stage::{Stage, at_least, ends_in_order, order};
+use super::test_cluster::{TestCluster, at_least, ends_in_order, order};
 use crate::support::RedisServer;
 
 const ORDERS: usize = 300;
 
-async fn kill_a_worker_under_load(stage: &Stage) {
+async fn kill_a_worker_under_load(test: &TestCluster) {
     // Slow enough that the victim is always in the middle of mails.
-    stage.catcher.behave(Behaviour::Trickle(Duration::from_millis(5)));
-    let served = stage.serve().await;
-    served.window.sell("TEA-1", 10_000).await;
-    let mut victim = stage.work().await;
-    let mut load = Load::start(&served.window, "TEA-1", ORDERS);
+    test.catcher.behave(Behaviour::Trickle(Duration::from_millis(5)));
+    let served = test.serve().await;
+    served.client.add_product("TEA-1", 10_000).await;
+    let mut victim = test.work().await;
+    let mut load = Load::start(&served.client, "TEA-1", ORDERS);
     load.reaches(ORDERS / 3).await;
-    at_least("mails under way", 8, || stage.mails_under_way()).await;
+    at_least("mails under way", 8, || test.mails_under_way()).await;
     victim.kill9().await;
-    assert!(stage.leased().await > 0, "the victim held nothing");
-    stage.catcher.behave(Behaviour::Accept);
+    assert!(test.leased().await > 0, "the victim held nothing");
+    test.catcher.behave(Behaviour::Accept);
 
-    let successor = stage.work().await;
+    let successor = test.work().await;
     let orders = load.all().await;
     assert_eq!(orders.len(), ORDERS);
-    stage.all_at_rest().await;
-    assert!(stage.losses().await > 0, "nothing was taken over");
+    test.all_at_rest().await;
+    assert!(test.losses().await > 0, "nothing was taken over");
     for order_id in orders {
-        let (status, _, held) = stage.order(order_id).await;
+        let (status, _, held) = test.order(order_id).await;
         assert_eq!((status.as_str(), held), ("confirmed", 1), "order {order_id}");
-        stage.letter(&format!("order-confirmed:{order_id}")).await;
+        test.letter(&format!("order-confirmed:{order_id}")).await;
     }
-    stage.assert_mails_are_those_that_were_sent().await;
-    stage.assert_all_well().await;
+    test.assert_mails_are_those_that_were_sent().await;
+    test.assert_all_well().await;
     ends_in_order(successor).await;
     ends_in_order(served.process).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_worker_killed_under_load_is_replaced_and_no_mail_is_missing() {
-    kill_a_worker_under_load(&Stage::open().await).await;
+    kill_a_worker_under_load(&TestCluster::open().await).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_worker_killed_under_load_is_replaced_when_redis_carries_the_mails() {
     let redis = RedisServer::start().await.unwrap();
-    let mut stage = Stage::open().await;
-    stage.set("REDIS_URL", &redis.url());
-    kill_a_worker_under_load(&stage).await;
+    let mut test = TestCluster::open().await;
+    test.set("REDIS_URL", &redis.url());
+    kill_a_worker_under_load(&test).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_order_whose_server_is_killed_right_after_the_answer_is_completed() {
-    let stage = Stage::open().await;
-    let mut served = stage.serve().await;
-    served.window.sell("TEA-1", 10).await;
-    let order_id = served.window.place("ann@example.com", "TEA-1", 3).await;
+    let test = TestCluster::open().await;
+    let mut served = test.serve().await;
+    served.client.add_product("TEA-1", 10).await;
+    let order_id = served.client.place("ann@example.com", "TEA-1", 3).await;
     served.process.kill9().await;
 
-    let worker = stage.work().await;
-    stage.all_at_rest().await;
-    let (status, _, held) = stage.order(order_id).await;
+    let worker = test.work().await;
+    test.all_at_rest().await;
+    let (status, _, held) = test.order(order_id).await;
     assert_eq!((status.as_str(), held), ("confirmed", 3));
-    stage.letter(&format!("order-confirmed:{order_id}")).await;
-    stage.assert_mails_are_those_that_were_sent().await;
-    stage.assert_all_well().await;
+    test.letter(&format!("order-confirmed:{order_id}")).await;
+    test.assert_mails_are_those_that_were_sent().await;
+    test.assert_all_well().await;
     ends_in_order(worker).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_killed_under_load_leaves_whole_orders_that_its_clients_find_with_their_keys() {
     const CLIENTS: usize = 40;
-    let stage = Stage::open().await;
-    let mut served = stage.serve().await;
-    served.window.sell("TEA-1", 1000).await;
-    let worker = stage.work().await;
+    let test = TestCluster::open().await;
+    let mut served = test.serve().await;
+    served.client.add_product("TEA-1", 1000).await;
+    let worker = test.work().await;
     let bodies: Vec<_> = (0..CLIENTS).map(|_| order("ann@example.com", "TEA-1", 1)).collect();
 
     // Whoever gets no answer from the first server asks the second one with the same key.
-    let second = stage.serve().await;
-    let (first, other) = (served.window.clone(), second.window.clone());
+    let second = test.serve().await;
+    let (first, other) = (served.client.clone(), second.client.clone());
     let clients = bodies.iter().enumerate().map(|(number, body)| {
         let (first, other, key) = (first.clone(), other.clone(), format!("checkout-{number}"));
         async move {
@@ -92,20 +92,20 @@ async fn a_server_killed_under_load_leaves_whole_orders_that_its_clients_find_wi
         }
     });
     let killing = async {
-        at_least("orders", 5, || stage.count("select count(*) from shop.orders")).await;
+        at_least("orders", 5, || test.count("select count(*) from shop.orders")).await;
         served.process.kill9().await;
     };
     let both = async { futures::join!(futures::future::join_all(clients), killing) };
-    let (answers, ()) = stage.with_keys_given_up_early(both).await;
+    let (answers, ()) = test.with_keys_given_up_early(both).await;
 
-    stage.all_at_rest().await;
-    assert_eq!(usize::try_from(stage.count("select count(*) from shop.orders").await).unwrap(), CLIENTS);
+    test.all_at_rest().await;
+    assert_eq!(usize::try_from(test.count("select count(*) from shop.orders").await).unwrap(), CLIENTS);
     for answer in answers {
-        let (status, _, held) = stage.order(super::stage::id(&answer, "order_id")).await;
+        let (status, _, held) = test.order(super::test_cluster::id(&answer, "order_id")).await;
         assert_eq!((status.as_str(), held), ("confirmed", 1), "{answer}");
     }
-    stage.assert_mails_are_those_that_were_sent().await;
-    stage.assert_all_well().await;
+    test.assert_mails_are_those_that_were_sent().await;
+    test.assert_all_well().await;
     ends_in_order(worker).await;
     ends_in_order(second.process).await;
 }

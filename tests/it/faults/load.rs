@@ -4,7 +4,9 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
-use super::stage::{PATIENCE, Window};
+use super::test_cluster::ApiClient;
+
+use crate::support::WAIT_TIMEOUT;
 
 /// How many customers order at once, each one order after the other.
 const CUSTOMERS: usize = 16;
@@ -17,15 +19,15 @@ pub(super) struct Load {
 
 impl Load {
     /// Has so many orders of one unit placed.
-    pub(super) fn start(window: &Window, sku: &'static str, orders: usize) -> Self {
+    pub(super) fn start(client: &ApiClient, sku: &'static str, orders: usize) -> Self {
         let (sender, acknowledged) = watch::channel(Vec::new());
         let mut customers = JoinSet::new();
         for customer in 0..CUSTOMERS {
-            let (window, sender) = (window.clone(), sender.clone());
+            let (client, sender) = (client.clone(), sender.clone());
             let mine = (customer..orders).step_by(CUSTOMERS);
             customers.spawn(async move {
                 for number in mine {
-                    let order_id = window.place(&format!("customer-{number}@example.com"), sku, 1).await;
+                    let order_id = client.place(&format!("customer-{number}@example.com"), sku, 1).await;
                     sender.send_modify(|ids| ids.push(order_id));
                 }
             });
@@ -36,7 +38,7 @@ impl Load {
     /// Waits until so many orders are acknowledged.
     pub(super) async fn reaches(&mut self, orders: usize) {
         let reached = self.acknowledged.wait_for(|ids| ids.len() >= orders);
-        let reached = tokio::time::timeout(PATIENCE, reached).await;
+        let reached = tokio::time::timeout(WAIT_TIMEOUT, reached).await;
         reached.expect("orders are acknowledged").expect("customers go on");
     }
 

@@ -7,13 +7,13 @@ use uuid::Uuid;
 
 use super::{
     load::Load,
-    stage::{Served, Stage, until},
+    test_cluster::{HttpProcess, TestCluster, until},
 };
 
 /// Orders of each part of a test.
 const ORDERS: usize = 40;
 
-impl Stage {
+impl TestCluster {
     /// Waits until all of these orders are confirmed.
     async fn all_confirmed(&self, orders: &[Uuid]) {
         let confirmed = "select count(*) from shop.orders where order_id = any($1) and status = 'confirmed'";
@@ -29,20 +29,20 @@ impl Stage {
     }
 }
 
-async fn ordered(served: &Served) -> Vec<Uuid> {
-    Load::start(&served.window, "TEA-1", ORDERS).all().await
+async fn ordered(served: &HttpProcess) -> Vec<Uuid> {
+    Load::start(&served.client, "TEA-1", ORDERS).all().await
 }
 
 /// The breaker before the mail server as the API lists it for the worker.
-async fn smtp_breaker(served: &Served) -> Value {
-    let list = served.window.json("/api/circuit-breakers").await;
+async fn smtp_breaker(served: &HttpProcess) -> Value {
+    let list = served.client.json("/api/circuit-breakers").await;
     let items = list["items"].as_array().unwrap();
     let is_it = |item: &&Value| item["process"] == "work" && item["dependency"] == "smtp";
     items.iter().find(is_it).cloned().unwrap_or_default()
 }
 
 /// Waits until so many failures in a row are told by the worker's breaker.
-async fn fails(served: &Served, least: i64) {
+async fn fails(served: &HttpProcess, least: i64) {
     until("the breaker to count failures", || async {
         let breaker = smtp_breaker(served).await;
         if breaker["failures"].as_i64().unwrap_or_default() >= least { Ok(()) } else { Err(breaker) }
@@ -52,30 +52,30 @@ async fn fails(served: &Served, least: i64) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn orders_go_on_while_mail_is_away_everybody_sees_it_and_every_mail_arrives_once() {
-    let mut stage = Stage::open().await;
+    let mut test = TestCluster::open().await;
     for (name, value) in [
         ("BREAKER_SMTP_FAILURES", "3"),
         ("BREAKER_SMTP_OPEN", "1s"),
         ("SMTP_REPLY_TIMEOUT", "1s"),
         ("QUEUE_CONCURRENCY_NOTIFICATIONS", "4"),
     ] {
-        stage.set(name, value);
+        test.set(name, value);
     }
-    let (served, worker) = (stage.serve().await, stage.worker().await);
-    served.window.sell("TEA-1", 1_000_000).await;
+    let (served, worker) = (test.serve().await, test.worker().await);
+    served.client.add_product("TEA-1", 1_000_000).await;
     let mut orders = ordered(&served).await;
     // A server that goes away in the middle of a mail can't say whether it has it.
-    stage.all_at_rest().await;
+    test.all_at_rest().await;
     assert_eq!(smtp_breaker(&served).await["state"], "closed");
 
-    stage.catcher.behave(Behaviour::Refuse);
+    test.catcher.behave(Behaviour::Refuse);
     orders.extend(ordered(&served).await);
-    stage.all_confirmed(&orders).await;
+    test.all_confirmed(&orders).await;
     fails(&served, 3).await;
     until("everybody to see it", || async {
         let listed = smtp_breaker(&served).await["state"].as_str().unwrap_or_default().to_owned();
-        let health = served.window.json("/health").await;
-        let metrics = worker.window.text("/metrics").await;
+        let health = served.client.json("/health").await;
+        let metrics = worker.client.text("/metrics").await;
         let gauge = metrics.lines().find(|line| line.starts_with("sagaline_breaker_state{"));
         let seen = (listed, health["parts"]["breakers"].clone(), gauge.unwrap_or_default().to_owned());
         let is_seen = seen.0 != "closed"
@@ -87,49 +87,49 @@ async fn orders_go_on_while_mail_is_away_everybody_sees_it_and_every_mail_arrive
     .await;
 
     // Now it hangs; each probe finds that out.
-    stage.catcher.behave(Behaviour::NeverGreet);
+    test.catcher.behave(Behaviour::NeverGreet);
     let failures = smtp_breaker(&served).await["failures"].as_i64().unwrap();
     orders.extend(ordered(&served).await);
-    stage.all_confirmed(&orders).await;
+    test.all_confirmed(&orders).await;
     fails(&served, failures + 2).await;
-    assert!(stage.catcher.messages().len() == ORDERS, "none has come since");
-    assert_eq!(stage.dead_jobs().await, 0);
+    assert!(test.catcher.messages().len() == ORDERS, "none has come since");
+    assert_eq!(test.dead_jobs().await, 0);
 
-    stage.catcher.behave(Behaviour::Accept);
+    test.catcher.behave(Behaviour::Accept);
     orders.extend(ordered(&served).await);
-    stage.all_at_rest().await;
-    stage.all_confirmed(&orders).await;
-    assert_eq!(stage.assert_mails_are_those_that_were_sent().await, 0, "none came twice");
-    assert_eq!(stage.catcher.messages().len(), orders.len());
-    assert_eq!(stage.dead_jobs().await, 0);
+    test.all_at_rest().await;
+    test.all_confirmed(&orders).await;
+    assert_eq!(test.assert_mails_are_those_that_were_sent().await, 0, "none came twice");
+    assert_eq!(test.catcher.messages().len(), orders.len());
+    assert_eq!(test.dead_jobs().await, 0);
     assert_eq!(smtp_breaker(&served).await["state"], "closed");
-    stage.assert_all_well().await;
+    test.assert_all_well().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn orders_are_confirmed_while_every_place_for_mails_is_held_by_one_that_hangs() {
     const PLACES: i64 = 4;
-    let mut stage = Stage::open().await;
-    stage.set("QUEUE_CONCURRENCY_NOTIFICATIONS", "4");
-    let (served, _worker) = (stage.serve().await, stage.worker().await);
-    served.window.sell("TEA-1", 1_000_000).await;
-    stage.catcher.behave(Behaviour::NeverGreet);
+    let mut test = TestCluster::open().await;
+    test.set("QUEUE_CONCURRENCY_NOTIFICATIONS", "4");
+    let (served, _worker) = (test.serve().await, test.worker().await);
+    served.client.add_product("TEA-1", 1_000_000).await;
+    test.catcher.behave(Behaviour::NeverGreet);
     let mut orders = ordered(&served).await;
     let all_taken = || {
         until("every place to be taken", || async {
-            let taken = stage.mails_under_way().await;
+            let taken = test.mails_under_way().await;
             if taken == PLACES { Ok(()) } else { Err(taken) }
         })
     };
     all_taken().await;
     orders.extend(ordered(&served).await);
-    stage.all_confirmed(&orders).await;
+    test.all_confirmed(&orders).await;
     all_taken().await;
-    assert!(stage.catcher.messages().is_empty());
+    assert!(test.catcher.messages().is_empty());
 
-    stage.catcher.behave(Behaviour::Accept);
-    stage.all_at_rest().await;
-    assert_eq!(stage.assert_mails_are_those_that_were_sent().await, 0, "none came twice");
-    assert_eq!(stage.catcher.messages().len(), orders.len());
-    stage.assert_all_well().await;
+    test.catcher.behave(Behaviour::Accept);
+    test.all_at_rest().await;
+    assert_eq!(test.assert_mails_are_those_that_were_sent().await, 0, "none came twice");
+    assert_eq!(test.catcher.messages().len(), orders.len());
+    test.assert_all_well().await;
 }

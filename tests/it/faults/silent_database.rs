@@ -9,7 +9,7 @@ use tokio::{
     sync::watch,
 };
 
-use super::stage::{Stage, at_least};
+use super::test_cluster::{TestCluster, at_least};
 use crate::support::Database;
 
 /// A way to a database on which connections can be made to swallow what is sent.
@@ -71,16 +71,16 @@ async fn pass(
 async fn events_go_on_over_new_connections_and_the_process_can_be_stopped() {
     let database = Database::durable().await;
     let way = Way::to(&database.url()).await;
-    let stage = Stage::on(database.url()).await;
-    let mut worker = stage.start(&["work"], &[("DATABASE_URL", &way.url)]);
+    let test = TestCluster::on(database.url()).await;
+    let mut worker = test.start(&["work"], &[("DATABASE_URL", &way.url)]);
     worker.wait_for_line(r#""message":"working""#).await;
     let tell = "insert into shop.outbox (routing_key, key, payload) values ('product.updated', 'k', '{}')";
-    stage.arrange(tell).await;
+    test.arrange(tell).await;
     let numbered = "select last_event_id from shop.event_log";
-    at_least("the first event", 1, || stage.count(numbered)).await;
+    at_least("the first event", 1, || test.count(numbered)).await;
     way.swallow();
-    stage.arrange(tell).await;
-    at_least("an event after the silence", 2, || stage.count(numbered)).await;
+    test.arrange(tell).await;
+    at_least("an event after the silence", 2, || test.count(numbered)).await;
 
     way.swallow();
     worker.sigterm();

@@ -4,9 +4,9 @@ use serde_json::{Value, json};
 
 use super::{
     event_targets::{bind, connect, drain, make_group, read_group},
-    stage::{Stage, ends_in_order, until},
+    test_cluster::{TestCluster, ends_in_order, until},
 };
-use crate::support::{RabbitServer, RedisServer};
+use crate::support::{RabbitServer, RedisServer, WAIT_TIMEOUT};
 
 /// Follows server-sent events until one has this routing key; gives all that came by then.
 async fn followed_until(mut stream: reqwest::Response, last: &str) -> Vec<Value> {
@@ -30,43 +30,43 @@ async fn followed_until(mut stream: reqwest::Response, last: &str) -> Vec<Value>
 #[tokio::test]
 async fn an_order_placed_at_one_service_shows_at_the_others_and_its_events_reach_every_consumer() {
     let (redis, rabbit) = (RedisServer::start().await.unwrap(), RabbitServer::start().await);
-    let mut stage = Stage::open().await;
-    stage.set("REDIS_URL", &redis.url());
-    stage.set("AMQP_URL", &rabbit.url());
+    let mut test = TestCluster::open().await;
+    test.set("REDIS_URL", &redis.url());
+    test.set("AMQP_URL", &rabbit.url());
     bind(&rabbit, &["order.*"]).await;
     let mut client = connect(&redis.url()).await.unwrap();
     make_group(&mut client, "billing").await;
-    let orders = stage.serve_service("orders").await;
-    let inventory = stage.serve_service("inventory").await;
-    let notifications = stage.serve_service("notifications").await;
-    let workers = [stage.work().await, stage.work().await];
+    let orders = test.serve_service("orders").await;
+    let inventory = test.serve_service("inventory").await;
+    let notifications = test.serve_service("notifications").await;
+    let workers = [test.work().await, test.work().await];
 
     // Each answers for its own part and for no other.
-    assert_eq!(orders.window.status("/api/products").await, 404);
-    assert_eq!(inventory.window.status("/api/orders").await, 404);
-    assert_eq!(notifications.window.status("/api/orders").await, 404);
+    assert_eq!(orders.client.status("/api/products").await, 404);
+    assert_eq!(inventory.client.status("/api/orders").await, 404);
+    assert_eq!(notifications.client.status("/api/orders").await, 404);
 
     // But each shows the contract of all: which of them is asked is not the caller's choice.
     let contract: Value = serde_json::from_str(&api::openapi_json()).unwrap();
     for service in [&orders, &inventory, &notifications] {
-        let shown = service.window.json("/openapi.json").await;
+        let shown = service.client.json("/openapi.json").await;
         assert_eq!(shown["paths"].as_object().unwrap().len(), contract["paths"].as_object().unwrap().len());
     }
 
-    inventory.window.sell("TEA-1", 50).await;
-    let stream = orders.window.open("/api/events?topics=order.*").await;
+    inventory.client.add_product("TEA-1", 50).await;
+    let stream = orders.client.open("/api/events?topics=order.*").await;
     let following = tokio::spawn(followed_until(stream, "order.confirmed"));
-    let order_id = orders.window.place("ann@example.com", "TEA-1", 2).await;
+    let order_id = orders.client.place("ann@example.com", "TEA-1", 2).await;
 
     let stock = until("the stock to be reserved", async || {
-        let list = inventory.window.json("/api/products?search=TEA-1").await;
+        let list = inventory.client.json("/api/products?search=TEA-1").await;
         let stock = list["items"][0]["stock"].clone();
         if stock["reserved"] == 2 { Ok(stock) } else { Err(list) }
     })
     .await;
     assert_eq!((stock["on_hand"].as_i64(), stock["available"].as_i64()), (Some(50), Some(48)));
     until("the mail to be sent", async || {
-        let sent = notifications.window.json("/api/notifications/status/sent").await;
+        let sent = notifications.client.json("/api/notifications/status/sent").await;
         let is_there = sent["items"].as_array().unwrap().iter().any(|mail| {
             mail["to"] == "ann@example.com"
                 && mail["subject"].as_str().unwrap().contains(&order_id.to_string())
@@ -75,7 +75,7 @@ async fn an_order_placed_at_one_service_shows_at_the_others_and_its_events_reach
     })
     .await;
 
-    let heard = tokio::time::timeout(super::stage::PATIENCE, following).await.unwrap().unwrap();
+    let heard = tokio::time::timeout(WAIT_TIMEOUT, following).await.unwrap().unwrap();
     let keys: Vec<_> = heard.iter().map(|event| event["routing_key"].as_str().unwrap()).collect();
     assert_eq!(keys, ["order.created", "order.confirmed"]);
     let confirmed = heard[1]["event_id"].as_i64().unwrap();
@@ -90,42 +90,42 @@ async fn an_order_placed_at_one_service_shows_at_the_others_and_its_events_reach
         .await;
         told.extend(new.into_iter().map(|(_, fields)| fields));
     }
-    stage.all_at_rest().await;
+    test.all_at_rest().await;
     let at_amqp = "select last_event_id from shop.event_consumer where name = 'amqp'";
-    super::stage::at_least("RabbitMQ to have them", confirmed, || stage.count(at_amqp)).await;
+    super::test_cluster::at_least("RabbitMQ to have them", confirmed, || test.count(at_amqp)).await;
     let bound: Vec<_> = drain(&rabbit, "order.*").await.into_iter().map(|(_, key, _)| key).collect();
     assert_eq!(bound, ["order.created", "order.confirmed"]);
 
     for process in workers.into_iter().chain([orders.process, inventory.process, notifications.process]) {
         ends_in_order(process).await;
     }
-    stage.assert_all_well().await;
+    test.assert_all_well().await;
 }
 
 #[tokio::test]
 async fn administrators_senders_and_deadlines_are_those_of_the_environment_in_every_process() {
-    let mut stage = Stage::open().await;
-    stage.set("ADMIN_EMAILS", "boss@example.com");
-    stage.set("MAIL_FROM", "Teas <teas@example.com>");
-    stage.set("RESERVATION_TTL", "90s");
-    let (orders, inventory) = (stage.serve_service("orders").await, stage.serve_service("inventory").await);
-    let notifications = stage.serve_service("notifications").await;
-    let worker = stage.work().await;
+    let mut test = TestCluster::open().await;
+    test.set("ADMIN_EMAILS", "boss@example.com");
+    test.set("MAIL_FROM", "Teas <teas@example.com>");
+    test.set("RESERVATION_TTL", "90s");
+    let (orders, inventory) = (test.serve_service("orders").await, test.serve_service("inventory").await);
+    let notifications = test.serve_service("notifications").await;
+    let worker = test.work().await;
     let mut products = Vec::new();
     for sku in ["TEA-1", "TEA-2"] {
         let product = json!({
             "sku": sku, "name": sku, "category": "tea", "price": 1290, "currency": "EUR",
             "initial_stock": 50, "low_stock_threshold": 49,
         });
-        products.push(inventory.window.insist("/api/products", sku, &product).await);
+        products.push(inventory.client.insist("/api/products", sku, &product).await);
     }
     // A worker tells of what an order makes low, the inventory service of what a person does.
-    orders.window.place("ann@example.com", "TEA-1", 2).await;
+    orders.client.place("ann@example.com", "TEA-1", 2).await;
     let stock = format!("/api/products/{}/stock", products[1]["product_id"].as_str().unwrap());
-    inventory.window.put(&stock, &json!({"adjust": -2, "reason": "damaged"})).await;
+    inventory.client.put(&stock, &json!({"adjust": -2, "reason": "damaged"})).await;
 
     let mails = until("the administrator to be told of both", async || {
-        let sent = notifications.window.json("/api/notifications/status/sent").await;
+        let sent = notifications.client.json("/api/notifications/status/sent").await;
         let to_boss = |mail: &&Value| mail["to"] == "boss@example.com";
         let mails: Vec<_> = sent["items"].as_array().unwrap().iter().filter(to_boss).cloned().collect();
         if mails.len() == 2 { Ok(mails) } else { Err(sent) }
@@ -134,32 +134,32 @@ async fn administrators_senders_and_deadlines_are_those_of_the_environment_in_ev
     for sku in ["TEA-1", "TEA-2"] {
         assert!(mails.iter().any(|mail| mail["subject"].as_str().unwrap().contains(sku)), "{sku}: {mails:?}");
     }
-    for message in stage.catcher.messages() {
+    for message in test.catcher.messages() {
         assert_eq!(message.from, "teas@example.com");
         assert_eq!(message.header("From").as_deref(), Some("Teas <teas@example.com>"));
     }
     let kept = "select extract(epoch from deadline_at - created_at)::bigint from engine.saga \
                 where definition = 'place-order'";
-    assert_eq!(stage.count(kept).await, 90);
-    stage.all_at_rest().await;
+    assert_eq!(test.count(kept).await, 90);
+    test.all_at_rest().await;
     for process in [worker, orders.process, inventory.process, notifications.process] {
         ends_in_order(process).await;
     }
-    stage.assert_all_well().await;
+    test.assert_all_well().await;
 }
 
 #[tokio::test]
 async fn a_mail_dies_after_as_many_attempts_and_lies_for_as_long_as_the_environment_says() {
-    let mut stage = Stage::open().await;
+    let mut test = TestCluster::open().await;
     // Nobody listens there.
-    stage.set("SMTP_URL", "smtp://127.0.0.1:1");
-    stage.set("RETRY_SEND_MAIL_ATTEMPTS", "2");
-    stage.set("DEAD_JOB_TTL", "2h");
-    stage.set("DEAD_JOB_TTL_DELIVER_NOTIFICATION", "3h");
-    let (served, worker) = (stage.serve().await, stage.work().await);
-    served.window.deliver("ann@example.com").await;
+    test.set("SMTP_URL", "smtp://127.0.0.1:1");
+    test.set("RETRY_SEND_MAIL_ATTEMPTS", "2");
+    test.set("DEAD_JOB_TTL", "2h");
+    test.set("DEAD_JOB_TTL_DELIVER_NOTIFICATION", "3h");
+    let (served, worker) = (test.serve().await, test.work().await);
+    served.client.deliver("ann@example.com").await;
     let job = until("the mail to be dead", async || {
-        let jobs = served.window.json("/api/dead-jobs").await;
+        let jobs = served.client.json("/api/dead-jobs").await;
         jobs["items"].get(0).cloned().ok_or(jobs)
     })
     .await;

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, fs};
 
 use serde_json::Value;
 
-use super::papers::{read, root, rust_files, source_folders};
+use super::docs_match_metrics::{read, root, rust_files, source_folders};
 
 /// The families of routing keys.
 const FAMILIES: [&str; 6] = ["order.", "inventory.", "notification.", "workflow.", "dead_job.", "product."];

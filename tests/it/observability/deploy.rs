@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use super::papers::{members, read};
+use super::docs_match_metrics::{members, read};
 
 #[test]
 fn an_image_is_built_from_every_crate() {

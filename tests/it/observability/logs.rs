@@ -7,7 +7,7 @@ use std::{
 
 use serde_json::Value;
 
-use super::fleet::{Fleet, until};
+use super::deployment::{Deployment, until};
 
 fn files(dir: &Path) -> Vec<String> {
     let mut names: Vec<_> =
@@ -43,10 +43,10 @@ async fn make(dir: &Path, names: &[&str]) {
 async fn each_kind_of_process_writes_a_file_of_its_own_to_the_last_line() {
     let dir = tempfile::tempdir().unwrap();
     let logs = dir.path().join("made/when/missing");
-    let mut fleet = Fleet::new().await;
-    fleet.set("LOG_DIR", logs.to_str().unwrap());
-    let orders = fleet.serve(&["--service", "orders"]).await;
-    let worker = fleet.work().await;
+    let mut deployment = Deployment::new().await;
+    deployment.set("LOG_DIR", logs.to_str().unwrap());
+    let orders = deployment.serve(&["--service", "orders"]).await;
+    let worker = deployment.work().await;
     let address = orders.base.clone();
     let ended = orders.ends_in_order().await;
     assert!(ended.output().contains(r#""message":"stopped""#), "standard error is kept: {}", ended.output());
@@ -73,41 +73,41 @@ async fn files_older_than_are_kept_are_thrown_away_and_no_others() {
         ["orders.log.2020-01-01", "orders.log.2020-01-02", "orders.log.2020-01-03", "orders.log.2020-01-04"];
     make(dir.path(), &old).await;
     make(dir.path(), &["work.log.2020-01-01", "notes.txt"]).await;
-    let mut fleet = Fleet::new().await;
-    fleet.set("LOG_DIR", dir.path().to_str().unwrap());
-    fleet.set("LOG_KEEP_DAYS", "2");
-    fleet.serve(&["--service", "orders"]).await.ends_in_order().await;
+    let mut deployment = Deployment::new().await;
+    deployment.set("LOG_DIR", dir.path().to_str().unwrap());
+    deployment.set("LOG_KEEP_DAYS", "2");
+    deployment.serve(&["--service", "orders"]).await.ends_in_order().await;
     let names = files(dir.path());
     assert_eq!(names[..3], ["notes.txt", "orders.log.2020-01-03", "orders.log.2020-01-04"], "{names:?}");
     assert!(names[3].starts_with("orders.log.") && names[4] == "work.log.2020-01-01", "{names:?}");
 
     // A second start on the same day throws today's file away under no circumstances.
     let today = names[3].clone();
-    fleet.set("LOG_KEEP_DAYS", "1");
+    deployment.set("LOG_KEEP_DAYS", "1");
     let before = fs::read_to_string(dir.path().join(&today)).unwrap();
-    fleet.serve(&["--service", "orders"]).await.ends_in_order().await;
+    deployment.serve(&["--service", "orders"]).await.ends_in_order().await;
     let after = fs::read_to_string(dir.path().join(&today)).unwrap();
     assert!(after.len() > before.len() && after.starts_with(&before), "{after}");
 }
 
 #[tokio::test]
 async fn people_get_lines_programs_get_json_and_both_only_what_the_level_lets_through() {
-    let mut fleet = Fleet::new().await;
+    let mut deployment = Deployment::new().await;
     let shapes = [("json", true), ("pretty", false), ("auto", true)];
     for (format, is_json) in shapes {
-        fleet.set("LOG_FORMAT", format);
-        let mut server = fleet.start(&["serve", "--service", "orders"]);
+        deployment.set("LOG_FORMAT", format);
+        let mut server = deployment.start(&["serve", "--service", "orders"]);
         let line = server.wait_for_line("serving").await;
         assert_eq!(serde_json::from_str::<Value>(&line).is_ok(), is_json, "{format}: {line}");
         assert!(line.contains("INFO"), "{format}: {line}");
         server.sigterm();
         assert_eq!(server.wait().await.code(), Some(0));
     }
-    fleet.set("DATABASE_URL", "postgres://127.0.0.1:1/shop");
-    fleet.set("DATABASE_WAIT", "1s");
+    deployment.set("DATABASE_URL", "postgres://127.0.0.1:1/shop");
+    deployment.set("DATABASE_WAIT", "1s");
     for (level, is_told) in [("warn", true), ("error", false)] {
-        fleet.set("LOG_LEVEL", level);
-        let mut server = fleet.start(&["serve"]);
+        deployment.set("LOG_LEVEL", level);
+        let mut server = deployment.start(&["serve"]);
         assert_eq!(server.wait().await.code(), Some(2));
         assert_eq!(server.output().contains("does not answer yet"), is_told, "{level}: {}", server.output());
     }
@@ -118,11 +118,11 @@ async fn a_directory_that_can_not_be_written_to_stops_the_start_and_is_named() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("file");
     File::create(&file).unwrap();
-    let mut fleet = Fleet::new().await;
+    let mut deployment = Deployment::new().await;
     let place = file.join("logs");
-    fleet.set("LOG_DIR", place.to_str().unwrap());
+    deployment.set("LOG_DIR", place.to_str().unwrap());
     for command in ["serve", "work", "migrate"] {
-        let mut process = fleet.start(&[command]);
+        let mut process = deployment.start(&[command]);
         let code = process.wait().await.code();
         let output = process.output();
         assert_eq!(code, Some(2), "{command}: {output}");

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::fleet::{Fleet, Ship, until};
+use super::deployment::{Deployment, HttpProcess, until};
 
 /// Written beside the recorder's, on Linux.
 pub(super) const OF_THE_PROCESS: [&str; 7] = [
@@ -104,8 +104,8 @@ fn flaws(name: &str, family: &Family) -> Vec<String> {
     flaws
 }
 
-async fn scrape(ship: &Ship) -> BTreeMap<String, Family> {
-    let answer = ship.get("/metrics").await;
+async fn scrape(process: &HttpProcess) -> BTreeMap<String, Family> {
+    let answer = process.get("/metrics").await;
     assert_eq!(answer.status(), 200);
     assert_eq!(answer.headers()["content-type"], "text/plain; version=0.0.4; charset=utf-8");
     families(&answer.text().await.unwrap())
@@ -121,9 +121,9 @@ fn missing<'a>(wanted: &[&'a str], found: &BTreeMap<String, Family>) -> Vec<&'a 
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn server_and_worker_show_under_load_what_operators_ask_for_and_name_it_well() {
-    let fleet = Fleet::new().await;
-    let (server, worker) = (fleet.serve(&[]).await, fleet.work().await);
-    server.sell("TEA-1", 20).await;
+    let deployment = Deployment::new().await;
+    let (server, worker) = (deployment.serve(&[]).await, deployment.work().await);
+    server.add_product("TEA-1", 20).await;
     let orders = (0..20).map(|_| server.settle("TEA-1", 1));
     for order in futures::future::join_all(orders).await {
         assert_eq!(order["status"], "confirmed", "{order}");
@@ -131,10 +131,10 @@ async fn server_and_worker_show_under_load_what_operators_ask_for_and_name_it_we
     assert_eq!(server.settle("TEA-1", 1).await["status"], "rejected");
     assert_eq!(server.get("/api/orders/not-an-id").await.status(), 400);
 
-    let described = super::papers::described();
-    for (ship, wanted) in [(&server, OF_A_SERVER.as_slice()), (&worker, OF_A_WORKER.as_slice())] {
+    let described = super::docs_match_metrics::described();
+    for (process, wanted) in [(&server, OF_A_SERVER.as_slice()), (&worker, OF_A_WORKER.as_slice())] {
         let found = until("all metrics to be shown", || async {
-            let found = scrape(ship).await;
+            let found = scrape(process).await;
             let missing = missing(wanted, &found);
             if missing.is_empty() { Ok(found) } else { Err(format!("{missing:?} are missing")) }
         })
@@ -184,17 +184,17 @@ async fn server_and_worker_show_under_load_what_operators_ask_for_and_name_it_we
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_worker_shows_open_breakers_and_what_a_consumer_lacks() {
-    let mut fleet = Fleet::new().await;
+    let mut deployment = Deployment::new().await;
     // Nobody listens there.
     for (name, value) in [("AMQP_URL", "amqp://127.0.0.1:1"), ("REDIS_URL", "redis://127.0.0.1:1")] {
-        fleet.set(name, value);
+        deployment.set(name, value);
     }
     for dependency in ["AMQP", "REDIS"] {
-        fleet.set(&format!("BREAKER_{dependency}_FAILURES"), "1");
-        fleet.set(&format!("BREAKER_{dependency}_OPEN"), "1h");
+        deployment.set(&format!("BREAKER_{dependency}_FAILURES"), "1");
+        deployment.set(&format!("BREAKER_{dependency}_OPEN"), "1h");
     }
-    let (server, worker) = (fleet.serve(&[]).await, fleet.work().await);
-    server.sell("TEA-1", 1).await;
+    let (server, worker) = (deployment.serve(&[]).await, deployment.work().await);
+    server.add_product("TEA-1", 1).await;
     let wanted = [
         ("sagaline_breaker_state", "dependency=\"amqp\"", " 2"),
         ("sagaline_breaker_state", "dependency=\"redis\"", " 2"),

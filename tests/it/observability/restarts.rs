@@ -9,13 +9,13 @@ use reqwest::{Method, StatusCode};
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::fleet::{Fleet, Ship, order, until};
+use super::deployment::{Deployment, HttpProcess, order, until};
 use crate::support::Process;
 
 /// Waits until a server says that it is about to stop.
-async fn drains(ship: &Ship) {
+async fn drains(process: &HttpProcess) {
     until("the server to say that it is not ready", || async {
-        let answer = ship.get("/health/ready").await;
+        let answer = process.get("/health/ready").await;
         let status = answer.status();
         let health: Value = answer.json().await.unwrap();
         let is_draining = status == StatusCode::SERVICE_UNAVAILABLE && health["status"] == "draining";
@@ -26,16 +26,16 @@ async fn drains(ship: &Ship) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_is_told_to_stop_is_not_ready_first_and_serves_on() {
-    let mut fleet = Fleet::new().await;
-    fleet.set("DRAIN_DELAY", "5m");
-    let mut server = fleet.serve(&[]).await;
-    server.sell("TEA-1", 5).await;
-    let health = fleet.start(&["health", &format!("{}/health/ready", server.base)]).wait().await;
+    let mut deployment = Deployment::new().await;
+    deployment.set("DRAIN_DELAY", "5m");
+    let mut server = deployment.serve(&[]).await;
+    server.add_product("TEA-1", 5).await;
+    let health = deployment.start(&["health", &format!("{}/health/ready", server.base)]).wait().await;
     assert_eq!(health.code(), Some(0));
     server.process.sigterm();
     drains(&server).await;
 
-    let mut health = fleet.start(&["health", &format!("{}/health/ready", server.base)]);
+    let mut health = deployment.start(&["health", &format!("{}/health/ready", server.base)]);
     assert_eq!(health.wait().await.code(), Some(1));
     assert!(health.output().contains("draining"), "{}", health.output());
     assert_eq!(server.get("/health/live").await.status(), 200);
@@ -48,12 +48,12 @@ async fn a_server_that_is_told_to_stop_is_not_ready_first_and_serves_on() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stop_ends_waits_with_what_is_known_by_then() {
-    let fleet = Fleet::new().await;
-    let server = fleet.serve(&[]).await;
-    server.sell("TEA-1", 5).await;
+    let deployment = Deployment::new().await;
+    let server = deployment.serve(&[]).await;
+    server.add_product("TEA-1", 5).await;
     // Nobody works: this would wait for longer than a stop lets requests finish.
     let waiting = tokio::spawn(server.ordering("TEA-1", 1).header("Prefer", "wait=30").send());
-    let pool = fleet.database.pool().await;
+    let pool = deployment.database.pool().await;
     until("the order to be stored", || async {
         let orders: i64 =
             sqlx::query_scalar("select count(*) from shop.orders").fetch_one(&pool).await.unwrap();
@@ -125,12 +125,12 @@ async fn customer(balancer: Arc<Balancer>, stop: Arc<AtomicBool>) -> Vec<Uuid> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_request_fails_while_two_servers_restart_in_turn_under_load() {
-    let mut fleet = Fleet::new().await;
-    fleet.set("DRAIN_DELAY", "2s");
-    let worker = fleet.work().await;
-    let mut servers = [Some(fleet.serve(&[]).await), Some(fleet.serve(&[]).await)];
-    servers[0].as_ref().unwrap().sell("TEA-1", 1_000_000).await;
-    let base = |server: &Option<Ship>| Mutex::new(server.as_ref().unwrap().base.clone());
+    let mut deployment = Deployment::new().await;
+    deployment.set("DRAIN_DELAY", "2s");
+    let worker = deployment.work().await;
+    let mut servers = [Some(deployment.serve(&[]).await), Some(deployment.serve(&[]).await)];
+    servers[0].as_ref().unwrap().add_product("TEA-1", 1_000_000).await;
+    let base = |server: &Option<HttpProcess>| Mutex::new(server.as_ref().unwrap().base.clone());
     let balancer = Arc::new(Balancer {
         places: [base(&servers[0]), base(&servers[1])],
         out: [AtomicBool::new(false), AtomicBool::new(false)],
@@ -139,7 +139,7 @@ async fn no_request_fails_while_two_servers_restart_in_turn_under_load() {
     let stop = Arc::new(AtomicBool::new(false));
     let customers: Vec<_> =
         (0..4).map(|_| tokio::spawn(customer(Arc::clone(&balancer), Arc::clone(&stop)))).collect();
-    let pool = fleet.database.pool().await;
+    let pool = deployment.database.pool().await;
     for round in 0..2 {
         for place in [0, 1] {
             let taken = more_orders(&pool, 0).await;
@@ -151,7 +151,7 @@ async fn no_request_fails_while_two_servers_restart_in_turn_under_load() {
             let mut old = old.process;
             assert_eq!(old.wait().await.code(), Some(0), "round {round}: {}", old.output());
             assert!(old.output().contains(r#""cut":0"#), "{}", old.output());
-            let new = fleet.serve(&[]).await;
+            let new = deployment.serve(&[]).await;
             balancer.places[place].lock().unwrap().clone_from(&new.base);
             balancer.out[place].store(false, Ordering::SeqCst);
             servers[place] = Some(new);

@@ -14,7 +14,7 @@ use serde_json::Value;
 use tokio::{net::TcpListener, task::JoinHandle};
 use tonic::transport::{Server, server::TcpIncoming};
 
-use super::fleet::{Fleet, Ship, order, until};
+use super::deployment::{Deployment, HttpProcess, order, until};
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const CALLER: &str = "b7ad6b7169203331";
@@ -83,8 +83,8 @@ impl Collector {
 }
 
 /// Waits until everything that followed from an order has come to rest.
-async fn rest(fleet: &Fleet) {
-    let pool = fleet.database.pool().await;
+async fn rest(deployment: &Deployment) {
+    let pool = deployment.database.pool().await;
     until("all sagas to be at rest", || async {
         let moving = "select count(*) from engine.saga where status in ('running', 'compensating')";
         let moving: i64 = sqlx::query_scalar(moving).fetch_one(&pool).await.unwrap();
@@ -93,9 +93,9 @@ async fn rest(fleet: &Fleet) {
     .await;
 }
 
-async fn place(ship: &Ship) -> Value {
+async fn place(process: &HttpProcess) -> Value {
     let traceparent = format!("00-{TRACE}-{CALLER}-01");
-    let placing = ship.request(Method::POST, "/api/orders").header("traceparent", traceparent);
+    let placing = process.request(Method::POST, "/api/orders").header("traceparent", traceparent);
     let answer = placing.json(&order("TEA-1", 1)).send().await.unwrap();
     assert_eq!((answer.status().as_u16(), answer.headers()["x-request-id"].to_str().unwrap()), (201, TRACE));
     answer.json().await.unwrap()
@@ -116,10 +116,10 @@ async fn a_collector_gets_it_whole_where_little_is_logged() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_line_of_a_failed_request_has_its_trace_id_where_little_is_logged() {
-    let mut fleet = Fleet::new().await;
-    fleet.set("LOG_LEVEL", QUIET);
-    let server = fleet.serve(&[]).await;
-    let pool = fleet.database.pool().await;
+    let mut deployment = Deployment::new().await;
+    deployment.set("LOG_LEVEL", QUIET);
+    let server = deployment.serve(&[]).await;
+    let pool = deployment.database.pool().await;
     sqlx::raw_sql("alter table shop.product rename to goods").execute(&pool).await.unwrap();
     let asking = server.request(Method::GET, "/api/products");
     let answer = asking.header("traceparent", format!("00-{TRACE}-{CALLER}-01")).send().await.unwrap();
@@ -132,13 +132,13 @@ async fn the_line_of_a_failed_request_has_its_trace_id_where_little_is_logged() 
 async fn one_trace_arrives(log_level: &str) {
     let collector = Collector::default();
     let (url, serving) = collector.listen().await;
-    let mut fleet = Fleet::new().await;
-    fleet.set("OTEL_EXPORTER_OTLP_ENDPOINT", &url);
-    fleet.set("LOG_LEVEL", log_level);
-    let (server, worker) = (fleet.serve(&[]).await, fleet.work().await);
-    server.sell("TEA-1", 5).await;
+    let mut deployment = Deployment::new().await;
+    deployment.set("OTEL_EXPORTER_OTLP_ENDPOINT", &url);
+    deployment.set("LOG_LEVEL", log_level);
+    let (server, worker) = (deployment.serve(&[]).await, deployment.work().await);
+    server.add_product("TEA-1", 5).await;
     place(&server).await;
-    rest(&fleet).await;
+    rest(&deployment).await;
     // What has not been sent yet is sent at the end.
     server.ends_in_order().await;
     worker.ends_in_order().await;
@@ -169,9 +169,9 @@ async fn every_problem_has_the_trace_id_of_its_caller_or_one_of_its_own_with_and
     let collector = Collector::default();
     let (url, serving) = collector.listen().await;
     for endpoint in [url.as_str(), ""] {
-        let mut fleet = Fleet::new().await;
-        fleet.set("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint);
-        let server = fleet.serve(&[]).await;
+        let mut deployment = Deployment::new().await;
+        deployment.set("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint);
+        let server = deployment.serve(&[]).await;
         let requests = [
             server.request(Method::GET, "/nowhere"),
             server.request(Method::DELETE, "/api/orders"),

@@ -10,7 +10,7 @@ use shop::{
     sagas::Settings,
 };
 
-use super::{Market, order};
+use super::{TestShop, order};
 
 fn details(name: &str, threshold: i64) -> ProductDetails {
     ProductDetails {
@@ -45,45 +45,45 @@ fn listed(sku: &str, name: &str, initial_stock: i64) -> ListedProduct {
 }
 
 /// A shop with two administrators, and nobody who delivers their mail.
-async fn with_admins() -> Market {
+async fn with_admins() -> TestShop {
     let mails = tempfile::tempdir().unwrap();
     let mailer = Mailer::files(mails.path(), "shop@example.com").unwrap();
     let admins: shop::AdminEmails = "boss@example.com,clerk@example.com".parse().unwrap();
     let settings = Settings { admin_emails: admins.clone(), ..Settings::new(mailer) };
-    let mut market = Market::with(mails, settings).await;
-    market.shop = market.shop.alerting(admins);
-    market
+    let mut test = TestShop::with(mails, settings).await;
+    test.shop = test.shop.alerting(admins);
+    test
 }
 
-async fn alerts(market: &Market) -> i64 {
+async fn alerts(test: &TestShop) -> i64 {
     sqlx::query_scalar(
         "select count(*) from shop.notification
          where recipient in ('boss@example.com', 'clerk@example.com') and subject = 'Stock of TEA-1 is low'",
     )
-    .fetch_one(market.pool())
+    .fetch_one(test.pool())
     .await
     .unwrap()
 }
 
 #[tokio::test]
 async fn whatever_makes_stock_low_is_told_once_to_consumers_and_to_every_administrator() {
-    let market = with_admins().await.hire();
-    let tea = market.sell("TEA-1", 10, 10).await;
-    let told = async || (market.events("inventory.low").await, alerts(&market).await);
+    let test = with_admins().await.start_workers();
+    let tea = test.add_product("TEA-1", 10, 10).await;
+    let told = async || (test.events("inventory.low").await, alerts(&test).await);
     let set = async |on_hand| {
         let change = StockChange::Set(on_hand);
-        inventory::change_stock(&market.shop, tea.product_id, change, "count", "clerk", None).await.unwrap();
+        inventory::change_stock(&test.shop, tea.product_id, change, "count", "clerk", None).await.unwrap();
     };
     let update = async |threshold| {
         let details = details("TEA-1 by name", threshold);
-        inventory::update_product(&market.shop, tea.product_id, &details, "clerk", None).await.unwrap();
+        inventory::update_product(&test.shop, tea.product_id, &details, "clerk", None).await.unwrap();
     };
     set(2).await;
     assert_eq!(told().await, (1, 2), "by a person's count");
     set(1).await;
     assert_eq!(told().await, (1, 2), "it was low already");
     set(10).await;
-    market.place(order(&[("TEA-1", 8)])).await;
+    test.place(order(&[("TEA-1", 8)])).await;
     assert_eq!(told().await, (2, 4), "by an order");
     set(20).await;
     update(12).await;
@@ -92,56 +92,56 @@ async fn whatever_makes_stock_low_is_told_once_to_consumers_and_to_every_adminis
     assert_eq!(told().await, (3, 6), "it was low already");
     update(2).await;
     let again = ListedProduct { low_stock_threshold: Some(12), ..listed("TEA-1", "TEA-1 by name", 0) };
-    inventory::upsert_products(&market.shop, &[Ok(again)], "clerk").await.unwrap();
+    inventory::upsert_products(&test.shop, &[Ok(again)], "clerk").await.unwrap();
     assert_eq!(told().await, (4, 8), "by a threshold that came with many");
-    market.close().await;
+    test.close().await;
 }
 
 #[tokio::test]
 async fn every_change_of_a_level_is_an_event() {
-    let market = Market::open().await.hire();
-    let tea = market.sell("TEA-1", 10, 10).await;
+    let test = TestShop::open().await.start_workers();
+    let tea = test.add_product("TEA-1", 10, 10).await;
     let causes = async || -> Vec<String> {
         sqlx::query_scalar(
             "select payload ->> 'cause' from shop.outbox where routing_key = 'inventory.updated' order by event_id",
         )
-        .fetch_all(market.pool())
+        .fetch_all(test.pool())
         .await
         .unwrap()
     };
-    let gone = market.place(order(&[("TEA-1", 1), ("TEA-1", 1)])).await;
-    let sent = market.place(order(&[("TEA-1", 1)])).await;
-    orders::cancel(&market.shop, gone.order_id, "changed my mind", "ann").await.unwrap();
-    market.settled("cancel-order", gone.order_id.to_string()).await;
+    let gone = test.place(order(&[("TEA-1", 1), ("TEA-1", 1)])).await;
+    let sent = test.place(order(&[("TEA-1", 1)])).await;
+    orders::cancel(&test.shop, gone.order_id, "changed my mind", "ann").await.unwrap();
+    test.settled("cancel-order", gone.order_id.to_string()).await;
     for to in [OrderStatus::Processing, OrderStatus::Shipped] {
-        orders::set_status(&market.shop, sent.order_id, to, None, "packer", None).await.unwrap();
+        orders::set_status(&test.shop, sent.order_id, to, None, "packer", None).await.unwrap();
     }
     let change = StockChange::Adjust(-1);
-    inventory::change_stock(&market.shop, tea.product_id, change, "damaged", "clerk", None).await.unwrap();
+    inventory::change_stock(&test.shop, tea.product_id, change, "damaged", "clerk", None).await.unwrap();
     assert_eq!(causes().await, ["initial", "reserve", "reserve", "release", "ship", "adjust"]);
     let last: serde_json::Value = sqlx::query_scalar(
         "select payload from shop.outbox where routing_key = 'inventory.updated' order by event_id desc limit 1",
     )
-    .fetch_one(market.pool())
+    .fetch_one(test.pool())
     .await
     .unwrap();
     assert_eq!(
         (&last["on_hand"], &last["reserved"], &last["reason"]),
         (&8.into(), &0.into(), &"damaged".into())
     );
-    market.close().await;
+    test.close().await;
 }
 
 #[tokio::test]
 async fn a_ledger_tells_who_did_what_why_and_for_which_order() {
-    let market = Market::open().await.hire();
-    let tea = market.sell("TEA-1", 10, 10).await;
-    market.sell("TEA-2", 10, 10).await;
-    let placed = market.place(order(&[("TEA-1", 3), ("TEA-2", 1)])).await;
+    let test = TestShop::open().await.start_workers();
+    let tea = test.add_product("TEA-1", 10, 10).await;
+    test.add_product("TEA-2", 10, 10).await;
+    let placed = test.place(order(&[("TEA-1", 3), ("TEA-2", 1)])).await;
     let change = StockChange::Adjust(-2);
-    inventory::change_stock(&market.shop, tea.product_id, change, "damaged", "clerk", None).await.unwrap();
+    inventory::change_stock(&test.shop, tea.product_id, change, "damaged", "clerk", None).await.unwrap();
     let page = async |before, limit| {
-        inventory::ledger(market.pool(), tea.product_id, before, limit).await.unwrap().unwrap()
+        inventory::ledger(test.pool(), tea.product_id, before, limit).await.unwrap().unwrap()
     };
     let newest = page(None, 2).await;
     let told: Vec<_> = newest
@@ -154,16 +154,16 @@ async fn a_ledger_tells_who_did_what_why_and_for_which_order() {
     let rest = page(Some(newest[1].movement_id), 9).await;
     assert_eq!(rest.iter().map(|entry| entry.kind).collect::<Vec<_>>(), [MovementKind::Initial]);
     let unknown = uuid::Uuid::now_v7();
-    assert!(inventory::ledger(market.pool(), unknown, None, 9).await.unwrap().is_none());
-    market.close().await;
+    assert!(inventory::ledger(test.pool(), unknown, None, 9).await.unwrap().is_none());
+    test.close().await;
 }
 
 #[tokio::test]
 async fn a_product_is_changed_only_from_the_version_that_was_seen() {
-    let market = Market::open().await;
-    let tea = market.sell("TEA-1", 10, 10).await;
+    let test = TestShop::open().await;
+    let tea = test.add_product("TEA-1", 10, 10).await;
     let update = async |details: &ProductDetails, version| {
-        inventory::update_product(&market.shop, tea.product_id, details, "clerk", version).await
+        inventory::update_product(&test.shop, tea.product_id, details, "clerk", version).await
     };
     assert!(matches!(
         update(&details("Sencha", 2), Some(7)).await,
@@ -173,125 +173,125 @@ async fn a_product_is_changed_only_from_the_version_that_was_seen() {
     assert_eq!((changed.name.as_str(), changed.version, changed.stock.on_hand), ("Sencha", 2, 10));
     let same = update(&details("Sencha", 2), Some(2)).await.unwrap();
     assert_eq!((same.version, same.updated_at), (2, changed.updated_at), "nothing has changed");
-    assert_eq!(market.events("product.updated").await, 1);
+    assert_eq!(test.events("product.updated").await, 1);
     let Err(UpdateProductError::Invalid(wrong)) = update(&details("", -1), None).await else { panic!() };
     let pointers: Vec<_> = wrong.iter().map(|violation| violation.pointer.as_str()).collect();
     assert_eq!(pointers, ["/name", "/low_stock_threshold"]);
     let unknown = uuid::Uuid::now_v7();
-    let missing = inventory::update_product(&market.shop, unknown, &details("A", 0), "clerk", None).await;
+    let missing = inventory::update_product(&test.shop, unknown, &details("A", 0), "clerk", None).await;
     assert!(matches!(missing, Err(UpdateProductError::NotFound)));
-    market.close().await;
+    test.close().await;
 }
 
 #[tokio::test]
 async fn low_products_are_listed() {
-    let market = Market::open().await.hire();
+    let test = TestShop::open().await.start_workers();
     for (sku, stock) in [("A", 2), ("B", 5), ("C", 1), ("D", 9)] {
-        market.sell(sku, 10, stock).await;
+        test.add_product(sku, 10, stock).await;
     }
-    market.place(order(&[("B", 3)])).await;
+    test.place(order(&[("B", 3)])).await;
     let filter = ProductFilter { stock: Some(StockState::Low), ..ProductFilter::default() };
     let page = engine::Page { after: None, limit: 9 };
-    let found = inventory::products(market.pool(), &filter, page).await.unwrap();
+    let found = inventory::products(test.pool(), &filter, page).await.unwrap();
     assert_eq!(found.iter().map(|product| product.sku.as_str()).collect::<Vec<_>>(), ["C", "B", "A"]);
-    market.close().await;
+    test.close().await;
 }
 
 #[tokio::test]
 async fn many_products_are_taken_at_once_and_a_second_time_nothing_changes() {
-    let market = Market::open().await;
-    let known = market.sell("TEA-500", 10, 7).await;
+    let test = TestShop::open().await;
+    let known = test.add_product("TEA-500", 10, 7).await;
     let batch: Vec<BulkItem> =
         (0..1000).rev().map(|nth| Ok(listed(&format!("TEA-{nth}"), "Tea", 3))).collect();
-    let first = inventory::upsert_products(&market.shop, &batch, "clerk").await.unwrap();
+    let first = inventory::upsert_products(&test.shop, &batch, "clerk").await.unwrap();
     let created = first.iter().filter(|one| matches!(one, Upserted::Created { .. })).count();
     assert_eq!((first.len(), created), (1000, 999));
     assert_eq!(first[499], Upserted::Updated { product_id: known.product_id });
     // Stock is never changed by that: the known one keeps its seven.
-    assert_eq!(market.stock(&known).await, (7, 0));
+    assert_eq!(test.stock(&known).await, (7, 0));
     let Upserted::Created { product_id } = first[0] else { panic!("{:?}", first[0]) };
-    let stored = inventory::product(market.pool(), product_id).await.unwrap().unwrap();
+    let stored = inventory::product(test.pool(), product_id).await.unwrap().unwrap();
     assert_eq!((stored.sku.as_str(), stored.stock.on_hand, stored.version), ("TEA-999", 3, 1));
 
-    let events = market.events("inventory.updated").await;
-    let second = inventory::upsert_products(&market.shop, &batch, "clerk").await.unwrap();
+    let events = test.events("inventory.updated").await;
+    let second = inventory::upsert_products(&test.shop, &batch, "clerk").await.unwrap();
     assert!(second.iter().all(|one| matches!(one, Upserted::Unchanged { .. })));
-    assert_eq!(market.events("inventory.updated").await, events);
-    market.close().await;
+    assert_eq!(test.events("inventory.updated").await, events);
+    test.close().await;
 }
 
 #[tokio::test]
 async fn what_a_list_leaves_out_stays_as_it_is() {
-    let market = Market::open().await;
+    let test = TestShop::open().await;
     let known = NewProduct {
         description: "Sencha, 100 g".into(),
         low_stock_threshold: 3,
         ..product("TEA-1", "Tea", 5)
     };
-    let known = inventory::create_product(market.pool(), known, "clerk").await.unwrap();
+    let known = inventory::create_product(test.pool(), known, "clerk").await.unwrap();
     let price = |sku: &str, price| {
         let only = ListedProduct { description: None, low_stock_threshold: None, ..listed(sku, "Tea", 9) };
         Ok(ListedProduct { price, ..only })
     };
     let batch = [price("TEA-1", 20), price("TEA-2", 20)];
-    let answers = inventory::upsert_products(&market.shop, &batch, "clerk").await.unwrap();
+    let answers = inventory::upsert_products(&test.shop, &batch, "clerk").await.unwrap();
     assert!(matches!(answers[0], Upserted::Updated { product_id } if product_id == known.product_id));
-    let read = async |id| inventory::product(market.pool(), id).await.unwrap().unwrap();
+    let read = async |id| inventory::product(test.pool(), id).await.unwrap().unwrap();
     let kept = read(known.product_id).await;
     assert_eq!(
         (kept.price, kept.description.as_str(), kept.stock.low_stock_threshold),
         (20, "Sencha, 100 g", 3)
     );
-    assert_eq!(market.events("inventory.updated").await, 2, "of its levels nothing has changed");
+    assert_eq!(test.events("inventory.updated").await, 2, "of its levels nothing has changed");
     let Upserted::Created { product_id } = answers[1] else { panic!("{:?}", answers[1]) };
     let new = read(product_id).await;
     assert_eq!((new.description.as_str(), new.stock.low_stock_threshold, new.stock.on_hand), ("", 0, 9));
-    let again = inventory::upsert_products(&market.shop, &batch, "clerk").await.unwrap();
+    let again = inventory::upsert_products(&test.shop, &batch, "clerk").await.unwrap();
     assert!(again.iter().all(|one| matches!(one, Upserted::Unchanged { .. })), "{again:?}");
     let emptied = [Ok(ListedProduct { price: 20, ..listed("TEA-1", "Tea", 0) })];
-    inventory::upsert_products(&market.shop, &emptied, "clerk").await.unwrap();
+    inventory::upsert_products(&test.shop, &emptied, "clerk").await.unwrap();
     let emptied = read(known.product_id).await;
     assert_eq!((emptied.description.as_str(), emptied.stock.low_stock_threshold), ("", 0), "it said so");
-    market.close().await;
+    test.close().await;
 }
 
 #[tokio::test]
 async fn products_that_fall_low_together_are_one_mail_an_address() {
-    let market = with_admins().await;
+    let test = with_admins().await;
     let batch: Vec<BulkItem> = (0..100).map(|nth| Ok(listed(&format!("TEA-{nth:02}"), "Tea", 5))).collect();
-    inventory::upsert_products(&market.shop, &batch, "clerk").await.unwrap();
+    inventory::upsert_products(&test.shop, &batch, "clerk").await.unwrap();
     let raised: Vec<BulkItem> = batch
         .into_iter()
         .map(|one| one.map(|one| ListedProduct { low_stock_threshold: Some(5), ..one }))
         .collect();
-    inventory::upsert_products(&market.shop, &raised, "clerk").await.unwrap();
-    assert_eq!(market.events("inventory.low").await, 100);
+    inventory::upsert_products(&test.shop, &raised, "clerk").await.unwrap();
+    assert_eq!(test.events("inventory.low").await, 100);
     let mails: Vec<(String, String)> = sqlx::query_as(
         "select recipient, text from shop.notification where subject = 'Stock of 100 products is low'",
     )
-    .fetch_all(market.pool())
+    .fetch_all(test.pool())
     .await
     .unwrap();
     let mut to: Vec<&str> = mails.iter().map(|(to, _)| to.as_str()).collect();
     to.sort_unstable();
     assert_eq!(to, ["boss@example.com", "clerk@example.com"]);
-    let text = &mails[0].1;
-    assert!(text.contains("5 of TEA-00 are available") && text.ends_with("And 50 more.\n"), "{text}");
+    let mail = &mails[0].1;
+    assert!(mail.contains("5 of TEA-00 are available") && mail.ends_with("And 50 more.\n"), "{mail}");
     let all: i64 =
-        sqlx::query_scalar("select count(*) from shop.notification").fetch_one(market.pool()).await.unwrap();
+        sqlx::query_scalar("select count(*) from shop.notification").fetch_one(test.pool()).await.unwrap();
     assert_eq!(all, 2);
-    market.close().await;
+    test.close().await;
 }
 
 #[tokio::test]
 async fn a_wrong_product_among_many_concerns_no_other() {
-    let market = Market::open().await;
+    let test = TestShop::open().await;
     let batch = [
         Ok(listed("A", "A", 1)),
         Ok(ListedProduct { price: -1, ..listed("B", "B", 1) }),
         Ok(listed("A", "A", 1)),
     ];
-    let answers = inventory::upsert_products(&market.shop, &batch, "clerk").await.unwrap();
+    let answers = inventory::upsert_products(&test.shop, &batch, "clerk").await.unwrap();
     let Upserted::Refused(wrong) = &answers[1] else { panic!("{:?}", answers[1]) };
     assert_eq!((wrong[0].pointer.as_str(), wrong[0].code.as_str()), ("/price", "out-of-range"));
     let Upserted::Refused(wrong) = &answers[2] else { panic!("{:?}", answers[2]) };
@@ -299,32 +299,32 @@ async fn a_wrong_product_among_many_concerns_no_other() {
     assert!(matches!(answers[0], Upserted::Created { .. }));
     for count in [0, 1001] {
         let batch = vec![Ok(listed("A", "A", 1)); count];
-        let refused = inventory::upsert_products(&market.shop, &batch, "clerk").await;
+        let refused = inventory::upsert_products(&test.shop, &batch, "clerk").await;
         assert!(matches!(refused, Err(UpsertError::Count(given)) if given == count));
     }
-    market.close().await;
+    test.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn batches_orders_and_counts_at_once_neither_deadlock_nor_lose_a_change() {
-    let market = Market::open().await.hire();
+    let test = TestShop::open().await.start_workers();
     let skus: Vec<String> = (0..40).map(|nth| format!("TEA-{nth:02}")).collect();
-    let seen = market.sell("TEA-00", 10, 1000).await;
-    market.sell("TEA-39", 10, 1000).await;
+    let seen = test.add_product("TEA-00", 10, 1000).await;
+    test.add_product("TEA-39", 10, 1000).await;
     let batches = (0..8).map(|round| {
         let name = format!("Tea of round {round}");
         let mut batch: Vec<BulkItem> = skus.iter().map(|sku| Ok(listed(sku, &name, 5))).collect();
         if round % 2 == 0 {
             batch.reverse();
         }
-        let shop = market.shop.clone();
+        let shop = test.shop.clone();
         async move { inventory::upsert_products(&shop, &batch, "clerk").await.unwrap() }
     });
-    let buyers = (0..40).map(|_| market.place(order(&[("TEA-39", 1), ("TEA-00", 1)])));
+    let buyers = (0..40).map(|_| test.place(order(&[("TEA-39", 1), ("TEA-00", 1)])));
     let counts = async {
         for _ in 0..20 {
             let change = StockChange::Adjust(1);
-            inventory::change_stock(&market.shop, seen.product_id, change, "found", "test", None)
+            inventory::change_stock(&test.shop, seen.product_id, change, "found", "test", None)
                 .await
                 .unwrap();
         }
@@ -335,6 +335,6 @@ async fn batches_orders_and_counts_at_once_neither_deadlock_nor_lose_a_change() 
     let created = answers.iter().flatten().filter(|one| matches!(one, Upserted::Created { .. })).count();
     assert_eq!(created, 38, "each new SKU is created once");
     assert!(placed.iter().all(|order| order.status == OrderStatus::Confirmed));
-    assert_eq!(market.stock(&seen).await, (1020, 40));
-    market.close().await;
+    assert_eq!(test.stock(&seen).await, (1020, 40));
+    test.close().await;
 }

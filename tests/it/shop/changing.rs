@@ -15,7 +15,9 @@ use shop::{
 };
 use sqlx::PgPool;
 
-use super::{Market, QUICK, order, statuses};
+use super::{QUICK, TestShop, order, statuses};
+
+use crate::support::WAIT_TIMEOUT;
 
 /// Lets as much time pass as so many statements take: whoever is to be ahead in a race, by more or less.
 async fn idle_for(pool: &PgPool, statements: usize) {
@@ -26,87 +28,86 @@ async fn idle_for(pool: &PgPool, statements: usize) {
 
 #[tokio::test]
 async fn a_confirmed_order_is_cancelled_once_and_gives_its_stock_back() {
-    let market = Market::open().await.hire();
-    let tea = market.sell("TEA-1", 10, 5).await;
-    let placed = market.place(order(&[("TEA-1", 4)])).await;
-    orders::cancel(&market.shop, placed.order_id, "changed my mind", "ann").await.unwrap();
-    let ended = market.settled(CANCEL_ORDER.name(), placed.order_id.to_string()).await;
+    let test = TestShop::open().await.start_workers();
+    let tea = test.add_product("TEA-1", 10, 5).await;
+    let placed = test.place(order(&[("TEA-1", 4)])).await;
+    orders::cancel(&test.shop, placed.order_id, "changed my mind", "ann").await.unwrap();
+    let ended = test.settled(CANCEL_ORDER.name(), placed.order_id.to_string()).await;
     assert_eq!(ended, Status::Completed);
-    let again = orders::cancel(&market.shop, placed.order_id, "again", "ann").await.unwrap();
+    let again = orders::cancel(&test.shop, placed.order_id, "again", "ann").await.unwrap();
     assert_eq!(again.status, OrderStatus::Cancelled);
     assert_eq!(again.status_reason.as_deref(), Some("changed my mind"));
     assert_eq!(again.timeline.last().map(|entry| entry.actor.as_str()), Some("ann"));
-    assert_eq!(market.stock(&tea).await, (5, 0));
-    assert_eq!((market.events("inventory.released").await, market.events("order.cancelled").await), (1, 1));
-    market.close().await;
+    assert_eq!(test.stock(&tea).await, (5, 0));
+    assert_eq!((test.events("inventory.released").await, test.events("order.cancelled").await), (1, 1));
+    test.close().await;
 }
 
 #[tokio::test]
 async fn cancelling_while_the_order_is_being_placed_unwinds_the_placement() {
-    let market = Market::open().await;
-    let tea = market.sell("TEA-1", 10, 5).await;
+    let test = TestShop::open().await;
+    let tea = test.add_product("TEA-1", 10, 5).await;
     // Nobody works yet, so the placement stands still.
-    let pending = orders::place(&market.shop, order(&[("TEA-1", 4)]), None, "test", None).await.unwrap();
+    let pending = orders::place(&test.shop, order(&[("TEA-1", 4)]), None, "test", None).await.unwrap();
     assert_eq!(pending.status, OrderStatus::Pending);
-    let cancelling = orders::cancel(&market.shop, pending.order_id, "changed my mind", "ann").await.unwrap();
+    let cancelling = orders::cancel(&test.shop, pending.order_id, "changed my mind", "ann").await.unwrap();
     assert!(
         matches!(cancelling.status, OrderStatus::Cancelling | OrderStatus::Cancelled),
         "{}",
         cancelling.status
     );
-    let market = market.hire();
-    assert_eq!(market.settled(PLACE_ORDER.name(), pending.order_id.to_string()).await, Status::Compensated);
-    let cancelled = market.order(pending.order_id).await;
+    let test = test.start_workers();
+    assert_eq!(test.settled(PLACE_ORDER.name(), pending.order_id.to_string()).await, Status::Compensated);
+    let cancelled = test.order(pending.order_id).await;
     assert_eq!(statuses(&cancelled), [OrderStatus::Pending, OrderStatus::Cancelling, OrderStatus::Cancelled]);
-    assert_eq!(market.stock(&tea).await, (5, 0));
-    market.close().await;
+    assert_eq!(test.stock(&tea).await, (5, 0));
+    test.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn placing_and_cancelling_at_once_ends_in_one_clear_state() {
-    let mut market = Market::open().await;
-    let tea = market.sell("TEA-1", 10, 1000).await;
+    let mut test = TestShop::open().await;
+    let tea = test.add_product("TEA-1", 10, 1000).await;
     let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
     for _ in 0..20 {
-        let accepted =
-            (0..30).map(|_| orders::place(&market.shop, order(&[("TEA-1", 1)]), None, "test", None));
+        let accepted = (0..30).map(|_| orders::place(&test.shop, order(&[("TEA-1", 1)]), None, "test", None));
         let accepted = futures::future::join_all(accepted).await;
         // Placing begins now, and the first are cancelled at once, the last when most have been placed.
-        market = market.hire();
+        test = test.start_workers();
         let races = accepted.into_iter().zip(1..).map(|(accepted, nth)| {
-            let (order_id, market) = (accepted.unwrap().order_id, &market);
+            let (order_id, test) = (accepted.unwrap().order_id, &test);
             async move {
-                idle_for(market.pool(), nth).await;
-                orders::cancel(&market.shop, order_id, "race", "ann").await.unwrap();
-                let ended = market.settled(PLACE_ORDER.name(), order_id.to_string()).await;
+                idle_for(test.pool(), nth).await;
+                orders::cancel(&test.shop, order_id, "race", "ann").await.unwrap();
+                let ended = test.settled(PLACE_ORDER.name(), order_id.to_string()).await;
                 if ended == Status::Completed {
-                    let cancelled = market.settled(CANCEL_ORDER.name(), order_id.to_string()).await;
+                    let cancelled = test.settled(CANCEL_ORDER.name(), order_id.to_string()).await;
                     assert_eq!(cancelled, Status::Completed);
                 }
-                assert_eq!(market.order(order_id).await.status, OrderStatus::Cancelled);
+                assert_eq!(test.order(order_id).await.status, OrderStatus::Cancelled);
                 ended
             }
         });
         for ended in futures::future::join_all(races).await {
             *seen.entry(ended.name()).or_default() += 1;
         }
-        assert_eq!(market.stock(&tea).await, (1000, 0));
+        assert_eq!(test.stock(&tea).await, (1000, 0));
         if seen.len() > 1 {
             break;
         }
-        market = market.dismiss().await;
+        test = test.stop_workers().await;
     }
     assert_eq!(seen.keys().copied().collect::<Vec<_>>(), ["compensated", "completed"], "{seen:?}");
-    market.close().await;
+    test.close().await;
 }
 
 #[tokio::test]
 async fn an_order_moves_along_by_legal_steps_and_shipping_takes_the_stock() {
-    let market = Market::open().await.hire();
-    let tea = market.sell("TEA-1", 10, 5).await;
-    let placed = market.place(order(&[("TEA-1", 4)])).await;
+    let test = TestShop::open().await.start_workers();
+    let tea = test.add_product("TEA-1", 10, 5).await;
+    let placed = test.place(order(&[("TEA-1", 4)])).await;
     let to =
-        |status, version| orders::set_status(&market.shop, placed.order_id, status, None, "packer", version);
+        |status, version| orders::set_status(&test.shop, placed.order_id, status, None, "packer", version);
     assert!(matches!(
         to(OrderStatus::Shipped, None).await,
         Err(StatusError::Illegal { from: OrderStatus::Confirmed, allowed, .. }) if allowed == [OrderStatus::Processing]
@@ -118,62 +119,62 @@ async fn an_order_moves_along_by_legal_steps_and_shipping_takes_the_stock() {
     assert_eq!(to(OrderStatus::Processing, Some(2)).await.unwrap().version, 3);
     let shipped = to(OrderStatus::Shipped, Some(3)).await.unwrap();
     assert_eq!(shipped.timeline.last().map(|entry| entry.actor.as_str()), Some("packer"));
-    assert_eq!(market.stock(&tea).await, (1, 0));
+    assert_eq!(test.stock(&tea).await, (1, 0));
     assert!(matches!(
-        orders::cancel(&market.shop, placed.order_id, "late", "ann").await,
+        orders::cancel(&test.shop, placed.order_id, "late", "ann").await,
         Err(CancelOrderError::NotCancellable { status: OrderStatus::Shipped, .. })
     ));
     assert_eq!(to(OrderStatus::Delivered, None).await.unwrap().status, OrderStatus::Delivered);
-    market.close().await;
+    test.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn shipping_and_cancelling_at_once_ends_in_one_of_them() {
-    let market = Market::open().await.hire();
-    let tea = market.sell("TEA-1", 10, 100).await;
+    let test = TestShop::open().await.start_workers();
+    let tea = test.add_product("TEA-1", 10, 100).await;
     let mut outcomes = BTreeMap::new();
     for nth in 0..40 {
-        let order_id = market.place(order(&[("TEA-1", 2)])).await.order_id;
-        let to = |status| orders::set_status(&market.shop, order_id, status, None, "packer", None);
+        let order_id = test.place(order(&[("TEA-1", 2)])).await.order_id;
+        let to = |status| orders::set_status(&test.shop, order_id, status, None, "packer", None);
         to(OrderStatus::Processing).await.unwrap();
-        let cancel = orders::cancel(&market.shop, order_id, "race", "ann");
+        let cancel = orders::cancel(&test.shop, order_id, "race", "ann");
         // Cancelling takes some statements until it has the order, so shipping begins later and later.
         let ship = async {
-            idle_for(market.pool(), nth % 10).await;
+            idle_for(test.pool(), nth % 10).await;
             to(OrderStatus::Shipped).await
         };
         let (shipped, cancelled) = futures::future::join(ship, cancel).await;
         assert!(shipped.is_ok() != cancelled.is_ok(), "{shipped:?} {cancelled:?}");
         if cancelled.is_ok() {
-            market.settled(CANCEL_ORDER.name(), order_id.to_string()).await;
+            test.settled(CANCEL_ORDER.name(), order_id.to_string()).await;
         }
-        *outcomes.entry(market.order(order_id).await.status.name()).or_insert(0) += 1;
+        *outcomes.entry(test.order(order_id).await.status.name()).or_insert(0) += 1;
     }
     assert_eq!(outcomes.keys().copied().collect::<Vec<_>>(), ["cancelled", "shipped"], "{outcomes:?}");
-    assert_eq!(market.stock(&tea).await, (100 - 2 * outcomes["shipped"], 0));
-    market.close().await;
+    assert_eq!(test.stock(&tea).await, (100 - 2 * outcomes["shipped"], 0));
+    test.close().await;
 }
 
 #[tokio::test]
 async fn an_order_that_has_changed_since_it_was_seen_is_not_cancelled() {
-    let market = Market::open().await;
-    market.sell("TEA-1", 10, 9).await;
+    let test = TestShop::open().await;
+    test.add_product("TEA-1", 10, 9).await;
     let cancel =
-        async |id, seen| orders::cancel_version(&market.shop, id, "changed my mind", "ann", Some(seen)).await;
-    let pending = orders::place(&market.shop, order(&[("TEA-1", 1)]), None, "test", None).await.unwrap();
+        async |id, seen| orders::cancel_version(&test.shop, id, "changed my mind", "ann", Some(seen)).await;
+    let pending = orders::place(&test.shop, order(&[("TEA-1", 1)]), None, "test", None).await.unwrap();
     let refused = cancel(pending.order_id, 2).await;
     assert!(matches!(refused, Err(CancelOrderError::VersionMismatch { current: 1 })), "{refused:?}");
     assert!(matches!(
         cancel(pending.order_id, 1).await.unwrap().status,
         OrderStatus::Cancelling | OrderStatus::Cancelled
     ));
-    let market = market.hire();
-    let placed = market.place(order(&[("TEA-1", 1)])).await;
-    orders::set_status(&market.shop, placed.order_id, OrderStatus::Processing, None, "packer", Some(2))
+    let test = test.start_workers();
+    let placed = test.place(order(&[("TEA-1", 1)])).await;
+    orders::set_status(&test.shop, placed.order_id, OrderStatus::Processing, None, "packer", Some(2))
         .await
         .unwrap();
     let cancel =
-        async |seen| orders::cancel_version(&market.shop, placed.order_id, "late", "ann", Some(seen)).await;
+        async |seen| orders::cancel_version(&test.shop, placed.order_id, "late", "ann", Some(seen)).await;
     assert!(matches!(cancel(2).await, Err(CancelOrderError::VersionMismatch { current: 3 })));
     // Whoever looked before the packer came and gets to the lock behind him is refused there.
     let behind = CancelOrder {
@@ -182,17 +183,17 @@ async fn an_order_that_has_changed_since_it_was_seen_is_not_cancelled() {
         actor: "ann".into(),
         expected_version: Some(2),
     };
-    let refused = market.shop.engine().start(CANCEL_ORDER.with(&behind)).await;
+    let refused = test.shop.engine().start(CANCEL_ORDER.with(&behind)).await;
     assert!(matches!(refused, Err(StartError::Refused(no)) if no.code == "version-mismatch"));
-    assert_eq!(market.order(placed.order_id).await.status, OrderStatus::Processing);
+    assert_eq!(test.order(placed.order_id).await.status, OrderStatus::Processing);
     cancel(3).await.unwrap();
-    assert_eq!(market.settled(CANCEL_ORDER.name(), placed.order_id.to_string()).await, Status::Completed);
-    market.close().await;
+    assert_eq!(test.settled(CANCEL_ORDER.name(), placed.order_id.to_string()).await, Status::Completed);
+    test.close().await;
 }
 
 /// An engine that soon gives up undoing.
-fn impatient(market: &Market, settings: Settings) -> Engine {
-    let mut builder = Engine::builder(market.pool().clone());
+fn impatient(test: &TestShop, settings: Settings) -> Engine {
+    let mut builder = Engine::builder(test.pool().clone());
     for mut definition in sagas::definitions(settings).unwrap() {
         if definition.graph().name == PLACE_ORDER.name() {
             definition.set_policy("open-order", Direction::Undo, QUICK).unwrap();
@@ -206,32 +207,31 @@ fn impatient(market: &Market, settings: Settings) -> Engine {
 async fn an_order_whose_placement_is_parked_in_an_undo_says_so_when_it_is_to_be_cancelled() {
     let mails = tempfile::tempdir().unwrap();
     let settings = Settings::new(Mailer::files(mails.path(), "shop@example.com").unwrap());
-    let mut market = Market::with(mails, settings.clone()).await;
-    market.shop = Shop::new(impatient(&market, settings));
-    let market = market.hire();
-    market.sell("TEA-1", 10, 5).await;
+    let mut test = TestShop::with(mails, settings.clone()).await;
+    test.shop = Shop::new(impatient(&test, settings));
+    let test = test.start_workers();
+    test.add_product("TEA-1", 10, 5).await;
     for statement in [
         "create function refuse() returns trigger language plpgsql as $$ begin raise exception 'closed'; end $$",
         "create trigger refuse_rejection before update on shop.orders for each row
          when (new.status = 'rejected') execute function refuse()",
     ] {
-        sqlx::query(statement).execute(market.pool()).await.unwrap();
+        sqlx::query(statement).execute(test.pool()).await.unwrap();
     }
-    let short = orders::place(&market.shop, order(&[("TEA-1", 9)]), None, "test", None).await.unwrap();
-    assert_eq!(market.settled(PLACE_ORDER.name(), short.order_id.to_string()).await, Status::Dead);
-    let refused = orders::cancel(&market.shop, short.order_id, "changed my mind", "ann").await;
+    let short = orders::place(&test.shop, order(&[("TEA-1", 9)]), None, "test", None).await.unwrap();
+    assert_eq!(test.settled(PLACE_ORDER.name(), short.order_id.to_string()).await, Status::Dead);
+    let refused = orders::cancel(&test.shop, short.order_id, "changed my mind", "ann").await;
     let Err(CancelOrderError::NotCancellable { status, message }) = refused else { panic!("{refused:?}") };
     assert_eq!(status, OrderStatus::Pending);
     assert!(message.contains("parked for an operator") && message.contains(&short.workflow_id.to_string()));
-    market.close().await;
+    test.close().await;
 }
 
 #[tokio::test]
 async fn a_cancellation_under_the_key_of_another_order_is_not_taken_for_its_own() {
-    let market = Market::open().await.hire();
-    market.sell("TEA-1", 10, 5).await;
-    let [one, other] =
-        [market.place(order(&[("TEA-1", 1)])).await, market.place(order(&[("TEA-1", 1)])).await];
+    let test = TestShop::open().await.start_workers();
+    test.add_product("TEA-1", 10, 5).await;
+    let [one, other] = [test.place(order(&[("TEA-1", 1)])).await, test.place(order(&[("TEA-1", 1)])).await];
     let wrong = CancelOrder {
         order_id: other.order_id,
         reason: "slip".into(),
@@ -239,14 +239,14 @@ async fn a_cancellation_under_the_key_of_another_order_is_not_taken_for_its_own(
         expected_version: None,
     };
     let start = CANCEL_ORDER.with(&wrong).business_key(one.order_id.to_string());
-    let slip = market.shop.engine().start(start).await.unwrap();
-    let refused = orders::cancel(&market.shop, one.order_id, "changed my mind", "ann").await;
+    let slip = test.shop.engine().start(start).await.unwrap();
+    let refused = orders::cancel(&test.shop, one.order_id, "changed my mind", "ann").await;
     let Err(CancelOrderError::NotCancellable { message, .. }) = refused else { panic!("{refused:?}") };
     assert!(message.contains(&slip.saga_id.to_string()), "{message}");
-    assert_eq!(market.order(one.order_id).await.status, OrderStatus::Confirmed);
+    assert_eq!(test.order(one.order_id).await.status, OrderStatus::Confirmed);
     let right = CancelOrder { order_id: one.order_id, ..wrong };
-    let right = market.shop.engine().start(CANCEL_ORDER.with(&right)).await.unwrap();
-    market.shop.engine().wait(right.saga_id, super::PATIENCE).await.unwrap();
-    assert_eq!(market.order(one.order_id).await.status, OrderStatus::Cancelled);
-    market.close().await;
+    let right = test.shop.engine().start(CANCEL_ORDER.with(&right)).await.unwrap();
+    test.shop.engine().wait(right.saga_id, WAIT_TIMEOUT).await.unwrap();
+    assert_eq!(test.order(one.order_id).await.status, OrderStatus::Cancelled);
+    test.close().await;
 }

@@ -10,10 +10,12 @@ use shop::{
     sagas::{self, Settings, deliver_notification::DELIVER_NOTIFICATION, place_order::PLACE_ORDER},
 };
 
-use super::{Market, PATIENCE, QUICK, order};
+use super::{QUICK, TestShop, order};
+
+use crate::support::WAIT_TIMEOUT;
 
 /// An engine that never gives up confirming.
-pub(super) fn stubborn(market: &Market, settings: Settings) -> Engine {
+pub(super) fn stubborn(test: &TestShop, settings: Settings) -> Engine {
     let patient = RetryPolicy {
         first_delay: Duration::from_millis(20),
         factor: 1.0,
@@ -21,7 +23,7 @@ pub(super) fn stubborn(market: &Market, settings: Settings) -> Engine {
         attempts: 10_000,
         timeout: Duration::from_secs(5),
     };
-    let mut builder = Engine::builder(market.pool().clone());
+    let mut builder = Engine::builder(test.pool().clone());
     for mut definition in sagas::definitions(settings).unwrap() {
         if definition.graph().name == PLACE_ORDER.name() {
             definition.set_policy("confirm-order", Direction::Action, patient).unwrap();
@@ -49,35 +51,35 @@ async fn a_reservation_that_is_not_confirmed_in_time_is_given_back_and_the_custo
     let mailer = Mailer::files(mails.path(), "shop@example.com").unwrap();
     let settings =
         Settings { reservation_ttl: Duration::from_secs(2), send_mail_retry: QUICK, ..Settings::new(mailer) };
-    let mut market = Market::with(mails, settings.clone()).await;
-    market.shop = Shop::new(stubborn(&market, settings));
-    let tea = market.sell("TEA-1", 10, 5).await;
-    refuse_confirmations(market.pool()).await;
-    let market = market.hire();
-    let placed = orders::place(&market.shop, order(&[("TEA-1", 4)]), None, "test", None).await.unwrap();
+    let mut test = TestShop::with(mails, settings.clone()).await;
+    test.shop = Shop::new(stubborn(&test, settings));
+    let tea = test.add_product("TEA-1", 10, 5).await;
+    refuse_confirmations(test.pool()).await;
+    let test = test.start_workers();
+    let placed = orders::place(&test.shop, order(&[("TEA-1", 4)]), None, "test", None).await.unwrap();
     let held = async {
-        while market.stock(&tea).await != (5, 4) {
+        while test.stock(&tea).await != (5, 4) {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(PATIENCE, held).await.expect("its stock is reserved before it is confirmed");
-    assert_eq!(market.order(placed.order_id).await.status, OrderStatus::Pending);
+    tokio::time::timeout(WAIT_TIMEOUT, held).await.expect("its stock is reserved before it is confirmed");
+    assert_eq!(test.order(placed.order_id).await.status, OrderStatus::Pending);
 
-    assert_eq!(market.settled(PLACE_ORDER.name(), placed.order_id.to_string()).await, Status::Compensated);
-    let ended = market.order(placed.order_id).await;
+    assert_eq!(test.settled(PLACE_ORDER.name(), placed.order_id.to_string()).await, Status::Compensated);
+    let ended = test.order(placed.order_id).await;
     assert_eq!(
         (ended.status, ended.status_reason.as_deref()),
         (OrderStatus::Rejected, Some("reservation expired"))
     );
-    assert_eq!(market.stock(&tea).await, (5, 0));
-    assert_eq!(market.events("inventory.released").await, 1);
+    assert_eq!(test.stock(&tea).await, (5, 0));
+    assert_eq!(test.events("inventory.released").await, 1);
     let key = format!("order-rejected:{}", placed.order_id);
-    assert_eq!(market.settled(DELIVER_NOTIFICATION.name(), key).await, Status::Completed);
-    assert!(market.mails()[0].contains("reservation expired"), "{}", market.mails()[0]);
+    assert_eq!(test.settled(DELIVER_NOTIFICATION.name(), key).await, Status::Completed);
+    assert!(test.mails()[0].contains("reservation expired"), "{}", test.mails()[0]);
     // What was given back can be ordered by others, once somebody confirms again.
-    sqlx::query("drop trigger refuse_confirmation on shop.orders").execute(market.pool()).await.unwrap();
-    assert_eq!(market.place(order(&[("TEA-1", 5)])).await.status, OrderStatus::Confirmed);
-    market.close().await;
+    sqlx::query("drop trigger refuse_confirmation on shop.orders").execute(test.pool()).await.unwrap();
+    assert_eq!(test.place(order(&[("TEA-1", 5)])).await.status, OrderStatus::Confirmed);
+    test.close().await;
 }
 
 #[tokio::test]
@@ -85,27 +87,27 @@ async fn an_order_that_nobody_works_on_in_time_ends_rejected_when_somebody_does(
     let mails = tempfile::tempdir().unwrap();
     let mailer = Mailer::files(mails.path(), "shop@example.com").unwrap();
     let settings = Settings { reservation_ttl: Duration::from_millis(1), ..Settings::new(mailer) };
-    let market = Market::with(mails, settings).await;
-    let tea = market.sell("TEA-1", 10, 5).await;
-    let placed = orders::place(&market.shop, order(&[("TEA-1", 4)]), None, "test", None).await.unwrap();
+    let test = TestShop::with(mails, settings).await;
+    let tea = test.add_product("TEA-1", 10, 5).await;
+    let placed = orders::place(&test.shop, order(&[("TEA-1", 4)]), None, "test", None).await.unwrap();
     let passed = async {
         let filter = SagaFilter { definition: Some(PLACE_ORDER.name().into()), ..SagaFilter::default() };
         loop {
-            let sagas = market.shop.engine().sagas(&filter, Page { after: None, limit: 1 }).await.unwrap();
-            let now = market.shop.engine().now().await.unwrap();
+            let sagas = test.shop.engine().sagas(&filter, Page { after: None, limit: 1 }).await.unwrap();
+            let now = test.shop.engine().now().await.unwrap();
             if sagas[0].deadline_at.is_some_and(|deadline| deadline < now) {
                 break;
             }
         }
     };
     passed.await;
-    let market = market.hire();
-    assert_eq!(market.settled(PLACE_ORDER.name(), placed.order_id.to_string()).await, Status::Compensated);
-    let ended = market.order(placed.order_id).await;
+    let test = test.start_workers();
+    assert_eq!(test.settled(PLACE_ORDER.name(), placed.order_id.to_string()).await, Status::Compensated);
+    let ended = test.order(placed.order_id).await;
     assert_eq!(
         (ended.status, ended.status_reason.as_deref()),
         (OrderStatus::Rejected, Some("reservation expired"))
     );
-    assert_eq!(market.stock(&tea).await, (5, 0));
-    market.close().await;
+    assert_eq!(test.stock(&tea).await, (5, 0));
+    test.close().await;
 }

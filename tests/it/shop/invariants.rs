@@ -3,7 +3,7 @@
 use shop::{invariants, orders, sagas::deliver_notification::DELIVER_NOTIFICATION};
 use sqlx::PgPool;
 
-use super::{Market, order};
+use super::{TestShop, order};
 
 /// Breaks the database in a transaction that is not committed, and says which invariants notice.
 async fn noticed(pool: &PgPool, breakage: &'static str) -> Vec<u8> {
@@ -15,15 +15,15 @@ async fn noticed(pool: &PgPool, breakage: &'static str) -> Vec<u8> {
 
 #[tokio::test]
 async fn what_is_broken_on_purpose_is_noticed() {
-    let market = Market::open().await.hire();
-    market.sell("TEA-1", 10, 5).await;
-    let placed = market.place(order(&[("TEA-1", 2)])).await;
-    market.settled(DELIVER_NOTIFICATION.name(), format!("order-confirmed:{}", placed.order_id)).await;
-    let short = market.place(order(&[("TEA-1", 9)])).await;
-    market.settled(DELIVER_NOTIFICATION.name(), format!("order-rejected:{}", short.order_id)).await;
-    orders::cancel(&market.shop, placed.order_id, "no", "ann").await.unwrap();
-    market.settled("cancel-order", placed.order_id.to_string()).await;
-    market.settled(DELIVER_NOTIFICATION.name(), format!("order-cancelled:{}", placed.order_id)).await;
+    let test = TestShop::open().await.start_workers();
+    test.add_product("TEA-1", 10, 5).await;
+    let placed = test.place(order(&[("TEA-1", 2)])).await;
+    test.settled(DELIVER_NOTIFICATION.name(), format!("order-confirmed:{}", placed.order_id)).await;
+    let short = test.place(order(&[("TEA-1", 9)])).await;
+    test.settled(DELIVER_NOTIFICATION.name(), format!("order-rejected:{}", short.order_id)).await;
+    orders::cancel(&test.shop, placed.order_id, "no", "ann").await.unwrap();
+    test.settled("cancel-order", placed.order_id.to_string()).await;
+    test.settled(DELIVER_NOTIFICATION.name(), format!("order-cancelled:{}", placed.order_id)).await;
     for (number, breakage) in [
         (1, "delete from shop.orders"),
         (1, "update shop.orders set workflow_id = gen_random_uuid()"),
@@ -53,19 +53,19 @@ async fn what_is_broken_on_purpose_is_noticed() {
         (7, "update shop.notification set status = 'sending'"),
         (7, "update shop.orders set status = 'shipped' where status = 'cancelled'"),
     ] {
-        let noticed = noticed(market.pool(), breakage).await;
+        let noticed = noticed(test.pool(), breakage).await;
         assert!(noticed.contains(&number), "`{breakage}` breaks {number}, noticed by {noticed:?}");
     }
-    market.close().await;
+    test.close().await;
 }
 
 #[tokio::test]
 async fn the_ledger_can_only_grow() {
-    let market = Market::open().await;
-    market.sell("TEA-1", 10, 5).await;
+    let test = TestShop::open().await;
+    test.add_product("TEA-1", 10, 5).await;
     for change in ["update shop.stock_movement set delta_on_hand = 6", "delete from shop.stock_movement"] {
-        let error = sqlx::raw_sql(change).execute(market.pool()).await.unwrap_err();
+        let error = sqlx::raw_sql(change).execute(test.pool()).await.unwrap_err();
         assert!(error.to_string().contains("append only"), "{error}");
     }
-    market.close().await;
+    test.close().await;
 }

@@ -6,29 +6,29 @@ use shop::{
 };
 use uuid::Uuid;
 
-use super::Market;
+use super::TestShop;
 
 #[tokio::test]
 async fn an_idempotency_key_gives_the_first_answer_again() {
-    let market = Market::open().await;
+    let test = TestShop::open().await;
     let (holder, next) = (Uuid::now_v7(), Uuid::now_v7());
     let begin_as =
-        |hash: &'static [u8], holder| idempotency::begin(market.pool(), "key", "orders", hash, holder);
+        |hash: &'static [u8], holder| idempotency::begin(test.pool(), "key", "orders", hash, holder);
     let begin = |hash| begin_as(hash, holder);
     let Begin::Fresh { resource_id } = begin(b"body").await.unwrap() else { panic!("it is the first") };
     assert_eq!(begin(b"body").await.unwrap(), Begin::InFlight);
     assert_eq!(begin(b"other").await.unwrap(), Begin::Mismatch);
 
-    lose_who_is_in_flight(&market).await;
+    lose_who_is_in_flight(&test).await;
     assert_eq!(begin(b"body").await.unwrap(), Begin::Fresh { resource_id });
     let answer =
         RecordedResponse { status: 201, location: Some("/api/products/1".into()), body: "{}".into() };
-    idempotency::finish(market.pool(), "key", "orders", holder, &answer).await.unwrap();
+    idempotency::finish(test.pool(), "key", "orders", holder, &answer).await.unwrap();
     assert_eq!(begin(b"body").await.unwrap(), Begin::Replay(answer));
-    assert_eq!(idempotency::purge(market.pool(), 10).await.unwrap(), 0);
+    assert_eq!(idempotency::purge(test.pool(), 10).await.unwrap(), 0);
 
     sqlx::query("update shop.idempotency_key set created_at = now() - interval '2 days'")
-        .execute(market.pool())
+        .execute(test.pool())
         .await
         .unwrap();
     let Begin::Fresh { resource_id: new } = begin_as(b"other", next).await.unwrap() else {
@@ -37,46 +37,46 @@ async fn an_idempotency_key_gives_the_first_answer_again() {
     assert_ne!(new, resource_id);
 
     // It failed, but perhaps not before it had created something: it is made again under the same id.
-    idempotency::abandon(market.pool(), "key", "orders", next).await.unwrap();
+    idempotency::abandon(test.pool(), "key", "orders", next).await.unwrap();
     assert_eq!(begin(b"other").await.unwrap(), Begin::Fresh { resource_id: new });
     assert_eq!(begin(b"other").await.unwrap(), Begin::InFlight);
-    market.close().await;
+    test.close().await;
 }
 
 /// Makes it look as if the process that has the key had died two minutes ago: another takes over.
-async fn lose_who_is_in_flight(market: &Market) {
+async fn lose_who_is_in_flight(test: &TestShop) {
     sqlx::query("update shop.idempotency_key set begun_at = now() - interval '2 minutes'")
-        .execute(market.pool())
+        .execute(test.pool())
         .await
         .unwrap();
 }
 
 #[tokio::test]
 async fn a_key_that_was_taken_over_is_closed_by_its_new_holder_alone() {
-    let market = Market::open().await;
+    let test = TestShop::open().await;
     let (late, holder) = (Uuid::now_v7(), Uuid::now_v7());
-    let begin = |holder| idempotency::begin(market.pool(), "key", "orders", b"body", holder);
+    let begin = |holder| idempotency::begin(test.pool(), "key", "orders", b"body", holder);
     let answer = |body: &str| RecordedResponse { status: 201, location: None, body: body.into() };
     let Begin::Fresh { resource_id } = begin(late).await.unwrap() else { panic!("it is the first") };
-    idempotency::abandon(market.pool(), "key", "orders", holder).await.unwrap();
+    idempotency::abandon(test.pool(), "key", "orders", holder).await.unwrap();
     assert_eq!(begin(holder).await.unwrap(), Begin::InFlight);
-    lose_who_is_in_flight(&market).await;
+    lose_who_is_in_flight(&test).await;
     assert_eq!(begin(holder).await.unwrap(), Begin::Fresh { resource_id });
 
     // The first one comes back.
-    idempotency::abandon(market.pool(), "key", "orders", late).await.unwrap();
+    idempotency::abandon(test.pool(), "key", "orders", late).await.unwrap();
     assert_eq!(begin(late).await.unwrap(), Begin::InFlight);
-    idempotency::finish(market.pool(), "key", "orders", late, &answer("late")).await.unwrap();
+    idempotency::finish(test.pool(), "key", "orders", late, &answer("late")).await.unwrap();
     assert_eq!(begin(late).await.unwrap(), Begin::InFlight);
-    idempotency::finish(market.pool(), "key", "orders", holder, &answer("held")).await.unwrap();
-    idempotency::finish(market.pool(), "key", "orders", holder, &answer("again")).await.unwrap();
+    idempotency::finish(test.pool(), "key", "orders", holder, &answer("held")).await.unwrap();
+    idempotency::finish(test.pool(), "key", "orders", holder, &answer("again")).await.unwrap();
     assert_eq!(begin(late).await.unwrap(), Begin::Replay(answer("held")));
-    market.close().await;
+    test.close().await;
 }
 
 #[tokio::test]
 async fn a_product_made_again_under_its_id_is_the_one_that_was_made() {
-    let market = Market::open().await;
+    let test = TestShop::open().await;
     let new = |sku: &str| NewProduct {
         sku: sku.into(),
         name: "Green tea".into(),
@@ -88,11 +88,11 @@ async fn a_product_made_again_under_its_id_is_the_one_that_was_made() {
         low_stock_threshold: 1,
     };
     let id = Uuid::now_v7();
-    let first = inventory::create_product_as(market.pool(), id, new("TEA-1"), "ann").await.unwrap();
-    let again = inventory::create_product_as(market.pool(), id, new("TEA-1"), "ann").await.unwrap();
+    let first = inventory::create_product_as(test.pool(), id, new("TEA-1"), "ann").await.unwrap();
+    let again = inventory::create_product_as(test.pool(), id, new("TEA-1"), "ann").await.unwrap();
     assert_eq!((first.product_id, again.product_id), (id, id));
     assert_eq!(again.stock.on_hand, 5, "its first stock is entered once");
-    let other = inventory::create_product_as(market.pool(), Uuid::now_v7(), new("TEA-1"), "bob").await;
+    let other = inventory::create_product_as(test.pool(), Uuid::now_v7(), new("TEA-1"), "bob").await;
     assert!(matches!(other, Err(CreateProductError::SkuTaken)), "{other:?}");
-    market.close().await;
+    test.close().await;
 }

@@ -17,7 +17,9 @@ use shop::{
 };
 use uuid::Uuid;
 
-use super::{Market, PATIENCE, QUICK, order};
+use super::{QUICK, TestShop, order};
+
+use crate::support::WAIT_TIMEOUT;
 
 fn message(to: &str) -> DeliverNotification {
     DeliverNotification { to: to.into(), subject: "Hello".into(), text: "Hello.".into(), html: None }
@@ -28,24 +30,24 @@ fn sending(message: DeliverNotification, dedup_key: Option<&str>) -> SendNotific
     SendNotification { notification_id: Uuid::now_v7(), message, dedup_key }
 }
 
-async fn with_catcher(catcher: &MailCatcher, retry: RetryPolicy) -> Market {
+async fn with_catcher(catcher: &MailCatcher, retry: RetryPolicy) -> TestShop {
     let mailer = Mailer::smtp(&catcher.url(), "shop@example.com").unwrap();
     let settings = Settings { send_mail_retry: retry, ..Settings::new(mailer) };
-    Market::with(tempfile::tempdir().unwrap(), settings).await
+    TestShop::with(tempfile::tempdir().unwrap(), settings).await
 }
 
 #[tokio::test]
 async fn a_shipped_order_is_mailed_once_in_text_and_in_html() {
     let catcher = MailCatcher::start().await.unwrap();
-    let market = with_catcher(&catcher, QUICK).await.hire();
-    market.sell("TEA-1", 10, 5).await;
-    let placed = market.place(order(&[("TEA-1", 4)])).await;
+    let test = with_catcher(&catcher, QUICK).await.start_workers();
+    test.add_product("TEA-1", 10, 5).await;
+    let placed = test.place(order(&[("TEA-1", 4)])).await;
     for to in [OrderStatus::Processing, OrderStatus::Shipped, OrderStatus::Delivered] {
-        orders::set_status(&market.shop, placed.order_id, to, None, "packer", None).await.unwrap();
+        orders::set_status(&test.shop, placed.order_id, to, None, "packer", None).await.unwrap();
     }
     let key = format!("order-shipped:{}", placed.order_id);
-    assert_eq!(market.settled(DELIVER_NOTIFICATION.name(), key).await, Status::Completed);
-    let mails = tokio::time::timeout(PATIENCE, catcher.wait_for(2)).await.unwrap();
+    assert_eq!(test.settled(DELIVER_NOTIFICATION.name(), key).await, Status::Completed);
+    let mails = tokio::time::timeout(WAIT_TIMEOUT, catcher.wait_for(2)).await.unwrap();
     let subject = format!("Your order {} is on its way", placed.order_id);
     let shipped: Vec<_> =
         mails.iter().filter(|mail| mail.header("Subject").as_ref() == Some(&subject)).collect();
@@ -53,15 +55,15 @@ async fn a_shipped_order_is_mailed_once_in_text_and_in_html() {
     let kind = shipped[0].header("Content-Type").unwrap();
     assert!(kind.starts_with("multipart/alternative"), "{kind}");
     let body = shipped[0].body();
-    let (text, html) = (body.find("text/plain").unwrap(), body.find("text/html").unwrap());
-    assert!(text < html, "what is shown best comes last");
-    market.close().await;
+    let (plain, html) = (body.find("text/plain").unwrap(), body.find("text/html").unwrap());
+    assert!(plain < html, "what is shown best comes last");
+    test.close().await;
 }
 
 #[tokio::test]
 async fn a_name_with_markup_is_harmless_in_the_mail() {
-    let market = Market::open().await.hire();
-    market.sell("TEA-1", 10, 5).await;
+    let test = TestShop::open().await.start_workers();
+    test.add_product("TEA-1", 10, 5).await;
     let details = shop::inventory::ProductDetails {
         name: "<script>alert(1)</script>".into(),
         description: String::new(),
@@ -70,25 +72,25 @@ async fn a_name_with_markup_is_harmless_in_the_mail() {
         currency: "EUR".into(),
         low_stock_threshold: 0,
     };
-    let tea = market.sell("TEA-2", 10, 5).await;
-    shop::inventory::update_product(&market.shop, tea.product_id, &details, "clerk", None).await.unwrap();
-    let placed = market.place(order(&[("TEA-2", 1)])).await;
+    let tea = test.add_product("TEA-2", 10, 5).await;
+    shop::inventory::update_product(&test.shop, tea.product_id, &details, "clerk", None).await.unwrap();
+    let placed = test.place(order(&[("TEA-2", 1)])).await;
     let key = format!("order-confirmed:{}", placed.order_id);
-    assert_eq!(market.settled(DELIVER_NOTIFICATION.name(), key).await, Status::Completed);
-    let (text, html): (String, String) =
-        sqlx::query_as("select text, html from shop.notification").fetch_one(market.pool()).await.unwrap();
+    assert_eq!(test.settled(DELIVER_NOTIFICATION.name(), key).await, Status::Completed);
+    let (plain, html): (String, String) =
+        sqlx::query_as("select text, html from shop.notification").fetch_one(test.pool()).await.unwrap();
     assert!(!html.contains("<script") && html.contains("&#60;script&#62;alert(1)"), "{html}");
-    assert!(text.contains("1 x <script>alert(1)</script> (TEA-2)"), "{text}");
-    let mail = market.mails().remove(0);
+    assert!(plain.contains("1 x <script>alert(1)</script> (TEA-2)"), "{plain}");
+    let mail = test.mails().remove(0);
     assert!(mail.contains("quoted-printable") && mail.contains("&#60;script&#62;"), "{mail}");
-    market.close().await;
+    test.close().await;
 }
 
 #[tokio::test]
 async fn the_first_message_with_a_dedup_key_is_the_only_one() {
-    let market = Market::open().await.hire();
+    let test = TestShop::open().await.start_workers();
     let send = async |to: &str, key| {
-        notifications::send(&market.shop, sending(message(to), key), Some(PATIENCE), "clerk", None)
+        notifications::send(&test.shop, sending(message(to), key), Some(WAIT_TIMEOUT), "clerk", None)
             .await
             .unwrap()
     };
@@ -102,34 +104,35 @@ async fn the_first_message_with_a_dedup_key_is_the_only_one() {
     for key in [Some("news-2"), None, None] {
         assert!(!send("ann@example.com", key).await.existing);
     }
-    assert_eq!(market.mails().len(), 4);
+    assert_eq!(test.mails().len(), 4);
     // Sending the same id again, after an answer that was lost, sends nothing either.
     let request = sending(message("ann@example.com"), None);
     for _ in 0..2 {
-        let repeated =
-            notifications::send(&market.shop, request.clone(), Some(PATIENCE), "clerk", None).await.unwrap();
+        let repeated = notifications::send(&test.shop, request.clone(), Some(WAIT_TIMEOUT), "clerk", None)
+            .await
+            .unwrap();
         assert!(!repeated.existing);
     }
-    assert_eq!(market.mails().len(), 5);
-    assert_eq!(recorded(&market).await, (5, 0), "each that is sent is recorded once, and nothing else");
-    market.close().await;
+    assert_eq!(test.mails().len(), 5);
+    assert_eq!(recorded(&test).await, (5, 0), "each that is sent is recorded once, and nothing else");
+    test.close().await;
 }
 
 /// How many sends are recorded, and how many of them are of messages that there are not.
-async fn recorded(market: &Market) -> (i64, i64) {
+async fn recorded(test: &TestShop) -> (i64, i64) {
     sqlx::query_as(
         "select count(*), count(*) filter (where not exists ( \
              select from shop.notification n where n.notification_id::text = a.subject_id)) \
          from shop.audit a where a.action = 'notification.send'",
     )
-    .fetch_one(market.pool())
+    .fetch_one(test.pool())
     .await
     .unwrap()
 }
 
 #[tokio::test]
 async fn the_longest_letter_of_the_shop_itself_is_sent() {
-    let market = Market::open().await.hire();
+    let test = TestShop::open().await.start_workers();
     let widest = inventory::NewProduct {
         sku: "&".repeat(64),
         name: "&".repeat(200),
@@ -140,22 +143,22 @@ async fn the_longest_letter_of_the_shop_itself_is_sent() {
         initial_stock: 1000,
         low_stock_threshold: 0,
     };
-    let sku = inventory::create_product(market.pool(), widest, "clerk").await.unwrap().sku;
-    let placed = market.place(order(&vec![(sku.as_str(), 1); 100])).await;
+    let sku = inventory::create_product(test.pool(), widest, "clerk").await.unwrap().sku;
+    let placed = test.place(order(&vec![(sku.as_str(), 1); 100])).await;
     assert_eq!(placed.status, OrderStatus::Confirmed);
     let key = format!("order-confirmed:{}", placed.order_id);
-    assert_eq!(market.settled(DELIVER_NOTIFICATION.name(), key).await, Status::Completed);
+    assert_eq!(test.settled(DELIVER_NOTIFICATION.name(), key).await, Status::Completed);
     let longest: i32 = sqlx::query_scalar("select max(char_length(html)) from shop.notification")
-        .fetch_one(market.pool())
+        .fetch_one(test.pool())
         .await
         .unwrap();
     assert!(longest > 131_072, "longer than a caller's may be: {longest}");
-    market.close().await;
+    test.close().await;
 }
 
 #[tokio::test]
 async fn a_message_that_would_break_out_of_its_headers_is_refused() {
-    let market = Market::open().await;
+    let test = TestShop::open().await;
     let wrong = [
         (message("a@example.com\r\nBcc: b@example.com"), "/to"),
         (message("Ann <a@example.com>"), "/to"),
@@ -169,39 +172,34 @@ async fn a_message_that_would_break_out_of_its_headers_is_refused() {
         (DeliverNotification { html: Some("\u{1}".into()), ..message("a@example.com") }, "/html"),
     ];
     for (message, pointer) in wrong {
-        let refused = notifications::send(&market.shop, sending(message, None), None, "clerk", None).await;
+        let refused = notifications::send(&test.shop, sending(message, None), None, "clerk", None).await;
         let Err(SendError::Invalid(violations)) = refused else { panic!("{pointer}: {refused:?}") };
         assert_eq!(violations.len(), 1, "{violations:?}");
         assert_eq!(violations[0].pointer, pointer);
     }
-    let refused = notifications::send(
-        &market.shop,
-        sending(message("a@example.com"), Some("a\nb")),
-        None,
-        "clerk",
-        None,
-    )
-    .await;
+    let refused =
+        notifications::send(&test.shop, sending(message("a@example.com"), Some("a\nb")), None, "clerk", None)
+            .await;
     assert!(matches!(refused, Err(SendError::Invalid(wrong)) if wrong[0].pointer == "/dedup_key"));
     let any: i64 =
-        sqlx::query_scalar("select count(*) from engine.saga").fetch_one(market.pool()).await.unwrap();
-    assert_eq!((any, recorded(&market).await), (0, (0, 0)));
-    market.close().await;
+        sqlx::query_scalar("select count(*) from engine.saga").fetch_one(test.pool()).await.unwrap();
+    assert_eq!((any, recorded(&test).await), (0, (0, 0)));
+    test.close().await;
 }
 
 #[tokio::test]
 async fn every_attempt_is_told_with_what_the_server_said_and_the_status_follows() {
     let catcher = MailCatcher::start().await.unwrap();
     catcher.behave(Behaviour::TemporaryFailure(Stage::Recipient));
-    let market = with_catcher(&catcher, RetryPolicy { attempts: 2, ..QUICK }).await;
+    let test = with_catcher(&catcher, RetryPolicy { attempts: 2, ..QUICK }).await;
     let request = sending(message("ann@example.com"), None);
-    let pending = notifications::send(&market.shop, request, None, "clerk", None).await.unwrap().notification;
+    let pending = notifications::send(&test.shop, request, None, "clerk", None).await.unwrap().notification;
     assert_eq!((pending.status, pending.attempts.len()), (NotificationStatus::Pending, 0));
-    let market = market.hire();
+    let test = test.start_workers();
     let id = pending.notification_id;
     let saga = engine::SagaId(id);
-    assert_eq!(market.shop.engine().wait(saga, PATIENCE).await.unwrap().unwrap().status, Status::Dead);
-    let failed = notifications::get(&market.shop, id).await.unwrap().unwrap();
+    assert_eq!(test.shop.engine().wait(saga, WAIT_TIMEOUT).await.unwrap().unwrap().status, Status::Dead);
+    let failed = notifications::get(&test.shop, id).await.unwrap().unwrap();
     assert_eq!(failed.status, NotificationStatus::Failed);
     let replies: Vec<_> = failed.attempts.iter().map(|attempt| attempt.reply.as_deref()).collect();
     assert_eq!(replies, [Some("451 try again later"); 2]);
@@ -209,14 +207,14 @@ async fn every_attempt_is_told_with_what_the_server_said_and_the_status_follows(
     catcher.behave(Behaviour::PermanentFailure(Stage::Data));
     let revive = async || {
         let page = Page { after: None, limit: 1 };
-        let dead = market.shop.engine().dead_jobs(&engine::DeadJobFilter::default(), page).await.unwrap();
-        market.shop.engine().retry_dead_job(dead[0].dead_job_id, "ops", "again").await.unwrap();
-        market.shop.engine().wait(saga, PATIENCE).await.unwrap().unwrap().status
+        let dead = test.shop.engine().dead_jobs(&engine::DeadJobFilter::default(), page).await.unwrap();
+        test.shop.engine().retry_dead_job(dead[0].dead_job_id, "ops", "again").await.unwrap();
+        test.shop.engine().wait(saga, WAIT_TIMEOUT).await.unwrap().unwrap().status
     };
     assert_eq!(revive().await, Status::Dead);
     catcher.behave(Behaviour::Accept);
     assert_eq!(revive().await, Status::Completed);
-    let sent = notifications::get(&market.shop, id).await.unwrap().unwrap();
+    let sent = notifications::get(&test.shop, id).await.unwrap().unwrap();
     let replies: Vec<_> = sent.attempts.iter().map(|attempt| attempt.reply.as_deref().unwrap()).collect();
     assert_eq!(
         replies,
@@ -225,10 +223,10 @@ async fn every_attempt_is_told_with_what_the_server_said_and_the_status_follows(
     assert_eq!(sent.status, NotificationStatus::Sent);
     let page = Page { after: None, limit: 9 };
     for (status, count) in [(NotificationStatus::Sent, 1), (NotificationStatus::Failed, 0)] {
-        let listed = notifications::list(market.pool(), status, page).await.unwrap();
+        let listed = notifications::list(test.pool(), status, page).await.unwrap();
         assert_eq!(listed.len(), count, "{status:?}");
     }
-    market.close().await;
+    test.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -248,21 +246,21 @@ async fn orders_go_on_while_the_mail_server_hangs_and_every_mail_arrives_once_it
         ));
     let settings =
         Settings { send_mail_retry: RetryPolicy { attempts: 1000, ..QUICK }, ..Settings::new(mailer) };
-    let market = Market::with(tempfile::tempdir().unwrap(), settings).await.hire();
-    market.sell("TEA-1", 10, 1000).await;
+    let test = TestShop::with(tempfile::tempdir().unwrap(), settings).await.start_workers();
+    test.add_product("TEA-1", 10, 1000).await;
     // More than the queue of mails has places, so that orders could starve behind them.
-    let placed = futures::future::join_all((0..300).map(|_| market.place(order(&[("TEA-1", 1)])))).await;
+    let placed = futures::future::join_all((0..300).map(|_| test.place(order(&[("TEA-1", 1)])))).await;
     assert!(placed.iter().all(|order| order.status == OrderStatus::Confirmed));
     assert!(catcher.messages().is_empty());
-    let later = market.place(order(&[("TEA-1", 1)])).await;
+    let later = test.place(order(&[("TEA-1", 1)])).await;
     assert_eq!(later.status, OrderStatus::Confirmed, "an order that comes when all places are taken");
     let page = Page { after: None, limit: 1 };
-    assert!(notifications::list(market.pool(), NotificationStatus::Failed, page).await.unwrap().is_empty());
+    assert!(notifications::list(test.pool(), NotificationStatus::Failed, page).await.unwrap().is_empty());
 
     catcher.behave(Behaviour::Accept);
     for order in placed.iter().chain([&later]) {
         let key = format!("order-confirmed:{}", order.order_id);
-        assert_eq!(market.settled(DELIVER_NOTIFICATION.name(), key).await, Status::Completed);
+        assert_eq!(test.settled(DELIVER_NOTIFICATION.name(), key).await, Status::Completed);
     }
     let mut by_id = BTreeMap::new();
     for mail in catcher.messages() {
@@ -274,5 +272,5 @@ async fn orders_go_on_while_the_mail_server_hangs_and_every_mail_arrives_once_it
         BTreeSet::from([1]),
         "a server that never greeted has none"
     );
-    market.close().await;
+    test.close().await;
 }

@@ -14,7 +14,9 @@ use shop::{
     },
 };
 
-use super::{Market, PATIENCE, QUICK, order};
+use super::{QUICK, TestShop, order};
+
+use crate::support::WAIT_TIMEOUT;
 
 #[tokio::test]
 async fn a_mail_server_that_fails_parks_the_mail_and_an_operator_revives_it() {
@@ -22,7 +24,7 @@ async fn a_mail_server_that_fails_parks_the_mail_and_an_operator_revives_it() {
     catcher.behave(Behaviour::PermanentFailure(Stage::Recipient));
     let mailer = Mailer::smtp(&catcher.url(), "shop@example.com").unwrap();
     let settings = Settings { send_mail_retry: QUICK, ..Settings::new(mailer) };
-    let market = Market::with(tempfile::tempdir().unwrap(), settings).await.hire();
+    let test = TestShop::with(tempfile::tempdir().unwrap(), settings).await.start_workers();
     let mail = DeliverNotification {
         to: "ann@example.com".into(),
         subject: "Grüße".into(),
@@ -30,26 +32,23 @@ async fn a_mail_server_that_fails_parks_the_mail_and_an_operator_revives_it() {
         html: Some("<p>Hello.</p>".into()),
     };
     let (started, ending) =
-        market.shop.engine().start_and_wait(DELIVER_NOTIFICATION.with(&mail), PATIENCE).await.unwrap();
+        test.shop.engine().start_and_wait(DELIVER_NOTIFICATION.with(&mail), WAIT_TIMEOUT).await.unwrap();
     assert_eq!(ending.unwrap().status, Status::Dead);
     let id = started.saga_id.0;
-    let failed = notifications::get(&market.shop, id).await.unwrap().unwrap();
+    let failed = notifications::get(&test.shop, id).await.unwrap().unwrap();
     assert_eq!((failed.status, failed.attempts.len()), (NotificationStatus::Failed, 1));
 
     catcher.behave(Behaviour::Accept);
     let (filter, page) = (DeadJobFilter::default(), Page { after: None, limit: 9 });
-    let dead = market.shop.engine().dead_jobs(&filter, page).await.unwrap();
-    market.shop.engine().retry_dead_job(dead[0].dead_job_id, "ops", "server is back").await.unwrap();
-    let ending = market.shop.engine().wait(started.saga_id, PATIENCE).await.unwrap().unwrap();
+    let dead = test.shop.engine().dead_jobs(&filter, page).await.unwrap();
+    test.shop.engine().retry_dead_job(dead[0].dead_job_id, "ops", "server is back").await.unwrap();
+    let ending = test.shop.engine().wait(started.saga_id, WAIT_TIMEOUT).await.unwrap().unwrap();
     assert_eq!(ending.status, Status::Completed);
-    let sent = notifications::get(&market.shop, id).await.unwrap().unwrap();
+    let sent = notifications::get(&test.shop, id).await.unwrap().unwrap();
     assert_eq!((sent.status, sent.attempts.len()), (NotificationStatus::Sent, 2));
     assert_eq!(sent.message_id, catcher.wait_for(1).await[0].message_id());
-    assert_eq!(
-        (market.events("notification.failed").await, market.events("notification.sent").await),
-        (1, 1)
-    );
-    market.close().await;
+    assert_eq!((test.events("notification.failed").await, test.events("notification.sent").await), (1, 1));
+    test.close().await;
 }
 
 fn a_mail() -> Mail {
@@ -86,7 +85,7 @@ async fn a_breaker_opens_on_a_silent_server_and_closes_by_one_probe() {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(PATIENCE, healed).await.unwrap();
+    tokio::time::timeout(WAIT_TIMEOUT, healed).await.unwrap();
     assert_eq!(mailer.state(), BreakerState::Closed);
 }
 
@@ -147,7 +146,7 @@ async fn a_connection_is_closed_that_was_idle_for_too_long() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    tokio::time::timeout(PATIENCE, closed).await.expect("it is closed without another mail");
+    tokio::time::timeout(WAIT_TIMEOUT, closed).await.expect("it is closed without another mail");
     mailer.send(&a_mail()).await.unwrap();
     assert_eq!(catcher.connections(), 2);
 }
@@ -161,7 +160,7 @@ async fn a_server_that_stops_answering_is_noticed_before_the_time_of_a_mail_is_o
         .with_timeout(Duration::from_hours(1));
     // A whole reply has to come in time, not only its first byte.
     catcher.behave(Behaviour::Trickle(Duration::from_millis(50)));
-    let error = tokio::time::timeout(PATIENCE, mailer.send(&a_mail())).await.unwrap().unwrap_err();
+    let error = tokio::time::timeout(WAIT_TIMEOUT, mailer.send(&a_mail())).await.unwrap().unwrap_err();
     assert!(error.sentence().contains("no answer within"), "{}", error.sentence());
     // Only the last word may take longer.
     catcher.behave(Behaviour::StallAfterData(Duration::from_millis(600)));
@@ -253,16 +252,16 @@ async fn a_mail_whose_confirmation_was_lost_is_sent_again_under_the_same_message
     let mailer = Mailer::smtp(&catcher.url(), "shop@example.com").unwrap();
     let patient = RetryPolicy { attempts: 1000, ..QUICK };
     let settings = Settings { send_mail_retry: patient, ..Settings::new(mailer) };
-    let market = Market::with(tempfile::tempdir().unwrap(), settings).await.hire();
-    market.sell("TEA-1", 10, 5).await;
-    let placed = market.place(order(&[("TEA-1", 1)])).await;
+    let test = TestShop::with(tempfile::tempdir().unwrap(), settings).await.start_workers();
+    test.add_product("TEA-1", 10, 5).await;
+    let placed = test.place(order(&[("TEA-1", 1)])).await;
     // The server has it, and never said so: it comes again, and can be told for the same mail.
     catcher.wait_for(2).await;
     catcher.behave(Behaviour::Accept);
     let key = format!("order-confirmed:{}", placed.order_id);
-    assert_eq!(market.settled(DELIVER_NOTIFICATION.name(), key).await, Status::Completed);
+    assert_eq!(test.settled(DELIVER_NOTIFICATION.name(), key).await, Status::Completed);
     let mut ids: Vec<_> = catcher.messages().iter().map(|message| message.message_id().unwrap()).collect();
     ids.dedup();
     assert_eq!(ids.len(), 1);
-    market.close().await;
+    test.close().await;
 }

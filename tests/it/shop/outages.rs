@@ -15,7 +15,9 @@ use shop::{
     },
 };
 
-use super::{Market, PATIENCE, QUICK, order};
+use super::{QUICK, TestShop, order};
+
+use crate::support::WAIT_TIMEOUT;
 
 const ORDERS: usize = 40;
 
@@ -27,14 +29,14 @@ fn mailer(catcher: &MailCatcher, failures: u32) -> (Mailer, Breaker) {
     (mailer, breaker)
 }
 
-async fn deliveries(market: &Market) -> Vec<engine::SagaView> {
+async fn deliveries(test: &TestShop) -> Vec<engine::SagaView> {
     let filter = SagaFilter { definition: Some(DELIVER_NOTIFICATION.name().into()), ..SagaFilter::default() };
-    market.shop.engine().sagas(&filter, Page { after: None, limit: 1000 }).await.unwrap()
+    test.shop.engine().sagas(&filter, Page { after: None, limit: 1000 }).await.unwrap()
 }
 
-/// Waits until something holds of the market.
+/// Waits until something holds of the test.
 async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
-    let waited = tokio::time::timeout(PATIENCE, async {
+    let waited = tokio::time::timeout(WAIT_TIMEOUT, async {
         while !holds().await {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
@@ -48,23 +50,23 @@ async fn orders_go_on_while_the_mail_server_is_away_and_every_mail_arrives_once_
     let (mailer, breaker) = mailer(&catcher, 3);
     // So few attempts that without the breaker every mail would be dead in no time.
     let settings = Settings { send_mail_retry: QUICK, ..Settings::new(mailer) };
-    let market = Market::with(tempfile::tempdir().unwrap(), settings).await.hire();
-    market.sell("TEA-1", 10, 1000).await;
+    let test = TestShop::with(tempfile::tempdir().unwrap(), settings).await.start_workers();
+    test.add_product("TEA-1", 10, 1000).await;
     catcher.behave(Behaviour::Refuse);
-    let placed = futures::future::join_all((0..ORDERS).map(|_| market.place(order(&[("TEA-1", 1)])))).await;
+    let placed = futures::future::join_all((0..ORDERS).map(|_| test.place(order(&[("TEA-1", 1)])))).await;
     assert!(placed.iter().all(|order| order.status == OrderStatus::Confirmed));
     until("the breaker opens", async || breaker.state() != BreakerState::Closed).await;
-    assert_eq!(deliveries(&market).await.len(), ORDERS);
+    assert_eq!(deliveries(&test).await.len(), ORDERS);
     // It stays away for many times as long as the breaker stays open: as many probes fail.
     until("probes fail", async || breaker.view().failures > 3 + 10).await;
-    let more = market.place(order(&[("TEA-1", 1)])).await;
+    let more = test.place(order(&[("TEA-1", 1)])).await;
     assert_eq!(more.status, OrderStatus::Confirmed, "orders go on");
     assert_eq!(catcher.messages().len(), 0);
-    assert_eq!(market.shop.engine().count_dead_jobs(&DeadJobFilter::default()).await.unwrap(), 0);
+    assert_eq!(test.shop.engine().count_dead_jobs(&DeadJobFilter::default()).await.unwrap(), 0);
 
     catcher.behave(Behaviour::Accept);
     until("every mail is sent", async || {
-        let all = deliveries(&market).await;
+        let all = deliveries(&test).await;
         all.len() == ORDERS + 1 && all.iter().all(|saga| saga.status == Status::Completed)
     })
     .await;
@@ -73,7 +75,7 @@ async fn orders_go_on_while_the_mail_server_is_away_and_every_mail_arrives_once_
         catcher.messages().iter().map(|message| message.message_id().unwrap().clone()).collect();
     let distinct: BTreeSet<&String> = ids.iter().collect();
     assert_eq!((ids.len(), distinct.len()), (ORDERS + 1, ORDERS + 1), "each arrives, and none twice");
-    market.close().await;
+    test.close().await;
 }
 
 #[tokio::test]
@@ -82,7 +84,7 @@ async fn an_outage_costs_a_mail_no_attempt_once_the_breaker_is_open() {
     let (mailer, breaker) = mailer(&catcher, 1);
     let settings =
         Settings { send_mail_retry: RetryPolicy { attempts: 2, ..QUICK }, ..Settings::new(mailer) };
-    let market = Market::with(tempfile::tempdir().unwrap(), settings).await.hire();
+    let test = TestShop::with(tempfile::tempdir().unwrap(), settings).await.start_workers();
     catcher.behave(Behaviour::Refuse);
     let mail = DeliverNotification {
         to: "ann@example.com".into(),
@@ -90,11 +92,11 @@ async fn an_outage_costs_a_mail_no_attempt_once_the_breaker_is_open() {
         text: "t\n".into(),
         html: None,
     };
-    let engine = market.shop.engine();
+    let engine = test.shop.engine();
     let saga = engine.start(DELIVER_NOTIFICATION.with(&mail)).await.unwrap().saga_id;
     until("five probes have failed", async || breaker.view().failures >= 6).await;
     catcher.behave(Behaviour::Accept);
-    let ending = engine.wait(saga, PATIENCE).await.unwrap().unwrap();
+    let ending = engine.wait(saga, WAIT_TIMEOUT).await.unwrap().unwrap();
     assert_eq!(ending.status, Status::Completed);
     let history = engine.history(saga).await.unwrap().unwrap();
     let sends: Vec<_> = history.iter().filter(|entry| entry.step == SEND_MAIL).collect();
@@ -108,7 +110,7 @@ async fn an_outage_costs_a_mail_no_attempt_once_the_breaker_is_open() {
             .iter()
             .any(|entry| entry.error.iter().any(|error| error.starts_with("the mail server still fails")))
     );
-    market.close().await;
+    test.close().await;
 }
 
 #[tokio::test]
@@ -118,19 +120,19 @@ async fn a_mail_server_that_answers_and_takes_nothing_costs_no_attempt_either_an
         let (mailer, breaker) = mailer(&catcher, 1);
         let settings =
             Settings { send_mail_retry: RetryPolicy { attempts: 2, ..QUICK }, ..Settings::new(mailer) };
-        let market = Market::with(tempfile::tempdir().unwrap(), settings).await.hire();
+        let test = TestShop::with(tempfile::tempdir().unwrap(), settings).await.start_workers();
         catcher.behave(Behaviour::Answer(Stage::Recipient, reply));
-        let saga = market.shop.engine().start(DELIVER_NOTIFICATION.with(&a_mail())).await.unwrap().saga_id;
+        let saga = test.shop.engine().start(DELIVER_NOTIFICATION.with(&a_mail())).await.unwrap().saga_id;
         until("more probes have failed than there are attempts", async || breaker.view().failures > 5).await;
-        let sending = notifications::get(&market.shop, saga.0).await.unwrap().unwrap();
+        let sending = notifications::get(&test.shop, saga.0).await.unwrap().unwrap();
         assert_eq!(sending.status, NotificationStatus::Sending);
         let replies: Vec<_> =
             sending.attempts.iter().filter_map(|attempt| attempt.reply.as_deref()).collect();
         assert!(replies.len() > 3 && replies.iter().all(|told| *told == reply), "{replies:?}");
         catcher.behave(Behaviour::Accept);
-        let ending = market.shop.engine().wait(saga, PATIENCE).await.unwrap().unwrap();
+        let ending = test.shop.engine().wait(saga, WAIT_TIMEOUT).await.unwrap().unwrap();
         assert_eq!(ending.status, Status::Completed);
-        market.close().await;
+        test.close().await;
     }
 }
 
@@ -139,28 +141,28 @@ async fn times_when_a_mail_only_waited_are_no_attempts() {
     let catcher = MailCatcher::start().await.unwrap();
     let (mailer, breaker) = mailer(&catcher, 1);
     let settings = Settings { send_mail_retry: QUICK, ..Settings::new(mailer) };
-    let market = Market::with(tempfile::tempdir().unwrap(), settings).await.hire();
+    let test = TestShop::with(tempfile::tempdir().unwrap(), settings).await.start_workers();
     // As those meet it that were claimed before the breaker opened.
-    market.shop.engine().throttle(QUEUE, Arc::new(|| Allowance::Unlimited));
+    test.shop.engine().throttle(QUEUE, Arc::new(|| Allowance::Unlimited));
     catcher.behave(Behaviour::Refuse);
-    let engine = market.shop.engine();
+    let engine = test.shop.engine();
     let one = engine.start(DELIVER_NOTIFICATION.with(&a_mail())).await.unwrap().saga_id;
     let other = engine.start(DELIVER_NOTIFICATION.with(&a_mail())).await.unwrap().saga_id;
     until("ten probes fail", async || breaker.view().failures > 10).await;
     catcher.behave(Behaviour::Accept);
     let mut waited = 0;
     for saga in [one, other] {
-        assert_eq!(engine.wait(saga, PATIENCE).await.unwrap().unwrap().status, Status::Completed);
+        assert_eq!(engine.wait(saga, WAIT_TIMEOUT).await.unwrap().unwrap().status, Status::Completed);
         let history = engine.history(saga).await.unwrap().unwrap();
         let sends = history.iter().filter(|entry| entry.step == SEND_MAIL);
         let (held_back, attempts): (Vec<_>, Vec<_>) =
             sends.partition(|entry| entry.error.iter().any(|error| error.contains("failed too often")));
         waited += held_back.len();
-        let told = notifications::get(&market.shop, saga.0).await.unwrap().unwrap().attempts;
+        let told = notifications::get(&test.shop, saga.0).await.unwrap().unwrap().attempts;
         assert_eq!(told.len(), attempts.len());
     }
     assert!(waited > 0, "none ever waited, so nothing was shown");
-    market.close().await;
+    test.close().await;
 }
 
 #[tokio::test]
@@ -169,8 +171,8 @@ async fn mails_that_wait_cost_the_database_nothing_however_many_they_are() {
     let catcher = MailCatcher::start().await.unwrap();
     let (mailer, breaker) = mailer(&catcher, 1);
     let settings = Settings { send_mail_retry: QUICK, ..Settings::new(mailer) };
-    let market = Market::with(tempfile::tempdir().unwrap(), settings).await.hire();
-    let engine = market.shop.engine();
+    let test = TestShop::with(tempfile::tempdir().unwrap(), settings).await.start_workers();
+    let engine = test.shop.engine();
     catcher.behave(Behaviour::Refuse);
     engine.start(DELIVER_NOTIFICATION.with(&a_mail())).await.unwrap();
     until("the breaker opens", async || breaker.state() != BreakerState::Closed).await;
@@ -178,23 +180,23 @@ async fn mails_that_wait_cost_the_database_nothing_however_many_they_are() {
     for started in futures::future::join_all(starts).await {
         started.unwrap();
     }
-    let (before, failures_before) = (market.written().await, breaker.view().failures);
+    let (before, failures_before) = (test.written().await, breaker.view().failures);
     until("twenty more probes fail", async || breaker.view().failures >= failures_before + 20).await;
-    let (after, failures_after) = (market.written().await, breaker.view().failures);
+    let (after, failures_after) = (test.written().await, breaker.view().failures);
     let probes = u64::from(failures_after - failures_before) + 1;
     // A probe writes that the sending begins, where it is the mail's first, and that it failed: three rows at the most.
     assert!(after.history - before.history <= 3 * probes, "{before:?} to {after:?} by {probes} probes");
     assert!(after.claims - before.claims <= probes + 1, "{before:?} to {after:?} by {probes} probes");
-    let tried = deliveries(&market).await.iter().filter(|saga| saga.step == SEND_MAIL).count();
+    let tried = deliveries(&test).await.iter().filter(|saga| saga.step == SEND_MAIL).count();
     assert!(tried > 1, "the probe is not always the same mail");
 
     catcher.behave(Behaviour::Accept);
     until("every mail is sent", async || {
-        deliveries(&market).await.iter().all(|saga| saga.status == Status::Completed)
+        deliveries(&test).await.iter().all(|saga| saga.status == Status::Completed)
     })
     .await;
     assert_eq!(catcher.messages().len(), WAITING + 1);
-    market.close().await;
+    test.close().await;
 }
 
 /// What was written so far.
@@ -206,7 +208,7 @@ struct Written {
     claims: u64,
 }
 
-impl Market {
+impl TestShop {
     async fn written(&self) -> Written {
         let (history, claims): (i64, i64) = sqlx::query_as(
             "select (select count(*) from engine.history where step = any(array['begin-delivery', $1])), \
@@ -231,7 +233,7 @@ async fn a_death_is_an_event_of_the_same_commit() {
         send_mail_retry: RetryPolicy { attempts: 1, ..QUICK },
         ..Settings::new(mailer(&catcher, 1000).0)
     };
-    let market = Market::with(tempfile::tempdir().unwrap(), settings).await.hire();
+    let test = TestShop::with(tempfile::tempdir().unwrap(), settings).await.start_workers();
     catcher.behave(Behaviour::Refuse);
     let mail = DeliverNotification {
         to: "ann@example.com".into(),
@@ -240,13 +242,13 @@ async fn a_death_is_an_event_of_the_same_commit() {
         html: None,
     };
     let (started, ending) =
-        market.shop.engine().start_and_wait(DELIVER_NOTIFICATION.with(&mail), PATIENCE).await.unwrap();
+        test.shop.engine().start_and_wait(DELIVER_NOTIFICATION.with(&mail), WAIT_TIMEOUT).await.unwrap();
     assert_eq!(ending.unwrap().status, Status::Dead);
-    let job = market.shop.engine().dead_jobs(&DeadJobFilter::default(), Page { after: None, limit: 1 }).await;
+    let job = test.shop.engine().dead_jobs(&DeadJobFilter::default(), Page { after: None, limit: 1 }).await;
     let job = job.unwrap().remove(0);
     let (key, payload): (String, serde_json::Value) =
         sqlx::query_as("select key, payload from shop.outbox where routing_key = 'workflow.dead'")
-            .fetch_one(market.pool())
+            .fetch_one(test.pool())
             .await
             .unwrap();
     assert_eq!(key, started.saga_id.to_string());
@@ -259,5 +261,5 @@ async fn a_death_is_an_event_of_the_same_commit() {
             &serde_json::json!(1)
         )
     );
-    market.close().await;
+    test.close().await;
 }

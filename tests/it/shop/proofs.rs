@@ -19,7 +19,9 @@ use sqlx::PgPool;
 use tempfile::TempDir;
 use uuid::Uuid;
 
-use super::{Market, PATIENCE, QUICK, order};
+use super::{QUICK, TestShop, order};
+
+use crate::support::WAIT_TIMEOUT;
 
 /// Builds the shop's sagas as often as needed.
 fn definitions(mails: &TempDir) -> impl Fn() -> Vec<Definition> + Send + Sync + 'static {
@@ -55,29 +57,29 @@ async fn key_of(run: &Run) -> Result<String, String> {
 }
 
 /// Lets the mails that the cases have started be delivered, and checks the invariants.
-async fn settle_and_close(market: Market) {
-    skip_waiting(market.pool(), None).await.unwrap();
+async fn settle_and_close(test: TestShop) {
+    skip_waiting(test.pool(), None).await.unwrap();
     sqlx::query("update engine.saga set due_at = now() where status in ('running', 'compensating')")
-        .execute(market.pool())
+        .execute(test.pool())
         .await
         .unwrap();
-    let market = market.hire();
+    let test = test.start_workers();
     for status in [Status::Running, Status::Compensating] {
         let filter = SagaFilter { status: Some(status), ..SagaFilter::default() };
-        let left = market.shop.engine().sagas(&filter, Page { after: None, limit: 1000 }).await.unwrap();
+        let left = test.shop.engine().sagas(&filter, Page { after: None, limit: 1000 }).await.unwrap();
         for saga in left {
-            assert!(market.shop.engine().wait(saga.saga_id, PATIENCE).await.unwrap().is_some());
+            assert!(test.shop.engine().wait(saga.saga_id, WAIT_TIMEOUT).await.unwrap().is_some());
         }
     }
-    market.close().await;
+    test.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn placing_an_order_survives_every_fault() {
-    let market = Market::open().await;
-    market.sell("TEA-1", 10, 1000).await;
-    market.sell("CUP-1", 10, 1000).await;
-    let report = Proof::of(PLACE_ORDER.name(), market.pool().clone(), definitions(&market.mails), placement)
+    let test = TestShop::open().await;
+    test.add_product("TEA-1", 10, 1000).await;
+    test.add_product("CUP-1", 10, 1000).await;
+    let report = Proof::of(PLACE_ORDER.name(), test.pool().clone(), definitions(&test.mails), placement)
         .check(|run| async move {
             let (status, held) = order_of(&run, &key_of(&run).await?).await?;
             let expected = match run.final_status.status {
@@ -96,7 +98,7 @@ async fn placing_an_order_survives_every_fault() {
         .await
         .unwrap();
     assert!(report.violations.is_empty(), "{report}");
-    settle_and_close(market).await;
+    settle_and_close(test).await;
 }
 
 /// Orders to be cancelled, one a case.
@@ -109,11 +111,11 @@ async fn confirmed(pool: &PgPool) -> Vec<Uuid> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn cancelling_an_order_survives_every_fault() {
-    let market = Market::open().await.hire();
-    market.sell("TEA-1", 10, 1000).await;
-    futures::future::join_all((0..20).map(|_| market.place(order(&[("TEA-1", 4)])))).await;
-    let orders = Arc::new(Mutex::new(confirmed(market.pool()).await));
-    let market = market.dismiss().await;
+    let test = TestShop::open().await.start_workers();
+    test.add_product("TEA-1", 10, 1000).await;
+    futures::future::join_all((0..20).map(|_| test.place(order(&[("TEA-1", 4)])))).await;
+    let orders = Arc::new(Mutex::new(confirmed(test.pool()).await));
+    let test = test.stop_workers().await;
     let cancellation = move || {
         let order_id = orders.lock().unwrap().pop().unwrap();
         let input = CancelOrder {
@@ -124,63 +126,60 @@ async fn cancelling_an_order_survives_every_fault() {
         };
         CANCEL_ORDER.with(&input).business_key(order_id.to_string())
     };
-    let report =
-        Proof::of(CANCEL_ORDER.name(), market.pool().clone(), definitions(&market.mails), cancellation)
-            .check(|run| async move {
-                let (status, held) = order_of(&run, &key_of(&run).await?).await?;
-                let expected = match run.final_status.status {
-                    Status::Completed => ("cancelled", 0),
-                    Status::Dead => ("cancelling", 4 * (1 - run.effects_of("release-stock"))),
-                    Status::Compensated | Status::Running | Status::Compensating => {
-                        return Err("it has no way back".into());
-                    }
-                };
-                ((status.as_str(), held) == expected)
-                    .then_some(())
-                    .ok_or_else(|| format!("the order is {status} and holds {held}, not {expected:?}"))
-            })
-            .run()
-            .await
-            .unwrap();
+    let report = Proof::of(CANCEL_ORDER.name(), test.pool().clone(), definitions(&test.mails), cancellation)
+        .check(|run| async move {
+            let (status, held) = order_of(&run, &key_of(&run).await?).await?;
+            let expected = match run.final_status.status {
+                Status::Completed => ("cancelled", 0),
+                Status::Dead => ("cancelling", 4 * (1 - run.effects_of("release-stock"))),
+                Status::Compensated | Status::Running | Status::Compensating => {
+                    return Err("it has no way back".into());
+                }
+            };
+            ((status.as_str(), held) == expected)
+                .then_some(())
+                .ok_or_else(|| format!("the order is {status} and holds {held}, not {expected:?}"))
+        })
+        .run()
+        .await
+        .unwrap();
     assert!(report.violations.is_empty(), "{report}");
-    settle_and_close(market).await;
+    settle_and_close(test).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn delivering_a_notification_survives_every_fault() {
-    let market = Market::open().await;
+    let test = TestShop::open().await;
     let mail = || DeliverNotification {
         to: "ann@example.com".into(),
         subject: "Hello".into(),
         text: "Hello.\n".into(),
         html: None,
     };
-    let report = Proof::of(
-        DELIVER_NOTIFICATION.name(),
-        market.pool().clone(),
-        definitions(&market.mails),
-        move || DELIVER_NOTIFICATION.with(&mail()),
-    )
-    .check(|run| async move {
-        let status: String =
-            sqlx::query_scalar("select status from shop.notification where notification_id = $1")
-                .bind(run.saga_id.0)
-                .fetch_one(&run.pool)
-                .await
-                .map_err(|error| error.to_string())?;
-        let expected = match run.final_status.status {
-            Status::Completed => "sent",
-            Status::Dead => "failed",
-            Status::Compensated => "cancelled",
-            Status::Running | Status::Compensating => return Err("it is not at rest".into()),
-        };
-        (status == expected)
-            .then_some(())
-            .ok_or_else(|| format!("the notification is {status}, not {expected}"))
-    })
-    .run()
-    .await
-    .unwrap();
+    let report =
+        Proof::of(DELIVER_NOTIFICATION.name(), test.pool().clone(), definitions(&test.mails), move || {
+            DELIVER_NOTIFICATION.with(&mail())
+        })
+        .check(|run| async move {
+            let status: String =
+                sqlx::query_scalar("select status from shop.notification where notification_id = $1")
+                    .bind(run.saga_id.0)
+                    .fetch_one(&run.pool)
+                    .await
+                    .map_err(|error| error.to_string())?;
+            let expected = match run.final_status.status {
+                Status::Completed => "sent",
+                Status::Dead => "failed",
+                Status::Compensated => "cancelled",
+                Status::Running | Status::Compensating => return Err("it is not at rest".into()),
+            };
+            (status == expected)
+                .then_some(())
+                .ok_or_else(|| format!("the notification is {status}, not {expected}"))
+        })
+        .run()
+        .await
+        .unwrap();
     assert!(report.violations.is_empty(), "{report}");
-    settle_and_close(market).await;
+    settle_and_close(test).await;
 }

@@ -6,7 +6,9 @@ use engine::NewSaga;
 use shop::sagas::place_order::{PLACE_ORDER, Placement};
 use tracing_subscriber::{Layer, layer::Context, layer::SubscriberExt};
 
-use super::{Market, order};
+use super::{TestShop, order};
+
+use crate::support::WAIT_TIMEOUT;
 
 thread_local! {
     /// The runtime of such a test lives on the test's own thread, so nobody else counts here.
@@ -42,39 +44,39 @@ fn placements(count: usize) -> Vec<NewSaga> {
 #[tokio::test]
 async fn two_hundred_orders_are_opened_with_as_many_statements_as_one() {
     count_statements();
-    let market = Market::open().await;
-    market.sell("TEA-1", 10, 1000).await;
-    market.sell("CUP-1", 10, 1000).await;
+    let test = TestShop::open().await;
+    test.add_product("TEA-1", 10, 1000).await;
+    test.add_product("CUP-1", 10, 1000).await;
     let mut costs = Vec::new();
     for count in [1, 200] {
-        let mut tx = market.pool().begin().await.unwrap();
+        let mut tx = test.pool().begin().await.unwrap();
         let before = STATEMENTS.get();
-        let started = market.shop.engine().start_in(&mut tx, placements(count)).await.unwrap();
+        let started = test.shop.engine().start_in(&mut tx, placements(count)).await.unwrap();
         assert!(started.iter().all(Result::is_ok));
         costs.push(STATEMENTS.get() - before);
         tx.commit().await.unwrap();
     }
     assert!(costs[0] > 0, "nothing was counted");
     assert_eq!(costs[0], costs[1]);
-    market.close().await;
+    test.close().await;
 }
 
 #[tokio::test]
 async fn two_hundred_orders_are_reserved_confirmed_and_mailed_with_few_statements() {
     count_statements();
-    let market = Market::open().await;
-    market.sell("TEA-1", 10, 1000).await;
-    market.sell("CUP-1", 10, 1000).await;
-    let mut tx = market.pool().begin().await.unwrap();
-    let started = market.shop.engine().start_in(&mut tx, placements(200)).await.unwrap();
+    let test = TestShop::open().await;
+    test.add_product("TEA-1", 10, 1000).await;
+    test.add_product("CUP-1", 10, 1000).await;
+    let mut tx = test.pool().begin().await.unwrap();
+    let started = test.shop.engine().start_in(&mut tx, placements(200)).await.unwrap();
     tx.commit().await.unwrap();
     let before = STATEMENTS.get();
-    let market = market.hire();
+    let test = test.start_workers();
     for saga in started {
-        market.shop.engine().wait(saga.unwrap().saga_id, super::PATIENCE).await.unwrap().unwrap();
+        test.shop.engine().wait(saga.unwrap().saga_id, WAIT_TIMEOUT).await.unwrap().unwrap();
     }
     let cost = STATEMENTS.get() - before;
     // Deliveries, leases and waiting are in it too; one by one it would be some ten thousand.
     assert!((1..1000).contains(&cost), "{cost} statements for 200 orders");
-    market.close().await;
+    test.close().await;
 }

@@ -9,15 +9,15 @@ use shop::{
 };
 use uuid::Uuid;
 
-use super::{Market, order};
+use super::{TestShop, order};
 
 #[tokio::test]
 async fn stock_is_changed_by_people_within_what_orders_hold() {
-    let market = Market::open().await.hire();
-    let tea = market.sell("TEA-1", 10, 5).await;
-    market.place(order(&[("TEA-1", 2)])).await;
+    let test = TestShop::open().await.start_workers();
+    let tea = test.add_product("TEA-1", 10, 5).await;
+    test.place(order(&[("TEA-1", 2)])).await;
     let change = |change, version| {
-        inventory::change_stock(&market.shop, tea.product_id, change, "count", "clerk", version)
+        inventory::change_stock(&test.shop, tea.product_id, change, "count", "clerk", version)
     };
     assert!(matches!(
         change(StockChange::Set(1), None).await,
@@ -31,20 +31,20 @@ async fn stock_is_changed_by_people_within_what_orders_hold() {
     assert!(matches!(refused, Err(StockError::TooFew { on_hand: 5 })), "{refused:?}");
     let low = change(StockChange::Adjust(-1), Some(2)).await.unwrap();
     assert_eq!((low.stock.on_hand, low.stock.available, low.version), (4, 2, 3));
-    assert_eq!(market.events("inventory.low").await, 1);
+    assert_eq!(test.events("inventory.low").await, 1);
     change(StockChange::Adjust(-1), None).await.unwrap();
-    assert_eq!(market.events("inventory.low").await, 1);
+    assert_eq!(test.events("inventory.low").await, 1);
     change(StockChange::Set(50), None).await.unwrap();
     change(StockChange::Set(3), None).await.unwrap();
-    assert_eq!(market.events("inventory.low").await, 2);
-    market.close().await;
+    assert_eq!(test.events("inventory.low").await, 2);
+    test.close().await;
 }
 
 #[tokio::test]
 async fn products_and_orders_are_listed_newest_first_and_searched() {
-    let market = Market::open().await;
+    let test = TestShop::open().await;
     for sku in ["TEA_1", "TEA-2", "CUP-3"] {
-        market.sell(sku, 10, 5).await;
+        test.add_product(sku, 10, 5).await;
     }
     let search = async |search: &str, after, limit| {
         let filter = inventory::ProductFilter {
@@ -52,7 +52,7 @@ async fn products_and_orders_are_listed_newest_first_and_searched() {
             category: Some("tea".into()),
             stock: None,
         };
-        let found = inventory::products(market.pool(), &filter, Page { after, limit }).await.unwrap();
+        let found = inventory::products(test.pool(), &filter, Page { after, limit }).await.unwrap();
         found.into_iter().map(|product| (product.sku, product.product_id)).collect::<Vec<_>>()
     };
     let all = search("by name", None, 2).await;
@@ -64,8 +64,8 @@ async fn products_and_orders_are_listed_newest_first_and_searched() {
     let customer_id = Uuid::now_v7();
     for _ in 0..3 {
         let of_one = PlaceOrder { customer_id, ..order(&[("TEA-2", 1)]) };
-        orders::place(&market.shop, of_one, None, "test", None).await.unwrap();
-        orders::place(&market.shop, order(&[("TEA-2", 1)]), None, "test", None).await.unwrap();
+        orders::place(&test.shop, of_one, None, "test", None).await.unwrap();
+        orders::place(&test.shop, order(&[("TEA-2", 1)]), None, "test", None).await.unwrap();
     }
     let filter = OrderFilter {
         customer_id: Some(customer_id),
@@ -73,10 +73,9 @@ async fn products_and_orders_are_listed_newest_first_and_searched() {
         created_after: Some(chrono::DateTime::UNIX_EPOCH),
         created_before: None,
     };
-    let first = orders::list(market.pool(), &filter, Page { after: None, limit: 2 }).await.unwrap();
-    let rest = orders::list(market.pool(), &filter, Page { after: Some(first[1].order_id), limit: 2 })
-        .await
-        .unwrap();
+    let first = orders::list(test.pool(), &filter, Page { after: None, limit: 2 }).await.unwrap();
+    let rest =
+        orders::list(test.pool(), &filter, Page { after: Some(first[1].order_id), limit: 2 }).await.unwrap();
     assert_eq!((first.len(), rest.len()), (2, 1));
     assert!(first[0].order_id > first[1].order_id && first[1].order_id > rest[0].order_id);
 }
@@ -86,18 +85,18 @@ async fn low_stock_is_told_to_the_shopkeeper_once() {
     let mails = tempfile::tempdir().unwrap();
     let mailer = Mailer::files(mails.path(), "shop@example.com").unwrap();
     let settings = Settings { admin_emails: "boss@example.com".parse().unwrap(), ..Settings::new(mailer) };
-    let market = Market::with(mails, settings).await.hire();
-    market.sell("TEA-1", 10, 5).await;
+    let test = TestShop::with(mails, settings).await.start_workers();
+    test.add_product("TEA-1", 10, 5).await;
     for _ in 0..5 {
-        market.place(order(&[("TEA-1", 1)])).await;
+        test.place(order(&[("TEA-1", 1)])).await;
     }
     let alerts: i64 =
         sqlx::query_scalar("select count(*) from shop.notification where recipient = $1 and subject = $2")
             .bind("boss@example.com")
             .bind("Stock of TEA-1 is low")
-            .fetch_one(market.pool())
+            .fetch_one(test.pool())
             .await
             .unwrap();
     assert_eq!(alerts, 1);
-    market.close().await;
+    test.close().await;
 }

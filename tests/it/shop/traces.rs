@@ -9,7 +9,7 @@ use shop::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Market, order};
+use super::{TestShop, order};
 use crate::support::Database;
 
 /// Says that every caller is in the same trace.
@@ -33,21 +33,21 @@ async fn the_trace_of_an_order_reaches_its_mail() {
         .into_iter()
         .fold(Engine::builder(database.pool().await), EngineBuilder::register);
     let shop = Shop::new(builder.trace_link(std::sync::Arc::new(OneTrace)).build().unwrap());
-    let market =
-        Market { shop, workers: Vec::new(), stop: CancellationToken::new(), mails, _database: database }
-            .hire();
-    market.sell("TEA", 500, 10).await;
-    let placed = market.place(order(&[("TEA", 1)])).await;
-    market.settled("deliver-notification", format!("order-confirmed:{}", placed.order_id)).await;
-    orders::cancel(&market.shop, placed.order_id, "changed my mind", "ann").await.unwrap();
-    market.settled("cancel-order", placed.order_id.to_string()).await;
-    market.settled("deliver-notification", format!("order-cancelled:{}", placed.order_id)).await;
+    let test =
+        TestShop { shop, workers: Vec::new(), stop: CancellationToken::new(), mails, _database: database }
+            .start_workers();
+    test.add_product("TEA", 500, 10).await;
+    let placed = test.place(order(&[("TEA", 1)])).await;
+    test.settled("deliver-notification", format!("order-confirmed:{}", placed.order_id)).await;
+    orders::cancel(&test.shop, placed.order_id, "changed my mind", "ann").await.unwrap();
+    test.settled("cancel-order", placed.order_id.to_string()).await;
+    test.settled("deliver-notification", format!("order-cancelled:{}", placed.order_id)).await;
     let traces: Vec<(Option<String>, i64)> =
         sqlx::query_as("select trace, count(*) from engine.saga group by trace")
-            .fetch_all(market.pool())
+            .fetch_all(test.pool())
             .await
             .unwrap();
     // Placing, cancelling, and a mail for each.
     assert_eq!(traces, [(OneTrace.current(), 4)]);
-    market.close().await;
+    test.close().await;
 }

@@ -6,27 +6,25 @@ use devkit::mail_catcher::MailCatcher;
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
 
-use crate::support::{Database, Process};
+use crate::support::{Database, Process, WAIT_TIMEOUT};
 
-/// By when everything must have happened that a test waits for, on a busy machine too.
-const PATIENCE: Duration = Duration::from_mins(1);
-const PAUSE: Duration = Duration::from_millis(20);
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// One database and one mail server, for as many processes as a test starts.
-pub(super) struct Fleet {
+pub(super) struct Deployment {
     pub(super) database: Database,
     _catcher: MailCatcher,
     settings: Vec<(String, String)>,
 }
 
 /// A process that answers HTTP.
-pub(super) struct Ship {
+pub(super) struct HttpProcess {
     pub(super) process: Process,
     pub(super) base: String,
     client: reqwest::Client,
 }
 
-impl Fleet {
+impl Deployment {
     pub(super) async fn new() -> Self {
         let (database, catcher) = (Database::fresh().await, MailCatcher::start().await.unwrap());
         let settings = [
@@ -55,22 +53,22 @@ impl Fleet {
     }
 
     /// A server, once it serves.
-    pub(super) async fn serve(&self, args: &[&str]) -> Ship {
+    pub(super) async fn serve(&self, args: &[&str]) -> HttpProcess {
         let args: Vec<_> = std::iter::once("serve").chain(args.iter().copied()).collect();
-        Ship::launched(self.start(&args), r#""message":"serving""#).await
+        HttpProcess::launched(self.start(&args), r#""message":"serving""#).await
     }
 
     /// A worker, once it works.
-    pub(super) async fn work(&self) -> Ship {
-        Ship::launched(self.start(&["work"]), r#""message":"working""#).await
+    pub(super) async fn work(&self) -> HttpProcess {
+        HttpProcess::launched(self.start(&["work"]), r#""message":"working""#).await
     }
 }
 
-impl Ship {
+impl HttpProcess {
     async fn launched(process: Process, sign: &str) -> Self {
         let line: Value = serde_json::from_str(&process.wait_for_line(sign).await).unwrap();
         let base = format!("http://{}", line["address"].as_str().unwrap());
-        let client = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().unwrap();
+        let client = reqwest::Client::builder().no_proxy().timeout(WAIT_TIMEOUT).build().unwrap();
         Self { process, base, client }
     }
 
@@ -83,7 +81,7 @@ impl Ship {
     }
 
     /// Creates a product.
-    pub(super) async fn sell(&self, sku: &str, stock: i64) {
+    pub(super) async fn add_product(&self, sku: &str, stock: i64) {
         let product = json!({
             "sku": sku, "name": sku, "category": "tea", "price": 1290, "currency": "EUR",
             "initial_stock": stock, "low_stock_threshold": 0,
@@ -132,9 +130,9 @@ pub(super) async fn until<T, E: Debug, F: Future<Output = Result<T, E>>>(
                 Ok(value) => return value,
                 Err(error) => last = Some(error),
             }
-            tokio::time::sleep(PAUSE).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
     };
-    let tried = tokio::time::timeout(PATIENCE, trying).await;
-    tried.unwrap_or_else(|_| panic!("{what}: waited {PATIENCE:?} in vain; last: {last:?}"))
+    let tried = tokio::time::timeout(WAIT_TIMEOUT, trying).await;
+    tried.unwrap_or_else(|_| panic!("{what}: waited {WAIT_TIMEOUT:?} in vain; last: {last:?}"))
 }

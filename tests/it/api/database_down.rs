@@ -11,7 +11,7 @@ use std::{
 use sqlx::postgres::PgPoolOptions;
 use tokio::{net::TcpListener, time::Instant};
 
-use super::shop::{OpenShop, Staff, body, hasty, order, problem};
+use super::fixtures::{TestApi, Workers, body, order, problem, short_timeouts};
 use crate::support::Database;
 
 #[tokio::test]
@@ -19,7 +19,7 @@ async fn an_exhausted_pool_is_a_503_at_once_and_health_stays_up() {
     let database = Database::fresh().await;
     let options = PgPoolOptions::new().max_connections(3).acquire_timeout(Duration::from_secs(1));
     let pool = options.connect(&database.url()).await.unwrap();
-    let shop = OpenShop::over(pool.clone(), Some(database), hasty(), Staff::Away, Vec::new()).await;
+    let shop = TestApi::over(pool.clone(), Some(database), short_timeouts(), Workers::None, Vec::new()).await;
     shop.stock("TEA-1", 1).await;
     let mut taken = Vec::new();
     for _ in 0..3 {
@@ -67,7 +67,7 @@ async fn however_many_ask_for_health_at_once_the_database_is_asked_by_one() {
         }
     });
     let pool = PgPoolOptions::new().connect_lazy(&nowhere).unwrap();
-    let shop = OpenShop::over(pool, None, hasty(), Staff::Away, Vec::new()).await;
+    let shop = TestApi::over(pool, None, short_timeouts(), Workers::None, Vec::new()).await;
     let asked = ["/health", "/health/ready"].into_iter().cycle().take(100).map(|path| shop.get(path));
     for answer in futures::future::join_all(asked).await {
         let health = body(answer, 503).await;
@@ -83,7 +83,7 @@ async fn however_many_ask_for_health_at_once_the_database_is_asked_by_one() {
 async fn without_a_database_the_process_lives_and_says_that_it_is_not_ready() {
     let options = PgPoolOptions::new().acquire_timeout(Duration::from_secs(2));
     let nowhere = options.connect_lazy("postgres://nobody@127.0.0.1:1/nothing").unwrap();
-    let shop = OpenShop::over(nowhere, None, hasty(), Staff::Away, Vec::new()).await;
+    let shop = TestApi::over(nowhere, None, short_timeouts(), Workers::None, Vec::new()).await;
     let begun = Instant::now();
     body(shop.get("/health/live").await, 200).await;
     let health = body(shop.get("/health/ready").await, 503).await;

@@ -8,11 +8,11 @@ use reqwest::{Method, Response};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::shop::{OpenShop, Staff, body, hasty, order, problem, product};
+use super::fixtures::{TestApi, Workers, body, order, problem, product, short_timeouts};
 
 #[tokio::test]
 async fn fifty_requests_with_one_key_at_once_make_one_order_and_get_equal_answers() {
-    let shop = OpenShop::open().await;
+    let shop = TestApi::open().await;
     shop.stock("TEA-1", 100).await;
     let request = || async {
         let request = shop.request(Method::POST, "/api/orders").header("Idempotency-Key", "checkout-42");
@@ -30,7 +30,7 @@ async fn fifty_requests_with_one_key_at_once_make_one_order_and_get_equal_answer
 
 #[tokio::test]
 async fn a_key_is_bound_to_its_body_and_its_operation() {
-    let shop = OpenShop::open().await;
+    let shop = TestApi::open().await;
     shop.stock("TEA-1", 100).await;
     let send = |path: &'static str, json: Value| {
         shop.request(Method::POST, path).header("Idempotency-Key", "k").json(&json).send()
@@ -45,7 +45,7 @@ async fn a_key_is_bound_to_its_body_and_its_operation() {
 
 #[tokio::test]
 async fn a_refusal_comes_again_with_its_fields() {
-    let shop = OpenShop::open().await;
+    let shop = TestApi::open().await;
     let send = || {
         shop.request(Method::POST, "/api/orders")
             .header("Idempotency-Key", "k")
@@ -60,7 +60,7 @@ async fn a_refusal_comes_again_with_its_fields() {
 
 #[tokio::test]
 async fn a_request_whose_first_is_still_running_is_a_conflict() {
-    let shop = OpenShop::unstaffed(hasty()).await;
+    let shop = TestApi::without_workers(short_timeouts()).await;
     shop.stock("TEA-1", 100).await;
     // Nobody works, so that the first one waits as long as it may.
     let send = || {
@@ -82,17 +82,17 @@ async fn a_request_whose_first_is_still_running_is_a_conflict() {
 }
 
 /// Posts with a key.
-async fn send(shop: &OpenShop, path: &str, json: &Value) -> Response {
+async fn send(shop: &TestApi, path: &str, json: &Value) -> Response {
     shop.request(Method::POST, path).header("Idempotency-Key", "k").json(json).send().await.unwrap()
 }
 
 /// Lets a statement loose on the shop's database.
-async fn arrange(shop: &OpenShop, sql: &'static str) {
+async fn arrange(shop: &TestApi, sql: &'static str) {
     sqlx::raw_sql(sql).execute(shop.engine.pool()).await.unwrap();
 }
 
 /// From now on no key can be closed.
-async fn break_closing(shop: &OpenShop) {
+async fn break_closing(shop: &TestApi) {
     arrange(
         shop,
         "create function shop.broken() returns trigger language plpgsql as $$ begin raise exception 'broken'; end $$;
@@ -102,7 +102,7 @@ async fn break_closing(shop: &OpenShop) {
 }
 
 /// Sends until no first request is in flight any more.
-async fn send_until_closed(shop: &OpenShop, path: &str, json: &Value) -> Response {
+async fn send_until_closed(shop: &TestApi, path: &str, json: &Value) -> Response {
     let deadline = Instant::now() + Duration::from_secs(20);
     loop {
         let response = send(shop, path, json).await;
@@ -116,7 +116,7 @@ async fn send_until_closed(shop: &OpenShop, path: &str, json: &Value) -> Respons
 
 #[tokio::test]
 async fn an_answer_that_could_not_be_kept_at_once_is_kept_as_soon_as_it_can_be() {
-    let shop = OpenShop::unstaffed(hasty()).await;
+    let shop = TestApi::without_workers(short_timeouts()).await;
     break_closing(&shop).await;
     let tea = product("TEA-1", 1);
     let first = body(send(&shop, "/api/products", &tea).await, 201).await;
@@ -129,7 +129,7 @@ async fn an_answer_that_could_not_be_kept_at_once_is_kept_as_soon_as_it_can_be()
 
 #[tokio::test]
 async fn a_key_that_could_not_be_freed_at_once_is_freed_as_soon_as_it_can_be() {
-    let shop = OpenShop::unstaffed(hasty()).await;
+    let shop = TestApi::without_workers(short_timeouts()).await;
     break_closing(&shop).await;
     arrange(
         &shop,
@@ -147,7 +147,7 @@ async fn a_key_that_could_not_be_freed_at_once_is_freed_as_soon_as_it_can_be() {
 
 #[tokio::test]
 async fn a_stop_does_not_wait_for_keys_that_can_not_be_closed() {
-    let mut shop = OpenShop::unstaffed(Limits::default()).await;
+    let mut shop = TestApi::without_workers(Limits::default()).await;
     break_closing(&shop).await;
     body(send(&shop, "/api/products", &product("TEA-1", 1)).await, 201).await;
     let begun = Instant::now();
@@ -157,7 +157,7 @@ async fn a_stop_does_not_wait_for_keys_that_can_not_be_closed() {
 
 #[tokio::test]
 async fn a_stop_closes_keys_that_it_can_close() {
-    let mut shop = OpenShop::unstaffed(Limits::default()).await;
+    let mut shop = TestApi::without_workers(Limits::default()).await;
     break_closing(&shop).await;
     body(send(&shop, "/api/products", &product("TEA-1", 1)).await, 201).await;
     arrange(&shop, "drop trigger broken on shop.idempotency_key").await;
@@ -171,7 +171,7 @@ async fn a_stop_closes_keys_that_it_can_close() {
 
 #[tokio::test]
 async fn what_was_created_without_an_answer_is_found_by_the_request_that_takes_over() {
-    let shop = OpenShop::with(Limits::default(), Staff::Away, Vec::new()).await;
+    let shop = TestApi::with(Limits::default(), Workers::None, Vec::new()).await;
     let delivery = json!({"to": "ann@example.com", "subject": "Hello", "text": "Hello."});
     let requests = [
         ("/api/products", 201, product("TEA-1", 5)),

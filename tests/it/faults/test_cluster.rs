@@ -13,13 +13,10 @@ use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
 use uuid::Uuid;
 
-use crate::support::{Database, Process};
-
-/// By when everything must have happened that a test waits for, on a busy machine too.
-pub(super) const PATIENCE: Duration = Duration::from_secs(45);
+use crate::support::{Database, Process, WAIT_TIMEOUT};
 
 /// Between two looks at something that has no way to tell.
-const PAUSE: Duration = Duration::from_millis(20);
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// What every process is told unless a test says otherwise.
 const SETTINGS: [(&str, &str); 9] = [
@@ -35,7 +32,7 @@ const SETTINGS: [(&str, &str); 9] = [
 ];
 
 /// One database and one mail server, for as many processes as a test starts.
-pub(super) struct Stage {
+pub(super) struct TestCluster {
     url: String,
     pub(super) pool: PgPool,
     pub(super) catcher: MailCatcher,
@@ -43,7 +40,7 @@ pub(super) struct Stage {
     _database: Option<Database>,
 }
 
-impl Stage {
+impl TestCluster {
     pub(super) async fn open() -> Self {
         let database = Database::durable().await;
         let url = database.url();
@@ -78,7 +75,7 @@ impl Stage {
     }
 
     /// A process that works on all queues, once it does, with its health and metrics.
-    pub(super) async fn worker(&self) -> Served {
+    pub(super) async fn worker(&self) -> HttpProcess {
         Self::once_it_says(self.start(&["work"], &[]), r#""message":"working""#).await
     }
 
@@ -87,27 +84,27 @@ impl Stage {
         self.start(&["work"], &[("SAGALINE_FAILPOINT", fail_point)])
     }
 
-    /// a process that serves all services, once it does.
-    pub(super) async fn serve(&self) -> Served {
+    /// A process that serves all services, once it does.
+    pub(super) async fn serve(&self) -> HttpProcess {
         Self::once_it_serves(self.start(&["serve"], &[])).await
     }
 
     /// A process that serves one service on a port of its own, once it does.
-    pub(super) async fn serve_service(&self, service: &str) -> Served {
+    pub(super) async fn serve_service(&self, service: &str) -> HttpProcess {
         let port = format!("{}_PORT", service.to_ascii_uppercase());
         Self::once_it_serves(self.start(&["serve", "--service", service], &[(&port, "0")])).await
     }
 
-    async fn once_it_serves(process: Process) -> Served {
+    async fn once_it_serves(process: Process) -> HttpProcess {
         Self::once_it_says(process, r#""message":"serving""#).await
     }
 
-    async fn once_it_says(process: Process, sign: &str) -> Served {
+    async fn once_it_says(process: Process, sign: &str) -> HttpProcess {
         let line = process.wait_for_line(sign).await;
         let line: Value = serde_json::from_str(&line).unwrap();
         let base = format!("http://{}", line["address"].as_str().unwrap());
-        let client = reqwest::Client::builder().timeout(PATIENCE).build().unwrap();
-        Served { process, window: Window { base, client } }
+        let client = reqwest::Client::builder().timeout(WAIT_TIMEOUT).build().unwrap();
+        HttpProcess { process, client: ApiClient { base, client } }
     }
 
     /// Has the doctor look at the database, and asks what everybody asks after a fault.
@@ -219,7 +216,7 @@ impl Stage {
                 )
                 .execute(&self.pool)
                 .await;
-                tokio::time::sleep(PAUSE).await;
+                tokio::time::sleep(POLL_INTERVAL).await;
             }
         };
         tokio::select! {
@@ -235,20 +232,20 @@ impl Stage {
 }
 
 /// A process that serves.
-pub(super) struct Served {
+pub(super) struct HttpProcess {
     pub(super) process: Process,
-    pub(super) window: Window,
+    pub(super) client: ApiClient,
 }
 
 /// Where requests are made; clones ask the same process.
 #[derive(Clone)]
-pub(super) struct Window {
+pub(super) struct ApiClient {
     base: String,
     client: reqwest::Client,
 }
 
-impl Window {
-    pub(super) async fn sell(&self, sku: &str, initial_stock: i64) {
+impl ApiClient {
+    pub(super) async fn add_product(&self, sku: &str, initial_stock: i64) {
         let product = json!({
             "sku": sku, "name": sku, "category": "tea", "price": 1290, "currency": "EUR",
             "initial_stock": initial_stock, "low_stock_threshold": 0,
@@ -352,11 +349,11 @@ pub(super) async fn until<T, E: Debug, F: Future<Output = Result<T, E>>>(
                 Ok(value) => return value,
                 Err(error) => last = Some(error),
             }
-            tokio::time::sleep(PAUSE).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
     };
-    let tried = tokio::time::timeout(PATIENCE, trying).await;
-    tried.unwrap_or_else(|_| panic!("{what}: waited {PATIENCE:?} in vain; last: {last:?}"))
+    let tried = tokio::time::timeout(WAIT_TIMEOUT, trying).await;
+    tried.unwrap_or_else(|_| panic!("{what}: waited {WAIT_TIMEOUT:?} in vain; last: {last:?}"))
 }
 
 /// Waits until a count is high enough.

@@ -4,11 +4,11 @@ use api::Limits;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::shop::{OpenShop, order, problem};
+use super::fixtures::{TestApi, order, problem};
 
 #[tokio::test]
 async fn wrong_bodies_are_named_by_field() {
-    let shop = OpenShop::unstaffed(Limits::default()).await;
+    let shop = TestApi::without_workers(Limits::default()).await;
     let line = |line: &str| {
         format!(
             r#"{{"customer_id":"0199f39f-0000-7000-8000-000000000001","customer_email":"a@example.com","items":[{line}]}}"#
@@ -52,7 +52,7 @@ async fn wrong_bodies_are_named_by_field() {
 
 #[tokio::test]
 async fn a_body_that_is_too_large_is_refused_with_and_without_a_declared_length() {
-    let shop = OpenShop::unstaffed(Limits::default()).await;
+    let shop = TestApi::without_workers(Limits::default()).await;
     let large = "x".repeat(256 * 1024 + 1);
     let post = || shop.request(Method::POST, "/api/orders").header("Content-Type", "application/json");
     problem(post().body(large).send().await.unwrap(), 413, "body-too-large").await;
@@ -67,7 +67,7 @@ async fn a_body_that_is_too_large_is_refused_with_and_without_a_declared_length(
 
 #[tokio::test]
 async fn wrong_paths_methods_types_and_parameters_are_problems_too() {
-    let shop = OpenShop::unstaffed(Limits::default()).await;
+    let shop = TestApi::without_workers(Limits::default()).await;
     problem(shop.get("/nowhere").await, 404, "no-such-route").await;
     let wrong_method = shop.request(Method::DELETE, "/api/orders").send().await.unwrap();
     let mut allowed: Vec<_> =
@@ -120,7 +120,7 @@ async fn wrong_paths_methods_types_and_parameters_are_problems_too() {
 
 #[tokio::test]
 async fn a_time_that_nobody_can_mean_is_named_also_in_a_body() {
-    let shop = OpenShop::unstaffed(Limits::default()).await;
+    let shop = TestApi::without_workers(Limits::default()).await;
     for action in ["retry", "discard"] {
         let ask = async |time: &str| {
             let body = json!({"filter": {"died_before": time}, "dry_run": true, "reason": "test"});
@@ -136,7 +136,7 @@ async fn a_time_that_nobody_can_mean_is_named_also_in_a_body() {
 
 #[tokio::test]
 async fn wrong_and_too_many_headers_are_refused() {
-    let shop = OpenShop::unstaffed(Limits::default()).await;
+    let shop = TestApi::without_workers(Limits::default()).await;
     for (name, value) in [
         ("Idempotency-Key", "x".repeat(256)),
         ("Idempotency-Key", String::new()),
@@ -158,7 +158,7 @@ async fn wrong_and_too_many_headers_are_refused() {
 
 #[tokio::test]
 async fn wrong_products_and_stock_changes_are_named_by_field() {
-    let shop = OpenShop::unstaffed(Limits::default()).await;
+    let shop = TestApi::without_workers(Limits::default()).await;
     let id = shop.stock("TEA-1", 5).await["product_id"].as_str().unwrap().to_owned();
     let cases: [(Value, u16, &str); 8] = [
         (json!({"reason": "count"}), 422, "/set"),
@@ -179,11 +179,11 @@ async fn wrong_products_and_stock_changes_are_named_by_field() {
         shop.put(&format!("/api/products/{id}/stock"), &json!({"adjust": -6, "reason": "damaged"})).await;
     let taken = problem(taken, 409, "stock-too-low").await;
     assert_eq!(taken["detail"], "there are only 5 on hand");
-    let mut new = super::shop::product("TEA-2", -1);
+    let mut new = super::fixtures::product("TEA-2", -1);
     new["currency"] = json!("AAA");
     let problem_ = problem(shop.post("/api/products", &new).await, 422, "invalid-body").await;
     let pointers: Vec<_> =
         problem_["errors"].as_array().unwrap().iter().map(|error| &error["pointer"]).collect();
     assert_eq!(pointers, ["/currency", "/initial_stock"]);
-    problem(shop.post("/api/products", &super::shop::product("TEA-1", 1)).await, 409, "sku-taken").await;
+    problem(shop.post("/api/products", &super::fixtures::product("TEA-1", 1)).await, 409, "sku-taken").await;
 }

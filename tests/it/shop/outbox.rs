@@ -10,43 +10,45 @@ use shop::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Market, PATIENCE, engine, order};
+use super::{TestShop, engine, order};
+
+use crate::support::WAIT_TIMEOUT;
 
 #[tokio::test]
 async fn refusals_moves_and_stock_changes_each_have_their_event() {
-    let market = Market::open().await.hire();
-    let tea = market.sell("TEA-1", 10, 5).await;
-    let placed = market.place(order(&[("TEA-1", 1)])).await;
-    let rejected = market.place(order(&[("TEA-1", 9)])).await;
+    let test = TestShop::open().await.start_workers();
+    let tea = test.add_product("TEA-1", 10, 5).await;
+    let placed = test.place(order(&[("TEA-1", 1)])).await;
+    let rejected = test.place(order(&[("TEA-1", 9)])).await;
     assert_eq!(rejected.status, OrderStatus::Rejected);
-    assert_eq!(market.events("order.rejected").await, 1);
+    assert_eq!(test.events("order.rejected").await, 1);
 
-    let moved = market.events("order.status_changed").await;
-    orders::set_status(&market.shop, placed.order_id, OrderStatus::Processing, None, "ann", None)
+    let moved = test.events("order.status_changed").await;
+    orders::set_status(&test.shop, placed.order_id, OrderStatus::Processing, None, "ann", None)
         .await
         .unwrap();
-    assert_eq!(market.events("order.status_changed").await, moved + 1);
+    assert_eq!(test.events("order.status_changed").await, moved + 1);
 
-    let updated = market.events("inventory.updated").await;
+    let updated = test.events("inventory.updated").await;
     let change = StockChange::Adjust(1);
-    inventory::change_stock(&market.shop, tea.product_id, change, "count", "clerk", None).await.unwrap();
-    assert_eq!(market.events("inventory.updated").await, updated + 1);
-    market.close().await;
+    inventory::change_stock(&test.shop, tea.product_id, change, "count", "clerk", None).await.unwrap();
+    assert_eq!(test.events("inventory.updated").await, updated + 1);
+    test.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn with_buyers_and_counts_at_two_processes_every_fall_to_the_threshold_is_told_once() {
-    let market = Market::open().await.hire();
-    let mailer = Mailer::files(market.mails.path(), "shop@example.com").unwrap();
-    let elsewhere = Shop::new(engine(market.pool().clone(), Settings::new(mailer)));
+    let test = TestShop::open().await.start_workers();
+    let mailer = Mailer::files(test.mails.path(), "shop@example.com").unwrap();
+    let elsewhere = Shop::new(engine(test.pool().clone(), Settings::new(mailer)));
     let closing = CancellationToken::new();
     let (mut feed, worker, closed) =
         (elsewhere.engine().feed("default", 64), elsewhere.engine().clone(), closing.clone());
     let work = tokio::spawn(async move { worker.run(&mut feed, closed).await });
-    let tea = market.sell("TEA-1", 10, 12).await;
+    let tea = test.add_product("TEA-1", 10, 12).await;
     let buyers = (0..50).map(|nth| {
-        let shop = if nth % 2 == 0 { &market.shop } else { &elsewhere };
-        orders::place(shop, order(&[("TEA-1", 1)]), Some(PATIENCE), "test", None)
+        let shop = if nth % 2 == 0 { &test.shop } else { &elsewhere };
+        orders::place(shop, order(&[("TEA-1", 1)]), Some(WAIT_TIMEOUT), "test", None)
     });
     let counts = async {
         for _ in 0..20 {
@@ -59,22 +61,22 @@ async fn with_buyers_and_counts_at_two_processes_every_fall_to_the_threshold_is_
     let (placed, ()) = futures::future::join(futures::future::join_all(buyers), counts).await;
     assert!(placed.into_iter().all(|placed| placed.unwrap().status != OrderStatus::Pending));
     // More than is there can't be taken away, so that the threshold is crossed once more at least.
-    let now = market.stock(&tea).await;
+    let now = test.stock(&tea).await;
     let rest = StockChange::Set(now.1);
-    inventory::change_stock(&market.shop, tea.product_id, rest, "count", "clerk", None).await.unwrap();
+    inventory::change_stock(&test.shop, tea.product_id, rest, "count", "clerk", None).await.unwrap();
 
     let levels: Vec<Value> = sqlx::query_scalar(
         "select payload from shop.outbox where routing_key = 'inventory.updated' and key = 'TEA-1' order by event_id",
     )
-    .fetch_all(market.pool())
+    .fetch_all(test.pool())
     .await
     .unwrap();
     let is_low = |level: &Value| level["available"].as_i64() <= level["low_stock_threshold"].as_i64();
     let falls = levels.windows(2).filter(|pair| !is_low(&pair[0]) && is_low(&pair[1])).count();
     assert!(falls > 0 && levels.len() > 20, "{falls} falls in {} changes", levels.len());
-    assert_eq!(market.events("inventory.low").await, i64::try_from(falls).unwrap());
+    assert_eq!(test.events("inventory.low").await, i64::try_from(falls).unwrap());
     closing.cancel();
     work.await.unwrap();
     elsewhere.engine().shutdown().await;
-    market.close().await;
+    test.close().await;
 }

@@ -22,7 +22,7 @@ use crate::support::Database;
 static METRICS: OnceCell<PrometheusHandle> = OnceCell::const_new();
 
 /// A served shop.
-pub(crate) struct OpenShop {
+pub(crate) struct TestApi {
     pub(crate) base: String,
     pub(crate) address: SocketAddr,
     pub(crate) client: reqwest::Client,
@@ -35,73 +35,73 @@ pub(crate) struct OpenShop {
     _database: Option<Database>,
 }
 
-/// Who is in.
+/// Whether workers move sagas in the test.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Staff {
-    Working,
-    Away,
+pub(crate) enum Workers {
+    Running,
+    None,
 }
 
-impl OpenShop {
+impl TestApi {
     /// A shop where sagas move.
     pub(crate) async fn open() -> Self {
-        Self::with(Limits::default(), Staff::Working, Vec::new()).await
+        Self::with(Limits::default(), Workers::Running, Vec::new()).await
     }
 
     /// A shop with these limits where nothing moves by itself.
-    pub(crate) async fn unstaffed(limits: Limits) -> Self {
-        Self::with(limits, Staff::Away, Vec::new()).await
+    pub(crate) async fn without_workers(limits: Limits) -> Self {
+        Self::with(limits, Workers::None, Vec::new()).await
     }
 
-    pub(crate) async fn with(limits: Limits, staff: Staff, more: Vec<engine::Definition>) -> Self {
+    pub(crate) async fn with(limits: Limits, workers: Workers, more: Vec<engine::Definition>) -> Self {
         let database = Database::fresh().await;
         let pool = database.pool().await;
-        Self::over(pool, Some(database), limits, staff, more).await
+        Self::over(pool, Some(database), limits, workers, more).await
     }
 
     /// A shop where nothing moves by itself, and where not everybody may do everything.
-    pub(crate) async fn guarded(access: Access) -> Self {
-        Self::guarded_within(access, Limits::default()).await
+    pub(crate) async fn with_access(access: Access) -> Self {
+        Self::with_access_and_limits(access, Limits::default()).await
     }
 
-    /// As [`OpenShop::guarded`], where sagas move.
-    pub(crate) async fn guarded_and_working(access: Access) -> Self {
+    /// As [`TestApi::with_access`], where sagas move.
+    pub(crate) async fn with_access_and_workers(access: Access) -> Self {
         let database = Database::fresh().await;
         let pool = database.pool().await;
-        let staff = Staff::Working;
-        Self::opened(pool, Some(database), Limits::default(), staff, Vec::new(), access).await
+        let workers = Workers::Running;
+        Self::opened(pool, Some(database), Limits::default(), workers, Vec::new(), access).await
     }
 
-    /// As [`OpenShop::guarded`], with these limits.
-    pub(crate) async fn guarded_within(access: Access, limits: Limits) -> Self {
+    /// As [`TestApi::with_access`], with these limits.
+    pub(crate) async fn with_access_and_limits(access: Access, limits: Limits) -> Self {
         let database = Database::fresh().await;
         let pool = database.pool().await;
-        Self::opened(pool, Some(database), limits, Staff::Away, Vec::new(), access).await
+        Self::opened(pool, Some(database), limits, Workers::None, Vec::new(), access).await
     }
 
-    /// As [`OpenShop::guarded`], with more sagas.
-    pub(crate) async fn guarded_with(access: Access, more: Vec<engine::Definition>) -> Self {
+    /// As [`TestApi::with_access`], with more sagas.
+    pub(crate) async fn with_access_and_sagas(access: Access, more: Vec<engine::Definition>) -> Self {
         let database = Database::fresh().await;
         let pool = database.pool().await;
-        Self::opened(pool, Some(database), Limits::default(), Staff::Away, more, access).await
+        Self::opened(pool, Some(database), Limits::default(), Workers::None, more, access).await
     }
 
     pub(crate) async fn over(
         pool: PgPool,
         database: Option<Database>,
         limits: Limits,
-        staff: Staff,
+        workers: Workers,
         more: Vec<engine::Definition>,
     ) -> Self {
         let access = Access { auth: Auth::Off, ..Access::default() };
-        Self::opened(pool, database, limits, staff, more, access).await
+        Self::opened(pool, database, limits, workers, more, access).await
     }
 
     async fn opened(
         pool: PgPool,
         database: Option<Database>,
         limits: Limits,
-        staff: Staff,
+        workers: Workers,
         more: Vec<engine::Definition>,
         access: Access,
     ) -> Self {
@@ -113,9 +113,11 @@ impl OpenShop {
         }
         let engine = builder.build().unwrap();
         let closing = CancellationToken::new();
-        let work = match staff {
-            Staff::Working => ["default", "notifications"].map(|queue| work(&engine, queue, &closing)).into(),
-            Staff::Away => Vec::new(),
+        let work = match workers {
+            Workers::Running => {
+                ["default", "notifications"].map(|queue| work(&engine, queue, &closing)).into()
+            }
+            Workers::None => Vec::new(),
         };
         let metrics = METRICS
             .get_or_init(|| async {
@@ -198,7 +200,7 @@ impl OpenShop {
     }
 }
 
-impl Drop for OpenShop {
+impl Drop for TestApi {
     fn drop(&mut self) {
         self.state.close_streams();
         self.closing.cancel();
@@ -252,7 +254,7 @@ pub(crate) async fn problem(response: Response, status: u16, code: &str) -> Valu
 }
 
 /// Limits that make tests quick.
-pub(crate) fn hasty() -> Limits {
+pub(crate) fn short_timeouts() -> Limits {
     Limits {
         body_timeout: Duration::from_millis(300),
         replay_timeout: Duration::from_millis(300),

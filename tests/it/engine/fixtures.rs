@@ -1,4 +1,4 @@
-//! A saga that has nothing to do with shops, and a workshop that runs it.
+//! A saga that has nothing to do with shops, and a test that runs it.
 
 use std::{
     sync::{Arc, Mutex},
@@ -18,8 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::support::Database;
 
-pub(super) const ERRAND: SagaName<Errand> = SagaName::new("errand");
-pub(super) const PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const FULL: SagaName<TestInput> = SagaName::new("full-saga");
 
 /// Quick enough for tests that use up attempts.
 pub(super) const QUICK: RetryPolicy = RetryPolicy {
@@ -32,26 +31,26 @@ pub(super) const QUICK: RetryPolicy = RetryPolicy {
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Errand {
-    /// The step where something happens, and what.
+pub(super) struct TestInput {
+    /// The step that goes wrong, and how.
     pub(super) at: Option<String>,
-    pub(super) what: Option<Mishap>,
+    pub(super) fault: Option<StepFault>,
 }
 
-impl Errand {
-    pub(super) fn with(at: &str, what: Mishap) -> Self {
-        Self { at: Some(at.into()), what: Some(what) }
+impl TestInput {
+    pub(super) fn with(at: &str, fault: StepFault) -> Self {
+        Self { at: Some(at.into()), fault: Some(fault) }
     }
 
-    fn mishap(&self, step: &str) -> Option<Mishap> {
-        self.what.filter(|_| self.at.as_deref() == Some(step))
+    fn fault_at(&self, step: &str) -> Option<StepFault> {
+        self.fault.filter(|_| self.at.as_deref() == Some(step))
     }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub(super) enum Mishap {
-    Refuses,
-    BreaksInSql,
+pub(super) enum StepFault {
+    Fails,
+    SqlError,
     Panics,
     Hangs,
 }
@@ -69,7 +68,12 @@ pub(super) struct Sent {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Closed;
 
-async fn note(tx: &mut Tx<'_>, ids: Vec<uuid::Uuid>, step: &str, change: i32) -> Result<(), sqlx::Error> {
+async fn record_effect(
+    tx: &mut Tx<'_>,
+    ids: Vec<uuid::Uuid>,
+    step: &str,
+    change: i32,
+) -> Result<(), sqlx::Error> {
     sqlx::query(
         "insert into effect (saga_id, step, change) select id, $2, $3 from unnest($1::uuid[]) as i (id)",
     )
@@ -81,16 +85,16 @@ async fn note(tx: &mut Tx<'_>, ids: Vec<uuid::Uuid>, step: &str, change: i32) ->
     .map(drop)
 }
 
-async fn meet(tx: &mut Tx<'_>, mishap: Option<Mishap>) -> Result<(), StepError> {
-    match mishap {
-        Some(Mishap::BreaksInSql) => {
+async fn inject(tx: &mut Tx<'_>, fault: Option<StepFault>) -> Result<(), StepError> {
+    match fault {
+        Some(StepFault::SqlError) => {
             sqlx::query("select 1 / 0").execute(&mut **tx).await?;
         }
-        Some(Mishap::Panics) => panic!("the errand panics"),
-        Some(Mishap::Hangs) => {
+        Some(StepFault::Panics) => panic!("the step panics"),
+        Some(StepFault::Hangs) => {
             sqlx::query("select pg_sleep(600)").execute(&mut **tx).await?;
         }
-        Some(Mishap::Refuses) | None => {}
+        Some(StepFault::Fails) | None => {}
     }
     Ok(())
 }
@@ -100,20 +104,20 @@ pub(super) struct Pack;
 impl TransactionStep for Pack {
     const NAME: &'static str = "pack";
     const RETRY: RetryPolicy = QUICK;
-    type Input = Errand;
+    type Input = TestInput;
     type Output = Packed;
     type Undo = Self;
 
-    async fn run(&self, tx: &mut Tx<'_>, batch: &Batch<Errand>) -> Result<Outcomes<Packed>, StepError> {
+    async fn run(&self, tx: &mut Tx<'_>, batch: &Batch<TestInput>) -> Result<Outcomes<Packed>, StepError> {
         for item in batch {
-            meet(tx, item.input.mishap("pack")).await?;
+            inject(tx, item.input.fault_at("pack")).await?;
         }
-        let outcomes = batch.decide(|item| match item.input.mishap("pack") {
-            Some(Mishap::Refuses) => Outcome::fail("no-boxes", "there are no boxes"),
+        let outcomes = batch.decide(|item| match item.input.fault_at("pack") {
+            Some(StepFault::Fails) => Outcome::fail("no-boxes", "there are no boxes"),
             _ => Outcome::Done(Packed { boxes: 2 }),
         });
         let done = batch.iter().zip(&outcomes).filter(|(_, outcome)| matches!(outcome, Outcome::Done(_)));
-        note(tx, done.map(|(item, _)| item.saga_id.0).collect(), "pack", 1).await?;
+        record_effect(tx, done.map(|(item, _)| item.saga_id.0).collect(), "pack", 1).await?;
         Ok(outcomes)
     }
 }
@@ -124,36 +128,36 @@ impl UndoTransaction<Pack> for Pack {
     async fn undo(
         _: &Pack,
         tx: &mut Tx<'_>,
-        batch: &UndoBatch<Errand, Packed>,
+        batch: &UndoBatch<TestInput, Packed>,
     ) -> Result<UndoOutcomes, StepError> {
-        note(tx, batch.iter().map(|item| item.saga_id.0).collect(), "pack", -1).await?;
+        record_effect(tx, batch.iter().map(|item| item.saga_id.0).collect(), "pack", -1).await?;
         Ok(batch.decide(|_| UndoOutcome::Done))
     }
 }
 
 /// What the outside world saw: idempotency keys of calls, and of calls that took them back.
 #[derive(Clone, Default)]
-pub(super) struct World {
+pub(super) struct ExternalWorld {
     pub(super) sent: Arc<Mutex<Vec<String>>>,
     pub(super) taken_back: Arc<Mutex<Vec<String>>>,
 }
 
-pub(super) struct Send(pub World);
+pub(super) struct Send(pub ExternalWorld);
 
 impl CallStep for Send {
     const NAME: &'static str = "send";
     const RETRY: RetryPolicy = QUICK;
-    type Input = (Errand, Packed);
+    type Input = (TestInput, Packed);
     type Output = Sent;
     type Undo = Self;
 
     async fn call(&self, item: &Item<Self::Input>) -> Outcome<Sent> {
         self.0.sent.lock().unwrap().push(item.idempotency_key.clone());
-        match item.input.0.mishap("send") {
-            Some(Mishap::Refuses) => Outcome::fail("no-address", "nobody lives there"),
-            Some(Mishap::Panics) => panic!("the call panics"),
-            Some(Mishap::Hangs) => std::future::pending().await,
-            Some(Mishap::BreaksInSql) | None => Outcome::Done(Sent { receipt: item.saga_id.to_string() }),
+        match item.input.0.fault_at("send") {
+            Some(StepFault::Fails) => Outcome::fail("no-address", "nobody lives there"),
+            Some(StepFault::Panics) => panic!("the call panics"),
+            Some(StepFault::Hangs) => std::future::pending().await,
+            Some(StepFault::SqlError) | None => Outcome::Done(Sent { receipt: item.saga_id.to_string() }),
         }
     }
 }
@@ -161,7 +165,7 @@ impl CallStep for Send {
 impl UndoCall<Send> for Send {
     const RETRY: RetryPolicy = QUICK;
 
-    async fn undo(step: &Send, item: &UndoItem<(Errand, Packed), Sent>) -> UndoOutcome {
+    async fn undo(step: &Send, item: &UndoItem<(TestInput, Packed), Sent>) -> UndoOutcome {
         step.0.taken_back.lock().unwrap().push(item.action_key.clone());
         UndoOutcome::Done
     }
@@ -173,16 +177,16 @@ pub(super) struct Charge;
 impl ItemStep for Charge {
     const NAME: &'static str = "charge";
     const RETRY: RetryPolicy = QUICK;
-    type Input = (Errand, Sent);
+    type Input = (TestInput, Sent);
     type Output = u32;
     type Undo = Self;
 
     async fn run(&self, tx: &mut Tx<'_>, item: &Item<Self::Input>) -> Result<Outcome<u32>, StepError> {
-        meet(tx, item.input.0.mishap("charge")).await?;
-        if item.input.0.mishap("charge") == Some(Mishap::Refuses) {
+        inject(tx, item.input.0.fault_at("charge")).await?;
+        if item.input.0.fault_at("charge") == Some(StepFault::Fails) {
             return Ok(Outcome::fail("no-money", "the account is empty"));
         }
-        note(tx, vec![item.saga_id.0], "charge", 1).await?;
+        record_effect(tx, vec![item.saga_id.0], "charge", 1).await?;
         Ok(Outcome::Done(12))
     }
 }
@@ -193,9 +197,9 @@ impl UndoItemStep<Charge> for Charge {
     async fn undo(
         _: &Charge,
         tx: &mut Tx<'_>,
-        item: &UndoItem<(Errand, Sent), u32>,
+        item: &UndoItem<(TestInput, Sent), u32>,
     ) -> Result<UndoOutcome, StepError> {
-        note(tx, vec![item.saga_id.0], "charge", -1).await?;
+        record_effect(tx, vec![item.saga_id.0], "charge", -1).await?;
         Ok(UndoOutcome::Done)
     }
 }
@@ -205,20 +209,20 @@ pub(super) struct Seal;
 impl TransactionStep for Seal {
     const NAME: &'static str = "seal";
     const RETRY: RetryPolicy = QUICK;
-    type Input = Errand;
+    type Input = TestInput;
     type Output = String;
     type Undo = ForwardOnly;
 
-    async fn run(&self, tx: &mut Tx<'_>, batch: &Batch<Errand>) -> Result<Outcomes<String>, StepError> {
+    async fn run(&self, tx: &mut Tx<'_>, batch: &Batch<TestInput>) -> Result<Outcomes<String>, StepError> {
         for item in batch {
-            meet(tx, item.input.mishap("seal")).await?;
+            inject(tx, item.input.fault_at("seal")).await?;
         }
-        let outcomes = batch.decide(|item| match item.input.mishap("seal") {
-            Some(Mishap::Refuses) => Outcome::fail("no-wax", "there is no wax"),
+        let outcomes = batch.decide(|item| match item.input.fault_at("seal") {
+            Some(StepFault::Fails) => Outcome::fail("no-wax", "there is no wax"),
             _ => Outcome::Done("sealed".into()),
         });
         let done = batch.iter().zip(&outcomes).filter(|(_, outcome)| matches!(outcome, Outcome::Done(_)));
-        note(tx, done.map(|(item, _)| item.saga_id.0).collect(), "seal", 1).await?;
+        record_effect(tx, done.map(|(item, _)| item.saga_id.0).collect(), "seal", 1).await?;
         Ok(outcomes)
     }
 }
@@ -228,29 +232,29 @@ pub(super) struct File;
 impl TransactionStep for File {
     const NAME: &'static str = "file";
     const RETRY: RetryPolicy = QUICK;
-    type Input = Errand;
+    type Input = TestInput;
     type Output = Closed;
     type Undo = ForwardOnly;
 
-    async fn run(&self, tx: &mut Tx<'_>, batch: &Batch<Errand>) -> Result<Outcomes<Closed>, StepError> {
+    async fn run(&self, tx: &mut Tx<'_>, batch: &Batch<TestInput>) -> Result<Outcomes<Closed>, StepError> {
         for item in batch {
-            meet(tx, item.input.mishap("file")).await?;
+            inject(tx, item.input.fault_at("file")).await?;
         }
-        note(tx, batch.iter().map(|item| item.saga_id.0).collect(), "file", 1).await?;
+        record_effect(tx, batch.iter().map(|item| item.saga_id.0).collect(), "file", 1).await?;
         Ok(batch.decide(|_| Outcome::Done(Closed)))
     }
 }
 
 /// Three transaction steps in a row: pack ⟂, seal (pivot), file.
-pub(super) const PLAIN: SagaName<Errand> = SagaName::new("plain-errand");
+pub(super) const PLAIN: SagaName<TestInput> = SagaName::new("plain-saga");
 
-pub(super) fn plain() -> Definition {
+pub(super) fn plain_saga() -> Definition {
     Saga::named(PLAIN).then(Pack).pivot(Seal).then(File).build().unwrap()
 }
 
 /// Every kind of step: pack ⟂ (set), send ⟂ (call), charge ⟂ (one item), seal (pivot), file.
-pub(super) fn errand(world: &World) -> Definition {
-    Saga::named(ERRAND)
+pub(super) fn full_saga(world: &ExternalWorld) -> Definition {
+    Saga::named(FULL)
         .then(Pack)
         .then_call(Send(world.clone()))
         .then(PerItem(Charge))
@@ -272,18 +276,18 @@ pub(super) async fn database() -> (Database, PgPool) {
 }
 
 /// An engine with a worker.
-pub(super) struct Workshop {
+pub(super) struct TestEngine {
     pub(super) engine: Engine,
     stop: CancellationToken,
     worker: JoinHandle<()>,
 }
 
-impl Workshop {
-    pub(super) fn open(builder: EngineBuilder) -> Self {
-        Self::staff(builder.build().unwrap())
+impl TestEngine {
+    pub(super) fn build(builder: EngineBuilder) -> Self {
+        Self::start(builder.build().unwrap())
     }
 
-    pub(super) fn staff(engine: Engine) -> Self {
+    pub(super) fn start(engine: Engine) -> Self {
         let stop = CancellationToken::new();
         let worker = tokio::spawn({
             let (engine, stop, mut feed) = (engine.clone(), stop.clone(), engine.feed("default", 256));
