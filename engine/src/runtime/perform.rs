@@ -48,7 +48,7 @@ impl Core {
         let answer = match self.fault(job.saga_id, place, job.state.attempt) {
             Some(Fault::Fail(failure)) => StepAnswer::Outcome(Outcome::Fail(failure)),
             Some(Fault::Retry(error)) => StepAnswer::Outcome(Outcome::Retry(Retry::message(error))),
-            Some(Fault::LeaseGuard(delay)) => {
+            Some(Fault::Hold(delay)) => {
                 StepAnswer::Outcome(Outcome::Retry(Retry::snooze(delay, "held by a test")))
             }
             fault @ (Some(Fault::CrashBeforeCommit | Fault::CrashAfterCommit) | None) => {

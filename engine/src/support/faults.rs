@@ -23,7 +23,7 @@ pub enum Fault {
     /// The attempt is to be repeated, without being run.
     Retry(String),
     /// The step is left alone for this long, without being run and without using up an attempt.
-    LeaseGuard(std::time::Duration),
+    Hold(std::time::Duration),
     /// The work is thrown away before its commit, and the claim is left to its lease, as if the process had died.
     CrashBeforeCommit,
     /// The work is committed, but nobody here learns of it, as if the process had died right after.

@@ -152,7 +152,7 @@ impl Faults for Plan {
                 Some(Fault::Retry("a test keeps this step from working".into()))
             }
             (Kind::CancelledThere, true) if !self.spent.load(Ordering::Acquire) => {
-                Some(Fault::LeaseGuard(Duration::from_hours(1)))
+                Some(Fault::Hold(Duration::from_hours(1)))
             }
             (Kind::UndoNeedsAPerson, false) if !self.spent.load(Ordering::Acquire) => {
                 Some(Fault::Retry("a test keeps this undo from working".into()))

@@ -186,7 +186,7 @@ impl<'a> SagaCursor<'a> {
         match fault {
             Fault::Fail(failure) => Some(StepAnswer::Outcome(Outcome::Fail(failure))),
             Fault::Retry(error) => Some(StepAnswer::Outcome(Outcome::Retry(Retry::message(error)))),
-            Fault::LeaseGuard(delay) => {
+            Fault::Hold(delay) => {
                 Some(StepAnswer::Outcome(Outcome::Retry(Retry::snooze(delay, "held by a test"))))
             }
             Fault::CrashBeforeCommit | Fault::CrashAfterCommit => {
