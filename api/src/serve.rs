@@ -6,8 +6,8 @@
 
 mod accept;
 mod connection;
-mod crowd;
-mod stalling;
+mod connection_limit;
+mod write_timeout;
 
 use std::{sync::Arc, time::Duration};
 
@@ -15,9 +15,9 @@ use axum::Router;
 use tokio::{net::TcpListener, sync::Semaphore, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use crate::{access::TrustedProxies, limits::Limits};
+use crate::{auth::TrustedProxies, load::Limits};
 
-use self::crowd::ConnectionLimit;
+use self::connection_limit::ConnectionLimit;
 
 /// How a server ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

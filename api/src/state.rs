@@ -14,15 +14,13 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::Span;
 
 use crate::{
-    access::{Access, KeyCache, Limiter},
-    edge::PoolGate,
-    feed::EventBroadcast,
-    limits::Limits,
-    once::KeyFinisher,
-    problem::{Problem, ProblemCode},
-    resources::health::HealthCache,
-    shutdown::Shutdown,
-    telemetry::Gauges,
+    auth::{Access, KeyCache, Limiter},
+    event_stream::EventBroadcast,
+    health::HealthCache,
+    http::{Problem, ProblemCode},
+    idempotency::KeyFinisher,
+    load::{Limits, PoolGate, Shutdown},
+    metrics::Gauges,
 };
 
 /// How the way to the mail server is, as its circuit breaker sees it.

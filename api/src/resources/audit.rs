@@ -13,12 +13,11 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::{
-    answer::JsonResponse,
-    problem::{
-        Problem,
-        answers::{LIST, STORED, problems},
+    extract::{PageRequest, Query, next_page},
+    http::{
+        JsonResponse, Problem,
+        documented::{LIST, STORED, problems},
     },
-    request::{PageRequest, Query, next_page},
     state::ApiState,
 };
 use entry::{AuditCursor, AuditEntry};
@@ -50,7 +49,7 @@ pub(crate) struct AuditPage {
             status = 200,
             description = "A page, the newest first",
             body = AuditPage,
-            example = json!(crate::resources::page_of(&entry::example()))
+            example = json!(crate::resources::page::page_of(&entry::example()))
         ),
         Problems
     )

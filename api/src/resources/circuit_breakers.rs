@@ -9,12 +9,11 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::{
-    answer::JsonResponse,
-    problem::{
-        Problem, ProblemCode,
-        answers::{STORED, problems},
+    extract::Query,
+    http::{
+        JsonResponse, Problem, ProblemCode,
+        documented::{STORED, problems},
     },
-    request::Query,
     state::ApiState,
 };
 

@@ -15,13 +15,13 @@ use utoipa::{
 };
 
 use crate::{
-    access::{Caller, StreamKey},
-    feed::EventStream,
-    problem::{
+    auth::{Caller, StreamKey},
+    event_stream::EventStream,
+    extract::{FromParams, Params, Query, documented_header, single},
+    http::{
         Problem, ProblemCode,
-        answers::{STORED, problems},
+        documented::{STORED, problems},
     },
-    request::{FromParams, Params, Query, documented_header, single},
     state::ApiState,
 };
 

@@ -1,9 +1,5 @@
 //! GET `/health/live`, `/health/ready`, `/health`: they answer also when the database does not, and soon.
 
-mod body;
-mod looks;
-mod parts;
-
 use axum::{
     extract::State,
     response::{IntoResponse, Response},
@@ -11,10 +7,11 @@ use axum::{
 use http::{HeaderValue, StatusCode, header};
 use serde_json::{Value, json};
 
-use crate::{answer::JsonResponse, problem::answers::problems, state::ApiState};
-use body::{Health, HealthState, Liveness};
-
-pub(crate) use looks::HealthCache;
+use crate::health::body::{Health, HealthState, Liveness};
+use crate::{
+    http::{JsonResponse, documented::problems},
+    state::ApiState,
+};
 
 problems!(Problems: &[]);
 

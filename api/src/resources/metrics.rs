@@ -6,7 +6,7 @@ use axum::{
 };
 use http::header;
 
-use crate::{problem::answers::problems, state::ApiState, telemetry};
+use crate::{http::documented::problems, metrics, state::ApiState};
 
 problems!(Problems: &[]);
 
@@ -35,6 +35,6 @@ pub(crate) async fn get_metrics(State(state): State<ApiState>) -> Response {
     state.gauges().refresh(&state).await;
     state.metrics().run_upkeep();
     let mut text = state.metrics().render();
-    telemetry::render_process(&mut text);
+    metrics::render_process(&mut text);
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
 }

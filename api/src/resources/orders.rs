@@ -17,7 +17,7 @@ pub(crate) use read::{
     get_order, list_customer_orders, list_orders, list_orders_by_status,
 };
 
-use crate::{problem::Problem, state::ApiState};
+use crate::{http::Problem, state::ApiState};
 
 async fn load(state: &ApiState, id: Uuid) -> Result<shop::orders::Order, Problem> {
     let order = shop::orders::get(state.pool(), id).await?;

@@ -22,7 +22,7 @@ pub(crate) use read::{
 pub(crate) use stock::{__path_update_stock, update_stock};
 pub(crate) use update::{__path_update_product, update_product};
 
-use crate::{problem::Problem, state::ApiState};
+use crate::{http::Problem, state::ApiState};
 
 async fn load(state: &ApiState, id: Uuid) -> Result<shop::inventory::Product, Problem> {
     let product = shop::inventory::product(state.pool(), id).await?;

@@ -8,13 +8,11 @@ use shop::queues::{self, DesiredState, QueueError};
 use utoipa::ToSchema;
 
 use crate::{
-    answer::JsonResponse,
-    problem::{
-        Problem, ProblemCode,
-        answers::{BODY, ONE, STORED, problems},
+    extract::{Actor, IfMatch, JsonBody, Query, TextPath, check_reason},
+    http::{
+        JsonResponse, Problem, ProblemCode,
+        documented::{BODY, ONE, STORED, problems},
     },
-    request::{Actor, IfMatch, JsonBody, Query, TextPath},
-    resources::check_reason,
     state::ApiState,
 };
 

@@ -13,8 +13,8 @@ use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
-use super::stalling::Stalling;
-use crate::{access::Peer, limits::Limits};
+use super::write_timeout::Stalling;
+use crate::{auth::Peer, load::Limits};
 
 /// hyper answers a head beyond this itself, with a bare 431; below it our own limits answer with a problem.
 const HEAD_BUFFER_BYTES: usize = 64 * 1024;

@@ -5,7 +5,7 @@ use shop::audit::Filter;
 use utoipa::IntoParams;
 use uuid::Uuid;
 
-use crate::request::{FromParams, Params, Timestamp};
+use crate::extract::{FromParams, Params, Timestamp};
 
 /// What of the audit is asked for.
 #[derive(Debug, IntoParams)]

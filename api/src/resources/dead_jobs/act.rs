@@ -6,16 +6,12 @@ use http::StatusCode;
 
 use super::body::{DeadJobDiscard, DeadJobRetry};
 use crate::{
-    answer::JsonResponse,
-    problem::{
-        Problem, ProblemCode,
-        answers::{BODY, ONE, STORED, problems},
+    extract::{Actor, IdPath, JsonBody, OptionalJsonBody, Query, check_reason},
+    http::{
+        JsonResponse, Problem, ProblemCode,
+        documented::{BODY, ONE, STORED, problems},
     },
-    request::{Actor, IdPath, JsonBody, OptionalJsonBody, Query},
-    resources::{
-        check_reason,
-        workflows::{self, Workflow},
-    },
+    resources::workflows::{self, Workflow},
     state::ApiState,
 };
 

@@ -10,13 +10,12 @@ use super::{
     read::DeadJobQuery,
 };
 use crate::{
-    answer::JsonResponse,
-    problem::{
-        Problem,
-        answers::{LIST, ONE, STORED, problems},
+    extract::{IdPath, PageRequest, Query, next_page},
+    http::{
+        JsonResponse, Problem,
+        documented::{LIST, ONE, STORED, problems},
     },
-    request::{IdPath, PageRequest, Query, next_page},
-    resources::page_of,
+    resources::page::page_of,
     state::ApiState,
 };
 

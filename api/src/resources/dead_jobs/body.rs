@@ -7,7 +7,10 @@ use serde_json::Value;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::request::{StrictObject, Timestamp};
+use crate::extract::{StrictObject, Timestamp};
+
+/// How many dead jobs one request acts on unless it says so.
+const DEFAULT_BULK: u32 = 100;
 
 /// A workflow that was parked for a person.
 #[derive(Debug, Serialize, ToSchema)]
@@ -109,7 +112,7 @@ pub(crate) struct DeadJobsRetry {
 }
 
 fn default_limit() -> u32 {
-    super::retry_many::DEFAULT_BULK
+    DEFAULT_BULK
 }
 
 /// Which dead jobs are meant; every field narrows.

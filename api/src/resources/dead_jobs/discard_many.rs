@@ -9,13 +9,11 @@ use super::{
     retry_many::{bulk, selected},
 };
 use crate::{
-    answer::JsonResponse,
-    problem::{
-        Problem,
-        answers::{BODY, STORED, problems},
+    extract::{Actor, JsonBody, Query, check_reason},
+    http::{
+        JsonResponse, Problem,
+        documented::{BODY, STORED, problems},
     },
-    request::{Actor, JsonBody, Query},
-    resources::check_reason,
     state::ApiState,
 };
 

@@ -9,13 +9,12 @@ use super::{
     example,
 };
 use crate::{
-    answer::JsonResponse,
-    problem::{
-        Problem, ProblemCode,
-        answers::{LIST, ONE, STORED, problems},
+    extract::{FromParams, IdPath, PageRequest, Params, Query, Timestamp, next_page},
+    http::{
+        JsonResponse, Problem, ProblemCode,
+        documented::{LIST, ONE, STORED, problems},
     },
-    request::{FromParams, IdPath, PageRequest, Params, Query, Timestamp, next_page},
-    resources::page_of,
+    resources::page::page_of,
     state::ApiState,
 };
 

@@ -7,13 +7,11 @@ use engine::{BulkLimits, BulkResult, DeadJobFilter};
 
 use super::body::{DeadJobLeft, DeadJobSelection, DeadJobsRetried, DeadJobsRetry};
 use crate::{
-    answer::JsonResponse,
-    problem::{
-        Problem,
-        answers::{BODY, STORED, problems},
+    extract::{Actor, JsonBody, Query, StrictObject, check_reason},
+    http::{
+        JsonResponse, Problem,
+        documented::{BODY, STORED, problems},
     },
-    request::{Actor, JsonBody, Query, StrictObject},
-    resources::check_reason,
     state::ApiState,
 };
 
@@ -21,8 +19,6 @@ problems!(Problems: BODY, STORED);
 
 /// The most that are retried or discarded by one request.
 pub(super) const MAX_BULK: u32 = 1000;
-/// How many unless the request says so.
-pub(super) const DEFAULT_BULK: u32 = 100;
 /// Half of what a request may take: the caller is to hear which ones were done.
 const BULK_TIMEOUT: Duration = Duration::from_secs(10);
 

@@ -6,12 +6,11 @@ use utoipa::IntoParams;
 
 use super::body::DeadJobSummary;
 use crate::{
-    answer::JsonResponse,
-    problem::{
-        Problem, ProblemCode,
-        answers::{STORED, problems},
+    extract::{FromParams, Params, Query, Timestamp},
+    http::{
+        JsonResponse, Problem, ProblemCode,
+        documented::{STORED, problems},
     },
-    request::{FromParams, Params, Query, Timestamp},
     state::ApiState,
 };
 

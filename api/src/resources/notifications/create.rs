@@ -14,14 +14,13 @@ use super::{
     example,
 };
 use crate::{
-    answer::JsonResponse,
-    once::idempotent,
-    problem::{
-        FieldError, Problem, ProblemCode,
-        answers::{BODY, KEYED, STORED, problems},
+    extract::{Actor, IdempotencyKey, JsonBody, Prefer, Query, schema},
+    http::{
+        FieldError, JsonResponse, Problem, ProblemCode,
+        documented::{BODY, KEYED, STORED, problems},
+        invalid,
     },
-    request::{Actor, IdempotencyKey, JsonBody, Prefer, Query, schema},
-    resources::invalid,
+    idempotency::idempotent,
     state::ApiState,
 };
 

@@ -12,13 +12,12 @@ use super::{
     example,
 };
 use crate::{
-    answer::JsonResponse,
-    problem::{
-        FieldError, Problem, ProblemCode,
-        answers::{LIST, ONE, STORED, problems},
+    extract::{CursorQuery, IdPath, Query, TextPath, next_page},
+    http::{
+        FieldError, JsonResponse, Problem, ProblemCode,
+        documented::{LIST, ONE, STORED, problems},
     },
-    request::{CursorQuery, IdPath, Query, TextPath, next_page},
-    resources::page_of,
+    resources::page::page_of,
     state::ApiState,
 };
 

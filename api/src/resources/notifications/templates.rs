@@ -4,12 +4,11 @@ use axum::extract::State;
 
 use super::body::{NotificationTemplate, NotificationTemplateList};
 use crate::{
-    answer::JsonResponse,
-    problem::{
-        Problem, ProblemCode,
-        answers::{STORED, problems},
+    extract::Query,
+    http::{
+        JsonResponse, Problem, ProblemCode,
+        documented::{STORED, problems},
     },
-    request::Query,
     state::ApiState,
 };
 

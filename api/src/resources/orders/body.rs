@@ -6,7 +6,7 @@ use shop::orders;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::request::StrictObject;
+use crate::extract::StrictObject;
 
 /// Where an order is in its life.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize, ToSchema)]

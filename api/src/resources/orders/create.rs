@@ -9,14 +9,13 @@ use super::{
     example,
 };
 use crate::{
-    answer::JsonResponse,
-    once::idempotent,
-    problem::{
-        Problem,
-        answers::{BODY, KEYED, STORED, problems},
+    extract::{Actor, IdempotencyKey, JsonBody, Prefer, Query, StrictObject},
+    http::{
+        JsonResponse, Problem,
+        documented::{BODY, KEYED, STORED, problems},
+        invalid,
     },
-    request::{Actor, IdempotencyKey, JsonBody, Prefer, Query, StrictObject},
-    resources::invalid,
+    idempotency::idempotent,
     state::ApiState,
 };
 

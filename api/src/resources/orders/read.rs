@@ -13,13 +13,13 @@ use super::{
     example, load,
 };
 use crate::{
-    answer::{JsonResponse, not_modified},
-    problem::{
-        FieldError, Problem, ProblemCode,
-        answers::{LIST, ONE, STORED, problems},
+    extract::{FromParams, IdPath, IfNoneMatch, PageRequest, Params, Query, TextPath, Timestamp, next_page},
+    http::{
+        FieldError, JsonResponse, Problem, ProblemCode,
+        documented::{LIST, ONE, STORED, problems},
+        not_modified,
     },
-    request::{FromParams, IdPath, IfNoneMatch, PageRequest, Params, Query, TextPath, Timestamp, next_page},
-    resources::page_of,
+    resources::page::page_of,
     state::ApiState,
 };
 

@@ -11,13 +11,12 @@ use uuid::Uuid;
 
 use super::body::ListedProduct;
 use crate::{
-    answer::JsonResponse,
-    once::idempotent,
-    problem::{
-        FieldError, Problem, ProblemCode,
-        answers::{BODY, KEYED, STORED, problems},
+    extract::{Actor, BulkJsonBody, IdempotencyKey, Query, RawItems},
+    http::{
+        FieldError, JsonResponse, Problem, ProblemCode,
+        documented::{BODY, KEYED, STORED, problems},
     },
-    request::{Actor, BulkJsonBody, IdempotencyKey, Query, RawItems},
+    idempotency::idempotent,
     state::ApiState,
 };
 

@@ -9,14 +9,13 @@ use super::{
     example,
 };
 use crate::{
-    answer::JsonResponse,
-    once::idempotent,
-    problem::{
-        Problem, ProblemCode,
-        answers::{BODY, KEYED, STORED, problems},
+    extract::{Actor, IdempotencyKey, JsonBody, Query},
+    http::{
+        JsonResponse, Problem, ProblemCode,
+        documented::{BODY, KEYED, STORED, problems},
+        invalid,
     },
-    request::{Actor, IdempotencyKey, JsonBody, Query},
-    resources::invalid,
+    idempotency::idempotent,
     state::ApiState,
 };
 

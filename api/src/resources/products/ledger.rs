@@ -9,13 +9,12 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::{
-    answer::JsonResponse,
-    problem::{
-        Problem,
-        answers::{LIST, ONE, STORED, problems},
+    extract::{CursorQuery, IdPath, Query, next_page, numbered},
+    http::{
+        JsonResponse, Problem,
+        documented::{LIST, ONE, STORED, problems},
     },
-    request::{CursorQuery, IdPath, Query, next_page, numbered},
-    resources::page_of,
+    resources::page::page_of,
     state::ApiState,
 };
 

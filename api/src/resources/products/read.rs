@@ -12,15 +12,15 @@ use super::{
     example, load,
 };
 use crate::{
-    answer::{JsonResponse, not_modified},
-    problem::{
-        Problem,
-        answers::{LIST, ONE, STORED, problems},
-    },
-    request::{
+    extract::{
         CursorQuery, FromParams, IdPath, IfNoneMatch, PageRequest, Params, Query, TextPath, next_page,
     },
-    resources::page_of,
+    http::{
+        JsonResponse, Problem,
+        documented::{LIST, ONE, STORED, problems},
+        not_modified,
+    },
+    resources::page::page_of,
     state::ApiState,
 };
 

@@ -8,13 +8,12 @@ use super::{
     example, load,
 };
 use crate::{
-    answer::JsonResponse,
-    problem::{
-        Problem, ProblemCode,
-        answers::{BODY, ONE, STORED, problems},
+    extract::{Actor, IdPath, IfMatch, JsonBody, Query},
+    http::{
+        JsonResponse, Problem, ProblemCode,
+        documented::{BODY, ONE, STORED, problems},
+        invalid,
     },
-    request::{Actor, IdPath, IfMatch, JsonBody, Query},
-    resources::invalid,
     state::ApiState,
 };
 

@@ -9,13 +9,11 @@ use super::{
     example, load,
 };
 use crate::{
-    answer::JsonResponse,
-    problem::{
-        Problem, ProblemCode,
-        answers::{BODY, ONE, STORED, problems},
+    extract::{Actor, IdPath, OptionalJsonBody, Query, check_reason},
+    http::{
+        JsonResponse, Problem, ProblemCode,
+        documented::{BODY, ONE, STORED, problems},
     },
-    request::{Actor, IdPath, OptionalJsonBody, Query},
-    resources::check_reason,
     state::ApiState,
 };
 

@@ -7,12 +7,11 @@ use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use crate::{
-    answer::JsonResponse,
-    problem::{
-        Problem, ProblemCode,
-        answers::{ONE, STORED, problems},
+    extract::{Query, TextPath},
+    http::{
+        JsonResponse, Problem, ProblemCode,
+        documented::{ONE, STORED, problems},
     },
-    request::{Query, TextPath},
     state::ApiState,
 };
 

@@ -12,13 +12,12 @@ use super::{
     example,
 };
 use crate::{
-    answer::JsonResponse,
-    problem::{
-        Problem,
-        answers::{LIST, ONE, STORED, problems},
+    extract::{FromParams, IdPath, PageRequest, Params, Query, Timestamp, next_page, numbered},
+    http::{
+        JsonResponse, Problem,
+        documented::{LIST, ONE, STORED, problems},
     },
-    request::{FromParams, IdPath, PageRequest, Params, Query, Timestamp, next_page, numbered},
-    resources::page_of,
+    resources::page::page_of,
     state::ApiState,
 };
 

@@ -14,13 +14,12 @@ use super::{
     example, load,
 };
 use crate::{
-    answer::JsonResponse,
-    once::idempotent,
-    problem::{
-        Problem, ProblemCode,
-        answers::{BODY, KEYED, STORED, problems},
+    extract::{Actor, IdempotencyKey, JsonBody, Prefer, Query, schema},
+    http::{
+        JsonResponse, Problem, ProblemCode,
+        documented::{BODY, KEYED, STORED, problems},
     },
-    request::{Actor, IdempotencyKey, JsonBody, Prefer, Query, schema},
+    idempotency::idempotent,
     state::ApiState,
 };
 

@@ -1,0 +1,71 @@
+//! What a route asks of its caller.
+
+use std::collections::HashMap;
+
+use http::Method;
+use shop::keys::KeyRole;
+
+/// What a route asks of its caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RequiredRole {
+    /// Nothing: anybody may call it.
+    Public,
+    /// A key with this role, or one that includes it.
+    Key(KeyRole),
+}
+
+impl RequiredRole {
+    /// As the OpenAPI document names it, in `x-required-role`.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Public => "public",
+            Self::Key(role) => role.name(),
+        }
+    }
+}
+
+/// What each route needs, for whoever guards them.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct RouteRoles(HashMap<String, Vec<(Method, RequiredRole)>>);
+
+impl RouteRoles {
+    /// What this method of a path needs; `None` when it has declared nothing. A HEAD needs what its GET does.
+    pub(crate) fn of(&self, path: &str, method: &Method) -> Option<RequiredRole> {
+        let method = if method == Method::HEAD { &Method::GET } else { method };
+        self.0.get(path)?.iter().find(|(declared, _)| declared == method).map(|(_, required)| *required)
+    }
+
+    /// The methods that a path has declared, as the `Allow` header lists them; `None` when it has declared none.
+    pub(crate) fn allow(&self, path: &str) -> Option<String> {
+        let mut methods: Vec<&str> = self.0.get(path)?.iter().map(|(method, _)| method.as_str()).collect();
+        if methods.contains(&"GET") {
+            methods.push("HEAD");
+        }
+        methods.sort_unstable();
+        Some(methods.join(","))
+    }
+
+    /// All paths that have declared anything.
+    #[cfg(test)]
+    pub(crate) fn paths(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
+    }
+
+    /// Every declared path with its method and role.
+    #[cfg(test)]
+    pub(crate) fn declared(&self) -> impl Iterator<Item = (&str, &Method, RequiredRole)> {
+        self.0.iter().flat_map(|(path, methods)| {
+            methods.iter().map(move |(method, required)| (path.as_str(), method, *required))
+        })
+    }
+
+    /// Declares what a method of a path needs.
+    pub(crate) fn declare(&mut self, path: &str, method: Method, required: RequiredRole) {
+        self.0.entry(path.to_owned()).or_default().push((method, required));
+    }
+}
+
+/// Whether calls of this path are counted. Health checks have to be answered whoever else asks from that address.
+pub(crate) fn is_limited(path: &str) -> bool {
+    !path.starts_with("/health")
+}

@@ -1,0 +1,314 @@
+//! One caller's way through the log: what lies back from the table, then what is new as it comes.
+
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+
+use axum::response::sse;
+use metrics::counter;
+use serde::Serialize;
+use serde_json::value::RawValue;
+use shop::events::{self, Event, PageSize, Topics};
+use tokio::{
+    sync::{OwnedSemaphorePermit, broadcast, broadcast::error::RecvError, watch},
+    time::Instant,
+};
+
+use super::{EventBroadcast, StreamSlot};
+use crate::{auth::StreamKey, metrics::STREAMS_DROPPED};
+
+/// How long the reader may take to begin.
+const READER_START_TIMEOUT: Duration = Duration::from_secs(10);
+/// So much is read at a time, and is held for each stream: a thousand of them have to fit into a small process.
+const PAGE: PageSize = PageSize { events: 100, bytes: 64 * 1024 };
+/// What callers are told to wait before they come again: spread, so that those who were cut off together don't come
+/// together.
+const RETRY_MS: std::ops::RangeInclusive<u64> = 1_000..=4_000;
+
+/// A caller that follows the log.
+pub(crate) struct EventStream {
+    broadcast: EventBroadcast,
+    topics: Topics,
+    /// The last event that the caller was given or did not want.
+    last: i64,
+    /// What was read and is still to be given.
+    page: VecDeque<Event>,
+    phase: Phase,
+    /// Since when the caller does not keep up with what is new.
+    behind_since: Option<Instant>,
+    heartbeat: Instant,
+    key: Option<StreamKey>,
+    /// When it is asked whether the key still holds, however much is sent until then.
+    check: Instant,
+    end: Instant,
+    _slot: StreamSlot,
+}
+
+enum Phase {
+    /// Nothing was said yet.
+    Greeting,
+    /// Reads the table until its end.
+    CatchingUp,
+    /// Receives what is new, and reads the table up to where that begins.
+    Joining(broadcast::Receiver<Arc<Event>>, i64),
+    /// Receives what is new.
+    Live(broadcast::Receiver<Arc<Event>>),
+}
+
+/// Why a stream ends.
+#[derive(Debug)]
+enum EndReason {
+    /// It has lasted long enough.
+    Age,
+    /// The process stops.
+    Stop,
+    /// The key was revoked or has expired.
+    Key,
+    /// The caller does not keep up.
+    Slow,
+    /// What comes next was pruned before the caller took it.
+    Pruned,
+    /// The database is away.
+    Trouble,
+}
+
+impl EndReason {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Age => "age",
+            Self::Stop => "stop",
+            Self::Key => "key",
+            Self::Slow => "slow",
+            Self::Pruned => "pruned",
+            Self::Trouble => "trouble",
+        }
+    }
+}
+
+/// What was read.
+struct Read {
+    /// There is nothing more.
+    is_empty: bool,
+    /// There may be more than the page took.
+    is_full: bool,
+}
+
+/// An event as it is sent.
+#[derive(Serialize)]
+struct Sent<'a> {
+    event_id: i64,
+    routing_key: &'a str,
+    key: &'a str,
+    at: String,
+    payload: &'a RawValue,
+}
+
+impl EventStream {
+    /// Follows the log behind this event, for as long as the key holds.
+    pub(crate) fn new(
+        broadcast: EventBroadcast,
+        slot: StreamSlot,
+        topics: Topics,
+        after: i64,
+        key: Option<StreamKey>,
+    ) -> Self {
+        let (heartbeat, end) =
+            (Instant::now() + broadcast.0.heartbeat_interval, Instant::now() + broadcast.0.max_age);
+        Self {
+            key,
+            check: heartbeat,
+            broadcast,
+            topics,
+            last: after,
+            page: VecDeque::new(),
+            phase: Phase::Greeting,
+            behind_since: None,
+            heartbeat,
+            end,
+            _slot: slot,
+        }
+    }
+
+    /// Gives what is to be sent next; `None` when the stream ends. The caller comes again with the last id that it got.
+    pub(crate) async fn next(mut self) -> Option<(Result<sse::Event, serde_json::Error>, Self)> {
+        match self.step().await {
+            Ok(sent) => Some((sent, self)),
+            Err(end) => {
+                let reason = end.name();
+                tracing::debug!(reason, last = self.last, "a stream of events ends");
+                counter!(STREAMS_DROPPED, "reason" => reason).increment(1);
+                None
+            }
+        }
+    }
+
+    async fn step(&mut self) -> Result<Result<sse::Event, serde_json::Error>, EndReason> {
+        loop {
+            if self.broadcast.0.stop.is_cancelled() {
+                return Err(EndReason::Stop);
+            }
+            if Instant::now() >= self.end {
+                return Err(EndReason::Age);
+            }
+            self.check_key().await?;
+            while let Some(event) = self.page.pop_front() {
+                if let Some(sent) = self.take(&event) {
+                    return Ok(sent);
+                }
+            }
+            if Instant::now() >= self.heartbeat {
+                return Ok(Ok(self.beat("heartbeat")));
+            }
+            match std::mem::replace(&mut self.phase, Phase::CatchingUp) {
+                Phase::Greeting => {
+                    let retry = Duration::from_millis(rand::random_range(RETRY_MS));
+                    return Ok(Ok(self.beat("hello").retry(retry)));
+                }
+                Phase::CatchingUp => {
+                    if self
+                        .behind_since
+                        .is_some_and(|since| since.elapsed() > self.broadcast.0.catch_up_timeout)
+                    {
+                        return Err(EndReason::Slow);
+                    }
+                    let Some(reader) = self.acquire_reader().await? else { continue };
+                    if !self.read(reader).await?.is_full {
+                        self.phase = self.join().await?;
+                    }
+                }
+                Phase::Joining(live, until) if self.last_read() < until => {
+                    let reader = self.acquire_reader().await;
+                    self.phase = Phase::Joining(live, until);
+                    let Some(reader) = reader? else { continue };
+                    if self.read(reader).await?.is_empty {
+                        return Err(EndReason::Pruned);
+                    }
+                }
+                Phase::Joining(live, _) => {
+                    self.behind_since = None;
+                    self.phase = Phase::Live(live);
+                }
+                Phase::Live(mut live) => {
+                    let stop = self.broadcast.0.stop.clone();
+                    let received = tokio::select! {
+                        received = live.recv() => received,
+                        () = tokio::time::sleep_until(self.heartbeat.min(self.check).min(self.end)) => {
+                            self.phase = Phase::Live(live);
+                            continue;
+                        }
+                        () = stop.cancelled() => return Err(EndReason::Stop),
+                    };
+                    let event = match received {
+                        Ok(event) => event,
+                        Err(RecvError::Closed) => return Err(EndReason::Stop),
+                        // The table has what did not wait for this stream. A burst does that to whoever keeps up, too.
+                        Err(RecvError::Lagged(_)) => {
+                            self.behind_since.get_or_insert_with(Instant::now);
+                            continue;
+                        }
+                    };
+                    if event.event_id > self.last + 1 {
+                        // It can't be; but if it is, the table has what is missing.
+                        continue;
+                    }
+                    self.phase = Phase::Live(live);
+                    if event.event_id > self.last
+                        && let Some(sent) = self.take(&event)
+                    {
+                        return Ok(sent);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Asks for the key again, if that is due. One that can't be asked for ends the stream too: nobody is let in then.
+    async fn check_key(&mut self) -> Result<(), EndReason> {
+        if Instant::now() < self.check {
+            return Ok(());
+        }
+        self.check = Instant::now() + self.broadcast.0.heartbeat_interval;
+        let Some(key) = &self.key else { return Ok(()) };
+        if key.is_usable().await.map_err(|error| database_error(&error))? {
+            Ok(())
+        } else {
+            Err(EndReason::Key)
+        }
+    }
+
+    /// Counts an event as given, and writes it if it is wanted.
+    fn take(&mut self, event: &Event) -> Option<Result<sse::Event, serde_json::Error>> {
+        self.last = event.event_id;
+        if !self.topics.match_key(&event.routing_key) {
+            return None;
+        }
+        self.heartbeat = Instant::now() + self.broadcast.0.heartbeat_interval;
+        Some(written(event))
+    }
+
+    /// Says that the stream is alive, and how far it is: a caller that wants few events would otherwise come again with
+    /// an id that was pruned long ago.
+    fn beat(&mut self, word: &str) -> sse::Event {
+        self.heartbeat = Instant::now() + self.broadcast.0.heartbeat_interval;
+        sse::Event::default().id(self.last.to_string()).comment(word)
+    }
+
+    fn last_read(&self) -> i64 {
+        self.page.back().map_or(self.last, |event| event.event_id)
+    }
+
+    /// Waits until it is this stream's turn to read the table; `None` when something else is to be done first.
+    async fn acquire_reader(&self) -> Result<Option<OwnedSemaphorePermit>, EndReason> {
+        tokio::select! {
+            reader = self.broadcast.0.readers.clone().acquire_owned() => reader.map(Some).map_err(|_| EndReason::Stop),
+            () = tokio::time::sleep_until(self.heartbeat.min(self.check).min(self.end)) => Ok(None),
+            () = self.broadcast.0.stop.cancelled() => Err(EndReason::Stop),
+        }
+    }
+
+    /// Reads the next page. In a task of its own, so that a caller that hangs up never drops a query half-way.
+    async fn read(&mut self, reader: OwnedSemaphorePermit) -> Result<Read, EndReason> {
+        let (pool, after) = (self.broadcast.0.pool.clone(), self.last_read());
+        let read = async move {
+            let page = events::read(&pool, after, PAGE).await;
+            drop(reader);
+            page
+        };
+        let read = tokio::spawn(read).await;
+        let page = read.map_err(|error| database_error(&error))?.map_err(|error| database_error(&error))?;
+        if page.events.first().is_some_and(|event| event.event_id != after + 1) {
+            return Err(EndReason::Pruned);
+        }
+        let read = Read { is_empty: page.events.is_empty(), is_full: page.is_full };
+        self.page.extend(page.events);
+        Ok(read)
+    }
+
+    /// Listens to what is new; the table is read up to where that begins.
+    async fn join(&self) -> Result<Phase, EndReason> {
+        let (live, mut read_through) = self.broadcast.subscribe();
+        let begun = tokio::time::timeout(READER_START_TIMEOUT, begun(&mut read_through)).await;
+        let until = begun.ok().flatten().ok_or(EndReason::Trouble)?;
+        Ok(Phase::Joining(live, until))
+    }
+}
+
+async fn begun(read_through: &mut watch::Receiver<Option<i64>>) -> Option<i64> {
+    *read_through.wait_for(Option::is_some).await.ok()?
+}
+
+fn database_error(error: &dyn std::fmt::Display) -> EndReason {
+    tracing::warn!(%error, "events can't be read now; a stream ends and its caller comes again");
+    EndReason::Trouble
+}
+
+fn written(event: &Event) -> Result<sse::Event, serde_json::Error> {
+    let payload: &RawValue = serde_json::from_str(event.payload())?;
+    let sent = Sent {
+        event_id: event.event_id,
+        routing_key: &event.routing_key,
+        key: &event.key,
+        at: event.at_rfc3339(),
+        payload,
+    };
+    // Without line breaks, because it is one field of the stream.
+    Ok(sse::Event::default().id(event.event_id.to_string()).data(serde_json::to_string(&sent)?))
+}

@@ -1,0 +1,161 @@
+//! Opaque cursors: a page is continued after the last id that was seen, so that rows that come and go meanwhile
+//! neither repeat nor hide others.
+//!
+//! A cursor is bound to its list and filter: with another filter it would silently skip.
+
+use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
+use engine::Page;
+use sha2::{Digest, Sha256};
+use utoipa::IntoParams;
+use uuid::Uuid;
+
+use super::params::{FromParams, Params};
+use crate::http::{FieldError, Problem, ProblemCode};
+
+const VERSION: u8 = 1;
+const CHECK_BYTES: usize = 6;
+
+/// One list with its filter, one page of which was asked for.
+#[derive(Clone, Debug)]
+pub(crate) struct PageRequest {
+    check: [u8; CHECK_BYTES],
+    /// Only what comes after this id.
+    pub(crate) after: Option<Uuid>,
+    /// At most this many.
+    pub(crate) limit: u32,
+}
+
+impl PageRequest {
+    /// Reads a cursor of the list `name` with this filter; `filter` is any text that differs when the filter does.
+    pub(crate) fn new(name: &str, filter: &str, cursor: Option<&str>, limit: u32) -> Result<Self, Problem> {
+        let check = check(name, filter);
+        let after = cursor.map(|cursor| decode(cursor, check)).transpose()?;
+        Ok(Self { check, after, limit })
+    }
+
+    /// How many rows to read to know whether there is a next page.
+    pub(crate) fn read_limit(&self) -> u32 {
+        self.limit + 1
+    }
+
+    /// What to read.
+    pub(crate) fn engine_page(&self) -> Page {
+        Page { after: self.after, limit: self.read_limit() }
+    }
+
+    /// As [`PageRequest::after`], of a list whose rows have numbers.
+    pub(crate) fn after_number(&self) -> Option<i64> {
+        self.after.map(|after| after.as_u64_pair().1.cast_signed())
+    }
+
+    fn encode(&self, last: Uuid) -> String {
+        let mut bytes = vec![VERSION];
+        bytes.extend(self.check);
+        bytes.extend(last.as_bytes());
+        BASE64_URL_SAFE_NO_PAD.encode(bytes)
+    }
+}
+
+/// A number in the place of an id, for [`next_page`].
+pub(crate) fn numbered(number: i64) -> Uuid {
+    Uuid::from_u64_pair(0, number.cast_unsigned())
+}
+
+/// Which part of a list to give.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct CursorQuery {
+    /// `next_cursor` of the page before, with the same filter.
+    cursor: Option<String>,
+    /// How many at most, 1 to 200; 50 if left out.
+    #[param(minimum = 1, maximum = 200, default = 50, required = false)]
+    limit: u32,
+}
+
+impl FromParams for CursorQuery {
+    fn from_params(params: &mut Params) -> Self {
+        Self { cursor: params.text("cursor", 256), limit: params.limit() }
+    }
+}
+
+impl CursorQuery {
+    /// Reads the cursor, as [`PageRequest::new`].
+    ///
+    /// # Errors
+    /// A 400 when it is not of this list and filter.
+    pub(crate) fn page_request(&self, name: &str, filter: &str) -> Result<PageRequest, Problem> {
+        PageRequest::new(name, filter, self.cursor.as_deref(), self.limit)
+    }
+}
+
+/// Cuts what was read (up to one more than a page) to the page, and gives the cursor of the next one if there is one.
+pub(crate) fn next_page<T>(
+    mut rows: Vec<T>,
+    page_request: &PageRequest,
+    id: impl Fn(&T) -> Uuid,
+) -> (Vec<T>, Option<String>) {
+    let limit = page_request.limit as usize;
+    if rows.len() <= limit {
+        return (rows, None);
+    }
+    rows.truncate(limit);
+    let next = rows.last().map(|row| page_request.encode(id(row)));
+    (rows, next)
+}
+
+fn check(name: &str, filter: &str) -> [u8; CHECK_BYTES] {
+    let hash = Sha256::digest(format!("{name}\n{filter}"));
+    let mut check = [0; CHECK_BYTES];
+    check.copy_from_slice(&hash[..CHECK_BYTES]);
+    check
+}
+
+fn decode(cursor: &str, check: [u8; CHECK_BYTES]) -> Result<Uuid, Problem> {
+    let wrong = |message: &str| {
+        Problem::fields(ProblemCode::InvalidCursor, vec![FieldError::parameter("cursor", "invalid", message)])
+    };
+    let bytes = BASE64_URL_SAFE_NO_PAD.decode(cursor).map_err(|_| wrong("this is no cursor of ours"))?;
+    let (Some(&VERSION), Some(seen), Some(id)) =
+        (bytes.first(), bytes.get(1..=CHECK_BYTES), bytes.get(CHECK_BYTES + 1..))
+    else {
+        return Err(wrong("this is no cursor of ours"));
+    };
+    if seen != check {
+        return Err(wrong("the cursor is of another list or filter; give the same filter with every page"));
+    }
+    Uuid::from_slice(id).map_err(|_| wrong("this is no cursor of ours"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cursor_leads_to_the_row_after_the_last() {
+        let page_request = PageRequest::new("orders", "status=pending", None, 2).expect("no cursor");
+        let ids: Vec<_> = (1..=3_u128).map(Uuid::from_u128).collect();
+        let (page, next) = next_page(ids.clone(), &page_request, |id| *id);
+        assert_eq!(page, ids[..2]);
+        let again = PageRequest::new("orders", "status=pending", next.as_deref(), 2).expect("its own cursor");
+        assert_eq!(again.after, Some(ids[1]));
+        let (page, next) = next_page(ids[2..].to_vec(), &again, |id| *id);
+        assert_eq!((page.as_slice(), next), (&ids[2..], None));
+    }
+
+    #[test]
+    fn a_cursor_of_another_filter_or_made_up_is_refused() {
+        let page_request = PageRequest::new("orders", "a", None, 1).expect("no cursor");
+        let cursor = page_request.encode(Uuid::from_u128(7));
+        for (name, filter, cursor) in [
+            ("orders", "b", cursor.as_str()),
+            ("products", "a", &cursor),
+            ("orders", "a", &cursor[1..]),
+            ("orders", "a", ""),
+            ("orders", "a", "!!!"),
+            ("orders", "a", "AQ"),
+        ] {
+            let problem = PageRequest::new(name, filter, Some(cursor), 1).expect_err("wrong cursor");
+            assert_eq!(problem.code(), ProblemCode::InvalidCursor);
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! The `Idempotency-Key` header.
+
+use axum::extract::FromRequestParts;
+use http::{HeaderName, request::Parts};
+use utoipa::{
+    IntoParams,
+    openapi::path::{Parameter, ParameterIn},
+};
+
+use super::header::{documented_header, single};
+use crate::{auth::Caller, http::Problem};
+
+static IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+const MAX_KEY_LEN: usize = 255;
+
+/// What a caller names a request by, so that sending it again has no further effect.
+#[derive(Clone, Debug)]
+pub(crate) struct IdempotencyKey {
+    /// What the caller chose, if anything.
+    pub(crate) key: Option<String>,
+    /// Whose it is: the name of the API key, which stays when the key is replaced.
+    holder: Option<String>,
+}
+
+impl IdempotencyKey {
+    /// Where it is unique: in one operation, for one holder, so that nobody is given another's answers.
+    pub(crate) fn scope(&self, operation: &str) -> String {
+        match &self.holder {
+            Some(holder) => format!("{operation}@{holder}"),
+            None => operation.to_owned(),
+        }
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for IdempotencyKey {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let caller: Option<&Caller> = parts.extensions.get();
+        let holder = caller.and_then(|caller| Some(caller.key.as_deref()?.name.clone()));
+        let Some(text) = single(&parts.headers, &IDEMPOTENCY_KEY, "Idempotency-Key")? else {
+            return Ok(Self { key: None, holder });
+        };
+        let text = text.trim();
+        if text.is_empty() || text.len() > MAX_KEY_LEN {
+            let message = format!("`Idempotency-Key` must be 1 to {MAX_KEY_LEN} visible characters");
+            return Err(Problem::header("Idempotency-Key", message));
+        }
+        Ok(Self { key: Some(text.into()), holder })
+    }
+}
+
+impl IntoParams for IdempotencyKey {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let description = "Makes sending the request again harmless for 24 hours: the first answer is given again. \
+                           1 to 255 characters";
+        vec![documented_header(
+            "Idempotency-Key",
+            description,
+            "7f3a2c1e-checkout-42",
+            r"^[!-~]([ -~]{0,253}[!-~])?$",
+        )]
+    }
+}

@@ -1,0 +1,93 @@
+//! Lists whose items are read one by one, so that one that can't be read is no reason to refuse the others.
+
+use std::fmt;
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{DeserializeOwned, IgnoredAny, SeqAccess, Visitor},
+};
+use serde_json::value::RawValue;
+
+use super::body;
+use crate::http::Problem;
+
+/// The items of a list as they were written. Of more than `MAX` only one more is kept, which tells that there are.
+#[derive(Debug)]
+pub(crate) struct RawItems<const MAX: usize>(Vec<Box<RawValue>>);
+
+impl<const MAX: usize> RawItems<MAX> {
+    /// Reads each of them as a `T` that is a JSON object, or says what is wrong with it; pointers are relative to the
+    /// item.
+    pub(crate) fn read<T: DeserializeOwned>(&self) -> impl Iterator<Item = (&RawValue, Result<T, Problem>)> {
+        self.0.iter().map(|item| (&**item, body::parse(item.get().as_bytes())))
+    }
+}
+
+impl<'de, const MAX: usize> Deserialize<'de> for RawItems<MAX> {
+    fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
+        json.deserialize_seq(Unread::<MAX>).map(Self)
+    }
+}
+
+struct Unread<const MAX: usize>;
+
+impl<'de, const MAX: usize> Visitor<'de> for Unread<MAX> {
+    type Value = Vec<Box<RawValue>>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+        let mut items = Vec::new();
+        while items.len() <= MAX {
+            match list.next_element()? {
+                Some(item) => items.push(item),
+                None => return Ok(items),
+            }
+        }
+        while list.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(items)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Line {
+        quantity: u32,
+    }
+
+    #[test]
+    fn each_item_is_read_by_itself() {
+        let items: RawItems<9> = serde_json::from_str(
+            r#"[{"quantity":1},{"quantity":"x"},{"quantity":3.0},{"quantity":1,"a\u0000b":2},[1],1e999,{"quantity":"\ud800"}]"#,
+        )
+        .expect("it is a list");
+        let told: Vec<_> = items
+            .read::<Line>()
+            .map(|(_, item)| match item {
+                Ok(Line { quantity }) => json!(quantity),
+                Err(problem) => json!(problem.into_errors()[0].code),
+            })
+            .collect();
+        assert_eq!(json!(told), json!([1, "invalid", 3, "nul", "invalid", "invalid-json", "invalid-json"]));
+    }
+
+    #[test]
+    fn of_a_list_that_is_too_long_no_more_is_kept_than_tells_so() {
+        let items: RawItems<3> =
+            serde_json::from_str(&format!("[{}0]", "0,".repeat(100_000))).expect("a list");
+        assert_eq!(items.0.len(), 4);
+        assert!(
+            serde_json::from_str::<RawItems<3>>("[0,0,0,0,0,{]").is_err(),
+            "what is not kept is JSON too"
+        );
+        assert!(serde_json::from_str::<RawItems<3>>(r#"{"a":1}"#).is_err());
+    }
+}

@@ -1,0 +1,96 @@
+//! Checks a part of a body against a JSON schema that is known only at run time.
+
+use jsonschema::{ValidationError, Validator, error::ValidationErrorKind};
+use serde_json::Value;
+
+use super::pointer;
+use crate::http::{FieldError, Problem, ProblemCode};
+
+/// The most errors that are told at once.
+const MAX_ERRORS: usize = 20;
+
+/// Checks it.
+///
+/// # Errors
+/// A 422 with a pointer (from `place` on) for everything that is wrong.
+pub(crate) fn check(schema: &Validator, place: &str, input: &Value) -> Result<(), Problem> {
+    let mut errors: Vec<_> =
+        schema.iter_errors(input).take(MAX_ERRORS).flat_map(|error| field_errors(place, &error)).collect();
+    if errors.is_empty() {
+        return Ok(());
+    }
+    errors.truncate(MAX_ERRORS);
+    Err(Problem::fields(ProblemCode::InvalidBody, errors))
+}
+
+fn field_errors(place: &str, error: &ValidationError<'_>) -> Vec<FieldError> {
+    let place = format!("{place}{}", error.instance_path());
+    let message = shortened(error);
+    let below = |name: &str| {
+        let mut place = place.clone();
+        pointer::push(&mut place, name);
+        place
+    };
+    // The schema's error is about the object; what the caller wants to know is which field.
+    if let ValidationErrorKind::AdditionalProperties { unexpected }
+    | ValidationErrorKind::UnevaluatedProperties { unexpected } = error.kind()
+    {
+        let field =
+            |name: &String| FieldError::at(below(name), "unknown-field", format!("unknown field `{name}`"));
+        return unexpected.iter().map(field).collect();
+    }
+    if let ValidationErrorKind::Required { property: Value::String(name) } = error.kind() {
+        return vec![FieldError::at(below(name), "missing-field", format!("missing field `{name}`"))];
+    }
+    vec![FieldError::at(place, "invalid", message)]
+}
+
+/// Messages quote the value, which can be as large as the body.
+fn shortened(error: &ValidationError<'_>) -> String {
+    let message = error.to_string();
+    match message.char_indices().nth(300) {
+        Some((end, _)) => format!("{}…", &message[..end]),
+        None => message,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn every_wrong_place_is_told_by_its_pointer() {
+        let schema = json!({
+            "type": "object",
+            "properties": {
+                "id": {"type": "string", "format": "uuid"},
+                "lines": {"type": "array", "items": {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}}
+            },
+            "required": ["id"],
+            "additionalProperties": false
+        });
+        let schema = jsonschema::options().should_validate_formats(true).build(&schema).expect("a schema");
+        check(&schema, "/input", &json!({"id": "0199f3a0-0000-7000-8000-000000000000", "lines": [{"n": 1}]}))
+            .expect("right");
+        let wrong = json!({"lines": [{"n": 1}, {"n": "x"}, {}], "a/b": 1});
+        let body = check(&schema, "/input", &wrong).expect_err("wrong").to_body("/", "t");
+        let mut told: Vec<_> = body
+            .errors
+            .into_iter()
+            .map(|error| format!("{} {}", error.pointer.unwrap_or_default(), error.code))
+            .collect();
+        told.sort();
+        assert_eq!(
+            told,
+            [
+                "/input/a~1b unknown-field",
+                "/input/id missing-field",
+                "/input/lines/1/n invalid",
+                "/input/lines/2/n missing-field"
+            ]
+        );
+        check(&schema, "/input", &json!({"id": "no uuid"})).expect_err("format is checked");
+    }
+}

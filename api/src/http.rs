@@ -1,0 +1,21 @@
+//! What answers are made of: JSON responses, problems (RFC 9457), entity tags and trace ids.
+//!
+//! Nothing here knows the state of the server, a route or a resource.
+
+pub(crate) mod documented;
+mod etag;
+mod problem;
+mod problem_body;
+mod problem_causes;
+mod problem_code;
+mod response;
+mod trace_id;
+
+#[cfg(test)]
+pub(crate) use etag::etag;
+pub(crate) use problem::Problem;
+pub(crate) use problem_body::{FieldError, ProblemBody};
+pub(crate) use problem_causes::invalid;
+pub(crate) use problem_code::ProblemCode;
+pub(crate) use response::{JsonResponse, not_modified};
+pub(crate) use trace_id::TraceId;

@@ -1,0 +1,105 @@
+//! How problems look in the OpenAPI document: each operation lists the codes that it can give.
+
+use std::collections::BTreeMap;
+
+use utoipa::openapi::{
+    ContentBuilder, Ref, RefOr, Response, ResponseBuilder,
+    example::{Example, ExampleBuilder},
+    header::HeaderBuilder,
+    schema::{ObjectBuilder, Type},
+};
+
+use super::{problem::Problem, problem_body::FieldError, problem_code::ProblemCode};
+
+/// What any operation can give.
+pub(crate) const ALWAYS: &[ProblemCode] = &[ProblemCode::HeadersTooLarge, ProblemCode::Internal];
+/// What any operation that uses the database can give.
+pub(crate) const STORED: &[ProblemCode] =
+    &[ProblemCode::Unavailable, ProblemCode::Overloaded, ProblemCode::Timeout];
+/// What an operation on one thing can give.
+pub(crate) const ONE: &[ProblemCode] = &[ProblemCode::InvalidParameter, ProblemCode::NotFound];
+/// What a list can give.
+pub(crate) const LIST: &[ProblemCode] = &[ProblemCode::InvalidParameter, ProblemCode::InvalidCursor];
+/// What an operation with a body and an `X-Actor` can give.
+pub(crate) const BODY: &[ProblemCode] = &[
+    ProblemCode::InvalidJson,
+    ProblemCode::InvalidHeader,
+    ProblemCode::InvalidParameter,
+    ProblemCode::RequestTimeout,
+    ProblemCode::BodyTooLarge,
+    ProblemCode::UnsupportedMediaType,
+    ProblemCode::InvalidBody,
+];
+/// What an operation with an `Idempotency-Key` can give.
+pub(crate) const KEYED: &[ProblemCode] =
+    &[ProblemCode::IdempotencyMismatch, ProblemCode::IdempotencyInFlight];
+
+/// Names the problems of one operation, for its `responses(…)`.
+macro_rules! problems {
+    ($name:ident: $($group:expr),+ $(,)?) => {
+        pub(crate) struct $name;
+
+        impl utoipa::IntoResponses for $name {
+            fn responses() -> std::collections::BTreeMap<
+                String,
+                utoipa::openapi::RefOr<utoipa::openapi::Response>,
+            > {
+                $crate::http::documented::documented(&[
+                    $crate::http::documented::ALWAYS, $($group),+
+                ])
+            }
+        }
+    };
+}
+pub(crate) use problems;
+
+/// Groups codes by status and gives each an example.
+pub(crate) fn documented(groups: &[&[ProblemCode]]) -> BTreeMap<String, RefOr<Response>> {
+    let mut by_status = BTreeMap::<u16, Vec<ProblemCode>>::new();
+    for code in groups.iter().copied().flatten() {
+        let codes = by_status.entry(code.status().as_u16()).or_default();
+        if !codes.contains(code) {
+            codes.push(*code);
+        }
+    }
+    by_status.into_iter().map(|(status, codes)| (status.to_string(), RefOr::T(response(&codes)))).collect()
+}
+
+fn response(codes: &[ProblemCode]) -> Response {
+    let titles: Vec<_> = codes.iter().map(|code| format!("{} (`{}`)", code.title(), code.name())).collect();
+    let mut content = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem")));
+    for code in codes {
+        let shared = Ref::new(format!("#/components/examples/{}", code.name()));
+        content = content.examples_from_iter([(code.name(), RefOr::Ref(shared))]);
+    }
+    let mut response = ResponseBuilder::new()
+        .description(titles.join("; "))
+        .content("application/problem+json", content.build());
+    if codes.iter().any(|code| code.retry_after_s().is_some()) {
+        let seconds = HeaderBuilder::new()
+            .description(Some("Seconds to wait before asking again"))
+            .schema(Some(ObjectBuilder::new().schema_type(Type::Integer).build()))
+            .build();
+        response = response.header("Retry-After", seconds);
+    }
+    response.build()
+}
+
+/// The examples that the responses refer to, one a code.
+pub(crate) fn examples() -> impl Iterator<Item = (&'static str, Example)> {
+    ProblemCode::ALL.into_iter().map(|code| {
+        (code.name(), ExampleBuilder::new().summary(code.title()).value(Some(example(code))).build())
+    })
+}
+
+fn example(code: ProblemCode) -> serde_json::Value {
+    let mut problem = Problem::new(code, code.example());
+    if code == ProblemCode::InvalidBody {
+        problem.errors.push(FieldError::at("/items/0/quantity", "invalid", code.example()));
+    } else if code == ProblemCode::InvalidParameter {
+        problem.errors.push(FieldError::parameter("limit", "invalid", code.example()));
+    } else if code == ProblemCode::InvalidHeader {
+        problem.errors.push(FieldError::header("X-Actor", "invalid", code.example()));
+    }
+    serde_json::to_value(problem.to_body("/api/…", "4bf92f3577b34da6a3ce929d0e0e4736")).unwrap_or_default()
+}

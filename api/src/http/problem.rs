@@ -1,0 +1,190 @@
+//! Problems: every answer that is not what was asked for, as RFC 9457 `application/problem+json`.
+//!
+//! A handler gives a [`Problem`]; it travels as an extension of an empty response to the outermost layer, which alone
+//! knows the trace id and writes the JSON. So no problem can lack its trace id, whoever made it.
+
+use axum::response::{IntoResponse, Response};
+use http::{HeaderMap, HeaderValue, header};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    problem_body::{FieldError, ProblemBody},
+    problem_code::{ProblemCode, REPLAYABLE},
+};
+
+/// One problem on its way to the caller.
+#[derive(Clone, Debug)]
+pub(crate) struct Problem {
+    pub(super) code: ProblemCode,
+    pub(super) detail: String,
+    pub(super) errors: Vec<FieldError>,
+    /// What the log is told and the caller is not.
+    pub(super) cause: Option<String>,
+}
+
+/// A problem as it is kept for an `Idempotency-Key`: all but the trace id of the first time.
+#[derive(Debug, Serialize, Deserialize)]
+struct StoredProblem {
+    code: String,
+    detail: String,
+    errors: Vec<FieldError>,
+}
+
+impl Problem {
+    /// A problem with a sentence about what happened this time.
+    pub(crate) fn new(code: ProblemCode, detail: impl Into<String>) -> Self {
+        Self { code, detail: detail.into(), errors: Vec::new(), cause: None }
+    }
+
+    /// A problem whose fields say what is wrong.
+    pub(crate) fn fields(code: ProblemCode, errors: Vec<FieldError>) -> Self {
+        let detail = match errors.as_slice() {
+            [one] => one.message.clone(),
+            many => format!("{} things are wrong; see `errors`", many.len()),
+        };
+        Self { code, detail, errors, cause: None }
+    }
+
+    /// One wrong field of the body.
+    pub(crate) fn field(
+        pointer: impl Into<String>,
+        code: impl Into<String>,
+        message: impl Into<String>,
+    ) -> Self {
+        Self::fields(ProblemCode::InvalidBody, vec![FieldError::at(pointer, code, message)])
+    }
+
+    /// One wrong header.
+    pub(crate) fn header(name: &'static str, message: impl Into<String>) -> Self {
+        Self::fields(ProblemCode::InvalidHeader, vec![FieldError::header(name, "invalid", message)])
+    }
+
+    /// There is no such thing.
+    pub(crate) fn not_found(noun: &str, id: impl std::fmt::Display) -> Self {
+        Self::new(ProblemCode::NotFound, format!("there is no {noun} {id}"))
+    }
+
+    /// Something is broken on our side; the cause goes to the log only.
+    pub(crate) fn internal(cause: impl Into<String>) -> Self {
+        Self {
+            cause: Some(cause.into()),
+            ..Self::new(ProblemCode::Internal, ProblemCode::Internal.example())
+        }
+    }
+
+    /// The database can't be used now; the cause goes to the log only.
+    pub(crate) fn unavailable(cause: impl Into<String>) -> Self {
+        Self {
+            cause: Some(cause.into()),
+            ..Self::new(ProblemCode::Unavailable, ProblemCode::Unavailable.example())
+        }
+    }
+
+    /// What is wrong, place by place; in one place where it names none.
+    pub(crate) fn into_errors(self) -> Vec<FieldError> {
+        if self.errors.is_empty() {
+            vec![FieldError::at("", self.code.name(), self.detail)]
+        } else {
+            self.errors
+        }
+    }
+
+    /// What the log is told.
+    pub(crate) fn cause(&self) -> Option<&str> {
+        self.cause.as_deref()
+    }
+
+    /// Its code.
+    pub(crate) fn code(&self) -> ProblemCode {
+        self.code
+    }
+
+    /// Writes it as it is kept for a replay, if it is a final answer: a server's trouble may be over the next time.
+    pub(crate) fn to_stored(&self) -> Option<serde_json::Value> {
+        if self.code.status().is_server_error() {
+            return None;
+        }
+        let stored = StoredProblem {
+            code: self.code.name().into(),
+            detail: self.detail.clone(),
+            errors: self.errors.clone(),
+        };
+        serde_json::to_value(stored).ok()
+    }
+
+    /// Reads what [`Problem::to_stored`] wrote.
+    pub(crate) fn from_stored(stored: serde_json::Value) -> Option<Self> {
+        let stored: StoredProblem = serde_json::from_value(stored).ok()?;
+        let code = REPLAYABLE.into_iter().find(|code| code.name() == stored.code)?;
+        Some(Self { code, detail: stored.detail, errors: stored.errors, cause: None })
+    }
+
+    /// Gives the JSON.
+    pub(crate) fn to_body(&self, instance: &str, trace_id: &str) -> ProblemBody {
+        ProblemBody {
+            kind: format!("urn:sagaline:problem:{}", self.code.name()),
+            title: self.code.title(),
+            status: self.code.status().as_u16(),
+            code: self.code.name(),
+            detail: self.detail.clone(),
+            instance: instance.into(),
+            trace_id: trace_id.into(),
+            errors: self.errors.clone(),
+        }
+    }
+
+    /// Gives the finished response; `headers` are kept (such as `Allow`).
+    pub(crate) fn render(&self, instance: &str, trace_id: &str, mut headers: HeaderMap) -> Response {
+        headers.remove(header::CONTENT_LENGTH);
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if let Some(seconds) = self.code.retry_after_s() {
+            // Whoever refused may know better how long it takes.
+            headers.entry(header::RETRY_AFTER).or_insert(HeaderValue::from(seconds));
+        }
+        // A struct of strings and numbers can't fail to be written.
+        let json = serde_json::to_vec(&self.to_body(instance, trace_id)).unwrap_or_default();
+        (self.code.status(), headers, json).into_response()
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let mut response = self.code.status().into_response();
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_problem_has_its_code_status_pointers_and_trace_id() {
+        let problem = Problem::field("/items/0/quantity", "too-small", "at least 1");
+        let json = serde_json::to_value(problem.to_body("/api/orders", "abc")).expect("plain data");
+        assert_eq!(
+            json,
+            serde_json::json!({
+                "type": "urn:sagaline:problem:invalid-body",
+                "title": "A field of the body is wrong",
+                "status": 422,
+                "code": "invalid-body",
+                "detail": "at least 1",
+                "instance": "/api/orders",
+                "trace_id": "abc",
+                "errors": [{"pointer": "/items/0/quantity", "code": "too-small", "message": "at least 1"}]
+            })
+        );
+    }
+
+    #[test]
+    fn a_kept_problem_comes_back_the_same() {
+        let problem = Problem::field("/sku", "too-long", "at most 64 characters");
+        let back = Problem::from_stored(problem.to_stored().expect("final")).expect("readable");
+        assert_eq!(back.code(), problem.code());
+        assert_eq!(back.errors, problem.errors);
+        assert!(Problem::internal("x").to_stored().is_none());
+    }
+}

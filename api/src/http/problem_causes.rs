@@ -1,0 +1,126 @@
+//! Which problem an error of the database or the engine is.
+
+use engine::{CancelError, DeadJobError, DeadJobId, StartError};
+
+use shop::{ListError, Violation};
+
+use super::{problem::Problem, problem_body::FieldError, problem_code::ProblemCode};
+
+impl From<sqlx::Error> for Problem {
+    fn from(error: sqlx::Error) -> Self {
+        let cause = chain(&error);
+        if passes(&error) { Self::unavailable(cause) } else { Self::internal(cause) }
+    }
+}
+
+impl From<ListError> for Problem {
+    fn from(error: ListError) -> Self {
+        match error {
+            ListError::Timeout => Self::new(ProblemCode::Timeout, error.to_string()),
+            ListError::Database(error) => error.into(),
+        }
+    }
+}
+
+impl From<StartError> for Problem {
+    fn from(error: StartError) -> Self {
+        match error {
+            StartError::UnknownDefinition(name) => Self::field(
+                "/definition",
+                "unknown",
+                format!("no workflow is named `{name}`; GET /api/workflow-definitions lists them"),
+            ),
+            StartError::BadInput(reason) => Self::field("/input", "invalid", reason),
+            StartError::Refused(failure) => {
+                let errors = violations(&failure.details);
+                Self { errors, ..Self::new(ProblemCode::Refused, failure.message) }
+            }
+            StartError::Unavailable(reason) => Self::unavailable(reason),
+        }
+    }
+}
+
+impl From<CancelError> for Problem {
+    fn from(error: CancelError) -> Self {
+        match error {
+            CancelError::NotFound(id) => Self::not_found("workflow", id),
+            CancelError::PastPivot { .. } => Self::new(ProblemCode::PastPivot, error.to_string()),
+            CancelError::Owner(reason) => Self::internal(reason),
+            CancelError::Ended(_) => Self::new(ProblemCode::WorkflowEnded, error.to_string()),
+            CancelError::Database(error) => error.into(),
+        }
+    }
+}
+
+impl Problem {
+    /// A dead job that can only be read in the archive.
+    pub(crate) fn archived(id: DeadJobId) -> Self {
+        Self::new(
+            ProblemCode::Archived,
+            format!(
+                "dead job {id} was archived when its time to live was over; read it at /api/dead-jobs/archive/{id}"
+            ),
+        )
+    }
+}
+
+impl From<DeadJobError> for Problem {
+    fn from(error: DeadJobError) -> Self {
+        match error {
+            DeadJobError::NotFound(id) => Self::not_found("dead job", id),
+            DeadJobError::Archived(id) => Self::archived(id),
+            DeadJobError::AlreadyResolved(_) => Self::new(ProblemCode::AlreadyResolved, error.to_string()),
+            DeadJobError::NotUndone { .. } => {
+                Self::new(ProblemCode::NotUndone, format!("{error} with `\"force\": true`"))
+            }
+            DeadJobError::Owner(reason) => Self::internal(reason),
+            DeadJobError::Database(error) => error.into(),
+        }
+    }
+}
+
+/// Finds the pointers that an entry step put into its refusal: `{"errors": [{"pointer", "code", "message"}]}`, relative
+/// to the saga's input.
+fn violations(details: &serde_json::Value) -> Vec<FieldError> {
+    let listed = details.get("errors").and_then(serde_json::Value::as_array);
+    let text = |item: &serde_json::Value, name: &str| item.get(name)?.as_str().map(ToOwned::to_owned);
+    listed
+        .into_iter()
+        .flatten()
+        .filter_map(|item| {
+            let pointer = format!("/input{}", text(item, "pointer")?);
+            Some(FieldError::at(pointer, text(item, "code")?, text(item, "message")?))
+        })
+        .collect()
+}
+
+/// Whether the same request may succeed a moment later.
+fn passes(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::PoolTimedOut
+        | sqlx::Error::PoolClosed
+        | sqlx::Error::WorkerCrashed
+        | sqlx::Error::Io(_)
+        | sqlx::Error::Tls(_)
+        | sqlx::Error::Protocol(_) => true,
+        // Connection trouble, lost races, out of resources, locks not to be had, and an operator's stop: see appendix A
+        // of PostgreSQL's manual.
+        sqlx::Error::Database(error) => error
+            .code()
+            .is_some_and(|code| ["08", "40", "53", "55", "57"].iter().any(|class| code.starts_with(class))),
+        // The enum is not exhaustive; what is left is a mistake in our SQL or types.
+        _ => false,
+    }
+}
+
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let causes: Vec<_> =
+        std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string).collect();
+    causes.join(": ")
+}
+
+/// Everything that is wrong with a body.
+pub(crate) fn invalid(violations: Vec<Violation>) -> Problem {
+    let errors = violations.into_iter().map(|wrong| FieldError::at(wrong.pointer, wrong.code, wrong.message));
+    Problem::fields(ProblemCode::InvalidBody, errors.collect())
+}

@@ -1,0 +1,94 @@
+//! What browsers are told about every answer, and whose pages may call.
+
+use std::time::Duration;
+
+use axum::{
+    Router,
+    extract::Request,
+    middleware::{self, Next},
+    response::Response,
+};
+use http::{HeaderName, HeaderValue, Method, header};
+use tower_http::{
+    cors::{AllowOrigin, CorsLayer},
+    set_header::SetResponseHeaderLayer,
+};
+
+use crate::auth::CorsOrigins;
+
+/// Answers are data: nothing in them is to be run, shown in a frame or sent on.
+const STRICT: HeaderValue = HeaderValue::from_static(
+    "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+);
+/// The user interface runs scripts of our own and styles of its own making, asks us, and nobody else.
+const PAGES: HeaderValue = HeaderValue::from_static(
+    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; font-src 'self'; \
+     connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+);
+/// How long a browser may remember what it may send.
+const PREFLIGHT_AGE: Duration = Duration::from_mins(10);
+
+/// Adds the headers that are the same for every answer. That the connection is to stay encrypted
+/// (`Strict-Transport-Security`) is said by whoever encrypts it.
+pub(crate) fn security_headers<S: Clone + Send + Sync + 'static>(router: Router<S>) -> Router<S> {
+    let set = |name: HeaderName, value: &'static str| {
+        SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value))
+    };
+    router
+        .layer(set(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
+        .layer(set(header::X_FRAME_OPTIONS, "DENY"))
+        .layer(set(header::REFERRER_POLICY, "no-referrer"))
+        .layer(set(HeaderName::from_static("cross-origin-opener-policy"), "same-origin"))
+        .layer(set(HeaderName::from_static("cross-origin-resource-policy"), "same-origin"))
+        .layer(middleware::from_fn(content_policy))
+}
+
+/// Which content may do what: pages of the document more than data.
+async fn content_policy(request: Request, next: Next) -> Response {
+    let is_page = request.uri().path().starts_with("/docs");
+    let mut response = next.run(request).await;
+    response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, if is_page { PAGES } else { STRICT });
+    response
+}
+
+/// Tells browsers whose pages may call; `None` when only our own may. Keys travel in a header, so credentials of the
+/// browser's own (cookies) are never allowed, with any origin.
+pub(crate) fn cors(origins: &CorsOrigins) -> Option<CorsLayer> {
+    let origins = match origins {
+        CorsOrigins::None => return None,
+        CorsOrigins::Any => AllowOrigin::any(),
+        CorsOrigins::These(these) => AllowOrigin::list(these.clone()),
+    };
+    let asked = [
+        header::AUTHORIZATION,
+        header::CONTENT_TYPE,
+        header::IF_MATCH,
+        header::IF_NONE_MATCH,
+        HeaderName::from_static("idempotency-key"),
+        HeaderName::from_static("last-event-id"),
+        HeaderName::from_static("prefer"),
+        HeaderName::from_static("traceparent"),
+        HeaderName::from_static("x-actor"),
+    ];
+    let told = [
+        header::ETAG,
+        header::LOCATION,
+        header::RETRY_AFTER,
+        HeaderName::from_static("idempotent-replayed"),
+        HeaderName::from_static("preference-applied"),
+        HeaderName::from_static("ratelimit"),
+        HeaderName::from_static("ratelimit-policy"),
+        HeaderName::from_static("ratelimit-limit"),
+        HeaderName::from_static("ratelimit-remaining"),
+        HeaderName::from_static("ratelimit-reset"),
+        HeaderName::from_static("x-request-id"),
+    ];
+    Some(
+        CorsLayer::new()
+            .allow_origin(origins)
+            .allow_methods([Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE])
+            .allow_headers(asked)
+            .expose_headers(told)
+            .max_age(PREFLIGHT_AGE),
+    )
+}

@@ -1,0 +1,13 @@
+//! Every route, in one table with the role that it needs, and the OpenAPI document that follows from it.
+
+mod base_document;
+mod route_table;
+mod router;
+mod service;
+mod text_bounds;
+
+pub use router::{openapi, openapi_json, router};
+pub use service::Service;
+
+#[cfg(test)]
+pub(crate) use route_table::RouteTable;

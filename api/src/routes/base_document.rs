@@ -1,0 +1,110 @@
+//! The OpenAPI document: what `openapi/openapi.json` holds and `/openapi.json` serves.
+
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{
+        Components, ComponentsBuilder, ContactBuilder, Header, InfoBuilder, LicenseBuilder, OpenApi,
+        OpenApiBuilder, RefOr, ServerBuilder,
+        header::HeaderBuilder,
+        schema::{ObjectBuilder, Type},
+        security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
+        tag::TagBuilder,
+    },
+};
+
+use crate::http::{FieldError, ProblemBody, documented};
+
+/// Tags of the OpenAPI document, with what they hold.
+pub(super) const TAGS: [(&str, &str); 8] = [
+    ("orders", "Place, read, move along and cancel orders"),
+    ("inventory", "Products and their stock"),
+    ("notifications", "Mails and what became of them"),
+    ("workflows", "Start, watch and cancel sagas of any definition"),
+    ("events", "What happened, as it happens"),
+    ("dead jobs", "What is out of attempts and waits for a person"),
+    ("queues", "What waits to be worked on; pause it and let it go on"),
+    ("operations", "Health, metrics, the audit and this document"),
+];
+
+/// The headers of answers to calls that are counted, with what they tell.
+pub(crate) const RATE_LIMIT_HEADERS: [(&str, &str); 2] = [
+    (
+        "RateLimit",
+        "Where calls are counted: how many are left (`r`) of the caller's policy, and after how many seconds all of them are \
+         (`t`), as in `\"key\";r=29999;t=1`. `RateLimit-Limit`, `RateLimit-Remaining` and `RateLimit-Reset` say the same to \
+         older clients",
+    ),
+    (
+        "RateLimit-Policy",
+        "Where calls are counted: by what (`key` or `address`), how many may come at once (`q`), and in how many seconds so \
+         many are given back (`w`), as in `\"key\";q=30000;w=60`",
+    ),
+];
+
+/// The name of the one security scheme.
+pub(crate) const SCHEME: &str = "bearer";
+
+const DESCRIPTION: &str = "\
+Places and cancels orders, manages products and stock, and shows and repairs the sagas that do it.
+
+- Money is in integer minor units with an ISO 4217 currency, times are RFC 3339 in UTC, ids are UUIDs.
+- What goes wrong is `application/problem+json` (RFC 9457) with a stable `code`, a `trace_id`, and JSON pointers to \
+  what is wrong in `errors`.
+- `Authorization: Bearer <key>` on everything but health and this document; `x-required-role` says which role a key \
+  needs at least: `operate` includes `write`, and that `read`.
+- Calls are counted by key, and by address without a good one: `RateLimit` and `RateLimit-Policy` tell how many are left. \
+  One too many is a 429 whose `Retry-After` says when to come back.
+- Unknown fields and parameters are refused.
+- `Idempotency-Key` on a POST that creates makes sending it again harmless; the first answer comes again.
+- Lists are continued by `next_cursor`, which is opaque and bound to its filter.
+- `ETag` and `If-Match` keep two people from overwriting each other's changes.";
+
+pub(crate) fn to_json(document: &OpenApi) -> String {
+    // Strings, numbers and maps with string keys: writing them can't fail.
+    let json = document.to_pretty_json().unwrap_or_default();
+    json + "\n"
+}
+
+/// All but the paths.
+pub(crate) fn base_document() -> OpenApi {
+    let info = InfoBuilder::new()
+        .title("Sagaline")
+        .version(env!("CARGO_PKG_VERSION"))
+        .description(Some(DESCRIPTION))
+        .contact(Some(ContactBuilder::new().name(Some("Sagaline")).build()))
+        .license(Some(LicenseBuilder::new().name("MIT").identifier(Some("MIT")).build()))
+        .build();
+    let here = ServerBuilder::new().url("/").description(Some("This server")).build();
+    let tags = TAGS.map(|(name, about)| TagBuilder::new().name(name).description(Some(about)).build());
+    OpenApiBuilder::new()
+        .info(info)
+        .servers(Some([here]))
+        .tags(Some(tags))
+        .components(Some(problems()))
+        .build()
+}
+
+fn problems() -> Components {
+    let mut schemas = vec![(ProblemBody::name().into_owned(), ProblemBody::schema())];
+    schemas.push((FieldError::name().into_owned(), FieldError::schema()));
+    let components = ComponentsBuilder::new().schemas_from_iter(schemas);
+    let components = documented::examples()
+        .fold(components, |components, (name, example)| components.example(name, example))
+        .security_scheme(SCHEME, bearer());
+    let mut components = components.build();
+    components
+        .headers
+        .extend(RATE_LIMIT_HEADERS.map(|(name, about)| (name.to_owned(), RefOr::T(counted(about)))));
+    components
+}
+
+fn counted(about: &str) -> Header {
+    let schema = ObjectBuilder::new().schema_type(Type::String).build();
+    HeaderBuilder::new().description(Some(about)).schema(Some(schema)).build()
+}
+
+fn bearer() -> SecurityScheme {
+    let about = "An API key, such as `sagaline keys create` prints";
+    let scheme = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("sgl_<id>_<secret>");
+    SecurityScheme::Http(scheme.description(Some(about)).build())
+}

@@ -1,0 +1,243 @@
+//! The route table: the only way to add a route, and none of its ways is without a role.
+
+use std::sync::Arc;
+
+use axum::Router;
+use http::Method;
+use shop::keys::KeyRole;
+use utoipa::openapi::{
+    Header, OpenApi, Ref, RefOr,
+    extensions::ExtensionsBuilder,
+    path::{Operation, PathItem},
+    security::SecurityRequirement,
+};
+use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
+
+use super::{
+    base_document::{self, SCHEME},
+    text_bounds::bound_texts,
+};
+use crate::{
+    auth::{RequiredRole, RouteRoles, is_limited},
+    http::{ProblemCode, documented},
+    state::ApiState,
+};
+
+/// Routes with the roles that they need.
+pub(crate) struct RouteTable {
+    routes: OpenApiRouter<ApiState>,
+    route_roles: RouteRoles,
+}
+
+impl RouteTable {
+    /// An empty table.
+    pub(crate) fn new() -> Self {
+        Self {
+            routes: OpenApiRouter::with_openapi(base_document::base_document()),
+            route_roles: RouteRoles::default(),
+        }
+    }
+
+    /// Adds what anybody may call.
+    pub(crate) fn public(self, routes: UtoipaMethodRouter<ApiState>) -> Self {
+        self.add(RequiredRole::Public, routes)
+    }
+
+    /// Adds what needs a key that may read.
+    pub(crate) fn read(self, routes: UtoipaMethodRouter<ApiState>) -> Self {
+        self.add(RequiredRole::Key(KeyRole::Read), routes)
+    }
+
+    /// Adds what needs a key that may write: the shop's own changes.
+    pub(crate) fn write(self, routes: UtoipaMethodRouter<ApiState>) -> Self {
+        self.add(RequiredRole::Key(KeyRole::Write), routes)
+    }
+
+    /// Adds what needs a key of an operator: repairs, and what shows who did what.
+    pub(crate) fn operate(self, routes: UtoipaMethodRouter<ApiState>) -> Self {
+        self.add(RequiredRole::Key(KeyRole::Operate), routes)
+    }
+
+    /// Puts a layer around the routes that are in the table so far.
+    pub(crate) fn layer(mut self, layer: impl FnOnce(Router<ApiState>) -> Router<ApiState>) -> Self {
+        let (routes, document) = self.routes.split_for_parts();
+        // A worker has none, and a layer around none is a mistake to axum.
+        self.routes = OpenApiRouter::from(if routes.has_routes() { layer(routes) } else { routes });
+        *self.routes.get_openapi_mut() = document;
+        self
+    }
+
+    /// Declares GETs that stand in no document as public: the document's own pages.
+    pub(crate) fn public_pages(mut self, paths: &[&str]) -> Self {
+        for path in paths {
+            self.route_roles.declare(path, Method::GET, RequiredRole::Public);
+        }
+        self
+    }
+
+    /// Declares a GET without adding it.
+    #[cfg(test)]
+    pub(crate) fn declared(mut self, path: &str, required: RequiredRole) -> Self {
+        self.route_roles.declare(path, Method::GET, required);
+        self
+    }
+
+    /// The document alone.
+    pub(crate) fn into_document(self) -> OpenApi {
+        self.routes.into_openapi()
+    }
+
+    /// Gives the routes, their document and what they need.
+    pub(crate) fn into_parts(self) -> (Router<ApiState>, OpenApi, Arc<RouteRoles>) {
+        let (routes, document) = self.routes.split_for_parts();
+        (routes, document, Arc::new(self.route_roles))
+    }
+
+    fn add(
+        mut self,
+        required: RequiredRole,
+        (schemas, mut paths, routes): UtoipaMethodRouter<ApiState>,
+    ) -> Self {
+        for (path, item) in &mut paths.paths {
+            for (method, operation) in operations(item) {
+                document(operation, required, path);
+                bound_texts(operation);
+                self.route_roles.declare(path, method, required);
+            }
+        }
+        self.routes = self.routes.routes((schemas, paths, routes));
+        self
+    }
+}
+
+/// The operations of a path, each with its method.
+fn operations(item: &mut PathItem) -> impl Iterator<Item = (Method, &mut Operation)> {
+    let all = [
+        (Method::GET, &mut item.get),
+        (Method::PUT, &mut item.put),
+        (Method::POST, &mut item.post),
+        (Method::DELETE, &mut item.delete),
+        (Method::PATCH, &mut item.patch),
+        (Method::HEAD, &mut item.head),
+        (Method::OPTIONS, &mut item.options),
+        (Method::TRACE, &mut item.trace),
+    ];
+    all.into_iter().filter_map(|(method, operation)| Some((method, operation.as_mut()?)))
+}
+
+/// Writes what a route needs into its document, with the refusals that follow from it.
+fn document(operation: &mut Operation, required: RequiredRole, path: &str) {
+    let mut codes = Vec::new();
+    match required {
+        RequiredRole::Public => operation.security = Some(Vec::new()),
+        RequiredRole::Key(_) => {
+            operation.security = Some(vec![SecurityRequirement::new(SCHEME, std::iter::empty::<String>())]);
+            // The last when the key can't be looked up.
+            codes.extend([ProblemCode::Unauthenticated, ProblemCode::Forbidden, ProblemCode::Unavailable]);
+        }
+    }
+    if is_limited(path) {
+        codes.push(ProblemCode::RateLimited);
+    }
+    let responses = &mut operation.responses.responses;
+    for (status, response) in documented::documented(&[&codes]) {
+        responses.entry(status).or_insert(response);
+    }
+    if is_limited(path) {
+        for response in responses.values_mut() {
+            let RefOr::T(response) = response else { continue };
+            response.headers.extend(rate_limit_headers());
+        }
+    }
+    operation
+        .extensions
+        .get_or_insert_with(Default::default)
+        .merge(ExtensionsBuilder::new().add("x-required-role", required.name()).build());
+}
+
+/// The headers that every answer has where calls are counted, as components of the document.
+fn rate_limit_headers() -> impl Iterator<Item = (String, RefOr<Header>)> {
+    base_document::RATE_LIMIT_HEADERS
+        .into_iter()
+        .map(|(name, _)| (name.to_owned(), RefOr::Ref(Ref::new(format!("#/components/headers/{name}")))))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use serde_json::Value;
+
+    use super::super::{router::table, service::Service};
+    use super::*;
+    use crate::openapi_json;
+
+    #[test]
+    fn every_operation_of_the_document_has_a_declared_role_and_says_so() {
+        let document: Value = serde_json::from_str(&openapi_json()).expect("it is JSON");
+        let (_, _, route_roles) = table(&Service::ALL).into_parts();
+        let mut documented = BTreeSet::new();
+        for (path, item) in document["paths"].as_object().expect("paths") {
+            for (method, operation) in item.as_object().expect("operations") {
+                let name = format!("{method} {path}");
+                let verb = method.to_ascii_uppercase().parse().expect("a method");
+                let required =
+                    route_roles.of(path, &verb).unwrap_or_else(|| panic!("{name} has no declared role"));
+                assert_eq!(operation["x-required-role"], required.name(), "{name}");
+                let counted = operation["responses"]["429"].is_object();
+                assert_eq!(counted, is_limited(path), "{name}");
+                for (status, response) in operation["responses"].as_object().expect("responses") {
+                    for (header, _) in base_document::RATE_LIMIT_HEADERS {
+                        let told = response["headers"][header]["$ref"].as_str();
+                        let component = format!("#/components/headers/{header}");
+                        assert_eq!(told, counted.then_some(component.as_str()), "{name} {status} {header}");
+                    }
+                }
+                let security =
+                    operation["security"].as_array().unwrap_or_else(|| panic!("{name}: no security"));
+                match required {
+                    RequiredRole::Public => {
+                        assert!(security.is_empty(), "{name} is public but asks for a key");
+                    }
+                    RequiredRole::Key(_) => {
+                        assert!(security[0].get(SCHEME).is_some(), "{name} does not ask for a key");
+                        for status in ["401", "403", "503"] {
+                            assert!(operation["responses"].get(status).is_some(), "{name} lacks {status}");
+                        }
+                    }
+                }
+                documented.insert((path.clone(), verb.to_string()));
+            }
+        }
+        let declared: BTreeSet<_> = route_roles
+            .declared()
+            .filter(|(path, ..)| !crate::resources::docs::PATHS.contains(path))
+            .map(|(path, method, _)| (path.to_owned(), method.to_string()))
+            .collect();
+        assert_eq!(declared, documented, "what is declared is what is documented");
+    }
+
+    #[test]
+    fn only_reads_are_open_to_readers_and_only_health_and_the_document_to_everybody() {
+        let (_, _, route_roles) = table(&Service::ALL).into_parts();
+        for (path, method, required) in route_roles.declared() {
+            match required {
+                RequiredRole::Public => {
+                    let open = path.starts_with("/health") || path.starts_with("/docs");
+                    assert!(open || path == "/openapi.json", "{path} is public");
+                }
+                RequiredRole::Key(KeyRole::Read) => assert_eq!(method, Method::GET, "{path}"),
+                RequiredRole::Key(KeyRole::Write | KeyRole::Operate) => {}
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_not_declared_needs_what_nobody_has() {
+        let (_, _, route_roles) = table(&Service::ALL).into_parts();
+        assert_eq!(route_roles.of("/api/orders", &Method::DELETE), None);
+        assert_eq!(route_roles.of("/api/secrets", &Method::GET), None);
+        assert_eq!(route_roles.of("/api/orders", &Method::HEAD), route_roles.of("/api/orders", &Method::GET));
+        assert_eq!(route_roles.allow("/api/orders").as_deref(), Some("GET,HEAD,POST"));
+    }
+}

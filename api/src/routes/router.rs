@@ -1,0 +1,245 @@
+//! Every route, in one table with the role that it needs, and the layers around them.
+
+use std::sync::Arc;
+
+use axum::{Router, middleware::from_fn_with_state};
+use utoipa::openapi::OpenApi;
+use utoipa_axum::routes;
+
+use super::{base_document, route_table::RouteTable, service::Service};
+use crate::{
+    middleware,
+    resources::{
+        audit, circuit_breakers, dead_jobs, docs, events, health, metrics, notifications, orders, products,
+        queues, workflows,
+    },
+    state::ApiState,
+};
+
+/// Builds the router of these services. Workflows, dead jobs, events and the document are part of every one; with no service
+/// at all it is what a worker shows: health and metrics.
+pub fn router(state: ApiState, services: &[Service]) -> Router {
+    let layer = |state: &ApiState| state.clone();
+    let load_shed = |routes: Router<ApiState>| {
+        routes.route_layer(from_fn_with_state(layer(&state), middleware::load_shed))
+    };
+    let access = state.access();
+    let is_metrics_public = access.is_metrics_public || services.is_empty();
+    let (routes, _, route_roles) = operations(api(services).layer(load_shed), is_metrics_public).into_parts();
+    // Of all services: callers see one address, and whatever balances load behind it asks any of them for the contract.
+    let document =
+        || base_document::to_json(&operations(api(&Service::ALL), is_metrics_public).into_document());
+    let pages = if services.is_empty() { Router::new() } else { docs::routes(document()) };
+    let authorize =
+        move |state, request, next| middleware::authorize(state, Arc::clone(&route_roles), request, next);
+    let mut routes = routes
+        .merge(pages)
+        .layer(from_fn_with_state(layer(&state), authorize))
+        .layer(from_fn_with_state(layer(&state), middleware::limit_headers))
+        .layer(from_fn_with_state(layer(&state), middleware::timeout));
+    if let Some(cors) = middleware::cors(&access.cors_origins) {
+        routes = routes.layer(cors);
+    }
+    middleware::security_headers(routes)
+        .layer(from_fn_with_state(layer(&state), middleware::trace))
+        .with_state(state)
+}
+
+/// The document of the whole API, of all services.
+pub fn openapi() -> OpenApi {
+    document(&Service::ALL)
+}
+
+/// The document as `openapi/openapi.json` holds it: indented, with a line end.
+pub fn openapi_json() -> String {
+    base_document::to_json(&openapi())
+}
+
+/// The document of these services.
+pub(crate) fn document(services: &[Service]) -> OpenApi {
+    table(services).into_document()
+}
+
+/// All routes of these services, without any layer.
+pub(crate) fn table(services: &[Service]) -> RouteTable {
+    operations(api(services), services.is_empty())
+}
+
+fn api(services: &[Service]) -> RouteTable {
+    let mut table = RouteTable::new();
+    if services.contains(&Service::Orders) {
+        table = table
+            .write(routes!(orders::create_order))
+            .read(routes!(orders::list_orders))
+            .read(routes!(orders::get_order))
+            .write(routes!(orders::update_order_status))
+            .write(routes!(orders::cancel_order))
+            .read(routes!(orders::list_orders_by_status))
+            .read(routes!(orders::list_customer_orders));
+    }
+    if services.contains(&Service::Inventory) {
+        table = table
+            .write(routes!(products::create_product))
+            .read(routes!(products::list_products))
+            .write(routes!(products::upsert_products))
+            .read(routes!(products::list_products_by_category))
+            .read(routes!(products::list_low_stock_products))
+            .read(routes!(products::get_product))
+            .write(routes!(products::update_product))
+            .write(routes!(products::update_stock))
+            .read(routes!(products::get_product_ledger));
+    }
+    if services.contains(&Service::Notifications) {
+        table = table
+            .write(routes!(notifications::create_notification))
+            .read(routes!(notifications::get_notification))
+            .read(routes!(notifications::list_notifications_by_status))
+            .read(routes!(notifications::list_notification_templates));
+    }
+    if services.is_empty() {
+        return table;
+    }
+    table
+        .operate(routes!(workflows::start_workflow))
+        .read(routes!(workflows::list_workflows))
+        .read(routes!(workflows::get_workflow))
+        .read(routes!(workflows::get_workflow_history))
+        .operate(routes!(workflows::cancel_workflow))
+        .read(routes!(workflows::list_workflow_definitions))
+        .read(routes!(workflows::get_workflow_definition))
+        .read(routes!(dead_jobs::list_dead_jobs))
+        .read(routes!(dead_jobs::get_dead_job))
+        .operate(routes!(dead_jobs::retry_dead_job))
+        .operate(routes!(dead_jobs::retry_dead_jobs))
+        .operate(routes!(dead_jobs::discard_dead_job))
+        .operate(routes!(audit::list_audit))
+        .read(routes!(events::get_events))
+        .operate(routes!(dead_jobs::discard_dead_jobs))
+        .read(routes!(dead_jobs::summarize_dead_jobs))
+        .read(routes!(dead_jobs::list_archived_dead_jobs))
+        .read(routes!(dead_jobs::get_archived_dead_job))
+        .read(routes!(queues::list_queues))
+        .read(routes!(queues::get_queue))
+        .operate(routes!(queues::update_queue))
+        .read(routes!(circuit_breakers::list_circuit_breakers))
+}
+
+/// Adds what has to answer whatever the load and the database.
+fn operations(table: RouteTable, is_metrics_public: bool) -> RouteTable {
+    let table = table
+        .public(routes!(health::get_health_live))
+        .public(routes!(health::get_health_ready))
+        .public(routes!(health::get_health))
+        .public_pages(&docs::PATHS);
+    let metrics = routes!(metrics::get_metrics);
+    if is_metrics_public { table.public(metrics) } else { table.read(metrics) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use serde_json::Value;
+
+    use super::*;
+    use crate::load::Limits;
+
+    /// The two paths of axum's own answer to what has no route.
+    const FALLBACK: [&str; 2] = ["/", "/{*__private__axum_fallback}"];
+
+    /// The paths of a finished router, however they came into it: axum shows them in its debug output.
+    fn paths(router: &Router) -> BTreeSet<String> {
+        let shown = format!("{router:?}");
+        let texts = shown.split('"').skip(1).step_by(2);
+        texts.filter(|text| text.starts_with('/') && !FALLBACK.contains(text)).map(Into::into).collect()
+    }
+
+    #[tokio::test]
+    async fn whatever_the_router_serves_has_declared_its_role() {
+        for services in [&Service::ALL[..], &[]] {
+            let served = paths(&router(ApiState::bare(Limits::default()), services));
+            let pages = if services.is_empty() { &docs::PATHS[..] } else { &[] };
+            let (_, _, route_roles) = table(services).into_parts();
+            // A worker declares the document's pages too, and does not serve them.
+            let declared = route_roles.paths().filter(|path| !pages.contains(path)).map(Into::into).collect();
+            assert_eq!(served, declared, "what is served is what is declared");
+        }
+    }
+
+    fn operations(document: &Value) -> Vec<(String, &Value)> {
+        let paths = document["paths"].as_object().expect("paths");
+        paths
+            .iter()
+            .flat_map(|(path, item)| {
+                item.as_object()
+                    .into_iter()
+                    .flatten()
+                    .map(move |(method, operation)| (path, method, operation))
+            })
+            .map(|(path, method, operation)| (format!("{method} {path}"), operation))
+            .collect()
+    }
+
+    fn document() -> Value {
+        serde_json::from_str(&openapi_json()).expect("it is JSON")
+    }
+
+    #[test]
+    fn every_operation_says_what_it_does_and_gives_examples() {
+        let document = document();
+        let mut ids = BTreeSet::new();
+        for (name, operation) in operations(&document) {
+            for field in ["summary", "description", "operationId"] {
+                assert!(
+                    operation[field].as_str().is_some_and(|text| !text.is_empty()),
+                    "{name} lacks {field}"
+                );
+            }
+            assert!(
+                ids.insert(operation["operationId"].as_str().map(ToOwned::to_owned)),
+                "{name}: id is used twice"
+            );
+            for (status, response) in operation["responses"].as_object().expect("responses") {
+                if status == "304" {
+                    continue;
+                }
+                for (kind, content) in
+                    response["content"].as_object().unwrap_or_else(|| panic!("{name} {status}: no content"))
+                {
+                    let has = content.get("example").is_some() || content.get("examples").is_some();
+                    assert!(has, "{name} {status} {kind} lacks an example");
+                }
+            }
+            if let Some(body) = operation.get("requestBody") {
+                let content = &body["content"]["application/json"];
+                assert!(
+                    content.get("example").is_some() || content.get("examples").is_some(),
+                    "{name}: body lacks an example"
+                );
+            }
+            assert!(operation["responses"].get("500").is_some(), "{name} lacks its errors");
+        }
+    }
+
+    #[test]
+    fn every_reference_leads_somewhere() {
+        let text = openapi_json();
+        let document = document();
+        for part in text.split("\"$ref\": \"#").skip(1) {
+            let pointer = part.split('"').next().expect("a string");
+            assert!(document.pointer(pointer).is_some(), "{pointer} leads nowhere");
+        }
+    }
+
+    #[test]
+    fn it_is_version_3_1_with_a_licence_and_all_tags() {
+        let document = document();
+        assert_eq!(document["openapi"], "3.1.0");
+        assert_eq!(document["info"]["license"]["identifier"], "MIT");
+        let known: BTreeSet<_> = base_document::TAGS.iter().map(|(name, _)| *name).collect();
+        for (name, operation) in operations(&document) {
+            let tag = operation["tags"][0].as_str().unwrap_or_default();
+            assert!(known.contains(tag), "{name}: `{tag}`");
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! Counts connections by address, so that nobody takes all places. Trusted proxies bring those of many, and have no bound
+//! of their own.
+
+use std::{
+    collections::HashMap,
+    net::IpAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use crate::auth::TrustedProxies;
+
+/// The connections that are open, by address; there are as many addresses as connections at the most.
+#[derive(Clone, Debug)]
+pub(super) struct ConnectionLimit {
+    max: usize,
+    proxies: TrustedProxies,
+    open: Arc<Mutex<HashMap<IpAddr, usize>>>,
+}
+
+/// One connection's place; it is free again when this is dropped.
+#[derive(Debug)]
+pub(super) struct ConnectionPermit {
+    limit: ConnectionLimit,
+    /// `None` when it is not counted.
+    address: Option<IpAddr>,
+}
+
+impl ConnectionLimit {
+    /// So many connections for each address that is none of these proxies.
+    pub(super) fn new(max: usize, proxies: TrustedProxies) -> Self {
+        Self { max, proxies, open: Arc::default() }
+    }
+
+    /// Takes a place; `None` when the address has all of its own.
+    pub(super) fn try_acquire(&self, address: IpAddr) -> Option<ConnectionPermit> {
+        let address = address.to_canonical();
+        if self.proxies.trust(address) {
+            return Some(ConnectionPermit { limit: self.clone(), address: None });
+        }
+        let mut open = self.lock();
+        let count = open.entry(address).or_default();
+        if *count >= self.max {
+            return None;
+        }
+        *count += 1;
+        Some(ConnectionPermit { limit: self.clone(), address: Some(address) })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for ConnectionPermit {
+    fn drop(&mut self) {
+        let Some(address) = self.address else { return };
+        let mut open = self.limit.lock();
+        if let Some(count) = open.get_mut(&address) {
+            *count -= 1;
+            if *count == 0 {
+                open.remove(&address);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_has_its_own_places_and_gets_them_back() {
+        let limit = ConnectionLimit::new(2, TrustedProxies::default());
+        let (one, other) = (IpAddr::from([192, 0, 2, 1]), IpAddr::from([192, 0, 2, 2]));
+        let first = limit.try_acquire(one);
+        let second = limit.try_acquire(one);
+        assert!(first.is_some() && second.is_some() && limit.try_acquire(one).is_none());
+        assert!(limit.try_acquire(other).is_some());
+        drop(first);
+        assert!(limit.try_acquire(one).is_some());
+        drop(second);
+        assert!(limit.lock().is_empty(), "addresses without connections are forgotten");
+    }
+
+    #[test]
+    fn a_trusted_proxy_brings_as_many_as_it_likes_and_others_do_not() {
+        let limit = ConnectionLimit::new(1, "10.0.0.0/8".parse().expect("a network"));
+        let proxy: IpAddr = "::ffff:10.1.1.1".parse().expect("an address");
+        let permits: Vec<_> = (0..10).map(|_| limit.try_acquire(proxy)).collect();
+        assert!(permits.iter().all(Option::is_some));
+        let stranger = IpAddr::from([192, 0, 2, 1]);
+        let permit = limit.try_acquire(stranger);
+        assert!(permit.is_some() && limit.try_acquire(stranger).is_none());
+    }
+}
