@@ -20,7 +20,6 @@ pub(crate) use actor::Actor;
 pub(crate) use body::{BulkJsonBody, JsonBody, OptionalJsonBody};
 pub(crate) use cursor::{CursorQuery, PageRequest, next_page, numbered};
 pub(crate) use header::{documented_header, single};
-pub(crate) use idempotency_key::IdempotencyKey;
 pub(crate) use if_match::{IfMatch, IfNoneMatch};
 pub(crate) use params::{FromParams, Params, Query};
 pub(crate) use path::{IdPath, TextPath};

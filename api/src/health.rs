@@ -3,5 +3,9 @@
 pub(crate) mod body;
 mod cache;
 mod checks;
+mod mail;
+
+pub use mail::{MailProbe, MailState};
 
 pub(crate) use cache::HealthCache;
+pub(crate) use checks::HealthSources;

@@ -23,8 +23,9 @@ mod serve;
 mod state;
 
 pub use auth::{Access, Auth, CorsOrigins, ProxiesError, Rate, RateDecision, SharedLimiter, TrustedProxies};
+pub use health::{MailProbe, MailState};
 pub use load::Limits;
 pub use metrics::describe_metrics;
 pub use routes::{Service, openapi, openapi_json, router};
 pub use serve::{Drained, serve};
-pub use state::{ApiState, ApiStateBuilder, MailProbe, MailState, StateError};
+pub use state::{ApiState, ApiStateBuilder, StateError};

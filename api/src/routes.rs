@@ -10,4 +10,4 @@ pub use router::{openapi, openapi_json, router};
 pub use service::Service;
 
 #[cfg(test)]
-pub(crate) use route_table::RouteTable;
+mod tests;

@@ -16,26 +16,12 @@ use tracing::Span;
 use crate::{
     auth::{Access, KeyCache, Limiter},
     event_stream::EventBroadcast,
-    health::HealthCache,
+    health::{HealthCache, HealthSources, MailProbe, MailState},
     http::{Problem, ProblemCode},
-    idempotency::KeyFinisher,
+    idempotency::Idempotency,
     load::{Limits, PoolGate, Shutdown},
-    metrics::Gauges,
+    metrics::{GaugeSources, Gauges},
 };
-
-/// How the way to the mail server is, as its circuit breaker sees it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MailState {
-    /// Mails go out (breaker closed).
-    Up,
-    /// It was down and is being tried again (breaker half open).
-    Probing,
-    /// It fails; mails wait and lose no attempt (breaker open).
-    Down,
-}
-
-/// Asks for the [`MailState`]; it has to answer at once, from memory.
-pub type MailProbe = Arc<dyn Fn() -> MailState + Send + Sync>;
 
 /// The state could not be built.
 #[derive(Debug, thiserror::Error)]
@@ -57,7 +43,6 @@ pub struct ApiState(Arc<Inner>);
 struct Inner {
     shop: Shop,
     metrics: PrometheusHandle,
-    mail: MailProbe,
     limits: Limits,
     trace: Arc<dyn TraceLink>,
     inputs: HashMap<String, Validator>,
@@ -69,7 +54,7 @@ struct Inner {
     concurrent_scans: Arc<Semaphore>,
     gauges: Gauges,
     health_cache: HealthCache,
-    key_finisher: KeyFinisher,
+    idempotency: Idempotency,
     access: Access,
     key_cache: Arc<KeyCache>,
     limiter: Limiter,
@@ -104,7 +89,7 @@ impl ApiState {
     /// Finishes what requests left to be done after their answers. Call it when the server has drained and before the
     /// pool is closed; it takes some seconds at the most.
     pub async fn close(&self) {
-        tokio::join!(self.0.key_finisher.close(), self.0.key_cache.close());
+        tokio::join!(self.0.idempotency.close(), self.0.key_cache.close());
     }
 
     /// Says from now on that this process is not ready, and asks callers to come over other connections.
@@ -136,10 +121,6 @@ impl ApiState {
 
     pub(crate) fn metrics(&self) -> &PrometheusHandle {
         &self.0.metrics
-    }
-
-    pub(crate) fn mail(&self) -> MailState {
-        (self.0.mail)()
     }
 
     pub(crate) fn limits(&self) -> &Limits {
@@ -210,8 +191,8 @@ impl ApiState {
         &self.0.limiter
     }
 
-    pub(crate) fn key_finisher(&self) -> &KeyFinisher {
-        &self.0.key_finisher
+    pub(crate) fn idempotency(&self) -> &Idempotency {
+        &self.0.idempotency
     }
 
     pub(crate) fn event_broadcast(&self) -> &EventBroadcast {
@@ -262,34 +243,38 @@ impl ApiStateBuilder {
             let validator = compiled(template.name, &template.variables)?;
             Ok((template, validator))
         };
-        let templates = mail_templates::templates().into_iter().map(with_schema).collect::<Result<_, _>>()?;
+        let templates = letters::templates().into_iter().map(with_schema).collect::<Result<_, _>>()?;
+        let Self { shop, metrics, mail, limits, trace, access } = self;
+        let (engine, pool) = (shop.engine().clone(), shop.pool().clone());
+        let gate = PoolGate::new(pool.clone(), limits.pool_timeout);
+        let in_flight = Arc::new(Semaphore::new(limits.in_flight));
+        let health = HealthSources {
+            engine: engine.clone(),
+            pool: pool.clone(),
+            gate: gate.clone(),
+            mail,
+            timeout: limits.health_timeout,
+        };
+        let gauges = GaugeSources { engine, pool: pool.clone(), in_flight: Arc::clone(&in_flight), limits };
+        let (per_key, per_address) = (access.rate_per_key, access.rate_per_address);
         Ok(ApiState(Arc::new(Inner {
-            gate: PoolGate::new(self.shop.pool().clone(), self.limits.pool_timeout),
-            in_flight: Arc::new(Semaphore::new(self.limits.in_flight)),
-            waits: Arc::new(Semaphore::new(self.limits.concurrent_waits)),
-            event_broadcast: EventBroadcast::new(
-                self.shop.pool().clone(),
-                &self.limits,
-                shutdown.streams().clone(),
-            ),
-            bulk: Arc::new(Semaphore::new(self.limits.concurrent_bulk)),
+            gate,
+            in_flight,
+            waits: Arc::new(Semaphore::new(limits.concurrent_waits)),
+            bulk: Arc::new(Semaphore::new(limits.concurrent_bulk)),
             concurrent_scans: Arc::new(Semaphore::new(concurrent_scans)),
-            gauges: Gauges::default(),
-            health_cache: HealthCache::default(),
+            gauges: Gauges::new(gauges),
+            health_cache: HealthCache::new(health),
+            idempotency: Idempotency::new(pool.clone(), &limits),
+            key_cache: Arc::new(KeyCache::new(pool.clone(), limits.key_cache_ttl)),
+            limiter: Limiter::new(per_key, per_address, access.shared_limiter.clone()),
+            event_broadcast: EventBroadcast::new(pool, &limits, shutdown.streams().clone()),
             shutdown,
-            key_finisher: KeyFinisher::new(self.shop.pool().clone(), self.limits.in_flight),
-            key_cache: Arc::new(KeyCache::new(self.shop.pool().clone(), self.limits.key_cache_ttl)),
-            limiter: Limiter::new(
-                self.access.rate_per_key,
-                self.access.rate_per_address,
-                self.access.shared_limiter.clone(),
-            ),
-            access: self.access,
-            shop: self.shop,
-            metrics: self.metrics,
-            mail: self.mail,
-            limits: self.limits,
-            trace: self.trace,
+            access,
+            shop,
+            metrics,
+            limits,
+            trace,
             inputs,
             templates,
         })))

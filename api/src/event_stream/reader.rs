@@ -1,35 +1,36 @@
-//! Reads what is new in the log, for all streams of the process.
+//! Reads new events from the log, for all streams of the process.
 
 use std::{sync::Arc, time::Duration};
 
 use shop::events::{self, PageSize};
 use tokio::time::Instant;
 
-use super::{BUFFERED_EVENTS, EventBroadcast};
+use super::channel::{BUFFERED_EVENTS, Channel};
 
-/// Between two looks at a log that had nothing new, and after trouble with the database.
+/// The pause after a read that found nothing new.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
+/// The pause after a read that failed.
 const ERROR_PAUSE: Duration = Duration::from_secs(1);
-/// So much is read at a time: fewer events than wait for a stream, so that one read overtakes no stream that keeps up.
+/// How much is read at a time: fewer events than are buffered for a stream, so that one read overtakes no stream that keeps up.
 const PAGE: PageSize = PageSize { events: 500, bytes: 1024 * 1024 };
-/// Between two looks at what streams have taken.
+/// The pause between two checks of how much the streams have taken.
 const YIELD: Duration = Duration::from_millis(2);
 
-/// Reads until no stream is open or the process stops. A panic is reported, and the reading goes on where it was.
-pub(super) async fn run(broadcast: EventBroadcast) {
-    while let Err(died) = tokio::spawn(read(broadcast.clone())).await {
-        tracing::error!(error = %died, "the reader of events died; it is begun anew");
+/// Reads until no stream is open or the process stops. After a panic, which is logged, it continues where it was.
+pub(super) async fn run(channel: Arc<Channel>) {
+    while let Err(died) = tokio::spawn(read(Arc::clone(&channel))).await {
+        tracing::error!(error = %died, "the reader of events died; it is started again");
         tokio::time::sleep(ERROR_PAUSE).await;
     }
 }
 
-async fn read(broadcast: EventBroadcast) {
+async fn read(channel: Arc<Channel>) {
     let mut failing = false;
-    while !broadcast.has_no_subscribers() {
-        let pause = match read_page(&broadcast).await {
+    while !channel.has_no_subscribers() {
+        let pause = match read_page(&channel).await {
             Ok(PageRead::Full) => {
                 failing = false;
-                wait_for_room(&broadcast).await;
+                wait_for_room(&channel).await;
                 continue;
             }
             Ok(PageRead::End) => {
@@ -46,41 +47,41 @@ async fn read(broadcast: EventBroadcast) {
         };
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
-            () = broadcast.0.stop.cancelled() => {}
+            () = channel.stop.cancelled() => {}
         }
     }
 }
 
-/// What a round came to.
+/// What one read found.
 enum PageRead {
-    /// There may be more.
+    /// A full page: there may be more.
     Full,
-    /// This was all.
+    /// Everything that there was.
     End,
 }
 
-async fn read_page(broadcast: &EventBroadcast) -> Result<PageRead, sqlx::Error> {
-    let read_through = *broadcast.0.read_through.borrow();
+async fn read_page(channel: &Channel) -> Result<PageRead, sqlx::Error> {
+    let read_through = *channel.read_through.borrow();
     let Some(after) = read_through else {
-        let end = events::log_range(&broadcast.0.pool).await?.last_event_id;
-        broadcast.0.read_through.send_replace(Some(end));
+        let end = events::extent(&channel.pool).await?.last_event_id;
+        channel.read_through.send_replace(Some(end));
         return Ok(PageRead::End);
     };
-    let live = events::read(&broadcast.0.pool, after, PAGE).await?;
-    for event in live.events {
+    let page = events::read(&channel.pool, after, PAGE).await?;
+    for event in page.events {
         let event_id = event.event_id;
-        // Nobody may listen any more.
-        let _ = broadcast.0.live.send(Arc::new(event));
-        broadcast.0.read_through.send_replace(Some(event_id));
+        // The last stream may have ended.
+        let _ = channel.live.send(Arc::new(event));
+        channel.read_through.send_replace(Some(event_id));
     }
-    Ok(if live.is_full { PageRead::Full } else { PageRead::End })
+    Ok(if page.is_full { PageRead::Full } else { PageRead::End })
 }
 
-/// Waits until another page overtakes no stream, so that a burst leaves behind only those who do not keep up; and no
-/// longer than that takes for those who do.
-async fn wait_for_room(broadcast: &EventBroadcast) {
+/// Waits until another page overtakes no stream, so that a burst leaves behind only callers who do not keep up; it waits no
+/// longer than those who do keep up need.
+async fn wait_for_room(channel: &Channel) {
     let until = Instant::now() + POLL_INTERVAL;
-    while broadcast.0.live.len() + PAGE.events as usize > BUFFERED_EVENTS && Instant::now() < until {
+    while channel.live.len() + PAGE.events as usize > BUFFERED_EVENTS && Instant::now() < until {
         tokio::time::sleep(YIELD).await;
     }
 }

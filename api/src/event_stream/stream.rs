@@ -12,7 +12,10 @@ use tokio::{
     time::Instant,
 };
 
-use super::{EventBroadcast, StreamSlot};
+use super::{
+    broadcast::{EventBroadcast, StreamSlot},
+    channel::Subscription,
+};
 use crate::{auth::StreamKey, metrics::STREAMS_DROPPED};
 
 /// How long the reader may take to begin.
@@ -111,7 +114,7 @@ impl EventStream {
         key: Option<StreamKey>,
     ) -> Self {
         let (heartbeat, end) =
-            (Instant::now() + broadcast.0.heartbeat_interval, Instant::now() + broadcast.0.max_age);
+            (Instant::now() + broadcast.heartbeat_interval, Instant::now() + broadcast.max_age);
         Self {
             key,
             check: heartbeat,
@@ -142,7 +145,7 @@ impl EventStream {
 
     async fn step(&mut self) -> Result<Result<sse::Event, serde_json::Error>, EndReason> {
         loop {
-            if self.broadcast.0.stop.is_cancelled() {
+            if self.broadcast.channel.stop.is_cancelled() {
                 return Err(EndReason::Stop);
             }
             if Instant::now() >= self.end {
@@ -165,7 +168,7 @@ impl EventStream {
                 Phase::CatchingUp => {
                     if self
                         .behind_since
-                        .is_some_and(|since| since.elapsed() > self.broadcast.0.catch_up_timeout)
+                        .is_some_and(|since| since.elapsed() > self.broadcast.catch_up_timeout)
                     {
                         return Err(EndReason::Slow);
                     }
@@ -187,7 +190,7 @@ impl EventStream {
                     self.phase = Phase::Live(live);
                 }
                 Phase::Live(mut live) => {
-                    let stop = self.broadcast.0.stop.clone();
+                    let stop = self.broadcast.channel.stop.clone();
                     let received = tokio::select! {
                         received = live.recv() => received,
                         () = tokio::time::sleep_until(self.heartbeat.min(self.check).min(self.end)) => {
@@ -225,7 +228,7 @@ impl EventStream {
         if Instant::now() < self.check {
             return Ok(());
         }
-        self.check = Instant::now() + self.broadcast.0.heartbeat_interval;
+        self.check = Instant::now() + self.broadcast.heartbeat_interval;
         let Some(key) = &self.key else { return Ok(()) };
         if key.is_usable().await.map_err(|error| database_error(&error))? {
             Ok(())
@@ -240,14 +243,14 @@ impl EventStream {
         if !self.topics.match_key(&event.routing_key) {
             return None;
         }
-        self.heartbeat = Instant::now() + self.broadcast.0.heartbeat_interval;
+        self.heartbeat = Instant::now() + self.broadcast.heartbeat_interval;
         Some(written(event))
     }
 
     /// Says that the stream is alive, and how far it is: a caller that wants few events would otherwise come again with
     /// an id that was pruned long ago.
     fn beat(&mut self, word: &str) -> sse::Event {
-        self.heartbeat = Instant::now() + self.broadcast.0.heartbeat_interval;
+        self.heartbeat = Instant::now() + self.broadcast.heartbeat_interval;
         sse::Event::default().id(self.last.to_string()).comment(word)
     }
 
@@ -258,15 +261,15 @@ impl EventStream {
     /// Waits until it is this stream's turn to read the table; `None` when something else is to be done first.
     async fn acquire_reader(&self) -> Result<Option<OwnedSemaphorePermit>, EndReason> {
         tokio::select! {
-            reader = self.broadcast.0.readers.clone().acquire_owned() => reader.map(Some).map_err(|_| EndReason::Stop),
+            reader = self.broadcast.readers.clone().acquire_owned() => reader.map(Some).map_err(|_| EndReason::Stop),
             () = tokio::time::sleep_until(self.heartbeat.min(self.check).min(self.end)) => Ok(None),
-            () = self.broadcast.0.stop.cancelled() => Err(EndReason::Stop),
+            () = self.broadcast.channel.stop.cancelled() => Err(EndReason::Stop),
         }
     }
 
     /// Reads the next page. In a task of its own, so that a caller that hangs up never drops a query half-way.
     async fn read(&mut self, reader: OwnedSemaphorePermit) -> Result<Read, EndReason> {
-        let (pool, after) = (self.broadcast.0.pool.clone(), self.last_read());
+        let (pool, after) = (self.broadcast.channel.pool.clone(), self.last_read());
         let read = async move {
             let page = events::read(&pool, after, PAGE).await;
             drop(reader);
@@ -284,7 +287,7 @@ impl EventStream {
 
     /// Listens to what is new; the table is read up to where that begins.
     async fn join(&self) -> Result<Phase, EndReason> {
-        let (live, mut read_through) = self.broadcast.subscribe();
+        let Subscription { live, mut read_through, .. } = self.broadcast.subscribe();
         let begun = tokio::time::timeout(READER_START_TIMEOUT, begun(&mut read_through)).await;
         let until = begun.ok().flatten().ok_or(EndReason::Trouble)?;
         Ok(Phase::Joining(live, until))

@@ -8,29 +8,10 @@ use utoipa::{
 };
 
 use super::header::{documented_header, single};
-use crate::{auth::Caller, http::Problem};
+use crate::{auth::Caller, http::Problem, idempotency::IdempotencyKey};
 
 static IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const MAX_KEY_LEN: usize = 255;
-
-/// What a caller names a request by, so that sending it again has no further effect.
-#[derive(Clone, Debug)]
-pub(crate) struct IdempotencyKey {
-    /// What the caller chose, if anything.
-    pub(crate) key: Option<String>,
-    /// Whose it is: the name of the API key, which stays when the key is replaced.
-    holder: Option<String>,
-}
-
-impl IdempotencyKey {
-    /// Where it is unique: in one operation, for one holder, so that nobody is given another's answers.
-    pub(crate) fn scope(&self, operation: &str) -> String {
-        match &self.holder {
-            Some(holder) => format!("{operation}@{holder}"),
-            None => operation.to_owned(),
-        }
-    }
-}
 
 impl<S: Sync> FromRequestParts<S> for IdempotencyKey {
     type Rejection = Problem;

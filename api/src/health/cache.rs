@@ -1,5 +1,5 @@
-//! One look at a time: health is open to anybody and costs a connection, so that all who ask at once share one look, and
-//! those who ask soon after get it too.
+//! Caches health for a second. Health is open to everyone and costs a connection, so callers who ask at the same time share
+//! one check, and those who ask soon after get its result.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -8,17 +8,21 @@ use std::{
 
 use tokio::sync::OnceCell;
 
-use super::{body::Health, checks};
-use crate::state::ApiState;
+use super::{
+    body::Health,
+    checks::{HealthSources, check_all},
+};
 
-/// For how long a look is good enough.
+/// How long the result of a check is good enough.
 const CACHE_TTL: Duration = Duration::from_secs(1);
 
-/// The last look of this process.
-#[derive(Debug, Default)]
-pub(crate) struct HealthCache(Mutex<Arc<Check>>);
+/// The last check of this process.
+pub(crate) struct HealthCache {
+    sources: HealthSources,
+    last: Mutex<Arc<Check>>,
+}
 
-/// One look, shared by all who wait for it.
+/// One check, shared by all callers who wait for it.
 #[derive(Debug, Default)]
 struct Check(OnceCell<Checked>);
 
@@ -29,17 +33,21 @@ struct Checked {
 }
 
 impl HealthCache {
+    pub(crate) fn new(sources: HealthSources) -> Self {
+        Self { sources, last: Mutex::default() }
+    }
+
     /// How everything is, or was up to a second ago.
-    pub(crate) async fn health(&self, state: &ApiState) -> Health {
+    pub(crate) async fn health(&self) -> Health {
         let check = self.current();
-        let check = check
+        let checked = check
             .0
-            .get_or_init(async || Checked { health: checks::check_all(state).await, at: Instant::now() });
-        check.await.health.clone()
+            .get_or_init(async || Checked { health: check_all(&self.sources).await, at: Instant::now() });
+        checked.await.health.clone()
     }
 
     fn current(&self) -> Arc<Check> {
-        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         if last.0.get().is_some_and(|checked| checked.at.elapsed() >= CACHE_TTL) {
             *last = Arc::default();
         }

@@ -1,36 +1,51 @@
 //! Asks each part how it is, each with its own time-out.
 
-use std::{collections::BTreeSet, time::Instant};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
 use breakers::{BreakerState, Dependency};
-use engine::QueueView;
+use engine::{Engine, QueueView};
 use shop::{
     breaker_reports::{self, ReportedBreaker},
     sagas::deliver_notification::QUEUE as MAILS,
 };
-use sqlx::{Connection, PgConnection};
+use sqlx::{Connection, PgConnection, PgPool};
 
 use super::body::{
     BreakersHealth, Connections, DatabaseHealth, Health, HealthParts, HealthState, MailHealth, QueueHealth,
 };
-use crate::state::{ApiState, MailState};
+use super::mail::{MailProbe, MailState};
+use crate::load::PoolGate;
 
 /// Work that has been due for longer than this is late.
 const LATE_MS: i64 = 60_000;
 
-pub(super) async fn check_all(state: &ApiState) -> Health {
-    let database = database(state).await;
+/// What the checks look at.
+pub(crate) struct HealthSources {
+    pub(crate) engine: Engine,
+    pub(crate) pool: PgPool,
+    pub(crate) gate: PoolGate,
+    pub(crate) mail: MailProbe,
+    /// How long each part may take to answer.
+    pub(crate) timeout: Duration,
+}
+
+/// Checks every part.
+pub(super) async fn check_all(sources: &HealthSources) -> Health {
+    let database = database(sources).await;
     let reports = match database.state {
-        HealthState::Up | HealthState::Degraded | HealthState::Draining => reports(state).await,
+        HealthState::Up | HealthState::Degraded | HealthState::Draining => reports(sources).await,
         HealthState::Down | HealthState::Unknown => None,
     };
     let queue = match database.state {
         HealthState::Up | HealthState::Degraded | HealthState::Draining => {
-            queue(state, reports.as_deref().unwrap_or_default()).await
+            queue(sources, reports.as_deref().unwrap_or_default()).await
         }
         HealthState::Down | HealthState::Unknown => unknown("the database does not answer"),
     };
-    let mail = mail(state.mail(), reports.as_deref().unwrap_or_default());
+    let mail = mail((sources.mail)(), reports.as_deref().unwrap_or_default());
     let breakers = breakers(reports.as_deref());
     let well = [queue.state, mail.state, breakers.state].iter().all(|state| *state == HealthState::Up);
     let status = match database.state {
@@ -43,15 +58,15 @@ pub(super) async fn check_all(state: &ApiState) -> Health {
 
 /// Asks over a connection of its own: the pool's may all be in use, which is another trouble than a database that is
 /// away. The connection is closed with the future, so a time-out leaks nothing.
-async fn database(state: &ApiState) -> DatabaseHealth {
-    let pool = state.pool();
+async fn database(sources: &HealthSources) -> DatabaseHealth {
+    let pool = &sources.pool;
     let idle = u32::try_from(pool.num_idle()).unwrap_or(u32::MAX);
     let connections = Connections {
         idle,
         used: pool.size().saturating_sub(idle),
         limit: pool.options().get_max_connections(),
     };
-    let (options, limit) = (pool.connect_options(), state.limits().health_timeout);
+    let (options, limit) = (pool.connect_options(), sources.timeout);
     let began = Instant::now();
     let asked = tokio::time::timeout(limit, async {
         let mut connection = PgConnection::connect_with(&options).await?;
@@ -61,7 +76,7 @@ async fn database(state: &ApiState) -> DatabaseHealth {
     .await;
     let latency_ms = u64::try_from(began.elapsed().as_millis()).ok();
     match asked {
-        Ok(Ok(())) if state.gate().is_exhausted() => DatabaseHealth {
+        Ok(Ok(())) if sources.gate.is_exhausted() => DatabaseHealth {
             state: HealthState::Degraded,
             detail: Some("all connections of this process are in use".into()),
             latency_ms,
@@ -86,11 +101,11 @@ fn described(error: &sqlx::Error) -> String {
     }
 }
 
-async fn queue(state: &ApiState, reports: &[ReportedBreaker]) -> QueueHealth {
-    let engine = state.engine().clone();
+async fn queue(sources: &HealthSources, reports: &[ReportedBreaker]) -> QueueHealth {
+    let engine = sources.engine.clone();
     // In a task of its own, so that the time-out never drops a query half-way.
     let asked = tokio::spawn(async move { engine.queues().await });
-    let queues = match tokio::time::timeout(state.limits().health_timeout, asked).await {
+    let queues = match tokio::time::timeout(sources.timeout, asked).await {
         Ok(Ok(Ok(queues))) => queues,
         Ok(Ok(Err(_)) | Err(_)) => return unknown("it could not be read"),
         Err(_) => return unknown("no answer in time"),
@@ -141,11 +156,11 @@ fn unknown(detail: &str) -> QueueHealth {
 }
 
 /// How the breakers of all processes are; `None` when that could not be read.
-async fn reports(state: &ApiState) -> Option<Vec<ReportedBreaker>> {
-    let pool = state.pool().clone();
+async fn reports(sources: &HealthSources) -> Option<Vec<ReportedBreaker>> {
+    let pool = sources.pool.clone();
     // In a task of its own, so that the time-out never drops a query half-way.
     let asked = tokio::spawn(async move { breaker_reports::list(&pool).await });
-    tokio::time::timeout(state.limits().health_timeout, asked).await.ok()?.ok()?.ok()
+    tokio::time::timeout(sources.timeout, asked).await.ok()?.ok()?.ok()
 }
 
 fn breakers(reports: Option<&[ReportedBreaker]>) -> BreakersHealth {

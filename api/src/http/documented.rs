@@ -93,7 +93,7 @@ pub(crate) fn examples() -> impl Iterator<Item = (&'static str, Example)> {
 }
 
 fn example(code: ProblemCode) -> serde_json::Value {
-    let mut problem = Problem::new(code, code.example());
+    let mut problem = Problem::example(code);
     if code == ProblemCode::InvalidBody {
         problem.errors.push(FieldError::at("/items/0/quantity", "invalid", code.example()));
     } else if code == ProblemCode::InvalidParameter {

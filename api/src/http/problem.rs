@@ -36,6 +36,11 @@ impl Problem {
         Self { code, detail: detail.into(), errors: Vec::new(), cause: None }
     }
 
+    /// A problem whose detail is the example of its code, where that says it all.
+    pub(crate) fn example(code: ProblemCode) -> Self {
+        Self::new(code, code.example())
+    }
+
     /// A problem whose fields say what is wrong.
     pub(crate) fn fields(code: ProblemCode, errors: Vec<FieldError>) -> Self {
         let detail = match errors.as_slice() {
@@ -66,18 +71,12 @@ impl Problem {
 
     /// Something is broken on our side; the cause goes to the log only.
     pub(crate) fn internal(cause: impl Into<String>) -> Self {
-        Self {
-            cause: Some(cause.into()),
-            ..Self::new(ProblemCode::Internal, ProblemCode::Internal.example())
-        }
+        Self { cause: Some(cause.into()), ..Self::example(ProblemCode::Internal) }
     }
 
     /// The database can't be used now; the cause goes to the log only.
     pub(crate) fn unavailable(cause: impl Into<String>) -> Self {
-        Self {
-            cause: Some(cause.into()),
-            ..Self::new(ProblemCode::Unavailable, ProblemCode::Unavailable.example())
-        }
+        Self { cause: Some(cause.into()), ..Self::example(ProblemCode::Unavailable) }
     }
 
     /// What is wrong, place by place; in one place where it names none.

@@ -1,5 +1,6 @@
-//! Closes an `Idempotency-Key` after its request: keeps the answer, or frees the key. When the database is away just then,
-//! somebody goes on trying in the background, or customers who come again would be told to wait for a minute.
+//! Finishes an `Idempotency-Key` after its request: stores the answer, or releases the key. When the database can't be
+//! reached at that moment, a background task keeps trying; otherwise callers who repeat the request would have to wait for a
+//! minute.
 
 use std::{sync::Arc, time::Duration};
 
@@ -18,12 +19,12 @@ const MAX_PAUSE: Duration = Duration::from_secs(1);
 /// How long all last tries together may take when the process ends.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How a key is closed.
+/// How a key is finished.
 #[derive(Debug)]
 pub(super) enum Finish {
-    /// This is the answer from now on.
-    Store(RecordedResponse),
-    /// There is no answer worth keeping; the next request may have another try at once.
+    /// Stores the answer that every later request gets.
+    Store(Answer),
+    /// Stores no answer; the next request may try again at once.
     Release,
 }
 
@@ -36,13 +37,13 @@ pub(super) struct KeyInFlight {
 }
 
 impl KeyInFlight {
-    /// By a new holder.
+    /// A key of a new holder.
     pub(super) fn new(key: &str, scope: &str) -> Self {
         Self { key: key.to_owned(), scope: scope.to_owned(), holder: Uuid::now_v7() }
     }
 }
 
-/// Closes keys, and owns the tasks that go on trying; each ends within about a minute.
+/// Finishes keys, and owns the tasks that keep trying; each ends within about a minute.
 #[derive(Debug)]
 pub(crate) struct KeyFinisher {
     pool: PgPool,
@@ -52,30 +53,30 @@ pub(crate) struct KeyFinisher {
 }
 
 impl KeyFinisher {
-    /// Goes on trying for this many keys at a time.
+    /// Creates a finisher that keeps trying for this many keys at a time.
     pub(crate) fn new(pool: PgPool, permits: usize) -> Self {
         let permits = Arc::new(Semaphore::new(permits));
         Self { pool, permits, tasks: TaskTracker::new(), stop: CancellationToken::new() }
     }
 
-    /// Closes the key now, or in the background as soon as the database answers again.
+    /// Finishes the key now, or in the background as soon as the database answers again.
     pub(super) async fn finish(&self, key: KeyInFlight, finish: Finish) {
         if let Err(error) = finish.apply(&self.pool, &key).await {
             self.finish_later(key, finish, &error);
         }
     }
 
-    /// Closes the key in the background; `error` is what was in the way.
+    /// Finishes the key in the background; `error` says why it could not be done at once.
     pub(super) fn finish_later(&self, key: KeyInFlight, finish: Finish, error: &sqlx::Error) {
         let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else {
             return give_up(&key, error);
         };
-        tracing::debug!(%error, scope = key.scope, "an Idempotency-Key can't be closed now; trying again for a while");
+        tracing::debug!(%error, scope = key.scope, "an Idempotency-Key can't be finished now; trying again for a while");
         let (pool, stop) = (self.pool.clone(), self.stop.clone());
         self.tasks.spawn(retry_until_done(pool, key, finish, stop, permit));
     }
 
-    /// Has every key that is still open tried a last time, and waits for that, some seconds at the most.
+    /// Tries a last time for every key that is still open, and waits for that, some seconds at most.
     pub(crate) async fn close(&self) {
         self.stop.cancel();
         self.tasks.close();
@@ -89,7 +90,7 @@ impl KeyFinisher {
     }
 }
 
-/// A try is never dropped half-way, see [`crate::middleware`]; the pool's and the server's own time-outs end it.
+/// An attempt is never dropped half-way (sqlx would lose a connection's permit); the time-outs of the pool and the server end it.
 async fn retry_until_done(
     pool: PgPool,
     key: KeyInFlight,
@@ -97,8 +98,8 @@ async fn retry_until_done(
     stop: CancellationToken,
     _permit: OwnedSemaphorePermit,
 ) {
-    // By then any other request may have taken the key over, which then closes it.
-    let deadline = Instant::now() + idempotency::IN_FLIGHT_TIMEOUT;
+    // By then any other request may have taken the key over, which then finishes it.
+    let deadline = Instant::now() + idempotency::IN_FLIGHT_FOR;
     let mut pause = FIRST_PAUSE;
     loop {
         let is_last = tokio::select! {
@@ -113,7 +114,7 @@ async fn retry_until_done(
     }
 }
 
-/// Whoever takes the key over finds what the request did by its resource's id.
+/// Logs that a key stays open. The request that takes it over finds what this one did by the id of its resource.
 fn give_up(key: &KeyInFlight, error: &sqlx::Error) {
     tracing::warn!(%error, scope = key.scope, "an Idempotency-Key stays in flight until it can be taken over");
 }

@@ -20,8 +20,8 @@ use crate::http::Problem;
 /// How long a connection that could be had counts as proof that others can.
 const PROOF_TTL: Duration = Duration::from_millis(250);
 
-/// Stands before everything that needs a connection.
-#[derive(Debug)]
+/// Stands before everything that needs a connection. Clones share what they know.
+#[derive(Clone, Debug)]
 pub(crate) struct PoolGate {
     shared: Arc<Shared>,
     timeout: Duration,

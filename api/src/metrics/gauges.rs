@@ -1,49 +1,65 @@
-//! Figures that are read when somebody looks, at most once a second however many look.
+//! Gauges that are read when `/metrics` is scraped, at most once a second however many scrape.
 
 use std::{
     collections::BTreeMap,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
-use engine::{QueueView, Status, StatusCount};
+use engine::{Engine, QueueView, Status, StatusCount};
 use metrics::{counter, gauge};
-use tokio::sync::Mutex;
+use sqlx::PgPool;
+use tokio::sync::{Mutex, Semaphore};
 
 use super::{
-    IN_FLIGHT, POOL, POOL_LIMIT, QUEUE_DEPTH, QUEUE_OLDEST, QUEUE_PAUSED, SAGAS, SCRAPE_FAILURES, outbox,
+    names::{IN_FLIGHT, POOL, POOL_LIMIT, QUEUE_DEPTH, QUEUE_OLDEST, QUEUE_PAUSED, SAGAS, SCRAPE_FAILURES},
+    outbox,
 };
-use crate::state::ApiState;
+use crate::load::Limits;
 
 const CACHE_TTL: Duration = Duration::from_secs(1);
 
-/// When the figures were last read.
-#[derive(Debug, Default)]
+/// Where the gauges are read from.
+pub(crate) struct GaugeSources {
+    pub(crate) engine: Engine,
+    pub(crate) pool: PgPool,
+    /// One permit for each request that may be under way.
+    pub(crate) in_flight: Arc<Semaphore>,
+    pub(crate) limits: Limits,
+}
+
+/// The gauges of this process, with the time at which they were last read.
 pub(crate) struct Gauges {
+    sources: GaugeSources,
     read_at: Mutex<Option<Instant>>,
 }
 
 impl Gauges {
-    /// Brings all gauges up to date. Figures that can't be read now stay as they were, and that is counted.
-    pub(crate) async fn refresh(&self, state: &ApiState) {
+    pub(crate) fn new(sources: GaugeSources) -> Self {
+        Self { sources, read_at: Mutex::new(None) }
+    }
+
+    /// Brings all gauges up to date. Those that can't be read now keep their values, and the failure is counted.
+    pub(crate) async fn refresh(&self) {
         let mut read_at = self.read_at.lock().await;
         if read_at.is_some_and(|at| at.elapsed() < CACHE_TTL) {
             return;
         }
         *read_at = Some(Instant::now());
         drop(read_at);
-        here(state);
+        self.sources.record_process();
         // In a task of its own, so that the time-out never drops a query half-way.
-        let (engine, pool) = (state.engine().clone(), state.pool().clone());
+        let (engine, pool) = (self.sources.engine.clone(), self.sources.pool.clone());
         let reading = tokio::spawn(async move {
             let views = engine.queues().await?;
             let counts = engine.status_counts().await?;
             let lag = shop::events::lag(&pool).await?;
             Ok::<_, sqlx::Error>((views, counts, lag))
         });
-        match tokio::time::timeout(state.limits().health_timeout, reading).await {
+        match tokio::time::timeout(self.sources.limits.health_timeout, reading).await {
             Ok(Ok(Ok((views, counts, lag)))) => {
                 queues(views);
-                sagas(state, &counts);
+                sagas(&self.sources.engine, &counts);
                 outbox::record(&lag);
             }
             Ok(Ok(Err(error))) => stale(&error.to_string()),
@@ -58,17 +74,20 @@ fn stale(reason: &str) {
     tracing::warn!(reason, "the figures of queues and sagas could not be read");
 }
 
-fn here(state: &ApiState) {
-    let pool = state.pool();
-    let (size, idle) = (f64::from(pool.size()), figure(pool.num_idle()));
-    gauge!(POOL, "state" => "idle").set(idle);
-    gauge!(POOL, "state" => "used").set((size - idle).max(0.0));
-    gauge!(POOL_LIMIT).set(f64::from(pool.options().get_max_connections()));
-    let places = state.limits().in_flight;
-    gauge!(IN_FLIGHT).set(figure(places - state.in_flight().available_permits().min(places)));
+impl GaugeSources {
+    /// Records what this process knows without asking the database.
+    fn record_process(&self) {
+        let pool = &self.pool;
+        let (size, idle) = (f64::from(pool.size()), figure(pool.num_idle()));
+        gauge!(POOL, "state" => "idle").set(idle);
+        gauge!(POOL, "state" => "used").set((size - idle).max(0.0));
+        gauge!(POOL_LIMIT).set(f64::from(pool.options().get_max_connections()));
+        let permits = self.limits.in_flight;
+        gauge!(IN_FLIGHT).set(figure(permits - self.in_flight.available_permits().min(permits)));
+    }
 }
 
-/// Queues without work are told as empty: a gauge that is not set keeps its last value.
+/// Records empty queues too: a gauge that is not set keeps its last value.
 fn queues(views: Vec<QueueView>) {
     for view in views {
         let QueueView { name, paused, due, waiting, leased, oldest_due_ms, .. } = view;
@@ -80,9 +99,9 @@ fn queues(views: Vec<QueueView>) {
     }
 }
 
-fn sagas(state: &ApiState, counts: &[StatusCount]) {
+fn sagas(engine: &Engine, counts: &[StatusCount]) {
     let mut by_kind = BTreeMap::new();
-    for definition in state.engine().definitions() {
+    for definition in engine.definitions() {
         // Those that ended well are counted when they end (`sagaline_sagas_ended_total`), not in the table.
         for status in [Status::Running, Status::Compensating, Status::Dead] {
             by_kind.insert((definition.graph().name.clone(), status.name()), 0);

@@ -139,8 +139,7 @@ fn undeclared(route_roles: &RouteRoles, path: &str) -> Response {
         return Problem::internal(format!("the route {path} has declared no role: it is not served"))
             .into_response();
     };
-    let mut response =
-        Problem::new(ProblemCode::MethodNotAllowed, ProblemCode::MethodNotAllowed.example()).into_response();
+    let mut response = Problem::example(ProblemCode::MethodNotAllowed).into_response();
     if let Ok(allow) = HeaderValue::try_from(allow) {
         response.headers_mut().insert(header::ALLOW, allow);
     }
@@ -165,18 +164,19 @@ impl IntoResponse for Refusal {
 #[cfg(test)]
 mod tests {
     use axum::{Router, body::Body, middleware, routing::get};
+    use http::Method;
     use tower::ServiceExt;
 
     use super::*;
-    use crate::{load::Limits, routes::RouteTable};
+    use crate::load::Limits;
 
     /// Three routes that nobody should get to without a key, behind a guard that knows of two of them.
     async fn status(path: &str) -> u16 {
         let state = ApiState::bare(Limits::default());
-        let (_, _, route_roles) = RouteTable::new()
-            .declared("/health-report", RequiredRole::Key(KeyRole::Operate))
-            .declared("/api/report", RequiredRole::Key(KeyRole::Read))
-            .into_parts();
+        let mut route_roles = RouteRoles::default();
+        route_roles.declare("/health-report", Method::GET, RequiredRole::Key(KeyRole::Operate));
+        route_roles.declare("/api/report", Method::GET, RequiredRole::Key(KeyRole::Read));
+        let route_roles = Arc::new(route_roles);
         let authorize =
             move |state, request, next| super::authorize(state, Arc::clone(&route_roles), request, next);
         let reached = || get(async || "reached");

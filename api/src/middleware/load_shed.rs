@@ -14,7 +14,7 @@ use crate::{
 /// Refuses requests that need the database when there are too many already, or while the pool is exhausted.
 pub(crate) async fn load_shed(State(state): State<ApiState>, request: Request, next: Next) -> Response {
     let Ok(_permit) = state.in_flight().clone().try_acquire_owned() else {
-        return Problem::new(ProblemCode::Overloaded, ProblemCode::Overloaded.example()).into_response();
+        return Problem::example(ProblemCode::Overloaded).into_response();
     };
     if let Err(problem) = state.gate().pass().await {
         return problem.into_response();

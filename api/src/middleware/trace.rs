@@ -62,12 +62,8 @@ pub(crate) async fn trace(State(state): State<ApiState>, mut request: Request, n
 /// Writes problems out, and makes the router's own bare refusals problems too.
 fn render_problem(mut response: Response, path: &str, trace_id: &str) -> Response {
     let problem = response.extensions_mut().remove::<Problem>().or_else(|| match response.status() {
-        StatusCode::NOT_FOUND => {
-            Some(Problem::new(ProblemCode::NoSuchRoute, ProblemCode::NoSuchRoute.example()))
-        }
-        StatusCode::METHOD_NOT_ALLOWED => {
-            Some(Problem::new(ProblemCode::MethodNotAllowed, ProblemCode::MethodNotAllowed.example()))
-        }
+        StatusCode::NOT_FOUND => Some(Problem::example(ProblemCode::NoSuchRoute)),
+        StatusCode::METHOD_NOT_ALLOWED => Some(Problem::example(ProblemCode::MethodNotAllowed)),
         _ => None,
     });
     let Some(problem) = problem else { return response };

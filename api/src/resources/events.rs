@@ -89,7 +89,7 @@ impl<S: Sync> FromRequestParts<S> for StreamHeaders {
             [EVENT_STREAM, "text/*", "*/*"].iter().any(|known| kind.eq_ignore_ascii_case(known.as_bytes()))
         };
         if accepts.peek().is_some() && !accepts.any(takes) {
-            return Err(Problem::new(ProblemCode::NotAcceptable, ProblemCode::NotAcceptable.example()));
+            return Err(Problem::example(ProblemCode::NotAcceptable));
         }
         let last_event_id = single(&parts.headers, &LAST_EVENT_ID, "Last-Event-ID")?;
         let last_event_id = last_event_id.map(str::parse).transpose();

@@ -52,7 +52,7 @@ pub(crate) async fn get_health_live() -> Response {
     )
 )]
 pub(crate) async fn get_health_ready(State(state): State<ApiState>) -> Response {
-    let mut health = state.health_cache().health(&state).await;
+    let mut health = state.health_cache().health().await;
     if state.shutdown().is_draining() {
         health.status = HealthState::Draining;
     }
@@ -74,7 +74,7 @@ pub(crate) async fn get_health_ready(State(state): State<ApiState>) -> Response 
     )
 )]
 pub(crate) async fn get_health(State(state): State<ApiState>) -> Response {
-    report(&state.health_cache().health(&state).await)
+    report(&state.health_cache().health().await)
 }
 
 fn report(health: &Health) -> Response {

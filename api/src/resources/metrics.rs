@@ -32,7 +32,7 @@ problems!(Problems: &[]);
     )
 )]
 pub(crate) async fn get_metrics(State(state): State<ApiState>) -> Response {
-    state.gauges().refresh(&state).await;
+    state.gauges().refresh().await;
     state.metrics().run_upkeep();
     let mut text = state.metrics().render();
     metrics::render_process(&mut text);

@@ -75,13 +75,6 @@ impl RouteTable {
         self
     }
 
-    /// Declares a GET without adding it.
-    #[cfg(test)]
-    pub(crate) fn declared(mut self, path: &str, required: RequiredRole) -> Self {
-        self.route_roles.declare(path, Method::GET, required);
-        self
-    }
-
     /// The document alone.
     pub(crate) fn into_document(self) -> OpenApi {
         self.routes.into_openapi()
@@ -160,84 +153,4 @@ fn rate_limit_headers() -> impl Iterator<Item = (String, RefOr<Header>)> {
     base_document::RATE_LIMIT_HEADERS
         .into_iter()
         .map(|(name, _)| (name.to_owned(), RefOr::Ref(Ref::new(format!("#/components/headers/{name}")))))
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::BTreeSet;
-
-    use serde_json::Value;
-
-    use super::super::{router::table, service::Service};
-    use super::*;
-    use crate::openapi_json;
-
-    #[test]
-    fn every_operation_of_the_document_has_a_declared_role_and_says_so() {
-        let document: Value = serde_json::from_str(&openapi_json()).expect("it is JSON");
-        let (_, _, route_roles) = table(&Service::ALL).into_parts();
-        let mut documented = BTreeSet::new();
-        for (path, item) in document["paths"].as_object().expect("paths") {
-            for (method, operation) in item.as_object().expect("operations") {
-                let name = format!("{method} {path}");
-                let verb = method.to_ascii_uppercase().parse().expect("a method");
-                let required =
-                    route_roles.of(path, &verb).unwrap_or_else(|| panic!("{name} has no declared role"));
-                assert_eq!(operation["x-required-role"], required.name(), "{name}");
-                let counted = operation["responses"]["429"].is_object();
-                assert_eq!(counted, is_limited(path), "{name}");
-                for (status, response) in operation["responses"].as_object().expect("responses") {
-                    for (header, _) in base_document::RATE_LIMIT_HEADERS {
-                        let told = response["headers"][header]["$ref"].as_str();
-                        let component = format!("#/components/headers/{header}");
-                        assert_eq!(told, counted.then_some(component.as_str()), "{name} {status} {header}");
-                    }
-                }
-                let security =
-                    operation["security"].as_array().unwrap_or_else(|| panic!("{name}: no security"));
-                match required {
-                    RequiredRole::Public => {
-                        assert!(security.is_empty(), "{name} is public but asks for a key");
-                    }
-                    RequiredRole::Key(_) => {
-                        assert!(security[0].get(SCHEME).is_some(), "{name} does not ask for a key");
-                        for status in ["401", "403", "503"] {
-                            assert!(operation["responses"].get(status).is_some(), "{name} lacks {status}");
-                        }
-                    }
-                }
-                documented.insert((path.clone(), verb.to_string()));
-            }
-        }
-        let declared: BTreeSet<_> = route_roles
-            .declared()
-            .filter(|(path, ..)| !crate::resources::docs::PATHS.contains(path))
-            .map(|(path, method, _)| (path.to_owned(), method.to_string()))
-            .collect();
-        assert_eq!(declared, documented, "what is declared is what is documented");
-    }
-
-    #[test]
-    fn only_reads_are_open_to_readers_and_only_health_and_the_document_to_everybody() {
-        let (_, _, route_roles) = table(&Service::ALL).into_parts();
-        for (path, method, required) in route_roles.declared() {
-            match required {
-                RequiredRole::Public => {
-                    let open = path.starts_with("/health") || path.starts_with("/docs");
-                    assert!(open || path == "/openapi.json", "{path} is public");
-                }
-                RequiredRole::Key(KeyRole::Read) => assert_eq!(method, Method::GET, "{path}"),
-                RequiredRole::Key(KeyRole::Write | KeyRole::Operate) => {}
-            }
-        }
-    }
-
-    #[test]
-    fn what_is_not_declared_needs_what_nobody_has() {
-        let (_, _, route_roles) = table(&Service::ALL).into_parts();
-        assert_eq!(route_roles.of("/api/orders", &Method::DELETE), None);
-        assert_eq!(route_roles.of("/api/secrets", &Method::GET), None);
-        assert_eq!(route_roles.of("/api/orders", &Method::HEAD), route_roles.of("/api/orders", &Method::GET));
-        assert_eq!(route_roles.allow("/api/orders").as_deref(), Some("GET,HEAD,POST"));
-    }
 }

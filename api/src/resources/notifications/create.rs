@@ -14,13 +14,13 @@ use super::{
     example,
 };
 use crate::{
-    extract::{Actor, IdempotencyKey, JsonBody, Prefer, Query, schema},
+    extract::{Actor, JsonBody, Prefer, Query, schema},
     http::{
         FieldError, JsonResponse, Problem, ProblemCode,
         documented::{BODY, KEYED, STORED, problems},
         invalid,
     },
-    idempotency::idempotent,
+    idempotency::IdempotencyKey,
     state::ApiState,
 };
 
@@ -85,17 +85,20 @@ pub(crate) async fn create_notification(
     let dedup_key = new.dedup_key.take();
     let source = if new.template.is_some() { Source::Template } else { Source::Caller };
     let message = message(&state, new)?;
-    idempotent(&state, key, "create_notification", &bytes, async |notification_id| {
-        let request = SendNotification { notification_id, message, dedup_key };
-        let sent =
-            notifications::send(state.shop(), request, wait, actor.by("api"), state.trace().current()).await;
-        let sent = sent.map_err(|error| problem(source.blamed(error)))?;
-        let status = if sent.existing { StatusCode::OK } else { StatusCode::CREATED };
-        let location = format!("/api/notifications/{}", sent.notification.notification_id);
-        let notification = Notification::from(sent.notification);
-        Ok(JsonResponse::new(status, &notification)?.location(location).preference_applied(wait))
-    })
-    .await
+    state
+        .idempotency()
+        .run(key, "create_notification", &bytes, async |notification_id| {
+            let request = SendNotification { notification_id, message, dedup_key };
+            let sent =
+                notifications::send(state.shop(), request, wait, actor.by("api"), state.trace().current())
+                    .await;
+            let sent = sent.map_err(|error| problem(source.blamed(error)))?;
+            let status = if sent.existing { StatusCode::OK } else { StatusCode::CREATED };
+            let location = format!("/api/notifications/{}", sent.notification.notification_id);
+            let notification = Notification::from(sent.notification);
+            Ok(JsonResponse::new(status, &notification)?.location(location).preference_applied(wait))
+        })
+        .await
 }
 
 /// Who wrote the text.

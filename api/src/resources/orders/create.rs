@@ -9,13 +9,13 @@ use super::{
     example,
 };
 use crate::{
-    extract::{Actor, IdempotencyKey, JsonBody, Prefer, Query, StrictObject},
+    extract::{Actor, JsonBody, Prefer, Query, StrictObject},
     http::{
         JsonResponse, Problem,
         documented::{BODY, KEYED, STORED, problems},
         invalid,
     },
-    idempotency::idempotent,
+    idempotency::IdempotencyKey,
     state::ApiState,
 };
 
@@ -63,26 +63,29 @@ pub(crate) async fn create_order(
     let JsonBody { value: new, bytes } = body;
     check_lines(&state, &new)?;
     let (wait, _permit) = prefer.wait_with_permit(&state);
-    idempotent(&state, key, "create_order", &bytes, async |order_id| {
-        let items = new
-            .items
-            .into_iter()
-            .map(|StrictObject(item)| OrderItem { sku: item.sku, quantity: item.quantity });
-        let order = PlaceOrder {
-            order_id,
-            customer_id: new.customer_id,
-            customer_email: new.customer_email,
-            items: items.collect(),
-        };
-        let placed = orders::place(state.shop(), order, wait, actor.or("api"), state.trace().current()).await;
-        let order = placed.map_err(problem)?;
-        let (location, version) = (format!("/api/orders/{}", order.order_id), order.version);
-        Ok(JsonResponse::new(StatusCode::CREATED, &Order::from(order))?
-            .location(location)
-            .version(version)
-            .preference_applied(wait))
-    })
-    .await
+    state
+        .idempotency()
+        .run(key, "create_order", &bytes, async |order_id| {
+            let items = new
+                .items
+                .into_iter()
+                .map(|StrictObject(item)| OrderItem { sku: item.sku, quantity: item.quantity });
+            let order = PlaceOrder {
+                order_id,
+                customer_id: new.customer_id,
+                customer_email: new.customer_email,
+                items: items.collect(),
+            };
+            let placed =
+                orders::place(state.shop(), order, wait, actor.or("api"), state.trace().current()).await;
+            let order = placed.map_err(problem)?;
+            let (location, version) = (format!("/api/orders/{}", order.order_id), order.version);
+            Ok(JsonResponse::new(StatusCode::CREATED, &Order::from(order))?
+                .location(location)
+                .version(version)
+                .preference_applied(wait))
+        })
+        .await
 }
 
 fn check_lines(state: &ApiState, new: &NewOrder) -> Result<(), Problem> {

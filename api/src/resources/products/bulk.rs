@@ -11,12 +11,12 @@ use uuid::Uuid;
 
 use super::body::ListedProduct;
 use crate::{
-    extract::{Actor, BulkJsonBody, IdempotencyKey, Query, RawItems},
+    extract::{Actor, BulkJsonBody, Query, RawItems},
     http::{
         FieldError, JsonResponse, Problem, ProblemCode,
         documented::{BODY, KEYED, STORED, problems},
     },
-    idempotency::idempotent,
+    idempotency::IdempotencyKey,
     state::ApiState,
 };
 
@@ -130,22 +130,24 @@ pub(crate) async fn upsert_products(
     body: BulkJsonBody<ProductBatch>,
 ) -> Result<Response, Problem> {
     let BulkJsonBody { value: batch, bytes, permit } = body;
-    let answer = idempotent(&state, key, "upsert_products", &bytes, async |_| {
-        let (skus, items) = read(&batch.items);
-        let upserted = inventory::upsert_products(state.shop(), &items, actor.by("api")).await;
-        let upserted = upserted.map_err(|error| match error {
-            UpsertError::Count(_) => Problem::field(
-                "/items",
-                "wrong-length",
-                format!("1 to {MAX_BULK_PRODUCTS} products are taken at once"),
-            ),
-            UpsertError::Database(error) => error.into(),
-        })?;
-        let items = skus.into_iter().zip(upserted).enumerate();
-        let items = items.map(|(nth, (sku, upserted))| result(nth, sku, upserted));
-        JsonResponse::ok(&ProductBatchResult { items: items.collect() })
-    })
-    .await;
+    let answer = state
+        .idempotency()
+        .run(key, "upsert_products", &bytes, async |_| {
+            let (skus, items) = read(&batch.items);
+            let upserted = inventory::upsert_products(state.shop(), &items, actor.by("api")).await;
+            let upserted = upserted.map_err(|error| match error {
+                UpsertError::Count(_) => Problem::field(
+                    "/items",
+                    "wrong-length",
+                    format!("1 to {BULK_MAX} products are taken at once"),
+                ),
+                UpsertError::Database(error) => error.into(),
+            })?;
+            let items = skus.into_iter().zip(upserted).enumerate();
+            let items = items.map(|(nth, (sku, upserted))| result(nth, sku, upserted));
+            JsonResponse::ok(&ProductBatchResult { items: items.collect() })
+        })
+        .await;
     drop(permit);
     answer
 }

@@ -9,13 +9,13 @@ use super::{
     example,
 };
 use crate::{
-    extract::{Actor, IdempotencyKey, JsonBody, Query},
+    extract::{Actor, JsonBody, Query},
     http::{
         JsonResponse, Problem, ProblemCode,
         documented::{BODY, KEYED, STORED, problems},
         invalid,
     },
-    idempotency::idempotent,
+    idempotency::IdempotencyKey,
     state::ApiState,
 };
 
@@ -64,21 +64,23 @@ pub(crate) async fn create_product(
     body: JsonBody<NewProduct>,
 ) -> Result<Response, Problem> {
     let JsonBody { value: new, bytes } = body;
-    idempotent(&state, key, "create_product", &bytes, async |product_id| {
-        let sku = new.sku.clone();
-        let created =
-            inventory::create_product_as(state.pool(), product_id, new.into(), actor.by("api")).await;
-        let product = created.map_err(|error| match error {
-            CreateProductError::SkuTaken => {
-                Problem::new(ProblemCode::SkuTaken, format!("the SKU `{sku}` is taken"))
-            }
-            CreateProductError::Invalid(violations) => invalid(violations),
-            CreateProductError::Database(error) => error.into(),
-        })?;
-        let (location, version) = (format!("/api/products/{}", product.product_id), product.version);
-        Ok(JsonResponse::new(StatusCode::CREATED, &Product::from(product))?
-            .location(location)
-            .version(version))
-    })
-    .await
+    state
+        .idempotency()
+        .run(key, "create_product", &bytes, async |product_id| {
+            let sku = new.sku.clone();
+            let created =
+                inventory::create_product_as(state.pool(), product_id, new.into(), actor.by("api")).await;
+            let product = created.map_err(|error| match error {
+                CreateProductError::SkuTaken => {
+                    Problem::new(ProblemCode::SkuTaken, format!("the SKU `{sku}` is taken"))
+                }
+                CreateProductError::Invalid(violations) => invalid(violations),
+                CreateProductError::Database(error) => error.into(),
+            })?;
+            let (location, version) = (format!("/api/products/{}", product.product_id), product.version);
+            Ok(JsonResponse::new(StatusCode::CREATED, &Product::from(product))?
+                .location(location)
+                .version(version))
+        })
+        .await
 }

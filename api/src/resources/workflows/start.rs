@@ -14,12 +14,12 @@ use super::{
     example, load,
 };
 use crate::{
-    extract::{Actor, IdempotencyKey, JsonBody, Prefer, Query, schema},
+    extract::{Actor, JsonBody, Prefer, Query, schema},
     http::{
         JsonResponse, Problem, ProblemCode,
         documented::{BODY, KEYED, STORED, problems},
     },
-    idempotency::idempotent,
+    idempotency::IdempotencyKey,
     state::ApiState,
 };
 
@@ -73,28 +73,30 @@ pub(crate) async fn start_workflow(
     let JsonBody { value: new, bytes } = body;
     check(&state, &new)?;
     let (wait, _permit) = prefer.wait_with_permit(&state);
-    idempotent(&state, key, "start_workflow", &bytes, async |id| {
-        let asked = json!({"definition": new.definition, "business_key": new.business_key});
-        let mut saga =
-            NewSaga::untyped(&new.definition, &new.input).id(SagaId(id)).trace(state.trace().current());
-        if let Some(business_key) = new.business_key {
-            saga = saga.business_key(business_key);
-        }
-        let started = start_workflow::start(state.shop(), saga, asked, actor.by("operator")).await;
-        let started = started.map_err(|error| match error {
-            StartWorkflowError::Start(error) => Problem::from(error),
-            StartWorkflowError::Database(error) => error.into(),
-        })?;
-        if let Some(patience) = wait {
-            state.engine().wait(started.saga_id, patience).await?;
-        }
-        let workflow = load(&state, started.saga_id.0).await?;
-        let location = format!("/api/workflows/{}", started.saga_id);
-        Ok(JsonResponse::new(StatusCode::ACCEPTED, &Workflow::from(workflow))?
-            .location(location)
-            .preference_applied(wait))
-    })
-    .await
+    state
+        .idempotency()
+        .run(key, "start_workflow", &bytes, async |id| {
+            let asked = json!({"definition": new.definition, "business_key": new.business_key});
+            let mut saga =
+                NewSaga::untyped(&new.definition, &new.input).id(SagaId(id)).trace(state.trace().current());
+            if let Some(business_key) = new.business_key {
+                saga = saga.business_key(business_key);
+            }
+            let started = starts::start(state.shop(), saga, asked, actor.by("operator")).await;
+            let started = started.map_err(|error| match error {
+                AskedStartError::Start(error) => Problem::from(error),
+                AskedStartError::Database(error) => error.into(),
+            })?;
+            if let Some(patience) = wait {
+                state.engine().wait(started.saga_id, patience).await?;
+            }
+            let workflow = load(&state, started.saga_id.0).await?;
+            let location = format!("/api/workflows/{}", started.saga_id);
+            Ok(JsonResponse::new(StatusCode::ACCEPTED, &Workflow::from(workflow))?
+                .location(location)
+                .preference_applied(wait))
+        })
+        .await
 }
 
 fn check(state: &ApiState, new: &NewWorkflow) -> Result<(), Problem> {
