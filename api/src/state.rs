@@ -243,7 +243,7 @@ impl ApiStateBuilder {
             let validator = compiled(template.name, &template.variables)?;
             Ok((template, validator))
         };
-        let templates = letters::templates().into_iter().map(with_schema).collect::<Result<_, _>>()?;
+        let templates = mail_templates::templates().into_iter().map(with_schema).collect::<Result<_, _>>()?;
         let Self { shop, metrics, mail, limits, trace, access } = self;
         let (engine, pool) = (shop.engine().clone(), shop.pool().clone());
         let gate = PoolGate::new(pool.clone(), limits.pool_timeout);

@@ -63,7 +63,7 @@ enum PageRead {
 async fn read_page(channel: &Channel) -> Result<PageRead, sqlx::Error> {
     let read_through = *channel.read_through.borrow();
     let Some(after) = read_through else {
-        let end = events::extent(&channel.pool).await?.last_event_id;
+        let end = events::log_range(&channel.pool).await?.last_event_id;
         channel.read_through.send_replace(Some(end));
         return Ok(PageRead::End);
     };

@@ -23,7 +23,7 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(super) enum Finish {
     /// Stores the answer that every later request gets.
-    Store(Answer),
+    Store(RecordedResponse),
     /// Stores no answer; the next request may try again at once.
     Release,
 }
@@ -99,7 +99,7 @@ async fn retry_until_done(
     _permit: OwnedSemaphorePermit,
 ) {
     // By then any other request may have taken the key over, which then finishes it.
-    let deadline = Instant::now() + idempotency::IN_FLIGHT_FOR;
+    let deadline = Instant::now() + idempotency::IN_FLIGHT_TIMEOUT;
     let mut pause = FIRST_PAUSE;
     loop {
         let is_last = tokio::select! {

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use shop::idempotency::Answer;
+use shop::idempotency::RecordedResponse;
 
 use super::key_finisher::Finish;
 use crate::http::{JsonResponse, Problem};
@@ -23,19 +23,19 @@ struct StoredResponse {
 ///
 /// # Errors
 /// A 500 when its body is not JSON.
-pub(super) fn stored_success(response: &JsonResponse) -> Result<Answer, Problem> {
+pub(super) fn stored_success(response: &JsonResponse) -> Result<RecordedResponse, Problem> {
     let broken = |error: serde_json::Error| Problem::internal(format!("an answer can't be stored: {error}"));
     let raw: &RawValue = serde_json::from_slice(&response.body).map_err(broken)?;
     let stored = StoredResponse { version: response.version, answer: raw.to_owned() };
     let body = serde_json::to_string(&stored).map_err(broken)?;
-    Ok(Answer { status: response.status.as_u16(), location: response.location.clone(), body })
+    Ok(RecordedResponse { status: response.status.as_u16(), location: response.location.clone(), body })
 }
 
 /// Writes a problem as it is stored; a failure of ours (5xx) releases the key.
 pub(super) fn stored_problem(problem: &Problem) -> Finish {
     let status = problem.code().status().as_u16();
     problem.to_stored().map_or(Finish::Release, |stored| {
-        Finish::Store(Answer { status, location: None, body: stored.to_string() })
+        Finish::Store(RecordedResponse { status, location: None, body: stored.to_string() })
     })
 }
 
@@ -43,8 +43,8 @@ pub(super) fn stored_problem(problem: &Problem) -> Finish {
 ///
 /// # Errors
 /// The stored problem, if it is one; a 500 when it can't be read.
-pub(super) fn replay(answer: Answer) -> Result<Response, Problem> {
-    let Answer { status, location, body } = answer;
+pub(super) fn replay(answer: RecordedResponse) -> Result<Response, Problem> {
+    let RecordedResponse { status, location, body } = answer;
     let unreadable = || Problem::internal("an answer stored for an Idempotency-Key can't be read");
     let status = StatusCode::from_u16(status).map_err(|_| unreadable())?;
     let mut response = if status.is_success() {

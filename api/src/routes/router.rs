@@ -69,67 +69,67 @@ fn api(services: &[Service]) -> RouteTable {
     let mut table = RouteTable::new();
     if services.contains(&Service::Orders) {
         table = table
-            .write(routes!(orders::create_order))
-            .read(routes!(orders::list_orders))
-            .read(routes!(orders::get_order))
-            .write(routes!(orders::update_order_status))
-            .write(routes!(orders::cancel_order))
-            .read(routes!(orders::list_orders_by_status))
-            .read(routes!(orders::list_customer_orders));
+            .write(routes!(orders::create::create_order))
+            .read(routes!(orders::list::list_orders))
+            .read(routes!(orders::get::get_order))
+            .write(routes!(orders::update_status::update_order_status))
+            .write(routes!(orders::cancel::cancel_order))
+            .read(routes!(orders::list_by_status::list_orders_by_status))
+            .read(routes!(orders::list_by_customer::list_customer_orders));
     }
     if services.contains(&Service::Inventory) {
         table = table
-            .write(routes!(products::create_product))
-            .read(routes!(products::list_products))
-            .write(routes!(products::upsert_products))
-            .read(routes!(products::list_products_by_category))
-            .read(routes!(products::list_low_stock_products))
-            .read(routes!(products::get_product))
-            .write(routes!(products::update_product))
-            .write(routes!(products::update_stock))
-            .read(routes!(products::get_product_ledger));
+            .write(routes!(products::create::create_product))
+            .read(routes!(products::list::list_products))
+            .write(routes!(products::upsert::upsert_products))
+            .read(routes!(products::list_by_category::list_products_by_category))
+            .read(routes!(products::list_low_stock::list_low_stock_products))
+            .read(routes!(products::get::get_product))
+            .write(routes!(products::update::update_product))
+            .write(routes!(products::update_stock::update_stock))
+            .read(routes!(products::get_ledger::get_product_ledger));
     }
     if services.contains(&Service::Notifications) {
         table = table
-            .write(routes!(notifications::create_notification))
-            .read(routes!(notifications::get_notification))
-            .read(routes!(notifications::list_notifications_by_status))
-            .read(routes!(notifications::list_notification_templates));
+            .write(routes!(notifications::create::create_notification))
+            .read(routes!(notifications::get::get_notification))
+            .read(routes!(notifications::list_by_status::list_notifications_by_status))
+            .read(routes!(notifications::list_templates::list_notification_templates));
     }
     if services.is_empty() {
         return table;
     }
     table
-        .operate(routes!(workflows::start_workflow))
-        .read(routes!(workflows::list_workflows))
-        .read(routes!(workflows::get_workflow))
-        .read(routes!(workflows::get_workflow_history))
-        .operate(routes!(workflows::cancel_workflow))
-        .read(routes!(workflows::list_workflow_definitions))
-        .read(routes!(workflows::get_workflow_definition))
-        .read(routes!(dead_jobs::list_dead_jobs))
-        .read(routes!(dead_jobs::get_dead_job))
-        .operate(routes!(dead_jobs::retry_dead_job))
-        .operate(routes!(dead_jobs::retry_dead_jobs))
-        .operate(routes!(dead_jobs::discard_dead_job))
+        .operate(routes!(workflows::start::start_workflow))
+        .read(routes!(workflows::list::list_workflows))
+        .read(routes!(workflows::get::get_workflow))
+        .read(routes!(workflows::get_history::get_workflow_history))
+        .operate(routes!(workflows::cancel::cancel_workflow))
+        .read(routes!(workflows::list_definitions::list_workflow_definitions))
+        .read(routes!(workflows::get_definition::get_workflow_definition))
+        .read(routes!(dead_jobs::list::list_dead_jobs))
+        .read(routes!(dead_jobs::get::get_dead_job))
+        .operate(routes!(dead_jobs::retry::retry_dead_job))
+        .operate(routes!(dead_jobs::retry_many::retry_dead_jobs))
+        .operate(routes!(dead_jobs::discard::discard_dead_job))
         .operate(routes!(audit::list_audit))
         .read(routes!(events::get_events))
-        .operate(routes!(dead_jobs::discard_dead_jobs))
-        .read(routes!(dead_jobs::summarize_dead_jobs))
-        .read(routes!(dead_jobs::list_archived_dead_jobs))
-        .read(routes!(dead_jobs::get_archived_dead_job))
-        .read(routes!(queues::list_queues))
-        .read(routes!(queues::get_queue))
-        .operate(routes!(queues::update_queue))
+        .operate(routes!(dead_jobs::discard_many::discard_dead_jobs))
+        .read(routes!(dead_jobs::summarize::summarize_dead_jobs))
+        .read(routes!(dead_jobs::list_archived::list_archived_dead_jobs))
+        .read(routes!(dead_jobs::get_archived::get_archived_dead_job))
+        .read(routes!(queues::list::list_queues))
+        .read(routes!(queues::get::get_queue))
+        .operate(routes!(queues::update::update_queue))
         .read(routes!(circuit_breakers::list_circuit_breakers))
 }
 
 /// Adds what has to answer whatever the load and the database.
 fn operations(table: RouteTable, is_metrics_public: bool) -> RouteTable {
     let table = table
-        .public(routes!(health::get_health_live))
-        .public(routes!(health::get_health_ready))
-        .public(routes!(health::get_health))
+        .public(routes!(health::get_live::get_health_live))
+        .public(routes!(health::get_ready::get_health_ready))
+        .public(routes!(health::get::get_health))
         .public_pages(&docs::PATHS);
     let metrics = routes!(metrics::get_metrics);
     if is_metrics_public { table.public(metrics) } else { table.read(metrics) }

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use engine::DeadJobFilter;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -329,4 +329,41 @@ impl From<DeadJobSelection> for DeadJobFilter {
             with_resolved: false,
         }
     }
+}
+
+/// The example of the document.
+pub(super) fn example() -> Value {
+    json!({
+        "dead_job_id": "0199f3a1-0000-7000-8000-00000000dead",
+        "workflow_id": "0199f3a0-2222-7222-8333-444455556667",
+        "definition": "deliver-notification",
+        "queue": "notifications",
+        "step": "send-mail",
+        "direction": "action",
+        "attempts": 8,
+        "error": "the mail server does not answer",
+        "errors": [{
+            "attempt": 1,
+            "at": "2026-11-22T10:00:00Z",
+            "outcome": "retry",
+            "error": ["the mail server does not answer", "connection refused"]
+        }],
+        "payload": {"to": "a@example.com", "subject": "Your order is confirmed"},
+        "first_failed_at": "2026-11-22T10:00:00Z",
+        "died_at": "2026-11-22T10:05:00Z",
+        "expires_at": null,
+        "resolution": null,
+        "resolved_by": null,
+        "resolved_reason": null,
+        "resolved_at": null
+    })
+}
+
+/// The example of an archived one.
+pub(super) fn archived_example() -> Value {
+    let mut job = example();
+    job["expires_at"] = json!("2026-12-22T10:05:00Z");
+    job["archived_at"] = json!("2026-12-22T10:05:20Z");
+    job["why"] = json!("expired");
+    job
 }

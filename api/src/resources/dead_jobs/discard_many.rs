@@ -4,9 +4,8 @@ use axum::extract::State;
 use engine::{BulkResult, DeadJobId};
 
 use super::{
-    act::discard_mode,
     body::{DeadJobLeft, DeadJobsDiscard, DeadJobsDiscarded},
-    retry_many::{bulk, selected},
+    bulk::{bulk, discard_mode, selected},
 };
 use crate::{
     extract::{Actor, JsonBody, Query, check_reason},

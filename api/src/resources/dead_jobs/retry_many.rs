@@ -1,13 +1,14 @@
 //! POST `/api/dead-jobs/retry`.
 
-use std::time::Duration;
-
 use axum::extract::State;
-use engine::{BulkLimits, BulkResult, DeadJobFilter};
+use engine::BulkResult;
 
-use super::body::{DeadJobLeft, DeadJobSelection, DeadJobsRetried, DeadJobsRetry};
+use super::{
+    body::{DeadJobLeft, DeadJobsRetried, DeadJobsRetry},
+    bulk::{bulk, selected},
+};
 use crate::{
-    extract::{Actor, JsonBody, Query, StrictObject, check_reason},
+    extract::{Actor, JsonBody, Query, check_reason},
     http::{
         JsonResponse, Problem,
         documented::{BODY, STORED, problems},
@@ -16,11 +17,6 @@ use crate::{
 };
 
 problems!(Problems: BODY, STORED);
-
-/// The most that are retried or discarded by one request.
-pub(super) const MAX_BULK: u32 = 1000;
-/// Half of what a request may take: the caller is to hear which ones were done.
-const BULK_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Retry many dead jobs
 ///
@@ -65,25 +61,4 @@ pub(crate) async fn retry_dead_jobs(
     let retried = done.done.into_iter().map(|id| id.0).collect();
     let failed = DeadJobLeft::each(done.failed);
     JsonResponse::ok(&DeadJobsRetried { dry_run: retry.dry_run, matched, remaining, retried, failed })
-}
-
-/// How far one request goes.
-pub(super) fn bulk(limit: u32) -> BulkLimits {
-    BulkLimits { max_jobs: limit, time_limit: BULK_TIMEOUT }
-}
-
-/// Checks what a request about many says about which.
-pub(super) fn selected(filter: StrictObject<DeadJobSelection>, limit: u32) -> Result<DeadJobFilter, Problem> {
-    if !(1..=MAX_BULK).contains(&limit) {
-        return Err(Problem::field("/limit", "out-of-range", format!("must be from 1 to {MAX_BULK}")));
-    }
-    let StrictObject(filter) = filter;
-    if filter.error_contains.as_ref().is_some_and(|text| text.chars().count() > 200) {
-        return Err(Problem::field(
-            "/filter/error_contains",
-            "wrong-length",
-            "must have at most 200 characters",
-        ));
-    }
-    Ok(filter.into())
 }

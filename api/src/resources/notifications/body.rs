@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use shop::{mail_templates::TemplateDescription, notifications};
 use utoipa::{
     PartialSchema, ToSchema,
@@ -259,4 +259,24 @@ impl From<&TemplateDescription> for NotificationTemplate {
         let TemplateDescription { name, description, variables, example, subject } = template.clone();
         Self { name, description, variables, example, subject }
     }
+}
+
+/// The example of the document.
+pub(super) fn example() -> Value {
+    json!({
+        "notification_id": "0199f3a0-2222-7222-8333-444455556666",
+        "to": "a@example.com",
+        "subject": "Your order is confirmed",
+        "text": "Thank you …",
+        "html": null,
+        "status": "sent",
+        "message_id": "<0199f3a0-2222-7222-8333-444455556666.send-mail@sagaline>",
+        "attempts": [
+            {"attempt": 1, "started_at": "2026-11-22T10:00:00.005Z", "duration_ms": 31, "outcome": "done",
+             "reply": "250 OK", "error": []}
+        ],
+        "workflow_id": "0199f3a0-2222-7222-8333-444455556666",
+        "created_at": "2026-11-22T10:00:00.004567Z",
+        "updated_at": "2026-11-22T10:00:00.036Z"
+    })
 }

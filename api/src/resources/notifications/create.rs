@@ -9,10 +9,7 @@ use shop::{
     sagas::deliver_notification::DeliverNotification,
 };
 
-use super::{
-    body::{NewNotification, Notification},
-    example,
-};
+use super::body::{NewNotification, Notification, example};
 use crate::{
     extract::{Actor, JsonBody, Prefer, Query, schema},
     http::{

@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use shop::orders;
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -194,4 +195,27 @@ impl From<OrderStatus> for orders::OrderStatus {
             OrderStatus::Cancelled => Self::Cancelled,
         }
     }
+}
+
+/// The example of the document.
+pub(super) fn example() -> Value {
+    json!({
+        "order_id": "0199f3a0-5c1e-7d2b-9a43-0f6f4a1c2b3d",
+        "customer_id": "0199f39f-0000-7000-8000-000000000001",
+        "customer_email": "a@example.com",
+        "status": "confirmed",
+        "status_reason": null,
+        "currency": "EUR",
+        "total": 2580,
+        "items": [
+            {"sku": "TEA-1", "name": "Green tea", "quantity": 2, "unit_price": 1290, "line_total": 2580}
+        ],
+        "timeline": [
+            {"status": "pending", "at": "2026-11-22T10:00:00.000123Z", "actor": "key:web", "reason": null},
+            {"status": "confirmed", "at": "2026-11-22T10:00:00.004567Z", "actor": "place-order", "reason": null}
+        ],
+        "workflow_id": "0199f3a0-5c1e-7d2b-9a43-0f6f4a1c2b3e",
+        "created_at": "2026-11-22T10:00:00.000123Z",
+        "updated_at": "2026-11-22T10:00:00.004567Z"
+    })
 }

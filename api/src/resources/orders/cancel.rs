@@ -5,8 +5,8 @@ use http::StatusCode;
 use shop::orders::{self, CancelOrderError};
 
 use super::{
-    body::{Order, OrderCancellation},
-    example, load,
+    body::{Order, OrderCancellation, example},
+    load::load,
 };
 use crate::{
     extract::{Actor, IdPath, IfMatch, JsonBody, Query},

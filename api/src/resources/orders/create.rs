@@ -4,10 +4,7 @@ use axum::{extract::State, response::Response};
 use http::StatusCode;
 use shop::orders::{self, OrderItem, PlaceError, PlaceOrder};
 
-use super::{
-    body::{NewOrder, Order},
-    example,
-};
+use super::body::{NewOrder, Order, example};
 use crate::{
     extract::{Actor, JsonBody, Prefer, Query, StrictObject},
     http::{

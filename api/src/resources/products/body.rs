@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use shop::inventory;
 use utoipa::{
     PartialSchema, ToSchema,
@@ -313,4 +314,20 @@ impl From<inventory::Product> for Product {
             updated_at: product.updated_at,
         }
     }
+}
+
+/// The example of the document.
+pub(super) fn example() -> Value {
+    json!({
+        "product_id": "0199f3a0-1111-7222-8333-444455556666",
+        "sku": "TEA-1",
+        "name": "Green tea",
+        "description": "Sencha, 100 g",
+        "category": "tea",
+        "price": 1290,
+        "currency": "EUR",
+        "stock": {"on_hand": 50, "reserved": 2, "available": 48, "low_stock_threshold": 5},
+        "created_at": "2026-11-22T10:00:00.000123Z",
+        "updated_at": "2026-11-22T10:00:00.000123Z"
+    })
 }

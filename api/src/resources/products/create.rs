@@ -4,10 +4,7 @@ use axum::{extract::State, response::Response};
 use http::StatusCode;
 use shop::inventory::{self, CreateProductError};
 
-use super::{
-    body::{NewProduct, Product},
-    example,
-};
+use super::body::{NewProduct, Product, example};
 use crate::{
     extract::{Actor, JsonBody, Query},
     http::{

@@ -4,8 +4,8 @@ use axum::extract::State;
 use shop::inventory::{self, UpdateProductError};
 
 use super::{
-    body::{Product, ProductUpdate},
-    example, load,
+    body::{Product, ProductUpdate, example},
+    load::load,
 };
 use crate::{
     extract::{Actor, IdPath, IfMatch, JsonBody, Query},

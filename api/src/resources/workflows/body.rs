@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use engine::{HistoryEntry, SagaView};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -180,4 +180,31 @@ impl From<HistoryEntry> for HistoryItem {
             epoch: entry.epoch,
         }
     }
+}
+
+/// The example of the document.
+pub(crate) fn example() -> Value {
+    json!({
+        "workflow_id": "0199f3a0-5c1e-7d2b-9a43-0f6f4a1c2b3e",
+        "definition": "cancel-order",
+        "status": "completed",
+        "step": "finish-cancellation",
+        "direction": "action",
+        "business_key": "0199f3a0-5c1e-7d2b-9a43-0f6f4a1c2b3d",
+        "attempt": 1,
+        "due_at": null,
+        "deadline_at": null,
+        "error": null,
+        "cause": null,
+        "cancel_requested": false,
+        "queue": "default",
+        "graph_hash": "9f6c2ab1d0e84c11",
+        "input": {
+            "order_id": "0199f3a0-5c1e-7d2b-9a43-0f6f4a1c2b3d",
+            "reason": "changed my mind",
+            "actor": "key:backoffice"
+        },
+        "created_at": "2026-11-22T10:00:00.000123Z",
+        "ended_at": "2026-11-22T10:00:00.005Z"
+    })
 }

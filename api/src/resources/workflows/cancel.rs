@@ -5,8 +5,8 @@ use engine::SagaId;
 use http::StatusCode;
 
 use super::{
-    body::{Workflow, WorkflowCancellation},
-    example, load,
+    body::{Workflow, WorkflowCancellation, example},
+    load::load,
 };
 use crate::{
     extract::{Actor, IdPath, OptionalJsonBody, Query, check_reason},

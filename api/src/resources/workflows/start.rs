@@ -10,8 +10,8 @@ use shop::{
 };
 
 use super::{
-    body::{NewWorkflow, Workflow},
-    example, load,
+    body::{NewWorkflow, Workflow, example},
+    load::load,
 };
 use crate::{
     extract::{Actor, JsonBody, Prefer, Query, schema},
@@ -82,10 +82,10 @@ pub(crate) async fn start_workflow(
             if let Some(business_key) = new.business_key {
                 saga = saga.business_key(business_key);
             }
-            let started = starts::start(state.shop(), saga, asked, actor.by("operator")).await;
+            let started = start_workflow::start(state.shop(), saga, asked, actor.by("operator")).await;
             let started = started.map_err(|error| match error {
-                AskedStartError::Start(error) => Problem::from(error),
-                AskedStartError::Database(error) => error.into(),
+                StartWorkflowError::Start(error) => Problem::from(error),
+                StartWorkflowError::Database(error) => error.into(),
             })?;
             if let Some(patience) = wait {
                 state.engine().wait(started.saga_id, patience).await?;

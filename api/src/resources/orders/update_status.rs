@@ -4,8 +4,8 @@ use axum::extract::State;
 use shop::orders::{self, StatusError};
 
 use super::{
-    body::{Order, StatusUpdate},
-    example, load,
+    body::{Order, StatusUpdate, example},
+    load::load,
 };
 use crate::{
     extract::{Actor, IdPath, IfMatch, JsonBody, Query, check_reason},

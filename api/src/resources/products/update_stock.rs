@@ -4,8 +4,8 @@ use axum::extract::State;
 use shop::inventory::{self, StockChange, StockError};
 
 use super::{
-    body::{Product, StockUpdate},
-    example, load,
+    body::{Product, StockUpdate, example},
+    load::load,
 };
 use crate::{
     extract::{Actor, IdPath, IfMatch, JsonBody, Query},

@@ -1,22 +1,9 @@
-//! GET of the definitions that this process knows: their graphs and their input schemas.
+//! The JSON of definitions: their graphs and their input schemas.
 
-use axum::extract::State;
 use engine::{Definition, Placement, RetryPolicy, StepKind, UndoKind};
 use serde::Serialize;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
-
-use crate::{
-    extract::{Query, TextPath},
-    http::{
-        JsonResponse, Problem, ProblemCode,
-        documented::{ONE, STORED, problems},
-    },
-    state::ApiState,
-};
-
-problems!(OneProblems: ONE, STORED);
-problems!(ListProblems: STORED, &[ProblemCode::InvalidParameter]);
 
 /// What a saga is made of.
 #[derive(Debug, Serialize, ToSchema)]
@@ -80,54 +67,6 @@ pub(crate) struct WorkflowDefinitionList {
     pub(crate) next_cursor: Option<String>,
 }
 
-/// List workflow definitions
-///
-/// Those that this process knows, by name, each with its graph and the JSON schema of its input.
-#[utoipa::path(
-    get,
-    path = "/api/workflow-definitions",
-    tag = "workflows",
-    responses(
-        (
-            status = 200,
-            description = "The definitions",
-            body = WorkflowDefinitionList,
-            example = json!({"items": [example()], "next_cursor": null})
-        ),
-        ListProblems
-    )
-)]
-pub(crate) async fn list_workflow_definitions(
-    State(state): State<ApiState>,
-    Query(()): Query<()>,
-) -> Result<JsonResponse, Problem> {
-    let items = state.engine().definitions().map(Into::into).collect();
-    JsonResponse::ok(&WorkflowDefinitionList { items, next_cursor: None })
-}
-
-/// Read a workflow definition
-///
-/// Its graph, with the undo beside each action, and the JSON schema of its input.
-#[utoipa::path(
-    get,
-    path = "/api/workflow-definitions/{name}",
-    tag = "workflows",
-    params(("name" = String, Path, description = "The definition's name", example = "place-order")),
-    responses(
-        (status = 200, description = "The definition", body = WorkflowDefinition, example = json!(example())),
-        OneProblems
-    )
-)]
-pub(crate) async fn get_workflow_definition(
-    State(state): State<ApiState>,
-    TextPath(name): TextPath,
-    Query(()): Query<()>,
-) -> Result<JsonResponse, Problem> {
-    let definition = state.engine().definition(&name);
-    let definition = definition.ok_or_else(|| Problem::not_found("workflow definition", &name))?;
-    JsonResponse::ok(&WorkflowDefinition::from(definition))
-}
-
 impl From<&Definition> for WorkflowDefinition {
     fn from(definition: &Definition) -> Self {
         let graph = definition.graph();
@@ -182,7 +121,8 @@ fn millis(duration: std::time::Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn example() -> Value {
+/// The example of the document.
+pub(super) fn example() -> Value {
     let retry = json!({
         "attempts": 5, "first_delay_ms": 100, "factor": 3.0, "max_delay_ms": 30_000, "timeout_ms": 30_000
     });

@@ -139,7 +139,7 @@ pub(crate) async fn upsert_products(
                 UpsertError::Count(_) => Problem::field(
                     "/items",
                     "wrong-length",
-                    format!("1 to {BULK_MAX} products are taken at once"),
+                    format!("1 to {MAX_BULK_PRODUCTS} products are taken at once"),
                 ),
                 UpsertError::Database(error) => error.into(),
             })?;

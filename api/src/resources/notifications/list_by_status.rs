@@ -1,51 +1,21 @@
-//! GET of one notification and of lists of them.
+//! GET `/api/notifications/status/{status}`.
 
-use axum::{
-    extract::State,
-    response::{IntoResponse, Response},
-};
+use axum::extract::State;
 use serde_json::json;
 use shop::notifications;
 
-use super::{
-    body::{Notification, NotificationList, NotificationStatus},
-    example,
-};
+use super::body::{NotificationList, NotificationStatus};
 use crate::{
-    extract::{CursorQuery, IdPath, Query, TextPath, next_page},
+    extract::{CursorQuery, Query, TextPath, next_page},
     http::{
         FieldError, JsonResponse, Problem, ProblemCode,
-        documented::{LIST, ONE, STORED, problems},
+        documented::{LIST, STORED, problems},
     },
     resources::page::page_of,
     state::ApiState,
 };
 
-problems!(Problems: ONE, STORED);
 problems!(ListProblems: LIST, STORED);
-
-/// Read a notification
-///
-/// With every attempt to deliver it. A mail is delivered at least once, with a `Message-ID` that never changes.
-#[utoipa::path(
-    get,
-    path = "/api/notifications/{notification_id}",
-    tag = "notifications",
-    params(("notification_id" = Uuid, Path, description = "The notification")),
-    responses(
-        (status = 200, description = "The notification", body = Notification, example = json!(example())),
-        Problems
-    )
-)]
-pub(crate) async fn get_notification(
-    State(state): State<ApiState>,
-    IdPath(id): IdPath,
-    Query(()): Query<()>,
-) -> Result<Response, Problem> {
-    let found = notifications::get(state.shop(), id).await?;
-    let notification = found.ok_or_else(|| Problem::not_found("notification", id))?;
-    Ok(JsonResponse::ok(&Notification::from(notification))?.into_response())
-}
 
 /// List notifications in a status
 ///

@@ -1,0 +1,56 @@
+//! POST `/api/dead-jobs/{dead_job_id}/discard`.
+
+use axum::extract::State;
+use engine::DeadJobId;
+use http::StatusCode;
+
+use super::{body::DeadJobDiscard, bulk::discard_mode, response::answer};
+use crate::{
+    extract::{Actor, IdPath, JsonBody, Query, check_reason},
+    http::{
+        JsonResponse, Problem, ProblemCode,
+        documented::{BODY, ONE, STORED, problems},
+    },
+    resources::workflows::body::{Workflow, example},
+    state::ApiState,
+};
+
+problems!(DiscardProblems: BODY, ONE, STORED, &[ProblemCode::AlreadyResolved, ProblemCode::NotUndone, ProblemCode::Archived]);
+
+/// Discard a dead job
+///
+/// A workflow that can still unwind does so, as if it had been cancelled: nothing of it is left standing. One past its point
+/// of no return ends as it is, `dead`. One that died while it unwound is refused (409): retry it once the cause is mended;
+/// or set `force`, and what is not undone is left standing for you to see to. Who did it and why is kept.
+#[utoipa::path(
+    post,
+    path = "/api/dead-jobs/{dead_job_id}/discard",
+    tag = "dead jobs",
+    params(("dead_job_id" = uuid::Uuid, Path, description = "The dead job"), Actor),
+    request_body(content = DeadJobDiscard, example = json!({"reason": "the customer was called"})),
+    responses(
+        (
+            status = 200,
+            description = "Its workflow, which unwinds (`compensating` or `compensated`) or has ended (`dead`)",
+            body = Workflow,
+            headers(("Location" = String, description = "Where the workflow is")),
+            example = json!(example())
+        ),
+        DiscardProblems
+    )
+)]
+pub(crate) async fn discard_dead_job(
+    State(state): State<ApiState>,
+    IdPath(id): IdPath,
+    Query(()): Query<()>,
+    actor: Actor,
+    JsonBody { value: discard, .. }: JsonBody<DeadJobDiscard>,
+) -> Result<JsonResponse, Problem> {
+    if discard.reason.trim().is_empty() {
+        return Err(Problem::field("/reason", "wrong-length", "say why it is given up"));
+    }
+    check_reason(&discard.reason)?;
+    let (mode, by) = (discard_mode(discard.force), actor.by("operator"));
+    let done = state.engine().discard_dead_job(DeadJobId(id), mode, by, &discard.reason).await?;
+    answer(&state, StatusCode::OK, done.saga_id).await
+}

@@ -1,0 +1,42 @@
+//! GET `/api/dead-jobs/{dead_job_id}`.
+
+use axum::extract::State;
+use engine::DeadJobId;
+
+use super::body::{DeadJob, example};
+use crate::{
+    extract::{IdPath, Query},
+    http::{
+        JsonResponse, Problem, ProblemCode,
+        documented::{ONE, STORED, problems},
+    },
+    state::ApiState,
+};
+
+problems!(OneProblems: ONE, STORED, &[ProblemCode::Archived]);
+
+/// Read a dead job
+///
+/// With its payload and every error. One whose time to live is over is a 410 and stands in the archive.
+#[utoipa::path(
+    get,
+    path = "/api/dead-jobs/{dead_job_id}",
+    tag = "dead jobs",
+    params(("dead_job_id" = Uuid, Path, description = "The dead job")),
+    responses(
+        (status = 200, description = "The dead job", body = DeadJob, example = json!(example())),
+        OneProblems
+    )
+)]
+pub(crate) async fn get_dead_job(
+    State(state): State<ApiState>,
+    IdPath(id): IdPath,
+    Query(()): Query<()>,
+) -> Result<JsonResponse, Problem> {
+    let id = DeadJobId(id);
+    if let Some(job) = state.engine().dead_job(id).await? {
+        return JsonResponse::ok(&DeadJob::from(job));
+    }
+    let archived = state.engine().archived_dead_job(id).await?.is_some();
+    Err(if archived { Problem::archived(id) } else { Problem::not_found("dead job", id) })
+}

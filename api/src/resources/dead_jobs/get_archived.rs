@@ -1,0 +1,43 @@
+//! GET `/api/dead-jobs/archive/{dead_job_id}`.
+
+use axum::extract::State;
+use engine::DeadJobId;
+
+use super::body::{ArchivedDeadJob, archived_example};
+use crate::{
+    extract::{IdPath, Query},
+    http::{
+        JsonResponse, Problem,
+        documented::{ONE, STORED, problems},
+    },
+    state::ApiState,
+};
+
+problems!(OneProblems: ONE, STORED);
+
+/// Read an archived dead job
+///
+/// With its payload and every error. It can't be retried any more: start its workflow anew if it is still wanted.
+#[utoipa::path(
+    get,
+    path = "/api/dead-jobs/archive/{dead_job_id}",
+    tag = "dead jobs",
+    params(("dead_job_id" = uuid::Uuid, Path, description = "The dead job")),
+    responses(
+        (
+            status = 200,
+            description = "The archived dead job",
+            body = ArchivedDeadJob,
+            example = json!(archived_example())
+        ),
+        OneProblems
+    )
+)]
+pub(crate) async fn get_archived_dead_job(
+    State(state): State<ApiState>,
+    IdPath(id): IdPath,
+    Query(()): Query<()>,
+) -> Result<JsonResponse, Problem> {
+    let job = state.engine().archived_dead_job(DeadJobId(id)).await?;
+    JsonResponse::ok(&ArchivedDeadJob::from(job.ok_or_else(|| Problem::not_found("archived dead job", id))?))
+}

@@ -1,0 +1,43 @@
+//! GET `/api/dead-jobs`.
+
+use axum::extract::State;
+
+use super::{
+    body::{DeadJobList, example},
+    query::DeadJobQuery,
+};
+use crate::{
+    extract::{PageRequest, Query, next_page},
+    http::{
+        JsonResponse, Problem,
+        documented::{LIST, STORED, problems},
+    },
+    resources::page::page_of,
+    state::ApiState,
+};
+
+problems!(ListProblems: LIST, STORED);
+
+/// List dead jobs
+///
+/// Newest first; those that somebody has acted on are left out unless asked for.
+#[utoipa::path(
+    get,
+    path = "/api/dead-jobs",
+    tag = "dead jobs",
+    params(DeadJobQuery),
+    responses(
+        (status = 200, description = "A page of dead jobs", body = DeadJobList, example = json!(page_of(&example()))),
+        ListProblems
+    )
+)]
+pub(crate) async fn list_dead_jobs(
+    State(state): State<ApiState>,
+    Query(query): Query<DeadJobQuery>,
+) -> Result<JsonResponse, Problem> {
+    let (filter, cursor, limit) = query.parts();
+    let page_request = PageRequest::new("dead-jobs", &format!("{filter:?}"), cursor.as_deref(), limit)?;
+    let rows = state.engine().dead_jobs(&filter, page_request.engine_page()).await?;
+    let (rows, next_cursor) = next_page(rows, &page_request, |job| job.dead_job_id.0);
+    JsonResponse::ok(&DeadJobList { items: rows.into_iter().map(Into::into).collect(), next_cursor })
+}

@@ -1,0 +1,51 @@
+//! GET `/api/dead-jobs/archive`.
+
+use axum::extract::State;
+use engine::DeadJobFilter;
+
+use super::{
+    body::{ArchivedDeadJobList, archived_example},
+    query::DeadJobQuery,
+};
+use crate::{
+    extract::{PageRequest, Query, next_page},
+    http::{
+        JsonResponse, Problem,
+        documented::{LIST, STORED, problems},
+    },
+    resources::page::page_of,
+    state::ApiState,
+};
+
+problems!(ListProblems: LIST, STORED);
+
+/// List archived dead jobs
+///
+/// Those whose time to live is over, the last parked first. Unless asked for, those are left out that somebody had acted
+/// on before.
+#[utoipa::path(
+    get,
+    path = "/api/dead-jobs/archive",
+    tag = "dead jobs",
+    params(DeadJobQuery),
+    responses(
+        (
+            status = 200,
+            description = "A page of archived dead jobs",
+            body = ArchivedDeadJobList,
+            example = json!(page_of(&archived_example()))
+        ),
+        ListProblems
+    )
+)]
+pub(crate) async fn list_archived_dead_jobs(
+    State(state): State<ApiState>,
+    Query(query): Query<DeadJobQuery>,
+) -> Result<JsonResponse, Problem> {
+    let (filter, cursor, limit): (DeadJobFilter, _, _) = query.parts();
+    let page_request =
+        PageRequest::new("dead-jobs-archive", &format!("{filter:?}"), cursor.as_deref(), limit)?;
+    let rows = state.engine().archived_dead_jobs(&filter, page_request.engine_page()).await?;
+    let (rows, next_cursor) = next_page(rows, &page_request, |job| job.dead_job.dead_job_id.0);
+    JsonResponse::ok(&ArchivedDeadJobList { items: rows.into_iter().map(Into::into).collect(), next_cursor })
+}

@@ -1,0 +1,51 @@
+//! POST `/api/dead-jobs/{dead_job_id}/retry`.
+
+use axum::extract::State;
+use engine::DeadJobId;
+use http::StatusCode;
+
+use super::{body::DeadJobRetry, response::answer};
+use crate::{
+    extract::{Actor, IdPath, OptionalJsonBody, Query, check_reason},
+    http::{
+        JsonResponse, Problem, ProblemCode,
+        documented::{BODY, ONE, STORED, problems},
+    },
+    resources::workflows::body::{Workflow, example},
+    state::ApiState,
+};
+
+problems!(RetryProblems: BODY, ONE, STORED, &[ProblemCode::AlreadyResolved, ProblemCode::Archived]);
+
+/// Retry a dead job
+///
+/// Its workflow goes on exactly where it stopped, with fresh attempts. Who did it and why is kept.
+#[utoipa::path(
+    post,
+    path = "/api/dead-jobs/{dead_job_id}/retry",
+    tag = "dead jobs",
+    params(("dead_job_id" = uuid::Uuid, Path, description = "The dead job"), Actor),
+    request_body(content = Option<DeadJobRetry>, example = json!({"reason": "the mail server is back"})),
+    responses(
+        (
+            status = 202,
+            description = "Its workflow, which moves again",
+            body = Workflow,
+            headers(("Location" = String, description = "Where the workflow is")),
+            example = json!(example())
+        ),
+        RetryProblems
+    )
+)]
+pub(crate) async fn retry_dead_job(
+    State(state): State<ApiState>,
+    IdPath(id): IdPath,
+    Query(()): Query<()>,
+    actor: Actor,
+    OptionalJsonBody(retry): OptionalJsonBody<DeadJobRetry>,
+) -> Result<JsonResponse, Problem> {
+    let reason = retry.reason.unwrap_or_else(|| "no reason given".into());
+    check_reason(&reason)?;
+    let saga = state.engine().retry_dead_job(DeadJobId(id), actor.by("operator"), &reason).await?;
+    answer(&state, StatusCode::ACCEPTED, saga).await
+}

@@ -1,0 +1,43 @@
+//! GET `/api/notifications/{notification_id}`.
+
+use axum::{
+    extract::State,
+    response::{IntoResponse, Response},
+};
+
+use shop::notifications;
+
+use super::body::{Notification, example};
+use crate::{
+    extract::{IdPath, Query},
+    http::{
+        JsonResponse, Problem,
+        documented::{ONE, STORED, problems},
+    },
+    state::ApiState,
+};
+
+problems!(Problems: ONE, STORED);
+
+/// Read a notification
+///
+/// With every attempt to deliver it. A mail is delivered at least once, with a `Message-ID` that never changes.
+#[utoipa::path(
+    get,
+    path = "/api/notifications/{notification_id}",
+    tag = "notifications",
+    params(("notification_id" = Uuid, Path, description = "The notification")),
+    responses(
+        (status = 200, description = "The notification", body = Notification, example = json!(example())),
+        Problems
+    )
+)]
+pub(crate) async fn get_notification(
+    State(state): State<ApiState>,
+    IdPath(id): IdPath,
+    Query(()): Query<()>,
+) -> Result<Response, Problem> {
+    let found = notifications::get(state.shop(), id).await?;
+    let notification = found.ok_or_else(|| Problem::not_found("notification", id))?;
+    Ok(JsonResponse::ok(&Notification::from(notification))?.into_response())
+}

@@ -1,0 +1,56 @@
+//! GET `/api/orders/{order_id}`.
+
+use axum::{
+    extract::State,
+    response::{IntoResponse, Response},
+};
+
+use super::{
+    body::{Order, example},
+    load::load,
+};
+use crate::{
+    extract::{IdPath, IfNoneMatch, Query},
+    http::{
+        JsonResponse, Problem,
+        documented::{ONE, STORED, problems},
+        not_modified,
+    },
+    state::ApiState,
+};
+
+problems!(OneProblems: ONE, STORED);
+
+/// Read an order
+///
+/// With its lines, its timeline, and the workflow that places it.
+#[utoipa::path(
+    get,
+    path = "/api/orders/{order_id}",
+    tag = "orders",
+    params(("order_id" = Uuid, Path, description = "The order"), IfNoneMatch),
+    responses(
+        (
+            status = 200,
+            description = "The order",
+            body = Order,
+            headers(("ETag" = String, description = "Its version, for `If-Match`")),
+            example = json!(example())
+        ),
+        (status = 304, description = "The caller has this version already"),
+        OneProblems
+    )
+)]
+pub(crate) async fn get_order(
+    State(state): State<ApiState>,
+    IdPath(id): IdPath,
+    Query(()): Query<()>,
+    seen: IfNoneMatch,
+) -> Result<Response, Problem> {
+    let order = load(&state, id).await?;
+    let version = order.version;
+    if seen.has(version) {
+        return Ok(not_modified(version));
+    }
+    Ok(JsonResponse::ok(&Order::from(order))?.version(version).into_response())
+}

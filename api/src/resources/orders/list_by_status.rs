@@ -1,0 +1,56 @@
+//! GET `/api/orders/status/{status}`.
+
+use axum::extract::State;
+use shop::orders::OrderFilter;
+
+use super::{
+    body::{OrderList, OrderStatus, example},
+    listing::{RangeQuery, page},
+};
+use crate::{
+    extract::{Query, TextPath},
+    http::{
+        FieldError, JsonResponse, Problem, ProblemCode,
+        documented::{LIST, STORED, problems},
+    },
+    resources::page::page_of,
+    state::ApiState,
+};
+
+problems!(ListProblems: LIST, STORED);
+
+/// List orders in a status
+///
+/// Newest first.
+///
+/// It may have to look at many rows: few such lists are read at a time (503 `overloaded` beyond), each for two seconds at
+/// most (503 `timeout`); narrow it then.
+#[utoipa::path(
+    get,
+    path = "/api/orders/status/{status}",
+    tag = "orders",
+    params(("status" = OrderStatus, Path, description = "The status"), RangeQuery),
+    responses(
+        (status = 200, description = "A page of orders", body = OrderList, example = json!(page_of(&example()))),
+        ListProblems
+    )
+)]
+pub(crate) async fn list_orders_by_status(
+    State(state): State<ApiState>,
+    TextPath(status): TextPath,
+    Query(range): Query<RangeQuery>,
+) -> Result<JsonResponse, Problem> {
+    let status = status.parse().map_err(|error: String| {
+        Problem::fields(
+            ProblemCode::InvalidParameter,
+            vec![FieldError::parameter("status", "invalid", error)],
+        )
+    })?;
+    let filter = OrderFilter {
+        status: Some(status),
+        customer_id: None,
+        created_after: range.created_after.map(Into::into),
+        created_before: range.created_before.map(Into::into),
+    };
+    page(&state, "orders-by-status", filter, &range).await
+}

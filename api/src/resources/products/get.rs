@@ -1,0 +1,56 @@
+//! GET `/api/products/{product_id}`.
+
+use axum::{
+    extract::State,
+    response::{IntoResponse, Response},
+};
+
+use super::{
+    body::{Product, example},
+    load::load,
+};
+use crate::{
+    extract::{IdPath, IfNoneMatch, Query},
+    http::{
+        JsonResponse, Problem,
+        documented::{ONE, STORED, problems},
+        not_modified,
+    },
+    state::ApiState,
+};
+
+problems!(OneProblems: ONE, STORED);
+
+/// Read a product
+///
+/// With its stock. The `ETag` changes with the stock too.
+#[utoipa::path(
+    get,
+    path = "/api/products/{product_id}",
+    tag = "inventory",
+    params(("product_id" = uuid::Uuid, Path, description = "The product"), IfNoneMatch),
+    responses(
+        (
+            status = 200,
+            description = "The product",
+            body = Product,
+            headers(("ETag" = String, description = "Its version, for `If-Match`")),
+            example = json!(example())
+        ),
+        (status = 304, description = "The caller has this version already"),
+        OneProblems
+    )
+)]
+pub(crate) async fn get_product(
+    State(state): State<ApiState>,
+    IdPath(id): IdPath,
+    Query(()): Query<()>,
+    seen: IfNoneMatch,
+) -> Result<Response, Problem> {
+    let product = load(&state, id).await?;
+    let version = product.version;
+    if seen.has(version) {
+        return Ok(not_modified(version));
+    }
+    Ok(JsonResponse::ok(&Product::from(product))?.version(version).into_response())
+}

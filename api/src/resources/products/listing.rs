@@ -1,0 +1,25 @@
+//! A page of any list of products.
+
+use shop::inventory::{self, ProductFilter};
+
+use super::body::ProductList;
+use crate::{
+    extract::{PageRequest, next_page},
+    http::{JsonResponse, Problem},
+    state::ApiState,
+};
+
+/// Answers with a page of products.
+///
+/// # Errors
+/// A 503 when too many such lists are read.
+pub(super) async fn page(
+    state: &ApiState,
+    filter: &ProductFilter,
+    page_request: &PageRequest,
+) -> Result<JsonResponse, Problem> {
+    let _permit = filter.may_scan().then(|| state.scan_permit()).transpose()?;
+    let rows = inventory::products(state.pool(), filter, page_request.engine_page()).await?;
+    let (rows, next_cursor) = next_page(rows, page_request, |product| product.product_id);
+    JsonResponse::ok(&ProductList { items: rows.into_iter().map(Into::into).collect(), next_cursor })
+}

@@ -1,0 +1,94 @@
+//! The JSON of queues.
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use utoipa::ToSchema;
+
+use crate::http::{JsonResponse, Problem};
+
+/// A queue, whether it is paused, and what waits in it.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Queue {
+    pub(crate) name: String,
+    /// Whether nothing is begun in it.
+    pub(crate) paused: bool,
+    /// Who paused it.
+    pub(crate) paused_by: Option<String>,
+    /// What for.
+    pub(crate) reason: Option<String>,
+    /// When it was paused or resumed last; `null` if it never was.
+    pub(crate) since: Option<DateTime<Utc>>,
+    /// Workflows that could move now and are not being worked on.
+    pub(crate) due: i64,
+    /// Workflows that wait for a later time.
+    pub(crate) waiting: i64,
+    /// Workflows being worked on.
+    pub(crate) leased: i64,
+    /// How long the oldest due one has waited.
+    pub(crate) oldest_due_ms: i64,
+}
+
+/// All queues.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct QueueList {
+    pub(crate) items: Vec<Queue>,
+    /// Always `null`: there are few queues, and all of them are given.
+    pub(crate) next_cursor: Option<String>,
+}
+
+/// What a queue is to be.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct QueueChange {
+    /// `true` pauses it, `false` resumes it.
+    pub(crate) paused: bool,
+    /// For the audit; has to be given to pause.
+    #[schema(
+        min_length = 1,
+        max_length = 500,
+        pattern = "^[^\\u0000-\\u001f\\u007f-\\u009f]*$",
+        example = "the mail server moves"
+    )]
+    pub(crate) reason: Option<String>,
+}
+
+impl From<engine::QueueView> for Queue {
+    fn from(queue: engine::QueueView) -> Self {
+        let engine::QueueView {
+            name,
+            paused,
+            paused_by,
+            reason,
+            since,
+            due,
+            waiting,
+            leased,
+            oldest_due_ms,
+            ..
+        } = queue;
+        Self { name, paused, paused_by, reason, since, due, waiting, leased, oldest_due_ms }
+    }
+}
+
+/// Answers with a queue and the version of its setting.
+pub(super) fn shown(queue: engine::QueueView) -> Result<JsonResponse, Problem> {
+    let version = queue.version;
+    Ok(JsonResponse::ok(&Queue::from(queue))?.version(version))
+}
+
+/// The example of the document.
+pub(super) fn example() -> Value {
+    json!({
+        "name": "notifications",
+        "paused": true,
+        "paused_by": "key:backoffice/anna",
+        "reason": "the mail server moves",
+        "since": "2026-11-22T10:00:00Z",
+        "due": 12,
+        "waiting": 3,
+        "leased": 0,
+        "oldest_due_ms": 61000
+    })
+}

@@ -1,0 +1,45 @@
+//! GET `/api/queues/{name}`.
+
+use axum::extract::State;
+
+use shop::queues;
+
+use super::body::{Queue, example, shown};
+use crate::{
+    extract::{Query, TextPath},
+    http::{
+        JsonResponse, Problem,
+        documented::{ONE, STORED, problems},
+    },
+    state::ApiState,
+};
+
+problems!(OneProblems: ONE, STORED);
+
+/// Read a queue
+///
+/// What waits in it, and whether it is paused. The `ETag` is that of its setting: it changes when somebody pauses or resumes
+/// the queue, not with what waits in it.
+#[utoipa::path(
+    get,
+    path = "/api/queues/{name}",
+    tag = "queues",
+    params(("name" = String, Path, description = "The queue", example = "notifications")),
+    responses(
+        (
+            status = 200,
+            description = "The queue",
+            body = Queue,
+            headers(("ETag" = String, description = "The version of its setting, for `If-Match`")),
+            example = json!(example())
+        ),
+        OneProblems
+    )
+)]
+pub(crate) async fn get_queue(
+    State(state): State<ApiState>,
+    TextPath(name): TextPath,
+    Query(()): Query<()>,
+) -> Result<JsonResponse, Problem> {
+    shown(queues::find(state.shop(), &name).await?)
+}

@@ -1,0 +1,40 @@
+//! GET `/api/queues`.
+
+use axum::extract::State;
+
+use super::body::{QueueList, example};
+use crate::{
+    extract::Query,
+    http::{
+        JsonResponse, Problem, ProblemCode,
+        documented::{STORED, problems},
+    },
+    state::ApiState,
+};
+
+problems!(ListProblems: STORED, &[ProblemCode::InvalidParameter]);
+
+/// List the queues
+///
+/// All of them, with what waits in each and whether it is paused.
+#[utoipa::path(
+    get,
+    path = "/api/queues",
+    tag = "queues",
+    responses(
+        (
+            status = 200,
+            description = "All queues, by name",
+            body = QueueList,
+            example = json!({"items": [example()], "next_cursor": null})
+        ),
+        ListProblems
+    )
+)]
+pub(crate) async fn list_queues(
+    State(state): State<ApiState>,
+    Query(()): Query<()>,
+) -> Result<JsonResponse, Problem> {
+    let items = state.engine().queues().await?.into_iter().map(Into::into).collect();
+    JsonResponse::ok(&QueueList { items, next_cursor: None })
+}

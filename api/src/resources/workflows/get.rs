@@ -1,0 +1,39 @@
+//! GET `/api/workflows/{workflow_id}`.
+
+use axum::extract::State;
+
+use super::{
+    body::{Workflow, example},
+    load::load,
+};
+use crate::{
+    extract::{IdPath, Query},
+    http::{
+        JsonResponse, Problem,
+        documented::{ONE, STORED, problems},
+    },
+    state::ApiState,
+};
+
+problems!(OneProblems: ONE, STORED);
+
+/// Read a workflow
+///
+/// Its state, where it stands, and why it unwinds if it does.
+#[utoipa::path(
+    get,
+    path = "/api/workflows/{workflow_id}",
+    tag = "workflows",
+    params(("workflow_id" = Uuid, Path, description = "The workflow")),
+    responses(
+        (status = 200, description = "The workflow", body = Workflow, example = json!(example())),
+        OneProblems
+    )
+)]
+pub(crate) async fn get_workflow(
+    State(state): State<ApiState>,
+    IdPath(id): IdPath,
+    Query(()): Query<()>,
+) -> Result<JsonResponse, Problem> {
+    JsonResponse::ok(&Workflow::from(load(&state, id).await?))
+}

@@ -1,0 +1,38 @@
+//! GET `/api/workflow-definitions/{name}`.
+
+use axum::extract::State;
+
+use super::definition::{WorkflowDefinition, example};
+use crate::{
+    extract::{Query, TextPath},
+    http::{
+        JsonResponse, Problem,
+        documented::{ONE, STORED, problems},
+    },
+    state::ApiState,
+};
+
+problems!(OneProblems: ONE, STORED);
+
+/// Read a workflow definition
+///
+/// Its graph, with the undo beside each action, and the JSON schema of its input.
+#[utoipa::path(
+    get,
+    path = "/api/workflow-definitions/{name}",
+    tag = "workflows",
+    params(("name" = String, Path, description = "The definition's name", example = "place-order")),
+    responses(
+        (status = 200, description = "The definition", body = WorkflowDefinition, example = json!(example())),
+        OneProblems
+    )
+)]
+pub(crate) async fn get_workflow_definition(
+    State(state): State<ApiState>,
+    TextPath(name): TextPath,
+    Query(()): Query<()>,
+) -> Result<JsonResponse, Problem> {
+    let definition = state.engine().definition(&name);
+    let definition = definition.ok_or_else(|| Problem::not_found("workflow definition", &name))?;
+    JsonResponse::ok(&WorkflowDefinition::from(definition))
+}

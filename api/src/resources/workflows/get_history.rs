@@ -1,0 +1,79 @@
+//! GET `/api/workflows/{workflow_id}/history`.
+
+use axum::extract::State;
+use engine::SagaId;
+use utoipa::IntoParams;
+
+use super::body::WorkflowHistory;
+use crate::{
+    extract::{FromParams, IdPath, PageRequest, Params, Query, next_page, numbered},
+    http::{
+        JsonResponse, Problem,
+        documented::{LIST, ONE, STORED, problems},
+    },
+    state::ApiState,
+};
+
+/// The history of any of the shop's workflows that has not met much trouble is one page.
+const HISTORY_PAGE: u32 = 100;
+
+problems!(HistoryProblems: ONE, LIST, STORED);
+
+/// Which part of a history to give.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct HistoryQuery {
+    /// `next_cursor` of the page before, of the same workflow.
+    cursor: Option<String>,
+    /// How many at most, 1 to 200; 100 if left out.
+    #[param(minimum = 1, maximum = 200, default = 100, required = false)]
+    limit: u32,
+}
+
+impl FromParams for HistoryQuery {
+    fn from_params(params: &mut Params) -> Self {
+        Self { cursor: params.text("cursor", 256), limit: params.limit_or(HISTORY_PAGE) }
+    }
+}
+
+/// Read a workflow's history
+///
+/// Every attempt of every step and undo, with its outcome, errors and timing, oldest first. An attempt that is under way
+/// is the last item of all, with the outcome `started`.
+#[utoipa::path(
+    get,
+    path = "/api/workflows/{workflow_id}/history",
+    tag = "workflows",
+    params(("workflow_id" = Uuid, Path, description = "The workflow"), HistoryQuery),
+    responses(
+        (status = 200, description = "A page of the history", body = WorkflowHistory, example = json!({
+            "items": [{
+                "seq": 1,
+                "step": "begin-cancellation",
+                "direction": "action",
+                "outcome": "done",
+                "attempt": 1,
+                "started_at": "2026-11-22T10:00:00.000123Z",
+                "duration_ms": 1,
+                "output": null,
+                "error": [],
+                "worker": null,
+                "epoch": 0
+            }],
+            "next_cursor": null
+        })),
+        HistoryProblems
+    )
+)]
+pub(crate) async fn get_workflow_history(
+    State(state): State<ApiState>,
+    IdPath(id): IdPath,
+    Query(query): Query<HistoryQuery>,
+) -> Result<JsonResponse, Problem> {
+    let page_request = PageRequest::new("history", &id.to_string(), query.cursor.as_deref(), query.limit)?;
+    let after = page_request.after_number().map_or(0, |seq| i32::try_from(seq).unwrap_or(i32::MAX));
+    let rows = state.engine().history_after(SagaId(id), after, page_request.read_limit()).await?;
+    let rows = rows.ok_or_else(|| Problem::not_found("workflow", id))?;
+    let (rows, next_cursor) = next_page(rows, &page_request, |entry| numbered(entry.seq.into()));
+    JsonResponse::ok(&WorkflowHistory { items: rows.into_iter().map(Into::into).collect(), next_cursor })
+}

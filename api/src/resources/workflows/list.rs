@@ -1,0 +1,97 @@
+//! GET `/api/workflows`.
+
+use axum::extract::State;
+use engine::SagaFilter;
+use std::time::Duration;
+use utoipa::IntoParams;
+
+use super::body::{WorkflowList, WorkflowStatus, example};
+use crate::{
+    extract::{FromParams, PageRequest, Params, Query, Timestamp, next_page},
+    http::{
+        JsonResponse, Problem,
+        documented::{LIST, STORED, problems},
+    },
+    resources::page::page_of,
+    state::ApiState,
+};
+
+/// A year.
+const MAX_STUCK_S: u32 = 31_536_000;
+
+problems!(ListProblems: LIST, STORED);
+
+/// Which workflows to list.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct WorkflowQuery {
+    /// Only those of this definition.
+    definition: Option<String>,
+    /// Only those in this status.
+    #[param(inline)]
+    #[param(value_type = Option<WorkflowStatus>)]
+    status: Option<engine::Status>,
+    /// Only those with this business key.
+    business_key: Option<String>,
+    /// Only those started after this time (RFC 3339).
+    #[param(value_type = Option<DateTime<Utc>>)]
+    created_after: Option<Timestamp>,
+    /// Only those started before this time (RFC 3339).
+    #[param(value_type = Option<DateTime<Utc>>)]
+    created_before: Option<Timestamp>,
+    /// Only those that are unfinished and overdue by more than so many seconds: nobody moves them.
+    #[param(maximum = 31_536_000)]
+    stuck_for_s: Option<u32>,
+    /// `next_cursor` of the page before, with the same filter.
+    cursor: Option<String>,
+    /// How many at most, 1 to 200; 50 if left out.
+    #[param(minimum = 1, maximum = 200, default = 50, required = false)]
+    limit: u32,
+}
+
+impl FromParams for WorkflowQuery {
+    fn from_params(params: &mut Params) -> Self {
+        Self {
+            definition: params.text("definition", 64),
+            status: params.take("status"),
+            business_key: params.text("business_key", 200),
+            created_after: params.take("created_after"),
+            created_before: params.take("created_before"),
+            stuck_for_s: params.number("stuck_for_s", 0..=MAX_STUCK_S),
+            cursor: params.text("cursor", 256),
+            limit: params.limit(),
+        }
+    }
+}
+
+/// List workflows
+///
+/// Newest first.
+#[utoipa::path(
+    get,
+    path = "/api/workflows",
+    tag = "workflows",
+    params(WorkflowQuery),
+    responses(
+        (status = 200, description = "A page of workflows", body = WorkflowList, example = json!(page_of(&example()))),
+        ListProblems
+    )
+)]
+pub(crate) async fn list_workflows(
+    State(state): State<ApiState>,
+    Query(query): Query<WorkflowQuery>,
+) -> Result<JsonResponse, Problem> {
+    let filter = SagaFilter {
+        definition: query.definition,
+        status: query.status,
+        business_key: query.business_key,
+        created_after: query.created_after.map(Into::into),
+        created_before: query.created_before.map(Into::into),
+        stuck_for: query.stuck_for_s.map(|seconds| Duration::from_secs(seconds.into())),
+    };
+    let page_request =
+        PageRequest::new("workflows", &format!("{filter:?}"), query.cursor.as_deref(), query.limit)?;
+    let rows = state.engine().sagas(&filter, page_request.engine_page()).await?;
+    let (rows, next_cursor) = next_page(rows, &page_request, |saga| saga.saga_id.0);
+    JsonResponse::ok(&WorkflowList { items: rows.into_iter().map(Into::into).collect(), next_cursor })
+}

@@ -1,0 +1,40 @@
+//! GET `/api/workflow-definitions`.
+
+use axum::extract::State;
+
+use super::definition::{WorkflowDefinitionList, example};
+use crate::{
+    extract::Query,
+    http::{
+        JsonResponse, Problem, ProblemCode,
+        documented::{STORED, problems},
+    },
+    state::ApiState,
+};
+
+problems!(ListProblems: STORED, &[ProblemCode::InvalidParameter]);
+
+/// List workflow definitions
+///
+/// Those that this process knows, by name, each with its graph and the JSON schema of its input.
+#[utoipa::path(
+    get,
+    path = "/api/workflow-definitions",
+    tag = "workflows",
+    responses(
+        (
+            status = 200,
+            description = "The definitions",
+            body = WorkflowDefinitionList,
+            example = json!({"items": [example()], "next_cursor": null})
+        ),
+        ListProblems
+    )
+)]
+pub(crate) async fn list_workflow_definitions(
+    State(state): State<ApiState>,
+    Query(()): Query<()>,
+) -> Result<JsonResponse, Problem> {
+    let items = state.engine().definitions().map(Into::into).collect();
+    JsonResponse::ok(&WorkflowDefinitionList { items, next_cursor: None })
+}
