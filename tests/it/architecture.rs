@@ -1,7 +1,16 @@
-//! The edges of ARCHITECTURE.md, read off `cargo metadata`.
+//! ARCHITECTURE.md's edges between crates, read off `cargo metadata`, and its order of folders inside them, read off the
+//! sources.
+
+mod arrows;
+mod layers;
+mod lexer;
+mod made_up_sources;
+mod modules;
+mod orders;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
     process::Command,
 };
 
@@ -84,7 +93,7 @@ fn axum_and_apalis_are_known_to_one_crate_each() {
 
 #[test]
 fn no_source_file_outside_the_engines_store_speaks_sql_to_its_schema() {
-    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let allowed = |path: &str| {
         path.starts_with("engine/src/store")
             || path.starts_with("engine/examples")
@@ -104,7 +113,37 @@ fn no_source_file_outside_the_engines_store_speaks_sql_to_its_schema() {
     assert!(strangers.is_empty(), "SQL on the engine's tables outside its store: {strangers:?}");
 }
 
-fn files(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
+#[test]
+fn imports_go_down_and_never_in_a_circle() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut wrong = Vec::new();
+    for one in orders::CRATES {
+        let source = root.join(one.source);
+        let sources: modules::Files = files(&source)
+            .into_iter()
+            .map(|file| {
+                let name = file.strip_prefix(&source).unwrap().to_str().unwrap().to_owned();
+                (name, std::fs::read_to_string(&file).unwrap())
+            })
+            .collect();
+        let arrows = arrows::arrows(&sources);
+        let name = one.source;
+        wrong.extend(one.upward(&arrows).iter().map(|violation| format!("{name}/{violation}")));
+        for file in one.without_a_place(sources.keys()) {
+            wrong.push(format!("{name}/{file} has no place in the order of folders"));
+        }
+        for circle in arrows::circles(&arrows) {
+            wrong.push(format!("{name}: these files use each other in a circle: {}", circle.join(", ")));
+            let inside = |arrow: &&arrows::Arrow| circle.contains(&arrow.from) && circle.contains(&arrow.to);
+            wrong.extend(arrows.iter().filter(inside).map(|arrow| {
+                format!("  {name}/{}:{} uses {} (`{}`)", arrow.from, arrow.line, arrow.to, arrow.path)
+            }));
+        }
+    }
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
+
+fn files(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
