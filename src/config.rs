@@ -143,7 +143,7 @@ pub(crate) struct TelemetryConfig {
     pub(crate) log_format: LogFormat,
     /// Where log files go, if there are any.
     pub(crate) log_files: Option<LogFiles>,
-    /// Where traces go over OTLP and gRPC, if anywhere.
+    /// Where traces go over OTLP and HTTP, if anywhere.
     pub(crate) otlp_endpoint: Option<SecretUrl>,
 }
 
@@ -320,7 +320,7 @@ fn telemetry(read: &mut Reader<'_>) -> TelemetryConfig {
             &[("auto", LogFormat::Auto), ("pretty", LogFormat::Pretty), ("json", LogFormat::Json)],
         ),
         log_files: read.optional("LOG_DIR").map(|dir| LogFiles { dir: PathBuf::from(dir), keep_days }),
-        otlp_endpoint: read.optional_url("OTEL_EXPORTER_OTLP_ENDPOINT", &["http", "https"]),
+        otlp_endpoint: read.optional_url("OTEL_EXPORTER_OTLP_ENDPOINT", &["http"]),
     }
 }
 
@@ -442,7 +442,7 @@ mod tests {
             ("REDIS_URL", "redis://:hunter2@cache"),
             ("SMTP_URL", "smtps://me:hunter2@mail"),
             ("AMQP_URL", "amqp://me:hunter2@broker/%2f"),
-            ("OTEL_EXPORTER_OTLP_ENDPOINT", "https://me:hunter2@traces"),
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://me:hunter2@traces"),
         ]);
         let shown = format!("{:?}", config.unwrap());
         assert!(!shown.contains("hunter2"), "{shown}");

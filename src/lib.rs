@@ -11,6 +11,7 @@ mod database;
 mod database_source;
 mod examination;
 mod failure;
+mod http_client;
 mod migrate;
 mod pool;
 mod scratch;

@@ -3,10 +3,14 @@
 
 use std::time::Duration;
 
-use anyhow::Context;
 use clap::Args;
 
-use crate::{config::Config, failure::Failure, terminal};
+use crate::{
+    config::Config,
+    failure::Failure,
+    http_client::{self, HttpClient},
+    terminal,
+};
 
 const PATIENCE: Duration = Duration::from_secs(3);
 
@@ -24,12 +28,10 @@ pub(crate) struct Arguments {
 /// [`Failure::Negative`] when there is no answer within three seconds, or it is not a 2xx.
 pub(crate) async fn run(config: &Config, arguments: Arguments) -> Result<(), Failure> {
     let url = arguments.url.unwrap_or_else(|| format!("http://127.0.0.1:{}/health/ready", config.http.port));
-    let client =
-        reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().context("can't make a client")?;
-    let silent = |error: reqwest::Error| Failure::Negative(format!("{url} does not answer: {error}"));
-    let answer = client.get(&url).send().await.map_err(silent)?;
+    let silent = |error: anyhow::Error| Failure::Negative(format!("{url} does not answer: {error:#}"));
+    let answer = HttpClient::new(PATIENCE).get(&url).await.map_err(silent)?;
     let status = answer.status();
-    let body = answer.text().await.map_err(silent)?;
+    let body = http_client::text(&answer).map_err(silent)?;
     if !status.is_success() {
         return Err(Failure::Negative(format!("{url} says {status}: {body}")));
     }

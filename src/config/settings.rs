@@ -94,7 +94,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
     setting("LOG_FORMAT", "auto", "`auto`, `pretty` or `json`"),
     optional("LOG_DIR", "a directory for log files"),
     setting("LOG_KEEP_DAYS", "14", "a number of days, 1 to 3650"),
-    secret("OTEL_EXPORTER_OTLP_ENDPOINT", "a URL such as http://localhost:4317"),
+    secret("OTEL_EXPORTER_OTLP_ENDPOINT", "a URL without TLS, such as http://localhost:4318"),
     optional("SAGALINE_STATE_DIR", "a directory for the embedded default's data"),
     optional("SAGALINE_PG_BIN", "the directory that holds PostgreSQL's `postgres` and `initdb`"),
     optional(

@@ -1,22 +1,35 @@
-//! Traces over OTLP and gRPC, and how they pass through stored sagas.
+//! Traces over OTLP (protobuf over HTTP), and how they pass through stored sagas.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, pin::Pin, time::Duration};
 
 use anyhow::anyhow;
+use bytes::Bytes;
+use http::{Request, Response};
 use opentelemetry::{KeyValue, propagation::TextMapPropagator, trace::TracerProvider};
-use opentelemetry_otlp::{SpanExporter, WithExportConfig};
+use opentelemetry_http::HttpError;
+use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig, WithHttpConfig};
 use opentelemetry_sdk::{Resource, propagation::TraceContextPropagator, trace::SdkTracerProvider};
+use tokio::runtime::Handle;
 use tracing::{Span, Subscriber};
 use tracing_opentelemetry::{OpenTelemetryLayer, OpenTelemetrySpanExt};
 use tracing_subscriber::registry::LookupSpan;
 
-use crate::config::SecretUrl;
+use crate::{config::SecretUrl, http_client::HttpClient};
 
 const HEADER: &str = "traceparent";
+/// Where a collector takes spans, below its endpoint.
+const PATH: &str = "/v1/traces";
+/// How long one batch may take; the exporter's own limit is as long.
+const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Makes the exporter; spans are sent in batches by a thread of its own.
+/// Makes the exporter; spans are sent in batches by a thread of its own. Call it inside the runtime.
 pub(super) fn provider(endpoint: &SecretUrl, name: &str) -> anyhow::Result<SdkTracerProvider> {
-    let built = SpanExporter::builder().with_tonic().with_endpoint(endpoint.expose()).build();
+    let built = SpanExporter::builder()
+        .with_http()
+        .with_http_client(Transport { client: HttpClient::new(TIMEOUT), runtime: Handle::current() })
+        .with_protocol(Protocol::HttpBinary)
+        .with_endpoint(format!("{}{PATH}", endpoint.expose().trim_end_matches('/')))
+        .build();
     // The exporter's own words repeat the endpoint, with the password that may be in it.
     let exporter = built.map_err(|_| {
         anyhow!("can't export traces to {endpoint}: OTEL_EXPORTER_OTLP_ENDPOINT or another OTEL_ variable can't be used")
@@ -37,6 +50,29 @@ where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {
     tracing_opentelemetry::layer().with_tracer(provider.tracer(env!("CARGO_PKG_NAME")))
+}
+
+/// Sends what the exporter gives it. The exporter waits in its own thread, where hyper finds no runtime, so each exchange
+/// is a task of the runtime that made this.
+#[derive(Debug)]
+struct Transport {
+    client: HttpClient,
+    runtime: Handle,
+}
+
+impl opentelemetry_http::HttpClient for Transport {
+    fn send_bytes<'a, 'sent>(
+        &'a self,
+        request: Request<Bytes>,
+    ) -> Pin<Box<dyn Future<Output = Result<Response<Bytes>, HttpError>> + Send + 'sent>>
+    where
+        'a: 'sent,
+        Self: 'sent,
+    {
+        let client = self.client.clone();
+        let exchange = self.runtime.spawn(async move { client.send(request).await });
+        Box::pin(async move { Ok(exchange.await??) })
+    }
 }
 
 /// Writes the current span down as a W3C `traceparent`, and makes a stored one the parent of a span.
@@ -62,8 +98,8 @@ impl engine::TraceLink for W3cLink {
 mod tests {
     use super::*;
 
-    #[test]
-    fn an_endpoint_that_can_not_be_used_is_told_without_its_password() {
+    #[tokio::test]
+    async fn an_endpoint_that_can_not_be_used_is_told_without_its_password() {
         let endpoint = SecretUrl::new("http://me:hunter2@[bad");
         let error = provider(&endpoint, "test").expect_err("it is no URL");
         let told = format!("{error:#} {error:?}");

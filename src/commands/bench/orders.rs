@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use anyhow::{Context, ensure};
 use api::Service;
 use devkit::mail_catcher::MailCatcher;
+use http::{HeaderValue, Method};
 use serde_json::{Value, json};
 use shop::{
     Shop,
@@ -17,6 +18,7 @@ use super::{Arguments, load};
 use crate::{
     app::{self, Letterbox, QUEUES, ThisProcess},
     config::{Config, SecretUrl},
+    http_client::{self, HttpClient},
     pool::{self, PoolUse},
     scratch::Scratch,
     telemetry::Telemetry,
@@ -86,7 +88,7 @@ pub(super) async fn in_house<T>(
         inventory::create_product(&pool, product(number), "bench").await.context("can't make a product")?;
     }
     let socket = app::bind(&config.http, &Service::ALL)?.listen()?;
-    let client = Client::new(format!("http://{}/api/orders", socket.address))?;
+    let client = Client::new(format!("http://{}/api/orders", socket.address));
 
     let quit = CancellationToken::new();
     let queues = QUEUES.map(ToOwned::to_owned);
@@ -125,13 +127,13 @@ fn sku(number: u128) -> String {
 
 #[derive(Clone)]
 pub(super) struct Client {
-    http: reqwest::Client,
+    http: HttpClient,
     url: String,
 }
 
 impl Client {
-    fn new(url: String) -> anyhow::Result<Self> {
-        Ok(Self { http: reqwest::Client::builder().timeout(TIMEOUT).build()?, url })
+    fn new(url: String) -> Self {
+        Self { http: HttpClient::new(TIMEOUT), url }
     }
 
     /// Places one order of two lines and waits until it is settled.
@@ -143,11 +145,12 @@ impl Client {
             "customer_email": "bench@example.com",
             "items": [{"sku": sku(first), "quantity": 1}, {"sku": sku(second), "quantity": 2}],
         });
-        let answer = self.http.post(&self.url).header("prefer", "wait=30").json(&order).send().await?;
-        let status = answer.status();
-        let text = answer.text().await?;
+        let mut request = http_client::json_request(Method::POST, &self.url, &order)?;
+        request.headers_mut().insert("prefer", HeaderValue::from_static("wait=30"));
+        let answer = self.http.send(request).await?;
+        let (status, text) = (answer.status(), http_client::text(&answer)?);
         ensure!(status.is_success(), "an order was answered {status}: {text}");
-        let order: Value = serde_json::from_str(&text)?;
+        let order: Value = serde_json::from_str(text)?;
         ensure!(order["status"] == "confirmed", "an order is {} instead of confirmed", order["status"]);
         Ok(())
     }

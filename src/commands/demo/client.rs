@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
-use reqwest::{Method, StatusCode};
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::orders::{Fate, Placed};
+use crate::http_client::{self, HttpClient};
 
 /// SKUs of the demo: three in plenty, and one that not everybody can have.
 pub(super) const PLENTIFUL: [&str; 3] = ["DEMO-TEA", "DEMO-MUG", "DEMO-POT"];
@@ -23,7 +25,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// Talks to one API process.
 #[derive(Clone)]
 pub(super) struct Client {
-    http: reqwest::Client,
+    http: HttpClient,
     base: String,
 }
 
@@ -62,21 +64,20 @@ struct Product {
 }
 
 impl Client {
-    pub(super) fn new(base: String) -> anyhow::Result<Self> {
-        let http = reqwest::Client::builder().timeout(Duration::from_secs(20)).build()?;
-        Ok(Self { http, base })
+    pub(super) fn new(base: String) -> Self {
+        Self { http: HttpClient::new(Duration::from_secs(20)), base }
     }
 
     /// Whether the API says that it is ready.
     pub(super) async fn is_ready(&self) -> bool {
         let url = format!("{}/health/ready", self.base);
-        self.http.get(url).send().await.is_ok_and(|answer| answer.status().is_success())
+        self.http.get(&url).await.is_ok_and(|answer| answer.status().is_success())
     }
 
     /// Sums a counter over its labels, as another process tells it at `/metrics`.
     pub(super) async fn counter(&self, port: u16, name: &str) -> anyhow::Result<u64> {
-        let text = self.http.get(format!("http://127.0.0.1:{port}/metrics")).send().await?.text().await?;
-        let lines = text
+        let answer = self.http.get(&format!("http://127.0.0.1:{port}/metrics")).await?;
+        let lines = http_client::text(&answer)?
             .lines()
             .filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' '])));
         Ok(lines.filter_map(|line| line.rsplit_once(' ')?.1.parse::<u64>().ok()).sum())
@@ -159,29 +160,34 @@ impl Client {
 
     /// Sends one request; a POST carries an idempotency key, so that repeating it is safe.
     async fn send(&self, method: Method, path: &str, body: Option<Value>) -> anyhow::Result<Value> {
-        let key = Uuid::now_v7().to_string();
+        let request = self.request(&method, path, body.as_ref())?;
         let mut last = String::new();
         for _ in 0..TRIES {
-            let mut request = self.http.request(method.clone(), format!("{}{path}", self.base));
-            if method == Method::POST {
-                request = request.header("idempotency-key", &key);
-            }
-            if let Some(body) = &body {
-                request = request.json(body);
-            }
-            match request.send().await {
+            match self.http.send(request.clone()).await {
                 Ok(answer) if is_momentary(answer.status()) => last = answer.status().to_string(),
                 Ok(answer) => {
-                    let status = answer.status();
-                    let text = answer.text().await?;
+                    let (status, text) = (answer.status(), http_client::text(&answer)?);
                     ensure!(status.is_success(), "{method} {path} was answered {status}: {text}");
-                    return Ok(serde_json::from_str(&text).unwrap_or(Value::Null));
+                    return Ok(serde_json::from_str(text).unwrap_or(Value::Null));
                 }
-                Err(error) => last = format!("{:#}", anyhow::Error::from(error)),
+                Err(error) => last = format!("{error:#}"),
             }
             tokio::time::sleep(PAUSE).await;
         }
         bail!("{method} {path} was not answered in {TRIES} tries: {last}")
+    }
+
+    fn request(&self, method: &Method, path: &str, body: Option<&Value>) -> anyhow::Result<Request<Bytes>> {
+        let url = format!("{}{path}", self.base);
+        let mut request = match body {
+            Some(body) => http_client::json_request(method.clone(), &url, body)?,
+            None => http_client::request(method.clone(), &url)?,
+        };
+        if method == Method::POST {
+            let key = HeaderValue::from_str(&Uuid::now_v7().to_string())?;
+            request.headers_mut().insert("idempotency-key", key);
+        }
+        Ok(request)
     }
 }
 

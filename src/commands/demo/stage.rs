@@ -62,7 +62,7 @@ impl Stage {
         let port = free_port()?;
         let work_port = free_port()?;
         let settings = settings(&url, &mailbox, port, work_port);
-        let client = Client::new(format!("http://127.0.0.1:{port}"))?;
+        let client = Client::new(format!("http://127.0.0.1:{port}"));
         let mut serve = Process::start("serve", &["serve"], &settings, dir.path())?;
         let work = Process::start("work", &["work"], &settings, dir.path())?;
         await_ready(&client, &mut serve).await?;

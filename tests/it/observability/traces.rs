@@ -5,14 +5,17 @@ use std::{
     sync::{Arc, Mutex},
 };
 
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::{Request, Response, body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::TokioIo;
 use opentelemetry_proto::tonic::collector::trace::v1::{
     ExportTraceServiceRequest, ExportTraceServiceResponse,
-    trace_service_server::{TraceService, TraceServiceServer},
 };
+use prost::Message;
 use reqwest::Method;
 use serde_json::Value;
 use tokio::{net::TcpListener, task::JoinHandle};
-use tonic::transport::{Server, server::TcpIncoming};
 
 use super::deployment::{Deployment, HttpProcess, order, until};
 
@@ -33,14 +36,38 @@ struct Seen {
 #[derive(Clone, Default)]
 struct Collector(Arc<Mutex<Vec<Seen>>>);
 
-#[tonic::async_trait]
-impl TraceService for Collector {
-    async fn export(
-        &self,
-        request: tonic::Request<ExportTraceServiceRequest>,
-    ) -> Result<tonic::Response<ExportTraceServiceResponse>, tonic::Status> {
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
+}
+
+impl Collector {
+    async fn listen(&self) -> (String, JoinHandle<()>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let collector = self.clone();
+        let serving = tokio::spawn(async move {
+            loop {
+                let (socket, _) = listener.accept().await.unwrap();
+                let collector = collector.clone();
+                let service = service_fn(move |request| collector.clone().take(request));
+                tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(socket), service));
+            }
+        });
+        (url, serving)
+    }
+
+    async fn take(self, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, hyper::Error> {
+        assert_eq!((request.method(), request.uri().path()), (&Method::POST, "/v1/traces"));
+        assert_eq!(request.headers()["content-type"], "application/x-protobuf");
+        let body = request.into_body().collect().await?.to_bytes();
+        self.keep(ExportTraceServiceRequest::decode(body).unwrap());
+        let answer = ExportTraceServiceResponse::default().encode_to_vec();
+        Ok(Response::new(Full::from(answer)))
+    }
+
+    fn keep(&self, request: ExportTraceServiceRequest) {
         let mut seen = self.0.lock().unwrap();
-        for of_resource in request.into_inner().resource_spans {
+        for of_resource in request.resource_spans {
             let attributes = of_resource.resource.unwrap_or_default().attributes;
             let service = attributes.iter().find(|attribute| attribute.key == "service.name");
             let service = format!("{:?}", service.and_then(|attribute| attribute.value.clone()));
@@ -54,27 +81,6 @@ impl TraceService for Collector {
                 });
             }
         }
-        Ok(tonic::Response::new(ExportTraceServiceResponse::default()))
-    }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
-}
-
-impl Collector {
-    async fn listen(&self) -> (String, JoinHandle<()>) {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        let service = TraceServiceServer::new(self.clone());
-        let serving = tokio::spawn(async move {
-            Server::builder()
-                .add_service(service)
-                .serve_with_incoming(TcpIncoming::from(listener))
-                .await
-                .unwrap();
-        });
-        (url, serving)
     }
 
     fn of(&self, trace: &str) -> Vec<Seen> {
