@@ -10,8 +10,8 @@ use crate::{
 };
 
 /// What this binary knows, to be compared with what the database has; the crates apply them.
-static ENGINE: Migrator = sqlx::migrate!("migrations/engine");
-static SHOP: Migrator = sqlx::migrate!("migrations/shop");
+static ENGINE: Migrator = sqlx_macros::migrate!("migrations/engine");
+static SHOP: Migrator = sqlx_macros::migrate!("migrations/shop");
 
 /// Creates both schemas or brings them up to date; several processes may do so at once.
 ///

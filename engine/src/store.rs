@@ -17,7 +17,7 @@ use sqlx::{PgPool, migrate::MigrateError, postgres::PgConnectOptions};
 /// # Errors
 /// When the database is away, or its schema is newer than this code.
 pub async fn migrate(pool: &PgPool) -> Result<(), MigrateError> {
-    let mut migrator = sqlx::migrate!("../migrations/engine");
+    let mut migrator = sqlx_macros::migrate!("../migrations/engine");
     migrator.dangerous_set_table_name("engine._sqlx_migrations");
     migrator.create_schema("engine");
     migrator.run(pool).await

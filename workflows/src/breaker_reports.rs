@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use breakers::{BreakerState, BreakerView};
 use chrono::{DateTime, Utc};
-use sqlx::{FromRow, PgConnection, PgPool};
+use sqlx::{PgConnection, PgPool};
+use sqlx_macros::FromRow;
 use uuid::Uuid;
 
 /// A process that has not told for this long is taken to be gone.
@@ -31,7 +32,6 @@ pub struct ReportedBreaker {
     /// What it calls, such as `smtp`.
     pub dependency: String,
     /// What happens to its next call.
-    #[sqlx(try_from = "String")]
     pub state: ReportedState,
     /// Failures in a row.
     pub failures: i64,

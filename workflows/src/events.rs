@@ -16,7 +16,8 @@ use std::time::Duration;
 use chrono::{DateTime, SecondsFormat, Utc};
 use engine::with_timeout;
 use serde_json::value::RawValue;
-use sqlx::{Connection, FromRow, PgConnection, PgPool, types::Json};
+use sqlx::{Connection, PgConnection, PgPool, types::Json};
+use sqlx_macros::FromRow;
 
 pub use consumers::{
     Consumer, ConsumerLease, advance, claim, consumers, register, release, rewind, start_series,

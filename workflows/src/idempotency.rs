@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use sqlx::{FromRow, PgPool};
+use sqlx::PgPool;
+use sqlx_macros::FromRow;
 use uuid::Uuid;
 
 /// How long an answer is kept.

@@ -51,6 +51,7 @@ mod meters;
 mod outbox;
 mod schema;
 mod shop;
+mod text_column;
 mod violation;
 
 pub use alerts::AdminEmails;

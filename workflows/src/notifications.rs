@@ -7,7 +7,8 @@ use chrono::{DateTime, Utc};
 use engine::{HistoryEntry, HistoryOutcome, Page, SagaId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use sqlx::{FromRow, PgPool, Postgres, QueryBuilder};
+use sqlx::{PgPool, Postgres, QueryBuilder};
+use sqlx_macros::FromRow;
 use uuid::Uuid;
 
 use crate::{
@@ -126,7 +127,6 @@ pub struct NotificationSummary {
     /// Its subject.
     pub subject: String,
     /// Where it is.
-    #[sqlx(try_from = "String")]
     pub status: NotificationStatus,
     /// Its `Message-ID`, once it is sent.
     pub message_id: Option<String>,
@@ -224,7 +224,6 @@ struct Row {
     subject: String,
     text: String,
     html: Option<String>,
-    #[sqlx(try_from = "String")]
     status: NotificationStatus,
     message_id: Option<String>,
     created_at: DateTime<Utc>,

@@ -10,7 +10,7 @@ use sqlx::{PgPool, migrate::MigrateError};
 /// # Errors
 /// When the database is away, or was migrated by a newer or a changed version.
 pub async fn migrate(pool: &PgPool) -> Result<(), MigrateError> {
-    let mut migrator = sqlx::migrate!("../migrations/shop");
+    let mut migrator = sqlx_macros::migrate!("../migrations/shop");
     migrator.create_schema("shop");
     migrator.dangerous_set_table_name("shop.migration");
     migrator.run(pool).await

@@ -1,7 +1,8 @@
 //! Statements about dead jobs whose time to live is over.
 
 use chrono::{DateTime, Utc};
-use sqlx::{FromRow, PgConnection, PgPool};
+use sqlx::{PgConnection, PgPool};
+use sqlx_macros::FromRow;
 use uuid::Uuid;
 
 use crate::model::views::{ArchivedDeadJob, DeadJobFilter, Page};

@@ -1,7 +1,8 @@
 //! Statements that take, keep and give back claims.
 
 use serde_json::value::RawValue;
-use sqlx::{FromRow, PgConnection, types::Json};
+use sqlx::{PgConnection, types::Json};
+use sqlx_macros::FromRow;
 use uuid::Uuid;
 
 use crate::model::ids::WorkerId;

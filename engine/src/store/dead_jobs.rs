@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use sqlx::{Arguments, FromRow, PgConnection, PgPool, postgres::PgArguments, types::Json};
+use sqlx::{Arguments, PgConnection, PgPool, postgres::PgArguments, types::Json};
+use sqlx_macros::FromRow;
 use uuid::Uuid;
 
 use crate::{

@@ -1,7 +1,8 @@
 //! Statements that only read.
 
 use chrono::{DateTime, Utc};
-use sqlx::{FromRow, PgPool, types::Json};
+use sqlx::{PgPool, types::Json};
+use sqlx_macros::FromRow;
 use uuid::Uuid;
 
 use crate::model::{

@@ -1,7 +1,8 @@
 //! Statements about queues as such.
 
 use chrono::{DateTime, Utc};
-use sqlx::{FromRow, PgConnection, PgPool};
+use sqlx::{PgConnection, PgPool};
+use sqlx_macros::FromRow;
 use uuid::Uuid;
 
 use crate::operate::queues::Pause;

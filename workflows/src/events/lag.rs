@@ -1,6 +1,7 @@
 //! How far behind everybody is, for the metrics and for a person.
 
-use sqlx::{FromRow, PgPool};
+use sqlx::PgPool;
+use sqlx_macros::FromRow;
 
 /// Events that wait in the outbox are counted up to here.
 const MAX_COUNTED: i64 = 100_000;

@@ -4,7 +4,8 @@ use std::str::FromStr;
 
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
-use sqlx::{FromRow, PgConnection, PgPool};
+use sqlx::{PgConnection, PgPool};
+use sqlx_macros::FromRow;
 
 use crate::audit::{self, AuditActor, AuditEntry};
 

@@ -2,7 +2,8 @@
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
-use sqlx::{FromRow, PgPool, Postgres, QueryBuilder};
+use sqlx::{PgPool, Postgres, QueryBuilder};
+use sqlx_macros::FromRow;
 use uuid::Uuid;
 
 use super::{movement::MovementKind, product};
@@ -13,7 +14,6 @@ pub struct LedgerEntry {
     /// Its number; grows with time within a product.
     pub movement_id: i64,
     /// Why it changed.
-    #[sqlx(try_from = "String")]
     pub kind: MovementKind,
     /// How many more there are.
     pub delta_on_hand: i64,

@@ -3,7 +3,8 @@
 use chrono::{DateTime, Utc};
 use engine::Page;
 use serde::{Deserialize, Serialize};
-use sqlx::{FromRow, PgConnection, PgPool, Postgres, QueryBuilder};
+use sqlx::{PgConnection, PgPool, Postgres, QueryBuilder};
+use sqlx_macros::FromRow;
 use uuid::Uuid;
 
 use crate::bounded_list::{self, ListError};

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use sqlx::{FromRow, PgConnection, PgPool};
+use sqlx::{PgConnection, PgPool};
+use sqlx_macros::FromRow;
 
 use super::{KeyRole, NewKey, Token};
 
@@ -15,7 +16,6 @@ pub struct Key {
     /// Who holds it.
     pub name: String,
     /// What it may do.
-    #[sqlx(try_from = "String")]
     pub role: KeyRole,
     /// When it was made.
     pub created_at: DateTime<Utc>,
@@ -70,7 +70,6 @@ pub async fn find(pool: &PgPool, key_id: &str) -> Result<Option<UsableKey>, sqlx
 struct UsableRow {
     key_id: String,
     name: String,
-    #[sqlx(try_from = "String")]
     role: KeyRole,
     secret_hash: Vec<u8>,
     left_s: Option<f64>,

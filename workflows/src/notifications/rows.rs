@@ -4,7 +4,8 @@ use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
 use serde_json::json;
-use sqlx::{FromRow, PgConnection};
+use sqlx::PgConnection;
+use sqlx_macros::FromRow;
 use uuid::Uuid;
 
 use super::NotificationStatus;
@@ -55,7 +56,6 @@ pub(crate) struct Progress<'a> {
 #[derive(Clone, Debug, FromRow)]
 pub(crate) struct ChangedNotification {
     pub(crate) notification_id: Uuid,
-    #[sqlx(try_from = "String")]
     pub(crate) status: NotificationStatus,
     pub(crate) recipient: String,
     pub(crate) subject: String,

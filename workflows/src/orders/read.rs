@@ -3,7 +3,8 @@
 use chrono::{DateTime, Utc};
 use engine::Page;
 use serde::{Deserialize, Serialize};
-use sqlx::{FromRow, PgConnection, PgPool, Postgres, QueryBuilder};
+use sqlx::{PgConnection, PgPool, Postgres, QueryBuilder};
+use sqlx_macros::FromRow;
 use uuid::Uuid;
 
 use super::status::OrderStatus;
@@ -19,7 +20,6 @@ pub struct Order {
     /// Where mails about it go.
     pub customer_email: String,
     /// Where it is in its life.
-    #[sqlx(try_from = "String")]
     pub status: OrderStatus,
     /// Why it is there, where there is a why.
     pub status_reason: Option<String>,

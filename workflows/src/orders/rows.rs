@@ -4,7 +4,8 @@ use std::collections::{HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
-use sqlx::{FromRow, PgConnection};
+use sqlx::PgConnection;
+use sqlx_macros::FromRow;
 use uuid::Uuid;
 
 use super::{pricing::PricedOrder, status::OrderStatus};
@@ -125,7 +126,6 @@ pub(crate) struct ChangedOrder {
     pub(crate) order_id: Uuid,
     pub(crate) customer_id: Uuid,
     pub(crate) customer_email: String,
-    #[sqlx(try_from = "String")]
     pub(crate) status: OrderStatus,
     pub(crate) status_reason: Option<String>,
     pub(crate) version: i64,
