@@ -1,6 +1,7 @@
 //! One connection to a broker, and the messages that were sent over it and are not confirmed yet.
 
 mod socket;
+mod stream;
 
 use std::{collections::VecDeque, future::Future, pin::Pin, time::Duration};
 

@@ -13,12 +13,12 @@ use std::{
 
 use lapin::{
     AsyncTcpStream, Connection, ConnectionProperties,
-    runtime::default_runtime,
-    tcp::TLSConfig,
     uri::{AMQPScheme, AMQPUri},
 };
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
+
+use super::stream;
 
 /// Shuts its connection's socket down when it is dropped.
 #[derive(Default)]
@@ -37,22 +37,20 @@ impl AbortOnDropSocket {
         let (tcp, aborted) = (Arc::clone(&self.tcp), self.aborted.clone());
         Connection::connector(
             uri,
-            default_runtime()?,
-            async move |uri: AMQPUri, runtime| {
+            stream::runtime(),
+            async move |uri: AMQPUri, _| {
                 let connecting = async {
                     let host = uri.authority.host.as_str();
                     let addresses = tokio::net::lookup_host((host, uri.authority.port)).await?;
-                    let stream =
-                        AsyncTcpStream::connect(&runtime, addresses.collect::<Vec<SocketAddr>>()).await?;
-                    if let AsyncTcpStream::Plain(plain) = &stream {
-                        plain.get_ref().set_nodelay(true)?;
-                        let socket = TcpStream::from(plain.get_ref().as_fd().try_clone_to_owned()?);
-                        *tcp.lock() = Some(socket);
-                    }
-                    match uri.scheme {
-                        AMQPScheme::AMQP => Ok(stream),
-                        AMQPScheme::AMQPS => stream.into_tls(host, TLSConfig::default()).await,
-                    }
+                    let addresses: Vec<SocketAddr> = addresses.collect();
+                    let socket = tokio::net::TcpStream::connect(addresses.as_slice()).await?;
+                    socket.set_nodelay(true)?;
+                    *tcp.lock() = Some(TcpStream::from(socket.as_fd().try_clone_to_owned()?));
+                    let stream = match uri.scheme {
+                        AMQPScheme::AMQP => stream::plain(socket),
+                        AMQPScheme::AMQPS => stream::encrypted(socket, host).await?,
+                    };
+                    Ok(AsyncTcpStream::Plain(stream))
                 };
                 let connected: io::Result<_> = tokio::select! {
                     connected = connecting => connected,
