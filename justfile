@@ -1,6 +1,6 @@
-# `just check` is what CI holds; the rest is for the day's work. See `just --list`.
+# `just check` checks what CI checks; the other recipes are for everyday work. `just --list` shows them.
 
-# Everything that has to hold: format, lints, docs, tests, generated files.
+# Checks format, lints, docs, tests and generated files.
 check:
     ./scripts/check
 
@@ -17,7 +17,7 @@ clippy:
 docs:
     ./scripts/check docs
 
-# Runs all tests, or those that the arguments name.
+# Runs all tests, or those named by the arguments.
 test *args:
     ./scripts/test {{ args }}
 
@@ -25,7 +25,7 @@ test *args:
 dev *args:
     ./scripts/dev {{ args }}
 
-# Shows in a minute what Sagaline is for.
+# Shows what Sagaline does when processes and servers fail.
 demo *args:
     cargo run --locked -- demo {{ args }}
 
@@ -33,7 +33,7 @@ demo *args:
 bench *args:
     cargo run --release --locked -- bench {{ args }}
 
-# Writes the API's contract anew.
+# Generates openapi/openapi.json, the API's contract.
 openapi:
     cargo run --locked --quiet -- openapi > openapi/openapi.json.new
     mv openapi/openapi.json.new openapi/openapi.json
@@ -41,10 +41,10 @@ openapi:
 openapi-check:
     ./scripts/check generated
 
-# Has promtool, nginx and docker compose read what they will read.
+# Checks the files of the deployment with promtool, nginx and docker compose.
 check-deploy:
     ./scripts/check-deploy
 
-# Runs schemathesis, all phases and checks, against a server of its own.
+# Runs schemathesis, all phases and checks, against a separate server.
 schemathesis *args:
     ./scripts/schemathesis {{ args }}
