@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use breakers::Dependency;
 use shop::{
     mail::{Mailer, MailerError},
-    sagas::deliver_notification::{SEND_MAIL, SEND_MAIL_RETRY},
+    notifications::SEND_MAIL,
+    sagas::deliver_notification::SEND_MAIL_RETRY,
 };
 
 use super::process::ThisProcess;

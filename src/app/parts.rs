@@ -6,7 +6,7 @@ use anyhow::Context;
 use api::{ApiState, Limits, MailState};
 use breakers::{BreakerState, Dependency};
 use engine::{Engine, EngineBuilder, Throttle, TraceLink, testing::with_faults};
-use shop::{DeadJobEvents, Shop, mail::Mailer, sagas};
+use shop::{DeadJobEvents, Shop, mail::Mailer, notifications, sagas};
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 use workers::{QueueOptions, RedisOptions, Workers};
@@ -22,7 +22,7 @@ use super::{
 use crate::{config::Config, failure::Failure, telemetry::Telemetry};
 
 /// The queues that there are.
-pub(crate) const QUEUES: [&str; 2] = ["default", sagas::deliver_notification::QUEUE];
+pub(crate) const QUEUES: [&str; 2] = ["default", notifications::QUEUE];
 
 /// Makes the engine with the shop's sagas.
 ///
@@ -40,7 +40,7 @@ pub(crate) fn shop(
 }
 
 fn opened(config: &Config, engine: Engine, throttle: Throttle) -> Shop {
-    engine.throttle(sagas::deliver_notification::QUEUE, throttle);
+    engine.throttle(notifications::QUEUE, throttle);
     Shop::new(engine).alerting(config.mail.admin_emails.clone())
 }
 
@@ -111,7 +111,7 @@ pub(crate) async fn work(
     }
     if let Some(url) = &config.redis_url {
         builder = builder
-            .redis(Some(RedisOptions::for_queues(url.expose(), [sagas::deliver_notification::QUEUE])))
+            .redis(Some(RedisOptions::for_queues(url.expose(), [notifications::QUEUE])))
             .redis_breaker(process.breakers().of(Dependency::Redis));
     }
     let events =
@@ -140,7 +140,7 @@ pub(crate) async fn work(
 }
 
 fn options(config: &Config, queue: &str) -> QueueOptions {
-    let concurrency = if queue == sagas::deliver_notification::QUEUE {
+    let concurrency = if queue == notifications::QUEUE {
         config.workers.notifications_concurrency
     } else {
         config.workers.default_concurrency
@@ -226,6 +226,6 @@ mod tests {
         let figures =
             |queue: &str| (options(&config, queue).concurrency, options(&config, queue).call_concurrency);
         assert_eq!(figures("default"), (700, QueueOptions::DEFAULT_CALL_CONCURRENCY.min(700)));
-        assert_eq!(figures(sagas::deliver_notification::QUEUE), (7, 7));
+        assert_eq!(figures(notifications::QUEUE), (7, 7));
     }
 }

@@ -8,7 +8,7 @@ use anyhow::Context;
 use api::{Auth, Service};
 use clap::Args;
 use devkit::postgres::{self, StateDir};
-use shop::{Page, Shop, inventory, seed};
+use shop::{Page, Shop, commands, inventory};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -83,7 +83,7 @@ async fn play(
         pool::connect_options(&url, PoolUse::Workers).context("the database's URL can't be used")?;
     let pool = pool::open(options, PoolUse::Workers, config.database.pool_size);
     let shop = app::shop(config, pool.clone(), mailer.clone(), telemetry.trace_link())?;
-    seed::seed_if_empty(&shop).await.context("the catalogue can't be filled")?;
+    commands::seed_if_empty(&shop).await.context("the catalogue can't be filled")?;
     let key = match config.access.auth {
         Auth::Keys => Some(dev_key(&pool, state_dir.path()).await.context("the API key can't be made")?),
         Auth::Off => None,

@@ -1,7 +1,10 @@
 //! `sagaline events`: who consumes events, and how to have them published again.
 
 use clap::{Args, Subcommand};
-use shop::events::{self, Replay};
+use shop::{
+    commands,
+    events::{self, Replay},
+};
 use sqlx::PgPool;
 
 use crate::{config::Config, console, database, failure::Failure, migrate, pool::PoolUse, terminal};
@@ -68,7 +71,7 @@ pub(crate) async fn run(config: Config, question: Question) -> Result<(), Failur
         Question::Remove(arguments) => {
             let pool = open(&config, arguments.database_url).await?;
             let (name, reason, actor) = (&arguments.name, arguments.reason.as_deref(), console::actor());
-            let removed = events::remove(&pool, name, reason, actor.as_str()).await;
+            let removed = commands::remove_consumer(&pool, name, reason, actor.as_str()).await;
             if !removed.map_err(anyhow::Error::from)? {
                 return Err(unknown(name));
             }
@@ -80,7 +83,7 @@ pub(crate) async fn run(config: Config, question: Question) -> Result<(), Failur
         Question::Replay(arguments) => {
             let pool = open(&config, arguments.database_url).await?;
             let (name, reason, actor) = (&arguments.consumer, arguments.reason.as_deref(), console::actor());
-            let first = events::replay(&pool, name, arguments.from, reason, actor.as_str()).await;
+            let first = commands::replay_events(&pool, name, arguments.from, reason, actor.as_str()).await;
             let first = first.map_err(anyhow::Error::from)?.ok_or_else(|| unknown(name))?;
             terminal::say(format_args!("{name} gets event {first} and all that follow again."));
             Ok(())

@@ -6,7 +6,8 @@ use anyhow::Context;
 use clap::{Args, Subcommand};
 use shop::{
     audit::AuditActor,
-    keys::{self, Key, KeyError, KeyRole, NewKey},
+    commands::{self, KeyError},
+    keys::{self, Key, KeyRole, NewKey},
 };
 use sqlx::PgPool;
 
@@ -86,8 +87,9 @@ async fn create(config: &Config, creation: Creation) -> Result<(), Failure> {
     let pool = connect(config, creation.database).await?;
     let new = NewKey { name: creation.name, role: creation.role, life: creation.expires };
     let (actor, reason) = (console::actor(), creation.reason.as_deref());
-    let (key, token) =
-        keys::create(&pool, &new, reason, &AuditActor::from(actor.as_str())).await.map_err(failure)?;
+    let (key, token) = commands::create_key(&pool, &new, reason, &AuditActor::from(actor.as_str()))
+        .await
+        .map_err(failure)?;
     // The token alone goes to standard output, so that it can be piped into where secrets are kept.
     terminal::complain(format_args!(
         "Made the key {} for `{}` ({}{}). It is shown this once:",
@@ -115,7 +117,7 @@ async fn list(config: &Config, database: Where) -> Result<(), Failure> {
 async fn revoke(config: &Config, revocation: Revocation) -> Result<(), Failure> {
     let pool = connect(config, revocation.database).await?;
     let (actor, reason) = (console::actor(), revocation.reason.as_deref());
-    let key = keys::revoke(&pool, &revocation.key_id, reason, &AuditActor::from(actor.as_str()))
+    let key = commands::revoke_key(&pool, &revocation.key_id, reason, &AuditActor::from(actor.as_str()))
         .await
         .map_err(failure)?;
     terminal::say(format_args!("The key {} of `{}` is revoked", key.key_id, key.name));

@@ -4,7 +4,7 @@
 use std::{ops::RangeInclusive, time::Duration};
 
 use engine::{Definition, EngineBuilder};
-use shop::sagas::cancel_order::CANCEL_ORDER;
+use shop::orders::CANCEL_ORDER;
 
 use super::{
     reader::{Lifetime, Reader},

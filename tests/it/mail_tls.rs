@@ -6,9 +6,10 @@ use engine::Engine;
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use shop::{
     Shop,
+    commands::{self, SendNotification},
     mail::{Mail, MailError, Mailer},
-    notifications::{self, NotificationStatus, SendNotification},
-    sagas::{self, Settings, deliver_notification::DeliverNotification},
+    notifications::{DeliverNotification, NotificationStatus},
+    sagas::{self, Settings},
 };
 use tempfile::TempDir;
 use tokio::{
@@ -159,8 +160,10 @@ async fn deliver(server: &SecureServer, url: &str) {
         html: None,
     };
     let request = SendNotification { notification_id: Uuid::now_v7(), message, dedup_key: None };
-    let sent =
-        notifications::send(&shop, request, Some(WAIT_TIMEOUT), "test", None).await.unwrap().notification;
+    let sent = commands::send_notification(&shop, request, Some(WAIT_TIMEOUT), "test", None)
+        .await
+        .unwrap()
+        .notification;
     assert_eq!(sent.status, NotificationStatus::Sent, "{:?}", sent.attempts);
     assert_eq!(sent.attempts.last().unwrap().reply.as_deref(), Some("250 taken"));
 }

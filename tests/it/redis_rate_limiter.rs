@@ -3,7 +3,10 @@
 use std::{net::SocketAddr, num::NonZeroU32, path::Path, sync::Arc, time::Duration};
 
 use rcgen::{CertifiedKey, generate_simple_self_signed};
-use shop::keys::{self, KeyRole, NewKey};
+use shop::{
+    commands,
+    keys::{KeyRole, NewKey},
+};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::{
     TlsAcceptor,
@@ -136,7 +139,7 @@ async fn two_servers_count_together(urls: [&str; 2], authority: Option<&Path>) {
 
 async fn make_key(pool: &sqlx::PgPool) -> String {
     let new = NewKey { name: "web".into(), role: KeyRole::Read, life: None };
-    keys::create(pool, &new, None, &"test".into()).await.unwrap().1.expose()
+    commands::create_key(pool, &new, None, &"test".into()).await.unwrap().1.expose()
 }
 
 /// Takes TLS off what comes for `localhost` and passes it on to a server that speaks none; `authority` gets the

@@ -20,12 +20,13 @@ use std::time::Duration;
 
 use engine::{Engine, Page, RetryPolicy, Status};
 use shop::{
-    DeadJobEvents, Shop,
+    DeadJobEvents, Shop, commands,
     invariants::{InvariantResult, check},
     inventory::{self, NewProduct, Product},
     mail::Mailer,
+    notifications::QUEUE,
     orders::{self, Order, OrderItem, OrderStatus, PlaceOrder},
-    sagas::{self, Settings, deliver_notification::QUEUE},
+    sagas::{self, Settings},
 };
 use sqlx::PgPool;
 use tempfile::TempDir;
@@ -94,11 +95,11 @@ impl TestShop {
             initial_stock,
             low_stock_threshold: 2,
         };
-        inventory::create_product(self.pool(), new, "test").await.unwrap()
+        commands::create_product(self.pool(), new, "test").await.unwrap()
     }
 
     async fn place(&self, order: PlaceOrder) -> Order {
-        orders::place(&self.shop, order, Some(WAIT_TIMEOUT), "test", None).await.unwrap()
+        commands::place_order(&self.shop, order, Some(WAIT_TIMEOUT), "test", None).await.unwrap()
     }
 
     async fn order(&self, order_id: Uuid) -> Order {

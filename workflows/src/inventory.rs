@@ -3,25 +3,31 @@
 //! `available = on_hand − reserved`, never below zero. Every change of a level is a row of the ledger
 //! (`shop.stock_movement`), from which the levels can be recomputed, and an `inventory.updated` event.
 
-mod bulk;
-mod create;
 mod details;
-mod ledger;
 mod levels;
+mod low_stock;
 mod movement;
 mod product;
+mod read;
 mod reservation;
-mod stock;
+mod reserve;
+mod stock_events;
+mod write;
 
-pub use bulk::{BulkItem, ListedProduct, MAX_BULK_PRODUCTS, UpsertError, Upserted, upsert_products};
-pub use create::{CreateProductError, NewProduct, create_product, create_product_as};
-pub use details::{ProductDetails, UpdateProductError, update_product};
-pub use ledger::{LedgerEntry, ledger};
-pub(crate) use levels::Shortage;
-pub use movement::MovementKind;
-pub(crate) use product::{CatalogEntry, catalog_entries};
-pub use product::{Product, ProductFilter, StockLevels, StockState, product, products};
-pub(crate) use reservation::{
-    LowStock, ReservationEnd, ReservationRequest, Reservations, end_reservations, reserve,
+pub(crate) use details::{Current, Details};
+pub use details::{NewProduct, ProductDetails};
+pub(crate) use levels::{Level, MAX_STOCK, Shortage, crossed_threshold};
+pub(crate) use low_stock::LowStock;
+pub(crate) use movement::Movement;
+pub use movement::{LedgerEntry, MovementKind};
+pub(crate) use product::CatalogEntry;
+pub use product::{Product, ProductFilter, StockLevels, StockState};
+pub(crate) use read::{any_product, catalog_entries, read, sku_of};
+pub use read::{ledger, product, products};
+pub(crate) use reservation::{ReservationEnd, ReservationRequest, Reservations};
+pub(crate) use reserve::{end_reservations, reserve};
+pub(crate) use stock_events::{low, updated};
+pub(crate) use write::{
+    append_movements, insert_products, insert_stock, lock_level, lock_products, update_details,
+    update_levels, update_thresholds,
 };
-pub use stock::{StockChange, StockError, change_stock};

@@ -9,7 +9,7 @@
 //!
 //! ```no_run
 //! # async fn place(pool: sqlx::PgPool) -> Result<(), Box<dyn std::error::Error>> {
-//! use shop::{Shop, mail::Mailer, orders, sagas};
+//! use shop::{Shop, commands, mail::Mailer, orders, sagas};
 //!
 //! engine::migrate(&pool).await?;
 //! shop::migrate(&pool).await?;
@@ -22,44 +22,34 @@
 //!     customer_email: "ann@example.com".into(),
 //!     items: vec![orders::OrderItem { sku: "TEA-1".into(), quantity: 2 }],
 //! };
-//! let order = orders::place(&shop, order, None, "ann", None).await?;
+//! let order = commands::place_order(&shop, order, None, "ann", None).await?;
 //! assert_eq!(order.status, orders::OrderStatus::Pending);
 //! # Ok(()) }
 //! ```
 
-pub mod audit;
-pub mod breaker_reports;
+pub mod commands;
 pub mod events;
-pub mod idempotency;
-pub mod invariants;
 pub mod inventory;
 pub mod keys;
 pub mod mail;
 pub mod mail_templates;
 pub mod notifications;
 pub mod orders;
-pub mod queues;
 pub mod sagas;
-pub mod seed;
-pub mod start_workflow;
 
-mod alerts;
-mod bounded_list;
-mod currency;
-mod dead_job_events;
-mod meters;
-mod outbox;
-mod schema;
-mod shop;
-mod text_column;
-mod violation;
+mod support;
 
-pub use alerts::AdminEmails;
-pub use bounded_list::ListError;
-pub use currency::currencies;
-pub use dead_job_events::DeadJobEvents;
+pub use commands::Shop;
 pub use engine::Page;
-pub use meters::describe_metrics;
-pub use schema::migrate;
-pub use shop::Shop;
-pub use violation::{Violation, check_reason, check_required_reason};
+pub use mail::describe_metrics;
+pub use sagas::DeadJobEvents;
+pub use support::{
+    admin_emails::AdminEmails,
+    audit,
+    bounded_list::ListError,
+    breaker_reports,
+    currency::currencies,
+    idempotency, invariants,
+    schema::migrate,
+    violation::{Violation, check_reason, check_required_reason},
+};

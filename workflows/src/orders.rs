@@ -1,20 +1,22 @@
 //! Orders: their lines, their total, their life, and who may change it.
 
-mod cancel;
-mod change;
-mod place;
+mod cancellation;
+mod item;
+mod order;
+mod placement;
 mod pricing;
 mod read;
-mod rows;
 mod status;
+mod status_change;
+mod write;
 
-pub use cancel::{CancelOrderError, cancel, cancel_version};
-pub use change::{StatusError, set_status};
-pub(crate) use place::check;
-pub use place::{OrderItem, PlaceError, PlaceOrder, place};
+pub use cancellation::{CANCEL_ORDER, CancelOrder};
+pub use item::OrderItem;
+pub use order::{Order, OrderFilter, OrderLine, TimelineEntry};
+pub use placement::{PLACE_ORDER, PlaceOrder, Placement};
 pub(crate) use pricing::{PricedOrder, price};
-pub use read::{Order, OrderFilter, OrderLine, TimelineEntry, get, list};
-pub(crate) use rows::{
-    ChangedOrder, NewOrderRow, OrderStatusChange, change_statuses, insert_lines, insert_orders, lock_orders,
-};
+pub(crate) use read::read;
+pub use read::{get, list};
 pub use status::OrderStatus;
+pub(crate) use status_change::{ChangedOrder, NewOrderRow, OrderStatusChange};
+pub(crate) use write::{change_statuses, insert_lines, insert_orders, lock_orders};

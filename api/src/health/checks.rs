@@ -9,7 +9,7 @@ use breakers::{BreakerState, Dependency};
 use engine::{Engine, QueueView};
 use shop::{
     breaker_reports::{self, ReportedBreaker},
-    sagas::deliver_notification::QUEUE as MAILS,
+    notifications::QUEUE as MAILS,
 };
 use sqlx::{Connection, PgConnection, PgPool};
 

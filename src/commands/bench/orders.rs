@@ -7,10 +7,7 @@ use api::Service;
 use devkit::mail_catcher::MailCatcher;
 use http::{HeaderValue, Method};
 use serde_json::{Value, json};
-use shop::{
-    Shop,
-    inventory::{self, NewProduct},
-};
+use shop::{Shop, commands, inventory::NewProduct};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -85,7 +82,7 @@ pub(super) async fn in_house<T>(
     let mailer = Letterbox::Server(SecretUrl::new(catcher.url())).mailer(&config, &process)?;
     let shop = app::shop(&config, pool.clone(), mailer.clone(), telemetry.trace_link())?;
     for number in 0..PRODUCTS {
-        inventory::create_product(&pool, product(number), "bench").await.context("can't make a product")?;
+        commands::create_product(&pool, product(number), "bench").await.context("can't make a product")?;
     }
     let socket = app::bind(&config.http, &Service::ALL)?.listen()?;
     let client = Client::new(format!("http://{}/api/orders", socket.address));

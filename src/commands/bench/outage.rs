@@ -12,8 +12,7 @@ use devkit::mail_catcher::Behaviour;
 use serde_json::json;
 use shop::{
     Shop, invariants,
-    notifications::{self, NotificationStatus},
-    sagas::deliver_notification::QUEUE,
+    notifications::{self, NotificationStatus, QUEUE},
 };
 
 use super::{
@@ -164,7 +163,7 @@ async fn at_rest(shop: &Shop) -> anyhow::Result<()> {
 }
 
 async fn count(house: &House, back: Instant) -> anyhow::Result<Mails> {
-    let due = notifications::ends(house.shop.pool()).await?;
+    let due = notifications::statuses(house.shop.pool()).await?;
     let arrivals = house.catcher.arrivals();
     let has_arrived = |id: &Option<String>| id.as_ref().is_some_and(|id| arrivals.counts.contains_key(id));
     let missing = due.iter().filter(|(_, message_id)| !has_arrived(message_id)).count();

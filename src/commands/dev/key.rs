@@ -10,6 +10,7 @@ use std::{
 use anyhow::Context;
 use shop::{
     audit::AuditActor,
+    commands,
     keys::{self, KeyRole, NewKey, Token},
 };
 use sqlx::PgPool;
@@ -35,7 +36,7 @@ pub(super) async fn dev_key(pool: &PgPool, state_dir: &Path) -> anyhow::Result<D
     }
     let new = NewKey { name: "dev".into(), role: KeyRole::Operate, life: None };
     let (_, token) =
-        keys::create(pool, &new, Some("`sagaline dev` needs one"), &AuditActor::from("dev")).await?;
+        commands::create_key(pool, &new, Some("`sagaline dev` needs one"), &AuditActor::from("dev")).await?;
     keep(&file, &token).with_context(|| format!("can't write {}", file.display()))?;
     Ok(DevKey { token, file })
 }

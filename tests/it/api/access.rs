@@ -5,7 +5,10 @@ use std::time::Duration;
 use api::{Access, Auth, Limits};
 use reqwest::{Method, RequestBuilder, Response};
 use serde_json::{Value, json};
-use shop::keys::{self, KeyRole, NewKey};
+use shop::{
+    commands,
+    keys::{self, KeyRole, NewKey},
+};
 
 use super::fixtures::{TestApi, body, order, problem, product};
 
@@ -19,7 +22,7 @@ pub(crate) async fn with_access() -> TestApi {
 /// Makes a key and gives its id and the whole of it.
 pub(crate) async fn key(shop: &TestApi, name: &str, role: KeyRole) -> (String, String) {
     let new = NewKey { name: name.into(), role, life: None };
-    let (key, token) = keys::create(shop.engine.pool(), &new, None, &"test".into()).await.unwrap();
+    let (key, token) = commands::create_key(shop.engine.pool(), &new, None, &"test".into()).await.unwrap();
     (key.key_id, token.expose())
 }
 
@@ -142,7 +145,7 @@ async fn a_key_that_is_revoked_or_expired_is_let_in_no_more() {
 
     body(get(&shop, &seen_token, "/api/orders").await, 200).await;
     for id in [&unseen, &seen] {
-        keys::revoke(pool, id, Some("left us"), &"test".into()).await.unwrap();
+        commands::revoke_key(pool, id, Some("left us"), &"test".into()).await.unwrap();
     }
     problem(get(&shop, &unseen_token, "/api/orders").await, 401, "unauthenticated").await;
     // It was just let in, so it may be for some seconds more, and then is not.
@@ -158,7 +161,7 @@ async fn a_key_that_is_revoked_or_expired_is_let_in_no_more() {
 async fn a_key_that_is_about_to_expire_is_not_remembered_for_longer() {
     let shop = with_access().await;
     let new = NewKey { name: "brief".into(), role: KeyRole::Read, life: Some(Duration::from_secs(2)) };
-    let (_, token) = keys::create(shop.engine.pool(), &new, None, &"test".into()).await.unwrap();
+    let (_, token) = commands::create_key(shop.engine.pool(), &new, None, &"test".into()).await.unwrap();
     let token = token.expose();
     body(get(&shop, &token, "/api/orders").await, 200).await;
     let gone = async {

@@ -8,7 +8,7 @@ use std::{
 use api::{Access, Auth, CorsOrigins, Limits, RateDecision, SharedLimiter};
 use reqwest::{Method, Response};
 use serde_json::json;
-use shop::keys::{self, KeyRole};
+use shop::{commands, keys::KeyRole};
 
 use super::{
     access::{key, with},
@@ -124,7 +124,7 @@ async fn strangers_lock_out_no_key_that_was_good_before() {
     problem(with(&shop, &unseen, Method::GET, "/api/orders").send().await.unwrap(), 429, "rate-limited")
         .await;
     // And one that was revoked is a stranger's.
-    keys::revoke(shop.engine.pool(), &id, None, &"test".into()).await.unwrap();
+    commands::revoke_key(shop.engine.pool(), &id, None, &"test".into()).await.unwrap();
     while get().await.unwrap().status() == 200 {
         assert!(begun.elapsed() < Duration::from_mins(1), "a revoked key is forgotten");
     }

@@ -7,7 +7,8 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use shop::{
     mail::Mailer,
-    sagas::{self, Settings, deliver_notification::QUEUE},
+    notifications::QUEUE,
+    sagas::{self, Settings},
 };
 use tokio_util::sync::CancellationToken;
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use shop::{
-    audit,
+    audit, commands,
     events::{self, ConsumerLease, LogRange, Replay},
 };
 use sqlx::PgPool;
@@ -29,7 +29,7 @@ async fn claim(pool: &PgPool, holder: Uuid, lease: Duration) -> Option<ConsumerL
 }
 
 async fn replay(pool: &PgPool, name: &str, from: Replay) -> Result<Option<i64>, sqlx::Error> {
-    events::replay(pool, name, from, None, "test").await
+    commands::replay_events(pool, name, from, None, "test").await
 }
 
 async fn position(pool: &PgPool) -> i64 {
@@ -92,13 +92,13 @@ async fn what_people_do_to_consumers_is_recorded_with_how_it_was_before_and_afte
     events::register(&pool, "redis").await.unwrap();
     let claimed = claim(&pool, Uuid::now_v7(), LEASE).await.unwrap();
     assert!(events::advance(&pool, &claimed, 5, LEASE).await.unwrap());
-    assert_eq!(events::replay(&pool, "nobody", Replay::From(1), None, "ann").await.unwrap(), None);
-    assert!(!events::remove(&pool, "nobody", None, "ann").await.unwrap());
+    assert_eq!(commands::replay_events(&pool, "nobody", Replay::From(1), None, "ann").await.unwrap(), None);
+    assert!(!commands::remove_consumer(&pool, "nobody", None, "ann").await.unwrap());
     let replayed =
-        events::replay(&pool, "redis", Replay::From(3), Some("the stream was flushed"), "ann").await;
+        commands::replay_events(&pool, "redis", Replay::From(3), Some("the stream was flushed"), "ann").await;
     assert_eq!(replayed.unwrap(), Some(3));
     let series = claim(&pool, Uuid::now_v7(), LEASE).await.unwrap().series;
-    assert!(events::remove(&pool, "redis", Some("gone for good"), "ben").await.unwrap());
+    assert!(commands::remove_consumer(&pool, "redis", Some("gone for good"), "ben").await.unwrap());
 
     let records = audit::list(&pool, &audit::Filter::default(), None, 10).await.unwrap();
     let told: Vec<_> = records
@@ -140,8 +140,8 @@ async fn old_events_go_when_every_consumer_has_them_and_not_before() {
     assert_eq!(events::prune(&pool, DAY, 100).await.unwrap(), 1);
     assert_eq!(events::log_range(&pool).await.unwrap(), LogRange { pruned_through: 2, last_event_id: 6 });
 
-    assert!(events::remove(&pool, "redis", None, "test").await.unwrap());
-    assert!(!events::remove(&pool, "redis", None, "test").await.unwrap());
+    assert!(commands::remove_consumer(&pool, "redis", None, "test").await.unwrap());
+    assert!(!commands::remove_consumer(&pool, "redis", None, "test").await.unwrap());
     // The fourth is young, and behind it nothing goes, so that the log has no holes.
     assert_eq!(events::prune(&pool, DAY, 100).await.unwrap(), 1);
     assert_eq!(keys(&pool, 0).await.iter().map(|(id, _)| *id).collect::<Vec<_>>(), [4, 5, 6]);

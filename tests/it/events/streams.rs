@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use api::{Access, Limits};
 use serde_json::Value;
 use shop::{
-    events,
-    keys::{self, KeyRole, NewKey},
+    commands, events,
+    keys::{KeyRole, NewKey},
 };
 use sqlx::{Connection, PgConnection, PgPool};
 use tokio::{
@@ -161,7 +161,7 @@ async fn a_key_that_is_revoked_or_expires_follows_no_longer_however_much_happens
     let pool = shop.engine.pool();
     let key = async |name: &str, life: Option<Duration>| {
         let new = NewKey { name: name.into(), role: KeyRole::Read, life };
-        let (key, token) = keys::create(pool, &new, None, &"test".into()).await.unwrap();
+        let (key, token) = commands::create_key(pool, &new, None, &"test".into()).await.unwrap();
         (key.key_id, token.expose())
     };
     let follow = |token: &str| {
@@ -178,7 +178,7 @@ async fn a_key_that_is_revoked_or_expires_follows_no_longer_however_much_happens
     };
     tell_another().await;
     assert!(until_revoked.event().await.is_some());
-    keys::revoke(pool, &revoked.0, None, &"test".into()).await.unwrap();
+    commands::revoke_key(pool, &revoked.0, None, &"test".into()).await.unwrap();
     let begun = Instant::now();
     let ended = async { while until_revoked.block().await.is_some() {} };
     let mut ended = std::pin::pin!(ended);

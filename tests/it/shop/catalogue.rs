@@ -1,12 +1,10 @@
 //! Products changed by people, one and many; what falls low, and who hears of it.
 
 use shop::{
-    inventory::{
-        self, BulkItem, ListedProduct, MovementKind, NewProduct, ProductDetails, ProductFilter, StockChange,
-        StockState, UpdateProductError, UpsertError, Upserted,
-    },
+    commands::{self, BulkItem, ListedProduct, StockChange, UpdateProductError, UpsertError, Upserted},
+    inventory::{self, MovementKind, NewProduct, ProductDetails, ProductFilter, StockState},
     mail::Mailer,
-    orders::{self, OrderStatus},
+    orders::OrderStatus,
     sagas::Settings,
 };
 
@@ -72,11 +70,11 @@ async fn whatever_makes_stock_low_is_told_once_to_consumers_and_to_every_adminis
     let told = async || (test.events("inventory.low").await, alerts(&test).await);
     let set = async |on_hand| {
         let change = StockChange::Set(on_hand);
-        inventory::change_stock(&test.shop, tea.product_id, change, "count", "clerk", None).await.unwrap();
+        commands::change_stock(&test.shop, tea.product_id, change, "count", "clerk", None).await.unwrap();
     };
     let update = async |threshold| {
         let details = details("TEA-1 by name", threshold);
-        inventory::update_product(&test.shop, tea.product_id, &details, "clerk", None).await.unwrap();
+        commands::update_product(&test.shop, tea.product_id, &details, "clerk", None).await.unwrap();
     };
     set(2).await;
     assert_eq!(told().await, (1, 2), "by a person's count");
@@ -92,7 +90,7 @@ async fn whatever_makes_stock_low_is_told_once_to_consumers_and_to_every_adminis
     assert_eq!(told().await, (3, 6), "it was low already");
     update(2).await;
     let again = ListedProduct { low_stock_threshold: Some(12), ..listed("TEA-1", "TEA-1 by name", 0) };
-    inventory::upsert_products(&test.shop, &[Ok(again)], "clerk").await.unwrap();
+    commands::upsert_products(&test.shop, &[Ok(again)], "clerk").await.unwrap();
     assert_eq!(told().await, (4, 8), "by a threshold that came with many");
     test.close().await;
 }
@@ -111,13 +109,13 @@ async fn every_change_of_a_level_is_an_event() {
     };
     let gone = test.place(order(&[("TEA-1", 1), ("TEA-1", 1)])).await;
     let sent = test.place(order(&[("TEA-1", 1)])).await;
-    orders::cancel(&test.shop, gone.order_id, "changed my mind", "ann").await.unwrap();
+    commands::cancel_order(&test.shop, gone.order_id, "changed my mind", "ann").await.unwrap();
     test.settled("cancel-order", gone.order_id.to_string()).await;
     for to in [OrderStatus::Processing, OrderStatus::Shipped] {
-        orders::set_status(&test.shop, sent.order_id, to, None, "packer", None).await.unwrap();
+        commands::set_order_status(&test.shop, sent.order_id, to, None, "packer", None).await.unwrap();
     }
     let change = StockChange::Adjust(-1);
-    inventory::change_stock(&test.shop, tea.product_id, change, "damaged", "clerk", None).await.unwrap();
+    commands::change_stock(&test.shop, tea.product_id, change, "damaged", "clerk", None).await.unwrap();
     assert_eq!(causes().await, ["initial", "reserve", "reserve", "release", "ship", "adjust"]);
     let last: serde_json::Value = sqlx::query_scalar(
         "select payload from shop.outbox where routing_key = 'inventory.updated' order by event_id desc limit 1",
@@ -139,7 +137,7 @@ async fn a_ledger_tells_who_did_what_why_and_for_which_order() {
     test.add_product("TEA-2", 10, 10).await;
     let placed = test.place(order(&[("TEA-1", 3), ("TEA-2", 1)])).await;
     let change = StockChange::Adjust(-2);
-    inventory::change_stock(&test.shop, tea.product_id, change, "damaged", "clerk", None).await.unwrap();
+    commands::change_stock(&test.shop, tea.product_id, change, "damaged", "clerk", None).await.unwrap();
     let page = async |before, limit| {
         inventory::ledger(test.pool(), tea.product_id, before, limit).await.unwrap().unwrap()
     };
@@ -163,7 +161,7 @@ async fn a_product_is_changed_only_from_the_version_that_was_seen() {
     let test = TestShop::open().await;
     let tea = test.add_product("TEA-1", 10, 10).await;
     let update = async |details: &ProductDetails, version| {
-        inventory::update_product(&test.shop, tea.product_id, details, "clerk", version).await
+        commands::update_product(&test.shop, tea.product_id, details, "clerk", version).await
     };
     assert!(matches!(
         update(&details("Sencha", 2), Some(7)).await,
@@ -178,7 +176,7 @@ async fn a_product_is_changed_only_from_the_version_that_was_seen() {
     let pointers: Vec<_> = wrong.iter().map(|violation| violation.pointer.as_str()).collect();
     assert_eq!(pointers, ["/name", "/low_stock_threshold"]);
     let unknown = uuid::Uuid::now_v7();
-    let missing = inventory::update_product(&test.shop, unknown, &details("A", 0), "clerk", None).await;
+    let missing = commands::update_product(&test.shop, unknown, &details("A", 0), "clerk", None).await;
     assert!(matches!(missing, Err(UpdateProductError::NotFound)));
     test.close().await;
 }
@@ -203,7 +201,7 @@ async fn many_products_are_taken_at_once_and_a_second_time_nothing_changes() {
     let known = test.add_product("TEA-500", 10, 7).await;
     let batch: Vec<BulkItem> =
         (0..1000).rev().map(|nth| Ok(listed(&format!("TEA-{nth}"), "Tea", 3))).collect();
-    let first = inventory::upsert_products(&test.shop, &batch, "clerk").await.unwrap();
+    let first = commands::upsert_products(&test.shop, &batch, "clerk").await.unwrap();
     let created = first.iter().filter(|one| matches!(one, Upserted::Created { .. })).count();
     assert_eq!((first.len(), created), (1000, 999));
     assert_eq!(first[499], Upserted::Updated { product_id: known.product_id });
@@ -214,7 +212,7 @@ async fn many_products_are_taken_at_once_and_a_second_time_nothing_changes() {
     assert_eq!((stored.sku.as_str(), stored.stock.on_hand, stored.version), ("TEA-999", 3, 1));
 
     let events = test.events("inventory.updated").await;
-    let second = inventory::upsert_products(&test.shop, &batch, "clerk").await.unwrap();
+    let second = commands::upsert_products(&test.shop, &batch, "clerk").await.unwrap();
     assert!(second.iter().all(|one| matches!(one, Upserted::Unchanged { .. })));
     assert_eq!(test.events("inventory.updated").await, events);
     test.close().await;
@@ -228,13 +226,13 @@ async fn what_a_list_leaves_out_stays_as_it_is() {
         low_stock_threshold: 3,
         ..product("TEA-1", "Tea", 5)
     };
-    let known = inventory::create_product(test.pool(), known, "clerk").await.unwrap();
+    let known = commands::create_product(test.pool(), known, "clerk").await.unwrap();
     let price = |sku: &str, price| {
         let only = ListedProduct { description: None, low_stock_threshold: None, ..listed(sku, "Tea", 9) };
         Ok(ListedProduct { price, ..only })
     };
     let batch = [price("TEA-1", 20), price("TEA-2", 20)];
-    let answers = inventory::upsert_products(&test.shop, &batch, "clerk").await.unwrap();
+    let answers = commands::upsert_products(&test.shop, &batch, "clerk").await.unwrap();
     assert!(matches!(answers[0], Upserted::Updated { product_id } if product_id == known.product_id));
     let read = async |id| inventory::product(test.pool(), id).await.unwrap().unwrap();
     let kept = read(known.product_id).await;
@@ -246,10 +244,10 @@ async fn what_a_list_leaves_out_stays_as_it_is() {
     let Upserted::Created { product_id } = answers[1] else { panic!("{:?}", answers[1]) };
     let new = read(product_id).await;
     assert_eq!((new.description.as_str(), new.stock.low_stock_threshold, new.stock.on_hand), ("", 0, 9));
-    let again = inventory::upsert_products(&test.shop, &batch, "clerk").await.unwrap();
+    let again = commands::upsert_products(&test.shop, &batch, "clerk").await.unwrap();
     assert!(again.iter().all(|one| matches!(one, Upserted::Unchanged { .. })), "{again:?}");
     let emptied = [Ok(ListedProduct { price: 20, ..listed("TEA-1", "Tea", 0) })];
-    inventory::upsert_products(&test.shop, &emptied, "clerk").await.unwrap();
+    commands::upsert_products(&test.shop, &emptied, "clerk").await.unwrap();
     let emptied = read(known.product_id).await;
     assert_eq!((emptied.description.as_str(), emptied.stock.low_stock_threshold), ("", 0), "it said so");
     test.close().await;
@@ -259,12 +257,12 @@ async fn what_a_list_leaves_out_stays_as_it_is() {
 async fn products_that_fall_low_together_are_one_mail_an_address() {
     let test = with_admins().await;
     let batch: Vec<BulkItem> = (0..100).map(|nth| Ok(listed(&format!("TEA-{nth:02}"), "Tea", 5))).collect();
-    inventory::upsert_products(&test.shop, &batch, "clerk").await.unwrap();
+    commands::upsert_products(&test.shop, &batch, "clerk").await.unwrap();
     let raised: Vec<BulkItem> = batch
         .into_iter()
         .map(|one| one.map(|one| ListedProduct { low_stock_threshold: Some(5), ..one }))
         .collect();
-    inventory::upsert_products(&test.shop, &raised, "clerk").await.unwrap();
+    commands::upsert_products(&test.shop, &raised, "clerk").await.unwrap();
     assert_eq!(test.events("inventory.low").await, 100);
     let mails: Vec<(String, String)> = sqlx::query_as(
         "select recipient, text from shop.notification where subject = 'Stock of 100 products is low'",
@@ -291,7 +289,7 @@ async fn a_wrong_product_among_many_concerns_no_other() {
         Ok(ListedProduct { price: -1, ..listed("B", "B", 1) }),
         Ok(listed("A", "A", 1)),
     ];
-    let answers = inventory::upsert_products(&test.shop, &batch, "clerk").await.unwrap();
+    let answers = commands::upsert_products(&test.shop, &batch, "clerk").await.unwrap();
     let Upserted::Refused(wrong) = &answers[1] else { panic!("{:?}", answers[1]) };
     assert_eq!((wrong[0].pointer.as_str(), wrong[0].code.as_str()), ("/price", "out-of-range"));
     let Upserted::Refused(wrong) = &answers[2] else { panic!("{:?}", answers[2]) };
@@ -299,7 +297,7 @@ async fn a_wrong_product_among_many_concerns_no_other() {
     assert!(matches!(answers[0], Upserted::Created { .. }));
     for count in [0, 1001] {
         let batch = vec![Ok(listed("A", "A", 1)); count];
-        let refused = inventory::upsert_products(&test.shop, &batch, "clerk").await;
+        let refused = commands::upsert_products(&test.shop, &batch, "clerk").await;
         assert!(matches!(refused, Err(UpsertError::Count(given)) if given == count));
     }
     test.close().await;
@@ -318,15 +316,13 @@ async fn batches_orders_and_counts_at_once_neither_deadlock_nor_lose_a_change() 
             batch.reverse();
         }
         let shop = test.shop.clone();
-        async move { inventory::upsert_products(&shop, &batch, "clerk").await.unwrap() }
+        async move { commands::upsert_products(&shop, &batch, "clerk").await.unwrap() }
     });
     let buyers = (0..40).map(|_| test.place(order(&[("TEA-39", 1), ("TEA-00", 1)])));
     let counts = async {
         for _ in 0..20 {
             let change = StockChange::Adjust(1);
-            inventory::change_stock(&test.shop, seen.product_id, change, "found", "test", None)
-                .await
-                .unwrap();
+            commands::change_stock(&test.shop, seen.product_id, change, "found", "test", None).await.unwrap();
         }
     };
     let all =

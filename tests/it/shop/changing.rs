@@ -5,13 +5,10 @@ use std::collections::BTreeMap;
 use engine::{Direction, Engine, StartError, Status};
 use shop::{
     Shop,
+    commands::{self, CancelOrderError, StatusError},
     mail::Mailer,
-    orders::{self, CancelOrderError, OrderStatus, StatusError},
-    sagas::{
-        self, Settings,
-        cancel_order::{CANCEL_ORDER, CancelOrder},
-        place_order::PLACE_ORDER,
-    },
+    orders::{CANCEL_ORDER, CancelOrder, OrderStatus, PLACE_ORDER},
+    sagas::{self, Settings},
 };
 use sqlx::PgPool;
 
@@ -31,10 +28,10 @@ async fn a_confirmed_order_is_cancelled_once_and_gives_its_stock_back() {
     let test = TestShop::open().await.start_workers();
     let tea = test.add_product("TEA-1", 10, 5).await;
     let placed = test.place(order(&[("TEA-1", 4)])).await;
-    orders::cancel(&test.shop, placed.order_id, "changed my mind", "ann").await.unwrap();
+    commands::cancel_order(&test.shop, placed.order_id, "changed my mind", "ann").await.unwrap();
     let ended = test.settled(CANCEL_ORDER.name(), placed.order_id.to_string()).await;
     assert_eq!(ended, Status::Completed);
-    let again = orders::cancel(&test.shop, placed.order_id, "again", "ann").await.unwrap();
+    let again = commands::cancel_order(&test.shop, placed.order_id, "again", "ann").await.unwrap();
     assert_eq!(again.status, OrderStatus::Cancelled);
     assert_eq!(again.status_reason.as_deref(), Some("changed my mind"));
     assert_eq!(again.timeline.last().map(|entry| entry.actor.as_str()), Some("ann"));
@@ -48,9 +45,11 @@ async fn cancelling_while_the_order_is_being_placed_unwinds_the_placement() {
     let test = TestShop::open().await;
     let tea = test.add_product("TEA-1", 10, 5).await;
     // Nobody works yet, so the placement stands still.
-    let pending = orders::place(&test.shop, order(&[("TEA-1", 4)]), None, "test", None).await.unwrap();
+    let pending =
+        commands::place_order(&test.shop, order(&[("TEA-1", 4)]), None, "test", None).await.unwrap();
     assert_eq!(pending.status, OrderStatus::Pending);
-    let cancelling = orders::cancel(&test.shop, pending.order_id, "changed my mind", "ann").await.unwrap();
+    let cancelling =
+        commands::cancel_order(&test.shop, pending.order_id, "changed my mind", "ann").await.unwrap();
     assert!(
         matches!(cancelling.status, OrderStatus::Cancelling | OrderStatus::Cancelled),
         "{}",
@@ -70,7 +69,8 @@ async fn placing_and_cancelling_at_once_ends_in_one_clear_state() {
     let tea = test.add_product("TEA-1", 10, 1000).await;
     let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
     for _ in 0..20 {
-        let accepted = (0..30).map(|_| orders::place(&test.shop, order(&[("TEA-1", 1)]), None, "test", None));
+        let accepted =
+            (0..30).map(|_| commands::place_order(&test.shop, order(&[("TEA-1", 1)]), None, "test", None));
         let accepted = futures::future::join_all(accepted).await;
         // Placing begins now, and the first are cancelled at once, the last when most have been placed.
         test = test.start_workers();
@@ -78,7 +78,7 @@ async fn placing_and_cancelling_at_once_ends_in_one_clear_state() {
             let (order_id, test) = (accepted.unwrap().order_id, &test);
             async move {
                 idle_for(test.pool(), nth).await;
-                orders::cancel(&test.shop, order_id, "race", "ann").await.unwrap();
+                commands::cancel_order(&test.shop, order_id, "race", "ann").await.unwrap();
                 let ended = test.settled(PLACE_ORDER.name(), order_id.to_string()).await;
                 if ended == Status::Completed {
                     let cancelled = test.settled(CANCEL_ORDER.name(), order_id.to_string()).await;
@@ -106,8 +106,9 @@ async fn an_order_moves_along_by_legal_steps_and_shipping_takes_the_stock() {
     let test = TestShop::open().await.start_workers();
     let tea = test.add_product("TEA-1", 10, 5).await;
     let placed = test.place(order(&[("TEA-1", 4)])).await;
-    let to =
-        |status, version| orders::set_status(&test.shop, placed.order_id, status, None, "packer", version);
+    let to = |status, version| {
+        commands::set_order_status(&test.shop, placed.order_id, status, None, "packer", version)
+    };
     assert!(matches!(
         to(OrderStatus::Shipped, None).await,
         Err(StatusError::Illegal { from: OrderStatus::Confirmed, allowed, .. }) if allowed == [OrderStatus::Processing]
@@ -121,7 +122,7 @@ async fn an_order_moves_along_by_legal_steps_and_shipping_takes_the_stock() {
     assert_eq!(shipped.timeline.last().map(|entry| entry.actor.as_str()), Some("packer"));
     assert_eq!(test.stock(&tea).await, (1, 0));
     assert!(matches!(
-        orders::cancel(&test.shop, placed.order_id, "late", "ann").await,
+        commands::cancel_order(&test.shop, placed.order_id, "late", "ann").await,
         Err(CancelOrderError::NotCancellable { status: OrderStatus::Shipped, .. })
     ));
     assert_eq!(to(OrderStatus::Delivered, None).await.unwrap().status, OrderStatus::Delivered);
@@ -135,9 +136,9 @@ async fn shipping_and_cancelling_at_once_ends_in_one_of_them() {
     let mut outcomes = BTreeMap::new();
     for nth in 0..40 {
         let order_id = test.place(order(&[("TEA-1", 2)])).await.order_id;
-        let to = |status| orders::set_status(&test.shop, order_id, status, None, "packer", None);
+        let to = |status| commands::set_order_status(&test.shop, order_id, status, None, "packer", None);
         to(OrderStatus::Processing).await.unwrap();
-        let cancel = orders::cancel(&test.shop, order_id, "race", "ann");
+        let cancel = commands::cancel_order(&test.shop, order_id, "race", "ann");
         // Cancelling takes some statements until it has the order, so shipping begins later and later.
         let ship = async {
             idle_for(test.pool(), nth % 10).await;
@@ -159,9 +160,11 @@ async fn shipping_and_cancelling_at_once_ends_in_one_of_them() {
 async fn an_order_that_has_changed_since_it_was_seen_is_not_cancelled() {
     let test = TestShop::open().await;
     test.add_product("TEA-1", 10, 9).await;
-    let cancel =
-        async |id, seen| orders::cancel_version(&test.shop, id, "changed my mind", "ann", Some(seen)).await;
-    let pending = orders::place(&test.shop, order(&[("TEA-1", 1)]), None, "test", None).await.unwrap();
+    let cancel = async |id, seen| {
+        commands::cancel_order_version(&test.shop, id, "changed my mind", "ann", Some(seen)).await
+    };
+    let pending =
+        commands::place_order(&test.shop, order(&[("TEA-1", 1)]), None, "test", None).await.unwrap();
     let refused = cancel(pending.order_id, 2).await;
     assert!(matches!(refused, Err(CancelOrderError::VersionMismatch { current: 1 })), "{refused:?}");
     assert!(matches!(
@@ -170,11 +173,12 @@ async fn an_order_that_has_changed_since_it_was_seen_is_not_cancelled() {
     ));
     let test = test.start_workers();
     let placed = test.place(order(&[("TEA-1", 1)])).await;
-    orders::set_status(&test.shop, placed.order_id, OrderStatus::Processing, None, "packer", Some(2))
+    commands::set_order_status(&test.shop, placed.order_id, OrderStatus::Processing, None, "packer", Some(2))
         .await
         .unwrap();
-    let cancel =
-        async |seen| orders::cancel_version(&test.shop, placed.order_id, "late", "ann", Some(seen)).await;
+    let cancel = async |seen| {
+        commands::cancel_order_version(&test.shop, placed.order_id, "late", "ann", Some(seen)).await
+    };
     assert!(matches!(cancel(2).await, Err(CancelOrderError::VersionMismatch { current: 3 })));
     // Whoever looked before the packer came and gets to the lock behind him is refused there.
     let behind = CancelOrder {
@@ -218,9 +222,9 @@ async fn an_order_whose_placement_is_parked_in_an_undo_says_so_when_it_is_to_be_
     ] {
         sqlx::query(statement).execute(test.pool()).await.unwrap();
     }
-    let short = orders::place(&test.shop, order(&[("TEA-1", 9)]), None, "test", None).await.unwrap();
+    let short = commands::place_order(&test.shop, order(&[("TEA-1", 9)]), None, "test", None).await.unwrap();
     assert_eq!(test.settled(PLACE_ORDER.name(), short.order_id.to_string()).await, Status::Dead);
-    let refused = orders::cancel(&test.shop, short.order_id, "changed my mind", "ann").await;
+    let refused = commands::cancel_order(&test.shop, short.order_id, "changed my mind", "ann").await;
     let Err(CancelOrderError::NotCancellable { status, message }) = refused else { panic!("{refused:?}") };
     assert_eq!(status, OrderStatus::Pending);
     assert!(message.contains("parked for an operator") && message.contains(&short.workflow_id.to_string()));
@@ -240,7 +244,7 @@ async fn a_cancellation_under_the_key_of_another_order_is_not_taken_for_its_own(
     };
     let start = CANCEL_ORDER.with(&wrong).business_key(one.order_id.to_string());
     let slip = test.shop.engine().start(start).await.unwrap();
-    let refused = orders::cancel(&test.shop, one.order_id, "changed my mind", "ann").await;
+    let refused = commands::cancel_order(&test.shop, one.order_id, "changed my mind", "ann").await;
     let Err(CancelOrderError::NotCancellable { message, .. }) = refused else { panic!("{refused:?}") };
     assert!(message.contains(&slip.saga_id.to_string()), "{message}");
     assert_eq!(test.order(one.order_id).await.status, OrderStatus::Confirmed);

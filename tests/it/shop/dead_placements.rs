@@ -3,10 +3,12 @@
 use engine::{BulkLimits, DeadJob, DeadJobError, DeadJobFilter, DiscardMode, Page, SagaId, Status};
 use shop::{
     Shop,
+    commands::{self, CancelOrderError},
     inventory::Product,
     mail::Mailer,
-    orders::{self, CancelOrderError, Order, OrderStatus},
-    sagas::{Settings, deliver_notification::DELIVER_NOTIFICATION},
+    notifications::DELIVER_NOTIFICATION,
+    orders::{Order, OrderStatus},
+    sagas::Settings,
 };
 
 use super::{
@@ -27,7 +29,7 @@ async fn parked() -> (TestShop, Product, Order) {
     let tea = test.add_product("TEA-1", 10, 5).await;
     refuse_confirmations(test.pool()).await;
     let test = test.start_workers();
-    let placed = orders::place(&test.shop, order(&[("TEA-1", 4)]), None, "test", None).await.unwrap();
+    let placed = commands::place_order(&test.shop, order(&[("TEA-1", 4)]), None, "test", None).await.unwrap();
     let dead = async {
         loop {
             // As if the processes that try to confirm it had vanished, again and again.
@@ -131,7 +133,7 @@ async fn a_placement_that_died_unwinding_is_kept_for_a_person_and_abandoning_it_
     assert_eq!(test.stock(&tea).await, (5, 4));
     let noticed: Vec<u8> = violations(test.pool()).await.iter().map(|verdict| verdict.number).collect();
     assert_eq!(noticed, [2], "no saga moves its order any more");
-    let cancelled = orders::cancel(&test.shop, placed.order_id, "no", "ann").await;
+    let cancelled = commands::cancel_order(&test.shop, placed.order_id, "no", "ann").await;
     assert!(
         matches!(&cancelled, Err(CancelOrderError::NotCancellable { message, .. }) if message.contains("given up")),
         "{cancelled:?}"

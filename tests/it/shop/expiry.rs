@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use engine::{Direction, Engine, Page, RetryPolicy, SagaFilter, Status};
 use shop::{
-    Shop,
+    Shop, commands,
     mail::Mailer,
-    orders::{self, OrderStatus},
-    sagas::{self, Settings, deliver_notification::DELIVER_NOTIFICATION, place_order::PLACE_ORDER},
+    notifications::DELIVER_NOTIFICATION,
+    orders::{OrderStatus, PLACE_ORDER},
+    sagas::{self, Settings},
 };
 
 use super::{QUICK, TestShop, order};
@@ -56,7 +57,7 @@ async fn a_reservation_that_is_not_confirmed_in_time_is_given_back_and_the_custo
     let tea = test.add_product("TEA-1", 10, 5).await;
     refuse_confirmations(test.pool()).await;
     let test = test.start_workers();
-    let placed = orders::place(&test.shop, order(&[("TEA-1", 4)]), None, "test", None).await.unwrap();
+    let placed = commands::place_order(&test.shop, order(&[("TEA-1", 4)]), None, "test", None).await.unwrap();
     let held = async {
         while test.stock(&tea).await != (5, 4) {
             tokio::task::yield_now().await;
@@ -89,7 +90,7 @@ async fn an_order_that_nobody_works_on_in_time_ends_rejected_when_somebody_does(
     let settings = Settings { reservation_ttl: Duration::from_millis(1), ..Settings::new(mailer) };
     let test = TestShop::with(mails, settings).await;
     let tea = test.add_product("TEA-1", 10, 5).await;
-    let placed = orders::place(&test.shop, order(&[("TEA-1", 4)]), None, "test", None).await.unwrap();
+    let placed = commands::place_order(&test.shop, order(&[("TEA-1", 4)]), None, "test", None).await.unwrap();
     let passed = async {
         let filter = SagaFilter { definition: Some(PLACE_ORDER.name().into()), ..SagaFilter::default() };
         loop {

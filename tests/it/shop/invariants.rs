@@ -1,6 +1,6 @@
 //! Each invariant fires when what it promises is broken on purpose.
 
-use shop::{invariants, orders, sagas::deliver_notification::DELIVER_NOTIFICATION};
+use shop::{commands, invariants, notifications::DELIVER_NOTIFICATION};
 use sqlx::PgPool;
 
 use super::{TestShop, order};
@@ -21,7 +21,7 @@ async fn what_is_broken_on_purpose_is_noticed() {
     test.settled(DELIVER_NOTIFICATION.name(), format!("order-confirmed:{}", placed.order_id)).await;
     let short = test.place(order(&[("TEA-1", 9)])).await;
     test.settled(DELIVER_NOTIFICATION.name(), format!("order-rejected:{}", short.order_id)).await;
-    orders::cancel(&test.shop, placed.order_id, "no", "ann").await.unwrap();
+    commands::cancel_order(&test.shop, placed.order_id, "no", "ann").await.unwrap();
     test.settled("cancel-order", placed.order_id.to_string()).await;
     test.settled(DELIVER_NOTIFICATION.name(), format!("order-cancelled:{}", placed.order_id)).await;
     for (number, breakage) in [

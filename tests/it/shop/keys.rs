@@ -1,8 +1,9 @@
 //! Requests that are made twice.
 
 use shop::{
+    commands::{self, CreateProductError},
     idempotency::{self, Begin, RecordedResponse},
-    inventory::{self, CreateProductError, NewProduct},
+    inventory::NewProduct,
 };
 use uuid::Uuid;
 
@@ -88,11 +89,11 @@ async fn a_product_made_again_under_its_id_is_the_one_that_was_made() {
         low_stock_threshold: 1,
     };
     let id = Uuid::now_v7();
-    let first = inventory::create_product_as(test.pool(), id, new("TEA-1"), "ann").await.unwrap();
-    let again = inventory::create_product_as(test.pool(), id, new("TEA-1"), "ann").await.unwrap();
+    let first = commands::create_product_as(test.pool(), id, new("TEA-1"), "ann").await.unwrap();
+    let again = commands::create_product_as(test.pool(), id, new("TEA-1"), "ann").await.unwrap();
     assert_eq!((first.product_id, again.product_id), (id, id));
     assert_eq!(again.stock.on_hand, 5, "its first stock is entered once");
-    let other = inventory::create_product_as(test.pool(), Uuid::now_v7(), new("TEA-1"), "bob").await;
+    let other = commands::create_product_as(test.pool(), Uuid::now_v7(), new("TEA-1"), "bob").await;
     assert!(matches!(other, Err(CreateProductError::SkuTaken)), "{other:?}");
     test.close().await;
 }

@@ -6,14 +6,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use devkit::mail_catcher::{Behaviour, MailCatcher, Stage};
 use engine::{Page, RetryPolicy, Status};
 use shop::{
+    commands::{self, SendNotification, SendNotificationError},
     inventory,
     mail::Mailer,
-    notifications::{self, NotificationStatus, SendError, SendNotification},
-    orders::{self, OrderStatus},
-    sagas::{
-        Settings,
-        deliver_notification::{DELIVER_NOTIFICATION, DeliverNotification},
-    },
+    notifications::{self, DELIVER_NOTIFICATION, DeliverNotification, NotificationStatus},
+    orders::OrderStatus,
+    sagas::Settings,
 };
 use uuid::Uuid;
 
@@ -43,7 +41,7 @@ async fn a_shipped_order_is_mailed_once_in_text_and_in_html() {
     test.add_product("TEA-1", 10, 5).await;
     let placed = test.place(order(&[("TEA-1", 4)])).await;
     for to in [OrderStatus::Processing, OrderStatus::Shipped, OrderStatus::Delivered] {
-        orders::set_status(&test.shop, placed.order_id, to, None, "packer", None).await.unwrap();
+        commands::set_order_status(&test.shop, placed.order_id, to, None, "packer", None).await.unwrap();
     }
     let key = format!("order-shipped:{}", placed.order_id);
     assert_eq!(test.settled(DELIVER_NOTIFICATION.name(), key).await, Status::Completed);
@@ -73,7 +71,7 @@ async fn a_name_with_markup_is_harmless_in_the_mail() {
         low_stock_threshold: 0,
     };
     let tea = test.add_product("TEA-2", 10, 5).await;
-    shop::inventory::update_product(&test.shop, tea.product_id, &details, "clerk", None).await.unwrap();
+    commands::update_product(&test.shop, tea.product_id, &details, "clerk", None).await.unwrap();
     let placed = test.place(order(&[("TEA-2", 1)])).await;
     let key = format!("order-confirmed:{}", placed.order_id);
     assert_eq!(test.settled(DELIVER_NOTIFICATION.name(), key).await, Status::Completed);
@@ -90,7 +88,7 @@ async fn a_name_with_markup_is_harmless_in_the_mail() {
 async fn the_first_message_with_a_dedup_key_is_the_only_one() {
     let test = TestShop::open().await.start_workers();
     let send = async |to: &str, key| {
-        notifications::send(&test.shop, sending(message(to), key), Some(WAIT_TIMEOUT), "clerk", None)
+        commands::send_notification(&test.shop, sending(message(to), key), Some(WAIT_TIMEOUT), "clerk", None)
             .await
             .unwrap()
     };
@@ -108,9 +106,10 @@ async fn the_first_message_with_a_dedup_key_is_the_only_one() {
     // Sending the same id again, after an answer that was lost, sends nothing either.
     let request = sending(message("ann@example.com"), None);
     for _ in 0..2 {
-        let repeated = notifications::send(&test.shop, request.clone(), Some(WAIT_TIMEOUT), "clerk", None)
-            .await
-            .unwrap();
+        let repeated =
+            commands::send_notification(&test.shop, request.clone(), Some(WAIT_TIMEOUT), "clerk", None)
+                .await
+                .unwrap();
         assert!(!repeated.existing);
     }
     assert_eq!(test.mails().len(), 5);
@@ -143,7 +142,7 @@ async fn the_longest_letter_of_the_shop_itself_is_sent() {
         initial_stock: 1000,
         low_stock_threshold: 0,
     };
-    let sku = inventory::create_product(test.pool(), widest, "clerk").await.unwrap().sku;
+    let sku = commands::create_product(test.pool(), widest, "clerk").await.unwrap().sku;
     let placed = test.place(order(&vec![(sku.as_str(), 1); 100])).await;
     assert_eq!(placed.status, OrderStatus::Confirmed);
     let key = format!("order-confirmed:{}", placed.order_id);
@@ -172,15 +171,25 @@ async fn a_message_that_would_break_out_of_its_headers_is_refused() {
         (DeliverNotification { html: Some("\u{1}".into()), ..message("a@example.com") }, "/html"),
     ];
     for (message, pointer) in wrong {
-        let refused = notifications::send(&test.shop, sending(message, None), None, "clerk", None).await;
-        let Err(SendError::Invalid(violations)) = refused else { panic!("{pointer}: {refused:?}") };
+        let refused =
+            commands::send_notification(&test.shop, sending(message, None), None, "clerk", None).await;
+        let Err(SendNotificationError::Invalid(violations)) = refused else {
+            panic!("{pointer}: {refused:?}")
+        };
         assert_eq!(violations.len(), 1, "{violations:?}");
         assert_eq!(violations[0].pointer, pointer);
     }
-    let refused =
-        notifications::send(&test.shop, sending(message("a@example.com"), Some("a\nb")), None, "clerk", None)
-            .await;
-    assert!(matches!(refused, Err(SendError::Invalid(wrong)) if wrong[0].pointer == "/dedup_key"));
+    let refused = commands::send_notification(
+        &test.shop,
+        sending(message("a@example.com"), Some("a\nb")),
+        None,
+        "clerk",
+        None,
+    )
+    .await;
+    assert!(
+        matches!(refused, Err(SendNotificationError::Invalid(wrong)) if wrong[0].pointer == "/dedup_key")
+    );
     let any: i64 =
         sqlx::query_scalar("select count(*) from engine.saga").fetch_one(test.pool()).await.unwrap();
     assert_eq!((any, recorded(&test).await), (0, (0, 0)));
@@ -193,13 +202,14 @@ async fn every_attempt_is_told_with_what_the_server_said_and_the_status_follows(
     catcher.behave(Behaviour::TemporaryFailure(Stage::Recipient));
     let test = with_catcher(&catcher, RetryPolicy { attempts: 2, ..QUICK }).await;
     let request = sending(message("ann@example.com"), None);
-    let pending = notifications::send(&test.shop, request, None, "clerk", None).await.unwrap().notification;
+    let pending =
+        commands::send_notification(&test.shop, request, None, "clerk", None).await.unwrap().notification;
     assert_eq!((pending.status, pending.attempts.len()), (NotificationStatus::Pending, 0));
     let test = test.start_workers();
     let id = pending.notification_id;
     let saga = engine::SagaId(id);
     assert_eq!(test.shop.engine().wait(saga, WAIT_TIMEOUT).await.unwrap().unwrap().status, Status::Dead);
-    let failed = notifications::get(&test.shop, id).await.unwrap().unwrap();
+    let failed = notifications::get(test.shop.engine(), id).await.unwrap().unwrap();
     assert_eq!(failed.status, NotificationStatus::Failed);
     let replies: Vec<_> = failed.attempts.iter().map(|attempt| attempt.reply.as_deref()).collect();
     assert_eq!(replies, [Some("451 try again later"); 2]);
@@ -214,7 +224,7 @@ async fn every_attempt_is_told_with_what_the_server_said_and_the_status_follows(
     assert_eq!(revive().await, Status::Dead);
     catcher.behave(Behaviour::Accept);
     assert_eq!(revive().await, Status::Completed);
-    let sent = notifications::get(&test.shop, id).await.unwrap().unwrap();
+    let sent = notifications::get(test.shop.engine(), id).await.unwrap().unwrap();
     let replies: Vec<_> = sent.attempts.iter().map(|attempt| attempt.reply.as_deref().unwrap()).collect();
     assert_eq!(
         replies,

@@ -7,11 +7,8 @@ use devkit::mail_catcher::{Behaviour, MailCatcher, Stage};
 use engine::{DeadJobFilter, Page, RetryPolicy, Status};
 use shop::{
     mail::{Mail, MailError, Mailer, SmtpSettings},
-    notifications::{self, NotificationStatus},
-    sagas::{
-        Settings,
-        deliver_notification::{DELIVER_NOTIFICATION, DeliverNotification},
-    },
+    notifications::{self, DELIVER_NOTIFICATION, DeliverNotification, NotificationStatus},
+    sagas::Settings,
 };
 
 use super::{QUICK, TestShop, order};
@@ -35,7 +32,7 @@ async fn a_mail_server_that_fails_parks_the_mail_and_an_operator_revives_it() {
         test.shop.engine().start_and_wait(DELIVER_NOTIFICATION.with(&mail), WAIT_TIMEOUT).await.unwrap();
     assert_eq!(ending.unwrap().status, Status::Dead);
     let id = started.saga_id.0;
-    let failed = notifications::get(&test.shop, id).await.unwrap().unwrap();
+    let failed = notifications::get(test.shop.engine(), id).await.unwrap().unwrap();
     assert_eq!((failed.status, failed.attempts.len()), (NotificationStatus::Failed, 1));
 
     catcher.behave(Behaviour::Accept);
@@ -44,7 +41,7 @@ async fn a_mail_server_that_fails_parks_the_mail_and_an_operator_revives_it() {
     test.shop.engine().retry_dead_job(dead[0].dead_job_id, "ops", "server is back").await.unwrap();
     let ending = test.shop.engine().wait(started.saga_id, WAIT_TIMEOUT).await.unwrap().unwrap();
     assert_eq!(ending.status, Status::Completed);
-    let sent = notifications::get(&test.shop, id).await.unwrap().unwrap();
+    let sent = notifications::get(test.shop.engine(), id).await.unwrap().unwrap();
     assert_eq!((sent.status, sent.attempts.len()), (NotificationStatus::Sent, 2));
     assert_eq!(sent.message_id, catcher.wait_for(1).await[0].message_id());
     assert_eq!((test.events("notification.failed").await, test.events("notification.sent").await), (1, 1));

@@ -7,12 +7,9 @@ use devkit::mail_catcher::{Behaviour, MailCatcher, Stage};
 use engine::{Allowance, DeadJobFilter, HistoryOutcome, Page, RetryPolicy, SagaFilter, Status};
 use shop::{
     mail::Mailer,
-    notifications::{self, NotificationStatus},
+    notifications::{self, DELIVER_NOTIFICATION, DeliverNotification, NotificationStatus, QUEUE, SEND_MAIL},
     orders::OrderStatus,
-    sagas::{
-        Settings,
-        deliver_notification::{DELIVER_NOTIFICATION, DeliverNotification, QUEUE, SEND_MAIL},
-    },
+    sagas::Settings,
 };
 
 use super::{QUICK, TestShop, order};
@@ -124,7 +121,7 @@ async fn a_mail_server_that_answers_and_takes_nothing_costs_no_attempt_either_an
         catcher.behave(Behaviour::Answer(Stage::Recipient, reply));
         let saga = test.shop.engine().start(DELIVER_NOTIFICATION.with(&a_mail())).await.unwrap().saga_id;
         until("more probes have failed than there are attempts", async || breaker.view().failures > 5).await;
-        let sending = notifications::get(&test.shop, saga.0).await.unwrap().unwrap();
+        let sending = notifications::get(test.shop.engine(), saga.0).await.unwrap().unwrap();
         assert_eq!(sending.status, NotificationStatus::Sending);
         let replies: Vec<_> =
             sending.attempts.iter().filter_map(|attempt| attempt.reply.as_deref()).collect();
@@ -158,7 +155,7 @@ async fn times_when_a_mail_only_waited_are_no_attempts() {
         let (held_back, attempts): (Vec<_>, Vec<_>) =
             sends.partition(|entry| entry.error.iter().any(|error| error.contains("failed too often")));
         waited += held_back.len();
-        let told = notifications::get(&test.shop, saga.0).await.unwrap().unwrap().attempts;
+        let told = notifications::get(test.shop.engine(), saga.0).await.unwrap().unwrap().attempts;
         assert_eq!(told.len(), attempts.len());
     }
     assert!(waited > 0, "none ever waited, so nothing was shown");

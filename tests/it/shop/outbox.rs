@@ -3,9 +3,9 @@
 use serde_json::Value;
 use shop::{
     Shop,
-    inventory::{self, StockChange},
+    commands::{self, StockChange},
     mail::Mailer,
-    orders::{self, OrderStatus},
+    orders::OrderStatus,
     sagas::Settings,
 };
 use tokio_util::sync::CancellationToken;
@@ -24,14 +24,14 @@ async fn refusals_moves_and_stock_changes_each_have_their_event() {
     assert_eq!(test.events("order.rejected").await, 1);
 
     let moved = test.events("order.status_changed").await;
-    orders::set_status(&test.shop, placed.order_id, OrderStatus::Processing, None, "ann", None)
+    commands::set_order_status(&test.shop, placed.order_id, OrderStatus::Processing, None, "ann", None)
         .await
         .unwrap();
     assert_eq!(test.events("order.status_changed").await, moved + 1);
 
     let updated = test.events("inventory.updated").await;
     let change = StockChange::Adjust(1);
-    inventory::change_stock(&test.shop, tea.product_id, change, "count", "clerk", None).await.unwrap();
+    commands::change_stock(&test.shop, tea.product_id, change, "count", "clerk", None).await.unwrap();
     assert_eq!(test.events("inventory.updated").await, updated + 1);
     test.close().await;
 }
@@ -48,14 +48,12 @@ async fn with_buyers_and_counts_at_two_processes_every_fall_to_the_threshold_is_
     let tea = test.add_product("TEA-1", 10, 12).await;
     let buyers = (0..50).map(|nth| {
         let shop = if nth % 2 == 0 { &test.shop } else { &elsewhere };
-        orders::place(shop, order(&[("TEA-1", 1)]), Some(WAIT_TIMEOUT), "test", None)
+        commands::place_order(shop, order(&[("TEA-1", 1)]), Some(WAIT_TIMEOUT), "test", None)
     });
     let counts = async {
         for _ in 0..20 {
             let change = StockChange::Adjust(4);
-            inventory::change_stock(&elsewhere, tea.product_id, change, "found", "clerk", None)
-                .await
-                .unwrap();
+            commands::change_stock(&elsewhere, tea.product_id, change, "found", "clerk", None).await.unwrap();
         }
     };
     let (placed, ()) = futures::future::join(futures::future::join_all(buyers), counts).await;
@@ -63,7 +61,7 @@ async fn with_buyers_and_counts_at_two_processes_every_fall_to_the_threshold_is_
     // More than is there can't be taken away, so that the threshold is crossed once more at least.
     let now = test.stock(&tea).await;
     let rest = StockChange::Set(now.1);
-    inventory::change_stock(&test.shop, tea.product_id, rest, "count", "clerk", None).await.unwrap();
+    commands::change_stock(&test.shop, tea.product_id, rest, "count", "clerk", None).await.unwrap();
 
     let levels: Vec<Value> = sqlx::query_scalar(
         "select payload from shop.outbox where routing_key = 'inventory.updated' and key = 'TEA-1' order by event_id",

@@ -2,9 +2,9 @@
 
 use engine::{Page, Status};
 use shop::{
-    inventory::{self, StockChange},
-    orders::{self, CancelOrderError, OrderFilter, OrderStatus, PlaceError, PlaceOrder},
-    sagas::deliver_notification::DELIVER_NOTIFICATION,
+    commands::{self, CancelOrderError, PlaceOrderError, StockChange},
+    notifications::DELIVER_NOTIFICATION,
+    orders::{self, OrderFilter, OrderStatus, PlaceOrder},
 };
 
 use super::{TestShop, order, statuses};
@@ -48,8 +48,8 @@ async fn a_wrong_order_is_refused_with_every_pointer_and_leaves_nothing() {
         (order(&[("TEA-1", 2)]), "/items", "total-too-large"),
         (order(&[("TEA-1", 0)]), "/items/0/quantity", "out-of-range"),
     ] {
-        let error = orders::place(&test.shop, items, None, "test", None).await.unwrap_err();
-        let PlaceError::Invalid(violations) = error else { panic!("{error}") };
+        let error = commands::place_order(&test.shop, items, None, "test", None).await.unwrap_err();
+        let PlaceOrderError::Invalid(violations) = error else { panic!("{error}") };
         assert_eq!((violations[0].pointer.as_str(), violations[0].code.as_str()), (pointer, code));
     }
     let everything =
@@ -70,7 +70,7 @@ async fn a_short_order_is_rejected_with_the_lines_named_and_nothing_reserved() {
     assert_eq!(test.settled(DELIVER_NOTIFICATION.name(), key).await, Status::Completed);
     assert!(test.mails()[0].contains("CUP-1: 2 ordered, 1 available"));
     assert!(matches!(
-        orders::cancel(&test.shop, placed.order_id, "late", "test").await,
+        commands::cancel_order(&test.shop, placed.order_id, "late", "test").await,
         Err(CancelOrderError::NotCancellable { status: OrderStatus::Rejected, .. })
     ));
     test.close().await;
@@ -99,7 +99,7 @@ async fn orders_that_name_skus_in_opposite_order_all_settle() {
     });
     let counts = async {
         for _ in 0..50 {
-            inventory::change_stock(&test.shop, a.product_id, StockChange::Adjust(1), "found", "test", None)
+            commands::change_stock(&test.shop, a.product_id, StockChange::Adjust(1), "found", "test", None)
                 .await
                 .unwrap();
         }

@@ -8,12 +8,9 @@ use engine::{
 };
 use shop::{
     mail::Mailer,
-    sagas::{
-        self, Settings,
-        cancel_order::{CANCEL_ORDER, CancelOrder},
-        deliver_notification::{DELIVER_NOTIFICATION, DeliverNotification},
-        place_order::{PLACE_ORDER, Placement},
-    },
+    notifications::{DELIVER_NOTIFICATION, DeliverNotification},
+    orders::{CANCEL_ORDER, CancelOrder, PLACE_ORDER, Placement},
+    sagas::{self, Settings},
 };
 use sqlx::PgPool;
 use tempfile::TempDir;

@@ -3,7 +3,7 @@
 use std::{cell::Cell, sync::Once};
 
 use engine::NewSaga;
-use shop::sagas::place_order::{PLACE_ORDER, Placement};
+use shop::orders::{PLACE_ORDER, Placement};
 use tracing_subscriber::{Layer, layer::Context, layer::SubscriberExt};
 
 use super::{TestShop, order};

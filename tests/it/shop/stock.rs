@@ -2,7 +2,8 @@
 
 use engine::Page;
 use shop::{
-    inventory::{self, StockChange, StockError},
+    commands::{self, StockChange, StockError},
+    inventory,
     mail::Mailer,
     orders::{self, OrderFilter, OrderStatus, PlaceOrder},
     sagas::Settings,
@@ -17,7 +18,7 @@ async fn stock_is_changed_by_people_within_what_orders_hold() {
     let tea = test.add_product("TEA-1", 10, 5).await;
     test.place(order(&[("TEA-1", 2)])).await;
     let change = |change, version| {
-        inventory::change_stock(&test.shop, tea.product_id, change, "count", "clerk", version)
+        commands::change_stock(&test.shop, tea.product_id, change, "count", "clerk", version)
     };
     assert!(matches!(
         change(StockChange::Set(1), None).await,
@@ -64,8 +65,8 @@ async fn products_and_orders_are_listed_newest_first_and_searched() {
     let customer_id = Uuid::now_v7();
     for _ in 0..3 {
         let of_one = PlaceOrder { customer_id, ..order(&[("TEA-2", 1)]) };
-        orders::place(&test.shop, of_one, None, "test", None).await.unwrap();
-        orders::place(&test.shop, order(&[("TEA-2", 1)]), None, "test", None).await.unwrap();
+        commands::place_order(&test.shop, of_one, None, "test", None).await.unwrap();
+        commands::place_order(&test.shop, order(&[("TEA-2", 1)]), None, "test", None).await.unwrap();
     }
     let filter = OrderFilter {
         customer_id: Some(customer_id),

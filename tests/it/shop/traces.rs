@@ -2,9 +2,8 @@
 
 use engine::{Engine, EngineBuilder, TraceLink};
 use shop::{
-    Shop,
+    Shop, commands,
     mail::Mailer,
-    orders,
     sagas::{self, Settings},
 };
 use tokio_util::sync::CancellationToken;
@@ -39,7 +38,7 @@ async fn the_trace_of_an_order_reaches_its_mail() {
     test.add_product("TEA", 500, 10).await;
     let placed = test.place(order(&[("TEA", 1)])).await;
     test.settled("deliver-notification", format!("order-confirmed:{}", placed.order_id)).await;
-    orders::cancel(&test.shop, placed.order_id, "changed my mind", "ann").await.unwrap();
+    commands::cancel_order(&test.shop, placed.order_id, "changed my mind", "ann").await.unwrap();
     test.settled("cancel-order", placed.order_id.to_string()).await;
     test.settled("deliver-notification", format!("order-cancelled:{}", placed.order_id)).await;
     let traces: Vec<(Option<String>, i64)> =

@@ -4,16 +4,19 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+/// The most that can be on hand: sums over a million such ledgers still fit.
+pub(crate) const MAX_STOCK: i64 = 1_000_000_000_000;
+
 /// The stock of one product.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Level {
-    pub(super) on_hand: i64,
-    pub(super) reserved: i64,
-    pub(super) low_stock_threshold: i64,
+pub(crate) struct Level {
+    pub(crate) on_hand: i64,
+    pub(crate) reserved: i64,
+    pub(crate) low_stock_threshold: i64,
 }
 
 impl Level {
-    pub(super) fn available(self) -> i64 {
+    pub(crate) fn available(self) -> i64 {
         self.on_hand - self.reserved
     }
 
@@ -43,7 +46,7 @@ pub(crate) enum LevelError {
 
 /// The locked levels of some products: as they were read, and as they are to be written.
 #[derive(Debug, Default)]
-pub(super) struct Levels(BTreeMap<String, Slot>);
+pub(crate) struct Levels(BTreeMap<String, Slot>);
 
 #[derive(Debug)]
 struct Slot {
@@ -52,12 +55,12 @@ struct Slot {
 }
 
 impl Levels {
-    pub(super) fn new(rows: impl IntoIterator<Item = (String, Level)>) -> Self {
+    pub(crate) fn new(rows: impl IntoIterator<Item = (String, Level)>) -> Self {
         Self(rows.into_iter().map(|(sku, level)| (sku, Slot { before: level, now: level })).collect())
     }
 
     /// Reserves all that is wanted, or nothing.
-    pub(super) fn reserve(&mut self, wanted: &BTreeMap<String, i64>) -> Result<(), Vec<Shortage>> {
+    pub(crate) fn reserve(&mut self, wanted: &BTreeMap<String, i64>) -> Result<(), Vec<Shortage>> {
         let available = |sku: &String| self.0.get(sku).map_or(0, |slot| slot.now.available());
         let short: Vec<Shortage> = wanted
             .iter()
@@ -76,13 +79,13 @@ impl Levels {
     }
 
     /// Takes a reservation off: what it held is available again.
-    pub(super) fn release(&mut self, sku: &str, quantity: i64) -> Result<(), LevelError> {
+    pub(crate) fn release(&mut self, sku: &str, quantity: i64) -> Result<(), LevelError> {
         self.reserved(sku, quantity)?.reserved -= quantity;
         Ok(())
     }
 
     /// Takes a reservation off together with the goods.
-    pub(super) fn ship(&mut self, sku: &str, quantity: i64) -> Result<(), LevelError> {
+    pub(crate) fn ship(&mut self, sku: &str, quantity: i64) -> Result<(), LevelError> {
         let level = self.reserved(sku, quantity)?;
         level.reserved -= quantity;
         level.on_hand -= quantity;
@@ -90,12 +93,12 @@ impl Levels {
     }
 
     /// The levels that differ from what was read, in SKU order.
-    pub(super) fn changed(&self) -> impl Iterator<Item = (&str, Level)> {
+    pub(crate) fn changed(&self) -> impl Iterator<Item = (&str, Level)> {
         self.0.iter().filter(|(_, slot)| slot.before != slot.now).map(|(sku, slot)| (sku.as_str(), slot.now))
     }
 
     /// The levels that went down to or under their threshold, in SKU order.
-    pub(super) fn crossed_threshold(&self) -> impl Iterator<Item = (&str, Level)> {
+    pub(crate) fn crossed_threshold(&self) -> impl Iterator<Item = (&str, Level)> {
         self.0
             .iter()
             .filter(|(_, slot)| crossed_threshold(slot.before, slot.now))
@@ -113,7 +116,7 @@ impl Levels {
 }
 
 /// Whether a change crosses the threshold downwards; that is told once, not with every sale below it.
-pub(super) fn crossed_threshold(before: Level, now: Level) -> bool {
+pub(crate) fn crossed_threshold(before: Level, now: Level) -> bool {
     !before.is_low() && now.is_low()
 }
 

@@ -1,8 +1,11 @@
-//! The ledger of stock, append only.
+//! Movements of stock: the entries of the ledger.
 
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use sqlx::PgConnection;
+use sqlx_macros::FromRow;
 use uuid::Uuid;
+
+use crate::support::text_column::text_column;
 
 /// Why a level changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,39 +54,32 @@ impl TryFrom<String> for MovementKind {
 
 /// One change of one level.
 #[derive(Debug)]
-pub(super) struct Movement<'a> {
-    pub(super) sku: &'a str,
-    pub(super) delta_on_hand: i64,
-    pub(super) delta_reserved: i64,
-    pub(super) order_id: Option<Uuid>,
+pub(crate) struct Movement<'a> {
+    pub(crate) sku: &'a str,
+    pub(crate) delta_on_hand: i64,
+    pub(crate) delta_reserved: i64,
+    pub(crate) order_id: Option<Uuid>,
 }
 
-/// Enters movements that have kind, actor and reason in common.
-pub(super) async fn append(
-    conn: &mut PgConnection,
-    kind: MovementKind,
-    actor: &str,
-    reason: Option<&str>,
-    movements: &[Movement<'_>],
-) -> Result<(), sqlx::Error> {
-    let skus: Vec<&str> = movements.iter().map(|movement| movement.sku).collect();
-    let on_hand: Vec<i64> = movements.iter().map(|movement| movement.delta_on_hand).collect();
-    let reserved: Vec<i64> = movements.iter().map(|movement| movement.delta_reserved).collect();
-    let orders: Vec<Option<Uuid>> = movements.iter().map(|movement| movement.order_id).collect();
-    sqlx::query(
-        "insert into shop.stock_movement (sku, delta_on_hand, delta_reserved, order_id, kind, actor, reason)
-         select m.sku, m.delta_on_hand, m.delta_reserved, m.order_id, $5, $6, $7
-         from unnest($1::text[], $2::bigint[], $3::bigint[], $4::uuid[])
-              as m (sku, delta_on_hand, delta_reserved, order_id)",
-    )
-    .bind(skus)
-    .bind(on_hand)
-    .bind(reserved)
-    .bind(orders)
-    .bind(kind.name())
-    .bind(actor)
-    .bind(reason)
-    .execute(conn)
-    .await?;
-    Ok(())
+/// One change of a product's levels.
+#[derive(Clone, Debug, Serialize, FromRow)]
+pub struct LedgerEntry {
+    /// Its number; grows with time within a product.
+    pub movement_id: i64,
+    /// Why it changed.
+    pub kind: MovementKind,
+    /// How many more there are.
+    pub delta_on_hand: i64,
+    /// How many more orders hold.
+    pub delta_reserved: i64,
+    /// The order that reserved, gave back or left.
+    pub order_id: Option<Uuid>,
+    /// Who, or which saga, did it.
+    pub actor: String,
+    /// Why, where a person did it.
+    pub reason: Option<String>,
+    /// When.
+    pub at: DateTime<Utc>,
 }
+
+text_column!(MovementKind);

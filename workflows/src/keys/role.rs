@@ -2,6 +2,8 @@
 
 use std::{fmt, str::FromStr};
 
+use crate::support::text_column::text_column;
+
 /// What a key may do; each role includes those before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum KeyRole {
@@ -56,6 +58,8 @@ impl FromStr for KeyRole {
         })
     }
 }
+
+text_column!(KeyRole);
 
 #[cfg(test)]
 mod tests {

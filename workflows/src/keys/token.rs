@@ -19,7 +19,7 @@ pub struct Token {
 
 impl Token {
     /// A new one, from the operating system's randomness.
-    pub(super) fn generate() -> Self {
+    pub(crate) fn generate() -> Self {
         Self {
             key_id: digits(rand::random::<[u8; ID_DIGITS / 2]>()),
             secret: digits(rand::random::<[u8; 32]>()),
@@ -51,7 +51,7 @@ impl Token {
     }
 
     /// The SHA-256 of the secret.
-    pub(super) fn hash(&self) -> [u8; 32] {
+    pub(crate) fn hash(&self) -> [u8; 32] {
         Sha256::digest(&self.secret).into()
     }
 

@@ -1,7 +1,7 @@
 //! What became of a mail that was not sent, and what the mail server said: in the words that are stored with the saga, from
 //! which the reply is read again.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 /// What the mail server said when it took a mail.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,6 +54,20 @@ pub(crate) fn was_held_back(error: &[String]) -> bool {
 
 /// The whole error of a mail that was held back.
 const HELD_BACK: &str = "the mail server has failed too often; waiting before the next try";
+
+/// A mailer could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum MailerError {
+    /// The sender's address is wrong.
+    #[error("`{0}` is no sender, such as `Shop <shop@example.com>` (before the `@` in ASCII)")]
+    From(String),
+    /// The server's URL is wrong. It is not repeated, because it may hold a password.
+    #[error("the SMTP URL is wrong (as in `smtp://host:25` or `smtps://user:password@host`): {0}")]
+    Url(String),
+    /// The directory for mail files can't be made.
+    #[error("the directory `{0}` for mails can't be made")]
+    Directory(PathBuf, #[source] std::io::Error),
+}
 
 /// A mail was not sent, or it is not known whether it was.
 #[derive(Debug, thiserror::Error)]

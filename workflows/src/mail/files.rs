@@ -8,21 +8,24 @@ use std::{
 use lettre::Message;
 use tokio::task::spawn_blocking;
 
-use super::{Mail, MailError, MailerError, SmtpReply};
+use super::{
+    error::{MailError, MailerError, SmtpReply},
+    message::Mail,
+};
 
-pub(super) struct Files {
+pub(crate) struct Files {
     directory: PathBuf,
 }
 
 impl Files {
-    pub(super) fn new(directory: PathBuf) -> Result<Self, MailerError> {
+    pub(crate) fn new(directory: PathBuf) -> Result<Self, MailerError> {
         std::fs::create_dir_all(&directory)
             .map_err(|error| MailerError::Directory(directory.clone(), error))?;
         Ok(Self { directory })
     }
 
     /// Writes the mail whole or not at all; the same mail again replaces its file.
-    pub(super) async fn send(&self, mail: &Mail, message: &Message) -> Result<SmtpReply, MailError> {
+    pub(crate) async fn send(&self, mail: &Mail, message: &Message) -> Result<SmtpReply, MailError> {
         let path = self.directory.join(file_name(mail));
         let written = {
             let (path, bytes) = (path.clone(), message.formatted());

@@ -1,5 +1,6 @@
 //! Writes a mail as a message (RFC 5322).
 
+use chrono::{DateTime, Utc};
 use lettre::{
     Message,
     message::{
@@ -8,7 +9,25 @@ use lettre::{
     },
 };
 
-use super::{Mail, MailError, bare_address};
+use super::error::MailError;
+use crate::support::email::bare_address;
+
+/// A mail to be sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mail {
+    /// The recipient's address.
+    pub to: String,
+    /// One line.
+    pub subject: String,
+    /// The text.
+    pub text: String,
+    /// The same as HTML, if there is one.
+    pub html: Option<String>,
+    /// With its angle brackets; the same in every attempt, so that a mail that arrives twice is known as one.
+    pub message_id: String,
+    /// When it was written; its date.
+    pub at: DateTime<Utc>,
+}
 
 /// Says that no person wrote it (RFC 3834), so that nobody's absence note answers it.
 #[derive(Clone)]
@@ -29,12 +48,12 @@ impl Header for AutoSubmitted {
 }
 
 /// Writes it for a mail server: whatever is not ASCII is encoded.
-pub(super) fn write(mail: &Mail, from: &Mailbox) -> Result<Message, MailError> {
+pub(crate) fn write(mail: &Mail, from: &Mailbox) -> Result<Message, MailError> {
     build(mail, from, |text| Body::new(text.to_owned()))
 }
 
 /// Writes it for people who read the file.
-pub(super) fn write_readable(mail: &Mail, from: &Mailbox) -> Result<Message, MailError> {
+pub(crate) fn write_readable(mail: &Mail, from: &Mailbox) -> Result<Message, MailError> {
     build(mail, from, |text| {
         // Eight bits take no long lines.
         Body::new_with_encoding(text.to_owned(), ContentTransferEncoding::EightBit)

@@ -6,55 +6,35 @@
 //! taken for sent: so a connection is given back only by a mail that came to its end.
 
 mod exchange;
+
 mod pool;
+
 mod server;
+mod settings;
+
+pub use settings::SmtpSettings;
 
 use std::{sync::Arc, time::Duration};
 
 use lettre::{Message, address::Envelope, message::Mailbox, transport::smtp::client::AsyncSmtpConnection};
 
 use self::{exchange::Timeouts, pool::ConnectionPool, server::Server};
-use super::{MailError, MailerError, SmtpReply};
+use super::error::{MailError, MailerError, SmtpReply};
 
-pub(super) struct Smtp {
+pub(crate) struct Smtp {
     server: Server,
     settings: SmtpSettings,
     pool: Arc<ConnectionPool>,
 }
 
-/// How connections to the mail server are made and kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SmtpSettings {
-    /// How many connections are kept open for the next mails.
-    pub kept_connections: u32,
-    /// How long connecting may take.
-    pub connect_timeout: Duration,
-    /// How long each answer may take, from the greeting to the leave to send the content; the answer to that is bounded
-    /// only by the time that a mail may take, because a mail that is given up then may have been taken.
-    pub reply_timeout: Duration,
-    /// How long a connection is kept that is not used.
-    pub idle_timeout: Duration,
-}
-
-impl Default for SmtpSettings {
-    fn default() -> Self {
-        Self {
-            kept_connections: 16,
-            connect_timeout: Duration::from_secs(5),
-            reply_timeout: Duration::from_secs(30),
-            idle_timeout: Duration::from_secs(30),
-        }
-    }
-}
-
 impl Smtp {
-    pub(super) fn new(url: &str, settings: &SmtpSettings) -> Result<Self, MailerError> {
+    pub(crate) fn new(url: &str, settings: &SmtpSettings) -> Result<Self, MailerError> {
         let pool = Arc::new(ConnectionPool::new(settings.kept_connections, settings.idle_timeout));
         Ok(Self { server: Server::parse(url).map_err(MailerError::Url)?, settings: *settings, pool })
     }
 
     /// What an operator should hear about how mails are going to leave.
-    pub(super) fn warnings(&self, from: &Mailbox) -> Vec<&'static str> {
+    pub(crate) fn warnings(&self, from: &Mailbox) -> Vec<&'static str> {
         let mut warnings = Vec::new();
         if self.server.may_log_in_in_the_clear() {
             warnings.push(
@@ -68,7 +48,7 @@ impl Smtp {
         warnings
     }
 
-    pub(super) async fn send(&self, message: &Message, timeout: Duration) -> Result<SmtpReply, MailError> {
+    pub(crate) async fn send(&self, message: &Message, timeout: Duration) -> Result<SmtpReply, MailError> {
         let timeouts = Timeouts::new(&self.settings, timeout);
         let (envelope, bytes) = (message.envelope(), message.formatted());
         let mut connection = self.ready(envelope, &bytes, &timeouts).await?;

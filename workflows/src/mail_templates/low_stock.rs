@@ -5,10 +5,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::mail_template::MailTemplate;
-use crate::violation::Validator;
+use crate::support::violation::Validator;
 
 /// The most products that one letter lists.
-pub(super) const MAX_LISTED_PRODUCTS: usize = 50;
+pub(crate) const MAX_LISTED_PRODUCTS: usize = 50;
 
 /// "There is little left of a product", or of several that became few together.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

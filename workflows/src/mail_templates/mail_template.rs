@@ -4,7 +4,7 @@ use askama::Template;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::{sagas::deliver_notification::DeliverNotification, violation::Validator};
+use crate::{notifications::DeliverNotification, support::violation::Validator};
 
 /// The variables of a template, which are a mail once they are put into it.
 pub(crate) trait MailTemplate: Serialize + DeserializeOwned + JsonSchema {
@@ -55,7 +55,7 @@ pub struct MailItem {
 }
 
 impl MailItem {
-    pub(super) fn check_all(items: &[Self], validator: &mut Validator) {
+    pub(crate) fn check_all(items: &[Self], validator: &mut Validator) {
         if !(1..=100).contains(&items.len()) {
             validator.add("/items", "wrong-length", "must have 1 to 100 items");
         }
@@ -66,7 +66,7 @@ impl MailItem {
         }
     }
 
-    pub(super) fn example() -> Vec<Self> {
+    pub(crate) fn example() -> Vec<Self> {
         vec![Self { sku: "TEA-1".into(), name: "Green tea".into(), quantity: 2 }]
     }
 }

@@ -1,12 +1,12 @@
 //! Amounts, written for people.
 
-use crate::currency::decimals;
+use crate::support::currency::decimals;
 
 /// What most currencies have: for one that an old price is in and that is none any more.
 const DEFAULT_DECIMALS: u32 = 2;
 
 /// Writes an amount for people, with the decimals of its currency.
-pub(super) fn money(minor: i64, currency: &str) -> String {
+pub(crate) fn money(minor: i64, currency: &str) -> String {
     let decimals = decimals(currency).unwrap_or(DEFAULT_DECIMALS);
     if decimals == 0 {
         return format!("{currency} {minor}");

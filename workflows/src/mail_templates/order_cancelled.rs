@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{mail_template::MailTemplate, money::money};
-use crate::violation::Validator;
+use crate::support::violation::Validator;
 
 /// "Your order is cancelled."
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -9,7 +9,7 @@ use super::{
     mail_template::{MailItem, MailTemplate},
     money::money,
 };
-use crate::violation::Validator;
+use crate::support::violation::Validator;
 
 /// "Your order is confirmed."
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -12,8 +12,8 @@ use super::{
     order_shipped::OrderShipped,
 };
 use crate::{
-    sagas::deliver_notification::DeliverNotification,
-    violation::{Validator, Violation},
+    notifications::DeliverNotification,
+    support::violation::{Validator, Violation},
 };
 
 /// A template and what it takes.
@@ -109,8 +109,7 @@ fn write<T: MailTemplate>(to: &str, variables: &Value) -> Result<DeliverNotifica
 mod tests {
     use serde_json::json;
 
-    use super::{super::low_stock, *};
-    use crate::inventory::LowStock;
+    use super::*;
 
     #[test]
     fn every_example_becomes_a_letter_that_can_be_sent() {
@@ -195,22 +194,6 @@ mod tests {
              00000000-0000-0000-0000-000000000000"
         );
         assert!(mail.html.unwrap().contains("<td>Green tea (TEA-1)</td>"));
-    }
-
-    #[test]
-    fn what_became_few_together_is_told_in_one_letter_of_bounded_length() {
-        let low = |nth| LowStock { sku: format!("TEA-{nth}"), available: nth, threshold: 5 };
-        let one = low_stock("a@example.com", &[low(4)]);
-        assert_eq!(one.subject, "Stock of TEA-4 is low");
-        assert_eq!(one.text, "4 of TEA-4 are available; the threshold is 5.\n");
-        let two = low_stock("a@example.com", &[low(4), low(3)]);
-        assert_eq!(two.subject, "Stock of 2 products is low");
-        assert!(two.text.ends_with("\n3 of TEA-3 are available; the threshold is 5.\n"), "{}", two.text);
-        let many = low_stock("a@example.com", &(0..1000).map(low).collect::<Vec<_>>());
-        assert_eq!((many.subject.as_str(), many.text.lines().count()), ("Stock of 1000 products is low", 51));
-        assert!(many.text.ends_with("And 950 more.\n"), "{}", many.text);
-        let html = many.html.unwrap();
-        assert!(html.matches("<li>").count() == 50 && html.contains("<p>And 950 more.</p>"), "{html}");
     }
 
     #[test]

@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-use super::place::OrderItem;
-use crate::{inventory::CatalogEntry, violation::Violation};
+use super::item::OrderItem;
+use crate::{inventory::CatalogEntry, support::violation::Violation};
 
 /// An order with the names and prices that it keeps.
 #[derive(Clone, Debug, PartialEq, Eq)]

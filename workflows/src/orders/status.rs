@@ -5,6 +5,8 @@ use std::{fmt, str::FromStr};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::support::text_column::text_column;
+
 /// Where an order is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -101,6 +103,8 @@ impl TryFrom<String> for OrderStatus {
         text.parse()
     }
 }
+
+text_column!(OrderStatus);
 
 #[cfg(test)]
 mod tests {

@@ -4,7 +4,7 @@
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::{cancel_order::CANCEL_ORDER, place_order::PLACE_ORDER};
+use crate::orders::{CANCEL_ORDER, PLACE_ORDER};
 
 /// With the order's id: the mail that it is confirmed.
 pub(crate) const ORDER_CONFIRMED: &str = "order-confirmed:";

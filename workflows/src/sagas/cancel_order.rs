@@ -9,43 +9,27 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use engine::{
-    Batch, Definition, Failure, ForwardOnly, GraphError, Item, Outcome, Outcomes, Saga, SagaName, StepError,
+    Batch, Definition, Failure, ForwardOnly, GraphError, Item, Outcome, Outcomes, Saga, StepError,
     TransactionStep, Tx,
 };
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use uuid::Uuid;
 
-use super::{business_keys::ORDER_CANCELLED, deliver_notification::DELIVER_NOTIFICATION};
+use super::business_keys::ORDER_CANCELLED;
 use crate::{
     inventory::{self, ReservationEnd},
     mail_templates,
-    orders::{self, ChangedOrder, OrderStatus, OrderStatusChange},
-    outbox,
-    violation::{check_reason, check_required_reason},
+    notifications::DELIVER_NOTIFICATION,
+    orders::{self, CANCEL_ORDER, CancelOrder, ChangedOrder, OrderStatus, OrderStatusChange},
+    support::{
+        outbox,
+        violation::{check_reason, check_required_reason},
+    },
 };
 
-/// The saga's name and input. The business key is the order's id.
-pub const CANCEL_ORDER: SagaName<CancelOrder> = SagaName::new("cancel-order");
-
-/// What cancels an order.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct CancelOrder {
-    /// The order.
-    pub order_id: Uuid,
-    /// Why, for the timeline and the customer.
-    pub reason: String,
-    /// Who, for the timeline.
-    pub actor: String,
-    /// The version that the order has to have still.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub expected_version: Option<i64>,
-}
-
 /// Builds the saga.
-pub(super) fn saga() -> Result<Definition, GraphError> {
+pub(crate) fn saga() -> Result<Definition, GraphError> {
     Saga::named(CANCEL_ORDER)
         .entry_pivot(BeginCancellation)
         .then(ReleaseStock)

@@ -13,29 +13,21 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use engine::{
     Batch, CallStep, Definition, Direction, Failure, ForwardOnly, GraphError, Item, Outcome, Outcomes, Retry,
-    RetryPolicy, Saga, SagaId, SagaName, StepError, TransactionStep, Tx, UndoBatch, UndoOutcome,
-    UndoOutcomes, UndoTransaction,
+    RetryPolicy, Saga, SagaId, StepError, TransactionStep, Tx, UndoBatch, UndoOutcome, UndoOutcomes,
+    UndoTransaction,
 };
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use self::status_sync::StatusSync;
 use crate::{
     mail::{Mail, MailError, Mailer},
-    notifications::{self, NewNotification, NotificationStatus, Progress},
-    outbox,
-    violation::{Validator, Violation},
+    notifications::{
+        self, DELIVER_NOTIFICATION, DeliverNotification, NewNotification, NotificationStatus,
+        OWN_MAIL_FACTOR, Progress, QUEUE, SEND_MAIL,
+    },
+    support::{outbox, violation::Violation},
 };
-
-/// The saga's name and input. Its id is the notification's.
-pub const DELIVER_NOTIFICATION: SagaName<DeliverNotification> = SagaName::new("deliver-notification");
-
-/// The queue that deliveries stand in, so that a slow mail server holds up nothing else.
-pub const QUEUE: &str = "notifications";
-
-/// The step whose attempts are attempts to deliver.
-pub const SEND_MAIL: &str = "send-mail";
 
 /// How sending is tried unless it is set: for some two hours, because a mailbox can be full and a provider can ask for
 /// patience (greylisting) for longer than the minutes of other calls. An attempt may take two minutes, because a server
@@ -48,48 +40,8 @@ pub const SEND_MAIL_RETRY: RetryPolicy = RetryPolicy {
     timeout: Duration::from_mins(2),
 };
 
-/// A message to be delivered by e-mail.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct DeliverNotification {
-    /// The recipient's address.
-    pub to: String,
-    /// One line, up to 200 characters.
-    #[schemars(length(min = 1, max = 200))]
-    pub subject: String,
-    /// Up to 65,536 characters.
-    #[schemars(length(min = 1, max = 65_536))]
-    pub text: String,
-    /// The same as HTML, up to 131,072 characters.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub html: Option<String>,
-}
-
-impl DeliverNotification {
-    /// Lists all that is wrong with it.
-    pub fn violations(&self) -> Vec<Violation> {
-        self.violations_within(1)
-    }
-
-    /// As [`Self::violations`], with bodies so many times as long as callers may write them. The shop's own letters can be
-    /// longer: they hold what callers wrote elsewhere, a hundred lines of it, and escaped.
-    fn violations_within(&self, times: usize) -> Vec<Violation> {
-        let mut validator = Validator::default();
-        validator.email("/to", &self.to);
-        validator.single_line("/subject", &self.subject, 1, 200);
-        validator.multi_line("/text", &self.text, 1, times * 65_536);
-        if let Some(html) = &self.html {
-            validator.multi_line("/html", html, 1, times * 131_072);
-        }
-        validator.done()
-    }
-}
-
-/// How much longer than a caller's the shop's own letters may be.
-const OWN_MAIL_FACTOR: usize = 2;
-
 /// Builds the saga.
-pub(super) fn saga(mailer: Mailer, send_mail_retry: RetryPolicy) -> Result<Definition, GraphError> {
+pub(crate) fn saga(mailer: Mailer, send_mail_retry: RetryPolicy) -> Result<Definition, GraphError> {
     let mut saga = Saga::named(DELIVER_NOTIFICATION)
         .queue(QUEUE)
         .observed_by(StatusSync)
@@ -148,7 +100,7 @@ impl UndoTransaction<StoreNotification> for StoreNotification {
         batch: &UndoBatch<DeliverNotification, Stored>,
     ) -> Result<UndoOutcomes, StepError> {
         let progress: Vec<_> =
-            batch.iter().map(|item| progress(item.saga_id, NotificationStatus::Cancelled)).collect();
+            batch.iter().map(|item| Progress::to(item.saga_id, NotificationStatus::Cancelled)).collect();
         notifications::record_progress(tx, &progress).await?;
         Ok(batch.decide(|_| UndoOutcome::Done))
     }
@@ -162,10 +114,6 @@ fn row(item: &Item<DeliverNotification>) -> NewNotification<'_> {
 fn invalid(violations: &[Violation]) -> Failure {
     let message = violations.first().map_or("the message is wrong", |violation| violation.message.as_str());
     Failure::new("invalid-notification", message).with(json!({"errors": violations}))
-}
-
-fn progress(saga_id: SagaId, status: NotificationStatus) -> Progress<'static> {
-    Progress { notification_id: saga_id.0, status, sent: None }
 }
 
 /// Says that the message is on its way: the point of no return.
@@ -187,7 +135,7 @@ impl TransactionStep for BeginDelivery {
         batch: &Batch<DeliverNotification>,
     ) -> Result<Outcomes<Begun>, StepError> {
         let progress: Vec<_> =
-            batch.iter().map(|item| progress(item.saga_id, NotificationStatus::Sending)).collect();
+            batch.iter().map(|item| Progress::to(item.saga_id, NotificationStatus::Sending)).collect();
         notifications::record_progress(tx, &progress).await?;
         Ok(batch.decide(|_| Outcome::Done(Begun {})))
     }
@@ -261,7 +209,7 @@ impl TransactionStep for RecordDelivery {
             .iter()
             .map(|item| Progress {
                 sent: Some((&item.input.message_id, &item.input.reply)),
-                ..progress(item.saga_id, NotificationStatus::Sent)
+                ..Progress::to(item.saga_id, NotificationStatus::Sent)
             })
             .collect();
         let moved = notifications::record_progress(tx, &progress).await?;

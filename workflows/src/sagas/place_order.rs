@@ -13,61 +13,27 @@ use std::{
 };
 
 use engine::{
-    Batch, Definition, Failure, ForwardOnly, GraphError, Item, Outcome, Outcomes, Saga, SagaId, SagaName,
-    StepError, TransactionStep, Tx, UndoBatch, UndoOutcome, UndoOutcomes, UndoTransaction,
+    Batch, Definition, Failure, ForwardOnly, GraphError, Item, Outcome, Outcomes, Saga, SagaId, StepError,
+    TransactionStep, Tx, UndoBatch, UndoOutcome, UndoOutcomes, UndoTransaction,
 };
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use uuid::Uuid;
 
-use self::outcome::PlacementEnd;
-use super::{business_keys::ORDER_CONFIRMED, deliver_notification::DELIVER_NOTIFICATION};
+use self::outcome::{PlacementEnd, insufficient};
+use super::{business_keys::ORDER_CONFIRMED, low_stock_alert::low_stock_alerts};
 use crate::{
-    alerts::AdminEmails,
-    inventory::{self, CatalogEntry, ReservationEnd, ReservationRequest, Reservations, Shortage},
+    inventory::{self, CatalogEntry, ReservationEnd, ReservationRequest, Reservations},
     mail_templates,
+    notifications::DELIVER_NOTIFICATION,
     orders::{
-        self, ChangedOrder, NewOrderRow, OrderItem, OrderStatus, OrderStatusChange, PlaceOrder, PricedOrder,
+        self, ChangedOrder, NewOrderRow, OrderStatus, OrderStatusChange, PLACE_ORDER, Placement, PricedOrder,
     },
-    outbox,
-    violation::Violation,
+    support::{admin_emails::AdminEmails, outbox, violation::Violation},
 };
 
-/// The saga's name and input. The business key is the order's id.
-pub const PLACE_ORDER: SagaName<Placement> = SagaName::new("place-order");
-
-/// What places an order: the order, and who asked for it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Placement {
-    /// The order's id, a UUID of version 7.
-    pub order_id: Uuid,
-    /// Who orders.
-    pub customer_id: Uuid,
-    /// Where mails about it go.
-    pub customer_email: String,
-    /// What is ordered: 1 to 100 lines, all in one currency.
-    pub items: Vec<OrderItem>,
-    /// Who the timeline says placed it; the customer if nobody is named.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub actor: Option<String>,
-}
-
-impl Placement {
-    /// Prepares the saga's input.
-    pub fn new(order: PlaceOrder, actor: &str) -> Self {
-        let PlaceOrder { order_id, customer_id, customer_email, items } = order;
-        Self { order_id, customer_id, customer_email, items, actor: Some(actor.into()) }
-    }
-
-    fn violations(&self) -> Vec<Violation> {
-        orders::check(self.order_id, &self.customer_email, &self.items)
-    }
-}
-
 /// Builds the saga.
-pub(super) fn saga(reservation_ttl: Duration, admins: AdminEmails) -> Result<Definition, GraphError> {
+pub(crate) fn saga(reservation_ttl: Duration, admins: AdminEmails) -> Result<Definition, GraphError> {
     Saga::named(PLACE_ORDER)
         .deadline(reservation_ttl)
         .entry(OpenOrder)
@@ -226,7 +192,7 @@ impl TransactionStep for ReserveStock {
     async fn run(&self, tx: &mut Tx<'_>, batch: &Batch<Placement>) -> Result<Outcomes<Reserved>, StepError> {
         let requests: Vec<ReservationRequest> = batch.iter().map(|item| reservation(&item.input)).collect();
         let Reservations { results, low } = inventory::reserve(tx, PLACE_ORDER.name(), &requests).await?;
-        tx.start(self.admins.low_stock(&low)).await?;
+        tx.start(low_stock_alerts(&self.admins, &low)).await?;
         let mut results = results.into_iter();
         Ok(batch.decide(|item| match results.next() {
             Some(Err(short)) => Outcome::Fail(insufficient(&short)),
@@ -251,17 +217,6 @@ impl UndoTransaction<ReserveStock> for ReserveStock {
 
 fn reservation(input: &Placement) -> ReservationRequest {
     ReservationRequest::new(input.order_id, input.items.iter().map(|line| (line.sku.as_str(), line.quantity)))
-}
-
-fn insufficient(short: &[Shortage]) -> Failure {
-    let lines: Vec<String> = short
-        .iter()
-        .map(|Shortage { sku, requested, available }| {
-            format!("{sku}: {requested} requested, {available} available")
-        })
-        .collect();
-    Failure::new("insufficient-stock", format!("not enough stock ({})", lines.join("; ")))
-        .with(json!({"short": short}))
 }
 
 /// Makes the order binding: the point of no return.

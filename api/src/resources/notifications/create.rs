@@ -4,9 +4,9 @@ use axum::{extract::State, response::Response};
 use http::StatusCode;
 use serde_json::Value;
 use shop::{
+    commands::{self, SendNotification, SendNotificationError},
     mail_templates::{self, RenderError},
-    notifications::{self, SendError, SendNotification},
-    sagas::deliver_notification::DeliverNotification,
+    notifications::DeliverNotification,
 };
 
 use super::body::{NewNotification, Notification, example};
@@ -86,9 +86,14 @@ pub(crate) async fn create_notification(
         .idempotency()
         .run(key, "create_notification", &bytes, async |notification_id| {
             let request = SendNotification { notification_id, message, dedup_key };
-            let sent =
-                notifications::send(state.shop(), request, wait, actor.by("api"), state.trace().current())
-                    .await;
+            let sent = commands::send_notification(
+                state.shop(),
+                request,
+                wait,
+                actor.by("api"),
+                state.trace().current(),
+            )
+            .await;
             let sent = sent.map_err(|error| problem(source.blamed(error)))?;
             let status = if sent.existing { StatusCode::OK } else { StatusCode::CREATED };
             let location = format!("/api/notifications/{}", sent.notification.notification_id);
@@ -107,9 +112,9 @@ enum Source {
 
 impl Source {
     /// Has what is wrong with a text that the caller did not send point at what it was made of.
-    fn blamed(self, error: SendError) -> SendError {
+    fn blamed(self, error: SendNotificationError) -> SendNotificationError {
         match (self, error) {
-            (Self::Template, SendError::Invalid(mut violations)) => {
+            (Self::Template, SendNotificationError::Invalid(mut violations)) => {
                 let rendered = ["/subject", "/text", "/html"];
                 for violation in &mut violations {
                     if rendered.contains(&violation.pointer.as_str()) {
@@ -118,7 +123,7 @@ impl Source {
                         violation.pointer = "/variables".into();
                     }
                 }
-                SendError::Invalid(violations)
+                SendNotificationError::Invalid(violations)
             }
             (Self::Caller | Self::Template, error) => error,
         }
@@ -171,11 +176,11 @@ fn rendered(
     })
 }
 
-fn problem(error: SendError) -> Problem {
+fn problem(error: SendNotificationError) -> Problem {
     match error {
-        SendError::Invalid(violations) => invalid(violations),
-        SendError::Unavailable(reason) => Problem::unavailable(reason),
-        SendError::Database(error) => error.into(),
+        SendNotificationError::Invalid(violations) => invalid(violations),
+        SendNotificationError::Unavailable(reason) => Problem::unavailable(reason),
+        SendNotificationError::Database(error) => error.into(),
     }
 }
 
@@ -188,7 +193,9 @@ mod tests {
     fn pointers(source: Source, at: &str) -> Vec<(String, String)> {
         let violation =
             Violation { pointer: at.into(), code: "wrong-length".into(), message: "is too long".into() };
-        let SendError::Invalid(violations) = source.blamed(SendError::Invalid(vec![violation])) else {
+        let SendNotificationError::Invalid(violations) =
+            source.blamed(SendNotificationError::Invalid(vec![violation]))
+        else {
             panic!("it stays what it is");
         };
         violations.into_iter().map(|violation| (violation.pointer, violation.message)).collect()

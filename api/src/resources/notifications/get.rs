@@ -37,7 +37,7 @@ pub(crate) async fn get_notification(
     IdPath(id): IdPath,
     Query(()): Query<()>,
 ) -> Result<Response, Problem> {
-    let found = notifications::get(state.shop(), id).await?;
+    let found = notifications::get(state.shop().engine(), id).await?;
     let notification = found.ok_or_else(|| Problem::not_found("notification", id))?;
     Ok(JsonResponse::ok(&Notification::from(notification))?.into_response())
 }

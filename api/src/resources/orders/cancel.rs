@@ -2,7 +2,7 @@
 
 use axum::extract::State;
 use http::StatusCode;
-use shop::orders::{self, CancelOrderError};
+use shop::commands::{self, CancelOrderError};
 
 use super::{
     body::{Order, OrderCancellation, example},
@@ -60,7 +60,7 @@ pub(crate) async fn cancel_order(
     let current = if condition.needs_current() { Some(load(&state, id).await?.version) } else { None };
     let expected = condition.expected(current)?;
     let reason = &cancellation.reason;
-    let cancelled = orders::cancel_version(state.shop(), id, reason, actor.by("api"), expected).await;
+    let cancelled = commands::cancel_order_version(state.shop(), id, reason, actor.by("api"), expected).await;
     let order = cancelled.map_err(|error| match error {
         CancelOrderError::NotFound => Problem::not_found("order", id),
         CancelOrderError::NotCancellable { message, .. } => {

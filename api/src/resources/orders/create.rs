@@ -2,7 +2,10 @@
 
 use axum::{extract::State, response::Response};
 use http::StatusCode;
-use shop::orders::{self, OrderItem, PlaceError, PlaceOrder};
+use shop::{
+    commands::{self, PlaceOrderError},
+    orders::{OrderItem, PlaceOrder},
+};
 
 use super::body::{NewOrder, Order, example};
 use crate::{
@@ -74,7 +77,8 @@ pub(crate) async fn create_order(
                 items: items.collect(),
             };
             let placed =
-                orders::place(state.shop(), order, wait, actor.or("api"), state.trace().current()).await;
+                commands::place_order(state.shop(), order, wait, actor.or("api"), state.trace().current())
+                    .await;
             let order = placed.map_err(problem)?;
             let (location, version) = (format!("/api/orders/{}", order.order_id), order.version);
             Ok(JsonResponse::new(StatusCode::CREATED, &Order::from(order))?
@@ -93,10 +97,10 @@ fn check_lines(state: &ApiState, new: &NewOrder) -> Result<(), Problem> {
     Err(Problem::field("/items", "wrong-length", format!("an order has 1 to {most} lines")))
 }
 
-fn problem(error: PlaceError) -> Problem {
+fn problem(error: PlaceOrderError) -> Problem {
     match error {
-        PlaceError::Invalid(violations) => invalid(violations),
-        PlaceError::Unavailable(reason) => Problem::unavailable(reason),
-        PlaceError::Database(error) => error.into(),
+        PlaceOrderError::Invalid(violations) => invalid(violations),
+        PlaceOrderError::Unavailable(reason) => Problem::unavailable(reason),
+        PlaceOrderError::Database(error) => error.into(),
     }
 }

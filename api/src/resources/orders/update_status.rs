@@ -1,7 +1,7 @@
 //! PUT `/api/orders/{order_id}/status`.
 
 use axum::extract::State;
-use shop::orders::{self, StatusError};
+use shop::commands::{self, StatusError};
 
 use super::{
     body::{Order, StatusUpdate, example},
@@ -53,7 +53,7 @@ pub(crate) async fn update_order_status(
     }
     let current = if condition.needs_current() { Some(load(&state, id).await?.version) } else { None };
     let expected = condition.expected(current)?;
-    let changed = orders::set_status(
+    let changed = commands::set_order_status(
         state.shop(),
         id,
         update.status.into(),

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use shop::inventory;
+use shop::{commands, inventory};
 use utoipa::{
     PartialSchema, ToSchema,
     openapi::{
@@ -269,7 +269,7 @@ impl From<NewProduct> for inventory::NewProduct {
     }
 }
 
-impl From<ListedProduct> for inventory::ListedProduct {
+impl From<ListedProduct> for commands::ListedProduct {
     fn from(listed: ListedProduct) -> Self {
         let ListedProduct {
             sku,

@@ -2,7 +2,7 @@
 
 use axum::{extract::State, response::Response};
 use http::StatusCode;
-use shop::inventory::{self, CreateProductError};
+use shop::commands::{self, CreateProductError};
 
 use super::body::{NewProduct, Product, example};
 use crate::{
@@ -66,7 +66,7 @@ pub(crate) async fn create_product(
         .run(key, "create_product", &bytes, async |product_id| {
             let sku = new.sku.clone();
             let created =
-                inventory::create_product_as(state.pool(), product_id, new.into(), actor.by("api")).await;
+                commands::create_product_as(state.pool(), product_id, new.into(), actor.by("api")).await;
             let product = created.map_err(|error| match error {
                 CreateProductError::SkuTaken => {
                     Problem::new(ProblemCode::SkuTaken, format!("the SKU `{sku}` is taken"))

@@ -1,7 +1,7 @@
 //! PUT `/api/products/{product_id}`.
 
 use axum::extract::State;
-use shop::inventory::{self, UpdateProductError};
+use shop::commands::{self, UpdateProductError};
 
 use super::{
     body::{Product, ProductUpdate, example},
@@ -58,8 +58,7 @@ pub(crate) async fn update_product(
 ) -> Result<JsonResponse, Problem> {
     let current = if condition.needs_current() { Some(load(&state, id).await?.version) } else { None };
     let expected = condition.expected(current)?;
-    let updated =
-        inventory::update_product(state.shop(), id, &update.into(), actor.by("api"), expected).await;
+    let updated = commands::update_product(state.shop(), id, &update.into(), actor.by("api"), expected).await;
     let product = updated.map_err(|error| match error {
         UpdateProductError::NotFound => Problem::not_found("product", id),
         UpdateProductError::VersionMismatch { current } => IfMatch::failed(Some(current)),

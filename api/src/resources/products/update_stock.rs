@@ -1,7 +1,7 @@
 //! PUT `/api/products/{product_id}/stock`.
 
 use axum::extract::State;
-use shop::inventory::{self, StockChange, StockError};
+use shop::commands::{self, StockChange, StockError};
 
 use super::{
     body::{Product, StockUpdate, example},
@@ -55,7 +55,7 @@ pub(crate) async fn update_stock(
     let current = if condition.needs_current() { Some(load(&state, id).await?.version) } else { None };
     let expected = condition.expected(current)?;
     let changed =
-        inventory::change_stock(state.shop(), id, change, &update.reason, actor.by("api"), expected).await;
+        commands::change_stock(state.shop(), id, change, &update.reason, actor.by("api"), expected).await;
     let product = changed.map_err(|error| match error {
         StockError::NotFound => Problem::not_found("product", id),
         StockError::TooFew { .. } => Problem::new(ProblemCode::StockTooLow, error.to_string()),

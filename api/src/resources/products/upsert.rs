@@ -4,7 +4,7 @@ use axum::{extract::State, response::Response};
 use serde::{Deserialize, Serialize};
 use shop::{
     Violation,
-    inventory::{self, BulkItem, MAX_BULK_PRODUCTS, UpsertError, Upserted},
+    commands::{self, BulkItem, MAX_BULK_PRODUCTS, UpsertError, Upserted},
 };
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -134,7 +134,7 @@ pub(crate) async fn upsert_products(
         .idempotency()
         .run(key, "upsert_products", &bytes, async |_| {
             let (skus, items) = read(&batch.items);
-            let upserted = inventory::upsert_products(state.shop(), &items, actor.by("api")).await;
+            let upserted = commands::upsert_products(state.shop(), &items, actor.by("api")).await;
             let upserted = upserted.map_err(|error| match error {
                 UpsertError::Count(_) => Problem::field(
                     "/items",

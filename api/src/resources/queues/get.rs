@@ -2,7 +2,7 @@
 
 use axum::extract::State;
 
-use shop::queues;
+use shop::commands;
 
 use super::body::{Queue, example, shown};
 use crate::{
@@ -41,5 +41,5 @@ pub(crate) async fn get_queue(
     TextPath(name): TextPath,
     Query(()): Query<()>,
 ) -> Result<JsonResponse, Problem> {
-    shown(queues::find(state.shop(), &name).await?)
+    shown(commands::find_queue(state.shop(), &name).await?)
 }

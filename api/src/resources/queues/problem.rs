@@ -1,6 +1,6 @@
 //! Which problem an error of a queue is.
 
-use shop::queues::QueueError;
+use shop::commands::QueueError;
 
 use crate::{extract::IfMatch, http::Problem};
 

@@ -2,7 +2,7 @@
 
 use axum::extract::State;
 
-use shop::queues::{self, DesiredState};
+use shop::commands::{self, DesiredState};
 
 use super::body::{Queue, QueueChange, example, shown};
 use crate::{
@@ -57,8 +57,11 @@ pub(crate) async fn update_queue(
         (true, None) => return Err(Problem::field("/reason", "wrong-length", "say why it is paused")),
         (false, reason) => DesiredState::Running { reason },
     };
-    let current =
-        if condition.needs_current() { Some(queues::find(state.shop(), &name).await?.version) } else { None };
+    let current = if condition.needs_current() {
+        Some(commands::find_queue(state.shop(), &name).await?.version)
+    } else {
+        None
+    };
     let expected = condition.expected(current)?;
-    shown(queues::set(state.shop(), &name, desired, expected, actor.by("operator")).await?)
+    shown(commands::set_queue(state.shop(), &name, desired, expected, actor.by("operator")).await?)
 }

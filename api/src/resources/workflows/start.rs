@@ -5,8 +5,8 @@ use engine::{NewSaga, SagaId};
 use http::StatusCode;
 use serde_json::json;
 use shop::{
+    commands::{self, StartWorkflowError},
     sagas::reserved_key,
-    start_workflow::{self, StartWorkflowError},
 };
 
 use super::{
@@ -82,7 +82,7 @@ pub(crate) async fn start_workflow(
             if let Some(business_key) = new.business_key {
                 saga = saga.business_key(business_key);
             }
-            let started = start_workflow::start(state.shop(), saga, asked, actor.by("operator")).await;
+            let started = commands::start_workflow(state.shop(), saga, asked, actor.by("operator")).await;
             let started = started.map_err(|error| match error {
                 StartWorkflowError::Start(error) => Problem::from(error),
                 StartWorkflowError::Database(error) => error.into(),

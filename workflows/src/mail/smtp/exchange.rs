@@ -14,8 +14,8 @@ use lettre::{
 };
 use tokio::time::Instant;
 
-use super::SmtpSettings;
-use crate::mail::{MailError, SmtpReply};
+use super::settings::SmtpSettings;
+use crate::mail::error::{MailError, SmtpReply};
 
 /// How far a mail has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,14 +31,14 @@ enum Stage {
 }
 
 /// How long one mail and each answer may take.
-pub(super) struct Timeouts {
+pub(crate) struct Timeouts {
     deadline: Instant,
     open: Duration,
     reply: Duration,
 }
 
 impl Timeouts {
-    pub(super) fn new(settings: &SmtpSettings, timeout: Duration) -> Self {
+    pub(crate) fn new(settings: &SmtpSettings, timeout: Duration) -> Self {
         Self {
             deadline: Instant::now() + timeout,
             open: settings.connect_timeout + settings.reply_timeout,
@@ -47,7 +47,7 @@ impl Timeouts {
     }
 
     /// Bounds the making of a connection.
-    pub(super) async fn opening<T>(
+    pub(crate) async fn opening<T>(
         &self,
         call: impl Future<Output = Result<T, Error>>,
     ) -> Result<T, MailError> {
@@ -73,7 +73,7 @@ impl Timeouts {
 }
 
 /// Says who sends, with what the mail needs of the server.
-pub(super) async fn mail_from(
+pub(crate) async fn mail_from(
     connection: &mut AsyncSmtpConnection,
     envelope: &Envelope,
     content: &[u8],
@@ -103,7 +103,7 @@ fn needs(connection: &AsyncSmtpConnection, extension: Extension, what_for: &str)
 }
 
 /// Hands over a mail that was announced.
-pub(super) async fn rcpt_and_data(
+pub(crate) async fn rcpt_and_data(
     connection: &mut AsyncSmtpConnection,
     envelope: &Envelope,
     content: &[u8],
@@ -119,7 +119,7 @@ pub(super) async fn rcpt_and_data(
 }
 
 /// Ends a mail that was not taken; tells whether the connection can be used for another.
-pub(super) async fn reset(connection: &mut AsyncSmtpConnection, timeouts: &Timeouts) -> bool {
+pub(crate) async fn reset(connection: &mut AsyncSmtpConnection, timeouts: &Timeouts) -> bool {
     timeouts.bound(Stage::Recipients, connection.command(Rset)).await.is_ok()
 }
 

@@ -12,7 +12,7 @@ const QUIT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The connections of one mailer that no mail is on. The one that was used last is taken first, so that no more stay
 /// open than are needed.
-pub(super) struct ConnectionPool {
+pub(crate) struct ConnectionPool {
     max_idle: usize,
     idle_timeout: Duration,
     state: Mutex<State>,
@@ -26,7 +26,7 @@ struct State {
 }
 
 impl ConnectionPool {
-    pub(super) fn new(max_idle: u32, idle_timeout: Duration) -> Self {
+    pub(crate) fn new(max_idle: u32, idle_timeout: Duration) -> Self {
         Self {
             max_idle: usize::try_from(max_idle).unwrap_or(usize::MAX),
             idle_timeout,
@@ -34,12 +34,12 @@ impl ConnectionPool {
         }
     }
 
-    pub(super) fn take(&self) -> Option<AsyncSmtpConnection> {
+    pub(crate) fn take(&self) -> Option<AsyncSmtpConnection> {
         self.lock().idle.pop().map(|(_, connection)| connection)
     }
 
     /// Keeps a connection; one too many is closed.
-    pub(super) fn put(pool: &Arc<Self>, connection: AsyncSmtpConnection) {
+    pub(crate) fn put(pool: &Arc<Self>, connection: AsyncSmtpConnection) {
         let mut state = pool.lock();
         if state.idle.len() < pool.max_idle {
             state.idle.push((Instant::now(), connection));
@@ -51,7 +51,7 @@ impl ConnectionPool {
     }
 
     /// Drops all of them.
-    pub(super) fn clear(&self) {
+    pub(crate) fn clear(&self) {
         let dropped = std::mem::take(&mut self.lock().idle);
         drop(dropped);
     }

@@ -11,9 +11,9 @@ use lettre::transport::smtp::{
 };
 use url::{Host, Url};
 
-use super::SmtpSettings;
+use super::settings::SmtpSettings;
 
-pub(super) struct Server {
+pub(crate) struct Server {
     host: String,
     port: u16,
     tls: Tls,
@@ -34,7 +34,7 @@ enum Tls {
 
 impl Server {
     /// Reads `smtp://…` or `smtps://…`; the error never repeats the URL.
-    pub(super) fn parse(url: &str) -> Result<Self, String> {
+    pub(crate) fn parse(url: &str) -> Result<Self, String> {
         let url = Url::parse(url).map_err(|error| error.to_string())?;
         let host = match url.host() {
             Some(Host::Domain(host)) if !host.is_empty() => host.to_owned(),
@@ -66,7 +66,7 @@ impl Server {
     }
 
     /// Connects, hears the greeting, encrypts, logs in. Each of these may fail by a reply; all of them are about us.
-    pub(super) async fn connect(&self, settings: &SmtpSettings) -> Result<AsyncSmtpConnection, Error> {
+    pub(crate) async fn connect(&self, settings: &SmtpSettings) -> Result<AsyncSmtpConnection, Error> {
         let wrapped = match &self.tls {
             Tls::Wrapped(parameters) => Some(parameters.clone()),
             Tls::Never | Tls::IfOffered(_) | Tls::Required(_) => None,
@@ -88,7 +88,7 @@ impl Server {
         Ok(connection)
     }
 
-    pub(super) fn may_log_in_in_the_clear(&self) -> bool {
+    pub(crate) fn may_log_in_in_the_clear(&self) -> bool {
         let is_encrypted = match self.tls {
             Tls::Never | Tls::IfOffered(_) => false,
             Tls::Required(_) | Tls::Wrapped(_) => true,
@@ -97,7 +97,7 @@ impl Server {
     }
 
     /// Whether the server is on this machine.
-    pub(super) fn is_here(&self) -> bool {
+    pub(crate) fn is_here(&self) -> bool {
         let is_loopback = |host: &str| host.parse().is_ok_and(|address: IpAddr| address.is_loopback());
         self.host == "localhost" || self.host.ends_with(".localhost") || is_loopback(&self.host)
     }

@@ -2,19 +2,18 @@
 
 use engine::{Status, StatusChange, StatusObserver, StepError, Tx};
 
-use super::progress;
 use crate::{
     notifications::{self, ChangedNotification, NotificationStatus, Progress},
-    outbox,
+    support::outbox,
 };
 
-pub(super) struct StatusSync;
+pub(crate) struct StatusSync;
 
 impl StatusObserver for StatusSync {
     async fn status_changed(&self, tx: &mut Tx<'_>, changes: &[StatusChange]) -> Result<(), StepError> {
         let progress: Vec<Progress<'_>> = changes
             .iter()
-            .filter_map(|change| Some(progress(change.saga_id, notification_status(change.status)?)))
+            .filter_map(|change| Some(Progress::to(change.saga_id, notification_status(change.status)?)))
             .collect();
         if progress.is_empty() {
             return Ok(());

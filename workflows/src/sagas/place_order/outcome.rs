@@ -1,23 +1,21 @@
 //! How an order ends that was not placed, by why its saga unwinds: pure.
 
 use engine::{Cause, Failure};
+use serde_json::json;
 use uuid::Uuid;
 
-use super::PLACE_ORDER;
 use crate::{
     inventory::Shortage,
     mail_templates,
-    orders::{ChangedOrder, OrderStatus, OrderStatusChange},
-    sagas::{
-        business_keys::{ORDER_CANCELLED, ORDER_REJECTED},
-        deliver_notification::DeliverNotification,
-    },
+    notifications::DeliverNotification,
+    orders::{ChangedOrder, OrderStatus, OrderStatusChange, PLACE_ORDER},
+    sagas::business_keys::{ORDER_CANCELLED, ORDER_REJECTED},
 };
 
 /// The end of one order.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct PlacementEnd {
-    pub(super) order_id: Uuid,
+pub(crate) struct PlacementEnd {
+    pub(crate) order_id: Uuid,
     end: End,
     actor: String,
     reason: String,
@@ -30,7 +28,7 @@ enum End {
 }
 
 impl PlacementEnd {
-    pub(super) fn of(order_id: Uuid, cause: &Cause) -> Self {
+    pub(crate) fn of(order_id: Uuid, cause: &Cause) -> Self {
         let rejected = |reason: String, short| Self {
             order_id,
             end: End::Rejected { short },
@@ -58,7 +56,7 @@ impl PlacementEnd {
     }
 
     /// The move that comes before the last one, if there are two. Whoever cancelled may have made it already.
-    pub(super) fn first_change(&self) -> Option<OrderStatusChange<'_>> {
+    pub(crate) fn first_change(&self) -> Option<OrderStatusChange<'_>> {
         match self.end {
             End::Rejected { .. } => None,
             End::Cancelled => Some(self.change(OrderStatus::Pending, OrderStatus::Cancelling)),
@@ -66,7 +64,7 @@ impl PlacementEnd {
     }
 
     /// The last move.
-    pub(super) fn final_change(&self) -> OrderStatusChange<'_> {
+    pub(crate) fn final_change(&self) -> OrderStatusChange<'_> {
         match self.end {
             End::Rejected { .. } => self.change(OrderStatus::Pending, OrderStatus::Rejected),
             End::Cancelled => self.change(OrderStatus::Cancelling, OrderStatus::Cancelled),
@@ -74,7 +72,7 @@ impl PlacementEnd {
     }
 
     /// What the customer is told, and the key by which that is told once.
-    pub(super) fn mail(&self, order: &ChangedOrder) -> (String, DeliverNotification) {
+    pub(crate) fn mail(&self, order: &ChangedOrder) -> (String, DeliverNotification) {
         match &self.end {
             End::Rejected { short } => {
                 (format!("{ORDER_REJECTED}{}", self.order_id), mail_templates::rejected(order, short))
@@ -96,6 +94,18 @@ impl PlacementEnd {
     }
 }
 
+pub(crate) fn insufficient(short: &[Shortage]) -> Failure {
+    let lines: Vec<String> = short
+        .iter()
+        .map(|Shortage { sku, requested, available }| {
+            format!("{sku}: {requested} requested, {available} available")
+        })
+        .collect();
+    Failure::new("insufficient-stock", format!("not enough stock ({})", lines.join("; ")))
+        .with(json!({"short": short}))
+}
+
+/// The short lines of a failure.
 fn short_lines(failure: &Failure) -> Vec<Shortage> {
     // Other failures have other details, which name no short lines.
     failure
@@ -107,7 +117,7 @@ fn short_lines(failure: &Failure) -> Vec<Shortage> {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::insufficient, *};
+    use super::*;
 
     fn moves(end: &PlacementEnd) -> Vec<(OrderStatus, OrderStatus)> {
         end.first_change().into_iter().chain([end.final_change()]).map(|one| (one.from, one.to)).collect()

@@ -1,0 +1,37 @@
+//! What callers can have done: each checks what it is given, changes the shop in one transaction or by a saga, and records who
+//! asked for it.
+
+mod api_keys;
+mod cancel_order;
+mod change_stock;
+mod consumers;
+mod create_product;
+mod level_changes;
+mod place_order;
+mod seed;
+mod send_notification;
+mod set_order_status;
+mod set_queue;
+mod shop;
+mod start_workflow;
+mod update_product;
+mod upsert_products;
+
+pub use api_keys::{KeyError, create_key, revoke_key};
+pub use cancel_order::{CancelOrderError, cancel_order, cancel_order_version};
+pub use change_stock::{StockChange, StockError, change_stock};
+pub use consumers::{remove_consumer, replay_events};
+pub use create_product::{CreateProductError, create_product, create_product_as};
+pub use place_order::{PlaceOrderError, place_order};
+pub use seed::{SeedError, seed_if_empty};
+pub use send_notification::{
+    AcceptedNotification, SendNotification, SendNotificationError, send_notification,
+};
+pub use set_order_status::{StatusError, set_order_status};
+pub use set_queue::{DesiredState, QueueError, find_queue, set_queue};
+pub use shop::Shop;
+pub use start_workflow::{StartWorkflowError, start_workflow};
+pub use update_product::{UpdateProductError, update_product};
+pub use upsert_products::{
+    BulkItem, ListedProduct, MAX_BULK_PRODUCTS, UpsertError, Upserted, upsert_products,
+};

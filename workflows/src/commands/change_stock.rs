@@ -1,0 +1,165 @@
+//! Sets or adjusts what is on hand.
+
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::{
+    level_changes::{self, LevelChange},
+    shop::Shop,
+};
+use crate::{
+    inventory::{self, Level, MAX_STOCK, Movement, MovementKind, Product},
+    support::{
+        audit::{self, AuditActor, AuditEntry},
+        violation::{Violation, check_required_reason},
+    },
+};
+
+/// A person's change of what is on hand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StockChange {
+    /// There are this many, as counted.
+    Set(i64),
+    /// There are this many more, or fewer.
+    Adjust(i64),
+}
+
+/// Stock was not changed.
+#[derive(Debug, thiserror::Error)]
+pub enum StockError {
+    /// There is no such product.
+    #[error("there is no such product")]
+    NotFound,
+    /// More would be taken away than there are.
+    #[error("there are only {on_hand} on hand")]
+    TooFew {
+        /// How many there are.
+        on_hand: i64,
+    },
+    /// Fewer would be on hand than orders hold already.
+    #[error("{on_hand} on hand would be fewer than the {reserved} that orders hold")]
+    BelowReserved {
+        /// How many there would be.
+        on_hand: i64,
+        /// How many orders hold.
+        reserved: i64,
+    },
+    /// Somebody changed it since the caller looked.
+    #[error("the product's version is {current} by now")]
+    VersionMismatch {
+        /// The version it has now.
+        current: i64,
+    },
+    /// The request is wrong.
+    #[error("the request is wrong")]
+    Invalid(Vec<Violation>),
+    /// The database refused or is away.
+    #[error("the database refused")]
+    Database(#[from] sqlx::Error),
+}
+
+/// Sets or adjusts what is on hand, and emits `inventory.updated`. If that crosses the threshold it emits `inventory.low`
+/// and mails those who run the shop.
+///
+/// # Errors
+/// See [`StockError`]; nothing has changed then, unless the answer of the database was lost.
+pub async fn change_stock(
+    shop: &Shop,
+    product_id: Uuid,
+    change: StockChange,
+    reason: &str,
+    by: impl Into<AuditActor<'_>>,
+    expected_version: Option<i64>,
+) -> Result<Product, StockError> {
+    let by = by.into();
+    if let Some(violation) = check_required_reason("/reason", reason) {
+        return Err(StockError::Invalid(vec![violation]));
+    }
+    let mut tx = shop.pool().begin().await?;
+    let (sku, version, before) =
+        inventory::lock_level(&mut tx, product_id).await?.ok_or(StockError::NotFound)?;
+    if expected_version.is_some_and(|expected| expected != version) {
+        return Err(StockError::VersionMismatch { current: version });
+    }
+    let now = Level { on_hand: decide(before, change)?, ..before };
+    let (kind, action) = match change {
+        StockChange::Set(_) => (MovementKind::Set, "stock.set"),
+        StockChange::Adjust(_) => (MovementKind::Adjust, "stock.adjust"),
+    };
+    let delta_on_hand = now.on_hand - before.on_hand;
+    inventory::update_levels(&mut tx, &[(&sku, now)]).await?;
+    let movement = Movement { sku: &sku, delta_on_hand, delta_reserved: 0, order_id: None };
+    inventory::append_movements(&mut tx, kind, by.actor, Some(reason), &[movement]).await?;
+    level_changes::publish(
+        shop,
+        &mut tx,
+        &[LevelChange { sku: &sku, before, now, cause: kind.name(), reason: Some(reason) }],
+    )
+    .await?;
+    let subject = product_id.to_string();
+    let change = AuditEntry::new(action, "product", &subject).reason(Some(reason));
+    audit::record(&mut tx, &by, &[change.before(audit_json(before)).after(audit_json(now))]).await?;
+    let product = inventory::read(&mut tx, product_id).await?.ok_or(StockError::NotFound)?;
+    tx.commit().await?;
+    Ok(product)
+}
+
+/// A level as the audit shows it.
+fn audit_json(level: Level) -> Value {
+    json!({
+        "on_hand": level.on_hand, "reserved": level.reserved, "low_stock_threshold": level.low_stock_threshold,
+    })
+}
+
+fn decide(before: Level, change: StockChange) -> Result<i64, StockError> {
+    let (pointer, on_hand, lowest) = match change {
+        StockChange::Set(on_hand) => ("/set", Some(on_hand), 0),
+        // Too large a step down is no mistake of form: it depends on what is held now.
+        StockChange::Adjust(delta) => ("/adjust", before.on_hand.checked_add(delta), -MAX_STOCK),
+    };
+    let Some(on_hand) = on_hand.filter(|on_hand| (lowest..=MAX_STOCK).contains(on_hand)) else {
+        let message = format!("must leave 0 to {MAX_STOCK} on hand; there are {}", before.on_hand);
+        return Err(StockError::Invalid(vec![Violation::new(pointer, "out-of-range", message)]));
+    };
+    if on_hand < 0 {
+        return Err(StockError::TooFew { on_hand: before.on_hand });
+    }
+    if on_hand < before.reserved {
+        return Err(StockError::BelowReserved { on_hand, reserved: before.reserved });
+    }
+    Ok(on_hand)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BEFORE: Level = Level { on_hand: 10, reserved: 4, low_stock_threshold: 0 };
+
+    #[test]
+    fn stock_is_never_set_below_what_orders_hold() {
+        assert_eq!(decide(BEFORE, StockChange::Set(4)).unwrap(), 4);
+        assert!(matches!(
+            decide(BEFORE, StockChange::Set(3)),
+            Err(StockError::BelowReserved { on_hand: 3, reserved: 4 })
+        ));
+        assert!(matches!(decide(BEFORE, StockChange::Adjust(-7)), Err(StockError::BelowReserved { .. })));
+        let all = StockChange::Adjust(-10);
+        assert!(matches!(decide(BEFORE, all), Err(StockError::BelowReserved { on_hand: 0, reserved: 4 })));
+    }
+
+    #[test]
+    fn no_more_is_taken_away_than_there_is() {
+        for reserved in [0, 4] {
+            let refused = decide(Level { reserved, ..BEFORE }, StockChange::Adjust(-11));
+            assert!(matches!(refused, Err(StockError::TooFew { on_hand: 10 })), "{refused:?}");
+        }
+    }
+
+    #[test]
+    fn a_change_that_overflows_or_goes_below_zero_is_invalid() {
+        for change in [StockChange::Adjust(i64::MAX), StockChange::Adjust(i64::MIN), StockChange::Set(-1)] {
+            assert!(matches!(decide(BEFORE, change), Err(StockError::Invalid(_))), "{change:?}");
+        }
+    }
+}

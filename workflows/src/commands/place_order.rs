@@ -1,0 +1,69 @@
+//! Places orders: checked at the edge, then handed to the `place-order` saga.
+
+use std::time::Duration;
+
+use engine::{NewSaga, StartError};
+
+use super::shop::Shop;
+use crate::{
+    orders::{self, Order, PLACE_ORDER, PlaceOrder, Placement},
+    support::violation::{self, Violation},
+};
+
+/// An order was not placed.
+#[derive(Debug, thiserror::Error)]
+pub enum PlaceOrderError {
+    /// The request is wrong: what it says, or what it orders.
+    #[error("the request is wrong")]
+    Invalid(Vec<Violation>),
+    /// Not now: try again, with the same order id.
+    #[error("orders can't be placed now: {0}")]
+    Unavailable(String),
+    /// The database refused or is away; the order may have been accepted.
+    #[error("the database refused")]
+    Database(#[from] sqlx::Error),
+}
+
+/// Places an order and gives it as it stands: durable when this returns, and settled if that took no longer than
+/// `wait`. Placing the same order id again gives the order that exists.
+///
+/// # Errors
+/// See [`PlaceOrderError`].
+///
+/// # Cancel safety
+/// Dropped early, the order may have been accepted; ask by its id.
+pub async fn place_order(
+    shop: &Shop,
+    order: PlaceOrder,
+    wait: Option<Duration>,
+    actor: &str,
+    trace: Option<String>,
+) -> Result<Order, PlaceOrderError> {
+    let violations = order.violations();
+    if !violations.is_empty() {
+        return Err(PlaceOrderError::Invalid(violations));
+    }
+    let order_id = order.order_id;
+    let saga: NewSaga =
+        PLACE_ORDER.with(&Placement::new(order, actor)).business_key(order_id.to_string()).trace(trace);
+    match wait {
+        None => shop.engine().start(saga).await.map(drop),
+        Some(patience) => shop.engine().start_and_wait(saga, patience).await.map(drop),
+    }
+    .map_err(refused)?;
+    let order = orders::get(shop.pool(), order_id).await?;
+    order.ok_or_else(|| PlaceOrderError::Database(sqlx::Error::RowNotFound))
+}
+
+fn refused(error: StartError) -> PlaceOrderError {
+    match error {
+        StartError::Refused(failure) => PlaceOrderError::Invalid(violation::of_refusal(failure)),
+        StartError::BadInput(reason) => {
+            PlaceOrderError::Invalid(vec![Violation::new("", "bad-input", reason)])
+        }
+        StartError::UnknownDefinition(name) => {
+            PlaceOrderError::Unavailable(format!("no saga is named `{name}` here"))
+        }
+        StartError::Unavailable(reason) => PlaceOrderError::Unavailable(reason),
+    }
+}

@@ -1,0 +1,95 @@
+//! The moves that a person makes: packing, shipping, delivering.
+
+use serde_json::json;
+use uuid::Uuid;
+
+use super::shop::Shop;
+use crate::{
+    inventory::{self, ReservationEnd},
+    mail_templates,
+    notifications::DELIVER_NOTIFICATION,
+    orders::{self, Order, OrderStatus, OrderStatusChange},
+    sagas::ORDER_SHIPPED,
+    support::{
+        audit::{self, AuditActor, AuditEntry},
+        outbox,
+        violation::{Violation, check_reason},
+    },
+};
+
+/// An order's status was not changed.
+#[derive(Debug, thiserror::Error)]
+pub enum StatusError {
+    /// There is no such order.
+    #[error("there is no such order")]
+    NotFound,
+    /// The order can't go there from where it is.
+    #[error("an order that is {from} can't become {to}")]
+    Illegal {
+        /// Where it is.
+        from: OrderStatus,
+        /// Where it was to go.
+        to: OrderStatus,
+        /// Where a person can send it.
+        allowed: Vec<OrderStatus>,
+    },
+    /// Somebody changed it since the caller looked.
+    #[error("the order's version is {current} by now")]
+    VersionMismatch {
+        /// The version it has now.
+        current: i64,
+    },
+    /// The request is wrong.
+    #[error("the request is wrong")]
+    Invalid(Vec<Violation>),
+    /// The database refused or is away.
+    #[error("the database refused")]
+    Database(#[from] sqlx::Error),
+}
+
+/// Moves an order along as a person may: confirmed, processing, shipped, delivered. Shipping consumes what the order
+/// holds of the stock, and the customer is told in a mail that is queued in the same commit.
+///
+/// # Errors
+/// See [`StatusError`]; nothing has changed then, unless the answer of the database was lost.
+pub async fn set_order_status(
+    shop: &Shop,
+    order_id: Uuid,
+    to: OrderStatus,
+    reason: Option<&str>,
+    by: impl Into<AuditActor<'_>>,
+    expected_version: Option<i64>,
+) -> Result<Order, StatusError> {
+    let by = by.into();
+    let actor = by.actor;
+    if let Some(violation) = reason.and_then(|reason| check_reason("/reason", reason)) {
+        return Err(StatusError::Invalid(vec![violation]));
+    }
+    let mut tx = shop.pool().begin().await?;
+    let (from, version) =
+        orders::lock_orders(&mut tx, &[order_id]).await?.remove(&order_id).ok_or(StatusError::NotFound)?;
+    if expected_version.is_some_and(|expected| expected != version) {
+        return Err(StatusError::VersionMismatch { current: version });
+    }
+    if !from.next_by_hand().contains(&to) {
+        return Err(StatusError::Illegal { from, to, allowed: from.next_by_hand().to_vec() });
+    }
+    if to == OrderStatus::Shipped {
+        inventory::end_reservations(&mut tx, actor, &[order_id], ReservationEnd::Consumed).await?;
+    }
+    let moved =
+        orders::change_statuses(&mut tx, &[OrderStatusChange { order_id, from, to, actor, reason }]).await?;
+    let events: Vec<_> = moved.iter().map(orders::ChangedOrder::event).collect();
+    outbox::append(&mut tx, &events).await?;
+    let subject = order_id.to_string();
+    let change = AuditEntry::new("order.status", "order", &subject).reason(reason);
+    let (before, after) = (json!({"status": from.name()}), json!({"status": to.name()}));
+    audit::record(&mut tx, &by, &[change.before(before).after(after)]).await?;
+    let order = orders::read(&mut tx, order_id).await?.ok_or(StatusError::NotFound)?;
+    if to == OrderStatus::Shipped {
+        let mail = DELIVER_NOTIFICATION.with(&mail_templates::shipped(&order));
+        shop.start_in(&mut tx, vec![mail.business_key(format!("{ORDER_SHIPPED}{order_id}"))]).await?;
+    }
+    tx.commit().await?;
+    Ok(order)
+}

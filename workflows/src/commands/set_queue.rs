@@ -1,0 +1,107 @@
+//! Pausing and resuming queues, with the record of who did it.
+
+use engine::{Pause, QueueSetting, QueueView};
+use serde_json::json;
+
+use super::shop::Shop;
+use crate::support::audit::{self, AuditActor, AuditEntry};
+
+/// What a queue is to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DesiredState<'a> {
+    /// Nothing is claimed in it any more, for this reason.
+    Paused {
+        /// Why.
+        reason: &'a str,
+    },
+    /// Its work goes on.
+    Running {
+        /// Why, if somebody says so.
+        reason: Option<&'a str>,
+    },
+}
+
+/// A queue was not set.
+#[derive(Debug, thiserror::Error)]
+pub enum QueueError {
+    /// There is none of this name.
+    #[error("there is no queue {0}")]
+    NotFound(String),
+    /// It was set meanwhile: it has another version than the caller has seen.
+    #[error("the queue has the version {current} by now")]
+    VersionMismatch {
+        /// The version that it has.
+        current: i64,
+    },
+    /// The database refused or is away.
+    #[error("the database refused")]
+    Database(#[from] sqlx::Error),
+}
+
+/// Pauses or resumes a queue, only if it has this version, if one is given; gives it as it is then.
+///
+/// All processes heed it within about a second. Pausing a paused queue changes the reason and who gave it. What changes
+/// nothing is not recorded either.
+///
+/// # Errors
+/// See [`QueueError`].
+pub async fn set_queue(
+    shop: &Shop,
+    name: &str,
+    desired: DesiredState<'_>,
+    expected: Option<i64>,
+    by: impl Into<AuditActor<'_>>,
+) -> Result<QueueView, QueueError> {
+    let by = by.into();
+    let engine = shop.engine();
+    find_queue(shop, name).await?;
+    let (action, reason, pause) = match desired {
+        DesiredState::Paused { reason } => {
+            ("queue.pause", Some(reason), Some(Pause { actor: by.actor, reason }))
+        }
+        DesiredState::Running { reason } => ("queue.resume", reason, None),
+    };
+    let mut transaction = shop.pool().begin().await?;
+    let was = engine.lock_queue_in(&mut transaction, name).await?;
+    if expected.is_some_and(|expected| expected != was.version) {
+        return Err(QueueError::VersionMismatch { current: was.version });
+    }
+    if is_so(&was, pause.as_ref()) {
+        transaction.rollback().await?;
+        return find_queue(shop, name).await;
+    }
+    engine.set_queue_in(&mut transaction, name, pause.as_ref()).await?;
+    let change = AuditEntry::new(action, "queue", name)
+        .reason(reason)
+        .before(json!({"paused": was.paused, "paused_by": was.paused_by, "reason": was.reason}))
+        .after(json!({
+            "paused": pause.is_some(),
+            "paused_by": pause.map(|pause| pause.actor),
+            "reason": pause.map(|pause| pause.reason),
+        }));
+    audit::record(&mut transaction, &by, &[change]).await?;
+    transaction.commit().await?;
+    engine.queue_changed(name);
+    find_queue(shop, name).await
+}
+
+/// Whether a queue is so already, by the same person and for the same reason.
+fn is_so(was: &QueueSetting, pause: Option<&Pause<'_>>) -> bool {
+    match pause {
+        None => !was.paused,
+        Some(pause) => {
+            was.paused
+                && was.paused_by.as_deref() == Some(pause.actor)
+                && was.reason.as_deref() == Some(pause.reason)
+        }
+    }
+}
+
+/// A queue of this name.
+///
+/// # Errors
+/// See [`QueueError`].
+pub async fn find_queue(shop: &Shop, name: &str) -> Result<QueueView, QueueError> {
+    let queue = shop.engine().queues().await?.into_iter().find(|queue| queue.name == name);
+    queue.ok_or_else(|| QueueError::NotFound(name.to_owned()))
+}

@@ -1,0 +1,65 @@
+//! The handle through which everything outside uses the shop.
+
+use engine::{Engine, NewSaga, StepError};
+use sqlx::{PgConnection, PgPool};
+
+use crate::support::admin_emails::AdminEmails;
+
+/// The engine that runs the shop's sagas, and the database that both share. Cheap to clone.
+#[derive(Clone)]
+pub struct Shop {
+    engine: Engine,
+    admins: AdminEmails,
+}
+
+impl Shop {
+    /// Wraps an engine that has the [definitions](crate::sagas::definitions) registered. Nobody is alerted.
+    pub fn new(engine: Engine) -> Self {
+        Self { engine, admins: AdminEmails::default() }
+    }
+
+    /// Alerts these when what a person does leaves little of a product; the sagas have their own
+    /// [setting](crate::sagas::Settings::admin_emails).
+    pub fn alerting(self, admins: AdminEmails) -> Self {
+        Self { admins, ..self }
+    }
+
+    /// The engine.
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// The database.
+    pub fn pool(&self) -> &PgPool {
+        self.engine.pool()
+    }
+
+    pub(crate) fn admins(&self) -> &AdminEmails {
+        &self.admins
+    }
+
+    /// Starts sagas in the caller's transaction, all of them or none.
+    pub(crate) async fn start_in(
+        &self,
+        conn: &mut PgConnection,
+        sagas: Vec<NewSaga>,
+    ) -> Result<(), sqlx::Error> {
+        if sagas.is_empty() {
+            return Ok(());
+        }
+        let answers = self.engine.start_in(conn, sagas).await.map_err(|error| match error {
+            StepError::Database(error) => error,
+            error @ (StepError::Start(_) | StepError::Other(_)) => sqlx::Error::Decode(error.into()),
+        })?;
+        answers
+            .into_iter()
+            .try_for_each(|answer| answer.map(drop))
+            .map_err(|error| sqlx::Error::Decode(error.into()))
+    }
+}
+
+impl std::fmt::Debug for Shop {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shop").finish_non_exhaustive()
+    }
+}

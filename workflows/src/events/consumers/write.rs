@@ -1,0 +1,181 @@
+//! Registers consumers, and records how far each has confirmed events.
+
+use std::time::Duration;
+
+use engine::with_timeout;
+use sqlx::{PgConnection, PgPool};
+use uuid::Uuid;
+
+use super::consumer::{ConsumerLease, ConsumerPosition, Replay};
+use crate::events::timeout::STATEMENT_TIMEOUT;
+
+/// Makes a target known, which begins before the oldest event that is kept. From now on events wait for it.
+///
+/// # Errors
+/// When the database refuses or is away.
+pub async fn register(pool: &PgPool, name: &str) -> Result<(), sqlx::Error> {
+    let query = sqlx::query(
+        "insert into shop.event_consumer (name, last_event_id, begun_after)
+         select $1, e.pruned_through, e.pruned_through
+         from (select coalesce((select min(event_id) - 1 from shop.event), last_event_id) as pruned_through
+               from shop.event_log where only_one) e
+         on conflict (name) do nothing",
+    )
+    .bind(name);
+    with_timeout(pool, STATEMENT_TIMEOUT, async |conn| query.execute(&mut **conn).await).await?;
+    Ok(())
+}
+
+/// Takes the right to publish to a target, or renews it; `None` while another process has it, or when the target is not
+/// registered. `holder` is a fresh id of the asking process.
+///
+/// # Errors
+/// When the database refuses or is away.
+pub async fn claim(
+    pool: &PgPool,
+    name: &str,
+    holder: Uuid,
+    lease: Duration,
+) -> Result<Option<ConsumerLease>, sqlx::Error> {
+    let query = sqlx::query_as(
+        "update shop.event_consumer
+         set epoch = epoch + case when holder = $2 and lease_until >= now() then 0 else 1 end,
+             holder = $2, lease_until = now() + make_interval(secs => $3)
+         where name = $1 and (holder = $2 or lease_until < now())
+         returning name, epoch, last_event_id, begun_after, series, previous_series, previous_event_id",
+    )
+    .bind(name)
+    .bind(holder)
+    .bind(lease.as_secs_f64());
+    with_timeout(pool, STATEMENT_TIMEOUT, async |conn| query.fetch_optional(&mut **conn).await).await
+}
+
+/// Notes that the target has confirmed everything up to `last_event_id`, and renews the lease. False when the claim is
+/// somebody else's by now or the position was changed by a person: then nothing was noted.
+///
+/// # Errors
+/// When the database refuses or is away.
+pub async fn advance(
+    pool: &PgPool,
+    claim: &ConsumerLease,
+    last_event_id: i64,
+    lease: Duration,
+) -> Result<bool, sqlx::Error> {
+    let query = sqlx::query(
+        "update shop.event_consumer
+         set last_event_id = $3, updated_at = now(), lease_until = now() + make_interval(secs => $4)
+         where name = $1 and epoch = $2 and last_event_id <= $3",
+    )
+    .bind(&claim.name)
+    .bind(claim.epoch)
+    .bind(last_event_id)
+    .bind(lease.as_secs_f64());
+    let result = with_timeout(pool, STATEMENT_TIMEOUT, async |conn| query.execute(&mut **conn).await).await?;
+    Ok(result.rows_affected() > 0)
+}
+
+/// Goes back to an earlier position, because the target has lost what came after it. False as for [`advance`].
+///
+/// # Errors
+/// When the database refuses or is away.
+pub async fn rewind(pool: &PgPool, claim: &ConsumerLease, last_event_id: i64) -> Result<bool, sqlx::Error> {
+    let query = sqlx::query(
+        "update shop.event_consumer
+         set last_event_id = $3, begun_after = least(begun_after, $3), updated_at = now()
+         where name = $1 and epoch = $2",
+    )
+    .bind(&claim.name)
+    .bind(claim.epoch)
+    .bind(last_event_id);
+    let result = with_timeout(pool, STATEMENT_TIMEOUT, async |conn| query.execute(&mut **conn).await).await?;
+    Ok(result.rows_affected() > 0)
+}
+
+/// Begins a new series after the target's position, later than `beyond`. False as for [`advance`].
+///
+/// # Errors
+/// When the database refuses or is away.
+pub async fn start_series(pool: &PgPool, claim: &ConsumerLease, beyond: i64) -> Result<bool, sqlx::Error> {
+    let query = sqlx::query(
+        "update shop.event_consumer
+         set previous_series = case when last_event_id > begun_after then series else previous_series end,
+             previous_event_id = case when last_event_id > begun_after then last_event_id else previous_event_id end,
+             series = greatest($3 + 1, (extract(epoch from clock_timestamp()) * 1000)::bigint),
+             begun_after = last_event_id, epoch = epoch + 1, lease_until = '-infinity'
+         where name = $1 and epoch = $2",
+    )
+    .bind(&claim.name)
+    .bind(claim.epoch)
+    .bind(beyond);
+    let result = with_timeout(pool, STATEMENT_TIMEOUT, async |conn| query.execute(&mut **conn).await).await?;
+    Ok(result.rows_affected() > 0)
+}
+
+/// Gives the right to publish back, so that another process can take it at once.
+///
+/// # Errors
+/// When the database refuses or is away; then the lease lapses.
+pub async fn release(pool: &PgPool, claim: &ConsumerLease) -> Result<(), sqlx::Error> {
+    let query = sqlx::query(
+        "update shop.event_consumer set lease_until = '-infinity' where name = $1 and epoch = $2",
+    )
+    .bind(&claim.name)
+    .bind(claim.epoch);
+    with_timeout(pool, STATEMENT_TIMEOUT, async |conn| query.execute(&mut **conn).await).await?;
+    Ok(())
+}
+
+pub(crate) async fn delete(
+    conn: &mut PgConnection,
+    name: &str,
+) -> Result<Option<ConsumerPosition>, sqlx::Error> {
+    sqlx::query_as("delete from shop.event_consumer where name = $1 returning last_event_id, series")
+        .bind(name)
+        .fetch_optional(conn)
+        .await
+}
+
+pub(crate) async fn lock(
+    conn: &mut PgConnection,
+    name: &str,
+) -> Result<Option<ConsumerPosition>, sqlx::Error> {
+    sqlx::query_as("select last_event_id, series from shop.event_consumer where name = $1 for update")
+        .bind(name)
+        .fetch_optional(conn)
+        .await
+}
+
+pub(crate) async fn begin_again(
+    conn: &mut PgConnection,
+    name: &str,
+    from: Replay,
+) -> Result<ConsumerPosition, sqlx::Error> {
+    let (from_id, from_time) = match from {
+        Replay::From(event_id) => (Some(event_id), None),
+        Replay::Since(time) => (None, Some(time)),
+    };
+    sqlx::query_as(
+        "with log as (
+             select coalesce((select min(event_id) - 1 from shop.event), last_event_id) as pruned_through, last_event_id
+             from shop.event_log where only_one
+         ), start as (
+             select least(greatest(coalesce($2 - 1, (select min(event_id) - 1 from shop.event where at >= $3),
+                                            last_event_id), pruned_through), last_event_id) as begun_after
+             from log
+         )
+         update shop.event_consumer c
+         set previous_series = case when c.last_event_id > c.begun_after then c.series else c.previous_series end,
+             previous_event_id =
+                 case when c.last_event_id > c.begun_after then c.last_event_id else c.previous_event_id end,
+             last_event_id = start.begun_after, begun_after = start.begun_after,
+             series = greatest(c.series + 1, (extract(epoch from clock_timestamp()) * 1000)::bigint),
+             epoch = c.epoch + 1, lease_until = '-infinity', updated_at = now()
+         from start where c.name = $1
+         returning c.last_event_id, c.series",
+    )
+    .bind(name)
+    .bind(from_id)
+    .bind(from_time)
+    .fetch_one(conn)
+    .await
+}

@@ -1,0 +1,17 @@
+//! Products of which little is left.
+
+use super::levels::Level;
+
+/// A product whose stock fell to or under its threshold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct LowStock {
+    pub(crate) sku: String,
+    pub(crate) available: i64,
+    pub(crate) threshold: i64,
+}
+
+impl LowStock {
+    pub(crate) fn of(sku: &str, level: Level) -> Self {
+        Self { sku: sku.into(), available: level.available(), threshold: level.low_stock_threshold }
+    }
+}

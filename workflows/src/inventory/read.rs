@@ -1,0 +1,118 @@
+//! Reads products, their stock and its ledger.
+
+use engine::Page;
+use sqlx::{PgConnection, PgPool, Postgres, QueryBuilder};
+use uuid::Uuid;
+
+use super::{
+    movement::LedgerEntry,
+    product::{CatalogEntry, Product, ProductFilter, StockState},
+};
+use crate::support::bounded_list::{self, ListError};
+
+/// Reads one product.
+///
+/// # Errors
+/// When the database refuses or is away.
+pub async fn product(pool: &PgPool, product_id: Uuid) -> Result<Option<Product>, sqlx::Error> {
+    read(&mut *pool.acquire().await?, product_id).await
+}
+
+/// Lists products, newest first.
+///
+/// A search reads the whole catalogue until the page is full: an index for it needs an extension (`pg_trgm`) that is
+/// not everywhere, and a catalogue is small. So does the list of what is low: an index on the levels would cost every
+/// order, because no update of a row of stock could stay on its page.
+///
+/// # Errors
+/// See [`ListError`]; a list that does not [scan](ProductFilter::may_scan) is never too long.
+pub async fn products(pool: &PgPool, filter: &ProductFilter, page: Page) -> Result<Vec<Product>, ListError> {
+    let texts = [&filter.search, &filter.category];
+    if texts.into_iter().flatten().any(|text| text.contains('\0')) {
+        // PostgreSQL keeps no NUL, so nothing can match; asking it would be an error.
+        return Ok(Vec::new());
+    }
+    let mut query = QueryBuilder::<Postgres>::new(SELECT);
+    query.push(" where true");
+    if let Some(search) = &filter.search {
+        let pattern = format!("%{}%", search.replace('\\', r"\\").replace('%', r"\%").replace('_', r"\_"));
+        query.push(" and (p.name ilike ").push_bind(pattern.clone());
+        query.push(" or p.sku ilike ").push_bind(pattern).push(")");
+    }
+    if let Some(category) = &filter.category {
+        query.push(" and p.category = ").push_bind(category);
+    }
+    match filter.stock {
+        Some(StockState::Low) => {
+            query.push(" and s.on_hand - s.reserved <= s.low_stock_threshold");
+        }
+        None => {}
+    }
+    if let Some(after) = page.after {
+        query.push(" and p.product_id < ").push_bind(after);
+    }
+    query.push(" order by p.product_id desc limit ").push_bind(i64::from(page.limit));
+    if filter.may_scan() {
+        return bounded_list::read(pool, query).await;
+    }
+    Ok(query.build_query_as().fetch_all(pool).await?)
+}
+
+/// Reads what these SKUs are called and cost; those that do not exist are left out.
+pub(crate) async fn catalog_entries(
+    conn: &mut PgConnection,
+    skus: &[&str],
+) -> Result<Vec<CatalogEntry>, sqlx::Error> {
+    sqlx::query_as("select sku, name, price, currency from shop.product where sku = any($1)")
+        .bind(skus)
+        .fetch_all(conn)
+        .await
+}
+
+pub(crate) async fn sku_of(conn: &mut PgConnection, product_id: Uuid) -> Result<Option<String>, sqlx::Error> {
+    sqlx::query_scalar("select sku from shop.product where product_id = $1")
+        .bind(product_id)
+        .fetch_optional(conn)
+        .await
+}
+
+pub(crate) async fn read(conn: &mut PgConnection, product_id: Uuid) -> Result<Option<Product>, sqlx::Error> {
+    let mut query = QueryBuilder::<Postgres>::new(SELECT);
+    query.push(" where p.product_id = ").push_bind(product_id);
+    query.build_query_as().fetch_optional(conn).await
+}
+
+/// Whether there is any product.
+pub(crate) async fn any_product(pool: &PgPool) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar("select exists (select 1 from shop.product)").fetch_one(pool).await
+}
+
+/// Reads a product's ledger, newest first, up to `limit` entries older than `before`; `None` when there is no such
+/// product.
+///
+/// # Errors
+/// When the database refuses or is away.
+pub async fn ledger(
+    pool: &PgPool,
+    product_id: Uuid,
+    before: Option<i64>,
+    limit: u32,
+) -> Result<Option<Vec<LedgerEntry>>, sqlx::Error> {
+    let mut conn = pool.acquire().await?;
+    let Some(sku) = sku_of(&mut conn, product_id).await? else { return Ok(None) };
+    let mut query = QueryBuilder::<Postgres>::new(
+        "select movement_id, kind, delta_on_hand, delta_reserved, order_id, actor, reason, at
+         from shop.stock_movement where sku = ",
+    );
+    query.push_bind(sku);
+    if let Some(before) = before {
+        query.push(" and movement_id < ").push_bind(before);
+    }
+    query.push(" order by movement_id desc limit ").push_bind(i64::from(limit));
+    query.build_query_as().fetch_all(&mut *conn).await.map(Some)
+}
+
+const SELECT: &str = "select p.product_id, p.sku, p.name, p.description, p.category, p.price, p.currency,
+            s.on_hand, s.reserved, s.on_hand - s.reserved as available, s.low_stock_threshold,
+            s.version, p.created_at, greatest(p.updated_at, s.updated_at) as updated_at
+     from shop.product p join shop.stock s on s.sku = p.sku";

@@ -1,0 +1,241 @@
+//! Writes products, stock, its ledger and reservations: many rows in one statement.
+
+use std::collections::HashSet;
+
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use super::{
+    details::{Current, Details, NewProduct},
+    levels::{Level, Levels},
+    movement::{Movement, MovementKind},
+    reservation::{HeldRow, ReservationEnd},
+};
+
+pub(crate) async fn insert_products(
+    conn: &mut PgConnection,
+    products: &[(Uuid, &NewProduct)],
+) -> Result<HashSet<String>, sqlx::Error> {
+    let skus: Vec<String> = sqlx::query_scalar(
+        "insert into shop.product (product_id, sku, name, description, category, price, currency)
+         select n.product_id, n.sku, n.name, n.description, n.category, n.price, n.currency
+         from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::text[])
+              with ordinality as n (product_id, sku, name, description, category, price, currency, nth)
+         order by n.nth
+         on conflict (sku) do nothing
+         returning sku",
+    )
+    .bind(products.iter().map(|(product_id, _)| *product_id).collect::<Vec<_>>())
+    .bind(products.iter().map(|(_, new)| new.sku.as_str()).collect::<Vec<_>>())
+    .bind(products.iter().map(|(_, new)| new.name.as_str()).collect::<Vec<_>>())
+    .bind(products.iter().map(|(_, new)| new.description.as_str()).collect::<Vec<_>>())
+    .bind(products.iter().map(|(_, new)| new.category.as_str()).collect::<Vec<_>>())
+    .bind(products.iter().map(|(_, new)| new.price).collect::<Vec<_>>())
+    .bind(products.iter().map(|(_, new)| new.currency.as_str()).collect::<Vec<_>>())
+    .fetch_all(conn)
+    .await?;
+    Ok(skus.into_iter().collect())
+}
+
+pub(crate) async fn insert_stock(conn: &mut PgConnection, new: &[&NewProduct]) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "insert into shop.stock (sku, on_hand, low_stock_threshold)
+         select n.sku, n.on_hand, n.low_stock_threshold
+         from unnest($1::text[], $2::bigint[], $3::bigint[]) as n (sku, on_hand, low_stock_threshold)",
+    )
+    .bind(new.iter().map(|new| new.sku.as_str()).collect::<Vec<_>>())
+    .bind(new.iter().map(|new| new.initial_stock).collect::<Vec<_>>())
+    .bind(new.iter().map(|new| new.low_stock_threshold).collect::<Vec<_>>())
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Reads and locks these products, in SKU order; SKUs that do not exist are left out. Both rows are locked, because a
+/// row that is only joined would be read as it was before the wait for the lock.
+pub(crate) async fn lock_products(
+    conn: &mut PgConnection,
+    skus: &[&str],
+) -> Result<Vec<Current>, sqlx::Error> {
+    sqlx::query_as(
+        "select p.product_id, s.sku, p.name, p.description, p.category, p.price, p.currency,
+                s.on_hand, s.reserved, s.low_stock_threshold, s.version
+         from shop.stock s join shop.product p on p.sku = s.sku
+         where s.sku = any($1) order by s.sku for no key update of s, p",
+    )
+    .bind(skus)
+    .fetch_all(conn)
+    .await
+}
+
+pub(crate) async fn update_details(
+    conn: &mut PgConnection,
+    changes: &[(&Current, Details<'_>)],
+) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "update shop.product p
+         set name = d.name, description = d.description, category = d.category, price = d.price,
+             currency = d.currency, updated_at = now()
+         from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::text[])
+              as d (product_id, name, description, category, price, currency)
+         where p.product_id = d.product_id",
+    )
+    .bind(changes.iter().map(|(current, _)| current.product_id).collect::<Vec<_>>())
+    .bind(changes.iter().map(|(_, new)| new.name).collect::<Vec<_>>())
+    .bind(changes.iter().map(|(_, new)| new.description).collect::<Vec<_>>())
+    .bind(changes.iter().map(|(_, new)| new.category).collect::<Vec<_>>())
+    .bind(changes.iter().map(|(_, new)| new.price).collect::<Vec<_>>())
+    .bind(changes.iter().map(|(_, new)| new.currency).collect::<Vec<_>>())
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// The version of a product is its stock's, so that row is written whatever has changed.
+pub(crate) async fn update_thresholds(
+    conn: &mut PgConnection,
+    changes: &[(&Current, Details<'_>)],
+) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "update shop.stock s
+         set low_stock_threshold = d.low_stock_threshold, version = s.version + 1, updated_at = now()
+         from unnest($1::text[], $2::bigint[]) as d (sku, low_stock_threshold)
+         where s.sku = d.sku",
+    )
+    .bind(changes.iter().map(|(current, _)| current.sku.as_str()).collect::<Vec<_>>())
+    .bind(changes.iter().map(|(_, new)| new.low_stock_threshold).collect::<Vec<_>>())
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Reads and locks the levels of these SKUs, in SKU order; SKUs that do not exist are left out.
+pub(crate) async fn lock_levels(conn: &mut PgConnection, skus: &[&str]) -> Result<Levels, sqlx::Error> {
+    let rows: Vec<(String, i64, i64, i64)> = sqlx::query_as(
+        "select sku, on_hand, reserved, low_stock_threshold from shop.stock
+         where sku = any($1) order by sku for no key update",
+    )
+    .bind(skus)
+    .fetch_all(conn)
+    .await?;
+    Ok(Levels::new(rows.into_iter().map(|(sku, on_hand, reserved, low_stock_threshold)| {
+        (sku, Level { on_hand, reserved, low_stock_threshold })
+    })))
+}
+
+pub(crate) async fn lock_level(
+    conn: &mut PgConnection,
+    product_id: Uuid,
+) -> Result<Option<(String, i64, Level)>, sqlx::Error> {
+    let row: Option<(String, i64, i64, i64, i64)> = sqlx::query_as(
+        "select s.sku, s.version, s.on_hand, s.reserved, s.low_stock_threshold
+         from shop.product p join shop.stock s on s.sku = p.sku
+         where p.product_id = $1 for no key update of s",
+    )
+    .bind(product_id)
+    .fetch_optional(conn)
+    .await?;
+    Ok(row.map(|(sku, version, on_hand, reserved, low_stock_threshold)| {
+        (sku, version, Level { on_hand, reserved, low_stock_threshold })
+    }))
+}
+
+/// Writes levels that are locked.
+pub(crate) async fn update_levels(
+    conn: &mut PgConnection,
+    levels: &[(&str, Level)],
+) -> Result<(), sqlx::Error> {
+    let skus: Vec<&str> = levels.iter().map(|(sku, _)| *sku).collect();
+    let on_hand: Vec<i64> = levels.iter().map(|(_, level)| level.on_hand).collect();
+    let reserved: Vec<i64> = levels.iter().map(|(_, level)| level.reserved).collect();
+    sqlx::query(
+        "update shop.stock s
+         set on_hand = l.on_hand, reserved = l.reserved, version = s.version + 1, updated_at = now()
+         from unnest($1::text[], $2::bigint[], $3::bigint[]) as l (sku, on_hand, reserved)
+         where s.sku = l.sku",
+    )
+    .bind(skus)
+    .bind(on_hand)
+    .bind(reserved)
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Enters movements that have kind, actor and reason in common.
+pub(crate) async fn append_movements(
+    conn: &mut PgConnection,
+    kind: MovementKind,
+    actor: &str,
+    reason: Option<&str>,
+    movements: &[Movement<'_>],
+) -> Result<(), sqlx::Error> {
+    let skus: Vec<&str> = movements.iter().map(|movement| movement.sku).collect();
+    let on_hand: Vec<i64> = movements.iter().map(|movement| movement.delta_on_hand).collect();
+    let reserved: Vec<i64> = movements.iter().map(|movement| movement.delta_reserved).collect();
+    let orders: Vec<Option<Uuid>> = movements.iter().map(|movement| movement.order_id).collect();
+    sqlx::query(
+        "insert into shop.stock_movement (sku, delta_on_hand, delta_reserved, order_id, kind, actor, reason)
+         select m.sku, m.delta_on_hand, m.delta_reserved, m.order_id, $5, $6, $7
+         from unnest($1::text[], $2::bigint[], $3::bigint[], $4::uuid[])
+              as m (sku, delta_on_hand, delta_reserved, order_id)",
+    )
+    .bind(skus)
+    .bind(on_hand)
+    .bind(reserved)
+    .bind(orders)
+    .bind(kind.name())
+    .bind(actor)
+    .bind(reason)
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+pub(crate) async fn insert_reservations(
+    conn: &mut PgConnection,
+    held: &[HeldRow],
+) -> Result<(), sqlx::Error> {
+    let orders: Vec<Uuid> = held.iter().map(|row| row.order_id).collect();
+    let skus: Vec<&str> = held.iter().map(|row| row.sku.as_str()).collect();
+    let quantities: Vec<i64> = held.iter().map(|row| row.quantity).collect();
+    sqlx::query(
+        "insert into shop.reservation (order_id, sku, quantity)
+         select r.order_id, r.sku, r.quantity
+         from unnest($1::uuid[], $2::text[], $3::bigint[]) as r (order_id, sku, quantity)",
+    )
+    .bind(orders)
+    .bind(skus)
+    .bind(quantities)
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+pub(crate) async fn held_skus(
+    conn: &mut PgConnection,
+    order_ids: &[Uuid],
+) -> Result<Vec<String>, sqlx::Error> {
+    sqlx::query_scalar(
+        "select distinct sku from shop.reservation where order_id = any($1) and state = 'held'",
+    )
+    .bind(order_ids)
+    .fetch_all(conn)
+    .await
+}
+
+/// The stock of these reservations is locked, so nobody else ends them meanwhile.
+pub(crate) async fn end_held(
+    conn: &mut PgConnection,
+    order_ids: &[Uuid],
+    end: ReservationEnd,
+) -> Result<Vec<HeldRow>, sqlx::Error> {
+    sqlx::query_as(
+        "update shop.reservation set state = $2 where order_id = any($1) and state = 'held'
+         returning order_id, sku, quantity",
+    )
+    .bind(order_ids)
+    .bind(end.state())
+    .fetch_all(conn)
+    .await
+}

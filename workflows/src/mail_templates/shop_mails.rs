@@ -1,0 +1,106 @@
+//! The mails that the shop itself writes.
+
+use uuid::Uuid;
+
+use super::{
+    low_stock::{LowProduct, LowStockAlert, MAX_LISTED_PRODUCTS},
+    mail_template::{MailItem, render},
+    order_cancelled::OrderCancelled,
+    order_confirmed::OrderConfirmed,
+    order_rejected::{OrderRejected, ShortLine},
+    order_shipped::OrderShipped,
+};
+use crate::{
+    inventory::{LowStock, Shortage},
+    notifications::DeliverNotification,
+    orders::{ChangedOrder, Order, OrderItem},
+};
+
+/// "Your order is confirmed."
+pub(crate) fn confirmed(
+    order_id: Uuid,
+    to: &str,
+    items: &[OrderItem],
+    names: &[String],
+    currency: &str,
+    total: i64,
+) -> DeliverNotification {
+    let item = |(item, name): (&OrderItem, &String)| MailItem {
+        sku: item.sku.clone(),
+        name: name.clone(),
+        quantity: item.quantity,
+    };
+    let items = items.iter().zip(names).map(item).collect();
+    render(to, &OrderConfirmed { order_id, currency: currency.into(), total, items })
+}
+
+/// "Your order could not be accepted."
+pub(crate) fn rejected(order: &ChangedOrder, short: &[Shortage]) -> DeliverNotification {
+    let line = |Shortage { sku, requested, available }: &Shortage| ShortLine {
+        sku: sku.clone(),
+        requested: *requested,
+        available: *available,
+    };
+    let mail = OrderRejected {
+        order_id: order.order_id,
+        currency: order.currency.clone(),
+        total: order.total,
+        reason: order.status_reason.clone().unwrap_or_else(|| "it could not be placed".into()),
+        short: short.iter().map(line).collect(),
+    };
+    render(&order.customer_email, &mail)
+}
+
+/// "Your order is cancelled."
+pub(crate) fn cancelled(order: &ChangedOrder) -> DeliverNotification {
+    let mail = OrderCancelled {
+        order_id: order.order_id,
+        currency: order.currency.clone(),
+        total: order.total,
+        reason: order.status_reason.clone().unwrap_or_else(|| "no reason was given".into()),
+    };
+    render(&order.customer_email, &mail)
+}
+
+/// "Your order is on its way."
+pub(crate) fn shipped(order: &Order) -> DeliverNotification {
+    let items = order.items.iter().map(|line| MailItem {
+        sku: line.sku.clone(),
+        name: line.name.clone(),
+        quantity: line.quantity,
+    });
+    render(&order.customer_email, &OrderShipped { order_id: order.order_id, items: items.collect() })
+}
+
+/// "There is little left of a product", or of several, to whoever runs the shop.
+pub(crate) fn low_stock(to: &str, low: &[LowStock]) -> DeliverNotification {
+    let product = |LowStock { sku, available, threshold }: &LowStock| LowProduct {
+        sku: sku.clone(),
+        available: *available,
+        threshold: *threshold,
+    };
+    let (listed, more) = low.split_at(low.len().min(MAX_LISTED_PRODUCTS));
+    let more = i64::try_from(more.len()).unwrap_or(i64::MAX);
+    render(to, &LowStockAlert { products: listed.iter().map(product).collect(), more })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_became_few_together_is_told_in_one_letter_of_bounded_length() {
+        let low = |nth| LowStock { sku: format!("TEA-{nth}"), available: nth, threshold: 5 };
+        let one = low_stock("a@example.com", &[low(4)]);
+        assert_eq!(one.subject, "Stock of TEA-4 is low");
+        assert_eq!(one.text, "4 of TEA-4 are available; the threshold is 5.\n");
+        let two = low_stock("a@example.com", &[low(4), low(3)]);
+        assert_eq!(two.subject, "Stock of 2 products is low");
+        assert!(two.text.ends_with("\n3 of TEA-3 are available; the threshold is 5.\n"), "{}", two.text);
+        let many = low_stock("a@example.com", &(0..1000).map(low).collect::<Vec<_>>());
+        assert_eq!((many.subject.as_str(), many.text.lines().count()), ("Stock of 1000 products is low", 51));
+        assert!(many.text.ends_with("And 950 more.\n"), "{}", many.text);
+        let html = many.html.unwrap();
+        assert!(html.matches("<li>").count() == 50 && html.contains("<p>And 950 more.</p>"), "{html}");
+    }
+}

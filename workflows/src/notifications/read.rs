@@ -1,0 +1,105 @@
+//! Reads notifications.
+
+use chrono::{DateTime, Utc};
+use engine::{Engine, Page, SagaId};
+use sqlx::{PgPool, Postgres, QueryBuilder};
+use sqlx_macros::FromRow;
+use uuid::Uuid;
+
+use super::{
+    message::SEND_MAIL,
+    notification::{Notification, NotificationSummary, attempt},
+    status::NotificationStatus,
+};
+use crate::support::bounded_list::{self, ListError};
+
+/// So many attempts are given with a message.
+pub const MAX_ATTEMPTS_SHOWN: u32 = 100;
+
+/// Reads one message with its latest attempts.
+///
+/// # Errors
+/// When the database refuses or is away.
+pub async fn get(engine: &Engine, notification_id: Uuid) -> Result<Option<Notification>, sqlx::Error> {
+    let Some(row) = read(engine.pool(), notification_id).await? else {
+        return Ok(None);
+    };
+    let history = engine.latest_attempts(SagaId(notification_id), SEND_MAIL, MAX_ATTEMPTS_SHOWN).await?;
+    let Row { notification_id, recipient, subject, text, html, status, message_id, created_at, updated_at } =
+        row;
+    Ok(Some(Notification {
+        notification_id,
+        to: recipient,
+        subject,
+        text,
+        html,
+        status,
+        attempts: history.into_iter().filter_map(attempt).collect(),
+        workflow_id: notification_id,
+        message_id,
+        created_at,
+        updated_at,
+    }))
+}
+
+/// Lists the messages in a status, newest first by their ids.
+///
+/// It walks the primary key from its end, so that a rare status in a long history takes long; an index would cost every
+/// delivery, whose updates could no longer stay on their page. Failed ones are found faster among the dead jobs.
+///
+/// # Errors
+/// See [`ListError`].
+pub async fn list(
+    pool: &PgPool,
+    status: NotificationStatus,
+    page: Page,
+) -> Result<Vec<NotificationSummary>, ListError> {
+    let mut query = QueryBuilder::<Postgres>::new(
+        "select notification_id, recipient, subject, status, message_id, created_at, updated_at
+         from shop.notification where status = ",
+    );
+    query.push_bind(status.name());
+    if let Some(after) = page.after {
+        query.push(" and notification_id < ").push_bind(after);
+    }
+    query.push(" order by notification_id desc limit ").push_bind(i64::from(page.limit));
+    bounded_list::read(pool, query).await
+}
+
+/// Reads where every message is, and its `Message-ID` once it is sent: for counting in a test or a bench, not for pages.
+///
+/// # Errors
+/// When the database refuses or is away.
+pub async fn statuses(pool: &PgPool) -> Result<Vec<(NotificationStatus, Option<String>)>, sqlx::Error> {
+    let rows: Vec<(String, Option<String>)> =
+        sqlx::query_as("select status, message_id from shop.notification").fetch_all(pool).await?;
+    rows.into_iter()
+        .map(|(status, message_id)| {
+            let status = status.parse().map_err(|error: String| sqlx::Error::Decode(error.into()))?;
+            Ok((status, message_id))
+        })
+        .collect()
+}
+
+#[derive(FromRow)]
+struct Row {
+    notification_id: Uuid,
+    recipient: String,
+    subject: String,
+    text: String,
+    html: Option<String>,
+    status: NotificationStatus,
+    message_id: Option<String>,
+    created_at: DateTime<Utc>,
+    updated_at: DateTime<Utc>,
+}
+
+async fn read(pool: &PgPool, notification_id: Uuid) -> Result<Option<Row>, sqlx::Error> {
+    sqlx::query_as(
+        "select notification_id, recipient, subject, text, html, status, message_id, created_at, updated_at
+         from shop.notification where notification_id = $1",
+    )
+    .bind(notification_id)
+    .fetch_optional(pool)
+    .await
+}

@@ -1,0 +1,140 @@
+//! What places an order: the input of the saga `place-order`.
+
+use engine::SagaName;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::item::OrderItem;
+use crate::support::violation::{Validator, Violation};
+
+/// The most lines an order can have.
+const MAX_LINES: usize = 100;
+
+/// The most of one line.
+const MAX_QUANTITY: i64 = 1_000_000;
+
+/// An order to be placed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PlaceOrder {
+    /// The order's id, a UUID of version 7; placing the same id twice places one order.
+    pub order_id: Uuid,
+    /// Who orders.
+    pub customer_id: Uuid,
+    /// Where mails about it go.
+    pub customer_email: String,
+    /// What is ordered: 1 to 100 lines, all in one currency.
+    pub items: Vec<OrderItem>,
+}
+
+impl PlaceOrder {
+    /// Lists all that is wrong with it as far as can be told without the catalogue.
+    pub fn violations(&self) -> Vec<Violation> {
+        check(self.order_id, &self.customer_email, &self.items)
+    }
+}
+
+/// The saga's name and input. The business key is the order's id.
+pub const PLACE_ORDER: SagaName<Placement> = SagaName::new("place-order");
+
+/// What places an order: the order, and who asked for it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Placement {
+    /// The order's id, a UUID of version 7.
+    pub order_id: Uuid,
+    /// Who orders.
+    pub customer_id: Uuid,
+    /// Where mails about it go.
+    pub customer_email: String,
+    /// What is ordered: 1 to 100 lines, all in one currency.
+    pub items: Vec<OrderItem>,
+    /// Who the timeline says placed it; the customer if nobody is named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub actor: Option<String>,
+}
+
+impl Placement {
+    /// Prepares the saga's input.
+    pub fn new(order: PlaceOrder, actor: &str) -> Self {
+        let PlaceOrder { order_id, customer_id, customer_email, items } = order;
+        Self { order_id, customer_id, customer_email, items, actor: Some(actor.into()) }
+    }
+
+    /// Lists all that is wrong with it.
+    pub(crate) fn violations(&self) -> Vec<Violation> {
+        check(self.order_id, &self.customer_email, &self.items)
+    }
+}
+
+pub(crate) fn check(order_id: Uuid, customer_email: &str, items: &[OrderItem]) -> Vec<Violation> {
+    let mut validator = Validator::default();
+    if order_id.get_version_num() != 7 {
+        validator.add("/order_id", "not-a-uuid-v7", "must be a UUID of version 7: orders are listed by it");
+    }
+    validator.email("/customer_email", customer_email);
+    if !(1..=MAX_LINES).contains(&items.len()) {
+        validator.add("/items", "wrong-length", format!("must have 1 to {MAX_LINES} lines"));
+        return validator.done();
+    }
+    for (nth, item) in items.iter().enumerate() {
+        validator.single_line(&format!("/items/{nth}/sku"), &item.sku, 1, 64);
+        validator.range(format!("/items/{nth}/quantity"), item.quantity, 1, MAX_QUANTITY);
+    }
+    validator.done()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn order(items: Vec<OrderItem>) -> PlaceOrder {
+        PlaceOrder {
+            order_id: Uuid::now_v7(),
+            customer_id: Uuid::nil(),
+            customer_email: "a@example.com".into(),
+            items,
+        }
+    }
+
+    fn item(quantity: i64) -> OrderItem {
+        OrderItem { sku: "TEA-1".into(), quantity }
+    }
+
+    fn found(order: &PlaceOrder) -> Vec<(String, String)> {
+        order.violations().into_iter().map(|violation| (violation.pointer, violation.code)).collect()
+    }
+
+    #[test]
+    fn a_good_order_has_nothing_wrong() {
+        assert_eq!(found(&order(vec![item(1), item(MAX_QUANTITY)])), []);
+        assert_eq!(found(&order(vec![item(1); MAX_LINES])), []);
+    }
+
+    #[test]
+    fn everything_that_is_wrong_is_named_at_once() {
+        let mut wrong = order(vec![item(0), OrderItem { sku: "a\0".into(), quantity: MAX_QUANTITY + 1 }]);
+        wrong.customer_email = "nobody".into();
+        wrong.order_id = Uuid::nil();
+        let pointers: Vec<_> = found(&wrong).into_iter().map(|(pointer, _)| pointer).collect();
+        assert_eq!(
+            pointers,
+            ["/order_id", "/customer_email", "/items/0/quantity", "/items/1/sku", "/items/1/quantity"]
+        );
+    }
+
+    #[test]
+    fn an_order_has_one_to_a_hundred_lines() {
+        for items in [vec![], vec![item(1); MAX_LINES + 1]] {
+            assert_eq!(found(&order(items)), [("/items".to_owned(), "wrong-length".to_owned())]);
+        }
+    }
+
+    #[test]
+    fn unknown_fields_are_refused() {
+        let json = r#"{"order_id":"0190c9d4-0000-7000-8000-000000000000","customer_id":"0190c9d4-0000-7000-8000-000000000000",
+            "customer_email":"a@example.com","items":[],"coupon":1}"#;
+        assert!(serde_json::from_str::<PlaceOrder>(json).is_err());
+    }
+}

@@ -1,0 +1,92 @@
+//! New orders and changes of status, as they are written and as events tell of them.
+
+use chrono::{DateTime, Utc};
+use serde_json::{Value, json};
+use sqlx_macros::FromRow;
+use uuid::Uuid;
+
+use super::{pricing::PricedOrder, status::OrderStatus};
+use crate::support::outbox::NewEvent;
+
+/// An order to be stored as pending.
+#[derive(Debug)]
+pub(crate) struct NewOrderRow<'a> {
+    pub(crate) order_id: Uuid,
+    pub(crate) customer_id: Uuid,
+    pub(crate) customer_email: &'a str,
+    pub(crate) workflow_id: Uuid,
+    pub(crate) actor: &'a str,
+    pub(crate) priced: &'a PricedOrder,
+}
+
+impl NewOrderRow<'_> {
+    /// Tells that it was created.
+    pub(crate) fn created(&self) -> NewEvent {
+        let items: Vec<Value> = self
+            .priced
+            .lines
+            .iter()
+            .map(|line| json!({"sku": line.sku, "quantity": line.quantity, "unit_price": line.unit_price}))
+            .collect();
+        let payload = json!({
+            "order_id": self.order_id,
+            "customer_id": self.customer_id,
+            "status": OrderStatus::Pending,
+            "currency": self.priced.currency,
+            "total": self.priced.total,
+            "items": items,
+        });
+        NewEvent::new("order.created", &self.order_id, &payload)
+    }
+}
+
+/// One order's move to a next status.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct OrderStatusChange<'a> {
+    pub(crate) order_id: Uuid,
+    pub(crate) from: OrderStatus,
+    pub(crate) to: OrderStatus,
+    pub(crate) actor: &'a str,
+    pub(crate) reason: Option<&'a str>,
+}
+
+/// An order that was moved.
+#[derive(Clone, Debug, FromRow)]
+pub(crate) struct ChangedOrder {
+    pub(crate) order_id: Uuid,
+    pub(crate) customer_id: Uuid,
+    pub(crate) customer_email: String,
+    pub(crate) status: OrderStatus,
+    pub(crate) status_reason: Option<String>,
+    pub(crate) version: i64,
+    pub(crate) currency: String,
+    pub(crate) total: i64,
+    pub(crate) updated_at: DateTime<Utc>,
+}
+
+impl ChangedOrder {
+    /// Tells of the new status.
+    pub(crate) fn event(&self) -> NewEvent {
+        let routing_key = match self.status {
+            OrderStatus::Confirmed => "order.confirmed",
+            OrderStatus::Rejected => "order.rejected",
+            OrderStatus::Cancelled => "order.cancelled",
+            OrderStatus::Pending
+            | OrderStatus::Processing
+            | OrderStatus::Shipped
+            | OrderStatus::Delivered
+            | OrderStatus::Cancelling => "order.status_changed",
+        };
+        let payload = json!({
+            "order_id": self.order_id,
+            "customer_id": self.customer_id,
+            "status": self.status,
+            "status_reason": self.status_reason,
+            "version": self.version,
+            "currency": self.currency,
+            "total": self.total,
+            "at": self.updated_at,
+        });
+        NewEvent::new(routing_key, &self.order_id, &payload)
+    }
+}

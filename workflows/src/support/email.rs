@@ -1,0 +1,57 @@
+//! Mail addresses as they are accepted, and as they are written for mail servers.
+
+use lettre::{Address, message::Mailbox};
+use url::Host;
+
+/// RFC 5321, 4.5.3.1.3: a path has at most 256 octets with its brackets.
+const MAX_ADDRESS_BYTES: usize = 254;
+
+/// Reads a bare address that a mail can be written to; none for what only looks like one, such as an address with a name,
+/// a quoted local part, or a host in brackets.
+pub(crate) fn bare_address(text: &str) -> Option<Address> {
+    let mailbox: Mailbox = text.parse().ok()?;
+    if mailbox.name.is_some() || mailbox.email.as_ref() as &str != text {
+        return None;
+    }
+    let address = with_ascii_domain(mailbox.email)?;
+    (text.len() <= MAX_ADDRESS_BYTES && (address.as_ref() as &str).len() <= MAX_ADDRESS_BYTES)
+        .then_some(address)
+}
+
+/// Writes the domain in ASCII (RFC 5891), as every mail server understands it; the local part stays as it is.
+pub(crate) fn with_ascii_domain(address: Address) -> Option<Address> {
+    if address.domain().is_ascii() {
+        return Some(address);
+    }
+    let Ok(Host::Domain(domain)) = Host::parse(address.domain()) else { return None };
+    Address::new(address.user(), domain).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_domain_is_written_in_ascii() {
+        let written = |text: &str| bare_address(text).map(|address| address.to_string());
+        assert_eq!(written("info@bücher.de").as_deref(), Some("info@xn--bcher-kva.de"));
+        assert_eq!(written("jörg@bücher.de").as_deref(), Some("jörg@xn--bcher-kva.de"));
+        assert_eq!(written("a+b@example.com").as_deref(), Some("a+b@example.com"));
+    }
+
+    #[test]
+    fn what_no_mail_can_be_written_to_is_no_address() {
+        for wrong in [
+            "\"john doe\"@example.com",
+            "a@[192.0.2.1]",
+            "Ann <ann@example.com>",
+            "<ann@example.com>",
+            "a@b c.example",
+            "",
+            &format!("a@{}.de", "ü".repeat(60)),
+            &format!("{}@example.com", "a".repeat(250)),
+        ] {
+            assert_eq!(bare_address(wrong), None, "{wrong}");
+        }
+    }
+}

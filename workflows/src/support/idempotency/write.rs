@@ -1,0 +1,103 @@
+//! Claims keys, stores responses, frees keys.
+
+use std::time::Duration;
+
+use sqlx::PgPool;
+use uuid::Uuid;
+
+use super::response::{IN_FLIGHT_TIMEOUT, RETENTION, RecordedResponse};
+
+/// How long one round of deleting may take: on a connection that has silently died it would never end.
+const PURGE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Makes an entry, or takes over one that is out of date or lost; `None` when the entry belongs to somebody else.
+pub(super) async fn claim(
+    pool: &PgPool,
+    key: &str,
+    scope: &str,
+    body_hash: &[u8],
+    holder: Uuid,
+) -> Result<Option<Uuid>, sqlx::Error> {
+    sqlx::query_scalar(
+        "insert into shop.idempotency_key as k (scope, key, body_hash, resource_id, holder)
+         values ($1, $2, $3, $4, $4)
+         on conflict (scope, key) do update
+         set body_hash = excluded.body_hash, holder = excluded.holder, begun_at = now(), status = null, location = null, body = null,
+             resource_id = case when k.created_at < now() - make_interval(secs => $5)
+                                then excluded.resource_id else k.resource_id end,
+             created_at = case when k.created_at < now() - make_interval(secs => $5) then now() else k.created_at end
+         where k.created_at < now() - make_interval(secs => $5)
+            or (k.status is null and k.begun_at < now() - make_interval(secs => $6)
+                and k.body_hash = excluded.body_hash)
+         returning resource_id",
+    )
+    .bind(scope)
+    .bind(key)
+    .bind(body_hash)
+    .bind(holder)
+    .bind(RETENTION.as_secs_f64())
+    .bind(IN_FLIGHT_TIMEOUT.as_secs_f64())
+    .fetch_optional(pool)
+    .await
+}
+
+/// Keeps the answer to a request that [`begin`] found fresh. Doing so again changes nothing.
+///
+/// # Errors
+/// When the database refuses or is away; until it is done the request counts as in flight, for a minute at the most.
+pub async fn finish(
+    pool: &PgPool,
+    key: &str,
+    scope: &str,
+    holder: Uuid,
+    answer: &RecordedResponse,
+) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "update shop.idempotency_key set status = $4, location = $5, body = $6
+         where scope = $1 and key = $2 and holder = $3 and status is null",
+    )
+    .bind(scope)
+    .bind(key)
+    .bind(holder)
+    .bind(i16::try_from(answer.status).unwrap_or(i16::MAX))
+    .bind(&answer.location)
+    .bind(&answer.body)
+    .execute(pool)
+    .await?;
+    Ok(())
+}
+
+/// Lets a request that [`begin`] found fresh, and that got no answer to be kept, be made again at once; so too one whose
+/// `begin` got no answer itself. What it creates keeps its id: the trouble may have come after the commit.
+///
+/// # Errors
+/// As [`finish`].
+pub async fn abandon(pool: &PgPool, key: &str, scope: &str, holder: Uuid) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "update shop.idempotency_key set begun_at = '-infinity'
+         where scope = $1 and key = $2 and holder = $3 and status is null",
+    )
+    .bind(scope)
+    .bind(key)
+    .bind(holder)
+    .execute(pool)
+    .await?;
+    Ok(())
+}
+
+/// Deletes up to `limit` answers that are no longer kept, and says how many.
+///
+/// # Errors
+/// When the database refuses or is away.
+pub async fn purge(pool: &PgPool, limit: u32) -> Result<u64, sqlx::Error> {
+    let query = sqlx::query(
+        "delete from shop.idempotency_key where ctid = any(array(
+             select ctid from shop.idempotency_key where created_at < now() - make_interval(secs => $1) limit $2
+             for update skip locked))",
+    )
+    .bind(RETENTION.as_secs_f64())
+    .bind(i64::from(limit));
+    let result =
+        engine::with_timeout(pool, PURGE_TIMEOUT, async |conn| query.execute(&mut **conn).await).await?;
+    Ok(result.rows_affected())
+}
