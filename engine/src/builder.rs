@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::{Arc, atomic::AtomicBool},
+    sync::Arc,
     time::Duration,
 };
 
@@ -11,47 +11,34 @@ use tokio::sync::{Notify, mpsc};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    definition::saga::Definition,
-    engine::{Core, Engine},
+    definition::{
+        observer::{DeadJobObserver, ErasedDeadJobObserver},
+        saga::Definition,
+    },
+    engine::Engine,
     model::{
+        dead_job::DeadJobTtls,
         error::{BuildError, GraphError},
         ids::WorkerId,
     },
     operate::expiry,
     runtime::{
-        claim::feed::Feeds,
-        commit::{
-            dead_letter::{DeadJobObserver, DeadJobTtls, ErasedDeadJobObserver},
-            group_commit,
-        },
-        queue::orphans::OrphanScan,
+        commit::group_commit,
+        core::Core,
+        leases::LeaseTable,
+        queue::{feeds::Feeds, orphans::OrphanScan},
+        settings::Settings,
         start::batcher,
-        tasks::lease_keeper,
-        waiters::{self, Waiters},
+        tasks::{due_listener, end_poll, lease_keeper},
+        waiters::Waiters,
     },
-    support::{faults::SharedFaults, metrics::register_zero_counters, trace_link::TraceLink},
+    support::{faults::FaultHooks, metrics::register_zero_counters, trace_link::TraceLink},
 };
 
-/// How the engine behaves; the defaults suit production.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Settings {
-    pub(crate) lease: Duration,
-    pub(crate) max_batch: usize,
-    pub(crate) poll: Duration,
-    /// How long overdue a saga must be that this process does not know, until it claims and parks it.
-    pub(crate) orphan_grace: Duration,
-}
-
-impl Settings {
-    /// How long one batch of several sagas may run in a transaction. Its leases are not extended meanwhile, and must
-    /// outlast the trouble that it may end in.
-    pub(crate) fn batch_time_limit(&self) -> Duration {
-        (self.lease / 4).max(Duration::from_secs(2))
-    }
-
-    /// How long upkeep waits for the database's answer before it takes the connection for dead.
-    pub(crate) fn db_timeout(&self) -> Duration {
-        (self.lease / 3).clamp(Duration::from_secs(1), Duration::from_secs(10))
+impl Engine {
+    /// Begins to build an engine on a database that [`crate::migrate`] has been run on.
+    pub fn builder(pool: PgPool) -> EngineBuilder {
+        EngineBuilder::new(pool)
     }
 }
 
@@ -64,7 +51,7 @@ pub struct EngineBuilder {
     dead_job_observer: Option<Arc<dyn ErasedDeadJobObserver>>,
     dead_job_ttls: DeadJobTtls,
     archive_retention: Option<Duration>,
-    faults: SharedFaults,
+    faults: FaultHooks,
 }
 
 impl EngineBuilder {
@@ -82,7 +69,7 @@ impl EngineBuilder {
             dead_job_observer: None,
             dead_job_ttls: DeadJobTtls::default(),
             archive_retention: None,
-            faults: None,
+            faults: FaultHooks::default(),
         }
     }
 
@@ -153,7 +140,7 @@ impl EngineBuilder {
         self
     }
 
-    pub(crate) fn faults(mut self, faults: SharedFaults) -> Self {
+    pub(crate) fn faults(mut self, faults: FaultHooks) -> Self {
         self.faults = faults;
         self
     }
@@ -164,12 +151,12 @@ impl EngineBuilder {
     /// When two definitions share a name, or a time to live is set for one that is not registered.
     pub fn build(self) -> Result<Engine, BuildError> {
         let mut definitions = BTreeMap::new();
-        let (mut lanes, mut arrivals) = (HashMap::new(), Vec::new());
+        let (mut committers, mut arrivals) = (HashMap::new(), Vec::new());
         for definition in self.definitions {
             register_zero_counters(&definition.graph);
             let name = definition.graph.name.clone();
             let (sender, receiver) = mpsc::unbounded_channel();
-            lanes.insert(name.clone(), sender);
+            committers.insert(name.clone(), sender);
             arrivals.push(receiver);
             if definitions.insert(name.clone(), Arc::new(definition)).is_some() {
                 return Err(GraphError::SagaTwice(name).into());
@@ -180,11 +167,11 @@ impl EngineBuilder {
         {
             return Err(BuildError::NoSuchSaga(unknown.clone()));
         }
-        // Sagas that this process does not know share a lane, where they are snoozed or parked.
+        // Sagas that this process does not know share a group commit, where they are parked.
         let (sender, receiver) = mpsc::unbounded_channel();
-        lanes.insert(String::new(), sender);
+        committers.insert(String::new(), sender);
         arrivals.push(receiver);
-        let (starter, starts) = batcher::channel();
+        let (starter, starts) = mpsc::unbounded_channel();
         let core = Arc::new(Core {
             pool: self.pool,
             worker: WorkerId::generate(),
@@ -192,12 +179,12 @@ impl EngineBuilder {
             definitions,
             settings: self.settings,
             feeds: Feeds::default(),
-            leases: Arc::default(),
+            leases: Arc::new(LeaseTable::default()),
             waiters: Waiters::default(),
             lease_wakeup: Notify::new(),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
-            lanes,
+            committers,
             starter,
             trace_link: self.trace_link,
             dead_job_observer: self.dead_job_observer,
@@ -205,16 +192,15 @@ impl EngineBuilder {
             archive_retention: self.archive_retention,
             orphans: OrphanScan::default(),
             faults: self.faults,
-            crashed: AtomicBool::new(false),
         });
         for receiver in arrivals {
             core.tasks.spawn(group_commit::run(core.clone(), receiver));
         }
         core.tasks.spawn(batcher::run(core.clone(), starts));
-        core.supervise("keeping claims", lease_keeper::keep);
-        core.supervise("listening", lease_keeper::listen);
-        core.supervise("watching for ends", waiters::poll_remote_ends);
-        core.supervise("archiving dead jobs", expiry::watch);
+        core.supervise("keeping claims", lease_keeper::run);
+        core.supervise("listening", due_listener::run);
+        core.supervise("watching for ends", end_poll::run);
+        core.supervise("archiving dead jobs", expiry::run);
         Ok(Engine { core })
     }
 }

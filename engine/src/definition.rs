@@ -2,6 +2,7 @@
 
 pub(crate) mod erased;
 pub(crate) mod inputs;
+pub(crate) mod new_saga;
 pub(crate) mod observer;
 pub(crate) mod saga;
 pub(crate) mod step;

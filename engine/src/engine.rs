@@ -1,68 +1,35 @@
-//! The engine: what a process does with sagas.
+//! The handle to the engine of a process: what the process does with sagas.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::{Arc, atomic::AtomicBool},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, PgPool};
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::oneshot;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    builder::{EngineBuilder, Settings},
-    definition::{saga::Definition, tx::Tx},
+    definition::{
+        new_saga::{NewSaga, Started},
+        saga::Definition,
+    },
     model::{
         error::{StartError, StepError},
         ids::{SagaId, WorkerId},
         views::FinalStatus,
     },
     runtime::{
-        claim::feed::{DueHook, Feed, Feeds},
-        commit::{
-            dead_letter::{DeadJobTtls, ErasedDeadJobObserver},
-            group_commit,
-        },
+        claim::{claim_sagas::claim, feed::Feed},
+        core::Core,
+        effects::{self, Session},
         job::{Committed, Job, Performed},
-        leases::LeaseTable,
-        queue::orphans::OrphanScan,
-        start::{
-            batcher,
-            start_sagas::{ClaimOnStart, NewSaga, Started, start_with},
-        },
-        waiters::Waiters,
+        lease_updates,
+        messages::StartRequest,
+        perform,
+        queue::{feeds::DueHook, throttle::Throttle},
+        start::start_sagas::{self, ClaimOnStart},
     },
-    store,
-    support::{faults::SharedFaults, trace_link::TraceLink},
+    store::{self, claims::ClaimScope},
 };
-
-/// Everything that the handles of one engine share.
-pub(crate) struct Core {
-    pub(crate) pool: PgPool,
-    pub(crate) worker: WorkerId,
-    pub(crate) definitions: BTreeMap<String, Arc<Definition>>,
-    /// All steps of all definitions, as `definition/step`.
-    pub(crate) steps: Vec<String>,
-    pub(crate) settings: Settings,
-    pub(crate) feeds: Feeds,
-    pub(crate) leases: Arc<LeaseTable>,
-    pub(crate) waiters: Waiters,
-    pub(crate) lease_wakeup: Notify,
-    pub(crate) stop: CancellationToken,
-    pub(crate) tasks: TaskTracker,
-    pub(crate) lanes: HashMap<String, group_commit::Sender>,
-    pub(crate) starter: batcher::Sender,
-    pub(crate) trace_link: Option<Arc<dyn TraceLink>>,
-    pub(crate) dead_job_observer: Option<Arc<dyn ErasedDeadJobObserver>>,
-    pub(crate) dead_job_ttls: DeadJobTtls,
-    /// How long archived dead jobs are kept; `None` for ever.
-    pub(crate) archive_retention: Option<Duration>,
-    pub(crate) orphans: OrphanScan,
-    pub(crate) faults: SharedFaults,
-    pub(crate) crashed: AtomicBool,
-}
 
 /// A handle to the engine of this process; clones are the same engine.
 #[derive(Clone)]
@@ -71,11 +38,6 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Begins to build an engine on a database that [`crate::migrate`] has been run on.
-    pub fn builder(pool: PgPool) -> EngineBuilder {
-        EngineBuilder::new(pool)
-    }
-
     /// Starts a saga. It is durable when this returns; concurrent callers share a commit. Its steps join the caller's trace.
     ///
     /// # Errors
@@ -88,7 +50,7 @@ impl Engine {
         let (reply, reply_rx) = oneshot::channel();
         self.core
             .starter
-            .send(batcher::StartRequest { saga, reply })
+            .send(StartRequest { saga, reply })
             .map_err(|_| StartError::Unavailable("the engine is shutting down".into()))?;
         reply_rx.await.map_err(|_| StartError::Unavailable("the engine is shutting down".into()))?
     }
@@ -104,8 +66,8 @@ impl Engine {
     ) -> Result<Vec<Result<Started, StartError>>, StepError> {
         let current = || self.core.trace_link.as_ref()?.current();
         let sagas = sagas.into_iter().map(|saga| saga.trace_or(current)).collect();
-        let mut tx = Tx::new(conn, &self.core);
-        start_with(&mut tx, sagas, ClaimOnStart::No).await
+        let mut session = Session::new(&self.core);
+        start_sagas::start(&mut session, conn, sagas, ClaimOnStart::No).await
     }
 
     /// Starts a saga and waits for its end, but no longer than `timeout`; `None` means that it still goes on.
@@ -165,23 +127,23 @@ impl Engine {
     /// Performs a job: makes the call of a call step, under its time-out, panics caught. For a transaction step there is
     /// nothing to do here; the batch that [`Engine::commit`] joins does it.
     pub async fn perform(&self, job: &Job) -> Performed {
-        self.core.perform(job).await
+        perform::perform(&self.core, job).await
     }
 
     /// Commits a job with what performing it came to, together with all others that arrive meanwhile. Returns when that
     /// is durable; if the saga can go on at once, its next job is in its feed by then.
     pub async fn commit(&self, job: Job, performed: Performed) -> Committed {
-        self.core.commit(job, performed).await
+        perform::commit(&self.core, job, performed).await
     }
 
     /// Gives a job's claim back without having begun it; [`Feed::closed`] and [`Engine::shutdown`] wait for that.
-    pub fn give_back(&self, job: Job) {
-        self.core.release_unstarted([job]);
+    pub fn release(&self, job: Job) {
+        lease_updates::release_unstarted(&self.core, [job]);
     }
 
     /// Gives up a job that was begun: its attempt stays counted, and a call stays in doubt.
-    pub fn give_up(&self, job: Job) {
-        self.core.give_up(job);
+    pub fn abandon(&self, job: Job) {
+        lease_updates::abandon(&self.core, job);
     }
 
     /// Works through a feed until `stop` is cancelled, then closes it and finishes what was handed out: the plain way to
@@ -197,8 +159,8 @@ impl Engine {
             let Some(job) = job else { break };
             let core = self.core.clone();
             jobs.spawn(async move {
-                let performed = core.perform(&job).await;
-                core.commit(job, performed).await
+                let performed = perform::perform(&core, &job).await;
+                perform::commit(&core, job, performed).await
             });
         }
         feed.close();
@@ -214,10 +176,10 @@ impl Engine {
     /// When the database is away.
     pub async fn claim_ids(&self, ids: &[SagaId]) -> Result<usize, sqlx::Error> {
         let ids: Vec<_> = ids.iter().map(|id| id.0).collect();
-        let jobs = self.core.claim(store::claims::ClaimScope::Ids(&ids), ids.len()).await?;
+        let jobs = claim(&self.core, ClaimScope::Ids(&ids), ids.len()).await?;
         let claimed = jobs.len();
         for job in jobs {
-            self.core.feeds.dispatch(&self.core, job);
+            effects::dispatch(&self.core, job);
         }
         Ok(claimed)
     }
@@ -228,8 +190,15 @@ impl Engine {
         self.core.feeds.set_due_hook(queue, hook);
     }
 
+    /// Sets the throttle of a queue in this process. The polls of the queue's feed ask it, so nobody has to say when its
+    /// answer changes.
+    pub fn throttle(&self, queue: &str, throttle: Throttle) {
+        self.core.feeds.throttles.set(queue, throttle);
+        self.core.feeds.wake(queue);
+    }
+
     /// How many claims this process holds.
-    pub fn held(&self) -> usize {
+    pub fn claim_count(&self) -> usize {
         self.core.leases.count()
     }
 
@@ -261,7 +230,7 @@ impl Engine {
         if tokio::time::timeout(timeout, self.core.tasks.wait()).await.is_err() {
             tracing::warn!("stopping without the last commits: the database gives no answer");
         }
-        self.core.flush_releases().await;
+        lease_updates::flush_releases(&self.core).await;
     }
 }
 

@@ -29,43 +29,45 @@ pub mod testing;
 
 pub use builder::EngineBuilder;
 pub use definition::{
-    observer::{StatusChange, StatusObserver},
+    new_saga::{NewSaga, Started},
+    observer::{DeadJobObserver, StatusChange, StatusObserver},
     saga::{Definition, Saga, SagaName},
     step::{
         Batch, BatchOf, CallStep, ForwardOnly, Item, ItemStep, NothingToUndo, Outcomes, PerItem, PerItemUndo,
-        TransactionStep, UndoBatch, UndoCall, UndoItem, UndoItemStep, UndoKind, UndoOutcomes,
-        UndoTransaction,
+        TransactionStep, UndoBatch, UndoCall, UndoItem, UndoItemStep, UndoOutcomes, UndoTransaction,
     },
     tx::Tx,
 };
 pub use engine::Engine;
 pub use model::{
-    error::{BuildError, CancelError, DeadJobError, GraphError, StartError, StepError},
-    graph::{Graph, Node, Placement, StepKind},
-    ids::{DeadJobId, SagaId, WorkerId},
-    outcome::{Cause, Counts, Failure, Outcome, Retry, UndoOutcome},
-    retry::RetryPolicy,
-    status::{Direction, Status},
-    transition::{self, DiscardEffect},
-    views::{
+    audit::{AuditFilter, AuditRecord, AuditSubjectKind, Operator},
+    dead_job::{
         ArchivedDeadJob, DeadJob, DeadJobErrorCount, DeadJobErrorEntry, DeadJobFilter, DeadJobKindCount,
-        DeadJobSummary, FinalStatus, HistoryEntry, HistoryOutcome, Page, QueueDepth, SagaFilter, SagaView,
-        StatusCount,
+        DeadJobSummary, DeadLettered,
     },
+    error::{BuildError, CancelError, DeadJobError, GraphError, StartError, StepError},
+    graph::{Graph, Node},
+    ids::{DeadJobId, SagaId, WorkerId},
+    kinds::{Placement, StepKind, UndoKind},
+    outcome::{Cause, Counts, Failure, Outcome, Retry, UndoOutcome},
+    queue::{Pause, QueueDepth, QueueSetting, QueueView},
+    retry::RetryPolicy,
+    status::{Direction, Status, StepSide},
+    transition::{self, DiscardEffect},
+    views::{FinalStatus, HistoryEntry, HistoryOutcome, Page, SagaFilter, SagaView, StatusCount},
 };
 pub use operate::{
-    audit::{AuditFilter, AuditRecord, AuditSubjectKind},
-    cancel::{CancelOutcome, Operator},
+    cancel::CancelOutcome,
     dead_jobs::{BulkLimits, BulkResult, DiscardMode, Discarded},
-    queues::{Pause, QueueSetting, QueueView},
     verify::HistoryViolation,
 };
 pub use runtime::{
-    claim::feed::{DueHook, Feed},
-    commit::dead_letter::{DeadJobObserver, DeadLettered},
+    claim::feed::Feed,
     job::{Committed, Job, Performed},
-    queue::throttle::{Allowance, Throttle},
-    start::start_sagas::{NewSaga, Started},
+    queue::{
+        feeds::DueHook,
+        throttle::{Allowance, Throttle},
+    },
 };
 pub use store::{migrate, with_engine_options};
 pub use support::{connection::with_timeout, metrics::describe_metrics, trace_link::TraceLink};

@@ -1,10 +1,14 @@
 //! Data and pure rules: no tokio, no database pool, no code of users.
 
+pub(crate) mod audit;
+pub(crate) mod dead_job;
 pub(crate) mod error;
 pub(crate) mod graph;
 pub(crate) mod ids;
+pub(crate) mod kinds;
 pub(crate) mod nul;
 pub(crate) mod outcome;
+pub(crate) mod queue;
 pub(crate) mod replay;
 pub(crate) mod retry;
 pub(crate) mod status;

@@ -2,10 +2,16 @@
 
 pub(crate) mod claim;
 pub(crate) mod commit;
+pub(crate) mod core;
+pub(crate) mod effects;
 pub(crate) mod job;
+pub(crate) mod lease_updates;
 pub(crate) mod leases;
+pub(crate) mod messages;
 pub(crate) mod perform;
 pub(crate) mod queue;
+pub(crate) mod settings;
+pub(crate) mod slots;
 pub(crate) mod start;
 pub(crate) mod tasks;
 pub(crate) mod waiters;

@@ -83,7 +83,7 @@ async fn a_stop_under_load_leaves_no_lease_behind() {
     worker.send_many(2_000).await;
     place.wait_until_ended(50).await;
     let engine = worker.stop().await;
-    assert_eq!(engine.held(), 0);
+    assert_eq!(engine.claim_count(), 0);
     let leased: i64 = sqlx::query_scalar("select count(*) from engine.saga where lease_owner is not null")
         .fetch_one(&place.pool)
         .await

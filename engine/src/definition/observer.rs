@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 
 use crate::{
     definition::tx::Tx,
-    model::{error::StepError, ids::SagaId, outcome::Cause, status::Status},
+    model::{dead_job::DeadLettered, error::StepError, ids::SagaId, outcome::Cause, status::Status},
 };
 
 /// One saga that changed its status.
@@ -54,5 +54,36 @@ impl<W: StatusObserver> ErasedStatusObserver for W {
         changes: &'a [StatusChange],
     ) -> BoxFuture<'a, Result<(), StepError>> {
         Box::pin(StatusObserver::status_changed(self, tx, changes))
+    }
+}
+
+/// Is told of every saga that is parked, of whatever definition, also of one that this process does not know.
+pub trait DeadJobObserver: Send + Sync + 'static {
+    /// Is told in the transaction that parks them; an error undoes it, and it is tried again.
+    ///
+    /// # Errors
+    /// When its SQL fails.
+    fn dead_lettered(
+        &self,
+        tx: &mut Tx<'_>,
+        dead_lettered: &[DeadLettered],
+    ) -> impl Future<Output = Result<(), StepError>> + Send;
+}
+
+pub(crate) trait ErasedDeadJobObserver: Send + Sync {
+    fn dead_lettered<'a>(
+        &'a self,
+        tx: &'a mut Tx<'_>,
+        dead_lettered: &'a [DeadLettered],
+    ) -> BoxFuture<'a, Result<(), StepError>>;
+}
+
+impl<W: DeadJobObserver> ErasedDeadJobObserver for W {
+    fn dead_lettered<'a>(
+        &'a self,
+        tx: &'a mut Tx<'_>,
+        dead_lettered: &'a [DeadLettered],
+    ) -> BoxFuture<'a, Result<(), StepError>> {
+        Box::pin(DeadJobObserver::dead_lettered(self, tx, dead_lettered))
     }
 }

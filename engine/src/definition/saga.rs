@@ -9,16 +9,17 @@ use crate::{
     definition::{
         erased::{CallAction, ErasedStep, Reader, TransactionAction},
         inputs::{FromOutputs, HCons, HList, HNil},
+        new_saga::NewSaga,
         observer::{ErasedStatusObserver, StatusObserver},
-        step::{CallStep, TransactionStep, UndoCall, UndoKind, UndoTransaction},
+        step::{CallStep, TransactionStep, UndoCall, UndoTransaction},
     },
     model::{
         error::GraphError,
-        graph::{Graph, Node, Placement, StepKind},
+        graph::{Graph, Node},
+        kinds::{Placement, StepKind, UndoKind},
         retry::RetryPolicy,
         status::Direction,
     },
-    runtime::start::start_sagas::NewSaga,
 };
 
 /// The stored name of a saga together with the type of its input: what a caller needs to start one.

@@ -9,6 +9,7 @@ use crate::{
     model::{
         error::StepError,
         ids::SagaId,
+        kinds::UndoKind,
         outcome::{Cause, Outcome, UndoOutcome},
         retry::RetryPolicy,
     },
@@ -104,19 +105,6 @@ pub enum NothingToUndo {}
 /// Says that a step is the pivot or stands after it, where nothing is undone any more.
 #[derive(Clone, Copy, Debug)]
 pub enum ForwardOnly {}
-
-/// What was decided about undoing a step.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum UndoKind {
-    /// It has an undo.
-    #[serde(rename = "undone")]
-    HasUndo,
-    /// It needs none.
-    NothingToUndo,
-    /// It is the pivot, or stands after it.
-    ForwardOnly,
-}
 
 macro_rules! no_undo {
     ($($marker:ty => $kind:expr),*) => {$(

@@ -4,32 +4,12 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::{
-    definition::step::UndoKind,
-    model::{error::GraphError, retry::RetryPolicy, status::Direction},
+use crate::model::{
+    error::GraphError,
+    kinds::{Placement, StepKind, UndoKind},
+    retry::RetryPolicy,
+    status::Direction,
 };
-
-/// What a step talks to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum StepKind {
-    /// This PostgreSQL only; exactly once.
-    Transaction,
-    /// The outside world; at least once.
-    Call,
-}
-
-/// Where a step stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Placement {
-    /// Failure compensates from here.
-    BeforePivot,
-    /// The point of no return.
-    Pivot,
-    /// Forward only.
-    AfterPivot,
-}
 
 /// One step of a [`Graph`].
 #[derive(Clone, Debug, PartialEq, Serialize)]

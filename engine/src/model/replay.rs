@@ -14,7 +14,7 @@ use crate::model::{
 pub(crate) fn fold(graph: &Graph, history: &[HistoryEntry], cause: Option<&Cause>) -> Result<State, String> {
     let mut state = State::initial();
     for entry in history {
-        let at = graph.steps.get(state.at).map_or("", |node| node.name.as_str());
+        let at = graph.steps.get(state.step_index).map_or("", |node| node.name.as_str());
         if (entry.step.as_str(), entry.direction) != (at, state.direction) {
             return Err(format!(
                 "entry {} is about the {} of `{}`, but the saga stood at the {} of `{at}`",

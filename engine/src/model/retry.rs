@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::graph::StepKind;
+use crate::model::kinds::StepKind;
 
 /// Says how the attempts of one step are spaced, limited and timed out.
 ///

@@ -100,3 +100,12 @@ impl FromStr for Direction {
         }
     }
 }
+
+/// One side of one step of a graph.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StepSide {
+    /// Which side.
+    pub direction: Direction,
+    /// The step, by its place in the graph.
+    pub step_index: usize,
+}

@@ -1,14 +1,15 @@
 //! Decides how a saga moves: state and event in, new state and what to do next out. No I/O, no clock, no randomness,
 //! so that everything about unwinding can be tested here; the doctor replays stored histories through it.
 
-use crate::{
-    definition::step::UndoKind,
-    model::{
-        graph::{Graph, Placement, StepKind},
-        outcome::{Cause, Counts, Failure},
-        status::{Direction, Status},
-    },
+use crate::model::{
+    graph::Graph,
+    kinds::{Placement, StepKind, UndoKind},
+    outcome::{Cause, Counts, Failure},
+    status::{Direction, Status, StepSide},
 };
+
+/// How often an attempt may be lost with its process before a person is asked.
+pub(crate) const MAX_LOST_ATTEMPTS: u32 = 5;
 
 /// The moving part of a saga.
 #[derive(Clone, Debug, PartialEq)]
@@ -16,7 +17,7 @@ pub struct State {
     /// Its status.
     pub status: Status,
     /// The place of its step in the graph.
-    pub at: usize,
+    pub step_index: usize,
     /// The side of the step that is next, under way, or was last.
     pub direction: Direction,
     /// Attempts of this side so far, the one under way included.
@@ -30,11 +31,16 @@ pub struct State {
 }
 
 impl State {
+    /// The side of a step that it stands at.
+    pub fn side(&self) -> StepSide {
+        StepSide { direction: self.direction, step_index: self.step_index }
+    }
+
     /// The state right before the first step.
     pub fn initial() -> Self {
         Self {
             status: Status::Running,
-            at: 0,
+            step_index: 0,
             direction: Direction::Action,
             attempt: 0,
             lost_attempts: 0,
@@ -155,7 +161,7 @@ pub fn transition(graph: &Graph, state: &State, event: &Event) -> Result<(State,
 
 /// Whether the saga could still be made to compensate by a cancel or a deadline.
 pub fn can_compensate(graph: &Graph, state: &State) -> bool {
-    match graph.steps.get(state.at).map(|node| node.placement) {
+    match graph.steps.get(state.step_index).map(|node| node.placement) {
         Some(Placement::BeforePivot) => true,
         Some(Placement::Pivot) => !state.in_doubt,
         Some(Placement::AfterPivot) | None => false,
@@ -177,7 +183,7 @@ pub enum DiscardEffect {
 pub fn discard(graph: &Graph, state: &State) -> DiscardEffect {
     match state.direction {
         Direction::Undo => DiscardEffect::Abandon,
-        Direction::Action if state.at >= graph.steps.len() => DiscardEffect::Abandon,
+        Direction::Action if state.step_index >= graph.steps.len() => DiscardEffect::Abandon,
         Direction::Action if can_compensate(graph, state) => DiscardEffect::Compensate,
         Direction::Action => DiscardEffect::Finish,
     }
@@ -189,18 +195,18 @@ fn moving(state: &State) -> Result<State, Refusal> {
 
 fn is_call_action(graph: &Graph, state: &State) -> bool {
     state.direction == Direction::Action
-        && graph.steps.get(state.at).is_some_and(|node| node.kind == StepKind::Call)
+        && graph.steps.get(state.step_index).is_some_and(|node| node.kind == StepKind::Call)
 }
 
 fn done(graph: &Graph, state: State) -> (State, Next) {
     let fresh = State { attempt: 0, lost_attempts: 0, in_doubt: false, ..state };
     match fresh.direction {
-        Direction::Action if fresh.at + 1 < graph.steps.len() => {
-            (State { at: fresh.at + 1, ..fresh }, Next::Work)
+        Direction::Action if fresh.step_index + 1 < graph.steps.len() => {
+            (State { step_index: fresh.step_index + 1, ..fresh }, Next::Work)
         }
         Direction::Action => (State { status: Status::Completed, ..fresh }, Next::Rest),
         Direction::Undo => {
-            let before = fresh.at;
+            let before = fresh.step_index;
             undo_from(graph, fresh, before)
         }
     }
@@ -220,7 +226,7 @@ fn repeated(graph: &Graph, state: State, counts: Counts) -> State {
 fn fail(graph: &Graph, state: State, failure: &Failure) -> (State, Next) {
     match state.direction {
         Direction::Action if can_compensate(graph, &state) => {
-            let step = graph.steps[state.at].name.clone();
+            let step = graph.steps[state.step_index].name.clone();
             unwind(graph, &state, Cause::Failed { step, failure: failure.clone() })
         }
         Direction::Action | Direction::Undo => park(state),
@@ -240,7 +246,7 @@ fn interrupt(graph: &Graph, state: &State, cause: impl FnOnce() -> Cause) -> Res
 
 /// Turns round: the step itself is undone only if it may have happened.
 fn unwind(graph: &Graph, state: &State, cause: Cause) -> (State, Next) {
-    let beyond = if state.in_doubt { state.at + 1 } else { state.at };
+    let beyond = if state.in_doubt { state.step_index + 1 } else { state.step_index };
     let turned = State {
         status: Status::Compensating,
         direction: Direction::Undo,
@@ -248,7 +254,7 @@ fn unwind(graph: &Graph, state: &State, cause: Cause) -> (State, Next) {
         lost_attempts: 0,
         in_doubt: false,
         cause: Some(cause),
-        at: state.at,
+        step_index: state.step_index,
     };
     undo_from(graph, turned, beyond)
 }
@@ -256,7 +262,7 @@ fn unwind(graph: &Graph, state: &State, cause: Cause) -> (State, Next) {
 /// Goes to the last step before `beyond` that has an undo; without one everything is undone.
 fn undo_from(graph: &Graph, state: State, beyond: usize) -> (State, Next) {
     match graph.steps[..beyond].iter().rposition(|node| node.undo == UndoKind::HasUndo) {
-        Some(at) => (State { at, attempt: 0, lost_attempts: 0, ..state }, Next::Work),
+        Some(step_index) => (State { step_index, attempt: 0, lost_attempts: 0, ..state }, Next::Work),
         None => (State { status: Status::Compensated, ..state }, Next::Rest),
     }
 }

@@ -4,27 +4,33 @@ use std::time::{Duration, Instant};
 
 use sqlx::PgConnection;
 
-use crate::operate::{cancel::Operator, decision::LockedSaga};
 use crate::{
-    definition::{step::UndoKind, tx::CommitEffects},
-    engine::{Core, Engine},
+    engine::Engine,
     model::{
+        audit::Operator,
+        dead_job::DeadJobFilter,
         error::DeadJobError,
         ids::{DeadJobId, SagaId},
-        outcome::DISCARDED,
+        kinds::UndoKind,
+        outcome::{DISCARDED, chain},
         status::Direction,
         transition::{DiscardEffect, Event, discard, transition},
-        views::{DeadJobFilter, HistoryOutcome},
+        views::HistoryOutcome,
     },
-    runtime::commit::error::{is_lock_timeout, is_transient},
+    operate::decision::LockedSaga,
+    runtime::{
+        core::Core,
+        effects::{self, CommitEffects},
+    },
     store::{
         self,
         audit::{AuditEntry, AuditReason},
     },
+    support::connection::{is_lock_timeout, is_transient},
 };
 
 /// How many dead jobs are looked up at once.
-const BATCH: u32 = 100;
+const BATCH_SIZE: u32 = 100;
 
 /// Whether a discard may leave effects standing, because their undo is what died.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -143,7 +149,7 @@ impl Engine {
         let filter = DeadJobFilter { died_before: Some(until), ..filter.clone() };
         let (mut done, mut after) = (BulkResult::default(), None);
         loop {
-            let ids = store::dead_jobs::open_ids(self.pool(), &filter, after, BATCH).await?;
+            let ids = store::dead_jobs::open_ids(self.pool(), &filter, after, BATCH_SIZE).await?;
             let Some(last) = ids.last().copied() else { return Ok(done) };
             after = Some(last);
             for id in ids.into_iter().map(DeadJobId) {
@@ -167,7 +173,7 @@ impl Engine {
         let mut transaction = self.core.pool.begin().await?;
         let (done, after) = act(&self.core, &mut transaction, id, action, by, reason).await?;
         transaction.commit().await?;
-        self.core.publish_effects(after);
+        effects::publish(&self.core, after);
         Ok(done)
     }
 }
@@ -194,7 +200,7 @@ fn note(
         }
         Err(error @ (DeadJobError::Database(_) | DeadJobError::Owner(_))) => {
             tracing::error!(dead_job.id = %id, error = &error as &dyn std::error::Error, "a dead job can't be acted on; it is passed over");
-            done.failed.push((id, crate::model::outcome::chain(&error).join(": ")));
+            done.failed.push((id, chain(&error).join(": ")));
         }
     }
     Ok(())
@@ -232,10 +238,10 @@ async fn act(
         Some((_, None)) => {}
     }
     let Some(row) = row else { return Err(DeadJobError::NotFound(id)) };
-    let subject = LockedSaga::new(core, saga_id, row)?;
-    let effect = discard(subject.graph(), &subject.state);
+    let saga = LockedSaga::new(core, saga_id, row)?;
+    let effect = discard(saga.graph(), &saga.state);
     if effect == DiscardEffect::Abandon && matches!(action, Action::Discard(DiscardMode::Safe)) {
-        return Err(DeadJobError::NotUndone { step: subject.row.step.clone(), why: not_undone(&subject) });
+        return Err(DeadJobError::NotUndone { step: saga.row.step.clone(), why: not_undone(&saga) });
     }
     let (event, outcome) = match (action, effect) {
         (Action::Retry, _) => (Event::Retried, HistoryOutcome::Retried),
@@ -247,8 +253,8 @@ async fn act(
             (Event::Discarded, HistoryOutcome::Discarded)
         }
     };
-    let Ok((state, _)) = transition(subject.graph(), &subject.state, &event) else {
-        let moved_on = format!("moved on: its saga is {}", subject.state.status);
+    let Ok((state, _)) = transition(saga.graph(), &saga.state, &event) else {
+        let moved_on = format!("moved on: its saga is {}", saga.state.status);
         return Err(DeadJobError::AlreadyResolved(moved_on));
     };
     let (action, name, effect) = match action {
@@ -256,28 +262,28 @@ async fn act(
         Action::Discard(_) => ("discard", "discarded", Some(effect)),
     };
     store::dead_jobs::resolve(conn, saga_id.0, name, by.actor, reason).await?;
-    let mut after = subject.shown_as(&state);
+    let mut after = saga.audit_json_as(&state);
     match effect {
         None | Some(DiscardEffect::Compensate) => {}
         Some(DiscardEffect::Finish) => after["ended"] = true.into(),
         Some(DiscardEffect::Abandon) => (after["ended"], after["abandoned"]) = (true.into(), true.into()),
     }
     let said = AuditReason { by, action, reason };
-    let audit = AuditEntry { said, saga_id, dead_job_id: Some(id.0), before: subject.shown(), after };
+    let audit = AuditEntry { said, saga_id, dead_job_id: Some(id.0), before: saga.audit_json(), after };
     store::audit::record(conn, &audit).await?;
     let why = format!("{name} by {}: {reason}", by.actor);
-    let after = subject.decide(core, conn, state, outcome, why).await?;
+    let after = saga.apply(core, conn, state, outcome, why).await?;
     Ok((Acted { saga_id, effect }, after))
 }
 
 /// What a discard would leave standing, as far as this process can tell.
-fn not_undone(subject: &LockedSaga) -> String {
-    let graph = subject.graph();
-    if subject.state.direction == Direction::Action || subject.state.at >= graph.steps.len() {
-        let step = &subject.row.step;
+fn not_undone(saga: &LockedSaga) -> String {
+    let graph = saga.graph();
+    if saga.state.direction == Direction::Action || saga.state.step_index >= graph.steps.len() {
+        let step = &saga.row.step;
         return format!("this process does not know its step `{step}`, nor so what would be left standing");
     }
-    let standing = graph.steps[..=subject.state.at].iter();
+    let standing = graph.steps[..=saga.state.step_index].iter();
     let standing: Vec<_> = standing
         .filter(|node| node.undo == UndoKind::HasUndo)
         .map(|node| format!("`{}`", node.name))

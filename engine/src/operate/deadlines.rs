@@ -1,11 +1,12 @@
 //! Deadlines of dead sagas: nobody claims them, so somebody has to look whose deadline passed.
 
 use crate::{
-    engine::{Core, Engine},
-    model::{graph::Placement, ids::SagaId},
+    engine::Engine,
+    model::{error::StepError, ids::SagaId, kinds::Placement},
     operate::give_up,
-    runtime::commit::error::is_transient,
+    runtime::{core::Core, effects},
     store,
+    support::connection::is_transient,
 };
 
 impl Engine {
@@ -15,11 +16,11 @@ impl Engine {
     /// # Errors
     /// When the database is away; those that compensate by then go on doing so.
     pub async fn compensate_overdue(&self, limit: u32) -> Result<u32, sqlx::Error> {
-        unwind(&self.core, limit).await
+        compensate(&self.core, limit).await
     }
 }
 
-pub(crate) async fn unwind(core: &Core, limit: u32) -> Result<u32, sqlx::Error> {
+pub(crate) async fn compensate(core: &Core, limit: u32) -> Result<u32, sqlx::Error> {
     let places = |placement| {
         let definitions = core.definitions.values();
         let nodes = definitions.flat_map(|definition| {
@@ -31,7 +32,7 @@ pub(crate) async fn unwind(core: &Core, limit: u32) -> Result<u32, sqlx::Error> 
             .collect::<Vec<_>>()
     };
     let (before, pivots) = (places(Placement::BeforePivot), places(Placement::Pivot));
-    let mut unwound = 0;
+    let mut compensating = 0;
     for saga_id in store::dead_jobs::overdue(&core.pool, &before, &pivots, limit).await? {
         let mut transaction = core.pool.begin().await?;
         if !store::archive::lock_saga(&mut transaction, saga_id).await? {
@@ -41,11 +42,11 @@ pub(crate) async fn unwind(core: &Core, limit: u32) -> Result<u32, sqlx::Error> 
             Ok(Some(after)) => {
                 transaction.commit().await?;
                 tracing::info!(saga.id = %saga_id, "a dead saga unwinds: its deadline passed");
-                core.publish_effects(after);
-                unwound += 1;
+                effects::publish(core, after);
+                compensating += 1;
             }
             Ok(None) => {}
-            Err(crate::model::error::StepError::Database(error)) if is_transient(&error) => {
+            Err(StepError::Database(error)) if is_transient(&error) => {
                 return Err(error);
             }
             Err(error) => {
@@ -53,5 +54,5 @@ pub(crate) async fn unwind(core: &Core, limit: u32) -> Result<u32, sqlx::Error> 
             }
         }
     }
-    Ok(unwound)
+    Ok(compensating)
 }

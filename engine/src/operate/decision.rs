@@ -9,19 +9,19 @@ use serde_json::{Value, json};
 use sqlx::PgConnection;
 
 use crate::{
-    definition::{
-        observer::StatusChange,
-        saga::Definition,
-        tx::{CommitEffects, Tx},
-    },
-    engine::Core,
+    definition::{observer::StatusChange, saga::Definition, tx::Tx},
     model::{
         error::StepError,
-        graph::Graph,
+        graph::{Graph, UNKNOWN_GRAPH},
         ids::SagaId,
+        nul::replace_nul,
         status::Status,
         transition::State,
         views::{FinalStatus, HistoryOutcome},
+    },
+    runtime::{
+        core::Core,
+        effects::{CommitEffects, Session},
     },
     store::{
         self,
@@ -40,14 +40,14 @@ pub(super) struct LockedSaga {
 impl LockedSaga {
     pub(super) fn new(core: &Core, saga_id: SagaId, row: LockedSagaRow) -> Result<Self, sqlx::Error> {
         let definition = core.definitions.get(&row.definition).cloned();
-        let at = definition
+        let step_index = definition
             .as_ref()
             .and_then(|known| known.positions.get(&row.step).copied())
             .unwrap_or(usize::MAX);
         let unreadable = |error: String| sqlx::Error::Decode(error.into());
         let state = State {
             status: row.status.parse().map_err(unreadable)?,
-            at,
+            step_index,
             direction: row.direction.parse().map_err(unreadable)?,
             attempt: u32::try_from(row.attempt).unwrap_or_default(),
             lost_attempts: u32::try_from(row.lost_attempts).unwrap_or_default(),
@@ -59,27 +59,30 @@ impl LockedSaga {
     }
 
     pub(super) fn graph(&self) -> &Graph {
-        self.definition.as_ref().map_or(&crate::model::graph::UNKNOWN_GRAPH, |definition| &definition.graph)
+        self.definition.as_ref().map_or(&UNKNOWN_GRAPH, |definition| &definition.graph)
     }
 
     fn step_at(&self, state: &State) -> String {
-        self.graph().steps.get(state.at).map_or_else(|| self.row.step.clone(), |node| node.name.clone())
+        self.graph()
+            .steps
+            .get(state.step_index)
+            .map_or_else(|| self.row.step.clone(), |node| node.name.clone())
     }
 
     /// As the audit shows it.
-    pub(super) fn shown(&self) -> Value {
-        self.shown_as(&self.state)
+    pub(super) fn audit_json(&self) -> Value {
+        self.audit_json_as(&self.state)
     }
 
     /// As the audit shows it once it is in this state.
-    pub(super) fn shown_as(&self, state: &State) -> Value {
+    pub(super) fn audit_json_as(&self, state: &State) -> Value {
         json!({
             "status": state.status.name(), "step": self.step_at(state), "direction": state.direction.name(),
         })
     }
 
     /// Writes the new state, its history row, and tells the observer.
-    pub(super) async fn decide(
+    pub(super) async fn apply(
         &self,
         core: &Core,
         conn: &mut PgConnection,
@@ -87,7 +90,7 @@ impl LockedSaga {
         outcome: HistoryOutcome,
         why: String,
     ) -> Result<CommitEffects, StepError> {
-        let why = crate::model::nul::replace_nul(why);
+        let why = replace_nul(why);
         let seq = self.row.history_seq + 1;
         let entry = HistoryRow {
             saga_id: self.saga_id.0,
@@ -131,7 +134,7 @@ impl LockedSaga {
         state: &State,
         error: Option<String>,
     ) -> Result<CommitEffects, StepError> {
-        let mut tx = Tx::new(conn, core);
+        let mut session = Session::new(core);
         let was_dead = self.state.status == Status::Dead;
         let rests = !state.status.is_active();
         if (was_dead != (state.status == Status::Dead) || (rests && !was_dead))
@@ -145,17 +148,18 @@ impl LockedSaga {
                 cause: state.cause.clone(),
                 error,
             };
+            let mut tx = Tx::new(conn, &mut session);
             observer.status_changed(&mut tx, &[change]).await?;
         }
-        let mut after = std::mem::take(&mut tx.after);
+        let mut effects = session.effects;
         if rests {
-            after
+            effects
                 .ended
                 .push((self.saga_id, FinalStatus { status: state.status, cause: state.cause.clone() }));
         } else {
-            store::starts::notify_due(&mut tx, std::slice::from_ref(&self.row.queue)).await?;
-            after.due.entry(self.row.queue.clone()).or_default().push(self.saga_id);
+            store::starts::notify_due(conn, std::slice::from_ref(&self.row.queue)).await?;
+            effects.due.entry(self.row.queue.clone()).or_default().push(self.saga_id);
         }
-        Ok(after)
+        Ok(effects)
     }
 }

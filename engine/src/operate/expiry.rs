@@ -6,28 +6,35 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::{
-    definition::tx::CommitEffects,
-    engine::{Core, Engine},
+    engine::Engine,
     model::{
+        dead_job::{ArchivedDeadJob, DeadJobFilter},
         error::StepError,
         ids::{DeadJobId, SagaId},
-        views::{ArchivedDeadJob, DeadJobFilter, Page},
+        views::Page,
     },
     operate::{
         deadlines,
         give_up::{self, Expired},
     },
-    runtime::commit::error::is_transient,
+    runtime::{
+        core::Core,
+        effects::{self, CommitEffects},
+    },
     store,
-    support::metrics::{ARCHIVED, PRUNED},
+    support::{
+        connection::is_transient,
+        jitter::jittered,
+        metrics::{ARCHIVED, PRUNED},
+    },
 };
 
 /// About how often a process that works on queues looks for expired dead jobs.
-const PERIOD: Duration = Duration::from_secs(30);
+const INTERVAL: Duration = Duration::from_secs(30);
 /// How many are looked at in one go.
-const BATCH: u32 = 100;
+const BATCH_SIZE: u32 = 100;
 /// How many archived ones are thrown away in one go.
-const PRUNE: u32 = 1000;
+const PRUNE_BATCH_SIZE: u32 = 1000;
 
 impl Engine {
     /// Archives dead jobs whose time to live is over, at most `limit`, the longest overdue first; gives how many. Where
@@ -73,25 +80,25 @@ impl Engine {
 
 /// Looks after dead jobs whose time, or whose saga's, is over, now and then until the engine stops; only in processes that
 /// work on queues.
-pub(crate) async fn watch(core: Arc<Core>) {
+pub(crate) async fn run(core: Arc<Core>) {
     loop {
         tokio::select! {
             () = core.stop.cancelled() => return,
-            () = tokio::time::sleep(crate::support::jitter::jittered(PERIOD)) => {}
+            () = tokio::time::sleep(jittered(INTERVAL)) => {}
         }
         if core.feeds.open_queues().is_empty() {
             continue;
         }
-        if let Err(error) = round(&core).await {
+        if let Err(error) = expire_all(&core).await {
             tracing::warn!(error = %error, "dead jobs can't be looked after now; trying again later");
         }
     }
 }
 
-async fn round(core: &Core) -> Result<(), sqlx::Error> {
-    while deadlines::unwind(core, BATCH).await? == BATCH && !core.stop.is_cancelled() {}
-    while expire(core, BATCH).await? == BATCH && !core.stop.is_cancelled() {}
-    while prune(core, PRUNE).await? == u64::from(PRUNE) && !core.stop.is_cancelled() {}
+async fn expire_all(core: &Core) -> Result<(), sqlx::Error> {
+    while deadlines::compensate(core, BATCH_SIZE).await? == BATCH_SIZE && !core.stop.is_cancelled() {}
+    while expire(core, BATCH_SIZE).await? == BATCH_SIZE && !core.stop.is_cancelled() {}
+    while prune(core, PRUNE_BATCH_SIZE).await? == u64::from(PRUNE_BATCH_SIZE) && !core.stop.is_cancelled() {}
     Ok(())
 }
 
@@ -100,15 +107,15 @@ async fn expire(core: &Core, limit: u32) -> Result<u32, sqlx::Error> {
     let mut archived = 0;
     for (id, saga_id) in expired {
         let mut transaction = core.pool.begin().await?;
-        match end(core, &mut transaction, id, saga_id).await {
-            Ok(End::Archived { why, after }) => {
+        match expire_one(core, &mut transaction, id, saga_id).await {
+            Ok(Expiry::Archived { why, after }) => {
                 transaction.commit().await?;
                 metrics::counter!(ARCHIVED, "why" => why).increment(1);
-                core.publish_effects(after);
+                effects::publish(core, after);
                 archived += 1;
             }
-            Ok(End::PutOff) => transaction.commit().await?,
-            Ok(End::NotOurs) => {}
+            Ok(Expiry::Postponed) => transaction.commit().await?,
+            Ok(Expiry::Locked) => {}
             Err(StepError::Database(error)) if is_transient(&error) => return Err(error),
             Err(error) => {
                 transaction.rollback().await?;
@@ -121,40 +128,45 @@ async fn expire(core: &Core, limit: u32) -> Result<u32, sqlx::Error> {
 }
 
 /// What became of one that expired.
-enum End {
+enum Expiry {
     Archived {
         why: &'static str,
         after: CommitEffects,
     },
     /// It waits on.
-    PutOff,
+    Postponed,
     /// Somebody else is at it, or was.
-    NotOurs,
+    Locked,
 }
 
-async fn end(core: &Core, conn: &mut PgConnection, id: Uuid, saga_id: Uuid) -> Result<End, StepError> {
+async fn expire_one(
+    core: &Core,
+    conn: &mut PgConnection,
+    id: Uuid,
+    saga_id: Uuid,
+) -> Result<Expiry, StepError> {
     // The saga first, as whoever else acts on it.
     if !store::archive::lock_saga(conn, saga_id).await? {
-        return Ok(End::NotOurs);
+        return Ok(Expiry::Locked);
     }
     let (why, after) = match store::dead_jobs::lock(conn, id).await? {
-        None => return Ok(End::NotOurs),
+        None => return Ok(Expiry::Locked),
         // Somebody had acted: what expires is the record of it.
         Some((_, Some(_))) => ("resolved", CommitEffects::default()),
         Some((_, None)) => match give_up::expire(core, conn, SagaId(saga_id)).await? {
             Expired::GivenUp(after) => ("expired", after),
             Expired::Waits => {
                 store::archive::never_expire(conn, id).await?;
-                return Ok(End::PutOff);
+                return Ok(Expiry::Postponed);
             }
             Expired::Unknown | Expired::NotDead => {
                 store::archive::postpone(conn, id).await?;
-                return Ok(End::PutOff);
+                return Ok(Expiry::Postponed);
             }
         },
     };
     store::archive::archive(conn, id, why).await?;
-    Ok(End::Archived { why, after })
+    Ok(Expiry::Archived { why, after })
 }
 
 async fn prune(core: &Core, limit: u32) -> Result<u64, sqlx::Error> {

@@ -2,10 +2,7 @@
 
 use sqlx::PgConnection;
 
-use crate::operate::decision::LockedSaga;
 use crate::{
-    definition::tx::CommitEffects,
-    engine::Core,
     model::{
         error::StepError,
         ids::SagaId,
@@ -14,6 +11,8 @@ use crate::{
         transition::{DiscardEffect, Event, discard, transition},
         views::HistoryOutcome,
     },
+    operate::decision::LockedSaga,
+    runtime::{core::Core, effects::CommitEffects},
     store,
 };
 
@@ -38,20 +37,20 @@ pub(crate) async fn expire(
     conn: &mut PgConnection,
     saga_id: SagaId,
 ) -> Result<Expired, StepError> {
-    let Some(subject) = dead(core, conn, saga_id).await? else { return Ok(Expired::NotDead) };
+    let Some(saga) = dead(core, conn, saga_id).await? else { return Ok(Expired::NotDead) };
     let why = format!("{EXPIRED}nobody acted on its dead job before the time to live was over");
-    let (event, outcome) = match discard(subject.graph(), &subject.state) {
-        DiscardEffect::Abandon if subject.state.direction == Direction::Undo => return Ok(Expired::Waits),
+    let (event, outcome) = match discard(saga.graph(), &saga.state) {
+        DiscardEffect::Abandon if saga.state.direction == Direction::Undo => return Ok(Expired::Waits),
         DiscardEffect::Abandon => return Ok(Expired::Unknown),
         DiscardEffect::Compensate => {
             (Event::Cancel { actor: ENGINE.into(), reason: why.clone() }, HistoryOutcome::Cancelled)
         }
         DiscardEffect::Finish => (Event::Discarded, HistoryOutcome::Discarded),
     };
-    let Ok((state, _)) = transition(subject.graph(), &subject.state, &event) else {
+    let Ok((state, _)) = transition(saga.graph(), &saga.state, &event) else {
         return Ok(Expired::NotDead);
     };
-    subject.decide(core, conn, state, outcome, why).await.map(Expired::GivenUp)
+    saga.apply(core, conn, state, outcome, why).await.map(Expired::GivenUp)
 }
 
 /// Has a dead saga compensate whose deadline passed; `None` when it is not dead any more, or can't compensate.
@@ -60,13 +59,13 @@ pub(crate) async fn pass_deadline(
     conn: &mut PgConnection,
     saga_id: SagaId,
 ) -> Result<Option<CommitEffects>, StepError> {
-    let Some(subject) = dead(core, conn, saga_id).await? else { return Ok(None) };
-    let Ok((state, _)) = transition(subject.graph(), &subject.state, &Event::DeadlinePassed) else {
+    let Some(saga) = dead(core, conn, saga_id).await? else { return Ok(None) };
+    let Ok((state, _)) = transition(saga.graph(), &saga.state, &Event::DeadlinePassed) else {
         return Ok(None);
     };
     let why = "the deadline passed";
     store::dead_jobs::resolve(conn, saga_id.0, "deadline_passed", ENGINE, why).await?;
-    subject.decide(core, conn, state, HistoryOutcome::DeadlinePassed, why.into()).await.map(Some)
+    saga.apply(core, conn, state, HistoryOutcome::DeadlinePassed, why.into()).await.map(Some)
 }
 
 /// Locks a saga that is dead and has not ended.
@@ -76,6 +75,6 @@ async fn dead(
     saga_id: SagaId,
 ) -> Result<Option<LockedSaga>, sqlx::Error> {
     let Some(row) = store::commits::lock(conn, saga_id.0).await? else { return Ok(None) };
-    let subject = LockedSaga::new(core, saga_id, row)?;
-    Ok((subject.state.status == Status::Dead && !subject.row.ended).then_some(subject))
+    let saga = LockedSaga::new(core, saga_id, row)?;
+    Ok((saga.state.status == Status::Dead && !saga.row.ended).then_some(saga))
 }

@@ -3,11 +3,10 @@
 use crate::{
     engine::Engine,
     model::{
+        dead_job::{DeadJob, DeadJobFilter, DeadJobSummary},
         ids::{DeadJobId, SagaId},
-        views::{
-            DeadJob, DeadJobFilter, DeadJobSummary, HistoryEntry, Page, QueueDepth, SagaFilter, SagaView,
-            StatusCount,
-        },
+        queue::QueueDepth,
+        views::{HistoryEntry, Page, SagaFilter, SagaView, StatusCount},
     },
     store,
 };

@@ -3,12 +3,13 @@
 use sqlx::PgPool;
 
 use crate::{
-    engine::{Core, Engine},
+    engine::Engine,
     model::{
         ids::SagaId,
         replay::fold,
         views::{HistoryOutcome, Page, SagaFilter, SagaView},
     },
+    runtime::core::Core,
     store,
 };
 
@@ -39,7 +40,7 @@ pub(crate) async fn check_history(
     Ok(match fold(&definition.graph, &history, saga.cause.as_ref()) {
         Err(error) => violation(error),
         Ok(state) => {
-            let step = definition.graph.steps.get(state.at).map_or("", |node| node.name.as_str());
+            let step = definition.graph.steps.get(state.step_index).map_or("", |node| node.name.as_str());
             let folded = (state.status, step, state.direction);
             let stored = (saga.status, saga.step.as_str(), saga.direction);
             if folded == stored {

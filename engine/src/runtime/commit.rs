@@ -8,3 +8,5 @@ pub(crate) mod cursor;
 pub(crate) mod dead_letter;
 pub(crate) mod error;
 pub(crate) mod group_commit;
+pub(crate) mod recovery;
+pub(crate) mod settle;

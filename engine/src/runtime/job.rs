@@ -6,24 +6,16 @@ use std::{
 };
 
 use serde_json::value::RawValue;
-use tokio::sync::OwnedSemaphorePermit;
 
+use crate::support::faults::CrashPoint;
 use crate::{
     definition::{
         erased::{Invocation, StepAnswer},
         saga::Definition,
     },
-    model::{
-        graph::{Graph, StepKind},
-        ids::SagaId,
-        status::Direction,
-        transition::State,
-    },
-    runtime::{
-        claim::{allowance::ProbeSlot, claim_loop::ProbationSlot},
-        leases::LeaseGuard,
-    },
-    support::faults::Fault,
+    model::{graph::Graph, ids::SagaId, kinds::StepKind, status::Direction, transition::State},
+    runtime::{leases::LeaseGuard, slots::JobSlots},
+    store::claims::ReleaseRow,
 };
 
 /// One claimed saga, standing at one side of one step: what a worker receives, performs and commits.
@@ -51,23 +43,6 @@ pub struct Job {
     #[expect(dead_code, reason = "kept for what its drop does: the lease is not extended any more")]
     pub(crate) lease: LeaseGuard,
     pub(crate) slots: JobSlots,
-}
-
-/// The room that a job takes up in its feed.
-#[derive(Debug, Default)]
-pub(crate) struct JobSlots {
-    #[expect(dead_code, reason = "kept for what its drop does")]
-    pub(crate) slot: Option<OwnedSemaphorePermit>,
-    #[expect(dead_code, reason = "kept for what its drop does")]
-    pub(crate) probation: Option<ProbationSlot>,
-    pub(crate) probe: Option<ProbeSlot>,
-}
-
-impl JobSlots {
-    /// Whether a throttle let this one alone through.
-    pub(crate) fn is_probe(&self) -> bool {
-        self.probe.is_some()
-    }
 }
 
 impl Job {
@@ -117,7 +92,7 @@ impl Job {
     }
 
     pub(crate) fn node_kind(&self) -> Option<StepKind> {
-        self.graph().and_then(|graph| graph.steps.get(self.state.at)).map(|node| node.kind)
+        self.graph().and_then(|graph| graph.steps.get(self.state.step_index)).map(|node| node.kind)
     }
 
     pub(crate) fn graph(&self) -> Option<&Graph> {
@@ -134,6 +109,34 @@ impl Job {
             trace: self.trace.clone(),
             key_salt: None,
         }
+    }
+}
+
+impl Job {
+    /// How the claim is given back before the job was started.
+    pub(crate) fn unstarted_release(&self) -> ReleaseRow {
+        ReleaseRow {
+            id: self.saga_id.0,
+            epoch: self.epoch,
+            attempt: i32::try_from(self.state.attempt.saturating_sub(1)).unwrap_or(i32::MAX),
+            history_seq: self.history_seq,
+            in_doubt: self.state.in_doubt,
+            called: false,
+            delay_ms: 0,
+            error: None,
+        }
+    }
+
+    /// How the claim is given back when the job was started in vain: the attempt stays counted.
+    pub(crate) fn started_release(&self) -> ReleaseRow {
+        let attempt = i32::try_from(self.state.attempt).unwrap_or(i32::MAX);
+        ReleaseRow { attempt, ..self.unstarted_release() }
+    }
+
+    /// How the claim is given back when its call was started and the answer is not known: the attempt stays counted.
+    pub(crate) fn release_after_call(&self) -> ReleaseRow {
+        let row = self.started_release();
+        ReleaseRow { in_doubt: row.in_doubt || self.direction() == Direction::Action, called: true, ..row }
     }
 }
 
@@ -165,7 +168,7 @@ pub(crate) enum PerformedKind {
         started: Instant,
         took: Duration,
         /// A test wants the process to die around this result's commit.
-        crash: Option<Fault>,
+        crash: CrashPoint,
     },
 }
 

@@ -12,16 +12,10 @@ use std::{
 
 use tokio::sync::{Notify, oneshot};
 
-use crate::{
-    engine::Core,
-    model::{ids::SagaId, views::FinalStatus},
-    store,
-    support::connection,
-};
+use crate::model::{ids::SagaId, views::FinalStatus};
 
 /// How long a waiter is left to the local commits before the database is asked.
 const LOCAL_GRACE: Duration = Duration::from_millis(50);
-const POLL: Duration = Duration::from_millis(100);
 
 #[derive(Debug)]
 struct Waiter {
@@ -32,7 +26,7 @@ struct Waiter {
 #[derive(Debug, Default)]
 pub(crate) struct Waiters {
     waiting: Mutex<HashMap<SagaId, Vec<Waiter>>>,
-    waiter_added: Notify,
+    pub(crate) waiter_added: Notify,
     closed: AtomicBool,
 }
 
@@ -68,7 +62,7 @@ impl Waiters {
     }
 
     /// The sagas whose waiters have waited for a while; forgets callers that have gone.
-    fn past_grace(&self) -> Vec<uuid::Uuid> {
+    pub(crate) fn past_grace(&self) -> Vec<uuid::Uuid> {
         let mut waiting = self.lock();
         waiting.retain(|_, waiters| {
             waiters.retain(|waiter| !waiter.reply.is_closed());
@@ -78,44 +72,11 @@ impl Waiters {
         waiting.iter().filter(|(_, waiters)| old(waiters)).map(|(saga_id, _)| saga_id.0).collect()
     }
 
-    fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.lock().is_empty()
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<SagaId, Vec<Waiter>>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Looks for sagas that ended in other processes, until the engine shuts down.
-pub(crate) async fn poll_remote_ends(core: std::sync::Arc<Core>) {
-    loop {
-        let idle = core.waiters.is_empty();
-        let pause = async {
-            if idle {
-                core.waiters.waiter_added.notified().await;
-            }
-            tokio::time::sleep(crate::support::jitter::jittered(POLL)).await;
-        };
-        tokio::select! {
-            () = core.stop.cancelled() => return,
-            () = pause => {}
-        }
-        let waiting = core.waiters.past_grace();
-        if waiting.is_empty() {
-            continue;
-        }
-        let limit = core.settings.db_timeout();
-        let looked = async {
-            let connection = connection::acquire(&core.pool, limit).await?;
-            connection::on_connection(connection, limit, async |conn| {
-                store::queries::endings(conn, &waiting).await
-            })
-            .await
-        };
-        match looked.await {
-            Ok(ended) => core.waiters.notify(&ended),
-            Err(error) => tracing::debug!(error = %error, "can't look for ended sagas now; trying again"),
-        }
     }
 }

@@ -5,7 +5,10 @@ use sqlx::{PgConnection, PgPool};
 use sqlx_macros::FromRow;
 use uuid::Uuid;
 
-use crate::model::views::{ArchivedDeadJob, DeadJobFilter, Page};
+use crate::model::{
+    dead_job::{ArchivedDeadJob, DeadJobFilter},
+    views::Page,
+};
 use crate::store::dead_jobs::{COLUMNS, DeadJobRow, MATCHES, arguments};
 
 /// Dead jobs that have expired, with their sagas, the longest overdue first.

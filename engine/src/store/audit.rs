@@ -6,12 +6,9 @@ use sqlx::{PgConnection, PgPool};
 use sqlx_macros::FromRow;
 use uuid::Uuid;
 
-use crate::{
-    model::ids::{DeadJobId, SagaId},
-    operate::{
-        audit::{AuditFilter, AuditRecord, AuditSubjectKind, CANCEL},
-        cancel::Operator,
-    },
+use crate::model::{
+    audit::{AuditFilter, AuditRecord, AuditSubjectKind, CANCEL, Operator},
+    ids::{DeadJobId, SagaId},
 };
 
 /// Who did what, and why.

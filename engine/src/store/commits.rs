@@ -40,19 +40,6 @@ pub(crate) async fn fence(
     .await
 }
 
-/// As [`fence`], but whoever holds them: what an oracle test puts in its place to see the invariants fire.
-pub(crate) async fn no_fence(conn: &mut PgConnection, ids: &[Uuid]) -> Result<Vec<FencedSaga>, sqlx::Error> {
-    sqlx::query_as(
-        "select id, epoch, history_seq, cancel, false as deadline_passed, \
-             (extract(epoch from clock_timestamp() - created_at) * 1000)::bigint as age_ms, \
-             pg_backend_pid() as backend \
-         from engine.saga where id = any($1) order by id for update",
-    )
-    .bind(ids)
-    .fetch_all(conn)
-    .await
-}
-
 /// Ends a server process of ours whose statement nobody waits for any more, so that its locks are free.
 pub(crate) async fn terminate(conn: &mut PgConnection, backend: i32) -> Result<(), sqlx::Error> {
     sqlx::query("select pg_terminate_backend($1)").bind(backend).execute(conn).await.map(drop)

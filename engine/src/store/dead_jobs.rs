@@ -7,12 +7,13 @@ use sqlx::{Arguments, PgConnection, PgPool, postgres::PgArguments, types::Json};
 use sqlx_macros::FromRow;
 use uuid::Uuid;
 
-use crate::{
-    model::{
-        ids::{DeadJobId, SagaId},
-        views::{DeadJob, DeadJobErrorCount, DeadJobErrorEntry, DeadJobFilter, DeadJobKindCount, Page},
+use crate::model::{
+    dead_job::{
+        DeadJob, DeadJobErrorCount, DeadJobErrorEntry, DeadJobFilter, DeadJobKindCount, DeadJobTtls,
+        DeadLettered,
     },
-    runtime::commit::dead_letter::{DeadJobTtls, DeadLettered},
+    ids::{DeadJobId, SagaId},
+    views::Page,
 };
 
 #[derive(FromRow)]

@@ -8,7 +8,8 @@ use uuid::Uuid;
 use crate::model::{
     ids::{SagaId, WorkerId},
     outcome::Cause,
-    views::{FinalStatus, HistoryEntry, HistoryOutcome, Page, QueueDepth, SagaFilter, SagaView, StatusCount},
+    queue::QueueDepth,
+    views::{FinalStatus, HistoryEntry, HistoryOutcome, Page, SagaFilter, SagaView, StatusCount},
 };
 
 /// A cause as far as it can be read. A newer binary may have stored one that this one does not know: that must neither

@@ -5,7 +5,7 @@ use sqlx::{PgConnection, PgPool};
 use sqlx_macros::FromRow;
 use uuid::Uuid;
 
-use crate::operate::queues::Pause;
+use crate::model::queue::Pause;
 
 /// A queue that somebody has paused or resumed.
 #[derive(Debug, FromRow)]

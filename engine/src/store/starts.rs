@@ -1,24 +1,37 @@
 //! Statements that start sagas.
 
-use serde_json::value::RawValue;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use crate::{model::ids::WorkerId, runtime::start::start_sagas::ValidatedStart};
+use crate::model::ids::WorkerId;
+
+/// A saga about to be inserted.
+#[derive(Debug)]
+pub(crate) struct NewSagaRow<'a> {
+    pub(crate) id: Uuid,
+    pub(crate) definition: &'a str,
+    pub(crate) graph_hash: &'a str,
+    pub(crate) queue: &'a str,
+    pub(crate) status: &'static str,
+    pub(crate) step: &'a str,
+    /// The history entries that it starts with: one if its entry step is done.
+    pub(crate) seq: i32,
+    /// Whether the worker claims it in the same commit.
+    pub(crate) held: bool,
+    pub(crate) deadline_ms: Option<i64>,
+    pub(crate) business_key: Option<&'a str>,
+    pub(crate) trace: Option<&'a str>,
+    pub(crate) input: &'a str,
+}
 
 /// Inserts sagas, in the order given, and returns the ids of those whose id and business key were new, each with the
 /// server process of the connection.
 pub(crate) async fn insert(
     conn: &mut PgConnection,
-    sagas: &[&ValidatedStart],
+    sagas: &[NewSagaRow<'_>],
     worker: WorkerId,
     lease_ms: i64,
 ) -> Result<Vec<(Uuid, i32)>, sqlx::Error> {
-    let column =
-        |field: fn(&ValidatedStart) -> &str| sagas.iter().map(|saga| field(saga)).collect::<Vec<_>>();
-    let optional = |field: fn(&ValidatedStart) -> Option<&str>| {
-        sagas.iter().map(|saga| field(saga)).collect::<Vec<Option<&str>>>()
-    };
     sqlx::query_as(
         "insert into engine.saga (id, definition, graph_hash, queue, status, step, direction, attempt, history_seq, \
              epoch, lease_owner, claimed_at, due_at, deadline_at, business_key, trace, input, ended_at) \
@@ -36,18 +49,18 @@ pub(crate) async fn insert(
     )
     .bind(worker)
     .bind(lease_ms)
-    .bind(sagas.iter().map(|saga| saga.id.0).collect::<Vec<_>>())
-    .bind(column(|saga| &saga.definition.graph.name))
-    .bind(column(|saga| &saga.definition.graph.hash))
-    .bind(column(|saga| &saga.definition.graph.queue))
-    .bind(column(|saga| saga.state.status.name()))
-    .bind(column(ValidatedStart::step_name))
-    .bind(sagas.iter().map(|saga| i32::from(saga.has_entry())).collect::<Vec<_>>())
-    .bind(sagas.iter().map(|saga| saga.slots.is_some()).collect::<Vec<_>>())
-    .bind(sagas.iter().map(|saga| saga.deadline_ms()).collect::<Vec<Option<i64>>>())
-    .bind(optional(|saga| saga.business_key.as_deref()))
-    .bind(optional(|saga| saga.trace.as_deref()))
-    .bind(column(|saga| RawValue::get(&saga.input)))
+    .bind(sagas.iter().map(|saga| saga.id).collect::<Vec<_>>())
+    .bind(sagas.iter().map(|saga| saga.definition).collect::<Vec<_>>())
+    .bind(sagas.iter().map(|saga| saga.graph_hash).collect::<Vec<_>>())
+    .bind(sagas.iter().map(|saga| saga.queue).collect::<Vec<_>>())
+    .bind(sagas.iter().map(|saga| saga.status).collect::<Vec<_>>())
+    .bind(sagas.iter().map(|saga| saga.step).collect::<Vec<_>>())
+    .bind(sagas.iter().map(|saga| saga.seq).collect::<Vec<_>>())
+    .bind(sagas.iter().map(|saga| saga.held).collect::<Vec<_>>())
+    .bind(sagas.iter().map(|saga| saga.deadline_ms).collect::<Vec<_>>())
+    .bind(sagas.iter().map(|saga| saga.business_key).collect::<Vec<_>>())
+    .bind(sagas.iter().map(|saga| saga.trace).collect::<Vec<_>>())
+    .bind(sagas.iter().map(|saga| saga.input).collect::<Vec<_>>())
     .fetch_all(conn)
     .await
 }
@@ -55,7 +68,7 @@ pub(crate) async fn insert(
 /// Finds the saga that already has the id or the business key of each start; `None` where there is none (any more).
 pub(crate) async fn existing(
     conn: &mut PgConnection,
-    sagas: &[&ValidatedStart],
+    sagas: &[NewSagaRow<'_>],
 ) -> Result<Vec<Option<Uuid>>, sqlx::Error> {
     sqlx::query_scalar(
         "select coalesce( \
@@ -64,9 +77,9 @@ pub(crate) async fn existing(
          from unnest($1::uuid[], $2::text[], $3::text[]) with ordinality as k (id, definition, business_key, place) \
          order by place",
     )
-    .bind(sagas.iter().map(|saga| saga.id.0).collect::<Vec<_>>())
-    .bind(sagas.iter().map(|saga| saga.definition.graph.name.as_str()).collect::<Vec<_>>())
-    .bind(sagas.iter().map(|saga| saga.business_key.as_deref()).collect::<Vec<_>>())
+    .bind(sagas.iter().map(|saga| saga.id).collect::<Vec<_>>())
+    .bind(sagas.iter().map(|saga| saga.definition).collect::<Vec<_>>())
+    .bind(sagas.iter().map(|saga| saga.business_key).collect::<Vec<_>>())
     .fetch_all(conn)
     .await
 }

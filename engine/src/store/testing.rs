@@ -1,8 +1,9 @@
-//! The statement by which tests skip time.
+//! Statements for tests alone: they skip time, and write without the fence.
 
-use sqlx::PgPool;
+use sqlx::{PgConnection, PgPool};
+use uuid::Uuid;
 
-use crate::model::ids::WorkerId;
+use crate::{model::ids::WorkerId, store::commits::FencedSaga};
 
 /// Makes waiting sagas due, and ends the leases of a worker that is known to be dead.
 pub(crate) async fn skip_waiting(pool: &PgPool, dead: Option<WorkerId>) -> Result<u64, sqlx::Error> {
@@ -15,4 +16,17 @@ pub(crate) async fn skip_waiting(pool: &PgPool, dead: Option<WorkerId>) -> Resul
     .execute(pool)
     .await
     .map(|result| result.rows_affected())
+}
+
+/// As [`fence`](crate::store::commits::fence), but whoever holds them: what an oracle test puts in its place to see the invariants fire.
+pub(crate) async fn no_fence(conn: &mut PgConnection, ids: &[Uuid]) -> Result<Vec<FencedSaga>, sqlx::Error> {
+    sqlx::query_as(
+        "select id, epoch, history_seq, cancel, false as deadline_passed, \
+             (extract(epoch from clock_timestamp() - created_at) * 1000)::bigint as age_ms, \
+             pg_backend_pid() as backend \
+         from engine.saga where id = any($1) order by id for update",
+    )
+    .bind(ids)
+    .fetch_all(conn)
+    .await
 }

@@ -2,10 +2,7 @@
 
 use metrics::{Unit, describe_counter, describe_histogram};
 
-use crate::{
-    definition::step::UndoKind,
-    model::{graph::Graph, status::Direction},
-};
+use crate::model::{graph::Graph, kinds::UndoKind, status::Direction};
 
 pub(crate) const ATTEMPTS: &str = "sagaline_step_attempts_total";
 pub(crate) const STEP_DURATION: &str = "sagaline_step_duration_seconds";

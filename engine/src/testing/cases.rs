@@ -6,16 +6,14 @@ use std::{
     time::Duration,
 };
 
-use crate::support::faults::{Fault, FaultPoint, Faults};
-use crate::{
-    definition::step::UndoKind,
-    model::{
-        graph::{Graph, Placement, StepKind},
-        ids::SagaId,
-        outcome::Failure,
-        status::{Direction, Status},
-    },
+use crate::model::{
+    graph::Graph,
+    ids::SagaId,
+    kinds::{Placement, StepKind, UndoKind},
+    outcome::Failure,
+    status::{Direction, Status},
 };
+use crate::support::faults::{Fault, FaultPoint, Faults};
 
 /// What goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,8 +4,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::support::faults::{Fault, FaultPoint, Faults};
 use crate::{
-    definition::{saga::Definition, step::UndoKind},
-    model::{graph::Graph, ids::SagaId, status::Direction},
+    definition::saga::Definition,
+    model::{graph::Graph, ids::SagaId, kinds::UndoKind, status::Direction},
 };
 
 /// Aborts the process the `nth` time that it comes to a point.

@@ -1,10 +1,13 @@
 //! How a test makes an engine fail, and skips time.
 
-use crate::{builder::EngineBuilder, support::faults::Faults};
+use crate::{
+    builder::EngineBuilder,
+    support::faults::{FaultHooks, Faults},
+};
 
 /// Makes an engine fail where `faults` says. For tests: a production engine has none.
 pub fn with_faults(builder: EngineBuilder, faults: std::sync::Arc<dyn Faults>) -> EngineBuilder {
-    builder.faults(Some(faults))
+    builder.faults(FaultHooks::new(Some(faults)))
 }
 
 /// Makes sagas due now whose lease was left behind by an engine that died, or which wait for a retry; gives how many.

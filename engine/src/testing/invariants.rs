@@ -2,13 +2,11 @@
 
 use std::collections::HashMap;
 
-use crate::{
-    definition::step::UndoKind,
-    model::{
-        graph::{Graph, StepKind},
-        status::{Direction, Status},
-        views::{HistoryEntry, HistoryOutcome, SagaView},
-    },
+use crate::model::{
+    graph::Graph,
+    kinds::{StepKind, UndoKind},
+    status::{Direction, Status},
+    views::{HistoryEntry, HistoryOutcome, SagaView},
 };
 
 /// Lists what is wrong with a saga and its history: effects that happened twice, undos without an action or out of order,

@@ -19,15 +19,15 @@ use crate::testing::{
     invariants::history_violations,
 };
 use crate::{
-    definition::saga::Definition,
+    definition::{new_saga::NewSaga, saga::Definition},
     engine::Engine,
     model::{
+        dead_job::DeadJobFilter,
         error::{BuildError, CancelError, StartError},
         ids::SagaId,
         status::{Direction, Status},
-        views::{DeadJobFilter, FinalStatus, HistoryEntry, HistoryOutcome, Page, SagaView},
+        views::{FinalStatus, HistoryEntry, HistoryOutcome, Page, SagaView},
     },
-    runtime::start::start_sagas::NewSaga,
 };
 
 /// No case may take longer.
@@ -229,7 +229,7 @@ impl Proof {
         notes: &mut Vec<String>,
     ) -> Result<bool, ProofError> {
         while began.elapsed() < LIMIT {
-            if engine.core.is_crashed() {
+            if engine.core.faults.is_crashed() {
                 return Ok(false);
             }
             if engine.wait(saga_id, Duration::from_millis(20)).await?.is_some() {
@@ -324,7 +324,7 @@ struct EngineRun {
 impl EngineRun {
     async fn close(self) {
         self.stop.cancel();
-        if self.engine.core.is_crashed() {
+        if self.engine.core.faults.is_crashed() {
             // A dead process finishes nothing.
             self.workers.iter().for_each(tokio::task::JoinHandle::abort);
         }

@@ -130,7 +130,7 @@ where
             match performing.await? {
                 JobResult::Performed(job, performed) => Ok(Some(engine.commit(job, performed).await)),
                 JobResult::NotStarted(job) => {
-                    engine.give_back(job);
+                    engine.release(job);
                     Ok::<_, BoxDynError>(None)
                 }
             }

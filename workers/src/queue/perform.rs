@@ -64,7 +64,7 @@ impl JobGuard {
 impl Drop for JobGuard {
     fn drop(&mut self) {
         if let Some(job) = self.job.take() {
-            self.engine.give_up(job);
+            self.engine.abandon(job);
         }
     }
 }

@@ -80,12 +80,12 @@ proptest! {
                 (event, _) => event,
             };
             let Ok((after, _)) = transition(&graph, &state, &event) else { continue };
-            let call = graph.steps[before.at].kind == StepKind::Call;
+            let call = graph.steps[before.step_index].kind == StepKind::Call;
             match (before.direction, &event) {
-                (Direction::Action, Event::Done) => world.done.push(before.at),
-                (Direction::Undo, Event::Done) => world.undone.push(before.at),
+                (Direction::Action, Event::Done) => world.done.push(before.step_index),
+                (Direction::Undo, Event::Done) => world.undone.push(before.step_index),
                 (Direction::Action, Event::Retry(Counts::Attempt) | Event::Lost | Event::Exhausted(_)) if call => {
-                    world.maybe.push(before.at);
+                    world.maybe.push(before.step_index);
                 }
                 _ => {}
             }
@@ -95,7 +95,7 @@ proptest! {
             if event == Event::Discarded {
                 prop_assert!(!can_compensate(&graph, &after), "what can be undone is not left standing");
                 let pivot = graph.pivot().expect("only a pivot keeps a saga from unwinding");
-                prop_assert!(after.at >= pivot && world.undone.is_empty());
+                prop_assert!(after.step_index >= pivot && world.undone.is_empty());
                 return Ok(());
             }
             prop_assert!(after.cause.is_some() == (after.direction == Direction::Undo || after.status == Status::Compensated));
@@ -144,7 +144,7 @@ fn three_steps(kind: StepKind) -> Graph {
 }
 
 fn at(at: usize) -> State {
-    State { at, attempt: 1, ..State::initial() }
+    State { step_index: at, attempt: 1, ..State::initial() }
 }
 
 fn cancel() -> Event {
@@ -166,7 +166,7 @@ fn a_deadline_unwinds_a_dead_saga_before_the_pivot_and_no_other() {
     let graph = three_steps(StepKind::Transaction);
     let dead = |at| State { status: Status::Dead, attempt: 5, ..self::at(at) };
     let (state, next) = transition(&graph, &dead(1), &Event::DeadlinePassed).unwrap();
-    assert_eq!((state.status, state.at, next), (Status::Compensating, 0, Next::Work));
+    assert_eq!((state.status, state.step_index, next), (Status::Compensating, 0, Next::Work));
     assert_eq!(state.cause, Some(Cause::DeadlinePassed));
     assert_eq!(transition(&graph, &dead(2), &Event::DeadlinePassed), Err(Refusal::PastPivot));
     let undoing = State { direction: Direction::Undo, cause: Some(Cause::DeadlinePassed), ..dead(0) };
@@ -212,7 +212,7 @@ fn a_call_that_may_have_happened_is_undone_and_one_that_surely_did_not_is_not() 
     assert_eq!(transition(&graph, &at(0), &failed).unwrap().0.status, Status::Compensated);
     let doubtful = State { in_doubt: true, ..at(0) };
     let (state, _) = transition(&graph, &doubtful, &failed).unwrap();
-    assert_eq!((state.status, state.at), (Status::Compensating, 0));
+    assert_eq!((state.status, state.step_index), (Status::Compensating, 0));
 }
 
 #[test]
@@ -224,5 +224,8 @@ fn an_undo_out_of_attempts_is_parked_and_revived_exactly_there() {
     let (dead, _) = transition(&graph, &undoing, &Event::Exhausted(Failure::new("no", "no"))).unwrap();
     assert_eq!(dead.status, Status::Dead);
     let (revived, next) = transition(&graph, &dead, &Event::Retried).unwrap();
-    assert_eq!((revived.status, revived.at, revived.attempt, next), (Status::Compensating, 0, 0, Next::Work));
+    assert_eq!(
+        (revived.status, revived.step_index, revived.attempt, next),
+        (Status::Compensating, 0, 0, Next::Work)
+    );
 }

@@ -1,43 +1,48 @@
-//! The claims of a feed, round by round.
+//! Claims the due sagas of one queue, poll by poll.
 
-use std::{
-    sync::{Arc, PoisonError, atomic::Ordering},
-    time::{Duration, Instant},
+use std::{sync::Arc, time::Duration};
+
+use crate::{
+    runtime::{
+        claim::{allowance, claim_sagas::claim},
+        core::Core,
+        job::Job,
+        lease_updates,
+        queue::feeds::QueueState,
+        slots::{JobSlots, ProbationSlot},
+    },
+    store::claims::ClaimScope,
+    support::jitter::jittered,
 };
-
-use tokio::sync::OwnedSemaphorePermit;
-
-use crate::runtime::claim::feed::QueueState;
-use crate::{engine::Core, runtime::job::JobSlots, store::claims::ClaimScope};
 
 /// Claims as long as there are free slots and work; else waits to be woken, for the next known retry, or for the poll that
 /// stands behind every hint.
-pub(super) async fn claim_while_open(core: Arc<Core>, feed: Arc<QueueState>) {
+pub(super) async fn claim_while_open(core: Arc<Core>, state: Arc<QueueState>) {
     let mut away = false;
-    while feed.open.load(Ordering::Acquire) && !core.stop.is_cancelled() {
-        let round = match claim_once(&core, &feed).await {
-            Ok(round) => {
+    while state.is_open() && !core.stop.is_cancelled() {
+        let poll_result = match claim_once(&core, &state).await {
+            Ok(result) => {
                 if std::mem::take(&mut away) {
-                    tracing::info!(queue = %feed.queue, "the database answers again; claiming goes on");
+                    tracing::info!(queue = %state.queue(), "the database answers again; claiming goes on");
                 }
-                round
+                result
             }
             Err(error) => {
                 if !std::mem::replace(&mut away, true) {
-                    tracing::warn!(queue = %feed.queue, error = %error, "can't claim now; trying again until it works");
+                    tracing::warn!(queue = %state.queue(), error = %error, "can't claim now; trying again until it works");
                 }
                 Poll::Idle
             }
         };
-        let poll = crate::support::jitter::jittered(core.settings.poll);
-        let pause = match round {
+        let poll = jittered(core.settings.poll);
+        let pause = match poll_result {
             Poll::More => continue,
-            Poll::Idle => feed.pause(poll),
+            Poll::Idle => state.pause(poll),
             Poll::Throttled(wait) => poll.min(wait.max(MIN_WAIT)),
         };
         tokio::select! {
             () = core.stop.cancelled() => return,
-            () = feed.wake.notified() => {}
+            () = state.signals.wake.notified() => {}
             () = tokio::time::sleep(pause) => {}
         }
     }
@@ -58,33 +63,33 @@ enum Poll {
 }
 
 /// Claims once.
-async fn claim_once(core: &Arc<Core>, feed: &Arc<QueueState>) -> Result<Poll, sqlx::Error> {
-    claim_on_probation(core, feed).await?;
+async fn claim_once(core: &Core, state: &QueueState) -> Result<Poll, sqlx::Error> {
+    claim_on_probation(core, state).await?;
     let first = tokio::select! {
         biased;
-        slot = feed.slots.clone().acquire_owned() => slot,
-        () = feed.probation_ended.notified() => return Ok(Poll::More),
+        slot = state.slots.clone().acquire_owned() => slot,
+        () = state.signals.probation_ended.notified() => return Ok(Poll::More),
     };
     let Ok(first) = first else { return Ok(Poll::Idle) };
-    let budget = match feed.budget(core) {
+    let budget = match allowance::budget(core, state) {
         Ok(budget) => budget,
         Err(wait) => return Ok(Poll::Throttled(wait)),
     };
     let mut slots = vec![first];
-    while slots.len() < budget.max(core.settings.max_batch.min(feed.capacity)) {
-        match feed.slots.clone().try_acquire_owned() {
+    while slots.len() < budget.max(core.settings.max_batch.min(state.capacity)) {
+        match state.slots.clone().try_acquire_owned() {
             Ok(slot) => slots.push(slot),
             Err(_) => break,
         }
     }
-    feed.forget_due();
+    state.forget_due();
     let asked = slots.len();
-    let jobs = core.claim(ClaimScope::Queue(&feed.queue), asked).await?;
+    let jobs = claim(core, ClaimScope::Queue(state.queue()), asked).await?;
     let found = jobs.len();
-    let (is_probe, mut probe) = (budget.is_probe(), budget.probe(feed, found));
+    let (is_probe, mut probe) = (budget.is_probe(), budget.probe(state, found));
     for mut job in jobs {
         job.slots = JobSlots { slot: slots.pop(), probation: None, probe: probe.take() };
-        feed.hand_out(core, job);
+        hand_out(core, state, job);
     }
     // The end of a probe wakes these claims.
     Ok(if found == asked && !is_probe { Poll::More } else { Poll::Idle })
@@ -92,43 +97,27 @@ async fn claim_once(core: &Arc<Core>, feed: &Arc<QueueState>) -> Result<Poll, sq
 
 /// Claims a saga whose holder vanished again and again, if none is under way: as soon as the last one ended, else with
 /// every poll, however busy the queue is.
-async fn claim_on_probation(core: &Arc<Core>, feed: &Arc<QueueState>) -> Result<(), sqlx::Error> {
-    let Ok(permit) = feed.probation.clone().try_acquire_owned() else { return Ok(()) };
-    let Ok(budget) = feed.budget(core) else { return Ok(()) };
-    if !feed.probation_is_due(core.settings.poll) {
+async fn claim_on_probation(core: &Core, state: &QueueState) -> Result<(), sqlx::Error> {
+    let Ok(permit) = state.probation.clone().try_acquire_owned() else { return Ok(()) };
+    let Ok(budget) = allowance::budget(core, state) else { return Ok(()) };
+    if !state.probation_is_due(core.settings.poll) {
         return Ok(());
     }
-    let claimed = core.claim(ClaimScope::Probation(&feed.queue), 1).await?;
+    let claimed = claim(core, ClaimScope::Probation(state.queue()), 1).await?;
     if let Some(mut job) = claimed.into_iter().next() {
         job.isolated = true;
         job.slots = JobSlots {
             slot: None,
-            probation: Some(ProbationSlot { permit: Some(permit), feed: feed.clone() }),
-            probe: budget.probe(feed, 1),
+            probation: Some(ProbationSlot { permit: Some(permit), signals: state.signals.clone() }),
+            probe: budget.probe(state, 1),
         };
-        feed.hand_out(core, job);
+        hand_out(core, state, job);
     }
     Ok(())
 }
 
-/// The place of the one suspect under way; its end has the next one looked for.
-pub(crate) struct ProbationSlot {
-    permit: Option<OwnedSemaphorePermit>,
-    feed: Arc<QueueState>,
-}
-
-impl Drop for ProbationSlot {
-    fn drop(&mut self) {
-        self.permit = None;
-        *self.feed.next_probation.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
-        // Whichever of the two the claims wait for.
-        self.feed.probation_ended.notify_one();
-        self.feed.wake.notify_one();
-    }
-}
-
-impl std::fmt::Debug for ProbationSlot {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ProbationSlot").field("queue", &self.feed.queue).finish_non_exhaustive()
+fn hand_out(core: &Core, state: &QueueState, job: Job) {
+    if let Some(rejected) = state.hand_out(job) {
+        lease_updates::release_unstarted(core, [rejected]);
     }
 }

@@ -1,19 +1,17 @@
-//! Makes jobs of claimed rows.
+//! Claims due sagas, and makes jobs of them.
 
 use std::{collections::HashMap, sync::Arc};
 
 use serde_json::value::RawValue;
 
 use crate::{
-    engine::Core,
     model::{
-        graph::StepKind,
         ids::SagaId,
+        kinds::StepKind,
         status::{Direction, Status},
         transition::State,
     },
-    operate::queues::Claimable,
-    runtime::job::{Job, JobSlots},
+    runtime::{core::Core, job::Job, lease_updates, queue::pauses::Claimable, slots::JobSlots},
     store::{
         self,
         claims::{ClaimContext, ClaimScope, ClaimedRow, ReleaseRow},
@@ -24,26 +22,21 @@ use crate::{
 /// What the steps of a saga gave so far, by step name.
 type Outputs = Vec<(String, Option<Arc<RawValue>>)>;
 
-impl Core {
-    /// Claims due sagas and reads what they need to go on.
-    pub(crate) async fn claim(&self, scope: ClaimScope<'_>, limit: usize) -> Result<Vec<Job>, sqlx::Error> {
-        let timeout = self.settings.db_timeout();
-        // After an outage claims of our own may be overdue while their steps are still under way here.
-        let aged = self.leases.older_than(self.settings.lease.mul_f64(2.0 / 3.0));
-        if !aged.is_empty() {
-            self.extend_leases(&aged).await?;
-        }
-        let conn = connection::acquire(&self.pool, timeout).await?;
-        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let context = ClaimContext { worker: self.worker, lease_ms: self.lease_ms(), steps: &self.steps };
-        connection::on_connection(conn, timeout, async |conn| {
-            let ids;
-            let scope = match self
-                .feeds
-                .pauses
-                .filter_claimable(conn, scope, &self.feeds.throttles.throttled())
-                .await?
-            {
+/// Claims due sagas and reads what they need to go on.
+pub(crate) async fn claim(core: &Core, scope: ClaimScope<'_>, limit: usize) -> Result<Vec<Job>, sqlx::Error> {
+    let timeout = core.settings.db_timeout();
+    // After an outage claims of our own may be overdue while their steps are still under way here.
+    let aged = core.leases.older_than(core.settings.lease.mul_f64(2.0 / 3.0));
+    if !aged.is_empty() {
+        lease_updates::extend_leases(core, &aged).await?;
+    }
+    let conn = connection::acquire(&core.pool, timeout).await?;
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let context = ClaimContext { worker: core.worker, lease_ms: core.lease_ms(), steps: &core.steps };
+    connection::on_connection(conn, timeout, async |conn| {
+        let ids;
+        let scope =
+            match core.feeds.pauses.filter_claimable(conn, scope, &core.feeds.throttles.throttled()).await? {
                 Claimable::Nothing => return Ok(Vec::new()),
                 Claimable::All => scope,
                 Claimable::Ids(left) => {
@@ -51,99 +44,97 @@ impl Core {
                     ClaimScope::Ids(&ids)
                 }
             };
-            let rows = store::claims::claim(conn, scope, limit, &context).await?;
-            // From here on the claims are ours; whatever goes wrong below, they are given back.
-            let mut fresh = Claimed { core: self, rows };
-            let room = limit - i64::try_from(fresh.rows.len()).unwrap_or(limit);
-            let grace = self.settings.orphan_grace;
-            if let ClaimScope::Queue(queue) = scope
-                && room > 0
-                && self.orphans.is_due(queue, grace)
-            {
-                let overdue_ms = i64::try_from(grace.as_millis()).unwrap_or(i64::MAX);
-                let orphans = ClaimScope::Orphaned { queue, overdue_ms };
-                fresh.rows.extend(store::claims::claim(conn, orphans, room, &context).await?);
-            }
-            if fresh.rows.is_empty() {
-                return Ok(Vec::new());
-            }
-            fresh.count();
-            let begun: Vec<_> =
-                fresh.rows.iter().filter(|row| row.history_seq > 0).map(|row| row.id).collect();
-            let mut outputs: HashMap<_, Outputs> = HashMap::new();
-            if !begun.is_empty() {
-                for row in store::claims::outputs(conn, &begun).await? {
-                    let output = row.output.map(|json| Arc::from(json.0));
-                    outputs.entry(row.saga_id).or_default().push((row.step, output));
-                }
-            }
-            Ok(fresh.jobs(outputs))
-        })
-        .await
-    }
-
-    /// Whether an attempt that was lost at this place may have called the outside world.
-    fn may_have_called(&self, row: &ClaimedRow) -> bool {
-        let definition = self.definitions.get(&row.definition);
-        let node = definition.and_then(|known| known.graph.steps.get(*known.positions.get(&row.step)?));
-        // Of a step that is not known here the worst is assumed.
-        row.direction == Direction::Action.name() && node.is_none_or(|node| node.kind == StepKind::Call)
-    }
-
-    fn job(&self, row: ClaimedRow, outputs: Outputs) -> Option<Job> {
-        let definition = self.definitions.get(&row.definition).cloned();
-        let position = |step: &str| definition.as_ref().and_then(|known| known.positions.get(step).copied());
-        // A place outside every graph: the step is not known here.
-        let at = position(&row.step).unwrap_or(usize::MAX);
-        let (status, direction) = match (row.status.parse::<Status>(), row.direction.parse::<Direction>()) {
-            (Ok(status), Ok(direction)) => (status, direction),
-            (status, direction) => {
-                tracing::error!(saga.id = %row.id, ?status, ?direction, "a saga's row can't be read; left to its lease");
-                return None;
-            }
-        };
-        let in_doubt = self.may_have_called(&row) && (row.in_doubt || row.taken_over);
-        let (cause, unreadable) = match row.cause.map(serde_json::from_value).transpose() {
-            Ok(cause) => (cause, None),
-            Err(error) => (None, Some(format!("its stored cause can't be read: {error}"))),
-        };
-        let state = State {
-            status,
-            at,
-            direction,
-            attempt: u32::try_from(row.attempt).unwrap_or(u32::MAX),
-            lost_attempts: u32::try_from(row.lost_attempts).unwrap_or(u32::MAX),
-            in_doubt,
-            cause,
-        };
-        let mut values = vec![Some(Arc::from(row.input.0))];
-        for (step, output) in outputs {
-            if let Some(place) = position(&step).map(|at| at + 1) {
-                if values.len() <= place {
-                    values.resize(place + 1, None);
-                }
-                values[place] = output;
+        let rows = store::claims::claim(conn, scope, limit, &context).await?;
+        // From here on the claims are ours; whatever goes wrong below, they are given back.
+        let mut fresh = Claimed { core, rows };
+        let room = limit - i64::try_from(fresh.rows.len()).unwrap_or(limit);
+        let grace = core.settings.orphan_grace;
+        if let ClaimScope::Queue(queue) = scope
+            && room > 0
+            && core.orphans.is_due(queue, grace)
+        {
+            let overdue_ms = i64::try_from(grace.as_millis()).unwrap_or(i64::MAX);
+            let orphans = ClaimScope::Orphaned { queue, overdue_ms };
+            fresh.rows.extend(store::claims::claim(conn, orphans, room, &context).await?);
+        }
+        if fresh.rows.is_empty() {
+            return Ok(Vec::new());
+        }
+        fresh.count();
+        let begun: Vec<_> = fresh.rows.iter().filter(|row| row.history_seq > 0).map(|row| row.id).collect();
+        let mut outputs: HashMap<_, Outputs> = HashMap::new();
+        if !begun.is_empty() {
+            for row in store::claims::outputs(conn, &begun).await? {
+                let output = row.output.map(|json| Arc::from(json.0));
+                outputs.entry(row.saga_id).or_default().push((row.step, output));
             }
         }
-        let saga_id = SagaId(row.id);
-        Some(Job {
-            saga_id,
-            definition_name: row.definition.into(),
-            queue: row.queue.into(),
-            step: row.step.into(),
-            state,
-            epoch: row.epoch,
-            history_seq: row.history_seq,
-            values,
-            trace: row.trace.map(Into::into),
-            interrupted: row.interrupted && direction == Direction::Action,
-            unreadable,
-            isolated: false,
-            lease: self.leases.track(saga_id, row.epoch),
-            slots: JobSlots::default(),
-            definition,
-        })
+        Ok(fresh.jobs(outputs))
+    })
+    .await
+}
+
+/// Whether an attempt that was lost at this place may have called the outside world.
+fn may_have_called(core: &Core, row: &ClaimedRow) -> bool {
+    let definition = core.definitions.get(&row.definition);
+    let node = definition.and_then(|known| known.graph.steps.get(*known.positions.get(&row.step)?));
+    // Of a step that is not known here the worst is assumed.
+    row.direction == Direction::Action.name() && node.is_none_or(|node| node.kind == StepKind::Call)
+}
+
+fn job(core: &Core, row: ClaimedRow, outputs: Outputs) -> Option<Job> {
+    let definition = core.definitions.get(&row.definition).cloned();
+    let position = |step: &str| definition.as_ref().and_then(|known| known.positions.get(step).copied());
+    // A place outside every graph: the step is not known here.
+    let step_index = position(&row.step).unwrap_or(usize::MAX);
+    let (status, direction) = match (row.status.parse::<Status>(), row.direction.parse::<Direction>()) {
+        (Ok(status), Ok(direction)) => (status, direction),
+        (status, direction) => {
+            tracing::error!(saga.id = %row.id, ?status, ?direction, "a saga's row can't be read; left to its lease");
+            return None;
+        }
+    };
+    let in_doubt = may_have_called(core, &row) && (row.in_doubt || row.taken_over);
+    let (cause, unreadable) = match row.cause.map(serde_json::from_value).transpose() {
+        Ok(cause) => (cause, None),
+        Err(error) => (None, Some(format!("its stored cause can't be read: {error}"))),
+    };
+    let state = State {
+        status,
+        step_index,
+        direction,
+        attempt: u32::try_from(row.attempt).unwrap_or(u32::MAX),
+        lost_attempts: u32::try_from(row.lost_attempts).unwrap_or(u32::MAX),
+        in_doubt,
+        cause,
+    };
+    let mut values = vec![Some(Arc::from(row.input.0))];
+    for (step, output) in outputs {
+        if let Some(place) = position(&step).map(|at| at + 1) {
+            if values.len() <= place {
+                values.resize(place + 1, None);
+            }
+            values[place] = output;
+        }
     }
+    let saga_id = SagaId(row.id);
+    Some(Job {
+        saga_id,
+        definition_name: row.definition.into(),
+        queue: row.queue.into(),
+        step: row.step.into(),
+        state,
+        epoch: row.epoch,
+        history_seq: row.history_seq,
+        values,
+        trace: row.trace.map(Into::into),
+        interrupted: row.interrupted && direction == Direction::Action,
+        unreadable,
+        isolated: false,
+        lease: core.leases.track(saga_id, row.epoch),
+        slots: JobSlots::default(),
+        definition,
+    })
 }
 
 /// Claims that are not jobs yet; those left when it is dropped are given back, not begun.
@@ -167,7 +158,7 @@ impl Claimed<'_> {
         rows.into_iter()
             .filter_map(|row| {
                 let outputs = outputs.remove(&row.id);
-                self.core.job(row, outputs.unwrap_or_default())
+                job(self.core, row, outputs.unwrap_or_default())
             })
             .collect()
     }
@@ -183,7 +174,7 @@ impl Drop for Claimed<'_> {
             epoch: row.epoch,
             attempt: row.attempt.saturating_sub(1),
             history_seq: row.history_seq,
-            in_doubt: self.core.may_have_called(row) && (row.in_doubt || row.taken_over),
+            in_doubt: may_have_called(self.core, row) && (row.in_doubt || row.taken_over),
             called: false,
             delay_ms: 0,
             error: None,

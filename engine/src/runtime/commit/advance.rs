@@ -7,224 +7,137 @@ use std::{
     time::{Duration, Instant},
 };
 
-use serde_json::value::RawValue;
 use sqlx::PgConnection;
+use uuid::Uuid;
 
 use crate::{
     definition::{
-        erased::StepAnswer,
+        erased::{Invocation, StepAnswer},
         observer::StatusChange,
         saga::Definition,
-        tx::{CommitEffects, Tx},
+        tx::Tx,
     },
-    engine::Core,
-    model::{status::Direction, transition::State, views::FinalStatus},
+    model::{
+        status::{Direction, StepSide},
+        views::FinalStatus,
+    },
     runtime::{
         commit::{
             batch_metrics::BatchMetrics,
-            cursor::SagaCursor,
-            dead_letter::{self, Notice},
+            cursor::{Continuation, SagaCursor},
+            dead_letter::{Notice, dead_letter},
             error::{CommitError, classify},
-            group_commit::CommitPath,
+            recovery::Recovery,
         },
-        job::{Job, Performed, PerformedKind},
+        core::Core,
+        effects::{CommitEffects, Session},
+        job::PerformedKind,
+        messages::BatchMember,
     },
     store::{
         self,
         commits::{FencedSaga, HistoryRow, SagaUpdate},
     },
-    support::{
-        faults::{DisabledGuard, Fault},
-        user_code,
-    },
+    support::{faults::CrashPoint, user_code::run_user_code},
 };
 
-/// One saga of the batch, on its way.
-#[derive(Debug)]
-pub(crate) struct BatchMember {
-    pub(crate) job: Job,
-    /// The result of a call, until it is applied.
-    pub(crate) performed: Performed,
-}
-
-impl BatchMember {
-    /// Whether the outside world was called.
-    pub(crate) fn made_call(&self) -> bool {
-        matches!(self.performed.kind, PerformedKind::Called { .. })
-    }
-
-    /// Where it was called.
-    pub(crate) fn call_site(&self) -> Option<(Direction, usize)> {
-        self.made_call().then_some((self.job.state.direction, self.job.state.at))
-    }
-}
-
-/// What is done about a saga that is now alone and still can't be committed.
-#[derive(Clone, Debug, Default)]
-pub(crate) enum Recovery {
-    /// Nothing yet.
-    #[default]
-    None,
-    /// These steps are known to break: they are not run again but answered for, each as a failed attempt.
-    FailSteps(Vec<FailedStep>),
-    /// Blaming did not help either: the saga is parked with this error, and no observer is told, lest it be the one that
-    /// breaks.
-    DeadLetter(Vec<String>),
-}
-
-/// A step that is known to break.
-#[derive(Clone, Debug)]
-pub(crate) struct FailedStep {
-    pub(crate) direction: Direction,
-    pub(crate) at: usize,
-    pub(crate) error: Vec<String>,
-}
-
-impl Recovery {
-    /// The next recovery, given that this one failed at `at`; `None` when there is none left.
-    pub(crate) fn next(self, at: Option<(Direction, usize)>, error: Vec<String>) -> Option<Self> {
-        let known = |failed: &[FailedStep], (direction, at): (Direction, usize)| {
-            failed.iter().any(|step| (step.direction, step.at) == (direction, at))
-        };
-        let mut failed = match self {
-            Self::None => Vec::new(),
-            Self::FailSteps(failed) => failed,
-            Self::DeadLetter(_) => return None,
-        };
-        let Some((direction, at)) = at.filter(|at| !known(&failed, *at)) else {
-            return Some(Self::DeadLetter(error));
-        };
-        failed.push(FailedStep { direction, at, error });
-        Some(Self::FailSteps(failed))
-    }
-
-    /// The error that a step is blamed for.
-    pub(crate) fn error_for(&self, direction: Direction, at: usize) -> Option<&[String]> {
-        let Self::FailSteps(failed) = self else { return None };
-        let step = failed.iter().find(|step| (step.direction, step.at) == (direction, at));
-        step.map(|step| step.error.as_slice())
-    }
+/// Where a batch is committed, which decides how long one saga's step may take there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CommitPath {
+    /// In the group commit of its definition: other batches wait behind it.
+    Grouped,
+    /// Beside the group commit: a saga that is alone there has all the time that its step's policy gives it.
+    Isolated,
 }
 
 /// What a committed batch came to.
 #[derive(Debug, Default)]
 pub(crate) struct BatchResult {
-    /// Sagas that go on with a call, claim kept, by their place in the batch.
+    /// Sagas that go on with a call, claim kept, by their index in the batch.
     pub(crate) continuing: Vec<(usize, Continuation)>,
-    /// Indexes in the batch whose claim was lost.
+    /// The members whose claim was lost, by their index in the batch.
     pub(crate) lost: Vec<usize>,
     /// The shortest wait of a saga that waits.
     pub(crate) next_due: Option<Duration>,
-    pub(crate) after: CommitEffects,
+    pub(crate) effects: CommitEffects,
     pub(crate) metrics: BatchMetrics,
-    /// A test wants the process to die here.
-    pub(crate) crash: Option<Fault>,
+    /// Where a test wants the process to crash.
+    pub(crate) crash: CrashPoint,
 }
 
-/// Where a saga stands that goes on with its claim kept.
-#[derive(Debug)]
-pub(crate) struct Continuation {
-    pub(crate) state: State,
-    pub(crate) step: Arc<str>,
-    pub(crate) history_seq: i32,
-    pub(crate) values: Vec<Option<Arc<RawValue>>>,
-}
-
-impl Continuation {
-    /// Turns the job that led here into the next one; it keeps its claim and its room.
-    pub(crate) fn job(self, job: Job) -> Job {
-        let Self { state, step, history_seq, values } = self;
-        Job { state, step, history_seq, values, interrupted: false, ..job }
-    }
-}
-/// Does it all but the commit, which is the caller's; see [`crate::runtime::commit::group_commit`].
+/// Does everything but the commit, which is the caller's. `backend_pid` is the server process of the connection, as soon
+/// as it is known.
 pub(crate) async fn advance(
     core: &Core,
     conn: &mut PgConnection,
     members: &[BatchMember],
     recovery: &Recovery,
     path: CommitPath,
-    backend: &mut Option<i32>,
+    backend_pid: &mut Option<i32>,
 ) -> Result<BatchResult, CommitError> {
     let began = Instant::now();
     let mut result = BatchResult::default();
-    let mut cursors = enter(core, conn, members, &mut result, backend).await?;
-    let mut tx = Tx::new(conn, core);
-    let mut rows = Vec::with_capacity(members.len() * 2);
+    let mut cursors = lock(core, conn, members, &mut result, backend_pid).await?;
+    let mut session = Session::new(core);
+    let mut history = Vec::with_capacity(members.len() * 2);
 
     for cursor in &mut cursors {
         let member = &members[cursor.index];
         if let Recovery::DeadLetter(error) = recovery {
-            cursor.park_unwritable(error, &mut rows);
+            cursor.park_unwritable(error, &mut history);
             continue;
         }
         match &member.performed.kind {
             PerformedKind::Called { answer, started, took, crash } => {
-                cursor.crash.clone_from(crash);
-                let blamed = cursor.forced_answer(recovery);
-                cursor.apply_answer(blamed.as_ref().unwrap_or(answer), *started, *took, &mut rows);
+                cursor.crash = *crash;
+                let forced = cursor.forced_answer(recovery);
+                cursor.apply_answer(forced.as_ref().unwrap_or(answer), *started, *took, &mut history);
             }
-            PerformedKind::InBatch => cursor.park_if_unrunnable(&mut rows),
+            PerformedKind::InBatch => cursor.park_if_unrunnable(&mut history),
         }
-        cursor.apply_cancel_or_deadline(&mut rows);
+        cursor.apply_cancel_or_deadline(&mut history);
     }
     let mut last = None;
-    // Who has not come to the end by then goes on in a transaction of its own, with a fresh lease.
-    let turn = core.settings.batch_time_limit();
-    while began.elapsed() < turn
-        && let Some((direction, at)) = next_batch(&cursors)
+    // Sagas that have not come to the end by then go on in a transaction of their own, with a fresh lease.
+    let limit = core.settings.batch_time_limit();
+    while began.elapsed() < limit
+        && let Some(side) = next_batch(&cursors)
     {
-        last = Some((direction, at));
-        run_batch(&mut tx, &mut cursors, (direction, at), (recovery, path), &mut rows).await?;
+        last = Some(side);
+        run_batch(&mut session, conn, &mut cursors, side, (recovery, path), &mut history).await?;
     }
 
     if !matches!(recovery, Recovery::DeadLetter(_)) {
-        notify_observers(&mut tx, &cursors, last).await?;
+        notify_observers(&mut session, conn, &cursors, last).await?;
     }
-    let worker = core.worker;
-    if !rows.is_empty() {
-        store::commits::append_history(&mut tx, &rows, worker)
+    if !history.is_empty() {
+        store::commits::append_history(conn, &history, core.worker)
             .await
             .map_err(|error| classify(error.into(), last))?;
     }
     let queues = core.feeds.local_queues();
-    let moves: Vec<SagaUpdate> = cursors.iter().map(|cursor| cursor.update_row(&queues)).collect();
-    if !moves.is_empty() {
-        let lease_ms = core.lease_ms();
-        let written = store::commits::update_sagas(&mut tx, &moves, worker, lease_ms)
-            .await
-            .map_err(|error| classify(error.into(), last))?;
-        if written != moves.len() as u64 && core.disabled_guard() != Some(DisabledGuard::Fence) {
-            let error = format!("{written} of {} locked sagas were written", moves.len());
-            return Err(CommitError::Step { at: last, error: vec![error], cancelled_mid_statement: false });
-        }
-    }
-    bury(&mut tx, &cursors, recovery, last).await?;
+    let updates: Vec<SagaUpdate> = cursors.iter().map(|cursor| cursor.update_row(&queues)).collect();
+    write_updates(core, conn, &updates, last).await?;
+    dead_letter_parked(&mut session, conn, &cursors, recovery, last).await?;
 
-    let after = std::mem::take(&mut tx.after);
-    finish(&cursors, &moves, after, &mut result);
-    result.metrics = BatchMetrics::of(&rows, &cursors);
+    finish(&cursors, &updates, session.effects, &mut result);
+    result.metrics = BatchMetrics::of(&history, &cursors);
     Ok(result)
 }
 
-/// Locks the sagas that are still ours and sets out with them.
-async fn enter<'a>(
+/// Locks the sagas that are still ours, and gives a cursor for each.
+async fn lock<'a>(
     core: &Core,
     conn: &mut PgConnection,
     members: &'a [BatchMember],
     result: &mut BatchResult,
-    backend: &mut Option<i32>,
+    backend_pid: &mut Option<i32>,
 ) -> Result<Vec<SagaCursor<'a>>, CommitError> {
     let mut ids: Vec<_> = members.iter().map(|member| member.job.saga_id.0).collect();
     ids.sort_unstable();
-    let unfenced = core.disabled_guard() == Some(DisabledGuard::Fence);
-    let fenced = if unfenced {
-        store::commits::no_fence(conn, &ids).await
-    } else {
-        store::commits::fence(conn, &ids, core.worker).await
-    };
-    let fenced = fenced.map_err(|error| classify(error.into(), None))?;
-    *backend = fenced.first().map(|row| row.backend);
+    let unfenced = core.faults.is_fence_disabled();
+    let fenced = fence(core, conn, &ids).await.map_err(|error| classify(error.into(), None))?;
+    *backend_pid = fenced.first().map(|row| row.backend);
     let fenced: HashMap<_, FencedSaga> = fenced.into_iter().map(|row| (row.id, row)).collect();
     let mut cursors = Vec::with_capacity(members.len());
     for (index, member) in members.iter().enumerate() {
@@ -241,36 +154,40 @@ async fn enter<'a>(
     Ok(cursors)
 }
 
-/// The next set to run: forward first and the earliest step first, so that sagas behind catch up with those ahead.
-fn next_batch(cursors: &[SagaCursor<'_>]) -> Option<(Direction, usize)> {
+async fn fence(core: &Core, conn: &mut PgConnection, ids: &[Uuid]) -> Result<Vec<FencedSaga>, sqlx::Error> {
+    if core.faults.is_fence_disabled() {
+        return store::testing::no_fence(conn, ids).await;
+    }
+    store::commits::fence(conn, ids, core.worker).await
+}
+
+/// The side of a step that is run next: forward first and the earliest step first, so that sagas behind catch up with
+/// those ahead.
+fn next_batch(cursors: &[SagaCursor<'_>]) -> Option<StepSide> {
     let runnable = cursors.iter().filter(|cursor| cursor.runs_in_transaction());
-    runnable.map(|cursor| (cursor.state.direction, cursor.state.at)).min_by_key(|(direction, at)| {
-        match direction {
-            Direction::Action => (0, *at),
-            Direction::Undo => (1, usize::MAX - *at),
-        }
+    runnable.map(|cursor| cursor.state.side()).min_by_key(|side| match side.direction {
+        Direction::Action => (0, side.step_index),
+        Direction::Undo => (1, usize::MAX - side.step_index),
     })
 }
 
+/// Runs one side of one step for all sagas that stand there, and applies their answers.
 async fn run_batch(
-    tx: &mut Tx<'_>,
+    session: &mut Session<'_>,
+    conn: &mut PgConnection,
     cursors: &mut [SagaCursor<'_>],
-    (direction, at): (Direction, usize),
+    side: StepSide,
     (recovery, path): (&Recovery, CommitPath),
-    rows: &mut Vec<HistoryRow>,
+    history: &mut Vec<HistoryRow>,
 ) -> Result<(), CommitError> {
-    let core = tx.core;
-    let here = Some((direction, at));
+    let core = session.core;
     let mut standing: Vec<&mut SagaCursor<'_>> = cursors
         .iter_mut()
-        .filter(|cursor| {
-            cursor.runs_in_transaction() && (cursor.state.direction, cursor.state.at) == (direction, at)
-        })
+        .filter(|cursor| cursor.runs_in_transaction() && cursor.state.side() == side)
         .collect();
     let Some(definition) = standing.first().and_then(|cursor| cursor.definition.cloned()) else {
         return Ok(());
     };
-    let node = &definition.graph.steps[at];
     for cursor in &mut standing {
         cursor.begin();
     }
@@ -286,26 +203,8 @@ async fn run_batch(
     let started = Instant::now();
     let spans: Vec<_> = standing.iter().map(|cursor| cursor.span(core)).collect();
     if !invocations.is_empty() {
-        metrics::histogram!("sagaline_set_size")
-            .record(f64::from(u32::try_from(invocations.len()).unwrap_or(u32::MAX)));
-        let policy = definition.graph.policy(at, direction);
-        let run = definition.actions[at].in_transaction(direction, tx, &invocations);
-        // Alone and aside it harms nobody, and has the time that its policy gives it.
-        let limit = match path {
-            CommitPath::Isolated if invocations.len() == 1 => policy.timeout,
-            CommitPath::Isolated | CommitPath::Grouped => {
-                policy.timeout.min(core.settings.batch_time_limit())
-            }
-        };
-        let ran = user_code::run_user_code(limit, run).await;
-        let mut ran = match ran {
-            Ok(Ok(ran)) => ran.into_iter(),
-            Ok(Err(error)) => return Err(classify(error, here)),
-            Err(broken) => {
-                let error = vec![format!("step `{}` {broken}", node.name)];
-                return Err(CommitError::Step { at: here, error, cancelled_mid_statement: true });
-            }
-        };
+        let ran = run_step(session, conn, &definition, side, path, &invocations).await?;
+        let mut ran = ran.into_iter();
         for answer in &mut answers {
             if answer.is_none() {
                 *answer = ran.next();
@@ -316,18 +215,50 @@ async fn run_batch(
     drop(spans);
     for (cursor, answer) in standing.into_iter().zip(answers) {
         let answer = answer.unwrap_or_else(|| StepAnswer::InputUnreadable("the step gave no answer".into()));
-        cursor.apply_answer(&answer, started, took, rows);
-        cursor.apply_cancel_or_deadline(rows);
+        cursor.apply_answer(&answer, started, took, history);
+        cursor.apply_cancel_or_deadline(history);
     }
     Ok(())
 }
 
+/// Runs a step's code, for a bounded time.
+async fn run_step(
+    session: &mut Session<'_>,
+    conn: &mut PgConnection,
+    definition: &Definition,
+    side: StepSide,
+    path: CommitPath,
+    invocations: &[Invocation],
+) -> Result<Vec<StepAnswer>, CommitError> {
+    metrics::histogram!("sagaline_set_size")
+        .record(f64::from(u32::try_from(invocations.len()).unwrap_or(u32::MAX)));
+    let policy = definition.graph.policy(side.step_index, side.direction);
+    // A saga that is alone in isolation delays no other, and has the time that its policy gives it.
+    let limit = match path {
+        CommitPath::Isolated if invocations.len() == 1 => policy.timeout,
+        CommitPath::Isolated | CommitPath::Grouped => {
+            policy.timeout.min(session.core.settings.batch_time_limit())
+        }
+    };
+    let mut tx = Tx::new(conn, session);
+    let run = definition.actions[side.step_index].in_transaction(side.direction, &mut tx, invocations);
+    match run_user_code(limit, run).await {
+        Ok(answers) => answers.map_err(|error| classify(error, Some(side))),
+        Err(failure) => {
+            let error = vec![format!("step `{}` {failure}", definition.graph.steps[side.step_index].name)];
+            Err(CommitError::Step { side: Some(side), error, cancelled_mid_statement: true })
+        }
+    }
+}
+
+/// Calls the observers of the sagas that came to rest.
 async fn notify_observers(
-    tx: &mut Tx<'_>,
+    session: &mut Session<'_>,
+    conn: &mut PgConnection,
     cursors: &[SagaCursor<'_>],
-    last: Option<(Direction, usize)>,
+    last: Option<StepSide>,
 ) -> Result<(), CommitError> {
-    let limit = tx.core.settings.batch_time_limit();
+    let limit = session.core.settings.batch_time_limit();
     let mut by_definition: BTreeMap<&str, (&Arc<Definition>, Vec<StatusChange>)> = BTreeMap::new();
     for cursor in cursors.iter().filter(|cursor| cursor.came_to_rest) {
         let Some(definition) = cursor.definition.filter(|definition| definition.observer.is_some()) else {
@@ -349,11 +280,12 @@ async fn notify_observers(
     }
     for (definition, changes) in by_definition.into_values() {
         if let Some(observer) = &definition.observer {
-            match user_code::run_user_code(limit, observer.status_changed(tx, &changes)).await {
+            let mut tx = Tx::new(conn, session);
+            match run_user_code(limit, observer.status_changed(&mut tx, &changes)).await {
                 Ok(notified) => notified.map_err(|error| classify(error, last))?,
-                Err(broken) => {
-                    let error = vec![format!("the observer of `{}` {broken}", definition.graph.name)];
-                    return Err(CommitError::Step { at: last, error, cancelled_mid_statement: true });
+                Err(failure) => {
+                    let error = vec![format!("the observer of `{}` {failure}", definition.graph.name)];
+                    return Err(CommitError::Step { side: last, error, cancelled_mid_statement: true });
                 }
             }
         }
@@ -361,14 +293,35 @@ async fn notify_observers(
     Ok(())
 }
 
+/// Writes the sagas' new states under the fence.
+async fn write_updates(
+    core: &Core,
+    conn: &mut PgConnection,
+    updates: &[SagaUpdate],
+    last: Option<StepSide>,
+) -> Result<(), CommitError> {
+    if updates.is_empty() {
+        return Ok(());
+    }
+    let written = store::commits::update_sagas(conn, updates, core.worker, core.lease_ms())
+        .await
+        .map_err(|error| classify(error.into(), last))?;
+    if written != updates.len() as u64 && !core.faults.is_fence_disabled() {
+        let error = format!("{written} of {} locked sagas were written", updates.len());
+        return Err(CommitError::Step { side: last, error: vec![error], cancelled_mid_statement: false });
+    }
+    Ok(())
+}
+
 /// Files a dead job for every saga that was parked.
-async fn bury(
-    tx: &mut Tx<'_>,
+async fn dead_letter_parked(
+    session: &mut Session<'_>,
+    conn: &mut PgConnection,
     cursors: &[SagaCursor<'_>],
     recovery: &Recovery,
-    last: Option<(Direction, usize)>,
+    last: Option<StepSide>,
 ) -> Result<(), CommitError> {
-    let dead: Vec<uuid::Uuid> = cursors
+    let dead: Vec<Uuid> = cursors
         .iter()
         .filter(|cursor| cursor.is_dead_lettered())
         .map(|cursor| cursor.job.saga_id.0)
@@ -377,21 +330,27 @@ async fn bury(
         Recovery::DeadLetter(_) => Notice::BestEffort,
         Recovery::None | Recovery::FailSteps(_) => Notice::Required,
     };
-    dead_letter::dead_letter(tx, &dead, notice).await.map_err(|error| match classify(error, last) {
-        CommitError::Step { at, error, .. } => {
-            CommitError::Step { at, error, cancelled_mid_statement: tx.course.cancelled_mid_statement }
+    dead_letter(session, conn, &dead, notice).await.map_err(|error| match classify(error, last) {
+        CommitError::Step { side, error, .. } => {
+            let cancelled_mid_statement = session.user_code.cancelled_mid_statement;
+            CommitError::Step { side, error, cancelled_mid_statement }
         }
         other @ (CommitError::Transient(_) | CommitError::LockTimeout(_)) => other,
     })
 }
 
-fn finish(cursors: &[SagaCursor<'_>], moves: &[SagaUpdate], after: CommitEffects, result: &mut BatchResult) {
-    result.after = after;
-    for (cursor, row) in cursors.iter().zip(moves) {
-        result.crash = result.crash.take().or_else(|| cursor.crash.clone());
+fn finish(
+    cursors: &[SagaCursor<'_>],
+    updates: &[SagaUpdate],
+    effects: CommitEffects,
+    result: &mut BatchResult,
+) {
+    result.effects = effects;
+    for (cursor, row) in cursors.iter().zip(updates) {
+        result.crash = result.crash.or(cursor.crash);
         if cursor.came_to_rest {
-            let ending = FinalStatus { status: cursor.state.status, cause: cursor.state.cause.clone() };
-            result.after.ended.push((cursor.job.saga_id, ending));
+            let status = FinalStatus { status: cursor.state.status, cause: cursor.state.cause.clone() };
+            result.effects.ended.push((cursor.job.saga_id, status));
         } else if row.held {
             result.continuing.push((cursor.index, cursor.continuation()));
         } else if cursor.state.status.is_active() {

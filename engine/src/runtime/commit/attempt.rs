@@ -1,4 +1,4 @@
-//! One batch in one transaction, tried again while its trouble is nobody's fault.
+//! One batch in one transaction, tried again while its trouble is transient.
 
 use std::{
     sync::Arc,
@@ -7,15 +7,19 @@ use std::{
 
 use sqlx::{Acquire, Postgres, pool::PoolConnection};
 
-use crate::runtime::commit::group_commit::CommitPath;
 use crate::{
-    engine::Core,
-    runtime::commit::{
-        advance::{self, BatchMember, BatchResult, Recovery},
-        error::CommitError,
+    runtime::{
+        commit::{
+            advance::{BatchResult, CommitPath, advance},
+            error::CommitError,
+            recovery::Recovery,
+        },
+        core::Core,
+        lease_updates,
+        messages::BatchMember,
     },
     store,
-    support::{connection, faults::Fault},
+    support::{connection::timed_out, faults::CrashPoint, jitter::jittered},
 };
 
 /// A batch that was dropped by everybody's fault but its own is not tried for ever: past the lease the claims are lost.
@@ -58,7 +62,7 @@ pub(super) async fn commit_with_retries(
         }
         tracing::debug!(error = %error, "a batch met trouble that will pass; trying again");
         metrics::counter!("sagaline_set_retries_total").increment(1);
-        tokio::time::sleep(crate::support::jitter::jittered(pause)).await;
+        tokio::time::sleep(jittered(pause)).await;
         pause = (pause * 2).min(Duration::from_secs(1));
     }
 }
@@ -68,7 +72,7 @@ async fn extend_leases(core: &Arc<Core>, members: &[BatchMember]) {
     let saga_ids = members.iter().map(|member| member.job.saga_id);
     let aged = core.leases.older_than_among(saga_ids, core.settings.lease / 6);
     if !aged.is_empty()
-        && let Err(error) = core.extend_leases(&aged).await
+        && let Err(error) = lease_updates::extend_leases(core, &aged).await
     {
         tracing::debug!(error = %error, "can't extend the leases of a batch; it goes on with what is left of them");
     }
@@ -82,10 +86,10 @@ async fn commit_once(
     options: AttemptOptions,
 ) -> Result<BatchResult, CommitError> {
     let mut connection = core.pool.acquire().await.map_err(CommitError::Transient)?;
-    let mut backend = None;
-    let work = in_transaction(core, &mut connection, members, recovery, options, &mut backend);
+    let mut backend_pid = None;
+    let work = in_transaction(core, &mut connection, members, recovery, options, &mut backend_pid);
     let (result, cancelled_mid_statement) = match tokio::time::timeout(TRANSACTION_LIMIT, work).await {
-        Err(_) => (Err(CommitError::Transient(connection::timed_out("the transaction took too long"))), true),
+        Err(_) => (Err(CommitError::Transient(timed_out("the transaction took too long"))), true),
         Ok(result) => {
             let cancelled_mid_statement =
                 matches!(result, Err(CommitError::Step { cancelled_mid_statement: true, .. }));
@@ -102,8 +106,8 @@ async fn commit_once(
         // Handing it back could wait on a dead socket for ever and keep its place in the pool.
         drop(connection.detach());
     }
-    if cancelled_mid_statement && let Some(backend) = backend {
-        core.terminate(backend).await.map_err(CommitError::Transient)?;
+    if cancelled_mid_statement && let Some(pid) = backend_pid {
+        core.terminate_backend(pid).await.map_err(CommitError::Transient)?;
     }
     result
 }
@@ -114,7 +118,7 @@ async fn in_transaction(
     members: &[BatchMember],
     recovery: &Recovery,
     options: AttemptOptions,
-    backend: &mut Option<i32>,
+    backend_pid: &mut Option<i32>,
 ) -> Result<BatchResult, CommitError> {
     let mut transaction = connection.begin().await.map_err(CommitError::Transient)?;
     if let Some(lock_wait) = options.lock_wait {
@@ -122,17 +126,22 @@ async fn in_transaction(
             .await
             .map_err(CommitError::Transient)?;
     }
-    let mut result =
-        advance::advance(core, &mut transaction, members, recovery, options.path, backend).await?;
-    if core.is_crashed() || result.crash == Some(Fault::CrashBeforeCommit) {
-        core.simulate_crash();
-        return Ok(BatchResult { crash: Some(Fault::CrashBeforeCommit), ..BatchResult::default() });
+    let mut result = advance(core, &mut transaction, members, recovery, options.path, backend_pid).await?;
+    if core.faults.is_crashed() || result.crash.is_before_commit() {
+        simulate_crash(core);
+        return Ok(BatchResult { crash: CrashPoint::BEFORE_COMMIT, ..BatchResult::default() });
     }
     transaction.commit().await.map_err(CommitError::Transient)?;
     metrics::counter!("sagaline_commits_total", "kind" => "set").increment(1);
     std::mem::take(&mut result.metrics).record();
-    if result.crash.is_some() {
-        core.simulate_crash();
+    if result.crash.is_set() {
+        simulate_crash(core);
     }
     Ok(result)
+}
+
+/// A test made this engine crash: it stops, and leaves no trace from now on.
+fn simulate_crash(core: &Core) {
+    core.faults.crash();
+    core.stop.cancel();
 }

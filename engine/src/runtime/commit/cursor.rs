@@ -1,5 +1,5 @@
 //! One saga of a batch, with its working state: applies answers, cancels and deadlines through the pure transition, and
-//! collects the rows that tell of it. The job itself stays untouched until the commit.
+//! collects the history that tell of it. The job itself stays untouched until the commit.
 
 use std::{
     sync::Arc,
@@ -8,32 +8,26 @@ use std::{
 
 use serde_json::value::RawValue;
 
+use crate::support::faults::CrashPoint;
 use crate::{
     definition::{
         erased::{Invocation, StepAnswer},
         saga::Definition,
     },
-    engine::Core,
     model::{
-        graph::{Graph, StepKind, UNKNOWN_GRAPH},
+        graph::{Graph, UNKNOWN_GRAPH},
+        kinds::StepKind,
         nul::{replace_nul, replace_nul_in_failure},
         outcome::{Counts, Failure, Outcome, Retry},
         retry::RetryPolicy,
         status::{Direction, Status},
-        transition::{Event, Next, Refusal, State, can_compensate, transition},
+        transition::{Event, MAX_LOST_ATTEMPTS, Next, Refusal, State, can_compensate, transition},
         views::HistoryOutcome,
     },
-    runtime::{
-        commit::advance::{Continuation, Recovery},
-        job::Job,
-        queue::throttle::LocalQueues,
-    },
+    runtime::{commit::recovery::Recovery, core::Core, job::Job, queue::throttle::LocalQueues},
     store::commits::{FencedSaga, HistoryRow, SagaUpdate},
-    support::faults::{DisabledGuard, Fault, FaultPoint},
 };
 
-/// How often an attempt may be lost with its process before a person is asked.
-pub(crate) const MAX_LOST_ATTEMPTS: u32 = 5;
 /// A saga of the batch on its way.
 pub(crate) struct SagaCursor<'a> {
     pub(crate) index: usize,
@@ -54,7 +48,7 @@ pub(crate) struct SagaCursor<'a> {
     pub(crate) age: Duration,
     /// Whether the status was changed to one that observers are told of.
     pub(crate) came_to_rest: bool,
-    pub(crate) crash: Option<Fault>,
+    pub(crate) crash: CrashPoint,
 }
 impl<'a> SagaCursor<'a> {
     pub(crate) fn new(index: usize, job: &'a Job, row: &FencedSaga) -> Self {
@@ -76,7 +70,7 @@ impl<'a> SagaCursor<'a> {
             deadline_passed: row.deadline_passed,
             age: Duration::from_millis(u64::try_from(row.age_ms).unwrap_or_default()),
             came_to_rest: false,
-            crash: None,
+            crash: CrashPoint::default(),
         }
     }
 
@@ -85,11 +79,11 @@ impl<'a> SagaCursor<'a> {
     }
 
     fn kind(&self) -> Option<StepKind> {
-        self.graph.steps.get(self.state.at).map(|node| node.kind)
+        self.graph.steps.get(self.state.step_index).map(|node| node.kind)
     }
 
     fn policy(&self) -> RetryPolicy {
-        self.graph.policy(self.state.at, self.state.direction)
+        self.graph.policy(self.state.step_index, self.state.direction)
     }
 
     /// Counts the attempt, unless the claim has done so.
@@ -100,13 +94,13 @@ impl<'a> SagaCursor<'a> {
     }
 
     /// A saga that this process can't work on, and one that keeps killing its process.
-    pub(crate) fn park_if_unrunnable(&mut self, rows: &mut Vec<HistoryRow>) {
+    pub(crate) fn park_if_unrunnable(&mut self, history: &mut Vec<HistoryRow>) {
         if let Some(reason) = &self.job.unreadable {
-            self.park(reason.clone(), rows);
+            self.park(reason.clone(), history);
         } else if self.state.lost_attempts >= MAX_LOST_ATTEMPTS {
             let error =
                 format!("its process vanished {} times in a row during this step", self.state.lost_attempts);
-            self.park(error, rows);
+            self.park(error, history);
         } else if self.kind().is_none() {
             // It was long overdue, or it would not have been claimed here: no process knows it.
             let missing = match self.definition {
@@ -116,21 +110,21 @@ impl<'a> SagaCursor<'a> {
                     self.job.definition_name, self.job.step
                 ),
             };
-            self.park(missing, rows);
+            self.park(missing, history);
         } else if self.kind() == Some(StepKind::Call) && !self.job.interrupted {
-            self.park(format!("`{}` is a call step, but was not performed", self.job.step), rows);
+            self.park(format!("`{}` is a call step, but was not performed", self.job.step), history);
         }
     }
 
     /// Parks a saga because nothing else of it can be written.
-    pub(crate) fn park_unwritable(&mut self, error: &[String], rows: &mut Vec<HistoryRow>) {
+    pub(crate) fn park_unwritable(&mut self, error: &[String], history: &mut Vec<HistoryRow>) {
         let error = error.iter().map(String::as_str).collect::<Vec<_>>().join(": ");
-        self.record_in_doubt("its outcome could not be written", rows);
-        self.park(format!("its outcome could not be written: {error}"), rows);
+        self.record_in_doubt("its outcome could not be written", history);
+        self.park(format!("its outcome could not be written: {error}"), history);
     }
 
     /// Notes that a call was made whose answer is not known any more.
-    fn record_in_doubt(&mut self, error: &str, rows: &mut Vec<HistoryRow>) {
+    fn record_in_doubt(&mut self, error: &str, history: &mut Vec<HistoryRow>) {
         if self.kind() == Some(StepKind::Call) {
             self.record(
                 HistoryOutcome::Retry,
@@ -138,19 +132,19 @@ impl<'a> SagaCursor<'a> {
                 vec![error.into()],
                 Instant::now(),
                 Duration::ZERO,
-                rows,
+                history,
             );
             self.apply(&Event::Retry(Counts::Attempt));
         }
     }
 
-    fn park(&mut self, error: String, rows: &mut Vec<HistoryRow>) {
-        self.record(HistoryOutcome::Parked, None, vec![error], Instant::now(), Duration::ZERO, rows);
+    fn park(&mut self, error: String, history: &mut Vec<HistoryRow>) {
+        self.record(HistoryOutcome::Parked, None, vec![error], Instant::now(), Duration::ZERO, history);
         self.apply(&Event::Parked);
     }
 
     /// Applies a cancel or a deadline, between two attempts.
-    pub(crate) fn apply_cancel_or_deadline(&mut self, rows: &mut Vec<HistoryRow>) {
+    pub(crate) fn apply_cancel_or_deadline(&mut self, history: &mut Vec<HistoryRow>) {
         let parked = self.is_dead_lettered() && self.cancel.is_some();
         if self.kind().is_none() || !(self.state.status == Status::Running || parked) {
             return;
@@ -165,7 +159,7 @@ impl<'a> SagaCursor<'a> {
         };
         match transition(self.graph, &self.state, &event) {
             Ok(_) => {
-                self.record(outcome, None, why, Instant::now(), Duration::ZERO, rows);
+                self.record(outcome, None, why, Instant::now(), Duration::ZERO, history);
                 self.apply(&event);
             }
             // Too late for it: the saga goes on, as the caller of cancel can read off its status.
@@ -179,36 +173,22 @@ impl<'a> SagaCursor<'a> {
         if let Some(answer) = self.forced_answer(recovery) {
             return Some(answer);
         }
-        if self.state.direction == Direction::Undo && core.disabled_guard() == Some(DisabledGuard::Undo) {
+        let side = self.state.side();
+        if side.direction == Direction::Undo && core.faults.is_undo_disabled() {
             return Some(StepAnswer::done(None));
         }
-        let fault = core.fault(self.job.saga_id, || self.fault_point(), self.state.attempt)?;
-        match fault {
-            Fault::Fail(failure) => Some(StepAnswer::Outcome(Outcome::Fail(failure))),
-            Fault::Retry(error) => Some(StepAnswer::Outcome(Outcome::Retry(Retry::message(error)))),
-            Fault::Hold(delay) => {
-                Some(StepAnswer::Outcome(Outcome::Retry(Retry::snooze(delay, "held by a test"))))
-            }
-            Fault::CrashBeforeCommit | Fault::CrashAfterCommit => {
-                self.crash = Some(fault);
-                None
-            }
-        }
+        let (saga_id, definition) = (self.job.saga_id, &self.job.definition_name);
+        let attempt = self.state.attempt;
+        let injected = core.faults.before_step(saga_id, definition, &self.step_name, side.direction, attempt);
+        self.crash = self.crash.or(injected.crash);
+        injected.answer.map(StepAnswer::Outcome)
     }
 
-    /// The answer for a step that is known to break.
+    /// The answer for a step that is known to break its batch.
     pub(crate) fn forced_answer(&self, recovery: &Recovery) -> Option<StepAnswer> {
-        let error = recovery.error_for(self.state.direction, self.state.at)?;
+        let error = recovery.error_for(self.state.side())?;
         let retry = Retry { after: None, counts: Counts::Attempt, error: error.to_vec() };
         Some(StepAnswer::Outcome(Outcome::Retry(retry)))
-    }
-
-    fn fault_point(&self) -> FaultPoint {
-        FaultPoint {
-            definition: self.job.definition_name.to_string(),
-            step: self.step_name.clone(),
-            direction: self.state.direction,
-        }
     }
 
     pub(crate) fn invocation(&self) -> Invocation {
@@ -240,18 +220,18 @@ impl<'a> SagaCursor<'a> {
         answer: &StepAnswer,
         started: Instant,
         took: Duration,
-        rows: &mut Vec<HistoryRow>,
+        history: &mut Vec<HistoryRow>,
     ) {
         match answer {
-            StepAnswer::InputUnreadable(reason) => self.park(reason.clone(), rows),
+            StepAnswer::InputUnreadable(reason) => self.park(reason.clone(), history),
             StepAnswer::OutputUnstorable(reason) => {
-                self.record_in_doubt("it was called, but its answer is lost", rows);
-                self.park(reason.clone(), rows);
+                self.record_in_doubt("it was called, but its answer is lost", history);
+                self.park(reason.clone(), history);
             }
             StepAnswer::Outcome(Outcome::Done(output)) => {
-                self.record(HistoryOutcome::Done, output.clone(), Vec::new(), started, took, rows);
+                self.record(HistoryOutcome::Done, output.clone(), Vec::new(), started, took, history);
                 if self.state.direction == Direction::Action {
-                    let output_index = self.state.at + 1;
+                    let output_index = self.state.step_index + 1;
                     if self.values.len() <= output_index {
                         self.values.resize(output_index + 1, None);
                     }
@@ -259,22 +239,28 @@ impl<'a> SagaCursor<'a> {
                 }
                 self.apply(&Event::Done);
             }
-            StepAnswer::Outcome(Outcome::Retry(retry)) => self.apply_retry(retry, started, took, rows),
+            StepAnswer::Outcome(Outcome::Retry(retry)) => self.apply_retry(retry, started, took, history),
             StepAnswer::Outcome(Outcome::Fail(failure)) => {
                 let failure = replace_nul_in_failure(failure);
                 let error = vec![format!("{} ({})", failure.message, failure.code)];
-                self.record(HistoryOutcome::Failed, None, error, started, took, rows);
+                self.record(HistoryOutcome::Failed, None, error, started, took, history);
                 self.apply(&Event::Failed(failure));
             }
         }
     }
 
-    fn apply_retry(&mut self, retry: &Retry, started: Instant, took: Duration, rows: &mut Vec<HistoryRow>) {
+    fn apply_retry(
+        &mut self,
+        retry: &Retry,
+        started: Instant,
+        took: Duration,
+        history: &mut Vec<HistoryRow>,
+    ) {
         let policy = self.policy();
         let exhausted = retry.counts == Counts::Attempt && self.state.attempt >= policy.attempts;
         if exhausted {
             let last = retry.error.first().cloned().map_or_else(|| "no reason given".into(), replace_nul);
-            self.record(HistoryOutcome::Exhausted, None, retry.error.clone(), started, took, rows);
+            self.record(HistoryOutcome::Exhausted, None, retry.error.clone(), started, took, history);
             let message = format!("gave up after {} attempts; the last: {last}", self.state.attempt);
             self.apply(&Event::Exhausted(Failure::new("attempts-exhausted", message)));
             return;
@@ -283,7 +269,7 @@ impl<'a> SagaCursor<'a> {
             Counts::Attempt => HistoryOutcome::Retry,
             Counts::Snooze => HistoryOutcome::Snoozed,
         };
-        self.record(outcome, None, retry.error.clone(), started, took, rows);
+        self.record(outcome, None, retry.error.clone(), started, took, history);
         self.delay = retry.after.unwrap_or_else(|| policy.delay(self.state.attempt, rand::random()));
         self.apply(&Event::Retry(retry.counts));
     }
@@ -293,8 +279,9 @@ impl<'a> SagaCursor<'a> {
             Ok((state, next)) => {
                 // From the claim on: parked and then cancelled to its end, it has come to rest all the same.
                 self.came_to_rest = self.job.state.status.is_active() && !state.status.is_active();
-                let moved = state.at != self.state.at || state.direction != self.state.direction;
-                if moved && let Some(node) = self.graph.steps.get(state.at) {
+                if state.side() != self.state.side()
+                    && let Some(node) = self.graph.steps.get(state.step_index)
+                {
                     self.step_name.clone_from(&node.name);
                 }
                 if matches!(event, Event::Done) {
@@ -316,14 +303,14 @@ impl<'a> SagaCursor<'a> {
         error: Vec<String>,
         started: Instant,
         took: Duration,
-        rows: &mut Vec<HistoryRow>,
+        history: &mut Vec<HistoryRow>,
     ) {
         self.seq += 1;
         let error: Vec<String> = error.into_iter().map(replace_nul).collect();
         if let Some(first) = error.first() {
             self.error = Some(first.clone());
         }
-        rows.push(HistoryRow {
+        history.push(HistoryRow {
             saga_id: self.job.saga_id.0,
             seq: self.seq,
             step: self.step_name.clone(),
@@ -389,4 +376,21 @@ impl<'a> SagaCursor<'a> {
 /// Rounds up, so that a wait is never cut short to nothing.
 fn millis_up(duration: Duration) -> i64 {
     i64::try_from(duration.as_micros().div_ceil(1000)).unwrap_or(i64::MAX)
+}
+
+/// Where a saga stands that goes on with its claim kept.
+#[derive(Debug)]
+pub(crate) struct Continuation {
+    pub(crate) state: State,
+    pub(crate) step: Arc<str>,
+    pub(crate) history_seq: i32,
+    pub(crate) values: Vec<Option<Arc<RawValue>>>,
+}
+
+impl Continuation {
+    /// Turns the job that led here into the next one; it keeps its claim and its room.
+    pub(crate) fn job(self, job: Job) -> Job {
+        let Self { state, step, history_seq, values } = self;
+        Job { state, step, history_seq, values, interrupted: false, ..job }
+    }
 }

@@ -6,12 +6,13 @@
 //! other process may claim it, and this one does as soon as the throttle lets it.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     sync::{Arc, PoisonError, RwLock},
     time::Duration,
 };
 
-use crate::{engine::Engine, runtime::claim::feed::OpenQueues};
+/// The queues that this process works on now.
+pub(crate) type OpenQueues = Arc<HashSet<Arc<str>>>;
 
 /// How much of a queue a process may claim now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,15 +29,6 @@ pub enum Allowance {
 /// once, from memory.
 pub type Throttle = Arc<dyn Fn() -> Allowance + Send + Sync>;
 
-impl Engine {
-    /// Sets the throttle of a queue in this process. The polls of the queue's feed ask it, so nobody has to say when its
-    /// answer changes.
-    pub fn throttle(&self, queue: &str, throttle: Throttle) {
-        self.core.feeds.throttles.set(queue, throttle);
-        self.core.feeds.wake(queue);
-    }
-}
-
 /// Which sagas a process may go on with: those of the queues that it works on, and of those that a throttle limits only
 /// as far as nothing is called.
 pub(crate) struct LocalQueues {
@@ -51,7 +43,7 @@ pub(crate) struct Throttles {
 }
 
 impl Throttles {
-    fn set(&self, queue: &str, throttle: Throttle) {
+    pub(crate) fn set(&self, queue: &str, throttle: Throttle) {
         self.by_queue.write().unwrap_or_else(PoisonError::into_inner).insert(queue.into(), throttle);
     }
 

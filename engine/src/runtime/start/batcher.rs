@@ -4,35 +4,31 @@ use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use futures::FutureExt;
 use sqlx::Acquire;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
 use crate::{
-    definition::tx::{CommitEffects, Tx, UserCodeState},
-    engine::Core,
-    model::error::{StartError, StepError},
-    runtime::{
-        commit::error::{is_lock_timeout, is_transient},
-        start::start_sagas::{NewSaga, Started, start_and_claim},
+    definition::new_saga::{NewSaga, Started},
+    model::{
+        error::{StartError, StepError},
+        outcome::chain,
     },
-    support::connection,
+    runtime::{
+        core::Core,
+        effects::{self, Session, UserCodeState},
+        messages::{StartRequest, drain_ready},
+        start::start_sagas::{self, ClaimOnStart},
+    },
+    support::{
+        connection::{is_lock_timeout, is_transient, timed_out},
+        jitter::jittered,
+    },
 };
 
-/// A start, and who waits for it.
-pub(crate) struct StartRequest {
-    pub(crate) saga: NewSaga,
-    pub(crate) reply: oneshot::Sender<Result<Started, StartError>>,
-}
-
-pub(crate) type Sender = mpsc::UnboundedSender<StartRequest>;
 type Answers = Vec<Result<Started, StartError>>;
 
-/// How often a batch is tried while its trouble is nobody's fault.
+/// How often a batch is tried while its trouble is transient.
 const MAX_TRIES: u32 = 4;
 const START_TIMEOUT: Duration = Duration::from_secs(20);
-
-pub(crate) fn channel() -> (Sender, mpsc::UnboundedReceiver<StartRequest>) {
-    mpsc::unbounded_channel()
-}
 
 pub(crate) async fn run(core: Arc<Core>, mut arrivals: mpsc::UnboundedReceiver<StartRequest>) {
     let mut batch = Vec::new();
@@ -46,12 +42,7 @@ pub(crate) async fn run(core: Arc<Core>, mut arrivals: mpsc::UnboundedReceiver<S
             return;
         }
         if !batch.is_empty() {
-            crate::runtime::commit::group_commit::drain_ready(
-                &mut batch,
-                &mut arrivals,
-                core.settings.max_batch,
-            )
-            .await;
+            drain_ready(&mut batch, &mut arrivals, core.settings.max_batch).await;
             // Callers whose batch panicked hear that the engine does not answer; the others go on.
             if AssertUnwindSafe(start(&core, std::mem::take(&mut batch))).catch_unwind().await.is_err() {
                 tracing::error!("starting a batch of sagas panicked");
@@ -102,7 +93,7 @@ fn is_retryable(error: &StepError) -> bool {
 }
 
 fn unavailable(sagas: &[NewSaga], error: &(dyn std::error::Error + 'static)) -> Answers {
-    let reason = crate::model::outcome::chain(error).join(": ");
+    let reason = chain(error).join(": ");
     tracing::warn!(sagas = sagas.len(), error = %reason, "sagas could not be started");
     sagas.iter().map(|_| Err(StartError::Unavailable(reason.clone()))).collect()
 }
@@ -120,7 +111,7 @@ async fn start_with_retries(
             Err((error, stage)) if is_retryable(&error) && tries < MAX_TRIES => {
                 tracing::debug!(error = %error, "a batch of starts met trouble that may pass; trying again");
                 *commit_unknown |= stage == Stage::Commit;
-                tokio::time::sleep(crate::support::jitter::jittered(pause)).await;
+                tokio::time::sleep(jittered(pause)).await;
                 pause *= 4;
             }
             Err((error, stage)) => {
@@ -145,18 +136,18 @@ async fn start_once(
 ) -> Result<Answers, (StepError, Stage)> {
     let before = |error: sqlx::Error| (StepError::from(error), Stage::Before);
     let mut connection = core.pool.acquire().await.map_err(before)?;
-    let (mut stage, mut course) = (Stage::Before, UserCodeState::default());
+    let (mut stage, mut user_code) = (Stage::Before, UserCodeState::default());
     let work = async {
         let mut transaction = connection.begin().await?;
-        let mut tx = Tx::new(&mut transaction, core);
-        let started = start_and_claim(&mut tx, sagas.to_vec()).await;
-        course = std::mem::take(&mut tx.course);
+        let mut session = Session::new(core);
+        let started =
+            start_sagas::start(&mut session, &mut transaction, sagas.to_vec(), ClaimOnStart::Yes).await;
+        user_code = session.user_code;
         let mut answers = started?;
-        let after: CommitEffects = std::mem::take(&mut tx.after);
         stage = Stage::Commit;
         transaction.commit().await?;
         metrics::counter!("sagaline_commits_total", "kind" => "start").increment(1);
-        core.publish_effects(after);
+        effects::publish(core, session.effects);
         if commit_unknown {
             // Who is found under its own id was started by the commit that got no answer.
             for (saga, answer) in sagas.iter().zip(&mut answers) {
@@ -171,12 +162,12 @@ async fn start_once(
         Ok(result) => result,
         // Before the commit one of them may be to blame: then they are tried apart.
         Err(_) if stage == Stage::Before => {
-            course.cancelled_mid_statement = true;
+            user_code.cancelled_mid_statement = true;
             Err(StepError::Other("starting took too long".into()))
         }
-        Err(_) => Err(StepError::Database(connection::timed_out("committing starts took too long"))),
+        Err(_) => Err(StepError::Database(timed_out("committing starts took too long"))),
     };
-    let usable = !course.cancelled_mid_statement
+    let usable = !user_code.cancelled_mid_statement
         && matches!(
             &result,
             Ok(_) | Err(StepError::Start(_) | StepError::Database(sqlx::Error::Database(_)))
@@ -185,9 +176,9 @@ async fn start_once(
         // Handing it back could wait on a dead socket for ever and keep its place in the pool.
         drop(connection.detach());
     }
-    if course.cancelled_mid_statement
-        && let Some(backend) = course.backend
-        && let Err(error) = core.terminate(backend).await
+    if user_code.cancelled_mid_statement
+        && let Some(pid) = user_code.backend_pid
+        && let Err(error) = core.terminate_backend(pid).await
     {
         tracing::debug!(error = %error, "can't end a statement that nobody waits for");
     }

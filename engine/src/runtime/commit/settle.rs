@@ -1,0 +1,157 @@
+//! What follows from a batch that was committed, or that can't be.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use tokio::sync::{Semaphore, oneshot};
+
+use crate::{
+    model::{ids::SagaId, nul::replace_nul},
+    runtime::{
+        commit::advance::BatchResult,
+        core::Core,
+        effects,
+        job::Committed,
+        messages::{BatchMember, CommitRequest},
+    },
+    store::claims::ReleaseRow,
+};
+
+/// The group commit of one definition.
+pub(super) struct GroupCommitter {
+    pub(super) core: Arc<Core>,
+    /// The transactions that may run beside the group commit.
+    pub(super) places: Semaphore,
+    pub(super) isolated: IsolatedSagas,
+}
+
+/// Passes on what a committed batch came to.
+pub(super) fn settle(
+    core: &Arc<Core>,
+    members: Vec<BatchMember>,
+    replies: Vec<oneshot::Sender<Committed>>,
+    result: BatchResult,
+) {
+    if result.crash.is_set() {
+        // As if the process had died: claims stay leased, and nobody here learns anything.
+        return;
+    }
+    let mut jobs: Vec<_> = members.into_iter().map(|member| Some(member.job)).collect();
+    if let Some(delay) = result.next_due
+        && let Some(queue) = jobs.iter().flatten().next().map(|job| job.queue.clone())
+    {
+        core.feeds.wake_after(&queue, delay);
+    }
+    for index in &result.lost {
+        if let Some(job) = &jobs[*index] {
+            tracing::warn!(saga.id = %job.saga_id, saga.epoch = job.epoch, "a claim was lost; its work was dropped");
+            metrics::counter!("sagaline_claims_lost_total").increment(1);
+        }
+    }
+    let continuations: Vec<_> = result
+        .continuing
+        .into_iter()
+        .filter_map(|(index, continuation)| jobs[index].take().map(|job| continuation.job(job)))
+        .collect();
+    effects::publish(core, result.effects);
+    drop(jobs);
+    // First the next jobs, as `Engine::commit` promises to those told below.
+    for job in continuations {
+        effects::dispatch(core, job);
+    }
+    for (index, reply) in replies.into_iter().enumerate() {
+        let committed = if result.lost.contains(&index) { Committed::Lost } else { Committed::Moved };
+        // A worker that was dropped does not need to know.
+        let _ = reply.send(committed);
+    }
+}
+
+/// Gives up what no trying again has helped.
+pub(super) fn release_transient(core: &Arc<Core>, requests: Vec<CommitRequest>, error: &sqlx::Error) {
+    tracing::warn!(sagas = requests.len(), error = %error, "gave up a batch: the database is away for too long");
+    release_all(core, requests, Duration::ZERO, None);
+}
+
+/// Gives claims back without an outcome, to be due after `delay`; `error` tells what kept them.
+pub(super) fn release_all(
+    core: &Arc<Core>,
+    requests: Vec<CommitRequest>,
+    delay: Duration,
+    error: Option<&str>,
+) {
+    let (replies, members) = unzip(requests);
+    let delay_ms = i64::try_from(delay.as_millis()).unwrap_or(i64::MAX);
+    let rows = members.iter().map(|member| {
+        // A call that was made stays an attempt, and in doubt; a batch left no trace.
+        let job = &member.job;
+        let row = if member.made_call() { job.release_after_call() } else { job.unstarted_release() };
+        ReleaseRow { delay_ms, error: error.map(|error| replace_nul(error.into())), ..row }
+    });
+    core.leases.queue_release(rows);
+    core.lease_wakeup.notify_one();
+    if let Some(member) = members.first() {
+        core.feeds.wake_after(&member.job.queue, delay);
+    }
+    drop(members);
+    for reply in replies {
+        let _ = reply.send(Committed::Lost);
+    }
+}
+
+pub(super) fn zip(members: Vec<BatchMember>, replies: Vec<oneshot::Sender<Committed>>) -> Vec<CommitRequest> {
+    members.into_iter().zip(replies).map(|(member, reply)| CommitRequest { member, reply }).collect()
+}
+
+pub(super) fn unzip(requests: Vec<CommitRequest>) -> (Vec<oneshot::Sender<Committed>>, Vec<BatchMember>) {
+    requests.into_iter().map(|request| (request.reply, request.member)).unzip()
+}
+
+/// Sagas that met trouble alone: until they get through they don't join a batch again, which would have to be split for
+/// them each time. Only a memory: without it batches are slower, not wrong.
+#[derive(Debug, Default)]
+pub(super) struct IsolatedSagas {
+    /// How often in a row each was held up by a lock.
+    held_up: Mutex<HashMap<SagaId, u32>>,
+}
+
+impl IsolatedSagas {
+    pub(super) fn contains(&self, saga_id: SagaId) -> bool {
+        let known = self.known();
+        !known.is_empty() && known.contains_key(&saga_id)
+    }
+
+    pub(super) fn insert(&self, saga_id: SagaId) {
+        let mut known = self.known();
+        if known.len() >= MAX_TRACKED {
+            known.clear();
+        }
+        known.entry(saga_id).or_default();
+    }
+
+    /// Counts that a saga was held up, and tells how often it was before.
+    pub(super) fn count_lock_timeout(&self, saga_id: SagaId) -> u32 {
+        self.insert(saga_id);
+        let mut known = self.known();
+        let count = known.entry(saga_id).or_default();
+        *count += 1;
+        *count - 1
+    }
+
+    pub(super) fn times(&self, saga_id: SagaId) -> u32 {
+        self.known().get(&saga_id).copied().unwrap_or_default()
+    }
+
+    pub(super) fn forget(&self, saga_id: SagaId) {
+        self.known().remove(&saga_id);
+    }
+
+    fn known(&self) -> std::sync::MutexGuard<'_, HashMap<SagaId, u32>> {
+        self.held_up.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Upper bound of remembered sagas; the map is cleared when it is reached.
+const MAX_TRACKED: usize = 10_000;

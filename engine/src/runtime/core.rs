@@ -1,0 +1,101 @@
+//! What the handles and tasks of one engine share.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::Duration,
+};
+
+use sqlx::PgPool;
+use tokio::sync::Notify;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    definition::{observer::ErasedDeadJobObserver, saga::Definition},
+    model::{
+        dead_job::DeadJobTtls,
+        ids::{SagaId, WorkerId},
+        status::Direction,
+    },
+    runtime::{
+        leases::LeaseTable,
+        messages::{CommitSender, StartSender},
+        queue::{feeds::Feeds, orphans::OrphanScan},
+        settings::Settings,
+        waiters::Waiters,
+    },
+    store,
+    support::{connection, faults::FaultHooks, supervise::supervised, trace_link::TraceLink},
+};
+
+/// What the handles and tasks of one engine share: what it is made of, and what it holds. It knows only what is below it.
+pub(crate) struct Core {
+    pub(crate) pool: PgPool,
+    pub(crate) worker: WorkerId,
+    pub(crate) definitions: BTreeMap<String, Arc<Definition>>,
+    /// All steps of all definitions, as `definition/step`.
+    pub(crate) steps: Vec<String>,
+    pub(crate) settings: Settings,
+    pub(crate) feeds: Feeds,
+    pub(crate) leases: Arc<LeaseTable>,
+    pub(crate) waiters: Waiters,
+    pub(crate) lease_wakeup: Notify,
+    pub(crate) stop: CancellationToken,
+    pub(crate) tasks: TaskTracker,
+    /// Where jobs are committed, by definition; under the empty name, those of definitions unknown here.
+    pub(crate) committers: HashMap<String, CommitSender>,
+    pub(crate) starter: StartSender,
+    pub(crate) trace_link: Option<Arc<dyn TraceLink>>,
+    pub(crate) dead_job_observer: Option<Arc<dyn ErasedDeadJobObserver>>,
+    pub(crate) dead_job_ttls: DeadJobTtls,
+    /// How long archived dead jobs are kept; `None` for ever.
+    pub(crate) archive_retention: Option<Duration>,
+    pub(crate) orphans: OrphanScan,
+    pub(crate) faults: FaultHooks,
+}
+
+impl Core {
+    pub(crate) fn lease_ms(&self) -> i64 {
+        i64::try_from(self.settings.lease.as_millis()).unwrap_or(i64::MAX)
+    }
+
+    /// Spawns a task of the engine that starts again after a panic.
+    pub(crate) fn supervise<F>(self: &Arc<Self>, name: &'static str, task: fn(Arc<Self>) -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let core = self.clone();
+        self.tasks.spawn(async move {
+            let stop = core.stop.clone();
+            supervised(name, &stop, || task(core.clone())).await;
+        });
+    }
+
+    /// Ends a server process of ours that goes on with a statement whose result is not awaited any more, and so keeps its
+    /// locks.
+    pub(crate) async fn terminate_backend(&self, pid: i32) -> Result<(), sqlx::Error> {
+        connection::with_timeout(&self.pool, self.settings.db_timeout(), async |conn| {
+            store::commits::terminate(conn, pid).await
+        })
+        .await
+    }
+
+    pub(crate) fn step_span(
+        &self,
+        saga_id: SagaId,
+        definition: &str,
+        step: &str,
+        direction: Direction,
+        attempt: u32,
+        traceparent: Option<&str>,
+    ) -> tracing::Span {
+        let span = tracing::info_span!(
+            "step", otel.name = %step, saga.id = %saga_id, saga.definition = %definition, step.name = %step,
+            step.direction = %direction, step.attempt = attempt
+        );
+        if let (Some(link), Some(traceparent)) = (&self.trace_link, traceparent) {
+            link.adopt(&span, traceparent);
+        }
+        span
+    }
+}

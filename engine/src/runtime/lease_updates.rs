@@ -1,0 +1,85 @@
+//! Extends the leases of this process in the database, and gives its claims back.
+
+use std::{collections::BTreeMap, time::Instant};
+
+use crate::{
+    model::ids::SagaId,
+    runtime::{core::Core, job::Job},
+    store::{self, claims::ReleaseRow},
+    support::connection,
+};
+
+/// Extends the leases of these claims now.
+pub(crate) async fn extend_leases(core: &Core, ids: &[uuid::Uuid]) -> Result<(), sqlx::Error> {
+    let timeout = core.settings.db_timeout();
+    let connection = connection::acquire(&core.pool, timeout).await?;
+    let asked = Instant::now();
+    let extended = connection::on_connection(connection, timeout, async |conn| {
+        store::claims::extend(conn, ids, core.worker, core.lease_ms()).await
+    })
+    .await?;
+    core.leases.extended(&extended, asked);
+    Ok(())
+}
+
+/// Gives back claims that were not started.
+pub(crate) fn release_unstarted(core: &Core, jobs: impl IntoIterator<Item = Job>) {
+    release(core, jobs.into_iter().map(|job| job.unstarted_release()));
+}
+
+/// Gives back a claim whose attempt was cut short: the attempt stays counted, and a call stays in doubt.
+pub(crate) fn abandon(core: &Core, job: Job) {
+    release(core, [if job.is_call() { job.release_after_call() } else { job.started_release() }]);
+    drop(job);
+}
+
+/// Gives claims back, soon: the lease keeper flushes them.
+pub(crate) fn release(core: &Core, rows: impl IntoIterator<Item = ReleaseRow>) {
+    if core.faults.is_crashed() {
+        return;
+    }
+    core.leases.queue_release(rows);
+    core.lease_wakeup.notify_one();
+}
+
+/// Writes the queued releases to the database; what can't be written now stays queued.
+pub(crate) async fn flush_releases(core: &Core) {
+    // Flushes are serialised, so a caller also waits for one in progress that holds its claims.
+    let _one_at_a_time = core.leases.flushing.lock().await;
+    if core.faults.is_crashed() {
+        return;
+    }
+    let mut pending = core.leases.take_pending();
+    if pending.rows.is_empty() {
+        return;
+    }
+    match write_releases(core, &pending.rows).await {
+        Ok(released) => {
+            pending.confirm();
+            let mut by_queue = BTreeMap::<String, Vec<SagaId>>::new();
+            for (id, queue) in released {
+                by_queue.entry(queue).or_default().push(SagaId(id));
+            }
+            for (queue, ids) in by_queue {
+                core.feeds.notify_due(&queue, ids);
+            }
+        }
+        Err(error) => {
+            tracing::debug!(error = %error, "can't give claims back now; their leases stand behind");
+        }
+    }
+}
+
+async fn write_releases(core: &Core, rows: &[ReleaseRow]) -> Result<Vec<(uuid::Uuid, String)>, sqlx::Error> {
+    connection::with_timeout(&core.pool, core.settings.db_timeout(), async |conn| {
+        let released = store::claims::release(conn, rows, core.worker).await?;
+        let mut queues: Vec<String> = released.iter().map(|(_, queue)| queue.clone()).collect();
+        queues.sort_unstable();
+        queues.dedup();
+        if !queues.is_empty() {
+            store::starts::notify_due(conn, &queues).await?;
+        }
+        Ok(released)
+    })
+    .await
+}

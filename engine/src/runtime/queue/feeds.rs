@@ -1,0 +1,211 @@
+//! The queues that this process works on, and the channels on which their jobs are handed out.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, PoisonError, RwLock,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use tokio::sync::{Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    model::ids::SagaId,
+    runtime::{
+        job::Job,
+        queue::{
+            pauses::PauseCache,
+            throttle::{Allowance, LocalQueues, OpenQueues, Throttles},
+        },
+        slots::{JobSlots, QueueSignals},
+    },
+};
+
+/// Is told of sagas that became due in a queue, after the commit.
+pub type DueHook = Arc<dyn Fn(Vec<SagaId>) + Send + Sync>;
+
+/// All feeds of this process.
+#[derive(Default)]
+pub(crate) struct Feeds {
+    by_queue: RwLock<HashMap<Arc<str>, Arc<QueueState>>>,
+    open: RwLock<OpenQueues>,
+    hooks: RwLock<HashMap<String, DueHook>>,
+    pub(crate) pauses: PauseCache,
+    pub(crate) throttles: Throttles,
+}
+
+/// A queue that this process works on.
+pub(crate) struct QueueState {
+    pub(crate) signals: Arc<QueueSignals>,
+    sender: mpsc::UnboundedSender<Job>,
+    pub(crate) slots: Arc<Semaphore>,
+    pub(crate) capacity: usize,
+    /// Sagas whose holder vanished again and again run one at a time, in a slot of their own.
+    pub(crate) probation: Arc<Semaphore>,
+    /// While the throttle lets one saga through, that saga has this slot.
+    pub(crate) probe: Arc<Semaphore>,
+    next_due: Mutex<Option<Instant>>,
+    open: AtomicBool,
+    /// Cancelled when nothing is claimed any more.
+    pub(crate) claimed_last: CancellationToken,
+}
+
+impl Feeds {
+    pub(crate) fn open_queues(&self) -> OpenQueues {
+        self.open.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Which sagas may stay in this process, at this moment.
+    pub(crate) fn local_queues(&self) -> LocalQueues {
+        LocalQueues { open: self.open_queues(), throttled: self.throttles.throttled() }
+    }
+
+    /// Room for one saga of the queue in this process; `None` when it is full, closed, paused, throttled, or carried by
+    /// a hook.
+    pub(crate) fn slot(&self, queue: &str) -> Option<JobSlots> {
+        let is_throttled = || self.throttles.allowance(queue) != Allowance::Unlimited;
+        if self.hook(queue).is_some() || !self.pauses.may_claim(queue) || is_throttled() {
+            return None;
+        }
+        let feed = self.feed(queue)?;
+        let slot = feed.slots.clone().try_acquire_owned().ok()?;
+        Some(JobSlots { slot: Some(slot), ..JobSlots::default() })
+    }
+
+    /// Hands out a job whose claim this process holds; gives it back if no feed takes it.
+    pub(crate) fn dispatch(&self, job: Job) -> Option<Job> {
+        match self.feed(&job.queue) {
+            Some(feed) => feed.hand_out(job),
+            None => Some(job),
+        }
+    }
+
+    /// Tells that sagas of a queue became due.
+    pub(crate) fn notify_due(&self, queue: &str, ids: Vec<SagaId>) {
+        if let Some(hook) = self.hook(queue) {
+            hook(ids);
+        } else {
+            self.wake(queue);
+        }
+    }
+
+    /// Wakes the claims of a queue.
+    pub(crate) fn wake(&self, queue: &str) {
+        if let Some(feed) = self.feed(queue) {
+            feed.signals.wake.notify_one();
+        }
+    }
+
+    pub(crate) fn wake_all(&self) {
+        for feed in self.by_queue.read().unwrap_or_else(PoisonError::into_inner).values() {
+            feed.signals.wake.notify_one();
+        }
+    }
+
+    /// Has the claims of a queue look again after `delay`.
+    pub(crate) fn wake_after(&self, queue: &str, delay: Duration) {
+        if let Some(feed) = self.feed(queue) {
+            // A little late rather than a little early: the database's clock decides.
+            let due = Instant::now() + delay + Duration::from_millis(2);
+            let mut next = feed.next_due.lock().unwrap_or_else(PoisonError::into_inner);
+            if next.is_none_or(|next| due < next) {
+                *next = Some(due);
+                drop(next);
+                feed.signals.wake.notify_one();
+            }
+        }
+    }
+
+    pub(crate) fn set_due_hook(&self, queue: &str, hook: DueHook) {
+        self.hooks.write().unwrap_or_else(PoisonError::into_inner).insert(queue.into(), hook);
+    }
+
+    fn hook(&self, queue: &str) -> Option<DueHook> {
+        self.hooks.read().unwrap_or_else(PoisonError::into_inner).get(queue).cloned()
+    }
+
+    fn feed(&self, queue: &str) -> Option<Arc<QueueState>> {
+        let feeds = self.by_queue.read().unwrap_or_else(PoisonError::into_inner);
+        feeds.get(queue).filter(|feed| feed.is_open()).cloned()
+    }
+
+    pub(crate) fn register(&self, state: Arc<QueueState>) {
+        self.by_queue
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(state.signals.queue.clone(), state);
+        self.refresh_open();
+    }
+
+    pub(crate) fn refresh_open(&self) {
+        let feeds = self.by_queue.read().unwrap_or_else(PoisonError::into_inner);
+        let open = feeds.values().filter(|feed| feed.is_open()).map(|feed| feed.signals.queue.clone());
+        *self.open.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(open.collect());
+    }
+}
+
+impl QueueState {
+    /// The state of a queue that is about to be worked on, and where its jobs come out; at most `capacity` jobs are handed
+    /// out and not yet committed.
+    pub(crate) fn new(queue: &str, capacity: usize) -> (Arc<Self>, mpsc::UnboundedReceiver<Job>) {
+        let (sender, jobs) = mpsc::unbounded_channel();
+        let state = Arc::new(Self {
+            signals: Arc::new(QueueSignals::new(queue)),
+            sender,
+            slots: Arc::new(Semaphore::new(capacity)),
+            capacity,
+            probation: Arc::new(Semaphore::new(1)),
+            probe: Arc::new(Semaphore::new(1)),
+            next_due: Mutex::default(),
+            open: AtomicBool::new(true),
+            claimed_last: CancellationToken::new(),
+        });
+        (state, jobs)
+    }
+
+    /// The queue's name.
+    pub(crate) fn queue(&self) -> &str {
+        &self.signals.queue
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        self.open.load(Ordering::Acquire)
+    }
+
+    /// Ends claiming; [`Feeds::refresh_open`] has to follow.
+    pub(crate) fn close(&self) {
+        self.open.store(false, Ordering::Release);
+    }
+
+    /// Hands out a job; gives it back if the feed is closed.
+    pub(crate) fn hand_out(&self, job: Job) -> Option<Job> {
+        self.sender.send(job).err().map(|rejected| rejected.0)
+    }
+
+    /// Whether it is time to look for sagas on probation; if so, the next look is a poll away.
+    pub(crate) fn probation_is_due(&self, poll: Duration) -> bool {
+        let now = Instant::now();
+        let mut next = self.signals.next_probation.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = *next <= now;
+        if due {
+            *next = now + poll;
+        }
+        due
+    }
+
+    pub(crate) fn pause(&self, poll: Duration) -> Duration {
+        let next = *self.next_due.lock().unwrap_or_else(PoisonError::into_inner);
+        next.map_or(poll, |due| poll.min(due.saturating_duration_since(Instant::now())))
+    }
+
+    /// Drops a due time that this round looks at.
+    pub(crate) fn forget_due(&self) {
+        let mut next = self.next_due.lock().unwrap_or_else(PoisonError::into_inner);
+        if next.is_some_and(|due| due <= Instant::now()) {
+            *next = None;
+        }
+    }
+}

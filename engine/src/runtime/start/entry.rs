@@ -1,0 +1,218 @@
+//! Runs the entry steps of sagas in the commit that starts them.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use serde_json::value::RawValue;
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use crate::{
+    definition::{
+        erased::{Invocation, StepAnswer},
+        new_saga::Started,
+        observer::StatusChange,
+        tx::Tx,
+    },
+    model::{
+        error::{StartError, StepError},
+        ids::SagaId,
+        outcome::Outcome,
+        status::{Direction, Status},
+        views::{FinalStatus, HistoryOutcome},
+    },
+    runtime::{core::Core, effects::Session, job::Job, slots::JobSlots, start::validate::ValidatedStart},
+    store::{self, commits::HistoryRow},
+    support::user_code::run_user_code,
+};
+
+/// Callers wait for entry steps, and other starts behind them: none takes longer, whatever its policy says.
+const ENTRY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Runs the entry steps of the sagas just inserted, takes back those refused, which it gives with the reason, and makes
+/// jobs of those claimed.
+pub(super) async fn run_entry_steps(
+    session: &mut Session<'_>,
+    conn: &mut PgConnection,
+    fresh: Vec<(usize, ValidatedStart)>,
+    answers: &mut [Option<Result<Started, StartError>>],
+) -> Result<HashMap<Uuid, StartError>, StepError> {
+    let core = session.core;
+    let mut by_definition: BTreeMap<String, Vec<(usize, ValidatedStart)>> = BTreeMap::new();
+    for start in fresh {
+        by_definition.entry(start.1.definition.graph.name.clone()).or_default().push(start);
+    }
+    let (mut refused, mut history, mut ended) = (HashMap::new(), Vec::new(), Vec::<ValidatedStart>::new());
+    let mut due = BTreeMap::<String, Vec<SagaId>>::new();
+    for (definition_name, starts) in by_definition {
+        let outputs = run_entry_step(session, conn, &starts).await?;
+        let mut started = 0_u64;
+        for ((place, mut start), output) in starts.into_iter().zip(outputs) {
+            let output = match output {
+                Ok(output) => output,
+                Err(error) => {
+                    refused.insert(start.id.0, error.clone());
+                    answers[place] = Some(Err(error));
+                    continue;
+                }
+            };
+            started += 1;
+            answers[place] = Some(Ok(Started { saga_id: start.id, existing: false }));
+            let mut values = vec![Some(start.input.clone())];
+            if let Some(entered) = output {
+                history.push(entered.row);
+                values.push(entered.output);
+            }
+            match start.slots.take() {
+                Some(slots) => session.effects.jobs.push(job(core, start, values, slots)),
+                None if start.state.status == Status::Running => {
+                    due.entry(start.definition.graph.queue.clone()).or_default().push(start.id);
+                }
+                None => ended.push(start),
+            }
+        }
+        session.effects.started.push((definition_name, started));
+    }
+    if !refused.is_empty() {
+        let ids: Vec<Uuid> = refused.keys().copied().collect();
+        store::starts::delete(conn, &ids).await?;
+    }
+    if !history.is_empty() {
+        let worker = core.worker;
+        store::commits::append_history(conn, &history, worker).await?;
+    }
+    if !due.is_empty() {
+        let queues: Vec<String> = due.keys().cloned().collect();
+        store::starts::notify_due(conn, &queues).await?;
+        session.effects.due.extend(due);
+    }
+    end(session, conn, ended).await?;
+    Ok(refused)
+}
+
+/// Tells observers and waiters of sagas whose entry step was their only one.
+async fn end(
+    session: &mut Session<'_>,
+    conn: &mut PgConnection,
+    ended: Vec<ValidatedStart>,
+) -> Result<(), StepError> {
+    for start in ended {
+        let change = StatusChange {
+            saga_id: start.id,
+            input: start.input,
+            status: Status::Completed,
+            cause: None,
+            error: None,
+        };
+        if let Some(observer) = &start.definition.observer {
+            let mut tx = Tx::new(conn, session);
+            match run_user_code(ENTRY_TIMEOUT, observer.status_changed(&mut tx, &[change])).await {
+                Ok(notified) => notified?,
+                Err(failure) => {
+                    session.user_code.cancelled_mid_statement = true;
+                    let name = &start.definition.graph.name;
+                    return Err(StepError::Other(format!("the observer of `{name}` {failure}")));
+                }
+            }
+        }
+        session.effects.ended.push((start.id, FinalStatus { status: Status::Completed, cause: None }));
+    }
+    Ok(())
+}
+
+struct EntryResult {
+    row: HistoryRow,
+    output: Option<Arc<RawValue>>,
+}
+
+/// Runs the entry step of one definition's starts; `Ok(None)` for a definition without one.
+async fn run_entry_step(
+    session: &mut Session<'_>,
+    conn: &mut PgConnection,
+    starts: &[(usize, ValidatedStart)],
+) -> Result<Vec<Result<Option<EntryResult>, StartError>>, StepError> {
+    let Some((_, first)) = starts.first() else { return Ok(Vec::new()) };
+    if !first.has_entry() {
+        return Ok(starts.iter().map(|_| Ok(None)).collect());
+    }
+    let definition = first.definition.clone();
+    let node = &definition.graph.steps[0];
+    let invocations: Vec<Invocation> = starts
+        .iter()
+        .map(|(_, start)| Invocation {
+            saga_id: start.id,
+            step: node.name.clone(),
+            attempt: 1,
+            values: vec![Some(start.input.clone())],
+            cause: None,
+            trace: start.trace.as_deref().map(Into::into),
+            key_salt: None,
+        })
+        .collect();
+    let began = Instant::now();
+    let mut tx = Tx::new(conn, session);
+    let run = definition.actions[0].in_transaction(Direction::Action, &mut tx, &invocations);
+    let answers = match run_user_code(node.retry.timeout.min(ENTRY_TIMEOUT), run).await {
+        Ok(answers) => answers?,
+        Err(failure) => {
+            session.user_code.cancelled_mid_statement = true;
+            return Err(StepError::Other(format!("entry step `{}` {failure}", node.name)));
+        }
+    };
+    let took = began.elapsed();
+    Ok(invocations
+        .iter()
+        .zip(answers)
+        .map(|(invocation, answer)| match answer {
+            StepAnswer::Outcome(Outcome::Done(output)) => Ok(Some(EntryResult {
+                row: HistoryRow {
+                    saga_id: invocation.saga_id.0,
+                    seq: 1,
+                    step: node.name.clone(),
+                    direction: Direction::Action.name(),
+                    outcome: HistoryOutcome::Done,
+                    attempt: 1,
+                    started: began,
+                    duration: took,
+                    output: output.clone(),
+                    error: Vec::new(),
+                    epoch: 0,
+                },
+                output,
+            })),
+            StepAnswer::Outcome(Outcome::Fail(failure)) => Err(StartError::Refused(failure)),
+            StepAnswer::Outcome(Outcome::Retry(retry)) => {
+                Err(StartError::Unavailable(retry.error.join(": ")))
+            }
+            StepAnswer::InputUnreadable(reason) | StepAnswer::OutputUnstorable(reason) => {
+                Err(StartError::BadInput(reason))
+            }
+        })
+        .collect())
+}
+
+fn job(core: &Core, start: ValidatedStart, values: Vec<Option<Arc<RawValue>>>, slots: JobSlots) -> Job {
+    let mut state = start.state;
+    state.attempt = 1;
+    let entered = i32::from(start.definition.graph.steps[0].entry);
+    Job {
+        saga_id: start.id,
+        definition_name: start.definition.graph.name.as_str().into(),
+        queue: start.definition.graph.queue.as_str().into(),
+        step: start.definition.graph.steps[state.step_index].name.as_str().into(),
+        state,
+        epoch: 1,
+        history_seq: entered,
+        values,
+        trace: start.trace.map(Into::into),
+        interrupted: false,
+        unreadable: None,
+        isolated: false,
+        lease: core.leases.track(start.id, 1),
+        slots,
+        definition: Some(start.definition),
+    }
+}

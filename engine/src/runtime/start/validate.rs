@@ -1,0 +1,88 @@
+//! Checks a new saga before it is inserted.
+
+use std::sync::Arc;
+
+use serde_json::value::RawValue;
+
+use crate::{
+    definition::{new_saga::NewSaga, saga::Definition},
+    model::{
+        error::StartError,
+        ids::SagaId,
+        nul::json_holds_nul,
+        transition::{Event, State, transition},
+    },
+    runtime::{core::Core, slots::JobSlots},
+    store::starts::NewSagaRow,
+};
+
+/// A start whose definition is known and whose input is written.
+pub(crate) struct ValidatedStart {
+    pub(crate) id: SagaId,
+    pub(crate) definition: Arc<Definition>,
+    pub(crate) input: Arc<RawValue>,
+    pub(crate) business_key: Option<String>,
+    pub(crate) trace: Option<String>,
+    /// The state right after the start: past the entry step, if there is one.
+    pub(crate) state: State,
+    /// Room in a feed of this process: the saga is claimed in the commit that starts it.
+    pub(crate) slots: Option<JobSlots>,
+}
+
+impl ValidatedStart {
+    pub(crate) fn has_entry(&self) -> bool {
+        self.definition.graph.steps[0].entry
+    }
+
+    /// The row that is inserted for it.
+    pub(crate) fn row(&self) -> NewSagaRow<'_> {
+        let graph = &self.definition.graph;
+        let deadline_ms =
+            graph.deadline.map(|deadline| i64::try_from(deadline.as_millis()).unwrap_or(i64::MAX));
+        NewSagaRow {
+            id: self.id.0,
+            definition: &graph.name,
+            graph_hash: &graph.hash,
+            queue: &graph.queue,
+            status: self.state.status.name(),
+            step: &graph.steps[self.state.step_index].name,
+            seq: i32::from(self.has_entry()),
+            held: self.slots.is_some(),
+            deadline_ms,
+            business_key: self.business_key.as_deref(),
+            trace: self.trace.as_deref(),
+            input: self.input.get(),
+        }
+    }
+}
+
+/// Finds the definition of a new saga, and checks its input.
+pub(super) fn validate(core: &Core, new: &NewSaga) -> Result<ValidatedStart, StartError> {
+    let definition = core
+        .definitions
+        .get(new.definition.as_ref())
+        .ok_or_else(|| StartError::UnknownDefinition(new.definition.to_string()))?;
+    let input = new.input.clone().map_err(StartError::BadInput)?;
+    if !new.typed {
+        definition.check_input(&input).map_err(StartError::BadInput)?;
+    }
+    // PostgreSQL keeps no NUL in text or jsonb; better a clear no here than a failed batch.
+    if json_holds_nul(input.get()) || new.business_key.as_deref().is_some_and(|key| key.contains('\0')) {
+        return Err(StartError::BadInput("the NUL character can't be stored".into()));
+    }
+    let mut state = State::initial();
+    if definition.graph.steps[0].entry
+        && let Ok((entered, _)) = transition(&definition.graph, &state, &Event::Done)
+    {
+        state = entered;
+    }
+    Ok(ValidatedStart {
+        id: new.id,
+        definition: definition.clone(),
+        input,
+        business_key: new.business_key.clone(),
+        trace: new.trace.clone(),
+        state,
+        slots: None,
+    })
+}
