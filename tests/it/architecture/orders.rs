@@ -2,8 +2,38 @@
 
 use super::layers::{Crate, Order};
 
-pub(super) const CRATES: [Crate; 3] = [
+pub(super) const CRATES: [Crate; 4] = [
     Crate { source: "breakers/src", orders: &[] },
+    Crate {
+        source: "engine/src",
+        orders: &[
+            Order {
+                within: "",
+                floors: &[
+                    &["model"],
+                    &["store", "definition", "support"],
+                    &["runtime"],
+                    &["engine"],
+                    &["operate"],
+                    &["builder"],
+                    &["testing"],
+                ],
+            },
+            Order {
+                within: "runtime",
+                floors: &[
+                    &["settings", "slots", "leases", "waiters"],
+                    &["job"],
+                    &["messages", "queue"],
+                    &["core"],
+                    &["lease_updates"],
+                    &["effects"],
+                    &["claim", "start", "commit"],
+                    &["perform", "tasks"],
+                ],
+            },
+        ],
+    },
     Crate { source: "workers/src", orders: &[] },
     Crate {
         source: "api/src",
