@@ -6,6 +6,7 @@
 mod load;
 mod orders;
 mod outage;
+mod profile;
 mod report;
 mod server;
 mod steps;
@@ -101,8 +102,9 @@ impl Arguments {
 /// Measures and prints.
 ///
 /// # Errors
-/// When the database can't be used, or a saga did not end well.
+/// When this binary is not optimised, the database can't be used, or a saga did not end well.
 pub(crate) async fn run(config: Config, subject: Subject) -> Result<(), Failure> {
+    profile::check()?;
     let (name, arguments) = match &subject {
         Subject::Steps(arguments) => ("steps", arguments.clone()),
         Subject::Orders(OrdersArguments { arguments, mail_outage: None, .. }) => {

@@ -73,6 +73,15 @@ async fn a_database_that_is_not_migrated_is_refused_until_it_is() {
 }
 
 #[tokio::test]
+async fn bench_measures_nothing_that_is_not_optimised_and_says_in_which_profile_that_was_compiled() {
+    if cfg!(debug_assertions) {
+        let (code, output) = run(&["bench", "steps"], &[]).await;
+        assert_eq!(code, Some(2), "{output}");
+        assert!(output.contains("in the profile `dev`"), "{output}");
+    }
+}
+
+#[tokio::test]
 async fn a_stale_openapi_file_is_detected() {
     let state = TempState::new();
     let file = state.outer().join("openapi.json");

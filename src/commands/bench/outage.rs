@@ -19,6 +19,7 @@ use super::{
     Arguments, Outage,
     load::{self, Load, Phase},
     orders::{self, House},
+    profile::PROFILE,
 };
 use crate::{config::Config, failure::Failure, scratch::Scratch, terminal};
 
@@ -205,6 +206,7 @@ fn as_json(arguments: &Arguments, by: Outage, figures: &Figures) -> serde_json::
             "last_seconds_after_the_outage": mails.last_after.as_secs_f64(),
         },
         "version": env!("CARGO_PKG_VERSION"),
+        "profile": PROFILE,
     })
 }
 
@@ -214,7 +216,7 @@ fn as_tables(arguments: &Arguments, by: Outage, figures: &Figures) {
         std::iter::once(name.to_owned()).chain(loads.iter().map(value)).collect::<Vec<_>>()
     };
     let latency = |share: f64| move |load: &Load| format!("{:.2} ms", milliseconds(load.quantile(share)));
-    let title = format!("{} callers, mail server: {}", arguments.callers, by.name());
+    let title = format!("{} callers, mail server: {}, profile: {PROFILE}", arguments.callers, by.name());
     terminal::table(
         &[&title, PHASES[0], PHASES[1], PHASES[2]],
         [

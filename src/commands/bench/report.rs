@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::{Arguments, load::Load, server::ServerFigures};
+use super::{Arguments, load::Load, profile::PROFILE, server::ServerFigures};
 use crate::terminal;
 
 /// Prints what was measured.
@@ -33,6 +33,7 @@ fn as_json(subject: &str, arguments: &Arguments, load: &Load, server: &ServerFig
         "postgresql": server.version,
         "settings": server.settings.iter().cloned().collect::<std::collections::BTreeMap<_, _>>(),
         "version": env!("CARGO_PKG_VERSION"),
+        "profile": PROFILE,
     })
 }
 
@@ -64,6 +65,7 @@ fn as_table(subject: &str, arguments: &Arguments, load: &Load, server: &ServerFi
             row("processor time, server (with warm-up)", optional(server.cpu_seconds)),
             row("PostgreSQL", server.version.clone()),
             row("durability", settings.join(", ")),
+            row("compiled in the profile", PROFILE.to_owned()),
         ],
     );
 }
