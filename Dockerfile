@@ -13,8 +13,8 @@ ARG REVISION=unknown
 # The caches are kept between builds, so that only changed code is compiled.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/build/target \
-    SAGALINE_REVISION="$REVISION" cargo build --release --locked --bin sagaline \
- && strip --strip-debug target/release/sagaline -o /sagaline
+    SAGALINE_REVISION="$REVISION" cargo build --profile dist --locked --bin sagaline \
+ && strip --strip-debug target/dist/sagaline -o /sagaline
 
 # This image has the same Debian's glibc, libgcc and CA certificates; its user is 65532.
 FROM gcr.io/distroless/cc-debian12:nonroot

@@ -31,7 +31,7 @@ demo *args:
 
 # Measures this machine.
 bench *args:
-    cargo run --release --locked -- bench {{ args }}
+    cargo run --profile dist --locked -- bench {{ args }}
 
 # Generates openapi/openapi.json, the API's contract.
 openapi:
