@@ -5,6 +5,7 @@ mod route_table;
 mod router;
 mod service;
 mod text_bounds;
+mod text_formats;
 
 pub use router::{openapi, openapi_json, router};
 pub use service::Service;

@@ -2,15 +2,19 @@
 
 use std::convert::Infallible;
 
-use axum::extract::FromRequestParts;
+use axum::{
+    extract::FromRequestParts,
+    response::{IntoResponse, Response},
+};
 use http::{HeaderMap, HeaderName, header, request::Parts};
+use serde::Serialize;
 use utoipa::{
     IntoParams,
     openapi::path::{Parameter, ParameterIn},
 };
 
 use super::header::{documented_header, lenient_header};
-use crate::http::{Problem, ProblemCode};
+use crate::http::{JsonResponse, Problem, ProblemCode, not_modified};
 
 const TAGS: &str = r#"^(\*|(W/)?"[!#-~]*"( *, *(W/)?"[!#-~]*")*)$"#;
 
@@ -26,12 +30,7 @@ pub(crate) enum IfMatch {
 }
 
 impl IfMatch {
-    /// Narrows to the version that has to be current when it is changed; `current` is asked for only when several
-    /// versions are named.
-    ///
-    /// # Errors
-    /// A 412 when none of them can be.
-    pub(crate) fn expected(&self, current: Option<i64>) -> Result<Option<i64>, Problem> {
+    fn expected(&self, current: Option<i64>) -> Result<Option<i64>, Problem> {
         match self {
             Self::Anything | Self::Existing => Ok(None),
             Self::Versions(versions) => match (versions.as_slice(), current) {
@@ -43,9 +42,19 @@ impl IfMatch {
         }
     }
 
-    /// Whether the current version has to be known to narrow the condition.
-    pub(crate) fn needs_current(&self) -> bool {
-        matches!(self, Self::Versions(versions) if versions.len() > 1)
+    /// Narrows the condition to the version that has to be current when the change is made. `current` is read only when
+    /// the caller names several versions.
+    ///
+    /// # Errors
+    /// A 412 when none of them can be current; what `current` gives.
+    pub(crate) async fn expected_version(
+        &self,
+        current: impl AsyncFnOnce() -> Result<i64, Problem>,
+    ) -> Result<Option<i64>, Problem> {
+        match self {
+            Self::Versions(versions) if versions.len() > 1 => self.expected(Some(current().await?)),
+            Self::Anything | Self::Existing | Self::Versions(_) => self.expected(None),
+        }
     }
 
     /// The 412, with the current tag when it is known.
@@ -64,11 +73,26 @@ pub(crate) struct IfNoneMatch(Vec<Tag>);
 
 impl IfNoneMatch {
     /// Whether the caller has this version already (the weak comparison).
-    pub(crate) fn has(&self, version: i64) -> bool {
+    fn has(&self, version: i64) -> bool {
         self.0.iter().any(|tag| match tag {
             Tag::Any => true,
             Tag::Strong(seen) | Tag::Weak(seen) => *seen == Some(version),
         })
+    }
+
+    /// Answers with the body, or with a 304 when the caller has this version already.
+    ///
+    /// # Errors
+    /// A 500 when the body can't be written.
+    pub(crate) fn respond<T: Serialize>(
+        &self,
+        version: i64,
+        body: impl FnOnce() -> T,
+    ) -> Result<Response, Problem> {
+        if self.has(version) {
+            return Ok(not_modified(version));
+        }
+        Ok(JsonResponse::ok(&body())?.version(version).into_response())
     }
 }
 

@@ -4,7 +4,7 @@ use axum::extract::{FromRequestParts, RawPathParams};
 use http::request::Parts;
 use uuid::Uuid;
 
-use crate::http::{FieldError, Problem, ProblemCode};
+use crate::http::{Problem, ProblemCode};
 
 /// The one id in the path.
 #[derive(Clone, Copy, Debug)]
@@ -25,10 +25,7 @@ impl<S: Send + Sync> FromRequestParts<S> for IdPath {
             .filter(|id| value.len() == 36 && id.to_string() == value.to_ascii_lowercase());
         id.map(Self).ok_or_else(|| {
             let message = format!("`{name}` must be a UUID such as 0199f3a0-0000-7000-8000-000000000000");
-            Problem::fields(
-                ProblemCode::InvalidParameter,
-                vec![FieldError::parameter(name, "invalid", message)],
-            )
+            Problem::parameter(name, message)
         })
     }
 }
@@ -40,10 +37,7 @@ impl<S: Send + Sync> FromRequestParts<S> for TextPath {
         let (name, value) = only(parts, state).await?;
         if value.contains('\0') || value.chars().count() > 128 {
             let message = format!("`{name}` must be at most 128 characters, none of them U+0000");
-            return Err(Problem::fields(
-                ProblemCode::InvalidParameter,
-                vec![FieldError::parameter(name, "invalid", message)],
-            ));
+            return Err(Problem::parameter(name, message));
         }
         Ok(Self(value))
     }

@@ -64,6 +64,11 @@ impl Problem {
         Self::fields(ProblemCode::InvalidHeader, vec![FieldError::header(name, "invalid", message)])
     }
 
+    /// One wrong parameter of the path or the query.
+    pub(crate) fn parameter(name: impl Into<String>, message: impl Into<String>) -> Self {
+        Self::fields(ProblemCode::InvalidParameter, vec![FieldError::parameter(name, "invalid", message)])
+    }
+
     /// There is no such thing.
     pub(crate) fn not_found(noun: &str, id: impl std::fmt::Display) -> Self {
         Self::new(ProblemCode::NotFound, format!("there is no {noun} {id}"))

@@ -18,8 +18,6 @@ pub struct Limits {
     pub header_bytes: usize,
     /// The most header fields; more is a 431.
     pub headers: usize,
-    /// The most lines that an order can have.
-    pub order_lines: usize,
     /// The most open streams of events at a time; one more is a 503 at once.
     pub event_streams: usize,
     /// The longest page of a list.
@@ -71,7 +69,6 @@ impl Default for Limits {
             concurrent_scans: 4,
             header_bytes: 16 * 1024,
             headers: 64,
-            order_lines: 100,
             event_streams: 1000,
             page: 200,
             in_flight: 4096,

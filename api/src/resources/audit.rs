@@ -5,33 +5,20 @@ mod query;
 
 use std::cmp::Reverse;
 
-use axum::{
-    extract::State,
-    response::{IntoResponse, Response},
-};
-use serde::Serialize;
-use utoipa::ToSchema;
+use axum::extract::State;
 
 use crate::{
-    extract::{PageRequest, Query, next_page},
+    extract::{PageRequest, Query},
     http::{
         JsonResponse, Problem,
         documented::{LIST, STORED, problems},
     },
     state::ApiState,
 };
-use entry::{AuditCursor, AuditEntry};
+use entry::{AuditCursor, AuditEntry, AuditPage};
 use query::AuditQuery;
 
 problems!(Problems: LIST, STORED);
-
-/// A page of what people changed.
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct AuditPage {
-    pub(crate) items: Vec<AuditEntry>,
-    /// Gives the next page, as `cursor`; `null` on the last one.
-    pub(crate) next_cursor: Option<String>,
-}
 
 /// List what people changed
 ///
@@ -57,7 +44,7 @@ pub(crate) struct AuditPage {
 pub(crate) async fn list_audit(
     State(state): State<ApiState>,
     Query(query): Query<AuditQuery>,
-) -> Result<Response, Problem> {
+) -> Result<JsonResponse, Problem> {
     let ours = query.shop_filter();
     let page_request = PageRequest::new("audit", &format!("{ours:?}"), query.cursor.as_deref(), query.limit)?;
     let after = page_request.after.map(AuditCursor::from_id);
@@ -72,6 +59,5 @@ pub(crate) async fn list_audit(
     }
     entries.sort_by_key(|entry| Reverse(entry.audit_id));
     entries.truncate(limit as usize);
-    let (items, next_cursor) = next_page(entries, &page_request, |entry| entry.audit_id);
-    Ok(JsonResponse::ok(&AuditPage { items, next_cursor })?.into_response())
+    JsonResponse::ok(&AuditPage::of(entries, &page_request, |entry| entry.audit_id))
 }

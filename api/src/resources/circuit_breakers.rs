@@ -14,6 +14,7 @@ use crate::{
         JsonResponse, Problem, ProblemCode,
         documented::{STORED, problems},
     },
+    resources::page::{list, whole},
     state::ApiState,
 };
 
@@ -43,6 +44,8 @@ pub(crate) struct CircuitBreaker {
     pub(crate) seen_at: DateTime<Utc>,
 }
 
+list!(CircuitBreakerList of CircuitBreaker, "All circuit breakers.", "Always `null`: there are few breakers, and all of them are given.");
+
 /// When a breaker opens, for how long, and what closes it.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct CircuitBreakerSettings {
@@ -52,14 +55,6 @@ pub(crate) struct CircuitBreakerSettings {
     pub(crate) open_ms: i64,
     /// So many trial calls have to succeed before all are made again.
     pub(crate) probes: i64,
-}
-
-/// All circuit breakers.
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct CircuitBreakerList {
-    pub(crate) items: Vec<CircuitBreaker>,
-    /// Always `null`: there are few breakers, and all of them are given.
-    pub(crate) next_cursor: Option<String>,
 }
 
 impl From<ReportedBreaker> for CircuitBreaker {
@@ -96,7 +91,7 @@ impl From<ReportedBreaker> for CircuitBreaker {
             status = 200,
             description = "All circuit breakers",
             body = CircuitBreakerList,
-            example = json!({"items": [example()], "next_cursor": null})
+            example = json!(whole(&example()))
         ),
         Problems
     )
@@ -105,8 +100,7 @@ pub(crate) async fn list_circuit_breakers(
     State(state): State<ApiState>,
     Query(()): Query<()>,
 ) -> Result<JsonResponse, Problem> {
-    let items = breaker_reports::list(state.pool()).await?.into_iter().map(Into::into).collect();
-    JsonResponse::ok(&CircuitBreakerList { items, next_cursor: None })
+    JsonResponse::ok(&CircuitBreakerList::whole(breaker_reports::list(state.pool()).await?))
 }
 
 fn example() -> Value {

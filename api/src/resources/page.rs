@@ -1,8 +1,105 @@
-//! What all lists have in common.
+//! The lists of the API: `{"items": […], "next_cursor": …}`, a page at a time.
 
+use std::borrow::Cow;
+
+use serde::Serialize;
 use serde_json::{Value, json};
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{
+        Ref, RefOr, Schema,
+        schema::{ArrayBuilder, ObjectBuilder, SchemaType, Type},
+    },
+};
+use uuid::Uuid;
 
-/// An example of a list with one item.
+use crate::extract::{PageRequest, next_page};
+
+/// What `next_cursor` says in lists that have pages.
+pub(super) const NEXT: &str = "Give it as `cursor` to get the next page; `null` on the last one.";
+
+/// A page of a list, or the whole of a short one.
+#[derive(Debug, Serialize)]
+pub(crate) struct Page<T> {
+    items: Vec<T>,
+    next_cursor: Option<String>,
+}
+
+/// How the document names and describes a list of these items. [`list!`] implements it.
+pub(crate) trait Listed: ToSchema {
+    /// The name of the list's component.
+    const LIST: &'static str;
+    /// What the list is.
+    const DESCRIPTION: &'static str;
+    /// What its `next_cursor` says.
+    const NEXT: &'static str;
+}
+
+impl<T> Page<T> {
+    /// A page of `rows`: as many as were asked for, of which one more was read to know whether there is a next page.
+    pub(super) fn of<R: Into<T>>(rows: Vec<R>, request: &PageRequest, id: impl Fn(&R) -> Uuid) -> Self {
+        let (rows, next_cursor) = next_page(rows, request, id);
+        Self { items: rows.into_iter().map(Into::into).collect(), next_cursor }
+    }
+
+    /// A list that is short enough to be given whole.
+    pub(super) fn whole<R: Into<T>>(rows: impl IntoIterator<Item = R>) -> Self {
+        Self { items: rows.into_iter().map(Into::into).collect(), next_cursor: None }
+    }
+}
+
+impl<T: Listed> PartialSchema for Page<T> {
+    fn schema() -> RefOr<Schema> {
+        schema(&T::name(), T::DESCRIPTION, T::NEXT)
+    }
+}
+
+impl<T: Listed> ToSchema for Page<T> {
+    fn name() -> Cow<'static, str> {
+        T::LIST.into()
+    }
+
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        schemas.push((T::name().into_owned(), T::schema()));
+        T::schemas(schemas);
+    }
+}
+
+fn schema(item: &str, description: &str, next: &str) -> RefOr<Schema> {
+    let optional_text = SchemaType::Array(vec![Type::String, Type::Null]);
+    ObjectBuilder::new()
+        .description(Some(description))
+        .property("items", ArrayBuilder::new().items(Ref::from_schema_name(item)))
+        .required("items")
+        .property("next_cursor", ObjectBuilder::new().schema_type(optional_text).description(Some(next)))
+        .into()
+}
+
+/// Names a list of items: `list!(OrderList of Order, "A page of orders, newest first.")`. A third text replaces what
+/// `next_cursor` says.
+macro_rules! list {
+    ($list:ident of $item:ty, $description:literal) => {
+        $crate::resources::page::list!($list of $item, $description, $crate::resources::page::NEXT);
+    };
+    ($list:ident of $item:ty, $description:literal, $next:expr) => {
+        #[doc = $description]
+        pub(crate) type $list = $crate::resources::page::Page<$item>;
+
+        impl $crate::resources::page::Listed for $item {
+            const LIST: &'static str = stringify!($list);
+            const DESCRIPTION: &'static str = $description;
+            const NEXT: &'static str = $next;
+        }
+    };
+}
+pub(super) use list;
+
+/// The example of a page with one item.
 pub(super) fn page_of(item: &Value) -> Value {
     json!({"items": [item], "next_cursor": "AXx0ZXN0AZnzoAAAcACAAAAAAAAAAA"})
+}
+
+/// The example of a list that is given whole.
+pub(super) fn whole(item: &Value) -> Value {
+    json!({"items": [item], "next_cursor": null})
 }

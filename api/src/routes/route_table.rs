@@ -16,6 +16,7 @@ use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
 use super::{
     base_document::{self, SCHEME},
     text_bounds::bound_texts,
+    text_formats,
 };
 use crate::{
     auth::{RequiredRole, RouteRoles, is_limited},
@@ -89,8 +90,11 @@ impl RouteTable {
     fn add(
         mut self,
         required: RequiredRole,
-        (schemas, mut paths, routes): UtoipaMethodRouter<ApiState>,
+        (mut schemas, mut paths, routes): UtoipaMethodRouter<ApiState>,
     ) -> Self {
+        for (_, schema) in &mut schemas {
+            text_formats::spell_out(schema);
+        }
         for (path, item) in &mut paths.paths {
             for (method, operation) in operations(item) {
                 document(operation, required, path);

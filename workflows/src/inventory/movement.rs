@@ -26,7 +26,9 @@ pub enum MovementKind {
 }
 
 impl MovementKind {
-    const ALL: [Self; 6] = [Self::Initial, Self::Set, Self::Adjust, Self::Reserve, Self::Release, Self::Ship];
+    /// All of them.
+    pub const ALL: [Self; 6] =
+        [Self::Initial, Self::Set, Self::Adjust, Self::Reserve, Self::Release, Self::Ship];
 
     /// The stored name.
     pub fn name(self) -> &'static str {

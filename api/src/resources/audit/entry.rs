@@ -8,6 +8,8 @@ use shop::audit::{Position, Record};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use crate::resources::page::list;
+
 /// What somebody changed.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct AuditEntry {
@@ -37,6 +39,8 @@ pub(crate) struct AuditEntry {
     /// The request's trace.
     pub(crate) trace_id: Option<String>,
 }
+
+list!(AuditPage of AuditEntry, "A page of what people changed.", "Gives the next page, as `cursor`; `null` on the last one.");
 
 /// What something was done to.
 #[derive(Debug, Serialize, ToSchema)]

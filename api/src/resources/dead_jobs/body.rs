@@ -7,7 +7,10 @@ use serde_json::{Value, json};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::extract::{StrictObject, Timestamp};
+use crate::{
+    extract::{StrictObject, Timestamp},
+    resources::page::list,
+};
 
 /// How many dead jobs one request acts on unless it says so.
 const DEFAULT_BULK: u32 = 100;
@@ -45,6 +48,8 @@ pub(crate) struct DeadJob {
     pub(crate) resolved_at: Option<DateTime<Utc>>,
 }
 
+list!(DeadJobList of DeadJob, "A page of dead jobs, newest first.");
+
 /// One failed attempt.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct DeadJobError {
@@ -58,20 +63,12 @@ pub(crate) struct DeadJobError {
     pub(crate) error: Vec<String>,
 }
 
-/// A page of dead jobs, newest first.
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct DeadJobList {
-    pub(crate) items: Vec<DeadJob>,
-    /// Give it as `cursor` to get the next page; `null` on the last one.
-    pub(crate) next_cursor: Option<String>,
-}
-
 /// Why a dead job is retried.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct DeadJobRetry {
     /// For the audit.
-    #[schema(max_length = 500, pattern = "^[^\\u0000-\\u001f\\u007f-\\u009f]*$")]
+    #[schema(max_length = 500, format = "any-line")]
     pub(crate) reason: Option<String>,
 }
 
@@ -80,12 +77,7 @@ pub(crate) struct DeadJobRetry {
 #[serde(deny_unknown_fields)]
 pub(crate) struct DeadJobDiscard {
     /// For the audit.
-    #[schema(
-        min_length = 1,
-        max_length = 500,
-        pattern = "^[^\\u0000-\\u001f\\u007f-\\u009f]*$",
-        example = "the customer was called"
-    )]
+    #[schema(min_length = 1, max_length = 500, format = "any-line", example = "the customer was called")]
     pub(crate) reason: String,
     /// Also when it died while it unwound, so that what is not undone is left standing: somebody has seen to it by hand.
     #[serde(default)]
@@ -107,7 +99,7 @@ pub(crate) struct DeadJobsRetry {
     #[serde(default)]
     pub(crate) dry_run: bool,
     /// For the audit.
-    #[schema(max_length = 500, pattern = "^[^\\u0000-\\u001f\\u007f-\\u009f]*$")]
+    #[schema(max_length = 500, format = "any-line")]
     pub(crate) reason: Option<String>,
 }
 
@@ -120,13 +112,13 @@ fn default_limit() -> u32 {
 #[serde(deny_unknown_fields)]
 pub(crate) struct DeadJobSelection {
     /// Of this definition.
-    #[schema(example = "deliver-notification", pattern = "^[^\\u0000]*$")]
+    #[schema(example = "deliver-notification", format = "searchable")]
     pub(crate) definition: Option<String>,
     /// At this step.
-    #[schema(pattern = "^[^\\u0000]*$")]
+    #[schema(format = "searchable")]
     pub(crate) step: Option<String>,
     /// Whose last error contains this text.
-    #[schema(max_length = 200, pattern = "^[^\\u0000]*$")]
+    #[schema(max_length = 200, format = "searchable")]
     pub(crate) error_contains: Option<String>,
     /// Parked before this time.
     #[schema(value_type = Option<DateTime<Utc>>)]
@@ -151,12 +143,7 @@ pub(crate) struct DeadJobsDiscard {
     #[serde(default)]
     pub(crate) dry_run: bool,
     /// For the audit.
-    #[schema(
-        min_length = 1,
-        max_length = 500,
-        pattern = "^[^\\u0000-\\u001f\\u007f-\\u009f]*$",
-        example = "the customers were called"
-    )]
+    #[schema(min_length = 1, max_length = 500, format = "any-line", example = "the customers were called")]
     pub(crate) reason: String,
     /// Also those that died while they unwound, so that what is not undone is left standing; else they are skipped.
     #[serde(default)]
@@ -213,13 +200,7 @@ pub(crate) struct ArchivedDeadJob {
     pub(crate) why: &'static str,
 }
 
-/// A page of archived dead jobs, the last parked first.
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct ArchivedDeadJobList {
-    pub(crate) items: Vec<ArchivedDeadJob>,
-    /// Give it as `cursor` to get the next page; `null` on the last one.
-    pub(crate) next_cursor: Option<String>,
-}
+list!(ArchivedDeadJobList of ArchivedDeadJob, "A page of archived dead jobs, the last parked first.");
 
 /// How many dead jobs there are, by where they died and by error.
 #[derive(Debug, Serialize, ToSchema)]

@@ -7,7 +7,7 @@ use super::{
     query::DeadJobQuery,
 };
 use crate::{
-    extract::{PageRequest, Query, next_page},
+    extract::{PageRequest, Query},
     http::{
         JsonResponse, Problem,
         documented::{LIST, STORED, problems},
@@ -38,6 +38,5 @@ pub(crate) async fn list_dead_jobs(
     let (filter, cursor, limit) = query.parts();
     let page_request = PageRequest::new("dead-jobs", &format!("{filter:?}"), cursor.as_deref(), limit)?;
     let rows = state.engine().dead_jobs(&filter, page_request.engine_page()).await?;
-    let (rows, next_cursor) = next_page(rows, &page_request, |job| job.dead_job_id.0);
-    JsonResponse::ok(&DeadJobList { items: rows.into_iter().map(Into::into).collect(), next_cursor })
+    JsonResponse::ok(&DeadJobList::of(rows, &page_request, |job| job.dead_job_id.0))
 }

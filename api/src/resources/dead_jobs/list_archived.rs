@@ -8,7 +8,7 @@ use super::{
     query::DeadJobQuery,
 };
 use crate::{
-    extract::{PageRequest, Query, next_page},
+    extract::{PageRequest, Query},
     http::{
         JsonResponse, Problem,
         documented::{LIST, STORED, problems},
@@ -46,6 +46,5 @@ pub(crate) async fn list_archived_dead_jobs(
     let page_request =
         PageRequest::new("dead-jobs-archive", &format!("{filter:?}"), cursor.as_deref(), limit)?;
     let rows = state.engine().archived_dead_jobs(&filter, page_request.engine_page()).await?;
-    let (rows, next_cursor) = next_page(rows, &page_request, |job| job.dead_job.dead_job_id.0);
-    JsonResponse::ok(&ArchivedDeadJobList { items: rows.into_iter().map(Into::into).collect(), next_cursor })
+    JsonResponse::ok(&ArchivedDeadJobList::of(rows, &page_request, |job| job.dead_job.dead_job_id.0))
 }

@@ -10,21 +10,9 @@ use utoipa::{
 };
 use uuid::Uuid;
 
-/// Where a notification is.
-#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum NotificationStatus {
-    /// It waits to be sent.
-    Pending,
-    /// It is being sent, or waits to be tried again.
-    Sending,
-    /// The mail server took it.
-    Sent,
-    /// It could not be sent; an operator can retry its dead job.
-    Failed,
-    /// It was called off before it was sent.
-    Cancelled,
-}
+use crate::resources::{documented_enum::documented_enum, page::list};
+
+documented_enum!(NotificationStatus, "Where a notification is.", notifications::NotificationStatus::ALL);
 
 /// A mail and what became of it.
 #[derive(Debug, Serialize, ToSchema)]
@@ -37,7 +25,8 @@ pub(crate) struct Notification {
     pub(crate) subject: String,
     pub(crate) text: String,
     pub(crate) html: Option<String>,
-    pub(crate) status: NotificationStatus,
+    #[schema(value_type = NotificationStatus)]
+    pub(crate) status: notifications::NotificationStatus,
     /// The mail's `Message-ID`, once it is sent; every attempt has the same, so that mail servers can tell repetitions.
     pub(crate) message_id: Option<String>,
     /// The latest attempts, up to 100, oldest first. Those times are left out when the mail only waited, because the mail
@@ -76,20 +65,15 @@ pub(crate) struct NotificationSummary {
     #[schema(example = "a@example.com")]
     pub(crate) to: String,
     pub(crate) subject: String,
-    pub(crate) status: NotificationStatus,
+    #[schema(value_type = NotificationStatus)]
+    pub(crate) status: notifications::NotificationStatus,
     /// The mail's `Message-ID`, once it is sent.
     pub(crate) message_id: Option<String>,
     pub(crate) created_at: DateTime<Utc>,
     pub(crate) updated_at: DateTime<Utc>,
 }
 
-/// A page of mails, newest first.
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct NotificationList {
-    pub(crate) items: Vec<NotificationSummary>,
-    /// Give it as `cursor` to get the next page; `null` on the last one.
-    pub(crate) next_cursor: Option<String>,
-}
+list!(NotificationList of NotificationSummary, "A page of mails, newest first.");
 
 /// A mail to be sent: either written out or by a template. One struct, so that what is wrong is told by its pointer; two
 /// in the document, where it is one or the other.
@@ -114,32 +98,16 @@ struct WrittenNotification {
     #[schema(format = Email, max_length = 254, example = "a@example.com")]
     to: String,
     /// One line.
-    #[schema(
-        min_length = 1,
-        max_length = 200,
-        pattern = "^[^\\u0000-\\u001f\\u007f-\\u009f\\s]([^\\u0000-\\u001f\\u007f-\\u009f]*[^\\u0000-\\u001f\\u007f-\\u009f\\s])?$"
-    )]
+    #[schema(min_length = 1, max_length = 200, format = "line")]
     subject: String,
     /// The text.
-    #[schema(
-        min_length = 1,
-        max_length = 65_536,
-        pattern = "^[^\\u0000-\\u0008\\u000b\\u000c\\u000e-\\u001f\\u007f-\\u009f]*$"
-    )]
+    #[schema(min_length = 1, max_length = 65_536, format = "prose")]
     text: String,
     /// The same as HTML, sent as it is. The whole request can have 256 KiB, which letters beyond ASCII fill sooner.
-    #[schema(
-        min_length = 1,
-        max_length = 131_072,
-        pattern = "^[^\\u0000-\\u0008\\u000b\\u000c\\u000e-\\u001f\\u007f-\\u009f]*$"
-    )]
+    #[schema(min_length = 1, max_length = 131_072, format = "prose")]
     html: Option<String>,
     /// Of all mails with the same key only the first is sent, for ever.
-    #[schema(
-        min_length = 1,
-        max_length = 128,
-        pattern = "^[^\\u0000-\\u001f\\u007f-\\u009f\\s]([^\\u0000-\\u001f\\u007f-\\u009f]*[^\\u0000-\\u001f\\u007f-\\u009f\\s])?$"
-    )]
+    #[schema(min_length = 1, max_length = 128, format = "line")]
     dedup_key: Option<String>,
 }
 
@@ -157,11 +125,7 @@ struct TemplatedNotification {
     /// The template's variables: all of them, no others.
     variables: Map<String, Value>,
     /// Of all mails with the same key only the first is sent, for ever.
-    #[schema(
-        min_length = 1,
-        max_length = 128,
-        pattern = "^[^\\u0000-\\u001f\\u007f-\\u009f\\s]([^\\u0000-\\u001f\\u007f-\\u009f]*[^\\u0000-\\u001f\\u007f-\\u009f\\s])?$"
-    )]
+    #[schema(min_length = 1, max_length = 128, format = "line")]
     dedup_key: Option<String>,
 }
 
@@ -193,13 +157,7 @@ pub(crate) struct NotificationTemplate {
     pub(crate) subject: String,
 }
 
-/// All templates.
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct NotificationTemplateList {
-    pub(crate) items: Vec<NotificationTemplate>,
-    /// Always `null`: there are few templates, and all of them are given.
-    pub(crate) next_cursor: Option<String>,
-}
+list!(NotificationTemplateList of NotificationTemplate, "All templates.", "Always `null`: there are few templates, and all of them are given.");
 
 impl From<notifications::Notification> for Notification {
     fn from(notification: notifications::Notification) -> Self {
@@ -209,7 +167,7 @@ impl From<notifications::Notification> for Notification {
             subject: notification.subject,
             text: notification.text,
             html: notification.html,
-            status: notification.status.into(),
+            status: notification.status,
             message_id: notification.message_id,
             attempts: notification.attempts.into_iter().map(Into::into).collect(),
             workflow_id: notification.workflow_id,
@@ -227,18 +185,6 @@ impl From<notifications::DeliveryAttempt> for NotificationAttempt {
     }
 }
 
-impl From<notifications::NotificationStatus> for NotificationStatus {
-    fn from(status: notifications::NotificationStatus) -> Self {
-        match status {
-            notifications::NotificationStatus::Pending => Self::Pending,
-            notifications::NotificationStatus::Sending => Self::Sending,
-            notifications::NotificationStatus::Sent => Self::Sent,
-            notifications::NotificationStatus::Failed => Self::Failed,
-            notifications::NotificationStatus::Cancelled => Self::Cancelled,
-        }
-    }
-}
-
 impl From<notifications::NotificationSummary> for NotificationSummary {
     fn from(summary: notifications::NotificationSummary) -> Self {
         let notifications::NotificationSummary {
@@ -250,7 +196,7 @@ impl From<notifications::NotificationSummary> for NotificationSummary {
             created_at,
             updated_at,
         } = summary;
-        Self { notification_id, to, subject, status: status.into(), message_id, created_at, updated_at }
+        Self { notification_id, to, subject, status, message_id, created_at, updated_at }
     }
 }
 

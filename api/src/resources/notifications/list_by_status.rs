@@ -6,9 +6,9 @@ use shop::notifications;
 
 use super::body::{NotificationList, NotificationStatus};
 use crate::{
-    extract::{CursorQuery, Query, TextPath, next_page},
+    extract::{CursorQuery, Query, TextPath},
     http::{
-        FieldError, JsonResponse, Problem, ProblemCode,
+        JsonResponse, Problem,
         documented::{LIST, STORED, problems},
     },
     resources::page::page_of,
@@ -51,15 +51,10 @@ pub(crate) async fn list_notifications_by_status(
     TextPath(status): TextPath,
     Query(query): Query<CursorQuery>,
 ) -> Result<JsonResponse, Problem> {
-    let status: notifications::NotificationStatus = status.parse().map_err(|error: String| {
-        Problem::fields(
-            ProblemCode::InvalidParameter,
-            vec![FieldError::parameter("status", "invalid", error)],
-        )
-    })?;
+    let status: notifications::NotificationStatus =
+        status.parse().map_err(|error: String| Problem::parameter("status", error))?;
     let page_request = query.page_request("notifications-by-status", status.name())?;
     let _permit = state.scan_permit()?;
     let rows = notifications::list(state.pool(), status, page_request.engine_page()).await?;
-    let (rows, next_cursor) = next_page(rows, &page_request, |row| row.notification_id);
-    JsonResponse::ok(&NotificationList { items: rows.into_iter().map(Into::into).collect(), next_cursor })
+    JsonResponse::ok(&NotificationList::of(rows, &page_request, |row| row.notification_id))
 }

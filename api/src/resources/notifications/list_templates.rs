@@ -2,7 +2,7 @@
 
 use axum::extract::State;
 
-use super::body::{NotificationTemplate, NotificationTemplateList};
+use super::body::NotificationTemplateList;
 use crate::{
     extract::Query,
     http::{
@@ -36,6 +36,6 @@ pub(crate) async fn list_notification_templates(
     State(state): State<ApiState>,
     Query(()): Query<()>,
 ) -> Result<JsonResponse, Problem> {
-    let items = state.templates().iter().map(|(template, _)| NotificationTemplate::from(template)).collect();
-    JsonResponse::ok(&NotificationTemplateList { items, next_cursor: None })
+    let templates = state.templates().iter().map(|(template, _)| template);
+    JsonResponse::ok(&NotificationTemplateList::whole(templates))
 }

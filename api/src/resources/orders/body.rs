@@ -7,21 +7,12 @@ use shop::orders;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::extract::StrictObject;
+use crate::{
+    extract::StrictObject,
+    resources::{documented_enum::documented_enum, page::list},
+};
 
-/// Where an order is in its life.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum OrderStatus {
-    Pending,
-    Confirmed,
-    Processing,
-    Shipped,
-    Delivered,
-    Rejected,
-    Cancelling,
-    Cancelled,
-}
+documented_enum!(OrderStatus, "Where an order is in its life.", orders::OrderStatus::ALL);
 
 /// An order to be placed.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -42,12 +33,7 @@ pub(crate) struct NewOrder {
 #[serde(deny_unknown_fields)]
 pub(crate) struct NewOrderItem {
     /// What.
-    #[schema(
-        min_length = 1,
-        max_length = 64,
-        pattern = "^[^\\u0000-\\u001f\\u007f-\\u009f\\s]([^\\u0000-\\u001f\\u007f-\\u009f]*[^\\u0000-\\u001f\\u007f-\\u009f\\s])?$",
-        example = "TEA-1"
-    )]
+    #[schema(min_length = 1, max_length = 64, format = "line", example = "TEA-1")]
     pub(crate) sku: String,
     /// How many.
     #[schema(minimum = 1, maximum = 1_000_000, example = 2)]
@@ -60,9 +46,10 @@ pub(crate) struct NewOrderItem {
 pub(crate) struct StatusUpdate {
     /// `processing`, `shipped` or `delivered`, each from the one before; the others come about by placing and
     /// cancelling.
-    pub(crate) status: OrderStatus,
+    #[schema(value_type = OrderStatus)]
+    pub(crate) status: orders::OrderStatus,
     /// Why, for the timeline.
-    #[schema(max_length = 500, pattern = "^[^\\u0000-\\u001f\\u007f-\\u009f]*$")]
+    #[schema(max_length = 500, format = "any-line")]
     pub(crate) reason: Option<String>,
 }
 
@@ -71,12 +58,7 @@ pub(crate) struct StatusUpdate {
 #[serde(deny_unknown_fields)]
 pub(crate) struct OrderCancellation {
     /// For the timeline and the customer.
-    #[schema(
-        min_length = 1,
-        max_length = 500,
-        pattern = "^[^\\u0000-\\u001f\\u007f-\\u009f]*[^\\u0000-\\u001f\\u007f-\\u009f\\s][^\\u0000-\\u001f\\u007f-\\u009f]*$",
-        example = "changed my mind"
-    )]
+    #[schema(min_length = 1, max_length = 500, format = "non-blank-line", example = "changed my mind")]
     pub(crate) reason: String,
 }
 
@@ -87,7 +69,8 @@ pub(crate) struct Order {
     pub(crate) order_id: Uuid,
     pub(crate) customer_id: Uuid,
     pub(crate) customer_email: String,
-    pub(crate) status: OrderStatus,
+    #[schema(value_type = OrderStatus)]
+    pub(crate) status: orders::OrderStatus,
     /// Why it is rejected or cancelled; for a rejected one, the short lines.
     pub(crate) status_reason: Option<String>,
     /// ISO 4217.
@@ -104,6 +87,8 @@ pub(crate) struct Order {
     pub(crate) updated_at: DateTime<Utc>,
 }
 
+list!(OrderList of Order, "A page of orders, newest first.");
+
 /// One line of an order, as it was priced when it was placed.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct OrderLine {
@@ -119,19 +104,12 @@ pub(crate) struct OrderLine {
 /// One change of an order's status.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct TimelineEntry {
-    pub(crate) status: OrderStatus,
+    #[schema(value_type = OrderStatus)]
+    pub(crate) status: orders::OrderStatus,
     pub(crate) at: DateTime<Utc>,
     /// Who changed it: a person, a service, or a workflow.
     pub(crate) actor: String,
     pub(crate) reason: Option<String>,
-}
-
-/// A page of orders, newest first.
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct OrderList {
-    pub(crate) items: Vec<Order>,
-    /// Give it as `cursor` to get the next page; `null` on the last one.
-    pub(crate) next_cursor: Option<String>,
 }
 
 impl From<orders::Order> for Order {
@@ -140,7 +118,7 @@ impl From<orders::Order> for Order {
             order_id: order.order_id,
             customer_id: order.customer_id,
             customer_email: order.customer_email,
-            status: order.status.into(),
+            status: order.status,
             status_reason: order.status_reason,
             currency: order.currency,
             total: order.total,
@@ -163,37 +141,7 @@ impl From<orders::OrderLine> for OrderLine {
 impl From<orders::TimelineEntry> for TimelineEntry {
     fn from(entry: orders::TimelineEntry) -> Self {
         let orders::TimelineEntry { status, at, actor, reason } = entry;
-        Self { status: status.into(), at, actor, reason }
-    }
-}
-
-impl From<orders::OrderStatus> for OrderStatus {
-    fn from(status: orders::OrderStatus) -> Self {
-        match status {
-            orders::OrderStatus::Pending => Self::Pending,
-            orders::OrderStatus::Confirmed => Self::Confirmed,
-            orders::OrderStatus::Processing => Self::Processing,
-            orders::OrderStatus::Shipped => Self::Shipped,
-            orders::OrderStatus::Delivered => Self::Delivered,
-            orders::OrderStatus::Rejected => Self::Rejected,
-            orders::OrderStatus::Cancelling => Self::Cancelling,
-            orders::OrderStatus::Cancelled => Self::Cancelled,
-        }
-    }
-}
-
-impl From<OrderStatus> for orders::OrderStatus {
-    fn from(status: OrderStatus) -> Self {
-        match status {
-            OrderStatus::Pending => Self::Pending,
-            OrderStatus::Confirmed => Self::Confirmed,
-            OrderStatus::Processing => Self::Processing,
-            OrderStatus::Shipped => Self::Shipped,
-            OrderStatus::Delivered => Self::Delivered,
-            OrderStatus::Rejected => Self::Rejected,
-            OrderStatus::Cancelling => Self::Cancelling,
-            OrderStatus::Cancelled => Self::Cancelled,
-        }
+        Self { status, at, actor, reason }
     }
 }
 

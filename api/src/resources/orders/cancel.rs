@@ -57,8 +57,7 @@ pub(crate) async fn cancel_order(
     actor: Actor,
     JsonBody { value: cancellation, .. }: JsonBody<OrderCancellation>,
 ) -> Result<JsonResponse, Problem> {
-    let current = if condition.needs_current() { Some(load(&state, id).await?.version) } else { None };
-    let expected = condition.expected(current)?;
+    let expected = condition.expected_version(async || Ok(load(&state, id).await?.version)).await?;
     let reason = &cancellation.reason;
     let cancelled = commands::cancel_order_version(state.shop(), id, reason, actor.by("api"), expected).await;
     let order = cancelled.map_err(|error| match error {

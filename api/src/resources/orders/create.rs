@@ -61,7 +61,6 @@ pub(crate) async fn create_order(
     body: JsonBody<NewOrder>,
 ) -> Result<Response, Problem> {
     let JsonBody { value: new, bytes } = body;
-    check_lines(&state, &new)?;
     let (wait, _permit) = prefer.wait_with_permit(&state);
     state
         .idempotency()
@@ -87,14 +86,6 @@ pub(crate) async fn create_order(
                 .preference_applied(wait))
         })
         .await
-}
-
-fn check_lines(state: &ApiState, new: &NewOrder) -> Result<(), Problem> {
-    let most = state.limits().order_lines;
-    if (1..=most).contains(&new.items.len()) {
-        return Ok(());
-    }
-    Err(Problem::field("/items", "wrong-length", format!("an order has 1 to {most} lines")))
 }
 
 fn problem(error: PlaceOrderError) -> Problem {

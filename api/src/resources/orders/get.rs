@@ -1,9 +1,6 @@
 //! GET `/api/orders/{order_id}`.
 
-use axum::{
-    extract::State,
-    response::{IntoResponse, Response},
-};
+use axum::{extract::State, response::Response};
 
 use super::{
     body::{Order, example},
@@ -12,9 +9,8 @@ use super::{
 use crate::{
     extract::{IdPath, IfNoneMatch, Query},
     http::{
-        JsonResponse, Problem,
+        Problem,
         documented::{ONE, STORED, problems},
-        not_modified,
     },
     state::ApiState,
 };
@@ -48,9 +44,5 @@ pub(crate) async fn get_order(
     seen: IfNoneMatch,
 ) -> Result<Response, Problem> {
     let order = load(&state, id).await?;
-    let version = order.version;
-    if seen.has(version) {
-        return Ok(not_modified(version));
-    }
-    Ok(JsonResponse::ok(&Order::from(order))?.version(version).into_response())
+    seen.respond(order.version, || Order::from(order))
 }

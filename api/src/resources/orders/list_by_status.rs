@@ -10,7 +10,7 @@ use super::{
 use crate::{
     extract::{Query, TextPath},
     http::{
-        FieldError, JsonResponse, Problem, ProblemCode,
+        JsonResponse, Problem,
         documented::{LIST, STORED, problems},
     },
     resources::page::page_of,
@@ -40,12 +40,7 @@ pub(crate) async fn list_orders_by_status(
     TextPath(status): TextPath,
     Query(range): Query<RangeQuery>,
 ) -> Result<JsonResponse, Problem> {
-    let status = status.parse().map_err(|error: String| {
-        Problem::fields(
-            ProblemCode::InvalidParameter,
-            vec![FieldError::parameter("status", "invalid", error)],
-        )
-    })?;
+    let status = status.parse().map_err(|error: String| Problem::parameter("status", error))?;
     let filter = OrderFilter {
         status: Some(status),
         customer_id: None,

@@ -5,7 +5,7 @@ use utoipa::IntoParams;
 
 use super::body::OrderList;
 use crate::{
-    extract::{FromParams, PageRequest, Params, Timestamp, next_page},
+    extract::{FromParams, PageRequest, Params, Timestamp},
     http::{JsonResponse, Problem},
     state::ApiState,
 };
@@ -51,6 +51,5 @@ pub(super) async fn page(
     let page_request = PageRequest::new(list, &format!("{filter:?}"), range.cursor.as_deref(), range.limit)?;
     let _permit = filter.may_scan().then(|| state.scan_permit()).transpose()?;
     let rows = orders::list(state.pool(), &filter, page_request.engine_page()).await?;
-    let (rows, next_cursor) = next_page(rows, &page_request, |order| order.order_id);
-    JsonResponse::ok(&OrderList { items: rows.into_iter().map(Into::into).collect(), next_cursor })
+    JsonResponse::ok(&OrderList::of(rows, &page_request, |order| order.order_id))
 }

@@ -51,12 +51,11 @@ pub(crate) async fn update_order_status(
     if let Some(reason) = &update.reason {
         check_reason(reason)?;
     }
-    let current = if condition.needs_current() { Some(load(&state, id).await?.version) } else { None };
-    let expected = condition.expected(current)?;
+    let expected = condition.expected_version(async || Ok(load(&state, id).await?.version)).await?;
     let changed = commands::set_order_status(
         state.shop(),
         id,
-        update.status.into(),
+        update.status,
         update.reason.as_deref(),
         actor.by("api"),
         expected,

@@ -13,38 +13,24 @@ use utoipa::{
 };
 use uuid::Uuid;
 
+use crate::resources::page::list;
+
 /// A product to be created.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct NewProduct {
     /// The shop's own name for it, unique.
-    #[schema(
-        min_length = 1,
-        max_length = 64,
-        pattern = "^[^\\u0000-\\u001f\\u007f-\\u009f\\s]([^\\u0000-\\u001f\\u007f-\\u009f]*[^\\u0000-\\u001f\\u007f-\\u009f\\s])?$",
-        example = "TEA-1"
-    )]
+    #[schema(min_length = 1, max_length = 64, format = "line", example = "TEA-1")]
     pub(crate) sku: String,
     /// The name customers see.
-    #[schema(
-        min_length = 1,
-        max_length = 200,
-        pattern = "^[^\\u0000-\\u001f\\u007f-\\u009f\\s]([^\\u0000-\\u001f\\u007f-\\u009f]*[^\\u0000-\\u001f\\u007f-\\u009f\\s])?$"
-    )]
+    #[schema(min_length = 1, max_length = 200, format = "line")]
     pub(crate) name: String,
     /// What it is; it may have several lines.
     #[serde(default)]
-    #[schema(
-        max_length = 4000,
-        pattern = "^[^\\u0000-\\u0008\\u000b\\u000c\\u000e-\\u001f\\u007f-\\u009f]*$"
-    )]
+    #[schema(max_length = 4000, format = "prose")]
     pub(crate) description: String,
     /// What it is listed under.
-    #[schema(
-        min_length = 1,
-        max_length = 64,
-        pattern = "^[^\\u0000-\\u001f\\u007f-\\u009f\\s]([^\\u0000-\\u001f\\u007f-\\u009f]*[^\\u0000-\\u001f\\u007f-\\u009f\\s])?$"
-    )]
+    #[schema(min_length = 1, max_length = 64, format = "line")]
     pub(crate) category: String,
     /// What one costs, in minor units of the currency.
     #[schema(minimum = 0)]
@@ -67,32 +53,16 @@ pub(crate) struct NewProduct {
 #[serde(deny_unknown_fields)]
 pub(crate) struct ListedProduct {
     /// The shop's own name for it, by which it is known.
-    #[schema(
-        min_length = 1,
-        max_length = 64,
-        pattern = "^[^\\u0000-\\u001f\\u007f-\\u009f\\s]([^\\u0000-\\u001f\\u007f-\\u009f]*[^\\u0000-\\u001f\\u007f-\\u009f\\s])?$",
-        example = "TEA-1"
-    )]
+    #[schema(min_length = 1, max_length = 64, format = "line", example = "TEA-1")]
     pub(crate) sku: String,
     /// The name customers see.
-    #[schema(
-        min_length = 1,
-        max_length = 200,
-        pattern = "^[^\\u0000-\\u001f\\u007f-\\u009f\\s]([^\\u0000-\\u001f\\u007f-\\u009f]*[^\\u0000-\\u001f\\u007f-\\u009f\\s])?$"
-    )]
+    #[schema(min_length = 1, max_length = 200, format = "line")]
     pub(crate) name: String,
     /// What it is; it may have several lines. Left out or `null`, it stays; a new one has none.
-    #[schema(
-        max_length = 4000,
-        pattern = "^[^\\u0000-\\u0008\\u000b\\u000c\\u000e-\\u001f\\u007f-\\u009f]*$"
-    )]
+    #[schema(max_length = 4000, format = "prose")]
     pub(crate) description: Option<String>,
     /// What it is listed under.
-    #[schema(
-        min_length = 1,
-        max_length = 64,
-        pattern = "^[^\\u0000-\\u001f\\u007f-\\u009f\\s]([^\\u0000-\\u001f\\u007f-\\u009f]*[^\\u0000-\\u001f\\u007f-\\u009f\\s])?$"
-    )]
+    #[schema(min_length = 1, max_length = 64, format = "line")]
     pub(crate) category: String,
     /// What one costs, in minor units of the currency.
     #[schema(minimum = 0)]
@@ -113,25 +83,14 @@ pub(crate) struct ListedProduct {
 #[serde(deny_unknown_fields)]
 pub(crate) struct ProductUpdate {
     /// The name customers see.
-    #[schema(
-        min_length = 1,
-        max_length = 200,
-        pattern = "^[^\\u0000-\\u001f\\u007f-\\u009f\\s]([^\\u0000-\\u001f\\u007f-\\u009f]*[^\\u0000-\\u001f\\u007f-\\u009f\\s])?$"
-    )]
+    #[schema(min_length = 1, max_length = 200, format = "line")]
     pub(crate) name: String,
     /// What it is.
     #[serde(default)]
-    #[schema(
-        max_length = 4000,
-        pattern = "^[^\\u0000-\\u0008\\u000b\\u000c\\u000e-\\u001f\\u007f-\\u009f]*$"
-    )]
+    #[schema(max_length = 4000, format = "prose")]
     pub(crate) description: String,
     /// What it is listed under.
-    #[schema(
-        min_length = 1,
-        max_length = 64,
-        pattern = "^[^\\u0000-\\u001f\\u007f-\\u009f\\s]([^\\u0000-\\u001f\\u007f-\\u009f]*[^\\u0000-\\u001f\\u007f-\\u009f\\s])?$"
-    )]
+    #[schema(min_length = 1, max_length = 64, format = "line")]
     pub(crate) category: String,
     /// What one costs, in minor units of the currency.
     #[schema(minimum = 0)]
@@ -164,12 +123,7 @@ struct StockCount {
     #[schema(minimum = 0, maximum = 1_000_000_000_000_i64)]
     set: i64,
     /// Why, for the ledger.
-    #[schema(
-        min_length = 1,
-        max_length = 500,
-        pattern = "^[^\\u0000-\\u001f\\u007f-\\u009f]*[^\\u0000-\\u001f\\u007f-\\u009f\\s][^\\u0000-\\u001f\\u007f-\\u009f]*$",
-        example = "count"
-    )]
+    #[schema(min_length = 1, max_length = 500, format = "non-blank-line", example = "count")]
     reason: String,
 }
 
@@ -182,12 +136,7 @@ struct StockAdjustment {
     #[schema(minimum = -1_000_000_000_000_i64, maximum = 1_000_000_000_000_i64)]
     adjust: i64,
     /// Why, for the ledger.
-    #[schema(
-        min_length = 1,
-        max_length = 500,
-        pattern = "^[^\\u0000-\\u001f\\u007f-\\u009f]*[^\\u0000-\\u001f\\u007f-\\u009f\\s][^\\u0000-\\u001f\\u007f-\\u009f]*$",
-        example = "damaged"
-    )]
+    #[schema(min_length = 1, max_length = 500, format = "non-blank-line", example = "damaged")]
     reason: String,
 }
 
@@ -233,6 +182,8 @@ pub(crate) struct Product {
     pub(crate) updated_at: DateTime<Utc>,
 }
 
+list!(ProductList of Product, "A page of products, newest first.");
+
 /// How many there are of a product.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Stock {
@@ -244,14 +195,6 @@ pub(crate) struct Stock {
     pub(crate) available: i64,
     /// At or under this many available, stock is low.
     pub(crate) low_stock_threshold: i64,
-}
-
-/// A page of products, newest first.
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct ProductList {
-    pub(crate) items: Vec<Product>,
-    /// Give it as `cursor` to get the next page; `null` on the last one.
-    pub(crate) next_cursor: Option<String>,
 }
 
 impl From<NewProduct> for inventory::NewProduct {

@@ -1,9 +1,6 @@
 //! GET `/api/products/{product_id}`.
 
-use axum::{
-    extract::State,
-    response::{IntoResponse, Response},
-};
+use axum::{extract::State, response::Response};
 
 use super::{
     body::{Product, example},
@@ -12,9 +9,8 @@ use super::{
 use crate::{
     extract::{IdPath, IfNoneMatch, Query},
     http::{
-        JsonResponse, Problem,
+        Problem,
         documented::{ONE, STORED, problems},
-        not_modified,
     },
     state::ApiState,
 };
@@ -48,9 +44,5 @@ pub(crate) async fn get_product(
     seen: IfNoneMatch,
 ) -> Result<Response, Problem> {
     let product = load(&state, id).await?;
-    let version = product.version;
-    if seen.has(version) {
-        return Ok(not_modified(version));
-    }
-    Ok(JsonResponse::ok(&Product::from(product))?.version(version).into_response())
+    seen.respond(product.version, || Product::from(product))
 }

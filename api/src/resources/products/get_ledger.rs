@@ -9,41 +9,29 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::{
-    extract::{CursorQuery, IdPath, Query, next_page, numbered},
+    extract::{CursorQuery, IdPath, Query, numbered},
     http::{
         JsonResponse, Problem,
         documented::{LIST, ONE, STORED, problems},
     },
-    resources::page::page_of,
+    resources::{
+        documented_enum::documented_enum,
+        page::{list, page_of},
+    },
     state::ApiState,
 };
 
 problems!(Problems: LIST, ONE, STORED);
 
-/// Why a level changed.
-#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum MovementKind {
-    /// The product was created.
-    Initial,
-    /// Somebody counted.
-    Set,
-    /// Somebody found, lost or bought some.
-    Adjust,
-    /// An order holds some from now on.
-    Reserve,
-    /// An order gave back what it held.
-    Release,
-    /// What an order held has left.
-    Ship,
-}
+documented_enum!(MovementKind, "Why a level changed.", inventory::MovementKind::ALL);
 
 /// One change of a product's levels.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct LedgerEntry {
     /// Its number; it grows with time within a product.
     pub(crate) movement_id: i64,
-    pub(crate) kind: MovementKind,
+    #[schema(value_type = MovementKind)]
+    pub(crate) kind: inventory::MovementKind,
     /// How many more are on hand; fewer when negative.
     pub(crate) delta_on_hand: i64,
     /// How many more orders hold; fewer when negative.
@@ -57,13 +45,7 @@ pub(crate) struct LedgerEntry {
     pub(crate) at: DateTime<Utc>,
 }
 
-/// A page of a ledger, newest first.
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct Ledger {
-    pub(crate) items: Vec<LedgerEntry>,
-    /// Give it as `cursor` to get the next page; `null` on the last one.
-    pub(crate) next_cursor: Option<String>,
-}
+list!(Ledger of LedgerEntry, "A page of a ledger, newest first.");
 
 /// Read a product's ledger
 ///
@@ -97,8 +79,7 @@ pub(crate) async fn get_product_ledger(
     let rows =
         inventory::ledger(state.pool(), id, page_request.after_number(), page_request.read_limit()).await?;
     let rows = rows.ok_or_else(|| Problem::not_found("product", id))?;
-    let (rows, next_cursor) = next_page(rows, &page_request, |entry| numbered(entry.movement_id));
-    JsonResponse::ok(&Ledger { items: rows.into_iter().map(Into::into).collect(), next_cursor })
+    JsonResponse::ok(&Ledger::of(rows, &page_request, |entry| numbered(entry.movement_id)))
 }
 
 impl From<inventory::LedgerEntry> for LedgerEntry {
@@ -113,19 +94,6 @@ impl From<inventory::LedgerEntry> for LedgerEntry {
             reason,
             at,
         } = entry;
-        Self { movement_id, kind: kind.into(), delta_on_hand, delta_reserved, order_id, actor, reason, at }
-    }
-}
-
-impl From<inventory::MovementKind> for MovementKind {
-    fn from(kind: inventory::MovementKind) -> Self {
-        match kind {
-            inventory::MovementKind::Initial => Self::Initial,
-            inventory::MovementKind::Set => Self::Set,
-            inventory::MovementKind::Adjust => Self::Adjust,
-            inventory::MovementKind::Reserve => Self::Reserve,
-            inventory::MovementKind::Release => Self::Release,
-            inventory::MovementKind::Ship => Self::Ship,
-        }
+        Self { movement_id, kind, delta_on_hand, delta_reserved, order_id, actor, reason, at }
     }
 }

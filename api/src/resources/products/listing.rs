@@ -4,7 +4,7 @@ use shop::inventory::{self, ProductFilter};
 
 use super::body::ProductList;
 use crate::{
-    extract::{PageRequest, next_page},
+    extract::PageRequest,
     http::{JsonResponse, Problem},
     state::ApiState,
 };
@@ -20,6 +20,5 @@ pub(super) async fn page(
 ) -> Result<JsonResponse, Problem> {
     let _permit = filter.may_scan().then(|| state.scan_permit()).transpose()?;
     let rows = inventory::products(state.pool(), filter, page_request.engine_page()).await?;
-    let (rows, next_cursor) = next_page(rows, page_request, |product| product.product_id);
-    JsonResponse::ok(&ProductList { items: rows.into_iter().map(Into::into).collect(), next_cursor })
+    JsonResponse::ok(&ProductList::of(rows, page_request, |product| product.product_id))
 }

@@ -56,8 +56,7 @@ pub(crate) async fn update_product(
     actor: Actor,
     JsonBody { value: update, .. }: JsonBody<ProductUpdate>,
 ) -> Result<JsonResponse, Problem> {
-    let current = if condition.needs_current() { Some(load(&state, id).await?.version) } else { None };
-    let expected = condition.expected(current)?;
+    let expected = condition.expected_version(async || Ok(load(&state, id).await?.version)).await?;
     let updated = commands::update_product(state.shop(), id, &update.into(), actor.by("api"), expected).await;
     let product = updated.map_err(|error| match error {
         UpdateProductError::NotFound => Problem::not_found("product", id),

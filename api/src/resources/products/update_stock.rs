@@ -52,8 +52,7 @@ pub(crate) async fn update_stock(
     JsonBody { value: update, .. }: JsonBody<StockUpdate>,
 ) -> Result<JsonResponse, Problem> {
     let change = change(&update)?;
-    let current = if condition.needs_current() { Some(load(&state, id).await?.version) } else { None };
-    let expected = condition.expected(current)?;
+    let expected = condition.expected_version(async || Ok(load(&state, id).await?.version)).await?;
     let changed =
         commands::change_stock(state.shop(), id, change, &update.reason, actor.by("api"), expected).await;
     let product = changed.map_err(|error| match error {

@@ -6,7 +6,10 @@ use serde_json::{Value, json};
 
 use utoipa::ToSchema;
 
-use crate::http::{JsonResponse, Problem};
+use crate::{
+    http::{JsonResponse, Problem},
+    resources::page::list,
+};
 
 /// A queue, whether it is paused, and what waits in it.
 #[derive(Debug, Serialize, ToSchema)]
@@ -30,13 +33,7 @@ pub(crate) struct Queue {
     pub(crate) oldest_due_ms: i64,
 }
 
-/// All queues.
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct QueueList {
-    pub(crate) items: Vec<Queue>,
-    /// Always `null`: there are few queues, and all of them are given.
-    pub(crate) next_cursor: Option<String>,
-}
+list!(QueueList of Queue, "All queues.", "Always `null`: there are few queues, and all of them are given.");
 
 /// What a queue is to be.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -45,12 +42,7 @@ pub(crate) struct QueueChange {
     /// `true` pauses it, `false` resumes it.
     pub(crate) paused: bool,
     /// For the audit; has to be given to pause.
-    #[schema(
-        min_length = 1,
-        max_length = 500,
-        pattern = "^[^\\u0000-\\u001f\\u007f-\\u009f]*$",
-        example = "the mail server moves"
-    )]
+    #[schema(min_length = 1, max_length = 500, format = "any-line", example = "the mail server moves")]
     pub(crate) reason: Option<String>,
 }
 

@@ -9,6 +9,7 @@ use crate::{
         JsonResponse, Problem, ProblemCode,
         documented::{STORED, problems},
     },
+    resources::page::whole,
     state::ApiState,
 };
 
@@ -26,7 +27,7 @@ problems!(ListProblems: STORED, &[ProblemCode::InvalidParameter]);
             status = 200,
             description = "All queues, by name",
             body = QueueList,
-            example = json!({"items": [example()], "next_cursor": null})
+            example = json!(whole(&example()))
         ),
         ListProblems
     )
@@ -35,6 +36,5 @@ pub(crate) async fn list_queues(
     State(state): State<ApiState>,
     Query(()): Query<()>,
 ) -> Result<JsonResponse, Problem> {
-    let items = state.engine().queues().await?.into_iter().map(Into::into).collect();
-    JsonResponse::ok(&QueueList { items, next_cursor: None })
+    JsonResponse::ok(&QueueList::whole(state.engine().queues().await?))
 }

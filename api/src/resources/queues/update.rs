@@ -57,11 +57,7 @@ pub(crate) async fn update_queue(
         (true, None) => return Err(Problem::field("/reason", "wrong-length", "say why it is paused")),
         (false, reason) => DesiredState::Running { reason },
     };
-    let current = if condition.needs_current() {
-        Some(commands::find_queue(state.shop(), &name).await?.version)
-    } else {
-        None
-    };
-    let expected = condition.expected(current)?;
+    let current = async || Ok(commands::find_queue(state.shop(), &name).await?.version);
+    let expected = condition.expected_version(current).await?;
     shown(commands::set_queue(state.shop(), &name, desired, expected, actor.by("operator")).await?)
 }

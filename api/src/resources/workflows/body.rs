@@ -7,6 +7,8 @@ use serde_json::{Value, json};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use crate::resources::{documented_enum::documented_enum, page::list};
+
 /// A workflow to be started.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -32,25 +34,11 @@ pub(crate) struct NewWorkflow {
 #[serde(deny_unknown_fields)]
 pub(crate) struct WorkflowCancellation {
     /// For the history.
-    #[schema(max_length = 500, pattern = "^[^\\u0000-\\u001f\\u007f-\\u009f]*$")]
+    #[schema(max_length = 500, format = "any-line")]
     pub(crate) reason: Option<String>,
 }
 
-/// Where a workflow is in its life.
-#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum WorkflowStatus {
-    /// Going forward.
-    Running,
-    /// Undoing what was done, in reverse order.
-    Compensating,
-    /// Every step is done.
-    Completed,
-    /// It failed, was cancelled or ran out of time, and everything done was undone.
-    Compensated,
-    /// Parked for a person, as a dead job.
-    Dead,
-}
+documented_enum!(WorkflowStatus, "Where a workflow is in its life.", engine::Status::ALL);
 
 /// One run of a definition.
 #[derive(Debug, Serialize, ToSchema)]
@@ -58,7 +46,8 @@ pub(crate) enum WorkflowStatus {
 pub(crate) struct Workflow {
     pub(crate) workflow_id: Uuid,
     pub(crate) definition: String,
-    pub(crate) status: WorkflowStatus,
+    #[schema(value_type = WorkflowStatus)]
+    pub(crate) status: engine::Status,
     /// The step it stands at, or ended at.
     pub(crate) step: String,
     /// `action` or `undo`: which side of the step.
@@ -85,13 +74,7 @@ pub(crate) struct Workflow {
     pub(crate) ended_at: Option<DateTime<Utc>>,
 }
 
-/// A page of workflows, newest first.
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct WorkflowList {
-    pub(crate) items: Vec<Workflow>,
-    /// Give it as `cursor` to get the next page; `null` on the last one.
-    pub(crate) next_cursor: Option<String>,
-}
+list!(WorkflowList of Workflow, "A page of workflows, newest first.");
 
 /// One thing that happened to a workflow.
 #[derive(Debug, Serialize, ToSchema)]
@@ -119,32 +102,14 @@ pub(crate) struct HistoryItem {
     pub(crate) epoch: i64,
 }
 
-/// A page of what happened to a workflow, oldest first.
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct WorkflowHistory {
-    pub(crate) items: Vec<HistoryItem>,
-    /// Give it as `cursor` to get the next page; `null` on the last one.
-    pub(crate) next_cursor: Option<String>,
-}
-
-impl From<engine::Status> for WorkflowStatus {
-    fn from(status: engine::Status) -> Self {
-        match status {
-            engine::Status::Running => Self::Running,
-            engine::Status::Compensating => Self::Compensating,
-            engine::Status::Completed => Self::Completed,
-            engine::Status::Compensated => Self::Compensated,
-            engine::Status::Dead => Self::Dead,
-        }
-    }
-}
+list!(WorkflowHistory of HistoryItem, "A page of what happened to a workflow, oldest first.");
 
 impl From<SagaView> for Workflow {
     fn from(saga: SagaView) -> Self {
         Self {
             workflow_id: saga.saga_id.0,
             definition: saga.definition,
-            status: saga.status.into(),
+            status: saga.status,
             step: saga.step,
             direction: saga.direction.name(),
             business_key: saga.business_key,

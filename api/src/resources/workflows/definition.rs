@@ -5,6 +5,8 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
+use crate::resources::page::list;
+
 /// What a saga is made of.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct WorkflowDefinition {
@@ -21,6 +23,8 @@ pub(crate) struct WorkflowDefinition {
     #[schema(value_type = Object)]
     pub(crate) input_schema: Value,
 }
+
+list!(WorkflowDefinitionList of WorkflowDefinition, "All definitions, by name.", "Always `null`: the definitions are given whole.");
 
 /// One step of a definition.
 #[derive(Debug, Serialize, ToSchema)]
@@ -57,14 +61,6 @@ pub(crate) struct WorkflowRetry {
     pub(crate) max_delay_ms: u64,
     /// How long one attempt may take.
     pub(crate) timeout_ms: u64,
-}
-
-/// All definitions, by name.
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct WorkflowDefinitionList {
-    pub(crate) items: Vec<WorkflowDefinition>,
-    /// Always `null`: the definitions are given whole.
-    pub(crate) next_cursor: Option<String>,
 }
 
 impl From<&Definition> for WorkflowDefinition {

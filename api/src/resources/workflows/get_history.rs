@@ -6,7 +6,7 @@ use utoipa::IntoParams;
 
 use super::body::WorkflowHistory;
 use crate::{
-    extract::{FromParams, IdPath, PageRequest, Params, Query, next_page, numbered},
+    extract::{FromParams, IdPath, PageRequest, Params, Query, numbered},
     http::{
         JsonResponse, Problem,
         documented::{LIST, ONE, STORED, problems},
@@ -74,6 +74,5 @@ pub(crate) async fn get_workflow_history(
     let after = page_request.after_number().map_or(0, |seq| i32::try_from(seq).unwrap_or(i32::MAX));
     let rows = state.engine().history_after(SagaId(id), after, page_request.read_limit()).await?;
     let rows = rows.ok_or_else(|| Problem::not_found("workflow", id))?;
-    let (rows, next_cursor) = next_page(rows, &page_request, |entry| numbered(entry.seq.into()));
-    JsonResponse::ok(&WorkflowHistory { items: rows.into_iter().map(Into::into).collect(), next_cursor })
+    JsonResponse::ok(&WorkflowHistory::of(rows, &page_request, |entry| numbered(entry.seq.into())))
 }

@@ -7,7 +7,7 @@ use utoipa::IntoParams;
 
 use super::body::{WorkflowList, WorkflowStatus, example};
 use crate::{
-    extract::{FromParams, PageRequest, Params, Query, Timestamp, next_page},
+    extract::{FromParams, PageRequest, Params, Query, Timestamp},
     http::{
         JsonResponse, Problem,
         documented::{LIST, STORED, problems},
@@ -92,6 +92,5 @@ pub(crate) async fn list_workflows(
     let page_request =
         PageRequest::new("workflows", &format!("{filter:?}"), query.cursor.as_deref(), query.limit)?;
     let rows = state.engine().sagas(&filter, page_request.engine_page()).await?;
-    let (rows, next_cursor) = next_page(rows, &page_request, |saga| saga.saga_id.0);
-    JsonResponse::ok(&WorkflowList { items: rows.into_iter().map(Into::into).collect(), next_cursor })
+    JsonResponse::ok(&WorkflowList::of(rows, &page_request, |saga| saga.saga_id.0))
 }

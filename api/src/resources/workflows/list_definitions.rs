@@ -9,6 +9,7 @@ use crate::{
         JsonResponse, Problem, ProblemCode,
         documented::{STORED, problems},
     },
+    resources::page::whole,
     state::ApiState,
 };
 
@@ -26,7 +27,7 @@ problems!(ListProblems: STORED, &[ProblemCode::InvalidParameter]);
             status = 200,
             description = "The definitions",
             body = WorkflowDefinitionList,
-            example = json!({"items": [example()], "next_cursor": null})
+            example = json!(whole(&example()))
         ),
         ListProblems
     )
@@ -35,6 +36,5 @@ pub(crate) async fn list_workflow_definitions(
     State(state): State<ApiState>,
     Query(()): Query<()>,
 ) -> Result<JsonResponse, Problem> {
-    let items = state.engine().definitions().map(Into::into).collect();
-    JsonResponse::ok(&WorkflowDefinitionList { items, next_cursor: None })
+    JsonResponse::ok(&WorkflowDefinitionList::whole(state.engine().definitions()))
 }

@@ -1,0 +1,32 @@
+//! Enumerations of the shop and the engine, as the document shows them.
+
+use utoipa::openapi::{
+    RefOr, Schema,
+    schema::{ObjectBuilder, Type},
+};
+
+/// Documents an enumeration by the names of its variants: the type that it makes stands for the shop's or the engine's own
+/// in `value_type`.
+macro_rules! documented_enum {
+    ($name:ident, $description:literal, $all:expr) => {
+        #[doc = $description]
+        pub(crate) struct $name;
+
+        impl utoipa::PartialSchema for $name {
+            fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::Schema> {
+                $crate::resources::documented_enum::schema($description, $all.map(|variant| variant.name()))
+            }
+        }
+
+        impl utoipa::ToSchema for $name {}
+    };
+}
+pub(super) use documented_enum;
+
+pub(super) fn schema(description: &str, names: impl IntoIterator<Item = &'static str>) -> RefOr<Schema> {
+    ObjectBuilder::new()
+        .schema_type(Type::String)
+        .description(Some(description))
+        .enum_values(Some(names))
+        .into()
+}
