@@ -7,7 +7,6 @@
 mod accept;
 mod connection;
 mod connection_limit;
-mod write_timeout;
 
 use std::{sync::Arc, time::Duration};
 

@@ -10,10 +10,10 @@ use hyper_util::{
     service::TowerToHyperService,
 };
 use tokio::net::TcpStream;
+use tokio_io_timeout::TimeoutStream;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
-use super::write_timeout::Stalling;
 use crate::{auth::Peer, load::Limits};
 
 /// hyper answers a head beyond this itself, with a bare 431; below it our own limits answer with a problem.
@@ -42,7 +42,10 @@ pub(super) async fn run(
         request.extensions_mut().insert(Peer(peer));
         request.map(Body::new)
     });
-    let io = TokioIo::new(Stalling::new(stream, limits.write_timeout));
+    // hyper has no time-out for a caller that does not read its answer.
+    let mut stream = TimeoutStream::new(stream);
+    stream.set_write_timeout(Some(limits.write_timeout));
+    let io = TokioIo::new(Box::pin(stream));
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.header_timeout)
