@@ -1,5 +1,5 @@
-//! Who may do what, and how often: every route declares the role that it needs, keys have roles, and keys and addresses
-//! are counted.
+//! Authentication, authorization and rate limits: every route declares the role that it needs, API keys have roles, and
+//! calls are counted by key and by address.
 
 mod address;
 mod caller;

@@ -1,4 +1,4 @@
-//! Reads requests: each part is parsed once, at the edge, and what is wrong is named.
+//! Reads requests: each part is parsed once, at the edge, and errors name what is wrong.
 
 mod actor;
 mod body;

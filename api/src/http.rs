@@ -1,4 +1,4 @@
-//! What answers are made of: JSON responses, problems (RFC 9457), entity tags and trace ids.
+//! The parts of HTTP responses: JSON bodies, problems (RFC 9457), entity tags and trace ids.
 //!
 //! Nothing here knows the state of the server, a route or a resource.
 

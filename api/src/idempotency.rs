@@ -1,5 +1,5 @@
-//! `Idempotency-Key`: the first request with a key does the work, every later one with the same key and body gets the same
-//! answer.
+//! `Idempotency-Key`: the first request with a key does the work, every later one with the same key and body gets the
+//! same answer.
 
 mod idempotent;
 mod key;

@@ -1,7 +1,7 @@
 //! The HTTP edge: the shop's and the engine's REST API, its OpenAPI document, health, metrics, and the server.
 //!
-//! A request comes in through [`serve`]'s own accept loop, passes the layers of `middleware`, and reaches one handler in
-//! `resources`, one file an endpoint. Handlers parse (`extract`), call the shop or the engine, and answer with a
+//! A request comes in through [`serve`]'s own accept loop, passes the layers of `middleware`, and reaches one handler
+//! in `resources`, one file an endpoint. Handlers parse (`extract`), call the shop or the engine, and answer with a
 //! `JsonResponse` or a `Problem` (`http`). All routes stand in one table, `routes`. There is no SQL here and no rule of
 //! the shop's.
 //!

@@ -1,6 +1,6 @@
 //! What every request passes on its way in and out, outermost first: [`trace`] (span, metrics, problems written out),
-//! [`security_headers`], [`cors`], [`timeout`] (time-out and panics), [`limit_headers`], [`authorize`] (who may do what), and
-//! [`load_shed`] (limits that protect the rest).
+//! [`security_headers`], [`cors`], [`timeout`] (time-out and panics), [`limit_headers`], [`authorize`] (who may do
+//! what), and [`load_shed`] (limits that protect the rest).
 
 mod authorize;
 mod limit_headers;

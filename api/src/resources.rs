@@ -1,5 +1,5 @@
-//! What the API is about, one folder a resource and one file an endpoint; handlers are named `<verb>_<resource>`, which is
-//! also their operation id.
+//! What the API is about, one folder a resource and one file an endpoint; handlers are named `<verb>_<resource>`, which
+//! is also their operation id.
 
 pub(crate) mod audit;
 pub(crate) mod circuit_breakers;

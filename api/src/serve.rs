@@ -1,8 +1,8 @@
-//! The server: an accept loop of our own, because the framework's has no time-outs before a request is complete.
+//! The server: an accept loop of our own, because axum's has no time-outs before a request is complete.
 //!
-//! A connection that says nothing, half a head, or nothing more is closed; so is one that does not read its answer. When
-//! a stop is asked for, no connection is accepted any more, idle ones are closed, and requests under way may finish for
-//! as long as the limits say.
+//! Connections are closed when they stay silent, send half a head, or do not read their response. At shutdown the
+//! server accepts no more connections, closes idle ones, and lets running requests finish for as long as the limits
+//! allow.
 
 mod accept;
 mod connection;
@@ -21,9 +21,9 @@ use self::connection_limit::ConnectionLimit;
 /// How a server ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Drained {
-    /// Connections that finished what was under way.
+    /// How many connections finished their requests.
     pub finished: usize,
-    /// Connections that were cut because they had not finished in time.
+    /// How many connections were cut because they had not finished in time.
     pub cut: usize,
 }
 
@@ -42,11 +42,12 @@ pub async fn serve(
     let limit = ConnectionLimit::new(limits.connections_per_address, proxies);
     let mut connections = JoinSet::new();
     loop {
-        // Gone connections are reaped as they go, so that the set does not grow.
+        // Ended connections are removed on the way, so that the set does not grow.
         while connections.try_join_next().is_some() {}
         let Some((stream, peer, permit)) = accept::next(&listener, &permits, &stop).await else { break };
         let Some(address_permit) = limit.try_acquire(peer) else {
-            // Whoever holds that many connections gets no more until some are closed; nobody else waits for it.
+            // The connection is closed. The address gets no more until it closes some; other addresses do not wait for
+            // it.
             tracing::debug!(%peer, "an address has too many connections");
             continue;
         };

@@ -1,4 +1,4 @@
-//! What every handler can reach.
+//! The state that every handler shares.
 
 use std::{collections::HashMap, fmt, sync::Arc};
 
@@ -36,7 +36,7 @@ pub enum StateError {
     },
 }
 
-/// What every handler can reach; cheap to clone.
+/// The state that every handler shares; cheap to clone.
 #[derive(Clone)]
 pub struct ApiState(Arc<Inner>);
 
@@ -74,7 +74,7 @@ pub struct ApiStateBuilder {
 }
 
 impl ApiState {
-    /// Begins a state over a shop; `metrics` renders what the process's recorder has seen.
+    /// Starts to build a state over a shop; `metrics` renders what the process's recorder has collected.
     pub fn builder(shop: Shop, metrics: PrometheusHandle) -> ApiStateBuilder {
         ApiStateBuilder {
             shop,
@@ -86,23 +86,23 @@ impl ApiState {
         }
     }
 
-    /// Finishes what requests left to be done after their answers. Call it when the server has drained and before the
-    /// pool is closed; it takes some seconds at the most.
+    /// Finishes work that requests left for after their responses. Call it when the server has drained and before the
+    /// pool is closed; it takes some seconds at most.
     pub async fn close(&self) {
         tokio::join!(self.0.idempotency.close(), self.0.key_cache.close());
     }
 
-    /// Says from now on that this process is not ready, and asks callers to come over other connections.
+    /// Reports from now on that this process is not ready, and asks callers to use other connections.
     pub fn drain(&self) {
         self.0.shutdown.drain();
     }
 
-    /// Ends answers that have no end of their own.
+    /// Ends responses that have no end of their own.
     pub fn close_streams(&self) {
         self.0.shutdown.close_streams();
     }
 
-    /// How far this process is on its way out.
+    /// How far the shutdown of this process has come.
     pub(crate) fn shutdown(&self) -> &Shutdown {
         &self.0.shutdown
     }
@@ -153,10 +153,10 @@ impl ApiState {
         &self.0.waits
     }
 
-    /// Takes a place for a list that may look at many rows.
+    /// Takes a permit for a list that may scan many rows.
     ///
     /// # Errors
-    /// A 503 when there are as many as may be.
+    /// A 503 when all permits are taken.
     pub(crate) fn scan_permit(&self) -> Result<OwnedSemaphorePermit, Problem> {
         Arc::clone(&self.0.concurrent_scans).try_acquire_owned().map_err(|_| {
             Problem::new(
@@ -166,7 +166,7 @@ impl ApiState {
         })
     }
 
-    /// Places for requests with large bodies.
+    /// Permits for requests with large bodies.
     pub(crate) fn bulk(&self) -> &Arc<Semaphore> {
         &self.0.bulk
     }
@@ -201,7 +201,7 @@ impl ApiState {
 }
 
 impl ApiStateBuilder {
-    /// Asks here how the way to the mail server is; without it, it is taken to be fine.
+    /// Sets the probe of the mail server; without one, it counts as up.
     pub fn mail(mut self, probe: MailProbe) -> Self {
         self.mail = probe;
         self
@@ -213,13 +213,13 @@ impl ApiStateBuilder {
         self
     }
 
-    /// Joins requests to the traces of their callers, and sagas to those of their requests.
+    /// Links requests to the traces of their callers, and sagas to those of their requests.
     pub fn trace(mut self, link: Arc<dyn TraceLink>) -> Self {
         self.trace = link;
         self
     }
 
-    /// Says who may do what; without it, everything needs a key.
+    /// Sets the access settings; without them, every call needs a key.
     pub fn access(mut self, access: Access) -> Self {
         self.access = access;
         self
@@ -228,7 +228,7 @@ impl ApiStateBuilder {
     /// Compiles the input schemas of all definitions and templates.
     ///
     /// # Errors
-    /// When one is not a JSON schema.
+    /// When one of them is not a JSON schema.
     pub fn build(self) -> Result<ApiState, StateError> {
         let mut inputs = HashMap::new();
         for definition in self.shop.engine().definitions() {
@@ -283,7 +283,7 @@ impl ApiStateBuilder {
 
 #[cfg(test)]
 impl ApiState {
-    /// One of a shop without sagas, whose database nobody should ask.
+    /// The state of a shop without sagas, whose database must not be used.
     pub(crate) fn bare(limits: Limits) -> Self {
         let pool = sqlx::PgPool::connect_lazy("postgres://127.0.0.1:1/nothing");
         let engine = engine::Engine::builder(pool.expect("nothing is connected")).build();
@@ -310,7 +310,7 @@ fn compiled(name: &str, schema: &Value) -> Result<Validator, StateError> {
     validator.map_err(|error| StateError::Schema { definition: name.into(), reason: error.to_string() })
 }
 
-/// Where no traces are kept.
+/// No tracing.
 struct NoTrace;
 
 impl TraceLink for NoTrace {

@@ -1,4 +1,4 @@
-//! Where a call comes from: the connection's other end, or whom a trusted proxy says that it calls for.
+//! The address of a caller: the peer of the connection, or the client that a trusted proxy names.
 
 use std::{fmt, net::IpAddr, str::FromStr};
 
@@ -7,11 +7,11 @@ use ipnet::IpNet;
 
 static X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// The other end of the connection that a request came on.
+/// The peer of the connection on which a request arrived.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Peer(pub(crate) IpAddr);
 
-/// Proxies whose `X-Forwarded-For` is believed.
+/// Proxies whose `X-Forwarded-For` is trusted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TrustedProxies(Vec<IpNet>);
 
@@ -26,8 +26,8 @@ impl TrustedProxies {
         self.0.is_empty()
     }
 
-    /// Who calls: each proxy writes behind the header whom it was called by, so from the right the first address that is
-    /// no trusted proxy is the last that anybody trusted has seen. What stands left of it anybody could have written.
+    /// The address of the caller. Each proxy appends to the header the address that called it, so the rightmost address
+    /// that is no trusted proxy is the last that a trusted one has seen. Anyone could have written what is left of it.
     pub(crate) fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
         let mut seen = peer.to_canonical();
         if !self.trust(seen) {
@@ -36,7 +36,7 @@ impl TrustedProxies {
         let lines = headers.get_all(&X_FORWARDED_FOR).iter().rev();
         for hop in lines.flat_map(|line| line.to_str().unwrap_or_default().rsplit(',')) {
             let Some(address) = address(hop.trim()) else {
-                // It is from nobody we could name; the one who passed it on is the last that is known.
+                // No address: the proxy that passed it on is the last hop that is known.
                 return seen;
             };
             seen = address;
@@ -47,7 +47,7 @@ impl TrustedProxies {
         seen
     }
 
-    /// Whether this is one of them.
+    /// Whether this address is a trusted proxy.
     pub(crate) fn trust(&self, address: IpAddr) -> bool {
         self.0.iter().any(|network| network.contains(&address))
     }
@@ -63,7 +63,7 @@ fn address(text: &str) -> Option<IpAddr> {
 impl FromStr for TrustedProxies {
     type Err = ProxiesError;
 
-    /// Reads addresses and networks with commas between.
+    /// Reads a comma-separated list of addresses and networks.
     fn from_str(text: &str) -> Result<Self, ProxiesError> {
         let network = |part: &str| {
             let alone = || part.parse::<IpAddr>().map(IpNet::from);

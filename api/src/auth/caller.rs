@@ -1,14 +1,14 @@
-//! Who called, once it is known.
+//! The caller of a request, once it is authenticated.
 
 use std::{net::IpAddr, sync::Arc};
 
 use shop::keys::UsableKey;
 
-/// Who called; the guard attaches it to every request that it lets through.
+/// The caller of a request; `authorize` attaches it to every request that it lets through.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Caller {
-    /// The key that was shown, where one was asked for.
+    /// The API key, where one was needed.
     pub(crate) key: Option<Arc<UsableKey>>,
-    /// Where the call came from.
+    /// The address that called.
     pub(crate) address: Option<IpAddr>,
 }

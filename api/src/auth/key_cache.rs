@@ -1,8 +1,8 @@
-//! The keys that were seen lately, so that not every request asks the database for its key.
+//! Caches API keys, so that not every request reads its key from the database.
 //!
-//! A key is believed for some seconds, and so is that there is none; that is how long a revoked key may still pass. What
-//! is remembered is the row, not that a secret fitted: that is compared every time. A row that is no longer believed still
-//! tells whose calls are whose: see [`KeyCache::recognizes`].
+//! A key is cached for some seconds, and so is the absence of one; that is how long a revoked key may still be
+//! accepted. The cache holds the row; the secret is compared with it on every request. An expired row still tells which
+//! calls belong to the holder of a real key: see [`KeyCache::recognizes`].
 
 use std::{
     collections::HashMap,
@@ -17,27 +17,26 @@ use tokio_util::task::TaskTracker;
 
 use crate::http::Problem;
 
-/// How often a key's use is noted.
+/// How often the last use of a key is written.
 const USE_WRITE_INTERVAL: Duration = Duration::from_mins(1);
-/// The most keys that are remembered, those that do not exist included.
+/// How many keys are cached, including ids that do not exist.
 const MAX_CACHED_KEYS: usize = 10_000;
-/// How long notes of use may take when the process ends.
+/// How long the last writes may take at shutdown.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Reads keys, and remembers them.
+/// The API keys that were used recently.
 pub(crate) struct KeyCache {
     pool: PgPool,
-    /// How long what was read is believed.
     ttl: Duration,
     cached: Mutex<HashMap<String, Arc<CachedKey>>>,
     use_writes: TaskTracker,
 }
 
-/// One look at the database, shared by all who wait for it.
+/// One lookup in the database, shared by all requests that wait for it.
 struct CachedKey {
     at: Instant,
     key: OnceCell<Option<Arc<UsableKey>>>,
-    /// What the look before this one found.
+    /// What the previous lookup found.
     before: Option<Arc<UsableKey>>,
     use_written: Mutex<Option<Instant>>,
 }
@@ -47,17 +46,17 @@ impl KeyCache {
         Self { pool, ttl, cached: Mutex::default(), use_writes: TaskTracker::new() }
     }
 
-    /// Whether this token was a good key when it was looked at last, however long ago: then whoever has it is no
-    /// stranger, and the look at how the key is now is not charged to the address that they share with strangers.
+    /// Whether this token was a valid key at the last lookup, however long ago. The next lookup is then not charged to
+    /// the caller's address, which strangers may share.
     pub(crate) fn recognizes(&self, token: &Token) -> bool {
         let last = self.lock().get(token.key_id()).and_then(|cached| cached.last());
         last.is_some_and(|key| token.fits(&key.secret_hash))
     }
 
-    /// The key that this token is, if it may be used; `before_lookup` is asked before the database is.
+    /// Returns the key of this token if it may be used. `before_lookup` runs before the database is asked.
     ///
     /// # Errors
-    /// When the database is away, or `before_lookup` says no.
+    /// When the database can't be reached, or `before_lookup` fails.
     pub(crate) async fn authenticate<F>(
         &self,
         token: &Token,
@@ -79,21 +78,21 @@ impl KeyCache {
         Ok(Some(Arc::clone(key)))
     }
 
-    /// Whether a key that was let in before may still be used.
+    /// Whether a key that was accepted before may still be used.
     ///
     /// # Errors
-    /// When the database is away.
+    /// When the database can't be reached.
     pub(crate) async fn is_usable(&self, key_id: &str) -> Result<bool, sqlx::Error> {
         let cached = self.cached(key_id);
         let key = cached.key.get_or_try_init(async || self.find(key_id).await).await?;
         Ok(key.as_ref().is_some_and(|key| !cached.is_over(key)))
     }
 
-    /// Waits for notes that are being written, a moment at the most.
+    /// Waits for writes in progress, two seconds at most.
     pub(crate) async fn close(&self) {
         self.use_writes.close();
         if tokio::time::timeout(CLOSE_TIMEOUT, self.use_writes.wait()).await.is_err() {
-            tracing::debug!("the last use of some keys is not written: no time is left");
+            tracing::debug!("the last use of some keys was not written before shutdown");
         }
     }
 
@@ -110,11 +109,11 @@ impl KeyCache {
         let use_written = before.map(|cached| *cached.use_written()).unwrap_or_default();
         let last = before.and_then(|cached| cached.last());
         if all.len() >= MAX_CACHED_KEYS {
-            // Somebody makes keys up. Of those that there are, there are few: people make them.
+            // The cache is full of unknown ids: someone is guessing. Keep the entries of real keys, which are few.
             all.retain(|_, cached| cached.last().is_some());
         }
         if all.len() >= MAX_CACHED_KEYS {
-            // Forgetting all costs one look each.
+            // Clearing the cache costs one lookup per key.
             all.clear();
         }
         let (at, key, use_written) = (Instant::now(), OnceCell::new(), Mutex::new(use_written));
@@ -123,7 +122,7 @@ impl KeyCache {
         cached
     }
 
-    /// Has the use of a key written down, beside the request.
+    /// Writes that a key was used, beside the request.
     fn record_use(&self, cached: &CachedKey, key: &Arc<UsableKey>) {
         let mut use_written = cached.use_written();
         if use_written.is_some_and(|use_written| use_written.elapsed() < USE_WRITE_INTERVAL)
@@ -135,7 +134,7 @@ impl KeyCache {
         let (pool, key) = (self.pool.clone(), Arc::clone(key));
         self.use_writes.spawn(async move {
             if let Err(error) = keys::note_use(&pool, &key.key_id).await {
-                tracing::debug!(%error, key = key.name, "the use of a key can't be written now");
+                tracing::debug!(%error, key = key.name, "the last use of a key could not be written");
             }
         });
     }
@@ -146,12 +145,12 @@ impl KeyCache {
 }
 
 impl CachedKey {
-    /// What the last look found that is over.
+    /// What the last finished lookup found.
     fn last(&self) -> Option<Arc<UsableKey>> {
         self.key.get().unwrap_or(&self.before).clone()
     }
 
-    /// Whether the key's life has ended since.
+    /// Whether the key has expired since the lookup.
     fn is_over(&self, key: &UsableKey) -> bool {
         key.left.is_some_and(|left| self.at.elapsed() >= left)
     }

@@ -1,4 +1,5 @@
-//! Counts calls, by key and by address: in a store that all processes share if there is one and it answers, else here.
+//! Limits the rate of calls by key and by address: in a store that all processes share while it answers, else in this
+//! process.
 
 use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
 
@@ -15,31 +16,31 @@ use sha2::{Digest, Sha256};
 use super::rate::Rate;
 use crate::http::{Problem, ProblemCode};
 
-/// Counts for all processes together. It has to answer soon, and never fails a call: `None` means that it can't tell
-/// now, and each process counts for itself meanwhile.
+/// A rate limiter that all processes share. It has to answer soon and never fails a call: with `None` each process
+/// counts for itself.
 pub trait SharedLimiter: Send + Sync {
-    /// Takes one call out of a bucket that holds this rate.
+    /// Takes one call from a bucket with this rate.
     fn take<'a>(&'a self, bucket: &'a str, rate: Rate) -> BoxFuture<'a, Option<RateDecision>>;
 }
 
-/// What came of taking a call out of a bucket.
+/// Whether a call is within the rate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RateDecision {
-    /// How long to wait, if the bucket was empty.
+    /// How long to wait, if it is not.
     pub wait: Option<Duration>,
     /// How many calls are left.
     pub remaining: u32,
 }
 
-/// What is counted together. There are as many buckets as keys, and 65,536 for all addresses, so that no crowd of
-/// addresses fills the memory: two of them seldom share one.
+/// What is counted together: a key, or a group of addresses. All addresses share 65,536 buckets, so that many addresses
+/// can't fill the memory; two of them seldom share one.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Bucket {
     Key(String),
     Address(u16),
 }
 
-/// Where a caller stands after a call, for the `RateLimit` headers.
+/// The state of a caller's bucket after a call, for the `RateLimit` headers.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RateStatus {
     policy: &'static str,
@@ -47,7 +48,7 @@ pub(crate) struct RateStatus {
     decision: RateDecision,
 }
 
-/// Counts.
+/// Counts calls against their buckets.
 pub(crate) struct Limiter {
     per_key: Option<Local>,
     per_address: Option<Local>,
@@ -69,7 +70,7 @@ impl Limiter {
         Self { per_key: per_key.and_then(Local::new), per_address: per_address.and_then(Local::new), shared }
     }
 
-    /// Counts a call; `None` where nothing is limited.
+    /// Counts a call; `None` where calls are not limited.
     pub(crate) async fn count(&self, bucket: &Bucket) -> Option<RateStatus> {
         let local = match bucket {
             Bucket::Key(_) => &self.per_key,
@@ -86,7 +87,7 @@ impl Limiter {
 }
 
 impl Local {
-    /// `None` never happens: a rate has calls, and time for them.
+    /// Never `None`: a rate has at least one call, in a time above zero.
     fn new(rate: Rate) -> Option<Self> {
         let quota = Quota::with_period(rate.interval())?.allow_burst(rate.calls());
         let states = RateLimiter::dashmap(quota).with_middleware::<StateInformationMiddleware>();
@@ -104,7 +105,7 @@ impl Local {
 }
 
 impl Bucket {
-    /// That of an address. One customer has a whole IPv6 network of 64 bits.
+    /// The bucket of an address. An IPv6 network of 64 bits counts as one address, because one customer has it whole.
     pub(crate) fn of_address(address: IpAddr) -> Self {
         let hash = match address.to_canonical() {
             IpAddr::V4(address) => Sha256::digest(address.octets()),
@@ -131,15 +132,15 @@ impl fmt::Display for Bucket {
 }
 
 impl RateStatus {
-    /// Refuses the call if its bucket was empty.
+    /// The problem, if the bucket was empty.
     pub(crate) fn refusal(&self) -> Option<Problem> {
         self.decision.wait?;
         let detail = format!("{} are allowed for each {}", self.rate, self.policy);
         Some(Problem::new(ProblemCode::RateLimited, detail))
     }
 
-    /// Writes the `RateLimit` headers (draft-ietf-httpapi-ratelimit-headers), their older forms that clients know, and
-    /// when to come back.
+    /// Writes the `RateLimit` headers (draft-ietf-httpapi-ratelimit-headers), the older forms that clients know, and
+    /// `Retry-After`.
     pub(crate) fn write(&self, headers: &mut HeaderMap) {
         let (limit, window_s) = (self.rate.calls().get(), self.rate.period().as_secs());
         let remaining = self.decision.remaining;
@@ -162,7 +163,7 @@ impl RateStatus {
     }
 }
 
-/// Whole seconds, rounded up, so that nobody comes back too early.
+/// Whole seconds, rounded up, so that no caller comes back too early.
 fn seconds(duration: Duration) -> u64 {
     duration.as_secs() + u64::from(duration.subsec_nanos() > 0)
 }

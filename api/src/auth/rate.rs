@@ -1,8 +1,9 @@
-//! How often something may happen.
+//! Rates: a number of calls in a unit of time.
 
 use std::{fmt, num::NonZeroU32, str::FromStr, time::Duration};
 
-/// So many calls in so much time. They may come all at once; then each share of the time gives one back.
+/// A number of calls in a unit of time. All of them may come at once; after that, each share of the time allows one
+/// more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
     calls: NonZeroU32,
@@ -16,16 +17,16 @@ enum Unit {
     Hour,
 }
 
-/// The most calls that a rate can have, whatever its time.
+/// The largest number of calls in any unit.
 const MAX_CALLS: u32 = 1_000_000;
 
 impl Rate {
-    /// How many calls.
+    /// The number of calls.
     pub fn calls(self) -> NonZeroU32 {
         self.calls
     }
 
-    /// In how much time.
+    /// The unit of time.
     pub fn period(self) -> Duration {
         Duration::from_secs(match self.unit {
             Unit::Second => 1,
@@ -34,7 +35,7 @@ impl Rate {
         })
     }
 
-    /// How long it takes until one call is given back.
+    /// The time after which one more call is allowed.
     pub fn interval(self) -> Duration {
         (self.period() / self.calls.get()).max(Duration::from_nanos(1))
     }

@@ -1,21 +1,21 @@
-//! What a route asks of its caller.
+//! The role that each route needs.
 
 use std::collections::HashMap;
 
 use http::Method;
 use shop::keys::KeyRole;
 
-/// What a route asks of its caller.
+/// The role that a route needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RequiredRole {
-    /// Nothing: anybody may call it.
+    /// None: everyone may call it.
     Public,
     /// A key with this role, or one that includes it.
     Key(KeyRole),
 }
 
 impl RequiredRole {
-    /// As the OpenAPI document names it, in `x-required-role`.
+    /// The name in the OpenAPI document, `x-required-role`.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Public => "public",
@@ -24,18 +24,18 @@ impl RequiredRole {
     }
 }
 
-/// What each route needs, for whoever guards them.
+/// The role that each route needs, by path and method.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct RouteRoles(HashMap<String, Vec<(Method, RequiredRole)>>);
 
 impl RouteRoles {
-    /// What this method of a path needs; `None` when it has declared nothing. A HEAD needs what its GET does.
+    /// The role that a method of a path needs; `None` when none is declared. A HEAD needs what its GET does.
     pub(crate) fn of(&self, path: &str, method: &Method) -> Option<RequiredRole> {
         let method = if method == Method::HEAD { &Method::GET } else { method };
         self.0.get(path)?.iter().find(|(declared, _)| declared == method).map(|(_, required)| *required)
     }
 
-    /// The methods that a path has declared, as the `Allow` header lists them; `None` when it has declared none.
+    /// The declared methods of a path, as the `Allow` header lists them; `None` when there are none.
     pub(crate) fn allow(&self, path: &str) -> Option<String> {
         let mut methods: Vec<&str> = self.0.get(path)?.iter().map(|(method, _)| method.as_str()).collect();
         if methods.contains(&"GET") {
@@ -45,7 +45,7 @@ impl RouteRoles {
         Some(methods.join(","))
     }
 
-    /// All paths that have declared anything.
+    /// All declared paths.
     #[cfg(test)]
     pub(crate) fn paths(&self) -> impl Iterator<Item = &str> {
         self.0.keys().map(String::as_str)
@@ -59,13 +59,14 @@ impl RouteRoles {
         })
     }
 
-    /// Declares what a method of a path needs.
+    /// Declares the role of a method of a path.
     pub(crate) fn declare(&mut self, path: &str, method: Method, required: RequiredRole) {
         self.0.entry(path.to_owned()).or_default().push((method, required));
     }
 }
 
-/// Whether calls of this path are counted. Health checks have to be answered whoever else asks from that address.
+/// Whether calls of this path count against the rate limit. Health checks do not: they have to be answered whatever
+/// else comes from the same address.
 pub(crate) fn is_limited(path: &str) -> bool {
     !path.starts_with("/health")
 }

@@ -1,4 +1,4 @@
-//! What the operator of a server chooses about access.
+//! The settings of access: keys, rates, proxies and origins.
 
 use std::sync::Arc;
 
@@ -6,54 +6,54 @@ use http::{HeaderValue, Uri};
 
 use super::{address::TrustedProxies, limiter::SharedLimiter, rate::Rate};
 
-/// What the operator of a server chooses about access. The default is closed: keys are asked for, no proxy is trusted,
-/// no foreign page may call; calls are not counted.
+/// The settings of access. The default is closed: callers need keys, no proxy is trusted and no page of another origin
+/// may call. Rates are not limited.
 #[derive(Clone, Default)]
 pub struct Access {
     /// Whether callers need keys.
     pub auth: Auth,
-    /// Whether `/metrics` answers everybody; else it needs a key that may read.
+    /// Whether `/metrics` is public; otherwise it needs a key that may read.
     pub is_metrics_public: bool,
     /// How often each key may call.
     pub rate_per_key: Option<Rate>,
-    /// How often each address may call without a key, or with a wrong one.
+    /// How often each address may call without a valid key.
     pub rate_per_address: Option<Rate>,
-    /// Counts for all processes together; without one, each process counts for itself.
+    /// The rate limiter that all processes share; without one, each process counts for itself.
     pub shared_limiter: Option<Arc<dyn SharedLimiter>>,
-    /// Who may say for whom they call.
+    /// The proxies that may name the address they call for.
     pub trusted_proxies: TrustedProxies,
-    /// Whose pages may call.
+    /// The origins whose pages may call.
     pub cors_origins: CorsOrigins,
 }
 
 /// Whether callers need keys.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Auth {
-    /// They do.
+    /// Every call needs a key.
     #[default]
     Keys,
-    /// Everybody may do everything: for a private machine, or behind something else that asks.
+    /// Everyone may do everything: for a private machine, or behind another service that authenticates.
     Off,
 }
 
-/// Whose pages may call from a browser.
+/// The origins whose pages may call from a browser.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum CorsOrigins {
-    /// Nobody's but our own.
+    /// Only our own.
     #[default]
     None,
-    /// Everybody's. Keys travel in a header that a page has to know, never in cookies, so this opens nothing by itself where
-    /// keys are asked for; without them it would open everything.
+    /// Every origin. Keys travel in a header that a page has to know, never in cookies, so this alone opens nothing as
+    /// long as keys are needed; without them it would open everything.
     Any,
-    /// Those of these origins, compared letter by letter.
+    /// These origins, compared byte by byte.
     These(Vec<HeaderValue>),
 }
 
 impl CorsOrigins {
-    /// Reads `*`, or origins such as `https://shop.example` with commas between.
+    /// Reads `*`, or a comma-separated list of origins such as `https://shop.example`.
     ///
     /// # Errors
-    /// A sentence about what is none.
+    /// A sentence that names the part that is no origin.
     pub fn parse(text: &str) -> Result<Self, String> {
         if text.trim() == "*" {
             return Ok(Self::Any);
@@ -62,14 +62,15 @@ impl CorsOrigins {
     }
 }
 
-/// An origin as browsers send it: scheme, host, port if it is not the usual one, in lower case, and nothing behind.
+/// An origin as browsers send it: scheme, host and a port that is not the default, in lower case, with nothing after
+/// it.
 fn origin(text: &str) -> Result<HeaderValue, String> {
     let wrong = || format!("`{text}` is no origin such as https://shop.example or http://localhost:8080");
     let uri: Uri = text.parse().map_err(|_| wrong())?;
     let (Some(scheme @ ("http" | "https")), Some(host)) = (uri.scheme_str(), uri.host()) else {
         return Err(wrong());
     };
-    // A star would look like a pattern, and would be none.
+    // A star would look like a pattern, which origins are not.
     let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '[' | ']' | ':');
     if !host.chars().all(is_plain) {
         return Err(wrong());

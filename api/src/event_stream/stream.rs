@@ -1,4 +1,4 @@
-//! One caller's way through the log: what lies back from the table, then what is new as it comes.
+//! One caller's stream: older events from the table, then new ones as they happen.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
@@ -18,48 +18,48 @@ use super::{
 };
 use crate::{auth::StreamKey, metrics::STREAMS_DROPPED};
 
-/// How long the reader may take to begin.
+/// How long the reader may take to find the end of the log.
 const READER_START_TIMEOUT: Duration = Duration::from_secs(10);
-/// So much is read at a time, and is held for each stream: a thousand of them have to fit into a small process.
+/// How much is read at a time, and held for each stream: a thousand streams have to fit into a small process.
 const PAGE: PageSize = PageSize { events: 100, bytes: 64 * 1024 };
-/// What callers are told to wait before they come again: spread, so that those who were cut off together don't come
-/// together.
+/// How long callers should wait before they reconnect: spread, so that callers who were cut off together don't come
+/// back together.
 const RETRY_MS: std::ops::RangeInclusive<u64> = 1_000..=4_000;
 
-/// A caller that follows the log.
+/// The state of one stream.
 pub(crate) struct EventStream {
     broadcast: EventBroadcast,
     topics: Topics,
-    /// The last event that the caller was given or did not want.
+    /// The last event that was sent, or that the caller did not want.
     last: i64,
-    /// What was read and is still to be given.
+    /// Events that were read and are still to be sent.
     page: VecDeque<Event>,
     phase: Phase,
-    /// Since when the caller does not keep up with what is new.
+    /// Since when the caller has not kept up with new events.
     behind_since: Option<Instant>,
     heartbeat: Instant,
     key: Option<StreamKey>,
-    /// When it is asked whether the key still holds, however much is sent until then.
+    /// When the key is checked next, however much is sent until then.
     check: Instant,
     end: Instant,
     _slot: StreamSlot,
 }
 
 enum Phase {
-    /// Nothing was said yet.
+    /// Nothing was sent yet.
     Greeting,
-    /// Reads the table until its end.
+    /// Reads the table to its end.
     CatchingUp,
-    /// Receives what is new, and reads the table up to where that begins.
+    /// Receives new events, and reads the table up to the first of them.
     Joining(broadcast::Receiver<Arc<Event>>, i64),
-    /// Receives what is new.
+    /// Receives new events.
     Live(broadcast::Receiver<Arc<Event>>),
 }
 
 /// Why a stream ends.
 #[derive(Debug)]
 enum EndReason {
-    /// It has lasted long enough.
+    /// The stream has reached its maximum age.
     Age,
     /// The process stops.
     Stop,
@@ -67,9 +67,9 @@ enum EndReason {
     Key,
     /// The caller does not keep up.
     Slow,
-    /// What comes next was pruned before the caller took it.
+    /// The next event was pruned before the caller took it.
     Pruned,
-    /// The database is away.
+    /// The database can't be reached.
     Trouble,
 }
 
@@ -86,15 +86,15 @@ impl EndReason {
     }
 }
 
-/// What was read.
+/// What one read of the table found.
 struct Read {
-    /// There is nothing more.
+    /// There are no more events.
     is_empty: bool,
-    /// There may be more than the page took.
+    /// The page is full: there may be more.
     is_full: bool,
 }
 
-/// An event as it is sent.
+/// The JSON of an event.
 #[derive(Serialize)]
 struct Sent<'a> {
     event_id: i64,
@@ -105,7 +105,7 @@ struct Sent<'a> {
 }
 
 impl EventStream {
-    /// Follows the log behind this event, for as long as the key holds.
+    /// Starts after this event, and lasts as long as the key is valid.
     pub(crate) fn new(
         broadcast: EventBroadcast,
         slot: StreamSlot,
@@ -130,7 +130,8 @@ impl EventStream {
         }
     }
 
-    /// Gives what is to be sent next; `None` when the stream ends. The caller comes again with the last id that it got.
+    /// Returns what is sent next; `None` when the stream ends. The caller then reconnects with the last id that it
+    /// received.
     pub(crate) async fn next(mut self) -> Option<(Result<sse::Event, serde_json::Error>, Self)> {
         match self.step().await {
             Ok(sent) => Some((sent, self)),
@@ -202,14 +203,15 @@ impl EventStream {
                     let event = match received {
                         Ok(event) => event,
                         Err(RecvError::Closed) => return Err(EndReason::Stop),
-                        // The table has what did not wait for this stream. A burst does that to whoever keeps up, too.
+                        // The table has the events that were dropped from the channel. A burst can do that to a caller
+                        // who keeps up, too.
                         Err(RecvError::Lagged(_)) => {
                             self.behind_since.get_or_insert_with(Instant::now);
                             continue;
                         }
                     };
                     if event.event_id > self.last + 1 {
-                        // It can't be; but if it is, the table has what is missing.
+                        // This can't happen; if it does, the table has the missing events.
                         continue;
                     }
                     self.phase = Phase::Live(live);
@@ -223,7 +225,8 @@ impl EventStream {
         }
     }
 
-    /// Asks for the key again, if that is due. One that can't be asked for ends the stream too: nobody is let in then.
+    /// Checks the key again if that is due. A key that can't be checked ends the stream too: without the database no
+    /// caller is authenticated.
     async fn check_key(&mut self) -> Result<(), EndReason> {
         if Instant::now() < self.check {
             return Ok(());
@@ -237,7 +240,7 @@ impl EventStream {
         }
     }
 
-    /// Counts an event as given, and writes it if it is wanted.
+    /// Advances past an event, and returns it if the caller wants it.
     fn take(&mut self, event: &Event) -> Option<Result<sse::Event, serde_json::Error>> {
         self.last = event.event_id;
         if !self.topics.match_key(&event.routing_key) {
@@ -247,8 +250,8 @@ impl EventStream {
         Some(written(event))
     }
 
-    /// Says that the stream is alive, and how far it is: a caller that wants few events would otherwise come again with
-    /// an id that was pruned long ago.
+    /// A heartbeat with the position of the stream: a caller who wants few events would otherwise reconnect with an id
+    /// that was pruned long ago.
     fn beat(&mut self, word: &str) -> sse::Event {
         self.heartbeat = Instant::now() + self.broadcast.heartbeat_interval;
         sse::Event::default().id(self.last.to_string()).comment(word)
@@ -258,7 +261,7 @@ impl EventStream {
         self.page.back().map_or(self.last, |event| event.event_id)
     }
 
-    /// Waits until it is this stream's turn to read the table; `None` when something else is to be done first.
+    /// Waits for a permit to read the table; `None` when something else is due first.
     async fn acquire_reader(&self) -> Result<Option<OwnedSemaphorePermit>, EndReason> {
         tokio::select! {
             reader = self.broadcast.readers.clone().acquire_owned() => reader.map(Some).map_err(|_| EndReason::Stop),
@@ -267,7 +270,7 @@ impl EventStream {
         }
     }
 
-    /// Reads the next page. In a task of its own, so that a caller that hangs up never drops a query half-way.
+    /// Reads the next page, in a task of its own, so that a caller who hangs up never drops a query half-way.
     async fn read(&mut self, reader: OwnedSemaphorePermit) -> Result<Read, EndReason> {
         let (pool, after) = (self.broadcast.channel.pool.clone(), self.last_read());
         let read = async move {
@@ -285,7 +288,7 @@ impl EventStream {
         Ok(read)
     }
 
-    /// Listens to what is new; the table is read up to where that begins.
+    /// Subscribes to new events; the table is read up to the first of them.
     async fn join(&self) -> Result<Phase, EndReason> {
         let Subscription { live, mut read_through, .. } = self.broadcast.subscribe();
         let begun = tokio::time::timeout(READER_START_TIMEOUT, begun(&mut read_through)).await;
@@ -312,6 +315,6 @@ fn written(event: &Event) -> Result<sse::Event, serde_json::Error> {
         at: event.at_rfc3339(),
         payload,
     };
-    // Without line breaks, because it is one field of the stream.
+    // Without line breaks, because `data` is one field of the stream.
     Ok(sse::Event::default().id(event.event_id.to_string()).data(serde_json::to_string(&sent)?))
 }

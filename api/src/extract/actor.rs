@@ -1,4 +1,4 @@
-//! Who acts: kept in timelines, ledgers and audits.
+//! The actor of a change, as timelines, ledgers and the audit record it.
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -19,8 +19,8 @@ use crate::{
 static X_ACTOR: HeaderName = HeaderName::from_static("x-actor");
 const MAX_ACTOR_LEN: usize = 64;
 
-/// Who acts: the holder of the key, `key:<name>`, and behind a slash whom they say they act for (`X-Actor`). Where no
-/// keys are asked for it is only what they say.
+/// The actor: `key:<name>` of the API key, followed by a slash and the value of `X-Actor`, if there is one. Where keys
+/// are not needed it is the value of `X-Actor` alone.
 #[derive(Debug)]
 pub(crate) struct Actor {
     name: Option<String>,
@@ -30,12 +30,12 @@ pub(crate) struct Actor {
 }
 
 impl Actor {
-    /// The actor, or who acts when none is known.
+    /// The name of the actor, or `default` when it is unknown.
     pub(crate) fn or<'a>(&'a self, default: &'a str) -> &'a str {
         self.name.as_deref().unwrap_or(default)
     }
 
-    /// The actor as the audit knows it; by this name when none is known.
+    /// The actor as the audit records it, under the name `default` when it is unknown.
     pub(crate) fn by<'a>(&'a self, default: &'a str) -> AuditActor<'a> {
         AuditActor {
             actor: self.or(default),

@@ -19,28 +19,28 @@ use crate::{
     state::ApiState,
 };
 
-/// A body that has to be there.
+/// A required body.
 #[derive(Debug)]
 pub(crate) struct JsonBody<T> {
-    /// What it says.
+    /// The decoded value.
     pub(crate) value: T,
-    /// As it came; an `Idempotency-Key` is bound to it.
+    /// The bytes that were received; an `Idempotency-Key` is bound to them.
     pub(crate) bytes: Bytes,
 }
 
-/// A body that has to be there and may be large. Few such are read at a time. What its [`super::RawItems`] hold is not
-/// looked at before they are read.
+/// A required body that may be large. Few such bodies are read at a time. The items of its [`super::RawItems`] are
+/// decoded later, one by one.
 #[derive(Debug)]
 pub(crate) struct BulkJsonBody<T> {
-    /// What it says.
+    /// The decoded value.
     pub(crate) value: T,
-    /// As it came; an `Idempotency-Key` is bound to it.
+    /// The bytes that were received; an `Idempotency-Key` is bound to them.
     pub(crate) bytes: Bytes,
-    /// Kept for as long as the body is.
+    /// Held as long as the body is.
     pub(crate) permit: OwnedSemaphorePermit,
 }
 
-/// A body that may be left out.
+/// An optional body.
 #[derive(Debug)]
 pub(crate) struct OptionalJsonBody<T>(pub(crate) T);
 
@@ -118,11 +118,11 @@ async fn collect(headers: &HeaderMap, body: Body, limits: &Limits, max: usize) -
 /// Decodes a body, or a part of one.
 ///
 /// # Errors
-/// A 400 when it is not JSON, a 422 with the field's pointer when it is not what the operation takes.
+/// A 400 when it is not JSON; a 422 with the pointer of the field when it does not fit the operation.
 pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     refuse_nul(bytes)?;
     decode(bytes).or_else(|problem| {
-        // Only of what is JSON: in what is none, leaving something out could make it some.
+        // Only in JSON: leaving out characters could make JSON of what is none.
         let is_json = serde_json::from_slice::<IgnoredAny>(bytes).is_ok();
         match is_json.then(|| without_empty_fractions(bytes)).flatten() {
             Some(plain) => decode(&plain).map_err(|_| problem),
@@ -142,7 +142,8 @@ fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     Ok(value)
 }
 
-/// Writes `3.0` as `3`: JSON Schema takes both for the same integer, serde does not. `None` when there is no such number.
+/// Writes `3.0` as `3`: JSON Schema takes both for the same integer, serde does not. `None` when there is no such
+/// number.
 fn without_empty_fractions(bytes: &[u8]) -> Option<Vec<u8>> {
     let mut plain = Vec::with_capacity(bytes.len());
     let (mut in_string, mut escaped) = (false, false);
@@ -168,7 +169,7 @@ fn not_json(error: &serde_json::Error) -> Problem {
     Problem::new(ProblemCode::InvalidJson, error.to_string())
 }
 
-/// PostgreSQL can keep U+0000 neither in text nor in jsonb; JSON can only write it escaped.
+/// Refuses U+0000, which PostgreSQL can store neither in text nor in jsonb. JSON can only write it escaped.
 fn refuse_nul(bytes: &[u8]) -> Result<(), Problem> {
     if !bytes.windows(6).any(|window| window == br"\u0000") {
         return Ok(());
@@ -176,7 +177,7 @@ fn refuse_nul(bytes: &[u8]) -> Result<(), Problem> {
     let value = serde_json::from_slice(bytes).map_err(|error| not_json(&error))?;
     match pointer::of_nul(&value) {
         Some(place) => Err(Problem::field(place, "nul", "the character U+0000 can't be stored")),
-        // An escaped backslash in front of `u0000`: harmless.
+        // An escaped backslash before `u0000`, which is harmless.
         None => Ok(()),
     }
 }

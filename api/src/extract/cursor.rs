@@ -1,7 +1,7 @@
-//! Opaque cursors: a page is continued after the last id that was seen, so that rows that come and go meanwhile
-//! neither repeat nor hide others.
+//! Opaque cursors. The next page starts after the last id of the page before, so that rows which are added or removed
+//! in between neither repeat nor hide others.
 //!
-//! A cursor is bound to its list and filter: with another filter it would silently skip.
+//! A cursor is bound to its list and filter: with another filter it would silently skip rows.
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use engine::Page;
@@ -15,18 +15,19 @@ use crate::http::{FieldError, Problem, ProblemCode};
 const VERSION: u8 = 1;
 const CHECK_BYTES: usize = 6;
 
-/// One list with its filter, one page of which was asked for.
+/// A request for one page of a list with its filter.
 #[derive(Clone, Debug)]
 pub(crate) struct PageRequest {
     check: [u8; CHECK_BYTES],
-    /// Only what comes after this id.
+    /// The page starts after this id.
     pub(crate) after: Option<Uuid>,
-    /// At most this many.
+    /// How many rows the page has at most.
     pub(crate) limit: u32,
 }
 
 impl PageRequest {
-    /// Reads a cursor of the list `name` with this filter; `filter` is any text that differs when the filter does.
+    /// Reads a cursor of the list `name` with this filter; `filter` is any text that is different for different
+    /// filters.
     pub(crate) fn new(name: &str, filter: &str, cursor: Option<&str>, limit: u32) -> Result<Self, Problem> {
         let check = check(name, filter);
         let after = cursor.map(|cursor| decode(cursor, check)).transpose()?;
@@ -38,12 +39,12 @@ impl PageRequest {
         self.limit + 1
     }
 
-    /// What to read.
+    /// The page as the engine and the shop read it.
     pub(crate) fn engine_page(&self) -> Page {
         Page { after: self.after, limit: self.read_limit() }
     }
 
-    /// As [`PageRequest::after`], of a list whose rows have numbers.
+    /// [`PageRequest::after`] of a list whose rows have numbers.
     pub(crate) fn after_number(&self) -> Option<i64> {
         self.after.map(|after| after.as_u64_pair().1.cast_signed())
     }
@@ -56,7 +57,7 @@ impl PageRequest {
     }
 }
 
-/// A number in the place of an id, for [`next_page`].
+/// A number as an id, for [`next_page`].
 pub(crate) fn numbered(number: i64) -> Uuid {
     Uuid::from_u64_pair(0, number.cast_unsigned())
 }
@@ -79,16 +80,17 @@ impl FromParams for CursorQuery {
 }
 
 impl CursorQuery {
-    /// Reads the cursor, as [`PageRequest::new`].
+    /// Reads the cursor; see [`PageRequest::new`].
     ///
     /// # Errors
-    /// A 400 when it is not of this list and filter.
+    /// A 400 when the cursor is of another list or filter.
     pub(crate) fn page_request(&self, name: &str, filter: &str) -> Result<PageRequest, Problem> {
         PageRequest::new(name, filter, self.cursor.as_deref(), self.limit)
     }
 }
 
-/// Cuts what was read (up to one more than a page) to the page, and gives the cursor of the next one if there is one.
+/// Cuts the rows that were read (up to one more than a page) to one page, and returns the cursor of the next page, if
+/// there is one.
 pub(crate) fn next_page<T>(
     mut rows: Vec<T>,
     page_request: &PageRequest,

@@ -1,4 +1,4 @@
-//! Reads single headers, and documents them.
+//! Headers that may be given once: reading and documenting them.
 
 use http::{HeaderMap, HeaderName};
 use utoipa::openapi::{
@@ -9,7 +9,10 @@ use utoipa::openapi::{
 
 use crate::http::Problem;
 
-/// Reads a header that must not be given twice, as visible ASCII.
+/// Reads a header that may be given once, as visible ASCII.
+///
+/// # Errors
+/// A 400 when it is given twice or has other characters.
 pub(crate) fn single<'a>(
     headers: &'a HeaderMap,
     name: &HeaderName,
@@ -20,19 +23,19 @@ pub(crate) fn single<'a>(
     if values.next().is_some() {
         return Err(Problem::header(shown, format!("`{shown}` is given more than once")));
     }
-    // What HTTP's own type calls visible has tabs in it.
+    // `to_str` also accepts tabs.
     match first.to_str() {
         Ok(text) if !text.contains('\t') => Ok(Some(text)),
         Ok(_) | Err(_) => Err(Problem::header(shown, format!("`{shown}` must be visible ASCII"))),
     }
 }
 
-/// Documents a header that a caller may send; `pattern` is a regular expression of all that is taken.
+/// Documents an optional header; `pattern` is a regular expression of the values that are accepted.
 pub(crate) fn documented_header(name: &str, description: &str, example: &str, pattern: &str) -> Parameter {
     header(name, description, example, Some(pattern))
 }
 
-/// Documents a header that is ignored when it is not understood.
+/// Documents an optional header that is ignored when it is malformed.
 pub(super) fn lenient_header(name: &str, description: &str, example: &str) -> Parameter {
     header(name, description, example, None)
 }

@@ -1,4 +1,4 @@
-//! Entity tags: a version that a caller has seen, and `If-Match` to change only that one (RFC 9110 §13).
+//! Conditional requests (RFC 9110 §13): `If-Match` on changes, `If-None-Match` on reads.
 
 use std::convert::Infallible;
 
@@ -18,14 +18,14 @@ use crate::http::{JsonResponse, Problem, ProblemCode, not_modified};
 
 const TAGS: &str = r#"^(\*|(W/)?"[!#-~]*"( *, *(W/)?"[!#-~]*")*)$"#;
 
-/// What `If-Match` asks for.
+/// The condition of `If-Match`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum IfMatch {
-    /// It is not there: no condition.
+    /// The header is missing: no condition.
     Anything,
-    /// `*`: whatever the version, so long as there is one.
+    /// `*`: any version of a resource that exists.
     Existing,
-    /// One of these versions. Tags that are weak or not ours match nothing, as the strong comparison has it.
+    /// One of these versions. Weak and foreign tags match nothing, because the comparison is strong.
     Versions(Vec<i64>),
 }
 
@@ -57,7 +57,7 @@ impl IfMatch {
         }
     }
 
-    /// The 412, with the current tag when it is known.
+    /// The 412, with the current `ETag` if it is known.
     pub(crate) fn failed(current: Option<i64>) -> Problem {
         let detail = match current {
             Some(version) => format!("If-Match does not name the current ETag, which is \"v{version}\""),
@@ -67,7 +67,7 @@ impl IfMatch {
     }
 }
 
-/// What `If-None-Match` asks for on a read.
+/// The condition of `If-None-Match`.
 #[derive(Debug)]
 pub(crate) struct IfNoneMatch(Vec<Tag>);
 
@@ -126,13 +126,13 @@ impl<S: Sync> FromRequestParts<S> for IfMatch {
 impl<S: Sync> FromRequestParts<S> for IfNoneMatch {
     type Rejection = Infallible;
 
-    /// A condition that can't be read is no condition: the caller gets the whole answer.
+    /// A malformed header is no condition: the caller gets the whole response.
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
         Ok(Self(tags(&parts.headers, &header::IF_NONE_MATCH).unwrap_or_default()))
     }
 }
 
-/// Reads a list of tags over all fields of this name; `None` when it is not well-formed.
+/// Reads the tags of all headers with this name; `None` when they are malformed.
 fn tags(headers: &HeaderMap, name: &HeaderName) -> Option<Vec<Tag>> {
     let mut tags = Vec::new();
     for value in headers.get_all(name) {

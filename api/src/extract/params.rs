@@ -1,4 +1,4 @@
-//! Query parameters: known ones only, each at most once, and all that is wrong is told at once.
+//! Query parameters: only known ones, each at most once; everything that is wrong is reported at once.
 
 use std::{collections::BTreeMap, fmt::Display, ops::RangeInclusive, str::FromStr};
 
@@ -13,7 +13,7 @@ use crate::{
 /// The default length of a page.
 const DEFAULT_PAGE: u32 = 50;
 
-/// The parameters of one query, taken out one by one.
+/// The parameters of one query. Each is removed when it is read; what remains is unknown.
 #[derive(Debug)]
 pub(crate) struct Params {
     given: BTreeMap<String, String>,
@@ -24,11 +24,11 @@ pub(crate) struct Params {
 
 /// A set of query parameters.
 pub(crate) trait FromParams: Sized {
-    /// Takes its parameters out; what is wrong is noted in `params`.
+    /// Reads its parameters; errors are collected in `params`.
     fn from_params(params: &mut Params) -> Self;
 }
 
-/// Reads a [`FromParams`] off the request.
+/// The query of a request.
 #[derive(Debug)]
 pub(crate) struct Query<T>(pub(crate) T);
 
@@ -51,7 +51,7 @@ impl Params {
         Ok(params)
     }
 
-    /// Takes a parameter out as text; an empty one counts as left out.
+    /// Reads a text; an empty one counts as missing.
     pub(crate) fn text(&mut self, name: &'static str, max: usize) -> Option<String> {
         self.known.push(name);
         let value = self.given.remove(name).filter(|value| !value.is_empty())?;
@@ -62,7 +62,7 @@ impl Params {
         Some(value)
     }
 
-    /// Takes a parameter out and reads it as a `T`.
+    /// Reads a `T`.
     pub(crate) fn take<T: FromStr<Err: Display>>(&mut self, name: &'static str) -> Option<T> {
         self.known.push(name);
         match self.given.remove(name)?.parse() {
@@ -74,7 +74,7 @@ impl Params {
         }
     }
 
-    /// Takes a number out that has to be in a range.
+    /// Reads a number within a range.
     pub(crate) fn number(&mut self, name: &'static str, range: RangeInclusive<u32>) -> Option<u32> {
         self.known.push(name);
         let number = self.given.remove(name)?.parse().ok().filter(|number| range.contains(number));
@@ -85,12 +85,12 @@ impl Params {
         number
     }
 
-    /// Takes the length of a page out.
+    /// Reads the length of a page.
     pub(crate) fn limit(&mut self) -> u32 {
         self.limit_or(DEFAULT_PAGE)
     }
 
-    /// As [`Params::limit`], of a list whose pages have another length unless one is asked for.
+    /// Reads the length of a page, with another default.
     pub(crate) fn limit_or(&mut self, default: u32) -> u32 {
         let max = self.max_page;
         self.number("limit", 1..=max).unwrap_or(default.min(max))
@@ -113,7 +113,7 @@ impl Params {
     }
 }
 
-/// No parameters at all.
+/// No parameters.
 impl FromParams for () {
     fn from_params(_: &mut Params) -> Self {}
 }

@@ -1,4 +1,4 @@
-//! Parameters of the path.
+//! Path parameters.
 
 use axum::extract::{FromRequestParts, RawPathParams};
 use http::request::Parts;
@@ -6,11 +6,11 @@ use uuid::Uuid;
 
 use crate::http::{Problem, ProblemCode};
 
-/// The one id in the path.
+/// The id in the path.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct IdPath(pub(crate) Uuid);
 
-/// The one name in the path.
+/// The name in the path.
 #[derive(Clone, Debug)]
 pub(crate) struct TextPath(pub(crate) String);
 

@@ -12,20 +12,20 @@ pub(crate) fn of(path: &Path) -> String {
         match segment {
             Segment::Seq { index } => push(&mut pointer, &index.to_string()),
             Segment::Map { key } => push(&mut pointer, key),
-            // An enum's variant is how Rust names it, not a place in the JSON.
+            // The name of a variant is no place in the JSON.
             Segment::Enum { .. } | Segment::Unknown => {}
         }
     }
     pointer
 }
 
-/// Adds one name to a pointer.
+/// Appends a name to a pointer.
 pub(crate) fn push(pointer: &mut String, name: &str) {
     pointer.push('/');
     pointer.push_str(&name.replace('~', "~0").replace('/', "~1"));
 }
 
-/// Finds the first string or name with U+0000 in it.
+/// Finds the first string or name that contains U+0000.
 pub(crate) fn of_nul(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => text.contains('\0').then(String::new),
@@ -44,8 +44,8 @@ pub(crate) fn of_nul(value: &Value) -> Option<String> {
     }
 }
 
-/// Makes the problem for JSON that is not what an operation takes. serde names the field of the commonest mistakes
-/// only in its message.
+/// The problem for JSON that does not fit an operation. For the most common mistakes serde names the field only in its
+/// message.
 pub(crate) fn data_problem(place: &str, message: &str) -> Problem {
     let message = message.split(" at line ").next().unwrap_or(message);
     for (start, code) in [

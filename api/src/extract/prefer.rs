@@ -1,4 +1,4 @@
-//! `Prefer: wait=N` (RFC 7240): hold the answer until the saga has settled, for at most N seconds.
+//! `Prefer: wait=N` (RFC 7240): hold the response until the saga has come to rest, for at most N seconds.
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
@@ -15,14 +15,14 @@ use crate::state::ApiState;
 
 static PREFER: HeaderName = HeaderName::from_static("prefer");
 
-/// The wait that the caller prefers, in seconds; preferences that are not understood are ignored, as the RFC has it.
+/// The wait that the caller prefers, in seconds. Unknown and malformed preferences are ignored, as the RFC demands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Prefer {
     wait_s: Option<u64>,
 }
 
 impl Prefer {
-    /// Reads it off the headers.
+    /// Reads it from the headers.
     pub(crate) fn from_headers(headers: &HeaderMap) -> Self {
         let mut preferences = headers
             .get_all(&PREFER)
@@ -39,8 +39,8 @@ impl Prefer {
         Self { wait_s }
     }
 
-    /// How long to wait, with the place to hold meanwhile. Where too many wait already it is not waited at all, which the
-    /// caller sees from a missing `Preference-Applied`: those who only wait must not take the places of those who work.
+    /// How long to wait, with a permit to hold meanwhile. When too many requests wait already, this one does not wait,
+    /// which the caller sees from the missing `Preference-Applied`: waiting requests must not displace working ones.
     pub(crate) fn wait_with_permit(
         self,
         state: &ApiState,
@@ -52,7 +52,7 @@ impl Prefer {
         }
     }
 
-    /// How long to wait, capped; `None` when it was not asked for.
+    /// How long to wait, at most `max`; `None` without a preference.
     pub(crate) fn wait(self, max: Duration) -> Option<Duration> {
         self.wait_s.map(|seconds| Duration::from_secs(seconds).min(max))
     }

@@ -1,4 +1,4 @@
-//! Lists whose items are read one by one, so that one that can't be read is no reason to refuse the others.
+//! Lists whose items are decoded one by one, so that one malformed item does not affect the others.
 
 use std::fmt;
 
@@ -11,13 +11,14 @@ use serde_json::value::RawValue;
 use super::body;
 use crate::http::Problem;
 
-/// The items of a list as they were written. Of more than `MAX` only one more is kept, which tells that there are.
+/// The items of a list as they were received. Of more than `MAX` items one more is kept, as the sign that there are too
+/// many.
 #[derive(Debug)]
 pub(crate) struct RawItems<const MAX: usize>(Vec<Box<RawValue>>);
 
 impl<const MAX: usize> RawItems<MAX> {
-    /// Reads each of them as a `T` that is a JSON object, or says what is wrong with it; pointers are relative to the
-    /// item.
+    /// Decodes each item as a `T` that is a JSON object, or returns what is wrong with it, with pointers relative to
+    /// the item.
     pub(crate) fn read<T: DeserializeOwned>(&self) -> impl Iterator<Item = (&RawValue, Result<T, Problem>)> {
         self.0.iter().map(|item| (&**item, body::parse(item.get().as_bytes())))
     }

@@ -1,8 +1,11 @@
-//! Reasons that people give for what they do.
+//! The reason that a person gives for a change.
 
 use crate::http::{Problem, invalid};
 
-/// Checks a reason that a person gives.
+/// Checks the reason of a change.
+///
+/// # Errors
+/// A 422 when it is too long or has control characters.
 pub(crate) fn check_reason(reason: &str) -> Result<(), Problem> {
     shop::check_reason("/reason", reason).map_or(Ok(()), |wrong| Err(invalid(vec![wrong])))
 }

@@ -6,10 +6,10 @@ use serde_json::Value;
 use super::pointer;
 use crate::http::{FieldError, Problem, ProblemCode};
 
-/// The most errors that are told at once.
+/// How many errors are reported at once.
 const MAX_ERRORS: usize = 20;
 
-/// Checks it.
+/// Checks `input` against a schema.
 ///
 /// # Errors
 /// A 422 with a pointer (from `place` on) for everything that is wrong.
@@ -31,7 +31,7 @@ fn field_errors(place: &str, error: &ValidationError<'_>) -> Vec<FieldError> {
         pointer::push(&mut place, name);
         place
     };
-    // The schema's error is about the object; what the caller wants to know is which field.
+    // The error of the schema is about the object; the caller wants to know which field is wrong.
     if let ValidationErrorKind::AdditionalProperties { unexpected }
     | ValidationErrorKind::UnevaluatedProperties { unexpected } = error.kind()
     {
@@ -45,7 +45,7 @@ fn field_errors(place: &str, error: &ValidationError<'_>) -> Vec<FieldError> {
     vec![FieldError::at(place, "invalid", message)]
 }
 
-/// Messages quote the value, which can be as large as the body.
+/// Shortens a message: it quotes the value, which can be as large as the body.
 fn shortened(error: &ValidationError<'_>) -> String {
     let message = error.to_string();
     match message.char_indices().nth(300) {

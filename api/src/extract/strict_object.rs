@@ -1,4 +1,5 @@
-//! Objects that are objects: serde would also take an array of the fields' values, which no document mentions.
+//! JSON objects, and nothing else: serde would also accept an array of the fields' values, which the document does not
+//! mention.
 
 use std::{fmt, marker::PhantomData};
 
@@ -7,7 +8,7 @@ use serde::{
     de::{MapAccess, Visitor, value::MapAccessDeserializer},
 };
 
-/// A `T` that was written as a JSON object.
+/// A `T` that was sent as a JSON object.
 #[derive(Debug, Default)]
 pub(crate) struct StrictObject<T>(pub(crate) T);
 

@@ -1,11 +1,11 @@
-//! Times that callers give.
+//! Times in requests.
 
 use std::str::FromStr;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Deserializer, de::Error};
 
-/// A time as RFC 3339 writes it: in the years 0000 to 9999, all of which PostgreSQL can compare with.
+/// A time in the format of RFC 3339: years 0000 to 9999, all of which PostgreSQL can compare.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Timestamp(DateTime<Utc>);
 
@@ -13,7 +13,7 @@ impl FromStr for Timestamp {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        // What chrono's own `FromStr` takes has years that PostgreSQL has not.
+        // chrono's own `FromStr` accepts years that PostgreSQL does not have.
         let time = DateTime::parse_from_rfc3339(text).map_err(|_| "no time such as 2026-11-22T10:00:00Z")?;
         Ok(Self(time.to_utc()))
     }

@@ -1,5 +1,5 @@
-//! Caches health for a second. Health is open to everyone and costs a connection, so callers who ask at the same time share
-//! one check, and those who ask soon after get its result.
+//! Caches health for a second. Health is open to everyone and costs a connection, so callers who ask at the same time
+//! share one check, and those who ask soon after get its result.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -37,7 +37,7 @@ impl HealthCache {
         Self { sources, last: Mutex::default() }
     }
 
-    /// How everything is, or was up to a second ago.
+    /// The health of everything, as it was within the last second.
     pub(crate) async fn health(&self) -> Health {
         let check = self.current();
         let checked = check

@@ -1,4 +1,4 @@
-//! Asks each part how it is, each with its own time-out.
+//! Checks each part, each with its own time-out.
 
 use std::{
     collections::BTreeSet,
@@ -56,8 +56,8 @@ pub(super) async fn check_all(sources: &HealthSources) -> Health {
     Health { status, parts: HealthParts { database, queue, mail, breakers } }
 }
 
-/// Asks over a connection of its own: the pool's may all be in use, which is another trouble than a database that is
-/// away. The connection is closed with the future, so a time-out leaks nothing.
+/// Checks the database over a connection of its own: the pool's may all be in use, which is not the same as a database
+/// that can't be reached. The connection is closed with the future, so a time-out leaks nothing.
 async fn database(sources: &HealthSources) -> DatabaseHealth {
     let pool = &sources.pool;
     let idle = u32::try_from(pool.num_idle()).unwrap_or(u32::MAX);
@@ -92,7 +92,7 @@ fn away(detail: &str, connections: Connections) -> DatabaseHealth {
     DatabaseHealth { state: HealthState::Down, detail: Some(detail.into()), latency_ms: None, connections }
 }
 
-/// Says what is wrong without naming the server, its user or its database: health is open to anybody.
+/// Describes an error without naming the server, its user or its database: health is open to everyone.
 fn described(error: &sqlx::Error) -> String {
     match error {
         sqlx::Error::Io(error) => format!("can't connect: {}", error.kind()),
@@ -110,7 +110,7 @@ async fn queue(sources: &HealthSources, reports: &[ReportedBreaker]) -> QueueHea
         Ok(Ok(Err(_)) | Err(_)) => return unknown("it could not be read"),
         Err(_) => return unknown("no answer in time"),
     };
-    // Mails wait on purpose while the breaker before the mail server is not closed.
+    // Mails wait on purpose while the circuit breaker of the mail server is not closed.
     let held_back: &[&str] = if mails_are_held_back(reports) { &[MAILS] } else { &[] };
     let detail = remarkable(&queues, held_back);
     QueueHealth {
@@ -123,8 +123,8 @@ async fn queue(sources: &HealthSources, reports: &[ReportedBreaker]) -> QueueHea
     }
 }
 
-/// What is not as it should be: that work waits though nobody has paused it, and why, if it is held back; and which queues
-/// are paused.
+/// Describes what is unusual: work that waits although its queue is not paused, and why; and the paused queues. `None`
+/// when all is well.
 fn remarkable(queues: &[QueueView], held_back: &[&str]) -> Option<String> {
     let (paused, running): (Vec<_>, Vec<_>) = queues.iter().partition(|queue| queue.paused);
     let late = running.into_iter().filter(|queue| queue.oldest_due_ms > LATE_MS);
@@ -155,7 +155,7 @@ fn unknown(detail: &str) -> QueueHealth {
     }
 }
 
-/// How the breakers of all processes are; `None` when that could not be read.
+/// Reads the breakers of all processes; `None` when they could not be read.
 async fn reports(sources: &HealthSources) -> Option<Vec<ReportedBreaker>> {
     let pool = sources.pool.clone();
     // In a task of its own, so that the time-out never drops a query half-way.
@@ -181,7 +181,7 @@ fn breakers(reports: Option<&[ReportedBreaker]>) -> BreakersHealth {
     BreakersHealth { state, detail, not_closed: not_closed.into_iter().collect() }
 }
 
-/// This process may send no mail at all; then those tell that do.
+/// Combines the state in this process with that in all processes: this one may send no mails at all.
 fn mail(here: MailState, reports: &[ReportedBreaker]) -> MailHealth {
     let states = reports
         .iter()

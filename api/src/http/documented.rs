@@ -1,4 +1,4 @@
-//! How problems look in the OpenAPI document: each operation lists the codes that it can give.
+//! The problems in the OpenAPI document: each operation lists the codes that it can answer with.
 
 use std::collections::BTreeMap;
 
@@ -11,16 +11,16 @@ use utoipa::openapi::{
 
 use super::{problem::Problem, problem_body::FieldError, problem_code::ProblemCode};
 
-/// What any operation can give.
+/// Codes of every operation.
 pub(crate) const ALWAYS: &[ProblemCode] = &[ProblemCode::HeadersTooLarge, ProblemCode::Internal];
-/// What any operation that uses the database can give.
+/// Codes of operations that use the database.
 pub(crate) const STORED: &[ProblemCode] =
     &[ProblemCode::Unavailable, ProblemCode::Overloaded, ProblemCode::Timeout];
-/// What an operation on one thing can give.
+/// Codes of operations on one resource.
 pub(crate) const ONE: &[ProblemCode] = &[ProblemCode::InvalidParameter, ProblemCode::NotFound];
-/// What a list can give.
+/// Codes of lists.
 pub(crate) const LIST: &[ProblemCode] = &[ProblemCode::InvalidParameter, ProblemCode::InvalidCursor];
-/// What an operation with a body and an `X-Actor` can give.
+/// Codes of operations with a body and an `X-Actor`.
 pub(crate) const BODY: &[ProblemCode] = &[
     ProblemCode::InvalidJson,
     ProblemCode::InvalidHeader,
@@ -30,11 +30,11 @@ pub(crate) const BODY: &[ProblemCode] = &[
     ProblemCode::UnsupportedMediaType,
     ProblemCode::InvalidBody,
 ];
-/// What an operation with an `Idempotency-Key` can give.
+/// Codes of operations with an `Idempotency-Key`.
 pub(crate) const KEYED: &[ProblemCode] =
     &[ProblemCode::IdempotencyMismatch, ProblemCode::IdempotencyInFlight];
 
-/// Names the problems of one operation, for its `responses(…)`.
+/// Defines the problems of one operation, for its `responses(…)`.
 macro_rules! problems {
     ($name:ident: $($group:expr),+ $(,)?) => {
         pub(crate) struct $name;
@@ -53,7 +53,7 @@ macro_rules! problems {
 }
 pub(crate) use problems;
 
-/// Groups codes by status and gives each an example.
+/// Groups codes by status, each with an example.
 pub(crate) fn documented(groups: &[&[ProblemCode]]) -> BTreeMap<String, RefOr<Response>> {
     let mut by_status = BTreeMap::<u16, Vec<ProblemCode>>::new();
     for code in groups.iter().copied().flatten() {
@@ -85,7 +85,7 @@ fn response(codes: &[ProblemCode]) -> Response {
     response.build()
 }
 
-/// The examples that the responses refer to, one a code.
+/// The examples that the responses refer to, one for each code.
 pub(crate) fn examples() -> impl Iterator<Item = (&'static str, Example)> {
     ProblemCode::ALL.into_iter().map(|code| {
         (code.name(), ExampleBuilder::new().summary(code.title()).value(Some(example(code))).build())

@@ -1,7 +1,7 @@
-//! Problems: every answer that is not what was asked for, as RFC 9457 `application/problem+json`.
+//! Problems: every response to a request that failed, as `application/problem+json` (RFC 9457).
 //!
-//! A handler gives a [`Problem`]; it travels as an extension of an empty response to the outermost layer, which alone
-//! knows the trace id and writes the JSON. So no problem can lack its trace id, whoever made it.
+//! A handler returns a [`Problem`]. It travels as an extension of an empty response to the outermost layer, which alone
+//! knows the trace id and writes the JSON, so that no problem can lack its trace id.
 
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderValue, header};
@@ -12,17 +12,17 @@ use super::{
     problem_code::{ProblemCode, REPLAYABLE},
 };
 
-/// One problem on its way to the caller.
+/// What went wrong with a request, on its way to the caller.
 #[derive(Clone, Debug)]
 pub(crate) struct Problem {
     pub(super) code: ProblemCode,
     pub(super) detail: String,
     pub(super) errors: Vec<FieldError>,
-    /// What the log is told and the caller is not.
+    /// Logged, and hidden from the caller.
     pub(super) cause: Option<String>,
 }
 
-/// A problem as it is kept for an `Idempotency-Key`: all but the trace id of the first time.
+/// The stored form of a problem, for an `Idempotency-Key`: everything but the trace id of the first request.
 #[derive(Debug, Serialize, Deserialize)]
 struct StoredProblem {
     code: String,
@@ -31,17 +31,17 @@ struct StoredProblem {
 }
 
 impl Problem {
-    /// A problem with a sentence about what happened this time.
+    /// A problem with a sentence about this occurrence.
     pub(crate) fn new(code: ProblemCode, detail: impl Into<String>) -> Self {
         Self { code, detail: detail.into(), errors: Vec::new(), cause: None }
     }
 
-    /// A problem whose detail is the example of its code, where that says it all.
+    /// A problem whose detail is the example of its code, because there is nothing more to say.
     pub(crate) fn example(code: ProblemCode) -> Self {
         Self::new(code, code.example())
     }
 
-    /// A problem whose fields say what is wrong.
+    /// A problem that lists every wrong field.
     pub(crate) fn fields(code: ProblemCode, errors: Vec<FieldError>) -> Self {
         let detail = match errors.as_slice() {
             [one] => one.message.clone(),
@@ -69,22 +69,22 @@ impl Problem {
         Self::fields(ProblemCode::InvalidParameter, vec![FieldError::parameter(name, "invalid", message)])
     }
 
-    /// There is no such thing.
+    /// A resource that does not exist.
     pub(crate) fn not_found(noun: &str, id: impl std::fmt::Display) -> Self {
         Self::new(ProblemCode::NotFound, format!("there is no {noun} {id}"))
     }
 
-    /// Something is broken on our side; the cause goes to the log only.
+    /// A failure on our side; the cause is logged and hidden from the caller.
     pub(crate) fn internal(cause: impl Into<String>) -> Self {
         Self { cause: Some(cause.into()), ..Self::example(ProblemCode::Internal) }
     }
 
-    /// The database can't be used now; the cause goes to the log only.
+    /// A database that can't be used now; the cause is logged and hidden from the caller.
     pub(crate) fn unavailable(cause: impl Into<String>) -> Self {
         Self { cause: Some(cause.into()), ..Self::example(ProblemCode::Unavailable) }
     }
 
-    /// What is wrong, place by place; in one place where it names none.
+    /// Returns the wrong fields; the whole body where the problem names none.
     pub(crate) fn into_errors(self) -> Vec<FieldError> {
         if self.errors.is_empty() {
             vec![FieldError::at("", self.code.name(), self.detail)]
@@ -93,17 +93,18 @@ impl Problem {
         }
     }
 
-    /// What the log is told.
+    /// The cause, for the log.
     pub(crate) fn cause(&self) -> Option<&str> {
         self.cause.as_deref()
     }
 
-    /// Its code.
+    /// The code.
     pub(crate) fn code(&self) -> ProblemCode {
         self.code
     }
 
-    /// Writes it as it is kept for a replay, if it is a final answer: a server's trouble may be over the next time.
+    /// Writes the problem as it is stored for a replay; `None` for failures of the server, which the next request may
+    /// not meet.
     pub(crate) fn to_stored(&self) -> Option<serde_json::Value> {
         if self.code.status().is_server_error() {
             return None;
@@ -123,7 +124,7 @@ impl Problem {
         Some(Self { code, detail: stored.detail, errors: stored.errors, cause: None })
     }
 
-    /// Gives the JSON.
+    /// Returns the JSON.
     pub(crate) fn to_body(&self, instance: &str, trace_id: &str) -> ProblemBody {
         ProblemBody {
             kind: format!("urn:sagaline:problem:{}", self.code.name()),
@@ -137,13 +138,13 @@ impl Problem {
         }
     }
 
-    /// Gives the finished response; `headers` are kept (such as `Allow`).
+    /// Renders the response; `headers` (such as `Allow`) are kept.
     pub(crate) fn render(&self, instance: &str, trace_id: &str, mut headers: HeaderMap) -> Response {
         headers.remove(header::CONTENT_LENGTH);
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if let Some(seconds) = self.code.retry_after_s() {
-            // Whoever refused may know better how long it takes.
+            // The layer that refused may have set a better estimate.
             headers.entry(header::RETRY_AFTER).or_insert(HeaderValue::from(seconds));
         }
         // A struct of strings and numbers can't fail to be written.

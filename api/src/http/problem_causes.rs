@@ -1,4 +1,4 @@
-//! Which problem an error of the database or the engine is.
+//! Conversions into problems: errors of the database, the engine and the shop.
 
 use engine::{CancelError, DeadJobError, DeadJobId, StartError};
 
@@ -79,8 +79,8 @@ impl From<DeadJobError> for Problem {
     }
 }
 
-/// Finds the pointers that an entry step put into its refusal: `{"errors": [{"pointer", "code", "message"}]}`, relative
-/// to the saga's input.
+/// Reads the field errors that an entry step put into its refusal: `{"errors": [{"pointer", "code", "message"}]}`, with
+/// pointers relative to the saga's input.
 fn violations(details: &serde_json::Value) -> Vec<FieldError> {
     let listed = details.get("errors").and_then(serde_json::Value::as_array);
     let text = |item: &serde_json::Value, name: &str| item.get(name)?.as_str().map(ToOwned::to_owned);
@@ -103,8 +103,8 @@ fn passes(error: &sqlx::Error) -> bool {
         | sqlx::Error::Io(_)
         | sqlx::Error::Tls(_)
         | sqlx::Error::Protocol(_) => true,
-        // Connection trouble, lost races, out of resources, locks not to be had, and an operator's stop: see appendix A
-        // of PostgreSQL's manual.
+        // Connection failures, lost races, exhausted resources, locks not available, and an operator's shutdown: see
+        // appendix A of PostgreSQL's manual.
         sqlx::Error::Database(error) => error
             .code()
             .is_some_and(|code| ["08", "40", "53", "55", "57"].iter().any(|class| code.starts_with(class))),
@@ -119,7 +119,7 @@ fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     causes.join(": ")
 }
 
-/// Everything that is wrong with a body.
+/// A 422 that lists everything that is wrong with a body.
 pub(crate) fn invalid(violations: Vec<Violation>) -> Problem {
     let errors = violations.into_iter().map(|wrong| FieldError::at(wrong.pointer, wrong.code, wrong.message));
     Problem::fields(ProblemCode::InvalidBody, errors.collect())

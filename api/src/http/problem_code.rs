@@ -2,7 +2,7 @@
 
 use http::StatusCode;
 
-/// What went wrong, for programs. The name never changes once it was released.
+/// What went wrong, for programs. A name never changes once it is released.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ProblemCode {
     InvalidJson,
@@ -44,7 +44,7 @@ pub(crate) enum ProblemCode {
 }
 
 impl ProblemCode {
-    /// All of them.
+    /// All codes.
     pub(crate) const ALL: [Self; 36] = [
         Self::InvalidJson,
         Self::InvalidParameter,
@@ -322,12 +322,12 @@ impl ProblemCode {
         self.spec().2
     }
 
-    /// What a detail may say.
+    /// An example of a detail.
     pub(crate) const fn example(self) -> &'static str {
         self.spec().3
     }
 
-    /// How many seconds a caller should wait before it asks again, where asking again helps.
+    /// After how many seconds a caller should try again; `None` where that does not help.
     pub(crate) const fn retry_after_s(self) -> Option<u32> {
         match self {
             Self::IdempotencyInFlight
@@ -370,7 +370,7 @@ impl ProblemCode {
     }
 }
 
-/// Codes that an answer kept for an `Idempotency-Key` can have.
+/// Codes that a response stored for an `Idempotency-Key` can have.
 pub(super) const REPLAYABLE: [ProblemCode; 6] = [
     ProblemCode::SkuTaken,
     ProblemCode::InvalidBody,

@@ -1,4 +1,4 @@
-//! What a handler answers when it did what was asked for.
+//! JSON responses of handlers.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use super::{etag::etag, problem::Problem};
 
 static PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 
-/// One good answer.
+/// A successful response with a JSON body.
 #[derive(Clone, Debug)]
 pub(crate) struct JsonResponse {
     pub(crate) status: StatusCode,
@@ -22,7 +22,7 @@ pub(crate) struct JsonResponse {
 }
 
 impl JsonResponse {
-    /// Writes a body.
+    /// Writes the body.
     ///
     /// # Errors
     /// A 500 when it can't be written as JSON.
@@ -32,7 +32,7 @@ impl JsonResponse {
         Ok(Self::from_bytes(status, None, body.into()))
     }
 
-    /// One that is written already.
+    /// A response whose body is written already.
     pub(crate) fn from_bytes(status: StatusCode, location: Option<String>, body: Bytes) -> Self {
         Self { status, location, body, version: None, preference_applied: None }
     }
@@ -42,19 +42,19 @@ impl JsonResponse {
         Self::new(StatusCode::OK, body)
     }
 
-    /// Says where it is.
+    /// Sets `Location`.
     pub(crate) fn location(mut self, location: String) -> Self {
         self.location = Some(location);
         self
     }
 
-    /// Gives it an `ETag`.
+    /// Sets the `ETag` of this version.
     pub(crate) fn version(mut self, version: i64) -> Self {
         self.version = Some(version);
         self
     }
 
-    /// Says how long a wait was honoured.
+    /// Sets `Preference-Applied` to the wait that was honoured.
     pub(crate) fn preference_applied(mut self, wait: Option<Duration>) -> Self {
         self.preference_applied = wait;
         self
@@ -81,7 +81,7 @@ impl IntoResponse for JsonResponse {
     }
 }
 
-/// Says that the caller has this version already.
+/// A 304: the caller has this version already.
 pub(crate) fn not_modified(version: i64) -> Response {
     (StatusCode::NOT_MODIFIED, [(header::ETAG, etag(version))]).into_response()
 }

@@ -2,6 +2,6 @@
 
 use std::sync::Arc;
 
-/// What finds a request in traces and logs; the outermost layer attaches it to every request.
+/// The id that finds a request in traces and logs; the outermost layer attaches it to every request.
 #[derive(Clone, Debug)]
 pub(crate) struct TraceId(pub(crate) Arc<str>);

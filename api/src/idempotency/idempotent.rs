@@ -46,9 +46,9 @@ impl Idempotency {
         self.finisher.close().await;
     }
 
-    /// Runs `work` once per key; without a key it simply runs. `work` gets the id that what it creates must have, which is
-    /// the same if a crash makes another request do the work again. A failure of ours (5xx) is not stored: the next request
-    /// may succeed.
+    /// Runs `work` once per key; without a key it simply runs. `work` gets the id that what it creates must have, which
+    /// is the same if a crash makes another request do the work again. A failure of ours (5xx) is not stored: the next
+    /// request may succeed.
     ///
     /// A second request waits a moment for the first one's answer.
     ///

@@ -1,6 +1,6 @@
 //! Finishes an `Idempotency-Key` after its request: stores the answer, or releases the key. When the database can't be
-//! reached at that moment, a background task keeps trying; otherwise callers who repeat the request would have to wait for a
-//! minute.
+//! reached at that moment, a background task keeps trying; otherwise callers who repeat the request would have to wait
+//! for a minute.
 
 use std::{sync::Arc, time::Duration};
 
@@ -90,7 +90,8 @@ impl KeyFinisher {
     }
 }
 
-/// An attempt is never dropped half-way (sqlx would lose a connection's permit); the time-outs of the pool and the server end it.
+/// An attempt is never dropped half-way (sqlx would lose a connection's permit); the time-outs of the pool and the
+/// server end it.
 async fn retry_until_done(
     pool: PgPool,
     key: KeyInFlight,

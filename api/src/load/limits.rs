@@ -1,62 +1,61 @@
-//! Every bound of the HTTP edge in one place.
+//! Every bound of the HTTP edge.
 
 use std::time::Duration;
 
-/// How much the server takes from its callers, and how long it waits for them.
+/// How much the server accepts from its callers, and how long it waits for them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// The largest request body, in bytes; a larger one is a 413.
     pub body_bytes: usize,
-    /// The largest body of a request that brings many things at once, in bytes; a larger one is a 413.
+    /// The largest body of a bulk request, in bytes; a larger one is a 413.
     pub bulk_body_bytes: usize,
-    /// The most requests at a time that bring many things at once; one more is a 503 at once.
+    /// How many bulk requests run at a time; one more is a 503 at once.
     pub concurrent_bulk: usize,
-    /// The most lists at a time that may look at many rows before a page is full; one more is a 503 at once. A quarter of
-    /// the connections at most, whatever is said here.
+    /// How many lists that may scan many rows run at a time; one more is a 503 at once. Never more than a quarter of
+    /// the database connections.
     pub concurrent_scans: usize,
     /// The largest sum of header names and values, in bytes; more is a 431.
     pub header_bytes: usize,
     /// The most header fields; more is a 431.
     pub headers: usize,
-    /// The most open streams of events at a time; one more is a 503 at once.
+    /// How many event streams are open at a time; one more is a 503 at once.
     pub event_streams: usize,
     /// The longest page of a list.
     pub page: u32,
-    /// The most requests under `/api` at a time; one more is a 503 at once.
+    /// How many requests under `/api` run at a time; one more is a 503 at once.
     pub in_flight: usize,
     /// How long a body may take to arrive; later is a 408.
     pub body_timeout: Duration,
-    /// How long a request may take besides what it asked to wait for; later is a 503.
+    /// How long a request may take, not counting the wait that it asked for; later is a 503.
     pub request_timeout: Duration,
     /// The longest wait that `Prefer: wait` can ask for.
     pub max_wait: Duration,
-    /// The most requests that are held at a time because they asked to; one more is answered at once.
+    /// How many requests wait at a time because of `Prefer: wait`; one more is answered at once.
     pub concurrent_waits: usize,
     /// How long a second request with an `Idempotency-Key` waits for the first one's answer before it is a 409.
     pub replay_timeout: Duration,
-    /// How long the first request that meets an exhausted pool waits; those after it are a 503 at once.
+    /// How long the first request that finds the pool exhausted waits; later ones are a 503 at once.
     pub pool_timeout: Duration,
     /// How long a part may take to answer a health check.
     pub health_timeout: Duration,
-    /// The most connections at a time; more wait in the kernel's backlog.
+    /// How many connections are open at a time; more wait in the kernel's backlog.
     pub connections: usize,
-    /// The most connections at a time of one address that is no trusted proxy; one more is closed at once.
+    /// How many connections one address may have at a time, unless it is a trusted proxy; one more is closed at once.
     pub connections_per_address: usize,
     /// How long a new connection may stay silent.
     pub first_byte_timeout: Duration,
     /// How long a request's head may take to arrive, and so also how long a kept-alive connection may be idle.
     pub header_timeout: Duration,
-    /// How long a response may stand still because the caller does not read, and how long a stream of events may be
-    /// behind because its caller reads too slowly.
+    /// How long a response may make no progress because the caller does not read, and how long an event stream may lag
+    /// because its caller reads too slowly.
     pub write_timeout: Duration,
-    /// A stream of events on which nothing happens says so often that it is alive; and every stream asks so often whether
-    /// its key still holds.
+    /// Heartbeat interval of idle event streams, and how often each stream checks its API key again.
     pub heartbeat_interval: Duration,
-    /// How long a stream of events lasts.
+    /// How long an event stream lasts.
     pub max_stream_age: Duration,
-    /// How long a key that was looked at, or that there is none, is believed without another look.
+    /// How long the result of an API key lookup is used, also that there is no such key.
     pub key_cache_ttl: Duration,
-    /// How long requests under way may take to finish after a stop was asked for.
+    /// How long running requests may take to finish after shutdown begins.
     pub drain: Duration,
 }
 

@@ -1,7 +1,7 @@
-//! Tells at once that no database connection can be had, instead of letting every request find out by waiting.
+//! Refuses requests while no database connection is available, instead of letting each wait to find out.
 //!
-//! While connections are idle the gate costs two atomic reads. When none is, one probe at a time asks the pool for a
-//! connection. Requests wait for the first probe, for a short while; once it has failed to answer in that time, later
+//! While connections are idle the gate costs two atomic reads. When none is idle, one probe at a time asks the pool for
+//! a connection. Requests wait for the first probe, for a short time; if it gets no connection in that time, later
 //! requests are refused at once until a probe succeeds.
 
 use std::{
@@ -17,10 +17,10 @@ use tokio::sync::watch;
 
 use crate::http::Problem;
 
-/// How long a connection that could be had counts as proof that others can.
+/// How long one acquired connection counts as proof that others are available.
 const PROOF_TTL: Duration = Duration::from_millis(250);
 
-/// Stands before everything that needs a connection. Clones share what they know.
+/// The gate before everything that needs a database connection. Clones share their state.
 #[derive(Clone, Debug)]
 pub(crate) struct PoolGate {
     shared: Arc<Shared>,
@@ -31,7 +31,7 @@ pub(crate) struct PoolGate {
 struct Shared {
     pool: PgPool,
     began: Instant,
-    /// When a connection was last known to be had, in milliseconds since `began`, plus one; zero for never.
+    /// When a connection was last known to be available, in milliseconds since `began`, plus one; zero for never.
     last_good_ms: AtomicU64,
     probing: AtomicBool,
     exhausted: AtomicBool,
@@ -51,10 +51,10 @@ impl PoolGate {
         Self { shared: Arc::new(shared), timeout }
     }
 
-    /// Lets a request through if a connection can be had soon.
+    /// Lets a request through if a connection is available soon.
     ///
     /// # Errors
-    /// A 503 when none can.
+    /// A 503 when none is.
     pub(crate) async fn pass(&self) -> Result<(), Problem> {
         if self.shared.pool.num_idle() > 0 {
             self.shared.note_good();
@@ -80,8 +80,8 @@ impl PoolGate {
         self.shared.exhausted.load(Ordering::Relaxed)
     }
 
-    /// Starts a probe unless one is under way. It is never dropped half-way, see [`super::timeout`]; the pool's own
-    /// time-out ends it.
+    /// Starts a probe unless one is running. A probe is never dropped half-way, because sqlx would lose the
+    /// connection's permit; the pool's own time-out ends it.
     fn probe(&self) {
         if self.shared.probing.swap(true, Ordering::AcqRel) {
             return;

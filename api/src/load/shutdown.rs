@@ -1,11 +1,11 @@
-//! The way out of a process that was told to stop, in the order that costs no caller anything: first it says that it is
-//! not ready, then its streams end, then the server stops (see [`crate::serve()`]).
+//! The stages of a shutdown, in the order that fails no request: first the process reports that it is not ready, then
+//! its streams end, then the server stops (see [`crate::serve()`]).
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio_util::sync::CancellationToken;
 
-/// How far a process is on its way out.
+/// How far the shutdown of a process has come.
 #[derive(Debug, Default)]
 pub(crate) struct Shutdown {
     draining: AtomicBool,
@@ -17,7 +17,7 @@ impl Shutdown {
         self.draining.store(true, Ordering::Release);
     }
 
-    /// Whether nothing new should be sent here any more.
+    /// Whether callers should send nothing new to this process.
     pub(crate) fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Acquire)
     }
@@ -27,7 +27,7 @@ impl Shutdown {
         self.streams.cancel();
     }
 
-    /// Cancelled when answers without an end of their own have to end.
+    /// Cancelled when responses without an end of their own have to end.
     pub(crate) fn streams(&self) -> &CancellationToken {
         &self.streams
     }

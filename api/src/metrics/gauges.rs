@@ -23,7 +23,7 @@ const CACHE_TTL: Duration = Duration::from_secs(1);
 pub(crate) struct GaugeSources {
     pub(crate) engine: Engine,
     pub(crate) pool: PgPool,
-    /// One permit for each request that may be under way.
+    /// One permit for each request that may run at a time.
     pub(crate) in_flight: Arc<Semaphore>,
     pub(crate) limits: Limits,
 }
@@ -102,7 +102,7 @@ fn queues(views: Vec<QueueView>) {
 fn sagas(engine: &Engine, counts: &[StatusCount]) {
     let mut by_kind = BTreeMap::new();
     for definition in engine.definitions() {
-        // Those that ended well are counted when they end (`sagaline_sagas_ended_total`), not in the table.
+        // Sagas that ended well are counted as they end (`sagaline_sagas_ended_total`), not in the table.
         for status in [Status::Running, Status::Compensating, Status::Dead] {
             by_kind.insert((definition.graph().name.clone(), status.name()), 0);
         }

@@ -18,7 +18,7 @@ pub(crate) const STREAMS_DROPPED: &str = "sagaline_event_streams_ended_total";
 pub(crate) const QUEUE_PAUSED: &str = "sagaline_queue_paused";
 pub(crate) const SCRAPE_FAILURES: &str = "sagaline_scrape_failures_total";
 
-/// Tells the recorder what the metrics mean; once, after it was installed.
+/// Describes the metrics to the recorder; call it once, after the recorder is installed.
 pub fn describe_metrics() {
     describe_counter!(HTTP_REQUESTS, Unit::Count, "Requests answered, by method, route and status");
     describe_histogram!(

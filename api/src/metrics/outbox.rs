@@ -1,4 +1,4 @@
-//! How far events are on their way out.
+//! Gauges of the outbox: events that wait, and how far each consumer has come.
 
 use std::{
     collections::BTreeSet,
@@ -14,7 +14,8 @@ const KEPT_EVENTS: &str = "sagaline_outbox_kept_events";
 const LAG_EVENTS: &str = "sagaline_outbox_lag_events";
 const LAG_SECONDS: &str = "sagaline_outbox_lag_seconds";
 
-/// Consumers that were told of: one that is removed is told as being at the end, for a gauge keeps its last value.
+/// Consumers that were recorded. One that is removed is recorded as having no lag, because a gauge keeps its last
+/// value.
 static REPORTED: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
 
 pub(super) fn describe() {

@@ -1,13 +1,14 @@
-//! Figures of this process, named as Prometheus' client libraries name them; Linux only, elsewhere there are none.
+//! Metrics of this process, with the names of Prometheus' client libraries; on Linux only.
 //!
-//! They are written beside the recorder's: processor time is a counter with a fraction, which the recorder has not.
+//! They are written beside the recorder's metrics: processor time is a counter with a fraction, and the recorder's
+//! counters are integers.
 
 use std::{fmt::Write, fs};
 
 /// Linux counts processor time in ticks of 10 ms in `/proc`, whatever the kernel's own rate (proc(5), `USER_HZ`).
 const TICKS_A_SECOND: f64 = 100.0;
 
-/// Adds the figures of now in Prometheus' text format.
+/// Appends the current values in Prometheus' text format.
 pub(crate) fn render(text: &mut String) {
     if let Ok(stat) = fs::read_to_string("/proc/self/stat") {
         let ticks = |place| number(stat_field(&stat, place)).map(|ticks| ticks / TICKS_A_SECOND);

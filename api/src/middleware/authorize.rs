@@ -1,5 +1,5 @@
-//! Stands before every route: asks for the key that the route needs, and counts the call. What has declared no need is
-//! not served.
+//! Authenticates the caller, checks that its key has the role that the route needs, and counts the call against its
+//! rate. Routes without a declared role are not served.
 
 use std::sync::Arc;
 
@@ -17,16 +17,15 @@ use crate::{
     state::ApiState,
 };
 
-/// A call that is not let through.
+/// A call that is refused.
 struct Refusal {
     problem: Problem,
     rate_status: Option<RateStatus>,
 }
 
-/// Lets through who may do what they ask for, with their [`Caller`] attached.
+/// Lets a request through if its caller may make it, with the [`Caller`] attached.
 ///
-/// A path that is known, but not with this method, is a 405; one that has declared nothing is refused, because somebody
-/// forgot.
+/// A known path with another method is a 405. A path without a declared role is a 500: the declaration was forgotten.
 pub(crate) async fn authorize(
     State(state): State<ApiState>,
     route_roles: Arc<RouteRoles>,
@@ -35,7 +34,7 @@ pub(crate) async fn authorize(
 ) -> Response {
     let path = request.extensions().get::<MatchedPath>().cloned();
     let required = match &path {
-        // There is nothing at this path; the router says so.
+        // There is no such path; the router answers.
         None => RequiredRole::Public,
         Some(path) => match route_roles.of(path.as_str(), request.method()) {
             Some(required) => required,
@@ -45,7 +44,7 @@ pub(crate) async fn authorize(
     let peer = request.extensions().get::<Peer>();
     let address = peer.map(|peer| state.access().trusted_proxies.client(peer.0, request.headers()));
     let mut caller = Caller { key: None, address };
-    // What is not counted is asked for its key all the same.
+    // Paths that are not counted still need their keys.
     let limiter = path.is_none_or(|path| is_limited(path.as_str())).then(|| state.limiter());
     let rate_status = match authenticate(&state, limiter, required, &mut caller, request.headers()).await {
         Ok(rate_status) => rate_status,
@@ -59,9 +58,9 @@ pub(crate) async fn authorize(
     response
 }
 
-/// Counts the call against the key, where there is a good one, else against the address; before the database is asked
-/// for a key that was never seen to be good, against the address in any case, so that keys can't be tried out faster than
-/// that.
+/// Authenticates the caller and counts the call: against the key if it is valid, else against the address. A key that
+/// was never seen to be valid counts against the address before the database is asked, so that guessing keys is limited
+/// too.
 async fn authenticate(
     state: &ApiState,
     limiter: Option<&Limiter>,
@@ -118,7 +117,7 @@ async fn count(limiter: Option<&Limiter>, bucket: &Bucket) -> Result<Option<Rate
     }
 }
 
-/// The key of `Authorization: Bearer <key>`; the scheme's name is written in any case (RFC 9110 §11.1).
+/// Reads the key of `Authorization: Bearer <key>`; the scheme is case-insensitive (RFC 9110 §11.1).
 fn bearer(headers: &HeaderMap) -> Option<Token> {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
     let (Some(value), None) = (values.next(), values.next()) else { return None };
@@ -170,7 +169,7 @@ mod tests {
     use super::*;
     use crate::load::Limits;
 
-    /// Three routes that nobody should get to without a key, behind a guard that knows of two of them.
+    /// Three routes that need a key, of which only two are declared.
     async fn status(path: &str) -> u16 {
         let state = ApiState::bare(Limits::default());
         let mut route_roles = RouteRoles::default();

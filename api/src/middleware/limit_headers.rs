@@ -11,7 +11,7 @@ use crate::{
     state::ApiState,
 };
 
-/// Refuses too many or too large headers.
+/// Refuses requests with too many or too large headers (431).
 pub(crate) async fn limit_headers(State(state): State<ApiState>, request: Request, next: Next) -> Response {
     let (count, bytes) = (request.headers().len(), size(&request));
     let limits = state.limits();

@@ -1,4 +1,4 @@
-//! Turns away what the process could not carry, before anything was done for it.
+//! Sheds load: refuses requests that the process could not handle, before any work is done for them.
 
 use axum::{
     extract::{Request, State},
@@ -11,7 +11,7 @@ use crate::{
     state::ApiState,
 };
 
-/// Refuses requests that need the database when there are too many already, or while the pool is exhausted.
+/// Refuses requests (503) when too many are running already, or while the connection pool is exhausted.
 pub(crate) async fn load_shed(State(state): State<ApiState>, request: Request, next: Next) -> Response {
     let Ok(_permit) = state.in_flight().clone().try_acquire_owned() else {
         return Problem::example(ProblemCode::Overloaded).into_response();

@@ -1,4 +1,4 @@
-//! What browsers are told about every answer, and whose pages may call.
+//! Headers for browsers: what they may do with responses, and the pages of which origins may call (CORS).
 
 use std::time::Duration;
 
@@ -16,20 +16,20 @@ use tower_http::{
 
 use crate::auth::CorsOrigins;
 
-/// Answers are data: nothing in them is to be run, shown in a frame or sent on.
+/// Responses are data: nothing in them may be run, framed or submitted.
 const STRICT: HeaderValue = HeaderValue::from_static(
     "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
 );
-/// The user interface runs scripts of our own and styles of its own making, asks us, and nobody else.
+/// Swagger UI runs our own scripts, sets inline styles, and calls this server alone.
 const PAGES: HeaderValue = HeaderValue::from_static(
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; font-src 'self'; \
      connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
 );
-/// How long a browser may remember what it may send.
+/// How long a browser may cache the answer to a preflight request.
 const PREFLIGHT_AGE: Duration = Duration::from_mins(10);
 
-/// Adds the headers that are the same for every answer. That the connection is to stay encrypted
-/// (`Strict-Transport-Security`) is said by whoever encrypts it.
+/// Adds the headers that are the same for every response. `Strict-Transport-Security` is missing: the proxy that
+/// terminates TLS sets it.
 pub(crate) fn security_headers<S: Clone + Send + Sync + 'static>(router: Router<S>) -> Router<S> {
     let set = |name: HeaderName, value: &'static str| {
         SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value))
@@ -43,7 +43,7 @@ pub(crate) fn security_headers<S: Clone + Send + Sync + 'static>(router: Router<
         .layer(middleware::from_fn(content_policy))
 }
 
-/// Which content may do what: pages of the document more than data.
+/// Sets the content security policy: pages of the document may do more than data.
 async fn content_policy(request: Request, next: Next) -> Response {
     let is_page = request.uri().path().starts_with("/docs");
     let mut response = next.run(request).await;
@@ -51,8 +51,8 @@ async fn content_policy(request: Request, next: Next) -> Response {
     response
 }
 
-/// Tells browsers whose pages may call; `None` when only our own may. Keys travel in a header, so credentials of the
-/// browser's own (cookies) are never allowed, with any origin.
+/// The CORS layer; `None` when only our own pages may call. Keys travel in a header, so cookies are never allowed, for
+/// any origin.
 pub(crate) fn cors(origins: &CorsOrigins) -> Option<CorsLayer> {
     let origins = match origins {
         CorsOrigins::None => return None,

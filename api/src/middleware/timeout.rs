@@ -1,4 +1,4 @@
-//! Lets a request's work finish whatever its caller does, answers when it takes too long, and survives its panics.
+//! Runs each request in a task of its own, with a time-out, and turns panics into problems.
 
 use axum::{
     extract::{Request, State},
@@ -13,8 +13,8 @@ use crate::{
     state::ApiState,
 };
 
-/// Runs the rest in a task of its own. A caller that hangs up, or a time-out, must not drop a future in the middle of a
-/// query: sqlx would lose the connection's permit when that connection is silently dead. What is left running is bounded
+/// Runs the request in a task of its own, because neither a caller who hangs up nor a time-out may drop a future in the
+/// middle of a query: sqlx would lose the permit of a connection that is silently dead. What keeps running is bounded
 /// by the server's `statement_timeout` and counted by [`super::load_shed`].
 pub(crate) async fn timeout(State(state): State<ApiState>, request: Request, next: Next) -> Response {
     let limits = state.limits();
@@ -59,7 +59,7 @@ mod tests {
     use super::*;
     use crate::load::Limits;
 
-    /// Two handlers that misbehave, behind the layers that have to bear it; no database is asked.
+    /// Two handlers that misbehave, behind the layers that have to handle it. The database is not used.
     fn router() -> Router {
         let limits = Limits { request_timeout: Duration::from_millis(20), ..Limits::default() };
         let state = ApiState::bare(limits);

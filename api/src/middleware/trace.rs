@@ -1,4 +1,4 @@
-//! A span, a trace id, metrics and a log line of trouble for every request; problems get their JSON here.
+//! Gives every request a span, a trace id and metrics, logs failures, and renders problems.
 
 use std::time::Instant;
 
@@ -20,7 +20,7 @@ use crate::{
 static TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 static X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// The outermost layer.
+/// The outermost layer: sees every request first and every response last.
 pub(crate) async fn trace(State(state): State<ApiState>, mut request: Request, next: Next) -> Response {
     let started = Instant::now();
     let method = label(request.method());
@@ -51,7 +51,7 @@ pub(crate) async fn trace(State(state): State<ApiState>, mut request: Request, n
         response.headers_mut().insert(X_REQUEST_ID.clone(), value);
     }
     if state.shutdown().is_draining() {
-        // The next request goes over a new connection, which whoever balances load opens elsewhere.
+        // The next request goes over a new connection, which the load balancer opens to another process.
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     span.record("http.status", response.status().as_u16());
@@ -59,7 +59,7 @@ pub(crate) async fn trace(State(state): State<ApiState>, mut request: Request, n
     response
 }
 
-/// Writes problems out, and makes the router's own bare refusals problems too.
+/// Renders a problem, and makes problems of axum's own bare 404 and 405.
 fn render_problem(mut response: Response, path: &str, trace_id: &str) -> Response {
     let problem = response.extensions_mut().remove::<Problem>().or_else(|| match response.status() {
         StatusCode::NOT_FOUND => Some(Problem::example(ProblemCode::NoSuchRoute)),
@@ -77,7 +77,7 @@ fn render_problem(mut response: Response, path: &str, trace_id: &str) -> Respons
     problem.render(path, trace_id, std::mem::take(response.headers_mut()))
 }
 
-/// The exported trace's id; where none is exported the caller's, else one of our own.
+/// The id of the exported trace, else of the caller's trace, else a new one.
 fn trace_id(state: &ApiState, span: &Span, parent: Option<&str>) -> String {
     let current = span.in_scope(|| state.trace().current());
     let id = current.as_deref().or(parent).and_then(|parent| parent.split('-').nth(1));
@@ -99,7 +99,7 @@ fn is_traceparent(text: &str) -> bool {
         && [trace, parent].iter().all(|id| id.bytes().any(|byte| byte != b'0'))
 }
 
-/// Methods are the caller's to choose; labels are not.
+/// The metrics label of a method. Callers choose methods freely, so unknown ones share a label.
 fn label(method: &Method) -> &'static str {
     match *method {
         Method::GET => "GET",

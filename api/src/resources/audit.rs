@@ -22,10 +22,10 @@ problems!(Problems: LIST, STORED);
 
 /// List what people changed
 ///
-/// Who changed what, from where and why, the newest first: stock, products, orders, keys and queues, and what was done to
-/// workflows and dead jobs. It is append only. A change stands in the commit that made it; what was only asked for and is up
-/// to a workflow, such as an order's cancellation, has `asked` in its `after`. `actor` finds a key whoever its holder said to
-/// act for.
+/// Who changed what, from where and why, the newest first: stock, products, orders, keys and queues, and what was done
+/// to workflows and dead jobs. It is append only. A change stands in the commit that made it; what was only asked for
+/// and is up to a workflow, such as an order's cancellation, has `asked` in its `after`. `actor` finds a key whoever
+/// its holder said to act for.
 #[utoipa::path(
     get,
     path = "/api/audit",
@@ -52,7 +52,7 @@ pub(crate) async fn list_audit(
     let mut entries: Vec<AuditEntry> = Vec::new();
     let ours = shop::audit::list(state.pool(), &ours, after.map(AuditCursor::in_shop), limit).await?;
     entries.extend(ours.into_iter().map(AuditEntry::from));
-    // The engine keeps its own; both lists go from the newest to the oldest, and so does what they make together.
+    // The engine has an audit of its own. Both lists go from the newest to the oldest, and so does their merge.
     if let Some(filter) = query.engine_filter() {
         let theirs = state.engine().audit(&filter, after.map(AuditCursor::in_engine), limit).await?;
         entries.extend(theirs.into_iter().map(AuditEntry::from));

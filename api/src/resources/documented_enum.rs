@@ -1,12 +1,12 @@
-//! Enumerations of the shop and the engine, as the document shows them.
+//! Enumerations of the shop and the engine in the document.
 
 use utoipa::openapi::{
     RefOr, Schema,
     schema::{ObjectBuilder, Type},
 };
 
-/// Documents an enumeration by the names of its variants: the type that it makes stands for the shop's or the engine's own
-/// in `value_type`.
+/// Documents an enumeration by the names of its variants. The type that it defines stands for the shop's or the
+/// engine's own in `value_type`.
 macro_rules! documented_enum {
     ($name:ident, $description:literal, $all:expr) => {
         #[doc = $description]

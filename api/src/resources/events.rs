@@ -171,12 +171,15 @@ pub(crate) async fn get_events(
     let mut response = Sse::new(futures::stream::unfold(stream, EventStream::next)).into_response();
     let headers = response.headers_mut();
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    // nginx would collect events before it passes them on.
+    // Without it nginx would buffer events.
     headers.insert(X_ACCEL_BUFFERING.clone(), HeaderValue::from_static("no"));
     Ok(response)
 }
 
-/// Whether the log goes on behind this event.
+/// Checks that the log continues after this event.
+///
+/// # Errors
+/// A 410 when it does not.
 fn reachable(after: i64, extent: events::LogRange) -> Result<(), Problem> {
     let (oldest, newest) = (extent.pruned_through, extent.last_event_id);
     let detail = if after < oldest {

@@ -1,4 +1,4 @@
-//! GET `/health/live`, `/health/ready`, `/health`: they answer also when the database does not, and soon.
+//! Health: it answers soon, and without the database too.
 
 pub(crate) mod get;
 pub(crate) mod get_live;

@@ -1,4 +1,4 @@
-//! Orders: placed, read, moved along, cancelled.
+//! Orders: place, read, change status, cancel.
 
 mod body;
 pub(crate) mod cancel;

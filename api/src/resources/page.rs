@@ -25,7 +25,7 @@ pub(crate) struct Page<T> {
     next_cursor: Option<String>,
 }
 
-/// How the document names and describes a list of these items. [`list!`] implements it.
+/// Items that are listed, with the name and the description of their list in the document. [`list!`] implements it.
 pub(crate) trait Listed: ToSchema {
     /// The name of the list's component.
     const LIST: &'static str;
@@ -36,13 +36,13 @@ pub(crate) trait Listed: ToSchema {
 }
 
 impl<T> Page<T> {
-    /// A page of `rows`: as many as were asked for, of which one more was read to know whether there is a next page.
+    /// A page of `rows`, of which one more was read than was asked for, to know whether there is a next page.
     pub(super) fn of<R: Into<T>>(rows: Vec<R>, request: &PageRequest, id: impl Fn(&R) -> Uuid) -> Self {
         let (rows, next_cursor) = next_page(rows, request, id);
         Self { items: rows.into_iter().map(Into::into).collect(), next_cursor }
     }
 
-    /// A list that is short enough to be given whole.
+    /// A short list as a whole.
     pub(super) fn whole<R: Into<T>>(rows: impl IntoIterator<Item = R>) -> Self {
         Self { items: rows.into_iter().map(Into::into).collect(), next_cursor: None }
     }
@@ -99,7 +99,7 @@ pub(super) fn page_of(item: &Value) -> Value {
     json!({"items": [item], "next_cursor": "AXx0ZXN0AZnzoAAAcACAAAAAAAAAAA"})
 }
 
-/// The example of a list that is given whole.
+/// The example of a short list as a whole.
 pub(super) fn whole(item: &Value) -> Value {
     json!({"items": [item], "next_cursor": null})
 }

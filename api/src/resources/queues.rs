@@ -1,4 +1,4 @@
-//! Queues: what waits in them, and whether they are paused.
+//! Queues: read, pause, resume.
 
 mod body;
 pub(crate) mod get;

@@ -1,4 +1,4 @@
-//! The OpenAPI document: what `openapi/openapi.json` holds and `/openapi.json` serves.
+//! The OpenAPI document without its paths: general information, tags, and shared components.
 
 use utoipa::{
     PartialSchema, ToSchema,
@@ -14,7 +14,7 @@ use utoipa::{
 
 use crate::http::{FieldError, ProblemBody, documented};
 
-/// Tags of the OpenAPI document, with what they hold.
+/// The tags of the document, with their descriptions.
 pub(super) const TAGS: [(&str, &str); 8] = [
     ("orders", "Place, read, move along and cancel orders"),
     ("inventory", "Products and their stock"),
@@ -26,7 +26,7 @@ pub(super) const TAGS: [(&str, &str); 8] = [
     ("operations", "Health, metrics, the audit and this document"),
 ];
 
-/// The headers of answers to calls that are counted, with what they tell.
+/// The headers of responses to calls that are counted, with their descriptions.
 pub(crate) const RATE_LIMIT_HEADERS: [(&str, &str); 2] = [
     (
         "RateLimit",
@@ -65,7 +65,7 @@ pub(crate) fn to_json(document: &OpenApi) -> String {
     json + "\n"
 }
 
-/// All but the paths.
+/// The document without its paths.
 pub(crate) fn base_document() -> OpenApi {
     let info = InfoBuilder::new()
         .title("Sagaline")

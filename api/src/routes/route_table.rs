@@ -1,4 +1,4 @@
-//! The route table: the only way to add a route, and none of its ways is without a role.
+//! The route table: the only way to add a route, and each of its methods declares the role that the route needs.
 
 use std::sync::Arc;
 
@@ -39,22 +39,22 @@ impl RouteTable {
         }
     }
 
-    /// Adds what anybody may call.
+    /// Adds routes that everyone may call.
     pub(crate) fn public(self, routes: UtoipaMethodRouter<ApiState>) -> Self {
         self.add(RequiredRole::Public, routes)
     }
 
-    /// Adds what needs a key that may read.
+    /// Adds routes that need a key with the role `read`.
     pub(crate) fn read(self, routes: UtoipaMethodRouter<ApiState>) -> Self {
         self.add(RequiredRole::Key(KeyRole::Read), routes)
     }
 
-    /// Adds what needs a key that may write: the shop's own changes.
+    /// Adds routes that need a key with the role `write`: changes of the shop.
     pub(crate) fn write(self, routes: UtoipaMethodRouter<ApiState>) -> Self {
         self.add(RequiredRole::Key(KeyRole::Write), routes)
     }
 
-    /// Adds what needs a key of an operator: repairs, and what shows who did what.
+    /// Adds routes that need a key with the role `operate`: repairs, and the audit.
     pub(crate) fn operate(self, routes: UtoipaMethodRouter<ApiState>) -> Self {
         self.add(RequiredRole::Key(KeyRole::Operate), routes)
     }
@@ -62,13 +62,13 @@ impl RouteTable {
     /// Puts a layer around the routes that are in the table so far.
     pub(crate) fn layer(mut self, layer: impl FnOnce(Router<ApiState>) -> Router<ApiState>) -> Self {
         let (routes, document) = self.routes.split_for_parts();
-        // A worker has none, and a layer around none is a mistake to axum.
+        // A worker has no routes here, and axum panics at a layer around none.
         self.routes = OpenApiRouter::from(if routes.has_routes() { layer(routes) } else { routes });
         *self.routes.get_openapi_mut() = document;
         self
     }
 
-    /// Declares GETs that stand in no document as public: the document's own pages.
+    /// Declares GETs that are not in the document as public: the pages of the document itself.
     pub(crate) fn public_pages(mut self, paths: &[&str]) -> Self {
         for path in paths {
             self.route_roles.declare(path, Method::GET, RequiredRole::Public);
@@ -76,12 +76,12 @@ impl RouteTable {
         self
     }
 
-    /// The document alone.
+    /// Returns the document.
     pub(crate) fn into_document(self) -> OpenApi {
         self.routes.into_openapi()
     }
 
-    /// Gives the routes, their document and what they need.
+    /// Returns the routes, their document and their roles.
     pub(crate) fn into_parts(self) -> (Router<ApiState>, OpenApi, Arc<RouteRoles>) {
         let (routes, document) = self.routes.split_for_parts();
         (routes, document, Arc::new(self.route_roles))
@@ -122,14 +122,14 @@ fn operations(item: &mut PathItem) -> impl Iterator<Item = (Method, &mut Operati
     all.into_iter().filter_map(|(method, operation)| Some((method, operation.as_mut()?)))
 }
 
-/// Writes what a route needs into its document, with the refusals that follow from it.
+/// Documents the role of an operation, and the problems that follow from it.
 fn document(operation: &mut Operation, required: RequiredRole, path: &str) {
     let mut codes = Vec::new();
     match required {
         RequiredRole::Public => operation.security = Some(Vec::new()),
         RequiredRole::Key(_) => {
             operation.security = Some(vec![SecurityRequirement::new(SCHEME, std::iter::empty::<String>())]);
-            // The last when the key can't be looked up.
+            // `Unavailable` when the key can't be looked up.
             codes.extend([ProblemCode::Unauthenticated, ProblemCode::Forbidden, ProblemCode::Unavailable]);
         }
     }
@@ -152,7 +152,7 @@ fn document(operation: &mut Operation, required: RequiredRole, path: &str) {
         .merge(ExtensionsBuilder::new().add("x-required-role", required.name()).build());
 }
 
-/// The headers that every answer has where calls are counted, as components of the document.
+/// References to the headers of responses to calls that are counted.
 fn rate_limit_headers() -> impl Iterator<Item = (String, RefOr<Header>)> {
     base_document::RATE_LIMIT_HEADERS
         .into_iter()

@@ -16,8 +16,8 @@ use crate::{
     state::ApiState,
 };
 
-/// Builds the router of these services. Workflows, dead jobs, events and the document are part of every one; with no service
-/// at all it is what a worker shows: health and metrics.
+/// Builds the router of these services. Workflows, dead jobs, events and the document are part of each. Without any
+/// service it is the router of a worker: health and metrics.
 pub fn router(state: ApiState, services: &[Service]) -> Router {
     let layer = |state: &ApiState| state.clone();
     let load_shed = |routes: Router<ApiState>| {
@@ -26,7 +26,7 @@ pub fn router(state: ApiState, services: &[Service]) -> Router {
     let access = state.access();
     let is_metrics_public = access.is_metrics_public || services.is_empty();
     let (routes, _, route_roles) = operations(api(services).layer(load_shed), is_metrics_public).into_parts();
-    // Of all services: callers see one address, and whatever balances load behind it asks any of them for the contract.
+    // The document is that of all services: callers see one address, and the load balancer asks any process for it.
     let document =
         || base_document::to_json(&operations(api(&Service::ALL), is_metrics_public).into_document());
     let pages = if services.is_empty() { Router::new() } else { docs::routes(document()) };
@@ -55,12 +55,12 @@ pub fn openapi_json() -> String {
     base_document::to_json(&openapi())
 }
 
-/// The document of these services.
+/// The OpenAPI document of these services.
 pub(crate) fn document(services: &[Service]) -> OpenApi {
     table(services).into_document()
 }
 
-/// All routes of these services, without any layer.
+/// All routes of these services, without middleware.
 pub(crate) fn table(services: &[Service]) -> RouteTable {
     operations(api(services), services.is_empty())
 }
@@ -124,7 +124,7 @@ fn api(services: &[Service]) -> RouteTable {
         .read(routes!(circuit_breakers::list_circuit_breakers))
 }
 
-/// Adds what has to answer whatever the load and the database.
+/// Adds the routes that have to answer under any load and without the database.
 fn operations(table: RouteTable, is_metrics_public: bool) -> RouteTable {
     let table = table
         .public(routes!(health::get_live::get_health_live))

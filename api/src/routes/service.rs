@@ -1,4 +1,4 @@
-//! Which services one process offers.
+//! The services that a process can offer.
 
 use std::{fmt, str::FromStr};
 

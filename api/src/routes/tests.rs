@@ -1,4 +1,4 @@
-//! Holds the routes, their roles and their document to each other.
+//! Tests that the routes, their roles and their document agree.
 
 use std::collections::BTreeSet;
 
@@ -19,7 +19,7 @@ use crate::{
     state::ApiState,
 };
 
-/// The two paths of axum's own answer to what has no route.
+/// The two paths of axum's fallback.
 const FALLBACK: [&str; 2] = ["/", "/{*__private__axum_fallback}"];
 
 /// The paths of a finished router, however they came into it: axum shows them in its debug output.

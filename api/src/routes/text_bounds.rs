@@ -1,4 +1,4 @@
-//! What holds of every text in a path or a query, said once for all of them.
+//! Bounds of every text in a path or a query.
 
 use utoipa::openapi::{
     RefOr, Schema,
@@ -8,11 +8,11 @@ use utoipa::openapi::{
 
 /// PostgreSQL can't search for U+0000.
 const SEARCHABLE: &str = r"^[^\u0000]*$";
-/// As `TextPath` has it.
+/// The bound of `TextPath`.
 const MAX_PATH_TEXT_LEN: usize = 128;
 
-/// Documents the characters that texts in the path and the query can have, and how long those in the path can be, where
-/// nothing closer is said.
+/// Documents the characters of texts in the path and the query, and the length of those in the path, where the
+/// parameter says nothing more precise.
 pub(crate) fn bound_texts(operation: &mut Operation) {
     for parameter in operation.parameters.iter_mut().flatten() {
         let RefOr::T(parameter) = parameter else { continue };

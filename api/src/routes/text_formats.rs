@@ -1,7 +1,7 @@
-//! The kinds of text that bodies hold, each with its regular expression, said once.
+//! The kinds of text in bodies, each with its regular expression.
 //!
-//! A field names its kind as `format`; here the name becomes the pattern that it stands for. The shop checks the same when
-//! it reads the body.
+//! A field names its kind as `format`; here the name is replaced by its pattern. The shop checks the same rules when it
+//! receives the text.
 
 use utoipa::openapi::{
     RefOr, Schema,
@@ -15,12 +15,12 @@ const FORMATS: [(&str, &str); 5] = [
         "line",
         r"^[^\u0000-\u001f\u007f-\u009f\s]([^\u0000-\u001f\u007f-\u009f]*[^\u0000-\u001f\u007f-\u009f\s])?$",
     ),
-    // One line that says something.
+    // One line that is not blank.
     (
         "non-blank-line",
         r"^[^\u0000-\u001f\u007f-\u009f]*[^\u0000-\u001f\u007f-\u009f\s][^\u0000-\u001f\u007f-\u009f]*$",
     ),
-    // One line, or nothing.
+    // One line, which may be empty.
     ("any-line", r"^[^\u0000-\u001f\u007f-\u009f]*$"),
     // Many lines: no control characters but tabs and line ends.
     ("prose", r"^[^\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f]*$"),

@@ -1,4 +1,4 @@
-//! Accepts connections, as many as there are places, and lives through having run out of descriptors.
+//! Accepts connections, as many as there are permits, and survives running out of file descriptors.
 
 use std::{io, net::IpAddr, sync::Arc, time::Duration};
 
@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const MAX_PAUSE: Duration = Duration::from_secs(1);
 
-/// Waits for a place and then for a connection; `None` once a stop was asked for.
+/// Waits for a permit and then for a connection; `None` once `stop` is cancelled.
 pub(super) async fn next(
     listener: &TcpListener,
     permits: &Arc<Semaphore>,
@@ -24,8 +24,8 @@ pub(super) async fn next(
             Ok((stream, peer)) => return Some((stream, peer.ip(), permit)),
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
-                // Out of descriptors or memory (EMFILE, ENFILE, ENOBUFS, ENOMEM): others will let go of some.
-                tracing::error!(%error, pause_ms = pause.as_millis(), "no connection can be accepted now");
+                // Out of descriptors or memory (EMFILE, ENFILE, ENOBUFS, ENOMEM): other connections will free some.
+                tracing::error!(%error, pause_ms = pause.as_millis(), "no connection can be accepted at the moment");
                 stop.run_until_cancelled(tokio::time::sleep(pause)).await?;
                 pause = (pause * 2).min(MAX_PAUSE);
             }
@@ -33,7 +33,7 @@ pub(super) async fn next(
     }
 }
 
-/// The caller was gone before it was accepted; nothing is wrong here.
+/// Whether the error concerns one connection only: its caller left before it was accepted.
 fn is_of_one_connection(error: &io::Error) -> bool {
     matches!(
         error.kind(),

@@ -1,4 +1,4 @@
-//! One connection, from its first byte to its end.
+//! Serves one connection, from its first byte to its end.
 
 use std::{net::IpAddr, pin::pin};
 
@@ -16,7 +16,7 @@ use tower::ServiceExt;
 
 use crate::{auth::Peer, load::Limits};
 
-/// hyper answers a head beyond this itself, with a bare 431; below it our own limits answer with a problem.
+/// A head larger than this gets a bare 431 from hyper; below it our own limits answer with a problem.
 const HEAD_BUFFER_BYTES: usize = 64 * 1024;
 const MAX_HEADERS: usize = 256;
 
@@ -31,7 +31,7 @@ pub(super) async fn run(
         tracing::debug!(%error, "a connection was gone before it began");
         return;
     }
-    // `readable` would also be true for a connection that was closed; peeking tells.
+    // `readable` would also return for a closed connection; `peek` tells the difference.
     let mut byte = [0];
     let first = tokio::time::timeout(limits.first_byte_timeout, stream.peek(&mut byte));
     match stop.run_until_cancelled(first).await {
@@ -60,7 +60,7 @@ pub(super) async fn run(
         connection.await
     };
     if let Err(error) = ended {
-        // The caller's doing: it hung up, spoke no HTTP, or was too slow.
+        // The caller hung up, did not speak HTTP, or was too slow.
         tracing::debug!(%error, "a connection ended early");
     }
 }

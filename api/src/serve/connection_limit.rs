@@ -1,5 +1,5 @@
-//! Counts connections by address, so that nobody takes all places. Trusted proxies bring those of many, and have no bound
-//! of their own.
+//! Limits connections by address, so that one caller can't take them all. Trusted proxies bring the connections of many
+//! callers and are not limited.
 
 use std::{
     collections::HashMap,
@@ -9,7 +9,7 @@ use std::{
 
 use crate::auth::TrustedProxies;
 
-/// The connections that are open, by address; there are as many addresses as connections at the most.
+/// The number of open connections of each address that has any.
 #[derive(Clone, Debug)]
 pub(super) struct ConnectionLimit {
     max: usize,
@@ -17,21 +17,21 @@ pub(super) struct ConnectionLimit {
     open: Arc<Mutex<HashMap<IpAddr, usize>>>,
 }
 
-/// One connection's place; it is free again when this is dropped.
+/// The permit of one connection; dropping it frees it.
 #[derive(Debug)]
 pub(super) struct ConnectionPermit {
     limit: ConnectionLimit,
-    /// `None` when it is not counted.
+    /// `None` when the connection is not counted.
     address: Option<IpAddr>,
 }
 
 impl ConnectionLimit {
-    /// So many connections for each address that is none of these proxies.
+    /// Allows `max` connections for each address that is none of these proxies.
     pub(super) fn new(max: usize, proxies: TrustedProxies) -> Self {
         Self { max, proxies, open: Arc::default() }
     }
 
-    /// Takes a place; `None` when the address has all of its own.
+    /// Takes a permit; `None` when the address has all of its own.
     pub(super) fn try_acquire(&self, address: IpAddr) -> Option<ConnectionPermit> {
         let address = address.to_canonical();
         if self.proxies.trust(address) {

@@ -1,4 +1,4 @@
-//! One entry of the audit, and its place among those of both sources.
+//! Entries of the audit, and their order over both sources.
 
 use chrono::{DateTime, Utc};
 use engine::{AuditRecord, AuditSubjectKind};
@@ -52,9 +52,9 @@ pub(crate) struct AuditSubject {
     pub(crate) id: String,
 }
 
-/// A place in the list of both sources together: by time, then source, then number. As an id it is a UUID of version 8
-/// (RFC 9562 §5.8), whose 60 upper free bits are microseconds since 1970, the next one the source, and the rest the
-/// number, so that ids sort as places do.
+/// A position in the list of both sources together: by time, then source, then number. As an id it is a UUID of version
+/// 8 (RFC 9562 §5.8): its upper 60 free bits are microseconds since 1970, the next bit is the source, the rest the
+/// number, so that ids sort as positions do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct AuditCursor {
     at_us: u64,
@@ -62,7 +62,7 @@ pub(crate) struct AuditCursor {
     number: u64,
 }
 
-/// Who keeps an entry.
+/// The source of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Source {
     Shop,
@@ -101,17 +101,17 @@ impl AuditCursor {
         }
     }
 
-    /// The same place among the shop's entries alone.
+    /// The same position among the shop's entries.
     pub(crate) fn in_shop(self) -> Position {
         Position { at: self.at(), id: self.bound(Source::Shop) }
     }
 
-    /// The same place among the engine's entries alone.
+    /// The same position among the engine's entries.
     pub(crate) fn in_engine(self) -> (DateTime<Utc>, i64) {
         (self.at(), self.bound(Source::Engine))
     }
 
-    /// Which numbers of that very time come after this place: those below the bound.
+    /// The bound of the numbers of this very time that come after this position: those below it.
     fn bound(self, source: Source) -> i64 {
         match source.cmp(&self.source) {
             std::cmp::Ordering::Less => i64::MAX,
@@ -166,7 +166,7 @@ impl From<AuditRecord> for AuditEntry {
     }
 }
 
-/// What we call it.
+/// The name in the API.
 pub(super) fn noun(kind: AuditSubjectKind) -> &'static str {
     match kind {
         AuditSubjectKind::Saga => "workflow",

@@ -1,4 +1,4 @@
-//! What of the audit is asked for.
+//! The query of the audit.
 
 use engine::{AuditFilter, AuditSubjectKind};
 use shop::audit::Filter;
@@ -52,7 +52,7 @@ impl FromParams for AuditQuery {
 }
 
 impl AuditQuery {
-    /// As the shop filters.
+    /// The filter of the shop's audit.
     pub(super) fn shop_filter(&self) -> Filter {
         Filter {
             actor: self.actor.clone(),
@@ -64,7 +64,7 @@ impl AuditQuery {
         }
     }
 
-    /// As the engine filters; `None` when nothing of its audit can be meant.
+    /// The filter of the engine's audit; `None` when none of its entries can match.
     pub(super) fn engine_filter(&self) -> Option<AuditFilter> {
         let (kind_of_action, action) = match &self.action {
             None => (None, None),
