@@ -1,9 +1,11 @@
 //! Servers, mail and databases for development, demonstrations and tests.
 //!
-//! The product uses it for `sagaline dev`, `demo` and `bench`; the tests of every crate use it as well. It knows none of
+//! The product uses it for `sagaline dev`, `demo` and `bench`; the tests of every crate may use it as well. It knows none of
 //! the other crates, so that each of them can depend on it in its tests.
 
 pub mod cpu_time;
 pub mod mail_catcher;
 pub mod postgres;
 pub mod redis;
+
+mod port;

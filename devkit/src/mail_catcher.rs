@@ -1,37 +1,44 @@
-//! A real SMTP server that keeps what it gets, for demonstrations and tests.
+//! A real SMTP server that keeps the messages it receives, for demonstrations and tests.
 //!
-//! It listens on a free loopback port, speaks enough of RFC 5321 for every client, and can be told while
-//! it runs to behave as badly as mail servers do. A change of behaviour closes the open connections, as a
-//! restart would, so that a client's pool doesn't carry the old behaviour on.
+//! It listens on a free loopback port and speaks enough of RFC 5321 for every client. While it runs it can be switched to
+//! the faults that mail servers have. A switch closes the open connections, as a restart would, so that a client's pool
+//! does not keep connections with the old behaviour.
 
 mod message;
 mod session;
 
-use std::collections::HashMap;
-use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::{
+    collections::HashMap,
+    net::{Ipv4Addr, SocketAddr},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
-use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, watch};
+use parking_lot::Mutex;
+use tokio::{
+    net::TcpListener,
+    sync::{Semaphore, watch},
+};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::warn;
 
-pub use message::Message;
-
 use session::Session;
+
+pub use message::Message;
 
 /// Connections that are served at once; more wait in the system's queue.
 const MAX_CONNECTIONS: usize = 200;
 
-/// `Message-ID`s that are counted; later ones are not.
+/// How many `Message-ID`s are counted; later ones are not.
 const MAX_ARRIVALS: usize = 5_000_000;
 
-/// Messages that are kept; the oldest go first.
+/// How many messages are kept; the oldest are dropped first.
 const MAX_MESSAGES: usize = 100_000;
 
-/// How long a refused accept, for want of file descriptors, say, keeps the server from trying again.
+/// The pause after an accept that failed, for example for lack of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// How the server treats its clients.
@@ -46,13 +53,13 @@ pub enum Behaviour {
     TemporaryFailure(Stage),
     /// Answers 550 at the stage: never try again.
     PermanentFailure(Stage),
-    /// Gives this reply at the stage.
+    /// Answers with this reply at the stage.
     Answer(Stage, &'static str),
     /// Takes every message, but does not offer SMTPUTF8.
     WithoutSmtpUtf8,
-    /// Keeps the message and closes the connection without an answer, so the sender can't know.
+    /// Keeps the message and closes the connection without an answer, so the sender can't know whether it arrived.
     DropAfterData,
-    /// Takes every message, but says so only after a pause.
+    /// Takes every message, but confirms it only after a pause.
     StallAfterData(Duration),
     /// Takes every message, but pauses before each byte that it sends.
     Trickle(Duration),
@@ -63,7 +70,7 @@ pub enum Behaviour {
 /// The point of a mail transaction at which a failure is answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
-    /// Instead of the greeting; the connection is closed then.
+    /// Instead of the greeting; then the connection is closed.
     Greeting,
     /// At `MAIL FROM`.
     Sender,
@@ -81,16 +88,16 @@ pub struct MailCatcher {
     _ends_with_this: DropGuard,
 }
 
-/// Which mails have come, those too that are not kept any more.
+/// Which mails have arrived, including those that are no longer kept.
 #[derive(Debug, Clone, Default)]
 pub struct Arrivals {
-    /// How often each `Message-ID` came.
+    /// How often each `Message-ID` arrived.
     pub counts: HashMap<String, u32>,
-    /// When the last one came.
+    /// When the last one arrived.
     pub last: Option<Instant>,
 }
 
-/// What the connections share.
+/// The state that the connections share.
 #[derive(Debug)]
 struct State {
     behaviour: watch::Sender<Behaviour>,
@@ -104,8 +111,7 @@ impl MailCatcher {
     /// Starts the server on a free port of 127.0.0.1.
     ///
     /// # Errors
-    ///
-    /// When no port can be had.
+    /// When no port is free.
     pub async fn start() -> std::io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
@@ -122,29 +128,29 @@ impl MailCatcher {
         Ok(Self { address, state, _ends_with_this: token.drop_guard() })
     }
 
-    /// Returns where the server listens.
+    /// The address that the server listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Returns the URL for `SMTP_URL`: SMTP without TLS.
+    /// The value for `SMTP_URL`: SMTP without TLS.
     pub fn url(&self) -> String {
         format!("smtp://{}", self.address)
     }
 
-    /// Switches the behaviour, and closes the connections that are open.
+    /// Switches the behaviour and closes the open connections.
     pub fn behave(&self, behaviour: Behaviour) {
         self.state.behaviour.send_replace(behaviour);
     }
 
-    /// Returns the messages that were taken, the oldest first.
+    /// The messages that were taken, the oldest first.
     pub fn messages(&self) -> Vec<Message> {
         self.state.messages.borrow().clone()
     }
 
-    /// Returns which mails have come so far.
+    /// Which mails have arrived so far.
     pub fn arrivals(&self) -> Arrivals {
-        self.state.arrivals.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.state.arrivals.lock().clone()
     }
 
     /// Forgets the messages.
@@ -152,9 +158,9 @@ impl MailCatcher {
         self.state.messages.send_replace(Vec::new());
     }
 
-    /// Waits until at least `count` messages are there, and returns them all.
+    /// Waits until at least `count` messages have arrived, and returns all of them.
     ///
-    /// Waits for ever if they don't come: put a time-out around it.
+    /// Waits for ever if they don't arrive: put a time-out around it.
     pub async fn wait_for(&self, count: usize) -> Vec<Message> {
         let mut messages = self.state.messages.subscribe();
         // The sender lives in `self`, so the wait can't fail.
@@ -164,12 +170,12 @@ impl MailCatcher {
             .map_or_else(|_| Vec::new(), |all| all.clone())
     }
 
-    /// Returns how many connections there have been, refused ones included.
+    /// How many connections there have been, refused ones included.
     pub fn connections(&self) -> usize {
         self.state.connections.load(Ordering::Relaxed)
     }
 
-    /// Returns how many connections are open now.
+    /// How many connections are open now.
     pub fn open_connections(&self) -> usize {
         self.state.open.load(Ordering::Relaxed)
     }
@@ -177,7 +183,7 @@ impl MailCatcher {
 
 impl State {
     fn keep(&self, message: Message) {
-        let mut arrivals = self.arrivals.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut arrivals = self.arrivals.lock();
         arrivals.last = Some(Instant::now());
         if let Some(id) = message.message_id().filter(|_| arrivals.counts.len() < MAX_ARRIVALS) {
             *arrivals.counts.entry(id).or_insert(0) += 1;
@@ -213,7 +219,7 @@ async fn serve(listener: TcpListener, state: Arc<State>, token: CancellationToke
             tokio::select! {
                 () = token.cancelled() => {}
                 _ = behaviour.changed() => {}
-                // A client that goes away is no news.
+                // An error here means that the client has disconnected.
                 _ = session.run() => {}
             }
             served.open.fetch_sub(1, Ordering::Relaxed);

@@ -1,38 +1,33 @@
-//! The embedded default: a private PostgreSQL that `sagaline dev` and the tests run by themselves.
+//! The embedded PostgreSQL: a private server that `sagaline dev` and the tests start by themselves.
 //!
-//! A fresh clone needs no configuration, so something has to bring the database:
+//! A fresh clone needs no configuration, so the program brings its own database:
 //!
-//! 1. our own cluster, when it already runs: adopted;
-//! 2. PostgreSQL's binaries, wherever this machine keeps them: started on a unix socket only, so that it
-//!    can't meet a server on 5432;
-//! 3. an error that lists every place searched and what to do about it.
+//! 1. a server that already runs in the state directory is adopted;
+//! 2. otherwise one is started with PostgreSQL's binaries, wherever this machine keeps them. It listens on a unix socket
+//!    only, so that it can't collide with a server on port 5432;
+//! 3. without binaries the error lists every place that was searched and what to do about it.
 //!
-//! Several processes share one cluster: each holds a shared lock, the last one out stops the server, and
-//! a process that is killed leaves a server that the next one adopts.
+//! Several processes share one server: each holds a shared lock, the last one stops the server, and a process that is
+//! killed leaves a server that the next one adopts.
 
 mod binaries;
 mod cluster;
+mod connection;
 mod error;
 mod initdb;
 mod launch;
 mod lock;
-mod owner;
+mod options;
 mod postmaster;
 mod reset;
+mod server_user;
 mod socket;
 mod state_dir;
 
 pub use binaries::{Installation, NotFound, Search};
-pub use cluster::{Cluster, Durability, Options};
+pub use cluster::Cluster;
+pub use connection::DATABASE;
 pub use error::EmbeddedError;
+pub use options::{Durability, Options};
 pub use reset::reset;
 pub use state_dir::StateDir;
-
-/// Names the database that holds Sagaline's schemas in the embedded cluster.
-pub const DATABASE: &str = "sagaline";
-
-/// Names the cluster's only role; nobody else can reach its socket, so it has no password.
-const ROLE: &str = "sagaline";
-
-/// Is part of the socket file's name only: the server listens on no TCP port.
-const PORT: u16 = 5432;

@@ -1,34 +1,35 @@
-//! A private Redis for tests and demonstrations: on a free loopback port, in memory only.
+//! A private Redis for tests: on a free loopback port, in memory only.
 
-use std::io;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
-use std::{env, fs};
+use std::{
+    env, fs, io,
+    net::{Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
 
 use tempfile::TempDir;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+use crate::port::free_port;
+
+/// How long a server may take to start.
+const START_TIMEOUT: Duration = Duration::from_secs(20);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 const POLL: Duration = Duration::from_millis(10);
 
-/// How many ports are tried; another process can take one between our look and the server's start.
+/// How many ports are tried; another process can take one between the look and the server's start.
 const ATTEMPTS: usize = 10;
 
-/// Below the ports that systems hand out to outgoing connections (from 32768 on Linux, 49152 elsewhere): a
-/// client that tries again and again to reach a port in that range while nobody listens can connect to
-/// itself.
-const PORTS: std::ops::Range<u16> = 15_000..30_000;
-
-/// Programs that speak the protocol, the fittest first.
+/// Programs that speak the protocol, the best first.
 const PROGRAMS: [&str; 2] = ["redis-server", "valkey-server"];
 
 const DIRS: [&str; 4] = ["/usr/bin", "/usr/local/bin", "/opt/homebrew/bin", "/home/linuxbrew/.linuxbrew/bin"];
 
-/// Says why there is no Redis.
+/// Why there is no Redis.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RedisError {
@@ -53,7 +54,7 @@ pub enum RedisError {
         source: io::Error,
     },
 
-    /// The server ended or stayed silent.
+    /// The server ended or did not answer.
     #[error("{} did not answer on port {port}", program.display())]
     Silent {
         /// The program.
@@ -69,7 +70,7 @@ pub struct RedisServer {
     program: PathBuf,
     port: u16,
     child: Child,
-    /// The working directory, where nothing is ever written.
+    /// The working directory; the server writes nothing there.
     dir: TempDir,
 }
 
@@ -77,7 +78,6 @@ impl RedisServer {
     /// Starts a server on a free port of 127.0.0.1 and waits until it answers.
     ///
     /// # Errors
-    ///
     /// [`RedisError::NotFound`] with the install command when the program is missing.
     pub async fn start() -> Result<Self, RedisError> {
         let program = find()?;
@@ -95,25 +95,24 @@ impl RedisServer {
         Err(RedisError::Silent { program, port })
     }
 
-    /// Returns the URL, without a password.
+    /// The URL; there is no password.
     pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
-    /// Kills the server as a crash would: every key and every connection is gone.
+    /// Kills the server as a crash would: all keys and connections are lost.
     pub fn kill(&mut self) {
         end(&mut self.child);
     }
 
-    /// Starts the server anew, empty, on the same port; kills it first if it runs.
+    /// Starts the server again, empty, on the same port; kills it first if it runs.
     ///
     /// # Errors
-    ///
     /// [`RedisError::Silent`] when the port is taken by another process for too long.
     pub async fn restart(&mut self) -> Result<(), RedisError> {
         end(&mut self.child);
         let started = Instant::now();
-        while started.elapsed() < PATIENCE {
+        while started.elapsed() < START_TIMEOUT {
             self.child = spawn(&self.program, self.port, self.dir.path())?;
             if until_ready(&mut self.child, self.port).await {
                 return Ok(());
@@ -146,12 +145,6 @@ fn find() -> Result<PathBuf, RedisError> {
         .ok_or_else(|| RedisError::NotFound { path: Path::new(&path).display().to_string() })
 }
 
-fn free_port() -> u16 {
-    let is_free = |port: &u16| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok();
-    let random = || rand::random_range(PORTS);
-    std::iter::repeat_with(random).take(100).find(is_free).unwrap_or(PORTS.start)
-}
-
 fn spawn(program: &Path, port: u16, dir: &Path) -> Result<Child, RedisError> {
     Command::new(program)
         .args(["--bind", "127.0.0.1", "--port", &port.to_string(), "--save", "", "--appendonly", "no"])
@@ -164,16 +157,16 @@ fn spawn(program: &Path, port: u16, dir: &Path) -> Result<Child, RedisError> {
         .map_err(|source| RedisError::Run { program: program.to_owned(), source })
 }
 
-/// Kills and buries the process; one that has ended already is left in peace.
+/// Kills the process and waits for its end; has no effect on one that was already waited for.
 fn end(child: &mut Child) {
     let _ = child.kill();
     let _ = child.wait();
 }
 
-/// Waits until the process answers; false when it ended instead, as it does when its port is taken.
+/// Waits until the process answers; `false` when it ended instead, as it does when its port is taken.
 async fn until_ready(child: &mut Child, port: u16) -> bool {
     let started = Instant::now();
-    while started.elapsed() < PATIENCE && matches!(child.try_wait(), Ok(None)) {
+    while started.elapsed() < START_TIMEOUT && matches!(child.try_wait(), Ok(None)) {
         let answer = tokio::time::timeout(ANSWER_TIMEOUT, process_id(port)).await;
         if let Ok(Ok(Some(pid))) = answer {
             // Another's server may have taken the port: then ours is about to end.

@@ -113,7 +113,7 @@ async fn a_server_that_was_left_is_adopted() {
     let state = TempState::new();
     let cluster = state.start().await;
     let pid = cluster.pid();
-    cluster.leave();
+    cluster.detach();
     let cluster = state.start().await;
     assert!(cluster.was_adopted());
     assert_eq!(cluster.pid(), pid);
@@ -152,7 +152,7 @@ async fn data_survive_a_server_that_is_killed_and_a_new_one_takes_its_place() {
     write(&cluster).await;
     let pid = cluster.pid();
     kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
-    cluster.leave();
+    cluster.detach();
 
     let cluster = Cluster::start(options).await.unwrap();
     assert!(!cluster.was_adopted());
@@ -189,7 +189,7 @@ async fn a_server_whose_socket_was_deleted_is_replaced() {
     let cluster = state.start().await;
     let pid = cluster.pid();
     fs::remove_file(state.cluster_dir().join("run/.s.PGSQL.5432")).unwrap();
-    cluster.leave();
+    cluster.detach();
 
     let cluster = state.start().await;
     assert_ne!(cluster.pid(), pid);
@@ -313,7 +313,7 @@ async fn a_reset_waits_for_no_user_and_removes_only_what_we_made() {
     let error = reset(&state.dir()).await.unwrap_err();
     assert!(matches!(error, EmbeddedError::InUse { .. }), "{error}");
 
-    cluster.leave();
+    cluster.detach();
     reset(&state.dir()).await.unwrap();
     assert!(state.dir().path().join("mine.txt").exists());
     assert!(!state.cluster_dir().join("data").exists());

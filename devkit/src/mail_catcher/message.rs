@@ -1,4 +1,4 @@
-//! A message as it came over the wire.
+//! A message as it was received.
 
 /// One message that the server took.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,7 +12,7 @@ pub struct Message {
 }
 
 impl Message {
-    /// Returns a header's value as it stands in the message, with folded lines joined.
+    /// A header's value as written in the message, with folded lines joined.
     pub fn header(&self, name: &str) -> Option<String> {
         let text = String::from_utf8_lossy(&self.data);
         let mut lines = text.lines().take_while(|line| !line.is_empty()).peekable();
@@ -31,12 +31,12 @@ impl Message {
         None
     }
 
-    /// Returns the `Message-ID`, by which a receiver knows a message that comes twice.
+    /// The `Message-ID`, by which a receiver recognises a message that arrives twice.
     pub fn message_id(&self) -> Option<String> {
         self.header("Message-ID")
     }
 
-    /// Returns the body as it was sent, its transfer encoding untouched.
+    /// The body as it was sent; its transfer encoding is not decoded.
     pub fn body(&self) -> String {
         let text = String::from_utf8_lossy(&self.data);
         text.split_once("\r\n\r\n").map_or_else(String::new, |(_, body)| body.to_owned())
@@ -45,7 +45,7 @@ impl Message {
 
 #[cfg(test)]
 mod tests {
-    use super::Message;
+    use super::*;
 
     #[test]
     fn headers_are_found_in_any_case_and_unfolded() {

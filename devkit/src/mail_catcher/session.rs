@@ -1,15 +1,15 @@
 //! One SMTP connection, from its greeting to its end (RFC 5321).
 
-use std::io;
-use std::sync::Arc;
-use std::time::Duration;
+use std::{io, sync::Arc, time::Duration};
 
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::TcpStream;
+use tokio::{
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+    net::TcpStream,
+};
 
 use super::{Behaviour, Message, Stage, State};
 
-/// RFC 5321 gives a line of text 1000 bytes with its end, and a command less.
+/// RFC 5321 allows a line of text 1000 bytes with its end, and a command less.
 const MAX_LINE_BYTES: usize = 1000;
 const MAX_MESSAGE_BYTES: usize = 10 * 1024 * 1024;
 const MAX_RECIPIENTS: usize = 100;
@@ -35,7 +35,7 @@ enum Line {
     End,
 }
 
-/// What becomes of the connection after a command.
+/// What follows a command.
 enum Next {
     Reply(&'static str),
     Data,
@@ -85,7 +85,7 @@ impl Session {
         }
     }
 
-    /// Reads and forgets until the client goes away.
+    /// Reads and discards until the client disconnects.
     async fn ignore(&mut self) -> io::Result<()> {
         while let Line::Whole(_) | Line::TooLong = self.line().await? {}
         Ok(())
@@ -160,7 +160,7 @@ impl Session {
         "250 OK"
     }
 
-    /// Reads the message and returns the answer to it; none when the connection is to be closed.
+    /// Reads the message and gives the reply to it; `None` when the connection is to be closed.
     async fn data(&mut self) -> io::Result<Option<&'static str>> {
         let mut data = Vec::new();
         let mut too_long = false;

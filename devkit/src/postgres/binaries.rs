@@ -1,9 +1,12 @@
 //! Finds PostgreSQL's server binaries, wherever this machine keeps them.
 
-use std::ffi::OsString;
-use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::{env, fmt, fs};
+use std::{
+    env,
+    ffi::OsString,
+    fmt, fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 /// The oldest major version that Sagaline's SQL and the launcher's options work with.
 const OLDEST_MAJOR: u32 = 14;
@@ -36,14 +39,14 @@ pub struct Search {
     places: Vec<Place>,
 }
 
-/// One place: what a person would call it, and the folders it stands for here.
+/// One place: its name for people, and the folders that it stands for on this machine.
 #[derive(Debug, Clone)]
 struct Place {
     name: String,
     dirs: Vec<PathBuf>,
 }
 
-/// Tells that no installation fits, where was searched, and what can be done.
+/// No installation fits; the message lists the places searched and what can be done.
 #[derive(Debug)]
 pub struct NotFound {
     needed: Option<u32>,
@@ -52,8 +55,8 @@ pub struct NotFound {
 }
 
 impl Search {
-    /// Looks in `SAGALINE_PG_BIN` alone when that is set, else where `pg_config` says, in `PATH`, and in the
-    /// folders of Debian, Red Hat, Alpine, Homebrew, Postgres.app and MacPorts.
+    /// `SAGALINE_PG_BIN` alone when that is set, else the directory that `pg_config` names, `PATH`, and the folders of
+    /// Debian, Red Hat, Alpine, Homebrew, Postgres.app and MacPorts.
     pub fn from_env() -> Self {
         if let Some(dir) = env::var_os("SAGALINE_PG_BIN").filter(|dir| !dir.is_empty()) {
             let name = format!("SAGALINE_PG_BIN, which is {}", Path::new(&dir).display());
@@ -75,17 +78,16 @@ impl Search {
         Self { places }
     }
 
-    /// Looks in the given folders only.
+    /// The given folders only.
     pub fn in_dirs(dirs: impl IntoIterator<Item = PathBuf>) -> Self {
         let place = |dir: PathBuf| Place { name: dir.display().to_string(), dirs: vec![dir] };
         Self { places: dirs.into_iter().map(place).collect() }
     }
 
-    /// Returns the newest installation, or one of the needed major version when data exist already.
+    /// The newest installation, or one of the needed major version when there are data already.
     ///
     /// # Errors
-    ///
-    /// [`NotFound`] when there is none, or none that fits.
+    /// [`NotFound`] when no installation fits.
     pub fn find(&self, needed: Option<u32>) -> Result<Installation, Box<NotFound>> {
         let mut found: Vec<Installation> = Vec::new();
         for dir in self.places.iter().flat_map(|place| &place.dirs) {
@@ -105,7 +107,7 @@ impl Search {
 }
 
 impl Installation {
-    /// Returns the path of one of its programs.
+    /// The path of one of its programs.
     pub fn program(&self, name: &str) -> PathBuf {
         self.bin_dir.join(name)
     }
@@ -134,7 +136,7 @@ fn bin_dir_of_pg_config() -> Option<PathBuf> {
     Some(PathBuf::from(dir.trim())).filter(|dir| dir.is_absolute())
 }
 
-/// Expands the `*` of a pattern to the names that exist, in the order of the alphabet.
+/// Expands the `*` of a pattern to the names that exist, in alphabetical order.
 fn expand(pattern: &str) -> Vec<PathBuf> {
     let Some((before, after)) = pattern.split_once('*') else {
         return vec![PathBuf::from(pattern)];
@@ -174,7 +176,7 @@ impl fmt::Display for NotFound {
         writeln!(out, "  - Fedora: dnf install postgresql-server")?;
         writeln!(out, "  - macOS: brew install postgresql@{brew}")?;
         writeln!(out, "  - set SAGALINE_PG_BIN to the folder that holds postgres and initdb")?;
-        write!(out, "  - set DATABASE_URL (or --database-url) to a PostgreSQL that runs already")
+        write!(out, "  - set DATABASE_URL (or --database-url) to a PostgreSQL that is already running")
     }
 }
 
@@ -182,7 +184,7 @@ impl std::error::Error for NotFound {}
 
 #[cfg(test)]
 mod tests {
-    use super::{NotFound, major_of};
+    use super::*;
 
     #[test]
     fn the_major_version_is_read_from_every_flavour() {

@@ -1,20 +1,22 @@
-//! What can go wrong with the embedded default, by what the person who started it does about it.
+//! Why there is no embedded PostgreSQL, by what a person can do about it.
 
-use std::io;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::{
+    io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
-use super::NotFound;
+use super::binaries::NotFound;
 
-/// Says why there is no embedded PostgreSQL.
+/// Why there is no embedded PostgreSQL.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum EmbeddedError {
-    /// No binaries fit; the text lists the places searched and the remedies.
+    /// No binaries fit; the message lists the places searched and the remedies.
     #[error(transparent)]
     NotFound(#[from] Box<NotFound>),
 
-    /// There is no home for the state; set `SAGALINE_STATE_DIR`.
+    /// There is no place for the data; set `SAGALINE_STATE_DIR`.
     #[error("no place to keep the database: set SAGALINE_STATE_DIR, XDG_STATE_HOME or HOME")]
     NoStateDir,
 
@@ -30,14 +32,14 @@ pub enum EmbeddedError {
         source: io::Error,
     },
 
-    /// The folder holds something that we didn't make; choose another.
+    /// The folder holds something that Sagaline didn't make; choose another.
     #[error("{} has something in it that Sagaline didn't make; set SAGALINE_STATE_DIR to another folder", path.display())]
     Foreign {
         /// The folder.
         path: PathBuf,
     },
 
-    /// Another user owns the cluster.
+    /// Another user owns the data.
     #[error("{} belongs to user {uid}; run as that user, or set SAGALINE_STATE_DIR to another folder", path.display())]
     NotOurs {
         /// The data directory.
@@ -46,7 +48,7 @@ pub enum EmbeddedError {
         uid: u32,
     },
 
-    /// We run as root, PostgreSQL refuses to, and its user can't get to the data.
+    /// Root started it, PostgreSQL runs as another user then, and that user can't get to the data.
     #[error("PostgreSQL runs as user {user} here, which can't enter {}; set SAGALINE_STATE_DIR to a folder that it can", dir.display())]
     Closed {
         /// The first folder on the way that is closed to the user.
@@ -55,7 +57,7 @@ pub enum EmbeddedError {
         user: String,
     },
 
-    /// We run as root and there is nobody to run the server as.
+    /// Root started it, and there is no unprivileged user to run the server as.
     #[error(
         "PostgreSQL refuses to run as root, and there is no user postgres, nobody or daemon to run it as"
     )]
@@ -66,14 +68,14 @@ pub enum EmbeddedError {
     Locked {
         /// The lock file.
         path: PathBuf,
-        /// How long we waited.
+        /// How long this process waited.
         waited: Duration,
     },
 
-    /// Somebody uses the cluster that was to be reset; stop them first.
+    /// Another process uses the server that was to be reset; stop that process first.
     #[error("the database in {} is in use by another sagaline process; stop it first", path.display())]
     InUse {
-        /// The cluster's folder.
+        /// The server's folder.
         path: PathBuf,
     },
 
@@ -93,31 +95,31 @@ pub enum EmbeddedError {
         tail: String,
     },
 
-    /// The server did not become ready in time; its log says what it does.
+    /// The server did not become ready in time; its log says what it is doing.
     #[error("the server (process {pid}) was not ready after {waited:?}; see {}", log.display())]
     NotReady {
         /// The server's process id.
         pid: i32,
-        /// How long we waited.
+        /// How long this process waited.
         waited: Duration,
         /// The server's log.
         log: PathBuf,
     },
 
-    /// The server did not end, not even at an immediate shutdown.
+    /// The server did not end, not even on an immediate shutdown.
     #[error("the server (process {pid}) does not stop")]
     WontStop {
         /// The server's process id.
         pid: i32,
     },
 
-    /// Our own server answered a statement with an error.
+    /// The embedded server answered a statement with an error.
     #[error("the embedded server failed")]
     Sql(#[from] sqlx::Error),
 }
 
 impl EmbeddedError {
-    /// Makes the closure that turns an I/O error on `path` into ours.
+    /// A closure that turns an I/O error on `path` into [`EmbeddedError::Io`].
     pub(super) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self::Io { action, path, source }

@@ -1,27 +1,28 @@
-//! Makes the data directory, whole or not at all.
+//! Makes the data directory, completely or not at all.
 
-use std::fs::{self, DirBuilder};
-use std::io::ErrorKind;
-use std::os::unix::fs::DirBuilderExt;
-use std::path::Path;
-use std::process::Stdio;
-use std::time::Duration;
+use std::{
+    fs::{self, DirBuilder},
+    io::ErrorKind,
+    os::unix::fs::DirBuilderExt,
+    path::Path,
+    process::Stdio,
+    time::Duration,
+};
 
 use tokio::process::Command;
 
-use super::cluster::Durability;
-use super::owner::Owner;
-use super::state_dir::Layout;
-use super::{EmbeddedError, Installation, ROLE};
+use super::{
+    binaries::Installation, connection::ROLE, error::EmbeddedError, options::Durability,
+    server_user::ServerUser, state_dir::Layout,
+};
 
-/// Far above the second that it takes, for machines that are busy.
-const PATIENCE: Duration = Duration::from_mins(2);
+/// Far above the second that `initdb` takes, for busy machines.
+const INITDB_TIMEOUT: Duration = Duration::from_mins(2);
 
-/// Locales to try, in order: `C.UTF-8` sorts by code point and knows upper and lower case; some systems
-/// lack it.
+/// Locales to try, in order: `C.UTF-8` sorts by code point and knows upper and lower case; some systems lack it.
 const LOCALES: [&str; 2] = ["--locale=C.UTF-8", "--no-locale"];
 
-/// Returns the major version of the existing data, if there are any.
+/// The major version of the existing data, if there are any.
 pub(super) fn major_of(data: &Path) -> Result<Option<u32>, EmbeddedError> {
     let path = data.join("PG_VERSION");
     let text = match fs::read_to_string(&path) {
@@ -33,11 +34,11 @@ pub(super) fn major_of(data: &Path) -> Result<Option<u32>, EmbeddedError> {
     text.trim().parse().map(Some).map_err(|_| invalid())
 }
 
-/// Makes the data under a temporary name and renames them when they are whole.
+/// Makes the data under a temporary name and renames them when they are complete.
 pub(super) async fn run(
     installation: &Installation,
     layout: &Layout,
-    owner: &Owner,
+    user: &ServerUser,
     durability: Durability,
 ) -> Result<(), EmbeddedError> {
     let new = layout.new_data();
@@ -45,9 +46,9 @@ pub(super) async fn run(
     for locale in LOCALES {
         remove(&new)?;
         DirBuilder::new().mode(0o700).create(&new).map_err(EmbeddedError::io("make", &new))?;
-        owner.give(&new)?;
-        owner.check_way_to(&new)?;
-        match attempt(installation, owner, durability, &new, locale).await? {
+        user.own(&new)?;
+        user.check_access(&new)?;
+        match attempt(installation, user, durability, &new, locale).await? {
             Ok(()) => {
                 let data = layout.data();
                 return fs::rename(&new, &data).map_err(EmbeddedError::io("make", &data));
@@ -59,16 +60,16 @@ pub(super) async fn run(
     Err(EmbeddedError::Initdb { output })
 }
 
-/// Runs the program once; a refusal comes back with what it printed.
+/// Runs `initdb` once. When it refuses, the inner error is what it printed.
 async fn attempt(
     installation: &Installation,
-    owner: &Owner,
+    user: &ServerUser,
     durability: Durability,
     new: &Path,
     locale: &str,
 ) -> Result<Result<(), String>, EmbeddedError> {
     let program = installation.program("initdb");
-    let mut command = Command::new(&program);
+    let mut command = Command::from(user.command(&program));
     command
         .args(["--auth-local=trust", "--auth-host=reject", "--encoding=UTF8", "--no-instructions", locale])
         .arg(format!("--username={ROLE}"))
@@ -82,22 +83,11 @@ async fn attempt(
             command.arg("--no-sync");
         }
     }
-    without_postgres_variables(command.as_std_mut());
-    owner.apply(command.as_std_mut());
-    match tokio::time::timeout(PATIENCE, command.output()).await {
+    match tokio::time::timeout(INITDB_TIMEOUT, command.output()).await {
         Ok(Ok(output)) if output.status.success() => Ok(Ok(())),
         Ok(Ok(output)) => Ok(Err(String::from_utf8_lossy(&output.stderr).trim().to_owned())),
         Ok(Err(error)) => Err(EmbeddedError::io("run", &program)(error)),
-        Err(_) => Ok(Err(format!("not finished after {PATIENCE:?}"))),
-    }
-}
-
-/// Keeps `PGPORT`, `PGDATA` and their like, which are meant for other servers, from ours.
-pub(super) fn without_postgres_variables(command: &mut std::process::Command) {
-    for (name, _) in std::env::vars_os() {
-        if name.as_encoded_bytes().starts_with(b"PG") {
-            command.env_remove(name);
-        }
+        Err(_) => Ok(Err(format!("not finished after {INITDB_TIMEOUT:?}"))),
     }
 }
 

@@ -1,41 +1,45 @@
 //! Starts the server, or finds the one that runs, and waits until it answers.
 
-use std::fs::{self, OpenOptions};
-use std::io::ErrorKind;
-use std::os::unix::fs::OpenOptionsExt;
-use std::os::unix::process::CommandExt;
-use std::path::Path;
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::{
+    fs::{self, OpenOptions},
+    io::ErrorKind,
+    os::unix::{fs::OpenOptionsExt, process::CommandExt},
+    path::Path,
+    process::Stdio,
+    time::{Duration, Instant},
+};
 
-use sqlx::postgres::{PgConnectOptions, PgConnection, PgSslMode};
-use sqlx::{ConnectOptions, Connection};
+use sqlx::Connection;
 
-use super::cluster::Durability;
-use super::initdb::without_postgres_variables;
-use super::owner::Owner;
-use super::postmaster::{self, Postmaster};
-use super::state_dir::Layout;
-use super::{EmbeddedError, Installation, PORT, ROLE, socket};
+use super::{
+    binaries::Installation,
+    connection::{self, PORT},
+    error::EmbeddedError,
+    options::Durability,
+    postmaster::{self, Postmaster},
+    server_user::ServerUser,
+    socket,
+    state_dir::Layout,
+};
 
 /// How long a start may take; after a crash the server first replays its log.
-const PATIENCE: Duration = Duration::from_mins(1);
+const START_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// How long a server that says it is ready may leave its socket unanswered.
-const ANSWER_PATIENCE: Duration = Duration::from_secs(10);
+/// How long a server that reports itself ready may leave its socket unanswered.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long a server that was killed may take to be gone.
-const DYING_PATIENCE: Duration = Duration::from_secs(5);
+/// How long a killed server may take to exit.
+const EXIT_TIMEOUT: Duration = Duration::from_secs(5);
 
 const POLL: Duration = Duration::from_millis(10);
 
 /// How much of the log's end an error shows.
 const TAIL_LINES: usize = 15;
 
-/// Returns the server that runs already, if one does and answers.
+/// The server that already runs, if there is one that answers.
 ///
-/// One that is starting or stopping is waited for. One that never answers, because its socket was
-/// deleted, say, is stopped.
+/// Waits for a server that is starting or stopping. Stops one that never answers, for example because its socket was
+/// deleted.
 pub(super) async fn adopt(layout: &Layout) -> Result<Option<Postmaster>, EmbeddedError> {
     let data = layout.data();
     let started = Instant::now();
@@ -45,7 +49,7 @@ pub(super) async fn adopt(layout: &Layout) -> Result<Option<Postmaster>, Embedde
         };
         if !server.is_alive(&data) {
             if postmaster::is_running(server.pid) {
-                postmaster::disown(&data)?;
+                postmaster::forget_pid(&data)?;
             }
             return Ok(None);
         }
@@ -53,12 +57,16 @@ pub(super) async fn adopt(layout: &Layout) -> Result<Option<Postmaster>, Embedde
             return Ok(Some(server));
         }
         let is_cut_off = server.ready && !socket::file(&server.socket_dir).exists();
-        if is_cut_off || (server.ready && started.elapsed() > ANSWER_PATIENCE) {
+        if is_cut_off || (server.ready && started.elapsed() > ANSWER_TIMEOUT) {
             postmaster::shut_down(&data).await?;
             return Ok(None);
         }
-        if started.elapsed() > PATIENCE {
-            return Err(EmbeddedError::NotReady { pid: server.pid, waited: PATIENCE, log: layout.log() });
+        if started.elapsed() > START_TIMEOUT {
+            return Err(EmbeddedError::NotReady {
+                pid: server.pid,
+                waited: START_TIMEOUT,
+                log: layout.log(),
+            });
         }
         tokio::time::sleep(POLL).await;
     }
@@ -68,33 +76,33 @@ pub(super) async fn adopt(layout: &Layout) -> Result<Option<Postmaster>, Embedde
 pub(super) async fn launch(
     installation: &Installation,
     layout: &Layout,
-    owner: &Owner,
+    user: &ServerUser,
     socket_dir: &Path,
     durability: Durability,
 ) -> Result<Postmaster, EmbeddedError> {
     let started = Instant::now();
     loop {
-        let pid = spawn(installation, layout, owner, socket_dir, durability)?;
+        let pid = spawn(installation, layout, user, socket_dir, durability)?;
         if let Some(server) = until_ready(pid, layout, started).await? {
             return Ok(server);
         }
         let tail = tail(&layout.log());
-        // Back ends of a server that was killed go away by themselves, but not at once.
-        let orphans = tail.contains("pre-existing shared memory block");
+        // The back ends of a killed server exit by themselves, but not at once.
+        let has_orphans = tail.contains("pre-existing shared memory block");
         // So does the server itself: a process that is being killed still has its id.
-        let dying = holder_of_lock(&tail).is_some_and(|pid| {
-            // Should it be our own child, this buries it.
+        let is_exiting = holder_of_lock(&tail).is_some_and(|pid| {
+            // Reaps the process if it is a child of this one.
             let is_running = postmaster::is_running(pid);
-            !is_running || started.elapsed() < DYING_PATIENCE
+            !is_running || started.elapsed() < EXIT_TIMEOUT
         });
-        if !(orphans || dying) || started.elapsed() > PATIENCE {
+        if !(has_orphans || is_exiting) || started.elapsed() > START_TIMEOUT {
             return Err(EmbeddedError::Start { log: layout.log(), tail });
         }
         tokio::time::sleep(POLL * 10).await;
     }
 }
 
-/// The process that PostgreSQL says holds the lock file of its socket or its data.
+/// The process that, according to PostgreSQL, holds the lock file of its socket or its data.
 fn holder_of_lock(tail: &str) -> Option<i32> {
     if !(tail.contains("lock file") && tail.contains("already exists")) {
         return None;
@@ -102,16 +110,16 @@ fn holder_of_lock(tail: &str) -> Option<i32> {
     tail.split("(PID ").nth(1)?.split(')').next()?.parse().ok()
 }
 
-/// Starts `postgres` itself, in a process group of its own, so that a terminal's Ctrl-C doesn't reach it.
+/// Starts `postgres` in a process group of its own, so that a terminal's Ctrl-C doesn't reach it.
 fn spawn(
     installation: &Installation,
     layout: &Layout,
-    owner: &Owner,
+    user: &ServerUser,
     socket_dir: &Path,
     durability: Durability,
 ) -> Result<i32, EmbeddedError> {
     let log = layout.log();
-    // The log of the start before tells why a server is gone.
+    // The log of the previous start says why that server ended.
     match fs::rename(&log, layout.old_log()) {
         Err(error) if error.kind() != ErrorKind::NotFound => {
             return Err(EmbeddedError::io("rename", &log)(error));
@@ -122,15 +130,13 @@ fn spawn(
     let output = open().map_err(EmbeddedError::io("open", &log))?;
     let errors = output.try_clone().map_err(EmbeddedError::io("open", &log))?;
     let program = installation.program("postgres");
-    let mut command = Command::new(&program);
+    let mut command = user.command(&program);
     command.arg("-D").arg(layout.data());
     for setting in settings(socket_dir, durability) {
         command.arg("-c").arg(setting);
     }
     command.stdin(Stdio::null()).stdout(output).stderr(errors).process_group(0);
-    without_postgres_variables(&mut command);
-    owner.apply(&mut command);
-    // The handle isn't kept: the server may outlive us, and `postmaster` waits for it by its id.
+    // The handle isn't kept: the server may outlive this process, and `postmaster` waits for it by its id.
     let child = command.spawn().map_err(EmbeddedError::io("run", &program))?;
     i32::try_from(child.id()).map_err(|_| EmbeddedError::io("run", &program)(ErrorKind::InvalidData.into()))
 }
@@ -166,7 +172,7 @@ fn settings(socket_dir: &Path, durability: Durability) -> Vec<String> {
     settings
 }
 
-/// Waits for a started server; nothing means that it ended instead.
+/// Waits until a started server answers; `None` when it ended instead.
 async fn until_ready(
     pid: i32,
     layout: &Layout,
@@ -179,43 +185,22 @@ async fn until_ready(
         {
             return Ok(Some(server));
         }
-        if started.elapsed() > PATIENCE {
-            return Err(EmbeddedError::NotReady { pid, waited: PATIENCE, log: layout.log() });
+        if started.elapsed() > START_TIMEOUT {
+            return Err(EmbeddedError::NotReady { pid, waited: START_TIMEOUT, log: layout.log() });
         }
         tokio::time::sleep(POLL).await;
     }
     Ok(None)
 }
 
-/// Says whether a server takes connections, which one that refuses for want of a free one does too.
+/// Whether a server takes connections. One that refuses because all connections are taken does, too.
 async fn answers(socket_dir: &Path) -> bool {
     const TOO_MANY_CONNECTIONS: &str = "53300";
-    match connect(&options(socket_dir, "postgres"), ANSWER_PATIENCE).await {
-        // Closing can only fail if the server went away after it had answered; the next use finds out.
+    match connection::connect(&connection::options(socket_dir, "postgres"), ANSWER_TIMEOUT).await {
+        // Closing fails only if the server ended after it had answered; the next use will report that.
         Ok(connection) => connection.close().await.is_ok(),
         Err(sqlx::Error::Database(error)) => error.code().as_deref() == Some(TOO_MANY_CONNECTIONS),
         Err(_) => false,
-    }
-}
-
-/// Returns how to connect to a database of the cluster, untouched by `PG…` variables.
-pub(super) fn options(socket_dir: &Path, database: &str) -> PgConnectOptions {
-    PgConnectOptions::new_without_pgpass()
-        .socket(socket_dir)
-        .port(PORT)
-        .username(ROLE)
-        .database(database)
-        .ssl_mode(PgSslMode::Disable)
-}
-
-/// Connects within a time-out, which counts as the I/O error that it stands for.
-pub(super) async fn connect(
-    options: &PgConnectOptions,
-    timeout: Duration,
-) -> Result<PgConnection, sqlx::Error> {
-    match tokio::time::timeout(timeout, options.connect()).await {
-        Ok(result) => result,
-        Err(_) => Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())),
     }
 }
 

@@ -1,38 +1,40 @@
-//! File locks that let several processes share one cluster; the kernel drops a killed process' locks.
+//! File locks through which several processes share one server; the kernel drops the locks of a killed process.
 //!
-//! `start.lock` is held exclusively while somebody starts, adopts, stops or resets the server.
-//! `users.lock` is held shared for as long as somebody uses it, and is taken and tried only under
-//! `start.lock`: whoever could then hold it exclusively is alone.
+//! `start.lock` is held exclusively while a process starts, adopts, stops or resets the server. `users.lock` is held shared
+//! as long as a process uses the server. It is taken and tried only under `start.lock`, so a process that could hold it
+//! exclusively is the only user.
 
-use std::fs::{File, OpenOptions, TryLockError};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
-use std::time::{Duration, Instant};
+use std::{
+    fs::{File, OpenOptions, TryLockError},
+    os::unix::fs::OpenOptionsExt,
+    path::Path,
+    time::{Duration, Instant},
+};
 
-use super::EmbeddedError;
+use super::error::EmbeddedError;
 
-/// Longer than the longest start or stop, which other processes do under the lock.
-const PATIENCE: Duration = Duration::from_mins(2);
+/// Longer than the longest start or stop of another process under the lock.
+const LOCK_TIMEOUT: Duration = Duration::from_mins(2);
 
 const POLL: Duration = Duration::from_millis(20);
 
-/// Takes the right to start or stop the server, waiting for whoever has it.
+/// Takes the right to start or stop the server; waits for the process that has it.
 pub(super) async fn exclusive(path: &Path) -> Result<File, EmbeddedError> {
     take(path, File::try_lock).await
 }
 
-/// Becomes one of the server's users.
+/// Registers this process as a user of the server.
 pub(super) async fn shared(path: &Path) -> Result<File, EmbeddedError> {
     take(path, File::try_lock_shared).await
 }
 
-/// Gives up a user's share and says whether nobody else has one; then the lock is held exclusively.
+/// Gives up a share; `true` if no other process has one, and then the lock is held exclusively.
 pub(super) fn is_last(users: &File) -> std::io::Result<bool> {
     users.unlock()?;
     is_free(users)
 }
 
-/// Takes the lock exclusively if nobody has it.
+/// Takes the lock exclusively if no process holds it; whether it was free.
 pub(super) fn is_free(lock: &File) -> std::io::Result<bool> {
     match lock.try_lock() {
         Ok(()) => Ok(true),
@@ -41,7 +43,7 @@ pub(super) fn is_free(lock: &File) -> std::io::Result<bool> {
     }
 }
 
-/// Opens a lock file, making it if needed.
+/// Opens a lock file, and makes it if it is missing.
 pub(super) fn open(path: &Path) -> Result<File, EmbeddedError> {
     OpenOptions::new()
         .create(true)
@@ -59,8 +61,8 @@ async fn take(path: &Path, try_lock: fn(&File) -> Result<(), TryLockError>) -> R
         match try_lock(&file) {
             Ok(()) => return Ok(file),
             Err(TryLockError::Error(error)) => return Err(EmbeddedError::io("lock", path)(error)),
-            Err(TryLockError::WouldBlock) if started.elapsed() > PATIENCE => {
-                return Err(EmbeddedError::Locked { path: path.to_owned(), waited: PATIENCE });
+            Err(TryLockError::WouldBlock) if started.elapsed() > LOCK_TIMEOUT => {
+                return Err(EmbeddedError::Locked { path: path.to_owned(), waited: LOCK_TIMEOUT });
             }
             Err(TryLockError::WouldBlock) => tokio::time::sleep(POLL).await,
         }

@@ -1,34 +1,40 @@
-//! The running server, as its `postmaster.pid` tells of it.
+//! The running server as `postmaster.pid` describes it: who it is, whether it lives, and how to stop it.
 //!
 //! The file's lines are: process id, data directory, start time, port, socket directory, listen address,
 //! shared memory key, status. See `src/include/utils/pidfile.h` in PostgreSQL's source.
 
-use std::fs::{self, OpenOptions};
-use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::time::{Duration, Instant};
+use std::{
+    fs::{self, OpenOptions},
+    io::{self, ErrorKind, Write},
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+    process::Command,
+    time::{Duration, Instant},
+};
 
-use nix::errno::Errno;
-use nix::sys::signal::{Signal, kill};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use nix::unistd::Pid;
+use nix::{
+    errno::Errno,
+    sys::{
+        signal::{Signal, kill},
+        wait::{WaitPidFlag, WaitStatus, waitpid},
+    },
+    unistd::Pid,
+};
 
-use super::EmbeddedError;
+use super::error::EmbeddedError;
 
 /// How long a fast shutdown may take: it writes a checkpoint.
-const FAST_SHUTDOWN: Duration = Duration::from_secs(30);
+const FAST_SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long an immediate shutdown may take: it writes nothing.
-const IMMEDIATE_SHUTDOWN: Duration = Duration::from_secs(10);
+const IMMEDIATE_SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(10);
 
 const POLL: Duration = Duration::from_millis(10);
 
-/// Is above every system's largest process id, so that no process can have it.
+/// Above every system's largest process id, so that no process can have it.
 const NO_PROCESS: &str = "1999999999";
 
-/// What `postmaster.pid` says.
+/// The content of `postmaster.pid`.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Postmaster {
     pub(super) pid: i32,
@@ -37,7 +43,7 @@ pub(super) struct Postmaster {
 }
 
 impl Postmaster {
-    /// Reads the file of a data directory; there is none when the server was stopped in order.
+    /// Reads the file of a data directory; `None` when the server was stopped in an orderly way.
     pub(super) fn read(data: &Path) -> Result<Option<Self>, EmbeddedError> {
         let path = data.join("postmaster.pid");
         match fs::read_to_string(&path) {
@@ -56,13 +62,13 @@ impl Postmaster {
         Some(Self { pid, socket_dir, ready })
     }
 
-    /// Says whether the process lives and is this cluster's server, not one that got the id afterwards.
+    /// Whether the process lives and is this data directory's server, not another process that got the id later.
     pub(super) fn is_alive(&self, data: &Path) -> bool {
         is_running(self.pid) && serves(self.pid, data)
     }
 }
 
-/// Says whether a process lives, burying it if it was our child and doesn't.
+/// Whether a process lives; reaps it if it is a child of this process that has ended.
 pub(super) fn is_running(pid: i32) -> bool {
     let pid = Pid::from_raw(pid);
     match waitpid(pid, Some(WaitPidFlag::WNOHANG)) {
@@ -74,7 +80,7 @@ pub(super) fn is_running(pid: i32) -> bool {
 
 /// Asks for a fast shutdown without waiting for it.
 pub(super) fn interrupt(pid: i32) {
-    // A process that is gone already is what was wanted.
+    // It fails when the process has already ended, which is the aim.
     let _ = kill(Pid::from_raw(pid), Signal::SIGINT);
 }
 
@@ -83,10 +89,11 @@ pub(super) async fn shut_down(data: &Path) -> Result<(), EmbeddedError> {
     let Some(server) = Postmaster::read(data)?.filter(|server| server.is_alive(data)) else {
         return Ok(());
     };
-    for (signal, patience) in [(Signal::SIGINT, FAST_SHUTDOWN), (Signal::SIGQUIT, IMMEDIATE_SHUTDOWN)] {
+    let shutdowns = [(Signal::SIGINT, FAST_SHUTDOWN_TIMEOUT), (Signal::SIGQUIT, IMMEDIATE_SHUTDOWN_TIMEOUT)];
+    for (signal, timeout) in shutdowns {
         let _ = kill(Pid::from_raw(server.pid), signal);
         let started = Instant::now();
-        while started.elapsed() < patience {
+        while started.elapsed() < timeout {
             if !server.is_alive(data) {
                 return Ok(());
             }
@@ -96,12 +103,11 @@ pub(super) async fn shut_down(data: &Path) -> Result<(), EmbeddedError> {
     Err(EmbeddedError::WontStop { pid: server.pid })
 }
 
-/// Makes a file whose process id now belongs to a stranger name nobody.
+/// Replaces the process id in the file by one that no process has, because another program has got that id.
 ///
-/// PostgreSQL would take the stranger for a server and refuse to start. It still reads the shared memory
-/// key from the rest of the file, so orphaned back ends of the old server stay guarded against, which
-/// deleting the file would not do.
-pub(super) fn disown(data: &Path) -> Result<(), EmbeddedError> {
+/// PostgreSQL would take that program for a server and refuse to start. It still reads the shared memory key from the rest
+/// of the file and so detects orphaned back ends of the old server, which would be lost if the file were deleted.
+pub(super) fn forget_pid(data: &Path) -> Result<(), EmbeddedError> {
     let path = data.join("postmaster.pid");
     rewrite_first_line(&path).map_err(EmbeddedError::io("rewrite", &path))
 }
@@ -114,11 +120,11 @@ fn rewrite_first_line(path: &Path) -> io::Result<()> {
     file.write_all(format!("{NO_PROCESS}\n{rest}").as_bytes())
 }
 
-/// Says whether a process is the server of a data directory: it works in it all its life, and the launcher
-/// names it on the command line.
+/// Whether a process is the server of a data directory: the directory is its working directory, and the launcher names it
+/// on the command line.
 ///
-/// Both are asked, because root without `CAP_SYS_PTRACE`, as in a container, may not see another user's
-/// working directory, and because the folder's name may have changed since the start.
+/// Either suffices, because root without `CAP_SYS_PTRACE`, as in a container, may not see another user's working directory,
+/// and because the directory may have been renamed since the start.
 fn serves(pid: i32, data: &Path) -> bool {
     let process = PathBuf::from(format!("/proc/{pid}"));
     if Path::new("/proc/self").exists() {
@@ -137,10 +143,10 @@ fn serves(pid: i32, data: &Path) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{PathBuf, Postmaster};
+    use super::*;
 
     #[test]
-    fn a_whole_file_tells_process_socket_and_status() {
+    fn a_complete_file_names_process_socket_and_status() {
         let text = "71\n/state/data\n1700000000\n5432\n/state/run\n\n  1234 5\nready   \n";
         let expected = Postmaster { pid: 71, socket_dir: PathBuf::from("/state/run"), ready: true };
         assert_eq!(Postmaster::parse(text), Some(expected));

@@ -1,24 +1,23 @@
-//! Takes the embedded cluster away, and nothing else.
+//! Removes the embedded server's data, and nothing else.
 
-use std::fs;
-use std::io;
-use std::path::Path;
+use std::{fs, io, path::Path};
 
-use super::state_dir::Layout;
-use super::{EmbeddedError, StateDir, lock, postmaster, socket};
+use super::{
+    error::EmbeddedError,
+    lock, postmaster, socket,
+    state_dir::{Layout, StateDir},
+};
 
-/// Stops the server and removes the data, the socket and the logs; does nothing when there are none.
+/// Stops the server and removes its data, socket and logs; does nothing when there are none.
 ///
-/// The folder itself stays, with its locks, so that a process that waits for them finds them whole.
+/// The folder and its lock files stay, because other processes may be waiting for the locks.
 ///
 /// # Errors
-///
-/// [`EmbeddedError::InUse`] when another process uses the cluster, [`EmbeddedError::Foreign`] when the
-/// folder isn't ours.
+/// [`EmbeddedError::InUse`] when another process uses the server, [`EmbeddedError::Foreign`] when the folder is not one
+/// that Sagaline made.
 ///
 /// # Cancel safety
-///
-/// Cancelled, it may leave a part behind; calling it again removes the rest.
+/// A cancelled reset may leave some files; the next one removes them.
 pub async fn reset(state_dir: &StateDir) -> Result<(), EmbeddedError> {
     let Some(layout) = Layout::existing(state_dir)? else {
         return Ok(());
@@ -41,7 +40,7 @@ pub async fn reset(state_dir: &StateDir) -> Result<(), EmbeddedError> {
     Ok(())
 }
 
-/// Removes the short folder with what a server leaves in it; anything else there is not ours.
+/// Removes the short socket directory with what a server leaves in it, and fails if anything else is there.
 fn remove_socket_dir(dir: &Path) -> Result<(), EmbeddedError> {
     let socket = socket::file(dir);
     let mut lock = socket.clone().into_os_string();

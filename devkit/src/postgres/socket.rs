@@ -1,40 +1,41 @@
-//! Where the server's socket is: in the state directory, or in a short one when the path gets too long.
+//! Chooses the directory of the server's socket: in the state directory, or a short one when the path gets too long.
 //!
-//! The system's limit is 108 bytes on Linux and 104 on macOS; 90 leaves room for both.
+//! A socket's path may have 108 bytes on Linux and 104 on macOS; 90 leaves room for both.
 
-use std::fs::{self, DirBuilder, Permissions};
-use std::io::ErrorKind;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
-use std::path::{Path, PathBuf};
-use std::{env, str};
+use std::{
+    env,
+    fs::{self, DirBuilder, Permissions},
+    io::ErrorKind,
+    os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt},
+    path::{Path, PathBuf},
+    str,
+};
 
 use nix::unistd::geteuid;
 
-use super::owner::Owner;
-use super::state_dir::Layout;
-use super::{EmbeddedError, PORT};
+use super::{connection::PORT, error::EmbeddedError, server_user::ServerUser, state_dir::Layout};
 
 const MAX_PATH_BYTES: usize = 90;
 
-/// Returns a folder for the socket that only its owner (and root) can enter, making it if needed.
-pub(super) fn directory(layout: &Layout, owner: &Owner) -> Result<PathBuf, EmbeddedError> {
-    let usual = layout.run();
-    if fits(&usual) {
-        make(&usual)?;
-        owner.give(&usual)?;
-        return Ok(usual);
+/// A directory for the socket that only the server's user (and root) can enter; made if it is missing.
+pub(super) fn directory(layout: &Layout, user: &ServerUser) -> Result<PathBuf, EmbeddedError> {
+    let preferred = layout.run();
+    if fits(&preferred) {
+        make(&preferred)?;
+        user.own(&preferred)?;
+        return Ok(preferred);
     }
-    if let Some(recorded) = recorded(layout)?.filter(|dir| fits(dir) && is_private(dir, owner)) {
+    if let Some(recorded) = recorded(layout)?.filter(|dir| fits(dir) && is_private(dir, user)) {
         return Ok(recorded);
     }
     let short = make_short(layout.root())?;
-    owner.give(&short)?;
+    user.own(&short)?;
     let record = layout.socket_record();
     fs::write(&record, short.as_os_str().as_encoded_bytes()).map_err(EmbeddedError::io("write", &record))?;
     Ok(short)
 }
 
-/// Returns the short folder that an earlier start chose.
+/// The short directory that an earlier start chose.
 pub(super) fn recorded(layout: &Layout) -> Result<Option<PathBuf>, EmbeddedError> {
     let record = layout.socket_record();
     match fs::read_to_string(&record) {
@@ -44,7 +45,7 @@ pub(super) fn recorded(layout: &Layout) -> Result<Option<PathBuf>, EmbeddedError
     }
 }
 
-/// Names the socket's file, as PostgreSQL and its clients do.
+/// The socket's file, as PostgreSQL and its clients name it.
 pub(super) fn file(dir: &Path) -> PathBuf {
     dir.join(format!(".s.PGSQL.{PORT}"))
 }
@@ -55,10 +56,10 @@ fn fits(dir: &Path) -> bool {
     bytes.len() <= MAX_PATH_BYTES && str::from_utf8(bytes).is_ok()
 }
 
-/// Says whether a folder under a world-writable one is still the one that we made.
-fn is_private(dir: &Path, owner: &Owner) -> bool {
+/// Whether a directory below a world-writable one is still the one that was made here.
+fn is_private(dir: &Path, user: &ServerUser) -> bool {
     fs::symlink_metadata(dir)
-        .is_ok_and(|found| found.is_dir() && found.uid() == owner.uid() && found.mode() & 0o777 == 0o700)
+        .is_ok_and(|found| found.is_dir() && found.uid() == user.uid() && found.mode() & 0o777 == 0o700)
 }
 
 fn make(dir: &Path) -> Result<(), EmbeddedError> {
@@ -70,13 +71,13 @@ fn make(dir: &Path) -> Result<(), EmbeddedError> {
     }
 }
 
-/// Makes a folder with a name that nobody can foresee, so nobody can have put something in its place.
+/// Makes a directory with an unpredictable name, so that no other user can have put something in its place.
 fn make_short(root: &Path) -> Result<PathBuf, EmbeddedError> {
     let runtime = env::var_os("XDG_RUNTIME_DIR")
         .map(PathBuf::from)
         .filter(|dir| !geteuid().is_root() && dir.is_absolute() && fits(&dir.join("sagaline-xxxxxxxx")));
     let bases = runtime.into_iter().chain([PathBuf::from("/tmp")]);
-    let mut failure = ErrorKind::NotFound.into();
+    let mut last_error = ErrorKind::NotFound.into();
     for base in bases {
         let made = tempfile::Builder::new()
             .prefix("sagaline-")
@@ -85,8 +86,8 @@ fn make_short(root: &Path) -> Result<PathBuf, EmbeddedError> {
             .tempdir_in(base);
         match made {
             Ok(dir) => return Ok(dir.keep()),
-            Err(error) => failure = error,
+            Err(error) => last_error = error,
         }
     }
-    Err(EmbeddedError::io("make a short socket folder for", root)(failure))
+    Err(EmbeddedError::io("make a short socket folder for", root)(last_error))
 }

@@ -1,25 +1,27 @@
-//! Where the embedded cluster lives on disk, and the making of its folders.
+//! Where the embedded server's files are.
 //!
 //! ```text
-//! <state directory>/postgres/     ours; readable by us, passable by the server's user
-//!     README                      says whose folder this is, and is how we recognise it
-//!     start.lock  users.lock      who starts or stops, who uses (see `lock`)
-//!     data/  data.new/            the cluster; `data.new` while initdb works
+//! <state directory>/postgres/     readable by the current user, passable by the server's user
+//!     README                      says whose folder this is, and marks it as one that Sagaline made
+//!     start.lock  users.lock      held by processes that start, stop or use the server (see `lock`)
+//!     data/  data.new/            the data directory; `data.new` while `initdb` runs
 //!     run/                        the socket, unless its path would be too long
-//!     socket-dir                  where the socket is instead
-//!     server.log  server.log.old  the server's output since its start, and since the start before
+//!     socket-dir                  the path of the socket's directory in that case
+//!     server.log  server.log.old  the server's output since its start, and since the previous start
 //! ```
 
-use std::env;
-use std::ffi::OsString;
-use std::fs::{self, DirBuilder, Permissions};
-use std::io::ErrorKind;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::{
+    env,
+    ffi::OsString,
+    fs::{self, DirBuilder, Permissions},
+    io::ErrorKind,
+    os::unix::fs::{DirBuilderExt, PermissionsExt},
+    path::{Path, PathBuf},
+};
 
 use nix::unistd::geteuid;
 
-use super::EmbeddedError;
+use super::error::EmbeddedError;
 
 const MARKER: &str = "This folder belongs to Sagaline, which keeps its private PostgreSQL here.\n\
     `sagaline dev --reset` empties it; deleting it while nothing runs is safe too, and loses the data.\n";
@@ -29,16 +31,15 @@ const MARKER: &str = "This folder belongs to Sagaline, which keeps its private P
 pub struct StateDir(PathBuf);
 
 impl StateDir {
-    /// Uses the given folder, which is made when it is needed.
+    /// The given folder, which is made when it is needed.
     pub fn at(path: impl Into<PathBuf>) -> Self {
         Self(path.into())
     }
 
-    /// Chooses `$SAGALINE_STATE_DIR`, else `/var/lib/sagaline` for root, else `$XDG_STATE_HOME/sagaline`
+    /// The default: `$SAGALINE_STATE_DIR`, else `/var/lib/sagaline` for root, else `$XDG_STATE_HOME/sagaline`
     /// or `~/.local/state/sagaline`; never the working directory.
     ///
     /// # Errors
-    ///
     /// [`EmbeddedError::NoStateDir`] when none of the variables is set.
     pub fn from_env() -> Result<Self, EmbeddedError> {
         let set =
@@ -52,20 +53,20 @@ impl StateDir {
             .ok_or(EmbeddedError::NoStateDir)
     }
 
-    /// Returns the folder.
+    /// The folder.
     pub fn path(&self) -> &Path {
         &self.0
     }
 }
 
-/// The files of one cluster.
+/// The files of one embedded server.
 #[derive(Debug, Clone)]
 pub(super) struct Layout {
     root: PathBuf,
 }
 
 impl Layout {
-    /// Finds the cluster's folder, without making anything.
+    /// The server's folder, if it exists; makes nothing.
     pub(super) fn existing(state: &StateDir) -> Result<Option<Self>, EmbeddedError> {
         match fs::canonicalize(state.0.join("postgres")) {
             Ok(root) if root.join("README").is_file() => Ok(Some(Self { root })),
@@ -75,10 +76,10 @@ impl Layout {
         }
     }
 
-    /// Makes the cluster's folder if it is missing.
+    /// Makes the server's folder if it is missing.
     ///
-    /// Several processes may get here at once, before any of them can hold a lock, so every step must
-    /// be one that another may already have done.
+    /// Several processes may run this at once, before any of them can hold a lock, so every step tolerates that another
+    /// process has already done it.
     pub(super) fn make(state: &StateDir) -> Result<Self, EmbeddedError> {
         let root = state.0.join("postgres");
         make_dirs(&root)?;
@@ -87,7 +88,7 @@ impl Layout {
         if !marker.is_file() {
             let entries = fs::read_dir(&root).map_err(EmbeddedError::io("read", &root))?;
             let foreign = entries.filter_map(Result::ok).any(|entry| entry.file_name() != "README");
-            // Another process writes the marker before anything else, so look for it once more.
+            // Another process may have written the marker meanwhile; it does so before anything else.
             if foreign && !marker.is_file() {
                 return Err(EmbeddedError::Foreign { path: root });
             }
@@ -133,9 +134,9 @@ impl Layout {
     }
 }
 
-/// Makes a folder and its missing parents, passable by the server's user if that is another than us.
+/// Makes a folder and its missing parents, passable by the server's user if that is not the current one.
 ///
-/// The mode is set apart from the making, because a tight umask would lock the server's user out.
+/// The mode is set in a second step, because a strict umask would lock the server's user out.
 fn make_dirs(path: &Path) -> Result<(), EmbeddedError> {
     if path.is_dir() {
         return Ok(());

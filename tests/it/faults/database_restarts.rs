@@ -23,7 +23,7 @@ async fn restart(cluster: Cluster, options: &Options, signal: Signal) -> Cluster
         }
     })
     .await;
-    cluster.leave();
+    cluster.detach();
     let cluster = Cluster::start(options.clone()).await.unwrap();
     assert!(!cluster.was_adopted());
     cluster
