@@ -2,14 +2,11 @@
 
 mod database;
 mod process;
-mod rabbit;
-mod server;
 mod state;
 mod wait;
 
 pub(crate) use database::Database;
-pub(crate) use devkit::redis::RedisServer;
+pub(crate) use devkit::{rabbitmq::RabbitServer, redis::RedisServer};
 pub(crate) use process::Process;
-pub(crate) use rabbit::RabbitServer;
 pub(crate) use state::TempState;
 pub(crate) use wait::WAIT_TIMEOUT;

@@ -6,6 +6,9 @@
 pub mod cpu_time;
 pub mod mail_catcher;
 pub mod postgres;
+pub mod rabbitmq;
 pub mod redis;
+pub mod temp_database;
+pub mod test_databases;
 
 mod port;

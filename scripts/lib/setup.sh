@@ -47,7 +47,7 @@ have_postgresql() {
   return 1
 }
 
-# The same places as tests/support/rabbit.rs.
+# The same places as devkit/src/rabbitmq.rs.
 have_rabbitmq() {
   local script
   [[ -n "${SAGALINE_RABBITMQ_BIN:-}" ]] && return

@@ -1,35 +1,32 @@
 //! A database per test.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::path::Path;
 
-use sqlx::PgPool;
-use sqlx::postgres::PgPoolOptions;
+use devkit::{
+    postgres::Durability,
+    test_databases::{TestDatabase, TestDatabases},
+};
+use sqlx::{PgPool, postgres::PgPoolOptions};
+use tokio::sync::OnceCell;
 
-use super::server::Server;
+static SHARED: OnceCell<TestDatabases> = OnceCell::const_new();
 
-static NUMBER: AtomicU32 = AtomicU32::new(0);
-
-/// A migrated, empty database that nobody else uses; dropped at the end.
-pub(crate) struct Database {
-    server: &'static Server,
-    name: String,
-}
+/// A migrated, empty database that no other test uses; dropped at the end.
+pub(crate) struct Database(TestDatabase);
 
 impl Database {
-    /// Clones the template, in some 50 ms.
+    /// A database whose commits survive killed processes only by chance; enough for most tests.
     pub(crate) async fn fresh() -> Self {
-        Self::create(false).await
+        Self::create(Durability::Throwaway).await
     }
 
-    /// As [`Database::fresh`], but a commit is on its way to the disk before it is answered, as in
-    /// production: for tests that kill processes. (`fsync` is the server's setting and stays off: it
-    /// matters when a machine dies, not when a process does.)
+    /// As [`Database::fresh`], but commits reach the disk before they are answered, for tests that kill processes.
     pub(crate) async fn durable() -> Self {
-        Self::create(true).await
+        Self::create(Durability::Durable).await
     }
 
     pub(crate) fn url(&self) -> String {
-        self.server.url(&self.name)
+        self.0.url()
     }
 
     /// Opens a small pool; the server has 200 connections for all tests that run at once.
@@ -38,16 +35,15 @@ impl Database {
         pool.expect("the test's database takes connections")
     }
 
-    async fn create(synchronous_commit: bool) -> Self {
-        let server = Server::shared().await;
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let name = server.create(number, synchronous_commit).await.expect("the template is cloned");
-        Self { server, name }
+    async fn create(durability: Durability) -> Self {
+        let databases = SHARED.get_or_init(start).await;
+        Self(databases.create(durability).await.expect("the template is cloned"))
     }
 }
 
-impl Drop for Database {
-    fn drop(&mut self) {
-        self.server.drop(&self.name);
-    }
+async fn start() -> TestDatabases {
+    let migrations = Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations");
+    TestDatabases::start(&[migrations], async |url| sagaline::migrate(url).await)
+        .await
+        .expect("the tests' PostgreSQL starts")
 }

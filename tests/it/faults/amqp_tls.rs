@@ -77,7 +77,7 @@ impl Wrapping {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_worker_publishes_over_tls_to_whom_it_trusts() {
-    let rabbit = RabbitServer::start().await;
+    let rabbit = RabbitServer::start().await.unwrap();
     let wrapping = Wrapping::of(&rabbit).await;
     bind(&rabbit, &["order.*"]).await;
     let test = TestCluster::open().await;
@@ -100,7 +100,7 @@ async fn a_worker_publishes_over_tls_to_whom_it_trusts() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_worker_says_nothing_to_a_broker_that_nobody_vouches_for() {
-    let rabbit = RabbitServer::start().await;
+    let rabbit = RabbitServer::start().await.unwrap();
     let wrapping = Wrapping::of(&rabbit).await;
     let mut test = TestCluster::open().await;
     test.set("AMQP_URL", &wrapping.url());

@@ -56,7 +56,7 @@ async fn ids(rabbit: &RabbitServer, queue: &str) -> Vec<i64> {
 
 #[tokio::test]
 async fn the_exchange_is_there_before_the_first_event() {
-    let rabbit = RabbitServer::start().await;
+    let rabbit = RabbitServer::start().await.unwrap();
     let test = test(&rabbit).await;
     let worker = test.work().await;
     until("a queue to be bound", async || {
@@ -83,21 +83,21 @@ async fn a_broker_that_can_not_be_reached_is_known_before_the_first_event() {
 
 #[tokio::test]
 async fn a_broker_that_blocks_gets_one_connection_and_each_event_once() {
-    let rabbit = RabbitServer::start().await;
+    let rabbit = RabbitServer::start().await.unwrap();
     let test = test(&rabbit).await;
     bind(&rabbit, &["#"]).await;
     let worker = test.work().await;
     tell(&test, 10).await;
     at_least("events", 10, || test.count(POSITION)).await;
-    rabbit.control(&["set_vm_memory_high_watermark", "0.00001"]).await;
+    rabbit.control(&["set_vm_memory_high_watermark", "0.00001"]).await.unwrap();
     tell(&test, 300).await;
     failed(&worker, 4.0).await;
-    let connections = rabbit.control(&["list_connections", "name"]).await;
+    let connections = rabbit.control(&["list_connections", "name"]).await.unwrap();
     assert_eq!(connections.lines().filter(|line| line.contains("->")).count(), 1, "{connections}");
     // More that happens meanwhile is kept back.
     tell(&test, 300).await;
     failed(&worker, 6.0).await;
-    rabbit.control(&["set_vm_memory_high_watermark", "0.4"]).await;
+    rabbit.control(&["set_vm_memory_high_watermark", "0.4"]).await.unwrap();
     at_least("events", 610, || test.count(POSITION)).await;
     assert_eq!(ids(&rabbit, "#").await, (1..=610).collect::<Vec<_>>());
     ends_in_order(worker).await;
@@ -105,7 +105,7 @@ async fn a_broker_that_blocks_gets_one_connection_and_each_event_once() {
 
 #[tokio::test]
 async fn a_queue_that_refuses_holds_up_what_follows_and_floods_no_other_queue() {
-    let rabbit = RabbitServer::start().await;
+    let rabbit = RabbitServer::start().await.unwrap();
     let test = test(&rabbit).await;
     bind(&rabbit, &["#"]).await;
     let (_connection, channel) = channel(&rabbit).await;
@@ -133,7 +133,7 @@ async fn a_queue_that_refuses_holds_up_what_follows_and_floods_no_other_queue() 
 
 #[tokio::test]
 async fn a_worker_that_can_not_reach_the_broker_leaves_it_to_one_that_can() {
-    let rabbit = RabbitServer::start().await;
+    let rabbit = RabbitServer::start().await.unwrap();
     let test = test(&rabbit).await;
     bind(&rabbit, &["#"]).await;
     let lost = test.start(&["work"], &[("AMQP_URL", NOWHERE)]);

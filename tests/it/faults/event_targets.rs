@@ -223,7 +223,7 @@ pub(super) async fn drain(rabbit: &RabbitServer, queue: &str) -> Vec<(i64, Strin
 #[tokio::test]
 async fn a_rabbitmq_that_is_killed_under_load_has_every_event_in_the_end_and_holds_nobody_up() {
     let redis = RedisServer::start().await.unwrap();
-    let mut rabbit = RabbitServer::start().await;
+    let mut rabbit = RabbitServer::start().await.unwrap();
     let mut test = TestCluster::open().await;
     test.set("REDIS_URL", &redis.url());
     test.set("AMQP_URL", &rabbit.url());
@@ -234,7 +234,7 @@ async fn a_rabbitmq_that_is_killed_under_load_has_every_event_in_the_end_and_hol
     served.client.add_product("TEA-1", 10_000).await;
     let fault = async {
         at_least("events", 100, || test.count(NUMBERED)).await;
-        rabbit.kill();
+        rabbit.kill().await;
         // Whatever the load did in the meantime, this is told while it is away.
         served.client.place("late@example.com", "TEA-1", 1).await;
     };
@@ -248,7 +248,7 @@ async fn a_rabbitmq_that_is_killed_under_load_has_every_event_in_the_end_and_hol
     let lag = metric(&metrics, r#"sagaline_outbox_lag_events{consumer="amqp"}"#).unwrap();
     assert!(lag > 0.0, "{lag}");
 
-    let rabbit = rabbit.restart().await;
+    rabbit.restart().await.unwrap();
     let position = "select last_event_id from shop.event_consumer where name = 'amqp'";
     at_least("RabbitMQ to have every event", told, || test.count(position)).await;
     let all = drain(&rabbit, "#").await;

@@ -29,7 +29,7 @@ async fn followed_until(mut stream: reqwest::Response, last: &str) -> Vec<Value>
 
 #[tokio::test]
 async fn an_order_placed_at_one_service_shows_at_the_others_and_its_events_reach_every_consumer() {
-    let (redis, rabbit) = (RedisServer::start().await.unwrap(), RabbitServer::start().await);
+    let (redis, rabbit) = (RedisServer::start().await.unwrap(), RabbitServer::start().await.unwrap());
     let mut test = TestCluster::open().await;
     test.set("REDIS_URL", &redis.url());
     test.set("AMQP_URL", &rabbit.url());
