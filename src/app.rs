@@ -11,6 +11,6 @@ mod process;
 
 pub(crate) use access::require_a_key;
 pub(crate) use listen::{Bound, Listening, bind, listen_for_worker};
-pub(crate) use mail::Letterbox;
+pub(crate) use mail::MailTarget;
 pub(crate) use parts::{QUEUES, serve, shop, shop_with_fail_point, work};
 pub(crate) use process::ThisProcess;

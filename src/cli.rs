@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 
-use crate::{commands, config::Config, failure::Failure};
+use crate::{commands, config::Config, exit_error::ExitError};
 
 /// Sagaline: durable sagas on PostgreSQL, and the order system that runs on them.
 ///
@@ -40,7 +40,7 @@ enum Command {
     Doctor(commands::doctor::Arguments),
     /// See who consumes events, and publish them again
     #[command(subcommand)]
-    Events(commands::events::Question),
+    Events(commands::events::EventsCommand),
     /// Measure
     #[command(subcommand)]
     Bench(commands::bench::Subject),
@@ -48,13 +48,13 @@ enum Command {
 
 /// Runs the command that the process was started with.
 pub fn run() -> ExitCode {
-    match answer(Cli::parse().command) {
+    match dispatch(Cli::parse().command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(),
     }
 }
 
-fn answer(command: Command) -> Result<(), Failure> {
+fn dispatch(command: Command) -> Result<(), ExitError> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("sagaline")

@@ -6,7 +6,7 @@ use sqlx::{Connection, PgConnection, PgPool, postgres::PgConnectOptions};
 
 use crate::{
     config::{DatabaseConfig, SecretUrl},
-    failure::Failure,
+    exit_error::ExitError,
     pool::{self, PoolUse},
 };
 
@@ -18,9 +18,12 @@ const PAUSE: Duration = Duration::from_millis(500);
 ///
 /// # Errors
 /// When none is named.
-pub(crate) fn required_url(config: &DatabaseConfig, argument: Option<String>) -> Result<SecretUrl, Failure> {
+pub(crate) fn required_url(
+    config: &DatabaseConfig,
+    argument: Option<String>,
+) -> Result<SecretUrl, ExitError> {
     argument.map(SecretUrl::new).or_else(|| config.url.clone()).ok_or_else(|| {
-        Failure::Unusable(
+        ExitError::Unusable(
             "DATABASE_URL is not set: set it to a URL such as postgres://user:password@host:5432/database \
              (only `dev`, `demo` and `bench` run a database of their own)"
                 .into(),
@@ -32,15 +35,15 @@ pub(crate) fn required_url(config: &DatabaseConfig, argument: Option<String>) ->
 /// one that refuses (a wrong password, no such database) is reported at once.
 ///
 /// # Errors
-/// [`Failure::Unusable`], with the password hidden.
+/// [`ExitError::Unusable`], with the password hidden.
 pub(crate) async fn connect(
     url: &SecretUrl,
     pool_use: PoolUse,
     size: u32,
     patience: Duration,
-) -> Result<PgPool, Failure> {
+) -> Result<PgPool, ExitError> {
     let options = pool::connect_options(url, pool_use)
-        .map_err(|error| Failure::Unusable(format!("DATABASE_URL ({url}) can't be used: {error}")))?;
+        .map_err(|error| ExitError::Unusable(format!("DATABASE_URL ({url}) can't be used: {error}")))?;
     let begun = Instant::now();
     loop {
         let Err(error) = probe(&options, ATTEMPT).await else {
@@ -50,7 +53,7 @@ pub(crate) async fn connect(
         if !error.may_pass() || waited + PAUSE > patience {
             let waited =
                 if error.may_pass() { format!(" (waited {} s)", waited.as_secs()) } else { String::new() };
-            return Err(Failure::Unusable(format!("the database at {url} can't be used{waited}: {error}")));
+            return Err(ExitError::Unusable(format!("the database at {url} can't be used{waited}: {error}")));
         }
         tracing::warn!(
             database = %url, error = %error, waited_s = waited.as_secs(), patience_s = patience.as_secs(),

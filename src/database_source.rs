@@ -12,7 +12,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Why there is no database to use; no variant's text holds a password.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum SourceError {
+pub(crate) enum DatabaseSourceError {
     /// The given database URL can't be parsed; correct it.
     #[error("{origin} is not a PostgreSQL URL such as postgres://user@host/database: {url}")]
     InvalidUrl {
@@ -61,7 +61,7 @@ impl fmt::Display for Origin {
 
 /// The database to use.
 #[derive(Debug)]
-pub(crate) enum Source {
+pub(crate) enum DatabaseSource {
     /// One that the embedded server is not.
     Given {
         /// Its URL, as it was given: it may hold a password.
@@ -71,7 +71,7 @@ pub(crate) enum Source {
     Embedded(Cluster),
 }
 
-impl Source {
+impl DatabaseSource {
     /// The URL to connect to; it may hold a password.
     pub(crate) fn url(&self) -> String {
         match self {
@@ -98,27 +98,30 @@ impl Source {
 /// variable counts as not given.
 ///
 /// # Errors
-/// [`SourceError::InvalidUrl`] and [`SourceError::Unusable`] for a given URL, otherwise what [`Cluster::start`] says.
-pub(crate) async fn database_url(flag: Option<&str>, env: Option<&str>) -> Result<Source, SourceError> {
+/// [`DatabaseSourceError::InvalidUrl`] and [`DatabaseSourceError::Unusable`] for a given URL, otherwise what [`Cluster::start`] says.
+pub(crate) async fn database_url(
+    flag: Option<&str>,
+    env: Option<&str>,
+) -> Result<DatabaseSource, DatabaseSourceError> {
     let given = flag
         .map(|url| (url, Origin::Flag))
         .or_else(|| env.filter(|url| !url.is_empty()).map(|url| (url, Origin::Environment)));
     if let Some((url, origin)) = given {
         check(url, origin).await?;
-        return Ok(Source::Given { url: url.to_owned() });
+        return Ok(DatabaseSource::Given { url: url.to_owned() });
     }
     let cluster = Cluster::start(Options::from_env()?).await?;
     cluster.create_database_if_missing(DATABASE).await?;
-    Ok(Source::Embedded(cluster))
+    Ok(DatabaseSource::Embedded(cluster))
 }
 
-async fn check(url: &str, origin: Origin) -> Result<(), SourceError> {
-    let invalid = |source| SourceError::InvalidUrl { origin, url: redact(url), source };
+async fn check(url: &str, origin: Origin) -> Result<(), DatabaseSourceError> {
+    let invalid = |source| DatabaseSourceError::InvalidUrl { origin, url: redact(url), source };
     if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
         return Err(invalid(None));
     }
     let options = PgConnectOptions::from_str(url).map_err(|error| invalid(Some(error)))?;
-    database::probe(&options, CONNECT_TIMEOUT).await.map_err(|error| SourceError::Unusable {
+    database::probe(&options, CONNECT_TIMEOUT).await.map_err(|error| DatabaseSourceError::Unusable {
         origin,
         url: redact(url),
         reason: error.to_string(),

@@ -3,15 +3,15 @@
 //! [`run`] is the whole program. [`migrate()`] and [`describe_metrics`] are public because tests use them too.
 
 mod app;
+mod audit_actor;
 mod cli;
 mod commands;
 mod config;
-mod console;
 mod database;
 mod database_source;
-mod examination;
-mod failure;
+mod exit_error;
 mod http_client;
+mod invariant_checks;
 mod migrate;
 mod pool;
 mod scratch;

@@ -5,7 +5,7 @@ use sqlx::{PgPool, migrate::Migrator};
 
 use crate::{
     config::SecretUrl,
-    failure::Failure,
+    exit_error::ExitError,
     pool::{self, PoolUse},
 };
 
@@ -37,8 +37,8 @@ pub async fn migrate(url: &str) -> anyhow::Result<()> {
 /// Makes sure that the database has what this binary needs.
 ///
 /// # Errors
-/// [`Failure::Unusable`], with what to do, when it has not.
-pub(crate) async fn require(pool: &PgPool) -> Result<(), Failure> {
+/// [`ExitError::Unusable`], with what to do, when it has not.
+pub(crate) async fn require(pool: &PgPool) -> Result<(), ExitError> {
     let applied = [
         ("engine", &ENGINE, applied(pool, "engine._sqlx_migrations").await?),
         ("shop", &SHOP, applied(pool, "shop.migration").await?),
@@ -46,7 +46,7 @@ pub(crate) async fn require(pool: &PgPool) -> Result<(), Failure> {
     for (schema, known, applied) in applied {
         let missing = known.iter().filter(|migration| !applied.contains(&migration.version)).count();
         if missing > 0 {
-            return Err(Failure::Unusable(format!(
+            return Err(ExitError::Unusable(format!(
                 "the database is not up to date: {missing} of {} migrations of the schema `{schema}` are missing; run \
                  `sagaline migrate`",
                 known.iter().count()

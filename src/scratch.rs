@@ -9,15 +9,15 @@ use uuid::Uuid;
 
 use crate::{
     config::{Config, SecretUrl},
-    database_source::{Source, database_url},
-    failure::Failure,
+    database_source::{DatabaseSource, database_url},
+    exit_error::ExitError,
     migrate,
     pool::{self, PoolUse},
 };
 
 /// A database of our own; drop it with [`Scratch::drop_database`].
 pub(crate) struct Scratch {
-    source: Source,
+    source: DatabaseSource,
     admin: PgConnectOptions,
     name: String,
     url: SecretUrl,
@@ -28,12 +28,12 @@ impl Scratch {
     /// Makes a database whose name says what it is for.
     ///
     /// # Errors
-    /// [`Failure::Unusable`] when the server can't be used, otherwise when the database can't be made.
+    /// [`ExitError::Unusable`] when the server can't be used, otherwise when the database can't be made.
     pub(crate) async fn create(
         config: &Config,
         flag: Option<String>,
         purpose: &str,
-    ) -> Result<Self, Failure> {
+    ) -> Result<Self, ExitError> {
         let given = config.database.url.as_ref().map(SecretUrl::expose);
         let source = database_url(flag.as_deref(), given).await?;
         let server = SecretUrl::new(source.url());
@@ -41,8 +41,8 @@ impl Scratch {
             pool::connect_options(&server, PoolUse::Command).context("the server's URL can't be used")?;
         let name = format!("{DATABASE}_{purpose}_{}", Uuid::now_v7().simple());
         let url = match &source {
-            Source::Embedded(cluster) => cluster.url(&name),
-            Source::Given { url, .. } => with_database(url, &name)?,
+            DatabaseSource::Embedded(cluster) => cluster.url(&name),
+            DatabaseSource::Given { url, .. } => with_database(url, &name)?,
         };
         let mut connection =
             PgConnection::connect_with(&admin).await.context("can't connect to the server")?;

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tracing_appender::non_blocking::{ErrorCounter, WorkerGuard};
 use tracing_subscriber::{Layer, layer::SubscriberExt, util::SubscriberInitExt};
 
-use crate::{config::TelemetryConfig, failure::Failure};
+use crate::{config::TelemetryConfig, exit_error::ExitError};
 
 pub use metrics::describe_metrics;
 pub(crate) use metrics::{POOL_FAILURES, POOL_WAIT};
@@ -41,7 +41,7 @@ impl Telemetry {
     ///
     /// # Errors
     /// When one of them is installed already, the exporter can't be made, or no log can be written to `LOG_DIR`.
-    pub(crate) fn install(config: &TelemetryConfig, name: &str) -> Result<Self, Failure> {
+    pub(crate) fn install(config: &TelemetryConfig, name: &str) -> Result<Self, ExitError> {
         let files = config.log_files.as_ref().map(|files| files::open(files, name)).transpose()?;
         let (writer, files) =
             files.map(|open| (open.writer, LogFiles { lost: open.lost, _guard: open.guard })).unzip();

@@ -13,7 +13,7 @@ use comfy_table::{ContentArrangement, Table, presets};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 /// Prints one line. A reader that has gone away (`sagaline openapi | head`) is no error.
-pub(crate) fn say(line: impl Display) {
+pub(crate) fn print(line: impl Display) {
     let _ = writeln!(std::io::stdout().lock(), "{line}");
 }
 
@@ -28,7 +28,7 @@ pub(crate) fn write(text: &str) -> std::io::Result<()> {
 }
 
 /// Prints one line to standard error.
-pub(crate) fn complain(line: impl Display) {
+pub(crate) fn eprint(line: impl Display) {
     let _ = writeln!(std::io::stderr().lock(), "{line}");
 }
 
@@ -48,7 +48,7 @@ pub(crate) fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>
     for row in rows {
         table.add_row(row);
     }
-    say(table);
+    print(table);
 }
 
 /// A bar that fills on a terminal; elsewhere a plain line at the beginning and at the end.
@@ -59,7 +59,7 @@ pub(crate) struct Progress {
 
 impl Progress {
     /// Begins with `label`, to end at `total`.
-    pub(crate) fn begin(label: impl Into<String>, total: u64) -> Self {
+    pub(crate) fn start(label: impl Into<String>, total: u64) -> Self {
         let label = label.into();
         let target =
             if is_interactive() { ProgressDrawTarget::stdout() } else { ProgressDrawTarget::hidden() };
@@ -69,14 +69,14 @@ impl Progress {
             ProgressBar::with_draw_target(Some(total), target).with_style(style).with_message(label.clone());
         bar.enable_steady_tick(Duration::from_millis(100));
         if !is_interactive() {
-            say(format_args!("  {label} …"));
+            print(format_args!("  {label} …"));
         }
         Self { bar, label }
     }
 
     /// Says something while it fills.
-    pub(crate) fn say(&self, line: impl Display) {
-        self.bar.suspend(|| say(line));
+    pub(crate) fn print(&self, line: impl Display) {
+        self.bar.suspend(|| print(line));
     }
 
     /// Counts one more.
@@ -90,8 +90,8 @@ impl Progress {
     }
 
     /// Ends with a line that says what came of it.
-    pub(crate) fn end(&self, result: impl Display) {
+    pub(crate) fn finish(&self, result: impl Display) {
         self.bar.finish_and_clear();
-        say(format_args!("  ✓ {}: {result}", self.label));
+        print(format_args!("  ✓ {}: {result}", self.label));
     }
 }

@@ -10,20 +10,20 @@ use sqlx::PgPool;
 use workers::RedisRateLimiter;
 
 use super::process::ThisProcess;
-use crate::{config::Config, failure::Failure};
+use crate::{config::Config, exit_error::ExitError};
 
 /// Refuses to serve without any key that would be let in, unless somebody said that none is needed.
 ///
 /// # Errors
-/// [`Failure::Unusable`], with what helps.
-pub(crate) async fn require_a_key(config: &Config, pool: &PgPool) -> Result<(), Failure> {
+/// [`ExitError::Unusable`], with what helps.
+pub(crate) async fn require_a_key(config: &Config, pool: &PgPool) -> Result<(), ExitError> {
     match config.access.auth {
         Auth::Off => {
             tracing::warn!("AUTH is off: everybody who reaches this port may do everything");
             Ok(())
         }
         Auth::Keys if keys::is_any_usable(pool).await.map_err(anyhow::Error::from)? => Ok(()),
-        Auth::Keys => Err(Failure::Unusable(
+        Auth::Keys => Err(ExitError::Unusable(
             "there is no API key, so nobody could call: make one with `sagaline keys create --name admin --role operate`, \
              or serve without keys with `AUTH=off sagaline serve`"
                 .into(),
@@ -34,13 +34,13 @@ pub(crate) async fn require_a_key(config: &Config, pool: &PgPool) -> Result<(), 
 /// The API's settings of this process.
 ///
 /// # Errors
-/// [`Failure::Unusable`] when `REDIS_URL` can't be read.
-pub(super) fn access(config: &Config, process: &ThisProcess) -> Result<Access, Failure> {
+/// [`ExitError::Unusable`] when `REDIS_URL` can't be read.
+pub(super) fn access(config: &Config, process: &ThisProcess) -> Result<Access, ExitError> {
     let mut access = config.access.to_api();
     let is_counted = access.rate_per_key.is_some() || access.rate_per_address.is_some();
     if let Some(url) = config.redis_url.as_ref().filter(|_| is_counted) {
         let rates = RedisRateLimiter::new(url.expose())
-            .map_err(|error| Failure::Unusable(format!("REDIS_URL can't be used: {error}")))?;
+            .map_err(|error| ExitError::Unusable(format!("REDIS_URL can't be used: {error}")))?;
         let rates = rates.with_breaker(process.breakers().of(Dependency::Redis));
         access.shared_limiter = Some(Arc::new(InRedis(rates)));
     }

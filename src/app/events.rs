@@ -11,7 +11,7 @@ use workers::{
 
 use self::event_log::ShopEventLog;
 use super::process::ThisProcess;
-use crate::{config::Config, failure::Failure};
+use crate::{config::Config, exit_error::ExitError};
 
 /// The name of both the stream and the exchange.
 const EVENTS_NAME: &str = "e-commerce.events";
@@ -21,22 +21,22 @@ const NO_REDIS_URL: &str = "it is no URL such as redis://:password@host:6379";
 /// Creates the event tasks, with the sinks that the configuration names. Connects to nothing yet.
 ///
 /// # Errors
-/// [`Failure::Unusable`] when a URL can't be used; the message names the variable and leaves its value out.
+/// [`ExitError::Unusable`] when a URL can't be used; the message names the variable and leaves its value out.
 pub(crate) fn event_tasks(
     config: &Config,
     process: &ThisProcess,
     pool: PgPool,
-) -> Result<EventTasks<ShopEventLog>, Failure> {
+) -> Result<EventTasks<ShopEventLog>, ExitError> {
     let events = &config.events;
     let mut tasks = EventTasks::new(ShopEventLog::new(pool), events.retention);
     if let Some(url) = &config.redis_url {
         let stream = RedisStream::new(url.expose(), EVENTS_NAME, events.stream_longest.into())
-            .map_err(|_| Failure::Unusable(format!("REDIS_URL can't be used: {NO_REDIS_URL}")))?;
+            .map_err(|_| ExitError::Unusable(format!("REDIS_URL can't be used: {NO_REDIS_URL}")))?;
         tasks = tasks.sink(EventSink::Redis(Box::new(stream)), process.breakers().of(Dependency::Redis));
     }
     if let Some(url) = &events.amqp_url {
         let exchange = AmqpExchange::new(url.expose(), EVENTS_NAME)
-            .map_err(|error| Failure::Unusable(format!("AMQP_URL can't be used: {error}")))?;
+            .map_err(|error| ExitError::Unusable(format!("AMQP_URL can't be used: {error}")))?;
         tasks = tasks.sink(EventSink::Amqp(Box::new(exchange)), process.breakers().of(Dependency::Amqp));
     }
     Ok(tasks)

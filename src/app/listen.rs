@@ -5,7 +5,7 @@ use std::{io, net::SocketAddr};
 use api::Service;
 use tokio::net::{TcpListener, TcpSocket};
 
-use crate::{config::HttpConfig, failure::Failure};
+use crate::{config::HttpConfig, exit_error::ExitError};
 
 /// Connections that wait to be accepted; the kernel bounds it further.
 const BACKLOG: u32 = 1024;
@@ -34,8 +34,8 @@ pub(crate) struct Listening {
 /// Takes the port of these services: a service alone has a port of its own, several share `PORT`.
 ///
 /// # Errors
-/// [`Failure::Unusable`] when the port is taken; the message says how to choose another.
-pub(crate) fn bind(http: &HttpConfig, services: &[Service]) -> Result<Bound, Failure> {
+/// [`ExitError::Unusable`] when the port is taken; the message says how to choose another.
+pub(crate) fn bind(http: &HttpConfig, services: &[Service]) -> Result<Bound, ExitError> {
     let (variable, port) = port(http, services);
     Bound::at(SocketAddr::new(http.host, port), variable, services.to_vec())
 }
@@ -44,13 +44,13 @@ pub(crate) fn bind(http: &HttpConfig, services: &[Service]) -> Result<Bound, Fai
 ///
 /// # Errors
 /// As [`bind`].
-pub(crate) fn listen_for_worker(http: &HttpConfig) -> Result<Option<Listening>, Failure> {
+pub(crate) fn listen_for_worker(http: &HttpConfig) -> Result<Option<Listening>, ExitError> {
     let bound = |port| Bound::at(SocketAddr::new(http.host, port), "WORK_PORT", Vec::new());
     http.work_port.map(|port| bound(port)?.listen()).transpose()
 }
 
 impl Bound {
-    fn at(wanted: SocketAddr, variable: &'static str, services: Vec<Service>) -> Result<Self, Failure> {
+    fn at(wanted: SocketAddr, variable: &'static str, services: Vec<Service>) -> Result<Self, ExitError> {
         let taken = || -> io::Result<_> {
             let socket = if wanted.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
             // The port of a process that has just ended can be taken at once.
@@ -66,7 +66,7 @@ impl Bound {
     ///
     /// # Errors
     /// As [`bind`]: another process may have taken the port too, and begun to listen before.
-    pub(crate) fn listen(self) -> Result<Listening, Failure> {
+    pub(crate) fn listen(self) -> Result<Listening, ExitError> {
         let Self { address, socket, variable, services } = self;
         let listener = socket.listen(BACKLOG).map_err(|error| refused(address, variable, &error))?;
         Ok(Listening { address, listener, services })
@@ -82,7 +82,7 @@ fn port(http: &HttpConfig, services: &[Service]) -> (&'static str, u16) {
     }
 }
 
-fn refused(address: SocketAddr, variable: &str, error: &io::Error) -> Failure {
+fn refused(address: SocketAddr, variable: &str, error: &io::Error) -> ExitError {
     let remedy = match error.kind() {
         io::ErrorKind::AddrInUse => {
             format!(
@@ -95,5 +95,5 @@ fn refused(address: SocketAddr, variable: &str, error: &io::Error) -> Failure {
         }
         _ => format!("{error}; HOST and {variable} choose the address"),
     };
-    Failure::Unusable(format!("can't listen on {address}: {remedy}"))
+    ExitError::Unusable(format!("can't listen on {address}: {remedy}"))
 }

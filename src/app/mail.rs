@@ -12,19 +12,19 @@ use shop::{
 use super::process::ThisProcess;
 use crate::{
     config::{Config, SecretUrl},
-    failure::Failure,
+    exit_error::ExitError,
 };
 
 /// Where mails go.
 #[derive(Clone, Debug)]
-pub(crate) enum Letterbox {
+pub(crate) enum MailTarget {
     /// To a mail server.
     Server(SecretUrl),
     /// Into files that a person can open.
     Files(PathBuf),
 }
 
-impl Letterbox {
+impl MailTarget {
     /// The mail server of the configuration, if there is one, else files in `dir`.
     pub(crate) fn server_or_files(config: &Config, dir: &Path) -> Self {
         match &config.mail.smtp_url {
@@ -36,8 +36,8 @@ impl Letterbox {
     /// Makes the mailer.
     ///
     /// # Errors
-    /// [`Failure::Unusable`] when the server's URL or the sender can't be used, or the files' directory can't be made.
-    pub(crate) fn mailer(&self, config: &Config, process: &ThisProcess) -> Result<Mailer, Failure> {
+    /// [`ExitError::Unusable`] when the server's URL or the sender can't be used, or the files' directory can't be made.
+    pub(crate) fn mailer(&self, config: &Config, process: &ThisProcess) -> Result<Mailer, ExitError> {
         let from = &config.mail.from;
         let mailer = match self {
             Self::Server(url) => Mailer::smtp_with(url.expose(), from, &config.mail.smtp),
@@ -50,11 +50,11 @@ impl Letterbox {
     }
 }
 
-fn unusable(error: &MailerError) -> Failure {
+fn unusable(error: &MailerError) -> ExitError {
     let variable = match error {
         MailerError::From(_) => "MAIL_FROM",
         MailerError::Url(_) => "SMTP_URL",
         MailerError::Directory(..) => "SAGALINE_STATE_DIR",
     };
-    Failure::Unusable(format!("{variable} can't be used: {error}"))
+    ExitError::Unusable(format!("{variable} can't be used: {error}"))
 }

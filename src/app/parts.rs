@@ -19,7 +19,7 @@ use super::{
     pool_watch::watch_pool,
     process::{ThisProcess, report_breakers},
 };
-use crate::{config::Config, failure::Failure, telemetry::Telemetry};
+use crate::{config::Config, exit_error::ExitError, telemetry::Telemetry};
 
 /// The queues that there are.
 pub(crate) const QUEUES: [&str; 2] = ["default", notifications::QUEUE];
@@ -33,7 +33,7 @@ pub(crate) fn shop(
     pool: PgPool,
     mailer: Mailer,
     link: Option<Arc<dyn TraceLink>>,
-) -> Result<Shop, Failure> {
+) -> Result<Shop, ExitError> {
     let throttle = mailer.throttle();
     let engine = engine(config, pool, mailer, link)?.build().map_err(anyhow::Error::from)?;
     Ok(opened(config, engine, throttle))
@@ -53,7 +53,7 @@ pub(crate) fn shop_with_fail_point(
     pool: PgPool,
     mailer: Mailer,
     link: Option<Arc<dyn TraceLink>>,
-) -> Result<Shop, Failure> {
+) -> Result<Shop, ExitError> {
     let throttle = mailer.throttle();
     let built = |builder: EngineBuilder| builder.build().map_err(anyhow::Error::from);
     let builder = engine(config, pool, mailer, link)?;
@@ -64,7 +64,7 @@ pub(crate) fn shop_with_fail_point(
     let engine = built(with_faults(builder, switch.clone()))?;
     switch
         .check(engine.definitions())
-        .map_err(|reason| Failure::Unusable(format!("SAGALINE_FAILPOINT: {reason}")))?;
+        .map_err(|reason| ExitError::Unusable(format!("SAGALINE_FAILPOINT: {reason}")))?;
     Ok(opened(config, engine, throttle))
 }
 
@@ -73,16 +73,16 @@ fn engine(
     pool: PgPool,
     mailer: Mailer,
     link: Option<Arc<dyn TraceLink>>,
-) -> Result<EngineBuilder, Failure> {
+) -> Result<EngineBuilder, ExitError> {
     let settings = sagas::Settings {
         reservation_ttl: config.workers.reservation_ttl,
         admin_emails: config.mail.admin_emails.clone(),
         ..sagas::Settings::new(mailer)
     };
     let mut definitions = sagas::definitions(settings).map_err(anyhow::Error::from)?;
-    config.retries.apply(&mut definitions).map_err(Failure::Unusable)?;
+    config.retries.apply(&mut definitions).map_err(ExitError::Unusable)?;
     let builder = Engine::builder(pool).lease(config.workers.lease).on_dead_job(DeadJobEvents);
-    let mut builder = config.dead_job_ttls.apply(builder, &definitions).map_err(Failure::Unusable)?;
+    let mut builder = config.dead_job_ttls.apply(builder, &definitions).map_err(ExitError::Unusable)?;
     for definition in definitions {
         builder = builder.register(definition);
     }
@@ -103,7 +103,7 @@ pub(crate) async fn work(
     shop: &Shop,
     queues: &[String],
     quit: CancellationToken,
-) -> Result<(), Failure> {
+) -> Result<(), ExitError> {
     let mut builder =
         Workers::builder(shop.engine().clone()).shutdown_deadline(config.workers.shutdown_deadline);
     for queue in queues {
@@ -165,7 +165,7 @@ pub(crate) async fn serve(
     telemetry: &Telemetry,
     socket: Listening,
     quit: CancellationToken,
-) -> Result<(), Failure> {
+) -> Result<(), ExitError> {
     let limits = Limits {
         connections_per_address: config.access.connections_per_address,
         event_streams: config.events.streams,

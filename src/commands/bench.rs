@@ -17,7 +17,7 @@ use clap::{Args, Subcommand, ValueEnum};
 
 use crate::{
     config::{Config, parse_duration},
-    failure::Failure,
+    exit_error::ExitError,
     scratch::Scratch,
 };
 
@@ -103,7 +103,7 @@ impl Arguments {
 ///
 /// # Errors
 /// When this binary is not optimised, the database can't be used, or a saga did not end well.
-pub(crate) async fn run(config: Config, subject: Subject) -> Result<(), Failure> {
+pub(crate) async fn run(config: Config, subject: Subject) -> Result<(), ExitError> {
     profile::check()?;
     let (name, arguments) = match &subject {
         Subject::Steps(arguments) => ("steps", arguments.clone()),
@@ -125,7 +125,7 @@ pub(crate) async fn run(config: Config, subject: Subject) -> Result<(), Failure>
     dropped?;
     report::print(name, &arguments, &load, &server);
     if load.failures > 0 {
-        return Err(Failure::Negative(format!(
+        return Err(ExitError::Negative(format!(
             "{} of the calls failed; the first: {}",
             load.failures,
             load.first_failure()

@@ -19,7 +19,7 @@ use anyhow::Context;
 use clap::Args;
 use tokio::sync::watch;
 
-use crate::{config::Config, examination, failure::Failure, terminal, terminal::Progress};
+use crate::{config::Config, exit_error::ExitError, invariant_checks, terminal, terminal::Progress};
 
 use client::Client;
 use expectations::Expectations;
@@ -60,9 +60,9 @@ struct Story {
 ///
 /// # Errors
 /// When anything expected did not happen, an invariant is violated, or the stage can't be set.
-pub(crate) async fn run(config: Config, arguments: Arguments) -> Result<(), Failure> {
+pub(crate) async fn run(config: Config, arguments: Arguments) -> Result<(), ExitError> {
     let begun = Instant::now();
-    terminal::say(
+    terminal::print(
         "Setting the stage: a private PostgreSQL, a mail server, one API process, one worker process.",
     );
     let mut stage = Stage::set(&config).await.context("the stage can't be set")?;
@@ -80,9 +80,9 @@ pub(crate) async fn run(config: Config, arguments: Arguments) -> Result<(), Fail
     let held = told?;
     ended?;
     if !held {
-        return Err(Failure::Negative("not everything went as it must; the logs are kept".into()));
+        return Err(ExitError::Negative("not everything went as it must; the logs are kept".into()));
     }
-    terminal::say(format_args!("Everything held, in {:.0} s.", begun.elapsed().as_secs_f64()));
+    terminal::print(format_args!("Everything held, in {:.0} s.", begun.elapsed().as_secs_f64()));
     Ok(())
 }
 
@@ -93,12 +93,12 @@ async fn play(stage: &mut Stage, orders: u64) -> anyhow::Result<Story> {
 
     // With a slow mail server there are always deliveries under way, so the kill hits some.
     stage.mailbox().slow_down();
-    let progress = Arc::new(Progress::begin("orders placed by a crowd", orders));
+    let progress = Arc::new(Progress::start("orders placed by a crowd", orders));
     let (count, watch_count) = watch::channel(0);
     let rush = tokio::spawn(orders::rush(client.clone(), orders, progress.clone(), count));
     kill_midway(stage, &progress, watch_count, orders / 3).await?;
     let mut placed = rush.await.context("the rush ended in a panic")??;
-    progress.end(format_args!("{orders}, none refused"));
+    progress.finish(format_args!("{orders}, none refused"));
     settle(&client).await?;
     let taken_over = stage.takeovers().await?;
 
@@ -118,23 +118,23 @@ async fn kill_midway(
     count.wait_for(|count| *count >= at).await.context("the rush ended too early")?;
     stage.mailbox().busy(PATIENCE).await?;
     let pid = stage.kill_worker().await?;
-    progress.say(format_args!("  ⚡ kill -9 {pid}: the only worker is gone; orders keep coming in"));
+    progress.print(format_args!("  ⚡ kill -9 {pid}: the only worker is gone; orders keep coming in"));
     stage.mailbox().repair();
     tokio::time::sleep(WITHOUT_WORKER).await;
     let pid = stage.start_worker()?;
-    progress.say(format_args!("  ↻ a new worker (process {pid}) takes over what the dead one held"));
+    progress.print(format_args!("  ↻ a new worker (process {pid}) takes over what the dead one held"));
     Ok(())
 }
 
 /// Breaks the mail server until its deliveries are dead, repairs it, and retries them through the API.
 async fn outage(stage: &Stage, client: &Client, from: u64) -> anyhow::Result<(Vec<Placed>, u64, u64)> {
     stage.mailbox().break_down();
-    terminal::say("  ✉ the mail server is broken; a broken mail server never undoes an order");
+    terminal::print("  ✉ the mail server is broken; a broken mail server never undoes an order");
     let mut placed = Vec::new();
     for number in from..from + DURING_OUTAGE {
         placed.push(orders::place_ordinary(client, number).await?);
     }
-    let progress = Progress::begin("deliveries given up for dead", DURING_OUTAGE);
+    let progress = Progress::start("deliveries given up for dead", DURING_OUTAGE);
     let begun = Instant::now();
     let dead = loop {
         let dead = client.dead_jobs().await?;
@@ -144,10 +144,12 @@ async fn outage(stage: &Stage, client: &Client, from: u64) -> anyhow::Result<(Ve
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     };
-    progress.end(format_args!("{dead}, each with every error it met"));
+    progress.finish(format_args!("{dead}, each with every error it met"));
     stage.mailbox().repair();
     let retried = client.retry_dead_jobs().await?;
-    terminal::say(format_args!("  ↻ the mail server is repaired; one request retries all {retried} of them"));
+    terminal::print(format_args!(
+        "  ↻ the mail server is repaired; one request retries all {retried} of them"
+    ));
     Ok((placed, dead, retried))
 }
 
@@ -162,7 +164,7 @@ async fn settle(client: &Client) -> anyhow::Result<()> {
 }
 
 /// Compares, examines and prints; whether all is well.
-async fn conclude(config: &Config, stage: &Stage, story: &Story) -> Result<bool, Failure> {
+async fn conclude(config: &Config, stage: &Stage, story: &Story) -> Result<bool, ExitError> {
     let client = stage.client();
     let orders = client.orders_of(&story.placed).await?;
     let levels = client.levels().await?;
@@ -176,13 +178,13 @@ async fn conclude(config: &Config, stage: &Stage, story: &Story) -> Result<bool,
     expectations.exactly("deliveries dead while the mail server was broken", DURING_OUTAGE, story.dead);
     expectations.exactly("dead deliveries retried", story.dead, story.retried);
     expectations.exactly("dead jobs left", 0, client.dead_jobs().await?);
-    terminal::say("");
+    terminal::print("");
     let confirmed = orders.iter().filter(|order| order.fate == Fate::Confirmed).count();
-    terminal::say(format_args!("What happened to {} orders ({confirmed} confirmed):", story.placed.len()));
+    terminal::print(format_args!("What happened to {} orders ({confirmed} confirmed):", story.placed.len()));
     let met = expectations.print();
 
-    let verdicts = examination::examine(config, stage.pool()).await?;
-    terminal::say("");
-    terminal::say("What the doctor says:");
-    Ok(examination::print(&verdicts) && met)
+    let verdicts = invariant_checks::run_checks(config, stage.pool()).await?;
+    terminal::print("");
+    terminal::print("What the doctor says:");
+    Ok(invariant_checks::print(&verdicts) && met)
 }

@@ -12,10 +12,10 @@ use shop::{Page, Shop, commands, inventory};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    app::{self, Bound, Letterbox, Listening, QUEUES, ThisProcess},
+    app::{self, Bound, Listening, MailTarget, QUEUES, ThisProcess},
     config::{Config, SecretUrl},
-    database_source::{Source, database_url},
-    failure::Failure,
+    database_source::{DatabaseSource, database_url},
+    exit_error::ExitError,
     migrate,
     pool::{self, PoolUse},
     shutdown,
@@ -43,7 +43,7 @@ pub(crate) struct Arguments {
 ///
 /// # Errors
 /// When the database or the port can't be used, or a part ends by itself.
-pub(crate) async fn run(mut config: Config, arguments: Arguments) -> Result<(), Failure> {
+pub(crate) async fn run(mut config: Config, arguments: Arguments) -> Result<(), ExitError> {
     let telemetry = Telemetry::install(&config.telemetry, "dev")?;
     let quit = shutdown::on_signal()?;
     config.http.port = arguments.port.unwrap_or(config.http.port);
@@ -68,17 +68,17 @@ pub(crate) async fn run(mut config: Config, arguments: Arguments) -> Result<(), 
 async fn play(
     config: &Config,
     telemetry: &Telemetry,
-    source: &Source,
+    source: &DatabaseSource,
     state_dir: &StateDir,
     bound: Bound,
     quit: &CancellationToken,
-) -> Result<(), Failure> {
+) -> Result<(), ExitError> {
     let url = SecretUrl::new(source.url());
     migrate::migrate(url.expose()).await?;
 
     let process = ThisProcess::new(config, "dev");
-    let letterbox = Letterbox::server_or_files(config, &state_dir.path().join("mails"));
-    let mailer = letterbox.mailer(config, &process)?;
+    let target = MailTarget::server_or_files(config, &state_dir.path().join("mails"));
+    let mailer = target.mailer(config, &process)?;
     let options =
         pool::connect_options(&url, PoolUse::Workers).context("the database's URL can't be used")?;
     let pool = pool::open(options, PoolUse::Workers, config.database.pool_size);
@@ -89,7 +89,7 @@ async fn play(
         Auth::Off => None,
     };
     let socket = bound.listen()?;
-    greet(&shop, &socket, source, &letterbox, key.as_ref()).await?;
+    greet(&shop, &socket, source, &target, key.as_ref()).await?;
 
     let upkeep = tokio::spawn(telemetry.upkeep(quit.clone()));
     let queues = QUEUES.map(ToOwned::to_owned);
@@ -112,7 +112,7 @@ async fn play(
     let _ = upkeep.await;
     served?;
     worked?;
-    terminal::say("Stopped. What was under way goes on at the next start.");
+    terminal::print("Stopped. What was under way goes on at the next start.");
     Ok(())
 }
 
@@ -122,16 +122,16 @@ async fn reset(
     arguments: &Arguments,
     state_dir: &StateDir,
     mails: &Path,
-) -> Result<(), Failure> {
+) -> Result<(), ExitError> {
     if arguments.database_url.is_some() || config.database.url.is_some() {
-        return Err(Failure::Unusable(
+        return Err(ExitError::Unusable(
             "--reset throws away the embedded database only; drop yours yourself, or unset DATABASE_URL"
                 .into(),
         ));
     }
     postgres::reset(state_dir).await?;
     match fs::remove_dir_all(mails) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Failure::Other(
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(ExitError::Other(
             anyhow::Error::from(error).context(format!("can't remove {}", mails.display())),
         )),
         Ok(()) | Err(_) => Ok(()),
@@ -142,49 +142,49 @@ async fn reset(
 async fn greet(
     shop: &Shop,
     socket: &Listening,
-    source: &Source,
-    letterbox: &Letterbox,
+    source: &DatabaseSource,
+    target: &MailTarget,
     key: Option<&DevKey>,
 ) -> anyhow::Result<()> {
     let base = format!("http://{}", socket.address);
     let page = Page { after: None, limit: 100 };
     let products = inventory::products(shop.pool(), &inventory::ProductFilter::default(), page).await?;
     let sku = products.last().map_or("TEA-1", |product| product.sku.as_str());
-    terminal::say(format_args!("Sagaline {} is ready.\n", env!("CARGO_PKG_VERSION")));
-    terminal::say(format_args!("  API       {base}/api/orders, /api/products, /api/workflows, …"));
-    terminal::say(format_args!("  Docs      {base}/docs"));
-    terminal::say(format_args!("  Metrics   {base}/metrics"));
-    terminal::say(format_args!("  Mails     {}", mails(letterbox)));
-    terminal::say(format_args!("  Database  {}", database(source)));
+    terminal::print(format_args!("Sagaline {} is ready.\n", env!("CARGO_PKG_VERSION")));
+    terminal::print(format_args!("  API       {base}/api/orders, /api/products, /api/workflows, …"));
+    terminal::print(format_args!("  Docs      {base}/docs"));
+    terminal::print(format_args!("  Metrics   {base}/metrics"));
+    terminal::print(format_args!("  Mails     {}", mails(target)));
+    terminal::print(format_args!("  Database  {}", database(source)));
     if let Some(key) = key {
-        terminal::say(format_args!("  Key       {}, kept in {}", key.token.expose(), key.file.display()));
+        terminal::print(format_args!("  Key       {}, kept in {}", key.token.expose(), key.file.display()));
     }
     let authorization =
         key.map(|key| format!(" -H 'authorization: Bearer {}'", key.token.expose())).unwrap_or_default();
-    terminal::say("\nPlace an order:\n");
-    terminal::say(format_args!(
+    terminal::print("\nPlace an order:\n");
+    terminal::print(format_args!(
         "  curl -s {base}/api/orders{authorization} -H 'content-type: application/json' -H 'prefer: wait=5' -d '{{\"customer_id\":\
          \"0198c0de-0000-7000-8000-000000000001\",\"customer_email\":\"ann@example.com\",\"items\":[{{\"sku\":\"{sku}\",\
          \"quantity\":2}}]}}'"
     ));
-    if matches!(source, Source::Embedded(_)) {
-        terminal::say("\nStart over with an empty database: sagaline dev --reset");
+    if matches!(source, DatabaseSource::Embedded(_)) {
+        terminal::print("\nStart over with an empty database: sagaline dev --reset");
     }
-    terminal::say("Stop with Ctrl-C.\n");
+    terminal::print("Stop with Ctrl-C.\n");
     Ok(())
 }
 
-fn mails(letterbox: &Letterbox) -> String {
-    match letterbox {
-        Letterbox::Server(url) => format!("go to {url}"),
-        Letterbox::Files(dir) => format!("{}, one .eml file each", dir.display()),
+fn mails(target: &MailTarget) -> String {
+    match target {
+        MailTarget::Server(url) => format!("go to {url}"),
+        MailTarget::Files(dir) => format!("{}, one .eml file each", dir.display()),
     }
 }
 
-fn database(source: &Source) -> String {
+fn database(source: &DatabaseSource) -> String {
     match source {
-        Source::Given { url, .. } => SecretUrl::new(url).to_string(),
-        Source::Embedded(cluster) => {
+        DatabaseSource::Given { url, .. } => SecretUrl::new(url).to_string(),
+        DatabaseSource::Embedded(cluster) => {
             format!("a private PostgreSQL (process {}): psql '{}'", cluster.pid(), source.url())
         }
     }

@@ -2,7 +2,9 @@
 
 use clap::Args;
 
-use crate::{config::Config, database, examination, failure::Failure, migrate, pool::PoolUse, terminal};
+use crate::{
+    config::Config, database, exit_error::ExitError, invariant_checks, migrate, pool::PoolUse, terminal,
+};
 
 /// What `doctor` can be told.
 #[derive(Debug, Args)]
@@ -16,15 +18,15 @@ pub(crate) struct Arguments {
 ///
 /// # Errors
 /// When an invariant is violated, or the database can't be used.
-pub(crate) async fn run(config: Config, arguments: Arguments) -> Result<(), Failure> {
+pub(crate) async fn run(config: Config, arguments: Arguments) -> Result<(), ExitError> {
     let url = database::required_url(&config.database, arguments.database_url)?;
     let pool = database::connect(&url, PoolUse::Command, 2, config.database.startup_wait).await?;
     migrate::require(&pool).await?;
-    let verdicts = examination::examine(&config, &pool).await?;
-    if examination::print(&verdicts) {
-        terminal::say(format_args!("{url}: every invariant holds"));
+    let verdicts = invariant_checks::run_checks(&config, &pool).await?;
+    if invariant_checks::print(&verdicts) {
+        terminal::print(format_args!("{url}: every invariant holds"));
         return Ok(());
     }
     let violated = verdicts.iter().filter(|verdict| !verdict.holds()).count();
-    Err(Failure::Negative(format!("invariants violated: {violated}")))
+    Err(ExitError::Negative(format!("invariants violated: {violated}")))
 }

@@ -7,11 +7,11 @@ use shop::{
 };
 use sqlx::PgPool;
 
-use crate::{config::Config, console, database, failure::Failure, migrate, pool::PoolUse, terminal};
+use crate::{audit_actor, config::Config, database, exit_error::ExitError, migrate, pool::PoolUse, terminal};
 
 /// What can be asked about events.
 #[derive(Debug, Subcommand)]
-pub(crate) enum Question {
+pub(crate) enum EventsCommand {
     /// List the targets that events are published to, and how far behind each is
     Consumers(Consumers),
     /// Forget a target, so that old events are no longer kept for it
@@ -34,7 +34,7 @@ pub(crate) struct Remove {
     /// The target, as `consumers` lists it
     name: String,
     /// Why, for the audit
-    #[arg(long, value_parser = console::reason)]
+    #[arg(long, value_parser = audit_actor::parse_reason)]
     reason: Option<String>,
     /// The database, instead of `DATABASE_URL`
     #[arg(long, value_name = "URL")]
@@ -51,7 +51,7 @@ pub(crate) struct ReplayArguments {
     #[arg(long, value_name = "EVENT|TIME")]
     from: Replay,
     /// Why, for the audit
-    #[arg(long, value_parser = console::reason)]
+    #[arg(long, value_parser = audit_actor::parse_reason)]
     reason: Option<String>,
     /// The database, instead of `DATABASE_URL`
     #[arg(long, value_name = "URL")]
@@ -62,43 +62,45 @@ pub(crate) struct ReplayArguments {
 ///
 /// # Errors
 /// When the database can't be used, or there is no such target.
-pub(crate) async fn run(config: Config, question: Question) -> Result<(), Failure> {
+pub(crate) async fn run(config: Config, question: EventsCommand) -> Result<(), ExitError> {
     match question {
-        Question::Consumers(arguments) => {
+        EventsCommand::Consumers(arguments) => {
             let pool = open(&config, arguments.database_url).await?;
             list(&pool).await
         }
-        Question::Remove(arguments) => {
+        EventsCommand::Remove(arguments) => {
             let pool = open(&config, arguments.database_url).await?;
-            let (name, reason, actor) = (&arguments.name, arguments.reason.as_deref(), console::actor());
+            let (name, reason, actor) =
+                (&arguments.name, arguments.reason.as_deref(), audit_actor::current());
             let removed = commands::remove_consumer(&pool, name, reason, actor.as_str()).await;
             if !removed.map_err(anyhow::Error::from)? {
                 return Err(unknown(name));
             }
-            terminal::say(format_args!(
+            terminal::print(format_args!(
                 "{name} is forgotten. A worker that is configured to publish to it registers it again when it starts."
             ));
             Ok(())
         }
-        Question::Replay(arguments) => {
+        EventsCommand::Replay(arguments) => {
             let pool = open(&config, arguments.database_url).await?;
-            let (name, reason, actor) = (&arguments.consumer, arguments.reason.as_deref(), console::actor());
+            let (name, reason, actor) =
+                (&arguments.consumer, arguments.reason.as_deref(), audit_actor::current());
             let first = commands::replay_events(&pool, name, arguments.from, reason, actor.as_str()).await;
             let first = first.map_err(anyhow::Error::from)?.ok_or_else(|| unknown(name))?;
-            terminal::say(format_args!("{name} gets event {first} and all that follow again."));
+            terminal::print(format_args!("{name} gets event {first} and all that follow again."));
             Ok(())
         }
     }
 }
 
-async fn open(config: &Config, database_url: Option<String>) -> Result<PgPool, Failure> {
+async fn open(config: &Config, database_url: Option<String>) -> Result<PgPool, ExitError> {
     let url = database::required_url(&config.database, database_url)?;
     let pool = database::connect(&url, PoolUse::Command, 2, config.database.startup_wait).await?;
     migrate::require(&pool).await?;
     Ok(pool)
 }
 
-async fn list(pool: &PgPool) -> Result<(), Failure> {
+async fn list(pool: &PgPool) -> Result<(), ExitError> {
     let consumers = events::consumers(pool).await.map_err(anyhow::Error::from)?;
     let lag = events::lag(pool).await.map_err(anyhow::Error::from)?;
     let rows = consumers.iter().map(|consumer| {
@@ -116,13 +118,13 @@ async fn list(pool: &PgPool) -> Result<(), Failure> {
         &["consumer", "has events up to", "lacks", "for", "published to now", "last change"],
         rows,
     );
-    terminal::say(format_args!(
+    terminal::print(format_args!(
         "{} events are kept; {} wait in the outbox.",
         lag.kept_events, lag.waiting_events
     ));
     Ok(())
 }
 
-fn unknown(name: &str) -> Failure {
-    Failure::Negative(format!("no consumer is named `{name}`; `sagaline events consumers` lists them"))
+fn unknown(name: &str) -> ExitError {
+    ExitError::Negative(format!("no consumer is named `{name}`; `sagaline events consumers` lists them"))
 }

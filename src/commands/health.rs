@@ -7,7 +7,7 @@ use clap::Args;
 
 use crate::{
     config::Config,
-    failure::Failure,
+    exit_error::ExitError,
     http_client::{self, HttpClient},
     terminal,
 };
@@ -25,16 +25,16 @@ pub(crate) struct Arguments {
 /// Asks once, and prints the answer.
 ///
 /// # Errors
-/// [`Failure::Negative`] when there is no answer within three seconds, or it is not a 2xx.
-pub(crate) async fn run(config: &Config, arguments: Arguments) -> Result<(), Failure> {
+/// [`ExitError::Negative`] when there is no answer within three seconds, or it is not a 2xx.
+pub(crate) async fn run(config: &Config, arguments: Arguments) -> Result<(), ExitError> {
     let url = arguments.url.unwrap_or_else(|| format!("http://127.0.0.1:{}/health/ready", config.http.port));
-    let silent = |error: anyhow::Error| Failure::Negative(format!("{url} does not answer: {error:#}"));
+    let silent = |error: anyhow::Error| ExitError::Negative(format!("{url} does not answer: {error:#}"));
     let answer = HttpClient::new(PATIENCE).get(&url).await.map_err(silent)?;
     let status = answer.status();
     let body = http_client::text(&answer).map_err(silent)?;
     if !status.is_success() {
-        return Err(Failure::Negative(format!("{url} says {status}: {body}")));
+        return Err(ExitError::Negative(format!("{url} says {status}: {body}")));
     }
-    terminal::say(body);
+    terminal::print(body);
     Ok(())
 }

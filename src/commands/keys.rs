@@ -12,9 +12,10 @@ use shop::{
 use sqlx::PgPool;
 
 use crate::{
+    audit_actor,
     config::{Config, parse_duration},
-    console, database,
-    failure::Failure,
+    database,
+    exit_error::ExitError,
     migrate,
     pool::PoolUse,
     terminal,
@@ -45,7 +46,7 @@ pub(crate) struct Creation {
     #[arg(long, value_name = "DURATION", value_parser = life)]
     expires: Option<Duration>,
     /// Why, for the audit
-    #[arg(long, value_parser = console::reason)]
+    #[arg(long, value_parser = audit_actor::parse_reason)]
     reason: Option<String>,
     #[command(flatten)]
     database: Where,
@@ -57,7 +58,7 @@ pub(crate) struct Revocation {
     /// The key's id, as `keys list` shows it
     key_id: String,
     /// Why, for the audit
-    #[arg(long, value_parser = console::reason)]
+    #[arg(long, value_parser = audit_actor::parse_reason)]
     reason: Option<String>,
     #[command(flatten)]
     database: Where,
@@ -75,7 +76,7 @@ pub(crate) struct Where {
 ///
 /// # Errors
 /// When the database can't be used, the request is wrong, or there is no such key.
-pub(crate) async fn run(config: Config, action: Action) -> Result<(), Failure> {
+pub(crate) async fn run(config: Config, action: Action) -> Result<(), ExitError> {
     match action {
         Action::Create(creation) => create(&config, creation).await,
         Action::List(database) => list(&config, database).await,
@@ -83,15 +84,15 @@ pub(crate) async fn run(config: Config, action: Action) -> Result<(), Failure> {
     }
 }
 
-async fn create(config: &Config, creation: Creation) -> Result<(), Failure> {
+async fn create(config: &Config, creation: Creation) -> Result<(), ExitError> {
     let pool = connect(config, creation.database).await?;
     let new = NewKey { name: creation.name, role: creation.role, life: creation.expires };
-    let (actor, reason) = (console::actor(), creation.reason.as_deref());
+    let (actor, reason) = (audit_actor::current(), creation.reason.as_deref());
     let (key, token) = commands::create_key(&pool, &new, reason, &AuditActor::from(actor.as_str()))
         .await
         .map_err(failure)?;
     // The token alone goes to standard output, so that it can be piped into where secrets are kept.
-    terminal::complain(format_args!(
+    terminal::eprint(format_args!(
         "Made the key {} for `{}` ({}{}). It is shown this once:",
         key.key_id,
         key.name,
@@ -102,11 +103,11 @@ async fn create(config: &Config, creation: Creation) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn list(config: &Config, database: Where) -> Result<(), Failure> {
+async fn list(config: &Config, database: Where) -> Result<(), ExitError> {
     let pool = connect(config, database).await?;
     let keys = keys::list(&pool).await.map_err(anyhow::Error::from)?;
     if keys.is_empty() {
-        terminal::say("There is no key: make one with `sagaline keys create --name admin --role operate`");
+        terminal::print("There is no key: make one with `sagaline keys create --name admin --role operate`");
         return Ok(());
     }
     let header = ["id", "name", "role", "state", "created", "expires", "last used"];
@@ -114,17 +115,17 @@ async fn list(config: &Config, database: Where) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn revoke(config: &Config, revocation: Revocation) -> Result<(), Failure> {
+async fn revoke(config: &Config, revocation: Revocation) -> Result<(), ExitError> {
     let pool = connect(config, revocation.database).await?;
-    let (actor, reason) = (console::actor(), revocation.reason.as_deref());
+    let (actor, reason) = (audit_actor::current(), revocation.reason.as_deref());
     let key = commands::revoke_key(&pool, &revocation.key_id, reason, &AuditActor::from(actor.as_str()))
         .await
         .map_err(failure)?;
-    terminal::say(format_args!("The key {} of `{}` is revoked", key.key_id, key.name));
+    terminal::print(format_args!("The key {} of `{}` is revoked", key.key_id, key.name));
     Ok(())
 }
 
-async fn connect(config: &Config, database: Where) -> Result<PgPool, Failure> {
+async fn connect(config: &Config, database: Where) -> Result<PgPool, ExitError> {
     let url = database::required_url(&config.database, database.database_url)?;
     let pool = database::connect(&url, PoolUse::Command, 2, config.database.startup_wait).await?;
     migrate::require(&pool).await?;
@@ -153,9 +154,9 @@ fn life(text: &str) -> Result<Duration, String> {
     parse_duration(text).ok_or_else(|| "a duration such as 90d or 12h".into())
 }
 
-fn failure(error: KeyError) -> Failure {
+fn failure(error: KeyError) -> ExitError {
     match error {
-        KeyError::Invalid(_) | KeyError::NotFound(_) => Failure::Unusable(error.to_string()),
-        KeyError::Database(error) => Failure::Other(error.into()),
+        KeyError::Invalid(_) | KeyError::NotFound(_) => ExitError::Unusable(error.to_string()),
+        KeyError::Database(error) => ExitError::Other(error.into()),
     }
 }

@@ -3,7 +3,7 @@
 use clap::Args;
 
 use crate::{
-    config::Config, database, failure::Failure, migrate, pool::PoolUse, telemetry::Telemetry, terminal,
+    config::Config, database, exit_error::ExitError, migrate, pool::PoolUse, telemetry::Telemetry, terminal,
 };
 
 /// What `migrate` can be told.
@@ -18,12 +18,12 @@ pub(crate) struct Arguments {
 ///
 /// # Errors
 /// When the database can't be used or a migration fails.
-pub(crate) async fn run(config: Config, arguments: Arguments) -> Result<(), Failure> {
+pub(crate) async fn run(config: Config, arguments: Arguments) -> Result<(), ExitError> {
     let telemetry = Telemetry::install(&config.telemetry, "migrate")?;
     let url = database::required_url(&config.database, arguments.database_url)?;
     let pool = database::connect(&url, PoolUse::Command, 2, config.database.startup_wait).await?;
     migrate::run(&pool).await?;
-    terminal::say(format_args!("{url} is up to date"));
+    terminal::print(format_args!("{url} is up to date"));
     telemetry.flush().await;
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::Context;
 use clap::Args;
 
-use crate::{failure::Failure, terminal};
+use crate::{exit_error::ExitError, terminal};
 
 /// What `openapi` can be told.
 #[derive(Debug, Args)]
@@ -19,7 +19,7 @@ pub(crate) struct Arguments {
 ///
 /// # Errors
 /// When the file is stale or can't be read.
-pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
+pub(crate) fn run(arguments: &Arguments) -> Result<(), ExitError> {
     let document = api::openapi_json();
     let Some(path) = &arguments.check else {
         return Ok(terminal::write(&with_line_end(&document)).context("can't print the document")?);
@@ -27,11 +27,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let shown = path.display();
     let stored = std::fs::read_to_string(path).with_context(|| format!("can't read {shown}"))?;
     if stored.trim_end() == document.trim_end() {
-        terminal::say(format_args!("{shown} is up to date"));
+        terminal::print(format_args!("{shown} is up to date"));
         return Ok(());
     }
     let line = 1 + stored.lines().zip(document.lines()).take_while(|(old, new)| old == new).count();
-    Err(Failure::Negative(format!(
+    Err(ExitError::Negative(format!(
         "{shown} is stale, from line {line} on; write it anew with `sagaline openapi > {shown}`"
     )))
 }

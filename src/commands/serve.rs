@@ -5,10 +5,10 @@ use clap::Args;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    app::{self, Letterbox, ThisProcess},
+    app::{self, MailTarget, ThisProcess},
     config::Config,
     database,
-    failure::Failure,
+    exit_error::ExitError,
     migrate,
     pool::{self, PoolUse},
     shutdown,
@@ -27,7 +27,7 @@ pub(crate) struct Arguments {
 ///
 /// # Errors
 /// When the database or the port can't be used, or serving ends by itself.
-pub(crate) async fn run(config: Config, arguments: Arguments) -> Result<(), Failure> {
+pub(crate) async fn run(config: Config, arguments: Arguments) -> Result<(), ExitError> {
     let services =
         if arguments.services.is_empty() { Service::ALL.to_vec() } else { distinct(&arguments.services) };
     let telemetry = Telemetry::install(&config.telemetry, &name(&services))?;
@@ -40,8 +40,8 @@ pub(crate) async fn run(config: Config, arguments: Arguments) -> Result<(), Fail
     app::require_a_key(&config, &pool).await?;
 
     let process = ThisProcess::new(&config, "serve");
-    let letterbox = Letterbox::server_or_files(&config, &std::env::temp_dir());
-    let mailer = letterbox.mailer(&config, &process)?;
+    let target = MailTarget::server_or_files(&config, &std::env::temp_dir());
+    let mailer = target.mailer(&config, &process)?;
     let shop = app::shop(&config, pool.clone(), mailer.clone(), telemetry.trace_link())?;
     // Not before it can serve.
     let socket = bound.listen()?;

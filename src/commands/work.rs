@@ -3,10 +3,10 @@
 use clap::Args;
 
 use crate::{
-    app::{self, Letterbox, QUEUES, ThisProcess},
+    app::{self, MailTarget, QUEUES, ThisProcess},
     config::Config,
     database,
-    failure::Failure,
+    exit_error::ExitError,
     migrate,
     pool::{self, PoolUse},
     shutdown,
@@ -25,16 +25,18 @@ pub(crate) struct Arguments {
 ///
 /// # Errors
 /// When the database can't be used, no mail server is named, or the workers die.
-pub(crate) async fn run(config: Config, arguments: Arguments) -> Result<(), Failure> {
+pub(crate) async fn run(config: Config, arguments: Arguments) -> Result<(), ExitError> {
     let telemetry = Telemetry::install(&config.telemetry, "work")?;
     let quit = shutdown::on_signal()?;
     let url = database::required_url(&config.database, None)?;
     let queues = queues(arguments.queues);
     let smtp = config.mail.smtp_url.clone().ok_or_else(|| {
-        Failure::Unusable("SMTP_URL is not set: set it to a URL such as smtp://user:password@host:587".into())
+        ExitError::Unusable(
+            "SMTP_URL is not set: set it to a URL such as smtp://user:password@host:587".into(),
+        )
     })?;
     let process = ThisProcess::new(&config, "work");
-    let mailer = Letterbox::Server(smtp).mailer(&config, &process)?;
+    let mailer = MailTarget::Server(smtp).mailer(&config, &process)?;
     let pool =
         database::connect(&url, PoolUse::Workers, config.database.pool_size, config.database.startup_wait)
             .await?;

@@ -7,7 +7,7 @@ use tracing_appender::{
     rolling::{RollingFileAppender, Rotation},
 };
 
-use crate::{config::LogFiles, failure::Failure};
+use crate::{config::LogFiles, exit_error::ExitError};
 
 /// Where lines go, and what writes the last of them when it is dropped.
 pub(super) struct Files {
@@ -19,8 +19,8 @@ pub(super) struct Files {
 /// Opens today's file `<name>.log.<date>` and throws away all but the newest of those before. Dates are UTC.
 ///
 /// # Errors
-/// [`Failure::Unusable`] when the directory can't be made or written to.
-pub(super) fn open(files: &LogFiles, name: &str) -> Result<Files, Failure> {
+/// [`ExitError::Unusable`] when the directory can't be made or written to.
+pub(super) fn open(files: &LogFiles, name: &str) -> Result<Files, ExitError> {
     let dir = &files.dir;
     std::fs::create_dir_all(dir).map_err(|error| unusable(dir, &error))?;
     let appender = RollingFileAppender::builder()
@@ -40,8 +40,8 @@ pub(super) fn open(files: &LogFiles, name: &str) -> Result<Files, Failure> {
     Ok(Files { writer, lost, guard })
 }
 
-fn unusable(dir: &Path, cause: &impl std::fmt::Display) -> Failure {
-    Failure::Unusable(format!(
+fn unusable(dir: &Path, cause: &impl std::fmt::Display) -> ExitError {
+    ExitError::Unusable(format!(
         "LOG_DIR is `{}`, where no log can be written: {cause}; name a directory that this user may write to, or \
          unset it",
         dir.display()

@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::{Arguments, load};
 use crate::{
-    app::{self, Letterbox, QUEUES, ThisProcess},
+    app::{self, MailTarget, QUEUES, ThisProcess},
     config::{Config, SecretUrl},
     http_client::{self, HttpClient},
     pool::{self, PoolUse},
@@ -79,7 +79,7 @@ pub(super) async fn in_house<T>(
     let options = pool::connect_options(scratch.url(), PoolUse::Workers)?;
     let pool = pool::open(options, PoolUse::Workers, config.database.pool_size);
     let process = ThisProcess::new(&config, "bench");
-    let mailer = Letterbox::Server(SecretUrl::new(catcher.url())).mailer(&config, &process)?;
+    let mailer = MailTarget::Server(SecretUrl::new(catcher.url())).mailer(&config, &process)?;
     let shop = app::shop(&config, pool.clone(), mailer.clone(), telemetry.trace_link())?;
     for number in 0..PRODUCTS {
         commands::create_product(&pool, product(number), "bench").await.context("can't make a product")?;

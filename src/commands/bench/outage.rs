@@ -21,7 +21,7 @@ use super::{
     orders::{self, House},
     profile::PROFILE,
 };
-use crate::{config::Config, failure::Failure, scratch::Scratch, terminal};
+use crate::{config::Config, exit_error::ExitError, scratch::Scratch, terminal};
 
 const PHASES: [&str; 3] = ["before", "during", "after"];
 /// When no mail has arrived for this long, those that are missing are counted as such.
@@ -60,7 +60,7 @@ pub(super) async fn run(
     arguments: &Arguments,
     length: Duration,
     by: Outage,
-) -> Result<(), Failure> {
+) -> Result<(), ExitError> {
     let scratch = Scratch::create(config, arguments.database_url.clone(), "bench").await?;
     // Ctrl-C ends the run early; the database is dropped all the same.
     let measured = tokio::select! {
@@ -71,21 +71,21 @@ pub(super) async fn run(
     let figures = measured?;
     dropped?;
     if arguments.json {
-        terminal::say(as_json(arguments, by, &figures));
+        terminal::print(as_json(arguments, by, &figures));
     } else {
         as_tables(arguments, by, &figures);
     }
     verdict(&figures)
 }
 
-fn verdict(figures: &Figures) -> Result<(), Failure> {
+fn verdict(figures: &Figures) -> Result<(), ExitError> {
     let Mails { missing, doubled, dead, .. } = figures.mails;
     if let Some(failed) = figures.loads.iter().find(|load| load.failures > 0) {
         let (count, first) = (failed.failures, failed.first_failure());
-        return Err(Failure::Negative(format!("{count} orders of a phase failed; the first: {first}")));
+        return Err(ExitError::Negative(format!("{count} orders of a phase failed; the first: {first}")));
     }
     if missing + doubled + dead > 0 {
-        return Err(Failure::Negative(format!(
+        return Err(ExitError::Negative(format!(
             "{missing} mails are missing, {doubled} doubled, {dead} dead"
         )));
     }

@@ -1,6 +1,6 @@
 //! The profile that this binary is compiled in. Figures of one that does not optimise tell nothing, so `bench` refuses it.
 
-use crate::failure::Failure;
+use crate::exit_error::ExitError;
 
 /// The profile's name, such as `dist`.
 pub(super) const PROFILE: &str = env!("SAGALINE_PROFILE");
@@ -9,12 +9,12 @@ const OPTIMISED: [&str; 2] = ["release", "dist"];
 /// Checks that this binary may be measured.
 ///
 /// # Errors
-/// [`Failure::Unusable`] in every profile but `release` and `dist`.
-pub(super) fn check() -> Result<(), Failure> {
+/// [`ExitError::Unusable`] in every profile but `release` and `dist`.
+pub(super) fn check() -> Result<(), ExitError> {
     if OPTIMISED.contains(&PROFILE) {
         return Ok(());
     }
-    Err(Failure::Unusable(format!(
+    Err(ExitError::Unusable(format!(
         "bench measures nothing in the profile `{PROFILE}`, which does not optimise: run \
          `cargo run --profile dist -- bench …` or `just bench …`"
     )))

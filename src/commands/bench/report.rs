@@ -10,7 +10,7 @@ use crate::terminal;
 /// Prints what was measured.
 pub(super) fn print(subject: &str, arguments: &Arguments, load: &Load, server: &ServerFigures) {
     if arguments.json {
-        terminal::say(as_json(subject, arguments, load, server));
+        terminal::print(as_json(subject, arguments, load, server));
     } else {
         as_table(subject, arguments, load, server);
     }

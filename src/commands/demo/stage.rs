@@ -110,7 +110,7 @@ impl Stage {
         self.pool.close().await;
         let stopped = self.cluster.stop().await;
         if keep {
-            terminal::say(format_args!("Kept: {}", self.dir.keep().display()));
+            terminal::print(format_args!("Kept: {}", self.dir.keep().display()));
         } else {
             self.dir.close().context("can't remove the demo's directory")?;
         }

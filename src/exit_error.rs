@@ -4,11 +4,11 @@ use std::process::ExitCode;
 
 use devkit::postgres::EmbeddedError;
 
-use crate::{config::ConfigError, database_source::SourceError, terminal};
+use crate::{config::ConfigError, database_source::DatabaseSourceError, terminal};
 
 /// A command did not do what it was asked for.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Failure {
+pub(crate) enum ExitError {
     /// The configuration or the database it names can't be used: exit code 2, nothing was done.
     #[error("{0}")]
     Unusable(String),
@@ -20,27 +20,27 @@ pub(crate) enum Failure {
     Other(#[from] anyhow::Error),
 }
 
-impl Failure {
+impl ExitError {
     /// Tells the person and gives the exit code.
     pub(crate) fn report(&self) -> ExitCode {
         match self {
             Self::Unusable(message) => {
-                terminal::complain(format_args!("sagaline: {message}"));
+                terminal::eprint(format_args!("sagaline: {message}"));
                 ExitCode::from(2)
             }
             Self::Negative(message) => {
-                terminal::complain(format_args!("sagaline: {message}"));
+                terminal::eprint(format_args!("sagaline: {message}"));
                 ExitCode::from(1)
             }
             Self::Other(error) => {
-                terminal::complain(format_args!("sagaline: {error:#}"));
+                terminal::eprint(format_args!("sagaline: {error:#}"));
                 ExitCode::from(1)
             }
         }
     }
 }
 
-impl From<ConfigError> for Failure {
+impl From<ConfigError> for ExitError {
     fn from(error: ConfigError) -> Self {
         let lines = error.to_string().replace('\n', "\n  ");
         Self::Unusable(format!("the environment can't be used:\n  {lines}"))
@@ -48,14 +48,14 @@ impl From<ConfigError> for Failure {
 }
 
 /// The embedded default says itself what is wrong and what helps.
-impl From<EmbeddedError> for Failure {
+impl From<EmbeddedError> for ExitError {
     fn from(error: EmbeddedError) -> Self {
         Self::Unusable(with_causes(&error))
     }
 }
 
-impl From<SourceError> for Failure {
-    fn from(error: SourceError) -> Self {
+impl From<DatabaseSourceError> for ExitError {
+    fn from(error: DatabaseSourceError) -> Self {
         Self::Unusable(with_causes(&error))
     }
 }

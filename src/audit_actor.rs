@@ -1,7 +1,7 @@
 //! The person at the console: who it is, and why they do something, for the audit.
 
 /// Who is at the console, as the audit names them.
-pub(crate) fn actor() -> String {
+pub(crate) fn current() -> String {
     let user = nix::unistd::User::from_uid(nix::unistd::getuid()).ok().flatten();
     user.map_or_else(|| format!("console:{}", nix::unistd::getuid()), |user| format!("console:{}", user.name))
 }
@@ -10,7 +10,7 @@ pub(crate) fn actor() -> String {
 ///
 /// # Errors
 /// What is wrong with it.
-pub(crate) fn reason(text: &str) -> Result<String, String> {
+pub(crate) fn parse_reason(text: &str) -> Result<String, String> {
     if text.trim().is_empty() {
         return Err("say why".into());
     }
@@ -23,9 +23,9 @@ mod tests {
 
     #[test]
     fn a_reason_is_one_line_that_says_something() {
-        assert_eq!(reason("left us"), Ok("left us".into()));
+        assert_eq!(parse_reason("left us"), Ok("left us".into()));
         for wrong in ["", "  ", "a\nb", "a\0b", &"x".repeat(501)] {
-            reason(wrong).expect_err(wrong);
+            parse_reason(wrong).expect_err(wrong);
         }
     }
 }

@@ -5,9 +5,9 @@ use shop::invariants::{self, InvariantResult};
 use sqlx::PgPool;
 
 use crate::{
-    app::{self, Letterbox, ThisProcess},
+    app::{self, MailTarget, ThisProcess},
     config::Config,
-    failure::Failure,
+    exit_error::ExitError,
     terminal,
 };
 
@@ -20,16 +20,16 @@ const HISTORIES: u32 = 20_000;
 ///
 /// # Errors
 /// When the database does not answer.
-pub(crate) async fn examine(config: &Config, pool: &PgPool) -> Result<Vec<InvariantResult>, Failure> {
+pub(crate) async fn run_checks(config: &Config, pool: &PgPool) -> Result<Vec<InvariantResult>, ExitError> {
     let mut verdicts = invariants::check(pool).await.context("the invariants can't be checked")?;
     verdicts.push(histories(config, pool).await?);
     Ok(verdicts)
 }
 
-async fn histories(config: &Config, pool: &PgPool) -> Result<InvariantResult, Failure> {
+async fn histories(config: &Config, pool: &PgPool) -> Result<InvariantResult, ExitError> {
     // The definitions want a mailer; nothing is sent, because nobody works.
     let mailer =
-        Letterbox::Files(std::env::temp_dir()).mailer(config, &ThisProcess::new(config, "doctor"))?;
+        MailTarget::Files(std::env::temp_dir()).mailer(config, &ThisProcess::new(config, "doctor"))?;
     let shop = app::shop(config, pool.clone(), mailer, None)?;
     let violations = shop.engine().verify_histories(HISTORIES).await;
     shop.engine().shutdown().await;
