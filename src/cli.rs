@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 
-use crate::{commands, config::Config, exit_error::ExitError};
+use crate::{bench, commands, config::Config, demo, exit_error::ExitError};
 
 /// Sagaline: durable sagas on PostgreSQL, and the order system that runs on them.
 ///
@@ -32,7 +32,7 @@ enum Command {
     /// Print the OpenAPI document, or check a file against it
     Openapi(commands::openapi::Arguments),
     /// Show, in less than a minute, that orders survive what usually loses them
-    Demo(commands::demo::Arguments),
+    Demo(demo::Arguments),
     /// Make, list and revoke API keys
     #[command(subcommand)]
     Keys(commands::keys::Action),
@@ -43,7 +43,7 @@ enum Command {
     Events(commands::events::EventsCommand),
     /// Measure
     #[command(subcommand)]
-    Bench(commands::bench::Subject),
+    Bench(bench::Subject),
 }
 
 /// Runs the command that the process was started with.
@@ -70,11 +70,11 @@ fn dispatch(command: Command) -> Result<(), ExitError> {
             Command::Work(arguments) => commands::work::run(config?, arguments).await,
             Command::Health(arguments) => commands::health::run(&config?, arguments).await,
             Command::Migrate(arguments) => commands::migrate::run(config?, arguments).await,
-            Command::Demo(arguments) => commands::demo::run(config?, arguments).await,
+            Command::Demo(arguments) => demo::run(config?, arguments).await,
             Command::Keys(action) => commands::keys::run(config?, action).await,
             Command::Doctor(arguments) => commands::doctor::run(config?, arguments).await,
             Command::Events(question) => commands::events::run(config?, question).await,
-            Command::Bench(subject) => Box::pin(commands::bench::run(config?, subject)).await,
+            Command::Bench(subject) => Box::pin(bench::run(config?, subject)).await,
         }
     })
 }

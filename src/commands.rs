@@ -1,7 +1,5 @@
 //! The subcommands, one file each.
 
-pub(crate) mod bench;
-pub(crate) mod demo;
 pub(crate) mod dev;
 pub(crate) mod doctor;
 pub(crate) mod events;

@@ -4,11 +4,13 @@
 
 mod app;
 mod audit_actor;
+mod bench;
 mod cli;
 mod commands;
 mod config;
 mod database;
 mod database_source;
+mod demo;
 mod exit_error;
 mod http_client;
 mod invariant_checks;
