@@ -1,16 +1,24 @@
 //! Wires the parts of one process: engine and shop, workers, API.
+//!
+//! A command starts a [`ProcessContext`], makes the shop with it, and then runs [`serve`], [`work`] or both.
 
 mod access;
+mod breaker_reports;
+mod context;
+mod engine;
 mod events;
+mod fail_point;
 mod housekeeping;
 mod listen;
 mod mail;
-mod parts;
 mod pool_watch;
-mod process;
+mod serve;
+mod work;
 
-pub(crate) use access::require_a_key;
+pub(crate) use access::require_key;
+pub(crate) use context::ProcessContext;
+pub(crate) use engine::build_shop;
 pub(crate) use listen::{Bound, Listening, bind, listen_for_worker};
 pub(crate) use mail::MailTarget;
-pub(crate) use parts::{QUEUES, serve, shop, shop_with_fail_point, work};
-pub(crate) use process::ThisProcess;
+pub(crate) use serve::serve;
+pub(crate) use work::{QUEUES, work};

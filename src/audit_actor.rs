@@ -1,15 +1,15 @@
-//! The person at the console: who it is, and why they do something, for the audit.
+//! The actor and the reason that the audit records for changes made on the command line.
 
-/// Who is at the console, as the audit names them.
+/// The user who runs this command, as the audit names it: `console:<user>`.
 pub(crate) fn current() -> String {
     let user = nix::unistd::User::from_uid(nix::unistd::getuid()).ok().flatten();
     user.map_or_else(|| format!("console:{}", nix::unistd::getuid()), |user| format!("console:{}", user.name))
 }
 
-/// Reads a reason that a person gives on the command line.
+/// Parses a reason that is given on the command line.
 ///
 /// # Errors
-/// What is wrong with it.
+/// What is wrong with it, as a text.
 pub(crate) fn parse_reason(text: &str) -> Result<String, String> {
     if text.trim().is_empty() {
         return Err("say why".into());

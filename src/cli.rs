@@ -1,11 +1,17 @@
-//! The command line: what can be asked for, and who answers.
+//! The command line: parses it and dispatches to the commands.
 
 use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 
-use crate::{bench, commands, config::Config, demo, exit_error::ExitError};
+use crate::{
+    bench,
+    commands::{dev, doctor, events, health, keys, migrate, openapi, serve, work},
+    config::Config,
+    demo,
+    exit_error::ExitError,
+};
 
 /// Sagaline: durable sagas on PostgreSQL, and the order system that runs on them.
 ///
@@ -20,37 +26,37 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run everything in one process, on a private PostgreSQL unless `DATABASE_URL` names one
-    Dev(commands::dev::Arguments),
+    Dev(dev::Arguments),
     /// Serve the HTTP API
-    Serve(commands::serve::Arguments),
-    /// Keep sagas moving
-    Work(commands::work::Arguments),
+    Serve(serve::Arguments),
+    /// Run the sagas
+    Work(work::Arguments),
     /// Bring the database's schemas up to date
-    Migrate(commands::migrate::Arguments),
+    Migrate(migrate::Arguments),
     /// Ask a running process of this machine whether it is ready
-    Health(commands::health::Arguments),
+    Health(health::Arguments),
     /// Print the OpenAPI document, or check a file against it
-    Openapi(commands::openapi::Arguments),
-    /// Show, in less than a minute, that orders survive what usually loses them
+    Openapi(openapi::Arguments),
+    /// Kill the worker and break the mail server of a busy shop, and check that nothing is lost; takes less than a minute
     Demo(demo::Arguments),
-    /// Make, list and revoke API keys
+    /// Create, list and revoke API keys
     #[command(subcommand)]
-    Keys(commands::keys::Action),
-    /// Check the invariants against the configured database
-    Doctor(commands::doctor::Arguments),
-    /// See who consumes events, and publish them again
+    Keys(keys::KeysCommand),
+    /// Check the invariants of the configured database
+    Doctor(doctor::Arguments),
+    /// List the consumers of events, remove one, or publish events to one again
     #[command(subcommand)]
-    Events(commands::events::EventsCommand),
-    /// Measure
+    Events(events::EventsCommand),
+    /// Measure throughput and latency
     #[command(subcommand)]
-    Bench(bench::Subject),
+    Bench(bench::BenchCommand),
 }
 
 /// Runs the command that the process was started with.
 pub fn run() -> ExitCode {
     match dispatch(Cli::parse().command) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => failure.report(),
+        Err(error) => error.report(),
     }
 }
 
@@ -63,18 +69,18 @@ fn dispatch(command: Command) -> Result<(), ExitError> {
     let config = Config::from_env();
     runtime.block_on(async {
         match command {
-            // It needs no configuration, so a wrong one does not stand in its way.
-            Command::Openapi(arguments) => commands::openapi::run(&arguments),
-            Command::Dev(arguments) => commands::dev::run(config?, arguments).await,
-            Command::Serve(arguments) => commands::serve::run(config?, arguments).await,
-            Command::Work(arguments) => commands::work::run(config?, arguments).await,
-            Command::Health(arguments) => commands::health::run(&config?, arguments).await,
-            Command::Migrate(arguments) => commands::migrate::run(config?, arguments).await,
+            // It needs no configuration, so it works with an invalid one.
+            Command::Openapi(arguments) => openapi::run(&arguments),
+            Command::Dev(arguments) => dev::run(config?, arguments).await,
+            Command::Serve(arguments) => serve::run(config?, arguments).await,
+            Command::Work(arguments) => work::run(config?, arguments).await,
+            Command::Health(arguments) => health::run(&config?, arguments).await,
+            Command::Migrate(arguments) => migrate::run(config?, arguments).await,
             Command::Demo(arguments) => demo::run(config?, arguments).await,
-            Command::Keys(action) => commands::keys::run(config?, action).await,
-            Command::Doctor(arguments) => commands::doctor::run(config?, arguments).await,
-            Command::Events(question) => commands::events::run(config?, question).await,
-            Command::Bench(subject) => Box::pin(bench::run(config?, subject)).await,
+            Command::Keys(command) => keys::run(config?, command).await,
+            Command::Doctor(arguments) => doctor::run(config?, arguments).await,
+            Command::Events(command) => events::run(config?, command).await,
+            Command::Bench(command) => Box::pin(bench::run(config?, command)).await,
         }
     })
 }

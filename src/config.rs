@@ -24,7 +24,6 @@ pub(crate) use access::AccessConfig;
 pub(crate) use dead_jobs::DeadJobTtls;
 pub(crate) use duration::parse as parse_duration;
 pub(crate) use reader::ConfigError;
-pub(crate) use redact::redact;
 pub(crate) use retries::Retries;
 pub(crate) use secret::SecretUrl;
 pub(crate) use settings::SETTINGS;

@@ -1,4 +1,4 @@
-//! Reaches a database that others run: waits for one that is starting, refuses one that is wrong.
+//! Connects to a database that is run elsewhere: waits for one that is starting, and reports one that refuses.
 
 use std::time::{Duration, Instant};
 
@@ -11,13 +11,13 @@ use crate::{
 };
 
 /// How long one attempt to connect may take, and the pause between two.
-const ATTEMPT: Duration = Duration::from_secs(5);
-const PAUSE: Duration = Duration::from_millis(500);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+const RETRY_DELAY: Duration = Duration::from_millis(500);
 
-/// Gives the database of a command that never starts one.
+/// The URL of the database of a command that never starts one: the argument, else `DATABASE_URL`.
 ///
 /// # Errors
-/// When none is named.
+/// [`ExitError::Unusable`] when neither is given.
 pub(crate) fn required_url(
     config: &DatabaseConfig,
     argument: Option<String>,
@@ -31,8 +31,8 @@ pub(crate) fn required_url(
     })
 }
 
-/// Makes a pool and proves that it reaches the database. One that does not answer yet is waited for, `patience` long;
-/// one that refuses (a wrong password, no such database) is reported at once.
+/// Makes a pool and proves that it reaches the database. Waits at most `max_wait` for a database that does not answer yet;
+/// reports one that refuses (a wrong password, no such database) at once.
 ///
 /// # Errors
 /// [`ExitError::Unusable`], with the password hidden.
@@ -40,55 +40,53 @@ pub(crate) async fn connect(
     url: &SecretUrl,
     pool_use: PoolUse,
     size: u32,
-    patience: Duration,
+    max_wait: Duration,
 ) -> Result<PgPool, ExitError> {
     let options = pool::connect_options(url, pool_use)
         .map_err(|error| ExitError::Unusable(format!("DATABASE_URL ({url}) can't be used: {error}")))?;
-    let begun = Instant::now();
+    let started = Instant::now();
     loop {
-        let Err(error) = probe(&options, ATTEMPT).await else {
+        let Err(error) = probe(&options, CONNECT_TIMEOUT).await else {
             return Ok(pool::open(options, pool_use, size));
         };
-        let waited = begun.elapsed();
-        if !error.may_pass() || waited + PAUSE > patience {
-            let waited =
-                if error.may_pass() { format!(" (waited {} s)", waited.as_secs()) } else { String::new() };
+        let waited = started.elapsed();
+        if !error.is_temporary() || waited + RETRY_DELAY > max_wait {
+            let waited = if error.is_temporary() {
+                format!(" (waited {} s)", waited.as_secs())
+            } else {
+                String::new()
+            };
             return Err(ExitError::Unusable(format!("the database at {url} can't be used{waited}: {error}")));
         }
         tracing::warn!(
-            database = %url, error = %error, waited_s = waited.as_secs(), patience_s = patience.as_secs(),
+            database = %url, error = %error, waited_s = waited.as_secs(), max_wait_s = max_wait.as_secs(),
             "the database does not answer yet; trying again"
         );
-        tokio::time::sleep(PAUSE).await;
+        tokio::time::sleep(RETRY_DELAY).await;
     }
 }
 
-/// Why one attempt to connect came to nothing.
+/// Why one attempt to connect failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ProbeError {
-    #[error("{}", told(.0))]
+    #[error("{}", pool::server_message(.0))]
     Database(#[from] sqlx::Error),
     #[error("it does not answer within {} s", .0.as_secs())]
-    Silent(Duration),
+    NoAnswer(Duration),
 }
 
 impl ProbeError {
-    /// Whether a server that is starting gives this answer too.
-    fn may_pass(&self) -> bool {
+    /// Whether a server that is still starting may fail in this way.
+    fn is_temporary(&self) -> bool {
         match self {
             Self::Database(sqlx::Error::Database(error)) => {
                 // 57P03 is "the database system is starting up", 53300 "too many clients".
                 error.code().is_some_and(|code| code == "57P03" || code == "53300")
             }
-            Self::Silent(_) | Self::Database(sqlx::Error::Io(_)) => true,
+            Self::NoAnswer(_) | Self::Database(sqlx::Error::Io(_)) => true,
             Self::Database(_) => false,
         }
     }
-}
-
-/// What the server said, without the place in its source that sqlx adds.
-fn told(error: &sqlx::Error) -> String {
-    error.as_database_error().map_or_else(|| error.to_string(), |said| said.message().to_owned())
 }
 
 /// Connects once, and closes the connection.
@@ -102,6 +100,6 @@ pub(crate) async fn probe(options: &PgConnectOptions, timeout: Duration) -> Resu
     };
     match tokio::time::timeout(timeout, connecting).await {
         Ok(answer) => Ok(answer?),
-        Err(_) => Err(ProbeError::Silent(timeout)),
+        Err(_) => Err(ProbeError::NoAnswer(timeout)),
     }
 }

@@ -1,37 +1,41 @@
-//! Decides where the database of `dev` and `bench` is: the one that a URL names, else the embedded one.
+//! Chooses the database of `dev` and `bench`: the one that a URL names, else the embedded one.
 
 use std::{fmt, str::FromStr, time::Duration};
 
-use devkit::postgres::{Cluster, DATABASE, EmbeddedError, Options};
-use sqlx::postgres::PgConnectOptions;
+use devkit::postgres::{Cluster, DATABASE, Durability, EmbeddedError, Options};
+use sqlx::{ConnectOptions, postgres::PgConnectOptions};
 
-use crate::{config::redact, database};
+use crate::{
+    config::{Config, SecretUrl},
+    database,
+    exit_error::ExitError,
+};
 
 /// How long a given database may take to accept a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Why there is no database to use; no variant's text holds a password.
+/// Why there is no database to use; no message contains a password.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DatabaseSourceError {
-    /// The given database URL can't be parsed; correct it.
+    /// The given URL is not one of PostgreSQL.
     #[error("{origin} is not a PostgreSQL URL such as postgres://user@host/database: {url}")]
     InvalidUrl {
         /// Where the URL was given.
         origin: Origin,
-        /// The URL, without its password.
-        url: String,
+        /// The URL.
+        url: SecretUrl,
         /// The parser's reason, when the scheme was right.
         #[source]
         source: Option<sqlx::Error>,
     },
 
-    /// The database that was asked for doesn't answer; start it or correct the URL.
+    /// The given database does not answer.
     #[error("the database that {origin} names can't be used: {url}: {reason}")]
     Unusable {
         /// Where the URL was given.
         origin: Origin,
-        /// The URL, without its password.
-        url: String,
+        /// The URL.
+        url: SecretUrl,
         /// What the server or the network answered.
         reason: String,
     },
@@ -39,6 +43,12 @@ pub(crate) enum DatabaseSourceError {
     /// The embedded server can't be used.
     #[error(transparent)]
     Embedded(#[from] EmbeddedError),
+}
+
+impl From<DatabaseSourceError> for ExitError {
+    fn from(error: DatabaseSourceError) -> Self {
+        Self::unusable(&error)
+    }
 }
 
 /// Where a database URL was given.
@@ -62,79 +72,95 @@ impl fmt::Display for Origin {
 /// The database to use.
 #[derive(Debug)]
 pub(crate) enum DatabaseSource {
-    /// One that the embedded server is not.
-    Given {
-        /// Its URL, as it was given: it may hold a password.
-        url: String,
-    },
-    /// The embedded one, which lives as long as its last user.
+    /// The one that a URL names.
+    Given(SecretUrl),
+    /// The embedded one, which runs as long as a process uses it.
     Embedded(Cluster),
 }
 
 impl DatabaseSource {
-    /// The URL to connect to; it may hold a password.
-    pub(crate) fn url(&self) -> String {
+    /// The database that the flag names, else `DATABASE_URL`, else the embedded one, which is started or adopted.
+    ///
+    /// A given URL is final: it is used as it is, after one connection has proved that it works.
+    ///
+    /// # Errors
+    /// [`DatabaseSourceError::InvalidUrl`] and [`DatabaseSourceError::Unusable`] for a given URL, otherwise as
+    /// [`Cluster::start`].
+    pub(crate) async fn choose(config: &Config, flag: Option<&str>) -> Result<Self, DatabaseSourceError> {
+        let configured = config.database.url.as_ref().map(|url| (url.expose(), Origin::Environment));
+        if let Some((url, origin)) = flag.map(|url| (url, Origin::Flag)).or(configured) {
+            check(url, origin).await?;
+            return Ok(Self::Given(SecretUrl::new(url)));
+        }
+        let options = Options {
+            state_dir: config.embedded.state_dir()?,
+            durability: Durability::Durable,
+            search: config.embedded.search(),
+        };
+        let cluster = Cluster::start(options).await?;
+        cluster.create_database_if_missing(DATABASE).await?;
+        Ok(Self::Embedded(cluster))
+    }
+
+    /// The URL to connect to.
+    pub(crate) fn url(&self) -> SecretUrl {
         match self {
-            Self::Given { url, .. } => url.clone(),
-            Self::Embedded(cluster) => cluster.url(DATABASE),
+            Self::Given(url) => url.clone(),
+            Self::Embedded(cluster) => SecretUrl::new(cluster.url(DATABASE)),
         }
     }
 
-    /// Lets go of the database; stops the server if it is the embedded one and no other process uses it.
+    /// The URL of another database of the same server, with the same parameters.
+    ///
+    /// # Errors
+    /// When the given URL can't be parsed.
+    pub(crate) fn url_of(&self, database: &str) -> Result<SecretUrl, sqlx::Error> {
+        match self {
+            Self::Given(url) => {
+                let options = PgConnectOptions::from_str(url.expose())?;
+                Ok(SecretUrl::new(options.database(database).to_url_lossy()))
+            }
+            Self::Embedded(cluster) => Ok(SecretUrl::new(cluster.url(database))),
+        }
+    }
+
+    /// Releases the database; stops the server if it is the embedded one and no other process uses it.
     ///
     /// # Errors
     /// When the server can't be stopped.
     pub(crate) async fn stop(self) -> Result<(), EmbeddedError> {
         match self {
-            Self::Given { .. } => Ok(()),
+            Self::Given(_) => Ok(()),
             Self::Embedded(cluster) => cluster.stop().await,
         }
     }
 }
 
-/// The given database, the flag before the environment, else the embedded one, started or adopted.
-///
-/// A given URL is final: it is used as it is, after one connection has proved that it works. An empty environment
-/// variable counts as not given.
-///
-/// # Errors
-/// [`DatabaseSourceError::InvalidUrl`] and [`DatabaseSourceError::Unusable`] for a given URL, otherwise what [`Cluster::start`] says.
-pub(crate) async fn database_url(
-    flag: Option<&str>,
-    env: Option<&str>,
-) -> Result<DatabaseSource, DatabaseSourceError> {
-    let given = flag
-        .map(|url| (url, Origin::Flag))
-        .or_else(|| env.filter(|url| !url.is_empty()).map(|url| (url, Origin::Environment)));
-    if let Some((url, origin)) = given {
-        check(url, origin).await?;
-        return Ok(DatabaseSource::Given { url: url.to_owned() });
-    }
-    let cluster = Cluster::start(Options::from_env()?).await?;
-    cluster.create_database_if_missing(DATABASE).await?;
-    Ok(DatabaseSource::Embedded(cluster))
-}
-
 async fn check(url: &str, origin: Origin) -> Result<(), DatabaseSourceError> {
-    let invalid = |source| DatabaseSourceError::InvalidUrl { origin, url: redact(url), source };
+    let invalid = |source| DatabaseSourceError::InvalidUrl { origin, url: SecretUrl::new(url), source };
     if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
         return Err(invalid(None));
     }
     let options = PgConnectOptions::from_str(url).map_err(|error| invalid(Some(error)))?;
     database::probe(&options, CONNECT_TIMEOUT).await.map_err(|error| DatabaseSourceError::Unusable {
         origin,
-        url: redact(url),
+        url: SecretUrl::new(url),
         reason: error.to_string(),
     })
 }
 
 #[cfg(test)]
 mod tests {
-    use std::{error::Error, os::unix::fs::PermissionsExt};
+    use std::{error::Error, fs, os::unix::fs::PermissionsExt};
 
-    use devkit::postgres::{Durability, Search, StateDir};
+    use devkit::postgres::{Search, StateDir};
 
     use super::*;
+
+    fn config(database_url: Option<&str>) -> Config {
+        Config::parse(|name| database_url.filter(|_| name == "DATABASE_URL").map(ToOwned::to_owned), &[])
+            .unwrap()
+    }
 
     #[tokio::test]
     async fn a_wrong_url_is_final_and_is_reported_without_its_password() {
@@ -147,7 +173,7 @@ mod tests {
             (Some("sesame"), None, "--database-url"),
             (Some(""), Some("postgres:///x"), "--database-url"),
         ] {
-            let error = database_url(flag, env).await.unwrap_err();
+            let error = DatabaseSource::choose(&config(env), flag).await.unwrap_err();
             let mut text = format!("{error} {error:?}");
             let mut cause = error.source();
             while let Some(error) = cause {
@@ -162,8 +188,8 @@ mod tests {
     #[tokio::test]
     async fn a_given_url_is_used_as_it_is() {
         let dir = tempfile::tempdir().unwrap();
-        // As root the server runs as another user, whom a folder made with mode 0700 would shut out.
-        std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o711)).unwrap();
+        // As root the server runs as another user, who can't enter a folder with mode 0700.
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o711)).unwrap();
         let options = Options {
             state_dir: StateDir::at(dir.path()),
             durability: Durability::Throwaway,
@@ -173,8 +199,8 @@ mod tests {
         cluster.create_database_if_missing("shop").await.unwrap();
         cluster.create_database_if_missing("shop").await.unwrap();
         let url = cluster.url("shop");
-        let source = database_url(None, Some(&url)).await.unwrap();
-        assert_eq!(source.url(), url);
+        let source = DatabaseSource::choose(&config(Some(&url)), None).await.unwrap();
+        assert_eq!(source.url().expose(), url);
         source.stop().await.unwrap();
         cluster.stop().await.unwrap();
     }

@@ -1,42 +1,41 @@
-//! How a command ends: the exit code and the words on standard error.
+//! How a command fails: the exit code, and the message on standard error.
 
-use std::process::ExitCode;
+use std::{iter, process::ExitCode};
 
 use devkit::postgres::EmbeddedError;
 
-use crate::{config::ConfigError, database_source::DatabaseSourceError, terminal};
+use crate::{config::ConfigError, terminal};
 
-/// A command did not do what it was asked for.
+/// Why a command did not do what it was asked for.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ExitError {
-    /// The configuration or the database it names can't be used: exit code 2, nothing was done.
+    /// The configuration or the database that it names can't be used. Nothing was done; exit code 2.
     #[error("{0}")]
     Unusable(String),
-    /// The command ran and the answer is no (a violated invariant, a stale file): exit code 1; it has said why.
+    /// The command ran and its result is negative, such as a violated invariant or a stale file; exit code 1.
     #[error("{0}")]
     Negative(String),
-    /// Anything else: exit code 1.
+    /// Any other error; exit code 1.
     #[error(transparent)]
     Other(#[from] anyhow::Error),
 }
 
 impl ExitError {
-    /// Tells the person and gives the exit code.
+    /// [`ExitError::Unusable`] with the message of an error and of its causes.
+    pub(crate) fn unusable(error: &(dyn std::error::Error + 'static)) -> Self {
+        let causes = iter::successors(Some(error), |error| error.source());
+        Self::Unusable(causes.map(ToString::to_string).collect::<Vec<_>>().join(": "))
+    }
+
+    /// Prints the error and gives the exit code.
     pub(crate) fn report(&self) -> ExitCode {
-        match self {
-            Self::Unusable(message) => {
-                terminal::eprint(format_args!("sagaline: {message}"));
-                ExitCode::from(2)
-            }
-            Self::Negative(message) => {
-                terminal::eprint(format_args!("sagaline: {message}"));
-                ExitCode::from(1)
-            }
-            Self::Other(error) => {
-                terminal::eprint(format_args!("sagaline: {error:#}"));
-                ExitCode::from(1)
-            }
-        }
+        let (message, code) = match self {
+            Self::Unusable(message) => (message.clone(), 2),
+            Self::Negative(message) => (message.clone(), 1),
+            Self::Other(error) => (format!("{error:#}"), 1),
+        };
+        terminal::eprint(format_args!("sagaline: {message}"));
+        ExitCode::from(code)
     }
 }
 
@@ -47,20 +46,8 @@ impl From<ConfigError> for ExitError {
     }
 }
 
-/// The embedded default says itself what is wrong and what helps.
 impl From<EmbeddedError> for ExitError {
     fn from(error: EmbeddedError) -> Self {
-        Self::Unusable(with_causes(&error))
+        Self::unusable(&error)
     }
-}
-
-impl From<DatabaseSourceError> for ExitError {
-    fn from(error: DatabaseSourceError) -> Self {
-        Self::Unusable(with_causes(&error))
-    }
-}
-
-fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

@@ -1,7 +1,7 @@
 //! A small HTTP client over plain TCP, for `health`, `demo`, `bench` and the export of traces.
 //!
-//! All that the binary itself calls over HTTP is a process of ours or a collector of traces, so HTTP/1.1 without TLS,
-//! redirects, cookies and proxies is enough: hyper has that, and a larger client would be compiled for nothing.
+//! The binary calls only its own processes and a collector of traces, so HTTP/1.1 without TLS, redirects, cookies and proxies
+//! is enough: hyper has that, and a larger client would be compiled for nothing.
 
 use std::time::Duration;
 
@@ -37,12 +37,12 @@ impl HttpClient {
     /// Sends a GET.
     ///
     /// # Errors
-    /// As [`HttpClient::send`] has them, and when `url` is none.
+    /// As [`HttpClient::send`], and when `url` is invalid.
     pub(crate) async fn get(&self, url: &str) -> anyhow::Result<Response<Bytes>> {
         self.send(request(Method::GET, url)?).await
     }
 
-    /// Sends a request and reads the whole answer, of whatever status it is.
+    /// Sends a request and reads the whole answer, whatever its status.
     ///
     /// # Errors
     /// When there is no connection, no whole answer in time, or one above 64 MiB.
@@ -60,7 +60,7 @@ impl HttpClient {
 /// Makes a request without a body.
 ///
 /// # Errors
-/// When `url` is none.
+/// When `url` is invalid.
 pub(crate) fn request(method: Method, url: &str) -> anyhow::Result<Request<Bytes>> {
     let mut request = Request::new(Bytes::new());
     *request.method_mut() = method;
@@ -71,7 +71,7 @@ pub(crate) fn request(method: Method, url: &str) -> anyhow::Result<Request<Bytes
 /// Makes a request with a JSON body.
 ///
 /// # Errors
-/// When `url` is none.
+/// When `url` is invalid.
 pub(crate) fn json_request(method: Method, url: &str, body: &Value) -> anyhow::Result<Request<Bytes>> {
     let mut request = request(method, url)?;
     request.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -82,7 +82,7 @@ pub(crate) fn json_request(method: Method, url: &str, body: &Value) -> anyhow::R
 /// The body of an answer as text.
 ///
 /// # Errors
-/// When it is none.
+/// When it is not UTF-8.
 pub(crate) fn text(answer: &Response<Bytes>) -> anyhow::Result<&str> {
     Ok(std::str::from_utf8(answer.body())?)
 }

@@ -1,6 +1,7 @@
-//! Sagaline's one binary: configuration, wiring and subcommands; the only place that knows all parts.
+//! Sagaline's binary: configuration, wiring and subcommands; the only crate that knows all parts.
 //!
-//! [`run`] is the whole program. [`migrate()`] and [`describe_metrics`] are public because tests use them too.
+//! [`run`] is the whole program. [`describe_metrics`] is public for the test that compares the metrics with their
+//! documentation, and [`migrate()`] for the tests' databases.
 
 mod app;
 mod audit_actor;
@@ -16,7 +17,6 @@ mod http_client;
 mod invariant_checks;
 mod migrate;
 mod pool;
-mod scratch;
 mod shutdown;
 mod telemetry;
 mod terminal;

@@ -1,31 +1,32 @@
-//! Both schemas: brought up to date by `migrate` and `dev`, only looked at by everything else.
+//! The migrations of both schemas: `migrate` and `dev` apply them, all other commands only check that they are applied.
 
 use anyhow::Context;
 use sqlx::{PgPool, migrate::Migrator};
 
 use crate::{
-    config::SecretUrl,
+    config::{DatabaseConfig, SecretUrl},
+    database,
     exit_error::ExitError,
     pool::{self, PoolUse},
 };
 
-/// What this binary knows, to be compared with what the database has; the crates apply them.
+/// The migrations that this binary knows, to compare with those of the database; the crates apply them.
 static ENGINE: Migrator = sqlx_macros::migrate!("migrations/engine");
 static SHOP: Migrator = sqlx_macros::migrate!("migrations/shop");
 
 /// Creates both schemas or brings them up to date; several processes may do so at once.
 ///
 /// # Errors
-/// When the database is away, or was migrated by a newer or a changed version.
+/// When the database does not answer, or was migrated by a newer or a modified version.
 pub(crate) async fn run(pool: &PgPool) -> anyhow::Result<()> {
     engine::migrate(pool).await.context("the engine's schema can't be migrated")?;
     shop::migrate(pool).await.context("the shop's schema can't be migrated")
 }
 
-/// Migrates the database that a URL names, through a pool that is closed again.
+/// Migrates the database that a URL names.
 ///
 /// # Errors
-/// As for a migration of the same database by `sagaline migrate`.
+/// As `sagaline migrate`.
 pub async fn migrate(url: &str) -> anyhow::Result<()> {
     let options = pool::connect_options(&SecretUrl::new(url), PoolUse::Command)?;
     let pool = pool::open(options, PoolUse::Command, 2);
@@ -34,10 +35,20 @@ pub async fn migrate(url: &str) -> anyhow::Result<()> {
     migrated
 }
 
-/// Makes sure that the database has what this binary needs.
+/// Makes the small pool of a command that needs a migrated database.
 ///
 /// # Errors
-/// [`ExitError::Unusable`], with what to do, when it has not.
+/// As [`database::connect`] and [`require`].
+pub(crate) async fn connect_migrated(config: &DatabaseConfig, url: &SecretUrl) -> Result<PgPool, ExitError> {
+    let pool = database::connect(url, PoolUse::Command, 2, config.startup_wait).await?;
+    require(&pool).await?;
+    Ok(pool)
+}
+
+/// Checks that the database has all migrations that this binary knows.
+///
+/// # Errors
+/// [`ExitError::Unusable`], with the command to run, when some are missing.
 pub(crate) async fn require(pool: &PgPool) -> Result<(), ExitError> {
     let applied = [
         ("engine", &ENGINE, applied(pool, "engine._sqlx_migrations").await?),
@@ -56,7 +67,7 @@ pub(crate) async fn require(pool: &PgPool) -> Result<(), ExitError> {
     Ok(())
 }
 
-/// The versions that a list of migrations holds; none when there is no such list.
+/// The versions that a table of migrations holds; none when the table does not exist.
 async fn applied(pool: &PgPool, table: &'static str) -> anyhow::Result<Vec<i64>> {
     let exists: bool =
         sqlx::query_scalar("select to_regclass($1) is not null").bind(table).fetch_one(pool).await?;

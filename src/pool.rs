@@ -1,4 +1,4 @@
-//! Connection pools, and the limits that every connection asks the server for.
+//! Connection pools, and the limits that every connection sets on the server.
 
 use std::{net::IpAddr, str::FromStr, time::Duration};
 
@@ -9,14 +9,14 @@ use sqlx::{
 
 use crate::config::SecretUrl;
 
-/// Who uses a pool, which decides how long one may wait for a connection and for a statement.
+/// What a pool is used for, which decides the time-outs for connections, locks and statements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PoolUse {
-    /// HTTP requests: when all connections are taken, a 503 at once is better than a queue of waiting clients.
+    /// HTTP requests: when all connections are taken, an immediate 503 is better than a queue of waiting clients.
     Api,
     /// The engine's commits and claims.
     Workers,
-    /// A command that a person waits for, such as a migration or the doctor.
+    /// A command that a person waits for, such as a migration or `sagaline doctor`.
     Command,
 }
 
@@ -37,7 +37,8 @@ impl PoolUse {
         }
     }
 
-    /// Whoever waits for a lock holds others. A set is tried again when it has waited in vain, at no cost to its sagas.
+    /// A transaction that waits for a lock holds others. The engine tries a batch again that has timed out, without counting
+    /// an attempt of its sagas.
     fn lock_timeout(self) -> &'static str {
         match self {
             Self::Api | Self::Workers => "1500ms",
@@ -45,7 +46,7 @@ impl PoolUse {
         }
     }
 
-    /// Migrations and the doctor's queries may rightly take long.
+    /// Migrations and the queries of `sagaline doctor` may take long.
     fn statement_timeout(self) -> &'static str {
         match self {
             Self::Api => "10s",
@@ -55,17 +56,17 @@ impl PoolUse {
     }
 }
 
-/// Parses a URL and adds our limits: no statement, lock or idle transaction lasts for ever, and the server notices a
-/// client that is gone within a minute.
+/// Parses a URL and adds the limits: no statement, lock or idle transaction lasts for ever, and the server notices within a
+/// minute that a client has disappeared.
 ///
 /// # Errors
-/// When the URL is none that PostgreSQL's clients know; the message does not hold it.
+/// When the URL is not one of PostgreSQL; the message does not contain it.
 pub(crate) fn connect_options(url: &SecretUrl, pool_use: PoolUse) -> Result<PgConnectOptions, sqlx::Error> {
     let options = PgConnectOptions::from_str(url.expose())?;
     let options =
         if gains_nothing_from_tls(&options) { options.ssl_mode(PgSslMode::Disable) } else { options };
     let options = match pool_use {
-        // Lists take any combination of filters: each is planned for the ones that it was given.
+        // Lists accept any combination of filters, and each is planned for the ones that it was given.
         PoolUse::Api => {
             engine::with_engine_options(options).options([("plan_cache_mode", "force_custom_plan")])
         }
@@ -82,10 +83,10 @@ pub(crate) fn connect_options(url: &SecretUrl, pool_use: PoolUse) -> Result<PgCo
     ]))
 }
 
-/// Whether the server is on this machine and nobody asked for TLS: the mode `prefer` asks for none.
+/// Whether the server is on this machine and the URL does not ask for TLS; the mode `prefer` does not.
 ///
 /// Measured with sqlx 0.9.0, which leaves Nagle's algorithm on: a message above 16 KiB leaves as several TLS records,
-/// and the last one waits 40 ms for a delayed acknowledgement. On loopback that held 64 callers to 1,100 sagas a second
+/// and the last one waits 40 ms for a delayed acknowledgement. On loopback that limited 64 callers to 1,100 sagas a second
 /// instead of 4,800.
 fn gains_nothing_from_tls(options: &PgConnectOptions) -> bool {
     let host = options.get_host();
@@ -94,14 +95,19 @@ fn gains_nothing_from_tls(options: &PgConnectOptions) -> bool {
     is_loopback && matches!(options.get_ssl_mode(), PgSslMode::Prefer)
 }
 
-/// How long a pool may take to close: a connection that has silently died is never given back.
-const CLOSING: Duration = Duration::from_secs(5);
+/// How long a pool may take to close: a connection whose server has disappeared is never returned.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Closes a pool at the end of a process, which ends even if the database is silent.
+/// Closes a pool at the end of a process, which ends even if the database does not answer.
 pub(crate) async fn close(pool: &PgPool) {
-    if tokio::time::timeout(CLOSING, pool.close()).await.is_err() {
+    if tokio::time::timeout(CLOSE_TIMEOUT, pool.close()).await.is_err() {
         tracing::warn!("connections to the database could not be closed in time; they are cut off");
     }
+}
+
+/// The server's message, without the place in its source that sqlx adds.
+pub(crate) fn server_message(error: &sqlx::Error) -> String {
+    error.as_database_error().map_or_else(|| error.to_string(), |error| error.message().to_owned())
 }
 
 /// Makes a pool that connects when it is first used.
@@ -111,7 +117,7 @@ pub(crate) fn open(options: PgConnectOptions, pool_use: PoolUse, size: u32) -> P
         .acquire_timeout(pool_use.acquire_timeout())
         .idle_timeout(Duration::from_mins(10))
         .max_lifetime(Duration::from_mins(30))
-        // The engine tries again by itself when a connection turns out to be dead; asking first costs a round trip.
+        // The engine tries again by itself when a connection turns out to be dead; a test before each use costs a round trip.
         .test_before_acquire(pool_use != PoolUse::Workers)
         .connect_lazy_with(options)
 }

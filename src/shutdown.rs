@@ -6,12 +6,12 @@ use anyhow::Context;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-/// A signal that comes this soon after the first is its echo: `timeout` and some supervisors send theirs both to the
-/// process and to its group.
-const ECHO: Duration = Duration::from_secs(1);
+/// A second signal within this time counts as the first one: `timeout` and some supervisors send a signal both to the process
+/// and to its group.
+const DUPLICATE_WINDOW: Duration = Duration::from_secs(1);
 
-/// Gives a token that is cancelled by the first SIGINT or SIGTERM. A second SIGINT ends the process at once, for
-/// whoever does not want to wait for work in flight.
+/// A token that is cancelled by the first SIGINT or SIGTERM. A second SIGINT ends the process at once, without waiting for
+/// the steps in flight.
 ///
 /// # Errors
 /// When the handlers can't be installed.
@@ -32,7 +32,7 @@ async fn watch(mut interrupt: Signal, mut terminate: Signal, token: Cancellation
     token.cancel();
     let first = Instant::now();
     while interrupt.recv().await.is_some() {
-        if first.elapsed() > ECHO {
+        if first.elapsed() > DUPLICATE_WINDOW {
             tracing::warn!("stopping at once");
             std::process::exit(130);
         }

@@ -1,7 +1,7 @@
-//! What the commands say to the person at the terminal: the only place of the binary that prints.
+//! Prints to the terminal; no other part of the binary does.
 //!
-//! What a command was asked for goes to standard output. Logs and errors go to standard error, so that both can be
-//! redirected apart.
+//! The result of a command goes to standard output. Logs and errors go to standard error, so that the two can be redirected
+//! separately.
 
 use std::{
     fmt::Display,
@@ -12,12 +12,12 @@ use std::{
 use comfy_table::{ContentArrangement, Table, presets};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-/// Prints one line. A reader that has gone away (`sagaline openapi | head`) is no error.
+/// Prints one line. It is no error when the reader has closed the pipe (`sagaline openapi | head`).
 pub(crate) fn print(line: impl Display) {
     let _ = writeln!(std::io::stdout().lock(), "{line}");
 }
 
-/// Prints a text as it is, without a line end.
+/// Prints a text without adding a line end.
 ///
 /// # Errors
 /// When standard output can't be written to.
@@ -51,14 +51,14 @@ pub(crate) fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>
     print(table);
 }
 
-/// A bar that fills on a terminal; elsewhere a plain line at the beginning and at the end.
+/// A progress bar on a terminal; elsewhere one line at the start and one at the end.
 pub(crate) struct Progress {
     bar: ProgressBar,
     label: String,
 }
 
 impl Progress {
-    /// Begins with `label`, to end at `total`.
+    /// Starts a bar with a label that is full at `total`.
     pub(crate) fn start(label: impl Into<String>, total: u64) -> Self {
         let label = label.into();
         let target =
@@ -74,7 +74,7 @@ impl Progress {
         Self { bar, label }
     }
 
-    /// Says something while it fills.
+    /// Prints a line above the bar.
     pub(crate) fn print(&self, line: impl Display) {
         self.bar.suspend(|| print(line));
     }
@@ -89,7 +89,7 @@ impl Progress {
         self.bar.set_position(done);
     }
 
-    /// Ends with a line that says what came of it.
+    /// Removes the bar and prints a line with the result.
     pub(crate) fn finish(&self, result: impl Display) {
         self.bar.finish_and_clear();
         print(format_args!("  ✓ {}: {result}", self.label));

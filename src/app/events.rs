@@ -2,7 +2,7 @@
 
 mod event_log;
 
-use breakers::Dependency;
+use breakers::{Breakers, Dependency};
 use sqlx::PgPool;
 use workers::{
     EventTasks,
@@ -10,7 +10,6 @@ use workers::{
 };
 
 use self::event_log::ShopEventLog;
-use super::process::ThisProcess;
 use crate::{config::Config, exit_error::ExitError};
 
 /// The name of both the stream and the exchange.
@@ -24,7 +23,7 @@ const NO_REDIS_URL: &str = "it is no URL such as redis://:password@host:6379";
 /// [`ExitError::Unusable`] when a URL can't be used; the message names the variable and leaves its value out.
 pub(crate) fn event_tasks(
     config: &Config,
-    process: &ThisProcess,
+    breakers: &Breakers,
     pool: PgPool,
 ) -> Result<EventTasks<ShopEventLog>, ExitError> {
     let events = &config.events;
@@ -32,12 +31,12 @@ pub(crate) fn event_tasks(
     if let Some(url) = &config.redis_url {
         let stream = RedisStream::new(url.expose(), EVENTS_NAME, events.stream_longest.into())
             .map_err(|_| ExitError::Unusable(format!("REDIS_URL can't be used: {NO_REDIS_URL}")))?;
-        tasks = tasks.sink(EventSink::Redis(Box::new(stream)), process.breakers().of(Dependency::Redis));
+        tasks = tasks.sink(EventSink::Redis(Box::new(stream)), breakers.of(Dependency::Redis));
     }
     if let Some(url) = &events.amqp_url {
         let exchange = AmqpExchange::new(url.expose(), EVENTS_NAME)
             .map_err(|error| ExitError::Unusable(format!("AMQP_URL can't be used: {error}")))?;
-        tasks = tasks.sink(EventSink::Amqp(Box::new(exchange)), process.breakers().of(Dependency::Amqp));
+        tasks = tasks.sink(EventSink::Amqp(Box::new(exchange)), breakers.of(Dependency::Amqp));
     }
     Ok(tasks)
 }

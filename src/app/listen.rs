@@ -10,11 +10,10 @@ use crate::{config::HttpConfig, exit_error::ExitError};
 /// Connections that wait to be accepted; the kernel bounds it further.
 const BACKLOG: u32 = 1024;
 
-/// A port that is ours, but where nobody can connect yet. So a port where another listens is told at once, and a process
-/// that has still to find out whether it can serve refuses connections, which whoever balances load then makes elsewhere,
-/// instead of holding requests that it may never answer.
+/// A port that is reserved but does not accept connections yet. A port that is taken is reported at once, and a process that
+/// does not know yet whether it can serve refuses connections, so that a load balancer sends them to another process.
 pub(crate) struct Bound {
-    /// Where it will listen.
+    /// The address that it will listen on.
     pub(crate) address: SocketAddr,
     socket: TcpSocket,
     variable: &'static str,
@@ -23,9 +22,9 @@ pub(crate) struct Bound {
 
 /// An open socket and the services behind it.
 pub(crate) struct Listening {
-    /// Where.
+    /// Its address.
     pub(crate) address: SocketAddr,
-    /// The socket.
+    /// The listening socket.
     pub(crate) listener: TcpListener,
     /// What it offers.
     pub(crate) services: Vec<Service>,

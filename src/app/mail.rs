@@ -1,21 +1,20 @@
-//! Where mails go: to the configured server, or into files.
+//! Where mails are sent: to the configured server, or into files.
 
 use std::path::{Path, PathBuf};
 
-use breakers::Dependency;
+use breakers::{Breakers, Dependency};
 use shop::{
     mail::{Mailer, MailerError},
     notifications::SEND_MAIL,
     sagas::deliver_notification::SEND_MAIL_RETRY,
 };
 
-use super::process::ThisProcess;
 use crate::{
     config::{Config, SecretUrl},
     exit_error::ExitError,
 };
 
-/// Where mails go.
+/// Where mails are sent.
 #[derive(Clone, Debug)]
 pub(crate) enum MailTarget {
     /// To a mail server.
@@ -37,16 +36,16 @@ impl MailTarget {
     ///
     /// # Errors
     /// [`ExitError::Unusable`] when the server's URL or the sender can't be used, or the files' directory can't be made.
-    pub(crate) fn mailer(&self, config: &Config, process: &ThisProcess) -> Result<Mailer, ExitError> {
+    pub(crate) fn mailer(&self, config: &Config, breakers: &Breakers) -> Result<Mailer, ExitError> {
         let from = &config.mail.from;
         let mailer = match self {
             Self::Server(url) => Mailer::smtp_with(url.expose(), from, &config.mail.smtp),
             Self::Files(dir) => Mailer::files(dir, from),
         };
         let mailer = mailer.map_err(|error| unusable(&error))?;
-        // Shorter than an attempt, so that the breaker hears of a server that is silent.
+        // Shorter than an attempt, so that a silent server counts as a failure for the breaker.
         let attempt = config.retries.timeout(SEND_MAIL, SEND_MAIL_RETRY);
-        Ok(mailer.with_breaker(process.breakers().of(Dependency::Smtp)).with_timeout(attempt.mul_f64(0.9)))
+        Ok(mailer.with_breaker(breakers.of(Dependency::Smtp)).with_timeout(attempt.mul_f64(0.9)))
     }
 }
 

@@ -1,5 +1,5 @@
-//! Measures how long a database connection takes to be had, by asking for one now and then as everybody does: the pool
-//! itself tells nobody.
+//! Measures how long it takes to get a database connection, by acquiring one at intervals: the pool itself has no such
+//! metric.
 
 use std::time::{Duration, Instant};
 
@@ -8,18 +8,18 @@ use tokio_util::sync::CancellationToken;
 
 use crate::telemetry::{POOL_FAILURES, POOL_WAIT};
 
-const PERIOD: Duration = Duration::from_secs(1);
+const INTERVAL: Duration = Duration::from_secs(1);
 
-/// Samples the wait until `quit`. What is asked for then is not given up half-way (the pool would lose it); it ends with
-/// the pool.
+/// Samples the wait until `quit`. An acquisition in progress is not cancelled, because the pool would lose the connection; it
+/// ends with the pool.
 pub(crate) async fn watch_pool(pool: PgPool, quit: CancellationToken) {
-    let mut tick = tokio::time::interval(PERIOD);
+    let mut tick = tokio::time::interval(INTERVAL);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     while quit.run_until_cancelled(tick.tick()).await.is_some() {
-        let asked = Instant::now();
+        let started = Instant::now();
         match pool.acquire().await {
             Ok(connection) => {
-                metrics::histogram!(POOL_WAIT).record(asked.elapsed().as_secs_f64());
+                metrics::histogram!(POOL_WAIT).record(started.elapsed().as_secs_f64());
                 drop(connection);
             }
             Err(sqlx::Error::PoolClosed) => return,

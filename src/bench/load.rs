@@ -1,4 +1,4 @@
-//! Callers that repeat one call as fast as it is answered.
+//! Callers that repeat one call as fast as they get answers.
 
 use std::{
     collections::BTreeMap,
@@ -13,24 +13,24 @@ use std::{
 use anyhow::Context;
 use devkit::cpu_time;
 
-use super::Arguments;
+use super::arguments::Arguments;
 
 const WARMING_UP: u8 = 0;
 /// The first phase that is measured; the others follow.
 const FIRST: u8 = 1;
 const STOPPED: u8 = u8::MAX;
 
-/// What the callers saw.
+/// What the callers measured.
 pub(super) struct Load {
-    /// The latencies of the calls that began and ended while it was measured, ascending.
+    /// The latencies of the calls that began and ended in the measured time, ascending.
     pub(super) latencies: Vec<Duration>,
-    /// How long that was.
+    /// The length of the measured time.
     pub(super) elapsed: Duration,
-    /// All calls that ended well, those of the warm-up included.
+    /// All calls that succeeded, those of the warm-up included.
     pub(super) all: u64,
-    /// Calls that did not end well.
+    /// Calls that failed.
     pub(super) failures: u64,
-    /// Processor time of this process while it was measured, in seconds.
+    /// Processor time of this process in the measured time, in seconds.
     pub(super) cpu_seconds: Option<f64>,
     first_failure: Option<String>,
 }
@@ -45,7 +45,7 @@ impl Load {
         calls / self.elapsed.as_secs_f64()
     }
 
-    /// The latency that this share (0 to 1) of the calls did not exceed; nearest rank.
+    /// The latency that a share (0 to 1) of the calls did not exceed, by the nearest rank.
     pub(super) fn quantile(&self, share: f64) -> Duration {
         #[expect(
             clippy::cast_precision_loss,
@@ -62,29 +62,29 @@ impl Load {
     }
 }
 
-/// A part of the run that is measured by itself.
+/// A part of the run that is measured separately.
 pub(super) struct Phase {
-    lasts: Duration,
-    begin: Box<dyn FnOnce() + Send>,
+    length: Duration,
+    on_start: Box<dyn FnOnce() + Send>,
 }
 
 impl Phase {
-    /// It lasts so long, and `begin` is called when it begins.
-    pub(super) fn of(lasts: Duration, begin: impl FnOnce() + Send + 'static) -> Self {
-        Self { lasts, begin: Box::new(begin) }
+    /// A phase of this length; `on_start` is called when it begins.
+    pub(super) fn of(length: Duration, on_start: impl FnOnce() + Send + 'static) -> Self {
+        Self { length, on_start: Box::new(on_start) }
     }
 }
 
-/// What one caller saw, in one phase.
+/// What one caller measured in one phase.
 #[derive(Default)]
-struct Seen {
+struct Tally {
     latencies: Vec<Duration>,
     all: u64,
     failures: u64,
     first_failure: Option<String>,
 }
 
-impl Seen {
+impl Tally {
     fn add(&mut self, other: Self) {
         self.latencies.extend(other.latencies);
         self.all += other.all;
@@ -93,7 +93,7 @@ impl Seen {
     }
 }
 
-/// Has `call` repeated by every caller, first to warm up, then measured.
+/// Every caller repeats `call`, first to warm up, then measured.
 ///
 /// # Errors
 /// When a caller panics.
@@ -106,8 +106,8 @@ where
     Ok(load)
 }
 
-/// As [`run`], measured in several phases, one after the other without a pause. What ended well or did not while it warmed
-/// up is counted to the first one.
+/// As [`run`], measured in several phases, one after the other without a pause. The first one also counts the successes and
+/// failures of the warm-up.
 ///
 /// # Errors
 /// As [`run`].
@@ -129,55 +129,55 @@ where
     for (phase, number) in phases.into_iter().zip(FIRST..) {
         let cpu_before = cpu_time::own();
         now.store(number, Ordering::Release);
-        (phase.begin)();
-        let begun = Instant::now();
-        tokio::time::sleep(phase.lasts).await;
+        (phase.on_start)();
+        let started = Instant::now();
+        tokio::time::sleep(phase.length).await;
         let cpu_after = cpu_time::own();
-        measured.push((begun.elapsed(), cpu_before.zip(cpu_after).map(|(before, after)| after - before)));
+        measured.push((started.elapsed(), cpu_before.zip(cpu_after).map(|(before, after)| after - before)));
     }
     now.store(STOPPED, Ordering::Release);
 
-    let mut seen: [Seen; N] = std::array::from_fn(|_| Seen::default());
+    let mut tally: [Tally; N] = std::array::from_fn(|_| Tally::default());
     for caller in callers {
         for (number, one) in caller.await.context("a caller ended in a panic")? {
-            let place = usize::from(number.saturating_sub(FIRST));
-            seen[place.min(N - 1)].add(one);
+            let index = usize::from(number.saturating_sub(FIRST));
+            tally[index.min(N - 1)].add(one);
         }
     }
     let mut measured = measured.into_iter();
-    Ok(seen.map(|mut seen| {
-        seen.latencies.sort_unstable();
+    Ok(tally.map(|mut tally| {
+        tally.latencies.sort_unstable();
         let (elapsed, cpu_seconds) = measured.next().unwrap_or_default();
-        let Seen { latencies, all, failures, first_failure } = seen;
+        let Tally { latencies, all, failures, first_failure } = tally;
         Load { latencies, elapsed, all, failures, cpu_seconds, first_failure }
     }))
 }
 
-async fn repeat<C, F>(now: Arc<AtomicU8>, call: C) -> BTreeMap<u8, Seen>
+async fn repeat<C, F>(now: Arc<AtomicU8>, call: C) -> BTreeMap<u8, Tally>
 where
     C: Fn() -> F,
     F: Future<Output = anyhow::Result<()>>,
 {
-    let mut phases: BTreeMap<u8, Seen> = BTreeMap::new();
+    let mut phases: BTreeMap<u8, Tally> = BTreeMap::new();
     loop {
         let before = now.load(Ordering::Acquire);
         if before == STOPPED {
             return phases;
         }
-        let begun = Instant::now();
+        let started = Instant::now();
         let answer = call().await;
-        let latency = begun.elapsed();
-        let seen = phases.entry(before).or_default();
+        let latency = started.elapsed();
+        let tally = phases.entry(before).or_default();
         match answer {
             Ok(()) => {
-                seen.all += 1;
+                tally.all += 1;
                 if before != WARMING_UP && now.load(Ordering::Acquire) == before {
-                    seen.latencies.push(latency);
+                    tally.latencies.push(latency);
                 }
             }
             Err(error) => {
-                seen.failures += 1;
-                seen.first_failure.get_or_insert_with(|| format!("{error:#}"));
+                tally.failures += 1;
+                tally.first_failure.get_or_insert_with(|| format!("{error:#}"));
                 // A server that refuses at once must not turn the callers into a busy loop.
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }

@@ -1,14 +1,14 @@
-//! What an outage of the mail server costs orders, and what becomes of the mails: orders over HTTP before, during and after
-//! it, then a count of what has arrived.
+//! Orders over HTTP before, during and after an outage of the mail server, and a count of the mails that arrived.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, bail};
 use breakers::{BreakerState, Dependency};
 use devkit::mail_catcher::Behaviour;
+use parking_lot::Mutex;
 use serde_json::json;
 use shop::{
     Shop, invariants,
@@ -16,38 +16,40 @@ use shop::{
 };
 
 use super::{
-    Arguments, Outage,
+    arguments::{Arguments, Outage},
+    database::BenchDatabase,
     load::{self, Load, Phase},
-    orders::{self, House},
     profile::PROFILE,
+    report::milliseconds,
+    running_shop::RunningShop,
 };
-use crate::{config::Config, exit_error::ExitError, scratch::Scratch, terminal};
+use crate::{config::Config, exit_error::ExitError, terminal};
 
 const PHASES: [&str; 3] = ["before", "during", "after"];
-/// When no mail has arrived for this long, those that are missing are counted as such.
-const STANDSTILL: Duration = Duration::from_mins(3);
-/// Between two looks at how many deliveries have ended.
-const PAUSE: Duration = Duration::from_millis(200);
+/// When no delivery has ended for this long, the run fails.
+const STALL_TIMEOUT: Duration = Duration::from_mins(3);
+/// The pause between two counts of the deliveries that have ended.
+const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
 /// What was measured.
 struct Figures {
     loads: [Load; 3],
-    /// How the breaker was when the server came back.
+    /// The breaker's state at the end of the outage.
     breaker: BreakerState,
     mails: Mails,
 }
 
-/// What became of the mails.
+/// Counts of the mails.
 struct Mails {
-    /// Those that there were to send: one for each order, those of the warm-up included.
+    /// Mails to send: one for each order, those of the warm-up included.
     due: usize,
-    /// Those that did not arrive.
+    /// Mails that did not arrive.
     missing: usize,
-    /// Those that came more than once.
+    /// Mails that arrived more than once.
     doubled: usize,
-    /// Deliveries that a person would have to look at.
+    /// Deliveries that became dead jobs.
     dead: usize,
-    /// How long after its return the server had the last one.
+    /// How long after the outage the last mail arrived.
     last_after: Duration,
 }
 
@@ -61,13 +63,13 @@ pub(super) async fn run(
     length: Duration,
     by: Outage,
 ) -> Result<(), ExitError> {
-    let scratch = Scratch::create(config, arguments.database_url.clone(), "bench").await?;
+    let database = BenchDatabase::create(config, arguments.database_url.as_deref()).await?;
     // Ctrl-C ends the run early; the database is dropped all the same.
     let measured = tokio::select! {
-        measured = measure(config, arguments, &scratch, length, by) => measured,
+        measured = measure(config, arguments, &database, length, by) => measured,
         _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted")),
     };
-    let dropped = scratch.drop_database().await;
+    let dropped = database.drop_database().await;
     let figures = measured?;
     dropped?;
     if arguments.json {
@@ -75,10 +77,10 @@ pub(super) async fn run(
     } else {
         as_tables(arguments, by, &figures);
     }
-    verdict(&figures)
+    check(&figures)
 }
 
-fn verdict(figures: &Figures) -> Result<(), ExitError> {
+fn check(figures: &Figures) -> Result<(), ExitError> {
     let Mails { missing, doubled, dead, .. } = figures.mails;
     if let Some(failed) = figures.loads.iter().find(|load| load.failures > 0) {
         let (count, first) = (failed.failures, failed.first_failure());
@@ -95,57 +97,58 @@ fn verdict(figures: &Figures) -> Result<(), ExitError> {
 async fn measure(
     config: &Config,
     arguments: &Arguments,
-    scratch: &Scratch,
+    database: &BenchDatabase,
     length: Duration,
     by: Outage,
 ) -> anyhow::Result<Figures> {
-    scratch.migrate().await?;
-    let measured =
-        orders::in_house(config, scratch, async |house| in_phases(house, arguments, length, by).await);
+    database.migrate().await?;
+    let measured = RunningShop::run_while(config, database, async |running| {
+        in_phases(running, arguments, length, by).await
+    });
     Box::pin(measured).await
 }
 
 async fn in_phases(
-    house: &House,
+    running: &RunningShop,
     arguments: &Arguments,
     length: Duration,
     by: Outage,
 ) -> anyhow::Result<Figures> {
-    let (leaving, returning) = (Arc::clone(&house.catcher), Arc::clone(&house.catcher));
-    let process = house.process.clone();
-    let returned = Arc::new(Mutex::new(None));
-    let noted = Arc::clone(&returned);
-    let away = match by {
+    let (failing, repaired) = (Arc::clone(&running.catcher), Arc::clone(&running.catcher));
+    let breakers = running.breakers.clone();
+    let end = Arc::new(Mutex::new(None));
+    let noted = Arc::clone(&end);
+    let fault = match by {
         Outage::Refuse => Behaviour::Refuse,
         Outage::Hang => Behaviour::NeverGreet,
     };
     let phases = [
         Phase::of(arguments.measured(), || ()),
-        Phase::of(length, move || leaving.behave(away)),
+        Phase::of(length, move || failing.behave(fault)),
         Phase::of(arguments.measured(), move || {
-            let breaker = process.breakers().of(Dependency::Smtp).state();
-            *noted.lock().unwrap_or_else(PoisonError::into_inner) = Some((breaker, Instant::now()));
-            returning.behave(Behaviour::Accept);
+            let breaker = breakers.of(Dependency::Smtp).state();
+            *noted.lock() = Some((breaker, Instant::now()));
+            repaired.behave(Behaviour::Accept);
         }),
     ];
-    let client = house.client.clone();
+    let client = running.client.clone();
     let loads = load::run_phases(arguments, phases, move || {
         let client = client.clone();
         async move { client.place().await }
     })
     .await?;
-    let returned = *returned.lock().unwrap_or_else(PoisonError::into_inner);
-    let (breaker, back) = returned.context("the server did not return")?;
-    at_rest(&house.shop).await?;
-    let violated = invariants::check(house.shop.pool()).await?.into_iter().find(|verdict| !verdict.holds());
-    if let Some(verdict) = violated {
-        bail!("invariant {} ({}) does not hold: {:?}", verdict.number, verdict.name, verdict.violations);
+    let end = *end.lock();
+    let (breaker, ended_at) = end.context("the outage did not end")?;
+    until_delivered(&running.shop).await?;
+    let violated = invariants::check(running.shop.pool()).await?.into_iter().find(|result| !result.holds());
+    if let Some(result) = violated {
+        bail!("invariant {} ({}) does not hold: {:?}", result.number, result.name, result.violations);
     }
-    Ok(Figures { loads, breaker, mails: count(house, back).await? })
+    Ok(Figures { loads, breaker, mails: count(running, ended_at).await? })
 }
 
-/// Waits until no delivery is under way, or none ends any more.
-async fn at_rest(shop: &Shop) -> anyhow::Result<()> {
+/// Waits until every delivery has ended; fails when none ends for a long time.
+async fn until_delivered(shop: &Shop) -> anyhow::Result<()> {
     let (mut least, mut progressed) = (i64::MAX, Instant::now());
     loop {
         let depths = shop.engine().queue_depths().await?;
@@ -156,19 +159,19 @@ async fn at_rest(shop: &Shop) -> anyhow::Result<()> {
         }
         if left < least {
             (least, progressed) = (left, Instant::now());
-        } else if progressed.elapsed() > STANDSTILL {
-            bail!("{left} deliveries have not ended, and for {} s none has", STANDSTILL.as_secs());
+        } else if progressed.elapsed() > STALL_TIMEOUT {
+            bail!("{left} deliveries have not ended, and for {} s none has", STALL_TIMEOUT.as_secs());
         }
-        tokio::time::sleep(PAUSE).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
     }
 }
 
-async fn count(house: &House, back: Instant) -> anyhow::Result<Mails> {
-    let due = notifications::statuses(house.shop.pool()).await?;
-    let arrivals = house.catcher.arrivals();
+async fn count(running: &RunningShop, ended_at: Instant) -> anyhow::Result<Mails> {
+    let due = notifications::statuses(running.shop.pool()).await?;
+    let arrivals = running.catcher.arrivals();
     let has_arrived = |id: &Option<String>| id.as_ref().is_some_and(|id| arrivals.counts.contains_key(id));
     let missing = due.iter().filter(|(_, message_id)| !has_arrived(message_id)).count();
-    let last_after = arrivals.last.map(|last| last.saturating_duration_since(back));
+    let last_after = arrivals.last.map(|last| last.saturating_duration_since(ended_at));
     Ok(Mails {
         due: due.len(),
         missing,
@@ -205,8 +208,8 @@ fn as_json(arguments: &Arguments, by: Outage, figures: &Figures) -> serde_json::
             "dead": mails.dead,
             "last_seconds_after_the_outage": mails.last_after.as_secs_f64(),
         },
-        "version": env!("CARGO_PKG_VERSION"),
         "profile": PROFILE,
+        "version": env!("CARGO_PKG_VERSION"),
     })
 }
 
@@ -216,7 +219,7 @@ fn as_tables(arguments: &Arguments, by: Outage, figures: &Figures) {
         std::iter::once(name.to_owned()).chain(loads.iter().map(value)).collect::<Vec<_>>()
     };
     let latency = |share: f64| move |load: &Load| format!("{:.2} ms", milliseconds(load.quantile(share)));
-    let title = format!("{} callers, mail server: {}, profile: {PROFILE}", arguments.callers, by.name());
+    let title = format!("{} callers, mail server: {}, profile {PROFILE}", arguments.callers, by.name());
     terminal::table(
         &[&title, PHASES[0], PHASES[1], PHASES[2]],
         [
@@ -241,8 +244,4 @@ fn as_tables(arguments: &Arguments, by: Outage, figures: &Figures) {
             row("circuit breaker at its end", breaker.name().to_owned()),
         ],
     );
-}
-
-fn milliseconds(duration: Duration) -> f64 {
-    duration.as_secs_f64() * 1000.0
 }

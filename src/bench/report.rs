@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::{Arguments, load::Load, profile::PROFILE, server::ServerFigures};
+use super::{arguments::Arguments, load::Load, profile::PROFILE, server::ServerFigures};
 use crate::terminal;
 
 /// Prints what was measured.
@@ -32,8 +32,8 @@ fn as_json(subject: &str, arguments: &Arguments, load: &Load, server: &ServerFig
         "cpu_seconds_server": server.cpu_seconds,
         "postgresql": server.version,
         "settings": server.settings.iter().cloned().collect::<std::collections::BTreeMap<_, _>>(),
-        "version": env!("CARGO_PKG_VERSION"),
         "profile": PROFILE,
+        "version": env!("CARGO_PKG_VERSION"),
     })
 }
 
@@ -46,6 +46,7 @@ fn as_table(subject: &str, arguments: &Arguments, load: &Load, server: &ServerFi
     terminal::table(
         &[&format!("bench {subject}"), ""],
         [
+            row("profile", PROFILE.to_owned()),
             row("callers", arguments.callers.to_string()),
             row(
                 "measured",
@@ -65,11 +66,11 @@ fn as_table(subject: &str, arguments: &Arguments, load: &Load, server: &ServerFi
             row("processor time, server (with warm-up)", optional(server.cpu_seconds)),
             row("PostgreSQL", server.version.clone()),
             row("durability", settings.join(", ")),
-            row("compiled in the profile", PROFILE.to_owned()),
         ],
     );
 }
 
-fn milliseconds(duration: Duration) -> f64 {
+/// A duration in milliseconds.
+pub(super) fn milliseconds(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1000.0
 }

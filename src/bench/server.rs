@@ -1,4 +1,4 @@
-//! What the server says about itself: its durability settings, its commits, its processor time.
+//! What a run costs the database server: commits and processor time, with the server's durability settings.
 
 use std::time::Duration;
 
@@ -6,9 +6,9 @@ use devkit::cpu_time;
 use serde::Serialize;
 use sqlx::PgConnection;
 
-use crate::scratch::Scratch;
+use super::database::BenchDatabase;
 
-/// Settings that decide what a commit is worth.
+/// Settings that decide how durable a commit is.
 const DURABILITY: [&str; 5] =
     ["fsync", "synchronous_commit", "full_page_writes", "wal_level", "shared_buffers"];
 
@@ -18,42 +18,42 @@ pub(super) struct Counters {
     cpu_seconds: Option<f64>,
 }
 
-/// What the run cost the server.
+/// The server's version and settings, and what the run cost it.
 #[derive(Serialize)]
 pub(super) struct ServerFigures {
     /// Its version.
     pub(super) version: String,
     /// Its durability settings.
     pub(super) settings: Vec<(String, String)>,
-    /// Transactions that ended in a commit, those that only read included, for each saga; the warm-up included.
+    /// Committed transactions for each saga, those that only read and those of the warm-up included.
     pub(super) commits_per_saga: f64,
     /// Processor time of the whole run in seconds, where the server runs on this machine.
     pub(super) cpu_seconds: Option<f64>,
 }
 
-/// Reads the counters of the scratch database. Connections report their share when they close, so all are closed by
-/// now, and the last ones get a moment to end.
-pub(super) async fn counters(scratch: &Scratch) -> Result<Counters, sqlx::Error> {
-    let mut admin = scratch.admin().await?;
+/// Reads the counters of the run's database. Connections report their part when they close, so this waits up to five seconds
+/// until none is open.
+pub(super) async fn counters(database: &BenchDatabase) -> Result<Counters, sqlx::Error> {
+    let mut admin = database.admin().await?;
     for _ in 0..50 {
-        if open_connections(&mut admin, scratch.name()).await? == 0 {
+        if open_connections(&mut admin, database.name()).await? == 0 {
             break;
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    let commits = commits(&mut admin, scratch.name()).await?;
-    let cpu_seconds = scratch.server_pid().and_then(cpu_time::with_children);
+    let commits = commits(&mut admin, database.name()).await?;
+    let cpu_seconds = database.server_pid().and_then(cpu_time::with_children);
     Ok(Counters { commits, cpu_seconds })
 }
 
 /// Compares two moments.
 pub(super) async fn figures(
-    scratch: &Scratch,
+    database: &BenchDatabase,
     before: &Counters,
     after: &Counters,
     sagas: u64,
 ) -> Result<ServerFigures, sqlx::Error> {
-    let mut admin = scratch.admin().await?;
+    let mut admin = database.admin().await?;
     #[expect(clippy::cast_precision_loss, reason = "both are far below what an f64 counts exactly")]
     let commits_per_saga = (after.commits - before.commits) as f64 / sagas.max(1) as f64;
     Ok(ServerFigures {

@@ -11,22 +11,25 @@ use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 use workers::{QueueOptions, Workers};
 
-use super::{Arguments, load};
+use super::{
+    arguments::Arguments,
+    database::BenchDatabase,
+    load::{self, Load},
+};
 use crate::{
     config::Config,
     pool::{self, PoolUse},
-    scratch::Scratch,
 };
 
-/// Longer than any saga takes, however many callers there are.
-const PATIENCE: Duration = Duration::from_mins(1);
+/// Longer than any saga takes with any number of callers.
+const SAGA_TIMEOUT: Duration = Duration::from_mins(1);
 const THREE_STEPS: SagaName<Nothing> = SagaName::new("bench-three-steps");
 const NAMES: [&str; 3] = ["first", "second", "third"];
 
 #[derive(Serialize, Deserialize, JsonSchema)]
 struct Nothing {}
 
-/// The step of this number; it is recorded like any other and does nothing.
+/// A step that is recorded like any other and does nothing.
 struct Noop<const NUMBER: usize>;
 
 impl<const NUMBER: usize> TransactionStep for Noop<NUMBER> {
@@ -43,13 +46,13 @@ impl<const NUMBER: usize> TransactionStep for Noop<NUMBER> {
 /// Runs sagas through the same workers as `sagaline work`, in this process.
 ///
 /// # Errors
-/// When the engine or its workers can't be made, or do not stop.
+/// When the engine or its workers can't be started or stopped.
 pub(super) async fn run(
     config: &Config,
     arguments: &Arguments,
-    scratch: &Scratch,
-) -> anyhow::Result<load::Load> {
-    let options = pool::connect_options(scratch.url(), PoolUse::Workers)?;
+    database: &BenchDatabase,
+) -> anyhow::Result<Load> {
+    let options = pool::connect_options(database.url(), PoolUse::Workers)?;
     let pool = pool::open(options, PoolUse::Workers, config.database.pool_size);
     let saga = Saga::named(THREE_STEPS).then(Noop::<0>).then(Noop::<1>).then(Noop::<2>).build()?;
     let engine = Engine::builder(pool.clone()).register(saga).lease(config.workers.lease).build()?;
@@ -79,9 +82,9 @@ pub(super) async fn run(
 }
 
 async fn one(engine: &Engine) -> anyhow::Result<()> {
-    let (started, ending) = engine.start_and_wait(THREE_STEPS.with(&Nothing {}), PATIENCE).await?;
+    let (started, ending) = engine.start_and_wait(THREE_STEPS.with(&Nothing {}), SAGA_TIMEOUT).await?;
     let Some(ending) = ending else {
-        bail!("saga {} has not ended within {} s", started.saga_id, PATIENCE.as_secs());
+        bail!("saga {} has not ended within {} s", started.saga_id, SAGA_TIMEOUT.as_secs());
     };
     ensure!(ending.status == Status::Completed, "saga {} ended as {}", started.saga_id, ending.status);
     Ok(())

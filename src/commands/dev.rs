@@ -1,8 +1,8 @@
-//! `sagaline dev`: everything in one process, nothing configured.
+//! `sagaline dev`: everything in one process, without any configuration.
 
 mod key;
 
-use std::{fs, path::Path};
+use std::{fs, io::ErrorKind, path::Path};
 
 use anyhow::Context;
 use api::{Auth, Service};
@@ -11,27 +11,24 @@ use devkit::postgres::{self, StateDir};
 use shop::{Page, Shop, commands, inventory};
 use tokio_util::sync::CancellationToken;
 
+use self::key::{DevKey, dev_key};
 use crate::{
-    app::{self, Bound, Listening, MailTarget, QUEUES, ThisProcess},
-    config::{Config, SecretUrl},
-    database_source::{DatabaseSource, database_url},
+    app::{self, Bound, Listening, MailTarget, ProcessContext, QUEUES},
+    config::Config,
+    database_source::DatabaseSource,
     exit_error::ExitError,
     migrate,
     pool::{self, PoolUse},
-    shutdown,
-    telemetry::Telemetry,
     terminal,
 };
 
-use self::key::{DevKey, dev_key};
-
-/// What `dev` can be told.
+/// Arguments of `dev`.
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
     /// Use this database instead of `DATABASE_URL` or the embedded one
     #[arg(long, value_name = "URL")]
     database_url: Option<String>,
-    /// Throw away the embedded database and the mails first
+    /// Delete the embedded database and the mails first
     #[arg(long)]
     reset: bool,
     /// Listen on this port instead of `PORT`
@@ -44,45 +41,41 @@ pub(crate) struct Arguments {
 /// # Errors
 /// When the database or the port can't be used, or a part ends by itself.
 pub(crate) async fn run(mut config: Config, arguments: Arguments) -> Result<(), ExitError> {
-    let telemetry = Telemetry::install(&config.telemetry, "dev")?;
-    let quit = shutdown::on_signal()?;
     config.http.port = arguments.port.unwrap_or(config.http.port);
     config.access = config.access.uncounted();
-    let bound = app::bind(&config.http, &Service::ALL)?;
+    let process = ProcessContext::start(config, "dev", "dev")?;
+    let bound = app::bind(&process.config.http, &Service::ALL)?;
 
-    let state_dir = config.embedded.state_dir()?;
+    let state_dir = process.config.embedded.state_dir()?;
     let mails = state_dir.path().join("mails");
     if arguments.reset {
-        reset(&config, &arguments, &state_dir, &mails).await?;
+        reset(&process.config, &arguments, &state_dir, &mails).await?;
     }
-    let given = config.database.url.as_ref().map(SecretUrl::expose);
-    let source = database_url(arguments.database_url.as_deref(), given).await?;
-    let played = play(&config, &telemetry, &source, &state_dir, bound, &quit).await;
-    quit.cancel();
-    let ended = source.stop().await;
-    telemetry.flush().await;
-    played?;
-    Ok(ended?)
+    let source = DatabaseSource::choose(&process.config, arguments.database_url.as_deref()).await?;
+    let ran = run_all(&process, &source, &state_dir, bound).await;
+    process.quit.cancel();
+    let stopped = source.stop().await;
+    process.finish().await;
+    ran?;
+    Ok(stopped?)
 }
 
-async fn play(
-    config: &Config,
-    telemetry: &Telemetry,
+async fn run_all(
+    process: &ProcessContext,
     source: &DatabaseSource,
     state_dir: &StateDir,
     bound: Bound,
-    quit: &CancellationToken,
 ) -> Result<(), ExitError> {
-    let url = SecretUrl::new(source.url());
+    let config = &process.config;
+    let url = source.url();
     migrate::migrate(url.expose()).await?;
 
-    let process = ThisProcess::new(config, "dev");
     let target = MailTarget::server_or_files(config, &state_dir.path().join("mails"));
-    let mailer = target.mailer(config, &process)?;
+    let mailer = process.mailer(&target)?;
     let options =
         pool::connect_options(&url, PoolUse::Workers).context("the database's URL can't be used")?;
     let pool = pool::open(options, PoolUse::Workers, config.database.pool_size);
-    let shop = app::shop(config, pool.clone(), mailer.clone(), telemetry.trace_link())?;
+    let shop = process.shop(pool.clone(), &mailer)?;
     commands::seed_if_empty(&shop).await.context("the catalogue can't be filled")?;
     let key = match config.access.auth {
         Auth::Keys => Some(dev_key(&pool, state_dir.path()).await.context("the API key can't be made")?),
@@ -91,32 +84,29 @@ async fn play(
     let socket = bound.listen()?;
     greet(&shop, &socket, source, &target, key.as_ref()).await?;
 
-    let upkeep = tokio::spawn(telemetry.upkeep(quit.clone()));
     let queues = QUEUES.map(ToOwned::to_owned);
-    // Whichever ends by itself takes the other with it. Workers go on while requests finish that wait for a saga.
+    // When either ends by itself, the other one stops, too. Workers go on while open requests wait for a saga.
     let work_quit = CancellationToken::new();
     let serving = async {
-        let served = app::serve(config, &process, &shop, &mailer, telemetry, socket, quit.clone()).await;
+        let served = app::serve(process, &shop, &mailer, socket, process.quit.clone()).await;
         work_quit.cancel();
         served
     };
     let working = async {
-        let worked = app::work(config, &process, &shop, &queues, work_quit.clone()).await;
-        quit.cancel();
+        let worked = app::work(process, &shop, &queues, work_quit.clone()).await;
+        process.quit.cancel();
         worked
     };
     let (served, worked) = tokio::join!(serving, working);
 
-    shop.engine().shutdown().await;
-    pool::close(&pool).await;
-    let _ = upkeep.await;
+    process.close_shop(&shop).await;
     served?;
     worked?;
-    terminal::print("Stopped. What was under way goes on at the next start.");
+    terminal::print("Stopped. Sagas in progress go on at the next start.");
     Ok(())
 }
 
-/// Throws away what `dev` keeps, and only that.
+/// Deletes what `dev` keeps, and nothing else.
 async fn reset(
     config: &Config,
     arguments: &Arguments,
@@ -125,20 +115,19 @@ async fn reset(
 ) -> Result<(), ExitError> {
     if arguments.database_url.is_some() || config.database.url.is_some() {
         return Err(ExitError::Unusable(
-            "--reset throws away the embedded database only; drop yours yourself, or unset DATABASE_URL"
-                .into(),
+            "--reset deletes the embedded database only; drop yours yourself, or unset DATABASE_URL".into(),
         ));
     }
     postgres::reset(state_dir).await?;
     match fs::remove_dir_all(mails) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(ExitError::Other(
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(ExitError::Other(
             anyhow::Error::from(error).context(format!("can't remove {}", mails.display())),
         )),
         Ok(()) | Err(_) => Ok(()),
     }
 }
 
-/// Says where everything is and how to begin.
+/// Prints where everything is and how to begin.
 async fn greet(
     shop: &Shop,
     socket: &Listening,
@@ -183,9 +172,9 @@ fn mails(target: &MailTarget) -> String {
 
 fn database(source: &DatabaseSource) -> String {
     match source {
-        DatabaseSource::Given { url, .. } => SecretUrl::new(url).to_string(),
+        DatabaseSource::Given(url) => url.to_string(),
         DatabaseSource::Embedded(cluster) => {
-            format!("a private PostgreSQL (process {}): psql '{}'", cluster.pid(), source.url())
+            format!("a private PostgreSQL (process {}): psql '{}'", cluster.pid(), source.url().expose())
         }
     }
 }

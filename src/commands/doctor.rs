@@ -2,11 +2,9 @@
 
 use clap::Args;
 
-use crate::{
-    config::Config, database, exit_error::ExitError, invariant_checks, migrate, pool::PoolUse, terminal,
-};
+use crate::{config::Config, database, exit_error::ExitError, invariant_checks, migrate, terminal};
 
-/// What `doctor` can be told.
+/// Arguments of `doctor`.
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
     /// The database, instead of `DATABASE_URL`
@@ -14,19 +12,18 @@ pub(crate) struct Arguments {
     database_url: Option<String>,
 }
 
-/// Examines the database and prints each invariant with its verdict.
+/// Checks the database and prints each invariant with its result.
 ///
 /// # Errors
 /// When an invariant is violated, or the database can't be used.
 pub(crate) async fn run(config: Config, arguments: Arguments) -> Result<(), ExitError> {
     let url = database::required_url(&config.database, arguments.database_url)?;
-    let pool = database::connect(&url, PoolUse::Command, 2, config.database.startup_wait).await?;
-    migrate::require(&pool).await?;
-    let verdicts = invariant_checks::run_checks(&config, &pool).await?;
-    if invariant_checks::print(&verdicts) {
+    let pool = migrate::connect_migrated(&config.database, &url).await?;
+    let results = invariant_checks::run_checks(&config, &pool).await?;
+    if invariant_checks::print(&results) {
         terminal::print(format_args!("{url}: every invariant holds"));
         return Ok(());
     }
-    let violated = verdicts.iter().filter(|verdict| !verdict.holds()).count();
+    let violated = results.iter().filter(|result| !result.holds()).count();
     Err(ExitError::Negative(format!("invariants violated: {violated}")))
 }

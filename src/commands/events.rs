@@ -7,33 +7,33 @@ use shop::{
 };
 use sqlx::PgPool;
 
-use crate::{audit_actor, config::Config, database, exit_error::ExitError, migrate, pool::PoolUse, terminal};
+use crate::{audit_actor, config::Config, database, exit_error::ExitError, migrate, terminal};
 
-/// What can be asked about events.
+/// Commands on events and their consumers.
 #[derive(Debug, Subcommand)]
 pub(crate) enum EventsCommand {
-    /// List the targets that events are published to, and how far behind each is
-    Consumers(Consumers),
-    /// Forget a target, so that old events are no longer kept for it
-    Remove(Remove),
-    /// Publish events to a target again
+    /// List the consumers that events are published to, and how far behind each is
+    Consumers(ConsumersArguments),
+    /// Remove a consumer, so that old events are no longer kept for it
+    Remove(RemoveArguments),
+    /// Publish events to a consumer again
     Replay(ReplayArguments),
 }
 
-/// What `consumers` can be told.
+/// Arguments of `events consumers`.
 #[derive(Debug, Args)]
-pub(crate) struct Consumers {
+pub(crate) struct ConsumersArguments {
     /// The database, instead of `DATABASE_URL`
     #[arg(long, value_name = "URL")]
     database_url: Option<String>,
 }
 
-/// What `remove` can be told.
+/// Arguments of `events remove`.
 #[derive(Debug, Args)]
-pub(crate) struct Remove {
-    /// The target, as `consumers` lists it
+pub(crate) struct RemoveArguments {
+    /// The consumer, as `consumers` lists it
     name: String,
-    /// Why, for the audit
+    /// The reason, for the audit
     #[arg(long, value_parser = audit_actor::parse_reason)]
     reason: Option<String>,
     /// The database, instead of `DATABASE_URL`
@@ -41,16 +41,16 @@ pub(crate) struct Remove {
     database_url: Option<String>,
 }
 
-/// What `replay` can be told.
+/// Arguments of `events replay`.
 #[derive(Debug, Args)]
 pub(crate) struct ReplayArguments {
-    /// The target, as `consumers` lists it
+    /// The consumer, as `consumers` lists it
     #[arg(long, value_name = "NAME")]
     consumer: String,
-    /// The first event: its id, or the time that it has to be of or later, such as 2026-11-22T10:00:00Z
+    /// The first event: its id, or a time such as 2026-11-22T10:00:00Z, for the first event at or after it
     #[arg(long, value_name = "EVENT|TIME")]
     from: Replay,
-    /// Why, for the audit
+    /// The reason, for the audit
     #[arg(long, value_parser = audit_actor::parse_reason)]
     reason: Option<String>,
     /// The database, instead of `DATABASE_URL`
@@ -58,12 +58,12 @@ pub(crate) struct ReplayArguments {
     database_url: Option<String>,
 }
 
-/// Answers the question.
+/// Runs the command.
 ///
 /// # Errors
-/// When the database can't be used, or there is no such target.
-pub(crate) async fn run(config: Config, question: EventsCommand) -> Result<(), ExitError> {
-    match question {
+/// When the database can't be used, or there is no such consumer.
+pub(crate) async fn run(config: Config, command: EventsCommand) -> Result<(), ExitError> {
+    match command {
         EventsCommand::Consumers(arguments) => {
             let pool = open(&config, arguments.database_url).await?;
             list(&pool).await
@@ -77,7 +77,7 @@ pub(crate) async fn run(config: Config, question: EventsCommand) -> Result<(), E
                 return Err(unknown(name));
             }
             terminal::print(format_args!(
-                "{name} is forgotten. A worker that is configured to publish to it registers it again when it starts."
+                "{name} is removed. A worker that is configured to publish to it registers it again when it starts."
             ));
             Ok(())
         }
@@ -95,9 +95,7 @@ pub(crate) async fn run(config: Config, question: EventsCommand) -> Result<(), E
 
 async fn open(config: &Config, database_url: Option<String>) -> Result<PgPool, ExitError> {
     let url = database::required_url(&config.database, database_url)?;
-    let pool = database::connect(&url, PoolUse::Command, 2, config.database.startup_wait).await?;
-    migrate::require(&pool).await?;
-    Ok(pool)
+    migrate::connect_migrated(&config.database, &url).await
 }
 
 async fn list(pool: &PgPool) -> Result<(), ExitError> {

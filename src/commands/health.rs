@@ -1,5 +1,5 @@
-//! `sagaline health`: asks a running process whether it is ready, for the health checks of containers, whose images hold
-//! no other client.
+//! `sagaline health`: asks a running process whether it is ready, for the health checks of containers, whose images have no
+//! other HTTP client.
 
 use std::time::Duration;
 
@@ -12,26 +12,26 @@ use crate::{
     terminal,
 };
 
-const PATIENCE: Duration = Duration::from_secs(3);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// What `health` can be told.
+/// Arguments of `health`.
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    /// What to ask instead of `http://127.0.0.1:<PORT>/health/ready`
+    /// The URL to request instead of `http://127.0.0.1:<PORT>/health/ready`
     #[arg(value_name = "URL")]
     url: Option<String>,
 }
 
-/// Asks once, and prints the answer.
+/// Sends one request and prints the answer.
 ///
 /// # Errors
 /// [`ExitError::Negative`] when there is no answer within three seconds, or it is not a 2xx.
 pub(crate) async fn run(config: &Config, arguments: Arguments) -> Result<(), ExitError> {
     let url = arguments.url.unwrap_or_else(|| format!("http://127.0.0.1:{}/health/ready", config.http.port));
-    let silent = |error: anyhow::Error| ExitError::Negative(format!("{url} does not answer: {error:#}"));
-    let answer = HttpClient::new(PATIENCE).get(&url).await.map_err(silent)?;
+    let no_answer = |error: anyhow::Error| ExitError::Negative(format!("{url} does not answer: {error:#}"));
+    let answer = HttpClient::new(ANSWER_TIMEOUT).get(&url).await.map_err(no_answer)?;
     let status = answer.status();
-    let body = http_client::text(&answer).map_err(silent)?;
+    let body = http_client::text(&answer).map_err(no_answer)?;
     if !status.is_success() {
         return Err(ExitError::Negative(format!("{url} says {status}: {body}")));
     }

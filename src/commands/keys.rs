@@ -1,4 +1,4 @@
-//! `sagaline keys`: makes, lists and revokes API keys.
+//! `sagaline keys`: creates, lists and revokes API keys.
 
 use std::time::Duration;
 
@@ -16,84 +16,81 @@ use crate::{
     config::{Config, parse_duration},
     database,
     exit_error::ExitError,
-    migrate,
-    pool::PoolUse,
-    terminal,
+    migrate, terminal,
 };
 
-/// What can be done with keys.
+/// Commands on API keys.
 #[derive(Debug, Subcommand)]
-pub(crate) enum Action {
-    /// Make a key and print it; it is shown this once and kept nowhere
-    Create(Creation),
+pub(crate) enum KeysCommand {
+    /// Create a key and print it; its secret is shown only this once and stored nowhere
+    Create(CreateArguments),
     /// List all keys, without their secrets
-    List(Where),
-    /// End a key for good: no process lets it in any more after five seconds, and what it follows events with ends after
-    /// twenty at the latest
-    Revoke(Revocation),
+    List(DatabaseArguments),
+    /// Revoke a key for good: after five seconds no process accepts it, and its event streams end after twenty at the latest
+    Revoke(RevokeArguments),
 }
 
-/// What `keys create` can be told.
+/// Arguments of `keys create`.
 #[derive(Debug, Args)]
-pub(crate) struct Creation {
-    /// Who is to hold it; changes made with it are recorded under this name
+pub(crate) struct CreateArguments {
+    /// The name of its holder, under which the audit records what is changed with it
     #[arg(long)]
     name: String,
-    /// What it may do: read; write (orders, products, stock, notifications); operate (all)
+    /// What it permits: read; write (orders, products, stock, notifications); operate (all)
     #[arg(long)]
     role: KeyRole,
-    /// How long it lives, such as 90d; for ever if left out
+    /// How long it is valid, such as 90d; for ever if left out
     #[arg(long, value_name = "DURATION", value_parser = life)]
     expires: Option<Duration>,
-    /// Why, for the audit
+    /// The reason, for the audit
     #[arg(long, value_parser = audit_actor::parse_reason)]
     reason: Option<String>,
     #[command(flatten)]
-    database: Where,
+    database: DatabaseArguments,
 }
 
-/// What `keys revoke` can be told.
+/// Arguments of `keys revoke`.
 #[derive(Debug, Args)]
-pub(crate) struct Revocation {
+pub(crate) struct RevokeArguments {
     /// The key's id, as `keys list` shows it
     key_id: String,
-    /// Why, for the audit
+    /// The reason, for the audit
     #[arg(long, value_parser = audit_actor::parse_reason)]
     reason: Option<String>,
     #[command(flatten)]
-    database: Where,
+    database: DatabaseArguments,
 }
 
-/// Which database.
+/// The database to use.
 #[derive(Debug, Args)]
-pub(crate) struct Where {
+pub(crate) struct DatabaseArguments {
     /// The database, instead of `DATABASE_URL`
     #[arg(long, value_name = "URL")]
     database_url: Option<String>,
 }
 
-/// Does it.
+/// Runs the command.
 ///
 /// # Errors
-/// When the database can't be used, the request is wrong, or there is no such key.
-pub(crate) async fn run(config: Config, action: Action) -> Result<(), ExitError> {
-    match action {
-        Action::Create(creation) => create(&config, creation).await,
-        Action::List(database) => list(&config, database).await,
-        Action::Revoke(revocation) => revoke(&config, revocation).await,
+/// When the database can't be used, an argument is invalid, or there is no such key.
+pub(crate) async fn run(config: Config, command: KeysCommand) -> Result<(), ExitError> {
+    match command {
+        KeysCommand::Create(arguments) => create(&config, arguments).await,
+        KeysCommand::List(database) => list(&config, database).await,
+        KeysCommand::Revoke(arguments) => revoke(&config, arguments).await,
     }
 }
 
-async fn create(config: &Config, creation: Creation) -> Result<(), ExitError> {
-    let pool = connect(config, creation.database).await?;
-    let new = NewKey { name: creation.name, role: creation.role, life: creation.expires };
-    let (actor, reason) = (audit_actor::current(), creation.reason.as_deref());
+async fn create(config: &Config, arguments: CreateArguments) -> Result<(), ExitError> {
+    let pool = connect(config, arguments.database).await?;
+    let new = NewKey { name: arguments.name, role: arguments.role, life: arguments.expires };
+    let (actor, reason) = (audit_actor::current(), arguments.reason.as_deref());
     let (key, token) = commands::create_key(&pool, &new, reason, &AuditActor::from(actor.as_str()))
         .await
         .map_err(failure)?;
     // The token alone goes to standard output, so that it can be piped into where secrets are kept.
     terminal::eprint(format_args!(
-        "Made the key {} for `{}` ({}{}). It is shown this once:",
+        "Created the key {} for `{}` ({}{}). It is shown only this once:",
         key.key_id,
         key.name,
         key.role,
@@ -103,11 +100,13 @@ async fn create(config: &Config, creation: Creation) -> Result<(), ExitError> {
     Ok(())
 }
 
-async fn list(config: &Config, database: Where) -> Result<(), ExitError> {
+async fn list(config: &Config, database: DatabaseArguments) -> Result<(), ExitError> {
     let pool = connect(config, database).await?;
     let keys = keys::list(&pool).await.map_err(anyhow::Error::from)?;
     if keys.is_empty() {
-        terminal::print("There is no key: make one with `sagaline keys create --name admin --role operate`");
+        terminal::print(
+            "There is no key: create one with `sagaline keys create --name admin --role operate`",
+        );
         return Ok(());
     }
     let header = ["id", "name", "role", "state", "created", "expires", "last used"];
@@ -115,21 +114,19 @@ async fn list(config: &Config, database: Where) -> Result<(), ExitError> {
     Ok(())
 }
 
-async fn revoke(config: &Config, revocation: Revocation) -> Result<(), ExitError> {
-    let pool = connect(config, revocation.database).await?;
-    let (actor, reason) = (audit_actor::current(), revocation.reason.as_deref());
-    let key = commands::revoke_key(&pool, &revocation.key_id, reason, &AuditActor::from(actor.as_str()))
+async fn revoke(config: &Config, arguments: RevokeArguments) -> Result<(), ExitError> {
+    let pool = connect(config, arguments.database).await?;
+    let (actor, reason) = (audit_actor::current(), arguments.reason.as_deref());
+    let key = commands::revoke_key(&pool, &arguments.key_id, reason, &AuditActor::from(actor.as_str()))
         .await
         .map_err(failure)?;
     terminal::print(format_args!("The key {} of `{}` is revoked", key.key_id, key.name));
     Ok(())
 }
 
-async fn connect(config: &Config, database: Where) -> Result<PgPool, ExitError> {
+async fn connect(config: &Config, database: DatabaseArguments) -> Result<PgPool, ExitError> {
     let url = database::required_url(&config.database, database.database_url)?;
-    let pool = database::connect(&url, PoolUse::Command, 2, config.database.startup_wait).await?;
-    migrate::require(&pool).await?;
-    Ok(pool)
+    migrate::connect_migrated(&config.database, &url).await
 }
 
 fn row(key: &Key) -> Vec<String> {

@@ -6,7 +6,7 @@ use crate::{
     config::Config, database, exit_error::ExitError, migrate, pool::PoolUse, telemetry::Telemetry, terminal,
 };
 
-/// What `migrate` can be told.
+/// Arguments of `migrate`.
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
     /// The database, instead of `DATABASE_URL`
@@ -14,7 +14,7 @@ pub(crate) struct Arguments {
     database_url: Option<String>,
 }
 
-/// Migrates; several at once wait for each other.
+/// Migrates both schemas; several processes that do so at once wait for each other.
 ///
 /// # Errors
 /// When the database can't be used or a migration fails.

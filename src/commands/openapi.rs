@@ -1,4 +1,4 @@
-//! `sagaline openapi`: prints the contract, or tells whether a file is still equal to it.
+//! `sagaline openapi`: prints the API's document, or checks that a file equals it.
 
 use std::path::PathBuf;
 
@@ -7,7 +7,7 @@ use clap::Args;
 
 use crate::{exit_error::ExitError, terminal};
 
-/// What `openapi` can be told.
+/// Arguments of `openapi`.
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
     /// Compare this file with the document instead of printing it; exit code 1 when it is stale
@@ -15,7 +15,7 @@ pub(crate) struct Arguments {
     check: Option<PathBuf>,
 }
 
-/// Prints or compares.
+/// Prints the document or compares the file with it.
 ///
 /// # Errors
 /// When the file is stale or can't be read.
@@ -32,7 +32,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), ExitError> {
     }
     let line = 1 + stored.lines().zip(document.lines()).take_while(|(old, new)| old == new).count();
     Err(ExitError::Negative(format!(
-        "{shown} is stale, from line {line} on; write it anew with `sagaline openapi > {shown}`"
+        "{shown} is stale, from line {line} on; write it again with `sagaline openapi > {shown}`"
     )))
 }
 

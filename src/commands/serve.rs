@@ -5,17 +5,14 @@ use clap::Args;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    app::{self, MailTarget, ThisProcess},
+    app::{self, MailTarget, ProcessContext},
     config::Config,
     database,
     exit_error::ExitError,
-    migrate,
-    pool::{self, PoolUse},
-    shutdown,
-    telemetry::Telemetry,
+    pool::PoolUse,
 };
 
-/// What `serve` can be told.
+/// Arguments of `serve`.
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
     /// Offer only this service (may be given several times): orders, inventory or notifications
@@ -28,56 +25,47 @@ pub(crate) struct Arguments {
 /// # Errors
 /// When the database or the port can't be used, or serving ends by itself.
 pub(crate) async fn run(config: Config, arguments: Arguments) -> Result<(), ExitError> {
-    let services =
-        if arguments.services.is_empty() { Service::ALL.to_vec() } else { distinct(&arguments.services) };
-    let telemetry = Telemetry::install(&config.telemetry, &name(&services))?;
-    let quit = shutdown::on_signal()?;
-    let url = database::required_url(&config.database, None)?;
-    let bound = app::bind(&config.http, &services)?;
-    let pool = database::connect(&url, PoolUse::Api, config.database.pool_size, config.database.startup_wait)
-        .await?;
-    migrate::require(&pool).await?;
-    app::require_a_key(&config, &pool).await?;
-
-    let process = ThisProcess::new(&config, "serve");
-    let target = MailTarget::server_or_files(&config, &std::env::temp_dir());
-    let mailer = target.mailer(&config, &process)?;
-    let shop = app::shop(&config, pool.clone(), mailer.clone(), telemetry.trace_link())?;
-    // Not before it can serve.
+    let services = if arguments.services.is_empty() {
+        Service::ALL.to_vec()
+    } else {
+        without_duplicates(&arguments.services)
+    };
+    let process = ProcessContext::start(config, "serve", &log_name(&services))?;
+    let url = database::required_url(&process.config.database, None)?;
+    let bound = app::bind(&process.config.http, &services)?;
+    let pool = process.connect(&url, PoolUse::Api).await?;
+    app::require_key(&process.config, &pool).await?;
+    let mailer = process.mailer(&MailTarget::server_or_files(&process.config, &std::env::temp_dir()))?;
+    let shop = process.shop(pool, &mailer)?;
+    // The port accepts connections only now that requests can be answered.
     let socket = bound.listen()?;
     let names: Vec<&str> = services.iter().map(|service| service.name()).collect();
     tracing::info!(address = %socket.address, services = names.join(","), database = %url, "serving");
 
-    let upkeep = tokio::spawn(telemetry.upkeep(quit.clone()));
-    // It works on no queue: it tells Redis, if there is one, what became due here.
+    // Without queues, these workers only send hints to Redis about what became due here.
     let hints_quit = CancellationToken::new();
-    let hints = app::work(&config, &process, &shop, &[], hints_quit.clone());
+    let hints = app::work(&process, &shop, &[], hints_quit.clone());
     let serving = async {
-        let served = app::serve(&config, &process, &shop, &mailer, &telemetry, socket, quit.clone()).await;
+        let served = app::serve(&process, &shop, &mailer, socket, process.quit.clone()).await;
         hints_quit.cancel();
         served
     };
     let (served, hinted) = tokio::join!(serving, hints);
 
-    quit.cancel();
-    shop.engine().shutdown().await;
-    pool::close(&pool).await;
-    let _ = upkeep.await;
-    tracing::info!("stopped");
-    telemetry.flush().await;
+    process.close_shop(&shop).await;
+    process.finish().await;
     served?;
     hinted
 }
 
-/// What this kind of process is called in log files and traces: by its services, `serve` with all of them.
-fn name(services: &[Service]) -> String {
+/// The name of this kind of process in log files and traces: `serve` with all services, else their names.
+fn log_name(services: &[Service]) -> String {
     if services.len() == Service::ALL.len() {
         return "serve".into();
     }
     services.iter().map(|service| service.name()).collect::<Vec<_>>().join("-")
 }
 
-/// A service given twice is still one.
-fn distinct(services: &[Service]) -> Vec<Service> {
+fn without_duplicates(services: &[Service]) -> Vec<Service> {
     Service::ALL.into_iter().filter(|service| services.contains(service)).collect()
 }

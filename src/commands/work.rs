@@ -1,19 +1,16 @@
-//! `sagaline work`: keeps sagas moving.
+//! `sagaline work`: the workers that run sagas.
 
 use clap::Args;
 
 use crate::{
-    app::{self, MailTarget, QUEUES, ThisProcess},
+    app::{self, MailTarget, ProcessContext, QUEUES},
     config::Config,
     database,
     exit_error::ExitError,
-    migrate,
-    pool::{self, PoolUse},
-    shutdown,
-    telemetry::Telemetry,
+    pool::PoolUse,
 };
 
-/// What `work` can be told.
+/// Arguments of `work`.
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
     /// Work only on this queue (may be given several times): default or notifications
@@ -21,61 +18,51 @@ pub(crate) struct Arguments {
     queues: Vec<String>,
 }
 
-/// Works until SIGINT or SIGTERM; then finishes what is in flight and releases the rest.
+/// Works until SIGINT or SIGTERM; then finishes the steps in flight and releases the rest.
 ///
 /// # Errors
-/// When the database can't be used, no mail server is named, or the workers die.
+/// When the database can't be used, no mail server is configured, or the workers end by themselves.
 pub(crate) async fn run(config: Config, arguments: Arguments) -> Result<(), ExitError> {
-    let telemetry = Telemetry::install(&config.telemetry, "work")?;
-    let quit = shutdown::on_signal()?;
-    let url = database::required_url(&config.database, None)?;
+    let process = ProcessContext::start(config, "work", "work")?;
+    let url = database::required_url(&process.config.database, None)?;
     let queues = queues(arguments.queues);
-    let smtp = config.mail.smtp_url.clone().ok_or_else(|| {
+    let smtp = process.config.mail.smtp_url.clone().ok_or_else(|| {
         ExitError::Unusable(
             "SMTP_URL is not set: set it to a URL such as smtp://user:password@host:587".into(),
         )
     })?;
-    let process = ThisProcess::new(&config, "work");
-    let mailer = MailTarget::Server(smtp).mailer(&config, &process)?;
-    let pool =
-        database::connect(&url, PoolUse::Workers, config.database.pool_size, config.database.startup_wait)
-            .await?;
-    migrate::require(&pool).await?;
-
-    let socket = app::listen_for_worker(&config.http)?;
-    let shop = app::shop_with_fail_point(&config, pool.clone(), mailer.clone(), telemetry.trace_link())?;
+    let mailer = process.mailer(&MailTarget::Server(smtp))?;
+    let pool = process.connect(&url, PoolUse::Workers).await?;
+    let socket = app::listen_for_worker(&process.config.http)?;
+    let shop = process.shop_with_fail_point(pool, &mailer)?;
     let address = socket.as_ref().map(|socket| socket.address);
     tracing::info!(queues = queues.join(","), address = address.map(tracing::field::display), database = %url, "working");
-    let upkeep = tokio::spawn(telemetry.upkeep(quit.clone()));
+
     let working = async {
-        let worked = app::work(&config, &process, &shop, &queues, quit.clone()).await;
-        quit.cancel();
+        let worked = app::work(&process, &shop, &queues, process.quit.clone()).await;
+        process.quit.cancel();
         worked
     };
-    let observing = async {
+    let serving = async {
         match socket {
-            Some(socket) => {
-                app::serve(&config, &process, &shop, &mailer, &telemetry, socket, quit.clone()).await
-            }
+            Some(socket) => app::serve(&process, &shop, &mailer, socket, process.quit.clone()).await,
             None => Ok(()),
         }
     };
-    let (worked, observed) = tokio::join!(working, observing);
+    let (worked, served) = tokio::join!(working, serving);
 
-    shop.engine().shutdown().await;
-    pool::close(&pool).await;
-    let _ = upkeep.await;
-    tracing::info!("stopped");
-    telemetry.flush().await;
+    process.close_shop(&shop).await;
+    process.finish().await;
     worked?;
-    observed
+    served
 }
 
-fn queues(mut asked: Vec<String>) -> Vec<String> {
-    if asked.is_empty() {
+/// The queues to work on: those that were given, without duplicates, else all.
+fn queues(mut given: Vec<String>) -> Vec<String> {
+    if given.is_empty() {
         return QUEUES.map(ToOwned::to_owned).to_vec();
     }
-    asked.sort();
-    asked.dedup();
-    asked
+    given.sort();
+    given.dedup();
+    given
 }

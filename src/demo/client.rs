@@ -1,4 +1,4 @@
-//! The shop as its customers and operators see it: over HTTP.
+//! The HTTP client of the demo's customers and operators.
 
 use std::time::Duration;
 
@@ -9,18 +9,12 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::orders::{Fate, Placed};
+use super::order::{OrderEnd, PLENTIFUL, PLENTY, PlacedOrder, SCARCE, SCARCE_STOCK};
 use crate::http_client::{self, HttpClient};
 
-/// SKUs of the demo: three in plenty, and one that not everybody can have.
-pub(super) const PLENTIFUL: [&str; 3] = ["DEMO-TEA", "DEMO-MUG", "DEMO-POT"];
-pub(super) const SCARCE: &str = "DEMO-LAST";
-pub(super) const SCARCE_STOCK: i64 = 20;
-pub(super) const PLENTY: i64 = 100_000;
-
-/// A server that is overloaded for a moment answers 503; a client comes back.
-const TRIES: u32 = 20;
-const PAUSE: Duration = Duration::from_millis(100);
+/// An overloaded server answers 503 for a moment; the client tries again.
+const MAX_TRIES: u32 = 20;
+const RETRY_DELAY: Duration = Duration::from_millis(100);
 
 /// Talks to one API process.
 #[derive(Clone)]
@@ -29,11 +23,11 @@ pub(super) struct Client {
     base: String,
 }
 
-/// An order as it stands, as far as the demo looks.
+/// An order as the API shows it, as far as the demo reads it.
 #[derive(Clone, Debug)]
-pub(super) struct OrderSeen {
-    pub(super) placed: Placed,
-    pub(super) fate: Fate,
+pub(super) struct ShownOrder {
+    pub(super) placed: PlacedOrder,
+    pub(super) end: OrderEnd,
     pub(super) units: Vec<(String, i64)>,
 }
 
@@ -74,7 +68,7 @@ impl Client {
         self.http.get(&url).await.is_ok_and(|answer| answer.status().is_success())
     }
 
-    /// Sums a counter over its labels, as another process tells it at `/metrics`.
+    /// Reads a counter of another process at `/metrics`, summed over its labels.
     pub(super) async fn counter(&self, port: u16, name: &str) -> anyhow::Result<u64> {
         let answer = self.http.get(&format!("http://127.0.0.1:{port}/metrics")).await?;
         let lines = http_client::text(&answer)?
@@ -112,13 +106,13 @@ impl Client {
     }
 
     /// Reads the orders back.
-    pub(super) async fn orders_of(&self, placed: &[Placed]) -> anyhow::Result<Vec<OrderSeen>> {
+    pub(super) async fn orders_of(&self, placed: &[PlacedOrder]) -> anyhow::Result<Vec<ShownOrder>> {
         let mut seen = Vec::with_capacity(placed.len());
         for placed in placed {
             let path = format!("/api/orders/{}", placed.order_id);
             let order: Order = serde_json::from_value(self.send(Method::GET, &path, None).await?)?;
             let units = order.items.into_iter().map(|line| (line.sku, line.quantity)).collect();
-            seen.push(OrderSeen { placed: placed.clone(), fate: Fate::of(&order.status), units });
+            seen.push(ShownOrder { placed: placed.clone(), end: OrderEnd::of(&order.status), units });
         }
         Ok(seen)
     }
@@ -130,8 +124,8 @@ impl Client {
         Ok(products.into_iter().map(|product| (product.sku, product.stock)).collect())
     }
 
-    /// Whether any saga still moves.
-    pub(super) async fn moving_workflows(&self) -> anyhow::Result<bool> {
+    /// Whether any saga is still running or compensating.
+    pub(super) async fn has_active_sagas(&self) -> anyhow::Result<bool> {
         for status in ["running", "compensating"] {
             let page =
                 self.send(Method::GET, &format!("/api/workflows?status={status}&limit=1"), None).await?;
@@ -142,14 +136,14 @@ impl Client {
         Ok(false)
     }
 
-    /// How many dead jobs nobody has acted on.
+    /// How many dead jobs are open.
     pub(super) async fn dead_jobs(&self) -> anyhow::Result<u64> {
         let page = self.send(Method::GET, "/api/dead-jobs?limit=200", None).await?;
         let items = page["items"].as_array().context("the answer is no list")?;
         Ok(u64::try_from(items.len())?)
     }
 
-    /// Retries all dead jobs and says how many that were.
+    /// Retries all dead jobs and gives their number.
     pub(super) async fn retry_dead_jobs(&self) -> anyhow::Result<u64> {
         let all = json!({"filter": {}, "limit": 1000, "reason": "the mail server is repaired"});
         let answer = self.send(Method::POST, "/api/dead-jobs/retry", Some(all)).await?;
@@ -162,9 +156,9 @@ impl Client {
     async fn send(&self, method: Method, path: &str, body: Option<Value>) -> anyhow::Result<Value> {
         let request = self.request(&method, path, body.as_ref())?;
         let mut last = String::new();
-        for _ in 0..TRIES {
+        for _ in 0..MAX_TRIES {
             match self.http.send(request.clone()).await {
-                Ok(answer) if is_momentary(answer.status()) => last = answer.status().to_string(),
+                Ok(answer) if is_temporary(answer.status()) => last = answer.status().to_string(),
                 Ok(answer) => {
                     let (status, text) = (answer.status(), http_client::text(&answer)?);
                     ensure!(status.is_success(), "{method} {path} was answered {status}: {text}");
@@ -172,9 +166,9 @@ impl Client {
                 }
                 Err(error) => last = format!("{error:#}"),
             }
-            tokio::time::sleep(PAUSE).await;
+            tokio::time::sleep(RETRY_DELAY).await;
         }
-        bail!("{method} {path} was not answered in {TRIES} tries: {last}")
+        bail!("{method} {path} was not answered in {MAX_TRIES} tries: {last}")
     }
 
     fn request(&self, method: &Method, path: &str, body: Option<&Value>) -> anyhow::Result<Request<Bytes>> {
@@ -191,6 +185,6 @@ impl Client {
     }
 }
 
-fn is_momentary(status: StatusCode) -> bool {
+fn is_temporary(status: StatusCode) -> bool {
     status == StatusCode::SERVICE_UNAVAILABLE || status == StatusCode::TOO_MANY_REQUESTS
 }

@@ -1,15 +1,15 @@
-//! What has to have happened, compared with what did.
+//! Compares what must have happened with what did.
 
 use std::collections::BTreeMap;
 
 use super::{
-    client::{Levels, OrderSeen, PLENTIFUL, SCARCE, SCARCE_STOCK},
+    client::{Levels, ShownOrder},
     mailbox::Mails,
-    orders::{Fate, Placed, Wish},
+    order::{OrderEnd, OrderKind, PLENTIFUL, PlacedOrder, SCARCE, SCARCE_STOCK},
 };
 use crate::terminal;
 
-/// A list of expectations, each met or not.
+/// Expectations, each met or not.
 #[derive(Default)]
 pub(super) struct Expectations(Vec<Expectation>);
 
@@ -41,40 +41,40 @@ impl Expectations {
         });
     }
 
-    /// Expects every acknowledged order to be there and to have come to what was asked for.
-    pub(super) fn orders(&mut self, placed: &[Placed], orders: &[OrderSeen]) {
+    /// Expects every acknowledged order to exist and to have ended as its kind requires.
+    pub(super) fn orders(&mut self, placed: &[PlacedOrder], orders: &[ShownOrder]) {
         self.exactly("acknowledged orders that exist", count(placed), count(orders));
-        let with = |wish: Wish| orders.iter().filter(move |order| order.placed.wish == wish);
-        let came_to = |wish: Wish, fate: Fate| count_of(with(wish).filter(|order| order.fate == fate));
+        let with = |kind: OrderKind| orders.iter().filter(move |order| order.placed.kind == kind);
+        let ended = |kind: OrderKind, end: OrderEnd| count_of(with(kind).filter(|order| order.end == end));
         self.exactly(
             "ordinary orders confirmed",
-            count_of(with(Wish::Ordinary)),
-            came_to(Wish::Ordinary, Fate::Confirmed),
+            count_of(with(OrderKind::Ordinary)),
+            ended(OrderKind::Ordinary, OrderEnd::Confirmed),
         );
         self.exactly(
             "orders withdrawn at once, cancelled",
-            count_of(with(Wish::Withdrawn)),
-            came_to(Wish::Withdrawn, Fate::Cancelled),
+            count_of(with(OrderKind::Withdrawn)),
+            ended(OrderKind::Withdrawn, OrderEnd::Cancelled),
         );
         self.exactly(
             "orders above the stock, rejected",
-            count_of(with(Wish::TooMuch)),
-            came_to(Wish::TooMuch, Fate::Rejected),
+            count_of(with(OrderKind::TooMuch)),
+            ended(OrderKind::TooMuch, OrderEnd::Rejected),
         );
-        let buyers = count_of(with(Wish::Scarce));
-        let lucky = buyers.min(SCARCE_STOCK.unsigned_abs());
+        let buyers = count_of(with(OrderKind::Scarce));
+        let served = buyers.min(SCARCE_STOCK.unsigned_abs());
         self.exactly(
             &format!("of {buyers} buyers for the last {SCARCE_STOCK}, confirmed"),
-            lucky,
-            came_to(Wish::Scarce, Fate::Confirmed),
+            served,
+            ended(OrderKind::Scarce, OrderEnd::Confirmed),
         );
-        self.exactly("… and rejected", buyers - lucky, came_to(Wish::Scarce, Fate::Rejected));
+        self.exactly("… and rejected", buyers - served, ended(OrderKind::Scarce, OrderEnd::Rejected));
     }
 
-    /// Expects reserved to be the sum over the confirmed orders, and nothing oversold.
-    pub(super) fn stock(&mut self, orders: &[OrderSeen], levels: &[(String, Levels)]) {
+    /// Expects the reserved stock to be the sum of the confirmed orders, and no product to be oversold.
+    pub(super) fn stock(&mut self, orders: &[ShownOrder], levels: &[(String, Levels)]) {
         let mut held: BTreeMap<&str, i64> = PLENTIFUL.iter().chain([&SCARCE]).map(|sku| (*sku, 0)).collect();
-        for order in orders.iter().filter(|order| order.fate == Fate::Confirmed) {
+        for order in orders.iter().filter(|order| order.end == OrderEnd::Confirmed) {
             for (sku, quantity) in &order.units {
                 *held.entry(sku.as_str()).or_default() += quantity;
             }
@@ -98,11 +98,12 @@ impl Expectations {
         }
     }
 
-    /// Expects the mails of every order, whatever was repeated under the `Message-ID` it had before.
-    pub(super) fn mails(&mut self, orders: &[OrderSeen], mails: &Mails) {
-        let told = count_of(orders.iter().filter(|order| mails.distinct(&order.placed.email) > 0));
-        self.exactly("customers who got their mail", count(orders), told);
-        let settled = |order: &&OrderSeen| order.fate == Fate::Confirmed || order.fate == Fate::Rejected;
+    /// Expects the mails of every order, with the same `Message-ID` when one was repeated.
+    pub(super) fn mails(&mut self, orders: &[ShownOrder], mails: &Mails) {
+        let mailed = count_of(orders.iter().filter(|order| mails.distinct(&order.placed.email) > 0));
+        self.exactly("customers who got their mail", count(orders), mailed);
+        let settled =
+            |order: &&ShownOrder| order.end == OrderEnd::Confirmed || order.end == OrderEnd::Rejected;
         let once =
             count_of(orders.iter().filter(settled).filter(|order| mails.distinct(&order.placed.email) == 1));
         self.exactly(
@@ -110,8 +111,8 @@ impl Expectations {
             count_of(orders.iter().filter(settled)),
             once,
         );
-        let fresh = count_of(orders.iter().filter(|order| !mails.is_stable(&order.placed.email)));
-        self.exactly("mails repeated under another Message-ID", 0, fresh);
+        let changed = count_of(orders.iter().filter(|order| !mails.is_stable(&order.placed.email)));
+        self.exactly("mails repeated under another Message-ID", 0, changed);
         self.0.push(Expectation {
             what: "mails delivered again after a crash".into(),
             expected: "any, same Message-ID".into(),
@@ -120,14 +121,14 @@ impl Expectations {
         });
     }
 
-    /// Prints them as a table; whether all are met.
+    /// Prints the expectations as a table; whether all are met.
     pub(super) fn print(&self) -> bool {
-        let verdict = |met: bool| if met { "✓" } else { "✗" }.to_owned();
+        let mark = |met: bool| if met { "✓" } else { "✗" }.to_owned();
         terminal::table(
             &["", "what", "expected", "seen"],
             self.0
                 .iter()
-                .map(|one| vec![verdict(one.met), one.what.clone(), one.expected.clone(), one.seen.clone()]),
+                .map(|one| vec![mark(one.met), one.what.clone(), one.expected.clone(), one.seen.clone()]),
         );
         self.0.iter().all(|one| one.met)
     }

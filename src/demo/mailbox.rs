@@ -1,4 +1,4 @@
-//! The customers' mailboxes: a mail server that can be broken and repaired.
+//! The customers' mailboxes, on a mail server that can be broken and repaired.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -7,8 +7,8 @@ use std::{
 
 use devkit::mail_catcher::{Behaviour, MailCatcher, Stage};
 
-/// The pause before each byte of a slow mail server; it says some two hundred bytes for a mail.
-const SLOWNESS: Duration = Duration::from_millis(5);
+/// The pause before each byte of a slow mail server, which sends some two hundred bytes for a mail.
+const SLOW_BYTE_PAUSE: Duration = Duration::from_millis(5);
 
 /// The mail server of the demo.
 pub(super) struct Mailbox(MailCatcher);
@@ -22,32 +22,32 @@ impl Mailbox {
         self.0.url()
     }
 
-    /// From here on every mail is refused for the time being.
+    /// From now on every mail is refused temporarily.
     pub(super) fn break_down(&self) {
         self.0.behave(Behaviour::TemporaryFailure(Stage::Recipient));
     }
 
-    /// From here on every mail takes most of a second.
+    /// From now on every mail takes most of a second.
     pub(super) fn slow_down(&self) {
-        self.0.behave(Behaviour::Trickle(SLOWNESS));
+        self.0.behave(Behaviour::Trickle(SLOW_BYTE_PAUSE));
     }
 
     pub(super) fn repair(&self) {
         self.0.behave(Behaviour::Accept);
     }
 
-    /// Waits until somebody delivers.
-    pub(super) async fn busy(&self, patience: Duration) -> anyhow::Result<()> {
-        let begun = Instant::now();
+    /// Waits until a worker connects to deliver a mail.
+    pub(super) async fn until_connected(&self, timeout: Duration) -> anyhow::Result<()> {
+        let started = Instant::now();
         while self.0.connections() == 0 {
-            anyhow::ensure!(begun.elapsed() < patience, "no mail came within {} s", patience.as_secs());
+            anyhow::ensure!(started.elapsed() < timeout, "no mail came within {} s", timeout.as_secs());
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
         Ok(())
     }
 
-    /// What has arrived.
-    pub(super) fn inventory(&self) -> Mails {
+    /// The mails that have arrived.
+    pub(super) fn mails(&self) -> Mails {
         let mut mails = Mails::default();
         for message in self.0.messages() {
             let subject = message.header("Subject").unwrap_or_default();
@@ -63,7 +63,7 @@ impl Mailbox {
     }
 }
 
-/// Mails by recipient and subject: the `Message-ID`s that each came under.
+/// The `Message-ID`s of the mails, by recipient and subject.
 #[derive(Default)]
 pub(super) struct Mails {
     by_recipient: BTreeMap<String, BTreeMap<String, BTreeSet<String>>>,
@@ -72,19 +72,19 @@ pub(super) struct Mails {
 }
 
 impl Mails {
-    /// How many different mails this customer got.
+    /// How many different mails this customer received.
     pub(super) fn distinct(&self, recipient: &str) -> usize {
         let ids = self.by_recipient.get(recipient).into_iter().flat_map(BTreeMap::values).flatten();
         ids.collect::<BTreeSet<_>>().len()
     }
 
-    /// Whether whatever came to this customer more than once came under the same `Message-ID`.
+    /// Whether every mail that this customer received more than once had the same `Message-ID` each time.
     pub(super) fn is_stable(&self, recipient: &str) -> bool {
         let mut by_subject = self.by_recipient.get(recipient).into_iter().flat_map(BTreeMap::values);
         by_subject.all(|ids| ids.len() == 1 && !ids.contains(""))
     }
 
-    /// How many mails came again.
+    /// How many mails arrived again.
     pub(super) fn repeated(&self) -> usize {
         self.received - self.message_ids.len()
     }

@@ -16,10 +16,10 @@ use tokio::process::{Child, Command};
 
 use crate::config::SETTINGS;
 
-/// How long a process may take to stop when asked kindly.
-const STOP_PATIENCE: Duration = Duration::from_secs(10);
+/// How long a process may take to stop after SIGTERM.
+const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A running child; it does not outlive this value.
+/// A running child; it is killed when this is dropped.
 pub(super) struct Process {
     child: Child,
     pid: u32,
@@ -27,7 +27,7 @@ pub(super) struct Process {
 }
 
 impl Process {
-    /// Starts `sagaline <arguments>` with these settings and no others of ours.
+    /// Starts `sagaline <arguments>` with these settings; none is inherited.
     pub(super) fn start(
         name: &str,
         arguments: &[&str],
@@ -65,7 +65,7 @@ impl Process {
         self.pid
     }
 
-    /// Fails when it has ended by itself.
+    /// Fails when the process has ended by itself.
     pub(super) fn check(&mut self) -> anyhow::Result<()> {
         if let Some(status) = self.child.try_wait()? {
             let log = std::fs::read_to_string(&self.log).unwrap_or_default();
@@ -87,11 +87,11 @@ impl Process {
 
     /// Sends SIGTERM and waits for the end.
     pub(super) async fn stop(mut self) -> anyhow::Result<()> {
-        let pid = Pid::from_raw(i32::try_from(self.pid).context("a process id that is none")?);
+        let pid = Pid::from_raw(i32::try_from(self.pid).context("an invalid process id")?);
         if self.child.try_wait()?.is_none() {
             kill(pid, Signal::SIGTERM).with_context(|| format!("can't stop process {pid}"))?;
         }
-        let status = tokio::time::timeout(STOP_PATIENCE, self.child.wait())
+        let status = tokio::time::timeout(STOP_TIMEOUT, self.child.wait())
             .await
             .with_context(|| format!("process {pid} does not stop on SIGTERM"))??;
         anyhow::ensure!(status.success(), "process {pid} stopped with {status}; see {}", self.log.display());

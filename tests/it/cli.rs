@@ -163,7 +163,7 @@ async fn a_reset_never_touches_a_database_of_somebody_else() {
     let env = [("SAGALINE_STATE_DIR", state_dir.as_str()), ("DATABASE_URL", WRONG), ("PORT", "0")];
     let (code, output) = run(&["dev", "--reset"], &env).await;
     assert_eq!(code, Some(2), "{output}");
-    assert!(output.contains("--reset throws away the embedded database only"), "{output}");
+    assert!(output.contains("--reset deletes the embedded database only"), "{output}");
     assert!(!output.contains("hunter2"), "{output}");
 }
 

@@ -1,4 +1,4 @@
-//! The key of `dev`: made once for each database, and kept where only its owner reads it.
+//! The API key of `dev`: made once for each database, and stored in a file that only its owner can read.
 
 use std::{
     fs::{self, File},
@@ -15,19 +15,19 @@ use shop::{
 };
 use sqlx::PgPool;
 
-/// A key that may do everything, and where it is kept.
+/// A key that may do everything, and the file that holds it.
 pub(super) struct DevKey {
     pub(super) token: Token,
     pub(super) file: PathBuf,
 }
 
-/// Gives the key of this state directory, or makes it anew when the database does not know it.
+/// The key of this state directory; a new one is made when the database does not know the stored one.
 ///
 /// # Errors
-/// When the database is away or the file can't be read or written.
+/// When the database does not answer, or the file can't be read or written.
 pub(super) async fn dev_key(pool: &PgPool, state_dir: &Path) -> anyhow::Result<DevKey> {
     let file = state_dir.join("dev-key");
-    if let Some(token) = kept(&file)?
+    if let Some(token) = stored(&file)?
         && let Some(key) = keys::find(pool, token.key_id()).await?
         && token.fits(&key.secret_hash)
         && key.role == KeyRole::Operate
@@ -37,11 +37,11 @@ pub(super) async fn dev_key(pool: &PgPool, state_dir: &Path) -> anyhow::Result<D
     let new = NewKey { name: "dev".into(), role: KeyRole::Operate, life: None };
     let (_, token) =
         commands::create_key(pool, &new, Some("`sagaline dev` needs one"), &AuditActor::from("dev")).await?;
-    keep(&file, &token).with_context(|| format!("can't write {}", file.display()))?;
+    store(&file, &token).with_context(|| format!("can't write {}", file.display()))?;
     Ok(DevKey { token, file })
 }
 
-fn kept(file: &Path) -> anyhow::Result<Option<Token>> {
+fn stored(file: &Path) -> anyhow::Result<Option<Token>> {
     match fs::read_to_string(file) {
         Ok(text) => Ok(Token::parse(text.trim())),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
@@ -49,8 +49,8 @@ fn kept(file: &Path) -> anyhow::Result<Option<Token>> {
     }
 }
 
-/// Writes it under another name first, so that it is never there by half, nor for others' eyes.
-fn keep(file: &Path, token: &Token) -> std::io::Result<()> {
+/// Writes the key under another name first, so that the file is never incomplete or readable by others.
+fn store(file: &Path, token: &Token) -> std::io::Result<()> {
     let new = file.with_extension("new");
     match fs::remove_file(&new) {
         Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),

@@ -1,4 +1,4 @@
-//! What the demo plays on: a private PostgreSQL, a mail server, an API process and a worker process.
+//! The system that the demo runs: a private PostgreSQL, a mail server, an API process and a worker process.
 
 use std::{
     fs::Permissions,
@@ -21,12 +21,12 @@ use crate::{
 };
 
 /// How long the API may take to be ready.
-const PATIENCE: Duration = Duration::from_secs(15);
-/// A dead worker's sagas are taken over this soon.
+const READY_TIMEOUT: Duration = Duration::from_secs(15);
+/// A dead worker's sagas are taken over after this time.
 const LEASE_SECONDS: u32 = 2;
 
-/// The stage; clear it with [`Stage::clear`].
-pub(super) struct Stage {
+/// The running system; end it with [`DemoSystem::stop`].
+pub(super) struct DemoSystem {
     dir: TempDir,
     cluster: Cluster,
     pool: PgPool,
@@ -38,10 +38,10 @@ pub(super) struct Stage {
     work_port: u16,
 }
 
-impl Stage {
-    /// Sets it. Everything lives in a directory of its own, whatever the environment says.
-    pub(super) async fn set(config: &Config) -> anyhow::Result<Self> {
-        // PostgreSQL may run as another user, who has to pass through.
+impl DemoSystem {
+    /// Starts the system in a directory of its own; the environment's settings are not used.
+    pub(super) async fn start(config: &Config) -> anyhow::Result<Self> {
+        // PostgreSQL may run as another user, who has to be able to enter.
         let dir = tempfile::Builder::new()
             .prefix("sagaline-demo-")
             .permissions(Permissions::from_mode(0o711))
@@ -95,13 +95,13 @@ impl Stage {
         Ok(self.work.insert(work).pid())
     }
 
-    /// How many sagas the worker that runs now took over from others.
+    /// How many sagas the present worker took over from others.
     pub(super) async fn takeovers(&self) -> anyhow::Result<u64> {
         self.client.counter(self.work_port, "sagaline_leases_taken_over_total").await
     }
 
-    /// Stops everything; keeps the directory if asked for, and says where it is.
-    pub(super) async fn clear(self, keep: bool) -> anyhow::Result<()> {
+    /// Stops the system; keeps its directory if `keep` is set, and prints where it is.
+    pub(super) async fn stop(self, keep: bool) -> anyhow::Result<()> {
         let served = self.serve.stop().await;
         let worked = match self.work {
             Some(work) => work.stop().await,
@@ -131,28 +131,32 @@ fn settings(url: &SecretUrl, mailbox: &Mailbox, port: u16, work_port: u16) -> Ve
         // Everything is private to the run.
         ("AUTH", "off".into()),
         ("LEASE_SECONDS", LEASE_SECONDS.to_string()),
-        // A delivery is given up after a second instead of after minutes.
+        // A delivery's attempts run out after a second instead of minutes.
         ("RETRY_SEND_MAIL_ATTEMPTS", "3".into()),
         ("RETRY_SEND_MAIL_FIRST_DELAY_MS", "100".into()),
         ("RETRY_SEND_MAIL_FACTOR", "2".into()),
         ("RETRY_SEND_MAIL_MAX_DELAY_MS", "400".into()),
-        // The breaker would spare the attempts of waiting deliveries, which is what it is for; here they are to die.
+        // The breaker would save the attempts of waiting deliveries, which is its purpose; here they have to run out.
         ("BREAKER_SMTP_FAILURES", "1000000".into()),
         ("LOG_FORMAT", "json".into()),
     ]
 }
 
-/// Finds a port that nobody has at the moment.
+/// Finds a port that is free at the moment.
 fn free_port() -> anyhow::Result<u16> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no port can be had")?;
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no port is free")?;
     Ok(listener.local_addr()?.port())
 }
 
 async fn await_ready(client: &Client, serve: &mut Process) -> anyhow::Result<()> {
-    let begun = Instant::now();
+    let started = Instant::now();
     while !client.is_ready().await {
         serve.check()?;
-        anyhow::ensure!(begun.elapsed() < PATIENCE, "the API is not ready after {} s", PATIENCE.as_secs());
+        anyhow::ensure!(
+            started.elapsed() < READY_TIMEOUT,
+            "the API is not ready after {} s",
+            READY_TIMEOUT.as_secs()
+        );
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     Ok(())

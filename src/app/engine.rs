@@ -1,0 +1,54 @@
+//! The engine with the shop's sagas.
+
+use std::sync::Arc;
+
+use engine::{Engine, EngineBuilder, TraceLink};
+use shop::{DeadJobEvents, Shop, mail::Mailer, notifications, sagas};
+use sqlx::PgPool;
+
+use crate::{config::Config, exit_error::ExitError};
+
+/// Makes the shop with its engine.
+///
+/// # Errors
+/// When a saga's graph is invalid, or a setting names an unknown step or saga.
+pub(crate) fn build_shop(
+    config: &Config,
+    pool: PgPool,
+    mailer: &Mailer,
+    link: Option<Arc<dyn TraceLink>>,
+) -> Result<Shop, ExitError> {
+    let engine = engine_builder(config, pool, mailer, link)?.build().map_err(anyhow::Error::from)?;
+    Ok(shop(config, engine, mailer))
+}
+
+/// The shop on an engine; while the mail server fails, its notifications wait.
+pub(super) fn shop(config: &Config, engine: Engine, mailer: &Mailer) -> Shop {
+    engine.throttle(notifications::QUEUE, mailer.throttle());
+    Shop::new(engine).alerting(config.mail.admin_emails.clone())
+}
+
+/// An engine with the shop's definitions and the configured retries and times to live.
+pub(super) fn engine_builder(
+    config: &Config,
+    pool: PgPool,
+    mailer: &Mailer,
+    link: Option<Arc<dyn TraceLink>>,
+) -> Result<EngineBuilder, ExitError> {
+    let settings = sagas::Settings {
+        reservation_ttl: config.workers.reservation_ttl,
+        admin_emails: config.mail.admin_emails.clone(),
+        ..sagas::Settings::new(mailer.clone())
+    };
+    let mut definitions = sagas::definitions(settings).map_err(anyhow::Error::from)?;
+    config.retries.apply(&mut definitions).map_err(ExitError::Unusable)?;
+    let builder = Engine::builder(pool).lease(config.workers.lease).on_dead_job(DeadJobEvents);
+    let mut builder = config.dead_job_ttls.apply(builder, &definitions).map_err(ExitError::Unusable)?;
+    for definition in definitions {
+        builder = builder.register(definition);
+    }
+    if let Some(link) = link {
+        builder = builder.trace_link(link);
+    }
+    Ok(builder)
+}

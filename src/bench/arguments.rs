@@ -1,0 +1,83 @@
+//! Arguments of `bench`.
+
+use std::time::Duration;
+
+use clap::{Args, Subcommand, ValueEnum};
+
+use crate::config::parse_duration;
+
+/// What to measure.
+#[derive(Debug, Subcommand)]
+pub(crate) enum BenchCommand {
+    /// The engine alone: start, three recorded steps that do nothing, end
+    Steps(Arguments),
+    /// Orders over HTTP, each until its saga has ended
+    Orders(OrdersArguments),
+}
+
+/// How to measure.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Arguments {
+    /// How many callers there are at once
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(super) callers: u32,
+    /// How long to measure, in seconds
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub(super) seconds: u64,
+    /// How long to warm up before that, in seconds
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u64).range(0..=3600))]
+    pub(super) warm_up: u64,
+    /// Print one JSON object instead of a table
+    #[arg(long)]
+    pub(super) json: bool,
+    /// The server to measure on, instead of `DATABASE_URL` or the embedded default; a database is created there
+    #[arg(long, value_name = "URL")]
+    pub(super) database_url: Option<String>,
+}
+
+/// How to measure orders.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct OrdersArguments {
+    #[command(flatten)]
+    pub(super) arguments: Arguments,
+    /// Interrupt the mail server for this long under load (such as 60s), measure before, during and after it, and count mails
+    #[arg(long, value_name = "DURATION", value_parser = outage_length)]
+    pub(super) mail_outage: Option<Duration>,
+    /// How the mail server fails
+    #[arg(long, value_enum, default_value_t = Outage::Refuse, requires = "mail_outage")]
+    pub(super) mail_outage_by: Outage,
+}
+
+/// How a mail server can fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Outage {
+    /// It closes every connection at once
+    Refuse,
+    /// It takes connections and says nothing
+    Hang,
+}
+
+impl Outage {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Refuse => "refuse",
+            Self::Hang => "hang",
+        }
+    }
+}
+
+impl Arguments {
+    pub(super) fn measured(&self) -> Duration {
+        Duration::from_secs(self.seconds)
+    }
+
+    pub(super) fn warm_up(&self) -> Duration {
+        Duration::from_secs(self.warm_up)
+    }
+}
+
+fn outage_length(text: &str) -> Result<Duration, String> {
+    let bounds = Duration::from_secs(1)..=Duration::from_hours(1);
+    let length = parse_duration(text).filter(|length| bounds.contains(length));
+    length.ok_or_else(|| "a duration of one second to an hour, such as 60s".into())
+}
