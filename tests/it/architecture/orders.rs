@@ -2,8 +2,9 @@
 
 use super::layers::{Crate, Order};
 
-pub(super) const CRATES: [Crate; 4] = [
+pub(super) const CRATES: [Crate; 5] = [
     Crate { source: "breakers/src", orders: &[] },
+    Crate { source: "devkit/src", orders: &[] },
     Crate {
         source: "engine/src",
         orders: &[
