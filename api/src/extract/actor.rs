@@ -78,8 +78,8 @@ impl IntoParams for Actor {
     fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
         vec![documented_header(
             "X-Actor",
-            "For whom the key's holder acts, for timelines and audits; 1 to 64 characters. It is written behind the \
-             key's name, `key:backoffice/anna`",
+            "The person for whom the holder of the key acts, for timelines and the audit; 1 to 64 characters. It is recorded \
+             after the name of the key, as in `key:backoffice/anna`",
             "anna",
             r"^[!-~]([ -~]{0,62}[!-~])?$",
         )]

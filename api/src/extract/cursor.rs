@@ -62,13 +62,13 @@ pub(crate) fn numbered(number: i64) -> Uuid {
     Uuid::from_u64_pair(0, number.cast_unsigned())
 }
 
-/// Which part of a list to give.
+/// Which page of a list to return.
 #[derive(Debug, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct CursorQuery {
     /// `next_cursor` of the page before, with the same filter.
     cursor: Option<String>,
-    /// How many at most, 1 to 200; 50 if left out.
+    /// How many at most, 1 to 200; 50 by default.
     #[param(minimum = 1, maximum = 200, default = 50, required = false)]
     limit: u32,
 }

@@ -33,7 +33,7 @@ impl<S: Sync> FromRequestParts<S> for IdempotencyKey {
 
 impl IntoParams for IdempotencyKey {
     fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
-        let description = "Makes sending the request again harmless for 24 hours: the first answer is given again. \
+        let description = "Makes it safe to send the request again for 24 hours: the first response is returned again. \
                            1 to 255 characters";
         vec![documented_header(
             "Idempotency-Key",

@@ -161,15 +161,15 @@ fn tags(headers: &HeaderMap, name: &HeaderName) -> Option<Vec<Tag>> {
 
 impl IntoParams for IfMatch {
     fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
-        let description =
-            "Change it only if it is still this version: the ETag that was read, several, or `*`";
+        let description = "Makes the change only if this is the current version: the ETag that was read, several ETags, or `*`";
         vec![documented_header("If-Match", description, "\"v3\"", TAGS)]
     }
 }
 
 impl IntoParams for IfNoneMatch {
     fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
-        let description = "The ETag that the caller has; unchanged is a 304. What is no ETag is ignored";
+        let description =
+            "The ETag that the caller has; an unchanged resource is a 304. Malformed values are ignored";
         vec![lenient_header("If-None-Match", description, "\"v3\"")]
     }
 }

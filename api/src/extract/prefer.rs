@@ -68,7 +68,7 @@ impl<S: Sync> FromRequestParts<S> for Prefer {
 
 impl IntoParams for Prefer {
     fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
-        let description = "`wait=N`: hold the answer until the workflow has settled, for at most N seconds (30 at most); other \
+        let description = "`wait=N`: holds the response until the workflow has come to rest, for N seconds at most, up to 30; other \
              preferences are ignored";
         vec![lenient_header("Prefer", description, "wait=5")]
     }

@@ -3,38 +3,38 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
-/// How something is.
+/// A state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum HealthState {
-    /// As it should be.
+    /// It works.
     Up,
-    /// It works, but late or not wholly.
+    /// It works, but late or in part.
     Degraded,
-    /// It works, but is about to stop.
+    /// It works, but is shutting down.
     Draining,
     /// It does not work.
     Down,
-    /// It could not be asked.
+    /// It could not be checked.
     Unknown,
 }
 
-/// That the process is alive.
+/// The process is alive.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Liveness {
     pub(crate) status: HealthState,
 }
 
-/// How everything is.
+/// The health of a process and of what it depends on.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub(crate) struct Health {
-    /// `up`; `degraded` when it serves but a part is not up; `draining` when it is about to stop; `down` when it can't
-    /// serve.
+    /// `up`; `degraded` when the process serves but a part is not up; `draining` when it is shutting down; `down` when
+    /// it can't serve.
     pub(crate) status: HealthState,
     pub(crate) parts: HealthParts,
 }
 
-/// How each part is.
+/// The state of each part.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub(crate) struct HealthParts {
     pub(crate) database: DatabaseHealth,
@@ -43,18 +43,18 @@ pub(crate) struct HealthParts {
     pub(crate) breakers: BreakersHealth,
 }
 
-/// How the database is.
+/// The state of the database.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub(crate) struct DatabaseHealth {
-    /// `degraded` when it answers but this process has used up its connections.
+    /// `degraded` when it answers but all connections of this process are in use.
     pub(crate) state: HealthState,
     pub(crate) detail: Option<String>,
-    /// How long a new connection and a query took.
+    /// How long a new connection and a ping took, in milliseconds.
     pub(crate) latency_ms: Option<u64>,
     pub(crate) connections: Connections,
 }
 
-/// This process's database connections.
+/// The database connections of this process.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub(crate) struct Connections {
     pub(crate) idle: u32,
@@ -62,37 +62,37 @@ pub(crate) struct Connections {
     pub(crate) limit: u32,
 }
 
-/// How the work is going, over all queues.
+/// The state of all queues together.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub(crate) struct QueueHealth {
-    /// `degraded` when work has been due for more than a minute (no worker runs, or too few), and while a queue is paused.
+    /// `degraded` when work has been due for more than a minute (no or too few workers), and while a queue is paused.
     pub(crate) state: HealthState,
     pub(crate) detail: Option<String>,
-    /// Workflows that could move now and are not being worked on.
+    /// Workflows that are due and not being worked on.
     pub(crate) due: Option<i64>,
-    /// Workflows that wait for a later time.
+    /// Workflows that are due later.
     pub(crate) waiting: Option<i64>,
     /// Workflows being worked on.
     pub(crate) leased: Option<i64>,
-    /// How long the oldest due one has waited.
+    /// How long the oldest due workflow has waited, in milliseconds.
     pub(crate) oldest_due_ms: Option<i64>,
 }
 
-/// How the circuit breakers of all processes are.
+/// The state of the circuit breakers of all processes.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub(crate) struct BreakersHealth {
-    /// `degraded` while one is not closed somewhere; what it holds back waits.
+    /// `degraded` while a breaker is not closed in some process; work behind it waits.
     pub(crate) state: HealthState,
     pub(crate) detail: Option<String>,
-    /// The dependencies whose breaker is not closed somewhere; GET `/api/circuit-breakers` tells where.
+    /// The dependencies whose breaker is not closed in some process; `GET /api/circuit-breakers` lists the processes.
     pub(crate) not_closed: Vec<String>,
 }
 
-/// How the way to the mail server is.
+/// The state of the mail server.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub(crate) struct MailHealth {
-    /// As the processes tell that send mails: `degraded` while the breaker of one is half open, `down` while that of one is
-    /// open; mails wait meanwhile.
+    /// The worst state in any process that sends mails: `degraded` while a breaker is half open, `down` while one is
+    /// open. Mails wait meanwhile.
     pub(crate) state: HealthState,
     pub(crate) detail: Option<String>,
 }

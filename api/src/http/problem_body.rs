@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// What went wrong, as RFC 9457 has it.
+/// A problem (RFC 9457).
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Problem)]
 pub(crate) struct ProblemBody {
@@ -14,21 +14,21 @@ pub(crate) struct ProblemBody {
     /// One short sentence, the same for every problem of this code.
     #[schema(example = "A field of the body is wrong")]
     pub(crate) title: &'static str,
-    /// The HTTP status again.
+    /// The HTTP status.
     #[schema(example = 422)]
     pub(crate) status: u16,
-    /// The stable code: match on this.
+    /// The stable code, for programs.
     #[schema(example = "invalid-body")]
     pub(crate) code: &'static str,
-    /// What happened this time.
+    /// What happened in this case.
     pub(crate) detail: String,
-    /// The path that was asked for.
+    /// The path of the request.
     #[schema(example = "/api/orders")]
     pub(crate) instance: String,
-    /// Finds the request in traces and logs.
+    /// The id that finds the request in traces and logs.
     #[schema(example = "4bf92f3577b34da6a3ce929d0e0e4736")]
     pub(crate) trace_id: String,
-    /// Each field that is wrong.
+    /// Every field that is wrong.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
     pub(crate) errors: Vec<FieldError>,
@@ -37,7 +37,7 @@ pub(crate) struct ProblemBody {
 /// One thing that is wrong with the request.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub(crate) struct FieldError {
-    /// Where in the body: a JSON pointer (RFC 6901).
+    /// The place in the body, as a JSON pointer (RFC 6901).
     #[serde(skip_serializing_if = "Option::is_none", default)]
     #[schema(example = "/items/0/quantity")]
     pub(crate) pointer: Option<String>,

@@ -127,12 +127,12 @@ impl ProblemCode {
                 StatusCode::NOT_FOUND,
                 "no-such-route",
                 "There is nothing at this path",
-                "see /docs for what there is",
+                "see /docs for the paths of this API",
             ),
             Self::NotFound => (
                 StatusCode::NOT_FOUND,
                 "not-found",
-                "There is no such thing",
+                "The resource does not exist",
                 "there is nothing with the id 0199f3a0-0000-7000-8000-000000000000",
             ),
             Self::MethodNotAllowed => (
@@ -144,7 +144,7 @@ impl ProblemCode {
             Self::NotAcceptable => (
                 StatusCode::NOT_ACCEPTABLE,
                 "not-acceptable",
-                "It is not to be had in a form that the caller takes",
+                "No representation is acceptable to the caller",
                 "`Accept` must allow `text/event-stream`",
             ),
             Self::RequestTimeout => (
@@ -162,7 +162,7 @@ impl ProblemCode {
             Self::IllegalStatus => (
                 StatusCode::CONFLICT,
                 "illegal-status",
-                "The order can't go from its status to that one",
+                "The order can't change from its status to that one",
                 "a pending order can't become shipped",
             ),
             Self::NotCancellable => (
@@ -174,13 +174,13 @@ impl ProblemCode {
             Self::CancelNoted => (
                 StatusCode::CONFLICT,
                 "cancel-noted",
-                "The cancel is noted, but not done yet",
-                "the order is still being placed; that it is to be cancelled is noted",
+                "The cancellation is pending",
+                "the order is still being placed; it will be cancelled afterwards",
             ),
             Self::StockTooLow => (
                 StatusCode::CONFLICT,
                 "stock-too-low",
-                "There are not as many as are to be taken away",
+                "The stock on hand is less than what is to be removed",
                 "there are only 10 on hand",
             ),
             Self::StockReserved => (
@@ -204,20 +204,20 @@ impl ProblemCode {
             Self::AlreadyResolved => (
                 StatusCode::CONFLICT,
                 "already-resolved",
-                "Somebody has already acted on this dead job",
+                "The dead job is already resolved",
                 "the dead job was already retried",
             ),
             Self::NotUndone => (
                 StatusCode::CONFLICT,
                 "not-undone",
-                "To discard this dead job would leave standing what is not undone",
+                "Discarding this dead job would leave steps that are not undone",
                 "it died while it unwound, and this is not undone: `open-order`, `reserve-stock`; retry it when the \
                  cause is mended, or insist on leaving it so with `\"force\": true`",
             ),
             Self::Archived => (
                 StatusCode::GONE,
                 "archived",
-                "The time to live of this dead job is over",
+                "The dead job has been archived",
                 "read it at /api/dead-jobs/archive/0199f3a1-0000-7000-8000-00000000dead",
             ),
             Self::IdempotencyInFlight => (
@@ -229,13 +229,13 @@ impl ProblemCode {
             Self::EventsGone => (
                 StatusCode::GONE,
                 "events-gone",
-                "The log of events does not go on there",
-                "events up to 1041 are no longer kept; read your state anew, then begin with `after=1041`",
+                "The log of events does not continue there",
+                "events up to 1041 are no longer kept; read your state again, then start with `after=1041`",
             ),
             Self::PreconditionFailed => (
                 StatusCode::PRECONDITION_FAILED,
                 "precondition-failed",
-                "It has changed since it was read",
+                "The resource has changed since it was read",
                 "If-Match does not name the current ETag",
             ),
             Self::BodyTooLarge => (

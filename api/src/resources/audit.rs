@@ -22,10 +22,10 @@ problems!(Problems: LIST, STORED);
 
 /// List what people changed
 ///
-/// Who changed what, from where and why, the newest first: stock, products, orders, keys and queues, and what was done
-/// to workflows and dead jobs. It is append only. A change stands in the commit that made it; what was only asked for
-/// and is up to a workflow, such as an order's cancellation, has `asked` in its `after`. `actor` finds a key whoever
-/// its holder said to act for.
+/// Changes by people, newest first: who changed what, from where and why. They cover stock, products, orders, keys,
+/// queues, workflows and dead jobs. The audit is append-only. An entry is written in the transaction of its change. A
+/// change that a workflow makes later, such as the cancellation of an order, has `asked` in its `after`. The filter
+/// `actor` finds a key with any `X-Actor`.
 #[utoipa::path(
     get,
     path = "/api/audit",
@@ -34,7 +34,7 @@ problems!(Problems: LIST, STORED);
     responses(
         (
             status = 200,
-            description = "A page, the newest first",
+            description = "A page of changes, newest first",
             body = AuditPage,
             example = json!(crate::resources::page::page_of(&entry::example()))
         ),

@@ -20,40 +20,40 @@ use crate::{
 
 problems!(Problems: STORED, &[ProblemCode::InvalidParameter]);
 
-/// One process's circuit breaker before one dependency, as it told within the last half minute.
+/// The circuit breaker of one dependency in one process, as reported within the last 30 seconds.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct CircuitBreaker {
-    /// What is called: `smtp`, `redis` or `amqp`.
+    /// The dependency: `smtp`, `redis` or `amqp`.
     pub(crate) dependency: String,
-    /// `closed`: calls are made; `open`: none is; `half_open`: one at a time is, to see.
+    /// `closed`: calls are made; `open`: no calls are made; `half_open`: one trial call at a time is made.
     pub(crate) state: &'static str,
-    /// Failures in a row.
+    /// Consecutive failures.
     pub(crate) failures: i64,
-    /// When the outage opened it.
+    /// When the breaker opened.
     pub(crate) opened_at: Option<DateTime<Utc>>,
-    /// When a call is let through to see; what waits comes then or shortly after.
+    /// When the next trial call is made; work that waits follows if it succeeds.
     pub(crate) next_probe_at: Option<DateTime<Utc>>,
     pub(crate) settings: CircuitBreakerSettings,
-    /// The process that calls; each finds out for itself.
+    /// The process; each has breakers of its own.
     pub(crate) process_id: Uuid,
-    /// What that process is, such as `work`.
+    /// The kind of process, such as `work`.
     pub(crate) process: String,
-    /// When the state changed last.
+    /// When the state last changed.
     pub(crate) changed_at: DateTime<Utc>,
-    /// When the process told last.
+    /// When the process last reported.
     pub(crate) seen_at: DateTime<Utc>,
 }
 
-list!(CircuitBreakerList of CircuitBreaker, "All circuit breakers.", "Always `null`: there are few breakers, and all of them are given.");
+list!(CircuitBreakerList of CircuitBreaker, "All circuit breakers.", "Always `null`: the list has no pages.");
 
-/// When a breaker opens, for how long, and what closes it.
+/// The settings of a circuit breaker.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct CircuitBreakerSettings {
-    /// So many failures in a row open it.
+    /// Consecutive failures that open the breaker.
     pub(crate) failures: i64,
-    /// So long nothing is tried then.
+    /// How long no calls are made after that, in milliseconds.
     pub(crate) open_ms: i64,
-    /// So many trial calls have to succeed before all are made again.
+    /// Consecutive successful trial calls that close it.
     pub(crate) probes: i64,
 }
 
@@ -80,8 +80,8 @@ impl From<ReportedBreaker> for CircuitBreaker {
 
 /// List the circuit breakers
 ///
-/// Those of every process that runs, by dependency. A process tells of its breakers when one changes and every few
-/// seconds; one that has been silent for half a minute is left out.
+/// The circuit breakers of every running process, by dependency. A process reports its breakers when one changes, and
+/// every few seconds; a process that has not reported for 30 seconds is left out.
 #[utoipa::path(
     get,
     path = "/api/circuit-breakers",

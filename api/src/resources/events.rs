@@ -32,7 +32,7 @@ const EVENT_STREAM: &str = "text/event-stream";
 
 problems!(Problems: &[ProblemCode::InvalidParameter, ProblemCode::InvalidHeader, ProblemCode::NotAcceptable, ProblemCode::EventsGone], STORED);
 
-/// The number of an event, or 0 for before the first.
+/// The number of an event, or 0 for the position before the first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct EventId(i64);
 
@@ -46,17 +46,17 @@ impl FromStr for EventId {
     }
 }
 
-/// Which events are wanted.
+/// Which events to stream.
 #[derive(Debug, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct EventsQuery {
-    /// Patterns over routing keys with commas between them: `*` stands for one word, `#` for any number of words. All
-    /// events if left out.
+    /// A comma-separated list of patterns of routing keys: `*` stands for one word, `#` for any number of words. All
+    /// events by default.
     #[param(example = "order.*,inventory.low")]
     #[param(value_type = Option<String>)]
     topics: Option<Topics>,
-    /// Begin behind this event, 0 for the first of all; `Last-Event-ID` goes before it. If both are left out, the
-    /// stream begins with what happens from now on.
+    /// Starts after this event; 0 starts with the first. `Last-Event-ID` takes precedence. Without both, the stream
+    /// starts with new events.
     #[param(example = 41)]
     #[param(value_type = Option<u64>, maximum = 999_999_999_999_999_999u64)]
     after: Option<EventId>,
@@ -101,17 +101,17 @@ impl<S: Sync> FromRequestParts<S> for StreamHeaders {
 
 impl IntoParams for StreamHeaders {
     fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
-        let description = "The last event that the caller has got: the stream goes on behind it, without a gap and \
-                           without a repeat. Browsers send it by themselves when they connect again";
+        let description = "The last event that the caller received: the stream continues after it, without gaps or \
+                           repeats. Browsers send it on their own when they reconnect";
         vec![documented_header("Last-Event-ID", description, "41", "^[0-9]{1,18}$")]
     }
 }
 
-/// One event of a stream, by its fields.
+/// The fields of one event in a stream.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "it is only documented; streams are written as text")]
 struct StreamedEvent {
-    /// Its number in the log, for `Last-Event-ID`.
+    /// The number of the event in the log, for `Last-Event-ID`.
     #[schema(pattern = "^[0-9]+$", example = "42")]
     id: String,
     /// One line of JSON: `event_id`, `routing_key`, `key`, `at`, `payload`.
@@ -121,12 +121,12 @@ struct StreamedEvent {
 
 /// Follow events
 ///
-/// A stream of server-sent events (`text/event-stream`): first what lies behind `Last-Event-ID` or `after`, then what
-/// happens, as it happens, without a gap and in the order of the log. Each has its number as `id`, and as `data` one
-/// line of JSON. Every 15 seconds without an event there is a comment with the `id` reached, so that a caller who wants
-/// few events can resume all the same. A caller that reads too slowly is cut off, and so is everybody after an hour and when
-/// the server stops: connect again with the last `id`. Whose key was revoked or has expired is cut off within 20 seconds. A
-/// 410 says that this is no longer, or was never, part of the log.
+/// A stream of server-sent events (`text/event-stream`): first the events after `Last-Event-ID` or `after`, then new
+/// events as they happen, without gaps and in the order of the log. Each has its number as `id`, and one line of JSON
+/// as `data`. After 15 seconds without an event there is a comment with the current `id`, so that a caller who wants
+/// few events can resume, too. A stream ends when its caller reads too slowly, after an hour, and when the server
+/// stops: reconnect with the last `id`. It also ends within 20 seconds after its key was revoked or has expired. A 410
+/// says that the log does not continue after this event.
 #[utoipa::path(
     get,
     path = "/api/events",
@@ -162,7 +162,7 @@ pub(crate) async fn get_events(
     let slot = state.event_broadcast().acquire_slot().ok_or_else(|| {
         Problem::new(
             ProblemCode::Overloaded,
-            "as many streams are open here as there may be; try again in a moment",
+            "all event streams of this process are in use; try again in a moment",
         )
     })?;
     let topics = query.topics.unwrap_or_else(Topics::all);

@@ -12,10 +12,9 @@ problems!(Problems: &[]);
 
 /// Read metrics
 ///
-/// In Prometheus' text format: requests, steps, sagas by definition and status, queue depth and age, circuit breakers,
-/// events on their way, the connection pool and the process. Figures of queues, sagas and events are read from the
-/// database at most once a second;
-/// while it is away they stay as they were.
+/// Returns metrics in Prometheus' text format: requests, steps, sagas by definition and status, queue depth and age,
+/// circuit breakers, the outbox, the connection pool and the process. Metrics of queues, sagas and the outbox are read
+/// from the database at most once a second; while it can't be reached they keep their values.
 #[utoipa::path(
     get,
     path = "/metrics",

@@ -16,7 +16,7 @@ use uuid::Uuid;
 use crate::extract::{PageRequest, next_page};
 
 /// What `next_cursor` says in lists that have pages.
-pub(super) const NEXT: &str = "Give it as `cursor` to get the next page; `null` on the last one.";
+pub(super) const NEXT: &str = "The `cursor` of the next page; `null` on the last one.";
 
 /// A page of a list, or the whole of a short one.
 #[derive(Debug, Serialize)]

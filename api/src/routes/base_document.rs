@@ -16,13 +16,13 @@ use crate::http::{FieldError, ProblemBody, documented};
 
 /// The tags of the document, with their descriptions.
 pub(super) const TAGS: [(&str, &str); 8] = [
-    ("orders", "Place, read, move along and cancel orders"),
+    ("orders", "Place, read and cancel orders, and change their status"),
     ("inventory", "Products and their stock"),
-    ("notifications", "Mails and what became of them"),
+    ("notifications", "Mails and their delivery"),
     ("workflows", "Start, watch and cancel sagas of any definition"),
-    ("events", "What happened, as it happens"),
-    ("dead jobs", "What is out of attempts and waits for a person"),
-    ("queues", "What waits to be worked on; pause it and let it go on"),
+    ("events", "Events of the shop, as they happen"),
+    ("dead jobs", "Workflows that are out of attempts and wait for a person"),
+    ("queues", "Queues of work: read, pause, resume"),
     ("operations", "Health, metrics, the audit and this document"),
 ];
 
@@ -30,14 +30,14 @@ pub(super) const TAGS: [(&str, &str); 8] = [
 pub(crate) const RATE_LIMIT_HEADERS: [(&str, &str); 2] = [
     (
         "RateLimit",
-        "Where calls are counted: how many are left (`r`) of the caller's policy, and after how many seconds all of them are \
-         (`t`), as in `\"key\";r=29999;t=1`. `RateLimit-Limit`, `RateLimit-Remaining` and `RateLimit-Reset` say the same to \
+        "On calls that are counted: how many calls are left (`r`), and after how many seconds all of them are available again \
+         (`t`), as in `\"key\";r=29999;t=1`. `RateLimit-Limit`, `RateLimit-Remaining` and `RateLimit-Reset` are the same for \
          older clients",
     ),
     (
         "RateLimit-Policy",
-        "Where calls are counted: by what (`key` or `address`), how many may come at once (`q`), and in how many seconds so \
-         many are given back (`w`), as in `\"key\";q=30000;w=60`",
+        "On calls that are counted: the policy (by `key` or by `address`), how many calls may come at once (`q`), and in how \
+         many seconds as many become available again (`w`), as in `\"key\";q=30000;w=60`",
     ),
 ];
 
@@ -45,19 +45,19 @@ pub(crate) const RATE_LIMIT_HEADERS: [(&str, &str); 2] = [
 pub(crate) const SCHEME: &str = "bearer";
 
 const DESCRIPTION: &str = "\
-Places and cancels orders, manages products and stock, and shows and repairs the sagas that do it.
+Places and cancels orders, manages products and stock, and shows and repairs the sagas behind them.
 
 - Money is in integer minor units with an ISO 4217 currency, times are RFC 3339 in UTC, ids are UUIDs.
-- What goes wrong is `application/problem+json` (RFC 9457) with a stable `code`, a `trace_id`, and JSON pointers to \
-  what is wrong in `errors`.
-- `Authorization: Bearer <key>` on everything but health and this document; `x-required-role` says which role a key \
-  needs at least: `operate` includes `write`, and that `read`.
-- Calls are counted by key, and by address without a good one: `RateLimit` and `RateLimit-Policy` tell how many are left. \
-  One too many is a 429 whose `Retry-After` says when to come back.
+- Errors are `application/problem+json` (RFC 9457) with a stable `code`, a `trace_id`, and JSON pointers to the wrong \
+  fields in `errors`.
+- Everything but health and this document needs `Authorization: Bearer <key>`; `x-required-role` is the role that the \
+  key needs at least: `operate` includes `write`, and `write` includes `read`.
+- Calls are counted by key, and by address without a valid key: `RateLimit` and `RateLimit-Policy` show how many are left. \
+  A call beyond that is a 429 with `Retry-After`.
 - Unknown fields and parameters are refused.
-- `Idempotency-Key` on a POST that creates makes sending it again harmless; the first answer comes again.
-- Lists are continued by `next_cursor`, which is opaque and bound to its filter.
-- `ETag` and `If-Match` keep two people from overwriting each other's changes.";
+- `Idempotency-Key` makes it safe to send a POST again: the first response is returned again.
+- Lists continue with `next_cursor`, which is opaque and bound to the filter.
+- `ETag` and `If-Match` keep callers from overwriting each other's changes.";
 
 pub(crate) fn to_json(document: &OpenApi) -> String {
     // Strings, numbers and maps with string keys: writing them can't fail.

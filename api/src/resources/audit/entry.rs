@@ -10,42 +10,42 @@ use uuid::Uuid;
 
 use crate::resources::page::list;
 
-/// What somebody changed.
+/// One change by a person.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct AuditEntry {
     pub(crate) audit_id: Uuid,
     pub(crate) at: DateTime<Utc>,
-    /// Who: `key:` and the key's name, and behind a slash whom they said to act for.
+    /// The actor: `key:` and the name of the API key, followed by a slash and the value of `X-Actor`, if there was one.
     #[schema(example = "key:backoffice/anna")]
     pub(crate) actor: String,
-    /// The key that was used; `null` where none was asked for.
+    /// The id of the API key; `null` where keys are not needed.
     #[schema(example = "5f0c3a9be2d41877")]
     pub(crate) key_id: Option<String>,
-    /// Where the call came from.
+    /// The address that called.
     #[schema(example = "203.0.113.9")]
     pub(crate) address: Option<String>,
-    /// What was done, such as `stock.set`, `order.cancel` or `dead-job.retry`.
+    /// The action, such as `stock.set`, `order.cancel` or `dead-job.retry`.
     #[schema(example = "stock.set")]
     pub(crate) action: String,
-    /// What it was done to.
+    /// What was changed.
     pub(crate) subject: AuditSubject,
     pub(crate) reason: Option<String>,
-    /// How it was, where that is known.
+    /// The state before the change, where it is known.
     #[schema(value_type = Option<Object>)]
     pub(crate) before: Option<Value>,
-    /// How it was afterwards.
+    /// The state after the change.
     #[schema(value_type = Option<Object>)]
     pub(crate) after: Option<Value>,
-    /// The request's trace.
+    /// The trace of the request.
     pub(crate) trace_id: Option<String>,
 }
 
-list!(AuditPage of AuditEntry, "A page of what people changed.", "Gives the next page, as `cursor`; `null` on the last one.");
+list!(AuditPage of AuditEntry, "A page of changes by people.", "The `cursor` of the next page; `null` on the last one.");
 
-/// What something was done to.
+/// What an action changed.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct AuditSubject {
-    /// Such as `product`, `order`, `workflow`, `dead-job`, `key` or `queue`.
+    /// The kind, such as `product`, `order`, `workflow`, `dead-job`, `key` or `queue`.
     #[schema(example = "product")]
     pub(crate) kind: String,
     #[schema(example = "0199f3a0-1111-7222-8333-444455556666")]

@@ -7,31 +7,31 @@ use uuid::Uuid;
 
 use crate::extract::{FromParams, Params, Timestamp};
 
-/// What of the audit is asked for.
+/// Which entries of the audit to list.
 #[derive(Debug, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct AuditQuery {
-    /// Only by this actor, such as `key:backoffice`.
+    /// Only changes by this actor, such as `key:backoffice`.
     #[param(max_length = 200)]
     actor: Option<String>,
-    /// Only of this action, such as `stock.set`.
+    /// Only this action, such as `stock.set`.
     #[param(max_length = 64)]
     action: Option<String>,
-    /// Only about this kind of thing, such as `product`.
+    /// Only changes of this kind of resource, such as `product`.
     #[param(max_length = 64)]
     subject_kind: Option<String>,
-    /// Only about this thing.
+    /// Only changes of the resource with this id.
     #[param(max_length = 128)]
     subject_id: Option<String>,
-    /// Only those made at this time or later (RFC 3339).
+    /// Only changes at this time or later (RFC 3339).
     #[param(value_type = Option<DateTime<Utc>>)]
     created_after: Option<Timestamp>,
-    /// Only those made before this time (RFC 3339).
+    /// Only changes before this time (RFC 3339).
     #[param(value_type = Option<DateTime<Utc>>)]
     created_before: Option<Timestamp>,
     /// `next_cursor` of the page before, with the same filter.
     pub(super) cursor: Option<String>,
-    /// How many at most, 1 to 200; 50 if left out.
+    /// How many at most, 1 to 200; 50 by default.
     #[param(minimum = 1, maximum = 200, default = 50, required = false)]
     pub(super) limit: u32,
 }

@@ -12,23 +12,23 @@ use crate::{
     resources::page::list,
 };
 
-/// How many dead jobs one request acts on unless it says so.
+/// How many dead jobs one request acts on by default.
 const DEFAULT_BULK: u32 = 100;
 
-/// A workflow that was parked for a person.
+/// A workflow that is out of attempts and waits for a person.
 #[derive(Debug, Serialize, ToSchema)]
 #[expect(clippy::struct_field_names, reason = "the JSON names its id so")]
 pub(crate) struct DeadJob {
-    /// A workflow that dies again gets a new one.
+    /// A workflow that dies again gets a new dead job.
     pub(crate) dead_job_id: Uuid,
     pub(crate) workflow_id: Uuid,
     pub(crate) definition: String,
     pub(crate) queue: String,
-    /// The step it died at.
+    /// The step at which the workflow died.
     pub(crate) step: String,
     /// `action` or `undo`.
     pub(crate) direction: &'static str,
-    /// How many attempts the step had.
+    /// The number of attempts.
     pub(crate) attempts: u32,
     /// The last error.
     pub(crate) error: String,
@@ -38,10 +38,11 @@ pub(crate) struct DeadJob {
     pub(crate) payload: Value,
     pub(crate) first_failed_at: DateTime<Utc>,
     pub(crate) died_at: DateTime<Utc>,
-    /// When it expires if nobody acts, or its record goes to the archive; `null` for never, as for what died in an undo.
+    /// When the dead job expires, or its record is archived once it is resolved; `null` for never, as for workflows
+    /// that died in an undo.
     pub(crate) expires_at: Option<DateTime<Utc>>,
-    /// `retried`, `discarded` or `cancelled`, once somebody has acted; `deadline_passed` when its workflow's deadline has
-    /// had it unwind.
+    /// `retried`, `discarded` or `cancelled` by a person; `deadline_passed` when the workflow compensates because its
+    /// deadline has passed; `null` while it is unresolved.
     pub(crate) resolution: Option<String>,
     pub(crate) resolved_by: Option<String>,
     pub(crate) resolved_reason: Option<String>,
@@ -53,11 +54,11 @@ list!(DeadJobList of DeadJob, "A page of dead jobs, newest first.");
 /// One failed attempt.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct DeadJobError {
-    /// From one.
+    /// The number of the attempt, from one.
     pub(crate) attempt: u32,
-    /// When it ended.
+    /// When the attempt ended.
     pub(crate) at: DateTime<Utc>,
-    /// As in the workflow's history.
+    /// The outcome, as in the history of the workflow.
     pub(crate) outcome: String,
     /// The error with its causes, outermost first.
     pub(crate) error: Vec<String>,
@@ -72,14 +73,15 @@ pub(crate) struct DeadJobRetry {
     pub(crate) reason: Option<String>,
 }
 
-/// Why a dead job is given up.
+/// Why a dead job is discarded.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct DeadJobDiscard {
     /// For the audit.
     #[schema(min_length = 1, max_length = 500, format = "any-line", example = "the customer was called")]
     pub(crate) reason: String,
-    /// Also when it died while it unwound, so that what is not undone is left standing: somebody has seen to it by hand.
+    /// Discards it even if the workflow died in an undo, and leaves what is not undone as it is: you have taken care of
+    /// it.
     #[serde(default)]
     pub(crate) force: bool,
 }
@@ -88,14 +90,14 @@ pub(crate) struct DeadJobDiscard {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct DeadJobsRetry {
-    /// Which ones; `{}` for all.
+    /// Which dead jobs; `{}` for all.
     #[schema(value_type = DeadJobSelection)]
     pub(crate) filter: StrictObject<DeadJobSelection>,
-    /// At most this many, oldest first; fewer where that takes longer than ten seconds.
+    /// How many at most, oldest first; fewer if they take longer than ten seconds.
     #[serde(default = "default_limit")]
     #[schema(minimum = 1, maximum = 1000, default = 100)]
     pub(crate) limit: u32,
-    /// Only counts them.
+    /// Only counts them and changes nothing.
     #[serde(default)]
     pub(crate) dry_run: bool,
     /// For the audit.
@@ -107,45 +109,46 @@ fn default_limit() -> u32 {
     DEFAULT_BULK
 }
 
-/// Which dead jobs are meant; every field narrows.
+/// A selection of dead jobs; every field narrows it.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct DeadJobSelection {
-    /// Of this definition.
+    /// Only dead jobs of this definition.
     #[schema(example = "deliver-notification", format = "searchable")]
     pub(crate) definition: Option<String>,
-    /// At this step.
+    /// Only dead jobs that died at this step.
     #[schema(format = "searchable")]
     pub(crate) step: Option<String>,
-    /// Whose last error contains this text.
+    /// Only dead jobs whose last error contains this text.
     #[schema(max_length = 200, format = "searchable")]
     pub(crate) error_contains: Option<String>,
-    /// Parked before this time.
+    /// Only dead jobs that died before this time.
     #[schema(value_type = Option<DateTime<Utc>>)]
     pub(crate) died_before: Option<Timestamp>,
-    /// Parked after this time.
+    /// Only dead jobs that died after this time.
     #[schema(value_type = Option<DateTime<Utc>>)]
     pub(crate) died_after: Option<Timestamp>,
 }
 
-/// Which dead jobs are given up, and why.
+/// Which dead jobs are discarded, and why.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct DeadJobsDiscard {
-    /// Which ones; `{}` for all.
+    /// Which dead jobs; `{}` for all.
     #[schema(value_type = DeadJobSelection)]
     pub(crate) filter: StrictObject<DeadJobSelection>,
-    /// At most this many, oldest first; fewer where that takes longer than ten seconds.
+    /// How many at most, oldest first; fewer if they take longer than ten seconds.
     #[serde(default = "default_limit")]
     #[schema(minimum = 1, maximum = 1000, default = 100)]
     pub(crate) limit: u32,
-    /// Only counts them.
+    /// Only counts them and changes nothing.
     #[serde(default)]
     pub(crate) dry_run: bool,
     /// For the audit.
     #[schema(min_length = 1, max_length = 500, format = "any-line", example = "the customers were called")]
     pub(crate) reason: String,
-    /// Also those that died while they unwound, so that what is not undone is left standing; else they are skipped.
+    /// Discards also those whose workflows died in an undo, and leaves what is not undone as it is; otherwise they are
+    /// skipped.
     #[serde(default)]
     pub(crate) force: bool,
 }
@@ -157,63 +160,63 @@ pub(crate) struct DeadJobLeft {
     pub(crate) reason: String,
 }
 
-/// What was, or would be, given up.
+/// The result of discarding many dead jobs.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct DeadJobsDiscarded {
     pub(crate) dry_run: bool,
-    /// How many matched the filter when it was asked.
+    /// How many matched the filter before.
     pub(crate) matched: i64,
-    /// How many match it now, those skipped and failed among them: ask again for the others.
+    /// How many match it now, including those that were skipped or failed: send the request again for the rest.
     pub(crate) remaining: i64,
-    /// Those that were given up, oldest first; none on a dry run.
+    /// The discarded ones, oldest first; none in a dry run.
     pub(crate) discarded: Vec<Uuid>,
-    /// Those of them whose workflows unwind now, as they still could.
+    /// Those of them whose workflows compensate now.
     pub(crate) unwinding: Vec<Uuid>,
-    /// Those that died while they unwound, and were left because nobody insisted (`force`).
+    /// Those whose workflows died in an undo, and which were skipped without `force`.
     pub(crate) skipped: Vec<DeadJobLeft>,
-    /// Those that could not be given up; the others were, all the same.
+    /// Those that could not be discarded.
     pub(crate) failed: Vec<DeadJobLeft>,
 }
 
-/// What was, or would be, retried.
+/// The result of retrying many dead jobs.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct DeadJobsRetried {
     pub(crate) dry_run: bool,
-    /// How many matched the filter when it was asked.
+    /// How many matched the filter before.
     pub(crate) matched: i64,
-    /// How many match it now: ask again for the next ones until it is zero. What died again is among them, and what failed.
+    /// How many match it now, including those that died again or failed: send the request again for the rest.
     pub(crate) remaining: i64,
-    /// Those that were retried, oldest first; none on a dry run.
+    /// The retried ones, oldest first; none in a dry run.
     pub(crate) retried: Vec<Uuid>,
-    /// Those that could not be retried; the others were, all the same.
+    /// Those that could not be retried.
     pub(crate) failed: Vec<DeadJobLeft>,
 }
 
-/// A dead job whose time to live is over.
+/// A dead job that has been archived.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct ArchivedDeadJob {
     #[serde(flatten)]
     pub(crate) dead_job: DeadJob,
     pub(crate) archived_at: DateTime<Utc>,
-    /// `expired` when nobody had acted on it, and its workflow unwound if it still could, or else ended as it was;
-    /// `resolved` when somebody had acted.
+    /// `expired` when it was unresolved (its workflow then compensated if it still could, or else ended as it was);
+    /// `resolved` otherwise.
     pub(crate) why: &'static str,
 }
 
-list!(ArchivedDeadJobList of ArchivedDeadJob, "A page of archived dead jobs, the last parked first.");
+list!(ArchivedDeadJobList of ArchivedDeadJob, "A page of archived dead jobs, those that died last first.");
 
-/// How many dead jobs there are, by where they died and by error.
+/// The number of dead jobs, by step and by error.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct DeadJobSummary {
-    /// How many match the filter.
+    /// The number that match the filter.
     pub(crate) count: i64,
-    /// By where they died, the most first.
+    /// By definition, step and direction, the largest number first.
     pub(crate) by_kind: Vec<DeadJobKindCount>,
-    /// By their last error, the most first; the hundred most common ones.
+    /// By last error, the largest number first; the hundred most common errors.
     pub(crate) by_error: Vec<DeadJobErrorCount>,
 }
 
-/// How many died at one place.
+/// The number of dead jobs at one step.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct DeadJobKindCount {
     pub(crate) definition: String,
@@ -225,7 +228,7 @@ pub(crate) struct DeadJobKindCount {
     pub(crate) newest_died_at: DateTime<Utc>,
 }
 
-/// How many have the same last error.
+/// The number of dead jobs with the same last error.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct DeadJobErrorCount {
     pub(crate) error: String,
@@ -312,7 +315,7 @@ impl From<DeadJobSelection> for DeadJobFilter {
     }
 }
 
-/// The example of the document.
+/// The example in the document.
 pub(super) fn example() -> Value {
     json!({
         "dead_job_id": "0199f3a1-0000-7000-8000-00000000dead",

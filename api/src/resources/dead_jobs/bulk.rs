@@ -6,18 +6,21 @@ use std::time::Duration;
 use super::body::DeadJobSelection;
 use crate::{extract::StrictObject, http::Problem};
 
-/// The most that are retried or discarded by one request.
+/// How many dead jobs one request retries or discards at most.
 const MAX_BULK: u32 = 1000;
 
-/// Half of what a request may take: the caller is to hear which ones were done.
+/// Half of the request time-out, so that the caller learns which ones were done.
 const BULK_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How far one request goes.
+/// The bounds of one request.
 pub(super) fn bulk(limit: u32) -> BulkLimits {
     BulkLimits { max_jobs: limit, time_limit: BULK_TIMEOUT }
 }
 
-/// Checks what a request about many says about which.
+/// Checks the selection of a bulk request.
+///
+/// # Errors
+/// A 422 when the limit or a text is out of bounds.
 pub(super) fn selected(filter: StrictObject<DeadJobSelection>, limit: u32) -> Result<DeadJobFilter, Problem> {
     if !(1..=MAX_BULK).contains(&limit) {
         return Err(Problem::field("/limit", "out-of-range", format!("must be from 1 to {MAX_BULK}")));
@@ -33,7 +36,7 @@ pub(super) fn selected(filter: StrictObject<DeadJobSelection>, limit: u32) -> Re
     Ok(filter.into())
 }
 
-/// What `force` means.
+/// How `force` discards.
 pub(super) fn discard_mode(force: bool) -> DiscardMode {
     if force { DiscardMode::Force } else { DiscardMode::Safe }
 }

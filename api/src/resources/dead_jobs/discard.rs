@@ -19,9 +19,10 @@ problems!(DiscardProblems: BODY, ONE, STORED, &[ProblemCode::AlreadyResolved, Pr
 
 /// Discard a dead job
 ///
-/// A workflow that can still unwind does so, as if it had been cancelled: nothing of it is left standing. One past its point
-/// of no return ends as it is, `dead`. One that died while it unwound is refused (409): retry it once the cause is mended;
-/// or set `force`, and what is not undone is left standing for you to see to. Who did it and why is kept.
+/// A workflow that can still compensate does so, as if it had been cancelled: everything it did is undone. A workflow
+/// past its point of no return ends as it is, `dead`. A workflow that died in an undo is refused (409): retry it once
+/// the cause is fixed; or set `force`, and take care of what is not undone yourself. The audit records who did it and
+/// why.
 #[utoipa::path(
     post,
     path = "/api/dead-jobs/{dead_job_id}/discard",
@@ -31,9 +32,9 @@ problems!(DiscardProblems: BODY, ONE, STORED, &[ProblemCode::AlreadyResolved, Pr
     responses(
         (
             status = 200,
-            description = "Its workflow, which unwinds (`compensating` or `compensated`) or has ended (`dead`)",
+            description = "Its workflow, which compensates (`compensating` or `compensated`) or has ended (`dead`)",
             body = Workflow,
-            headers(("Location" = String, description = "Where the workflow is")),
+            headers(("Location" = String, description = "The workflow")),
             example = json!(example())
         ),
         DiscardProblems

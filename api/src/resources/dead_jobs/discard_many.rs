@@ -20,10 +20,10 @@ problems!(Problems: BODY, STORED);
 
 /// Discard many dead jobs
 ///
-/// All that match the filter, oldest first, up to a limit, each as if it was discarded alone: a workflow that can still
-/// unwind does so, one past its point of no return ends as it is, and one that died while it unwound is skipped, with the
-/// reason, unless `force` is set. Try it with `dry_run` first: it tells how many match and changes nothing. Who did it and
-/// why is kept.
+/// Discards all that match the filter, oldest first, up to a limit, each as if it were discarded alone: a workflow that
+/// can still compensate does so, one past its point of no return ends as it is, and one that died in an undo is
+/// skipped, with the reason, unless `force` is set. Try it with `dry_run` first, which counts the matches and changes
+/// nothing. The audit records who did it and why.
 #[utoipa::path(
     post,
     path = "/api/dead-jobs/discard",
@@ -37,7 +37,7 @@ problems!(Problems: BODY, STORED);
     responses(
         (
             status = 200,
-            description = "What was, or would be, given up",
+            description = "What was discarded; in a dry run, what matches",
             body = DeadJobsDiscarded,
             example = json!({
                 "dry_run": true, "matched": 17, "remaining": 17,

@@ -17,7 +17,7 @@ problems!(OneProblems: ONE, STORED, &[ProblemCode::Archived]);
 
 /// Read a dead job
 ///
-/// With its payload and every error. One whose time to live is over is a 410 and stands in the archive.
+/// Returns a dead job with its payload and every error. One that has been archived is a 410; read it in the archive.
 #[utoipa::path(
     get,
     path = "/api/dead-jobs/{dead_job_id}",

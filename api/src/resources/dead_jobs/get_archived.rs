@@ -17,7 +17,8 @@ problems!(OneProblems: ONE, STORED);
 
 /// Read an archived dead job
 ///
-/// With its payload and every error. It can't be retried any more: start its workflow anew if it is still wanted.
+/// Returns an archived dead job with its payload and every error. It can no longer be retried: start a new workflow if
+/// it is still needed.
 #[utoipa::path(
     get,
     path = "/api/dead-jobs/archive/{dead_job_id}",

@@ -20,7 +20,7 @@ problems!(ListProblems: LIST, STORED);
 
 /// List dead jobs
 ///
-/// Newest first; those that somebody has acted on are left out unless asked for.
+/// Lists dead jobs, newest first. Resolved ones are left out unless `with_resolved` is set.
 #[utoipa::path(
     get,
     path = "/api/dead-jobs",

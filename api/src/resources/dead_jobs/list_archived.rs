@@ -21,8 +21,8 @@ problems!(ListProblems: LIST, STORED);
 
 /// List archived dead jobs
 ///
-/// Those whose time to live is over, the last parked first. Unless asked for, those are left out that somebody had acted
-/// on before.
+/// Lists archived dead jobs, those that died last first. Those that had been resolved are left out unless
+/// `with_resolved` is set.
 #[utoipa::path(
     get,
     path = "/api/dead-jobs/archive",

@@ -16,18 +16,18 @@ pub(crate) struct DeadJobQuery {
     /// Only those whose last error contains this text.
     #[param(max_length = 200)]
     error_contains: Option<String>,
-    /// Only those parked before this time (RFC 3339).
+    /// Only those that died before this time (RFC 3339).
     #[param(value_type = Option<DateTime<Utc>>)]
     died_before: Option<Timestamp>,
-    /// Only those parked after this time (RFC 3339).
+    /// Only those that died after this time (RFC 3339).
     #[param(value_type = Option<DateTime<Utc>>)]
     died_after: Option<Timestamp>,
-    /// With those that somebody has acted on.
+    /// Includes resolved ones.
     #[param(default = false)]
     with_resolved: Option<bool>,
     /// `next_cursor` of the page before, with the same filter.
     cursor: Option<String>,
-    /// How many at most, 1 to 200; 50 if left out.
+    /// How many at most, 1 to 200; 50 by default.
     #[param(minimum = 1, maximum = 200, default = 50, required = false)]
     limit: u32,
 }

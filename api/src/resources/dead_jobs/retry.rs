@@ -19,7 +19,7 @@ problems!(RetryProblems: BODY, ONE, STORED, &[ProblemCode::AlreadyResolved, Prob
 
 /// Retry a dead job
 ///
-/// Its workflow goes on exactly where it stopped, with fresh attempts. Who did it and why is kept.
+/// The workflow continues exactly where it stopped, with fresh attempts. The audit records who did it and why.
 #[utoipa::path(
     post,
     path = "/api/dead-jobs/{dead_job_id}/retry",
@@ -29,9 +29,9 @@ problems!(RetryProblems: BODY, ONE, STORED, &[ProblemCode::AlreadyResolved, Prob
     responses(
         (
             status = 202,
-            description = "Its workflow, which moves again",
+            description = "Its workflow, which runs again",
             body = Workflow,
-            headers(("Location" = String, description = "Where the workflow is")),
+            headers(("Location" = String, description = "The workflow")),
             example = json!(example())
         ),
         RetryProblems

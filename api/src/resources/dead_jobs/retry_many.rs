@@ -20,8 +20,8 @@ problems!(Problems: BODY, STORED);
 
 /// Retry many dead jobs
 ///
-/// All that match the filter, oldest first, up to a limit. Try it with `dry_run` first: it tells how many match and
-/// changes nothing. One that can't be retried is told of in `failed`, and keeps no other from it.
+/// Retries all that match the filter, oldest first, up to a limit. Try it with `dry_run` first, which counts the
+/// matches and changes nothing. One that can't be retried is listed in `failed` and does not affect the others.
 #[utoipa::path(
     post,
     path = "/api/dead-jobs/retry",
@@ -35,7 +35,7 @@ problems!(Problems: BODY, STORED);
     responses(
         (
             status = 200,
-            description = "What was, or would be, retried",
+            description = "What was retried; in a dry run, what matches",
             body = DeadJobsRetried,
             example = json!({"dry_run": true, "matched": 17, "remaining": 17, "retried": [], "failed": []})
         ),

@@ -27,10 +27,10 @@ pub(crate) struct SummaryQuery {
     /// Only those whose last error contains this text.
     #[param(max_length = 200)]
     error_contains: Option<String>,
-    /// Only those parked before this time (RFC 3339).
+    /// Only those that died before this time (RFC 3339).
     #[param(value_type = Option<DateTime<Utc>>)]
     died_before: Option<Timestamp>,
-    /// Only those parked after this time (RFC 3339).
+    /// Only those that died after this time (RFC 3339).
     #[param(value_type = Option<DateTime<Utc>>)]
     died_after: Option<Timestamp>,
 }
@@ -49,7 +49,7 @@ impl FromParams for SummaryQuery {
 
 /// Count dead jobs
 ///
-/// Those that wait for a person, by where they died and by their last error.
+/// Counts unresolved dead jobs, by step and by last error.
 #[utoipa::path(
     get,
     path = "/api/dead-jobs/summary",
@@ -58,7 +58,7 @@ impl FromParams for SummaryQuery {
     responses(
         (
             status = 200,
-            description = "How many there are",
+            description = "The counts",
             body = DeadJobSummary,
             example = json!({
                 "count": 17,

@@ -7,16 +7,16 @@ use crate::{health::body::Health, http::documented::problems, state::ApiState};
 
 problems!(Problems: &[]);
 
-/// How is everything?
+/// Read health
 ///
-/// Database, queue, mail and circuit breakers, each with its state, as they were within the last second. `degraded` means
-/// that it serves, but something is late or away.
+/// The state of the database, the queues, mail and the circuit breakers, as of the last second. `degraded` means that
+/// the process serves, but something is late or unavailable.
 #[utoipa::path(
     get,
     path = "/health",
     tag = "operations",
     responses(
-        (status = 200, description = "It serves", body = Health, example = json!(example())),
+        (status = 200, description = "The process serves", body = Health, example = json!(example())),
         (status = 503, description = "The database does not answer", body = Health, example = json!(down())),
         Problems
     )

@@ -11,15 +11,15 @@ use crate::{
 
 problems!(Problems: &[]);
 
-/// Is the process alive?
+/// Check liveness
 ///
-/// Touches nothing outside the process: when this does not answer, restart it.
+/// Uses nothing outside the process: if it does not answer, restart the process.
 #[utoipa::path(
     get,
     path = "/health/live",
     tag = "operations",
     responses(
-        (status = 200, description = "It is", body = Liveness, example = json!({"status": "up"})),
+        (status = 200, description = "The process is alive", body = Liveness, example = json!({"status": "up"})),
         Problems
     )
 )]

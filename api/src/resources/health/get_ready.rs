@@ -11,20 +11,20 @@ use crate::{
 
 problems!(Problems: &[]);
 
-/// Can it serve?
+/// Check readiness
 ///
-/// It can as long as the database answers: accepted work is durable, and waits while workers or mail are away. Not
-/// ready is a 503 with the state of each part, not a problem document. A process that was told to stop is `draining`: it
-/// still serves what comes, but nothing new should be sent to it.
+/// A process is ready while the database answers: accepted work is durable, and waits while workers or the mail server
+/// are unavailable. Not ready is a 503 with the state of each part instead of a problem document. A process that is
+/// shutting down is `draining`: it still serves requests, but callers should send new ones elsewhere.
 #[utoipa::path(
     get,
     path = "/health/ready",
     tag = "operations",
     responses(
-        (status = 200, description = "It can", body = Health, example = json!(example())),
+        (status = 200, description = "The process is ready", body = Health, example = json!(example())),
         (
             status = 503,
-            description = "The database does not answer, or the process is about to stop",
+            description = "The database does not answer, or the process is shutting down",
             body = Health,
             example = json!(down())
         ),

@@ -12,14 +12,14 @@ use uuid::Uuid;
 
 use crate::resources::{documented_enum::documented_enum, page::list};
 
-documented_enum!(NotificationStatus, "Where a notification is.", notifications::NotificationStatus::ALL);
+documented_enum!(NotificationStatus, "The status of a notification.", notifications::NotificationStatus::ALL);
 
-/// A mail and what became of it.
+/// A mail and its delivery.
 #[derive(Debug, Serialize, ToSchema)]
 #[expect(clippy::struct_field_names, reason = "the JSON names its id so")]
 pub(crate) struct Notification {
     pub(crate) notification_id: Uuid,
-    /// Where it goes.
+    /// The recipient.
     #[schema(example = "a@example.com")]
     pub(crate) to: String,
     pub(crate) subject: String,
@@ -27,10 +27,11 @@ pub(crate) struct Notification {
     pub(crate) html: Option<String>,
     #[schema(value_type = NotificationStatus)]
     pub(crate) status: notifications::NotificationStatus,
-    /// The mail's `Message-ID`, once it is sent; every attempt has the same, so that mail servers can tell repetitions.
+    /// The `Message-ID` of the mail, once it is sent. It is the same in every attempt, so that mail servers can
+    /// recognise duplicates.
     pub(crate) message_id: Option<String>,
-    /// The latest attempts, up to 100, oldest first. Those times are left out when the mail only waited, because the mail
-    /// server had failed too often.
+    /// The latest attempts, up to 100, oldest first. Times at which the mail only waited for an unavailable mail server
+    /// are left out.
     #[schema(max_items = 100)]
     pub(crate) attempts: Vec<NotificationAttempt>,
     /// The workflow that delivers it.
@@ -42,15 +43,15 @@ pub(crate) struct Notification {
 /// One attempt to deliver a mail.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct NotificationAttempt {
-    /// From one; again from one when an operator has retried it.
+    /// The number of the attempt, from one; from one again after an operator has retried the mail.
     pub(crate) attempt: u32,
     pub(crate) started_at: DateTime<Utc>,
     pub(crate) duration_ms: i64,
-    /// As in the workflow's history: `started`, `done`, `retry`, `postponed` (it tried for all that wait, and that does not
-    /// count as an attempt of its own), `failed`, `lost`, `exhausted` or `parked`.
+    /// As in the workflow's history: `started`, `done`, `retry`, `postponed` (it tried for all that wait, and that does
+    /// not count as an attempt of its own), `failed`, `lost`, `exhausted` or `parked`.
     #[schema(example = "done")]
     pub(crate) outcome: &'static str,
-    /// What the mail server said, its code first, if it said something.
+    /// The reply of the mail server, with its code, if there was one.
     #[schema(example = "250 OK, queued as 4BxY")]
     pub(crate) reply: Option<String>,
     /// The error with its causes, outermost first.
@@ -61,13 +62,13 @@ pub(crate) struct NotificationAttempt {
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct NotificationSummary {
     pub(crate) notification_id: Uuid,
-    /// Where it goes.
+    /// The recipient.
     #[schema(example = "a@example.com")]
     pub(crate) to: String,
     pub(crate) subject: String,
     #[schema(value_type = NotificationStatus)]
     pub(crate) status: notifications::NotificationStatus,
-    /// The mail's `Message-ID`, once it is sent.
+    /// The `Message-ID` of the mail, once it is sent.
     pub(crate) message_id: Option<String>,
     pub(crate) created_at: DateTime<Utc>,
     pub(crate) updated_at: DateTime<Utc>,
@@ -75,8 +76,8 @@ pub(crate) struct NotificationSummary {
 
 list!(NotificationList of NotificationSummary, "A page of mails, newest first.");
 
-/// A mail to be sent: either written out or by a template. One struct, so that what is wrong is told by its pointer; two
-/// in the document, where it is one or the other.
+/// A mail to be sent: written out, or from a template. It is one struct, so that errors name the field by its pointer;
+/// in the document it is one of two.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct NewNotification {
@@ -97,21 +98,22 @@ struct WrittenNotification {
     /// The recipient's address.
     #[schema(format = Email, max_length = 254, example = "a@example.com")]
     to: String,
-    /// One line.
+    /// The subject, one line.
     #[schema(min_length = 1, max_length = 200, format = "line")]
     subject: String,
-    /// The text.
+    /// The body as plain text.
     #[schema(min_length = 1, max_length = 65_536, format = "prose")]
     text: String,
-    /// The same as HTML, sent as it is. The whole request can have 256 KiB, which letters beyond ASCII fill sooner.
+    /// The body as HTML, sent as it is. The whole request may have 256 KiB; characters beyond ASCII take more than one
+    /// byte.
     #[schema(min_length = 1, max_length = 131_072, format = "prose")]
     html: Option<String>,
-    /// Of all mails with the same key only the first is sent, for ever.
+    /// Of all mails with the same key only the first is ever sent.
     #[schema(min_length = 1, max_length = 128, format = "line")]
     dedup_key: Option<String>,
 }
 
-/// A mail by a template.
+/// A mail from a template.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "it is only documented")]
@@ -119,12 +121,12 @@ struct TemplatedNotification {
     /// The recipient's address.
     #[schema(format = Email, max_length = 254, example = "a@example.com")]
     to: String,
-    /// One of those that `GET /api/notification-templates` lists.
+    /// The name of a template; `GET /api/notification-templates` lists them.
     #[schema(example = "low-stock")]
     template: String,
-    /// The template's variables: all of them, no others.
+    /// The variables of the template: all of them, and no others.
     variables: Map<String, Value>,
-    /// Of all mails with the same key only the first is sent, for ever.
+    /// Of all mails with the same key only the first is ever sent.
     #[schema(min_length = 1, max_length = 128, format = "line")]
     dedup_key: Option<String>,
 }
@@ -133,31 +135,31 @@ impl PartialSchema for NewNotification {
     fn schema() -> RefOr<Schema> {
         let one_of =
             OneOfBuilder::new().item(WrittenNotification::schema()).item(TemplatedNotification::schema());
-        one_of.description(Some("A mail to be sent: either written out or by a template.")).into()
+        one_of.description(Some("A mail to be sent: written out, or from a template.")).into()
     }
 }
 
 impl ToSchema for NewNotification {}
 
-/// A template of mails.
+/// A mail template.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct NotificationTemplate {
-    /// Give it as `template`.
+    /// The name, for `template`.
     #[schema(example = "low-stock")]
     pub(crate) name: &'static str,
-    /// What it is for.
+    /// When the template is used.
     pub(crate) description: &'static str,
     /// The JSON schema of `variables`.
     #[schema(value_type = Object)]
     pub(crate) variables: Value,
-    /// Variables to show how it is used.
+    /// Example variables.
     #[schema(value_type = Object)]
     pub(crate) example: Value,
-    /// The subject that comes of the example.
+    /// The subject that the example gives.
     pub(crate) subject: String,
 }
 
-list!(NotificationTemplateList of NotificationTemplate, "All templates.", "Always `null`: there are few templates, and all of them are given.");
+list!(NotificationTemplateList of NotificationTemplate, "All templates.", "Always `null`: the list has no pages.");
 
 impl From<notifications::Notification> for Notification {
     fn from(notification: notifications::Notification) -> Self {
@@ -207,7 +209,7 @@ impl From<&TemplateDescription> for NotificationTemplate {
     }
 }
 
-/// The example of the document.
+/// The example in the document.
 pub(super) fn example() -> Value {
     json!({
         "notification_id": "0199f3a0-2222-7222-8333-444455556666",

@@ -25,9 +25,10 @@ problems!(Problems: BODY, KEYED, STORED);
 
 /// Send a notification
 ///
-/// By e-mail, written out or by a template. It is durable when the answer comes, and delivered at least once, under one
-/// `Message-ID`. Without `Prefer: wait` the answer comes at once; with it, as soon as the mail is sent or has failed for
-/// good. A `dedup_key` that was used before finds the notification of then, whatever the rest says.
+/// Sends an e-mail, written out or from a template. The notification is durable when the response arrives, and
+/// delivered at least once, with one `Message-ID`. Without `Prefer: wait` the response comes at once; with it, as soon
+/// as the mail is sent or has finally failed. A `dedup_key` that was used before returns the earlier notification,
+/// whatever else the request says.
 #[utoipa::path(
     post,
     path = "/api/notifications",
@@ -38,7 +39,7 @@ problems!(Problems: BODY, KEYED, STORED);
             "to": "a@example.com", "subject": "We are closed on Monday", "text": "See you on Tuesday.",
             "html": "<p>See you on <b>Tuesday</b>.</p>", "dedup_key": "closed-2026-11-23-a"
         }))),
-        ("template" = (summary = "By a template", value = json!({
+        ("template" = (summary = "From a template", value = json!({
             "to": "a@example.com", "template": "low-stock",
             "variables": {"products": [{"sku": "TEA-1", "available": 4, "threshold": 5}]}
         })))
@@ -49,9 +50,9 @@ problems!(Problems: BODY, KEYED, STORED);
             description = "The notification",
             body = Notification,
             headers(
-                ("Location" = String, description = "Where the notification is"),
+                ("Location" = String, description = "The notification"),
                 ("Preference-Applied" = String, description = "The wait that was honoured"),
-                ("Idempotent-Replayed" = String, description = "`true` when this is an earlier request's answer")
+                ("Idempotent-Replayed" = String, description = "`true` when this is the response of an earlier request")
             ),
             example = json!(example())
         ),
@@ -60,9 +61,9 @@ problems!(Problems: BODY, KEYED, STORED);
             description = "The notification that has this `dedup_key`; nothing else is sent",
             body = Notification,
             headers(
-                ("Location" = String, description = "Where the notification is"),
+                ("Location" = String, description = "The notification"),
                 ("Preference-Applied" = String, description = "The wait that was honoured"),
-                ("Idempotent-Replayed" = String, description = "`true` when this is an earlier request's answer")
+                ("Idempotent-Replayed" = String, description = "`true` when this is the response of an earlier request")
             ),
             example = json!(example())
         ),
@@ -103,7 +104,7 @@ pub(crate) async fn create_notification(
         .await
 }
 
-/// Who wrote the text.
+/// Who wrote the text of a mail.
 #[derive(Clone, Copy)]
 enum Source {
     Caller,
@@ -111,7 +112,7 @@ enum Source {
 }
 
 impl Source {
-    /// Has what is wrong with a text that the caller did not send point at what it was made of.
+    /// Points errors of a rendered text at its variables, since the caller did not send the text.
     fn blamed(self, error: SendNotificationError) -> SendNotificationError {
         match (self, error) {
             (Self::Template, SendNotificationError::Invalid(mut violations)) => {
@@ -130,7 +131,10 @@ impl Source {
     }
 }
 
-/// Reads which of the two it is: written out, or by a template.
+/// Reads the mail: written out, or from a template.
+///
+/// # Errors
+/// A 422 when it is neither, or both.
 fn message(state: &ApiState, new: NewNotification) -> Result<DeliverNotification, Problem> {
     let NewNotification { to, subject, text, html, template, variables, dedup_key: _ } = new;
     if let Some(template) = template {

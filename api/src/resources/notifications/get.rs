@@ -21,7 +21,8 @@ problems!(Problems: ONE, STORED);
 
 /// Read a notification
 ///
-/// With every attempt to deliver it. A mail is delivered at least once, with a `Message-ID` that never changes.
+/// Returns a notification with every attempt to deliver it. A mail is delivered at least once, always with the same
+/// `Message-ID`.
 #[utoipa::path(
     get,
     path = "/api/notifications/{notification_id}",

@@ -19,9 +19,10 @@ problems!(ListProblems: LIST, STORED);
 
 /// List notifications in a status
 ///
-/// Newest first, without their texts and attempts. There is no index by status, so it may have to look at many rows: few such
-/// lists are read at a time (503 `overloaded` beyond), each for two seconds at most (503 `timeout`). Failed ones are found faster among the dead jobs
-/// (`/api/dead-jobs?definition=deliver-notification`), those on their way among the workflows
+/// Lists notifications, newest first, without their texts and attempts. There is no index by status, so the list may
+/// scan many rows: few such lists run at a time (503 `overloaded` beyond that), each for two seconds at most (503
+/// `timeout`). Failed notifications are found faster among the dead jobs
+/// (`/api/dead-jobs?definition=deliver-notification`), unsent ones among the workflows
 /// (`/api/workflows?definition=deliver-notification&status=running`).
 #[utoipa::path(
     get,

@@ -16,7 +16,7 @@ problems!(Problems: STORED, &[ProblemCode::InvalidParameter]);
 
 /// List the templates of notifications
 ///
-/// Each with the JSON schema of its variables and an example. They are few, so there are no pages.
+/// Lists all mail templates, each with the JSON schema of its variables and an example.
 #[utoipa::path(
     get,
     path = "/api/notification-templates",

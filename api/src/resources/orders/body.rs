@@ -12,18 +12,18 @@ use crate::{
     resources::{documented_enum::documented_enum, page::list},
 };
 
-documented_enum!(OrderStatus, "Where an order is in its life.", orders::OrderStatus::ALL);
+documented_enum!(OrderStatus, "The status of an order.", orders::OrderStatus::ALL);
 
 /// An order to be placed.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct NewOrder {
-    /// Whose order it is.
+    /// The customer who orders.
     pub(crate) customer_id: Uuid,
-    /// Where mails about it go.
+    /// Where mails about the order go.
     #[schema(format = Email, max_length = 254, example = "a@example.com")]
     pub(crate) customer_email: String,
-    /// What is ordered; lines with the same SKU are summed when stock is reserved.
+    /// The lines. Lines with the same SKU are added up when stock is reserved.
     #[schema(min_items = 1, max_items = 100, value_type = Vec<NewOrderItem>)]
     pub(crate) items: Vec<StrictObject<NewOrderItem>>,
 }
@@ -32,10 +32,10 @@ pub(crate) struct NewOrder {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct NewOrderItem {
-    /// What.
+    /// The SKU of the product.
     #[schema(min_length = 1, max_length = 64, format = "line", example = "TEA-1")]
     pub(crate) sku: String,
-    /// How many.
+    /// The quantity.
     #[schema(minimum = 1, maximum = 1_000_000, example = 2)]
     pub(crate) quantity: i64,
 }
@@ -44,11 +44,11 @@ pub(crate) struct NewOrderItem {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct StatusUpdate {
-    /// `processing`, `shipped` or `delivered`, each from the one before; the others come about by placing and
+    /// `processing`, `shipped` or `delivered`, each from the one before. The other statuses result from placing and
     /// cancelling.
     #[schema(value_type = OrderStatus)]
     pub(crate) status: orders::OrderStatus,
-    /// Why, for the timeline.
+    /// The reason, for the timeline.
     #[schema(max_length = 500, format = "any-line")]
     pub(crate) reason: Option<String>,
 }
@@ -57,7 +57,7 @@ pub(crate) struct StatusUpdate {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct OrderCancellation {
-    /// For the timeline and the customer.
+    /// The reason, for the timeline and the customer.
     #[schema(min_length = 1, max_length = 500, format = "non-blank-line", example = "changed my mind")]
     pub(crate) reason: String,
 }
@@ -71,7 +71,7 @@ pub(crate) struct Order {
     pub(crate) customer_email: String,
     #[schema(value_type = OrderStatus)]
     pub(crate) status: orders::OrderStatus,
-    /// Why it is rejected or cancelled; for a rejected one, the short lines.
+    /// Why the order was rejected or cancelled; a rejection lists the lines that were short.
     pub(crate) status_reason: Option<String>,
     /// ISO 4217.
     #[schema(example = "EUR")]
@@ -79,9 +79,9 @@ pub(crate) struct Order {
     /// In minor units of the currency.
     pub(crate) total: i64,
     pub(crate) items: Vec<OrderLine>,
-    /// Every status it had, oldest first.
+    /// Every status of the order, oldest first.
     pub(crate) timeline: Vec<TimelineEntry>,
-    /// The workflow that places it; see `/api/workflows/{id}`.
+    /// The workflow that places the order; see `/api/workflows/{id}`.
     pub(crate) workflow_id: Uuid,
     pub(crate) created_at: DateTime<Utc>,
     pub(crate) updated_at: DateTime<Utc>,
@@ -89,7 +89,7 @@ pub(crate) struct Order {
 
 list!(OrderList of Order, "A page of orders, newest first.");
 
-/// One line of an order, as it was priced when it was placed.
+/// One line of an order, priced as of when the order was placed.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct OrderLine {
     pub(crate) sku: String,
@@ -145,7 +145,7 @@ impl From<orders::TimelineEntry> for TimelineEntry {
     }
 }
 
-/// The example of the document.
+/// The example in the document.
 pub(super) fn example() -> Value {
     json!({
         "order_id": "0199f3a0-5c1e-7d2b-9a43-0f6f4a1c2b3d",

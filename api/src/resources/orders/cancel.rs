@@ -22,13 +22,13 @@ problems!(Problems: BODY, ONE, STORED, &[ProblemCode::NotCancellable, ProblemCod
 
 /// Cancel an order
 ///
-/// An order that is still being placed unwinds; one that is confirmed or processing gives its stock back. Shipped,
-/// delivered and rejected orders can't be cancelled (409 `not-cancellable` with the reason). Where a step of the placement
-/// is under way, the cancel is noted and its outcome waited for; after five seconds of that comes a 409 `cancel-noted`: ask
-/// again. Cancelling again changes nothing.
+/// An order that is still being placed compensates; one that is confirmed or processing releases its stock. Shipped,
+/// delivered and rejected orders can't be cancelled (409 `not-cancellable` with the reason). While a step of the
+/// placement is running, the request is recorded and waits for the outcome; after five seconds it is a 409
+/// `cancel-noted`: send it again. Cancelling again changes nothing.
 ///
-/// `If-Match` is compared under the lock that takes the order out of the warehouse's hands, so that an order which somebody
-/// moved on meanwhile is not cancelled.
+/// `If-Match` is compared under the lock that stops the order from being processed, so that an order whose status
+/// changed in between is not cancelled.
 #[utoipa::path(
     post,
     path = "/api/orders/{order_id}/cancel",
@@ -38,10 +38,10 @@ problems!(Problems: BODY, ONE, STORED, &[ProblemCode::NotCancellable, ProblemCod
     responses(
         (
             status = 202,
-            description = "The order; it is cancelled, or being cancelled",
+            description = "The order, cancelled or being cancelled",
             body = Order,
             headers(
-                ("Location" = String, description = "Where to see it become cancelled"),
+                ("Location" = String, description = "The order"),
                 ("ETag" = String, description = "Its version")
             ),
             example = json!(example())

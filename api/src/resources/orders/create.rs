@@ -23,9 +23,10 @@ problems!(Problems: BODY, KEYED, STORED);
 
 /// Place an order
 ///
-/// The order is durable when the answer comes. Its stock is reserved all or nothing, then it is confirmed, then the
-/// customer is told. Without `Prefer: wait` the answer comes at once, with the status `pending`; with it, as soon as the
-/// order is confirmed or rejected. Prices are those of the moment. All lines must be in one currency.
+/// The order is durable when the response arrives. Its stock is reserved completely or not at all, then the order is
+/// confirmed, then the customer is notified. Without `Prefer: wait` the response comes at once, with the status
+/// `pending`; with it, as soon as the order is confirmed or rejected. Current prices apply. All lines must be in one
+/// currency.
 #[utoipa::path(
     post,
     path = "/api/orders",
@@ -42,10 +43,10 @@ problems!(Problems: BODY, KEYED, STORED);
             description = "The order",
             body = Order,
             headers(
-                ("Location" = String, description = "Where the order is"),
+                ("Location" = String, description = "The order"),
                 ("ETag" = String, description = "Its version, for `If-Match`"),
                 ("Preference-Applied" = String, description = "The wait that was honoured"),
-                ("Idempotent-Replayed" = String, description = "`true` when this is an earlier request's answer")
+                ("Idempotent-Replayed" = String, description = "`true` when this is the response of an earlier request")
             ),
             example = json!(example())
         ),

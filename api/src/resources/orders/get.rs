@@ -19,7 +19,7 @@ problems!(OneProblems: ONE, STORED);
 
 /// Read an order
 ///
-/// With its lines, its timeline, and the workflow that places it.
+/// Returns an order with its lines, its timeline, and the workflow that places it.
 #[utoipa::path(
     get,
     path = "/api/orders/{order_id}",

@@ -29,7 +29,7 @@ pub(crate) struct OrderQuery {
     #[param(inline)]
     #[param(value_type = Option<OrderStatus>)]
     status: Option<orders::OrderStatus>,
-    /// Only this customer's.
+    /// Only those of this customer.
     customer_id: Option<Uuid>,
     #[param(ignore)]
     range: RangeQuery,
@@ -44,10 +44,11 @@ impl FromParams for OrderQuery {
 
 /// List orders
 ///
-/// Newest first. A cursor goes on after the last order seen, so that orders placed meanwhile neither repeat nor hide any.
+/// Lists orders, newest first. A cursor continues after the last order of the page before, so that orders placed in
+/// between neither repeat nor hide others.
 ///
-/// With a status or a time it may have to look at many rows: few such lists are read at a time (503 `overloaded` beyond),
-/// each for two seconds at most (503 `timeout`); narrow it then.
+/// With a status or a time the list may scan many rows: few such lists run at a time (503 `overloaded` beyond that),
+/// each for two seconds at most (503 `timeout`). Narrow the filter then.
 #[utoipa::path(
     get,
     path = "/api/orders",

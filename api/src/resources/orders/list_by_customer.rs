@@ -21,7 +21,7 @@ problems!(ListProblems: LIST, STORED);
 
 /// List a customer's orders
 ///
-/// Newest first. A customer without orders has an empty list.
+/// Lists the orders of a customer, newest first. A customer without orders has an empty list.
 #[utoipa::path(
     get,
     path = "/api/customers/{customer_id}/orders",

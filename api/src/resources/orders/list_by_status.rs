@@ -21,10 +21,10 @@ problems!(ListProblems: LIST, STORED);
 
 /// List orders in a status
 ///
-/// Newest first.
+/// Lists orders, newest first.
 ///
-/// It may have to look at many rows: few such lists are read at a time (503 `overloaded` beyond), each for two seconds at
-/// most (503 `timeout`); narrow it then.
+/// The list may scan many rows: few such lists run at a time (503 `overloaded` beyond that), each for two seconds at
+/// most (503 `timeout`).
 #[utoipa::path(
     get,
     path = "/api/orders/status/{status}",

@@ -10,7 +10,7 @@ use crate::{
     state::ApiState,
 };
 
-/// Which part of a list of orders to give.
+/// Which page of a list of orders to return.
 #[derive(Debug, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct RangeQuery {
@@ -22,7 +22,7 @@ pub(crate) struct RangeQuery {
     pub(super) created_before: Option<Timestamp>,
     /// `next_cursor` of the page before, with the same filter.
     cursor: Option<String>,
-    /// How many at most, 1 to 200; 50 if left out.
+    /// How many at most, 1 to 200; 50 by default.
     #[param(minimum = 1, maximum = 200, default = 50, required = false)]
     limit: u32,
 }

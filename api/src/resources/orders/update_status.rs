@@ -19,10 +19,10 @@ use crate::{
 
 problems!(Problems: BODY, ONE, STORED, &[ProblemCode::IllegalStatus, ProblemCode::PreconditionFailed]);
 
-/// Move an order along
+/// Change the status of an order
 ///
-/// From confirmed to processing to shipped to delivered, one at a time. Shipping consumes the reservation: what is on
-/// hand falls. Other moves are a 409 that names the legal ones.
+/// From confirmed to processing to shipped to delivered, one at a time. Shipping consumes the reservation, so that the
+/// stock on hand falls. Other changes are a 409 that names the legal ones.
 #[utoipa::path(
     put,
     path = "/api/orders/{order_id}/status",

@@ -19,93 +19,94 @@ use crate::resources::page::list;
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct NewProduct {
-    /// The shop's own name for it, unique.
+    /// The unique name of the product in the shop.
     #[schema(min_length = 1, max_length = 64, format = "line", example = "TEA-1")]
     pub(crate) sku: String,
-    /// The name customers see.
+    /// The name that customers see.
     #[schema(min_length = 1, max_length = 200, format = "line")]
     pub(crate) name: String,
-    /// What it is; it may have several lines.
+    /// The description; it may have several lines.
     #[serde(default)]
     #[schema(max_length = 4000, format = "prose")]
     pub(crate) description: String,
-    /// What it is listed under.
+    /// The category in which the product is listed.
     #[schema(min_length = 1, max_length = 64, format = "line")]
     pub(crate) category: String,
-    /// What one costs, in minor units of the currency.
+    /// The price of one, in minor units of the currency.
     #[schema(minimum = 0)]
     pub(crate) price: i64,
     /// ISO 4217.
     #[schema(value_type = Currency)]
     pub(crate) currency: String,
-    /// How many there are.
+    /// The stock on hand at the beginning.
     #[serde(default)]
     #[schema(minimum = 0, maximum = 1_000_000_000_000_i64)]
     pub(crate) initial_stock: i64,
-    /// At or under this many available, stock is low.
+    /// The stock is low when this many or fewer are available.
     #[serde(default)]
     #[schema(minimum = 0, maximum = 1_000_000_000_000_i64)]
     pub(crate) low_stock_threshold: i64,
 }
 
-/// One of many products. What is left out of one that there is stays as it is.
+/// One product of a bulk upsert. Omitted fields of an existing SKU keep their value.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ListedProduct {
-    /// The shop's own name for it, by which it is known.
+    /// The SKU, by which the product is found.
     #[schema(min_length = 1, max_length = 64, format = "line", example = "TEA-1")]
     pub(crate) sku: String,
-    /// The name customers see.
+    /// The name that customers see.
     #[schema(min_length = 1, max_length = 200, format = "line")]
     pub(crate) name: String,
-    /// What it is; it may have several lines. Left out or `null`, it stays; a new one has none.
+    /// The description; it may have several lines. Omitted or `null`, it stays as it is; a new product has none.
     #[schema(max_length = 4000, format = "prose")]
     pub(crate) description: Option<String>,
-    /// What it is listed under.
+    /// The category in which the product is listed.
     #[schema(min_length = 1, max_length = 64, format = "line")]
     pub(crate) category: String,
-    /// What one costs, in minor units of the currency.
+    /// The price of one, in minor units of the currency.
     #[schema(minimum = 0)]
     pub(crate) price: i64,
     #[schema(value_type = Currency)]
     pub(crate) currency: String,
-    /// How many there are of a new one; of one that there is, it says nothing.
+    /// The stock on hand of a new product; ignored for an existing one.
     #[serde(default)]
     #[schema(minimum = 0, maximum = 1_000_000_000_000_i64)]
     pub(crate) initial_stock: i64,
-    /// At or under this many available, stock is low. Left out or `null`, it stays; that of a new one is 0.
+    /// The stock is low when this many or fewer are available. Omitted or `null`, it stays as it is; 0 for a new
+    /// product.
     #[schema(minimum = 0, maximum = 1_000_000_000_000_i64)]
     pub(crate) low_stock_threshold: Option<i64>,
 }
 
-/// What is said about a product, all but its SKU and its stock.
+/// The details of a product: everything but its SKU and its stock.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ProductUpdate {
-    /// The name customers see.
+    /// The name that customers see.
     #[schema(min_length = 1, max_length = 200, format = "line")]
     pub(crate) name: String,
-    /// What it is.
+    /// The description.
     #[serde(default)]
     #[schema(max_length = 4000, format = "prose")]
     pub(crate) description: String,
-    /// What it is listed under.
+    /// The category in which the product is listed.
     #[schema(min_length = 1, max_length = 64, format = "line")]
     pub(crate) category: String,
-    /// What one costs, in minor units of the currency.
+    /// The price of one, in minor units of the currency.
     #[schema(minimum = 0)]
     pub(crate) price: i64,
     /// ISO 4217.
     #[schema(value_type = Currency)]
     pub(crate) currency: String,
-    /// At or under this many available, stock is low.
+    /// The stock is low when this many or fewer are available.
     #[serde(default)]
     #[schema(minimum = 0, maximum = 1_000_000_000_000_i64)]
     pub(crate) low_stock_threshold: i64,
 }
 
-/// A change of what is on hand: either `set` or `adjust`. One struct, so that what is wrong is told by its pointer; two
-/// in the document, where it is one or the other.
+/// A change of the stock on hand: either `set` or `adjust`. It is one struct, so that errors name the field by its
+/// pointer; in the document it is one of two.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct StockUpdate {
@@ -114,28 +115,28 @@ pub(crate) struct StockUpdate {
     pub(crate) reason: String,
 }
 
-/// There are this many, as counted.
+/// Sets the stock on hand to a counted number.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "it is only documented")]
 struct StockCount {
-    /// How many there are.
+    /// The counted number.
     #[schema(minimum = 0, maximum = 1_000_000_000_000_i64)]
     set: i64,
-    /// Why, for the ledger.
+    /// The reason, for the ledger.
     #[schema(min_length = 1, max_length = 500, format = "non-blank-line", example = "count")]
     reason: String,
 }
 
-/// There are more, or fewer.
+/// Adjusts the stock on hand by a difference.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "it is only documented")]
 struct StockAdjustment {
-    /// How many more; fewer when negative.
+    /// The difference; negative for fewer.
     #[schema(minimum = -1_000_000_000_000_i64, maximum = 1_000_000_000_000_i64)]
     adjust: i64,
-    /// Why, for the ledger.
+    /// The reason, for the ledger.
     #[schema(min_length = 1, max_length = 500, format = "non-blank-line", example = "damaged")]
     reason: String,
 }
@@ -143,7 +144,7 @@ struct StockAdjustment {
 impl PartialSchema for StockUpdate {
     fn schema() -> RefOr<Schema> {
         let one_of = OneOfBuilder::new().item(StockCount::schema()).item(StockAdjustment::schema());
-        one_of.description(Some("A change of what is on hand: either `set` or `adjust`.")).into()
+        one_of.description(Some("A change of the stock on hand: either `set` or `adjust`.")).into()
     }
 }
 
@@ -173,7 +174,7 @@ pub(crate) struct Product {
     pub(crate) name: String,
     pub(crate) description: String,
     pub(crate) category: String,
-    /// What one costs, in minor units of the currency.
+    /// The price of one, in minor units of the currency.
     pub(crate) price: i64,
     /// ISO 4217.
     pub(crate) currency: String,
@@ -184,16 +185,16 @@ pub(crate) struct Product {
 
 list!(ProductList of Product, "A page of products, newest first.");
 
-/// How many there are of a product.
+/// The stock of a product.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Stock {
     /// In the warehouse.
     pub(crate) on_hand: i64,
-    /// Of these, held by orders.
+    /// Of these, reserved for orders.
     pub(crate) reserved: i64,
-    /// Of these, free to be ordered.
+    /// Of these, available to new orders.
     pub(crate) available: i64,
-    /// At or under this many available, stock is low.
+    /// The stock is low when this many or fewer are available.
     pub(crate) low_stock_threshold: i64,
 }
 
@@ -259,7 +260,7 @@ impl From<inventory::Product> for Product {
     }
 }
 
-/// The example of the document.
+/// The example in the document.
 pub(super) fn example() -> Value {
     json!({
         "product_id": "0199f3a0-1111-7222-8333-444455556666",

@@ -20,9 +20,9 @@ problems!(Problems: BODY, KEYED, STORED, &[ProblemCode::SkuTaken]);
 
 /// Create a product
 ///
-/// Its SKU has to be free. What is there initially is the first movement of its ledger. One that has little from the
-/// beginning is listed as low, but has not fallen: there is no `inventory.low` and no mail until it was above its
-/// threshold.
+/// The SKU must be new. The initial stock is the first entry of the ledger. A product whose initial stock is low is
+/// listed as low, but it has not become low: there is no `inventory.low` event and no mail until its stock was above
+/// the threshold once.
 #[utoipa::path(
     post,
     path = "/api/products",
@@ -44,9 +44,9 @@ problems!(Problems: BODY, KEYED, STORED, &[ProblemCode::SkuTaken]);
             description = "The product",
             body = Product,
             headers(
-                ("Location" = String, description = "Where the product is"),
+                ("Location" = String, description = "The product"),
                 ("ETag" = String, description = "Its version, for `If-Match`"),
-                ("Idempotent-Replayed" = String, description = "`true` when this is an earlier request's answer")
+                ("Idempotent-Replayed" = String, description = "`true` when this is the response of an earlier request")
             ),
             example = json!(example())
         ),

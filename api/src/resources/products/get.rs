@@ -19,7 +19,7 @@ problems!(OneProblems: ONE, STORED);
 
 /// Read a product
 ///
-/// With its stock. The `ETag` changes with the stock too.
+/// Returns a product with its stock. The `ETag` changes with the stock, too.
 #[utoipa::path(
     get,
     path = "/api/products/{product_id}",

@@ -23,24 +23,24 @@ use crate::{
 
 problems!(Problems: LIST, ONE, STORED);
 
-documented_enum!(MovementKind, "Why a level changed.", inventory::MovementKind::ALL);
+documented_enum!(MovementKind, "Why the stock changed.", inventory::MovementKind::ALL);
 
-/// One change of a product's levels.
+/// One change of the stock of a product.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct LedgerEntry {
-    /// Its number; it grows with time within a product.
+    /// The number of the entry; it grows with time within a product.
     pub(crate) movement_id: i64,
     #[schema(value_type = MovementKind)]
     pub(crate) kind: inventory::MovementKind,
-    /// How many more are on hand; fewer when negative.
+    /// The change of the stock on hand.
     pub(crate) delta_on_hand: i64,
-    /// How many more orders hold; fewer when negative.
+    /// The change of the reserved stock.
     pub(crate) delta_reserved: i64,
-    /// The order that reserved, gave back or left.
+    /// The order that reserved, released or shipped the stock.
     pub(crate) order_id: Option<Uuid>,
-    /// Who, or which workflow, did it.
+    /// The actor: a person, a service or a workflow.
     pub(crate) actor: String,
-    /// Why, where a person did it.
+    /// The reason, if a person made the change.
     pub(crate) reason: Option<String>,
     pub(crate) at: DateTime<Utc>,
 }
@@ -49,8 +49,8 @@ list!(Ledger of LedgerEntry, "A page of a ledger, newest first.");
 
 /// Read a product's ledger
 ///
-/// Every change of its levels, newest first: by how much, why, by whom, for which order. The sums of all entries are the
-/// levels.
+/// Lists every change of the stock of a product, newest first: by how much, why, by whom, for which order. The sum of
+/// all entries is the current stock.
 #[utoipa::path(
     get,
     path = "/api/products/{product_id}/ledger",

@@ -24,7 +24,7 @@ problems!(ListProblems: LIST, STORED);
 #[derive(Debug, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct ProductQuery {
-    /// Only those whose name or SKU contains this, whatever the case.
+    /// Only those whose name or SKU contains this text, in any case.
     #[param(max_length = 200)]
     search: Option<String>,
     /// Only those in this category.
@@ -32,7 +32,7 @@ pub(crate) struct ProductQuery {
     category: Option<String>,
     /// `next_cursor` of the page before, with the same filter.
     cursor: Option<String>,
-    /// How many at most, 1 to 200; 50 if left out.
+    /// How many at most, 1 to 200; 50 by default.
     #[param(minimum = 1, maximum = 200, default = 50, required = false)]
     limit: u32,
 }
@@ -50,10 +50,10 @@ impl FromParams for ProductQuery {
 
 /// List products
 ///
-/// Newest first; searched by name or SKU, or narrowed to a category.
+/// Lists products, newest first; all of them, those of a category, or those found by name or SKU.
 ///
-/// A search may have to look at many rows: few such lists are read at a time (503 `overloaded` beyond), each for two
-/// seconds at most (503 `timeout`); narrow it then.
+/// A search may scan many rows: few such lists run at a time (503 `overloaded` beyond that), each for two seconds at
+/// most (503 `timeout`). Narrow the search then.
 #[utoipa::path(
     get,
     path = "/api/products",

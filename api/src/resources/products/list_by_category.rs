@@ -21,7 +21,7 @@ problems!(ListProblems: LIST, STORED);
 
 /// List a category's products
 ///
-/// Newest first. A category without products has an empty list.
+/// Lists the products of a category, newest first. A category without products has an empty list.
 #[utoipa::path(
     get,
     path = "/api/products/category/{category}",

@@ -19,12 +19,12 @@ use crate::{
 
 problems!(ListProblems: LIST, STORED);
 
-/// List products that are low
+/// List products with low stock
 ///
-/// Those of which no more are available than their threshold says, newest first.
+/// Lists products of which no more are available than their threshold, newest first.
 ///
-/// It may have to look at many rows: few such lists are read at a time (503 `overloaded` beyond), each for two seconds at
-/// most (503 `timeout`); narrow it then.
+/// The list may scan many rows: few such lists run at a time (503 `overloaded` beyond that), each for two seconds at
+/// most (503 `timeout`).
 #[utoipa::path(
     get,
     path = "/api/products/low-stock",

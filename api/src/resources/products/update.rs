@@ -21,9 +21,9 @@ problems!(Problems: BODY, ONE, STORED, &[ProblemCode::PreconditionFailed]);
 
 /// Change a product
 ///
-/// Replaces all that is said about it: what is left out is not kept but empty. The SKU stays; what is on hand is changed
-/// by `PUT …/stock`. Orders keep the name and the price they were placed with. A threshold above what is available makes
-/// stock low, which is told as if it had been sold.
+/// Replaces all details of a product: omitted fields become empty. The SKU stays; the stock on hand is changed by `PUT
+/// …/stock`. Orders keep the name and the price with which they were placed. A threshold that is no longer below the
+/// available stock makes the stock low, with the same event and mail as if it had been sold.
 #[utoipa::path(
     put,
     path = "/api/products/{product_id}",

@@ -21,8 +21,9 @@ problems!(Problems: BODY, ONE, STORED, &[ProblemCode::StockTooLow, ProblemCode::
 
 /// Change a product's stock
 ///
-/// `{"set": 40, "reason": "count"}` or `{"adjust": -3, "reason": "damaged"}`. It is a row of the ledger. What is on hand
-/// can't fall below zero, nor below what orders hold. `adjust` is not idempotent: send `If-Match` to make repeating it harmless.
+/// `{"set": 40, "reason": "count"}` or `{"adjust": -3, "reason": "damaged"}`. The change is an entry of the ledger. The
+/// stock on hand can't fall below zero, nor below the reserved stock. `adjust` is not idempotent: send `If-Match` to
+/// make repeating it harmless.
 #[utoipa::path(
     put,
     path = "/api/products/{product_id}/stock",

@@ -31,63 +31,63 @@ pub(crate) struct ProductBatch {
     pub(crate) items: RawItems<MAX_BULK_PRODUCTS>,
 }
 
-/// What became of the products, in their order.
+/// The results, in the order of the products.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct ProductBatchResult {
     pub(crate) items: Vec<ProductResult>,
 }
 
-/// What became of one product.
+/// The result for one product.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct ProductResult {
-    /// Its SKU; `null` when it was refused and has none that could be one.
+    /// The SKU; `null` when the product was refused and its SKU is missing or malformed.
     #[schema(example = "TEA-1")]
     pub(crate) sku: Option<String>,
     pub(crate) outcome: ProductOutcome,
-    /// Its id; `null` when it was refused.
+    /// The id of the product; `null` when it was refused.
     pub(crate) product_id: Option<Uuid>,
-    /// What is wrong with it, when it was refused.
+    /// Why the product was refused.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) problem: Option<ProductProblem>,
 }
 
-/// What became of one product.
+/// What was done with one product.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum ProductOutcome {
-    /// Its SKU was new.
+    /// The SKU was new.
     Created,
-    /// Something else is said about it now.
+    /// Some details have changed.
     Updated,
-    /// The same was said about it already.
+    /// All details were the same already.
     Unchanged,
-    /// It is wrong and was left out.
+    /// The product is invalid and was left out.
     Refused,
 }
 
 /// Why one product was refused.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct ProductProblem {
-    /// The stable code: match on this.
+    /// The stable code, for programs.
     #[schema(example = "invalid-body")]
     pub(crate) code: &'static str,
     /// What is wrong, for people.
     pub(crate) detail: String,
-    /// Each field that is wrong, by its pointer into the request.
+    /// Every field that is wrong, with its pointer into the request.
     pub(crate) errors: Vec<FieldError>,
 }
 
 /// Create or change many products
 ///
-/// Up to 1,000, by their SKUs. A new one creates a product; of a known one, name, category, price and currency are
-/// replaced, and so are `description` and `low_stock_threshold` where they are given: **what is left out stays as it is**,
-/// so that a list of prices turns off no alarm. (`PUT /api/products/{product_id}` replaces everything.) `initial_stock` of
-/// a known one is ignored, so that sending a file again changes nothing; stock is changed by
+/// Takes up to 1,000 products, by SKU. A new SKU creates a product. For an existing SKU, name, category, price and
+/// currency are replaced, and so are `description` and `low_stock_threshold` if they are given: **omitted fields stay
+/// as they are**, so that a price list turns off no alarm. (`PUT /api/products/{product_id}` replaces everything.)
+/// `initial_stock` is ignored for an existing SKU, so that sending a file again changes nothing; stock is changed by
 /// `PUT /api/products/{product_id}/stock`.
 ///
-/// Each product has its own result in its place. One that is wrong, or that can't even be read as a product, is `refused`
-/// and does not concern the others; only a body that is no list of 1 to 1,000 is refused whole. All that is accepted is one
-/// commit. The body may have 4 MiB.
+/// Each product has its own result, in the same order. A product that is invalid, or can't even be decoded, is
+/// `refused` and does not affect the others; only a body without a list of 1 to 1,000 products is refused as a whole.
+/// All accepted products are one transaction. The body may have 4 MiB.
 #[utoipa::path(
     post,
     path = "/api/products/bulk",
@@ -103,9 +103,9 @@ pub(crate) struct ProductProblem {
     responses(
         (
             status = 200,
-            description = "What became of each",
+            description = "The result for each product",
             body = ProductBatchResult,
-            headers(("Idempotent-Replayed" = String, description = "`true` when this is an earlier request's answer")),
+            headers(("Idempotent-Replayed" = String, description = "`true` when this is the response of an earlier request")),
             example = json!({"items": [
                 {"sku": "TEA-1", "outcome": "updated", "product_id": "0199f3a0-1111-7222-8333-444455556666"},
                 {"sku": "TEA-2", "outcome": "refused", "product_id": null, "problem": {
@@ -152,10 +152,10 @@ pub(crate) async fn upsert_products(
     answer
 }
 
-/// The longest SKU, in characters: what is longer is none, and not said again.
+/// The longest SKU, in characters; a longer text is not repeated in the result.
 const MAX_SKU_LEN: usize = 64;
 
-/// Reads the items one by one; of those that can't be read, the SKU at least.
+/// Decodes the items one by one; of malformed ones it reads the SKU, if there is one.
 fn read(items: &RawItems<MAX_BULK_PRODUCTS>) -> (Vec<Option<String>>, Vec<BulkItem>) {
     #[derive(Deserialize)]
     struct Named {

@@ -15,33 +15,33 @@ use crate::{
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Queue {
     pub(crate) name: String,
-    /// Whether nothing is begun in it.
+    /// Whether the queue is paused: no work in it is begun.
     pub(crate) paused: bool,
-    /// Who paused it.
+    /// Who paused the queue.
     pub(crate) paused_by: Option<String>,
-    /// What for.
+    /// Why it was paused.
     pub(crate) reason: Option<String>,
-    /// When it was paused or resumed last; `null` if it never was.
+    /// When it was last paused or resumed; `null` if it never was.
     pub(crate) since: Option<DateTime<Utc>>,
-    /// Workflows that could move now and are not being worked on.
+    /// Workflows that are due and not being worked on.
     pub(crate) due: i64,
-    /// Workflows that wait for a later time.
+    /// Workflows that are due later.
     pub(crate) waiting: i64,
     /// Workflows being worked on.
     pub(crate) leased: i64,
-    /// How long the oldest due one has waited.
+    /// How long the oldest due workflow has waited, in milliseconds.
     pub(crate) oldest_due_ms: i64,
 }
 
-list!(QueueList of Queue, "All queues.", "Always `null`: there are few queues, and all of them are given.");
+list!(QueueList of Queue, "All queues.", "Always `null`: the list has no pages.");
 
-/// What a queue is to be.
+/// The desired state of a queue.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct QueueChange {
     /// `true` pauses it, `false` resumes it.
     pub(crate) paused: bool,
-    /// For the audit; has to be given to pause.
+    /// The reason, for the audit; required to pause.
     #[schema(min_length = 1, max_length = 500, format = "any-line", example = "the mail server moves")]
     pub(crate) reason: Option<String>,
 }
@@ -70,7 +70,7 @@ pub(super) fn shown(queue: engine::QueueView) -> Result<JsonResponse, Problem> {
     Ok(JsonResponse::ok(&Queue::from(queue))?.version(version))
 }
 
-/// The example of the document.
+/// The example in the document.
 pub(super) fn example() -> Value {
     json!({
         "name": "notifications",

@@ -18,8 +18,8 @@ problems!(OneProblems: ONE, STORED);
 
 /// Read a queue
 ///
-/// What waits in it, and whether it is paused. The `ETag` is that of its setting: it changes when somebody pauses or resumes
-/// the queue, not with what waits in it.
+/// Returns whether the queue is paused, and what waits in it. The `ETag` is the version of the setting: it changes when
+/// the queue is paused or resumed, not with the work in it.
 #[utoipa::path(
     get,
     path = "/api/queues/{name}",

@@ -17,7 +17,7 @@ problems!(ListProblems: STORED, &[ProblemCode::InvalidParameter]);
 
 /// List the queues
 ///
-/// All of them, with what waits in each and whether it is paused.
+/// Lists all queues: whether each is paused, and what waits in it.
 #[utoipa::path(
     get,
     path = "/api/queues",

@@ -18,11 +18,11 @@ problems!(PutProblems: BODY, STORED, &[ProblemCode::NotFound, ProblemCode::Preco
 
 /// Pause or resume a queue
 ///
-/// Every process heeds it within about a second. While a queue is paused, nothing is begun in it: workflows are started
-/// in it as ever, and wait; one that is being worked on goes on until it waits or ends. Deadlines pass meanwhile: orders
-/// that waited in the queue `default` for longer than `RESERVATION_TTL` (15 minutes, unless it is set) are rejected when it
-/// is resumed, and their customers are told so. Pausing a paused queue changes its reason; resuming a running one does
-/// nothing. Who did it and why is kept.
+/// All processes follow within about a second. While a queue is paused, no work in it is begun: new workflows wait, and
+/// a workflow that is being worked on continues until it waits or ends. Deadlines still pass: orders that waited in the
+/// queue `default` for longer than `RESERVATION_TTL` (15 minutes by default) are rejected when it is resumed, and their
+/// customers are notified. Pausing a paused queue changes its reason; resuming a running queue does nothing. The audit
+/// records who did it and why.
 #[utoipa::path(
     put,
     path = "/api/queues/{name}",

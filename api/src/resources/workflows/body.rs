@@ -13,14 +13,14 @@ use crate::resources::{documented_enum::documented_enum, page::list};
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct NewWorkflow {
-    /// The definition's name; see `/api/workflow-definitions`.
+    /// The name of the definition; see `/api/workflow-definitions`.
     #[schema(example = "cancel-order")]
     pub(crate) definition: String,
-    /// Fits the definition's input schema.
+    /// The input, valid by the input schema of the definition.
     pub(crate) input: Value,
-    /// Makes the start idempotent for ever: a second start of this definition with the same key gives the first one's
-    /// workflow. Keys that the shop makes for its own mails are not to be had, nor an order's id as the key of a workflow for
-    /// another order.
+    /// Makes the start idempotent for ever: a second start of this definition with the same key returns the first
+    /// workflow. Keys that the shop uses for its own mails are reserved, and so is the id of an order as the key of a
+    /// workflow for another order.
     #[schema(
         min_length = 1,
         max_length = 200,
@@ -33,12 +33,12 @@ pub(crate) struct NewWorkflow {
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct WorkflowCancellation {
-    /// For the history.
+    /// The reason, for the history.
     #[schema(max_length = 500, format = "any-line")]
     pub(crate) reason: Option<String>,
 }
 
-documented_enum!(WorkflowStatus, "Where a workflow is in its life.", engine::Status::ALL);
+documented_enum!(WorkflowStatus, "The status of a workflow.", engine::Status::ALL);
 
 /// One run of a definition.
 #[derive(Debug, Serialize, ToSchema)]
@@ -48,26 +48,26 @@ pub(crate) struct Workflow {
     pub(crate) definition: String,
     #[schema(value_type = WorkflowStatus)]
     pub(crate) status: engine::Status,
-    /// The step it stands at, or ended at.
+    /// The step at which the workflow is, or ended.
     pub(crate) step: String,
-    /// `action` or `undo`: which side of the step.
+    /// `action` or `undo` of the step.
     pub(crate) direction: &'static str,
     pub(crate) business_key: Option<String>,
-    /// The attempt under way or made last, from one; zero before the first.
+    /// The current or last attempt, from one; zero before the first.
     pub(crate) attempt: u32,
-    /// When it can move next, or when its lease ends; `null` when it has ended.
+    /// When the workflow can continue, or when its lease ends; `null` when it has ended.
     pub(crate) due_at: Option<DateTime<Utc>>,
-    /// When it unwinds if it has not passed its point of no return.
+    /// When it compensates unless it has passed its point of no return.
     pub(crate) deadline_at: Option<DateTime<Utc>>,
     /// The last error.
     pub(crate) error: Option<String>,
-    /// Why it unwinds or unwound: `{"kind": "failed" | "cancelled" | "deadline_passed", …}`.
+    /// Why it compensates or has compensated: `{"kind": "failed" | "cancelled" | "deadline_passed", …}`.
     #[schema(value_type = Option<Object>)]
     pub(crate) cause: Option<Value>,
-    /// Whether a cancel was asked for and not acted on yet.
+    /// Whether a cancellation is pending.
     pub(crate) cancel_requested: bool,
     pub(crate) queue: String,
-    /// The shape that the definition had when it was started.
+    /// The hash of the graph that the definition had when the workflow was started.
     pub(crate) graph_hash: String,
     pub(crate) input: Value,
     pub(crate) created_at: DateTime<Utc>,
@@ -76,10 +76,10 @@ pub(crate) struct Workflow {
 
 list!(WorkflowList of Workflow, "A page of workflows, newest first.");
 
-/// One thing that happened to a workflow.
+/// One entry of the history of a workflow.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct HistoryItem {
-    /// From one, without gaps.
+    /// The number of the entry, from one, without gaps.
     pub(crate) seq: i32,
     pub(crate) step: String,
     /// `action` or `undo`.
@@ -87,22 +87,22 @@ pub(crate) struct HistoryItem {
     /// `started`, `done`, `retry`, `postponed`, `failed`, `lost`, `unreadable`, `exhausted`, `cancelled`,
     /// `deadline_passed`, `revived` or `discarded`.
     pub(crate) outcome: &'static str,
-    /// From one; zero for what is no attempt.
+    /// The attempt, from one; zero for entries that are no attempts.
     pub(crate) attempt: u32,
     pub(crate) started_at: DateTime<Utc>,
     pub(crate) duration_ms: i64,
-    /// What the attempt gave.
+    /// The output of the step.
     #[schema(value_type = Value)]
     pub(crate) output: Option<Value>,
-    /// The error with its causes, outermost first; for a cancel, who and why.
+    /// The error with its causes, outermost first; for a cancellation, who cancelled and why.
     pub(crate) error: Vec<String>,
-    /// The process that did it.
+    /// The worker process.
     pub(crate) worker: Option<Uuid>,
-    /// The epoch of its claim.
+    /// The epoch of the worker's claim.
     pub(crate) epoch: i64,
 }
 
-list!(WorkflowHistory of HistoryItem, "A page of what happened to a workflow, oldest first.");
+list!(WorkflowHistory of HistoryItem, "A page of the history of a workflow, oldest first.");
 
 impl From<SagaView> for Workflow {
     fn from(saga: SagaView) -> Self {
@@ -147,7 +147,7 @@ impl From<HistoryEntry> for HistoryItem {
     }
 }
 
-/// The example of the document.
+/// The example in the document.
 pub(crate) fn example() -> Value {
     json!({
         "workflow_id": "0199f3a0-5c1e-7d2b-9a43-0f6f4a1c2b3e",

@@ -21,8 +21,9 @@ problems!(Problems: BODY, ONE, STORED, &[ProblemCode::PastPivot, ProblemCode::Wo
 
 /// Cancel a workflow
 ///
-/// It unwinds as if it had failed: what was done is undone, in reverse order. Past its point of no return, or once it
-/// has ended, it can't be cancelled (409). Cancelling one that unwinds already changes nothing.
+/// The workflow compensates as if it had failed: what was done is undone, in reverse order. Past its point of no
+/// return, or once it has ended, it can't be cancelled (409). Cancelling a workflow that already compensates changes
+/// nothing.
 #[utoipa::path(
     post,
     path = "/api/workflows/{workflow_id}/cancel",
@@ -32,9 +33,9 @@ problems!(Problems: BODY, ONE, STORED, &[ProblemCode::PastPivot, ProblemCode::Wo
     responses(
         (
             status = 202,
-            description = "The workflow; it unwinds, or will as soon as its current step is over",
+            description = "The workflow, which compensates, or will do so after its current step",
             body = Workflow,
-            headers(("Location" = String, description = "Where to see it unwind")),
+            headers(("Location" = String, description = "The workflow")),
             example = json!(example())
         ),
         Problems

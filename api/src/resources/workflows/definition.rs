@@ -7,59 +7,60 @@ use utoipa::ToSchema;
 
 use crate::resources::page::list;
 
-/// What a saga is made of.
+/// A definition: the steps of a saga.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct WorkflowDefinition {
     pub(crate) name: String,
-    /// The queue its work stands in.
+    /// The queue of its work.
     pub(crate) queue: String,
-    /// How long it may take to pass its point of no return.
+    /// How long a workflow may take to pass its point of no return, in milliseconds.
     pub(crate) deadline_ms: Option<u64>,
-    /// Over names, kinds, order, pivot and undos: workflows keep the hash that they were started with.
+    /// A hash over names, kinds, order, pivot and undos of the steps. A workflow keeps the hash with which it was
+    /// started.
     pub(crate) graph_hash: String,
-    /// In order.
+    /// The steps, in order.
     pub(crate) steps: Vec<WorkflowStep>,
     /// The JSON schema (draft 2020-12) of the input.
     #[schema(value_type = Object)]
     pub(crate) input_schema: Value,
 }
 
-list!(WorkflowDefinitionList of WorkflowDefinition, "All definitions, by name.", "Always `null`: the definitions are given whole.");
+list!(WorkflowDefinitionList of WorkflowDefinition, "All definitions, by name.", "Always `null`: the list has no pages.");
 
 /// One step of a definition.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct WorkflowStep {
     pub(crate) name: String,
-    /// `transaction` (our database only, exactly once) or `call` (the outside world, at least once).
+    /// `transaction` (the database only, exactly once) or `call` (an external service, at least once).
     pub(crate) kind: &'static str,
-    /// Whether it runs in the commit that starts the workflow.
+    /// Whether the step runs in the transaction that starts the workflow.
     pub(crate) entry: bool,
     /// `before_pivot`, `pivot` (the point of no return) or `after_pivot`.
     pub(crate) placement: &'static str,
-    /// `undone` (it has an undo), `nothing_to_undo` or `forward_only`.
+    /// `undone` (the step has an undo), `nothing_to_undo` or `forward_only`.
     pub(crate) undo: &'static str,
-    /// The steps right before it.
+    /// The steps directly before this one.
     pub(crate) after: Vec<String>,
-    /// What it reads: `input`, or names of earlier steps.
+    /// What the step reads: `input`, or the names of earlier steps.
     pub(crate) reads: Vec<String>,
-    /// How the action is tried.
+    /// The retry policy of the action.
     pub(crate) retry: WorkflowRetry,
-    /// How the undo is tried; `null` where there is none.
+    /// The retry policy of the undo; `null` if there is none.
     pub(crate) undo_retry: Option<WorkflowRetry>,
 }
 
-/// How often a step is tried, and how long is waited in between (exponential backoff with full jitter).
+/// A retry policy: exponential backoff with full jitter.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct WorkflowRetry {
-    /// How many attempts in all.
+    /// The number of attempts in all.
     pub(crate) attempts: u32,
-    /// The longest wait after the first attempt.
+    /// The longest wait after the first attempt, in milliseconds.
     pub(crate) first_delay_ms: u64,
-    /// What the longest wait is multiplied by after each further attempt.
+    /// The factor by which the longest wait grows with each further attempt.
     pub(crate) factor: f64,
-    /// The wait is never longer.
+    /// The longest wait of all, in milliseconds.
     pub(crate) max_delay_ms: u64,
-    /// How long one attempt may take.
+    /// How long one attempt may take, in milliseconds.
     pub(crate) timeout_ms: u64,
 }
 
@@ -117,7 +118,7 @@ fn millis(duration: std::time::Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// The example of the document.
+/// The example in the document.
 pub(super) fn example() -> Value {
     let retry = json!({
         "attempts": 5, "first_delay_ms": 100, "factor": 3.0, "max_delay_ms": 30_000, "timeout_ms": 30_000

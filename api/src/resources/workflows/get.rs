@@ -19,7 +19,7 @@ problems!(OneProblems: ONE, STORED);
 
 /// Read a workflow
 ///
-/// Its state, where it stands, and why it unwinds if it does.
+/// Returns the state of a workflow, its current step, and why it compensates if it does.
 #[utoipa::path(
     get,
     path = "/api/workflows/{workflow_id}",

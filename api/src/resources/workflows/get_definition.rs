@@ -16,7 +16,7 @@ problems!(OneProblems: ONE, STORED);
 
 /// Read a workflow definition
 ///
-/// Its graph, with the undo beside each action, and the JSON schema of its input.
+/// Returns the graph of a definition, with the undo beside each action, and the JSON schema of its input.
 #[utoipa::path(
     get,
     path = "/api/workflow-definitions/{name}",

@@ -14,18 +14,18 @@ use crate::{
     state::ApiState,
 };
 
-/// The history of any of the shop's workflows that has not met much trouble is one page.
+/// The default page. The history of a workflow of the shop with few retries fits into one.
 const HISTORY_PAGE: u32 = 100;
 
 problems!(HistoryProblems: ONE, LIST, STORED);
 
-/// Which part of a history to give.
+/// Which page of a history to return.
 #[derive(Debug, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct HistoryQuery {
     /// `next_cursor` of the page before, of the same workflow.
     cursor: Option<String>,
-    /// How many at most, 1 to 200; 100 if left out.
+    /// How many at most, 1 to 200; 100 by default.
     #[param(minimum = 1, maximum = 200, default = 100, required = false)]
     limit: u32,
 }
@@ -38,8 +38,8 @@ impl FromParams for HistoryQuery {
 
 /// Read a workflow's history
 ///
-/// Every attempt of every step and undo, with its outcome, errors and timing, oldest first. An attempt that is under way
-/// is the last item of all, with the outcome `started`.
+/// Lists every attempt of every step and undo, with its outcome, errors and timing, oldest first. A running attempt is
+/// the last item, with the outcome `started`.
 #[utoipa::path(
     get,
     path = "/api/workflows/{workflow_id}/history",

@@ -16,7 +16,7 @@ use crate::{
     state::ApiState,
 };
 
-/// A year.
+/// One year.
 const MAX_STUCK_S: u32 = 31_536_000;
 
 problems!(ListProblems: LIST, STORED);
@@ -39,12 +39,12 @@ pub(crate) struct WorkflowQuery {
     /// Only those started before this time (RFC 3339).
     #[param(value_type = Option<DateTime<Utc>>)]
     created_before: Option<Timestamp>,
-    /// Only those that are unfinished and overdue by more than so many seconds: nobody moves them.
+    /// Only unfinished ones that have been due for more than this many seconds without being worked on.
     #[param(maximum = 31_536_000)]
     stuck_for_s: Option<u32>,
     /// `next_cursor` of the page before, with the same filter.
     cursor: Option<String>,
-    /// How many at most, 1 to 200; 50 if left out.
+    /// How many at most, 1 to 200; 50 by default.
     #[param(minimum = 1, maximum = 200, default = 50, required = false)]
     limit: u32,
 }
@@ -66,7 +66,7 @@ impl FromParams for WorkflowQuery {
 
 /// List workflows
 ///
-/// Newest first.
+/// Lists workflows, newest first.
 #[utoipa::path(
     get,
     path = "/api/workflows",

@@ -17,7 +17,8 @@ problems!(ListProblems: STORED, &[ProblemCode::InvalidParameter]);
 
 /// List workflow definitions
 ///
-/// Those that this process knows, by name, each with its graph and the JSON schema of its input.
+/// Lists the definitions that this process has registered, by name, each with its graph and the JSON schema of its
+/// input.
 #[utoipa::path(
     get,
     path = "/api/workflow-definitions",

@@ -29,10 +29,11 @@ const MAX_BUSINESS_KEY_LEN: usize = 200;
 
 /// Start a workflow
 ///
-/// Of any registered definition. The input is checked against the definition's JSON schema; the definition's first step
-/// may refuse it too. A business key makes the start idempotent per definition, for ever; an `Idempotency-Key` for 24
-/// hours. Keys that the shop makes itself are taken only for what they are of: an order's id for placing and cancelling that
-/// order, `order-confirmed:…` and the like for no other mail. With `Prefer: wait` the answer is held until the workflow has come to rest.
+/// Starts a workflow of any registered definition. The input is checked against the JSON schema of the definition; the
+/// first step may refuse it, too. A business key makes the start idempotent per definition for ever, an
+/// `Idempotency-Key` for 24 hours. The shop reserves the keys that it uses itself: the id of an order for placing and
+/// cancelling that order, `order-confirmed:…` and the like for its own mails. With `Prefer: wait` the response comes
+/// when the workflow has come to rest.
 #[utoipa::path(
     post,
     path = "/api/workflows",
@@ -50,12 +51,12 @@ const MAX_BUSINESS_KEY_LEN: usize = 200;
     responses(
         (
             status = 202,
-            description = "The workflow; a new one, or the one that has this business key",
+            description = "The workflow: a new one, or the one that has this business key",
             body = Workflow,
             headers(
-                ("Location" = String, description = "Where the workflow is"),
+                ("Location" = String, description = "The workflow"),
                 ("Preference-Applied" = String, description = "The wait that was honoured"),
-                ("Idempotent-Replayed" = String, description = "`true` when this is an earlier request's answer")
+                ("Idempotent-Replayed" = String, description = "`true` when this is the response of an earlier request")
             ),
             example = json!(example())
         ),
