@@ -87,7 +87,8 @@ fn response(codes: &[ProblemCode]) -> Response {
 
 /// The examples that the responses refer to, one for each code.
 pub(crate) fn examples() -> impl Iterator<Item = (&'static str, Example)> {
-    ProblemCode::ALL.into_iter().map(|code| {
+    ProblemCode::ALL.iter().map(|code| {
+        let code = *code;
         (code.name(), ExampleBuilder::new().summary(code.title()).value(Some(example(code))).build())
     })
 }
