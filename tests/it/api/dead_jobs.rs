@@ -160,7 +160,7 @@ async fn what_died_in_an_undo_is_discarded_only_by_force() {
     let rest = json!({"filter": {"definition": "regret"}, "reason": "seen to by hand", "force": true});
     let rest = body(shop.post(many, &rest).await, 200).await;
     assert_eq!(
-        (&rest["discarded"], &rest["skipped"], &rest["unwinding"]),
+        (&rest["discarded"], &rest["skipped"], &rest["compensating"]),
         (&json!([ids[1]]), &json!([]), &json!([]))
     );
     let audit = body(shop.get(&format!("/api/audit?subject_id={}", ids[0])).await, 200).await;
@@ -289,7 +289,7 @@ async fn they_are_counted_by_kind_and_error_and_discarded_by_filter_after_a_dry_
         body(shop.post(path, &dry).await, 200).await,
         json!({
             "dry_run": true, "matched": 3, "remaining": 3,
-            "discarded": [], "unwinding": [], "skipped": [], "failed": []
+            "discarded": [], "compensating": [], "skipped": [], "failed": []
         })
     );
     let oldest = json!({"filter": {"definition": "worry"}, "reason": "old", "limit": 2});
@@ -298,7 +298,7 @@ async fn they_are_counted_by_kind_and_error_and_discarded_by_filter_after_a_dry_
         json!({
             "dry_run": false, "matched": 3, "remaining": 1,
             "discarded": [jobs[0]["dead_job_id"], jobs[1]["dead_job_id"]],
-            "unwinding": [], "skipped": [], "failed": []
+            "compensating": [], "skipped": [], "failed": []
         })
     );
     let gone = format!("/api/dead-jobs/{}", jobs[0]["dead_job_id"].as_str().unwrap());

@@ -171,7 +171,7 @@ pub(crate) struct DeadJobsDiscarded {
     /// The discarded ones, oldest first; none in a dry run.
     pub(crate) discarded: Vec<Uuid>,
     /// Those of them whose workflows compensate now.
-    pub(crate) unwinding: Vec<Uuid>,
+    pub(crate) compensating: Vec<Uuid>,
     /// Those whose workflows died in an undo, and which were skipped without `force`.
     pub(crate) skipped: Vec<DeadJobLeft>,
     /// Those that could not be discarded.

@@ -41,7 +41,7 @@ problems!(Problems: BODY, STORED);
             body = DeadJobsDiscarded,
             example = json!({
                 "dry_run": true, "matched": 17, "remaining": 17,
-                "discarded": [], "unwinding": [], "skipped": [], "failed": []
+                "discarded": [], "compensating": [], "skipped": [], "failed": []
             })
         ),
         Problems
@@ -73,7 +73,7 @@ pub(crate) async fn discard_dead_jobs(
         matched,
         remaining,
         discarded: ids(done.done),
-        unwinding: ids(done.compensating),
+        compensating: ids(done.compensating),
         skipped: DeadJobLeft::each(done.skipped),
         failed: DeadJobLeft::each(done.failed),
     })
