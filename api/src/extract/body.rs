@@ -48,9 +48,7 @@ impl<T: DeserializeOwned> FromRequest<ApiState> for JsonBody<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &ApiState) -> Result<Self, Problem> {
-        let (parts, body) = request.into_parts();
-        is_json(&parts.headers)?;
-        let bytes = collect(&parts.headers, body, state.limits(), state.limits().body_bytes).await?;
+        let bytes = receive(request, state.limits()).await?;
         Ok(Self { value: parse(&bytes)?, bytes })
     }
 }
@@ -59,15 +57,7 @@ impl<T: DeserializeOwned> FromRequest<ApiState> for BulkJsonBody<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &ApiState) -> Result<Self, Problem> {
-        let (parts, body) = request.into_parts();
-        is_json(&parts.headers)?;
-        let permit = Arc::clone(state.bulk()).try_acquire_owned().map_err(|_| {
-            Problem::new(
-                ProblemCode::Overloaded,
-                "as many large requests as are taken at a time are under way",
-            )
-        })?;
-        let bytes = collect(&parts.headers, body, state.limits(), state.limits().bulk_body_bytes).await?;
+        let (bytes, permit) = receive_bulk(request, state).await?;
         Ok(Self { value: decode(&bytes)?, bytes, permit })
     }
 }
@@ -76,14 +66,40 @@ impl<T: DeserializeOwned + Default> FromRequest<ApiState> for OptionalJsonBody<T
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &ApiState) -> Result<Self, Problem> {
-        let (parts, body) = request.into_parts();
-        let bytes = collect(&parts.headers, body, state.limits(), state.limits().body_bytes).await?;
-        if bytes.trim_ascii().is_empty() || bytes.trim_ascii() == b"null" {
-            return Ok(Self(T::default()));
+        match receive_optional(request, state.limits()).await? {
+            Some(bytes) => parse(&bytes).map(Self),
+            None => Ok(Self(T::default())),
         }
-        is_json(&parts.headers)?;
-        parse(&bytes).map(Self)
     }
+}
+
+/// Receives a required body. Not generic, so that it is compiled once and not for every kind of body.
+async fn receive(request: Request, limits: &Limits) -> Result<Bytes, Problem> {
+    let (parts, body) = request.into_parts();
+    is_json(&parts.headers)?;
+    collect(&parts.headers, body, limits, limits.body_bytes).await
+}
+
+/// Receives a large body, with one of the permits for such bodies.
+async fn receive_bulk(request: Request, state: &ApiState) -> Result<(Bytes, OwnedSemaphorePermit), Problem> {
+    let (parts, body) = request.into_parts();
+    is_json(&parts.headers)?;
+    let permit = Arc::clone(state.bulk()).try_acquire_owned().map_err(|_| {
+        Problem::new(ProblemCode::Overloaded, "too many large requests are running; try again in a moment")
+    })?;
+    let bytes = collect(&parts.headers, body, state.limits(), state.limits().bulk_body_bytes).await?;
+    Ok((bytes, permit))
+}
+
+/// Receives an optional body; `None` when it is empty or `null`.
+async fn receive_optional(request: Request, limits: &Limits) -> Result<Option<Bytes>, Problem> {
+    let (parts, body) = request.into_parts();
+    let bytes = collect(&parts.headers, body, limits, limits.body_bytes).await?;
+    if bytes.trim_ascii().is_empty() || bytes.trim_ascii() == b"null" {
+        return Ok(None);
+    }
+    is_json(&parts.headers)?;
+    Ok(Some(bytes))
 }
 
 fn is_json(headers: &HeaderMap) -> Result<(), Problem> {
