@@ -53,6 +53,53 @@ macro_rules! problems {
 }
 pub(crate) use problems;
 
+/// The header `ETag` of a response.
+pub(crate) const ETAG: (&str, &str) = ("ETag", "Its version, for `If-Match`");
+/// The header `Preference-Applied` of a response.
+pub(crate) const PREFERENCE_APPLIED: (&str, &str) = ("Preference-Applied", "The wait that was honoured");
+
+/// Defines the success of an operation that creates a resource, for its `responses(…)`:
+/// `created!(Created: 201 Order, "The order", example(), [ETAG])`. `Location` and `Idempotent-Replayed` are always there.
+macro_rules! created {
+    ($name:ident: $status:literal $body:ty, $description:literal, $example:expr, [$($header:expr),*]) => {
+        pub(crate) struct $name;
+
+        impl utoipa::IntoResponses for $name {
+            fn responses() -> std::collections::BTreeMap<
+                String,
+                utoipa::openapi::RefOr<utoipa::openapi::Response>,
+            > {
+                let schema = <$body as utoipa::ToSchema>::name();
+                let response = $crate::http::documented::creation($description, &schema, $example, &[$($header),*]);
+                std::iter::once((stringify!($status).to_owned(), response)).collect()
+            }
+        }
+    };
+}
+pub(crate) use created;
+
+/// The success of an operation that creates a resource.
+pub(crate) fn creation(
+    description: &str,
+    schema: &str,
+    example: serde_json::Value,
+    headers: &[(&str, &str)],
+) -> RefOr<Response> {
+    let content = ContentBuilder::new().schema(Some(Ref::from_schema_name(schema))).example(Some(example));
+    let always = [
+        ("Location", "The path of the resource"),
+        ("Idempotent-Replayed", "`true` when this is the response of an earlier request"),
+    ];
+    let response =
+        ResponseBuilder::new().description(description).content("application/json", content.build());
+    let response = always.iter().chain(headers).fold(response, |response, (name, description)| {
+        let text = ObjectBuilder::new().schema_type(Type::String).build();
+        response
+            .header(*name, HeaderBuilder::new().description(Some(*description)).schema(Some(text)).build())
+    });
+    RefOr::T(response.build())
+}
+
 /// Groups codes by status, each with an example.
 pub(crate) fn documented(groups: &[&[ProblemCode]]) -> BTreeMap<String, RefOr<Response>> {
     let mut by_status = BTreeMap::<u16, Vec<ProblemCode>>::new();

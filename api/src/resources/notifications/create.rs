@@ -14,7 +14,7 @@ use crate::{
     extract::{Actor, JsonBody, Prefer, Query, schema},
     http::{
         FieldError, JsonResponse, Problem, ProblemCode,
-        documented::{BODY, KEYED, STORED, problems},
+        documented::{BODY, KEYED, PREFERENCE_APPLIED, STORED, created, problems},
         invalid,
     },
     idempotency::IdempotencyKey,
@@ -22,6 +22,13 @@ use crate::{
 };
 
 problems!(Problems: BODY, KEYED, STORED);
+created!(Created: 201 Notification, "The notification", example(), [PREFERENCE_APPLIED]);
+created!(
+    Existing: 200 Notification,
+    "The notification that has this `dedup_key`; nothing else is sent",
+    example(),
+    [PREFERENCE_APPLIED]
+);
 
 /// Send a notification
 ///
@@ -45,28 +52,8 @@ problems!(Problems: BODY, KEYED, STORED);
         })))
     )),
     responses(
-        (
-            status = 201,
-            description = "The notification",
-            body = Notification,
-            headers(
-                ("Location" = String, description = "The notification"),
-                ("Preference-Applied" = String, description = "The wait that was honoured"),
-                ("Idempotent-Replayed" = String, description = "`true` when this is the response of an earlier request")
-            ),
-            example = json!(example())
-        ),
-        (
-            status = 200,
-            description = "The notification that has this `dedup_key`; nothing else is sent",
-            body = Notification,
-            headers(
-                ("Location" = String, description = "The notification"),
-                ("Preference-Applied" = String, description = "The wait that was honoured"),
-                ("Idempotent-Replayed" = String, description = "`true` when this is the response of an earlier request")
-            ),
-            example = json!(example())
-        ),
+        Created,
+        Existing,
         Problems
     )
 )]

@@ -12,7 +12,7 @@ use crate::{
     extract::{Actor, JsonBody, Prefer, Query, StrictObject},
     http::{
         JsonResponse, Problem,
-        documented::{BODY, KEYED, STORED, problems},
+        documented::{BODY, ETAG, KEYED, PREFERENCE_APPLIED, STORED, created, problems},
         invalid,
     },
     idempotency::IdempotencyKey,
@@ -20,6 +20,7 @@ use crate::{
 };
 
 problems!(Problems: BODY, KEYED, STORED);
+created!(Created: 201 Order, "The order", example(), [ETAG, PREFERENCE_APPLIED]);
 
 /// Place an order
 ///
@@ -38,18 +39,7 @@ problems!(Problems: BODY, KEYED, STORED);
         "items": [{"sku": "TEA-1", "quantity": 2}]
     })),
     responses(
-        (
-            status = 201,
-            description = "The order",
-            body = Order,
-            headers(
-                ("Location" = String, description = "The order"),
-                ("ETag" = String, description = "Its version, for `If-Match`"),
-                ("Preference-Applied" = String, description = "The wait that was honoured"),
-                ("Idempotent-Replayed" = String, description = "`true` when this is the response of an earlier request")
-            ),
-            example = json!(example())
-        ),
+        Created,
         Problems
     )
 )]

@@ -9,7 +9,7 @@ use crate::{
     extract::{Actor, JsonBody, Query},
     http::{
         JsonResponse, Problem, ProblemCode,
-        documented::{BODY, KEYED, STORED, problems},
+        documented::{BODY, ETAG, KEYED, STORED, created, problems},
         invalid,
     },
     idempotency::IdempotencyKey,
@@ -17,6 +17,7 @@ use crate::{
 };
 
 problems!(Problems: BODY, KEYED, STORED, &[ProblemCode::SkuTaken]);
+created!(Created: 201 Product, "The product", example(), [ETAG]);
 
 /// Create a product
 ///
@@ -39,17 +40,7 @@ problems!(Problems: BODY, KEYED, STORED, &[ProblemCode::SkuTaken]);
         "low_stock_threshold": 5
     })),
     responses(
-        (
-            status = 201,
-            description = "The product",
-            body = Product,
-            headers(
-                ("Location" = String, description = "The product"),
-                ("ETag" = String, description = "Its version, for `If-Match`"),
-                ("Idempotent-Replayed" = String, description = "`true` when this is the response of an earlier request")
-            ),
-            example = json!(example())
-        ),
+        Created,
         Problems
     )
 )]

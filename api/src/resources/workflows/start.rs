@@ -17,13 +17,19 @@ use crate::{
     extract::{Actor, JsonBody, Prefer, Query, schema},
     http::{
         JsonResponse, Problem, ProblemCode,
-        documented::{BODY, KEYED, STORED, problems},
+        documented::{BODY, KEYED, PREFERENCE_APPLIED, STORED, created, problems},
     },
     idempotency::IdempotencyKey,
     state::ApiState,
 };
 
 problems!(Problems: BODY, KEYED, STORED, &[ProblemCode::Refused]);
+created!(
+    Accepted: 202 Workflow,
+    "The workflow: a new one, or the one that has this business key",
+    example(),
+    [PREFERENCE_APPLIED]
+);
 
 const MAX_BUSINESS_KEY_LEN: usize = 200;
 
@@ -49,17 +55,7 @@ const MAX_BUSINESS_KEY_LEN: usize = 200;
         "business_key": "0199f3a0-5c1e-7d2b-9a43-0f6f4a1c2b3d"
     })),
     responses(
-        (
-            status = 202,
-            description = "The workflow: a new one, or the one that has this business key",
-            body = Workflow,
-            headers(
-                ("Location" = String, description = "The workflow"),
-                ("Preference-Applied" = String, description = "The wait that was honoured"),
-                ("Idempotent-Replayed" = String, description = "`true` when this is the response of an earlier request")
-            ),
-            example = json!(example())
-        ),
+        Accepted,
         Problems
     )
 )]
