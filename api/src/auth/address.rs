@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stranger_is_not_believed() {
+    fn only_trusted_proxies_name_the_caller() {
         assert_eq!(client("203.0.113.9", &["198.51.100.1"]), "203.0.113.9");
         assert_eq!(client("192.168.1.8", &["198.51.100.1"]), "192.168.1.8");
     }
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_address_ends_the_belief() {
+    fn a_malformed_hop_ends_the_chain_of_trust() {
         assert_eq!(client("10.1.1.1", &[]), "10.1.1.1");
         assert_eq!(client("10.1.1.1", &["10.2.2.2"]), "10.2.2.2");
         assert_eq!(client("10.1.1.1", &["198.51.100.1, unknown, 10.2.2.2"]), "10.2.2.2");
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_network_is_refused() {
+    fn malformed_networks_are_refused() {
         for wrong in ["", "10.0.0.0/33", "example.com", "10.0.0.0/8,", "10.0.0.0/8;::1"] {
             wrong.parse::<TrustedProxies>().expect_err(wrong);
         }

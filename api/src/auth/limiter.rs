@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn each_bucket_is_counted_for_itself() {
+    async fn buckets_are_counted_separately() {
         let limiter = limiter(None);
         let (mine, yours) = (Bucket::Key("a".into()), Bucket::Key("b".into()));
         let mut left = Vec::new();
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_store_that_can_not_tell_is_stood_in_for() {
+    async fn without_the_shared_store_the_process_counts_for_itself() {
         struct Away;
         impl SharedLimiter for Away {
             fn take<'a>(&'a self, _: &'a str, _: Rate) -> BoxFuture<'a, Option<RateDecision>> {

@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_rate_is_refused() {
+    fn malformed_rates_are_refused() {
         for wrong in ["", "600", "600/d", "0/m", "-1/m", "1.5/m", "/m", "600/", "1000001/s", "6/m/s"] {
             wrong.parse::<Rate>().expect_err(wrong);
         }

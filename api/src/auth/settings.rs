@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_browser_would_never_send_is_refused() {
+    fn malformed_origins_are_refused() {
         for wrong in [
             "",
             "shop.example",

@@ -16,17 +16,19 @@ use crate::http::Problem;
 pub(crate) fn single<'a>(
     headers: &'a HeaderMap,
     name: &HeaderName,
-    shown: &'static str,
+    display_name: &'static str,
 ) -> Result<Option<&'a str>, Problem> {
     let mut values = headers.get_all(name).iter();
     let Some(first) = values.next() else { return Ok(None) };
     if values.next().is_some() {
-        return Err(Problem::header(shown, format!("`{shown}` is given more than once")));
+        return Err(Problem::header(display_name, format!("`{display_name}` is given more than once")));
     }
     // `to_str` also accepts tabs.
     match first.to_str() {
         Ok(text) if !text.contains('\t') => Ok(Some(text)),
-        Ok(_) | Err(_) => Err(Problem::header(shown, format!("`{shown}` must be visible ASCII"))),
+        Ok(_) | Err(_) => {
+            Err(Problem::header(display_name, format!("`{display_name}` must be visible ASCII")))
+        }
     }
 }
 

@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_that_is_wrong_is_told_at_once() {
+    fn all_errors_are_reported_at_once() {
         assert_eq!(
             sample("age=x&limit=0&color=red").expect_err("wrong"),
             ["age invalid", "limit invalid", "color unknown"]

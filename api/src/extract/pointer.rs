@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nul_is_found_wherever_it_is() {
+    fn nul_is_found_in_strings_and_names() {
         assert_eq!(of_nul(&json!({"a": [{"b/c": "x\0"}]})), Some("/a/0/b~1c".into()));
         assert_eq!(of_nul(&json!({"a\0": 1})), Some("/a\u{fffd}".into()));
         assert_eq!(of_nul(&json!({"a": "fine", "n": null, "t": true})), None);

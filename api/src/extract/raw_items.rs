@@ -65,23 +65,26 @@ mod tests {
     }
 
     #[test]
-    fn each_item_is_read_by_itself() {
+    fn items_are_decoded_independently() {
         let items: RawItems<9> = serde_json::from_str(
             r#"[{"quantity":1},{"quantity":"x"},{"quantity":3.0},{"quantity":1,"a\u0000b":2},[1],1e999,{"quantity":"\ud800"}]"#,
         )
         .expect("it is a list");
-        let told: Vec<_> = items
+        let decoded: Vec<_> = items
             .read::<Line>()
             .map(|(_, item)| match item {
                 Ok(Line { quantity }) => json!(quantity),
                 Err(problem) => json!(problem.into_errors()[0].code),
             })
             .collect();
-        assert_eq!(json!(told), json!([1, "invalid", 3, "nul", "invalid", "invalid-json", "invalid-json"]));
+        assert_eq!(
+            json!(decoded),
+            json!([1, "invalid", 3, "nul", "invalid", "invalid-json", "invalid-json"])
+        );
     }
 
     #[test]
-    fn of_a_list_that_is_too_long_no_more_is_kept_than_tells_so() {
+    fn a_list_that_is_too_long_is_cut_to_one_item_more() {
         let items: RawItems<3> =
             serde_json::from_str(&format!("[{}0]", "0,".repeat(100_000))).expect("a list");
         assert_eq!(items.0.len(), 4);

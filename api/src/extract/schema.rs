@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_wrong_place_is_told_by_its_pointer() {
+    fn every_error_has_its_pointer() {
         let schema = json!({
             "type": "object",
             "properties": {
@@ -76,14 +76,14 @@ mod tests {
             .expect("right");
         let wrong = json!({"lines": [{"n": 1}, {"n": "x"}, {}], "a/b": 1});
         let body = check(&schema, "/input", &wrong).expect_err("wrong").to_body("/", "t");
-        let mut told: Vec<_> = body
+        let mut found: Vec<_> = body
             .errors
             .into_iter()
             .map(|error| format!("{} {}", error.pointer.unwrap_or_default(), error.code))
             .collect();
-        told.sort();
+        found.sort();
         assert_eq!(
-            told,
+            found,
             [
                 "/input/a~1b unknown-field",
                 "/input/id missing-field",

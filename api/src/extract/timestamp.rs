@@ -36,7 +36,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_time_is_what_rfc_3339_says_and_no_more() {
+    fn times_follow_rfc_3339() {
         for right in [
             "2026-11-22T10:00:00Z",
             "2026-11-22T10:00:00.123456789+14:00",

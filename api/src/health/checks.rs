@@ -83,17 +83,17 @@ async fn database(sources: &HealthSources) -> DatabaseHealth {
             connections,
         },
         Ok(Ok(())) => DatabaseHealth { state: HealthState::Up, detail: None, latency_ms, connections },
-        Ok(Err(error)) => away(&described(&error), connections),
-        Err(_) => away(&format!("no answer within {} s", limit.as_secs_f32()), connections),
+        Ok(Err(error)) => unreachable(&describe(&error), connections),
+        Err(_) => unreachable(&format!("no answer within {} s", limit.as_secs_f32()), connections),
     }
 }
 
-fn away(detail: &str, connections: Connections) -> DatabaseHealth {
+fn unreachable(detail: &str, connections: Connections) -> DatabaseHealth {
     DatabaseHealth { state: HealthState::Down, detail: Some(detail.into()), latency_ms: None, connections }
 }
 
 /// Describes an error without naming the server, its user or its database: health is open to everyone.
-fn described(error: &sqlx::Error) -> String {
+fn describe(error: &sqlx::Error) -> String {
     match error {
         sqlx::Error::Io(error) => format!("can't connect: {}", error.kind()),
         sqlx::Error::Database(error) => format!("it refuses: SQLSTATE {}", error.code().unwrap_or_default()),
@@ -112,7 +112,7 @@ async fn queue(sources: &HealthSources, reports: &[ReportedBreaker]) -> QueueHea
     };
     // Mails wait on purpose while the circuit breaker of the mail server is not closed.
     let held_back: &[&str] = if mails_are_held_back(reports) { &[MAILS] } else { &[] };
-    let detail = remarkable(&queues, held_back);
+    let detail = unusual(&queues, held_back);
     QueueHealth {
         state: if detail.is_some() { HealthState::Degraded } else { HealthState::Up },
         detail,
@@ -125,7 +125,7 @@ async fn queue(sources: &HealthSources, reports: &[ReportedBreaker]) -> QueueHea
 
 /// Describes what is unusual: work that waits although its queue is not paused, and why; and the paused queues. `None`
 /// when all is well.
-fn remarkable(queues: &[QueueView], held_back: &[&str]) -> Option<String> {
+fn unusual(queues: &[QueueView], held_back: &[&str]) -> Option<String> {
     let (paused, running): (Vec<_>, Vec<_>) = queues.iter().partition(|queue| queue.paused);
     let late = running.into_iter().filter(|queue| queue.oldest_due_ms > LATE_MS);
     let (mails, others): (Vec<_>, Vec<_>) = late.partition(|queue| held_back.contains(&queue.name.as_str()));
@@ -227,25 +227,28 @@ mod tests {
     }
 
     #[test]
-    fn whoever_paused_a_queue_is_not_asked_for_workers() {
-        assert_eq!(remarkable(&[queue("default", false, LATE_MS)], &[]), None);
-        let late = remarkable(&[queue("default", false, LATE_MS + 1)], &[]).expect("it is late");
+    fn a_paused_queue_does_not_count_as_late() {
+        assert_eq!(unusual(&[queue("default", false, LATE_MS)], &[]), None);
+        let late = unusual(&[queue("default", false, LATE_MS + 1)], &[]).expect("it is late");
         assert!(late.contains("workers") && !late.contains("paused"), "{late}");
         let paused = [queue("default", true, LATE_MS * 5), queue("notifications", false, 0)];
-        assert_eq!(remarkable(&paused, &[]).as_deref(), Some("paused by somebody: `default`"));
+        assert_eq!(unusual(&paused, &[]).as_deref(), Some("paused by somebody: `default`"));
         let both = [queue("default", true, 0), queue("notifications", false, LATE_MS * 5)];
-        let both = remarkable(&both, &[]).expect("one is late");
+        let both = unusual(&both, &[]).expect("one is late");
         assert!(both.contains("workers") && both.ends_with("`default`"), "{both}");
     }
 
     #[test]
-    fn mails_that_are_held_back_are_late_for_their_own_reason() {
+    fn mails_that_wait_for_the_server_are_late_for_another_reason() {
         let late = |name| queue(name, false, LATE_MS + 1);
-        let said = |queues: &[QueueView]| remarkable(queues, &[MAILS]).unwrap_or_default();
-        assert_eq!(said(&[late(MAILS)]), "mails have waited for more than a minute: the mail server fails");
-        let both = said(&[late("default"), late(MAILS)]);
+        let described = |queues: &[QueueView]| unusual(queues, &[MAILS]).unwrap_or_default();
+        assert_eq!(
+            described(&[late(MAILS)]),
+            "mails have waited for more than a minute: the mail server fails"
+        );
+        let both = described(&[late("default"), late(MAILS)]);
         assert!(both.contains("are workers running") && both.contains("the mail server fails"), "{both}");
-        let closed = remarkable(&[late(MAILS)], &[]).unwrap_or_default();
+        let closed = unusual(&[late(MAILS)], &[]).unwrap_or_default();
         assert!(closed.contains("are workers running") && !closed.contains("mail server"), "{closed}");
     }
 }

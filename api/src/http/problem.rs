@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn a_kept_problem_comes_back_the_same() {
+    fn a_stored_problem_is_read_back() {
         let problem = Problem::field("/sku", "too-long", "at most 64 characters");
         let back = Problem::from_stored(problem.to_stored().expect("final")).expect("readable");
         assert_eq!(back.code(), problem.code());

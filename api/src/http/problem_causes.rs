@@ -9,7 +9,7 @@ use super::{problem::Problem, problem_body::FieldError, problem_code::ProblemCod
 impl From<sqlx::Error> for Problem {
     fn from(error: sqlx::Error) -> Self {
         let cause = chain(&error);
-        if passes(&error) { Self::unavailable(cause) } else { Self::internal(cause) }
+        if is_transient(&error) { Self::unavailable(cause) } else { Self::internal(cause) }
     }
 }
 
@@ -95,7 +95,7 @@ fn violations(details: &serde_json::Value) -> Vec<FieldError> {
 }
 
 /// Whether the same request may succeed a moment later.
-fn passes(error: &sqlx::Error) -> bool {
+fn is_transient(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::PoolTimedOut
         | sqlx::Error::PoolClosed

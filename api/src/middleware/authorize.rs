@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_route_that_is_not_counted_asks_for_its_key_and_a_forgotten_one_is_not_served() {
+    async fn uncounted_routes_need_their_key_and_undeclared_routes_are_not_served() {
         assert_eq!(status("/api/report").await, 401);
         assert_eq!(status("/health-report").await, 401);
         assert_eq!(status("/api/forgotten").await, 500);

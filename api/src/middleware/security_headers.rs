@@ -59,7 +59,7 @@ pub(crate) fn cors(origins: &CorsOrigins) -> Option<CorsLayer> {
         CorsOrigins::Any => AllowOrigin::any(),
         CorsOrigins::These(these) => AllowOrigin::list(these.clone()),
     };
-    let asked = [
+    let allowed = [
         header::AUTHORIZATION,
         header::CONTENT_TYPE,
         header::IF_MATCH,
@@ -70,7 +70,7 @@ pub(crate) fn cors(origins: &CorsOrigins) -> Option<CorsLayer> {
         HeaderName::from_static("traceparent"),
         HeaderName::from_static("x-actor"),
     ];
-    let told = [
+    let exposed = [
         header::ETAG,
         header::LOCATION,
         header::RETRY_AFTER,
@@ -87,8 +87,8 @@ pub(crate) fn cors(origins: &CorsOrigins) -> Option<CorsLayer> {
         CorsLayer::new()
             .allow_origin(origins)
             .allow_methods([Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE])
-            .allow_headers(asked)
-            .expose_headers(told)
+            .allow_headers(allowed)
+            .expose_headers(exposed)
             .max_age(PREFLIGHT_AGE),
     )
 }

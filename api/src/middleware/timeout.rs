@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_panic_is_a_problem_that_does_not_tell_why() {
+    async fn a_panic_is_a_problem_that_hides_its_cause() {
         let (status, problem) = ask("/panic").await;
         assert_eq!((status, &problem["code"]), (500, &Value::from("internal")));
         assert!(!problem.to_string().contains("secret"), "{problem}");

@@ -45,17 +45,19 @@ pub(crate) async fn list_audit(
     State(state): State<ApiState>,
     Query(query): Query<AuditQuery>,
 ) -> Result<JsonResponse, Problem> {
-    let ours = query.shop_filter();
-    let page_request = PageRequest::new("audit", &format!("{ours:?}"), query.cursor.as_deref(), query.limit)?;
+    let shop_filter = query.shop_filter();
+    let page_request =
+        PageRequest::new("audit", &format!("{shop_filter:?}"), query.cursor.as_deref(), query.limit)?;
     let after = page_request.after.map(AuditCursor::from_id);
     let limit = page_request.read_limit();
     let mut entries: Vec<AuditEntry> = Vec::new();
-    let ours = shop::audit::list(state.pool(), &ours, after.map(AuditCursor::in_shop), limit).await?;
-    entries.extend(ours.into_iter().map(AuditEntry::from));
+    let shop_entries =
+        shop::audit::list(state.pool(), &shop_filter, after.map(AuditCursor::in_shop), limit).await?;
+    entries.extend(shop_entries.into_iter().map(AuditEntry::from));
     // The engine has an audit of its own. Both lists go from the newest to the oldest, and so does their merge.
     if let Some(filter) = query.engine_filter() {
-        let theirs = state.engine().audit(&filter, after.map(AuditCursor::in_engine), limit).await?;
-        entries.extend(theirs.into_iter().map(AuditEntry::from));
+        let engine_entries = state.engine().audit(&filter, after.map(AuditCursor::in_engine), limit).await?;
+        entries.extend(engine_entries.into_iter().map(AuditEntry::from));
     }
     entries.sort_by_key(|entry| Reverse(entry.audit_id));
     entries.truncate(limit as usize);

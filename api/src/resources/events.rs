@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn whoever_takes_no_event_stream_gets_none() {
+    async fn callers_that_accept_no_event_stream_are_refused() {
         for accept in ["text/event-stream", "*/*", "application/json, text/*;q=0.1", "TEXT/Event-Stream; q=1"]
         {
             assert_eq!(headers(&[("accept", accept)]).await, Ok(None), "{accept}");
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_in_the_log_is_gone() {
+    fn events_outside_the_log_are_gone() {
         let extent = events::LogRange { pruned_through: 10, last_event_id: 20 };
         for (after, expected) in [(9, false), (10, true), (20, true), (21, false)] {
             assert_eq!(reachable(after, extent).is_ok(), expected, "{after}");

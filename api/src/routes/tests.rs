@@ -24,13 +24,13 @@ const FALLBACK: [&str; 2] = ["/", "/{*__private__axum_fallback}"];
 
 /// The paths of a finished router, however they came into it: axum shows them in its debug output.
 fn paths(router: &Router) -> BTreeSet<String> {
-    let shown = format!("{router:?}");
-    let texts = shown.split('"').skip(1).step_by(2);
+    let debug = format!("{router:?}");
+    let texts = debug.split('"').skip(1).step_by(2);
     texts.filter(|text| text.starts_with('/') && !FALLBACK.contains(text)).map(Into::into).collect()
 }
 
 #[tokio::test]
-async fn whatever_the_router_serves_has_declared_its_role() {
+async fn every_served_path_has_declared_its_role() {
     for services in [&Service::ALL[..], &[]] {
         let served = paths(&router(ApiState::bare(Limits::default()), services));
         let pages = if services.is_empty() { &docs::PATHS[..] } else { &[] };
@@ -91,7 +91,7 @@ fn every_operation_says_what_it_does_and_gives_examples() {
 }
 
 #[test]
-fn every_reference_leads_somewhere() {
+fn every_reference_resolves() {
     let text = openapi_json();
     let document = document();
     for part in text.split("\"$ref\": \"#").skip(1) {
@@ -101,7 +101,7 @@ fn every_reference_leads_somewhere() {
 }
 
 #[test]
-fn it_is_version_3_1_with_a_licence_and_all_tags() {
+fn the_document_is_version_3_1_with_a_licence_and_known_tags() {
     let document = document();
     assert_eq!(document["openapi"], "3.1.0");
     assert_eq!(document["info"]["license"]["identifier"], "MIT");
@@ -128,9 +128,9 @@ fn every_operation_of_the_document_has_a_declared_role_and_says_so() {
             assert_eq!(counted, is_limited(path), "{name}");
             for (status, response) in operation["responses"].as_object().expect("responses") {
                 for (header, _) in base_document::RATE_LIMIT_HEADERS {
-                    let told = response["headers"][header]["$ref"].as_str();
+                    let reference = response["headers"][header]["$ref"].as_str();
                     let component = format!("#/components/headers/{header}");
-                    assert_eq!(told, counted.then_some(component.as_str()), "{name} {status} {header}");
+                    assert_eq!(reference, counted.then_some(component.as_str()), "{name} {status} {header}");
                 }
             }
             let security = operation["security"].as_array().unwrap_or_else(|| panic!("{name}: no security"));
@@ -157,7 +157,7 @@ fn every_operation_of_the_document_has_a_declared_role_and_says_so() {
 }
 
 #[test]
-fn only_reads_are_open_to_readers_and_only_health_and_the_document_to_everybody() {
+fn readers_may_only_read_and_only_health_and_the_document_are_public() {
     let (_, _, route_roles) = table(&Service::ALL).into_parts();
     for (path, method, required) in route_roles.declared() {
         match required {
@@ -172,7 +172,7 @@ fn only_reads_are_open_to_readers_and_only_health_and_the_document_to_everybody(
 }
 
 #[test]
-fn what_is_not_declared_needs_what_nobody_has() {
+fn undeclared_methods_and_paths_have_no_role() {
     let (_, _, route_roles) = table(&Service::ALL).into_parts();
     assert_eq!(route_roles.of("/api/orders", &Method::DELETE), None);
     assert_eq!(route_roles.of("/api/secrets", &Method::GET), None);

@@ -69,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_has_its_own_places_and_gets_them_back() {
+    fn each_address_has_its_own_permits_and_gets_them_back() {
         let limit = ConnectionLimit::new(2, TrustedProxies::default());
         let (one, other) = (IpAddr::from([192, 0, 2, 1]), IpAddr::from([192, 0, 2, 2]));
         let first = limit.try_acquire(one);
@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn a_trusted_proxy_brings_as_many_as_it_likes_and_others_do_not() {
+    fn trusted_proxies_are_not_limited() {
         let limit = ConnectionLimit::new(1, "10.0.0.0/8".parse().expect("a network"));
         let proxy: IpAddr = "::ffff:10.1.1.1".parse().expect("an address");
         let permits: Vec<_> = (0..10).map(|_| limit.try_acquire(proxy)).collect();

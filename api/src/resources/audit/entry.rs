@@ -195,7 +195,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ids_are_places_and_sort_as_they_do() {
+    fn ids_sort_as_positions_do() {
         let at = |us| DateTime::from_timestamp_micros(us).expect("a time");
         let now_us = 1_795_000_000_123_456;
         let places = [
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn a_place_of_one_source_bounds_the_other() {
+    fn a_position_in_one_source_bounds_the_other() {
         let at = DateTime::from_timestamp_micros(7_000_000).expect("a time");
         let shop = AuditCursor::new(at, Source::Shop, 5);
         assert_eq!((shop.in_shop().id, shop.in_engine()), (5, (at, 0)));

@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn the_engine_is_asked_only_for_what_it_can_have() {
+    fn the_engine_is_asked_only_for_entries_that_it_can_have() {
         for (action, kind, id) in [
             (Some("stock.set"), None, None),
             (None, Some("product"), None),

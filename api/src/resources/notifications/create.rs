@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_a_rendered_text_points_at_its_variables() {
+    fn errors_of_a_rendered_text_point_at_its_variables() {
         let rendered = ("/variables".to_owned(), "the rendered `html` is too long".to_owned());
         assert_eq!(pointers(Source::Template, "/html"), [rendered]);
         assert_eq!(pointers(Source::Template, "/to")[0].0, "/to");

@@ -65,7 +65,7 @@ impl From<engine::QueueView> for Queue {
 }
 
 /// Answers with a queue and the version of its setting.
-pub(super) fn shown(queue: engine::QueueView) -> Result<JsonResponse, Problem> {
+pub(super) fn respond(queue: engine::QueueView) -> Result<JsonResponse, Problem> {
     let version = queue.version;
     Ok(JsonResponse::ok(&Queue::from(queue))?.version(version))
 }

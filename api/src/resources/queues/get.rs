@@ -4,7 +4,7 @@ use axum::extract::State;
 
 use shop::commands;
 
-use super::body::{Queue, example, shown};
+use super::body::{Queue, example, respond};
 use crate::{
     extract::{Query, TextPath},
     http::{
@@ -41,5 +41,5 @@ pub(crate) async fn get_queue(
     TextPath(name): TextPath,
     Query(()): Query<()>,
 ) -> Result<JsonResponse, Problem> {
-    shown(commands::find_queue(state.shop(), &name).await?)
+    respond(commands::find_queue(state.shop(), &name).await?)
 }

@@ -4,7 +4,7 @@ use axum::extract::State;
 
 use shop::commands::{self, DesiredState};
 
-use super::body::{Queue, QueueChange, example, shown};
+use super::body::{Queue, QueueChange, example, respond};
 use crate::{
     extract::{Actor, IfMatch, JsonBody, Query, TextPath, check_reason},
     http::{
@@ -59,5 +59,5 @@ pub(crate) async fn update_queue(
     };
     let current = async || Ok(commands::find_queue(state.shop(), &name).await?.version);
     let expected = condition.expected_version(current).await?;
-    shown(commands::set_queue(state.shop(), &name, desired, expected, actor.by("operator")).await?)
+    respond(commands::set_queue(state.shop(), &name, desired, expected, actor.by("operator")).await?)
 }
