@@ -2,6 +2,7 @@
 
 mod consumers;
 mod order;
+mod slow_clients;
 mod streams;
 
 use shop::events::{self, Event, PageSize, Sequenced};

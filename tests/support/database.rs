@@ -9,6 +9,8 @@ use devkit::{
 use sqlx::{PgPool, postgres::PgPoolOptions};
 use tokio::sync::OnceCell;
 
+use super::WAIT_TIMEOUT;
+
 static SHARED: OnceCell<TestDatabases> = OnceCell::const_new();
 
 /// A migrated, empty database that no other test uses; dropped at the end.
@@ -31,7 +33,8 @@ impl Database {
 
     /// Opens a small pool; the server has 200 connections for all tests that run at once.
     pub(crate) async fn pool(&self) -> PgPool {
-        let pool = PgPoolOptions::new().max_connections(10).connect(&self.url()).await;
+        let pool = PgPoolOptions::new().max_connections(10).acquire_timeout(WAIT_TIMEOUT);
+        let pool = pool.connect(&self.url()).await;
         pool.expect("the test's database takes connections")
     }
 

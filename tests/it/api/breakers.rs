@@ -2,13 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use api::Limits;
 use breakers::{BreakerSettings, Breakers, Dependency};
 use serde_json::{Value, json};
 use shop::breaker_reports::{Process, report, withdraw};
 use uuid::Uuid;
 
-use super::fixtures::{TestApi, body, problem};
+use crate::support::WAIT_TIMEOUT;
+
+use super::fixtures::{TestApi, body, patient, problem};
 
 /// The breakers of a process that can't reach its mail server, and of one that can.
 fn breakers(open: bool) -> Breakers {
@@ -25,7 +26,7 @@ fn breakers(open: bool) -> Breakers {
 
 #[tokio::test]
 async fn what_every_process_tells_is_listed_and_degrades_health_without_ending_it() {
-    let shop = TestApi::without_workers(Limits::default()).await;
+    let shop = TestApi::without_workers(patient()).await;
     let pool = shop.engine.pool();
     assert_eq!(
         body(shop.get("/api/circuit-breakers").await, 200).await,
@@ -63,7 +64,9 @@ async fn what_every_process_tells_is_listed_and_degrades_health_without_ending_i
     // What was seen a moment ago is told for a second.
     let begun = Instant::now();
     while body(shop.get("/health").await, 200).await["status"] != "degraded" {
-        assert!(begun.elapsed() < Duration::from_secs(10), "health sees it too");
+        assert!(begun.elapsed() < WAIT_TIMEOUT, "health sees it too");
+        // A process that says nothing for half a minute is not shown.
+        report(pool, ill, &breakers(true).views()).await.unwrap();
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     for path in ["/health", "/health/ready"] {
@@ -78,7 +81,7 @@ async fn what_every_process_tells_is_listed_and_degrades_health_without_ending_i
 
 #[tokio::test]
 async fn a_process_that_has_gone_silent_or_says_goodbye_is_not_shown() {
-    let shop = TestApi::without_workers(Limits::default()).await;
+    let shop = TestApi::without_workers(patient()).await;
     let pool = shop.engine.pool();
     let (silent, polite) =
         (Process { id: Uuid::now_v7(), name: "work" }, Process { id: Uuid::now_v7(), name: "dev" });
@@ -109,7 +112,7 @@ async fn a_process_that_has_gone_silent_or_says_goodbye_is_not_shown() {
 
 #[tokio::test]
 async fn a_change_keeps_its_time_until_the_next_one() {
-    let shop = TestApi::without_workers(Limits::default()).await;
+    let shop = TestApi::without_workers(patient()).await;
     let pool = shop.engine.pool();
     let process = Process { id: Uuid::now_v7(), name: "work" };
     let mut changes = Vec::new();

@@ -8,7 +8,6 @@ use std::{
     time::Duration,
 };
 
-use api::Limits;
 use engine::{
     Batch, ForwardOnly, NewSaga, Outcome, Outcomes, Retry, RetryPolicy, Saga, SagaName, StepError,
     TransactionStep, Tx, UndoBatch, UndoOutcome, UndoOutcomes, UndoTransaction,
@@ -18,7 +17,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::fixtures::{TestApi, Workers, body, problem};
+use crate::support::WAIT_TIMEOUT;
+
+use super::fixtures::{TestApi, Workers, body, patient, problem};
 
 const WORRY: SagaName<Worry> = SagaName::new("worry");
 
@@ -123,10 +124,10 @@ impl TransactionStep for Part {
 async fn regretful() -> (TestApi, Vec<String>) {
     let repaired = Arc::new(AtomicBool::new(false));
     let saga = Saga::named(REGRET).then(Promise { repaired }).pivot(Part).build().unwrap();
-    let shop = TestApi::with(Limits::default(), Workers::Running, vec![saga]).await;
+    let shop = TestApi::with(patient(), Workers::Running, vec![saga]).await;
     for about in ["rain", "hail"] {
         let saga: NewSaga = REGRET.with(&Worry { about: about.into() });
-        let (_, ending) = shop.engine.start_and_wait(saga, Duration::from_secs(20)).await.unwrap();
+        let (_, ending) = shop.engine.start_and_wait(saga, WAIT_TIMEOUT).await.unwrap();
         assert_eq!(ending.unwrap().status, engine::Status::Dead);
     }
     let list = body(shop.get("/api/dead-jobs").await, 200).await;
@@ -172,10 +173,10 @@ async fn worried() -> (TestApi, Arc<AtomicBool>, Vec<Value>) {
     let repaired = Arc::new(AtomicBool::new(false));
     let saga =
         Saga::named(WORRY).pivot(Leave).then(Hope { repaired: Arc::clone(&repaired) }).build().unwrap();
-    let shop = TestApi::with(Limits::default(), Workers::Running, vec![saga]).await;
+    let shop = TestApi::with(patient(), Workers::Running, vec![saga]).await;
     for about in ["rain", "hail", "tea"] {
         let saga: NewSaga = WORRY.with(&Worry { about: about.into() });
-        let (_, ending) = shop.engine.start_and_wait(saga, Duration::from_secs(20)).await.unwrap();
+        let (_, ending) = shop.engine.start_and_wait(saga, WAIT_TIMEOUT).await.unwrap();
         assert_eq!(ending.unwrap().status, engine::Status::Dead);
     }
     let list = body(shop.get("/api/dead-jobs").await, 200).await;
@@ -203,10 +204,7 @@ async fn a_dead_job_shows_its_errors_and_is_retried_or_discarded_once() {
     let location = retried.headers()["location"].to_str().unwrap().to_owned();
     body(retried, 202).await;
     let id = location.rsplit('/').next().unwrap().parse().unwrap();
-    assert_eq!(
-        shop.engine.wait(id, Duration::from_secs(20)).await.unwrap().unwrap().status,
-        engine::Status::Completed
-    );
+    assert_eq!(shop.engine.wait(id, WAIT_TIMEOUT).await.unwrap().unwrap().status, engine::Status::Completed);
     problem(shop.post(&retry, &json!({"reason": "again"})).await, 409, "already-resolved").await;
 
     let discard = format!("{}/discard", path(1));

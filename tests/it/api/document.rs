@@ -2,10 +2,9 @@
 
 use std::path::Path;
 
-use api::Limits;
 use serde_json::Value;
 
-use super::fixtures::{TestApi, body};
+use super::fixtures::{TestApi, body, patient};
 
 #[test]
 fn the_document_in_the_repository_is_that_of_the_code() {
@@ -19,7 +18,7 @@ fn the_document_in_the_repository_is_that_of_the_code() {
 
 #[tokio::test]
 async fn the_document_is_served_and_its_user_interface_needs_no_network() {
-    let shop = TestApi::without_workers(Limits::default()).await;
+    let shop = TestApi::without_workers(patient()).await;
     let served = body(shop.get("/openapi.json").await, 200).await;
     assert_eq!(served, serde_json::from_str::<Value>(&api::openapi_json()).unwrap());
     let page = body(shop.get("/docs/").await, 200).await;

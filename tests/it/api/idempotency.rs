@@ -6,9 +6,11 @@ use api::Limits;
 use futures::future::join_all;
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
-use super::fixtures::{TestApi, Workers, body, order, problem, product, short_timeouts};
+use crate::support::WAIT_TIMEOUT;
+
+use super::fixtures::{TestApi, Workers, body, order, patient, problem, product};
 
 #[tokio::test]
 async fn fifty_requests_with_one_key_at_once_make_one_order_and_get_equal_answers() {
@@ -60,16 +62,15 @@ async fn a_refusal_comes_again_with_its_fields() {
 
 #[tokio::test]
 async fn a_request_whose_first_is_still_running_is_a_conflict() {
-    let shop = TestApi::without_workers(short_timeouts()).await;
+    let mut shop = TestApi::without_workers(not_waiting_for_the_first()).await;
     shop.stock("TEA-1", 100).await;
-    // Nobody works, so that the first one waits as long as it may.
-    let send = || {
-        let request = shop
-            .request(Method::POST, "/api/orders")
-            .header("Idempotency-Key", "k")
-            .header("Prefer", "wait=2");
-        request.json(&order("TEA-1", 1)).send()
-    };
+    // Nobody works yet, so that the first one waits.
+    let request = shop
+        .request(Method::POST, "/api/orders")
+        .header("Idempotency-Key", "k")
+        .header("Prefer", "wait=300")
+        .json(&order("TEA-1", 1));
+    let send = || request.try_clone().unwrap().send();
     let first = tokio::spawn(send());
     while body(shop.get("/api/orders").await, 200).await["items"].as_array().unwrap().is_empty() {
         tokio::task::yield_now().await;
@@ -77,8 +78,15 @@ async fn a_request_whose_first_is_still_running_is_a_conflict() {
     let second = send().await.unwrap();
     assert_eq!(second.headers()["retry-after"], "1");
     problem(second, 409, "idempotency-in-flight").await;
+    shop.start_workers();
     let first = body(first.await.unwrap().unwrap(), 201).await;
+    assert_eq!(first["status"], "confirmed");
     assert_eq!(body(send().await.unwrap(), 201).await, first);
+}
+
+/// Limits with which a request does not wait long for the first one with its key.
+fn not_waiting_for_the_first() -> Limits {
+    Limits { replay_timeout: Duration::from_millis(300), ..patient() }
 }
 
 /// Posts with a key.
@@ -103,7 +111,7 @@ async fn break_closing(shop: &TestApi) {
 
 /// Sends until no first request is in flight any more.
 async fn send_until_closed(shop: &TestApi, path: &str, json: &Value) -> Response {
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + WAIT_TIMEOUT;
     loop {
         let response = send(shop, path, json).await;
         if response.status() != 409 {
@@ -116,7 +124,7 @@ async fn send_until_closed(shop: &TestApi, path: &str, json: &Value) -> Response
 
 #[tokio::test]
 async fn an_answer_that_could_not_be_kept_at_once_is_kept_as_soon_as_it_can_be() {
-    let shop = TestApi::without_workers(short_timeouts()).await;
+    let shop = TestApi::without_workers(not_waiting_for_the_first()).await;
     break_closing(&shop).await;
     let tea = product("TEA-1", 1);
     let first = body(send(&shop, "/api/products", &tea).await, 201).await;
@@ -129,7 +137,7 @@ async fn an_answer_that_could_not_be_kept_at_once_is_kept_as_soon_as_it_can_be()
 
 #[tokio::test]
 async fn a_key_that_could_not_be_freed_at_once_is_freed_as_soon_as_it_can_be() {
-    let shop = TestApi::without_workers(short_timeouts()).await;
+    let shop = TestApi::without_workers(not_waiting_for_the_first()).await;
     break_closing(&shop).await;
     arrange(
         &shop,
@@ -147,17 +155,15 @@ async fn a_key_that_could_not_be_freed_at_once_is_freed_as_soon_as_it_can_be() {
 
 #[tokio::test]
 async fn a_stop_does_not_wait_for_keys_that_can_not_be_closed() {
-    let mut shop = TestApi::without_workers(Limits::default()).await;
+    let mut shop = TestApi::without_workers(patient()).await;
     break_closing(&shop).await;
     body(send(&shop, "/api/products", &product("TEA-1", 1)).await, 201).await;
-    let begun = Instant::now();
-    shop.close().await;
-    assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
+    timeout(WAIT_TIMEOUT, shop.close()).await.expect("it does not wait for ever");
 }
 
 #[tokio::test]
 async fn a_stop_closes_keys_that_it_can_close() {
-    let mut shop = TestApi::without_workers(Limits::default()).await;
+    let mut shop = TestApi::without_workers(patient()).await;
     break_closing(&shop).await;
     body(send(&shop, "/api/products", &product("TEA-1", 1)).await, 201).await;
     arrange(&shop, "drop trigger broken on shop.idempotency_key").await;
@@ -171,7 +177,7 @@ async fn a_stop_closes_keys_that_it_can_close() {
 
 #[tokio::test]
 async fn what_was_created_without_an_answer_is_found_by_the_request_that_takes_over() {
-    let shop = TestApi::with(Limits::default(), Workers::None, Vec::new()).await;
+    let shop = TestApi::with(patient(), Workers::None, Vec::new()).await;
     let delivery = json!({"to": "ann@example.com", "subject": "Hello", "text": "Hello."});
     let requests = [
         ("/api/products", 201, product("TEA-1", 5)),

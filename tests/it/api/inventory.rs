@@ -4,7 +4,7 @@ use api::Limits;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::fixtures::{TestApi, body, problem, product};
+use super::fixtures::{TestApi, body, patient, problem, product};
 
 fn update(name: &str, threshold: i64) -> Value {
     json!({"name": name, "category": "tea", "price": 1390, "currency": "EUR", "low_stock_threshold": threshold})
@@ -12,7 +12,7 @@ fn update(name: &str, threshold: i64) -> Value {
 
 #[tokio::test]
 async fn a_wrong_change_of_a_product_names_every_field_and_changes_nothing() {
-    let shop = TestApi::without_workers(Limits::default()).await;
+    let shop = TestApi::without_workers(patient()).await;
     let id = shop.stock("TEA-1", 10).await["product_id"].as_str().unwrap().to_owned();
     let path = format!("/api/products/{id}");
     let wrong =
@@ -35,7 +35,7 @@ async fn a_wrong_change_of_a_product_names_every_field_and_changes_nothing() {
 
 #[tokio::test]
 async fn a_product_is_changed_by_whoever_saw_its_last_version() {
-    let shop = TestApi::without_workers(Limits::default()).await;
+    let shop = TestApi::without_workers(patient()).await;
     let id = shop.stock("TEA-1", 10).await["product_id"].as_str().unwrap().to_owned();
     let path = format!("/api/products/{id}");
     let etag = shop.get(&path).await.headers()["etag"].clone();
@@ -93,7 +93,7 @@ async fn a_ledger_is_read_page_by_page_newest_first() {
 
 #[tokio::test]
 async fn products_are_listed_by_category_and_by_being_low() {
-    let shop = TestApi::without_workers(Limits::default()).await;
+    let shop = TestApi::without_workers(patient()).await;
     for (sku, category, stock) in
         [("A", "tea & more", 9), ("B", "tea & more", 1), ("C", "cups", 2), ("D", "cups", 3)]
     {
@@ -127,7 +127,7 @@ async fn products_are_listed_by_category_and_by_being_low() {
 
 #[tokio::test]
 async fn a_batch_tells_of_each_product_by_its_place() {
-    let shop = TestApi::without_workers(Limits::default()).await;
+    let shop = TestApi::without_workers(patient()).await;
     shop.stock("TEA-1", 10).await;
     let mut wrong = product("TEA-3", 1);
     (wrong["price"], wrong["name"]) = ((-1).into(), "".into());
@@ -151,7 +151,7 @@ async fn a_batch_tells_of_each_product_by_its_place() {
 
 #[tokio::test]
 async fn what_can_not_be_read_as_a_product_is_refused_in_its_place_and_the_rest_is_taken() {
-    let shop = TestApi::without_workers(Limits::default()).await;
+    let shop = TestApi::without_workers(patient()).await;
     let odd = |name: &str, value: Value| {
         let mut odd = product("ODD", 1);
         odd[name] = value;
@@ -186,7 +186,7 @@ async fn what_can_not_be_read_as_a_product_is_refused_in_its_place_and_the_rest_
 
 #[tokio::test]
 async fn a_list_of_prices_turns_off_no_alarm() {
-    let shop = TestApi::without_workers(Limits::default()).await;
+    let shop = TestApi::without_workers(patient()).await;
     let id = shop.stock("TEA-1", 10).await["product_id"].as_str().unwrap().to_owned();
     let prices = json!({"items": [
         {"sku": "TEA-1", "name": "Green tea", "category": "tea", "price": 1390, "currency": "JPY"}
@@ -199,7 +199,7 @@ async fn a_list_of_prices_turns_off_no_alarm() {
 
 #[tokio::test]
 async fn a_batch_that_can_not_be_read_or_is_too_large_is_refused_whole() {
-    let limits = Limits { bulk_body_bytes: 300 * 1024, ..Limits::default() };
+    let limits = Limits { bulk_body_bytes: 300 * 1024, ..patient() };
     let shop = TestApi::without_workers(limits).await;
     let post = async |batch: &Value| shop.post("/api/products/bulk", batch).await;
     for count in [0, 1001] {
@@ -235,7 +235,7 @@ async fn a_batch_that_can_not_be_read_or_is_too_large_is_refused_whole() {
 
 #[tokio::test]
 async fn a_batch_with_a_key_is_answered_the_same_way_twice() {
-    let shop = TestApi::without_workers(Limits::default()).await;
+    let shop = TestApi::without_workers(patient()).await;
     let batch = json!({"items": [product("TEA-1", 5)]});
     let post = async || {
         let request = shop.request(Method::POST, "/api/products/bulk").header("Idempotency-Key", "import-1");
@@ -252,7 +252,7 @@ async fn a_batch_with_a_key_is_answered_the_same_way_twice() {
 
 #[tokio::test]
 async fn a_product_is_made_once_and_is_where_its_location_says() {
-    let shop = TestApi::without_workers(Limits::default()).await;
+    let shop = TestApi::without_workers(patient()).await;
     let made = shop.post("/api/products", &product("TEA-1", 10)).await;
     let location = made.headers()["location"].to_str().unwrap().to_owned();
     let made = body(made, 201).await;

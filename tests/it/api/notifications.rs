@@ -1,6 +1,5 @@
 //! Notifications over HTTP.
 
-use api::Limits;
 use devkit::mail_catcher::{Behaviour, MailCatcher, Stage};
 use engine::Engine;
 use reqwest::Method;
@@ -12,7 +11,7 @@ use shop::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::fixtures::{TestApi, body, problem};
+use super::fixtures::{TestApi, body, patient, problem};
 
 use crate::support::WAIT_TIMEOUT;
 
@@ -41,7 +40,7 @@ fn pointers(problem: &Value) -> Vec<String> {
 
 #[tokio::test]
 async fn what_is_wrong_with_a_mail_is_named_by_its_pointer() {
-    let shop = TestApi::without_workers(Limits::default()).await;
+    let shop = TestApi::without_workers(patient()).await;
     let cases = [
         (with("to", "nobody"), vec!["/to"]),
         (with("to", "ann@example.com\r\nBcc: bob@example.com"), vec!["/to"]),
@@ -107,7 +106,7 @@ async fn a_mail_is_sent_and_shows_its_attempts() {
 
 #[tokio::test]
 async fn a_repeated_mail_is_sent_once() {
-    let shop = TestApi::without_workers(Limits::default()).await;
+    let shop = TestApi::without_workers(patient()).await;
     let post = async |new: &Value, key: &str| {
         let request = shop.request(Method::POST, "/api/notifications").header("Idempotency-Key", key);
         request.json(new).send().await.unwrap()
@@ -141,7 +140,7 @@ async fn a_repeated_mail_is_sent_once() {
 async fn a_mail_that_died_is_sent_once_its_dead_job_is_retried() {
     let catcher = MailCatcher::start().await.unwrap();
     catcher.behave(Behaviour::PermanentFailure(Stage::Recipient));
-    let shop = TestApi::without_workers(Limits::default()).await;
+    let shop = TestApi::without_workers(patient()).await;
     // Somebody else delivers.
     let mailer = Mailer::smtp(&catcher.url(), "shop@example.com").unwrap();
     let builder = Engine::builder(shop.engine.pool().clone());
@@ -184,7 +183,7 @@ async fn a_mail_that_died_is_sent_once_its_dead_job_is_retried() {
 
 #[tokio::test]
 async fn every_template_that_is_listed_can_be_sent_as_its_example_shows() {
-    let shop = TestApi::without_workers(Limits::default()).await;
+    let shop = TestApi::without_workers(patient()).await;
     let listed = body(shop.get("/api/notification-templates").await, 200).await;
     let names: Vec<_> =
         listed["items"].as_array().unwrap().iter().map(|item| item["name"].as_str().unwrap()).collect();

@@ -1,9 +1,8 @@
 //! Health, metrics, request ids.
 
-use api::Limits;
 use reqwest::Method;
 
-use super::fixtures::{TestApi, body, problem};
+use super::fixtures::{TestApi, body, patient, problem};
 
 #[tokio::test]
 async fn metrics_name_routes_and_never_paths() {
@@ -36,7 +35,7 @@ async fn metrics_name_routes_and_never_paths() {
 
 #[tokio::test]
 async fn every_answer_has_a_request_id_and_health_tells_each_part() {
-    let shop = TestApi::without_workers(Limits::default()).await;
+    let shop = TestApi::without_workers(patient()).await;
     let response = shop.get("/health").await;
     assert_eq!(response.headers()["x-request-id"].len(), 32);
     let health = body(response, 200).await;

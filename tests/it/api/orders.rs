@@ -1,14 +1,13 @@
 //! Orders and stock, the whole way.
 
-use std::time::Duration;
-
-use api::Limits;
 use engine::SagaId;
 use reqwest::Method;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use super::fixtures::{TestApi, body, order, problem};
+use crate::support::WAIT_TIMEOUT;
+
+use super::fixtures::{TestApi, body, order, patient, problem};
 
 #[tokio::test]
 async fn an_order_is_confirmed_moved_along_and_can_then_not_be_cancelled() {
@@ -81,7 +80,7 @@ async fn a_cancelled_order_gives_its_stock_back_and_cancelling_again_is_harmless
     }
     let workflows = body(shop.get("/api/workflows?definition=cancel-order").await, 200).await;
     let id = workflows["items"][0]["workflow_id"].as_str().unwrap().parse().unwrap();
-    shop.engine.wait(id, std::time::Duration::from_secs(20)).await.unwrap().expect("it ends");
+    shop.engine.wait(id, WAIT_TIMEOUT).await.unwrap().expect("it ends");
     assert_eq!(body(shop.get(&order).await, 200).await["status"], "cancelled");
     let path = format!("/api/products/{}", product["product_id"].as_str().unwrap());
     assert_eq!(body(shop.get(&path).await, 200).await["stock"]["reserved"], 0);
@@ -89,7 +88,7 @@ async fn a_cancelled_order_gives_its_stock_back_and_cancelling_again_is_harmless
 
 #[tokio::test]
 async fn without_workers_an_order_is_accepted_and_pending() {
-    let shop = TestApi::without_workers(Limits::default()).await;
+    let shop = TestApi::without_workers(patient()).await;
     shop.stock("TEA-1", 5).await;
     let placed = body(shop.post("/api/orders", &order("TEA-1", 1)).await, 201).await;
     assert_eq!(placed["status"], "pending");
@@ -97,7 +96,7 @@ async fn without_workers_an_order_is_accepted_and_pending() {
 
 #[tokio::test]
 async fn orders_are_listed_by_status_customer_and_when_they_were_made() {
-    let shop = TestApi::without_workers(Limits::default()).await;
+    let shop = TestApi::without_workers(patient()).await;
     shop.stock("TEA-1", 10).await;
     let [ann, bob] = ["0199f39f-0000-7000-8000-000000000001", "0199f39f-0000-7000-8000-000000000002"];
     let mut placed = Vec::new();
@@ -190,12 +189,12 @@ async fn an_order_shows_its_lines_and_its_timeline_and_its_workflow_every_attemp
 
 #[tokio::test]
 async fn a_cancel_that_is_noted_but_not_done_says_so_and_is_done_later() {
-    let shop = TestApi::without_workers(Limits::default()).await;
+    let shop = TestApi::without_workers(patient()).await;
     shop.stock("TEA-1", 5).await;
     // Somebody has taken the placement and does nothing about it yet.
     let mut feed = shop.engine.feed("default", 8);
     let placed = body(shop.post("/api/orders", &order("TEA-1", 1)).await, 201).await;
-    let job = tokio::time::timeout(Duration::from_secs(30), feed.recv()).await.unwrap().unwrap();
+    let job = tokio::time::timeout(WAIT_TIMEOUT, feed.recv()).await.unwrap().unwrap();
     let path = format!("/api/orders/{}", placed["order_id"].as_str().unwrap());
     let cancel = json!({"reason": "changed my mind"});
     let noted = shop.post(&format!("{path}/cancel"), &cancel).await;
@@ -212,7 +211,7 @@ async fn a_cancel_that_is_noted_but_not_done_says_so_and_is_done_later() {
     let again = body(shop.post(&format!("{path}/cancel"), &cancel).await, 202).await;
     assert!(["cancelling", "cancelled"].contains(&again["status"].as_str().unwrap()), "{again}");
     let placement = placed["workflow_id"].as_str().unwrap().parse().map(SagaId).unwrap();
-    shop.engine.wait(placement, Duration::from_secs(30)).await.unwrap().expect("it ends");
+    shop.engine.wait(placement, WAIT_TIMEOUT).await.unwrap().expect("it ends");
     assert_eq!(body(shop.get(&path).await, 200).await["status"], "cancelled");
     closing.cancel();
     work.await.unwrap();

@@ -2,13 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use api::Limits;
-
-use super::fixtures::{TestApi, body, problem};
+use super::fixtures::{TestApi, body, patient, problem};
 
 #[tokio::test]
 async fn pages_are_complete_and_stable_while_rows_are_added() {
-    let shop = TestApi::without_workers(Limits::default()).await;
+    let shop = TestApi::without_workers(patient()).await;
     let mut expected = BTreeSet::new();
     for nth in 0..23 {
         expected
@@ -32,7 +30,7 @@ async fn pages_are_complete_and_stable_while_rows_are_added() {
 
 #[tokio::test]
 async fn a_cursor_belongs_to_its_filter() {
-    let shop = TestApi::without_workers(Limits::default()).await;
+    let shop = TestApi::without_workers(patient()).await;
     for nth in 0..3 {
         shop.stock(&format!("TEA-{nth}"), 1).await;
     }

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use api::Limits;
 use engine::Status;
 use reqwest::Method;
 use serde_json::{Value, json};
 use shop::audit;
 
-use super::fixtures::{TestApi, body, order, problem};
+use crate::support::WAIT_TIMEOUT;
+
+use super::fixtures::{TestApi, body, order, patient, problem};
 
 async fn queue(shop: &TestApi, name: &str) -> Value {
     let list = body(shop.get("/api/queues").await, 200).await;
@@ -18,7 +19,7 @@ async fn queue(shop: &TestApi, name: &str) -> Value {
 
 #[tokio::test]
 async fn bad_changes_and_strange_queues_are_refused() {
-    let shop = TestApi::without_workers(Limits::default()).await;
+    let shop = TestApi::without_workers(patient()).await;
     for wrong in [
         json!({}),
         json!({"paused": "yes", "reason": "x"}),
@@ -68,7 +69,7 @@ async fn a_paused_queue_holds_orders_and_says_so_until_it_is_resumed() {
 
     let resumed = body(shop.put("/api/queues/default", &json!({"paused": false})).await, 200).await;
     assert_eq!((&resumed["paused"], &resumed["paused_by"]), (&json!(false), &Value::Null));
-    let ending = shop.engine.wait(workflow, Duration::from_secs(20)).await.unwrap().unwrap();
+    let ending = shop.engine.wait(workflow, WAIT_TIMEOUT).await.unwrap().unwrap();
     assert_eq!(ending.status, Status::Completed);
 
     let filter = audit::Filter { subject_kind: Some("queue".into()), ..audit::Filter::default() };
@@ -99,7 +100,7 @@ async fn recorded(shop: &TestApi) -> Vec<(String, Value, Value)> {
 
 #[tokio::test]
 async fn of_two_people_who_set_a_queue_at_once_one_has_to_look_again() {
-    let shop = TestApi::without_workers(Limits::default()).await;
+    let shop = TestApi::without_workers(patient()).await;
     let read = shop.get("/api/queues/default").await;
     let seen = read.headers()["etag"].to_str().unwrap().to_owned();
     assert_eq!(body(read, 200).await["paused"], false);
@@ -142,7 +143,7 @@ async fn of_two_people_who_set_a_queue_at_once_one_has_to_look_again() {
 
 #[tokio::test]
 async fn what_changes_nothing_leaves_no_row_no_version_and_no_record() {
-    let shop = TestApi::without_workers(Limits::default()).await;
+    let shop = TestApi::without_workers(patient()).await;
     let set = async |change: Value| {
         let answer = shop.put("/api/queues/default", &change).await;
         let tag = answer.headers()["etag"].to_str().unwrap().to_owned();

@@ -1,14 +1,13 @@
 //! What is wrong with a request is named; nothing a caller sends is a 500.
 
-use api::Limits;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::fixtures::{TestApi, order, problem};
+use super::fixtures::{TestApi, order, patient, problem};
 
 #[tokio::test]
 async fn wrong_bodies_are_named_by_field() {
-    let shop = TestApi::without_workers(Limits::default()).await;
+    let shop = TestApi::without_workers(patient()).await;
     let line = |line: &str| {
         format!(
             r#"{{"customer_id":"0199f39f-0000-7000-8000-000000000001","customer_email":"a@example.com","items":[{line}]}}"#
@@ -52,7 +51,7 @@ async fn wrong_bodies_are_named_by_field() {
 
 #[tokio::test]
 async fn a_body_that_is_too_large_is_refused_with_and_without_a_declared_length() {
-    let shop = TestApi::without_workers(Limits::default()).await;
+    let shop = TestApi::without_workers(patient()).await;
     let large = "x".repeat(256 * 1024 + 1);
     let post = || shop.request(Method::POST, "/api/orders").header("Content-Type", "application/json");
     problem(post().body(large).send().await.unwrap(), 413, "body-too-large").await;
@@ -67,7 +66,7 @@ async fn a_body_that_is_too_large_is_refused_with_and_without_a_declared_length(
 
 #[tokio::test]
 async fn wrong_paths_methods_types_and_parameters_are_problems_too() {
-    let shop = TestApi::without_workers(Limits::default()).await;
+    let shop = TestApi::without_workers(patient()).await;
     problem(shop.get("/nowhere").await, 404, "no-such-route").await;
     let wrong_method = shop.request(Method::DELETE, "/api/orders").send().await.unwrap();
     let mut allowed: Vec<_> =
@@ -120,7 +119,7 @@ async fn wrong_paths_methods_types_and_parameters_are_problems_too() {
 
 #[tokio::test]
 async fn a_time_that_nobody_can_mean_is_named_also_in_a_body() {
-    let shop = TestApi::without_workers(Limits::default()).await;
+    let shop = TestApi::without_workers(patient()).await;
     for action in ["retry", "discard"] {
         let ask = async |time: &str| {
             let body = json!({"filter": {"died_before": time}, "dry_run": true, "reason": "test"});
@@ -136,7 +135,7 @@ async fn a_time_that_nobody_can_mean_is_named_also_in_a_body() {
 
 #[tokio::test]
 async fn wrong_and_too_many_headers_are_refused() {
-    let shop = TestApi::without_workers(Limits::default()).await;
+    let shop = TestApi::without_workers(patient()).await;
     for (name, value) in [
         ("Idempotency-Key", "x".repeat(256)),
         ("Idempotency-Key", String::new()),
@@ -158,7 +157,7 @@ async fn wrong_and_too_many_headers_are_refused() {
 
 #[tokio::test]
 async fn wrong_products_and_stock_changes_are_named_by_field() {
-    let shop = TestApi::without_workers(Limits::default()).await;
+    let shop = TestApi::without_workers(patient()).await;
     let id = shop.stock("TEA-1", 5).await["product_id"].as_str().unwrap().to_owned();
     let cases: [(Value, u16, &str); 8] = [
         (json!({"reason": "count"}), 422, "/set"),

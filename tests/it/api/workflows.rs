@@ -1,14 +1,13 @@
 //! Workflows of any definition.
 
-use api::Limits;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::fixtures::{TestApi, body, problem};
+use super::fixtures::{TestApi, body, patient, problem};
 
 #[tokio::test]
 async fn an_input_that_does_not_fit_is_named_by_pointers_from_input_on() {
-    let shop = TestApi::without_workers(Limits::default()).await;
+    let shop = TestApi::without_workers(patient()).await;
     let start = json!({"definition": "cancel-order", "input": {"order_id": 7, "colour": "red"}});
     let wrong = problem(shop.post("/api/workflows", &start).await, 422, "invalid-body").await;
     let mut pointers: Vec<_> =
@@ -76,7 +75,7 @@ async fn a_key_that_the_shop_makes_itself_is_not_used_up_for_something_else() {
 
 #[tokio::test]
 async fn a_workflow_that_waits_is_cancelled_and_a_missing_one_is_not_found() {
-    let shop = TestApi::without_workers(Limits::default()).await;
+    let shop = TestApi::without_workers(patient()).await;
     shop.stock("TEA-1", 5).await;
     let placed = body(shop.post("/api/orders", &super::fixtures::order("TEA-1", 1)).await, 201).await;
     let path = format!("/api/workflows/{}/cancel", placed["workflow_id"].as_str().unwrap());
@@ -116,7 +115,7 @@ async fn a_history_is_read_page_by_page_oldest_first() {
 
 #[tokio::test]
 async fn definitions_show_their_graph_and_their_input_schema() {
-    let shop = TestApi::without_workers(Limits::default()).await;
+    let shop = TestApi::without_workers(patient()).await;
     let all = body(shop.get("/api/workflow-definitions").await, 200).await;
     let names: Vec<_> =
         all["items"].as_array().unwrap().iter().map(|item| item["name"].as_str().unwrap()).collect();
@@ -131,7 +130,7 @@ async fn definitions_show_their_graph_and_their_input_schema() {
 
 #[tokio::test]
 async fn workflows_are_listed_by_what_they_are_when_they_began_and_whether_they_are_stuck() {
-    let shop = TestApi::without_workers(Limits::default()).await;
+    let shop = TestApi::without_workers(patient()).await;
     shop.stock("TEA-1", 10).await;
     let mut ids = Vec::new();
     for _ in 0..3 {
