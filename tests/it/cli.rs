@@ -120,14 +120,20 @@ async fn dev_serves_an_order_from_nothing_and_stops_in_order() {
     let client = reqwest::Client::builder().timeout(WAIT_TIMEOUT).build().unwrap();
     let answer = client
         .post(format!("{base}/api/orders"))
-        .header("prefer", "wait=10")
+        .header("prefer", "wait=30")
         .header("authorization", authorization)
         .json(&order)
         .send()
         .await
         .unwrap();
     assert_eq!(answer.status(), 201);
-    let placed: Value = answer.json().await.unwrap();
+    let mut placed: Value = answer.json().await.unwrap();
+    let begun = std::time::Instant::now();
+    while placed["status"] == "pending" && begun.elapsed() < WAIT_TIMEOUT {
+        let order = format!("{base}/api/orders/{}", placed["order_id"].as_str().unwrap());
+        let order = client.get(order).header("authorization", authorization).send().await.unwrap();
+        placed = order.json().await.unwrap();
+    }
     assert_eq!(placed["status"], "confirmed", "{placed}");
 
     let mails = state.dir().path().join("mails");

@@ -11,7 +11,7 @@ use nix::unistd::{Pid, geteuid};
 use sqlx::{Connection, Executor, PgConnection};
 use tokio::process::Command;
 
-use crate::support::{Process, TempState};
+use crate::support::{Process, TempState, WAIT_TIMEOUT};
 
 /// Names the folder that a child process of a test is to hold a cluster in.
 const HOLD: &str = "SAGALINE_TEST_HOLD";
@@ -59,7 +59,7 @@ async fn the_last_user_stops_the_server_and_the_others_only_let_go() {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(std::time::Duration::from_secs(20), noted).await.unwrap();
+    tokio::time::timeout(WAIT_TIMEOUT, noted).await.unwrap();
 }
 
 #[tokio::test]

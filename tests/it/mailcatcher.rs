@@ -68,8 +68,12 @@ async fn a_server_that_never_greets_leaves_the_client_waiting() {
     let catcher = MailCatcher::start().await.unwrap();
     catcher.behave(Behaviour::NeverGreet);
     // lettre's own time-out covers the connecting only, so a sender has to bring one.
-    let sent = tokio::time::timeout(Duration::from_millis(300), send(&transport(&catcher))).await;
-    sent.unwrap_err();
+    let transport = transport(&catcher);
+    let mut sent = std::pin::pin!(send(&transport));
+    while catcher.connections() == 0 {
+        tokio::time::timeout(Duration::from_millis(20), &mut sent).await.unwrap_err();
+    }
+    tokio::time::timeout(Duration::from_millis(300), &mut sent).await.unwrap_err();
     assert_eq!(catcher.connections(), 1);
 }
 

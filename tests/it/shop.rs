@@ -36,13 +36,13 @@ use uuid::Uuid;
 
 use crate::support::{Database, WAIT_TIMEOUT};
 
-/// Quick enough for tests that use up attempts.
+/// Quick enough for tests that use up attempts; no step takes as long as it may.
 const QUICK: RetryPolicy = RetryPolicy {
     first_delay: Duration::from_millis(1),
     factor: 1.0,
     max_delay: Duration::from_millis(2),
     attempts: 3,
-    timeout: Duration::from_secs(5),
+    timeout: WAIT_TIMEOUT,
 };
 
 /// A shop on a database of its own, with workers once they are hired.

@@ -1,8 +1,10 @@
 //! Leases and epochs: what a dead process held is taken over, and what it still writes is refused.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use engine::{Committed, Engine, Feed, HistoryOutcome, Job, Status, testing::skip_waiting};
+
+use tokio::sync::Semaphore;
 
 use super::fixtures::{self, ExternalWorld, FULL, PLAIN, TestEngine, TestInput};
 
@@ -145,28 +147,43 @@ async fn closing_a_feed_frees_at_once_what_was_not_begun() {
 async fn a_lease_is_extended_while_a_call_takes_longer_than_it() {
     use engine::{CallStep, Item, NothingToUndo, Outcome, RetryPolicy, Saga, SagaName};
     const SLOW: SagaName<TestInput> = SagaName::new("slow");
-    struct Slow;
+    struct Slow(Arc<Semaphore>);
     impl CallStep for Slow {
         const NAME: &'static str = "slow-call";
-        const RETRY: RetryPolicy = RetryPolicy::CALL;
+        const RETRY: RetryPolicy = RetryPolicy { timeout: WAIT_TIMEOUT, ..RetryPolicy::CALL };
         type Input = TestInput;
         type Output = ();
         type Undo = NothingToUndo;
         async fn call(&self, _: &Item<TestInput>) -> Outcome<()> {
-            tokio::time::sleep(Duration::from_millis(1500)).await;
+            self.0.acquire().await.unwrap().forget();
             Outcome::Done(())
         }
     }
-    let slow = || Saga::named(SLOW).then_call(Slow).build().unwrap();
+    let answers = Arc::new(Semaphore::new(0));
+    let slow = || Saga::named(SLOW).then_call(Slow(answers.clone())).build().unwrap();
     let (_database, pool) = fixtures::database().await;
-    let builder =
-        || Engine::builder(pool.clone()).lease(Duration::from_millis(600)).poll(Duration::from_millis(50));
+    // Long enough for the keeper to come to it on a slow machine.
+    let lease = Duration::from_secs(6);
+    let builder = || Engine::builder(pool.clone()).lease(lease).poll(Duration::from_millis(50));
     let one = TestEngine::build(builder().register(slow()));
     let two = TestEngine::build(builder().register(slow()));
-    let (started, ending) =
-        one.engine.start_and_wait(SLOW.with(&TestInput::default()), WAIT_TIMEOUT).await.unwrap();
-    assert_eq!(ending.unwrap().status, Status::Completed);
-    let history = one.engine.history(started.saga_id).await.unwrap().unwrap();
+    let saga_id = one.engine.start(SLOW.with(&TestInput::default())).await.unwrap().saga_id;
+    // The call is answered when the lease with which it began is over.
+    let outlasted = "select claimed_at + $2 * interval '1 ms' < now() from engine.saga where id = $1 and claimed_at is not null";
+    while sqlx::query_scalar::<_, bool>(outlasted)
+        .bind(saga_id.0)
+        .bind(i64::try_from(lease.as_millis()).unwrap())
+        .fetch_optional(&pool)
+        .await
+        .unwrap()
+        != Some(true)
+    {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    answers.add_permits(1);
+    let ending = one.engine.wait(saga_id, WAIT_TIMEOUT).await.unwrap().unwrap();
+    assert_eq!(ending.status, Status::Completed);
+    let history = one.engine.history(saga_id).await.unwrap().unwrap();
     assert_eq!(history.len(), 1, "nobody took it over: {history:?}");
     one.close().await;
     two.close().await;
@@ -176,12 +193,22 @@ async fn a_lease_is_extended_while_a_call_takes_longer_than_it() {
 async fn two_engines_share_the_load_and_every_step_takes_effect_once() {
     let (_database, pool) = fixtures::database().await;
     let world = ExternalWorld::default();
+    world.answers.send_replace(false);
     let engines: Vec<_> = (0..2)
         .map(|_| TestEngine::build(Engine::builder(pool.clone()).register(fixtures::full_saga(&world))))
         .collect();
     let caller = Engine::builder(pool.clone()).register(fixtures::full_saga(&world)).build().unwrap();
     let runs = (0..300).map(|_| caller.start_and_wait(FULL.with(&TestInput::default()), WAIT_TIMEOUT));
-    for run in futures::future::join_all(runs).await {
+    // While no call is answered, one engine holds no more than 256 sagas, so the other has the rest.
+    let both = async {
+        let owners = "select count(distinct lease_owner) from engine.saga";
+        while sqlx::query_scalar::<_, i64>(owners).fetch_one(&pool).await.unwrap() < 2 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        world.answers.send_replace(true);
+    };
+    let (runs, ()) = futures::future::join(futures::future::join_all(runs), both).await;
+    for run in runs {
         assert_eq!(run.unwrap().1.unwrap().status, Status::Completed);
     }
     for step in ["pack", "charge", "seal", "file"] {

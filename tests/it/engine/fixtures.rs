@@ -13,20 +13,20 @@ use engine::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sqlx::PgPool;
-use tokio::task::JoinHandle;
+use tokio::{sync::watch, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
-use crate::support::Database;
+use crate::support::{Database, WAIT_TIMEOUT};
 
 pub(super) const FULL: SagaName<TestInput> = SagaName::new("full-saga");
 
-/// Quick enough for tests that use up attempts.
+/// Quick enough for tests that use up attempts; no step takes as long as it may.
 pub(super) const QUICK: RetryPolicy = RetryPolicy {
     first_delay: Duration::from_millis(1),
     factor: 1.0,
     max_delay: Duration::from_millis(2),
     attempts: 3,
-    timeout: Duration::from_millis(500),
+    timeout: WAIT_TIMEOUT,
 };
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
@@ -136,10 +136,19 @@ impl UndoTransaction<Pack> for Pack {
 }
 
 /// What the outside world saw: idempotency keys of calls, and of calls that took them back.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(super) struct ExternalWorld {
+    /// Whether calls are answered.
+    pub(super) answers: Arc<watch::Sender<bool>>,
     pub(super) sent: Arc<Mutex<Vec<String>>>,
     pub(super) taken_back: Arc<Mutex<Vec<String>>>,
+}
+
+impl Default for ExternalWorld {
+    fn default() -> Self {
+        let answers = Arc::new(watch::Sender::new(true));
+        Self { answers, sent: Arc::default(), taken_back: Arc::default() }
+    }
 }
 
 pub(super) struct Send(pub ExternalWorld);
@@ -153,6 +162,8 @@ impl CallStep for Send {
 
     async fn call(&self, item: &Item<Self::Input>) -> Outcome<Sent> {
         self.0.sent.lock().unwrap().push(item.idempotency_key.clone());
+        let mut answers = self.0.answers.subscribe();
+        answers.wait_for(|answers| *answers).await.expect("the step has the sender");
         match item.input.0.fault_at("send") {
             Some(StepFault::Fails) => Outcome::fail("no-address", "nobody lives there"),
             Some(StepFault::Panics) => panic!("the call panics"),

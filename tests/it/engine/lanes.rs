@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use engine::{
-    Batch, Direction, Engine, ForwardOnly, NewSaga, Outcome, Outcomes, RetryPolicy, Saga, SagaName, Status,
-    StepError, TransactionStep, Tx,
+    Batch, Definition, Direction, Engine, ForwardOnly, NewSaga, Outcome, Outcomes, RetryPolicy, Saga,
+    SagaName, Status, StepError, TransactionStep, Tx,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sqlx::{
-    PgPool,
+    AssertSqlSafe, PgPool,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 
@@ -131,20 +131,25 @@ async fn a_row_that_a_stranger_locks_holds_up_those_who_need_it_and_nobody_else(
     assert_eq!(leased, 0);
 }
 
+/// A plain saga whose first step may take so long, once.
+fn with_one_try(mut definition: Definition, timeout: Duration) -> Definition {
+    let policy = RetryPolicy { timeout, attempts: 1, ..RetryPolicy::TRANSACTION };
+    definition.set_policy("pack", Direction::Action, policy).unwrap();
+    definition
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_saga_that_hangs_with_all_its_patience_keeps_no_other_waiting() {
     let (_database, pool) = fixtures::database().await;
-    let mut definition = fixtures::plain_saga();
-    let patient = RetryPolicy { timeout: Duration::from_secs(8), attempts: 1, ..RetryPolicy::TRANSACTION };
-    definition.set_policy("pack", Direction::Action, patient).unwrap();
-    let engine = Engine::builder(pool.clone()).register(definition).build().unwrap();
-    let test = TestEngine::start(engine);
+    let definition = with_one_try(fixtures::plain_saga(), 2 * WAIT_TIMEOUT);
+    let test = TestEngine::build(Engine::builder(pool.clone()).register(definition));
     let engine = &test.engine;
     let hangs = PLAIN.with(&TestInput::with("pack", StepFault::Hangs));
     engine.start(hangs.clone()).await.unwrap();
-    let hanging = "select count(*) from pg_stat_activity where datname = current_database() and query like '%pg_sleep(600)%' \
+    let hanging = "from pg_stat_activity where datname = current_database() and query like '%pg_sleep(600)%' \
          and pid <> pg_backend_pid()";
-    while sqlx::query_scalar::<_, i64>(hanging).fetch_one(&pool).await.unwrap() == 0 {
+    let count = format!("select count(*) {hanging}");
+    while sqlx::query_scalar::<_, i64>(AssertSqlSafe(count.clone())).fetch_one(&pool).await.unwrap() == 0 {
         tokio::task::yield_now().await;
     }
     for _ in 0..20 {
@@ -154,9 +159,23 @@ async fn a_saga_that_hangs_with_all_its_patience_keeps_no_other_waiting() {
     }
     let saga = engine.saga(hangs.saga_id()).await.unwrap().unwrap();
     assert!(saga.lease_owner.is_some() && saga.attempt == 1, "it still hangs: {saga:?}");
+    let cancel = format!("select pg_cancel_backend(pid) {hanging}");
+    sqlx::query(AssertSqlSafe(cancel)).execute(&pool).await.unwrap();
     let ending = engine.wait(hangs.saga_id(), WAIT_TIMEOUT).await.unwrap().unwrap();
-    assert_eq!(ending.status, Status::Compensated, "and ends by its own policy");
-    let history = engine.history(hangs.saga_id()).await.unwrap().unwrap();
-    assert!(history[0].error[0].contains("8000 ms"), "{history:?}");
+    assert_eq!(ending.status, Status::Compensated);
+    test.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_saga_that_hangs_ends_by_its_own_policy() {
+    let (_database, pool) = fixtures::database().await;
+    let definition = with_one_try(fixtures::plain_saga(), Duration::from_secs(4));
+    let test = TestEngine::build(Engine::builder(pool).register(definition));
+    let engine = &test.engine;
+    let hangs = PLAIN.with(&TestInput::with("pack", StepFault::Hangs));
+    let (started, ending) = engine.start_and_wait(hangs, WAIT_TIMEOUT).await.unwrap();
+    assert_eq!(ending.unwrap().status, Status::Compensated);
+    let history = engine.history(started.saga_id).await.unwrap().unwrap();
+    assert!(history[0].error[0].contains("4000 ms"), "{history:?}");
     test.close().await;
 }

@@ -44,7 +44,10 @@ async fn an_outage_longer_than_the_lease_does_not_make_a_process_take_over_its_o
 
     // Every statement fails until the lease has ended; then the claims, which come round sooner than the keeper, are first.
     sqlx::query("alter table engine.saga rename to saga_away").execute(&pool).await.unwrap();
-    tokio::time::sleep(lease + Duration::from_millis(300)).await;
+    let lapsed = "select bool_and(due_at < now() - interval '300 ms') from engine.saga_away";
+    while !sqlx::query_scalar::<_, bool>(lapsed).fetch_one(&pool).await.unwrap() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
     sqlx::query("alter table engine.saga_away rename to saga").execute(&pool).await.unwrap();
 
     assert_eq!(engine.commit(call, performed).await, Committed::Moved);

@@ -1,5 +1,7 @@
 //! Starting sagas: durable, idempotent by business key, in the caller's transaction, refused by an entry step.
 
+use std::time::Duration;
+
 use engine::{
     Batch, Definition, Engine, NewSaga, NothingToUndo, Outcome, Outcomes, RetryPolicy, Saga, SagaName,
     StartError, Status, StepError, TransactionStep, Tx,
@@ -25,7 +27,7 @@ struct Book;
 
 impl TransactionStep for Book {
     const NAME: &'static str = "book";
-    const RETRY: RetryPolicy = fixtures::QUICK;
+    const RETRY: RetryPolicy = RetryPolicy { timeout: Duration::from_secs(2), ..fixtures::QUICK };
     type Input = Entry;
     type Output = i64;
     type Undo = NothingToUndo;

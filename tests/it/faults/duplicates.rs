@@ -14,7 +14,8 @@ async fn flood(servers: &[HttpProcess], path: &str, key: &str, body: &Value) -> 
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_key_fifty_times_at_once_at_two_servers_and_two_workers_does_it_once() {
-    let test = TestCluster::open().await;
+    let mut test = TestCluster::open().await;
+    test.set("LEASE_SECONDS", "3600");
     let servers = [test.serve().await, test.serve().await];
     let workers = [test.work().await, test.work().await];
     servers[0].client.add_product("TEA-1", 100).await;

@@ -56,7 +56,8 @@ async fn orders_go_on_while_mail_is_away_everybody_sees_it_and_every_mail_arrive
     for (name, value) in [
         ("BREAKER_SMTP_FAILURES", "3"),
         ("BREAKER_SMTP_OPEN", "1s"),
-        ("SMTP_REPLY_TIMEOUT", "1s"),
+        ("SMTP_REPLY_TIMEOUT", "3s"),
+        ("LEASE_SECONDS", "3600"),
         ("QUEUE_CONCURRENCY_NOTIFICATIONS", "4"),
     ] {
         test.set(name, value);
@@ -111,6 +112,7 @@ async fn orders_are_confirmed_while_every_place_for_mails_is_held_by_one_that_ha
     const PLACES: i64 = 4;
     let mut test = TestCluster::open().await;
     test.set("QUEUE_CONCURRENCY_NOTIFICATIONS", "4");
+    test.set("LEASE_SECONDS", "3600");
     let (served, _worker) = (test.serve().await, test.worker().await);
     served.client.add_product("TEA-1", 1_000_000).await;
     test.catcher.behave(Behaviour::NeverGreet);

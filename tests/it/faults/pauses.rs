@@ -1,7 +1,5 @@
 //! A worker process that stands still for longer than its leases, and goes on as if nothing had been.
 
-use std::time::Duration;
-
 use devkit::mail_catcher::Behaviour;
 
 use super::test_cluster::{TestCluster, at_least, ends_in_order};
@@ -12,8 +10,8 @@ const ORDERS: i64 = 12;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_worker_stopped_beyond_its_lease_and_overtaken_has_its_writes_refused() {
     let test = TestCluster::open().await;
-    // A mail takes seconds, so that the sleeper is stopped in the middle of them all and holds no transaction open.
-    test.catcher.behave(Behaviour::Trickle(Duration::from_millis(20)));
+    // No mail goes on, so that the sleeper is stopped in the middle of them all and holds no transaction open.
+    test.catcher.behave(Behaviour::NeverGreet);
     let served = test.serve().await;
     served.client.add_product("TEA-1", 1000).await;
     let sleeper = test.work().await;
@@ -22,6 +20,7 @@ async fn a_worker_stopped_beyond_its_lease_and_overtaken_has_its_writes_refused(
     }
     at_least("mails under way", ORDERS, || test.mails_under_way()).await;
     sleeper.sigstop().await;
+    test.catcher.behave(Behaviour::Accept);
 
     let overtaker = test.work().await;
     test.all_at_rest().await;

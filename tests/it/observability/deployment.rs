@@ -1,6 +1,10 @@
 //! Real processes on one database, as they would be deployed.
 
-use std::{fmt::Debug, future::Future, time::Duration};
+use std::{
+    fmt::Debug,
+    future::Future,
+    time::{Duration, Instant},
+};
 
 use devkit::mail_catcher::MailCatcher;
 use reqwest::{Method, Response};
@@ -99,7 +103,13 @@ impl HttpProcess {
     pub(super) async fn settle(&self, sku: &str, quantity: i64) -> Value {
         let answer = self.ordering(sku, quantity).header("Prefer", "wait=30").send().await.unwrap();
         assert_eq!(answer.status(), 201);
-        answer.json().await.unwrap()
+        let mut placed: Value = answer.json().await.unwrap();
+        let path = format!("/api/orders/{}", placed["order_id"].as_str().unwrap());
+        let begun = Instant::now();
+        while placed["status"] == "pending" && begun.elapsed() < WAIT_TIMEOUT {
+            placed = self.get(&path).await.json().await.unwrap();
+        }
+        placed
     }
 
     /// Tells the process to end, which it does in order.

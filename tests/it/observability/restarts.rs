@@ -126,7 +126,8 @@ async fn customer(balancer: Arc<Balancer>, stop: Arc<AtomicBool>) -> Vec<Uuid> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_request_fails_while_two_servers_restart_in_turn_under_load() {
     let mut deployment = Deployment::new().await;
-    deployment.set("DRAIN_DELAY", "2s");
+    // Far longer than it takes to see that a server is not ready any more, and than a request takes.
+    deployment.set("DRAIN_DELAY", "6s");
     let worker = deployment.work().await;
     let mut servers = [Some(deployment.serve(&[]).await), Some(deployment.serve(&[]).await)];
     servers[0].as_ref().unwrap().add_product("TEA-1", 1_000_000).await;

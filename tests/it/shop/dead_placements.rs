@@ -41,7 +41,11 @@ async fn parked() -> (TestShop, Product, Order) {
             .execute(test.pool())
             .await
             .unwrap();
-            let rested = test.shop.engine().wait(SagaId(placed.workflow_id), QUICK.timeout / 50).await;
+            let rested = test
+                .shop
+                .engine()
+                .wait(SagaId(placed.workflow_id), std::time::Duration::from_millis(100))
+                .await;
             if let Some(ending) = rested.unwrap() {
                 break ending;
             }
@@ -115,7 +119,8 @@ async fn a_placement_that_died_unwinding_is_kept_for_a_person_and_abandoning_it_
     let dead = async {
         loop {
             engine::testing::skip_waiting(test.pool(), None).await.unwrap();
-            let ending = engine.wait(SagaId(placed.workflow_id), QUICK.timeout / 50).await.unwrap();
+            let ending =
+                engine.wait(SagaId(placed.workflow_id), std::time::Duration::from_millis(100)).await.unwrap();
             if ending.is_some_and(|ending| ending.status == Status::Dead) {
                 break;
             }

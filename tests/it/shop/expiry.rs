@@ -22,7 +22,7 @@ pub(super) fn stubborn(test: &TestShop, settings: Settings) -> Engine {
         factor: 1.0,
         max_delay: Duration::from_millis(50),
         attempts: 10_000,
-        timeout: Duration::from_secs(5),
+        timeout: WAIT_TIMEOUT,
     };
     let mut builder = Engine::builder(test.pool().clone());
     for mut definition in sagas::definitions(settings).unwrap() {
@@ -50,8 +50,7 @@ pub(super) async fn refuse_confirmations(pool: &sqlx::PgPool) {
 async fn a_reservation_that_is_not_confirmed_in_time_is_given_back_and_the_customer_is_told() {
     let mails = tempfile::tempdir().unwrap();
     let mailer = Mailer::files(mails.path(), "shop@example.com").unwrap();
-    let settings =
-        Settings { reservation_ttl: Duration::from_secs(2), send_mail_retry: QUICK, ..Settings::new(mailer) };
+    let settings = Settings { send_mail_retry: QUICK, ..Settings::new(mailer) };
     let mut test = TestShop::with(mails, settings.clone()).await;
     test.shop = Shop::new(stubborn(&test, settings));
     let tea = test.add_product("TEA-1", 10, 5).await;
@@ -65,6 +64,12 @@ async fn a_reservation_that_is_not_confirmed_in_time_is_given_back_and_the_custo
     };
     tokio::time::timeout(WAIT_TIMEOUT, held).await.expect("its stock is reserved before it is confirmed");
     assert_eq!(test.order(placed.order_id).await.status, OrderStatus::Pending);
+    // Its time passes.
+    sqlx::query("update engine.saga set deadline_at = now() where id = $1 and deadline_at > now()")
+        .bind(placed.workflow_id)
+        .execute(test.pool())
+        .await
+        .unwrap();
 
     assert_eq!(test.settled(PLACE_ORDER.name(), placed.order_id.to_string()).await, Status::Compensated);
     let ended = test.order(placed.order_id).await;

@@ -245,7 +245,7 @@ async fn orders_go_on_while_the_mail_server_hangs_and_every_mail_arrives_once_it
     catcher.behave(Behaviour::NeverGreet);
     let mailer = Mailer::smtp(&catcher.url(), "shop@example.com")
         .unwrap()
-        .with_timeout(std::time::Duration::from_millis(500))
+        .with_timeout(WAIT_TIMEOUT)
         .with_breaker(Breaker::new(
             Dependency::Smtp,
             BreakerSettings {

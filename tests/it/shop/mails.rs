@@ -64,10 +64,10 @@ async fn a_breaker_opens_on_a_silent_server_and_closes_by_one_probe() {
     let catcher = MailCatcher::start().await.unwrap();
     let mailer = Mailer::smtp(&catcher.url(), "shop@example.com")
         .unwrap()
-        .with_timeout(Duration::from_millis(400))
+        .with_timeout(Duration::from_secs(3))
         .with_breaker(Breaker::new(
             Dependency::Smtp,
-            BreakerSettings { failures: 2, open_duration: Duration::from_millis(50), successes_to_close: 1 },
+            BreakerSettings { failures: 2, open_duration: Duration::from_secs(3), successes_to_close: 1 },
         ));
     mailer.send(&a_mail()).await.unwrap();
     catcher.behave(Behaviour::NeverGreet);
@@ -89,7 +89,7 @@ async fn a_breaker_opens_on_a_silent_server_and_closes_by_one_probe() {
 #[tokio::test]
 async fn a_mail_that_timed_out_leaves_no_reply_behind_for_the_next() {
     let catcher = MailCatcher::start().await.unwrap();
-    let limit = Duration::from_millis(400);
+    let limit = Duration::from_secs(3);
     let mailer = Mailer::smtp(&catcher.url(), "shop@example.com").unwrap().with_timeout(limit);
     // The confirmation of a mail that was given up comes while the next one is under way.
     catcher.behave(Behaviour::StallAfterData(limit * 3 / 2));
@@ -122,7 +122,7 @@ async fn mails_share_connections_and_no_more_are_kept_than_are_allowed() {
         assert!(matches!(mailer.send(&a_mail()).await, Err(MailError::RecipientRejected { .. })));
     }
     assert_eq!(catcher.connections(), 2, "the server closed the one before");
-    catcher.behave(Behaviour::StallAfterData(Duration::from_millis(200)));
+    catcher.behave(Behaviour::StallAfterData(Duration::from_secs(1)));
     let mail = a_mail();
     let sent = futures::future::join_all((0..5).map(|_| mailer.send(&mail))).await;
     assert!(sent.iter().all(Result::is_ok));
@@ -160,7 +160,12 @@ async fn a_server_that_stops_answering_is_noticed_before_the_time_of_a_mail_is_o
     let error = tokio::time::timeout(WAIT_TIMEOUT, mailer.send(&a_mail())).await.unwrap().unwrap_err();
     assert!(error.sentence().contains("no answer within"), "{}", error.sentence());
     // Only the last word may take longer.
-    catcher.behave(Behaviour::StallAfterData(Duration::from_millis(600)));
+    let reply_timeout = Duration::from_secs(3);
+    let settings = SmtpSettings { reply_timeout, ..settings };
+    let mailer = Mailer::smtp_with(&catcher.url(), "shop@example.com", &settings)
+        .unwrap()
+        .with_timeout(Duration::from_hours(1));
+    catcher.behave(Behaviour::StallAfterData(reply_timeout + Duration::from_secs(1)));
     mailer.send(&a_mail()).await.unwrap();
 }
 
