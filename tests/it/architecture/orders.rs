@@ -2,7 +2,7 @@
 
 use super::layers::{Crate, Order};
 
-pub(super) const CRATES: [Crate; 5] = [
+pub(super) const CRATES: [Crate; 6] = [
     Crate { source: "breakers/src", orders: &[] },
     Crate { source: "devkit/src", orders: &[] },
     Crate {
@@ -34,6 +34,19 @@ pub(super) const CRATES: [Crate; 5] = [
                 ],
             },
         ],
+    },
+    Crate {
+        source: "workflows/src",
+        orders: &[Order {
+            within: "",
+            floors: &[
+                &["support"],
+                &["mail", "keys", "events", "inventory", "orders", "notifications"],
+                &["mail_templates"],
+                &["sagas"],
+                &["commands"],
+            ],
+        }],
     },
     Crate { source: "workers/src", orders: &[] },
     Crate {
