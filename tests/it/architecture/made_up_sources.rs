@@ -151,3 +151,13 @@ fn a_child_that_uses_its_parent_is_an_arrow_and_what_the_parent_says_of_it_is_no
     ];
     assert_eq!(found(&sources), ["a/c.rs:1 a.rs"]);
 }
+
+#[test]
+fn a_program_beside_a_library_is_no_part_of_it() {
+    let sources = [
+        ("lib.rs", "mod a;\npub fn run() {}"),
+        ("main.rs", "fn main() { made_up::run() }"),
+        ("a.rs", "use crate::run;"),
+    ];
+    assert_eq!(found(&sources), ["a.rs:1 lib.rs"]);
+}

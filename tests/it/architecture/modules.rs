@@ -58,6 +58,10 @@ impl Crate {
     pub(super) fn read(files: &Files) -> Self {
         let mut read = Self::default();
         for (file, source) in files {
+            // A program beside a library is a crate of its own, and uses the library by name.
+            if file == "main.rs" && files.contains_key("lib.rs") {
+                continue;
+            }
             let path = module_path(file);
             read.modules.insert(path.clone(), Module { file: file.clone(), ..Module::default() });
             Reader {

@@ -2,7 +2,7 @@
 
 use super::layers::{Crate, Order};
 
-pub(super) const CRATES: [Crate; 6] = [
+pub(super) const CRATES: [Crate; 7] = [
     Crate { source: "breakers/src", orders: &[] },
     Crate { source: "devkit/src", orders: &[] },
     Crate {
@@ -61,6 +61,23 @@ pub(super) const CRATES: [Crate; 6] = [
                 &["extract", "middleware"],
                 &["resources"],
                 &["routes"],
+            ],
+        }],
+    },
+    Crate {
+        source: "src",
+        orders: &[Order {
+            within: "",
+            floors: &[
+                &["config", "terminal", "shutdown", "audit_actor", "http_client"],
+                &["exit_error"],
+                &["pool"],
+                &["database", "telemetry"],
+                &["database_source", "migrate"],
+                &["app"],
+                &["invariant_checks"],
+                &["commands", "bench", "demo"],
+                &["cli"],
             ],
         }],
     },
