@@ -18,8 +18,8 @@ mod update_product;
 mod upsert_products;
 
 pub use api_keys::{KeyError, create_key, revoke_key};
-pub use cancel_order::{CancelOrderError, cancel_order, cancel_order_version};
-pub use change_stock::{StockChange, StockError, change_stock};
+pub use cancel_order::{CancelOrderError, CancelRefusal, cancel_order, cancel_order_version};
+pub use change_stock::{StockChange, StockError, StockRefusal, change_stock};
 pub use consumers::{remove_consumer, replay_events};
 pub use create_product::{CreateProductError, create_product, create_product_as};
 pub use place_order::{PlaceOrderError, place_order};
@@ -27,7 +27,7 @@ pub use seed::{SeedError, seed_if_empty};
 pub use send_notification::{
     AcceptedNotification, SendNotification, SendNotificationError, send_notification,
 };
-pub use set_order_status::{StatusError, set_order_status};
+pub use set_order_status::{IllegalStatus, StatusError, set_order_status};
 pub use set_queue::{DesiredState, QueueError, find_queue, set_queue};
 pub use shop::Shop;
 pub use start_workflow::{StartWorkflowError, start_workflow};

@@ -48,6 +48,7 @@ pub use support::{
     audit,
     bounded_list::ListError,
     breaker_reports,
+    change_error::ChangeError,
     currency::currencies,
     idempotency, invariants,
     schema::migrate,

@@ -7,6 +7,7 @@ pub mod invariants;
 
 pub(crate) mod admin_emails;
 pub(crate) mod bounded_list;
+pub(crate) mod change_error;
 pub(crate) mod currency;
 pub(crate) mod email;
 pub(crate) mod outbox;

@@ -1,8 +1,12 @@
 //! Conversions into problems: errors of the database, the engine and the shop.
 
-use engine::{CancelError, DeadJobError, DeadJobId, StartError};
+use std::convert::Infallible;
 
-use shop::{ListError, Violation};
+use engine::{CancelError, DeadJobError, DeadJobId, StartError};
+use shop::{
+    ListError, Violation,
+    commands::{CancelRefusal, IllegalStatus, StockRefusal},
+};
 
 use super::{problem::Problem, problem_body::FieldError, problem_code::ProblemCode};
 
@@ -75,6 +79,38 @@ impl From<DeadJobError> for Problem {
             }
             DeadJobError::Owner(reason) => Self::internal(reason),
             DeadJobError::Database(error) => error.into(),
+        }
+    }
+}
+
+impl From<Infallible> for Problem {
+    fn from(never: Infallible) -> Self {
+        match never {}
+    }
+}
+
+impl From<IllegalStatus> for Problem {
+    fn from(refusal: IllegalStatus) -> Self {
+        Self::new(ProblemCode::IllegalStatus, refusal.to_string())
+    }
+}
+
+impl From<StockRefusal> for Problem {
+    fn from(refusal: StockRefusal) -> Self {
+        let code = match refusal {
+            StockRefusal::TooFew { .. } => ProblemCode::StockTooLow,
+            StockRefusal::BelowReserved { .. } => ProblemCode::StockReserved,
+        };
+        Self::new(code, refusal.to_string())
+    }
+}
+
+impl From<CancelRefusal> for Problem {
+    fn from(refusal: CancelRefusal) -> Self {
+        match refusal {
+            CancelRefusal::NotCancellable { message, .. } => Self::new(ProblemCode::NotCancellable, message),
+            CancelRefusal::Pending(message) => Self::new(ProblemCode::CancelNoted, message),
+            CancelRefusal::Unavailable(reason) => Self::unavailable(reason),
         }
     }
 }

@@ -3,5 +3,4 @@
 mod body;
 pub(crate) mod get;
 pub(crate) mod list;
-mod problem;
 pub(crate) mod update;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use engine::{Direction, Engine, StartError, Status};
 use shop::{
     Shop,
-    commands::{self, CancelOrderError, StatusError},
+    commands::{self, CancelOrderError, CancelRefusal, IllegalStatus, StatusError},
     mail::Mailer,
     orders::{CANCEL_ORDER, CancelOrder, OrderStatus, PLACE_ORDER},
     sagas::{self, Settings},
@@ -111,7 +111,7 @@ async fn an_order_moves_along_by_legal_steps_and_shipping_takes_the_stock() {
     };
     assert!(matches!(
         to(OrderStatus::Shipped, None).await,
-        Err(StatusError::Illegal { from: OrderStatus::Confirmed, allowed, .. }) if allowed == [OrderStatus::Processing]
+        Err(StatusError::Refused(IllegalStatus { from: OrderStatus::Confirmed, allowed, .. })) if allowed == [OrderStatus::Processing]
     ));
     assert!(matches!(
         to(OrderStatus::Processing, Some(1)).await,
@@ -123,7 +123,7 @@ async fn an_order_moves_along_by_legal_steps_and_shipping_takes_the_stock() {
     assert_eq!(test.stock(&tea).await, (1, 0));
     assert!(matches!(
         commands::cancel_order(&test.shop, placed.order_id, "late", "ann").await,
-        Err(CancelOrderError::NotCancellable { status: OrderStatus::Shipped, .. })
+        Err(CancelOrderError::Refused(CancelRefusal::NotCancellable { status: OrderStatus::Shipped, .. }))
     ));
     assert_eq!(to(OrderStatus::Delivered, None).await.unwrap().status, OrderStatus::Delivered);
     test.close().await;
@@ -225,7 +225,9 @@ async fn an_order_whose_placement_is_parked_in_an_undo_says_so_when_it_is_to_be_
     let short = commands::place_order(&test.shop, order(&[("TEA-1", 9)]), None, "test", None).await.unwrap();
     assert_eq!(test.settled(PLACE_ORDER.name(), short.order_id.to_string()).await, Status::Dead);
     let refused = commands::cancel_order(&test.shop, short.order_id, "changed my mind", "ann").await;
-    let Err(CancelOrderError::NotCancellable { status, message }) = refused else { panic!("{refused:?}") };
+    let Err(CancelOrderError::Refused(CancelRefusal::NotCancellable { status, message })) = refused else {
+        panic!("{refused:?}")
+    };
     assert_eq!(status, OrderStatus::Pending);
     assert!(message.contains("parked for an operator") && message.contains(&short.workflow_id.to_string()));
     test.close().await;
@@ -245,7 +247,9 @@ async fn a_cancellation_under_the_key_of_another_order_is_not_taken_for_its_own(
     let start = CANCEL_ORDER.with(&wrong).business_key(one.order_id.to_string());
     let slip = test.shop.engine().start(start).await.unwrap();
     let refused = commands::cancel_order(&test.shop, one.order_id, "changed my mind", "ann").await;
-    let Err(CancelOrderError::NotCancellable { message, .. }) = refused else { panic!("{refused:?}") };
+    let Err(CancelOrderError::Refused(CancelRefusal::NotCancellable { message, .. })) = refused else {
+        panic!("{refused:?}")
+    };
     assert!(message.contains(&slip.saga_id.to_string()), "{message}");
     assert_eq!(test.order(one.order_id).await.status, OrderStatus::Confirmed);
     let right = CancelOrder { order_id: one.order_id, ..wrong };

@@ -3,7 +3,7 @@
 use engine::{BulkLimits, DeadJob, DeadJobError, DeadJobFilter, DiscardMode, Page, SagaId, Status};
 use shop::{
     Shop,
-    commands::{self, CancelOrderError},
+    commands::{self, CancelOrderError, CancelRefusal},
     inventory::Product,
     mail::Mailer,
     notifications::DELIVER_NOTIFICATION,
@@ -140,7 +140,7 @@ async fn a_placement_that_died_unwinding_is_kept_for_a_person_and_abandoning_it_
     assert_eq!(noticed, [2], "no saga moves its order any more");
     let cancelled = commands::cancel_order(&test.shop, placed.order_id, "no", "ann").await;
     assert!(
-        matches!(&cancelled, Err(CancelOrderError::NotCancellable { message, .. }) if message.contains("given up")),
+        matches!(&cancelled, Err(CancelOrderError::Refused(CancelRefusal::NotCancellable { message, .. })) if message.contains("given up")),
         "{cancelled:?}"
     );
     let test = test.stop_workers().await;

@@ -2,7 +2,7 @@
 
 use engine::{Page, Status};
 use shop::{
-    commands::{self, CancelOrderError, PlaceOrderError, StockChange},
+    commands::{self, CancelOrderError, CancelRefusal, PlaceOrderError, StockChange},
     notifications::DELIVER_NOTIFICATION,
     orders::{self, OrderFilter, OrderStatus, PlaceOrder},
 };
@@ -71,7 +71,7 @@ async fn a_short_order_is_rejected_with_the_lines_named_and_nothing_reserved() {
     assert!(test.mails()[0].contains("CUP-1: 2 ordered, 1 available"));
     assert!(matches!(
         commands::cancel_order(&test.shop, placed.order_id, "late", "test").await,
-        Err(CancelOrderError::NotCancellable { status: OrderStatus::Rejected, .. })
+        Err(CancelOrderError::Refused(CancelRefusal::NotCancellable { status: OrderStatus::Rejected, .. }))
     ));
     test.close().await;
 }

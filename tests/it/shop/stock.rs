@@ -2,7 +2,7 @@
 
 use engine::Page;
 use shop::{
-    commands::{self, StockChange, StockError},
+    commands::{self, StockChange, StockError, StockRefusal},
     inventory,
     mail::Mailer,
     orders::{self, OrderFilter, OrderStatus, PlaceOrder},
@@ -22,14 +22,14 @@ async fn stock_is_changed_by_people_within_what_orders_hold() {
     };
     assert!(matches!(
         change(StockChange::Set(1), None).await,
-        Err(StockError::BelowReserved { on_hand: 1, reserved: 2 })
+        Err(StockError::Refused(StockRefusal::BelowReserved { on_hand: 1, reserved: 2 }))
     ));
     assert!(matches!(
         change(StockChange::Set(9), Some(1)).await,
         Err(StockError::VersionMismatch { current: 2 })
     ));
     let refused = change(StockChange::Adjust(-6), None).await;
-    assert!(matches!(refused, Err(StockError::TooFew { on_hand: 5 })), "{refused:?}");
+    assert!(matches!(refused, Err(StockError::Refused(StockRefusal::TooFew { on_hand: 5 }))), "{refused:?}");
     let low = change(StockChange::Adjust(-1), Some(2)).await.unwrap();
     assert_eq!((low.stock.on_hand, low.stock.available, low.version), (4, 2, 3));
     assert_eq!(test.events("inventory.low").await, 1);

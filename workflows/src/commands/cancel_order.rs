@@ -12,8 +12,9 @@ use crate::{
     orders::{self, CANCEL_ORDER, CancelOrder, Order, OrderStatus, OrderStatusChange, PLACE_ORDER},
     support::{
         audit::{self, AuditActor, AuditEntry},
+        change_error::ChangeError,
         outbox,
-        violation::{Violation, check_required_reason},
+        violation::check_required_reason,
     },
 };
 
@@ -24,39 +25,27 @@ const SETTLE_TIMEOUT: Duration = Duration::from_secs(5);
 /// never reached unless something is wrong.
 const MAX_ROUNDS: u32 = 4;
 
-/// An order was not cancelled.
+/// An order can't be cancelled, or not now.
 #[derive(Debug, thiserror::Error)]
-pub enum CancelOrderError {
-    /// There is no such order.
-    #[error("there is no such order")]
-    NotFound,
+pub enum CancelRefusal {
     /// It is too late, or there is nothing to cancel.
     #[error("{message}")]
     NotCancellable {
-        /// Where the order is.
+        /// The status of the order.
         status: OrderStatus,
         /// One sentence for people.
         message: String,
     },
-    /// It is noted, or on its way, and what comes of it is not known yet: ask again. The sentence is for people.
+    /// The cancellation is recorded or under way, and its outcome is not known yet: ask again. The sentence is for people.
     #[error("{0}")]
     Pending(String),
-    /// Somebody changed it since the caller looked.
-    #[error("the order's version is {current} by now")]
-    VersionMismatch {
-        /// The version it has now.
-        current: i64,
-    },
-    /// The request is wrong.
-    #[error("the request is wrong")]
-    Invalid(Vec<Violation>),
     /// Not now: try again.
     #[error("orders can't be cancelled now: {0}")]
     Unavailable(String),
-    /// The database refused or is away.
-    #[error("the database refused")]
-    Database(#[from] sqlx::Error),
 }
+
+/// An order was not cancelled.
+pub type CancelOrderError = ChangeError<CancelRefusal>;
 
 /// Cancels an order: while it is being placed, that saga unwinds; afterwards a `cancel-order` saga gives its stock
 /// back. Cancelling again changes nothing. The order may still be `cancelling` when this returns.
@@ -124,7 +113,7 @@ pub async fn cancel_order_version(
         }
     }
     let message = "the order keeps changing: look where it is, and ask again".into();
-    Err(CancelOrderError::NotCancellable { status, message })
+    Err(CancelOrderError::Refused(CancelRefusal::NotCancellable { status, message }))
 }
 
 /// What an attempt came to.
@@ -165,8 +154,9 @@ async fn cancel_placement(
     by: &AuditActor<'_>,
 ) -> Result<Round, CancelOrderError> {
     let saga_id = SagaId(order.workflow_id);
-    let not_cancellable =
-        |message: String| CancelOrderError::NotCancellable { status: order.status, message };
+    let not_cancellable = |message: String| {
+        CancelOrderError::Refused(CancelRefusal::NotCancellable { status: order.status, message })
+    };
     match shop.engine().cancel(saga_id, *by, &request.reason).await {
         Ok(CancelOutcome::Compensating) => {
             mark_cancelling(shop.pool(), request).await?;
@@ -192,7 +182,7 @@ async fn cancel_placement(
         Err(CancelError::NotFound(_)) => {
             Err(not_cancellable(format!("the `{}` saga that places it is gone", PLACE_ORDER.name())))
         }
-        Err(CancelError::Owner(reason)) => Err(CancelOrderError::Unavailable(reason)),
+        Err(CancelError::Owner(reason)) => Err(CancelOrderError::Refused(CancelRefusal::Unavailable(reason))),
         Err(CancelError::Database(error)) => Err(error.into()),
     }
 }
@@ -201,7 +191,7 @@ async fn cancel_placement(
 /// longer.
 async fn outcome(shop: &Shop, order: &Order, meanwhile: &str) -> Result<Round, CancelOrderError> {
     let Some(ending) = shop.engine().wait(SagaId(order.workflow_id), SETTLE_TIMEOUT).await? else {
-        return Err(CancelOrderError::Pending(meanwhile.into()));
+        return Err(CancelOrderError::Refused(CancelRefusal::Pending(meanwhile.into())));
     };
     match ending.status {
         Status::Running | Status::Compensating | Status::Completed | Status::Compensated => {
@@ -216,7 +206,7 @@ async fn outcome(shop: &Shop, order: &Order, meanwhile: &str) -> Result<Round, C
                 "its placement (workflow {}) is parked for an operator, who has to retry it",
                 order.workflow_id
             );
-            Err(CancelOrderError::NotCancellable { status: now.status, message })
+            Err(CancelOrderError::Refused(CancelRefusal::NotCancellable { status: now.status, message }))
         }
     }
 }
@@ -235,7 +225,7 @@ async fn cancel_placed(shop: &Shop, request: &CancelOrder) -> Result<Round, Canc
                          operator has to start `{}` without a key",
                         CANCEL_ORDER.name()
                     );
-                    Err(CancelOrderError::NotCancellable { status, message })
+                    Err(CancelOrderError::Refused(CancelRefusal::NotCancellable { status, message }))
                 }
                 OrderStatus::Shipped
                 | OrderStatus::Delivered
@@ -248,7 +238,7 @@ async fn cancel_placed(shop: &Shop, request: &CancelOrder) -> Result<Round, Canc
         Err(StartError::Refused(_)) => Ok(Round::OrderChanged),
         Err(
             error @ (StartError::UnknownDefinition(_) | StartError::BadInput(_) | StartError::Unavailable(_)),
-        ) => Err(CancelOrderError::Unavailable(error.to_string())),
+        ) => Err(CancelOrderError::Refused(CancelRefusal::Unavailable(error.to_string()))),
     }
 }
 
@@ -280,5 +270,5 @@ fn too_late(status: OrderStatus) -> CancelOrderError {
         | OrderStatus::Cancelling
         | OrderStatus::Cancelled => format!("the order is {status}"),
     };
-    CancelOrderError::NotCancellable { status, message }
+    CancelOrderError::Refused(CancelRefusal::NotCancellable { status, message })
 }

@@ -11,6 +11,7 @@ use crate::{
     inventory::{self, Level, MAX_STOCK, Movement, MovementKind, Product},
     support::{
         audit::{self, AuditActor, AuditEntry},
+        change_error::ChangeError,
         violation::{Violation, check_required_reason},
     },
 };
@@ -24,39 +25,27 @@ pub enum StockChange {
     Adjust(i64),
 }
 
-/// Stock was not changed.
+/// The stock on hand can't be changed to that number.
 #[derive(Debug, thiserror::Error)]
-pub enum StockError {
-    /// There is no such product.
-    #[error("there is no such product")]
-    NotFound,
-    /// More would be taken away than there are.
+pub enum StockRefusal {
+    /// More would be removed than is on hand.
     #[error("there are only {on_hand} on hand")]
     TooFew {
-        /// How many there are.
+        /// The stock on hand.
         on_hand: i64,
     },
-    /// Fewer would be on hand than orders hold already.
+    /// Less would be on hand than is reserved for orders.
     #[error("{on_hand} on hand would be fewer than the {reserved} that orders hold")]
     BelowReserved {
-        /// How many there would be.
+        /// The stock that would be on hand.
         on_hand: i64,
-        /// How many orders hold.
+        /// The reserved stock.
         reserved: i64,
     },
-    /// Somebody changed it since the caller looked.
-    #[error("the product's version is {current} by now")]
-    VersionMismatch {
-        /// The version it has now.
-        current: i64,
-    },
-    /// The request is wrong.
-    #[error("the request is wrong")]
-    Invalid(Vec<Violation>),
-    /// The database refused or is away.
-    #[error("the database refused")]
-    Database(#[from] sqlx::Error),
 }
+
+/// The stock of a product was not changed.
+pub type StockError = ChangeError<StockRefusal>;
 
 /// Sets or adjusts what is on hand, and emits `inventory.updated`. If that crosses the threshold it emits `inventory.low`
 /// and mails those who run the shop.
@@ -122,10 +111,10 @@ fn decide(before: Level, change: StockChange) -> Result<i64, StockError> {
         return Err(StockError::Invalid(vec![Violation::new(pointer, "out-of-range", message)]));
     };
     if on_hand < 0 {
-        return Err(StockError::TooFew { on_hand: before.on_hand });
+        return Err(StockError::Refused(StockRefusal::TooFew { on_hand: before.on_hand }));
     }
     if on_hand < before.reserved {
-        return Err(StockError::BelowReserved { on_hand, reserved: before.reserved });
+        return Err(StockError::Refused(StockRefusal::BelowReserved { on_hand, reserved: before.reserved }));
     }
     Ok(on_hand)
 }
@@ -141,18 +130,27 @@ mod tests {
         assert_eq!(decide(BEFORE, StockChange::Set(4)).unwrap(), 4);
         assert!(matches!(
             decide(BEFORE, StockChange::Set(3)),
-            Err(StockError::BelowReserved { on_hand: 3, reserved: 4 })
+            Err(StockError::Refused(StockRefusal::BelowReserved { on_hand: 3, reserved: 4 }))
         ));
-        assert!(matches!(decide(BEFORE, StockChange::Adjust(-7)), Err(StockError::BelowReserved { .. })));
+        assert!(matches!(
+            decide(BEFORE, StockChange::Adjust(-7)),
+            Err(StockError::Refused(StockRefusal::BelowReserved { .. }))
+        ));
         let all = StockChange::Adjust(-10);
-        assert!(matches!(decide(BEFORE, all), Err(StockError::BelowReserved { on_hand: 0, reserved: 4 })));
+        assert!(matches!(
+            decide(BEFORE, all),
+            Err(StockError::Refused(StockRefusal::BelowReserved { on_hand: 0, reserved: 4 }))
+        ));
     }
 
     #[test]
     fn no_more_is_taken_away_than_there_is() {
         for reserved in [0, 4] {
             let refused = decide(Level { reserved, ..BEFORE }, StockChange::Adjust(-11));
-            assert!(matches!(refused, Err(StockError::TooFew { on_hand: 10 })), "{refused:?}");
+            assert!(
+                matches!(refused, Err(StockError::Refused(StockRefusal::TooFew { on_hand: 10 }))),
+                "{refused:?}"
+            );
         }
     }
 

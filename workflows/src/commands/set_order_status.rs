@@ -12,40 +12,26 @@ use crate::{
     sagas::ORDER_SHIPPED,
     support::{
         audit::{self, AuditActor, AuditEntry},
+        change_error::ChangeError,
         outbox,
-        violation::{Violation, check_reason},
+        violation::check_reason,
     },
 };
 
-/// An order's status was not changed.
+/// An order can't change from its status to another.
 #[derive(Debug, thiserror::Error)]
-pub enum StatusError {
-    /// There is no such order.
-    #[error("there is no such order")]
-    NotFound,
-    /// The order can't go there from where it is.
-    #[error("an order that is {from} can't become {to}")]
-    Illegal {
-        /// Where it is.
-        from: OrderStatus,
-        /// Where it was to go.
-        to: OrderStatus,
-        /// Where a person can send it.
-        allowed: Vec<OrderStatus>,
-    },
-    /// Somebody changed it since the caller looked.
-    #[error("the order's version is {current} by now")]
-    VersionMismatch {
-        /// The version it has now.
-        current: i64,
-    },
-    /// The request is wrong.
-    #[error("the request is wrong")]
-    Invalid(Vec<Violation>),
-    /// The database refused or is away.
-    #[error("the database refused")]
-    Database(#[from] sqlx::Error),
+#[error("an order that is {from} can't become {to}")]
+pub struct IllegalStatus {
+    /// The status of the order.
+    pub from: OrderStatus,
+    /// The status that was asked for.
+    pub to: OrderStatus,
+    /// The statuses to which a person can change it.
+    pub allowed: Vec<OrderStatus>,
 }
+
+/// The status of an order was not changed.
+pub type StatusError = ChangeError<IllegalStatus>;
 
 /// Moves an order along as a person may: confirmed, processing, shipped, delivered. Shipping consumes what the order
 /// holds of the stock, and the customer is told in a mail that is queued in the same commit.
@@ -72,7 +58,7 @@ pub async fn set_order_status(
         return Err(StatusError::VersionMismatch { current: version });
     }
     if !from.next_by_hand().contains(&to) {
-        return Err(StatusError::Illegal { from, to, allowed: from.next_by_hand().to_vec() });
+        return Err(StatusError::Refused(IllegalStatus { from, to, allowed: from.next_by_hand().to_vec() }));
     }
     if to == OrderStatus::Shipped {
         inventory::end_reservations(&mut tx, actor, &[order_id], ReservationEnd::Consumed).await?;

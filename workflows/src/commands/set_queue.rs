@@ -1,10 +1,15 @@
 //! Pausing and resuming queues, with the record of who did it.
 
+use std::convert::Infallible;
+
 use engine::{Pause, QueueSetting, QueueView};
 use serde_json::json;
 
 use super::shop::Shop;
-use crate::support::audit::{self, AuditActor, AuditEntry};
+use crate::support::{
+    audit::{self, AuditActor, AuditEntry},
+    change_error::ChangeError,
+};
 
 /// What a queue is to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,22 +26,8 @@ pub enum DesiredState<'a> {
     },
 }
 
-/// A queue was not set.
-#[derive(Debug, thiserror::Error)]
-pub enum QueueError {
-    /// There is none of this name.
-    #[error("there is no queue {0}")]
-    NotFound(String),
-    /// It was set meanwhile: it has another version than the caller has seen.
-    #[error("the queue has the version {current} by now")]
-    VersionMismatch {
-        /// The version that it has.
-        current: i64,
-    },
-    /// The database refused or is away.
-    #[error("the database refused")]
-    Database(#[from] sqlx::Error),
-}
+/// A queue was not found, or not set.
+pub type QueueError = ChangeError<Infallible>;
 
 /// Pauses or resumes a queue, only if it has this version, if one is given; gives it as it is then.
 ///
@@ -103,5 +94,5 @@ fn is_so(was: &QueueSetting, pause: Option<&Pause<'_>>) -> bool {
 /// See [`QueueError`].
 pub async fn find_queue(shop: &Shop, name: &str) -> Result<QueueView, QueueError> {
     let queue = shop.engine().queues().await?.into_iter().find(|queue| queue.name == name);
-    queue.ok_or_else(|| QueueError::NotFound(name.to_owned()))
+    queue.ok_or(QueueError::NotFound)
 }

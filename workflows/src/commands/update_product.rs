@@ -1,5 +1,7 @@
 //! Changes what is said about products.
 
+use std::convert::Infallible;
+
 use serde_json::json;
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -12,30 +14,13 @@ use crate::{
     inventory::{self, Current, Details, Level, Product, ProductDetails},
     support::{
         audit::{self, AuditActor, AuditEntry},
+        change_error::ChangeError,
         outbox::{self, NewEvent},
-        violation::Violation,
     },
 };
 
 /// A product was not changed.
-#[derive(Debug, thiserror::Error)]
-pub enum UpdateProductError {
-    /// There is no such product.
-    #[error("there is no such product")]
-    NotFound,
-    /// Somebody changed it since the caller looked.
-    #[error("the product's version is {current} by now")]
-    VersionMismatch {
-        /// The version it has now.
-        current: i64,
-    },
-    /// The request is wrong.
-    #[error("the request is wrong")]
-    Invalid(Vec<Violation>),
-    /// The database refused or is away.
-    #[error("the database refused")]
-    Database(#[from] sqlx::Error),
-}
+pub type UpdateProductError = ChangeError<Infallible>;
 
 /// Replaces what is said about a product. Emits `product.updated`; a new threshold is `inventory.updated` too, and
 /// `inventory.low` with mails to those who run the shop if stock is low by it. Orders keep the name and the price they

@@ -2,18 +2,17 @@
 
 use axum::extract::State;
 use http::StatusCode;
-use shop::commands::{self, CancelOrderError};
+use shop::commands;
 
 use super::{
     body::{Order, OrderCancellation, example},
     load::load,
 };
 use crate::{
-    extract::{Actor, IdPath, IfMatch, JsonBody, Query},
+    extract::{Actor, IdPath, IfMatch, JsonBody, Query, change_problem},
     http::{
         JsonResponse, Problem, ProblemCode,
         documented::{BODY, ONE, STORED, problems},
-        invalid,
     },
     state::ApiState,
 };
@@ -60,17 +59,7 @@ pub(crate) async fn cancel_order(
     let expected = condition.expected_version(async || Ok(load(&state, id).await?.version)).await?;
     let reason = &cancellation.reason;
     let cancelled = commands::cancel_order_version(state.shop(), id, reason, actor.by("api"), expected).await;
-    let order = cancelled.map_err(|error| match error {
-        CancelOrderError::NotFound => Problem::not_found("order", id),
-        CancelOrderError::NotCancellable { message, .. } => {
-            Problem::new(ProblemCode::NotCancellable, message)
-        }
-        CancelOrderError::Pending(message) => Problem::new(ProblemCode::CancelNoted, message),
-        CancelOrderError::VersionMismatch { current } => IfMatch::failed(Some(current)),
-        CancelOrderError::Invalid(violations) => invalid(violations),
-        CancelOrderError::Unavailable(reason) => Problem::unavailable(reason),
-        CancelOrderError::Database(error) => error.into(),
-    })?;
+    let order = cancelled.map_err(|error| change_problem("order", id, error))?;
     let version = order.version;
     let answer = JsonResponse::new(StatusCode::ACCEPTED, &Order::from(order))?;
     Ok(answer.location(format!("/api/orders/{id}")).version(version))

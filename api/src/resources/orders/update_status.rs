@@ -1,18 +1,17 @@
 //! PUT `/api/orders/{order_id}/status`.
 
 use axum::extract::State;
-use shop::commands::{self, StatusError};
+use shop::commands;
 
 use super::{
     body::{Order, StatusUpdate, example},
     load::load,
 };
 use crate::{
-    extract::{Actor, IdPath, IfMatch, JsonBody, Query, check_reason},
+    extract::{Actor, IdPath, IfMatch, JsonBody, Query, change_problem, check_reason},
     http::{
         JsonResponse, Problem, ProblemCode,
         documented::{BODY, ONE, STORED, problems},
-        invalid,
     },
     state::ApiState,
 };
@@ -61,13 +60,7 @@ pub(crate) async fn update_order_status(
         expected,
     )
     .await;
-    let order = changed.map_err(|error| match error {
-        StatusError::NotFound => Problem::not_found("order", id),
-        StatusError::Illegal { .. } => Problem::new(ProblemCode::IllegalStatus, error.to_string()),
-        StatusError::VersionMismatch { current } => IfMatch::failed(Some(current)),
-        StatusError::Invalid(violations) => invalid(violations),
-        StatusError::Database(error) => error.into(),
-    })?;
+    let order = changed.map_err(|error| change_problem("order", id, error))?;
     let version = order.version;
     Ok(JsonResponse::ok(&Order::from(order))?.version(version))
 }

@@ -1,18 +1,17 @@
 //! PUT `/api/products/{product_id}`.
 
 use axum::extract::State;
-use shop::commands::{self, UpdateProductError};
+use shop::commands;
 
 use super::{
     body::{Product, ProductUpdate, example},
     load::load,
 };
 use crate::{
-    extract::{Actor, IdPath, IfMatch, JsonBody, Query},
+    extract::{Actor, IdPath, IfMatch, JsonBody, Query, change_problem},
     http::{
         JsonResponse, Problem, ProblemCode,
         documented::{BODY, ONE, STORED, problems},
-        invalid,
     },
     state::ApiState,
 };
@@ -58,12 +57,7 @@ pub(crate) async fn update_product(
 ) -> Result<JsonResponse, Problem> {
     let expected = condition.expected_version(async || Ok(load(&state, id).await?.version)).await?;
     let updated = commands::update_product(state.shop(), id, &update.into(), actor.by("api"), expected).await;
-    let product = updated.map_err(|error| match error {
-        UpdateProductError::NotFound => Problem::not_found("product", id),
-        UpdateProductError::VersionMismatch { current } => IfMatch::failed(Some(current)),
-        UpdateProductError::Invalid(violations) => invalid(violations),
-        UpdateProductError::Database(error) => error.into(),
-    })?;
+    let product = updated.map_err(|error| change_problem("product", id, error))?;
     let version = product.version;
     Ok(JsonResponse::ok(&Product::from(product))?.version(version))
 }

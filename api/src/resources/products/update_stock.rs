@@ -1,18 +1,17 @@
 //! PUT `/api/products/{product_id}/stock`.
 
 use axum::extract::State;
-use shop::commands::{self, StockChange, StockError};
+use shop::commands::{self, StockChange};
 
 use super::{
     body::{Product, StockUpdate, example},
     load::load,
 };
 use crate::{
-    extract::{Actor, IdPath, IfMatch, JsonBody, Query},
+    extract::{Actor, IdPath, IfMatch, JsonBody, Query, change_problem},
     http::{
         JsonResponse, Problem, ProblemCode,
         documented::{BODY, ONE, STORED, problems},
-        invalid,
     },
     state::ApiState,
 };
@@ -56,14 +55,7 @@ pub(crate) async fn update_stock(
     let expected = condition.expected_version(async || Ok(load(&state, id).await?.version)).await?;
     let changed =
         commands::change_stock(state.shop(), id, change, &update.reason, actor.by("api"), expected).await;
-    let product = changed.map_err(|error| match error {
-        StockError::NotFound => Problem::not_found("product", id),
-        StockError::TooFew { .. } => Problem::new(ProblemCode::StockTooLow, error.to_string()),
-        StockError::BelowReserved { .. } => Problem::new(ProblemCode::StockReserved, error.to_string()),
-        StockError::VersionMismatch { current } => IfMatch::failed(Some(current)),
-        StockError::Invalid(violations) => invalid(violations),
-        StockError::Database(error) => error.into(),
-    })?;
+    let product = changed.map_err(|error| change_problem("product", id, error))?;
     let version = product.version;
     Ok(JsonResponse::ok(&Product::from(product))?.version(version))
 }

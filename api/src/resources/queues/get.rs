@@ -6,7 +6,7 @@ use shop::commands;
 
 use super::body::{Queue, example, respond};
 use crate::{
-    extract::{Query, TextPath},
+    extract::{Query, TextPath, change_problem},
     http::{
         JsonResponse, Problem,
         documented::{ONE, STORED, problems},
@@ -41,5 +41,6 @@ pub(crate) async fn get_queue(
     TextPath(name): TextPath,
     Query(()): Query<()>,
 ) -> Result<JsonResponse, Problem> {
-    respond(commands::find_queue(state.shop(), &name).await?)
+    let found = commands::find_queue(state.shop(), &name).await;
+    respond(found.map_err(|error| change_problem("queue", &name, error))?)
 }

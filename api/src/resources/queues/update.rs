@@ -6,7 +6,7 @@ use shop::commands::{self, DesiredState};
 
 use super::body::{Queue, QueueChange, example, respond};
 use crate::{
-    extract::{Actor, IfMatch, JsonBody, Query, TextPath, check_reason},
+    extract::{Actor, IfMatch, JsonBody, Query, TextPath, change_problem, check_reason},
     http::{
         JsonResponse, Problem, ProblemCode,
         documented::{BODY, STORED, problems},
@@ -57,7 +57,9 @@ pub(crate) async fn update_queue(
         (true, None) => return Err(Problem::field("/reason", "wrong-length", "say why it is paused")),
         (false, reason) => DesiredState::Running { reason },
     };
-    let current = async || Ok(commands::find_queue(state.shop(), &name).await?.version);
+    let problem = |error| change_problem("queue", &name, error);
+    let current = async || Ok(commands::find_queue(state.shop(), &name).await.map_err(problem)?.version);
     let expected = condition.expected_version(current).await?;
-    respond(commands::set_queue(state.shop(), &name, desired, expected, actor.by("operator")).await?)
+    let set = commands::set_queue(state.shop(), &name, desired, expected, actor.by("operator")).await;
+    respond(set.map_err(problem)?)
 }

@@ -1,0 +1,26 @@
+//! Why a change of an order, a product or a queue was not made.
+
+use super::violation::Violation;
+
+/// A change was not made; `E` is what this change alone can be refused for.
+#[derive(Debug, thiserror::Error)]
+pub enum ChangeError<E: std::error::Error + 'static> {
+    /// The order, the product or the queue does not exist.
+    #[error("it does not exist")]
+    NotFound,
+    /// It has another version than the caller has seen.
+    #[error("its version is {current} by now")]
+    VersionMismatch {
+        /// The current version.
+        current: i64,
+    },
+    /// The request is invalid.
+    #[error("the request is invalid")]
+    Invalid(Vec<Violation>),
+    /// It can't be changed in this way.
+    #[error(transparent)]
+    Refused(E),
+    /// The database refused the change or can't be reached.
+    #[error("the database refused")]
+    Database(#[from] sqlx::Error),
+}
