@@ -7,6 +7,7 @@ mod breaker_reports;
 mod context;
 mod engine;
 mod events;
+#[cfg(feature = "testing")]
 mod fail_point;
 mod housekeeping;
 mod listen;

@@ -13,11 +13,10 @@ mod retries;
 mod secret;
 mod settings;
 
-use std::{collections::BTreeMap, net::IpAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, net::IpAddr, path::PathBuf, time::Duration};
 
 use breakers::{BreakerSettings, Breakers, Dependency};
 use devkit::postgres::{EmbeddedError, Search, StateDir};
-use engine::testing::FailPoint;
 use shop::{AdminEmails, mail::SmtpSettings};
 
 pub(crate) use access::AccessConfig;
@@ -57,8 +56,6 @@ pub(crate) struct Config {
     pub(crate) telemetry: TelemetryConfig,
     /// Where the embedded PostgreSQL lives and comes from.
     pub(crate) embedded: EmbeddedConfig,
-    /// `SAGALINE_FAILPOINT`: where a test has a `work` process kill itself.
-    pub(crate) fail_point: Option<Arc<FailPoint>>,
 }
 
 /// Where PostgreSQL is, and how it is used.
@@ -225,9 +222,6 @@ impl Config {
                 state_dir: read.optional("SAGALINE_STATE_DIR").map(PathBuf::from),
                 pg_bin: read.optional("SAGALINE_PG_BIN").map(PathBuf::from),
             },
-            fail_point: read
-                .optional_parsed("SAGALINE_FAILPOINT", |text| FailPoint::parse(text).ok())
-                .map(Arc::new),
         };
         read.finish()?;
         Ok(config)
@@ -392,7 +386,6 @@ mod tests {
             ("LOG_FORMAT", "xml"),
             ("LOG_LEVEL", "loud"),
             ("ADMIN_EMAILS", "a@example.com, boss"),
-            ("SAGALINE_FAILPOINT", "place-order/reserve-stock"),
         ])
         .unwrap_err();
         let text = error.to_string();
@@ -403,7 +396,6 @@ mod tests {
             "`auto`, `pretty` or `json`",
             "LOG_LEVEL is `loud`",
             "ADMIN_EMAILS is `a@example.com, boss`",
-            "SAGALINE_FAILPOINT is `place-order/reserve-stock`, but should be definition/step/",
         ] {
             assert!(text.contains(part), "`{part}` is missing in: {text}");
         }

@@ -140,6 +140,7 @@ impl EngineBuilder {
         self
     }
 
+    #[cfg(feature = "testing")]
     pub(crate) fn faults(mut self, faults: FaultHooks) -> Self {
         self.faults = faults;
         self

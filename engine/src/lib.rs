@@ -25,6 +25,7 @@ mod operate;
 mod runtime;
 mod store;
 mod support;
+#[cfg(feature = "testing")]
 pub mod testing;
 
 pub use builder::EngineBuilder;

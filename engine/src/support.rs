@@ -1,9 +1,15 @@
 //! What the engine needs around sagas: connections, guarded user code, metrics, jitter.
 
 pub(crate) mod connection;
+#[cfg(feature = "testing")]
 pub(crate) mod faults;
 pub(crate) mod jitter;
 pub(crate) mod metrics;
+#[cfg(not(feature = "testing"))]
+pub(crate) mod no_faults;
 pub(crate) mod supervise;
 pub(crate) mod trace_link;
 pub(crate) mod user_code;
+
+#[cfg(not(feature = "testing"))]
+pub(crate) use no_faults as faults;

@@ -6,7 +6,7 @@ use sqlx::PgPool;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::{engine::build_shop, fail_point::build_shop_with_fail_point, mail::MailTarget};
+use super::{engine::build_shop, mail::MailTarget};
 use crate::{
     config::{Config, SecretUrl},
     database,
@@ -81,12 +81,23 @@ impl ProcessContext {
         build_shop(&self.config, pool, mailer, self.telemetry.trace_link())
     }
 
-    /// As [`ProcessContext::shop`], with the fail point that a test may have set.
+    /// As [`ProcessContext::shop`], for a `work` process: with the cargo feature `testing` it may have a fail point.
     ///
     /// # Errors
-    /// As [`build_shop_with_fail_point`].
-    pub(crate) fn shop_with_fail_point(&self, pool: PgPool, mailer: &Mailer) -> Result<Shop, ExitError> {
-        build_shop_with_fail_point(&self.config, pool, mailer, self.telemetry.trace_link())
+    /// As [`build_shop`], and when a fail point is set that no saga can reach.
+    #[cfg(feature = "testing")]
+    pub(crate) fn worker_shop(&self, pool: PgPool, mailer: &Mailer) -> Result<Shop, ExitError> {
+        let link = self.telemetry.trace_link();
+        super::fail_point::build_shop_with_fail_point(&self.config, pool, mailer, link)
+    }
+
+    /// As [`ProcessContext::shop`], for a `work` process.
+    ///
+    /// # Errors
+    /// As [`build_shop`].
+    #[cfg(not(feature = "testing"))]
+    pub(crate) fn worker_shop(&self, pool: PgPool, mailer: &Mailer) -> Result<Shop, ExitError> {
+        self.shop(pool, mailer)
     }
 
     /// Stops the engine and closes its pool.

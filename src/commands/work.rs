@@ -34,7 +34,7 @@ pub(crate) async fn run(config: Config, arguments: Arguments) -> Result<(), Exit
     let mailer = process.mailer(&MailTarget::Server(smtp))?;
     let pool = process.connect(&url, PoolUse::Workers).await?;
     let socket = app::listen_for_worker(&process.config.http)?;
-    let shop = process.shop_with_fail_point(pool, &mailer)?;
+    let shop = process.worker_shop(pool, &mailer)?;
     let address = socket.as_ref().map(|socket| socket.address);
     tracing::info!(queues = queues.join(","), address = address.map(tracing::field::display), database = %url, "working");
 

@@ -97,10 +97,6 @@ pub(crate) const SETTINGS: &[Setting] = &[
     secret("OTEL_EXPORTER_OTLP_ENDPOINT", "a URL without TLS, such as http://localhost:4318"),
     optional("SAGALINE_STATE_DIR", "a directory for the embedded default's data"),
     optional("SAGALINE_PG_BIN", "the directory that holds PostgreSQL's `postgres` and `initdb`"),
-    optional(
-        "SAGALINE_FAILPOINT",
-        "definition/step/action|undo/before-commit|after-commit, with @n behind it for the nth time",
-    ),
 ];
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Where a test can make the engine fail; a production engine has no faults.
+//! Where a test can make the engine fail. Without the cargo feature `testing`, `no_faults` stands in for this.
 
 use std::sync::{
     Arc,

@@ -155,6 +155,7 @@ async fn lock<'a>(
 }
 
 async fn fence(core: &Core, conn: &mut PgConnection, ids: &[Uuid]) -> Result<Vec<FencedSaga>, sqlx::Error> {
+    #[cfg(feature = "testing")]
     if core.faults.is_fence_disabled() {
         return store::testing::no_fence(conn, ids).await;
     }
