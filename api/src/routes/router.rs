@@ -66,39 +66,48 @@ pub(crate) fn table(services: &[Service]) -> RouteTable {
 }
 
 fn api(services: &[Service]) -> RouteTable {
-    let mut table = RouteTable::new();
-    if services.contains(&Service::Orders) {
-        table = table
-            .write(routes!(orders::create::create_order))
-            .read(routes!(orders::list::list_orders))
-            .read(routes!(orders::get::get_order))
-            .write(routes!(orders::update_status::update_order_status))
-            .write(routes!(orders::cancel::cancel_order))
-            .read(routes!(orders::list_by_status::list_orders_by_status))
-            .read(routes!(orders::list_by_customer::list_customer_orders));
-    }
-    if services.contains(&Service::Inventory) {
-        table = table
-            .write(routes!(products::create::create_product))
-            .read(routes!(products::list::list_products))
-            .write(routes!(products::upsert::upsert_products))
-            .read(routes!(products::list_by_category::list_products_by_category))
-            .read(routes!(products::list_low_stock::list_low_stock_products))
-            .read(routes!(products::get::get_product))
-            .write(routes!(products::update::update_product))
-            .write(routes!(products::update_stock::update_stock))
-            .read(routes!(products::get_ledger::get_product_ledger));
-    }
-    if services.contains(&Service::Notifications) {
-        table = table
-            .write(routes!(notifications::create::create_notification))
-            .read(routes!(notifications::get::get_notification))
-            .read(routes!(notifications::list_by_status::list_notifications_by_status))
-            .read(routes!(notifications::list_templates::list_notification_templates));
-    }
-    if services.is_empty() {
-        return table;
-    }
+    let offered = Service::ALL.into_iter().filter(|service| services.contains(service));
+    let table = offered.fold(RouteTable::new(), |table, service| match service {
+        Service::Orders => orders(table),
+        Service::Inventory => products(table),
+        Service::Notifications => notifications(table),
+    });
+    if services.is_empty() { table } else { operators(dead_jobs(workflows(table))) }
+}
+
+fn orders(table: RouteTable) -> RouteTable {
+    table
+        .write(routes!(orders::create::create_order))
+        .read(routes!(orders::list::list_orders))
+        .read(routes!(orders::get::get_order))
+        .write(routes!(orders::update_status::update_order_status))
+        .write(routes!(orders::cancel::cancel_order))
+        .read(routes!(orders::list_by_status::list_orders_by_status))
+        .read(routes!(orders::list_by_customer::list_customer_orders))
+}
+
+fn products(table: RouteTable) -> RouteTable {
+    table
+        .write(routes!(products::create::create_product))
+        .read(routes!(products::list::list_products))
+        .write(routes!(products::upsert::upsert_products))
+        .read(routes!(products::list_by_category::list_products_by_category))
+        .read(routes!(products::list_low_stock::list_low_stock_products))
+        .read(routes!(products::get::get_product))
+        .write(routes!(products::update::update_product))
+        .write(routes!(products::update_stock::update_stock))
+        .read(routes!(products::get_ledger::get_product_ledger))
+}
+
+fn notifications(table: RouteTable) -> RouteTable {
+    table
+        .write(routes!(notifications::create::create_notification))
+        .read(routes!(notifications::get::get_notification))
+        .read(routes!(notifications::list_by_status::list_notifications_by_status))
+        .read(routes!(notifications::list_templates::list_notification_templates))
+}
+
+fn workflows(table: RouteTable) -> RouteTable {
     table
         .operate(routes!(workflows::start::start_workflow))
         .read(routes!(workflows::list::list_workflows))
@@ -107,17 +116,25 @@ fn api(services: &[Service]) -> RouteTable {
         .operate(routes!(workflows::cancel::cancel_workflow))
         .read(routes!(workflows::list_definitions::list_workflow_definitions))
         .read(routes!(workflows::get_definition::get_workflow_definition))
+}
+
+fn dead_jobs(table: RouteTable) -> RouteTable {
+    table
         .read(routes!(dead_jobs::list::list_dead_jobs))
         .read(routes!(dead_jobs::get::get_dead_job))
         .operate(routes!(dead_jobs::retry::retry_dead_job))
         .operate(routes!(dead_jobs::retry_many::retry_dead_jobs))
         .operate(routes!(dead_jobs::discard::discard_dead_job))
-        .operate(routes!(audit::list_audit))
-        .read(routes!(events::get_events))
         .operate(routes!(dead_jobs::discard_many::discard_dead_jobs))
         .read(routes!(dead_jobs::summarize::summarize_dead_jobs))
         .read(routes!(dead_jobs::list_archived::list_archived_dead_jobs))
         .read(routes!(dead_jobs::get_archived::get_archived_dead_job))
+}
+
+fn operators(table: RouteTable) -> RouteTable {
+    table
+        .operate(routes!(audit::list_audit))
+        .read(routes!(events::get_events))
         .read(routes!(queues::list::list_queues))
         .read(routes!(queues::get::get_queue))
         .operate(routes!(queues::update::update_queue))
