@@ -50,7 +50,7 @@ pub use model::{
     graph::{Graph, Node},
     ids::{DeadJobId, SagaId, WorkerId},
     kinds::{Placement, StepKind, UndoKind},
-    outcome::{Cause, Counts, Failure, Outcome, Retry, UndoOutcome},
+    outcome::{CancelOrigin, Cause, Counts, Failure, Outcome, Retry, UndoOutcome},
     queue::{Pause, QueueDepth, QueueSetting, QueueView},
     retry::RetryPolicy,
     status::{Direction, Status, StepSide},

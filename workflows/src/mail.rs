@@ -1,5 +1,6 @@
 //! Sends mail, over SMTP or into files, behind a circuit breaker.
 
+mod details;
 mod error;
 mod files;
 mod mailer;
@@ -7,8 +8,8 @@ mod message;
 mod metrics;
 mod smtp;
 
-pub use error::{MailError, MailerError, SmtpReply};
-pub(crate) use error::{reply_in, was_held_back};
+pub(crate) use details::AttemptDetails;
+pub use error::{MailError, MailerError, SmtpReply, SmtpStage};
 pub use mailer::Mailer;
 pub use message::Mail;
 pub use metrics::describe_metrics;

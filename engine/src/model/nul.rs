@@ -12,22 +12,23 @@ pub(crate) fn replace_nul(text: String) -> String {
 /// The failure as it can be stored, its details included.
 pub(crate) fn replace_nul_in_failure(failure: &Failure) -> Failure {
     let Failure { code, message, mut details } = failure.clone();
-    clean(&mut details);
+    replace_nul_in_json(&mut details);
     Failure { code: replace_nul(code), message: replace_nul(message), details }
 }
 
-fn clean(value: &mut Value) {
+/// The JSON as it can be stored.
+pub(crate) fn replace_nul_in_json(value: &mut Value) {
     match value {
         Value::String(text) if text.contains('\0') => *text = replace_nul(std::mem::take(text)),
-        Value::Array(items) => items.iter_mut().for_each(clean),
+        Value::Array(items) => items.iter_mut().for_each(replace_nul_in_json),
         Value::Object(fields) if fields.keys().any(|name| name.contains('\0')) => {
             let cleaned = std::mem::take(fields).into_iter().map(|(name, mut field)| {
-                clean(&mut field);
+                replace_nul_in_json(&mut field);
                 (replace_nul(name), field)
             });
             *fields = cleaned.collect();
         }
-        Value::Object(fields) => fields.values_mut().for_each(clean),
+        Value::Object(fields) => fields.values_mut().for_each(replace_nul_in_json),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
 }

@@ -48,6 +48,8 @@ pub struct Retry {
     pub counts: Counts,
     /// The error with its causes, outermost first.
     pub error: Vec<String>,
+    /// What helps a program that reads the history; `null` when there is nothing.
+    pub details: serde_json::Value,
 }
 
 /// Whether an attempt that is to be repeated is one of the policy's attempts.
@@ -62,17 +64,28 @@ pub enum Counts {
 impl Retry {
     /// Tries again as the policy says; keeps the error and all its causes.
     pub fn because(error: &(dyn std::error::Error + 'static)) -> Self {
-        Self { after: None, counts: Counts::Attempt, error: chain(error) }
+        Self::of(chain(error))
     }
 
     /// Tries again as the policy says, because of what the sentence tells.
     pub fn message(error: impl Into<String>) -> Self {
-        Self { after: None, counts: Counts::Attempt, error: vec![error.into()] }
+        Self::of(vec![error.into()])
     }
 
     /// Postpones work that was not begun, without using up an attempt.
     pub fn snooze(after: Duration, why: impl Into<String>) -> Self {
-        Self { after: Some(after), counts: Counts::Snooze, error: vec![why.into()] }
+        Self { after: Some(after), counts: Counts::Snooze, ..Self::message(why) }
+    }
+
+    /// Tries again as the policy says; the error is given as it is stored, outermost first.
+    pub(crate) fn of(error: Vec<String>) -> Self {
+        Self { after: None, counts: Counts::Attempt, error, details: serde_json::Value::Null }
+    }
+
+    /// Adds details, which are stored with the attempt.
+    pub fn with(mut self, details: serde_json::Value) -> Self {
+        self.details = details;
+        self
     }
 
     /// Sets the wait, instead of the policy's.
@@ -118,27 +131,41 @@ pub enum Cause {
         /// What it answered.
         failure: Failure,
     },
-    /// Somebody cancelled it.
+    /// It was cancelled.
     Cancelled {
-        /// Who.
+        /// Who cancelled it.
         actor: String,
-        /// Why.
+        /// Why, in the actor's words.
         reason: String,
+        /// What the cancel came from.
+        #[serde(default)]
+        origin: CancelOrigin,
     },
     /// Its deadline passed before its pivot.
     DeadlinePassed,
 }
 
-/// How the reason of a cancel begins that was a dead job's discard.
-pub(crate) const DISCARDED: &str = "discarded: ";
-/// How the reason of a cancel begins that was a dead job's end.
-pub(crate) const EXPIRED: &str = "expired: ";
+/// What a cancel came from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum CancelOrigin {
+    /// A caller asked for it.
+    #[default]
+    Requested,
+    /// An operator discarded the dead job of the saga.
+    Discarded,
+    /// The dead job of the saga expired.
+    Expired,
+}
 
 impl Cause {
-    /// Whether it was cancelled because its dead job was discarded or expired: what the reason then says is for operators.
+    /// Whether the saga was cancelled because its dead job was discarded or expired: the reason is then for operators.
     pub fn is_given_up(&self) -> bool {
         match self {
-            Self::Cancelled { reason, .. } => reason.starts_with(DISCARDED) || reason.starts_with(EXPIRED),
+            Self::Cancelled { origin, .. } => match origin {
+                CancelOrigin::Discarded | CancelOrigin::Expired => true,
+                CancelOrigin::Requested => false,
+            },
             Self::Failed { .. } | Self::DeadlinePassed => false,
         }
     }
@@ -147,7 +174,11 @@ impl Cause {
     pub fn sentence(&self) -> String {
         match self {
             Self::Failed { step, failure } => format!("{step}: {} ({})", failure.message, failure.code),
-            Self::Cancelled { actor, reason } => format!("cancelled by {actor}: {reason}"),
+            Self::Cancelled { actor, reason, origin } => match origin {
+                CancelOrigin::Requested => format!("cancelled by {actor}: {reason}"),
+                CancelOrigin::Discarded => format!("discarded by {actor}: {reason}"),
+                CancelOrigin::Expired => format!("expired: {reason}"),
+            },
             Self::DeadlinePassed => "the deadline passed".into(),
         }
     }

@@ -2,7 +2,7 @@
 
 use crate::model::{
     graph::Graph,
-    outcome::{Cause, Counts, Failure},
+    outcome::{CancelOrigin, Cause, Counts, Failure},
     transition::{Event, State, transition},
     views::{HistoryEntry, HistoryOutcome},
 };
@@ -43,11 +43,11 @@ fn event(entry: &HistoryEntry, cause: Option<&Cause>) -> Event {
         HistoryOutcome::Parked => Event::Parked,
         HistoryOutcome::Exhausted => Event::Exhausted(failure()),
         HistoryOutcome::Cancelled => match cause {
-            Some(Cause::Cancelled { actor, reason }) => {
-                Event::Cancel { actor: actor.clone(), reason: reason.clone() }
+            Some(Cause::Cancelled { actor, reason, origin }) => {
+                Event::Cancel { actor: actor.clone(), reason: reason.clone(), origin: *origin }
             }
             Some(Cause::Failed { .. } | Cause::DeadlinePassed) | None => {
-                Event::Cancel { actor: String::new(), reason: String::new() }
+                Event::Cancel { actor: String::new(), reason: String::new(), origin: CancelOrigin::Requested }
             }
         },
         HistoryOutcome::DeadlinePassed => Event::DeadlinePassed,

@@ -4,7 +4,7 @@
 use crate::model::{
     graph::Graph,
     kinds::{Placement, StepKind, UndoKind},
-    outcome::{Cause, Counts, Failure},
+    outcome::{CancelOrigin, Cause, Counts, Failure},
     status::{Direction, Status, StepSide},
 };
 
@@ -67,12 +67,14 @@ pub enum Event {
     Exhausted(Failure),
     /// The answer was no.
     Failed(Failure),
-    /// Somebody cancels.
+    /// The saga is cancelled.
     Cancel {
-        /// Who.
+        /// Who cancels it.
         actor: String,
         /// Why.
         reason: String,
+        /// What the cancel comes from.
+        origin: CancelOrigin,
     },
     /// The deadline passed.
     DeadlinePassed,
@@ -139,9 +141,11 @@ pub fn transition(graph: &Graph, state: &State, event: &Event) -> Result<(State,
                 Err(Refusal::Impossible)
             }
         },
-        Event::Cancel { actor, reason } => {
-            interrupt(graph, state, || Cause::Cancelled { actor: actor.clone(), reason: reason.clone() })
-        }
+        Event::Cancel { actor, reason, origin } => interrupt(graph, state, || Cause::Cancelled {
+            actor: actor.clone(),
+            reason: reason.clone(),
+            origin: *origin,
+        }),
         Event::DeadlinePassed => interrupt(graph, state, || Cause::DeadlinePassed),
         Event::Parked => moving(state).map(park),
         Event::Retried => match state.status {

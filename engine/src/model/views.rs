@@ -78,6 +78,8 @@ pub struct HistoryEntry {
     pub output: Option<Value>,
     /// The error with its causes, outermost first; for a cancel, who and why.
     pub error: Vec<String>,
+    /// What the step added to the error for programs.
+    pub details: Option<Value>,
     /// The process that did it.
     pub worker: Option<WorkerId>,
     /// The epoch of its claim.

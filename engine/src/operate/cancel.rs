@@ -8,6 +8,7 @@ use crate::{
         audit::Operator,
         error::CancelError,
         ids::SagaId,
+        outcome::CancelOrigin,
         transition::{Event, Refusal, transition},
         views::HistoryOutcome,
     },
@@ -68,7 +69,8 @@ async fn cancel(
     if saga.row.ended {
         return Err(CancelError::Ended(saga.state.status));
     }
-    let event = Event::Cancel { actor: by.actor.into(), reason: reason.into() };
+    let event =
+        Event::Cancel { actor: by.actor.into(), reason: reason.into(), origin: CancelOrigin::Requested };
     let state = match transition(saga.graph(), &saga.state, &event) {
         Ok((state, _)) => state,
         Err(Refusal::AlreadyCompensating) => {

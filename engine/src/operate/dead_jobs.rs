@@ -12,7 +12,7 @@ use crate::{
         error::DeadJobError,
         ids::{DeadJobId, SagaId},
         kinds::UndoKind,
-        outcome::{DISCARDED, chain},
+        outcome::{CancelOrigin, chain},
         status::Direction,
         transition::{DiscardEffect, Event, discard, transition},
         views::HistoryOutcome,
@@ -246,8 +246,8 @@ async fn act(
     let (event, outcome) = match (action, effect) {
         (Action::Retry, _) => (Event::Retried, HistoryOutcome::Retried),
         (Action::Discard(_), DiscardEffect::Compensate) => {
-            let reason = format!("{DISCARDED}{reason}");
-            (Event::Cancel { actor: by.actor.into(), reason }, HistoryOutcome::Cancelled)
+            let (actor, reason, origin) = (by.actor.into(), reason.into(), CancelOrigin::Discarded);
+            (Event::Cancel { actor, reason, origin }, HistoryOutcome::Cancelled)
         }
         (Action::Discard(_), DiscardEffect::Finish | DiscardEffect::Abandon) => {
             (Event::Discarded, HistoryOutcome::Discarded)

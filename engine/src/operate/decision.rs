@@ -103,6 +103,7 @@ impl LockedSaga {
             duration: Duration::ZERO,
             output: None,
             error: vec![why.clone()],
+            details: None,
             epoch: self.row.epoch,
         };
         store::commits::append_history(conn, &[entry], core.worker).await?;

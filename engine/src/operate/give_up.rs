@@ -6,7 +6,7 @@ use crate::{
     model::{
         error::StepError,
         ids::SagaId,
-        outcome::EXPIRED,
+        outcome::CancelOrigin,
         status::{Direction, Status},
         transition::{DiscardEffect, Event, discard, transition},
         views::HistoryOutcome,
@@ -18,6 +18,8 @@ use crate::{
 
 /// Who acts when nobody did.
 const ENGINE: &str = "engine";
+/// Why a saga is given up whose dead job expired.
+const UNATTENDED: &str = "nobody acted on its dead job before the time to live was over";
 
 /// What becomes of a saga whose dead job expired.
 pub(crate) enum Expired {
@@ -38,19 +40,19 @@ pub(crate) async fn expire(
     saga_id: SagaId,
 ) -> Result<Expired, StepError> {
     let Some(saga) = dead(core, conn, saga_id).await? else { return Ok(Expired::NotDead) };
-    let why = format!("{EXPIRED}nobody acted on its dead job before the time to live was over");
     let (event, outcome) = match discard(saga.graph(), &saga.state) {
         DiscardEffect::Abandon if saga.state.direction == Direction::Undo => return Ok(Expired::Waits),
         DiscardEffect::Abandon => return Ok(Expired::Unknown),
         DiscardEffect::Compensate => {
-            (Event::Cancel { actor: ENGINE.into(), reason: why.clone() }, HistoryOutcome::Cancelled)
+            let (actor, reason, origin) = (ENGINE.into(), UNATTENDED.into(), CancelOrigin::Expired);
+            (Event::Cancel { actor, reason, origin }, HistoryOutcome::Cancelled)
         }
         DiscardEffect::Finish => (Event::Discarded, HistoryOutcome::Discarded),
     };
     let Ok((state, _)) = transition(saga.graph(), &saga.state, &event) else {
         return Ok(Expired::NotDead);
     };
-    saga.apply(core, conn, state, outcome, why).await.map(Expired::GivenUp)
+    saga.apply(core, conn, state, outcome, format!("expired: {UNATTENDED}")).await.map(Expired::GivenUp)
 }
 
 /// Has a dead saga compensate whose deadline passed; `None` when it is not dead any more, or can't compensate.

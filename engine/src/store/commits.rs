@@ -68,6 +68,8 @@ pub(crate) struct HistoryRow {
     pub(crate) duration: Duration,
     pub(crate) output: Option<std::sync::Arc<serde_json::value::RawValue>>,
     pub(crate) error: Vec<String>,
+    /// As JSON.
+    pub(crate) details: Option<String>,
     pub(crate) epoch: i64,
 }
 
@@ -79,13 +81,14 @@ pub(crate) async fn append_history(
 ) -> Result<(), sqlx::Error> {
     sqlx::query(
         "insert into engine.history (saga_id, seq, step, direction, outcome, attempt, started_at, duration_ms, output, \
-             error, worker, epoch) \
+             error, details, worker, epoch) \
          select saga_id, seq, step, direction, outcome, attempt, \
              statement_timestamp() - started_ago_us * interval '1 microsecond', duration_us / 1000, output::jsonb, \
-             error::jsonb, $1, epoch \
+             error::jsonb, details::jsonb, $1, epoch \
          from unnest($2::uuid[], $3::int[], $4::text[], $5::text[], $6::text[], $7::int[], $8::bigint[], $9::bigint[], \
-             $10::text[], $11::text[], $12::bigint[]) \
-             as h (saga_id, seq, step, direction, outcome, attempt, started_ago_us, duration_us, output, error, epoch)",
+             $10::text[], $11::text[], $12::text[], $13::bigint[]) \
+             as h (saga_id, seq, step, direction, outcome, attempt, started_ago_us, duration_us, output, error, details, \
+                 epoch)",
     )
     .bind(worker)
     .bind(rows.iter().map(|row| row.saga_id).collect::<Vec<_>>())
@@ -98,6 +101,7 @@ pub(crate) async fn append_history(
     .bind(rows.iter().map(|row| micros(row.duration)).collect::<Vec<_>>())
     .bind(rows.iter().map(|row| row.output.as_deref().map(serde_json::value::RawValue::get)).collect::<Vec<_>>())
     .bind(rows.iter().map(|row| error_json(&row.error)).collect::<Vec<_>>())
+    .bind(rows.iter().map(|row| row.details.as_deref()).collect::<Vec<_>>())
     .bind(rows.iter().map(|row| row.epoch).collect::<Vec<_>>())
     .execute(conn)
     .await

@@ -164,6 +164,7 @@ struct HistoryRow {
     duration_ms: i64,
     output: Option<serde_json::Value>,
     error: Option<Json<Vec<String>>>,
+    details: Option<serde_json::Value>,
     worker: Option<Uuid>,
     epoch: i64,
 }
@@ -181,6 +182,7 @@ impl HistoryRow {
             duration_ms: self.duration_ms,
             output: self.output,
             error: self.error.map(|error| error.0).unwrap_or_default(),
+            details: self.details,
             worker: self.worker.map(WorkerId),
             epoch: self.epoch,
         })
@@ -195,11 +197,11 @@ pub(crate) async fn history(
     limit: i64,
 ) -> Result<Vec<HistoryEntry>, sqlx::Error> {
     let rows: Vec<HistoryRow> = sqlx::query_as(
-        "select seq, step, direction, outcome, attempt, started_at, duration_ms, output, error, worker, epoch \
+        "select seq, step, direction, outcome, attempt, started_at, duration_ms, output, error, details, worker, epoch \
          from engine.history where saga_id = $1 and seq > $2 \
          union all \
          select history_seq + 1, step, direction, 'started', attempt, coalesce(claimed_at, now()), \
-             coalesce(extract(epoch from clock_timestamp() - claimed_at) * 1000, 0)::bigint, null, null, lease_owner, epoch \
+             coalesce(extract(epoch from clock_timestamp() - claimed_at) * 1000, 0)::bigint, null, null, null, lease_owner, epoch \
          from engine.saga where id = $1 and lease_owner is not null and history_seq + 1 > $2 \
          order by seq limit $3",
     )
@@ -220,11 +222,11 @@ pub(crate) async fn latest_attempts(
 ) -> Result<Vec<HistoryEntry>, sqlx::Error> {
     let rows: Vec<HistoryRow> = sqlx::query_as(
         "select * from ( \
-             select seq, step, direction, outcome, attempt, started_at, duration_ms, output, error, worker, epoch \
+             select seq, step, direction, outcome, attempt, started_at, duration_ms, output, error, details, worker, epoch \
              from engine.history where saga_id = $1 and step = $2 and direction = 'action' \
              union all \
              select history_seq + 1, step, direction, 'started', attempt, coalesce(claimed_at, now()), \
-                 coalesce(extract(epoch from clock_timestamp() - claimed_at) * 1000, 0)::bigint, null, null, lease_owner, \
+                 coalesce(extract(epoch from clock_timestamp() - claimed_at) * 1000, 0)::bigint, null, null, null, lease_owner, \
                  epoch \
              from engine.saga where id = $1 and step = $2 and direction = 'action' and lease_owner is not null \
              order by seq desc limit $3) latest \

@@ -9,9 +9,9 @@ use std::{
 };
 
 use engine::{
-    BulkLimits, BulkResult, CancelError, Cause, DeadJob, DeadJobError, DeadJobFilter, Direction,
-    DiscardEffect, DiscardMode, Engine, EngineBuilder, HistoryOutcome, Page, Saga, SagaFilter, SagaId,
-    SagaName, Status, StatusChange, StatusObserver, StepError, Tx,
+    BulkLimits, BulkResult, CancelError, CancelOrigin, Cause, DeadJob, DeadJobError, DeadJobFilter,
+    Direction, DiscardEffect, DiscardMode, Engine, EngineBuilder, HistoryOutcome, Page, Saga, SagaFilter,
+    SagaId, SagaName, Status, StatusChange, StatusObserver, StepError, Tx,
     testing::{Fault, FaultPoint, Faults, with_faults},
 };
 use sqlx::PgPool;
@@ -126,7 +126,10 @@ async fn a_saga_that_can_still_unwind_does_so_when_it_is_discarded() {
     assert_eq!(engine.wait(saga_id, WAIT_TIMEOUT).await.unwrap().unwrap().status, Status::Compensated);
     assert_eq!(fixtures::effects(&pool, "pack").await, 0, "nothing is left standing");
     let cause = cause(engine, saga_id).await.unwrap();
-    assert_eq!(cause, Cause::Cancelled { actor: "ada".into(), reason: "discarded: lost".into() });
+    assert_eq!(
+        cause,
+        Cause::Cancelled { actor: "ada".into(), reason: "lost".into(), origin: CancelOrigin::Discarded }
+    );
     assert!(cause.is_given_up());
     let job = engine.dead_job(job.dead_job_id).await.unwrap().unwrap();
     assert_eq!((job.resolution.as_deref(), job.resolved_by.as_deref()), (Some("discarded"), Some("ada")));
@@ -145,9 +148,12 @@ async fn a_saga_that_can_still_unwind_does_so_when_its_dead_job_expires() {
     assert_eq!(engine.wait(saga_id, WAIT_TIMEOUT).await.unwrap().unwrap().status, Status::Compensated);
     assert_eq!(fixtures::effects(&pool, "pack").await, 0);
     let cause = cause(engine, saga_id).await.unwrap();
-    let Cause::Cancelled { actor, reason } = &cause else { panic!("{cause:?}") };
+    let Cause::Cancelled { actor, reason, origin } = &cause else { panic!("{cause:?}") };
     assert_eq!(actor, "engine");
-    assert!(reason.starts_with("expired: nobody acted") && cause.is_given_up(), "{reason}");
+    assert!(
+        reason.starts_with("nobody acted") && *origin == CancelOrigin::Expired && cause.is_given_up(),
+        "{reason}"
+    );
     let archived = engine.archived_dead_job(job.dead_job_id).await.unwrap().unwrap();
     assert_eq!(archived.dead_job.resolution, None);
     assert_eq!(engine.verify_histories(10).await.unwrap(), []);

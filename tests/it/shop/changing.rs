@@ -7,6 +7,7 @@ use shop::{
     Shop,
     commands::{self, CancelOrderError, CancelRefusal, IllegalStatus, StatusError},
     mail::Mailer,
+    notifications::DELIVER_NOTIFICATION,
     orders::{CANCEL_ORDER, CancelOrder, OrderStatus, PLACE_ORDER},
     sagas::{self, Settings},
 };
@@ -60,6 +61,31 @@ async fn cancelling_while_the_order_is_being_placed_unwinds_the_placement() {
     let cancelled = test.order(pending.order_id).await;
     assert_eq!(statuses(&cancelled), [OrderStatus::Pending, OrderStatus::Cancelling, OrderStatus::Cancelled]);
     assert_eq!(test.stock(&tea).await, (5, 0));
+    test.close().await;
+}
+
+#[tokio::test]
+async fn a_customer_is_mailed_their_own_reason_whatever_it_begins_with() {
+    let test = TestShop::open().await;
+    test.add_product("TEA-1", 10, 5).await;
+    let mut cancelled = Vec::new();
+    for reason in ["expired: voucher", "discarded: x"] {
+        let pending =
+            commands::place_order(&test.shop, order(&[("TEA-1", 1)]), None, "test", None).await.unwrap();
+        commands::cancel_order(&test.shop, pending.order_id, reason, "ann").await.unwrap();
+        cancelled.push((pending.order_id, reason));
+    }
+    let test = test.start_workers();
+    for (order_id, reason) in cancelled {
+        assert_eq!(test.settled(PLACE_ORDER.name(), order_id.to_string()).await, Status::Compensated);
+        let mail = test.settled(DELIVER_NOTIFICATION.name(), format!("order-cancelled:{order_id}")).await;
+        assert_eq!(mail, Status::Completed);
+        assert_eq!(test.order(order_id).await.status_reason.as_deref(), Some(reason));
+        let mails = test.mails();
+        let mail =
+            mails.iter().find(|mail| mail.contains(&order_id.to_string())).expect("a mail about the order");
+        assert!(mail.contains(reason) && !mail.contains("technical reasons"), "{mail}");
+    }
     test.close().await;
 }
 

@@ -18,7 +18,9 @@ use crate::support::WAIT_TIMEOUT;
 #[tokio::test]
 async fn a_mail_server_that_fails_parks_the_mail_and_an_operator_revives_it() {
     let catcher = MailCatcher::start().await.unwrap();
-    catcher.behave(Behaviour::PermanentFailure(Stage::Recipient));
+    // The reply ends as the stored sentence about it does.
+    let reply = "550 no such mailbox (mail-refused)";
+    catcher.behave(Behaviour::Answer(Stage::Recipient, reply));
     let mailer = Mailer::smtp(&catcher.url(), "shop@example.com").unwrap();
     let settings = Settings { send_mail_retry: QUICK, ..Settings::new(mailer) };
     let test = TestShop::with(tempfile::tempdir().unwrap(), settings).await.start_workers();
@@ -34,6 +36,7 @@ async fn a_mail_server_that_fails_parks_the_mail_and_an_operator_revives_it() {
     let id = started.saga_id.0;
     let failed = notifications::get(test.shop.engine(), id).await.unwrap().unwrap();
     assert_eq!((failed.status, failed.attempts.len()), (NotificationStatus::Failed, 1));
+    assert_eq!(failed.attempts[0].reply.as_deref(), Some(reply));
 
     catcher.behave(Behaviour::Accept);
     let (filter, page) = (DeadJobFilter::default(), Page { after: None, limit: 9 });

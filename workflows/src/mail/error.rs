@@ -1,10 +1,11 @@
-//! What became of a mail that was not sent, and what the mail server said: in the words that are stored with the saga, from
-//! which the reply is read again.
+//! Why a mail was not sent, and what the mail server replied.
 
 use std::{path::PathBuf, time::Duration};
 
-/// What the mail server said when it took a mail.
-#[derive(Clone, Debug, PartialEq, Eq)]
+use serde::{Deserialize, Serialize};
+
+/// A reply of the mail server.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SmtpReply {
     /// The reply's code, such as 250.
     pub code: u16,
@@ -27,33 +28,21 @@ impl std::fmt::Display for SmtpReply {
     }
 }
 
-/// What stands before a server's reply in an error, and so in the history of a saga.
-const SERVER_REJECTS: &str = "the mail server takes none of our mails: ";
-const RECIPIENT_DEFERRED: &str = "the mail server did not take the mail for now: ";
-const RECIPIENT_REJECTED: &str = "the mail server refused the mail: ";
-/// What stands behind it.
-const RECIPIENT_REJECTED_CODE: &str = " (mail-refused)";
-/// What stands before the error of a mail that was the one to try.
-const STILL_FAILS: &str = "the mail server still fails: ";
-
-/// Finds what the server said in an error that was stored, outermost first; a failure has its code behind it.
-pub(crate) fn reply_in(error: &[String]) -> Option<&str> {
-    error.iter().find_map(|line| {
-        let line = line.strip_prefix(STILL_FAILS).unwrap_or(line);
-        line.strip_prefix(SERVER_REJECTS).or_else(|| line.strip_prefix(RECIPIENT_DEFERRED)).or_else(|| {
-            line.strip_prefix(RECIPIENT_REJECTED)
-                .map(|reply| reply.strip_suffix(RECIPIENT_REJECTED_CODE).unwrap_or(reply))
-        })
-    })
+/// The part of the exchange with a mail server that a reply ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SmtpStage {
+    /// Connecting, greeting, encrypting, logging in.
+    Connect,
+    /// `MAIL`: the sender.
+    Mail,
+    /// `RCPT`: the recipients.
+    Rcpt,
+    /// `DATA`: the leave to send the content.
+    Data,
+    /// The content, and the server's word for it.
+    Content,
 }
-
-/// Whether an error that was stored says that nothing was attempted.
-pub(crate) fn was_held_back(error: &[String]) -> bool {
-    error.first().is_some_and(|line| line == HELD_BACK)
-}
-
-/// The whole error of a mail that was held back.
-const HELD_BACK: &str = "the mail server has failed too often; waiting before the next try";
 
 /// A mailer could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -69,28 +58,33 @@ pub enum MailerError {
     Directory(PathBuf, #[source] std::io::Error),
 }
 
+/// The code of a mail that was held back.
+pub(crate) const BREAKER_OPEN: &str = "mail-breaker-open";
+
 /// A mail was not sent, or it is not known whether it was.
 #[derive(Debug, thiserror::Error)]
 pub enum MailError {
     /// The mail server has failed lately; nothing was attempted.
-    #[error("{HELD_BACK}")]
+    #[error("the mail server has failed too often; waiting before the next try")]
     BreakerOpen {
         /// When to ask again; spread, so that not all who wait come in the moment of the next probe.
         retry_after: Duration,
     },
     /// The mail server has failed lately, and this mail was the one to find out that it still does; it does not count as
     /// an attempt of the mail.
-    #[error("{STILL_FAILS}{what}")]
+    #[error("the mail server still fails: {}", failure.sentence())]
     ProbeFailed {
         /// When to ask again; spread.
         retry_after: Duration,
-        /// What did not work, in one sentence.
-        what: String,
+        /// What did not work.
+        failure: Box<MailError>,
     },
     /// The server takes no mail now, whichever it is: it goes down, has too many connections, does not take our log-in,
     /// our address or our sender.
-    #[error("{SERVER_REJECTS}{reply}")]
+    #[error("the mail server takes none of our mails: {reply}")]
     ServerRejects {
+        /// When it said so.
+        stage: SmtpStage,
         /// What it said.
         reply: SmtpReply,
     },
@@ -104,14 +98,18 @@ pub enum MailError {
         source: Option<Box<dyn std::error::Error + Send + Sync>>,
     },
     /// The server does not take this mail now, but perhaps later.
-    #[error("{RECIPIENT_DEFERRED}{reply}")]
+    #[error("the mail server did not take the mail for now: {reply}")]
     RecipientDeferred {
+        /// When it said so.
+        stage: SmtpStage,
         /// What it said.
         reply: SmtpReply,
     },
     /// The server does not want this mail, and will not later.
-    #[error("{RECIPIENT_REJECTED}{reply}")]
+    #[error("the mail server refused the mail: {reply}")]
     RecipientRejected {
+        /// When it said so.
+        stage: SmtpStage,
         /// What it said.
         reply: SmtpReply,
     },
@@ -151,7 +149,7 @@ impl MailError {
     /// A stable code for programs.
     pub fn code(&self) -> &'static str {
         match self {
-            Self::BreakerOpen { .. } => "mail-breaker-open",
+            Self::BreakerOpen { .. } => BREAKER_OPEN,
             Self::ProbeFailed { .. } => "mail-probe-failed",
             Self::ServerRejects { .. } => "mail-server-takes-none",
             Self::Temporary { .. } => "mail-server-unavailable",
@@ -161,34 +159,22 @@ impl MailError {
         }
     }
 
+    /// What the server replied, and when, if a reply is the error.
+    pub fn reply(&self) -> Option<(SmtpStage, &SmtpReply)> {
+        match self {
+            Self::ServerRejects { stage, reply }
+            | Self::RecipientDeferred { stage, reply }
+            | Self::RecipientRejected { stage, reply } => Some((*stage, reply)),
+            Self::ProbeFailed { failure, .. } => failure.reply(),
+            Self::BreakerOpen { .. } | Self::Temporary { .. } | Self::Unsendable { .. } => None,
+        }
+    }
+
     /// The error with its causes in one sentence.
     pub fn sentence(&self) -> String {
         let first: &(dyn std::error::Error + 'static) = self;
         let chain: Vec<String> =
             std::iter::successors(Some(first), |error| error.source()).map(ToString::to_string).collect();
         chain.join(": ")
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_reply_is_found_in_whatever_error_it_stands() {
-        let reply = || SmtpReply::new(535, "no");
-        let probe =
-            |error: MailError| MailError::ProbeFailed { retry_after: Duration::ZERO, what: error.sentence() };
-        let stored = |error: &MailError| vec![error.to_string()];
-        for error in [
-            MailError::ServerRejects { reply: reply() },
-            MailError::RecipientDeferred { reply: reply() },
-            MailError::RecipientRejected { reply: reply() },
-            probe(MailError::ServerRejects { reply: reply() }),
-        ] {
-            assert_eq!(reply_in(&stored(&error)), Some("535 no"), "{error}");
-            assert!(!was_held_back(&stored(&error)));
-        }
-        assert!(was_held_back(&stored(&MailError::BreakerOpen { retry_after: Duration::ZERO })));
     }
 }

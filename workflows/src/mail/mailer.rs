@@ -153,7 +153,7 @@ impl Mailer {
                 let is_probe = permit.is_probe();
                 permit.failed();
                 // It was chosen to try, and what it met is no fault of its own.
-                Err(if is_probe { inner.probe_failed(&error) } else { error })
+                Err(if is_probe { inner.probe_failed(error) } else { error })
             }
             // A server that says no to one mail is well.
             answer => {
@@ -173,10 +173,10 @@ fn sender(from: &str) -> Result<Mailbox, MailerError> {
 }
 
 impl Inner {
-    fn probe_failed(&self, error: &MailError) -> MailError {
+    fn probe_failed(&self, error: MailError) -> MailError {
         MailError::ProbeFailed {
             retry_after: self.breaker.open_error().retry_delay(),
-            what: error.sentence(),
+            failure: Box::new(error),
         }
     }
 }

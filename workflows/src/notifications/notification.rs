@@ -7,7 +7,7 @@ use sqlx_macros::FromRow;
 use uuid::Uuid;
 
 use super::status::NotificationStatus;
-use crate::mail;
+use crate::mail::AttemptDetails;
 
 /// A message, and how its delivery goes.
 #[derive(Clone, Debug, Serialize)]
@@ -75,12 +75,12 @@ pub struct NotificationSummary {
 
 /// None where nothing was attempted: the breaker held the mail back.
 pub(super) fn attempt(entry: HistoryEntry) -> Option<DeliveryAttempt> {
-    let was_held_back = entry.outcome == HistoryOutcome::Snoozed && mail::was_held_back(&entry.error);
-    if entry.attempt == 0 || was_held_back {
+    let HistoryEntry { attempt, outcome, started_at, duration_ms, output, error, details, .. } = entry;
+    let details = details.as_ref().and_then(AttemptDetails::read);
+    if attempt == 0 || details.as_ref().is_some_and(AttemptDetails::was_held_back) {
         return None;
     }
-    let HistoryEntry { attempt, outcome, started_at, duration_ms, output, error, .. } = entry;
-    let said = output.as_ref().and_then(|output| output.get("reply")?.as_str());
-    let reply = said.or_else(|| mail::reply_in(&error)).map(ToOwned::to_owned);
+    let accepted = output.as_ref().and_then(|output| Some(output.get("reply")?.as_str()?.to_owned()));
+    let reply = accepted.or_else(|| details?.reply());
     Some(DeliveryAttempt { attempt, outcome, started_at, duration_ms, reply, error })
 }

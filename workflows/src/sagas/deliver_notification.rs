@@ -173,14 +173,14 @@ impl CallStep for SendMail {
             Ok(reply) => Outcome::Done(Sent { message_id: mail.message_id, reply: reply.to_string() }),
             Err(
                 error @ (MailError::BreakerOpen { retry_after } | MailError::ProbeFailed { retry_after, .. }),
-            ) => Outcome::Retry(Retry::snooze(retry_after, error.to_string())),
+            ) => Outcome::Retry(Retry::snooze(retry_after, error.to_string()).with(error.details())),
             Err(
                 error @ (MailError::ServerRejects { .. }
                 | MailError::Temporary { .. }
                 | MailError::RecipientDeferred { .. }),
-            ) => Outcome::retry(&error),
+            ) => Outcome::Retry(Retry::because(&error).with(error.details())),
             Err(error @ (MailError::RecipientRejected { .. } | MailError::Unsendable { .. })) => {
-                Outcome::Fail(Failure::new(error.code(), error.sentence()))
+                Outcome::Fail(Failure::new(error.code(), error.sentence()).with(error.details()))
             }
         }
     }

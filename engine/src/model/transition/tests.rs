@@ -44,7 +44,7 @@ fn events() -> impl Strategy<Value = Event> {
         1 => Just(Event::Lost),
         1 => Just(Event::Exhausted(failure())),
         1 => Just(Event::Failed(failure())),
-        1 => Just(Event::Cancel { actor: "a".into(), reason: "r".into() }),
+        1 => Just(Event::Cancel { actor: "a".into(), reason: "r".into(), origin: CancelOrigin::Requested }),
         1 => Just(Event::DeadlinePassed),
         1 => Just(Event::Parked),
         2 => Just(Event::Retried),
@@ -148,7 +148,7 @@ fn at(at: usize) -> State {
 }
 
 fn cancel() -> Event {
-    Event::Cancel { actor: "a".into(), reason: "r".into() }
+    Event::Cancel { actor: "a".into(), reason: "r".into(), origin: CancelOrigin::Requested }
 }
 
 #[test]

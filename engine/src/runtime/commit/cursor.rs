@@ -17,8 +17,8 @@ use crate::{
     model::{
         graph::{Graph, UNKNOWN_GRAPH},
         kinds::StepKind,
-        nul::{replace_nul, replace_nul_in_failure},
-        outcome::{Counts, Failure, Outcome, Retry},
+        nul::{replace_nul, replace_nul_in_failure, replace_nul_in_json},
+        outcome::{CancelOrigin, Counts, Failure, Outcome, Retry},
         retry::RetryPolicy,
         status::{Direction, Status},
         transition::{Event, MAX_LOST_ATTEMPTS, Next, Refusal, State, can_compensate, transition},
@@ -129,7 +129,7 @@ impl<'a> SagaCursor<'a> {
             self.record(
                 HistoryOutcome::Retry,
                 None,
-                vec![error.into()],
+                vec![error.into()].into(),
                 Instant::now(),
                 Duration::ZERO,
                 history,
@@ -139,7 +139,14 @@ impl<'a> SagaCursor<'a> {
     }
 
     fn park(&mut self, error: String, history: &mut Vec<HistoryRow>) {
-        self.record(HistoryOutcome::Parked, None, vec![error], Instant::now(), Duration::ZERO, history);
+        self.record(
+            HistoryOutcome::Parked,
+            None,
+            vec![error].into(),
+            Instant::now(),
+            Duration::ZERO,
+            history,
+        );
         self.apply(&Event::Parked);
     }
 
@@ -151,7 +158,8 @@ impl<'a> SagaCursor<'a> {
         }
         let (event, outcome, why) = if let Some((actor, reason)) = self.cancel.take() {
             let why = vec![format!("cancelled by {actor}: {reason}")];
-            (Event::Cancel { actor, reason }, HistoryOutcome::Cancelled, why)
+            let origin = CancelOrigin::Requested;
+            (Event::Cancel { actor, reason, origin }, HistoryOutcome::Cancelled, why)
         } else if self.deadline_passed {
             (Event::DeadlinePassed, HistoryOutcome::DeadlinePassed, vec!["the deadline passed".into()])
         } else {
@@ -159,7 +167,7 @@ impl<'a> SagaCursor<'a> {
         };
         match transition(self.graph, &self.state, &event) {
             Ok(_) => {
-                self.record(outcome, None, why, Instant::now(), Duration::ZERO, history);
+                self.record(outcome, None, why.into(), Instant::now(), Duration::ZERO, history);
                 self.apply(&event);
             }
             // Too late for it: the saga goes on, as the caller of cancel can read off its status.
@@ -187,7 +195,7 @@ impl<'a> SagaCursor<'a> {
     /// The answer for a step that is known to break its batch.
     pub(crate) fn forced_answer(&self, recovery: &Recovery) -> Option<StepAnswer> {
         let error = recovery.error_for(self.state.side())?;
-        let retry = Retry { after: None, counts: Counts::Attempt, error: error.to_vec() };
+        let retry = Retry::of(error.to_vec());
         Some(StepAnswer::Outcome(Outcome::Retry(retry)))
     }
 
@@ -229,7 +237,14 @@ impl<'a> SagaCursor<'a> {
                 self.park(reason.clone(), history);
             }
             StepAnswer::Outcome(Outcome::Done(output)) => {
-                self.record(HistoryOutcome::Done, output.clone(), Vec::new(), started, took, history);
+                self.record(
+                    HistoryOutcome::Done,
+                    output.clone(),
+                    AttemptError::default(),
+                    started,
+                    took,
+                    history,
+                );
                 if self.state.direction == Direction::Action {
                     let output_index = self.state.step_index + 1;
                     if self.values.len() <= output_index {
@@ -242,7 +257,10 @@ impl<'a> SagaCursor<'a> {
             StepAnswer::Outcome(Outcome::Retry(retry)) => self.apply_retry(retry, started, took, history),
             StepAnswer::Outcome(Outcome::Fail(failure)) => {
                 let failure = replace_nul_in_failure(failure);
-                let error = vec![format!("{} ({})", failure.message, failure.code)];
+                let error = AttemptError {
+                    sentences: vec![format!("{} ({})", failure.message, failure.code)],
+                    details: failure.details.clone(),
+                };
                 self.record(HistoryOutcome::Failed, None, error, started, took, history);
                 self.apply(&Event::Failed(failure));
             }
@@ -260,7 +278,7 @@ impl<'a> SagaCursor<'a> {
         let exhausted = retry.counts == Counts::Attempt && self.state.attempt >= policy.attempts;
         if exhausted {
             let last = retry.error.first().cloned().map_or_else(|| "no reason given".into(), replace_nul);
-            self.record(HistoryOutcome::Exhausted, None, retry.error.clone(), started, took, history);
+            self.record(HistoryOutcome::Exhausted, None, retry.into(), started, took, history);
             let message = format!("gave up after {} attempts; the last: {last}", self.state.attempt);
             self.apply(&Event::Exhausted(Failure::new("attempts-exhausted", message)));
             return;
@@ -269,7 +287,7 @@ impl<'a> SagaCursor<'a> {
             Counts::Attempt => HistoryOutcome::Retry,
             Counts::Snooze => HistoryOutcome::Snoozed,
         };
-        self.record(outcome, None, retry.error.clone(), started, took, history);
+        self.record(outcome, None, retry.into(), started, took, history);
         self.delay = retry.after.unwrap_or_else(|| policy.delay(self.state.attempt, rand::random()));
         self.apply(&Event::Retry(retry.counts));
     }
@@ -300,13 +318,15 @@ impl<'a> SagaCursor<'a> {
         &mut self,
         outcome: HistoryOutcome,
         output: Option<Arc<RawValue>>,
-        error: Vec<String>,
+        error: AttemptError,
         started: Instant,
         took: Duration,
         history: &mut Vec<HistoryRow>,
     ) {
         self.seq += 1;
-        let error: Vec<String> = error.into_iter().map(replace_nul).collect();
+        let AttemptError { sentences, mut details } = error;
+        let error: Vec<String> = sentences.into_iter().map(replace_nul).collect();
+        replace_nul_in_json(&mut details);
         if let Some(first) = error.first() {
             self.error = Some(first.clone());
         }
@@ -321,6 +341,7 @@ impl<'a> SagaCursor<'a> {
             duration: took,
             output,
             error,
+            details: (!details.is_null()).then(|| details.to_string()),
             epoch: self.job.epoch,
         });
     }
@@ -370,6 +391,25 @@ impl<'a> SagaCursor<'a> {
             history_seq: self.seq,
             values: self.values.clone(),
         }
+    }
+}
+
+/// What is recorded of an attempt that did not do it: sentences for people, details for programs.
+#[derive(Debug, Default)]
+struct AttemptError {
+    sentences: Vec<String>,
+    details: serde_json::Value,
+}
+
+impl From<Vec<String>> for AttemptError {
+    fn from(sentences: Vec<String>) -> Self {
+        Self { sentences, details: serde_json::Value::Null }
+    }
+}
+
+impl From<&Retry> for AttemptError {
+    fn from(retry: &Retry) -> Self {
+        Self { sentences: retry.error.clone(), details: retry.details.clone() }
     }
 }
 

@@ -179,6 +179,7 @@ async fn run_entry_step(
                     duration: took,
                     output: output.clone(),
                     error: Vec::new(),
+                    details: None,
                     epoch: 0,
                 },
                 output,

@@ -15,20 +15,7 @@ use lettre::{
 use tokio::time::Instant;
 
 use super::settings::SmtpSettings;
-use crate::mail::error::{MailError, SmtpReply};
-
-/// How far a mail has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
-    /// Connecting, greeting, encrypting, logging in.
-    Opening,
-    /// The sender.
-    Sender,
-    /// The recipients, and the leave to send the content.
-    Recipients,
-    /// The content, and the server's word for it.
-    Content,
-}
+use crate::mail::error::{MailError, SmtpReply, SmtpStage};
 
 /// How long one mail and each answer may take.
 pub(crate) struct Timeouts {
@@ -51,19 +38,19 @@ impl Timeouts {
         &self,
         call: impl Future<Output = Result<T, Error>>,
     ) -> Result<T, MailError> {
-        self.bound(Stage::Opening, call).await
+        self.bound(SmtpStage::Connect, call).await
     }
 
     async fn bound<T>(
         &self,
-        stage: Stage,
+        stage: SmtpStage,
         call: impl Future<Output = Result<T, Error>>,
     ) -> Result<T, MailError> {
         let left = self.deadline.saturating_duration_since(Instant::now());
         let limit = match stage {
-            Stage::Opening => self.open.min(left),
-            Stage::Sender | Stage::Recipients => self.reply.min(left),
-            Stage::Content => left,
+            SmtpStage::Connect => self.open.min(left),
+            SmtpStage::Mail | SmtpStage::Rcpt | SmtpStage::Data => self.reply.min(left),
+            SmtpStage::Content => left,
         };
         match tokio::time::timeout(limit, call).await {
             Ok(answer) => answer.map_err(|error| failure(stage, error)),
@@ -90,7 +77,7 @@ pub(crate) async fn mail_from(
         parameters.push(MailParameter::Body(MailBodyParameter::EightBitMime));
     }
     let mail = Mail::new(envelope.from().cloned(), parameters);
-    timeouts.bound(Stage::Sender, connection.command(mail)).await.map(drop)
+    timeouts.bound(SmtpStage::Mail, connection.command(mail)).await.map(drop)
 }
 
 /// Such a mail can never be sent through this server, which is well.
@@ -111,16 +98,16 @@ pub(crate) async fn rcpt_and_data(
 ) -> Result<SmtpReply, MailError> {
     for recipient in envelope.to() {
         let recipient = Rcpt::new(recipient.clone(), Vec::new());
-        timeouts.bound(Stage::Recipients, connection.command(recipient)).await?;
+        timeouts.bound(SmtpStage::Rcpt, connection.command(recipient)).await?;
     }
-    timeouts.bound(Stage::Recipients, connection.command(Data)).await?;
-    let taken = timeouts.bound(Stage::Content, connection.message(content)).await?;
+    timeouts.bound(SmtpStage::Data, connection.command(Data)).await?;
+    let taken = timeouts.bound(SmtpStage::Content, connection.message(content)).await?;
     Ok(reply(&taken))
 }
 
 /// Ends a mail that was not taken; tells whether the connection can be used for another.
 pub(crate) async fn reset(connection: &mut AsyncSmtpConnection, timeouts: &Timeouts) -> bool {
-    timeouts.bound(Stage::Recipients, connection.command(Rset)).await.is_ok()
+    timeouts.bound(SmtpStage::Rcpt, connection.command(Rset)).await.is_ok()
 }
 
 fn reply(response: &Response) -> SmtpReply {
@@ -131,40 +118,44 @@ fn reply(response: &Response) -> SmtpReply {
 /// Whether a negative reply is about the server or us rather than one mail: so is everything before the first recipient,
 /// and later what says that the service closes (421), serves nobody (521), or wants another log-in or encryption (RFC
 /// 4954, section 6).
-fn is_about_all(stage: Stage, code: u16) -> bool {
+fn is_about_all(stage: SmtpStage, code: u16) -> bool {
     match stage {
-        Stage::Opening | Stage::Sender => true,
-        Stage::Recipients | Stage::Content => matches!(code, 421 | 454 | 521 | 530 | 534 | 535 | 538),
+        SmtpStage::Connect | SmtpStage::Mail => true,
+        SmtpStage::Rcpt | SmtpStage::Data | SmtpStage::Content => {
+            matches!(code, 421 | 454 | 521 | 530 | 534 | 535 | 538)
+        }
     }
 }
 
-fn failure(stage: Stage, error: Error) -> MailError {
+fn failure(stage: SmtpStage, error: Error) -> MailError {
     let Some(code) = error.status().map(u16::from) else {
         let what = match stage {
-            Stage::Opening => "the mail server can't be reached",
-            Stage::Sender | Stage::Recipients => "the mail could not be handed to the server",
-            Stage::Content => "the mail server did not confirm the mail; it may have taken it",
+            SmtpStage::Connect => "the mail server can't be reached",
+            SmtpStage::Mail | SmtpStage::Rcpt | SmtpStage::Data => {
+                "the mail could not be handed to the server"
+            }
+            SmtpStage::Content => "the mail server did not confirm the mail; it may have taken it",
         };
         return MailError::Temporary { what: what.into(), source: Some(error.into()) };
     };
     let said = std::error::Error::source(&error).map(ToString::to_string);
     let reply = SmtpReply::new(code, &said.unwrap_or_default());
     if is_about_all(stage, code) {
-        MailError::ServerRejects { reply }
+        MailError::ServerRejects { stage, reply }
     } else if error.is_permanent() {
-        MailError::RecipientRejected { reply }
+        MailError::RecipientRejected { stage, reply }
     } else {
-        MailError::RecipientDeferred { reply }
+        MailError::RecipientDeferred { stage, reply }
     }
 }
 
-fn late(stage: Stage, limit: Duration) -> MailError {
+fn late(stage: SmtpStage, limit: Duration) -> MailError {
     let limit_ms = limit.as_millis();
     let what = match stage {
-        Stage::Opening | Stage::Sender | Stage::Recipients => {
+        SmtpStage::Connect | SmtpStage::Mail | SmtpStage::Rcpt | SmtpStage::Data => {
             format!("the mail server gave no answer within {limit_ms} ms")
         }
-        Stage::Content => {
+        SmtpStage::Content => {
             format!("the mail server did not confirm the mail within {limit_ms} ms; it may have taken it")
         }
     };

@@ -49,7 +49,7 @@ impl PlacementEnd {
                 actor: actor.clone(),
                 reason: "the order could not be placed for technical reasons".into(),
             },
-            Cause::Cancelled { actor, reason } => {
+            Cause::Cancelled { actor, reason, .. } => {
                 Self { order_id, end: End::Cancelled, actor: actor.clone(), reason: reason.clone() }
             }
         }
@@ -117,6 +117,8 @@ fn short_lines(failure: &Failure) -> Vec<Shortage> {
 
 #[cfg(test)]
 mod tests {
+    use engine::CancelOrigin;
+
     use super::*;
 
     fn moves(end: &PlacementEnd) -> Vec<(OrderStatus, OrderStatus)> {
@@ -135,7 +137,11 @@ mod tests {
 
     #[test]
     fn a_cancelled_placement_goes_through_cancelling() {
-        let cause = Cause::Cancelled { actor: "ada".into(), reason: "changed my mind".into() };
+        let cause = Cause::Cancelled {
+            actor: "ada".into(),
+            reason: "changed my mind".into(),
+            origin: CancelOrigin::Requested,
+        };
         let end = PlacementEnd::of(Uuid::nil(), &cause);
         assert_eq!(
             moves(&end),
@@ -149,11 +155,21 @@ mod tests {
 
     #[test]
     fn what_an_operator_noted_about_a_placement_given_up_is_not_told_to_the_customer() {
-        for reason in ["discarded: the customer is a fraud", "expired: nobody acted"] {
-            let cause = Cause::Cancelled { actor: "ops".into(), reason: reason.into() };
+        for origin in [CancelOrigin::Discarded, CancelOrigin::Expired] {
+            let reason = "the customer is a fraud".into();
+            let cause = Cause::Cancelled { actor: "ops".into(), reason, origin };
             let end = PlacementEnd::of(Uuid::nil(), &cause);
             assert_eq!(end.reason, "the order could not be placed for technical reasons");
             assert_eq!(moves(&end).last(), Some(&(OrderStatus::Cancelling, OrderStatus::Cancelled)));
+        }
+    }
+
+    #[test]
+    fn a_customer_is_told_their_own_reason_whatever_it_begins_with() {
+        for said in ["expired: voucher", "discarded: x"] {
+            let (actor, reason) = ("ada".into(), said.into());
+            let cause = Cause::Cancelled { actor, reason, origin: CancelOrigin::Requested };
+            assert_eq!(PlacementEnd::of(Uuid::nil(), &cause).reason, said);
         }
     }
 
@@ -162,7 +178,7 @@ mod tests {
         let causes = [
             Cause::DeadlinePassed,
             Cause::Failed { step: "confirm-order".into(), failure: Failure::new("attempts-exhausted", "no") },
-            Cause::Cancelled { actor: "ada".into(), reason: "no".into() },
+            Cause::Cancelled { actor: "ada".into(), reason: "no".into(), origin: CancelOrigin::Requested },
         ];
         for cause in causes {
             for (from, to) in moves(&PlacementEnd::of(Uuid::nil(), &cause)) {
