@@ -20,7 +20,7 @@ const YIELD: Duration = Duration::from_millis(2);
 /// Reads until no stream is open or the process stops. After a panic, which is logged, it continues where it was.
 pub(super) async fn run(channel: Arc<Channel>) {
     while let Err(died) = tokio::spawn(read(Arc::clone(&channel))).await {
-        tracing::error!(error = %died, "the reader of events died; it is started again");
+        tracing::error!(error = %died, "the reader of events panicked; it is started again");
         tokio::time::sleep(ERROR_PAUSE).await;
     }
 }

@@ -302,7 +302,7 @@ async fn begun(read_through: &mut watch::Receiver<Option<i64>>) -> Option<i64> {
 }
 
 fn database_error(error: &dyn std::fmt::Display) -> EndReason {
-    tracing::warn!(%error, "events can't be read now; a stream ends and its caller comes again");
+    tracing::warn!(%error, "events can't be read now; a stream ends and its caller reconnects");
     EndReason::Trouble
 }
 

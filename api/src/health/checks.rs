@@ -134,7 +134,7 @@ fn unusual(queues: &[QueueView], held_back: &[&str]) -> Option<String> {
     let mails = (!mails.is_empty())
         .then(|| "mails have waited for more than a minute: the mail server fails".to_owned());
     let names: Vec<_> = paused.iter().map(|queue| format!("`{}`", queue.name)).collect();
-    let paused = (!names.is_empty()).then(|| format!("paused by somebody: {}", names.join(", ")));
+    let paused = (!names.is_empty()).then(|| format!("paused: {}", names.join(", ")));
     let all: Vec<_> = others.into_iter().chain(mails).chain(paused).collect();
     (!all.is_empty()).then(|| all.join("; "))
 }
@@ -232,7 +232,7 @@ mod tests {
         let late = unusual(&[queue("default", false, LATE_MS + 1)], &[]).expect("it is late");
         assert!(late.contains("workers") && !late.contains("paused"), "{late}");
         let paused = [queue("default", true, LATE_MS * 5), queue("notifications", false, 0)];
-        assert_eq!(unusual(&paused, &[]).as_deref(), Some("paused by somebody: `default`"));
+        assert_eq!(unusual(&paused, &[]).as_deref(), Some("paused: `default`"));
         let both = [queue("default", true, 0), queue("notifications", false, LATE_MS * 5)];
         let both = unusual(&both, &[]).expect("one is late");
         assert!(both.contains("workers") && both.ends_with("`default`"), "{both}");

@@ -84,7 +84,7 @@ impl KeyFinisher {
             let keys = self.tasks.len();
             tracing::warn!(
                 keys,
-                "Idempotency-Keys stay in flight until they can be taken over: no time is left"
+                "Idempotency-Keys stay in flight until they can be taken over: the process is stopping"
             );
         }
     }

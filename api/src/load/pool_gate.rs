@@ -119,5 +119,7 @@ impl Shared {
 }
 
 fn exhausted() -> Problem {
-    Problem::unavailable("no database connection could be had: the pool is exhausted or the database is away")
+    Problem::unavailable(
+        "no database connection is available: the pool is exhausted or the database can't be reached",
+    )
 }

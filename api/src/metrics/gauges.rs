@@ -71,7 +71,7 @@ impl Gauges {
 
 fn stale(reason: &str) {
     counter!(SCRAPE_FAILURES).increment(1);
-    tracing::warn!(reason, "the figures of queues and sagas could not be read");
+    tracing::warn!(reason, "the gauges of queues, sagas and events could not be read");
 }
 
 impl GaugeSources {

@@ -71,7 +71,7 @@ fn render_problem(mut response: Response, path: &str, trace_id: &str) -> Respons
         if problem.code() == ProblemCode::Internal {
             tracing::error!(cause, "a request failed");
         } else {
-            tracing::warn!(cause, code = problem.code().name(), "a request could not be served now");
+            tracing::warn!(cause, code = problem.code().name(), "a request could not be served");
         }
     }
     problem.render(path, trace_id, std::mem::take(response.headers_mut()))

@@ -61,7 +61,7 @@ async fn a_paused_queue_holds_orders_and_says_so_until_it_is_resumed() {
     assert_eq!(queue(&shop, "notifications").await["paused"], false);
     let health = body(shop.get("/health").await, 200).await;
     assert_eq!(health["parts"]["queue"]["state"], "degraded", "{health}");
-    assert_eq!(health["parts"]["queue"]["detail"], "paused by somebody: `default`");
+    assert_eq!(health["parts"]["queue"]["detail"], "paused: `default`");
     let metrics = body(shop.get("/metrics").await, 200).await;
     let metrics = metrics.as_str().unwrap();
     // Its value is that of whichever shop of this test process was asked last.
