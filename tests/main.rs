@@ -9,7 +9,6 @@ mod it {
     mod architecture;
     mod cli;
     mod embedded;
-    mod engine;
     mod events;
     mod faults;
     mod fixtures;

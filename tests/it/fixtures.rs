@@ -52,8 +52,9 @@ async fn a_redis_is_killed_and_comes_back_empty_on_the_same_port() {
 fn chatty() -> Process {
     let script = "trap 'echo terminated; exit 3' TERM; trap 'echo interrupted' INT; echo started; \
                   while :; do sleep 0.02; echo on >&2; done";
-    let mut command = Command::new("sh");
-    command.args(["-c", script]);
+    // A shell can't trap a signal that it was started to ignore, and shells start their background jobs so.
+    let mut command = Command::new("perl");
+    command.args(["-e", "$SIG{INT} = 'DEFAULT'; exec @ARGV", "sh", "-c", script]);
     Process::start(command)
 }
 

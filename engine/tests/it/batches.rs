@@ -116,12 +116,12 @@ async fn a_saga_whose_sql_breaks_fails_alone() {
 }
 
 #[tokio::test]
-async fn a_saga_that_panics_in_a_set_fails_alone() {
+async fn a_saga_that_panics_in_a_batch_fails_alone() {
     one_of_many_has(StepFault::Panics).await;
 }
 
 #[tokio::test]
-async fn a_saga_that_hangs_in_a_set_fails_alone_and_costs_no_connection() {
+async fn a_saga_that_hangs_in_a_batch_fails_alone_and_costs_no_connection() {
     one_of_many_has(StepFault::Hangs).await;
 }
 

@@ -1,0 +1,23 @@
+//! The engine's integration tests: one binary, a real database for each test.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod support;
+
+mod it {
+    mod batches;
+    mod claims;
+    mod dead_jobs;
+    mod discards;
+    mod expiry;
+    mod fixtures;
+    mod graphs;
+    mod group_commit;
+    mod oracle;
+    mod outages;
+    mod proofs;
+    mod queues;
+    mod starts;
+    mod throttles;
+    mod unwritable;
+}

@@ -1,0 +1,48 @@
+//! A database for each test, with the engine's schema alone.
+
+use std::{path::Path, time::Duration};
+
+use devkit::{
+    postgres::Durability,
+    test_databases::{TestDatabase, TestDatabases},
+};
+use sqlx::{PgPool, postgres::PgPoolOptions};
+use tokio::sync::OnceCell;
+
+/// Ends a wait that would otherwise last for ever. It is far beyond what the slowest machine needs, so no outcome depends
+/// on it.
+pub(crate) const WAIT_TIMEOUT: Duration = Duration::from_mins(5);
+
+static SHARED: OnceCell<TestDatabases> = OnceCell::const_new();
+
+/// A migrated, empty database that no other test uses; dropped at the end.
+pub(crate) struct Database(TestDatabase);
+
+impl Database {
+    pub(crate) async fn fresh() -> Self {
+        let databases = SHARED.get_or_init(start).await;
+        Self(databases.create(Durability::Throwaway).await.expect("the template is cloned"))
+    }
+
+    pub(crate) fn url(&self) -> String {
+        self.0.url()
+    }
+
+    /// Opens a small pool; the server has 200 connections for all tests that run at once.
+    pub(crate) async fn pool(&self) -> PgPool {
+        let pool = PgPoolOptions::new().max_connections(10).acquire_timeout(WAIT_TIMEOUT);
+        let pool = pool.connect(&self.url()).await;
+        pool.expect("the test's database takes connections")
+    }
+}
+
+async fn start() -> TestDatabases {
+    let migrations = [Path::new(env!("CARGO_MANIFEST_DIR")).join("../migrations/engine")];
+    let migrated = TestDatabases::start(&migrations, async |url| {
+        let pool = PgPool::connect(url).await?;
+        engine::migrate(&pool).await?;
+        pool.close().await;
+        Ok::<_, Box<dyn std::error::Error + Send + Sync>>(())
+    });
+    migrated.await.expect("the tests' PostgreSQL starts")
+}
