@@ -8,16 +8,16 @@ pub(crate) const ATTEMPTS: &str = "sagaline_step_attempts_total";
 pub(crate) const STEP_DURATION: &str = "sagaline_step_duration_seconds";
 pub(crate) const ENDED: &str = "sagaline_sagas_ended_total";
 pub(crate) const SAGA_DURATION: &str = "sagaline_saga_duration_seconds";
-pub(crate) const PARKED: &str = "sagaline_sagas_parked_total";
+pub(crate) const DEAD_LETTERED: &str = "sagaline_sagas_dead_lettered_total";
 pub(crate) const ARCHIVED: &str = "sagaline_dead_jobs_archived_total";
 pub(crate) const PRUNED: &str = "sagaline_dead_jobs_pruned_total";
 pub(crate) const PANICKED: &str = "sagaline_tasks_panicked_total";
-pub(crate) const LOCK_BLOCKED: &str = "sagaline_sagas_held_up_total";
+pub(crate) const LOCK_BLOCKED: &str = "sagaline_sagas_lock_blocked_total";
 
 const LEASES: &str = "sagaline_leases_taken_over_total";
 const CLAIMS_LOST: &str = "sagaline_claims_lost_total";
-const SPLITS: &str = "sagaline_set_splits_total";
-const RETRIES: &str = "sagaline_set_retries_total";
+const SPLITS: &str = "sagaline_batch_splits_total";
+const RETRIES: &str = "sagaline_batch_retries_total";
 
 /// Tells the recorder what the engine's metrics mean, and that nothing was counted yet where there are no labels: a
 /// counter that first appears as one has no rise to be seen. Call it once, after a recorder was installed.
@@ -38,7 +38,7 @@ pub fn describe_metrics() {
         "From a saga's creation to its rest, by definition and outcome"
     );
     describe_counter!(
-        PARKED,
+        DEAD_LETTERED,
         Unit::Count,
         "Sagas parked for a person (dead jobs filed), by definition, step and direction"
     );
@@ -49,7 +49,7 @@ pub fn describe_metrics() {
         "How long a step took, by definition, step and direction; a batch's time is recorded once, not once a saga"
     );
     describe_histogram!(
-        "sagaline_set_size",
+        "sagaline_batch_size",
         Unit::Count,
         "Sagas that one run of a transaction step worked on"
     );
@@ -105,7 +105,7 @@ pub(crate) fn register_zero_counters(graph: &Graph) {
                 ("step", node.name.clone()),
                 ("direction", direction.name().to_owned()),
             ];
-            metrics::counter!(PARKED, &labels).absolute(0);
+            metrics::counter!(DEAD_LETTERED, &labels).absolute(0);
         }
     }
     metrics::counter!(LOCK_BLOCKED, "definition" => graph.name.clone()).absolute(0);

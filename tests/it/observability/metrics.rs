@@ -36,15 +36,15 @@ const OF_A_WORKER: [&str; 14] = [
     "sagaline_saga_duration_seconds",
     "sagaline_step_attempts_total",
     "sagaline_step_duration_seconds",
-    "sagaline_set_size",
+    "sagaline_batch_size",
     "sagaline_commits_total",
     "sagaline_leases_taken_over_total",
     "sagaline_worker_in_flight",
     "sagaline_mails_total",
     "sagaline_db_pool_acquire_seconds",
     // Nothing of the kind happened: they stand at zero, so that the first time is a rise.
-    "sagaline_sagas_parked_total",
-    "sagaline_sagas_held_up_total",
+    "sagaline_sagas_dead_lettered_total",
+    "sagaline_sagas_lock_blocked_total",
     "sagaline_dead_jobs_archived_total",
     "sagaline_tasks_panicked_total",
 ];
@@ -153,7 +153,7 @@ async fn server_and_worker_show_under_load_what_operators_ask_for_and_name_it_we
     assert!(connections[0].ends_with(" 8"), "DATABASE_POOL_SIZE is 8: {connections:?}");
     let build = &scrape(&server).await["sagaline_build_info"].samples;
     assert!(build[0].contains("version=\"") && build[0].contains("revision=\""), "{build:?}");
-    let parked = &scrape(&worker).await["sagaline_sagas_parked_total"].samples;
+    let parked = &scrape(&worker).await["sagaline_sagas_dead_lettered_total"].samples;
     for (step, direction) in
         [("reserve-stock", "action"), ("reserve-stock", "undo"), ("confirm-order", "action")]
     {

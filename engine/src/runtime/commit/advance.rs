@@ -231,7 +231,7 @@ async fn run_step(
     path: CommitPath,
     invocations: &[Invocation],
 ) -> Result<Vec<StepAnswer>, CommitError> {
-    metrics::histogram!("sagaline_set_size")
+    metrics::histogram!("sagaline_batch_size")
         .record(f64::from(u32::try_from(invocations.len()).unwrap_or(u32::MAX)));
     let policy = definition.graph.policy(side.step_index, side.direction);
     // A saga that is alone in isolation delays no other, and has the time that its policy gives it.

@@ -61,7 +61,7 @@ pub(super) async fn commit_with_retries(
             return Err(CommitError::Transient(error));
         }
         tracing::debug!(error = %error, "a batch met trouble that will pass; trying again");
-        metrics::counter!("sagaline_set_retries_total").increment(1);
+        metrics::counter!("sagaline_batch_retries_total").increment(1);
         tokio::time::sleep(jittered(pause)).await;
         pause = (pause * 2).min(Duration::from_secs(1));
     }

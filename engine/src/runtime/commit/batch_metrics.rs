@@ -8,7 +8,7 @@ use std::{
 use crate::{
     runtime::commit::cursor::SagaCursor,
     store::commits::HistoryRow,
-    support::metrics::{ATTEMPTS, ENDED, PARKED, SAGA_DURATION, STEP_DURATION},
+    support::metrics::{ATTEMPTS, DEAD_LETTERED, ENDED, SAGA_DURATION, STEP_DURATION},
 };
 
 /// Attempts, endings with their ages, and parked sagas of one batch, by kind.
@@ -66,7 +66,7 @@ impl BatchMetrics {
         }
         for ([definition, step, direction], count) in self.parked {
             let labels = [("definition", definition), ("step", step), ("direction", direction)];
-            metrics::counter!(PARKED, &labels).increment(count);
+            metrics::counter!(DEAD_LETTERED, &labels).increment(count);
         }
     }
 }

@@ -178,7 +178,7 @@ fn doubled(first: Duration, times: u32, most: Duration) -> Duration {
 }
 
 fn split(part: Part) -> Vec<Part> {
-    metrics::counter!("sagaline_set_splits_total").increment(1);
+    metrics::counter!("sagaline_batch_splits_total").increment(1);
     let mut requests = part.requests;
     let second = requests.split_off(requests.len() / 2);
     vec![Part::whole(second), Part::whole(requests)]
