@@ -1,7 +1,8 @@
 //! Steps with their types erased, so that a definition can hold them in one list.
 
-use std::{future::Future, pin::Pin, sync::Arc};
+use std::sync::Arc;
 
+use futures::future::BoxFuture;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -20,7 +21,6 @@ use crate::{
     },
 };
 
-pub(crate) type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 pub(crate) type Reader<I> = fn(&Values) -> Result<I, String>;
 
 /// One saga at one step, with all it has stored so far.

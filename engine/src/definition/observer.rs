@@ -1,7 +1,8 @@
 //! Tells the owner of a saga, in the same transaction, that the saga ended, was parked, or was retried.
 
-use std::{future::Future, pin::Pin, sync::Arc};
+use std::{future::Future, sync::Arc};
 
+use futures::future::BoxFuture;
 use serde_json::value::RawValue;
 
 use crate::{
@@ -36,8 +37,6 @@ pub trait StatusObserver: Send + Sync + 'static {
         changes: &[StatusChange],
     ) -> impl Future<Output = Result<(), StepError>> + Send;
 }
-
-type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 pub(crate) trait ErasedStatusObserver: Send + Sync {
     fn status_changed<'a>(

@@ -2,9 +2,11 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
+
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::{model::ids::SagaId, store::claims::ReleaseRow};
 
@@ -74,12 +76,12 @@ impl LeaseTable {
         PendingReleases { rows: std::mem::take(&mut *self.pending()), leases: self }
     }
 
-    fn leases(&self) -> std::sync::MutexGuard<'_, HashMap<SagaId, Lease>> {
-        self.leases.lock().unwrap_or_else(PoisonError::into_inner)
+    fn leases(&self) -> MutexGuard<'_, HashMap<SagaId, Lease>> {
+        self.leases.lock()
     }
 
-    fn pending(&self) -> std::sync::MutexGuard<'_, Vec<ReleaseRow>> {
-        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    fn pending(&self) -> MutexGuard<'_, Vec<ReleaseRow>> {
+        self.pending.lock()
     }
 }
 

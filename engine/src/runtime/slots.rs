@@ -1,10 +1,8 @@
 //! The slots that jobs take up in the feed of their queue.
 
-use std::{
-    sync::{Arc, Mutex, PoisonError},
-    time::Instant,
-};
+use std::{sync::Arc, time::Instant};
 
+use parking_lot::Mutex;
 use tokio::sync::{Notify, OwnedSemaphorePermit};
 
 /// What a queue's claims wait for. The slots of its jobs hold it, and wake the claims when they are free.
@@ -73,7 +71,7 @@ pub(crate) struct ProbationSlot {
 impl Drop for ProbationSlot {
     fn drop(&mut self) {
         self.permit = None;
-        *self.signals.next_probation.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        *self.signals.next_probation.lock() = Instant::now();
         // Whichever of the two the claims wait for.
         self.signals.probation_ended.notify_one();
         self.signals.wake.notify_one();

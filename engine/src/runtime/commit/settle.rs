@@ -1,11 +1,8 @@
 //! What follows from a batch that was committed, or that can't be.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{Semaphore, oneshot};
 
 use crate::{
@@ -148,8 +145,8 @@ impl IsolatedSagas {
         self.known().remove(&saga_id);
     }
 
-    fn known(&self) -> std::sync::MutexGuard<'_, HashMap<SagaId, u32>> {
-        self.held_up.lock().unwrap_or_else(PoisonError::into_inner)
+    fn known(&self) -> MutexGuard<'_, HashMap<SagaId, u32>> {
+        self.held_up.lock()
     }
 }
 

@@ -3,12 +3,13 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Mutex, PoisonError, RwLock,
+        Arc,
         atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant},
 };
 
+use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
@@ -55,7 +56,7 @@ pub(crate) struct QueueState {
 
 impl Feeds {
     pub(crate) fn open_queues(&self) -> OpenQueues {
-        self.open.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.open.read().clone()
     }
 
     /// Which sagas may stay in this process, at this moment.
@@ -100,7 +101,7 @@ impl Feeds {
     }
 
     pub(crate) fn wake_all(&self) {
-        for feed in self.by_queue.read().unwrap_or_else(PoisonError::into_inner).values() {
+        for feed in self.by_queue.read().values() {
             feed.signals.wake.notify_one();
         }
     }
@@ -110,7 +111,7 @@ impl Feeds {
         if let Some(feed) = self.feed(queue) {
             // A little late rather than a little early: the database's clock decides.
             let due = Instant::now() + delay + Duration::from_millis(2);
-            let mut next = feed.next_due.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut next = feed.next_due.lock();
             if next.is_none_or(|next| due < next) {
                 *next = Some(due);
                 drop(next);
@@ -120,30 +121,27 @@ impl Feeds {
     }
 
     pub(crate) fn set_due_hook(&self, queue: &str, hook: DueHook) {
-        self.hooks.write().unwrap_or_else(PoisonError::into_inner).insert(queue.into(), hook);
+        self.hooks.write().insert(queue.into(), hook);
     }
 
     fn hook(&self, queue: &str) -> Option<DueHook> {
-        self.hooks.read().unwrap_or_else(PoisonError::into_inner).get(queue).cloned()
+        self.hooks.read().get(queue).cloned()
     }
 
     fn feed(&self, queue: &str) -> Option<Arc<QueueState>> {
-        let feeds = self.by_queue.read().unwrap_or_else(PoisonError::into_inner);
+        let feeds = self.by_queue.read();
         feeds.get(queue).filter(|feed| feed.is_open()).cloned()
     }
 
     pub(crate) fn register(&self, state: Arc<QueueState>) {
-        self.by_queue
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(state.signals.queue.clone(), state);
+        self.by_queue.write().insert(state.signals.queue.clone(), state);
         self.refresh_open();
     }
 
     pub(crate) fn refresh_open(&self) {
-        let feeds = self.by_queue.read().unwrap_or_else(PoisonError::into_inner);
+        let feeds = self.by_queue.read();
         let open = feeds.values().filter(|feed| feed.is_open()).map(|feed| feed.signals.queue.clone());
-        *self.open.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(open.collect());
+        *self.open.write() = Arc::new(open.collect());
     }
 }
 
@@ -188,7 +186,7 @@ impl QueueState {
     /// Whether it is time to look for sagas on probation; if so, the next look is a poll away.
     pub(crate) fn probation_is_due(&self, poll: Duration) -> bool {
         let now = Instant::now();
-        let mut next = self.signals.next_probation.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut next = self.signals.next_probation.lock();
         let due = *next <= now;
         if due {
             *next = now + poll;
@@ -197,13 +195,13 @@ impl QueueState {
     }
 
     pub(crate) fn pause(&self, poll: Duration) -> Duration {
-        let next = *self.next_due.lock().unwrap_or_else(PoisonError::into_inner);
+        let next = *self.next_due.lock();
         next.map_or(poll, |due| poll.min(due.saturating_duration_since(Instant::now())))
     }
 
     /// Drops a due time that this round looks at.
     pub(crate) fn forget_due(&self) {
-        let mut next = self.next_due.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut next = self.next_due.lock();
         if next.is_some_and(|due| due <= Instant::now()) {
             *next = None;
         }

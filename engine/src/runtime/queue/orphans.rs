@@ -7,9 +7,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
+
+use parking_lot::Mutex;
 
 /// How often it looks at the most.
 const SCAN_INTERVAL: Duration = Duration::from_secs(5);
@@ -31,7 +32,7 @@ impl OrphanScan {
     /// away. The first such claim in a queue begins the time that must pass.
     pub(crate) fn is_due(&self, queue: &str, grace: Duration) -> bool {
         let now = Instant::now();
-        let mut by_queue = self.by_queue.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut by_queue = self.by_queue.lock();
         let Some(looks) = by_queue.get_mut(queue) else {
             by_queue.insert(queue.into(), ScanTimes { since: now, next: now + grace });
             return grace.is_zero();

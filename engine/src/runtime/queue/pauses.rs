@@ -12,10 +12,11 @@
 
 use std::{
     collections::BTreeSet,
-    sync::{Arc, PoisonError, RwLock},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
+use parking_lot::RwLock;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -76,7 +77,7 @@ impl PauseCache {
 
     /// Has the next claim ask the database.
     pub(crate) fn forget(&self) {
-        *self.known.write().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.known.write() = None;
     }
 
     async fn paused(&self, conn: &mut PgConnection) -> Result<Arc<BTreeSet<String>>, sqlx::Error> {
@@ -86,11 +87,11 @@ impl PauseCache {
         let asked = Instant::now();
         let paused: Arc<BTreeSet<_>> = Arc::new(store::queues::paused(conn).await?.into_iter().collect());
         let known = CachedPauses { asked, paused: Arc::clone(&paused) };
-        *self.known.write().unwrap_or_else(PoisonError::into_inner) = Some(known);
+        *self.known.write() = Some(known);
         Ok(paused)
     }
 
     fn known(&self) -> Option<CachedPauses> {
-        self.known.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.known.read().clone()
     }
 }

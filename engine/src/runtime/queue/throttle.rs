@@ -7,9 +7,11 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
-    sync::{Arc, PoisonError, RwLock},
+    sync::Arc,
     time::Duration,
 };
+
+use parking_lot::RwLock;
 
 /// The queues that this process works on now.
 pub(crate) type OpenQueues = Arc<HashSet<Arc<str>>>;
@@ -44,17 +46,17 @@ pub(crate) struct Throttles {
 
 impl Throttles {
     pub(crate) fn set(&self, queue: &str, throttle: Throttle) {
-        self.by_queue.write().unwrap_or_else(PoisonError::into_inner).insert(queue.into(), throttle);
+        self.by_queue.write().insert(queue.into(), throttle);
     }
 
     pub(crate) fn allowance(&self, queue: &str) -> Allowance {
-        let throttle = self.by_queue.read().unwrap_or_else(PoisonError::into_inner).get(queue).cloned();
+        let throttle = self.by_queue.read().get(queue).cloned();
         throttle.map_or(Allowance::Unlimited, |throttle| throttle())
     }
 
     /// The queues of which not everything may be claimed now.
     pub(crate) fn throttled(&self) -> BTreeSet<Arc<str>> {
-        let throttles = self.by_queue.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let throttles = self.by_queue.read().clone();
         throttles
             .into_iter()
             .filter(|(_, throttle)| throttle() != Allowance::Unlimited)
