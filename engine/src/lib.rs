@@ -1,8 +1,8 @@
 //! Durable sagas on PostgreSQL.
 //!
 //! A **saga** is a named graph of **steps** with an **undo** beside each action. The engine keeps every step's result in
-//! PostgreSQL, goes on after any crash, and when a step fails for good, when somebody cancels or when a deadline passes,
-//! it undoes what was done, in reverse order, by itself.
+//! PostgreSQL and goes on after any crash. When a step fails for good, a caller cancels or a deadline passes, the engine
+//! undoes what was done, in reverse order, by itself.
 //!
 //! Five nouns carry the rest:
 //! - a [`Definition`] is a checked graph of [`TransactionStep`]s and [`CallStep`]s, built with [`Saga`];
@@ -11,11 +11,21 @@
 //! - a **claim** is a lease on a saga with an **epoch** that fences its holder's writes;
 //! - a [`DeadJob`] is a saga parked for a person.
 //!
-//! The engine never runs code again to find out where it was, so there is no determinism rule to break.
+//! The engine never runs code again to find out where a saga was, so there is no determinism rule to break.
 //!
 //! Transaction steps work on *batches*: all the sagas that stand at a step share one transaction with their history and
-//! their moves, and take effect exactly once. Call steps happen at least once, every attempt with the same idempotency
-//! key.
+//! their new states, and take effect exactly once. Call steps happen at least once, every attempt with the same
+//! idempotency key.
+//!
+//! # Where to start reading
+//!
+//! 1. `definition/saga.rs` and `definition/step.rs`: how a saga is written.
+//! 2. `model/transition.rs`: how a saga moves, as a pure function.
+//! 3. `runtime/commit/advance.rs`: how a batch of sagas moves in one transaction.
+//! 4. `store/`: the SQL behind it.
+//!
+//! Imports only go down: `model` < `store`, `definition`, `support` < `runtime` < `engine` < `operate` < `builder` <
+//! `testing`.
 
 mod builder;
 mod definition;

@@ -1,13 +1,25 @@
 //! Where a saga is in its life.
 
-use std::{fmt, str::FromStr};
-
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A saga's status; see the life cycle in ARCHITECTURE.md.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Hash,
+    Serialize,
+    Deserialize,
+    JsonSchema,
+    strum::Display,
+    strum::EnumString,
+    strum::IntoStaticStr,
+)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case", parse_err_ty = String, parse_err_fn = unknown_status)]
 pub enum Status {
     /// Going forward.
     Running,
@@ -28,16 +40,10 @@ impl Status {
 
     /// The stored name.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Running => "running",
-            Self::Compensating => "compensating",
-            Self::Completed => "completed",
-            Self::Compensated => "compensated",
-            Self::Dead => "dead",
-        }
+        self.into()
     }
 
-    /// Whether the engine still moves it by itself.
+    /// Whether the engine still moves the saga by itself.
     pub fn is_active(self) -> bool {
         match self {
             Self::Running | Self::Compensating => true,
@@ -46,26 +52,27 @@ impl Status {
     }
 }
 
-impl fmt::Display for Status {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-impl FromStr for Status {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        Self::ALL
-            .into_iter()
-            .find(|status| status.name() == text)
-            .ok_or_else(|| format!("`{text}` is no saga status"))
-    }
+fn unknown_status(text: &str) -> String {
+    format!("`{text}` is no saga status")
 }
 
 /// Which of a step's two sides is meant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Hash,
+    Serialize,
+    Deserialize,
+    JsonSchema,
+    strum::Display,
+    strum::EnumString,
+    strum::IntoStaticStr,
+)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case", parse_err_ty = String, parse_err_fn = unknown_direction)]
 pub enum Direction {
     /// The step's action.
     Action,
@@ -76,29 +83,12 @@ pub enum Direction {
 impl Direction {
     /// The stored name.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Action => "action",
-            Self::Undo => "undo",
-        }
+        self.into()
     }
 }
 
-impl fmt::Display for Direction {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-impl FromStr for Direction {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "action" => Ok(Self::Action),
-            "undo" => Ok(Self::Undo),
-            other => Err(format!("`{other}` is no direction")),
-        }
-    }
+fn unknown_direction(text: &str) -> String {
+    format!("`{text}` is no direction")
 }
 
 /// One side of one step of a graph.

@@ -87,8 +87,20 @@ pub struct HistoryEntry {
 }
 
 /// What an entry of the history records.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Serialize,
+    Deserialize,
+    JsonSchema,
+    strum::EnumString,
+    strum::IntoStaticStr,
+)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case", parse_err_ty = String, parse_err_fn = unknown_outcome)]
 pub enum HistoryOutcome {
     /// An attempt that is under way now; read off the saga, not stored.
     Started,
@@ -98,6 +110,7 @@ pub enum HistoryOutcome {
     Retry,
     /// Nothing was attempted; the work was snoozed.
     #[serde(rename = "postponed")]
+    #[strum(serialize = "postponed")]
     Snoozed,
     /// The answer was no.
     Failed,
@@ -114,6 +127,7 @@ pub enum HistoryOutcome {
     DeadlinePassed,
     /// An operator retried the dead saga.
     #[serde(rename = "revived")]
+    #[strum(serialize = "revived")]
     Retried,
     /// An operator gave it up.
     Discarded,
@@ -122,35 +136,12 @@ pub enum HistoryOutcome {
 impl HistoryOutcome {
     /// The stored name.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Started => "started",
-            Self::Done => "done",
-            Self::Retry => "retry",
-            Self::Snoozed => "postponed",
-            Self::Failed => "failed",
-            Self::Lost => "lost",
-            Self::Parked => "parked",
-            Self::Exhausted => "exhausted",
-            Self::Cancelled => "cancelled",
-            Self::DeadlinePassed => "deadline_passed",
-            Self::Retried => "revived",
-            Self::Discarded => "discarded",
-        }
+        self.into()
     }
+}
 
-    pub(crate) const STORED: [Self; 11] = [
-        Self::Done,
-        Self::Retry,
-        Self::Snoozed,
-        Self::Failed,
-        Self::Lost,
-        Self::Parked,
-        Self::Exhausted,
-        Self::Cancelled,
-        Self::DeadlinePassed,
-        Self::Retried,
-        Self::Discarded,
-    ];
+fn unknown_outcome(text: &str) -> String {
+    format!("`{text}` is no outcome")
 }
 
 /// Which sagas to list; every field narrows.

@@ -26,6 +26,7 @@ use crate::{
     store::{
         self,
         commits::{HistoryRow, LockedSagaRow, SagaUpdate},
+        saga_state::StoredState,
     },
 };
 
@@ -44,17 +45,8 @@ impl LockedSaga {
             .as_ref()
             .and_then(|known| known.positions.get(&row.step).copied())
             .unwrap_or(usize::MAX);
-        let unreadable = |error: String| sqlx::Error::Decode(error.into());
-        let state = State {
-            status: row.status.parse().map_err(unreadable)?,
-            step_index,
-            direction: row.direction.parse().map_err(unreadable)?,
-            attempt: u32::try_from(row.attempt).unwrap_or_default(),
-            lost_attempts: u32::try_from(row.lost_attempts).unwrap_or_default(),
-            in_doubt: row.in_doubt,
-            // One that can't be read stays stored as it is, and must not keep people from acting.
-            cause: store::queries::readable_cause(row.cause.clone()),
-        };
+        // A cause that can't be read stays stored as it is, and must not keep people from acting.
+        let StoredState { state, .. } = row.state.decode(step_index)?;
         Ok(Self { saga_id, row, state, definition })
     }
 

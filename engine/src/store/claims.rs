@@ -5,7 +5,7 @@ use sqlx::{PgConnection, types::Json};
 use sqlx_macros::FromRow;
 use uuid::Uuid;
 
-use crate::model::ids::WorkerId;
+use crate::{model::ids::WorkerId, store::saga_state::SagaStateRow};
 
 /// A saga that was just claimed.
 #[derive(Debug, FromRow)]
@@ -13,16 +13,11 @@ pub(crate) struct ClaimedRow {
     pub(crate) id: Uuid,
     pub(crate) definition: String,
     pub(crate) queue: String,
-    pub(crate) status: String,
     pub(crate) step: String,
-    pub(crate) direction: String,
-    pub(crate) attempt: i32,
-    #[sqlx(rename = "losses")]
-    pub(crate) lost_attempts: i32,
-    pub(crate) in_doubt: bool,
+    #[sqlx(flatten)]
+    pub(crate) state: SagaStateRow,
     pub(crate) history_seq: i32,
     pub(crate) epoch: i64,
-    pub(crate) cause: Option<serde_json::Value>,
     pub(crate) trace: Option<String>,
     pub(crate) input: Json<Box<RawValue>>,
     pub(crate) taken_over: bool,

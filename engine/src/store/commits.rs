@@ -6,7 +6,10 @@ use sqlx::PgConnection;
 use sqlx_macros::FromRow;
 use uuid::Uuid;
 
-use crate::model::{ids::WorkerId, views::HistoryOutcome};
+use crate::{
+    model::{ids::WorkerId, views::HistoryOutcome},
+    store::saga_state::SagaStateRow,
+};
 
 /// What the fence read of a saga that is still ours.
 #[derive(Debug, FromRow)]
@@ -194,19 +197,14 @@ pub(crate) fn error_json(error: &[String]) -> Option<String> {
 #[derive(Debug, FromRow)]
 pub(crate) struct LockedSagaRow {
     pub(crate) definition: String,
-    pub(crate) status: String,
     pub(crate) step: String,
-    pub(crate) direction: String,
-    pub(crate) attempt: i32,
-    #[sqlx(rename = "losses")]
-    pub(crate) lost_attempts: i32,
-    pub(crate) in_doubt: bool,
+    #[sqlx(flatten)]
+    pub(crate) state: SagaStateRow,
     pub(crate) history_seq: i32,
     pub(crate) epoch: i64,
     pub(crate) leased: bool,
     /// Completed, compensated, or discarded.
     pub(crate) ended: bool,
-    pub(crate) cause: Option<serde_json::Value>,
     pub(crate) queue: String,
     pub(crate) input: sqlx::types::Json<Box<serde_json::value::RawValue>>,
 }

@@ -9,7 +9,7 @@ use crate::model::{
     ids::{SagaId, WorkerId},
     outcome::Cause,
     queue::QueueDepth,
-    views::{FinalStatus, HistoryEntry, HistoryOutcome, Page, SagaFilter, SagaView, StatusCount},
+    views::{FinalStatus, HistoryEntry, Page, SagaFilter, SagaView, StatusCount},
 };
 
 /// A cause as far as it can be read. A newer binary may have stored one that this one does not know: that must neither
@@ -171,12 +171,11 @@ struct HistoryRow {
 
 impl HistoryRow {
     fn entry(self) -> Result<HistoryEntry, sqlx::Error> {
-        let outcome = HistoryOutcome::STORED.into_iter().find(|outcome| outcome.name() == self.outcome);
         Ok(HistoryEntry {
             seq: self.seq,
             step: self.step,
             direction: self.direction.parse().map_err(|error: String| unreadable(error))?,
-            outcome: outcome.ok_or_else(|| unreadable(format!("`{}` is no outcome", self.outcome)))?,
+            outcome: self.outcome.parse().map_err(|error: String| unreadable(error))?,
             attempt: u32::try_from(self.attempt).unwrap_or_default(),
             started_at: self.started_at,
             duration_ms: self.duration_ms,
@@ -241,16 +240,7 @@ pub(crate) async fn latest_attempts(
 }
 
 fn entries(rows: Vec<HistoryRow>) -> Result<Vec<HistoryEntry>, sqlx::Error> {
-    rows.into_iter()
-        .map(|row| {
-            if row.outcome == "started" {
-                let mut entry = HistoryRow { outcome: "done".into(), ..row }.entry()?;
-                entry.outcome = HistoryOutcome::Started;
-                return Ok(entry);
-            }
-            row.entry()
-        })
-        .collect()
+    rows.into_iter().map(HistoryRow::entry).collect()
 }
 
 /// How much work waits in each queue that has any.

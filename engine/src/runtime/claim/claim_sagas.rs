@@ -5,16 +5,12 @@ use std::{collections::HashMap, sync::Arc};
 use serde_json::value::RawValue;
 
 use crate::{
-    model::{
-        ids::SagaId,
-        kinds::StepKind,
-        status::{Direction, Status},
-        transition::State,
-    },
+    model::{ids::SagaId, kinds::StepKind, status::Direction, transition::State},
     runtime::{core::Core, job::Job, lease_updates, queue::pauses::Claimable, slots::JobSlots},
     store::{
         self,
         claims::{ClaimContext, ClaimScope, ClaimedRow, ReleaseRow},
+        saga_state::StoredState,
     },
     support::connection,
 };
@@ -79,7 +75,7 @@ fn may_have_called(core: &Core, row: &ClaimedRow) -> bool {
     let definition = core.definitions.get(&row.definition);
     let node = definition.and_then(|known| known.graph.steps.get(*known.positions.get(&row.step)?));
     // Of a step that is not known here the worst is assumed.
-    row.direction == Direction::Action.name() && node.is_none_or(|node| node.kind == StepKind::Call)
+    row.state.direction == Direction::Action.name() && node.is_none_or(|node| node.kind == StepKind::Call)
 }
 
 fn job(core: &Core, row: ClaimedRow, outputs: Outputs) -> Option<Job> {
@@ -87,27 +83,15 @@ fn job(core: &Core, row: ClaimedRow, outputs: Outputs) -> Option<Job> {
     let position = |step: &str| definition.as_ref().and_then(|known| known.positions.get(step).copied());
     // A place outside every graph: the step is not known here.
     let step_index = position(&row.step).unwrap_or(usize::MAX);
-    let (status, direction) = match (row.status.parse::<Status>(), row.direction.parse::<Direction>()) {
-        (Ok(status), Ok(direction)) => (status, direction),
-        (status, direction) => {
-            tracing::error!(saga.id = %row.id, ?status, ?direction, "a saga's row can't be read; left to its lease");
+    let StoredState { state, unreadable_cause } = match row.state.decode(step_index) {
+        Ok(stored) => stored,
+        Err(error) => {
+            tracing::error!(saga.id = %row.id, error = %error, "a saga's row can't be read; left to its lease");
             return None;
         }
     };
-    let in_doubt = may_have_called(core, &row) && (row.in_doubt || row.taken_over);
-    let (cause, unreadable) = match row.cause.map(serde_json::from_value).transpose() {
-        Ok(cause) => (cause, None),
-        Err(error) => (None, Some(format!("its stored cause can't be read: {error}"))),
-    };
-    let state = State {
-        status,
-        step_index,
-        direction,
-        attempt: u32::try_from(row.attempt).unwrap_or(u32::MAX),
-        lost_attempts: u32::try_from(row.lost_attempts).unwrap_or(u32::MAX),
-        in_doubt,
-        cause,
-    };
+    let in_doubt = may_have_called(core, &row) && (row.state.in_doubt || row.taken_over);
+    let state = State { in_doubt, ..state };
     let mut values = vec![Some(Arc::from(row.input.0))];
     for (step, output) in outputs {
         if let Some(place) = position(&step).map(|at| at + 1) {
@@ -123,16 +107,16 @@ fn job(core: &Core, row: ClaimedRow, outputs: Outputs) -> Option<Job> {
         definition_name: row.definition.into(),
         queue: row.queue.into(),
         step: row.step.into(),
-        state,
         epoch: row.epoch,
         history_seq: row.history_seq,
         values,
         trace: row.trace.map(Into::into),
-        interrupted: row.interrupted && direction == Direction::Action,
-        unreadable,
+        interrupted: row.interrupted && state.direction == Direction::Action,
+        unreadable: unreadable_cause.map(|error| format!("its stored cause can't be read: {error}")),
         isolated: false,
         lease: core.leases.track(saga_id, row.epoch),
         slots: JobSlots::default(),
+        state,
         definition,
     })
 }
@@ -172,9 +156,9 @@ impl Drop for Claimed<'_> {
         let rows = self.rows.iter().map(|row| ReleaseRow {
             id: row.id,
             epoch: row.epoch,
-            attempt: row.attempt.saturating_sub(1),
+            attempt: row.state.attempt.saturating_sub(1),
             history_seq: row.history_seq,
-            in_doubt: may_have_called(self.core, row) && (row.in_doubt || row.taken_over),
+            in_doubt: may_have_called(self.core, row) && (row.state.in_doubt || row.taken_over),
             called: false,
             delay_ms: 0,
             error: None,

@@ -1,0 +1,51 @@
+//! The state of a saga as its row holds it, and the one place where that is read.
+
+use serde::Deserialize;
+use sqlx_macros::FromRow;
+
+use crate::model::{outcome::Cause, transition::State};
+
+/// The columns of a saga's state.
+#[derive(Debug, FromRow)]
+pub(crate) struct SagaStateRow {
+    status: String,
+    pub(crate) direction: String,
+    pub(crate) attempt: i32,
+    #[sqlx(rename = "losses")]
+    lost_attempts: i32,
+    pub(crate) in_doubt: bool,
+    cause: Option<serde_json::Value>,
+}
+
+/// A state that was read from its row.
+#[derive(Debug)]
+pub(crate) struct StoredState {
+    pub(crate) state: State,
+    /// Why the cause can't be read, if it can't: a newer binary may have stored one that this one does not know. The state
+    /// then has none.
+    pub(crate) unreadable_cause: Option<String>,
+}
+
+impl SagaStateRow {
+    /// Reads the state of a saga that stands at the step with this index.
+    ///
+    /// # Errors
+    /// When the status or the direction can't be read.
+    pub(crate) fn decode(&self, step_index: usize) -> Result<StoredState, sqlx::Error> {
+        let unreadable = |error: String| sqlx::Error::Decode(error.into());
+        let (cause, unreadable_cause) = match self.cause.as_ref().map(Cause::deserialize).transpose() {
+            Ok(cause) => (cause, None),
+            Err(error) => (None, Some(error.to_string())),
+        };
+        let state = State {
+            status: self.status.parse().map_err(unreadable)?,
+            step_index,
+            direction: self.direction.parse().map_err(unreadable)?,
+            attempt: u32::try_from(self.attempt).unwrap_or_default(),
+            lost_attempts: u32::try_from(self.lost_attempts).unwrap_or_default(),
+            in_doubt: self.in_doubt,
+            cause,
+        };
+        Ok(StoredState { state, unreadable_cause })
+    }
+}
