@@ -28,7 +28,7 @@ pub(crate) async fn run_checks(config: &Config, pool: &PgPool) -> Result<Vec<Inv
 
 async fn histories(config: &Config, pool: &PgPool) -> Result<InvariantResult, ExitError> {
     // The definitions need a mailer; it sends nothing, because no worker runs.
-    let mailer = MailTarget::Files(std::env::temp_dir()).mailer(config, &config.make_breakers())?;
+    let mailer = MailTarget::Files(std::env::temp_dir()).mailer(config, &config.breakers.make())?;
     let shop = app::build_shop(config, pool.clone(), &mailer, None)?;
     let violations = shop.engine().verify_histories(MAX_HISTORIES).await;
     shop.engine().shutdown().await;

@@ -19,8 +19,8 @@ use crate::{config::TelemetryConfig, exit_error::ExitError};
 pub use metrics::describe_metrics;
 pub(crate) use metrics::{POOL_FAILURES, POOL_WAIT};
 
-/// How often the recorder is tidied.
-const UPKEEP: Duration = Duration::from_secs(5);
+/// How often the recorder's upkeep runs.
+const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 
 /// What a process reports through; keep it until the process ends.
 pub(crate) struct Telemetry {
@@ -29,7 +29,7 @@ pub(crate) struct Telemetry {
     files: Option<LogFiles>,
 }
 
-/// The log files' lost lines, and their writer, which writes the last lines when it is dropped.
+/// The count of lines that the log files lost, and the guard that writes the last lines when it is dropped.
 struct LogFiles {
     lost: ErrorCounter,
     _guard: WorkerGuard,
@@ -42,7 +42,8 @@ impl Telemetry {
     /// # Errors
     /// When one of them is installed already, the exporter can't be made, or no log can be written to `LOG_DIR`.
     pub(crate) fn install(config: &TelemetryConfig, name: &str) -> Result<Self, ExitError> {
-        let files = config.log_files.as_ref().map(|files| files::open(files, name)).transpose()?;
+        let files =
+            config.log_dir.as_deref().map(|dir| files::open(dir, config.log_keep_days, name)).transpose()?;
         let (writer, files) =
             files.map(|open| (open.writer, LogFiles { lost: open.lost, _guard: open.guard })).unzip();
         let traces =
@@ -70,12 +71,12 @@ impl Telemetry {
         self.traces.is_some().then(|| Arc::new(traces::W3cLink) as Arc<dyn engine::TraceLink>)
     }
 
-    /// Tidies the recorder until `stop`: histograms that nobody scrapes would grow without end. Counts the lines that
-    /// log files lost, too.
+    /// Runs the recorder's upkeep until `stop`, because histograms that are not scraped would grow without end, and counts
+    /// the lines that log files lost.
     pub(crate) fn upkeep(&self, stop: CancellationToken) -> impl Future<Output = ()> + Send + 'static {
         let (metrics, lost) = (self.metrics.clone(), self.files.as_ref().map(|files| files.lost.clone()));
         async move {
-            let mut tick = tokio::time::interval(UPKEEP);
+            let mut tick = tokio::time::interval(UPKEEP_INTERVAL);
             tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
             while stop.run_until_cancelled(tick.tick()).await.is_some() {
                 metrics.run_upkeep();
@@ -86,7 +87,7 @@ impl Telemetry {
         }
     }
 
-    /// Sends and writes what is still held; the collector has a few seconds.
+    /// Sends the last traces and writes the last log lines; the collector may take a few seconds.
     pub(crate) async fn flush(self) {
         let Some(provider) = self.traces else { return };
         // The exporter's own shutdown blocks its thread while the runtime sends.

@@ -37,7 +37,7 @@ pub(crate) async fn require_key(config: &Config, pool: &PgPool) -> Result<(), Ex
 pub(super) fn access(config: &Config, breakers: &Breakers) -> Result<Access, ExitError> {
     let mut access = config.access.to_api();
     let is_counted = access.rate_per_key.is_some() || access.rate_per_address.is_some();
-    if let Some(url) = config.redis_url.as_ref().filter(|_| is_counted) {
+    if let Some(url) = config.redis.url.as_ref().filter(|_| is_counted) {
         let rates = RedisRateLimiter::new(url.expose())
             .map_err(|error| ExitError::Unusable(format!("REDIS_URL can't be used: {error}")))?;
         let rates = rates.with_breaker(breakers.of(Dependency::Redis));

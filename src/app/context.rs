@@ -39,7 +39,7 @@ impl ProcessContext {
     /// As [`Telemetry::install`].
     pub(crate) fn new(config: Config, name: &'static str, log_name: &str) -> Result<Self, ExitError> {
         let telemetry = Telemetry::install(&config.telemetry, log_name)?;
-        let breakers = config.make_breakers();
+        let breakers = config.breakers.make();
         Ok(Self { config, telemetry, breakers, quit: CancellationToken::new(), name, upkeep: None })
     }
 

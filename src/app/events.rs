@@ -28,8 +28,8 @@ pub(crate) fn event_tasks(
 ) -> Result<EventTasks<ShopEventLog>, ExitError> {
     let events = &config.events;
     let mut tasks = EventTasks::new(ShopEventLog::new(pool), events.retention);
-    if let Some(url) = &config.redis_url {
-        let stream = RedisStream::new(url.expose(), EVENTS_NAME, events.stream_longest.into())
+    if let Some(url) = &config.redis.url {
+        let stream = RedisStream::new(url.expose(), EVENTS_NAME, events.stream_max_len.into())
             .map_err(|_| ExitError::Unusable(format!("REDIS_URL can't be used: {NO_REDIS_URL}")))?;
         tasks = tasks.sink(EventSink::Redis(Box::new(stream)), breakers.of(Dependency::Redis));
     }

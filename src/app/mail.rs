@@ -39,7 +39,7 @@ impl MailTarget {
     pub(crate) fn mailer(&self, config: &Config, breakers: &Breakers) -> Result<Mailer, ExitError> {
         let from = &config.mail.from;
         let mailer = match self {
-            Self::Server(url) => Mailer::smtp_with(url.expose(), from, &config.mail.smtp),
+            Self::Server(url) => Mailer::smtp_with(url.expose(), from, &config.mail.smtp_settings()),
             Self::Files(dir) => Mailer::files(dir, from),
         };
         let mailer = mailer.map_err(|error| unusable(&error))?;

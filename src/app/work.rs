@@ -30,9 +30,9 @@ pub(crate) async fn work(
     let mut builder =
         Workers::builder(shop.engine().clone()).shutdown_deadline(config.workers.shutdown_deadline);
     for queue in queues {
-        builder = builder.queue(queue_options(config.workers, queue));
+        builder = builder.queue(queue_options(&config.workers, queue));
     }
-    if let Some(url) = &config.redis_url {
+    if let Some(url) = &config.redis.url {
         builder = builder
             .redis(Some(RedisOptions::for_queues(url.expose(), [notifications::QUEUE])))
             .redis_breaker(process.breakers.of(Dependency::Redis));
@@ -65,7 +65,7 @@ pub(crate) async fn work(
     Ok(worked.context("the workers ended")?)
 }
 
-fn queue_options(config: WorkersConfig, queue: &str) -> QueueOptions {
+fn queue_options(config: &WorkersConfig, queue: &str) -> QueueOptions {
     let concurrency = if queue == notifications::QUEUE {
         config.notifications_concurrency
     } else {
@@ -92,7 +92,7 @@ mod tests {
         };
         let config = Config::parse(given, &[]).unwrap().workers;
         let concurrency = |queue: &str| {
-            let options = queue_options(config, queue);
+            let options = queue_options(&config, queue);
             (options.concurrency, options.call_concurrency)
         };
         assert_eq!(concurrency("default"), (700, QueueOptions::DEFAULT_CALL_CONCURRENCY.min(700)));

@@ -2,67 +2,91 @@
 
 use api::{Access, Auth, CorsOrigins, Rate, TrustedProxies};
 
-use super::reader::Reader;
+use super::{
+    reader::Reader,
+    settings::{Setting, optional, setting},
+};
 
 /// Who may call the API, and how often.
 #[derive(Clone, Debug)]
 pub(crate) struct AccessConfig {
     /// Whether callers need keys.
     pub(crate) auth: Auth,
-    /// Whether `/metrics` answers everybody.
+    /// Whether `/metrics` answers without a key.
     pub(crate) is_metrics_public: bool,
     /// How often each key may call.
     pub(crate) rate_per_key: RateChoice,
     /// How often each address may call without a key.
     pub(crate) rate_per_address: RateChoice,
-    /// The most connections of one address that is no trusted proxy.
+    /// The maximum of connections of one address that is no trusted proxy.
     pub(crate) connections_per_address: usize,
-    /// Who may say for whom they call.
+    /// Proxies that are believed when they name the caller's address.
     pub(crate) trusted_proxies: TrustedProxies,
-    /// Whose pages may call.
+    /// Origins whose pages may call.
     pub(crate) cors_origins: CorsOrigins,
 }
 
-/// How often something may happen, as far as somebody has chosen it.
+/// A configured rate limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RateChoice {
-    /// Nobody has; the default is that of the command.
+    /// Not configured; the command's default holds.
     Unset,
-    /// As often as it likes.
+    /// No limit.
     Off,
-    /// So often.
+    /// This limit.
     At(Rate),
 }
 
-/// What a key may do unless somebody chose otherwise: a whole shop calls with one.
-const RATE_PER_KEY: &str = "30000/m";
-/// What an address may do without a key unless somebody chose otherwise.
-const RATE_PER_ADDRESS: &str = "600/m";
+/// The default limit for each key: a whole shop may call with one.
+const DEFAULT_RATE_PER_KEY: &str = "30000/m";
+/// The default limit for each address that calls without a key.
+const DEFAULT_RATE_PER_ADDRESS: &str = "600/m";
+
+const RATE: &str = "so many calls in a second, minute or hour, such as 600/m, or `off`";
+const AUTH: Setting = setting("AUTH", "keys", "`keys` or `off`");
+const METRICS_PUBLIC: Setting = setting("METRICS_PUBLIC", "false", "`true` or `false`");
+const RATE_LIMIT_PER_KEY: Setting = optional("RATE_LIMIT_PER_KEY", RATE);
+const RATE_LIMIT_PER_ADDRESS: Setting = optional("RATE_LIMIT_PER_ADDRESS", RATE);
+const CONNECTIONS_PER_ADDRESS: Setting =
+    setting("CONNECTIONS_PER_ADDRESS", "1024", "a number of connections, 1 to 1000000");
+const TRUSTED_PROXIES: Setting =
+    optional("TRUSTED_PROXIES", "addresses or networks with commas between, such as 10.0.0.0/8,192.168.1.7");
+const CORS_ORIGINS: Setting =
+    optional("CORS_ORIGINS", "`*`, or origins with commas between, such as https://shop.example");
 
 impl AccessConfig {
+    /// The variables of this section, in the order of `.env.example`.
+    pub(super) const SETTINGS: &'static [Setting] = &[
+        AUTH,
+        METRICS_PUBLIC,
+        RATE_LIMIT_PER_KEY,
+        RATE_LIMIT_PER_ADDRESS,
+        CONNECTIONS_PER_ADDRESS,
+        TRUSTED_PROXIES,
+        CORS_ORIGINS,
+    ];
+
     pub(super) fn read(read: &mut Reader<'_>) -> Self {
         let access = Self {
-            auth: read.one_of("AUTH", &[("keys", Auth::Keys), ("off", Auth::Off)]),
-            is_metrics_public: read.one_of("METRICS_PUBLIC", &[("true", true), ("false", false)]),
-            rate_per_key: rate(read, "RATE_LIMIT_PER_KEY"),
-            rate_per_address: rate(read, "RATE_LIMIT_PER_ADDRESS"),
-            connections_per_address: read.number("CONNECTIONS_PER_ADDRESS", 1..=1_000_000),
-            trusted_proxies: read
-                .optional_parsed("TRUSTED_PROXIES", |text| text.parse().ok())
-                .unwrap_or_default(),
+            auth: read.one_of(&AUTH, &[("keys", Auth::Keys), ("off", Auth::Off)]),
+            is_metrics_public: read.one_of(&METRICS_PUBLIC, &[("true", true), ("false", false)]),
+            rate_per_key: rate(read, &RATE_LIMIT_PER_KEY),
+            rate_per_address: rate(read, &RATE_LIMIT_PER_ADDRESS),
+            connections_per_address: read.number(&CONNECTIONS_PER_ADDRESS, 1..=1_000_000),
+            trusted_proxies: read.parsed_or_default(&TRUSTED_PROXIES),
             cors_origins: read
-                .optional_parsed("CORS_ORIGINS", |text| CorsOrigins::parse(text).ok())
+                .optional_parsed(&CORS_ORIGINS, |text| CorsOrigins::parse(text).ok())
                 .unwrap_or_default(),
         };
         if access.auth == Auth::Off && access.cors_origins == CorsOrigins::Any {
-            // Then any page that somebody on this network looks at could do everything.
+            // Then any page in a browser of this network could do everything.
             let why = "a list of origins while AUTH is off: every page in a browser that reaches this port could do everything";
             read.refuse_member("CORS_ORIGINS".into(), "*".into(), why);
         }
         access
     }
 
-    /// Nothing is counted unless somebody chose that it is: for one person, or for measuring.
+    /// Without default rate limits; configured ones hold. For `dev`, which serves one person.
     pub(crate) fn uncounted(mut self) -> Self {
         for choice in [&mut self.rate_per_key, &mut self.rate_per_address] {
             if *choice == RateChoice::Unset {
@@ -73,7 +97,7 @@ impl AccessConfig {
         self
     }
 
-    /// No keys, no foreign pages, and nothing is counted whatever somebody chose.
+    /// Without keys, foreign pages and any rate limit. For `bench`.
     pub(crate) fn open(mut self) -> Self {
         self.auth = Auth::Off;
         self.cors_origins = CorsOrigins::None;
@@ -82,17 +106,17 @@ impl AccessConfig {
         self.uncounted()
     }
 
-    /// As the API wants it. Without keys everybody calls by address alone, so that is counted only when somebody chose
-    /// it.
+    /// As the API takes it. Without keys all callers are known by address alone, so addresses are limited only if that is
+    /// configured.
     pub(crate) fn to_api(&self) -> Access {
         let per_address = match self.auth {
-            Auth::Keys => RATE_PER_ADDRESS.parse().ok(),
+            Auth::Keys => DEFAULT_RATE_PER_ADDRESS.parse().ok(),
             Auth::Off => None,
         };
         Access {
             auth: self.auth,
             is_metrics_public: self.is_metrics_public,
-            rate_per_key: self.rate_per_key.or(RATE_PER_KEY.parse().ok()),
+            rate_per_key: self.rate_per_key.or(DEFAULT_RATE_PER_KEY.parse().ok()),
             rate_per_address: self.rate_per_address.or(per_address),
             shared_limiter: None,
             trusted_proxies: self.trusted_proxies.clone(),
@@ -111,8 +135,8 @@ impl RateChoice {
     }
 }
 
-fn rate(read: &mut Reader<'_>, name: &str) -> RateChoice {
-    let choice = read.optional_parsed(name, |text| match text {
+fn rate(read: &mut Reader<'_>, setting: &Setting) -> RateChoice {
+    let choice = read.optional_parsed(setting, |text| match text {
         "off" => Some(RateChoice::Off),
         text => text.parse().ok().map(RateChoice::At),
     });
@@ -122,12 +146,14 @@ fn rate(read: &mut Reader<'_>, name: &str) -> RateChoice {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Config;
 
     fn access(pairs: &[(&str, &str)]) -> AccessConfig {
         let given =
             |name: &str| pairs.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
-        Config::parse(given, &[]).unwrap().access
+        let mut read = Reader::new(&given, &[]);
+        let access = AccessConfig::read(&mut read);
+        read.finish().unwrap();
+        access
     }
 
     #[test]
@@ -159,7 +185,9 @@ mod tests {
         let given = |pairs: &[(&str, &str)]| {
             let lookup =
                 |name: &str| pairs.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
-            Config::parse(lookup, &[]).map(|config| config.access.cors_origins)
+            let mut read = Reader::new(&lookup, &[]);
+            let access = AccessConfig::read(&mut read);
+            read.finish().map(|()| access.cors_origins)
         };
         let error = given(&[("AUTH", "off"), ("CORS_ORIGINS", "*")]).unwrap_err().to_string();
         assert!(error.contains("CORS_ORIGINS is `*`") && error.contains("AUTH is off"), "{error}");
@@ -180,7 +208,9 @@ mod tests {
         ];
         let given =
             |name: &str| junk.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
-        let error = Config::parse(given, &[]).unwrap_err().to_string();
+        let mut read = Reader::new(&given, &[]);
+        AccessConfig::read(&mut read);
+        let error = read.finish().unwrap_err().to_string();
         for (name, value) in junk {
             assert!(error.contains(&format!("{name} is `{value}`")), "{name} in: {error}");
         }

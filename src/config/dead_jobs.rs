@@ -9,15 +9,23 @@ use shop::orders::CANCEL_ORDER;
 use super::{
     reader::{Lifetime, Reader},
     retries::screaming,
+    settings::{Setting, setting},
 };
 
+const TTL: Setting =
+    setting("DEAD_JOB_TTL", "30d", "a duration of one minute to 10 years, such as 30d, or `never`");
+const ARCHIVE_KEEP: Setting = setting(
+    "DEAD_JOB_ARCHIVE_KEEP",
+    "365d",
+    "a duration of one minute to 10 years, such as 365d, or `never`",
+);
 const PREFIX: &str = "DEAD_JOB_TTL_";
 const BOUNDS: RangeInclusive<Duration> = Duration::from_mins(1)..=Duration::from_hours(24 * 3650);
 
 /// How long dead jobs wait before they are archived.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct DeadJobTtls {
-    usual: Lifetime,
+    default: Lifetime,
     by_saga: Vec<One>,
     archive_keep: Lifetime,
 }
@@ -31,10 +39,13 @@ struct One {
 }
 
 impl DeadJobTtls {
-    /// Reads all of them; which sagas there are is checked by [`DeadJobTtls::apply`].
+    /// The variables with a name of their own, in the order of `.env.example`.
+    pub(super) const SETTINGS: &'static [Setting] = &[TTL, ARCHIVE_KEEP];
+
+    /// Reads all of them; [`DeadJobTtls::apply`] checks the sagas' names.
     pub(super) fn read(read: &mut Reader<'_>) -> Self {
-        let usual = read.lifetime("DEAD_JOB_TTL", BOUNDS);
-        let archive_keep = read.lifetime("DEAD_JOB_ARCHIVE_KEEP", BOUNDS);
+        let default = read.lifetime(&TTL, BOUNDS);
+        let archive_keep = read.lifetime(&ARCHIVE_KEEP, BOUNDS);
         let mut by_saga = Vec::new();
         for (variable, saga, value) in read.family(PREFIX) {
             match Lifetime::parse(&value, &BOUNDS) {
@@ -46,20 +57,21 @@ impl DeadJobTtls {
                 ),
             }
         }
-        Self { usual, by_saga, archive_keep }
+        Self { default, by_saga, archive_keep }
     }
 
-    /// Tells the engine.
+    /// Sets the times of an engine.
     ///
     /// # Errors
-    /// All variables that name no saga, with those that there are.
+    /// All variables that name no saga, with a list of the sagas.
     pub(crate) fn apply(
         &self,
         mut builder: EngineBuilder,
         definitions: &[Definition],
     ) -> Result<EngineBuilder, String> {
-        builder = builder.dead_job_ttl(self.usual.ttl()).dead_job_archive_retention(self.archive_keep.ttl());
-        // Behind its pivot from the first step on: to give it up would leave an order half cancelled, with its stock.
+        builder =
+            builder.dead_job_ttl(self.default.ttl()).dead_job_archive_retention(self.archive_keep.ttl());
+        // Past its pivot from the first step on: giving it up would leave an order half cancelled, with its stock.
         builder = builder.dead_job_ttl_for(CANCEL_ORDER.name(), None);
         let mut wrong = Vec::new();
         for One { variable, saga, ttl } in &self.by_saga {
@@ -82,19 +94,20 @@ impl DeadJobTtls {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Config;
 
     fn ttls(pairs: &[(&str, &str)]) -> Result<DeadJobTtls, String> {
         let names: Vec<_> = pairs.iter().map(|(name, _)| (*name).to_owned()).collect();
         let lookup =
             |name: &str| pairs.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
-        Config::parse(lookup, &names).map(|config| config.dead_job_ttls).map_err(|error| error.to_string())
+        let mut read = Reader::new(&lookup, &names);
+        let ttls = DeadJobTtls::read(&mut read);
+        read.finish().map(|()| ttls).map_err(|error| error.to_string())
     }
 
     #[test]
     fn a_saga_can_have_its_own_and_never_is_one() {
         let ttls = ttls(&[("DEAD_JOB_TTL", "never"), ("DEAD_JOB_TTL_PLACE_ORDER", "7d")]).unwrap();
-        assert_eq!(ttls.usual, Lifetime::Ever);
+        assert_eq!(ttls.default, Lifetime::Ever);
         let own: Vec<_> = ttls.by_saga.iter().map(|one| (one.saga.as_str(), one.ttl)).collect();
         assert_eq!(own, [("PLACE_ORDER", Lifetime::For(Duration::from_hours(7 * 24)))]);
     }

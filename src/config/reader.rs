@@ -1,11 +1,11 @@
-//! Reads variables one by one and collects what is wrong with them, so that all of it is reported at once.
+//! Reads variables one by one and collects the wrong ones, so that all of them are reported at once.
 
-use std::{borrow::Cow, fmt, net::IpAddr, ops::RangeInclusive, str::FromStr, time::Duration};
+use std::{borrow::Cow, fmt, net::IpAddr, ops::RangeInclusive, path::PathBuf, str::FromStr, time::Duration};
 
 use super::{
     duration,
     secret::{self, SecretUrl},
-    settings::{SETTINGS, Setting},
+    settings::Setting,
 };
 
 /// The environment can't be used as it is.
@@ -33,7 +33,7 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Reads variables by name; a wrong one gives its default and is remembered.
+/// Reads variables; a wrong one gives its default and is noted.
 pub(super) struct Reader<'a> {
     lookup: &'a dyn Fn(&str) -> Option<String>,
     names: &'a [String],
@@ -51,22 +51,22 @@ impl<'a> Reader<'a> {
     }
 
     /// The variable's value, `None` when it is unset or empty.
-    pub(super) fn optional(&self, name: &str) -> Option<String> {
-        let text = (self.lookup)(setting(name).name)?;
+    pub(super) fn optional(&self, setting: &Setting) -> Option<String> {
+        let text = (self.lookup)(setting.name)?;
         let text = text.trim();
         (!text.is_empty()).then(|| text.to_owned())
     }
 
     /// A secret's value: the variable's own, or that of the file that `<name>_FILE` names; not both.
-    pub(super) fn optional_secret(&mut self, name: &str) -> Option<String> {
-        let text = self.optional(name);
-        let file = format!("{}_FILE", setting(name).name);
+    fn optional_secret(&mut self, setting: &Setting) -> Option<String> {
+        let text = self.optional(setting);
+        let file = format!("{}_FILE", setting.name);
         let path = (self.lookup)(&file).filter(|path| !path.trim().is_empty());
         let (path, read) = match (text, path) {
             (text, None) => return text,
             (None, Some(path)) => (path.clone(), secret::read_file(path.trim())),
             (Some(_), Some(path)) => {
-                (path, Err(format!("unset: {name} is set too, and one of them has to do")))
+                (path, Err(format!("unset: {} is set, too, and only one of them may be", setting.name)))
             }
         };
         read.map_err(|wrong| {
@@ -75,13 +75,11 @@ impl<'a> Reader<'a> {
         .ok()
     }
 
-    /// The variables whose names begin so, with what follows the prefix and their values; those of [`SETTINGS`] and empty
-    /// ones are left out.
+    /// The variables whose names begin with a prefix, with the rest of the name and the value; empty ones are left out.
     pub(super) fn family(&self, prefix: &str) -> Vec<(String, String, String)> {
         let mut family: Vec<_> = self
             .names
             .iter()
-            .filter(|name| SETTINGS.iter().all(|setting| setting.name != name.as_str()))
             .filter_map(|name| {
                 let rest = name.strip_prefix(prefix)?;
                 let value = (self.lookup)(name)?;
@@ -103,82 +101,101 @@ impl<'a> Reader<'a> {
     }
 
     /// A URL with one of these schemes.
-    pub(super) fn optional_url(&mut self, name: &str, schemes: &[&str]) -> Option<SecretUrl> {
-        let text = self.optional_secret(name)?;
+    pub(super) fn optional_url(&mut self, setting: &Setting, schemes: &[&str]) -> Option<SecretUrl> {
+        let text = self.optional_secret(setting)?;
         let known = text.split_once("://").is_some_and(|(scheme, _)| schemes.contains(&scheme));
         if known {
             return Some(SecretUrl::new(text));
         }
-        self.refuse(name, None);
+        self.refuse(setting, None);
         None
     }
 
     /// A number within bounds.
-    pub(super) fn number<N: FromStr + PartialOrd>(&mut self, name: &str, bounds: RangeInclusive<N>) -> N {
-        self.value(name, |text| text.parse().ok().filter(|number| bounds.contains(number)))
+    pub(super) fn number<N: FromStr + PartialOrd>(
+        &mut self,
+        setting: &Setting,
+        bounds: RangeInclusive<N>,
+    ) -> N {
+        self.value(setting, |text| text.parse().ok().filter(|number| bounds.contains(number)))
     }
 
     /// A number within bounds, if there is one.
     pub(super) fn optional_number<N: FromStr + PartialOrd>(
         &mut self,
-        name: &str,
+        setting: &Setting,
         bounds: RangeInclusive<N>,
     ) -> Option<N> {
-        self.optional_parsed(name, |text| text.parse().ok().filter(|number| bounds.contains(number)))
+        self.optional_parsed(setting, |text| text.parse().ok().filter(|number| bounds.contains(number)))
     }
 
     /// What a text means, if there is one.
-    pub(super) fn optional_parsed<T>(&mut self, name: &str, parse: impl Fn(&str) -> Option<T>) -> Option<T> {
-        let text = self.optional(name)?;
+    pub(super) fn optional_parsed<T>(
+        &mut self,
+        setting: &Setting,
+        parse: impl Fn(&str) -> Option<T>,
+    ) -> Option<T> {
+        let text = self.optional(setting)?;
         let parsed = parse(&text);
         if parsed.is_none() {
-            self.refuse(name, Some(text));
+            self.refuse(setting, Some(text));
         }
         parsed
     }
 
+    /// What a text means, or the type's default when it is unset.
+    pub(super) fn parsed_or_default<T: FromStr + Default>(&mut self, setting: &Setting) -> T {
+        self.optional_parsed(setting, |text| text.parse().ok()).unwrap_or_default()
+    }
+
+    /// A path, if it is set.
+    pub(super) fn optional_path(&self, setting: &Setting) -> Option<PathBuf> {
+        self.optional(setting).map(PathBuf::from)
+    }
+
+    /// A number of seconds within bounds.
+    pub(super) fn seconds(&mut self, setting: &Setting, bounds: RangeInclusive<u64>) -> Duration {
+        Duration::from_secs(self.number(setting, bounds))
+    }
+
     /// A duration within bounds.
-    pub(super) fn duration(&mut self, name: &str, bounds: RangeInclusive<Duration>) -> Duration {
-        self.value(name, |text| duration::parse(text).filter(|duration| bounds.contains(duration)))
+    pub(super) fn duration(&mut self, setting: &Setting, bounds: RangeInclusive<Duration>) -> Duration {
+        self.value(setting, |text| duration::parse(text).filter(|duration| bounds.contains(duration)))
     }
 
     /// A duration within bounds, or `never`.
-    pub(super) fn lifetime(&mut self, name: &str, bounds: RangeInclusive<Duration>) -> Lifetime {
-        self.value(name, |text| Lifetime::parse(text, &bounds))
+    pub(super) fn lifetime(&mut self, setting: &Setting, bounds: RangeInclusive<Duration>) -> Lifetime {
+        self.value(setting, |text| Lifetime::parse(text, &bounds))
     }
 
     /// An IP address; `localhost` is taken for `127.0.0.1`.
-    pub(super) fn address(&mut self, name: &str) -> IpAddr {
-        self.value(name, |text| {
+    pub(super) fn address(&mut self, setting: &Setting) -> IpAddr {
+        self.value(setting, |text| {
             if text == "localhost" { Some(IpAddr::from([127, 0, 0, 1])) } else { text.parse().ok() }
         })
     }
 
     /// A text that passes a check.
-    pub(super) fn checked(&mut self, name: &str, check: impl Fn(&str) -> bool) -> String {
-        self.value(name, |text| check(text).then(|| text.to_owned()))
+    pub(super) fn checked(&mut self, setting: &Setting, check: impl Fn(&str) -> bool) -> String {
+        self.value(setting, |text| check(text).then(|| text.to_owned()))
     }
 
     /// One word of a few.
-    pub(super) fn one_of<T: Copy>(&mut self, name: &str, words: &[(&str, T)]) -> T {
-        self.value(name, |text| words.iter().find(|(word, _)| *word == text).map(|(_, value)| *value))
+    pub(super) fn one_of<T: Copy>(&mut self, setting: &Setting, words: &[(&str, T)]) -> T {
+        self.value(setting, |text| words.iter().find(|(word, _)| *word == text).map(|(_, value)| *value))
     }
 
-    fn value<T>(&mut self, name: &str, parse: impl Fn(&str) -> Option<T>) -> T {
-        if let Some(text) = self.optional(name) {
+    fn value<T>(&mut self, setting: &Setting, parse: impl Fn(&str) -> Option<T>) -> T {
+        if let Some(text) = self.optional(setting) {
             match parse(&text) {
                 Some(value) => return value,
-                None => self.refuse(name, Some(text)),
+                None => self.refuse(setting, Some(text)),
             }
         }
-        setting(name)
-            .default
-            .and_then(parse)
-            .expect("a setting that is read as a value has a default that fits it")
+        setting.default.and_then(parse).expect("a setting that is read as a value has a default that fits it")
     }
 
-    fn refuse(&mut self, name: &str, found: Option<String>) {
-        let setting = setting(name);
+    fn refuse(&mut self, setting: &Setting, found: Option<String>) {
         self.problems.push(Problem {
             variable: setting.name.into(),
             found,
@@ -216,11 +233,4 @@ impl Lifetime {
 fn shown_path(path: &str) -> Option<String> {
     let is_path = path.starts_with(['/', '.', '~']) && !path.contains('@') && !path.contains("://");
     is_path.then(|| path.to_owned())
-}
-
-fn setting(name: &str) -> &'static Setting {
-    SETTINGS
-        .iter()
-        .find(|setting| setting.name == name)
-        .expect("every variable that is read stands in SETTINGS")
 }

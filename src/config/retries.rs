@@ -34,7 +34,7 @@ enum Change {
 }
 
 impl Retries {
-    /// Reads all variables of the pattern; which steps there are is checked by [`Retries::apply`].
+    /// Reads all variables of the pattern; [`Retries::apply`] checks the steps' names.
     pub(super) fn read(read: &mut Reader<'_>) -> Self {
         let mut overrides = Vec::new();
         for (variable, rest, value) in read.family(PREFIX) {
@@ -57,7 +57,7 @@ impl Retries {
     /// Sets the policies of the steps named, in every saga that has them.
     ///
     /// # Errors
-    /// All variables that name no step, or an undo that there is not; with the steps that there are.
+    /// All variables that name no step, or the undo of a step that has none, with a list of the steps.
     pub(crate) fn apply(&self, definitions: &mut [Definition]) -> Result<(), String> {
         let mut wrong = Vec::new();
         for Override { variable, place, change } in &self.0 {
@@ -80,17 +80,17 @@ impl Retries {
     }
 
     /// How long an attempt of this step may take.
-    pub(crate) fn timeout(&self, step: &str, usual: RetryPolicy) -> Duration {
+    pub(crate) fn timeout(&self, step: &str, default: RetryPolicy) -> Duration {
         let place = screaming(step);
         let set = self.0.iter().filter(|one| one.place == place).find_map(|one| match one.change {
             Change::Timeout(timeout) => Some(timeout),
             Change::Attempts(_) | Change::FirstDelay(_) | Change::Factor(_) | Change::MaxDelay(_) => None,
         });
-        set.unwrap_or(usual.timeout)
+        set.unwrap_or(default.timeout)
     }
 }
 
-/// What a place came to; the greater, the better.
+/// What a variable's name refers to; the greater, the better.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Found {
     NoStep,
@@ -191,13 +191,14 @@ mod tests {
     };
 
     use super::*;
-    use crate::config::Config;
 
     fn retries(pairs: &[(&str, &str)]) -> Result<Retries, String> {
         let names: Vec<_> = pairs.iter().map(|(name, _)| (*name).to_owned()).collect();
         let lookup =
             |name: &str| pairs.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
-        Config::parse(lookup, &names).map(|config| config.retries).map_err(|error| error.to_string())
+        let mut read = Reader::new(&lookup, &names);
+        let retries = Retries::read(&mut read);
+        read.finish().map(|()| retries).map_err(|error| error.to_string())
     }
 
     fn definitions() -> Vec<Definition> {

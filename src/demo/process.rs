@@ -14,7 +14,7 @@ use nix::{
 };
 use tokio::process::{Child, Command};
 
-use crate::config::SETTINGS;
+use crate::config;
 
 /// How long a process may take to stop after SIGTERM.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
@@ -42,7 +42,7 @@ impl Process {
             .open(&log)
             .with_context(|| format!("can't write {}", log.display()))?;
         let mut command = Command::new(program);
-        for setting in SETTINGS {
+        for setting in config::settings() {
             command.env_remove(setting.name);
             if setting.is_secret {
                 command.env_remove(format!("{}_FILE", setting.name));

@@ -1,4 +1,4 @@
-//! Log files: one a day for each kind of process, the oldest thrown away, written by a thread of their own.
+//! Log files: one a day for each kind of process, written by a separate thread; the oldest are deleted.
 
 use std::path::Path;
 
@@ -7,34 +7,33 @@ use tracing_appender::{
     rolling::{RollingFileAppender, Rotation},
 };
 
-use crate::{config::LogFiles, exit_error::ExitError};
+use crate::exit_error::ExitError;
 
-/// Where lines go, and what writes the last of them when it is dropped.
+/// The writer of lines, and the guard that writes the last of them when it is dropped.
 pub(super) struct Files {
     pub(super) writer: NonBlocking,
     pub(super) lost: ErrorCounter,
     pub(super) guard: WorkerGuard,
 }
 
-/// Opens today's file `<name>.log.<date>` and throws away all but the newest of those before. Dates are UTC.
+/// Opens today's file `<name>.log.<date>` and deletes all but the newest of the earlier ones. Dates are UTC.
 ///
 /// # Errors
 /// [`ExitError::Unusable`] when the directory can't be made or written to.
-pub(super) fn open(files: &LogFiles, name: &str) -> Result<Files, ExitError> {
-    let dir = &files.dir;
+pub(super) fn open(dir: &Path, keep_days: usize, name: &str) -> Result<Files, ExitError> {
     std::fs::create_dir_all(dir).map_err(|error| unusable(dir, &error))?;
     let appender = RollingFileAppender::builder()
         .rotation(Rotation::DAILY)
         .filename_prefix(format!("{name}.log"))
-        // It counts today's file even when that is there already, and must never throw that one away.
-        .max_log_files(files.keep_days + 1)
+        // The limit includes today's file, even if that already exists, and today's file must not be deleted.
+        .max_log_files(keep_days + 1)
         .build(dir)
         .map_err(|error| {
             let cause =
                 std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
             unusable(dir, &cause)
         })?;
-    // Losing lines is better than having requests wait for a disk; that it happened is counted.
+    // Losing lines is better than letting requests wait for a disk; lost lines are counted.
     let (writer, guard) = NonBlockingBuilder::default().lossy(true).thread_name("log-files").finish(appender);
     let lost = writer.error_counter();
     Ok(Files { writer, lost, guard })

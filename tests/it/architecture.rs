@@ -79,6 +79,22 @@ fn crates_know_only_whom_they_may() {
     }
 }
 
+/// The fault hooks may be in what tests run, and in nothing else.
+#[test]
+fn no_normal_dependency_enables_the_fault_hooks() {
+    let output = Command::new(env!("CARGO"))
+        .args(["tree", "--package", "sagaline", "--edges", "normal,features", "--prefix", "none"])
+        .args(["--locked", "--offline"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let tree = String::from_utf8(output.stdout).unwrap();
+    assert!(tree.contains("sagaline-engine v"), "{tree}");
+    let enabled: Vec<_> = tree.lines().filter(|line| line.contains("feature \"testing\"")).collect();
+    assert!(enabled.is_empty(), "a release build has fault hooks: {enabled:?}");
+}
+
 #[test]
 fn axum_and_apalis_are_known_to_one_crate_each() {
     for (name, known) in dependencies() {

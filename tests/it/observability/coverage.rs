@@ -25,7 +25,7 @@ fn operations() -> Vec<String> {
         .collect()
 }
 
-/// `.env.example` names them all; a test in `src/config/settings.rs` holds it to that.
+/// `.env.example` names them all; a test in `src/config.rs` holds it to that.
 fn variables() -> Vec<String> {
     let example = read(".env.example");
     let set = example.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.split_once('='));

@@ -119,7 +119,7 @@ fn the_production_file_sets_only_variables_that_there_are() {
 
 /// What operators can't set in either compose file, because the file counts on what it is.
 const FIXED: [&str; 6] = ["HOST", "PORT", "SHUTDOWN_DEADLINE", "WORK_PORT", "ORDERS_PORT", "DRAIN_DELAY"];
-/// What has no place in a container: the embedded default, what tests set, files on a read-only file system.
+/// What has no place in a container: the embedded default, files on a read-only file system.
 const NOT_IN_CONTAINERS: [&str; 4] = ["SAGALINE_STATE_DIR", "SAGALINE_PG_BIN", "LOG_DIR", "LOG_KEEP_DAYS"];
 
 #[test]
