@@ -26,7 +26,8 @@ pub(super) const QUICK: RetryPolicy = RetryPolicy {
     factor: 1.0,
     max_delay: Duration::from_millis(2),
     attempts: 3,
-    timeout: WAIT_TIMEOUT,
+    // As long as a transaction step may have.
+    timeout: RetryPolicy::LONGEST_TRANSACTION,
 };
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
