@@ -16,7 +16,7 @@ use sqlx::PgPool;
 use tokio::{sync::watch, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
-use crate::support::{Database, WAIT_TIMEOUT};
+use crate::support::Database;
 
 pub(super) const FULL: SagaName<TestInput> = SagaName::new("full-saga");
 
