@@ -1,119 +1,21 @@
 //! Dead sagas that are given up, by a person or by a clock: nothing that could be undone is left standing by the way.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{sync::atomic::Ordering, time::Duration};
 
 use engine::{
-    BulkLimits, BulkResult, CancelError, CancelOrigin, Cause, DeadJob, DeadJobError, DeadJobFilter,
-    Direction, DiscardEffect, DiscardMode, Engine, EngineBuilder, HistoryOutcome, Page, Saga, SagaFilter,
-    SagaId, SagaName, Status, StatusChange, StatusObserver, StepError, Tx,
-    testing::{Fault, FaultPoint, Faults, with_faults},
+    BulkLimits, BulkResult, CancelError, CancelOrigin, Cause, DeadJobError, DeadJobFilter, Direction,
+    DiscardEffect, DiscardMode, Engine, HistoryOutcome, Saga, SagaFilter, SagaName, Status, StatusChange,
+    StatusObserver, StepError, Tx,
 };
-use sqlx::PgPool;
 
-use super::fixtures::{self, File, PLAIN, Pack, Seal, StepFault, TestEngine, TestInput};
-use crate::support::{Database, WAIT_TIMEOUT};
+use super::{
+    fixtures::{self, File, Pack, Seal, StepFault, TestInput},
+    obstacles::{ALL, Obstacles, cause, dead_job, die_in_undo, open, park_again, park_at_pivot, sql},
+};
+use crate::support::WAIT_TIMEOUT;
 
-const ALL: Page = Page { after: None, limit: 100 };
 const DAY: Duration = Duration::from_hours(24);
 const MANY: BulkLimits = BulkLimits { max_jobs: 100, time_limit: WAIT_TIMEOUT };
-
-/// Holds sagas at the pivot, and keeps the undo of `pack` from working, until both are let go.
-struct Obstacles {
-    at_pivot: AtomicBool,
-    in_undo: AtomicBool,
-}
-
-impl Obstacles {
-    fn all() -> Arc<Self> {
-        Arc::new(Self { at_pivot: AtomicBool::new(true), in_undo: AtomicBool::new(true) })
-    }
-
-    fn only_at_pivot() -> Arc<Self> {
-        let obstacles = Self::all();
-        obstacles.in_undo.store(false, Ordering::Release);
-        obstacles
-    }
-}
-
-impl Faults for Obstacles {
-    fn at(&self, _: SagaId, point: &FaultPoint, _: u32) -> Option<Fault> {
-        let (pivot, undo) = (&self.at_pivot, &self.in_undo);
-        match (point.step.as_str(), point.direction) {
-            ("seal", Direction::Action) if pivot.load(Ordering::Acquire) => {
-                Some(Fault::Hold(Duration::from_hours(1)))
-            }
-            ("pack", Direction::Undo) if undo.load(Ordering::Acquire) => {
-                Some(Fault::Retry("the box is glued".into()))
-            }
-            _ => None,
-        }
-    }
-}
-
-async fn open(
-    obstacles: Arc<Obstacles>,
-    more: impl FnOnce(EngineBuilder) -> EngineBuilder,
-) -> (Database, PgPool, TestEngine) {
-    let (database, pool) = fixtures::database().await;
-    let builder = Engine::builder(pool.clone()).register(fixtures::plain_saga());
-    let test = TestEngine::build(with_faults(more(builder), obstacles));
-    (database, pool, test)
-}
-
-/// Starts a saga and has it parked at its pivot, with its box packed.
-async fn park_at_pivot(test: &TestEngine) -> (SagaId, DeadJob) {
-    let started = test.engine.start(PLAIN.with(&TestInput::default())).await.unwrap();
-    park_again(test, started.saga_id).await
-}
-
-async fn park_again(test: &TestEngine, saga_id: SagaId) -> (SagaId, DeadJob) {
-    let engine = &test.engine;
-    let held = async {
-        loop {
-            let saga = engine.saga(saga_id).await.unwrap().unwrap();
-            if saga.step == "seal" && saga.lease_owner.is_none() && saga.error.is_some() {
-                break;
-            }
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(WAIT_TIMEOUT, held).await.expect("it is held at its pivot");
-    // As if its process had vanished there five times in a row.
-    sqlx::query("update engine.saga set losses = 5, due_at = now() where id = $1")
-        .bind(saga_id.0)
-        .execute(engine.pool())
-        .await
-        .unwrap();
-    assert_eq!(engine.wait(saga_id, WAIT_TIMEOUT).await.unwrap().unwrap().status, Status::Dead);
-    (saga_id, dead_job(engine, saga_id).await)
-}
-
-/// Starts a saga that is refused at its pivot, and can't be undone.
-async fn die_in_undo(test: &TestEngine) -> (SagaId, DeadJob) {
-    let saga = PLAIN.with(&TestInput::with("seal", StepFault::Fails));
-    let (started, ending) = test.engine.start_and_wait(saga, WAIT_TIMEOUT).await.unwrap();
-    assert_eq!(ending.unwrap().status, Status::Dead);
-    (started.saga_id, dead_job(&test.engine, started.saga_id).await)
-}
-
-async fn dead_job(engine: &Engine, saga_id: SagaId) -> DeadJob {
-    let jobs = engine.dead_jobs(&DeadJobFilter::default(), ALL).await.unwrap();
-    jobs.into_iter().find(|job| job.saga_id == saga_id).expect("it has an open dead job")
-}
-
-async fn cause(engine: &Engine, saga_id: SagaId) -> Option<Cause> {
-    engine.saga(saga_id).await.unwrap().unwrap().cause
-}
-
-async fn sql(pool: &PgPool, statement: &'static str) {
-    sqlx::raw_sql(statement).execute(pool).await.unwrap();
-}
 
 #[tokio::test]
 async fn a_saga_that_can_still_unwind_does_so_when_it_is_discarded() {

@@ -49,11 +49,7 @@ impl TransactionStep for Pack {
     type Output = ();
     type Undo = NothingToUndo;
 
-    async fn run(
-        &self,
-        tx: &mut Tx<'_>,
-        batch: &Batch<Parcel>,
-    ) -> Result<Outcomes<()>, StepError> {
+    async fn run(&self, tx: &mut Tx<'_>, batch: &Batch<Parcel>) -> Result<Outcomes<()>, StepError> {
         let ids: Vec<Uuid> = batch.iter().map(|item| item.saga_id.0).collect();
         sqlx::query("insert into effect (saga_id, step) select id, 'pack' from unnest($1::uuid[]) as id")
             .bind(ids)

@@ -1,0 +1,112 @@
+//! What keeps sagas from going on: they are held at their pivot, or can't be undone, and so become dead jobs.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use engine::{
+    Cause, DeadJob, DeadJobFilter, Direction, Engine, EngineBuilder, Page, SagaId, Status,
+    testing::{Fault, FaultPoint, Faults, with_faults},
+};
+use sqlx::PgPool;
+
+use super::fixtures::{self, PLAIN, StepFault, TestEngine, TestInput};
+use crate::support::{Database, WAIT_TIMEOUT};
+
+pub(super) const ALL: Page = Page { after: None, limit: 100 };
+
+/// Holds sagas at the pivot, and keeps the undo of `pack` from working, until both are let go.
+pub(super) struct Obstacles {
+    pub(super) at_pivot: AtomicBool,
+    pub(super) in_undo: AtomicBool,
+}
+
+impl Obstacles {
+    pub(super) fn all() -> Arc<Self> {
+        Arc::new(Self { at_pivot: AtomicBool::new(true), in_undo: AtomicBool::new(true) })
+    }
+
+    pub(super) fn only_at_pivot() -> Arc<Self> {
+        let obstacles = Self::all();
+        obstacles.in_undo.store(false, Ordering::Release);
+        obstacles
+    }
+}
+
+impl Faults for Obstacles {
+    fn at(&self, _: SagaId, point: &FaultPoint, _: u32) -> Option<Fault> {
+        let (pivot, undo) = (&self.at_pivot, &self.in_undo);
+        match (point.step.as_str(), point.direction) {
+            ("seal", Direction::Action) if pivot.load(Ordering::Acquire) => {
+                Some(Fault::Hold(Duration::from_hours(1)))
+            }
+            ("pack", Direction::Undo) if undo.load(Ordering::Acquire) => {
+                Some(Fault::Retry("the box is glued".into()))
+            }
+            _ => None,
+        }
+    }
+}
+
+pub(super) async fn open(
+    obstacles: Arc<Obstacles>,
+    more: impl FnOnce(EngineBuilder) -> EngineBuilder,
+) -> (Database, PgPool, TestEngine) {
+    let (database, pool) = fixtures::database().await;
+    let builder = Engine::builder(pool.clone()).register(fixtures::plain_saga());
+    let test = TestEngine::build(with_faults(more(builder), obstacles));
+    (database, pool, test)
+}
+
+/// Starts a saga and has it parked at its pivot, with its box packed.
+pub(super) async fn park_at_pivot(test: &TestEngine) -> (SagaId, DeadJob) {
+    let started = test.engine.start(PLAIN.with(&TestInput::default())).await.unwrap();
+    park_again(test, started.saga_id).await
+}
+
+pub(super) async fn park_again(test: &TestEngine, saga_id: SagaId) -> (SagaId, DeadJob) {
+    let engine = &test.engine;
+    let held = async {
+        loop {
+            let saga = engine.saga(saga_id).await.unwrap().unwrap();
+            if saga.step == "seal" && saga.lease_owner.is_none() && saga.error.is_some() {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(WAIT_TIMEOUT, held).await.expect("it is held at its pivot");
+    // As if its process had vanished there five times in a row.
+    sqlx::query("update engine.saga set losses = 5, due_at = now() where id = $1")
+        .bind(saga_id.0)
+        .execute(engine.pool())
+        .await
+        .unwrap();
+    assert_eq!(engine.wait(saga_id, WAIT_TIMEOUT).await.unwrap().unwrap().status, Status::Dead);
+    (saga_id, dead_job(engine, saga_id).await)
+}
+
+/// Starts a saga that is refused at its pivot, and can't be undone.
+pub(super) async fn die_in_undo(test: &TestEngine) -> (SagaId, DeadJob) {
+    let saga = PLAIN.with(&TestInput::with("seal", StepFault::Fails));
+    let (started, ending) = test.engine.start_and_wait(saga, WAIT_TIMEOUT).await.unwrap();
+    assert_eq!(ending.unwrap().status, Status::Dead);
+    (started.saga_id, dead_job(&test.engine, started.saga_id).await)
+}
+
+pub(super) async fn dead_job(engine: &Engine, saga_id: SagaId) -> DeadJob {
+    let jobs = engine.dead_jobs(&DeadJobFilter::default(), ALL).await.unwrap();
+    jobs.into_iter().find(|job| job.saga_id == saga_id).expect("it has an open dead job")
+}
+
+pub(super) async fn cause(engine: &Engine, saga_id: SagaId) -> Option<Cause> {
+    engine.saga(saga_id).await.unwrap().unwrap().cause
+}
+
+pub(super) async fn sql(pool: &PgPool, statement: &'static str) {
+    sqlx::raw_sql(statement).execute(pool).await.unwrap();
+}
