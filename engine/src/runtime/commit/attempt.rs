@@ -35,7 +35,7 @@ pub(super) struct AttemptOptions {
     pub(super) lock_wait: Option<Duration>,
 }
 
-/// Tries a batch again while its trouble is nobody's fault and its leases can still be ours. Trying again is safe: if the
+/// Tries a batch again while its trouble is transient and its leases can still be ours. Trying again is safe: if the
 /// commit whose answer was lost did happen, the fence finds other sequence numbers and drops the batch.
 ///
 /// A lock that somebody else holds ends it at once: it may be held for long, and only by those who need it must it be

@@ -49,23 +49,23 @@ impl Part {
     }
 }
 
-/// Commits a part in isolation, in a task of its own and a few at a time; `trouble` is what it met in the group commit.
-pub(super) fn commit_isolated(committer: &Arc<GroupCommitter>, part: Part, trouble: Option<CommitError>) {
+/// Commits a part in isolation, in a task of its own and a few at a time; `error` is what it met in the group commit.
+pub(super) fn commit_isolated(committer: &Arc<GroupCommitter>, part: Part, error: Option<CommitError>) {
     let committer = committer.clone();
     let tasks = committer.core.tasks.clone();
     tasks.spawn(async move {
         // The semaphore is never closed.
         let Ok(_place) = committer.places.acquire().await else { return };
-        if AssertUnwindSafe(bisect(&committer, part, trouble)).catch_unwind().await.is_err() {
+        if AssertUnwindSafe(bisect(&committer, part, error)).catch_unwind().await.is_err() {
             tracing::error!("committing a batch panicked; its sagas are taken over when their leases end");
         }
     });
 }
 
 /// Commits a part, in smaller ones where it must: what fails is split in halves until the saga at fault is alone.
-async fn bisect(committer: &GroupCommitter, part: Part, trouble: Option<CommitError>) {
-    let mut parts = match trouble {
-        Some(trouble) => next_parts(committer, part, trouble, CommitPath::Grouped),
+async fn bisect(committer: &GroupCommitter, part: Part, error: Option<CommitError>) {
+    let mut parts = match error {
+        Some(error) => next_parts(committer, part, error, CommitPath::Grouped),
         None => vec![part],
     };
     while let Some(Part { requests, recovery }) = parts.pop() {
@@ -90,17 +90,17 @@ async fn bisect(committer: &GroupCommitter, part: Part, trouble: Option<CommitEr
                 }
                 settle(&committer.core, members, replies, result);
             }
-            Err(trouble) => {
+            Err(error) => {
                 let part = Part { requests: zip(members, replies), recovery };
-                parts.extend(next_parts(committer, part, trouble, CommitPath::Isolated));
+                parts.extend(next_parts(committer, part, error, CommitPath::Isolated));
             }
         }
     }
 }
 
 /// What is tried next, the last of them first.
-fn next_parts(committer: &GroupCommitter, part: Part, trouble: CommitError, path: CommitPath) -> Vec<Part> {
-    match (part.only(), trouble) {
+fn next_parts(committer: &GroupCommitter, part: Part, error: CommitError, path: CommitPath) -> Vec<Part> {
+    match (part.only(), error) {
         (_, CommitError::Transient(error)) => {
             release_transient(&committer.core, part.requests, &error);
             Vec::new()

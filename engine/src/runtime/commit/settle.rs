@@ -106,7 +106,7 @@ pub(super) fn unzip(requests: Vec<CommitRequest>) -> (Vec<oneshot::Sender<Commit
     requests.into_iter().map(|request| (request.reply, request.member)).unzip()
 }
 
-/// Sagas that met trouble alone: until they get through they don't join a batch again, which would have to be split for
+/// Sagas that failed alone: until they are committed they don't join a batch again, which would have to be split for
 /// them each time. Only a memory: without it batches are slower, not wrong.
 #[derive(Debug, Default)]
 pub(super) struct IsolatedSagas {
