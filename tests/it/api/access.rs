@@ -209,7 +209,9 @@ async fn metrics_are_for_readers_unless_they_are_public() {
 
 #[tokio::test]
 async fn a_database_that_is_away_is_no_wrong_key() {
-    let shop = with_access().await;
+    // The product's own wait for a connection: a test's patience would outlast the test's client.
+    let limits = Limits { pool_timeout: Limits::default().pool_timeout, ..patient() };
+    let shop = TestApi::with_access_and_limits(Access::default(), limits).await;
     let (_, token) = key(&shop, "ann", KeyRole::Read).await;
     shop.engine.pool().close().await;
     problem(get(&shop, &token, "/api/orders").await, 503, "unavailable").await;
