@@ -31,7 +31,10 @@ impl OrphanScan {
     /// Whether it is time to look, now that a claim found less than there was room for; if so, the next look is a while
     /// away. The first such claim in a queue begins the time that must pass.
     pub(crate) fn is_due(&self, queue: &str, grace: Duration) -> bool {
-        let now = Instant::now();
+        self.is_due_at(Instant::now(), queue, grace)
+    }
+
+    fn is_due_at(&self, now: Instant, queue: &str, grace: Duration) -> bool {
         let mut by_queue = self.by_queue.lock();
         let Some(looks) = by_queue.get_mut(queue) else {
             by_queue.insert(queue.into(), ScanTimes { since: now, next: now + grace });
@@ -52,14 +55,13 @@ mod tests {
     #[test]
     fn a_queue_is_worked_on_for_a_while_before_orphans_are_looked_for_and_then_now_and_then() {
         let orphans = OrphanScan::default();
-        let grace = Duration::from_millis(30);
-        assert!(!orphans.is_due("default", grace), "it has only just come");
-        let began = Instant::now();
-        while !orphans.is_due("default", grace) {
-            std::thread::yield_now();
-        }
-        assert!(began.elapsed() >= Duration::from_millis(29));
-        assert!(!orphans.is_due("default", grace), "not again at once");
-        assert!(!orphans.is_due("notifications", grace), "each queue has a time of its own");
+        let (began, grace) = (Instant::now(), Duration::from_secs(300));
+        let is_due = |queue, after_s| orphans.is_due_at(began + Duration::from_secs(after_s), queue, grace);
+        assert!(!is_due("default", 0), "it has only just come");
+        assert!(!is_due("default", 299));
+        assert!(is_due("default", 300));
+        assert!(!is_due("default", 304), "not again at once");
+        assert!(is_due("default", 305));
+        assert!(!is_due("notifications", 600), "each queue has a time of its own");
     }
 }
