@@ -66,7 +66,7 @@ impl<'a> Reader<'a> {
             (text, None) => return text,
             (None, Some(path)) => (path.clone(), secret::read_file(path.trim())),
             (Some(_), Some(path)) => {
-                (path, Err(format!("unset: {} is set, too, and only one of them may be", setting.name)))
+                (path, Err(format!("unset: {} is set too, and only one of them may be", setting.name)))
             }
         };
         read.map_err(|wrong| {
