@@ -9,6 +9,7 @@ mod it {
     mod architecture;
     mod cli;
     mod embedded;
+    mod engine_package;
     mod events;
     mod faults;
     mod fixtures;

@@ -80,5 +80,5 @@ pub use runtime::{
         throttle::{Allowance, Throttle},
     },
 };
-pub use store::{migrate, with_engine_options};
+pub use store::{migrate, migrator, with_engine_options};
 pub use support::{connection::with_timeout, metrics::describe_metrics, trace_link::TraceLink};

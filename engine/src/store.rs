@@ -12,17 +12,26 @@ pub(crate) mod starts;
 #[cfg(feature = "testing")]
 pub(crate) mod testing;
 
-use sqlx::{PgPool, migrate::MigrateError, postgres::PgConnectOptions};
+use sqlx::{
+    PgPool,
+    migrate::{MigrateError, Migrator},
+    postgres::PgConnectOptions,
+};
 
 /// Brings the schema `engine` up to date. Safe to call from many processes at once.
 ///
 /// # Errors
-/// When the database is away, or its schema is newer than this code.
+/// When the database is unreachable, or its schema is newer than this code.
 pub async fn migrate(pool: &PgPool) -> Result<(), MigrateError> {
-    let mut migrator = sqlx_macros::migrate!("../migrations/engine");
+    migrator().run(pool).await
+}
+
+/// Returns the migrations of the schema `engine`, to be compared with those that a database has.
+pub fn migrator() -> Migrator {
+    let mut migrator = sqlx_macros::migrate!("./migrations");
     migrator.dangerous_set_table_name("engine._sqlx_migrations");
     migrator.create_schema("engine");
-    migrator.run(pool).await
+    migrator
 }
 
 /// Sets what the engine's statements need of a connection: no sequential scans, and no compiled plans.

@@ -37,7 +37,7 @@ impl Database {
 }
 
 async fn start() -> TestDatabases {
-    let migrations = [Path::new(env!("CARGO_MANIFEST_DIR")).join("../migrations/engine")];
+    let migrations = [Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations")];
     let migrated = TestDatabases::start(&migrations, async |url| {
         let pool = PgPool::connect(url).await?;
         engine::migrate(&pool).await?;

@@ -51,6 +51,6 @@ pub use support::{
     change_error::ChangeError,
     currency::currencies,
     idempotency, invariants,
-    schema::migrate,
+    schema::{migrate, migrator},
     violation::{Violation, check_reason, check_required_reason},
 };

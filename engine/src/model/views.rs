@@ -109,8 +109,6 @@ pub enum HistoryOutcome {
     /// The attempt is to be repeated.
     Retry,
     /// Nothing was attempted; the work was snoozed.
-    #[serde(rename = "postponed")]
-    #[strum(serialize = "postponed")]
     Snoozed,
     /// The answer was no.
     Failed,
@@ -126,8 +124,6 @@ pub enum HistoryOutcome {
     /// The deadline passed.
     DeadlinePassed,
     /// An operator retried the dead saga.
-    #[serde(rename = "revived")]
-    #[strum(serialize = "revived")]
     Retried,
     /// An operator gave it up.
     Discarded,

@@ -56,7 +56,7 @@ pub(crate) async fn claim(
     context: &ClaimContext<'_>,
 ) -> Result<Vec<ClaimedRow>, sqlx::Error> {
     let known = "definition || '/' || step = any($5)";
-    let suspect = "(lease_owner is not null and losses >= 1)";
+    let suspect = "(lease_owner is not null and lost_attempts >= 1)";
     let condition = match scope {
         ClaimScope::Queue(_) => format!("queue = $4 and {known} and not {suspect}"),
         ClaimScope::Probation(_) => format!("queue = $4 and {known} and {suspect}"),
@@ -81,11 +81,11 @@ pub(crate) async fn claim(
              from picked where lease_owner is not null \
          ) \
          update engine.saga s set lease_owner = $1, epoch = s.epoch + 1, attempt = s.attempt + 1, \
-             losses = s.losses + (p.lease_owner is not null)::int, \
+             lost_attempts = s.lost_attempts + (p.lease_owner is not null)::int, \
              history_seq = s.history_seq + (p.lease_owner is not null)::int, \
              claimed_at = clock_timestamp(), due_at = clock_timestamp() + $2 * interval '1 ms' \
          from picked p where s.id = p.id \
-         returning s.id, s.definition, s.queue, s.status, s.step, s.direction, s.attempt, s.losses, s.in_doubt, \
+         returning s.id, s.definition, s.queue, s.status, s.step, s.direction, s.attempt, s.lost_attempts, s.in_doubt, \
              s.history_seq, s.epoch, s.cause, s.trace, s.input, p.lease_owner is not null as taken_over, \
              s.cancel is not null or coalesce(s.deadline_at <= clock_timestamp(), false) as interrupted"
     );

@@ -146,7 +146,7 @@ pub(crate) async fn update_sagas(
 ) -> Result<u64, sqlx::Error> {
     sqlx::query(
         "update engine.saga s set \
-             status = m.status, step = m.step, direction = m.direction, attempt = m.attempt, losses = m.losses, \
+             status = m.status, step = m.step, direction = m.direction, attempt = m.attempt, lost_attempts = m.lost_attempts, \
              in_doubt = m.in_doubt, history_seq = m.seq, cause = coalesce(m.cause::jsonb, s.cause), error = m.error, \
              cancel = case when m.keeps_cancel then s.cancel end, \
              lease_owner = case when m.held then $1::uuid end, \
@@ -159,7 +159,7 @@ pub(crate) async fn update_sagas(
              ended_at = case when m.status in ('completed', 'compensated') then clock_timestamp() end \
          from unnest($3::uuid[], $4::bigint[], $5::text[], $6::text[], $7::text[], $8::int[], $9::int[], $10::bool[], \
              $11::int[], $12::bool[], $13::bigint[], $14::bool[], $15::text[], $16::text[], $17::bool[]) \
-             as m (id, epoch, status, step, direction, attempt, losses, in_doubt, seq, held, delay_ms, heeds_deadline, \
+             as m (id, epoch, status, step, direction, attempt, lost_attempts, in_doubt, seq, held, delay_ms, heeds_deadline, \
                    cause, error, keeps_cancel) \
          where s.id = m.id and s.epoch = m.epoch and s.lease_owner = $1::uuid",
     )
@@ -212,7 +212,7 @@ pub(crate) struct LockedSagaRow {
 /// Locks one saga.
 pub(crate) async fn lock(conn: &mut PgConnection, id: Uuid) -> Result<Option<LockedSagaRow>, sqlx::Error> {
     sqlx::query_as(
-        "select definition, status, step, direction, attempt, losses, in_doubt, history_seq, epoch, \
+        "select definition, status, step, direction, attempt, lost_attempts, in_doubt, history_seq, epoch, \
              lease_owner is not null as leased, ended_at is not null as ended, cause, queue, input \
          from engine.saga where id = $1 for update",
     )
@@ -242,7 +242,7 @@ pub(crate) async fn write_decision(
     discarded: bool,
 ) -> Result<(), sqlx::Error> {
     sqlx::query(
-        "update engine.saga set status = $2, step = $3, direction = $4, attempt = $5, losses = $6, in_doubt = $7, \
+        "update engine.saga set status = $2, step = $3, direction = $4, attempt = $5, lost_attempts = $6, in_doubt = $7, \
              history_seq = $8, cause = coalesce($9::jsonb, cause), error = $10, \
              cancel = case when $2 = 'running' then cancel end, lease_owner = null, claimed_at = null, \
              epoch = epoch + 1, \

@@ -11,7 +11,6 @@ pub(crate) struct SagaStateRow {
     status: String,
     pub(crate) direction: String,
     pub(crate) attempt: i32,
-    #[sqlx(rename = "losses")]
     lost_attempts: i32,
     pub(crate) in_doubt: bool,
     cause: Option<serde_json::Value>,

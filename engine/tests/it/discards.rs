@@ -150,7 +150,7 @@ async fn a_deadline_that_passes_unwinds_a_dead_saga_before_its_pivot_and_no_othe
     test.close().await;
 }
 
-/// Will not have sagas that hold a certain input revived or unwound.
+/// Will not have sagas that hold a certain input retried or compensated.
 struct Stubborn;
 
 impl StatusObserver for Stubborn {
@@ -307,7 +307,7 @@ async fn a_saga_that_is_parked_and_cancelled_to_its_end_at_once_is_told_to_its_w
     let saga = Saga::named(SEEN).then(Pack).pivot(Seal).observed_by(Sees).build().unwrap();
     let engine = Engine::builder(pool.clone()).register(saga).build().unwrap();
     let started = engine.start(SEEN.with(&TestInput::default())).await.unwrap();
-    sql(&pool, "update engine.saga set losses = 5").await;
+    sql(&pool, "update engine.saga set lost_attempts = 5").await;
     let mut feed = engine.feed("default", 1);
     let job = tokio::time::timeout(WAIT_TIMEOUT, feed.recv()).await.unwrap().unwrap();
     engine.cancel(started.saga_id, "ada", "stop it").await.unwrap();

@@ -81,7 +81,7 @@ pub(super) async fn park_again(test: &TestEngine, saga_id: SagaId) -> (SagaId, D
     };
     tokio::time::timeout(WAIT_TIMEOUT, held).await.expect("it is held at its pivot");
     // As if its process had vanished there five times in a row.
-    sqlx::query("update engine.saga set losses = 5, due_at = now() where id = $1")
+    sqlx::query("update engine.saga set lost_attempts = 5, due_at = now() where id = $1")
         .bind(saga_id.0)
         .execute(engine.pool())
         .await

@@ -67,7 +67,7 @@ async fn suspects_are_run_one_after_the_other_without_waiting_for_a_poll() {
         sagas.push(caller.start(PLAIN.with(&TestInput::default())).await.unwrap().saga_id);
     }
     sqlx::query(
-        "update engine.saga set lease_owner = gen_random_uuid(), losses = 1, epoch = 1, claimed_at = now(), \
+        "update engine.saga set lease_owner = gen_random_uuid(), lost_attempts = 1, epoch = 1, claimed_at = now(), \
              due_at = now() - interval '1 s'",
     )
     .execute(&pool)

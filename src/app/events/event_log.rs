@@ -99,7 +99,7 @@ fn lease(claim: events::ConsumerLease) -> ConsumerLease {
         consumer: claim.name,
         epoch: claim.epoch,
         last_event_id: claim.last_event_id,
-        begun_after: claim.begun_after,
+        started_after: claim.started_after,
         series: claim.series,
         previous: claim.previous_series.zip(claim.previous_event_id),
     }
@@ -110,7 +110,7 @@ fn claim(lease: &ConsumerLease) -> events::ConsumerLease {
         name: lease.consumer.clone(),
         epoch: lease.epoch,
         last_event_id: lease.last_event_id,
-        begun_after: lease.begun_after,
+        started_after: lease.started_after,
         series: lease.series,
         previous_series: lease.previous.map(|(series, _)| series),
         previous_event_id: lease.previous.map(|(_, event_id)| event_id),

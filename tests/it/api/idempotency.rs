@@ -194,7 +194,7 @@ async fn what_was_created_without_an_answer_is_found_by_the_request_that_takes_o
         // As if the process had died right after the commit, more than a minute ago.
         arrange(
             &shop,
-            "update shop.idempotency_key set status = null, location = null, body = null, begun_at = '-infinity'",
+            "update shop.idempotency_key set status = null, location = null, body = null, started_at = '-infinity'",
         )
         .await;
         let again = send(&shop, path, &json).await;

@@ -69,7 +69,7 @@ async fn a_replay_takes_the_claim_away_and_begins_where_it_is_told() {
     assert_eq!(replay(&pool, "redis", Replay::From(3)).await.unwrap(), Some(3));
     assert!(!events::advance(&pool, &before, 5, LEASE).await.unwrap());
     let after = claim(&pool, Uuid::now_v7(), LEASE).await.unwrap();
-    assert_eq!((after.last_event_id, after.begun_after), (2, 2));
+    assert_eq!((after.last_event_id, after.started_after), (2, 2));
     assert!(after.series > before.series && after.epoch > before.epoch);
 
     let third: chrono::DateTime<chrono::Utc> =

@@ -70,12 +70,12 @@ impl Fate {
 
 /// Kills a worker at the point, has another one finish, and says whether the first one's work was lost.
 async fn die_and_recover(test: &TestCluster, point: &str) -> bool {
-    let losses = test.losses().await;
+    let lost_attempts = test.lost_attempts().await;
     died_at_its_fail_point(test.work_until(point)).await;
     let successor = test.work().await;
     test.all_at_rest().await;
     ends_in_order(successor).await;
-    test.losses().await > losses
+    test.lost_attempts().await > lost_attempts
 }
 
 async fn place_orders_and_die(steps: &[(&str, Fate)]) {

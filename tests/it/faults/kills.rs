@@ -27,7 +27,7 @@ async fn kill_a_worker_under_load(test: &TestCluster) {
     let orders = load.all().await;
     assert_eq!(orders.len(), ORDERS);
     test.all_at_rest().await;
-    assert!(test.losses().await > 0, "nothing was taken over");
+    assert!(test.lost_attempts().await > 0, "nothing was taken over");
     for order_id in orders {
         let (status, _, held) = test.order(order_id).await;
         assert_eq!((status.as_str(), held), ("confirmed", 1), "order {order_id}");

@@ -24,7 +24,7 @@ async fn a_worker_stopped_beyond_its_lease_and_overtaken_has_its_writes_refused(
 
     let overtaker = test.work().await;
     test.all_at_rest().await;
-    let lost = test.losses().await;
+    let lost = test.lost_attempts().await;
     assert!(lost > 0, "nothing was overtaken");
     let sent = "select count(*) from shop.notification where status = 'sent'";
     assert_eq!(test.count(sent).await, ORDERS);

@@ -30,7 +30,7 @@ async fn end_a_worker_under_load(test: &TestCluster, busy: Behaviour) {
     let successor = test.work().await;
     let orders = load.all().await;
     test.all_at_rest().await;
-    assert_eq!(test.losses().await, 0, "something was taken over");
+    assert_eq!(test.lost_attempts().await, 0, "something was taken over");
     for order_id in orders {
         assert_eq!(test.order(order_id).await.0, "confirmed");
         test.letter(&format!("order-confirmed:{order_id}")).await;

@@ -146,7 +146,7 @@ impl TestCluster {
     }
 
     /// How many attempts were lost with their process, or because it was too slow.
-    pub(super) async fn losses(&self) -> i64 {
+    pub(super) async fn lost_attempts(&self) -> i64 {
         self.count("select count(*) from engine.history where outcome = 'lost'").await
     }
 
@@ -211,8 +211,8 @@ impl TestCluster {
             loop {
                 // The database may be away; the next round does it.
                 let _ = sqlx::query(
-                    "update shop.idempotency_key set begun_at = begun_at - interval '1 minute' \
-                     where status is null and begun_at between now() - interval '1 minute' and now() - interval '1 second'",
+                    "update shop.idempotency_key set started_at = started_at - interval '1 minute' \
+                     where status is null and started_at between now() - interval '1 minute' and now() - interval '1 second'",
                 )
                 .execute(&self.pool)
                 .await;

@@ -34,7 +34,7 @@ async fn parked() -> (TestShop, Product, Order) {
         loop {
             // As if the processes that try to confirm it had vanished, again and again.
             sqlx::query(
-                "update engine.saga set losses = 5, due_at = now()
+                "update engine.saga set lost_attempts = 5, due_at = now()
                  where id = $1 and step = 'confirm-order' and lease_owner is null and status = 'running'",
             )
             .bind(placed.workflow_id)

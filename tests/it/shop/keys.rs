@@ -46,7 +46,7 @@ async fn an_idempotency_key_gives_the_first_answer_again() {
 
 /// Makes it look as if the process that has the key had died two minutes ago: another takes over.
 async fn lose_who_is_in_flight(test: &TestShop) {
-    sqlx::query("update shop.idempotency_key set begun_at = now() - interval '2 minutes'")
+    sqlx::query("update shop.idempotency_key set started_at = now() - interval '2 minutes'")
         .execute(test.pool())
         .await
         .unwrap();

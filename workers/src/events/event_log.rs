@@ -48,7 +48,7 @@ pub struct ConsumerLease {
     /// The last event that the consumer has confirmed.
     pub last_event_id: i64,
     /// The event after which the current series began.
-    pub begun_after: i64,
+    pub started_after: i64,
     /// When the current series began, in milliseconds since 1970.
     pub series: i64,
     /// The previous series and the last event that the consumer confirmed in it, if there was one.

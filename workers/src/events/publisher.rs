@@ -173,7 +173,7 @@ impl<L: EventLog> Publisher<L> {
         let batch = EventBatch {
             series: lease.series,
             after: lease.last_event_id,
-            begun_after: lease.begun_after,
+            started_after: lease.started_after,
             previous: lease.previous,
             refill_after,
             messages: &messages,

@@ -30,7 +30,7 @@ pub struct EventBatch<'a> {
     /// The last event that the sink has confirmed.
     pub after: i64,
     /// The event after which the series began.
-    pub begun_after: i64,
+    pub started_after: i64,
     /// The previous series and the last event that was confirmed in it, if there was one.
     pub previous: Option<(i64, i64)>,
     /// A sink that turns out to be empty is refilled with the events after this one.

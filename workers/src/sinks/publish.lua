@@ -2,7 +2,7 @@
 -- oldest event kept, event after which the series began, last entry of the previous series or nothing, maximum length; then
 -- event id, routing key, key, time and payload of each event. Entry ids are <series>-<event id>.
 local stream = KEYS[1]
-local series, after, refill_after, begun_after, previous, max_len = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
+local series, after, refill_after, started_after, previous, max_len = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 local top_series, top = '0', '0'
 if redis.call('EXISTS', stream) == 1 then
   local info = redis.call('XINFO', 'STREAM', stream)
@@ -19,8 +19,8 @@ if tonumber(top_series) < tonumber(series) then
   -- The stream has nothing of this series, which begins or was lost. The events before it are there if the last entry of
   -- the previous series is; otherwise they are published again, from the oldest that would be kept.
   local is_there = previous ~= '' and #redis.call('XRANGE', stream, previous, previous) > 0
-  if is_there and tonumber(begun_after) > tonumber(refill_after) then
-    refill_after = begun_after
+  if is_there and tonumber(started_after) > tonumber(refill_after) then
+    refill_after = started_after
   end
   if tonumber(after) > tonumber(refill_after) then
     return {'lacks', refill_after}

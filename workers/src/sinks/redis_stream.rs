@@ -44,7 +44,7 @@ impl RedisStream {
         let mut script = redis::cmd("EVAL");
         script.arg(SCRIPT).arg(1).arg(&self.stream);
         let previous = batch.previous.map(|(series, event_id)| format!("{series}-{event_id}"));
-        script.arg(batch.series).arg(batch.after).arg(batch.refill_after).arg(batch.begun_after);
+        script.arg(batch.series).arg(batch.after).arg(batch.refill_after).arg(batch.started_after);
         script.arg(previous.unwrap_or_default()).arg(self.max_len);
         for message in batch.messages {
             script.arg(message.event_id).arg(&message.routing_key).arg(&message.key);

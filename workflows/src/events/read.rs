@@ -41,7 +41,7 @@ pub async fn read(pool: &PgPool, after: i64, size: PageSize) -> Result<EventPage
 pub async fn log_range(pool: &PgPool) -> Result<LogRange, sqlx::Error> {
     let query = sqlx::query_as(
         "select coalesce((select min(event_id) - 1 from shop.event), last_event_id) as pruned_through, last_event_id
-         from shop.event_log where only_one",
+         from shop.event_log where singleton",
     );
     with_timeout(pool, STATEMENT_TIMEOUT, async |conn| query.fetch_one(&mut **conn).await).await
 }
@@ -87,14 +87,14 @@ pub async fn lag(pool: &PgPool) -> Result<Lag, sqlx::Error> {
     .await?;
     let kept_events: i64 = sqlx::query_scalar(
         "select last_event_id - coalesce((select min(event_id) - 1 from shop.event), last_event_id)
-         from shop.event_log where only_one",
+         from shop.event_log where singleton",
     )
     .fetch_one(pool)
     .await?;
     let consumers = sqlx::query_as(
         "select c.name, l.last_event_id - c.last_event_id as events,
                 coalesce(extract(epoch from now() - e.at), 0)::float8 as seconds
-         from shop.event_consumer c join shop.event_log l on l.only_one
+         from shop.event_consumer c join shop.event_log l on l.singleton
          left join shop.event e on e.event_id = c.last_event_id + 1
          order by c.name",
     )

@@ -33,12 +33,12 @@ async fn round(conn: &mut PgConnection, limit: u32) -> Result<Sequenced, sqlx::E
         return Ok(Sequenced::Moved(0));
     }
     let mut tx = conn.begin().await?;
-    // `only_one` has an index: on connections without sequential scans, reading the row without it is priced as if it
+    // `singleton` has an index: on connections without sequential scans, reading the row without it is priced as if it
     // were millions, and compiled.
     // Two statements: the second one's snapshot has to be younger than the lock, so that it sees what the round before
     // moved.
     let last: Option<i64> = sqlx::query_scalar(
-        "select last_event_id from shop.event_log where only_one for no key update skip locked",
+        "select last_event_id from shop.event_log where singleton for no key update skip locked",
     )
     .fetch_optional(&mut *tx)
     .await?;
@@ -53,7 +53,7 @@ async fn round(conn: &mut PgConnection, limit: u32) -> Result<Sequenced, sqlx::E
              select $2 + row_number() over (order by event_id), at, routing_key, key, payload from taken
              returning event_id
          ), counted as (
-             update shop.event_log set last_event_id = $2 + (select count(*) from logged) where only_one
+             update shop.event_log set last_event_id = $2 + (select count(*) from logged) where singleton
          )
          select count(*) from logged",
     )
@@ -75,7 +75,7 @@ pub async fn prune(pool: &PgPool, retention: Duration, limit: u32) -> Result<u64
         "with front as (
              select event_id, at from shop.event
              where event_id <= (select least(l.last_event_id, (select min(c.last_event_id) from shop.event_consumer c))
-                                from shop.event_log l where l.only_one)
+                                from shop.event_log l where l.singleton)
              order by event_id limit $2
          )
          delete from shop.event where event_id = any(array(

@@ -100,7 +100,7 @@ impl Mailer {
     }
 
     /// A throttle for the queue that mails wait in: as long as the breaker holds them back, they are better left there
-    /// than claimed, each only to be postponed, again and again. One at a time is let through to try.
+    /// than claimed, each only to be snoozed, again and again. One at a time is let through to try.
     pub fn throttle(&self) -> Throttle {
         let breaker = self.inner.breaker.clone();
         Arc::new(move || match breaker.permission() {

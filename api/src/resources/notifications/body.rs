@@ -47,7 +47,7 @@ pub(crate) struct NotificationAttempt {
     pub(crate) attempt: u32,
     pub(crate) started_at: DateTime<Utc>,
     pub(crate) duration_ms: i64,
-    /// As in the workflow's history: `started`, `done`, `retry`, `postponed` (it tried for all that wait, and that does
+    /// As in the workflow's history: `started`, `done`, `retry`, `snoozed` (it tried for all that wait, and that does
     /// not count as an attempt of its own), `failed`, `lost`, `exhausted` or `parked`.
     #[schema(example = "done")]
     pub(crate) outcome: &'static str,

@@ -84,8 +84,8 @@ pub(crate) struct HistoryItem {
     pub(crate) step: String,
     /// `action` or `undo`.
     pub(crate) direction: &'static str,
-    /// `started`, `done`, `retry`, `postponed`, `failed`, `lost`, `unreadable`, `exhausted`, `cancelled`,
-    /// `deadline_passed`, `revived` or `discarded`.
+    /// `started`, `done`, `retry`, `snoozed`, `failed`, `lost`, `parked`, `exhausted`, `cancelled`,
+    /// `deadline_passed`, `retried` or `discarded`.
     pub(crate) outcome: &'static str,
     /// The attempt, from one; zero for entries that are no attempts.
     pub(crate) attempt: u32,

@@ -216,16 +216,16 @@ fn a_call_that_may_have_happened_is_undone_and_one_that_surely_did_not_is_not() 
 }
 
 #[test]
-fn an_undo_out_of_attempts_is_parked_and_revived_exactly_there() {
+fn an_undo_out_of_attempts_is_parked_and_retried_exactly_there() {
     let graph = three_steps(StepKind::Transaction);
     let cause = Some(Cause::DeadlinePassed);
     let undoing =
         State { status: Status::Compensating, direction: Direction::Undo, cause, attempt: 10, ..at(0) };
     let (dead, _) = transition(&graph, &undoing, &Event::Exhausted(Failure::new("no", "no"))).unwrap();
     assert_eq!(dead.status, Status::Dead);
-    let (revived, next) = transition(&graph, &dead, &Event::Retried).unwrap();
+    let (retried, next) = transition(&graph, &dead, &Event::Retried).unwrap();
     assert_eq!(
-        (revived.status, revived.step_index, revived.attempt, next),
+        (retried.status, retried.step_index, retried.attempt, next),
         (Status::Compensating, 0, 0, Next::Work)
     );
 }

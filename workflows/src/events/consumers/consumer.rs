@@ -16,7 +16,7 @@ pub struct ConsumerLease {
     /// The last event that the target has confirmed.
     pub last_event_id: i64,
     /// The event after which the target began to be filled.
-    pub begun_after: i64,
+    pub started_after: i64,
     /// When it began, in milliseconds since 1970.
     pub series: i64,
     /// The series before this one, if the target has confirmed anything in it.

@@ -15,10 +15,10 @@ use crate::events::timeout::STATEMENT_TIMEOUT;
 /// When the database refuses or is away.
 pub async fn register(pool: &PgPool, name: &str) -> Result<(), sqlx::Error> {
     let query = sqlx::query(
-        "insert into shop.event_consumer (name, last_event_id, begun_after)
+        "insert into shop.event_consumer (name, last_event_id, started_after)
          select $1, e.pruned_through, e.pruned_through
          from (select coalesce((select min(event_id) - 1 from shop.event), last_event_id) as pruned_through
-               from shop.event_log where only_one) e
+               from shop.event_log where singleton) e
          on conflict (name) do nothing",
     )
     .bind(name);
@@ -42,7 +42,7 @@ pub async fn claim(
          set epoch = epoch + case when holder = $2 and lease_until >= now() then 0 else 1 end,
              holder = $2, lease_until = now() + make_interval(secs => $3)
          where name = $1 and (holder = $2 or lease_until < now())
-         returning name, epoch, last_event_id, begun_after, series, previous_series, previous_event_id",
+         returning name, epoch, last_event_id, started_after, series, previous_series, previous_event_id",
     )
     .bind(name)
     .bind(holder)
@@ -81,7 +81,7 @@ pub async fn advance(
 pub async fn rewind(pool: &PgPool, claim: &ConsumerLease, last_event_id: i64) -> Result<bool, sqlx::Error> {
     let query = sqlx::query(
         "update shop.event_consumer
-         set last_event_id = $3, begun_after = least(begun_after, $3), updated_at = now()
+         set last_event_id = $3, started_after = least(started_after, $3), updated_at = now()
          where name = $1 and epoch = $2",
     )
     .bind(&claim.name)
@@ -98,10 +98,10 @@ pub async fn rewind(pool: &PgPool, claim: &ConsumerLease, last_event_id: i64) ->
 pub async fn start_series(pool: &PgPool, claim: &ConsumerLease, beyond: i64) -> Result<bool, sqlx::Error> {
     let query = sqlx::query(
         "update shop.event_consumer
-         set previous_series = case when last_event_id > begun_after then series else previous_series end,
-             previous_event_id = case when last_event_id > begun_after then last_event_id else previous_event_id end,
+         set previous_series = case when last_event_id > started_after then series else previous_series end,
+             previous_event_id = case when last_event_id > started_after then last_event_id else previous_event_id end,
              series = greatest($3 + 1, (extract(epoch from clock_timestamp()) * 1000)::bigint),
-             begun_after = last_event_id, epoch = epoch + 1, lease_until = '-infinity'
+             started_after = last_event_id, epoch = epoch + 1, lease_until = '-infinity'
          where name = $1 and epoch = $2",
     )
     .bind(&claim.name)
@@ -157,17 +157,17 @@ pub(crate) async fn begin_again(
     sqlx::query_as(
         "with log as (
              select coalesce((select min(event_id) - 1 from shop.event), last_event_id) as pruned_through, last_event_id
-             from shop.event_log where only_one
+             from shop.event_log where singleton
          ), start as (
              select least(greatest(coalesce($2 - 1, (select min(event_id) - 1 from shop.event where at >= $3),
-                                            last_event_id), pruned_through), last_event_id) as begun_after
+                                            last_event_id), pruned_through), last_event_id) as started_after
              from log
          )
          update shop.event_consumer c
-         set previous_series = case when c.last_event_id > c.begun_after then c.series else c.previous_series end,
+         set previous_series = case when c.last_event_id > c.started_after then c.series else c.previous_series end,
              previous_event_id =
-                 case when c.last_event_id > c.begun_after then c.last_event_id else c.previous_event_id end,
-             last_event_id = start.begun_after, begun_after = start.begun_after,
+                 case when c.last_event_id > c.started_after then c.last_event_id else c.previous_event_id end,
+             last_event_id = start.started_after, started_after = start.started_after,
              series = greatest(c.series + 1, (extract(epoch from clock_timestamp()) * 1000)::bigint),
              epoch = c.epoch + 1, lease_until = '-infinity', updated_at = now()
          from start where c.name = $1

@@ -1,4 +1,4 @@
-//! Keeps the notification's status in step with a saga that is parked for an operator, or revived by one.
+//! Keeps the notification's status in step with a saga that is parked for an operator, or retried by one.
 
 use engine::{Status, StatusChange, StatusObserver, StepError, Tx};
 

@@ -22,12 +22,12 @@ pub(super) async fn claim(
         "insert into shop.idempotency_key as k (scope, key, body_hash, resource_id, holder)
          values ($1, $2, $3, $4, $4)
          on conflict (scope, key) do update
-         set body_hash = excluded.body_hash, holder = excluded.holder, begun_at = now(), status = null, location = null, body = null,
+         set body_hash = excluded.body_hash, holder = excluded.holder, started_at = now(), status = null, location = null, body = null,
              resource_id = case when k.created_at < now() - make_interval(secs => $5)
                                 then excluded.resource_id else k.resource_id end,
              created_at = case when k.created_at < now() - make_interval(secs => $5) then now() else k.created_at end
          where k.created_at < now() - make_interval(secs => $5)
-            or (k.status is null and k.begun_at < now() - make_interval(secs => $6)
+            or (k.status is null and k.started_at < now() - make_interval(secs => $6)
                 and k.body_hash = excluded.body_hash)
          returning resource_id",
     )
@@ -74,7 +74,7 @@ pub async fn finish(
 /// As [`finish`].
 pub async fn abandon(pool: &PgPool, key: &str, scope: &str, holder: Uuid) -> Result<(), sqlx::Error> {
     sqlx::query(
-        "update shop.idempotency_key set begun_at = '-infinity'
+        "update shop.idempotency_key set started_at = '-infinity'
          where scope = $1 and key = $2 and holder = $3 and status is null",
     )
     .bind(scope)

@@ -1,4 +1,4 @@
--- Orders, their lines, their life, and what they hold of the stock.
+-- Orders, their lines, and the history of their status.
 
 create table shop.orders (
     order_id       uuid primary key,
@@ -19,11 +19,14 @@ create table shop.orders (
     constraint orders_version_positive check (version > 0)
 ) with (fillfactor = 45);
 comment on table shop.orders is
-    'One row an order; ids are UUIDv7, so that the key''s order is the order of creation. Not indexed by status: every order changes it two to five times, and an index on it would make none of these updates HOT. The pages are filled by half, because a whole set of orders is confirmed right after it was stored.';
+    'One row per order; ids are UUIDv7, so that the key''s order is the order of creation. Not indexed by status: every order changes it two to five times, and an index on it would make none of these updates HOT. The pages are filled by half, because a whole batch of orders is confirmed right after it was stored.';
 comment on column shop.orders.version is 'Grows with every change of status; the ETag, and the key of the timeline.';
 comment on column shop.orders.workflow_id is 'The place-order saga.';
 create index orders_by_customer on shop.orders (customer_id, order_id);
-comment on index shop.orders_by_customer is 'Reads one customer''s orders newest first.';
+comment on index shop.orders_by_customer is 'Reads the orders of one customer, newest first.';
+create index orders_by_creation on shop.orders (created_at);
+comment on index shop.orders_by_creation is
+    'Reads the orders of a range of times. The time of creation never changes, so updates of orders stay on their pages (HOT); every entry lands at the right end.';
 
 create table shop.order_line (
     order_id   uuid not null,
@@ -37,7 +40,7 @@ create table shop.order_line (
     constraint order_line_price_not_negative check (unit_price >= 0)
 );
 comment on table shop.order_line is
-    'What was ordered, with name and price as they were then. Written once, with its order; no foreign key, as in shop.stock_movement.';
+    'What was ordered, with the name and price of that time. Written once, with its order; no foreign key, as in shop.stock_movement.';
 
 create table shop.order_timeline (
     order_id uuid not null,
@@ -49,16 +52,4 @@ create table shop.order_timeline (
     primary key (order_id, version)
 );
 comment on table shop.order_timeline is
-    'Every status an order had: when, by whom and why. The version is the order''s after that change, so that no change can be entered twice.';
-
-create table shop.reservation (
-    order_id uuid not null,
-    quantity bigint not null,
-    sku      text collate "C" not null,
-    state    text collate "C" not null default 'held',
-    primary key (order_id, sku),
-    constraint reservation_quantity_positive check (quantity > 0),
-    constraint reservation_state check (state in ('held', 'released', 'consumed'))
-) with (fillfactor = 50);
-comment on table shop.reservation is
-    'What an order holds of each SKU. Giving back and shipping act on rows that are still held, which makes both repeatable.';
+    'Every status that an order had: when, by whom and why. The version is the order''s after that change, so that no change can be recorded twice.';

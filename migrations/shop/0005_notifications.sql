@@ -1,4 +1,4 @@
--- Messages to people.
+-- Messages to customers and administrators.
 
 create table shop.notification (
     notification_id uuid primary key,
@@ -15,5 +15,5 @@ create table shop.notification (
     constraint notification_sent_has_message_id check (status <> 'sent' or message_id is not null)
 ) with (fillfactor = 45);
 comment on table shop.notification is
-    'One row a message. Its id is that of the deliver-notification saga that delivers it, whose history holds every attempt.';
-comment on column shop.notification.reply is 'What the mail server said when it took the message.';
+    'One row per message. Its id is that of the deliver-notification saga that delivers it, whose history holds every attempt.';
+comment on column shop.notification.reply is 'The mail server''s reply when it accepted the message.';

@@ -1,4 +1,4 @@
--- Answers that were given, so that a repeated request gets the same one.
+-- Stored responses, so that a repeated request gets the same one.
 
 create table shop.idempotency_key (
     scope       text collate "C" not null,
@@ -6,7 +6,7 @@ create table shop.idempotency_key (
     resource_id uuid not null,
     holder      uuid not null,
     created_at  timestamptz not null default now(),
-    begun_at    timestamptz not null default now(),
+    started_at  timestamptz not null default now(),
     status      smallint,
     body_hash   bytea not null,
     location    text,
@@ -17,6 +17,6 @@ create table shop.idempotency_key (
     constraint idempotency_key_answered check ((status is null) = (body is null))
 ) with (fillfactor = 40);
 comment on table shop.idempotency_key is
-    'One row an Idempotency-Key and scope (the operation and who called), kept for 24 hours. Without a status it is in flight; after 60 seconds of that another request may take it over, and creates under the same resource_id, so that a crash in between never makes two.';
+    'One row per Idempotency-Key and scope (the operation and the caller), kept for 24 hours. Without a status the key is in flight; after 60 seconds of that another request may take it over. It creates under the same resource_id, so that a crash in between never makes two resources.';
 comment on column shop.idempotency_key.holder is
-    'The request that has it in flight: one whose own begin got no answer can still free it, and nobody else''s.';
+    'The request that has the key in flight. A request whose own start got no answer can still free its key, and no other.';
