@@ -1,4 +1,6 @@
-//! The migrations of both schemas: `migrate` and `dev` apply them, all other commands only check that they are applied.
+//! The migrations of both schemas: applied by `migrate` and `dev`, checked by every other command.
+
+use std::path::PathBuf;
 
 use anyhow::Context;
 use sqlx::{PgPool, migrate::Migrator};
@@ -10,27 +12,80 @@ use crate::{
     pool::{self, PoolUse},
 };
 
-/// The migrations that this binary knows, to compare with those of the database; the crates apply them.
-static ENGINE: Migrator = sqlx_macros::migrate!("migrations/engine");
-static SHOP: Migrator = sqlx_macros::migrate!("migrations/shop");
+/// A schema, the migrations that this binary has for it, and the table that lists the applied ones.
+struct Schema {
+    name: &'static str,
+    migrator: Migrator,
+    applied: &'static str,
+}
+
+fn schemas() -> [Schema; 2] {
+    [
+        Schema { name: "engine", migrator: engine::migrator(), applied: "engine._sqlx_migrations" },
+        Schema { name: "shop", migrator: shop::migrator(), applied: "shop.migration" },
+    ]
+}
+
+/// A migration that was applied to a database.
+struct Applied {
+    version: i64,
+    checksum: Vec<u8>,
+}
+
+/// Which database is used, which decides how an unusable one is moved aside.
+pub(crate) enum DatabaseLocation {
+    /// The one that `dev` keeps in this folder.
+    StateDir(PathBuf),
+    /// One that a URL names.
+    Url,
+}
+
+impl DatabaseLocation {
+    fn how_to_move_aside(&self) -> String {
+        match self {
+            Self::StateDir(dir) => format!(
+                "`sagaline dev --reset` deletes it; to keep it, move {} elsewhere while nothing runs, and start `sagaline \
+                 dev` again",
+                dir.display()
+            ),
+            Self::Url => {
+                "drop it, or rename it to keep it (`alter database … rename to …`); then create an empty \
+                          database and run `sagaline migrate`"
+                    .into()
+            }
+        }
+    }
+}
 
 /// Creates both schemas or brings them up to date; several processes may do so at once.
 ///
 /// # Errors
-/// When the database does not answer, or was migrated by a newer or a modified version.
-pub(crate) async fn run(pool: &PgPool) -> anyhow::Result<()> {
+/// [`ExitError::Unusable`] when other migrations than this binary's were applied; else when the database is unreachable or
+/// was migrated by a newer version.
+pub(crate) async fn run(pool: &PgPool, location: &DatabaseLocation) -> Result<(), ExitError> {
+    for schema in &schemas() {
+        refuse_other_migrations(schema, &applied(pool, schema.applied).await?, location)?;
+    }
     engine::migrate(pool).await.context("the engine's schema can't be migrated")?;
-    shop::migrate(pool).await.context("the shop's schema can't be migrated")
+    Ok(shop::migrate(pool).await.context("the shop's schema can't be migrated")?)
 }
 
 /// Migrates the database that a URL names.
 ///
 /// # Errors
-/// As `sagaline migrate`.
+/// As for a migration of the same database by `sagaline migrate`.
 pub async fn migrate(url: &str) -> anyhow::Result<()> {
-    let options = pool::connect_options(&SecretUrl::new(url), PoolUse::Command)?;
+    Ok(migrate_url(&SecretUrl::new(url), &DatabaseLocation::Url).await?)
+}
+
+/// Migrates the database that a URL names, through a pool that is closed again.
+///
+/// # Errors
+/// Those of [`run`].
+pub(crate) async fn migrate_url(url: &SecretUrl, location: &DatabaseLocation) -> Result<(), ExitError> {
+    let options = pool::connect_options(url, PoolUse::Command).context("the database's URL can't be used")?;
     let pool = pool::open(options, PoolUse::Command, 2);
-    let migrated = run(&pool).await;
+    let migrated = run(&pool, location).await;
     pool.close().await;
     migrated
 }
@@ -45,35 +100,80 @@ pub(crate) async fn connect_migrated(config: &DatabaseConfig, url: &SecretUrl) -
     Ok(pool)
 }
 
-/// Checks that the database has all migrations that this binary knows.
+/// Checks that the database has every migration that this binary needs.
 ///
 /// # Errors
-/// [`ExitError::Unusable`], with the command to run, when some are missing.
+/// [`ExitError::Unusable`], with what to do, when it has not.
 pub(crate) async fn require(pool: &PgPool) -> Result<(), ExitError> {
-    let applied = [
-        ("engine", &ENGINE, applied(pool, "engine._sqlx_migrations").await?),
-        ("shop", &SHOP, applied(pool, "shop.migration").await?),
-    ];
-    for (schema, known, applied) in applied {
-        let missing = known.iter().filter(|migration| !applied.contains(&migration.version)).count();
+    for schema in &schemas() {
+        let applied = applied(pool, schema.applied).await?;
+        refuse_other_migrations(schema, &applied, &DatabaseLocation::Url)?;
+        let is_missing = |version| !applied.iter().any(|applied| applied.version == version);
+        let missing = schema.migrator.iter().filter(|migration| is_missing(migration.version)).count();
         if missing > 0 {
             return Err(ExitError::Unusable(format!(
-                "the database is not up to date: {missing} of {} migrations of the schema `{schema}` are missing; run \
+                "the database is not up to date: {missing} of {} migrations of the schema `{}` are missing; run \
                  `sagaline migrate`",
-                known.iter().count()
+                schema.migrator.iter().count(),
+                schema.name
             )));
         }
     }
     Ok(())
 }
 
-/// The versions that a table of migrations holds; none when the table does not exist.
-async fn applied(pool: &PgPool, table: &'static str) -> anyhow::Result<Vec<i64>> {
+/// Refuses a database whose schema was created by other migrations than this binary's. Migrations that are newer than all
+/// of this binary's are no reason: it runs beside a newer version during an upgrade.
+fn refuse_other_migrations(
+    schema: &Schema,
+    applied: &[Applied],
+    location: &DatabaseLocation,
+) -> Result<(), ExitError> {
+    let known = |version| schema.migrator.iter().find(|migration| migration.version == version);
+    let newest = schema.migrator.iter().map(|migration| migration.version).max();
+    let is_other = |applied: &Applied| match known(applied.version) {
+        Some(known) => *known.checksum != *applied.checksum,
+        None => Some(applied.version) < newest,
+    };
+    if !applied.iter().any(is_other) {
+        return Ok(());
+    }
+    Err(ExitError::Unusable(format!(
+        "the database can't be used by this version: its schema `{}` was created by a development version from before \
+         the first release, whose migrations were replaced; {}",
+        schema.name,
+        location.how_to_move_aside()
+    )))
+}
+
+/// The migrations that a list names; none when there is no such list.
+async fn applied(pool: &PgPool, list: &'static str) -> anyhow::Result<Vec<Applied>> {
     let exists: bool =
-        sqlx::query_scalar("select to_regclass($1) is not null").bind(table).fetch_one(pool).await?;
+        sqlx::query_scalar("select to_regclass($1) is not null").bind(list).fetch_one(pool).await?;
     if !exists {
         return Ok(Vec::new());
     }
-    let statement = sqlx::AssertSqlSafe(format!("select version from {table} where success"));
-    sqlx::query_scalar(statement).fetch_all(pool).await.with_context(|| format!("can't read {table}"))
+    let statement = sqlx::AssertSqlSafe(format!("select version, checksum from {list} where success"));
+    let rows: Vec<(i64, Vec<u8>)> =
+        sqlx::query_as(statement).fetch_all(pool).await.with_context(|| format!("can't read {list}"))?;
+    Ok(rows.into_iter().map(|(version, checksum)| Applied { version, checksum }).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_database_of_dev_is_moved_aside_with_its_folder() {
+        let schema = &schemas()[0];
+        let applied = |version, checksum: &[u8]| Applied { version, checksum: checksum.to_vec() };
+        let first = schema.migrator.iter().next().unwrap();
+        let location = DatabaseLocation::StateDir("/var/lib/sagaline".into());
+        let refusal = |applied| refuse_other_migrations(schema, &[applied], &location).err();
+        assert!(refusal(applied(first.version, &first.checksum)).is_none());
+        assert!(refusal(applied(i64::MAX, &[1])).is_none(), "a newer version's");
+        let message = refusal(applied(first.version, &[1])).unwrap().to_string();
+        assert!(message.contains("`sagaline dev --reset` deletes it"), "{message}");
+        assert!(message.contains("move /var/lib/sagaline elsewhere"), "{message}");
+    }
 }

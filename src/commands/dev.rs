@@ -17,7 +17,7 @@ use crate::{
     config::Config,
     database_source::DatabaseSource,
     exit_error::ExitError,
-    migrate,
+    migrate::{self, DatabaseLocation},
     pool::{self, PoolUse},
     terminal,
 };
@@ -68,7 +68,11 @@ async fn run_all(
 ) -> Result<(), ExitError> {
     let config = &process.config;
     let url = source.url();
-    migrate::migrate(url.expose()).await?;
+    let location = match source {
+        DatabaseSource::Embedded(_) => DatabaseLocation::StateDir(state_dir.path().to_owned()),
+        DatabaseSource::Given(_) => DatabaseLocation::Url,
+    };
+    migrate::migrate_url(&url, &location).await?;
 
     let target = MailTarget::server_or_files(config, &state_dir.path().join("mails"));
     let mailer = process.mailer(&target)?;

@@ -3,7 +3,13 @@
 use clap::Args;
 
 use crate::{
-    config::Config, database, exit_error::ExitError, migrate, pool::PoolUse, telemetry::Telemetry, terminal,
+    config::Config,
+    database,
+    exit_error::ExitError,
+    migrate::{self, DatabaseLocation},
+    pool::PoolUse,
+    telemetry::Telemetry,
+    terminal,
 };
 
 /// Arguments of `migrate`.
@@ -22,7 +28,7 @@ pub(crate) async fn run(config: Config, arguments: Arguments) -> Result<(), Exit
     let telemetry = Telemetry::install(&config.telemetry, "migrate")?;
     let url = database::required_url(&config.database, arguments.database_url)?;
     let pool = database::connect(&url, PoolUse::Command, 2, config.database.startup_wait).await?;
-    migrate::run(&pool).await?;
+    migrate::run(&pool, &DatabaseLocation::Url).await?;
     terminal::print(format_args!("{url} is up to date"));
     telemetry.flush().await;
     Ok(())

@@ -56,7 +56,7 @@ impl DemoSystem {
         cluster.create_database_if_missing(DATABASE).await?;
         let url = SecretUrl::new(cluster.url(DATABASE));
         let pool = pool::open(pool::connect_options(&url, PoolUse::Command)?, PoolUse::Command, 2);
-        migrate::run(&pool).await?;
+        migrate::run(&pool, &migrate::DatabaseLocation::Url).await?;
 
         let mailbox = Mailbox::open().await.context("can't open the mail server")?;
         let port = free_port()?;

@@ -82,6 +82,29 @@ async fn bench_measures_nothing_that_is_not_optimised_and_says_in_which_profile_
 }
 
 #[tokio::test]
+async fn a_database_from_before_the_first_release_is_refused_with_how_to_move_it_aside() {
+    let other_migrations = [
+        // Other migrations under the versions of today's.
+        ("engine", "update engine._sqlx_migrations set checksum = sha384(checksum) where version = 1"),
+        // A version that today's migrations do not have.
+        ("shop", "update shop.migration set version = 0 where version = 1"),
+    ];
+    for (schema, applied) in other_migrations {
+        let database = Database::fresh().await;
+        database.pool().await.execute(applied).await.unwrap();
+        let url = database.url();
+        let env = [("DATABASE_URL", url.as_str()), ("SMTP_URL", "smtp://127.0.0.1:1"), ("PORT", "0")];
+        for command in ["migrate", "serve", "work", "doctor", "dev"] {
+            let (code, output) = run(&[command], &env).await;
+            assert_eq!(code, Some(2), "{command}: {output}");
+            let created = format!("its schema `{schema}` was created by a development version");
+            assert!(output.contains(&created), "{command}: {output}");
+            assert!(output.contains("`alter database … rename to …`"), "{command}: {output}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_stale_openapi_file_is_detected() {
     let state = TempState::new();
     let file = state.outer().join("openapi.json");
