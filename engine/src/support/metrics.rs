@@ -62,7 +62,7 @@ pub fn describe_metrics() {
     describe_counter!(
         "sagaline_commits_total",
         Unit::Count,
-        "Transactions committed, by kind: start, claim, set"
+        "Transactions committed, by kind: start, claim, batch"
     );
     describe_counter!(LEASES, Unit::Count, "Sagas taken over from a holder whose lease had ended");
     describe_counter!(CLAIMS_LOST, Unit::Count, "Claims lost to another process while they were worked on");

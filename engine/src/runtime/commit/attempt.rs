@@ -132,7 +132,7 @@ async fn in_transaction(
         return Ok(BatchResult { crash: CrashPoint::BEFORE_COMMIT, ..BatchResult::default() });
     }
     transaction.commit().await.map_err(CommitError::Transient)?;
-    metrics::counter!("sagaline_commits_total", "kind" => "set").increment(1);
+    metrics::counter!("sagaline_commits_total", "kind" => "batch").increment(1);
     std::mem::take(&mut result.metrics).record();
     if result.crash.is_set() {
         simulate_crash(core);
