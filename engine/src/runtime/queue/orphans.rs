@@ -55,7 +55,7 @@ mod tests {
     #[test]
     fn a_queue_is_worked_on_for_a_while_before_orphans_are_looked_for_and_then_now_and_then() {
         let orphans = OrphanScan::default();
-        let (began, grace) = (Instant::now(), Duration::from_secs(300));
+        let (began, grace) = (Instant::now(), Duration::from_mins(5));
         let is_due = |queue, after_s| orphans.is_due_at(began + Duration::from_secs(after_s), queue, grace);
         assert!(!is_due("default", 0), "it has only just come");
         assert!(!is_due("default", 299));
