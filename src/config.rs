@@ -12,6 +12,7 @@ mod reader;
 mod redact;
 mod retries;
 mod secret;
+mod section_macro;
 mod sections;
 mod settings;
 

@@ -6,7 +6,7 @@ use devkit::postgres::{EmbeddedError, Search, StateDir};
 use shop::{AdminEmails, mail::SmtpSettings};
 use tracing_subscriber::filter::LevelFilter;
 
-use super::{secret::SecretUrl, settings::section};
+use super::{secret::SecretUrl, section_macro::section};
 
 const PORT: &str = "a port, 0 to 65535 (0 takes any free one)";
 const MILLISECOND: Duration = Duration::from_millis(1);
