@@ -65,6 +65,7 @@ async fn a_client_that_does_not_read_is_dropped_and_holds_nobody_up() {
 
 /// Tells so much that a stream that does not keep up is overtaken by it.
 async fn overtake(shop: &TestApi, pool: &PgPool) {
+    let mut quick = Client::connect_when_free(shop, "").await;
     // More than the sockets between them hold, so that the server can't write any more, then more than is buffered.
     let large = format!("\"{}\"", "x".repeat(60_000));
     let mut conn = pool.acquire().await.unwrap();
@@ -76,8 +77,8 @@ async fn overtake(shop: &TestApi, pool: &PgPool) {
     }
     drop(conn);
     sequence(pool).await;
-    // Streams were given all of it once one that comes again whenever it is dropped has it.
-    let (mut quick, mut id) = (Client::connect_when_free(shop, "").await, 0);
+    // Streams were given all of it once one that was there before has it, though it comes again whenever it is dropped.
+    let mut id = 0;
     while id < 1_600 {
         match quick.event().await {
             Some(event) => {
