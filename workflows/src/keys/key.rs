@@ -56,7 +56,7 @@ pub struct UsableKey {
     pub name: String,
     /// What it may do.
     pub role: KeyRole,
-    /// The SHA-256 of its secret, for [`Token::fits`].
+    /// The SHA-256 of its secret, for `Token::fits`.
     pub secret_hash: Vec<u8>,
     /// How long it may still be used; without an end when it has none.
     pub left: Option<Duration>,

@@ -12,7 +12,7 @@ use super::{read::read, response::Begin, write::claim};
 /// holder alone, and changes nothing once somebody else has taken the request over.
 ///
 /// # Errors
-/// When the database refuses or is away. Unless it was not reached at all the key may be held all the same: [`abandon`]
+/// When the database refuses or is away. Unless it was not reached at all the key may be held all the same: `abandon`
 /// it.
 pub async fn begin(
     pool: &PgPool,

@@ -34,6 +34,6 @@ pub struct RecordedResponse {
     pub status: u16,
     /// The `Location` header, if there was one.
     pub location: Option<String>,
-    /// The body, as [`finish`] was given it.
+    /// The body, as `finish` was given it.
     pub body: String,
 }

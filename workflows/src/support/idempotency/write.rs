@@ -41,7 +41,7 @@ pub(super) async fn claim(
     .await
 }
 
-/// Keeps the answer to a request that [`begin`] found fresh. Doing so again changes nothing.
+/// Keeps the answer to a request that `begin` found fresh. Doing so again changes nothing.
 ///
 /// # Errors
 /// When the database refuses or is away; until it is done the request counts as in flight, for a minute at the most.
@@ -67,7 +67,7 @@ pub async fn finish(
     Ok(())
 }
 
-/// Lets a request that [`begin`] found fresh, and that got no answer to be kept, be made again at once; so too one whose
+/// Lets a request that `begin` found fresh, and that got no answer to be kept, be made again at once; so too one whose
 /// `begin` got no answer itself. What it creates keeps its id: the trouble may have come after the commit.
 ///
 /// # Errors
