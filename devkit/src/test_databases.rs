@@ -189,7 +189,7 @@ async fn ensure_template<E: Into<Box<dyn Error + Send + Sync>>>(
         .fetch_one(&mut admin)
         .await?;
     if !exists {
-        let new = "sagaline_new_template";
+        let new = "new_template";
         admin.execute(AssertSqlSafe(format!("drop database if exists {new} with (force)"))).await?;
         admin.execute(AssertSqlSafe(format!("create database {new}"))).await?;
         migrate(&server.url(new)).await.map_err(|error| TestDatabaseError::Migrate(error.into()))?;

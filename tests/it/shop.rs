@@ -36,13 +36,16 @@ use uuid::Uuid;
 
 use crate::support::{Database, WAIT_TIMEOUT};
 
+/// The longest time that a transaction step can have with the default lease: it only ends a hang.
+const STEP_TIMEOUT: Duration = Duration::from_secs(25);
+
 /// Quick enough for tests that use up attempts; no step takes as long as it may.
 const QUICK: RetryPolicy = RetryPolicy {
     first_delay: Duration::from_millis(1),
     factor: 1.0,
     max_delay: Duration::from_millis(2),
     attempts: 3,
-    timeout: WAIT_TIMEOUT,
+    timeout: STEP_TIMEOUT,
 };
 
 /// A shop on a database of its own, with workers once they are hired.

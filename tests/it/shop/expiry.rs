@@ -11,7 +11,7 @@ use shop::{
     sagas::{self, Settings},
 };
 
-use super::{QUICK, TestShop, order};
+use super::{QUICK, STEP_TIMEOUT, TestShop, order};
 
 use crate::support::WAIT_TIMEOUT;
 
@@ -22,7 +22,7 @@ pub(super) fn stubborn(test: &TestShop, settings: Settings) -> Engine {
         factor: 1.0,
         max_delay: Duration::from_millis(50),
         attempts: 10_000,
-        timeout: WAIT_TIMEOUT,
+        timeout: STEP_TIMEOUT,
     };
     let mut builder = Engine::builder(test.pool().clone());
     for mut definition in sagas::definitions(settings).unwrap() {
