@@ -6,7 +6,7 @@ pub(crate) mod error;
 pub(crate) mod graph;
 pub(crate) mod ids;
 pub(crate) mod kinds;
-pub(crate) mod nul;
+pub(crate) mod nul_character;
 pub(crate) mod outcome;
 pub(crate) mod queue;
 pub(crate) mod replay;

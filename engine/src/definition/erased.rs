@@ -15,7 +15,7 @@ use crate::{
     model::{
         error::StepError,
         ids::SagaId,
-        nul::json_holds_nul,
+        nul_character::json_holds_nul,
         outcome::{Cause, Outcome, UndoOutcome},
         status::Direction,
     },

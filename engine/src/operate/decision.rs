@@ -14,7 +14,7 @@ use crate::{
         error::StepError,
         graph::{Graph, UNKNOWN_GRAPH},
         ids::SagaId,
-        nul::replace_nul,
+        nul_character::replace_nul,
         status::Status,
         transition::State,
         views::{FinalStatus, HistoryOutcome},

@@ -17,7 +17,7 @@ use crate::{
     model::{
         graph::{Graph, UNKNOWN_GRAPH},
         kinds::StepKind,
-        nul::{replace_nul, replace_nul_in_failure, replace_nul_in_json},
+        nul_character::{replace_nul, replace_nul_in_failure, replace_nul_in_json},
         outcome::{CancelOrigin, Counts, Failure, Outcome, Retry},
         retry::RetryPolicy,
         status::{Direction, Status},

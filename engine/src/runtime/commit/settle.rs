@@ -6,7 +6,7 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{Semaphore, oneshot};
 
 use crate::{
-    model::{ids::SagaId, nul::replace_nul},
+    model::{ids::SagaId, nul_character::replace_nul},
     runtime::{
         commit::advance::BatchResult,
         core::Core,

@@ -9,7 +9,7 @@ use crate::{
     model::{
         error::StartError,
         ids::SagaId,
-        nul::json_holds_nul,
+        nul_character::json_holds_nul,
         transition::{Event, State, transition},
     },
     runtime::{core::Core, slots::JobSlots},
