@@ -12,7 +12,7 @@ use std::{
     hash::{DefaultHasher, Hash, Hasher},
     io,
     os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt},
-    path::{Path, PathBuf},
+    path::PathBuf,
     str::FromStr,
     sync::{
         atomic::{AtomicU32, Ordering},
@@ -34,7 +34,7 @@ const RUNS: i32 = 0x5a6a;
 /// The advisory lock under which a template is made.
 const TEMPLATE: i64 = 0x5a6a_0000_0000;
 
-/// Templates of other migrations that are kept, for work on several branches.
+/// Templates of other programs that are kept, for work on several branches.
 const MAX_OLD_TEMPLATES: usize = 8;
 
 /// Why there is no database for a test.
@@ -49,7 +49,7 @@ pub enum TestDatabaseError {
     #[error("the tests' PostgreSQL failed")]
     Sql(#[from] sqlx::Error),
 
-    /// A file of the server or of the migrations can't be used.
+    /// A file of the server or of the tests can't be used.
     #[error("can't use {}", path.display())]
     Io {
         /// The file or folder.
@@ -97,13 +97,12 @@ pub struct TestDatabase {
 }
 
 impl TestDatabases {
-    /// Starts or adopts the server, and makes the template unless there is one for the files in `migrations`. `migrate`
-    /// gets the URL of an empty database.
+    /// Starts or adopts the server, and makes the template unless this program has made it before. `migrate` gets the URL of
+    /// an empty database.
     ///
     /// # Errors
     /// When the server does not start, or the template can't be made.
     pub async fn start<E: Into<Box<dyn Error + Send + Sync>>>(
-        migrations: &[PathBuf],
         migrate: impl AsyncFnOnce(&str) -> Result<(), E>,
     ) -> Result<Self, TestDatabaseError> {
         let server = match env::var("SAGALINE_TEST_DATABASE_URL").ok().filter(|url| !url.is_empty()) {
@@ -111,7 +110,7 @@ impl TestDatabases {
             None => Server::Embedded(start_cluster().await?),
         };
         let run = rand::random::<i32>() & i32::MAX;
-        let template = format!("sagaline_template_{:016x}", hash(migrations)?);
+        let template = format!("sagaline_template_{:016x}", fingerprint()?);
         ensure_template(&server, &template, migrate).await?;
         let (dropped, to_drop) = sync_channel(10_000);
         let (url, newest) = (server.url("postgres"), template.clone());
@@ -292,30 +291,14 @@ async fn drop_database(admin: &mut PgConnection, name: &str) -> sqlx::Result<()>
     Ok(())
 }
 
-/// Changes whenever a migration does, so that a stale template is not used.
-fn hash(folders: &[PathBuf]) -> Result<u64, TestDatabaseError> {
+/// Changes whenever this program is built anew. What the template holds is what the program has compiled in, so files of
+/// migrations don't tell: a program older than they are would fill their template with a schema of before.
+fn fingerprint() -> Result<u64, TestDatabaseError> {
+    let program =
+        env::current_exe().map_err(|source| TestDatabaseError::Io { path: "the program".into(), source })?;
+    let io = |source| TestDatabaseError::Io { path: program.clone(), source };
+    let metadata = fs::metadata(&program).map_err(io)?;
     let mut hasher = DefaultHasher::new();
-    for folder in folders {
-        let io = |source| TestDatabaseError::Io { path: folder.clone(), source };
-        let mut files = Vec::new();
-        collect(folder, &mut files).map_err(io)?;
-        files.sort();
-        for file in files {
-            file.strip_prefix(folder).unwrap_or(&file).hash(&mut hasher);
-            fs::read(&file).map_err(io)?.hash(&mut hasher);
-        }
-    }
+    (&program, metadata.len(), metadata.modified().map_err(io)?).hash(&mut hasher);
     Ok(hasher.finish())
-}
-
-fn collect(dir: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {
-    for entry in fs::read_dir(dir)? {
-        let path = entry?.path();
-        if path.is_dir() {
-            collect(&path, files)?;
-        } else {
-            files.push(path);
-        }
-    }
-    Ok(())
 }

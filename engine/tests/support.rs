@@ -1,6 +1,6 @@
 //! A database for each test, with the engine's schema alone.
 
-use std::{path::Path, time::Duration};
+use std::time::Duration;
 
 use devkit::{
     postgres::Durability,
@@ -37,8 +37,7 @@ impl Database {
 }
 
 async fn start() -> TestDatabases {
-    let migrations = [Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations")];
-    let migrated = TestDatabases::start(&migrations, async |url| {
+    let migrated = TestDatabases::start(async |url| {
         let pool = PgPool::connect(url).await?;
         engine::migrate(&pool).await?;
         pool.close().await;

@@ -1,7 +1,5 @@
 //! A database per test.
 
-use std::path::Path;
-
 use devkit::{
     postgres::Durability,
     test_databases::{TestDatabase, TestDatabases},
@@ -45,8 +43,7 @@ impl Database {
 }
 
 async fn start() -> TestDatabases {
-    let migrations = Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations");
-    TestDatabases::start(&[migrations], async |url| sagaline::migrate(url).await)
+    TestDatabases::start(async |url| sagaline::migrate(url).await)
         .await
         .expect("the tests' PostgreSQL starts")
 }
