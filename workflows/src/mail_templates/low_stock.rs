@@ -1,10 +1,9 @@
 //! "There is little left of a product", or of several.
 
-use askama::Template;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::mail_template::MailTemplate;
+use super::mail_template::{MailTemplate, mail_template};
 use crate::support::violation::Validator;
 
 /// The most products that one letter lists.
@@ -36,21 +35,9 @@ pub struct LowProduct {
     pub threshold: i64,
 }
 
-#[derive(Template)]
-#[template(path = "low-stock.txt")]
-struct Text<'a> {
-    letter: &'a LowStockAlert,
-}
-
-#[derive(Template)]
-#[template(path = "low-stock.html")]
-struct Html<'a> {
-    letter: &'a LowStockAlert,
-    subject: &'a str,
-}
-
 impl MailTemplate for LowStockAlert {
-    const NAME: &'static str = "low-stock";
+    mail_template!(LowStockAlert, "low-stock", "low-stock.txt", "low-stock.html");
+
     const DESCRIPTION: &'static str =
         "Tells those who run the shop that there is little left of a product, or of several.";
 
@@ -62,14 +49,6 @@ impl MailTemplate for LowStockAlert {
                 format!("Stock of {} products is low", listed.saturating_add(more))
             }
         }
-    }
-
-    fn text(&self) -> impl Template {
-        Text { letter: self }
-    }
-
-    fn html<'a>(&'a self, subject: &'a str) -> impl Template + 'a {
-        Html { letter: self, subject }
     }
 
     fn check(&self, validator: &mut Validator) {

@@ -25,6 +25,36 @@ pub(crate) trait MailTemplate: Serialize + DeserializeOwned + JsonSchema {
     fn example() -> Self;
 }
 
+/// Writes the items of a `MailTemplate` that depend on the template's files: its name and its two bodies, of the type
+/// whose fields are the variables. A file sees them as `mail`, and the HTML sees `subject`, too.
+macro_rules! mail_template {
+    ($mail:ident, $name:literal, $text:tt, $html:tt) => {
+        const NAME: &'static str = $name;
+
+        fn text(&self) -> impl askama::Template {
+            #[derive(askama::Template)]
+            #[template(path = $text)]
+            struct Text<'a> {
+                mail: &'a $mail,
+            }
+
+            Text { mail: self }
+        }
+
+        fn html<'a>(&'a self, subject: &'a str) -> impl askama::Template + 'a {
+            #[derive(askama::Template)]
+            #[template(path = $html)]
+            struct Html<'a> {
+                mail: &'a $mail,
+                subject: &'a str,
+            }
+
+            Html { mail: self, subject }
+        }
+    };
+}
+pub(super) use mail_template;
+
 /// Writes a mail.
 pub(crate) fn render<T: MailTemplate>(to: &str, mail: &T) -> DeliverNotification {
     let subject = mail.subject();

@@ -1,11 +1,13 @@
 //! "Your order is cancelled."
 
-use askama::Template;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{mail_template::MailTemplate, money::money};
+use super::{
+    mail_template::{MailTemplate, mail_template},
+    money::money,
+};
 use crate::support::violation::Validator;
 
 /// "Your order is cancelled."
@@ -25,19 +27,6 @@ pub struct OrderCancelled {
     pub reason: String,
 }
 
-#[derive(Template)]
-#[template(path = "order-cancelled.txt")]
-struct Text<'a> {
-    letter: &'a OrderCancelled,
-}
-
-#[derive(Template)]
-#[template(path = "order-cancelled.html")]
-struct Html<'a> {
-    letter: &'a OrderCancelled,
-    subject: &'a str,
-}
-
 impl OrderCancelled {
     fn money(&self) -> String {
         money(self.total, &self.currency)
@@ -45,19 +34,12 @@ impl OrderCancelled {
 }
 
 impl MailTemplate for OrderCancelled {
-    const NAME: &'static str = "order-cancelled";
+    mail_template!(OrderCancelled, "order-cancelled", "order-cancelled.txt", "order-cancelled.html");
+
     const DESCRIPTION: &'static str = "Tells a customer that an order is cancelled.";
 
     fn subject(&self) -> String {
         format!("Your order {} is cancelled", self.order_id)
-    }
-
-    fn text(&self) -> impl Template {
-        Text { letter: self }
-    }
-
-    fn html<'a>(&'a self, subject: &'a str) -> impl Template + 'a {
-        Html { letter: self, subject }
     }
 
     fn check(&self, validator: &mut Validator) {

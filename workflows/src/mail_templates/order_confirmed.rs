@@ -1,12 +1,11 @@
 //! "Your order is confirmed."
 
-use askama::Template;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{
-    mail_template::{MailItem, MailTemplate},
+    mail_template::{MailItem, MailTemplate, mail_template},
     money::money,
 };
 use crate::support::violation::Validator;
@@ -28,19 +27,6 @@ pub struct OrderConfirmed {
     pub items: Vec<MailItem>,
 }
 
-#[derive(Template)]
-#[template(path = "order-confirmed.txt")]
-struct Text<'a> {
-    letter: &'a OrderConfirmed,
-}
-
-#[derive(Template)]
-#[template(path = "order-confirmed.html")]
-struct Html<'a> {
-    letter: &'a OrderConfirmed,
-    subject: &'a str,
-}
-
 impl OrderConfirmed {
     fn money(&self) -> String {
         money(self.total, &self.currency)
@@ -48,19 +34,12 @@ impl OrderConfirmed {
 }
 
 impl MailTemplate for OrderConfirmed {
-    const NAME: &'static str = "order-confirmed";
+    mail_template!(OrderConfirmed, "order-confirmed", "order-confirmed.txt", "order-confirmed.html");
+
     const DESCRIPTION: &'static str = "Tells a customer that an order is confirmed.";
 
     fn subject(&self) -> String {
         format!("Your order {} is confirmed", self.order_id)
-    }
-
-    fn text(&self) -> impl Template {
-        Text { letter: self }
-    }
-
-    fn html<'a>(&'a self, subject: &'a str) -> impl Template + 'a {
-        Html { letter: self, subject }
     }
 
     fn check(&self, validator: &mut Validator) {

@@ -1,11 +1,13 @@
 //! "Your order could not be accepted."
 
-use askama::Template;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{mail_template::MailTemplate, money::money};
+use super::{
+    mail_template::{MailTemplate, mail_template},
+    money::money,
+};
 use crate::support::violation::Validator;
 
 /// "Your order could not be accepted."
@@ -42,19 +44,6 @@ pub struct ShortLine {
     pub available: i64,
 }
 
-#[derive(Template)]
-#[template(path = "order-rejected.txt")]
-struct Text<'a> {
-    letter: &'a OrderRejected,
-}
-
-#[derive(Template)]
-#[template(path = "order-rejected.html")]
-struct Html<'a> {
-    letter: &'a OrderRejected,
-    subject: &'a str,
-}
-
 impl OrderRejected {
     fn money(&self) -> String {
         money(self.total, &self.currency)
@@ -62,19 +51,12 @@ impl OrderRejected {
 }
 
 impl MailTemplate for OrderRejected {
-    const NAME: &'static str = "order-rejected";
+    mail_template!(OrderRejected, "order-rejected", "order-rejected.txt", "order-rejected.html");
+
     const DESCRIPTION: &'static str = "Tells a customer that an order could not be accepted.";
 
     fn subject(&self) -> String {
         format!("Your order {} could not be accepted", self.order_id)
-    }
-
-    fn text(&self) -> impl Template {
-        Text { letter: self }
-    }
-
-    fn html<'a>(&'a self, subject: &'a str) -> impl Template + 'a {
-        Html { letter: self, subject }
     }
 
     fn check(&self, validator: &mut Validator) {

@@ -1,11 +1,10 @@
 //! "Your order is on its way."
 
-use askama::Template;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::mail_template::{MailItem, MailTemplate};
+use super::mail_template::{MailItem, MailTemplate, mail_template};
 use crate::support::violation::Validator;
 
 /// "Your order is on its way."
@@ -19,33 +18,13 @@ pub struct OrderShipped {
     pub items: Vec<MailItem>,
 }
 
-#[derive(Template)]
-#[template(path = "order-shipped.txt")]
-struct Text<'a> {
-    letter: &'a OrderShipped,
-}
-
-#[derive(Template)]
-#[template(path = "order-shipped.html")]
-struct Html<'a> {
-    letter: &'a OrderShipped,
-    subject: &'a str,
-}
-
 impl MailTemplate for OrderShipped {
-    const NAME: &'static str = "order-shipped";
+    mail_template!(OrderShipped, "order-shipped", "order-shipped.txt", "order-shipped.html");
+
     const DESCRIPTION: &'static str = "Tells a customer that an order has left.";
 
     fn subject(&self) -> String {
         format!("Your order {} is on its way", self.order_id)
-    }
-
-    fn text(&self) -> impl Template {
-        Text { letter: self }
-    }
-
-    fn html<'a>(&'a self, subject: &'a str) -> impl Template + 'a {
-        Html { letter: self, subject }
     }
 
     fn check(&self, validator: &mut Validator) {

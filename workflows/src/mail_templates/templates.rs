@@ -107,6 +107,8 @@ fn write<T: MailTemplate>(to: &str, variables: &Value) -> Result<DeliverNotifica
 
 #[cfg(test)]
 mod tests {
+    use std::{fs, path::Path};
+
     use serde_json::json;
 
     use super::*;
@@ -120,6 +122,18 @@ mod tests {
             let html = mail.html.unwrap();
             assert!(html.starts_with("<!doctype html>") && html.contains("</html>"), "{html}");
             assert!(!mail.text.contains('<'), "{}", mail.text);
+        }
+    }
+
+    #[test]
+    fn the_mails_of_the_examples_are_those_in_the_expected_files() {
+        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("templates/expected");
+        for template in templates() {
+            let mail = render_named("a@example.com", template.name, &template.example).unwrap();
+            for (extension, body) in [("txt", mail.text), ("html", mail.html.unwrap())] {
+                let file = dir.join(format!("{}.{extension}", template.name));
+                assert_eq!(body, fs::read_to_string(&file).unwrap(), "{}", file.display());
+            }
         }
     }
 
