@@ -1,6 +1,6 @@
 //! Chooses the database of `dev` and `bench`: the one that a URL names, else the embedded one.
 
-use std::{fmt, str::FromStr, time::Duration};
+use std::{str::FromStr, time::Duration};
 
 use devkit::postgres::{Cluster, DATABASE, Durability, EmbeddedError, Options};
 use sqlx::{ConnectOptions, postgres::PgConnectOptions};
@@ -52,21 +52,14 @@ impl From<DatabaseSourceError> for ExitError {
 }
 
 /// Where a database URL was given.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::Display)]
 pub(crate) enum Origin {
     /// The `--database-url` flag.
+    #[strum(serialize = "--database-url")]
     Flag,
     /// The `DATABASE_URL` environment variable.
+    #[strum(serialize = "DATABASE_URL")]
     Environment,
-}
-
-impl fmt::Display for Origin {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str(match self {
-            Self::Flag => "--database-url",
-            Self::Environment => "DATABASE_URL",
-        })
-    }
 }
 
 /// The database to use.

@@ -10,7 +10,8 @@ use sqlx::{
 use crate::config::SecretUrl;
 
 /// What a pool is used for, which decides the time-outs for connections, locks and statements.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr)]
+#[strum(serialize_all = "lowercase")]
 pub(crate) enum PoolUse {
     /// HTTP requests: when all connections are taken, an immediate 503 is better than a queue of waiting clients.
     Api,
@@ -22,11 +23,7 @@ pub(crate) enum PoolUse {
 
 impl PoolUse {
     fn name(self) -> &'static str {
-        match self {
-            Self::Api => "api",
-            Self::Workers => "workers",
-            Self::Command => "command",
-        }
+        self.into()
     }
 
     fn acquire_timeout(self) -> Duration {

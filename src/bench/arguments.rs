@@ -49,7 +49,8 @@ pub(crate) struct OrdersArguments {
 }
 
 /// How a mail server can fail.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, strum::IntoStaticStr)]
+#[strum(serialize_all = "lowercase")]
 pub(crate) enum Outage {
     /// It closes every connection at once
     Refuse,
@@ -59,10 +60,7 @@ pub(crate) enum Outage {
 
 impl Outage {
     pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::Refuse => "refuse",
-            Self::Hang => "hang",
-        }
+        self.into()
     }
 }
 

@@ -64,7 +64,7 @@ impl RunningShop {
             let created = commands::create_product(&pool, product(number), "bench").await;
             created.context("can't create a product")?;
         }
-        let socket = app::bind(&process.config.http, &Service::ALL)?.listen()?;
+        let socket = app::bind(&process.config.http, Service::ALL)?.listen()?;
         let client = Client::new(format!("http://{}/api/orders", socket.address));
 
         let quit = CancellationToken::new();

@@ -44,7 +44,7 @@ pub(crate) async fn run(mut config: Config, arguments: Arguments) -> Result<(), 
     config.http.port = arguments.port.unwrap_or(config.http.port);
     config.access = config.access.uncounted();
     let process = ProcessContext::start(config, "dev", "dev")?;
-    let bound = app::bind(&process.config.http, &Service::ALL)?;
+    let bound = app::bind(&process.config.http, Service::ALL)?;
 
     let state_dir = process.config.embedded.state_dir()?;
     let mails = state_dir.path().join("mails");

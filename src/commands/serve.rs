@@ -67,5 +67,5 @@ fn log_name(services: &[Service]) -> String {
 }
 
 fn without_duplicates(services: &[Service]) -> Vec<Service> {
-    Service::ALL.into_iter().filter(|service| services.contains(service)).collect()
+    Service::ALL.iter().copied().filter(|service| services.contains(service)).collect()
 }

@@ -57,7 +57,8 @@ enum Phase {
 }
 
 /// Why a stream ends.
-#[derive(Debug)]
+#[derive(Debug, strum::IntoStaticStr)]
+#[strum(serialize_all = "lowercase")]
 enum EndReason {
     /// The stream has reached its maximum age.
     Age,
@@ -75,14 +76,7 @@ enum EndReason {
 
 impl EndReason {
     fn name(self) -> &'static str {
-        match self {
-            Self::Age => "age",
-            Self::Stop => "stop",
-            Self::Key => "key",
-            Self::Slow => "slow",
-            Self::Pruned => "pruned",
-            Self::Trouble => "trouble",
-        }
+        self.into()
     }
 }
 

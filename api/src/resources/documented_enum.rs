@@ -14,7 +14,10 @@ macro_rules! documented_enum {
 
         impl utoipa::PartialSchema for $name {
             fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::Schema> {
-                $crate::resources::documented_enum::schema($description, $all.map(|variant| variant.name()))
+                $crate::resources::documented_enum::schema(
+                    $description,
+                    $all.iter().map(|variant| variant.name()),
+                )
             }
         }
 

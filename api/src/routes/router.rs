@@ -28,7 +28,7 @@ pub fn router(state: ApiState, services: &[Service]) -> Router {
     let (routes, _, route_roles) = operations(api(services).layer(load_shed), is_metrics_public).into_parts();
     // The document is that of all services: callers see one address, and the load balancer asks any process for it.
     let document =
-        || base_document::to_json(&operations(api(&Service::ALL), is_metrics_public).into_document());
+        || base_document::to_json(&operations(api(Service::ALL), is_metrics_public).into_document());
     let pages = if services.is_empty() { Router::new() } else { docs::routes(document()) };
     let authorize =
         move |state, request, next| middleware::authorize(state, Arc::clone(&route_roles), request, next);
@@ -47,7 +47,7 @@ pub fn router(state: ApiState, services: &[Service]) -> Router {
 
 /// The document of the whole API, of all services.
 pub fn openapi() -> OpenApi {
-    document(&Service::ALL)
+    document(Service::ALL)
 }
 
 /// The document as `openapi/openapi.json` holds it: indented, with a line end.
@@ -66,7 +66,7 @@ pub(crate) fn table(services: &[Service]) -> RouteTable {
 }
 
 fn api(services: &[Service]) -> RouteTable {
-    let offered = Service::ALL.into_iter().filter(|service| services.contains(service));
+    let offered = Service::ALL.iter().filter(|service| services.contains(service));
     let table = offered.fold(RouteTable::new(), |table, service| match service {
         Service::Orders => orders(table),
         Service::Inventory => products(table),

@@ -1,9 +1,22 @@
 //! The services that a process can offer.
 
-use std::{fmt, str::FromStr};
+use strum::{VariantArray, VariantNames};
 
 /// One service; a process offers one, several, or all on one port.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Hash,
+    strum::Display,
+    strum::EnumString,
+    strum::IntoStaticStr,
+    VariantArray,
+    VariantNames,
+)]
+#[strum(serialize_all = "lowercase", parse_err_ty = String, parse_err_fn = unknown_service)]
 pub enum Service {
     /// Orders: placing, reading, moving along, cancelling.
     Orders,
@@ -15,30 +28,14 @@ pub enum Service {
 
 impl Service {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Orders, Self::Inventory, Self::Notifications];
+    pub const ALL: &[Self] = <Self as VariantArray>::VARIANTS;
 
     /// The name as it is written on the command line.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Orders => "orders",
-            Self::Inventory => "inventory",
-            Self::Notifications => "notifications",
-        }
+        self.into()
     }
 }
 
-impl fmt::Display for Service {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-impl FromStr for Service {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        Self::ALL.into_iter().find(|service| service.name() == text).ok_or_else(|| {
-            format!("`{text}` is no service; it is one of {}", Self::ALL.map(Self::name).join(", "))
-        })
-    }
+fn unknown_service(text: &str) -> String {
+    format!("`{text}` is no service; it is one of {}", <Service as VariantNames>::VARIANTS.join(", "))
 }

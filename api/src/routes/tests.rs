@@ -31,7 +31,7 @@ fn paths(router: &Router) -> BTreeSet<String> {
 
 #[tokio::test]
 async fn every_served_path_has_declared_its_role() {
-    for services in [&Service::ALL[..], &[]] {
+    for services in [Service::ALL, &[]] {
         let served = paths(&router(ApiState::bare(Limits::default()), services));
         let pages = if services.is_empty() { &docs::PATHS[..] } else { &[] };
         let (_, _, route_roles) = table(services).into_parts();
@@ -115,7 +115,7 @@ fn the_document_is_version_3_1_with_a_licence_and_known_tags() {
 #[test]
 fn every_operation_of_the_document_has_a_declared_role_and_says_so() {
     let document: Value = serde_json::from_str(&openapi_json()).expect("it is JSON");
-    let (_, _, route_roles) = table(&Service::ALL).into_parts();
+    let (_, _, route_roles) = table(Service::ALL).into_parts();
     let mut documented = BTreeSet::new();
     for (path, item) in document["paths"].as_object().expect("paths") {
         for (method, operation) in item.as_object().expect("operations") {
@@ -158,7 +158,7 @@ fn every_operation_of_the_document_has_a_declared_role_and_says_so() {
 
 #[test]
 fn readers_may_only_read_and_only_health_and_the_document_are_public() {
-    let (_, _, route_roles) = table(&Service::ALL).into_parts();
+    let (_, _, route_roles) = table(Service::ALL).into_parts();
     for (path, method, required) in route_roles.declared() {
         match required {
             RequiredRole::Public => {
@@ -173,7 +173,7 @@ fn readers_may_only_read_and_only_health_and_the_document_are_public() {
 
 #[test]
 fn undeclared_methods_and_paths_have_no_role() {
-    let (_, _, route_roles) = table(&Service::ALL).into_parts();
+    let (_, _, route_roles) = table(Service::ALL).into_parts();
     assert_eq!(route_roles.of("/api/orders", &Method::DELETE), None);
     assert_eq!(route_roles.of("/api/secrets", &Method::GET), None);
     assert_eq!(route_roles.of("/api/orders", &Method::HEAD), route_roles.of("/api/orders", &Method::GET));

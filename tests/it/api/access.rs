@@ -56,7 +56,7 @@ fn operations() -> Vec<(Method, String, String)> {
 async fn every_operation_refuses_who_has_no_key_and_who_has_too_little_of_one() {
     let shop = with_access().await;
     let mut tokens = Vec::new();
-    for role in KeyRole::ALL {
+    for &role in KeyRole::ALL {
         tokens.push((role, key(&shop, role.name(), role).await.1));
     }
     let operations = operations();

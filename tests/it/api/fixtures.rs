@@ -134,7 +134,7 @@ impl TestApi {
             .access(access)
             .build()
             .unwrap();
-        let router = api::router(state.clone(), &Service::ALL);
+        let router = api::router(state.clone(), Service::ALL);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let served = tokio::spawn(api::serve(listener, router, limits, proxies, closing.clone()));

@@ -3,13 +3,26 @@
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use sqlx_macros::FromRow;
+use strum::VariantArray;
 use uuid::Uuid;
 
 use crate::support::text_column::text_column;
 
 /// Why a level changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Serialize,
+    Deserialize,
+    strum::EnumString,
+    strum::IntoStaticStr,
+    VariantArray,
+)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case", parse_err_ty = String, parse_err_fn = unknown_kind)]
 pub enum MovementKind {
     /// The product was created.
     Initial,
@@ -27,31 +40,16 @@ pub enum MovementKind {
 
 impl MovementKind {
     /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::Initial, Self::Set, Self::Adjust, Self::Reserve, Self::Release, Self::Ship];
+    pub const ALL: &[Self] = Self::VARIANTS;
 
     /// The stored name.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Initial => "initial",
-            Self::Set => "set",
-            Self::Adjust => "adjust",
-            Self::Reserve => "reserve",
-            Self::Release => "release",
-            Self::Ship => "ship",
-        }
+        self.into()
     }
 }
 
-impl TryFrom<String> for MovementKind {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        Self::ALL
-            .into_iter()
-            .find(|kind| kind.name() == text)
-            .ok_or_else(|| format!("`{text}` is no kind of movement"))
-    }
+fn unknown_kind(text: &str) -> String {
+    format!("`{text}` is no kind of movement")
 }
 
 /// One change of one level.

@@ -35,7 +35,8 @@ pub(crate) struct Reservations {
 }
 
 /// How a reservation ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr)]
+#[strum(serialize_all = "lowercase")]
 pub(crate) enum ReservationEnd {
     /// The goods stay and can be ordered by others.
     Released,
@@ -44,11 +45,9 @@ pub(crate) enum ReservationEnd {
 }
 
 impl ReservationEnd {
+    /// The stored name of the state that the reservation is in afterwards.
     pub(crate) fn state(self) -> &'static str {
-        match self {
-            Self::Released => "released",
-            Self::Consumed => "consumed",
-        }
+        self.into()
     }
 
     pub(crate) fn kind(self) -> MovementKind {

@@ -2,12 +2,27 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use strum::VariantArray;
 
 use crate::support::text_column::text_column;
 
 /// Where a message is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Hash,
+    Serialize,
+    Deserialize,
+    JsonSchema,
+    strum::EnumString,
+    strum::IntoStaticStr,
+    VariantArray,
+)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case", parse_err_ty = String, parse_err_fn = unknown_status)]
 pub enum NotificationStatus {
     /// It waits to be sent.
     Pending,
@@ -23,37 +38,16 @@ pub enum NotificationStatus {
 
 impl NotificationStatus {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Pending, Self::Sending, Self::Sent, Self::Failed, Self::Cancelled];
+    pub const ALL: &[Self] = Self::VARIANTS;
 
     /// The stored name.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Pending => "pending",
-            Self::Sending => "sending",
-            Self::Sent => "sent",
-            Self::Failed => "failed",
-            Self::Cancelled => "cancelled",
-        }
+        self.into()
     }
 }
 
-impl std::str::FromStr for NotificationStatus {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        Self::ALL
-            .into_iter()
-            .find(|status| status.name() == text)
-            .ok_or_else(|| format!("`{text}` is no notification status"))
-    }
-}
-
-impl TryFrom<String> for NotificationStatus {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        text.parse()
-    }
+fn unknown_status(text: &str) -> String {
+    format!("`{text}` is no notification status")
 }
 
 text_column!(NotificationStatus);

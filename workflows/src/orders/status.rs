@@ -1,15 +1,29 @@
 //! The statuses of an order and the moves between them.
 
-use std::{fmt, str::FromStr};
-
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use strum::VariantArray;
 
 use crate::support::text_column::text_column;
 
 /// Where an order is in its life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Hash,
+    Serialize,
+    Deserialize,
+    JsonSchema,
+    strum::Display,
+    strum::EnumString,
+    strum::IntoStaticStr,
+    VariantArray,
+)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case", parse_err_ty = String, parse_err_fn = unknown_status)]
 pub enum OrderStatus {
     /// It is accepted and being placed.
     Pending,
@@ -31,29 +45,11 @@ pub enum OrderStatus {
 
 impl OrderStatus {
     /// All of them.
-    pub const ALL: [Self; 8] = [
-        Self::Pending,
-        Self::Confirmed,
-        Self::Processing,
-        Self::Shipped,
-        Self::Delivered,
-        Self::Rejected,
-        Self::Cancelling,
-        Self::Cancelled,
-    ];
+    pub const ALL: &[Self] = Self::VARIANTS;
 
     /// The stored name.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Pending => "pending",
-            Self::Confirmed => "confirmed",
-            Self::Processing => "processing",
-            Self::Shipped => "shipped",
-            Self::Delivered => "delivered",
-            Self::Rejected => "rejected",
-            Self::Cancelling => "cancelling",
-            Self::Cancelled => "cancelled",
-        }
+        self.into()
     }
 
     /// Every status that can come next.
@@ -79,29 +75,8 @@ impl OrderStatus {
     }
 }
 
-impl fmt::Display for OrderStatus {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-impl FromStr for OrderStatus {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        Self::ALL
-            .into_iter()
-            .find(|status| status.name() == text)
-            .ok_or_else(|| format!("`{text}` is no order status"))
-    }
-}
-
-impl TryFrom<String> for OrderStatus {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        text.parse()
-    }
+fn unknown_status(text: &str) -> String {
+    format!("`{text}` is no order status")
 }
 
 text_column!(OrderStatus);
@@ -123,8 +98,8 @@ mod tests {
             (S::Processing, S::Cancelling),
             (S::Cancelling, S::Cancelled),
         ];
-        for from in S::ALL {
-            for to in S::ALL {
+        for &from in S::ALL {
+            for &to in S::ALL {
                 assert_eq!(from.next().contains(&to), legal.contains(&(from, to)), "{from} to {to}");
             }
         }
@@ -132,7 +107,7 @@ mod tests {
 
     #[test]
     fn a_person_makes_only_moves_that_are_legal_and_neither_confirm_nor_cancel() {
-        for from in S::ALL {
+        for &from in S::ALL {
             for to in from.next_by_hand() {
                 assert!(from.next().contains(to), "{from} to {to}");
                 assert!(
@@ -145,7 +120,7 @@ mod tests {
 
     #[test]
     fn names_are_read_back() {
-        for status in S::ALL {
+        for &status in S::ALL {
             assert_eq!(status.name().parse(), Ok(status));
             assert_eq!(serde_json::to_value(status).unwrap(), status.name());
         }

@@ -191,7 +191,7 @@ mod tests {
     #[test]
     fn only_placed_orders_that_have_not_left_are_cancelled() {
         let input = cancellation(None);
-        for status in OrderStatus::ALL {
+        for &status in OrderStatus::ALL {
             let expected = matches!(status, OrderStatus::Confirmed | OrderStatus::Processing);
             assert_eq!(cancellable(&input, Some((status, 2))).is_ok(), expected, "{status}");
             if expected {

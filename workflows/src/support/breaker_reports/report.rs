@@ -1,6 +1,6 @@
 //! What a process reports of its breakers.
 
-use std::time::Duration;
+use std::{str::FromStr, time::Duration};
 
 use breakers::BreakerState;
 use chrono::{DateTime, Utc};
@@ -51,10 +51,10 @@ pub struct ReportedBreaker {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ReportedState(pub BreakerState);
 
-impl TryFrom<String> for ReportedState {
-    type Error = String;
+impl FromStr for ReportedState {
+    type Err = String;
 
-    fn try_from(text: String) -> Result<Self, String> {
+    fn from_str(text: &str) -> Result<Self, String> {
         text.parse().map(Self)
     }
 }
