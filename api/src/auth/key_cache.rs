@@ -6,10 +6,11 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
+use parking_lot::Mutex;
 use shop::keys::{self, Token, UsableKey};
 use sqlx::PgPool;
 use tokio::sync::OnceCell;
@@ -49,7 +50,7 @@ impl KeyCache {
     /// Whether this token was a valid key at the last lookup, however long ago. The next lookup is then not charged to
     /// the caller's address, which strangers may share.
     pub(crate) fn recognizes(&self, token: &Token) -> bool {
-        let last = self.lock().get(token.key_id()).and_then(|cached| cached.last());
+        let last = self.cached.lock().get(token.key_id()).and_then(|cached| cached.last());
         last.is_some_and(|key| token.fits(&key.secret_hash))
     }
 
@@ -101,12 +102,12 @@ impl KeyCache {
     }
 
     fn cached(&self, key_id: &str) -> Arc<CachedKey> {
-        let mut all = self.lock();
+        let mut all = self.cached.lock();
         let before = all.get(key_id);
         if let Some(cached) = before.filter(|cached| cached.at.elapsed() < self.ttl) {
             return Arc::clone(cached);
         }
-        let use_written = before.map(|cached| *cached.use_written()).unwrap_or_default();
+        let use_written = before.map(|cached| *cached.use_written.lock()).unwrap_or_default();
         let last = before.and_then(|cached| cached.last());
         if all.len() >= MAX_CACHED_KEYS {
             // The cache is full of unknown ids: someone is guessing. Keep the entries of real keys, which are few.
@@ -124,7 +125,7 @@ impl KeyCache {
 
     /// Writes that a key was used, beside the request.
     fn record_use(&self, cached: &CachedKey, key: &Arc<UsableKey>) {
-        let mut use_written = cached.use_written();
+        let mut use_written = cached.use_written.lock();
         if use_written.is_some_and(|use_written| use_written.elapsed() < USE_WRITE_INTERVAL)
             || self.use_writes.is_closed()
         {
@@ -138,10 +139,6 @@ impl KeyCache {
             }
         });
     }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, Arc<CachedKey>>> {
-        self.cached.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl CachedKey {
@@ -153,9 +150,5 @@ impl CachedKey {
     /// Whether the key has expired since the lookup.
     fn is_over(&self, key: &UsableKey) -> bool {
         key.left.is_some_and(|left| self.at.elapsed() >= left)
-    }
-
-    fn use_written(&self) -> MutexGuard<'_, Option<Instant>> {
-        self.use_written.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

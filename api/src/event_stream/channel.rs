@@ -1,7 +1,8 @@
 //! What the reader of the log and the streams share.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use shop::events::Event;
 use sqlx::PgPool;
 use tokio::sync::{broadcast, watch};
@@ -41,7 +42,7 @@ impl Channel {
 
     /// Subscribes: every event after the reader's position is received from now on.
     pub(super) fn subscribe(&self) -> Subscription {
-        let mut is_read = self.is_read.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut is_read = self.is_read.lock();
         let live = self.live.subscribe();
         let needs_reader = !*is_read;
         if needs_reader {
@@ -53,7 +54,7 @@ impl Channel {
 
     /// Whether no stream is left, or the process stops. The reader ends then, and the next subscriber starts another.
     pub(super) fn has_no_subscribers(&self) -> bool {
-        let mut is_read = self.is_read.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut is_read = self.is_read.lock();
         let is_unused = self.live.receiver_count() == 0 || self.stop.is_cancelled();
         *is_read = !is_unused;
         is_unused

@@ -2,10 +2,11 @@
 //! share one check, and those who ask soon after get its result.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
+use parking_lot::Mutex;
 use tokio::sync::OnceCell;
 
 use super::{
@@ -47,7 +48,7 @@ impl HealthCache {
     }
 
     fn current(&self) -> Arc<Check> {
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = self.last.lock();
         if last.0.get().is_some_and(|checked| checked.at.elapsed() >= CACHE_TTL) {
             *last = Arc::default();
         }

@@ -1,11 +1,9 @@
 //! Gauges of the outbox: events that wait, and how far each consumer has come.
 
-use std::{
-    collections::BTreeSet,
-    sync::{Mutex, PoisonError},
-};
+use std::collections::BTreeSet;
 
 use metrics::{Unit, describe_gauge, gauge};
+use parking_lot::Mutex;
 use shop::events::Lag;
 
 const WAITING_EVENTS: &str = "sagaline_outbox_waiting_events";
@@ -38,7 +36,7 @@ pub(super) fn record(lag: &Lag) {
     gauge!(WAITING_EVENTS).set(figure(lag.waiting_events));
     gauge!(WAITING_SECONDS).set(lag.waiting_seconds.max(0.0));
     gauge!(KEPT_EVENTS).set(figure(lag.kept_events));
-    let mut reported = REPORTED.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut reported = REPORTED.lock();
     let mut gone = reported.clone();
     for consumer in &lag.consumers {
         gone.remove(&consumer.name);

@@ -1,11 +1,9 @@
 //! Limits connections by address, so that one caller can't take them all. Trusted proxies bring the connections of many
 //! callers and are not limited.
 
-use std::{
-    collections::HashMap,
-    net::IpAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::{collections::HashMap, net::IpAddr, sync::Arc};
+
+use parking_lot::Mutex;
 
 use crate::auth::TrustedProxies;
 
@@ -37,7 +35,7 @@ impl ConnectionLimit {
         if self.proxies.trust(address) {
             return Some(ConnectionPermit { limit: self.clone(), address: None });
         }
-        let mut open = self.lock();
+        let mut open = self.open.lock();
         let count = open.entry(address).or_default();
         if *count >= self.max {
             return None;
@@ -45,16 +43,12 @@ impl ConnectionLimit {
         *count += 1;
         Some(ConnectionPermit { limit: self.clone(), address: Some(address) })
     }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl Drop for ConnectionPermit {
     fn drop(&mut self) {
         let Some(address) = self.address else { return };
-        let mut open = self.limit.lock();
+        let mut open = self.limit.open.lock();
         if let Some(count) = open.get_mut(&address) {
             *count -= 1;
             if *count == 0 {
@@ -79,7 +73,7 @@ mod tests {
         drop(first);
         assert!(limit.try_acquire(one).is_some());
         drop(second);
-        assert!(limit.lock().is_empty(), "addresses without connections are forgotten");
+        assert!(limit.open.lock().is_empty(), "addresses without connections are forgotten");
     }
 
     #[test]

@@ -1,11 +1,12 @@
 //! Connections that wait for the next mail.
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{Arc, Weak},
     time::{Duration, Instant},
 };
 
 use lettre::transport::smtp::client::AsyncSmtpConnection;
+use parking_lot::Mutex;
 
 /// How long the server is waited for when a connection is closed in order.
 const QUIT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -35,12 +36,12 @@ impl ConnectionPool {
     }
 
     pub(crate) fn take(&self) -> Option<AsyncSmtpConnection> {
-        self.lock().idle.pop().map(|(_, connection)| connection)
+        self.state.lock().idle.pop().map(|(_, connection)| connection)
     }
 
     /// Keeps a connection; one too many is closed.
     pub(crate) fn put(pool: &Arc<Self>, connection: AsyncSmtpConnection) {
-        let mut state = pool.lock();
+        let mut state = pool.state.lock();
         if state.idle.len() < pool.max_idle {
             state.idle.push((Instant::now(), connection));
         }
@@ -52,13 +53,13 @@ impl ConnectionPool {
 
     /// Drops all of them.
     pub(crate) fn clear(&self) {
-        let dropped = std::mem::take(&mut self.lock().idle);
+        let dropped = std::mem::take(&mut self.state.lock().idle);
         drop(dropped);
     }
 
     /// Takes out those that were idle for too long; `None` when none is left, and nobody watches from then on.
     fn expired(&self) -> Option<Vec<AsyncSmtpConnection>> {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         if state.idle.is_empty() {
             state.is_watched = false;
             return None;
@@ -67,11 +68,6 @@ impl ConnectionPool {
         let young = state.idle.iter().position(|(since, _)| since.elapsed() < self.idle_timeout);
         let count = young.unwrap_or(state.idle.len());
         Some(state.idle.drain(..count).map(|(_, connection)| connection).collect())
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        // No code that holds it can leave it half changed.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
