@@ -1,7 +1,7 @@
 //! The mail server that a URL names, and how it is spoken to. What is not understood is refused: an option that was
 //! overlooked could mean that a password leaves in the clear.
 
-use std::net::IpAddr;
+use std::{borrow::Cow, net::IpAddr};
 
 use lettre::transport::smtp::{
     Error,
@@ -9,6 +9,7 @@ use lettre::transport::smtp::{
     client::{AsyncSmtpConnection, TlsParameters},
     extension::ClientId,
 };
+use percent_encoding::percent_decode_str;
 use url::{Host, Url};
 
 use super::settings::SmtpSettings;
@@ -115,8 +116,8 @@ fn tls_option(url: &Url) -> Result<Option<String>, String> {
 
 fn credentials(url: &Url) -> Result<Option<Credentials>, String> {
     let decoded = |text: &str| {
-        let text = percent_decoded(text);
-        text.ok_or_else(|| "user and password are to be UTF-8, percent-encoded".to_owned())
+        let text = percent_decode_str(text).decode_utf8();
+        text.map(Cow::into_owned).map_err(|_| "user and password are to be UTF-8, percent-encoded".to_owned())
     };
     match (url.username(), url.password()) {
         ("", None) => Ok(None),
@@ -124,25 +125,6 @@ fn credentials(url: &Url) -> Result<Option<Credentials>, String> {
         (_, None) => Err("it has a user and no password".into()),
         (user, Some(password)) => Ok(Some(Credentials::new(decoded(user)?, decoded(password)?))),
     }
-}
-
-fn percent_decoded(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&byte, more)) = rest.split_first() {
-        let hex = more.get(..2).and_then(|hex| u8::from_str_radix(str::from_utf8(hex).ok()?, 16).ok());
-        match hex {
-            Some(decoded) if byte == b'%' => {
-                bytes.push(decoded);
-                rest = &more[2..];
-            }
-            _ => {
-                bytes.push(byte);
-                rest = more;
-            }
-        }
-    }
-    String::from_utf8(bytes).ok()
 }
 
 #[cfg(test)]
@@ -168,6 +150,12 @@ mod tests {
     fn user_and_password_are_percent_decoded() {
         let server = Server::parse("smtps://shop%40example.com:p%C3%A4%25ss@h").unwrap();
         assert!(server.credentials == Some(Credentials::new("shop@example.com".into(), "pä%ss".into())));
+        let server = Server::parse("smtps://shop:50%@h").unwrap();
+        assert!(
+            server.credentials == Some(Credentials::new("shop".into(), "50%".into())),
+            "a lone % is itself"
+        );
+        assert!(refusal("smtps://shop:%FF@h").contains("UTF-8"));
     }
 
     #[test]
