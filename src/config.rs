@@ -158,7 +158,7 @@ mod tests {
             ("SMTP_CONNECT_TIMEOUT", "250ms"),
             ("SMTP_REPLY_TIMEOUT", "4s"),
             ("SMTP_IDLE_TIMEOUT", "2m"),
-            ("SMTP_KEPT_CONNECTIONS", "3"),
+            ("SMTP_MAX_IDLE_CONNECTIONS", "3"),
             ("ADMIN_EMAILS", "a@example.com, b@example.com"),
         ];
         let mail = parse(&given).unwrap().mail;
@@ -166,7 +166,7 @@ mod tests {
             connect_timeout: Duration::from_millis(250),
             reply_timeout: Duration::from_secs(4),
             idle_timeout: Duration::from_mins(2),
-            kept_connections: 3,
+            max_idle_connections: 3,
         };
         assert_eq!(mail.smtp_settings(), expected);
         assert_eq!(mail.admin_emails, "a@example.com,b@example.com".parse().unwrap());

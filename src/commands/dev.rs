@@ -80,7 +80,7 @@ async fn run_all(
         pool::connect_options(&url, PoolUse::Workers).context("the database's URL can't be used")?;
     let pool = pool::open(options, PoolUse::Workers, config.database.pool_size);
     let shop = process.shop(pool.clone(), &mailer)?;
-    commands::seed_if_empty(&shop).await.context("the catalogue can't be filled")?;
+    commands::seed_if_empty(&shop).await.context("the catalog can't be filled")?;
     let key = match config.access.auth {
         Auth::Keys => Some(dev_key(&pool, state_dir.path()).await.context("the API key can't be made")?),
         Auth::Off => None,

@@ -79,7 +79,7 @@ section! {
         idle_timeout: Duration = setting("SMTP_IDLE_TIMEOUT", "30s", "a duration of one second to an hour, such as 30s")
             => duration(SECOND..=HOUR);
         /// How many unused connections are kept.
-        kept_connections: u32 = setting("SMTP_KEPT_CONNECTIONS", "16", "a number of connections, 1 to 1000")
+        max_idle_connections: u32 = setting("SMTP_MAX_IDLE_CONNECTIONS", "16", "a number of connections, 1 to 1000")
             => number(1..=1000);
         /// Who gets a mail when a product runs low.
         admin_emails: AdminEmails =
@@ -92,7 +92,7 @@ impl MailConfig {
     /// How connections to the mail server are made and kept.
     pub(crate) fn smtp_settings(&self) -> SmtpSettings {
         SmtpSettings {
-            kept_connections: self.kept_connections,
+            max_idle_connections: self.max_idle_connections,
             connect_timeout: self.connect_timeout,
             reply_timeout: self.reply_timeout,
             idle_timeout: self.idle_timeout,

@@ -113,7 +113,7 @@ async fn a_mail_that_timed_out_leaves_no_reply_behind_for_the_next() {
 #[tokio::test]
 async fn mails_share_connections_and_no_more_are_kept_than_are_allowed() {
     let catcher = MailCatcher::start().await.unwrap();
-    let settings = SmtpSettings { kept_connections: 2, ..SmtpSettings::default() };
+    let settings = SmtpSettings { max_idle_connections: 2, ..SmtpSettings::default() };
     let mailer = Mailer::smtp_with(&catcher.url(), "shop@example.com", &settings).unwrap();
     for _ in 0..10 {
         mailer.send(&a_mail()).await.unwrap();

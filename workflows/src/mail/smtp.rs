@@ -29,7 +29,7 @@ pub(crate) struct Smtp {
 
 impl Smtp {
     pub(crate) fn new(url: &str, settings: &SmtpSettings) -> Result<Self, MailerError> {
-        let pool = Arc::new(ConnectionPool::new(settings.kept_connections, settings.idle_timeout));
+        let pool = Arc::new(ConnectionPool::new(settings.max_idle_connections, settings.idle_timeout));
         Ok(Self { server: Server::parse(url).map_err(MailerError::Url)?, settings: *settings, pool })
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SmtpSettings {
     /// How many connections are kept open for the next mails.
-    pub kept_connections: u32,
+    pub max_idle_connections: u32,
     /// How long connecting may take.
     pub connect_timeout: Duration,
     /// How long each answer may take, from the greeting to the leave to send the content; the answer to that is bounded
@@ -19,7 +19,7 @@ pub struct SmtpSettings {
 impl Default for SmtpSettings {
     fn default() -> Self {
         Self {
-            kept_connections: 16,
+            max_idle_connections: 16,
             connect_timeout: Duration::from_secs(5),
             reply_timeout: Duration::from_secs(30),
             idle_timeout: Duration::from_secs(30),
