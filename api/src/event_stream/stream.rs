@@ -58,7 +58,7 @@ enum Phase {
 
 /// Why a stream ends.
 #[derive(Debug, strum::IntoStaticStr)]
-#[strum(serialize_all = "lowercase")]
+#[strum(serialize_all = "snake_case")]
 enum EndReason {
     /// The stream has reached its maximum age.
     Age,
@@ -71,7 +71,7 @@ enum EndReason {
     /// The next event was pruned before the caller took it.
     Pruned,
     /// The database can't be reached.
-    Trouble,
+    DatabaseUnavailable,
 }
 
 impl EndReason {
@@ -286,7 +286,7 @@ impl EventStream {
     async fn join(&self) -> Result<Phase, EndReason> {
         let Subscription { live, mut read_through, .. } = self.broadcast.subscribe();
         let begun = tokio::time::timeout(READER_START_TIMEOUT, begun(&mut read_through)).await;
-        let until = begun.ok().flatten().ok_or(EndReason::Trouble)?;
+        let until = begun.ok().flatten().ok_or(EndReason::DatabaseUnavailable)?;
         Ok(Phase::Joining(live, until))
     }
 }
@@ -297,7 +297,7 @@ async fn begun(read_through: &mut watch::Receiver<Option<i64>>) -> Option<i64> {
 
 fn database_error(error: &dyn std::fmt::Display) -> EndReason {
     tracing::warn!(%error, "events can't be read now; a stream ends and its caller reconnects");
-    EndReason::Trouble
+    EndReason::DatabaseUnavailable
 }
 
 fn written(event: &Event) -> Result<sse::Event, serde_json::Error> {

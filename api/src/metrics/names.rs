@@ -47,7 +47,7 @@ pub fn describe_metrics() {
     describe_counter!(
         STREAMS_DROPPED,
         Unit::Count,
-        "Streams of events that the server ended, by reason: slow, pruned, trouble, age, key, stop"
+        "Streams of events that the server ended, by reason: slow, pruned, database_unavailable, age, key, stop"
     );
     outbox::describe();
 }
