@@ -1,13 +1,13 @@
 //! The shop on a real database: orders, stock, mails, and what holds of them whatever happens.
 
-mod catalogue;
+mod catalog;
 mod changing;
 mod dead_placements;
 mod expiry;
 mod invariants;
 mod keys;
-mod letters;
 mod mails;
+mod notifications;
 mod outages;
 mod outbox;
 mod placing;

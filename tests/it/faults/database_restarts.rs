@@ -53,7 +53,7 @@ async fn outlive(signal: Signal) {
     for order_id in orders {
         let (status, _, held) = test.order(order_id).await;
         assert_eq!((status.as_str(), held), ("confirmed", 1), "order {order_id}");
-        test.letter(&format!("order-confirmed:{order_id}")).await;
+        test.sent_message_id(&format!("order-confirmed:{order_id}")).await;
     }
     // An order that was stored without an answer is found by its key, not placed again.
     let stored = test.count("select count(*) from shop.orders").await;

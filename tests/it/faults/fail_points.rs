@@ -60,11 +60,11 @@ impl Fate {
     }
 
     async fn assert_came_true(self, test: &TestCluster, order_id: Uuid) {
-        let (status, held, letter, effects) = self.expected();
+        let (status, held, mail, effects) = self.expected();
         let (found, saga_id, holds) = test.order(order_id).await;
         assert_eq!((found.as_str(), holds), (status, held), "{self:?} order {order_id}");
         assert_eq!(test.effects(saga_id).await, effects, "{self:?} order {order_id}");
-        test.letter(&format!("{letter}:{order_id}")).await;
+        test.sent_message_id(&format!("{mail}:{order_id}")).await;
     }
 }
 
@@ -166,7 +166,7 @@ async fn a_worker_killed_anywhere_in_a_cancellation_leaves_it_to_another() {
                 let saga_id = cancellation_of(&test, order_id).await;
                 let effects = ["begin-cancellation", "release-stock", "finish-cancellation"];
                 assert_eq!(test.effects(saga_id).await, effects, "{point}: order {order_id}");
-                test.letter(&format!("order-cancelled:{order_id}")).await;
+                test.sent_message_id(&format!("order-cancelled:{order_id}")).await;
             }
         }
     }

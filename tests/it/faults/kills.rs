@@ -31,7 +31,7 @@ async fn kill_a_worker_under_load(test: &TestCluster) {
     for order_id in orders {
         let (status, _, held) = test.order(order_id).await;
         assert_eq!((status.as_str(), held), ("confirmed", 1), "order {order_id}");
-        test.letter(&format!("order-confirmed:{order_id}")).await;
+        test.sent_message_id(&format!("order-confirmed:{order_id}")).await;
     }
     test.assert_mails_are_those_that_were_sent().await;
     test.assert_all_well().await;
@@ -64,7 +64,7 @@ async fn an_order_whose_server_is_killed_right_after_the_answer_is_completed() {
     test.all_at_rest().await;
     let (status, _, held) = test.order(order_id).await;
     assert_eq!((status.as_str(), held), ("confirmed", 3));
-    test.letter(&format!("order-confirmed:{order_id}")).await;
+    test.sent_message_id(&format!("order-confirmed:{order_id}")).await;
     test.assert_mails_are_those_that_were_sent().await;
     test.assert_all_well().await;
     ends_in_order(worker).await;

@@ -33,7 +33,7 @@ async fn end_a_worker_under_load(test: &TestCluster, busy: Behaviour) {
     assert_eq!(test.lost_attempts().await, 0, "something was taken over");
     for order_id in orders {
         assert_eq!(test.order(order_id).await.0, "confirmed");
-        test.letter(&format!("order-confirmed:{order_id}")).await;
+        test.sent_message_id(&format!("order-confirmed:{order_id}")).await;
     }
     test.assert_mails_are_those_that_were_sent().await;
     test.assert_all_well().await;

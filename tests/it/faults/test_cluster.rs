@@ -175,8 +175,8 @@ impl TestCluster {
         .unwrap()
     }
 
-    /// The `Message-ID`s of mails with this business key that the database says were sent.
-    pub(super) async fn letter(&self, business_key: &str) -> String {
+    /// The `Message-ID` of the mail with this business key; the database has to say that it was sent.
+    pub(super) async fn sent_message_id(&self, business_key: &str) -> String {
         let found: Option<Option<String>> = sqlx::query_scalar(
             "select n.message_id from engine.saga s join shop.notification n on n.notification_id = s.id \
              where s.definition = 'deliver-notification' and s.business_key = $1",

@@ -1,4 +1,4 @@
-//! Products changed by people, one and many; what falls low, and who hears of it.
+//! Products: changes of one and of many, and what happens when stock runs low.
 
 use shop::{
     commands::{self, BulkItem, ListedProduct, StockChange, UpdateProductError, UpsertError, Upserted},

@@ -1,4 +1,4 @@
-//! The mails of the shop as they leave, and messages that somebody sends.
+//! The mails that the shop sends, and messages that callers send by the API.
 
 use breakers::{Breaker, BreakerSettings, Dependency};
 use std::collections::{BTreeMap, BTreeSet};
@@ -130,7 +130,7 @@ async fn recorded(test: &TestShop) -> (i64, i64) {
 }
 
 #[tokio::test]
-async fn the_longest_letter_of_the_shop_itself_is_sent() {
+async fn the_longest_mail_of_the_shop_itself_is_sent() {
     let test = TestShop::open().await.start_workers();
     let widest = inventory::NewProduct {
         sku: "&".repeat(64),

@@ -89,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_became_few_together_is_told_in_one_letter_of_bounded_length() {
+    fn products_that_run_low_together_share_one_mail_of_bounded_length() {
         let low = |nth| LowStock { sku: format!("TEA-{nth}"), available: nth, threshold: 5 };
         let one = low_stock("a@example.com", &[low(4)]);
         assert_eq!(one.subject, "Stock of TEA-4 is low");

@@ -114,7 +114,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_example_becomes_a_letter_that_can_be_sent() {
+    fn every_example_becomes_a_mail_that_can_be_sent() {
         for template in templates() {
             let mail = render_named("a@example.com", template.name, &template.example).unwrap();
             assert_eq!(mail.violations(), [], "{}", template.name);
