@@ -1,4 +1,4 @@
-//! Builds an engine: its definitions, its settings, and the tasks that belong to it.
+//! Builds an engine from definitions and settings, and starts its background tasks.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -36,7 +36,7 @@ use crate::{
 };
 
 impl Engine {
-    /// Begins to build an engine on a database that [`crate::migrate`] has been run on.
+    /// Starts building an engine on a database whose schema [`crate::migrate`] has created.
     pub fn builder(pool: PgPool) -> EngineBuilder {
         EngineBuilder::new(pool)
     }
@@ -79,52 +79,54 @@ impl EngineBuilder {
         self
     }
 
-    /// Sets how long a claim lasts without being extended, and so how late the work of a dead process is taken over at
-    /// the most; ten seconds unless set.
+    /// Sets how long a claim lasts unless it is extended; ten seconds by default. Another process takes over the work
+    /// of a dead one after this time at the latest.
     pub fn lease(mut self, lease: Duration) -> Self {
         self.settings.lease = lease;
         self
     }
 
-    /// Sets how many sagas share a transaction at the most; 256 unless set.
+    /// Sets how many sagas share a transaction at most; 256 by default.
     pub fn max_batch(mut self, max_batch: usize) -> Self {
         self.settings.max_batch = max_batch.max(1);
         self
     }
 
-    /// Sets how often, about, each queue is looked at without any hint; half a second unless set.
+    /// Sets the interval at which each queue is polled when no hint arrives, with jitter; half a second by default.
     pub fn poll(mut self, poll: Duration) -> Self {
         self.settings.poll = poll;
         self
     }
 
-    /// Sets how long overdue a saga must be whose definition or step this process does not know, until it claims and parks
-    /// it; five minutes unless set. Until then it is left to processes that know it, as in a rolling deployment.
+    /// Sets how long a saga whose definition or step is unknown to this process must be overdue before this process
+    /// claims and dead-letters it; five minutes by default. Until then it is left to processes that know it, as in a
+    /// rolling deployment.
     pub fn orphan_grace(mut self, grace: Duration) -> Self {
         self.settings.orphan_grace = grace;
         self
     }
 
-    /// Joins the steps to the traces of those who started the sagas.
+    /// Sets how spans of steps are linked to the trace of the caller that started the saga.
     pub fn trace_link(mut self, link: Arc<dyn TraceLink>) -> Self {
         self.trace_link = Some(link);
         self
     }
 
-    /// Has `observer` told, in the same transaction, of every saga that is parked as a dead job.
+    /// Calls `observer` for every saga that is dead-lettered, in the same transaction.
     pub fn on_dead_job(mut self, observer: impl DeadJobObserver) -> Self {
         self.dead_job_observer = Some(Arc::new(observer));
         self
     }
 
-    /// Sets how long dead jobs wait for a person before they are archived and their sagas given up; for ever unless set. It
-    /// holds for those parked from then on, and never for what died in an undo.
+    /// Sets the time to live of dead jobs: how long they wait for an operator before they are archived and their sagas
+    /// given up. Unlimited by default. It applies to sagas that are dead-lettered from then on, and never to those that
+    /// died in an undo.
     pub fn dead_job_ttl(mut self, ttl: impl Into<Option<Duration>>) -> Self {
         self.dead_job_ttls.default = ttl.into();
         self
     }
 
-    /// As [`EngineBuilder::dead_job_ttl`], for the sagas of one definition; `None` is for ever.
+    /// As [`EngineBuilder::dead_job_ttl`], for the sagas of one definition; `None` means no limit.
     pub fn dead_job_ttl_for(
         mut self,
         definition: impl Into<String>,
@@ -134,7 +136,7 @@ impl EngineBuilder {
         self
     }
 
-    /// Sets how long archived dead jobs are kept; for ever unless set.
+    /// Sets how long archived dead jobs are kept; forever by default.
     pub fn dead_job_archive_retention(mut self, keep: impl Into<Option<Duration>>) -> Self {
         self.archive_retention = keep.into();
         self
@@ -146,10 +148,10 @@ impl EngineBuilder {
         self
     }
 
-    /// Makes the engine and starts its group-commit tasks; call it inside a tokio runtime.
+    /// Builds the engine and starts its group-commit tasks. It must be called inside a tokio runtime.
     ///
     /// # Errors
-    /// When two definitions share a name, or a time to live is set for one that is not registered.
+    /// When two definitions share a name, or a time to live is set for a definition that is not registered.
     pub fn build(self) -> Result<Engine, BuildError> {
         let mut definitions = BTreeMap::new();
         let (mut committers, mut arrivals) = (HashMap::new(), Vec::new());
@@ -168,7 +170,7 @@ impl EngineBuilder {
         {
             return Err(BuildError::NoSuchSaga(unknown.clone()));
         }
-        // Sagas that this process does not know share a group commit, where they are parked.
+        // One group commit dead-letters the sagas of all definitions that this process does not know.
         let (sender, receiver) = mpsc::unbounded_channel();
         committers.insert(String::new(), sender);
         arrivals.push(receiver);

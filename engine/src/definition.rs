@@ -1,4 +1,4 @@
-//! How a saga is written: steps, their inputs and undos, and the definition in which their types are erased.
+//! The API for writing a saga: its steps, their inputs and undos, and the definition that is built from them.
 
 pub(crate) mod erased;
 pub(crate) mod inputs;

@@ -1,4 +1,4 @@
-//! The handle to the engine of a process: what the process does with sagas.
+//! The handle through which a process uses the engine: start sagas, wait for them, and work on queues.
 
 use std::{sync::Arc, time::Duration};
 
@@ -38,13 +38,14 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Starts a saga. It is durable when this returns; concurrent callers share a commit. Its steps join the caller's trace.
+    /// Starts a saga. It is durable when this returns; concurrent callers share a commit. The saga's steps join the
+    /// caller's trace.
     ///
     /// # Errors
     /// See [`StartError`]. On `Unavailable` it is safe to try again with the same id or business key.
     ///
     /// # Cancel safety
-    /// A dropped call may still have started the saga.
+    /// If the future is dropped, the saga may have been started all the same.
     pub async fn start(&self, saga: NewSaga) -> Result<Started, StartError> {
         let saga = saga.trace_or(|| self.core.trace_link.as_ref()?.current());
         let (reply, reply_rx) = oneshot::channel();
@@ -55,10 +56,12 @@ impl Engine {
         reply_rx.await.map_err(|_| StartError::Unavailable("the engine is shutting down".into()))?
     }
 
-    /// Starts sagas in the caller's transaction: they exist if and only if it commits. Their steps join the caller's trace.
+    /// Starts sagas in the caller's transaction: they exist if and only if it commits. The sagas' steps join the
+    /// caller's trace.
     ///
     /// # Errors
-    /// When the transaction's SQL fails; it should then be rolled back. Refusals are told saga by saga.
+    /// When the transaction's SQL fails; the caller should then roll it back. A refused saga is not an error: it is in
+    /// the answers.
     pub async fn start_in(
         &self,
         conn: &mut PgConnection,
@@ -70,7 +73,7 @@ impl Engine {
         start_sagas::start(&mut session, conn, sagas, ClaimOnStart::No).await
     }
 
-    /// Starts a saga and waits for its end, but no longer than `timeout`; `None` means that it still goes on.
+    /// Starts a saga and waits for its end, at most for `timeout`; `None` means that the saga is still active.
     ///
     /// # Errors
     /// As [`Engine::start`].
@@ -89,10 +92,10 @@ impl Engine {
         Ok((started, ending))
     }
 
-    /// Waits until a saga is completed, compensated or dead, but no longer than `timeout`.
+    /// Waits until a saga is completed, compensated or dead, at most for `timeout`.
     ///
     /// # Errors
-    /// When the database is away at the first look; [`sqlx::Error::RowNotFound`] when there is no such saga.
+    /// When the saga can't be read at first; [`sqlx::Error::RowNotFound`] when there is no such saga.
     pub async fn wait(&self, saga_id: SagaId, timeout: Duration) -> Result<Option<FinalStatus>, sqlx::Error> {
         let reply_rx = self.core.waiters.subscribe(saga_id);
         let now =
@@ -103,8 +106,8 @@ impl Engine {
         Ok(tokio::time::timeout(timeout, reply_rx).await.ok().and_then(Result::ok))
     }
 
-    /// Ends all waits for sagas, those under way and those to come, as if their time were over: what a process does
-    /// that is about to stop. Nothing happens to the sagas.
+    /// Ends all waits for sagas, current and future, as if they had timed out. A process calls it when it is about to
+    /// stop. The sagas are not affected.
     pub fn close_waits(&self) {
         self.core.waiters.close();
     }
@@ -119,35 +122,36 @@ impl Engine {
         self.core.definitions.get(name).map(AsRef::as_ref)
     }
 
-    /// Opens the feed of a queue: this process now works on it. One feed a queue and engine.
+    /// Opens the feed of a queue: from now on this process works on it. An engine has at most one feed for each queue.
     pub fn feed(&self, queue: &str, capacity: usize) -> Feed {
         Feed::open(self.core.clone(), queue, capacity.max(1))
     }
 
-    /// Performs a job: makes the call of a call step, under its time-out, panics caught. For a transaction step there is
-    /// nothing to do here; the batch that [`Engine::commit`] joins does it.
+    /// Performs a job: makes the call of a call step, with its time-out, and catches panics. For a transaction step it
+    /// does nothing; its code runs in the batch that [`Engine::commit`] joins.
     pub async fn perform(&self, job: &Job) -> Performed {
         perform::perform(&self.core, job).await
     }
 
-    /// Commits a job with what performing it came to, together with all others that arrive meanwhile. Returns when that
-    /// is durable; if the saga can go on at once, its next job is in its feed by then.
+    /// Commits a job with the result of performing it, in one batch with all jobs that arrive meanwhile. Returns when
+    /// the commit is durable. If the saga can continue at once, its next job is in its feed by then.
     pub async fn commit(&self, job: Job, performed: Performed) -> Committed {
         perform::commit(&self.core, job, performed).await
     }
 
-    /// Gives a job's claim back without having begun it; [`Feed::closed`] and [`Engine::shutdown`] wait for that.
+    /// Releases the claim of a job that was not started. [`Feed::closed`] and [`Engine::shutdown`] wait until the
+    /// release is written.
     pub fn release(&self, job: Job) {
         lease_updates::release_unstarted(&self.core, [job]);
     }
 
-    /// Gives up a job that was begun: its attempt stays counted, and a call stays in doubt.
+    /// Abandons a job that was started: the attempt still counts, and a call is in doubt.
     pub fn abandon(&self, job: Job) {
         lease_updates::abandon(&self.core, job);
     }
 
-    /// Works through a feed until `stop` is cancelled, then closes it and finishes what was handed out: the plain way to
-    /// run sagas inside one process.
+    /// Works on a feed until `stop` is cancelled, then closes it and finishes the jobs that it received: the simplest
+    /// way to run sagas inside one process.
     pub async fn run(&self, feed: &mut Feed, stop: CancellationToken) {
         let jobs = TaskTracker::new();
         loop {
@@ -169,11 +173,11 @@ impl Engine {
         feed.closed().await;
     }
 
-    /// Claims these sagas, as far as they are due and nobody else has them, for the feeds of this process; gives how
-    /// many.
+    /// Claims these sagas for the feeds of this process, as far as they are due and not claimed by another process.
+    /// Returns how many it claimed.
     ///
     /// # Errors
-    /// When the database is away.
+    /// When the database can't be reached.
     pub async fn claim_ids(&self, ids: &[SagaId]) -> Result<usize, sqlx::Error> {
         let ids: Vec<_> = ids.iter().map(|id| id.0).collect();
         let jobs = claim(&self.core, ClaimScope::Ids(&ids), ids.len()).await?;
@@ -184,51 +188,51 @@ impl Engine {
         Ok(claimed)
     }
 
-    /// Has `hook` told, after the commit, of sagas that became due in a queue: for carrying their ids elsewhere. Sagas
-    /// started in a caller's own transaction are not told of; the poll finds them.
+    /// Sets a hook that gets the ids of sagas that became due in a queue, after the commit, to pass them on to other
+    /// processes. It does not get sagas that were started in a caller's own transaction; the poll finds those.
     pub fn on_due(&self, queue: &str, hook: DueHook) {
         self.core.feeds.set_due_hook(queue, hook);
     }
 
-    /// Sets the throttle of a queue in this process. The polls of the queue's feed ask it, so nobody has to say when its
-    /// answer changes.
+    /// Sets the throttle of a queue in this process. Every poll of the queue asks it, so a change of its answer needs
+    /// no notification.
     pub fn throttle(&self, queue: &str, throttle: Throttle) {
         self.core.feeds.throttles.set(queue, throttle);
         self.core.feeds.wake(queue);
     }
 
-    /// How many claims this process holds.
+    /// The number of claims that this process holds.
     pub fn claim_count(&self) -> usize {
         self.core.leases.count()
     }
 
-    /// The id under which this process holds leases.
+    /// The worker id under which this process holds leases.
     pub fn worker(&self) -> WorkerId {
         self.core.worker
     }
 
-    /// The database.
+    /// The pool of the engine's database.
     pub fn pool(&self) -> &PgPool {
         &self.core.pool
     }
 
-    /// The database's time.
+    /// The current time by the database's clock.
     ///
     /// # Errors
-    /// When the database is away.
+    /// When the database can't be reached.
     pub async fn now(&self) -> Result<DateTime<Utc>, sqlx::Error> {
         store::queries::now(&self.core.pool).await
     }
 
-    /// Stops the engine's tasks once they have finished what they hold, and gives back all claims that can be given back.
-    /// Close the feeds and let their workers finish first. It takes no longer than two leases: by then what could not be
-    /// committed is lost to others.
+    /// Stops the engine's tasks once they have finished what they hold, and releases all claims that can be released.
+    /// Close the feeds and let their workers finish first. It takes two leases at most: by then, claims that could not
+    /// be committed have expired.
     pub async fn shutdown(&self) {
         self.core.stop.cancel();
         self.core.tasks.close();
         let timeout = self.core.settings.lease * 2;
         if tokio::time::timeout(timeout, self.core.tasks.wait()).await.is_err() {
-            tracing::warn!("stopping without the last commits: the database gives no answer");
+            tracing::warn!("stopping without the last commits: the database does not respond");
         }
         lease_updates::flush_releases(&self.core).await;
     }

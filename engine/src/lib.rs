@@ -1,19 +1,20 @@
 //! Durable sagas on PostgreSQL.
 //!
-//! A **saga** is a named graph of **steps** with an **undo** beside each action. The engine keeps every step's result in
-//! PostgreSQL and goes on after any crash. When a step fails for good, a caller cancels or a deadline passes, the engine
-//! undoes what was done, in reverse order, by itself.
+//! A **saga** is a named graph of **steps**, each with an **undo** beside its action. The engine stores the result of
+//! every step in PostgreSQL, so a saga continues after a crash. When a step fails for good, a caller cancels or a
+//! deadline passes, the engine undoes the finished steps in reverse order.
 //!
 //! Five nouns carry the rest:
 //! - a [`Definition`] is a checked graph of [`TransactionStep`]s and [`CallStep`]s, built with [`Saga`];
 //! - a saga ([`SagaId`], [`SagaView`]) is one run of a definition;
 //! - an **attempt** is one try at a step's action or undo; the history has a row for each ([`HistoryEntry`]);
 //! - a **claim** is a lease on a saga with an **epoch** that fences its holder's writes;
-//! - a [`DeadJob`] is a saga parked for a person.
+//! - a [`DeadJob`] is a saga that waits for an operator.
 //!
-//! The engine never runs code again to find out where a saga was, so there is no determinism rule to break.
+//! The engine never runs code again to find out how far a saga got, so there is no rule that steps must be
+//! deterministic.
 //!
-//! Transaction steps work on *batches*: all the sagas that stand at a step share one transaction with their history and
+//! Transaction steps work on *batches*: all sagas that have reached a step share one transaction with their history and
 //! their new states, and take effect exactly once. Call steps happen at least once, every attempt with the same
 //! idempotency key.
 //!

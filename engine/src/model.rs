@@ -1,4 +1,4 @@
-//! Data and pure rules: no tokio, no database pool, no code of users.
+//! Data and pure rules of sagas. No I/O, no tokio, no user code.
 
 pub(crate) mod audit;
 pub(crate) mod dead_job;

@@ -1,4 +1,4 @@
-//! What people and clocks do to sagas: cancel, retry, discard, expire; and what can be read of them.
+//! What operators and clocks do to sagas (cancel, retry, discard, expire, pause a queue), and the queries about them.
 
 pub(crate) mod audit;
 pub(crate) mod cancel;

@@ -1,4 +1,4 @@
-//! What one process holds and runs: claims, jobs, batches and the tasks that keep them going.
+//! The runtime of one process: its claims, jobs, batches, and the background tasks that serve them.
 
 pub(crate) mod claim;
 pub(crate) mod commit;

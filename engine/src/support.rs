@@ -1,4 +1,4 @@
-//! What the engine needs around sagas: connections, guarded user code, metrics, jitter.
+//! Infrastructure of the engine: connections, guarded user code, supervised tasks, metrics, jitter.
 
 pub(crate) mod connection;
 #[cfg(feature = "testing")]

@@ -23,17 +23,17 @@ use crate::{
 
 pub(crate) type Reader<I> = fn(&Values) -> Result<I, String>;
 
-/// One saga at one step, with all it has stored so far.
+/// One saga at one step, with all outputs it has stored so far.
 #[derive(Clone, Debug)]
 pub(crate) struct Invocation {
     pub(crate) saga_id: SagaId,
     pub(crate) step: String,
     pub(crate) attempt: u32,
-    /// Place zero is the saga's input; place `n + 1` is the output of step `n`.
+    /// Index zero is the saga's input, index `n + 1` the output of step `n`.
     pub(crate) values: Vec<Option<Arc<RawValue>>>,
     pub(crate) cause: Option<Cause>,
     pub(crate) trace: Option<Arc<str>>,
-    /// Makes the key another one for every attempt; set by oracle tests alone.
+    /// Makes the idempotency key differ between attempts; set only by tests that disable it as a guard.
     pub(crate) key_salt: Option<u32>,
 }
 
@@ -46,13 +46,13 @@ impl Invocation {
     }
 }
 
-/// A step's answer with its output written as JSON; an undo's `Done` carries none.
+/// A step's answer, with its output as JSON. The `Done` of an undo has no output.
 #[derive(Clone, Debug)]
 pub(crate) enum StepAnswer {
     Outcome(Outcome<Option<Arc<RawValue>>>),
-    /// What is stored can't be read by this code, and nothing was done: a person has to look.
+    /// This code can't read the stored data, and the step was not run: the saga is dead-lettered.
     InputUnreadable(String),
-    /// It was done, or may have been, and its output can't be stored: a person has to look.
+    /// The step was run, or may have been, and its output can't be stored: the saga is dead-lettered.
     OutputUnstorable(String),
 }
 
@@ -98,7 +98,7 @@ impl<S: TransactionStep> TransactionAction<S> {
         let outcomes = self.step.run(tx, &batch).await?.0;
         same_length::<S>(outcomes.len(), batch.len())?;
         let answers: Vec<StepAnswer> = outcomes.into_iter().map(write).collect();
-        // What it did is undone with the transaction, and the saga at fault is found by splitting.
+        // The transaction is rolled back, and bisecting finds the saga at fault.
         if let Some(reason) = answers.iter().find_map(StepAnswer::unstorable) {
             return Err(StepError::Other(reason.to_owned()));
         }
@@ -199,7 +199,7 @@ fn undo_item<I, O: serde::de::DeserializeOwned>(
                 format!("the stored output of `{}` can't be read: {error}", invocation.step)
             })?),
         };
-    let cause = invocation.cause.clone().ok_or("the saga unwinds, but its cause is not stored")?;
+    let cause = invocation.cause.clone().ok_or("the saga compensates, but its cause is not stored")?;
     Ok(UndoItem {
         saga_id: invocation.saga_id,
         idempotency_key: invocation.key(Direction::Undo),
@@ -212,8 +212,8 @@ fn undo_item<I, O: serde::de::DeserializeOwned>(
     })
 }
 
-/// Splits invocations into those whose stored data can be read and, for every invocation, either its slot or the answer that it
-/// can't.
+/// Separates the invocations whose stored data can be read. For every invocation, returns its index among them or the
+/// answer that its data is unreadable.
 fn readable<T>(
     invocations: &[Invocation],
     read: impl Fn(&Invocation) -> Result<T, String>,

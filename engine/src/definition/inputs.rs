@@ -1,37 +1,38 @@
-//! What the steps of a saga can read, at the type level.
+//! What the steps of a saga can read, checked at compile time.
 //!
-//! A builder carries a *trail*: the saga's input and the outputs of the steps so far, newest first, as nested
-//! [`HCons`]s. A step's `Input` is one of these types or a tuple of up to five; one that nobody produced does not
-//! compile. Two steps with the same output type make the choice ambiguous: give each its own type.
+//! The builder of a saga carries a heterogeneous list of types: the saga's input and the outputs of the steps so far,
+//! newest first, as nested [`HCons`]s. A step's `Input` is one of these types or a tuple of up to five. An input that
+//! no earlier step produces does not compile. If two steps have the same output type, the choice is ambiguous: give
+//! each its own type.
 
 use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
-/// The end of a trail.
+/// The end of the list.
 #[derive(Debug)]
 pub struct HNil;
 
-/// One type on a trail, and what came before it.
+/// One type of the list, and the rest, which came before it.
 #[derive(Debug)]
 pub struct HCons<T, Before>(std::marker::PhantomData<fn() -> (T, Before)>);
 
-/// "It is the newest one."
+/// Index: the newest type of the list.
 #[derive(Debug)]
 pub struct Here;
 
-/// "It is one further back than `I` says."
+/// Index: one further back than `I`.
 #[derive(Debug)]
 pub struct There<I>(std::marker::PhantomData<I>);
 
-/// "The whole `Input` is one type of the trail."
+/// Index: the whole `Input` is one type of the list.
 #[derive(Debug)]
 pub struct One<I>(std::marker::PhantomData<I>);
 
-/// A list of types whose length is known.
+/// A heterogeneous list of types.
 pub trait HList {
-    /// How many types it has; the saga's input is one of them.
+    /// How many types the list has, the saga's input included.
     const LENGTH: usize;
 }
 
@@ -43,14 +44,14 @@ impl<T, Before: HList> HList for HCons<T, Before> {
     const LENGTH: usize = Before::LENGTH + 1;
 }
 
-/// A trail that has a `T` at the place `I`.
+/// A list that has a `T` at the index `I`.
 #[diagnostic::on_unimplemented(
     message = "no earlier step produces `{T}`, and it is not the saga's input",
     label = "this step reads `{T}`",
     note = "add a step with `Output = {T}` before this one, or read something that is there"
 )]
 pub trait Selector<T, I>: HList {
-    /// Its place, counted from the saga's input (zero) on.
+    /// The index of the type, counted from the saga's input (zero).
     const INDEX: usize;
 }
 
@@ -62,18 +63,18 @@ impl<T, U, Before: Selector<T, I>, I> Selector<T, There<I>> for HCons<U, Before>
     const INDEX: usize = Before::INDEX;
 }
 
-/// The stored JSON of the saga's input (place zero) and of the outputs so far.
+/// The stored JSON of the saga's input (index zero) and of the outputs so far.
 pub(crate) type Values = [Option<Arc<RawValue>>];
 
-/// Something that can be read off the trail `L`; `I` is found by the compiler.
+/// An input that can be read from the list `L`; the compiler infers `I`.
 pub trait FromOutputs<L, I>: Sized {
-    /// Decodes it.
+    /// Decodes the input.
     ///
     /// # Errors
     /// A sentence that names the type, when the stored JSON does not fit it.
     fn read(values: &Values) -> Result<Self, String>;
 
-    /// The places it is read from.
+    /// The indices of the values that it is read from.
     fn places() -> Vec<usize>;
 }
 

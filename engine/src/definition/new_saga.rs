@@ -1,4 +1,4 @@
-//! A saga that is to be started.
+//! A saga to be started, and what starting it returns.
 
 use std::{borrow::Cow, sync::Arc};
 
@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 
 use crate::model::ids::SagaId;
 
-/// A saga prepared to be started.
+/// A saga to be started.
 #[derive(Clone, Debug)]
 pub struct NewSaga {
     pub(crate) id: SagaId,
@@ -24,7 +24,8 @@ impl NewSaga {
         Self::new(Cow::Borrowed(definition), input, true)
     }
 
-    /// Prepares a saga of a definition known by name only; the input is checked against its type at the start.
+    /// Prepares a saga of a definition known only by name. Its input is checked against the definition's type when it
+    /// is started.
     pub fn untyped(definition: &str, input: &serde_json::Value) -> Self {
         let input = serde_json::value::to_raw_value(input).map(Arc::from).map_err(|error| error.to_string());
         Self::new(Cow::Owned(definition.into()), input, false)
@@ -34,41 +35,41 @@ impl NewSaga {
         Self { id: SagaId::generate(), definition, input, typed, business_key: None, trace: None }
     }
 
-    /// Sets the id, for a caller that stores it elsewhere too.
+    /// Sets the saga's id, for a caller that also stores it elsewhere.
     pub fn id(mut self, id: SagaId) -> Self {
         self.id = id;
         self
     }
 
-    /// Makes the start idempotent: a second start of the same definition with this key finds the first saga.
+    /// Makes the start idempotent: a second start of the same definition with this key returns the first saga.
     pub fn business_key(mut self, key: impl Into<String>) -> Self {
         self.business_key = Some(key.into());
         self
     }
 
-    /// Keeps a W3C `traceparent`, so that the steps join the caller's trace.
+    /// Sets the W3C `traceparent` whose trace the saga's steps join.
     pub fn trace(mut self, traceparent: Option<String>) -> Self {
         self.trace = traceparent;
         self
     }
 
-    /// As [`NewSaga::trace`], unless one is kept already.
+    /// As [`NewSaga::trace`], unless a `traceparent` is already set.
     pub(crate) fn trace_or(self, current: impl FnOnce() -> Option<String>) -> Self {
         let trace = self.trace.or_else(current);
         Self { trace, ..self }
     }
 
-    /// The id it will have, unless its business key was used before.
+    /// The id that the saga gets, unless its business key was used before.
     pub fn saga_id(&self) -> SagaId {
         self.id
     }
 }
 
-/// A saga that was started, now or before.
+/// The result of a start: a new saga, or the existing one with the same key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Started {
     /// The saga.
     pub saga_id: SagaId,
-    /// Whether its business key (or id) had been used before: this is that saga, and nothing was started.
+    /// Whether a saga with this business key (or id) already existed. If so, nothing was started.
     pub existing: bool,
 }

@@ -1,4 +1,4 @@
-//! Tells the owner of a saga, in the same transaction, that the saga ended, was parked, or was retried.
+//! Observers: code of a saga's owner that runs in the transaction in which the saga ends, dies or is retried.
 
 use std::{future::Future, sync::Arc};
 
@@ -10,24 +10,26 @@ use crate::{
     model::{dead_job::DeadLettered, error::StepError, ids::SagaId, outcome::Cause, status::Status},
 };
 
-/// One saga that changed its status.
+/// A change of one saga's status.
 #[derive(Clone, Debug)]
 pub struct StatusChange {
-    /// The saga.
+    /// The saga whose status changed.
     pub saga_id: SagaId,
-    /// Its input as it is stored.
+    /// The saga's input, as stored.
     pub input: Arc<RawValue>,
-    /// Its new status: `Completed`, `Compensated`, `Dead`; `Running` or `Compensating` when it was retried.
+    /// The new status: `Completed`, `Compensated` or `Dead`; after a retry of its dead job, `Running` or
+    /// `Compensating`.
     pub status: Status,
-    /// Why it compensated, if it did.
+    /// Why the saga compensated, if it did.
     pub cause: Option<Cause>,
-    /// For a dead one, the last error.
+    /// The last error, if the saga is dead.
     pub error: Option<String>,
 }
 
-/// Keeps rows of the owner in step with the status of its sagas.
+/// Keeps the owner's rows consistent with the status of its sagas.
 pub trait StatusObserver: Send + Sync + 'static {
-    /// Is told of changes in the transaction that makes them; an error undoes them all and they are tried again.
+    /// Called in the transaction that changes the sagas. An error rolls the transaction back, and the engine tries it
+    /// again.
     ///
     /// # Errors
     /// When its SQL fails.
@@ -56,9 +58,10 @@ impl<W: StatusObserver> ErasedStatusObserver for W {
     }
 }
 
-/// Is told of every saga that is parked, of whatever definition, also of one that this process does not know.
+/// Called for every saga that is dead-lettered, whatever its definition, even if this process does not know it.
 pub trait DeadJobObserver: Send + Sync + 'static {
-    /// Is told in the transaction that parks them; an error undoes it, and it is tried again.
+    /// Called in the transaction that dead-letters the sagas. An error rolls the transaction back, and the engine tries
+    /// it again.
     ///
     /// # Errors
     /// When its SQL fails.

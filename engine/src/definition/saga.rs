@@ -1,4 +1,4 @@
-//! Builds sagas: a typed chain of steps becomes a checked, registered definition.
+//! Builds sagas: a typed chain of steps becomes a checked definition.
 
 use std::{collections::HashMap, marker::PhantomData, sync::Arc, time::Duration};
 
@@ -22,7 +22,7 @@ use crate::{
     },
 };
 
-/// The stored name of a saga together with the type of its input: what a caller needs to start one.
+/// The stored name of a saga with the type of its input: what a caller needs to start one.
 #[derive(Debug)]
 pub struct SagaName<I> {
     name: &'static str,
@@ -38,7 +38,7 @@ impl<I> Clone for SagaName<I> {
 impl<I> Copy for SagaName<I> {}
 
 impl<I: Serialize> SagaName<I> {
-    /// Names a saga, in kebab-case. Renaming one is a data migration.
+    /// Creates the name, which must be kebab-case. Renaming a saga is a data migration.
     pub const fn new(name: &'static str) -> Self {
         Self { name, input: PhantomData }
     }
@@ -48,13 +48,13 @@ impl<I: Serialize> SagaName<I> {
         self.name
     }
 
-    /// Prepares one saga with this input, to be started.
+    /// Prepares a saga with this input, to be started.
     pub fn with(&self, input: &I) -> NewSaga {
         NewSaga::typed(self.name, input)
     }
 }
 
-/// A saga under construction: `I` is its input, `L` the trail of what its next step can read.
+/// A saga under construction: `I` is its input, `L` the list of types that its next step can read.
 ///
 /// ```
 /// use engine::{NothingToUndo, Outcomes, Outcome, Saga, SagaName, Batch, StepError, TransactionStep, Tx};
@@ -79,7 +79,7 @@ impl<I: Serialize> SagaName<I> {
 /// # Ok::<(), engine::GraphError>(())
 /// ```
 ///
-/// A step that reads what nobody produced does not compile:
+/// A step that reads a type that no earlier step produces does not compile:
 ///
 /// ```compile_fail
 /// # use engine::*;
@@ -112,7 +112,7 @@ impl<I> Saga<I, HCons<I, HNil>>
 where
     I: Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'static,
 {
-    /// Begins a saga.
+    /// Starts building a saga.
     pub fn named(name: SagaName<I>) -> Self {
         Self {
             name: name.name,
@@ -126,8 +126,8 @@ where
         }
     }
 
-    /// Adds the first step as one that runs in the very commit that starts the saga: when it says no, the start is
-    /// refused and nothing is stored; when it is done, whoever started the saga finds its effect at once.
+    /// Adds the first step as an entry step: it runs in the commit that starts the saga. If it fails, the start is
+    /// refused and nothing is stored; if it is done, its effect is visible to the caller as soon as the start returns.
     pub fn entry<S: TransactionStep, At>(self, step: S) -> Saga<I, HCons<S::Output, HCons<I, HNil>>>
     where
         S::Input: FromOutputs<HCons<I, HNil>, At>,
@@ -135,7 +135,7 @@ where
         self.transaction(step, Placement::BeforePivot, true)
     }
 
-    /// Adds the first step as both entry and pivot: once started, the saga only goes forward.
+    /// Adds the first step as both entry step and pivot: once started, the saga only goes forward.
     pub fn entry_pivot<S: TransactionStep, At>(self, step: S) -> Saga<I, HCons<S::Output, HCons<I, HNil>>>
     where
         S::Input: FromOutputs<HCons<I, HNil>, At>,
@@ -148,19 +148,19 @@ impl<I, L: HList> Saga<I, L>
 where
     I: Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'static,
 {
-    /// Puts the saga's work in a queue of its own, so that it neither slows nor is slowed by others.
+    /// Sets the queue of the saga, so that it and the sagas of other queues don't slow each other down.
     pub fn queue(mut self, queue: impl Into<String>) -> Self {
         self.queue = queue.into();
         self
     }
 
-    /// Unwinds the saga if it has not passed its pivot this long after its start.
+    /// Compensates the saga if it has not passed its pivot this long after its start.
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.deadline = Some(deadline);
         self
     }
 
-    /// Has `observer` told, in the same transaction, when a saga ends, is parked as dead, or is retried from that.
+    /// Calls `observer` when a saga ends, dies or is retried, in the same transaction.
     pub fn observed_by(mut self, watch: impl StatusObserver) -> Self {
         self.observer = Some(Arc::new(watch));
         self
@@ -184,7 +184,7 @@ where
         self.call(step, placement)
     }
 
-    /// Adds a transaction step as the point of no return: when it is done, the saga only goes forward.
+    /// Adds a transaction step as the pivot, the point of no return: once it is done, the saga only goes forward.
     pub fn pivot<S: TransactionStep, At>(self, step: S) -> Saga<I, HCons<S::Output, L>>
     where
         S::Input: FromOutputs<L, At>,
@@ -192,7 +192,7 @@ where
         self.transaction(step, Placement::Pivot, false)
     }
 
-    /// Adds a call step as the point of no return. While it is in doubt, the saga can't be cancelled.
+    /// Adds a call step as the pivot. While the call is in doubt, the saga can't be cancelled.
     pub fn pivot_call<S: CallStep, At>(self, step: S) -> Saga<I, HCons<S::Output, L>>
     where
         S::Input: FromOutputs<L, At>,
@@ -200,10 +200,10 @@ where
         self.call(step, Placement::Pivot)
     }
 
-    /// Checks the graph and makes it a definition that can be registered.
+    /// Checks the graph and returns a definition that can be registered.
     ///
     /// # Errors
-    /// When the graph is wrong; the message says what to do.
+    /// When the graph is wrong; the message says what to change.
     pub fn build(self) -> Result<Definition, GraphError> {
         if let Some(problem) = self.problem {
             return Err(problem);
@@ -316,7 +316,7 @@ impl<I, L> std::fmt::Debug for Saga<I, L> {
     }
 }
 
-/// A built saga: its checked graph, and the code of its steps.
+/// A checked saga: its graph and the code of its steps.
 pub struct Definition {
     pub(crate) graph: Graph,
     input_schema: serde_json::Value,
@@ -327,20 +327,20 @@ pub struct Definition {
 }
 
 impl Definition {
-    /// The checked shape.
+    /// The checked graph.
     pub fn graph(&self) -> &Graph {
         &self.graph
     }
 
-    /// The JSON Schema (draft 2020-12) of the input.
+    /// The JSON Schema (draft 2020-12) of the saga's input.
     pub fn input_schema(&self) -> &serde_json::Value {
         &self.input_schema
     }
 
-    /// Changes how one side of the step `step` is tried; for settings read at start.
+    /// Replaces the retry policy of a step's action or undo, for policies that come from the configuration.
     ///
     /// # Errors
-    /// When there is no such step, it has no undo to be tried, or the policy is wrong.
+    /// When there is no such step, it has no undo to retry, or the policy is wrong.
     pub fn set_policy(
         &mut self,
         step: &str,

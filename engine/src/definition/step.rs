@@ -1,4 +1,4 @@
-//! What a step is: an action, what it reads and gives, and how it is undone.
+//! The traits of steps: the action, its input and output, and its undo.
 
 use std::future::Future;
 
@@ -15,31 +15,31 @@ use crate::{
     },
 };
 
-/// A step that talks to this PostgreSQL only and takes effect exactly once: its SQL, its result, the fence check and
-/// the move to the next step are one transaction.
+/// A step that works on the engine's own PostgreSQL only. It takes effect exactly once: its SQL, its result, the fence
+/// check and the saga's new state are one transaction.
 ///
-/// It works on a **batch**: all the sagas that stand at this step now. Read once, decide in memory item by item, write
-/// once. A step that has no use for that implements [`ItemStep`] and is wrapped in [`crate::PerItem`].
+/// It works on a **batch**: all sagas that have reached this step. Read once, decide in memory for each item, write
+/// once. A step that gains nothing from batches implements [`ItemStep`] and is wrapped in [`crate::PerItem`].
 ///
 /// The engine may run a batch again from the start (after a deadlock, or split in halves to find the item that fails),
-/// so the only effects are those of the SQL.
+/// so its SQL must be its only effect.
 pub trait TransactionStep: Sized + Send + Sync + 'static {
-    /// The stored name, kebab-case. Renaming a step is a data migration.
+    /// The stored name, in kebab-case. Renaming a step is a data migration.
     const NAME: &'static str;
-    /// How it is tried.
+    /// The retry policy of the action.
     const RETRY: RetryPolicy = RetryPolicy::TRANSACTION;
-    /// What it reads: the saga's input, an earlier step's output, or a tuple of up to five of these.
+    /// What the step reads: the saga's input, an earlier step's output, or a tuple of up to five of these.
     type Input: DeserializeOwned + Send + Sync;
-    /// What it gives.
+    /// What the step produces.
     type Output: Serialize + DeserializeOwned + Send + Sync;
-    /// How it is undone: a type with [`UndoTransaction`] (often `Self`), [`NothingToUndo`], or [`ForwardOnly`] for the
-    /// pivot and the steps after it.
+    /// The undo: a type that implements [`UndoTransaction`] (often `Self`), [`NothingToUndo`], or [`ForwardOnly`] for
+    /// the pivot and the steps after it.
     type Undo: UndoTransaction<Self>;
 
-    /// Does it for every saga of the batch and answers for each.
+    /// Runs the action for every saga of the batch and returns an outcome for each.
     ///
     /// # Errors
-    /// When the batch's SQL fails. The engine finds the item at fault by halving; only that one's attempt fails.
+    /// When the batch's SQL fails. The engine finds the item at fault by bisecting, and only that item's attempt fails.
     fn run(
         &self,
         tx: &mut Tx<'_>,
@@ -49,12 +49,13 @@ pub trait TransactionStep: Sized + Send + Sync + 'static {
 
 /// The undo of the transaction step `S`.
 pub trait UndoTransaction<S: TransactionStep>: Send + Sync + 'static {
-    /// What kind of undo this is; leave it as it is.
+    /// The kind of undo. Implementations keep this default.
     const KIND: UndoKind = UndoKind::HasUndo;
-    /// How the undo is tried.
+    /// The retry policy of the undo.
     const RETRY: RetryPolicy = RetryPolicy::UNDO;
 
-    /// Takes back what `S` did, for every saga of the batch. Each finished `S` in exactly this database.
+    /// Reverses the action of `S` for every saga of the batch. For each of them the action was committed in this
+    /// database.
     ///
     /// # Errors
     /// As [`TransactionStep::run`].
@@ -65,44 +66,45 @@ pub trait UndoTransaction<S: TransactionStep>: Send + Sync + 'static {
     ) -> impl Future<Output = Result<UndoOutcomes, StepError>> + Send;
 }
 
-/// A step that talks to the outside world. It happens at least once; every attempt of one saga's step carries the same
-/// [`Item::idempotency_key`]. That it may begin is committed before it begins, so a crash in between leaves it *in
-/// doubt*: retried when going forward, undone when compensating.
+/// A step that calls an outside service. The call happens at least once, and every attempt carries the same
+/// [`Item::idempotency_key`]. The attempt is recorded before the call is made, so a crash during the call leaves it *in
+/// doubt*: going forward the step is retried, compensating it is undone.
 pub trait CallStep: Sized + Send + Sync + 'static {
-    /// The stored name, kebab-case. Renaming a step is a data migration.
+    /// The stored name, in kebab-case. Renaming a step is a data migration.
     const NAME: &'static str;
-    /// How it is tried.
+    /// The retry policy of the action.
     const RETRY: RetryPolicy = RetryPolicy::CALL;
-    /// What it reads.
+    /// What the step reads.
     type Input: DeserializeOwned + Send + Sync;
-    /// What it gives.
+    /// What the step produces.
     type Output: Serialize + DeserializeOwned + Send + Sync;
-    /// How it is undone.
+    /// The undo.
     type Undo: UndoCall<Self>;
 
-    /// Makes the call. Past [`RetryPolicy::timeout`] it is dropped and counts as [`Outcome::Retry`].
+    /// Makes the call. After [`RetryPolicy::timeout`] the future is dropped, and the attempt counts as
+    /// [`Outcome::Retry`].
     ///
     /// # Cancel safety
-    /// The future may be dropped at any await; the step is then in doubt.
+    /// The future may be dropped at any await; the call is then in doubt.
     fn call(&self, item: &Item<Self::Input>) -> impl Future<Output = Outcome<Self::Output>> + Send;
 }
 
 /// The undo of the call step `S`.
 pub trait UndoCall<S: CallStep>: Send + Sync + 'static {
-    /// What kind of undo this is; leave it as it is.
+    /// The kind of undo. Implementations keep this default.
     const KIND: UndoKind = UndoKind::HasUndo;
-    /// How the undo is tried.
+    /// The retry policy of the undo.
     const RETRY: RetryPolicy = RetryPolicy::UNDO;
 
-    /// Takes back what `S` did or may have done: [`UndoItem::output`] is `None` when that is in doubt.
+    /// Reverses what `S` did or may have done: [`UndoItem::output`] is `None` if the call is in doubt.
     fn undo(step: &S, item: &UndoItem<S::Input, S::Output>) -> impl Future<Output = UndoOutcome> + Send;
 }
 
-/// Says that a step leaves nothing behind that would need undoing.
+/// The undo of a step that has no effect to reverse.
 #[derive(Clone, Copy, Debug)]
 pub enum NothingToUndo {}
 
-/// Says that a step is the pivot or stands after it, where nothing is undone any more.
+/// The undo of the pivot and of the steps after it, which are never undone.
 #[derive(Clone, Copy, Debug)]
 pub enum ForwardOnly {}
 
@@ -124,23 +126,23 @@ macro_rules! no_undo {
 }
 no_undo!(NothingToUndo => UndoKind::NothingToUndo, ForwardOnly => UndoKind::ForwardOnly);
 
-/// A transaction step written for one saga at a time; [`crate::PerItem`] runs it over a batch.
+/// A transaction step that is written for one saga at a time; [`crate::PerItem`] runs it over a batch.
 pub trait ItemStep: Sized + Send + Sync + 'static {
-    /// The stored name, kebab-case.
+    /// The stored name, in kebab-case. Renaming a step is a data migration.
     const NAME: &'static str;
-    /// How it is tried.
+    /// The retry policy of the action.
     const RETRY: RetryPolicy = RetryPolicy::TRANSACTION;
-    /// What it reads.
+    /// What the step reads.
     type Input: DeserializeOwned + Send + Sync;
-    /// What it gives.
+    /// What the step produces.
     type Output: Serialize + DeserializeOwned + Send + Sync;
-    /// How it is undone.
+    /// The undo.
     type Undo: UndoItemStep<Self>;
 
-    /// Does it for one saga.
+    /// Runs the action for one saga.
     ///
     /// # Errors
-    /// When its SQL fails: the attempt fails, other sagas are not touched.
+    /// When its SQL fails: this saga's attempt fails, the others are not affected.
     fn run(
         &self,
         tx: &mut Tx<'_>,
@@ -150,12 +152,12 @@ pub trait ItemStep: Sized + Send + Sync + 'static {
 
 /// The undo of the one-item step `S`.
 pub trait UndoItemStep<S: ItemStep>: Send + Sync + 'static {
-    /// What kind of undo this is; leave it as it is.
+    /// The kind of undo. Implementations keep this default.
     const KIND: UndoKind = UndoKind::HasUndo;
-    /// How the undo is tried.
+    /// The retry policy of the undo.
     const RETRY: RetryPolicy = RetryPolicy::UNDO;
 
-    /// Takes back what `S` did, for one saga.
+    /// Reverses what `S` did for one saga.
     ///
     /// # Errors
     /// As [`ItemStep::run`].
@@ -178,7 +180,7 @@ macro_rules! no_item_undo {
 }
 no_item_undo!(NothingToUndo => UndoKind::NothingToUndo, ForwardOnly => UndoKind::ForwardOnly);
 
-/// Runs a one-item step over a batch, one after the other in the same transaction.
+/// Runs a one-item step for each saga of a batch, one after the other in the same transaction.
 #[derive(Clone, Copy, Debug)]
 pub struct PerItem<S>(pub S);
 
@@ -219,59 +221,60 @@ impl<S: ItemStep, U: UndoItemStep<S>> UndoTransaction<PerItem<S>> for PerItemUnd
     }
 }
 
-/// One saga at a step, as the step's action sees it.
+/// One saga at a step, as the action gets it.
 #[derive(Clone, Debug)]
 pub struct Item<I> {
-    /// The saga.
+    /// The saga's id.
     pub saga_id: SagaId,
-    /// The same for every attempt of this saga's step in this direction; give it to whoever you call.
+    /// The same for every attempt of this saga's action; pass it to the service that is called.
     pub idempotency_key: String,
-    /// Counted from one.
+    /// The number of the attempt, from one.
     pub attempt: u32,
-    /// What the step reads.
+    /// The step's input.
     pub input: I,
-    /// The W3C `traceparent` of whoever started the saga, for sagas and calls that this step starts.
+    /// The W3C `traceparent` of the caller that started the saga, for sagas and calls that this step starts.
     pub trace: Option<String>,
 }
 
-/// One saga at a step, as the step's undo sees it.
+/// One saga at a step, as the undo gets it.
 #[derive(Clone, Debug)]
 pub struct UndoItem<I, O> {
-    /// The saga.
+    /// The saga's id.
     pub saga_id: SagaId,
-    /// The same for every attempt of this undo.
+    /// The same for every attempt of this saga's undo.
     pub idempotency_key: String,
-    /// The key that the action's attempts carried.
+    /// The idempotency key of the action's attempts.
     pub action_key: String,
-    /// Counted from one.
+    /// The number of the attempt, from one.
     pub attempt: u32,
-    /// What the step's action read.
+    /// The input of the step's action.
     pub input: I,
-    /// What the action gave. `None` when it is in doubt whether it happened: possible for call steps only.
+    /// The output of the action. `None` if it is in doubt whether the action happened, which is possible for call steps
+    /// only.
     pub output: Option<O>,
     /// Why the saga compensates.
     pub cause: Cause,
-    /// The W3C `traceparent` of whoever started the saga.
+    /// The W3C `traceparent` of the caller that started the saga.
     pub trace: Option<String>,
 }
 
-/// All the sagas that a step works on at once, in the order of their ids.
+/// The sagas that a step works on at once, in the order of their ids.
 #[derive(Debug)]
 pub struct BatchOf<T>(pub(crate) Vec<T>);
 
-/// What an action gets.
+/// The batch of an action.
 pub type Batch<I> = BatchOf<Item<I>>;
-/// What an undo gets.
+/// The batch of an undo.
 pub type UndoBatch<I, O> = BatchOf<UndoItem<I, O>>;
 
 impl<T> BatchOf<T> {
-    /// How many sagas; never zero.
+    /// The number of sagas; never zero.
     #[expect(clippy::len_without_is_empty, reason = "a batch is never empty")]
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Goes over the sagas.
+    /// Iterates over the sagas.
     pub fn iter(&self) -> std::slice::Iter<'_, T> {
         self.0.iter()
     }
@@ -287,25 +290,25 @@ impl<'a, T> IntoIterator for &'a BatchOf<T> {
 }
 
 impl<I> BatchOf<Item<I>> {
-    /// Answers for every saga, in order.
+    /// Decides for every saga, in order.
     pub fn decide<O>(&self, decision: impl FnMut(&Item<I>) -> Outcome<O>) -> Outcomes<O> {
         Outcomes(self.0.iter().map(decision).collect())
     }
 }
 
 impl<I, O> BatchOf<UndoItem<I, O>> {
-    /// Answers for every saga, in order.
+    /// Decides for every saga, in order.
     pub fn decide(&self, decision: impl FnMut(&UndoItem<I, O>) -> UndoOutcome) -> UndoOutcomes {
         UndoOutcomes(self.0.iter().map(decision).collect())
     }
 }
 
-/// An action's answers, one for each saga of the batch and in its order; made by [`BatchOf::decide`].
+/// The outcomes of an action, one for each saga of the batch in the same order; made by [`BatchOf::decide`].
 #[derive(Debug)]
 pub struct Outcomes<O>(pub(crate) Vec<Outcome<O>>);
 
 impl<O> Outcomes<O> {
-    /// Goes over the answers, in the batch's order.
+    /// Iterates over the outcomes, in the batch's order.
     pub fn iter(&self) -> std::slice::Iter<'_, Outcome<O>> {
         self.0.iter()
     }
@@ -320,6 +323,6 @@ impl<'a, O> IntoIterator for &'a Outcomes<O> {
     }
 }
 
-/// An undo's answers, one for each saga of the batch and in its order.
+/// The outcomes of an undo, one for each saga of the batch in the same order.
 #[derive(Debug)]
 pub struct UndoOutcomes(pub(crate) Vec<UndoOutcome>);

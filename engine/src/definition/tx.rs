@@ -1,4 +1,4 @@
-//! The transaction that a step works in.
+//! The transaction in which a step's code runs.
 
 use std::ops::{Deref, DerefMut};
 
@@ -10,16 +10,16 @@ use crate::{
     model::error::{StartError, StepError},
 };
 
-/// The transaction that the engine opened for a batch. It derefs to [`PgConnection`], so that `&mut **tx` is what sqlx
-/// wants; the engine alone commits it, with the sagas' moves in it.
+/// The transaction that the engine opened for a batch. It derefs to [`PgConnection`], so `&mut **tx` is an sqlx
+/// executor. Only the engine commits it, together with the sagas' new states.
 pub struct Tx<'c> {
     conn: &'c mut PgConnection,
     host: &'c mut dyn TxHost,
 }
 
-/// What a step can ask of the engine that opened its transaction.
+/// What the engine offers a step inside the transaction.
 pub(crate) trait TxHost: Send {
-    /// Starts sagas in the transaction, and answers for each.
+    /// Starts sagas in the transaction and returns an answer for each.
     fn start<'a>(
         &'a mut self,
         conn: &'a mut PgConnection,
@@ -32,10 +32,11 @@ impl<'c> Tx<'c> {
         Self { conn, host }
     }
 
-    /// Starts sagas in this transaction: they exist if and only if it commits. Many are started with few statements.
+    /// Starts sagas in this transaction: they exist if and only if it commits. Starting many takes as few statements as
+    /// starting one.
     ///
     /// # Errors
-    /// When one of them is refused, so that no step can lose a start by not looking.
+    /// When any of them is refused, so that a step can't overlook it.
     pub async fn start(&mut self, sagas: Vec<NewSaga>) -> Result<Vec<Started>, StepError> {
         let answers = self.host.start(self.conn, sagas).await?;
         answers.into_iter().map(|answer| answer.map_err(|error| StepError::Start(Box::new(error)))).collect()

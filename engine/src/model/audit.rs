@@ -1,4 +1,4 @@
-//! What people did to sagas: cancels, retries and discards, each with who and why.
+//! Audit records of what operators did to sagas: cancels, retries and discards, each with the actor and the reason.
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
@@ -6,64 +6,65 @@ use uuid::Uuid;
 
 use crate::model::ids::{DeadJobId, SagaId};
 
-/// Who acts on sagas.
+/// An operator who acts on sagas.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Operator<'a> {
-    /// Their name, for histories, causes and audits.
+    /// The operator's name, for histories, causes and audit records.
     pub actor: &'a str,
-    /// What the caller knows of how they came in, such as their key and address; the audit keeps it as it is.
+    /// How the operator was authenticated, such as by which key and from which address. The audit stores it as given.
     pub context: Option<Value>,
 }
 
-/// Somebody of whom only the name is known.
+/// An operator of whom only the name is known.
 impl<'a> From<&'a str> for Operator<'a> {
     fn from(actor: &'a str) -> Self {
         Self { actor, context: None }
     }
 }
 
-/// One thing that a person did.
+/// One action of an operator.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuditRecord {
-    /// Its number.
+    /// The id of the record.
     pub id: i64,
-    /// When.
+    /// When the operator acted.
     pub at: DateTime<Utc>,
-    /// Who.
+    /// The operator's name.
     pub actor: String,
-    /// What: `cancel`, `retry` or `discard`.
+    /// What was done: `cancel`, `retry` or `discard`.
     pub action: String,
-    /// To which saga.
+    /// The saga that was acted on.
     pub saga_id: SagaId,
-    /// To which dead job of it, if it had died.
+    /// The dead job that was acted on, if the saga was dead.
     pub dead_job_id: Option<DeadJobId>,
-    /// Why.
+    /// The reason that the operator gave.
     pub reason: String,
-    /// What the caller knew of how they came in, as it was given; see [`Operator::context`](crate::Operator::context).
+    /// How the operator was authenticated; see [`Operator::context`](crate::Operator::context).
     pub context: Option<Value>,
-    /// How the saga was: `{"status", "step", "direction"}`. Not known of what was done before this was recorded.
+    /// The saga's state before the action: `{"status", "step", "direction"}`. `None` for records that are older than
+    /// this field.
     pub before: Option<Value>,
-    /// How it was afterwards; with `cancel_requested` where a worker still had to take notice, with `ended` where it was
-    /// given up, and with `abandoned` where that left standing what was not undone.
+    /// The saga's state afterwards. It has `cancel_requested` if a worker still had to act on the cancel, `ended` if
+    /// the saga was given up, and `abandoned` if effects were left that were not undone.
     pub after: Option<Value>,
 }
 
-/// What a person did something to.
+/// The kind of thing that an operator acted on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AuditSubjectKind {
-    /// A saga: it was cancelled, dead or alive.
+    /// A saga: it was cancelled, whether dead or active.
     Saga,
     /// A dead job: it was retried or discarded.
     DeadJob,
 }
 
 impl AuditSubjectKind {
-    /// All of them.
+    /// All kinds.
     pub const ALL: [Self; 2] = [Self::Saga, Self::DeadJob];
 }
 
 impl AuditRecord {
-    /// What it was done to.
+    /// What was acted on: the dead job, or the saga.
     pub fn subject(&self) -> (AuditSubjectKind, Uuid) {
         match self.dead_job_id.filter(|_| self.action != CANCEL) {
             Some(dead_job) => (AuditSubjectKind::DeadJob, dead_job.0),
@@ -72,22 +73,22 @@ impl AuditRecord {
     }
 }
 
-/// The one thing that is done to a saga even when it has a dead job.
+/// The only action that has the saga as its subject even if the saga has a dead job.
 pub(crate) const CANCEL: &str = "cancel";
 
-/// Which records to list; every field narrows.
+/// Which audit records to list; every field narrows the list.
 #[derive(Clone, Debug, Default)]
 pub struct AuditFilter {
-    /// By this actor; `a` finds `a/b` too.
+    /// Only records of this actor; `a` also matches `a/b`.
     pub actor: Option<String>,
-    /// Of this action.
+    /// Only records of this action.
     pub action: Option<String>,
-    /// About this kind of thing.
+    /// Only records about this kind of thing.
     pub subject_kind: Option<AuditSubjectKind>,
-    /// About this saga, or this dead job.
+    /// Only records about the saga or dead job with this id.
     pub subject: Option<Uuid>,
-    /// At this time or later.
+    /// Only records of this time or later.
     pub from: Option<DateTime<Utc>>,
-    /// Before this time.
+    /// Only records before this time.
     pub to: Option<DateTime<Utc>>,
 }

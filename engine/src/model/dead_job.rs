@@ -1,4 +1,4 @@
-//! Dead jobs: sagas that were parked for a person, how long they wait, and how they are listed.
+//! Dead jobs: sagas that wait for an operator, how long they wait, and the filters and summaries of their lists.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -11,20 +11,20 @@ use crate::model::{
     status::Direction,
 };
 
-/// A saga that was parked for a person.
+/// A saga that was just dead-lettered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeadLettered {
-    /// Its dead job.
+    /// The new dead job.
     pub dead_job_id: DeadJobId,
     /// The saga.
     pub saga_id: SagaId,
     /// The definition's name.
     pub definition: String,
-    /// Its queue.
+    /// The queue of the saga.
     pub queue: String,
-    /// The step that it stands at.
+    /// The step at which the saga died.
     pub step: String,
-    /// The side of the step.
+    /// Whether the step's action or its undo failed.
     pub direction: Direction,
     /// How many attempts the step had.
     pub attempts: u32,
@@ -32,85 +32,85 @@ pub struct DeadLettered {
     pub error: String,
 }
 
-/// How long dead jobs wait for a person; `None` for ever.
+/// How long dead jobs wait for an operator; `None` for no limit.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct DeadJobTtls {
     pub(crate) default: Option<Duration>,
     pub(crate) by_definition: BTreeMap<String, Option<Duration>>,
 }
 
-/// A saga that was parked for a person.
+/// A saga that waits for an operator, or one on which an operator has acted.
 #[derive(Clone, Debug, Serialize)]
 pub struct DeadJob {
-    /// Its id; a saga that dies again gets a new one.
+    /// The id of the dead job. A saga that dies again gets a new dead job.
     pub dead_job_id: DeadJobId,
     /// The saga.
     pub saga_id: SagaId,
     /// The definition's name.
     pub definition: String,
-    /// Its queue.
+    /// The queue of the saga.
     pub queue: String,
-    /// The step it died at.
+    /// The step at which the saga died.
     pub step: String,
-    /// The side of the step.
+    /// Whether the step's action or its undo failed.
     pub direction: Direction,
     /// How many attempts the step had.
     pub attempts: u32,
     /// The last error, one sentence.
     pub error: String,
-    /// Every error of this step and direction, oldest first.
+    /// Every error of this side of the step, oldest first.
     pub errors: Vec<DeadJobErrorEntry>,
     /// The saga's input.
     pub payload: Value,
     /// When this step first failed.
     pub first_failed_at: DateTime<Utc>,
-    /// When it was parked.
+    /// When the saga died.
     pub died_at: DateTime<Utc>,
-    /// When it expires if nobody acts, or its record goes to the archive; `None` for never.
+    /// When the dead job expires if no operator acts, or when its record is archived if one did; `None` for never.
     pub expires_at: Option<DateTime<Utc>>,
-    /// `retried`, `discarded` or `cancelled`, once somebody has acted; `deadline_passed` when its saga's deadline has had it
-    /// compensate.
+    /// `retried`, `discarded` or `cancelled` after an operator acted; `deadline_passed` if the saga compensated because
+    /// its deadline passed.
     pub resolution: Option<String>,
-    /// Who acted.
+    /// The operator who acted.
     pub resolved_by: Option<String>,
-    /// Why.
+    /// The reason that the operator gave.
     pub resolved_reason: Option<String>,
-    /// When.
+    /// When the operator acted.
     pub resolved_at: Option<DateTime<Utc>>,
 }
 
 /// A dead job whose time to live is over.
 #[derive(Clone, Debug, Serialize)]
 pub struct ArchivedDeadJob {
-    /// As it was. It expired if nobody had resolved it.
+    /// The dead job as it was archived. If it has no resolution, it expired.
     pub dead_job: DeadJob,
     /// When it was archived.
     pub archived_at: DateTime<Utc>,
 }
 
-/// How many dead jobs there are.
+/// Counts of dead jobs.
 #[derive(Clone, Debug, Serialize)]
 pub struct DeadJobSummary {
-    /// By where they died, the most first.
+    /// Counts by the step at which the sagas died, highest first.
     pub by_kind: Vec<DeadJobKindCount>,
-    /// By error, the most first; a hundred at the most.
+    /// Counts by error, highest first; at most a hundred.
     pub by_error: Vec<DeadJobErrorCount>,
 }
 
-/// How many dead jobs died at one place.
+/// How many sagas died at one side of one step.
 #[derive(Clone, Debug, Serialize)]
 pub struct DeadJobKindCount {
     /// The definition's name.
     pub definition: String,
-    /// The step they died at.
+    /// The step at which they died.
     pub step: String,
-    /// The side of the step.
+    /// Whether the step's action or its undo failed.
     pub direction: Direction,
-    /// How many.
+    /// The number of dead jobs.
     pub count: i64,
-    /// When the first of them was parked.
+    /// When the first of these sagas died.
     pub oldest_died_at: DateTime<Utc>,
-    /// When the last of them was parked.
+    /// When the last of these sagas died.
     pub newest_died_at: DateTime<Utc>,
 }
 
@@ -119,40 +119,40 @@ pub struct DeadJobKindCount {
 pub struct DeadJobErrorCount {
     /// The last error, one sentence.
     pub error: String,
-    /// How many.
+    /// The number of dead jobs.
     pub count: i64,
-    /// When the first of them was parked.
+    /// When the first of these sagas died.
     pub oldest_died_at: DateTime<Utc>,
-    /// When the last of them was parked.
+    /// When the last of these sagas died.
     pub newest_died_at: DateTime<Utc>,
 }
 
 /// One failed attempt of a dead job's step.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct DeadJobErrorEntry {
-    /// The attempt, from one.
+    /// The number of the attempt, from one.
     pub attempt: u32,
-    /// When it ended.
+    /// When the attempt ended.
     pub at: DateTime<Utc>,
-    /// What the history calls it.
+    /// The outcome, as in the history.
     pub outcome: String,
     /// The error with its causes, outermost first.
     pub error: Vec<String>,
 }
 
-/// Which dead jobs to list; every field narrows. Resolved ones are left out unless asked for.
+/// Which dead jobs to list; every field narrows the list. Resolved ones are left out unless `with_resolved` is set.
 #[derive(Clone, Debug, Default)]
 pub struct DeadJobFilter {
-    /// Of this definition.
+    /// Only dead jobs of this definition.
     pub definition: Option<String>,
-    /// At this step.
+    /// Only dead jobs at this step.
     pub step: Option<String>,
-    /// Whose last error contains this text.
+    /// Only dead jobs whose last error contains this text.
     pub error_contains: Option<String>,
-    /// Parked before this.
+    /// Only sagas that died before this time.
     pub died_before: Option<DateTime<Utc>>,
-    /// Parked after this.
+    /// Only sagas that died after this time.
     pub died_after: Option<DateTime<Utc>>,
-    /// With those that somebody has acted on.
+    /// Whether to include dead jobs on which an operator has acted.
     pub with_resolved: bool,
 }

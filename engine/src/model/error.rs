@@ -1,23 +1,23 @@
-//! The engine's errors, one enum a boundary, divided by what the caller does about them.
+//! The engine's errors: one enum for each boundary, with a variant for each thing that the caller can do about it.
 
 use crate::model::{ids::SagaId, outcome::Failure};
 
-/// A batch of a transaction step could not be worked on.
+/// Why a batch of a transaction step failed.
 #[derive(Debug, thiserror::Error)]
 pub enum StepError {
-    /// PostgreSQL refused a statement or is away. Deadlocks, serialisation failures and lost connections cost no
-    /// attempt; anything else is traced to the item at fault.
-    #[error("the database refused the step")]
+    /// PostgreSQL refused a statement or can't be reached. Deadlocks, serialisation failures and lost connections cost
+    /// no attempt; for any other error, bisecting finds the item at fault.
+    #[error("a statement of the step failed")]
     Database(#[from] sqlx::Error),
-    /// A saga that the step wanted to start was refused.
-    #[error("a saga could not be started by the step")]
+    /// A saga that the step tried to start was refused.
+    #[error("the step could not start a saga")]
     Start(#[source] Box<StartError>),
-    /// Anything else that makes the attempt of the item at fault fail.
+    /// Any other failure; the attempt of the item at fault fails.
     #[error("{0}")]
     Other(String),
 }
 
-/// A saga graph that is wrong; the message says what to do.
+/// Why a graph is wrong; the message says what to change.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum GraphError {
     /// A name is not kebab-case.
@@ -28,10 +28,10 @@ pub enum GraphError {
     NameTwice {
         /// The saga.
         saga: String,
-        /// The name used twice.
+        /// The name that is used twice.
         step: String,
     },
-    /// There is more than one point of no return.
+    /// The saga has more than one pivot.
     #[error(
         "saga `{saga}` has two pivots, `{first}` and `{second}`: keep the one that is the point of no return and add \
          the other with `then`"
@@ -39,12 +39,12 @@ pub enum GraphError {
     TwoPivots {
         /// The saga.
         saga: String,
-        /// The earlier one.
+        /// The earlier pivot.
         first: String,
-        /// The later one.
+        /// The later pivot.
         second: String,
     },
-    /// The pivot or a later step declares an undo that would never run.
+    /// The pivot or a step after it declares an undo that would never run.
     #[error(
         "step `{step}` of saga `{saga}` declares an undo but {place}, where nothing is undone any more: \
          set `type Undo = ForwardOnly`, or move the step before the pivot"
@@ -54,13 +54,13 @@ pub enum GraphError {
         saga: String,
         /// The step.
         step: String,
-        /// Where it stands.
+        /// Where the step is relative to the pivot.
         place: &'static str,
     },
-    /// A step before the pivot says that it is never undone.
+    /// A step before the pivot declares that it is never undone.
     #[error(
-        "step `{step}` of saga `{saga}` is `ForwardOnly` but stands before the pivot (or the saga has none), where a \
-         failure unwinds it: give it an undo, or `type Undo = NothingToUndo`, or put it behind the pivot"
+        "step `{step}` of saga `{saga}` is `ForwardOnly` but is before the pivot (or the saga has none), where a \
+         failure undoes it: give it an undo, or `type Undo = NothingToUndo`, or put it after the pivot"
     )]
     UndoUndecided {
         /// The saga.
@@ -68,7 +68,7 @@ pub enum GraphError {
         /// The step.
         step: String,
     },
-    /// A saga without steps.
+    /// The saga has no steps.
     #[error("saga `{0}` has no steps: add one with `then`")]
     Empty(String),
     /// A retry policy is wrong.
@@ -81,12 +81,12 @@ pub enum GraphError {
         /// What is wrong.
         reason: String,
     },
-    /// Two definitions share a name.
+    /// Two registered definitions share a name.
     #[error("two sagas are named `{0}`: sagas are found by name, so rename one")]
     SagaTwice(String),
 }
 
-/// A saga was not started. Nothing of it is stored, but see [`StartError::Unavailable`].
+/// Why a saga was not started. Nothing of it is stored, except perhaps with [`StartError::Unavailable`].
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum StartError {
     /// No definition of this name is registered here.
@@ -95,62 +95,62 @@ pub enum StartError {
     /// The input can't be written as JSON, or does not fit the definition's input type.
     #[error("the input does not fit: {0}")]
     BadInput(String),
-    /// The entry step said no.
+    /// The entry step failed.
     #[error("refused: {}", .0.message)]
     Refused(Failure),
-    /// The database is away, or the entry step could not be run now: try again, with the same id or business key. The saga
-    /// may stand nevertheless, if the answer to its commit was lost.
+    /// The database can't be reached, or the entry step could not be run now: try again, with the same id or business
+    /// key. If the answer to the commit was lost, the saga may exist nevertheless.
     #[error("can't start now: {0}")]
     Unavailable(String),
 }
 
-/// A saga can't be cancelled.
+/// Why a saga can't be cancelled.
 #[derive(Debug, thiserror::Error)]
 pub enum CancelError {
     /// There is no such saga.
     #[error("there is no saga {0}")]
     NotFound(SagaId),
-    /// It is past its point of no return.
+    /// The saga is past its pivot.
     #[error("the saga is past its point of no return (`{pivot}`)")]
     PastPivot {
         /// The pivot's name.
         pivot: String,
     },
-    /// It has already ended.
+    /// The saga has already ended.
     #[error("the saga has already ended: {0}")]
     Ended(crate::model::status::Status),
-    /// The observer of its definition refused the change.
+    /// The observer of the saga's definition refused the change.
     #[error("the saga's owner refused: {0}")]
     Owner(String),
-    /// The database refused or is away.
+    /// The database refused a statement or can't be reached.
     #[error("the database refused")]
     Database(#[from] sqlx::Error),
 }
 
-/// A dead job can't be retried or discarded.
+/// Why a dead job can't be retried or discarded.
 #[derive(Debug, thiserror::Error)]
 pub enum DeadJobError {
     /// There is no such dead job.
     #[error("there is no dead job {0}")]
     NotFound(crate::model::ids::DeadJobId),
-    /// Somebody has retried or discarded it already.
+    /// An operator has already retried or discarded it.
     #[error("the dead job was already {0}")]
     AlreadyResolved(String),
-    /// A discard would leave standing what its saga did and did not undo.
-    #[error("{why}; retry it when the cause is mended, or insist on leaving it so")]
+    /// A discard would leave effects that are not undone.
+    #[error("{why}; retry it once the cause is fixed, or force the discard")]
     NotUndone {
-        /// The step that it died at.
+        /// The step at which the saga died.
         step: String,
         /// What is not undone.
         why: String,
     },
-    /// The observer of its definition refused the change.
+    /// The observer of the saga's definition refused the change.
     #[error("the saga's owner refused: {0}")]
     Owner(String),
-    /// Its time to live is over: its saga was given up, and it can only be read in the archive.
+    /// The dead job's time to live is over: its saga was given up, and the record can only be read in the archive.
     #[error("the dead job {0} was archived when its time to live was over")]
     Archived(crate::model::ids::DeadJobId),
-    /// The database refused or is away.
+    /// The database refused a statement or can't be reached.
     #[error("the database refused")]
     Database(#[from] sqlx::Error),
 }
@@ -177,13 +177,13 @@ fn sentence(error: &StepError) -> String {
     crate::model::outcome::chain(error).join(": ")
 }
 
-/// The engine could not be built.
+/// Why an engine could not be built.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
     /// A graph is wrong.
     #[error(transparent)]
     Graph(#[from] GraphError),
-    /// A time to live is for a saga that is not registered.
-    #[error("a time to live is set for dead jobs of `{0}`, but no saga is named so")]
+    /// A time to live is set for a definition that is not registered.
+    #[error("a time to live is set for dead jobs of `{0}`, but no saga has this name")]
     NoSuchSaga(String),
 }

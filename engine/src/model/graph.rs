@@ -1,4 +1,4 @@
-//! The checked shape of a saga: names, order, pivot, undos and policies, without the code that runs.
+//! The checked graph of a saga: names, order, pivot, undos and retry policies, without the code.
 
 use std::time::Duration;
 
@@ -14,42 +14,42 @@ use crate::model::{
 /// One step of a [`Graph`].
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Node {
-    /// Its stored name.
+    /// The step's stored name.
     pub name: String,
-    /// What it talks to.
+    /// Whether the step is a transaction or a call.
     pub kind: StepKind,
-    /// Whether it runs in the commit that starts the saga.
+    /// Whether the step runs in the commit that starts the saga.
     pub entry: bool,
-    /// Where it stands relative to the pivot.
+    /// Whether the step is before, at or after the pivot.
     pub placement: Placement,
-    /// How it is undone.
+    /// Whether and how the step is undone.
     pub undo: UndoKind,
-    /// The steps that come right before it; empty for the first.
+    /// The steps directly before this one; empty for the first.
     pub after: Vec<String>,
-    /// What it reads: `input`, or names of earlier steps.
+    /// What the step reads: `input`, or names of earlier steps.
     pub reads: Vec<String>,
-    /// How the action is tried.
+    /// The retry policy of the action.
     pub retry: RetryPolicy,
-    /// How the undo is tried.
+    /// The retry policy of the undo.
     pub undo_retry: RetryPolicy,
 }
 
-/// The checked shape of one saga.
+/// The checked graph of one saga.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Graph {
     /// The saga's stored name.
     pub name: String,
-    /// The queue its work stands in.
+    /// The queue in which the saga's work waits.
     pub queue: String,
-    /// How long it may take to pass its pivot.
+    /// The longest time until the saga passes its pivot.
     pub deadline: Option<Duration>,
-    /// Its steps in order.
+    /// The steps in order.
     pub steps: Vec<Node>,
-    /// Over names, kinds, order, pivot and undos: two graphs with one hash can continue each other's sagas.
+    /// A hash of names, kinds, order, pivot and undos. Graphs with the same hash can continue each other's sagas.
     pub hash: String,
 }
 
-/// Stands in for the graph of a definition that this process does not know.
+/// The graph that is used for definitions that this process does not know.
 pub(crate) static UNKNOWN_GRAPH: Graph = Graph {
     name: String::new(),
     queue: String::new(),
@@ -76,7 +76,7 @@ impl Graph {
         self.steps.iter().position(|node| node.name == step)
     }
 
-    /// How one side of a step is tried; a step that is not in the graph, as if it were a call.
+    /// The retry policy of one side of a step; for a step that is not in the graph, that of a call.
     pub(crate) fn policy(&self, at: usize, direction: Direction) -> RetryPolicy {
         match (self.steps.get(at), direction) {
             (Some(node), Direction::Action) => node.retry,
@@ -85,7 +85,7 @@ impl Graph {
         }
     }
 
-    /// Finds the point of no return.
+    /// The index of the pivot.
     pub fn pivot(&self) -> Option<usize> {
         self.steps.iter().position(|node| node.placement == Placement::Pivot)
     }
@@ -97,9 +97,9 @@ impl Graph {
         if self.steps.is_empty() {
             return Err(GraphError::Empty(self.name.clone()));
         }
-        for (place, node) in self.steps.iter().enumerate() {
+        for (index, node) in self.steps.iter().enumerate() {
             let (saga, step) = (self.name.clone(), node.name.clone());
-            if self.steps[..place].iter().any(|earlier| earlier.name == step) {
+            if self.steps[..index].iter().any(|earlier| earlier.name == step) {
                 return Err(GraphError::NameTwice { saga, step });
             }
             for policy in [&node.retry, &node.undo_retry] {
@@ -117,7 +117,7 @@ impl Graph {
                     return Err(GraphError::UndoNeverRuns { saga, step, place: "is the pivot" });
                 }
                 (Placement::AfterPivot, UndoKind::HasUndo) => {
-                    return Err(GraphError::UndoNeverRuns { saga, step, place: "stands after the pivot" });
+                    return Err(GraphError::UndoNeverRuns { saga, step, place: "is after the pivot" });
                 }
                 (Placement::BeforePivot, UndoKind::HasUndo | UndoKind::NothingToUndo)
                 | (
@@ -133,7 +133,7 @@ impl Graph {
     fn shape_hash(&self) -> String {
         let mut hash = 0xcbf2_9ce4_8422_2325_u64;
         for node in &self.steps {
-            // A word of its own, so that the hash outlives the variant's name.
+            // A fixed word for each variant, so that renaming the variant does not change the hash.
             let undo = match node.undo {
                 UndoKind::HasUndo => "Undone",
                 UndoKind::NothingToUndo => "NothingToUndo",

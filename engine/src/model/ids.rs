@@ -1,4 +1,4 @@
-//! Newtyped identifiers, so that a saga's id can't be taken for a dead job's.
+//! Newtypes for ids, so that a saga's id can't be mistaken for a dead job's.
 
 use std::fmt;
 
@@ -17,7 +17,7 @@ macro_rules! id {
         pub struct $name(pub Uuid);
 
         impl $name {
-            /// Makes a new, time-ordered (version 7) id.
+            /// Generates a new, time-ordered (version 7) id.
             pub fn generate() -> Self {
                 Self(Uuid::now_v7())
             }
@@ -40,15 +40,15 @@ macro_rules! id {
 }
 
 id! {
-    /// Names one saga: one run of a definition.
+    /// The id of a saga: one run of a definition.
     SagaId
 }
 id! {
-    /// Names one dead job: one time that a saga was parked for a person.
+    /// The id of a dead job: one time that a saga was dead-lettered.
     DeadJobId
 }
 id! {
-    /// Names one process that holds leases; fresh at every start, so that a restarted process is never taken for
-    /// its predecessor.
+    /// The id of a process that holds leases. It is new at every start, so that a restarted process is never mistaken
+    /// for its predecessor.
     WorkerId
 }

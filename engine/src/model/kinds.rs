@@ -1,38 +1,38 @@
-//! The kinds of steps: what a step talks to, where it stands relative to the pivot, and how it is undone.
+//! The kinds of steps: transaction or call, before or after the pivot, and with or without an undo.
 
 use serde::Serialize;
 
-/// What a step talks to.
+/// What a step works on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StepKind {
-    /// This PostgreSQL only; exactly once.
+    /// The engine's PostgreSQL only; takes effect exactly once.
     Transaction,
-    /// The outside world; at least once.
+    /// An outside service; happens at least once.
     Call,
 }
 
-/// Where a step stands.
+/// Where a step is relative to the pivot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Placement {
-    /// Failure compensates from here.
+    /// Before the pivot: a failure compensates.
     BeforePivot,
-    /// The point of no return.
+    /// The pivot, the point of no return.
     Pivot,
-    /// Forward only.
+    /// After the pivot: the saga only goes forward.
     AfterPivot,
 }
 
-/// What was decided about undoing a step.
+/// Whether a step has an undo.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum UndoKind {
-    /// It has an undo.
+    /// The step has an undo.
     #[serde(rename = "undone")]
     HasUndo,
-    /// It needs none.
+    /// The step leaves nothing that would need an undo.
     NothingToUndo,
-    /// It is the pivot, or stands after it.
+    /// The step is the pivot or after it, and is never undone.
     ForwardOnly,
 }

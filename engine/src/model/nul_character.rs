@@ -1,22 +1,22 @@
-//! What PostgreSQL's text and jsonb can't hold: the NUL character.
+//! Replaces the NUL character, which PostgreSQL's `text` and `jsonb` can't store.
 
 use serde_json::Value;
 
 use crate::model::outcome::Failure;
 
-/// The text with U+FFFD, the replacement character, in the place of every NUL.
+/// Replaces every NUL by U+FFFD, the replacement character.
 pub(crate) fn replace_nul(text: String) -> String {
     if text.contains('\0') { text.replace('\0', "\u{fffd}") } else { text }
 }
 
-/// The failure as it can be stored, its details included.
+/// Replaces every NUL in a failure, its details included.
 pub(crate) fn replace_nul_in_failure(failure: &Failure) -> Failure {
     let Failure { code, message, mut details } = failure.clone();
     replace_nul_in_json(&mut details);
     Failure { code: replace_nul(code), message: replace_nul(message), details }
 }
 
-/// The JSON as it can be stored.
+/// Replaces every NUL in a JSON value.
 pub(crate) fn replace_nul_in_json(value: &mut Value) {
     match value {
         Value::String(text) if text.contains('\0') => *text = replace_nul(std::mem::take(text)),
@@ -33,7 +33,7 @@ pub(crate) fn replace_nul_in_json(value: &mut Value) {
     }
 }
 
-/// Whether JSON as it is written holds a NUL. The six characters `\u0000` behind another backslash are plain text.
+/// Whether JSON text contains an escaped NUL. `\u0000` behind an escaped backslash is plain text.
 pub(crate) fn json_holds_nul(json: &str) -> bool {
     json.match_indices("\\u0000").any(|(at, _)| {
         let before = json[..at].bytes().rev().take_while(|byte| *byte == b'\\').count();
@@ -48,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_escaped_nul_is_told_from_text_that_looks_like_one() {
+    fn an_escaped_nul_is_not_confused_with_text_that_looks_like_one() {
         for text in ["a\0", "\\\0", "\0"] {
             assert!(json_holds_nul(&json!(text).to_string()), "{text:?}");
         }

@@ -1,19 +1,20 @@
-//! What a step can answer. The batches are closed: there is nothing else an action or an undo can say.
+//! The outcomes of steps and the causes of compensation. Both enums of outcomes are closed: an action or an undo has no
+//! other way to answer.
 
 use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// What one attempt of an action came to, for one saga.
+/// The outcome of one attempt of an action, for one saga.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Outcome<O> {
-    /// It is done; `O` is stored and later steps may read it.
+    /// The action is done; `O` is stored, and later steps may read it.
     Done(O),
-    /// It did not work this time (an outage, a time-out); try again as the step's policy says.
+    /// The attempt failed for a reason that may pass (an outage, a time-out): try again as the step's policy says.
     Retry(Retry),
-    /// The answer is no, and asking again would not change it: before the pivot the saga compensates, after it the saga
-    /// is parked for a person.
+    /// The action failed for good, and repeating it would not help: before the pivot the saga compensates, past it
+    /// the saga is dead-lettered.
     Fail(Failure),
 }
 
@@ -23,61 +24,61 @@ impl<O> Outcome<O> {
         Self::Fail(Failure::new(code, message))
     }
 
-    /// Shorthand for [`Outcome::Retry`] with the error and the policy's own delay.
+    /// Shorthand for [`Outcome::Retry`] with the error and the policy's delay.
     pub fn retry(error: &(dyn std::error::Error + 'static)) -> Self {
         Self::Retry(Retry::because(error))
     }
 }
 
-/// What one attempt of an undo came to, for one saga. An undo can't refuse: it is done, or tried again until it is
-/// out of attempts and a person is asked.
+/// The outcome of one attempt of an undo, for one saga. An undo can't refuse: it is done, or it is tried again until it
+/// is out of attempts and the saga is dead-lettered.
 #[derive(Clone, Debug, PartialEq)]
 pub enum UndoOutcome {
-    /// The action's effect is gone.
+    /// The action's effect is reversed.
     Done,
-    /// It did not work this time.
+    /// The attempt failed for a reason that may pass.
     Retry(Retry),
 }
 
-/// Why an attempt is to be repeated, and when.
+/// Why an attempt is repeated, and when.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Retry {
-    /// When to try again; `None` leaves it to the step's policy.
+    /// The delay before the next attempt; `None` for the policy's delay.
     pub after: Option<Duration>,
-    /// Does this attempt count? An attempt that an open circuit breaker stopped before it began does not.
+    /// Whether this attempt counts. An attempt that an open circuit breaker prevented does not.
     pub counts: Counts,
     /// The error with its causes, outermost first.
     pub error: Vec<String>,
-    /// What helps a program that reads the history; `null` when there is nothing.
+    /// Details for programs that read the history; `null` if there are none.
     pub details: serde_json::Value,
 }
 
-/// Whether an attempt that is to be repeated is one of the policy's attempts.
+/// Whether an attempt that is repeated uses up one of the policy's attempts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Counts {
-    /// The usual case.
+    /// It does: the usual case.
     Attempt,
-    /// Nothing was attempted; the work is only snoozed.
+    /// It does not: nothing was attempted, the work is only snoozed.
     Snooze,
 }
 
 impl Retry {
-    /// Tries again as the policy says; keeps the error and all its causes.
+    /// Repeats the attempt as the policy says; stores the error and all its causes.
     pub fn because(error: &(dyn std::error::Error + 'static)) -> Self {
         Self::of(chain(error))
     }
 
-    /// Tries again as the policy says, because of what the sentence tells.
+    /// Repeats the attempt as the policy says; stores this sentence as the error.
     pub fn message(error: impl Into<String>) -> Self {
         Self::of(vec![error.into()])
     }
 
-    /// Postpones work that was not begun, without using up an attempt.
+    /// Postpones work that was not started, without using up an attempt.
     pub fn snooze(after: Duration, why: impl Into<String>) -> Self {
         Self { after: Some(after), counts: Counts::Snooze, ..Self::message(why) }
     }
 
-    /// Tries again as the policy says; the error is given as it is stored, outermost first.
+    /// Repeats the attempt as the policy says; `error` is the chain of causes, outermost first.
     pub(crate) fn of(error: Vec<String>) -> Self {
         Self { after: None, counts: Counts::Attempt, error, details: serde_json::Value::Null }
     }
@@ -88,27 +89,27 @@ impl Retry {
         self
     }
 
-    /// Sets the wait, instead of the policy's.
+    /// Sets the delay, instead of the policy's.
     pub fn after(mut self, delay: Duration) -> Self {
         self.after = Some(delay);
         self
     }
 }
 
-/// A final no: a stable code for programs, a sentence for people, and details as JSON.
+/// A failure for good: a stable code for programs, a sentence for people, and details as JSON.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Failure {
     /// A kebab-case code that stays the same over releases, such as `insufficient-stock`.
     pub code: String,
     /// One sentence.
     pub message: String,
-    /// Whatever helps a program act on it; `null` when there is nothing.
+    /// Details for programs; `null` if there are none.
     #[serde(default, skip_serializing_if = "serde_json::Value::is_null")]
     pub details: serde_json::Value,
 }
 
 impl Failure {
-    /// A failure without details.
+    /// Creates a failure without details.
     pub fn new(code: impl Into<String>, message: impl Into<String>) -> Self {
         Self { code: code.into(), message: message.into(), details: serde_json::Value::Null }
     }
@@ -124,32 +125,32 @@ impl Failure {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Cause {
-    /// A step said no, or was out of attempts (code `attempts-exhausted`).
+    /// A step failed for good, or was out of attempts (code `attempts-exhausted`).
     Failed {
         /// The step that failed.
         step: String,
-        /// What it answered.
+        /// The step's failure.
         failure: Failure,
     },
-    /// It was cancelled.
+    /// The saga was cancelled.
     Cancelled {
-        /// Who cancelled it.
+        /// The operator or caller who cancelled it.
         actor: String,
-        /// Why, in the actor's words.
+        /// The reason that they gave.
         reason: String,
-        /// What the cancel came from.
+        /// What caused the cancel.
         #[serde(default)]
         origin: CancelOrigin,
     },
-    /// Its deadline passed before its pivot.
+    /// The saga's deadline passed before its pivot.
     DeadlinePassed,
 }
 
-/// What a cancel came from.
+/// What caused a cancel.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum CancelOrigin {
-    /// A caller asked for it.
+    /// A caller requested it.
     #[default]
     Requested,
     /// An operator discarded the dead job of the saga.
@@ -159,7 +160,8 @@ pub enum CancelOrigin {
 }
 
 impl Cause {
-    /// Whether the saga was cancelled because its dead job was discarded or expired: the reason is then for operators.
+    /// Whether the saga was cancelled because its dead job was discarded or expired. The reason is then meant for
+    /// operators.
     pub fn is_given_up(&self) -> bool {
         match self {
             Self::Cancelled { origin, .. } => match origin {

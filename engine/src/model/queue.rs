@@ -1,57 +1,57 @@
-//! Queues as people see and pause them.
+//! Queues as operators see and pause them.
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
-/// Why a queue is paused.
+/// Who pauses a queue, and why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pause<'a> {
-    /// Who pauses it.
+    /// The operator who pauses the queue.
     pub actor: &'a str,
-    /// What for.
+    /// The reason for the pause.
     pub reason: &'a str,
 }
 
-/// A queue, whether it is paused, and what waits in it.
+/// A queue with its pause and its depth.
 #[derive(Clone, Debug, Serialize)]
 pub struct QueueView {
-    /// Its name.
+    /// The queue's name.
     pub name: String,
-    /// Whether nothing is claimed in it.
+    /// Whether the queue is paused: no saga of it is claimed.
     pub paused: bool,
-    /// Who paused it.
+    /// The operator who paused it.
     pub paused_by: Option<String>,
-    /// What for.
+    /// The reason for the pause.
     pub reason: Option<String>,
-    /// When it was paused or resumed last; `None` if it never was.
+    /// When it was last paused or resumed; `None` if it never was.
     pub since: Option<DateTime<Utc>>,
-    /// Sagas that could move now and are not being worked on.
+    /// Sagas that are due and not being worked on.
     pub due: i64,
-    /// Sagas that wait for a later time.
+    /// Sagas that become due later.
     pub waiting: i64,
     /// Sagas being worked on.
     pub leased: i64,
-    /// How long the oldest due one has waited.
+    /// How long the longest-waiting due saga has waited.
     pub oldest_due_ms: i64,
-    /// As [`QueueSetting::version`].
+    /// See [`QueueSetting::version`].
     pub version: i64,
 }
 
-/// How a queue is set, by whom and what for.
+/// Whether a queue is paused, by whom and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QueueSetting {
-    /// Whether nothing is claimed in it.
+    /// Whether the queue is paused: no saga of it is claimed.
     pub paused: bool,
-    /// Who paused it.
+    /// The operator who paused it.
     pub paused_by: Option<String>,
-    /// What for.
+    /// The reason for the pause.
     pub reason: Option<String>,
-    /// How often it was set; 0 if it never was.
+    /// How often the queue was paused or resumed; 0 if it never was.
     pub version: i64,
 }
 
 impl QueueView {
-    /// A queue in which nothing waits, and that was never paused.
+    /// A queue without work that was never paused.
     pub(crate) fn named(name: &str) -> Self {
         Self {
             name: name.into(),
@@ -68,17 +68,17 @@ impl QueueView {
     }
 }
 
-/// How much work waits in a queue.
+/// The depth of a queue.
 #[derive(Clone, Debug, Serialize)]
 pub struct QueueDepth {
     /// The queue's name.
     pub queue: String,
-    /// Sagas that could move now and are not being worked on.
+    /// Sagas that are due and not being worked on.
     pub due: i64,
-    /// Sagas that wait for a later time.
+    /// Sagas that become due later.
     pub waiting: i64,
     /// Sagas being worked on.
     pub leased: i64,
-    /// How long the oldest due one has waited.
+    /// How long the longest-waiting due saga has waited.
     pub oldest_due_ms: i64,
 }

@@ -1,4 +1,4 @@
-//! Replays a stored history through the pure transition.
+//! Replays a stored history through the pure transition function, to check that it leads to the stored state.
 
 use crate::model::{
     graph::Graph,
@@ -7,11 +7,16 @@ use crate::model::{
     views::{HistoryEntry, HistoryOutcome},
 };
 
-/// Gives the state that a history leads to. `cause` is the stored one: a history keeps sentences, not failures' details.
+/// Returns the state to which a history leads. `cause` is the stored one, because the history has only a failure's
+/// sentence, not its details.
 ///
 /// # Errors
-/// A sentence about the first entry that could not have happened.
-pub(crate) fn fold(graph: &Graph, history: &[HistoryEntry], cause: Option<&Cause>) -> Result<State, String> {
+/// A sentence about the first entry that is not a legal transition.
+pub(crate) fn replay(
+    graph: &Graph,
+    history: &[HistoryEntry],
+    cause: Option<&Cause>,
+) -> Result<State, String> {
     let mut state = State::initial();
     for entry in history {
         let at = graph.steps.get(state.step_index).map_or("", |node| node.name.as_str());

@@ -1,4 +1,4 @@
-//! How often a step is tried, and how long the engine waits in between.
+//! Retry policies: how often a step is attempted, how long the engine waits in between, and each attempt's time-out.
 
 use std::time::Duration;
 
@@ -6,31 +6,33 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::kinds::StepKind;
 
-/// Says how the attempts of one step are spaced, limited and timed out.
+/// The retry policy of one side of a step: the number of attempts, the delays between them, and their time-out.
 ///
 /// The wait before attempt `n + 1` is drawn evenly from zero to `first_delay · factor^(n-1)`, capped at `max_delay`
 /// (exponential backoff with full jitter, as described in Amazon's "Exponential Backoff And Jitter", 2015).
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RetryPolicy {
-    /// The upper bound of the wait after the first attempt.
+    /// The upper bound of the delay after the first attempt.
     pub first_delay: Duration,
-    /// What the bound is multiplied by after each further attempt.
+    /// The factor by which the bound grows with each further attempt.
     pub factor: f64,
-    /// The bound never grows above this.
+    /// The limit of the bound.
     pub max_delay: Duration,
-    /// How many attempts there are in all; at least one.
+    /// The number of attempts in all; at least one.
     pub attempts: u32,
-    /// How long one attempt may take before it counts as failed. A batch gets a quarter of the lease (two seconds at least) of
-    /// it; one that needs longer is split, down to single sagas, which have all of it, aside from the others.
+    /// How long one attempt may take before it counts as failed. A batch may use a quarter of the lease (two seconds at
+    /// least). A batch that needs longer is split, down to single sagas; a single saga runs in isolation and may use
+    /// the whole time-out.
     pub timeout: Duration,
 }
 
 impl RetryPolicy {
-    /// The longest that an attempt of a transaction step may take. Later the server ends the transaction, or the engine the
-    /// connection, and what neither the step nor its policy ended is nobody's fault: it would be tried for ever, uncounted.
+    /// The longest time-out of a transaction step. After it the server ends the transaction, or the engine the
+    /// connection. With a longer time-out that would happen first, count as transient trouble, and be retried forever
+    /// without using up attempts.
     pub const LONGEST_TRANSACTION: Duration = Duration::from_secs(25);
 
-    /// Five attempts over some seconds, twenty seconds for each: for steps that touch only PostgreSQL.
+    /// Five attempts over some seconds, twenty seconds for each: the default of transaction steps.
     pub const TRANSACTION: Self = Self {
         first_delay: Duration::from_millis(100),
         factor: 3.0,
@@ -39,7 +41,7 @@ impl RetryPolicy {
         timeout: Duration::from_secs(20),
     };
 
-    /// Eight attempts over some minutes, thirty seconds for each: for steps that call the outside world.
+    /// Eight attempts over some minutes, thirty seconds for each: the default of call steps.
     pub const CALL: Self = Self {
         first_delay: Duration::from_millis(500),
         factor: 2.5,
@@ -48,7 +50,8 @@ impl RetryPolicy {
         timeout: Duration::from_secs(30),
     };
 
-    /// Ten attempts over half an hour, twenty seconds for each: for undos, where giving up needs a person.
+    /// Ten attempts over half an hour, twenty seconds for each: the default of undos, where giving up needs an
+    /// operator.
     pub const UNDO: Self = Self {
         first_delay: Duration::from_millis(200),
         factor: 3.0,
@@ -57,22 +60,22 @@ impl RetryPolicy {
         timeout: Duration::from_secs(20),
     };
 
-    /// Gives the wait after `attempt` (counted from one); `draw` is an even draw from zero to one.
+    /// The delay after `attempt` (counted from one); `draw` is a uniform random number from zero to one.
     pub fn delay(&self, attempt: u32, draw: f64) -> Duration {
         self.bound(attempt).mul_f64(draw.clamp(0.0, 1.0))
     }
 
-    /// Gives the longest wait that can follow `attempt`.
+    /// The longest possible delay after `attempt`.
     pub fn bound(&self, attempt: u32) -> Duration {
         let exponent = i32::try_from(attempt.saturating_sub(1)).unwrap_or(i32::MAX);
         let seconds = self.first_delay.as_secs_f64() * self.factor.powi(exponent);
         Duration::try_from_secs_f64(seconds).map_or(self.max_delay, |bound| bound.min(self.max_delay))
     }
 
-    /// Says what is wrong with the policy for a step of this kind, if anything.
+    /// Checks the policy for a step of this kind.
     ///
     /// # Errors
-    /// A sentence for the person who wrote the policy.
+    /// A sentence that says what is wrong with it.
     pub fn check(&self, kind: StepKind) -> Result<(), String> {
         if self.attempts == 0 {
             return Err("a retry policy needs at least one attempt".into());

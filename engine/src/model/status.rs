@@ -1,9 +1,9 @@
-//! Where a saga is in its life.
+//! The status of a saga, and the two sides of a step.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// A saga's status; see the life cycle in ARCHITECTURE.md.
+/// The status of a saga; see "The life of a saga" in ARCHITECTURE.md.
 #[derive(
     Clone,
     Copy,
@@ -23,18 +23,18 @@ use serde::{Deserialize, Serialize};
 pub enum Status {
     /// Going forward.
     Running,
-    /// Undoing what was done, in reverse order.
+    /// Undoing finished steps, in reverse order.
     Compensating,
     /// Every step is done.
     Completed,
-    /// It failed, was cancelled or ran out of time, and everything done was undone.
+    /// The saga failed, was cancelled or missed its deadline, and everything that was done is undone.
     Compensated,
-    /// Parked for a person, as a dead job.
+    /// Dead-lettered: waiting for an operator, or given up.
     Dead,
 }
 
 impl Status {
-    /// All of them.
+    /// All statuses.
     pub const ALL: [Self; 5] =
         [Self::Running, Self::Compensating, Self::Completed, Self::Compensated, Self::Dead];
 
@@ -43,7 +43,7 @@ impl Status {
         self.into()
     }
 
-    /// Whether the engine still moves the saga by itself.
+    /// Whether the engine still moves the saga without an operator.
     pub fn is_active(self) -> bool {
         match self {
             Self::Running | Self::Compensating => true,
@@ -56,7 +56,7 @@ fn unknown_status(text: &str) -> String {
     format!("`{text}` is no saga status")
 }
 
-/// Which of a step's two sides is meant.
+/// One of a step's two sides: its action or its undo.
 #[derive(
     Clone,
     Copy,
@@ -94,8 +94,8 @@ fn unknown_direction(text: &str) -> String {
 /// One side of one step of a graph.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StepSide {
-    /// Which side.
+    /// Action or undo.
     pub direction: Direction,
-    /// The step, by its place in the graph.
+    /// The index of the step in the graph.
     pub step_index: usize,
 }

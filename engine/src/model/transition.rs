@@ -1,5 +1,5 @@
-//! Decides how a saga moves: state and event in, new state and what to do next out. No I/O, no clock, no randomness,
-//! so that everything about unwinding can be tested here; the doctor replays stored histories through it.
+//! Decides how a saga moves: from a state and an event it computes the new state and what to do next. No I/O, no clock,
+//! no randomness, so compensation can be tested exhaustively here, and `sagaline doctor` can replay stored histories.
 
 use crate::model::{
     graph::Graph,
@@ -8,35 +8,35 @@ use crate::model::{
     status::{Direction, Status, StepSide},
 };
 
-/// How often an attempt may be lost with its process before a person is asked.
+/// How often in a row an attempt may be lost with its process before the saga is dead-lettered.
 pub(crate) const MAX_LOST_ATTEMPTS: u32 = 5;
 
-/// The moving part of a saga.
+/// The part of a saga that transitions change.
 #[derive(Clone, Debug, PartialEq)]
 pub struct State {
     /// Its status.
     pub status: Status,
-    /// The place of its step in the graph.
+    /// The index of its step in the graph.
     pub step_index: usize,
-    /// The side of the step that is next, under way, or was last.
+    /// The side of the step that is next, in progress, or was last.
     pub direction: Direction,
-    /// Attempts of this side so far, the one under way included.
+    /// The attempts of this side so far, including the one in progress.
     pub attempt: u32,
     /// How often in a row an attempt was lost with its process.
     pub lost_attempts: u32,
     /// Whether an earlier attempt of this call may have happened.
     pub in_doubt: bool,
-    /// Why it compensates.
+    /// Why the saga compensates.
     pub cause: Option<Cause>,
 }
 
 impl State {
-    /// The side of a step that it stands at.
+    /// The side of the step at which the saga is.
     pub fn side(&self) -> StepSide {
         StepSide { direction: self.direction, step_index: self.step_index }
     }
 
-    /// The state right before the first step.
+    /// The state before the first step.
     pub fn initial() -> Self {
         Self {
             status: Status::Running,
@@ -55,45 +55,46 @@ impl State {
 pub enum Event {
     /// A worker begins an attempt (or has claimed the saga to do so).
     AttemptStarted,
-    /// It was handed back before it began.
+    /// A claim was released before the attempt began.
     Released,
-    /// The attempt was lost with its process, and somebody takes over.
+    /// The attempt was lost with its process, and another worker takes over.
     Lost,
-    /// The attempt did it.
+    /// The attempt succeeded.
     Done,
     /// The attempt is to be repeated.
     Retry(Counts),
-    /// The last attempt did not do it either.
+    /// The last attempt failed, too.
     Exhausted(Failure),
-    /// The answer was no.
+    /// The step failed for good.
     Failed(Failure),
     /// The saga is cancelled.
     Cancel {
-        /// Who cancels it.
+        /// The operator or caller who cancels it.
         actor: String,
-        /// Why.
+        /// The reason that they give.
         reason: String,
-        /// What the cancel comes from.
+        /// What caused the cancel.
         origin: CancelOrigin,
     },
     /// The deadline passed.
     DeadlinePassed,
-    /// The engine can't go on by itself.
+    /// The engine can't continue the saga without an operator.
     Parked,
     /// An operator retries the dead saga.
     Retried,
-    /// The dead saga ends as it is; see [`discard`] for when it had better not.
+    /// An operator discards the dead saga: it ends as it is. [`discard`] tells whether that would leave effects that
+    /// are not undone.
     Discarded,
 }
 
-/// What follows from a move.
+/// What to do after a transition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
-    /// Work on the new state's step and direction.
+    /// Run the new state's side of its step.
     Work,
-    /// Work on it again, but later.
+    /// Run the same side again, but later.
     Wait,
-    /// Nothing: the saga is at rest.
+    /// Nothing: the saga has ended or is dead.
     Rest,
 }
 
@@ -103,10 +104,10 @@ pub enum Refusal {
     /// The pivot is done, or may be.
     #[error("past the point of no return")]
     PastPivot,
-    /// It compensates already.
-    #[error("already unwinding")]
+    /// The saga already compensates.
+    #[error("already compensating")]
     AlreadyCompensating,
-    /// It has ended.
+    /// The saga has ended.
     #[error("already ended")]
     Ended,
     /// The event makes no sense in this state; the caller has a bug.
@@ -114,10 +115,10 @@ pub enum Refusal {
     Impossible,
 }
 
-/// Moves a saga.
+/// Computes the next state.
 ///
 /// # Errors
-/// When the event does not apply in this state; the state then stays as it is.
+/// When the event does not apply in this state.
 pub fn transition(graph: &Graph, state: &State, event: &Event) -> Result<(State, Next), Refusal> {
     match event {
         Event::AttemptStarted => {
@@ -147,9 +148,9 @@ pub fn transition(graph: &Graph, state: &State, event: &Event) -> Result<(State,
             origin: *origin,
         }),
         Event::DeadlinePassed => interrupt(graph, state, || Cause::DeadlinePassed),
-        Event::Parked => moving(state).map(park),
+        Event::Parked => moving(state).map(dead_letter),
         Event::Retried => match state.status {
-            Status::Dead => Ok((revive(state), Next::Work)),
+            Status::Dead => Ok((retry_dead(state), Next::Work)),
             Status::Running | Status::Compensating | Status::Completed | Status::Compensated => {
                 Err(Refusal::Impossible)
             }
@@ -163,7 +164,7 @@ pub fn transition(graph: &Graph, state: &State, event: &Event) -> Result<(State,
     }
 }
 
-/// Whether the saga could still be made to compensate by a cancel or a deadline.
+/// Whether a cancel or a deadline could still make the saga compensate.
 pub fn can_compensate(graph: &Graph, state: &State) -> bool {
     match graph.steps.get(state.step_index).map(|node| node.placement) {
         Some(Placement::BeforePivot) => true,
@@ -172,18 +173,19 @@ pub fn can_compensate(graph: &Graph, state: &State) -> bool {
     }
 }
 
-/// What it comes to when nobody is to go on with a dead saga.
+/// What happens to a dead saga that is discarded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DiscardEffect {
-    /// It can still compensate, and does, as if it had been cancelled: nothing is left standing.
+    /// It can still compensate, and does so as if it had been cancelled: every effect is undone.
     Compensate,
-    /// It is behind its pivot (or may be): it ends as it is, which is as far forward as it came.
+    /// It is past its pivot (or may be): it ends as it is.
     Finish,
-    /// It died while it compensated, or nobody here knows its step: to end it would leave standing what is not undone.
+    /// It died while compensating, or this process does not know its step: ending it would leave effects that are not
+    /// undone.
     Abandon,
 }
 
-/// Tells what giving up a saga comes to that is dead in this state.
+/// Decides what a discard of a dead saga in this state does.
 pub fn discard(graph: &Graph, state: &State) -> DiscardEffect {
     match state.direction {
         Direction::Undo => DiscardEffect::Abandon,
@@ -226,21 +228,21 @@ fn repeated(graph: &Graph, state: State, counts: Counts) -> State {
     }
 }
 
-/// The step can't be done: compensate where that is possible, else ask a person.
+/// The step failed for good: compensates if possible, else dead-letters the saga.
 fn fail(graph: &Graph, state: State, failure: &Failure) -> (State, Next) {
     match state.direction {
         Direction::Action if can_compensate(graph, &state) => {
             let step = graph.steps[state.step_index].name.clone();
-            unwind(graph, &state, Cause::Failed { step, failure: failure.clone() })
+            compensate(graph, &state, Cause::Failed { step, failure: failure.clone() })
         }
-        Direction::Action | Direction::Undo => park(state),
+        Direction::Action | Direction::Undo => dead_letter(state),
     }
 }
 
 fn interrupt(graph: &Graph, state: &State, cause: impl FnOnce() -> Cause) -> Result<(State, Next), Refusal> {
     match (state.status, state.direction) {
         (Status::Running, _) | (Status::Dead, Direction::Action) if can_compensate(graph, state) => {
-            Ok(unwind(graph, state, cause()))
+            Ok(compensate(graph, state, cause()))
         }
         (Status::Running, _) | (Status::Dead, Direction::Action) => Err(Refusal::PastPivot),
         (Status::Compensating, _) | (Status::Dead, Direction::Undo) => Err(Refusal::AlreadyCompensating),
@@ -248,8 +250,8 @@ fn interrupt(graph: &Graph, state: &State, cause: impl FnOnce() -> Cause) -> Res
     }
 }
 
-/// Turns round: the step itself is undone only if it may have happened.
-fn unwind(graph: &Graph, state: &State, cause: Cause) -> (State, Next) {
+/// Starts compensating. The current step itself is undone only if it may have happened.
+fn compensate(graph: &Graph, state: &State, cause: Cause) -> (State, Next) {
     let beyond = if state.in_doubt { state.step_index + 1 } else { state.step_index };
     let turned = State {
         status: Status::Compensating,
@@ -263,7 +265,7 @@ fn unwind(graph: &Graph, state: &State, cause: Cause) -> (State, Next) {
     undo_from(graph, turned, beyond)
 }
 
-/// Goes to the last step before `beyond` that has an undo; without one everything is undone.
+/// Moves to the last step before `beyond` that has an undo; if there is none, the saga is compensated.
 fn undo_from(graph: &Graph, state: State, beyond: usize) -> (State, Next) {
     match graph.steps[..beyond].iter().rposition(|node| node.undo == UndoKind::HasUndo) {
         Some(step_index) => (State { step_index, attempt: 0, lost_attempts: 0, ..state }, Next::Work),
@@ -271,11 +273,11 @@ fn undo_from(graph: &Graph, state: State, beyond: usize) -> (State, Next) {
     }
 }
 
-fn park(state: State) -> (State, Next) {
+fn dead_letter(state: State) -> (State, Next) {
     (State { status: Status::Dead, ..state }, Next::Rest)
 }
 
-fn revive(state: &State) -> State {
+fn retry_dead(state: &State) -> State {
     let status = match state.direction {
         Direction::Action => Status::Running,
         Direction::Undo => Status::Compensating,

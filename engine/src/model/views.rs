@@ -1,4 +1,4 @@
-//! What the engine tells about sagas: read models for APIs, consoles and tests.
+//! Read models of sagas and their histories, for APIs, consoles and tests.
 
 use std::time::Duration;
 
@@ -17,72 +17,72 @@ use crate::model::{
 /// One saga as it is stored.
 #[derive(Clone, Debug, Serialize)]
 pub struct SagaView {
-    /// Its id.
+    /// The saga's id.
     pub saga_id: SagaId,
     /// The definition's name.
     pub definition: String,
-    /// The shape that the definition had when the saga began.
+    /// The hash of the definition's graph when the saga was started.
     pub graph_hash: String,
-    /// Its queue.
+    /// The saga's queue.
     pub queue: String,
-    /// Its status.
+    /// The saga's status.
     pub status: Status,
-    /// The step it stands at, or ended at.
+    /// The step at which the saga is, or at which it ended.
     pub step: String,
-    /// Which side of the step is next, under way, or was last.
+    /// The side of the step that is next, in progress, or was last.
     pub direction: Direction,
-    /// What makes its start idempotent, if the caller gave one.
+    /// The key that makes the start idempotent, if the caller gave one.
     pub business_key: Option<String>,
-    /// The attempt under way or made last, from one; zero before the first.
+    /// The current or last attempt, from one; zero before the first.
     pub attempt: u32,
-    /// When it can move next, or when its lease ends; `None` when it has ended.
+    /// When the saga can move next, or when its lease ends; `None` once it has ended.
     pub due_at: Option<DateTime<Utc>>,
-    /// When it compensates if it has not passed its pivot.
+    /// When the saga compensates if it has not passed its pivot.
     pub deadline_at: Option<DateTime<Utc>>,
-    /// Who works on it now.
+    /// The worker that holds the saga's lease.
     pub lease_owner: Option<WorkerId>,
-    /// Grows with every claim.
+    /// Increases with every claim.
     pub epoch: i64,
     /// The last error, one sentence.
     pub error: Option<String>,
-    /// Why it compensates or compensated.
+    /// Why the saga compensates or compensated.
     pub cause: Option<Cause>,
-    /// A cancel that was asked for and not acted on yet.
+    /// Whether a cancel was requested that no worker has acted on yet.
     pub cancel_requested: bool,
-    /// Its input.
+    /// The saga's input.
     pub input: Value,
-    /// When it was started.
+    /// When the saga was started.
     pub created_at: DateTime<Utc>,
-    /// When it completed, was compensated, or was discarded.
+    /// When the saga completed, was compensated, or was given up.
     pub ended_at: Option<DateTime<Utc>>,
 }
 
-/// What happened to a saga, in order; numbered from one without gaps.
+/// One entry of a saga's history. Entries are numbered from one without gaps.
 #[derive(Clone, Debug, Serialize)]
 pub struct HistoryEntry {
-    /// Its number.
+    /// The number of the entry.
     pub seq: i32,
-    /// The step concerned.
+    /// The step.
     pub step: String,
     /// The side of the step.
     pub direction: Direction,
-    /// What it came to.
+    /// What happened.
     pub outcome: HistoryOutcome,
-    /// The attempt, from one; zero for entries that are none.
+    /// The number of the attempt, from one; zero for entries that are not attempts.
     pub attempt: u32,
     /// When the attempt began.
     pub started_at: DateTime<Utc>,
-    /// How long it took.
+    /// How long the attempt took.
     pub duration_ms: i64,
-    /// What it gave.
+    /// The output of the step.
     pub output: Option<Value>,
-    /// The error with its causes, outermost first; for a cancel, who and why.
+    /// The error with its causes, outermost first; for a cancel, the actor and the reason.
     pub error: Vec<String>,
-    /// What the step added to the error for programs.
+    /// The details that the step added to the error.
     pub details: Option<Value>,
-    /// The process that did it.
+    /// The process that wrote the entry.
     pub worker: Option<WorkerId>,
-    /// The epoch of its claim.
+    /// The epoch of that process's claim.
     pub epoch: i64,
 }
 
@@ -102,30 +102,30 @@ pub struct HistoryEntry {
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case", parse_err_ty = String, parse_err_fn = unknown_outcome)]
 pub enum HistoryOutcome {
-    /// An attempt that is under way now; read off the saga, not stored.
+    /// An attempt in progress; derived from the saga's row, not stored.
     Started,
-    /// The attempt did it.
+    /// The attempt succeeded.
     Done,
-    /// The attempt is to be repeated.
+    /// The attempt failed and is repeated.
     Retry,
     /// Nothing was attempted; the work was snoozed.
     Snoozed,
-    /// The answer was no.
+    /// The step failed for good.
     Failed,
-    /// The process was gone or too slow, and another took over.
+    /// The process vanished or was too slow, and another one took over.
     Lost,
-    /// Parked for a person: what is stored can't be read, its definition or step is unknown here, or the step keeps
-    /// killing its process.
+    /// Dead-lettered because the engine can't continue: the stored data can't be read, no process knows the definition
+    /// or step, or the step keeps crashing its process.
     Parked,
-    /// Out of attempts: from here the saga compensates or is dead.
+    /// Out of attempts: the saga compensates or is dead.
     Exhausted,
-    /// Somebody cancelled.
+    /// The saga was cancelled.
     Cancelled,
     /// The deadline passed.
     DeadlinePassed,
     /// An operator retried the dead saga.
     Retried,
-    /// An operator gave it up.
+    /// A dead saga was given up by an operator or because its dead job expired.
     Discarded,
 }
 
@@ -140,29 +140,29 @@ fn unknown_outcome(text: &str) -> String {
     format!("`{text}` is no outcome")
 }
 
-/// Which sagas to list; every field narrows.
+/// Which sagas to list; every field narrows the list.
 #[derive(Clone, Debug, Default)]
 pub struct SagaFilter {
-    /// Of this definition.
+    /// Only sagas of this definition.
     pub definition: Option<String>,
-    /// In this status.
+    /// Only sagas in this status.
     pub status: Option<Status>,
-    /// With this business key.
+    /// Only the saga with this business key.
     pub business_key: Option<String>,
-    /// Started after this.
+    /// Only sagas started after this time.
     pub created_after: Option<DateTime<Utc>>,
-    /// Started before this.
+    /// Only sagas started before this time.
     pub created_before: Option<DateTime<Utc>>,
-    /// Unfinished, and overdue by more than this: nobody moves them.
+    /// Only active sagas that are overdue by more than this: no worker moves them.
     pub stuck_for: Option<Duration>,
 }
 
-/// A page of a list, newest first: give the last id of one page to get the next.
+/// A page of a list, newest first. To get the next page, pass the last id of this one.
 #[derive(Clone, Copy, Debug)]
 pub struct Page {
-    /// Only what comes after this id in the list's order.
+    /// Only items after this id in the list's order.
     pub after: Option<Uuid>,
-    /// At most this many, one to a thousand.
+    /// The most items to return, one to a thousand.
     pub limit: u32,
 }
 
@@ -173,15 +173,15 @@ pub struct StatusCount {
     pub definition: String,
     /// The status.
     pub status: Status,
-    /// How many.
+    /// The number of sagas.
     pub count: i64,
 }
 
-/// How a saga came to rest.
+/// The status in which a saga ended or died.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FinalStatus {
     /// `Completed`, `Compensated` or `Dead`.
     pub status: Status,
-    /// Why it compensated, if it did.
+    /// Why the saga compensated, if it did.
     pub cause: Option<Cause>,
 }

@@ -1,4 +1,4 @@
-//! What people did to sagas: cancels, retries and discards, each with who and why.
+//! Reads the audit records of what operators did to sagas.
 
 use chrono::{DateTime, Utc};
 
@@ -9,11 +9,11 @@ use crate::{
 };
 
 impl Engine {
-    /// Lists what people did to sagas, the newest first, from behind `after` on: a time, and a number among the records
-    /// of that time.
+    /// Lists the audit records, newest first. `after` is the position after which the list starts: a time, and an id
+    /// among the records of that time.
     ///
     /// # Errors
-    /// When the database is away.
+    /// When the database can't be reached.
     pub async fn audit(
         &self,
         filter: &AuditFilter,

@@ -1,4 +1,4 @@
-//! What people do to sagas: cancel, retry, discard. Every change is one transaction with its audit row.
+//! Cancels sagas. The cancel and its audit record are one transaction.
 
 use sqlx::PgConnection;
 
@@ -23,14 +23,14 @@ use crate::{
     },
 };
 
-/// What a cancel did.
+/// The effect of a cancel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CancelOutcome {
-    /// The saga compensates from now on (or had nothing to undo and has ended).
+    /// The saga compensates from now on, or had nothing to undo and has ended.
     Compensating,
-    /// A worker is in the middle of a step; the saga compensates when that ends, unless it passes its pivot by then.
+    /// A worker is executing a step; the saga compensates when that step ends, unless it passes its pivot by then.
     Requested,
-    /// It was compensating already.
+    /// The saga was already compensating.
     AlreadyCompensating,
 }
 
@@ -38,7 +38,7 @@ impl Engine {
     /// Makes a saga compensate that has not passed its pivot.
     ///
     /// # Errors
-    /// [`CancelError::PastPivot`] and [`CancelError::Ended`] when it is too late; nothing is changed then.
+    /// [`CancelError::PastPivot`] and [`CancelError::Ended`] when it is too late; then nothing is changed.
     pub async fn cancel(
         &self,
         saga_id: SagaId,
@@ -54,7 +54,7 @@ impl Engine {
     }
 }
 
-/// Locks a saga without its dead job; and a dead job always after its saga.
+/// Locks the saga before its dead job. Every transaction that locks both does so in this order.
 async fn cancel(
     core: &Core,
     conn: &mut PgConnection,

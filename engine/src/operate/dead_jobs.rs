@@ -1,4 +1,4 @@
-//! Dead jobs that people act on, one or many: retried or discarded.
+//! Retries and discards dead jobs, one or many at a time.
 
 use std::time::{Duration, Instant};
 
@@ -29,54 +29,54 @@ use crate::{
     support::connection::{is_lock_timeout, is_transient},
 };
 
-/// How many dead jobs are looked up at once.
+/// How many dead jobs are read at once.
 const BATCH_SIZE: u32 = 100;
 
-/// Whether a discard may leave effects standing, because their undo is what died.
+/// Whether a discard may leave effects that are not undone, because the undo itself is what failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DiscardMode {
-    /// It may not: the discard is refused. Retry the undo once its cause is mended.
+    /// It may not: the discard is refused. The operator should fix the cause and retry the undo.
     Safe,
-    /// It may: an operator has seen to them by hand.
+    /// It may: an operator has reversed the effects by hand.
     Force,
 }
 
-/// What a discard came to.
+/// The result of a discard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Discarded {
     /// The saga.
     pub saga_id: SagaId,
-    /// Whether it compensates, ended as it was, or was abandoned.
+    /// Whether the saga compensates, ended as it was, or was abandoned.
     pub effect: DiscardEffect,
 }
 
-/// How far an action on many dead jobs goes.
+/// Limits of an action on many dead jobs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BulkLimits {
-    /// The most dead jobs that are acted on, the oldest first.
+    /// The most dead jobs to act on, oldest first.
     pub max_jobs: u32,
-    /// No further dead job is begun after this time.
+    /// The time after which no further dead job is started.
     pub time_limit: Duration,
 }
 
-/// What an action on many dead jobs came to.
+/// The result of an action on many dead jobs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BulkResult {
-    /// Those acted on, oldest first.
+    /// The dead jobs that were acted on, oldest first.
     pub done: Vec<DeadJobId>,
     /// Those of them whose sagas compensate now.
     pub compensating: Vec<DeadJobId>,
-    /// Those passed over because they were not to be acted on like this, with the reason.
+    /// The dead jobs that were skipped because the action does not apply to them, with the reason.
     pub skipped: Vec<(DeadJobId, String)>,
-    /// Those that could not be acted on, with the error; the others were, all the same.
+    /// The dead jobs that could not be acted on, with the error. Such a failure does not stop the action on the others.
     pub failed: Vec<(DeadJobId, String)>,
 }
 
 impl Engine {
-    /// Puts a dead saga back to work exactly where it died, with fresh attempts.
+    /// Makes a dead saga continue exactly where it died, with fresh attempts.
     ///
     /// # Errors
-    /// When there is no such dead job or somebody has acted on it already.
+    /// When there is no such dead job, or an operator has already acted on it.
     pub async fn retry_dead_job(
         &self,
         id: DeadJobId,
@@ -86,12 +86,12 @@ impl Engine {
         self.act(id, Action::Retry, &by.into(), reason).await.map(|done| done.saga_id)
     }
 
-    /// Gives a dead saga up for good. One that can still compensate does so, as if it had been cancelled; one behind its pivot
-    /// stays `dead`, with an end. See [`DiscardEffect`].
+    /// Gives a dead saga up for good. A saga that can still compensate does so, as if it had been cancelled; a saga
+    /// past its pivot stays `dead`, and ends. See [`DiscardEffect`].
     ///
     /// # Errors
-    /// As [`Engine::retry_dead_job`]; and [`DeadJobError::NotUndone`] for one that died while it compensated, unless the
-    /// discard is forced.
+    /// As [`Engine::retry_dead_job`]; and [`DeadJobError::NotUndone`] for a saga that died while compensating, unless
+    /// the discard is forced.
     pub async fn discard_dead_job(
         &self,
         id: DeadJobId,
@@ -103,11 +103,11 @@ impl Engine {
         Ok(Discarded { saga_id, effect: effect.unwrap_or(DiscardEffect::Finish) })
     }
 
-    /// Retries the open dead jobs that match, oldest first, each in its own transaction. One that somebody else acts on
-    /// meanwhile is passed over.
+    /// Retries the open dead jobs that match, oldest first, each in its own transaction. Skips a dead job on which
+    /// another operator acts in the meantime.
     ///
     /// # Errors
-    /// When the database is away; those retried until then stay so.
+    /// When the database can't be reached; dead jobs retried before that stay retried.
     pub async fn retry_dead_jobs(
         &self,
         filter: &DeadJobFilter,
@@ -119,10 +119,10 @@ impl Engine {
     }
 
     /// Discards the open dead jobs that match, oldest first, each in its own transaction, as
-    /// [`Engine::discard_dead_job`] does. One that somebody else acts on meanwhile is passed over.
+    /// [`Engine::discard_dead_job`] does. Skips a dead job on which another operator acts in the meantime.
     ///
     /// # Errors
-    /// When the database is away; those discarded until then stay so.
+    /// When the database can't be reached; dead jobs discarded before that stay discarded.
     pub async fn discard_dead_jobs(
         &self,
         filter: &DeadJobFilter,
@@ -143,7 +143,7 @@ impl Engine {
         reason: &str,
     ) -> Result<BulkResult, sqlx::Error> {
         let (began, most) = (Instant::now(), limits.max_jobs as usize);
-        // What is retried and dies again meanwhile is not for this one.
+        // Excludes sagas that die again during this call, so that it can't go on forever.
         let now = self.now().await?;
         let until = filter.died_before.map_or(now, |before| before.min(now));
         let filter = DeadJobFilter { died_before: Some(until), ..filter.clone() };
@@ -153,8 +153,9 @@ impl Engine {
             let Some(last) = ids.last().copied() else { return Ok(done) };
             after = Some(last);
             for id in ids.into_iter().map(DeadJobId) {
-                note(&mut done, id, self.act(id, action, by, reason).await)?;
-                // Those left alone are looked at again by the next call, and must not make this one endless.
+                record_result(&mut done, id, self.act(id, action, by, reason).await)?;
+                // Skipped and failed dead jobs stay open, so the next call reads them again. They count against the
+                // limit, too.
                 let enough = done.done.len() >= most || done.skipped.len() + done.failed.len() >= most;
                 if enough || began.elapsed() >= limits.time_limit {
                     return Ok(done);
@@ -178,9 +179,9 @@ impl Engine {
     }
 }
 
-/// Sorts what acting on one of many came to. Only a database that is away ends it: whatever is wrong with one, the others
-/// are not kept from repair.
-fn note(
+/// Adds the result for one dead job to `done`. Returns an error only when the database can't be reached; other failures
+/// are recorded, so that the remaining dead jobs are still acted on.
+fn record_result(
     done: &mut BulkResult,
     id: DeadJobId,
     result: Result<Acted, DeadJobError>,
@@ -192,14 +193,14 @@ fn note(
                 done.compensating.push(id);
             }
         }
-        // Somebody else acted on it.
+        // Another operator acted on it.
         Err(DeadJobError::NotFound(_) | DeadJobError::AlreadyResolved(_) | DeadJobError::Archived(_)) => {}
         Err(error @ DeadJobError::NotUndone { .. }) => done.skipped.push((id, error.to_string())),
         Err(DeadJobError::Database(error)) if is_transient(&error) && !is_lock_timeout(&error) => {
             return Err(error);
         }
         Err(error @ (DeadJobError::Database(_) | DeadJobError::Owner(_))) => {
-            tracing::error!(dead_job.id = %id, error = &error as &dyn std::error::Error, "a dead job can't be acted on; it is passed over");
+            tracing::error!(dead_job.id = %id, error = &error as &dyn std::error::Error, "a dead job can't be acted on; it is skipped");
             done.failed.push((id, chain(&error).join(": ")));
         }
     }
@@ -214,7 +215,7 @@ enum Action {
 
 struct Acted {
     saga_id: SagaId,
-    /// What a discard came to.
+    /// The effect of a discard; `None` for a retry.
     effect: Option<DiscardEffect>,
 }
 
@@ -230,7 +231,7 @@ async fn act(
         return Err(gone(conn, id).await?);
     };
     let saga_id = SagaId(saga_id);
-    // The saga first, as a cancel does, so that the two can't wait for each other.
+    // The saga is locked first, as in a cancel, so that the two can't deadlock.
     let row = store::commits::lock(conn, saga_id.0).await?;
     match store::dead_jobs::lock(conn, id.0).await? {
         None => return Err(gone(conn, id).await?),
@@ -276,22 +277,24 @@ async fn act(
     Ok((Acted { saga_id, effect }, after))
 }
 
-/// What a discard would leave standing, as far as this process can tell.
+/// Describes what a discard would leave without an undo, as far as this process knows.
 fn not_undone(saga: &LockedSaga) -> String {
     let graph = saga.graph();
     if saga.state.direction == Direction::Action || saga.state.step_index >= graph.steps.len() {
         let step = &saga.row.step;
-        return format!("this process does not know its step `{step}`, nor so what would be left standing");
+        return format!(
+            "this process does not know its step `{step}`, and so not which effects would remain"
+        );
     }
     let standing = graph.steps[..=saga.state.step_index].iter();
     let standing: Vec<_> = standing
         .filter(|node| node.undo == UndoKind::HasUndo)
         .map(|node| format!("`{}`", node.name))
         .collect();
-    format!("it died while it unwound, and this is not undone: {}", standing.join(", "))
+    format!("it died while compensating, and these steps are not undone: {}", standing.join(", "))
 }
 
-/// Why there is no dead job of this id.
+/// The error for a dead job that is not open: archived or not found.
 async fn gone(conn: &mut PgConnection, id: DeadJobId) -> Result<DeadJobError, sqlx::Error> {
     let archived = store::archive::is_archived(conn, id.0).await?;
     Ok(if archived { DeadJobError::Archived(id) } else { DeadJobError::NotFound(id) })

@@ -1,4 +1,5 @@
-//! Deadlines of dead sagas: nobody claims them, so somebody has to look whose deadline passed.
+//! Enforces the deadlines of dead sagas. No worker claims a dead saga, so a separate query finds those that are
+//! overdue.
 
 use crate::{
     engine::Engine,
@@ -10,18 +11,18 @@ use crate::{
 };
 
 impl Engine {
-    /// Has dead sagas compensate whose deadline passed before their pivot, at most `limit`; gives how many. A process that
-    /// works on queues does it by itself.
+    /// Makes dead sagas compensate whose deadline passed before their pivot, at most `limit`; returns how many. A
+    /// process that works on queues calls this by itself.
     ///
     /// # Errors
-    /// When the database is away; those that compensate by then go on doing so.
+    /// When the database can't be reached; sagas that already compensate by then continue to do so.
     pub async fn compensate_overdue(&self, limit: u32) -> Result<u32, sqlx::Error> {
         compensate(&self.core, limit).await
     }
 }
 
 pub(crate) async fn compensate(core: &Core, limit: u32) -> Result<u32, sqlx::Error> {
-    let places = |placement| {
+    let steps_at = |placement| {
         let definitions = core.definitions.values();
         let nodes = definitions.flat_map(|definition| {
             definition.graph.steps.iter().map(|node| (definition.graph.name.as_str(), node))
@@ -31,7 +32,7 @@ pub(crate) async fn compensate(core: &Core, limit: u32) -> Result<u32, sqlx::Err
             .map(|(name, node)| format!("{name}/{}", node.name))
             .collect::<Vec<_>>()
     };
-    let (before, pivots) = (places(Placement::BeforePivot), places(Placement::Pivot));
+    let (before, pivots) = (steps_at(Placement::BeforePivot), steps_at(Placement::Pivot));
     let mut compensating = 0;
     for saga_id in store::dead_jobs::overdue(&core.pool, &before, &pivots, limit).await? {
         let mut transaction = core.pool.begin().await?;
@@ -41,7 +42,7 @@ pub(crate) async fn compensate(core: &Core, limit: u32) -> Result<u32, sqlx::Err
         match give_up::pass_deadline(core, &mut transaction, SagaId(saga_id)).await {
             Ok(Some(after)) => {
                 transaction.commit().await?;
-                tracing::info!(saga.id = %saga_id, "a dead saga unwinds: its deadline passed");
+                tracing::info!(saga.id = %saga_id, "a dead saga compensates: its deadline passed");
                 effects::publish(core, after);
                 compensating += 1;
             }
@@ -50,7 +51,7 @@ pub(crate) async fn compensate(core: &Core, limit: u32) -> Result<u32, sqlx::Err
                 return Err(error);
             }
             Err(error) => {
-                tracing::error!(saga.id = %saga_id, error = %error, "a dead saga whose deadline passed can't unwind");
+                tracing::error!(saga.id = %saga_id, error = %error, "a dead saga whose deadline passed can't compensate");
             }
         }
     }

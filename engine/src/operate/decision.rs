@@ -1,4 +1,4 @@
-//! A locked saga about which a decision is made, and how that is written.
+//! A locked saga, and how a decision about it is written.
 
 use std::{
     sync::Arc,
@@ -30,7 +30,7 @@ use crate::{
     },
 };
 
-/// A locked saga that is decided about.
+/// A saga that is locked for a decision.
 pub(super) struct LockedSaga {
     pub(super) saga_id: SagaId,
     pub(super) row: LockedSagaRow,
@@ -45,7 +45,7 @@ impl LockedSaga {
             .as_ref()
             .and_then(|known| known.positions.get(&row.step).copied())
             .unwrap_or(usize::MAX);
-        // A cause that can't be read stays stored as it is, and must not keep people from acting.
+        // A cause that can't be decoded stays stored as it is, and must not keep operators from acting.
         let StoredState { state, .. } = row.state.decode(step_index)?;
         Ok(Self { saga_id, row, state, definition })
     }
@@ -61,19 +61,19 @@ impl LockedSaga {
             .map_or_else(|| self.row.step.clone(), |node| node.name.clone())
     }
 
-    /// As the audit shows it.
+    /// The saga's state for an audit record.
     pub(super) fn audit_json(&self) -> Value {
         self.audit_json_as(&self.state)
     }
 
-    /// As the audit shows it once it is in this state.
+    /// The saga's new state for an audit record.
     pub(super) fn audit_json_as(&self, state: &State) -> Value {
         json!({
             "status": state.status.name(), "step": self.step_at(state), "direction": state.direction.name(),
         })
     }
 
-    /// Writes the new state, its history row, and tells the observer.
+    /// Writes the new state and its history row, and calls the observer.
     pub(super) async fn apply(
         &self,
         core: &Core,

@@ -1,4 +1,4 @@
-//! The end of dead jobs that nobody acts on: they are archived, and their sagas given up. And the end of the archive.
+//! Expires dead jobs: archives those whose time to live is over, gives their sagas up, and prunes the archive.
 
 use std::{sync::Arc, time::Duration};
 
@@ -29,38 +29,38 @@ use crate::{
     },
 };
 
-/// About how often a process that works on queues looks for expired dead jobs.
+/// How often a process that works on queues looks for expired dead jobs, with jitter.
 const INTERVAL: Duration = Duration::from_secs(30);
-/// How many are looked at in one go.
+/// How many dead jobs are archived in one round.
 const BATCH_SIZE: u32 = 100;
-/// How many archived ones are thrown away in one go.
+/// How many archived dead jobs are deleted in one round.
 const PRUNE_BATCH_SIZE: u32 = 1000;
 
 impl Engine {
-    /// Archives dead jobs whose time to live is over, at most `limit`, the longest overdue first; gives how many. Where
-    /// nobody had acted, the saga compensates if it still can; else, behind its pivot, it stays dead, with an end. Its history
-    /// says so. What died in an undo never expires. Any number of processes may do so at once; a process that works on
-    /// queues does it by itself.
+    /// Archives dead jobs whose time to live is over, at most `limit`, the longest overdue first; returns how many. If
+    /// no operator has acted on one, its saga is given up, which its history records: it compensates if it still can;
+    /// past its pivot it stays dead, and ends. Sagas that died in an undo never expire. Any number of processes may
+    /// call this at once; a process that works on queues calls it by itself.
     ///
     /// # Errors
-    /// When the database is away; those archived until then stay so.
+    /// When the database can't be reached; dead jobs archived before that stay archived.
     pub async fn expire_dead_jobs(&self, limit: u32) -> Result<u32, sqlx::Error> {
         expire(&self.core, limit).await
     }
 
-    /// Throws away archived dead jobs that were kept long enough, at most `limit`; gives how many.
+    /// Deletes archived dead jobs whose retention is over, at most `limit`; returns how many.
     ///
     /// # Errors
-    /// When the database is away.
+    /// When the database can't be reached.
     pub async fn prune_dead_job_archive(&self, limit: u32) -> Result<u64, sqlx::Error> {
         prune(&self.core, limit).await
     }
 
-    /// Lists archived dead jobs, the last parked first. `with_resolved` of the filter brings those, too, that somebody
-    /// had acted on.
+    /// Lists archived dead jobs, the last that died first. With the filter's `with_resolved`, the list also has those
+    /// on which an operator had acted.
     ///
     /// # Errors
-    /// When the database is away.
+    /// When the database can't be reached.
     pub async fn archived_dead_jobs(
         &self,
         filter: &DeadJobFilter,
@@ -72,14 +72,14 @@ impl Engine {
     /// Reads an archived dead job.
     ///
     /// # Errors
-    /// When the database is away.
+    /// When the database can't be reached.
     pub async fn archived_dead_job(&self, id: DeadJobId) -> Result<Option<ArchivedDeadJob>, sqlx::Error> {
         store::archive::archived_dead_job(self.pool(), id.0).await
     }
 }
 
-/// Looks after dead jobs whose time, or whose saga's, is over, now and then until the engine stops; only in processes that
-/// work on queues.
+/// Periodically expires dead jobs, enforces deadlines of dead sagas and prunes the archive, until the engine stops. It
+/// runs only in processes that work on queues.
 pub(crate) async fn run(core: Arc<Core>) {
     loop {
         tokio::select! {
@@ -90,7 +90,7 @@ pub(crate) async fn run(core: Arc<Core>) {
             continue;
         }
         if let Err(error) = expire_all(&core).await {
-            tracing::warn!(error = %error, "dead jobs can't be looked after now; trying again later");
+            tracing::warn!(error = %error, "can't expire dead jobs now; trying again later");
         }
     }
 }
@@ -119,7 +119,7 @@ async fn expire(core: &Core, limit: u32) -> Result<u32, sqlx::Error> {
             Err(StepError::Database(error)) if is_transient(&error) => return Err(error),
             Err(error) => {
                 transaction.rollback().await?;
-                tracing::error!(dead_job.id = %id, error = %error, "an expired dead job can't be archived; it waits for another day");
+                tracing::error!(dead_job.id = %id, error = %error, "an expired dead job can't be archived; trying again in a day");
                 store::archive::postpone(&mut *core.pool.acquire().await?, id).await?;
             }
         }
@@ -127,15 +127,15 @@ async fn expire(core: &Core, limit: u32) -> Result<u32, sqlx::Error> {
     Ok(archived)
 }
 
-/// What became of one that expired.
+/// The result for one dead job whose time to live is over.
 enum Expiry {
     Archived {
         why: &'static str,
         after: CommitEffects,
     },
-    /// It waits on.
+    /// It was not archived and stays open.
     Postponed,
-    /// Somebody else is at it, or was.
+    /// Another transaction holds the lock, or has already archived it.
     Locked,
 }
 
@@ -145,13 +145,13 @@ async fn expire_one(
     id: Uuid,
     saga_id: Uuid,
 ) -> Result<Expiry, StepError> {
-    // The saga first, as whoever else acts on it.
+    // The saga is locked first, in the same order as everywhere else.
     if !store::archive::lock_saga(conn, saga_id).await? {
         return Ok(Expiry::Locked);
     }
     let (why, after) = match store::dead_jobs::lock(conn, id).await? {
         None => return Ok(Expiry::Locked),
-        // Somebody had acted: what expires is the record of it.
+        // An operator has acted on it: only the record is archived.
         Some((_, Some(_))) => ("resolved", CommitEffects::default()),
         Some((_, None)) => match give_up::expire(core, conn, SagaId(saga_id)).await? {
             Expired::GivenUp(after) => ("expired", after),

@@ -1,4 +1,4 @@
-//! What the engine itself decides about dead sagas when a time is over: their dead job's, or their own deadline.
+//! Gives dead sagas up when their dead job expires, and makes them compensate when their deadline passes.
 
 use sqlx::PgConnection;
 
@@ -16,24 +16,25 @@ use crate::{
     store,
 };
 
-/// Who acts when nobody did.
+/// The actor that is recorded for decisions of the engine.
 const ENGINE: &str = "engine";
-/// Why a saga is given up whose dead job expired.
-const UNATTENDED: &str = "nobody acted on its dead job before the time to live was over";
+/// The reason that is recorded for an expired dead job.
+const UNATTENDED: &str = "no operator acted on its dead job before its time to live was over";
 
-/// What becomes of a saga whose dead job expired.
+/// What happens to a saga whose dead job expired.
 pub(crate) enum Expired {
-    /// It compensates, or has ended.
+    /// The saga compensates, or has ended.
     GivenUp(CommitEffects),
-    /// It died while it compensated: no clock gives that up.
+    /// The saga died while compensating, and only an operator may give it up.
     Waits,
-    /// Nobody here knows its step; perhaps another process does.
+    /// This process does not know the saga's step; another process may.
     Unknown,
-    /// It is not dead, or has ended, whatever its dead job says: that is for the invariants to find.
+    /// The saga is not dead, or has ended, which contradicts its dead job. `sagaline doctor` reports such rows.
     NotDead,
 }
 
-/// Gives up a saga whose dead job expired, where that leaves nothing undone. Its dead job is the caller's.
+/// Gives a saga up whose dead job expired, unless that would leave effects that are not undone. The caller updates the
+/// dead job.
 pub(crate) async fn expire(
     core: &Core,
     conn: &mut PgConnection,
@@ -55,7 +56,7 @@ pub(crate) async fn expire(
     saga.apply(core, conn, state, outcome, format!("expired: {UNATTENDED}")).await.map(Expired::GivenUp)
 }
 
-/// Has a dead saga compensate whose deadline passed; `None` when it is not dead any more, or can't compensate.
+/// Makes a dead saga compensate whose deadline passed; `None` if it is no longer dead, or can't compensate.
 pub(crate) async fn pass_deadline(
     core: &Core,
     conn: &mut PgConnection,
@@ -70,7 +71,7 @@ pub(crate) async fn pass_deadline(
     saga.apply(core, conn, state, HistoryOutcome::DeadlinePassed, why.into()).await.map(Some)
 }
 
-/// Locks a saga that is dead and has not ended.
+/// Locks a saga; `None` if it is not dead, or has ended.
 async fn dead(
     core: &Core,
     conn: &mut PgConnection,

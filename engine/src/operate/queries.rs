@@ -1,4 +1,4 @@
-//! What can be read of sagas, dead jobs and queues.
+//! Queries about sagas, histories, dead jobs and queues.
 
 use crate::{
     engine::Engine,
@@ -15,7 +15,7 @@ impl Engine {
     /// Reads a saga.
     ///
     /// # Errors
-    /// When the database is away. The same holds for all reads below.
+    /// When the database can't be reached.
     pub async fn saga(&self, saga_id: SagaId) -> Result<Option<SagaView>, sqlx::Error> {
         store::queries::saga(self.pool(), saga_id.0).await
     }
@@ -36,11 +36,11 @@ impl Engine {
         self.part_of_history(saga_id, 0, i64::MAX).await
     }
 
-    /// Reads at most `limit` entries of a saga's history, those behind the entry with the number `after`; `None` when there
-    /// is no such saga.
+    /// Reads at most `limit` entries of a saga's history that come after the entry with the number `after`; `None` when
+    /// there is no such saga.
     ///
     /// # Errors
-    /// When the database is away.
+    /// When the database can't be reached.
     pub async fn history_after(
         &self,
         saga_id: SagaId,
@@ -63,11 +63,11 @@ impl Engine {
         Ok(Some(history))
     }
 
-    /// Reads the newest entries of a saga's history about the action of one step, at most `most` of them, in order; none when
+    /// Reads the newest history entries about the action of one step, in order, at most `most` of them. Empty when
     /// there is no such saga.
     ///
     /// # Errors
-    /// When the database is away.
+    /// When the database can't be reached.
     pub async fn latest_attempts(
         &self,
         saga_id: SagaId,
@@ -101,7 +101,7 @@ impl Engine {
         store::dead_jobs::count(self.pool(), filter).await
     }
 
-    /// Counts the dead jobs that match, by where they died and by error.
+    /// Counts the dead jobs that match, by the step at which they died and by error.
     ///
     /// # Errors
     /// When the database is away.
@@ -112,7 +112,7 @@ impl Engine {
         })
     }
 
-    /// Tells how much work waits in each queue that has any.
+    /// Counts the due, waiting and leased sagas of each queue that has any.
     ///
     /// # Errors
     /// When the database is away.
@@ -120,7 +120,7 @@ impl Engine {
         store::queries::queue_depths(self.pool()).await
     }
 
-    /// Counts the sagas that are unfinished or dead, by definition and status.
+    /// Counts the active and dead sagas by definition and status.
     ///
     /// # Errors
     /// When the database is away.

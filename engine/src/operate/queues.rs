@@ -1,4 +1,4 @@
-//! Queues as people see, pause and resume them.
+//! Lists, pauses and resumes queues.
 
 use std::collections::BTreeMap;
 
@@ -33,10 +33,10 @@ impl Engine {
         Ok(queues.into_values().collect())
     }
 
-    /// Tells how a queue is set, and keeps it so for the rest of the caller's transaction.
+    /// Reads whether a queue is paused, and locks that setting for the rest of the caller's transaction.
     ///
     /// # Errors
-    /// When the database is away, or refuses the name.
+    /// When the database can't be reached, or refuses the name.
     pub async fn lock_queue_in(
         &self,
         conn: &mut PgConnection,
@@ -47,11 +47,11 @@ impl Engine {
         Ok(QueueSetting { paused, paused_by, reason, version })
     }
 
-    /// Pauses a queue in the caller's transaction, or resumes it with `None`; gives whether it was paused before. Tell
-    /// the engine with [`Engine::queue_changed`] when that is committed; other processes heed it within about a second.
+    /// Pauses a queue in the caller's transaction, or resumes it with `None`; returns whether it was paused before.
+    /// Call [`Engine::queue_changed`] after the commit; other processes notice the change within about a second.
     ///
     /// # Errors
-    /// When the database is away, or refuses the name.
+    /// When the database can't be reached, or refuses the name.
     pub async fn set_queue_in(
         &self,
         conn: &mut PgConnection,
@@ -66,7 +66,7 @@ impl Engine {
         Ok(was.paused)
     }
 
-    /// Has this process look at once whether a queue is paused.
+    /// Makes this process re-read at once whether a queue is paused.
     pub fn queue_changed(&self, name: &str) {
         self.core.feeds.pauses.forget();
         self.core.feeds.wake(name);

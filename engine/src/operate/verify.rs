@@ -1,4 +1,4 @@
-//! Checks stored histories against the states they should have led to.
+//! Checks that stored histories lead to the stored states of their sagas.
 
 use sqlx::PgPool;
 
@@ -6,14 +6,14 @@ use crate::{
     engine::Engine,
     model::{
         ids::SagaId,
-        replay::fold,
+        replay::replay,
         views::{HistoryOutcome, Page, SagaFilter, SagaView},
     },
     runtime::core::Core,
     store,
 };
 
-/// Histories that don't add up to their saga's state.
+/// A history that does not lead to the stored state of its saga.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HistoryViolation {
     /// The saga.
@@ -22,7 +22,8 @@ pub struct HistoryViolation {
     pub violation: String,
 }
 
-/// Folds a saga's history through the pure transition and compares with what is stored; `None` when all is well.
+/// Replays a saga's history through the pure transition function and compares the result with the stored state; `None`
+/// when they agree.
 pub(crate) async fn check_history(
     core: &Core,
     pool: &PgPool,
@@ -37,27 +38,27 @@ pub(crate) async fn check_history(
     if let Some(gap) = history.iter().zip(1..).find(|(entry, seq)| entry.seq != *seq) {
         return Ok(violation(format!("entry {} is missing", gap.1)));
     }
-    Ok(match fold(&definition.graph, &history, saga.cause.as_ref()) {
+    Ok(match replay(&definition.graph, &history, saga.cause.as_ref()) {
         Err(error) => violation(error),
         Ok(state) => {
             let step = definition.graph.steps.get(state.step_index).map_or("", |node| node.name.as_str());
-            let folded = (state.status, step, state.direction);
+            let replayed = (state.status, step, state.direction);
             let stored = (saga.status, saga.step.as_str(), saga.direction);
-            if folded == stored {
+            if replayed == stored {
                 None
             } else {
-                violation(format!("history says {folded:?}, the saga says {stored:?}"))
+                violation(format!("the history leads to {replayed:?}, but the saga's row has {stored:?}"))
             }
         }
     })
 }
 
 impl Engine {
-    /// Checks the histories of up to `limit` sagas, newest first: no gaps, and folded through the pure transition each
-    /// gives its saga's stored state. Sagas that move while being read are passed over.
+    /// Checks the histories of up to `limit` sagas, newest first: each must be without gaps, and lead to its saga's
+    /// stored state when it is replayed. Sagas that move while they are read are skipped.
     ///
     /// # Errors
-    /// When the database is away.
+    /// When the database can't be reached.
     pub async fn verify_histories(&self, limit: u32) -> Result<Vec<HistoryViolation>, sqlx::Error> {
         let mut violations = Vec::new();
         let mut page = Page { after: None, limit: 500 };
@@ -73,7 +74,7 @@ impl Engine {
             left -= page.limit;
             for saga in &sagas {
                 if let Some(violation) = check_history(&self.core, self.pool(), saga).await? {
-                    // It may have moved between the two reads.
+                    // The saga may have moved between the two reads.
                     let again = self.saga(saga.saga_id).await?;
                     let still = again.is_some_and(|again| {
                         (again.status, again.epoch, &again.step, again.attempt)

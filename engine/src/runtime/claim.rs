@@ -1,4 +1,4 @@
-//! Claims due sagas and hands them out as jobs.
+//! Claims due sagas and dispatches them as jobs to the feeds of their queues.
 
 pub(crate) mod allowance;
 pub(crate) mod claim_loop;

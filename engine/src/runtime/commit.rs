@@ -1,4 +1,4 @@
-//! Commits jobs in batches: one transaction moves many sagas.
+//! Group commit: one transaction moves a batch of sagas.
 
 pub(crate) mod advance;
 pub(crate) mod attempt;

@@ -1,4 +1,4 @@
-//! What the handles and tasks of one engine share.
+//! The state that all handles and tasks of one engine share.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -28,7 +28,8 @@ use crate::{
     support::{connection, faults::FaultHooks, supervise::supervised, trace_link::TraceLink},
 };
 
-/// What the handles and tasks of one engine share: what it is made of, and what it holds. It knows only what is below it.
+/// The shared state of one engine: its settings and definitions, and the claims and feeds of this process. It depends
+/// only on modules below `runtime`'s folders.
 pub(crate) struct Core {
     pub(crate) pool: PgPool,
     pub(crate) worker: WorkerId,
@@ -42,13 +43,13 @@ pub(crate) struct Core {
     pub(crate) lease_wakeup: Notify,
     pub(crate) stop: CancellationToken,
     pub(crate) tasks: TaskTracker,
-    /// Where jobs are committed, by definition; under the empty name, those of definitions unknown here.
+    /// The group commits, by definition; under the empty name, that of definitions unknown here.
     pub(crate) committers: HashMap<String, CommitSender>,
     pub(crate) starter: StartSender,
     pub(crate) trace_link: Option<Arc<dyn TraceLink>>,
     pub(crate) dead_job_observer: Option<Arc<dyn ErasedDeadJobObserver>>,
     pub(crate) dead_job_ttls: DeadJobTtls,
-    /// How long archived dead jobs are kept; `None` for ever.
+    /// How long archived dead jobs are kept; `None` for forever.
     pub(crate) archive_retention: Option<Duration>,
     pub(crate) orphans: OrphanScan,
     pub(crate) faults: FaultHooks,
@@ -59,7 +60,7 @@ impl Core {
         i64::try_from(self.settings.lease.as_millis()).unwrap_or(i64::MAX)
     }
 
-    /// Spawns a task of the engine that starts again after a panic.
+    /// Spawns a background task of the engine, which is restarted after a panic.
     pub(crate) fn supervise<F>(self: &Arc<Self>, name: &'static str, task: fn(Arc<Self>) -> F)
     where
         F: Future<Output = ()> + Send + 'static,
@@ -71,8 +72,8 @@ impl Core {
         });
     }
 
-    /// Ends a server process of ours that goes on with a statement whose result is not awaited any more, and so keeps its
-    /// locks.
+    /// Terminates a PostgreSQL backend of this engine that still executes a statement whose result is no longer
+    /// awaited, and so holds its locks.
     pub(crate) async fn terminate_backend(&self, pid: i32) -> Result<(), sqlx::Error> {
         connection::with_timeout(&self.pool, self.settings.db_timeout(), async |conn| {
             store::commits::terminate(conn, pid).await

@@ -1,4 +1,4 @@
-//! What a transaction of the engine does beyond the database, once it is committed.
+//! What a transaction of the engine changes in this process once it is committed.
 
 use std::collections::BTreeMap;
 
@@ -7,9 +7,10 @@ use crate::{
     runtime::{core::Core, job::Job, lease_updates},
 };
 
-/// A transaction of the engine as far as it is not the database's: what user code did in it, and what follows from it.
+/// The state of an engine transaction outside the database: the progress of its user code, and the effects to publish
+/// after the commit.
 ///
-/// It is the host of every [`Tx`](crate::definition::tx::Tx) that is made of the transaction.
+/// It is the host of every [`Tx`](crate::definition::tx::Tx) of the transaction.
 pub(crate) struct Session<'a> {
     pub(crate) core: &'a Core,
     pub(crate) effects: CommitEffects,
@@ -22,30 +23,30 @@ impl<'a> Session<'a> {
     }
 }
 
-/// How far the user code of a transaction came.
+/// What is known about the user code of a transaction.
 #[derive(Debug, Default)]
 pub(crate) struct UserCodeState {
-    /// The server process of the connection, once a statement has told it.
+    /// The PID of the connection's server process, once a statement has returned it.
     pub(crate) backend_pid: Option<i32>,
-    /// User code was dropped, perhaps in the middle of a statement that the server still works on.
+    /// User code was dropped, perhaps during a statement that the server still executes.
     pub(crate) cancelled_mid_statement: bool,
 }
 
 /// What the rest of the process learns once the transaction is committed; dropped if it is not.
 #[derive(Debug, Default)]
 pub(crate) struct CommitEffects {
-    /// Sagas started and claimed here.
+    /// Sagas that were started and claimed here.
     pub(crate) jobs: Vec<Job>,
     /// Sagas that became due and were not claimed here, by queue.
     pub(crate) due: BTreeMap<String, Vec<SagaId>>,
-    /// Sagas that came to rest.
+    /// Sagas that ended or died.
     pub(crate) ended: Vec<(SagaId, FinalStatus)>,
-    /// How many sagas were started, by definition.
+    /// The number of sagas started, by definition.
     pub(crate) started: Vec<(String, u64)>,
 }
 
 impl CommitEffects {
-    /// Adds what a part of the transaction did.
+    /// Adds the effects of a part of the transaction.
     pub(crate) fn merge(&mut self, part: Self) {
         let Self { jobs, due, ended, started } = part;
         self.jobs.extend(jobs);
@@ -57,7 +58,7 @@ impl CommitEffects {
     }
 }
 
-/// Passes on what a transaction did, once it is committed.
+/// Publishes the effects of a transaction that is committed.
 pub(crate) fn publish(core: &Core, effects: CommitEffects) {
     for (definition, count) in effects.started {
         metrics::counter!("sagaline_sagas_started_total", "definition" => definition).increment(count);
@@ -71,7 +72,7 @@ pub(crate) fn publish(core: &Core, effects: CommitEffects) {
     core.waiters.notify(&effects.ended);
 }
 
-/// Hands out a job whose claim this process holds; a job that no feed takes is released.
+/// Dispatches a job to its feed; releases a job that no feed accepts.
 pub(crate) fn dispatch(core: &Core, job: Job) {
     if let Some(rejected) = core.feeds.dispatch(job) {
         lease_updates::release_unstarted(core, [rejected]);

@@ -18,9 +18,9 @@ use crate::{
     store::claims::ReleaseRow,
 };
 
-/// One claimed saga, standing at one side of one step: what a worker receives, performs and commits.
+/// One claimed saga at one side of one step: what a worker receives, performs and commits.
 ///
-/// Whoever drops a job without committing it leaves the claim to its lease.
+/// If a job is dropped without being committed, its claim stays until the lease ends.
 pub struct Job {
     pub(crate) saga_id: SagaId,
     /// `None` when this process does not know the definition.
@@ -28,25 +28,25 @@ pub struct Job {
     pub(crate) definition_name: Arc<str>,
     pub(crate) queue: Arc<str>,
     pub(crate) state: State,
-    /// The stored step name; differs from the graph's when this process does not know the step.
+    /// The stored step name. It differs from the graph's name when this process does not know the step.
     pub(crate) step: Arc<str>,
     pub(crate) epoch: i64,
     pub(crate) history_seq: i32,
     pub(crate) values: Vec<Option<Arc<RawValue>>>,
     pub(crate) trace: Option<Arc<str>>,
-    /// A cancel or a passed deadline waits for it: that is looked at before anything is called.
+    /// Whether a cancel or a passed deadline has to be applied before any call is made.
     pub(crate) interrupted: bool,
-    /// Why what is stored can't be read: it is parked.
+    /// Why the stored data can't be read, in which case the saga is dead-lettered.
     pub(crate) unreadable: Option<String>,
-    /// Must be run alone: its holder vanished again and again.
+    /// Whether the saga must run alone, because its holder vanished twice or more in a row.
     pub(crate) isolated: bool,
-    #[expect(dead_code, reason = "kept for what its drop does: the lease is not extended any more")]
+    #[expect(dead_code, reason = "kept for its drop, which ends the extension of the lease")]
     pub(crate) lease: LeaseGuard,
     pub(crate) slots: JobSlots,
 }
 
 impl Job {
-    /// The saga.
+    /// The saga's id.
     pub fn saga_id(&self) -> SagaId {
         self.saga_id
     }
@@ -56,7 +56,7 @@ impl Job {
         &self.definition_name
     }
 
-    /// The queue it stands in.
+    /// The saga's queue.
     pub fn queue(&self) -> &str {
         &self.queue
     }
@@ -66,12 +66,12 @@ impl Job {
         &self.step
     }
 
-    /// Which side of the step is to be done.
+    /// Whether the step's action or its undo is to be run.
     pub fn direction(&self) -> Direction {
         self.state.direction
     }
 
-    /// The attempt, from one.
+    /// The number of the attempt, from one.
     pub fn attempt(&self) -> u32 {
         self.state.attempt
     }
@@ -81,12 +81,12 @@ impl Job {
         self.epoch
     }
 
-    /// Names this attempt; no two attempts of any saga share it.
+    /// A name for this attempt, unique among all attempts of all sagas.
     pub fn task_id(&self) -> String {
         format!("{}:{}:{}:{}", self.saga_id, self.epoch, self.history_seq, self.state.attempt)
     }
 
-    /// Whether the outside world is called, rather than a batch worked on in a transaction.
+    /// Whether the job is a call, rather than a transaction step that runs in a batch.
     pub fn is_call(&self) -> bool {
         self.node_kind() == Some(StepKind::Call)
     }
@@ -113,7 +113,7 @@ impl Job {
 }
 
 impl Job {
-    /// How the claim is given back before the job was started.
+    /// The release of a job that was not started.
     pub(crate) fn unstarted_release(&self) -> ReleaseRow {
         ReleaseRow {
             id: self.saga_id.0,
@@ -127,13 +127,13 @@ impl Job {
         }
     }
 
-    /// How the claim is given back when the job was started in vain: the attempt stays counted.
+    /// The release of a job that was started without success: the attempt still counts.
     pub(crate) fn started_release(&self) -> ReleaseRow {
         let attempt = i32::try_from(self.state.attempt).unwrap_or(i32::MAX);
         ReleaseRow { attempt, ..self.unstarted_release() }
     }
 
-    /// How the claim is given back when its call was started and the answer is not known: the attempt stays counted.
+    /// The release of a job whose call was started and whose answer is not known: the attempt still counts.
     pub(crate) fn release_after_call(&self) -> ReleaseRow {
         let row = self.started_release();
         ReleaseRow { in_doubt: row.in_doubt || self.direction() == Direction::Action, called: true, ..row }
@@ -152,7 +152,7 @@ impl std::fmt::Debug for Job {
     }
 }
 
-/// What performing a job came to, to be committed with it.
+/// The result of performing a job, to be committed with it.
 #[derive(Debug)]
 pub struct Performed {
     pub(crate) kind: PerformedKind,
@@ -160,23 +160,23 @@ pub struct Performed {
 
 #[derive(Debug)]
 pub(crate) enum PerformedKind {
-    /// A transaction step: the batch does it.
+    /// A transaction step, which the batch will run.
     InBatch,
-    /// A call was made.
+    /// A call that was made.
     Called {
         answer: StepAnswer,
         started: Instant,
         took: Duration,
-        /// A test wants the process to die around this result's commit.
+        /// Where a test wants the process to crash around the commit of this result.
         crash: CrashPoint,
     },
 }
 
-/// What committing a job came to.
+/// The result of committing a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Committed {
-    /// The saga moved, durably. If it can go on at once, its next job is already in its feed.
+    /// The saga moved, durably. If it can continue at once, its next job is already in its feed.
     Moved,
-    /// The claim was lost, or could not be kept: nothing of this attempt took effect here.
+    /// The claim was lost, or could not be kept: this attempt had no effect on the saga.
     Lost,
 }

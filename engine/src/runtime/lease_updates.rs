@@ -1,4 +1,4 @@
-//! Extends the leases of this process in the database, and gives its claims back.
+//! Extends the leases of this process in the database, and releases its claims.
 
 use std::{collections::BTreeMap, time::Instant};
 
@@ -22,18 +22,18 @@ pub(crate) async fn extend_leases(core: &Core, ids: &[uuid::Uuid]) -> Result<(),
     Ok(())
 }
 
-/// Gives back claims that were not started.
+/// Releases claims that were not started.
 pub(crate) fn release_unstarted(core: &Core, jobs: impl IntoIterator<Item = Job>) {
     release(core, jobs.into_iter().map(|job| job.unstarted_release()));
 }
 
-/// Gives back a claim whose attempt was cut short: the attempt stays counted, and a call stays in doubt.
+/// Releases a claim whose attempt was cut short: the attempt still counts, and a call is in doubt.
 pub(crate) fn abandon(core: &Core, job: Job) {
     release(core, [if job.is_call() { job.release_after_call() } else { job.started_release() }]);
     drop(job);
 }
 
-/// Gives claims back, soon: the lease keeper flushes them.
+/// Queues claims for release; the lease keeper writes them to the database soon.
 pub(crate) fn release(core: &Core, rows: impl IntoIterator<Item = ReleaseRow>) {
     if core.faults.is_crashed() {
         return;
@@ -42,7 +42,7 @@ pub(crate) fn release(core: &Core, rows: impl IntoIterator<Item = ReleaseRow>) {
     core.lease_wakeup.notify_one();
 }
 
-/// Writes the queued releases to the database; what can't be written now stays queued.
+/// Writes the queued releases to the database; releases that can't be written now stay queued.
 pub(crate) async fn flush_releases(core: &Core) {
     // Flushes are serialised, so a caller also waits for one in progress that holds its claims.
     let _one_at_a_time = core.leases.flushing.lock().await;
@@ -65,7 +65,7 @@ pub(crate) async fn flush_releases(core: &Core) {
             }
         }
         Err(error) => {
-            tracing::debug!(error = %error, "can't give claims back now; their leases stand behind");
+            tracing::debug!(error = %error, "can't release claims now; they end with their leases");
         }
     }
 }

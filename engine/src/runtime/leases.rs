@@ -1,4 +1,4 @@
-//! Which claims this process holds right now, so that their leases are extended, and which it must give back.
+//! The claims that this process holds, so that their leases are extended, and the releases that are not yet written.
 
 use std::{
     collections::HashMap,
@@ -16,17 +16,17 @@ struct Lease {
     extended: Instant,
 }
 
-/// All claims of one process.
+/// All claims and queued releases of one process.
 #[derive(Debug, Default)]
 pub(crate) struct LeaseTable {
     leases: Mutex<HashMap<SagaId, Lease>>,
     pending: Mutex<Vec<ReleaseRow>>,
-    /// Held while noted claims are given back in the database.
+    /// Held while queued releases are written to the database.
     pub(crate) flushing: tokio::sync::Mutex<()>,
 }
 
 impl LeaseTable {
-    /// Notes a claim; it counts as held until the [`LeaseGuard`] is dropped.
+    /// Adds a claim, which counts as held until the [`LeaseGuard`] is dropped.
     pub(crate) fn track(self: &Arc<Self>, saga_id: SagaId, epoch: i64) -> LeaseGuard {
         self.leases().insert(saga_id, Lease { epoch, extended: Instant::now() });
         LeaseGuard { saga_id, epoch, leases: self.clone() }
@@ -39,7 +39,7 @@ impl LeaseTable {
         leases.iter().filter(|(_, lease)| aged(lease)).map(|(saga_id, _)| saga_id.0).collect()
     }
 
-    /// Those of the claims whose lease was last extended at least `age` ago.
+    /// Of these claims, those whose lease was last extended at least `age` ago.
     pub(crate) fn older_than_among(
         &self,
         saga_ids: impl Iterator<Item = SagaId>,
@@ -51,7 +51,7 @@ impl LeaseTable {
         saga_ids.filter(aged).map(|saga_id| saga_id.0).collect()
     }
 
-    /// Notes that leases were extended, at `when`.
+    /// Records that leases were extended at `when`.
     pub(crate) fn extended(&self, saga_ids: &[uuid::Uuid], when: Instant) {
         let mut leases = self.leases();
         for saga_id in saga_ids {
@@ -61,17 +61,17 @@ impl LeaseTable {
         }
     }
 
-    /// How many claims are held.
+    /// The number of claims that are held.
     pub(crate) fn count(&self) -> usize {
         self.leases().len()
     }
 
-    /// Notes claims to be given back; [`Self::take_pending`] finds them.
+    /// Queues releases; [`Self::take_pending`] returns them.
     pub(crate) fn queue_release(&self, rows: impl IntoIterator<Item = ReleaseRow>) {
         self.pending().extend(rows);
     }
 
-    /// Takes the claims to be given back; those not struck off are noted again when it is dropped.
+    /// Takes the queued releases. Unless they are confirmed, they are queued again when the result is dropped.
     pub(crate) fn take_pending(&self) -> PendingReleases<'_> {
         PendingReleases { rows: std::mem::take(&mut *self.pending()), leases: self }
     }
@@ -85,7 +85,7 @@ impl LeaseTable {
     }
 }
 
-/// Claims on their way back to the database.
+/// Releases that are being written to the database.
 #[derive(Debug)]
 pub(crate) struct PendingReleases<'a> {
     pub(crate) rows: Vec<ReleaseRow>,
@@ -93,7 +93,7 @@ pub(crate) struct PendingReleases<'a> {
 }
 
 impl PendingReleases<'_> {
-    /// They are free in the database.
+    /// Confirms that the releases are written.
     pub(crate) fn confirm(&mut self) {
         self.rows.clear();
     }
@@ -105,7 +105,7 @@ impl Drop for PendingReleases<'_> {
     }
 }
 
-/// One claim of this process.
+/// Keeps one claim of this process in the table until it is dropped.
 #[derive(Debug)]
 pub(crate) struct LeaseGuard {
     saga_id: SagaId,
@@ -116,7 +116,7 @@ pub(crate) struct LeaseGuard {
 impl Drop for LeaseGuard {
     fn drop(&mut self) {
         let mut leases = self.leases.leases();
-        // A newer claim of the same saga by this process is not this one's to forget.
+        // Keeps the entry if this process has claimed the saga again since.
         if leases.get(&self.saga_id).is_some_and(|lease| lease.epoch == self.epoch) {
             leases.remove(&self.saga_id);
         }

@@ -1,4 +1,4 @@
-//! What is sent to the tasks that commit jobs and starts in batches.
+//! Requests to the tasks that commit jobs and starts in batches.
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -12,23 +12,23 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct BatchMember {
     pub(crate) job: Job,
-    /// The result of a call, until it is applied.
+    /// The result of performing the job, until it is applied.
     pub(crate) performed: Performed,
 }
 
 impl BatchMember {
-    /// Whether the outside world was called.
+    /// Whether a call to an outside service was made.
     pub(crate) fn made_call(&self) -> bool {
         matches!(self.performed.kind, PerformedKind::Called { .. })
     }
 
-    /// Where it was called.
+    /// The side of the step that made the call.
     pub(crate) fn call_site(&self) -> Option<StepSide> {
         self.made_call().then(|| self.job.state.side())
     }
 }
 
-/// A saga to be committed, and where the result goes.
+/// A saga to be committed, and the channel for the result.
 #[derive(Debug)]
 pub(crate) struct CommitRequest {
     pub(crate) member: BatchMember,
@@ -37,7 +37,7 @@ pub(crate) struct CommitRequest {
 
 pub(crate) type CommitSender = mpsc::UnboundedSender<CommitRequest>;
 
-/// Adds the messages that are ready right now, as after a claim of many. It does not wait.
+/// Adds the requests that are already in the channel, as after a claim of many sagas, without waiting for more.
 pub(crate) async fn drain_ready<T>(
     batch: &mut Vec<T>,
     arrivals: &mut mpsc::UnboundedReceiver<T>,
@@ -52,7 +52,7 @@ pub(crate) async fn drain_ready<T>(
     }
 }
 
-/// A start, and who waits for it.
+/// A saga to be started, and the channel for the answer.
 pub(crate) struct StartRequest {
     pub(crate) saga: NewSaga,
     pub(crate) reply: oneshot::Sender<Result<Started, StartError>>,

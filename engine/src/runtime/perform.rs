@@ -1,4 +1,4 @@
-//! Performs jobs and hands them to the group commit: what a worker does with a job.
+//! What a worker does with a job: performs it and hands it to the group commit.
 
 use std::time::Instant;
 
@@ -20,7 +20,7 @@ use crate::{
     support::user_code::run_user_code,
 };
 
-/// Makes the call of a call step; for any other job there is nothing to do before its batch.
+/// Makes the call of a call step. A job of a transaction step needs nothing before its batch.
 pub(crate) async fn perform(core: &Core, job: &Job) -> Performed {
     let runs = job.is_call() && !job.interrupted && job.state.lost_attempts < MAX_LOST_ATTEMPTS;
     let Some(definition) = job.definition.as_ref().filter(|_| runs) else {
@@ -63,7 +63,7 @@ async fn call(core: &Core, job: &Job, definition: &Definition) -> StepAnswer {
     }
 }
 
-/// Sends a job to the group commit of its definition, and waits for the result.
+/// Sends a job to the group commit of its definition and waits for the result.
 pub(crate) async fn commit(core: &Core, job: Job, performed: Performed) -> Committed {
     let definition = job.definition.as_ref().map_or("", |definition| definition.graph.name.as_str());
     let Some(committer) = core.committers.get(definition) else { return Committed::Lost };

@@ -1,4 +1,4 @@
-//! What this process knows of queues: throttles and orphans.
+//! The state of queues in this process: feeds, pauses, throttles and orphans.
 
 pub(crate) mod feeds;
 pub(crate) mod orphans;

@@ -1,17 +1,17 @@
-//! The slots that jobs take up in the feed of their queue.
+//! Slots: the capacity that jobs take up in the feed of their queue.
 
 use std::{sync::Arc, time::Instant};
 
 use parking_lot::Mutex;
 use tokio::sync::{Notify, OwnedSemaphorePermit};
 
-/// What a queue's claims wait for. The slots of its jobs hold it, and wake the claims when they are free.
+/// Wakes the claim loop of a queue. The slots of the queue's jobs hold it, and notify it when they are freed.
 #[derive(Debug)]
 pub(crate) struct QueueSignals {
     pub(crate) queue: Arc<str>,
     pub(crate) wake: Notify,
     pub(crate) probation_ended: Notify,
-    /// When sagas on probation are looked for again.
+    /// When to look for the next saga on probation.
     pub(crate) next_probation: Mutex<Instant>,
 }
 
@@ -26,24 +26,24 @@ impl QueueSignals {
     }
 }
 
-/// The room that a job takes up in its feed.
+/// The capacity that a job takes up in its feed.
 #[derive(Debug, Default)]
 pub(crate) struct JobSlots {
-    #[expect(dead_code, reason = "kept for what its drop does")]
+    #[expect(dead_code, reason = "kept for its effect when dropped")]
     pub(crate) slot: Option<OwnedSemaphorePermit>,
-    #[expect(dead_code, reason = "kept for what its drop does")]
+    #[expect(dead_code, reason = "kept for its effect when dropped")]
     pub(crate) probation: Option<ProbationSlot>,
     pub(crate) probe: Option<ProbeSlot>,
 }
 
 impl JobSlots {
-    /// Whether a throttle let this one alone through.
+    /// Whether this job is the probe of a throttled queue.
     pub(crate) fn is_probe(&self) -> bool {
         self.probe.is_some()
     }
 }
 
-/// The slot of the one saga that a throttle lets through as a probe; its end has the throttle asked again.
+/// The slot of a throttled queue's single probe. When it is freed, the throttle is asked again.
 pub(crate) struct ProbeSlot {
     pub(crate) permit: Option<OwnedSemaphorePermit>,
     pub(crate) signals: Arc<QueueSignals>,
@@ -62,7 +62,7 @@ impl std::fmt::Debug for ProbeSlot {
     }
 }
 
-/// The slot of the one saga on probation that is under way; its end has the next one looked for.
+/// The slot of a queue's single saga on probation. When it is freed, the next one is claimed.
 pub(crate) struct ProbationSlot {
     pub(crate) permit: Option<OwnedSemaphorePermit>,
     pub(crate) signals: Arc<QueueSignals>,
@@ -72,7 +72,7 @@ impl Drop for ProbationSlot {
     fn drop(&mut self) {
         self.permit = None;
         *self.signals.next_probation.lock() = Instant::now();
-        // Whichever of the two the claims wait for.
+        // Wakes the claim loop, which may wait for either of the two.
         self.signals.probation_ended.notify_one();
         self.signals.wake.notify_one();
     }

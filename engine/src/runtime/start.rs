@@ -1,4 +1,4 @@
-//! Starts sagas, batched with those of other callers.
+//! Starts sagas, in batches with those of other callers.
 
 pub(crate) mod batcher;
 pub(crate) mod entry;

@@ -1,4 +1,4 @@
-//! The engine's own tasks.
+//! The background tasks of the engine.
 
 pub(crate) mod due_listener;
 pub(crate) mod end_poll;

@@ -1,5 +1,6 @@
-//! Callers that wait for a saga to come to rest. One that ends in this process is told at its commit; for the rest one
-//! query for all of them, a few times a second and only while somebody waits, looks what ended elsewhere.
+//! Callers that wait until a saga ends or dies. The commit of a saga in this process notifies its waiters. For sagas
+//! that end in other processes, one query asks for all waiters together, a few times a second and only while there are
+//! waiters.
 
 use std::{
     collections::HashMap,
@@ -12,7 +13,7 @@ use tokio::sync::{Notify, oneshot};
 
 use crate::model::{ids::SagaId, views::FinalStatus};
 
-/// How long a waiter is left to the local commits before the database is asked.
+/// How long a waiter relies on local commits before the database is asked for its saga.
 const LOCAL_GRACE: Duration = Duration::from_millis(50);
 
 #[derive(Debug)]
@@ -42,7 +43,7 @@ impl Waiters {
         reply_rx
     }
 
-    /// Sends all waiters away, and those who come later.
+    /// Ends all waits, current and future.
     pub(crate) fn close(&self) {
         let mut waiting = self.lock();
         self.closed.store(true, Ordering::Relaxed);
@@ -53,13 +54,13 @@ impl Waiters {
         let mut waiting = self.lock();
         for (saga_id, ending) in ended {
             for waiter in waiting.remove(saga_id).unwrap_or_default() {
-                // A caller that has gone does not need to know.
+                // A caller that is gone needs no notification.
                 let _ = waiter.reply.send(ending.clone());
             }
         }
     }
 
-    /// The sagas whose waiters have waited for a while; forgets callers that have gone.
+    /// The sagas whose waiters have waited longer than [`LOCAL_GRACE`]. Also removes waiters whose callers are gone.
     pub(crate) fn past_grace(&self) -> Vec<uuid::Uuid> {
         let mut waiting = self.lock();
         waiting.retain(|_, waiters| {

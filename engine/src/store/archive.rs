@@ -1,4 +1,4 @@
-//! Statements about dead jobs whose time to live is over.
+//! Statements that archive and prune dead jobs whose time to live is over.
 
 use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, PgPool};
@@ -11,7 +11,7 @@ use crate::model::{
 };
 use crate::store::dead_jobs::{COLUMNS, DeadJobRow, MATCHES, arguments};
 
-/// Dead jobs that have expired, with their sagas, the longest overdue first.
+/// Selects expired dead jobs with their sagas, the longest overdue first.
 pub(crate) async fn expired(pool: &PgPool, limit: u32) -> Result<Vec<(Uuid, Uuid)>, sqlx::Error> {
     sqlx::query_as(
         "select id, saga_id from engine.dead_job where expires_at <= now() order by expires_at limit $1",
@@ -21,7 +21,7 @@ pub(crate) async fn expired(pool: &PgPool, limit: u32) -> Result<Vec<(Uuid, Uuid
     .await
 }
 
-/// Locks a saga; tells when somebody else has it, or there is none.
+/// Locks a saga; `false` if another transaction holds the lock, or there is no such saga.
 pub(crate) async fn lock_saga(conn: &mut PgConnection, id: Uuid) -> Result<bool, sqlx::Error> {
     let locked: Option<Uuid> =
         sqlx::query_scalar("select id from engine.saga where id = $1 for update skip locked")
@@ -40,7 +40,7 @@ pub(crate) async fn archive(conn: &mut PgConnection, id: Uuid, why: &str) -> Res
     sqlx::query(sqlx::AssertSqlSafe(sql)).bind(id).bind(why).execute(conn).await.map(drop)
 }
 
-/// Has a dead job wait for ever.
+/// Sets a dead job to never expire.
 pub(crate) async fn never_expire(conn: &mut PgConnection, id: Uuid) -> Result<(), sqlx::Error> {
     sqlx::query("update engine.dead_job set expires_at = null where id = $1")
         .bind(id)
@@ -49,7 +49,7 @@ pub(crate) async fn never_expire(conn: &mut PgConnection, id: Uuid) -> Result<()
         .map(drop)
 }
 
-/// Has a dead job that could not be archived wait for another day, so that it does not stand in the others' way.
+/// Postpones by a day a dead job that could not be archived, so that it does not block the others.
 pub(crate) async fn postpone(conn: &mut PgConnection, id: Uuid) -> Result<(), sqlx::Error> {
     sqlx::query(
         "update engine.dead_job set expires_at = clock_timestamp() + interval '1 day' where id = $1 and expires_at <= now()",
@@ -60,7 +60,7 @@ pub(crate) async fn postpone(conn: &mut PgConnection, id: Uuid) -> Result<(), sq
     .map(drop)
 }
 
-/// Throws away archived dead jobs that were kept long enough, the oldest first; gives how many.
+/// Deletes archived dead jobs whose retention is over, oldest first; returns how many.
 pub(crate) async fn prune(pool: &PgPool, keep_ms: i64, limit: u32) -> Result<u64, sqlx::Error> {
     sqlx::query(
         "delete from engine.dead_job_archive where id in (select id from engine.dead_job_archive \
@@ -74,7 +74,7 @@ pub(crate) async fn prune(pool: &PgPool, keep_ms: i64, limit: u32) -> Result<u64
     .map(|result| result.rows_affected())
 }
 
-/// Whether the archive has a dead job.
+/// Whether a dead job is in the archive.
 pub(crate) async fn is_archived(conn: &mut PgConnection, id: Uuid) -> Result<bool, sqlx::Error> {
     sqlx::query_scalar("select exists (select from engine.dead_job_archive where id = $1)")
         .bind(id)
@@ -105,7 +105,7 @@ pub(crate) async fn archived_dead_job(
     row.map(ArchivedRow::view).transpose()
 }
 
-/// Archived dead jobs, newest id first.
+/// Selects archived dead jobs, newest id first.
 pub(crate) async fn archived_dead_jobs(
     pool: &PgPool,
     filter: &DeadJobFilter,

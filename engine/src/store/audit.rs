@@ -1,4 +1,4 @@
-//! What people did to sagas: recorded, and read back.
+//! Statements that write and read audit records.
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
@@ -11,14 +11,14 @@ use crate::model::{
     ids::{DeadJobId, SagaId},
 };
 
-/// Who did what, and why.
+/// The actor, the action and the reason.
 pub(crate) struct AuditReason<'a> {
     pub(crate) by: &'a Operator<'a>,
     pub(crate) action: &'static str,
     pub(crate) reason: &'a str,
 }
 
-/// A record about to be written.
+/// An audit record to be written.
 pub(crate) struct AuditEntry<'a> {
     pub(crate) said: AuditReason<'a>,
     pub(crate) saga_id: SagaId,
@@ -27,7 +27,7 @@ pub(crate) struct AuditEntry<'a> {
     pub(crate) after: Value,
 }
 
-/// Records what a person did, in the transaction that does it.
+/// Writes an audit record, in the transaction of the action.
 pub(crate) async fn record(conn: &mut PgConnection, audit: &AuditEntry<'_>) -> Result<(), sqlx::Error> {
     sqlx::query(
         "insert into engine.audit (actor, action, saga_id, dead_job_id, reason, context, before, after) \
@@ -60,7 +60,8 @@ struct AuditRow {
     after: Option<Value>,
 }
 
-/// The newest first, from behind `after` on: a time, and a number among those of that time.
+/// Selects audit records, newest first. `after` is the position after which the list starts: a time, and an id among
+/// the records of that time.
 pub(crate) async fn audits(
     pool: &PgPool,
     filter: &AuditFilter,

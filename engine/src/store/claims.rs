@@ -1,4 +1,4 @@
-//! Statements that take, keep and give back claims.
+//! Statements that claim sagas, extend leases and release claims.
 
 use serde_json::value::RawValue;
 use sqlx::{PgConnection, types::Json};
@@ -24,21 +24,21 @@ pub(crate) struct ClaimedRow {
     pub(crate) interrupted: bool,
 }
 
-/// Which sagas a claim looks at.
+/// Which sagas a claim considers.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum ClaimScope<'a> {
-    /// Those of a queue, as long as their holder did not vanish twice in a row.
+    /// Sagas of a queue whose holder did not vanish twice in a row.
     Queue(&'a str),
-    /// Those of a queue whose holder vanished again and again: to be run alone.
+    /// Sagas of a queue on probation: their holder vanished twice or more in a row, and they run alone.
     Probation(&'a str),
-    /// These, whatever their queue, as [`ClaimScope::Queue`].
+    /// The sagas with these ids, in whatever queue, otherwise as [`ClaimScope::Queue`].
     Ids(&'a [Uuid]),
-    /// Those of a queue that stand at steps that the claiming process does not know, and that have been overdue for so long, not
+    /// Sagas of a queue whose step is unknown to the claiming process, and that have been overdue for this long, not
     /// counting the time for which the queue was paused.
     Orphaned { queue: &'a str, overdue_ms: i64 },
 }
 
-/// Who claims, and what it can work on.
+/// The claiming worker, and the steps that it knows.
 #[derive(Debug)]
 pub(crate) struct ClaimContext<'a> {
     pub(crate) worker: WorkerId,
@@ -47,8 +47,8 @@ pub(crate) struct ClaimContext<'a> {
     pub(crate) steps: &'a [String],
 }
 
-/// Claims due sagas, oldest first: leases them to the worker, raises their epoch, counts the attempt, and notes in the
-/// history where somebody else's attempt was lost.
+/// Claims due sagas, oldest first: leases them to the worker, increments their epoch, counts the attempt, and records
+/// in the history that an earlier holder's attempt was lost.
 pub(crate) async fn claim(
     conn: &mut PgConnection,
     scope: ClaimScope<'_>,
@@ -61,7 +61,7 @@ pub(crate) async fn claim(
         ClaimScope::Queue(_) => format!("queue = $4 and {known} and not {suspect}"),
         ClaimScope::Probation(_) => format!("queue = $4 and {known} and {suspect}"),
         ClaimScope::Ids(_) => format!("id = any($4) and {known} and not {suspect}"),
-        // Suspects or not: they are parked, not run.
+        // On probation or not: orphans are dead-lettered, not run.
         ClaimScope::Orphaned { .. } => format!(
             "queue = $4 and not ({known}) and now() - $6 * interval '1 ms' >= \
                  greatest(due_at, (select q.since from engine.queue q where q.name = $4))"
@@ -99,7 +99,7 @@ pub(crate) async fn claim(
     query.fetch_all(conn).await
 }
 
-/// The stored output of a step that was done.
+/// The stored output of a finished step.
 #[derive(Debug, FromRow)]
 pub(crate) struct OutputRow {
     pub(crate) saga_id: Uuid,
@@ -107,7 +107,7 @@ pub(crate) struct OutputRow {
     pub(crate) output: Option<Json<Box<RawValue>>>,
 }
 
-/// Reads what the steps of sagas gave so far.
+/// Selects the outputs of the finished steps of these sagas.
 pub(crate) async fn outputs(conn: &mut PgConnection, ids: &[Uuid]) -> Result<Vec<OutputRow>, sqlx::Error> {
     sqlx::query_as(
         "select saga_id, step, output from engine.history \
@@ -118,8 +118,9 @@ pub(crate) async fn outputs(conn: &mut PgConnection, ids: &[Uuid]) -> Result<Vec
     .await
 }
 
-/// Extends the leases of sagas that the worker holds, and gives the ids of those extended. Rows locked by a running
-/// transaction are passed over: if it commits it has moved them on, and while it runs nobody can take them.
+/// Extends the leases of sagas that the worker holds, and returns the ids of those that were extended. Rows that a
+/// running transaction has locked are skipped: no other process can claim them while it runs, and its commit sets a new
+/// lease.
 pub(crate) async fn extend(
     conn: &mut PgConnection,
     ids: &[Uuid],
@@ -138,25 +139,25 @@ pub(crate) async fn extend(
     .await
 }
 
-/// A claim to be given back.
+/// A claim to be released.
 #[derive(Clone, Debug)]
 pub(crate) struct ReleaseRow {
     pub(crate) id: Uuid,
     pub(crate) epoch: i64,
-    /// Attempts to leave counted.
+    /// The number of attempts that stay counted.
     pub(crate) attempt: i32,
-    /// The state the worker last knew: a later one in the database keeps its own count.
+    /// The history number that the worker last knew. If the database has a later one, it keeps its own count.
     pub(crate) history_seq: i32,
     pub(crate) in_doubt: bool,
-    /// Whether a call was begun whose answer is not known: the history says so.
+    /// Whether a call was started whose answer is not known; the history records that.
     pub(crate) called: bool,
     pub(crate) delay_ms: i64,
-    /// What kept it, for whoever looks at the saga; `None` leaves what is stored.
+    /// The reason, stored with the saga for operators; `None` keeps the stored one.
     pub(crate) error: Option<String>,
 }
 
-/// Gives claims back. Whoever was moved on meanwhile (a commit whose answer was lost) keeps the newer state and only
-/// loses the lease.
+/// Releases claims. A saga that was moved in the meantime (by a commit whose answer was lost) keeps its newer state and
+/// loses only the lease.
 pub(crate) async fn release(
     conn: &mut PgConnection,
     rows: &[ReleaseRow],

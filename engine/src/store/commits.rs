@@ -1,4 +1,4 @@
-//! Statements that move claimed sagas: the fence, the history, and the new states.
+//! Statements that move claimed sagas: the fence, the history and the new states.
 
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ use crate::{
     store::saga_state::SagaStateRow,
 };
 
-/// What the fence read of a saga that is still ours.
+/// What the fence reads of a saga that this worker still holds.
 #[derive(Debug, FromRow)]
 pub(crate) struct FencedSaga {
     pub(crate) id: Uuid,
@@ -21,11 +21,12 @@ pub(crate) struct FencedSaga {
     pub(crate) deadline_passed: bool,
     /// How long ago the saga was created.
     pub(crate) age_ms: i64,
-    /// The server process of this connection.
+    /// The PID of this connection's server process.
     pub(crate) backend: i32,
 }
 
-/// Locks the sagas that this worker still holds, in the order of their ids. Whoever is missing was taken over.
+/// Locks the sagas that this worker still holds, in the order of their ids. Sagas that another worker has taken over
+/// are missing from the result.
 pub(crate) async fn fence(
     conn: &mut PgConnection,
     ids: &[Uuid],
@@ -43,12 +44,12 @@ pub(crate) async fn fence(
     .await
 }
 
-/// Ends a server process of ours whose statement nobody waits for any more, so that its locks are free.
+/// Terminates a server process of the engine whose statement is no longer awaited, so that its locks are released.
 pub(crate) async fn terminate(conn: &mut PgConnection, backend: i32) -> Result<(), sqlx::Error> {
     sqlx::query("select pg_terminate_backend($1)").bind(backend).execute(conn).await.map(drop)
 }
 
-/// Has the statements of this transaction wait for locks no longer than this.
+/// Limits how long the statements of this transaction wait for a lock.
 pub(crate) async fn bound_lock_waits(conn: &mut PgConnection, limit: Duration) -> Result<(), sqlx::Error> {
     sqlx::query("select set_config('lock_timeout', $1, true)")
         .bind(format!("{}ms", limit.as_millis()))
@@ -57,7 +58,7 @@ pub(crate) async fn bound_lock_waits(conn: &mut PgConnection, limit: Duration) -
         .map(drop)
 }
 
-/// A row of the history about to be written.
+/// A history row to be written.
 #[derive(Clone, Debug)]
 pub(crate) struct HistoryRow {
     pub(crate) saga_id: Uuid,
@@ -66,17 +67,17 @@ pub(crate) struct HistoryRow {
     pub(crate) direction: &'static str,
     pub(crate) outcome: HistoryOutcome,
     pub(crate) attempt: i32,
-    /// By this process's monotonic clock; the database's clock makes a time of it when it is written.
+    /// By the monotonic clock of this process; it is converted to the database's time when it is written.
     pub(crate) started: Instant,
     pub(crate) duration: Duration,
     pub(crate) output: Option<std::sync::Arc<serde_json::value::RawValue>>,
     pub(crate) error: Vec<String>,
-    /// As JSON.
+    /// The details as JSON.
     pub(crate) details: Option<String>,
     pub(crate) epoch: i64,
 }
 
-/// Appends to histories.
+/// Appends history rows.
 pub(crate) async fn append_history(
     conn: &mut PgConnection,
     rows: &[HistoryRow],
@@ -111,7 +112,7 @@ pub(crate) async fn append_history(
     .map(drop)
 }
 
-/// A saga's new state about to be written.
+/// A saga's new state to be written.
 #[derive(Clone, Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "the columns of a row")]
 pub(crate) struct SagaUpdate {
@@ -126,18 +127,18 @@ pub(crate) struct SagaUpdate {
     pub(crate) seq: i32,
     /// Whether this worker keeps its claim for the next attempt.
     pub(crate) held: bool,
-    /// When it is not held and still moves: after how long it is due.
+    /// If the claim is not kept and the saga is still active: the delay until it is due.
     pub(crate) delay_ms: i64,
-    /// Whether it must wake for its deadline even if the delay is longer.
+    /// Whether the saga becomes due at its deadline even if the delay is longer.
     pub(crate) heeds_deadline: bool,
-    /// Whether a cancel goes on waiting for somebody who knows the saga's graph.
+    /// Whether a requested cancel stays stored, for a worker that knows the saga's graph.
     pub(crate) keeps_cancel: bool,
-    /// `None` leaves what is stored.
+    /// `None` keeps the stored cause.
     pub(crate) cause: Option<String>,
     pub(crate) error: Option<String>,
 }
 
-/// Writes new states under the fence, and tells how many rows it found.
+/// Writes new states under the fence, and returns how many rows it updated.
 pub(crate) async fn update_sagas(
     conn: &mut PgConnection,
     rows: &[SagaUpdate],
@@ -193,7 +194,7 @@ pub(crate) fn error_json(error: &[String]) -> Option<String> {
     (!error.is_empty()).then(|| serde_json::Value::from(error.to_vec()).to_string())
 }
 
-/// A saga locked for a decision by a person.
+/// A saga locked for a decision of an operator.
 #[derive(Debug, FromRow)]
 pub(crate) struct LockedSagaRow {
     pub(crate) definition: String,
@@ -203,7 +204,7 @@ pub(crate) struct LockedSagaRow {
     pub(crate) history_seq: i32,
     pub(crate) epoch: i64,
     pub(crate) leased: bool,
-    /// Completed, compensated, or discarded.
+    /// Whether the saga completed, was compensated, or was given up.
     pub(crate) ended: bool,
     pub(crate) queue: String,
     pub(crate) input: sqlx::types::Json<Box<serde_json::value::RawValue>>,
@@ -221,7 +222,7 @@ pub(crate) async fn lock(conn: &mut PgConnection, id: Uuid) -> Result<Option<Loc
     .await
 }
 
-/// Leaves a cancel for the worker that holds the saga.
+/// Stores a cancel for the worker that holds the saga.
 pub(crate) async fn request_cancel(
     conn: &mut PgConnection,
     id: Uuid,
@@ -235,7 +236,8 @@ pub(crate) async fn request_cancel(
         .map(drop)
 }
 
-/// Writes the state that a person's decision led to, of a saga locked by [`lock`]; it is due at once if it moves.
+/// Writes the state that an operator's decision led to, of a saga locked by [`lock`]. If it is active, it is due at
+/// once.
 pub(crate) async fn write_decision(
     conn: &mut PgConnection,
     row: &SagaUpdate,

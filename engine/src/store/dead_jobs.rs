@@ -1,4 +1,4 @@
-//! Statements about dead jobs.
+//! Statements about open and resolved dead jobs.
 
 use std::time::Duration;
 
@@ -28,8 +28,8 @@ struct DeadLetteredRow {
     error: String,
 }
 
-/// Files sagas that were parked in this transaction, with every error of the step and direction they died at. Those that
-/// died in an undo wait for ever: no clock leaves standing what is not undone.
+/// Creates dead jobs for sagas that died in this transaction, with every error of the side of the step at which they
+/// died. Dead jobs of failed undos never expire, because giving them up would leave effects that are not undone.
 pub(crate) async fn file(
     conn: &mut PgConnection,
     ids: &[Uuid],
@@ -83,7 +83,7 @@ impl DeadLetteredRow {
     }
 }
 
-/// Finds the saga of a dead job, without locking anything.
+/// Selects the saga of a dead job, without a lock.
 pub(crate) async fn dead_job_saga(conn: &mut PgConnection, id: Uuid) -> Result<Option<Uuid>, sqlx::Error> {
     sqlx::query_scalar("select saga_id from engine.dead_job where id = $1")
         .bind(id)
@@ -91,7 +91,7 @@ pub(crate) async fn dead_job_saga(conn: &mut PgConnection, id: Uuid) -> Result<O
         .await
 }
 
-/// Locks a dead job and gives its saga and what was done about it.
+/// Locks a dead job and returns its saga and its resolution.
 pub(crate) async fn lock(
     conn: &mut PgConnection,
     id: Uuid,
@@ -102,8 +102,7 @@ pub(crate) async fn lock(
         .await
 }
 
-/// Notes what was done about the open dead job of a saga, and gives its id. From then on it is a record: one that would
-/// have waited for ever goes to the archive after thirty days.
+/// Resolves the open dead job of a saga and returns its id. A dead job without an expiry is archived thirty days later.
 pub(crate) async fn resolve(
     conn: &mut PgConnection,
     saga_id: Uuid,
@@ -172,13 +171,13 @@ impl DeadJobRow {
 pub(super) const COLUMNS: &str = "id, saga_id, definition, queue, step, direction, attempts, error, errors, payload, \
      first_failed_at, died_at, expires_at, resolution, resolved_by, resolved_reason, resolved_at";
 
-/// What a filter asks for, as [`arguments`] binds it.
+/// The condition of a filter, with the parameters that [`arguments`] binds.
 pub(super) const MATCHES: &str = "($1::text is null or definition = $1) and ($2::text is null or step = $2) \
      and ($3::text is null or position(lower($3) in lower(error)) > 0) \
      and ($4::timestamptz is null or died_at < $4) and ($5::timestamptz is null or died_at > $5) \
      and ($6 or resolution is null)";
 
-/// The arguments of [`MATCHES`]; more can be bound behind them, from the seventh on.
+/// The arguments of [`MATCHES`]; callers bind further ones from the seventh on.
 pub(super) fn arguments(filter: &DeadJobFilter) -> Result<PgArguments, sqlx::Error> {
     let mut arguments = PgArguments::default();
     let added = arguments
@@ -199,7 +198,7 @@ pub(crate) async fn dead_job(pool: &PgPool, id: Uuid) -> Result<Option<DeadJob>,
     row.map(DeadJobRow::view).transpose()
 }
 
-/// Dead jobs, newest id first.
+/// Selects dead jobs, newest id first.
 pub(crate) async fn dead_jobs(
     pool: &PgPool,
     filter: &DeadJobFilter,
@@ -217,7 +216,7 @@ pub(crate) async fn dead_jobs(
     rows.into_iter().map(DeadJobRow::view).collect()
 }
 
-/// Open dead jobs that match, oldest first, from behind `after` on.
+/// Selects open dead jobs that match, oldest first, starting after `after`.
 pub(crate) async fn open_ids(
     pool: &PgPool,
     filter: &DeadJobFilter,
@@ -250,7 +249,7 @@ struct KindRow {
     newest_died_at: DateTime<Utc>,
 }
 
-/// Counts those that match by where they died, the most first.
+/// Counts matching dead jobs by the step at which they died, highest first.
 pub(crate) async fn by_kind(
     pool: &PgPool,
     filter: &DeadJobFilter,
@@ -271,7 +270,7 @@ pub(crate) async fn by_kind(
         .collect()
 }
 
-/// Counts those that match by their last error, the most first; the hundred most common ones.
+/// Counts matching dead jobs by their last error, highest first; at most a hundred errors.
 pub(crate) async fn by_error(
     pool: &PgPool,
     filter: &DeadJobFilter,
@@ -293,8 +292,8 @@ pub(crate) async fn by_error(
         .collect())
 }
 
-/// Sagas that are dead at one of these steps, each given as `definition/step`, with a deadline that passed. Of a pivot only
-/// those that surely did not pass it.
+/// Selects sagas whose deadline passed and that are dead at one of these steps, each given as `definition/step`. At a
+/// pivot, only those whose pivot did not happen.
 pub(crate) async fn overdue(
     pool: &PgPool,
     before_pivot: &[String],

@@ -12,8 +12,8 @@ use crate::model::{
     views::{FinalStatus, HistoryEntry, Page, SagaFilter, SagaView, StatusCount},
 };
 
-/// A cause as far as it can be read. A newer binary may have stored one that this one does not know: that must neither
-/// hide the saga nor keep anybody from acting on it.
+/// Decodes a cause; `None` if it can't be decoded, as when a newer binary stored a kind that this one does not know.
+/// That must neither hide the saga nor keep operators from acting on it.
 pub(crate) fn readable_cause(cause: Option<serde_json::Value>) -> Option<Cause> {
     serde_json::from_value(cause?).ok()
 }
@@ -40,7 +40,7 @@ impl EndingRow {
     }
 }
 
-/// The status of a saga, whatever it is.
+/// Selects the status of a saga.
 pub(crate) async fn status_of(pool: &PgPool, id: Uuid) -> Result<Option<FinalStatus>, sqlx::Error> {
     let row: Option<EndingRow> = sqlx::query_as("select id, status, cause from engine.saga where id = $1")
         .bind(id)
@@ -49,7 +49,7 @@ pub(crate) async fn status_of(pool: &PgPool, id: Uuid) -> Result<Option<FinalSta
     Ok(row.map(EndingRow::ending).transpose()?.map(|(_, ending)| ending))
 }
 
-/// Those of the sagas that are at rest.
+/// Of these sagas, selects those that have ended or are dead.
 pub(crate) async fn endings(
     conn: &mut sqlx::PgConnection,
     ids: &[Uuid],
@@ -122,7 +122,7 @@ pub(crate) async fn saga(pool: &PgPool, id: Uuid) -> Result<Option<SagaView>, sq
     row.map(SagaRow::view).transpose()
 }
 
-/// Sagas, newest id first.
+/// Selects sagas, newest id first.
 pub(crate) async fn sagas(
     pool: &PgPool,
     filter: &SagaFilter,
@@ -188,7 +188,7 @@ impl HistoryRow {
     }
 }
 
-/// A part of a saga's history in order, behind the entry `after`; a call under way now comes last of all, as `started`.
+/// Selects a saga's history in order, after the entry `after`. A call in progress comes last, as `started`.
 pub(crate) async fn history(
     pool: &PgPool,
     id: Uuid,
@@ -212,7 +212,7 @@ pub(crate) async fn history(
     entries(rows)
 }
 
-/// The newest entries about the action of one step, in order; a call under way now comes last, as `started`.
+/// Selects the newest entries about the action of one step, in order. A call in progress comes last, as `started`.
 pub(crate) async fn latest_attempts(
     pool: &PgPool,
     id: Uuid,
@@ -243,7 +243,7 @@ fn entries(rows: Vec<HistoryRow>) -> Result<Vec<HistoryEntry>, sqlx::Error> {
     rows.into_iter().map(HistoryRow::entry).collect()
 }
 
-/// How much work waits in each queue that has any.
+/// Counts the due, waiting and leased sagas of each queue that has any.
 pub(crate) async fn queue_depths(pool: &PgPool) -> Result<Vec<QueueDepth>, sqlx::Error> {
     let rows: Vec<(String, i64, i64, i64, i64)> = sqlx::query_as(
         "select queue, \
@@ -268,7 +268,7 @@ pub(crate) async fn queue_depths(pool: &PgPool) -> Result<Vec<QueueDepth>, sqlx:
         .collect())
 }
 
-/// How many sagas of each definition are unfinished or dead; those that ended well are not counted one by one.
+/// Counts the active and dead sagas of each definition; completed and compensated ones are not counted.
 pub(crate) async fn status_counts(pool: &PgPool) -> Result<Vec<StatusCount>, sqlx::Error> {
     let rows: Vec<(String, String, i64)> = sqlx::query_as(
         "select definition, status, count(*) from engine.saga where status in ('running', 'compensating') \

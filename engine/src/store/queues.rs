@@ -1,4 +1,4 @@
-//! Statements about queues as such.
+//! Statements about queues and their pauses.
 
 use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, PgPool};
@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::model::queue::Pause;
 
-/// A queue that somebody has paused or resumed.
+/// A queue that was paused at least once.
 #[derive(Debug, FromRow)]
 pub(crate) struct QueueRow {
     pub(crate) name: String,
@@ -18,12 +18,12 @@ pub(crate) struct QueueRow {
     pub(crate) version: i64,
 }
 
-/// The names of the queues that are paused now.
+/// Selects the names of the queues that are paused now.
 pub(crate) async fn paused(conn: &mut PgConnection) -> Result<Vec<String>, sqlx::Error> {
     sqlx::query_scalar("select name from engine.queue where paused").fetch_all(conn).await
 }
 
-/// Those of these sagas that stand in none of the queues.
+/// Of these sagas, selects those that are in none of the queues.
 pub(crate) async fn not_in_queues(
     conn: &mut PgConnection,
     ids: &[Uuid],
@@ -36,15 +36,15 @@ pub(crate) async fn not_in_queues(
         .await
 }
 
-/// All queues that were ever paused.
+/// Selects all queues that were ever paused.
 pub(crate) async fn all(pool: &PgPool) -> Result<Vec<QueueRow>, sqlx::Error> {
     sqlx::query_as("select name, paused, paused_by, reason, since, version from engine.queue order by name")
         .fetch_all(pool)
         .await
 }
 
-/// Locks a queue's row for the rest of the transaction, and gives it. One that was never touched gets its row first: what
-/// is not there can't be locked.
+/// Locks a queue's row for the rest of the transaction, and returns it. Inserts the row first if it does not exist,
+/// because only an existing row can be locked.
 pub(crate) async fn lock(conn: &mut PgConnection, name: &str) -> Result<QueueRow, sqlx::Error> {
     sqlx::query("insert into engine.queue (name, paused) values ($1, false) on conflict (name) do nothing")
         .bind(name)
@@ -58,7 +58,7 @@ pub(crate) async fn lock(conn: &mut PgConnection, name: &str) -> Result<QueueRow
     .await
 }
 
-/// Pauses a queue that is locked, or resumes it; one that is so already keeps its time.
+/// Pauses or resumes a locked queue. If nothing changes, the stored time stays.
 pub(crate) async fn set(
     conn: &mut PgConnection,
     name: &str,

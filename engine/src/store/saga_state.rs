@@ -1,4 +1,4 @@
-//! The state of a saga as its row holds it, and the one place where that is read.
+//! The columns that hold a saga's state, and the only function that decodes them.
 
 use serde::Deserialize;
 use sqlx_macros::FromRow;
@@ -16,20 +16,20 @@ pub(crate) struct SagaStateRow {
     cause: Option<serde_json::Value>,
 }
 
-/// A state that was read from its row.
+/// A decoded state.
 #[derive(Debug)]
 pub(crate) struct StoredState {
     pub(crate) state: State,
-    /// Why the cause can't be read, if it can't: a newer binary may have stored one that this one does not know. The state
-    /// then has none.
+    /// Why the cause can't be decoded, if it can't: a newer binary may have stored a kind that this one does not know.
+    /// The state then has no cause.
     pub(crate) unreadable_cause: Option<String>,
 }
 
 impl SagaStateRow {
-    /// Reads the state of a saga that stands at the step with this index.
+    /// Decodes the state of a saga whose step has this index.
     ///
     /// # Errors
-    /// When the status or the direction can't be read.
+    /// When the status or the direction can't be decoded.
     pub(crate) fn decode(&self, step_index: usize) -> Result<StoredState, sqlx::Error> {
         let unreadable = |error: String| sqlx::Error::Decode(error.into());
         let (cause, unreadable_cause) = match self.cause.as_ref().map(Cause::deserialize).transpose() {

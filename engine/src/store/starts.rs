@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use crate::model::ids::WorkerId;
 
-/// A saga about to be inserted.
+/// A saga to be inserted.
 #[derive(Debug)]
 pub(crate) struct NewSagaRow<'a> {
     pub(crate) id: Uuid,
@@ -14,9 +14,9 @@ pub(crate) struct NewSagaRow<'a> {
     pub(crate) queue: &'a str,
     pub(crate) status: &'static str,
     pub(crate) step: &'a str,
-    /// The history entries that it starts with: one if its entry step is done.
+    /// The number of history entries that the saga starts with: one if its entry step is done.
     pub(crate) seq: i32,
-    /// Whether the worker claims it in the same commit.
+    /// Whether the worker claims the saga in the same commit.
     pub(crate) held: bool,
     pub(crate) deadline_ms: Option<i64>,
     pub(crate) business_key: Option<&'a str>,
@@ -24,8 +24,8 @@ pub(crate) struct NewSagaRow<'a> {
     pub(crate) input: &'a str,
 }
 
-/// Inserts sagas, in the order given, and returns the ids of those whose id and business key were new, each with the
-/// server process of the connection.
+/// Inserts sagas, in the order given. Returns the ids of those whose id and business key were new, each with the PID of
+/// the connection's server process.
 pub(crate) async fn insert(
     conn: &mut PgConnection,
     sagas: &[NewSagaRow<'_>],
@@ -65,7 +65,8 @@ pub(crate) async fn insert(
     .await
 }
 
-/// Finds the saga that already has the id or the business key of each start; `None` where there is none (any more).
+/// Selects the saga that already has the id or the business key of each start; `None` if there is none, or no longer
+/// one.
 pub(crate) async fn existing(
     conn: &mut PgConnection,
     sagas: &[NewSagaRow<'_>],
@@ -84,12 +85,12 @@ pub(crate) async fn existing(
     .await
 }
 
-/// Takes back inserts of this transaction whose entry step said no.
+/// Deletes sagas inserted in this transaction whose entry step failed.
 pub(crate) async fn delete(conn: &mut PgConnection, ids: &[Uuid]) -> Result<(), sqlx::Error> {
     sqlx::query("delete from engine.saga where id = any($1)").bind(ids).execute(conn).await.map(drop)
 }
 
-/// Tells workers elsewhere, when this transaction commits, that there is work in the queues.
+/// Notifies workers of other processes, when this transaction commits, that there are due sagas in these queues.
 pub(crate) async fn notify_due(conn: &mut PgConnection, queues: &[String]) -> Result<(), sqlx::Error> {
     sqlx::query("select pg_notify('engine_due', queue) from unnest($1::text[]) as q (queue)")
         .bind(queues)

@@ -1,4 +1,4 @@
-//! Statements for tests alone: they skip time, and write without the fence.
+//! Statements for tests only: they skip time, or bypass the fence.
 
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
@@ -18,7 +18,8 @@ pub(crate) async fn skip_waiting(pool: &PgPool, dead: Option<WorkerId>) -> Resul
     .map(|result| result.rows_affected())
 }
 
-/// As [`fence`](crate::store::commits::fence), but whoever holds them: what an oracle test puts in its place to see the invariants fire.
+/// As [`fence`](crate::store::commits::fence), but regardless of the lease owner: tests replace the fence by it to show
+/// that the invariants notice.
 pub(crate) async fn no_fence(conn: &mut PgConnection, ids: &[Uuid]) -> Result<Vec<FencedSaga>, sqlx::Error> {
     sqlx::query_as(
         "select id, epoch, history_seq, cancel, false as deadline_passed, \

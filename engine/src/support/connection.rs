@@ -1,15 +1,15 @@
-//! Bounded waits for the database, and what its errors mean.
+//! Database access with time-outs, and the classification of database errors.
 
 use std::time::Duration;
 
 use sqlx::{PgPool, Postgres, pool::PoolConnection};
 
-/// The error for an answer that did not come in time.
+/// The error for an answer that did not arrive in time.
 pub(crate) fn timed_out(what: &'static str) -> sqlx::Error {
     sqlx::Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, what))
 }
 
-/// Takes a connection of the pool, and waits for one no longer than `timeout`.
+/// Acquires a connection of the pool, and waits for it no longer than `timeout`.
 pub(crate) async fn acquire(
     pool: &PgPool,
     timeout: Duration,
@@ -17,8 +17,8 @@ pub(crate) async fn acquire(
     tokio::time::timeout(timeout, pool.acquire()).await.unwrap_or(Err(sqlx::Error::PoolTimedOut))
 }
 
-/// Awaits what a connection is used for. Without an answer in time it is taken for dead and dropped: handing it back
-/// could wait on its socket for ever and keep its place in the pool.
+/// Awaits work on a connection. If it does not finish in time, the connection is taken for dead and dropped: returning
+/// it to the pool could wait on its socket forever and keep its slot.
 pub(crate) async fn on_connection<T>(
     mut connection: PoolConnection<Postgres>,
     timeout: Duration,
@@ -31,11 +31,11 @@ pub(crate) async fn on_connection<T>(
     Err(timed_out("the database gave no answer in time"))
 }
 
-/// Does something on a connection of a pool, and waits no longer than `timeout` for the connection and as long again for
-/// what is done. A connection that gave no answer in time is dropped.
+/// Runs work on a connection of a pool. Waits no longer than `timeout` for the connection, and as long again for the
+/// work. A connection without an answer in time is dropped.
 ///
 /// # Errors
-/// What the work gives, and when there was no connection or no answer in time; then nobody knows what the database did.
+/// The error of the work, or a time-out. After a time-out it is unknown what the database did.
 pub async fn with_timeout<T>(
     pool: &PgPool,
     timeout: Duration,
@@ -45,8 +45,8 @@ pub async fn with_timeout<T>(
     on_connection(connection, timeout, work).await
 }
 
-/// Whether the same statement may well succeed later: connection trouble, deadlocks, serialisation failures, a server
-/// that starts or stops, and a full one.
+/// Whether the same statement may succeed later: connection trouble, deadlocks, serialisation failures, a server that
+/// is starting or stopping, or too many connections.
 pub(crate) fn is_transient(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Io(_)
@@ -66,8 +66,8 @@ pub(crate) fn is_transient(error: &sqlx::Error) -> bool {
     }
 }
 
-/// Whether a statement waited in vain for a lock that somebody else holds. It may be held for long, and it is known for
-/// whose work it is needed.
+/// Whether a statement timed out waiting for a lock. The lock may be held for long, and only the sagas that need it
+/// should wait.
 pub(crate) fn is_lock_timeout(error: &sqlx::Error) -> bool {
     error.as_database_error().and_then(sqlx::error::DatabaseError::code).is_some_and(|code| code == "55P03")
 }

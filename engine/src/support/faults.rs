@@ -1,4 +1,4 @@
-//! Where a test can make the engine fail. Without the cargo feature `testing`, `no_faults` stands in for this.
+//! Hooks by which tests inject faults. Without the cargo feature `testing`, `no_faults` replaces this module.
 
 use std::sync::{
     Arc,
@@ -13,54 +13,54 @@ use crate::model::{
     status::Direction,
 };
 
-/// One side of one step, where a fault may happen.
+/// One side of one step, at which a fault may happen.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct FaultPoint {
     /// The definition's name.
     pub definition: String,
     /// The step's name.
     pub step: String,
-    /// Its side.
+    /// The side of the step.
     pub direction: Direction,
 }
 
-/// What a test wants to happen at a [`FaultPoint`].
+/// A fault that a test injects at a [`FaultPoint`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// The action answers no, without being run.
+    /// The action fails for good, without being run.
     Fail(Failure),
-    /// The attempt is to be repeated, without being run.
+    /// The attempt has to be repeated, without being run.
     Retry(String),
-    /// The step is left alone for this long, without being run and without using up an attempt.
+    /// The step is snoozed for this long, without being run and without using up an attempt.
     Hold(std::time::Duration),
-    /// The work is thrown away before its commit, and the claim is left to its lease, as if the process had died.
+    /// The work is rolled back before its commit, and the claim stays until its lease ends, as if the process had died.
     CrashBeforeCommit,
-    /// The work is committed, but nobody here learns of it, as if the process had died right after.
+    /// The work is committed, but the process does not learn of it, as if it had died right after.
     CrashAfterCommit,
 }
 
 /// Decides where faults happen.
 pub trait Faults: Send + Sync + 'static {
-    /// Is asked once each time before a saga's step is run.
+    /// Called once before each run of a saga's step.
     fn at(&self, saga_id: SagaId, point: &FaultPoint, attempt: u32) -> Option<Fault>;
 
-    /// Is called where the process would die; a test with a real process ends it here.
+    /// Called where the process would die; a test with a real process ends it here.
     fn crashed(&self) {}
 
-    /// The guard of the engine that is disabled, if one is.
+    /// The guard that is disabled, if any.
     fn disabled_guard(&self) -> Option<DisabledGuard> {
         None
     }
 }
 
-/// A guard of the engine that a test disables, to show that the invariants notice.
+/// A guard of the engine that a test disables to show that the invariants notice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DisabledGuard {
-    /// The fence: writes are accepted whatever their epoch.
+    /// The fence: writes are accepted with any epoch.
     Fence,
-    /// Undos: they answer done without being run.
+    /// Undos: they are reported as done without being run.
     Undo,
-    /// The idempotency key: calls carry a new one with every attempt.
+    /// The idempotency key: every attempt of a call gets another key.
     IdempotencyKey,
 }
 
@@ -71,15 +71,15 @@ pub(crate) struct FaultHooks {
     crashed: AtomicBool,
 }
 
-/// What a fault makes of an attempt.
+/// The effect of a fault on an attempt.
 #[derive(Debug, Default)]
 pub(crate) struct Injected {
-    /// The answer, if the step is not to be run.
+    /// The answer to use instead of running the step.
     pub(crate) answer: Option<Outcome<Option<Arc<RawValue>>>>,
     pub(crate) crash: CrashPoint,
 }
 
-/// Where in a commit the engine is to crash, if it is.
+/// Where the engine crashes during the commit, if it does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct CrashPoint(Option<Crash>);
 
@@ -100,7 +100,7 @@ impl CrashPoint {
         self.0.is_some()
     }
 
-    /// This point, or else the other one.
+    /// This crash point, or else the other one.
     pub(crate) fn or(self, other: Self) -> Self {
         Self(self.0.or(other.0))
     }
@@ -111,7 +111,7 @@ impl FaultHooks {
         Self { faults, crashed: AtomicBool::new(false) }
     }
 
-    /// Asks for a fault, once each time before a saga's step is run.
+    /// Returns the fault to inject; called once before each run of a saga's step.
     pub(crate) fn before_step(
         &self,
         saga_id: SagaId,
@@ -141,12 +141,12 @@ impl FaultHooks {
         self.disabled_guard() == Some(DisabledGuard::Undo)
     }
 
-    /// What makes the idempotency key of a call another one for this attempt.
+    /// A salt that makes the idempotency key differ between attempts, if that guard is disabled.
     pub(crate) fn key_salt(&self, attempt: u32) -> Option<u32> {
         (self.disabled_guard() == Some(DisabledGuard::IdempotencyKey)).then_some(attempt)
     }
 
-    /// Makes the engine crash: it must leave no trace from now on.
+    /// Simulates a crash: the engine must not write anything from now on.
     pub(crate) fn crash(&self) {
         if let Some(faults) = &self.faults {
             faults.crashed();

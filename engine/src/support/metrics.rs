@@ -1,4 +1,4 @@
-//! What the engine measures, by name, for whoever installs a recorder.
+//! The engine's metrics: their names and descriptions.
 
 use metrics::{Unit, describe_counter, describe_histogram};
 
@@ -19,8 +19,8 @@ const CLAIMS_LOST: &str = "sagaline_claims_lost_total";
 const SPLITS: &str = "sagaline_batch_splits_total";
 const RETRIES: &str = "sagaline_batch_retries_total";
 
-/// Tells the recorder what the engine's metrics mean, and that nothing was counted yet where there are no labels: a
-/// counter that first appears as one has no rise to be seen. Call it once, after a recorder was installed.
+/// Describes the engine's metrics to the installed recorder, and sets counters without labels to zero: a counter that
+/// first appears with the value one shows no increase. Call it once, after a recorder was installed.
 pub fn describe_metrics() {
     describe_counter!(
         "sagaline_sagas_started_total",
@@ -30,35 +30,31 @@ pub fn describe_metrics() {
     describe_counter!(
         ENDED,
         Unit::Count,
-        "Sagas that workers of this process brought to rest, by definition and outcome: completed, compensated, dead"
+        "Sagas that ended or died in this process, by definition and outcome: completed, compensated, dead"
     );
     describe_histogram!(
         SAGA_DURATION,
         Unit::Seconds,
-        "From a saga's creation to its rest, by definition and outcome"
+        "Time from a saga's creation until it ended or died, by definition and outcome"
     );
     describe_counter!(
         DEAD_LETTERED,
         Unit::Count,
-        "Sagas parked for a person (dead jobs filed), by definition, step and direction"
+        "Sagas dead-lettered (dead jobs created), by definition, step and direction"
     );
     describe_counter!(ATTEMPTS, Unit::Count, "Attempts of steps, by definition, step, direction and outcome");
     describe_histogram!(
         STEP_DURATION,
         Unit::Seconds,
-        "How long a step took, by definition, step and direction; a batch's time is recorded once, not once a saga"
+        "How long a step took, by definition, step and direction; a batch is recorded once, not for each saga"
     );
     describe_histogram!(
         "sagaline_batch_size",
         Unit::Count,
-        "Sagas that one run of a transaction step worked on"
+        "Number of sagas in one batch of a transaction step"
     );
     describe_counter!(SPLITS, Unit::Count, "Batches that failed and were split to find the saga at fault");
-    describe_counter!(
-        RETRIES,
-        Unit::Count,
-        "Batches begun anew because the database had trouble that passes"
-    );
+    describe_counter!(RETRIES, Unit::Count, "Batches retried after a transient error of the database");
     describe_counter!(
         "sagaline_commits_total",
         Unit::Count,
@@ -69,23 +65,19 @@ pub fn describe_metrics() {
     describe_counter!(
         LOCK_BLOCKED,
         Unit::Count,
-        "Sagas given back because somebody else kept a lock that they needed, by definition"
+        "Sagas released because another transaction held a lock that they needed, by definition"
     );
     describe_counter!(
         PANICKED,
         Unit::Count,
-        "Panics of the engine's own tasks, which were begun anew, by task"
+        "Panics of the engine's background tasks, which are restarted, by task"
     );
     describe_counter!(
         ARCHIVED,
         Unit::Count,
         "Dead jobs archived when their time to live was over, by why: expired, resolved"
     );
-    describe_counter!(
-        PRUNED,
-        Unit::Count,
-        "Archived dead jobs thrown away because they had been kept long enough"
-    );
+    describe_counter!(PRUNED, Unit::Count, "Archived dead jobs deleted when their retention was over");
     for counter in [LEASES, CLAIMS_LOST, SPLITS, RETRIES, PRUNED] {
         metrics::counter!(counter).absolute(0);
     }
@@ -94,8 +86,8 @@ pub fn describe_metrics() {
     }
 }
 
-/// Tells the recorder that nothing was counted yet of what a definition's sagas can come to and somebody has to be told
-/// of: the first dead job of a kind would else have no rise to be seen.
+/// Sets the counters of a definition that alerts depend on to zero. Otherwise the first dead job of a step would show
+/// no increase.
 pub(crate) fn register_zero_counters(graph: &Graph) {
     for node in &graph.steps {
         let undo = (node.undo == UndoKind::HasUndo).then_some(Direction::Undo);

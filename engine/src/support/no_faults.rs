@@ -1,5 +1,5 @@
-//! Stands in for the fault hooks in an engine without the cargo feature `testing`: everything is constant, so that nothing
-//! of it is left in the compiled code.
+//! Replaces the fault hooks in an engine without the cargo feature `testing`. Everything here is constant, so the
+//! compiler removes it.
 
 use std::sync::Arc;
 
@@ -11,15 +11,15 @@ use crate::model::{ids::SagaId, outcome::Outcome, status::Direction};
 #[derive(Debug, Default)]
 pub(crate) struct FaultHooks(());
 
-/// What a fault would make of an attempt.
+/// The effect of a fault on an attempt: none.
 #[derive(Debug, Default)]
 pub(crate) struct Injected {
-    /// The answer, if the step is not to be run.
+    /// The answer to use instead of running the step.
     pub(crate) answer: Option<Outcome<Option<Arc<RawValue>>>>,
     pub(crate) crash: CrashPoint,
 }
 
-/// Where in a commit the engine is to crash: nowhere.
+/// Where the engine crashes during the commit: nowhere.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct CrashPoint(());
 

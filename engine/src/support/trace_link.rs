@@ -1,10 +1,10 @@
-//! How the engine joins its spans to traces without knowing any tracing system.
+//! The trait by which the engine links its spans to traces without depending on a tracing system.
 
-/// Reads and sets the trace of spans; implemented by whoever exports them.
+/// Reads and sets the trace context of spans; implemented by the exporter's side.
 pub trait TraceLink: Send + Sync + 'static {
     /// The current span's W3C `traceparent`, if it is part of a recorded trace.
     fn current(&self) -> Option<String>;
 
-    /// Makes `span` a child of what `traceparent` names.
+    /// Makes `span` a child of the span that `traceparent` names.
     fn adopt(&self, span: &tracing::Span, traceparent: &str);
 }

@@ -4,7 +4,7 @@ use std::{any::Any, fmt, future::Future, panic::AssertUnwindSafe, time::Duration
 
 use futures::FutureExt;
 
-/// Why user code gave no answer.
+/// Why user code returned no result.
 #[derive(Debug)]
 pub(crate) enum UserCodeFailure {
     TimedOut(Duration),
@@ -20,12 +20,12 @@ impl fmt::Display for UserCodeFailure {
     }
 }
 
-/// Awaits `future` for at most `limit`.
+/// Awaits `future` for at most `limit`, and catches its panics.
 pub(crate) async fn run_user_code<T>(
     limit: Duration,
     future: impl Future<Output = T>,
 ) -> Result<T, UserCodeFailure> {
-    // The state that a panic may leave half-changed is the transaction's, and that is thrown away with it.
+    // A panic may leave only the transaction half-changed, and that is rolled back.
     match tokio::time::timeout(limit, AssertUnwindSafe(future).catch_unwind()).await {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(panic)) => Err(UserCodeFailure::Panicked(message(panic.as_ref()))),

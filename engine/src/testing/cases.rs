@@ -1,4 +1,4 @@
-//! The cases that a proof goes through.
+//! The cases of a proof: which fault at which step, and the expected status.
 
 use std::{
     fmt,
@@ -15,35 +15,35 @@ use crate::model::{
 };
 use crate::support::faults::{Fault, FaultPoint, Faults};
 
-/// What goes wrong.
+/// The fault of a case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Nothing: the way it should be.
+    /// No fault.
     Nothing,
     /// The process dies after the action ran and before its commit: the action is repeated.
     ActionCrashesBeforeCommit,
     /// The process dies right after the action's commit.
     ActionCrashesAfterCommit,
-    /// The action says no.
+    /// The action fails for good.
     ActionFails,
-    /// The action never works, until its attempts are used up.
+    /// The action fails every time, until its attempts are used up.
     ActionNeverWorks,
-    /// Somebody cancels while the saga stands there.
+    /// A caller cancels while the saga is at this step.
     CancelledThere,
     /// A later step fails, and the process dies after the undo ran and before its commit: the undo is repeated.
     UndoCrashesBeforeCommit,
-    /// The same, right after the undo's commit.
+    /// As before, but right after the undo's commit.
     UndoCrashesAfterCommit,
-    /// A later step fails, and the undo does not work until a person retries the dead job.
+    /// A later step fails, and the undo fails until an operator retries the dead job.
     UndoNeedsAPerson,
 }
 
-/// One case: what goes wrong at which step.
+/// One case: a fault at a step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Case {
     /// The step; empty for [`Kind::Nothing`].
     pub step: String,
-    /// What goes wrong there.
+    /// The fault at that step.
     pub kind: Kind,
 }
 
@@ -58,7 +58,7 @@ pub(super) fn cases(graph: &Graph) -> Vec<Case> {
     let mut cases = vec![Case { step: String::new(), kind: Kind::Nothing }];
     for (at, node) in graph.steps.iter().enumerate() {
         let mut add = |kind| cases.push(Case { step: node.name.clone(), kind });
-        // An entry step is part of the commit that starts the saga: when it fails there is no saga.
+        // An entry step is part of the commit that starts the saga: if it fails, there is no saga.
         if !node.entry {
             for kind in [
                 Kind::ActionCrashesBeforeCommit,
@@ -86,7 +86,7 @@ pub(super) fn failing_step_after(graph: &Graph, at: usize) -> Option<&str> {
     (next.placement != Placement::AfterPivot).then_some(next.name.as_str())
 }
 
-/// How the saga must end.
+/// The status in which the saga must end.
 pub(super) fn expected(graph: &Graph, case: &Case) -> Status {
     let node = graph.position(&case.step).map(|at| &graph.steps[at]);
     let (placement, kind) = match node {
@@ -94,7 +94,7 @@ pub(super) fn expected(graph: &Graph, case: &Case) -> Status {
         None => (Placement::AfterPivot, StepKind::Transaction),
     };
     match (case.kind, placement) {
-        // A call pivot that never answered may have happened: only a person can tell.
+        // A call pivot that never answered may have happened, so the saga needs an operator.
         (Kind::ActionNeverWorks, Placement::Pivot) if kind == StepKind::Call => Status::Dead,
         (Kind::ActionFails | Kind::ActionNeverWorks, Placement::AfterPivot) => Status::Dead,
         (
@@ -109,7 +109,7 @@ pub(super) fn expected(graph: &Graph, case: &Case) -> Status {
     }
 }
 
-/// The faults of one case, for the one saga that it is about.
+/// Injects the fault of one case into the saga that it is about.
 #[derive(Debug)]
 pub(super) struct Plan {
     pub(super) saga_id: SagaId,

@@ -1,4 +1,4 @@
-//! Ends a real process at a chosen point, for tests that kill workers.
+//! A fail point ends a real process at a chosen step, for tests that kill workers.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -8,7 +8,7 @@ use crate::{
     model::{graph::Graph, ids::SagaId, kinds::UndoKind, status::Direction},
 };
 
-/// Aborts the process the `nth` time that it comes to a point.
+/// Aborts the process when it reaches a point for the `nth` time.
 #[derive(Debug)]
 pub struct FailPoint {
     point: FaultPoint,
@@ -17,10 +17,10 @@ pub struct FailPoint {
 }
 
 impl FailPoint {
-    /// Reads a point such as `place-order/reserve-stock/action/before-commit`, with `@n` behind it for the nth time.
+    /// Parses a point such as `place-order/reserve-stock/action/before-commit`, optionally with `@n` for the nth time.
     ///
     /// # Errors
-    /// A sentence about what is expected.
+    /// A sentence about the expected syntax.
     pub fn parse(text: &str) -> Result<Self, String> {
         let wrong = || {
             format!(
@@ -41,10 +41,10 @@ impl FailPoint {
         Ok(Self { point, fault, passes: AtomicU32::new(nth.max(1)) })
     }
 
-    /// Says what is wrong with the point if none of these sagas ever comes there.
+    /// Checks that one of these sagas has the point.
     ///
     /// # Errors
-    /// A sentence that names what there is.
+    /// A sentence that names what is wrong and the possible values.
     pub fn check<'a>(&self, definitions: impl Iterator<Item = &'a Definition>) -> Result<(), String> {
         let FaultPoint { definition, step, direction } = &self.point;
         let graphs: Vec<_> = definitions.map(Definition::graph).collect();
@@ -58,14 +58,17 @@ impl FailPoint {
         }
         let wrong = match graph.position(step) {
             None => format!("`{definition}` has no step `{step}`"),
-            Some(_) => format!("`{definition}` has no `{step}/{direction}` to die at"),
+            Some(_) => {
+                format!("`{definition}` has no `{step}/{direction}` at which a process could be killed")
+            }
         };
         let names: Vec<_> = points.iter().map(|(step, direction)| format!("{step}/{direction}")).collect();
         Err(format!("{wrong}; there are {}", names.join(", ")))
     }
 }
 
-/// Where a saga can be killed: entry steps run in the commit that starts it, and only steps with an undo are undone.
+/// The sides of steps at which a process can be killed: no entry steps, which run in the commit that starts the saga,
+/// and only undos that exist.
 fn points(graph: &Graph) -> Vec<(&str, Direction)> {
     let actions = graph.steps.iter().filter(|node| !node.entry).map(|node| (node, Direction::Action));
     let undos = graph.steps.iter().filter(|node| node.undo == UndoKind::HasUndo);
@@ -94,19 +97,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_point_is_read_with_its_count() {
-        let switch = FailPoint::parse("place-order/reserve-stock/undo/after-commit@3").unwrap();
+    fn a_point_is_parsed_with_its_count() {
+        let fail_point = FailPoint::parse("place-order/reserve-stock/undo/after-commit@3").unwrap();
         let point = FaultPoint {
             definition: "place-order".into(),
             step: "reserve-stock".into(),
             direction: Direction::Undo,
         };
-        let passes: Vec<_> = (0..4).map(|_| switch.at(SagaId::generate(), &point, 1)).collect();
+        let passes: Vec<_> = (0..4).map(|_| fail_point.at(SagaId::generate(), &point, 1)).collect();
         assert_eq!(passes, [None, None, Some(Fault::CrashAfterCommit), None]);
     }
 
     #[test]
-    fn a_wrong_point_says_what_is_expected() {
+    fn the_error_for_a_malformed_point_describes_the_syntax() {
         assert!(FailPoint::parse("place-order/reserve-stock").unwrap_err().contains("before-commit"));
     }
 }

@@ -1,20 +1,20 @@
-//! How a test makes an engine fail, and skips time.
+//! Hooks by which a test injects faults and skips time.
 
 use crate::{
     builder::EngineBuilder,
     support::faults::{FaultHooks, Faults},
 };
 
-/// Makes an engine fail where `faults` says. For tests: a production engine has none.
+/// Injects the faults that `faults` returns. For tests only.
 pub fn with_faults(builder: EngineBuilder, faults: std::sync::Arc<dyn Faults>) -> EngineBuilder {
     builder.faults(FaultHooks::new(Some(faults)))
 }
 
-/// Makes sagas due now whose lease was left behind by an engine that died, or which wait for a retry; gives how many.
-/// Skips time in tests.
+/// Makes sagas due now that wait for a retry, or whose lease is still held by an engine that died; returns how many. It
+/// skips time in tests.
 ///
 /// # Errors
-/// When the database is away.
+/// When the database can't be reached.
 pub async fn skip_waiting(
     pool: &sqlx::PgPool,
     dead: Option<crate::model::ids::WorkerId>,

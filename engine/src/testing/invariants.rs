@@ -1,4 +1,4 @@
-//! What must hold for every history, whatever happened.
+//! The invariants of a saga's history that hold whatever faults occur.
 
 use std::collections::HashMap;
 
@@ -9,8 +9,8 @@ use crate::model::{
     views::{HistoryEntry, HistoryOutcome, SagaView},
 };
 
-/// Lists what is wrong with a saga and its history: effects that happened twice, undos without an action or out of order,
-/// effects left standing, epochs that fell, gaps.
+/// Lists the violations in a saga and its history: effects that happened twice, undos without an action or out of
+/// order, effects that are not undone, epochs that decreased, gaps.
 pub fn history_violations(graph: &Graph, saga: &SagaView, history: &[HistoryEntry]) -> Vec<String> {
     let mut violations = Vec::new();
     let entries: Vec<_> = history.iter().filter(|entry| entry.outcome != HistoryOutcome::Started).collect();
@@ -68,7 +68,7 @@ pub fn history_violations(graph: &Graph, saga: &SagaView, history: &[HistoryEntr
                 .iter()
                 .filter(|node| node.undo == UndoKind::HasUndo)
                 .filter(|node| done(&node.name, Direction::Action) && !done(&node.name, Direction::Undo))
-                .map(|node| format!("compensated, but `{}` still stands", node.name)),
+                .map(|node| format!("compensated, but `{}` is not undone", node.name)),
         ),
         Status::Running | Status::Compensating | Status::Dead => {}
     }

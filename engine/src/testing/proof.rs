@@ -1,4 +1,4 @@
-//! Runs every case of a saga against a real database.
+//! Runs every case of a proof against a real database.
 
 use std::{
     fmt,
@@ -30,7 +30,7 @@ use crate::{
     },
 };
 
-/// No case may take longer.
+/// The time limit of a case.
 const LIMIT: Duration = Duration::from_secs(30);
 
 type Check = Arc<dyn Fn(Run) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send>> + Send + Sync>;
@@ -44,18 +44,18 @@ pub struct Proof {
     check: Option<Check>,
 }
 
-/// What one case came to, for the caller's own checks.
+/// The result of one case, for the caller's own checks.
 #[derive(Clone, Debug)]
 pub struct Run {
-    /// What went wrong, where.
+    /// The case that was run.
     pub case: Case,
     /// The saga.
     pub saga_id: SagaId,
-    /// How it ended.
+    /// The status in which the saga ended or died.
     pub final_status: FinalStatus,
-    /// The database it ran on.
+    /// The database that it ran on.
     pub pool: PgPool,
-    /// What happened.
+    /// The saga's history.
     pub history: Vec<HistoryEntry>,
 }
 
@@ -72,12 +72,12 @@ impl Run {
     }
 }
 
-/// What a proof found.
+/// The result of a proof.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
     /// The cases that were run.
     pub cases: Vec<Case>,
-    /// What was wrong, with its case.
+    /// The violations, each with its case.
     pub violations: Vec<(Case, String)>,
 }
 
@@ -88,7 +88,7 @@ impl fmt::Display for Report {
     }
 }
 
-/// A proof could not be run.
+/// Why a proof could not be run.
 #[derive(Debug, thiserror::Error)]
 pub enum ProofError {
     /// The saga is not among the definitions.
@@ -100,14 +100,14 @@ pub enum ProofError {
     /// A saga could not be started.
     #[error("the saga could not be started")]
     Start(#[from] StartError),
-    /// The database refused.
+    /// The database refused a statement or can't be reached.
     #[error("the database refused")]
     Database(#[from] sqlx::Error),
 }
 
 impl Proof {
-    /// Prepares the proof of the saga named `saga`. `definitions` builds it, with all others that it starts, as often as
-    /// needed; `start` gives a new start that would complete if nothing went wrong.
+    /// Prepares the proof of the saga named `saga`. `definitions` builds it together with all sagas that it starts,
+    /// once for each case; `start` returns a start that completes if no fault is injected.
     pub fn of(
         saga: &str,
         pool: PgPool,
@@ -135,7 +135,7 @@ impl Proof {
     /// Runs all cases, one after the other.
     ///
     /// # Errors
-    /// When a case could not be run at all; what a case shows to be wrong is in the report.
+    /// When a case could not be run at all. Violations are in the report.
     pub async fn run(self) -> Result<Report, ProofError> {
         let definitions = (self.definitions)();
         let graph = definitions
@@ -203,7 +203,7 @@ impl Proof {
             if settled? || began.elapsed() > LIMIT {
                 break;
             }
-            // The engine died: what it held is free when its lease ends, which is now.
+            // The engine crashed: skip the time until the lease of its claim ends.
             crate::testing::hooks::skip_waiting(&self.pool, Some(dead)).await?;
         }
         let engine = self.builder().build()?;
@@ -213,13 +213,14 @@ impl Proof {
         notes.extend(folded.map(|violation| violation.violation));
         engine.shutdown().await;
         let needs_fault = case.kind != Kind::Nothing && case.kind != Kind::CancelledThere;
-        if needs_fault && !met(&plan, &history) {
+        if needs_fault && !fault_happened(&plan, &history) {
             notes.push("the fault was never met, so this case proved nothing".into());
         }
         Ok((saga, history, notes))
     }
 
-    /// Waits until the saga is at rest (true) or the engine has died (false), acting as the case asks.
+    /// Waits until the saga is at rest (true) or the engine has crashed (false). Cancels the saga or retries its dead
+    /// job if the case says so.
     async fn drive(
         &self,
         engine: &Engine,
@@ -233,8 +234,8 @@ impl Proof {
                 return Ok(false);
             }
             if engine.wait(saga_id, Duration::from_millis(20)).await?.is_some() {
-                let again =
-                    plan.case.kind == Kind::UndoNeedsAPerson && self.revive(engine, saga_id, plan).await?;
+                let again = plan.case.kind == Kind::UndoNeedsAPerson
+                    && self.retry_dead_job_once(engine, saga_id, plan).await?;
                 if !again {
                     return Ok(true);
                 }
@@ -269,15 +270,20 @@ impl Proof {
                 .map_or(&crate::model::graph::UNKNOWN_GRAPH, Definition::graph),
             &plan.case,
         );
-        match (engine.cancel(saga_id, "a test", "to see it unwind").await, wanted) {
+        match (engine.cancel(saga_id, "a test", "to see it compensate").await, wanted) {
             (Ok(_), Status::Compensated) | (Err(CancelError::PastPivot { .. }), Status::Completed) => {}
             (answer, _) => notes.push(format!("the cancel was answered {answer:?}")),
         }
         Ok(())
     }
 
-    /// Retries the dead job, once, and lets the undo work from now on.
-    async fn revive(&self, engine: &Engine, saga_id: SagaId, plan: &Plan) -> Result<bool, ProofError> {
+    /// Retries the dead job, once, and lets the undo succeed from now on.
+    async fn retry_dead_job_once(
+        &self,
+        engine: &Engine,
+        saga_id: SagaId,
+        plan: &Plan,
+    ) -> Result<bool, ProofError> {
         if plan.spent.load(Ordering::Acquire) {
             return Ok(false);
         }
@@ -285,8 +291,8 @@ impl Proof {
         let dead = engine.dead_jobs(&DeadJobFilter::default(), page).await?;
         let Some(job) = dead.iter().find(|job| job.saga_id == saga_id) else { return Ok(false) };
         plan.spent.store(true, Ordering::Release);
-        // Nobody else acts on the jobs of a proof.
-        Ok(engine.retry_dead_job(job.dead_job_id, "a test", "the cause is mended").await.is_ok())
+        // No other operator acts on the dead jobs of a proof.
+        Ok(engine.retry_dead_job(job.dead_job_id, "a test", "the cause is fixed").await.is_ok())
     }
 
     fn builder(&self) -> crate::builder::EngineBuilder {
@@ -314,7 +320,7 @@ impl fmt::Debug for Proof {
     }
 }
 
-/// One engine with its workers: one life of a process.
+/// One engine with its workers, as one run of a process.
 struct EngineRun {
     engine: Engine,
     workers: Vec<tokio::task::JoinHandle<()>>,
@@ -325,18 +331,18 @@ impl EngineRun {
     async fn close(self) {
         self.stop.cancel();
         if self.engine.core.faults.is_crashed() {
-            // A dead process finishes nothing.
+            // A crashed process does not finish its jobs.
             self.workers.iter().for_each(tokio::task::JoinHandle::abort);
         }
         for worker in self.workers {
-            // Aborted or done: either way it is over.
+            // Aborted or done: in both cases the worker has ended.
             let _ = worker.await;
         }
         self.engine.shutdown().await;
     }
 }
 
-fn met(plan: &Plan, history: &[HistoryEntry]) -> bool {
+fn fault_happened(plan: &Plan, history: &[HistoryEntry]) -> bool {
     let failed = |entry: &HistoryEntry| {
         matches!(entry.outcome, HistoryOutcome::Failed | HistoryOutcome::Exhausted | HistoryOutcome::Retry)
     };

@@ -20,7 +20,7 @@ fn most(limit: u32) -> BulkLimits {
     BulkLimits { max_jobs: limit, time_limit: WAIT_TIMEOUT }
 }
 
-/// Keeps `file`, which stands after the pivot, from working until it is mended.
+/// Keeps `file`, which is after the pivot, from working until it is mended.
 struct Broken(AtomicBool);
 
 impl Faults for Broken {

@@ -17,7 +17,7 @@ use crate::support::{Database, WAIT_TIMEOUT};
 const ALL: Page = Page { after: None, limit: 100 };
 const DAY: Duration = Duration::from_hours(24);
 
-/// `file`, which stands after the pivot, never works.
+/// `file`, which is after the pivot, never works.
 struct Stuck;
 
 impl Faults for Stuck {

@@ -48,7 +48,7 @@ fn an_undo_left_undecided_before_the_pivot_is_refused() {
 #[test]
 fn an_undo_after_the_pivot_is_refused() {
     let message = message(Saga::named(NAME).pivot(Seal).then(Pack).build());
-    assert!(message.contains("`pack`") && message.contains("stands after the pivot"), "{message}");
+    assert!(message.contains("`pack`") && message.contains("is after the pivot"), "{message}");
 }
 
 #[test]

@@ -110,7 +110,7 @@ async fn a_row_that_a_stranger_locks_holds_up_those_who_need_it_and_nobody_else(
         }
     };
     let error = tokio::time::timeout(WAIT_TIMEOUT, told).await.expect("it shows what it waits for");
-    assert!(error.starts_with("waits for a lock that somebody else holds"), "{error}");
+    assert!(error.starts_with("waits for a lock that another transaction holds"), "{error}");
     assert_eq!(taken(&pool).await, 80);
 
     stranger.rollback().await.unwrap();

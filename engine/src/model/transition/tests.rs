@@ -53,7 +53,7 @@ fn events() -> impl Strategy<Value = Event> {
     ]
 }
 
-/// What really happened to each step, told by the events that were accepted.
+/// What really happened to each step, derived from the accepted events.
 #[derive(Default)]
 struct World {
     done: Vec<usize>,
@@ -63,7 +63,7 @@ struct World {
 
 proptest! {
     #[test]
-    fn whatever_happens_exactly_what_was_done_or_may_be_is_undone_in_reverse_order(
+    fn after_any_events_exactly_the_steps_that_happened_or_may_have_are_undone_in_reverse_order(
         graph in graphs(), script in prop::collection::vec(events(), 0..60),
     ) {
         let mut state = State::initial();
@@ -73,7 +73,7 @@ proptest! {
                 state = transition(&graph, &state, &Event::AttemptStarted).unwrap().0;
             }
             let before = state.clone();
-            // Giving up a dead saga is what it comes to, and nobody insists.
+            // A dead saga is discarded as `discard` decides, without force.
             let event = match (event, discard(&graph, &state)) {
                 (Event::Discarded, DiscardEffect::Compensate) => cancel(),
                 (Event::Discarded, DiscardEffect::Abandon) => continue,
@@ -90,11 +90,11 @@ proptest! {
                 _ => {}
             }
             if before.status == Status::Compensating {
-                prop_assert_ne!(after.status, Status::Running, "an unwinding saga never turns back");
+                prop_assert_ne!(after.status, Status::Running, "a compensating saga never goes forward again");
             }
             if event == Event::Discarded {
                 prop_assert!(!can_compensate(&graph, &after), "what can be undone is not left standing");
-                let pivot = graph.pivot().expect("only a pivot keeps a saga from unwinding");
+                let pivot = graph.pivot().expect("only a pivot keeps a saga from compensating");
                 prop_assert!(after.step_index >= pivot && world.undone.is_empty());
                 return Ok(());
             }
@@ -117,13 +117,13 @@ proptest! {
                 }
             }
             if let Some(pivot) = graph.pivot() {
-                prop_assert!(!world.done.contains(&pivot), "nothing unwinds behind the pivot");
+                prop_assert!(!world.done.contains(&pivot), "nothing is undone past the pivot");
             }
         }
     }
 
     #[test]
-    fn a_saga_whose_every_attempt_is_done_completes_in_as_many_moves_as_it_has_steps(graph in graphs()) {
+    fn a_saga_whose_every_attempt_succeeds_takes_one_transition_for_each_step(graph in graphs()) {
         let mut state = State::initial();
         for _ in 0..graph.steps.len() {
             prop_assert_eq!(state.status, Status::Running);
@@ -162,7 +162,7 @@ fn a_deadline_after_the_pivot_has_no_effect() {
 }
 
 #[test]
-fn a_deadline_unwinds_a_dead_saga_before_the_pivot_and_no_other() {
+fn a_deadline_compensates_a_dead_saga_before_the_pivot_only() {
     let graph = three_steps(StepKind::Transaction);
     let dead = |at| State { status: Status::Dead, attempt: 5, ..self::at(at) };
     let (state, next) = transition(&graph, &dead(1), &Event::DeadlinePassed).unwrap();
@@ -174,7 +174,7 @@ fn a_deadline_unwinds_a_dead_saga_before_the_pivot_and_no_other() {
 }
 
 #[test]
-fn giving_up_unwinds_before_the_pivot_ends_behind_it_and_would_abandon_an_undo() {
+fn a_discard_compensates_before_the_pivot_finishes_behind_it_and_abandons_an_undo() {
     let graph = three_steps(StepKind::Call);
     let dead = |at| State { status: Status::Dead, attempt: 5, ..self::at(at) };
     assert_eq!(discard(&graph, &dead(0)), DiscardEffect::Compensate);
@@ -185,19 +185,19 @@ fn giving_up_unwinds_before_the_pivot_ends_behind_it_and_would_abandon_an_undo()
     assert_eq!(
         discard(&crate::model::graph::UNKNOWN_GRAPH, &dead(usize::MAX)),
         DiscardEffect::Abandon,
-        "nobody here knows"
+        "an unknown step"
     );
 }
 
 #[test]
-fn a_failure_after_the_pivot_parks_the_saga() {
+fn a_failure_behind_the_pivot_dead_letters_the_saga() {
     let failed = Event::Failed(Failure::new("no", "no"));
     let (state, next) = transition(&three_steps(StepKind::Transaction), &at(2), &failed).unwrap();
     assert_eq!((state.status, state.direction, next), (Status::Dead, Direction::Action, Next::Rest));
 }
 
 #[test]
-fn a_call_pivot_in_doubt_can_not_be_cancelled_and_is_parked_when_exhausted() {
+fn a_call_pivot_in_doubt_can_not_be_cancelled_and_is_dead_lettered_when_exhausted() {
     let graph = three_steps(StepKind::Call);
     let doubtful = State { in_doubt: true, ..at(1) };
     assert_eq!(transition(&graph, &doubtful, &cancel()), Err(Refusal::PastPivot));
@@ -206,7 +206,7 @@ fn a_call_pivot_in_doubt_can_not_be_cancelled_and_is_parked_when_exhausted() {
 }
 
 #[test]
-fn a_call_that_may_have_happened_is_undone_and_one_that_surely_did_not_is_not() {
+fn a_call_that_may_have_happened_is_undone_and_one_that_did_not_is_not() {
     let graph = three_steps(StepKind::Call);
     let failed = Event::Failed(Failure::new("no", "no"));
     assert_eq!(transition(&graph, &at(0), &failed).unwrap().0.status, Status::Compensated);
@@ -216,7 +216,7 @@ fn a_call_that_may_have_happened_is_undone_and_one_that_surely_did_not_is_not() 
 }
 
 #[test]
-fn an_undo_out_of_attempts_is_parked_and_retried_exactly_there() {
+fn an_undo_out_of_attempts_is_dead_lettered_and_retried_at_the_same_step() {
     let graph = three_steps(StepKind::Transaction);
     let cause = Some(Cause::DeadlinePassed);
     let undoing =

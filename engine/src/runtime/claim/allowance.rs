@@ -10,7 +10,7 @@ use crate::runtime::{
     slots::ProbeSlot,
 };
 
-/// What the throttle of a queue lets one claim take.
+/// How much of a queue its throttle lets one claim take.
 pub(super) enum ClaimBudget {
     Unlimited,
     Probe(OwnedSemaphorePermit),
@@ -31,7 +31,7 @@ impl ClaimBudget {
         }
     }
 
-    /// The slot of the probe that was found; if none was, the slot is free again, and no claim is woken.
+    /// Returns the probe's slot if a saga was found for it; otherwise frees the slot without waking the claim loop.
     pub(super) fn probe(self, state: &QueueState, found: usize) -> Option<ProbeSlot> {
         match self {
             Self::Probe(permit) if found > 0 => {
@@ -42,7 +42,7 @@ impl ClaimBudget {
     }
 }
 
-/// Asks the throttle of a queue; `Err` says for how long nothing may be claimed.
+/// Asks the throttle of a queue. An `Err` is the time for which nothing may be claimed.
 pub(super) fn budget(core: &Core, state: &QueueState) -> Result<ClaimBudget, Duration> {
     match core.feeds.throttles.allowance(state.queue()) {
         Allowance::Unlimited => Ok(ClaimBudget::Unlimited),

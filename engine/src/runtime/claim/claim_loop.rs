@@ -1,4 +1,4 @@
-//! Claims the due sagas of one queue, poll by poll.
+//! The claim loop of one queue: polls for due sagas.
 
 use std::{sync::Arc, time::Duration};
 
@@ -15,15 +15,15 @@ use crate::{
     support::jitter::jittered,
 };
 
-/// Claims as long as there are free slots and work; else waits to be woken, for the next known retry, or for the poll that
-/// stands behind every hint.
+/// Claims while there are free slots and due sagas. Otherwise it waits until it is woken, a known retry is due, or the
+/// next poll, which finds work for which no hint arrived.
 pub(super) async fn claim_while_open(core: Arc<Core>, state: Arc<QueueState>) {
     let mut away = false;
     while state.is_open() && !core.stop.is_cancelled() {
         let poll_result = match claim_once(&core, &state).await {
             Ok(result) => {
                 if std::mem::take(&mut away) {
-                    tracing::info!(queue = %state.queue(), "the database answers again; claiming goes on");
+                    tracing::info!(queue = %state.queue(), "the database responds again; claiming continues");
                 }
                 result
             }
@@ -48,21 +48,22 @@ pub(super) async fn claim_while_open(core: Arc<Core>, state: Arc<QueueState>) {
     }
 }
 
-/// A throttle that says "nothing for no time at all" is not asked in a busy loop.
+/// The shortest wait when a throttle blocks the queue, so that a throttle that answers zero does not make this a busy
+/// loop.
 const MIN_WAIT: Duration = Duration::from_millis(5);
 
-/// What a look at a queue came to.
+/// The result of one claim.
 #[derive(Clone, Copy, Debug)]
 enum Poll {
-    /// There may be more at once.
+    /// There may be more due sagas.
     More,
-    /// There is nothing more.
+    /// No more sagas are due.
     Idle,
-    /// The throttle lets nothing through, for so long.
+    /// The throttle blocks the queue for this long.
     Throttled(Duration),
 }
 
-/// Claims once.
+/// Claims one batch.
 async fn claim_once(core: &Core, state: &QueueState) -> Result<Poll, sqlx::Error> {
     claim_on_probation(core, state).await?;
     let first = tokio::select! {
@@ -91,12 +92,12 @@ async fn claim_once(core: &Core, state: &QueueState) -> Result<Poll, sqlx::Error
         job.slots = JobSlots { slot: slots.pop(), probation: None, probe: probe.take() };
         hand_out(core, state, job);
     }
-    // The end of a probe wakes these claims.
+    // When the probe ends, it wakes this loop.
     Ok(if found == asked && !is_probe { Poll::More } else { Poll::Idle })
 }
 
-/// Claims a saga whose holder vanished again and again, if none is under way: as soon as the last one ended, else with
-/// every poll, however busy the queue is.
+/// Claims a saga on probation: one whose holder vanished twice or more in a row. Only one such saga of a queue runs at
+/// a time. The next is claimed when it ends, or with the next poll, even if the queue is busy.
 async fn claim_on_probation(core: &Core, state: &QueueState) -> Result<(), sqlx::Error> {
     let Ok(permit) = state.probation.clone().try_acquire_owned() else { return Ok(()) };
     let Ok(budget) = allowance::budget(core, state) else { return Ok(()) };

@@ -1,4 +1,4 @@
-//! Claims due sagas, and makes jobs of them.
+//! Claims due sagas and turns them into jobs.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -15,13 +15,13 @@ use crate::{
     support::connection,
 };
 
-/// What the steps of a saga gave so far, by step name.
+/// The stored outputs of a saga's steps, by step name.
 type Outputs = Vec<(String, Option<Arc<RawValue>>)>;
 
-/// Claims due sagas and reads what they need to go on.
+/// Claims due sagas and reads the data that they need to continue.
 pub(crate) async fn claim(core: &Core, scope: ClaimScope<'_>, limit: usize) -> Result<Vec<Job>, sqlx::Error> {
     let timeout = core.settings.db_timeout();
-    // After an outage claims of our own may be overdue while their steps are still under way here.
+    // After an outage this process's own leases may have expired while their steps are still running here.
     let aged = core.leases.older_than(core.settings.lease.mul_f64(2.0 / 3.0));
     if !aged.is_empty() {
         lease_updates::extend_leases(core, &aged).await?;
@@ -41,7 +41,7 @@ pub(crate) async fn claim(core: &Core, scope: ClaimScope<'_>, limit: usize) -> R
                 }
             };
         let rows = store::claims::claim(conn, scope, limit, &context).await?;
-        // From here on the claims are ours; whatever goes wrong below, they are given back.
+        // The claims are now held; if anything below fails, they are released.
         let mut fresh = Claimed { core, rows };
         let room = limit - i64::try_from(fresh.rows.len()).unwrap_or(limit);
         let grace = core.settings.orphan_grace;
@@ -70,18 +70,18 @@ pub(crate) async fn claim(core: &Core, scope: ClaimScope<'_>, limit: usize) -> R
     .await
 }
 
-/// Whether an attempt that was lost at this place may have called the outside world.
+/// Whether an attempt that was lost at this step may have called an outside service.
 fn may_have_called(core: &Core, row: &ClaimedRow) -> bool {
     let definition = core.definitions.get(&row.definition);
     let node = definition.and_then(|known| known.graph.steps.get(*known.positions.get(&row.step)?));
-    // Of a step that is not known here the worst is assumed.
+    // A step that is unknown here is assumed to be a call.
     row.state.direction == Direction::Action.name() && node.is_none_or(|node| node.kind == StepKind::Call)
 }
 
 fn job(core: &Core, row: ClaimedRow, outputs: Outputs) -> Option<Job> {
     let definition = core.definitions.get(&row.definition).cloned();
     let position = |step: &str| definition.as_ref().and_then(|known| known.positions.get(step).copied());
-    // A place outside every graph: the step is not known here.
+    // An index beyond every graph: the step is not known here.
     let step_index = position(&row.step).unwrap_or(usize::MAX);
     let StoredState { state, unreadable_cause } = match row.state.decode(step_index) {
         Ok(stored) => stored,
@@ -94,11 +94,11 @@ fn job(core: &Core, row: ClaimedRow, outputs: Outputs) -> Option<Job> {
     let state = State { in_doubt, ..state };
     let mut values = vec![Some(Arc::from(row.input.0))];
     for (step, output) in outputs {
-        if let Some(place) = position(&step).map(|at| at + 1) {
-            if values.len() <= place {
-                values.resize(place + 1, None);
+        if let Some(index) = position(&step).map(|at| at + 1) {
+            if values.len() <= index {
+                values.resize(index + 1, None);
             }
-            values[place] = output;
+            values[index] = output;
         }
     }
     let saga_id = SagaId(row.id);
@@ -121,7 +121,7 @@ fn job(core: &Core, row: ClaimedRow, outputs: Outputs) -> Option<Job> {
     })
 }
 
-/// Claims that are not jobs yet; those left when it is dropped are given back, not begun.
+/// Claims that are not yet jobs. Those left when this is dropped are released as unstarted.
 struct Claimed<'a> {
     core: &'a Core,
     rows: Vec<ClaimedRow>,

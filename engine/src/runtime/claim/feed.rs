@@ -1,4 +1,5 @@
-//! Feeds workers: claims due sagas of a queue in batches, as many as it has free slots for, and hands them out one by one.
+//! The feed of a queue: claims due sagas in batches, as many as it has free slots for, and hands them to workers one by
+//! one.
 
 use std::{
     sync::Arc,
@@ -12,7 +13,7 @@ use crate::{
     support::supervise::supervised,
 };
 
-/// The jobs of one queue, for one worker or one group of workers. A process has one feed a queue.
+/// The jobs of one queue, for one worker or a group of workers. A process has at most one feed for each queue.
 ///
 /// Dropping a feed closes it.
 pub struct Feed {
@@ -22,7 +23,7 @@ pub struct Feed {
 }
 
 impl Feed {
-    /// Opens the feed of a queue and begins to claim; at most `capacity` jobs are handed out and not yet committed.
+    /// Opens the feed of a queue and starts claiming. At most `capacity` jobs are handed out and not yet committed.
     pub(crate) fn open(core: Arc<Core>, queue: &str, capacity: usize) -> Self {
         let (state, jobs) = QueueState::new(queue, capacity);
         core.feeds.register(state.clone());
@@ -60,8 +61,8 @@ impl Feed {
         self.jobs.poll_recv(cx)
     }
 
-    /// Stops claiming and gives back at once what was claimed and not handed out. Jobs already handed out go on; their
-    /// sagas are released as they are committed.
+    /// Stops claiming and releases at once what was claimed but not handed out. Jobs that were handed out continue;
+    /// their sagas are released when they are committed.
     pub fn close(&mut self) {
         self.state.close();
         self.core.feeds.refresh_open();
@@ -75,7 +76,7 @@ impl Feed {
         lease_updates::release_unstarted(&self.core, left);
     }
 
-    /// Waits until the last claim has come back and everything that [`Feed::close`] gave back is free in the database.
+    /// Waits until the last claim has returned and every claim that [`Feed::close`] released is free in the database.
     pub async fn closed(&self) {
         self.state.claimed_last.cancelled().await;
         lease_updates::flush_releases(&self.core).await;

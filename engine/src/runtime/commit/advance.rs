@@ -41,23 +41,23 @@ use crate::{
     support::{faults::CrashPoint, user_code::run_user_code},
 };
 
-/// Where a batch is committed, which decides how long one saga's step may take there.
+/// Where a batch is committed, which decides how long one saga's step may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum CommitPath {
-    /// In the group commit of its definition: other batches wait behind it.
+    /// In the group commit of its definition, where other batches wait for it.
     Grouped,
-    /// Beside the group commit: a saga that is alone there has all the time that its step's policy gives it.
+    /// Beside the group commit. A saga that is alone there may use the whole time-out of its step's policy.
     Isolated,
 }
 
-/// What a committed batch came to.
+/// The result of a committed batch.
 #[derive(Debug, Default)]
 pub(crate) struct BatchResult {
-    /// Sagas that go on with a call, claim kept, by their index in the batch.
+    /// Sagas that continue with a call under the same claim, by their index in the batch.
     pub(crate) continuing: Vec<(usize, Continuation)>,
-    /// The members whose claim was lost, by their index in the batch.
+    /// Members whose claim was lost, by their index in the batch.
     pub(crate) lost: Vec<usize>,
-    /// The shortest wait of a saga that waits.
+    /// The shortest delay of a saga that has to wait.
     pub(crate) next_due: Option<Duration>,
     pub(crate) effects: CommitEffects,
     pub(crate) metrics: BatchMetrics,
@@ -65,8 +65,8 @@ pub(crate) struct BatchResult {
     pub(crate) crash: CrashPoint,
 }
 
-/// Does everything but the commit, which is the caller's. `backend_pid` is the server process of the connection, as soon
-/// as it is known.
+/// Runs everything but the commit, which the caller does. Sets `backend_pid` to the PID of the connection's server
+/// process as soon as it is known.
 pub(crate) async fn advance(
     core: &Core,
     conn: &mut PgConnection,
@@ -98,7 +98,7 @@ pub(crate) async fn advance(
         cursor.apply_cancel_or_deadline(&mut history);
     }
     let mut last = None;
-    // Sagas that have not come to the end by then go on in a transaction of their own, with a fresh lease.
+    // Sagas that are not finished when the limit is reached continue in another transaction, with a fresh lease.
     let limit = core.settings.batch_time_limit();
     while began.elapsed() < limit
         && let Some(side) = next_batch(&cursors)
@@ -125,7 +125,7 @@ pub(crate) async fn advance(
     Ok(result)
 }
 
-/// Locks the sagas that are still ours, and gives a cursor for each.
+/// Locks the sagas whose claim this process still holds, and creates a cursor for each.
 async fn lock<'a>(
     core: &Core,
     conn: &mut PgConnection,
@@ -162,8 +162,8 @@ async fn fence(core: &Core, conn: &mut PgConnection, ids: &[Uuid]) -> Result<Vec
     store::commits::fence(conn, ids, core.worker).await
 }
 
-/// The side of a step that is run next: forward first and the earliest step first, so that sagas behind catch up with
-/// those ahead.
+/// Chooses the side of a step to run next: actions before undos, and the earliest step first, so that sagas that are
+/// further behind catch up.
 fn next_batch(cursors: &[SagaCursor<'_>]) -> Option<StepSide> {
     let runnable = cursors.iter().filter(|cursor| cursor.runs_in_transaction());
     runnable.map(|cursor| cursor.state.side()).min_by_key(|side| match side.direction {
@@ -172,7 +172,7 @@ fn next_batch(cursors: &[SagaCursor<'_>]) -> Option<StepSide> {
     })
 }
 
-/// Runs one side of one step for all sagas that stand there, and applies their answers.
+/// Runs one side of one step for all sagas that have reached it, and applies their answers.
 async fn run_batch(
     session: &mut Session<'_>,
     conn: &mut PgConnection,
@@ -222,7 +222,7 @@ async fn run_batch(
     Ok(())
 }
 
-/// Runs a step's code, for a bounded time.
+/// Runs a step's code under a time limit.
 async fn run_step(
     session: &mut Session<'_>,
     conn: &mut PgConnection,
@@ -234,7 +234,7 @@ async fn run_step(
     metrics::histogram!("sagaline_batch_size")
         .record(f64::from(u32::try_from(invocations.len()).unwrap_or(u32::MAX)));
     let policy = definition.graph.policy(side.step_index, side.direction);
-    // A saga that is alone in isolation delays no other, and has the time that its policy gives it.
+    // A saga that is alone in isolation delays no other, so it may use its policy's whole time-out.
     let limit = match path {
         CommitPath::Isolated if invocations.len() == 1 => policy.timeout,
         CommitPath::Isolated | CommitPath::Grouped => {
@@ -252,7 +252,7 @@ async fn run_step(
     }
 }
 
-/// Calls the observers of the sagas that came to rest.
+/// Calls the observers of the sagas that ended or died.
 async fn notify_observers(
     session: &mut Session<'_>,
     conn: &mut PgConnection,
@@ -314,7 +314,7 @@ async fn write_updates(
     Ok(())
 }
 
-/// Files a dead job for every saga that was parked.
+/// Creates a dead job for every saga that was dead-lettered.
 async fn dead_letter_parked(
     session: &mut Session<'_>,
     conn: &mut PgConnection,

@@ -1,4 +1,4 @@
-//! One batch in one transaction, tried again while its trouble is transient.
+//! Commits one batch in one transaction, and retries it after transient errors.
 
 use std::{
     sync::Arc,
@@ -22,24 +22,24 @@ use crate::{
     support::{connection::timed_out, faults::CrashPoint, jitter::jittered},
 };
 
-/// A batch that was dropped by everybody's fault but its own is not tried for ever: past the lease the claims are lost.
+/// The share of the lease during which a batch is retried after transient errors. Later the claims could be lost.
 const RETRY_BUDGET: f64 = 0.8;
-/// No transaction of ours takes longer; a connection that died silently is given up then.
+/// The upper bound of a transaction's duration; after it the connection is taken for dead.
 const TRANSACTION_LIMIT: Duration = Duration::from_mins(1);
 
-/// How a batch is tried.
+/// Options of one attempt to commit a batch.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct AttemptOptions {
     pub(super) path: CommitPath,
-    /// How long a statement waits for a lock; `None` leaves it to the connection's own limit.
+    /// How long a statement waits for a lock; `None` for the connection's default.
     pub(super) lock_wait: Option<Duration>,
 }
 
-/// Tries a batch again while its trouble is transient and its leases can still be ours. Trying again is safe: if the
-/// commit whose answer was lost did happen, the fence finds other sequence numbers and drops the batch.
+/// Retries a batch after transient errors as long as its leases can still be valid. A retry is safe: if the commit
+/// whose answer was lost did happen, the fence finds other sequence numbers and drops the batch.
 ///
-/// A lock that somebody else holds ends it at once: it may be held for long, and only by those who need it must it be
-/// waited for. But an answer of the outside world is not given up for it as long as there is time.
+/// A lock time-out ends the retries: the lock may be held for long, and only the sagas that need it should wait for it.
+/// The answer of a call, however, is retried while there is time, because the call can't be taken back.
 pub(super) async fn commit_with_retries(
     core: &Arc<Core>,
     members: &[BatchMember],
@@ -60,21 +60,21 @@ pub(super) async fn commit_with_retries(
         if began.elapsed() + pause >= budget {
             return Err(CommitError::Transient(error));
         }
-        tracing::debug!(error = %error, "a batch met trouble that will pass; trying again");
+        tracing::debug!(error = %error, "a batch failed with a transient error; retrying");
         metrics::counter!("sagaline_batch_retries_total").increment(1);
         tokio::time::sleep(jittered(pause)).await;
         pause = (pause * 2).min(Duration::from_secs(1));
     }
 }
 
-/// Extends leases of which an earlier part, or an earlier try, has used up some.
+/// Extends leases that earlier attempts or earlier parts of the batch have partly used up.
 async fn extend_leases(core: &Arc<Core>, members: &[BatchMember]) {
     let saga_ids = members.iter().map(|member| member.job.saga_id);
     let aged = core.leases.older_than_among(saga_ids, core.settings.lease / 6);
     if !aged.is_empty()
         && let Err(error) = lease_updates::extend_leases(core, &aged).await
     {
-        tracing::debug!(error = %error, "can't extend the leases of a batch; it goes on with what is left of them");
+        tracing::debug!(error = %error, "can't extend the leases of a batch; continuing with the time that is left");
     }
 }
 
@@ -103,7 +103,7 @@ async fn commit_once(
         Err(CommitError::Transient(error)) => matches!(error, sqlx::Error::Database(_)),
     };
     if !usable {
-        // Handing it back could wait on a dead socket for ever and keep its place in the pool.
+        // Returning the connection to the pool could wait on a dead socket forever and keep its slot.
         drop(connection.detach());
     }
     if cancelled_mid_statement && let Some(pid) = backend_pid {
@@ -140,7 +140,7 @@ async fn in_transaction(
     Ok(result)
 }
 
-/// A test made this engine crash: it stops, and leaves no trace from now on.
+/// Simulates a crash that a test asked for: the engine stops and writes nothing from now on.
 fn simulate_crash(core: &Core) {
     core.faults.crash();
     core.stop.cancel();

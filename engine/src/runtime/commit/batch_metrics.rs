@@ -1,4 +1,4 @@
-//! Counts what a batch did, for the metrics. It is counted in the transaction, and recorded once that is committed.
+//! Metrics of a batch: counted during the transaction, recorded after its commit.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -11,10 +11,10 @@ use crate::{
     support::metrics::{ATTEMPTS, DEAD_LETTERED, ENDED, SAGA_DURATION, STEP_DURATION},
 };
 
-/// Attempts, endings with their ages, and parked sagas of one batch, by kind.
+/// Attempts, ended sagas with their ages, and dead-lettered sagas of one batch.
 #[derive(Debug, Default)]
 pub(crate) struct BatchMetrics {
-    /// By definition, step, direction and outcome: how many, and the longest.
+    /// By definition, step, direction and outcome: the number of attempts and the longest duration.
     attempts: BTreeMap<[String; 4], (u64, Duration)>,
     /// By definition and status.
     ended: BTreeMap<[String; 2], Vec<Duration>>,
@@ -23,7 +23,7 @@ pub(crate) struct BatchMetrics {
 }
 
 impl BatchMetrics {
-    /// Counts; nothing is copied once a saga, only once a kind.
+    /// Counts attempts, ends and dead letters. Labels are copied once for each combination, not for each saga.
     pub(crate) fn of(rows: &[HistoryRow], cursors: &[SagaCursor<'_>]) -> Self {
         let definition_of: HashMap<_, _> =
             cursors.iter().map(|cursor| (cursor.job.saga_id.0, &*cursor.job.definition_name)).collect();
@@ -47,13 +47,13 @@ impl BatchMetrics {
         Self { attempts: owned(attempts), ended: owned(ended), parked: owned(parked) }
     }
 
-    /// Records what was counted: one counter step a kind, not one a saga.
+    /// Records the counts: one increment for each combination of labels.
     pub(crate) fn record(self) {
         for ([definition, step, direction, outcome], (count, longest)) in self.attempts {
             let labels =
                 [("definition", definition), ("step", step), ("direction", direction), ("outcome", outcome)];
             metrics::counter!(ATTEMPTS, &labels).increment(count);
-            // One set took one time: it is recorded once, not once a saga.
+            // All sagas of a batch took the same time, so it is recorded once.
             metrics::histogram!(STEP_DURATION, &labels[..3]).record(longest.as_secs_f64());
         }
         for ([definition, outcome], ages) in self.ended {

@@ -1,5 +1,5 @@
-//! Commits in isolation, beside the group commit: batches that failed are split until the saga at fault is alone, and sagas
-//! that may delay others are committed alone.
+//! Commits in isolation, beside the group commit. Batches that failed are bisected until the saga at fault is alone,
+//! and sagas that may delay others are committed alone.
 
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
@@ -20,18 +20,18 @@ use crate::{
     support::{jitter::jittered, metrics::LOCK_BLOCKED},
 };
 
-/// A saga whose outcome can't be written is left alone this long.
+/// How long a saga is postponed whose outcome can't be written.
 const UNWRITABLE_BACKOFF: Duration = Duration::from_secs(15);
-/// How long a part of a batch that was held up waits for a lock, and a saga at first.
+/// How long part of a batch waits for a lock after a lock time-out; also the first limit for a single saga.
 const LOCK_WAIT: Duration = Duration::from_millis(100);
 const MAX_LOCK_WAIT: Duration = Duration::from_millis(1500);
-/// How long a saga that was held up is left alone at first.
+/// How long a saga is first postponed after a lock time-out.
 const LOCK_BACKOFF: Duration = Duration::from_millis(100);
 const MAX_LOCK_BACKOFF: Duration = Duration::from_secs(5);
 /// Consecutive lock time-outs before a warning is logged.
 const WARN_AFTER: u32 = 5;
 
-/// Some sagas of a batch, and what is known to help.
+/// Part of a batch, and the recovery that is applied to it.
 pub(super) struct Part {
     requests: Vec<CommitRequest>,
     recovery: Recovery,
@@ -42,27 +42,27 @@ impl Part {
         Self { requests, recovery: Recovery::None }
     }
 
-    /// The saga, if it is alone.
+    /// The saga, if it is the only one.
     fn only(&self) -> Option<SagaId> {
         let [request] = self.requests.as_slice() else { return None };
         Some(request.member.job.saga_id)
     }
 }
 
-/// Commits a part in isolation, in a task of its own and a few at a time; `error` is what it met in the group commit.
+/// Commits a part in isolation, in a separate task; few run at a time. `error` is the error that the group commit met.
 pub(super) fn commit_isolated(committer: &Arc<GroupCommitter>, part: Part, error: Option<CommitError>) {
     let committer = committer.clone();
     let tasks = committer.core.tasks.clone();
     tasks.spawn(async move {
-        // The semaphore is never closed.
-        let Ok(_place) = committer.places.acquire().await else { return };
+        // The semaphore is never closed, so `acquire` can't fail.
+        let Ok(_permit) = committer.permits.acquire().await else { return };
         if AssertUnwindSafe(bisect(&committer, part, error)).catch_unwind().await.is_err() {
             tracing::error!("committing a batch panicked; its sagas are taken over when their leases end");
         }
     });
 }
 
-/// Commits a part, in smaller ones where it must: what fails is split in halves until the saga at fault is alone.
+/// Commits a part. If it fails, splits it in halves until the saga at fault is alone.
 async fn bisect(committer: &GroupCommitter, part: Part, error: Option<CommitError>) {
     let mut parts = match error {
         Some(error) => next_parts(committer, part, error, CommitPath::Grouped),
@@ -82,7 +82,7 @@ async fn bisect(committer: &GroupCommitter, part: Part, error: Option<CommitErro
         let (replies, members) = unzip(requests);
         match commit_with_retries(&committer.core, &members, &recovery, options).await {
             Ok(result) => {
-                // One that was blamed for its failure is to be tried alone again.
+                // A saga with a step that fails its batch stays isolated, and is committed alone next time, too.
                 if !matches!(recovery, Recovery::FailSteps(_)) {
                     for member in &members {
                         committer.isolated.forget(member.job.saga_id);
@@ -98,7 +98,7 @@ async fn bisect(committer: &GroupCommitter, part: Part, error: Option<CommitErro
     }
 }
 
-/// What is tried next, the last of them first.
+/// The parts to try next, in reverse order.
 fn next_parts(committer: &GroupCommitter, part: Part, error: CommitError, path: CommitPath) -> Vec<Part> {
     match (part.only(), error) {
         (_, CommitError::Transient(error)) => {
@@ -106,14 +106,14 @@ fn next_parts(committer: &GroupCommitter, part: Part, error: CommitError, path: 
             Vec::new()
         }
         (None, CommitError::LockTimeout(error)) => {
-            tracing::debug!(error = %error, "a batch waited for a lock in vain; splitting it");
+            tracing::debug!(error = %error, "a batch timed out waiting for a lock; splitting it");
             split(part)
         }
         (None, CommitError::Step { error, .. }) => {
             tracing::debug!(error = ?error, "a batch failed; splitting it");
             split(part)
         }
-        // There is an answer of the outside world to be written.
+        // The answer of a call has to be written, so it is tried again.
         (Some(saga_id), CommitError::LockTimeout(_)) if part.requests[0].member.made_call() => {
             committer.isolated.insert(saga_id);
             vec![part]
@@ -122,7 +122,7 @@ fn next_parts(committer: &GroupCommitter, part: Part, error: CommitError, path: 
             release_lock_blocked(committer, saga_id, part.requests, &error);
             Vec::new()
         }
-        // It had no more than the time of a batch.
+        // In the group commit it had only the time limit of a batch; in isolation it has its whole time-out.
         (Some(saga_id), CommitError::Step { cancelled_mid_statement: true, .. })
             if path == CommitPath::Grouped =>
         {
@@ -140,21 +140,21 @@ fn recover(committer: &GroupCommitter, part: Part, side: Option<StepSide>, error
     let Part { requests, recovery } = part;
     let member = &requests[0].member;
     let saga_id = member.job.saga_id;
-    // What can't be written may be the answer of the call itcommitter.
+    // What can't be written may be the answer of the call itself.
     let side = side.or_else(|| member.call_site());
     if let Some(recovery) = recovery.next(side, error.to_vec()) {
         if matches!(recovery, Recovery::DeadLetter(_)) {
-            tracing::error!(saga.id = %saga_id, error = ?error, "a saga's outcome can't be written; it is parked");
+            tracing::error!(saga.id = %saga_id, error = ?error, "a saga's outcome can't be written; it is dead-lettered");
         }
         return vec![Part { requests, recovery }];
     }
-    tracing::error!(saga.id = %saga_id, error = ?error, "a saga can't even be parked; it is set aside");
+    tracing::error!(saga.id = %saga_id, error = ?error, "a saga can't even be dead-lettered; it is postponed");
     release_all(&committer.core, requests, UNWRITABLE_BACKOFF, None);
     Vec::new()
 }
 
-/// Gives a saga back that needs a lock which somebody else holds: for a little longer each time, at no cost, and so
-/// that it shows.
+/// Releases a saga that needs a lock which another transaction holds. No attempt is counted; the delay grows each time,
+/// and the error is stored with the saga so that operators see it.
 fn release_lock_blocked(
     committer: &GroupCommitter,
     saga_id: SagaId,
@@ -165,11 +165,11 @@ fn release_lock_blocked(
     let definition =
         requests.first().map_or_else(String::new, |request| request.member.job.definition_name.to_string());
     if times >= WARN_AFTER {
-        tracing::warn!(saga.id = %saga_id, saga.definition = definition, times, "a saga waits for a lock that somebody keeps");
+        tracing::warn!(saga.id = %saga_id, saga.definition = definition, times, "a saga repeatedly timed out waiting for a lock");
     }
     metrics::counter!(LOCK_BLOCKED, "definition" => definition).increment(1);
     let delay = jittered(doubled(LOCK_BACKOFF, times, MAX_LOCK_BACKOFF));
-    let error = format!("waits for a lock that somebody else holds: {error}");
+    let error = format!("waits for a lock that another transaction holds: {error}");
     release_all(&committer.core, requests, delay, Some(&error));
 }
 

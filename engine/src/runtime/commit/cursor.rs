@@ -1,5 +1,5 @@
-//! One saga of a batch, with its working state: applies answers, cancels and deadlines through the pure transition, and
-//! collects the history that tell of it. The job itself stays untouched until the commit.
+//! The working state of one saga in a batch: applies answers, cancels and deadlines through the pure transition
+//! function, and collects history rows. The job itself stays unchanged until the commit.
 
 use std::{
     sync::Arc,
@@ -28,7 +28,7 @@ use crate::{
     store::commits::{FencedSaga, HistoryRow, SagaUpdate},
 };
 
-/// A saga of the batch on its way.
+/// One saga of a batch while it is being moved.
 pub(crate) struct SagaCursor<'a> {
     pub(crate) index: usize,
     pub(crate) job: &'a Job,
@@ -41,12 +41,12 @@ pub(crate) struct SagaCursor<'a> {
     pub(crate) values: Vec<Option<Arc<RawValue>>>,
     pub(crate) seq: i32,
     pub(crate) error: Option<String>,
-    /// A cancel that waits for it; it is kept as long as nobody who knows the graph has looked at it.
+    /// A cancel that was requested. It stays stored until a process that knows the graph has applied or refused it.
     pub(crate) cancel: Option<(String, String)>,
     pub(crate) deadline_passed: bool,
-    /// Since its creation.
+    /// The time since the saga was created.
     pub(crate) age: Duration,
-    /// Whether the status was changed to one that observers are told of.
+    /// Whether the saga ended or died in this batch, so that observers are called.
     pub(crate) came_to_rest: bool,
     pub(crate) crash: CrashPoint,
 }
@@ -86,23 +86,24 @@ impl<'a> SagaCursor<'a> {
         self.graph.policy(self.state.step_index, self.state.direction)
     }
 
-    /// Counts the attempt, unless the claim has done so.
+    /// Counts the attempt, unless the claim has already counted it.
     pub(crate) fn begin(&mut self) {
         if self.state.attempt == 0 {
             self.apply(&Event::AttemptStarted);
         }
     }
 
-    /// A saga that this process can't work on, and one that keeps killing its process.
+    /// Dead-letters a saga that this process can't run, or that keeps crashing its process.
     pub(crate) fn park_if_unrunnable(&mut self, history: &mut Vec<HistoryRow>) {
         if let Some(reason) = &self.job.unreadable {
-            self.park(reason.clone(), history);
+            self.dead_letter(reason.clone(), history);
         } else if self.state.lost_attempts >= MAX_LOST_ATTEMPTS {
             let error =
                 format!("its process vanished {} times in a row during this step", self.state.lost_attempts);
-            self.park(error, history);
+            self.dead_letter(error, history);
         } else if self.kind().is_none() {
-            // It was long overdue, or it would not have been claimed here: no process knows it.
+            // It was overdue for longer than the grace period, or it would not have been claimed here: no process knows
+            // it.
             let missing = match self.definition {
                 None => format!("no saga is named `{}` in this process", self.job.definition_name),
                 Some(_) => format!(
@@ -110,20 +111,20 @@ impl<'a> SagaCursor<'a> {
                     self.job.definition_name, self.job.step
                 ),
             };
-            self.park(missing, history);
+            self.dead_letter(missing, history);
         } else if self.kind() == Some(StepKind::Call) && !self.job.interrupted {
-            self.park(format!("`{}` is a call step, but was not performed", self.job.step), history);
+            self.dead_letter(format!("`{}` is a call step, but was not performed", self.job.step), history);
         }
     }
 
-    /// Parks a saga because nothing else of it can be written.
+    /// Dead-letters a saga because no other outcome of it can be written.
     pub(crate) fn park_unwritable(&mut self, error: &[String], history: &mut Vec<HistoryRow>) {
         let error = error.iter().map(String::as_str).collect::<Vec<_>>().join(": ");
         self.record_in_doubt("its outcome could not be written", history);
-        self.park(format!("its outcome could not be written: {error}"), history);
+        self.dead_letter(format!("its outcome could not be written: {error}"), history);
     }
 
-    /// Notes that a call was made whose answer is not known any more.
+    /// Records that a call was made whose answer is lost.
     fn record_in_doubt(&mut self, error: &str, history: &mut Vec<HistoryRow>) {
         if self.kind() == Some(StepKind::Call) {
             self.record(
@@ -138,7 +139,7 @@ impl<'a> SagaCursor<'a> {
         }
     }
 
-    fn park(&mut self, error: String, history: &mut Vec<HistoryRow>) {
+    fn dead_letter(&mut self, error: String, history: &mut Vec<HistoryRow>) {
         self.record(
             HistoryOutcome::Parked,
             None,
@@ -150,7 +151,7 @@ impl<'a> SagaCursor<'a> {
         self.apply(&Event::Parked);
     }
 
-    /// Applies a cancel or a deadline, between two attempts.
+    /// Applies a cancel or a passed deadline, between two attempts.
     pub(crate) fn apply_cancel_or_deadline(&mut self, history: &mut Vec<HistoryRow>) {
         let parked = self.is_dead_lettered() && self.cancel.is_some();
         if self.kind().is_none() || !(self.state.status == Status::Running || parked) {
@@ -170,7 +171,7 @@ impl<'a> SagaCursor<'a> {
                 self.record(outcome, None, why.into(), Instant::now(), Duration::ZERO, history);
                 self.apply(&event);
             }
-            // Too late for it: the saga goes on, as the caller of cancel can read off its status.
+            // Too late: the saga goes on, and the caller of the cancel can see that from its status.
             Err(Refusal::PastPivot | Refusal::AlreadyCompensating | Refusal::Ended | Refusal::Impossible) => {
             }
         }
@@ -192,7 +193,7 @@ impl<'a> SagaCursor<'a> {
         injected.answer.map(StepAnswer::Outcome)
     }
 
-    /// The answer for a step that is known to break its batch.
+    /// The answer for a step that is known to fail its batch.
     pub(crate) fn forced_answer(&self, recovery: &Recovery) -> Option<StepAnswer> {
         let error = recovery.error_for(self.state.side())?;
         let retry = Retry::of(error.to_vec());
@@ -231,10 +232,10 @@ impl<'a> SagaCursor<'a> {
         history: &mut Vec<HistoryRow>,
     ) {
         match answer {
-            StepAnswer::InputUnreadable(reason) => self.park(reason.clone(), history),
+            StepAnswer::InputUnreadable(reason) => self.dead_letter(reason.clone(), history),
             StepAnswer::OutputUnstorable(reason) => {
                 self.record_in_doubt("it was called, but its answer is lost", history);
-                self.park(reason.clone(), history);
+                self.dead_letter(reason.clone(), history);
             }
             StepAnswer::Outcome(Outcome::Done(output)) => {
                 self.record(
@@ -295,7 +296,7 @@ impl<'a> SagaCursor<'a> {
     fn apply(&mut self, event: &Event) {
         match transition(self.graph, &self.state, event) {
             Ok((state, next)) => {
-                // From the claim on: parked and then cancelled to its end, it has come to rest all the same.
+                // Dead-lettered at the claim and then cancelled to its end: it has come to rest all the same.
                 self.came_to_rest = self.job.state.status.is_active() && !state.status.is_active();
                 if state.side() != self.state.side()
                     && let Some(node) = self.graph.steps.get(state.step_index)
@@ -309,7 +310,7 @@ impl<'a> SagaCursor<'a> {
             }
             Err(refusal) => tracing::error!(
                 saga.id = %self.job.saga_id, event = ?event, state = ?self.state, error = %refusal,
-                "a saga met an event that its state has no place for; it was left as it is"
+                "an event does not apply to the state of its saga; the state is unchanged"
             ),
         }
     }
@@ -350,8 +351,8 @@ impl<'a> SagaCursor<'a> {
         self.came_to_rest && self.state.status == Status::Dead
     }
 
-    /// Whether this process goes on with it under the same claim: a call in a throttled queue needs a claim of its own,
-    /// unless it is the one to try with.
+    /// Whether this process continues with the saga under the same claim. A call in a throttled queue needs a new
+    /// claim, unless this saga is the probe.
     fn can_continue_here(&self, queues: &LocalQueues) -> bool {
         let queue = &self.job.queue;
         let may_call = self.job.slots.is_probe() || !queues.throttled.contains(queue);
@@ -394,7 +395,7 @@ impl<'a> SagaCursor<'a> {
     }
 }
 
-/// What is recorded of an attempt that did not do it: sentences for people, details for programs.
+/// The error of an attempt that failed: sentences for people, details for programs.
 #[derive(Debug, Default)]
 struct AttemptError {
     sentences: Vec<String>,
@@ -413,12 +414,12 @@ impl From<&Retry> for AttemptError {
     }
 }
 
-/// Rounds up, so that a wait is never cut short to nothing.
+/// Rounds up, so that a short delay does not become zero.
 fn millis_up(duration: Duration) -> i64 {
     i64::try_from(duration.as_micros().div_ceil(1000)).unwrap_or(i64::MAX)
 }
 
-/// Where a saga stands that goes on with its claim kept.
+/// The next step of a saga that continues under the same claim.
 #[derive(Debug)]
 pub(crate) struct Continuation {
     pub(crate) state: State,
@@ -428,7 +429,7 @@ pub(crate) struct Continuation {
 }
 
 impl Continuation {
-    /// Turns the job that led here into the next one; it keeps its claim and its room.
+    /// Turns the committed job into the next one, which keeps its claim and its slot.
     pub(crate) fn job(self, job: Job) -> Job {
         let Self { state, step, history_seq, values } = self;
         Job { state, step, history_seq, values, interrupted: false, ..job }

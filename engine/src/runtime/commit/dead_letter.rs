@@ -1,4 +1,4 @@
-//! Files the dead jobs of sagas that are parked, and calls the dead-job observer, all in the transaction that parks them.
+//! Creates dead jobs and calls the dead-job observer, in the transaction that dead-letters the sagas.
 
 use sqlx::{Connection, PgConnection};
 use uuid::Uuid;
@@ -16,11 +16,11 @@ use crate::{
 pub(crate) enum Notice {
     /// It aborts the transaction.
     Required,
-    /// It is logged: the outcome of these sagas could not be written, perhaps because of the observer itself.
+    /// It is logged. The outcome of these sagas could not be written otherwise, perhaps because of the observer itself.
     BestEffort,
 }
 
-/// Files a dead job for each of these sagas, which were parked in this transaction, and calls the dead-job observer.
+/// Creates a dead job for each of these sagas, which died in this transaction, and calls the dead-job observer.
 pub(crate) async fn dead_letter(
     session: &mut Session<'_>,
     conn: &mut PgConnection,
@@ -44,7 +44,7 @@ pub(crate) async fn dead_letter(
                 }
                 Err(error) => {
                     savepoint.rollback().await?;
-                    tracing::error!(error = %error, "the dead-job observer failed; the sagas are parked without it");
+                    tracing::error!(error = %error, "the dead-job observer failed; the sagas are dead-lettered without it");
                 }
             }
             Ok(())

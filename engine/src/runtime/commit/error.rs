@@ -1,4 +1,4 @@
-//! Why a batch was not committed, and whose fault that is.
+//! Why a batch was not committed: transient trouble, a lock time-out, or a step that failed.
 
 use crate::{
     model::{error::StepError, outcome::chain, status::StepSide},
@@ -8,20 +8,20 @@ use crate::{
 /// Why a batch was not committed.
 #[derive(Debug)]
 pub(crate) enum CommitError {
-    /// The database is away, or chose this transaction as a deadlock's victim: nobody's fault.
+    /// The database can't be reached, or chose this transaction as a deadlock victim. No saga of the batch is at fault.
     Transient(sqlx::Error),
-    /// A lock that was needed is held by somebody else for longer than was waited.
+    /// A statement waited too long for a lock that another transaction holds.
     LockTimeout(sqlx::Error),
-    /// The batch at this place could not be done, or its outcome not be written.
+    /// A step of the batch failed, or its outcome could not be written.
     Step {
         side: Option<StepSide>,
         error: Vec<String>,
-        /// User code was dropped, perhaps in the middle of a statement that the server still works on.
+        /// User code was dropped, perhaps during a statement that the server still executes.
         cancelled_mid_statement: bool,
     },
 }
 
-/// Sorts an error by whose fault it is.
+/// Classifies an error by what has to be done about it.
 pub(crate) fn classify(error: StepError, side: Option<StepSide>) -> CommitError {
     match error {
         StepError::Database(error) if is_lock_timeout(&error) => CommitError::LockTimeout(error),

@@ -1,9 +1,9 @@
-//! Group commit. What arrives for a definition while its last batch is being committed is its next batch. No timer, and no
-//! delay when idle.
+//! The group commit of a definition: jobs that arrive while a batch is being committed form the next batch. There is no
+//! timer, and no delay when idle.
 //!
-//! One batch is committed after the other, and a batch is tried here once, for a bounded time: what has to be split, waits
-//! for a lock or takes long goes on in isolation (see [`bisect`](crate::runtime::commit::bisect)), so that no batch waits
-//! behind it.
+//! Batches are committed one after the other. Each is tried once here, for a bounded time. A batch that has to be
+//! split, waits for a lock or takes long continues in isolation (see [`bisect`](crate::runtime::commit::bisect)), so
+//! that no other batch waits for it.
 
 use std::{
     panic::AssertUnwindSafe,
@@ -27,17 +27,17 @@ use crate::runtime::{
     messages::{CommitRequest, drain_ready},
 };
 
-/// The most transactions of one definition that are committed in isolation at once.
+/// The most transactions of one definition that run in isolation at once.
 const MAX_ISOLATED: usize = 2;
 /// After a batch times out on a lock, batches use [`SHORT_LOCK_TIMEOUT`] for this long.
 const LOCK_CAUTION: Duration = Duration::from_secs(10);
 const SHORT_LOCK_TIMEOUT: Duration = Duration::from_millis(200);
 
-/// Commits what arrives, until every sender is gone or the engine has stopped and nothing is left.
+/// Commits the jobs that arrive, until every sender is gone or the engine has stopped and nothing is left.
 pub(crate) async fn run(core: Arc<Core>, mut arrivals: mpsc::UnboundedReceiver<CommitRequest>) {
     let committer = Arc::new(GroupCommitter {
         core,
-        places: Semaphore::new(MAX_ISOLATED),
+        permits: Semaphore::new(MAX_ISOLATED),
         isolated: IsolatedSagas::default(),
     });
     let core = &committer.core;
@@ -67,10 +67,10 @@ pub(crate) async fn run(core: Arc<Core>, mut arrivals: mpsc::UnboundedReceiver<C
             path: CommitPath::Grouped,
             lock_wait: is_cautious.then_some(SHORT_LOCK_TIMEOUT),
         };
-        // User code is guarded one by one. Should the engine's own code panic, the group commit goes on: the batch's claims
-        // are lost here, and taken over when their leases end.
+        // User code is guarded separately. If the engine's own code panics, the group commit goes on: the claims of the
+        // batch are lost here, and are taken over when their leases end.
         match AssertUnwindSafe(commit(&committer, together, options)).catch_unwind().await {
-            // Only a wait of full length shows that a lock is held for long.
+            // Only a time-out of the full length shows that the lock is held for long.
             Ok(LockWait::TimedOut) if !is_cautious => cautious_until = Some(Instant::now() + LOCK_CAUTION),
             Ok(LockWait::TimedOut | LockWait::Fine) => {}
             Err(_) => {
@@ -89,7 +89,7 @@ enum LockWait {
     Fine,
 }
 
-/// Tries a batch once, for a bounded time; what fails goes on in isolation.
+/// Tries a batch once, for a bounded time; a batch that fails continues in isolation.
 async fn commit(
     committer: &Arc<GroupCommitter>,
     batch: Vec<CommitRequest>,

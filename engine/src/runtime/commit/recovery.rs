@@ -1,21 +1,21 @@
-//! What is done about a saga that is alone in its batch and still can't be committed.
+//! What to do about a saga that is alone in its batch and still can't be committed.
 
 use crate::model::status::StepSide;
 
-/// What is done about a saga that is alone in its batch and still can't be committed.
+/// What to do about a saga that is alone in its batch and still can't be committed.
 #[derive(Clone, Debug, Default)]
 pub(crate) enum Recovery {
     /// Nothing yet.
     #[default]
     None,
-    /// These steps are known to break: they are not run again but answered for, each as a failed attempt.
+    /// These steps are known to fail their batch: they are not run again, and a failed attempt is recorded for each.
     FailSteps(Vec<FailedStep>),
-    /// Failing steps did not help either: the saga is parked with this error, and its observer is not called, because the
-    /// observer may be what breaks.
+    /// Recording failed attempts did not help either: the saga is dead-lettered with this error, and its observer is
+    /// not called, because the observer may be what fails.
     DeadLetter(Vec<String>),
 }
 
-/// A step that is known to break.
+/// A step that is known to fail its batch.
 #[derive(Clone, Debug)]
 pub(crate) struct FailedStep {
     side: StepSide,
@@ -23,7 +23,7 @@ pub(crate) struct FailedStep {
 }
 
 impl Recovery {
-    /// The next recovery, given that this one failed at `side`; `None` when there is none left.
+    /// The next recovery to try, after this one failed at `side`; `None` when none is left.
     pub(crate) fn next(self, side: Option<StepSide>, error: Vec<String>) -> Option<Self> {
         let mut failed = match self {
             Self::None => Vec::new(),
@@ -37,7 +37,7 @@ impl Recovery {
         Some(Self::FailSteps(failed))
     }
 
-    /// The error that is given for a step which is not run again.
+    /// The recorded error of a step that is not run again.
     pub(crate) fn error_for(&self, side: StepSide) -> Option<&[String]> {
         let Self::FailSteps(failed) = self else { return None };
         failed.iter().find(|step| step.side == side).map(|step| step.error.as_slice())

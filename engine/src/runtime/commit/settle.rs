@@ -1,4 +1,4 @@
-//! What follows from a batch that was committed, or that can't be.
+//! Settles a batch after its transaction: replies to workers, dispatches the next jobs, or releases the claims.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -20,12 +20,12 @@ use crate::{
 /// The group commit of one definition.
 pub(super) struct GroupCommitter {
     pub(super) core: Arc<Core>,
-    /// The transactions that may run beside the group commit.
-    pub(super) places: Semaphore,
+    /// Limits the transactions that run in isolation.
+    pub(super) permits: Semaphore,
     pub(super) isolated: IsolatedSagas,
 }
 
-/// Passes on what a committed batch came to.
+/// Replies to the workers of a committed batch and dispatches the next jobs.
 pub(super) fn settle(
     core: &Arc<Core>,
     members: Vec<BatchMember>,
@@ -33,7 +33,7 @@ pub(super) fn settle(
     result: BatchResult,
 ) {
     if result.crash.is_set() {
-        // As if the process had died: claims stay leased, and nobody here learns anything.
+        // Simulates a dead process: claims stay leased, and no worker gets a reply.
         return;
     }
     let mut jobs: Vec<_> = members.into_iter().map(|member| Some(member.job)).collect();
@@ -55,24 +55,25 @@ pub(super) fn settle(
         .collect();
     effects::publish(core, result.effects);
     drop(jobs);
-    // First the next jobs, as `Engine::commit` promises to those told below.
+    // The next jobs are dispatched first, as `Engine::commit` promises to the workers that get a reply below.
     for job in continuations {
         effects::dispatch(core, job);
     }
     for (index, reply) in replies.into_iter().enumerate() {
         let committed = if result.lost.contains(&index) { Committed::Lost } else { Committed::Moved };
-        // A worker that was dropped does not need to know.
+        // A worker that was dropped needs no reply.
         let _ = reply.send(committed);
     }
 }
 
-/// Gives up what no trying again has helped.
+/// Releases a batch that failed after all retries.
 pub(super) fn release_transient(core: &Arc<Core>, requests: Vec<CommitRequest>, error: &sqlx::Error) {
-    tracing::warn!(sagas = requests.len(), error = %error, "gave up a batch: the database is away for too long");
+    tracing::warn!(sagas = requests.len(), error = %error, "gave up a batch: the database can't be reached");
     release_all(core, requests, Duration::ZERO, None);
 }
 
-/// Gives claims back without an outcome, to be due after `delay`; `error` tells what kept them.
+/// Releases claims without an outcome; the sagas are due again after `delay`. `error` is stored with them as the
+/// reason.
 pub(super) fn release_all(
     core: &Arc<Core>,
     requests: Vec<CommitRequest>,
@@ -82,7 +83,7 @@ pub(super) fn release_all(
     let (replies, members) = unzip(requests);
     let delay_ms = i64::try_from(delay.as_millis()).unwrap_or(i64::MAX);
     let rows = members.iter().map(|member| {
-        // A call that was made stays an attempt, and in doubt; a batch left no trace.
+        // A call that was made counts as an attempt and is in doubt; a transaction left no effect.
         let job = &member.job;
         let row = if member.made_call() { job.release_after_call() } else { job.unstarted_release() };
         ReleaseRow { delay_ms, error: error.map(|error| replace_nul(error.into())), ..row }
@@ -106,12 +107,12 @@ pub(super) fn unzip(requests: Vec<CommitRequest>) -> (Vec<oneshot::Sender<Commit
     requests.into_iter().map(|request| (request.reply, request.member)).unzip()
 }
 
-/// Sagas that failed alone: until they are committed they don't join a batch again, which would have to be split for
-/// them each time. Only a memory: without it batches are slower, not wrong.
+/// Sagas that failed alone. Until they are committed they don't join a batch again, which would have to be split
+/// because of them each time. Losing this memory makes batches slower, not wrong.
 #[derive(Debug, Default)]
 pub(super) struct IsolatedSagas {
-    /// How often in a row each was held up by a lock.
-    held_up: Mutex<HashMap<SagaId, u32>>,
+    /// Consecutive lock time-outs of each saga.
+    lock_timeouts: Mutex<HashMap<SagaId, u32>>,
 }
 
 impl IsolatedSagas {
@@ -128,7 +129,7 @@ impl IsolatedSagas {
         known.entry(saga_id).or_default();
     }
 
-    /// Counts that a saga was held up, and tells how often it was before.
+    /// Counts a lock time-out of a saga and returns how many it had before.
     pub(super) fn count_lock_timeout(&self, saga_id: SagaId) -> u32 {
         self.insert(saga_id);
         let mut known = self.known();
@@ -146,7 +147,7 @@ impl IsolatedSagas {
     }
 
     fn known(&self) -> MutexGuard<'_, HashMap<SagaId, u32>> {
-        self.held_up.lock()
+        self.lock_timeouts.lock()
     }
 }
 

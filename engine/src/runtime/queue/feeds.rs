@@ -1,4 +1,4 @@
-//! The queues that this process works on, and the channels on which their jobs are handed out.
+//! The queues that this process works on, and the channels to their feeds.
 
 use std::{
     collections::HashMap,
@@ -25,7 +25,7 @@ use crate::{
     },
 };
 
-/// Is told of sagas that became due in a queue, after the commit.
+/// A hook that gets the ids of sagas that became due in a queue, after the commit.
 pub type DueHook = Arc<dyn Fn(Vec<SagaId>) + Send + Sync>;
 
 /// All feeds of this process.
@@ -38,19 +38,19 @@ pub(crate) struct Feeds {
     pub(crate) throttles: Throttles,
 }
 
-/// A queue that this process works on.
+/// The state of a queue that this process works on.
 pub(crate) struct QueueState {
     pub(crate) signals: Arc<QueueSignals>,
     sender: mpsc::UnboundedSender<Job>,
     pub(crate) slots: Arc<Semaphore>,
     pub(crate) capacity: usize,
-    /// Sagas whose holder vanished again and again run one at a time, in a slot of their own.
+    /// One permit: a single saga on probation (its holder vanished twice or more in a row) runs at a time.
     pub(crate) probation: Arc<Semaphore>,
-    /// While the throttle lets one saga through, that saga has this slot.
+    /// One permit: the single saga that a throttle admits as a probe.
     pub(crate) probe: Arc<Semaphore>,
     next_due: Mutex<Option<Instant>>,
     open: AtomicBool,
-    /// Cancelled when nothing is claimed any more.
+    /// Cancelled after the last claim.
     pub(crate) claimed_last: CancellationToken,
 }
 
@@ -59,13 +59,13 @@ impl Feeds {
         self.open.read().clone()
     }
 
-    /// Which sagas may stay in this process, at this moment.
+    /// The queues whose sagas this process may continue with at this moment.
     pub(crate) fn local_queues(&self) -> LocalQueues {
         LocalQueues { open: self.open_queues(), throttled: self.throttles.throttled() }
     }
 
-    /// Room for one saga of the queue in this process; `None` when it is full, closed, paused, throttled, or carried by
-    /// a hook.
+    /// Takes a slot for one saga of the queue in this process. `None` when the feed is full or closed, the queue is
+    /// paused or throttled, or a hook passes its sagas on to other processes.
     pub(crate) fn slot(&self, queue: &str) -> Option<JobSlots> {
         let is_throttled = || self.throttles.allowance(queue) != Allowance::Unlimited;
         if self.hook(queue).is_some() || !self.pauses.may_claim(queue) || is_throttled() {
@@ -76,7 +76,7 @@ impl Feeds {
         Some(JobSlots { slot: Some(slot), ..JobSlots::default() })
     }
 
-    /// Hands out a job whose claim this process holds; gives it back if no feed takes it.
+    /// Dispatches a claimed job to its feed; returns the job if no feed accepts it.
     pub(crate) fn dispatch(&self, job: Job) -> Option<Job> {
         match self.feed(&job.queue) {
             Some(feed) => feed.hand_out(job),
@@ -84,7 +84,7 @@ impl Feeds {
         }
     }
 
-    /// Tells that sagas of a queue became due.
+    /// Passes the ids of sagas that became due to the hook of their queue, or wakes its claim loop.
     pub(crate) fn notify_due(&self, queue: &str, ids: Vec<SagaId>) {
         if let Some(hook) = self.hook(queue) {
             hook(ids);
@@ -93,7 +93,7 @@ impl Feeds {
         }
     }
 
-    /// Wakes the claims of a queue.
+    /// Wakes the claim loop of a queue.
     pub(crate) fn wake(&self, queue: &str) {
         if let Some(feed) = self.feed(queue) {
             feed.signals.wake.notify_one();
@@ -106,10 +106,10 @@ impl Feeds {
         }
     }
 
-    /// Has the claims of a queue look again after `delay`.
+    /// Wakes the claim loop of a queue after `delay`.
     pub(crate) fn wake_after(&self, queue: &str, delay: Duration) {
         if let Some(feed) = self.feed(queue) {
-            // A little late rather than a little early: the database's clock decides.
+            // Slightly late rather than early, because the database's clock decides what is due.
             let due = Instant::now() + delay + Duration::from_millis(2);
             let mut next = feed.next_due.lock();
             if next.is_none_or(|next| due < next) {
@@ -146,8 +146,8 @@ impl Feeds {
 }
 
 impl QueueState {
-    /// The state of a queue that is about to be worked on, and where its jobs come out; at most `capacity` jobs are handed
-    /// out and not yet committed.
+    /// Creates the state of a queue, and the channel on which its feed receives jobs. At most `capacity` jobs are
+    /// handed out and not yet committed.
     pub(crate) fn new(queue: &str, capacity: usize) -> (Arc<Self>, mpsc::UnboundedReceiver<Job>) {
         let (sender, jobs) = mpsc::unbounded_channel();
         let state = Arc::new(Self {
@@ -173,17 +173,17 @@ impl QueueState {
         self.open.load(Ordering::Acquire)
     }
 
-    /// Ends claiming; [`Feeds::refresh_open`] has to follow.
+    /// Stops claiming. The caller has to call [`Feeds::refresh_open`] afterwards.
     pub(crate) fn close(&self) {
         self.open.store(false, Ordering::Release);
     }
 
-    /// Hands out a job; gives it back if the feed is closed.
+    /// Sends a job to the feed; returns it if the feed is closed.
     pub(crate) fn hand_out(&self, job: Job) -> Option<Job> {
         self.sender.send(job).err().map(|rejected| rejected.0)
     }
 
-    /// Whether it is time to look for sagas on probation; if so, the next look is a poll away.
+    /// Whether it is time to claim a saga on probation; if so, the next time is one poll later.
     pub(crate) fn probation_is_due(&self, poll: Duration) -> bool {
         let now = Instant::now();
         let mut next = self.signals.next_probation.lock();
@@ -199,7 +199,7 @@ impl QueueState {
         next.map_or(poll, |due| poll.min(due.saturating_duration_since(Instant::now())))
     }
 
-    /// Drops a due time that this round looks at.
+    /// Clears a due time that the current poll covers.
     pub(crate) fn forget_due(&self) {
         let mut next = self.next_due.lock();
         if next.is_some_and(|due| due <= Instant::now()) {

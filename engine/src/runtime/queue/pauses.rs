@@ -1,14 +1,14 @@
-//! Which queues are paused, as far as this process knows.
+//! The cache of which queues are paused.
 //!
-//! A paused queue is one in which nothing is **claimed**. What that means, exactly:
+//! In a paused queue no saga is **claimed**. In detail:
 //!
-//! - Sagas are started in it as ever, by those who may, and wait.
-//! - A saga that a process holds at that moment goes on with its steps until it waits (for a retry, a snooze) or
-//!   rests; the graph bounds how far that is. Then it waits with the others.
-//! - Cancels, retries of dead jobs and deadlines are noted as ever, and acted on once the queue is resumed; a deadline
-//!   that passes meanwhile compensates the saga then.
-//! - A process asks the database before it claims, if its knowledge is older than [`CACHE_TTL`]: so every process heeds a
-//!   pause and a resumption within that time and its poll. One that does not know yet claims nothing.
+//! - Sagas can still be started in the queue, and wait there.
+//! - A saga that a process holds when the queue is paused goes on with its steps until it has to wait (for a retry or a
+//!   snooze), ends or dies. Then it waits like the others.
+//! - Cancels, retries of dead jobs and deadlines are still accepted and stored; workers act on them once the queue is
+//!   resumed.
+//! - Before a claim, a process asks the database if its cached answer is older than [`CACHE_TTL`]. So every process
+//!   notices a pause or a resumption within that time and one poll. A process that has no answer yet claims nothing.
 
 use std::{
     collections::BTreeSet,
@@ -22,10 +22,10 @@ use uuid::Uuid;
 
 use crate::store::{self, claims::ClaimScope};
 
-/// For how long a process does not ask again which queues are paused.
+/// How long an answer of the database is cached.
 const CACHE_TTL: Duration = Duration::from_millis(500);
 
-/// Which queues are paused, as far as this process knows.
+/// The queues that are paused, as of the last answer of the database.
 #[derive(Debug, Default)]
 pub(crate) struct PauseCache {
     known: RwLock<Option<CachedPauses>>,
@@ -37,7 +37,7 @@ struct CachedPauses {
     paused: Arc<BTreeSet<String>>,
 }
 
-/// What of a claim is left when queues that are paused or throttled are taken out.
+/// What may be claimed once paused and throttled queues are excluded.
 pub(crate) enum Claimable {
     Nothing,
     All,
@@ -45,13 +45,14 @@ pub(crate) enum Claimable {
 }
 
 impl PauseCache {
-    /// Whether sagas may be claimed in a queue, without asking the database; not before it was asked once.
+    /// Whether sagas of a queue may be claimed, by the cached answer; `false` before the first answer.
     pub(crate) fn may_claim(&self, queue: &str) -> bool {
         self.known().is_some_and(|known| !known.paused.contains(queue))
     }
 
-    /// Tells what of a claim is left, without the queues in `throttled`; asks the database if the last
-    /// answer is too old. The claims of a feed have heeded its throttle before.
+    /// Decides what may be claimed, without paused queues and the queues in `throttled`. Asks the database if the
+    /// cached answer is too old. A claim of one queue is not filtered by its throttle, which the claim loop has already
+    /// asked.
     pub(crate) async fn filter_claimable(
         &self,
         conn: &mut PgConnection,
@@ -75,7 +76,7 @@ impl PauseCache {
         })
     }
 
-    /// Has the next claim ask the database.
+    /// Clears the cache, so that the next claim asks the database.
     pub(crate) fn forget(&self) {
         *self.known.write() = None;
     }

@@ -1,9 +1,9 @@
-//! Throttles: whoever calls the outside world may know that it is away, and then has this process leave the sagas of a
-//! queue where they are instead of claiming each only to snooze it.
+//! Throttles: limits that user code sets on the claims of a queue, for example while the service that its calls need is
+//! unavailable. Without a throttle the process would claim each saga only to snooze it.
 //!
-//! A throttle is asked before every claim. It holds up no saga that this process has: that one goes on through its
-//! transaction steps, and is given back before it would make a call. What a throttle holds back stays due, so that any
-//! other process may claim it, and this one does as soon as the throttle lets it.
+//! A throttle is asked before every claim. It does not stop sagas that this process already holds: such a saga runs its
+//! transaction steps, and is released before it would make a call. Sagas that a throttle holds back stay due, so that
+//! another process may claim them, and this process does as soon as the throttle admits them.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
@@ -16,23 +16,23 @@ use parking_lot::RwLock;
 /// The queues that this process works on now.
 pub(crate) type OpenQueues = Arc<HashSet<Arc<str>>>;
 
-/// How much of a queue a process may claim now.
+/// How much of a queue this process may claim now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Allowance {
-    /// As much as there is room for.
+    /// As many sagas as there are free slots.
     Unlimited,
-    /// One saga, to try with, and the next one when that one has been committed.
+    /// One saga as a probe; when it is committed, the next one.
     Probe,
-    /// Nothing, for so long.
+    /// Nothing for this long.
     Blocked(Duration),
 }
 
-/// Says how much of a queue this process may claim now. It is asked often and in the middle of claims: it must answer at
-/// once, from memory.
+/// A function that returns how much of a queue this process may claim now. It is called often and during claims, so it
+/// must return at once, from memory.
 pub type Throttle = Arc<dyn Fn() -> Allowance + Send + Sync>;
 
-/// Which sagas a process may go on with: those of the queues that it works on, and of those that a throttle limits only
-/// as far as nothing is called.
+/// The queues whose sagas this process may continue with. In a throttled queue it continues only with steps that make
+/// no call.
 pub(crate) struct LocalQueues {
     pub(crate) open: OpenQueues,
     pub(crate) throttled: BTreeSet<Arc<str>>,
@@ -54,7 +54,7 @@ impl Throttles {
         throttle.map_or(Allowance::Unlimited, |throttle| throttle())
     }
 
-    /// The queues of which not everything may be claimed now.
+    /// The queues whose throttle is not `Unlimited` now.
     pub(crate) fn throttled(&self) -> BTreeSet<Arc<str>> {
         let throttles = self.by_queue.read().clone();
         throttles

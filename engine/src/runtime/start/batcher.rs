@@ -1,4 +1,4 @@
-//! Group commit of starts: what arrives while the last batch is being committed is the next one.
+//! The group commit of starts: requests that arrive while a batch is being committed form the next batch.
 
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
@@ -26,7 +26,7 @@ use crate::{
 
 type Answers = Vec<Result<Started, StartError>>;
 
-/// How often a batch is tried while its trouble is transient.
+/// How many times a batch is tried while the errors are transient.
 const MAX_TRIES: u32 = 4;
 const START_TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -43,7 +43,7 @@ pub(crate) async fn run(core: Arc<Core>, mut arrivals: mpsc::UnboundedReceiver<S
         }
         if !batch.is_empty() {
             drain_ready(&mut batch, &mut arrivals, core.settings.max_batch).await;
-            // Callers whose batch panicked hear that the engine does not answer; the others go on.
+            // If a batch panics, its callers get the answer that the engine does not respond; later batches go on.
             if AssertUnwindSafe(start(&core, std::mem::take(&mut batch))).catch_unwind().await.is_err() {
                 tracing::error!("starting a batch of sagas panicked");
             }
@@ -51,11 +51,11 @@ pub(crate) async fn run(core: Arc<Core>, mut arrivals: mpsc::UnboundedReceiver<S
     }
 }
 
-/// Starts a batch, in parts where it must.
+/// Starts a batch, splitting it when it fails.
 async fn start(core: &Arc<Core>, batch: Vec<StartRequest>) {
     let mut parts = vec![Part { requests: batch, commit_unknown: false }];
     while let Some(mut part) = parts.pop() {
-        // Who does not wait for the answer any more has given the start up.
+        // A caller that no longer waits has abandoned its start.
         part.requests.retain(|request| part.commit_unknown || !request.reply.is_closed());
         if part.requests.is_empty() {
             continue;
@@ -73,7 +73,7 @@ async fn start(core: &Arc<Core>, batch: Vec<StartRequest>) {
             }
         };
         for (request, answer) in part.requests.into_iter().zip(answers) {
-            // A caller that has gone does not need to know.
+            // A caller that is gone needs no reply.
             let _ = request.reply.send(answer);
         }
     }
@@ -82,12 +82,12 @@ async fn start(core: &Arc<Core>, batch: Vec<StartRequest>) {
 /// Starts that share a transaction.
 struct Part {
     requests: Vec<StartRequest>,
-    /// A commit got no answer: some of them may stand.
+    /// Whether a commit got no answer, so that some of the sagas may exist.
     commit_unknown: bool,
 }
 
-/// Whether the database is away, rather than one of the starts to blame. One that waits for somebody else's lock must
-/// not keep the others.
+/// Whether to retry the whole batch: the error is transient, and no single start is at fault. A lock time-out is not
+/// such an error, because the start that waits for the lock must not hold up the others.
 fn is_retryable(error: &StepError) -> bool {
     matches!(error, StepError::Database(error) if is_transient(error) && !is_lock_timeout(error))
 }
@@ -109,7 +109,7 @@ async fn start_with_retries(
         tries += 1;
         match start_once(core, sagas, *commit_unknown).await {
             Err((error, stage)) if is_retryable(&error) && tries < MAX_TRIES => {
-                tracing::debug!(error = %error, "a batch of starts met trouble that may pass; trying again");
+                tracing::debug!(error = %error, "a batch of starts failed with a transient error; retrying");
                 *commit_unknown |= stage == Stage::Commit;
                 tokio::time::sleep(jittered(pause)).await;
                 pause *= 4;
@@ -149,7 +149,7 @@ async fn start_once(
         metrics::counter!("sagaline_commits_total", "kind" => "start").increment(1);
         effects::publish(core, session.effects);
         if commit_unknown {
-            // Who is found under its own id was started by the commit that got no answer.
+            // A saga that is found under the id of its own request was started by the commit whose answer was lost.
             for (saga, answer) in sagas.iter().zip(&mut answers) {
                 if let Ok(started) = answer {
                     started.existing &= started.saga_id != saga.saga_id();
@@ -160,7 +160,7 @@ async fn start_once(
     };
     let result = match tokio::time::timeout(START_TIMEOUT, work).await {
         Ok(result) => result,
-        // Before the commit one of them may be to blame: then they are tried apart.
+        // Before the commit a single start may be at fault, so the batch is split.
         Err(_) if stage == Stage::Before => {
             user_code.cancelled_mid_statement = true;
             Err(StepError::Other("starting took too long".into()))
@@ -173,14 +173,14 @@ async fn start_once(
             Ok(_) | Err(StepError::Start(_) | StepError::Database(sqlx::Error::Database(_)))
         );
     if !usable {
-        // Handing it back could wait on a dead socket for ever and keep its place in the pool.
+        // Returning the connection to the pool could wait on a dead socket forever and keep its slot.
         drop(connection.detach());
     }
     if user_code.cancelled_mid_statement
         && let Some(pid) = user_code.backend_pid
         && let Err(error) = core.terminate_backend(pid).await
     {
-        tracing::debug!(error = %error, "can't end a statement that nobody waits for");
+        tracing::debug!(error = %error, "can't terminate a statement that timed out");
     }
     result.map_err(|error| (error, stage))
 }

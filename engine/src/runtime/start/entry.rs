@@ -29,20 +29,21 @@ use crate::{
     support::user_code::run_user_code,
 };
 
-/// Callers wait for entry steps, and other starts behind them: none takes longer, whatever its policy says.
+/// The time limit of an entry step, whatever its policy says, because its caller and the starts of the next batch wait
+/// for it.
 const ENTRY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Runs the entry steps of the sagas just inserted, takes back those refused, which it gives with the reason, and makes
-/// jobs of those claimed.
+/// Runs the entry steps of the sagas that were just inserted, and turns the claimed ones into jobs. Deletes the refused
+/// ones again, and returns the reason for each.
 pub(super) async fn run_entry_steps(
     session: &mut Session<'_>,
     conn: &mut PgConnection,
-    fresh: Vec<(usize, ValidatedStart)>,
+    inserted: Vec<(usize, ValidatedStart)>,
     answers: &mut [Option<Result<Started, StartError>>],
 ) -> Result<HashMap<Uuid, StartError>, StepError> {
     let core = session.core;
     let mut by_definition: BTreeMap<String, Vec<(usize, ValidatedStart)>> = BTreeMap::new();
-    for start in fresh {
+    for start in inserted {
         by_definition.entry(start.1.definition.graph.name.clone()).or_default().push(start);
     }
     let (mut refused, mut history, mut ended) = (HashMap::new(), Vec::new(), Vec::<ValidatedStart>::new());
@@ -50,17 +51,17 @@ pub(super) async fn run_entry_steps(
     for (definition_name, starts) in by_definition {
         let outputs = run_entry_step(session, conn, &starts).await?;
         let mut started = 0_u64;
-        for ((place, mut start), output) in starts.into_iter().zip(outputs) {
+        for ((index, mut start), output) in starts.into_iter().zip(outputs) {
             let output = match output {
                 Ok(output) => output,
                 Err(error) => {
                     refused.insert(start.id.0, error.clone());
-                    answers[place] = Some(Err(error));
+                    answers[index] = Some(Err(error));
                     continue;
                 }
             };
             started += 1;
-            answers[place] = Some(Ok(Started { saga_id: start.id, existing: false }));
+            answers[index] = Some(Ok(Started { saga_id: start.id, existing: false }));
             let mut values = vec![Some(start.input.clone())];
             if let Some(entered) = output {
                 history.push(entered.row);
@@ -89,12 +90,12 @@ pub(super) async fn run_entry_steps(
         store::starts::notify_due(conn, &queues).await?;
         session.effects.due.extend(due);
     }
-    end(session, conn, ended).await?;
+    record_ends(session, conn, ended).await?;
     Ok(refused)
 }
 
-/// Tells observers and waiters of sagas whose entry step was their only one.
-async fn end(
+/// Calls the observers of sagas whose entry step was their only step, and records their end.
+async fn record_ends(
     session: &mut Session<'_>,
     conn: &mut PgConnection,
     ended: Vec<ValidatedStart>,
@@ -128,7 +129,7 @@ struct EntryResult {
     output: Option<Arc<RawValue>>,
 }
 
-/// Runs the entry step of one definition's starts; `Ok(None)` for a definition without one.
+/// Runs the entry step for all starts of one definition; `Ok(None)` for a definition without one.
 async fn run_entry_step(
     session: &mut Session<'_>,
     conn: &mut PgConnection,

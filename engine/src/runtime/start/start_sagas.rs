@@ -1,4 +1,4 @@
-//! Starts sagas: in the caller's transaction, in a step's, or batched with those of other callers.
+//! Starts sagas: in the caller's transaction, in a step's transaction, or in a batch with those of other callers.
 
 use std::collections::HashSet;
 
@@ -27,12 +27,12 @@ use crate::{
     store::{self, starts::NewSagaRow},
 };
 
-/// Whether the process may claim what it starts in the same commit.
+/// Whether this process may claim the sagas that it starts, in the same commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ClaimOnStart {
-    /// It claims those that a feed of this process has a slot for.
+    /// It claims those for which a feed of this process has a slot.
     Yes,
-    /// The transaction is the caller's, and its commit is not seen here.
+    /// It does not, because the transaction is the caller's and its commit is not observed here.
     No,
 }
 
@@ -46,7 +46,8 @@ impl TxHost for Session<'_> {
     }
 }
 
-/// Starts sagas in a transaction, and answers for each. Those claimed in the same commit wait in the session's effects.
+/// Starts sagas in a transaction and returns an answer for each. Jobs of sagas that are claimed in the same commit are
+/// in the session's effects.
 pub(crate) async fn start(
     session: &mut Session<'_>,
     conn: &mut PgConnection,
@@ -56,18 +57,19 @@ pub(crate) async fn start(
     let core = session.core;
     let mut answers: Vec<Option<Result<Started, StartError>>> = vec![None; sagas.len()];
     let mut validated: Vec<(usize, ValidatedStart)> = Vec::with_capacity(sagas.len());
-    for (place, new) in sagas.iter().enumerate() {
+    for (index, new) in sagas.iter().enumerate() {
         match validate(core, new) {
             Ok(mut start) => {
                 if claiming == ClaimOnStart::Yes && start.state.status == Status::Running {
                     start.slots = core.feeds.slot(&start.definition.graph.queue);
                 }
-                validated.push((place, start));
+                validated.push((index, start));
             }
-            Err(error) => answers[place] = Some(Err(error)),
+            Err(error) => answers[index] = Some(Err(error)),
         }
     }
-    // One order for all batches, so that two batches with the same business keys wait instead of deadlocking.
+    // Every batch inserts in this order, so that two batches with the same business keys wait for each other instead of
+    // deadlocking.
     validated.sort_by(|(_, a), (_, b)| {
         (&a.definition.graph.name, &a.business_key, a.id).cmp(&(
             &b.definition.graph.name,
@@ -85,23 +87,25 @@ pub(crate) async fn start(
     if !known.is_empty() {
         let rows: Vec<NewSagaRow<'_>> = known.iter().map(|(_, start)| start.row()).collect();
         let existing = store::starts::existing(conn, &rows).await?;
-        for ((place, _), found) in known.iter().zip(existing) {
-            answers[*place] = Some(match found {
+        for ((index, _), found) in known.iter().zip(existing) {
+            answers[*index] = Some(match found {
                 Some(id) => Ok(Started { saga_id: SagaId(id), existing: true }),
-                // It was there a moment ago and its start was rolled back, or it was pruned: the caller may try again.
+                // The existing saga's start was rolled back, or the saga was pruned, since the insert: the caller may
+                // try again.
                 None => {
-                    Err(StartError::Unavailable("another start with this key was just taken back".into()))
+                    Err(StartError::Unavailable("another start with this key was just rolled back".into()))
                 }
             });
         }
     }
     let refused = run_entry_steps(session, conn, fresh, &mut answers).await?;
-    // A second start of a batch found the first one, and that was refused: it is answered alike.
-    for (place, _) in &known {
-        if let Some(Ok(started)) = &answers[*place]
+    // A duplicate within the batch refers to the first start of its key. If that one was refused, the duplicate is
+    // refused, too.
+    for (index, _) in &known {
+        if let Some(Ok(started)) = &answers[*index]
             && let Some(error) = refused.get(&started.saga_id.0)
         {
-            answers[*place] = Some(Err(error.clone()));
+            answers[*index] = Some(Err(error.clone()));
         }
     }
     Ok(answers

@@ -1,4 +1,4 @@
-//! Checks a new saga before it is inserted.
+//! Validates a new saga before it is inserted.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use crate::{
     store::starts::NewSagaRow,
 };
 
-/// A start whose definition is known and whose input is written.
+/// A start whose definition is known and whose input is valid.
 pub(crate) struct ValidatedStart {
     pub(crate) id: SagaId,
     pub(crate) definition: Arc<Definition>,
@@ -25,7 +25,7 @@ pub(crate) struct ValidatedStart {
     pub(crate) trace: Option<String>,
     /// The state right after the start: past the entry step, if there is one.
     pub(crate) state: State,
-    /// Room in a feed of this process: the saga is claimed in the commit that starts it.
+    /// A slot in a feed of this process, if the saga is claimed in the commit that starts it.
     pub(crate) slots: Option<JobSlots>,
 }
 
@@ -34,7 +34,7 @@ impl ValidatedStart {
         self.definition.graph.steps[0].entry
     }
 
-    /// The row that is inserted for it.
+    /// The row to insert.
     pub(crate) fn row(&self) -> NewSagaRow<'_> {
         let graph = &self.definition.graph;
         let deadline_ms =
@@ -66,7 +66,7 @@ pub(super) fn validate(core: &Core, new: &NewSaga) -> Result<ValidatedStart, Sta
     if !new.typed {
         definition.check_input(&input).map_err(StartError::BadInput)?;
     }
-    // PostgreSQL keeps no NUL in text or jsonb; better a clear no here than a failed batch.
+    // PostgreSQL can't store NUL in `text` or `jsonb`. Refusing it here is better than failing the whole batch.
     if json_holds_nul(input.get()) || new.business_key.as_deref().is_some_and(|key| key.contains('\0')) {
         return Err(StartError::BadInput("the NUL character can't be stored".into()));
     }

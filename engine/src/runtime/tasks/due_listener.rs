@@ -1,4 +1,4 @@
-//! Wakes the claims of this process when another process says that there is work.
+//! Listens for notifications from other processes that sagas are due.
 
 use std::{sync::Arc, time::Duration};
 
@@ -6,11 +6,12 @@ use sqlx::postgres::PgListener;
 
 use crate::{runtime::core::Core, support::jitter};
 
-/// Wakes feeds when a process elsewhere says that there is work. Only a hint: the poll stands behind.
+/// Wakes the claim loops when another process notifies that sagas are due. This is only a hint; the poll finds the same
+/// sagas.
 pub(crate) async fn run(core: Arc<Core>) {
     loop {
         if let Err(error) = listen_once(&core).await {
-            tracing::debug!(error = %error, "can't listen for hints now; the poll goes on");
+            tracing::debug!(error = %error, "can't listen for due sagas now; relying on the poll");
         }
         tokio::select! {
             () = core.stop.cancelled() => return,
@@ -20,7 +21,7 @@ pub(crate) async fn run(core: Arc<Core>) {
 }
 
 async fn listen_once(core: &Core) -> Result<(), sqlx::Error> {
-    // Without a feed nobody needs hints, and an API process saves a connection.
+    // Only feeds need hints, so a process without feeds, such as an API server, opens no connection for them.
     while core.feeds.open_queues().is_empty() {
         tokio::select! {
             () = core.stop.cancelled() => return Ok(()),
@@ -34,7 +35,7 @@ async fn listen_once(core: &Core) -> Result<(), sqlx::Error> {
             () = core.stop.cancelled() => return Ok(()),
             hint = listener.try_recv() => match hint? {
                 Some(hint) => core.feeds.wake(hint.payload()),
-                // The connection was lost and with it perhaps hints.
+                // The connection was lost, and notifications may have been missed.
                 None => core.feeds.wake_all(),
             }
         }

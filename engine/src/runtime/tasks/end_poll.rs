@@ -1,4 +1,4 @@
-//! Finds sagas that ended in other processes while a caller waits for them here.
+//! Polls for sagas that ended in other processes while a caller waits for them here.
 
 use std::{sync::Arc, time::Duration};
 
@@ -10,7 +10,7 @@ use crate::{
 
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Looks for sagas that ended in other processes, until the engine shuts down.
+/// Polls until the engine shuts down.
 pub(crate) async fn run(core: Arc<Core>) {
     loop {
         let idle = core.waiters.is_empty();
@@ -33,7 +33,7 @@ pub(crate) async fn run(core: Arc<Core>) {
         });
         match looked.await {
             Ok(ended) => core.waiters.notify(&ended),
-            Err(error) => tracing::debug!(error = %error, "can't look for ended sagas now; trying again"),
+            Err(error) => tracing::debug!(error = %error, "can't poll for ended sagas now; trying again"),
         }
     }
 }

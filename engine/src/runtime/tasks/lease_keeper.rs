@@ -1,4 +1,4 @@
-//! Keeps this process's claims: extends leases before they end, and gives claims back.
+//! Keeps the claims of this process: extends leases before they end, and writes releases.
 
 use std::{
     sync::Arc,
@@ -13,7 +13,7 @@ use crate::{
     support::connection,
 };
 
-/// Extends leases and flushes releases until the engine stops.
+/// Extends leases and writes releases until the engine stops.
 pub(crate) async fn run(core: Arc<Core>) {
     let third = core.settings.lease / 3;
     let mut connection = LeaseConnection::default();
@@ -39,7 +39,7 @@ async fn extend(core: &Core, connection: &mut LeaseConnection, age: Duration) {
     let asked = Instant::now();
     match connection.extend(core, &ids).await {
         Ok(extended) => {
-            // Rows that were locked or lost are passed over here; the next round, or the fence, sees to them.
+            // Locked or lost rows are skipped here; the next round or the fence handles them.
             core.leases.extended(&extended, asked);
             tracing::trace!(held = ids.len(), extended = extended.len(), "extended leases");
         }
@@ -47,7 +47,7 @@ async fn extend(core: &Core, connection: &mut LeaseConnection, age: Duration) {
     }
 }
 
-/// A connection of the keeper's own, so that no lease ends because steps have taken all others.
+/// A connection outside the pool, so that leases are extended even when steps use all pooled connections.
 #[derive(Default)]
 struct LeaseConnection {
     connection: Option<PgConnection>,
@@ -61,7 +61,7 @@ impl LeaseConnection {
                 None => PgConnection::connect_with(&core.pool.connect_options()).await?,
             };
             let extended = store::claims::extend(&mut connection, ids, core.worker, core.lease_ms()).await?;
-            // Only a connection that answered is kept.
+            // The connection is kept only if it answered.
             self.connection = Some(connection);
             Ok(extended)
         };
