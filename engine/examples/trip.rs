@@ -1,5 +1,5 @@
-//! Books a trip: a flight and a hotel, then the charge that makes it final. One traveller gets everything, one finds no
-//! room and is unwound, one changes his mind.
+//! Books a trip: a flight and a hotel, then the charge after which nothing is undone. One traveller gets everything,
+//! one finds no room and is compensated, and one cancels.
 //!
 //! ```sh
 //! DATABASE_URL=postgres://localhost/scratch cargo run -p sagaline-engine --example trip
@@ -60,7 +60,7 @@ impl UndoCall<BookFlight> for BookFlight {
     }
 }
 
-/// Takes a room out of our own table, for all travellers who stand here at once.
+/// Reserves a room in our own table, for all travellers of the batch at once.
 struct ReserveRoom;
 
 impl TransactionStep for ReserveRoom {
@@ -99,7 +99,7 @@ impl UndoTransaction<ReserveRoom> for ReserveRoom {
     }
 }
 
-/// Makes it final: behind this nothing is undone any more.
+/// The pivot: after it, nothing is undone.
 struct Confirm;
 
 impl TransactionStep for Confirm {
@@ -132,7 +132,7 @@ async fn main() -> anyhow::Result<()> {
     let saga = Saga::named(BOOK_TRIP).then_call(BookFlight).then(ReserveRoom).pivot(Confirm).build()?;
     let engine = Engine::builder(pool).register(saga).build()?;
 
-    // Started before anybody works, and cancelled at once: nothing was done, so nothing is undone.
+    // Started before any worker runs, and cancelled at once: nothing was done, so nothing is undone.
     let changed = engine.start(BOOK_TRIP.with(&Trip { traveller: "cy".into(), nights: 1 })).await?;
     engine.cancel(changed.saga_id, "cy", "changed my mind").await?;
 

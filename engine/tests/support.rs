@@ -1,4 +1,4 @@
-//! A database for each test, with the engine's schema alone.
+//! A database with the engine's schema for each test.
 
 use std::time::Duration;
 
@@ -9,13 +9,13 @@ use devkit::{
 use sqlx::{PgPool, postgres::PgPoolOptions};
 use tokio::sync::OnceCell;
 
-/// Ends a wait that would otherwise last for ever. It is far beyond what the slowest machine needs, so no outcome depends
-/// on it.
+/// Ends a wait that would otherwise never end. It is far longer than the slowest machine needs, so no result depends on
+/// it.
 pub(crate) const WAIT_TIMEOUT: Duration = Duration::from_mins(5);
 
 static SHARED: OnceCell<TestDatabases> = OnceCell::const_new();
 
-/// A migrated, empty database that no other test uses; dropped at the end.
+/// A migrated, empty database that no other test uses, and that is dropped at the end.
 pub(crate) struct Database(TestDatabase);
 
 impl Database {
@@ -28,7 +28,7 @@ impl Database {
         self.0.url()
     }
 
-    /// Opens a small pool; the server has 200 connections for all tests that run at once.
+    /// Opens a small pool; all tests that run at once share the server's 200 connections.
     pub(crate) async fn pool(&self) -> PgPool {
         let pool = PgPoolOptions::new().max_connections(10).acquire_timeout(WAIT_TIMEOUT);
         let pool = pool.connect(&self.url()).await;

@@ -30,7 +30,7 @@ struct DeadLetteredRow {
 
 /// Creates dead jobs for sagas that died in this transaction, with every error of the side of the step at which they
 /// died. Dead jobs of failed undos never expire, because giving them up would leave effects that are not undone.
-pub(crate) async fn file(
+pub(crate) async fn insert(
     conn: &mut PgConnection,
     ids: &[Uuid],
     sagas: &[Uuid],

@@ -1,4 +1,4 @@
-//! Many sagas share a commit, and one that fails takes nobody with it.
+//! Batches: many sagas share a commit, and a failing saga does not affect the others.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ async fn finish_all(engine: &Engine, sagas: &[NewSaga]) {
     }
 }
 
-/// How many transactions wrote the rows of a step's history.
+/// The number of transactions that wrote history rows matching the condition.
 async fn transactions(pool: &PgPool, condition: &str) -> i64 {
     let sql = format!("select count(distinct xmin::text) from engine.history where {condition}");
     sqlx::query_scalar(sqlx::AssertSqlSafe(sql)).fetch_one(pool).await.unwrap()
@@ -37,10 +37,10 @@ async fn count(pool: &PgPool, status: Status) -> i64 {
         .unwrap()
 }
 
-// One thread, so that all that a claim hands out is ready when the batch is gathered: what is shown does not depend on
-// how threads interleave.
+// On a single thread all jobs of a claim are ready when the batch is collected, so the result does not depend on how
+// threads interleave.
 #[tokio::test]
-async fn two_hundred_sagas_at_one_step_cost_one_commit_and_neighbours_fuse_into_it() {
+async fn two_hundred_sagas_at_one_step_share_one_commit_with_the_next_step() {
     let (_database, pool) = fixtures::database().await;
     let engine = Engine::builder(pool.clone()).register(fixtures::plain_saga()).build().unwrap();
     let sagas: Vec<_> = (0..200).map(|_| PLAIN.with(&TestInput::default())).collect();
@@ -84,7 +84,7 @@ async fn concurrent_starts_share_a_commit() {
 async fn one_of_many_has(fault: StepFault) {
     let (_database, pool) = fixtures::database().await;
     let mut definition = fixtures::plain_saga();
-    // One that hangs uses this up; the others are not that slow.
+    // The step that hangs reaches this time-out; the others do not.
     let policy = RetryPolicy { timeout: Duration::from_secs(3), ..fixtures::QUICK };
     definition.set_policy("pack", Direction::Action, policy).unwrap();
     let engine = Engine::builder(pool.clone()).register(definition).build().unwrap();
@@ -104,7 +104,7 @@ async fn one_of_many_has(fault: StepFault) {
             .fetch_one(&pool)
             .await
             .unwrap();
-    assert_eq!(repeated, 0, "nobody else's attempt failed");
+    assert_eq!(repeated, 0, "no other attempt failed");
     assert_eq!(fixtures::effects(&pool, "pack").await, 64);
     assert_eq!(test.engine.verify_histories(1000).await.unwrap(), []);
     test.close().await;
@@ -126,7 +126,7 @@ async fn a_saga_that_hangs_in_a_batch_fails_alone_and_costs_no_connection() {
 }
 
 #[tokio::test]
-async fn a_saga_that_refuses_unwinds_in_the_same_commit() {
+async fn a_saga_that_fails_compensates_in_the_same_commit() {
     let (_database, pool) = fixtures::database().await;
     let engine = Engine::builder(pool.clone()).register(fixtures::plain_saga()).build().unwrap();
     let mut sagas: Vec<_> = (0..20).map(|_| PLAIN.with(&TestInput::default())).collect();
@@ -141,34 +141,34 @@ async fn a_saga_that_refuses_unwinds_in_the_same_commit() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_deadlock_with_a_stranger_costs_no_attempt() {
+async fn a_deadlock_with_another_transaction_costs_no_attempt() {
     let (_database, pool) = fixtures::database().await;
     let mut definition = fixtures::plain_saga();
-    // Longer than PostgreSQL takes to find the deadlock.
+    // Longer than PostgreSQL takes to detect the deadlock.
     definition.set_policy("pack", Direction::Action, RetryPolicy::TRANSACTION).unwrap();
     let engine = Engine::builder(pool.clone()).register(definition).build().unwrap();
     let sagas: Vec<_> = (0..2).map(|_| PLAIN.with(&TestInput::default())).collect();
     start_together(&engine, sagas.clone()).await;
-    // The stranger holds the table that the step writes to and then wants the sagas that the batch has locked.
-    let mut stranger = pool.begin().await.unwrap();
-    sqlx::query("set local deadlock_timeout = '60s'").execute(&mut *stranger).await.unwrap();
-    sqlx::query("lock table effect in access exclusive mode").execute(&mut *stranger).await.unwrap();
+    // The blocker locks the table that the step writes to, and then the sagas that the batch has locked.
+    let mut blocker = pool.begin().await.unwrap();
+    sqlx::query("set local deadlock_timeout = '60s'").execute(&mut *blocker).await.unwrap();
+    sqlx::query("lock table effect in access exclusive mode").execute(&mut *blocker).await.unwrap();
     let test = TestEngine::start(engine);
     let waiting = "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
     while sqlx::query_scalar::<_, i64>(waiting).fetch_one(&pool).await.unwrap() == 0 {
         tokio::task::yield_now().await;
     }
-    sqlx::query("select id from engine.saga for update").fetch_all(&mut *stranger).await.unwrap();
-    stranger.rollback().await.unwrap();
+    sqlx::query("select id from engine.saga for update").fetch_all(&mut *blocker).await.unwrap();
+    blocker.rollback().await.unwrap();
     finish_all(&test.engine, &sagas).await;
     test.close().await;
     assert_eq!(count(&pool, Status::Completed).await, 2);
-    let told: Vec<(String, String, i32, Option<serde_json::Value>)> =
+    let attempts_made: Vec<(String, String, i32, Option<serde_json::Value>)> =
         sqlx::query_as("select step, outcome, attempt, error from engine.history")
             .fetch_all(&pool)
             .await
             .unwrap();
-    assert!(told.iter().all(|(_, _, attempt, _)| *attempt == 1), "{told:?}");
+    assert!(attempts_made.iter().all(|(_, _, attempt, _)| *attempt == 1), "{attempts_made:?}");
 }
 
 #[tokio::test]

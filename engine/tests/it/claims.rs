@@ -1,4 +1,4 @@
-//! Leases and epochs: what a dead process held is taken over, and what it still writes is refused.
+//! Leases and epochs: another process takes over what a dead one held, and later writes of the dead one are refused.
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,33 +11,33 @@ use super::fixtures::{self, ExternalWorld, FULL, PLAIN, TestEngine, TestInput};
 use crate::support::WAIT_TIMEOUT;
 
 pub(super) async fn next(feed: &mut Feed) -> Job {
-    tokio::time::timeout(WAIT_TIMEOUT, feed.recv()).await.expect("a job comes").expect("the feed is open")
+    tokio::time::timeout(WAIT_TIMEOUT, feed.recv()).await.expect("a job arrives").expect("the feed is open")
 }
 
 #[tokio::test]
 async fn a_stale_owner_is_refused_and_the_new_one_finishes() {
     let (_database, pool) = fixtures::database().await;
-    let sleeper = Engine::builder(pool.clone()).register(fixtures::plain_saga()).build().unwrap();
-    // Room for one: the sleeper can't take its own saga over.
-    let mut feed = sleeper.feed("default", 1);
-    let started = sleeper.start(PLAIN.with(&TestInput::default())).await.unwrap();
+    let stale = Engine::builder(pool.clone()).register(fixtures::plain_saga()).build().unwrap();
+    // One slot: the stale process can't take over its own saga.
+    let mut feed = stale.feed("default", 1);
+    let started = stale.start(PLAIN.with(&TestInput::default())).await.unwrap();
     let job = next(&mut feed).await;
     assert_eq!(job.epoch(), 1);
 
-    // The sleeper sleeps beyond its lease; somebody else takes over and finishes.
-    skip_waiting(&pool, Some(sleeper.worker())).await.unwrap();
+    // The stale process exceeds its lease; another process takes over and finishes.
+    skip_waiting(&pool, Some(stale.worker())).await.unwrap();
     let test = TestEngine::build(Engine::builder(pool.clone()).register(fixtures::plain_saga()));
     test.engine.wait(started.saga_id, WAIT_TIMEOUT).await.unwrap().unwrap();
 
-    let performed = sleeper.perform(&job).await;
-    assert_eq!(sleeper.commit(job, performed).await, Committed::Lost);
+    let performed = stale.perform(&job).await;
+    assert_eq!(stale.commit(job, performed).await, Committed::Lost);
     assert_eq!(fixtures::effects(&pool, "pack").await, 1);
     let history = test.engine.history(started.saga_id).await.unwrap().unwrap();
-    assert_eq!(history[0].outcome, HistoryOutcome::Lost, "the takeover is told: {history:?}");
+    assert_eq!(history[0].outcome, HistoryOutcome::Lost, "the takeover is in the history: {history:?}");
     assert_eq!((history[0].epoch, history[1].epoch), (1, 2));
     assert_eq!(test.engine.verify_histories(10).await.unwrap(), []);
     feed.close();
-    sleeper.shutdown().await;
+    stale.shutdown().await;
     test.close().await;
 }
 
@@ -98,18 +98,18 @@ async fn a_cancel_while_a_lost_call_is_in_doubt_undoes_the_call() {
 }
 
 #[tokio::test]
-async fn a_saga_that_keeps_killing_its_process_is_parked() {
+async fn a_saga_that_keeps_crashing_its_process_is_dead_lettered() {
     let (_database, pool) = fixtures::database().await;
     let mut dead = Vec::new();
     let caller = Engine::builder(pool.clone()).register(fixtures::plain_saga()).build().unwrap();
     let started = caller.start(PLAIN.with(&TestInput::default())).await.unwrap();
     for _ in 0..5 {
-        let victim = Engine::builder(pool.clone()).register(fixtures::plain_saga()).build().unwrap();
-        let mut feed = victim.feed("default", 1);
-        // The process dies with the job in hand.
+        let crashed = Engine::builder(pool.clone()).register(fixtures::plain_saga()).build().unwrap();
+        let mut feed = crashed.feed("default", 1);
+        // The process dies while it holds the job.
         let job = next(&mut feed).await;
-        skip_waiting(&pool, Some(victim.worker())).await.unwrap();
-        dead.push((victim, feed, job));
+        skip_waiting(&pool, Some(crashed.worker())).await.unwrap();
+        dead.push((crashed, feed, job));
     }
     let test = TestEngine::build(Engine::builder(pool).register(fixtures::plain_saga()));
     let ending = test.engine.wait(started.saga_id, WAIT_TIMEOUT).await.unwrap().unwrap();
@@ -125,7 +125,7 @@ async fn a_saga_that_keeps_killing_its_process_is_parked() {
 }
 
 #[tokio::test]
-async fn closing_a_feed_frees_at_once_what_was_not_begun() {
+async fn closing_a_feed_releases_unstarted_jobs_at_once() {
     let (_database, pool) = fixtures::database().await;
     let engine = Engine::builder(pool.clone()).register(fixtures::plain_saga()).build().unwrap();
     let mut feed = engine.feed("default", 64);
@@ -144,7 +144,7 @@ async fn closing_a_feed_frees_at_once_what_was_not_begun() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_lease_is_extended_while_a_call_takes_longer_than_it() {
+async fn a_lease_is_extended_during_a_call_that_takes_longer() {
     use engine::{CallStep, Item, NothingToUndo, Outcome, RetryPolicy, Saga, SagaName};
     const SLOW: SagaName<TestInput> = SagaName::new("slow");
     struct Slow(Arc<Semaphore>);
@@ -162,13 +162,13 @@ async fn a_lease_is_extended_while_a_call_takes_longer_than_it() {
     let answers = Arc::new(Semaphore::new(0));
     let slow = || Saga::named(SLOW).then_call(Slow(answers.clone())).build().unwrap();
     let (_database, pool) = fixtures::database().await;
-    // Long enough for the keeper to come to it on a slow machine.
+    // Long enough that a slow machine extends the lease in time.
     let lease = Duration::from_secs(6);
     let builder = || Engine::builder(pool.clone()).lease(lease).poll(Duration::from_millis(50));
     let one = TestEngine::build(builder().register(slow()));
     let two = TestEngine::build(builder().register(slow()));
     let saga_id = one.engine.start(SLOW.with(&TestInput::default())).await.unwrap().saga_id;
-    // The call is answered when the lease with which it began is over.
+    // The call is answered after the end of the first lease.
     let outlasted = "select claimed_at + $2 * interval '1 ms' < now() from engine.saga where id = $1 and claimed_at is not null";
     while sqlx::query_scalar::<_, bool>(outlasted)
         .bind(saga_id.0)
@@ -184,7 +184,7 @@ async fn a_lease_is_extended_while_a_call_takes_longer_than_it() {
     let ending = one.engine.wait(saga_id, WAIT_TIMEOUT).await.unwrap().unwrap();
     assert_eq!(ending.status, Status::Completed);
     let history = one.engine.history(saga_id).await.unwrap().unwrap();
-    assert_eq!(history.len(), 1, "nobody took it over: {history:?}");
+    assert_eq!(history.len(), 1, "no process took it over: {history:?}");
     one.close().await;
     two.close().await;
 }
@@ -199,7 +199,7 @@ async fn two_engines_share_the_load_and_every_step_takes_effect_once() {
         .collect();
     let caller = Engine::builder(pool.clone()).register(fixtures::full_saga(&world)).build().unwrap();
     let runs = (0..300).map(|_| caller.start_and_wait(FULL.with(&TestInput::default()), WAIT_TIMEOUT));
-    // While no call is answered, one engine holds no more than 256 sagas, so the other has the rest.
+    // While no call is answered, one engine holds at most 256 sagas, so the other has the rest.
     let both = async {
         let owners = "select count(distinct lease_owner) from engine.saga";
         while sqlx::query_scalar::<_, i64>(owners).fetch_one(&pool).await.unwrap() < 2 {
@@ -218,7 +218,7 @@ async fn two_engines_share_the_load_and_every_step_takes_effect_once() {
         .fetch_one(&pool)
         .await
         .unwrap();
-    assert_eq!(workers, 2, "both had their share");
+    assert_eq!(workers, 2, "both worked on some");
     assert_eq!(caller.verify_histories(1000).await.unwrap(), []);
     caller.shutdown().await;
     for test in engines {
@@ -250,7 +250,7 @@ async fn a_call_pivot_in_doubt_keeps_its_backoff_after_the_deadline() {
     sqlx::query("update engine.saga set deadline_at = now()").execute(&pool).await.unwrap();
     assert_eq!(engine.commit(job, performed).await, Committed::Moved);
     let saga = engine.saga(started.saga_id).await.unwrap().unwrap();
-    // What may be paid can't be unwound, so the deadline has no more say.
+    // A payment that may have happened can't be undone, so the deadline has no effect any more.
     assert_eq!(saga.status, Status::Running);
     let wait = saga.due_at.unwrap() - engine.now().await.unwrap();
     assert!(wait.num_minutes() > 30, "{wait}");

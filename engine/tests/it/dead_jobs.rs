@@ -1,4 +1,4 @@
-//! Sagas parked for a person: with every error, continued exactly there, given up, audited.
+//! Dead jobs: they list every error, and are retried at the same step, discarded and audited.
 
 use std::sync::{
     Arc,
@@ -16,21 +16,21 @@ use super::fixtures::{self, PLAIN, TestEngine, TestInput};
 
 const ALL: Page = Page { after: None, limit: 100 };
 
-fn most(limit: u32) -> BulkLimits {
+fn at_most(limit: u32) -> BulkLimits {
     BulkLimits { max_jobs: limit, time_limit: WAIT_TIMEOUT }
 }
 
-/// Keeps `file`, which is after the pivot, from working until it is mended.
+/// Makes `file`, a step after the pivot, fail until it is switched off.
 struct Broken(AtomicBool);
 
 impl Faults for Broken {
     fn at(&self, _: SagaId, point: &FaultPoint, attempt: u32) -> Option<Fault> {
         let broken = point.step == "file" && self.0.load(Ordering::Acquire);
-        broken.then(|| Fault::Retry(format!("the drawer is stuck, {attempt}")))
+        broken.then(|| Fault::Retry(format!("the drawer is failing, {attempt}")))
     }
 }
 
-async fn parked(count: usize) -> (Database, TestEngine, Arc<Broken>, Vec<SagaId>) {
+async fn with_dead_jobs(count: usize) -> (Database, TestEngine, Arc<Broken>, Vec<SagaId>) {
     let (database, pool) = fixtures::database().await;
     let broken = Arc::new(Broken(AtomicBool::new(true)));
     let test = TestEngine::build(with_faults(
@@ -47,14 +47,14 @@ async fn parked(count: usize) -> (Database, TestEngine, Arc<Broken>, Vec<SagaId>
 }
 
 #[tokio::test]
-async fn a_dead_job_tells_every_error_and_goes_on_exactly_where_it_died() {
-    let (_database, test, broken, sagas) = parked(1).await;
+async fn a_dead_job_lists_every_error_and_continues_at_the_step_where_it_died() {
+    let (_database, test, broken, sagas) = with_dead_jobs(1).await;
     let engine = &test.engine;
     let jobs = engine.dead_jobs(&DeadJobFilter::default(), ALL).await.unwrap();
     let job = &jobs[0];
     assert_eq!((job.saga_id, job.step.as_str(), job.attempts), (sagas[0], "file", 3));
     let errors: Vec<_> = job.errors.iter().map(|error| error.error[0].as_str()).collect();
-    assert_eq!(errors, ["the drawer is stuck, 1", "the drawer is stuck, 2", "the drawer is stuck, 3"]);
+    assert_eq!(errors, ["the drawer is failing, 1", "the drawer is failing, 2", "the drawer is failing, 3"]);
 
     broken.0.store(false, Ordering::Release);
     engine.retry_dead_job(job.dead_job_id, "ada", "oiled the drawer").await.unwrap();
@@ -74,8 +74,8 @@ async fn a_dead_job_tells_every_error_and_goes_on_exactly_where_it_died() {
 }
 
 #[tokio::test]
-async fn a_dead_job_that_dies_again_is_a_new_one_with_fresh_attempts() {
-    let (_database, test, _broken, sagas) = parked(1).await;
+async fn a_saga_that_dies_again_gets_a_new_dead_job_and_fresh_attempts() {
+    let (_database, test, _broken, sagas) = with_dead_jobs(1).await;
     let engine = &test.engine;
     let first = engine.dead_jobs(&DeadJobFilter::default(), ALL).await.unwrap().remove(0);
     engine.retry_dead_job(first.dead_job_id, "ada", "perhaps").await.unwrap();
@@ -88,8 +88,8 @@ async fn a_dead_job_that_dies_again_is_a_new_one_with_fresh_attempts() {
 }
 
 #[tokio::test]
-async fn a_discarded_job_is_over_and_stays_dead() {
-    let (_database, test, _broken, sagas) = parked(1).await;
+async fn a_discarded_dead_job_ends_its_saga_as_dead() {
+    let (_database, test, _broken, sagas) = with_dead_jobs(1).await;
     let engine = &test.engine;
     let job = engine.dead_jobs(&DeadJobFilter::default(), ALL).await.unwrap().remove(0);
     engine.discard_dead_job(job.dead_job_id, DiscardMode::Safe, "bob", "written off").await.unwrap();
@@ -106,14 +106,15 @@ async fn a_discarded_job_is_over_and_stays_dead() {
 
 #[tokio::test]
 async fn many_dead_jobs_are_retried_by_filter() {
-    let (_database, test, broken, sagas) = parked(5).await;
+    let (_database, test, broken, sagas) = with_dead_jobs(5).await;
     let engine = &test.engine;
     let other = DeadJobFilter { error_contains: Some("no such error".into()), ..DeadJobFilter::default() };
-    assert!(engine.retry_dead_jobs(&other, most(100), "ada", "none").await.unwrap().done.is_empty());
+    assert!(engine.retry_dead_jobs(&other, at_most(100), "ada", "none").await.unwrap().done.is_empty());
     broken.0.store(false, Ordering::Release);
-    let stuck = DeadJobFilter { error_contains: Some("DRAWER is stuck".into()), ..DeadJobFilter::default() };
-    assert_eq!(engine.retry_dead_jobs(&stuck, most(3), "ada", "oiled").await.unwrap().done.len(), 3);
-    assert_eq!(engine.retry_dead_jobs(&stuck, most(100), "ada", "oiled").await.unwrap().done.len(), 2);
+    let failing =
+        DeadJobFilter { error_contains: Some("DRAWER is failing".into()), ..DeadJobFilter::default() };
+    assert_eq!(engine.retry_dead_jobs(&failing, at_most(3), "ada", "oiled").await.unwrap().done.len(), 3);
+    assert_eq!(engine.retry_dead_jobs(&failing, at_most(100), "ada", "oiled").await.unwrap().done.len(), 2);
     for saga in sagas {
         assert_eq!(engine.wait(saga, WAIT_TIMEOUT).await.unwrap().unwrap().status, Status::Completed);
     }
@@ -122,26 +123,26 @@ async fn many_dead_jobs_are_retried_by_filter() {
 
 #[tokio::test]
 async fn a_cancel_past_the_pivot_is_refused_with_the_pivots_name() {
-    let (_database, test, _broken, sagas) = parked(1).await;
+    let (_database, test, _broken, sagas) = with_dead_jobs(1).await;
     let refused = test.engine.cancel(sagas[0], "ada", "too late").await;
     assert!(matches!(&refused, Err(CancelError::PastPivot { pivot }) if pivot == "seal"), "{refused:?}");
     test.close().await;
 }
 
 #[tokio::test]
-async fn a_saga_that_no_process_knows_waits_and_is_parked_at_last() {
+async fn a_saga_that_no_process_knows_is_dead_lettered_after_the_grace_period() {
     let (_database, pool) = fixtures::database().await;
-    let knows = Engine::builder(pool.clone()).register(fixtures::plain_saga()).build().unwrap();
-    let started = knows.start(PLAIN.with(&TestInput::default())).await.unwrap();
-    let stranger = TestEngine::build(Engine::builder(pool.clone()).orphan_grace(std::time::Duration::ZERO));
-    let ending = stranger.engine.wait(started.saga_id, WAIT_TIMEOUT).await.unwrap().unwrap();
+    let aware = Engine::builder(pool.clone()).register(fixtures::plain_saga()).build().unwrap();
+    let started = aware.start(PLAIN.with(&TestInput::default())).await.unwrap();
+    let unaware = TestEngine::build(Engine::builder(pool.clone()).orphan_grace(std::time::Duration::ZERO));
+    let ending = unaware.engine.wait(started.saga_id, WAIT_TIMEOUT).await.unwrap().unwrap();
     assert_eq!(ending.status, Status::Dead);
-    stranger.close().await;
-    let job = knows.dead_jobs(&DeadJobFilter::default(), ALL).await.unwrap().remove(0);
+    unaware.close().await;
+    let job = aware.dead_jobs(&DeadJobFilter::default(), ALL).await.unwrap().remove(0);
     assert!(job.error.contains("no saga is named `plain-saga`"), "{}", job.error);
 
-    // A process that knows it can be told to go on.
-    let test = TestEngine::start(knows);
+    // A process that knows the definition can continue it after a retry.
+    let test = TestEngine::start(aware);
     test.engine.retry_dead_job(job.dead_job_id, "ada", "deployed it").await.unwrap();
     let ending = test.engine.wait(started.saga_id, WAIT_TIMEOUT).await.unwrap().unwrap();
     assert_eq!(ending.status, Status::Completed);
@@ -149,7 +150,7 @@ async fn a_saga_that_no_process_knows_waits_and_is_parked_at_last() {
 }
 
 #[tokio::test]
-async fn stored_data_that_can_not_be_read_is_parked_with_the_reason() {
+async fn a_saga_whose_stored_data_can_not_be_read_is_dead_lettered_with_the_reason() {
     let (_database, pool) = fixtures::database().await;
     let engine = Engine::builder(pool.clone()).register(fixtures::plain_saga()).build().unwrap();
     let started = engine.start(PLAIN.with(&TestInput::default())).await.unwrap();

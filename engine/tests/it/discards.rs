@@ -1,4 +1,4 @@
-//! Dead sagas that are given up, by a person or by a clock: nothing that could be undone is left standing by the way.
+//! Dead sagas that are given up by an operator or by expiry: whatever can be undone is undone.
 
 use std::{sync::atomic::Ordering, time::Duration};
 
@@ -10,7 +10,9 @@ use engine::{
 
 use super::{
     fixtures::{self, File, Pack, Seal, StepFault, TestInput},
-    obstacles::{ALL, Obstacles, cause, dead_job, die_in_undo, open, park_again, park_at_pivot, sql},
+    obstacles::{
+        ALL, Obstacles, cause, dead_job, dead_letter_at_pivot, dead_letter_existing, fail_in_undo, open, sql,
+    },
 };
 use crate::support::WAIT_TIMEOUT;
 
@@ -18,15 +20,15 @@ const DAY: Duration = Duration::from_hours(24);
 const MANY: BulkLimits = BulkLimits { max_jobs: 100, time_limit: WAIT_TIMEOUT };
 
 #[tokio::test]
-async fn a_saga_that_can_still_unwind_does_so_when_it_is_discarded() {
+async fn a_saga_that_can_still_compensate_does_so_when_it_is_discarded() {
     let (_database, pool, test) = open(Obstacles::only_at_pivot(), |builder| builder).await;
     let engine = &test.engine;
-    let (saga_id, job) = park_at_pivot(&test).await;
+    let (saga_id, job) = dead_letter_at_pivot(&test).await;
     assert_eq!(fixtures::effects(&pool, "pack").await, 1);
     let done = engine.discard_dead_job(job.dead_job_id, DiscardMode::Safe, "ada", "lost").await.unwrap();
     assert_eq!((done.saga_id, done.effect), (saga_id, DiscardEffect::Compensate));
     assert_eq!(engine.wait(saga_id, WAIT_TIMEOUT).await.unwrap().unwrap().status, Status::Compensated);
-    assert_eq!(fixtures::effects(&pool, "pack").await, 0, "nothing is left standing");
+    assert_eq!(fixtures::effects(&pool, "pack").await, 0, "the effect is undone");
     let cause = cause(engine, saga_id).await.unwrap();
     assert_eq!(
         cause,
@@ -35,16 +37,19 @@ async fn a_saga_that_can_still_unwind_does_so_when_it_is_discarded() {
     assert!(cause.is_given_up());
     let job = engine.dead_job(job.dead_job_id).await.unwrap().unwrap();
     assert_eq!((job.resolution.as_deref(), job.resolved_by.as_deref()), (Some("discarded"), Some("ada")));
-    assert!(job.expires_at.is_some(), "its record goes to the archive, though it would have waited for ever");
+    assert!(
+        job.expires_at.is_some(),
+        "it is archived once it is resolved, although it would never have expired"
+    );
     assert_eq!(engine.verify_histories(10).await.unwrap(), []);
     test.close().await;
 }
 
 #[tokio::test]
-async fn a_saga_that_can_still_unwind_does_so_when_its_dead_job_expires() {
+async fn a_saga_that_can_still_compensate_does_so_when_its_dead_job_expires() {
     let (_database, pool, test) = open(Obstacles::only_at_pivot(), |builder| builder.dead_job_ttl(DAY)).await;
     let engine = &test.engine;
-    let (saga_id, job) = park_at_pivot(&test).await;
+    let (saga_id, job) = dead_letter_at_pivot(&test).await;
     sql(&pool, "update engine.dead_job set expires_at = now()").await;
     assert_eq!(engine.expire_dead_jobs(10).await.unwrap(), 1);
     assert_eq!(engine.wait(saga_id, WAIT_TIMEOUT).await.unwrap().unwrap().status, Status::Compensated);
@@ -53,7 +58,7 @@ async fn a_saga_that_can_still_unwind_does_so_when_its_dead_job_expires() {
     let Cause::Cancelled { actor, reason, origin } = &cause else { panic!("{cause:?}") };
     assert_eq!(actor, "engine");
     assert!(
-        reason.starts_with("nobody acted") && *origin == CancelOrigin::Expired && cause.is_given_up(),
+        reason.starts_with("no operator acted") && *origin == CancelOrigin::Expired && cause.is_given_up(),
         "{reason}"
     );
     let archived = engine.archived_dead_job(job.dead_job_id).await.unwrap().unwrap();
@@ -63,30 +68,29 @@ async fn a_saga_that_can_still_unwind_does_so_when_its_dead_job_expires() {
 }
 
 #[tokio::test]
-async fn what_died_in_an_undo_is_given_up_by_no_clock_and_by_a_person_only_who_insists() {
+async fn a_saga_that_died_in_an_undo_never_expires_and_is_discarded_only_with_force() {
     let obstacles = Obstacles::all();
     obstacles.at_pivot.store(false, Ordering::Release);
     let (_database, pool, test) = open(obstacles.clone(), |builder| builder.dead_job_ttl(DAY)).await;
     let engine = &test.engine;
-    let (first, first_job) = die_in_undo(&test).await;
-    let (second, second_job) = die_in_undo(&test).await;
+    let (first, first_job) = fail_in_undo(&test).await;
+    let (second, second_job) = fail_in_undo(&test).await;
     assert_eq!((first_job.direction, first_job.expires_at), (Direction::Undo, None));
 
     let refused = engine.discard_dead_job(first_job.dead_job_id, DiscardMode::Safe, "ada", "old").await;
     let Err(error @ DeadJobError::NotUndone { .. }) = refused else { panic!("{refused:?}") };
     assert!(error.to_string().contains("not undone: `pack`; retry it"), "{error}");
-    // Also one that an older program gave a time.
+    // Also a dead job to which an older program gave an expiry.
     sql(&pool, "update engine.dead_job set expires_at = now()").await;
     assert_eq!(engine.expire_dead_jobs(10).await.unwrap(), 0);
-    assert_eq!(dead_job(engine, first).await.expires_at, None, "nor is it looked at again");
+    assert_eq!(dead_job(engine, first).await.expires_at, None, "it does not expire any more");
     let all = DeadJobFilter::default();
     let done = engine.discard_dead_jobs(&all, MANY, DiscardMode::Safe, "ada", "old").await.unwrap();
     let skipped: Vec<_> = done.skipped.iter().map(|(id, _)| *id).collect();
     assert_eq!(skipped, [first_job.dead_job_id, second_job.dead_job_id]);
     assert_eq!((done.done, done.failed), (vec![], vec![]));
 
-    let by_hand =
-        engine.discard_dead_job(first_job.dead_job_id, DiscardMode::Force, "ada", "unpacked by hand");
+    let by_hand = engine.discard_dead_job(first_job.dead_job_id, DiscardMode::Force, "ada", "undone by hand");
     assert_eq!(by_hand.await.unwrap().effect, DiscardEffect::Abandon);
     let saga = engine.saga(first).await.unwrap().unwrap();
     assert!(saga.status == Status::Dead && saga.ended_at.is_some(), "{saga:?}");
@@ -94,34 +98,34 @@ async fn what_died_in_an_undo_is_given_up_by_no_clock_and_by_a_person_only_who_i
     assert!(matches!(cancelled, Err(CancelError::Ended(Status::Dead))), "{cancelled:?}");
 
     obstacles.in_undo.store(false, Ordering::Release);
-    engine.retry_dead_job(second_job.dead_job_id, "ada", "the glue is off").await.unwrap();
+    engine.retry_dead_job(second_job.dead_job_id, "ada", "the cause is fixed").await.unwrap();
     assert_eq!(engine.wait(second, WAIT_TIMEOUT).await.unwrap().unwrap().status, Status::Compensated);
-    assert_eq!(fixtures::effects(&pool, "pack").await, 1, "what was abandoned, and that alone");
+    assert_eq!(fixtures::effects(&pool, "pack").await, 1, "only the abandoned effect remains");
     assert_eq!(engine.verify_histories(10).await.unwrap(), []);
     test.close().await;
 }
 
 #[tokio::test]
-async fn a_saga_at_a_step_that_nobody_here_knows_is_left_to_those_who_know_it() {
+async fn a_dead_saga_at_an_unknown_step_is_left_to_processes_that_know_it() {
     let (_database, pool, test) = open(Obstacles::only_at_pivot(), |builder| builder.dead_job_ttl(DAY)).await;
-    let (saga_id, job) = park_at_pivot(&test).await;
-    let stranger = Engine::builder(pool.clone()).build().unwrap();
-    let refused = stranger.discard_dead_job(job.dead_job_id, DiscardMode::Safe, "ada", "old").await;
+    let (saga_id, job) = dead_letter_at_pivot(&test).await;
+    let unaware = Engine::builder(pool.clone()).build().unwrap();
+    let refused = unaware.discard_dead_job(job.dead_job_id, DiscardMode::Safe, "ada", "old").await;
     assert!(
         matches!(&refused, Err(DeadJobError::NotUndone { why, .. }) if why.contains("does not know its step `seal`")),
         "{refused:?}"
     );
     sql(&pool, "update engine.dead_job set expires_at = now()").await;
-    assert_eq!(stranger.expire_dead_jobs(10).await.unwrap(), 0);
-    assert_eq!(stranger.compensate_overdue(10).await.unwrap(), 0);
-    let waits = dead_job(&stranger, saga_id).await.expires_at.unwrap() - stranger.now().await.unwrap();
+    assert_eq!(unaware.expire_dead_jobs(10).await.unwrap(), 0);
+    assert_eq!(unaware.compensate_overdue(10).await.unwrap(), 0);
+    let waits = dead_job(&unaware, saga_id).await.expires_at.unwrap() - unaware.now().await.unwrap();
     assert!(waits.num_hours() >= 23, "{waits}");
-    stranger.shutdown().await;
+    unaware.shutdown().await;
     test.close().await;
 }
 
 #[tokio::test]
-async fn a_deadline_that_passes_unwinds_a_dead_saga_before_its_pivot_and_no_other() {
+async fn a_passed_deadline_compensates_a_dead_saga_before_its_pivot_only() {
     const HASTY: SagaName<TestInput> = SagaName::new("hasty-saga");
     let obstacles = Obstacles::only_at_pivot();
     let hasty = Saga::named(HASTY).deadline(Duration::from_hours(1));
@@ -129,11 +133,11 @@ async fn a_deadline_that_passes_unwinds_a_dead_saga_before_its_pivot_and_no_othe
     let (_database, pool, test) = open(obstacles.clone(), |builder| builder.register(hasty)).await;
     let engine = &test.engine;
     let started = engine.start(HASTY.with(&TestInput::default())).await.unwrap();
-    let (before, job) = park_again(&test, started.saga_id).await;
+    let (before, job) = dead_letter_existing(&test, started.saga_id).await;
     assert_eq!(engine.compensate_overdue(10).await.unwrap(), 0, "its deadline has not passed");
     obstacles.at_pivot.store(false, Ordering::Release);
-    let stuck = HASTY.with(&TestInput::with("file", StepFault::SqlError));
-    let (behind, ending) = engine.start_and_wait(stuck, WAIT_TIMEOUT).await.unwrap();
+    let failing = HASTY.with(&TestInput::with("file", StepFault::SqlError));
+    let (behind, ending) = engine.start_and_wait(failing, WAIT_TIMEOUT).await.unwrap();
     assert_eq!(ending.unwrap().status, Status::Dead);
 
     sql(&pool, "update engine.saga set deadline_at = now() - interval '1 second'").await;
@@ -150,58 +154,66 @@ async fn a_deadline_that_passes_unwinds_a_dead_saga_before_its_pivot_and_no_othe
     test.close().await;
 }
 
-/// Will not have sagas that hold a certain input retried or compensated.
-struct Stubborn;
+/// Refuses to let sagas with a certain input be retried or compensated.
+struct RefusesActivation;
 
-impl StatusObserver for Stubborn {
+impl StatusObserver for RefusesActivation {
     async fn status_changed(&self, _: &mut Tx<'_>, changes: &[StatusChange]) -> Result<(), StepError> {
-        let minds =
+        let refuses =
             |change: &StatusChange| change.status.is_active() && change.input.get().contains("no-such-step");
-        if changes.iter().any(minds) { Err(StepError::Other("will not hear of it".into())) } else { Ok(()) }
+        if changes.iter().any(refuses) {
+            Err(StepError::Other("refused by the observer".into()))
+        } else {
+            Ok(())
+        }
     }
 }
 
 #[tokio::test]
-async fn one_that_can_not_be_acted_on_keeps_nobody_from_the_others() {
-    const WATCHED: SagaName<TestInput> = SagaName::new("watched-saga");
+async fn a_dead_job_that_can_not_be_acted_on_does_not_block_the_others() {
+    const OBSERVED: SagaName<TestInput> = SagaName::new("observed-saga");
     let obstacles = Obstacles::only_at_pivot();
-    let saga = Saga::named(WATCHED).then(Pack).pivot(Seal).observed_by(Stubborn).build().unwrap();
+    let saga = Saga::named(OBSERVED).then(Pack).pivot(Seal).observed_by(RefusesActivation).build().unwrap();
     let (_database, pool, test) =
         open(obstacles.clone(), |builder| builder.register(saga).dead_job_ttl(DAY)).await;
     let engine = &test.engine;
-    let minded =
-        engine.start(WATCHED.with(&TestInput::with("no-such-step", StepFault::Panics))).await.unwrap();
-    let (_, minded) = park_again(&test, minded.saga_id).await;
-    let (other, other_job) = park_at_pivot(&test).await;
+    let refused_job =
+        engine.start(OBSERVED.with(&TestInput::with("no-such-step", StepFault::Panics))).await.unwrap();
+    let (_, refused_job) = dead_letter_existing(&test, refused_job.saga_id).await;
+    let (other, other_job) = dead_letter_at_pivot(&test).await;
 
     sql(&pool, "update engine.dead_job set expires_at = now() - interval '1 second'").await;
     assert_eq!(engine.expire_dead_jobs(1).await.unwrap(), 0, "the owner refuses");
-    assert_eq!(engine.expire_dead_jobs(1).await.unwrap(), 1, "and is not in the way the next time");
+    assert_eq!(
+        engine.expire_dead_jobs(1).await.unwrap(),
+        1,
+        "and it is postponed, so it does not block the next"
+    );
     assert!(engine.archived_dead_job(other_job.dead_job_id).await.unwrap().is_some());
     assert_eq!(engine.wait(other, WAIT_TIMEOUT).await.unwrap().unwrap().status, Status::Compensated);
 
-    let (third, third_job) = park_at_pivot(&test).await;
+    let (third, third_job) = dead_letter_at_pivot(&test).await;
     obstacles.at_pivot.store(false, Ordering::Release);
-    let single = engine.retry_dead_job(minded.dead_job_id, "ada", "again").await;
+    let single = engine.retry_dead_job(refused_job.dead_job_id, "ada", "again").await;
     assert!(matches!(single, Err(DeadJobError::Owner(_))), "{single:?}");
     let BulkResult { done, failed, .. } =
         engine.retry_dead_jobs(&DeadJobFilter::default(), MANY, "ada", "again").await.unwrap();
     assert_eq!(done, [third_job.dead_job_id]);
     assert_eq!(failed.len(), 1);
-    assert_eq!(failed[0].0, minded.dead_job_id);
-    assert!(failed[0].1.contains("will not hear of it"), "{failed:?}");
+    assert_eq!(failed[0].0, refused_job.dead_job_id);
+    assert!(failed[0].1.contains("refused by the observer"), "{failed:?}");
     assert_eq!(engine.wait(third, WAIT_TIMEOUT).await.unwrap().unwrap().status, Status::Completed);
     test.close().await;
 }
 
 #[tokio::test]
-async fn a_cause_that_can_not_be_read_hides_no_saga_and_keeps_nobody_from_acting_on_it() {
+async fn a_saga_whose_cause_can_not_be_decoded_is_listed_and_can_be_acted_on() {
     let obstacles = Obstacles::all();
     obstacles.at_pivot.store(false, Ordering::Release);
     let (_database, pool, test) = open(obstacles.clone(), |builder| builder).await;
     let engine = &test.engine;
-    let (saga_id, job) = die_in_undo(&test).await;
-    let (other, _) = die_in_undo(&test).await;
+    let (saga_id, job) = fail_in_undo(&test).await;
+    let (other, _) = fail_in_undo(&test).await;
     let stored: serde_json::Value = sqlx::query_scalar("select cause from engine.saga where id = $1")
         .bind(saga_id.0)
         .fetch_one(&pool)
@@ -224,7 +236,7 @@ async fn a_cause_that_can_not_be_read_hides_no_saga_and_keeps_nobody_from_acting
     assert_eq!(engine.wait(saga_id, WAIT_TIMEOUT).await.unwrap().unwrap().status, Status::Dead);
     let again = dead_job(engine, saga_id).await;
     assert!(again.dead_job_id != job.dead_job_id && again.error.contains("cause can't be read"), "{again:?}");
-    // What is stored was left as it is, for those who can read it.
+    // The stored cause was not changed, so a newer process can decode it.
     sqlx::query("update engine.saga set cause = $2 where id = $1 and cause ->> 'kind' = 'from_the_future'")
         .bind(saga_id.0)
         .bind(stored)
@@ -237,11 +249,11 @@ async fn a_cause_that_can_not_be_read_hides_no_saga_and_keeps_nobody_from_acting
 }
 
 #[tokio::test]
-async fn an_action_on_many_ends_in_time_and_the_next_one_goes_on() {
+async fn a_bulk_action_ends_at_its_time_limit_and_the_next_one_continues() {
     let (_database, _pool, test) = open(Obstacles::only_at_pivot(), |builder| builder).await;
     let engine = &test.engine;
     for _ in 0..3 {
-        park_at_pivot(&test).await;
+        dead_letter_at_pivot(&test).await;
     }
     let all = DeadJobFilter::default();
     let hasty = BulkLimits { max_jobs: 100, time_limit: Duration::ZERO };
@@ -254,14 +266,14 @@ async fn an_action_on_many_ends_in_time_and_the_next_one_goes_on() {
 }
 
 #[tokio::test]
-async fn the_archive_is_kept_as_long_as_it_shall_be_and_no_longer() {
+async fn the_archive_is_pruned_after_its_retention() {
     let (_database, pool, test) =
         open(Obstacles::only_at_pivot(), |builder| builder.dead_job_ttl(DAY).dead_job_archive_retention(DAY))
             .await;
     let engine = &test.engine;
     let mut jobs = Vec::new();
     for _ in 0..3 {
-        jobs.push(park_at_pivot(&test).await.1.dead_job_id);
+        jobs.push(dead_letter_at_pivot(&test).await.1.dead_job_id);
     }
     sql(&pool, "update engine.dead_job set expires_at = now()").await;
     assert_eq!(engine.expire_dead_jobs(10).await.unwrap(), 3);
@@ -282,16 +294,20 @@ async fn the_archive_is_kept_as_long_as_it_shall_be_and_no_longer() {
     assert!(engine.archived_dead_job(jobs[2]).await.unwrap().is_some());
     let keeps_all = Engine::builder(pool.clone()).build().unwrap();
     sql(&pool, "update engine.dead_job_archive set archived_at = '2000-01-01'").await;
-    assert_eq!(keeps_all.prune_dead_job_archive(10).await.unwrap(), 0, "unless it is told how long");
+    assert_eq!(
+        keeps_all.prune_dead_job_archive(10).await.unwrap(),
+        0,
+        "without a retention nothing is pruned"
+    );
     keeps_all.shutdown().await;
     test.close().await;
 }
 
 #[tokio::test]
-async fn a_saga_that_is_parked_and_cancelled_to_its_end_at_once_is_told_to_its_watch_and_waiters() {
-    const SEEN: SagaName<TestInput> = SagaName::new("seen-saga");
-    struct Sees;
-    impl StatusObserver for Sees {
+async fn a_saga_that_is_dead_lettered_and_cancelled_in_one_commit_notifies_observer_and_waiters() {
+    const OBSERVED: SagaName<TestInput> = SagaName::new("observed-saga");
+    struct RecordsStatus;
+    impl StatusObserver for RecordsStatus {
         async fn status_changed(&self, tx: &mut Tx<'_>, changes: &[StatusChange]) -> Result<(), StepError> {
             for change in changes {
                 sqlx::query("insert into effect (saga_id, step, change) values ($1, $2, 1)")
@@ -304,9 +320,9 @@ async fn a_saga_that_is_parked_and_cancelled_to_its_end_at_once_is_told_to_its_w
         }
     }
     let (_database, pool) = fixtures::database().await;
-    let saga = Saga::named(SEEN).then(Pack).pivot(Seal).observed_by(Sees).build().unwrap();
+    let saga = Saga::named(OBSERVED).then(Pack).pivot(Seal).observed_by(RecordsStatus).build().unwrap();
     let engine = Engine::builder(pool.clone()).register(saga).build().unwrap();
-    let started = engine.start(SEEN.with(&TestInput::default())).await.unwrap();
+    let started = engine.start(OBSERVED.with(&TestInput::default())).await.unwrap();
     sql(&pool, "update engine.saga set lost_attempts = 5").await;
     let mut feed = engine.feed("default", 1);
     let job = tokio::time::timeout(WAIT_TIMEOUT, feed.recv()).await.unwrap().unwrap();
@@ -315,7 +331,7 @@ async fn a_saga_that_is_parked_and_cancelled_to_its_end_at_once_is_told_to_its_w
     engine.commit(job, performed).await;
     let ending = engine.wait(started.saga_id, WAIT_TIMEOUT).await.unwrap().unwrap();
     assert_eq!(ending.status, Status::Compensated);
-    assert_eq!(fixtures::effects(&pool, "compensated").await, 1, "its watch was told");
+    assert_eq!(fixtures::effects(&pool, "compensated").await, 1, "its observer was called");
     feed.close();
     engine.shutdown().await;
 }

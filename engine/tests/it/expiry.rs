@@ -1,5 +1,5 @@
-//! Dead jobs that nobody acts on: they are archived when their time is over, once. Their sagas end as they are behind their
-//! pivot, as here; what becomes of the others is in `discards`.
+//! Dead jobs on which no operator acts are archived once, when their time to live is over. The sagas here are past
+//! their pivot and end as they are; for the others see `discards`.
 
 use std::time::Duration;
 
@@ -17,24 +17,24 @@ use crate::support::{Database, WAIT_TIMEOUT};
 const ALL: Page = Page { after: None, limit: 100 };
 const DAY: Duration = Duration::from_hours(24);
 
-/// `file`, which is after the pivot, never works.
-struct Stuck;
+/// Makes `file`, a step after the pivot, always fail.
+struct FileFails;
 
-impl Faults for Stuck {
+impl Faults for FileFails {
     fn at(&self, _: SagaId, point: &FaultPoint, _: u32) -> Option<Fault> {
-        (point.step == "file").then(|| Fault::Retry("the drawer is stuck".into()))
+        (point.step == "file").then(|| Fault::Retry("the drawer is failing".into()))
     }
 }
 
-fn stuck(builder: EngineBuilder) -> EngineBuilder {
-    with_faults(builder, Arc::new(Stuck))
+fn failing(builder: EngineBuilder) -> EngineBuilder {
+    with_faults(builder, Arc::new(FileFails))
 }
 
-/// A test with sagas that died.
-async fn parked(count: usize, ttl: Option<Duration>) -> (Database, TestEngine, Vec<SagaId>) {
+/// A test with sagas that have died.
+async fn with_dead_jobs(count: usize, ttl: Option<Duration>) -> (Database, TestEngine, Vec<SagaId>) {
     let (database, pool) = fixtures::database().await;
     let builder = Engine::builder(pool).register(fixtures::plain_saga()).dead_job_ttl(ttl);
-    let test = TestEngine::build(stuck(builder));
+    let test = TestEngine::build(failing(builder));
     let mut sagas = Vec::new();
     for _ in 0..count {
         sagas.push(die(&test.engine).await);
@@ -49,8 +49,8 @@ async fn die(engine: &Engine) -> SagaId {
     started.saga_id
 }
 
-/// Lets the time to live of all dead jobs pass.
-async fn outlive(pool: &PgPool) {
+/// Ends the time to live of all dead jobs.
+async fn expire_all(pool: &PgPool) {
     sqlx::query(
         "update engine.dead_job set expires_at = now() - interval '1 second' where expires_at is not null",
     )
@@ -60,14 +60,14 @@ async fn outlive(pool: &PgPool) {
 }
 
 #[tokio::test]
-async fn a_dead_job_waits_as_long_as_its_kind_may_and_no_shorter() {
+async fn a_dead_job_expires_after_the_time_to_live_of_its_definition() {
     let (_database, pool) = fixtures::database().await;
-    let usual = Engine::builder(pool.clone()).register(fixtures::plain_saga()).dead_job_ttl(DAY);
-    let test = TestEngine::build(stuck(usual));
+    let builder = Engine::builder(pool.clone()).register(fixtures::plain_saga()).dead_job_ttl(DAY);
+    let test = TestEngine::build(failing(builder));
     die(&test.engine).await;
     let job = test.engine.dead_jobs(&DeadJobFilter::default(), ALL).await.unwrap().remove(0);
-    let lives = job.expires_at.unwrap() - job.died_at;
-    assert!((lives.num_seconds() - 86_400).abs() <= 1, "{lives}");
+    let time_to_live = job.expires_at.unwrap() - job.died_at;
+    assert!((time_to_live.num_seconds() - 86_400).abs() <= 1, "{time_to_live}");
     assert_eq!(test.engine.expire_dead_jobs(10).await.unwrap(), 0, "its time is not over");
     test.close().await;
 
@@ -75,10 +75,10 @@ async fn a_dead_job_waits_as_long_as_its_kind_may_and_no_shorter() {
         .register(fixtures::plain_saga())
         .dead_job_ttl(DAY)
         .dead_job_ttl_for(PLAIN.name(), None);
-    let test = TestEngine::build(stuck(own));
+    let test = TestEngine::build(failing(own));
     die(&test.engine).await;
     let job = test.engine.dead_jobs(&DeadJobFilter::default(), ALL).await.unwrap().remove(0);
-    assert_eq!(job.expires_at, None, "its own kind waits for ever");
+    assert_eq!(job.expires_at, None, "its definition has no time to live");
     test.close().await;
 
     let wrong =
@@ -87,11 +87,11 @@ async fn a_dead_job_waits_as_long_as_its_kind_may_and_no_shorter() {
 }
 
 #[tokio::test]
-async fn an_expired_one_is_archived_whole_and_its_saga_ends_dead_with_a_reason() {
-    let (_database, test, sagas) = parked(1, Some(DAY)).await;
+async fn an_expired_dead_job_is_archived_complete_and_its_saga_ends_dead_with_a_reason() {
+    let (_database, test, sagas) = with_dead_jobs(1, Some(DAY)).await;
     let engine = &test.engine;
     let job = engine.dead_jobs(&DeadJobFilter::default(), ALL).await.unwrap().remove(0);
-    outlive(engine.pool()).await;
+    expire_all(engine.pool()).await;
     assert_eq!(engine.expire_dead_jobs(10).await.unwrap(), 1);
     assert_eq!(engine.expire_dead_jobs(10).await.unwrap(), 0);
 
@@ -111,7 +111,7 @@ async fn an_expired_one_is_archived_whole_and_its_saga_ends_dead_with_a_reason()
     assert!(saga.ended_at.is_some());
     let last = engine.history(sagas[0]).await.unwrap().unwrap().pop().unwrap();
     assert_eq!(last.outcome, HistoryOutcome::Discarded);
-    assert!(last.error[0].starts_with("expired: nobody acted"), "{last:?}");
+    assert!(last.error[0].starts_with("expired: no operator acted"), "{last:?}");
     assert_eq!(engine.verify_histories(10).await.unwrap(), []);
 
     let retried = engine.retry_dead_job(job.dead_job_id, "ada", "late").await;
@@ -123,12 +123,12 @@ async fn an_expired_one_is_archived_whole_and_its_saga_ends_dead_with_a_reason()
 }
 
 #[tokio::test]
-async fn one_that_somebody_acted_on_keeps_its_record_and_its_saga_its_course() {
-    let (_database, test, sagas) = parked(2, Some(DAY)).await;
+async fn a_resolved_dead_job_is_archived_without_any_effect_on_its_saga() {
+    let (_database, test, sagas) = with_dead_jobs(2, Some(DAY)).await;
     let engine = &test.engine;
     let jobs = engine.dead_jobs(&DeadJobFilter::default(), ALL).await.unwrap();
     let first = jobs.iter().find(|job| job.saga_id == sagas[0]).unwrap().dead_job_id;
-    // It dies again, as a new dead job.
+    // The saga dies again and gets a new dead job.
     engine.retry_dead_job(first, "ada", "perhaps").await.unwrap();
     assert_eq!(engine.wait(sagas[0], WAIT_TIMEOUT).await.unwrap().unwrap().status, Status::Dead);
     sqlx::query("update engine.dead_job set expires_at = now() where id = $1")
@@ -149,10 +149,10 @@ async fn one_that_somebody_acted_on_keeps_its_record_and_its_saga_its_course() {
 }
 
 #[tokio::test]
-async fn many_processes_that_expire_at_once_archive_each_once() {
-    let (_database, test, sagas) = parked(12, Some(DAY)).await;
+async fn concurrent_processes_archive_each_expired_dead_job_once() {
+    let (_database, test, sagas) = with_dead_jobs(12, Some(DAY)).await;
     let pool = test.engine.pool().clone();
-    outlive(&pool).await;
+    expire_all(&pool).await;
     let engines: Vec<_> = (0..4)
         .map(|_| Engine::builder(pool.clone()).register(fixtures::plain_saga()).build().unwrap())
         .collect();
@@ -178,18 +178,18 @@ async fn many_processes_that_expire_at_once_archive_each_once() {
 }
 
 #[tokio::test]
-async fn one_that_somebody_is_acting_on_is_left_to_them() {
-    let (_database, test, sagas) = parked(1, Some(DAY)).await;
+async fn a_dead_job_whose_saga_is_locked_is_not_expired() {
+    let (_database, test, sagas) = with_dead_jobs(1, Some(DAY)).await;
     let engine = &test.engine;
-    outlive(engine.pool()).await;
-    let mut somebody = engine.pool().begin().await.unwrap();
+    expire_all(engine.pool()).await;
+    let mut other_transaction = engine.pool().begin().await.unwrap();
     sqlx::query("select 1 from engine.saga where id = $1 for update")
         .bind(sagas[0].0)
-        .execute(&mut *somebody)
+        .execute(&mut *other_transaction)
         .await
         .unwrap();
-    assert_eq!(engine.expire_dead_jobs(10).await.unwrap(), 0, "it does not wait either");
-    somebody.rollback().await.unwrap();
+    assert_eq!(engine.expire_dead_jobs(10).await.unwrap(), 0, "it does not wait for the lock");
+    other_transaction.rollback().await.unwrap();
     assert_eq!(engine.expire_dead_jobs(10).await.unwrap(), 1);
     test.close().await;
 }
@@ -200,8 +200,8 @@ async fn discard(engine: &Engine, filter: &DeadJobFilter, limit: u32, why: &str)
 }
 
 #[tokio::test]
-async fn many_are_discarded_by_filter_and_counted_by_kind_and_error() {
-    let (_database, test, _sagas) = parked(4, None).await;
+async fn dead_jobs_are_discarded_by_filter_and_counted_by_step_and_error() {
+    let (_database, test, _sagas) = with_dead_jobs(4, None).await;
     let engine = &test.engine;
     let all = DeadJobFilter::default();
     let summary = engine.summarize_dead_jobs(&all).await.unwrap();
@@ -212,7 +212,7 @@ async fn many_are_discarded_by_filter_and_counted_by_kind_and_error() {
         .collect();
     assert_eq!(kinds, [("plain-saga", "file", 4)]);
     assert_eq!(summary.by_error.len(), 1);
-    assert_eq!((summary.by_error[0].count, summary.by_error[0].error.as_str()), (4, "the drawer is stuck"));
+    assert_eq!((summary.by_error[0].count, summary.by_error[0].error.as_str()), (4, "the drawer is failing"));
     let other = DeadJobFilter { step: Some("pack".into()), ..DeadJobFilter::default() };
     assert!(engine.summarize_dead_jobs(&other).await.unwrap().by_kind.is_empty());
     assert!(discard(engine, &other, 100, "none").await.is_empty());
@@ -223,12 +223,12 @@ async fn many_are_discarded_by_filter_and_counted_by_kind_and_error() {
     test.close().await;
 }
 
-/// Writes each death down in the transaction that it is told in; or fails to.
-struct Register {
+/// Records each dead job in the transaction that creates it, or fails to.
+struct RecordDeadJobs {
     broken: bool,
 }
 
-impl DeadJobObserver for Register {
+impl DeadJobObserver for RecordDeadJobs {
     async fn dead_lettered(&self, tx: &mut Tx<'_>, deaths: &[DeadLettered]) -> Result<(), StepError> {
         for death in deaths {
             let table = if self.broken { "no_such_table" } else { "effect" };
@@ -244,31 +244,31 @@ impl DeadJobObserver for Register {
 }
 
 #[tokio::test]
-async fn a_death_is_told_in_the_transaction_that_parks_it() {
+async fn the_dead_job_observer_is_called_in_the_transaction_that_dead_letters() {
     let (_database, pool) = fixtures::database().await;
     let builder =
-        Engine::builder(pool).register(fixtures::plain_saga()).on_dead_job(Register { broken: false });
-    let test = TestEngine::build(stuck(builder));
+        Engine::builder(pool).register(fixtures::plain_saga()).on_dead_job(RecordDeadJobs { broken: false });
+    let test = TestEngine::build(failing(builder));
     die(&test.engine).await;
     assert_eq!(fixtures::effects(test.engine.pool(), "plain-saga/file died").await, 1);
     test.close().await;
 }
 
 #[tokio::test]
-async fn the_death_of_a_saga_that_no_process_knows_is_told_too() {
+async fn the_dead_job_observer_is_called_for_an_unknown_saga_too() {
     let (_database, pool) = fixtures::database().await;
-    let knows = Engine::builder(pool.clone()).register(fixtures::plain_saga()).build().unwrap();
-    let started = knows.start(PLAIN.with(&TestInput::default())).await.unwrap();
-    let stranger = TestEngine::build(
+    let aware = Engine::builder(pool.clone()).register(fixtures::plain_saga()).build().unwrap();
+    let started = aware.start(PLAIN.with(&TestInput::default())).await.unwrap();
+    let unaware = TestEngine::build(
         Engine::builder(pool.clone())
             .orphan_grace(Duration::from_millis(1))
-            .on_dead_job(Register { broken: false }),
+            .on_dead_job(RecordDeadJobs { broken: false }),
     );
     let ending = tokio::time::timeout(WAIT_TIMEOUT, async {
         loop {
             engine::testing::skip_waiting(&pool, None).await.unwrap();
             if let Some(ending) =
-                stranger.engine.wait(started.saga_id, Duration::from_millis(50)).await.unwrap()
+                unaware.engine.wait(started.saga_id, Duration::from_millis(50)).await.unwrap()
             {
                 return ending;
             }
@@ -276,16 +276,17 @@ async fn the_death_of_a_saga_that_no_process_knows_is_told_too() {
     });
     assert_eq!(ending.await.unwrap().status, Status::Dead);
     assert_eq!(fixtures::effects(&pool, "plain-saga/pack died").await, 1);
-    stranger.close().await;
-    knows.shutdown().await;
+    unaware.close().await;
+    aware.shutdown().await;
 }
 
 #[tokio::test]
-async fn a_death_watch_that_always_fails_keeps_no_saga_from_being_parked() {
+async fn a_dead_job_observer_that_always_fails_does_not_prevent_dead_lettering() {
     let (_database, pool) = fixtures::database().await;
-    let builder =
-        Engine::builder(pool.clone()).register(fixtures::plain_saga()).on_dead_job(Register { broken: true });
-    let test = TestEngine::build(stuck(builder));
+    let builder = Engine::builder(pool.clone())
+        .register(fixtures::plain_saga())
+        .on_dead_job(RecordDeadJobs { broken: true });
+    let test = TestEngine::build(failing(builder));
     let started = test.engine.start(PLAIN.with(&TestInput::default())).await.unwrap();
     let ending = tokio::time::timeout(WAIT_TIMEOUT * 2, async {
         loop {
@@ -296,7 +297,7 @@ async fn a_death_watch_that_always_fails_keeps_no_saga_from_being_parked() {
             }
         }
     });
-    assert_eq!(ending.await.expect("it is parked at last").status, Status::Dead);
+    assert_eq!(ending.await.expect("it is with_dead_jobs at last").status, Status::Dead);
     assert_eq!(test.engine.count_dead_jobs(&DeadJobFilter::default()).await.unwrap(), 1);
     test.close().await;
 }

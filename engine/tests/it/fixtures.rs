@@ -1,4 +1,4 @@
-//! A saga that has nothing to do with shops, and a test that runs it.
+//! Sagas for tests, unrelated to the shop, and an engine with a worker that runs them.
 
 use std::{
     sync::{Arc, Mutex},
@@ -20,20 +20,20 @@ use crate::support::Database;
 
 pub(super) const FULL: SagaName<TestInput> = SagaName::new("full-saga");
 
-/// Quick enough for tests that use up attempts; no step takes as long as it may.
+/// A retry policy for tests that use up attempts; no step reaches its time-out.
 pub(super) const QUICK: RetryPolicy = RetryPolicy {
     first_delay: Duration::from_millis(1),
     factor: 1.0,
     max_delay: Duration::from_millis(2),
     attempts: 3,
-    // As long as a transaction step may have.
+    // The longest time-out that a transaction step may have.
     timeout: RetryPolicy::LONGEST_TRANSACTION,
 };
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct TestInput {
-    /// The step that goes wrong, and how.
+    /// The step that fails, and how.
     pub(super) at: Option<String>,
     pub(super) fault: Option<StepFault>,
 }
@@ -136,10 +136,10 @@ impl UndoTransaction<Pack> for Pack {
     }
 }
 
-/// What the outside world saw: idempotency keys of calls, and of calls that took them back.
+/// What the called service received: idempotency keys of calls, and of calls that undo them.
 #[derive(Clone)]
 pub(super) struct ExternalWorld {
-    /// Whether calls are answered.
+    /// Whether the service answers calls.
     pub(super) answers: Arc<watch::Sender<bool>>,
     pub(super) sent: Arc<Mutex<Vec<String>>>,
     pub(super) taken_back: Arc<Mutex<Vec<String>>>,
@@ -166,7 +166,7 @@ impl CallStep for Send {
         let mut answers = self.0.answers.subscribe();
         answers.wait_for(|answers| *answers).await.expect("the step has the sender");
         match item.input.0.fault_at("send") {
-            Some(StepFault::Fails) => Outcome::fail("no-address", "nobody lives there"),
+            Some(StepFault::Fails) => Outcome::fail("no-address", "there is no such address"),
             Some(StepFault::Panics) => panic!("the call panics"),
             Some(StepFault::Hangs) => std::future::pending().await,
             Some(StepFault::SqlError) | None => Outcome::Done(Sent { receipt: item.saga_id.to_string() }),
@@ -183,7 +183,7 @@ impl UndoCall<Send> for Send {
     }
 }
 
-/// Written for one saga at a time.
+/// A step that is written for one saga at a time.
 pub(super) struct Charge;
 
 impl ItemStep for Charge {
@@ -257,14 +257,15 @@ impl TransactionStep for File {
     }
 }
 
-/// Three transaction steps in a row: pack ⟂, seal (pivot), file.
+/// Three transaction steps: pack (with undo), seal (pivot), file.
 pub(super) const PLAIN: SagaName<TestInput> = SagaName::new("plain-saga");
 
 pub(super) fn plain_saga() -> Definition {
     Saga::named(PLAIN).then(Pack).pivot(Seal).then(File).build().unwrap()
 }
 
-/// Every kind of step: pack ⟂ (set), send ⟂ (call), charge ⟂ (one item), seal (pivot), file.
+/// Every kind of step: pack (batch, with undo), send (call, with undo), charge (one item, with undo), seal (pivot),
+/// file.
 pub(super) fn full_saga(world: &ExternalWorld) -> Definition {
     Saga::named(FULL)
         .then(Pack)

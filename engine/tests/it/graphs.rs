@@ -1,4 +1,4 @@
-//! Wrong graphs don't build, and the message says what to do.
+//! Wrong graphs don't build, and the error says what to change.
 
 use engine::{
     Batch, Definition, Engine, ForwardOnly, GraphError, NothingToUndo, Outcome, Outcomes, Saga, SagaName,
@@ -80,7 +80,7 @@ fn a_saga_without_steps_is_refused() {
 }
 
 #[tokio::test]
-async fn two_sagas_of_one_name_are_refused() {
+async fn two_sagas_with_one_name_are_refused() {
     let (_database, pool) = fixtures::database().await;
     let error = Engine::builder(pool)
         .register(fixtures::plain_saga())
@@ -91,7 +91,7 @@ async fn two_sagas_of_one_name_are_refused() {
 }
 
 #[test]
-fn a_graph_tells_what_each_step_reads_and_how_it_is_undone() {
+fn a_graph_lists_what_each_step_reads_and_how_it_is_undone() {
     let definition = fixtures::full_saga(&fixtures::ExternalWorld::default());
     let send = &definition.graph().steps[1];
     assert_eq!(send.reads, ["input", "pack"]);
@@ -101,7 +101,7 @@ fn a_graph_tells_what_each_step_reads_and_how_it_is_undone() {
 }
 
 #[test]
-fn the_hash_follows_the_shape_and_nothing_else() {
+fn the_hash_depends_on_the_shape_only() {
     let one = fixtures::plain_saga().graph().hash.clone();
     assert_eq!(one, fixtures::plain_saga().graph().hash);
     assert_ne!(one, Saga::named(NAME).then(Pack).pivot(Seal).build().unwrap().graph().hash);

@@ -1,4 +1,4 @@
-//! A lane goes on while some of its sagas wait: for somebody's lock, or for a step that hangs.
+//! The group commit continues while some of its sagas wait for a lock, or for a step that hangs.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ struct Shelf {
     shelf: i32,
 }
 
-/// Takes something off a shelf, which one can do at a time.
+/// Updates a row of its own for each shelf, so that sagas with the same shelf contend for a lock.
 struct Take;
 
 impl TransactionStep for Take {
@@ -45,7 +45,7 @@ impl TransactionStep for Take {
     }
 }
 
-/// Connections that wait for locks as long as those of a worker in production.
+/// A pool whose connections have the lock time-out of a production worker.
 async fn shelves() -> (Database, PgPool) {
     let database = Database::fresh().await;
     let options: PgConnectOptions = database.url().parse().unwrap();
@@ -76,46 +76,55 @@ async fn taken(pool: &PgPool) -> i64 {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_row_that_a_stranger_locks_holds_up_those_who_need_it_and_nobody_else() {
+async fn a_locked_row_delays_only_the_sagas_that_need_it() {
     let (_database, pool) = shelves().await;
     let saga = Saga::named(FETCH).pivot(Take).build().unwrap();
     let engine = Engine::builder(pool.clone()).register(saga).build().unwrap();
-    let mut stranger = pool.begin().await.unwrap();
-    sqlx::query("select id from shelf where id = 7 for update").execute(&mut *stranger).await.unwrap();
-    // Of 64 sagas in one batch four need it.
-    let (held, free): (Vec<_>, Vec<_>) =
+    let mut blocker = pool.begin().await.unwrap();
+    sqlx::query("select id from shelf where id = 7 for update").execute(&mut *blocker).await.unwrap();
+    // Four of the 64 sagas of one batch need the locked row.
+    let (blocked, free): (Vec<_>, Vec<_>) =
         (0..64).map(|nth| (nth % 16 + 1, fetch(nth % 16 + 1))).partition(|(shelf, _)| *shelf == 7);
-    let sagas = held.iter().chain(&free).map(|(_, saga)| saga.clone()).collect();
+    let sagas = blocked.iter().chain(&free).map(|(_, saga)| saga.clone()).collect();
     start_together(&engine, sagas).await;
     let test = TestEngine::start(engine);
     let engine = &test.engine;
     for (_, saga) in &free {
-        let ending = engine.wait(saga.saga_id(), WAIT_TIMEOUT).await.unwrap().expect("it waits for nobody");
+        let ending = engine
+            .wait(saga.saga_id(), WAIT_TIMEOUT)
+            .await
+            .unwrap()
+            .expect("it does not wait for the locked row");
         assert_eq!(ending.status, Status::Completed);
     }
-    // Those that come later don't even begin to wait.
+    // Sagas that are started later do not wait for the lock either.
     let later: Vec<_> = (0..20).map(|_| fetch(3)).collect();
     start_together(engine, later.clone()).await;
     for saga in &later {
         let ending = engine.wait(saga.saga_id(), WAIT_TIMEOUT).await.unwrap().unwrap();
         assert_eq!(ending.status, Status::Completed);
     }
-    let told = async {
+    let stored_error = async {
         loop {
-            let error = engine.saga(held[0].1.saga_id()).await.unwrap().unwrap().error;
+            let error = engine.saga(blocked[0].1.saga_id()).await.unwrap().unwrap().error;
             if let Some(error) = error {
                 return error;
             }
             tokio::task::yield_now().await;
         }
     };
-    let error = tokio::time::timeout(WAIT_TIMEOUT, told).await.expect("it shows what it waits for");
+    let error =
+        tokio::time::timeout(WAIT_TIMEOUT, stored_error).await.expect("it shows the reason for the delay");
     assert!(error.starts_with("waits for a lock that another transaction holds"), "{error}");
     assert_eq!(taken(&pool).await, 80);
 
-    stranger.rollback().await.unwrap();
-    for (_, saga) in &held {
-        let ending = engine.wait(saga.saga_id(), WAIT_TIMEOUT).await.unwrap().expect("it gets its turn");
+    blocker.rollback().await.unwrap();
+    for (_, saga) in &blocked {
+        let ending = engine
+            .wait(saga.saga_id(), WAIT_TIMEOUT)
+            .await
+            .unwrap()
+            .expect("it completes once the lock is released");
         assert_eq!(ending.status, Status::Completed);
     }
     assert_eq!(taken(&pool).await, 84, "each took once");
@@ -131,17 +140,17 @@ async fn a_row_that_a_stranger_locks_holds_up_those_who_need_it_and_nobody_else(
     assert_eq!(leased, 0);
 }
 
-/// A saga whose first step may take so long, so often.
-fn with_tries(mut definition: Definition, attempts: u32, timeout: Duration) -> Definition {
+/// The definition with these attempts and this time-out for its first step.
+fn with_policy(mut definition: Definition, attempts: u32, timeout: Duration) -> Definition {
     let policy = RetryPolicy { timeout, attempts, ..RetryPolicy::TRANSACTION };
     definition.set_policy("pack", Direction::Action, policy).unwrap();
     definition
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_saga_that_hangs_with_all_its_patience_keeps_no_other_waiting() {
+async fn a_saga_that_hangs_until_its_time_out_does_not_delay_others() {
     let (_database, pool) = fixtures::database().await;
-    let definition = with_tries(fixtures::plain_saga(), 1000, Duration::from_secs(25));
+    let definition = with_policy(fixtures::plain_saga(), 1000, Duration::from_secs(25));
     let test = TestEngine::build(Engine::builder(pool.clone()).register(definition));
     let engine = &test.engine;
     let hangs = PLAIN.with(&TestInput::with("pack", StepFault::Hangs));
@@ -168,9 +177,9 @@ async fn a_saga_that_hangs_with_all_its_patience_keeps_no_other_waiting() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_saga_that_hangs_ends_by_its_own_policy() {
+async fn a_saga_that_hangs_ends_by_the_time_out_of_its_policy() {
     let (_database, pool) = fixtures::database().await;
-    let definition = with_tries(fixtures::plain_saga(), 1, Duration::from_secs(4));
+    let definition = with_policy(fixtures::plain_saga(), 1, Duration::from_secs(4));
     let test = TestEngine::build(Engine::builder(pool).register(definition));
     let engine = &test.engine;
     let hangs = PLAIN.with(&TestInput::with("pack", StepFault::Hangs));

@@ -1,4 +1,4 @@
-//! What keeps sagas from going on: they are held at their pivot, or can't be undone, and so become dead jobs.
+//! Faults that make sagas die at their pivot or in an undo, and so become dead jobs.
 
 use std::{
     sync::{
@@ -19,7 +19,7 @@ use crate::support::{Database, WAIT_TIMEOUT};
 
 pub(super) const ALL: Page = Page { after: None, limit: 100 };
 
-/// Holds sagas at the pivot, and keeps the undo of `pack` from working, until both are let go.
+/// Snoozes sagas at the pivot, and makes the undo of `pack` fail, until these are switched off.
 pub(super) struct Obstacles {
     pub(super) at_pivot: AtomicBool,
     pub(super) in_undo: AtomicBool,
@@ -45,7 +45,7 @@ impl Faults for Obstacles {
                 Some(Fault::Hold(Duration::from_hours(1)))
             }
             ("pack", Direction::Undo) if undo.load(Ordering::Acquire) => {
-                Some(Fault::Retry("the box is glued".into()))
+                Some(Fault::Retry("the undo fails".into()))
             }
             _ => None,
         }
@@ -62,13 +62,13 @@ pub(super) async fn open(
     (database, pool, test)
 }
 
-/// Starts a saga and has it parked at its pivot, with its box packed.
-pub(super) async fn park_at_pivot(test: &TestEngine) -> (SagaId, DeadJob) {
+/// Starts a saga and dead-letters it at its pivot, after its first step.
+pub(super) async fn dead_letter_at_pivot(test: &TestEngine) -> (SagaId, DeadJob) {
     let started = test.engine.start(PLAIN.with(&TestInput::default())).await.unwrap();
-    park_again(test, started.saga_id).await
+    dead_letter_existing(test, started.saga_id).await
 }
 
-pub(super) async fn park_again(test: &TestEngine, saga_id: SagaId) -> (SagaId, DeadJob) {
+pub(super) async fn dead_letter_existing(test: &TestEngine, saga_id: SagaId) -> (SagaId, DeadJob) {
     let engine = &test.engine;
     let held = async {
         loop {
@@ -80,7 +80,7 @@ pub(super) async fn park_again(test: &TestEngine, saga_id: SagaId) -> (SagaId, D
         }
     };
     tokio::time::timeout(WAIT_TIMEOUT, held).await.expect("it is held at its pivot");
-    // As if its process had vanished there five times in a row.
+    // As if five processes in a row had vanished during this step.
     sqlx::query("update engine.saga set lost_attempts = 5, due_at = now() where id = $1")
         .bind(saga_id.0)
         .execute(engine.pool())
@@ -90,8 +90,8 @@ pub(super) async fn park_again(test: &TestEngine, saga_id: SagaId) -> (SagaId, D
     (saga_id, dead_job(engine, saga_id).await)
 }
 
-/// Starts a saga that is refused at its pivot, and can't be undone.
-pub(super) async fn die_in_undo(test: &TestEngine) -> (SagaId, DeadJob) {
+/// Starts a saga that fails at its pivot and whose undo fails, too.
+pub(super) async fn fail_in_undo(test: &TestEngine) -> (SagaId, DeadJob) {
     let saga = PLAIN.with(&TestInput::with("seal", StepFault::Fails));
     let (started, ending) = test.engine.start_and_wait(saga, WAIT_TIMEOUT).await.unwrap();
     assert_eq!(ending.unwrap().status, Status::Dead);

@@ -1,4 +1,5 @@
-//! What an outage, a stop or a half-known process leaves behind: claims, doubts and requests are not lost with it.
+//! Outages, stops and processes that know only some definitions: claims, calls in doubt and requests for cancels
+//! survive.
 
 use std::time::{Duration, Instant};
 
@@ -16,7 +17,7 @@ use crate::support::WAIT_TIMEOUT;
 
 const ALL: Page = Page { after: None, limit: 100 };
 
-/// Starts a saga and brings it to its call.
+/// Starts a saga and runs it up to its call.
 async fn at_the_call(engine: &Engine, feed: &mut engine::Feed) -> (engine::SagaId, engine::Job) {
     let started = engine.start(FULL.with(&TestInput::default())).await.unwrap();
     let job = next(feed).await;
@@ -42,7 +43,8 @@ async fn an_outage_longer_than_the_lease_does_not_make_a_process_take_over_its_o
     let (saga_id, call) = at_the_call(&engine, &mut feed).await;
     let performed = engine.perform(&call).await;
 
-    // Every statement fails until the lease has ended; then the claims, which come round sooner than the keeper, are first.
+    // Every statement fails until the lease has ended. Then the claim loop, which polls more often than the lease
+    // keeper, runs first.
     sqlx::query("alter table engine.saga rename to saga_away").execute(&pool).await.unwrap();
     let lapsed = "select bool_and(due_at < now() - interval '300 ms') from engine.saga_away";
     while !sqlx::query_scalar::<_, bool>(lapsed).fetch_one(&pool).await.unwrap() {
@@ -59,7 +61,7 @@ async fn an_outage_longer_than_the_lease_does_not_make_a_process_take_over_its_o
 }
 
 #[tokio::test]
-async fn suspects_are_run_one_after_the_other_without_waiting_for_a_poll() {
+async fn sagas_on_probation_run_one_after_the_other_without_waiting_for_a_poll() {
     let (_database, pool) = fixtures::database().await;
     let caller = Engine::builder(pool.clone()).register(fixtures::plain_saga()).build().unwrap();
     let mut sagas = Vec::new();
@@ -85,58 +87,58 @@ async fn suspects_are_run_one_after_the_other_without_waiting_for_a_poll() {
 }
 
 #[tokio::test]
-async fn a_stranger_that_takes_over_a_call_keeps_its_doubt_and_the_cancel_asked_for() {
+async fn a_process_that_dead_letters_an_unknown_call_keeps_it_in_doubt_and_its_cancel() {
     let (_database, pool) = fixtures::database().await;
     let world = ExternalWorld::default();
-    let knows = Engine::builder(pool.clone()).register(fixtures::full_saga(&world)).build().unwrap();
-    let mut feed = knows.feed("default", 1);
-    let (saga_id, call) = at_the_call(&knows, &mut feed).await;
-    let _answer_that_is_never_committed = knows.perform(&call).await;
-    let answer = knows.cancel(saga_id, "ada", "too slow").await.unwrap();
+    let aware = Engine::builder(pool.clone()).register(fixtures::full_saga(&world)).build().unwrap();
+    let mut feed = aware.feed("default", 1);
+    let (saga_id, call) = at_the_call(&aware, &mut feed).await;
+    let _answer_that_is_never_committed = aware.perform(&call).await;
+    let answer = aware.cancel(saga_id, "ada", "too slow").await.unwrap();
     assert_eq!(answer, CancelOutcome::Requested);
 
-    skip_waiting(&pool, Some(knows.worker())).await.unwrap();
-    let stranger = TestEngine::build(Engine::builder(pool.clone()).orphan_grace(Duration::ZERO));
-    let ending = stranger.engine.wait(saga_id, WAIT_TIMEOUT).await.unwrap().unwrap();
+    skip_waiting(&pool, Some(aware.worker())).await.unwrap();
+    let unaware = TestEngine::build(Engine::builder(pool.clone()).orphan_grace(Duration::ZERO));
+    let ending = unaware.engine.wait(saga_id, WAIT_TIMEOUT).await.unwrap().unwrap();
     assert_eq!(ending.status, Status::Dead);
-    stranger.close().await;
+    unaware.close().await;
     drop(call);
     feed.close();
     feed.closed().await;
 
-    let job = knows.dead_jobs(&DeadJobFilter::default(), ALL).await.unwrap().remove(0);
-    let test = TestEngine::start(knows);
+    let job = aware.dead_jobs(&DeadJobFilter::default(), ALL).await.unwrap().remove(0);
+    let test = TestEngine::start(aware);
     test.engine.retry_dead_job(job.dead_job_id, "bob", "deployed it").await.unwrap();
     let ending = test.engine.wait(saga_id, WAIT_TIMEOUT).await.unwrap().unwrap();
-    assert_eq!(ending.status, Status::Compensated, "the cancel was kept");
+    assert_eq!(ending.status, Status::Compensated, "the cancel is kept");
     let sent = world.sent.lock().unwrap().clone();
     assert_eq!(sent.len(), 1);
-    assert_eq!(*world.taken_back.lock().unwrap(), sent, "and so was the doubt");
+    assert_eq!(*world.taken_back.lock().unwrap(), sent, "the call is undone, because it is in doubt");
     assert_eq!(test.engine.verify_histories(10).await.unwrap(), []);
     test.close().await;
 }
 
 #[tokio::test]
-async fn a_process_leaves_sagas_that_it_does_not_know_to_those_that_do() {
+async fn a_process_leaves_unknown_sagas_to_processes_that_know_them() {
     let (_database, pool) = fixtures::database().await;
-    let stranger = TestEngine::build(Engine::builder(pool.clone()).poll(Duration::from_millis(5)));
+    let unaware = TestEngine::build(Engine::builder(pool.clone()).poll(Duration::from_millis(5)));
     let caller = Engine::builder(pool.clone()).register(fixtures::plain_saga()).build().unwrap();
     let started = caller.start(PLAIN.with(&TestInput::default())).await.unwrap();
-    // The stranger has looked at the queue since: it claims what it is asked to by id no sooner than what it polls.
-    assert_eq!(stranger.engine.claim_ids(&[started.saga_id]).await.unwrap(), 0);
+    // By now the unaware process has polled the queue. A claim by id follows the same rules as the poll.
+    assert_eq!(unaware.engine.claim_ids(&[started.saga_id]).await.unwrap(), 0);
     let saga = caller.saga(started.saga_id).await.unwrap().unwrap();
     assert_eq!((saga.epoch, saga.attempt), (0, 0));
     let test = TestEngine::start(caller);
     let ending = test.engine.wait(started.saga_id, WAIT_TIMEOUT).await.unwrap().unwrap();
     assert_eq!(ending.status, Status::Completed);
-    stranger.close().await;
+    unaware.close().await;
     test.close().await;
 }
 
 #[tokio::test]
-async fn being_overdue_does_not_mean_that_nobody_knows_a_saga() {
+async fn an_overdue_saga_is_an_orphan_only_after_the_grace_period() {
     let (_database, pool) = fixtures::database().await;
-    let patience = Duration::from_secs(1);
+    let grace = Duration::from_secs(1);
     let caller = Engine::builder(pool.clone()).register(fixtures::plain_saga()).build().unwrap();
     let overdue = async || {
         let started = caller.start(PLAIN.with(&TestInput::default())).await.unwrap();
@@ -147,27 +149,27 @@ async fn being_overdue_does_not_mean_that_nobody_knows_a_saga() {
             .unwrap();
         started.saga_id
     };
-    // As after an outage of all workers, when an old one is the first to come back.
+    // As after an outage of all workers, when an outdated process is the first to start again.
     let first = overdue().await;
     let opened = Instant::now();
-    let stranger = TestEngine::build(Engine::builder(pool.clone()).orphan_grace(patience));
-    let ending = stranger.engine.wait(first, WAIT_TIMEOUT).await.unwrap().unwrap();
+    let unaware = TestEngine::build(Engine::builder(pool.clone()).orphan_grace(grace));
+    let ending = unaware.engine.wait(first, WAIT_TIMEOUT).await.unwrap().unwrap();
     assert_eq!(ending.status, Status::Dead);
-    assert!(opened.elapsed() >= patience, "those who know it had that time to come");
+    assert!(opened.elapsed() >= grace, "processes that know it had that time to start");
 
     // As after a pause.
     let pause = Pause { actor: "ada", reason: "a pause" };
     let mut conn = pool.acquire().await.unwrap();
     caller.set_queue_in(&mut conn, "default", Some(&pause)).await.unwrap();
-    stranger.engine.queue_changed("default");
+    unaware.engine.queue_changed("default");
     let second = overdue().await;
     let resumed = Instant::now();
     caller.set_queue_in(&mut conn, "default", None).await.unwrap();
-    stranger.engine.queue_changed("default");
-    let ending = stranger.engine.wait(second, WAIT_TIMEOUT).await.unwrap().unwrap();
+    unaware.engine.queue_changed("default");
+    let ending = unaware.engine.wait(second, WAIT_TIMEOUT).await.unwrap().unwrap();
     assert_eq!(ending.status, Status::Dead);
-    assert!(resumed.elapsed() >= patience, "a pause is nobody's absence");
-    stranger.close().await;
+    assert!(resumed.elapsed() >= grace, "the time of a pause does not count");
+    unaware.close().await;
     caller.shutdown().await;
 }
 

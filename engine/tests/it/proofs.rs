@@ -1,4 +1,4 @@
-//! Every fault at every step, through the library that users have too.
+//! Proofs of the test sagas: every fault at every step, with the library that users have, too.
 
 use engine::{
     Direction, Status,
@@ -8,7 +8,7 @@ use engine::{
 use super::fixtures::{self, ExternalWorld, FULL, PLAIN, TestInput};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_fault_at_every_kind_of_step_ends_well() {
+async fn a_proof_of_every_kind_of_step_finds_no_violation() {
     let (_database, pool) = fixtures::database().await;
     let world = ExternalWorld::default();
     let definitions = {
@@ -18,7 +18,7 @@ async fn every_fault_at_every_kind_of_step_ends_well() {
     let report = Proof::of(FULL.name(), pool, definitions, || FULL.with(&TestInput::default()))
         .check(|run| async move {
             for step in ["pack", "charge", "seal", "file"] {
-                let stands: i64 = sqlx::query_scalar(
+                let effects: i64 = sqlx::query_scalar(
                     "select coalesce(sum(change), 0) from effect where saga_id = $1 and step = $2",
                 )
                 .bind(run.saga_id.0)
@@ -26,14 +26,14 @@ async fn every_fault_at_every_kind_of_step_ends_well() {
                 .fetch_one(&run.pool)
                 .await
                 .map_err(|error| error.to_string())?;
-                if stands != run.effects_of(step) {
+                if effects != run.effects_of(step) {
                     return Err(format!(
-                        "`{step}` stands {stands} times, its history says {}",
+                        "`{step}` took effect {effects} times, by its history {}",
                         run.effects_of(step)
                     ));
                 }
-                if run.final_status.status == Status::Compensated && stands != 0 {
-                    return Err(format!("`{step}` was left standing"));
+                if run.final_status.status == Status::Compensated && effects != 0 {
+                    return Err(format!("`{step}` is not undone"));
                 }
             }
             Ok(())
@@ -42,7 +42,7 @@ async fn every_fault_at_every_kind_of_step_ends_well() {
         .await
         .unwrap();
     assert!(report.violations.is_empty(), "{report}");
-    // It has seen what it is for.
+    // The proof covered the cases that matter most.
     for kind in [Kind::ActionCrashesBeforeCommit, Kind::UndoCrashesAfterCommit, Kind::UndoNeedsAPerson] {
         assert!(report.cases.iter().any(|case| case.kind == kind));
     }
@@ -55,7 +55,7 @@ async fn every_fault_at_every_kind_of_step_ends_well() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn fused_neighbours_survive_every_fault_too() {
+async fn a_proof_of_fused_steps_finds_no_violation() {
     let (_database, pool) = fixtures::database().await;
     let report =
         Proof::of(PLAIN.name(), pool, || vec![fixtures::plain_saga()], || PLAIN.with(&TestInput::default()))

@@ -1,4 +1,4 @@
-//! Paused queues: nothing is claimed in them, in no process, and nothing is lost.
+//! Paused queues: no process claims in them, and nothing is lost.
 
 use std::{
     sync::{
@@ -28,7 +28,7 @@ async fn set(engine: &Engine, name: &str, pause: Option<&Pause<'_>>) -> bool {
     was
 }
 
-/// Waits until another process's claims have heeded what was set: a saga that it alone could have claimed tells.
+/// The number of due sagas in a queue.
 async fn due(engine: &Engine, queue: &str) -> i64 {
     let queues = engine.queues().await.unwrap();
     queues.into_iter().find(|view| view.name == queue).unwrap().due
@@ -39,13 +39,13 @@ async fn attempts(engine: &Engine, saga: SagaId) -> u32 {
 }
 
 #[tokio::test]
-async fn a_paused_queue_takes_starts_and_moves_none_until_it_is_resumed() {
+async fn a_paused_queue_accepts_starts_but_claims_none_until_it_is_resumed() {
     let (_database, pool) = fixtures::database().await;
     let test = TestEngine::build(Engine::builder(pool).register(fixtures::plain_saga()));
     let engine = &test.engine;
     assert!(!set(engine, "default", Some(&WHY)).await);
     let saga = engine.start(PLAIN.with(&TestInput::default())).await.unwrap().saga_id;
-    // Claimed by id, as a carrier would, and by the feed, which is woken by the start: neither may take it.
+    // Neither a claim by id, as for a due hint, nor the feed, which the start wakes, may claim the saga.
     assert_eq!(engine.claim_ids(&[saga]).await.unwrap(), 0);
     assert_eq!(engine.wait(saga, Duration::from_millis(1500)).await.unwrap(), None);
     assert_eq!((due(engine, "default").await, attempts(engine, saga).await), (1, 0));
@@ -62,74 +62,74 @@ async fn a_paused_queue_takes_starts_and_moves_none_until_it_is_resumed() {
 #[tokio::test]
 async fn a_process_that_starts_while_a_queue_is_paused_claims_nothing_in_it() {
     let (_database, pool) = fixtures::database().await;
-    let office = Engine::builder(pool.clone()).register(fixtures::plain_saga()).build().unwrap();
-    set(&office, "default", Some(&WHY)).await;
-    let saga = office.start(PLAIN.with(&TestInput::default())).await.unwrap().saga_id;
+    let other = Engine::builder(pool.clone()).register(fixtures::plain_saga()).build().unwrap();
+    set(&other, "default", Some(&WHY)).await;
+    let saga = other.start(PLAIN.with(&TestInput::default())).await.unwrap().saga_id;
     let test = TestEngine::build(Engine::builder(pool).register(fixtures::plain_saga()));
     assert_eq!(test.engine.wait(saga, Duration::from_secs(1)).await.unwrap(), None);
-    assert_eq!(attempts(&office, saga).await, 0);
+    assert_eq!(attempts(&other, saga).await, 0);
 
-    // And it hears of the resumption, which another process commits.
-    set(&office, "default", None).await;
+    // The process notices when another one resumes the queue.
+    set(&other, "default", None).await;
     assert_eq!(test.engine.wait(saga, WAIT_TIMEOUT).await.unwrap().unwrap().status, Status::Completed);
     test.close().await;
-    office.shutdown().await;
+    other.shutdown().await;
 }
 
 #[tokio::test]
-async fn a_pause_reaches_processes_elsewhere() {
+async fn a_pause_reaches_other_processes() {
     let (_database, pool) = fixtures::database().await;
     let test = TestEngine::build(Engine::builder(pool.clone()).register(fixtures::plain_saga()));
-    let office = Engine::builder(pool).register(fixtures::plain_saga()).build().unwrap();
-    let before = office.start(PLAIN.with(&TestInput::default())).await.unwrap().saga_id;
-    assert_eq!(office.wait(before, WAIT_TIMEOUT).await.unwrap().unwrap().status, Status::Completed);
-    set(&office, "default", Some(&WHY)).await;
-    // Some may still be taken for about a second; then one is not.
+    let other = Engine::builder(pool).register(fixtures::plain_saga()).build().unwrap();
+    let before = other.start(PLAIN.with(&TestInput::default())).await.unwrap().saga_id;
+    assert_eq!(other.wait(before, WAIT_TIMEOUT).await.unwrap().unwrap().status, Status::Completed);
+    set(&other, "default", Some(&WHY)).await;
+    // Sagas may still be claimed for about a second, until one is not.
     let left = tokio::time::timeout(WAIT_TIMEOUT, async {
         loop {
-            let saga = office.start(PLAIN.with(&TestInput::default())).await.unwrap().saga_id;
-            if office.wait(saga, Duration::from_secs(2)).await.unwrap().is_none() {
+            let saga = other.start(PLAIN.with(&TestInput::default())).await.unwrap().saga_id;
+            if other.wait(saga, Duration::from_secs(2)).await.unwrap().is_none() {
                 return saga;
             }
         }
     });
-    let left = left.await.expect("the pause is heeded");
-    set(&office, "default", None).await;
-    assert_eq!(office.wait(left, WAIT_TIMEOUT).await.unwrap().unwrap().status, Status::Completed);
+    let left = left.await.expect("the pause takes effect");
+    set(&other, "default", None).await;
+    assert_eq!(other.wait(left, WAIT_TIMEOUT).await.unwrap().unwrap().status, Status::Completed);
     test.close().await;
-    office.shutdown().await;
+    other.shutdown().await;
 }
 
-pub(super) const VISIT: SagaName<TestInput> = SagaName::new("visit");
+pub(super) const TWO_CALLS: SagaName<TestInput> = SagaName::new("two-calls");
 
-/// Two calls in a row: the first waits until the door is opened, the second fails until it is mended.
-pub(super) struct Knock {
-    pub(super) knocked: Arc<Semaphore>,
-    pub(super) opened: Arc<Semaphore>,
+/// Two calls: the first blocks until it is answered, the second fails until it works.
+pub(super) struct FirstCall {
+    pub(super) called: Arc<Semaphore>,
+    pub(super) answers: Arc<Semaphore>,
 }
 
-impl CallStep for Knock {
-    const NAME: &'static str = "knock";
+impl CallStep for FirstCall {
+    const NAME: &'static str = "first";
     type Input = TestInput;
     type Output = ();
     type Undo = NothingToUndo;
 
     async fn call(&self, _: &Item<TestInput>) -> Outcome<()> {
-        self.knocked.add_permits(1);
-        let opened = self.opened.acquire().await;
-        let Ok(opened) = opened else { return Outcome::fail("gone", "nobody is there") };
-        opened.forget();
+        self.called.add_permits(1);
+        let answers = self.answers.acquire().await;
+        let Ok(answers) = answers else { return Outcome::fail("no-answer", "the test has ended") };
+        answers.forget();
         Outcome::Done(())
     }
 }
 
-pub(super) struct Talk {
+pub(super) struct SecondCall {
     pub(super) calls: Arc<AtomicUsize>,
-    pub(super) mended: Arc<AtomicBool>,
+    pub(super) works: Arc<AtomicBool>,
 }
 
-impl CallStep for Talk {
-    const NAME: &'static str = "talk";
+impl CallStep for SecondCall {
+    const NAME: &'static str = "second";
     const RETRY: RetryPolicy =
         RetryPolicy { first_delay: Duration::from_millis(1), attempts: 1000, ..RetryPolicy::CALL };
     type Input = TestInput;
@@ -138,17 +138,17 @@ impl CallStep for Talk {
 
     async fn call(&self, _: &Item<TestInput>) -> Outcome<()> {
         self.calls.fetch_add(1, Ordering::SeqCst);
-        if self.mended.load(Ordering::SeqCst) {
+        if self.works.load(Ordering::SeqCst) {
             return Outcome::Done(());
         }
-        Outcome::Retry(engine::Retry::message("nothing to say"))
+        Outcome::Retry(engine::Retry::message("the second call fails"))
     }
 }
 
-pub(super) struct Leave;
+pub(super) struct Finish;
 
-impl TransactionStep for Leave {
-    const NAME: &'static str = "leave";
+impl TransactionStep for Finish {
+    const NAME: &'static str = "finish";
     type Input = TestInput;
     type Output = ();
     type Undo = ForwardOnly;
@@ -158,44 +158,50 @@ impl TransactionStep for Leave {
     }
 }
 
-pub(super) fn visit(knock: Knock, talk: Talk) -> Definition {
-    Saga::named(VISIT).queue("visits").then_call(knock).then_call(talk).pivot(Leave).build().unwrap()
+pub(super) fn two_calls_saga(first: FirstCall, second: SecondCall) -> Definition {
+    Saga::named(TWO_CALLS)
+        .queue("slow-calls")
+        .then_call(first)
+        .then_call(second)
+        .pivot(Finish)
+        .build()
+        .unwrap()
 }
 
 #[tokio::test]
-async fn what_is_under_way_goes_on_until_it_waits_and_then_waits_for_the_queue() {
+async fn a_running_saga_continues_in_a_paused_queue_until_its_next_claim() {
     let (_database, pool) = fixtures::database().await;
-    let (knocked, opened) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
-    let (calls, mended) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
-    let definition = visit(
-        Knock { knocked: knocked.clone(), opened: opened.clone() },
-        Talk { calls: calls.clone(), mended: mended.clone() },
+    let (called, answers) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
+    let (calls, works) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
+    let definition = two_calls_saga(
+        FirstCall { called: called.clone(), answers: answers.clone() },
+        SecondCall { calls: calls.clone(), works: works.clone() },
     );
     let engine = Engine::builder(pool.clone()).register(definition).build().unwrap();
     let stop = tokio_util::sync::CancellationToken::new();
     let worker = tokio::spawn({
-        let (engine, stop, mut feed) = (engine.clone(), stop.clone(), engine.feed("visits", 8));
+        let (engine, stop, mut feed) = (engine.clone(), stop.clone(), engine.feed("slow-calls", 8));
         async move { engine.run(&mut feed, stop).await }
     });
-    let saga = engine.start(VISIT.with(&TestInput::default())).await.unwrap().saga_id;
-    knocked.acquire().await.unwrap().forget();
-    set(&engine, "visits", Some(&WHY)).await;
-    opened.add_permits(1);
+    let saga = engine.start(TWO_CALLS.with(&TestInput::default())).await.unwrap().saga_id;
+    called.acquire().await.unwrap().forget();
+    set(&engine, "slow-calls", Some(&WHY)).await;
+    answers.add_permits(1);
 
-    // The call under way ends, the next one is made by the same claim; its retry needs a claim and waits.
+    // The running call ends, and the next one is made under the same claim. Its retry needs a new claim and waits.
     tokio::time::timeout(WAIT_TIMEOUT, async {
-        while calls.load(Ordering::SeqCst) == 0 || due(&engine, "visits").await == 0 {
+        while calls.load(Ordering::SeqCst) == 0 || due(&engine, "slow-calls").await == 0 {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     })
     .await
     .expect("the second call is made, and its retry becomes due");
-    mended.store(true, Ordering::SeqCst);
+    works.store(true, Ordering::SeqCst);
     skip_waiting(&pool, None).await.unwrap();
     assert_eq!(engine.wait(saga, Duration::from_millis(1500)).await.unwrap(), None);
     assert_eq!(calls.load(Ordering::SeqCst), 1, "the retry waits");
 
-    set(&engine, "visits", None).await;
+    set(&engine, "slow-calls", None).await;
     assert_eq!(engine.wait(saga, WAIT_TIMEOUT).await.unwrap().unwrap().status, Status::Completed);
     assert_eq!(calls.load(Ordering::SeqCst), 2);
     assert_eq!(engine.verify_histories(10).await.unwrap(), []);
@@ -205,18 +211,18 @@ async fn what_is_under_way_goes_on_until_it_waits_and_then_waits_for_the_queue()
 }
 
 #[tokio::test]
-async fn a_pause_holds_up_one_queue_and_no_other() {
+async fn a_pause_affects_one_queue_only() {
     let (_database, pool) = fixtures::database().await;
     let test = TestEngine::build(Engine::builder(pool).register(fixtures::plain_saga()));
     let engine = &test.engine;
-    set(engine, "visits", Some(&WHY)).await;
+    set(engine, "slow-calls", Some(&WHY)).await;
     let (started, ending) =
         engine.start_and_wait(PLAIN.with(&TestInput::default()), WAIT_TIMEOUT).await.unwrap();
     assert_eq!(ending.unwrap().status, Status::Completed);
     assert_eq!(engine.claim_ids(&[started.saga_id]).await.unwrap(), 0, "it has ended");
     let names: Vec<_> =
         engine.queues().await.unwrap().into_iter().map(|view| (view.name, view.paused)).collect();
-    assert_eq!(names, [("default".into(), false), ("visits".into(), true)]);
+    assert_eq!(names, [("default".into(), false), ("slow-calls".into(), true)]);
     test.close().await;
 }
 

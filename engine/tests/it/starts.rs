@@ -70,7 +70,7 @@ fn ledger() -> Definition {
 }
 
 #[tokio::test]
-async fn a_business_key_starts_one_saga_however_many_ask_at_once() {
+async fn concurrent_starts_with_one_business_key_start_one_saga() {
     let (_database, pool) = fixtures::database().await;
     let engine = Engine::builder(pool).register(fixtures::plain_saga()).build().unwrap();
     let start = || engine.start(PLAIN.with(&TestInput::default()).business_key("order-7"));
@@ -84,7 +84,7 @@ async fn a_business_key_starts_one_saga_however_many_ask_at_once() {
 }
 
 #[tokio::test]
-async fn two_engines_that_race_for_a_key_agree_on_the_saga() {
+async fn two_engines_that_race_for_a_business_key_return_the_same_saga() {
     let (_database, pool) = fixtures::database().await;
     let engines: Vec<_> = (0..2)
         .map(|_| Engine::builder(pool.clone()).register(fixtures::plain_saga()).build().unwrap())
@@ -103,7 +103,7 @@ async fn two_engines_that_race_for_a_key_agree_on_the_saga() {
 }
 
 #[tokio::test]
-async fn a_start_in_a_transaction_that_is_rolled_back_never_was() {
+async fn a_start_in_a_transaction_that_is_rolled_back_leaves_nothing() {
     let (_database, pool) = fixtures::database().await;
     let engine = Engine::builder(pool.clone()).register(fixtures::plain_saga()).build().unwrap();
     let mut transaction = pool.begin().await.unwrap();
@@ -120,7 +120,7 @@ async fn an_entry_step_takes_effect_in_the_commit_that_starts_the_saga() {
     let (_database, pool) = fixtures::database().await;
     let engine = Engine::builder(pool.clone()).register(ledger()).build().unwrap();
     let started = engine.start(LEDGER.with(&Entry { amount: 5 })).await.unwrap();
-    // Nobody works here: what is there was there at the start.
+    // There is no worker: the effect can only come from the start.
     assert_eq!(fixtures::effects(&pool, "book").await, 1);
     assert_eq!(engine.saga(started.saga_id).await.unwrap().unwrap().step, "close");
     let test = TestEngine::start(engine);
@@ -131,7 +131,7 @@ async fn an_entry_step_takes_effect_in_the_commit_that_starts_the_saga() {
 }
 
 #[tokio::test]
-async fn a_start_refused_by_its_entry_step_leaves_nothing_and_spoils_no_other() {
+async fn a_start_refused_by_its_entry_step_leaves_nothing_and_does_not_affect_others() {
     let (_database, pool) = fixtures::database().await;
     let engine = Engine::builder(pool.clone()).register(ledger()).build().unwrap();
     let starts = [1, -1, 2].map(|amount| engine.start(LEDGER.with(&Entry { amount })));
@@ -147,7 +147,7 @@ async fn a_start_refused_by_its_entry_step_leaves_nothing_and_spoils_no_other() 
 }
 
 #[tokio::test]
-async fn a_second_start_of_a_batch_with_the_key_of_a_refused_one_is_refused_too() {
+async fn a_duplicate_of_a_refused_start_in_the_same_batch_is_refused_too() {
     let (_database, pool) = fixtures::database().await;
     let engine = Engine::builder(pool.clone()).register(ledger()).build().unwrap();
     let starts = [-1, -1].map(|amount| engine.start(LEDGER.with(&Entry { amount }).business_key("k")));
@@ -158,7 +158,7 @@ async fn a_second_start_of_a_batch_with_the_key_of_a_refused_one_is_refused_too(
 }
 
 #[tokio::test]
-async fn an_entry_step_that_hangs_fails_its_own_start_and_no_other() {
+async fn an_entry_step_that_hangs_fails_only_its_own_start() {
     let (_database, pool) = fixtures::database().await;
     let engine = Engine::builder(pool.clone()).register(ledger()).build().unwrap();
     let starts = [1, 2, HANGS, 3].map(|amount| engine.start(LEDGER.with(&Entry { amount })));
@@ -172,15 +172,15 @@ async fn an_entry_step_that_hangs_fails_its_own_start_and_no_other() {
     .fetch_one(&pool)
     .await
     .unwrap();
-    assert_eq!(waiting, 0, "the statement that nobody waits for is ended");
+    assert_eq!(waiting, 0, "the statement of the cancelled step is terminated");
     engine.shutdown().await;
 }
 
 #[tokio::test]
-async fn a_start_whose_caller_has_gone_before_it_began_is_not_made() {
+async fn a_start_whose_caller_is_gone_before_its_batch_is_not_made() {
     let (_database, pool) = fixtures::database().await;
     let engine = Engine::builder(pool.clone()).register(fixtures::plain_saga()).build().unwrap();
-    // The test has one thread: the starter comes to it after the drop.
+    // The test has one thread, so the batch is collected after the drop.
     let mut gone = Box::pin(engine.start(PLAIN.with(&TestInput::default())));
     assert!(futures::poll!(&mut gone).is_pending());
     drop(gone);
@@ -206,7 +206,7 @@ async fn input_that_does_not_fit_is_refused_with_the_field() {
 }
 
 #[tokio::test]
-async fn a_waiter_in_one_process_hears_of_an_end_in_another() {
+async fn a_waiter_is_notified_of_an_end_in_another_process() {
     let (_database, pool) = fixtures::database().await;
     let caller = Engine::builder(pool.clone()).register(fixtures::plain_saga()).build().unwrap();
     let test = TestEngine::build(Engine::builder(pool).register(fixtures::plain_saga()));

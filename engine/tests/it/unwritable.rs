@@ -1,4 +1,5 @@
-//! Outcomes that can't be stored, and watches that always fail: none of them is tried for ever, none spoils a neighbour.
+//! Outcomes that can't be stored, and observers that always fail: they are not retried forever, and don't affect other
+//! sagas.
 
 use std::sync::{
     Arc,
@@ -22,12 +23,12 @@ const ALL: Page = Page { after: None, limit: 100 };
 #[derive(Clone, Copy, PartialEq)]
 enum Reply {
     Done(&'static str),
-    /// The first time; then it is done.
+    /// Retries once, then succeeds.
     Retry(&'static str),
     Fail(&'static str),
 }
 
-/// Calls somebody whose replies are not fit to be stored.
+/// Calls a service whose replies can't be stored.
 struct Ask {
     reply: Reply,
     world: ExternalWorld,
@@ -41,11 +42,11 @@ impl CallStep for Ask {
     type Undo = Self;
 
     async fn call(&self, item: &Item<TestInput>) -> Outcome<String> {
-        let mut asked = self.world.sent.lock().unwrap();
-        asked.push(item.idempotency_key.clone());
+        let mut sent = self.world.sent.lock().unwrap();
+        sent.push(item.idempotency_key.clone());
         match self.reply {
             Reply::Done(text) => Outcome::Done(text.into()),
-            Reply::Retry(text) if asked.len() == 1 => Outcome::Retry(Retry::message(text)),
+            Reply::Retry(text) if sent.len() == 1 => Outcome::Retry(Retry::message(text)),
             Reply::Retry(_) => Outcome::Done("at last".into()),
             Reply::Fail(text) => {
                 Outcome::Fail(engine::Failure::new("no", text).with(json!({ "said": text })))
@@ -68,7 +69,7 @@ fn post(reply: Reply, world: &ExternalWorld) -> Definition {
 }
 
 #[tokio::test]
-async fn an_output_with_nul_parks_the_saga_in_doubt_after_one_call_and_a_cancel_undoes_it() {
+async fn an_output_with_nul_dead_letters_the_saga_in_doubt_and_a_cancel_undoes_its_call() {
     let (_database, pool) = fixtures::database().await;
     let world = ExternalWorld::default();
     let test = TestEngine::build(Engine::builder(pool).register(post(Reply::Done("250 ok\0"), &world)));
@@ -78,13 +79,13 @@ async fn an_output_with_nul_parks_the_saga_in_doubt_after_one_call_and_a_cancel_
     assert_eq!(ending.unwrap().status, Status::Dead);
     let job = engine.dead_jobs(&DeadJobFilter::default(), ALL).await.unwrap().remove(0);
     assert!(job.error.contains("NUL"), "{}", job.error);
-    let asked = world.sent.lock().unwrap().clone();
-    assert_eq!(asked.len(), 1, "the call is not made again");
+    let sent = world.sent.lock().unwrap().clone();
+    assert_eq!(sent.len(), 1, "the call is not made again");
 
     engine.cancel(started.saga_id, "ada", "stop it").await.unwrap();
     let ending = engine.wait(started.saga_id, WAIT_TIMEOUT).await.unwrap().unwrap();
     assert_eq!(ending.status, Status::Compensated);
-    assert_eq!(*world.taken_back.lock().unwrap(), asked, "what may have happened is taken back");
+    assert_eq!(*world.taken_back.lock().unwrap(), sent, "what may have happened is taken back");
     assert_eq!(engine.verify_histories(10).await.unwrap(), []);
     test.close().await;
 }
@@ -105,7 +106,7 @@ async fn nul_in_an_error_is_replaced_and_the_saga_goes_on() {
 }
 
 #[tokio::test]
-async fn nul_in_a_failure_is_replaced_and_the_saga_unwinds() {
+async fn nul_in_a_failure_is_replaced_and_the_saga_compensates() {
     let (_database, pool) = fixtures::database().await;
     let world = ExternalWorld::default();
     let test = TestEngine::build(Engine::builder(pool).register(post(Reply::Fail("\0"), &world)));
@@ -118,23 +119,23 @@ async fn nul_in_a_failure_is_replaced_and_the_saga_unwinds() {
     test.close().await;
 }
 
-/// Fails for the statuses that it is told to, and counts.
-struct Sulks {
+/// Fails for these statuses, and counts its calls.
+struct RefusesStatuses {
     at: &'static [Status],
-    told: Arc<AtomicU32>,
+    calls: Arc<AtomicU32>,
 }
 
-impl StatusObserver for Sulks {
+impl StatusObserver for RefusesStatuses {
     async fn status_changed(&self, _: &mut Tx<'_>, changes: &[StatusChange]) -> Result<(), StepError> {
-        self.told.fetch_add(1, Ordering::Relaxed);
+        self.calls.fetch_add(1, Ordering::Relaxed);
         match changes.iter().find(|change| self.at.contains(&change.status)) {
-            Some(change) => Err(StepError::Other(format!("will not hear of {}", change.status))),
+            Some(change) => Err(StepError::Other(format!("refused by the observer: {}", change.status))),
             None => Ok(()),
         }
     }
 }
 
-/// One call, which is the last step.
+/// A call as the last step.
 struct Last(ExternalWorld);
 
 impl CallStep for Last {
@@ -150,34 +151,34 @@ impl CallStep for Last {
     }
 }
 
-fn watched(world: &ExternalWorld, at: &'static [Status]) -> (Definition, Arc<AtomicU32>) {
-    let told = Arc::new(AtomicU32::new(0));
-    let watch = Sulks { at, told: told.clone() };
-    let saga = Saga::named(POST).pivot(Seal).then_call(Last(world.clone())).observed_by(watch);
-    (saga.build().unwrap(), told)
+fn observed(world: &ExternalWorld, at: &'static [Status]) -> (Definition, Arc<AtomicU32>) {
+    let calls = Arc::new(AtomicU32::new(0));
+    let observer = RefusesStatuses { at, calls: calls.clone() };
+    let saga = Saga::named(POST).pivot(Seal).then_call(Last(world.clone())).observed_by(observer);
+    (saga.build().unwrap(), calls)
 }
 
 #[tokio::test]
-async fn a_watch_that_refuses_the_end_costs_the_call_its_attempts_and_no_more() {
+async fn an_observer_that_refuses_completion_uses_up_the_attempts_of_the_call() {
     let (_database, pool) = fixtures::database().await;
     let world = ExternalWorld::default();
-    let (definition, _) = watched(&world, &[Status::Completed]);
+    let (definition, _) = observed(&world, &[Status::Completed]);
     let test = TestEngine::build(Engine::builder(pool).register(definition));
     let (_, ending) =
         test.engine.start_and_wait(POST.with(&TestInput::default()), WAIT_TIMEOUT).await.unwrap();
     assert_eq!(ending.unwrap().status, Status::Dead);
     let job = test.engine.dead_jobs(&DeadJobFilter::default(), ALL).await.unwrap().remove(0);
-    assert!(job.error.contains("will not hear of completed"), "{}", job.error);
+    assert!(job.error.contains("refused by the observer: completed"), "{}", job.error);
     assert_eq!(world.sent.lock().unwrap().len(), 3, "as often as the policy says");
     assert_eq!(test.engine.verify_histories(10).await.unwrap(), []);
     test.close().await;
 }
 
 #[tokio::test]
-async fn a_watch_that_refuses_everything_does_not_keep_its_saga_from_being_parked() {
+async fn an_observer_that_refuses_everything_does_not_prevent_dead_lettering() {
     let (_database, pool) = fixtures::database().await;
     let world = ExternalWorld::default();
-    let (definition, told) = watched(&world, &[Status::Completed, Status::Dead]);
+    let (definition, calls) = observed(&world, &[Status::Completed, Status::Dead]);
     let test = TestEngine::build(Engine::builder(pool).register(definition).register(fixtures::plain_saga()));
     let engine = &test.engine;
     let (_, ending) = engine.start_and_wait(POST.with(&TestInput::default()), WAIT_TIMEOUT).await.unwrap();
@@ -185,7 +186,7 @@ async fn a_watch_that_refuses_everything_does_not_keep_its_saga_from_being_parke
     let job = engine.dead_jobs(&DeadJobFilter::default(), ALL).await.unwrap().remove(0);
     assert!(job.error.contains("could not be written"), "{}", job.error);
     assert_eq!(world.sent.lock().unwrap().len(), 3);
-    assert!(told.load(Ordering::Relaxed) >= 4, "it was asked each time");
+    assert!(calls.load(Ordering::Relaxed) >= 4, "it was called for each attempt");
     assert_eq!(engine.verify_histories(10).await.unwrap(), []);
     test.close().await;
 }

@@ -19,7 +19,7 @@ pub(crate) struct BatchMetrics {
     /// By definition and status.
     ended: BTreeMap<[String; 2], Vec<Duration>>,
     /// By definition, step and direction.
-    parked: BTreeMap<[String; 3], u64>,
+    dead_lettered: BTreeMap<[String; 3], u64>,
 }
 
 impl BatchMetrics {
@@ -39,12 +39,12 @@ impl BatchMetrics {
             let kind = [&*cursor.job.definition_name, cursor.state.status.name()];
             ended.entry(kind).or_default().push(cursor.age);
         }
-        let mut parked: BTreeMap<[&str; 3], u64> = BTreeMap::new();
+        let mut dead_lettered: BTreeMap<[&str; 3], u64> = BTreeMap::new();
         for cursor in cursors.iter().filter(|cursor| cursor.is_dead_lettered()) {
             let kind = [&*cursor.job.definition_name, &cursor.step_name, cursor.state.direction.name()];
-            *parked.entry(kind).or_default() += 1;
+            *dead_lettered.entry(kind).or_default() += 1;
         }
-        Self { attempts: owned(attempts), ended: owned(ended), parked: owned(parked) }
+        Self { attempts: owned(attempts), ended: owned(ended), dead_lettered: owned(dead_lettered) }
     }
 
     /// Records the counts: one increment for each combination of labels.
@@ -64,7 +64,7 @@ impl BatchMetrics {
                 histogram.record(age.as_secs_f64());
             }
         }
-        for ([definition, step, direction], count) in self.parked {
+        for ([definition, step, direction], count) in self.dead_lettered {
             let labels = [("definition", definition), ("step", step), ("direction", direction)];
             metrics::counter!(DEAD_LETTERED, &labels).increment(count);
         }

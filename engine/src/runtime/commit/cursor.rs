@@ -153,8 +153,8 @@ impl<'a> SagaCursor<'a> {
 
     /// Applies a cancel or a passed deadline, between two attempts.
     pub(crate) fn apply_cancel_or_deadline(&mut self, history: &mut Vec<HistoryRow>) {
-        let parked = self.is_dead_lettered() && self.cancel.is_some();
-        if self.kind().is_none() || !(self.state.status == Status::Running || parked) {
+        let dead_with_cancel = self.is_dead_lettered() && self.cancel.is_some();
+        if self.kind().is_none() || !(self.state.status == Status::Running || dead_with_cancel) {
             return;
         }
         let (event, outcome, why) = if let Some((actor, reason)) = self.cancel.take() {

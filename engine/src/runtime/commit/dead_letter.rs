@@ -24,20 +24,20 @@ pub(crate) enum Notice {
 pub(crate) async fn dead_letter(
     session: &mut Session<'_>,
     conn: &mut PgConnection,
-    parked: &[Uuid],
+    saga_ids: &[Uuid],
     notice: Notice,
 ) -> Result<(), StepError> {
-    if parked.is_empty() {
+    if saga_ids.is_empty() {
         return Ok(());
     }
-    let ids: Vec<Uuid> = parked.iter().map(|_| Uuid::now_v7()).collect();
-    let filed = store::dead_jobs::file(conn, &ids, parked, &session.core.dead_job_ttls).await?;
+    let ids: Vec<Uuid> = saga_ids.iter().map(|_| Uuid::now_v7()).collect();
+    let inserted = store::dead_jobs::insert(conn, &ids, saga_ids, &session.core.dead_job_ttls).await?;
     match notice {
-        Notice::Required => notify(session, conn, &filed).await,
+        Notice::Required => notify(session, conn, &inserted).await,
         Notice::BestEffort => {
             let mut savepoint = conn.begin().await?;
             let mut inside = Session::new(session.core);
-            match notify(&mut inside, &mut savepoint, &filed).await {
+            match notify(&mut inside, &mut savepoint, &inserted).await {
                 Ok(()) => {
                     savepoint.commit().await?;
                     session.effects.merge(inside.effects);
@@ -55,12 +55,12 @@ pub(crate) async fn dead_letter(
 async fn notify(
     session: &mut Session<'_>,
     conn: &mut PgConnection,
-    filed: &[DeadLettered],
+    inserted: &[DeadLettered],
 ) -> Result<(), StepError> {
     let core = session.core;
     let Some(observer) = &core.dead_job_observer else { return Ok(()) };
     let mut tx = Tx::new(conn, session);
-    match run_user_code(core.settings.batch_time_limit(), observer.dead_lettered(&mut tx, filed)).await {
+    match run_user_code(core.settings.batch_time_limit(), observer.dead_lettered(&mut tx, inserted)).await {
         Ok(notified) => notified,
         Err(failure) => {
             session.user_code.cancelled_mid_statement = true;
