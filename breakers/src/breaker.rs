@@ -99,8 +99,8 @@ impl Breaker {
         self.inner.machine.lock().view()
     }
 
-    /// Publishes the state to the metrics from now on, before it first changes. Only for the one breaker of a dependency
-    /// that the registry holds: a breaker made on its own must not replace that state by its own.
+    /// Publishes the state to the metrics from now on. Only for the breaker of a dependency that the registry holds:
+    /// another breaker of the same dependency would overwrite its metrics.
     pub(crate) fn with_metrics(self) -> Self {
         self.inner.machine.lock().publish();
         self
@@ -139,8 +139,8 @@ pub struct CallPermit {
 }
 
 impl CallPermit {
-    /// Whether the call is a probe. Its failure is no fault of the work that was chosen for it, and so is not to be
-    /// counted as one of that work's attempts.
+    /// Whether the call is a probe. The work that a probe was chosen for is not at fault if the probe fails, so its
+    /// failure should not count as one of that work's attempts.
     pub fn is_probe(&self) -> bool {
         match self.admission {
             Admission::Probe => true,
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn consecutive_failures_open_it_and_the_error_says_when_to_ask_again() {
+    fn consecutive_failures_open_the_breaker_and_the_error_has_a_retry_delay() {
         let open_duration = Duration::from_hours(1);
         let breaker = opened(open_duration, 1);
         let open = breaker.try_acquire().unwrap_err();
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn a_success_in_between_starts_the_count_anew() {
+    fn a_success_resets_the_count_of_failures() {
         let open_duration = Duration::from_hours(1);
         let breaker = breaker(BreakerSettings { failures: 2, open_duration, successes_to_close: 1 });
         for _ in 0..3 {
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn the_permission_of_the_next_call_is_known_without_making_it() {
+    fn the_permission_of_the_next_call_can_be_read_without_making_it() {
         let breaker =
             breaker(BreakerSettings { failures: 1, open_duration: Duration::ZERO, successes_to_close: 2 });
         assert_eq!(breaker.permission(), Permission::Allowed);
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn the_set_number_of_successful_probes_closes_it_and_one_failure_reopens_it() {
+    fn the_set_number_of_successful_probes_closes_the_breaker_and_one_failure_reopens_it() {
         let breaker = opened(Duration::ZERO, 3);
         breaker.try_acquire().unwrap().succeeded();
         breaker.try_acquire().unwrap().succeeded();
@@ -268,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn a_call_that_is_dropped_counts_as_failed_and_frees_the_probe() {
+    fn a_dropped_permit_counts_as_a_failure_and_frees_the_probe() {
         let breaker = opened(Duration::ZERO, 1);
         drop(breaker.try_acquire().unwrap());
         assert_eq!(breaker.state(), BreakerState::Open);
@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn a_call_from_before_the_outage_neither_closes_nor_reopens_it() {
+    fn a_call_from_before_the_outage_neither_closes_nor_reopens_the_breaker() {
         let breaker =
             breaker(BreakerSettings { failures: 1, open_duration: Duration::ZERO, successes_to_close: 1 });
         let (early, late) = (breaker.try_acquire().unwrap(), breaker.try_acquire().unwrap());

@@ -1,8 +1,9 @@
-//! The state machine of one breaker, which its [`crate::Breaker`] keeps under a lock.
+//! The state machine of one breaker. [`crate::Breaker`] keeps it under a lock.
 //!
-//! `failsafe` decides when the breaker opens, becomes half open and closes; three rules are added. While half open,
-//! `failsafe` allows any number of calls at the same time: here it is one. One success would close it: here it takes as
-//! many as the settings say. And a call that began before the outage may end during it: then only probes count.
+//! `failsafe` decides when the breaker opens, becomes half open and closes. This module adds three rules. While half
+//! open, `failsafe` allows any number of concurrent calls; this breaker allows one. `failsafe` closes after one
+//! success; this breaker needs as many as the settings say. And a call that began before the outage does not count when
+//! it ends during the outage; only probes do.
 
 use std::{
     sync::{

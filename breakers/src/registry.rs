@@ -40,7 +40,7 @@ impl Breakers {
         self.inner.used.lock().values().map(Breaker::view).collect()
     }
 
-    /// Waits until a breaker has changed its state since this was last awaited; for a single caller.
+    /// Waits until a breaker has changed its state since the last call; for a single caller.
     ///
     /// # Cancel safety
     /// Dropping the future loses no change.

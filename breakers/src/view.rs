@@ -1,4 +1,4 @@
-//! What a breaker reports about itself.
+//! The states, permissions and snapshots of a breaker.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ impl BreakerState {
 }
 
 fn unknown_state(text: &str) -> String {
-    format!("`{text}` is no state of a breaker")
+    format!("`{text}` is not a state of a breaker")
 }
 
 /// What would happen to a call that is made now.

@@ -1,7 +1,7 @@
 //! Servers, mail and databases for development, demonstrations and tests.
 //!
-//! The product uses it for `sagaline dev`, `demo` and `bench`; the tests of every crate may use it as well. It knows none of
-//! the other crates, so that each of them can depend on it in its tests.
+//! The product uses this crate for `sagaline dev`, `demo` and `bench`; the tests of every crate may use it as well. It
+//! depends on none of the other crates, so that each of them can use it in its tests.
 
 pub mod cpu_time;
 pub mod mail_catcher;

@@ -1,8 +1,8 @@
 //! A real SMTP server that keeps the messages it receives, for demonstrations and tests.
 //!
-//! It listens on a free loopback port and speaks enough of RFC 5321 for every client. While it runs it can be switched to
-//! the faults that mail servers have. A switch closes the open connections, as a restart would, so that a client's pool
-//! does not keep connections with the old behaviour.
+//! It listens on a free loopback port and implements enough of RFC 5321 for every client. While it runs it can be
+//! switched to faults that real mail servers show. Switching closes the open connections, as a restart would, so that a
+//! client's pool does not keep connections with the old behaviour.
 
 mod message;
 mod session;
@@ -47,7 +47,7 @@ pub enum Behaviour {
     /// Takes every message.
     #[default]
     Accept,
-    /// Accepts connections and says nothing, not even its greeting.
+    /// Accepts connections and sends nothing, not even its greeting.
     NeverGreet,
     /// Answers 451 at the stage: try again later.
     TemporaryFailure(Stage),
@@ -160,7 +160,7 @@ impl MailCatcher {
 
     /// Waits until at least `count` messages have arrived, and returns all of them.
     ///
-    /// Waits for ever if they don't arrive: put a time-out around it.
+    /// Waits forever if they don't arrive: put a time-out around it.
     pub async fn wait_for(&self, count: usize) -> Vec<Message> {
         let mut messages = self.state.messages.subscribe();
         // The sender lives in `self`, so the wait can't fail.
@@ -170,7 +170,7 @@ impl MailCatcher {
             .map_or_else(|_| Vec::new(), |all| all.clone())
     }
 
-    /// How many connections there have been, refused ones included.
+    /// The number of connections so far, including refused ones.
     pub fn connections(&self) -> usize {
         self.state.connections.load(Ordering::Relaxed)
     }
@@ -200,7 +200,7 @@ impl State {
 
 async fn serve(listener: TcpListener, state: Arc<State>, token: CancellationToken) {
     let limit = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    // The semaphore is never closed, so a permit always comes.
+    // The semaphore is never closed, so `acquire` can't fail.
     while let Ok(permit) = Arc::clone(&limit).acquire_owned().await {
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,

@@ -1,4 +1,4 @@
-//! Free ports for servers that have to come back on the same one.
+//! Finds free ports for servers that have to restart on the same port.
 
 use std::net::{Ipv4Addr, TcpListener};
 

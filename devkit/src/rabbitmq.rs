@@ -1,5 +1,5 @@
-//! A private RabbitMQ for tests: a node of its own on free loopback ports, with its own name server (epmd) and its data in a
-//! temporary directory, so that it is apart from every other node and a killed one leaves no process behind.
+//! A private RabbitMQ for tests: a node on free loopback ports, with its own name server (epmd) and its data in a
+//! temporary directory. It does not interfere with other nodes, and a killed node leaves no process behind.
 
 use std::{
     env,
@@ -36,7 +36,7 @@ const SCRIPTS: [&str; 3] = [
     "/usr/local/opt/rabbitmq/sbin/rabbitmq-server",
 ];
 
-/// Why there is no RabbitMQ.
+/// Why RabbitMQ can't be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RabbitError {
@@ -51,7 +51,7 @@ pub enum RabbitError {
     /// A program or a file of the node could not be used.
     #[error("can't {action}")]
     Io {
-        /// What was tried, as a verb with its object.
+        /// The failed action, as a verb with its object.
         action: String,
         /// The system's reason.
         #[source]
@@ -61,7 +61,7 @@ pub enum RabbitError {
     /// The node ended or takes no connections.
     #[error("RabbitMQ {state}; its log:\n{log}")]
     NotReady {
-        /// What became of it.
+        /// The state of the node.
         state: String,
         /// The node's log.
         log: String,
@@ -158,7 +158,7 @@ impl RabbitServer {
         self.until_ready().await
     }
 
-    /// Runs `rabbitmqctl` on the node and gives what it prints.
+    /// Runs `rabbitmqctl` on the node and returns its output.
     ///
     /// # Errors
     /// [`RabbitError::Control`] with what it printed when it fails.
@@ -260,7 +260,7 @@ fn settings(dir: &Path, ports: Ports) -> [(&'static str, String); 14] {
     ]
 }
 
-/// Whether a server answers the first words of the protocol with its own.
+/// Whether a server answers the protocol's greeting.
 async fn greets(port: u16) -> bool {
     let greeted = async {
         let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await?;
@@ -283,7 +283,8 @@ async fn until_listening(port: u16) -> Result<(), RabbitError> {
     Ok(())
 }
 
-/// Kills the process with all that it started; one that has been waited for has no id any more.
+/// Kills the process and all processes that it started. Does nothing for a process that has been waited for, because
+/// its id may be reused.
 fn kill_group(child: &mut Child) {
     if let Some(group) = child.id().and_then(|id| i32::try_from(id).ok()) {
         // It fails when the group has already ended, which is the aim.

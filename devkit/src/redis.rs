@@ -29,7 +29,7 @@ const PROGRAMS: [&str; 2] = ["redis-server", "valkey-server"];
 
 const DIRS: [&str; 4] = ["/usr/bin", "/usr/local/bin", "/opt/homebrew/bin", "/home/linuxbrew/.linuxbrew/bin"];
 
-/// Why there is no Redis.
+/// Why Redis can't be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RedisError {
@@ -169,7 +169,7 @@ async fn until_ready(child: &mut Child, port: u16) -> bool {
     while started.elapsed() < START_TIMEOUT && matches!(child.try_wait(), Ok(None)) {
         let answer = tokio::time::timeout(ANSWER_TIMEOUT, process_id(port)).await;
         if let Ok(Ok(Some(pid))) = answer {
-            // Another's server may have taken the port: then ours is about to end.
+            // Another server may have taken the port; then this process is about to end.
             return pid == child.id();
         }
         tokio::time::sleep(POLL).await;

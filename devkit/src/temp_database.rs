@@ -1,4 +1,4 @@
-//! A database for one run: created on a server, and dropped afterwards.
+//! A database that is created for one run and dropped afterwards.
 
 use std::fs;
 

@@ -37,7 +37,7 @@ const TEMPLATE: i64 = 0x5a6a_0000_0000;
 /// Templates of other programs that are kept, for work on several branches.
 const MAX_OLD_TEMPLATES: usize = 8;
 
-/// Why there is no database for a test.
+/// Why a test can't get a database.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TestDatabaseError {
@@ -67,7 +67,7 @@ pub enum TestDatabaseError {
     #[error("the template can't be migrated")]
     Migrate(#[source] Box<dyn Error + Send + Sync>),
 
-    /// The thread that drops databases ended at its start.
+    /// The thread that drops databases could not be started.
     #[error("the thread that drops databases ended")]
     Janitor,
 }
@@ -84,7 +84,7 @@ pub struct TestDatabases {
 
 #[derive(Debug)]
 enum Server {
-    /// Never stopped by a run: the next one adopts it.
+    /// A run never stops it, so the next run adopts it.
     Embedded(Cluster),
     Given(Box<PgConnectOptions>),
 }
@@ -291,8 +291,8 @@ async fn drop_database(admin: &mut PgConnection, name: &str) -> sqlx::Result<()>
     Ok(())
 }
 
-/// Changes whenever this program is built anew. What the template holds is what the program has compiled in, so files of
-/// migrations don't tell: a program older than they are would fill their template with a schema of before.
+/// Identifies the build of this program, which has the migrations compiled in. The files of migrations would be the
+/// wrong key: a program older than they are would fill their template with an older schema.
 fn fingerprint() -> Result<u64, TestDatabaseError> {
     let program =
         env::current_exe().map_err(|source| TestDatabaseError::Io { path: "the program".into(), source })?;

@@ -1,4 +1,4 @@
-//! Sinks: the places outside that events are published to, a Redis stream and an AMQP exchange.
+//! Sinks: the external targets to which events are published, a Redis stream and an AMQP exchange.
 //!
 //! A sink gets events in the order of their ids, batch by batch, and confirms them. After an error it is unknown what the
 //! sink has: the same batch is published again, so every event arrives at least once.

@@ -197,7 +197,7 @@ impl std::fmt::Debug for WorkersBuilder {
 #[derive(Debug, thiserror::Error)]
 pub enum WorkersError {
     /// Two queues have the same name.
-    #[error("the queue `{0}` is given twice")]
+    #[error("the queue `{0}` is named twice")]
     QueueTwice(String),
     /// A queue's concurrency is zero, so that nothing could run.
     #[error("the queue `{0}` needs a concurrency of at least 1, for calls too")]

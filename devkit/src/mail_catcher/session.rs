@@ -28,14 +28,14 @@ pub(super) struct Session {
 }
 
 enum Line {
-    /// Without its end.
+    /// A line without its line end.
     Whole(Vec<u8>),
     TooLong,
     /// The client closed the connection.
     End,
 }
 
-/// What follows a command.
+/// What to do after a command.
 enum Next {
     Reply(&'static str),
     Data,
@@ -160,7 +160,7 @@ impl Session {
         "250 OK"
     }
 
-    /// Reads the message and gives the reply to it; `None` when the connection is to be closed.
+    /// Reads the message and returns the reply to it; `None` when the connection has to be closed.
     async fn data(&mut self) -> io::Result<Option<&'static str>> {
         let mut data = Vec::new();
         let mut too_long = false;

@@ -84,7 +84,7 @@ impl Search {
         Self { places: dirs.into_iter().map(place).collect() }
     }
 
-    /// The newest installation, or one of the needed major version when there are data already.
+    /// The newest installation, or one of the needed major version when there is existing data.
     ///
     /// # Errors
     /// [`NotFound`] when no installation fits.

@@ -1,4 +1,4 @@
-//! The running server, and this process's share in it.
+//! A handle on the running server, which several processes may share.
 
 use std::{
     fs::{self, File},
@@ -121,7 +121,8 @@ impl Drop for Cluster {
         let Some(users) = self.users.take() else {
             return;
         };
-        // A process that holds the lock is starting or stopping the server, and decides whether it goes on.
+        // A process that holds the lock is starting or stopping the server, and decides whether the server keeps
+        // running.
         let Ok(starting) = lock::open(&self.layout.start_lock()) else {
             return;
         };
@@ -151,7 +152,7 @@ async fn start_server(layout: &Layout, options: Options) -> Result<Postmaster, E
     launch::launch(&installation, layout, &user, &socket_dir, durability).await
 }
 
-/// Removes an empty data directory. One that has anything in it is an error: a rename can't replace it.
+/// Removes an empty data directory. A non-empty one is an error, because a rename can't replace it.
 fn remove_empty(data: &Path) -> Result<(), EmbeddedError> {
     match fs::remove_dir(data) {
         Err(error) if error.kind() != ErrorKind::NotFound => Err(EmbeddedError::io("replace", data)(error)),

@@ -1,4 +1,4 @@
-//! Why there is no embedded PostgreSQL, by what a person can do about it.
+//! Why the embedded PostgreSQL can't be used: one variant for each thing that a person can do about it.
 
 use std::{
     io,
@@ -8,7 +8,7 @@ use std::{
 
 use super::binaries::NotFound;
 
-/// Why there is no embedded PostgreSQL.
+/// Why the embedded PostgreSQL can't be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum EmbeddedError {
@@ -16,14 +16,14 @@ pub enum EmbeddedError {
     #[error(transparent)]
     NotFound(#[from] Box<NotFound>),
 
-    /// There is no place for the data; set `SAGALINE_STATE_DIR`.
-    #[error("no place to keep the database: set SAGALINE_STATE_DIR, XDG_STATE_HOME or HOME")]
+    /// There is no directory for the data; set `SAGALINE_STATE_DIR`.
+    #[error("no directory for the database: set SAGALINE_STATE_DIR, XDG_STATE_HOME or HOME")]
     NoStateDir,
 
     /// A file could not be read or written.
     #[error("can't {action} {}", path.display())]
     Io {
-        /// What was tried, as a verb.
+        /// The failed action, as a verb.
         action: &'static str,
         /// The file or folder.
         path: PathBuf,
@@ -48,10 +48,10 @@ pub enum EmbeddedError {
         uid: u32,
     },
 
-    /// Root started it, PostgreSQL runs as another user then, and that user can't get to the data.
+    /// Root started the program, so PostgreSQL runs as another user, and that user can't access the data.
     #[error("PostgreSQL runs as user {user} here, which can't enter {}; set SAGALINE_STATE_DIR to a folder that it can", dir.display())]
     Closed {
-        /// The first folder on the way that is closed to the user.
+        /// The first directory on the path that the user can't enter.
         dir: PathBuf,
         /// The user that the server runs as.
         user: String,

@@ -1,4 +1,4 @@
-//! Makes the data directory, completely or not at all.
+//! Creates the data directory, completely or not at all.
 
 use std::{
     fs::{self, DirBuilder},
@@ -22,7 +22,7 @@ const INITDB_TIMEOUT: Duration = Duration::from_mins(2);
 /// Locales to try, in order: `C.UTF-8` sorts by code point and knows upper and lower case; some systems lack it.
 const LOCALES: [&str; 2] = ["--locale=C.UTF-8", "--no-locale"];
 
-/// The major version of the existing data, if there are any.
+/// The major version of the existing data, if any.
 pub(super) fn major_of(data: &Path) -> Result<Option<u32>, EmbeddedError> {
     let path = data.join("PG_VERSION");
     let text = match fs::read_to_string(&path) {
@@ -34,7 +34,7 @@ pub(super) fn major_of(data: &Path) -> Result<Option<u32>, EmbeddedError> {
     text.trim().parse().map(Some).map_err(|_| invalid())
 }
 
-/// Makes the data under a temporary name and renames them when they are complete.
+/// Creates the data directory under a temporary name and renames it when it is complete.
 pub(super) async fn run(
     installation: &Installation,
     layout: &Layout,
@@ -60,7 +60,7 @@ pub(super) async fn run(
     Err(EmbeddedError::Initdb { output })
 }
 
-/// Runs `initdb` once. When it refuses, the inner error is what it printed.
+/// Runs `initdb` once. If it fails, the inner error is its output.
 async fn attempt(
     installation: &Installation,
     user: &ServerUser,

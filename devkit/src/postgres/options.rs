@@ -16,14 +16,14 @@ pub enum Durability {
 pub struct Options {
     /// Where its data are kept.
     pub state_dir: StateDir,
-    /// What its commits are worth. An adopted server keeps what it was started with.
+    /// The durability of commits. An adopted server keeps the durability with which it was started.
     pub durability: Durability,
     /// Where its binaries may be; not used when the server already runs.
     pub search: Search,
 }
 
 impl Options {
-    /// The defaults of `sagaline dev`: durable, and what the environment says.
+    /// The defaults of `sagaline dev`: durable, and with the environment's settings.
     ///
     /// # Errors
     /// [`EmbeddedError::NoStateDir`] as [`StateDir::from_env`].

@@ -1,4 +1,4 @@
-//! The running server as `postmaster.pid` describes it: who it is, whether it lives, and how to stop it.
+//! The running server as `postmaster.pid` describes it: its process, whether that is alive, and how to stop it.
 //!
 //! The file's lines are: process id, data directory, start time, port, socket directory, listen address,
 //! shared memory key, status. See `src/include/utils/pidfile.h` in PostgreSQL's source.

@@ -1,4 +1,4 @@
-//! Where the embedded server's files are.
+//! The directories and files of the embedded server.
 //!
 //! ```text
 //! <state directory>/postgres/     readable by the current user, passable by the server's user

@@ -53,7 +53,7 @@ impl Status {
 }
 
 fn unknown_status(text: &str) -> String {
-    format!("`{text}` is no saga status")
+    format!("`{text}` is not a saga status")
 }
 
 /// One of a step's two sides: its action or its undo.
@@ -88,7 +88,7 @@ impl Direction {
 }
 
 fn unknown_direction(text: &str) -> String {
-    format!("`{text}` is no direction")
+    format!("`{text}` is not a direction")
 }
 
 /// One side of one step of a graph.

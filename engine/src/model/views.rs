@@ -137,7 +137,7 @@ impl HistoryOutcome {
 }
 
 fn unknown_outcome(text: &str) -> String {
-    format!("`{text}` is no outcome")
+    format!("`{text}` is not an outcome")
 }
 
 /// Which sagas to list; every field narrows the list.

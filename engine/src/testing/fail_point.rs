@@ -24,7 +24,7 @@ impl FailPoint {
     pub fn parse(text: &str) -> Result<Self, String> {
         let wrong = || {
             format!(
-                "`{text}` is no fail point: write definition/step/action|undo/before-commit|after-commit, @n optional"
+                "`{text}` is not a fail point: write definition/step/action|undo/before-commit|after-commit, @n optional"
             )
         };
         let (point, nth) = text.split_once('@').unwrap_or((text, "1"));

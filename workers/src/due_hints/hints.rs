@@ -17,8 +17,8 @@ const BATCH_SIZE: usize = 250;
 /// Takes the ids of due sagas from the engine's commits without ever blocking them.
 pub(crate) struct HintSender {
     to_redis: mpsc::Sender<SagaId>,
-    /// This process's own claimer, if it works on the queue: while Redis is unreachable, ids go there at once. Weak,
-    /// because the engine keeps the sender for good and the claimer ends with its last sender.
+    /// The claimer of this process, if it works on the queue: while Redis is unreachable, ids go directly to it. The
+    /// reference is weak, because the engine keeps the sender forever and the claimer ends with its last sender.
     to_claims: Option<mpsc::WeakSender<SagaId>>,
     state: watch::Receiver<RedisState>,
     metrics: RedisQueueMetrics,

@@ -62,7 +62,7 @@ pub(crate) async fn receive(
     deregister(connection, config, &name, &metadata).await
 }
 
-/// Lets the worker's metadata in Redis expire should the process be killed; apalis-redis would keep it for good.
+/// Lets the worker's metadata in Redis expire after the process was killed; apalis-redis would keep them forever.
 async fn refresh_ttl(connection: &MultiplexedConnection, metadata: &str) -> RedisError {
     let mut connection = connection.clone();
     // By then the worker has written it.
@@ -84,7 +84,7 @@ async fn forward(
 ) -> Result<(), BoxDynError> {
     metrics.received.increment(1);
     let Some(Ok(id)) = id.as_str().map(str::parse::<SagaId>) else {
-        tracing::warn!(queue.payload = %id, "a payload from Redis is no saga's id");
+        tracing::warn!(queue.payload = %id, "a payload from Redis is not the id of a saga");
         return Ok(());
     };
     if to_claims.send(id).await.is_err() {

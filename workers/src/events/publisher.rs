@@ -1,9 +1,9 @@
 //! Publishes the log to one sink: reads after the consumer's position, publishes, and advances the position when the sink
 //! has confirmed.
 //!
-//! One process at a time publishes to a sink, by a lease in the log; no transaction is open while the sink works. A process
-//! that was stopped for longer than its lease can't move the position any more, and what it still sends are events that
-//! the sink was given before.
+//! One process at a time publishes to a sink, by a lease in the log; no transaction is open while the sink works. A
+//! process that was stopped for longer than its lease can't move the position any more; events that it still sends are
+//! repetitions.
 
 use std::{error::Error, time::Duration};
 
@@ -29,7 +29,7 @@ const IDLE_PAUSE: Duration = Duration::from_millis(100);
 const ACQUIRE_INTERVAL: Duration = Duration::from_secs(1);
 /// After this many consecutive failures another process gets the chance to publish.
 const FAILURES_BEFORE_YIELD: u32 = 3;
-/// How often an idle sink is asked what it has.
+/// How often an idle sink is asked for its newest event.
 const VERIFY_INTERVAL: Duration = Duration::from_secs(2);
 /// The bounds of the pause after an error.
 const MIN_RETRY_PAUSE: Duration = Duration::from_millis(100);
@@ -97,7 +97,7 @@ impl<L: EventLog> Publisher<L> {
         while !quit.is_cancelled() {
             let round = if registered { self.round().await } else { self.register().await };
             let pause = match round {
-                // The sink was not asked, so nothing new is known of it.
+                // The sink was not asked, so its state is unknown.
                 Ok(Round::Idle) => IDLE_PAUSE,
                 Ok(round @ (Round::More | Round::Verified | Round::NotHolder)) => {
                     if failures > 0 && !matches!(round, Round::NotHolder) {
@@ -111,7 +111,7 @@ impl<L: EventLog> Publisher<L> {
                         Round::NotHolder => ACQUIRE_INTERVAL,
                     }
                 }
-                // Another process may try, with a breaker of its own.
+                // Another process may try, with its own breaker.
                 Err(PublishError::BreakerOpen(open)) => self.yield_lease(open.retry_delay()).await,
                 Err(error) => {
                     counter!(SINK_FAILURES, "consumer" => name).increment(1);
@@ -141,7 +141,7 @@ impl<L: EventLog> Publisher<L> {
         self.sink.close().await;
     }
 
-    /// Lets another process publish, and returns how long to wait so that it surely had the chance.
+    /// Releases the lease, and returns how long to wait until another process surely had the chance to acquire it.
     async fn yield_lease(&mut self, pause: Duration) -> Duration {
         self.release().await;
         pause.max(ACQUIRE_INTERVAL * 2)
@@ -201,7 +201,7 @@ impl<L: EventLog> Publisher<L> {
         Ok(Round::More)
     }
 
-    /// The only call that leaves the process.
+    /// Makes the call to the sink, under its breaker.
     async fn deliver(&mut self, batch: EventBatch<'_>) -> Result<SinkReply, PublishError> {
         let permit = self.breaker.try_acquire()?;
         let published = self.sink.publish(batch).await;
@@ -259,7 +259,8 @@ impl<L: EventLog> Publisher<L> {
     }
 }
 
-/// The event after which an empty sink is refilled: it gets what it can keep, as far as the log has it.
+/// The event after which an empty sink is refilled: it gets as many of the newest events as it can keep and the log
+/// still has.
 fn refill_after(max_len: Option<u64>, range: LogRange) -> i64 {
     let max_len = max_len.map(|max_len| i64::try_from(max_len).unwrap_or(i64::MAX));
     let oldest_kept = max_len.map(|max_len| range.last_event_id.saturating_sub(max_len));
@@ -267,7 +268,7 @@ fn refill_after(max_len: Option<u64>, range: LogRange) -> i64 {
 }
 
 /// Whether the log has exactly this event under this number. If not, the database was restored to an earlier state, and
-/// numbers are given a second time.
+/// numbers are assigned a second time.
 async fn is_of_this_log(log: &impl EventLog, newest: &NewestEntry) -> Result<bool, EventLogError> {
     let one = PageSize { events: 1, ..MAX_BATCH };
     let page = log.read(newest.event_id.saturating_sub(1), one).await?;

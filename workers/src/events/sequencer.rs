@@ -8,13 +8,13 @@ use tokio_util::sync::CancellationToken;
 use super::event_log::{EventLog, Sequenced};
 use crate::metrics::{EVENTS_PRUNED, EVENTS_SEQUENCED};
 
-/// The pause after an empty outbox. Any number of processes look.
+/// The pause after an empty outbox. Any number of processes poll; one of them moves events at a time.
 const IDLE_PAUSE: Duration = Duration::from_millis(100);
 /// The pause after an error of the log.
 const ERROR_PAUSE: Duration = Duration::from_secs(1);
 /// The most events moved at a time.
 const BATCH_SIZE: u32 = 2_000;
-/// How often old events are looked for.
+/// How often old events are deleted.
 const PRUNE_INTERVAL: Duration = Duration::from_mins(1);
 /// The most events that one statement deletes.
 const PRUNE_BATCH_SIZE: u32 = 1_000;
@@ -63,7 +63,7 @@ pub(super) async fn prune(log: impl EventLog, retention: Duration, quit: Cancell
     }
 }
 
-/// A pause with jitter, so that processes that started together don't look together.
+/// A pause with jitter, so that processes that started together don't poll in lockstep.
 fn jittered(pause: Duration) -> Duration {
     pause.mul_f64(rand::random_range(0.5..=1.0))
 }

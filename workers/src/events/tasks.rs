@@ -9,7 +9,7 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use super::{event_log::EventLog, publisher::Publisher, sequencer};
 use crate::sinks::EventSink;
 
-/// How long the tasks may take to end after they were told to; then they are aborted.
+/// How long the tasks may take to end after the stop; then they are aborted.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 /// The pause before a task that panicked is restarted.
 const RESTART_PAUSE: Duration = Duration::from_secs(1);

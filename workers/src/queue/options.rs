@@ -7,7 +7,7 @@ pub struct QueueOptions {
     pub name: String,
     /// The most jobs in flight at once. Most only wait for their group commit, so the number is large.
     pub concurrency: usize,
-    /// The most of them that may call the outside world at once.
+    /// The most of them that may call outside services at once.
     pub call_concurrency: usize,
 }
 

@@ -1,4 +1,4 @@
-//! What a sink is given, and what it replies.
+//! The batch that a sink gets, and its reply.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ pub struct EventMessage {
     pub at_s: u64,
     /// What happened, such as `order.confirmed`.
     pub routing_key: String,
-    /// What it happened to: an order's id, a SKU.
+    /// The subject of the event: an order's id, or a SKU.
     pub key: String,
     /// The event's data as JSON.
     pub payload: String,
@@ -47,7 +47,7 @@ pub enum SinkReply {
     /// Nothing was added: the sink has lost the events after this one.
     Lacks(i64),
     /// Nothing was added: the sink has more of this series than expected. Either an earlier reply was lost, or the
-    /// entries are of a log that took another course, because the database was restored from a backup.
+    /// entries come from a log that the database has since been restored behind.
     Ahead(NewestEntry),
     /// Nothing was added: the sink has entries of this later series.
     Foreign(i64),
@@ -62,6 +62,6 @@ pub struct NewestEntry {
     pub at: String,
     /// What happened.
     pub routing_key: String,
-    /// What it happened to.
+    /// The subject of the event.
     pub key: String,
 }

@@ -21,7 +21,7 @@ pub enum SinkError {
     /// The connection to the broker is gone.
     #[error("the connection to the broker was lost")]
     Lost,
-    /// The sink's reply is not one that it can give.
+    /// The sink sent a reply that is not valid.
     #[error("the sink's reply makes no sense: {0}")]
     BadReply(String),
     /// The URL of the broker can't be used; the message leaves it out, because it can hold a password.

@@ -1,4 +1,4 @@
-//! A sink of either kind.
+//! A sink: a Redis stream or an AMQP exchange.
 
 use super::{
     amqp_exchange::AmqpExchange,
@@ -7,7 +7,7 @@ use super::{
     redis_stream::RedisStream,
 };
 
-/// A place that events are published to.
+/// A target to which events are published.
 #[derive(Debug)]
 pub enum EventSink {
     /// A Redis stream.
@@ -46,7 +46,7 @@ impl EventSink {
                 let published = tokio::time::timeout(BATCH_TIMEOUT, stream.publish(batch)).await;
                 published.unwrap_or(Err(SinkError::Timeout))
             }
-            // It keeps what is in progress beyond the time-out, so that nothing is sent again that may still arrive.
+            // Work in progress survives the time-out, so that a message that may still arrive is not sent again.
             Self::Amqp(exchange) => exchange.publish(batch).await,
         }
     }

@@ -1,8 +1,8 @@
 //! A Redis stream whose entry ids contain the event ids, so that Redis itself knows its position.
 //!
-//! Redis accepts only ids higher than all before, so no event can come twice or out of order, whichever process publishes.
-//! And a Redis that was flushed, restarted or restored from an older copy shows it by its highest id, and is refilled from
-//! there.
+//! Redis accepts only ids higher than all before, so no event is stored twice or out of order, whichever process
+//! publishes. The highest id shows when Redis was flushed, restarted or restored from an older copy; the stream is then
+//! refilled from there.
 
 use redis::{AsyncConnectionConfig, Client, RedisError, aio::MultiplexedConnection};
 

@@ -27,7 +27,7 @@ pub(super) struct Session {
     exchange: ShortString,
     channel: Channel,
     connection: Connection,
-    /// In the order in which they were sent.
+    /// Unconfirmed messages in the order in which they were sent.
     unconfirmed: VecDeque<Unconfirmed>,
     /// The last field: the socket is shut down after the connection had its chance to close.
     _socket: AbortOnDropSocket,
@@ -71,8 +71,8 @@ impl Session {
         Ok(Self { exchange, channel, connection, unconfirmed: VecDeque::new(), _socket: socket })
     }
 
-    /// Whether the session can go on after this event: every message up to it is answered, and the oldest unconfirmed one
-    /// is the next.
+    /// Whether the session can continue after this event: every message up to it is answered, and the next one is the
+    /// oldest unconfirmed message.
     pub(super) fn continues(&mut self, after: i64) -> bool {
         while let Some(front) = self.unconfirmed.front_mut()
             && front.event_id <= after

@@ -1,7 +1,8 @@
 //! The stream of a broker connection: TCP, or TLS over TCP for `amqps`.
 //!
-//! lapin takes any stream that its runtime calls a TCP stream. So its runtime is tokio with a stream of ours, and TLS is
-//! that of our other connections: lapin's own brings readers of PKCS#12 files, for client certificates that no setting names.
+//! lapin accepts any stream that its runtime provides. This runtime is tokio's, with a stream that uses the same TLS as
+//! our other connections. lapin's own TLS would add a reader of PKCS#12 files, for client certificates that no setting
+//! can name.
 
 use std::{
     io::{self, Read, Write},
@@ -35,7 +36,7 @@ pub(super) fn plain(socket: TcpStream) -> BrokerStream {
 /// Makes a connected socket speak TLS with `host`, which needs a certificate that the system trusts.
 ///
 /// # Errors
-/// When the system has no certificates, `host` is no name, or the two do not agree.
+/// When the system has no certificates, `host` is not a valid name, or the certificate does not match it.
 pub(super) async fn encrypted(socket: TcpStream, host: &str) -> io::Result<BrokerStream> {
     let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
     Ok(Either::Right(connector()?.connect(name, socket).await?).compat())
