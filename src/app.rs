@@ -1,6 +1,6 @@
-//! Wires the parts of one process: engine and shop, workers, API.
+//! Wires the engine, the shop, the workers and the API in one process.
 //!
-//! A command starts a [`ProcessContext`], makes the shop with it, and then runs [`serve`], [`work`] or both.
+//! A command starts a [`ProcessContext`], builds the shop with it, and then runs [`serve`], [`work`] or both.
 
 mod access;
 mod breaker_reports;

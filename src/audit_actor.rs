@@ -1,6 +1,6 @@
-//! The actor and the reason that the audit records for changes made on the command line.
+//! The actor and the reason for audit records of changes made on the command line.
 
-/// The user who runs this command, as the audit names it: `console:<user>`.
+/// The user who runs this command, as audit records name them: `console:<user>`.
 pub(crate) fn current() -> String {
     let user = nix::unistd::User::from_uid(nix::unistd::getuid()).ok().flatten();
     user.map_or_else(|| format!("console:{}", nix::unistd::getuid()), |user| format!("console:{}", user.name))
@@ -22,7 +22,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_reason_is_one_line_that_says_something() {
+    fn a_reason_is_one_line_and_not_blank() {
         assert_eq!(parse_reason("left us"), Ok("left us".into()));
         for wrong in ["", "  ", "a\nb", "a\0b", &"x".repeat(501)] {
             parse_reason(wrong).expect_err(wrong);

@@ -1,7 +1,8 @@
 //! `sagaline bench`: throughput, latency and commits of the engine alone or of orders over HTTP.
 //!
-//! The load is closed: every caller waits until its saga has ended before it starts the next one. Each run has a database of
-//! its own, which is dropped afterwards. Figures that the server buffers are read after every connection is closed.
+//! The load is closed-loop: every caller waits until its saga has ended before it starts the next one. Each run has its
+//! own database, which is dropped afterwards. The figures of the server are read after every connection is closed,
+//! because connections report theirs only then.
 
 mod arguments;
 mod database;
@@ -24,10 +25,10 @@ use crate::{config::Config, exit_error::ExitError};
 
 pub(crate) use self::arguments::BenchCommand;
 
-/// Measures and prints.
+/// Runs the measurement and prints the results.
 ///
 /// # Errors
-/// When the binary was not built for it, the database can't be used, or a saga did not end well.
+/// When the binary was built without optimisation, the database can't be used, or a call failed.
 pub(crate) async fn run(config: Config, command: BenchCommand) -> Result<(), ExitError> {
     profile::check()?;
     let (name, arguments) = match &command {

@@ -49,13 +49,13 @@ pub(crate) struct Config {
     pub(crate) http: HttpConfig,
     /// Who may call the API, and how often.
     pub(crate) access: AccessConfig,
-    /// How sagas are run.
+    /// How workers run sagas.
     pub(crate) workers: WorkersConfig,
     /// When the circuit breakers open, for how long, and what closes them.
     pub(crate) breakers: BreakersConfig,
-    /// `RETRY_<STEP>_…`: how steps are tried, as far as it is set.
+    /// `RETRY_<STEP>_…`: the retry policies of steps, as far as they are set.
     pub(crate) retries: Retries,
-    /// `DEAD_JOB_TTL…`: how long dead jobs wait for a person.
+    /// `DEAD_JOB_TTL…`: how long dead jobs wait for an operator.
     pub(crate) dead_job_ttls: DeadJobTtls,
     /// What is logged and traced.
     pub(crate) telemetry: TelemetryConfig,
@@ -63,8 +63,8 @@ pub(crate) struct Config {
     pub(crate) embedded: EmbeddedConfig,
 }
 
-/// All variables with a name of their own, in the order of `.env.example`; families such as `RETRY_<STEP>_…` are read by
-/// their pattern.
+/// All variables with a fixed name, in the order of `.env.example`; families such as `RETRY_<STEP>_…` are read by their
+/// pattern.
 pub(crate) fn settings() -> impl Iterator<Item = &'static Setting> {
     [
         DatabaseConfig::SETTINGS,
@@ -87,13 +87,13 @@ impl Config {
     /// Reads this process's environment.
     ///
     /// # Errors
-    /// When any variable has a value that can't be used; all such are listed.
+    /// When any variable has a value that can't be used; the error lists all of them.
     pub(crate) fn from_env() -> Result<Self, ConfigError> {
         let names: Vec<_> = env::vars_os().filter_map(|(name, _)| name.into_string().ok()).collect();
         Self::parse(|name| env::var_os(name).map(|value| value.to_string_lossy().into_owned()), &names)
     }
 
-    /// Parses the values that `lookup` gives; `names` are those of all variables that are set.
+    /// Parses the values that `lookup` returns; `names` are the names of all variables that are set.
     ///
     /// # Errors
     /// As [`Config::from_env`].
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn how_connections_to_the_mail_server_are_kept_is_read() {
+    fn the_settings_of_connections_to_the_mail_server_are_read() {
         let given = [
             ("SMTP_CONNECT_TIMEOUT", "250ms"),
             ("SMTP_REPLY_TIMEOUT", "4s"),
@@ -170,7 +170,7 @@ mod tests {
         };
         assert_eq!(mail.smtp_settings(), expected);
         assert_eq!(mail.admin_emails, "a@example.com,b@example.com".parse().unwrap());
-        // What a mailer does that is told nothing is the default of the variables too.
+        // The defaults of the mailer are the same as those of the variables.
         assert_eq!(parse(&[]).unwrap().mail.smtp_settings(), SmtpSettings::default());
     }
 
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn every_breaker_has_settings_of_its_own() {
+    fn every_breaker_has_its_own_settings() {
         let config = parse(&[("BREAKER_AMQP_FAILURES", "7"), ("BREAKER_REDIS_PROBES", "3")]).unwrap();
         let amqp = BreakerSettings { failures: 7, ..BreakerSettings::default() };
         assert_eq!(config.breakers.of(Dependency::Amqp), amqp);
@@ -214,7 +214,7 @@ mod tests {
     fn the_value_of_a_secret_is_not_in_the_error_nor_in_the_debug_output() {
         let error = parse(&[("DATABASE_URL", "mysql://me:hunter2@db/shop")]).unwrap_err().to_string();
         assert!(error.contains("DATABASE_URL") && !error.contains("hunter2"), "{error}");
-        // The secret itself, where its file should be named.
+        // The secret itself is given where the name of its file is expected.
         for given in
             ["postgres://me:hunter2@db/shop", "me:hunter2@db/shop", "hunter2", "//me:hunter2@db/shop"]
         {
@@ -250,11 +250,11 @@ mod tests {
     }
 
     #[test]
-    fn the_compose_file_sets_only_variables_that_there_are() {
+    fn the_compose_file_sets_only_known_variables() {
         let compose = include_str!("../docker-compose.yml");
         let is_name = |name: &str| name.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_');
         let set = compose.lines().filter_map(|line| line.trim().split_once(": ")).map(|(name, _)| name);
-        // Those with this prefix are for PostgreSQL's own image.
+        // Variables with this prefix are for PostgreSQL's own image.
         let ours: Vec<&str> = set.filter(|name| is_name(name) && !name.starts_with("POSTGRES_")).collect();
         assert!(ours.contains(&"DATABASE_URL") && ours.contains(&"SMTP_URL"), "{ours:?}");
         let of_a_family =

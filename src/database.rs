@@ -1,4 +1,4 @@
-//! Connects to a database that is run elsewhere: waits for one that is starting, and reports one that refuses.
+//! Connects to a database that runs elsewhere: waits for one that is starting, and reports one that refuses.
 
 use std::time::{Duration, Instant};
 
@@ -31,8 +31,8 @@ pub(crate) fn required_url(
     })
 }
 
-/// Makes a pool and proves that it reaches the database. Waits at most `max_wait` for a database that does not answer yet;
-/// reports one that refuses (a wrong password, no such database) at once.
+/// Builds a pool and checks that it reaches the database. Waits at most `max_wait` for a database that does not answer
+/// yet; reports one that refuses (a wrong password, no such database) at once.
 ///
 /// # Errors
 /// [`ExitError::Unusable`], with the password hidden.

@@ -14,10 +14,10 @@ use crate::{
 /// How long a given database may take to accept a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Why there is no database to use; no message contains a password.
+/// Why no database can be used; no message contains a password.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DatabaseSourceError {
-    /// The given URL is not one of PostgreSQL.
+    /// The given URL is not a PostgreSQL URL.
     #[error("{origin} is not a PostgreSQL URL such as postgres://user@host/database: {url}")]
     InvalidUrl {
         /// Where the URL was given.

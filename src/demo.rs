@@ -1,8 +1,8 @@
 //! `sagaline demo`: kills the worker and breaks the mail server of a busy shop, and checks that nothing is lost.
 //!
 //! It runs real processes of this binary, a real PostgreSQL and a real mail server, all of them private to the run and
-//! removed after it. The demo only sends HTTP requests, reads the mails and kills; it computes what it expects from what it
-//! did.
+//! removed after it. The demo only sends HTTP requests, reads mails and kills processes, and derives the expected
+//! results from that.
 
 mod client;
 mod expectations;
@@ -52,7 +52,7 @@ pub(crate) struct Arguments {
     keep: bool,
 }
 
-/// What happened, beside how each order ended.
+/// What happened during the demo, apart from how each order ended.
 struct DemoRecord {
     /// The orders of the rush and of the outage.
     placed: Vec<PlacedOrder>,
@@ -72,7 +72,7 @@ pub(crate) async fn run(config: Config, arguments: Arguments) -> Result<(), Exit
     let started = Instant::now();
     terminal::print("Starting a private PostgreSQL, a mail server, one API process and one worker process.");
     let mut system = DemoSystem::start(&config).await.context("the system can't be started")?;
-    // Ctrl-C ends the demo early; the system is stopped all the same.
+    // Ctrl-C ends the demo early; the system is stopped nevertheless.
     let record = tokio::select! {
         record = play(&mut system, arguments.orders) => record,
         _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted")),
@@ -92,7 +92,7 @@ pub(crate) async fn run(config: Config, arguments: Arguments) -> Result<(), Exit
     Ok(())
 }
 
-/// Places orders and causes the faults, in order.
+/// Places orders and injects the faults, in order.
 async fn play(system: &mut DemoSystem, orders: u64) -> anyhow::Result<DemoRecord> {
     let client = system.client().clone();
     client.stock_the_shop().await?;
@@ -177,7 +177,8 @@ async fn settle(client: &Client) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Compares the record with what is expected, checks the invariants and prints both; whether all is well.
+/// Compares the record with the expected results, checks the invariants and prints both. Returns whether all of them
+/// hold.
 async fn check(config: &Config, system: &DemoSystem, record: &DemoRecord) -> Result<bool, ExitError> {
     let client = system.client();
     let orders = client.orders_of(&record.placed).await?;

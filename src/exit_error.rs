@@ -1,4 +1,4 @@
-//! How a command fails: the exit code, and the message on standard error.
+//! The error of a command: its exit code, and its message on standard error.
 
 use std::{iter, process::ExitCode};
 
@@ -6,13 +6,13 @@ use devkit::postgres::EmbeddedError;
 
 use crate::{config::ConfigError, terminal};
 
-/// Why a command did not do what it was asked for.
+/// Why a command failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ExitError {
     /// The configuration or the database that it names can't be used. Nothing was done; exit code 2.
     #[error("{0}")]
     Unusable(String),
-    /// The command ran and its result is negative, such as a violated invariant or a stale file; exit code 1.
+    /// The command ran, and its result is negative, such as a violated invariant or a stale file; exit code 1.
     #[error("{0}")]
     Negative(String),
     /// Any other error; exit code 1.
@@ -27,7 +27,7 @@ impl ExitError {
         Self::Unusable(causes.map(ToString::to_string).collect::<Vec<_>>().join(": "))
     }
 
-    /// Prints the error and gives the exit code.
+    /// Prints the error and returns the exit code.
     pub(crate) fn report(&self) -> ExitCode {
         let (message, code) = match self {
             Self::Unusable(message) => (message.clone(), 2),

@@ -1,7 +1,7 @@
 //! A small HTTP client over plain TCP, for `health`, `demo`, `bench` and the export of traces.
 //!
-//! The binary calls only its own processes and a collector of traces, so HTTP/1.1 without TLS, redirects, cookies and proxies
-//! is enough: hyper has that, and a larger client would be compiled for nothing.
+//! The binary calls only its own processes and a trace collector, so HTTP/1.1 without TLS, redirects, cookies and
+//! proxies is enough. hyper offers that, and a larger client would only add to the build.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ pub(crate) struct HttpClient {
 }
 
 impl HttpClient {
-    /// Makes a client whose requests may take `timeout` each, the answer included.
+    /// Creates a client whose requests may take `timeout` each, including the answer.
     pub(crate) fn new(timeout: Duration) -> Self {
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
@@ -57,7 +57,7 @@ impl HttpClient {
     }
 }
 
-/// Makes a request without a body.
+/// Builds a request without a body.
 ///
 /// # Errors
 /// When `url` is invalid.
@@ -68,7 +68,7 @@ pub(crate) fn request(method: Method, url: &str) -> anyhow::Result<Request<Bytes
     Ok(request)
 }
 
-/// Makes a request with a JSON body.
+/// Builds a request with a JSON body.
 ///
 /// # Errors
 /// When `url` is invalid.

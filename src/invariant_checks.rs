@@ -16,7 +16,8 @@ const MAX_PRINTED: usize = 3;
 /// How many sagas' histories are replayed, newest first: a live database may hold millions.
 const MAX_HISTORIES: u32 = 20_000;
 
-/// Checks every invariant: those stated in SQL, and that replayed histories give the stored states, which needs the engine.
+/// Checks every invariant: those stated in SQL, and that every replayed history leads to the stored state, for which it
+/// needs the engine.
 ///
 /// # Errors
 /// When the database does not answer.

@@ -1,4 +1,4 @@
-//! Sagaline's binary: configuration, wiring and subcommands; the only crate that knows all parts.
+//! The `sagaline` binary: configuration, wiring and subcommands. It is the only crate that depends on all others.
 //!
 //! [`run`] is the whole program. [`describe_metrics`] is public for the test that compares the metrics with their
 //! documentation, and [`migrate()`] for the tests' databases.

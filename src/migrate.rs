@@ -32,7 +32,7 @@ struct Applied {
     checksum: Vec<u8>,
 }
 
-/// Which database is used, which decides how an unusable one is moved aside.
+/// Which database is used, which decides the advice on replacing an unusable one.
 pub(crate) enum DatabaseLocation {
     /// The one that `dev` keeps in this folder.
     StateDir(PathBuf),
@@ -60,8 +60,8 @@ impl DatabaseLocation {
 /// Creates both schemas or brings them up to date; several processes may do so at once.
 ///
 /// # Errors
-/// [`ExitError::Unusable`] when other migrations than this binary's were applied; else when the database is unreachable or
-/// was migrated by a newer version.
+/// [`ExitError::Unusable`] when the database has other migrations than this binary's; another error when it is
+/// unreachable or was migrated by a newer version.
 pub(crate) async fn run(pool: &PgPool, location: &DatabaseLocation) -> Result<(), ExitError> {
     for schema in &schemas() {
         refuse_other_migrations(schema, &applied(pool, schema.applied).await?, location)?;
@@ -78,7 +78,7 @@ pub async fn migrate(url: &str) -> anyhow::Result<()> {
     Ok(migrate_url(&SecretUrl::new(url), &DatabaseLocation::Url).await?)
 }
 
-/// Migrates the database that a URL names, through a pool that is closed again.
+/// Migrates the database that a URL names, through a pool that is closed afterwards.
 ///
 /// # Errors
 /// Those of [`run`].
@@ -90,7 +90,7 @@ pub(crate) async fn migrate_url(url: &SecretUrl, location: &DatabaseLocation) ->
     migrated
 }
 
-/// Makes the small pool of a command that needs a migrated database.
+/// Builds the small pool of a command that needs a migrated database.
 ///
 /// # Errors
 /// As [`database::connect`] and [`require`].
@@ -103,7 +103,7 @@ pub(crate) async fn connect_migrated(config: &DatabaseConfig, url: &SecretUrl) -
 /// Checks that the database has every migration that this binary needs.
 ///
 /// # Errors
-/// [`ExitError::Unusable`], with what to do, when it has not.
+/// [`ExitError::Unusable`], with the command to run, when it does not.
 pub(crate) async fn require(pool: &PgPool) -> Result<(), ExitError> {
     for schema in &schemas() {
         let applied = applied(pool, schema.applied).await?;
@@ -122,8 +122,8 @@ pub(crate) async fn require(pool: &PgPool) -> Result<(), ExitError> {
     Ok(())
 }
 
-/// Refuses a database whose schema was created by other migrations than this binary's. Migrations that are newer than all
-/// of this binary's are no reason: it runs beside a newer version during an upgrade.
+/// Refuses a database whose schema was created by other migrations than this binary's. Migrations that are newer than
+/// all of this binary's are accepted, because it runs beside a newer version during an upgrade.
 fn refuse_other_migrations(
     schema: &Schema,
     applied: &[Applied],
@@ -146,7 +146,7 @@ fn refuse_other_migrations(
     )))
 }
 
-/// The migrations that a list names; none when there is no such list.
+/// Reads the applied migrations from their table; none when there is no such table.
 async fn applied(pool: &PgPool, list: &'static str) -> anyhow::Result<Vec<Applied>> {
     let exists: bool =
         sqlx::query_scalar("select to_regclass($1) is not null").bind(list).fetch_one(pool).await?;

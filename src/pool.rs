@@ -34,8 +34,8 @@ impl PoolUse {
         }
     }
 
-    /// A transaction that waits for a lock holds others. The engine tries a batch again that has timed out, without counting
-    /// an attempt of its sagas.
+    /// A transaction that waits for a lock blocks others. The engine retries a batch that has timed out, without
+    /// counting an attempt of its sagas.
     fn lock_timeout(self) -> &'static str {
         match self {
             Self::Api | Self::Workers => "1500ms",
@@ -53,17 +53,17 @@ impl PoolUse {
     }
 }
 
-/// Parses a URL and adds the limits: no statement, lock or idle transaction lasts for ever, and the server notices within a
+/// Parses a URL and adds limits: no statement, lock or idle transaction lasts forever, and the server notices within a
 /// minute that a client has disappeared.
 ///
 /// # Errors
-/// When the URL is not one of PostgreSQL; the message does not contain it.
+/// When the URL is not a PostgreSQL URL; the message does not contain it.
 pub(crate) fn connect_options(url: &SecretUrl, pool_use: PoolUse) -> Result<PgConnectOptions, sqlx::Error> {
     let options = PgConnectOptions::from_str(url.expose())?;
     let options =
         if gains_nothing_from_tls(&options) { options.ssl_mode(PgSslMode::Disable) } else { options };
     let options = match pool_use {
-        // Lists accept any combination of filters, and each is planned for the ones that it was given.
+        // Lists accept any combination of filters, and each query is planned for its filters.
         PoolUse::Api => {
             engine::with_engine_options(options).options([("plan_cache_mode", "force_custom_plan")])
         }
@@ -80,7 +80,7 @@ pub(crate) fn connect_options(url: &SecretUrl, pool_use: PoolUse) -> Result<PgCo
     ]))
 }
 
-/// Whether the server is on this machine and the URL does not ask for TLS; the mode `prefer` does not.
+/// Whether the server is on this machine and the URL does not ask for TLS. The mode `prefer` does not ask for it.
 ///
 /// Measured with sqlx 0.9.0, which leaves Nagle's algorithm on: a message above 16 KiB leaves as several TLS records,
 /// and the last one waits 40 ms for a delayed acknowledgement. On loopback that limited 64 callers to 1,100 sagas a second
@@ -95,7 +95,7 @@ fn gains_nothing_from_tls(options: &PgConnectOptions) -> bool {
 /// How long a pool may take to close: a connection whose server has disappeared is never returned.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Closes a pool at the end of a process, which ends even if the database does not answer.
+/// Closes a pool at the end of a process. The process ends even if the database does not answer.
 pub(crate) async fn close(pool: &PgPool) {
     if tokio::time::timeout(CLOSE_TIMEOUT, pool.close()).await.is_err() {
         tracing::warn!("connections to the database could not be closed in time; they are cut off");
@@ -107,14 +107,14 @@ pub(crate) fn server_message(error: &sqlx::Error) -> String {
     error.as_database_error().map_or_else(|| error.to_string(), |error| error.message().to_owned())
 }
 
-/// Makes a pool that connects when it is first used.
+/// Creates a pool that connects when it is first used.
 pub(crate) fn open(options: PgConnectOptions, pool_use: PoolUse, size: u32) -> PgPool {
     PgPoolOptions::new()
         .max_connections(size)
         .acquire_timeout(pool_use.acquire_timeout())
         .idle_timeout(Duration::from_mins(10))
         .max_lifetime(Duration::from_mins(30))
-        // The engine tries again by itself when a connection turns out to be dead; a test before each use costs a round trip.
+        // The engine retries when a connection turns out to be dead; a test before each use would cost a round trip.
         .test_before_acquire(pool_use != PoolUse::Workers)
         .connect_lazy_with(options)
 }

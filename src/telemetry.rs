@@ -22,7 +22,7 @@ pub(crate) use metrics::{POOL_FAILURES, POOL_WAIT};
 /// How often the recorder's upkeep runs.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 
-/// What a process reports through; keep it until the process ends.
+/// The telemetry of a process; keep it until the process ends.
 pub(crate) struct Telemetry {
     traces: Option<SdkTracerProvider>,
     metrics: PrometheusHandle,
@@ -37,10 +37,10 @@ struct LogFiles {
 
 impl Telemetry {
     /// Installs the log, the exporter of traces and the recorder of metrics; call it once in a process, inside the
-    /// runtime. `name` tells this kind of process from others in the names of log files and in traces.
+    /// runtime. `name` identifies this kind of process in the names of log files and in traces.
     ///
     /// # Errors
-    /// When one of them is installed already, the exporter can't be made, or no log can be written to `LOG_DIR`.
+    /// When one of them is already installed, the exporter can't be built, or `LOG_DIR` can't be written to.
     pub(crate) fn install(config: &TelemetryConfig, name: &str) -> Result<Self, ExitError> {
         let files =
             config.log_dir.as_deref().map(|dir| files::open(dir, config.log_keep_days, name)).transpose()?;
@@ -61,12 +61,12 @@ impl Telemetry {
         Ok(Self { traces, metrics, files })
     }
 
-    /// What `/metrics` renders.
+    /// The handle from which `/metrics` is rendered.
     pub(crate) fn metrics(&self) -> PrometheusHandle {
         self.metrics.clone()
     }
 
-    /// Carries traces through the engine's stored sagas; `None` when no traces are exported.
+    /// Links the engine's stored sagas to traces; `None` when no traces are exported.
     pub(crate) fn trace_link(&self) -> Option<Arc<dyn engine::TraceLink>> {
         self.traces.is_some().then(|| Arc::new(traces::W3cLink) as Arc<dyn engine::TraceLink>)
     }

@@ -1,4 +1,4 @@
-//! Prints to the terminal; no other part of the binary does.
+//! Prints to the terminal. No other part of the binary prints.
 //!
 //! The result of a command goes to standard output. Logs and errors go to standard error, so that the two can be redirected
 //! separately.
@@ -12,7 +12,7 @@ use std::{
 use comfy_table::{ContentArrangement, Table, presets};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-/// Prints one line. It is no error when the reader has closed the pipe (`sagaline openapi | head`).
+/// Prints one line. A reader that has closed the pipe is not an error (`sagaline openapi | head`).
 pub(crate) fn print(line: impl Display) {
     let _ = writeln!(std::io::stdout().lock(), "{line}");
 }
@@ -32,7 +32,7 @@ pub(crate) fn eprint(line: impl Display) {
     let _ = writeln!(std::io::stderr().lock(), "{line}");
 }
 
-/// Whether a person reads standard output.
+/// Whether standard output is a terminal.
 pub(crate) fn is_interactive() -> bool {
     std::io::stdout().is_terminal()
 }

@@ -46,7 +46,7 @@ pub(super) fn access(config: &Config, breakers: &Breakers) -> Result<Access, Exi
     Ok(access)
 }
 
-/// Connects the two crates: the API does not know Redis, and the workers do not know the API.
+/// Adapts the workers' rate limiter to the API, which does not know Redis.
 struct InRedis(RedisRateLimiter);
 
 impl SharedLimiter for InRedis {

@@ -1,4 +1,4 @@
-//! What one process runs with: configuration, telemetry, circuit breakers, and when it has to stop.
+//! What one process runs with: configuration, telemetry, circuit breakers and the signal to stop.
 
 use breakers::Breakers;
 use shop::{Shop, mail::Mailer};
@@ -33,7 +33,7 @@ pub(crate) struct ProcessContext {
 }
 
 impl ProcessContext {
-    /// Installs telemetry under `log_name`, and makes the circuit breakers. Signals are left alone.
+    /// Installs telemetry under `log_name`, and builds the circuit breakers. Does not handle signals.
     ///
     /// # Errors
     /// As [`Telemetry::install`].
@@ -43,7 +43,7 @@ impl ProcessContext {
         Ok(Self { config, telemetry, breakers, quit: CancellationToken::new(), name, upkeep: None })
     }
 
-    /// As [`ProcessContext::new`], and handles signals and keeps telemetry tidy until the process stops.
+    /// As [`ProcessContext::new`], and also handles signals and runs the upkeep of telemetry until the process stops.
     ///
     /// # Errors
     /// As [`ProcessContext::new`], and when the signal handlers can't be installed.
@@ -54,7 +54,7 @@ impl ProcessContext {
         Ok(Self { quit, upkeep, ..process })
     }
 
-    /// Connects to a database that others run, and requires that it is migrated.
+    /// Connects to a database that runs elsewhere, and requires that it is migrated.
     ///
     /// # Errors
     /// As [`database::connect`] and [`migrate::require`].
@@ -65,7 +65,7 @@ impl ProcessContext {
         Ok(pool)
     }
 
-    /// Makes the mailer.
+    /// Builds the mailer.
     ///
     /// # Errors
     /// As [`MailTarget::mailer`].
@@ -73,7 +73,7 @@ impl ProcessContext {
         target.mailer(&self.config, &self.breakers)
     }
 
-    /// Makes the shop with its engine.
+    /// Builds the shop with its engine.
     ///
     /// # Errors
     /// As [`build_shop`].
@@ -111,7 +111,7 @@ impl ProcessContext {
     pub(crate) async fn finish(self) {
         self.quit.cancel();
         if let Some(upkeep) = self.upkeep {
-            // It fails only when the task panicked, which the log has.
+            // It fails only when the task panicked, which is in the log.
             let _ = upkeep.await;
         }
         tracing::info!("stopped");

@@ -1,4 +1,4 @@
-//! The engine with the shop's sagas.
+//! Builds the engine with the shop's sagas.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use sqlx::PgPool;
 
 use crate::{config::Config, exit_error::ExitError};
 
-/// Makes the shop with its engine.
+/// Builds the shop with its engine.
 ///
 /// # Errors
 /// When a saga's graph is invalid, or a setting names an unknown step or saga.
@@ -22,13 +22,13 @@ pub(crate) fn build_shop(
     Ok(shop(config, engine, mailer))
 }
 
-/// The shop on an engine; while the mail server fails, its notifications wait.
+/// Builds the shop on an engine whose queue of notifications is throttled while the mail server fails.
 pub(super) fn shop(config: &Config, engine: Engine, mailer: &Mailer) -> Shop {
     engine.throttle(notifications::QUEUE, mailer.throttle());
     Shop::new(engine).alerting(config.mail.admin_emails.clone())
 }
 
-/// An engine with the shop's definitions and the configured retries and times to live.
+/// Builds an engine with the shop's definitions and the configured retries and times to live.
 pub(super) fn engine_builder(
     config: &Config,
     pool: PgPool,

@@ -1,4 +1,4 @@
-//! The tasks that take events out of the shop's database, set up from the configuration.
+//! Sets up the tasks that move the shop's events from the outbox to the log and to the sinks.
 
 mod event_log;
 
@@ -14,8 +14,8 @@ use crate::{config::Config, exit_error::ExitError};
 
 /// The name of both the stream and the exchange.
 const EVENTS_NAME: &str = "e-commerce.events";
-/// Shown instead of the parser's error, which may hold the password.
-const NO_REDIS_URL: &str = "it is no URL such as redis://:password@host:6379";
+/// The error for a wrong URL; the parser's error could contain the password.
+const NO_REDIS_URL: &str = "it is not a URL such as redis://:password@host:6379";
 
 /// Creates the event tasks, with the sinks that the configuration names. Connects to nothing yet.
 ///

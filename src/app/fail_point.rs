@@ -1,4 +1,5 @@
-//! `SAGALINE_FAILPOINT`: where a test has a `work` process kill itself. Only in builds with the cargo feature `testing`.
+//! `SAGALINE_FAILPOINT`: the point at which a `work` process kills itself in tests. Only in builds with the cargo
+//! feature `testing`.
 
 use std::{env, sync::Arc};
 
@@ -19,7 +20,7 @@ const EXPECTED: &str =
 /// As [`build_shop`], with the fail point that the variable names, if it is set.
 ///
 /// # Errors
-/// As [`build_shop`], when the variable names no fail point, and when no saga can reach it.
+/// As [`build_shop`], when the variable is not a valid fail point, and when no saga can reach it.
 pub(super) fn build_shop_with_fail_point(
     config: &Config,
     pool: PgPool,

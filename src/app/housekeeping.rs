@@ -1,4 +1,4 @@
-//! Deletes stored responses to idempotency keys when their time is over.
+//! Periodically deletes expired responses to idempotency keys.
 
 use std::time::Duration;
 
@@ -8,13 +8,13 @@ use tokio_util::sync::CancellationToken;
 
 /// How often a process deletes; any number of processes may do so at the same time.
 const INTERVAL: Duration = Duration::from_mins(10);
-/// How many rows one statement deletes, so that none takes long.
+/// How many rows one statement deletes, so that it ends soon.
 const BATCH_SIZE: u32 = 1000;
 
 /// Deletes expired responses to idempotency keys at intervals until `quit`.
 pub(crate) async fn housekeep(pool: &PgPool, quit: CancellationToken) {
     loop {
-        // Spread, so that processes that start together don't delete together.
+        // With jitter, so that processes that start together don't delete together.
         let pause = INTERVAL.mul_f64(0.5 + rand::random::<f64>());
         tokio::select! {
             () = quit.cancelled() => return,

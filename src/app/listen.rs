@@ -10,10 +10,11 @@ use crate::{config::HttpConfig, exit_error::ExitError};
 /// Connections that wait to be accepted; the kernel bounds it further.
 const BACKLOG: u32 = 1024;
 
-/// A port that is reserved but does not accept connections yet. A port that is taken is reported at once, and a process that
-/// does not know yet whether it can serve refuses connections, so that a load balancer sends them to another process.
+/// A port that is reserved but does not accept connections yet. A port that is in use is reported at once. A process
+/// that does not know yet whether it can serve refuses connections, so that a load balancer sends them to another
+/// process.
 pub(crate) struct Bound {
-    /// The address that it will listen on.
+    /// The address to listen on.
     pub(crate) address: SocketAddr,
     socket: TcpSocket,
     variable: &'static str,
@@ -22,15 +23,15 @@ pub(crate) struct Bound {
 
 /// An open socket and the services behind it.
 pub(crate) struct Listening {
-    /// Its address.
+    /// The socket's address.
     pub(crate) address: SocketAddr,
     /// The listening socket.
     pub(crate) listener: TcpListener,
-    /// What it offers.
+    /// The services that it offers.
     pub(crate) services: Vec<Service>,
 }
 
-/// Takes the port of these services: a service alone has a port of its own, several share `PORT`.
+/// Reserves the port of these services: a service alone has its own port, several share `PORT`.
 ///
 /// # Errors
 /// [`ExitError::Unusable`] when the port is taken; the message says how to choose another.
@@ -39,7 +40,7 @@ pub(crate) fn bind(http: &HttpConfig, services: &[Service]) -> Result<Bound, Exi
     Bound::at(SocketAddr::new(http.host, port), variable, services.to_vec())
 }
 
-/// Opens the socket of a worker's health and metrics, if it is to have one.
+/// Opens the socket of a worker's health and metrics, if `WORK_PORT` is set.
 ///
 /// # Errors
 /// As [`bind`].
@@ -52,7 +53,7 @@ impl Bound {
     fn at(wanted: SocketAddr, variable: &'static str, services: Vec<Service>) -> Result<Self, ExitError> {
         let taken = || -> io::Result<_> {
             let socket = if wanted.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-            // The port of a process that has just ended can be taken at once.
+            // Lets a new process take the port of one that has just ended.
             socket.set_reuseaddr(true)?;
             socket.bind(wanted)?;
             Ok((socket.local_addr()?, socket))
@@ -61,10 +62,10 @@ impl Bound {
         Ok(Self { address, socket, variable, services })
     }
 
-    /// Lets callers connect.
+    /// Starts accepting connections.
     ///
     /// # Errors
-    /// As [`bind`]: another process may have taken the port too, and begun to listen before.
+    /// As [`bind`]: another process may have reserved the port too, and started to listen first.
     pub(crate) fn listen(self) -> Result<Listening, ExitError> {
         let Self { address, socket, variable, services } = self;
         let listener = socket.listen(BACKLOG).map_err(|error| refused(address, variable, &error))?;

@@ -1,4 +1,4 @@
-//! Where mails are sent: to the configured server, or into files.
+//! The target of mails: a mail server, or files.
 
 use std::path::{Path, PathBuf};
 
@@ -14,12 +14,12 @@ use crate::{
     exit_error::ExitError,
 };
 
-/// Where mails are sent.
+/// The target of mails.
 #[derive(Clone, Debug)]
 pub(crate) enum MailTarget {
-    /// To a mail server.
+    /// A mail server.
     Server(SecretUrl),
-    /// Into files that a person can open.
+    /// Files that a person can open.
     Files(PathBuf),
 }
 
@@ -32,7 +32,7 @@ impl MailTarget {
         }
     }
 
-    /// Makes the mailer.
+    /// Builds the mailer.
     ///
     /// # Errors
     /// [`ExitError::Unusable`] when the server's URL or the sender can't be used, or the files' directory can't be made.
@@ -43,7 +43,7 @@ impl MailTarget {
             Self::Files(dir) => Mailer::files(dir, from),
         };
         let mailer = mailer.map_err(|error| unusable(&error))?;
-        // Shorter than an attempt, so that a silent server counts as a failure for the breaker.
+        // Shorter than the time-out of an attempt, so that the breaker counts a silent server as a failure.
         let attempt = config.retries.timeout(SEND_MAIL, SEND_MAIL_RETRY);
         Ok(mailer.with_breaker(breakers.of(Dependency::Smtp)).with_timeout(attempt.mul_f64(0.9)))
     }

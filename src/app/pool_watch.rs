@@ -10,8 +10,8 @@ use crate::telemetry::{POOL_FAILURES, POOL_WAIT};
 
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// Samples the wait until `quit`. An acquisition in progress is not cancelled, because the pool would lose the connection; it
-/// ends with the pool.
+/// Samples the wait until `quit`. An acquisition in progress is not cancelled, because the pool would lose the
+/// connection; it ends when the pool closes.
 pub(crate) async fn watch_pool(pool: PgPool, quit: CancellationToken) {
     let mut tick = tokio::time::interval(INTERVAL);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);

@@ -1,4 +1,4 @@
-//! The HTTP API of one process, from its first request to its orderly end.
+//! Serves the HTTP API of one process, from the first request to the orderly shutdown.
 
 use std::{sync::Arc, time::Duration};
 
@@ -10,8 +10,9 @@ use tokio_util::sync::CancellationToken;
 use super::{access::access, context::ProcessContext, listen::Listening};
 use crate::exit_error::ExitError;
 
-/// Serves a socket until `quit`. Then the process reports itself as not ready, and serves on for the configured delay while
-/// load balancers notice; after that it accepts no connections, ends waits early, and lets open requests finish.
+/// Serves a socket until `quit`. Then the process reports itself as not ready, and continues to serve for the
+/// configured delay while load balancers notice. After that it accepts no connections, ends waits early, and lets open
+/// requests finish.
 ///
 /// # Errors
 /// When the settings can't be used, or accepting fails for good.
@@ -38,14 +39,14 @@ pub(crate) async fn serve(
     }
     let state = state.build().map_err(anyhow::Error::from)?;
     let router = api::router(state.clone(), &socket.services);
-    // No load balancer sends requests to a worker's health and metrics.
+    // Load balancers send no requests to a worker's port, so it needs no delay.
     let delay = if socket.services.is_empty() { Duration::ZERO } else { config.http.drain_delay };
     let closing = CancellationToken::new();
     let draining = async {
         quit.cancelled().await;
         state.drain();
         if !delay.is_zero() {
-            tracing::info!(address = %socket.address, delay_ms = delay.as_millis(), "no longer ready; serving on");
+            tracing::info!(address = %socket.address, delay_ms = delay.as_millis(), "no longer ready; still serving open requests");
             tokio::time::sleep(delay).await;
         }
         state.close_streams();

@@ -1,4 +1,4 @@
-//! The workers of one process, and the tasks that run beside them.
+//! Runs the workers of one process, and the background tasks beside them.
 
 use anyhow::Context;
 use breakers::Dependency;
@@ -15,8 +15,8 @@ use crate::{config::WorkersConfig, exit_error::ExitError};
 /// All queues.
 pub(crate) const QUEUES: [&str; 2] = ["default", notifications::QUEUE];
 
-/// Works on these queues and publishes events until `quit`. Without queues it only sends hints to Redis, if there is one,
-/// about the sagas that became due in this process.
+/// Works on these queues and publishes events until `quit`. Without queues, as in an API process, it only sends hints
+/// to Redis, if configured, about sagas that became due in this process.
 ///
 /// # Errors
 /// When the workers can't be set up, or end by themselves.
@@ -44,7 +44,7 @@ pub(crate) async fn work(
     };
     // The other tasks end after the workers, so that the events of the last steps still reach the log.
     let done = CancellationToken::new();
-    // Not waited for: it ends with the pool, whose connections may all be in use.
+    // Not awaited: it ends when the pool closes, and the connection that it waits for may be in use until then.
     tokio::spawn(watch_pool(shop.pool().clone(), done.clone()));
     let working = async {
         let worked = builder.run(quit).await;

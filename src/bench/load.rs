@@ -16,13 +16,13 @@ use devkit::cpu_time;
 use super::arguments::Arguments;
 
 const WARMING_UP: u8 = 0;
-/// The first phase that is measured; the others follow.
+/// The first measured phase; the others follow.
 const FIRST: u8 = 1;
 const STOPPED: u8 = u8::MAX;
 
-/// What the callers measured.
+/// The measurements of all callers.
 pub(super) struct Load {
-    /// The latencies of the calls that began and ended in the measured time, ascending.
+    /// The latencies of the calls that began and ended in the measured time, in ascending order.
     pub(super) latencies: Vec<Duration>,
     /// The length of the measured time.
     pub(super) elapsed: Duration,
@@ -75,7 +75,7 @@ impl Phase {
     }
 }
 
-/// What one caller measured in one phase.
+/// The measurements of one caller in one phase.
 #[derive(Default)]
 struct Tally {
     latencies: Vec<Duration>,
@@ -178,7 +178,7 @@ where
             Err(error) => {
                 tally.failures += 1;
                 tally.first_failure.get_or_insert_with(|| format!("{error:#}"));
-                // A server that refuses at once must not turn the callers into a busy loop.
+                // The pause keeps callers of a server that refuses at once out of a busy loop.
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         }

@@ -53,7 +53,7 @@ struct Mails {
     last_after: Duration,
 }
 
-/// Measures and prints.
+/// Runs the measurement and prints the results.
 ///
 /// # Errors
 /// When the database can't be used, orders failed, or mails are missing, doubled or dead.
@@ -160,7 +160,7 @@ async fn until_delivered(shop: &Shop) -> anyhow::Result<()> {
         if left < least {
             (least, progressed) = (left, Instant::now());
         } else if progressed.elapsed() > STALL_TIMEOUT {
-            bail!("{left} deliveries have not ended, and for {} s none has", STALL_TIMEOUT.as_secs());
+            bail!("{left} deliveries have not ended, and none ended within {} s", STALL_TIMEOUT.as_secs());
         }
         tokio::time::sleep(POLL_INTERVAL).await;
     }

@@ -1,4 +1,4 @@
-//! The profile that this binary is compiled in. Figures of one that does not optimise tell nothing, so `bench` refuses it.
+//! The cargo profile of this binary. Figures of an unoptimised build mean nothing, so `bench` refuses to run in one.
 
 use crate::exit_error::ExitError;
 

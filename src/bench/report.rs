@@ -7,7 +7,7 @@ use serde_json::json;
 use super::{arguments::Arguments, load::Load, profile::PROFILE, server::ServerFigures};
 use crate::terminal;
 
-/// Prints what was measured.
+/// Prints the measurements.
 pub(super) fn print(subject: &str, arguments: &Arguments, load: &Load, server: &ServerFigures) {
     if arguments.json {
         terminal::print(as_json(subject, arguments, load, server));

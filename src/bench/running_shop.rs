@@ -1,4 +1,4 @@
-//! The shop that is measured: its API, its workers and its mail server, all in this process.
+//! The shop under measurement: its API, its workers and its mail server, all in this process.
 
 use std::{sync::Arc, time::Duration};
 
@@ -20,7 +20,8 @@ use crate::{
     pool::{self, PoolUse},
 };
 
-/// Enough products that an order's two lines seldom meet those of other orders, few enough that they sometimes do.
+/// Enough products that the two lines of an order rarely collide with other orders, and few enough that they sometimes
+/// do.
 const PRODUCTS: u128 = 20;
 /// More than any run sells.
 const STOCK: i64 = 1_000_000_000;

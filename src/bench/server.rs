@@ -1,4 +1,4 @@
-//! What a run costs the database server: commits and processor time, with the server's durability settings.
+//! The cost of a run for the database server: commits and processor time, with the server's durability settings.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use sqlx::PgConnection;
 
 use super::database::BenchDatabase;
 
-/// Settings that decide how durable a commit is.
+/// The settings that decide how durable a commit is.
 const DURABILITY: [&str; 5] =
     ["fsync", "synchronous_commit", "full_page_writes", "wal_level", "shared_buffers"];
 
@@ -18,14 +18,14 @@ pub(super) struct Counters {
     cpu_seconds: Option<f64>,
 }
 
-/// The server's version and settings, and what the run cost it.
+/// The server's version and settings, and the cost of the run.
 #[derive(Serialize)]
 pub(super) struct ServerFigures {
-    /// Its version.
+    /// The server's version.
     pub(super) version: String,
-    /// Its durability settings.
+    /// The server's durability settings.
     pub(super) settings: Vec<(String, String)>,
-    /// Committed transactions for each saga, those that only read and those of the warm-up included.
+    /// Committed transactions for each saga, including read-only ones and those of the warm-up.
     pub(super) commits_per_saga: f64,
     /// Processor time of the whole run in seconds, where the server runs on this machine.
     pub(super) cpu_seconds: Option<f64>,
@@ -46,7 +46,7 @@ pub(super) async fn counters(database: &BenchDatabase) -> Result<Counters, sqlx:
     Ok(Counters { commits, cpu_seconds })
 }
 
-/// Compares two moments.
+/// Computes the figures from the counters before and after the run.
 pub(super) async fn figures(
     database: &BenchDatabase,
     before: &Counters,

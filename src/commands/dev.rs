@@ -89,7 +89,7 @@ async fn run_all(
     greet(&shop, &socket, source, &target, key.as_ref()).await?;
 
     let queues = QUEUES.map(ToOwned::to_owned);
-    // When either ends by itself, the other one stops, too. Workers go on while open requests wait for a saga.
+    // When either ends by itself, the other one stops, too. Workers continue while open requests wait for a saga.
     let work_quit = CancellationToken::new();
     let serving = async {
         let served = app::serve(process, &shop, &mailer, socket, process.quit.clone()).await;
@@ -106,11 +106,11 @@ async fn run_all(
     process.close_shop(&shop).await;
     served?;
     worked?;
-    terminal::print("Stopped. Sagas in progress go on at the next start.");
+    terminal::print("Stopped. Sagas in progress continue at the next start.");
     Ok(())
 }
 
-/// Deletes what `dev` keeps, and nothing else.
+/// Deletes the embedded database and the mails, and nothing else.
 async fn reset(
     config: &Config,
     arguments: &Arguments,
@@ -131,7 +131,7 @@ async fn reset(
     }
 }
 
-/// Prints where everything is and how to begin.
+/// Prints the addresses, the key and the first steps.
 async fn greet(
     shop: &Shop,
     socket: &Listening,

@@ -1,4 +1,4 @@
-//! `sagaline events`: who consumes events, and how to have them published again.
+//! `sagaline events`: lists the consumers of events, removes one, or publishes events to one again.
 
 use clap::{Args, Subcommand};
 use shop::{

@@ -33,7 +33,7 @@ pub(crate) async fn run(config: &Config, arguments: Arguments) -> Result<(), Exi
     let status = answer.status();
     let body = http_client::text(&answer).map_err(no_answer)?;
     if !status.is_success() {
-        return Err(ExitError::Negative(format!("{url} says {status}: {body}")));
+        return Err(ExitError::Negative(format!("{url} answered {status}: {body}")));
     }
     terminal::print(body);
     Ok(())

@@ -1,4 +1,4 @@
-//! `sagaline openapi`: prints the API's document, or checks that a file equals it.
+//! `sagaline openapi`: prints the OpenAPI document, or checks that a file equals it.
 
 use std::path::PathBuf;
 

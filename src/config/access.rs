@@ -18,7 +18,7 @@ pub(crate) struct AccessConfig {
     pub(crate) rate_per_key: RateChoice,
     /// How often each address may call without a key.
     pub(crate) rate_per_address: RateChoice,
-    /// The maximum of connections of one address that is no trusted proxy.
+    /// The most connections of one address that is not a trusted proxy.
     pub(crate) connections_per_address: usize,
     /// Proxies that are believed when they name the caller's address.
     pub(crate) trusted_proxies: TrustedProxies,
@@ -29,7 +29,7 @@ pub(crate) struct AccessConfig {
 /// A configured rate limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RateChoice {
-    /// Not configured; the command's default holds.
+    /// Not configured; the command's default applies.
     Unset,
     /// No limit.
     Off,
@@ -37,12 +37,12 @@ pub(crate) enum RateChoice {
     At(Rate),
 }
 
-/// The default limit for each key: a whole shop may call with one.
+/// The default limit for each key, high enough for a whole shop that uses one key.
 const DEFAULT_RATE_PER_KEY: &str = "30000/m";
 /// The default limit for each address that calls without a key.
 const DEFAULT_RATE_PER_ADDRESS: &str = "600/m";
 
-const RATE: &str = "so many calls in a second, minute or hour, such as 600/m, or `off`";
+const RATE: &str = "a number of calls per second, minute or hour, such as 600/m, or `off`";
 const AUTH: Setting = setting("AUTH", "keys", "`keys` or `off`");
 const METRICS_PUBLIC: Setting = setting("METRICS_PUBLIC", "false", "`true` or `false`");
 const RATE_LIMIT_PER_KEY: Setting = optional("RATE_LIMIT_PER_KEY", RATE);
@@ -79,14 +79,14 @@ impl AccessConfig {
                 .unwrap_or_default(),
         };
         if access.auth == Auth::Off && access.cors_origins == CorsOrigins::Any {
-            // Then any page in a browser of this network could do everything.
+            // Otherwise any page in a browser of this network could do everything.
             let why = "a list of origins while AUTH is off: every page in a browser that reaches this port could do everything";
             read.refuse_member("CORS_ORIGINS".into(), "*".into(), why);
         }
         access
     }
 
-    /// Without default rate limits; configured ones hold. For `dev`, which serves one person.
+    /// Removes default rate limits and keeps configured ones. For `dev`, which serves one person.
     pub(crate) fn uncounted(mut self) -> Self {
         for choice in [&mut self.rate_per_key, &mut self.rate_per_address] {
             if *choice == RateChoice::Unset {
@@ -97,7 +97,7 @@ impl AccessConfig {
         self
     }
 
-    /// Without keys, foreign pages and any rate limit. For `bench`.
+    /// Disables keys and rate limits, and allows no other origins. For `bench`.
     pub(crate) fn open(mut self) -> Self {
         self.auth = Auth::Off;
         self.cors_origins = CorsOrigins::None;
@@ -106,8 +106,8 @@ impl AccessConfig {
         self.uncounted()
     }
 
-    /// As the API takes it. Without keys all callers are known by address alone, so addresses are limited only if that is
-    /// configured.
+    /// Converts to the API's settings. Without keys all callers are known by address only, so addresses are limited
+    /// only if that is configured.
     pub(crate) fn to_api(&self) -> Access {
         let per_address = match self.auth {
             Auth::Keys => DEFAULT_RATE_PER_ADDRESS.parse().ok(),
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn unless_somebody_says_otherwise_keys_are_asked_for_and_calls_are_counted() {
+    fn by_default_keys_are_required_and_calls_are_limited() {
         let api = access(&[]).to_api();
         assert_eq!((api.auth, api.is_metrics_public), (Auth::Keys, false));
         assert!(api.rate_per_key.is_some() && api.rate_per_address.is_some());
@@ -166,14 +166,14 @@ mod tests {
     }
 
     #[test]
-    fn without_keys_addresses_are_counted_only_when_somebody_says_so() {
+    fn without_keys_addresses_are_limited_only_if_configured() {
         assert_eq!(access(&[("AUTH", "off")]).to_api().rate_per_address, None);
         let chosen = access(&[("AUTH", "off"), ("RATE_LIMIT_PER_ADDRESS", "5/s")]).to_api();
         assert_eq!(chosen.rate_per_address, "5/s".parse().ok());
     }
 
     #[test]
-    fn one_person_is_counted_only_when_somebody_says_so() {
+    fn dev_limits_calls_only_if_configured() {
         assert_eq!(access(&[]).uncounted().to_api().rate_per_key, None);
         let chosen = access(&[("RATE_LIMIT_PER_KEY", "5/s")]).uncounted().to_api();
         assert_eq!(chosen.rate_per_key, "5/s".parse().ok());
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn not_every_page_may_do_everything() {
+    fn all_origins_are_refused_without_keys() {
         let given = |pairs: &[(&str, &str)]| {
             let lookup =
                 |name: &str| pairs.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn junk_is_refused_by_name() {
+    fn invalid_values_are_refused_with_the_name_of_the_variable() {
         let junk = [
             ("AUTH", "maybe"),
             ("METRICS_PUBLIC", "1"),

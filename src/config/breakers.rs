@@ -38,7 +38,7 @@ impl BreakersConfig {
     /// The variables, in the order of `.env.example`.
     pub(super) const SETTINGS: &'static [Setting] = ALL.as_flattened();
 
-    /// Reads all of them.
+    /// Reads the settings of all breakers.
     pub(super) fn read(read: &mut Reader<'_>) -> Self {
         let mut settings = |dependency: Dependency| {
             let [failures, open, probes] = match dependency {
@@ -48,7 +48,8 @@ impl BreakersConfig {
             };
             BreakerSettings {
                 failures: read.number(failures, 1..=1_000_000),
-                // While a breaker is open for no time at all, callers that wait for it would try without a pause.
+                // Zero is refused: while a breaker is open for no time, callers that wait for it would retry without a
+                // pause.
                 open_duration: read.duration(open, Duration::from_millis(100)..=Duration::from_hours(1)),
                 successes_to_close: read.number(probes, 1..=1000),
             }
@@ -56,7 +57,7 @@ impl BreakersConfig {
         Self(Dependency::ALL.iter().map(|&dependency| (dependency, settings(dependency))).collect())
     }
 
-    /// Makes the circuit breakers of this process; call it once.
+    /// Builds the circuit breakers of this process; call it once.
     pub(crate) fn make(&self) -> Breakers {
         Breakers::new(|dependency| self.of(dependency))
     }

@@ -1,5 +1,5 @@
-//! `DEAD_JOB_TTL` and `DEAD_JOB_TTL_<SAGA>`: how long dead jobs wait for a person; `DEAD_JOB_ARCHIVE_KEEP`: how long they
-//! are kept afterwards.
+//! `DEAD_JOB_TTL` and `DEAD_JOB_TTL_<SAGA>`: how long dead jobs wait for an operator; `DEAD_JOB_ARCHIVE_KEEP`: how long
+//! they are kept in the archive afterwards.
 
 use std::{ops::RangeInclusive, time::Duration};
 
@@ -39,10 +39,10 @@ struct One {
 }
 
 impl DeadJobTtls {
-    /// The variables with a name of their own, in the order of `.env.example`.
+    /// The variables with a fixed name, in the order of `.env.example`.
     pub(super) const SETTINGS: &'static [Setting] = &[TTL, ARCHIVE_KEEP];
 
-    /// Reads all of them; [`DeadJobTtls::apply`] checks the sagas' names.
+    /// Reads all variables; [`DeadJobTtls::apply`] checks the names of sagas.
     pub(super) fn read(read: &mut Reader<'_>) -> Self {
         let default = read.lifetime(&TTL, BOUNDS);
         let archive_keep = read.lifetime(&ARCHIVE_KEEP, BOUNDS);
@@ -60,10 +60,10 @@ impl DeadJobTtls {
         Self { default, by_saga, archive_keep }
     }
 
-    /// Sets the times of an engine.
+    /// Sets the times to live of an engine.
     ///
     /// # Errors
-    /// All variables that name no saga, with a list of the sagas.
+    /// All variables that name an unknown saga, with a list of the sagas.
     pub(crate) fn apply(
         &self,
         mut builder: EngineBuilder,
@@ -71,7 +71,8 @@ impl DeadJobTtls {
     ) -> Result<EngineBuilder, String> {
         builder =
             builder.dead_job_ttl(self.default.ttl()).dead_job_archive_retention(self.archive_keep.ttl());
-        // Past its pivot from the first step on: giving it up would leave an order half cancelled, with its stock.
+        // This saga is past its pivot from its first step on: giving it up would leave an order half cancelled, with
+        // its stock.
         builder = builder.dead_job_ttl_for(CANCEL_ORDER.name(), None);
         let mut wrong = Vec::new();
         for One { variable, saga, ttl } in &self.by_saga {
@@ -105,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn a_saga_can_have_its_own_and_never_is_one() {
+    fn a_saga_can_have_its_own_time_to_live_which_may_be_never() {
         let ttls = ttls(&[("DEAD_JOB_TTL", "never"), ("DEAD_JOB_TTL_PLACE_ORDER", "7d")]).unwrap();
         assert_eq!(ttls.default, Lifetime::Ever);
         let own: Vec<_> = ttls.by_saga.iter().map(|one| (one.saga.as_str(), one.ttl)).collect();
@@ -113,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn the_archive_has_a_time_of_its_own_and_never_is_one() {
+    fn the_archive_has_its_own_retention_which_may_be_never() {
         assert_eq!(ttls(&[]).unwrap().archive_keep, Lifetime::For(Duration::from_hours(24 * 365)));
         let own = ttls(&[("DEAD_JOB_ARCHIVE_KEEP", "never")]).unwrap();
         assert_eq!((own.archive_keep, own.by_saga.len()), (Lifetime::Ever, 0));
@@ -122,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_lifetime_is_refused() {
+    fn invalid_times_to_live_are_refused() {
         let error = ttls(&[("DEAD_JOB_TTL", "0"), ("DEAD_JOB_TTL_PLACE_ORDER", "soon")]).unwrap_err();
         assert!(error.contains("DEAD_JOB_TTL is `0`"), "{error}");
         assert!(error.contains("DEAD_JOB_TTL_PLACE_ORDER is `soon`"), "{error}");

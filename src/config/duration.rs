@@ -1,8 +1,8 @@
-//! Durations as people write them: `500ms`, `30s`, `15m`, `2h`, `7d`; a bare number counts seconds.
+//! Parses durations as people write them: `500ms`, `30s`, `15m`, `2h`, `7d`; a bare number counts seconds.
 
 use std::time::Duration;
 
-/// Reads a duration; `None` when it is none.
+/// Parses a duration; `None` when the text is not one.
 pub(crate) fn parse(text: &str) -> Option<Duration> {
     let text = text.trim();
     let split = text.find(|character: char| !character.is_ascii_digit()).unwrap_or(text.len());
@@ -33,7 +33,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_duration_is_refused() {
+    fn invalid_durations_are_refused() {
         for text in ["", "s", "-1s", "1.5s", "10 weeks", "99999999999999999999s", "18446744073709551615d"] {
             assert_eq!(parse(text), None, "{text}");
         }

@@ -1,4 +1,4 @@
-//! Reads variables one by one and collects the wrong ones, so that all of them are reported at once.
+//! Reads variables one by one and collects the errors, so that all of them are reported at once.
 
 use std::{borrow::Cow, fmt, net::IpAddr, ops::RangeInclusive, path::PathBuf, str::FromStr, time::Duration};
 
@@ -8,7 +8,7 @@ use super::{
     settings::Setting,
 };
 
-/// The environment can't be used as it is.
+/// Why the environment can't be used.
 #[derive(Debug, thiserror::Error)]
 #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
 pub(crate) struct ConfigError(pub Vec<Problem>);
@@ -18,9 +18,9 @@ pub(crate) struct ConfigError(pub Vec<Problem>);
 pub(crate) struct Problem {
     /// The variable.
     pub(crate) variable: Cow<'static, str>,
-    /// Its value; `None` when that is a secret.
+    /// The value; `None` when it is a secret.
     pub(crate) found: Option<String>,
-    /// What it should be.
+    /// The expected value, as the end of the sentence "… should be".
     pub(crate) expected: String,
 }
 
@@ -33,7 +33,7 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Reads variables; a wrong one gives its default and is noted.
+/// Reads variables. A wrong one is recorded as a problem, and its default is used.
 pub(super) struct Reader<'a> {
     lookup: &'a dyn Fn(&str) -> Option<String>,
     names: &'a [String],
@@ -41,7 +41,7 @@ pub(super) struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    /// Reads through `lookup`; `names` are those of all variables that are set, for families of variables.
+    /// Creates a reader over `lookup`; `names` are the names of all variables that are set, for families of variables.
     pub(super) fn new(lookup: &'a dyn Fn(&str) -> Option<String>, names: &'a [String]) -> Self {
         Self { lookup, names, problems: Vec::new() }
     }
@@ -57,7 +57,7 @@ impl<'a> Reader<'a> {
         (!text.is_empty()).then(|| text.to_owned())
     }
 
-    /// A secret's value: the variable's own, or that of the file that `<name>_FILE` names; not both.
+    /// The value of a secret: the variable's own, or that of the file that `<name>_FILE` names; not both.
     fn optional_secret(&mut self, setting: &Setting) -> Option<String> {
         let text = self.optional(setting);
         let file = format!("{}_FILE", setting.name);
@@ -91,7 +91,7 @@ impl<'a> Reader<'a> {
         family
     }
 
-    /// Notes that a variable of a family can't be used.
+    /// Records that a variable of a family can't be used.
     pub(super) fn refuse_member(&mut self, variable: String, found: String, expected: impl Into<String>) {
         self.problems.push(Problem {
             variable: variable.into(),
@@ -111,7 +111,7 @@ impl<'a> Reader<'a> {
         None
     }
 
-    /// A number within bounds.
+    /// Parses a number within bounds.
     pub(super) fn number<N: FromStr + PartialOrd>(
         &mut self,
         setting: &Setting,
@@ -120,7 +120,7 @@ impl<'a> Reader<'a> {
         self.value(setting, |text| text.parse().ok().filter(|number| bounds.contains(number)))
     }
 
-    /// A number within bounds, if there is one.
+    /// Parses a number within bounds, if the variable is set.
     pub(super) fn optional_number<N: FromStr + PartialOrd>(
         &mut self,
         setting: &Setting,
@@ -129,7 +129,7 @@ impl<'a> Reader<'a> {
         self.optional_parsed(setting, |text| text.parse().ok().filter(|number| bounds.contains(number)))
     }
 
-    /// What a text means, if there is one.
+    /// Parses a text, if the variable is set.
     pub(super) fn optional_parsed<T>(
         &mut self,
         setting: &Setting,
@@ -143,7 +143,7 @@ impl<'a> Reader<'a> {
         parsed
     }
 
-    /// What a text means, or the type's default when it is unset.
+    /// Parses a text, or returns the type's default when the variable is unset.
     pub(super) fn parsed_or_default<T: FromStr + Default>(&mut self, setting: &Setting) -> T {
         self.optional_parsed(setting, |text| text.parse().ok()).unwrap_or_default()
     }
@@ -168,7 +168,7 @@ impl<'a> Reader<'a> {
         self.value(setting, |text| Lifetime::parse(text, &bounds))
     }
 
-    /// An IP address; `localhost` is taken for `127.0.0.1`.
+    /// An IP address; `localhost` means `127.0.0.1`.
     pub(super) fn address(&mut self, setting: &Setting) -> IpAddr {
         self.value(setting, |text| {
             if text == "localhost" { Some(IpAddr::from([127, 0, 0, 1])) } else { text.parse().ok() }
@@ -180,7 +180,7 @@ impl<'a> Reader<'a> {
         self.value(setting, |text| check(text).then(|| text.to_owned()))
     }
 
-    /// One word of a few.
+    /// Matches one of these words.
     pub(super) fn one_of<T: Copy>(&mut self, setting: &Setting, words: &[(&str, T)]) -> T {
         self.value(setting, |text| words.iter().find(|(word, _)| *word == text).map(|(_, value)| *value))
     }
@@ -204,7 +204,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// How long something waits.
+/// A time that may be unlimited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Lifetime {
     For(Duration),
@@ -212,7 +212,7 @@ pub(super) enum Lifetime {
 }
 
 impl Lifetime {
-    /// `None` for ever.
+    /// The duration; `None` for no limit.
     pub(super) fn ttl(self) -> Option<Duration> {
         match self {
             Self::For(duration) => Some(duration),
@@ -220,7 +220,7 @@ impl Lifetime {
         }
     }
 
-    /// Reads a duration within bounds, or `never` for one that does not end.
+    /// Parses a duration within bounds, or `never` for no limit.
     pub(super) fn parse(text: &str, bounds: &RangeInclusive<Duration>) -> Option<Self> {
         if text == "never" {
             return Some(Self::Ever);
@@ -229,7 +229,8 @@ impl Lifetime {
     }
 }
 
-/// What was given as a secret's file, where it looks like one: the commonest mistake is to give the secret itself.
+/// The path of a secret's file for an error message, if it looks like a path. The commonest mistake is to put the
+/// secret itself there.
 fn shown_path(path: &str) -> Option<String> {
     let is_path = path.starts_with(['/', '.', '~']) && !path.contains('@') && !path.contains("://");
     is_path.then(|| path.to_owned())

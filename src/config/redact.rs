@@ -1,4 +1,4 @@
-//! Hides the secrets in a URL, so that an error can show the rest.
+//! Redacts the secrets in a URL, so that an error can show the rest.
 
 use url::Url;
 
@@ -17,12 +17,12 @@ const HARMLESS: [&str; 9] = [
 
 const HIDDEN: &str = "***";
 
-/// The URL with its password, fragment and unknown parameters replaced by `***`.
+/// Replaces the URL's password, fragment and unknown parameters by `***`.
 ///
-/// A text that is no URL, or whose password probably has an unescaped character in it, is hidden as a whole.
+/// A text that is not a URL, or whose password probably contains an unescaped character, is replaced as a whole.
 pub(crate) fn redact(text: &str) -> String {
     let parsed = Url::parse(text).ok().filter(Url::has_authority);
-    // An `@` in the path is the end of a password that has a `/` in it.
+    // An `@` in the path means that the password contains a `/`.
     let Some(mut url) = parsed.filter(|url| !url.path().contains('@')) else {
         return HIDDEN.to_owned();
     };
@@ -55,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn hides_the_password_and_shows_the_rest() {
+    fn redacts_the_password_and_shows_the_rest() {
         for (given, shown) in [
             ("postgres://ann:secret@db:5432/shop", "postgres://ann:***@db:5432/shop"),
             ("postgres://:secret@db/shop", "postgres://:***@db/shop"),

@@ -1,4 +1,4 @@
-//! `RETRY_<STEP>_<WHAT>` and `RETRY_<STEP>_UNDO_<WHAT>`: how steps are tried, for every step of every saga.
+//! `RETRY_<STEP>_<WHAT>` and `RETRY_<STEP>_UNDO_<WHAT>`: the retry policy of every step of every saga.
 
 use std::{collections::BTreeSet, ops::RangeInclusive, str::FromStr, time::Duration};
 
@@ -11,7 +11,7 @@ const UNDO: &str = "_UNDO";
 const PATTERN: &str = "set by a name such as RETRY_SEND_MAIL_ATTEMPTS: RETRY_<STEP>_ or RETRY_<STEP>_UNDO_ and one of \
                        ATTEMPTS, FIRST_DELAY_MS, FACTOR, MAX_DELAY_MS, TIMEOUT_MS";
 
-/// What the environment says about retries, in the order of the variables' names.
+/// The overrides of retry policies, in the order of the variables' names.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Retries(Vec<Override>);
 
@@ -34,7 +34,7 @@ enum Change {
 }
 
 impl Retries {
-    /// Reads all variables of the pattern; [`Retries::apply`] checks the steps' names.
+    /// Reads all variables of the pattern; [`Retries::apply`] checks the names of steps.
     pub(super) fn read(read: &mut Reader<'_>) -> Self {
         let mut overrides = Vec::new();
         for (variable, rest, value) in read.family(PREFIX) {
@@ -54,10 +54,10 @@ impl Retries {
         Self(overrides)
     }
 
-    /// Sets the policies of the steps named, in every saga that has them.
+    /// Applies the overrides to the named steps, in every saga that has them.
     ///
     /// # Errors
-    /// All variables that name no step, or the undo of a step that has none, with a list of the steps.
+    /// All variables that name an unknown step, or the undo of a step that has none, with a list of the steps.
     pub(crate) fn apply(&self, definitions: &mut [Definition]) -> Result<(), String> {
         let mut wrong = Vec::new();
         for Override { variable, place, change } in &self.0 {
@@ -79,7 +79,7 @@ impl Retries {
         Err(wrong.join("\n"))
     }
 
-    /// How long an attempt of this step may take.
+    /// The time-out of an attempt of this step.
     pub(crate) fn timeout(&self, step: &str, default: RetryPolicy) -> Duration {
         let place = screaming(step);
         let set = self.0.iter().filter(|one| one.place == place).find_map(|one| match one.change {
@@ -90,7 +90,7 @@ impl Retries {
     }
 }
 
-/// What a variable's name refers to; the greater, the better.
+/// What a variable's name refers to; a greater value is a better match.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Found {
     NoStep,
@@ -98,7 +98,7 @@ enum Found {
     Set,
 }
 
-/// A step whose own name ends in `-undo` is found before the undo of another.
+/// A step whose own name ends in `-undo` takes precedence over the undo of another step.
 fn set(definition: &mut Definition, place: &str, change: Change) -> Result<Found, String> {
     let named = |place: &str| definition.graph().steps.iter().find(|node| screaming(&node.name) == place);
     let (node, direction) = match (named(place), place.strip_suffix(UNDO).and_then(named)) {
@@ -126,7 +126,7 @@ fn changed(node: &Node, direction: Direction, change: Change) -> RetryPolicy {
     }
 }
 
-/// `send-mail` as `SEND_MAIL`.
+/// Converts `send-mail` to `SEND_MAIL`.
 pub(super) fn screaming(kebab: &str) -> String {
     kebab.to_ascii_uppercase().replace('-', "_")
 }
@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn a_transaction_step_is_not_given_longer_than_its_transaction_may_take() {
+    fn the_time_out_of_a_transaction_step_can_not_exceed_that_of_its_transaction() {
         let mut definitions = definitions();
         for variable in ["RETRY_RESERVE_STOCK_TIMEOUT_MS", "RETRY_RESERVE_STOCK_UNDO_TIMEOUT_MS"] {
             let error = retries(&[(variable, "25001")]).unwrap().apply(&mut definitions).unwrap_err();
@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_set_stays_as_the_step_has_it() {
+    fn fields_that_are_not_set_keep_the_values_of_the_step() {
         let (mut definitions, untouched) = (definitions(), definitions());
         retries(&[]).unwrap().apply(&mut definitions).unwrap();
         for (definition, untouched) in definitions.iter().zip(&untouched) {
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn a_step_that_there_is_not_is_an_error_that_lists_those_that_there_are() {
+    fn an_unknown_step_is_an_error_that_lists_the_steps() {
         let retries = retries(&[
             ("RETRY_SEND_MAILS_ATTEMPTS", "3"),
             ("RETRY_CONFIRM_ORDER_UNDO_FACTOR", "2"),

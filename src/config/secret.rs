@@ -1,16 +1,16 @@
-//! URLs that may carry a password, which is never shown.
+//! URLs that may contain a password, which is never shown.
 
 use std::{fmt, fs::File, io::Read};
 
 use super::redact::redact;
 
-/// The largest file that a secret is read from.
+/// The largest file from which a secret is read.
 const LARGEST_FILE: u64 = 64 * 1024;
 
-/// Reads a secret from a file; white space around it, such as the line end, does not belong to it.
+/// Reads a secret from a file, without leading and trailing white space such as the line end.
 ///
 /// # Errors
-/// What the file should have been.
+/// The expected content of the file.
 pub(super) fn read_file(path: &str) -> Result<String, String> {
     let file = File::open(path).map_err(|error| format!("a file that can be read ({error})"))?;
     let mut text = String::new();
@@ -28,12 +28,12 @@ pub(super) fn read_file(path: &str) -> Result<String, String> {
 pub(crate) struct SecretUrl(String);
 
 impl SecretUrl {
-    /// Keeps `url` as it is.
+    /// Wraps a URL.
     pub(crate) fn new(url: impl Into<String>) -> Self {
         Self(url.into())
     }
 
-    /// The whole URL, for whoever connects with it.
+    /// The whole URL with its password, to connect.
     pub(crate) fn expose(&self) -> &str {
         &self.0
     }

@@ -26,7 +26,7 @@ macro_rules! section {
             pub(super) const SETTINGS: &'static [$crate::config::settings::Setting] =
                 &[$($crate::config::settings::$declare($($declared),*),)*];
 
-            /// Reads the section; a wrong value is noted in the reader.
+            /// Reads the section; a wrong value is recorded in the reader.
             pub(super) fn read(read: &mut $crate::config::reader::Reader<'_>) -> Self {
                 Self {
                     $($field: read.$read(&$crate::config::settings::$declare($($declared),*), $($argument),*),)*

@@ -1,4 +1,4 @@
-//! The sections of the configuration whose settings are all variables with a name of their own.
+//! The sections of the configuration whose settings all have a fixed name.
 
 use std::{net::IpAddr, path::PathBuf, time::Duration};
 
@@ -43,7 +43,7 @@ section! {
 section! {
     /// Where events are published besides the Redis stream, and how long they are kept.
     EventsConfig {
-        /// The RabbitMQ broker, if there is one.
+        /// The RabbitMQ broker, if any.
         amqp_url: Option<SecretUrl> =
             secret("AMQP_URL", "a URL such as amqps://user:password@host:5671/vhost, or amqp:// without TLS")
             => optional_url(&["amqp", "amqps"]);
@@ -126,7 +126,7 @@ section! {
 section! {
     /// How sagas are run.
     WorkersConfig {
-        /// After this time without a sign of life of a process, others take over its sagas.
+        /// How long a process may show no sign of life before other processes take over its sagas.
         lease: Duration = setting("LEASE_SECONDS", "10", "seconds, 1 to 3600") => seconds(1..=3600);
         /// How long a placement may take before its stock is released.
         reservation_ttl: Duration = setting("RESERVATION_TTL", "15m", "a duration of one second to 30 days, such as 15m")

@@ -1,15 +1,15 @@
-//! How one setting is declared: its variable, its default and what it should be, in one place.
+//! Declares a setting: its variable, its default and its expected value, in one place.
 
 /// One environment variable.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Setting {
-    /// Its name.
+    /// The variable's name.
     pub(crate) name: &'static str,
-    /// Its default; `None` when an unset variable has a meaning of its own.
+    /// The default; `None` when an unset variable has a meaning that is not a value.
     pub(crate) default: Option<&'static str>,
-    /// What it should be, to finish the sentence "… should be".
+    /// The expected value, as the end of the sentence "… should be".
     pub(crate) expects: &'static str,
-    /// Whether its value is a secret, which can then be in a file that `<name>_FILE` names.
+    /// Whether the value is a secret, which can then be in a file that `<name>_FILE` names.
     pub(crate) is_secret: bool,
 }
 

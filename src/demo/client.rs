@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::order::{OrderEnd, PLENTIFUL, PLENTY, PlacedOrder, SCARCE, SCARCE_STOCK};
 use crate::http_client::{self, HttpClient};
 
-/// An overloaded server answers 503 for a moment; the client tries again.
+/// How often the client retries when an overloaded server answers 503.
 const MAX_TRIES: u32 = 20;
 const RETRY_DELAY: Duration = Duration::from_millis(100);
 
@@ -77,7 +77,7 @@ impl Client {
         Ok(lines.filter_map(|line| line.rsplit_once(' ')?.1.parse::<u64>().ok()).sum())
     }
 
-    /// Makes the products.
+    /// Creates the products.
     pub(super) async fn stock_the_shop(&self) -> anyhow::Result<()> {
         let stocked = PLENTIFUL.iter().map(|sku| (*sku, PLENTY)).chain([(SCARCE, SCARCE_STOCK)]);
         for (sku, stock) in stocked {
@@ -90,7 +90,7 @@ impl Client {
         Ok(())
     }
 
-    /// Places an order and gives its id.
+    /// Places an order and returns its id.
     pub(super) async fn place(&self, email: &str, items: &[(&str, i64)]) -> anyhow::Result<Uuid> {
         let items: Vec<Value> =
             items.iter().map(|(sku, quantity)| json!({"sku": sku, "quantity": quantity})).collect();
@@ -99,7 +99,7 @@ impl Client {
         answer["order_id"].as_str().and_then(|id| id.parse().ok()).context("the answer names no order")
     }
 
-    /// Asks for a cancel.
+    /// Cancels an order.
     pub(super) async fn cancel(&self, order_id: Uuid) -> anyhow::Result<()> {
         let reason = json!({"reason": "changed my mind"});
         self.send(Method::POST, &format!("/api/orders/{order_id}/cancel"), Some(reason)).await.map(drop)
@@ -139,16 +139,16 @@ impl Client {
     /// How many dead jobs are open.
     pub(super) async fn dead_jobs(&self) -> anyhow::Result<u64> {
         let page = self.send(Method::GET, "/api/dead-jobs?limit=200", None).await?;
-        let items = page["items"].as_array().context("the answer is no list")?;
+        let items = page["items"].as_array().context("the answer is not a list")?;
         Ok(u64::try_from(items.len())?)
     }
 
-    /// Retries all dead jobs and gives their number.
+    /// Retries all dead jobs and returns their number.
     pub(super) async fn retry_dead_jobs(&self) -> anyhow::Result<u64> {
         let all = json!({"filter": {}, "limit": 1000, "reason": "the mail server is repaired"});
         let answer = self.send(Method::POST, "/api/dead-jobs/retry", Some(all)).await?;
         let retried =
-            answer["retried"].as_array().with_context(|| format!("the answer is no list: {answer}"))?;
+            answer["retried"].as_array().with_context(|| format!("the answer is not a list: {answer}"))?;
         Ok(u64::try_from(retried.len())?)
     }
 

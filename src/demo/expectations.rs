@@ -1,4 +1,4 @@
-//! Compares what must have happened with what did.
+//! Compares the results of the demo with the expected ones.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use super::{
 };
 use crate::terminal;
 
-/// Expectations, each met or not.
+/// Expectations, each with its result.
 #[derive(Default)]
 pub(super) struct Expectations(Vec<Expectation>);
 

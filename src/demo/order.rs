@@ -1,22 +1,22 @@
-//! The products and orders of the demo: what is ordered, and how each order has to end.
+//! The products and orders of the demo, and how each order must end.
 
 use uuid::Uuid;
 
 /// Products with enough stock for every order.
 pub(super) const PLENTIFUL: [&str; 3] = ["DEMO-TEA", "DEMO-MUG", "DEMO-POT"];
-/// Their stock.
+/// The stock of each plentiful product.
 pub(super) const PLENTY: i64 = 100_000;
 /// A product with less stock than is ordered.
 pub(super) const SCARCE: &str = "DEMO-LAST";
-/// Its stock.
+/// The stock of the scarce product.
 pub(super) const SCARCE_STOCK: i64 = 20;
 
-/// What an order asks for.
+/// What an order asks for, which decides how it must end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum OrderKind {
     /// Products with enough stock.
     Ordinary,
-    /// The same, but cancelled at once.
+    /// Products with enough stock, but the order is cancelled at once.
     Withdrawn,
     /// The scarce product.
     Scarce,
@@ -30,7 +30,7 @@ pub(super) enum OrderEnd {
     Confirmed,
     Rejected,
     Cancelled,
-    /// Any status that a settled order must not have.
+    /// A status that an order must not have at the end.
     Unsettled(String),
 }
 

@@ -27,7 +27,7 @@ pub(super) struct Process {
 }
 
 impl Process {
-    /// Starts `sagaline <arguments>` with these settings; none is inherited.
+    /// Starts `sagaline <arguments>` with these settings only; none is inherited from the environment.
     pub(super) fn start(
         name: &str,
         arguments: &[&str],

@@ -55,7 +55,7 @@ async fn place(client: &Client, number: u64, kind: OrderKind) -> anyhow::Result<
     let items = match kind {
         OrderKind::Ordinary | OrderKind::Withdrawn => vec![(some, 1), (other, 2)],
         OrderKind::Scarce => vec![(SCARCE, 1)],
-        // The first line alone could be fulfilled: an order is reserved completely or not at all.
+        // Only the first line could be fulfilled: an order is reserved completely or not at all.
         OrderKind::TooMuch => vec![(some, 1), (other, PLENTY + 1)],
     };
     let order_id = client.place(&email, &items).await?;

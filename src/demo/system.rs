@@ -39,9 +39,9 @@ pub(super) struct DemoSystem {
 }
 
 impl DemoSystem {
-    /// Starts the system in a directory of its own; the environment's settings are not used.
+    /// Starts the system in a new directory, without the environment's settings.
     pub(super) async fn start(config: &Config) -> anyhow::Result<Self> {
-        // PostgreSQL may run as another user, who has to be able to enter.
+        // PostgreSQL may run as another user, who must be able to enter the directory.
         let dir = tempfile::Builder::new()
             .prefix("sagaline-demo-")
             .permissions(Permissions::from_mode(0o711))
@@ -81,7 +81,7 @@ impl DemoSystem {
         &self.pool
     }
 
-    /// Kills the worker with SIGKILL and gives its process id.
+    /// Kills the worker with SIGKILL and returns its process id.
     pub(super) async fn kill_worker(&mut self) -> anyhow::Result<u32> {
         let work = self.work.take().context("no worker is running")?;
         let pid = work.pid();
@@ -89,13 +89,13 @@ impl DemoSystem {
         Ok(pid)
     }
 
-    /// Starts a worker and gives its process id.
+    /// Starts a worker and returns its process id.
     pub(super) fn start_worker(&mut self) -> anyhow::Result<u32> {
         let work = Process::start("work", &["work"], &self.settings, self.dir.path())?;
         Ok(self.work.insert(work).pid())
     }
 
-    /// How many sagas the present worker took over from others.
+    /// How many sagas the current worker took over from others.
     pub(super) async fn takeovers(&self) -> anyhow::Result<u64> {
         self.client.counter(self.work_port, "sagaline_leases_taken_over_total").await
     }
@@ -136,7 +136,8 @@ fn settings(url: &SecretUrl, mailbox: &Mailbox, port: u16, work_port: u16) -> Ve
         ("RETRY_SEND_MAIL_FIRST_DELAY_MS", "100".into()),
         ("RETRY_SEND_MAIL_FACTOR", "2".into()),
         ("RETRY_SEND_MAIL_MAX_DELAY_MS", "400".into()),
-        // The breaker would save the attempts of waiting deliveries, which is its purpose; here they have to run out.
+        // The breaker would preserve the attempts of waiting deliveries, which is its purpose; here they have to run
+        // out.
         ("BREAKER_SMTP_FAILURES", "1000000".into()),
         ("LOG_FORMAT", "json".into()),
     ]

@@ -25,7 +25,7 @@ pub(super) fn open(dir: &Path, keep_days: usize, name: &str) -> Result<Files, Ex
     let appender = RollingFileAppender::builder()
         .rotation(Rotation::DAILY)
         .filename_prefix(format!("{name}.log"))
-        // The limit includes today's file, even if that already exists, and today's file must not be deleted.
+        // The limit includes today's file, even if it already exists, and today's file must not be deleted.
         .max_log_files(keep_days + 1)
         .build(dir)
         .map_err(|error| {

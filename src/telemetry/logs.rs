@@ -1,5 +1,5 @@
-//! The log: for people on a terminal, one JSON object a line otherwise; always to standard error, and to files too when
-//! a directory for them is named.
+//! The log: readable text on a terminal, JSON otherwise; on standard error, and also in files if a directory for them
+//! is configured.
 
 use std::io::IsTerminal;
 
@@ -49,13 +49,13 @@ where
         .boxed()
 }
 
-/// The events that `LOG_LEVEL` lets through, and the spans of requests and steps whatever it says: traces are made of
-/// them, and an error takes the id of its trace from them.
+/// Admits the events that `LOG_LEVEL` selects, and the spans of requests and steps at any level: traces consist of
+/// them, and errors take their trace id from them.
 pub(super) fn filter<S>(config: &TelemetryConfig) -> impl Filter<S> + Send + Sync + 'static
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {
-    // The configuration has checked it; anything else would be `info`.
+    // The configuration has validated the filter; `info` is never used.
     let events: Targets =
         config.log_level.parse().unwrap_or_else(|_| Targets::new().with_default(LevelFilter::INFO));
     let spans = filter_fn(|metadata| metadata.is_span() && *metadata.level() <= Level::INFO);

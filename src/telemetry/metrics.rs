@@ -8,7 +8,7 @@ use tracing_appender::non_blocking::ErrorCounter;
 /// From half a millisecond to half a minute: a fused saga takes about the first, a time-out the last.
 const SECONDS: &[f64] =
     &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
-/// A saga's life: a fused one takes a millisecond, one whose mail server is away takes hours.
+/// Lifetimes of sagas: a fused saga takes a millisecond, one whose mail server is down takes hours.
 const LIFETIMES: &[f64] = &[
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0,
     3600.0, 21_600.0, 86_400.0,
@@ -17,7 +17,7 @@ const LIFETIMES: &[f64] = &[
 const SIZES: &[f64] = &[1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0];
 
 const BUILD: &str = "sagaline_build_info";
-/// The commit that this was built from, as whoever built it said.
+/// The commit that this binary was built from, if the build was told.
 const REVISION: &str = match option_env!("SAGALINE_REVISION") {
     Some(revision) if !revision.is_empty() => revision,
     Some(_) | None => "unknown",
@@ -41,20 +41,20 @@ pub(super) fn install() -> anyhow::Result<PrometheusHandle> {
     Ok(handle)
 }
 
-/// Brings the counter of lines that the log files lost up to date.
+/// Updates the counter of lines that the log files lost.
 pub(super) fn count_lost(lost: &ErrorCounter) {
     metrics::counter!(LINES_DROPPED).absolute(lost.dropped_lines() as u64);
 }
 
-/// Tells the recorder what every metric of every part means. What is not described here is not to be recorded: a test
-/// holds the sources, the dashboard and the alert rules to it.
+/// Describes every metric of every crate to the recorder. A metric that is not described here must not be recorded; a
+/// test checks the sources, the dashboard and the alert rules.
 pub fn describe_metrics() {
     api::describe_metrics();
     breakers::describe_metrics();
     engine::describe_metrics();
     workers::describe_metrics();
     shop::describe_metrics();
-    metrics::describe_gauge!(BUILD, "Always 1; its labels tell which build this is");
+    metrics::describe_gauge!(BUILD, "Always 1; the labels name the build");
     metrics::describe_histogram!(
         POOL_WAIT,
         Unit::Seconds,
@@ -63,7 +63,7 @@ pub fn describe_metrics() {
     metrics::describe_counter!(
         POOL_FAILURES,
         Unit::Count,
-        "Samples that got no database connection before the pool gave up"
+        "Samples that got no database connection before the pool's time-out"
     );
     metrics::describe_counter!(
         LINES_DROPPED,

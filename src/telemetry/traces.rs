@@ -1,4 +1,4 @@
-//! Traces over OTLP (protobuf over HTTP), and how they pass through stored sagas.
+//! Exports traces over OTLP (protobuf over HTTP), and propagates trace context through stored sagas.
 
 use std::{collections::HashMap, pin::Pin, time::Duration};
 
@@ -17,12 +17,12 @@ use tracing_subscriber::registry::LookupSpan;
 use crate::{config::SecretUrl, http_client::HttpClient};
 
 const HEADER: &str = "traceparent";
-/// Where a collector takes spans, below its endpoint.
+/// The path of a collector for spans, below its endpoint.
 const PATH: &str = "/v1/traces";
-/// How long one batch may take; the exporter's own limit is as long.
+/// The time-out of one batch, equal to the exporter's own.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Makes the exporter; spans are sent in batches by a thread of its own. Call it inside the runtime.
+/// Builds the provider, whose exporter sends spans in batches from a separate thread. Call it inside the runtime.
 pub(super) fn provider(endpoint: &SecretUrl, name: &str) -> anyhow::Result<SdkTracerProvider> {
     let built = SpanExporter::builder()
         .with_http()
@@ -30,7 +30,7 @@ pub(super) fn provider(endpoint: &SecretUrl, name: &str) -> anyhow::Result<SdkTr
         .with_protocol(Protocol::HttpBinary)
         .with_endpoint(format!("{}{PATH}", endpoint.expose().trim_end_matches('/')))
         .build();
-    // The exporter's own words repeat the endpoint, with the password that may be in it.
+    // The exporter's message repeats the endpoint, which may contain a password.
     let exporter = built.map_err(|_| {
         anyhow!("can't export traces to {endpoint}: OTEL_EXPORTER_OTLP_ENDPOINT or another OTEL_ variable can't be used")
     })?;
@@ -52,8 +52,8 @@ where
     tracing_opentelemetry::layer().with_tracer(provider.tracer(env!("CARGO_PKG_NAME")))
 }
 
-/// Sends what the exporter gives it. The exporter waits in its own thread, where hyper finds no runtime, so each exchange
-/// is a task of the runtime that made this.
+/// The exporter's HTTP client. The exporter blocks its own thread, which has no tokio runtime, so each request runs as
+/// a task of the runtime that created the client.
 #[derive(Debug)]
 struct Transport {
     client: HttpClient,
@@ -75,7 +75,8 @@ impl opentelemetry_http::HttpClient for Transport {
     }
 }
 
-/// Writes the current span down as a W3C `traceparent`, and makes a stored one the parent of a span.
+/// Propagates W3C trace context: returns the current span's `traceparent` to be stored, and makes a stored one the
+/// parent of a span.
 pub(super) struct W3cLink;
 
 impl engine::TraceLink for W3cLink {
@@ -99,10 +100,10 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn an_endpoint_that_can_not_be_used_is_told_without_its_password() {
+    async fn the_error_for_an_invalid_endpoint_does_not_contain_its_password() {
         let endpoint = SecretUrl::new("http://me:hunter2@[bad");
-        let error = provider(&endpoint, "test").expect_err("it is no URL");
-        let told = format!("{error:#} {error:?}");
-        assert!(told.contains("OTEL_EXPORTER_OTLP_ENDPOINT") && !told.contains("hunter2"), "{told}");
+        let error = provider(&endpoint, "test").expect_err("it is not a URL");
+        let text = format!("{error:#} {error:?}");
+        assert!(text.contains("OTEL_EXPORTER_OTLP_ENDPOINT") && !text.contains("hunter2"), "{text}");
     }
 }

@@ -1,4 +1,4 @@
-//! The shop's events as the log that the workers publish.
+//! Implements the workers' `EventLog` over the shop's tables.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! The API key of `dev`: made once for each database, and stored in a file that only its owner can read.
+//! The API key of `dev`: created once for each database, and stored in a file that only its owner can read.
 
 use std::{
     fs::{self, File},
@@ -21,7 +21,7 @@ pub(super) struct DevKey {
     pub(super) file: PathBuf,
 }
 
-/// The key of this state directory; a new one is made when the database does not know the stored one.
+/// Returns the key of this state directory; creates a new one when the database does not have the stored one.
 ///
 /// # Errors
 /// When the database does not answer, or the file can't be read or written.
