@@ -14,7 +14,9 @@ pub(crate) fn parse_reason(text: &str) -> Result<String, String> {
     if text.trim().is_empty() {
         return Err("say why".into());
     }
-    shop::check_reason("/reason", text).map_or_else(|| Ok(text.to_owned()), |wrong| Err(wrong.message))
+    shop::bounds::REASON
+        .violation("/reason", text)
+        .map_or_else(|| Ok(text.to_owned()), |wrong| Err(wrong.message))
 }
 
 #[cfg(test)]

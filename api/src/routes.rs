@@ -1,11 +1,11 @@
 //! Every route, in one table with the role that it needs, and the OpenAPI document that follows from it.
 
 mod base_document;
+mod field_bounds;
 mod route_table;
 mod router;
 mod service;
 mod text_bounds;
-mod text_formats;
 
 pub use router::{openapi, openapi_json, router};
 pub use service::Service;

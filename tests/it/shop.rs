@@ -1,5 +1,6 @@
 //! The shop on a real database: orders, stock, mails, and what holds of them whatever happens.
 
+mod bounds;
 mod catalog;
 mod changing;
 mod dead_placements;

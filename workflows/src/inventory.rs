@@ -16,7 +16,7 @@ mod write;
 
 pub(crate) use details::{Current, Details};
 pub use details::{NewProduct, ProductDetails};
-pub(crate) use levels::{Level, MAX_STOCK, Shortage, crossed_threshold};
+pub(crate) use levels::{Level, Shortage, crossed_threshold};
 pub(crate) use low_stock::LowStock;
 pub(crate) use movement::Movement;
 pub use movement::{LedgerEntry, MovementKind};

@@ -47,10 +47,10 @@ pub use support::{
     admin_emails::AdminEmails,
     audit,
     bounded_list::ListError,
-    breaker_reports,
+    bounds, breaker_reports,
     change_error::ChangeError,
     currency::currencies,
     idempotency, invariants,
     schema::{migrate, migrator},
-    violation::{Violation, check_reason, check_required_reason},
+    violation::Violation,
 };

@@ -1,6 +1,7 @@
 //! What every layer of the shop uses: checks of input, the audit, the outbox, what belongs to no noun.
 
 pub mod audit;
+pub mod bounds;
 pub mod breaker_reports;
 pub mod idempotency;
 pub mod invariants;
@@ -13,4 +14,5 @@ pub(crate) mod email;
 pub(crate) mod outbox;
 pub(crate) mod schema;
 pub(crate) mod text_column;
+pub(crate) mod validator;
 pub(crate) mod violation;

@@ -2,6 +2,7 @@
 
 use axum::extract::FromRequestParts;
 use http::{HeaderName, request::Parts};
+use shop::idempotency::MAX_KEY_LEN;
 use utoipa::{
     IntoParams,
     openapi::path::{Parameter, ParameterIn},
@@ -11,7 +12,6 @@ use super::header::{documented_header, single};
 use crate::{auth::Caller, http::Problem, idempotency::IdempotencyKey};
 
 static IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
-const MAX_KEY_LEN: usize = 255;
 
 impl<S: Sync> FromRequestParts<S> for IdempotencyKey {
     type Rejection = Problem;
@@ -33,13 +33,11 @@ impl<S: Sync> FromRequestParts<S> for IdempotencyKey {
 
 impl IntoParams for IdempotencyKey {
     fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
-        let description = "Makes it safe to send the request again for 24 hours: the first response is returned again. \
-                           1 to 255 characters";
-        vec![documented_header(
-            "Idempotency-Key",
-            description,
-            "7f3a2c1e-checkout-42",
-            r"^[!-~]([ -~]{0,253}[!-~])?$",
-        )]
+        let description = format!(
+            "Makes it safe to send the request again for 24 hours: the first response is returned again. 1 to {MAX_KEY_LEN} \
+             characters"
+        );
+        let pattern = format!("^[!-~]([ -~]{{0,{}}}[!-~])?$", MAX_KEY_LEN - 2);
+        vec![documented_header("Idempotency-Key", &description, "7f3a2c1e-checkout-42", &pattern)]
     }
 }

@@ -7,5 +7,5 @@ use crate::http::{Problem, invalid};
 /// # Errors
 /// A 422 when it is too long or has control characters.
 pub(crate) fn check_reason(reason: &str) -> Result<(), Problem> {
-    shop::check_reason("/reason", reason).map_or(Ok(()), |wrong| Err(invalid(vec![wrong])))
+    shop::bounds::REASON.violation("/reason", reason).map_or(Ok(()), |wrong| Err(invalid(vec![wrong])))
 }

@@ -15,8 +15,8 @@ use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
 
 use super::{
     base_document::{self, SCHEME},
+    field_bounds,
     text_bounds::bound_texts,
-    text_formats,
 };
 use crate::{
     auth::{RequiredRole, RouteRoles, is_limited},
@@ -93,7 +93,7 @@ impl RouteTable {
         (mut schemas, mut paths, routes): UtoipaMethodRouter<ApiState>,
     ) -> Self {
         for (_, schema) in &mut schemas {
-            text_formats::spell_out(schema);
+            field_bounds::spell_out(schema);
         }
         for (path, item) in &mut paths.paths {
             for (method, operation) in operations(item) {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use axum::Router;
 use http::Method;
 use serde_json::Value;
-use shop::keys::KeyRole;
+use shop::{bounds::MAX_ORDER_LINES, keys::KeyRole};
 
 use super::{
     base_document::{self, SCHEME},
@@ -97,6 +97,29 @@ fn every_reference_resolves() {
     for part in text.split("\"$ref\": \"#").skip(1) {
         let pointer = part.split('"').next().expect("a string");
         assert!(document.pointer(pointer).is_some(), "{pointer} leads nowhere");
+    }
+}
+
+/// A field that names bounds which there are not would be documented without any.
+#[test]
+fn no_format_is_the_name_of_bounds() {
+    let known = ["date-time", "double", "email", "int32", "int64", "uuid"];
+    let text = openapi_json();
+    for part in text.split("\"format\": \"").skip(1) {
+        let format = part.split('"').next().expect("a string");
+        assert!(known.contains(&format), "{format}");
+    }
+}
+
+#[test]
+fn lists_of_items_are_as_long_as_the_shop_takes_them() {
+    let document = document();
+    for (schema, max) in [("NewOrder", MAX_ORDER_LINES), ("ProductBatch", shop::commands::MAX_BULK_PRODUCTS)]
+    {
+        assert_eq!(
+            document["components"]["schemas"][schema]["properties"]["items"]["maxItems"], max,
+            "{schema}"
+        );
     }
 }
 

@@ -7,7 +7,7 @@ use utoipa::openapi::{
 };
 
 /// PostgreSQL can't search for U+0000.
-const SEARCHABLE: &str = r"^[^\u0000]*$";
+pub(super) const SEARCHABLE: &str = r"^[^\u0000]*$";
 /// The bound of `TextPath`.
 const MAX_PATH_TEXT_LEN: usize = 128;
 

@@ -12,9 +12,9 @@ use crate::{
     orders::{self, CANCEL_ORDER, CancelOrder, Order, OrderStatus, OrderStatusChange, PLACE_ORDER},
     support::{
         audit::{self, AuditActor, AuditEntry},
+        bounds::REQUIRED_REASON,
         change_error::ChangeError,
         outbox,
-        violation::check_required_reason,
     },
 };
 
@@ -75,7 +75,7 @@ pub async fn cancel_order_version(
     expected_version: Option<i64>,
 ) -> Result<Order, CancelOrderError> {
     let by = by.into();
-    if let Some(violation) = check_required_reason("/reason", reason) {
+    if let Some(violation) = REQUIRED_REASON.violation("/reason", reason) {
         return Err(CancelOrderError::Invalid(vec![violation]));
     }
     let input = CancelOrder { order_id, reason: reason.into(), actor: by.actor.into(), expected_version };

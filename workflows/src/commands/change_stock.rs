@@ -8,11 +8,12 @@ use super::{
     shop::Shop,
 };
 use crate::{
-    inventory::{self, Level, MAX_STOCK, Movement, MovementKind, Product},
+    inventory::{self, Level, Movement, MovementKind, Product},
     support::{
         audit::{self, AuditActor, AuditEntry},
+        bounds::{REQUIRED_REASON, STOCK, STOCK_DIFFERENCE},
         change_error::ChangeError,
-        violation::{Violation, check_required_reason},
+        violation::Violation,
     },
 };
 
@@ -61,7 +62,7 @@ pub async fn change_stock(
     expected_version: Option<i64>,
 ) -> Result<Product, StockError> {
     let by = by.into();
-    if let Some(violation) = check_required_reason("/reason", reason) {
+    if let Some(violation) = REQUIRED_REASON.violation("/reason", reason) {
         return Err(StockError::Invalid(vec![violation]));
     }
     let mut tx = shop.pool().begin().await?;
@@ -102,12 +103,12 @@ fn audit_json(level: Level) -> Value {
 
 fn decide(before: Level, change: StockChange) -> Result<i64, StockError> {
     let (pointer, on_hand, lowest) = match change {
-        StockChange::Set(on_hand) => ("/set", Some(on_hand), 0),
+        StockChange::Set(on_hand) => ("/set", Some(on_hand), STOCK.min),
         // Too large a step down is no mistake of form: it depends on what is held now.
-        StockChange::Adjust(delta) => ("/adjust", before.on_hand.checked_add(delta), -MAX_STOCK),
+        StockChange::Adjust(delta) => ("/adjust", before.on_hand.checked_add(delta), STOCK_DIFFERENCE.min),
     };
-    let Some(on_hand) = on_hand.filter(|on_hand| (lowest..=MAX_STOCK).contains(on_hand)) else {
-        let message = format!("must leave 0 to {MAX_STOCK} on hand; there are {}", before.on_hand);
+    let Some(on_hand) = on_hand.filter(|on_hand| (lowest..=STOCK.max).contains(on_hand)) else {
+        let message = format!("must leave 0 to {} on hand; there are {}", STOCK.max, before.on_hand);
         return Err(StockError::Invalid(vec![Violation::new(pointer, "out-of-range", message)]));
     };
     if on_hand < 0 {

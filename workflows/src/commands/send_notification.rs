@@ -13,12 +13,11 @@ use crate::{
     sagas::SENT,
     support::{
         audit::{self, AuditActor, AuditEntry},
-        violation::{self, Validator, Violation},
+        bounds::DEDUP_KEY,
+        validator::Validator,
+        violation::{self, Violation},
     },
 };
-
-/// The longest dedup key, in characters.
-const MAX_DEDUP_KEY_LEN: usize = 128;
 
 /// A message to be sent.
 #[derive(Clone, Debug)]
@@ -35,7 +34,7 @@ impl SendNotification {
     fn violations(&self) -> Vec<Violation> {
         let mut validator = Validator::default();
         if let Some(key) = &self.dedup_key {
-            validator.single_line("/dedup_key", key, 1, MAX_DEDUP_KEY_LEN);
+            validator.text("/dedup_key", key, DEDUP_KEY);
         }
         let mut violations = self.message.violations();
         violations.extend(validator.done());

@@ -12,9 +12,9 @@ use crate::{
     sagas::ORDER_SHIPPED,
     support::{
         audit::{self, AuditActor, AuditEntry},
+        bounds::REASON,
         change_error::ChangeError,
         outbox,
-        violation::check_reason,
     },
 };
 
@@ -48,7 +48,7 @@ pub async fn set_order_status(
 ) -> Result<Order, StatusError> {
     let by = by.into();
     let actor = by.actor;
-    if let Some(violation) = reason.and_then(|reason| check_reason("/reason", reason)) {
+    if let Some(violation) = reason.and_then(|reason| REASON.violation("/reason", reason)) {
         return Err(StatusError::Invalid(vec![violation]));
     }
     let mut tx = shop.pool().begin().await?;

@@ -5,19 +5,23 @@ use serde_json::{Value, json};
 use sqlx_macros::FromRow;
 use uuid::Uuid;
 
-use super::levels::{Level, MAX_STOCK};
-use crate::support::violation::{Validator, Violation};
+use super::levels::Level;
+use crate::support::{
+    bounds::{AMOUNT, CATEGORY, DESCRIPTION, PRODUCT_NAME, SKU, STOCK},
+    validator::Validator,
+    violation::Violation,
+};
 
 /// What a shop says about a product, all but its SKU and what is there.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ProductDetails {
-    /// The name customers see; 1 to 200 characters.
+    /// The name customers see.
     pub name: String,
-    /// Up to 4000 characters.
+    /// It may have several lines.
     #[serde(default)]
     pub description: String,
-    /// 1 to 64 characters.
+    /// The category it is listed in.
     pub category: String,
     /// What one costs, in minor units of the currency.
     pub price: i64,
@@ -53,14 +57,14 @@ impl ProductDetails {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NewProduct {
-    /// The shop's own name for it, unique; 1 to 64 characters.
+    /// The shop's own name for it, unique.
     pub sku: String,
-    /// The name customers see; 1 to 200 characters.
+    /// The name customers see.
     pub name: String,
-    /// Up to 4000 characters.
+    /// It may have several lines.
     #[serde(default)]
     pub description: String,
-    /// 1 to 64 characters.
+    /// The category it is listed in.
     pub category: String,
     /// What one costs, in minor units of the currency.
     pub price: i64,
@@ -78,9 +82,9 @@ impl NewProduct {
     /// Lists all that is wrong with it.
     pub fn violations(&self) -> Vec<Violation> {
         let mut validator = Validator::default();
-        validator.single_line("/sku", &self.sku, 1, 64);
+        validator.text("/sku", &self.sku, SKU);
         self.details().check(&mut validator);
-        validator.range("/initial_stock", self.initial_stock, 0, MAX_STOCK);
+        validator.number("/initial_stock", self.initial_stock, STOCK);
         validator.done()
     }
 
@@ -113,12 +117,12 @@ pub(crate) struct Details<'a> {
 
 impl Details<'_> {
     pub(crate) fn check(&self, validator: &mut Validator) {
-        validator.single_line("/name", self.name, 1, 200);
-        validator.multi_line("/description", self.description, 0, 4000);
-        validator.single_line("/category", self.category, 1, 64);
-        validator.range("/price", self.price, 0, i64::MAX);
+        validator.text("/name", self.name, PRODUCT_NAME);
+        validator.text("/description", self.description, DESCRIPTION);
+        validator.text("/category", self.category, CATEGORY);
+        validator.number("/price", self.price, AMOUNT);
         validator.currency("/currency", self.currency);
-        validator.range("/low_stock_threshold", self.low_stock_threshold, 0, MAX_STOCK);
+        validator.number("/low_stock_threshold", self.low_stock_threshold, STOCK);
     }
 
     /// As the audit shows it.

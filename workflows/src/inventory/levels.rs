@@ -4,9 +4,6 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// The most that can be on hand: sums over a million such ledgers still fit.
-pub(crate) const MAX_STOCK: i64 = 1_000_000_000_000;
-
 /// The stock of one product.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Level {

@@ -7,7 +7,7 @@ use serde_json::json;
 use sqlx_macros::FromRow;
 
 use super::role::KeyRole;
-use crate::support::violation::{Validator, Violation};
+use crate::support::{validator::Validator, violation::Violation};
 
 /// The longest name of a key.
 pub const MAX_NAME_LEN: usize = 64;

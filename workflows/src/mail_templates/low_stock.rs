@@ -4,10 +4,15 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::mail_template::{MailTemplate, mail_template};
-use crate::support::violation::Validator;
+use crate::support::{
+    bounds::{NumberBounds, SKU},
+    validator::Validator,
+};
 
 /// The most products that one letter lists.
 pub(crate) const MAX_LISTED_PRODUCTS: usize = 50;
+
+const MORE: NumberBounds = NumberBounds { name: "more", min: 0, max: 1_000_000 };
 
 /// "There is little left of a product", or of several that became few together.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -18,7 +23,7 @@ pub struct LowStockAlert {
     pub products: Vec<LowProduct>,
     /// Of how many more, which are not listed.
     #[serde(default)]
-    #[schemars(range(min = 0, max = 1_000_000))]
+    #[schemars(range(min = MORE.min, max = MORE.max))]
     pub more: i64,
 }
 
@@ -27,7 +32,7 @@ pub struct LowStockAlert {
 #[serde(deny_unknown_fields)]
 pub struct LowProduct {
     /// What.
-    #[schemars(length(min = 1, max = 64))]
+    #[schemars(length(min = SKU.min, max = SKU.max))]
     pub sku: String,
     /// How many can still be ordered.
     pub available: i64,
@@ -60,9 +65,9 @@ impl MailTemplate for LowStockAlert {
             );
         }
         for (nth, product) in self.products.iter().enumerate().take(MAX_LISTED_PRODUCTS) {
-            validator.single_line(&format!("/products/{nth}/sku"), &product.sku, 1, 64);
+            validator.text(&format!("/products/{nth}/sku"), &product.sku, SKU);
         }
-        validator.range("/more", self.more, 0, 1_000_000);
+        validator.number("/more", self.more, MORE);
     }
 
     fn example() -> Self {

@@ -4,7 +4,13 @@ use askama::Template;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::{notifications::DeliverNotification, support::violation::Validator};
+use crate::{
+    notifications::DeliverNotification,
+    support::{
+        bounds::{MAX_ORDER_LINES, PRODUCT_NAME, QUANTITY, SKU},
+        validator::Validator,
+    },
+};
 
 /// The variables of a template, which are a mail once they are put into it.
 pub(crate) trait MailTemplate: Serialize + DeserializeOwned + JsonSchema {
@@ -74,25 +80,25 @@ fn rendered(template: &impl Template) -> String {
 #[serde(deny_unknown_fields)]
 pub struct MailItem {
     /// What.
-    #[schemars(length(min = 1, max = 64))]
+    #[schemars(length(min = SKU.min, max = SKU.max))]
     pub sku: String,
     /// What it is called.
-    #[schemars(length(min = 1, max = 200))]
+    #[schemars(length(min = PRODUCT_NAME.min, max = PRODUCT_NAME.max))]
     pub name: String,
     /// How many.
-    #[schemars(range(min = 1, max = 1_000_000))]
+    #[schemars(range(min = QUANTITY.min, max = QUANTITY.max))]
     pub quantity: i64,
 }
 
 impl MailItem {
     pub(crate) fn check_all(items: &[Self], validator: &mut Validator) {
-        if !(1..=100).contains(&items.len()) {
-            validator.add("/items", "wrong-length", "must have 1 to 100 items");
+        if !(1..=MAX_ORDER_LINES).contains(&items.len()) {
+            validator.add("/items", "wrong-length", format!("must have 1 to {MAX_ORDER_LINES} items"));
         }
-        for (nth, item) in items.iter().enumerate().take(100) {
-            validator.single_line(&format!("/items/{nth}/sku"), &item.sku, 1, 64);
-            validator.single_line(&format!("/items/{nth}/name"), &item.name, 1, 200);
-            validator.range(format!("/items/{nth}/quantity"), item.quantity, 1, 1_000_000);
+        for (nth, item) in items.iter().enumerate().take(MAX_ORDER_LINES) {
+            validator.text(&format!("/items/{nth}/sku"), &item.sku, SKU);
+            validator.text(&format!("/items/{nth}/name"), &item.name, PRODUCT_NAME);
+            validator.number(&format!("/items/{nth}/quantity"), item.quantity, QUANTITY);
         }
     }
 

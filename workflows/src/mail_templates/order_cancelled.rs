@@ -8,7 +8,10 @@ use super::{
     mail_template::{MailTemplate, mail_template},
     money::money,
 };
-use crate::support::violation::Validator;
+use crate::support::{
+    bounds::{AMOUNT, STATUS_REASON},
+    validator::Validator,
+};
 
 /// "Your order is cancelled."
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -20,10 +23,10 @@ pub struct OrderCancelled {
     #[schemars(regex(pattern = "^[A-Z]{3}$"))]
     pub currency: String,
     /// What it costs, in minor units of the currency.
-    #[schemars(range(min = 0))]
+    #[schemars(range(min = AMOUNT.min))]
     pub total: i64,
     /// Why, in one line.
-    #[schemars(length(max = 2000))]
+    #[schemars(length(max = STATUS_REASON.max))]
     pub reason: String,
 }
 
@@ -44,8 +47,8 @@ impl MailTemplate for OrderCancelled {
 
     fn check(&self, validator: &mut Validator) {
         validator.currency("/currency", &self.currency);
-        validator.range("/total", self.total, 0, i64::MAX);
-        validator.single_line("/reason", &self.reason, 0, 2000);
+        validator.number("/total", self.total, AMOUNT);
+        validator.text("/reason", &self.reason, STATUS_REASON);
     }
 
     fn example() -> Self {

@@ -8,7 +8,10 @@ use super::{
     mail_template::{MailItem, MailTemplate, mail_template},
     money::money,
 };
-use crate::support::violation::Validator;
+use crate::support::{
+    bounds::{AMOUNT, MAX_ORDER_LINES},
+    validator::Validator,
+};
 
 /// "Your order is confirmed."
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -20,10 +23,10 @@ pub struct OrderConfirmed {
     #[schemars(regex(pattern = "^[A-Z]{3}$"))]
     pub currency: String,
     /// What it costs, in minor units of the currency.
-    #[schemars(range(min = 0))]
+    #[schemars(range(min = AMOUNT.min))]
     pub total: i64,
     /// What was ordered; 1 to 100.
-    #[schemars(length(min = 1, max = 100))]
+    #[schemars(length(min = 1, max = MAX_ORDER_LINES))]
     pub items: Vec<MailItem>,
 }
 
@@ -44,7 +47,7 @@ impl MailTemplate for OrderConfirmed {
 
     fn check(&self, validator: &mut Validator) {
         validator.currency("/currency", &self.currency);
-        validator.range("/total", self.total, 0, i64::MAX);
+        validator.number("/total", self.total, AMOUNT);
         MailItem::check_all(&self.items, validator);
     }
 

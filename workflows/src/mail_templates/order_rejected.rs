@@ -8,7 +8,10 @@ use super::{
     mail_template::{MailTemplate, mail_template},
     money::money,
 };
-use crate::support::violation::Validator;
+use crate::support::{
+    bounds::{AMOUNT, MAX_ORDER_LINES, SKU, STATUS_REASON},
+    validator::Validator,
+};
 
 /// "Your order could not be accepted."
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -20,14 +23,14 @@ pub struct OrderRejected {
     #[schemars(regex(pattern = "^[A-Z]{3}$"))]
     pub currency: String,
     /// What it costs, in minor units of the currency.
-    #[schemars(range(min = 0))]
+    #[schemars(range(min = AMOUNT.min))]
     pub total: i64,
     /// Why, in one line; told when no line is short.
-    #[schemars(length(max = 2000))]
+    #[schemars(length(max = STATUS_REASON.max))]
     pub reason: String,
     /// Of what there was too little.
     #[serde(default)]
-    #[schemars(length(max = 100))]
+    #[schemars(length(max = MAX_ORDER_LINES))]
     pub short: Vec<ShortLine>,
 }
 
@@ -36,7 +39,7 @@ pub struct OrderRejected {
 #[serde(deny_unknown_fields)]
 pub struct ShortLine {
     /// What.
-    #[schemars(length(min = 1, max = 64))]
+    #[schemars(length(min = SKU.min, max = SKU.max))]
     pub sku: String,
     /// How many were ordered.
     pub requested: i64,
@@ -61,13 +64,13 @@ impl MailTemplate for OrderRejected {
 
     fn check(&self, validator: &mut Validator) {
         validator.currency("/currency", &self.currency);
-        validator.range("/total", self.total, 0, i64::MAX);
-        validator.single_line("/reason", &self.reason, 0, 2000);
-        if self.short.len() > 100 {
-            validator.add("/short", "wrong-length", "must have at most 100 lines");
+        validator.number("/total", self.total, AMOUNT);
+        validator.text("/reason", &self.reason, STATUS_REASON);
+        if self.short.len() > MAX_ORDER_LINES {
+            validator.add("/short", "wrong-length", format!("must have at most {MAX_ORDER_LINES} lines"));
         }
-        for (nth, line) in self.short.iter().enumerate().take(100) {
-            validator.single_line(&format!("/short/{nth}/sku"), &line.sku, 1, 64);
+        for (nth, line) in self.short.iter().enumerate().take(MAX_ORDER_LINES) {
+            validator.text(&format!("/short/{nth}/sku"), &line.sku, SKU);
         }
     }
 

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::mail_template::{MailItem, MailTemplate, mail_template};
-use crate::support::violation::Validator;
+use crate::support::validator::Validator;
 
 /// "Your order is on its way."
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     notifications::DeliverNotification,
-    support::violation::{Validator, Violation},
+    support::{validator::Validator, violation::Violation},
 };
 
 /// A template and what it takes.

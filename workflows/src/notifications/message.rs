@@ -4,7 +4,11 @@ use engine::SagaName;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::support::violation::{Validator, Violation};
+use crate::support::{
+    bounds::{MAIL_ADDRESS, MAIL_HTML, MAIL_TEXT, SUBJECT},
+    validator::Validator,
+    violation::Violation,
+};
 
 /// The saga's name and input. Its id is the notification's.
 pub const DELIVER_NOTIFICATION: SagaName<DeliverNotification> = SagaName::new("deliver-notification");
@@ -22,10 +26,10 @@ pub struct DeliverNotification {
     /// The recipient's address.
     pub to: String,
     /// One line, up to 200 characters.
-    #[schemars(length(min = 1, max = 200))]
+    #[schemars(length(min = SUBJECT.min, max = SUBJECT.max))]
     pub subject: String,
     /// Up to 65,536 characters.
-    #[schemars(length(min = 1, max = 65_536))]
+    #[schemars(length(min = MAIL_TEXT.min, max = MAIL_TEXT.max))]
     pub text: String,
     /// The same as HTML, up to 131,072 characters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -42,11 +46,11 @@ impl DeliverNotification {
     /// longer: they hold what callers wrote elsewhere, a hundred lines of it, and escaped.
     pub(crate) fn violations_within(&self, times: usize) -> Vec<Violation> {
         let mut validator = Validator::default();
-        validator.email("/to", &self.to);
-        validator.single_line("/subject", &self.subject, 1, 200);
-        validator.multi_line("/text", &self.text, 1, times * 65_536);
+        validator.text("/to", &self.to, MAIL_ADDRESS);
+        validator.text("/subject", &self.subject, SUBJECT);
+        validator.text("/text", &self.text, MAIL_TEXT.times(times));
         if let Some(html) = &self.html {
-            validator.multi_line("/html", html, 1, times * 131_072);
+            validator.text("/html", html, MAIL_HTML.times(times));
         }
         validator.done()
     }

@@ -3,14 +3,16 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::support::bounds::{QUANTITY, SKU};
+
 /// One line of an order to be placed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct OrderItem {
-    /// The product's SKU.
-    #[schemars(length(min = 1, max = 64))]
+    /// The SKU of the product.
+    #[schemars(length(min = SKU.min, max = SKU.max))]
     pub sku: String,
-    /// How many: 1 to 1,000,000.
-    #[schemars(range(min = 1, max = 1_000_000))]
+    /// The quantity.
+    #[schemars(range(min = QUANTITY.min, max = QUANTITY.max))]
     pub quantity: i64,
 }

@@ -6,13 +6,11 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::item::OrderItem;
-use crate::support::violation::{Validator, Violation};
-
-/// The most lines an order can have.
-const MAX_LINES: usize = 100;
-
-/// The most of one line.
-const MAX_QUANTITY: i64 = 1_000_000;
+use crate::support::{
+    bounds::{MAIL_ADDRESS, MAX_ORDER_LINES, QUANTITY, SKU},
+    validator::Validator,
+    violation::Violation,
+};
 
 /// An order to be placed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -73,14 +71,14 @@ pub(crate) fn check(order_id: Uuid, customer_email: &str, items: &[OrderItem]) -
     if order_id.get_version_num() != 7 {
         validator.add("/order_id", "not-a-uuid-v7", "must be a UUID of version 7: orders are listed by it");
     }
-    validator.email("/customer_email", customer_email);
-    if !(1..=MAX_LINES).contains(&items.len()) {
-        validator.add("/items", "wrong-length", format!("must have 1 to {MAX_LINES} lines"));
+    validator.text("/customer_email", customer_email, MAIL_ADDRESS);
+    if !(1..=MAX_ORDER_LINES).contains(&items.len()) {
+        validator.add("/items", "wrong-length", format!("must have 1 to {MAX_ORDER_LINES} lines"));
         return validator.done();
     }
     for (nth, item) in items.iter().enumerate() {
-        validator.single_line(&format!("/items/{nth}/sku"), &item.sku, 1, 64);
-        validator.range(format!("/items/{nth}/quantity"), item.quantity, 1, MAX_QUANTITY);
+        validator.text(&format!("/items/{nth}/sku"), &item.sku, SKU);
+        validator.number(&format!("/items/{nth}/quantity"), item.quantity, QUANTITY);
     }
     validator.done()
 }
@@ -108,13 +106,13 @@ mod tests {
 
     #[test]
     fn a_good_order_has_nothing_wrong() {
-        assert_eq!(found(&order(vec![item(1), item(MAX_QUANTITY)])), []);
-        assert_eq!(found(&order(vec![item(1); MAX_LINES])), []);
+        assert_eq!(found(&order(vec![item(1), item(QUANTITY.max)])), []);
+        assert_eq!(found(&order(vec![item(1); MAX_ORDER_LINES])), []);
     }
 
     #[test]
     fn everything_that_is_wrong_is_named_at_once() {
-        let mut wrong = order(vec![item(0), OrderItem { sku: "a\0".into(), quantity: MAX_QUANTITY + 1 }]);
+        let mut wrong = order(vec![item(0), OrderItem { sku: "a\0".into(), quantity: QUANTITY.max + 1 }]);
         wrong.customer_email = "nobody".into();
         wrong.order_id = Uuid::nil();
         let pointers: Vec<_> = found(&wrong).into_iter().map(|(pointer, _)| pointer).collect();
@@ -126,7 +124,7 @@ mod tests {
 
     #[test]
     fn an_order_has_one_to_a_hundred_lines() {
-        for items in [vec![], vec![item(1); MAX_LINES + 1]] {
+        for items in [vec![], vec![item(1); MAX_ORDER_LINES + 1]] {
             assert_eq!(found(&order(items)), [("/items".to_owned(), "wrong-length".to_owned())]);
         }
     }

@@ -23,8 +23,8 @@ use crate::{
     notifications::DELIVER_NOTIFICATION,
     orders::{self, CANCEL_ORDER, CancelOrder, ChangedOrder, OrderStatus, OrderStatusChange},
     support::{
+        bounds::{REASON, REQUIRED_REASON},
         outbox,
-        violation::{check_reason, check_required_reason},
     },
 };
 
@@ -84,9 +84,8 @@ impl TransactionStep for BeginCancellation {
 }
 
 fn cancellable(input: &CancelOrder, found: Option<(OrderStatus, i64)>) -> Result<OrderStatus, Failure> {
-    if let Some(violation) =
-        check_required_reason("/reason", &input.reason).or_else(|| check_reason("/actor", &input.actor))
-    {
+    let wrong = REQUIRED_REASON.violation("/reason", &input.reason);
+    if let Some(violation) = wrong.or_else(|| REASON.violation("/actor", &input.actor)) {
         return Err(not_cancellable(format!("{} {}", violation.pointer, violation.message)));
     }
     let Some((status, version)) = found else {

@@ -2,7 +2,7 @@
 
 use std::{str::FromStr, sync::Arc};
 
-use super::violation::is_email;
+use super::email::is_email;
 
 /// The most addresses: each is a mail that is stored while rows of stock are locked.
 const MAX_ADMIN_EMAILS: usize = 20;

@@ -4,7 +4,12 @@ use lettre::{Address, message::Mailbox};
 use url::Host;
 
 /// RFC 5321, 4.5.3.1.3: a path has at most 256 octets with its brackets.
-const MAX_ADDRESS_BYTES: usize = 254;
+pub(crate) const MAX_ADDRESS_BYTES: usize = 254;
+
+/// Whether it is a bare mail address that the mailer will take.
+pub(crate) fn is_email(text: &str) -> bool {
+    bare_address(text).is_some()
+}
 
 /// Reads a bare address that a mail can be written to; none for what only looks like one, such as an address with a name,
 /// a quoted local part, or a host in brackets.

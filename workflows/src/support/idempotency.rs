@@ -6,5 +6,5 @@ mod response;
 mod write;
 
 pub use request::begin;
-pub use response::{Begin, IN_FLIGHT_TIMEOUT, RETENTION, RecordedResponse};
+pub use response::{Begin, IN_FLIGHT_TIMEOUT, MAX_KEY_LEN, RETENTION, RecordedResponse};
 pub use write::{abandon, finish, purge};

@@ -69,7 +69,7 @@ pub(crate) struct DeadJobError {
 #[serde(deny_unknown_fields)]
 pub(crate) struct DeadJobRetry {
     /// For the audit.
-    #[schema(max_length = 500, format = "any-line")]
+    #[schema(format = "reason")]
     pub(crate) reason: Option<String>,
 }
 
@@ -78,7 +78,7 @@ pub(crate) struct DeadJobRetry {
 #[serde(deny_unknown_fields)]
 pub(crate) struct DeadJobDiscard {
     /// For the audit.
-    #[schema(min_length = 1, max_length = 500, format = "any-line", example = "the customer was called")]
+    #[schema(min_length = 1, format = "reason", example = "the customer was called")]
     pub(crate) reason: String,
     /// Discards it even if the workflow died in an undo, and leaves what is not undone as it is: you have taken care of
     /// it.
@@ -101,7 +101,7 @@ pub(crate) struct DeadJobsRetry {
     #[serde(default)]
     pub(crate) dry_run: bool,
     /// For the audit.
-    #[schema(max_length = 500, format = "any-line")]
+    #[schema(format = "reason")]
     pub(crate) reason: Option<String>,
 }
 
@@ -145,7 +145,7 @@ pub(crate) struct DeadJobsDiscard {
     #[serde(default)]
     pub(crate) dry_run: bool,
     /// For the audit.
-    #[schema(min_length = 1, max_length = 500, format = "any-line", example = "the customers were called")]
+    #[schema(min_length = 1, format = "reason", example = "the customers were called")]
     pub(crate) reason: String,
     /// Discards also those whose workflows died in an undo, and leaves what is not undone as it is; otherwise they are
     /// skipped.

@@ -96,20 +96,20 @@ pub(crate) struct NewNotification {
 #[expect(dead_code, reason = "it is only documented")]
 struct WrittenNotification {
     /// The recipient's address.
-    #[schema(format = Email, max_length = 254, example = "a@example.com")]
+    #[schema(format = "mail-address", example = "a@example.com")]
     to: String,
     /// The subject, one line.
-    #[schema(min_length = 1, max_length = 200, format = "line")]
+    #[schema(format = "subject")]
     subject: String,
     /// The body as plain text.
-    #[schema(min_length = 1, max_length = 65_536, format = "prose")]
+    #[schema(format = "mail-text")]
     text: String,
     /// The body as HTML, sent as it is. The whole request may have 256 KiB; characters beyond ASCII take more than one
     /// byte.
-    #[schema(min_length = 1, max_length = 131_072, format = "prose")]
+    #[schema(format = "mail-html")]
     html: Option<String>,
     /// Of all mails with the same key only the first is ever sent.
-    #[schema(min_length = 1, max_length = 128, format = "line")]
+    #[schema(format = "dedup-key")]
     dedup_key: Option<String>,
 }
 
@@ -119,7 +119,7 @@ struct WrittenNotification {
 #[expect(dead_code, reason = "it is only documented")]
 struct TemplatedNotification {
     /// The recipient's address.
-    #[schema(format = Email, max_length = 254, example = "a@example.com")]
+    #[schema(format = "mail-address", example = "a@example.com")]
     to: String,
     /// The name of a template; `GET /api/notification-templates` lists them.
     #[schema(example = "low-stock")]
@@ -127,7 +127,7 @@ struct TemplatedNotification {
     /// The variables of the template: all of them, and no others.
     variables: Map<String, Value>,
     /// Of all mails with the same key only the first is ever sent.
-    #[schema(min_length = 1, max_length = 128, format = "line")]
+    #[schema(format = "dedup-key")]
     dedup_key: Option<String>,
 }
 

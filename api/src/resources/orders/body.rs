@@ -21,7 +21,7 @@ pub(crate) struct NewOrder {
     /// The customer who orders.
     pub(crate) customer_id: Uuid,
     /// Where mails about the order go.
-    #[schema(format = Email, max_length = 254, example = "a@example.com")]
+    #[schema(format = "mail-address", example = "a@example.com")]
     pub(crate) customer_email: String,
     /// The lines. Lines with the same SKU are added up when stock is reserved.
     #[schema(min_items = 1, max_items = 100, value_type = Vec<NewOrderItem>)]
@@ -33,10 +33,10 @@ pub(crate) struct NewOrder {
 #[serde(deny_unknown_fields)]
 pub(crate) struct NewOrderItem {
     /// The SKU of the product.
-    #[schema(min_length = 1, max_length = 64, format = "line", example = "TEA-1")]
+    #[schema(format = "sku", example = "TEA-1")]
     pub(crate) sku: String,
     /// The quantity.
-    #[schema(minimum = 1, maximum = 1_000_000, example = 2)]
+    #[schema(format = "quantity", example = 2)]
     pub(crate) quantity: i64,
 }
 
@@ -49,7 +49,7 @@ pub(crate) struct StatusUpdate {
     #[schema(value_type = OrderStatus)]
     pub(crate) status: orders::OrderStatus,
     /// The reason, for the timeline.
-    #[schema(max_length = 500, format = "any-line")]
+    #[schema(format = "reason")]
     pub(crate) reason: Option<String>,
 }
 
@@ -58,7 +58,7 @@ pub(crate) struct StatusUpdate {
 #[serde(deny_unknown_fields)]
 pub(crate) struct OrderCancellation {
     /// The reason, for the timeline and the customer.
-    #[schema(min_length = 1, max_length = 500, format = "non-blank-line", example = "changed my mind")]
+    #[schema(format = "required-reason", example = "changed my mind")]
     pub(crate) reason: String,
 }
 

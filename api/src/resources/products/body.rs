@@ -20,31 +20,31 @@ use crate::resources::page::list;
 #[serde(deny_unknown_fields)]
 pub(crate) struct NewProduct {
     /// The unique name of the product in the shop.
-    #[schema(min_length = 1, max_length = 64, format = "line", example = "TEA-1")]
+    #[schema(format = "sku", example = "TEA-1")]
     pub(crate) sku: String,
     /// The name that customers see.
-    #[schema(min_length = 1, max_length = 200, format = "line")]
+    #[schema(format = "product-name")]
     pub(crate) name: String,
     /// The description; it may have several lines.
     #[serde(default)]
-    #[schema(max_length = 4000, format = "prose")]
+    #[schema(format = "description")]
     pub(crate) description: String,
     /// The category in which the product is listed.
-    #[schema(min_length = 1, max_length = 64, format = "line")]
+    #[schema(format = "category")]
     pub(crate) category: String,
     /// The price of one, in minor units of the currency.
-    #[schema(minimum = 0)]
+    #[schema(format = "amount")]
     pub(crate) price: i64,
     /// ISO 4217.
     #[schema(value_type = Currency)]
     pub(crate) currency: String,
     /// The stock on hand at the beginning.
     #[serde(default)]
-    #[schema(minimum = 0, maximum = 1_000_000_000_000_i64)]
+    #[schema(format = "stock")]
     pub(crate) initial_stock: i64,
     /// The stock is low when this many or fewer are available.
     #[serde(default)]
-    #[schema(minimum = 0, maximum = 1_000_000_000_000_i64)]
+    #[schema(format = "stock")]
     pub(crate) low_stock_threshold: i64,
 }
 
@@ -53,29 +53,29 @@ pub(crate) struct NewProduct {
 #[serde(deny_unknown_fields)]
 pub(crate) struct ListedProduct {
     /// The SKU, by which the product is found.
-    #[schema(min_length = 1, max_length = 64, format = "line", example = "TEA-1")]
+    #[schema(format = "sku", example = "TEA-1")]
     pub(crate) sku: String,
     /// The name that customers see.
-    #[schema(min_length = 1, max_length = 200, format = "line")]
+    #[schema(format = "product-name")]
     pub(crate) name: String,
     /// The description; it may have several lines. Omitted or `null`, it stays as it is; a new product has none.
-    #[schema(max_length = 4000, format = "prose")]
+    #[schema(format = "description")]
     pub(crate) description: Option<String>,
     /// The category in which the product is listed.
-    #[schema(min_length = 1, max_length = 64, format = "line")]
+    #[schema(format = "category")]
     pub(crate) category: String,
     /// The price of one, in minor units of the currency.
-    #[schema(minimum = 0)]
+    #[schema(format = "amount")]
     pub(crate) price: i64,
     #[schema(value_type = Currency)]
     pub(crate) currency: String,
     /// The stock on hand of a new product; ignored for an existing one.
     #[serde(default)]
-    #[schema(minimum = 0, maximum = 1_000_000_000_000_i64)]
+    #[schema(format = "stock")]
     pub(crate) initial_stock: i64,
     /// The stock is low when this many or fewer are available. Omitted or `null`, it stays as it is; 0 for a new
     /// product.
-    #[schema(minimum = 0, maximum = 1_000_000_000_000_i64)]
+    #[schema(format = "stock")]
     pub(crate) low_stock_threshold: Option<i64>,
 }
 
@@ -84,24 +84,24 @@ pub(crate) struct ListedProduct {
 #[serde(deny_unknown_fields)]
 pub(crate) struct ProductUpdate {
     /// The name that customers see.
-    #[schema(min_length = 1, max_length = 200, format = "line")]
+    #[schema(format = "product-name")]
     pub(crate) name: String,
     /// The description.
     #[serde(default)]
-    #[schema(max_length = 4000, format = "prose")]
+    #[schema(format = "description")]
     pub(crate) description: String,
     /// The category in which the product is listed.
-    #[schema(min_length = 1, max_length = 64, format = "line")]
+    #[schema(format = "category")]
     pub(crate) category: String,
     /// The price of one, in minor units of the currency.
-    #[schema(minimum = 0)]
+    #[schema(format = "amount")]
     pub(crate) price: i64,
     /// ISO 4217.
     #[schema(value_type = Currency)]
     pub(crate) currency: String,
     /// The stock is low when this many or fewer are available.
     #[serde(default)]
-    #[schema(minimum = 0, maximum = 1_000_000_000_000_i64)]
+    #[schema(format = "stock")]
     pub(crate) low_stock_threshold: i64,
 }
 
@@ -121,10 +121,10 @@ pub(crate) struct StockUpdate {
 #[expect(dead_code, reason = "it is only documented")]
 struct StockCount {
     /// The counted number.
-    #[schema(minimum = 0, maximum = 1_000_000_000_000_i64)]
+    #[schema(format = "stock")]
     set: i64,
     /// The reason, for the ledger.
-    #[schema(min_length = 1, max_length = 500, format = "non-blank-line", example = "count")]
+    #[schema(format = "required-reason", example = "count")]
     reason: String,
 }
 
@@ -134,10 +134,10 @@ struct StockCount {
 #[expect(dead_code, reason = "it is only documented")]
 struct StockAdjustment {
     /// The difference; negative for fewer.
-    #[schema(minimum = -1_000_000_000_000_i64, maximum = 1_000_000_000_000_i64)]
+    #[schema(format = "stock-difference")]
     adjust: i64,
     /// The reason, for the ledger.
-    #[schema(min_length = 1, max_length = 500, format = "non-blank-line", example = "damaged")]
+    #[schema(format = "required-reason", example = "damaged")]
     reason: String,
 }
 

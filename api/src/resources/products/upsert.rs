@@ -3,7 +3,7 @@
 use axum::{extract::State, response::Response};
 use serde::{Deserialize, Serialize};
 use shop::{
-    Violation,
+    Violation, bounds,
     commands::{self, BulkItem, MAX_BULK_PRODUCTS, UpsertError, Upserted},
 };
 use utoipa::ToSchema;
@@ -152,9 +152,6 @@ pub(crate) async fn upsert_products(
     answer
 }
 
-/// The longest SKU, in characters; a longer text is not repeated in the result.
-const MAX_SKU_LEN: usize = 64;
-
 /// Decodes the items one by one; of malformed ones it reads the SKU, if there is one.
 fn read(items: &RawItems<MAX_BULK_PRODUCTS>) -> (Vec<Option<String>>, Vec<BulkItem>) {
     #[derive(Deserialize)]
@@ -168,7 +165,8 @@ fn read(items: &RawItems<MAX_BULK_PRODUCTS>) -> (Vec<Option<String>>, Vec<BulkIt
             (named, Err(problem.into_errors().into_iter().map(violation).collect()))
         }
     });
-    let short = |sku: &String| sku.chars().count() <= MAX_SKU_LEN;
+    // A longer text is not repeated in the result.
+    let short = |sku: &String| sku.chars().count() <= bounds::SKU.max;
     read.map(|(sku, item)| (sku.filter(short), item)).unzip()
 }
 

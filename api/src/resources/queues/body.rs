@@ -42,7 +42,7 @@ pub(crate) struct QueueChange {
     /// `true` pauses it, `false` resumes it.
     pub(crate) paused: bool,
     /// The reason, for the audit; required to pause.
-    #[schema(min_length = 1, max_length = 500, format = "any-line", example = "the mail server moves")]
+    #[schema(min_length = 1, format = "reason", example = "the mail server moves")]
     pub(crate) reason: Option<String>,
 }
 

@@ -34,7 +34,7 @@ pub(crate) struct NewWorkflow {
 #[serde(deny_unknown_fields)]
 pub(crate) struct WorkflowCancellation {
     /// The reason, for the history.
-    #[schema(max_length = 500, format = "any-line")]
+    #[schema(format = "reason")]
     pub(crate) reason: Option<String>,
 }
 

@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
+/// The longest key, in characters.
+pub const MAX_KEY_LEN: usize = 255;
+
 /// How long an answer is kept.
 pub const RETENTION: Duration = Duration::from_hours(24);
 

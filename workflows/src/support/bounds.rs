@@ -1,0 +1,244 @@
+//! The bounds of the texts and numbers that callers send, each said once: the checks, the JSON schemas of sagas and the
+//! OpenAPI document read them here, and a test compares the constraints of the database with them.
+//!
+//! They are constants, and not types such as `Line<1, 64>`: a wrong text has to be decoded all the same, so that it is
+//! listed with everything else that is wrong, and a type of a text that was not checked yet would promise nothing.
+
+use super::{
+    email::{MAX_ADDRESS_BYTES, is_email},
+    violation::Violation,
+};
+
+/// Which characters a text may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TextKind {
+    /// One line that neither begins nor ends with white space.
+    Line,
+    /// One line, which may be empty.
+    AnyLine,
+    /// One line that is not blank: an explanation.
+    NonBlankLine,
+    /// Many lines: no control characters but tabs and line ends.
+    MultiLine,
+    /// A mail address that the mailer takes, without a name.
+    MailAddress,
+}
+
+impl TextKind {
+    /// The regular expression of the allowed texts, in the dialect of JSON Schema; none for mail addresses, which have a
+    /// format of their own.
+    pub const fn pattern(self) -> Option<&'static str> {
+        match self {
+            Self::Line => Some(
+                r"^[^\u0000-\u001f\u007f-\u009f\s]([^\u0000-\u001f\u007f-\u009f]*[^\u0000-\u001f\u007f-\u009f\s])?$",
+            ),
+            Self::AnyLine => Some(r"^[^\u0000-\u001f\u007f-\u009f]*$"),
+            Self::NonBlankLine => Some(
+                r"^[^\u0000-\u001f\u007f-\u009f]*[^\u0000-\u001f\u007f-\u009f\s][^\u0000-\u001f\u007f-\u009f]*$",
+            ),
+            Self::MultiLine => Some(r"^[^\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f]*$"),
+            Self::MailAddress => None,
+        }
+    }
+
+    fn allows(self, c: char) -> bool {
+        !c.is_control() || (self == Self::MultiLine && matches!(c, '\n' | '\r' | '\t'))
+    }
+}
+
+/// The bounds of a text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TextBounds {
+    /// By which the OpenAPI document's fields refer to these bounds, as their `format`.
+    pub name: &'static str,
+    /// Which characters it may have.
+    pub kind: TextKind,
+    /// The fewest characters.
+    pub min: usize,
+    /// The most characters.
+    pub max: usize,
+}
+
+impl TextBounds {
+    /// What is wrong with a text, if anything is.
+    pub fn violation(&self, pointer: &str, text: &str) -> Option<Violation> {
+        let Self { kind, min, max, .. } = *self;
+        let wrong = |code, message: &str| Some(Violation::new(pointer, code, message));
+        match kind {
+            TextKind::MailAddress if is_email(text) => None,
+            TextKind::MailAddress => {
+                wrong("not-an-email-address", "must be an e-mail address, such as a@example.com")
+            }
+            TextKind::NonBlankLine if text.trim().is_empty() => {
+                wrong("wrong-length", &format!("say why, in {min} to {max} characters"))
+            }
+            TextKind::NonBlankLine => {
+                Self { kind: TextKind::AnyLine, min: 0, ..*self }.violation(pointer, text)
+            }
+            TextKind::Line | TextKind::AnyLine | TextKind::MultiLine => {
+                if !text.chars().all(|c| kind.allows(c)) {
+                    wrong("control-character", "must not contain control characters")
+                } else if kind == TextKind::Line && text.trim() != text {
+                    wrong("surrounding-space", "must not begin or end with white space")
+                } else if !(min..=max).contains(&text.chars().count()) {
+                    wrong("wrong-length", &format!("must have {min} to {max} characters"))
+                } else {
+                    None
+                }
+            }
+        }
+    }
+
+    /// The same for texts that may be so many times as long.
+    #[must_use]
+    pub(crate) const fn times(self, times: usize) -> Self {
+        Self { max: times * self.max, ..self }
+    }
+}
+
+/// The bounds of a number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NumberBounds {
+    /// By which the OpenAPI document's fields refer to these bounds, as their `format`.
+    pub name: &'static str,
+    /// The smallest number.
+    pub min: i64,
+    /// The largest number.
+    pub max: i64,
+}
+
+impl NumberBounds {
+    /// What is wrong with a number, if anything is.
+    pub(crate) fn violation(&self, pointer: &str, number: i64) -> Option<Violation> {
+        let Self { min, max, .. } = *self;
+        let message = || format!("must be from {min} to {max}");
+        (!(min..=max).contains(&number)).then(|| Violation::new(pointer, "out-of-range", message()))
+    }
+}
+
+/// The unique name of a product in the shop.
+pub const SKU: TextBounds = TextBounds { name: "sku", kind: TextKind::Line, min: 1, max: 64 };
+/// The name of a product that customers see.
+pub const PRODUCT_NAME: TextBounds =
+    TextBounds { name: "product-name", kind: TextKind::Line, min: 1, max: 200 };
+/// The description of a product.
+pub const DESCRIPTION: TextBounds =
+    TextBounds { name: "description", kind: TextKind::MultiLine, min: 0, max: 4000 };
+/// The category of a product.
+pub const CATEGORY: TextBounds = TextBounds { name: "category", kind: TextKind::Line, min: 1, max: 64 };
+/// The reason that a person may give for a change.
+pub const REASON: TextBounds = TextBounds { name: "reason", kind: TextKind::AnyLine, min: 0, max: 500 };
+/// The reason that a person has to give for a change.
+pub const REQUIRED_REASON: TextBounds =
+    TextBounds { name: "required-reason", kind: TextKind::NonBlankLine, min: 1, max: 500 };
+/// Why an order has the status that it has, as its customer is told: a person's reason, or the saga's own.
+pub(crate) const STATUS_REASON: TextBounds =
+    TextBounds { name: "status-reason", kind: TextKind::AnyLine, min: 0, max: 2000 };
+/// The address of a customer, or of the recipient of a mail.
+pub const MAIL_ADDRESS: TextBounds =
+    TextBounds { name: "mail-address", kind: TextKind::MailAddress, min: 0, max: MAX_ADDRESS_BYTES };
+/// The subject of a mail.
+pub const SUBJECT: TextBounds = TextBounds { name: "subject", kind: TextKind::Line, min: 1, max: 200 };
+/// The body of a mail as plain text.
+pub const MAIL_TEXT: TextBounds =
+    TextBounds { name: "mail-text", kind: TextKind::MultiLine, min: 1, max: 65_536 };
+/// The body of a mail as HTML.
+pub const MAIL_HTML: TextBounds =
+    TextBounds { name: "mail-html", kind: TextKind::MultiLine, min: 1, max: 131_072 };
+/// The key by which a mail is sent only once.
+pub const DEDUP_KEY: TextBounds = TextBounds { name: "dedup-key", kind: TextKind::Line, min: 1, max: 128 };
+
+/// The bounds of all texts in the OpenAPI document.
+pub const TEXTS: [TextBounds; 11] = [
+    SKU,
+    PRODUCT_NAME,
+    DESCRIPTION,
+    CATEGORY,
+    REASON,
+    REQUIRED_REASON,
+    MAIL_ADDRESS,
+    SUBJECT,
+    MAIL_TEXT,
+    MAIL_HTML,
+    DEDUP_KEY,
+];
+
+/// The most lines of an order.
+pub const MAX_ORDER_LINES: usize = 100;
+/// The quantity of one line of an order.
+pub const QUANTITY: NumberBounds = NumberBounds { name: "quantity", min: 1, max: 1_000_000 };
+/// An amount of money, in minor units of its currency.
+pub const AMOUNT: NumberBounds = NumberBounds { name: "amount", min: 0, max: i64::MAX };
+/// The stock of a product: sums over a million such ledgers still fit.
+pub const STOCK: NumberBounds = NumberBounds { name: "stock", min: 0, max: 1_000_000_000_000 };
+/// The difference by which stock is adjusted.
+pub const STOCK_DIFFERENCE: NumberBounds =
+    NumberBounds { name: "stock-difference", min: -STOCK.max, max: STOCK.max };
+
+/// The bounds of all numbers in the OpenAPI document.
+pub const NUMBERS: [NumberBounds; 4] = [QUANTITY, AMOUNT, STOCK, STOCK_DIFFERENCE];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn code(bounds: TextBounds, text: &str) -> Option<String> {
+        bounds.violation("/text", text).map(|violation| violation.code)
+    }
+
+    #[test]
+    fn a_nul_character_never_reaches_the_database() {
+        for bounds in TEXTS {
+            assert!(bounds.violation("/text", "a\0b").is_some(), "{}", bounds.name);
+        }
+    }
+
+    #[test]
+    fn a_reason_that_has_to_be_given_says_something() {
+        for nothing in ["", " ", "\u{2003}\u{a0}"] {
+            assert_eq!(code(REQUIRED_REASON, nothing).as_deref(), Some("wrong-length"), "{nothing:?}");
+            assert_eq!(code(REASON, nothing), None, "{nothing:?}");
+        }
+        assert_eq!(code(REQUIRED_REASON, " count "), None);
+        for wrong in ["a\0b".to_owned(), "x".repeat(501)] {
+            assert!(code(REQUIRED_REASON, &wrong).is_some());
+        }
+    }
+
+    #[test]
+    fn lengths_are_counted_in_characters() {
+        let three = TextBounds { max: 3, ..SKU };
+        assert_eq!(code(three, "茶茶茶"), None);
+        assert_eq!(code(three, "茶茶茶茶").as_deref(), Some("wrong-length"));
+        assert_eq!(code(three, "").as_deref(), Some("wrong-length"));
+    }
+
+    #[test]
+    fn only_text_of_many_lines_may_have_line_ends() {
+        assert_eq!(code(DESCRIPTION, "one\r\n\ttwo"), None);
+        assert_eq!(code(REASON, "one\ntwo").as_deref(), Some("control-character"));
+    }
+
+    #[test]
+    fn a_line_does_not_begin_or_end_with_white_space() {
+        assert_eq!(code(SKU, " A").as_deref(), Some("surrounding-space"));
+        assert_eq!(code(REASON, " A"), None);
+    }
+
+    #[test]
+    fn an_address_needs_a_name_and_a_host() {
+        for wrong in [
+            "",
+            "a",
+            "a@",
+            "@example.com",
+            "a b@example.com",
+            "a@example.com\r\nBcc: b@example.com",
+            "\"john doe\"@example.com",
+            "a@[192.0.2.1]",
+        ] {
+            assert_eq!(code(MAIL_ADDRESS, wrong).as_deref(), Some("not-an-email-address"), "{wrong}");
+        }
+        assert_eq!(code(MAIL_ADDRESS, "a+b@example.com"), None);
+    }
+}
