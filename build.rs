@@ -1,4 +1,4 @@
-//! Tells the binary the profile that it is compiled in. Cargo names it nowhere but in the folder that it builds in:
+//! Passes the cargo profile to the binary. Cargo tells it to build scripts only through the folder that it builds in:
 //! `target/<profile>/build/sagaline-<hash>/out`, where the profile `dev` is called `debug`.
 
 use std::{env, path::PathBuf};

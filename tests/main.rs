@@ -1,4 +1,4 @@
-//! The one integration binary: one link, one server, every test a module under `it/`.
+//! The one integration test binary: one link, one server, and every test a module under `it/`.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 

@@ -1,4 +1,4 @@
-//! What the tests stand on: real servers, real processes, a database each.
+//! Fixtures of the tests: real servers, real processes, and a database for each test.
 
 mod database;
 mod process;

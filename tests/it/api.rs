@@ -1,4 +1,4 @@
-//! The HTTP edge, as a client sees it: a real listener, a real database, workers in the process.
+//! The REST API as a client sees it: a real listener, a real database, and workers in the same process.
 
 mod access;
 mod audit;

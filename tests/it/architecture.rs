@@ -1,5 +1,5 @@
-//! ARCHITECTURE.md's edges between crates, read off `cargo metadata`, and its order of folders inside them, read off the
-//! sources.
+//! Checks ARCHITECTURE.md: which crates may depend on which, by `cargo metadata`, and the order of folders inside each
+//! crate, by the sources.
 
 mod arrows;
 mod layers;
@@ -14,7 +14,7 @@ use std::{
     process::Command,
 };
 
-/// Which of our crates each may know, and which outside crates it alone may know.
+/// Each crate with the crates of ours that it may depend on, and the external crates that only it may use.
 const EDGES: [(&str, &[&str]); 7] = [
     ("sagaline-breakers", &[]),
     ("sagaline-devkit", &[]),
@@ -46,7 +46,7 @@ const RESERVED: [(&str, &str); 9] = [
     ("failsafe", "sagaline-breakers"),
 ];
 
-/// Every workspace crate with what it depends on outside of tests.
+/// The dependencies of every workspace crate, without those of its tests.
 fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
     let output = Command::new(env!("CARGO"))
         .args(["metadata", "--format-version", "1", "--no-deps", "--locked", "--offline"])
@@ -68,18 +68,18 @@ fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
 }
 
 #[test]
-fn crates_know_only_whom_they_may() {
+fn crates_depend_only_on_allowed_crates() {
     let dependencies = dependencies();
     let ours: BTreeSet<_> = dependencies.keys().cloned().collect();
     assert_eq!(ours, EDGES.iter().map(|(name, _)| (*name).to_owned()).collect());
     for (name, allowed) in EDGES {
         let known: BTreeSet<_> = dependencies[name].intersection(&ours).map(String::as_str).collect();
-        let strangers: Vec<_> = known.iter().filter(|known| !allowed.contains(known)).collect();
-        assert!(strangers.is_empty(), "{name} must not know {strangers:?}");
+        let unknown: Vec<_> = known.iter().filter(|known| !allowed.contains(known)).collect();
+        assert!(unknown.is_empty(), "{name} must not depend on {unknown:?}");
     }
 }
 
-/// The fault hooks may be in what tests run, and in nothing else.
+/// The fault hooks may be enabled only by dependencies of tests.
 #[test]
 fn no_normal_dependency_enables_the_fault_hooks() {
     let output = Command::new(env!("CARGO"))
@@ -96,7 +96,7 @@ fn no_normal_dependency_enables_the_fault_hooks() {
 }
 
 #[test]
-fn axum_and_apalis_are_known_to_one_crate_each() {
+fn axum_and_apalis_are_dependencies_of_one_crate_each() {
     for (name, known) in dependencies() {
         for (reserved, owner) in RESERVED {
             assert!(
@@ -108,29 +108,29 @@ fn axum_and_apalis_are_known_to_one_crate_each() {
 }
 
 #[test]
-fn no_source_file_outside_the_engines_store_speaks_sql_to_its_schema() {
+fn no_source_file_outside_the_engines_store_contains_sql_on_its_schema() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let allowed = |path: &str| {
         path.starts_with("engine/src/store")
             || path.starts_with("engine/examples")
             || path.starts_with("tests/")
     };
-    let mut strangers = Vec::new();
+    let mut unknown = Vec::new();
     for folder in ["devkit/src", "engine/src", "workers/src", "api/src", "workflows/src", "src"] {
         for file in files(&root.join(folder)) {
             let path = file.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
             let text = std::fs::read_to_string(&file).unwrap();
             let speaks = ["from engine.", "into engine.", "update engine.", "join engine."];
             if !allowed(&path) && speaks.iter().any(|words| text.contains(words)) {
-                strangers.push(path);
+                unknown.push(path);
             }
         }
     }
-    assert!(strangers.is_empty(), "SQL on the engine's tables outside its store: {strangers:?}");
+    assert!(unknown.is_empty(), "SQL on the engine's tables outside its store: {unknown:?}");
 }
 
 #[test]
-fn imports_go_down_and_never_in_a_circle() {
+fn imports_go_down_and_form_no_cycle() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut wrong = Vec::new();
     for one in orders::CRATES {
@@ -145,10 +145,10 @@ fn imports_go_down_and_never_in_a_circle() {
         let arrows = arrows::arrows(&sources);
         let name = one.source;
         wrong.extend(one.upward(&arrows).iter().map(|violation| format!("{name}/{violation}")));
-        for file in one.without_a_place(sources.keys()) {
-            wrong.push(format!("{name}/{file} has no place in the order of folders"));
+        for file in one.unplaced(sources.keys()) {
+            wrong.push(format!("{name}/{file} is not in the order of folders"));
         }
-        for circle in arrows::circles(&arrows) {
+        for circle in arrows::cycles(&arrows) {
             wrong.push(format!("{name}: these files use each other in a circle: {}", circle.join(", ")));
             let inside = |arrow: &&arrows::Arrow| circle.contains(&arrow.from) && circle.contains(&arrow.to);
             wrong.extend(arrows.iter().filter(inside).map(|arrow| {

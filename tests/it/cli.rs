@@ -1,4 +1,4 @@
-//! The program as a person meets it: exit codes, messages, and one order from one command.
+//! The program on the command line: exit codes, messages, and one order with a single command.
 
 use std::{os::unix::fs::PermissionsExt, time::Duration};
 
@@ -7,10 +7,10 @@ use sqlx::Executor;
 
 use crate::support::{Database, Process, TempState, WAIT_TIMEOUT};
 
-/// Nobody listens on port 1.
+/// A URL on port 1, on which no server listens.
 const WRONG: &str = "postgres://ann:hunter2@127.0.0.1:1/shop";
 
-/// Runs to the end and gives the exit code and everything printed.
+/// Runs the program to its end; returns the exit code and the output.
 async fn run(args: &[&str], env: &[(&str, &str)]) -> (Option<i32>, String) {
     let mut process = Process::sagaline(args, env);
     let status = process.wait().await;
@@ -39,7 +39,7 @@ async fn a_missing_database_url_is_reported_by_every_command_that_starts_no_data
 }
 
 #[tokio::test]
-async fn a_database_that_does_not_answer_is_waited_for_a_bounded_time() {
+async fn a_command_waits_a_limited_time_for_a_database_that_does_not_answer() {
     let env = [("DATABASE_URL", WRONG), ("DATABASE_WAIT", "1s"), ("PORT", "0"), ("LOG_FORMAT", "json")];
     let (code, output) = run(&["serve"], &env).await;
     assert_eq!(code, Some(2), "{output}");
@@ -47,7 +47,7 @@ async fn a_database_that_does_not_answer_is_waited_for_a_bounded_time() {
 }
 
 #[tokio::test]
-async fn a_value_that_can_not_be_used_names_its_variable_and_what_is_expected() {
+async fn the_error_for_an_invalid_value_names_its_variable_and_what_is_expected() {
     let (code, output) = run(&["serve"], &[("LEASE_SECONDS", "soon"), ("LOG_FORMAT", "xml")]).await;
     assert_eq!(code, Some(2), "{output}");
     assert!(output.contains("LEASE_SECONDS is `soon`, but should be seconds"), "{output}");
@@ -55,7 +55,7 @@ async fn a_value_that_can_not_be_used_names_its_variable_and_what_is_expected() 
 }
 
 #[tokio::test]
-async fn a_database_that_is_not_migrated_is_refused_until_it_is() {
+async fn a_database_is_refused_until_it_is_migrated() {
     let database = Database::fresh().await;
     database.pool().await.execute("drop schema shop cascade").await.unwrap();
     let url = database.url();
@@ -73,7 +73,7 @@ async fn a_database_that_is_not_migrated_is_refused_until_it_is() {
 }
 
 #[tokio::test]
-async fn bench_measures_nothing_that_is_not_optimised_and_says_in_which_profile_that_was_compiled() {
+async fn bench_refuses_an_unoptimised_build_and_names_its_profile() {
     if cfg!(debug_assertions) {
         let (code, output) = run(&["bench", "steps"], &[]).await;
         assert_eq!(code, Some(2), "{output}");
@@ -82,9 +82,9 @@ async fn bench_measures_nothing_that_is_not_optimised_and_says_in_which_profile_
 }
 
 #[tokio::test]
-async fn a_database_from_before_the_first_release_is_refused_with_how_to_move_it_aside() {
+async fn a_database_from_before_the_first_release_is_refused_with_instructions() {
     let other_migrations = [
-        // Other migrations under the versions of today's.
+        // Other migrations with the same versions as today's.
         ("engine", "update engine._sqlx_migrations set checksum = sha384(checksum) where version = 1"),
         // A version that today's migrations do not have.
         ("shop", "update shop.migration set version = 0 where version = 1"),
@@ -123,7 +123,7 @@ async fn a_stale_openapi_file_is_detected() {
 }
 
 #[tokio::test]
-async fn dev_serves_an_order_from_nothing_and_stops_in_order() {
+async fn dev_serves_an_order_without_any_setup_and_stops_cleanly() {
     let state = TempState::new();
     let state_dir = state.dir().path().to_str().unwrap().to_owned();
     let env = [("SAGALINE_STATE_DIR", state_dir.as_str()), ("PORT", "0"), ("LOG_LEVEL", "warn")];
@@ -137,7 +137,7 @@ async fn dev_serves_an_order_from_nothing_and_stops_in_order() {
     assert_eq!(std::fs::metadata(&key).unwrap().permissions().mode() & 0o777, 0o600);
     assert_eq!(format!("Bearer {}", std::fs::read_to_string(&key).unwrap().trim()), authorization);
 
-    // The line is meant to be pasted, so what it sends is what is sent here.
+    // The printed command is meant to be pasted, so the test runs the same request.
     let body = curl.split('\'').find(|part| part.starts_with('{')).unwrap();
     let order: Value = serde_json::from_str(body).unwrap();
     let client = reqwest::Client::builder().timeout(WAIT_TIMEOUT).build().unwrap();
@@ -174,7 +174,7 @@ async fn dev_serves_an_order_from_nothing_and_stops_in_order() {
 }
 
 #[tokio::test]
-async fn dev_says_how_to_choose_another_port_when_its_own_is_taken() {
+async fn dev_explains_how_to_choose_another_port_when_its_own_is_in_use() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();
     let state = TempState::new();
@@ -186,7 +186,7 @@ async fn dev_says_how_to_choose_another_port_when_its_own_is_taken() {
 }
 
 #[tokio::test]
-async fn a_reset_never_touches_a_database_of_somebody_else() {
+async fn a_reset_never_touches_a_configured_database() {
     let state = TempState::new();
     let state_dir = state.dir().path().to_str().unwrap().to_owned();
     let env = [("SAGALINE_STATE_DIR", state_dir.as_str()), ("DATABASE_URL", WRONG), ("PORT", "0")];
@@ -197,19 +197,19 @@ async fn a_reset_never_touches_a_database_of_somebody_else() {
 }
 
 #[tokio::test]
-async fn the_demo_breaks_the_shop_and_finds_everything_in_order() {
+async fn the_demo_injects_faults_and_finds_no_violation() {
     let state = TempState::new();
     let place = state.outer().to_str().unwrap().to_owned();
     let mut demo = Process::sagaline(&["demo", "--orders", "60"], &[("SAGALINE_STATE_DIR", &place)]);
     let status = demo.wait().await;
-    let told = demo.output();
-    assert!(status.success(), "{told}");
-    assert!(told.contains("Everything held"), "{told}");
-    assert!(told.contains("kill -9"), "{told}");
+    let output = demo.output();
+    assert!(status.success(), "{output}");
+    assert!(output.contains("Everything held"), "{output}");
+    assert!(output.contains("kill -9"), "{output}");
 }
 
 #[tokio::test]
-async fn a_server_listens_where_it_is_told_to() {
+async fn a_server_listens_on_the_configured_address_and_port() {
     let database = Database::fresh().await;
     let url = database.url();
     let env = [
@@ -228,7 +228,7 @@ async fn a_server_listens_where_it_is_told_to() {
 }
 
 #[tokio::test]
-async fn postgresql_is_looked_for_where_it_is_said_to_be_and_nowhere_else() {
+async fn a_configured_folder_of_postgresql_binaries_is_the_only_one_searched() {
     let state = TempState::new();
     let state_dir = state.dir();
     let mut dev = tokio::process::Command::new(env!("CARGO_BIN_EXE_sagaline"));

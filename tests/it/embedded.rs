@@ -13,7 +13,7 @@ use tokio::process::Command;
 
 use crate::support::{Process, TempState, WAIT_TIMEOUT};
 
-/// Names the folder that a child process of a test is to hold a cluster in.
+/// The variable that names the folder in which a child process of a test keeps a cluster running.
 const HOLD: &str = "SAGALINE_TEST_HOLD";
 
 async fn connect(cluster: &Cluster, database: &str) -> PgConnection {
@@ -41,7 +41,7 @@ fn is_gone(pid: i32) -> bool {
 }
 
 #[tokio::test]
-async fn the_last_user_stops_the_server_and_the_others_only_let_go() {
+async fn only_the_last_user_stops_the_server() {
     let state = TempState::new();
     let first = state.start().await;
     let second = state.start().await;
@@ -53,7 +53,7 @@ async fn the_last_user_stops_the_server_and_the_others_only_let_go() {
     connect(&second, "postgres").await.close().await.unwrap();
     second.stop().await.unwrap();
     assert!(!state.cluster_dir().join("data/postmaster.pid").exists());
-    // It has ended; its parent, the first user's process, is still to take note of that.
+    // The server has ended, but its parent, the first user's process, has not reaped it yet.
     let noted = async {
         while !is_gone(pid) {
             tokio::task::yield_now().await;
@@ -63,7 +63,7 @@ async fn the_last_user_stops_the_server_and_the_others_only_let_go() {
 }
 
 #[tokio::test]
-async fn starts_at_the_same_time_share_one_server() {
+async fn concurrent_starts_share_one_server() {
     let state = TempState::new();
     let starts = (0..6).map(|_| tokio::spawn(Cluster::start(state.options())));
     let mut clusters = Vec::new();
@@ -81,7 +81,7 @@ async fn starts_at_the_same_time_share_one_server() {
 async fn a_killed_process_leaves_a_server_that_the_next_one_adopts_and_stops() {
     let state = TempState::new();
     let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["it::embedded::holds_a_cluster_when_told_to", "--exact", "--nocapture"]);
+    command.args(["it::embedded::holds_a_cluster_for_another_test", "--exact", "--nocapture"]);
     command.env(HOLD, state.dir().path());
     let mut holder = Process::start(command);
     let line = holder.wait_for_line("holding server ").await;
@@ -95,9 +95,9 @@ async fn a_killed_process_leaves_a_server_that_the_next_one_adopts_and_stops() {
     assert!(!state.cluster_dir().join("data/postmaster.pid").exists());
 }
 
-/// Is the other process of the test above; does nothing in an ordinary run.
+/// The child process of the test above; does nothing in an ordinary run.
 #[tokio::test]
-async fn holds_a_cluster_when_told_to() {
+async fn holds_a_cluster_for_another_test() {
     let Some(dir) = std::env::var_os(HOLD) else {
         return;
     };
@@ -109,7 +109,7 @@ async fn holds_a_cluster_when_told_to() {
 }
 
 #[tokio::test]
-async fn a_server_that_was_left_is_adopted() {
+async fn a_detached_server_is_adopted() {
     let state = TempState::new();
     let cluster = state.start().await;
     let pid = cluster.pid();
@@ -121,7 +121,7 @@ async fn a_server_that_was_left_is_adopted() {
 }
 
 #[tokio::test]
-async fn a_handle_that_is_dropped_has_the_server_stopped() {
+async fn dropping_the_handle_stops_the_server() {
     let state = TempState::new();
     let cluster = state.start().await;
     let pid = cluster.pid();
@@ -145,7 +145,7 @@ async fn data_survive_a_stop_and_a_start() {
 }
 
 #[tokio::test]
-async fn data_survive_a_server_that_is_killed_and_a_new_one_takes_its_place() {
+async fn data_survive_a_killed_server_and_a_new_one_is_started() {
     let state = TempState::new();
     let options = Options { durability: Durability::Durable, ..state.options() };
     let cluster = Cluster::start(options.clone()).await.unwrap();
@@ -161,7 +161,7 @@ async fn data_survive_a_server_that_is_killed_and_a_new_one_takes_its_place() {
 }
 
 #[tokio::test]
-async fn a_pid_file_whose_process_is_a_stranger_is_not_believed() {
+async fn a_pid_file_that_names_another_program_is_ignored() {
     let state = TempState::new();
     state.start().await.stop().await.unwrap();
     let pid_file = state.cluster_dir().join("data/postmaster.pid");
@@ -198,7 +198,7 @@ async fn a_server_whose_socket_was_deleted_is_replaced() {
 }
 
 #[tokio::test]
-async fn a_state_directory_with_a_long_path_works_and_is_reset_whole() {
+async fn a_state_directory_with_a_long_path_works_and_is_reset_completely() {
     let state = TempState::with_path("long".repeat(30));
     let cluster = state.start().await;
     connect(&cluster, "postgres").await.close().await.unwrap();
@@ -224,7 +224,7 @@ async fn a_state_directory_with_odd_characters_works() {
 
 #[tokio::test]
 async fn another_server_on_port_5432_does_not_matter() {
-    // Taken here unless somebody has it already, which is as good.
+    // Takes the port, unless another process already has it.
     let other = TcpListener::bind("127.0.0.1:5432");
     let state = TempState::new();
     let cluster = state.start().await;
@@ -235,7 +235,7 @@ async fn another_server_on_port_5432_does_not_matter() {
 }
 
 #[tokio::test]
-async fn commits_are_durable_unless_they_are_throwaway() {
+async fn commits_are_durable_unless_throwaway_is_chosen() {
     let state = TempState::new();
     let cluster =
         Cluster::start(Options { durability: Durability::Durable, ..state.options() }).await.unwrap();
@@ -254,7 +254,7 @@ async fn commits_are_durable_unless_they_are_throwaway() {
 }
 
 #[tokio::test]
-async fn the_server_never_runs_as_root_and_nobody_else_can_reach_it() {
+async fn the_server_never_runs_as_root_and_other_users_can_not_reach_it() {
     let state = TempState::new();
     let cluster = state.start().await;
     let data = fs::metadata(state.cluster_dir().join("data")).unwrap();
@@ -262,13 +262,13 @@ async fn the_server_never_runs_as_root_and_nobody_else_can_reach_it() {
     assert!(geteuid().is_root() || data.uid() == geteuid().as_raw());
     let run = fs::metadata(state.cluster_dir().join("run")).unwrap();
     assert_eq!((run.uid(), run.mode() & 0o777), (data.uid(), 0o700));
-    // What we made ourselves stays ours.
+    // Files that the program itself created stay owned by its user.
     assert_eq!(fs::metadata(state.cluster_dir()).unwrap().uid(), geteuid().as_raw());
     cluster.stop().await.unwrap();
 }
 
 #[tokio::test]
-async fn a_closed_folder_on_the_way_is_named_when_root_starts_the_server() {
+async fn an_inaccessible_parent_folder_is_named_when_root_starts_the_server() {
     if !geteuid().is_root() {
         return;
     }
@@ -306,7 +306,7 @@ async fn a_running_server_is_adopted_without_any_binaries() {
 }
 
 #[tokio::test]
-async fn a_reset_waits_for_no_user_and_removes_only_what_we_made() {
+async fn a_reset_fails_while_the_server_is_used_and_removes_only_our_files() {
     let state = TempState::new();
     let cluster = state.start().await;
     fs::write(state.dir().path().join("mine.txt"), "mine").unwrap();
@@ -322,7 +322,7 @@ async fn a_reset_waits_for_no_user_and_removes_only_what_we_made() {
 }
 
 #[tokio::test]
-async fn a_folder_that_is_not_ours_is_left_alone() {
+async fn a_folder_that_is_not_ours_is_not_touched() {
     let state = TempState::new();
     fs::create_dir_all(state.cluster_dir()).unwrap();
     fs::write(state.cluster_dir().join("theirs.txt"), "theirs").unwrap();

@@ -1,4 +1,4 @@
-//! The engine as a package of its own: it holds everything that it needs.
+//! The engine as a separate package: it contains everything that it needs.
 
 use std::{
     collections::BTreeSet,
@@ -36,7 +36,7 @@ fn files(dir: &str) -> BTreeSet<PathBuf> {
 }
 
 #[test]
-fn the_package_of_the_engine_holds_its_sources_and_its_migrations() {
+fn the_package_of_the_engine_contains_its_sources_and_migrations() {
     let packaged = packaged();
     for dir in ["src", "migrations"] {
         let files = files(dir);
@@ -45,7 +45,7 @@ fn the_package_of_the_engine_holds_its_sources_and_its_migrations() {
 }
 
 #[test]
-fn the_link_among_the_migrations_leads_to_those_of_the_engine() {
+fn the_link_in_migrations_points_to_those_of_the_engine() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let linked = root.join("migrations/engine").canonicalize().unwrap();
     assert_eq!(linked, root.join("engine/migrations").canonicalize().unwrap());

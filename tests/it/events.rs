@@ -1,4 +1,4 @@
-//! The log of events: its order, its consumers, and the streams that follow it.
+//! The event log: its order, its consumers, and the streams that follow it.
 
 mod consumers;
 mod order;
@@ -8,7 +8,7 @@ mod streams;
 use shop::events::{self, Event, PageSize, Sequenced};
 use sqlx::{PgConnection, PgPool};
 
-/// Appends an event as the shop does, and gives its number in the outbox.
+/// Appends an event as the shop does, and returns its number in the outbox.
 async fn append(conn: &mut PgConnection, key: &str, payload: &str) -> i64 {
     append_as(conn, "order.created", key, payload).await
 }
@@ -25,8 +25,8 @@ async fn append_as(conn: &mut PgConnection, routing_key: &str, key: &str, payloa
     .unwrap()
 }
 
-/// Appends so many events and moves them into the log.
-async fn tell(pool: &PgPool, count: u32) {
+/// Appends this many events and moves them into the log.
+async fn append_events(pool: &PgPool, count: u32) {
     let mut conn = pool.acquire().await.unwrap();
     for n in 0..count {
         append(&mut conn, "k", &n.to_string()).await;
@@ -35,12 +35,12 @@ async fn tell(pool: &PgPool, count: u32) {
     sequence(pool).await;
 }
 
-/// Moves everything that is committed into the log.
+/// Moves all committed events into the log.
 async fn sequence(pool: &PgPool) {
     while events::sequence(pool, 1000).await.unwrap() == Sequenced::Moved(1000) {}
 }
 
-/// A page of so many events, however large they are.
+/// A page of this many events of any size.
 fn page(events: u32) -> PageSize {
     PageSize { events, bytes: u32::MAX }
 }

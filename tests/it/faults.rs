@@ -1,7 +1,7 @@
-//! Real processes that are killed, stopped, cut off and told to go, and what must hold afterwards.
+//! Real processes that are killed, stopped, disconnected or shut down, and the invariants afterwards.
 //!
-//! Nothing here is measured against the clock: what is waited for has a bound, and that is all. A test that is to see
-//! something go wrong (a takeover, a refused write) fails when it has not seen it.
+//! No test here depends on timing: waits only have an upper bound. A test that needs a fault to occur (a takeover, a
+//! refused write) fails if it did not occur.
 
 mod amqp_tls;
 mod database_restarts;
@@ -27,10 +27,10 @@ use shop::{
 };
 use sqlx::PgPool;
 
-/// No test here stores as many sagas.
+/// More sagas than any test here stores.
 const ALL_HISTORIES: u32 = 100_000;
 
-/// Checks every invariant, those in SQL and that all histories fold to what is stored.
+/// Checks every invariant: those in SQL, and that every replayed history leads to the stored state.
 async fn assert_all_well(pool: &PgPool) {
     let verdicts = invariants::check(pool).await.unwrap();
     let violated: Vec<_> = verdicts.into_iter().filter(|verdict| !verdict.holds()).collect();

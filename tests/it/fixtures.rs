@@ -1,4 +1,4 @@
-//! The fixtures that the other tests stand on.
+//! Tests of the fixtures on which the other tests rely.
 
 use std::os::unix::process::ExitStatusExt;
 
@@ -9,7 +9,7 @@ use tokio::process::Command;
 use crate::support::{Database, Process, RedisServer};
 
 #[tokio::test]
-async fn every_test_has_a_migrated_database_of_its_own() {
+async fn every_test_has_its_own_migrated_database() {
     let first = Database::fresh().await;
     let second = Database::fresh().await;
     assert_ne!(first.url(), second.url());
@@ -31,7 +31,7 @@ async fn a_durable_database_commits_synchronously() {
 }
 
 #[tokio::test]
-async fn a_redis_is_killed_and_comes_back_empty_on_the_same_port() {
+async fn a_killed_redis_restarts_empty_on_the_same_port() {
     let mut redis = RedisServer::start().await.unwrap();
     let other = RedisServer::start().await.unwrap();
     let url = redis.url();
@@ -48,18 +48,18 @@ async fn a_redis_is_killed_and_comes_back_empty_on_the_same_port() {
     ping(&other.url()).await.unwrap();
 }
 
-/// A process that says what happens to it, and twice a moment that it goes on.
+/// A process that prints the signals that it gets, and a line twice a moment.
 fn chatty() -> Process {
     let script = "trap 'echo terminated; exit 3' TERM; trap 'echo interrupted' INT; echo started; \
                   while :; do sleep 0.02; echo on >&2; done";
-    // A shell can't trap a signal that it was started to ignore, and shells start their background jobs so.
+    // A shell can't trap a signal that was ignored when it was started, as shells do for their background jobs.
     let mut command = Command::new("perl");
     command.args(["-e", "$SIG{INT} = 'DEFAULT'; exec @ARGV", "sh", "-c", script]);
     Process::start(command)
 }
 
 #[tokio::test]
-async fn a_process_is_heard_and_takes_signals() {
+async fn the_output_of_a_process_is_read_and_it_gets_signals() {
     let mut process = chatty();
     assert_eq!(process.wait_for_line("start").await, "started");
     process.sigint();
@@ -70,7 +70,7 @@ async fn a_process_is_heard_and_takes_signals() {
 }
 
 #[tokio::test]
-async fn a_stopped_process_stands_still_until_it_is_continued() {
+async fn a_stopped_process_does_nothing_until_it_is_continued() {
     let process = chatty();
     process.wait_for_line("on").await;
     process.sigstop().await;

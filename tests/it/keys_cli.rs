@@ -1,4 +1,4 @@
-//! Keys from the command line, and servers that want one.
+//! `sagaline keys`, and servers that require a key.
 
 use serde_json::Value;
 
@@ -23,7 +23,7 @@ async fn status(base: &str, path: &str, token: Option<&str>) -> u16 {
     request.send().await.unwrap().status().as_u16()
 }
 
-/// Where a serving process listens, from its log.
+/// The address that a serving process listens on, from its log.
 pub(crate) async fn base(serve: &Process) -> String {
     let line = serve.wait_for_line(r#""message":"serving""#).await;
     let line: Value = serde_json::from_str(&line).unwrap();
@@ -32,7 +32,7 @@ pub(crate) async fn base(serve: &Process) -> String {
 }
 
 #[tokio::test]
-async fn a_server_wants_a_key_to_be_there_or_to_be_told_that_none_is_needed() {
+async fn a_server_does_not_start_without_a_usable_key_unless_keys_are_disabled() {
     let database = Database::fresh().await;
     let url = database.url();
     let env = [("DATABASE_URL", url.as_str()), ("PORT", "0"), ("LOG_FORMAT", "json")];
@@ -99,13 +99,13 @@ async fn a_key_is_shown_once_listed_without_its_secret_and_revoked_for_good() {
     let entry =
         |action: &str, reason: Option<&str>| (action.to_owned(), id.to_owned(), reason.map(Into::into));
     assert_eq!(audited, [entry("key.create", Some("a new shop")), entry("key.revoke", Some("left us"))]);
-    // Its only key is revoked, so nobody could call.
+    // The only key is revoked, so no caller could use the server.
     let (code, _) = run(&["serve"], &[&env[..], &[("PORT", "0")]].concat()).await;
     assert_eq!(code, Some(2));
 }
 
 #[tokio::test]
-async fn what_can_be_no_key_is_refused() {
+async fn invalid_arguments_of_a_key_are_refused() {
     let database = Database::fresh().await;
     let url = database.url();
     let env = [("DATABASE_URL", url.as_str())];
@@ -129,7 +129,7 @@ async fn what_can_be_no_key_is_refused() {
 }
 
 #[tokio::test]
-async fn a_secret_can_be_in_a_file_and_then_only_there() {
+async fn a_secret_can_be_read_from_a_file_instead_of_the_variable() {
     let database = Database::fresh().await;
     let state = TempState::new();
     let file = state.outer().join("database-url");

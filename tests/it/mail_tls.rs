@@ -1,4 +1,4 @@
-//! Mail over TLS: what the URL asks for is done, and nothing is said in the clear that should not be.
+//! Mail over TLS: the URL's mode is used, and no mail or password is sent in clear text where TLS is required.
 
 use std::sync::Arc;
 
@@ -28,29 +28,29 @@ use uuid::Uuid;
 
 use crate::support::{Database, Process, WAIT_TIMEOUT};
 
-/// How the server wants to be spoken to.
+/// The TLS mode of the server.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Speech {
+enum TlsMode {
     /// TLS from the first byte.
-    Wrapped,
-    /// In the clear first, then STARTTLS.
+    ImplicitTls,
+    /// Clear text first, then STARTTLS.
     StartTls,
-    /// In the clear only.
-    Clear,
+    /// Clear text only.
+    Plain,
 }
 
-/// What a client said, each line with whether it was said under TLS.
-type Heard = Vec<(bool, String)>;
+/// The lines that a client sent, each with whether it was sent under TLS.
+type Received = Vec<(bool, String)>;
 
-/// A mail server for `localhost` with a certificate of its own making.
+/// A mail server for `localhost` with a self-signed certificate.
 struct SecureServer {
     port: u16,
-    heard: watch::Receiver<Heard>,
+    received: watch::Receiver<Received>,
     dir: TempDir,
 }
 
 impl SecureServer {
-    async fn start(speech: Speech) -> Self {
+    async fn start(tls_mode: TlsMode) -> Self {
         let CertifiedKey { cert, signing_key } =
             generate_simple_self_signed(["localhost".to_owned()]).unwrap();
         let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(signing_key.serialize_der()));
@@ -61,50 +61,50 @@ impl SecureServer {
         std::fs::write(dir.path().join("ca.pem"), cert.pem()).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let (tell, heard) = watch::channel(Heard::new());
+        let (tell, received) = watch::channel(Received::new());
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let (acceptor, tell) = (acceptor.clone(), tell.clone());
-                // A client that goes away in the middle is one of the things tested.
-                tokio::spawn(async move { serve(stream, speech, &acceptor, &tell).await });
+                // A client may disconnect at any time; some tests provoke that.
+                tokio::spawn(async move { serve(stream, tls_mode, &acceptor, &tell).await });
             }
         });
-        Self { port, heard, dir }
+        Self { port, received, dir }
     }
 
     fn authority(&self) -> String {
         self.dir.path().join("ca.pem").display().to_string()
     }
 
-    /// What was heard that begins so.
-    fn heard(&self, start: &str) -> Heard {
-        self.heard.borrow().iter().filter(|(_, line)| line.starts_with(start)).cloned().collect()
+    /// The received lines that begin with this text.
+    fn received(&self, start: &str) -> Received {
+        self.received.borrow().iter().filter(|(_, line)| line.starts_with(start)).cloned().collect()
     }
 }
 
 async fn serve(
     stream: TcpStream,
-    speech: Speech,
+    tls_mode: TlsMode,
     acceptor: &TlsAcceptor,
-    tell: &watch::Sender<Heard>,
+    tell: &watch::Sender<Received>,
 ) -> std::io::Result<()> {
-    if speech == Speech::Wrapped {
+    if tls_mode == TlsMode::ImplicitTls {
         return talk(acceptor.accept(stream).await?, true, "AUTH PLAIN", true, tell).await.map(drop);
     }
-    let offer = if speech == Speech::StartTls { "STARTTLS" } else { "8BITMIME" };
+    let offer = if tls_mode == TlsMode::StartTls { "STARTTLS" } else { "8BITMIME" };
     match talk(stream, false, offer, true, tell).await? {
         Some(stream) => talk(acceptor.accept(stream).await?, true, "AUTH PLAIN", false, tell).await.map(drop),
         None => Ok(()),
     }
 }
 
-/// Speaks SMTP until the client leaves, or wants TLS: then the stream is given back.
+/// Speaks SMTP until the client disconnects or starts TLS; then returns the stream.
 async fn talk<S: AsyncRead + AsyncWrite + Unpin>(
     stream: S,
     is_secure: bool,
     offer: &str,
     greets: bool,
-    tell: &watch::Sender<Heard>,
+    tell: &watch::Sender<Received>,
 ) -> std::io::Result<Option<S>> {
     let mut stream = BufReader::new(stream);
     if greets {
@@ -120,7 +120,7 @@ async fn talk<S: AsyncRead + AsyncWrite + Unpin>(
         if in_data && said != "." {
             continue;
         }
-        tell.send_modify(|heard| heard.push((is_secure, said.clone())));
+        tell.send_modify(|received| received.push((is_secure, said.clone())));
         let verb = said.split(' ').next().unwrap_or_default().to_ascii_uppercase();
         let reply = match verb.as_str() {
             "EHLO" => format!("250-localhost\r\n250 {offer}"),
@@ -139,7 +139,7 @@ async fn talk<S: AsyncRead + AsyncWrite + Unpin>(
     }
 }
 
-/// Has a real worker send one mail through this server.
+/// Lets a real worker send one mail through this server.
 async fn deliver(server: &SecureServer, url: &str) {
     let database = Database::fresh().await;
     let mails = tempfile::tempdir().unwrap();
@@ -168,28 +168,28 @@ async fn deliver(server: &SecureServer, url: &str) {
     assert_eq!(sent.attempts.last().unwrap().reply.as_deref(), Some("250 taken"));
 }
 
-/// `user` and `p@ss` as AUTH PLAIN has them.
+/// `user` and `p@ss` encoded for AUTH PLAIN.
 const LOGIN: &str = "AUTH PLAIN AHVzZXIAcEBzcw==";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_worker_logs_in_and_sends_over_tls_from_the_first_byte() {
-    let server = SecureServer::start(Speech::Wrapped).await;
+    let server = SecureServer::start(TlsMode::ImplicitTls).await;
     deliver(&server, &format!("smtps://user:p%40ss@localhost:{}", server.port)).await;
-    assert_eq!(server.heard("AUTH"), [(true, LOGIN.to_owned())]);
-    assert_eq!(server.heard(".").len(), 1);
+    assert_eq!(server.received("AUTH"), [(true, LOGIN.to_owned())]);
+    assert_eq!(server.received(".").len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_worker_asks_for_tls_before_it_says_who_it_is() {
-    let server = SecureServer::start(Speech::StartTls).await;
+async fn a_worker_starts_tls_before_it_authenticates() {
+    let server = SecureServer::start(TlsMode::StartTls).await;
     let url = format!("smtp://user:p%40ss@localhost:{}/shop.example.com?tls=required", server.port);
     deliver(&server, &url).await;
-    assert_eq!(server.heard("AUTH"), [(true, LOGIN.to_owned())]);
+    assert_eq!(server.received("AUTH"), [(true, LOGIN.to_owned())]);
     for verb in ["MAIL", "RCPT", "DATA"] {
-        let heard = server.heard(verb);
-        assert!(heard.len() == 1 && heard[0].0, "{verb}: {heard:?}");
+        let received = server.received(verb);
+        assert!(received.len() == 1 && received[0].0, "{verb}: {received:?}");
     }
-    assert!(server.heard("EHLO").iter().all(|(_, said)| said == "EHLO shop.example.com"));
+    assert!(server.received("EHLO").iter().all(|(_, said)| said == "EHLO shop.example.com"));
 }
 
 fn a_mail() -> Mail {
@@ -205,23 +205,25 @@ fn a_mail() -> Mail {
 
 #[tokio::test]
 async fn a_server_without_tls_gets_neither_mail_nor_password_where_tls_is_required() {
-    let server = SecureServer::start(Speech::Clear).await;
+    let server = SecureServer::start(TlsMode::Plain).await;
     let url = format!("smtp://user:p%40ss@localhost:{}?tls=required", server.port);
     let mailer = Mailer::smtp(&url, "shop@example.com").unwrap();
     assert!(matches!(mailer.send(&a_mail()).await, Err(MailError::Temporary { .. })));
     for verb in ["AUTH", "MAIL", "DATA"] {
-        assert_eq!(server.heard(verb), [], "{verb}");
+        assert_eq!(server.received(verb), [], "{verb}");
     }
     let url = format!("smtp://localhost:{}?tls=opportunistic", server.port);
     Mailer::smtp(&url, "shop@example.com").unwrap().send(&a_mail()).await.unwrap();
-    assert_eq!(server.heard("MAIL").len(), 1);
+    assert_eq!(server.received("MAIL").len(), 1);
 }
 
 #[tokio::test]
-async fn a_certificate_that_nobody_vouches_for_is_not_taken() {
-    for (speech, url) in [(Speech::Wrapped, "smtps://localhost"), (Speech::StartTls, "smtp://localhost")] {
-        let server = SecureServer::start(speech).await;
-        let query = if speech == Speech::StartTls { "?tls=opportunistic" } else { "" };
+async fn an_untrusted_certificate_is_refused() {
+    for (tls_mode, url) in
+        [(TlsMode::ImplicitTls, "smtps://localhost"), (TlsMode::StartTls, "smtp://localhost")]
+    {
+        let server = SecureServer::start(tls_mode).await;
+        let query = if tls_mode == TlsMode::StartTls { "?tls=opportunistic" } else { "" };
         let mailer = Mailer::smtp(&format!("{url}:{}{query}", server.port), "shop@example.com").unwrap();
         let refused = mailer.send(&a_mail()).await.unwrap_err();
         assert!(
@@ -229,12 +231,12 @@ async fn a_certificate_that_nobody_vouches_for_is_not_taken() {
             "{}",
             refused.sentence()
         );
-        assert_eq!(server.heard("MAIL"), []);
+        assert_eq!(server.received("MAIL"), []);
     }
 }
 
 #[tokio::test]
-async fn a_url_that_asks_for_something_unknown_is_refused_without_its_password() {
+async fn a_url_with_unknown_parameters_is_refused_without_showing_its_password() {
     for url in ["smtp://user:hunter2@localhost?tls=perhaps", "http://user:hunter2@localhost", "smtp://"] {
         let error = Mailer::smtp(url, "shop@example.com").unwrap_err().to_string();
         assert!(!error.contains("hunter2"), "{error}");

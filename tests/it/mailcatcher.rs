@@ -1,4 +1,4 @@
-//! The mail catcher, with the client that the shop uses.
+//! The mail catcher, tested with the client that the shop uses.
 
 use std::time::Duration;
 
@@ -48,7 +48,7 @@ async fn a_message_is_kept_as_it_was_sent() {
 }
 
 #[tokio::test]
-async fn failures_reach_the_client_as_what_they_are() {
+async fn each_fault_reaches_the_client_as_the_matching_error() {
     let catcher = MailCatcher::start().await.unwrap();
     let transport = transport(&catcher);
     for stage in [Stage::Recipient, Stage::Data] {
@@ -67,7 +67,7 @@ async fn failures_reach_the_client_as_what_they_are() {
 async fn a_server_that_never_greets_leaves_the_client_waiting() {
     let catcher = MailCatcher::start().await.unwrap();
     catcher.behave(Behaviour::NeverGreet);
-    // lettre's own time-out covers the connecting only, so a sender has to bring one.
+    // lettre's time-out covers only connecting, so the sender adds its own.
     let transport = transport(&catcher);
     let mut sent = std::pin::pin!(send(&transport));
     while catcher.connections() == 0 {
@@ -94,7 +94,7 @@ async fn a_server_that_drops_after_the_data_has_kept_the_message() {
 }
 
 #[tokio::test]
-async fn a_server_that_trickles_takes_the_message_in_the_end() {
+async fn a_server_that_trickles_accepts_the_message_eventually() {
     let catcher = MailCatcher::start().await.unwrap();
     catcher.behave(Behaviour::Trickle(Duration::from_millis(1)));
     send(&transport(&catcher)).await.unwrap();
@@ -111,7 +111,7 @@ async fn a_change_of_behaviour_reaches_pooled_connections_and_waiting_ones() {
 }
 
 #[tokio::test]
-async fn commands_out_of_order_and_lines_too_long_are_refused_and_the_connection_lives() {
+async fn commands_out_of_order_and_too_long_lines_are_refused_without_closing_the_connection() {
     let catcher = MailCatcher::start().await.unwrap();
     let mut stream = TcpStream::connect(catcher.address()).await.unwrap();
     let long = "x".repeat(5000);

@@ -1,4 +1,4 @@
-//! What an operator sees: metrics, logs, traces, health, and that the documents beside the code match it.
+//! Metrics, logs, traces and health, and the documents that must match the code.
 
 mod coverage;
 mod deploy;

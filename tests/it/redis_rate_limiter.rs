@@ -1,4 +1,4 @@
-//! Counts that processes share through Redis.
+//! The rate limiter that processes share through Redis.
 
 use std::{net::SocketAddr, num::NonZeroU32, path::Path, sync::Arc, time::Duration};
 
@@ -33,7 +33,7 @@ async fn two_processes_empty_one_bucket() {
     let redis = RedisServer::start().await.unwrap();
     let (one, other) =
         (RedisRateLimiter::new(&redis.url()).unwrap(), RedisRateLimiter::new(&redis.url()).unwrap());
-    // The first connection may take longer than a call is to be held up.
+    // The first connection may take longer than a call is allowed to wait.
     for rates in [&one, &other] {
         connected(rates).await;
     }
@@ -52,8 +52,8 @@ async fn two_processes_empty_one_bucket() {
     assert_eq!(beside, 1);
 }
 
-/// Has calls counted in fresh buckets until Redis has answered every one of them in time. A call that it does not answer
-/// at once is not held up, and nobody knows whether it was counted.
+/// Counts calls in fresh buckets until Redis has answered each of them in time. The limiter does not wait for a late
+/// answer, and then it is unknown whether the call was counted.
 async fn counted_by_redis<T>(mut count: impl AsyncFnMut(String) -> Option<T>) -> T {
     let counted = async {
         let mut round = 0;
@@ -69,7 +69,7 @@ async fn counted_by_redis<T>(mut count: impl AsyncFnMut(String) -> Option<T>) ->
 }
 
 #[tokio::test]
-async fn a_bucket_fills_again() {
+async fn a_bucket_is_refilled() {
     let redis = RedisServer::start().await.unwrap();
     let rates = RedisRateLimiter::new(&redis.url()).unwrap();
     let has_to_wait = async || {
@@ -80,11 +80,11 @@ async fn a_bucket_fills_again() {
         while has_to_wait().await != Some(true) {}
         while has_to_wait().await != Some(false) {}
     };
-    tokio::time::timeout(WAIT_TIMEOUT, again).await.expect("time gives calls back");
+    tokio::time::timeout(WAIT_TIMEOUT, again).await.expect("a token is regained");
 }
 
 #[tokio::test]
-async fn a_redis_that_is_away_tells_nothing_and_is_asked_again_when_it_is_back() {
+async fn an_unreachable_redis_gives_no_decision_and_is_asked_again_when_it_is_back() {
     let mut redis = RedisServer::start().await.unwrap();
     let rates = RedisRateLimiter::new(&redis.url()).unwrap();
     connected(&rates).await;
@@ -105,14 +105,14 @@ async fn connected(rates: &RedisRateLimiter) {
 }
 
 #[tokio::test]
-async fn two_servers_let_a_key_call_only_as_often_as_one_would() {
+async fn two_servers_share_the_rate_limit_of_a_key() {
     let redis = RedisServer::start().await.unwrap();
     let url = redis.url();
     two_servers_count_together([&url, &url], None).await;
 }
 
 #[tokio::test]
-async fn redis_counts_over_tls_too() {
+async fn the_shared_rate_limit_works_over_tls() {
     let redis = RedisServer::start().await.unwrap();
     let dir = tempfile::tempdir().unwrap();
     let authority = dir.path().join("ca.pem");
@@ -122,7 +122,7 @@ async fn redis_counts_over_tls_too() {
     two_servers_count_together([&url, &format!("rediss://localhost:{port}")], Some(&authority)).await;
 }
 
-/// Starts two servers, each with its way to the same Redis, and calls both in turn with one key.
+/// Starts two servers, each connected to the same Redis, and calls both in turn with one key.
 async fn two_servers_count_together(urls: [&str; 2], authority: Option<&Path>) {
     let database = Database::fresh().await;
     let (pool, database_url) = (database.pool().await, database.url());
@@ -142,7 +142,7 @@ async fn two_servers_count_together(urls: [&str; 2], authority: Option<&Path>) {
     };
     let servers = urls.map(serve);
     let bases = [keys_cli::base(&servers[0]).await, keys_cli::base(&servers[1]).await];
-    // A call that Redis does not answer for in a tenth of a second is counted by the server alone: then once more.
+    // A call that Redis does not answer within 100 ms is counted by the server alone; then the test is repeated.
     let counted_together = async {
         loop {
             let token = make_key(&pool).await;
@@ -164,8 +164,7 @@ async fn make_key(pool: &sqlx::PgPool) -> String {
     commands::create_key(pool, &new, None, &"test".into()).await.unwrap().1.expose()
 }
 
-/// Takes TLS off what comes for `localhost` and passes it on to a server that speaks none; `authority` gets the
-/// certificate.
+/// Terminates TLS for `localhost` and forwards to a server without TLS; writes the certificate to `authority`.
 async fn speak_tls_before(server: SocketAddr, authority: &Path) -> u16 {
     let CertifiedKey { cert, signing_key } = generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(signing_key.serialize_der()));

@@ -1,4 +1,4 @@
-//! The shop on a real database: orders, stock, mails, and what holds of them whatever happens.
+//! The shop on a real database: orders, stock, mails and their invariants.
 
 mod bounds;
 mod catalog;
@@ -40,7 +40,7 @@ use crate::support::{Database, WAIT_TIMEOUT};
 /// The longest time that a transaction step can have with the default lease: it only ends a hang.
 const STEP_TIMEOUT: Duration = Duration::from_secs(25);
 
-/// Quick enough for tests that use up attempts; no step takes as long as it may.
+/// A retry policy for tests that use up attempts; no step reaches its time-out.
 const QUICK: RetryPolicy = RetryPolicy {
     first_delay: Duration::from_millis(1),
     factor: 1.0,
@@ -49,7 +49,7 @@ const QUICK: RetryPolicy = RetryPolicy {
     timeout: STEP_TIMEOUT,
 };
 
-/// A shop on a database of its own, with workers once they are hired.
+/// A shop with its own database, and with workers once they are started.
 struct TestShop {
     shop: Shop,
     workers: Vec<JoinHandle<()>>,
@@ -59,7 +59,7 @@ struct TestShop {
 }
 
 impl TestShop {
-    /// Opens a shop whose mails are files.
+    /// Creates a shop that writes mails to files.
     async fn open() -> Self {
         let mails = tempfile::tempdir().unwrap();
         let mailer = Mailer::files(mails.path(), "shop@example.com").unwrap();
@@ -74,7 +74,7 @@ impl TestShop {
         Self { shop, workers: Vec::new(), stop: CancellationToken::new(), mails, _database: database }
     }
 
-    /// Has the shop's queues worked on.
+    /// Starts workers on the shop's queues.
     fn start_workers(mut self) -> Self {
         for queue in ["default", "notifications"] {
             let (engine, stop, mut feed) =
@@ -138,7 +138,7 @@ impl TestShop {
         entries.map(|entry| std::fs::read_to_string(entry.unwrap().path()).unwrap()).collect()
     }
 
-    /// Sends the workers home, when what they do is done.
+    /// Stops the workers after their current jobs.
     async fn stop_workers(mut self) -> Self {
         self.stop.cancel();
         for worker in self.workers.drain(..) {

@@ -1,4 +1,4 @@
-//! Sagas kept moving by apalis workers, through stops, lost connections and a Redis that comes and goes.
+//! Sagas run by apalis workers, through stops, lost connections and an unreliable Redis.
 
 mod fixtures;
 mod redis;
@@ -24,7 +24,7 @@ async fn a_saga_with_transaction_and_call_steps_runs_through_apalis() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_panic_costs_its_saga_one_attempt_and_others_nothing() {
+async fn a_panic_costs_its_saga_one_attempt_and_does_not_affect_others() {
     let queue = TestQueue::new().await;
     let worker = queue.worker(QueueOptions::named(QUEUE), None).await;
     let mut steady = Vec::new();
@@ -83,7 +83,7 @@ async fn a_stop_under_load_leaves_no_lease_behind() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stop_gives_up_calls_that_outlast_the_deadline_and_gives_back_those_that_wait() {
+async fn a_stop_abandons_calls_beyond_the_deadline_and_releases_waiting_jobs() {
     let queue = TestQueue::new().await;
     let options = QueueOptions { concurrency: 50, call_concurrency: 4, ..QueueOptions::named(QUEUE) };
     queue.calls.hang(true);
@@ -106,12 +106,12 @@ async fn a_stop_gives_up_calls_that_outlast_the_deadline_and_gives_back_those_th
     let next = queue.worker(QueueOptions::named(QUEUE), None).await;
     queue.wait_for_all_to_complete().await;
     queue.assert_each_step_took_effect_once().await;
-    assert_eq!(queue.calls.sum(), 104, "only what was under way is called again");
+    assert_eq!(queue.calls.sum(), 104, "only calls in progress are repeated");
     next.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn workers_outlive_terminated_connections() {
+async fn workers_survive_terminated_connections() {
     let queue = TestQueue::new().await;
     let worker = queue.worker(QueueOptions::named(QUEUE), None).await;
     terminate_connections_while_working(&queue, &worker).await;
@@ -145,7 +145,7 @@ async fn two_workers_share_the_load_and_every_step_runs_once() {
     let first = queue.worker(options.clone(), None).await;
     let second = queue.worker(options, None).await;
     first.send_many(300).await;
-    // While no call is answered, neither can take all there is.
+    // While no call is answered, neither worker can claim all sagas.
     until("both hold sagas", async || {
         let owners: i64 = sqlx::query_scalar("select count(distinct lease_owner) from engine.saga")
             .fetch_one(&queue.pool)

@@ -1,4 +1,4 @@
-//! A database per test.
+//! A database for each test.
 
 use devkit::{
     postgres::Durability,
@@ -11,16 +11,16 @@ use super::WAIT_TIMEOUT;
 
 static SHARED: OnceCell<TestDatabases> = OnceCell::const_new();
 
-/// A migrated, empty database that no other test uses; dropped at the end.
+/// A migrated, empty database that no other test uses, and that is dropped at the end.
 pub(crate) struct Database(TestDatabase);
 
 impl Database {
-    /// A database whose commits survive killed processes only by chance; enough for most tests.
+    /// A database whose commits may not survive a killed server; enough for most tests.
     pub(crate) async fn fresh() -> Self {
         Self::create(Durability::Throwaway).await
     }
 
-    /// As [`Database::fresh`], but commits reach the disk before they are answered, for tests that kill processes.
+    /// As [`Database::fresh`], but commits reach the disk before they are acknowledged, for tests that kill processes.
     pub(crate) async fn durable() -> Self {
         Self::create(Durability::Durable).await
     }
@@ -29,7 +29,7 @@ impl Database {
         self.0.url()
     }
 
-    /// Opens a small pool; the server has 200 connections for all tests that run at once.
+    /// Opens a small pool; all tests that run at once share the server's 200 connections.
     pub(crate) async fn pool(&self) -> PgPool {
         let pool = PgPoolOptions::new().max_connections(10).acquire_timeout(WAIT_TIMEOUT);
         let pool = pool.connect(&self.url()).await;

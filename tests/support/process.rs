@@ -1,4 +1,4 @@
-//! The real program in a process of its own, to be watched, stopped and killed.
+//! The real program in a separate process, to be observed, stopped and killed.
 
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
@@ -11,7 +11,7 @@ use tokio::sync::watch;
 
 use super::WAIT_TIMEOUT;
 
-/// All that a process gets of the tests' own environment.
+/// The variables that a process inherits from the tests' environment.
 const INHERITED: [&str; 9] = [
     "PATH",
     "HOME",
@@ -39,7 +39,7 @@ impl Process {
         Self::start(command)
     }
 
-    /// Starts any program, with what the tests inherit.
+    /// Starts any program, with the inherited variables only.
     pub(crate) fn start(mut command: Command) -> Self {
         for name in INHERITED {
             if let Some(value) = std::env::var_os(name) {
@@ -59,7 +59,7 @@ impl Process {
         self.pid.as_raw()
     }
 
-    /// What the process has printed, both streams together.
+    /// The output of the process so far, both streams together.
     pub(crate) fn output(&self) -> String {
         self.lines.borrow().join("\n")
     }
@@ -67,7 +67,6 @@ impl Process {
     /// Waits for a line that contains the text, and returns the first such line.
     ///
     /// # Panics
-    ///
     /// With the output, when the process ends or a minute passes without it.
     pub(crate) async fn wait_for_line(&self, text: &str) -> String {
         let mut lines = self.lines.clone();
@@ -92,23 +91,23 @@ impl Process {
         status.expect("our own child can be waited for")
     }
 
-    /// Kills the process as a crash would, and waits until it is gone.
+    /// Kills the process as a crash would, and waits until it has ended.
     pub(crate) async fn kill9(&mut self) {
         self.signal(Signal::SIGKILL);
         let _ = self.child.wait().await;
     }
 
-    /// Asks the process to end in order.
+    /// Asks the process to stop.
     pub(crate) fn sigterm(&self) {
         self.signal(Signal::SIGTERM);
     }
 
-    /// Presses Ctrl-C.
+    /// Sends the signal of Ctrl-C.
     pub(crate) fn sigint(&self) {
         self.signal(Signal::SIGINT);
     }
 
-    /// Stops the process in its tracks, as a long pause of its machine would; returns when it stands.
+    /// Suspends the process, as a long pause of its machine would; returns once it is suspended.
     pub(crate) async fn sigstop(&self) {
         self.signal(Signal::SIGSTOP);
         tokio::time::timeout(WAIT_TIMEOUT, async {
@@ -117,10 +116,10 @@ impl Process {
             }
         })
         .await
-        .expect("a stopped process stands");
+        .expect("the process is suspended");
     }
 
-    /// Lets a stopped process go on.
+    /// Continues a suspended process.
     pub(crate) fn sigcont(&self) {
         self.signal(Signal::SIGCONT);
     }
@@ -132,7 +131,7 @@ impl Process {
     }
 
     fn signal(&self, signal: Signal) {
-        // Once it was waited for, its id may be another's.
+        // After it was reaped, its id may belong to another process.
         assert!(self.child.id().is_some(), "the process has ended:\n{}", self.output());
         kill(self.pid, signal).expect("our own child takes signals");
     }

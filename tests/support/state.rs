@@ -1,4 +1,4 @@
-//! A state directory of a test's own, for tests that start, kill and reset clusters.
+//! A temporary state directory, for tests that start, kill and reset clusters.
 
 use std::fs::{Permissions, set_permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use devkit::postgres::{Cluster, Durability, Options, Search, StateDir};
 use tempfile::TempDir;
 
-/// A temporary folder that a server's user can pass through; removed at the end.
+/// A temporary folder that a server's user can traverse; removed at the end.
 pub(crate) struct TempState {
     dir: TempDir,
     inner: PathBuf,
@@ -18,10 +18,10 @@ impl TempState {
         Self::with_path("state")
     }
 
-    /// Puts the state directory deeper, at a path below the temporary folder.
+    /// With the state directory at a path below the temporary folder.
     pub(crate) fn with_path(path: impl AsRef<Path>) -> Self {
         let dir = tempfile::Builder::new().prefix("sagaline-it-").tempdir().expect("a temporary folder");
-        // As root the server runs as another user, whom a folder made with mode 0700 would shut out.
+        // As root the server runs as another user, who could not enter a folder with mode 0700.
         set_permissions(dir.path(), Permissions::from_mode(0o711)).expect("the folder is ours");
         let inner = dir.path().join(path);
         Self { dir, inner }
@@ -31,12 +31,12 @@ impl TempState {
         StateDir::at(&self.inner)
     }
 
-    /// The folder that the cluster is in.
+    /// The folder of the cluster.
     pub(crate) fn cluster_dir(&self) -> PathBuf {
         self.inner.join("postgres")
     }
 
-    /// The temporary folder around it all.
+    /// The temporary folder that contains the state directory.
     pub(crate) fn outer(&self) -> &Path {
         self.dir.path()
     }

@@ -1,7 +1,7 @@
-//! How long a test waits for what must happen.
+//! The upper bound of every wait in the tests.
 
 use std::time::Duration;
 
-/// Ends a wait that would otherwise last for ever. It is far beyond what the slowest machine needs, so no outcome depends
-/// on it.
+/// Ends a wait that would otherwise never end. It is far longer than the slowest machine needs, so no result depends on
+/// it.
 pub(crate) const WAIT_TIMEOUT: Duration = Duration::from_mins(5);

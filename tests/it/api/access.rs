@@ -1,4 +1,4 @@
-//! Who may do what: keys, roles, and what is recorded of it.
+//! Access control: keys, roles, and the audit records of changes.
 
 use std::time::Duration;
 
@@ -14,12 +14,12 @@ use super::fixtures::{TestApi, body, order, patient, problem, product};
 
 use crate::support::WAIT_TIMEOUT;
 
-/// A shop that asks for keys.
+/// A shop whose API requires keys.
 pub(crate) async fn with_access() -> TestApi {
     TestApi::with_access(Access::default()).await
 }
 
-/// Makes a key and gives its id and the whole of it.
+/// Creates a key and returns its id and its token.
 pub(crate) async fn key(shop: &TestApi, name: &str, role: KeyRole) -> (String, String) {
     let new = NewKey { name: name.into(), role, life: None };
     let (key, token) = commands::create_key(shop.engine.pool(), &new, None, &"test".into()).await.unwrap();
@@ -35,7 +35,7 @@ async fn get(shop: &TestApi, token: &str, path: &str) -> Response {
     with(shop, token, Method::GET, path).send().await.unwrap()
 }
 
-/// Every operation of the document, with ids in its path, and the role it says it needs.
+/// Every operation of the OpenAPI document, with ids in its path, and the role that the document states.
 fn operations() -> Vec<(Method, String, String)> {
     let document: Value = serde_json::from_str(&api::openapi_json()).unwrap();
     let mut operations = Vec::new();
@@ -53,7 +53,7 @@ fn operations() -> Vec<(Method, String, String)> {
 }
 
 #[tokio::test]
-async fn every_operation_refuses_who_has_no_key_and_who_has_too_little_of_one() {
+async fn every_operation_refuses_callers_without_a_key_or_with_too_low_a_role() {
     let shop = with_access().await;
     let mut tokens = Vec::new();
     for &role in KeyRole::ALL {
@@ -87,14 +87,14 @@ async fn every_operation_refuses_who_has_no_key_and_who_has_too_little_of_one() 
 }
 
 #[tokio::test]
-async fn what_no_route_has_declared_is_not_served() {
+async fn a_path_without_a_declared_route_is_not_served() {
     let shop = with_access().await;
     let (_, token) = key(&shop, "ann", KeyRole::Operate).await;
     let refused = with(&shop, &token, Method::DELETE, "/api/orders").send().await.unwrap();
     assert_eq!(refused.headers()["allow"], "GET,HEAD,POST");
     problem(refused, 405, "method-not-allowed").await;
     problem(get(&shop, &token, "/api/nothing").await, 404, "no-such-route").await;
-    // The document has to be read before a key is had.
+    // The OpenAPI document is public, so that callers can read it before they have a key.
     body(shop.get("/openapi.json").await, 200).await;
     body(shop.get("/docs/").await, 200).await;
     let head = shop.request(Method::HEAD, "/api/orders").send().await.unwrap();
@@ -102,7 +102,7 @@ async fn what_no_route_has_declared_is_not_served() {
 }
 
 #[tokio::test]
-async fn only_the_whole_key_in_the_right_place_is_let_in() {
+async fn only_a_complete_key_in_the_right_header_is_accepted() {
     let shop = with_access().await;
     let (id, token) = key(&shop, "ann", KeyRole::Read).await;
     let other = key(&shop, "bob", KeyRole::Read).await.1;
@@ -130,7 +130,7 @@ async fn only_the_whole_key_in_the_right_place_is_let_in() {
 }
 
 #[tokio::test]
-async fn a_key_that_is_revoked_or_expired_is_let_in_no_more() {
+async fn a_revoked_or_expired_key_is_no_longer_accepted() {
     let shop = with_access().await;
     let pool = shop.engine.pool();
     let (unseen, unseen_token) = key(&shop, "unseen", KeyRole::Read).await;
@@ -148,7 +148,7 @@ async fn a_key_that_is_revoked_or_expired_is_let_in_no_more() {
         commands::revoke_key(pool, id, Some("left us"), &"test".into()).await.unwrap();
     }
     problem(get(&shop, &unseen_token, "/api/orders").await, 401, "unauthenticated").await;
-    // It was just let in, so it may be for some seconds more, and then is not.
+    // The key is cached, so it may be accepted for some seconds longer.
     let gone = async {
         while get(&shop, &seen_token, "/api/orders").await.status() != 401 {
             tokio::time::sleep(Duration::from_millis(50)).await;
@@ -158,12 +158,12 @@ async fn a_key_that_is_revoked_or_expired_is_let_in_no_more() {
 }
 
 #[tokio::test]
-async fn a_key_that_is_about_to_expire_is_not_remembered_for_longer() {
-    // What is known of a key would be believed beyond the end of this test.
+async fn a_key_is_not_cached_beyond_its_expiry() {
+    // A longer cache entry would outlast this test.
     let limits = Limits { key_cache_ttl: 2 * WAIT_TIMEOUT, ..patient() };
     let shop = TestApi::with_access_and_limits(Access::default(), limits).await;
     let mut life = Duration::from_secs(1);
-    // On a slow machine the first keys may have ended before they are used.
+    // On a slow machine the first keys may expire before they are used.
     let token = loop {
         life *= 2;
         let new = NewKey { name: format!("brief-{}", life.as_secs()), role: KeyRole::Read, life: Some(life) };
@@ -183,7 +183,7 @@ async fn a_key_that_is_about_to_expire_is_not_remembered_for_longer() {
 }
 
 #[tokio::test]
-async fn the_last_use_of_a_key_is_noted_beside_the_requests() {
+async fn the_last_use_of_a_key_is_recorded_in_the_background() {
     let mut shop = with_access().await;
     let (_, token) = key(&shop, "ann", KeyRole::Read).await;
     key(&shop, "unused", KeyRole::Read).await;
@@ -197,7 +197,7 @@ async fn the_last_use_of_a_key_is_noted_beside_the_requests() {
 }
 
 #[tokio::test]
-async fn metrics_are_for_readers_unless_they_are_public() {
+async fn metrics_need_a_key_that_may_read_unless_they_are_public() {
     let shop = with_access().await;
     problem(shop.get("/metrics").await, 401, "unauthenticated").await;
     let (_, token) = key(&shop, "prometheus", KeyRole::Read).await;
@@ -208,8 +208,8 @@ async fn metrics_are_for_readers_unless_they_are_public() {
 }
 
 #[tokio::test]
-async fn a_database_that_is_away_is_no_wrong_key() {
-    // The product's own wait for a connection: a test's patience would outlast the test's client.
+async fn an_unreachable_database_is_not_reported_as_a_wrong_key() {
+    // With the product's own time-out for connections: that of the tests is longer than the client's.
     let limits = Limits { pool_timeout: Limits::default().pool_timeout, ..patient() };
     let shop = TestApi::with_access_and_limits(Access::default(), limits).await;
     let (_, token) = key(&shop, "ann", KeyRole::Read).await;
@@ -218,7 +218,7 @@ async fn a_database_that_is_away_is_no_wrong_key() {
 }
 
 #[tokio::test]
-async fn a_worker_shows_health_and_metrics_and_nothing_else() {
+async fn a_worker_serves_health_and_metrics_only() {
     let shop = with_access().await;
     let alone = shop.of_services(&[]).await;
     for path in ["/health", "/metrics"] {
@@ -230,7 +230,7 @@ async fn a_worker_shows_health_and_metrics_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn answers_that_are_kept_for_one_key_holder_are_not_given_to_another() {
+async fn stored_responses_of_one_key_holder_are_not_returned_to_another() {
     let shop = with_access().await;
     let (_, ann) = key(&shop, "ann", KeyRole::Write).await;
     let (_, bob) = key(&shop, "bob", KeyRole::Write).await;
@@ -242,14 +242,14 @@ async fn answers_that_are_kept_for_one_key_holder_are_not_given_to_another() {
     let first = body(place(&ann, "TEA-1").await.unwrap(), 201).await;
     let second = body(place(&bob, "TEA-2").await.unwrap(), 201).await;
     assert_ne!(first["product_id"], second["product_id"]);
-    // A key that was replaced is the same holder's.
+    // A key that replaces another has the same holder.
     let replayed = place(&anns_next, "TEA-1").await.unwrap();
     assert_eq!(replayed.headers()["idempotent-replayed"], "true");
     assert_eq!(body(replayed, 201).await, first);
 }
 
 #[tokio::test]
-async fn the_audit_says_who_changed_what_from_where_and_why() {
+async fn the_audit_records_actor_change_address_and_reason() {
     let shop = with_access().await;
     let (id, token) = key(&shop, "backoffice", KeyRole::Operate).await;
     let created = with(&shop, &token, Method::POST, "/api/products").json(&product("TEA-1", 5));
@@ -297,7 +297,7 @@ async fn the_audit_says_who_changed_what_from_where_and_why() {
 }
 
 #[tokio::test]
-async fn a_change_that_is_refused_leaves_no_trace_in_the_audit_and_nobody_can_write_one() {
+async fn a_refused_change_leaves_no_audit_record_and_records_can_not_be_changed() {
     let shop = with_access().await;
     let (_, token) = key(&shop, "ann", KeyRole::Operate).await;
     let created = with(&shop, &token, Method::POST, "/api/products").json(&product("TEA-1", 5));
@@ -315,12 +315,13 @@ async fn a_change_that_is_refused_leaves_no_trace_in_the_audit_and_nobody_can_wr
 }
 
 #[tokio::test]
-async fn the_audit_is_one_list_of_what_was_done_to_the_shop_and_to_workflows() {
+async fn the_audit_lists_changes_of_the_shop_and_of_workflows_together() {
     let access = Access { auth: Auth::Off, ..Access::default() };
     let shop = TestApi::with_access(access).await;
     shop.stock("TEA-1", 50).await;
     for _ in 0..3 {
-        // Nobody works, so the placement can still be cancelled: an entry of the shop's and one of the engine's.
+        // Without workers the placement can still be cancelled. This makes one record of the shop and one of the
+        // engine.
         let placed = body(shop.post("/api/orders", &order("TEA-1", 1)).await, 201).await;
         let cancel = format!("/api/orders/{}/cancel", placed["order_id"].as_str().unwrap());
         let request = shop.request(Method::POST, &cancel).header("X-Actor", "olga");
@@ -358,7 +359,7 @@ async fn the_audit_is_one_list_of_what_was_done_to_the_shop_and_to_workflows() {
 }
 
 #[tokio::test]
-async fn without_keys_everybody_may_do_everything() {
+async fn without_keys_every_operation_is_allowed() {
     let shop = TestApi::without_workers(patient()).await;
     body(shop.get("/api/audit").await, 200).await;
     let nonsense = shop.request(Method::GET, "/api/orders").header("Authorization", "Bearer nonsense");

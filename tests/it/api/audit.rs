@@ -1,4 +1,4 @@
-//! What people change leaves its record: one for each, with who, from where, why, and how it was before and after.
+//! Audit records: every change leaves one, with actor, address, reason, and the state before and after.
 
 use std::collections::BTreeSet;
 
@@ -12,8 +12,8 @@ use super::{
     fixtures::{TestApi, body, order, problem, product},
 };
 
-/// Operations that change something and leave no record of the shop's: orders are the customers' doing, and what is done
-/// to sagas the engine records.
+/// Operations that change something and leave no audit record of the shop: orders are placed by customers, and actions
+/// on sagas are recorded by the engine.
 const ELSEWHERE: [&str; 6] = [
     "POST /api/orders",
     "POST /api/workflows/{workflow_id}/cancel",
@@ -23,8 +23,8 @@ const ELSEWHERE: [&str; 6] = [
     "POST /api/dead-jobs/discard",
 ];
 
-/// Somebody with a key, who acts for anna.
-struct Person {
+/// A caller with a key, who acts for anna.
+struct KeyHolder {
     shop: TestApi,
     key_id: String,
     token: String,
@@ -32,7 +32,7 @@ struct Person {
     called: BTreeSet<String>,
 }
 
-/// What is to be recorded of a call; of `before` and `after` only these fields matter.
+/// The expected record of a call. Of `before` and `after`, only these fields are compared.
 struct Record<'a> {
     action: &'a str,
     subject: (&'a str, &'a str),
@@ -41,14 +41,14 @@ struct Record<'a> {
     after: Value,
 }
 
-impl Person {
+impl KeyHolder {
     async fn new() -> Self {
         let shop = TestApi::with_access_and_workers(Access::default()).await;
         let (key_id, token) = key(&shop, "backoffice", KeyRole::Operate).await;
         Self { shop, key_id, token, recorded: 0, called: BTreeSet::new() }
     }
 
-    /// Calls an operation, `{}` in whose path is `id`, and gives its answer and trace id.
+    /// Calls an operation with `id` in its path, and returns the response and its trace id.
     async fn call(&mut self, operation: &str, id: &str, change: &Value) -> (Value, String) {
         let (method, path) = operation.split_once(' ').unwrap();
         let path: Vec<_> =
@@ -63,25 +63,31 @@ impl Person {
         (answer.json().await.unwrap(), trace_id)
     }
 
-    /// What the audit has of this person, the newest first.
+    /// The audit records of this caller, newest first.
     async fn entries(&self) -> Vec<Value> {
         let request = with(&self.shop, &self.token, Method::GET, "/api/audit?limit=200&actor=key:backoffice");
         body(request.send().await.unwrap(), 200).await["items"].as_array().unwrap().clone()
     }
 
-    /// Calls an operation that has to leave this one record.
-    async fn does(&mut self, operation: &str, id: &str, change: &Value, record: Record<'_>) -> Value {
+    /// Calls an operation that must leave exactly this record.
+    async fn expect_record(
+        &mut self,
+        operation: &str,
+        id: &str,
+        change: &Value,
+        record: Record<'_>,
+    ) -> Value {
         let (answer, trace_id) = self.call(operation, id, change).await;
         let entries = self.entries().await;
         self.recorded += 1;
         assert_eq!(entries.len(), self.recorded, "{operation} leaves one record: {entries:#?}");
         let entry = &entries[0];
-        // A subject that is made by the call is known by its answer.
+        // The id of a subject that the call creates is taken from the response.
         let subject_id = match record.subject.1.strip_prefix('/') {
             Some(field) => answer.pointer(&format!("/{field}")).unwrap().as_str().unwrap(),
             None => record.subject.1,
         };
-        let told = json!([
+        let recorded = json!([
             entry["actor"],
             entry["key_id"],
             entry["address"],
@@ -101,7 +107,7 @@ impl Person {
             subject_id,
             record.reason,
         ]);
-        assert_eq!(told, expected, "{operation}: {entry:#}");
+        assert_eq!(recorded, expected, "{operation}: {entry:#}");
         for (side, expected) in [("before", &record.before), ("after", &record.after)] {
             assert_eq!(entry[side].is_null(), expected.is_null(), "{operation}, {side}: {entry:#}");
             for (field, value) in expected.as_object().into_iter().flatten() {
@@ -114,24 +120,29 @@ impl Person {
 
 #[tokio::test]
 async fn every_operation_that_changes_something_leaves_one_record_with_before_and_after() {
-    let mut anna = Person::new().await;
+    let mut anna = KeyHolder::new().await;
     let level = |on_hand: i64| json!({"on_hand": on_hand, "reserved": 0, "low_stock_threshold": 2});
     let record = |action, subject, reason, before, after| Record { action, subject, reason, before, after };
 
     let name = json!({"name": "TEA-1 of the best"});
     let created = record("product.create", ("product", "/product_id"), None, Value::Null, name.clone());
-    let made = anna.does("POST /api/products", "", &product("TEA-1", 9), created).await;
+    let made = anna.expect_record("POST /api/products", "", &product("TEA-1", 9), created).await;
     let id = made["product_id"].as_str().unwrap();
     let change = json!({"name": "Sencha", "category": "tea", "price": 1390, "currency": "EUR", "low_stock_threshold": 2});
     let updated =
         record("product.update", ("product", id), None, name, json!({"name": "Sencha", "price": 1390}));
-    anna.does("PUT /api/products/{product_id}", id, &change, updated).await;
+    anna.expect_record("PUT /api/products/{product_id}", id, &change, updated).await;
     let counted = record("stock.set", ("product", id), Some("count"), level(9), level(8));
-    anna.does("PUT /api/products/{product_id}/stock", id, &json!({"set": 8, "reason": "count"}), counted)
-        .await;
+    anna.expect_record(
+        "PUT /api/products/{product_id}/stock",
+        id,
+        &json!({"set": 8, "reason": "count"}),
+        counted,
+    )
+    .await;
     let adjusted = record("stock.adjust", ("product", id), Some("damaged"), level(8), level(7));
     let adjust = json!({"adjust": -1, "reason": "damaged"});
-    anna.does("PUT /api/products/{product_id}/stock", id, &adjust, adjusted).await;
+    anna.expect_record("PUT /api/products/{product_id}/stock", id, &adjust, adjusted).await;
     let created = record(
         "product.create",
         ("product", "/items/0/product_id"),
@@ -140,7 +151,7 @@ async fn every_operation_that_changes_something_leaves_one_record_with_before_an
         json!({"name": "TEA-2 of the best"}),
     );
     let batch = json!({"items": [product("TEA-2", 1)]});
-    anna.does("POST /api/products/bulk", "", &batch, created).await;
+    anna.expect_record("POST /api/products/bulk", "", &batch, created).await;
 
     let place = "POST /api/orders";
     let (first, _) = anna.call(place, "", &order("TEA-1", 1)).await;
@@ -150,22 +161,22 @@ async fn every_operation_that_changes_something_leaves_one_record_with_before_an
     let moved =
         record("order.status", ("order", first), Some("picked"), status("confirmed"), status("processing"));
     let processing = json!({"status": "processing", "reason": "picked"});
-    anna.does("PUT /api/orders/{order_id}/status", first, &processing, moved).await;
+    anna.expect_record("PUT /api/orders/{order_id}/status", first, &processing, moved).await;
     let asked = json!({"asked": "cancelled"});
     let cancelled = record("order.cancel", ("order", second), Some("changed"), status("confirmed"), asked);
     let cancel = json!({"reason": "changed"});
-    anna.does("POST /api/orders/{order_id}/cancel", second, &cancel, cancelled).await;
+    anna.expect_record("POST /api/orders/{order_id}/cancel", second, &cancel, cancelled).await;
 
     let mail = json!({"to": "a@example.com", "subject": "We are closed", "text": "On Monday."});
-    let told = json!({"to": "a@example.com", "subject": "We are closed", "dedup_key": null});
-    let sent = record("notification.send", ("notification", "/notification_id"), None, Value::Null, told);
-    anna.does("POST /api/notifications", "", &mail, sent).await;
+    let recorded = json!({"to": "a@example.com", "subject": "We are closed", "dedup_key": null});
+    let sent = record("notification.send", ("notification", "/notification_id"), None, Value::Null, recorded);
+    anna.expect_record("POST /api/notifications", "", &mail, sent).await;
     let start = json!({"definition": "cancel-order", "business_key": "bk", "input": {
         "order_id": first, "reason": "x", "actor": "anna"
     }});
     let started = json!({"definition": "cancel-order", "business_key": "bk"});
     let started = record("workflow.start", ("workflow", "/workflow_id"), None, Value::Null, started);
-    anna.does("POST /api/workflows", "", &start, started).await;
+    anna.expect_record("POST /api/workflows", "", &start, started).await;
 
     let (running, paused) = (
         json!({"paused": false, "paused_by": null, "reason": null}),
@@ -174,9 +185,9 @@ async fn every_operation_that_changes_something_leaves_one_record_with_before_an
     let queue = ("queue", "notifications");
     let pause = record("queue.pause", queue, Some("fire"), running.clone(), paused.clone());
     let put = "PUT /api/queues/{name}";
-    anna.does(put, "notifications", &json!({"paused": true, "reason": "fire"}), pause).await;
+    anna.expect_record(put, "notifications", &json!({"paused": true, "reason": "fire"}), pause).await;
     let resume = record("queue.resume", queue, None, paused, running);
-    anna.does(put, "notifications", &json!({"paused": false}), resume).await;
+    anna.expect_record(put, "notifications", &json!({"paused": false}), resume).await;
 
     let document: Value = serde_json::from_str(&api::openapi_json()).unwrap();
     let mut changing = BTreeSet::new();
@@ -194,8 +205,8 @@ async fn every_operation_that_changes_something_leaves_one_record_with_before_an
 }
 
 #[tokio::test]
-async fn a_start_that_was_refused_or_made_before_leaves_no_record_of_another() {
-    let mut anna = Person::new().await;
+async fn a_refused_or_repeated_start_leaves_no_further_audit_record() {
+    let mut anna = KeyHolder::new().await;
     anna.call("POST /api/products", "", &product("TEA-1", 5)).await;
     let (placed, _) = anna.call("POST /api/orders", "", &order("TEA-1", 1)).await;
     let start = |order_id: &Value| {

@@ -1,4 +1,4 @@
-//! Circuit breakers of other processes, as the API shows them.
+//! Circuit breakers of other processes, as the API lists them.
 
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ use crate::support::WAIT_TIMEOUT;
 
 use super::fixtures::{TestApi, body, patient, problem};
 
-/// The breakers of a process that can't reach its mail server, and of one that can.
+/// The breakers of a process that can or can't reach its mail server.
 fn breakers(open: bool) -> Breakers {
     let settings =
         BreakerSettings { failures: 2, open_duration: Duration::from_hours(1), successes_to_close: 3 };
@@ -25,7 +25,7 @@ fn breakers(open: bool) -> Breakers {
 }
 
 #[tokio::test]
-async fn what_every_process_tells_is_listed_and_degrades_health_without_ending_it() {
+async fn the_breakers_of_all_processes_are_listed_and_degrade_health() {
     let shop = TestApi::without_workers(patient()).await;
     let pool = shop.engine.pool();
     assert_eq!(
@@ -61,11 +61,11 @@ async fn what_every_process_tells_is_listed_and_degrades_health_without_ending_i
         (&Value::Null, &Value::Null)
     );
 
-    // What was seen a moment ago is told for a second.
+    // Health is cached for a second.
     let begun = Instant::now();
     while body(shop.get("/health").await, 200).await["status"] != "degraded" {
         assert!(begun.elapsed() < WAIT_TIMEOUT, "health sees it too");
-        // A process that says nothing for half a minute is not shown.
+        // A process that has not reported for half a minute is not listed.
         report(pool, ill, &breakers(true).views()).await.unwrap();
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
@@ -80,7 +80,7 @@ async fn what_every_process_tells_is_listed_and_degrades_health_without_ending_i
 }
 
 #[tokio::test]
-async fn a_process_that_has_gone_silent_or_says_goodbye_is_not_shown() {
+async fn a_process_that_stopped_reporting_or_withdrew_its_report_is_not_listed() {
     let shop = TestApi::without_workers(patient()).await;
     let pool = shop.engine.pool();
     let (silent, polite) =
@@ -102,7 +102,7 @@ async fn a_process_that_has_gone_silent_or_says_goodbye_is_not_shown() {
     withdraw(pool, polite).await.unwrap();
     assert_eq!(shown(body(shop.get("/api/circuit-breakers").await, 200).await), [Value::Null; 0]);
     assert_eq!(body(shop.get("/health").await, 200).await["status"], "up");
-    // Whoever tells next deletes what is long gone.
+    // The next report of any process deletes outdated ones.
     age("10 minutes").await;
     report(pool, polite, &breakers(false).views()).await.unwrap();
     let rows: i64 =
@@ -111,7 +111,7 @@ async fn a_process_that_has_gone_silent_or_says_goodbye_is_not_shown() {
 }
 
 #[tokio::test]
-async fn a_change_keeps_its_time_until_the_next_one() {
+async fn the_time_of_a_state_change_stays_until_the_next_change() {
     let shop = TestApi::without_workers(patient()).await;
     let pool = shop.engine.pool();
     let process = Process { id: Uuid::now_v7(), name: "work" };

@@ -1,4 +1,4 @@
-//! Without a database, or without a connection to it.
+//! The API without a database, or without a free connection to it.
 
 use std::{
     sync::{
@@ -19,7 +19,7 @@ use tokio::{
 use super::fixtures::{TestApi, Workers, body, order, patient, problem};
 use crate::support::{Database, WAIT_TIMEOUT};
 
-/// Limits with which a request that can have no connection is not held up, and health not for long.
+/// Limits under which requests without a connection fail soon, and health soon, too.
 fn quick_to_refuse() -> Limits {
     Limits {
         pool_timeout: Duration::from_millis(300),
@@ -29,13 +29,13 @@ fn quick_to_refuse() -> Limits {
     }
 }
 
-/// A request that waits for a connection of such a pool waits beyond the end of the test.
+/// A pool whose requests wait for a connection longer than the test runs.
 fn endless() -> PgPoolOptions {
     PgPoolOptions::new().max_connections(3).acquire_timeout(2 * WAIT_TIMEOUT)
 }
 
 #[tokio::test]
-async fn an_exhausted_pool_is_a_503_at_once_and_health_stays_up() {
+async fn an_exhausted_pool_is_answered_with_503_at_once_and_health_stays_up() {
     let database = Database::fresh().await;
     let pool = endless().connect(&database.url()).await.unwrap();
     let shop =
@@ -45,7 +45,7 @@ async fn an_exhausted_pool_is_a_503_at_once_and_health_stays_up() {
         taken.push(pool.acquire().await.unwrap());
     }
     let refused = async {
-        // The first may be let through to wait, because there was a connection a moment ago.
+        // The first request may be admitted, because a connection was free a moment ago.
         while timeout(Duration::from_secs(1), shop.get("/api/products")).await.is_err() {}
         for _ in 0..20 {
             let response = shop.get("/api/products").await;
@@ -67,7 +67,7 @@ async fn an_exhausted_pool_is_a_503_at_once_and_health_stays_up() {
     until_health(&shop, |health| health["status"] == "up").await;
 }
 
-/// Asks for health until it is so; what was seen a moment ago is told for a second.
+/// Requests health until it matches; health is cached for a second.
 async fn until_health(shop: &TestApi, is_so: impl Fn(&Value) -> bool) -> Value {
     let begun = Instant::now();
     loop {
@@ -81,8 +81,8 @@ async fn until_health(shop: &TestApi, is_so: impl Fn(&Value) -> bool) -> Value {
 }
 
 #[tokio::test]
-async fn however_many_ask_for_health_at_once_the_database_is_asked_by_one() {
-    // A server that takes connections and says nothing.
+async fn concurrent_health_requests_share_one_check_of_the_database() {
+    // A server that accepts connections and sends nothing.
     let mute = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let nowhere = format!("postgres://nobody@{}/nothing", mute.local_addr().unwrap());
     let connections = Arc::new(AtomicUsize::new(0));
@@ -103,14 +103,14 @@ async fn however_many_ask_for_health_at_once_the_database_is_asked_by_one() {
         assert_eq!(health["parts"]["database"]["detail"], "no answer within 1 s");
     }
     listening.abort();
-    // A look takes a second here, and its result is good for another.
+    // A check takes a second here, and its result is cached for another.
     let most = 1 + usize::try_from(begun.elapsed().as_secs() / 2).unwrap();
     let connections = connections.load(Ordering::Relaxed);
     assert!((1..=most).contains(&connections), "{connections} connections, at most {most}");
 }
 
 #[tokio::test]
-async fn without_a_database_the_process_lives_and_says_that_it_is_not_ready() {
+async fn without_a_database_the_process_is_alive_but_not_ready() {
     let nowhere = endless().connect_lazy("postgres://nobody@127.0.0.1:1/nothing").unwrap();
     let shop = TestApi::over(nowhere, None, quick_to_refuse(), Workers::None, Vec::new()).await;
     let answers = async {

@@ -1,4 +1,4 @@
-//! Dead jobs, inspected and repaired over HTTP.
+//! Dead jobs over HTTP: listed, retried and discarded.
 
 use std::{
     sync::{
@@ -21,112 +21,108 @@ use crate::support::WAIT_TIMEOUT;
 
 use super::fixtures::{TestApi, Workers, body, patient, problem};
 
-const WORRY: SagaName<Worry> = SagaName::new("worry");
+const FORWARD: SagaName<TestInput> = SagaName::new("forward-saga");
 
 #[derive(Serialize, Deserialize, JsonSchema)]
-struct Worry {
+struct TestInput {
     about: String,
 }
 
-/// The point of no return, so that what fails after it is dead and not undone.
-struct Leave;
+/// The pivot: a saga that fails after it is dead and does not compensate.
+struct Pivot;
 
-impl TransactionStep for Leave {
-    const NAME: &'static str = "leave";
-    type Input = Worry;
+impl TransactionStep for Pivot {
+    const NAME: &'static str = "pivot-step";
+    type Input = TestInput;
     type Output = ();
     type Undo = ForwardOnly;
 
-    async fn run(&self, _: &mut Tx<'_>, batch: &Batch<Worry>) -> Result<Outcomes<()>, StepError> {
+    async fn run(&self, _: &mut Tx<'_>, batch: &Batch<TestInput>) -> Result<Outcomes<()>, StepError> {
         Ok(batch.decide(|_| Outcome::Done(())))
     }
 }
 
-/// Works once somebody has repaired the world.
-struct Hope {
+/// Fails until `repaired` is set.
+struct Unreliable {
     repaired: Arc<AtomicBool>,
 }
 
-impl TransactionStep for Hope {
-    const NAME: &'static str = "hope";
+impl TransactionStep for Unreliable {
+    const NAME: &'static str = "unreliable";
     const RETRY: RetryPolicy =
         RetryPolicy { first_delay: Duration::from_millis(1), attempts: 2, ..RetryPolicy::TRANSACTION };
-    type Input = Worry;
+    type Input = TestInput;
     type Output = String;
     type Undo = ForwardOnly;
 
-    async fn run(&self, _: &mut Tx<'_>, batch: &Batch<Worry>) -> Result<Outcomes<String>, StepError> {
+    async fn run(&self, _: &mut Tx<'_>, batch: &Batch<TestInput>) -> Result<Outcomes<String>, StepError> {
         let repaired = self.repaired.load(Ordering::SeqCst);
         Ok(batch.decide(|item| {
             let about = &item.input.about;
             if repaired {
-                Outcome::Done(format!("no more worry about {about}"))
+                Outcome::Done(format!("succeeded for {about}"))
             } else {
-                Outcome::Retry(Retry::message(format!("can't stop worrying about {about}")))
+                Outcome::Retry(Retry::message(format!("fails about {about}")))
             }
         }))
     }
 }
 
-const REGRET: SagaName<Worry> = SagaName::new("regret");
+const UNDO_FAILS: SagaName<TestInput> = SagaName::new("undo-fails");
 
-/// Is undone once somebody has repaired the world.
-struct Promise {
+/// A step whose undo fails until `repaired` is set.
+struct UndoFails {
     repaired: Arc<AtomicBool>,
 }
 
-impl TransactionStep for Promise {
-    const NAME: &'static str = "promise";
-    type Input = Worry;
+impl TransactionStep for UndoFails {
+    const NAME: &'static str = "undoable";
+    type Input = TestInput;
     type Output = ();
     type Undo = Self;
 
-    async fn run(&self, _: &mut Tx<'_>, batch: &Batch<Worry>) -> Result<Outcomes<()>, StepError> {
+    async fn run(&self, _: &mut Tx<'_>, batch: &Batch<TestInput>) -> Result<Outcomes<()>, StepError> {
         Ok(batch.decide(|_| Outcome::Done(())))
     }
 }
 
-impl UndoTransaction<Promise> for Promise {
+impl UndoTransaction<UndoFails> for UndoFails {
     const RETRY: RetryPolicy =
         RetryPolicy { first_delay: Duration::from_millis(1), attempts: 2, ..RetryPolicy::UNDO };
 
     async fn undo(
-        step: &Promise,
+        step: &UndoFails,
         _: &mut Tx<'_>,
-        batch: &UndoBatch<Worry, ()>,
+        batch: &UndoBatch<TestInput, ()>,
     ) -> Result<UndoOutcomes, StepError> {
         let repaired = step.repaired.load(Ordering::SeqCst);
         Ok(batch.decide(|_| {
-            if repaired {
-                UndoOutcome::Done
-            } else {
-                UndoOutcome::Retry(Retry::message("a promise is a promise"))
-            }
+            if repaired { UndoOutcome::Done } else { UndoOutcome::Retry(Retry::message("the undo fails")) }
         }))
     }
 }
 
-/// Refuses.
-struct Part;
+/// Fails, so that the saga compensates.
+struct Refuses;
 
-impl TransactionStep for Part {
-    const NAME: &'static str = "part";
-    type Input = Worry;
+impl TransactionStep for Refuses {
+    const NAME: &'static str = "refuses";
+    type Input = TestInput;
     type Output = ();
     type Undo = ForwardOnly;
 
-    async fn run(&self, _: &mut Tx<'_>, batch: &Batch<Worry>) -> Result<Outcomes<()>, StepError> {
-        Ok(batch.decide(|_| Outcome::fail("no", "they stay")))
+    async fn run(&self, _: &mut Tx<'_>, batch: &Batch<TestInput>) -> Result<Outcomes<()>, StepError> {
+        Ok(batch.decide(|_| Outcome::fail("no", "it always refuses")))
     }
 }
 
 /// A shop with two dead jobs that died in an undo.
-async fn regretful() -> (TestApi, Vec<String>) {
+async fn with_failed_undos() -> (TestApi, Vec<String>) {
     let repaired = Arc::new(AtomicBool::new(false));
-    let saga = Saga::named(REGRET).then(Promise { repaired }).pivot(Part).build().unwrap();
+    let saga = Saga::named(UNDO_FAILS).then(UndoFails { repaired }).pivot(Refuses).build().unwrap();
     let shop = TestApi::with(patient(), Workers::Running, vec![saga]).await;
     for about in ["rain", "hail"] {
-        let saga: NewSaga = REGRET.with(&Worry { about: about.into() });
+        let saga: NewSaga = UNDO_FAILS.with(&TestInput { about: about.into() });
         let (_, ending) = shop.engine.start_and_wait(saga, WAIT_TIMEOUT).await.unwrap();
         assert_eq!(ending.unwrap().status, engine::Status::Dead);
     }
@@ -137,13 +133,13 @@ async fn regretful() -> (TestApi, Vec<String>) {
 }
 
 #[tokio::test]
-async fn what_died_in_an_undo_is_discarded_only_by_force() {
-    let (shop, ids) = regretful().await;
+async fn a_dead_job_of_an_undo_is_discarded_only_with_force() {
+    let (shop, ids) = with_failed_undos().await;
     let discard = format!("/api/dead-jobs/{}/discard", ids[0]);
     let refused = problem(shop.post(&discard, &json!({"reason": "old"})).await, 409, "not-undone").await;
     let detail = refused["detail"].as_str().unwrap();
     assert!(
-        detail.contains("not undone: `promise`; retry it") && detail.contains("`\"force\": true`"),
+        detail.contains("not undone: `undoable`; retry it") && detail.contains("`\"force\": true`"),
         "{detail}"
     );
 
@@ -153,12 +149,12 @@ async fn what_died_in_an_undo_is_discarded_only_by_force() {
     let skipped: Vec<_> = left["skipped"].as_array().unwrap().iter().collect();
     assert_eq!(skipped.len(), 2, "{left}");
     assert_eq!(skipped[0]["dead_job_id"], ids[0]);
-    assert!(skipped[0]["reason"].as_str().unwrap().contains("`promise`"), "{left}");
+    assert!(skipped[0]["reason"].as_str().unwrap().contains("`undoable`"), "{left}");
 
-    let forced = json!({"reason": "seen to by hand", "force": true});
+    let forced = json!({"reason": "undone by hand", "force": true});
     let ended = body(shop.post(&discard, &forced).await, 200).await;
     assert!(ended["status"] == "dead" && ended["ended_at"].is_string(), "{ended}");
-    let rest = json!({"filter": {"definition": "regret"}, "reason": "seen to by hand", "force": true});
+    let rest = json!({"filter": {"definition": "undo-fails"}, "reason": "undone by hand", "force": true});
     let rest = body(shop.post(many, &rest).await, 200).await;
     assert_eq!(
         (&rest["discarded"], &rest["skipped"], &rest["compensating"]),
@@ -169,13 +165,16 @@ async fn what_died_in_an_undo_is_discarded_only_by_force() {
 }
 
 /// A shop with three dead jobs, about rain, hail and tea, the oldest first.
-async fn worried() -> (TestApi, Arc<AtomicBool>, Vec<Value>) {
+async fn with_dead_jobs() -> (TestApi, Arc<AtomicBool>, Vec<Value>) {
     let repaired = Arc::new(AtomicBool::new(false));
-    let saga =
-        Saga::named(WORRY).pivot(Leave).then(Hope { repaired: Arc::clone(&repaired) }).build().unwrap();
+    let saga = Saga::named(FORWARD)
+        .pivot(Pivot)
+        .then(Unreliable { repaired: Arc::clone(&repaired) })
+        .build()
+        .unwrap();
     let shop = TestApi::with(patient(), Workers::Running, vec![saga]).await;
     for about in ["rain", "hail", "tea"] {
-        let saga: NewSaga = WORRY.with(&Worry { about: about.into() });
+        let saga: NewSaga = FORWARD.with(&TestInput { about: about.into() });
         let (_, ending) = shop.engine.start_and_wait(saga, WAIT_TIMEOUT).await.unwrap();
         assert_eq!(ending.unwrap().status, engine::Status::Dead);
     }
@@ -187,14 +186,14 @@ async fn worried() -> (TestApi, Arc<AtomicBool>, Vec<Value>) {
 
 #[tokio::test]
 async fn a_dead_job_shows_its_errors_and_is_retried_or_discarded_once() {
-    let (shop, repaired, jobs) = worried().await;
+    let (shop, repaired, jobs) = with_dead_jobs().await;
     let abouts: Vec<_> = jobs.iter().map(|job| job["payload"]["about"].as_str().unwrap()).collect();
     assert_eq!(abouts, ["rain", "hail", "tea"]);
     let path = |nth: usize| format!("/api/dead-jobs/{}", jobs[nth]["dead_job_id"].as_str().unwrap());
     let one = body(shop.get(&path(0)).await, 200).await;
     assert_eq!(
         (&one["attempts"], &one["step"], &one["direction"]),
-        (&json!(2), &json!("hope"), &json!("action"))
+        (&json!(2), &json!("unreliable"), &json!("action"))
     );
     assert_eq!(one["errors"].as_array().unwrap().len(), 2, "{one}");
 
@@ -224,8 +223,8 @@ async fn a_dead_job_shows_its_errors_and_is_retried_or_discarded_once() {
 }
 
 #[tokio::test]
-async fn many_are_retried_by_filter_after_a_dry_run() {
-    let (shop, repaired, jobs) = worried().await;
+async fn dead_jobs_are_retried_by_filter_after_a_dry_run() {
+    let (shop, repaired, jobs) = with_dead_jobs().await;
     repaired.store(true, Ordering::SeqCst);
     let retry = |filter: Value, more: Value| {
         let mut json = json!({"filter": filter});
@@ -237,7 +236,7 @@ async fn many_are_retried_by_filter_after_a_dry_run() {
     assert_eq!(dry, json!({"dry_run": true, "matched": 3, "remaining": 3, "retried": [], "failed": []}));
     let none = retry(json!({"error_contains": "snow"}), json!({})).await;
     assert_eq!(none, json!({"dry_run": false, "matched": 0, "remaining": 0, "retried": [], "failed": []}));
-    let one = retry(json!({"error_contains": "about hail", "definition": "worry"}), json!({})).await;
+    let one = retry(json!({"error_contains": "about hail", "definition": "forward-saga"}), json!({})).await;
     assert_eq!(one["retried"], json!([jobs[1]["dead_job_id"]]));
     let oldest = retry(json!({}), json!({"limit": 1, "reason": "the weather is better"})).await;
     assert_eq!((&oldest["matched"], &oldest["retried"]), (&json!(2), &json!([jobs[0]["dead_job_id"]])));
@@ -252,14 +251,14 @@ async fn many_are_retried_by_filter_after_a_dry_run() {
 }
 
 #[tokio::test]
-async fn they_are_counted_by_kind_and_error_and_discarded_by_filter_after_a_dry_run() {
-    let (shop, _, jobs) = worried().await;
+async fn dead_jobs_are_counted_by_step_and_error_and_discarded_by_filter_after_a_dry_run() {
+    let (shop, _, jobs) = with_dead_jobs().await;
     let summary = body(shop.get("/api/dead-jobs/summary").await, 200).await;
     assert_eq!(summary["count"], 3, "{summary}");
     let kind = &summary["by_kind"][0];
     assert_eq!(
         (&kind["definition"], &kind["step"], &kind["direction"], &kind["count"]),
-        (&json!("worry"), &json!("hope"), &json!("action"), &json!(3))
+        (&json!("forward-saga"), &json!("unreliable"), &json!("action"), &json!(3))
     );
     assert_eq!(
         (&kind["oldest_died_at"], &kind["newest_died_at"]),
@@ -290,7 +289,7 @@ async fn they_are_counted_by_kind_and_error_and_discarded_by_filter_after_a_dry_
             "discarded": [], "compensating": [], "skipped": [], "failed": []
         })
     );
-    let oldest = json!({"filter": {"definition": "worry"}, "reason": "old", "limit": 2});
+    let oldest = json!({"filter": {"definition": "forward-saga"}, "reason": "old", "limit": 2});
     assert_eq!(
         body(shop.post(path, &oldest).await, 200).await,
         json!({
@@ -304,8 +303,8 @@ async fn they_are_counted_by_kind_and_error_and_discarded_by_filter_after_a_dry_
 }
 
 #[tokio::test]
-async fn what_expired_is_read_in_the_archive_and_is_past_repair() {
-    let (shop, _, jobs) = worried().await;
+async fn an_expired_dead_job_can_be_read_in_the_archive_but_not_retried() {
+    let (shop, _, jobs) = with_dead_jobs().await;
     let pool = shop.engine.pool();
     sqlx::query("update engine.dead_job set expires_at = now()").execute(pool).await.unwrap();
     assert_eq!(shop.engine.expire_dead_jobs(10).await.unwrap(), 3);
@@ -341,13 +340,13 @@ async fn what_expired_is_read_in_the_archive_and_is_past_repair() {
 }
 
 #[tokio::test]
-async fn they_are_listed_by_kind_error_and_age() {
-    let (shop, _, jobs) = worried().await;
+async fn dead_jobs_are_filtered_by_step_error_and_age() {
+    let (shop, _, jobs) = with_dead_jobs().await;
     let middle = jobs[1]["died_at"].as_str().unwrap();
     let lists: [(String, &[usize]); 7] = [
-        ("definition=worry&step=hope".into(), &[2, 1, 0]),
+        ("definition=forward-saga&step=unreliable".into(), &[2, 1, 0]),
         ("definition=place-order".into(), &[]),
-        ("step=leave".into(), &[]),
+        ("step=pivot-step".into(), &[]),
         ("error_contains=about%20hail".into(), &[1]),
         (format!("died_after={middle}"), &[2]),
         (format!("died_before={middle}"), &[0]),
@@ -363,7 +362,7 @@ async fn they_are_listed_by_kind_error_and_age() {
 
     let discard = format!("/api/dead-jobs/{}/discard", jobs[2]["dead_job_id"].as_str().unwrap());
     let request = shop.request(Method::POST, &discard).header("X-Actor", "olga");
-    body(request.json(&json!({"reason": "tea is no worry"})).send().await.unwrap(), 200).await;
-    let told = body(shop.get("/api/audit?action=dead-job.discard").await, 200).await["items"][0].clone();
-    assert_eq!((&told["actor"], &told["reason"]), (&json!("olga"), &json!("tea is no worry")), "{told}");
+    body(request.json(&json!({"reason": "tea is irrelevant"})).send().await.unwrap(), 200).await;
+    let entry = body(shop.get("/api/audit?action=dead-job.discard").await, 200).await["items"][0].clone();
+    assert_eq!((&entry["actor"], &entry["reason"]), (&json!("olga"), &json!("tea is irrelevant")), "{entry}");
 }

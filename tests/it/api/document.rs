@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::fixtures::{TestApi, body, patient};
 
 #[test]
-fn the_document_in_the_repository_is_that_of_the_code() {
+fn the_openapi_document_in_the_repository_matches_the_code() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("openapi/openapi.json");
     let kept = std::fs::read_to_string(path).unwrap();
     assert!(

@@ -1,4 +1,4 @@
-//! A shop that is open: served over HTTP, with or without anybody working in it.
+//! A shop that is served over HTTP, with or without workers.
 
 use std::net::SocketAddr;
 
@@ -18,10 +18,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::support::{Database, WAIT_TIMEOUT};
 
-/// The process has one recorder; whichever test comes first installs it.
+/// A process has one recorder; the first test installs it.
 static METRICS: OnceCell<PrometheusHandle> = OnceCell::const_new();
 
-/// A served shop.
+/// A shop with its server.
 pub(crate) struct TestApi {
     pub(crate) base: String,
     pub(crate) address: SocketAddr,
@@ -35,7 +35,7 @@ pub(crate) struct TestApi {
     _database: Option<Database>,
 }
 
-/// Whether workers move sagas in the test.
+/// Whether workers run sagas in the test.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Workers {
     Running,
@@ -43,12 +43,12 @@ pub(crate) enum Workers {
 }
 
 impl TestApi {
-    /// A shop where sagas move.
+    /// A shop with workers.
     pub(crate) async fn open() -> Self {
         Self::with(patient(), Workers::Running, Vec::new()).await
     }
 
-    /// A shop with these limits where nothing moves by itself.
+    /// A shop with these limits and without workers.
     pub(crate) async fn without_workers(limits: Limits) -> Self {
         Self::with(limits, Workers::None, Vec::new()).await
     }
@@ -59,12 +59,12 @@ impl TestApi {
         Self::over(pool, Some(database), limits, workers, more).await
     }
 
-    /// A shop where nothing moves by itself, and where not everybody may do everything.
+    /// A shop with these access settings and without workers.
     pub(crate) async fn with_access(access: Access) -> Self {
         Self::with_access_and_limits(access, patient()).await
     }
 
-    /// As [`TestApi::with_access`], where sagas move.
+    /// As [`TestApi::with_access`], with workers.
     pub(crate) async fn with_access_and_workers(access: Access) -> Self {
         let database = Database::fresh().await;
         let pool = database.pool().await;
@@ -79,7 +79,7 @@ impl TestApi {
         Self::opened(pool, Some(database), limits, Workers::None, Vec::new(), access).await
     }
 
-    /// As [`TestApi::with_access`], with more sagas.
+    /// As [`TestApi::with_access`], with further definitions.
     pub(crate) async fn with_access_and_sagas(access: Access, more: Vec<engine::Definition>) -> Self {
         let database = Database::fresh().await;
         let pool = database.pool().await;
@@ -123,7 +123,7 @@ impl TestApi {
             .get_or_init(|| async {
                 let recorder = PrometheusBuilder::new().build_recorder();
                 let handle = recorder.handle();
-                // Another test may have installed one: then this shop's figures are empty, but nothing breaks.
+                // Another test may have installed a recorder: then this shop records nothing, but works.
                 let _ = metrics::set_global_recorder(recorder);
                 handle
             })
@@ -152,12 +152,12 @@ impl TestApi {
         }
     }
 
-    /// Has the shop's queues worked on.
+    /// Starts workers on the shop's queues.
     pub(crate) fn start_workers(&mut self) {
         self.work.extend(["default", "notifications"].map(|queue| work(&self.engine, queue, &self.closing)));
     }
 
-    /// Serves these services of the same shop beside it, and says where.
+    /// Also serves only these services of the same shop, and returns the URL.
     pub(crate) async fn of_services(&self, services: &[Service]) -> String {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
@@ -189,13 +189,13 @@ impl TestApi {
         body(response, 201).await
     }
 
-    /// Places an order and waits until it has settled.
+    /// Places an order and waits until its saga has ended.
     pub(crate) async fn order(&self, sku: &str, quantity: i64) -> Value {
         let request = self.request(Method::POST, "/api/orders").header("Prefer", "wait=300");
         body(request.json(&order(sku, quantity)).send().await.unwrap(), 201).await
     }
 
-    /// Asks the server to stop, and gives how it went.
+    /// Stops the server and returns what became of its connections.
     pub(crate) async fn close(&mut self) -> Drained {
         self.state.close_streams();
         self.closing.cancel();
@@ -236,7 +236,7 @@ pub(crate) fn order(sku: &str, quantity: i64) -> Value {
     })
 }
 
-/// The body of an answer that must have this status.
+/// Checks a response's status and returns its body.
 pub(crate) async fn body(response: Response, status: u16) -> Value {
     let (got, path) = (response.status().as_u16(), response.url().path().to_owned());
     let text = response.text().await.unwrap();
@@ -244,7 +244,7 @@ pub(crate) async fn body(response: Response, status: u16) -> Value {
     serde_json::from_str(&text).unwrap_or(Value::String(text))
 }
 
-/// Checks that an answer is a proper problem with this status and code, and gives it.
+/// Checks that a response is a valid problem with this status and code, and returns it.
 pub(crate) async fn problem(response: Response, status: u16, code: &str) -> Value {
     let kind = response.headers()["content-type"].to_str().unwrap().to_owned();
     let problem = body(response, status).await;
@@ -258,7 +258,7 @@ pub(crate) async fn problem(response: Response, status: u16, code: &str) -> Valu
     problem
 }
 
-/// Limits that no test reaches because the machine is slow. A test of one of them sets that one.
+/// Limits that no test reaches on a slow machine. A test of a limit sets that one.
 pub(crate) fn patient() -> Limits {
     Limits {
         body_timeout: WAIT_TIMEOUT,

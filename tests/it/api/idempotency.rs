@@ -13,7 +13,7 @@ use crate::support::WAIT_TIMEOUT;
 use super::fixtures::{TestApi, Workers, body, order, patient, problem, product};
 
 #[tokio::test]
-async fn fifty_requests_with_one_key_at_once_make_one_order_and_get_equal_answers() {
+async fn fifty_concurrent_requests_with_one_key_place_one_order_and_get_equal_responses() {
     let shop = TestApi::open().await;
     shop.stock("TEA-1", 100).await;
     let request = || async {
@@ -46,7 +46,7 @@ async fn a_key_is_bound_to_its_body_and_its_operation() {
 }
 
 #[tokio::test]
-async fn a_refusal_comes_again_with_its_fields() {
+async fn a_refusal_is_replayed_with_its_field_errors() {
     let shop = TestApi::open().await;
     let send = || {
         shop.request(Method::POST, "/api/orders")
@@ -61,10 +61,10 @@ async fn a_refusal_comes_again_with_its_fields() {
 }
 
 #[tokio::test]
-async fn a_request_whose_first_is_still_running_is_a_conflict() {
+async fn a_repeated_request_during_the_first_one_is_a_conflict() {
     let mut shop = TestApi::without_workers(not_waiting_for_the_first()).await;
     shop.stock("TEA-1", 100).await;
-    // Nobody works yet, so that the first one waits.
+    // No worker runs yet, so the first request waits.
     let request = shop
         .request(Method::POST, "/api/orders")
         .header("Idempotency-Key", "k")
@@ -84,7 +84,7 @@ async fn a_request_whose_first_is_still_running_is_a_conflict() {
     assert_eq!(body(send().await.unwrap(), 201).await, first);
 }
 
-/// Limits with which a request does not wait long for the first one with its key.
+/// Limits under which a repeated request does not wait long for the first one.
 fn not_waiting_for_the_first() -> Limits {
     Limits { replay_timeout: Duration::from_millis(300), ..patient() }
 }
@@ -94,12 +94,12 @@ async fn send(shop: &TestApi, path: &str, json: &Value) -> Response {
     shop.request(Method::POST, path).header("Idempotency-Key", "k").json(json).send().await.unwrap()
 }
 
-/// Lets a statement loose on the shop's database.
+/// Executes a statement on the shop's database.
 async fn arrange(shop: &TestApi, sql: &'static str) {
     sqlx::raw_sql(sql).execute(shop.engine.pool()).await.unwrap();
 }
 
-/// From now on no key can be closed.
+/// Makes finishing keys fail from now on.
 async fn break_closing(shop: &TestApi) {
     arrange(
         shop,
@@ -109,7 +109,7 @@ async fn break_closing(shop: &TestApi) {
     .await;
 }
 
-/// Sends until no first request is in flight any more.
+/// Repeats the request until the first one is no longer in flight.
 async fn send_until_closed(shop: &TestApi, path: &str, json: &Value) -> Response {
     let deadline = Instant::now() + WAIT_TIMEOUT;
     loop {
@@ -123,7 +123,7 @@ async fn send_until_closed(shop: &TestApi, path: &str, json: &Value) -> Response
 }
 
 #[tokio::test]
-async fn an_answer_that_could_not_be_kept_at_once_is_kept_as_soon_as_it_can_be() {
+async fn a_response_that_could_not_be_stored_is_stored_as_soon_as_possible() {
     let shop = TestApi::without_workers(not_waiting_for_the_first()).await;
     break_closing(&shop).await;
     let tea = product("TEA-1", 1);
@@ -136,7 +136,7 @@ async fn an_answer_that_could_not_be_kept_at_once_is_kept_as_soon_as_it_can_be()
 }
 
 #[tokio::test]
-async fn a_key_that_could_not_be_freed_at_once_is_freed_as_soon_as_it_can_be() {
+async fn a_key_that_could_not_be_released_is_released_as_soon_as_possible() {
     let shop = TestApi::without_workers(not_waiting_for_the_first()).await;
     break_closing(&shop).await;
     arrange(
@@ -154,7 +154,7 @@ async fn a_key_that_could_not_be_freed_at_once_is_freed_as_soon_as_it_can_be() {
 }
 
 #[tokio::test]
-async fn a_stop_does_not_wait_for_keys_that_can_not_be_closed() {
+async fn a_stop_does_not_wait_for_keys_that_can_not_be_finished() {
     let mut shop = TestApi::without_workers(patient()).await;
     break_closing(&shop).await;
     body(send(&shop, "/api/products", &product("TEA-1", 1)).await, 201).await;
@@ -162,7 +162,7 @@ async fn a_stop_does_not_wait_for_keys_that_can_not_be_closed() {
 }
 
 #[tokio::test]
-async fn a_stop_closes_keys_that_it_can_close() {
+async fn a_stop_finishes_keys_that_it_can_finish() {
     let mut shop = TestApi::without_workers(patient()).await;
     break_closing(&shop).await;
     body(send(&shop, "/api/products", &product("TEA-1", 1)).await, 201).await;
@@ -176,7 +176,7 @@ async fn a_stop_closes_keys_that_it_can_close() {
 }
 
 #[tokio::test]
-async fn what_was_created_without_an_answer_is_found_by_the_request_that_takes_over() {
+async fn a_resource_created_by_a_lost_request_is_found_by_the_one_that_takes_over() {
     let shop = TestApi::with(patient(), Workers::None, Vec::new()).await;
     let delivery = json!({"to": "ann@example.com", "subject": "Hello", "text": "Hello."});
     let requests = [

@@ -34,7 +34,7 @@ async fn a_wrong_change_of_a_product_names_every_field_and_changes_nothing() {
 }
 
 #[tokio::test]
-async fn a_product_is_changed_by_whoever_saw_its_last_version() {
+async fn a_product_is_changed_only_with_its_current_version() {
     let shop = TestApi::without_workers(patient()).await;
     let id = shop.stock("TEA-1", 10).await["product_id"].as_str().unwrap().to_owned();
     let path = format!("/api/products/{id}");
@@ -81,8 +81,8 @@ async fn a_ledger_is_read_page_by_page_newest_first() {
         .await;
         path = format!("/api/products/{id}/ledger?limit=2&cursor={cursor}");
     }
-    let told: Vec<_> = entries.iter().map(|entry| entry["kind"].as_str().unwrap()).collect();
-    assert_eq!(told, ["adjust", "adjust", "adjust", "reserve", "initial"]);
+    let refused: Vec<_> = entries.iter().map(|entry| entry["kind"].as_str().unwrap()).collect();
+    assert_eq!(refused, ["adjust", "adjust", "adjust", "reserve", "initial"]);
     assert_eq!(entries[0]["reason"], "damaged 2");
     assert_eq!(entries[3]["order_id"], order["order_id"]);
     let on_hand: i64 = entries.iter().map(|entry| entry["delta_on_hand"].as_i64().unwrap()).sum();
@@ -92,7 +92,7 @@ async fn a_ledger_is_read_page_by_page_newest_first() {
 }
 
 #[tokio::test]
-async fn products_are_listed_by_category_and_by_being_low() {
+async fn products_are_filtered_by_category_and_low_stock() {
     let shop = TestApi::without_workers(patient()).await;
     for (sku, category, stock) in
         [("A", "tea & more", 9), ("B", "tea & more", 1), ("C", "cups", 2), ("D", "cups", 3)]
@@ -126,7 +126,7 @@ async fn products_are_listed_by_category_and_by_being_low() {
 }
 
 #[tokio::test]
-async fn a_batch_tells_of_each_product_by_its_place() {
+async fn a_bulk_upsert_reports_each_product_by_its_index() {
     let shop = TestApi::without_workers(patient()).await;
     shop.stock("TEA-1", 10).await;
     let mut wrong = product("TEA-3", 1);
@@ -150,7 +150,7 @@ async fn a_batch_tells_of_each_product_by_its_place() {
 }
 
 #[tokio::test]
-async fn what_can_not_be_read_as_a_product_is_refused_in_its_place_and_the_rest_is_taken() {
+async fn a_malformed_product_of_a_bulk_upsert_is_refused_and_the_others_are_stored() {
     let shop = TestApi::without_workers(patient()).await;
     let odd = |name: &str, value: Value| {
         let mut odd = product("ODD", 1);
@@ -175,17 +175,17 @@ async fn what_can_not_be_read_as_a_product_is_refused_in_its_place_and_the_rest_
     let results = result["items"].as_array().unwrap();
     assert_eq!(results.len(), 9);
     for (nth, (item, pointer, code, sku)) in cases.iter().enumerate() {
-        let told = &results[nth];
-        assert_eq!((&told["outcome"], &told["sku"]), (&json!("refused"), sku), "{item}: {told}");
-        let error = &told["problem"]["errors"][0];
+        let refused = &results[nth];
+        assert_eq!((&refused["outcome"], &refused["sku"]), (&json!("refused"), sku), "{item}: {refused}");
+        let error = &refused["problem"]["errors"][0];
         let place = format!("/items/{nth}{pointer}");
-        assert_eq!((&error["pointer"], &error["code"]), (&json!(place), &json!(code)), "{item}: {told}");
+        assert_eq!((&error["pointer"], &error["code"]), (&json!(place), &json!(code)), "{item}: {refused}");
     }
     assert_eq!(results[8]["outcome"], "created");
 }
 
 #[tokio::test]
-async fn a_list_of_prices_turns_off_no_alarm() {
+async fn a_bulk_upsert_of_prices_keeps_the_low_stock_thresholds() {
     let shop = TestApi::without_workers(patient()).await;
     let id = shop.stock("TEA-1", 10).await["product_id"].as_str().unwrap().to_owned();
     let prices = json!({"items": [
@@ -198,7 +198,7 @@ async fn a_list_of_prices_turns_off_no_alarm() {
 }
 
 #[tokio::test]
-async fn a_batch_that_can_not_be_read_or_is_too_large_is_refused_whole() {
+async fn a_malformed_or_too_large_bulk_upsert_is_refused_as_a_whole() {
     let limits = Limits { bulk_body_bytes: 300 * 1024, ..patient() };
     let shop = TestApi::without_workers(limits).await;
     let post = async |batch: &Value| shop.post("/api/products/bulk", batch).await;
@@ -222,7 +222,7 @@ async fn a_batch_that_can_not_be_read_or_is_too_large_is_refused_whole() {
     let mut long = product("C", 1);
     long["description"] = "x".repeat(300 * 1024).into();
     problem(post(&json!({"items": [long]})).await, 413, "body-too-large").await;
-    // More than other bodies may have, and less than this one may.
+    // Larger than other bodies may be, and smaller than this one may be.
     let many: Vec<Value> = (0..80)
         .map(|nth| {
             let mut product = product(&format!("TEA-{nth}"), 1);
@@ -234,7 +234,7 @@ async fn a_batch_that_can_not_be_read_or_is_too_large_is_refused_whole() {
 }
 
 #[tokio::test]
-async fn a_batch_with_a_key_is_answered_the_same_way_twice() {
+async fn a_bulk_upsert_with_an_idempotency_key_is_replayed() {
     let shop = TestApi::without_workers(patient()).await;
     let batch = json!({"items": [product("TEA-1", 5)]});
     let post = async || {
@@ -251,7 +251,7 @@ async fn a_batch_with_a_key_is_answered_the_same_way_twice() {
 }
 
 #[tokio::test]
-async fn a_product_is_made_once_and_is_where_its_location_says() {
+async fn a_product_is_created_once_and_found_at_its_location() {
     let shop = TestApi::without_workers(patient()).await;
     let made = shop.post("/api/products", &product("TEA-1", 10)).await;
     let location = made.headers()["location"].to_str().unwrap().to_owned();

@@ -1,4 +1,4 @@
-//! How often somebody may call, from where, and what browsers are told.
+//! Rate limits, trusted proxies, and the headers that browsers need.
 
 use std::{
     sync::Arc,
@@ -17,7 +17,7 @@ use super::{
     fixtures::{TestApi, body, order, patient, problem, product},
 };
 
-/// Keys have two calls an hour, addresses three: nothing comes back while a test runs.
+/// Keys may call twice an hour and addresses three times, so that no call is regained during a test.
 async fn strict() -> TestApi {
     let rate = |text: &str| Some(text.parse().unwrap());
     TestApi::with_access(Access {
@@ -38,7 +38,7 @@ fn header<'a>(response: &'a Response, name: &str) -> &'a str {
 }
 
 #[tokio::test]
-async fn a_key_that_calls_too_often_is_told_when_to_come_back_and_others_are_not_held_up() {
+async fn a_key_above_its_rate_gets_429_with_retry_after_and_others_are_not_affected() {
     let shop = strict().await;
     let (_, ann) = key(&shop, "ann", KeyRole::Read).await;
     let (_, bob) = key(&shop, "bob", KeyRole::Read).await;
@@ -56,17 +56,17 @@ async fn a_key_that_calls_too_often_is_told_when_to_come_back_and_others_are_not
     let refused = get(&ann).await.unwrap();
     let wait: u64 = header(&refused, "retry-after").parse().unwrap();
     assert!((1..=1800).contains(&wait), "{wait}");
-    let told = problem(refused, 429, "rate-limited").await;
-    assert_eq!(told["detail"], "2 requests an hour are allowed for each key");
+    let problem_body = problem(refused, 429, "rate-limited").await;
+    assert_eq!(problem_body["detail"], "2 requests an hour are allowed for each key");
     body(get(&bob).await.unwrap(), 200).await;
-    // A key that may not do it is counted all the same.
+    // A call that the key's role does not permit counts, too.
     let forbidden = with(&shop, &bob, Method::GET, "/api/audit").send().await.unwrap();
     problem(forbidden, 403, "forbidden").await;
     problem(get(&bob).await.unwrap(), 429, "rate-limited").await;
 }
 
 #[tokio::test]
-async fn keys_can_not_be_tried_out_faster_than_an_address_may_call() {
+async fn guessing_keys_is_limited_by_the_rate_of_the_address() {
     let shop = strict().await;
     let guess = |nth: usize| format!("sgl_{nth:016x}_{}", "0".repeat(64));
     for nth in 0..3 {
@@ -80,7 +80,7 @@ async fn keys_can_not_be_tried_out_faster_than_an_address_may_call() {
     problem(shop.get("/api/orders").await, 429, "rate-limited").await;
     problem(shop.get("/no/such/path").await, 429, "rate-limited").await;
     problem(shop.get("/openapi.json").await, 429, "rate-limited").await;
-    // Whoever looks after the process has to see how it is.
+    // Health is not limited, so that operators can always see it.
     for path in ["/health/live", "/health/ready", "/health"] {
         body(shop.get(path).await, 200).await;
     }
@@ -105,7 +105,7 @@ async fn a_wrong_secret_of_a_known_key_counts_against_the_address_and_not_the_ke
 }
 
 #[tokio::test]
-async fn strangers_lock_out_no_key_that_was_good_before() {
+async fn an_exhausted_address_does_not_lock_out_a_known_key() {
     let access = Access { rate_per_address: Some("3/h".parse().unwrap()), ..Access::default() };
     let memory = Duration::from_millis(100);
     let shop = TestApi::with_access_and_limits(access, Limits { key_cache_ttl: memory, ..patient() }).await;
@@ -113,18 +113,18 @@ async fn strangers_lock_out_no_key_that_was_good_before() {
     let get = || with(&shop, &token, Method::GET, "/api/orders").send();
     body(get().await.unwrap(), 200).await;
     while shop.get("/openapi.json").await.status() != 429 {}
-    // Longer than the process believes what it knows of the key, so that the database is asked for it again.
+    // Longer than a key is cached, so that the database is asked for it again.
     let begun = Instant::now();
     while begun.elapsed() < memory * 5 {
         body(get().await.unwrap(), 200).await;
     }
-    // A key that the address has to pay for is still not tried out.
+    // An unknown key of that address is still not looked up.
     let wrong = format!("sgl_{id}_{}", "0".repeat(64));
     problem(with(&shop, &wrong, Method::GET, "/api/orders").send().await.unwrap(), 429, "rate-limited").await;
     let (_, unseen) = key(&shop, "bob", KeyRole::Read).await;
     problem(with(&shop, &unseen, Method::GET, "/api/orders").send().await.unwrap(), 429, "rate-limited")
         .await;
-    // And one that was revoked is a stranger's.
+    // A revoked key counts as unknown.
     commands::revoke_key(shop.engine.pool(), &id, None, &"test".into()).await.unwrap();
     while get().await.unwrap().status() == 200 {
         assert!(begun.elapsed() < WAIT_TIMEOUT, "a revoked key is forgotten");
@@ -133,7 +133,7 @@ async fn strangers_lock_out_no_key_that_was_good_before() {
 }
 
 #[tokio::test]
-async fn a_shared_count_is_asked_first() {
+async fn the_shared_rate_limiter_is_asked_first() {
     struct Full;
     impl SharedLimiter for Full {
         fn take<'a>(
@@ -157,7 +157,7 @@ async fn a_shared_count_is_asked_first() {
     problem(refused, 429, "rate-limited").await;
 }
 
-/// From where a change came, with what the caller says about that.
+/// The address that the audit records, by what the caller claims.
 async fn recorded_address(proxies: &str, forwarded: &[&str]) -> String {
     let access = Access { auth: Auth::Off, trusted_proxies: proxies.parse().unwrap(), ..Access::default() };
     let shop = TestApi::with_access(access).await;
@@ -171,7 +171,7 @@ async fn recorded_address(proxies: &str, forwarded: &[&str]) -> String {
 }
 
 #[tokio::test]
-async fn only_a_trusted_proxy_says_for_whom_it_calls() {
+async fn only_a_trusted_proxy_may_name_the_address_of_the_caller() {
     assert_eq!(recorded_address("10.0.0.0/8", &["203.0.113.9"]).await, "127.0.0.1");
     assert_eq!(recorded_address("127.0.0.0/8", &["6.6.6.6, 203.0.113.9"]).await, "203.0.113.9");
     assert_eq!(
@@ -181,7 +181,7 @@ async fn only_a_trusted_proxy_says_for_whom_it_calls() {
 }
 
 #[tokio::test]
-async fn every_answer_tells_browsers_to_run_nothing_in_it() {
+async fn every_response_forbids_browsers_to_run_scripts_in_it() {
     let shop = super::access::with_access().await;
     for (path, status) in [
         ("/health/live", 200),
@@ -215,14 +215,14 @@ async fn the_user_interface_has_no_script_in_its_page() {
 }
 
 #[tokio::test]
-async fn where_too_many_wait_already_the_answer_comes_at_once() {
+async fn requests_above_the_limit_of_waiting_ones_are_refused_at_once() {
     let shop = TestApi::without_workers(Limits { concurrent_waits: 1, ..patient() }).await;
     shop.stock("TEA-1", 5).await;
     let place = || {
         let request = shop.request(Method::POST, "/api/orders").header("Prefer", "wait=300");
         request.json(&order("TEA-1", 1)).send()
     };
-    // Nobody works, so whichever has the one place holds it for minutes; the other has its answer at once.
+    // No worker runs, so the request that gets the slot holds it for minutes; the other is answered at once.
     let (one, other) = (place(), place());
     let answer = tokio::select! {
         answer = one => answer,
@@ -244,7 +244,7 @@ async fn preflight(shop: &TestApi, origin: &str) -> Response {
 }
 
 #[tokio::test]
-async fn only_pages_of_listed_origins_may_call() {
+async fn only_listed_origins_may_call() {
     let cors_origins = CorsOrigins::parse("https://shop.example,http://localhost:8080").unwrap();
     let shop = TestApi::with_access(Access { cors_origins, ..Access::default() }).await;
     let allowed = preflight(&shop, "https://shop.example").await;
@@ -256,7 +256,7 @@ async fn only_pages_of_listed_origins_may_call() {
         let refused = preflight(&shop, stranger).await;
         assert!(refused.headers().get("access-control-allow-origin").is_none(), "{stranger}");
     }
-    // A page has to be able to read what went wrong.
+    // A page must be able to read the problem.
     let call = shop.request(Method::GET, "/api/orders").header("Origin", "https://shop.example");
     let call = call.send().await.unwrap();
     assert_eq!(header(&call, "access-control-allow-origin"), "https://shop.example");
@@ -265,7 +265,7 @@ async fn only_pages_of_listed_origins_may_call() {
 }
 
 #[tokio::test]
-async fn unless_somebody_says_so_no_foreign_page_may_call_and_everybodys_never_with_credentials() {
+async fn by_default_no_other_origin_may_call_and_any_origin_never_with_credentials() {
     let closed = super::access::with_access().await;
     let refused = preflight(&closed, "https://shop.example").await;
     assert!(refused.headers().get("access-control-allow-origin").is_none());
@@ -277,7 +277,7 @@ async fn unless_somebody_says_so_no_foreign_page_may_call_and_everybodys_never_w
 }
 
 #[tokio::test]
-async fn nothing_is_counted_where_nobody_asked_for_it() {
+async fn without_configured_rates_no_call_is_limited() {
     let shop = super::access::with_access().await;
     let (_, token) = key(&shop, "ann", KeyRole::Write).await;
     let created = with(&shop, &token, Method::POST, "/api/products").json(&json!(product("TEA-1", 1)));
@@ -287,10 +287,10 @@ async fn nothing_is_counted_where_nobody_asked_for_it() {
 }
 
 #[tokio::test]
-async fn lists_that_look_far_take_few_connections_and_not_for_long() {
+async fn lists_that_may_scan_use_few_connections_and_have_a_time_limit() {
     let shop = TestApi::without_workers(Limits { concurrent_scans: 1, ..patient() }).await;
     shop.stock("TEA-1", 5).await;
-    // Whoever looks at an order now finds no end.
+    // Makes a query on orders endless.
     let mut lock = shop.engine.pool().begin().await.unwrap();
     sqlx::query("lock table shop.orders in access exclusive mode").execute(&mut *lock).await.unwrap();
     let first = tokio::spawn(shop.request(Method::GET, "/api/orders/status/pending").send());

@@ -39,7 +39,7 @@ fn pointers(problem: &Value) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn what_is_wrong_with_a_mail_is_named_by_its_pointer() {
+async fn every_wrong_field_of_a_notification_is_named_by_its_pointer() {
     let shop = TestApi::without_workers(patient()).await;
     let cases = [
         (with("to", "nobody"), vec!["/to"]),
@@ -82,7 +82,7 @@ async fn what_is_wrong_with_a_mail_is_named_by_its_pointer() {
 }
 
 #[tokio::test]
-async fn a_mail_is_sent_and_shows_its_attempts() {
+async fn a_notification_is_sent_and_lists_its_attempts() {
     let shop = TestApi::open().await;
     let request = shop.request(Method::POST, "/api/notifications").header("Prefer", "wait=20");
     let answer = request.json(&written()).send().await.unwrap();
@@ -105,7 +105,7 @@ async fn a_mail_is_sent_and_shows_its_attempts() {
 }
 
 #[tokio::test]
-async fn a_repeated_mail_is_sent_once() {
+async fn a_repeated_notification_is_sent_once() {
     let shop = TestApi::without_workers(patient()).await;
     let post = async |new: &Value, key: &str| {
         let request = shop.request(Method::POST, "/api/notifications").header("Idempotency-Key", key);
@@ -117,7 +117,7 @@ async fn a_repeated_mail_is_sent_once() {
     assert_eq!(replayed.headers()["idempotent-replayed"], "true");
     assert_eq!(body(replayed, 201).await, first);
     problem(post(&written(), "k-1").await, 422, "idempotency-mismatch").await;
-    // Another request for the same: it finds the first one.
+    // Another request for the same notification finds the first one.
     let found = body(post(&new, "k-2").await, 200).await;
     assert_eq!(found["notification_id"], first["notification_id"]);
     let other = body(post(&written(), "k-3").await, 201).await;
@@ -137,11 +137,11 @@ async fn a_repeated_mail_is_sent_once() {
 }
 
 #[tokio::test]
-async fn a_mail_that_died_is_sent_once_its_dead_job_is_retried() {
+async fn a_dead_notification_is_sent_after_its_dead_job_is_retried() {
     let catcher = MailCatcher::start().await.unwrap();
     catcher.behave(Behaviour::PermanentFailure(Stage::Recipient));
     let shop = TestApi::without_workers(patient()).await;
-    // Somebody else delivers.
+    // Other workers deliver.
     let mailer = Mailer::smtp(&catcher.url(), "shop@example.com").unwrap();
     let builder = Engine::builder(shop.engine.pool().clone());
     let definitions = sagas::definitions(Settings::new(mailer)).unwrap();
@@ -182,7 +182,7 @@ async fn a_mail_that_died_is_sent_once_its_dead_job_is_retried() {
 }
 
 #[tokio::test]
-async fn every_template_that_is_listed_can_be_sent_as_its_example_shows() {
+async fn the_example_of_every_listed_template_can_be_sent() {
     let shop = TestApi::without_workers(patient()).await;
     let listed = body(shop.get("/api/notification-templates").await, 200).await;
     let names: Vec<_> =

@@ -5,7 +5,7 @@ use reqwest::Method;
 use super::fixtures::{TestApi, body, patient, problem};
 
 #[tokio::test]
-async fn metrics_name_routes_and_never_paths() {
+async fn metrics_are_labelled_with_routes_and_never_with_paths() {
     let shop = TestApi::open().await;
     shop.stock("TEA-1", 3).await;
     shop.order("TEA-1", 1).await;
@@ -34,7 +34,7 @@ async fn metrics_name_routes_and_never_paths() {
 }
 
 #[tokio::test]
-async fn every_answer_has_a_request_id_and_health_tells_each_part() {
+async fn every_response_has_a_request_id_and_health_reports_each_part() {
     let shop = TestApi::without_workers(patient()).await;
     let response = shop.get("/health").await;
     assert_eq!(response.headers()["x-request-id"].len(), 32);

@@ -1,5 +1,4 @@
-//! Whatever an operator does to workflows and dead jobs is recorded: who, with which key, from where, why, and how it was
-//! before and after.
+//! Audit records of actions on workflows and dead jobs: actor, key, address, reason, and the state before and after.
 
 use engine::{
     Batch, ForwardOnly, NewSaga, Outcome, Outcomes, RetryPolicy, Saga, SagaName, Status, StepError,
@@ -18,43 +17,43 @@ use super::{
 
 use crate::support::WAIT_TIMEOUT;
 
-const CHORE: SagaName<Chore> = SagaName::new("chore");
+const FAILING: SagaName<TestInput> = SagaName::new("failing-saga");
 
 #[derive(Serialize, Deserialize, JsonSchema)]
-struct Chore {}
+struct TestInput {}
 
-/// Is done at once.
-struct Begin;
+/// Succeeds, as the pivot.
+struct Pivot;
 
-impl TransactionStep for Begin {
-    const NAME: &'static str = "begin";
-    type Input = Chore;
+impl TransactionStep for Pivot {
+    const NAME: &'static str = "pivot-step";
+    type Input = TestInput;
     type Output = ();
     type Undo = ForwardOnly;
 
-    async fn run(&self, _: &mut Tx<'_>, batch: &Batch<Chore>) -> Result<Outcomes<()>, StepError> {
+    async fn run(&self, _: &mut Tx<'_>, batch: &Batch<TestInput>) -> Result<Outcomes<()>, StepError> {
         Ok(batch.decide(|_| Outcome::Done(())))
     }
 }
 
-/// Never works.
-struct Sweep;
+/// Always fails.
+struct Fails;
 
-impl TransactionStep for Sweep {
-    const NAME: &'static str = "sweep";
+impl TransactionStep for Fails {
+    const NAME: &'static str = "fails";
     const RETRY: RetryPolicy = RetryPolicy { attempts: 1, ..RetryPolicy::TRANSACTION };
-    type Input = Chore;
+    type Input = TestInput;
     type Output = ();
     type Undo = ForwardOnly;
 
-    async fn run(&self, _: &mut Tx<'_>, batch: &Batch<Chore>) -> Result<Outcomes<()>, StepError> {
-        Ok(batch.decide(|_| Outcome::fail("no-broom", "there is no broom")))
+    async fn run(&self, _: &mut Tx<'_>, batch: &Batch<TestInput>) -> Result<Outcomes<()>, StepError> {
+        Ok(batch.decide(|_| Outcome::fail("no", "it always fails")))
     }
 }
 
-/// A chore that is dead, and one that nobody has begun.
-async fn dead_and_waiting(shop: &TestApi) -> (String, String) {
-    let chore = || -> NewSaga { CHORE.with(&Chore {}) };
+/// The dead job of a saga that failed, and a saga that no worker has started.
+async fn dead_job_and_waiting_saga(shop: &TestApi) -> (String, String) {
+    let failing_saga = || -> NewSaga { FAILING.with(&TestInput {}) };
     let mut feed = shop.engine.feed("default", 1);
     let quit = tokio_util::sync::CancellationToken::new();
     let working = {
@@ -62,7 +61,7 @@ async fn dead_and_waiting(shop: &TestApi) -> (String, String) {
         async move { engine.run(&mut feed, quit).await }
     };
     let dying = async {
-        let (started, ending) = shop.engine.start_and_wait(chore(), WAIT_TIMEOUT).await.unwrap();
+        let (started, ending) = shop.engine.start_and_wait(failing_saga(), WAIT_TIMEOUT).await.unwrap();
         assert_eq!(ending.unwrap().status, Status::Dead);
         quit.cancel();
         started.saga_id
@@ -71,7 +70,7 @@ async fn dead_and_waiting(shop: &TestApi) -> (String, String) {
     let (filter, page) = (engine::DeadJobFilter::default(), engine::Page { after: None, limit: 9 });
     let jobs = shop.engine.dead_jobs(&filter, page).await.unwrap();
     let dead = jobs.iter().find(|job| job.saga_id == dead).unwrap().dead_job_id;
-    let waiting = shop.engine.start(chore()).await.unwrap().saga_id;
+    let waiting = shop.engine.start(failing_saga()).await.unwrap().saga_id;
     (dead.to_string(), waiting.to_string())
 }
 
@@ -79,40 +78,52 @@ fn at(step: &str, status: &str) -> Value {
     json!({"status": status, "step": step, "direction": "action"})
 }
 
-fn at_sweep(status: &str) -> Value {
-    at("sweep", status)
+fn at_failing_step(status: &str) -> Value {
+    at("fails", status)
 }
 
-fn unwound() -> Value {
-    json!({"status": "compensated", "step": "begin", "direction": "undo"})
+fn compensated() -> Value {
+    json!({"status": "compensated", "step": "pivot-step", "direction": "undo"})
 }
 
 fn ended() -> Value {
-    json!({"status": "dead", "step": "sweep", "direction": "action", "ended": true})
+    json!({"status": "dead", "step": "fails", "direction": "action", "ended": true})
 }
 
 #[tokio::test]
-async fn every_action_on_workflows_and_dead_jobs_is_recorded_whole_and_for_good() {
-    let saga = || Saga::named(CHORE).pivot(Begin).then(Sweep).build().unwrap();
+async fn every_action_on_workflows_and_dead_jobs_has_a_complete_and_permanent_audit_record() {
+    let saga = || Saga::named(FAILING).pivot(Pivot).then(Fails).build().unwrap();
     let shop = TestApi::with_access_and_sagas(api::Access::default(), vec![saga()]).await;
     let (key_id, token) = key(&shop, "ops", KeyRole::Operate).await;
-    let many = |reason: &str| json!({"filter": {"definition": "chore"}, "limit": 1, "reason": reason});
+    let many = |reason: &str| json!({"filter": {"definition": "failing-saga"}, "limit": 1, "reason": reason});
     let one = json!({"reason": "because"});
     let actions = [
         (
             "workflow.cancel",
             "/api/workflows/{workflow}/cancel",
             one.clone(),
-            at("begin", "running"),
-            unwound(),
+            at("pivot-step", "running"),
+            compensated(),
         ),
-        ("dead-job.retry", "/api/dead-jobs/{dead}/retry", one.clone(), at_sweep("dead"), at_sweep("running")),
-        ("dead-job.retry", "/api/dead-jobs/retry", many("because"), at_sweep("dead"), at_sweep("running")),
-        ("dead-job.discard", "/api/dead-jobs/{dead}/discard", one, at_sweep("dead"), ended()),
-        ("dead-job.discard", "/api/dead-jobs/discard", many("because"), at_sweep("dead"), ended()),
+        (
+            "dead-job.retry",
+            "/api/dead-jobs/{dead}/retry",
+            one.clone(),
+            at_failing_step("dead"),
+            at_failing_step("running"),
+        ),
+        (
+            "dead-job.retry",
+            "/api/dead-jobs/retry",
+            many("because"),
+            at_failing_step("dead"),
+            at_failing_step("running"),
+        ),
+        ("dead-job.discard", "/api/dead-jobs/{dead}/discard", one, at_failing_step("dead"), ended()),
+        ("dead-job.discard", "/api/dead-jobs/discard", many("because"), at_failing_step("dead"), ended()),
     ];
     for (action, path, request, before, after) in actions {
-        let (dead, workflow) = dead_and_waiting(&shop).await;
+        let (dead, workflow) = dead_job_and_waiting_saga(&shop).await;
         let subject = if action == "workflow.cancel" { &workflow } else { &dead };
         let done = with(
             &shop,
@@ -142,7 +153,7 @@ async fn every_action_on_workflows_and_dead_jobs_is_recorded_whole_and_for_good(
             }),
             "{path}"
         );
-        // What is retried dies again with the next worker; the next round is to find its own dead job alone.
+        // A retried saga dies again at the next worker; without this, the next round would find its dead job, too.
         sqlx::raw_sql(
             "update engine.dead_job set resolution = 'discarded', resolved_at = now() where resolution is null;
              update engine.saga set status = 'dead', due_at = null, ended_at = now() where ended_at is null",

@@ -1,4 +1,4 @@
-//! Orders and stock, the whole way.
+//! Orders and stock over HTTP, from placement to delivery.
 
 use engine::SagaId;
 use reqwest::Method;
@@ -10,7 +10,7 @@ use crate::support::WAIT_TIMEOUT;
 use super::fixtures::{TestApi, body, order, patient, problem};
 
 #[tokio::test]
-async fn an_order_is_confirmed_moved_along_and_can_then_not_be_cancelled() {
+async fn an_order_is_confirmed_processed_and_shipped_and_then_can_not_be_cancelled() {
     let shop = TestApi::open().await;
     let product = shop.stock("TEA-1", 10).await;
     let request =
@@ -67,7 +67,7 @@ async fn an_order_without_enough_stock_is_rejected_with_the_short_lines() {
 }
 
 #[tokio::test]
-async fn a_cancelled_order_gives_its_stock_back_and_cancelling_again_is_harmless() {
+async fn a_cancelled_order_releases_its_stock_and_cancelling_again_has_no_effect() {
     let shop = TestApi::open().await;
     let product = shop.stock("TEA-1", 5).await;
     let placed = shop.order("TEA-1", 2).await;
@@ -95,7 +95,7 @@ async fn without_workers_an_order_is_accepted_and_pending() {
 }
 
 #[tokio::test]
-async fn orders_are_listed_by_status_customer_and_when_they_were_made() {
+async fn orders_are_filtered_by_status_customer_and_creation_time() {
     let shop = TestApi::without_workers(patient()).await;
     shop.stock("TEA-1", 10).await;
     let [ann, bob] = ["0199f39f-0000-7000-8000-000000000001", "0199f39f-0000-7000-8000-000000000002"];
@@ -126,7 +126,7 @@ async fn orders_are_listed_by_status_customer_and_when_they_were_made() {
 }
 
 #[tokio::test]
-async fn an_order_shows_its_lines_and_its_timeline_and_its_workflow_every_attempt() {
+async fn an_order_shows_its_lines_and_timeline_and_its_workflow_shows_every_attempt() {
     let shop = TestApi::open().await;
     shop.stock("TEA-1", 10).await;
     let placed = shop.order("TEA-1", 2).await;
@@ -139,11 +139,11 @@ async fn an_order_shows_its_lines_and_its_timeline_and_its_workflow_every_attemp
     let line = json!({"sku": "TEA-1", "name": "TEA-1 of the best", "quantity": 2, "unit_price": 1290, "line_total": 2580});
     assert_eq!((&shown["items"], &shown["total"]), (&json!([line]), &json!(2580)), "minor units");
     let timeline = shown["timeline"].as_array().unwrap();
-    let told: Vec<_> = timeline
+    let entries: Vec<_> = timeline
         .iter()
         .map(|entry| (entry["status"].as_str().unwrap(), entry["actor"].as_str().unwrap()))
         .collect();
-    assert_eq!(told, [("pending", "api"), ("confirmed", "place-order"), ("processing", "bert")]);
+    assert_eq!(entries, [("pending", "api"), ("confirmed", "place-order"), ("processing", "bert")]);
     assert_eq!((&timeline[2]["reason"], &timeline[1]["reason"]), (&json!("packed"), &json!(null)));
     let times: Vec<_> = timeline.iter().map(|entry| entry["at"].as_str().unwrap()).collect();
     for time in &times {
@@ -170,7 +170,7 @@ async fn an_order_shows_its_lines_and_its_timeline_and_its_workflow_every_attemp
         "{state}"
     );
 
-    // One that is undone: the error of the attempt, and the undo beside its action.
+    // A compensated order shows the error of the attempt, and the undo after the action.
     let rejected = shop.order("TEA-1", 200).await;
     let path = format!("/api/workflows/{}/history", rejected["workflow_id"].as_str().unwrap());
     let history = body(shop.get(&path).await, 200).await;
@@ -188,10 +188,10 @@ async fn an_order_shows_its_lines_and_its_timeline_and_its_workflow_every_attemp
 }
 
 #[tokio::test]
-async fn a_cancel_that_is_noted_but_not_done_says_so_and_is_done_later() {
+async fn a_cancel_that_is_only_requested_is_reported_as_such_and_carried_out_later() {
     let shop = TestApi::without_workers(patient()).await;
     shop.stock("TEA-1", 5).await;
-    // Somebody has taken the placement and does nothing about it yet.
+    // Another process has claimed the placement and does nothing yet.
     let mut feed = shop.engine.feed("default", 8);
     let placed = body(shop.post("/api/orders", &order("TEA-1", 1)).await, 201).await;
     let job = tokio::time::timeout(WAIT_TIMEOUT, feed.recv()).await.unwrap().unwrap();

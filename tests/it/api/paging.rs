@@ -1,4 +1,4 @@
-//! Cursors.
+//! Cursors of lists.
 
 use std::collections::BTreeSet;
 

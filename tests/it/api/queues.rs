@@ -18,7 +18,7 @@ async fn queue(shop: &TestApi, name: &str) -> Value {
 }
 
 #[tokio::test]
-async fn bad_changes_and_strange_queues_are_refused() {
+async fn invalid_changes_and_unknown_queues_are_refused() {
     let shop = TestApi::without_workers(patient()).await;
     for wrong in [
         json!({}),
@@ -41,7 +41,7 @@ async fn bad_changes_and_strange_queues_are_refused() {
 }
 
 #[tokio::test]
-async fn a_paused_queue_holds_orders_and_says_so_until_it_is_resumed() {
+async fn a_paused_queue_holds_orders_and_degrades_health_until_it_is_resumed() {
     let shop = TestApi::open().await;
     shop.stock("TEA-1", 5).await;
     let pause = json!({"paused": true, "reason": "the warehouse burns"});
@@ -51,7 +51,7 @@ async fn a_paused_queue_holds_orders_and_says_so_until_it_is_resumed() {
         (&paused["paused"], &paused["paused_by"], &paused["reason"]),
         (&json!(true), &json!("olga"), &json!("the warehouse burns"))
     );
-    // Taken in all the same, durably; it waits.
+    // The order is accepted durably nevertheless, and waits.
     let placed = body(shop.post("/api/orders", &order("TEA-1", 1)).await, 201).await;
     let workflow = placed["workflow_id"].as_str().unwrap().parse().unwrap();
     assert_eq!(shop.engine.wait(workflow, Duration::from_millis(1200)).await.unwrap(), None);
@@ -64,7 +64,7 @@ async fn a_paused_queue_holds_orders_and_says_so_until_it_is_resumed() {
     assert_eq!(health["parts"]["queue"]["detail"], "paused: `default`");
     let metrics = body(shop.get("/metrics").await, 200).await;
     let metrics = metrics.as_str().unwrap();
-    // Its value is that of whichever shop of this test process was asked last.
+    // The gauge is shared by all shops of this test process; it has the value of the one scraped last.
     assert!(metrics.contains("sagaline_queue_paused{queue=\"default\"} "), "{metrics}");
 
     let resumed = body(shop.put("/api/queues/default", &json!({"paused": false})).await, 200).await;
@@ -74,12 +74,12 @@ async fn a_paused_queue_holds_orders_and_says_so_until_it_is_resumed() {
 
     let filter = audit::Filter { subject_kind: Some("queue".into()), ..audit::Filter::default() };
     let records = audit::list(shop.engine.pool(), &filter, None, 10).await.unwrap();
-    let told: Vec<_> = records
+    let recorded: Vec<_> = records
         .iter()
         .map(|record| (record.actor.as_str(), record.action.as_str(), record.reason.as_deref()))
         .collect();
     assert_eq!(
-        told,
+        recorded,
         [("operator", "queue.resume", None), ("olga", "queue.pause", Some("the warehouse burns"))]
     );
     assert_eq!(records[0].before.as_ref().unwrap()["paused"], true);
@@ -90,16 +90,16 @@ async fn a_paused_queue_holds_orders_and_says_so_until_it_is_resumed() {
     );
 }
 
-/// What the audit has of queues, the oldest first: the action, and what was before and after.
+/// The audit records of queues, oldest first: the action, and the state before and after.
 async fn recorded(shop: &TestApi) -> Vec<(String, Value, Value)> {
     let filter = audit::Filter { subject_kind: Some("queue".into()), ..audit::Filter::default() };
     let records = audit::list(shop.engine.pool(), &filter, None, 10).await.unwrap();
-    let told = records.into_iter().rev();
-    told.map(|record| (record.action, record.before.unwrap(), record.after.unwrap())).collect()
+    let recorded = records.into_iter().rev();
+    recorded.map(|record| (record.action, record.before.unwrap(), record.after.unwrap())).collect()
 }
 
 #[tokio::test]
-async fn of_two_people_who_set_a_queue_at_once_one_has_to_look_again() {
+async fn of_two_concurrent_changes_of_a_queue_one_is_refused_by_its_version() {
     let shop = TestApi::without_workers(patient()).await;
     let read = shop.get("/api/queues/default").await;
     let seen = read.headers()["etag"].to_str().unwrap().to_owned();
@@ -109,7 +109,7 @@ async fn of_two_people_who_set_a_queue_at_once_one_has_to_look_again() {
         request.header("X-Actor", who).json(&change).send()
     };
     let pause = |reason: &str| json!({"paused": true, "reason": reason});
-    // Nobody has touched it yet: there is no row that the two could wait for each other at.
+    // Neither has touched the queue yet, so there is no row on which one could wait for the other.
     let (anna, bob) = tokio::join!(set("anna", &seen, pause("fire")), set("bob", &seen, pause("flood")));
     let (mut done, mut refused) = (Vec::new(), Vec::new());
     for answer in [anna.unwrap(), bob.unwrap()] {
@@ -117,8 +117,8 @@ async fn of_two_people_who_set_a_queue_at_once_one_has_to_look_again() {
     }
     let (done, refused) = (done.pop().unwrap(), refused.pop().unwrap());
     let current = done.headers()["etag"].to_str().unwrap().to_owned();
-    let told = problem(refused, 412, "precondition-failed").await;
-    assert!(told["detail"].as_str().unwrap().contains(&current), "{told}");
+    let refusal = problem(refused, 412, "precondition-failed").await;
+    assert!(refusal["detail"].as_str().unwrap().contains(&current), "{refusal}");
     let paused = body(done, 200).await;
 
     problem(set("bob", &seen, json!({"paused": false})).await.unwrap(), 412, "precondition-failed").await;
@@ -142,7 +142,7 @@ async fn of_two_people_who_set_a_queue_at_once_one_has_to_look_again() {
 }
 
 #[tokio::test]
-async fn what_changes_nothing_leaves_no_row_no_version_and_no_record() {
+async fn a_change_without_effect_leaves_no_row_no_version_and_no_audit_record() {
     let shop = TestApi::without_workers(patient()).await;
     let set = async |change: Value| {
         let answer = shop.put("/api/queues/default", &change).await;

@@ -1,4 +1,4 @@
-//! What is wrong with a request is named; nothing a caller sends is a 500.
+//! Every invalid part of a request is named, and no request is answered with 500.
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -118,7 +118,7 @@ async fn wrong_paths_methods_types_and_parameters_are_problems_too() {
 }
 
 #[tokio::test]
-async fn a_time_that_nobody_can_mean_is_named_also_in_a_body() {
+async fn an_impossible_time_is_refused_in_parameters_and_bodies() {
     let shop = TestApi::without_workers(patient()).await;
     for action in ["retry", "discard"] {
         let ask = async |time: &str| {

@@ -1,4 +1,4 @@
-//! `ETag`, `If-Match`, `If-None-Match`.
+//! Versions: `ETag`, `If-Match` and `If-None-Match`.
 
 use reqwest::Method;
 use serde_json::json;
@@ -6,7 +6,7 @@ use serde_json::json;
 use super::fixtures::{TestApi, body, problem};
 
 #[tokio::test]
-async fn a_change_of_a_version_that_is_gone_is_refused() {
+async fn a_change_of_an_outdated_version_is_refused() {
     let shop = TestApi::open().await;
     let id = shop.stock("TEA-1", 10).await["product_id"].as_str().unwrap().to_owned();
     let path = format!("/api/products/{id}");
@@ -31,7 +31,7 @@ async fn a_change_of_a_version_that_is_gone_is_refused() {
 }
 
 #[tokio::test]
-async fn a_version_that_the_caller_has_is_not_sent_again() {
+async fn a_version_that_the_caller_has_is_answered_with_304() {
     let shop = TestApi::open().await;
     shop.stock("TEA-1", 10).await;
     let order = shop.order("TEA-1", 1).await;

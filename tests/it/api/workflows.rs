@@ -1,4 +1,4 @@
-//! Workflows of any definition.
+//! Workflows of any definition over HTTP.
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::fixtures::{TestApi, body, patient, problem};
 
 #[tokio::test]
-async fn an_input_that_does_not_fit_is_named_by_pointers_from_input_on() {
+async fn errors_in_a_workflow_input_have_pointers_below_input() {
     let shop = TestApi::without_workers(patient()).await;
     let start = json!({"definition": "cancel-order", "input": {"order_id": 7, "colour": "red"}});
     let wrong = problem(shop.post("/api/workflows", &start).await, 422, "invalid-body").await;
@@ -26,7 +26,7 @@ async fn an_input_that_does_not_fit_is_named_by_pointers_from_input_on() {
 }
 
 #[tokio::test]
-async fn a_business_key_gives_the_same_workflow_again() {
+async fn a_business_key_returns_the_same_workflow_again() {
     let shop = TestApi::open().await;
     shop.stock("TEA-1", 5).await;
     let placed = shop.order("TEA-1", 1).await;
@@ -47,7 +47,7 @@ async fn a_business_key_gives_the_same_workflow_again() {
 }
 
 #[tokio::test]
-async fn a_key_that_the_shop_makes_itself_is_not_used_up_for_something_else() {
+async fn business_keys_that_the_shop_generates_are_reserved() {
     let shop = TestApi::open().await;
     shop.stock("TEA-1", 5).await;
     let [one, other] = [shop.order("TEA-1", 1).await, shop.order("TEA-1", 1).await];
@@ -74,7 +74,7 @@ async fn a_key_that_the_shop_makes_itself_is_not_used_up_for_something_else() {
 }
 
 #[tokio::test]
-async fn a_workflow_that_waits_is_cancelled_and_a_missing_one_is_not_found() {
+async fn a_waiting_workflow_is_cancelled_and_a_missing_one_is_not_found() {
     let shop = TestApi::without_workers(patient()).await;
     shop.stock("TEA-1", 5).await;
     let placed = body(shop.post("/api/orders", &super::fixtures::order("TEA-1", 1)).await, 201).await;
@@ -129,7 +129,7 @@ async fn definitions_show_their_graph_and_their_input_schema() {
 }
 
 #[tokio::test]
-async fn workflows_are_listed_by_what_they_are_when_they_began_and_whether_they_are_stuck() {
+async fn workflows_are_filtered_by_definition_status_start_time_and_being_stuck() {
     let shop = TestApi::without_workers(patient()).await;
     shop.stock("TEA-1", 10).await;
     let mut ids = Vec::new();
@@ -137,7 +137,7 @@ async fn workflows_are_listed_by_what_they_are_when_they_began_and_whether_they_
         let order = body(shop.post("/api/orders", &super::fixtures::order("TEA-1", 1)).await, 201).await;
         ids.push(order["workflow_id"].as_str().unwrap().to_owned());
     }
-    // Nobody has moved the first for ten minutes.
+    // The first has been overdue for ten minutes.
     let late = "update engine.saga set due_at = now() - interval '10 minutes' where id = $1::uuid";
     sqlx::query(late).bind(&ids[0]).execute(shop.engine.pool()).await.unwrap();
     let second = body(shop.get(&format!("/api/workflows/{}", ids[1])).await, 200).await;

@@ -1,22 +1,22 @@
-//! Which file of a crate uses which, and the circles among them.
+//! Computes which file of a crate imports which, and the import cycles.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::modules::{Crate, Files, Mention, Module, ModulePath};
 
-/// A file that names something of another.
+/// A file that uses an item of another file.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Arrow {
     pub(super) from: String,
     pub(super) to: String,
     pub(super) line: usize,
-    /// The path as it is written.
+    /// The path as written.
     pub(super) path: String,
 }
 
-/// Every use of one file by another, once, with its first line. What a parent says of its own children is the tree of
-/// modules and no arrow: their declaration, re-exports, and paths that begin with a child (`child::run()`). A path from a
-/// child to its parent is one.
+/// Every use of one file by another, once, with its first line. What a parent declares or names of its own children
+/// (`mod`, re-exports, and paths that begin with a child, as `child::run()`) is not counted, because it is the module
+/// tree. A path from a child to its parent is counted.
 pub(super) fn arrows(files: &Files) -> Vec<Arrow> {
     let read = Crate::read(files);
     let mut first = BTreeMap::<(String, String), Arrow>::new();
@@ -25,7 +25,7 @@ pub(super) fn arrows(files: &Files) -> Vec<Arrow> {
         let from = &read.modules[&mention.module];
         let to = &read.modules[&target];
         let is_below = target.starts_with(&module_of_file(&read, &from.file));
-        if from.file == to.file || (is_below && mention.is_the_parents_own()) {
+        if from.file == to.file || (is_below && mention.is_of_its_own_child()) {
             continue;
         }
         let arrow = Arrow {
@@ -42,8 +42,8 @@ pub(super) fn arrows(files: &Files) -> Vec<Arrow> {
     first.into_values().collect()
 }
 
-/// The groups of files that use each other in a circle, each in order of its names.
-pub(super) fn circles(arrows: &[Arrow]) -> Vec<Vec<String>> {
+/// The groups of files that import each other in a cycle, each sorted by name.
+pub(super) fn cycles(arrows: &[Arrow]) -> Vec<Vec<String>> {
     let files: BTreeSet<&str> =
         arrows.iter().flat_map(|arrow| [arrow.from.as_str(), arrow.to.as_str()]).collect();
     let reached: BTreeMap<&str, BTreeSet<&str>> =
@@ -75,19 +75,19 @@ fn reachable<'a>(start: &str, arrows: &'a [Arrow]) -> BTreeSet<&'a str> {
     reached
 }
 
-/// The module that a file is, whatever inline modules it has.
+/// The module of a file, regardless of inline modules.
 fn module_of_file(read: &Crate, file: &str) -> ModulePath {
     let of_file = read.modules.iter().filter(|(_, module)| module.file == file).map(|(path, _)| path);
     of_file.min_by_key(|path| path.len()).cloned().unwrap_or_default()
 }
 
 impl Crate {
-    /// The module whose file defines what is mentioned; `None` if it is outside of the crate.
+    /// The module whose file defines the mentioned item; `None` if it is outside the crate.
     fn target_of(&self, mention: &Mention) -> Option<ModulePath> {
         self.resolve(&mention.module, &mention.segments, 0)
     }
 
-    /// Follows a path as it is written in a module.
+    /// Resolves a path from the module in which it is written.
     fn resolve(&self, from: &ModulePath, segments: &[String], depth: usize) -> Option<ModulePath> {
         let (first, rest) = segments.split_first()?;
         let mut rest = rest;
@@ -114,7 +114,7 @@ impl Crate {
         self.walk(module, rest, depth)
     }
 
-    /// Goes down from a module, through its children and what it imports.
+    /// Descends from a module, through its children and imports.
     fn walk(&self, mut module: ModulePath, segments: &[String], depth: usize) -> Option<ModulePath> {
         for (nth, name) in segments.iter().enumerate() {
             let here = self.modules.get(&module)?;
@@ -142,7 +142,7 @@ impl Crate {
         segments: &[String],
         depth: usize,
     ) -> Option<ModulePath> {
-        // A name that is imported under itself, as by `use serde;`, is a crate's.
+        // A name that is imported under itself, as by `use serde;`, is a crate.
         let is_itself = import.len() == 1 && import[0] == segments[0];
         if is_itself || depth > 20 {
             return None;
@@ -151,7 +151,7 @@ impl Crate {
         self.resolve(module, &path, depth + 1)
     }
 
-    /// Looks for a name in what a module imports with a `*`.
+    /// Searches the glob imports of a module for a name.
     fn through_glob(
         &self,
         module: &ModulePath,

@@ -1,23 +1,23 @@
-//! The order of folders in each crate: a file uses what stands below it or beside it, never what stands above.
+//! The order of folders in each crate: a file may use its own level and the levels below, never those above.
 
 use super::arrows::Arrow;
 
 /// One crate, with its folders from the lowest to the highest.
 pub(super) struct Crate {
-    /// Where its sources are.
+    /// The folder of its sources.
     pub(super) source: &'static str,
     pub(super) orders: &'static [Order],
 }
 
-/// The floors of one folder, from the lowest to the highest; what shares a floor may use each other.
+/// The levels of one folder, from the lowest to the highest. Entries of one level may use each other.
 pub(super) struct Order {
     /// The folder, empty for the whole crate.
     pub(super) within: &'static str,
-    /// Folders and files, without `.rs`. A `*` stands for everything that is not named.
+    /// Folders and files, without `.rs`. A `*` stands for everything that is not named elsewhere.
     pub(super) floors: &'static [&'static [&'static str]],
 }
 
-/// An arrow against the order, or a file that has no place in it.
+/// An import against the order, or a file that no order names.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Violation {
     pub(super) arrow: Arrow,
@@ -32,14 +32,14 @@ impl std::fmt::Display for Violation {
 }
 
 impl Crate {
-    /// The arrows that go up.
+    /// The imports that go up.
     pub(super) fn upward(&self, arrows: &[Arrow]) -> Vec<Violation> {
         let of = |arrow: &Arrow| self.orders.iter().find_map(|order| order.violation(arrow));
         arrows.iter().filter_map(of).collect()
     }
 
-    /// The files that no order has a place for.
-    pub(super) fn without_a_place<'a>(&self, files: impl Iterator<Item = &'a String>) -> Vec<&'a str> {
+    /// The files that no order names.
+    pub(super) fn unplaced<'a>(&self, files: impl Iterator<Item = &'a String>) -> Vec<&'a str> {
         let has_none =
             |file: &str| self.orders.iter().any(|order| order.holds(file) && order.floor(file).is_none());
         files.map(String::as_str).filter(|file| has_none(file)).collect()
@@ -59,7 +59,7 @@ impl Order {
         self.within.is_empty() || is_in(file, self.within)
     }
 
-    /// The floor of a file, the longest name first; a crate's and a folder's own file stand on top.
+    /// The level of a file, by the longest matching name; the file of the crate or folder itself is on top.
     fn floor(&self, file: &str) -> Option<usize> {
         let is_root = file == "lib.rs" || file == "main.rs" || file == format!("{}.rs", self.within);
         if is_root {

@@ -1,4 +1,4 @@
-//! Splits Rust source into the tokens that paths are made of, without comments and without the text of strings.
+//! Splits Rust source into the tokens that make up paths, without comments and the text of strings.
 
 /// A token and the line it is on, counted from 1.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,7 +17,7 @@ pub(super) enum Kind {
     Other(char),
 }
 
-/// Reads a file. Comments, strings, characters and lifetimes are left out.
+/// Tokenizes a file, without comments, strings, characters and lifetimes.
 pub(super) fn tokens(source: &str) -> Vec<Token> {
     let mut lexer = Lexer { rest: source, line: 1, tokens: Vec::new() };
     while !lexer.rest.is_empty() {

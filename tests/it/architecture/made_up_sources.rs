@@ -1,7 +1,7 @@
-//! The reading of imports, tried on sources that are made up.
+//! Tests of the import reader, on made-up sources.
 
 use super::{
-    arrows::{arrows, circles},
+    arrows::{arrows, cycles},
     layers::{Crate, Order},
     modules::Files,
 };
@@ -10,7 +10,7 @@ fn files(sources: &[(&str, &str)]) -> Files {
     sources.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect()
 }
 
-/// Each arrow as `from:line to`.
+/// Each import as `from:line to`.
 fn found(sources: &[(&str, &str)]) -> Vec<String> {
     arrows(&files(sources))
         .into_iter()
@@ -27,7 +27,7 @@ const HOUSE: Crate = Crate {
 };
 
 #[test]
-fn an_import_that_goes_up_is_named_with_its_line_and_rule() {
+fn an_upward_import_is_reported_with_its_line_and_rule() {
     let sources = files(&[
         ("lib.rs", "mod attic;\nmod cellar;\nmod kitchen;"),
         ("cellar.rs", "//! Below.\n\nuse crate::attic::Roof;\n"),
@@ -43,7 +43,7 @@ fn an_import_that_goes_up_is_named_with_its_line_and_rule() {
 }
 
 #[test]
-fn a_folder_has_an_order_of_its_own_with_its_own_file_on_top() {
+fn a_folder_has_its_own_order_with_its_own_file_on_top() {
     let sources = files(&[
         ("lib.rs", "mod hall;"),
         ("hall.rs", "mod carpet;\nmod stairs;\nuse crate::hall::stairs::Step;"),
@@ -57,13 +57,13 @@ fn a_folder_has_an_order_of_its_own_with_its_own_file_on_top() {
 }
 
 #[test]
-fn a_file_that_the_order_does_not_name_has_no_place() {
+fn a_file_that_no_order_names_is_reported() {
     let names = ["lib.rs", "cellar/wine.rs", "garden.rs", "hall/carpet.rs"].map(str::to_owned);
-    assert_eq!(HOUSE.without_a_place(names.iter()), ["garden.rs"]);
+    assert_eq!(HOUSE.unplaced(names.iter()), ["garden.rs"]);
 }
 
 #[test]
-fn files_that_use_each_other_are_a_circle_and_those_beside_it_are_not() {
+fn files_that_import_each_other_are_a_cycle_without_their_neighbours() {
     let arrows = arrows(&files(&[
         ("lib.rs", "mod a; mod b; mod c; mod d;"),
         ("a.rs", "use crate::b::B;"),
@@ -71,12 +71,12 @@ fn files_that_use_each_other_are_a_circle_and_those_beside_it_are_not() {
         ("c.rs", "type T = super::a::A;"),
         ("d.rs", "use crate::a::A;"),
     ]));
-    assert_eq!(circles(&arrows), [["a.rs", "b.rs", "c.rs"]]);
-    assert_eq!(circles(&arrows[1..]), Vec::<Vec<String>>::new());
+    assert_eq!(cycles(&arrows), [["a.rs", "b.rs", "c.rs"]]);
+    assert_eq!(cycles(&arrows[1..]), Vec::<Vec<String>>::new());
 }
 
 #[test]
-fn comments_strings_and_visibilities_are_not_read() {
+fn comments_strings_and_visibilities_are_ignored() {
     let text = r##"
         // use crate::b::X;
         /// [`crate::b::X`]
@@ -109,7 +109,7 @@ fn nested_use_trees_and_macros_are_read_to_the_end() {
 }
 
 #[test]
-fn super_leads_up_as_often_as_it_is_written_and_out_of_inline_modules() {
+fn each_super_goes_up_one_module_also_out_of_inline_modules() {
     let sources = [
         ("lib.rs", "mod a; mod b;"),
         ("a.rs", "mod c;"),
@@ -120,7 +120,7 @@ fn super_leads_up_as_often_as_it_is_written_and_out_of_inline_modules() {
 }
 
 #[test]
-fn what_a_parent_reexports_is_its_childs() {
+fn a_re_exported_item_belongs_to_the_child_that_defines_it() {
     let sources = [
         ("lib.rs", "mod a; mod b;\npub use a::{X, Y};"),
         ("a.rs", "mod c;\nmod d;\npub use c::X;\npub(crate) use self::d::*;\nuse std::fmt::Debug;"),
@@ -132,7 +132,7 @@ fn what_a_parent_reexports_is_its_childs() {
 }
 
 #[test]
-fn a_path_that_begins_with_an_imported_module_leads_where_it_ends() {
+fn a_path_through_an_imported_module_resolves_to_the_file_of_its_last_segment() {
     let sources = [
         ("lib.rs", "mod a; mod b;"),
         ("a.rs", "pub(crate) mod c;"),
@@ -143,7 +143,7 @@ fn a_path_that_begins_with_an_imported_module_leads_where_it_ends() {
 }
 
 #[test]
-fn a_child_that_uses_its_parent_is_an_arrow_and_what_the_parent_says_of_it_is_none() {
+fn a_use_of_the_parent_is_an_import_but_a_parents_mention_of_its_child_is_not() {
     let sources = [
         ("lib.rs", "mod a;"),
         ("a.rs", "mod c;\npub struct A;\nfn f() { c::g() }"),
@@ -153,7 +153,7 @@ fn a_child_that_uses_its_parent_is_an_arrow_and_what_the_parent_says_of_it_is_no
 }
 
 #[test]
-fn a_program_beside_a_library_is_no_part_of_it() {
+fn a_binary_beside_a_library_is_not_part_of_it() {
     let sources = [
         ("lib.rs", "mod a;\npub fn run() {}"),
         ("main.rs", "fn main() { made_up::run() }"),

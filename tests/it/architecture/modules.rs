@@ -1,4 +1,4 @@
-//! Reads a crate's modules: what each declares and imports, and every path it writes.
+//! Reads a crate's modules: what each declares and imports, and every path that it contains.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,12 +16,12 @@ pub(super) struct Module {
     pub(super) file: String,
     pub(super) children: BTreeSet<String>,
     pub(super) items: BTreeSet<String>,
-    /// What an imported name stands for, as it is written after `use`.
+    /// Imported names with the paths that they stand for, as written after `use`.
     pub(super) imports: BTreeMap<String, Vec<String>>,
     pub(super) globs: Vec<Vec<String>>,
 }
 
-/// A path as a module writes it.
+/// A path in the source of a module.
 #[derive(Debug)]
 pub(super) struct Mention {
     pub(super) module: ModulePath,
@@ -32,7 +32,7 @@ pub(super) struct Mention {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum MentionKind {
-    /// `use` with a visibility.
+    /// A `use` with a visibility.
     ReExport,
     Import,
     /// Anywhere else in the code.
@@ -40,8 +40,9 @@ pub(super) enum MentionKind {
 }
 
 impl Mention {
-    /// Whether a module speaks so of its children: by a re-export, or by a path that begins with a child's name.
-    pub(super) fn is_the_parents_own(&self) -> bool {
+    /// Whether a module mentions its own children in this way: by a re-export, or by a path that begins with a child's
+    /// name.
+    pub(super) fn is_of_its_own_child(&self) -> bool {
         let first = self.segments.first().map(String::as_str);
         self.kind == MentionKind::ReExport || !matches!(first, Some("crate" | "super"))
     }
@@ -58,7 +59,7 @@ impl Crate {
     pub(super) fn read(files: &Files) -> Self {
         let mut read = Self::default();
         for (file, source) in files {
-            // A program beside a library is a crate of its own, and uses the library by name.
+            // A binary beside a library is a separate crate, which uses the library by name.
             if file == "main.rs" && files.contains_key("lib.rs") {
                 continue;
             }
@@ -88,7 +89,7 @@ struct Reader<'a> {
     tokens: &'a [Token],
     at: usize,
     depth: usize,
-    /// The depths at which inline modules began.
+    /// The brace depths at which inline modules began.
     inline: Vec<usize>,
     module: ModulePath,
     read: &'a mut Crate,
@@ -142,7 +143,7 @@ impl Reader<'_> {
         self.at += 3;
     }
 
-    /// Notes an item of the module itself; those of functions and implementations are nobody else's.
+    /// Records an item of the module; items inside functions and implementations are ignored.
     fn item(&mut self) {
         let is_of_the_module = self.depth == self.inline.last().map_or(0, |depth| depth + 1);
         if is_of_the_module && let Some(name) = self.word(1).map(str::to_owned) {
@@ -169,7 +170,7 @@ impl Reader<'_> {
         self.use_tree(&[], kind);
     }
 
-    /// Reads `a::b`, `a::b as c`, `a::{b, c::*}` up to the comma, brace or semicolon behind it.
+    /// Reads `a::b`, `a::b as c` or `a::{b, c::*}` up to the following comma, brace or semicolon.
     fn use_tree(&mut self, prefix: &[String], kind: MentionKind) {
         let mut path = prefix.to_vec();
         let line = self.line();
@@ -208,13 +209,13 @@ impl Reader<'_> {
         }
         self.mention(path.clone(), line, kind);
         self.here().imports.insert(name, path);
-        // What is not understood is passed over, so that reading ends.
+        // Skips tokens that are not understood, so that reading always advances.
         while self.at < self.tokens.len() && !self.is(0, ',') && !self.is(0, '}') && !self.is(0, ';') {
             self.at += 1;
         }
     }
 
-    /// Whether a path of more than one segment starts here that is not the end of another.
+    /// Whether a path of several segments starts here, rather than continues.
     fn starts_path(&self) -> bool {
         let follows = self.at > 0
             && (self.tokens[self.at - 1].kind == Kind::PathSeparator || self.is_at(self.at - 1, '.'));

@@ -1,4 +1,4 @@
-//! Positions of consumers, who may move them, and what is thrown away.
+//! Positions of consumers: leases, replays and pruning.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use shop::{
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use super::{keys, tell};
+use super::{append_events, keys};
 use crate::support::Database;
 
 const LEASE: Duration = Duration::from_mins(1);
@@ -20,7 +20,7 @@ const DAY: Duration = Duration::from_hours(24);
 async fn log(count: u32) -> (Database, PgPool) {
     let database = Database::fresh().await;
     let pool = database.pool().await;
-    tell(&pool, count).await;
+    append_events(&pool, count).await;
     (database, pool)
 }
 
@@ -37,7 +37,7 @@ async fn position(pool: &PgPool) -> i64 {
 }
 
 #[tokio::test]
-async fn one_process_publishes_to_a_target_and_one_that_was_overtaken_moves_nothing() {
+async fn one_process_publishes_to_a_sink_and_a_fenced_one_moves_no_position() {
     let (_database, pool) = log(5).await;
     let (ann, ben) = (Uuid::now_v7(), Uuid::now_v7());
     assert_eq!(claim(&pool, ann, LEASE).await, None, "it is not registered");
@@ -61,7 +61,7 @@ async fn one_process_publishes_to_a_target_and_one_that_was_overtaken_moves_noth
 }
 
 #[tokio::test]
-async fn a_replay_takes_the_claim_away_and_begins_where_it_is_told() {
+async fn a_replay_revokes_the_lease_and_starts_at_the_given_event() {
     let (_database, pool) = log(5).await;
     events::register(&pool, "redis").await.unwrap();
     let before = claim(&pool, Uuid::now_v7(), LEASE).await.unwrap();
@@ -87,7 +87,7 @@ async fn a_replay_takes_the_claim_away_and_begins_where_it_is_told() {
 }
 
 #[tokio::test]
-async fn what_people_do_to_consumers_is_recorded_with_how_it_was_before_and_after() {
+async fn actions_on_consumers_are_recorded_with_before_and_after() {
     let (_database, pool) = log(5).await;
     events::register(&pool, "redis").await.unwrap();
     let claimed = claim(&pool, Uuid::now_v7(), LEASE).await.unwrap();
@@ -101,7 +101,7 @@ async fn what_people_do_to_consumers_is_recorded_with_how_it_was_before_and_afte
     assert!(commands::remove_consumer(&pool, "redis", Some("gone for good"), "ben").await.unwrap());
 
     let records = audit::list(&pool, &audit::Filter::default(), None, 10).await.unwrap();
-    let told: Vec<_> = records
+    let recorded_actions: Vec<_> = records
         .into_iter()
         .map(|record| {
             assert_eq!((record.subject_kind.as_str(), record.subject_id.as_str()), ("consumer", "redis"));
@@ -113,7 +113,7 @@ async fn what_people_do_to_consumers_is_recorded_with_how_it_was_before_and_afte
         json!({"last_event_id": 2, "series": series}),
     );
     assert_eq!(
-        told,
+        recorded_actions,
         [
             json!(["ben", "consumer.remove", "gone for good", second, null]),
             json!(["ann", "consumer.replay", "the stream was flushed", first, second]),
@@ -122,7 +122,7 @@ async fn what_people_do_to_consumers_is_recorded_with_how_it_was_before_and_afte
 }
 
 #[tokio::test]
-async fn old_events_go_when_every_consumer_has_them_and_not_before() {
+async fn old_events_are_pruned_once_every_consumer_has_confirmed_them() {
     let (_database, pool) = log(6).await;
     sqlx::query("update shop.event set at = at - interval '2 days' where event_id <> 4")
         .execute(&pool)
@@ -142,18 +142,18 @@ async fn old_events_go_when_every_consumer_has_them_and_not_before() {
 
     assert!(commands::remove_consumer(&pool, "redis", None, "test").await.unwrap());
     assert!(!commands::remove_consumer(&pool, "redis", None, "test").await.unwrap());
-    // The fourth is young, and behind it nothing goes, so that the log has no holes.
+    // The fourth event is too young. Events after it are kept as well, so that the log has no gaps.
     assert_eq!(events::prune(&pool, DAY, 100).await.unwrap(), 1);
     assert_eq!(keys(&pool, 0).await.iter().map(|(id, _)| *id).collect::<Vec<_>>(), [4, 5, 6]);
     assert_eq!(events::prune(&pool, NOW, 100).await.unwrap(), 3);
     assert_eq!(events::log_range(&pool).await.unwrap(), LogRange { pruned_through: 6, last_event_id: 6 });
-    // Who comes now begins here.
+    // A new consumer starts here.
     events::register(&pool, "redis").await.unwrap();
     assert_eq!(claim(&pool, holder, LEASE).await.unwrap().last_event_id, 6);
 }
 
 #[tokio::test]
-async fn the_lag_is_what_a_consumer_lacks() {
+async fn the_lag_counts_the_events_that_a_consumer_has_not_confirmed() {
     let (_database, pool) = log(3).await;
     super::append(&mut pool.acquire().await.unwrap(), "k", "{}").await;
     events::register(&pool, "redis").await.unwrap();

@@ -1,4 +1,4 @@
-//! Commits in any order, and a reader that remembers the last id only.
+//! Events of transactions that commit in any order, read by a reader that remembers only the last id.
 
 use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
@@ -14,7 +14,7 @@ const WRITERS: usize = 6;
 const TRANSACTIONS: usize = 40;
 
 #[tokio::test]
-async fn an_event_that_is_committed_late_is_not_lost_to_a_reader_that_remembers_the_last_id() {
+async fn a_reader_that_remembers_the_last_id_misses_no_event_that_is_committed_late() {
     let database = Database::fresh().await;
     let pool = database.pool().await;
     let (mut first, mut second) = (pool.begin().await.unwrap(), pool.begin().await.unwrap());
@@ -26,7 +26,7 @@ async fn an_event_that_is_committed_late_is_not_lost_to_a_reader_that_remembers_
     sequence(&pool).await;
     assert_eq!(keys(&pool, 0).await, [(1, "late".into())]);
 
-    // A transaction that is open for long holds nobody back, and its own event comes when it is committed.
+    // A transaction that is open for long does not block others, and its own event appears when it commits.
     sequence(&pool).await;
     assert_eq!(keys(&pool, 1).await, []);
     first.commit().await.unwrap();
@@ -35,14 +35,14 @@ async fn an_event_that_is_committed_late_is_not_lost_to_a_reader_that_remembers_
 }
 
 #[tokio::test]
-async fn a_transaction_that_began_early_and_came_late_to_a_key_comes_after_those_before_it() {
+async fn events_of_a_key_are_in_commit_order_even_if_their_transactions_began_otherwise() {
     let database = Database::fresh().await;
     let pool = database.pool().await;
     pool.execute("create table thing (name text primary key); insert into thing values ('a'), ('b')")
         .await
         .unwrap();
     let lock = "select name from thing where name = $1 for update";
-    // It has its transaction id and a number in the outbox before the other begins.
+    // It has its transaction id and its number in the outbox before the other begins.
     let mut old = pool.begin().await.unwrap();
     sqlx::query(lock).bind("b").execute(&mut *old).await.unwrap();
     append(&mut old, "b", "1").await;
@@ -57,14 +57,14 @@ async fn a_transaction_that_began_early_and_came_late_to_a_key_comes_after_those
     sequence(&pool).await;
     old.commit().await.unwrap();
     sequence(&pool).await;
-    let told: Vec<_> = events::read(&pool, 0, page(10)).await.unwrap().events;
-    let told: Vec<_> =
-        told.iter().map(|event| (event.event_id, event.key.as_str(), event.payload())).collect();
-    assert_eq!(told, [(1, "a", "1"), (2, "b", "1"), (3, "a", "2")]);
+    let published: Vec<_> = events::read(&pool, 0, page(10)).await.unwrap().events;
+    let published: Vec<_> =
+        published.iter().map(|event| (event.event_id, event.key.as_str(), event.payload())).collect();
+    assert_eq!(published, [(1, "a", "1"), (2, "b", "1"), (3, "a", "2")]);
 }
 
 #[tokio::test]
-async fn while_one_process_gives_numbers_the_others_do_not_wait() {
+async fn processes_do_not_wait_while_another_one_sequences() {
     let database = Database::fresh().await;
     let pool = database.pool().await;
     let mut at_it = pool.begin().await.unwrap();
@@ -76,7 +76,7 @@ async fn while_one_process_gives_numbers_the_others_do_not_wait() {
     assert_eq!(events::sequence(&pool, 10).await.unwrap(), Sequenced::Moved(0));
 }
 
-/// Locks some keys in their order, counts each up and tells it. Some transactions change their minds.
+/// Locks some keys in order, increments each and appends its value as an event. Some transactions are rolled back.
 async fn change(conn: &mut PgConnection, nth: usize) {
     let mut tx = conn.begin().await.unwrap();
     let first = rand::random_range(0..KEYS);
@@ -94,11 +94,11 @@ async fn change(conn: &mut PgConnection, nth: usize) {
     if nth.is_multiple_of(7) { tx.rollback().await.unwrap() } else { tx.commit().await.unwrap() }
 }
 
-/// Follows the log by the last id alone until it ends at a marker.
+/// Follows the log by the last id until a marker.
 async fn follow(pool: PgPool) -> Vec<(String, i64)> {
     let (mut last, mut read, begun) = (0, Vec::new(), Instant::now());
     loop {
-        assert!(begun.elapsed() < WAIT_TIMEOUT, "the last event did not come");
+        assert!(begun.elapsed() < WAIT_TIMEOUT, "the last event did not arrive");
         for event in events::read(&pool, last, page(50)).await.unwrap().events {
             assert_eq!(event.event_id, last + 1, "ids have no gaps and become visible in their order");
             last = event.event_id;
@@ -112,7 +112,7 @@ async fn follow(pool: PgPool) -> Vec<(String, i64)> {
 }
 
 #[tokio::test]
-async fn with_many_writers_and_many_processes_that_number_nothing_is_lost_and_each_key_is_in_order() {
+async fn many_writers_and_sequencers_lose_nothing_and_keep_each_key_in_order() {
     let database = Database::fresh().await;
     let pool = database.pool().await;
     pool.execute("create table counter (key bigint primary key, count bigint not null)").await.unwrap();
@@ -132,7 +132,7 @@ async fn with_many_writers_and_many_processes_that_number_nothing_is_lost_and_ea
             }
         });
     }
-    // It has the lowest number of all and is committed last of all.
+    // It has the lowest number and is committed last.
     let mut straggler = PgConnection::connect(&database.url()).await.unwrap();
     let mut late = straggler.begin().await.unwrap();
     append(&mut late, "straggler", "1").await;
@@ -166,8 +166,8 @@ async fn with_many_writers_and_many_processes_that_number_nothing_is_lost_and_ea
         }
         assert_eq!(by_key.remove("straggler"), Some(vec![1]));
         for (key, count) in &counts {
-            let told = by_key.remove(&key.to_string()).unwrap_or_default();
-            assert_eq!(told, (1..=*count).collect::<Vec<_>>(), "key {key}");
+            let published = by_key.remove(&key.to_string()).unwrap_or_default();
+            assert_eq!(published, (1..=*count).collect::<Vec<_>>(), "key {key}");
         }
         assert!(by_key.is_empty(), "{by_key:?}");
     }
@@ -175,7 +175,7 @@ async fn with_many_writers_and_many_processes_that_number_nothing_is_lost_and_ea
 }
 
 #[tokio::test]
-async fn a_page_ends_after_so_many_events_or_bytes() {
+async fn a_page_ends_at_its_limit_of_events_or_bytes() {
     let database = Database::fresh().await;
     let pool = database.pool().await;
     let mut conn = pool.acquire().await.unwrap();
@@ -193,7 +193,7 @@ async fn a_page_ends_after_so_many_events_or_bytes() {
         (vec![1, 2], true),
         "the event that brings it to the limit is the last"
     );
-    assert_eq!(read(2, 100, 1).await, (vec![3], true), "one comes, however large it is");
+    assert_eq!(read(2, 100, 1).await, (vec![3], true), "one event is read, however large it is");
     assert_eq!(read(0, 100, 1_000).await, (vec![1, 2, 3, 4, 5], false));
     assert_eq!(read(5, 100, 1_000).await, (vec![], false));
 }

@@ -1,4 +1,4 @@
-//! `GET /api/events` to clients that read slowly or not at all, and to many at once.
+//! `GET /api/events` for clients that read slowly or not at all, and for many at once.
 
 use std::time::{Duration, Instant};
 
@@ -11,16 +11,15 @@ use tokio::{
 };
 
 use super::{
-    append, append_as, sequence,
+    append, append_as, append_events, sequence,
     streams::{Client, open},
-    tell,
 };
 use crate::{
     it::api::fixtures::{TestApi, Workers, patient, problem},
     support::{Database, WAIT_TIMEOUT},
 };
 
-/// A stream whose caller has read no more than the head of the answer.
+/// A stream whose client has read only the head of the response.
 async fn connect_and_read_only_the_head(shop: &TestApi) -> TcpStream {
     let mut slow = TcpStream::connect(shop.address).await.unwrap();
     slow.write_all(b"GET /api/events?after=0 HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
@@ -31,24 +30,24 @@ async fn connect_and_read_only_the_head(shop: &TestApi) -> TcpStream {
 }
 
 /// Waits until a stream can be opened.
-async fn wait_for_a_free_place(shop: &TestApi) {
+async fn wait_for_a_free_slot(shop: &TestApi) {
     let begun = Instant::now();
     while shop.get("/api/events").await.status() != 200 {
-        assert!(begun.elapsed() < WAIT_TIMEOUT, "the slow client still has its place");
+        assert!(begun.elapsed() < WAIT_TIMEOUT, "the slow client still has its slot");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 
 #[tokio::test]
-async fn a_client_that_does_not_read_is_dropped_and_holds_nobody_up() {
+async fn a_client_that_does_not_read_is_disconnected_and_does_not_delay_others() {
     let limits = Limits { event_streams: 2, write_timeout: Duration::from_millis(300), ..patient() };
     let (shop, pool) = open(limits).await;
     let slow = connect_and_read_only_the_head(&shop).await;
-    // What this client wants is small, so its socket takes every event however rarely it comes to read.
+    // The events that match this client's filter are small, so its socket buffers all of them however rarely it reads.
     let mut quick = Client::connect(&shop, "?after=0&topics=inventory.low", None).await;
     problem(shop.get("/api/events").await, 503, "overloaded").await;
 
-    // More than the sockets between them hold, so that the server can't write any more.
+    // More than both sockets buffer, so that the server can't write any more.
     let large = format!("\"{}\"", "x".repeat(60_000));
     let mut conn = pool.acquire().await.unwrap();
     for _ in 0..400 {
@@ -59,14 +58,14 @@ async fn a_client_that_does_not_read_is_dropped_and_holds_nobody_up() {
     for id in 1..=400 {
         assert_eq!(quick.event().await.unwrap()["event_id"], 2 * id);
     }
-    wait_for_a_free_place(&shop).await;
+    wait_for_a_free_slot(&shop).await;
     drop(slow);
 }
 
-/// Tells so much that a stream that does not keep up is overtaken by it.
-async fn overtake(shop: &TestApi, pool: &PgPool) {
+/// Appends so many events that a slow stream falls behind the buffer.
+async fn append_burst(shop: &TestApi, pool: &PgPool) {
     let mut quick = Client::connect_when_free(shop, "").await;
-    // More than the sockets between them hold, so that the server can't write any more, then more than is buffered.
+    // More than both sockets buffer, so that the server can't write any more, and then more than is buffered.
     let large = format!("\"{}\"", "x".repeat(60_000));
     let mut conn = pool.acquire().await.unwrap();
     for _ in 0..400 {
@@ -77,7 +76,8 @@ async fn overtake(shop: &TestApi, pool: &PgPool) {
     }
     drop(conn);
     sequence(pool).await;
-    // Streams were given all of it once one that was there before has it, though it comes again whenever it is dropped.
+    // Once a stream from before the burst has all events, they were sent to all streams. It reconnects whenever it is
+    // disconnected.
     let mut id = 0;
     while id < 1_600 {
         match quick.event().await {
@@ -91,22 +91,22 @@ async fn overtake(shop: &TestApi, pool: &PgPool) {
 }
 
 #[tokio::test]
-async fn a_client_that_was_overtaken_by_a_burst_gets_the_rest_from_the_table() {
+async fn a_client_that_lags_behind_a_burst_gets_the_rest_from_the_table() {
     let (shop, pool) = open(patient()).await;
     let mut slow = connect_and_read_only_the_head(&shop).await;
-    overtake(&shop, &pool).await;
+    append_burst(&shop, &pool).await;
     let (mut text, mut some) = (Vec::new(), vec![0; 256 * 1024]);
     let last = b"id: 1600\n";
     while !text.windows(last.len()).any(|window| window == last) {
-        let read = timeout(WAIT_TIMEOUT, slow.read(&mut some)).await.expect("something is heard").unwrap();
+        let read = timeout(WAIT_TIMEOUT, slow.read(&mut some)).await.expect("a block arrives").unwrap();
         assert!(read > 0, "it was cut off");
-        // The ids are what is looked at.
+        // Only the ids are compared.
         text = text.split_off(text.len().saturating_sub(64 * 1024));
         text.extend_from_slice(&some[..read]);
     }
 }
 
-/// Reads what is in the socket, a little at a time.
+/// Reads slowly, a few bytes at a time.
 async fn trickle(mut stream: TcpStream) {
     let mut some = vec![0; 64 * 1024];
     loop {
@@ -116,19 +116,19 @@ async fn trickle(mut stream: TcpStream) {
 }
 
 #[tokio::test]
-async fn a_client_that_stays_behind_is_dropped_though_it_reads_a_little() {
+async fn a_client_that_reads_too_slowly_is_disconnected() {
     let limits = Limits { event_streams: 2, write_timeout: Duration::from_secs(1), ..patient() };
     let (shop, pool) = open(limits).await;
     let trickling = tokio::spawn(trickle(connect_and_read_only_the_head(&shop).await));
-    overtake(&shop, &pool).await;
-    // One place is taken by a client that is given nothing, so the other is free only when the slow one was dropped.
+    append_burst(&shop, &pool).await;
+    // One slot is held by a client that gets no events, so the other is free only when the slow client is disconnected.
     let _place = Client::connect_when_free(&shop, "?topics=notification.failed").await;
-    wait_for_a_free_place(&shop).await;
+    wait_for_a_free_slot(&shop).await;
     trickling.abort();
 }
 
 #[tokio::test]
-async fn a_burst_ends_no_stream_whose_client_keeps_up() {
+async fn a_burst_does_not_end_streams_whose_clients_keep_up() {
     let (shop, pool) = open(patient()).await;
     let mut clients = Vec::new();
     for _ in 0..10 {
@@ -142,13 +142,13 @@ async fn a_burst_ends_no_stream_whose_client_keeps_up() {
             assert_eq!(client.event().await.unwrap()["event_id"], id);
         }
     });
-    let told = async {
+    let appending = async {
         let append = "insert into shop.outbox (routing_key, key, payload) \
                       select 'product.updated', n::text, '{}' from generate_series(1, 5000) n";
         sqlx::query(append).execute(&pool).await.unwrap();
         sequence(&pool).await;
     };
-    tokio::join!(futures::future::join_all(all), told);
+    tokio::join!(futures::future::join_all(all), appending);
 }
 
 #[tokio::test]
@@ -157,7 +157,7 @@ async fn streams_that_catch_up_leave_connections_to_requests() {
     let mut elsewhere = PgConnection::connect(&database.url()).await.unwrap();
     let options = sqlx::postgres::PgPoolOptions::new().max_connections(5);
     let pool = options.connect(&database.url()).await.unwrap();
-    tell(&pool, 3_000).await;
+    append_events(&pool, 3_000).await;
     let limits = Limits {
         heartbeat_interval: Duration::from_millis(500),
         pool_timeout: Limits::default().pool_timeout,
@@ -169,7 +169,7 @@ async fn streams_that_catch_up_leave_connections_to_requests() {
     for _ in 0..50 {
         streams.push(Client::connect(&shop, query, Some("0")).await);
     }
-    // From here on a stream that reads keeps its connection.
+    // From here on a stream that reads the table keeps its connection.
     let mut lock = elsewhere.begin().await.unwrap();
     sqlx::query("lock table shop.event in access exclusive mode").execute(&mut *lock).await.unwrap();
     let waits = "select exists (select from pg_stat_activity where datname = current_database()
@@ -183,7 +183,7 @@ async fn streams_that_catch_up_leave_connections_to_requests() {
     lock.rollback().await.unwrap();
     for stream in &mut streams {
         while stream.last_event_id.as_deref() != Some("3000") {
-            // A read that waited too long for the lock ends its stream, and the caller comes again.
+            // A read that waits too long for the lock ends its stream, and the client reconnects.
             if stream.block().await.is_none() {
                 let last = stream.last_event_id.clone();
                 *stream = Client::connect(&shop, query, last.as_deref()).await;

@@ -1,4 +1,4 @@
-//! `GET /api/events`, as a client follows it.
+//! `GET /api/events` as a client uses it.
 
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ use shop::{
 use sqlx::{Connection, PgConnection, PgPool};
 use tokio::{task::JoinSet, time::timeout};
 
-use super::{append, append_as, sequence, tell};
+use super::{append, append_as, append_events, sequence};
 use crate::{
     it::api::fixtures::{TestApi, Workers, patient, problem},
     support::{Database, WAIT_TIMEOUT},
@@ -21,7 +21,7 @@ use crate::{
 pub(super) struct Client {
     response: reqwest::Response,
     text: String,
-    /// What a browser would send when it connects again.
+    /// The value that a browser would send when it reconnects.
     pub(super) last_event_id: Option<String>,
 }
 
@@ -34,7 +34,7 @@ impl Client {
         Self::over(request, last_event_id).await
     }
 
-    /// Connects as soon as there is a place for a stream.
+    /// Connects as soon as a slot for a stream is free.
     pub(super) async fn connect_when_free(shop: &TestApi, query: &str) -> Self {
         let begun = Instant::now();
         loop {
@@ -43,7 +43,7 @@ impl Client {
             if response.status() == 200 {
                 return Self { response, text: String::new(), last_event_id: None };
             }
-            assert!(begun.elapsed() < WAIT_TIMEOUT, "no place is free: {}", response.status());
+            assert!(begun.elapsed() < WAIT_TIMEOUT, "no slot is free: {}", response.status());
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
@@ -55,7 +55,7 @@ impl Client {
         Self { response, text: String::new(), last_event_id: last_event_id.map(Into::into) }
     }
 
-    /// The next block of the stream, whatever it is; `None` when the stream has ended.
+    /// The next block of the stream; `None` when the stream has ended.
     pub(super) async fn block(&mut self) -> Option<String> {
         loop {
             if let Some(end) = self.text.find("\n\n") {
@@ -65,7 +65,7 @@ impl Client {
                 }
                 return Some(block);
             }
-            let chunk = timeout(WAIT_TIMEOUT, self.response.chunk()).await.expect("something is heard");
+            let chunk = timeout(WAIT_TIMEOUT, self.response.chunk()).await.expect("a block arrives");
             self.text.push_str(std::str::from_utf8(&chunk.ok()??).unwrap());
         }
     }
@@ -97,9 +97,9 @@ async fn open_with_url(limits: Limits) -> (TestApi, PgPool, String) {
 }
 
 #[tokio::test]
-async fn what_can_not_be_followed_is_a_problem_that_says_why() {
+async fn an_invalid_stream_request_is_answered_with_a_problem_that_explains_it() {
     let (shop, pool) = open(patient()).await;
-    tell(&pool, 5).await;
+    append_events(&pool, 5).await;
     events::prune(&pool, Duration::ZERO, 3).await.unwrap();
     let ask = async |query: &str, headers: &[(&str, &str)]| {
         let request = shop.request(reqwest::Method::GET, &format!("/api/events{query}"));
@@ -120,7 +120,7 @@ async fn what_can_not_be_followed_is_a_problem_that_says_why() {
 }
 
 #[tokio::test]
-async fn a_stream_gives_what_was_and_what_comes_and_only_what_is_wanted() {
+async fn a_stream_sends_past_and_new_events_that_match_its_filter() {
     let (shop, pool) = open(Limits { heartbeat_interval: Duration::from_millis(50), ..patient() }).await;
     let mut conn = pool.acquire().await.unwrap();
     append_as(&mut conn, "order.created", "1", r#"{"text":"two\nlines"}"#).await;
@@ -139,7 +139,7 @@ async fn a_stream_gives_what_was_and_what_comes_and_only_what_is_wanted() {
     append_as(&mut conn, "inventory.updated", "T", "{}").await;
     sequence(&pool).await;
     assert_eq!(all.event().await.unwrap()["routing_key"], "order.confirmed");
-    // Who wants nothing of it learns all the same how far the log is.
+    // A stream whose filter matches nothing still reports how far the log is.
     while few.last_event_id.as_deref() != Some("5") {
         let block = few.block().await.unwrap();
         assert!(!block.contains("data:"), "{block}");
@@ -147,11 +147,11 @@ async fn a_stream_gives_what_was_and_what_comes_and_only_what_is_wanted() {
 }
 
 #[tokio::test]
-async fn a_stream_ends_after_its_time_and_goes_on_where_it_was() {
+async fn a_stream_ends_at_its_time_limit_and_resumes_without_a_gap() {
     let (shop, pool) = open(Limits { max_stream_age: Duration::from_millis(300), ..patient() }).await;
-    tell(&pool, 3).await;
+    append_events(&pool, 3).await;
     let (mut last, mut streams) = (0, 0);
-    // Each stream ends by itself, wherever it is then; the fourth event is told when the first stream has ended.
+    // Each stream ends at its time limit; the fourth event is appended after the first stream has ended.
     while last < 4 {
         let mut client = Client::connect(&shop, "", Some(&last.to_string())).await;
         while let Some(event) = client.event().await {
@@ -159,7 +159,7 @@ async fn a_stream_ends_after_its_time_and_goes_on_where_it_was() {
             assert_eq!(event["event_id"], last);
         }
         if streams == 0 {
-            tell(&pool, 1).await;
+            append_events(&pool, 1).await;
         }
         streams += 1;
     }
@@ -167,7 +167,7 @@ async fn a_stream_ends_after_its_time_and_goes_on_where_it_was() {
 }
 
 #[tokio::test]
-async fn a_key_that_is_revoked_or_expires_follows_no_longer_however_much_happens() {
+async fn the_stream_of_a_revoked_or_expired_key_ends_even_under_load() {
     let limits = Limits {
         heartbeat_interval: Duration::from_millis(200),
         key_cache_ttl: Duration::from_millis(100),
@@ -185,12 +185,12 @@ async fn a_key_that_is_revoked_or_expires_follows_no_longer_however_much_happens
     };
     let (good, revoked) = (key("good", None).await, key("revoked", None).await);
     let (mut all, mut until_revoked) = (follow(&good.1).await, follow(&revoked.1).await);
-    let mut told = 0;
-    // Without a pause for a heartbeat.
+    let mut last = 0;
+    // Without a pause in which a heartbeat could be sent.
     let mut tell_another = async || {
-        tell(pool, 1).await;
-        told += 1;
-        assert_eq!(all.event().await.unwrap()["event_id"], told, "whose key is good goes on");
+        append_events(pool, 1).await;
+        last += 1;
+        assert_eq!(all.event().await.unwrap()["event_id"], last, "the stream of the valid key continues");
     };
     tell_another().await;
     assert!(until_revoked.event().await.is_some());
@@ -200,7 +200,7 @@ async fn a_key_that_is_revoked_or_expires_follows_no_longer_however_much_happens
     let mut ended = std::pin::pin!(ended);
     while timeout(Duration::from_millis(20), &mut ended).await.is_err() {
         tell_another().await;
-        assert!(begun.elapsed() < WAIT_TIMEOUT, "the stream of a revoked key goes on");
+        assert!(begun.elapsed() < WAIT_TIMEOUT, "the stream of a revoked key continues");
     }
     let (brief_id, brief) = key("brief", Some(Duration::from_hours(1))).await;
     let mut until_expired = follow(&brief).await;
@@ -212,7 +212,7 @@ async fn a_key_that_is_revoked_or_expires_follows_no_longer_however_much_happens
     tell_another().await;
 }
 
-/// Commits events side by side, in another order than that of their numbers in the outbox.
+/// Commits events concurrently, in an order that differs from their numbers in the outbox.
 async fn write(url: String, count: usize) {
     let mut pairs = Vec::new();
     for _ in 0..2 {
@@ -231,7 +231,7 @@ async fn write(url: String, count: usize) {
 }
 
 #[tokio::test]
-async fn a_client_that_comes_and_goes_gets_every_event_once_while_commits_come_out_of_order() {
+async fn a_reconnecting_client_gets_every_event_once_despite_commits_out_of_order() {
     const WRITERS: usize = 4;
     const EACH: usize = 150;
     let (shop, pool, url) = open_with_url(patient()).await;
@@ -273,13 +273,13 @@ async fn a_client_that_comes_and_goes_gets_every_event_once_while_commits_come_o
 #[tokio::test]
 async fn a_stop_ends_streams_at_once_and_they_resume_elsewhere() {
     let (mut shop, pool) = open(patient()).await;
-    tell(&pool, 2).await;
+    append_events(&pool, 2).await;
     let mut live = Client::connect(&shop, "?after=0", None).await;
     assert_eq!(live.event().await.unwrap()["event_id"], 1);
     let drained = shop.close().await;
     assert_eq!(drained.cut, 0, "{drained:?}");
     while live.block().await.is_some() {}
-    tell(&pool, 2).await;
+    append_events(&pool, 2).await;
     let last: i64 = live.last_event_id.unwrap().parse().unwrap();
 
     let elsewhere = TestApi::over(pool, None, patient(), Workers::None, Vec::new()).await;

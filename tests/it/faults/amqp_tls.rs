@@ -1,4 +1,4 @@
-//! AMQP over TLS: a worker speaks it to a RabbitMQ whose certificate it can trust, and says nothing to one whose it can't.
+//! AMQP over TLS: a worker publishes to a RabbitMQ whose certificate it trusts, and sends nothing to another.
 
 use std::sync::{
     Arc,
@@ -21,17 +21,17 @@ use tokio_rustls::{
 
 use super::{
     event_targets::{bind, drain},
-    test_cluster::{TestCluster, at_least, ends_in_order, until},
+    test_cluster::{TestCluster, at_least, stops_cleanly, until},
 };
 use crate::support::RabbitServer;
 
 const TELL: &str = "insert into shop.outbox (routing_key, key, payload) values ('order.created', 'k', '{}')";
 
-/// Speaks TLS for a broker, as `localhost` with a certificate of its own making.
+/// Terminates TLS for a broker, as `localhost` with a self-signed certificate.
 struct Wrapping {
     port: u16,
     dir: TempDir,
-    /// Connections that were tried, and those on which both agreed to speak.
+    /// Connection attempts, and those on which the TLS handshake succeeded.
     tried: Arc<AtomicU32>,
     agreed: Arc<AtomicU32>,
 }
@@ -55,7 +55,7 @@ impl Wrapping {
                 let (acceptor, (tried, agreed)) = (acceptor.clone(), counts.clone());
                 tokio::spawn(async move {
                     tried.fetch_add(1, Ordering::SeqCst);
-                    // A client that does not trust it is one of the things tested.
+                    // The handshake fails for a client that does not trust the certificate.
                     let mut near = acceptor.accept(stream).await?;
                     agreed.fetch_add(1, Ordering::SeqCst);
                     let mut far = TcpStream::connect(("127.0.0.1", broker)).await?;
@@ -76,7 +76,7 @@ impl Wrapping {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_worker_publishes_over_tls_to_whom_it_trusts() {
+async fn a_worker_publishes_over_tls_to_a_broker_with_a_trusted_certificate() {
     let rabbit = RabbitServer::start().await.unwrap();
     let wrapping = Wrapping::of(&rabbit).await;
     bind(&rabbit, &["order.*"]).await;
@@ -88,18 +88,18 @@ async fn a_worker_publishes_over_tls_to_whom_it_trusts() {
     }
     let position = "select last_event_id from shop.event_consumer where name = 'amqp'";
     at_least("events", 300, || async {
-        // It is registered when the worker has begun.
+        // The consumer is registered once the worker has started.
         sqlx::query_scalar(position).fetch_optional(&test.pool).await.unwrap().unwrap_or_default()
     })
     .await;
     let got: Vec<i64> = drain(&rabbit, "order.*").await.into_iter().map(|(id, ..)| id).collect();
     assert_eq!(got, (1..=300).collect::<Vec<_>>());
     assert_eq!(wrapping.agreed.load(Ordering::SeqCst), 1);
-    ends_in_order(worker).await;
+    stops_cleanly(worker).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_worker_says_nothing_to_a_broker_that_nobody_vouches_for() {
+async fn a_worker_sends_nothing_to_a_broker_with_an_untrusted_certificate() {
     let rabbit = RabbitServer::start().await.unwrap();
     let wrapping = Wrapping::of(&rabbit).await;
     let mut test = TestCluster::open().await;
@@ -112,5 +112,5 @@ async fn a_worker_says_nothing_to_a_broker_that_nobody_vouches_for() {
     .await;
     worker.wait_for_line("events can't be published now").await;
     assert_eq!(wrapping.agreed.load(Ordering::SeqCst), 0);
-    ends_in_order(worker).await;
+    stops_cleanly(worker).await;
 }

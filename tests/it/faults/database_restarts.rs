@@ -1,4 +1,4 @@
-//! A PostgreSQL that goes away under load and comes back.
+//! A PostgreSQL that is restarted under load.
 
 use devkit::postgres::{Cluster, Durability, Options};
 use nix::sys::signal::{Signal, kill};
@@ -6,16 +6,16 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use super::load::Load;
-use super::test_cluster::{TestCluster, ends_in_order, until};
+use super::test_cluster::{TestCluster, stops_cleanly, until};
 use crate::support::TempState;
 
 const ORDERS: usize = 200;
 
-/// Ends the server without any farewell and starts it again.
+/// Ends the server without an orderly shutdown and starts it again.
 async fn restart(cluster: Cluster, options: &Options, signal: Signal) -> Cluster {
     let pid = Pid::from_raw(cluster.pid());
     kill(pid, signal).unwrap();
-    // Our own child: it stays until it is waited for.
+    // The server is our child, so its process stays until it is reaped.
     until("the server to be gone", || async {
         match waitpid(pid, Some(WaitPidFlag::WNOHANG)) {
             Ok(WaitStatus::StillAlive) => Err("it runs"),
@@ -60,19 +60,19 @@ async fn outlive(signal: Signal) {
     assert_eq!(usize::try_from(stored).unwrap(), ORDERS);
     test.assert_mails_are_those_that_were_sent().await;
     test.assert_all_well().await;
-    // Both are the processes that were started first: neither ended, neither was helped.
-    ends_in_order(worker).await;
-    ends_in_order(served.process).await;
+    // Both are the processes that were started first: neither ended or was restarted.
+    stops_cleanly(worker).await;
+    stops_cleanly(served.process).await;
     test.pool.close().await;
     cluster.stop().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn server_and_worker_outlive_a_postgresql_that_is_stopped_at_once_and_started() {
+async fn server_and_worker_survive_an_immediate_shutdown_of_postgresql() {
     outlive(Signal::SIGQUIT).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn server_and_worker_outlive_a_postgresql_that_is_killed_and_started() {
+async fn server_and_worker_survive_a_killed_postgresql() {
     outlive(Signal::SIGKILL).await;
 }

@@ -1,19 +1,22 @@
-//! The same thing asked for many times at once, of several processes.
+//! Concurrent duplicates of one request at several processes.
 
 use futures::future::join_all;
 use serde_json::{Value, json};
 
-use super::test_cluster::{HttpProcess, TestCluster, ends_in_order, id, order};
+use super::test_cluster::{HttpProcess, TestCluster, id, order, stops_cleanly};
 
 const TIMES: usize = 50;
 
 /// Posts the same body with the same key to the servers in turn, all at once.
 async fn flood(servers: &[HttpProcess], path: &str, key: &str, body: &Value) -> Vec<Value> {
-    join_all((0..TIMES).map(|number| servers[number % servers.len()].client.insist(path, key, body))).await
+    join_all(
+        (0..TIMES).map(|number| servers[number % servers.len()].client.post_until_accepted(path, key, body)),
+    )
+    .await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_key_fifty_times_at_once_at_two_servers_and_two_workers_does_it_once() {
+async fn fifty_concurrent_requests_with_one_key_at_two_servers_have_one_effect() {
     let mut test = TestCluster::open().await;
     test.set("LEASE_SECONDS", "3600");
     let servers = [test.serve().await, test.serve().await];
@@ -40,10 +43,10 @@ async fn one_key_fifty_times_at_once_at_two_servers_and_two_workers_does_it_once
     assert_eq!(test.count("select count(*) from engine.saga").await, 3 + 3 + 3);
     assert_eq!(test.count("select sum(reserved)::bigint from shop.stock").await, 6);
     assert_eq!(test.count("select count(*) from shop.orders where status = 'confirmed'").await, 3);
-    // Nobody was killed, so nothing had to be sent twice.
+    // No process was killed, so no mail had to be sent twice.
     assert_eq!(test.assert_mails_are_those_that_were_sent().await, 0);
     test.assert_all_well().await;
     for process in workers.into_iter().chain(servers.into_iter().map(|served| served.process)) {
-        ends_in_order(process).await;
+        stops_cleanly(process).await;
     }
 }

@@ -1,4 +1,4 @@
-//! The Redis stream when what it has and what the database has went different ways.
+//! The Redis stream when its content and the database have diverged.
 
 use std::collections::BTreeMap;
 
@@ -6,11 +6,11 @@ use shop::events;
 
 use super::{
     event_targets::{NAME, connect, entries},
-    test_cluster::{TestCluster, at_least, ends_in_order, until},
+    test_cluster::{TestCluster, at_least, stops_cleanly, until},
 };
 use crate::support::RedisServer;
 
-/// 0 as well while the consumer is not registered yet.
+/// Also 0 while the consumer is not registered.
 const POSITION: &str =
     "select coalesce((select last_event_id from shop.event_consumer where name = 'redis'), 0)";
 
@@ -20,8 +20,8 @@ async fn test(redis: &RedisServer) -> TestCluster {
     test
 }
 
-/// Tells events and gives them their numbers, whether a worker runs or not.
-async fn tell(test: &TestCluster, key: &str, count: i32) {
+/// Appends events and sequences them, whether or not a worker runs.
+async fn append_events(test: &TestCluster, key: &str, count: i32) {
     sqlx::query(
         "insert into shop.outbox (routing_key, key, payload)
          select 'product.updated', $1, '{}' from generate_series(1, $2)",
@@ -39,7 +39,7 @@ async fn tell(test: &TestCluster, key: &str, count: i32) {
     .await;
 }
 
-/// The ids of the events in the stream, as they stand there.
+/// The ids of the events in the stream, in stream order.
 async fn ids(redis: &RedisServer) -> Vec<i64> {
     entries(&redis.url(), "").await.unwrap_or_default().into_iter().map(|(_, id)| id).collect()
 }
@@ -59,25 +59,25 @@ async fn command(redis: &RedisServer, words: &[&str]) {
 }
 
 #[tokio::test]
-async fn a_stream_that_is_ahead_of_a_database_that_was_put_back_gets_what_is_told_since() {
+async fn a_stream_ahead_of_a_restored_database_gets_the_events_since_the_restore() {
     let redis = RedisServer::start().await.unwrap();
     let test = test(&redis).await;
     let worker = test.work().await;
-    tell(&test, "kept", 10).await;
-    tell(&test, "lost", 10).await;
+    append_events(&test, "kept", 10).await;
+    append_events(&test, "lost", 10).await;
     at_least("events", 20, || test.count(POSITION)).await;
-    ends_in_order(worker).await;
+    stops_cleanly(worker).await;
     test.arrange(
         "delete from shop.event where event_id > 10;
              update shop.event_log set last_event_id = 10;
              update shop.event_consumer set last_event_id = 10;",
     )
     .await;
-    // The new log has long overtaken the stream when a worker looks.
-    tell(&test, "new", 30).await;
+    // The new log has more events than the stream by the time a worker publishes.
+    append_events(&test, "new", 30).await;
     let worker = test.work().await;
     at_least("events", 40, || test.count(POSITION)).await;
-    ends_in_order(worker).await;
+    stops_cleanly(worker).await;
 
     let mut client = connect(&redis.url()).await.unwrap();
     let mut range = redis::cmd("XRANGE");
@@ -89,32 +89,32 @@ async fn a_stream_that_is_ahead_of_a_database_that_was_put_back_gets_what_is_tol
 }
 
 #[tokio::test]
-async fn events_whose_arrival_was_not_noted_do_not_come_again() {
+async fn events_whose_confirmation_was_lost_are_not_published_again() {
     let redis = RedisServer::start().await.unwrap();
     let test = test(&redis).await;
     let worker = test.work().await;
-    tell(&test, "a", 10).await;
+    append_events(&test, "a", 10).await;
     at_least("events", 10, || test.count(POSITION)).await;
-    ends_in_order(worker).await;
+    stops_cleanly(worker).await;
     test.arrange("update shop.event_consumer set last_event_id = 4").await;
     let worker = test.work().await;
-    tell(&test, "b", 1).await;
+    append_events(&test, "b", 1).await;
     at_least("events", 11, || test.count(POSITION)).await;
     assert_eq!(ids(&redis).await, (1..=11).collect::<Vec<_>>());
-    ends_in_order(worker).await;
+    stops_cleanly(worker).await;
 }
 
 #[tokio::test]
-async fn a_stream_that_was_wiped_has_everything_again_after_a_foreign_entry_and_after_a_replay() {
+async fn a_flushed_stream_is_refilled_also_after_a_foreign_entry_and_a_replay() {
     let redis = RedisServer::start().await.unwrap();
     let test = test(&redis).await;
     let worker = test.work().await;
     let all: Vec<i64> = (1..=15).collect();
-    tell(&test, "a", 10).await;
+    append_events(&test, "a", 10).await;
     until_it_has(&redis, &all[..10]).await;
-    // It is later than our series, which therefore ends; nothing comes again by that.
+    // The foreign entry is later than our series, so the series ends; that alone repeats no event.
     command(&redis, &["XADD", NAME, "*", "stray", "yes"]).await;
-    tell(&test, "b", 5).await;
+    append_events(&test, "b", 5).await;
     until_it_has(&redis, &all).await;
     command(&redis, &["FLUSHALL"]).await;
     until_it_has(&redis, &all).await;
@@ -126,27 +126,27 @@ async fn a_stream_that_was_wiped_has_everything_again_after_a_foreign_entry_and_
     command(&redis, &["FLUSHALL"]).await;
     until_it_has(&redis, &all).await;
 
-    // Wiped, and somebody else's entry there before a worker looks.
+    // The stream is flushed and has a foreign entry before a worker publishes.
     let mut client = connect(&redis.url()).await.unwrap();
     let mut both = redis::pipe();
     both.atomic().cmd("FLUSHALL").ignore();
     both.cmd("XADD").arg(NAME).arg("*").arg("stray").arg("yes").ignore();
     both.query_async::<()>(&mut client).await.unwrap();
     until_it_has(&redis, &all).await;
-    ends_in_order(worker).await;
+    stops_cleanly(worker).await;
 }
 
 #[tokio::test]
-async fn the_stream_is_cut_and_the_log_is_pruned_as_the_variables_say() {
+async fn the_stream_is_trimmed_and_the_log_is_pruned_as_configured() {
     let redis = RedisServer::start().await.unwrap();
     let mut test = test(&redis).await;
     test.set("EVENTS_MAXLEN", "100");
     test.set("EVENTS_RETENTION", "1s");
     let worker = test.work().await;
-    tell(&test, "a", 1_000).await;
+    append_events(&test, "a", 1_000).await;
     at_least("events", 1_000, || test.count(POSITION)).await;
     let kept = ids(&redis).await;
-    // Redis cuts by the hundred or so.
+    // Redis trims in units of about a hundred entries.
     assert!((100..=300).contains(&kept.len()), "{} entries", kept.len());
     assert_eq!(kept.last(), Some(&1_000));
     until("old events to go", async || {
@@ -154,5 +154,5 @@ async fn the_stream_is_cut_and_the_log_is_pruned_as_the_variables_say() {
         if left == 0 { Ok(()) } else { Err(left) }
     })
     .await;
-    ends_in_order(worker).await;
+    stops_cleanly(worker).await;
 }

@@ -1,4 +1,4 @@
-//! Redis and RabbitMQ go and come back under load; no event is lost, and nobody waits for them.
+//! Redis and RabbitMQ disappear and return under load: no event is lost, and no order waits for them.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -18,22 +18,23 @@ use tokio::sync::watch;
 
 use super::{
     load::Load,
-    test_cluster::{TestCluster, at_least, ends_in_order, until},
+    test_cluster::{TestCluster, at_least, stops_cleanly, until},
 };
 use crate::support::{RabbitServer, RedisServer, WAIT_TIMEOUT};
 
 pub(super) const NAME: &str = "e-commerce.events";
 /// An entry of a stream: its id, and its fields with their values.
 pub(super) type Entry = (String, Vec<String>);
-/// Every event, published or not.
-const TOLD: &str = "select (select count(*) from shop.outbox) + (select last_event_id from shop.event_log)";
+/// The number of all events, published or not.
+const ALL_EVENTS: &str =
+    "select (select count(*) from shop.outbox) + (select last_event_id from shop.event_log)";
 const NUMBERED: &str = "select last_event_id from shop.event_log";
 
 pub(super) async fn connect(url: &str) -> Result<MultiplexedConnection, redis::RedisError> {
     redis::Client::open(url)?.get_multiplexed_async_connection().await
 }
 
-/// The stream's entries behind one of them: entry id and event id.
+/// The stream's entries after a given one: entry id and event id.
 pub(super) async fn entries(url: &str, after: &str) -> Result<Vec<(String, i64)>, redis::RedisError> {
     let mut redis = connect(url).await?;
     let start = if after.is_empty() { "-".to_owned() } else { format!("({after}") };
@@ -44,17 +45,17 @@ pub(super) async fn entries(url: &str, after: &str) -> Result<Vec<(String, i64)>
     Ok(found.iter().filter_map(|(entry, fields)| Some((entry.clone(), event_id(fields)?))).collect())
 }
 
-/// Follows the stream by its entry ids as a client of Redis does, also across its absence, and gives the events until
-/// the last, which becomes known in time.
+/// Follows the stream by its entry ids as a Redis client does, reconnecting when Redis is down. Returns the events up
+/// to the last one, which is made known during the test.
 async fn follow(url: String, last: watch::Receiver<Option<i64>>) -> Vec<i64> {
     let (mut after, mut seen, begun) = (String::new(), Vec::new(), Instant::now());
     loop {
-        let told = *last.borrow();
-        if told.is_some() && seen.last().copied() == told {
+        let appended = *last.borrow();
+        if appended.is_some() && seen.last().copied() == appended {
             return seen;
         }
-        assert!(begun.elapsed() < WAIT_TIMEOUT * 3, "{} of {told:?} events came", seen.len());
-        // It may be away.
+        assert!(begun.elapsed() < WAIT_TIMEOUT * 3, "{} of {appended:?} events were read", seen.len());
+        // Redis may be down.
         for (entry, event_id) in entries(&url, &after).await.unwrap_or_default() {
             after = entry;
             seen.push(event_id);
@@ -63,14 +64,14 @@ async fn follow(url: String, last: watch::Receiver<Option<i64>>) -> Vec<i64> {
     }
 }
 
-/// Makes a consumer group that begins with the first entry, also of a stream that is still to come.
+/// Creates a consumer group that starts with the first entry, even if the stream does not exist yet.
 pub(super) async fn make_group(redis: &mut MultiplexedConnection, name: &str) {
     let mut group = redis::cmd("XGROUP");
     group.arg("CREATE").arg(NAME).arg(name).arg("0").arg("MKSTREAM");
     group.query_async::<()>(redis).await.unwrap();
 }
 
-/// Reads what no member of a group has been given yet.
+/// Reads the entries that no member of a group has got yet.
 pub(super) async fn read_group(redis: &mut MultiplexedConnection, name: &str) -> Vec<Entry> {
     let mut read = redis::cmd("XREADGROUP");
     read.arg("GROUP").arg(name).arg("me").arg("COUNT").arg(10_000).arg("STREAMS").arg(NAME).arg(">");
@@ -83,11 +84,11 @@ pub(super) fn metric(text: &str, name: &str) -> Option<f64> {
 }
 
 #[tokio::test]
-async fn a_redis_that_is_flushed_and_killed_under_load_has_every_event_once_in_the_end() {
+async fn a_redis_flushed_and_killed_under_load_gets_every_event_once() {
     let mut redis = RedisServer::start().await.unwrap();
     let mut test = TestCluster::open().await;
     test.set("REDIS_URL", &redis.url());
-    // Somebody else's entry, with an id that is higher than any of ours would be.
+    // A foreign entry, with an id higher than any of ours.
     let mut client = connect(&redis.url()).await.unwrap();
     let mut foreign = redis::cmd("XADD");
     foreign.arg(NAME).arg("99999999999999-0").arg("stray").arg("yes");
@@ -104,57 +105,53 @@ async fn a_redis_that_is_flushed_and_killed_under_load_has_every_event_once_in_t
         at_least("events", 150, || test.count(NUMBERED)).await;
         second.kill9().await;
         redis.kill();
-        at_least("events while Redis is away", 250, || test.count(NUMBERED)).await;
+        at_least("events while Redis is down", 250, || test.count(NUMBERED)).await;
         redis.restart().await.unwrap();
         test.work().await
     };
     let (_, third) = tokio::join!(Load::start(&served.client, "TEA-1", 90).all(), faults);
     test.all_at_rest().await;
-    let told = test.count(TOLD).await;
-    assert!(told > 250, "{told}");
-    last.send_replace(Some(told));
+    let appended = test.count(ALL_EVENTS).await;
+    assert!(appended > 250, "{appended}");
+    last.send_replace(Some(appended));
     let seen = following.await.unwrap();
-    assert_eq!(
-        seen,
-        (1..=told).collect::<Vec<_>>(),
-        "whoever followed it all the time got each once, in order"
-    );
+    assert_eq!(seen, (1..=appended).collect::<Vec<_>>(), "a continuous reader got each event once, in order");
     let filled: Vec<i64> = entries(&redis.url(), "").await.unwrap().into_iter().map(|(_, id)| id).collect();
     assert_eq!(filled, seen, "what was wiped is there again");
     let caught_up = r#"sagaline_outbox_lag_events{consumer="redis"}"#;
-    until("the lag to be told as gone", async || {
+    until("the lag to be appended as gone", async || {
         let lag = metric(&served.client.text("/metrics").await, caught_up);
         if lag == Some(0.0) { Ok(()) } else { Err(lag) }
     })
     .await;
 
-    // As docs/events.md has it.
+    // As docs/events.md describes.
     let mut client = connect(&redis.url()).await.unwrap();
     make_group(&mut client, "billing").await;
     let replay = ["events", "replay", "--consumer", "redis", "--from", "11"];
     let mut replayed = test.start(&replay, &[]);
     assert!(replayed.wait().await.success(), "{}", replayed.output());
-    let again = i64::try_from(seen.len()).unwrap() + told - 10;
-    until("events to come again", async || {
+    let again = i64::try_from(seen.len()).unwrap() + appended - 10;
+    until("events to be published again", async || {
         let length = entries(&redis.url(), "").await.unwrap().len();
         if i64::try_from(length).unwrap() == again { Ok(()) } else { Err(length) }
     })
     .await;
     let both: Vec<i64> = entries(&redis.url(), "").await.unwrap().into_iter().map(|(_, id)| id).collect();
-    assert_eq!(both, (1..=told).chain(11..=told).collect::<Vec<_>>());
+    assert_eq!(both, (1..=appended).chain(11..=appended).collect::<Vec<_>>());
     assert_eq!(read_group(&mut client, "billing").await.len(), both.len());
 
     let mut listed = test.start(&["events", "consumers"], &[]);
     assert!(listed.wait().await.success());
     assert!(listed.output().contains("redis"), "{}", listed.output());
     for process in [first, third] {
-        ends_in_order(process).await;
+        stops_cleanly(process).await;
     }
     test.assert_all_well().await;
 }
 
 #[tokio::test]
-async fn a_stream_in_redis_keeps_about_as_many_events_as_it_is_told_to() {
+async fn a_redis_stream_keeps_about_the_configured_number_of_events() {
     let redis = RedisServer::start().await.unwrap();
     let mut test = TestCluster::open().await;
     test.set("REDIS_URL", &redis.url());
@@ -168,7 +165,10 @@ async fn a_stream_in_redis_keeps_about_as_many_events_as_it_is_told_to() {
             })
         })
         .collect();
-    served.client.insist("/api/products/bulk", "stock", &serde_json::json!({"items": items})).await;
+    served
+        .client
+        .post_until_accepted("/api/products/bulk", "stock", &serde_json::json!({"items": items}))
+        .await;
     at_least("all to be published", 900, || {
         test.count("select coalesce(max(last_event_id), 0) from shop.event_consumer where name = 'redis'")
     })
@@ -178,7 +178,7 @@ async fn a_stream_in_redis_keeps_about_as_many_events_as_it_is_told_to() {
     assert!((100..=300).contains(&kept.len()), "{} are left", kept.len());
     assert!(kept.last().unwrap().1 >= 900, "the newest are kept");
     for process in [worker, served.process] {
-        ends_in_order(process).await;
+        stops_cleanly(process).await;
     }
     test.assert_all_well().await;
 }
@@ -189,7 +189,7 @@ pub(super) async fn channel(rabbit: &RabbitServer) -> (Connection, Channel) {
     (connection, channel)
 }
 
-/// Makes durable queues that hold what matches a pattern each.
+/// Declares durable queues, each bound to one of the patterns.
 pub(super) async fn bind(rabbit: &RabbitServer, patterns: &[&str]) {
     let (_connection, channel) = channel(rabbit).await;
     let durable = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
@@ -205,7 +205,7 @@ pub(super) async fn bind(rabbit: &RabbitServer, patterns: &[&str]) {
     }
 }
 
-/// Takes everything out of a queue: message id, routing key, payload, and whether it is kept on disk.
+/// Reads all messages of a queue: message id, routing key, payload, and whether it is persistent.
 pub(super) async fn drain(rabbit: &RabbitServer, queue: &str) -> Vec<(i64, String, Value)> {
     let (_connection, channel) = channel(rabbit).await;
     let mut got = Vec::new();
@@ -221,7 +221,7 @@ pub(super) async fn drain(rabbit: &RabbitServer, queue: &str) -> Vec<(i64, Strin
 }
 
 #[tokio::test]
-async fn a_rabbitmq_that_is_killed_under_load_has_every_event_in_the_end_and_holds_nobody_up() {
+async fn a_rabbitmq_killed_under_load_gets_every_event_and_delays_no_order() {
     let redis = RedisServer::start().await.unwrap();
     let mut rabbit = RabbitServer::start().await.unwrap();
     let mut test = TestCluster::open().await;
@@ -235,25 +235,26 @@ async fn a_rabbitmq_that_is_killed_under_load_has_every_event_in_the_end_and_hol
     let fault = async {
         at_least("events", 100, || test.count(NUMBERED)).await;
         rabbit.kill().await;
-        // Whatever the load did in the meantime, this is told while it is away.
+        // Whatever the load did in the meantime, these events are appended while RabbitMQ is down.
         served.client.place("late@example.com", "TEA-1", 1).await;
     };
     let (_, ()) = tokio::join!(Load::start(&served.client, "TEA-1", 72).all(), fault);
     test.all_at_rest().await;
-    let told = test.count(TOLD).await;
-    // RabbitMQ is away and holds nobody up: orders are placed, and Redis has everything.
-    let seen = follow(redis.url(), watch::channel(Some(told)).1).await;
-    assert_eq!(seen, (1..=told).collect::<Vec<_>>());
+    let appended = test.count(ALL_EVENTS).await;
+    // RabbitMQ is down and delays nothing: orders are placed, and Redis has every event.
+    let seen = follow(redis.url(), watch::channel(Some(appended)).1).await;
+    assert_eq!(seen, (1..=appended).collect::<Vec<_>>());
     let metrics = served.client.text("/metrics").await;
     let lag = metric(&metrics, r#"sagaline_outbox_lag_events{consumer="amqp"}"#).unwrap();
     assert!(lag > 0.0, "{lag}");
 
     rabbit.restart().await.unwrap();
     let position = "select last_event_id from shop.event_consumer where name = 'amqp'";
-    at_least("RabbitMQ to have every event", told, || test.count(position)).await;
+    at_least("RabbitMQ to have every event", appended, || test.count(position)).await;
     let all = drain(&rabbit, "#").await;
     let ids: Vec<i64> = all.iter().map(|(id, ..)| *id).collect();
-    // Some may come again, but behind none that is new: who drops what is not higher than all before has each once.
+    // Events may be repeated, but only after they came in order: a client that drops every id that is not higher than
+    // all before has each once.
     let mut highest = 0;
     let is_new = |id: &i64| {
         let before = highest;
@@ -261,14 +262,14 @@ async fn a_rabbitmq_that_is_killed_under_load_has_every_event_in_the_end_and_hol
         *id > before
     };
     let once: Vec<i64> = ids.iter().copied().filter(is_new).collect();
-    assert_eq!(once, (1..=told).collect::<Vec<_>>());
+    assert_eq!(once, (1..=appended).collect::<Vec<_>>());
     let orders: BTreeSet<i64> =
         all.iter().filter(|(_, key, _)| key.starts_with("order.")).map(|(id, ..)| *id).collect();
     let of_orders = drain(&rabbit, "order.*").await;
     assert_eq!(of_orders.iter().map(|(id, ..)| *id).collect::<BTreeSet<_>>(), orders);
     assert!(of_orders.iter().all(|(_, _, payload)| payload["order_id"].is_string()));
     for process in workers {
-        ends_in_order(process).await;
+        stops_cleanly(process).await;
     }
     test.assert_all_well().await;
 }

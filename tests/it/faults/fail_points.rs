@@ -1,31 +1,31 @@
-//! A worker process that is killed at every fail point of every saga, and another that goes on where it was.
+//! Kills a worker process at every fail point of every saga, and lets another one finish.
 //!
-//! Entry steps (`open-order`, `begin-cancellation`, `store-notification`) have no fail point of their own: they run in
-//! the commit that starts their saga. A start by a request is killed with its server in [`super::kills`]; a start by a
-//! step dies with that step here.
+//! Entry steps (`open-order`, `begin-cancellation`, `store-notification`) have no fail point: they run in the commit
+//! that starts their saga. In [`super::kills`] a server is killed during a start by a request; a start by a step is
+//! lost here with the process that runs the step.
 
 use uuid::Uuid;
 
-use super::test_cluster::{HttpProcess, TestCluster, died_at_its_fail_point, ends_in_order};
+use super::test_cluster::{HttpProcess, TestCluster, died_at_its_fail_point, stops_cleanly};
 
 const MOMENTS: [&str; 2] = ["before-commit", "after-commit"];
 
-/// Sagas of one kind that stand at the same place when a process is killed there.
+/// The number of sagas that are at the same step when the process is killed there.
 const EACH: usize = 3;
 
-/// How an order comes to the fail point, and what becomes of it.
+/// How an order reaches the fail point, and how it ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fate {
+enum OrderFate {
     Confirmed,
-    /// There is too little stock.
+    /// The order exceeds the stock.
     Short,
-    /// The database refuses to confirm it, until no attempt is left.
+    /// The database refuses to confirm the order until its attempts are used up.
     Unconfirmable,
-    /// The customer cancels it while it is being placed.
+    /// The customer cancels the order while it is being placed.
     CancelledWhilePlaced,
 }
 
-impl Fate {
+impl OrderFate {
     async fn place(self, served: &HttpProcess) -> Uuid {
         let (email, quantity) = match self {
             Self::Confirmed | Self::CancelledWhilePlaced => ("ann@example.com", 2),
@@ -39,7 +39,7 @@ impl Fate {
         order_id
     }
 
-    /// The order's status, what it holds, the key of its mail, and the steps that took effect, all once.
+    /// The order's status, its reserved units, the key of its mail, and the steps that must have taken effect once.
     fn expected(self) -> (&'static str, i64, &'static str, &'static [&'static str]) {
         match self {
             Self::Confirmed => (
@@ -59,7 +59,7 @@ impl Fate {
         }
     }
 
-    async fn assert_came_true(self, test: &TestCluster, order_id: Uuid) {
+    async fn assert_result(self, test: &TestCluster, order_id: Uuid) {
         let (status, held, mail, effects) = self.expected();
         let (found, saga_id, holds) = test.order(order_id).await;
         assert_eq!((found.as_str(), holds), (status, held), "{self:?} order {order_id}");
@@ -68,17 +68,17 @@ impl Fate {
     }
 }
 
-/// Kills a worker at the point, has another one finish, and says whether the first one's work was lost.
-async fn die_and_recover(test: &TestCluster, point: &str) -> bool {
+/// Kills a worker at the point, lets another one finish, and returns whether the first one's work was lost.
+async fn kill_and_recover(test: &TestCluster, point: &str) -> bool {
     let lost_attempts = test.lost_attempts().await;
     died_at_its_fail_point(test.work_until(point)).await;
     let successor = test.work().await;
     test.all_at_rest().await;
-    ends_in_order(successor).await;
+    stops_cleanly(successor).await;
     test.lost_attempts().await > lost_attempts
 }
 
-async fn place_orders_and_die(steps: &[(&str, Fate)]) {
+async fn place_orders_and_kill(steps: &[(&str, OrderFate)]) {
     let test = TestCluster::open().await;
     test
         .arrange(
@@ -98,11 +98,11 @@ async fn place_orders_and_die(steps: &[(&str, Fate)]) {
             for _ in 0..EACH {
                 orders.push(fate.place(&served).await);
             }
-            let lost = die_and_recover(&test, &point).await;
+            let lost = kill_and_recover(&test, &point).await;
             assert!(lost || moment == "after-commit", "{point}: nothing was taken over");
             for order_id in orders {
-                fate.assert_came_true(&test, order_id).await;
-                confirmed += i64::from(*fate == Fate::Confirmed);
+                fate.assert_result(&test, order_id).await;
+                confirmed += i64::from(*fate == OrderFate::Confirmed);
             }
         }
     }
@@ -110,35 +110,35 @@ async fn place_orders_and_die(steps: &[(&str, Fate)]) {
     assert_eq!(reserved, 2 * confirmed);
     test.assert_mails_are_those_that_were_sent().await;
     test.assert_all_well().await;
-    ends_in_order(served.process).await;
+    stops_cleanly(served.process).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_worker_killed_anywhere_on_the_way_to_a_confirmed_order_leaves_it_to_another() {
-    place_orders_and_die(&[
-        ("reserve-stock/action", Fate::Confirmed),
-        ("confirm-order/action", Fate::Confirmed),
-        ("queue-confirmation/action", Fate::Confirmed),
+async fn an_order_is_confirmed_although_its_worker_is_killed_at_any_step() {
+    place_orders_and_kill(&[
+        ("reserve-stock/action", OrderFate::Confirmed),
+        ("confirm-order/action", OrderFate::Confirmed),
+        ("queue-confirmation/action", OrderFate::Confirmed),
     ])
     .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_worker_killed_while_it_undoes_an_order_leaves_the_rest_to_another() {
-    place_orders_and_die(&[
-        ("open-order/undo", Fate::Short),
-        ("open-order/undo", Fate::CancelledWhilePlaced),
+async fn an_order_is_undone_although_its_worker_is_killed_at_any_undo() {
+    place_orders_and_kill(&[
+        ("open-order/undo", OrderFate::Short),
+        ("open-order/undo", OrderFate::CancelledWhilePlaced),
     ])
     .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_worker_killed_while_it_gives_stock_back_leaves_the_rest_to_another() {
-    place_orders_and_die(&[("reserve-stock/undo", Fate::Unconfirmable)]).await;
+async fn stock_is_released_although_the_worker_is_killed_during_the_undo() {
+    place_orders_and_kill(&[("reserve-stock/undo", OrderFate::Unconfirmable)]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_worker_killed_anywhere_in_a_cancellation_leaves_it_to_another() {
+async fn a_cancellation_completes_although_its_worker_is_killed_at_any_step() {
     let test = TestCluster::open().await;
     let served = test.serve().await;
     served.client.add_product("TEA-1", 1000).await;
@@ -149,7 +149,7 @@ async fn a_worker_killed_anywhere_in_a_cancellation_leaves_it_to_another() {
     }
     let worker = test.work().await;
     test.all_at_rest().await;
-    ends_in_order(worker).await;
+    stops_cleanly(worker).await;
 
     for step in steps {
         for moment in MOMENTS {
@@ -158,7 +158,7 @@ async fn a_worker_killed_anywhere_in_a_cancellation_leaves_it_to_another() {
             for order_id in &cancelled {
                 served.client.cancel(&format!("/api/orders/{order_id}")).await;
             }
-            let lost = die_and_recover(&test, &point).await;
+            let lost = kill_and_recover(&test, &point).await;
             assert!(lost || moment == "after-commit", "{point}: nothing was taken over");
             for order_id in cancelled {
                 let (status, _, held) = test.order(order_id).await;
@@ -173,7 +173,7 @@ async fn a_worker_killed_anywhere_in_a_cancellation_leaves_it_to_another() {
     assert_eq!(test.count("select sum(reserved)::bigint from shop.stock").await, 0);
     test.assert_mails_are_those_that_were_sent().await;
     test.assert_all_well().await;
-    ends_in_order(served.process).await;
+    stops_cleanly(served.process).await;
 }
 
 async fn cancellation_of(test: &TestCluster, order_id: Uuid) -> Uuid {
@@ -185,7 +185,7 @@ async fn cancellation_of(test: &TestCluster, order_id: Uuid) -> Uuid {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_worker_killed_anywhere_in_a_delivery_leaves_it_to_another() {
+async fn a_delivery_completes_although_its_worker_is_killed_at_any_step() {
     let test = TestCluster::open().await;
     let served = test.serve().await;
     let mut again = 0;
@@ -196,7 +196,7 @@ async fn a_worker_killed_anywhere_in_a_delivery_leaves_it_to_another() {
             for _ in 0..EACH {
                 deliveries.push(served.client.deliver("ann@example.com").await);
             }
-            let lost = die_and_recover(&test, &point).await;
+            let lost = kill_and_recover(&test, &point).await;
             assert!(lost || moment == "after-commit", "{point}: nothing was taken over");
             for delivery in deliveries {
                 let effects = ["store-notification", "begin-delivery", "send-mail", "record-delivery"];
@@ -210,11 +210,11 @@ async fn a_worker_killed_anywhere_in_a_delivery_leaves_it_to_another() {
         }
     }
     test.assert_all_well().await;
-    ends_in_order(served.process).await;
+    stops_cleanly(served.process).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_worker_killed_while_it_calls_a_delivery_off_leaves_it_to_another() {
+async fn a_delivery_is_undone_although_its_worker_is_killed_at_any_undo() {
     let test = TestCluster::open().await;
     let served = test.serve().await;
     for moment in MOMENTS {
@@ -225,7 +225,7 @@ async fn a_worker_killed_while_it_calls_a_delivery_off_leaves_it_to_another() {
             served.client.cancel(&format!("/api/workflows/{delivery}")).await;
             deliveries.push(delivery);
         }
-        let lost = die_and_recover(&test, &point).await;
+        let lost = kill_and_recover(&test, &point).await;
         assert!(lost || moment == "after-commit", "{point}: nothing was taken over");
         for delivery in deliveries {
             assert_eq!(
@@ -239,11 +239,11 @@ async fn a_worker_killed_while_it_calls_a_delivery_off_leaves_it_to_another() {
     assert_eq!(usize::try_from(called_off).unwrap(), EACH * MOMENTS.len());
     assert_eq!(test.catcher.messages(), []);
     test.assert_all_well().await;
-    ends_in_order(served.process).await;
+    stops_cleanly(served.process).await;
 }
 
 #[tokio::test]
-async fn a_fail_point_that_is_none_is_refused() {
+async fn an_invalid_fail_point_is_refused() {
     let test = TestCluster::open().await;
     let mut process = test.work_until("place-order/reserve-stock/before-commit");
     assert_eq!(process.wait().await.code(), Some(2), "{}", process.output());
@@ -251,12 +251,18 @@ async fn a_fail_point_that_is_none_is_refused() {
         "SAGALINE_FAILPOINT is `place-order/reserve-stock/before-commit`, but should be definition/step/";
     assert!(process.output().contains(expected), "{}", process.output());
 
-    // Some that are written well, but that no saga ever comes to.
+    // Well-formed points that no saga reaches.
     for (point, reason) in [
         ("place-orders/reserve-stock/action", "no saga is named `place-orders`; there are cancel-order, "),
         ("place-order/reserve-stok/action", "has no step `reserve-stok`; there are reserve-stock/action, "),
-        ("place-order/open-order/action", "has no `open-order/action` to die at; there are "),
-        ("place-order/confirm-order/undo", "has no `confirm-order/undo` to die at; there are "),
+        (
+            "place-order/open-order/action",
+            "has no `open-order/action` at which a process could be killed; there are ",
+        ),
+        (
+            "place-order/confirm-order/undo",
+            "has no `confirm-order/undo` at which a process could be killed; there are ",
+        ),
     ] {
         let mut process = test.work_until(&format!("{point}/before-commit"));
         assert_eq!(process.wait().await.code(), Some(2), "{}", process.output());

@@ -1,26 +1,26 @@
-//! Processes that are killed in the middle of everything.
+//! Processes that are killed under load.
 
 use std::time::Duration;
 
 use devkit::mail_catcher::Behaviour;
 
 use super::load::Load;
-use super::test_cluster::{TestCluster, at_least, ends_in_order, order};
+use super::test_cluster::{TestCluster, at_least, order, stops_cleanly};
 use crate::support::RedisServer;
 
 const ORDERS: usize = 300;
 
 async fn kill_a_worker_under_load(test: &TestCluster) {
-    // Slow enough that the victim is always in the middle of mails.
+    // Slow enough that the worker is always sending mails when it is killed.
     test.catcher.behave(Behaviour::Trickle(Duration::from_millis(5)));
     let served = test.serve().await;
     served.client.add_product("TEA-1", 10_000).await;
     let mut victim = test.work().await;
     let mut load = Load::start(&served.client, "TEA-1", ORDERS);
     load.reaches(ORDERS / 3).await;
-    at_least("mails under way", 8, || test.mails_under_way()).await;
+    at_least("mails in progress", 8, || test.mails_under_way()).await;
     victim.kill9().await;
-    assert!(test.leased().await > 0, "the victim held nothing");
+    assert!(test.leased().await > 0, "the killed worker held no saga");
     test.catcher.behave(Behaviour::Accept);
 
     let successor = test.work().await;
@@ -35,8 +35,8 @@ async fn kill_a_worker_under_load(test: &TestCluster) {
     }
     test.assert_mails_are_those_that_were_sent().await;
     test.assert_all_well().await;
-    ends_in_order(successor).await;
-    ends_in_order(served.process).await;
+    stops_cleanly(successor).await;
+    stops_cleanly(served.process).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -45,7 +45,7 @@ async fn a_worker_killed_under_load_is_replaced_and_no_mail_is_missing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_worker_killed_under_load_is_replaced_when_redis_carries_the_mails() {
+async fn a_worker_killed_under_load_is_replaced_with_due_hints_through_redis() {
     let redis = RedisServer::start().await.unwrap();
     let mut test = TestCluster::open().await;
     test.set("REDIS_URL", &redis.url());
@@ -67,11 +67,11 @@ async fn an_order_whose_server_is_killed_right_after_the_answer_is_completed() {
     test.sent_message_id(&format!("order-confirmed:{order_id}")).await;
     test.assert_mails_are_those_that_were_sent().await;
     test.assert_all_well().await;
-    ends_in_order(worker).await;
+    stops_cleanly(worker).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_killed_under_load_leaves_whole_orders_that_its_clients_find_with_their_keys() {
+async fn a_server_killed_under_load_leaves_complete_orders_that_clients_find_by_their_keys() {
     const CLIENTS: usize = 40;
     let test = TestCluster::open().await;
     let mut served = test.serve().await;
@@ -79,7 +79,7 @@ async fn a_server_killed_under_load_leaves_whole_orders_that_its_clients_find_wi
     let worker = test.work().await;
     let bodies: Vec<_> = (0..CLIENTS).map(|_| order("ann@example.com", "TEA-1", 1)).collect();
 
-    // Whoever gets no answer from the first server asks the second one with the same key.
+    // A client without an answer from the first server sends the request to the second one, with the same key.
     let second = test.serve().await;
     let (first, other) = (served.client.clone(), second.client.clone());
     let clients = bodies.iter().enumerate().map(|(number, body)| {
@@ -87,7 +87,7 @@ async fn a_server_killed_under_load_leaves_whole_orders_that_its_clients_find_wi
         async move {
             match first.once("/api/orders", &key, body).await {
                 Ok(answer) => answer,
-                Err(_) => other.insist("/api/orders", &key, body).await,
+                Err(_) => other.post_until_accepted("/api/orders", &key, body).await,
             }
         }
     });
@@ -106,6 +106,6 @@ async fn a_server_killed_under_load_leaves_whole_orders_that_its_clients_find_wi
     }
     test.assert_mails_are_those_that_were_sent().await;
     test.assert_all_well().await;
-    ends_in_order(worker).await;
-    ends_in_order(second.process).await;
+    stops_cleanly(worker).await;
+    stops_cleanly(second.process).await;
 }

@@ -1,4 +1,4 @@
-//! Customers who go on ordering while something breaks.
+//! Customers who place orders continuously while a fault is injected.
 
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -8,17 +8,17 @@ use super::test_cluster::ApiClient;
 
 use crate::support::WAIT_TIMEOUT;
 
-/// How many customers order at once, each one order after the other.
+/// The number of concurrent customers; each places one order after the other.
 const CUSTOMERS: usize = 16;
 
-/// Orders under way.
+/// Orders in progress.
 pub(super) struct Load {
     acknowledged: watch::Receiver<Vec<Uuid>>,
     customers: JoinSet<()>,
 }
 
 impl Load {
-    /// Has so many orders of one unit placed.
+    /// Starts placing this many orders of one unit.
     pub(super) fn start(client: &ApiClient, sku: &'static str, orders: usize) -> Self {
         let (sender, acknowledged) = watch::channel(Vec::new());
         let mut customers = JoinSet::new();
@@ -35,19 +35,19 @@ impl Load {
         Self { acknowledged, customers }
     }
 
-    /// Waits until so many orders are acknowledged.
+    /// Waits until this many orders are acknowledged.
     pub(super) async fn reaches(&mut self, orders: usize) {
         let reached = self.acknowledged.wait_for(|ids| ids.len() >= orders);
         let reached = tokio::time::timeout(WAIT_TIMEOUT, reached).await;
-        reached.expect("orders are acknowledged").expect("customers go on");
+        reached.expect("orders are acknowledged").expect("customers continue");
     }
 
-    /// How many orders are acknowledged.
+    /// The number of acknowledged orders.
     pub(super) fn acknowledged(&self) -> usize {
         self.acknowledged.borrow().len()
     }
 
-    /// Waits for the last order, and gives all that were acknowledged.
+    /// Waits for the last order, and returns all that were acknowledged.
     pub(super) async fn all(mut self) -> Vec<Uuid> {
         while let Some(customer) = self.customers.join_next().await {
             customer.unwrap();

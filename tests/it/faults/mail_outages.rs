@@ -1,5 +1,5 @@
-//! The mail server is away under load: the breaker opens and everybody can see it, orders go on, and afterwards every mail
-//! has arrived, none twice.
+//! Mail outages under load: the breaker opens visibly, orders continue, and after the outage every mail has arrived
+//! once.
 
 use devkit::mail_catcher::Behaviour;
 use serde_json::Value;
@@ -10,7 +10,7 @@ use super::{
     test_cluster::{HttpProcess, TestCluster, until},
 };
 
-/// Orders of each part of a test.
+/// The number of orders in each part of a test.
 const ORDERS: usize = 40;
 
 impl TestCluster {
@@ -33,7 +33,7 @@ async fn ordered(served: &HttpProcess) -> Vec<Uuid> {
     Load::start(&served.client, "TEA-1", ORDERS).all().await
 }
 
-/// The breaker before the mail server as the API lists it for the worker.
+/// The worker's breaker of the mail server, as the API lists it.
 async fn smtp_breaker(served: &HttpProcess) -> Value {
     let list = served.client.json("/api/circuit-breakers").await;
     let items = list["items"].as_array().unwrap();
@@ -41,7 +41,7 @@ async fn smtp_breaker(served: &HttpProcess) -> Value {
     items.iter().find(is_it).cloned().unwrap_or_default()
 }
 
-/// Waits until so many failures in a row are told by the worker's breaker.
+/// Waits until the worker's breaker reports this many consecutive failures.
 async fn fails(served: &HttpProcess, least: i64) {
     until("the breaker to count failures", || async {
         let breaker = smtp_breaker(served).await;
@@ -51,7 +51,7 @@ async fn fails(served: &HttpProcess, least: i64) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn orders_go_on_while_mail_is_away_everybody_sees_it_and_every_mail_arrives_once() {
+async fn during_a_mail_outage_orders_continue_and_every_mail_arrives_once_after_it() {
     let mut test = TestCluster::open().await;
     for (name, value) in [
         ("BREAKER_SMTP_FAILURES", "3"),
@@ -65,7 +65,7 @@ async fn orders_go_on_while_mail_is_away_everybody_sees_it_and_every_mail_arrive
     let (served, worker) = (test.serve().await, test.worker().await);
     served.client.add_product("TEA-1", 1_000_000).await;
     let mut orders = ordered(&served).await;
-    // A server that goes away in the middle of a mail can't say whether it has it.
+    // If a server disappears during a mail, it is unknown whether it has it.
     test.all_at_rest().await;
     assert_eq!(smtp_breaker(&served).await["state"], "closed");
 
@@ -87,20 +87,20 @@ async fn orders_go_on_while_mail_is_away_everybody_sees_it_and_every_mail_arrive
     })
     .await;
 
-    // Now it hangs; each probe finds that out.
+    // Now the server hangs, and each probe fails.
     test.catcher.behave(Behaviour::NeverGreet);
     let failures = smtp_breaker(&served).await["failures"].as_i64().unwrap();
     orders.extend(ordered(&served).await);
     test.all_confirmed(&orders).await;
     fails(&served, failures + 2).await;
-    assert!(test.catcher.messages().len() == ORDERS, "none has come since");
+    assert!(test.catcher.messages().len() == ORDERS, "no mail has arrived since");
     assert_eq!(test.dead_jobs().await, 0);
 
     test.catcher.behave(Behaviour::Accept);
     orders.extend(ordered(&served).await);
     test.all_at_rest().await;
     test.all_confirmed(&orders).await;
-    assert_eq!(test.assert_mails_are_those_that_were_sent().await, 0, "none came twice");
+    assert_eq!(test.assert_mails_are_those_that_were_sent().await, 0, "no mail arrived twice");
     assert_eq!(test.catcher.messages().len(), orders.len());
     assert_eq!(test.dead_jobs().await, 0);
     assert_eq!(smtp_breaker(&served).await["state"], "closed");
@@ -108,7 +108,7 @@ async fn orders_go_on_while_mail_is_away_everybody_sees_it_and_every_mail_arrive
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn orders_are_confirmed_while_every_place_for_mails_is_held_by_one_that_hangs() {
+async fn orders_are_confirmed_while_hanging_mails_hold_every_slot() {
     const PLACES: i64 = 4;
     let mut test = TestCluster::open().await;
     test.set("QUEUE_CONCURRENCY_NOTIFICATIONS", "4");
@@ -118,7 +118,7 @@ async fn orders_are_confirmed_while_every_place_for_mails_is_held_by_one_that_ha
     test.catcher.behave(Behaviour::NeverGreet);
     let mut orders = ordered(&served).await;
     let all_taken = || {
-        until("every place to be taken", || async {
+        until("every slot to be taken", || async {
             let taken = test.mails_under_way().await;
             if taken == PLACES { Ok(()) } else { Err(taken) }
         })
@@ -131,7 +131,7 @@ async fn orders_are_confirmed_while_every_place_for_mails_is_held_by_one_that_ha
 
     test.catcher.behave(Behaviour::Accept);
     test.all_at_rest().await;
-    assert_eq!(test.assert_mails_are_those_that_were_sent().await, 0, "none came twice");
+    assert_eq!(test.assert_mails_are_those_that_were_sent().await, 0, "no mail arrived twice");
     assert_eq!(test.catcher.messages().len(), orders.len());
     test.assert_all_well().await;
 }

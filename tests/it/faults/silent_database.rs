@@ -1,4 +1,4 @@
-//! Connections to the database that have silently died, as behind an address that another server took over.
+//! Database connections that silently died, as behind an address that another server took over.
 
 use std::str::FromStr;
 
@@ -12,13 +12,13 @@ use tokio::{
 use super::test_cluster::{TestCluster, at_least};
 use crate::support::Database;
 
-/// A way to a database on which connections can be made to swallow what is sent.
-struct Way {
+/// A proxy to a database that can silently drop the traffic of its connections.
+struct Proxy {
     url: String,
     generation: watch::Sender<u64>,
 }
 
-impl Way {
+impl Proxy {
     async fn to(url: &str) -> Self {
         let target = PgConnectOptions::from_str(url).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -49,13 +49,13 @@ impl Way {
         Self { url, generation }
     }
 
-    /// From now on nothing passes over the connections that there are; new ones are well.
-    fn swallow(&self) {
+    /// Drops the traffic of all existing connections from now on; new ones work.
+    fn drop_traffic(&self) {
         self.generation.send_modify(|generation| *generation += 1);
     }
 }
 
-/// Passes on what both sides say until one has enough; swallowed, both stay open and hear nothing.
+/// Forwards both directions until one side closes. While traffic is dropped, both stay open and receive nothing.
 async fn pass(
     mut here: TcpStream,
     mut there: impl AsyncRead + AsyncWrite + Unpin,
@@ -68,9 +68,9 @@ async fn pass(
 }
 
 #[tokio::test]
-async fn events_go_on_over_new_connections_and_the_process_can_be_stopped() {
+async fn events_continue_over_new_connections_and_the_process_can_be_stopped() {
     let database = Database::durable().await;
-    let way = Way::to(&database.url()).await;
+    let way = Proxy::to(&database.url()).await;
     let test = TestCluster::on(database.url()).await;
     let mut worker = test.start(&["work"], &[("DATABASE_URL", &way.url)]);
     worker.wait_for_line(r#""message":"working""#).await;
@@ -78,13 +78,13 @@ async fn events_go_on_over_new_connections_and_the_process_can_be_stopped() {
     test.arrange(tell).await;
     let numbered = "select last_event_id from shop.event_log";
     at_least("the first event", 1, || test.count(numbered)).await;
-    way.swallow();
+    way.drop_traffic();
     test.arrange(tell).await;
     at_least("an event after the silence", 2, || test.count(numbered)).await;
 
-    way.swallow();
+    way.drop_traffic();
     worker.sigterm();
-    // It says itself when it takes too long.
+    // The process reports it if stopping takes too long.
     let status = worker.wait().await;
     assert_eq!(status.code(), Some(0), "{status}:\n{}", worker.output());
 }

@@ -1,4 +1,4 @@
-//! A shop of several processes on one database, and what a test sees of it from outside.
+//! A shop of several processes on one database, and what a test can observe of it.
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;
@@ -15,10 +15,10 @@ use uuid::Uuid;
 
 use crate::support::{Database, Process, WAIT_TIMEOUT};
 
-/// Between two looks at something that has no way to tell.
+/// The interval at which conditions are polled.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-/// What every process is told unless a test says otherwise.
+/// The settings of every process unless a test overrides them.
 const SETTINGS: [(&str, &str); 9] = [
     ("AUTH", "off"),
     ("DATABASE_POOL_SIZE", "8"),
@@ -31,7 +31,7 @@ const SETTINGS: [(&str, &str); 9] = [
     ("LOG_FORMAT", "json"),
 ];
 
-/// One database and one mail server, for as many processes as a test starts.
+/// One database and one mail server, for any number of processes.
 pub(super) struct TestCluster {
     url: String,
     pub(super) pool: PgPool,
@@ -47,7 +47,7 @@ impl TestCluster {
         Self { _database: Some(database), ..Self::on(url).await }
     }
 
-    /// On a server of the test's own.
+    /// On a given server.
     pub(super) async fn on(url: String) -> Self {
         let pool = PgPoolOptions::new().max_connections(4).connect_lazy(&url).unwrap();
         let catcher = MailCatcher::start().await.unwrap();
@@ -56,7 +56,7 @@ impl TestCluster {
         Self { url, pool, catcher, settings, _database: None }
     }
 
-    /// Tells every process that is started from now on.
+    /// Sets a variable for every process that is started from now on.
     pub(super) fn set(&mut self, name: &str, value: &str) {
         self.settings.extend(owned(&[(name, value)]));
     }
@@ -67,29 +67,29 @@ impl TestCluster {
         Process::sagaline(args, &env)
     }
 
-    /// A process that works on all queues, once it does.
+    /// Starts a worker of all queues and waits until it is ready.
     pub(super) async fn work(&self) -> Process {
         let process = self.start(&["work"], &[]);
         process.wait_for_line(r#""message":"working""#).await;
         process
     }
 
-    /// A process that works on all queues, once it does, with its health and metrics.
+    /// Starts a worker of all queues with its health and metrics, and waits until it is ready.
     pub(super) async fn worker(&self) -> HttpProcess {
         Self::once_it_says(self.start(&["work"], &[]), r#""message":"working""#).await
     }
 
-    /// A process that kills itself at a fail point.
+    /// Starts a worker that kills itself at a fail point.
     pub(super) fn work_until(&self, fail_point: &str) -> Process {
         self.start(&["work"], &[("SAGALINE_FAILPOINT", fail_point)])
     }
 
-    /// A process that serves all services, once it does.
+    /// Starts a server of all services and waits until it is ready.
     pub(super) async fn serve(&self) -> HttpProcess {
         Self::once_it_serves(self.start(&["serve"], &[])).await
     }
 
-    /// A process that serves one service on a port of its own, once it does.
+    /// Starts a server of one service on a free port and waits until it is ready.
     pub(super) async fn serve_service(&self, service: &str) -> HttpProcess {
         let port = format!("{}_PORT", service.to_ascii_uppercase());
         Self::once_it_serves(self.start(&["serve", "--service", service], &[(&port, "0")])).await
@@ -107,7 +107,7 @@ impl TestCluster {
         HttpProcess { process, client: ApiClient { base, client } }
     }
 
-    /// Has the doctor look at the database, and asks what everybody asks after a fault.
+    /// Runs the doctor on the database, and checks what must hold after every fault.
     pub(super) async fn assert_all_well(&self) {
         super::assert_all_well(&self.pool).await;
         let mut doctor = self.start(&["doctor"], &[]);
@@ -115,7 +115,7 @@ impl TestCluster {
         assert_eq!(status.code(), Some(0), "{} is not well:\n{}", self.url, doctor.output());
     }
 
-    /// Waits until no saga moves any more.
+    /// Waits until no saga is active.
     pub(super) async fn all_at_rest(&self) {
         let moving = "select id::text || ' ' || definition || '/' || step || ' ' || direction || ', attempt ' || attempt \
                       from engine.saga where status in ('running', 'compensating') order by due_at limit 20";
@@ -129,17 +129,17 @@ impl TestCluster {
         .await;
     }
 
-    /// Counts with one statement.
+    /// Counts by a statement.
     pub(super) async fn count(&self, sql: &'static str) -> i64 {
         sqlx::query_scalar(sql).fetch_one(&self.pool).await.unwrap()
     }
 
-    /// How many sagas a process holds right now.
+    /// How many sagas have a lease now.
     pub(super) async fn leased(&self) -> i64 {
         self.count("select count(*) from engine.saga where lease_owner is not null").await
     }
 
-    /// How many calls are made right now, each by a process whose claim is committed.
+    /// How many calls are in progress, each with its claim committed.
     pub(super) async fn mails_under_way(&self) -> i64 {
         self.count("select count(*) from engine.saga where lease_owner is not null and step = 'send-mail'")
             .await
@@ -150,7 +150,7 @@ impl TestCluster {
         self.count("select count(*) from engine.history where outcome = 'lost'").await
     }
 
-    /// The steps of a saga that took effect, undos with a minus, in their order.
+    /// The steps of a saga that took effect, in order; undos have a minus sign.
     pub(super) async fn effects(&self, saga_id: Uuid) -> Vec<String> {
         sqlx::query_scalar(
             "select case direction when 'undo' then '-' else '' end || step from engine.history \
@@ -162,7 +162,7 @@ impl TestCluster {
         .unwrap()
     }
 
-    /// An order's status, the saga that placed it, and how many units it holds.
+    /// An order's status, its placement saga, and its reserved units.
     pub(super) async fn order(&self, order_id: Uuid) -> (String, Uuid, i64) {
         sqlx::query_as(
             "select o.status, o.workflow_id, (select coalesce(sum(r.quantity), 0)::bigint from shop.reservation r \
@@ -175,7 +175,7 @@ impl TestCluster {
         .unwrap()
     }
 
-    /// The `Message-ID` of the mail with this business key; the database has to say that it was sent.
+    /// The `Message-ID`s of mails with this business key that the database has as sent.
     pub(super) async fn sent_message_id(&self, business_key: &str) -> String {
         let found: Option<Option<String>> = sqlx::query_scalar(
             "select n.message_id from engine.saga s join shop.notification n on n.notification_id = s.id \
@@ -188,8 +188,8 @@ impl TestCluster {
         found.flatten().unwrap_or_else(|| panic!("{business_key} was not sent"))
     }
 
-    /// Compares what the mail server has got with what the database says was sent: each mail at least once, nothing
-    /// else, and each under one `Message-ID`. Gives how many came again.
+    /// Compares the mails that arrived with those that the database has as sent: each at least once, no others, and
+    /// each with one `Message-ID`. Returns how many arrived again.
     pub(super) async fn assert_mails_are_those_that_were_sent(&self) -> usize {
         let sent: Vec<(String, String)> = sqlx::query_as(
             "select message_id, recipient from shop.notification where status = 'sent' order by message_id",
@@ -204,12 +204,12 @@ impl TestCluster {
         messages.len() - got.len()
     }
 
-    /// Does something while requests whose server was cut off or killed are given up after a second instead of a minute:
-    /// until then, others with their `Idempotency-Key` are told to come again.
+    /// Runs `doing` while requests of a killed or disconnected server lose their `Idempotency-Key` after a second
+    /// instead of a minute. Until then, repeated requests with that key are refused.
     pub(super) async fn with_keys_given_up_early<T>(&self, doing: impl Future<Output = T>) -> T {
         let giving_up = async {
             loop {
-                // The database may be away; the next round does it.
+                // The database may be down; the next round does it.
                 let _ = sqlx::query(
                     "update shop.idempotency_key set started_at = started_at - interval '1 minute' \
                      where status is null and started_at between now() - interval '1 minute' and now() - interval '1 second'",
@@ -225,19 +225,19 @@ impl TestCluster {
         }
     }
 
-    /// Lets a statement loose on the database, to arrange what no request can.
+    /// Executes a statement that no request could cause.
     pub(super) async fn arrange(&self, sql: &'static str) {
         sqlx::raw_sql(sql).execute(&self.pool).await.unwrap();
     }
 }
 
-/// A process that serves.
+/// A process with an HTTP port.
 pub(super) struct HttpProcess {
     pub(super) process: Process,
     pub(super) client: ApiClient,
 }
 
-/// Where requests are made; clones ask the same process.
+/// The client of one process; clones share its connections.
 #[derive(Clone)]
 pub(super) struct ApiClient {
     base: String,
@@ -250,68 +250,71 @@ impl ApiClient {
             "sku": sku, "name": sku, "category": "tea", "price": 1290, "currency": "EUR",
             "initial_stock": initial_stock, "low_stock_threshold": 0,
         });
-        self.insist("/api/products", &format!("sell {sku}"), &product).await;
+        self.post_until_accepted("/api/products", &format!("sell {sku}"), &product).await;
     }
 
-    /// Places an order and gives its id, once that is acknowledged.
+    /// Places an order and returns its id once it is acknowledged.
     pub(super) async fn place(&self, email: &str, sku: &str, quantity: i64) -> Uuid {
-        let order =
-            self.insist("/api/orders", &Uuid::now_v7().to_string(), &order(email, sku, quantity)).await;
+        let order = self
+            .post_until_accepted("/api/orders", &Uuid::now_v7().to_string(), &order(email, sku, quantity))
+            .await;
         id(&order, "order_id")
     }
 
-    /// Starts a delivery and gives its saga's id.
+    /// Starts a delivery and returns its saga's id.
     pub(super) async fn deliver(&self, to: &str) -> Uuid {
         let delivery = json!({
             "definition": "deliver-notification",
             "input": {"to": to, "subject": "Hello", "text": "Hello.\n"},
         });
-        id(&self.insist("/api/workflows", &Uuid::now_v7().to_string(), &delivery).await, "workflow_id")
+        id(
+            &self.post_until_accepted("/api/workflows", &Uuid::now_v7().to_string(), &delivery).await,
+            "workflow_id",
+        )
     }
 
-    /// Changes what is at a path, once.
+    /// Sends one PUT.
     pub(super) async fn put(&self, path: &str, body: &Value) {
         let answer = self.client.put(format!("{}{path}", self.base)).json(body).send().await.unwrap();
         answer.error_for_status().unwrap();
     }
 
-    /// Cancels an order or a workflow, whose path this is.
+    /// Cancels the order or workflow at this path.
     pub(super) async fn cancel(&self, path: &str) {
-        self.insist(&format!("{path}/cancel"), "", &json!({"reason": "changed my mind"})).await;
+        self.post_until_accepted(&format!("{path}/cancel"), "", &json!({"reason": "changed my mind"})).await;
     }
 
-    /// What is at a path.
+    /// The text at a path.
     pub(super) async fn text(&self, path: &str) -> String {
         let answer = self.client.get(format!("{}{path}", self.base)).send().await.unwrap();
         answer.error_for_status().unwrap().text().await.unwrap()
     }
 
-    /// What is at a path, as JSON.
+    /// The JSON at a path.
     pub(super) async fn json(&self, path: &str) -> Value {
         serde_json::from_str(&self.text(path).await).unwrap()
     }
 
-    /// How a GET of a path is answered.
+    /// The status of a GET of a path.
     pub(super) async fn status(&self, path: &str) -> u16 {
         self.client.get(format!("{}{path}", self.base)).send().await.unwrap().status().as_u16()
     }
 
-    /// Begins to read what is at a path.
+    /// Sends a GET and returns the response without reading its body.
     pub(super) async fn open(&self, path: &str) -> reqwest::Response {
         let answer = self.client.get(format!("{}{path}", self.base)).send().await.unwrap();
         answer.error_for_status().unwrap()
     }
 
-    /// Posts until it is accepted, as a client does whose server is away or busy for a while.
-    pub(super) async fn insist(&self, path: &str, key: &str, body: &Value) -> Value {
+    /// Posts until it is accepted, as a client does whose server is down or overloaded for a while.
+    pub(super) async fn post_until_accepted(&self, path: &str, key: &str, body: &Value) -> Value {
         until(path, || self.once(path, key, body)).await
     }
 
     /// Posts once, with an `Idempotency-Key` unless it is empty.
     ///
     /// # Errors
-    ///
-    /// When there is no answer, or one that says to come again.
+    /// When there is no answer, or the answer asks to try again.
     pub(super) async fn once(&self, path: &str, key: &str, body: &Value) -> Result<Value, String> {
         let mut request = self.client.post(format!("{}{path}", self.base)).json(body);
         if !key.is_empty() {
@@ -325,7 +328,7 @@ impl ApiClient {
     }
 }
 
-/// An order as it is posted.
+/// The JSON of an order.
 pub(super) fn order(email: &str, sku: &str, quantity: i64) -> Value {
     json!({
         "customer_id": Uuid::now_v7(), "customer_email": email,
@@ -337,7 +340,7 @@ pub(super) fn id(json: &Value, name: &str) -> Uuid {
     json[name].as_str().and_then(|id| id.parse().ok()).unwrap_or_else(|| panic!("no {name}: {json}"))
 }
 
-/// Tries until it succeeds.
+/// Retries until it succeeds.
 pub(super) async fn until<T, E: Debug, F: Future<Output = Result<T, E>>>(
     what: &str,
     mut attempt: impl FnMut() -> F,
@@ -353,10 +356,10 @@ pub(super) async fn until<T, E: Debug, F: Future<Output = Result<T, E>>>(
         }
     };
     let tried = tokio::time::timeout(WAIT_TIMEOUT, trying).await;
-    tried.unwrap_or_else(|_| panic!("{what}: waited {WAIT_TIMEOUT:?} in vain; last: {last:?}"))
+    tried.unwrap_or_else(|_| panic!("{what}: not within {WAIT_TIMEOUT:?}; last: {last:?}"))
 }
 
-/// Waits until a count is high enough.
+/// Waits until a count reaches `least`.
 pub(super) async fn at_least<F: Future<Output = i64>>(what: &str, least: i64, count: impl Fn() -> F) {
     until(what, || async {
         let now = count().await;
@@ -372,8 +375,8 @@ pub(super) async fn died_at_its_fail_point(mut process: Process) {
     assert!(process.output().contains("the fail point was reached"), "{}", process.output());
 }
 
-/// Tells a process to end, which it does in order.
-pub(super) async fn ends_in_order(mut process: Process) {
+/// Sends SIGTERM and checks that the process stops in order.
+pub(super) async fn stops_cleanly(mut process: Process) {
     process.sigterm();
     let status = process.wait().await;
     assert_eq!(status.code(), Some(0), "{status}:\n{}", process.output());

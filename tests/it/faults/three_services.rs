@@ -1,18 +1,18 @@
-//! The three services and two workers as processes of their own, and what one order comes to in all of them.
+//! The three services and two workers as separate processes, and one order across all of them.
 
 use serde_json::{Value, json};
 
 use super::{
     event_targets::{bind, connect, drain, make_group, read_group},
-    test_cluster::{TestCluster, ends_in_order, until},
+    test_cluster::{TestCluster, stops_cleanly, until},
 };
 use crate::support::{RabbitServer, RedisServer, WAIT_TIMEOUT};
 
-/// Follows server-sent events until one has this routing key; gives all that came by then.
+/// Reads server-sent events until one has this routing key; returns all events so far.
 async fn followed_until(mut stream: reqwest::Response, last: &str) -> Vec<Value> {
     let (mut text, mut seen) = (String::new(), Vec::new());
     loop {
-        let chunk = stream.chunk().await.unwrap().expect("the stream goes on");
+        let chunk = stream.chunk().await.unwrap().expect("the stream continues");
         text.push_str(std::str::from_utf8(&chunk).unwrap());
         while let Some(end) = text.find("\n\n") {
             let block: String = text.drain(..end + 2).collect();
@@ -28,7 +28,7 @@ async fn followed_until(mut stream: reqwest::Response, last: &str) -> Vec<Value>
 }
 
 #[tokio::test]
-async fn an_order_placed_at_one_service_shows_at_the_others_and_its_events_reach_every_consumer() {
+async fn an_order_placed_at_one_service_is_visible_at_the_others_and_its_events_reach_every_consumer() {
     let (redis, rabbit) = (RedisServer::start().await.unwrap(), RabbitServer::start().await.unwrap());
     let mut test = TestCluster::open().await;
     test.set("REDIS_URL", &redis.url());
@@ -41,12 +41,12 @@ async fn an_order_placed_at_one_service_shows_at_the_others_and_its_events_reach
     let notifications = test.serve_service("notifications").await;
     let workers = [test.work().await, test.work().await];
 
-    // Each answers for its own part and for no other.
+    // Each service serves its own operations and no others.
     assert_eq!(orders.client.status("/api/products").await, 404);
     assert_eq!(inventory.client.status("/api/orders").await, 404);
     assert_eq!(notifications.client.status("/api/orders").await, 404);
 
-    // But each shows the contract of all: which of them is asked is not the caller's choice.
+    // Each serves the whole OpenAPI document.
     let contract: Value = serde_json::from_str(&api::openapi_json()).unwrap();
     for service in [&orders, &inventory, &notifications] {
         let shown = service.client.json("/openapi.json").await;
@@ -81,14 +81,14 @@ async fn an_order_placed_at_one_service_shows_at_the_others_and_its_events_reach
     let confirmed = heard[1]["event_id"].as_i64().unwrap();
     assert_eq!(heard[1]["payload"]["order_id"], order_id.to_string());
 
-    let mut told = Vec::new();
-    while !told.iter().any(|fields: &Vec<String>| fields.contains(&"order.confirmed".to_owned())) {
-        let new = until("the Redis group to be told more", async || {
+    let mut appended = Vec::new();
+    while !appended.iter().any(|fields: &Vec<String>| fields.contains(&"order.confirmed".to_owned())) {
+        let new = until("the Redis group to be appended more", async || {
             let new = read_group(&mut connect(&redis.url()).await.unwrap(), "billing").await;
-            if new.is_empty() { Err(told.len()) } else { Ok(new) }
+            if new.is_empty() { Err(appended.len()) } else { Ok(new) }
         })
         .await;
-        told.extend(new.into_iter().map(|(_, fields)| fields));
+        appended.extend(new.into_iter().map(|(_, fields)| fields));
     }
     test.all_at_rest().await;
     let at_amqp = "select last_event_id from shop.event_consumer where name = 'amqp'";
@@ -97,13 +97,13 @@ async fn an_order_placed_at_one_service_shows_at_the_others_and_its_events_reach
     assert_eq!(bound, ["order.created", "order.confirmed"]);
 
     for process in workers.into_iter().chain([orders.process, inventory.process, notifications.process]) {
-        ends_in_order(process).await;
+        stops_cleanly(process).await;
     }
     test.assert_all_well().await;
 }
 
 #[tokio::test]
-async fn administrators_senders_and_deadlines_are_those_of_the_environment_in_every_process() {
+async fn every_process_uses_the_configured_administrators_sender_and_deadlines() {
     let mut test = TestCluster::open().await;
     test.set("ADMIN_EMAILS", "boss@example.com");
     test.set("MAIL_FROM", "Teas <teas@example.com>");
@@ -117,14 +117,15 @@ async fn administrators_senders_and_deadlines_are_those_of_the_environment_in_ev
             "sku": sku, "name": sku, "category": "tea", "price": 1290, "currency": "EUR",
             "initial_stock": 50, "low_stock_threshold": 49,
         });
-        products.push(inventory.client.insist("/api/products", sku, &product).await);
+        products.push(inventory.client.post_until_accepted("/api/products", sku, &product).await);
     }
-    // A worker tells of what an order makes low, the inventory service of what a person does.
+    // A worker sends the alert for a level that an order made low, the inventory service for one that an operator made
+    // low.
     orders.client.place("ann@example.com", "TEA-1", 2).await;
     let stock = format!("/api/products/{}/stock", products[1]["product_id"].as_str().unwrap());
     inventory.client.put(&stock, &json!({"adjust": -2, "reason": "damaged"})).await;
 
-    let mails = until("the administrator to be told of both", async || {
+    let mails = until("the administrator to be appended of both", async || {
         let sent = notifications.client.json("/api/notifications/status/sent").await;
         let to_boss = |mail: &&Value| mail["to"] == "boss@example.com";
         let mails: Vec<_> = sent["items"].as_array().unwrap().iter().filter(to_boss).cloned().collect();
@@ -143,15 +144,15 @@ async fn administrators_senders_and_deadlines_are_those_of_the_environment_in_ev
     assert_eq!(test.count(kept).await, 90);
     test.all_at_rest().await;
     for process in [worker, orders.process, inventory.process, notifications.process] {
-        ends_in_order(process).await;
+        stops_cleanly(process).await;
     }
     test.assert_all_well().await;
 }
 
 #[tokio::test]
-async fn a_mail_dies_after_as_many_attempts_and_lies_for_as_long_as_the_environment_says() {
+async fn a_mail_dies_after_the_configured_attempts_and_its_dead_job_expires_as_configured() {
     let mut test = TestCluster::open().await;
-    // Nobody listens there.
+    // No server listens there.
     test.set("SMTP_URL", "smtp://127.0.0.1:1");
     test.set("RETRY_SEND_MAIL_ATTEMPTS", "2");
     test.set("DEAD_JOB_TTL", "2h");
@@ -167,6 +168,6 @@ async fn a_mail_dies_after_as_many_attempts_and_lies_for_as_long_as_the_environm
     let time = |name: &str| chrono::DateTime::parse_from_rfc3339(job[name].as_str().unwrap()).unwrap();
     assert_eq!((time("expires_at") - time("died_at")).num_seconds(), 3 * 3600, "{job}");
     for process in [worker, served.process] {
-        ends_in_order(process).await;
+        stops_cleanly(process).await;
     }
 }

@@ -1,4 +1,4 @@
-//! `docs/coverage.md`: everything that the product promises, each with a test that shows it.
+//! Checks `docs/coverage.md`: every promise of the product has a row with a test.
 
 use std::{collections::BTreeSet, fs};
 
@@ -9,7 +9,7 @@ use super::docs_match_metrics::{read, root, rust_files, source_folders};
 /// The families of routing keys.
 const FAMILIES: [&str; 6] = ["order.", "inventory.", "notification.", "workflow.", "dead_job.", "product."];
 
-/// What stands in backticks.
+/// The texts in backticks.
 fn quoted(text: &str) -> BTreeSet<String> {
     text.lines().flat_map(|line| line.split('`').skip(1).step_by(2)).map(ToOwned::to_owned).collect()
 }
@@ -25,7 +25,7 @@ fn operations() -> Vec<String> {
         .collect()
 }
 
-/// `.env.example` names them all; a test in `src/config.rs` holds it to that.
+/// `.env.example` lists all variables; a test in `src/config.rs` checks that.
 fn variables() -> Vec<String> {
     let example = read(".env.example");
     let set = example.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.split_once('='));
@@ -68,7 +68,7 @@ fn every_operation_variable_and_event_has_its_row() {
 }
 
 #[test]
-fn every_row_names_tests_that_there_are() {
+fn every_row_names_existing_tests() {
     let mut wrong = Vec::new();
     for (number, line) in read("docs/coverage.md").lines().enumerate() {
         let is_row =
@@ -89,7 +89,7 @@ fn every_row_names_tests_that_there_are() {
     assert!(wrong.is_empty(), "docs/coverage.md:\n{}", wrong.join("\n"));
 }
 
-/// The numbers of lines that look like a row but belong to no table: Markdown shows them with their bars.
+/// The numbers of lines that look like a table row but are outside every table; Markdown shows them with their bars.
 fn stray_rows(text: &str) -> Vec<usize> {
     let lines: Vec<_> = text.lines().collect();
     let is_row = |line: &str| line.starts_with('|');

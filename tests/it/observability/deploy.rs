@@ -1,4 +1,4 @@
-//! What it is deployed with fits what it is. The files' own syntax is checked by `scripts/check-deploy`.
+//! The deployment files match the program. `scripts/check-deploy` checks their own syntax.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,7 +12,8 @@ fn an_image_is_built_from_every_crate() {
     for member in members() {
         assert!(ignored.lines().any(|line| line == format!("!{member}")), ".dockerignore hides {member}");
     }
-    // The image has a Rust of its own: the file would have it fetch another with all that people need beside it.
+    // The image has its own Rust; with this file, rustup would download another toolchain with all components for
+    // development.
     assert!(!ignored.contains("!rust-toolchain.toml"));
     let toolchain = read("rust-toolchain.toml");
     let version = toolchain.lines().find_map(|line| line.strip_prefix("channel = \"")).unwrap();
@@ -20,8 +21,8 @@ fn an_image_is_built_from_every_crate() {
     assert!(read("Dockerfile").contains(&format!("FROM rust:{minor}-slim-")), "{version}");
 }
 
-/// Every path of the contract, with the upstream that it has to go to: what is of one service alone has its tag, and what
-/// all of them serve goes to the orders service. Metrics are for nobody outside.
+/// Every path of the OpenAPI document with its upstream in nginx: paths of one service by their tag, and shared paths
+/// at the orders service. Metrics are not served outside.
 fn served_by() -> BTreeMap<String, String> {
     let document: Value = serde_json::from_str(&read("openapi/openapi.json")).unwrap();
     let whose = |(path, item): (&String, &Value)| {
@@ -37,7 +38,7 @@ fn served_by() -> BTreeMap<String, String> {
 }
 
 #[test]
-fn nginx_knows_where_every_path_goes() {
+fn nginx_routes_every_path_to_its_service() {
     let config = read("deploy/nginx/nginx.conf");
     let known: Vec<(&str, &str)> = config
         .lines()
@@ -52,7 +53,7 @@ fn nginx_knows_where_every_path_goes() {
         known.iter().find(|(prefix, _)| is_under(prefix)).map(|(_, service)| (*service).to_owned())
     };
     let tags: BTreeSet<_> = served_by().into_values().collect();
-    assert_eq!(tags.len(), 4, "each service and nobody: {tags:?}");
+    assert_eq!(tags.len(), 4, "every service, and paths without one: {tags:?}");
     for (path, service) in served_by() {
         assert_eq!(goes_to(&path), Some(service), "{path}");
     }
@@ -62,7 +63,7 @@ fn nginx_knows_where_every_path_goes() {
 }
 
 #[test]
-fn what_nginx_refuses_looks_like_the_services_own_problems() {
+fn problems_of_nginx_look_like_those_of_the_services() {
     let (config, contract) = (read("deploy/nginx/nginx.conf"), read("openapi/openapi.json"));
     let table = |start: &str| {
         let rows = config.split_once(start).unwrap().1.split_once('}').unwrap().0;
@@ -79,11 +80,11 @@ fn what_nginx_refuses_looks_like_the_services_own_problems() {
     for (status, code) in &codes {
         assert!(contract.contains(&format!("\"code\": \"{code}\"")), "no problem has the code {code}");
         let title = texts[status].split("\"title\":").nth(1).unwrap().split(',').next().unwrap();
-        // The service blames its database where nginx finds no service.
+        // Where nginx finds no service, the service would report its database.
         let is_known = code == "unavailable" || contract.contains(&format!("\"title\": {title}"));
         assert!(is_known, "{code} is titled {title}");
     }
-    // An address may call more often than a key: a shop's back end has one of each.
+    // An address may call more often than a key, because a shop's back end has one of each.
     let number = |text: &str, start: &str| -> u32 {
         let digits = text.split_once(start).unwrap().1;
         digits.split(|digit: char| !digit.is_ascii_digit()).next().unwrap().parse().unwrap()
@@ -93,7 +94,7 @@ fn what_nginx_refuses_looks_like_the_services_own_problems() {
 }
 
 #[test]
-fn the_production_file_sets_only_variables_that_there_are() {
+fn the_production_file_sets_only_known_variables() {
     let (compose, example) = (read("docker-compose.prod.yml"), read(".env.example"));
     let ours: BTreeSet<_> = example
         .lines()
@@ -102,10 +103,10 @@ fn the_production_file_sets_only_variables_that_there_are() {
         .map(|(name, _)| name)
         .collect();
     let lines = compose.lines().filter(|line| !line.trim_start().starts_with('#'));
-    // A line of its own each, or `{ <<: *settings, NAME: "value" }`.
+    // Each on a separate line, or `{ <<: *settings, NAME: "value" }`.
     let pairs = lines.flat_map(|line| line.split(", ")).filter_map(|part| part.trim().split_once(": "));
     let is_name = |name: &str| name.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_');
-    // Those with these prefixes are for other images; capabilities have no value.
+    // Variables with these prefixes are for other images; capabilities have no value.
     let others = ["POSTGRES_", "RABBITMQ_", "GF_"];
     let set: BTreeSet<_> = pairs
         .map(|(name, _)| name)
@@ -113,13 +114,13 @@ fn the_production_file_sets_only_variables_that_there_are() {
         .map(|name| name.strip_suffix("_FILE").unwrap_or(name))
         .collect();
     assert!(set.contains("DATABASE_URL") && set.contains("WORK_PORT"), "{set:?}");
-    let strangers: Vec<_> = set.difference(&ours).collect();
-    assert!(strangers.is_empty(), "docker-compose.prod.yml sets {strangers:?}, which nobody reads");
+    let unknown: Vec<_> = set.difference(&ours).collect();
+    assert!(unknown.is_empty(), "docker-compose.prod.yml sets unknown variables: {unknown:?}");
 }
 
-/// What operators can't set in either compose file, because the file counts on what it is.
+/// Settings that operators can't change in either compose file, because the file depends on their values.
 const FIXED: [&str; 6] = ["HOST", "PORT", "SHUTDOWN_DEADLINE", "WORK_PORT", "ORDERS_PORT", "DRAIN_DELAY"];
-/// What has no place in a container: the embedded default, files on a read-only file system.
+/// Settings that make no sense in a container: the embedded server, and files on a read-only file system.
 const NOT_IN_CONTAINERS: [&str; 4] = ["SAGALINE_STATE_DIR", "SAGALINE_PG_BIN", "LOG_DIR", "LOG_KEEP_DAYS"];
 
 #[test]
@@ -128,7 +129,7 @@ fn every_setting_can_be_set_in_both_compose_files() {
     let settings =
         example.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.split_once('='));
     let left_out: [(&str, &[&str]); 2] = [
-        // nginx brings the connections of all callers, and each service has its own port.
+        // nginx opens the connections of all callers, and each service has its own port.
         (
             "docker-compose.prod.yml",
             &["AUTH", "METRICS_PUBLIC", "CONNECTIONS_PER_ADDRESS", "INVENTORY_PORT", "NOTIFICATIONS_PORT"],
@@ -173,7 +174,7 @@ async fn each_service_alone_listens_on_its_own_port() {
 }
 
 #[test]
-fn no_secret_stands_in_the_production_file() {
+fn the_production_file_contains_no_secret() {
     let compose = read("docker-compose.prod.yml");
     for word in ["PASSWORD", "TOKEN", "_URL"] {
         for line in compose.lines().map(str::trim).filter(|line| !line.starts_with('#')) {
@@ -204,7 +205,7 @@ fn services() -> BTreeMap<String, String> {
 }
 
 #[test]
-fn every_service_in_production_is_hardened_bounded_and_watched() {
+fn every_service_in_production_is_hardened_limited_and_health_checked() {
     let compose = read("docker-compose.prod.yml");
     let hardened = compose.split_once("x-hardened: &hardened\n").unwrap().1.split_once("\n\n").unwrap().0;
     for line in ["read_only: true", "cap_drop: [ALL]", "no-new-privileges:true", "restart: unless-stopped"] {
@@ -222,19 +223,19 @@ fn every_service_in_production_is_hardened_bounded_and_watched() {
         let is_ours = ["orders", "inventory", "notifications", "work"].contains(&name.as_str());
         assert_eq!(lines.contains("replicas: 2"), is_ours, "{name}: {lines}");
     }
-    // Its containers and volumes are not those of the development file, which is thrown away with its volumes.
+    // Its containers and volumes differ from those of the development file, which is removed together with its volumes.
     assert!(compose.contains("\nname: sagaline-prod\n"));
     assert!(read("docker-compose.yml").contains("\nname: sagaline\n"));
 }
 
-/// The seconds behind a name in a text of ours.
+/// The seconds after a name in a text.
 fn seconds(text: &str, name: &str) -> u32 {
     let rest = text.split_once(name).unwrap_or_else(|| panic!("no {name}")).1;
     rest.trim_start().split('s').next().unwrap().parse().unwrap_or_else(|_| panic!("{name} has no seconds"))
 }
 
 #[test]
-fn a_stop_is_given_the_time_that_its_parts_take() {
+fn the_stop_grace_period_covers_every_part_of_a_shutdown() {
     let (compose, nginx) = (read("docker-compose.prod.yml"), read("deploy/nginx/nginx.conf"));
     let delay = seconds(&compose, "DRAIN_DELAY: ");
     let idle = seconds(nginx.split_once("upstream orders {").unwrap().1, "keepalive_timeout ");

@@ -1,4 +1,4 @@
-//! Real processes on one database, as they would be deployed.
+//! Real processes on one database, as in a deployment.
 
 use std::{
     fmt::Debug,
@@ -14,7 +14,7 @@ use crate::support::{Database, Process, WAIT_TIMEOUT};
 
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-/// One database and one mail server, for as many processes as a test starts.
+/// One database and one mail server, for any number of processes.
 pub(super) struct Deployment {
     pub(super) database: Database,
     _catcher: MailCatcher,
@@ -45,7 +45,7 @@ impl Deployment {
         Self { database, _catcher: catcher, settings: settings.into() }
     }
 
-    /// Tells every process that is started from now on.
+    /// Sets a variable for every process that is started from now on.
     pub(super) fn set(&mut self, name: &str, value: &str) {
         self.settings.push((name.into(), value.into()));
     }
@@ -56,13 +56,13 @@ impl Deployment {
         Process::sagaline(args, &settings)
     }
 
-    /// A server, once it serves.
+    /// Starts a server and waits until it is ready.
     pub(super) async fn serve(&self, args: &[&str]) -> HttpProcess {
         let args: Vec<_> = std::iter::once("serve").chain(args.iter().copied()).collect();
         HttpProcess::launched(self.start(&args), r#""message":"serving""#).await
     }
 
-    /// A worker, once it works.
+    /// Starts a worker and waits until it is ready.
     pub(super) async fn work(&self) -> HttpProcess {
         HttpProcess::launched(self.start(&["work"]), r#""message":"working""#).await
     }
@@ -99,7 +99,7 @@ impl HttpProcess {
         self.request(Method::POST, "/api/orders").json(&order(sku, quantity))
     }
 
-    /// Places an order and waits until it has settled.
+    /// Places an order and waits until its saga has ended.
     pub(super) async fn settle(&self, sku: &str, quantity: i64) -> Value {
         let answer = self.ordering(sku, quantity).header("Prefer", "wait=30").send().await.unwrap();
         assert_eq!(answer.status(), 201);
@@ -112,8 +112,8 @@ impl HttpProcess {
         placed
     }
 
-    /// Tells the process to end, which it does in order.
-    pub(super) async fn ends_in_order(mut self) -> Process {
+    /// Sends SIGTERM and checks that the process stops in order.
+    pub(super) async fn stops_cleanly(mut self) -> Process {
         self.process.sigterm();
         let status = self.process.wait().await;
         assert_eq!(status.code(), Some(0), "{}", self.process.output());
@@ -128,7 +128,7 @@ pub(super) fn order(sku: &str, quantity: i64) -> Value {
     })
 }
 
-/// Tries until it succeeds.
+/// Retries until it succeeds.
 pub(super) async fn until<T, E: Debug, F: Future<Output = Result<T, E>>>(
     what: &str,
     mut attempt: impl FnMut() -> F,
@@ -144,5 +144,5 @@ pub(super) async fn until<T, E: Debug, F: Future<Output = Result<T, E>>>(
         }
     };
     let tried = tokio::time::timeout(WAIT_TIMEOUT, trying).await;
-    tried.unwrap_or_else(|_| panic!("{what}: waited {WAIT_TIMEOUT:?} in vain; last: {last:?}"))
+    tried.unwrap_or_else(|_| panic!("{what}: not within {WAIT_TIMEOUT:?}; last: {last:?}"))
 }

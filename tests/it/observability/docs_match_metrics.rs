@@ -1,4 +1,4 @@
-//! The dashboard, the alert rules and the runbook speak only of metrics that there are.
+//! The dashboard, the alert rules and the runbook mention only existing metrics.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use super::metrics::OF_THE_PROCESS;
 
-/// Keeps what it is told of metrics.
+/// A recorder that keeps the names and kinds of metrics.
 #[derive(Default)]
 struct Names(Mutex<BTreeMap<String, &'static str>>);
 
@@ -66,7 +66,7 @@ pub(super) fn read(path: &str) -> String {
     fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
-/// Words of ours in a text: `sagaline_…` and `process_…`.
+/// The metric names in a text: words that begin with `sagaline_` or `process_`.
 fn mentioned(text: &str) -> BTreeSet<String> {
     let words = text.split(|character: char| !(character.is_ascii_alphanumeric() || character == '_'));
     let ours = |word: &&str| {
@@ -76,8 +76,8 @@ fn mentioned(text: &str) -> BTreeSet<String> {
     words.filter(ours).map(ToOwned::to_owned).collect()
 }
 
-/// Names that are no metric's, those of a histogram's series included.
-fn strangers(text: &str) -> Vec<String> {
+/// The names in a text that belong to no metric; a histogram's series count as its names.
+fn unknown_metrics(text: &str) -> Vec<String> {
     let described = described();
     let is_known = |name: &str| {
         let of_histogram = ["_bucket", "_sum", "_count"]
@@ -98,17 +98,17 @@ fn expressions(dashboard: &Value) -> Vec<String> {
 }
 
 #[test]
-fn the_dashboard_shows_only_metrics_that_there_are_and_no_data_source_of_its_own() {
+fn the_dashboard_uses_only_existing_metrics_and_no_fixed_data_source() {
     let dashboard: Value = serde_json::from_str(&read("deploy/grafana/dashboards/sagaline.json")).unwrap();
     let expressions = expressions(&dashboard);
     assert!(expressions.len() > 30, "{} panels", expressions.len());
-    assert_eq!(strangers(&expressions.join("\n")), Vec::<String>::new());
+    assert_eq!(unknown_metrics(&expressions.join("\n")), Vec::<String>::new());
     for panel in dashboard["panels"].as_array().unwrap().iter().filter(|panel| panel["type"] != "row") {
         assert_eq!(panel["datasource"]["uid"], "${datasource}", "{}", panel["title"]);
     }
 }
 
-/// The names after `key: ` in a YAML file of ours, which writes each on a line of its own.
+/// The values of `key: ` in a YAML file of ours, which has each on a separate line.
 fn values<'a>(text: &'a str, key: &str) -> BTreeSet<&'a str> {
     text.lines()
         .filter_map(|line| line.trim().trim_start_matches("- ").strip_prefix(key))
@@ -117,10 +117,10 @@ fn values<'a>(text: &'a str, key: &str) -> BTreeSet<&'a str> {
 }
 
 #[test]
-fn every_alert_speaks_of_metrics_that_there_are_and_is_tested_and_explained() {
+fn every_alert_uses_existing_metrics_and_has_a_test_and_a_runbook_section() {
     let (rules, tests) = (read("deploy/prometheus/rules.yml"), read("deploy/prometheus/rules.test.yml"));
-    assert_eq!(strangers(&rules), Vec::<String>::new());
-    assert_eq!(strangers(&tests), Vec::<String>::new());
+    assert_eq!(unknown_metrics(&rules), Vec::<String>::new());
+    assert_eq!(unknown_metrics(&tests), Vec::<String>::new());
     let alerts = values(&rules, "alert:");
     assert!(alerts.len() > 10, "{alerts:?}");
     assert_eq!(alerts, values(&tests, "alertname:"), "rules.yml and rules.test.yml differ");
@@ -135,14 +135,14 @@ fn every_alert_speaks_of_metrics_that_there_are_and_is_tested_and_explained() {
         explained.iter().map(String::as_str).collect(),
         "rules.yml and docs/operations.md differ"
     );
-    assert_eq!(strangers(&runbook), Vec::<String>::new());
+    assert_eq!(unknown_metrics(&runbook), Vec::<String>::new());
 }
 
-/// What follows `sagaline_` in names of databases, which look like metrics.
+/// Words after `sagaline_` in names of databases, which look like metrics.
 const DATABASES: [&str; 1] = ["bench"];
 
 #[test]
-fn what_the_sources_record_is_described() {
+fn every_recorded_metric_is_described() {
     let mut recorded = BTreeSet::new();
     for file in source_folders().iter().flat_map(|folder| rust_files(folder)) {
         let text = fs::read_to_string(&file).unwrap();
@@ -154,11 +154,14 @@ fn what_the_sources_record_is_described() {
     }
     assert!(recorded.len() > 20, "{recorded:?}");
     let described = described();
-    let strangers: Vec<_> = recorded.iter().filter(|name| !described.contains_key(*name)).collect();
-    assert!(strangers.is_empty(), "recorded in the sources, but described nowhere: {strangers:?}");
+    let unknown_metrics: Vec<_> = recorded.iter().filter(|name| !described.contains_key(*name)).collect();
+    assert!(
+        unknown_metrics.is_empty(),
+        "recorded in the sources, but described nowhere: {unknown_metrics:?}"
+    );
 }
 
-/// Where the sources of all crates are.
+/// The source folders of all crates.
 pub(super) fn source_folders() -> Vec<PathBuf> {
     let mut folders: Vec<_> = members().iter().map(|member| root().join(member).join("src")).collect();
     folders.push(root().join("src"));

@@ -16,12 +16,12 @@ fn files(dir: &Path) -> Vec<String> {
     names
 }
 
-/// Makes files one after the other, each with a later time of creation: the oldest are thrown away by that.
+/// Creates files one after the other, each with a later creation time, because the oldest are deleted.
 async fn make(dir: &Path, names: &[&str]) {
     let mut last: Option<PathBuf> = None;
     for name in names {
         let path = dir.join(name);
-        until("the file system's clock to go on", || async {
+        until("the file system's clock to advance", || async {
             File::create(&path).unwrap();
             let created = |path: &PathBuf| fs::metadata(path).and_then(|file| file.created());
             let is_later = match &last {
@@ -40,7 +40,7 @@ async fn make(dir: &Path, names: &[&str]) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn each_kind_of_process_writes_a_file_of_its_own_to_the_last_line() {
+async fn each_kind_of_process_writes_its_own_complete_log_file() {
     let dir = tempfile::tempdir().unwrap();
     let logs = dir.path().join("made/when/missing");
     let mut deployment = Deployment::new().await;
@@ -48,9 +48,9 @@ async fn each_kind_of_process_writes_a_file_of_its_own_to_the_last_line() {
     let orders = deployment.serve(&["--service", "orders"]).await;
     let worker = deployment.work().await;
     let address = orders.base.clone();
-    let ended = orders.ends_in_order().await;
+    let ended = orders.stops_cleanly().await;
     assert!(ended.output().contains(r#""message":"stopped""#), "standard error is kept: {}", ended.output());
-    worker.ends_in_order().await;
+    worker.stops_cleanly().await;
 
     let names = files(&logs);
     let kinds: Vec<_> = names.iter().filter_map(|name| name.split_once(".log.")).collect();
@@ -67,7 +67,7 @@ async fn each_kind_of_process_writes_a_file_of_its_own_to_the_last_line() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn files_older_than_are_kept_are_thrown_away_and_no_others() {
+async fn only_log_files_beyond_the_configured_number_are_deleted() {
     let dir = tempfile::tempdir().unwrap();
     let old =
         ["orders.log.2020-01-01", "orders.log.2020-01-02", "orders.log.2020-01-03", "orders.log.2020-01-04"];
@@ -76,22 +76,22 @@ async fn files_older_than_are_kept_are_thrown_away_and_no_others() {
     let mut deployment = Deployment::new().await;
     deployment.set("LOG_DIR", dir.path().to_str().unwrap());
     deployment.set("LOG_KEEP_DAYS", "2");
-    deployment.serve(&["--service", "orders"]).await.ends_in_order().await;
+    deployment.serve(&["--service", "orders"]).await.stops_cleanly().await;
     let names = files(dir.path());
     assert_eq!(names[..3], ["notes.txt", "orders.log.2020-01-03", "orders.log.2020-01-04"], "{names:?}");
     assert!(names[3].starts_with("orders.log.") && names[4] == "work.log.2020-01-01", "{names:?}");
 
-    // A second start on the same day throws today's file away under no circumstances.
+    // A second start on the same day must not delete today's file.
     let today = names[3].clone();
     deployment.set("LOG_KEEP_DAYS", "1");
     let before = fs::read_to_string(dir.path().join(&today)).unwrap();
-    deployment.serve(&["--service", "orders"]).await.ends_in_order().await;
+    deployment.serve(&["--service", "orders"]).await.stops_cleanly().await;
     let after = fs::read_to_string(dir.path().join(&today)).unwrap();
     assert!(after.len() > before.len() && after.starts_with(&before), "{after}");
 }
 
 #[tokio::test]
-async fn people_get_lines_programs_get_json_and_both_only_what_the_level_lets_through() {
+async fn logs_are_text_or_json_and_filtered_by_level() {
     let mut deployment = Deployment::new().await;
     let shapes = [("json", true), ("pretty", false), ("auto", true)];
     for (format, is_json) in shapes {
@@ -105,11 +105,16 @@ async fn people_get_lines_programs_get_json_and_both_only_what_the_level_lets_th
     }
     deployment.set("DATABASE_URL", "postgres://127.0.0.1:1/shop");
     deployment.set("DATABASE_WAIT", "1s");
-    for (level, is_told) in [("warn", true), ("error", false)] {
+    for (level, is_logged) in [("warn", true), ("error", false)] {
         deployment.set("LOG_LEVEL", level);
         let mut server = deployment.start(&["serve"]);
         assert_eq!(server.wait().await.code(), Some(2));
-        assert_eq!(server.output().contains("does not answer yet"), is_told, "{level}: {}", server.output());
+        assert_eq!(
+            server.output().contains("does not answer yet"),
+            is_logged,
+            "{level}: {}",
+            server.output()
+        );
     }
 }
 

@@ -1,11 +1,11 @@
-//! `/metrics` of real processes, held to what Prometheus asks of names, types and helps (as `promtool check metrics`
-//! does; `scripts/check-deploy` runs the original).
+//! `/metrics` of real processes, checked by Prometheus' rules for names, types and help texts (as `promtool check
+//! metrics` does; `scripts/check-deploy` runs the original).
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::deployment::{Deployment, HttpProcess, until};
 
-/// Written beside the recorder's, on Linux.
+/// Metrics of the process itself, recorded on Linux.
 pub(super) const OF_THE_PROCESS: [&str; 7] = [
     "process_cpu_seconds_total",
     "process_max_fds",
@@ -16,7 +16,7 @@ pub(super) const OF_THE_PROCESS: [&str; 7] = [
     "process_virtual_memory_bytes",
 ];
 
-/// What a server shows once orders went through it, and a worker that moved them.
+/// Metrics that a server and a worker have after orders were placed and run.
 const OF_A_SERVER: [&str; 12] = [
     "sagaline_build_info",
     "sagaline_http_requests_total",
@@ -42,14 +42,14 @@ const OF_A_WORKER: [&str; 14] = [
     "sagaline_worker_in_flight",
     "sagaline_mails_total",
     "sagaline_db_pool_acquire_seconds",
-    // Nothing of the kind happened: they stand at zero, so that the first time is a rise.
+    // No such event has happened: the counters are zero, so that the first one shows as an increase.
     "sagaline_sagas_dead_lettered_total",
     "sagaline_sagas_lock_blocked_total",
     "sagaline_dead_jobs_archived_total",
     "sagaline_tasks_panicked_total",
 ];
 
-/// One metric of a scrape.
+/// One metric family of a scrape.
 #[derive(Debug, Default)]
 struct Family {
     kind: String,
@@ -57,7 +57,7 @@ struct Family {
     samples: Vec<String>,
 }
 
-/// Reads Prometheus' text format.
+/// Parses Prometheus' text format.
 fn families(text: &str) -> BTreeMap<String, Family> {
     let mut families: BTreeMap<String, Family> = BTreeMap::new();
     let mut kinds = BTreeMap::new();
@@ -81,12 +81,12 @@ fn families(text: &str) -> BTreeMap<String, Family> {
     families
 }
 
-/// What is wrong with a metric by Prometheus' own rules.
-fn flaws(name: &str, family: &Family) -> Vec<String> {
-    let mut flaws = Vec::new();
+/// The violations of Prometheus' rules by a metric.
+fn violations(name: &str, family: &Family) -> Vec<String> {
+    let mut violations = Vec::new();
     let mut check = |is_well: bool, flaw: &str| {
         if !is_well {
-            flaws.push(format!("{name}: {flaw}"));
+            violations.push(format!("{name}: {flaw}"));
         }
     };
     check(family.help.len() > 2, "has no help");
@@ -101,7 +101,7 @@ fn flaws(name: &str, family: &Family) -> Vec<String> {
     if family.kind == "histogram" {
         check(family.samples.iter().any(|line| line.contains("le=\"+Inf\"")), "is a summary without buckets");
     }
-    flaws
+    violations
 }
 
 async fn scrape(process: &HttpProcess) -> BTreeMap<String, Family> {
@@ -120,7 +120,7 @@ fn missing<'a>(wanted: &[&'a str], found: &BTreeMap<String, Family>) -> Vec<&'a 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn server_and_worker_show_under_load_what_operators_ask_for_and_name_it_well() {
+async fn server_and_worker_expose_the_documented_metrics_in_valid_form_under_load() {
     let deployment = Deployment::new().await;
     let (server, worker) = (deployment.serve(&[]).await, deployment.work().await);
     server.add_product("TEA-1", 20).await;
@@ -142,8 +142,8 @@ async fn server_and_worker_show_under_load_what_operators_ask_for_and_name_it_we
         if cfg!(target_os = "linux") {
             assert_eq!(missing(&OF_THE_PROCESS, &found), Vec::<&str>::new());
         }
-        let flaws: Vec<_> = found.iter().flat_map(|(name, family)| flaws(name, family)).collect();
-        assert!(flaws.is_empty(), "{flaws:#?}");
+        let violations: Vec<_> = found.iter().flat_map(|(name, family)| violations(name, family)).collect();
+        assert!(violations.is_empty(), "{violations:#?}");
         let known = |name: &str| described.contains_key(name) || OF_THE_PROCESS.contains(&name);
         let strangers: BTreeSet<_> = found.keys().filter(|name| !known(name)).collect();
         assert!(strangers.is_empty(), "recorded, but not described: {strangers:?}");
@@ -178,14 +178,14 @@ async fn server_and_worker_show_under_load_what_operators_ask_for_and_name_it_we
     .await;
     let ended: Vec<_> = found["sagaline_sagas_ended_total"].samples.iter().filter(of_orders).collect();
     assert!(ended.iter().any(|line| line.ends_with("outcome=\"completed\"} 20")), "{ended:?}");
-    server.ends_in_order().await;
-    worker.ends_in_order().await;
+    server.stops_cleanly().await;
+    worker.stops_cleanly().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_worker_shows_open_breakers_and_what_a_consumer_lacks() {
+async fn a_worker_exposes_open_breakers_and_the_lag_of_consumers() {
     let mut deployment = Deployment::new().await;
-    // Nobody listens there.
+    // No server listens there.
     for (name, value) in [("AMQP_URL", "amqp://127.0.0.1:1"), ("REDIS_URL", "redis://127.0.0.1:1")] {
         deployment.set(name, value);
     }
@@ -215,18 +215,19 @@ async fn a_worker_shows_open_breakers_and_what_a_consumer_lacks() {
         if missing.is_empty() { Ok(()) } else { Err(format!("{missing:?}")) }
     })
     .await;
-    server.ends_in_order().await;
-    worker.ends_in_order().await;
+    server.stops_cleanly().await;
+    worker.stops_cleanly().await;
 }
 
 #[test]
-fn a_scrape_that_is_wrong_is_found_out() {
+fn an_invalid_scrape_is_detected() {
     let text = "# TYPE a_total gauge\na_total 1\n# HELP b_ms Time\n# TYPE b_ms gauge\nb_ms 1\n\
                 # HELP c_seconds Time\n# TYPE c_seconds summary\nc_seconds_sum 1\n";
-    let flaws: Vec<_> = families(text).iter().flat_map(|(name, family)| flaws(name, family)).collect();
+    let violations: Vec<_> =
+        families(text).iter().flat_map(|(name, family)| violations(name, family)).collect();
     for flaw in
         ["a_total: has no help", "a_total: counters", "b_ms: is not in a base unit", "c_seconds: has no type"]
     {
-        assert!(flaws.iter().any(|found| found.starts_with(flaw)), "{flaw} in {flaws:?}");
+        assert!(violations.iter().any(|found| found.starts_with(flaw)), "{flaw} in {violations:?}");
     }
 }

@@ -1,4 +1,4 @@
-//! Servers that are told to stop: not ready first, then gone, and no request is lost.
+//! Stopping servers: they first report not ready, then close, and no request is lost.
 
 use std::sync::{
     Arc, Mutex,
@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::deployment::{Deployment, HttpProcess, order, until};
 use crate::support::Process;
 
-/// Waits until a server says that it is about to stop.
+/// Waits until a server reports that it is about to stop.
 async fn drains(process: &HttpProcess) {
     until("the server to say that it is not ready", || async {
         let answer = process.get("/health/ready").await;
@@ -25,7 +25,7 @@ async fn drains(process: &HttpProcess) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_that_is_told_to_stop_is_not_ready_first_and_serves_on() {
+async fn a_stopping_server_reports_not_ready_first_and_continues_to_serve() {
     let mut deployment = Deployment::new().await;
     deployment.set("DRAIN_DELAY", "5m");
     let mut server = deployment.serve(&[]).await;
@@ -41,17 +41,17 @@ async fn a_server_that_is_told_to_stop_is_not_ready_first_and_serves_on() {
     assert_eq!(server.get("/health/live").await.status(), 200);
     let answer = server.ordering("TEA-1", 1).send().await.unwrap();
     assert_eq!(answer.status(), 201);
-    // Callers come over new connections, which whoever balances load opens elsewhere.
+    // New connections, which a load balancer would open to another server.
     assert_eq!(answer.headers()["connection"], "close");
     server.process.kill9().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_stop_ends_waits_with_what_is_known_by_then() {
+async fn a_stop_ends_waits_with_the_current_state() {
     let deployment = Deployment::new().await;
     let server = deployment.serve(&[]).await;
     server.add_product("TEA-1", 5).await;
-    // Nobody works: this would wait for longer than a stop lets requests finish.
+    // No worker runs: this request would wait longer than a stop lets requests finish.
     let waiting = tokio::spawn(server.ordering("TEA-1", 1).header("Prefer", "wait=30").send());
     let pool = deployment.database.pool().await;
     until("the order to be stored", || async {
@@ -60,7 +60,7 @@ async fn a_stop_ends_waits_with_what_is_known_by_then() {
         if orders == 1 { Ok(()) } else { Err(orders) }
     })
     .await;
-    let ended = server.ends_in_order().await;
+    let ended = server.stops_cleanly().await;
     let answer = waiting.await.unwrap().unwrap();
     assert_eq!(answer.status(), 201);
     assert_eq!(answer.json::<Value>().await.unwrap()["status"], "pending");
@@ -68,10 +68,10 @@ async fn a_stop_ends_waits_with_what_is_known_by_then() {
 }
 
 #[tokio::test]
-async fn nobody_can_connect_before_a_server_can_serve() {
+async fn a_server_refuses_connections_until_it_can_serve() {
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let env = [
-        // Nobody listens there: it waits for the database.
+        // No server listens there: the process waits for its database.
         ("DATABASE_URL", "postgres://127.0.0.1:1/shop"),
         ("DATABASE_WAIT", "1h"),
         ("AUTH", "off"),
@@ -79,13 +79,13 @@ async fn nobody_can_connect_before_a_server_can_serve() {
     ];
     let mut server = Process::sagaline(&["serve"], &env);
     server.wait_for_line("the database does not answer yet").await;
-    // So nginx asks another replica, instead of waiting with a request for one that may never serve.
+    // nginx asks another replica then, instead of waiting for one that may never serve.
     let refused = tokio::net::TcpStream::connect(free).await.unwrap_err();
     assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
     server.kill9().await;
 }
 
-/// What balances load between two servers: each is in or out of rotation.
+/// Balances load between two servers, each in or out of rotation.
 struct Balancer {
     places: [Mutex<String>; 2],
     out: [AtomicBool; 2],
@@ -103,7 +103,7 @@ impl Balancer {
     }
 }
 
-/// Orders until it is told to stop; a refused connection, and nothing else, is tried again at the other server.
+/// Places orders until it is stopped. Only a refused connection is retried, at the other server.
 async fn customer(balancer: Arc<Balancer>, stop: Arc<AtomicBool>) -> Vec<Uuid> {
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
     let mut orders = Vec::new();
@@ -126,7 +126,7 @@ async fn customer(balancer: Arc<Balancer>, stop: Arc<AtomicBool>) -> Vec<Uuid> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_request_fails_while_two_servers_restart_in_turn_under_load() {
     let mut deployment = Deployment::new().await;
-    // Far longer than it takes to see that a server is not ready any more, and than a request takes.
+    // Far longer than it takes to notice that a server is no longer ready, and longer than a request.
     deployment.set("DRAIN_DELAY", "6s");
     let worker = deployment.work().await;
     let mut servers = [Some(deployment.serve(&[]).await), Some(deployment.serve(&[]).await)];
@@ -172,12 +172,12 @@ async fn no_request_fails_while_two_servers_restart_in_turn_under_load() {
     for server in servers.into_iter().flatten() {
         let found = server.request(Method::GET, &format!("/api/orders/{}", orders[0])).send().await.unwrap();
         assert_eq!(found.status(), 200);
-        server.ends_in_order().await;
+        server.stops_cleanly().await;
     }
-    worker.ends_in_order().await;
+    worker.stops_cleanly().await;
 }
 
-/// Waits until there are more orders than `before`, and gives how many.
+/// Waits until there are more orders than `before`, and returns their number.
 async fn more_orders(pool: &sqlx::PgPool, before: i64) -> i64 {
     until("more orders", || async {
         let orders: i64 =

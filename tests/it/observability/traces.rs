@@ -1,4 +1,4 @@
-//! The trace of an order, as a collector gets it.
+//! The trace of an order, as a collector receives it.
 
 use std::{
     collections::BTreeSet,
@@ -22,7 +22,7 @@ use super::deployment::{Deployment, HttpProcess, order, until};
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const CALLER: &str = "b7ad6b7169203331";
 
-/// One span that arrived.
+/// A received span.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Seen {
     service: String,
@@ -32,7 +32,7 @@ struct Seen {
     parent: String,
 }
 
-/// An OTLP collector that keeps what it gets.
+/// An OTLP collector that keeps what it receives.
 #[derive(Clone, Default)]
 struct Collector(Arc<Mutex<Vec<Seen>>>);
 
@@ -88,7 +88,7 @@ impl Collector {
     }
 }
 
-/// Waits until everything that followed from an order has come to rest.
+/// Waits until every saga that an order started has ended.
 async fn rest(deployment: &Deployment) {
     let pool = deployment.database.pool().await;
     until("all sagas to be at rest", || async {
@@ -107,7 +107,7 @@ async fn place(process: &HttpProcess) -> Value {
     answer.json().await.unwrap()
 }
 
-/// Only the lines by which a test knows that a process is up; nothing of requests and steps but what is wrong.
+/// Logs only the lines by which a test knows that a process is ready, and warnings.
 const QUIET: &str = "warn,sagaline::commands=info";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -116,12 +116,12 @@ async fn a_collector_gets_one_trace_from_the_request_to_the_mail() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_collector_gets_it_whole_where_little_is_logged() {
+async fn a_collector_gets_the_complete_trace_with_a_quiet_log_level() {
     one_trace_arrives(QUIET).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_line_of_a_failed_request_has_its_trace_id_where_little_is_logged() {
+async fn the_log_line_of_a_failed_request_has_its_trace_id_with_a_quiet_log_level() {
     let mut deployment = Deployment::new().await;
     deployment.set("LOG_LEVEL", QUIET);
     let server = deployment.serve(&[]).await;
@@ -132,7 +132,7 @@ async fn the_line_of_a_failed_request_has_its_trace_id_where_little_is_logged() 
     assert_eq!(answer.status(), 500);
     let line = server.process.wait_for_line("a request failed").await;
     assert!(line.contains(&format!("\"trace.id\":\"{TRACE}\"")), "{line}");
-    server.ends_in_order().await;
+    server.stops_cleanly().await;
 }
 
 async fn one_trace_arrives(log_level: &str) {
@@ -145,9 +145,9 @@ async fn one_trace_arrives(log_level: &str) {
     server.add_product("TEA-1", 5).await;
     place(&server).await;
     rest(&deployment).await;
-    // What has not been sent yet is sent at the end.
-    server.ends_in_order().await;
-    worker.ends_in_order().await;
+    // Spans that have not been exported yet are exported at the end.
+    server.stops_cleanly().await;
+    worker.stops_cleanly().await;
 
     let spans = collector.of(TRACE);
     let names: BTreeSet<_> =
@@ -163,7 +163,7 @@ async fn one_trace_arrives(log_level: &str) {
         assert!(names.contains(&wanted), "{wanted:?} in {names:?}");
     }
     let ids: BTreeSet<_> = spans.iter().map(|span| span.id.as_str()).chain([CALLER]).collect();
-    assert_eq!(ids.len(), spans.len() + 1, "no span comes twice");
+    assert_eq!(ids.len(), spans.len() + 1, "no span is exported twice");
     for span in &spans {
         assert!(ids.contains(span.parent.as_str()), "{span:?} hangs in the air");
     }
@@ -171,7 +171,7 @@ async fn one_trace_arrives(log_level: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_problem_has_the_trace_id_of_its_caller_or_one_of_its_own_with_and_without_a_collector() {
+async fn every_problem_has_a_trace_id_with_and_without_a_collector() {
     let collector = Collector::default();
     let (url, serving) = collector.listen().await;
     for endpoint in [url.as_str(), ""] {
@@ -194,9 +194,9 @@ async fn every_problem_has_the_trace_id_of_its_caller_or_one_of_its_own_with_and
             assert_eq!(trace_id(joined).await, TRACE);
             let id = trace_id(alone).await;
             assert!(id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit()), "{id}");
-            assert!(own.insert(id), "the id of one request is another's too");
+            assert!(own.insert(id), "two requests have the same id");
         }
-        server.ends_in_order().await;
+        server.stops_cleanly().await;
     }
     serving.abort();
 }

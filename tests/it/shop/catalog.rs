@@ -34,7 +34,7 @@ fn product(sku: &str, name: &str, initial_stock: i64) -> NewProduct {
     }
 }
 
-/// A product of a list, with everything said.
+/// A complete product of a bulk upsert.
 fn listed(sku: &str, name: &str, initial_stock: i64) -> ListedProduct {
     let NewProduct { sku, name, description, category, price, currency, low_stock_threshold, .. } =
         product(sku, name, 0);
@@ -42,7 +42,7 @@ fn listed(sku: &str, name: &str, initial_stock: i64) -> ListedProduct {
     ListedProduct { sku, name, description, category, price, currency, initial_stock, low_stock_threshold }
 }
 
-/// A shop with two administrators, and nobody who delivers their mail.
+/// A shop with two administrators, and without workers to deliver their mail.
 async fn with_admins() -> TestShop {
     let mails = tempfile::tempdir().unwrap();
     let mailer = Mailer::files(mails.path(), "shop@example.com").unwrap();
@@ -64,7 +64,7 @@ async fn alerts(test: &TestShop) -> i64 {
 }
 
 #[tokio::test]
-async fn whatever_makes_stock_low_is_told_once_to_consumers_and_to_every_administrator() {
+async fn low_stock_is_reported_once_by_an_event_and_a_mail_to_every_administrator() {
     let test = with_admins().await.start_workers();
     let tea = test.add_product("TEA-1", 10, 10).await;
     let told = async || (test.events("inventory.low").await, alerts(&test).await);
@@ -91,7 +91,7 @@ async fn whatever_makes_stock_low_is_told_once_to_consumers_and_to_every_adminis
     update(2).await;
     let again = ListedProduct { low_stock_threshold: Some(12), ..listed("TEA-1", "TEA-1 by name", 0) };
     commands::upsert_products(&test.shop, &[Ok(again)], "clerk").await.unwrap();
-    assert_eq!(told().await, (4, 8), "by a threshold that came with many");
+    assert_eq!(told().await, (4, 8), "by a threshold of a bulk upsert");
     test.close().await;
 }
 
@@ -131,7 +131,7 @@ async fn every_change_of_a_level_is_an_event() {
 }
 
 #[tokio::test]
-async fn a_ledger_tells_who_did_what_why_and_for_which_order() {
+async fn a_ledger_records_actor_change_reason_and_order() {
     let test = TestShop::open().await.start_workers();
     let tea = test.add_product("TEA-1", 10, 10).await;
     test.add_product("TEA-2", 10, 10).await;
@@ -157,7 +157,7 @@ async fn a_ledger_tells_who_did_what_why_and_for_which_order() {
 }
 
 #[tokio::test]
-async fn a_product_is_changed_only_from_the_version_that_was_seen() {
+async fn a_product_is_changed_only_from_its_current_version() {
     let test = TestShop::open().await;
     let tea = test.add_product("TEA-1", 10, 10).await;
     let update = async |details: &ProductDetails, version| {
@@ -196,7 +196,7 @@ async fn low_products_are_listed() {
 }
 
 #[tokio::test]
-async fn many_products_are_taken_at_once_and_a_second_time_nothing_changes() {
+async fn a_bulk_upsert_is_idempotent() {
     let test = TestShop::open().await;
     let known = test.add_product("TEA-500", 10, 7).await;
     let batch: Vec<BulkItem> =
@@ -205,7 +205,7 @@ async fn many_products_are_taken_at_once_and_a_second_time_nothing_changes() {
     let created = first.iter().filter(|one| matches!(one, Upserted::Created { .. })).count();
     assert_eq!((first.len(), created), (1000, 999));
     assert_eq!(first[499], Upserted::Updated { product_id: known.product_id });
-    // Stock is never changed by that: the known one keeps its seven.
+    // A bulk upsert never changes stock: the existing product keeps its seven.
     assert_eq!(test.stock(&known).await, (7, 0));
     let Upserted::Created { product_id } = first[0] else { panic!("{:?}", first[0]) };
     let stored = inventory::product(test.pool(), product_id).await.unwrap().unwrap();
@@ -219,7 +219,7 @@ async fn many_products_are_taken_at_once_and_a_second_time_nothing_changes() {
 }
 
 #[tokio::test]
-async fn what_a_list_leaves_out_stays_as_it_is() {
+async fn fields_omitted_in_a_bulk_upsert_keep_their_values() {
     let test = TestShop::open().await;
     let known = NewProduct {
         description: "Sencha, 100 g".into(),
@@ -254,7 +254,7 @@ async fn what_a_list_leaves_out_stays_as_it_is() {
 }
 
 #[tokio::test]
-async fn products_that_fall_low_together_are_one_mail_an_address() {
+async fn products_that_become_low_together_share_one_mail_for_each_address() {
     let test = with_admins().await;
     let batch: Vec<BulkItem> = (0..100).map(|nth| Ok(listed(&format!("TEA-{nth:02}"), "Tea", 5))).collect();
     commands::upsert_products(&test.shop, &batch, "clerk").await.unwrap();
@@ -282,7 +282,7 @@ async fn products_that_fall_low_together_are_one_mail_an_address() {
 }
 
 #[tokio::test]
-async fn a_wrong_product_among_many_concerns_no_other() {
+async fn a_wrong_product_in_a_bulk_upsert_does_not_affect_the_others() {
     let test = TestShop::open().await;
     let batch = [
         Ok(listed("A", "A", 1)),
@@ -304,7 +304,7 @@ async fn a_wrong_product_among_many_concerns_no_other() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn batches_orders_and_counts_at_once_neither_deadlock_nor_lose_a_change() {
+async fn concurrent_bulk_upserts_orders_and_stock_changes_neither_deadlock_nor_lose_a_change() {
     let test = TestShop::open().await.start_workers();
     let skus: Vec<String> = (0..40).map(|nth| format!("TEA-{nth:02}")).collect();
     let seen = test.add_product("TEA-00", 10, 1000).await;

@@ -1,4 +1,4 @@
-//! Orders cancelled, packed, shipped, and several of these at once.
+//! Orders that are cancelled, packed and shipped, also concurrently.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ use super::{QUICK, TestShop, order, statuses};
 
 use crate::support::WAIT_TIMEOUT;
 
-/// Lets as much time pass as so many statements take: whoever is to be ahead in a race, by more or less.
+/// Waits as long as this many statements take, to vary who is first in a race.
 async fn idle_for(pool: &PgPool, statements: usize) {
     for _ in 0..statements {
         sqlx::query("select 1").execute(pool).await.unwrap();
@@ -25,7 +25,7 @@ async fn idle_for(pool: &PgPool, statements: usize) {
 }
 
 #[tokio::test]
-async fn a_confirmed_order_is_cancelled_once_and_gives_its_stock_back() {
+async fn a_confirmed_order_is_cancelled_once_and_releases_its_stock() {
     let test = TestShop::open().await.start_workers();
     let tea = test.add_product("TEA-1", 10, 5).await;
     let placed = test.place(order(&[("TEA-1", 4)])).await;
@@ -42,10 +42,10 @@ async fn a_confirmed_order_is_cancelled_once_and_gives_its_stock_back() {
 }
 
 #[tokio::test]
-async fn cancelling_while_the_order_is_being_placed_unwinds_the_placement() {
+async fn cancelling_during_the_placement_compensates_it() {
     let test = TestShop::open().await;
     let tea = test.add_product("TEA-1", 10, 5).await;
-    // Nobody works yet, so the placement stands still.
+    // No worker runs yet, so the placement waits.
     let pending =
         commands::place_order(&test.shop, order(&[("TEA-1", 4)]), None, "test", None).await.unwrap();
     assert_eq!(pending.status, OrderStatus::Pending);
@@ -65,7 +65,7 @@ async fn cancelling_while_the_order_is_being_placed_unwinds_the_placement() {
 }
 
 #[tokio::test]
-async fn a_customer_is_mailed_their_own_reason_whatever_it_begins_with() {
+async fn a_customer_gets_their_own_reason_in_the_mail_whatever_it_begins_with() {
     let test = TestShop::open().await;
     test.add_product("TEA-1", 10, 5).await;
     let mut cancelled = Vec::new();
@@ -90,7 +90,7 @@ async fn a_customer_is_mailed_their_own_reason_whatever_it_begins_with() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn placing_and_cancelling_at_once_ends_in_one_clear_state() {
+async fn concurrent_placement_and_cancellation_end_in_one_consistent_state() {
     let mut test = TestShop::open().await;
     let tea = test.add_product("TEA-1", 10, 1000).await;
     let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
@@ -98,7 +98,7 @@ async fn placing_and_cancelling_at_once_ends_in_one_clear_state() {
         let accepted =
             (0..30).map(|_| commands::place_order(&test.shop, order(&[("TEA-1", 1)]), None, "test", None));
         let accepted = futures::future::join_all(accepted).await;
-        // Placing begins now, and the first are cancelled at once, the last when most have been placed.
+        // Placing begins now; the first orders are cancelled at once, the last when most are placed.
         test = test.start_workers();
         let races = accepted.into_iter().zip(1..).map(|(accepted, nth)| {
             let (order_id, test) = (accepted.unwrap().order_id, &test);
@@ -128,7 +128,7 @@ async fn placing_and_cancelling_at_once_ends_in_one_clear_state() {
 }
 
 #[tokio::test]
-async fn an_order_moves_along_by_legal_steps_and_shipping_takes_the_stock() {
+async fn an_order_changes_its_status_by_legal_transitions_and_shipping_takes_the_stock() {
     let test = TestShop::open().await.start_workers();
     let tea = test.add_product("TEA-1", 10, 5).await;
     let placed = test.place(order(&[("TEA-1", 4)])).await;
@@ -156,7 +156,7 @@ async fn an_order_moves_along_by_legal_steps_and_shipping_takes_the_stock() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn shipping_and_cancelling_at_once_ends_in_one_of_them() {
+async fn of_concurrent_shipping_and_cancellation_one_succeeds() {
     let test = TestShop::open().await.start_workers();
     let tea = test.add_product("TEA-1", 10, 100).await;
     let mut outcomes = BTreeMap::new();
@@ -165,7 +165,7 @@ async fn shipping_and_cancelling_at_once_ends_in_one_of_them() {
         let to = |status| commands::set_order_status(&test.shop, order_id, status, None, "packer", None);
         to(OrderStatus::Processing).await.unwrap();
         let cancel = commands::cancel_order(&test.shop, order_id, "race", "ann");
-        // Cancelling takes some statements until it has the order, so shipping begins later and later.
+        // Cancelling takes some statements until it locks the order, so shipping starts later and later.
         let ship = async {
             idle_for(test.pool(), nth % 10).await;
             to(OrderStatus::Shipped).await
@@ -206,7 +206,7 @@ async fn an_order_that_has_changed_since_it_was_seen_is_not_cancelled() {
         commands::cancel_order_version(&test.shop, placed.order_id, "late", "ann", Some(seen)).await
     };
     assert!(matches!(cancel(2).await, Err(CancelOrderError::VersionMismatch { current: 3 })));
-    // Whoever looked before the packer came and gets to the lock behind him is refused there.
+    // A cancel that read the order before it was packed, and gets the lock after that, is refused.
     let behind = CancelOrder {
         order_id: placed.order_id,
         reason: "late".into(),
@@ -221,8 +221,8 @@ async fn an_order_that_has_changed_since_it_was_seen_is_not_cancelled() {
     test.close().await;
 }
 
-/// An engine that soon gives up undoing.
-fn impatient(test: &TestShop, settings: Settings) -> Engine {
+/// An engine with few attempts for undos.
+fn engine_with_few_undo_attempts(test: &TestShop, settings: Settings) -> Engine {
     let mut builder = Engine::builder(test.pool().clone());
     for mut definition in sagas::definitions(settings).unwrap() {
         if definition.graph().name == PLACE_ORDER.name() {
@@ -234,11 +234,11 @@ fn impatient(test: &TestShop, settings: Settings) -> Engine {
 }
 
 #[tokio::test]
-async fn an_order_whose_placement_is_parked_in_an_undo_says_so_when_it_is_to_be_cancelled() {
+async fn cancelling_an_order_whose_placement_died_in_an_undo_is_refused_with_the_reason() {
     let mails = tempfile::tempdir().unwrap();
     let settings = Settings::new(Mailer::files(mails.path(), "shop@example.com").unwrap());
     let mut test = TestShop::with(mails, settings.clone()).await;
-    test.shop = Shop::new(impatient(&test, settings));
+    test.shop = Shop::new(engine_with_few_undo_attempts(&test, settings));
     let test = test.start_workers();
     test.add_product("TEA-1", 10, 5).await;
     for statement in [
@@ -260,7 +260,7 @@ async fn an_order_whose_placement_is_parked_in_an_undo_says_so_when_it_is_to_be_
 }
 
 #[tokio::test]
-async fn a_cancellation_under_the_key_of_another_order_is_not_taken_for_its_own() {
+async fn a_cancellation_with_the_business_key_of_another_order_is_not_mistaken_for_its_own() {
     let test = TestShop::open().await.start_workers();
     test.add_product("TEA-1", 10, 5).await;
     let [one, other] = [test.place(order(&[("TEA-1", 1)])).await, test.place(order(&[("TEA-1", 1)])).await];

@@ -1,4 +1,4 @@
-//! Placements that are parked with stock in hand: however they are given up, the stock comes back.
+//! Dead placements that hold stock: however they are given up, the stock is released.
 
 use engine::{BulkLimits, DeadJob, DeadJobError, DeadJobFilter, DiscardMode, Page, SagaId, Status};
 use shop::{
@@ -13,26 +13,26 @@ use shop::{
 
 use super::{
     QUICK, TestShop,
-    expiry::{refuse_confirmations, stubborn},
+    expiry::{engine_with_many_attempts, refuse_confirmations},
     order, violations,
 };
 
 use crate::support::WAIT_TIMEOUT;
 
-/// A test with an order whose placement is dead before its pivot, and holds four of the five that there are.
+/// A test with an order whose placement is dead before its pivot, and has reserved four of five units.
 async fn parked() -> (TestShop, Product, Order) {
     let mails = tempfile::tempdir().unwrap();
     let mailer = Mailer::files(mails.path(), "shop@example.com").unwrap();
     let settings = Settings { send_mail_retry: QUICK, ..Settings::new(mailer) };
     let mut test = TestShop::with(mails, settings.clone()).await;
-    test.shop = Shop::new(stubborn(&test, settings));
+    test.shop = Shop::new(engine_with_many_attempts(&test, settings));
     let tea = test.add_product("TEA-1", 10, 5).await;
     refuse_confirmations(test.pool()).await;
     let test = test.start_workers();
     let placed = commands::place_order(&test.shop, order(&[("TEA-1", 4)]), None, "test", None).await.unwrap();
     let dead = async {
         loop {
-            // As if the processes that try to confirm it had vanished, again and again.
+            // As if the processes that run this step had vanished repeatedly.
             sqlx::query(
                 "update engine.saga set lost_attempts = 5, due_at = now()
                  where id = $1 and step = 'confirm-order' and lease_owner is null and status = 'running'",
@@ -51,7 +51,7 @@ async fn parked() -> (TestShop, Product, Order) {
             }
         }
     };
-    let ending = tokio::time::timeout(WAIT_TIMEOUT, dead).await.expect("it is parked");
+    let ending = tokio::time::timeout(WAIT_TIMEOUT, dead).await.expect("it dies");
     assert_eq!(ending.status, Status::Dead);
     assert_eq!(test.stock(&tea).await, (5, 4));
     (test, tea, placed)
@@ -62,14 +62,14 @@ async fn dead_job(test: &TestShop) -> DeadJob {
     test.shop.engine().dead_jobs(&DeadJobFilter::default(), page).await.unwrap().remove(0)
 }
 
-async fn unwound(test: &TestShop, placed: &Order) -> Order {
+async fn compensated(test: &TestShop, placed: &Order) -> Order {
     let ending = test.shop.engine().wait(SagaId(placed.workflow_id), WAIT_TIMEOUT).await.unwrap();
     assert_eq!(ending.unwrap().status, Status::Compensated);
     test.order(placed.order_id).await
 }
 
 #[tokio::test]
-async fn a_parked_placement_that_is_discarded_gives_its_stock_back_and_the_customer_is_told() {
+async fn discarding_a_dead_placement_releases_its_stock_and_notifies_the_customer() {
     let (test, tea, placed) = parked().await;
     let job = dead_job(&test).await;
     let bulk = BulkLimits { max_jobs: 10, time_limit: WAIT_TIMEOUT };
@@ -77,7 +77,7 @@ async fn a_parked_placement_that_is_discarded_gives_its_stock_back_and_the_custo
     let all = DeadJobFilter::default();
     let done = engine.discard_dead_jobs(&all, bulk, DiscardMode::Safe, "olga", "a fraud").await.unwrap();
     assert_eq!((&done.done, &done.compensating), (&vec![job.dead_job_id], &vec![job.dead_job_id]));
-    let ended = unwound(&test, &placed).await;
+    let ended = compensated(&test, &placed).await;
     assert_eq!((ended.status, test.stock(&tea).await), (OrderStatus::Cancelled, (5, 0)));
     let key = format!("order-cancelled:{}", placed.order_id);
     assert_eq!(test.settled(DELIVER_NOTIFICATION.name(), key).await, Status::Completed);
@@ -87,7 +87,7 @@ async fn a_parked_placement_that_is_discarded_gives_its_stock_back_and_the_custo
 }
 
 #[tokio::test]
-async fn a_parked_placement_unwinds_when_its_reservation_or_its_dead_job_expires() {
+async fn a_dead_placement_compensates_when_its_reservation_or_its_dead_job_expires() {
     for (column, table, status) in
         [("deadline_at", "saga", OrderStatus::Rejected), ("expires_at", "dead_job", OrderStatus::Cancelled)]
     {
@@ -97,14 +97,14 @@ async fn a_parked_placement_unwinds_when_its_reservation_or_its_dead_job_expires
         let engine = test.shop.engine();
         let ended = engine.compensate_overdue(10).await.unwrap() + engine.expire_dead_jobs(10).await.unwrap();
         assert_eq!(ended, 1, "{column}");
-        let ended = unwound(&test, &placed).await;
+        let ended = compensated(&test, &placed).await;
         assert_eq!((ended.status, test.stock(&tea).await), (status, (5, 0)), "{column}");
         test.close().await;
     }
 }
 
 #[tokio::test]
-async fn a_placement_that_died_unwinding_is_kept_for_a_person_and_abandoning_it_does_not_go_unnoticed() {
+async fn a_placement_that_died_in_an_undo_waits_for_an_operator_and_abandoning_it_is_recorded() {
     let (test, tea, placed) = parked().await;
     sqlx::query(
         "create trigger refuse_release before update on shop.reservation for each row
@@ -132,7 +132,7 @@ async fn a_placement_that_died_unwinding_is_kept_for_a_person_and_abandoning_it_
     let refused = engine.discard_dead_job(job.dead_job_id, DiscardMode::Safe, "olga", "old").await;
     let Err(error @ DeadJobError::NotUndone { .. }) = refused else { panic!("{refused:?}") };
     assert!(error.to_string().contains("`open-order`, `reserve-stock`"), "{error}");
-    assert_eq!(violations(test.pool()).await, [], "it waits for a person, who can be told");
+    assert_eq!(violations(test.pool()).await, [], "the dead job is open");
 
     engine.discard_dead_job(job.dead_job_id, DiscardMode::Force, "olga", "by hand").await.unwrap();
     assert_eq!(test.stock(&tea).await, (5, 4));

@@ -15,8 +15,8 @@ use super::{QUICK, STEP_TIMEOUT, TestShop, order};
 
 use crate::support::WAIT_TIMEOUT;
 
-/// An engine that never gives up confirming.
-pub(super) fn stubborn(test: &TestShop, settings: Settings) -> Engine {
+/// An engine that keeps trying to confirm.
+pub(super) fn engine_with_many_attempts(test: &TestShop, settings: Settings) -> Engine {
     let patient = RetryPolicy {
         first_delay: Duration::from_millis(20),
         factor: 1.0,
@@ -34,7 +34,7 @@ pub(super) fn stubborn(test: &TestShop, settings: Settings) -> Engine {
     builder.build().unwrap()
 }
 
-/// Whoever confirms is told no by the database, again and again: the placement stands with its stock in hand.
+/// Makes the database refuse every confirmation, so that the placement keeps its reserved stock.
 pub(super) async fn refuse_confirmations(pool: &sqlx::PgPool) {
     for statement in [
         "create function pg_temp_refuse() returns trigger language plpgsql as
@@ -47,12 +47,12 @@ pub(super) async fn refuse_confirmations(pool: &sqlx::PgPool) {
 }
 
 #[tokio::test]
-async fn a_reservation_that_is_not_confirmed_in_time_is_given_back_and_the_customer_is_told() {
+async fn an_expired_reservation_is_released_and_the_customer_is_notified() {
     let mails = tempfile::tempdir().unwrap();
     let mailer = Mailer::files(mails.path(), "shop@example.com").unwrap();
     let settings = Settings { send_mail_retry: QUICK, ..Settings::new(mailer) };
     let mut test = TestShop::with(mails, settings.clone()).await;
-    test.shop = Shop::new(stubborn(&test, settings));
+    test.shop = Shop::new(engine_with_many_attempts(&test, settings));
     let tea = test.add_product("TEA-1", 10, 5).await;
     refuse_confirmations(test.pool()).await;
     let test = test.start_workers();
@@ -64,7 +64,7 @@ async fn a_reservation_that_is_not_confirmed_in_time_is_given_back_and_the_custo
     };
     tokio::time::timeout(WAIT_TIMEOUT, held).await.expect("its stock is reserved before it is confirmed");
     assert_eq!(test.order(placed.order_id).await.status, OrderStatus::Pending);
-    // Its time passes.
+    // The deadline of the reservation passes.
     sqlx::query("update engine.saga set deadline_at = now() where id = $1 and deadline_at > now()")
         .bind(placed.workflow_id)
         .execute(test.pool())
@@ -82,14 +82,14 @@ async fn a_reservation_that_is_not_confirmed_in_time_is_given_back_and_the_custo
     let key = format!("order-rejected:{}", placed.order_id);
     assert_eq!(test.settled(DELIVER_NOTIFICATION.name(), key).await, Status::Completed);
     assert!(test.mails()[0].contains("reservation expired"), "{}", test.mails()[0]);
-    // What was given back can be ordered by others, once somebody confirms again.
+    // The released stock can be ordered again, once confirmations succeed.
     sqlx::query("drop trigger refuse_confirmation on shop.orders").execute(test.pool()).await.unwrap();
     assert_eq!(test.place(order(&[("TEA-1", 5)])).await.status, OrderStatus::Confirmed);
     test.close().await;
 }
 
 #[tokio::test]
-async fn an_order_that_nobody_works_on_in_time_ends_rejected_when_somebody_does() {
+async fn an_order_that_no_worker_ran_before_its_deadline_is_rejected_later() {
     let mails = tempfile::tempdir().unwrap();
     let mailer = Mailer::files(mails.path(), "shop@example.com").unwrap();
     let settings = Settings { reservation_ttl: Duration::from_millis(1), ..Settings::new(mailer) };

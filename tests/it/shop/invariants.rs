@@ -1,11 +1,11 @@
-//! Each invariant fires when what it promises is broken on purpose.
+//! Each invariant reports a deliberate violation.
 
 use shop::{commands, invariants, notifications::DELIVER_NOTIFICATION};
 use sqlx::PgPool;
 
 use super::{TestShop, order};
 
-/// Breaks the database in a transaction that is not committed, and says which invariants notice.
+/// Breaks the database in a transaction that is rolled back, and returns the invariants that notice.
 async fn noticed(pool: &PgPool, breakage: &'static str) -> Vec<u8> {
     let mut tx = pool.begin().await.unwrap();
     sqlx::raw_sql(breakage).execute(&mut *tx).await.unwrap();
@@ -14,7 +14,7 @@ async fn noticed(pool: &PgPool, breakage: &'static str) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn what_is_broken_on_purpose_is_noticed() {
+async fn every_deliberate_violation_is_detected() {
     let test = TestShop::open().await.start_workers();
     test.add_product("TEA-1", 10, 5).await;
     let placed = test.place(order(&[("TEA-1", 2)])).await;

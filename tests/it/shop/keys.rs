@@ -1,4 +1,4 @@
-//! Requests that are made twice.
+//! Idempotency keys: repeated requests.
 
 use shop::{
     commands::{self, CreateProductError},
@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::TestShop;
 
 #[tokio::test]
-async fn an_idempotency_key_gives_the_first_answer_again() {
+async fn an_idempotency_key_replays_the_first_response() {
     let test = TestShop::open().await;
     let (holder, next) = (Uuid::now_v7(), Uuid::now_v7());
     let begin_as =
@@ -20,7 +20,7 @@ async fn an_idempotency_key_gives_the_first_answer_again() {
     assert_eq!(begin(b"body").await.unwrap(), Begin::InFlight);
     assert_eq!(begin(b"other").await.unwrap(), Begin::Mismatch);
 
-    lose_who_is_in_flight(&test).await;
+    expire_in_flight(&test).await;
     assert_eq!(begin(b"body").await.unwrap(), Begin::Fresh { resource_id });
     let answer =
         RecordedResponse { status: 201, location: Some("/api/products/1".into()), body: "{}".into() };
@@ -37,15 +37,15 @@ async fn an_idempotency_key_gives_the_first_answer_again() {
     };
     assert_ne!(new, resource_id);
 
-    // It failed, but perhaps not before it had created something: it is made again under the same id.
+    // The request failed, perhaps after it had created something: it is run again with the same id.
     idempotency::abandon(test.pool(), "key", "orders", next).await.unwrap();
     assert_eq!(begin(b"other").await.unwrap(), Begin::Fresh { resource_id: new });
     assert_eq!(begin(b"other").await.unwrap(), Begin::InFlight);
     test.close().await;
 }
 
-/// Makes it look as if the process that has the key had died two minutes ago: another takes over.
-async fn lose_who_is_in_flight(test: &TestShop) {
+/// Makes it look as if the process that holds the key had died two minutes ago, so that another may take over.
+async fn expire_in_flight(test: &TestShop) {
     sqlx::query("update shop.idempotency_key set started_at = now() - interval '2 minutes'")
         .execute(test.pool())
         .await
@@ -53,7 +53,7 @@ async fn lose_who_is_in_flight(test: &TestShop) {
 }
 
 #[tokio::test]
-async fn a_key_that_was_taken_over_is_closed_by_its_new_holder_alone() {
+async fn an_idempotency_key_that_was_taken_over_is_finished_only_by_its_new_holder() {
     let test = TestShop::open().await;
     let (late, holder) = (Uuid::now_v7(), Uuid::now_v7());
     let begin = |holder| idempotency::begin(test.pool(), "key", "orders", b"body", holder);
@@ -61,10 +61,10 @@ async fn a_key_that_was_taken_over_is_closed_by_its_new_holder_alone() {
     let Begin::Fresh { resource_id } = begin(late).await.unwrap() else { panic!("it is the first") };
     idempotency::abandon(test.pool(), "key", "orders", holder).await.unwrap();
     assert_eq!(begin(holder).await.unwrap(), Begin::InFlight);
-    lose_who_is_in_flight(&test).await;
+    expire_in_flight(&test).await;
     assert_eq!(begin(holder).await.unwrap(), Begin::Fresh { resource_id });
 
-    // The first one comes back.
+    // The first holder continues.
     idempotency::abandon(test.pool(), "key", "orders", late).await.unwrap();
     assert_eq!(begin(late).await.unwrap(), Begin::InFlight);
     idempotency::finish(test.pool(), "key", "orders", late, &answer("late")).await.unwrap();
@@ -76,7 +76,7 @@ async fn a_key_that_was_taken_over_is_closed_by_its_new_holder_alone() {
 }
 
 #[tokio::test]
-async fn a_product_made_again_under_its_id_is_the_one_that_was_made() {
+async fn creating_a_product_again_with_its_id_returns_the_existing_one() {
     let test = TestShop::open().await;
     let new = |sku: &str| NewProduct {
         sku: sku.into(),

@@ -1,4 +1,4 @@
-//! Mails: a server that fails, a breaker, an operator.
+//! Sending mails: failing servers, the breaker, and the connections.
 
 use std::time::Duration;
 
@@ -16,9 +16,9 @@ use super::{QUICK, TestShop, order};
 use crate::support::WAIT_TIMEOUT;
 
 #[tokio::test]
-async fn a_mail_server_that_fails_parks_the_mail_and_an_operator_revives_it() {
+async fn a_failing_mail_server_dead_letters_the_mail_and_a_retry_sends_it() {
     let catcher = MailCatcher::start().await.unwrap();
-    // The reply ends as the stored sentence about it does.
+    // The reply ends like the stored sentence about it.
     let reply = "550 no such mailbox (mail-refused)";
     catcher.behave(Behaviour::Answer(Stage::Recipient, reply));
     let mailer = Mailer::smtp(&catcher.url(), "shop@example.com").unwrap();
@@ -63,7 +63,7 @@ fn a_mail() -> Mail {
 }
 
 #[tokio::test]
-async fn a_breaker_opens_on_a_silent_server_and_closes_by_one_probe() {
+async fn a_breaker_opens_on_a_silent_server_and_closes_after_one_probe() {
     let catcher = MailCatcher::start().await.unwrap();
     let mailer = Mailer::smtp(&catcher.url(), "shop@example.com")
         .unwrap()
@@ -90,11 +90,11 @@ async fn a_breaker_opens_on_a_silent_server_and_closes_by_one_probe() {
 }
 
 #[tokio::test]
-async fn a_mail_that_timed_out_leaves_no_reply_behind_for_the_next() {
+async fn the_late_reply_to_a_timed_out_mail_is_not_taken_for_that_of_the_next() {
     let catcher = MailCatcher::start().await.unwrap();
     let limit = Duration::from_secs(3);
     let mailer = Mailer::smtp(&catcher.url(), "shop@example.com").unwrap().with_timeout(limit);
-    // The confirmation of a mail that was given up comes while the next one is under way.
+    // The reply to an abandoned mail arrives while the next one is being sent.
     catcher.behave(Behaviour::StallAfterData(limit * 3 / 2));
     for mails in 1..=3 {
         let error = mailer.send(&a_mail()).await.unwrap_err();
@@ -105,13 +105,13 @@ async fn a_mail_that_timed_out_leaves_no_reply_behind_for_the_next() {
                 && sentence.ends_with("it may have taken it"),
             "{sentence}"
         );
-        assert_eq!(catcher.connections(), mails, "each has a connection of its own");
+        assert_eq!(catcher.connections(), mails, "each has its own connection");
     }
     assert_eq!(catcher.messages().len(), 3, "as it may have");
 }
 
 #[tokio::test]
-async fn mails_share_connections_and_no_more_are_kept_than_are_allowed() {
+async fn mails_share_connections_up_to_the_configured_number() {
     let catcher = MailCatcher::start().await.unwrap();
     let settings = SmtpSettings { max_idle_connections: 2, ..SmtpSettings::default() };
     let mailer = Mailer::smtp_with(&catcher.url(), "shop@example.com", &settings).unwrap();
@@ -119,7 +119,7 @@ async fn mails_share_connections_and_no_more_are_kept_than_are_allowed() {
         mailer.send(&a_mail()).await.unwrap();
     }
     assert_eq!(catcher.connections(), 1);
-    // Refused mails leave theirs for others, too.
+    // A refused mail leaves its connection usable.
     catcher.behave(Behaviour::PermanentFailure(Stage::Recipient));
     for _ in 0..10 {
         assert!(matches!(mailer.send(&a_mail()).await, Err(MailError::RecipientRejected { .. })));
@@ -136,7 +136,7 @@ async fn mails_share_connections_and_no_more_are_kept_than_are_allowed() {
 }
 
 #[tokio::test]
-async fn a_connection_is_closed_that_was_idle_for_too_long() {
+async fn a_connection_is_closed_after_its_idle_time_out() {
     let catcher = MailCatcher::start().await.unwrap();
     let settings = SmtpSettings { idle_timeout: Duration::from_millis(50), ..SmtpSettings::default() };
     let mailer = Mailer::smtp_with(&catcher.url(), "shop@example.com", &settings).unwrap();
@@ -152,17 +152,17 @@ async fn a_connection_is_closed_that_was_idle_for_too_long() {
 }
 
 #[tokio::test]
-async fn a_server_that_stops_answering_is_noticed_before_the_time_of_a_mail_is_over() {
+async fn a_server_that_stops_answering_is_noticed_by_the_reply_time_out() {
     let catcher = MailCatcher::start().await.unwrap();
     let settings = SmtpSettings { reply_timeout: Duration::from_millis(200), ..SmtpSettings::default() };
     let mailer = Mailer::smtp_with(&catcher.url(), "shop@example.com", &settings)
         .unwrap()
         .with_timeout(Duration::from_hours(1));
-    // A whole reply has to come in time, not only its first byte.
+    // The time-out applies to a whole reply, not only to its first byte.
     catcher.behave(Behaviour::Trickle(Duration::from_millis(50)));
     let error = tokio::time::timeout(WAIT_TIMEOUT, mailer.send(&a_mail())).await.unwrap().unwrap_err();
     assert!(error.sentence().contains("no answer within"), "{}", error.sentence());
-    // Only the last word may take longer.
+    // Only the final reply may take longer.
     let reply_timeout = Duration::from_secs(3);
     let settings = SmtpSettings { reply_timeout, ..settings };
     let mailer = Mailer::smtp_with(&catcher.url(), "shop@example.com", &settings)
@@ -173,7 +173,7 @@ async fn a_server_that_stops_answering_is_noticed_before_the_time_of_a_mail_is_o
 }
 
 #[tokio::test]
-async fn an_answer_about_all_of_us_counts_against_the_server_and_one_about_a_mail_does_not() {
+async fn a_reply_about_the_server_counts_as_a_failure_of_the_breaker_and_one_about_a_mail_does_not() {
     let catcher = MailCatcher::start().await.unwrap();
     let about_all = [
         Behaviour::Answer(Stage::Greeting, "554 you are blocked"),
@@ -233,14 +233,14 @@ async fn an_international_address_is_written_in_ascii_as_far_as_it_can_be() {
         assert!(matches!(error, MailError::Unsendable { .. }), "{error:?}");
         assert!(error.sentence().contains("SMTPUTF8"), "{}", error.sentence());
     }
-    assert_eq!(breaker.state(), BreakerState::Closed, "the server is well");
+    assert_eq!(breaker.state(), BreakerState::Closed, "the server works");
     catcher.behave(Behaviour::Accept);
     mailer.send(&to("jörg@bücher.de")).await.unwrap();
     assert_eq!(catcher.messages()[1].to, ["jörg@xn--bcher-kva.de"]);
 }
 
 #[tokio::test]
-async fn a_mail_that_can_t_be_written_says_nothing_about_the_server() {
+async fn a_mail_that_can_not_be_encoded_does_not_count_as_a_failure_of_the_server() {
     let catcher = MailCatcher::start().await.unwrap();
     let (mailer, breaker) = with_breaker(&catcher, 1);
     catcher.behave(Behaviour::Refuse);
@@ -260,7 +260,7 @@ async fn a_mail_whose_confirmation_was_lost_is_sent_again_under_the_same_message
     let test = TestShop::with(tempfile::tempdir().unwrap(), settings).await.start_workers();
     test.add_product("TEA-1", 10, 5).await;
     let placed = test.place(order(&[("TEA-1", 1)])).await;
-    // The server has it, and never said so: it comes again, and can be told for the same mail.
+    // The server has the mail but never confirmed it: it is sent again and can be recognised as the same.
     catcher.wait_for(2).await;
     catcher.behave(Behaviour::Accept);
     let key = format!("order-confirmed:{}", placed.order_id);

@@ -54,12 +54,12 @@ async fn a_shipped_order_is_mailed_once_in_text_and_in_html() {
     assert!(kind.starts_with("multipart/alternative"), "{kind}");
     let body = shipped[0].body();
     let (plain, html) = (body.find("text/plain").unwrap(), body.find("text/html").unwrap());
-    assert!(plain < html, "what is shown best comes last");
+    assert!(plain < html, "the preferred part comes last");
     test.close().await;
 }
 
 #[tokio::test]
-async fn a_name_with_markup_is_harmless_in_the_mail() {
+async fn markup_in_a_name_is_escaped_in_the_mail() {
     let test = TestShop::open().await.start_workers();
     test.add_product("TEA-1", 10, 5).await;
     let details = shop::inventory::ProductDetails {
@@ -103,7 +103,7 @@ async fn the_first_message_with_a_dedup_key_is_the_only_one() {
         assert!(!send("ann@example.com", key).await.existing);
     }
     assert_eq!(test.mails().len(), 4);
-    // Sending the same id again, after an answer that was lost, sends nothing either.
+    // Sending with the same id again, after a lost response, sends nothing either.
     let request = sending(message("ann@example.com"), None);
     for _ in 0..2 {
         let repeated =
@@ -117,7 +117,7 @@ async fn the_first_message_with_a_dedup_key_is_the_only_one() {
     test.close().await;
 }
 
-/// How many sends are recorded, and how many of them are of messages that there are not.
+/// The number of audit records of sends, and how many of them refer to no existing message.
 async fn recorded(test: &TestShop) -> (i64, i64) {
     sqlx::query_as(
         "select count(*), count(*) filter (where not exists ( \
@@ -156,7 +156,7 @@ async fn the_longest_mail_of_the_shop_itself_is_sent() {
 }
 
 #[tokio::test]
-async fn a_message_that_would_break_out_of_its_headers_is_refused() {
+async fn a_message_with_header_injection_is_refused() {
     let test = TestShop::open().await;
     let wrong = [
         (message("a@example.com\r\nBcc: b@example.com"), "/to"),
@@ -197,7 +197,7 @@ async fn a_message_that_would_break_out_of_its_headers_is_refused() {
 }
 
 #[tokio::test]
-async fn every_attempt_is_told_with_what_the_server_said_and_the_status_follows() {
+async fn every_attempt_is_listed_with_the_reply_of_the_server_and_sets_the_status() {
     let catcher = MailCatcher::start().await.unwrap();
     catcher.behave(Behaviour::TemporaryFailure(Stage::Recipient));
     let test = with_catcher(&catcher, RetryPolicy { attempts: 2, ..QUICK }).await;
@@ -240,7 +240,7 @@ async fn every_attempt_is_told_with_what_the_server_said_and_the_status_follows(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn orders_go_on_while_the_mail_server_hangs_and_every_mail_arrives_once_it_answers() {
+async fn orders_continue_while_the_mail_server_hangs_and_every_mail_arrives_once_it_answers() {
     let catcher = MailCatcher::start().await.unwrap();
     catcher.behave(Behaviour::NeverGreet);
     let mailer = Mailer::smtp(&catcher.url(), "shop@example.com")
@@ -258,12 +258,12 @@ async fn orders_go_on_while_the_mail_server_hangs_and_every_mail_arrives_once_it
         Settings { send_mail_retry: RetryPolicy { attempts: 1000, ..QUICK }, ..Settings::new(mailer) };
     let test = TestShop::with(tempfile::tempdir().unwrap(), settings).await.start_workers();
     test.add_product("TEA-1", 10, 1000).await;
-    // More than the queue of mails has places, so that orders could starve behind them.
+    // More mails than the queue has slots, so that orders could starve behind them.
     let placed = futures::future::join_all((0..300).map(|_| test.place(order(&[("TEA-1", 1)])))).await;
     assert!(placed.iter().all(|order| order.status == OrderStatus::Confirmed));
     assert!(catcher.messages().is_empty());
     let later = test.place(order(&[("TEA-1", 1)])).await;
-    assert_eq!(later.status, OrderStatus::Confirmed, "an order that comes when all places are taken");
+    assert_eq!(later.status, OrderStatus::Confirmed, "an order that is placed when all slots are taken");
     let page = Page { after: None, limit: 1 };
     assert!(notifications::list(test.pool(), NotificationStatus::Failed, page).await.unwrap().is_empty());
 

@@ -1,4 +1,4 @@
-//! A mail server that goes away under load: orders go on, mails wait without losing attempts, and each arrives once.
+//! Mail outages under load: orders continue, mails wait without losing attempts, and each arrives once.
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
@@ -31,21 +31,21 @@ async fn deliveries(test: &TestShop) -> Vec<engine::SagaView> {
     test.shop.engine().sagas(&filter, Page { after: None, limit: 1000 }).await.unwrap()
 }
 
-/// Waits until something holds of the test.
+/// Waits until a condition of the test holds.
 async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     let waited = tokio::time::timeout(WAIT_TIMEOUT, async {
         while !holds().await {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     });
-    waited.await.unwrap_or_else(|_| panic!("it never came to this: {what}"));
+    waited.await.unwrap_or_else(|_| panic!("condition not reached: {what}"));
 }
 
 #[tokio::test]
-async fn orders_go_on_while_the_mail_server_is_away_and_every_mail_arrives_once_when_it_is_back() {
+async fn orders_continue_during_a_mail_outage_and_every_mail_arrives_once_after_it() {
     let catcher = MailCatcher::start().await.unwrap();
     let (mailer, breaker) = mailer(&catcher, 3);
-    // So few attempts that without the breaker every mail would be dead in no time.
+    // So few attempts that without the breaker every mail would be dead at once.
     let settings = Settings { send_mail_retry: QUICK, ..Settings::new(mailer) };
     let test = TestShop::with(tempfile::tempdir().unwrap(), settings).await.start_workers();
     test.add_product("TEA-1", 10, 1000).await;
@@ -54,10 +54,10 @@ async fn orders_go_on_while_the_mail_server_is_away_and_every_mail_arrives_once_
     assert!(placed.iter().all(|order| order.status == OrderStatus::Confirmed));
     until("the breaker opens", async || breaker.state() != BreakerState::Closed).await;
     assert_eq!(deliveries(&test).await.len(), ORDERS);
-    // It stays away for many times as long as the breaker stays open: as many probes fail.
+    // The outage lasts many times as long as the breaker stays open, so that many probes fail.
     until("probes fail", async || breaker.view().failures > 3 + 10).await;
     let more = test.place(order(&[("TEA-1", 1)])).await;
-    assert_eq!(more.status, OrderStatus::Confirmed, "orders go on");
+    assert_eq!(more.status, OrderStatus::Confirmed, "orders continue");
     assert_eq!(catcher.messages().len(), 0);
     assert_eq!(test.shop.engine().count_dead_jobs(&DeadJobFilter::default()).await.unwrap(), 0);
 
@@ -76,7 +76,7 @@ async fn orders_go_on_while_the_mail_server_is_away_and_every_mail_arrives_once_
 }
 
 #[tokio::test]
-async fn an_outage_costs_a_mail_no_attempt_once_the_breaker_is_open() {
+async fn an_open_breaker_costs_a_mail_no_attempt() {
     let catcher = MailCatcher::start().await.unwrap();
     let (mailer, breaker) = mailer(&catcher, 1);
     let settings =
@@ -111,7 +111,7 @@ async fn an_outage_costs_a_mail_no_attempt_once_the_breaker_is_open() {
 }
 
 #[tokio::test]
-async fn a_mail_server_that_answers_and_takes_nothing_costs_no_attempt_either_and_its_reply_is_kept() {
+async fn a_mail_server_that_refuses_everything_costs_no_attempt_and_its_reply_is_stored() {
     for reply in ["535 your password has expired", "421 going down"] {
         let catcher = MailCatcher::start().await.unwrap();
         let (mailer, breaker) = mailer(&catcher, 1);
@@ -134,12 +134,12 @@ async fn a_mail_server_that_answers_and_takes_nothing_costs_no_attempt_either_an
 }
 
 #[tokio::test]
-async fn times_when_a_mail_only_waited_are_no_attempts() {
+async fn snoozes_of_a_mail_do_not_count_as_attempts() {
     let catcher = MailCatcher::start().await.unwrap();
     let (mailer, breaker) = mailer(&catcher, 1);
     let settings = Settings { send_mail_retry: QUICK, ..Settings::new(mailer) };
     let test = TestShop::with(tempfile::tempdir().unwrap(), settings).await.start_workers();
-    // As those meet it that were claimed before the breaker opened.
+    // The error of deliveries that were claimed before the breaker opened.
     test.shop.engine().throttle(QUEUE, Arc::new(|| Allowance::Unlimited));
     catcher.behave(Behaviour::Refuse);
     let engine = test.shop.engine();
@@ -163,7 +163,7 @@ async fn times_when_a_mail_only_waited_are_no_attempts() {
 }
 
 #[tokio::test]
-async fn mails_that_wait_cost_the_database_nothing_however_many_they_are() {
+async fn mails_that_wait_for_the_breaker_cause_no_database_writes() {
     const WAITING: usize = 200;
     let catcher = MailCatcher::start().await.unwrap();
     let (mailer, breaker) = mailer(&catcher, 1);
@@ -177,13 +177,14 @@ async fn mails_that_wait_cost_the_database_nothing_however_many_they_are() {
     for started in futures::future::join_all(starts).await {
         started.unwrap();
     }
-    // Probes go on while the rows are counted; all that may have written between the two counts are.
+    // Probes continue while the rows are counted; every probe that may have written between the two counts is included.
     let failures_before = breaker.view().failures;
     let before = test.written().await;
     until("twenty more probes fail", async || breaker.view().failures >= failures_before + 20).await;
     let (after, failures_after) = (test.written().await, breaker.view().failures);
     let probes = u64::from(failures_after - failures_before) + 1;
-    // A probe writes that the sending begins, where it is the mail's first, and that it failed: three rows at the most.
+    // A probe writes at most three history rows: that the sending starts, if it is the mail's first attempt, and that it
+    // failed.
     assert!(after.history - before.history <= 3 * probes, "{before:?} to {after:?} by {probes} probes");
     assert!(after.claims - before.claims <= probes + 1, "{before:?} to {after:?} by {probes} probes");
     let tried = deliveries(&test).await.iter().filter(|saga| saga.step == SEND_MAIL).count();
@@ -198,12 +199,12 @@ async fn mails_that_wait_cost_the_database_nothing_however_many_they_are() {
     test.close().await;
 }
 
-/// What was written so far.
+/// The rows written so far.
 #[derive(Clone, Copy, Debug)]
 struct Written {
-    /// Rows of history.
+    /// History rows.
     history: u64,
-    /// Claims, each a change of a saga's row.
+    /// Claims, each an update of a saga's row.
     claims: u64,
 }
 

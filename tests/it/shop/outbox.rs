@@ -1,4 +1,4 @@
-//! Changes and the events that are written with them.
+//! Changes and the events that are appended with them.
 
 use serde_json::Value;
 use shop::{
@@ -15,7 +15,7 @@ use super::{TestShop, engine, order};
 use crate::support::WAIT_TIMEOUT;
 
 #[tokio::test]
-async fn refusals_moves_and_stock_changes_each_have_their_event() {
+async fn rejections_status_changes_and_stock_changes_each_append_an_event() {
     let test = TestShop::open().await.start_workers();
     let tea = test.add_product("TEA-1", 10, 5).await;
     let placed = test.place(order(&[("TEA-1", 1)])).await;
@@ -37,7 +37,7 @@ async fn refusals_moves_and_stock_changes_each_have_their_event() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn with_buyers_and_counts_at_two_processes_every_fall_to_the_threshold_is_told_once() {
+async fn concurrent_orders_and_stock_changes_append_one_event_for_each_fall_to_the_threshold() {
     let test = TestShop::open().await.start_workers();
     let mailer = Mailer::files(test.mails.path(), "shop@example.com").unwrap();
     let elsewhere = Shop::new(engine(test.pool().clone(), Settings::new(mailer)));
@@ -58,7 +58,7 @@ async fn with_buyers_and_counts_at_two_processes_every_fall_to_the_threshold_is_
     };
     let (placed, ()) = futures::future::join(futures::future::join_all(buyers), counts).await;
     assert!(placed.into_iter().all(|placed| placed.unwrap().status != OrderStatus::Pending));
-    // More than is there can't be taken away, so that the threshold is crossed once more at least.
+    // Stock can't become negative, so the threshold is crossed at least once more.
     let now = test.stock(&tea).await;
     let rest = StockChange::Set(now.1);
     commands::change_stock(&test.shop, tea.product_id, rest, "count", "clerk", None).await.unwrap();

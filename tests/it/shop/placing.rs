@@ -1,4 +1,4 @@
-//! Orders placed: confirmed, refused, rejected, in crowds.
+//! Placing orders: confirmed, refused and rejected ones, and many at once.
 
 use engine::{Page, Status};
 use shop::{
@@ -59,7 +59,7 @@ async fn a_wrong_order_is_refused_with_every_pointer_and_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn a_short_order_is_rejected_with_the_lines_named_and_nothing_reserved() {
+async fn an_order_without_enough_stock_is_rejected_with_its_short_lines_and_reserves_nothing() {
     let test = TestShop::open().await.start_workers();
     let (tea, cup) = (test.add_product("TEA-1", 10, 5).await, test.add_product("CUP-1", 10, 1).await);
     let placed = test.place(order(&[("TEA-1", 5), ("CUP-1", 1), ("CUP-1", 1)])).await;
@@ -77,7 +77,7 @@ async fn a_short_order_is_rejected_with_the_lines_named_and_nothing_reserved() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_hundred_buyers_of_ten_units_are_ten_confirmed_and_the_rest_rejected() {
+async fn of_two_hundred_orders_for_ten_units_ten_are_confirmed_and_the_rest_rejected() {
     let test = TestShop::open().await.start_workers();
     let tea = test.add_product("TEA-1", 10, 10).await;
     let buyers = (0..200).map(|_| test.place(order(&[("TEA-1", 1)])));
@@ -91,7 +91,7 @@ async fn two_hundred_buyers_of_ten_units_are_ten_confirmed_and_the_rest_rejected
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn orders_that_name_skus_in_opposite_order_all_settle() {
+async fn orders_with_skus_in_opposite_order_do_not_deadlock() {
     let test = TestShop::open().await.start_workers();
     let (a, b) = (test.add_product("A", 10, 1000).await, test.add_product("B", 10, 1000).await);
     let buyers = (0..100).map(|nth| {

@@ -1,4 +1,4 @@
-//! Every fault at every step of every saga of the shop.
+//! Proofs of the shop's sagas: every fault at every step.
 
 use std::sync::{Arc, Mutex};
 
@@ -20,7 +20,7 @@ use super::{QUICK, TestShop, order};
 
 use crate::support::WAIT_TIMEOUT;
 
-/// Builds the shop's sagas as often as needed.
+/// Builds the shop's definitions, once for each case.
 fn definitions(mails: &TempDir) -> impl Fn() -> Vec<Definition> + Send + Sync + 'static {
     let mailer = Mailer::files(mails.path(), "shop@example.com").unwrap();
     move || sagas::definitions(Settings { send_mail_retry: QUICK, ..Settings::new(mailer.clone()) }).unwrap()
@@ -32,7 +32,7 @@ fn placement() -> NewSaga {
     PLACE_ORDER.with(&Placement::new(order, "test")).business_key(key)
 }
 
-/// The order's status and how much it holds.
+/// The order's status and its reserved units.
 async fn order_of(run: &Run, order_id: &str) -> Result<(String, i64), String> {
     sqlx::query_as(
         "select o.status, (select coalesce(sum(r.quantity), 0)::bigint from shop.reservation r
@@ -53,7 +53,7 @@ async fn key_of(run: &Run) -> Result<String, String> {
         .map_err(|error| error.to_string())
 }
 
-/// Lets the mails that the cases have started be delivered, and checks the invariants.
+/// Lets the mails that the cases started be delivered, and checks the invariants.
 async fn settle_and_close(test: TestShop) {
     skip_waiting(test.pool(), None).await.unwrap();
     sqlx::query("update engine.saga set due_at = now() where status in ('running', 'compensating')")
@@ -98,7 +98,7 @@ async fn placing_an_order_survives_every_fault() {
     settle_and_close(test).await;
 }
 
-/// Orders to be cancelled, one a case.
+/// Confirmed orders to cancel, one for each case.
 async fn confirmed(pool: &PgPool) -> Vec<Uuid> {
     sqlx::query_scalar("select order_id from shop.orders where status = 'confirmed'")
         .fetch_all(pool)
@@ -130,7 +130,7 @@ async fn cancelling_an_order_survives_every_fault() {
                 Status::Completed => ("cancelled", 0),
                 Status::Dead => ("cancelling", 4 * (1 - run.effects_of("release-stock"))),
                 Status::Compensated | Status::Running | Status::Compensating => {
-                    return Err("it has no way back".into());
+                    return Err("it can't compensate".into());
                 }
             };
             ((status.as_str(), held) == expected)

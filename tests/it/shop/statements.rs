@@ -1,4 +1,4 @@
-//! What a set costs in statements does not depend on how many orders are in it.
+//! The number of statements of a batch does not depend on its number of orders.
 
 use std::{cell::Cell, sync::Once};
 
@@ -11,11 +11,11 @@ use super::{TestShop, order};
 use crate::support::WAIT_TIMEOUT;
 
 thread_local! {
-    /// The runtime of such a test lives on the test's own thread, so nobody else counts here.
+    /// The runtime of such a test runs on the test's thread, so only its own statements are counted.
     static STATEMENTS: Cell<usize> = const { Cell::new(0) };
 }
 
-/// Counts what sqlx reports.
+/// Counts the statements that sqlx logs.
 struct Statements;
 
 impl<S: tracing::Subscriber> Layer<S> for Statements {
@@ -28,7 +28,7 @@ impl<S: tracing::Subscriber> Layer<S> for Statements {
     }
 }
 
-/// For the whole process: a subscriber of one thread would be missed by call sites that other threads have met before.
+/// For the whole process: call sites that other threads have already hit would not see a subscriber of one thread.
 fn count_statements() {
     static INSTALLED: Once = Once::new();
     INSTALLED.call_once(|| {
@@ -42,7 +42,7 @@ fn placements(count: usize) -> Vec<NewSaga> {
 }
 
 #[tokio::test]
-async fn two_hundred_orders_are_opened_with_as_many_statements_as_one() {
+async fn opening_two_hundred_orders_takes_as_many_statements_as_opening_one() {
     count_statements();
     let test = TestShop::open().await;
     test.add_product("TEA-1", 10, 1000).await;
@@ -76,7 +76,7 @@ async fn two_hundred_orders_are_reserved_confirmed_and_mailed_with_few_statement
         test.shop.engine().wait(saga.unwrap().saga_id, WAIT_TIMEOUT).await.unwrap().unwrap();
     }
     let cost = STATEMENTS.get() - before;
-    // Deliveries, leases and waiting are in it too; one by one it would be some ten thousand.
+    // Includes deliveries, leases and polling; one by one it would be some ten thousand.
     assert!((1..1000).contains(&cost), "{cost} statements for 200 orders");
     test.close().await;
 }

@@ -1,4 +1,4 @@
-//! Stock changed by people, and the lists of products and orders.
+//! Stock changes by operators, and the lists of products and orders.
 
 use engine::Page;
 use shop::{
@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::{TestShop, order};
 
 #[tokio::test]
-async fn stock_is_changed_by_people_within_what_orders_hold() {
+async fn stock_can_not_be_set_below_what_orders_have_reserved() {
     let test = TestShop::open().await.start_workers();
     let tea = test.add_product("TEA-1", 10, 5).await;
     test.place(order(&[("TEA-1", 2)])).await;
@@ -82,7 +82,7 @@ async fn products_and_orders_are_listed_newest_first_and_searched() {
 }
 
 #[tokio::test]
-async fn low_stock_is_told_to_the_shopkeeper_once() {
+async fn low_stock_is_mailed_to_the_administrator_once() {
     let mails = tempfile::tempdir().unwrap();
     let mailer = Mailer::files(mails.path(), "shop@example.com").unwrap();
     let settings = Settings { admin_emails: "boss@example.com".parse().unwrap(), ..Settings::new(mailer) };

@@ -1,4 +1,4 @@
-//! The trace of whoever asked, carried through every saga that follows.
+//! The trace of a request is propagated through every saga that it starts.
 
 use engine::{Engine, EngineBuilder, TraceLink};
 use shop::{
@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::{TestShop, order};
 use crate::support::Database;
 
-/// Says that every caller is in the same trace.
+/// Reports the same trace for every caller.
 struct OneTrace;
 
 impl TraceLink for OneTrace {
@@ -46,7 +46,7 @@ async fn the_trace_of_an_order_reaches_its_mail() {
             .fetch_all(test.pool())
             .await
             .unwrap();
-    // Placing, cancelling, and a mail for each.
+    // The placement, the cancellation, and a mail for each.
     assert_eq!(traces, [(OneTrace.current(), 4)]);
     test.close().await;
 }

@@ -1,4 +1,4 @@
-//! A queue of parcels, what works on it, and the outside world that its steps call.
+//! A queue of parcels with its workers, and the outside service that its steps call.
 
 use std::{
     collections::HashMap,
@@ -20,10 +20,10 @@ use crate::support::{Database, RedisServer, WAIT_TIMEOUT};
 
 pub(super) const QUEUE: &str = "parcels";
 const SEND_PARCEL: SagaName<Parcel> = SagaName::new("send-parcel");
-/// How long steps may go on after a stop.
+/// The shutdown deadline of the workers.
 pub(super) const DEADLINE: Duration = Duration::from_secs(2);
 
-/// What a parcel's saga is started with.
+/// The input of a parcel's saga.
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 pub(super) struct Parcel {
     /// The step whose first attempt panics.
@@ -98,7 +98,7 @@ impl ItemStep for File {
     }
 }
 
-/// The outside world: how often it was called for each saga, and whether it answers.
+/// The called service: how often it was called for each saga, and whether it answers.
 #[derive(Clone)]
 pub(super) struct Calls {
     counts: Arc<Mutex<HashMap<SagaId, u32>>>,
@@ -142,7 +142,7 @@ pub(super) struct TestQueue {
 }
 
 impl TestQueue {
-    /// How many processes did a step.
+    /// How many processes ran a step.
     pub(super) async fn workers_at(&self, step: &str) -> i64 {
         sqlx::query_scalar("select count(distinct worker) from engine.history where step = $1")
             .bind(step)
@@ -173,7 +173,7 @@ impl TestQueue {
             .then(PerItem(File))
             .build()
             .unwrap();
-        // Longer than a slow machine keeps a worker from extending it.
+        // Longer than a slow machine delays the extension of a lease.
         Engine::builder(pool).lease(Duration::from_mins(1)).register(definition).build().unwrap()
     }
 
@@ -262,7 +262,7 @@ impl Worker {
         assert_eq!(sent, count);
     }
 
-    /// Gives how many starts were acknowledged.
+    /// Returns how many starts were acknowledged.
     pub(super) async fn send_many_whatever_happens(&self, count: usize) -> usize {
         let parcel = Parcel::steady();
         let starts = (0..count).map(|_| self.engine.start(SEND_PARCEL.with(&parcel)));
@@ -278,7 +278,7 @@ impl Worker {
         assert!(!self.running.is_finished(), "the workers have ended by themselves");
     }
 
-    /// Stops as a process does, and gives the engine for a look.
+    /// Stops as a process does, and returns the engine.
     pub(super) async fn stop(self) -> Engine {
         self.stop.cancel();
         let ended = tokio::time::timeout(WAIT_TIMEOUT, self.running).await.expect("the workers stop");
@@ -288,7 +288,7 @@ impl Worker {
     }
 }
 
-/// Looks until it is so; `look` gives what it saw, too.
+/// Polls until the condition holds; `look` also returns what it saw, for the error.
 pub(super) async fn until<T: std::fmt::Debug>(what: &str, mut look: impl AsyncFnMut() -> (bool, T)) {
     let began = Instant::now();
     loop {

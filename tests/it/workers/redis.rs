@@ -1,4 +1,4 @@
-//! Due sagas' ids through Redis, and what happens while it is away.
+//! Due hints through Redis, and what happens while Redis is down.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use super::{
 use crate::support::RedisServer;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn workers_outlive_terminated_connections_with_redis_too() {
+async fn workers_survive_terminated_connections_with_redis_too() {
     let queue = TestQueue::new().await;
     let redis = RedisServer::start().await.unwrap();
     let worker = queue.worker(QueueOptions::named(QUEUE), Some(&redis)).await;
@@ -26,7 +26,7 @@ async fn workers_outlive_terminated_connections_with_redis_too() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn ids_ride_on_redis_from_who_starts_sagas_to_who_works() {
+async fn due_hints_pass_through_redis_from_the_starter_to_the_worker() {
     let queue = TestQueue::new().await;
     let redis = RedisServer::start().await.unwrap();
     let starter = queue.starter(&redis).await;
@@ -52,7 +52,7 @@ async fn ids_ride_on_redis_from_who_starts_sagas_to_who_works() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_redis_that_is_flushed_killed_and_absent_loses_nothing() {
+async fn a_flushed_and_killed_redis_loses_no_saga() {
     let queue = TestQueue::new().await;
     let mut redis = RedisServer::start().await.unwrap();
     let starter = queue.starter(&redis).await;
@@ -83,7 +83,7 @@ async fn a_redis_that_is_flushed_killed_and_absent_loses_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_redis_that_stays_away_is_left_alone_and_found_again() {
+async fn an_unreachable_redis_opens_its_breaker_and_is_found_again() {
     let queue = TestQueue::new().await;
     let mut redis = RedisServer::start().await.unwrap();
     redis.kill();
@@ -104,7 +104,7 @@ async fn a_redis_that_stays_away_is_left_alone_and_found_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn workers_start_without_their_redis_and_find_it_later() {
+async fn workers_start_without_redis_and_connect_to_it_later() {
     let queue = TestQueue::new().await;
     let mut redis = RedisServer::start().await.unwrap();
     redis.kill();
@@ -119,7 +119,7 @@ async fn workers_start_without_their_redis_and_find_it_later() {
     worker.stop().await;
 }
 
-/// Asks Redis for a number.
+/// Reads a number from Redis.
 async fn ask(redis: &RedisServer, command: &str) -> u64 {
     let line = tell(redis, command).await;
     let number = line.strip_prefix(':').map(str::parse);
