@@ -1,4 +1,4 @@
-//! The log of events as open streams read it.
+//! The event log for open streams.
 //!
 //! While any stream is open, one task per process (`reader`) reads new events from the log and broadcasts them to all
 //! streams. Older events each stream reads by itself, a page at a time, as fast as its caller takes them. Ids have no

@@ -1,4 +1,4 @@
-//! How the process and what it depends on are: checked part by part, cached for a second.
+//! The health of the process and of its dependencies: checked part by part, cached for a second.
 
 pub(crate) mod body;
 mod cache;

@@ -1,5 +1,4 @@
-//! What protects a process from more work than it can carry: bounds, the gate before the connection pool, and the
-//! stages of a shutdown.
+//! Protects a process from overload: limits, the gate before the connection pool, and the stages of a shutdown.
 
 mod limits;
 mod pool_gate;

@@ -1,5 +1,5 @@
-//! What the API is about, one folder a resource and one file an endpoint; handlers are named `<verb>_<resource>`, which
-//! is also their operation id.
+//! The endpoints: a folder for each resource and a file for each endpoint. Handlers are named `<verb>_<resource>`,
+//! which is also their operation id.
 
 pub(crate) mod audit;
 pub(crate) mod circuit_breakers;

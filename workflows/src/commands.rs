@@ -1,5 +1,5 @@
-//! What callers can have done: each checks what it is given, changes the shop in one transaction or by a saga, and records who
-//! asked for it.
+//! The commands of the shop: what callers can do. Each checks its input, changes the shop in one transaction or starts
+//! a saga, and records in the audit who asked for it.
 
 mod api_keys;
 mod cancel_order;

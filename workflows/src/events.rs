@@ -1,9 +1,9 @@
-//! The log of events: what was in the outbox, with the ids that consumers follow.
+//! The event log: events with the ids that consumers follow.
 //!
-//! Transactions append to the outbox side by side and commit in any order, so the outbox's own ids tell a reader nothing
-//! about what is still to come. [`sequence`] moves what is committed into the log, one round after the other, and gives
-//! ids there: without gaps, and visible in their order. A reader needs to remember one number, [`Event::event_id`].
-//! Decision 0011 says why that keeps the order per key.
+//! Transactions append events to the outbox in parallel and commit in any order, so an outbox id does not tell a reader
+//! whether an earlier event may still appear. [`sequence`] moves committed events into the log, one round at a time,
+//! and gives them ids that have no gaps and become visible in their order. So a reader remembers one number,
+//! [`Event::event_id`]. Decision 0011 says why this keeps the order per key.
 
 pub(crate) mod consumers;
 mod event;

@@ -1,6 +1,6 @@
-//! Products, how much of each there is, and who holds it.
+//! Products, their stock, and the orders that reserve it.
 //!
-//! `available = on_hand − reserved`, never below zero. Every change of a level is a row of the ledger
+//! `available = on_hand − reserved`, never below zero. Every change of a level appends an entry to the ledger
 //! (`shop.stock_movement`), from which the levels can be recomputed, and an `inventory.updated` event.
 
 mod details;

@@ -1,7 +1,7 @@
-//! API keys: who may call, as what.
+//! API keys: who may call, and with which role.
 //!
-//! A key is `sgl_<id>_<secret>`. The id is public and finds the row; of the secret, 256 random bits, only the SHA-256 is
-//! stored, which is compared in constant time. Whether a key has expired is the database's clock to say.
+//! A key is `sgl_<id>_<secret>`. The id is public and finds the row. The secret has 256 random bits; only its SHA-256
+//! is stored, and it is compared in constant time. The database's clock decides whether a key has expired.
 
 mod key;
 mod read;

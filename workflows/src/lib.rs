@@ -1,11 +1,11 @@
 //! The shop: orders, inventory and notifications, and the sagas that move them.
 //!
-//! Nouns own their types, their rules and their SQL; sagas put them together. Deciding is pure (`orders::status`,
-//! `orders::pricing`, `inventory::levels`), and every statement works on a whole batch of sagas, so that what two hundred
-//! orders cost in round trips is what one costs.
+//! Each noun has its types, its rules and its SQL; the sagas combine them. Decisions are pure functions
+//! (`orders::status`, `orders::pricing`, `inventory::levels`), and every statement works on a whole batch of sagas, so
+//! that two hundred orders cost as many round trips as one.
 //!
-//! Locks are taken in one order everywhere: the order's row, then stock by SKU, then reservations. A row of stock is
-//! locked before the reservations on it are read for good.
+//! All transactions take locks in one order: the order's row, then stock by SKU, then reservations. A stock row is
+//! locked before the reservations on it are read for a decision.
 //!
 //! ```no_run
 //! # async fn place(pool: sqlx::PgPool) -> Result<(), Box<dyn std::error::Error>> {

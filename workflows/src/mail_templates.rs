@@ -1,7 +1,7 @@
-//! What the shop writes to people: templates in text and HTML, without any sending.
+//! The mails of the shop: renders templates as text and HTML, and sends nothing.
 //!
-//! A mail is a struct of the variables of its template; the templates stand in `workflows/templates/`, are compiled in,
-//! and what they insert is escaped in HTML (askama, by the file's ending). The same letters can be sent by name.
+//! A mail is a struct with the variables of its template. The templates are in `workflows/templates/` and compiled in;
+//! askama escapes variables in the `.html` files. The API can render the same templates by name.
 
 mod low_stock;
 mod mail_template;

@@ -1,4 +1,4 @@
-//! Messages to people: what was written, to whom, and every attempt to deliver it.
+//! Notifications: messages by e-mail, their statuses, and every attempt to deliver them.
 
 mod message;
 mod notification;

@@ -1,4 +1,4 @@
-//! Orders: their lines, their total, their life, and who may change it.
+//! Orders: their items, totals and statuses, and the rules for changing them.
 
 mod cancellation;
 mod item;

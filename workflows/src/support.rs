@@ -1,4 +1,5 @@
-//! What every layer of the shop uses: checks of input, the audit, the outbox, what belongs to no noun.
+//! What belongs to no noun: validation, the audit, the outbox, stored responses, bounded lists, breaker reports,
+//! invariants.
 
 pub mod audit;
 pub mod bounds;

@@ -21,7 +21,7 @@ pub struct TrustedProxies(Vec<IpNet>);
 pub struct ProxiesError(String);
 
 impl TrustedProxies {
-    /// Whether none is trusted.
+    /// Whether no proxy is trusted.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

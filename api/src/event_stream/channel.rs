@@ -1,4 +1,4 @@
-//! What the reader of the log and the streams share.
+//! The state that the reader of the log and the streams share.
 
 use std::sync::Arc;
 

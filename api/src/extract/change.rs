@@ -1,4 +1,4 @@
-//! Which problem a change that was not made is.
+//! Turns the error of a change into a problem.
 
 use std::fmt::Display;
 

@@ -1,4 +1,4 @@
-//! JSON pointers (RFC 6901) to what is wrong in a body.
+//! JSON pointers (RFC 6901) to the wrong parts of a body.
 
 use serde_json::Value;
 use serde_path_to_error::{Path, Segment};

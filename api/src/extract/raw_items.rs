@@ -11,8 +11,8 @@ use serde_json::value::RawValue;
 use super::body;
 use crate::http::Problem;
 
-/// The items of a list as they were received. Of more than `MAX` items one more is kept, as the sign that there are too
-/// many.
+/// The items of a list as they were received. Of a longer list it keeps `MAX` items and one more, which shows that
+/// there are too many.
 #[derive(Debug)]
 pub(crate) struct RawItems<const MAX: usize>(Vec<Box<RawValue>>);
 

@@ -14,7 +14,7 @@ use super::{
     checks::{HealthSources, check_all},
 };
 
-/// How long the result of a check is good enough.
+/// How long the result of a check is cached.
 const CACHE_TTL: Duration = Duration::from_secs(1);
 
 /// The last check of this process.

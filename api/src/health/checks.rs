@@ -22,7 +22,7 @@ use crate::load::PoolGate;
 /// Work that has been due for longer than this is late.
 const LATE_MS: i64 = 60_000;
 
-/// What the checks look at.
+/// The sources of the checks.
 pub(crate) struct HealthSources {
     pub(crate) engine: Engine,
     pub(crate) pool: PgPool,

@@ -1,17 +1,17 @@
-//! How the way to the mail server is, as this process knows it.
+//! The state of the mail server, as this process knows it.
 
 use std::sync::Arc;
 
-/// How the way to the mail server is, as its circuit breaker sees it.
+/// The state of the mail server, as its circuit breaker sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MailState {
-    /// Mails go out (breaker closed).
+    /// The breaker is closed: mails are sent.
     Up,
-    /// It was down and is being tried again (breaker half open).
+    /// The breaker is half open: one mail at a time is tried.
     Probing,
-    /// It fails; mails wait and lose no attempt (breaker open).
+    /// The breaker is open: mails wait, which costs them no attempt.
     Down,
 }
 
-/// Gives the [`MailState`]; it has to answer at once, from memory.
+/// Returns the [`MailState`] from memory; it must not block.
 pub type MailProbe = Arc<dyn Fn() -> MailState + Send + Sync>;

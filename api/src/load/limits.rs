@@ -1,4 +1,4 @@
-//! Every bound of the HTTP edge.
+//! The limits of the HTTP server.
 
 use std::time::Duration;
 
@@ -53,7 +53,7 @@ pub struct Limits {
     pub heartbeat_interval: Duration,
     /// How long an event stream lasts.
     pub max_stream_age: Duration,
-    /// How long the result of an API key lookup is used, also that there is no such key.
+    /// How long the result of an API key lookup is cached, including that a key does not exist.
     pub key_cache_ttl: Duration,
     /// How long running requests may take to finish after shutdown begins.
     pub drain: Duration,

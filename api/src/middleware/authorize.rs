@@ -34,7 +34,7 @@ pub(crate) async fn authorize(
 ) -> Response {
     let path = request.extensions().get::<MatchedPath>().cloned();
     let required = match &path {
-        // There is no such path; the router answers.
+        // The path does not exist; the router answers.
         None => RequiredRole::Public,
         Some(path) => match route_roles.of(path.as_str(), request.method()) {
             Some(required) => required,

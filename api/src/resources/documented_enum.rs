@@ -1,4 +1,4 @@
-//! Enumerations of the shop and the engine in the document.
+//! Documents enumerations of the shop and the engine in the OpenAPI document.
 
 use utoipa::openapi::{
     RefOr, Schema,

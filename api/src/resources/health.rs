@@ -1,4 +1,4 @@
-//! Health: it answers soon, and without the database too.
+//! Health checks, which answer soon and without the database too.
 
 pub(crate) mod get;
 pub(crate) mod get_live;

@@ -18,7 +18,7 @@ use strum::{VariantArray, VariantNames};
 )]
 #[strum(serialize_all = "lowercase", parse_err_ty = String, parse_err_fn = unknown_service)]
 pub enum Service {
-    /// Orders: placing, reading, moving along, cancelling.
+    /// Orders: placing, reading, changing the status, cancelling.
     Orders,
     /// Products and their stock.
     Inventory,
@@ -27,10 +27,10 @@ pub enum Service {
 }
 
 impl Service {
-    /// All of them.
+    /// All services, in the order of their declaration.
     pub const ALL: &[Self] = <Self as VariantArray>::VARIANTS;
 
-    /// The name as it is written on the command line.
+    /// The name on the command line.
     pub fn name(self) -> &'static str {
         self.into()
     }

@@ -1,4 +1,4 @@
-//! Makes and revokes API keys, with the record of who did.
+//! Creates and revokes API keys, with an audit record.
 
 use sqlx::PgPool;
 
@@ -10,21 +10,22 @@ use crate::{
     },
 };
 
-/// A key was not made or revoked.
+/// An API key was not created or revoked.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
-    /// The request is wrong.
+    /// The request is invalid.
     #[error("{}", .0.iter().map(|wrong| format!("{} {}", wrong.pointer.trim_start_matches('/'), wrong.message)).collect::<Vec<_>>().join("; "))]
     Invalid(Vec<Violation>),
-    /// There is no such key.
+    /// No key has this id.
     #[error("there is no key {0}")]
     NotFound(String),
-    /// The database refused or is away.
+    /// The database refused or can't be reached.
     #[error("the database refused")]
     Database(#[from] sqlx::Error),
 }
 
-/// Makes a key, and gives it with its token. The token is nowhere else: show it once, then forget it.
+/// Creates a key and returns it with its token. Only the token's hash is stored, so the caller has to show the token
+/// now.
 ///
 /// # Errors
 /// See [`KeyError`].
@@ -47,11 +48,11 @@ pub async fn create_key(
     Ok((key, token))
 }
 
-/// Ends a key for good; one that is revoked already stays as it is. Processes that have just seen the key may let it
-/// pass for five seconds more, and ask for it again every fifteen while somebody follows events with it.
+/// Revokes a key; a revoked key stays as it is. Processes that have the key in their cache accept it for up to five
+/// seconds more. Open event streams check their key every fifteen seconds.
 ///
 /// # Errors
-/// [`KeyError::NotFound`], and when the database refuses or is away.
+/// [`KeyError::NotFound`], and when the database refuses or can't be reached.
 pub async fn revoke_key(
     pool: &PgPool,
     key_id: &str,

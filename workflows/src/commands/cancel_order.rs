@@ -1,4 +1,4 @@
-//! Cancels orders, whatever they are in the middle of.
+//! Cancels orders, at every stage of their life.
 
 use std::time::Duration;
 
@@ -18,28 +18,29 @@ use crate::{
     },
 };
 
-/// How long a caller waits for a placement that is at work right now to take notice of the cancel.
+/// How long a cancel waits for a worker that is just placing the order.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How often the order is looked at again when it moved between looking and acting. Its life has few moves, so this is
-/// never reached unless something is wrong.
+/// How often a cancel starts over because the order changed between the read and the write. An order changes its status
+/// only a few times, so this limit is reached only if something is wrong.
 const MAX_ROUNDS: u32 = 4;
 
-/// An order can't be cancelled, or not now.
+/// Why an order can't be cancelled, or can't be cancelled now.
 #[derive(Debug, thiserror::Error)]
 pub enum CancelRefusal {
-    /// It is too late, or there is nothing to cancel.
+    /// The order has left, is closed, or is an unfinished placement that can't be undone.
     #[error("{message}")]
     NotCancellable {
-        /// The status of the order.
+        /// The order's status.
         status: OrderStatus,
-        /// One sentence for people.
+        /// The reason, in one sentence for people.
         message: String,
     },
-    /// The cancellation is recorded or under way, and its outcome is not known yet: ask again. The sentence is for people.
+    /// The cancel is recorded or in progress, and its outcome is not known yet: the caller should ask again. The
+    /// sentence is for people.
     #[error("{0}")]
     Pending(String),
-    /// Not now: try again.
+    /// The cancel can't be carried out now: the caller should try again.
     #[error("orders can't be cancelled now: {0}")]
     Unavailable(String),
 }
@@ -47,8 +48,8 @@ pub enum CancelRefusal {
 /// An order was not cancelled.
 pub type CancelOrderError = ChangeError<CancelRefusal>;
 
-/// Cancels an order: while it is being placed, that saga unwinds; afterwards a `cancel-order` saga gives its stock
-/// back. Cancelling again changes nothing. The order may still be `cancelling` when this returns.
+/// Cancels an order. While it is being placed, its placement saga compensates; later, a `cancel-order` saga releases
+/// its stock. Cancelling a cancelled order changes nothing. The order may still be `cancelling` when this returns.
 ///
 /// # Errors
 /// See [`CancelOrderError`].
@@ -61,9 +62,10 @@ pub async fn cancel_order(
     cancel_order_version(shop, order_id, reason, by, None).await
 }
 
-/// As [`cancel_order`], if the order still has the version that the caller saw. That of a placed order is compared under the
-/// lock that takes it out of the warehouse's hands. One that is being placed has its first version until it is confirmed
-/// or closed, and only until then does its placement unwind: so it is compared by what comes of that.
+/// As [`cancel_order`], if the order still has the version that the caller saw. The version of a placed order is
+/// compared under the lock with which `begin-cancellation` changes its status. An order that is being placed keeps its
+/// first version until it is confirmed or closed, and its placement compensates only until then; so the outcome of the
+/// cancel tells whether the version was still the same.
 ///
 /// # Errors
 /// As [`cancel_order`], and [`CancelOrderError::VersionMismatch`].
@@ -116,25 +118,25 @@ pub async fn cancel_order_version(
     Err(CancelOrderError::Refused(CancelRefusal::NotCancellable { status, message }))
 }
 
-/// What an attempt came to.
+/// The result of one round.
 enum Round {
-    /// It will be cancelled.
+    /// The order is cancelled or will be.
     Accepted,
-    /// The order is no longer where it was: look again.
+    /// The order has changed since it was read: start over.
     OrderChanged,
 }
 
-/// One person's request, over the rounds that it takes.
+/// One request, over all its rounds.
 struct CancelRequest<'a> {
     by: AuditActor<'a>,
     is_recorded: bool,
-    /// Whether its placement was asked to compensate: that the order is cancelled now may come of that.
+    /// Whether its placement was asked to compensate. If the order is cancelled afterwards, that may be the reason.
     is_placement_cancelled: bool,
 }
 
 impl CancelRequest<'_> {
-    /// Records that somebody asked for it. What comes of it is up to sagas, whose starts are commits of their own: so it
-    /// is recorded before, that no cancel is without its record. The timeline tells whether it came to be.
+    /// Records who asked for the cancel, once. The sagas start in commits of their own, so the record is written before
+    /// them: no cancel is without one. The timeline shows whether the order was cancelled.
     async fn record_once(&mut self, shop: &Shop, order: &Order, reason: &str) -> Result<(), sqlx::Error> {
         if !std::mem::replace(&mut self.is_recorded, true) {
             let subject = order.order_id.to_string();
@@ -187,8 +189,7 @@ async fn cancel_placement(
     }
 }
 
-/// Waits a while for what a worker that is at it makes of the placement; `meanwhile` says how it stands if that takes
-/// longer.
+/// Waits up to [`SETTLE_TIMEOUT`] for the end of the placement, and answers with `meanwhile` if that is not enough.
 async fn outcome(shop: &Shop, order: &Order, meanwhile: &str) -> Result<Round, CancelOrderError> {
     let Some(ending) = shop.engine().wait(SagaId(order.workflow_id), SETTLE_TIMEOUT).await? else {
         return Err(CancelOrderError::Refused(CancelRefusal::Pending(meanwhile.into())));
@@ -215,7 +216,7 @@ async fn cancel_placed(shop: &Shop, request: &CancelOrder) -> Result<Round, Canc
     let order_id = request.order_id;
     match shop.engine().start(CANCEL_ORDER.with(request).business_key(order_id.to_string())).await {
         Ok(Started { existing: false, .. }) => Ok(Round::Accepted),
-        // Its start took the order out of the warehouse's hands, unless it is about another order.
+        // The existing saga has set the order to `cancelling`, unless it is about another order.
         Ok(Started { existing: true, saga_id }) => {
             let now = orders::get(shop.pool(), order_id).await?.ok_or(CancelOrderError::NotFound)?;
             match now.status {
@@ -234,7 +235,7 @@ async fn cancel_placed(shop: &Shop, request: &CancelOrder) -> Result<Round, Canc
                 | OrderStatus::Cancelled => Ok(Round::Accepted),
             }
         }
-        // It was shipped, or changed, meanwhile.
+        // The order was shipped or changed in the meantime.
         Err(StartError::Refused(_)) => Ok(Round::OrderChanged),
         Err(
             error @ (StartError::UnknownDefinition(_) | StartError::BadInput(_) | StartError::Unavailable(_)),
@@ -242,7 +243,7 @@ async fn cancel_placed(shop: &Shop, request: &CancelOrder) -> Result<Round, Canc
     }
 }
 
-/// Shows at once what the unwinding saga will bring about; it may have done so already.
+/// Sets the status that the compensating saga will set anyway, so that it shows at once. The saga may have been faster.
 async fn mark_cancelling(pool: &PgPool, request: &CancelOrder) -> Result<(), sqlx::Error> {
     let mut tx = pool.begin().await?;
     let step = OrderStatusChange {

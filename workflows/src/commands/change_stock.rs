@@ -1,4 +1,4 @@
-//! Sets or adjusts what is on hand.
+//! Sets or adjusts the stock on hand of a product.
 
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -17,12 +17,12 @@ use crate::{
     },
 };
 
-/// A person's change of what is on hand.
+/// A change of the stock on hand by a person.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StockChange {
-    /// There are this many, as counted.
+    /// Sets the stock on hand to a counted number.
     Set(i64),
-    /// There are this many more, or fewer.
+    /// Adds this number, which may be negative.
     Adjust(i64),
 }
 
@@ -48,11 +48,11 @@ pub enum StockRefusal {
 /// The stock of a product was not changed.
 pub type StockError = ChangeError<StockRefusal>;
 
-/// Sets or adjusts what is on hand, and emits `inventory.updated`. If that crosses the threshold it emits `inventory.low`
-/// and mails those who run the shop.
+/// Sets or adjusts the stock on hand, and emits `inventory.updated`. If the available stock falls to its threshold,
+/// emits `inventory.low` and mails the administrators.
 ///
 /// # Errors
-/// See [`StockError`]; nothing has changed then, unless the answer of the database was lost.
+/// See [`StockError`]. Nothing has changed then, unless the database's answer was lost.
 pub async fn change_stock(
     shop: &Shop,
     product_id: Uuid,
@@ -94,7 +94,7 @@ pub async fn change_stock(
     Ok(product)
 }
 
-/// A level as the audit shows it.
+/// The audit's JSON of a stock level.
 fn audit_json(level: Level) -> Value {
     json!({
         "on_hand": level.on_hand, "reserved": level.reserved, "low_stock_threshold": level.low_stock_threshold,
@@ -104,7 +104,7 @@ fn audit_json(level: Level) -> Value {
 fn decide(before: Level, change: StockChange) -> Result<i64, StockError> {
     let (pointer, on_hand, lowest) = match change {
         StockChange::Set(on_hand) => ("/set", Some(on_hand), STOCK.min),
-        // Too large a step down is no mistake of form: it depends on what is held now.
+        // Not checked with the input: whether this much can be removed depends on the current stock.
         StockChange::Adjust(delta) => ("/adjust", before.on_hand.checked_add(delta), STOCK_DIFFERENCE.min),
     };
     let Some(on_hand) = on_hand.filter(|on_hand| (lowest..=STOCK.max).contains(on_hand)) else {

@@ -1,4 +1,4 @@
-//! Removes consumers and replays events to them, with the record of who did.
+//! Removes event consumers and replays events to them, with an audit record.
 
 use sqlx::PgPool;
 
@@ -7,11 +7,11 @@ use crate::{
     support::audit::{self, AuditActor, AuditEntry},
 };
 
-/// Forgets a target, so that nothing waits for it any more; false when there is none of that name. A process that is
+/// Removes a consumer, so that pruning no longer waits for it; false if none has this name. A process that is
 /// configured to publish to it registers it again when it starts.
 ///
 /// # Errors
-/// When the database refuses or is away.
+/// When the database refuses or can't be reached.
 pub async fn remove_consumer(
     pool: &PgPool,
     name: &str,
@@ -27,11 +27,12 @@ pub async fn remove_consumer(
     Ok(true)
 }
 
-/// Has a target get events again, in a new series, and gives the first that it will get; `None` when there is no target
-/// of that name. Events that were pruned don't come again. Whoever publishes now finds its claim gone and takes it anew.
+/// Moves a consumer back, so that it gets events again, in a new series. Returns the first event that it will get, or
+/// `None` if no consumer has this name. Pruned events can't be replayed. The process that publishes now loses its lease
+/// and takes a new one.
 ///
 /// # Errors
-/// When the database refuses or is away.
+/// When the database refuses or can't be reached.
 pub async fn replay_events(
     pool: &PgPool,
     name: &str,

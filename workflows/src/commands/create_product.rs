@@ -1,4 +1,4 @@
-//! Creates products, one or many, each with its first stock.
+//! Creates products, one or many, each with its initial stock.
 
 use std::collections::HashSet;
 
@@ -21,16 +21,16 @@ pub enum CreateProductError {
     /// Another product has the SKU.
     #[error("the SKU is taken")]
     SkuTaken,
-    /// The request is wrong.
+    /// The request is invalid.
     #[error("the request is wrong")]
     Invalid(Vec<Violation>),
-    /// The database refused or is away.
+    /// The database refused or can't be reached.
     #[error("the database refused")]
     Database(#[from] sqlx::Error),
 }
 
-/// Creates a product with its first stock, which is the first movement of its ledger. A product that has little from the
-/// beginning has not fallen low: nobody is alerted.
+/// Creates a product with its initial stock, which is the first movement in its ledger. No alert is sent, even if the
+/// initial stock is below the threshold.
 ///
 /// # Errors
 /// See [`CreateProductError`].
@@ -42,8 +42,8 @@ pub async fn create_product(
     create_product_as(pool, Uuid::now_v7(), new, by).await
 }
 
-/// As [`create_product`], under an id of the caller's: repeated after an answer that was lost, it finds the product that
-/// the first try made.
+/// As [`create_product`], with an id that the caller chose. A caller that lost the answer can repeat the call and gets
+/// the product of the first call.
 ///
 /// # Errors
 /// As [`create_product`].
@@ -69,8 +69,8 @@ pub async fn create_product_as(
     Ok(product)
 }
 
-/// Creates those whose SKU is free, and says which these are. At most five statements, however many products. To be
-/// given in SKU order, so that two such transactions wait for each other instead of deadlocking.
+/// Creates the products whose SKU is free, and returns their SKUs. It takes at most five statements, whatever their
+/// number. Callers pass them in SKU order, so that two such transactions wait for each other and don't deadlock.
 pub(crate) async fn create_many(
     conn: &mut PgConnection,
     products: &[(Uuid, &NewProduct)],

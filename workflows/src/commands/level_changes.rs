@@ -1,4 +1,4 @@
-//! Publishes changed levels of stock, and alerts of what fell low.
+//! Publishes changed stock levels, and sends low-stock alerts.
 
 use sqlx::PgConnection;
 
@@ -9,7 +9,7 @@ use crate::{
     support::outbox,
 };
 
-/// Levels that somebody changed.
+/// Stock levels that a person changed.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct LevelChange<'a> {
     pub(crate) sku: &'a str,
@@ -19,7 +19,8 @@ pub(crate) struct LevelChange<'a> {
     pub(crate) reason: Option<&'a str>,
 }
 
-/// Tells consumers of changed levels, and those who run the shop of what fell low, in the transaction of the change.
+/// Appends the events of changed levels, and starts the alerts for products that became low, in the transaction of the
+/// change.
 pub(crate) async fn publish(
     shop: &Shop,
     conn: &mut PgConnection,

@@ -19,7 +19,7 @@ pub enum PlaceOrderError {
     /// Not now: try again, with the same order id.
     #[error("orders can't be placed now: {0}")]
     Unavailable(String),
-    /// The database refused or is away; the order may have been accepted.
+    /// The database refused or can't be reached; the order may have been accepted.
     #[error("the database refused")]
     Database(#[from] sqlx::Error),
 }

@@ -1,4 +1,4 @@
-//! A small catalogue, so that a new shop has something to sell.
+//! Fills an empty shop with a small catalog.
 
 use super::{
     create_product::{CreateProductError, create_product},
@@ -6,28 +6,28 @@ use super::{
 };
 use crate::inventory::{self, NewProduct};
 
-/// The catalogue could not be filled.
+/// The catalog could not be filled.
 #[derive(Debug, thiserror::Error)]
 pub enum SeedError {
     /// A product could not be created.
     #[error("the product `{sku}` could not be created")]
     Product {
-        /// Which.
+        /// The product's SKU.
         sku: String,
-        /// Why.
+        /// The cause.
         #[source]
         source: CreateProductError,
     },
-    /// The database refused or is away.
+    /// The database refused or can't be reached.
     #[error("the database refused")]
     Database(#[from] sqlx::Error),
 }
 
-/// Fills the catalogue if there is no product yet, and says how many products it created. Several processes may do so
-/// at once.
+/// Creates the sample products if there is no product yet, and returns how many it created. Several processes may call
+/// it at once.
 ///
 /// # Errors
-/// When the database refuses or is away; what was created stays.
+/// When the database refuses or can't be reached; products created until then stay.
 pub async fn seed_if_empty(shop: &Shop) -> Result<usize, SeedError> {
     if inventory::any_product(shop.pool()).await? {
         return Ok(0);
@@ -37,7 +37,7 @@ pub async fn seed_if_empty(shop: &Shop) -> Result<usize, SeedError> {
         let sku = product.sku.clone();
         match create_product(shop.pool(), product, "seed").await {
             Ok(_) => created += 1,
-            // Another process seeds the same.
+            // Another process seeds the same catalog.
             Err(CreateProductError::SkuTaken) => {}
             Err(source) => return Err(SeedError::Product { sku, source }),
         }

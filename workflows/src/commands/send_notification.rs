@@ -1,4 +1,4 @@
-//! Sends messages: checked at the edge, then handed to the `deliver-notification` saga.
+//! Accepts messages: checks them and starts a `deliver-notification` saga for each.
 
 use std::time::Duration;
 
@@ -19,14 +19,14 @@ use crate::{
     },
 };
 
-/// A message to be sent.
+/// A message to send.
 #[derive(Clone, Debug)]
 pub struct SendNotification {
-    /// Its id; sending the same id twice sends one message.
+    /// The id of the notification; the same id twice sends one message.
     pub notification_id: Uuid,
-    /// What to send to whom.
+    /// The message and its recipient.
     pub message: DeliverNotification,
-    /// Of all messages with the same key only the first is sent, for ever.
+    /// Of all messages with the same key only the first is ever sent.
     pub dedup_key: Option<String>,
 }
 
@@ -45,34 +45,34 @@ impl SendNotification {
 /// A message that was accepted, now or before.
 #[derive(Clone, Debug)]
 pub struct AcceptedNotification {
-    /// The message as it stands.
+    /// The notification in its current state.
     pub notification: Notification,
-    /// Whether the dedup key had been used: this is that message, and nothing else is sent.
+    /// Whether the dedup key had been used before. Then this is the earlier message, and no other is sent.
     pub existing: bool,
 }
 
 /// A message was not accepted.
 #[derive(Debug, thiserror::Error)]
 pub enum SendNotificationError {
-    /// The request is wrong.
+    /// The request is invalid.
     #[error("the request is wrong")]
     Invalid(Vec<Violation>),
-    /// Not now: try again, with the same id.
+    /// The message can't be accepted now: the caller should try again with the same id.
     #[error("messages can't be accepted now: {0}")]
     Unavailable(String),
-    /// The database refused or is away; the message may have been accepted.
+    /// The database refused or can't be reached; the message may have been accepted.
     #[error("the database refused")]
     Database(#[from] sqlx::Error),
 }
 
-/// Accepts a message and gives it as it stands: durable when this returns, and at rest if that took no longer than
-/// `wait`. It is sent at least once, under one `Message-ID`.
+/// Accepts a message and returns the notification in its current state. The message is durable when this returns; the
+/// call waits up to `wait` for the end of its delivery. It is sent at least once, always with the same `Message-ID`.
 ///
 /// # Errors
 /// See [`SendNotificationError`].
 ///
 /// # Cancel safety
-/// Dropped early, the message may have been accepted; ask by its id.
+/// A dropped call may have accepted the message; its id finds it.
 pub async fn send_notification(
     shop: &Shop,
     request: SendNotification,
@@ -95,8 +95,8 @@ pub async fn send_notification(
     Ok(AcceptedNotification { notification, existing: id != request.notification_id })
 }
 
-/// Starts the delivery, and records in the same commit who asked for it: no message is without its record, and there is
-/// no record of a message that was refused, or of one that is there already.
+/// Starts the delivery, and records in the same commit who asked for it. A refused message gets no record, and a
+/// message that exists already gets no second one.
 async fn start(
     shop: &Shop,
     request: &SendNotification,
@@ -106,7 +106,7 @@ async fn start(
     let SendNotification { notification_id, message, dedup_key } = request;
     let mut saga = DELIVER_NOTIFICATION.with(message).id(SagaId(*notification_id)).trace(trace);
     if let Some(key) = dedup_key {
-        // Apart from the keys of the shop's own letters.
+        // The prefix keeps callers' keys apart from the keys of the shop's own mails.
         saga = saga.business_key(format!("{SENT}{key}"));
     }
     let mut tx = shop.pool().begin().await?;

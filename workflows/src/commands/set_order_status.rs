@@ -1,4 +1,4 @@
-//! The moves that a person makes: packing, shipping, delivering.
+//! The status changes that people make: packing, shipping, delivering.
 
 use serde_json::json;
 use uuid::Uuid;
@@ -33,11 +33,11 @@ pub struct IllegalStatus {
 /// The status of an order was not changed.
 pub type StatusError = ChangeError<IllegalStatus>;
 
-/// Moves an order along as a person may: confirmed, processing, shipped, delivered. Shipping consumes what the order
-/// holds of the stock, and the customer is told in a mail that is queued in the same commit.
+/// Changes an order's status as a person may: confirmed, processing, shipped, delivered. Shipping consumes the reserved
+/// stock and starts the mail to the customer in the same commit.
 ///
 /// # Errors
-/// See [`StatusError`]; nothing has changed then, unless the answer of the database was lost.
+/// See [`StatusError`]. Nothing has changed then, unless the database's answer was lost.
 pub async fn set_order_status(
     shop: &Shop,
     order_id: Uuid,

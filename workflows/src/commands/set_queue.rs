@@ -1,4 +1,4 @@
-//! Pausing and resuming queues, with the record of who did it.
+//! Pauses and resumes queues, with an audit record.
 
 use std::convert::Infallible;
 
@@ -11,28 +11,29 @@ use crate::support::{
     change_error::ChangeError,
 };
 
-/// What a queue is to be.
+/// The desired state of a queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DesiredState<'a> {
-    /// Nothing is claimed in it any more, for this reason.
+    /// No jobs are claimed.
     Paused {
-        /// Why.
+        /// The reason.
         reason: &'a str,
     },
-    /// Its work goes on.
+    /// Jobs are claimed.
     Running {
-        /// Why, if somebody says so.
+        /// The reason, if one was given.
         reason: Option<&'a str>,
     },
 }
 
-/// A queue was not found, or not set.
+/// A queue was not found or not changed.
 pub type QueueError = ChangeError<Infallible>;
 
-/// Pauses or resumes a queue, only if it has this version, if one is given; gives it as it is then.
+/// Pauses or resumes a queue, and returns its new state. With an expected version it changes nothing unless the queue
+/// has that version.
 ///
-/// All processes heed it within about a second. Pausing a paused queue changes the reason and who gave it. What changes
-/// nothing is not recorded either.
+/// All processes follow within about a second. Pausing a paused queue changes the reason and the person. A call that
+/// changes nothing leaves no audit record.
 ///
 /// # Errors
 /// See [`QueueError`].
@@ -76,7 +77,7 @@ pub async fn set_queue(
     find_queue(shop, name).await
 }
 
-/// Whether a queue is so already, by the same person and for the same reason.
+/// Whether a queue is already in this state, set by the same person for the same reason.
 fn is_so(was: &QueueSetting, pause: Option<&Pause<'_>>) -> bool {
     match pause {
         None => !was.paused,
@@ -88,7 +89,7 @@ fn is_so(was: &QueueSetting, pause: Option<&Pause<'_>>) -> bool {
     }
 }
 
-/// A queue of this name.
+/// Finds a queue by its name.
 ///
 /// # Errors
 /// See [`QueueError`].

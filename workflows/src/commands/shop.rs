@@ -1,11 +1,11 @@
-//! The handle through which everything outside uses the shop.
+//! The handle of the shop for API, workers and tools.
 
 use engine::{Engine, NewSaga, StepError};
 use sqlx::{PgConnection, PgPool};
 
 use crate::support::admin_emails::AdminEmails;
 
-/// The engine that runs the shop's sagas, and the database that both share. Cheap to clone.
+/// The engine that runs the shop's sagas, and the database of both. Cheap to clone.
 #[derive(Clone)]
 pub struct Shop {
     engine: Engine,
@@ -13,23 +13,23 @@ pub struct Shop {
 }
 
 impl Shop {
-    /// Wraps an engine that has the [definitions](crate::sagas::definitions) registered. Nobody is alerted.
+    /// Wraps an engine that has the [definitions](crate::sagas::definitions) registered. No low-stock alerts are sent.
     pub fn new(engine: Engine) -> Self {
         Self { engine, admins: AdminEmails::default() }
     }
 
-    /// Alerts these when what a person does leaves little of a product; the sagas have their own
-    /// [setting](crate::sagas::Settings::admin_emails).
+    /// Sets who gets an alert when a command makes a product's stock low. The sagas have a
+    /// [setting](crate::sagas::Settings::admin_emails) of their own.
     pub fn alerting(self, admins: AdminEmails) -> Self {
         Self { admins, ..self }
     }
 
-    /// The engine.
+    /// The engine that runs the shop's sagas.
     pub fn engine(&self) -> &Engine {
         &self.engine
     }
 
-    /// The database.
+    /// The database pool of the engine and the shop.
     pub fn pool(&self) -> &PgPool {
         self.engine.pool()
     }
@@ -38,7 +38,7 @@ impl Shop {
         &self.admins
     }
 
-    /// Starts sagas in the caller's transaction, all of them or none.
+    /// Starts sagas in the caller's transaction: all of them or none.
     pub(crate) async fn start_in(
         &self,
         conn: &mut PgConnection,

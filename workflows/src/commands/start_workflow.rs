@@ -1,4 +1,4 @@
-//! Starts sagas of any definition because a person asks for it, with the record of who did.
+//! Starts sagas of any definition at a person's request, with an audit record.
 
 use engine::{NewSaga, StartError, Started, StepError};
 use serde_json::Value;
@@ -6,19 +6,19 @@ use serde_json::Value;
 use super::shop::Shop;
 use crate::support::audit::{self, AuditActor, AuditEntry};
 
-/// A saga that somebody asked for was not started.
+/// A requested saga was not started.
 #[derive(Debug, thiserror::Error)]
 pub enum StartWorkflowError {
-    /// It was refused, or can't be started now.
+    /// The start was refused, or is not possible now.
     #[error(transparent)]
     Start(#[from] StartError),
-    /// The database refused or is away; the saga may have been started.
+    /// The database refused or can't be reached; the saga may have been started.
     #[error("the database refused")]
     Database(#[from] sqlx::Error),
 }
 
-/// Starts a saga, and records in the same commit who asked for it and what for (`request`): no start is without its record,
-/// and there is no record of one that was refused or had been made before.
+/// Starts a saga, and records in the same commit who asked for it and the `request`. A refused start gets no record,
+/// and a saga that exists already gets no second one.
 ///
 /// # Errors
 /// See [`StartWorkflowError`].

@@ -1,4 +1,4 @@
-//! Changes what is said about products.
+//! Changes the details of a product.
 
 use std::convert::Infallible;
 
@@ -22,12 +22,12 @@ use crate::{
 /// A product was not changed.
 pub type UpdateProductError = ChangeError<Infallible>;
 
-/// Replaces what is said about a product. Emits `product.updated`; a new threshold is `inventory.updated` too, and
-/// `inventory.low` with mails to those who run the shop if stock is low by it. Orders keep the name and the price they
-/// were placed with. Saying what is said already changes nothing, the version included.
+/// Replaces the details of a product, and emits `product.updated`. A new threshold emits `inventory.updated`, too, and
+/// if the stock is low by it, `inventory.low` with mails to the administrators. Existing orders keep the name and price
+/// with which they were placed. Details that are the same change nothing, not even the version.
 ///
 /// # Errors
-/// See [`UpdateProductError`]; nothing has changed then, unless the answer of the database was lost.
+/// See [`UpdateProductError`]. Nothing has changed then, unless the database's answer was lost.
 pub async fn update_product(
     shop: &Shop,
     product_id: Uuid,
@@ -55,8 +55,8 @@ pub async fn update_product(
     Ok(product)
 }
 
-/// Changes locked products and tells of it; each of them differs from what it is to be. At most six statements,
-/// however many products, and those that alert.
+/// Writes new details of locked products and appends their events. Each of the products has to differ from its new
+/// details. It takes at most six statements, whatever the number of products, and those of the alerts.
 pub(crate) async fn apply(
     shop: &Shop,
     conn: &mut PgConnection,

@@ -1,4 +1,4 @@
-//! Many products at once, created or changed by their SKUs.
+//! Creates or changes many products in one transaction, by their SKUs.
 
 use std::collections::HashMap;
 
@@ -10,35 +10,35 @@ use crate::{
     support::{audit::AuditActor, violation::Violation},
 };
 
-/// The most products that one call takes.
+/// The most products in one call.
 pub const MAX_BULK_PRODUCTS: usize = 1000;
 
-/// A product as a list of many has it. What it leaves out stays as it is: a list of prices says nothing of thresholds.
+/// One product of a bulk upsert. Omitted fields of an existing SKU keep their value.
 #[derive(Clone, Debug)]
 pub struct ListedProduct {
-    /// The shop's own name for it, by which it is known.
+    /// The SKU, which identifies the product.
     pub sku: String,
-    /// The name customers see; 1 to 200 characters.
+    /// The name that customers see; 1 to 200 characters.
     pub name: String,
-    /// Up to 4000 characters; of a new one nothing, when it is left out.
+    /// Up to 4000 characters; empty for a new product if it is omitted.
     pub description: Option<String>,
-    /// 1 to 64 characters.
+    /// The category; 1 to 64 characters.
     pub category: String,
-    /// What one costs, in minor units of the currency.
+    /// The price of one piece, in minor units of the currency.
     pub price: i64,
-    /// ISO 4217.
+    /// The currency's ISO 4217 code.
     pub currency: String,
-    /// How many there are of a new one.
+    /// The stock on hand of a new product.
     pub initial_stock: i64,
-    /// At or under this many available, stock is low; of a new one at none, when it is left out.
+    /// Stock is low at this many available or fewer; 0 for a new product if it is omitted.
     pub low_stock_threshold: Option<i64>,
 }
 
-/// One item of a list, or what kept it from being read as a product.
+/// One item of the list, or why it could not be read as a product.
 pub type BulkItem = Result<ListedProduct, Vec<Violation>>;
 
 impl ListedProduct {
-    /// The product that it is if there is none with its SKU.
+    /// The product to create if the SKU is new.
     fn as_new(&self) -> NewProduct {
         NewProduct {
             sku: self.sku.clone(),
@@ -52,7 +52,7 @@ impl ListedProduct {
         }
     }
 
-    /// What it makes of a known one.
+    /// The new details of an existing product.
     fn over<'a>(&'a self, known: Details<'a>) -> Details<'a> {
         Details {
             name: &self.name,
@@ -65,48 +65,48 @@ impl ListedProduct {
     }
 }
 
-/// What became of one product.
+/// What happened to one item.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Upserted {
-    /// There was none with its SKU.
+    /// The SKU was new.
     Created {
-        /// Its id.
+        /// The product's id.
         product_id: Uuid,
     },
-    /// Something else is said about it now.
+    /// The details of the product have changed.
     Updated {
-        /// Its id.
+        /// The product's id.
         product_id: Uuid,
     },
-    /// The same was said about it already.
+    /// The details were the same already.
     Unchanged {
-        /// Its id.
+        /// The product's id.
         product_id: Uuid,
     },
-    /// It is wrong, and left out; the others are not concerned. Pointers are relative to the product.
+    /// The item is invalid and was skipped; the other items are not affected. Pointers are relative to the item.
     Refused(Vec<Violation>),
 }
 
-/// The products were not taken.
+/// The products were not upserted.
 #[derive(Debug, thiserror::Error)]
 pub enum UpsertError {
-    /// There are none, or more than [`MAX_BULK_PRODUCTS`].
+    /// There were none, or more than [`MAX_BULK_PRODUCTS`].
     #[error("1 to {MAX_BULK_PRODUCTS} products are taken at once, not {0}")]
     Count(usize),
-    /// The database refused or is away.
+    /// The database refused or can't be reached.
     #[error("the database refused")]
     Database(#[from] sqlx::Error),
 }
 
-/// Creates products whose SKU is new and changes what is said about the others, all in one transaction and with a dozen
-/// statements, however many they are. The answers are in the order of the items; one that is wrong, or could not be
-/// read, is refused in its place.
+/// Creates the products with new SKUs and changes the details of the others, in one transaction and about a dozen
+/// statements, whatever their number. The results have the order of the items; an invalid or unreadable item is refused
+/// in its place.
 ///
-/// `initial_stock` counts for new SKUs only. For the others it says nothing, so that giving the same products again
-/// changes nothing; stock is changed by [`super::change_stock()`], which asks for a reason.
+/// `initial_stock` counts for new SKUs only. It is ignored for existing ones, so that the same list a second time
+/// changes nothing; [`super::change_stock()`] changes stock, and asks for a reason.
 ///
 /// # Errors
-/// See [`UpsertError`]; nothing has changed then, unless the answer of the database was lost.
+/// See [`UpsertError`]. Nothing has changed then, unless the database's answer was lost.
 pub async fn upsert_products(
     shop: &Shop,
     items: &[BulkItem],
@@ -146,7 +146,7 @@ pub async fn upsert_products(
     Ok(answers.into_iter().flatten().collect())
 }
 
-/// An item that nothing speaks against, whatever the database says.
+/// An item that passed all checks that need no database.
 struct Good<'a> {
     nth: usize,
     fresh_id: Uuid,
@@ -154,7 +154,7 @@ struct Good<'a> {
     as_new: NewProduct,
 }
 
-/// Parts what can be taken, in SKU order, in which stock is locked everywhere, from the answers to the rest.
+/// Separates the valid items, in SKU order (the order in which stock is locked), from the results of the refused ones.
 fn sorted_out(items: &[BulkItem]) -> (Vec<Good<'_>>, Vec<Option<Upserted>>) {
     let mut places: HashMap<&str, usize> = HashMap::new();
     let mut answers = Vec::with_capacity(items.len());

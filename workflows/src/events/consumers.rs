@@ -1,4 +1,4 @@
-//! How far each consumer has confirmed events, and which process publishes to it.
+//! The consumers of events: how far each has confirmed them, and which process publishes to it.
 
 mod consumer;
 mod read;

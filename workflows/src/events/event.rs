@@ -1,22 +1,23 @@
-//! An event of the log, and pages of them.
+//! Events of the log, and pages of them.
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::value::RawValue;
 use sqlx::types::Json;
 use sqlx_macros::FromRow;
 
-/// An event as its consumers get it.
+/// An event as consumers get it.
 #[derive(Debug, FromRow)]
 pub struct Event {
-    /// Its number in the log: unique, growing, without gaps.
+    /// The number in the log: unique, growing, without gaps.
     pub event_id: i64,
-    /// When the change that it tells was made.
+    /// The time of the change.
     pub at: DateTime<Utc>,
     /// What happened, such as `order.confirmed`.
     pub routing_key: String,
-    /// What it happened to (an order's id, a SKU); events with the same key come in the order in which they happened.
+    /// The id of the subject, such as an order's id or a SKU. Events with the same key have the order in which they
+    /// happened.
     pub key: String,
-    /// What it tells, as JSON.
+    /// The payload, as JSON.
     payload: Json<Box<RawValue>>,
 }
 
@@ -26,35 +27,35 @@ impl Event {
         self.at.to_rfc3339_opts(SecondsFormat::Micros, true)
     }
 
-    /// What it tells, as JSON on one line.
+    /// The payload, as JSON on one line.
     pub fn payload(&self) -> &str {
         self.payload.0.get()
     }
 }
 
-/// How much is read at a time.
+/// Limits of one page of events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PageSize {
-    /// The most events.
+    /// The most events of a page.
     pub events: u32,
-    /// With the event that brings the payloads to this many bytes, the page ends.
+    /// The page ends with the event that makes the payloads this many bytes or more.
     pub bytes: u32,
 }
 
-/// Events that follow each other.
+/// A page of consecutive events.
 #[derive(Debug, Default)]
 pub struct EventPage {
-    /// In the order of their ids.
+    /// The events, in the order of their ids.
     pub events: Vec<Event>,
-    /// Whether its size ended it, so that there may be more.
+    /// Whether a limit ended the page, so that more events may follow.
     pub is_full: bool,
 }
 
-/// Which part of the log there is.
+/// The part of the log that exists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromRow)]
 pub struct LogRange {
-    /// The event before the oldest that is kept: whoever has it can read on.
+    /// The last pruned event. A reader that has this event or a later one can continue.
     pub pruned_through: i64,
-    /// The newest.
+    /// The newest event.
     pub last_event_id: i64,
 }

@@ -1,4 +1,4 @@
-//! Reads the log, and how far consumers are behind.
+//! Reads the log, and the lag of its consumers.
 
 use engine::with_timeout;
 use sqlx::PgPool;
@@ -9,10 +9,10 @@ use super::{
     timeout::STATEMENT_TIMEOUT,
 };
 
-/// Reads the page behind `after`; empty at the end of the log.
+/// Reads the page after the event `after`; empty at the end of the log.
 ///
 /// # Errors
-/// When the database refuses or is away, or gives no answer in ten seconds.
+/// When the database refuses or can't be reached, or does not answer within ten seconds.
 pub async fn read(pool: &PgPool, after: i64, size: PageSize) -> Result<EventPage, sqlx::Error> {
     let query = sqlx::query_as(
         "select event_id, at, routing_key, key, payload
@@ -34,10 +34,10 @@ pub async fn read(pool: &PgPool, after: i64, size: PageSize) -> Result<EventPage
     Ok(EventPage { events, is_full })
 }
 
-/// Tells which part of the log there is.
+/// Reads which part of the log exists.
 ///
 /// # Errors
-/// When the database refuses or is away.
+/// When the database refuses or can't be reached.
 pub async fn log_range(pool: &PgPool) -> Result<LogRange, sqlx::Error> {
     let query = sqlx::query_as(
         "select coalesce((select min(event_id) - 1 from shop.event), last_event_id) as pruned_through, last_event_id
@@ -46,37 +46,37 @@ pub async fn log_range(pool: &PgPool) -> Result<LogRange, sqlx::Error> {
     with_timeout(pool, STATEMENT_TIMEOUT, async |conn| query.fetch_one(&mut **conn).await).await
 }
 
-/// Events that wait in the outbox are counted up to here.
+/// The limit for counting the waiting events of the outbox.
 const MAX_COUNTED: i64 = 100_000;
 
-/// How far everybody is behind.
+/// The lag of the sequencer and of all consumers.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Lag {
     /// Committed events that have no id yet, counted up to a hundred thousand.
     pub waiting_events: i64,
-    /// How long the oldest of them has waited, in seconds.
+    /// The age of the oldest of them, in seconds.
     pub waiting_seconds: f64,
     /// Events in the log.
     pub kept_events: i64,
-    /// Every registered target.
+    /// The lag of each registered consumer.
     pub consumers: Vec<ConsumerLag>,
 }
 
-/// How far one target is behind the log.
+/// The lag of one consumer.
 #[derive(Clone, Debug, PartialEq, FromRow)]
 pub struct ConsumerLag {
-    /// Its name.
+    /// The consumer's name.
     pub name: String,
-    /// Events that it has not confirmed.
+    /// The number of events that it has not confirmed.
     pub events: i64,
-    /// How old the oldest of them is, in seconds.
+    /// The age of the oldest of them, in seconds.
     pub seconds: f64,
 }
 
-/// Reads how far everybody is behind.
+/// Reads the lag of the sequencer and of all consumers.
 ///
 /// # Errors
-/// When the database refuses or is away.
+/// When the database refuses or can't be reached.
 pub async fn lag(pool: &PgPool) -> Result<Lag, sqlx::Error> {
     let (waiting_events, waiting_seconds): (i64, f64) = sqlx::query_as(
         "select count(*), coalesce(extract(epoch from now() - min(at)), 0)::float8

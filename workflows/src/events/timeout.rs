@@ -1,7 +1,7 @@
-//! How long a statement of a task that goes on for ever may take.
+//! The time-out of statements in endless tasks.
 
 use std::time::Duration;
 
-/// How long a statement of a task that goes on for ever may take. One that waits on a connection that has silently died
-/// would never end.
+/// The time-out of a statement in a task that never ends. Without it, a statement on a connection that is dead without
+/// a sign would wait for ever.
 pub(super) const STATEMENT_TIMEOUT: Duration = Duration::from_secs(10);

@@ -1,13 +1,13 @@
-//! Which events somebody wants: patterns over routing keys, as topic exchanges have them.
+//! Filters events by patterns over their routing keys, like topic exchanges.
 
 use std::str::FromStr;
 
-/// More patterns, or longer ones, nobody needs.
+/// The most patterns of one filter.
 const MAX_PATTERNS: usize = 32;
 const MAX_PATTERN_LEN: usize = 128;
 
-/// A choice of events: a list of patterns, one of which has to match. In a pattern `*` stands for one word and `#` for
-/// any number of words, none included.
+/// A filter of events: a list of patterns, one of which has to match. In a pattern `*` stands for one word and `#` for
+/// any number of words, including none.
 ///
 /// ```
 /// let topics: shop::events::Topics = "order.*,inventory.low".parse()?;
@@ -26,13 +26,13 @@ enum Word {
     Any,
 }
 
-/// The text is no list of patterns.
+/// The text is not a list of patterns.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TopicsError {
-    /// Too many.
+    /// There are too many patterns.
     #[error("at most {MAX_PATTERNS} patterns can be given")]
     TooMany,
-    /// One is wrong.
+    /// A pattern is malformed.
     #[error(
         "`{0}` is no pattern: words of a-z, 0-9, `_` and `-` with dots between them, `*` for one word, `#` for any \
          number of words, {MAX_PATTERN_LEN} characters at most"
@@ -41,12 +41,12 @@ pub enum TopicsError {
 }
 
 impl Topics {
-    /// Every event.
+    /// Matches every event.
     pub fn all() -> Self {
         Self(vec![vec![Word::Any]])
     }
 
-    /// Whether an event with this routing key is wanted.
+    /// Whether an event with this routing key matches.
     pub fn match_key(&self, routing_key: &str) -> bool {
         let words: Vec<&str> = routing_key.split('.').collect();
         self.0.iter().any(|pattern| matches(pattern, &words))
@@ -75,7 +75,7 @@ fn pattern(text: &str) -> Result<Vec<Word>, TopicsError> {
     for word in text.split('.') {
         match word {
             "*" => words.push(Word::One),
-            // Two in a row say no more than one, and would only be slower to match.
+            // A second `#` in a row matches nothing more, and would only make matching slower.
             "#" if words.last() == Some(&Word::Any) => {}
             "#" => words.push(Word::Any),
             _ if is_plain(word) => words.push(Word::This(word.to_owned())),
@@ -85,9 +85,10 @@ fn pattern(text: &str) -> Result<Vec<Word>, TopicsError> {
     Ok(words)
 }
 
-/// Whether a pattern covers all words. Row by row over the pattern, so that many `#` cost no more than their number.
+/// Whether a pattern covers all words. It works through the pattern row by row, so that the cost grows only linearly
+/// with the number of `#`.
 fn matches(pattern: &[Word], words: &[&str]) -> bool {
-    // `reached[n]`: what was seen of the pattern covers the first n words.
+    // `reached[n]`: the pattern so far covers the first n words.
     let mut reached = vec![false; words.len() + 1];
     reached[0] = true;
     for word in pattern {

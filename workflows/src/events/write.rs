@@ -10,33 +10,33 @@ use super::timeout::STATEMENT_TIMEOUT;
 /// What one round of [`sequence`] did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sequenced {
-    /// So many events got their ids; more may wait when that is the limit.
+    /// The number of events that got an id; if it is the limit, more may be waiting.
     Moved(u64),
-    /// Another process is at it.
+    /// Another process is sequencing.
     Busy,
 }
 
-/// Moves up to `limit` committed events from the outbox into the log. Any number of processes may call it; one at a time
-/// gets to do it.
+/// Moves up to `limit` committed events from the outbox into the log. Any number of processes may call it; a lock lets
+/// one at a time do it.
 ///
 /// # Errors
-/// When the database refuses or is away; a round is done as a whole or not at all.
+/// When the database refuses or can't be reached; nothing was moved then.
 pub async fn sequence(pool: &PgPool, limit: u32) -> Result<Sequenced, sqlx::Error> {
     with_timeout(pool, STATEMENT_TIMEOUT, async |conn| round(conn, limit).await).await
 }
 
 async fn round(conn: &mut PgConnection, limit: u32) -> Result<Sequenced, sqlx::Error> {
-    // Without a transaction, because mostly there is nothing.
+    // Checked without a transaction, because mostly nothing waits.
     let waits: bool =
         sqlx::query_scalar("select exists (select from shop.outbox)").fetch_one(&mut *conn).await?;
     if !waits {
         return Ok(Sequenced::Moved(0));
     }
     let mut tx = conn.begin().await?;
-    // `singleton` has an index: on connections without sequential scans, reading the row without it is priced as if it
-    // were millions, and compiled.
-    // Two statements: the second one's snapshot has to be younger than the lock, so that it sees what the round before
-    // moved.
+    // `singleton` has an index: connections without sequential scans would otherwise price the read of the only row as
+    // if there were millions, and compile the query.
+    // Two statements: the snapshot of the second one has to be younger than the lock, so that it sees what the previous
+    // round moved.
     let last: Option<i64> = sqlx::query_scalar(
         "select last_event_id from shop.event_log where singleton for no key update skip locked",
     )
@@ -65,11 +65,11 @@ async fn round(conn: &mut PgConnection, limit: u32) -> Result<Sequenced, sqlx::E
     Ok(Sequenced::Moved(moved.unsigned_abs()))
 }
 
-/// Deletes up to `limit` events from the front of the log and says how many: those older than `retention` that every
-/// registered target has confirmed. It stops at the first that is to be kept, so that the log never has holes.
+/// Deletes up to `limit` events from the start of the log, and returns how many: those older than `retention` that
+/// every registered consumer has confirmed. It stops at the first event that is not due, so the log has no holes.
 ///
 /// # Errors
-/// When the database refuses or is away.
+/// When the database refuses or can't be reached.
 pub async fn prune(pool: &PgPool, retention: Duration, limit: u32) -> Result<u64, sqlx::Error> {
     let query = sqlx::query(
         "with front as (

@@ -1,10 +1,10 @@
-//! Decides about stock in memory, between one locked read and one write.
+//! Stock levels in memory: decides reservations and their ends, between one locked read and one write.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// The stock of one product.
+/// The stock level of one product.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Level {
     pub(crate) on_hand: i64,
@@ -22,7 +22,7 @@ impl Level {
     }
 }
 
-/// A SKU of which an order wants more than there is.
+/// A SKU with less available stock than an order wants.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Shortage {
     pub(crate) sku: String,
@@ -30,7 +30,7 @@ pub(crate) struct Shortage {
     pub(crate) available: i64,
 }
 
-/// The levels could not be changed so; it means that rows of stock, ledger and reservations disagree.
+/// A level can't be changed in this way; stock, ledger and reservations disagree.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum LevelError {
     #[error("the stock of `{0}` is not locked, or does not exist")]
@@ -41,7 +41,7 @@ pub(crate) enum LevelError {
     TooLow { sku: String, on_hand: i64, reserved: i64, quantity: i64 },
 }
 
-/// The locked levels of some products: as they were read, and as they are to be written.
+/// The locked levels of some products: as read, and as they will be written.
 #[derive(Debug, Default)]
 pub(crate) struct Levels(BTreeMap<String, Slot>);
 
@@ -56,7 +56,7 @@ impl Levels {
         Self(rows.into_iter().map(|(sku, level)| (sku, Slot { before: level, now: level })).collect())
     }
 
-    /// Reserves all that is wanted, or nothing.
+    /// Reserves all quantities, or nothing.
     pub(crate) fn reserve(&mut self, wanted: &BTreeMap<String, i64>) -> Result<(), Vec<Shortage>> {
         let available = |sku: &String| self.0.get(sku).map_or(0, |slot| slot.now.available());
         let short: Vec<Shortage> = wanted
@@ -75,13 +75,13 @@ impl Levels {
         Ok(())
     }
 
-    /// Takes a reservation off: what it held is available again.
+    /// Releases a reservation: its quantity is available again.
     pub(crate) fn release(&mut self, sku: &str, quantity: i64) -> Result<(), LevelError> {
         self.reserved(sku, quantity)?.reserved -= quantity;
         Ok(())
     }
 
-    /// Takes a reservation off together with the goods.
+    /// Consumes a reservation: its quantity is no longer reserved and no longer on hand.
     pub(crate) fn ship(&mut self, sku: &str, quantity: i64) -> Result<(), LevelError> {
         let level = self.reserved(sku, quantity)?;
         level.reserved -= quantity;
@@ -89,12 +89,12 @@ impl Levels {
         Ok(())
     }
 
-    /// The levels that differ from what was read, in SKU order.
+    /// The levels that have changed since they were read, in SKU order.
     pub(crate) fn changed(&self) -> impl Iterator<Item = (&str, Level)> {
         self.0.iter().filter(|(_, slot)| slot.before != slot.now).map(|(sku, slot)| (sku.as_str(), slot.now))
     }
 
-    /// The levels that went down to or under their threshold, in SKU order.
+    /// The levels that fell to their threshold or below, in SKU order.
     pub(crate) fn crossed_threshold(&self) -> impl Iterator<Item = (&str, Level)> {
         self.0
             .iter()
@@ -112,7 +112,8 @@ impl Levels {
     }
 }
 
-/// Whether a change crosses the threshold downwards; that is told once, not with every sale below it.
+/// Whether a change crosses the threshold downwards. Later sales below the threshold don't cross it again, so they
+/// cause no second alert.
 pub(crate) fn crossed_threshold(before: Level, now: Level) -> bool {
     !before.is_low() && now.is_low()
 }

@@ -1,8 +1,8 @@
-//! Products of which little is left.
+//! Products with low stock.
 
 use super::levels::Level;
 
-/// A product whose stock fell to or under its threshold.
+/// A product whose available stock fell to its threshold or below.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct LowStock {
     pub(crate) sku: String,

@@ -1,4 +1,4 @@
-//! Movements of stock: the entries of the ledger.
+//! Stock movements: the entries of the ledger.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::support::text_column::text_column;
 
-/// Why a level changed.
+/// The cause of a change of stock.
 #[derive(
     Clone,
     Copy,
@@ -26,20 +26,20 @@ use crate::support::text_column::text_column;
 pub enum MovementKind {
     /// The product was created.
     Initial,
-    /// Somebody counted.
+    /// A person set the stock on hand to a counted number.
     Set,
-    /// Somebody found, lost or bought some.
+    /// A person added to or subtracted from the stock on hand.
     Adjust,
-    /// An order holds some from now on.
+    /// An order reserved stock.
     Reserve,
-    /// An order gave back what it held.
+    /// An order released reserved stock.
     Release,
-    /// What an order held has left.
+    /// The reserved stock of an order was shipped.
     Ship,
 }
 
 impl MovementKind {
-    /// All of them.
+    /// All kinds, in the order of their declaration.
     pub const ALL: &[Self] = Self::VARIANTS;
 
     /// The stored name.
@@ -52,7 +52,7 @@ fn unknown_kind(text: &str) -> String {
     format!("`{text}` is no kind of movement")
 }
 
-/// One change of one level.
+/// One change of one stock level.
 #[derive(Debug)]
 pub(crate) struct Movement<'a> {
     pub(crate) sku: &'a str,
@@ -61,24 +61,24 @@ pub(crate) struct Movement<'a> {
     pub(crate) order_id: Option<Uuid>,
 }
 
-/// One change of a product's levels.
+/// One entry of a product's ledger.
 #[derive(Clone, Debug, Serialize, FromRow)]
 pub struct LedgerEntry {
-    /// Its number; grows with time within a product.
+    /// The number of the entry; it grows with time within a product.
     pub movement_id: i64,
-    /// Why it changed.
+    /// The cause of the change.
     pub kind: MovementKind,
-    /// How many more there are.
+    /// The change of the stock on hand.
     pub delta_on_hand: i64,
-    /// How many more orders hold.
+    /// The change of the reserved stock.
     pub delta_reserved: i64,
-    /// The order that reserved, gave back or left.
+    /// The order that reserved, released or shipped the stock.
     pub order_id: Option<Uuid>,
-    /// Who, or which saga, did it.
+    /// The person or saga that made the change.
     pub actor: String,
-    /// Why, where a person did it.
+    /// The reason that a person gave.
     pub reason: Option<String>,
-    /// When.
+    /// When the entry was made.
     pub at: DateTime<Utc>,
 }
 

@@ -1,77 +1,77 @@
-//! Products as they are shown, and which to list.
+//! Products as they are shown, and filters for listing them.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use sqlx_macros::FromRow;
 use uuid::Uuid;
 
-/// A product and its stock.
+/// A product with its stock.
 #[derive(Clone, Debug, Serialize, FromRow)]
 pub struct Product {
-    /// Its id.
+    /// The product's id.
     pub product_id: Uuid,
-    /// The shop's own name for it.
+    /// The shop's own identifier of the product.
     pub sku: String,
-    /// The name customers see.
+    /// The name that customers see.
     pub name: String,
-    /// What it is.
+    /// The description that customers see.
     pub description: String,
-    /// What it is listed under.
+    /// The category that the product is listed in.
     pub category: String,
-    /// What one costs, in minor units of the currency.
+    /// The price of one piece, in minor units of the currency.
     pub price: i64,
-    /// ISO 4217.
+    /// The currency's ISO 4217 code.
     pub currency: String,
-    /// How many there are.
+    /// The stock levels.
     #[sqlx(flatten)]
     pub stock: StockLevels,
-    /// Grows with every change, of the stock too.
+    /// The version; it grows with every change of the product or its stock.
     pub version: i64,
-    /// When it was created.
+    /// When the product was created.
     pub created_at: DateTime<Utc>,
-    /// When it, or its stock, changed last.
+    /// When the product or its stock last changed.
     pub updated_at: DateTime<Utc>,
 }
 
-/// How many there are of a product.
+/// The stock levels of a product.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, FromRow)]
 pub struct StockLevels {
-    /// In the warehouse.
+    /// The number of pieces in the warehouse.
     pub on_hand: i64,
-    /// Of these, held by orders.
+    /// How many of these are reserved for orders.
     pub reserved: i64,
-    /// Of these, free to be ordered.
+    /// How many of these can still be ordered.
     pub available: i64,
-    /// At or under this many available, stock is low.
+    /// Stock is low at this many available or fewer.
     pub low_stock_threshold: i64,
 }
 
-/// Which products to list; every field narrows.
+/// Which products to list; all given conditions have to hold.
 #[derive(Clone, Debug, Default)]
 pub struct ProductFilter {
-    /// Whose name or SKU contains this, whatever the case.
+    /// The name or SKU contains this text, in any case.
     pub search: Option<String>,
-    /// In this category.
+    /// The product is in this category.
     pub category: Option<String>,
-    /// In this state of stock.
+    /// The product's stock is in this state.
     pub stock: Option<StockState>,
 }
 
 impl ProductFilter {
-    /// Whether the whole catalogue may have to be looked at before a page is full.
+    /// Whether the list may have to scan the whole catalog before a page is full.
     pub fn may_scan(&self) -> bool {
         self.search.is_some() || self.stock.is_some()
     }
 }
 
-/// How a product's stock is, by its threshold.
+/// A state of a product's stock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StockState {
-    /// No more are available than its threshold says.
+    /// The available stock is at its threshold or below.
     Low,
 }
 
-/// What a product is called and costs now.
+/// The name and price of a product now.
 #[derive(Clone, Debug, PartialEq, Eq, FromRow)]
 pub(crate) struct CatalogEntry {
     pub(crate) sku: String,

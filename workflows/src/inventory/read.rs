@@ -13,23 +13,23 @@ use crate::support::bounded_list::{self, ListError};
 /// Reads one product.
 ///
 /// # Errors
-/// When the database refuses or is away.
+/// When the database refuses or can't be reached.
 pub async fn product(pool: &PgPool, product_id: Uuid) -> Result<Option<Product>, sqlx::Error> {
     read(&mut *pool.acquire().await?, product_id).await
 }
 
 /// Lists products, newest first.
 ///
-/// A search reads the whole catalogue until the page is full: an index for it needs an extension (`pg_trgm`) that is
-/// not everywhere, and a catalogue is small. So does the list of what is low: an index on the levels would cost every
-/// order, because no update of a row of stock could stay on its page.
+/// A search scans the whole catalog until the page is full: an index for it needs the extension `pg_trgm`, which is not
+/// available everywhere, and a catalog is small. The list of low stock scans, too: with an index on the levels, updates
+/// of stock rows could no longer be HOT, which would cost every order.
 ///
 /// # Errors
-/// See [`ListError`]; a list that does not [scan](ProductFilter::may_scan) is never too long.
+/// See [`ListError`]; a list that does not [scan](ProductFilter::may_scan) never times out.
 pub async fn products(pool: &PgPool, filter: &ProductFilter, page: Page) -> Result<Vec<Product>, ListError> {
     let texts = [&filter.search, &filter.category];
     if texts.into_iter().flatten().any(|text| text.contains('\0')) {
-        // PostgreSQL keeps no NUL, so nothing can match; asking it would be an error.
+        // PostgreSQL stores no NUL character, so nothing can match, and the query would be an error.
         return Ok(Vec::new());
     }
     let mut query = QueryBuilder::<Postgres>::new(SELECT);
@@ -58,7 +58,7 @@ pub async fn products(pool: &PgPool, filter: &ProductFilter, page: Page) -> Resu
     Ok(query.build_query_as().fetch_all(pool).await?)
 }
 
-/// Reads what these SKUs are called and cost; those that do not exist are left out.
+/// Reads the names and prices of these SKUs; unknown SKUs are left out.
 pub(crate) async fn catalog_entries(
     conn: &mut PgConnection,
     skus: &[&str],
@@ -82,16 +82,16 @@ pub(crate) async fn read(conn: &mut PgConnection, product_id: Uuid) -> Result<Op
     query.build_query_as().fetch_optional(conn).await
 }
 
-/// Whether there is any product.
+/// Whether there is at least one product.
 pub(crate) async fn any_product(pool: &PgPool) -> Result<bool, sqlx::Error> {
     sqlx::query_scalar("select exists (select 1 from shop.product)").fetch_one(pool).await
 }
 
-/// Reads a product's ledger, newest first, up to `limit` entries older than `before`; `None` when there is no such
-/// product.
+/// Reads up to `limit` entries of a product's ledger that are older than `before`, newest first; `None` if the product
+/// does not exist.
 ///
 /// # Errors
-/// When the database refuses or is away.
+/// When the database refuses or can't be reached.
 pub async fn ledger(
     pool: &PgPool,
     product_id: Uuid,

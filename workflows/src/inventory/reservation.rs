@@ -1,4 +1,4 @@
-//! Reservations: the types.
+//! Types of reservations.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::{levels::Shortage, low_stock::LowStock, movement::MovementKind};
 
-/// What one order wants to hold, summed per SKU.
+/// The quantities that one order wants to reserve, summed per SKU.
 #[derive(Debug)]
 pub(crate) struct ReservationRequest {
     pub(crate) order_id: Uuid,
@@ -25,12 +25,12 @@ impl ReservationRequest {
     }
 }
 
-/// What came of a batch of requests.
+/// The results of a batch of requests.
 #[derive(Debug)]
 pub(crate) struct Reservations {
-    /// In the order of the requests: reserved, or what is short.
+    /// For each request, in their order: reserved, or the SKUs that are short.
     pub(crate) results: Vec<Result<(), Vec<Shortage>>>,
-    /// The products whose stock fell to its threshold by this.
+    /// The products whose stock fell to its threshold by these reservations.
     pub(crate) low: Vec<LowStock>,
 }
 
@@ -38,14 +38,14 @@ pub(crate) struct Reservations {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr)]
 #[strum(serialize_all = "lowercase")]
 pub(crate) enum ReservationEnd {
-    /// The goods stay and can be ordered by others.
+    /// The stock is available for other orders again.
     Released,
-    /// The goods have left.
+    /// The stock was shipped.
     Consumed,
 }
 
 impl ReservationEnd {
-    /// The stored name of the state that the reservation is in afterwards.
+    /// The stored name of the reservation's new state.
     pub(crate) fn state(self) -> &'static str {
         self.into()
     }

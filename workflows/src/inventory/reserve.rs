@@ -1,4 +1,4 @@
-//! What orders hold: reserved all or nothing, given back or shipped, for many orders at once.
+//! Reserves, releases and ships the stock of many orders at once.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,8 +15,8 @@ use super::{
 };
 use crate::support::outbox::{self, NewEvent};
 
-/// Reserves for each order all that it wants, or nothing; the results are in the order of the requests, the earlier
-/// served first. Five statements, however many orders.
+/// Reserves for each order all quantities, or nothing. The results have the order of the requests; earlier requests are
+/// served first. It takes five statements, whatever the number of orders.
 pub(crate) async fn reserve(
     conn: &mut PgConnection,
     actor: &str,
@@ -48,8 +48,8 @@ pub(crate) async fn reserve(
     Ok(Reservations { low: low.collect(), results })
 }
 
-/// Ends what these orders still hold; those that hold nothing are left alone, so that repeating it changes nothing.
-/// At most six statements, however many orders.
+/// Ends the reservations that these orders still hold. Orders without any are left alone, so that a repeated call
+/// changes nothing. It takes at most six statements, whatever the number of orders.
 pub(crate) async fn end_reservations(
     conn: &mut PgConnection,
     actor: &str,
@@ -81,7 +81,7 @@ pub(crate) async fn end_reservations(
     write::append_movements(conn, kind, actor, None, &movements(&ended, on_hand_sign, -1)).await?;
     let mut events = match end {
         ReservationEnd::Released => order_events("inventory.released", &ended),
-        // That goods have left is told of the order.
+        // The events of the order tell that it was shipped.
         ReservationEnd::Consumed => Vec::new(),
     };
     events.extend(updates(&levels, kind));
@@ -105,7 +105,7 @@ fn movements(held: &[HeldRow], on_hand_sign: i64, reserved_sign: i64) -> Vec<Mov
         .collect()
 }
 
-/// One event an order, with all its SKUs.
+/// One event for each order, with all its SKUs.
 fn order_events(routing_key: &'static str, held: &[HeldRow]) -> Vec<NewEvent> {
     let mut by_order: BTreeMap<Uuid, Vec<serde_json::Value>> = BTreeMap::new();
     for HeldRow { order_id, sku, quantity } in held {
@@ -119,7 +119,7 @@ fn order_events(routing_key: &'static str, held: &[HeldRow]) -> Vec<NewEvent> {
         .collect()
 }
 
-/// One event a SKU, however many orders of the batch changed it.
+/// One event for each SKU, however many orders of the batch changed it.
 fn updates(levels: &Levels, kind: MovementKind) -> impl Iterator<Item = NewEvent> {
     levels.changed().map(move |(sku, level)| stock_events::updated(sku, level, kind.name(), None))
 }

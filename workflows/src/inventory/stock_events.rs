@@ -1,11 +1,11 @@
-//! The events that tell of stock.
+//! The events about stock.
 
 use serde_json::json;
 
 use super::levels::Level;
 use crate::support::outbox::NewEvent;
 
-/// Tells of new levels.
+/// The event that a stock level has changed.
 pub(crate) fn updated(sku: &str, level: Level, cause: &str, reason: Option<&str>) -> NewEvent {
     let payload = json!({
         "sku": sku,
@@ -19,7 +19,7 @@ pub(crate) fn updated(sku: &str, level: Level, cause: &str, reason: Option<&str>
     NewEvent::new("inventory.updated", &sku, &payload)
 }
 
-/// Tells that the threshold was crossed downwards.
+/// The event that the available stock has fallen to its threshold.
 pub(crate) fn low(sku: &str, level: Level) -> NewEvent {
     let payload = json!({
         "sku": sku,

@@ -1,4 +1,4 @@
-//! Writes products, stock, its ledger and reservations: many rows in one statement.
+//! Writes products, stock, ledger and reservations: many rows in one statement.
 
 use std::collections::HashSet;
 
@@ -51,8 +51,8 @@ pub(crate) async fn insert_stock(conn: &mut PgConnection, new: &[&NewProduct]) -
     Ok(())
 }
 
-/// Reads and locks these products, in SKU order; SKUs that do not exist are left out. Both rows are locked, because a
-/// row that is only joined would be read as it was before the wait for the lock.
+/// Reads and locks these products, in SKU order; unknown SKUs are left out. Both rows of a product are locked, because
+/// a row that is only joined would be read as it was before the wait for the lock.
 pub(crate) async fn lock_products(
     conn: &mut PgConnection,
     skus: &[&str],
@@ -91,7 +91,8 @@ pub(crate) async fn update_details(
     Ok(())
 }
 
-/// The version of a product is its stock's, so that row is written whatever has changed.
+/// Writes thresholds. It writes the stock row of every changed product, whatever has changed, because the product's
+/// version is there.
 pub(crate) async fn update_thresholds(
     conn: &mut PgConnection,
     changes: &[(&Current, Details<'_>)],
@@ -109,7 +110,7 @@ pub(crate) async fn update_thresholds(
     Ok(())
 }
 
-/// Reads and locks the levels of these SKUs, in SKU order; SKUs that do not exist are left out.
+/// Reads and locks the levels of these SKUs, in SKU order; unknown SKUs are left out.
 pub(crate) async fn lock_levels(conn: &mut PgConnection, skus: &[&str]) -> Result<Levels, sqlx::Error> {
     let rows: Vec<(String, i64, i64, i64)> = sqlx::query_as(
         "select sku, on_hand, reserved, low_stock_threshold from shop.stock
@@ -140,7 +141,7 @@ pub(crate) async fn lock_level(
     }))
 }
 
-/// Writes levels that are locked.
+/// Writes the levels of locked stock.
 pub(crate) async fn update_levels(
     conn: &mut PgConnection,
     levels: &[(&str, Level)],
@@ -162,7 +163,7 @@ pub(crate) async fn update_levels(
     Ok(())
 }
 
-/// Enters movements that have kind, actor and reason in common.
+/// Appends movements that have kind, actor and reason in common to the ledger.
 pub(crate) async fn append_movements(
     conn: &mut PgConnection,
     kind: MovementKind,
@@ -224,7 +225,8 @@ pub(crate) async fn held_skus(
     .await
 }
 
-/// The stock of these reservations is locked, so nobody else ends them meanwhile.
+/// Ends held reservations. The caller holds the lock on their stock, so no other transaction ends them at the same
+/// time.
 pub(crate) async fn end_held(
     conn: &mut PgConnection,
     order_ids: &[Uuid],

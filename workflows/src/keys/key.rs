@@ -1,4 +1,4 @@
-//! An API key, and what one is made of.
+//! API keys, and the data for creating one.
 
 use std::time::Duration;
 
@@ -12,53 +12,53 @@ use crate::support::{validator::Validator, violation::Violation};
 /// The longest name of a key.
 pub const MAX_NAME_LEN: usize = 64;
 
-/// The longest life that a key can be given; one without an end has none.
+/// The longest lifetime of a key that expires.
 pub const MAX_LIFETIME: Duration = Duration::from_hours(24 * 365 * 10);
 
-/// A key to be made.
+/// The data of a key to create.
 #[derive(Clone, Debug)]
 pub struct NewKey {
-    /// Who is to hold it: letters, digits, `.`, `_` and `-`.
+    /// The holder's name: letters, digits, `.`, `_` and `-`.
     pub name: String,
-    /// What it may do.
+    /// The role of the key.
     pub role: KeyRole,
-    /// How long it lives; for ever when it has no end.
+    /// The lifetime; `None` for a key that never expires.
     pub life: Option<Duration>,
 }
 
-/// A key, without its secret.
+/// An API key, without its secret.
 #[derive(Clone, Debug, PartialEq, Eq, FromRow)]
 pub struct Key {
-    /// Its public part.
+    /// The public part of the key.
     pub key_id: String,
-    /// Who holds it.
+    /// The holder's name.
     pub name: String,
-    /// What it may do.
+    /// The role of the key.
     pub role: KeyRole,
-    /// When it was made.
+    /// When the key was created.
     pub created_at: DateTime<Utc>,
-    /// When it ends by itself, if it does.
+    /// When the key expires, if it does.
     pub expires_at: Option<DateTime<Utc>>,
-    /// When it was revoked, if it was.
+    /// When the key was revoked, if it was.
     pub revoked_at: Option<DateTime<Utc>>,
     /// When it was last used, to about a minute.
     pub last_used_at: Option<DateTime<Utc>>,
-    /// Whether it could be used when it was read.
+    /// Whether the key was neither expired nor revoked when it was read.
     pub is_usable: bool,
 }
 
-/// A key that may be used now.
+/// A key that is neither expired nor revoked.
 #[derive(Clone, Debug)]
 pub struct UsableKey {
-    /// Its public part.
+    /// The public part of the key.
     pub key_id: String,
-    /// Who holds it.
+    /// The holder's name.
     pub name: String,
-    /// What it may do.
+    /// The role of the key.
     pub role: KeyRole,
-    /// The SHA-256 of its secret, for `Token::fits`.
+    /// The SHA-256 of the secret, for `Token::fits`.
     pub secret_hash: Vec<u8>,
-    /// How long it may still be used; without an end when it has none.
+    /// The time until the key expires; `None` if it never does.
     pub left: Option<Duration>,
 }
 
@@ -81,7 +81,7 @@ impl NewKey {
 }
 
 impl Key {
-    /// As the audit shows it.
+    /// The audit's JSON of a key.
     pub(crate) fn audit_json(&self) -> serde_json::Value {
         json!({
             "name": self.name, "role": self.role.name(), "expires_at": self.expires_at, "revoked_at": self.revoked_at,

@@ -1,4 +1,4 @@
-//! Reads keys.
+//! Reads API keys.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use super::{
 /// Reads a key that is neither revoked nor expired.
 ///
 /// # Errors
-/// When the database refuses or is away.
+/// When the database refuses or can't be reached.
 pub async fn find(pool: &PgPool, key_id: &str) -> Result<Option<UsableKey>, sqlx::Error> {
     let row: Option<UsableRow> = sqlx::query_as(
         "select key_id, name, role, secret_hash, extract(epoch from expires_at - now())::float8 as left_s
@@ -41,10 +41,10 @@ struct UsableRow {
     left_s: Option<f64>,
 }
 
-/// Lists all keys, the newest first. There are few: people make them.
+/// Lists all keys, newest first. It has no pages: people create keys by hand, so there are few.
 ///
 /// # Errors
-/// When the database refuses or is away.
+/// When the database refuses or can't be reached.
 pub async fn list(pool: &PgPool) -> Result<Vec<Key>, sqlx::Error> {
     sqlx::query_as(
         "select key_id, name, role, created_at, expires_at, revoked_at, last_used_at,
@@ -55,10 +55,10 @@ pub async fn list(pool: &PgPool) -> Result<Vec<Key>, sqlx::Error> {
     .await
 }
 
-/// Whether any key can be used.
+/// Whether there is a key that is neither expired nor revoked.
 ///
 /// # Errors
-/// When the database refuses or is away.
+/// When the database refuses or can't be reached.
 pub async fn is_any_usable(pool: &PgPool) -> Result<bool, sqlx::Error> {
     sqlx::query_scalar(
         "select exists (select from shop.api_key

@@ -1,10 +1,10 @@
-//! What a key may do.
+//! The roles of API keys.
 
 use strum::{VariantArray, VariantNames};
 
 use crate::support::text_column::text_column;
 
-/// What a key may do; each role includes those before it.
+/// The role of a key; each role includes those before it.
 #[derive(
     Clone,
     Copy,
@@ -22,24 +22,24 @@ use crate::support::text_column::text_column;
 )]
 #[strum(serialize_all = "lowercase", parse_err_ty = String, parse_err_fn = unknown_role)]
 pub enum KeyRole {
-    /// Look at everything but the audit.
+    /// Read everything but the audit.
     Read,
-    /// Change the shop: orders, products, stock, notifications.
+    /// Also change the shop: orders, products, stock, notifications.
     Write,
-    /// Repair: workflows, dead jobs, queues, the audit.
+    /// Also operate it: workflows, dead jobs, queues, the audit.
     Operate,
 }
 
 impl KeyRole {
-    /// All of them, the least first.
+    /// All roles, the weakest first.
     pub const ALL: &[Self] = <Self as VariantArray>::VARIANTS;
 
-    /// The name as it is stored and written on the command line.
+    /// The name that is stored and given on the command line.
     pub fn name(self) -> &'static str {
         self.into()
     }
 
-    /// Whether whoever has this role may do what needs `needed`.
+    /// Whether this role may do what needs the role `needed`.
     pub fn includes(self, needed: Self) -> bool {
         self >= needed
     }

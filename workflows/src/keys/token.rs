@@ -1,4 +1,4 @@
-//! What a caller presents.
+//! The token that a caller presents.
 
 use std::fmt;
 
@@ -9,8 +9,8 @@ const PREFIX: &str = "sgl";
 const ID_DIGITS: usize = 16;
 const SECRET_DIGITS: usize = 64;
 
-/// A key as its holder has it: `sgl_<id>_<secret>`, the id 16 and the secret 64 hexadecimal digits. [`fmt::Debug`] and
-/// [`fmt::Display`] show no more than the id.
+/// The text of a key: `sgl_<id>_<secret>`, the id 16 and the secret 64 hexadecimal digits. [`fmt::Debug`] and
+/// [`fmt::Display`] show only the id.
 #[derive(Clone)]
 pub struct Token {
     key_id: String,
@@ -18,7 +18,7 @@ pub struct Token {
 }
 
 impl Token {
-    /// A new one, from the operating system's randomness.
+    /// Generates a token from the operating system's random numbers.
     pub(crate) fn generate() -> Self {
         Self {
             key_id: digits(rand::random::<[u8; ID_DIGITS / 2]>()),
@@ -26,7 +26,7 @@ impl Token {
         }
     }
 
-    /// Reads what a caller presents; `None` when it is no key of ours.
+    /// Parses a token; `None` if it does not have the form of our keys.
     pub fn parse(text: &str) -> Option<Self> {
         let mut parts = text.split('_');
         let (prefix, key_id, secret) = (parts.next()?, parts.next()?, parts.next()?);
@@ -40,12 +40,12 @@ impl Token {
         is_ours.then(|| Self { key_id: key_id.into(), secret: secret.into() })
     }
 
-    /// The public part, by which the key is looked up.
+    /// The public part, which finds the key.
     pub fn key_id(&self) -> &str {
         &self.key_id
     }
 
-    /// The whole of it, for its holder's eyes.
+    /// The whole token, to be shown to its holder.
     pub fn expose(&self) -> String {
         format!("{PREFIX}_{}_{}", self.key_id, self.secret)
     }
@@ -55,7 +55,7 @@ impl Token {
         Sha256::digest(&self.secret).into()
     }
 
-    /// Whether this is the key whose secret has this SHA-256; how long it takes does not tell how much of it fits.
+    /// Whether the secret has this SHA-256, compared in constant time.
     pub fn fits(&self, secret_hash: &[u8]) -> bool {
         self.hash().as_slice().ct_eq(secret_hash).into()
     }

@@ -1,4 +1,4 @@
-//! Stores, locks and revokes keys.
+//! Stores, locks and revokes API keys.
 
 use sqlx::{PgConnection, PgPool};
 
@@ -7,10 +7,10 @@ use super::{
     token::Token,
 };
 
-/// Notes that a key was used, unless that was noted within the last minute.
+/// Records the time of a key's last use, unless one within the last minute is recorded.
 ///
 /// # Errors
-/// When the database refuses or is away.
+/// When the database refuses or can't be reached.
 pub async fn note_use(pool: &PgPool, key_id: &str) -> Result<(), sqlx::Error> {
     sqlx::query(
         "update shop.api_key set last_used_at = now()

@@ -1,4 +1,4 @@
-//! What is stored of an attempt that did not send its mail, for programs: the details of the attempt in the saga's history.
+//! The details of an attempt that did not send its mail, as JSON for programs; the saga's history stores them.
 //!
 //! ```json
 //! {"code": "mail-refused", "smtp": {"stage": "rcpt", "code": 550, "text": "no such mailbox"}}

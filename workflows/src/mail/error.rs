@@ -14,7 +14,7 @@ pub struct SmtpReply {
 }
 
 impl SmtpReply {
-    /// Keeps what can be stored and shown: one line without control characters, of a length that a reply has.
+    /// Makes a reply that can be stored and shown: one line without control characters, of bounded length.
     pub(crate) fn new(code: u16, text: &str) -> Self {
         const LONGEST: usize = 512;
         let text = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(LONGEST).collect();
@@ -28,102 +28,102 @@ impl std::fmt::Display for SmtpReply {
     }
 }
 
-/// The part of the exchange with a mail server that a reply ended.
+/// The stage of the SMTP exchange to which a reply belongs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SmtpStage {
-    /// Connecting, greeting, encrypting, logging in.
+    /// The connection: greeting, encryption, log-in.
     Connect,
-    /// `MAIL`: the sender.
+    /// `MAIL`, which names the sender.
     Mail,
-    /// `RCPT`: the recipients.
+    /// `RCPT`, which names the recipient.
     Rcpt,
-    /// `DATA`: the leave to send the content.
+    /// `DATA`, which asks to send the content.
     Data,
-    /// The content, and the server's word for it.
+    /// The end of the content, with which the server takes the mail.
     Content,
 }
 
-/// A mailer could not be made.
+/// A mailer could not be created.
 #[derive(Debug, thiserror::Error)]
 pub enum MailerError {
-    /// The sender's address is wrong.
+    /// The sender's address is malformed.
     #[error("`{0}` is no sender, such as `Shop <shop@example.com>` (before the `@` in ASCII)")]
     From(String),
-    /// The server's URL is wrong. It is not repeated, because it may hold a password.
+    /// The server's URL is malformed. The error does not repeat it, because it may contain a password.
     #[error("the SMTP URL is wrong (as in `smtp://host:25` or `smtps://user:password@host`): {0}")]
     Url(String),
-    /// The directory for mail files can't be made.
+    /// The directory for mail files can't be created.
     #[error("the directory `{0}` for mails can't be made")]
     Directory(PathBuf, #[source] std::io::Error),
 }
 
-/// The code of a mail that was held back.
+/// The code of a mail that was not attempted because the breaker was open.
 pub(crate) const BREAKER_OPEN: &str = "mail-breaker-open";
 
-/// A mail was not sent, or it is not known whether it was.
+/// A mail was not sent, or it is unknown whether it was.
 #[derive(Debug, thiserror::Error)]
 pub enum MailError {
-    /// The mail server has failed lately; nothing was attempted.
+    /// The breaker is open, because the mail server failed recently; nothing was attempted.
     #[error("the mail server has failed too often; waiting before the next try")]
     BreakerOpen {
-        /// When to ask again; spread, so that not all who wait come in the moment of the next probe.
+        /// When to try again; it varies at random, so that waiting mails don't all come when the next probe is due.
         retry_after: Duration,
     },
-    /// The mail server has failed lately, and this mail was the one to find out that it still does; it does not count as
-    /// an attempt of the mail.
+    /// This mail was the probe of a breaker that is not closed, and failed. It does not count as an attempt of the
+    /// mail.
     #[error("the mail server still fails: {}", failure.sentence())]
     ProbeFailed {
-        /// When to ask again; spread.
+        /// When to try again; it varies at random.
         retry_after: Duration,
-        /// What did not work.
+        /// The probe's error.
         failure: Box<MailError>,
     },
-    /// The server takes no mail now, whichever it is: it goes down, has too many connections, does not take our log-in,
-    /// our address or our sender.
+    /// The server rejects all mails now: it shuts down, has too many connections, or rejects our log-in, address or
+    /// sender.
     #[error("the mail server takes none of our mails: {reply}")]
     ServerRejects {
-        /// When it said so.
+        /// The stage that it rejected.
         stage: SmtpStage,
-        /// What it said.
+        /// The server's reply.
         reply: SmtpReply,
     },
-    /// It did not work this time: the server is away, slow or busy.
+    /// A temporary failure: the server can't be reached, is slow or busy.
     #[error("{what}")]
     Temporary {
-        /// What did not work.
+        /// What failed.
         what: String,
-        /// Why, if something else told.
+        /// The cause, if there is one.
         #[source]
         source: Option<Box<dyn std::error::Error + Send + Sync>>,
     },
-    /// The server does not take this mail now, but perhaps later.
+    /// The server rejects this mail now, but may accept it later.
     #[error("the mail server did not take the mail for now: {reply}")]
     RecipientDeferred {
-        /// When it said so.
+        /// The stage that it rejected.
         stage: SmtpStage,
-        /// What it said.
+        /// The server's reply.
         reply: SmtpReply,
     },
-    /// The server does not want this mail, and will not later.
+    /// The server rejects this mail for good.
     #[error("the mail server refused the mail: {reply}")]
     RecipientRejected {
-        /// When it said so.
+        /// The stage that it rejected.
         stage: SmtpStage,
-        /// What it said.
+        /// The server's reply.
         reply: SmtpReply,
     },
-    /// It can't be written as a mail: an address or a header is wrong.
+    /// No valid message can be written: an address or a header is malformed.
     #[error("it can't be written as a mail")]
     Unsendable {
-        /// Why.
+        /// The cause.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
 }
 
 impl MailError {
-    /// Whether the same mail may be taken later.
+    /// Whether the same mail may be accepted later.
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::BreakerOpen { .. }
@@ -135,7 +135,7 @@ impl MailError {
         }
     }
 
-    /// Whether it is about this one mail: others may be taken meanwhile.
+    /// Whether the error concerns this mail only, so that other mails may be accepted in the meantime.
     pub fn concerns_one_mail(&self) -> bool {
         match self {
             Self::RecipientDeferred { .. } | Self::RecipientRejected { .. } | Self::Unsendable { .. } => true,
@@ -159,7 +159,7 @@ impl MailError {
         }
     }
 
-    /// What the server replied, and when, if a reply is the error.
+    /// The server's reply and its stage, if a reply is the error.
     pub fn reply(&self) -> Option<(SmtpStage, &SmtpReply)> {
         match self {
             Self::ServerRejects { stage, reply }

@@ -1,4 +1,4 @@
-//! Keeps mails as files that people can read.
+//! Writes mails as files that people can read.
 
 use std::{
     io,
@@ -24,7 +24,7 @@ impl Files {
         Ok(Self { directory })
     }
 
-    /// Writes the mail whole or not at all; the same mail again replaces its file.
+    /// Writes the file in one piece or not at all; the same mail again replaces its file.
     pub(crate) async fn send(&self, mail: &Mail, message: &Message) -> Result<SmtpReply, MailError> {
         let path = self.directory.join(file_name(mail));
         let written = {
@@ -40,7 +40,7 @@ impl Files {
     }
 }
 
-/// When, to whom, and which: `20260131T120000.123Z_a@example.com_0190….eml`.
+/// The name of a mail's file, from its time, recipient and id: `20260131T120000.123Z_a@example.com_0190….eml`.
 fn file_name(mail: &Mail) -> String {
     let plain = |text: &str, keep: &str, max: usize| -> String {
         text.chars().filter(|c| c.is_ascii_alphanumeric() || keep.contains(*c)).take(max).collect()
@@ -54,7 +54,8 @@ fn file_name(mail: &Mail) -> String {
     )
 }
 
-/// Not synced to the disk: a dead process loses nothing, and a dead machine only what stood in for real mails.
+/// Does not sync to the disk: a killed process loses no file, and a crash of the machine loses only stand-ins for real
+/// mails.
 fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let temporary = path.with_extension("eml.part");
     std::fs::write(&temporary, bytes)?;

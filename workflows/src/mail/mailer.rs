@@ -1,4 +1,4 @@
-//! Sends mail: over SMTP, or into files where there is no mail server. A circuit breaker stands before both.
+//! The mailer: sends over SMTP, or writes files where there is no mail server, behind a circuit breaker.
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
@@ -14,7 +14,7 @@ use super::{
 };
 use crate::support::email;
 
-/// Sends mail. Cheap to clone; all clones share connections and breaker.
+/// Sends mail. Cheap to clone; all clones share the connections and the breaker.
 #[derive(Clone)]
 pub struct Mailer {
     inner: Arc<Inner>,
@@ -32,24 +32,25 @@ enum Transport {
     Files(Files),
 }
 
-/// Longer than a mail takes, shorter than the two minutes of the step's attempt, so that the breaker hears of it.
+/// Longer than a mail takes, and shorter than the step's time-out of two minutes, so that the breaker learns of the
+/// failure.
 const TIMEOUT: Duration = Duration::from_secs(100);
 
 impl Mailer {
-    /// Sends through a mail server, over connections that are kept; must be called within a tokio runtime.
+    /// Sends through a mail server, over pooled connections. Must be called within a tokio runtime.
     ///
-    /// The URL is `smtp://host:port` for plain text, `smtp://…?tls=required` for STARTTLS or nothing,
-    /// `smtp://…?tls=opportunistic` for STARTTLS where the server has it, and `smtps://…` for TLS from the first byte.
-    /// `user:password@` before the host logs in, both percent-encoded. A path is the name to greet with. Anything else in
-    /// the URL is refused.
+    /// The URL is `smtp://host:port` for plain text, `smtp://…?tls=required` for mandatory STARTTLS,
+    /// `smtp://…?tls=opportunistic` for STARTTLS if the server offers it, and `smtps://…` for TLS from the first byte.
+    /// `user:password@` before the host logs in; both are percent-encoded. A path is the client's name in the greeting.
+    /// Anything else in the URL is an error.
     ///
     /// # Errors
-    /// When the URL or the sender is wrong. The server is not asked yet.
+    /// When the URL or the sender is malformed. This does not connect to the server.
     pub fn smtp(url: &str, from: &str) -> Result<Self, MailerError> {
         Self::smtp_with(url, from, &SmtpSettings::default())
     }
 
-    /// As [`Mailer::smtp`], with settings that a URL does not have.
+    /// As [`Mailer::smtp`], with settings that the URL can't express.
     ///
     /// # Errors
     /// As [`Mailer::smtp`].
@@ -62,10 +63,10 @@ impl Mailer {
         Ok(Self::new(from, Transport::Smtp(smtp)))
     }
 
-    /// Writes mails as files, `.eml`, into a directory; for where there is no mail server.
+    /// Writes mails as `.eml` files into a directory, where there is no mail server.
     ///
     /// # Errors
-    /// When the directory can't be made, or the sender is wrong.
+    /// When the directory can't be created, or the sender is malformed.
     pub fn files(directory: impl Into<PathBuf>, from: &str) -> Result<Self, MailerError> {
         Ok(Self::new(sender(from)?, Transport::Files(Files::new(directory.into())?)))
     }
@@ -75,12 +76,12 @@ impl Mailer {
         Self { inner: Arc::new(Inner { from, transport, breaker, timeout: TIMEOUT }) }
     }
 
-    /// Sets the breaker that stands before the mail server; to be called before the mailer is cloned.
+    /// Sets the breaker of the mail server; must be called before the mailer is cloned.
     pub fn with_breaker(self, breaker: Breaker) -> Self {
         self.rebuilt(|inner| inner.breaker = breaker)
     }
 
-    /// Sets how long one mail may take before it counts as failed; to be called before the mailer is cloned.
+    /// Sets how long one mail may take until it counts as failed; must be called before the mailer is cloned.
     pub fn with_timeout(self, timeout: Duration) -> Self {
         self.rebuilt(|inner| inner.timeout = timeout)
     }
@@ -99,8 +100,8 @@ impl Mailer {
         self.inner.breaker.state()
     }
 
-    /// A throttle for the queue that mails wait in: as long as the breaker holds them back, they are better left there
-    /// than claimed, each only to be snoozed, again and again. One at a time is let through to try.
+    /// A throttle for the queue of mails. While the breaker is open, mails stay in the queue; claimed, each of them
+    /// would only be snoozed again and again. When a probe is due, the throttle allows one mail.
     pub fn throttle(&self) -> Throttle {
         let breaker = self.inner.breaker.clone();
         Arc::new(move || match breaker.permission() {
@@ -124,8 +125,7 @@ impl Mailer {
     /// See [`MailError`].
     ///
     /// # Cancel safety
-    /// Dropped early, the mail may have been sent; the breaker counts it as a failure, and the connection is not used
-    /// again.
+    /// A dropped call may have sent the mail. The breaker counts it as a failure, and the connection is closed.
     pub async fn send(&self, mail: &Mail) -> Result<SmtpReply, MailError> {
         let answer = self.attempt(mail).await;
         let outcome = answer.as_ref().map_or_else(MailError::code, |_| "sent");
@@ -136,7 +136,7 @@ impl Mailer {
 
     async fn attempt(&self, mail: &Mail) -> Result<SmtpReply, MailError> {
         let inner = &*self.inner;
-        // Before the breaker is asked: what can't be written says nothing about the server.
+        // Before the breaker: a message that can't be written says nothing about the server.
         let message = match &inner.transport {
             Transport::Smtp(_) => message::write(mail, &inner.from)?,
             Transport::Files(_) => message::write_readable(mail, &inner.from)?,
@@ -144,7 +144,7 @@ impl Mailer {
         let admitted = inner.breaker.try_acquire();
         let permit = admitted.map_err(|open| MailError::BreakerOpen { retry_after: open.retry_delay() })?;
         let answer = match &inner.transport {
-            // The exchange is a large future; a worker has many steps at once, few of which get here.
+            // Boxed because the exchange is a large future, and a worker has many steps at once, few of which get here.
             Transport::Smtp(smtp) => Box::pin(smtp.send(&message, inner.timeout)).await,
             Transport::Files(files) => files.send(mail, &message).await,
         };
@@ -152,10 +152,10 @@ impl Mailer {
             Err(error) if !error.concerns_one_mail() => {
                 let is_probe = permit.is_probe();
                 permit.failed();
-                // It was chosen to try, and what it met is no fault of its own.
+                // The mail was chosen as the probe; the failure is not its own.
                 Err(if is_probe { inner.probe_failed(error) } else { error })
             }
-            // A server that says no to one mail is well.
+            // A server that rejects a single mail works.
             answer => {
                 permit.succeeded();
                 answer
@@ -164,7 +164,7 @@ impl Mailer {
     }
 }
 
-/// Reads the sender, and writes its domain in ASCII. Its local part has to be ASCII, because every mail has it.
+/// Parses the sender and writes its domain in ASCII. The local part has to be ASCII, because every mail contains it.
 fn sender(from: &str) -> Result<Mailbox, MailerError> {
     let wrong = || MailerError::From(from.into());
     let Mailbox { name, email } = from.parse().map_err(|_| wrong())?;
@@ -183,7 +183,7 @@ impl Inner {
 
 impl std::fmt::Debug for Mailer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        // Never the transport: it holds the password.
+        // Without the transport, which contains the password.
         f.debug_struct("Mailer")
             .field("kind", &self.kind())
             .field("state", &self.state())

@@ -1,4 +1,4 @@
-//! Writes a mail as a message (RFC 5322).
+//! Writes a mail as an Internet message (RFC 5322).
 
 use chrono::{DateTime, Utc};
 use lettre::{
@@ -12,24 +12,25 @@ use lettre::{
 use super::error::MailError;
 use crate::support::email::bare_address;
 
-/// A mail to be sent.
+/// A mail to send.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mail {
     /// The recipient's address.
     pub to: String,
-    /// One line.
+    /// The subject: one line.
     pub subject: String,
-    /// The text.
+    /// The body as text.
     pub text: String,
-    /// The same as HTML, if there is one.
+    /// The body as HTML, if there is one.
     pub html: Option<String>,
-    /// With its angle brackets; the same in every attempt, so that a mail that arrives twice is known as one.
+    /// The `Message-ID` with its angle brackets. It is the same in every attempt, so that a mail that arrives twice can
+    /// be recognised.
     pub message_id: String,
-    /// When it was written; its date.
+    /// When the mail was written, for its `Date`.
     pub at: DateTime<Utc>,
 }
 
-/// Says that no person wrote it (RFC 3834), so that nobody's absence note answers it.
+/// The header `Auto-Submitted` (RFC 3834): a program wrote this mail, so absence notes must not answer it.
 #[derive(Clone)]
 struct AutoSubmitted;
 
@@ -47,15 +48,15 @@ impl Header for AutoSubmitted {
     }
 }
 
-/// Writes it for a mail server: whatever is not ASCII is encoded.
+/// Writes the message for a mail server: everything that is not ASCII is encoded.
 pub(crate) fn write(mail: &Mail, from: &Mailbox) -> Result<Message, MailError> {
     build(mail, from, |text| Body::new(text.to_owned()))
 }
 
-/// Writes it for people who read the file.
+/// Writes the message for people who read the file.
 pub(crate) fn write_readable(mail: &Mail, from: &Mailbox) -> Result<Message, MailError> {
     build(mail, from, |text| {
-        // Eight bits take no long lines.
+        // 8bit content must have short lines.
         Body::new_with_encoding(text.to_owned(), ContentTransferEncoding::EightBit)
             .or_else(|text| Body::new_with_encoding(text, ContentTransferEncoding::QuotedPrintable))
             .unwrap_or_else(Body::new)
@@ -84,8 +85,9 @@ fn build(mail: &Mail, from: &Mailbox, body: impl Fn(&str) -> Body) -> Result<Mes
     message.map_err(|error| unsendable(error.into()))
 }
 
-/// Writes every line end as `\n`, which is sent as CRLF. A carriage return on its own must not be sent (RFC 5321, 2.3.8):
-/// strict servers refuse it, and others take it for the end of a line, which ends a mail where its author wants.
+/// Writes every line end as `\n`, which is sent as CRLF. A lone carriage return must not be sent (RFC 5321, 2.3.8):
+/// strict servers reject it, and others take it for the end of a line, so the author of a text could end the mail
+/// early.
 fn with_one_kind_of_line_end(text: &str) -> String {
     text.replace("\r\n", "\n").replace('\r', "\n")
 }

@@ -1,8 +1,8 @@
-//! What the shop measures, by name.
+//! The metrics of the shop.
 
 use metrics::{Unit, describe_counter};
 
-/// Tells the recorder what the shop's metrics mean; once, after it was installed.
+/// Describes the shop's metrics to the recorder; called once, after the recorder is installed.
 pub fn describe_metrics() {
     describe_counter!(
         "sagaline_mails_total",

@@ -1,9 +1,10 @@
-//! Sends mail through a server, over connections that are kept.
+//! Sends mail through a server, over pooled connections.
 //!
-//! The exchange is led here, command by command, for two reasons. What an answer means depends on when it comes: a no to
-//! the greeting or the sender is about us, a no to the recipient or the content is about one mail. And a connection that
-//! was left in the middle of a mail would answer the next mail with the replies of the one before, and that mail could be
-//! taken for sent: so a connection is given back only by a mail that came to its end.
+//! This module leads the SMTP exchange itself, command by command, for two reasons. First, the meaning of a reply
+//! depends on its stage: a rejection of the greeting or the sender concerns all our mails, a rejection of the recipient
+//! or the content concerns one mail. Second, a connection that was left in the middle of a mail would give the replies
+//! for that mail to the next one, which could then pass for sent. So a connection returns to the pool only after a
+//! complete exchange.
 
 mod exchange;
 
@@ -33,7 +34,7 @@ impl Smtp {
         Ok(Self { server: Server::parse(url).map_err(MailerError::Url)?, settings: *settings, pool })
     }
 
-    /// What an operator should hear about how mails are going to leave.
+    /// Warnings for the operator about insecure or useless settings.
     pub(crate) fn warnings(&self, from: &Mailbox) -> Vec<&'static str> {
         let mut warnings = Vec::new();
         if self.server.may_log_in_in_the_clear() {
@@ -63,7 +64,7 @@ impl Smtp {
         answer
     }
 
-    /// A connection on which the sender of a mail has been accepted.
+    /// A connection on which the server has accepted the sender of this mail.
     async fn ready(
         &self,
         envelope: &Envelope,
@@ -73,7 +74,8 @@ impl Smtp {
         if let Some(mut pooled) = self.pool.take() {
             match exchange::mail_from(&mut pooled, envelope, bytes, timeouts).await {
                 Ok(()) => return Ok(pooled),
-                // The server may have closed it while it was idle, and the others then too. No mail has been handed over.
+                // The server may have closed this connection and the others while they were idle. No mail has been
+                // handed over yet.
                 Err(error) if error.concerns_one_mail() => return Err(error),
                 Err(_) => self.pool.clear(),
             }

@@ -1,4 +1,4 @@
-//! "There is little left of a product", or of several.
+//! "Stock of a product is low", or of several.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -9,34 +9,34 @@ use crate::support::{
     validator::Validator,
 };
 
-/// The most products that one letter lists.
+/// The most products that one mail lists.
 pub(crate) const MAX_LISTED_PRODUCTS: usize = 50;
 
 const MORE: NumberBounds = NumberBounds { name: "more", min: 0, max: 1_000_000 };
 
-/// "There is little left of a product", or of several that became few together.
+/// "Stock of a product is low", or of several whose stock fell together.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LowStockAlert {
-    /// Of what; 1 to 50.
+    /// The products; 1 to 50.
     #[schemars(length(min = 1, max = 50))]
     pub products: Vec<LowProduct>,
-    /// Of how many more, which are not listed.
+    /// How many more products are low that are not listed.
     #[serde(default)]
     #[schemars(range(min = MORE.min, max = MORE.max))]
     pub more: i64,
 }
 
-/// A product of which there is little left.
+/// A product with low stock.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LowProduct {
-    /// What.
+    /// The product's SKU.
     #[schemars(length(min = SKU.min, max = SKU.max))]
     pub sku: String,
     /// How many can still be ordered.
     pub available: i64,
-    /// At or under this many it is told.
+    /// Stock is low at this many available or fewer.
     pub threshold: i64,
 }
 

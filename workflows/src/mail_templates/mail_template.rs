@@ -1,4 +1,4 @@
-//! What every mail has.
+//! What all mail templates have in common.
 
 use askama::Template;
 use schemars::JsonSchema;
@@ -12,22 +12,22 @@ use crate::{
     },
 };
 
-/// The variables of a template, which are a mail once they are put into it.
+/// The variables of a mail template.
 pub(crate) trait MailTemplate: Serialize + DeserializeOwned + JsonSchema {
-    /// The template's name, kebab-case; it stays the same over releases.
+    /// The template's name, in kebab-case; it never changes once it is released.
     const NAME: &'static str;
-    /// What it is for, one sentence.
+    /// The purpose of the template, in one sentence.
     const DESCRIPTION: &'static str;
 
-    /// The subject: one line, if the variables are.
+    /// The subject; one line, if the variables are.
     fn subject(&self) -> String;
-    /// The template in text.
+    /// The body as text.
     fn text(&self) -> impl Template;
-    /// The template in HTML.
+    /// The body as HTML.
     fn html<'a>(&'a self, subject: &'a str) -> impl Template + 'a;
-    /// Notes what is wrong with the variables; pointers are relative to them.
+    /// Checks the variables; pointers are relative to them.
     fn check(&self, validator: &mut Validator);
-    /// Variables to show how it is used.
+    /// Example variables.
     fn example() -> Self;
 }
 
@@ -61,7 +61,7 @@ macro_rules! mail_template {
 }
 pub(super) use mail_template;
 
-/// Writes a mail.
+/// Renders a mail.
 pub(crate) fn render<T: MailTemplate>(to: &str, mail: &T) -> DeliverNotification {
     let subject = mail.subject();
     let text = rendered(&mail.text());
@@ -75,17 +75,17 @@ fn rendered(template: &impl Template) -> String {
         .expect("the templates insert strings and numbers, and writing those to a string can't fail")
 }
 
-/// One line of what an order is about.
+/// One item of an order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MailItem {
-    /// What.
+    /// The product's SKU.
     #[schemars(length(min = SKU.min, max = SKU.max))]
     pub sku: String,
-    /// What it is called.
+    /// The product's name.
     #[schemars(length(min = PRODUCT_NAME.min, max = PRODUCT_NAME.max))]
     pub name: String,
-    /// How many.
+    /// The number of pieces.
     #[schemars(range(min = QUANTITY.min, max = QUANTITY.max))]
     pub quantity: i64,
 }

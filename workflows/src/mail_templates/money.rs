@@ -1,11 +1,11 @@
-//! Amounts, written for people.
+//! Amounts of money in mails.
 
 use crate::support::currency::decimals;
 
-/// What most currencies have: for one that an old price is in and that is none any more.
+/// What most currencies have, for old prices in a currency that has been abolished.
 const DEFAULT_DECIMALS: u32 = 2;
 
-/// Writes an amount for people, with the decimals of its currency.
+/// Writes an amount with the decimals of its currency.
 pub(crate) fn money(minor: i64, currency: &str) -> String {
     let decimals = decimals(currency).unwrap_or(DEFAULT_DECIMALS);
     if decimals == 0 {

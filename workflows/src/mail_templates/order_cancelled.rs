@@ -17,15 +17,15 @@ use crate::support::{
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct OrderCancelled {
-    /// The order.
+    /// The order's id.
     pub order_id: Uuid,
-    /// ISO 4217.
+    /// The currency's ISO 4217 code.
     #[schemars(regex(pattern = "^[A-Z]{3}$"))]
     pub currency: String,
-    /// What it costs, in minor units of the currency.
+    /// The order's total, in minor units of the currency.
     #[schemars(range(min = AMOUNT.min))]
     pub total: i64,
-    /// Why, in one line.
+    /// Why the order was cancelled, in one line.
     #[schemars(length(max = STATUS_REASON.max))]
     pub reason: String,
 }

@@ -17,15 +17,15 @@ use crate::support::{
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct OrderConfirmed {
-    /// The order.
+    /// The order's id.
     pub order_id: Uuid,
-    /// ISO 4217.
+    /// The currency's ISO 4217 code.
     #[schemars(regex(pattern = "^[A-Z]{3}$"))]
     pub currency: String,
-    /// What it costs, in minor units of the currency.
+    /// The order's total, in minor units of the currency.
     #[schemars(range(min = AMOUNT.min))]
     pub total: i64,
-    /// What was ordered; 1 to 100.
+    /// The ordered items; 1 to 100.
     #[schemars(length(min = 1, max = MAX_ORDER_LINES))]
     pub items: Vec<MailItem>,
 }

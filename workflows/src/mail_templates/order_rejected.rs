@@ -17,33 +17,33 @@ use crate::support::{
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct OrderRejected {
-    /// The order.
+    /// The order's id.
     pub order_id: Uuid,
-    /// ISO 4217.
+    /// The currency's ISO 4217 code.
     #[schemars(regex(pattern = "^[A-Z]{3}$"))]
     pub currency: String,
-    /// What it costs, in minor units of the currency.
+    /// The order's total, in minor units of the currency.
     #[schemars(range(min = AMOUNT.min))]
     pub total: i64,
-    /// Why, in one line; told when no line is short.
+    /// Why the order was rejected, in one line; the mail contains it if no item is short.
     #[schemars(length(max = STATUS_REASON.max))]
     pub reason: String,
-    /// Of what there was too little.
+    /// The items that are short.
     #[serde(default)]
     #[schemars(length(max = MAX_ORDER_LINES))]
     pub short: Vec<ShortLine>,
 }
 
-/// A line of an order of which there was too little.
+/// An item of an order with too little stock.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ShortLine {
-    /// What.
+    /// The product's SKU.
     #[schemars(length(min = SKU.min, max = SKU.max))]
     pub sku: String,
     /// How many were ordered.
     pub requested: i64,
-    /// How many there were.
+    /// How many were available.
     pub available: i64,
 }
 

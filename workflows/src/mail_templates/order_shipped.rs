@@ -11,9 +11,9 @@ use crate::support::validator::Validator;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct OrderShipped {
-    /// The order.
+    /// The order's id.
     pub order_id: Uuid,
-    /// What is in it; 1 to 100.
+    /// The shipped items; 1 to 100.
     #[schemars(length(min = 1, max = 100))]
     pub items: Vec<MailItem>,
 }

@@ -1,4 +1,4 @@
-//! The mails that the shop itself writes.
+//! The mails that the shop's sagas send.
 
 use uuid::Uuid;
 
@@ -72,7 +72,7 @@ pub(crate) fn shipped(order: &Order) -> DeliverNotification {
     render(&order.customer_email, &OrderShipped { order_id: order.order_id, items: items.collect() })
 }
 
-/// "There is little left of a product", or of several, to whoever runs the shop.
+/// "Stock of a product is low", or of several, to an administrator.
 pub(crate) fn low_stock(to: &str, low: &[LowStock]) -> DeliverNotification {
     let product = |LowStock { sku, available, threshold }: &LowStock| LowProduct {
         sku: sku.clone(),

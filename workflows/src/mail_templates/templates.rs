@@ -1,4 +1,4 @@
-//! The letters by their names: for whoever sends one over the API.
+//! The mail templates by their names, for the API.
 
 use schemars::{JsonSchema, schema_for};
 use serde_json::Value;
@@ -16,28 +16,28 @@ use crate::{
     support::{validator::Validator, violation::Violation},
 };
 
-/// A template and what it takes.
+/// A template with its variables.
 #[derive(Clone, Debug)]
 pub struct TemplateDescription {
-    /// Its name.
+    /// The template's name.
     pub name: &'static str,
-    /// What it is for, one sentence.
+    /// The purpose of the template, in one sentence.
     pub description: &'static str,
     /// The JSON schema of its variables.
     pub variables: Value,
-    /// Variables to show how it is used.
+    /// Example variables.
     pub example: Value,
-    /// What becomes of the example.
+    /// The subject of the example.
     pub subject: String,
 }
 
-/// A mail can't be written.
+/// A mail could not be rendered.
 #[derive(Debug, thiserror::Error)]
 pub enum RenderError {
     /// No template has this name.
     #[error("there is no template `{0}`; there are: {known}", known = names().join(", "))]
     Unknown(String),
-    /// The variables are wrong; pointers are relative to the request that has them as `variables`.
+    /// The variables are invalid; pointers are relative to the request that has them as `variables`.
     #[error("the variables are wrong")]
     Invalid(Vec<Violation>),
 }
@@ -47,7 +47,7 @@ pub fn templates() -> Vec<TemplateDescription> {
     ALL.iter().map(|entry| (entry.describe)()).collect()
 }
 
-/// Writes a mail to `to`; what is wrong with the address is not looked at.
+/// Renders a mail to `to`. The address is not checked.
 ///
 /// # Errors
 /// See [`RenderError`].
@@ -86,7 +86,7 @@ fn describe<T: MailTemplate + JsonSchema>() -> TemplateDescription {
         description: T::DESCRIPTION,
         variables: schema_for!(T).into(),
         subject: example.subject(),
-        // Strings, numbers and lists of them: writing them can't fail.
+        // Strings, numbers and lists of them: serializing them can't fail.
         example: serde_json::to_value(&example).unwrap_or_default(),
     }
 }
@@ -154,7 +154,7 @@ mod tests {
         assert!(met >= 8, "only {met} texts could be poisoned");
     }
 
-    /// Puts the text wherever one may stand, and says how often.
+    /// Replaces every free text by this one, and returns how many there were.
     fn poison(value: &mut Value, text: &str) -> usize {
         match value {
             Value::Object(fields) => fields

@@ -9,71 +9,71 @@ use uuid::Uuid;
 use super::status::NotificationStatus;
 use crate::mail::AttemptDetails;
 
-/// A message, and how its delivery goes.
+/// A notification and the progress of its delivery.
 #[derive(Clone, Debug, Serialize)]
 pub struct Notification {
-    /// Its id.
+    /// The notification's id.
     pub notification_id: Uuid,
     /// The recipient's address.
     pub to: String,
-    /// Its subject.
+    /// The subject.
     pub subject: String,
-    /// Its text.
+    /// The body as text.
     pub text: String,
-    /// The same as HTML, if there is one.
+    /// The body as HTML, if there is one.
     pub html: Option<String>,
-    /// Where it is.
+    /// The status of the delivery.
     pub status: NotificationStatus,
     /// The latest attempts to send it, up to a hundred, oldest first.
     pub attempts: Vec<DeliveryAttempt>,
     /// The saga that delivers it.
     pub workflow_id: Uuid,
-    /// Its `Message-ID`, once it is sent; the same in every attempt.
+    /// The `Message-ID`, once the message is sent; it is the same in every attempt.
     pub message_id: Option<String>,
-    /// When it was written.
+    /// When the notification was accepted.
     pub created_at: DateTime<Utc>,
-    /// When its status changed last.
+    /// When the status last changed.
     pub updated_at: DateTime<Utc>,
 }
 
 /// One attempt to send a message.
 #[derive(Clone, Debug, Serialize)]
 pub struct DeliveryAttempt {
-    /// Counted from one; again from one when an operator has retried it.
+    /// The number of the attempt; it starts again at 1 when an operator retries the delivery.
     pub attempt: u32,
-    /// What it came to.
+    /// The outcome of the attempt.
     pub outcome: HistoryOutcome,
-    /// When it began.
+    /// When the attempt started.
     pub started_at: DateTime<Utc>,
-    /// How long it took.
+    /// How long the attempt took, in milliseconds.
     pub duration_ms: i64,
-    /// What the mail server said, its code first, if it said something.
+    /// The mail server's reply, its code first, if there was one.
     pub reply: Option<String>,
-    /// What went wrong, outermost first.
+    /// The error and its causes, outermost first.
     pub error: Vec<String>,
 }
 
-/// A message in a list: without its text and its attempts.
+/// A notification in a list: without its bodies and attempts.
 #[derive(Clone, Debug, Serialize, FromRow)]
 pub struct NotificationSummary {
-    /// Its id.
+    /// The notification's id.
     pub notification_id: Uuid,
     /// The recipient's address.
     #[sqlx(rename = "recipient")]
     pub to: String,
-    /// Its subject.
+    /// The subject.
     pub subject: String,
-    /// Where it is.
+    /// The status of the delivery.
     pub status: NotificationStatus,
-    /// Its `Message-ID`, once it is sent.
+    /// The `Message-ID`, once the message is sent.
     pub message_id: Option<String>,
-    /// When it was written.
+    /// When the notification was accepted.
     pub created_at: DateTime<Utc>,
-    /// When its status changed last.
+    /// When the status last changed.
     pub updated_at: DateTime<Utc>,
 }
 
-/// None where nothing was attempted: the breaker held the mail back.
+/// `None` if nothing was attempted, because the breaker was open.
 pub(super) fn attempt(entry: HistoryEntry) -> Option<DeliveryAttempt> {
     let HistoryEntry { attempt, outcome, started_at, duration_ms, output, error, details, .. } = entry;
     let details = details.as_ref().and_then(AttemptDetails::read);

@@ -13,13 +13,13 @@ use super::{
 };
 use crate::support::bounded_list::{self, ListError};
 
-/// So many attempts are given with a message.
+/// The most attempts that are returned with a notification.
 pub const MAX_ATTEMPTS_SHOWN: u32 = 100;
 
-/// Reads one message with its latest attempts.
+/// Reads one notification with its latest attempts.
 ///
 /// # Errors
-/// When the database refuses or is away.
+/// When the database refuses or can't be reached.
 pub async fn get(engine: &Engine, notification_id: Uuid) -> Result<Option<Notification>, sqlx::Error> {
     let Some(row) = read(engine.pool(), notification_id).await? else {
         return Ok(None);
@@ -42,10 +42,11 @@ pub async fn get(engine: &Engine, notification_id: Uuid) -> Result<Option<Notifi
     }))
 }
 
-/// Lists the messages in a status, newest first by their ids.
+/// Lists the notifications in a status, newest first by their ids.
 ///
-/// It walks the primary key from its end, so that a rare status in a long history takes long; an index would cost every
-/// delivery, whose updates could no longer stay on their page. Failed ones are found faster among the dead jobs.
+/// It scans the primary key from its end, so a rare status in a long history takes long. An index on the status would
+/// slow down every delivery, because its updates could no longer be HOT. Failed notifications are found faster among
+/// the dead jobs.
 ///
 /// # Errors
 /// See [`ListError`].
@@ -66,10 +67,11 @@ pub async fn list(
     bounded_list::read(pool, query).await
 }
 
-/// Reads where every message is, and its `Message-ID` once it is sent: for counting in a test or a bench, not for pages.
+/// Reads the status of every notification, and its `Message-ID` once it is sent. It is for tests and benches, which
+/// count them; it has no pages.
 ///
 /// # Errors
-/// When the database refuses or is away.
+/// When the database refuses or can't be reached.
 pub async fn statuses(pool: &PgPool) -> Result<Vec<(NotificationStatus, Option<String>)>, sqlx::Error> {
     let rows: Vec<(String, Option<String>)> =
         sqlx::query_as("select status, message_id from shop.notification").fetch_all(pool).await?;

@@ -6,7 +6,7 @@ use strum::VariantArray;
 
 use crate::support::text_column::text_column;
 
-/// Where a message is.
+/// The status of a notification's delivery.
 #[derive(
     Clone,
     Copy,
@@ -26,18 +26,18 @@ use crate::support::text_column::text_column;
 pub enum NotificationStatus {
     /// It waits to be sent.
     Pending,
-    /// It is being sent, or waits to be tried again.
+    /// It is being sent, or waits for the next attempt.
     Sending,
-    /// The mail server took it.
+    /// The mail server accepted it.
     Sent,
-    /// It could not be sent; an operator can try again.
+    /// It could not be sent; an operator can retry it.
     Failed,
-    /// It was called off before it was sent.
+    /// It was cancelled before it was sent.
     Cancelled,
 }
 
 impl NotificationStatus {
-    /// All of them.
+    /// All statuses, in the order of their declaration.
     pub const ALL: &[Self] = Self::VARIANTS;
 
     /// The stored name.

@@ -1,4 +1,4 @@
-//! Writes messages: many rows in one statement.
+//! Writes notifications: many rows in one statement.
 
 use std::collections::HashMap;
 
@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::status::NotificationStatus;
 use crate::support::outbox::NewEvent;
 
-/// A message to be stored as pending.
+/// A notification to be stored as pending.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct NewNotification<'a> {
     pub(crate) notification_id: Uuid,
@@ -22,7 +22,7 @@ pub(crate) struct NewNotification<'a> {
     pub(crate) html: Option<&'a str>,
 }
 
-/// Stores messages, and says when each was written.
+/// Stores notifications, and returns when each was accepted.
 pub(crate) async fn insert(
     conn: &mut PgConnection,
     new: &[NewNotification<'_>],
@@ -44,23 +44,23 @@ pub(crate) async fn insert(
     Ok(rows.into_iter().collect())
 }
 
-/// How far a message has come.
+/// A new status of a notification.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Progress<'a> {
     pub(crate) notification_id: Uuid,
     pub(crate) status: NotificationStatus,
-    /// What was sent, and what the server answered.
+    /// The `Message-ID` and the server's reply, once the message is sent.
     pub(crate) sent: Option<(&'a str, &'a str)>,
 }
 
 impl Progress<'static> {
-    /// The notification of a saga has come to a status.
+    /// The notification of this saga has this status now.
     pub(crate) fn to(saga_id: SagaId, status: NotificationStatus) -> Self {
         Self { notification_id: saga_id.0, status, sent: None }
     }
 }
 
-/// A message that was moved.
+/// A notification whose status has changed.
 #[derive(Clone, Debug, FromRow)]
 pub(crate) struct ChangedNotification {
     pub(crate) notification_id: Uuid,
@@ -71,7 +71,7 @@ pub(crate) struct ChangedNotification {
 }
 
 impl ChangedNotification {
-    /// Tells of an end, if it is one.
+    /// The event of a final status; `None` for the others.
     pub(crate) fn event(&self) -> Option<NewEvent> {
         let routing_key = match self.status {
             NotificationStatus::Sent => "notification.sent",
@@ -91,7 +91,7 @@ impl ChangedNotification {
     }
 }
 
-/// Records how far messages have come.
+/// Writes new statuses.
 pub(crate) async fn record_progress(
     conn: &mut PgConnection,
     progress: &[Progress<'_>],

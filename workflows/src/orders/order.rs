@@ -1,4 +1,4 @@
-//! Orders as they are shown, and which to list.
+//! Orders as they are shown, and filters for listing them.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -7,82 +7,82 @@ use uuid::Uuid;
 
 use super::status::OrderStatus;
 
-/// An order with its lines and its life.
+/// An order with its items and its timeline.
 #[derive(Clone, Debug, Serialize, FromRow)]
 pub struct Order {
-    /// Its id.
+    /// The order's id.
     pub order_id: Uuid,
-    /// Who ordered.
+    /// The customer's id.
     pub customer_id: Uuid,
-    /// Where mails about it go.
+    /// The address for mails about the order.
     pub customer_email: String,
-    /// Where it is in its life.
+    /// The status of the order.
     pub status: OrderStatus,
-    /// Why it is there, where there is a why.
+    /// The reason for the status, if there is one.
     pub status_reason: Option<String>,
-    /// ISO 4217.
+    /// The currency's ISO 4217 code.
     pub currency: String,
-    /// The sum of its lines, in minor units of the currency.
+    /// The sum of the items, in minor units of the currency.
     pub total: i64,
-    /// Its lines, as they were ordered.
+    /// The items, in the order in which they were given.
     #[sqlx(json)]
     pub items: Vec<OrderLine>,
-    /// Every status it had, oldest first.
+    /// Every status that the order has had, oldest first.
     #[sqlx(json)]
     pub timeline: Vec<TimelineEntry>,
-    /// The saga that places it.
+    /// The saga that places the order.
     pub workflow_id: Uuid,
-    /// Grows with every change.
+    /// The version; it grows with every change.
     pub version: i64,
-    /// When it was accepted.
+    /// When the order was accepted.
     pub created_at: DateTime<Utc>,
-    /// When it changed last.
+    /// When the order last changed.
     pub updated_at: DateTime<Utc>,
 }
 
-/// One line of an order, with name and price as they were then.
+/// One item of an order, with the name and price at the time of the order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OrderLine {
-    /// What was ordered.
+    /// The product's SKU.
     pub sku: String,
-    /// What it was called.
+    /// The product's name.
     pub name: String,
-    /// How many.
+    /// The number of pieces.
     pub quantity: i64,
-    /// What one cost, in minor units.
+    /// The price of one piece, in minor units.
     pub unit_price: i64,
-    /// What all of them cost, in minor units.
+    /// The price of all pieces, in minor units.
     pub line_total: i64,
 }
 
-/// One status that an order had.
+/// One status that an order has had.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TimelineEntry {
     /// The status.
     pub status: OrderStatus,
-    /// Since when.
+    /// When the order got this status.
     pub at: DateTime<Utc>,
-    /// Who, or which saga, brought it there.
+    /// The person or saga that changed the status.
     pub actor: String,
-    /// Why, where there is a why.
+    /// The reason for the change, if there is one.
     pub reason: Option<String>,
 }
 
-/// Which orders to list; every field narrows.
+/// Which orders to list; all given conditions have to hold.
 #[derive(Clone, Debug, Default)]
 pub struct OrderFilter {
-    /// In this status.
+    /// The order has this status.
     pub status: Option<OrderStatus>,
-    /// Of this customer.
+    /// The order is of this customer.
     pub customer_id: Option<Uuid>,
-    /// Accepted after this.
+    /// The order was accepted after this time.
     pub created_after: Option<DateTime<Utc>>,
-    /// Accepted before this.
+    /// The order was accepted before this time.
     pub created_before: Option<DateTime<Utc>>,
 }
 
 impl OrderFilter {
-    /// Whether many orders may have to be looked at before a page is full.
+    /// Whether the list may have to scan many orders before a page is full.
     pub fn may_scan(&self) -> bool {
         self.status.is_some() || self.created_after.is_some() || self.created_before.is_some()
     }

@@ -1,4 +1,4 @@
-//! Prices an order by what its products cost now: pure.
+//! Prices orders with the current prices of their products: pure functions.
 
 use std::collections::HashMap;
 
@@ -13,7 +13,7 @@ pub(crate) struct PricedOrder {
     pub(crate) lines: Vec<PricedLine>,
 }
 
-/// One line of it.
+/// One item of a priced order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct PricedLine {
     pub(crate) sku: String,
@@ -22,8 +22,8 @@ pub(crate) struct PricedLine {
     pub(crate) unit_price: i64,
 }
 
-/// Prices an order, or tells everything that stands in the way: SKUs that do not exist, more than one currency, a sum
-/// beyond what 64 bits hold.
+/// Prices an order, or returns everything that prevents it: unknown SKUs, more than one currency, a sum that does not
+/// fit into 64 bits.
 pub(crate) fn price(
     items: &[OrderItem],
     catalog_entries: &HashMap<&str, &CatalogEntry>,

@@ -10,18 +10,18 @@ use crate::support::bounded_list::{self, ListError};
 /// Reads one order.
 ///
 /// # Errors
-/// When the database refuses or is away.
+/// When the database refuses or can't be reached.
 pub async fn get(pool: &PgPool, order_id: Uuid) -> Result<Option<Order>, sqlx::Error> {
     read(&mut *pool.acquire().await?, order_id).await
 }
 
 /// Lists orders, newest first by their ids.
 ///
-/// A time has an index. A rare status without one walks the primary key from its end, and may be given up: an index would
-/// cost every change of every order.
+/// There is an index on the time. A rare status without a time scans the primary key from its end, and may time out: an
+/// index on the status would slow down every change of every order.
 ///
 /// # Errors
-/// See [`ListError`]; a list that does not [scan](OrderFilter::may_scan) is never too long.
+/// See [`ListError`]; a list that does not [scan](OrderFilter::may_scan) never times out.
 pub async fn list(pool: &PgPool, filter: &OrderFilter, page: Page) -> Result<Vec<Order>, ListError> {
     let mut query = QueryBuilder::<Postgres>::new(SELECT);
     query.push(" where true");
@@ -53,7 +53,7 @@ pub(crate) async fn read(conn: &mut PgConnection, order_id: Uuid) -> Result<Opti
     query.build_query_as().fetch_optional(conn).await
 }
 
-/// Lines and timeline come in the same round trip, as JSON.
+/// Items and timeline come in the same round trip, as JSON.
 const SELECT: &str = "select o.order_id, o.customer_id, o.customer_email, o.status, o.status_reason, o.currency, o.total,
             o.workflow_id, o.version, o.created_at, o.updated_at,
             (select coalesce(json_agg(json_build_object('sku', l.sku, 'name', l.name, 'quantity', l.quantity,

@@ -1,4 +1,4 @@
-//! The statuses of an order and the moves between them.
+//! The statuses of an order, and the changes between them.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -6,7 +6,7 @@ use strum::VariantArray;
 
 use crate::support::text_column::text_column;
 
-/// Where an order is in its life.
+/// The status of an order.
 #[derive(
     Clone,
     Copy,
@@ -25,26 +25,26 @@ use crate::support::text_column::text_column;
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case", parse_err_ty = String, parse_err_fn = unknown_status)]
 pub enum OrderStatus {
-    /// It is accepted and being placed.
+    /// Accepted; the order is being placed.
     Pending,
-    /// Its stock is held; it will be delivered.
+    /// Its stock is reserved, and it will be delivered.
     Confirmed,
-    /// Somebody is packing it.
+    /// It is being packed.
     Processing,
-    /// It has left; its stock with it.
+    /// It has left the warehouse, and its stock is consumed.
     Shipped,
     /// It has arrived.
     Delivered,
-    /// It could not be placed; nothing is held.
+    /// It could not be placed; no stock is reserved.
     Rejected,
     /// It is being cancelled.
     Cancelling,
-    /// It was cancelled; nothing is held.
+    /// It was cancelled; no stock is reserved.
     Cancelled,
 }
 
 impl OrderStatus {
-    /// All of them.
+    /// All statuses, in the order of their declaration.
     pub const ALL: &[Self] = Self::VARIANTS;
 
     /// The stored name.
@@ -52,7 +52,7 @@ impl OrderStatus {
         self.into()
     }
 
-    /// Every status that can come next.
+    /// The statuses that can follow.
     pub fn next(self) -> &'static [Self] {
         match self {
             Self::Pending => &[Self::Confirmed, Self::Rejected, Self::Cancelling],
@@ -64,7 +64,7 @@ impl OrderStatus {
         }
     }
 
-    /// The statuses that a person can set; the others come about by placing and cancelling.
+    /// The statuses that a person can set. Sagas set the others when they place or cancel an order.
     pub fn next_by_hand(self) -> &'static [Self] {
         match self {
             Self::Confirmed => &[Self::Processing],

@@ -1,4 +1,4 @@
-//! New orders and changes of status, as they are written and as events tell of them.
+//! New orders and changes of status: the rows to write and their events.
 
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
@@ -20,7 +20,7 @@ pub(crate) struct NewOrderRow<'a> {
 }
 
 impl NewOrderRow<'_> {
-    /// Tells that it was created.
+    /// The event that the order was created.
     pub(crate) fn created(&self) -> NewEvent {
         let items: Vec<Value> = self
             .priced
@@ -40,7 +40,7 @@ impl NewOrderRow<'_> {
     }
 }
 
-/// One order's move to a next status.
+/// A change of one order's status.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct OrderStatusChange<'a> {
     pub(crate) order_id: Uuid,
@@ -50,7 +50,7 @@ pub(crate) struct OrderStatusChange<'a> {
     pub(crate) reason: Option<&'a str>,
 }
 
-/// An order that was moved.
+/// An order whose status has changed.
 #[derive(Clone, Debug, FromRow)]
 pub(crate) struct ChangedOrder {
     pub(crate) order_id: Uuid,
@@ -65,7 +65,7 @@ pub(crate) struct ChangedOrder {
 }
 
 impl ChangedOrder {
-    /// Tells of the new status.
+    /// The event of the new status.
     pub(crate) fn event(&self) -> NewEvent {
         let routing_key = match self.status {
             OrderStatus::Confirmed => "order.confirmed",

@@ -10,8 +10,8 @@ use super::{
     status_change::{ChangedOrder, NewOrderRow, OrderStatusChange},
 };
 
-/// Stores orders as pending, with the first entry of their timelines, and says which are new: an id that exists
-/// already is left alone.
+/// Stores orders as pending, with the first entries of their timelines, and returns which are new. An order whose id
+/// exists already is left alone.
 pub(crate) async fn insert_orders(
     conn: &mut PgConnection,
     orders: &[NewOrderRow<'_>],
@@ -50,7 +50,7 @@ pub(crate) async fn insert_orders(
     Ok(placed.into_iter().collect())
 }
 
-/// Stores the lines of new orders.
+/// Stores the items of new orders.
 pub(crate) async fn insert_lines(
     conn: &mut PgConnection,
     orders: &[NewOrderRow<'_>],
@@ -77,8 +77,8 @@ pub(crate) async fn insert_lines(
     Ok(())
 }
 
-/// Moves orders that stand where the move begins, each with its entry in the timeline; others are left alone and not
-/// among the answers.
+/// Changes the statuses of orders and adds the entries of their timelines. Orders that don't have the expected status
+/// are left alone and not returned.
 pub(crate) async fn change_statuses(
     conn: &mut PgConnection,
     moves: &[OrderStatusChange<'_>],
@@ -111,8 +111,7 @@ pub(crate) async fn change_statuses(
     .await
 }
 
-/// Reads and locks these orders, in the order of their ids: where each is, and its version. Those that do not exist are
-/// left out.
+/// Reads and locks these orders, in the order of their ids: the status and version of each. Unknown ids are left out.
 pub(crate) async fn lock_orders(
     conn: &mut PgConnection,
     order_ids: &[Uuid],

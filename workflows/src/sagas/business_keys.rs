@@ -1,27 +1,27 @@
-//! Business keys that the shop makes itself. By them it starts a saga once: whoever used one up for something else would
-//! keep an order from being cancelled, or a customer from being told.
+//! The business keys that the shop makes itself. The key of a saga makes sure that it starts only once, so a caller who
+//! took such a key for something else would prevent the cancel of an order or a mail to a customer.
 
 use serde_json::Value;
 use uuid::Uuid;
 
 use crate::orders::{CANCEL_ORDER, PLACE_ORDER};
 
-/// With the order's id: the mail that it is confirmed.
+/// Followed by the order's id: the mail that the order is confirmed.
 pub(crate) const ORDER_CONFIRMED: &str = "order-confirmed:";
-/// With the order's id: the mail that it is rejected.
+/// Followed by the order's id: the mail that the order is rejected.
 pub(crate) const ORDER_REJECTED: &str = "order-rejected:";
-/// With the order's id: the mail that it is cancelled.
+/// Followed by the order's id: the mail that the order is cancelled.
 pub(crate) const ORDER_CANCELLED: &str = "order-cancelled:";
-/// With the order's id: the mail that it is on its way.
+/// Followed by the order's id: the mail that the order has been shipped.
 pub(crate) const ORDER_SHIPPED: &str = "order-shipped:";
-/// With a dedup key: a mail that somebody sends.
+/// Followed by a dedup key: a mail that a caller sends.
 pub(crate) const SENT: &str = "sent:";
 
 const OF_MAILS: [&str; 5] = [ORDER_CONFIRMED, ORDER_REJECTED, ORDER_CANCELLED, ORDER_SHIPPED, SENT];
 
-/// Says why a saga with this input, which somebody starts by hand, can't have this business key; `None` when it can.
+/// Returns why a person can't start a saga with this business key and input; `None` if it is possible.
 pub fn reserved_key(definition: &str, business_key: &str, input: &Value) -> Option<String> {
-    // Whatever the definition, so that it can be said in a schema.
+    // The same for every definition, so that a JSON schema can say it.
     if let Some(taken) = OF_MAILS.into_iter().find(|start| business_key.starts_with(start)) {
         return Some(format!("keys that begin with `{taken}` are those of the shop's own mails"));
     }

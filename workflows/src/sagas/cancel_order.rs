@@ -1,5 +1,5 @@
-//! Cancels an order that was placed: marks it in the commit that accepts the cancel, gives its stock back, tells the
-//! customer. There is no way back from the first step on.
+//! Cancels an order that was placed: sets its status in the commit that accepts the cancel, releases its stock, and
+//! mails the customer. It never compensates: the first step is the pivot.
 //!
 //! ```text
 //! begin-cancellation ── release-stock ── finish-cancellation
@@ -28,7 +28,7 @@ use crate::{
     },
 };
 
-/// Builds the saga.
+/// Builds the definition.
 pub(crate) fn saga() -> Result<Definition, GraphError> {
     Saga::named(CANCEL_ORDER)
         .entry_pivot(BeginCancellation)
@@ -37,10 +37,10 @@ pub(crate) fn saga() -> Result<Definition, GraphError> {
         .build()
 }
 
-/// Takes the order out of the warehouse's hands, or says that it is too late.
+/// Sets the order to `cancelling`, or refuses because it is too late.
 struct BeginCancellation;
 
-/// The order is being cancelled.
+/// The output of `begin-cancellation`.
 #[derive(Serialize, Deserialize)]
 struct Begun {}
 
@@ -115,10 +115,10 @@ fn change(item: &Item<CancelOrder>, from: OrderStatus, to: OrderStatus) -> Order
     OrderStatusChange { order_id: *order_id, from, to, actor, reason: Some(reason) }
 }
 
-/// Gives back what the order holds.
+/// Releases the stock that the order has reserved.
 struct ReleaseStock;
 
-/// The order holds nothing any more.
+/// The output of `release-stock`.
 #[derive(Serialize, Deserialize)]
 struct Released {}
 
@@ -142,7 +142,7 @@ impl TransactionStep for ReleaseStock {
 /// Closes the order and mails the customer.
 struct FinishCancellation;
 
-/// The order is cancelled.
+/// The output of `finish-cancellation`.
 #[derive(Serialize, Deserialize)]
 struct Finished {}
 

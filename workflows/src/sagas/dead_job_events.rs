@@ -1,11 +1,11 @@
-//! Tells the world, in the commit that parks a saga, that a person is needed.
+//! Appends `workflow.dead` in the transaction that dead-letters a saga.
 
 use engine::{DeadJobObserver, DeadLettered, StepError, Tx};
 use serde_json::json;
 
 use crate::support::outbox::{self, NewEvent};
 
-/// Writes `workflow.dead` events; their key is the workflow's id.
+/// Appends `workflow.dead` events; their key is the workflow's id.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct DeadJobEvents;
 

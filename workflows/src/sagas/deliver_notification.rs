@@ -1,5 +1,5 @@
-//! Delivers one message: stores it in the commit that accepts it, sends it, records that it was sent. A mail can be
-//! called off until its sending begins, and never be unsent; so from there on the saga only goes forward.
+//! Delivers one message: stores it in the commit that accepts it, sends it, and records that it was sent. It can be
+//! cancelled until sending begins; a sent mail can't be undone, so from there the saga only goes forward.
 //!
 //! ```text
 //! store-notification ── begin-delivery ── send-mail ── record-delivery
@@ -29,9 +29,9 @@ use crate::{
     support::{outbox, violation::Violation},
 };
 
-/// How sending is tried unless it is set: for some two hours, because a mailbox can be full and a provider can ask for
-/// patience (greylisting) for longer than the minutes of other calls. An attempt may take two minutes, because a server
-/// that has the whole mail may take its time to say so, and a mail that is given up then comes twice.
+/// The default retries of sending: for about two hours, because a mailbox can be full, and greylisting providers defer
+/// mails for longer than other calls take to recover. An attempt may take two minutes, because a server that has the
+/// whole mail may take long to confirm it, and a mail that is given up then arrives twice.
 pub const SEND_MAIL_RETRY: RetryPolicy = RetryPolicy {
     first_delay: Duration::from_secs(1),
     factor: 3.0,
@@ -40,7 +40,7 @@ pub const SEND_MAIL_RETRY: RetryPolicy = RetryPolicy {
     timeout: Duration::from_mins(2),
 };
 
-/// Builds the saga.
+/// Builds the definition.
 pub(crate) fn saga(mailer: Mailer, send_mail_retry: RetryPolicy) -> Result<Definition, GraphError> {
     let mut saga = Saga::named(DELIVER_NOTIFICATION)
         .queue(QUEUE)
@@ -56,10 +56,10 @@ pub(crate) fn saga(mailer: Mailer, send_mail_retry: RetryPolicy) -> Result<Defin
     Ok(saga)
 }
 
-/// Stores the message; undone by calling it off.
+/// Stores the message. Its undo cancels the notification.
 struct StoreNotification;
 
-/// When the message was stored; the date on the mail.
+/// The output of `store-notification`: when the message was stored, which is the date of the mail.
 #[derive(Serialize, Deserialize)]
 struct Stored {
     at: DateTime<Utc>,
@@ -116,10 +116,10 @@ fn invalid(violations: &[Violation]) -> Failure {
     Failure::new("invalid-notification", message).with(json!({"errors": violations}))
 }
 
-/// Says that the message is on its way: the point of no return.
+/// Records that sending begins. This is the pivot.
 struct BeginDelivery;
 
-/// The message may be sent from now on.
+/// The output of `begin-delivery`.
 #[derive(Serialize, Deserialize)]
 struct Begun {}
 
@@ -141,12 +141,12 @@ impl TransactionStep for BeginDelivery {
     }
 }
 
-/// Hands the message to the mail server, at least once, under one `Message-ID`.
+/// Sends the message through the mail server: at least once, with one `Message-ID`.
 struct SendMail {
     mailer: Mailer,
 }
 
-/// What was sent, and what the server said.
+/// The output of `send-mail`: the `Message-ID` and the server's reply.
 #[derive(Serialize, Deserialize)]
 struct Sent {
     message_id: String,
@@ -186,7 +186,7 @@ impl CallStep for SendMail {
     }
 }
 
-/// The same for every attempt, so that a mail that arrives twice is known as one.
+/// Makes the `Message-ID`, which is the same in every attempt, so that a mail that arrives twice can be recognised.
 fn message_id(saga_id: SagaId) -> String {
     format!("<{saga_id}.{SEND_MAIL}@sagaline>")
 }
@@ -194,7 +194,7 @@ fn message_id(saga_id: SagaId) -> String {
 /// Records that the message was sent.
 struct RecordDelivery;
 
-/// The message is recorded as sent.
+/// The output of `record-delivery`.
 #[derive(Serialize, Deserialize)]
 struct Recorded {}
 

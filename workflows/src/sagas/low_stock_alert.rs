@@ -1,4 +1,4 @@
-//! Alerts those who run the shop of stock that is low.
+//! Alerts administrators of products with low stock.
 
 use engine::NewSaga;
 
@@ -7,8 +7,8 @@ use crate::{
     support::admin_emails::AdminEmails,
 };
 
-/// One mail an address, to be started in the transaction that made the stock low: whatever that changes, it starts
-/// no more mails than there are addresses.
+/// The sagas that mail the administrators, one for each address, to be started in the transaction that made the stock
+/// low. Their number does not depend on the number of products.
 pub(crate) fn low_stock_alerts(admins: &AdminEmails, low: &[LowStock]) -> Vec<NewSaga> {
     if low.is_empty() {
         return Vec::new();

@@ -1,4 +1,4 @@
-//! What the sagas need from outside, and their definitions.
+//! The settings of the sagas, and their definitions.
 
 use std::time::Duration;
 
@@ -7,21 +7,21 @@ use engine::{Definition, GraphError, RetryPolicy};
 use super::{cancel_order, deliver_notification, place_order};
 use crate::{mail::Mailer, support::admin_emails::AdminEmails};
 
-/// What the sagas need from outside.
+/// The settings of the sagas.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// What sends mail.
+    /// The mailer.
     pub mailer: Mailer,
-    /// How long placing an order may take before it is rejected and what it holds is given back.
+    /// How long placing an order may take until it is rejected and its stock is released.
     pub reservation_ttl: Duration,
-    /// How sending a mail is tried.
+    /// The retries of sending a mail.
     pub send_mail_retry: RetryPolicy,
-    /// Who is told when orders make a product's stock fall to its threshold.
+    /// Who gets a mail when orders make a product's stock low.
     pub admin_emails: AdminEmails,
 }
 
 impl Settings {
-    /// The defaults: a quarter of an hour for placing, some two hours for a mail, nobody to alert.
+    /// The defaults: a quarter of an hour for placing an order, about two hours for a mail, and no administrators.
     pub fn new(mailer: Mailer) -> Self {
         Self {
             mailer,
@@ -32,10 +32,10 @@ impl Settings {
     }
 }
 
-/// Builds every saga of the shop, to be registered with an engine.
+/// Builds the definitions of all sagas of the shop, to be registered with an engine.
 ///
 /// # Errors
-/// When a policy of the settings is wrong.
+/// When a retry policy in the settings is invalid.
 pub fn definitions(settings: Settings) -> Result<Vec<Definition>, GraphError> {
     Ok(vec![
         place_order::saga(settings.reservation_ttl, settings.admin_emails)?,

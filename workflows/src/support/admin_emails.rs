@@ -1,14 +1,14 @@
-//! The addresses of those who run the shop.
+//! The mail addresses of the administrators.
 
 use std::{str::FromStr, sync::Arc};
 
 use super::email::is_email;
 
-/// The most addresses: each is a mail that is stored while rows of stock are locked.
+/// The most addresses. Each of them is a mail that is stored while rows of stock are locked.
 const MAX_ADMIN_EMAILS: usize = 20;
 
-/// The addresses of those who run the shop; nobody by default. Every one is an address that the mailer takes, so that
-/// telling them can't fail what it tells of.
+/// The mail addresses of the administrators; none by default. Each is an address that the mailer accepts, so that an
+/// alert can't fail the transaction that causes it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AdminEmails(Arc<[String]>);
 
@@ -22,7 +22,7 @@ impl AdminEmails {
 impl FromStr for AdminEmails {
     type Err = String;
 
-    /// Reads up to 20 addresses that are separated by commas.
+    /// Parses up to 20 addresses, separated by commas.
     fn from_str(text: &str) -> Result<Self, String> {
         let addresses = text.split(',').map(str::trim).filter(|address| !address.is_empty());
         let count = addresses.clone().count();

@@ -1,7 +1,7 @@
-//! What people changed: who, from where, what, why, and how it was before and after.
+//! The audit: who changed what, from where and why, and the state before and after.
 //!
-//! A change is recorded in its own transaction, so that neither is there without the other. What people do to sagas the
-//! engine records itself, see [`Engine::audit`](engine::Engine::audit).
+//! A record is written in the transaction of its change, so that neither exists without the other. The engine records
+//! what operators do to sagas, see [`Engine::audit`](engine::Engine::audit).
 
 mod entry;
 mod read;

@@ -1,4 +1,4 @@
-//! Lists that are bounded in time.
+//! Lists with a time limit.
 
 mod read;
 

@@ -1,4 +1,5 @@
-//! The circuit breakers of all processes, as each of them tells: a display, by which nobody decides.
+//! The circuit breakers of all processes, as each process reports them. They are for display only; no decision depends
+//! on them.
 
 mod read;
 mod report;

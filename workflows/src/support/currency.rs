@@ -1,8 +1,8 @@
-//! The currencies that prices can be in: those of ISO 4217 that have minor units.
+//! The currencies of prices: those of ISO 4217 that have minor units.
 
 use iso_currency::Currency;
 
-/// Says how many decimals amounts in a currency have; `None` when no price can be in it.
+/// Returns the number of decimals of a currency; `None` if prices can't be in it.
 pub(crate) fn decimals(code: &str) -> Option<u32> {
     Currency::from_code(code)?.exponent().map(u32::from)
 }

@@ -1,4 +1,4 @@
-//! Mail addresses as they are accepted, and as they are written for mail servers.
+//! Parses mail addresses, and writes them for mail servers.
 
 use lettre::{Address, message::Mailbox};
 use url::Host;
@@ -11,8 +11,8 @@ pub(crate) fn is_email(text: &str) -> bool {
     bare_address(text).is_some()
 }
 
-/// Reads a bare address that a mail can be written to; none for what only looks like one, such as an address with a name,
-/// a quoted local part, or a host in brackets.
+/// Parses a bare address that mail can be sent to. Addresses with a name, a quoted local part or a host in brackets are
+/// refused.
 pub(crate) fn bare_address(text: &str) -> Option<Address> {
     let mailbox: Mailbox = text.parse().ok()?;
     if mailbox.name.is_some() || mailbox.email.as_ref() as &str != text {
@@ -23,7 +23,7 @@ pub(crate) fn bare_address(text: &str) -> Option<Address> {
         .then_some(address)
 }
 
-/// Writes the domain in ASCII (RFC 5891), as every mail server understands it; the local part stays as it is.
+/// Writes the domain in ASCII (RFC 5891), which every mail server understands; the local part stays as it is.
 pub(crate) fn with_ascii_domain(address: Address) -> Option<Address> {
     if address.domain().is_ascii() {
         return Some(address);

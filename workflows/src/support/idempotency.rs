@@ -1,4 +1,4 @@
-//! Remembers the answers to requests that carry an `Idempotency-Key`, so that the same request gets the same one.
+//! Stores the responses to requests with an `Idempotency-Key`, so that a repeated request gets the same response.
 
 mod read;
 mod request;

@@ -1,4 +1,4 @@
-//! Checks of a live database against what is promised.
+//! Checks the invariants of a live database.
 
 mod read;
 

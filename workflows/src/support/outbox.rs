@@ -1,4 +1,4 @@
-//! The transactional outbox: events are rows of the commit that makes them true.
+//! The transactional outbox: an event is a row that is written in the transaction of its change.
 
 mod write;
 

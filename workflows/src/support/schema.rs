@@ -13,9 +13,9 @@ pub async fn migrate(pool: &PgPool) -> Result<(), MigrateError> {
     migrator().run(pool).await
 }
 
-/// Returns the migrations of the schema `shop`, to be compared with those that a database has.
+/// The migrations of the schema `shop`, for a comparison with those that a database has.
 ///
-/// The list of applied migrations is in the schema itself, because two migrators on one list refuse each other's
+/// The list of applied migrations is in the schema itself, because two migrators that share a list refuse each other's
 /// entries.
 pub fn migrator() -> Migrator {
     let mut migrator = sqlx_macros::migrate!("../migrations/shop");

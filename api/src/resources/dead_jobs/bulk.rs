@@ -1,4 +1,4 @@
-//! Which dead jobs a request acts on, and how far it goes.
+//! The selection and the limits of a bulk action on dead jobs.
 
 use engine::{BulkLimits, DeadJobFilter, DiscardMode};
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Which dead jobs to list.
+//! The query of the lists of dead jobs.
 
 use engine::DeadJobFilter;
 use utoipa::IntoParams;

@@ -1,4 +1,4 @@
-//! The answer of what acts on one dead job: its workflow.
+//! The response to an action on one dead job: its workflow.
 
 use engine::SagaId;
 use http::StatusCode;

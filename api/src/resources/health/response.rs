@@ -1,4 +1,4 @@
-//! The answers to health checks.
+//! The responses to health checks.
 
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};

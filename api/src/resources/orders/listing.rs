@@ -1,4 +1,4 @@
-//! What the lists of orders have in common: the range, and a page.
+//! What the lists of orders have in common: the time range and the page.
 
 use shop::orders::{self, OrderFilter};
 use utoipa::IntoParams;

@@ -1,4 +1,4 @@
-//! A consumer of the log, and the lease to publish to it.
+//! A consumer of the log, and the lease for publishing to it.
 
 use std::str::FromStr;
 
@@ -6,41 +6,41 @@ use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 use sqlx_macros::FromRow;
 
-/// The right to publish to one target, for as long as its lease is renewed.
+/// The right to publish to one consumer, while its lease is renewed.
 #[derive(Clone, Debug, PartialEq, Eq, FromRow)]
 pub struct ConsumerLease {
-    /// The target's name.
+    /// The consumer's name.
     pub name: String,
-    /// The fence: what is done under an older epoch changes nothing.
+    /// The fence: writes with an older epoch change nothing.
     pub epoch: i64,
-    /// The last event that the target has confirmed.
+    /// The last event that the consumer has confirmed.
     pub last_event_id: i64,
-    /// The event after which the target began to be filled.
+    /// The event after which the current series starts.
     pub started_after: i64,
-    /// When it began, in milliseconds since 1970.
+    /// The start of the current series, in milliseconds since 1970.
     pub series: i64,
-    /// The series before this one, if the target has confirmed anything in it.
+    /// The series before this one, if the consumer has confirmed an event of it.
     pub previous_series: Option<i64>,
-    /// The last event that the target has confirmed in that one.
+    /// The last event that the consumer has confirmed in the previous series.
     pub previous_event_id: Option<i64>,
 }
 
-/// A registered target.
+/// A registered consumer.
 #[derive(Clone, Debug, PartialEq, Eq, FromRow)]
 pub struct Consumer {
-    /// Its name.
+    /// The consumer's name.
     pub name: String,
     /// The last event that it has confirmed.
     pub last_event_id: i64,
-    /// Whether a process publishes to it now.
+    /// Whether a process holds the lease now.
     pub claimed: bool,
-    /// When it was first heard of.
+    /// When it was registered.
     pub registered_at: DateTime<Utc>,
     /// When its position last changed.
     pub updated_at: DateTime<Utc>,
 }
 
-/// How far a target is, and in which series.
+/// The position of a consumer, and its series.
 #[derive(Debug, FromRow)]
 pub(crate) struct ConsumerPosition {
     pub(crate) last_event_id: i64,
@@ -48,18 +48,18 @@ pub(crate) struct ConsumerPosition {
 }
 
 impl ConsumerPosition {
-    /// As the audit shows it.
+    /// The audit's JSON of a position.
     pub(crate) fn audit_json(&self) -> Value {
         json!({"last_event_id": self.last_event_id, "series": self.series})
     }
 }
 
-/// Where a replay begins.
+/// The start of a replay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Replay {
-    /// With this event.
+    /// The event with this id.
     From(i64),
-    /// With the first event of this time or later.
+    /// The first event at this time or later.
     Since(DateTime<Utc>),
 }
 

@@ -1,4 +1,4 @@
-//! Registers consumers, and records how far each has confirmed events.
+//! Registers consumers, leases them, and stores the positions that they have confirmed.
 
 use std::time::Duration;
 
@@ -9,10 +9,10 @@ use uuid::Uuid;
 use super::consumer::{ConsumerLease, ConsumerPosition, Replay};
 use crate::events::timeout::STATEMENT_TIMEOUT;
 
-/// Makes a target known, which begins before the oldest event that is kept. From now on events wait for it.
+/// Registers a consumer, which starts at the oldest event that is kept. From now on pruning waits for it.
 ///
 /// # Errors
-/// When the database refuses or is away.
+/// When the database refuses or can't be reached.
 pub async fn register(pool: &PgPool, name: &str) -> Result<(), sqlx::Error> {
     let query = sqlx::query(
         "insert into shop.event_consumer (name, last_event_id, started_after)
@@ -26,11 +26,11 @@ pub async fn register(pool: &PgPool, name: &str) -> Result<(), sqlx::Error> {
     Ok(())
 }
 
-/// Takes the right to publish to a target, or renews it; `None` while another process has it, or when the target is not
-/// registered. `holder` is a fresh id of the asking process.
+/// Takes or renews the lease for publishing to a consumer; `None` if another process holds it or the consumer is not
+/// registered. `holder` is an id that the calling process made for itself.
 ///
 /// # Errors
-/// When the database refuses or is away.
+/// When the database refuses or can't be reached.
 pub async fn claim(
     pool: &PgPool,
     name: &str,
@@ -50,11 +50,11 @@ pub async fn claim(
     with_timeout(pool, STATEMENT_TIMEOUT, async |conn| query.fetch_optional(&mut **conn).await).await
 }
 
-/// Notes that the target has confirmed everything up to `last_event_id`, and renews the lease. False when the claim is
-/// somebody else's by now or the position was changed by a person: then nothing was noted.
+/// Stores that the consumer has confirmed all events up to `last_event_id`, and renews the lease. Returns false, and
+/// stores nothing, if another process holds the lease now or a person has changed the position.
 ///
 /// # Errors
-/// When the database refuses or is away.
+/// When the database refuses or can't be reached.
 pub async fn advance(
     pool: &PgPool,
     claim: &ConsumerLease,
@@ -74,10 +74,11 @@ pub async fn advance(
     Ok(result.rows_affected() > 0)
 }
 
-/// Goes back to an earlier position, because the target has lost what came after it. False as for [`advance`].
+/// Moves a consumer back to an earlier position, because it has lost what came after it. Returns false as [`advance`]
+/// does.
 ///
 /// # Errors
-/// When the database refuses or is away.
+/// When the database refuses or can't be reached.
 pub async fn rewind(pool: &PgPool, claim: &ConsumerLease, last_event_id: i64) -> Result<bool, sqlx::Error> {
     let query = sqlx::query(
         "update shop.event_consumer
@@ -91,10 +92,10 @@ pub async fn rewind(pool: &PgPool, claim: &ConsumerLease, last_event_id: i64) ->
     Ok(result.rows_affected() > 0)
 }
 
-/// Begins a new series after the target's position, later than `beyond`. False as for [`advance`].
+/// Starts a new series after the consumer's position, with a number above `beyond`. Returns false as [`advance`] does.
 ///
 /// # Errors
-/// When the database refuses or is away.
+/// When the database refuses or can't be reached.
 pub async fn start_series(pool: &PgPool, claim: &ConsumerLease, beyond: i64) -> Result<bool, sqlx::Error> {
     let query = sqlx::query(
         "update shop.event_consumer
@@ -111,10 +112,10 @@ pub async fn start_series(pool: &PgPool, claim: &ConsumerLease, beyond: i64) -> 
     Ok(result.rows_affected() > 0)
 }
 
-/// Gives the right to publish back, so that another process can take it at once.
+/// Releases the lease, so that another process can take it at once.
 ///
 /// # Errors
-/// When the database refuses or is away; then the lease lapses.
+/// When the database refuses or can't be reached; the lease lapses then.
 pub async fn release(pool: &PgPool, claim: &ConsumerLease) -> Result<(), sqlx::Error> {
     let query = sqlx::query(
         "update shop.event_consumer set lease_until = '-infinity' where name = $1 and epoch = $2",

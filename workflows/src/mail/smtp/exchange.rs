@@ -1,4 +1,4 @@
-//! One mail on one connection (RFC 5321), and what the server's answers mean.
+//! The SMTP exchange for one mail (RFC 5321), and the meaning of the server's replies.
 
 use std::{future::Future, time::Duration};
 
@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use super::settings::SmtpSettings;
 use crate::mail::error::{MailError, SmtpReply, SmtpStage};
 
-/// How long one mail and each answer may take.
+/// The time limits of one mail and of each reply.
 pub(crate) struct Timeouts {
     deadline: Instant,
     open: Duration,
@@ -33,7 +33,7 @@ impl Timeouts {
         }
     }
 
-    /// Bounds the making of a connection.
+    /// Limits the time for opening a connection.
     pub(crate) async fn opening<T>(
         &self,
         call: impl Future<Output = Result<T, Error>>,
@@ -59,7 +59,7 @@ impl Timeouts {
     }
 }
 
-/// Says who sends, with what the mail needs of the server.
+/// Names the sender and the SMTP extensions that the mail needs.
 pub(crate) async fn mail_from(
     connection: &mut AsyncSmtpConnection,
     envelope: &Envelope,
@@ -80,7 +80,7 @@ pub(crate) async fn mail_from(
     timeouts.bound(SmtpStage::Mail, connection.command(mail)).await.map(drop)
 }
 
-/// Such a mail can never be sent through this server, which is well.
+/// Fails for good if the server lacks an extension that the mail needs. The server itself works.
 fn needs(connection: &AsyncSmtpConnection, extension: Extension, what_for: &str) -> Result<(), MailError> {
     if connection.server_info().supports_feature(extension) {
         return Ok(());
@@ -89,7 +89,7 @@ fn needs(connection: &AsyncSmtpConnection, extension: Extension, what_for: &str)
     Err(MailError::Unsendable { source: source.into() })
 }
 
-/// Hands over a mail that was announced.
+/// Names the recipients and sends the content.
 pub(crate) async fn rcpt_and_data(
     connection: &mut AsyncSmtpConnection,
     envelope: &Envelope,
@@ -105,7 +105,7 @@ pub(crate) async fn rcpt_and_data(
     Ok(reply(&taken))
 }
 
-/// Ends a mail that was not taken; tells whether the connection can be used for another.
+/// Aborts a mail that was rejected; returns whether the connection can be used for another mail.
 pub(crate) async fn reset(connection: &mut AsyncSmtpConnection, timeouts: &Timeouts) -> bool {
     timeouts.bound(SmtpStage::Rcpt, connection.command(Rset)).await.is_ok()
 }
@@ -115,9 +115,9 @@ fn reply(response: &Response) -> SmtpReply {
     SmtpReply::new(response.code().into(), &lines.join(" "))
 }
 
-/// Whether a negative reply is about the server or us rather than one mail: so is everything before the first recipient,
-/// and later what says that the service closes (421), serves nobody (521), or wants another log-in or encryption (RFC
-/// 4954, section 6).
+/// Whether a negative reply concerns all our mails rather than one. That holds for every reply before the first
+/// recipient, and later for the codes that say that the service shuts down (421), accepts no mail at all (521), or
+/// needs another log-in or encryption (RFC 4954, section 6).
 fn is_about_all(stage: SmtpStage, code: u16) -> bool {
     match stage {
         SmtpStage::Connect | SmtpStage::Mail => true,

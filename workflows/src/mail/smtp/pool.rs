@@ -1,4 +1,4 @@
-//! Connections that wait for the next mail.
+//! A pool of connections to the mail server.
 
 use std::{
     sync::{Arc, Weak},
@@ -8,11 +8,11 @@ use std::{
 use lettre::transport::smtp::client::AsyncSmtpConnection;
 use parking_lot::Mutex;
 
-/// How long the server is waited for when a connection is closed in order.
+/// How long to wait for the server's reply when a connection is closed with `QUIT`.
 const QUIT_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The connections of one mailer that no mail is on. The one that was used last is taken first, so that no more stay
-/// open than are needed.
+/// The idle connections of one mailer. The pool hands out the most recently used one first, so that surplus connections
+/// stay idle and time out.
 pub(crate) struct ConnectionPool {
     max_idle: usize,
     idle_timeout: Duration,
@@ -22,7 +22,7 @@ pub(crate) struct ConnectionPool {
 #[derive(Default)]
 struct State {
     idle: Vec<(Instant, AsyncSmtpConnection)>,
-    /// Whether a task sees to those that are idle for too long.
+    /// Whether a task is running that closes connections after the idle time-out.
     is_watched: bool,
 }
 
@@ -39,32 +39,33 @@ impl ConnectionPool {
         self.state.lock().idle.pop().map(|(_, connection)| connection)
     }
 
-    /// Keeps a connection; one too many is closed.
+    /// Returns a connection to the pool, or closes it if the pool is full.
     pub(crate) fn put(pool: &Arc<Self>, connection: AsyncSmtpConnection) {
         let mut state = pool.state.lock();
         if state.idle.len() < pool.max_idle {
             state.idle.push((Instant::now(), connection));
         }
         if !std::mem::replace(&mut state.is_watched, true) {
-            // It ends with the connections, or with the mailer.
+            // The task ends when the pool is empty or dropped.
             tokio::spawn(watch(Arc::downgrade(pool), pool.idle_timeout));
         }
     }
 
-    /// Drops all of them.
+    /// Closes all idle connections.
     pub(crate) fn clear(&self) {
         let dropped = std::mem::take(&mut self.state.lock().idle);
         drop(dropped);
     }
 
-    /// Takes out those that were idle for too long; `None` when none is left, and nobody watches from then on.
+    /// Removes the connections that have been idle for too long; `None` if the pool is empty, and then the task has to
+    /// end.
     fn expired(&self) -> Option<Vec<AsyncSmtpConnection>> {
         let mut state = self.state.lock();
         if state.idle.is_empty() {
             state.is_watched = false;
             return None;
         }
-        // The oldest come first.
+        // The connections that have been idle longest come first.
         let young = state.idle.iter().position(|(since, _)| since.elapsed() < self.idle_timeout);
         let count = young.unwrap_or(state.idle.len());
         Some(state.idle.drain(..count).map(|(_, connection)| connection).collect())

@@ -1,5 +1,5 @@
-//! The mail server that a URL names, and how it is spoken to. What is not understood is refused: an option that was
-//! overlooked could mean that a password leaves in the clear.
+//! The mail server of a URL, and how to connect to it. An option that is not known is an error: if it were ignored, a
+//! password could be sent in the clear.
 
 use std::{borrow::Cow, net::IpAddr};
 
@@ -22,19 +22,19 @@ pub(crate) struct Server {
     credentials: Option<Credentials>,
 }
 
-/// When the connection is encrypted.
+/// How the connection is encrypted.
 enum Tls {
     Never,
-    /// By STARTTLS, if the server has it.
+    /// With STARTTLS, if the server offers it.
     IfOffered(TlsParameters),
-    /// By STARTTLS, or nothing is said.
+    /// With STARTTLS; without it, nothing is sent.
     Required(TlsParameters),
-    /// From the first byte.
+    /// With TLS from the first byte.
     Wrapped(TlsParameters),
 }
 
 impl Server {
-    /// Reads `smtp://…` or `smtps://…`; the error never repeats the URL.
+    /// Parses `smtp://…` or `smtps://…`; the error never repeats the URL.
     pub(crate) fn parse(url: &str) -> Result<Self, String> {
         let url = Url::parse(url).map_err(|error| error.to_string())?;
         let host = match url.host() {
@@ -66,7 +66,7 @@ impl Server {
         Ok(Self { credentials: credentials(&url)?, host, port, tls, hello })
     }
 
-    /// Connects, hears the greeting, encrypts, logs in. Each of these may fail by a reply; all of them are about us.
+    /// Connects, reads the greeting, encrypts, and logs in. A rejection at any of these stages concerns all our mails.
     pub(crate) async fn connect(&self, settings: &SmtpSettings) -> Result<AsyncSmtpConnection, Error> {
         let wrapped = match &self.tls {
             Tls::Wrapped(parameters) => Some(parameters.clone()),
@@ -97,7 +97,7 @@ impl Server {
         self.credentials.is_some() && !is_encrypted && !self.is_here()
     }
 
-    /// Whether the server is on this machine.
+    /// Whether the server runs on this machine.
     pub(crate) fn is_here(&self) -> bool {
         let is_loopback = |host: &str| host.parse().is_ok_and(|address: IpAddr| address.is_loopback());
         self.host == "localhost" || self.host.ends_with(".localhost") || is_loopback(&self.host)

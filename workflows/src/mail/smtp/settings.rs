@@ -1,18 +1,18 @@
-//! How connections to the mail server are made and kept.
+//! How the mailer connects to the mail server.
 
 use std::time::Duration;
 
-/// How connections to the mail server are made and kept.
+/// How the mailer connects to the mail server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SmtpSettings {
-    /// How many connections are kept open for the next mails.
+    /// The most idle connections in the pool.
     pub max_idle_connections: u32,
     /// How long connecting may take.
     pub connect_timeout: Duration,
-    /// How long each answer may take, from the greeting to the leave to send the content; the answer to that is bounded
-    /// only by the time that a mail may take, because a mail that is given up then may have been taken.
+    /// How long each reply may take, up to the one that allows the content. The reply to the content is limited only by
+    /// the time for the whole mail, because a mail that is given up there may have been accepted.
     pub reply_timeout: Duration,
-    /// How long a connection is kept that is not used.
+    /// How long a connection may be idle before it is closed.
     pub idle_timeout: Duration,
 }
 

@@ -1,4 +1,4 @@
-//! Keeps the notification's status in step with a saga that is parked for an operator, or retried by one.
+//! Updates a notification's status when its saga is dead-lettered, and when an operator retries it.
 
 use engine::{Status, StatusChange, StatusObserver, StepError, Tx};
 
@@ -25,7 +25,7 @@ impl StatusObserver for StatusSync {
     }
 }
 
-/// What the steps themselves record is left to them.
+/// The status to record; `None` if the steps record it themselves.
 fn notification_status(status: Status) -> Option<NotificationStatus> {
     match status {
         Status::Dead => Some(NotificationStatus::Failed),

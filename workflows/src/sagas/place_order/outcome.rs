@@ -1,4 +1,4 @@
-//! How an order ends that was not placed, by why its saga unwinds: pure.
+//! The end of an order that could not be placed, by the cause of the compensation: pure functions.
 
 use engine::{Cause, Failure};
 use serde_json::json;
@@ -12,7 +12,7 @@ use crate::{
     sagas::business_keys::{ORDER_CANCELLED, ORDER_REJECTED},
 };
 
-/// The end of one order.
+/// How one order ends.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct PlacementEnd {
     pub(crate) order_id: Uuid,
@@ -36,13 +36,13 @@ impl PlacementEnd {
             reason,
         };
         match cause {
-            // What went wrong inside is for the operator, who finds it in the saga's history.
+            // Internal errors are for the operator, who finds them in the saga's history.
             Cause::Failed { failure, .. } if failure.code == "attempts-exhausted" => {
                 rejected("the order could not be placed for technical reasons".into(), Vec::new())
             }
             Cause::Failed { failure, .. } => rejected(failure.message.clone(), short_lines(failure)),
             Cause::DeadlinePassed => rejected("reservation expired".into(), Vec::new()),
-            // As above: what an operator noted, or nobody did, is not the customer's.
+            // The operator's note is not for the customer either.
             Cause::Cancelled { actor, .. } if cause.is_given_up() => Self {
                 order_id,
                 end: End::Cancelled,
@@ -55,7 +55,7 @@ impl PlacementEnd {
         }
     }
 
-    /// The move that comes before the last one, if there are two. Whoever cancelled may have made it already.
+    /// The change before the last one, if there are two. The command that cancelled the order may have made it already.
     pub(crate) fn first_change(&self) -> Option<OrderStatusChange<'_>> {
         match self.end {
             End::Rejected { .. } => None,
@@ -63,7 +63,7 @@ impl PlacementEnd {
         }
     }
 
-    /// The last move.
+    /// The last change.
     pub(crate) fn final_change(&self) -> OrderStatusChange<'_> {
         match self.end {
             End::Rejected { .. } => self.change(OrderStatus::Pending, OrderStatus::Rejected),
@@ -71,7 +71,7 @@ impl PlacementEnd {
         }
     }
 
-    /// What the customer is told, and the key by which that is told once.
+    /// The mail to the customer, with the business key that makes sure it is sent once.
     pub(crate) fn mail(&self, order: &ChangedOrder) -> (String, DeliverNotification) {
         match &self.end {
             End::Rejected { short } => {
@@ -105,9 +105,9 @@ pub(crate) fn insufficient(short: &[Shortage]) -> Failure {
         .with(json!({"short": short}))
 }
 
-/// The short lines of a failure.
+/// The short items of a failure.
 fn short_lines(failure: &Failure) -> Vec<Shortage> {
-    // Other failures have other details, which name no short lines.
+    // Other failures have other details, without short items.
     failure
         .details
         .get("short")

@@ -1,31 +1,31 @@
-//! An entry of the audit: who changed what.
+//! Entries of the audit, before they are stored.
 
 use std::net::IpAddr;
 
 use engine::Operator;
 use serde_json::{Map, Value};
 
-/// Who changes something, and how they came in.
+/// Who makes a change, and how the request came in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AuditActor<'a> {
-    /// Their name, as timelines and ledgers show it.
+    /// The person's name, as timelines and ledgers show it.
     pub actor: &'a str,
-    /// The API key that they used.
+    /// The API key of the request.
     pub key_id: Option<&'a str>,
-    /// Where they called from.
+    /// The caller's address.
     pub address: Option<IpAddr>,
-    /// The request's trace.
+    /// The trace of the request.
     pub trace_id: Option<&'a str>,
 }
 
-/// Somebody of whom only the name is known: a command, a test, a part of the program.
+/// An actor of whom only the name is known: a command, a test, a part of the program.
 impl<'a> From<&'a str> for AuditActor<'a> {
     fn from(actor: &'a str) -> Self {
         Self { actor, ..Self::default() }
     }
 }
 
-/// For what is done to sagas, which the engine records.
+/// For changes of sagas, which the engine records.
 impl<'a> From<AuditActor<'a>> for Operator<'a> {
     fn from(by: AuditActor<'a>) -> Self {
         let address = by.address.map(|address| address.to_string());
@@ -41,7 +41,7 @@ impl<'a> From<AuditActor<'a>> for Operator<'a> {
     }
 }
 
-/// One change.
+/// A change to record.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AuditEntry<'a> {
     pub(super) action: &'static str,
@@ -53,24 +53,24 @@ pub struct AuditEntry<'a> {
 }
 
 impl<'a> AuditEntry<'a> {
-    /// `action` is `<noun>.<verb>` in kebab-case and stored data; the subject is what was changed.
+    /// Makes an entry. `action` is `<noun>.<verb>` in kebab-case, and is stored; the subject is what was changed.
     pub fn new(action: &'static str, subject_kind: &'static str, subject_id: &'a str) -> Self {
         Self { action, subject_kind, subject_id, reason: None, before: None, after: None }
     }
 
-    /// Why.
+    /// Sets the reason.
     pub fn reason(mut self, reason: Option<&'a str>) -> Self {
         self.reason = reason;
         self
     }
 
-    /// How it was.
+    /// Sets the state before the change.
     pub fn before(mut self, before: Value) -> Self {
         self.before = Some(before);
         self
     }
 
-    /// How it is now.
+    /// Sets the state after the change.
     pub fn after(mut self, after: Value) -> Self {
         self.after = Some(after);
         self

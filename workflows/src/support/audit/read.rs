@@ -7,66 +7,66 @@ use serde_json::Value;
 use sqlx::{PgPool, types::Json};
 use sqlx_macros::FromRow;
 
-/// One recorded change.
+/// A recorded change.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Record {
-    /// Its number.
+    /// The record's number.
     pub id: i64,
-    /// When it was made: the beginning of its transaction.
+    /// When the change was made: the start of its transaction.
     pub at: DateTime<Utc>,
-    /// Who made it.
+    /// Who made the change.
     pub actor: String,
-    /// The API key that they used.
+    /// The API key of the request.
     pub key_id: Option<String>,
-    /// Where they called from.
+    /// The caller's address.
     pub address: Option<IpAddr>,
     /// What was done, such as `stock.set`.
     pub action: String,
-    /// What kind of thing it was done to, such as `product`.
+    /// The kind of the subject, such as `product`.
     pub subject_kind: String,
-    /// Which one.
+    /// The id of the subject.
     pub subject_id: String,
-    /// Why.
+    /// The reason.
     pub reason: Option<String>,
-    /// How it was.
+    /// The state before the change.
     pub before: Option<Value>,
-    /// How it was afterwards.
+    /// The state after the change.
     pub after: Option<Value>,
-    /// The request's trace.
+    /// The trace of the request.
     pub trace_id: Option<String>,
 }
 
-/// Which records to list; every field narrows.
+/// Which records to list; all given conditions have to hold.
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
-    /// By this actor, whoever they said they acted for (`key:web` finds `key:web/anna` too).
+    /// The change was made by this actor, or by it in another's name (`key:web` finds `key:web/anna` too).
     pub actor: Option<String>,
-    /// Of this action.
+    /// The record has this action.
     pub action: Option<String>,
-    /// About this kind of thing.
+    /// The subject is of this kind.
     pub subject_kind: Option<String>,
-    /// About this thing.
+    /// The subject has this id.
     pub subject_id: Option<String>,
-    /// Made at this time or later.
+    /// The change was made at this time or later.
     pub from: Option<DateTime<Utc>>,
-    /// Made before this time.
+    /// The change was made before this time.
     pub to: Option<DateTime<Utc>>,
 }
 
-/// A place in the list, which goes from the newest to the oldest: records after it are older, or as old with a lower
-/// number.
+/// A position in the list, which goes from the newest record to the oldest. The records after it are older, or of the
+/// same time with a lower number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Position {
-    /// Their time.
+    /// The time of the record.
     pub at: DateTime<Utc>,
-    /// Their number; it need not exist.
+    /// The number of the record, which need not exist.
     pub id: i64,
 }
 
-/// Lists what was recorded, the newest first.
+/// Lists the audit, newest first.
 ///
 /// # Errors
-/// When the database refuses or is away.
+/// When the database refuses or can't be reached.
 pub async fn list(
     pool: &PgPool,
     filter: &Filter,

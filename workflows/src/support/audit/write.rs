@@ -4,10 +4,10 @@ use sqlx::{PgConnection, types::Json};
 
 use super::entry::{AuditActor, AuditEntry};
 
-/// Records what somebody changed, in the transaction that changes it.
+/// Records a change, in its transaction.
 ///
 /// # Errors
-/// When the database refuses or is away.
+/// When the database refuses or can't be reached.
 pub async fn record(
     conn: &mut PgConnection,
     by: &AuditActor<'_>,

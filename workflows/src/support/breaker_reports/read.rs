@@ -6,13 +6,13 @@ use sqlx::PgPool;
 
 use super::report::{ReportedBreaker, millis};
 
-/// A process that has not told for this long is taken to be gone.
+/// A process that has not reported for this long is left out.
 const STALE_AFTER: Duration = Duration::from_secs(30);
 
-/// Lists the breakers of the processes that run, by dependency and process.
+/// Lists the breakers of all running processes, by dependency and process.
 ///
 /// # Errors
-/// When the database refuses or is away.
+/// When the database refuses or can't be reached.
 pub async fn list(pool: &PgPool) -> Result<Vec<ReportedBreaker>, sqlx::Error> {
     sqlx::query_as(
         "select process_id, process, dependency, state, failures, opened_at, next_probe_at, threshold, open_ms, probes,

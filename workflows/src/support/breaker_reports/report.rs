@@ -1,4 +1,4 @@
-//! What a process reports of its breakers.
+//! Reports of circuit breakers.
 
 use std::{str::FromStr, time::Duration};
 
@@ -9,41 +9,41 @@ use uuid::Uuid;
 
 use crate::support::text_column::text_column;
 
-/// A process that tells of its breakers.
+/// A process that reports its breakers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Process<'a> {
-    /// Fresh at every start.
+    /// The process's id, new at every start.
     pub id: Uuid,
-    /// What it is, such as `work`.
+    /// The kind of process, such as `work`.
     pub name: &'a str,
 }
 
-/// One process's breaker, as it told last.
+/// One breaker of one process, as last reported.
 #[derive(Clone, Debug, PartialEq, Eq, FromRow)]
 pub struct ReportedBreaker {
-    /// The process.
+    /// The process's id.
     pub process_id: Uuid,
-    /// What it is, such as `work`.
+    /// The kind of process, such as `work`.
     pub process: String,
-    /// What it calls, such as `smtp`.
+    /// The external service behind the breaker, such as `smtp`.
     pub dependency: String,
-    /// What happens to its next call.
+    /// The state of the breaker.
     pub state: ReportedState,
-    /// Failures in a row.
+    /// Consecutive failures so far.
     pub failures: i64,
-    /// When the outage opened it.
+    /// When the current outage opened the breaker.
     pub opened_at: Option<DateTime<Utc>>,
-    /// When the next call is let through to see.
+    /// When the next probe is allowed.
     pub next_probe_at: Option<DateTime<Utc>>,
-    /// So many failures in a row open it.
+    /// Consecutive failures that open the breaker.
     pub threshold: i64,
-    /// So many milliseconds nothing is tried then.
+    /// How long the breaker stays open until a probe, in milliseconds.
     pub open_ms: i64,
-    /// So many trial calls have to succeed to close it.
+    /// Consecutive successful probes that close the breaker.
     pub probes: i64,
-    /// When it changed its state last.
+    /// When the state last changed.
     pub changed_at: DateTime<Utc>,
-    /// When the process told last.
+    /// When the process last reported.
     pub seen_at: DateTime<Utc>,
 }
 

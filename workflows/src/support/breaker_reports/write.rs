@@ -1,4 +1,4 @@
-//! Stores what a process reports of its breakers.
+//! Stores the reports of circuit breakers.
 
 use std::time::Duration;
 
@@ -7,13 +7,13 @@ use sqlx::{PgConnection, PgPool};
 
 use super::report::{Process, millis};
 
-/// Rows of processes that are gone are deleted after this long.
+/// Reports of stopped processes are deleted after this time.
 const RETENTION: Duration = Duration::from_mins(10);
 
-/// Writes how the breakers of a process are now, and deletes rows of processes that are long gone.
+/// Stores the state of a process's breakers, and deletes the reports of processes that stopped long ago.
 ///
 /// # Errors
-/// When the database refuses or is away.
+/// When the database refuses or can't be reached.
 pub async fn report(pool: &PgPool, process: Process<'_>, views: &[BreakerView]) -> Result<(), sqlx::Error> {
     let mut transaction = pool.begin().await?;
     if !views.is_empty() {
@@ -66,10 +66,10 @@ async fn purge(conn: &mut PgConnection) -> Result<(), sqlx::Error> {
         .map(drop)
 }
 
-/// Deletes what a process told, when it ends.
+/// Deletes the reports of a process, when it stops.
 ///
 /// # Errors
-/// When the database refuses or is away.
+/// When the database refuses or can't be reached.
 pub async fn withdraw(pool: &PgPool, process: Process<'_>) -> Result<(), sqlx::Error> {
     sqlx::query("delete from shop.circuit_breaker where process_id = $1")
         .bind(process.id)

@@ -1,4 +1,4 @@
-//! Reads what is stored under a key.
+//! Reads stored responses.
 
 use sqlx::PgPool;
 use sqlx_macros::FromRow;

@@ -1,19 +1,18 @@
-//! What is to be done with a request that carries a key.
+//! Begins a request with a key.
 
 use sqlx::PgPool;
 use uuid::Uuid;
 
 use super::{read::read, response::Begin, write::claim};
 
-/// Begins a request, in one statement, so that of many at once one is fresh.
+/// Begins a request in one statement, so that only one of several at once is carried out.
 ///
-/// `scope` tells apart who may use equal keys for different things: the operation, and who called. `body_hash` tells
-/// whether a request is the same. `holder` is a fresh id of whoever asks: what is done with the key later is done by its
-/// holder alone, and changes nothing once somebody else has taken the request over.
+/// `scope` separates equal keys of different callers and operations. `body_hash` tells whether a repeated request is
+/// the same. `holder` is an id that the caller made for this request: later writes to the entry need it, and change
+/// nothing once another request has taken the entry over.
 ///
 /// # Errors
-/// When the database refuses or is away. Unless it was not reached at all the key may be held all the same: `abandon`
-/// it.
+/// When the database refuses or can't be reached. The key may be held even then, so the caller has to call `abandon`.
 pub async fn begin(
     pool: &PgPool,
     key: &str,
@@ -21,7 +20,7 @@ pub async fn begin(
     body_hash: &[u8],
     holder: Uuid,
 ) -> Result<Begin, sqlx::Error> {
-    // An entry that ends between the two statements is looked at once more; it can't go on for ever.
+    // An entry can expire between the two statements; then it is tried again, a limited number of times.
     for _ in 0..3 {
         if let Some(resource_id) = claim(pool, key, scope, body_hash, holder).await? {
             return Ok(Begin::Fresh { resource_id });

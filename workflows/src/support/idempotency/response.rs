@@ -1,4 +1,4 @@
-//! What a key stands for.
+//! The entry of an idempotency key.
 
 use std::time::Duration;
 
@@ -7,36 +7,36 @@ use uuid::Uuid;
 /// The longest key, in characters.
 pub const MAX_KEY_LEN: usize = 255;
 
-/// How long an answer is kept.
+/// How long a response is stored.
 pub const RETENTION: Duration = Duration::from_hours(24);
 
-/// A request that is in flight for longer than this is taken for lost, and another may take it over.
+/// A request that is in flight for longer than this counts as lost, and another request may take it over.
 pub const IN_FLIGHT_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// What is to be done with a request.
+/// How to continue with a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Begin {
-    /// It is to be carried out now.
+    /// Carry the request out.
     Fresh {
-        /// The id to give to what it creates. A request that takes over a lost one gets the same, so that the two
-        /// together create one.
+        /// The id for the resource that the request creates. A request that takes over a lost one gets the same id, so
+        /// that together they create one resource.
         resource_id: Uuid,
     },
-    /// It was carried out; this was the answer.
+    /// The request was carried out; return this response.
     Replay(RecordedResponse),
-    /// The key was used for a request that said something else.
+    /// The key was used for a different request.
     Mismatch,
-    /// It is being carried out at this moment.
+    /// The same request is being carried out now.
     InFlight,
 }
 
-/// An answer to be given again.
+/// A stored response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RecordedResponse {
     /// The HTTP status.
     pub status: u16,
-    /// The `Location` header, if there was one.
+    /// The `Location` header, if the response had one.
     pub location: Option<String>,
-    /// The body, as `finish` was given it.
+    /// The body that was passed to `finish`.
     pub body: String,
 }

@@ -1,4 +1,4 @@
-//! Claims keys, stores responses, frees keys.
+//! Claims keys, stores responses, and releases keys.
 
 use std::time::Duration;
 
@@ -7,10 +7,11 @@ use uuid::Uuid;
 
 use super::response::{IN_FLIGHT_TIMEOUT, RETENTION, RecordedResponse};
 
-/// How long one round of deleting may take: on a connection that has silently died it would never end.
+/// The time limit of one round of deletions. Without it, a round on a connection that is dead without a sign would
+/// never end.
 const PURGE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Makes an entry, or takes over one that is out of date or lost; `None` when the entry belongs to somebody else.
+/// Creates an entry, or takes over an expired or lost one; `None` if another request holds it.
 pub(super) async fn claim(
     pool: &PgPool,
     key: &str,
@@ -41,10 +42,11 @@ pub(super) async fn claim(
     .await
 }
 
-/// Keeps the answer to a request that `begin` found fresh. Doing so again changes nothing.
+/// Stores the response to a request that `begin` found fresh. A second call changes nothing.
 ///
 /// # Errors
-/// When the database refuses or is away; until it is done the request counts as in flight, for a minute at the most.
+/// When the database refuses or can't be reached. Until the response is stored the request counts as in flight, for a
+/// minute at most.
 pub async fn finish(
     pool: &PgPool,
     key: &str,
@@ -67,8 +69,8 @@ pub async fn finish(
     Ok(())
 }
 
-/// Lets a request that `begin` found fresh, and that got no answer to be kept, be made again at once; so too one whose
-/// `begin` got no answer itself. What it creates keeps its id: the trouble may have come after the commit.
+/// Releases the key of a request that `begin` found fresh and that has no response to store, or whose `begin` failed.
+/// The request can be repeated at once. Its resource id stays, because the failure may have come after the commit.
 ///
 /// # Errors
 /// As [`finish`].
@@ -85,10 +87,10 @@ pub async fn abandon(pool: &PgPool, key: &str, scope: &str, holder: Uuid) -> Res
     Ok(())
 }
 
-/// Deletes up to `limit` answers that are no longer kept, and says how many.
+/// Deletes up to `limit` expired responses, and returns how many.
 ///
 /// # Errors
-/// When the database refuses or is away.
+/// When the database refuses or can't be reached.
 pub async fn purge(pool: &PgPool, limit: u32) -> Result<u64, sqlx::Error> {
     let query = sqlx::query(
         "delete from shop.idempotency_key where ctid = any(array(

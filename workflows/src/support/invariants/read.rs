@@ -1,36 +1,35 @@
-//! Checks a live database against what is promised: `invariants.sql`, where every query returns no row when all is
-//! well.
+//! Checks the invariants of a live database: each query of `invariants.sql` returns the rows that violate one.
 
 use serde::Serialize;
 use sqlx::{PgConnection, PgPool};
 
 const SQL: &str = include_str!("../../../invariants.sql");
 
-/// So many violations of one invariant are listed.
+/// The most violations that are listed for one invariant.
 const MAX_LISTED: usize = 20;
 
-/// What one invariant came to.
+/// The result of one invariant.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct InvariantResult {
-    /// Its number.
+    /// The invariant's number.
     pub number: u8,
-    /// What it promises.
+    /// The statement that has to hold.
     pub name: String,
-    /// Where it does not hold, up to twenty; empty when all is well.
+    /// The violations, up to twenty; empty if the invariant holds.
     pub violations: Vec<String>,
 }
 
 impl InvariantResult {
-    /// Whether it holds.
+    /// Whether the invariant holds.
     pub fn holds(&self) -> bool {
         self.violations.is_empty()
     }
 }
 
-/// Runs every query on one snapshot of the database, and gives the results by number.
+/// Runs all queries on one snapshot of the database, and returns the results by number.
 ///
 /// # Errors
-/// When the database refuses or is away, or is not migrated.
+/// When the database refuses or can't be reached, or is not migrated.
 pub async fn check(pool: &PgPool) -> Result<Vec<InvariantResult>, sqlx::Error> {
     let mut tx = pool.begin().await?;
     snapshot(&mut tx).await?;

@@ -1,9 +1,10 @@
-//! The transactional outbox: events are rows of the commit that makes them true. [`crate::events`] takes them from here.
+//! The transactional outbox: an event is a row that is written in the transaction of its change. [`crate::events`]
+//! moves the rows into the log.
 
 use serde_json::Value;
 use sqlx::PgConnection;
 
-/// One event on its way out.
+/// An event to append.
 #[derive(Debug)]
 pub(crate) struct NewEvent {
     routing_key: &'static str,
@@ -12,13 +13,13 @@ pub(crate) struct NewEvent {
 }
 
 impl NewEvent {
-    /// Prepares an event; events with the same key (an order's id, a SKU) reach consumers in order.
+    /// Makes an event. Events with the same key (an order's id, a SKU) reach consumers in order.
     pub(crate) fn new(routing_key: &'static str, key: &impl ToString, payload: &Value) -> Self {
         Self { routing_key, key: key.to_string(), payload: payload.to_string() }
     }
 }
 
-/// Appends events in this order. The caller holds the locks on the rows that their keys name.
+/// Appends events in this order. The caller has locked the rows that their keys name.
 pub(crate) async fn append(conn: &mut PgConnection, events: &[NewEvent]) -> Result<(), sqlx::Error> {
     if events.is_empty() {
         return Ok(());
