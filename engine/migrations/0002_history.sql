@@ -6,7 +6,7 @@ create table engine.history (
     step text not null,
     direction text not null check (direction in ('action', 'undo')),
     outcome text not null
-        check (outcome in ('done', 'retry', 'snoozed', 'failed', 'lost', 'parked', 'exhausted', 'cancelled',
+        check (outcome in ('done', 'retry', 'snoozed', 'failed', 'lost', 'dead_lettered', 'exhausted', 'cancelled',
                            'deadline_passed', 'retried', 'discarded')),
     attempt integer not null,
     started_at timestamptz not null,

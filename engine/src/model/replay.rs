@@ -45,7 +45,7 @@ fn event(entry: &HistoryEntry, cause: Option<&Cause>) -> Event {
         HistoryOutcome::Snoozed => Event::Retry(Counts::Snooze),
         HistoryOutcome::Failed => Event::Failed(failure()),
         HistoryOutcome::Lost => Event::Lost,
-        HistoryOutcome::Parked => Event::Parked,
+        HistoryOutcome::DeadLettered => Event::DeadLettered,
         HistoryOutcome::Exhausted => Event::Exhausted(failure()),
         HistoryOutcome::Cancelled => match cause {
             Some(Cause::Cancelled { actor, reason, origin }) => {

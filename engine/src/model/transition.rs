@@ -79,7 +79,7 @@ pub enum Event {
     /// The deadline passed.
     DeadlinePassed,
     /// The engine can't continue the saga without an operator.
-    Parked,
+    DeadLettered,
     /// An operator retries the dead saga.
     Retried,
     /// An operator discards the dead saga: it ends as it is. [`discard`] tells whether that would leave effects that
@@ -148,7 +148,7 @@ pub fn transition(graph: &Graph, state: &State, event: &Event) -> Result<(State,
             origin: *origin,
         }),
         Event::DeadlinePassed => interrupt(graph, state, || Cause::DeadlinePassed),
-        Event::Parked => moving(state).map(dead_letter),
+        Event::DeadLettered => moving(state).map(dead_letter),
         Event::Retried => match state.status {
             Status::Dead => Ok((retry_dead(state), Next::Work)),
             Status::Running | Status::Compensating | Status::Completed | Status::Compensated => {

@@ -116,7 +116,7 @@ pub enum HistoryOutcome {
     Lost,
     /// Dead-lettered because the engine can't continue: the stored data can't be read, no process knows the definition
     /// or step, or the step keeps crashing its process.
-    Parked,
+    DeadLettered,
     /// Out of attempts: the saga compensates or is dead.
     Exhausted,
     /// The saga was cancelled.

@@ -54,7 +54,7 @@ pub(crate) async fn insert(
                  min(h.started_at) as first_at \
              from engine.history h \
              where h.saga_id = s.id and h.step = s.step and h.direction = s.direction \
-                 and h.outcome in ('retry', 'failed', 'lost', 'parked', 'exhausted') \
+                 and h.outcome in ('retry', 'failed', 'lost', 'dead_lettered', 'exhausted') \
          ) e on true \
          returning id, saga_id, definition, queue, step, direction, attempts, error",
     )

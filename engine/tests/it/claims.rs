@@ -117,7 +117,7 @@ async fn a_saga_that_keeps_crashing_its_process_is_dead_lettered() {
     let history = test.engine.history(started.saga_id).await.unwrap().unwrap();
     let lost = history.iter().filter(|entry| entry.outcome == HistoryOutcome::Lost).count();
     assert_eq!(lost, 5, "{history:?}");
-    assert_eq!(history.last().unwrap().outcome, HistoryOutcome::Parked);
+    assert_eq!(history.last().unwrap().outcome, HistoryOutcome::DeadLettered);
     assert_eq!(test.engine.verify_histories(10).await.unwrap(), []);
     drop(dead);
     caller.shutdown().await;

@@ -153,13 +153,13 @@ async fn server_and_worker_expose_the_documented_metrics_in_valid_form_under_loa
     assert!(connections[0].ends_with(" 8"), "DATABASE_POOL_SIZE is 8: {connections:?}");
     let build = &scrape(&server).await["sagaline_build_info"].samples;
     assert!(build[0].contains("version=\"") && build[0].contains("revision=\""), "{build:?}");
-    let parked = &scrape(&worker).await["sagaline_sagas_dead_lettered_total"].samples;
+    let dead_lettered = &scrape(&worker).await["sagaline_sagas_dead_lettered_total"].samples;
     for (step, direction) in
         [("reserve-stock", "action"), ("reserve-stock", "undo"), ("confirm-order", "action")]
     {
         let place = [format!("step=\"{step}\""), format!("direction=\"{direction}\"")];
         let zero = |line: &&String| place.iter().all(|label| line.contains(label)) && line.ends_with("} 0");
-        assert!(parked.iter().any(|line| zero(&line)), "{step} {direction}: {parked:?}");
+        assert!(dead_lettered.iter().any(|line| zero(&line)), "{step} {direction}: {dead_lettered:?}");
     }
 
     let of_orders = |line: &&String| line.contains("definition=\"place-order\"");

@@ -255,7 +255,9 @@ async fn cancelling_an_order_whose_placement_died_in_an_undo_is_refused_with_the
         panic!("{refused:?}")
     };
     assert_eq!(status, OrderStatus::Pending);
-    assert!(message.contains("parked for an operator") && message.contains(&short.workflow_id.to_string()));
+    assert!(
+        message.contains("an operator has to retry it") && message.contains(&short.workflow_id.to_string())
+    );
     test.close().await;
 }
 

@@ -20,7 +20,7 @@ use super::{
 use crate::support::WAIT_TIMEOUT;
 
 /// A test with an order whose placement is dead before its pivot, and has reserved four of five units.
-async fn parked() -> (TestShop, Product, Order) {
+async fn dead_placement() -> (TestShop, Product, Order) {
     let mails = tempfile::tempdir().unwrap();
     let mailer = Mailer::files(mails.path(), "shop@example.com").unwrap();
     let settings = Settings { send_mail_retry: QUICK, ..Settings::new(mailer) };
@@ -70,7 +70,7 @@ async fn compensated(test: &TestShop, placed: &Order) -> Order {
 
 #[tokio::test]
 async fn discarding_a_dead_placement_releases_its_stock_and_notifies_the_customer() {
-    let (test, tea, placed) = parked().await;
+    let (test, tea, placed) = dead_placement().await;
     let job = dead_job(&test).await;
     let bulk = BulkLimits { max_jobs: 10, time_limit: WAIT_TIMEOUT };
     let engine = test.shop.engine();
@@ -91,7 +91,7 @@ async fn a_dead_placement_compensates_when_its_reservation_or_its_dead_job_expir
     for (column, table, status) in
         [("deadline_at", "saga", OrderStatus::Rejected), ("expires_at", "dead_job", OrderStatus::Cancelled)]
     {
-        let (test, tea, placed) = parked().await;
+        let (test, tea, placed) = dead_placement().await;
         let sql = format!("update engine.{table} set {column} = now()");
         sqlx::query(sqlx::AssertSqlSafe(sql)).execute(test.pool()).await.unwrap();
         let engine = test.shop.engine();
@@ -105,7 +105,7 @@ async fn a_dead_placement_compensates_when_its_reservation_or_its_dead_job_expir
 
 #[tokio::test]
 async fn a_placement_that_died_in_an_undo_waits_for_an_operator_and_abandoning_it_is_recorded() {
-    let (test, tea, placed) = parked().await;
+    let (test, tea, placed) = dead_placement().await;
     sqlx::query(
         "create trigger refuse_release before update on shop.reservation for each row
          when (new.state = 'released') execute function pg_temp_refuse()",

@@ -204,7 +204,7 @@ async fn outcome(shop: &Shop, order: &Order, meanwhile: &str) -> Result<Round, C
                 return Ok(Round::OrderChanged);
             }
             let message = format!(
-                "its placement (workflow {}) is parked for an operator, who has to retry it",
+                "its placement (workflow {}) is dead: an operator has to retry it",
                 order.workflow_id
             );
             Err(CancelOrderError::Refused(CancelRefusal::NotCancellable { status: now.status, message }))

@@ -84,7 +84,7 @@ pub(crate) struct HistoryItem {
     pub(crate) step: String,
     /// `action` or `undo`.
     pub(crate) direction: &'static str,
-    /// `started`, `done`, `retry`, `snoozed`, `failed`, `lost`, `parked`, `exhausted`, `cancelled`,
+    /// `started`, `done`, `retry`, `snoozed`, `failed`, `lost`, `dead_lettered`, `exhausted`, `cancelled`,
     /// `deadline_passed`, `retried` or `discarded`.
     pub(crate) outcome: &'static str,
     /// The attempt, from one; zero for entries that are no attempts.

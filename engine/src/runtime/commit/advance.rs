@@ -84,7 +84,7 @@ pub(crate) async fn advance(
     for cursor in &mut cursors {
         let member = &members[cursor.index];
         if let Recovery::DeadLetter(error) = recovery {
-            cursor.park_unwritable(error, &mut history);
+            cursor.dead_letter_unwritable(error, &mut history);
             continue;
         }
         match &member.performed.kind {
@@ -93,7 +93,7 @@ pub(crate) async fn advance(
                 let forced = cursor.forced_answer(recovery);
                 cursor.apply_answer(forced.as_ref().unwrap_or(answer), *started, *took, &mut history);
             }
-            PerformedKind::InBatch => cursor.park_if_unrunnable(&mut history),
+            PerformedKind::InBatch => cursor.dead_letter_if_unrunnable(&mut history),
         }
         cursor.apply_cancel_or_deadline(&mut history);
     }
@@ -118,7 +118,7 @@ pub(crate) async fn advance(
     let queues = core.feeds.local_queues();
     let updates: Vec<SagaUpdate> = cursors.iter().map(|cursor| cursor.update_row(&queues)).collect();
     write_updates(core, conn, &updates, last).await?;
-    dead_letter_parked(&mut session, conn, &cursors, recovery, last).await?;
+    dead_letter_batch(&mut session, conn, &cursors, recovery, last).await?;
 
     finish(&cursors, &updates, session.effects, &mut result);
     result.metrics = BatchMetrics::of(&history, &cursors);
@@ -315,7 +315,7 @@ async fn write_updates(
 }
 
 /// Creates a dead job for every saga that was dead-lettered.
-async fn dead_letter_parked(
+async fn dead_letter_batch(
     session: &mut Session<'_>,
     conn: &mut PgConnection,
     cursors: &[SagaCursor<'_>],

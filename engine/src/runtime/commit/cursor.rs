@@ -94,7 +94,7 @@ impl<'a> SagaCursor<'a> {
     }
 
     /// Dead-letters a saga that this process can't run, or that keeps crashing its process.
-    pub(crate) fn park_if_unrunnable(&mut self, history: &mut Vec<HistoryRow>) {
+    pub(crate) fn dead_letter_if_unrunnable(&mut self, history: &mut Vec<HistoryRow>) {
         if let Some(reason) = &self.job.unreadable {
             self.dead_letter(reason.clone(), history);
         } else if self.state.lost_attempts >= MAX_LOST_ATTEMPTS {
@@ -118,7 +118,7 @@ impl<'a> SagaCursor<'a> {
     }
 
     /// Dead-letters a saga because no other outcome of it can be written.
-    pub(crate) fn park_unwritable(&mut self, error: &[String], history: &mut Vec<HistoryRow>) {
+    pub(crate) fn dead_letter_unwritable(&mut self, error: &[String], history: &mut Vec<HistoryRow>) {
         let error = error.iter().map(String::as_str).collect::<Vec<_>>().join(": ");
         self.record_in_doubt("its outcome could not be written", history);
         self.dead_letter(format!("its outcome could not be written: {error}"), history);
@@ -141,14 +141,14 @@ impl<'a> SagaCursor<'a> {
 
     fn dead_letter(&mut self, error: String, history: &mut Vec<HistoryRow>) {
         self.record(
-            HistoryOutcome::Parked,
+            HistoryOutcome::DeadLettered,
             None,
             vec![error].into(),
             Instant::now(),
             Duration::ZERO,
             history,
         );
-        self.apply(&Event::Parked);
+        self.apply(&Event::DeadLettered);
     }
 
     /// Applies a cancel or a passed deadline, between two attempts.
