@@ -127,8 +127,9 @@ impl Engine {
         Feed::open(self.core.clone(), queue, capacity.max(1))
     }
 
-    /// Performs a job: makes the call of a call step, with its time-out, and catches panics. For a transaction step it
-    /// does nothing; its code runs in the batch that [`Engine::commit`] joins.
+    /// Performs a job: makes the call of a call step, with its time-out, and catches panics. A
+    /// transaction step needs no performing ([`Performed::in_batch`]): its code runs in the batch that [`Engine::commit`]
+    /// joins.
     pub async fn perform(&self, job: &Job) -> Performed {
         perform::perform(&self.core, job).await
     }

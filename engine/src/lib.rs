@@ -65,6 +65,7 @@ pub use model::{
     queue::{Pause, QueueDepth, QueueSetting, QueueView},
     retry::RetryPolicy,
     status::{Direction, Status, StepSide},
+    stored_value::Shared,
     transition::{self, DiscardEffect},
     views::{FinalStatus, HistoryEntry, HistoryOutcome, Page, SagaFilter, SagaView, StatusCount},
 };

@@ -4,11 +4,9 @@ use std::sync::Arc;
 
 use futures::future::BoxFuture;
 use serde::Serialize;
-use serde_json::value::RawValue;
 
 use crate::{
     definition::{
-        inputs::Values,
         step::{BatchOf, CallStep, Item, TransactionStep, UndoCall, UndoItem, UndoTransaction},
         tx::Tx,
     },
@@ -18,10 +16,11 @@ use crate::{
         nul_character::json_holds_nul,
         outcome::{Cause, Outcome, UndoOutcome},
         status::Direction,
+        stored_value::{StoredValue, StoredValues},
     },
 };
 
-pub(crate) type Reader<I> = fn(&Values) -> Result<I, String>;
+pub(crate) type Reader<I> = fn(&StoredValues) -> Result<I, String>;
 
 /// One saga at one step, with all outputs it has stored so far.
 #[derive(Clone, Debug)]
@@ -30,7 +29,7 @@ pub(crate) struct Invocation {
     pub(crate) step: String,
     pub(crate) attempt: u32,
     /// Index zero is the saga's input, index `n + 1` the output of step `n`.
-    pub(crate) values: Vec<Option<Arc<RawValue>>>,
+    pub(crate) values: StoredValues,
     pub(crate) cause: Option<Cause>,
     pub(crate) trace: Option<Arc<str>>,
     /// Makes the idempotency key differ between attempts; set only by tests that disable it as a guard.
@@ -49,7 +48,7 @@ impl Invocation {
 /// A step's answer, with its output as JSON. The `Done` of an undo has no output.
 #[derive(Clone, Debug)]
 pub(crate) enum StepAnswer {
-    Outcome(Outcome<Option<Arc<RawValue>>>),
+    Outcome(Outcome<Option<StoredValue>>),
     /// This code can't read the stored data, and the step was not run: the saga is dead-lettered.
     InputUnreadable(String),
     /// The step was run, or may have been, and its output can't be stored: the saga is dead-lettered.
@@ -57,7 +56,7 @@ pub(crate) enum StepAnswer {
 }
 
 impl StepAnswer {
-    pub(crate) fn done(output: Option<Arc<RawValue>>) -> Self {
+    pub(crate) fn done(output: Option<StoredValue>) -> Self {
         Self::Outcome(Outcome::Done(output))
     }
 
@@ -193,9 +192,9 @@ fn undo_item<I, O: serde::de::DeserializeOwned>(
     output_index: usize,
 ) -> Result<UndoItem<I, O>, String> {
     let output =
-        match invocation.values.get(output_index).and_then(Option::as_deref) {
+        match invocation.values.get(output_index) {
             None => None,
-            Some(raw) => Some(serde_json::from_str(raw.get()).map_err(|error| {
+            Some(output) => Some(output.decode().map_err(|error| {
                 format!("the stored output of `{}` can't be read: {error}", invocation.step)
             })?),
         };
@@ -252,7 +251,7 @@ fn write<O: Serialize>(outcome: Outcome<O>) -> StepAnswer {
             Ok(raw) if json_holds_nul(raw.get()) => StepAnswer::OutputUnstorable(
                 "the output holds a NUL character, which PostgreSQL can't store".into(),
             ),
-            Ok(raw) => StepAnswer::done(Some(Arc::from(raw))),
+            Ok(raw) => StepAnswer::done(Some(raw.into())),
             Err(error) => {
                 StepAnswer::OutputUnstorable(format!("the output can't be written as JSON: {error}"))
             }

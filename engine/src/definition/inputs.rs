@@ -1,14 +1,13 @@
 //! What the steps of a saga can read, checked at compile time.
 //!
 //! The builder of a saga carries a heterogeneous list of types: the saga's input and the outputs of the steps so far,
-//! newest first, as nested [`HCons`]s. A step's `Input` is one of these types or a tuple of up to five. An input that
+//! newest first, as nested [`HCons`]s. A step's `Input` is one of these types, each as it is or as [`Shared`], or a tuple of up to five. An input that
 //! no earlier step produces does not compile. If two steps have the same output type, the choice is ambiguous: give
 //! each its own type.
 
-use std::sync::Arc;
-
 use serde::de::DeserializeOwned;
-use serde_json::value::RawValue;
+
+use crate::model::stored_value::{Shared, StoredValue, StoredValues};
 
 /// The end of the list.
 #[derive(Debug)]
@@ -29,6 +28,10 @@ pub struct There<I>(std::marker::PhantomData<I>);
 /// Index: the whole `Input` is one type of the list.
 #[derive(Debug)]
 pub struct One<I>(std::marker::PhantomData<I>);
+
+/// "The whole `Input` is one type of the list, as `Shared`."
+#[derive(Debug)]
+pub struct OneShared<I>(std::marker::PhantomData<I>);
 
 /// A heterogeneous list of types.
 pub trait HList {
@@ -63,24 +66,33 @@ impl<T, U, Before: Selector<T, I>, I> Selector<T, There<I>> for HCons<U, Before>
     const INDEX: usize = Before::INDEX;
 }
 
-/// The stored JSON of the saga's input (index zero) and of the outputs so far.
-pub(crate) type Values = [Option<Arc<RawValue>>];
-
 /// An input that can be read from the list `L`; the compiler infers `I`.
 pub trait FromOutputs<L, I>: Sized {
     /// Decodes the input.
     ///
     /// # Errors
     /// A sentence that names the type, when the stored JSON does not fit it.
-    fn read(values: &Values) -> Result<Self, String>;
+    fn read(values: &StoredValues) -> Result<Self, String>;
 
     /// The indices of the values that it is read from.
     fn places() -> Vec<usize>;
 }
 
 impl<L: Selector<T, I>, T: DeserializeOwned, I> FromOutputs<L, One<I>> for T {
-    fn read(values: &Values) -> Result<Self, String> {
-        decode(values, L::INDEX)
+    fn read(values: &StoredValues) -> Result<Self, String> {
+        read(values, L::INDEX, StoredValue::decode)
+    }
+
+    fn places() -> Vec<usize> {
+        vec![L::INDEX]
+    }
+}
+
+impl<L: Selector<T, I>, T: DeserializeOwned + Send + Sync + 'static, I> FromOutputs<L, OneShared<I>>
+    for Shared<T>
+{
+    fn read(values: &StoredValues) -> Result<Self, String> {
+        read(values, L::INDEX, StoredValue::shared)
     }
 
     fn places() -> Vec<usize> {
@@ -90,15 +102,13 @@ impl<L: Selector<T, I>, T: DeserializeOwned, I> FromOutputs<L, One<I>> for T {
 
 macro_rules! tuple {
     ($($t:ident $i:ident),*) => {
-        impl<L, $($t: DeserializeOwned, $i),*> FromOutputs<L, ($($i,)*)> for ($($t,)*)
-        where $(L: Selector<$t, $i>),*
-        {
-            fn read(values: &Values) -> Result<Self, String> {
-                Ok(($(decode::<$t>(values, <L as Selector<$t, $i>>::INDEX)?,)*))
+        impl<L, $($t: FromOutputs<L, $i>, $i),*> FromOutputs<L, ($($i,)*)> for ($($t,)*) {
+            fn read(values: &StoredValues) -> Result<Self, String> {
+                Ok(($($t::read(values)?,)*))
             }
 
             fn places() -> Vec<usize> {
-                vec![$(<L as Selector<$t, $i>>::INDEX),*]
+                [$($t::places()),*].concat()
             }
         }
     };
@@ -110,12 +120,12 @@ tuple!(A IA, B IB, C IC);
 tuple!(A IA, B IB, C IC, D ID);
 tuple!(A IA, B IB, C IC, D ID, E IE);
 
-fn decode<T: DeserializeOwned>(values: &Values, place: usize) -> Result<T, String> {
+fn read<T>(
+    values: &StoredValues,
+    place: usize,
+    decode: fn(&StoredValue) -> Result<T, serde_json::Error>,
+) -> Result<T, String> {
     let name = std::any::type_name::<T>();
-    let raw = values
-        .get(place)
-        .and_then(Option::as_deref)
-        .ok_or_else(|| format!("the stored {name} (place {place}) is missing"))?;
-    serde_json::from_str(raw.get())
-        .map_err(|error| format!("the stored {name} (place {place}) can't be read: {error}"))
+    let value = values.get(place).ok_or_else(|| format!("the stored {name} (place {place}) is missing"))?;
+    decode(value).map_err(|error| format!("the stored {name} (place {place}) can't be read: {error}"))
 }

@@ -14,11 +14,13 @@ use crate::{
         step::{CallStep, TransactionStep, UndoCall, UndoTransaction},
     },
     model::{
-        error::GraphError,
+        error::{GraphError, StartError},
         graph::{Graph, Node},
         kinds::{Placement, StepKind, UndoKind},
+        outcome::Failure,
         retry::RetryPolicy,
         status::Direction,
+        stored_value::StoredValue,
     },
 };
 
@@ -104,6 +106,7 @@ pub struct Saga<I, L> {
     nodes: Vec<Node>,
     actions: Vec<Arc<dyn ErasedStep>>,
     observer: Option<Arc<dyn ErasedStatusObserver>>,
+    check: Option<InputCheck<I>>,
     problem: Option<GraphError>,
     types: PhantomData<fn(I, L)>,
 }
@@ -121,6 +124,7 @@ where
             nodes: Vec::new(),
             actions: Vec::new(),
             observer: None,
+            check: None,
             problem: None,
             types: PhantomData,
         }
@@ -166,6 +170,13 @@ where
         self
     }
 
+    /// Checks the input of every start, typed or not, before anything is stored: what `check` finds wrong refuses the
+    /// start with [`StartError::Refused`], and its steps need not look again.
+    pub fn check_input(mut self, check: impl Fn(&I) -> Result<(), Failure> + Send + Sync + 'static) -> Self {
+        self.check = Some(Box::new(check));
+        self
+    }
+
     /// Adds a transaction step.
     pub fn then<S: TransactionStep, At>(self, step: S) -> Saga<I, HCons<S::Output, L>>
     where
@@ -208,11 +219,12 @@ where
         if let Some(problem) = self.problem {
             return Err(problem);
         }
+        let check = self.check;
         let graph = Graph::new(self.name, &self.queue, self.deadline, self.nodes)?;
         let positions = graph.steps.iter().enumerate().map(|(at, node)| (node.name.clone(), at)).collect();
         Ok(Definition {
             input_schema: schemars::schema_for!(I).to_value(),
-            check_input: check_input::<I>,
+            input_check: Box::new(move |input, typed| check_input(input, typed, check.as_deref())),
             graph,
             actions: self.actions,
             positions,
@@ -292,6 +304,7 @@ where
             nodes: self.nodes,
             actions: self.actions,
             observer: self.observer,
+            check: self.check,
             problem: self.problem,
             types: PhantomData,
         }
@@ -320,7 +333,7 @@ impl<I, L> std::fmt::Debug for Saga<I, L> {
 pub struct Definition {
     pub(crate) graph: Graph,
     input_schema: serde_json::Value,
-    check_input: fn(&serde_json::value::RawValue) -> Result<(), String>,
+    input_check: Box<dyn Fn(&StoredValue, bool) -> Result<(), StartError> + Send + Sync>,
     pub(crate) actions: Vec<Arc<dyn ErasedStep>>,
     pub(crate) positions: HashMap<String, usize>,
     pub(crate) observer: Option<Arc<dyn ErasedStatusObserver>>,
@@ -359,8 +372,10 @@ impl Definition {
         Ok(())
     }
 
-    pub(crate) fn check_input(&self, input: &serde_json::value::RawValue) -> Result<(), String> {
-        (self.check_input)(input)
+    /// Checks the input of a start: that it is of the definition's type, unless it is `typed`, and what the definition
+    /// demands beyond that.
+    pub(crate) fn check_input(&self, input: &StoredValue, typed: bool) -> Result<(), StartError> {
+        (self.input_check)(input, typed)
     }
 }
 
@@ -370,9 +385,20 @@ impl std::fmt::Debug for Definition {
     }
 }
 
-fn check_input<I: DeserializeOwned>(input: &serde_json::value::RawValue) -> Result<(), String> {
-    let mut json = serde_json::Deserializer::from_str(input.get());
-    serde_path_to_error::deserialize::<_, I>(&mut json)
-        .map(drop)
-        .map_err(|error| format!("at `{}`: {}", error.path(), error.inner()))
+/// What a definition demands of its input beyond its type.
+type InputCheck<I> = Box<dyn Fn(&I) -> Result<(), Failure> + Send + Sync>;
+
+fn check_input<I: DeserializeOwned + Send + Sync + 'static>(
+    input: &StoredValue,
+    typed: bool,
+    check: Option<&(dyn Fn(&I) -> Result<(), Failure> + Send + Sync)>,
+) -> Result<(), StartError> {
+    if typed && check.is_none() {
+        return Ok(());
+    }
+    let mut json = serde_json::Deserializer::from_str(input.json().get());
+    let decoded: I = serde_path_to_error::deserialize(&mut json)
+        .map_err(|error| StartError::BadInput(format!("at `{}`: {}", error.path(), error.inner())))?;
+    let decoded = input.keep(decoded);
+    check.map_or(Ok(()), |check| check(&decoded).map_err(StartError::Refused))
 }

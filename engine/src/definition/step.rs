@@ -28,8 +28,9 @@ pub trait TransactionStep: Sized + Send + Sync + 'static {
     const NAME: &'static str;
     /// The retry policy of the action.
     const RETRY: RetryPolicy = RetryPolicy::TRANSACTION;
-    /// What the step reads: the saga's input, an earlier step's output, or a tuple of up to five of these.
-    type Input: DeserializeOwned + Send + Sync;
+    /// What the step reads: the saga's input, an earlier step's output, or a tuple of up to five of these, each as its
+    /// type `T` or as [`Shared<T>`](crate::Shared), which is decoded once for all steps.
+    type Input: Send + Sync;
     /// What the step produces.
     type Output: Serialize + DeserializeOwned + Send + Sync;
     /// The undo: a type that implements [`UndoTransaction`] (often `Self`), [`NothingToUndo`], or [`ForwardOnly`] for
@@ -75,7 +76,7 @@ pub trait CallStep: Sized + Send + Sync + 'static {
     /// The retry policy of the action.
     const RETRY: RetryPolicy = RetryPolicy::CALL;
     /// What the step reads.
-    type Input: DeserializeOwned + Send + Sync;
+    type Input: Send + Sync;
     /// What the step produces.
     type Output: Serialize + DeserializeOwned + Send + Sync;
     /// The undo.
@@ -133,7 +134,7 @@ pub trait ItemStep: Sized + Send + Sync + 'static {
     /// The retry policy of the action.
     const RETRY: RetryPolicy = RetryPolicy::TRANSACTION;
     /// What the step reads.
-    type Input: DeserializeOwned + Send + Sync;
+    type Input: Send + Sync;
     /// What the step produces.
     type Output: Serialize + DeserializeOwned + Send + Sync;
     /// The undo.

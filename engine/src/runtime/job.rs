@@ -5,15 +5,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use serde_json::value::RawValue;
-
 use crate::support::faults::CrashPoint;
 use crate::{
     definition::{
         erased::{Invocation, StepAnswer},
         saga::Definition,
     },
-    model::{graph::Graph, ids::SagaId, kinds::StepKind, status::Direction, transition::State},
+    model::{
+        graph::Graph, ids::SagaId, kinds::StepKind, status::Direction, stored_value::StoredValues,
+        transition::State,
+    },
     runtime::{leases::LeaseGuard, slots::JobSlots},
     store::claims::ReleaseRow,
 };
@@ -32,7 +33,7 @@ pub struct Job {
     pub(crate) step: Arc<str>,
     pub(crate) epoch: i64,
     pub(crate) history_seq: i32,
-    pub(crate) values: Vec<Option<Arc<RawValue>>>,
+    pub(crate) values: StoredValues,
     pub(crate) trace: Option<Arc<str>>,
     /// Whether a cancel or a passed deadline has to be applied before any call is made.
     pub(crate) interrupted: bool,
@@ -156,6 +157,13 @@ impl std::fmt::Debug for Job {
 #[derive(Debug)]
 pub struct Performed {
     pub(crate) kind: PerformedKind,
+}
+
+impl Performed {
+    /// For a job that [is no call](Job::is_call): its batch does all of it.
+    pub const fn in_batch() -> Self {
+        Self { kind: PerformedKind::InBatch }
+    }
 }
 
 #[derive(Debug)]

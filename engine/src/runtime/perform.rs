@@ -24,7 +24,7 @@ use crate::{
 pub(crate) async fn perform(core: &Core, job: &Job) -> Performed {
     let runs = job.is_call() && !job.interrupted && job.state.lost_attempts < MAX_LOST_ATTEMPTS;
     let Some(definition) = job.definition.as_ref().filter(|_| runs) else {
-        return Performed { kind: PerformedKind::InBatch };
+        return Performed::in_batch();
     };
     let started = Instant::now();
     let injected = core.faults.before_step(

@@ -5,12 +5,11 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use serde_json::value::RawValue;
-
 use crate::model::{
     ids::SagaId,
     outcome::{Failure, Outcome, Retry},
     status::Direction,
+    stored_value::StoredValue,
 };
 
 /// One side of one step, at which a fault may happen.
@@ -75,7 +74,7 @@ pub(crate) struct FaultHooks {
 #[derive(Debug, Default)]
 pub(crate) struct Injected {
     /// The answer to use instead of running the step.
-    pub(crate) answer: Option<Outcome<Option<Arc<RawValue>>>>,
+    pub(crate) answer: Option<Outcome<Option<StoredValue>>>,
     pub(crate) crash: CrashPoint,
 }
 

@@ -1,11 +1,7 @@
 //! Replaces the fault hooks in an engine without the cargo feature `testing`. Everything here is constant, so the
 //! compiler removes it.
 
-use std::sync::Arc;
-
-use serde_json::value::RawValue;
-
-use crate::model::{ids::SagaId, outcome::Outcome, status::Direction};
+use crate::model::{ids::SagaId, outcome::Outcome, status::Direction, stored_value::StoredValue};
 
 /// No faults.
 #[derive(Debug, Default)]
@@ -15,7 +11,7 @@ pub(crate) struct FaultHooks(());
 #[derive(Debug, Default)]
 pub(crate) struct Injected {
     /// The answer to use instead of running the step.
-    pub(crate) answer: Option<Outcome<Option<Arc<RawValue>>>>,
+    pub(crate) answer: Option<Outcome<Option<StoredValue>>>,
     pub(crate) crash: CrashPoint,
 }
 

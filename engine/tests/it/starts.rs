@@ -1,10 +1,13 @@
 //! Starting sagas: durable, idempotent by business key, in the caller's transaction, refused by an entry step.
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
 
 use engine::{
-    Batch, Definition, Engine, NewSaga, NothingToUndo, Outcome, Outcomes, RetryPolicy, Saga, SagaName,
-    StartError, Status, StepError, TransactionStep, Tx,
+    Batch, Definition, Engine, Failure, NewSaga, NothingToUndo, Outcome, Outcomes, RetryPolicy, Saga,
+    SagaName, Shared, StartError, Status, StepError, TransactionStep, Tx,
 };
 use serde_json::json;
 
@@ -203,6 +206,71 @@ async fn input_that_does_not_fit_is_refused_with_the_field() {
     let nul = NewSaga::untyped("plain-saga", &json!({ "at": "a\u{0}b" }));
     assert!(matches!(engine.start(nul).await, Err(StartError::BadInput(_))));
     engine.shutdown().await;
+}
+
+#[tokio::test]
+async fn an_input_that_its_definition_refuses_stores_nothing_whether_typed_or_not() {
+    let (_database, pool) = fixtures::database().await;
+    let small = |entry: &Entry| match entry.amount {
+        ..=100 => Ok(()),
+        amount => Err(Failure::new("too-much", format!("{amount} is more than 100"))),
+    };
+    let saga = Saga::named(LEDGER).check_input(small).entry(Book).then(Close).build().unwrap();
+    let engine = Engine::builder(pool.clone()).register(saga).build().unwrap();
+    for refused in [LEDGER.with(&Entry { amount: 101 }), NewSaga::untyped("ledger", &json!({"amount": 101}))]
+    {
+        let error = engine.start(refused).await.unwrap_err();
+        assert!(matches!(&error, StartError::Refused(failure) if failure.code == "too-much"), "{error}");
+    }
+    engine.start(NewSaga::untyped("ledger", &json!({"amount": 100}))).await.unwrap();
+    let sagas: i64 = sqlx::query_scalar("select count(*) from engine.saga").fetch_one(&pool).await.unwrap();
+    assert_eq!((sagas, fixtures::effects(&pool, "book").await), (1, 1));
+}
+
+/// Counts how often a [`Tracked`] is decoded, in this test program.
+static DECODED: AtomicUsize = AtomicUsize::new(0);
+
+const TRACKED: SagaName<Tracked> = SagaName::new("tracked");
+
+#[derive(serde::Serialize, schemars::JsonSchema)]
+struct Tracked {
+    amount: i64,
+}
+
+impl<'de> serde::Deserialize<'de> for Tracked {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        DECODED.fetch_add(1, Ordering::SeqCst);
+        Entry::deserialize(deserializer).map(|Entry { amount }| Self { amount })
+    }
+}
+
+/// A step that reads the input without a copy of its own.
+struct Read<const NUMBER: usize>;
+
+impl<const NUMBER: usize> TransactionStep for Read<NUMBER> {
+    const NAME: &'static str = ["first", "second", "third"][NUMBER];
+    type Input = Shared<Tracked>;
+    type Output = i64;
+    type Undo = NothingToUndo;
+
+    async fn run(&self, _: &mut Tx<'_>, batch: &Batch<Self::Input>) -> Result<Outcomes<i64>, StepError> {
+        Ok(batch.decide(|item| Outcome::Done(item.input.amount)))
+    }
+}
+
+#[tokio::test]
+async fn steps_that_share_the_input_decode_it_once_a_process() {
+    let (_database, pool) = fixtures::database().await;
+    let saga = Saga::named(TRACKED).check_input(|_| Ok(())).entry(Read::<0>).then(Read::<1>).then(Read::<2>);
+    let engine = Engine::builder(pool).register(saga.build().unwrap()).build().unwrap();
+    let started = engine.start(TRACKED.with(&Tracked { amount: 7 })).await.unwrap();
+    assert_eq!(DECODED.load(Ordering::SeqCst), 1, "checked, and read by the entry step");
+    // Its queue has no worker yet, so a worker claims it from the database, as one of another process would.
+    let test = TestEngine::start(engine);
+    let ending = test.engine.wait(started.saga_id, WAIT_TIMEOUT).await.unwrap().unwrap();
+    assert_eq!(ending.status, Status::Completed);
+    assert_eq!(DECODED.load(Ordering::SeqCst), 2);
+    test.close().await;
 }
 
 #[tokio::test]

@@ -1,4 +1,5 @@
-//! A tower layer that ends an apalis task only when the group commit of its job is durable.
+//! A tower layer that ends an apalis task only when the group commit of its job is durable. A job of a transaction step
+//! goes straight to it; that of a call step is performed first.
 //!
 //! It is the outermost layer, so that success in apalis means *committed*. The limit of jobs in flight is here, too:
 //! apalis' own `.concurrency(n)` does not cover the wait for an acknowledgement, so with it the number of jobs in flight
@@ -11,14 +12,14 @@ use std::{
 };
 
 use apalis_core::{error::BoxDynError, task::Task};
-use engine::{Committed, Engine, Job, Performed};
+use engine::{Committed, Engine, Job, Performed, SagaId};
 use futures::{FutureExt, future::BoxFuture};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tower::{Layer, Service, limit::ConcurrencyLimit};
 
 use super::options::QueueOptions;
-use crate::metrics::QueueMetrics;
+use crate::metrics::{InFlight, QueueMetrics};
 
 /// Commits the result of a job before its task ends, and limits how many tasks are in flight.
 #[derive(Clone)]
@@ -110,18 +111,20 @@ where
         let saga_id = task.args.saga_id();
         let engine = self.engine.clone();
         let in_flight = self.metrics.enter();
-        let call_limit = task.args.is_call().then(|| (self.calls.clone(), self.stop.clone()));
+        // A transaction step is run by its batch: there is nothing to perform before.
+        if !task.args.is_call() {
+            let committing = async move { Ok(Some(engine.commit(task.args, Performed::in_batch()).await)) };
+            return Box::pin(finish(committing, saga_id, in_flight));
+        }
+        let (calls, stop) = (self.calls.clone(), self.stop.clone());
         // The clone has not been polled for readiness, so it stays, and the polled service is used.
         let clone = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, clone);
         let performing = async move {
-            let _permit = match call_limit {
-                Some((calls, stop)) => tokio::select! {
-                    biased;
-                    () = stop.cancelled() => return Ok(JobResult::NotStarted(task.args)),
-                    permit = calls.acquire_owned() => Some(permit?),
-                },
-                None => None,
+            let _permit = tokio::select! {
+                biased;
+                () = stop.cancelled() => return Ok(JobResult::NotStarted(task.args)),
+                permit = calls.acquire_owned() => permit?,
             };
             let (job, performed) = inner.call(task).await.map_err(Into::into)?;
             Ok::<_, BoxDynError>(JobResult::Performed(job, performed))
@@ -135,25 +138,32 @@ where
                 }
             }
         };
-        Box::pin(async move {
-            // The engine catches panics of a step's code. A panic that gets here is a bug of this project: it costs
-            // this job its attempt, but not the worker with all other jobs in flight.
-            match AssertUnwindSafe(committing).catch_unwind().await {
-                Ok(Ok(Some(Committed::Moved))) => in_flight.moved(),
-                Ok(Ok(Some(Committed::Lost))) => in_flight.lost(),
-                Ok(Ok(None)) => in_flight.released(),
-                Ok(Err(error)) => {
-                    tracing::error!(saga.id = %saga_id, error, "a job could not be performed");
-                    in_flight.errored();
-                }
-                Err(_panic) => {
-                    tracing::error!(saga.id = %saga_id, "committing a job panicked; its claim lapses");
-                    in_flight.errored();
-                }
-            }
-            Ok(())
-        })
+        Box::pin(finish(committing, saga_id, in_flight))
     }
+}
+
+/// Counts what a job came to. A task always succeeds: apalis is not to try it again.
+async fn finish(
+    committing: impl Future<Output = Result<Option<Committed>, BoxDynError>>,
+    saga_id: SagaId,
+    in_flight: InFlight,
+) -> Result<(), BoxDynError> {
+    // The engine catches panics of a step's code. A panic that gets here is a bug of this project: it costs this job its
+    // attempt, but not the worker with all other jobs in flight.
+    match AssertUnwindSafe(committing).catch_unwind().await {
+        Ok(Ok(Some(Committed::Moved))) => in_flight.moved(),
+        Ok(Ok(Some(Committed::Lost))) => in_flight.lost(),
+        Ok(Ok(None)) => in_flight.released(),
+        Ok(Err(error)) => {
+            tracing::error!(saga.id = %saga_id, error, "a job could not be performed");
+            in_flight.errored();
+        }
+        Err(_panic) => {
+            tracing::error!(saga.id = %saga_id, "committing a job panicked; its claim lapses");
+            in_flight.errored();
+        }
+    }
+    Ok(())
 }
 
 /// How far a job got.

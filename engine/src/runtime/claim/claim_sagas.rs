@@ -1,11 +1,15 @@
 //! Claims due sagas and turns them into jobs.
 
-use std::{collections::HashMap, sync::Arc};
-
-use serde_json::value::RawValue;
+use std::collections::HashMap;
 
 use crate::{
-    model::{ids::SagaId, kinds::StepKind, status::Direction, transition::State},
+    model::{
+        ids::SagaId,
+        kinds::StepKind,
+        status::Direction,
+        stored_value::{StoredValue, StoredValues},
+        transition::State,
+    },
     runtime::{core::Core, job::Job, lease_updates, queue::pauses::Claimable, slots::JobSlots},
     store::{
         self,
@@ -16,7 +20,7 @@ use crate::{
 };
 
 /// The stored outputs of a saga's steps, by step name.
-type Outputs = Vec<(String, Option<Arc<RawValue>>)>;
+type Outputs = Vec<(String, Option<StoredValue>)>;
 
 /// Claims due sagas and reads the data that they need to continue.
 pub(crate) async fn claim(core: &Core, scope: ClaimScope<'_>, limit: usize) -> Result<Vec<Job>, sqlx::Error> {
@@ -61,7 +65,7 @@ pub(crate) async fn claim(core: &Core, scope: ClaimScope<'_>, limit: usize) -> R
         let mut outputs: HashMap<_, Outputs> = HashMap::new();
         if !begun.is_empty() {
             for row in store::claims::outputs(conn, &begun).await? {
-                let output = row.output.map(|json| Arc::from(json.0));
+                let output = row.output.map(|json| json.0.into());
                 outputs.entry(row.saga_id).or_default().push((row.step, output));
             }
         }
@@ -92,13 +96,10 @@ fn job(core: &Core, row: ClaimedRow, outputs: Outputs) -> Option<Job> {
     };
     let in_doubt = may_have_called(core, &row) && (row.state.in_doubt || row.taken_over);
     let state = State { in_doubt, ..state };
-    let mut values = vec![Some(Arc::from(row.input.0))];
+    let mut values = StoredValues::new(row.input.0.into());
     for (step, output) in outputs {
-        if let Some(index) = position(&step).map(|at| at + 1) {
-            if values.len() <= index {
-                values.resize(index + 1, None);
-            }
-            values[index] = output;
+        if let Some(step_index) = position(&step) {
+            values.set(step_index + 1, output);
         }
     }
     let saga_id = SagaId(row.id);

@@ -213,7 +213,7 @@ async fn run_batch(
         }
     }
     let took = started.elapsed();
-    drop(spans);
+    drop((spans, invocations));
     for (cursor, answer) in standing.into_iter().zip(answers) {
         let answer = answer.unwrap_or_else(|| StepAnswer::InputUnreadable("the step gave no answer".into()));
         cursor.apply_answer(&answer, started, took, history);
@@ -265,10 +265,10 @@ async fn notify_observers(
         let Some(definition) = cursor.definition.filter(|definition| definition.observer.is_some()) else {
             continue;
         };
-        let Some(input) = cursor.values.first().cloned().flatten() else { continue };
+        let Some(input) = cursor.values.input() else { continue };
         let change = StatusChange {
             saga_id: cursor.job.saga_id,
-            input,
+            input: input.json().clone(),
             status: cursor.state.status,
             cause: cursor.state.cause.clone(),
             error: cursor.error.clone(),

@@ -6,8 +6,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use serde_json::value::RawValue;
-
 use crate::support::faults::CrashPoint;
 use crate::{
     definition::{
@@ -21,6 +19,7 @@ use crate::{
         outcome::{CancelOrigin, Counts, Failure, Outcome, Retry},
         retry::RetryPolicy,
         status::{Direction, Status},
+        stored_value::{StoredValue, StoredValues},
         transition::{Event, MAX_LOST_ATTEMPTS, Next, Refusal, State, can_compensate, transition},
         views::HistoryOutcome,
     },
@@ -38,7 +37,7 @@ pub(crate) struct SagaCursor<'a> {
     pub(crate) next: Next,
     pub(crate) delay: Duration,
     pub(crate) step_name: String,
-    pub(crate) values: Vec<Option<Arc<RawValue>>>,
+    pub(crate) values: StoredValues,
     pub(crate) seq: i32,
     pub(crate) error: Option<String>,
     /// A cancel that was requested. It stays stored until a process that knows the graph has applied or refused it.
@@ -247,11 +246,7 @@ impl<'a> SagaCursor<'a> {
                     history,
                 );
                 if self.state.direction == Direction::Action {
-                    let output_index = self.state.step_index + 1;
-                    if self.values.len() <= output_index {
-                        self.values.resize(output_index + 1, None);
-                    }
-                    self.values[output_index].clone_from(output);
+                    self.values.set(self.state.step_index + 1, output.clone());
                 }
                 self.apply(&Event::Done);
             }
@@ -318,7 +313,7 @@ impl<'a> SagaCursor<'a> {
     fn record(
         &mut self,
         outcome: HistoryOutcome,
-        output: Option<Arc<RawValue>>,
+        output: Option<StoredValue>,
         error: AttemptError,
         started: Instant,
         took: Duration,
@@ -340,7 +335,7 @@ impl<'a> SagaCursor<'a> {
             attempt: i32::try_from(self.state.attempt).unwrap_or(i32::MAX),
             started,
             duration: took,
-            output,
+            output: output.map(|output| output.json().clone()),
             error,
             details: (!details.is_null()).then(|| details.to_string()),
             epoch: self.job.epoch,
@@ -425,7 +420,7 @@ pub(crate) struct Continuation {
     pub(crate) state: State,
     pub(crate) step: Arc<str>,
     pub(crate) history_seq: i32,
-    pub(crate) values: Vec<Option<Arc<RawValue>>>,
+    pub(crate) values: StoredValues,
 }
 
 impl Continuation {

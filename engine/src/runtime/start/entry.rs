@@ -2,11 +2,9 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::Arc,
     time::{Duration, Instant},
 };
 
-use serde_json::value::RawValue;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -22,6 +20,7 @@ use crate::{
         ids::SagaId,
         outcome::Outcome,
         status::{Direction, Status},
+        stored_value::{StoredValue, StoredValues},
         views::{FinalStatus, HistoryOutcome},
     },
     runtime::{core::Core, effects::Session, job::Job, slots::JobSlots, start::validate::ValidatedStart},
@@ -62,10 +61,10 @@ pub(super) async fn run_entry_steps(
             };
             started += 1;
             answers[index] = Some(Ok(Started { saga_id: start.id, existing: false }));
-            let mut values = vec![Some(start.input.clone())];
+            let mut values = StoredValues::new(start.input.clone());
             if let Some(entered) = output {
                 history.push(entered.row);
-                values.push(entered.output);
+                values.set(1, entered.output);
             }
             match start.slots.take() {
                 Some(slots) => session.effects.jobs.push(job(core, start, values, slots)),
@@ -103,7 +102,7 @@ async fn record_ends(
     for start in ended {
         let change = StatusChange {
             saga_id: start.id,
-            input: start.input,
+            input: start.input.json().clone(),
             status: Status::Completed,
             cause: None,
             error: None,
@@ -126,7 +125,7 @@ async fn record_ends(
 
 struct EntryResult {
     row: HistoryRow,
-    output: Option<Arc<RawValue>>,
+    output: Option<StoredValue>,
 }
 
 /// Runs the entry step for all starts of one definition; `Ok(None)` for a definition without one.
@@ -147,7 +146,7 @@ async fn run_entry_step(
             saga_id: start.id,
             step: node.name.clone(),
             attempt: 1,
-            values: vec![Some(start.input.clone())],
+            values: StoredValues::new(start.input.clone()),
             cause: None,
             trace: start.trace.as_deref().map(Into::into),
             key_salt: None,
@@ -178,7 +177,7 @@ async fn run_entry_step(
                     attempt: 1,
                     started: began,
                     duration: took,
-                    output: output.clone(),
+                    output: output.as_ref().map(|output| output.json().clone()),
                     error: Vec::new(),
                     details: None,
                     epoch: 0,
@@ -196,7 +195,7 @@ async fn run_entry_step(
         .collect())
 }
 
-fn job(core: &Core, start: ValidatedStart, values: Vec<Option<Arc<RawValue>>>, slots: JobSlots) -> Job {
+fn job(core: &Core, start: ValidatedStart, values: StoredValues, slots: JobSlots) -> Job {
     let mut state = start.state;
     state.attempt = 1;
     let entered = i32::from(start.definition.graph.steps[0].entry);

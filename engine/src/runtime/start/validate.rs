@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
-use serde_json::value::RawValue;
-
 use crate::{
     definition::{new_saga::NewSaga, saga::Definition},
     model::{
         error::StartError,
         ids::SagaId,
         nul_character::json_holds_nul,
+        stored_value::StoredValue,
         transition::{Event, State, transition},
     },
     runtime::{core::Core, slots::JobSlots},
@@ -20,7 +19,7 @@ use crate::{
 pub(crate) struct ValidatedStart {
     pub(crate) id: SagaId,
     pub(crate) definition: Arc<Definition>,
-    pub(crate) input: Arc<RawValue>,
+    pub(crate) input: StoredValue,
     pub(crate) business_key: Option<String>,
     pub(crate) trace: Option<String>,
     /// The state right after the start: past the entry step, if there is one.
@@ -51,7 +50,7 @@ impl ValidatedStart {
             deadline_ms,
             business_key: self.business_key.as_deref(),
             trace: self.trace.as_deref(),
-            input: self.input.get(),
+            input: self.input.json().get(),
         }
     }
 }
@@ -62,12 +61,11 @@ pub(super) fn validate(core: &Core, new: &NewSaga) -> Result<ValidatedStart, Sta
         .definitions
         .get(new.definition.as_ref())
         .ok_or_else(|| StartError::UnknownDefinition(new.definition.to_string()))?;
-    let input = new.input.clone().map_err(StartError::BadInput)?;
-    if !new.typed {
-        definition.check_input(&input).map_err(StartError::BadInput)?;
-    }
+    let input = StoredValue::new(new.input.clone().map_err(StartError::BadInput)?);
+    definition.check_input(&input, new.typed)?;
     // PostgreSQL can't store NUL in `text` or `jsonb`. Refusing it here is better than failing the whole batch.
-    if json_holds_nul(input.get()) || new.business_key.as_deref().is_some_and(|key| key.contains('\0')) {
+    if json_holds_nul(input.json().get()) || new.business_key.as_deref().is_some_and(|key| key.contains('\0'))
+    {
         return Err(StartError::BadInput("the NUL character can't be stored".into()));
     }
     let mut state = State::initial();

@@ -1,0 +1,171 @@
+//! What a saga has stored for its steps: its input and their outputs, decoded once however many steps read them.
+
+use std::{
+    any::Any,
+    ops::Deref,
+    sync::{Arc, OnceLock},
+};
+
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
+
+/// A value of which a saga's steps share one decoded copy: `type Input = Shared<Order>` reads what `Order` does, without
+/// decoding it anew for every step.
+///
+/// It is decoded from the stored JSON, never taken over from the step that produced it, so that a step reads the same
+/// before and after a crash.
+#[derive(Debug)]
+pub struct Shared<T>(Arc<T>);
+
+impl<T> Clone for Shared<T> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<T> Deref for Shared<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+impl<T> AsRef<T> for Shared<T> {
+    fn as_ref(&self) -> &T {
+        &self.0
+    }
+}
+
+/// For steps that are run by hand, in tests.
+impl<T> From<T> for Shared<T> {
+    fn from(value: T) -> Self {
+        Self(Arc::new(value))
+    }
+}
+
+/// JSON as it is stored, and what it was first decoded to.
+#[derive(Clone)]
+pub(crate) struct StoredValue(Arc<Inner>);
+
+struct Inner {
+    json: Arc<RawValue>,
+    decoded: OnceLock<Arc<dyn Any + Send + Sync>>,
+}
+
+impl StoredValue {
+    pub(crate) fn new(json: Arc<RawValue>) -> Self {
+        Self(Arc::new(Inner { json, decoded: OnceLock::new() }))
+    }
+
+    pub(crate) fn json(&self) -> &Arc<RawValue> {
+        &self.0.json
+    }
+
+    /// Decodes it for one reader.
+    pub(crate) fn decode<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
+        serde_json::from_str(self.0.json.get())
+    }
+
+    /// Decodes it, unless an earlier reader of the same type has.
+    pub(crate) fn shared<T>(&self) -> Result<Shared<T>, serde_json::Error>
+    where
+        T: DeserializeOwned + Send + Sync + 'static,
+    {
+        if let Some(known) = self.0.decoded.get()
+            && let Ok(known) = known.clone().downcast::<T>()
+        {
+            return Ok(Shared(known));
+        }
+        Ok(self.keep(self.decode()?))
+    }
+
+    /// Keeps what it was decoded to for later readers; the first reader decides which type that is.
+    pub(crate) fn keep<T: Send + Sync + 'static>(&self, decoded: T) -> Shared<T> {
+        let decoded = Arc::new(decoded);
+        let _ = self.0.decoded.set(decoded.clone());
+        Shared(decoded)
+    }
+}
+
+impl std::fmt::Debug for StoredValue {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.json.fmt(f)
+    }
+}
+
+impl From<Box<RawValue>> for StoredValue {
+    fn from(json: Box<RawValue>) -> Self {
+        Self::new(Arc::from(json))
+    }
+}
+
+/// All that one saga has stored so far. Index zero is its input; index `n + 1` is the output of step `n`.
+#[derive(Clone, Debug)]
+pub struct StoredValues(Arc<Vec<Option<StoredValue>>>);
+
+impl StoredValues {
+    pub(crate) fn new(input: StoredValue) -> Self {
+        Self(Arc::new(vec![Some(input)]))
+    }
+
+    pub(crate) fn input(&self) -> Option<&StoredValue> {
+        self.get(0)
+    }
+
+    pub(crate) fn get(&self, index: usize) -> Option<&StoredValue> {
+        self.0.get(index).and_then(Option::as_ref)
+    }
+
+    pub(crate) fn set(&mut self, index: usize, value: Option<StoredValue>) {
+        let values = Arc::make_mut(&mut self.0);
+        if values.len() <= index {
+            values.resize(index + 1, None);
+        }
+        values[index] = value;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use serde::{Deserialize, Deserializer};
+
+    use super::*;
+
+    static DECODED: AtomicUsize = AtomicUsize::new(0);
+
+    #[derive(Debug)]
+    struct Counted {
+        number: u32,
+    }
+
+    impl<'de> Deserialize<'de> for Counted {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            DECODED.fetch_add(1, Ordering::Relaxed);
+            u32::deserialize(deserializer).map(|number| Self { number })
+        }
+    }
+
+    fn stored(json: &str) -> StoredValue {
+        RawValue::from_string(json.into()).map(StoredValue::from).expect("it is JSON")
+    }
+
+    #[test]
+    fn readers_of_one_type_share_one_copy() {
+        let value = stored("7");
+        let clone = value.clone();
+        assert_eq!(value.shared::<Counted>().expect("it is a number").number, 7);
+        assert_eq!(clone.shared::<Counted>().expect("it is a number").number, 7);
+        assert_eq!(DECODED.load(Ordering::Relaxed), 1);
+    }
+
+    #[test]
+    fn a_reader_of_another_type_decodes_for_itself() {
+        let value = stored("7");
+        assert_eq!(*value.shared::<u32>().expect("it is a number"), 7);
+        assert_eq!(*value.shared::<u64>().expect("it is a number"), 7);
+        assert!(value.shared::<String>().is_err());
+    }
+}
