@@ -103,7 +103,7 @@ impl TestShop {
     }
 
     async fn place(&self, order: PlaceOrder) -> Order {
-        commands::place_order(&self.shop, order, Some(WAIT_TIMEOUT), "test", None).await.unwrap()
+        commands::place_order(&self.shop, order, Some(WAIT_TIMEOUT), None).await.unwrap()
     }
 
     async fn order(&self, order_id: Uuid) -> Order {
@@ -174,6 +174,7 @@ fn order(items: &[(&str, i64)]) -> PlaceOrder {
             .iter()
             .map(|(sku, quantity)| OrderItem { sku: (*sku).into(), quantity: *quantity })
             .collect(),
+        actor: Some("test".into()),
     }
 }
 

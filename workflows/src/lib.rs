@@ -21,8 +21,9 @@
 //!     customer_id: uuid::Uuid::now_v7(),
 //!     customer_email: "ann@example.com".into(),
 //!     items: vec![orders::OrderItem { sku: "TEA-1".into(), quantity: 2 }],
+//!     actor: Some("ann".into()),
 //! };
-//! let order = commands::place_order(&shop, order, None, "ann", None).await?;
+//! let order = commands::place_order(&shop, order, None, None).await?;
 //! assert_eq!(order.status, orders::OrderStatus::Pending);
 //! # Ok(()) }
 //! ```

@@ -13,7 +13,7 @@ mod write;
 pub use cancellation::{CANCEL_ORDER, CancelOrder};
 pub use item::OrderItem;
 pub use order::{Order, OrderFilter, OrderLine, TimelineEntry};
-pub use placement::{PLACE_ORDER, PlaceOrder, Placement};
+pub use placement::{PLACE_ORDER, PlaceOrder};
 pub(crate) use pricing::{PricedOrder, price};
 pub(crate) use read::read;
 pub use read::{get, list};

@@ -46,8 +46,7 @@ async fn cancelling_during_the_placement_compensates_it() {
     let test = TestShop::open().await;
     let tea = test.add_product("TEA-1", 10, 5).await;
     // No worker runs yet, so the placement waits.
-    let pending =
-        commands::place_order(&test.shop, order(&[("TEA-1", 4)]), None, "test", None).await.unwrap();
+    let pending = commands::place_order(&test.shop, order(&[("TEA-1", 4)]), None, None).await.unwrap();
     assert_eq!(pending.status, OrderStatus::Pending);
     let cancelling =
         commands::cancel_order(&test.shop, pending.order_id, "changed my mind", "ann").await.unwrap();
@@ -70,8 +69,7 @@ async fn a_customer_gets_their_own_reason_in_the_mail_whatever_it_begins_with() 
     test.add_product("TEA-1", 10, 5).await;
     let mut cancelled = Vec::new();
     for reason in ["expired: voucher", "discarded: x"] {
-        let pending =
-            commands::place_order(&test.shop, order(&[("TEA-1", 1)]), None, "test", None).await.unwrap();
+        let pending = commands::place_order(&test.shop, order(&[("TEA-1", 1)]), None, None).await.unwrap();
         commands::cancel_order(&test.shop, pending.order_id, reason, "ann").await.unwrap();
         cancelled.push((pending.order_id, reason));
     }
@@ -95,8 +93,7 @@ async fn concurrent_placement_and_cancellation_end_in_one_consistent_state() {
     let tea = test.add_product("TEA-1", 10, 1000).await;
     let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
     for _ in 0..20 {
-        let accepted =
-            (0..30).map(|_| commands::place_order(&test.shop, order(&[("TEA-1", 1)]), None, "test", None));
+        let accepted = (0..30).map(|_| commands::place_order(&test.shop, order(&[("TEA-1", 1)]), None, None));
         let accepted = futures::future::join_all(accepted).await;
         // Placing begins now; the first orders are cancelled at once, the last when most are placed.
         test = test.start_workers();
@@ -189,8 +186,7 @@ async fn an_order_that_has_changed_since_it_was_seen_is_not_cancelled() {
     let cancel = async |id, seen| {
         commands::cancel_order_version(&test.shop, id, "changed my mind", "ann", Some(seen)).await
     };
-    let pending =
-        commands::place_order(&test.shop, order(&[("TEA-1", 1)]), None, "test", None).await.unwrap();
+    let pending = commands::place_order(&test.shop, order(&[("TEA-1", 1)]), None, None).await.unwrap();
     let refused = cancel(pending.order_id, 2).await;
     assert!(matches!(refused, Err(CancelOrderError::VersionMismatch { current: 1 })), "{refused:?}");
     assert!(matches!(
@@ -248,7 +244,7 @@ async fn cancelling_an_order_whose_placement_died_in_an_undo_is_refused_with_the
     ] {
         sqlx::query(statement).execute(test.pool()).await.unwrap();
     }
-    let short = commands::place_order(&test.shop, order(&[("TEA-1", 9)]), None, "test", None).await.unwrap();
+    let short = commands::place_order(&test.shop, order(&[("TEA-1", 9)]), None, None).await.unwrap();
     assert_eq!(test.settled(PLACE_ORDER.name(), short.order_id.to_string()).await, Status::Dead);
     let refused = commands::cancel_order(&test.shop, short.order_id, "changed my mind", "ann").await;
     let Err(CancelOrderError::Refused(CancelRefusal::NotCancellable { status, message })) = refused else {

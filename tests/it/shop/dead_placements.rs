@@ -29,7 +29,7 @@ async fn dead_placement() -> (TestShop, Product, Order) {
     let tea = test.add_product("TEA-1", 10, 5).await;
     refuse_confirmations(test.pool()).await;
     let test = test.start_workers();
-    let placed = commands::place_order(&test.shop, order(&[("TEA-1", 4)]), None, "test", None).await.unwrap();
+    let placed = commands::place_order(&test.shop, order(&[("TEA-1", 4)]), None, None).await.unwrap();
     let dead = async {
         loop {
             // As if the processes that run this step had vanished repeatedly.

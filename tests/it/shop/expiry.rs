@@ -56,7 +56,7 @@ async fn an_expired_reservation_is_released_and_the_customer_is_notified() {
     let tea = test.add_product("TEA-1", 10, 5).await;
     refuse_confirmations(test.pool()).await;
     let test = test.start_workers();
-    let placed = commands::place_order(&test.shop, order(&[("TEA-1", 4)]), None, "test", None).await.unwrap();
+    let placed = commands::place_order(&test.shop, order(&[("TEA-1", 4)]), None, None).await.unwrap();
     let held = async {
         while test.stock(&tea).await != (5, 4) {
             tokio::task::yield_now().await;
@@ -95,7 +95,7 @@ async fn an_order_that_no_worker_ran_before_its_deadline_is_rejected_later() {
     let settings = Settings { reservation_ttl: Duration::from_millis(1), ..Settings::new(mailer) };
     let test = TestShop::with(mails, settings).await;
     let tea = test.add_product("TEA-1", 10, 5).await;
-    let placed = commands::place_order(&test.shop, order(&[("TEA-1", 4)]), None, "test", None).await.unwrap();
+    let placed = commands::place_order(&test.shop, order(&[("TEA-1", 4)]), None, None).await.unwrap();
     let passed = async {
         let filter = SagaFilter { definition: Some(PLACE_ORDER.name().into()), ..SagaFilter::default() };
         loop {

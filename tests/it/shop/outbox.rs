@@ -48,7 +48,7 @@ async fn concurrent_orders_and_stock_changes_append_one_event_for_each_fall_to_t
     let tea = test.add_product("TEA-1", 10, 12).await;
     let buyers = (0..50).map(|nth| {
         let shop = if nth % 2 == 0 { &test.shop } else { &elsewhere };
-        commands::place_order(shop, order(&[("TEA-1", 1)]), Some(WAIT_TIMEOUT), "test", None)
+        commands::place_order(shop, order(&[("TEA-1", 1)]), Some(WAIT_TIMEOUT), None)
     });
     let counts = async {
         for _ in 0..20 {

@@ -9,7 +9,7 @@ use engine::{
 use shop::{
     mail::Mailer,
     notifications::{DELIVER_NOTIFICATION, DeliverNotification},
-    orders::{CANCEL_ORDER, CancelOrder, PLACE_ORDER, Placement},
+    orders::{CANCEL_ORDER, CancelOrder, PLACE_ORDER},
     sagas::{self, Settings},
 };
 use sqlx::PgPool;
@@ -29,7 +29,7 @@ fn definitions(mails: &TempDir) -> impl Fn() -> Vec<Definition> + Send + Sync + 
 fn placement() -> NewSaga {
     let order = order(&[("TEA-1", 2), ("CUP-1", 1), ("TEA-1", 1)]);
     let key = order.order_id.to_string();
-    PLACE_ORDER.with(&Placement::new(order, "test")).business_key(key)
+    PLACE_ORDER.with(&order).business_key(key)
 }
 
 /// The order's status and its reserved units.

@@ -3,7 +3,7 @@
 use std::{cell::Cell, sync::Once};
 
 use engine::NewSaga;
-use shop::orders::{PLACE_ORDER, Placement};
+use shop::orders::PLACE_ORDER;
 use tracing_subscriber::{Layer, layer::Context, layer::SubscriberExt};
 
 use super::{TestShop, order};
@@ -37,7 +37,7 @@ fn count_statements() {
 }
 
 fn placements(count: usize) -> Vec<NewSaga> {
-    let new = |_| PLACE_ORDER.with(&Placement::new(order(&[("TEA-1", 1), ("CUP-1", 2)]), "test"));
+    let new = |_| PLACE_ORDER.with(&order(&[("TEA-1", 1), ("CUP-1", 2)]));
     (0..count).map(new).collect()
 }
 

@@ -65,8 +65,8 @@ async fn products_and_orders_are_listed_newest_first_and_searched() {
     let customer_id = Uuid::now_v7();
     for _ in 0..3 {
         let of_one = PlaceOrder { customer_id, ..order(&[("TEA-2", 1)]) };
-        commands::place_order(&test.shop, of_one, None, "test", None).await.unwrap();
-        commands::place_order(&test.shop, order(&[("TEA-2", 1)]), None, "test", None).await.unwrap();
+        commands::place_order(&test.shop, of_one, None, None).await.unwrap();
+        commands::place_order(&test.shop, order(&[("TEA-2", 1)]), None, None).await.unwrap();
     }
     let filter = OrderFilter {
         customer_id: Some(customer_id),

@@ -1,4 +1,4 @@
-//! Places orders: checked at the edge, then handed to the `place-order` saga.
+//! Places orders: starts the `place-order` saga, which checks them.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use engine::{NewSaga, StartError};
 
 use super::shop::Shop;
 use crate::{
-    orders::{self, Order, PLACE_ORDER, PlaceOrder, Placement},
+    orders::{self, Order, PLACE_ORDER, PlaceOrder},
     support::violation::{self, Violation},
 };
 
@@ -36,16 +36,10 @@ pub async fn place_order(
     shop: &Shop,
     order: PlaceOrder,
     wait: Option<Duration>,
-    actor: &str,
     trace: Option<String>,
 ) -> Result<Order, PlaceOrderError> {
-    let violations = order.violations();
-    if !violations.is_empty() {
-        return Err(PlaceOrderError::Invalid(violations));
-    }
     let order_id = order.order_id;
-    let saga: NewSaga =
-        PLACE_ORDER.with(&Placement::new(order, actor)).business_key(order_id.to_string()).trace(trace);
+    let saga: NewSaga = PLACE_ORDER.with(&order).business_key(order_id.to_string()).trace(trace);
     match wait {
         None => shop.engine().start(saga).await.map(drop),
         Some(patience) => shop.engine().start_and_wait(saga, patience).await.map(drop),

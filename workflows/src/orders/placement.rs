@@ -12,75 +12,49 @@ use crate::support::{
     violation::Violation,
 };
 
+/// The saga that places an order. Its business key is the order's id.
+pub const PLACE_ORDER: SagaName<PlaceOrder> = SagaName::new("place-order");
+
 /// An order to be placed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PlaceOrder {
     /// The order's id, a UUID of version 7; placing the same id twice places one order.
     pub order_id: Uuid,
-    /// Who orders.
+    /// The customer who orders.
     pub customer_id: Uuid,
-    /// Where mails about it go.
+    /// Where mails about the order go.
     pub customer_email: String,
     /// What is ordered: 1 to 100 lines, all in one currency.
     pub items: Vec<OrderItem>,
-}
-
-impl PlaceOrder {
-    /// Lists all that is wrong with it as far as can be told without the catalogue.
-    pub fn violations(&self) -> Vec<Violation> {
-        check(self.order_id, &self.customer_email, &self.items)
-    }
-}
-
-/// The saga's name and input. The business key is the order's id.
-pub const PLACE_ORDER: SagaName<Placement> = SagaName::new("place-order");
-
-/// What places an order: the order, and who asked for it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Placement {
-    /// The order's id, a UUID of version 7.
-    pub order_id: Uuid,
-    /// Who orders.
-    pub customer_id: Uuid,
-    /// Where mails about it go.
-    pub customer_email: String,
-    /// What is ordered: 1 to 100 lines, all in one currency.
-    pub items: Vec<OrderItem>,
-    /// Who the timeline says placed it; the customer if nobody is named.
+    /// Who places it, for the order's timeline; the customer if nobody is named.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub actor: Option<String>,
 }
 
-impl Placement {
-    /// Prepares the saga's input.
-    pub fn new(order: PlaceOrder, actor: &str) -> Self {
-        let PlaceOrder { order_id, customer_id, customer_email, items } = order;
-        Self { order_id, customer_id, customer_email, items, actor: Some(actor.into()) }
-    }
-
-    /// Lists all that is wrong with it.
+impl PlaceOrder {
+    /// Lists all that is wrong with it as far as can be seen without the catalog.
     pub(crate) fn violations(&self) -> Vec<Violation> {
-        check(self.order_id, &self.customer_email, &self.items)
+        let Self { order_id, customer_email, items, .. } = self;
+        let mut validator = Validator::default();
+        if order_id.get_version_num() != 7 {
+            validator.add(
+                "/order_id",
+                "not-a-uuid-v7",
+                "must be a UUID of version 7: orders are listed by it",
+            );
+        }
+        validator.text("/customer_email", customer_email, MAIL_ADDRESS);
+        if !(1..=MAX_ORDER_LINES).contains(&items.len()) {
+            validator.add("/items", "wrong-length", format!("must have 1 to {MAX_ORDER_LINES} lines"));
+            return validator.done();
+        }
+        for (nth, item) in items.iter().enumerate() {
+            validator.text(&format!("/items/{nth}/sku"), &item.sku, SKU);
+            validator.number(&format!("/items/{nth}/quantity"), item.quantity, QUANTITY);
+        }
+        validator.done()
     }
-}
-
-pub(crate) fn check(order_id: Uuid, customer_email: &str, items: &[OrderItem]) -> Vec<Violation> {
-    let mut validator = Validator::default();
-    if order_id.get_version_num() != 7 {
-        validator.add("/order_id", "not-a-uuid-v7", "must be a UUID of version 7: orders are listed by it");
-    }
-    validator.text("/customer_email", customer_email, MAIL_ADDRESS);
-    if !(1..=MAX_ORDER_LINES).contains(&items.len()) {
-        validator.add("/items", "wrong-length", format!("must have 1 to {MAX_ORDER_LINES} lines"));
-        return validator.done();
-    }
-    for (nth, item) in items.iter().enumerate() {
-        validator.text(&format!("/items/{nth}/sku"), &item.sku, SKU);
-        validator.number(&format!("/items/{nth}/quantity"), item.quantity, QUANTITY);
-    }
-    validator.done()
 }
 
 #[cfg(test)]
@@ -93,6 +67,7 @@ mod tests {
             customer_id: Uuid::nil(),
             customer_email: "a@example.com".into(),
             items,
+            actor: None,
         }
     }
 

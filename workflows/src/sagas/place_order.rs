@@ -13,8 +13,8 @@ use std::{
 };
 
 use engine::{
-    Batch, Definition, Failure, ForwardOnly, GraphError, Item, Outcome, Outcomes, Saga, SagaId, StepError,
-    TransactionStep, Tx, UndoBatch, UndoOutcome, UndoOutcomes, UndoTransaction,
+    Batch, Definition, Failure, ForwardOnly, GraphError, Item, Outcome, Outcomes, Saga, SagaId, Shared,
+    StepError, TransactionStep, Tx, UndoBatch, UndoOutcome, UndoOutcomes, UndoTransaction,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -27,7 +27,7 @@ use crate::{
     mail_templates,
     notifications::DELIVER_NOTIFICATION,
     orders::{
-        self, ChangedOrder, NewOrderRow, OrderStatus, OrderStatusChange, PLACE_ORDER, Placement, PricedOrder,
+        self, ChangedOrder, NewOrderRow, OrderStatus, OrderStatusChange, PLACE_ORDER, PlaceOrder, PricedOrder,
     },
     support::{admin_emails::AdminEmails, outbox, violation::Violation},
 };
@@ -36,11 +36,17 @@ use crate::{
 pub(crate) fn saga(reservation_ttl: Duration, admins: AdminEmails) -> Result<Definition, GraphError> {
     Saga::named(PLACE_ORDER)
         .deadline(reservation_ttl)
+        .check_input(check)
         .entry(OpenOrder)
         .then(ReserveStock { admins })
         .pivot(ConfirmOrder)
         .then(QueueConfirmation)
         .build()
+}
+
+fn check(order: &PlaceOrder) -> Result<(), Failure> {
+    let violations = order.violations();
+    if violations.is_empty() { Ok(()) } else { Err(invalid(&violations)) }
 }
 
 /// Stores the order as pending, with today's names and prices; undone by closing it.
@@ -56,11 +62,15 @@ struct Opened {
 
 impl TransactionStep for OpenOrder {
     const NAME: &'static str = "open-order";
-    type Input = Placement;
+    type Input = Shared<PlaceOrder>;
     type Output = Opened;
     type Undo = Self;
 
-    async fn run(&self, tx: &mut Tx<'_>, batch: &Batch<Placement>) -> Result<Outcomes<Opened>, StepError> {
+    async fn run(
+        &self,
+        tx: &mut Tx<'_>,
+        batch: &Batch<Shared<PlaceOrder>>,
+    ) -> Result<Outcomes<Opened>, StepError> {
         let skus: BTreeSet<&str> =
             batch.iter().flat_map(|item| &item.input.items).map(|line| line.sku.as_str()).collect();
         let skus: Vec<&str> = skus.into_iter().collect();
@@ -93,7 +103,7 @@ impl UndoTransaction<OpenOrder> for OpenOrder {
     async fn undo(
         _: &OpenOrder,
         tx: &mut Tx<'_>,
-        batch: &UndoBatch<Placement, Opened>,
+        batch: &UndoBatch<Shared<PlaceOrder>, Opened>,
     ) -> Result<UndoOutcomes, StepError> {
         let closings: Vec<PlacementEnd> =
             batch.iter().map(|item| PlacementEnd::of(item.input.order_id, &item.cause)).collect();
@@ -121,19 +131,15 @@ impl UndoTransaction<OpenOrder> for OpenOrder {
 }
 
 fn decide(
-    input: &Placement,
+    order: &PlaceOrder,
     catalog_entries: &HashMap<&str, &CatalogEntry>,
     seen: &mut HashSet<Uuid>,
 ) -> Result<PricedOrder, Failure> {
-    let violations = input.violations();
-    if !violations.is_empty() {
-        return Err(invalid(&violations));
-    }
-    let priced = orders::price(&input.items, catalog_entries).map_err(|violations| invalid(&violations))?;
-    if seen.insert(input.order_id) { Ok(priced) } else { Err(exists(input.order_id)) }
+    let priced = orders::price(&order.items, catalog_entries).map_err(|violations| invalid(&violations))?;
+    if seen.insert(order.order_id) { Ok(priced) } else { Err(exists(order.order_id)) }
 }
 
-fn new_order<'a>(item: &'a Item<Placement>, priced: &'a PricedOrder) -> NewOrderRow<'a> {
+fn new_order<'a>(item: &'a Item<Shared<PlaceOrder>>, priced: &'a PricedOrder) -> NewOrderRow<'a> {
     NewOrderRow {
         order_id: item.input.order_id,
         customer_id: item.input.customer_id,
@@ -185,11 +191,15 @@ struct Reserved {
 
 impl TransactionStep for ReserveStock {
     const NAME: &'static str = "reserve-stock";
-    type Input = Placement;
+    type Input = Shared<PlaceOrder>;
     type Output = Reserved;
     type Undo = Self;
 
-    async fn run(&self, tx: &mut Tx<'_>, batch: &Batch<Placement>) -> Result<Outcomes<Reserved>, StepError> {
+    async fn run(
+        &self,
+        tx: &mut Tx<'_>,
+        batch: &Batch<Shared<PlaceOrder>>,
+    ) -> Result<Outcomes<Reserved>, StepError> {
         let requests: Vec<ReservationRequest> = batch.iter().map(|item| reservation(&item.input)).collect();
         let Reservations { results, low } = inventory::reserve(tx, PLACE_ORDER.name(), &requests).await?;
         tx.start(low_stock_alerts(&self.admins, &low)).await?;
@@ -207,7 +217,7 @@ impl UndoTransaction<ReserveStock> for ReserveStock {
     async fn undo(
         _: &ReserveStock,
         tx: &mut Tx<'_>,
-        batch: &UndoBatch<Placement, Reserved>,
+        batch: &UndoBatch<Shared<PlaceOrder>, Reserved>,
     ) -> Result<UndoOutcomes, StepError> {
         let order_ids: Vec<Uuid> = batch.iter().map(|item| item.input.order_id).collect();
         inventory::end_reservations(tx, PLACE_ORDER.name(), &order_ids, ReservationEnd::Released).await?;
@@ -215,8 +225,8 @@ impl UndoTransaction<ReserveStock> for ReserveStock {
     }
 }
 
-fn reservation(input: &Placement) -> ReservationRequest {
-    ReservationRequest::new(input.order_id, input.items.iter().map(|line| (line.sku.as_str(), line.quantity)))
+fn reservation(order: &PlaceOrder) -> ReservationRequest {
+    ReservationRequest::new(order.order_id, order.items.iter().map(|line| (line.sku.as_str(), line.quantity)))
 }
 
 /// Makes the order binding: the point of no return.
@@ -228,11 +238,15 @@ struct Confirmed {}
 
 impl TransactionStep for ConfirmOrder {
     const NAME: &'static str = "confirm-order";
-    type Input = Placement;
+    type Input = Shared<PlaceOrder>;
     type Output = Confirmed;
     type Undo = ForwardOnly;
 
-    async fn run(&self, tx: &mut Tx<'_>, batch: &Batch<Placement>) -> Result<Outcomes<Confirmed>, StepError> {
+    async fn run(
+        &self,
+        tx: &mut Tx<'_>,
+        batch: &Batch<Shared<PlaceOrder>>,
+    ) -> Result<Outcomes<Confirmed>, StepError> {
         let moves: Vec<OrderStatusChange<'_>> = batch
             .iter()
             .map(|item| OrderStatusChange {
@@ -268,7 +282,7 @@ struct Queued {
 
 impl TransactionStep for QueueConfirmation {
     const NAME: &'static str = "queue-confirmation";
-    type Input = (Placement, Opened);
+    type Input = (Shared<PlaceOrder>, Opened);
     type Output = Queued;
     type Undo = ForwardOnly;
 

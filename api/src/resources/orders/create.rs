@@ -65,10 +65,9 @@ pub(crate) async fn create_order(
                 customer_id: new.customer_id,
                 customer_email: new.customer_email,
                 items: items.collect(),
+                actor: Some(actor.or("api").to_owned()),
             };
-            let placed =
-                commands::place_order(state.shop(), order, wait, actor.or("api"), state.trace().current())
-                    .await;
+            let placed = commands::place_order(state.shop(), order, wait, state.trace().current()).await;
             let order = placed.map_err(problem)?;
             let (location, version) = (format!("/api/orders/{}", order.order_id), order.version);
             Ok(JsonResponse::new(StatusCode::CREATED, &Order::from(order))?
