@@ -50,7 +50,6 @@ pub use support::{
     bounded_list::ListError,
     bounds, breaker_reports,
     change_error::ChangeError,
-    currency::currencies,
     idempotency, invariants,
     schema::{migrate, migrator},
     violation::Violation,

@@ -11,6 +11,8 @@ pub(crate) mod admin_emails;
 pub(crate) mod bounded_list;
 pub(crate) mod change_error;
 pub(crate) mod currency;
+#[cfg(feature = "openapi")]
+pub(crate) mod currency_schema;
 pub(crate) mod email;
 pub(crate) mod outbox;
 pub(crate) mod schema;

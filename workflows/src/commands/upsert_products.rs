@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use serde::Deserialize;
 use uuid::Uuid;
 
 use super::{create_product::create_many, shop::Shop, update_product::apply};
@@ -14,23 +15,35 @@ use crate::{
 pub const MAX_BULK_PRODUCTS: usize = 1000;
 
 /// One product of a bulk upsert. Omitted fields of an existing SKU keep their value.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
 pub struct ListedProduct {
-    /// The SKU, which identifies the product.
+    /// The SKU, by which the product is found.
+    #[cfg_attr(feature = "openapi", schema(format = "sku", example = "TEA-1"))]
     pub sku: String,
-    /// The name that customers see; 1 to 200 characters.
+    /// The name that customers see.
+    #[cfg_attr(feature = "openapi", schema(format = "product-name"))]
     pub name: String,
-    /// Up to 4000 characters; empty for a new product if it is omitted.
+    /// The description; it may have several lines. Omitted or `null`, it stays as it is; a new product has none.
+    #[cfg_attr(feature = "openapi", schema(format = "description"))]
     pub description: Option<String>,
-    /// The category; 1 to 64 characters.
+    /// The category in which the product is listed.
+    #[cfg_attr(feature = "openapi", schema(format = "category"))]
     pub category: String,
-    /// The price of one piece, in minor units of the currency.
+    /// The price of one, in minor units of the currency.
+    #[cfg_attr(feature = "openapi", schema(format = "amount"))]
     pub price: i64,
-    /// The currency's ISO 4217 code.
+    #[expect(missing_docs, reason = "the schema of a currency says what it is")]
+    #[cfg_attr(feature = "openapi", schema(value_type = crate::support::currency_schema::Currency))]
     pub currency: String,
-    /// The stock on hand of a new product.
+    /// The stock on hand of a new product; ignored for an existing one.
+    #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(format = "stock"))]
     pub initial_stock: i64,
-    /// Stock is low at this many available or fewer; 0 for a new product if it is omitted.
+    /// The stock is low when this many or fewer are available. Omitted or `null`, it stays as it is; 0 for a new
+    /// product.
+    #[cfg_attr(feature = "openapi", schema(format = "stock"))]
     pub low_stock_threshold: Option<i64>,
 }
 

@@ -12,23 +12,30 @@ use crate::support::{
     violation::Violation,
 };
 
-/// What a shop says about a product, all but its SKU and what is there.
+/// The details of a product: everything but its SKU and its stock.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = ProductUpdate))]
 #[serde(deny_unknown_fields)]
 pub struct ProductDetails {
-    /// The name customers see.
+    /// The name that customers see.
+    #[cfg_attr(feature = "openapi", schema(format = "product-name"))]
     pub name: String,
-    /// It may have several lines.
+    /// The description.
     #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(format = "description"))]
     pub description: String,
-    /// The category it is listed in.
+    /// The category in which the product is listed.
+    #[cfg_attr(feature = "openapi", schema(format = "category"))]
     pub category: String,
-    /// What one costs, in minor units of the currency.
+    /// The price of one, in minor units of the currency.
+    #[cfg_attr(feature = "openapi", schema(format = "amount"))]
     pub price: i64,
     /// ISO 4217.
+    #[cfg_attr(feature = "openapi", schema(value_type = crate::support::currency_schema::Currency))]
     pub currency: String,
-    /// At or under this many available, stock is low.
+    /// The stock is low when this many or fewer are available.
     #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(format = "stock"))]
     pub low_stock_threshold: i64,
 }
 
@@ -55,26 +62,35 @@ impl ProductDetails {
 
 /// A product to be created.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct NewProduct {
-    /// The shop's own name for it, unique.
+    /// The unique name of the product in the shop.
+    #[cfg_attr(feature = "openapi", schema(format = "sku", example = "TEA-1"))]
     pub sku: String,
-    /// The name customers see.
+    /// The name that customers see.
+    #[cfg_attr(feature = "openapi", schema(format = "product-name"))]
     pub name: String,
-    /// It may have several lines.
+    /// The description; it may have several lines.
     #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(format = "description"))]
     pub description: String,
-    /// The category it is listed in.
+    /// The category in which the product is listed.
+    #[cfg_attr(feature = "openapi", schema(format = "category"))]
     pub category: String,
-    /// What one costs, in minor units of the currency.
+    /// The price of one, in minor units of the currency.
+    #[cfg_attr(feature = "openapi", schema(format = "amount"))]
     pub price: i64,
     /// ISO 4217.
+    #[cfg_attr(feature = "openapi", schema(value_type = crate::support::currency_schema::Currency))]
     pub currency: String,
-    /// How many there are.
+    /// The stock on hand at the beginning.
     #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(format = "stock"))]
     pub initial_stock: i64,
-    /// At or under this many available, stock is low.
+    /// The stock is low when this many or fewer are available.
     #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(format = "stock"))]
     pub low_stock_threshold: i64,
 }
 

@@ -24,20 +24,8 @@ pub(crate) struct NewOrder {
     #[schema(format = "mail-address", example = "a@example.com")]
     pub(crate) customer_email: String,
     /// The lines. Lines with the same SKU are added up when stock is reserved.
-    #[schema(min_items = 1, max_items = 100, value_type = Vec<NewOrderItem>)]
-    pub(crate) items: Vec<StrictObject<NewOrderItem>>,
-}
-
-/// One line of an order to be placed.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct NewOrderItem {
-    /// The SKU of the product.
-    #[schema(format = "sku", example = "TEA-1")]
-    pub(crate) sku: String,
-    /// The quantity.
-    #[schema(format = "quantity", example = 2)]
-    pub(crate) quantity: i64,
+    #[schema(min_items = 1, max_items = 100, value_type = Vec<orders::OrderItem>)]
+    pub(crate) items: Vec<StrictObject<orders::OrderItem>>,
 }
 
 /// A new status for an order.

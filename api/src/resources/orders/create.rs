@@ -4,7 +4,7 @@ use axum::{extract::State, response::Response};
 use http::StatusCode;
 use shop::{
     commands::{self, PlaceOrderError},
-    orders::{OrderItem, PlaceOrder},
+    orders::PlaceOrder,
 };
 
 use super::body::{NewOrder, Order, example};
@@ -56,15 +56,11 @@ pub(crate) async fn create_order(
     state
         .idempotency()
         .run(key, "create_order", &bytes, async |order_id| {
-            let items = new
-                .items
-                .into_iter()
-                .map(|StrictObject(item)| OrderItem { sku: item.sku, quantity: item.quantity });
             let order = PlaceOrder {
                 order_id,
                 customer_id: new.customer_id,
                 customer_email: new.customer_email,
-                items: items.collect(),
+                items: new.items.into_iter().map(|StrictObject(item)| item).collect(),
                 actor: Some(actor.or("api").to_owned()),
             };
             let placed = commands::place_order(state.shop(), order, wait, state.trace().current()).await;

@@ -3,107 +3,14 @@
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use shop::{commands, inventory};
+use shop::inventory;
 use utoipa::{
     PartialSchema, ToSchema,
-    openapi::{
-        RefOr, Schema,
-        schema::{ObjectBuilder, OneOfBuilder, Type},
-    },
+    openapi::{RefOr, Schema, schema::OneOfBuilder},
 };
 use uuid::Uuid;
 
 use crate::resources::page::list;
-
-/// A product to be created.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct NewProduct {
-    /// The unique name of the product in the shop.
-    #[schema(format = "sku", example = "TEA-1")]
-    pub(crate) sku: String,
-    /// The name that customers see.
-    #[schema(format = "product-name")]
-    pub(crate) name: String,
-    /// The description; it may have several lines.
-    #[serde(default)]
-    #[schema(format = "description")]
-    pub(crate) description: String,
-    /// The category in which the product is listed.
-    #[schema(format = "category")]
-    pub(crate) category: String,
-    /// The price of one, in minor units of the currency.
-    #[schema(format = "amount")]
-    pub(crate) price: i64,
-    /// ISO 4217.
-    #[schema(value_type = Currency)]
-    pub(crate) currency: String,
-    /// The stock on hand at the beginning.
-    #[serde(default)]
-    #[schema(format = "stock")]
-    pub(crate) initial_stock: i64,
-    /// The stock is low when this many or fewer are available.
-    #[serde(default)]
-    #[schema(format = "stock")]
-    pub(crate) low_stock_threshold: i64,
-}
-
-/// One product of a bulk upsert. Omitted fields of an existing SKU keep their value.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct ListedProduct {
-    /// The SKU, by which the product is found.
-    #[schema(format = "sku", example = "TEA-1")]
-    pub(crate) sku: String,
-    /// The name that customers see.
-    #[schema(format = "product-name")]
-    pub(crate) name: String,
-    /// The description; it may have several lines. Omitted or `null`, it stays as it is; a new product has none.
-    #[schema(format = "description")]
-    pub(crate) description: Option<String>,
-    /// The category in which the product is listed.
-    #[schema(format = "category")]
-    pub(crate) category: String,
-    /// The price of one, in minor units of the currency.
-    #[schema(format = "amount")]
-    pub(crate) price: i64,
-    #[schema(value_type = Currency)]
-    pub(crate) currency: String,
-    /// The stock on hand of a new product; ignored for an existing one.
-    #[serde(default)]
-    #[schema(format = "stock")]
-    pub(crate) initial_stock: i64,
-    /// The stock is low when this many or fewer are available. Omitted or `null`, it stays as it is; 0 for a new
-    /// product.
-    #[schema(format = "stock")]
-    pub(crate) low_stock_threshold: Option<i64>,
-}
-
-/// The details of a product: everything but its SKU and its stock.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct ProductUpdate {
-    /// The name that customers see.
-    #[schema(format = "product-name")]
-    pub(crate) name: String,
-    /// The description.
-    #[serde(default)]
-    #[schema(format = "description")]
-    pub(crate) description: String,
-    /// The category in which the product is listed.
-    #[schema(format = "category")]
-    pub(crate) category: String,
-    /// The price of one, in minor units of the currency.
-    #[schema(format = "amount")]
-    pub(crate) price: i64,
-    /// ISO 4217.
-    #[schema(value_type = Currency)]
-    pub(crate) currency: String,
-    /// The stock is low when this many or fewer are available.
-    #[serde(default)]
-    #[schema(format = "stock")]
-    pub(crate) low_stock_threshold: i64,
-}
 
 /// A change of the stock on hand: either `set` or `adjust`. It is one struct, so that errors name the field by its
 /// pointer; in the document it is one of two.
@@ -150,21 +57,6 @@ impl PartialSchema for StockUpdate {
 
 impl ToSchema for StockUpdate {}
 
-/// The currency of a price: a code of ISO 4217.
-struct Currency;
-
-impl PartialSchema for Currency {
-    fn schema() -> RefOr<Schema> {
-        ObjectBuilder::new()
-            .schema_type(Type::String)
-            .description(Some("The currency of a price: a code of ISO 4217 that has minor units."))
-            .enum_values(Some(shop::currencies()))
-            .into()
-    }
-}
-
-impl ToSchema for Currency {}
-
 /// A product and its stock.
 #[derive(Debug, Serialize, ToSchema)]
 #[expect(clippy::struct_field_names, reason = "the JSON names its id so")]
@@ -196,50 +88,6 @@ pub(crate) struct Stock {
     pub(crate) available: i64,
     /// The stock is low when this many or fewer are available.
     pub(crate) low_stock_threshold: i64,
-}
-
-impl From<NewProduct> for inventory::NewProduct {
-    fn from(new: NewProduct) -> Self {
-        Self {
-            sku: new.sku,
-            name: new.name,
-            description: new.description,
-            category: new.category,
-            price: new.price,
-            currency: new.currency,
-            initial_stock: new.initial_stock,
-            low_stock_threshold: new.low_stock_threshold,
-        }
-    }
-}
-
-impl From<ListedProduct> for commands::ListedProduct {
-    fn from(listed: ListedProduct) -> Self {
-        let ListedProduct {
-            sku,
-            name,
-            description,
-            category,
-            price,
-            currency,
-            initial_stock,
-            low_stock_threshold,
-        } = listed;
-        Self { sku, name, description, category, price, currency, initial_stock, low_stock_threshold }
-    }
-}
-
-impl From<ProductUpdate> for inventory::ProductDetails {
-    fn from(update: ProductUpdate) -> Self {
-        Self {
-            name: update.name,
-            description: update.description,
-            category: update.category,
-            price: update.price,
-            currency: update.currency,
-            low_stock_threshold: update.low_stock_threshold,
-        }
-    }
 }
 
 impl From<inventory::Product> for Product {

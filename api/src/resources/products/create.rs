@@ -2,9 +2,12 @@
 
 use axum::{extract::State, response::Response};
 use http::StatusCode;
-use shop::commands::{self, CreateProductError};
+use shop::{
+    commands::{self, CreateProductError},
+    inventory::NewProduct,
+};
 
-use super::body::{NewProduct, Product, example};
+use super::body::{Product, example};
 use crate::{
     extract::{Actor, JsonBody, Query},
     http::{
@@ -56,8 +59,7 @@ pub(crate) async fn create_product(
         .idempotency()
         .run(key, "create_product", &bytes, async |product_id| {
             let sku = new.sku.clone();
-            let created =
-                commands::create_product_as(state.pool(), product_id, new.into(), actor.by("api")).await;
+            let created = commands::create_product_as(state.pool(), product_id, new, actor.by("api")).await;
             let product = created.map_err(|error| match error {
                 CreateProductError::SkuTaken => {
                     Problem::new(ProblemCode::SkuTaken, format!("the SKU `{sku}` is taken"))

@@ -1,10 +1,10 @@
 //! PUT `/api/products/{product_id}`.
 
 use axum::extract::State;
-use shop::commands;
+use shop::{commands, inventory::ProductDetails};
 
 use super::{
-    body::{Product, ProductUpdate, example},
+    body::{Product, example},
     load::load,
 };
 use crate::{
@@ -28,7 +28,7 @@ problems!(Problems: BODY, ONE, STORED, &[ProblemCode::PreconditionFailed]);
     path = "/api/products/{product_id}",
     tag = "inventory",
     params(("product_id" = uuid::Uuid, Path, description = "The product"), IfMatch, Actor),
-    request_body(content = ProductUpdate, example = json!({
+    request_body(content = ProductDetails, example = json!({
         "name": "Green tea",
         "description": "Sencha, 100 g",
         "category": "tea",
@@ -53,10 +53,10 @@ pub(crate) async fn update_product(
     Query(()): Query<()>,
     condition: IfMatch,
     actor: Actor,
-    JsonBody { value: update, .. }: JsonBody<ProductUpdate>,
+    JsonBody { value: update, .. }: JsonBody<ProductDetails>,
 ) -> Result<JsonResponse, Problem> {
     let expected = condition.expected_version(async || Ok(load(&state, id).await?.version)).await?;
-    let updated = commands::update_product(state.shop(), id, &update.into(), actor.by("api"), expected).await;
+    let updated = commands::update_product(state.shop(), id, &update, actor.by("api"), expected).await;
     let product = updated.map_err(|error| change_problem("product", id, error))?;
     let version = product.version;
     Ok(JsonResponse::ok(&Product::from(product))?.version(version))

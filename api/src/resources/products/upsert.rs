@@ -4,12 +4,11 @@ use axum::{extract::State, response::Response};
 use serde::{Deserialize, Serialize};
 use shop::{
     Violation, bounds,
-    commands::{self, BulkItem, MAX_BULK_PRODUCTS, UpsertError, Upserted},
+    commands::{self, BulkItem, ListedProduct, MAX_BULK_PRODUCTS, UpsertError, Upserted},
 };
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::body::ListedProduct;
 use crate::{
     extract::{Actor, BulkJsonBody, Query, RawItems},
     http::{
@@ -159,7 +158,7 @@ fn read(items: &RawItems<MAX_BULK_PRODUCTS>) -> (Vec<Option<String>>, Vec<BulkIt
         sku: String,
     }
     let read = items.read::<ListedProduct>().map(|(raw, item)| match item {
-        Ok(product) => (Some(product.sku.clone()), Ok(product.into())),
+        Ok(product) => (Some(product.sku.clone()), Ok(product)),
         Err(problem) => {
             let named = serde_json::from_str::<Named>(raw.get()).ok().map(|named| named.sku);
             (named, Err(problem.into_errors().into_iter().map(violation).collect()))
