@@ -41,7 +41,7 @@ pub(crate) async fn run(config: Config, command: BenchCommand) -> Result<(), Exi
         }
     };
     let database = BenchDatabase::create(&config, arguments.database_url.as_deref()).await?;
-    // Ctrl-C ends the run early; the database is dropped all the same.
+    // Ctrl-C ends the run early; the database is dropped nevertheless.
     let measured = tokio::select! {
         measured = measure(&config, &command, &arguments, &database) => measured,
         _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted")),

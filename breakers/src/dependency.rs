@@ -2,7 +2,7 @@
 
 use strum::VariantArray;
 
-/// An external service with a circuit breaker of its own.
+/// An external service with its own circuit breaker.
 #[derive(
     Clone,
     Copy,

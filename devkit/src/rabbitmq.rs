@@ -283,8 +283,8 @@ async fn until_listening(port: u16) -> Result<(), RabbitError> {
     Ok(())
 }
 
-/// Kills the process and all processes that it started. Does nothing for a process that has been waited for, because
-/// its id may be reused.
+/// Kills the process and all processes that it started. A process that has been waited for has no id any more, and is
+/// left alone.
 fn kill_group(child: &mut Child) {
     if let Some(group) = child.id().and_then(|id| i32::try_from(id).ok()) {
         // It fails when the group has already ended, which is the aim.

@@ -1,6 +1,6 @@
 //! A database for every test: cloned from a migrated template, on one PostgreSQL that all test runs of a user share.
 //!
-//! The server is an embedded one with throwaway durability, in a fixed place for each user. A run adopts it when it already
+//! The server is an embedded one with throwaway durability, in a fixed folder for each user. A run adopts it when it already
 //! runs, so a killed run leaves nothing behind that the next one does not use or remove. `SAGALINE_TEST_DATABASE_URL` names
 //! another server to use instead.
 
@@ -59,7 +59,7 @@ pub enum TestDatabaseError {
         source: io::Error,
     },
 
-    /// The place for the server belongs to another user.
+    /// The folder for the server belongs to another user.
     #[error("{} belongs to another user", .0.display())]
     NotOurs(PathBuf),
 
@@ -121,7 +121,7 @@ impl TestDatabases {
                 .map_err(sqlx::Error::Io)
                 .and_then(|runtime| runtime.block_on(clean_up(&url, run, &newest, lock_is_held, &to_drop)));
             if let Err(error) = cleaned {
-                tracing::warn!(%error, "databases of tests are not dropped any more");
+                tracing::warn!(%error, "databases of tests are no longer dropped");
             }
         });
         held.await.map_err(|_| TestDatabaseError::Janitor)?;

@@ -4,7 +4,7 @@
 //! ```sh
 //! DATABASE_URL=postgres://localhost/scratch cargo run -p sagaline-engine --example trip
 //! ```
-#![expect(clippy::print_stdout, reason = "an example tells what it does")]
+#![expect(clippy::print_stdout, reason = "an example prints what it does")]
 
 use std::time::Duration;
 
@@ -55,7 +55,7 @@ impl UndoCall<BookFlight> for BookFlight {
     async fn undo(_: &BookFlight, item: &UndoItem<Trip, Ticket>) -> UndoOutcome {
         let ticket =
             item.output.as_ref().map_or("a seat that may be booked", |ticket| ticket.number.as_str());
-        println!("  airline: {ticket} is given back, because {}", item.cause.sentence());
+        println!("  airline: {ticket} is cancelled, because {}", item.cause.sentence());
         UndoOutcome::Done
     }
 }
@@ -133,8 +133,8 @@ async fn main() -> anyhow::Result<()> {
     let engine = Engine::builder(pool).register(saga).build()?;
 
     // Started before any worker runs, and cancelled at once: nothing was done, so nothing is undone.
-    let changed = engine.start(BOOK_TRIP.with(&Trip { traveller: "cy".into(), nights: 1 })).await?;
-    engine.cancel(changed.saga_id, "cy", "changed my mind").await?;
+    let cancelled = engine.start(BOOK_TRIP.with(&Trip { traveller: "cy".into(), nights: 1 })).await?;
+    engine.cancel(cancelled.saga_id, "cy", "changed my mind").await?;
 
     let stop = CancellationToken::new();
     let worker = tokio::spawn({
@@ -144,9 +144,10 @@ async fn main() -> anyhow::Result<()> {
     for (traveller, nights) in [("ada", 5), ("bob", 4)] {
         let trip = Trip { traveller: traveller.into(), nights };
         let (started, ending) = engine.start_and_wait(BOOK_TRIP.with(&trip), Duration::from_secs(20)).await?;
-        tell(&engine, traveller, started.saga_id, ending.map(|ending| ending.status.to_string())).await?;
+        print_saga(&engine, traveller, started.saga_id, ending.map(|ending| ending.status.to_string()))
+            .await?;
     }
-    tell(&engine, "cy", changed.saga_id, None).await?;
+    print_saga(&engine, "cy", cancelled.saga_id, None).await?;
 
     stop.cancel();
     worker.await?;
@@ -154,9 +155,14 @@ async fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn tell(engine: &Engine, who: &str, saga_id: SagaId, ending: Option<String>) -> anyhow::Result<()> {
+async fn print_saga(
+    engine: &Engine,
+    traveller: &str,
+    saga_id: SagaId,
+    ending: Option<String>,
+) -> anyhow::Result<()> {
     let status = engine.saga(saga_id).await?.map(|saga| saga.status.to_string());
-    println!("{who}: {}", ending.or(status).unwrap_or_default());
+    println!("{traveller}: {}", ending.or(status).unwrap_or_default());
     for HistoryEntry { seq, step, direction, outcome, error, .. } in
         engine.history(saga_id).await?.unwrap_or_default()
     {

@@ -45,7 +45,7 @@ impl Engine {
     /// See [`StartError`]. On `Unavailable` it is safe to try again with the same id or business key.
     ///
     /// # Cancel safety
-    /// If the future is dropped, the saga may have been started all the same.
+    /// If the future is dropped, the saga may have been started nevertheless.
     pub async fn start(&self, saga: NewSaga) -> Result<Started, StartError> {
         let saga = saga.trace_or(|| self.core.trace_link.as_ref()?.current());
         let (reply, reply_rx) = oneshot::channel();

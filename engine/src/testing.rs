@@ -14,8 +14,8 @@
 //! # Ok(()) }
 //! ```
 //!
-//! For each step: its action crashing before and after the commit (so that it is repeated), refusing, and never working;
-//! a cancel there; and for each undo: crashing before and after the commit, and not working until a person retries it.
+//! For each step: its action crashing before and after the commit (so that it is repeated), failing for good, and failing every time;
+//! a cancel there; and for each undo: crashing before and after the commit, and failing until an operator retries it.
 
 mod cases;
 mod fail_point;

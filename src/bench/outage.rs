@@ -64,7 +64,7 @@ pub(super) async fn run(
     by: Outage,
 ) -> Result<(), ExitError> {
     let database = BenchDatabase::create(config, arguments.database_url.as_deref()).await?;
-    // Ctrl-C ends the run early; the database is dropped all the same.
+    // Ctrl-C ends the run early; the database is dropped nevertheless.
     let measured = tokio::select! {
         measured = measure(config, arguments, &database, length, by) => measured,
         _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted")),

@@ -39,7 +39,7 @@ pub(crate) struct CreateArguments {
     /// What it permits: read; write (orders, products, stock, notifications); operate (all)
     #[arg(long)]
     role: KeyRole,
-    /// How long it is valid, such as 90d; for ever if left out
+    /// How long it is valid, such as 90d; forever if left out
     #[arg(long, value_name = "DURATION", value_parser = life)]
     expires: Option<Duration>,
     /// The reason, for the audit

@@ -17,7 +17,7 @@ const LIFETIMES: &[f64] = &[
 const SIZES: &[f64] = &[1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0];
 
 const BUILD: &str = "sagaline_build_info";
-/// The commit that this binary was built from, if the build was told.
+/// The commit that this binary was built from, if the build knew it.
 const REVISION: &str = match option_env!("SAGALINE_REVISION") {
     Some(revision) if !revision.is_empty() => revision,
     Some(_) | None => "unknown",

@@ -17,7 +17,7 @@ pub(super) const ROLE: &str = "sagaline";
 /// Part of the socket file's name only: the server listens on no TCP port.
 pub(super) const PORT: u16 = 5432;
 
-/// All characters but those that stand for themselves everywhere in a URL.
+/// All characters but those that need no escaping anywhere in a URL.
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
 
 /// The URL of a database behind a socket, in the form that sqlx and libpq read.

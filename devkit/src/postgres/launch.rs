@@ -87,9 +87,9 @@ pub(super) async fn launch(
             return Ok(server);
         }
         let tail = tail(&layout.log());
-        // The back ends of a killed server exit by themselves, but not at once.
+        // The back ends of a killed server exit on their own, but not at once.
         let has_orphans = tail.contains("pre-existing shared memory block");
-        // So does the server itself: a process that is being killed still has its id.
+        // The killed server itself may still be exiting, too, and hold its lock file.
         let is_exiting = holder_of_lock(&tail).is_some_and(|pid| {
             // Reaps the process if it is a child of this one.
             let is_running = postmaster::is_running(pid);
@@ -110,7 +110,7 @@ fn holder_of_lock(tail: &str) -> Option<i32> {
     tail.split("(PID ").nth(1)?.split(')').next()?.parse().ok()
 }
 
-/// Starts `postgres` in a process group of its own, so that a terminal's Ctrl-C doesn't reach it.
+/// Starts `postgres` in a new process group, so that a terminal's Ctrl-C doesn't reach it.
 fn spawn(
     installation: &Installation,
     layout: &Layout,
@@ -193,7 +193,7 @@ async fn until_ready(
     Ok(None)
 }
 
-/// Whether a server takes connections. One that refuses because all connections are taken does, too.
+/// Whether a server accepts connections. A refusal because all connections are in use counts as accepting.
 async fn answers(socket_dir: &Path) -> bool {
     const TOO_MANY_CONNECTIONS: &str = "53300";
     match connection::connect(&connection::options(socket_dir, "postgres"), ANSWER_TIMEOUT).await {

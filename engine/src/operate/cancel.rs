@@ -82,19 +82,19 @@ async fn cancel(
             return Err(CancelError::PastPivot { pivot: pivot.unwrap_or_else(|| saga.row.step.clone()) });
         }
     };
-    let said = AuditReason { by, action: "cancel", reason };
+    let request = AuditReason { by, action: "cancel", reason };
     if saga.row.leased {
-        let request = serde_json::json!({ "actor": by.actor, "reason": reason });
-        store::commits::request_cancel(conn, saga_id.0, &request).await?;
+        let stored = serde_json::json!({ "actor": by.actor, "reason": reason });
+        store::commits::request_cancel(conn, saga_id.0, &stored).await?;
         let mut after = saga.audit_json();
         after["cancel_requested"] = true.into();
-        let audit = AuditEntry { said, saga_id, dead_job_id: None, before: saga.audit_json(), after };
+        let audit = AuditEntry { request, saga_id, dead_job_id: None, before: saga.audit_json(), after };
         store::audit::record(conn, &audit).await?;
         return Ok((CancelOutcome::Requested, CommitEffects::default()));
     }
     let dead_job_id = store::dead_jobs::resolve(conn, saga_id.0, "cancelled", by.actor, reason).await?;
     let (before, after) = (saga.audit_json(), saga.audit_json_as(&state));
-    store::audit::record(conn, &AuditEntry { said, saga_id, dead_job_id, before, after }).await?;
+    store::audit::record(conn, &AuditEntry { request, saga_id, dead_job_id, before, after }).await?;
     let why = format!("cancelled by {}: {reason}", by.actor);
     let after = saga.apply(core, conn, state, HistoryOutcome::Cancelled, why).await?;
     Ok((CancelOutcome::Compensating, after))

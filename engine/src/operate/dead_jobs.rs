@@ -142,7 +142,7 @@ impl Engine {
         by: &Operator<'_>,
         reason: &str,
     ) -> Result<BulkResult, sqlx::Error> {
-        let (began, most) = (Instant::now(), limits.max_jobs as usize);
+        let (began, max_jobs) = (Instant::now(), limits.max_jobs as usize);
         // Excludes sagas that die again during this call, so that it can't go on forever.
         let now = self.now().await?;
         let until = filter.died_before.map_or(now, |before| before.min(now));
@@ -156,7 +156,8 @@ impl Engine {
                 record_result(&mut done, id, self.act(id, action, by, reason).await)?;
                 // Skipped and failed dead jobs stay open, so the next call reads them again. They count against the
                 // limit, too.
-                let enough = done.done.len() >= most || done.skipped.len() + done.failed.len() >= most;
+                let enough =
+                    done.done.len() >= max_jobs || done.skipped.len() + done.failed.len() >= max_jobs;
                 if enough || began.elapsed() >= limits.time_limit {
                     return Ok(done);
                 }
@@ -269,8 +270,8 @@ async fn act(
         Some(DiscardEffect::Finish) => after["ended"] = true.into(),
         Some(DiscardEffect::Abandon) => (after["ended"], after["abandoned"]) = (true.into(), true.into()),
     }
-    let said = AuditReason { by, action, reason };
-    let audit = AuditEntry { said, saga_id, dead_job_id: Some(id.0), before: saga.audit_json(), after };
+    let request = AuditReason { by, action, reason };
+    let audit = AuditEntry { request, saga_id, dead_job_id: Some(id.0), before: saga.audit_json(), after };
     store::audit::record(conn, &audit).await?;
     let why = format!("{name} by {}: {reason}", by.actor);
     let after = saga.apply(core, conn, state, outcome, why).await?;

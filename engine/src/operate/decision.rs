@@ -111,7 +111,7 @@ impl LockedSaga {
             seq,
             held: false,
             delay_ms: 0,
-            heeds_deadline: false,
+            wakes_at_deadline: false,
             keeps_cancel: false,
             cause: state.cause.as_ref().and_then(|cause| serde_json::to_string(cause).ok()),
             error: if outcome == HistoryOutcome::Retried { None } else { Some(why) },

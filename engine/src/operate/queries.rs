@@ -63,7 +63,7 @@ impl Engine {
         Ok(Some(history))
     }
 
-    /// Reads the newest history entries about the action of one step, in order, at most `most` of them. Empty when
+    /// Reads the newest history entries about the action of one step, in order, at most `limit` of them. Empty when
     /// there is no such saga.
     ///
     /// # Errors
@@ -72,9 +72,9 @@ impl Engine {
         &self,
         saga_id: SagaId,
         step: &str,
-        most: u32,
+        limit: u32,
     ) -> Result<Vec<HistoryEntry>, sqlx::Error> {
-        store::queries::latest_attempts(self.pool(), saga_id.0, step, i64::from(most)).await
+        store::queries::latest_attempts(self.pool(), saga_id.0, step, i64::from(limit)).await
     }
 
     /// Reads a dead job.

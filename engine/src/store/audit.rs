@@ -11,7 +11,7 @@ use crate::model::{
     ids::{DeadJobId, SagaId},
 };
 
-/// The actor, the action and the reason.
+/// Who requested which action, and why.
 pub(crate) struct AuditReason<'a> {
     pub(crate) by: &'a Operator<'a>,
     pub(crate) action: &'static str,
@@ -20,7 +20,7 @@ pub(crate) struct AuditReason<'a> {
 
 /// An audit record to be written.
 pub(crate) struct AuditEntry<'a> {
-    pub(crate) said: AuditReason<'a>,
+    pub(crate) request: AuditReason<'a>,
     pub(crate) saga_id: SagaId,
     pub(crate) dead_job_id: Option<Uuid>,
     pub(crate) before: Value,
@@ -33,12 +33,12 @@ pub(crate) async fn record(conn: &mut PgConnection, audit: &AuditEntry<'_>) -> R
         "insert into engine.audit (actor, action, saga_id, dead_job_id, reason, context, before, after) \
          values ($1, $2, $3, $4, $5, $6, $7, $8)",
     )
-    .bind(audit.said.by.actor)
-    .bind(audit.said.action)
+    .bind(audit.request.by.actor)
+    .bind(audit.request.action)
     .bind(audit.saga_id.0)
     .bind(audit.dead_job_id)
-    .bind(audit.said.reason)
-    .bind(&audit.said.by.context)
+    .bind(audit.request.reason)
+    .bind(&audit.request.by.context)
     .bind(&audit.before)
     .bind(&audit.after)
     .execute(conn)

@@ -130,7 +130,7 @@ pub(crate) struct SagaUpdate {
     /// If the claim is not kept and the saga is still active: the delay until it is due.
     pub(crate) delay_ms: i64,
     /// Whether the saga becomes due at its deadline even if the delay is longer.
-    pub(crate) heeds_deadline: bool,
+    pub(crate) wakes_at_deadline: bool,
     /// Whether a requested cancel stays stored, for a worker that knows the saga's graph.
     pub(crate) keeps_cancel: bool,
     /// `None` keeps the stored cause.
@@ -155,12 +155,12 @@ pub(crate) async fn update_sagas(
              due_at = case \
                  when m.status not in ('running', 'compensating') then null \
                  when m.held then clock_timestamp() + $2 * interval '1 ms' \
-                 when m.heeds_deadline then least(clock_timestamp() + m.delay_ms * interval '1 ms', s.deadline_at) \
+                 when m.wakes_at_deadline then least(clock_timestamp() + m.delay_ms * interval '1 ms', s.deadline_at) \
                  else clock_timestamp() + m.delay_ms * interval '1 ms' end, \
              ended_at = case when m.status in ('completed', 'compensated') then clock_timestamp() end \
          from unnest($3::uuid[], $4::bigint[], $5::text[], $6::text[], $7::text[], $8::int[], $9::int[], $10::bool[], \
              $11::int[], $12::bool[], $13::bigint[], $14::bool[], $15::text[], $16::text[], $17::bool[]) \
-             as m (id, epoch, status, step, direction, attempt, lost_attempts, in_doubt, seq, held, delay_ms, heeds_deadline, \
+             as m (id, epoch, status, step, direction, attempt, lost_attempts, in_doubt, seq, held, delay_ms, wakes_at_deadline, \
                    cause, error, keeps_cancel) \
          where s.id = m.id and s.epoch = m.epoch and s.lease_owner = $1::uuid",
     )
@@ -177,7 +177,7 @@ pub(crate) async fn update_sagas(
     .bind(rows.iter().map(|row| row.seq).collect::<Vec<_>>())
     .bind(rows.iter().map(|row| row.held).collect::<Vec<_>>())
     .bind(rows.iter().map(|row| row.delay_ms).collect::<Vec<_>>())
-    .bind(rows.iter().map(|row| row.heeds_deadline).collect::<Vec<_>>())
+    .bind(rows.iter().map(|row| row.wakes_at_deadline).collect::<Vec<_>>())
     .bind(rows.iter().map(|row| row.cause.as_deref()).collect::<Vec<_>>())
     .bind(rows.iter().map(|row| row.error.as_deref()).collect::<Vec<_>>())
     .bind(rows.iter().map(|row| row.keeps_cancel).collect::<Vec<_>>())

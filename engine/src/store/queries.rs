@@ -217,7 +217,7 @@ pub(crate) async fn latest_attempts(
     pool: &PgPool,
     id: Uuid,
     step: &str,
-    most: i64,
+    limit: i64,
 ) -> Result<Vec<HistoryEntry>, sqlx::Error> {
     let rows: Vec<HistoryRow> = sqlx::query_as(
         "select * from ( \
@@ -233,7 +233,7 @@ pub(crate) async fn latest_attempts(
     )
     .bind(id)
     .bind(step)
-    .bind(most)
+    .bind(limit)
     .fetch_all(pool)
     .await?;
     entries(rows)

@@ -111,20 +111,20 @@ pub(super) fn expected(graph: &Graph, case: &Case) -> Status {
 
 /// Injects the fault of one case into the saga that it is about.
 #[derive(Debug)]
-pub(super) struct Plan {
+pub(super) struct CaseFaults {
     pub(super) saga_id: SagaId,
     pub(super) case: Case,
     pub(super) failing: Option<String>,
     pub(super) spent: AtomicBool,
 }
 
-impl Plan {
+impl CaseFaults {
     fn once(&self, fault: Fault) -> Option<Fault> {
         (!self.spent.swap(true, Ordering::AcqRel)).then_some(fault)
     }
 }
 
-impl Faults for Plan {
+impl Faults for CaseFaults {
     fn at(&self, saga_id: SagaId, point: &FaultPoint, _: u32) -> Option<Fault> {
         if saga_id != self.saga_id {
             return None;

@@ -43,9 +43,9 @@ pub fn history_violations(graph: &Graph, saga: &SagaView, history: &[HistoryEntr
     }
     for at in &undone {
         let node = &graph.steps[*at];
-        let begun =
+        let was_started =
             entries.iter().any(|entry| entry.step == node.name && entry.direction == Direction::Action);
-        if !begun || (node.kind == StepKind::Transaction && !done(&node.name, Direction::Action)) {
+        if !was_started || (node.kind == StepKind::Transaction && !done(&node.name, Direction::Action)) {
             violations.push(format!("`{}` was undone, but never done", node.name));
         }
     }

@@ -15,7 +15,7 @@ use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
 use crate::testing::{
-    cases::{Case, Kind, Plan, cases, expected, failing_step_after},
+    cases::{Case, CaseFaults, Kind, cases, expected, failing_step_after},
     invariants::history_violations,
 };
 use crate::{
@@ -182,7 +182,7 @@ impl Proof {
         );
         let failing =
             graph.position(&case.step).filter(|_| undo_case).and_then(|at| failing_step_after(graph, at));
-        let plan = Arc::new(Plan {
+        let case_faults = Arc::new(CaseFaults {
             saga_id: new.saga_id(),
             case: case.clone(),
             failing: failing.map(str::to_owned),
@@ -193,13 +193,13 @@ impl Proof {
         let mut start = Some(new);
         let began = Instant::now();
         loop {
-            let workshop = self.open(&plan)?;
+            let run = self.open(&case_faults)?;
             if let Some(new) = start.take() {
-                workshop.engine.start(new).await?;
+                run.engine.start(new).await?;
             }
-            let settled = self.drive(&workshop.engine, saga_id, &plan, began, &mut notes).await;
-            let dead = workshop.engine.worker();
-            workshop.close().await;
+            let settled = self.drive(&run.engine, saga_id, &case_faults, began, &mut notes).await;
+            let dead = run.engine.worker();
+            run.close().await;
             if settled? || began.elapsed() > LIMIT {
                 break;
             }
@@ -209,11 +209,11 @@ impl Proof {
         let engine = self.builder().build()?;
         let saga = engine.saga(saga_id).await?.ok_or(sqlx::Error::RowNotFound)?;
         let history = engine.history(saga_id).await?.unwrap_or_default();
-        let folded = crate::operate::verify::check_history(&engine.core, &self.pool, &saga).await?;
-        notes.extend(folded.map(|violation| violation.violation));
+        let violation = crate::operate::verify::check_history(&engine.core, &self.pool, &saga).await?;
+        notes.extend(violation.map(|violation| violation.violation));
         engine.shutdown().await;
         let needs_fault = case.kind != Kind::Nothing && case.kind != Kind::CancelledThere;
-        if needs_fault && !fault_happened(&plan, &history) {
+        if needs_fault && !fault_happened(&case_faults, &history) {
             notes.push("the fault was never met, so this case proved nothing".into());
         }
         Ok((saga, history, notes))
@@ -225,7 +225,7 @@ impl Proof {
         &self,
         engine: &Engine,
         saga_id: SagaId,
-        plan: &Plan,
+        case_faults: &CaseFaults,
         began: Instant,
         notes: &mut Vec<String>,
     ) -> Result<bool, ProofError> {
@@ -234,14 +234,14 @@ impl Proof {
                 return Ok(false);
             }
             if engine.wait(saga_id, Duration::from_millis(20)).await?.is_some() {
-                let again = plan.case.kind == Kind::UndoNeedsAPerson
-                    && self.retry_dead_job_once(engine, saga_id, plan).await?;
+                let again = case_faults.case.kind == Kind::UndoNeedsAPerson
+                    && self.retry_dead_job_once(engine, saga_id, case_faults).await?;
                 if !again {
                     return Ok(true);
                 }
             }
-            if plan.case.kind == Kind::CancelledThere && !plan.spent.load(Ordering::Acquire) {
-                self.cancel_when_held(engine, saga_id, plan, notes).await?;
+            if case_faults.case.kind == Kind::CancelledThere && !case_faults.spent.load(Ordering::Acquire) {
+                self.cancel_when_held(engine, saga_id, case_faults, notes).await?;
             } else {
                 crate::testing::hooks::skip_waiting(&self.pool, None).await?;
                 engine.core.feeds.wake_all();
@@ -255,20 +255,20 @@ impl Proof {
         &self,
         engine: &Engine,
         saga_id: SagaId,
-        plan: &Plan,
+        case_faults: &CaseFaults,
         notes: &mut Vec<String>,
     ) -> Result<(), ProofError> {
         let saga = engine.saga(saga_id).await?.ok_or(sqlx::Error::RowNotFound)?;
-        let held = saga.step == plan.case.step && saga.lease_owner.is_none() && saga.error.is_some();
+        let held = saga.step == case_faults.case.step && saga.lease_owner.is_none() && saga.error.is_some();
         if !held {
             return Ok(());
         }
-        plan.spent.store(true, Ordering::Release);
+        case_faults.spent.store(true, Ordering::Release);
         let wanted = expected(
             engine
                 .definition(&saga.definition)
                 .map_or(&crate::model::graph::UNKNOWN_GRAPH, Definition::graph),
-            &plan.case,
+            &case_faults.case,
         );
         match (engine.cancel(saga_id, "a test", "to see it compensate").await, wanted) {
             (Ok(_), Status::Compensated) | (Err(CancelError::PastPivot { .. }), Status::Completed) => {}
@@ -282,15 +282,15 @@ impl Proof {
         &self,
         engine: &Engine,
         saga_id: SagaId,
-        plan: &Plan,
+        case_faults: &CaseFaults,
     ) -> Result<bool, ProofError> {
-        if plan.spent.load(Ordering::Acquire) {
+        if case_faults.spent.load(Ordering::Acquire) {
             return Ok(false);
         }
         let page = Page { after: None, limit: 1000 };
         let dead = engine.dead_jobs(&DeadJobFilter::default(), page).await?;
         let Some(job) = dead.iter().find(|job| job.saga_id == saga_id) else { return Ok(false) };
-        plan.spent.store(true, Ordering::Release);
+        case_faults.spent.store(true, Ordering::Release);
         // No other operator acts on the dead jobs of a proof.
         Ok(engine.retry_dead_job(job.dead_job_id, "a test", "the cause is fixed").await.is_ok())
     }
@@ -301,8 +301,8 @@ impl Proof {
             .fold(Engine::builder(self.pool.clone()), crate::builder::EngineBuilder::register)
     }
 
-    fn open(&self, plan: &Arc<Plan>) -> Result<EngineRun, ProofError> {
-        let engine = crate::testing::hooks::with_faults(self.builder(), plan.clone()).build()?;
+    fn open(&self, case_faults: &Arc<CaseFaults>) -> Result<EngineRun, ProofError> {
+        let engine = crate::testing::hooks::with_faults(self.builder(), case_faults.clone()).build()?;
         let queues: std::collections::BTreeSet<String> =
             engine.definitions().map(|definition| definition.graph().queue.clone()).collect();
         let stop = CancellationToken::new();
@@ -342,20 +342,20 @@ impl EngineRun {
     }
 }
 
-fn fault_happened(plan: &Plan, history: &[HistoryEntry]) -> bool {
+fn fault_happened(case_faults: &CaseFaults, history: &[HistoryEntry]) -> bool {
     let failed = |entry: &HistoryEntry| {
         matches!(entry.outcome, HistoryOutcome::Failed | HistoryOutcome::Exhausted | HistoryOutcome::Retry)
     };
-    match plan.case.kind {
+    match case_faults.case.kind {
         Kind::Nothing | Kind::CancelledThere => true,
         Kind::ActionFails | Kind::ActionNeverWorks => {
-            history.iter().any(|entry| entry.step == plan.case.step && failed(entry))
+            history.iter().any(|entry| entry.step == case_faults.case.step && failed(entry))
         }
         Kind::ActionCrashesBeforeCommit
         | Kind::ActionCrashesAfterCommit
         | Kind::UndoCrashesBeforeCommit
         | Kind::UndoCrashesAfterCommit
-        | Kind::UndoNeedsAPerson => plan.spent.load(Ordering::Acquire),
+        | Kind::UndoNeedsAPerson => case_faults.spent.load(Ordering::Acquire),
     }
 }
 

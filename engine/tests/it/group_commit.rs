@@ -23,7 +23,7 @@ struct Shelf {
     shelf: i32,
 }
 
-/// Updates a row of its own for each shelf, so that sagas with the same shelf contend for a lock.
+/// Updates one row for each shelf, so that sagas with the same shelf contend for a lock.
 struct Take;
 
 impl TransactionStep for Take {
@@ -83,9 +83,9 @@ async fn a_locked_row_delays_only_the_sagas_that_need_it() {
     let mut blocker = pool.begin().await.unwrap();
     sqlx::query("select id from shelf where id = 7 for update").execute(&mut *blocker).await.unwrap();
     // Four of the 64 sagas of one batch need the locked row.
-    let (blocked, free): (Vec<_>, Vec<_>) =
+    let (needs_lock, free): (Vec<_>, Vec<_>) =
         (0..64).map(|nth| (nth % 16 + 1, fetch(nth % 16 + 1))).partition(|(shelf, _)| *shelf == 7);
-    let sagas = blocked.iter().chain(&free).map(|(_, saga)| saga.clone()).collect();
+    let sagas = needs_lock.iter().chain(&free).map(|(_, saga)| saga.clone()).collect();
     start_together(&engine, sagas).await;
     let test = TestEngine::start(engine);
     let engine = &test.engine;
@@ -106,7 +106,7 @@ async fn a_locked_row_delays_only_the_sagas_that_need_it() {
     }
     let stored_error = async {
         loop {
-            let error = engine.saga(blocked[0].1.saga_id()).await.unwrap().unwrap().error;
+            let error = engine.saga(needs_lock[0].1.saga_id()).await.unwrap().unwrap().error;
             if let Some(error) = error {
                 return error;
             }
@@ -119,7 +119,7 @@ async fn a_locked_row_delays_only_the_sagas_that_need_it() {
     assert_eq!(taken(&pool).await, 80);
 
     blocker.rollback().await.unwrap();
-    for (_, saga) in &blocked {
+    for (_, saga) in &needs_lock {
         let ending = engine
             .wait(saga.saga_id(), WAIT_TIMEOUT)
             .await

@@ -10,7 +10,7 @@ pub(super) type Files = BTreeMap<String, String>;
 /// The path of a module from the root of its crate; the root's is empty.
 pub(super) type ModulePath = Vec<String>;
 
-/// A module, in a file of its own or inline.
+/// A module, inline or in a separate file.
 #[derive(Debug, Default)]
 pub(super) struct Module {
     pub(super) file: String,

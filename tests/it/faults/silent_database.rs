@@ -31,17 +31,17 @@ impl Proxy {
                 let (target, mut now) = (target.clone(), now.clone());
                 tokio::spawn(async move {
                     let born = *now.borrow_and_update();
-                    let swallowed = async {
+                    let dropped = async {
                         if now.wait_for(|generation| *generation != born).await.is_err() {
                             std::future::pending::<()>().await;
                         }
                     };
                     if let Some(dir) = target.get_socket() {
                         let path = dir.join(format!(".s.PGSQL.{}", target.get_port()));
-                        pass(here, UnixStream::connect(path).await.unwrap(), swallowed).await;
+                        pass(here, UnixStream::connect(path).await.unwrap(), dropped).await;
                     } else {
                         let there = TcpStream::connect((target.get_host(), target.get_port())).await.unwrap();
-                        pass(here, there, swallowed).await;
+                        pass(here, there, dropped).await;
                     }
                 });
             }
@@ -59,30 +59,30 @@ impl Proxy {
 async fn pass(
     mut here: TcpStream,
     mut there: impl AsyncRead + AsyncWrite + Unpin,
-    swallowed: impl Future<Output = ()>,
+    dropped: impl Future<Output = ()>,
 ) {
     tokio::select! {
         _ = copy_bidirectional(&mut here, &mut there) => {}
-        () = swallowed => std::future::pending().await,
+        () = dropped => std::future::pending().await,
     }
 }
 
 #[tokio::test]
 async fn events_continue_over_new_connections_and_the_process_can_be_stopped() {
     let database = Database::durable().await;
-    let way = Proxy::to(&database.url()).await;
+    let proxy = Proxy::to(&database.url()).await;
     let test = TestCluster::on(database.url()).await;
-    let mut worker = test.start(&["work"], &[("DATABASE_URL", &way.url)]);
+    let mut worker = test.start(&["work"], &[("DATABASE_URL", &proxy.url)]);
     worker.wait_for_line(r#""message":"working""#).await;
-    let tell = "insert into shop.outbox (routing_key, key, payload) values ('product.updated', 'k', '{}')";
-    test.arrange(tell).await;
+    let append = "insert into shop.outbox (routing_key, key, payload) values ('product.updated', 'k', '{}')";
+    test.arrange(append).await;
     let numbered = "select last_event_id from shop.event_log";
     at_least("the first event", 1, || test.count(numbered)).await;
-    way.drop_traffic();
-    test.arrange(tell).await;
-    at_least("an event after the silence", 2, || test.count(numbered)).await;
+    proxy.drop_traffic();
+    test.arrange(append).await;
+    at_least("an event after the drop", 2, || test.count(numbered)).await;
 
-    way.drop_traffic();
+    proxy.drop_traffic();
     worker.sigterm();
     // The process reports it if stopping takes too long.
     let status = worker.wait().await;

@@ -6,11 +6,11 @@ use sqlx::PgPool;
 use super::{TestShop, order};
 
 /// Breaks the database in a transaction that is rolled back, and returns the invariants that notice.
-async fn noticed(pool: &PgPool, breakage: &'static str) -> Vec<u8> {
+async fn violated(pool: &PgPool, breakage: &'static str) -> Vec<u8> {
     let mut tx = pool.begin().await.unwrap();
     sqlx::raw_sql(breakage).execute(&mut *tx).await.unwrap();
-    let verdicts = invariants::check_in(&mut tx).await.unwrap();
-    verdicts.into_iter().filter(|verdict| !verdict.holds()).map(|verdict| verdict.number).collect()
+    let results = invariants::check_in(&mut tx).await.unwrap();
+    results.into_iter().filter(|result| !result.holds()).map(|result| result.number).collect()
 }
 
 #[tokio::test]
@@ -53,8 +53,8 @@ async fn every_deliberate_violation_is_detected() {
         (7, "update shop.notification set status = 'sending'"),
         (7, "update shop.orders set status = 'shipped' where status = 'cancelled'"),
     ] {
-        let noticed = noticed(test.pool(), breakage).await;
-        assert!(noticed.contains(&number), "`{breakage}` breaks {number}, noticed by {noticed:?}");
+        let violated = violated(test.pool(), breakage).await;
+        assert!(violated.contains(&number), "`{breakage}` breaks invariant {number}, but these report violations: {violated:?}");
     }
     test.close().await;
 }

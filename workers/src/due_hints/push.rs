@@ -28,7 +28,7 @@ pub(crate) async fn push(
             () = stop.cancelled() => return push_batch(connection, config, hints.drain_batch(), metrics).await,
         };
         if batch.is_empty() {
-            // The engine is dropped, so no more ids will come. This goes on so that receiving goes on.
+            // The engine is dropped, so no more ids will come. Waiting here keeps the session open for receiving.
             stop.cancelled().await;
             return Ok(());
         }

@@ -93,7 +93,7 @@ async fn forward(
     Ok(())
 }
 
-/// Removes the worker's name from Redis; apalis-redis removes another key than the one that it wrote.
+/// Removes the worker's name from Redis; apalis-redis itself removes the wrong key.
 async fn deregister(
     connection: &MultiplexedConnection,
     config: &Config,

@@ -79,7 +79,7 @@ impl AmqpExchange {
             session.send(batch.messages, self.window)?;
         }
         let (mut through, mut refused) = (batch.after, None);
-        // A blocked broker confirms nothing soon; confirms that have arrived are read all the same.
+        // A blocked broker confirms nothing soon; confirms that have arrived are read nevertheless.
         let until = if session.is_blocked() { Instant::now() } else { deadline };
         let ended = loop {
             match session.next_confirm(until).await {

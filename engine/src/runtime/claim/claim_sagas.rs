@@ -46,8 +46,8 @@ pub(crate) async fn claim(core: &Core, scope: ClaimScope<'_>, limit: usize) -> R
             };
         let rows = store::claims::claim(conn, scope, limit, &context).await?;
         // The claims are now held; if anything below fails, they are released.
-        let mut fresh = Claimed { core, rows };
-        let room = limit - i64::try_from(fresh.rows.len()).unwrap_or(limit);
+        let mut claimed = Claimed { core, rows };
+        let room = limit - i64::try_from(claimed.rows.len()).unwrap_or(limit);
         let grace = core.settings.orphan_grace;
         if let ClaimScope::Queue(queue) = scope
             && room > 0
@@ -55,21 +55,22 @@ pub(crate) async fn claim(core: &Core, scope: ClaimScope<'_>, limit: usize) -> R
         {
             let overdue_ms = i64::try_from(grace.as_millis()).unwrap_or(i64::MAX);
             let orphans = ClaimScope::Orphaned { queue, overdue_ms };
-            fresh.rows.extend(store::claims::claim(conn, orphans, room, &context).await?);
+            claimed.rows.extend(store::claims::claim(conn, orphans, room, &context).await?);
         }
-        if fresh.rows.is_empty() {
+        if claimed.rows.is_empty() {
             return Ok(Vec::new());
         }
-        fresh.count();
-        let begun: Vec<_> = fresh.rows.iter().filter(|row| row.history_seq > 0).map(|row| row.id).collect();
+        claimed.count();
+        let with_history: Vec<_> =
+            claimed.rows.iter().filter(|row| row.history_seq > 0).map(|row| row.id).collect();
         let mut outputs: HashMap<_, Outputs> = HashMap::new();
-        if !begun.is_empty() {
-            for row in store::claims::outputs(conn, &begun).await? {
+        if !with_history.is_empty() {
+            for row in store::claims::outputs(conn, &with_history).await? {
                 let output = row.output.map(|json| json.0.into());
                 outputs.entry(row.saga_id).or_default().push((row.step, output));
             }
         }
-        Ok(fresh.jobs(outputs))
+        Ok(claimed.jobs(outputs))
     })
     .await
 }

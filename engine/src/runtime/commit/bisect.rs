@@ -173,8 +173,8 @@ fn release_lock_blocked(
     release_all(&committer.core, requests, delay, Some(&error));
 }
 
-fn doubled(first: Duration, times: u32, most: Duration) -> Duration {
-    first.saturating_mul(1 << times.min(16)).min(most)
+fn doubled(first: Duration, times: u32, max: Duration) -> Duration {
+    first.saturating_mul(1 << times.min(16)).min(max)
 }
 
 fn split(part: Part) -> Vec<Part> {

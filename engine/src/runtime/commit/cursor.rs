@@ -291,7 +291,7 @@ impl<'a> SagaCursor<'a> {
     fn apply(&mut self, event: &Event) {
         match transition(self.graph, &self.state, event) {
             Ok((state, next)) => {
-                // Dead-lettered at the claim and then cancelled to its end: it has come to rest all the same.
+                // Observers are called also if the saga was dead-lettered at the claim and then cancelled to its end.
                 self.came_to_rest = self.job.state.status.is_active() && !state.status.is_active();
                 if state.side() != self.state.side()
                     && let Some(node) = self.graph.steps.get(state.step_index)
@@ -372,7 +372,7 @@ impl<'a> SagaCursor<'a> {
             seq: self.seq,
             held,
             delay_ms: if self.next == Next::Wait { millis_up(self.delay) } else { 0 },
-            heeds_deadline: state.status == Status::Running && can_compensate(self.graph, state),
+            wakes_at_deadline: state.status == Status::Running && can_compensate(self.graph, state),
             keeps_cancel: self.cancel.is_some() && self.kind().is_none(),
             cause: state.cause.as_ref().and_then(|cause| serde_json::to_string(cause).ok()),
             error: self.error.clone(),
