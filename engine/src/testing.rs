@@ -14,8 +14,9 @@
 //! # Ok(()) }
 //! ```
 //!
-//! For each step: its action crashing before and after the commit (so that it is repeated), failing for good, and failing every time;
-//! a cancel there; and for each undo: crashing before and after the commit, and failing until an operator retries it.
+//! The faults of an action: it crashes before or after its commit (so that it is repeated), fails for good, or fails
+//! every time; and a cancel while the saga is at its step. The faults of an undo: it crashes before or after its
+//! commit, or fails until an operator retries it.
 
 mod cases;
 mod fail_point;

@@ -165,11 +165,11 @@ async fn a_pid_file_that_names_another_program_is_ignored() {
     let state = TempState::new();
     state.start().await.stop().await.unwrap();
     let pid_file = state.cluster_dir().join("data/postmaster.pid");
-    let stranger = std::process::id();
+    let other_program = std::process::id();
     let data = state.cluster_dir().join("data");
     let run = state.cluster_dir().join("run");
     let text = format!(
-        "{stranger}\n{}\n1700000000\n5432\n{}\n\n  1234  5\nready   \n",
+        "{other_program}\n{}\n1700000000\n5432\n{}\n\n  1234  5\nready   \n",
         data.display(),
         run.display()
     );

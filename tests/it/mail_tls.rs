@@ -61,12 +61,12 @@ impl SecureServer {
         std::fs::write(dir.path().join("ca.pem"), cert.pem()).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let (tell, received) = watch::channel(Received::new());
+        let (received_tx, received) = watch::channel(Received::new());
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                let (acceptor, tell) = (acceptor.clone(), tell.clone());
+                let (acceptor, received_tx) = (acceptor.clone(), received_tx.clone());
                 // A client may disconnect at any time; some tests provoke that.
-                tokio::spawn(async move { serve(stream, tls_mode, &acceptor, &tell).await });
+                tokio::spawn(async move { serve(stream, tls_mode, &acceptor, &received_tx).await });
             }
         });
         Self { port, received, dir }
@@ -86,14 +86,16 @@ async fn serve(
     stream: TcpStream,
     tls_mode: TlsMode,
     acceptor: &TlsAcceptor,
-    tell: &watch::Sender<Received>,
+    received_tx: &watch::Sender<Received>,
 ) -> std::io::Result<()> {
     if tls_mode == TlsMode::ImplicitTls {
-        return talk(acceptor.accept(stream).await?, true, "AUTH PLAIN", true, tell).await.map(drop);
+        return talk(acceptor.accept(stream).await?, true, "AUTH PLAIN", true, received_tx).await.map(drop);
     }
     let offer = if tls_mode == TlsMode::StartTls { "STARTTLS" } else { "8BITMIME" };
-    match talk(stream, false, offer, true, tell).await? {
-        Some(stream) => talk(acceptor.accept(stream).await?, true, "AUTH PLAIN", false, tell).await.map(drop),
+    match talk(stream, false, offer, true, received_tx).await? {
+        Some(stream) => {
+            talk(acceptor.accept(stream).await?, true, "AUTH PLAIN", false, received_tx).await.map(drop)
+        }
         None => Ok(()),
     }
 }
@@ -104,7 +106,7 @@ async fn talk<S: AsyncRead + AsyncWrite + Unpin>(
     is_secure: bool,
     offer: &str,
     greets: bool,
-    tell: &watch::Sender<Received>,
+    received_tx: &watch::Sender<Received>,
 ) -> std::io::Result<Option<S>> {
     let mut stream = BufReader::new(stream);
     if greets {
@@ -116,12 +118,12 @@ async fn talk<S: AsyncRead + AsyncWrite + Unpin>(
         if stream.read_line(&mut line).await? == 0 {
             return Ok(None);
         }
-        let said = line.trim_end().to_owned();
-        if in_data && said != "." {
+        let text = line.trim_end().to_owned();
+        if in_data && text != "." {
             continue;
         }
-        tell.send_modify(|received| received.push((is_secure, said.clone())));
-        let verb = said.split(' ').next().unwrap_or_default().to_ascii_uppercase();
+        received_tx.send_modify(|received| received.push((is_secure, text.clone())));
+        let verb = text.split(' ').next().unwrap_or_default().to_ascii_uppercase();
         let reply = match verb.as_str() {
             "EHLO" => format!("250-localhost\r\n250 {offer}"),
             "AUTH" => "235 welcome".into(),
@@ -189,7 +191,7 @@ async fn a_worker_starts_tls_before_it_authenticates() {
         let received = server.received(verb);
         assert!(received.len() == 1 && received[0].0, "{verb}: {received:?}");
     }
-    assert!(server.received("EHLO").iter().all(|(_, said)| said == "EHLO shop.example.com"));
+    assert!(server.received("EHLO").iter().all(|(_, text)| text == "EHLO shop.example.com"));
 }
 
 fn a_mail() -> Mail {

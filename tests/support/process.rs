@@ -76,7 +76,7 @@ impl Process {
             Ok(Ok(lines)) => find(&lines).expect("the condition held"),
             Ok(Err(_)) => panic!("the process ended without saying {text:?}:\n{}", self.output()),
             Err(tokio::time::error::Elapsed { .. }) => {
-                panic!("the process has not said {text:?} for {WAIT_TIMEOUT:?}:\n{}", self.output())
+                panic!("the process has not printed {text:?} for {WAIT_TIMEOUT:?}:\n{}", self.output())
             }
         }
     }

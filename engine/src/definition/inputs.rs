@@ -1,9 +1,9 @@
 //! What the steps of a saga can read, checked at compile time.
 //!
 //! The builder of a saga carries a heterogeneous list of types: the saga's input and the outputs of the steps so far,
-//! newest first, as nested [`HCons`]s. A step's `Input` is one of these types, each as it is or as [`Shared`], or a tuple of up to five. An input that
-//! no earlier step produces does not compile. If two steps have the same output type, the choice is ambiguous: give
-//! each its own type.
+//! newest first, as nested [`HCons`]s. A step's `Input` is one of these types, each as it is or as [`Shared`], or a
+//! tuple of up to five. An input that no earlier step produces does not compile. If two steps have the same output
+//! type, the choice is ambiguous: give each its own type.
 
 use serde::de::DeserializeOwned;
 
@@ -29,7 +29,7 @@ pub struct There<I>(std::marker::PhantomData<I>);
 #[derive(Debug)]
 pub struct One<I>(std::marker::PhantomData<I>);
 
-/// "The whole `Input` is one type of the list, as `Shared`."
+/// Index: the whole `Input` is one type of the list, as `Shared`.
 #[derive(Debug)]
 pub struct OneShared<I>(std::marker::PhantomData<I>);
 

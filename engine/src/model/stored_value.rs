@@ -1,4 +1,4 @@
-//! What a saga has stored for its steps: its input and their outputs, decoded once however many steps read them.
+//! The stored input and outputs of a saga. Each is decoded once, however many steps read it.
 
 use std::{
     any::Any,
@@ -9,11 +9,11 @@ use std::{
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
-/// A value of which a saga's steps share one decoded copy: `type Input = Shared<Order>` reads what `Order` does, without
-/// decoding it anew for every step.
+/// A value of which all steps of a saga share one decoded copy: `type Input = Shared<Order>` reads the same value as
+/// `Order`, but does not decode it again for every step.
 ///
-/// It is decoded from the stored JSON, never taken over from the step that produced it, so that a step reads the same
-/// before and after a crash.
+/// The value is decoded from the stored JSON, never taken from the step that produced it, so that a step reads the same
+/// value before and after a crash.
 #[derive(Debug)]
 pub struct Shared<T>(Arc<T>);
 
@@ -37,14 +37,14 @@ impl<T> AsRef<T> for Shared<T> {
     }
 }
 
-/// For steps that are run by hand, in tests.
+/// Lets tests call a step's code directly.
 impl<T> From<T> for Shared<T> {
     fn from(value: T) -> Self {
         Self(Arc::new(value))
     }
 }
 
-/// JSON as it is stored, and what it was first decoded to.
+/// Stored JSON, and the value of the first type to which it was decoded.
 #[derive(Clone)]
 pub(crate) struct StoredValue(Arc<Inner>);
 
@@ -62,12 +62,12 @@ impl StoredValue {
         &self.0.json
     }
 
-    /// Decodes it for one reader.
+    /// Decodes the JSON for one reader.
     pub(crate) fn decode<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
         serde_json::from_str(self.0.json.get())
     }
 
-    /// Decodes it, unless an earlier reader of the same type has.
+    /// Returns the shared decoded value; decodes the JSON if no earlier reader had the same type.
     pub(crate) fn shared<T>(&self) -> Result<Shared<T>, serde_json::Error>
     where
         T: DeserializeOwned + Send + Sync + 'static,
@@ -80,7 +80,7 @@ impl StoredValue {
         Ok(self.keep(self.decode()?))
     }
 
-    /// Keeps what it was decoded to for later readers; the first reader decides which type that is.
+    /// Stores a decoded value for later readers. Only the first one is stored, whatever its type.
     pub(crate) fn keep<T: Send + Sync + 'static>(&self, decoded: T) -> Shared<T> {
         let decoded = Arc::new(decoded);
         let _ = self.0.decoded.set(decoded.clone());
@@ -100,7 +100,7 @@ impl From<Box<RawValue>> for StoredValue {
     }
 }
 
-/// All that one saga has stored so far. Index zero is its input; index `n + 1` is the output of step `n`.
+/// The stored values of one saga. Index zero is its input; index `n + 1` is the output of step `n`.
 #[derive(Clone, Debug)]
 pub struct StoredValues(Arc<Vec<Option<StoredValue>>>);
 

@@ -49,7 +49,7 @@ impl CallStep for Ask {
             Reply::Retry(text) if sent.len() == 1 => Outcome::Retry(Retry::message(text)),
             Reply::Retry(_) => Outcome::Done("at last".into()),
             Reply::Fail(text) => {
-                Outcome::Fail(engine::Failure::new("no", text).with(json!({ "said": text })))
+                Outcome::Fail(engine::Failure::new("no", text).with(json!({ "reply": text })))
             }
         }
     }
@@ -114,8 +114,8 @@ async fn nul_in_a_failure_is_replaced_and_the_saga_compensates() {
         test.engine.start_and_wait(POST.with(&TestInput::default()), WAIT_TIMEOUT).await.unwrap();
     let ending = ending.unwrap();
     assert_eq!(ending.status, Status::Compensated);
-    let said = serde_json::to_value(ending.cause.unwrap()).unwrap()["failure"]["details"]["said"].clone();
-    assert_eq!(said, "\u{fffd}");
+    let reply = serde_json::to_value(ending.cause.unwrap()).unwrap()["failure"]["details"]["reply"].clone();
+    assert_eq!(reply, "\u{fffd}");
     test.close().await;
 }
 

@@ -213,8 +213,8 @@ async fn a_refused_or_repeated_start_leaves_no_further_audit_record() {
         let input = json!({"order_id": order_id, "reason": "x", "actor": "anna"});
         json!({"definition": "cancel-order", "business_key": "bk", "input": input})
     };
-    let nobody = start(&json!("0199f39f-0000-7000-8000-00000000000a"));
-    let refused = with(&anna.shop, &anna.token, Method::POST, "/api/workflows").json(&nobody);
+    let unknown_order = start(&json!("0199f39f-0000-7000-8000-00000000000a"));
+    let refused = with(&anna.shop, &anna.token, Method::POST, "/api/workflows").json(&unknown_order);
     problem(refused.send().await.unwrap(), 422, "refused").await;
     let mut ids = BTreeSet::new();
     for _ in 0..2 {

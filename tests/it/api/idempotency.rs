@@ -158,7 +158,7 @@ async fn a_stop_does_not_wait_for_keys_that_can_not_be_finished() {
     let mut shop = TestApi::without_workers(patient()).await;
     break_closing(&shop).await;
     body(send(&shop, "/api/products", &product("TEA-1", 1)).await, 201).await;
-    timeout(WAIT_TIMEOUT, shop.close()).await.expect("it does not wait for ever");
+    timeout(WAIT_TIMEOUT, shop.close()).await.expect("it does not wait forever");
 }
 
 #[tokio::test]

@@ -28,8 +28,8 @@ async fn a_wrong_change_of_a_product_names_every_field_and_changes_nothing() {
     let sku = json!({"sku": "TEA-2", "name": "A", "category": "a", "price": 1, "currency": "EUR"});
     let refused = problem(shop.put(&path, &sku).await, 422, "invalid-body").await;
     assert_eq!(refused["errors"][0]["pointer"], "/sku");
-    let nobody = "/api/products/0199f3a0-0000-7000-8000-000000000000";
-    problem(shop.put(nobody, &update("A", 1)).await, 404, "not-found").await;
+    let missing = "/api/products/0199f3a0-0000-7000-8000-000000000000";
+    problem(shop.put(missing, &update("A", 1)).await, 404, "not-found").await;
     assert_eq!(body(shop.get(&path).await, 200).await["name"], "TEA-1 of the best");
 }
 
@@ -87,8 +87,8 @@ async fn a_ledger_is_read_page_by_page_newest_first() {
     assert_eq!(entries[3]["order_id"], order["order_id"]);
     let on_hand: i64 = entries.iter().map(|entry| entry["delta_on_hand"].as_i64().unwrap()).sum();
     assert_eq!(on_hand, 7, "the sums are the levels");
-    let nobody = "/api/products/0199f3a0-0000-7000-8000-000000000000/ledger";
-    problem(shop.get(nobody).await, 404, "not-found").await;
+    let missing = "/api/products/0199f3a0-0000-7000-8000-000000000000/ledger";
+    problem(shop.get(missing).await, 404, "not-found").await;
 }
 
 #[tokio::test]

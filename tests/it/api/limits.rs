@@ -252,9 +252,9 @@ async fn only_listed_origins_may_call() {
     assert_eq!(header(&allowed, "access-control-allow-origin"), "https://shop.example");
     assert!(header(&allowed, "access-control-allow-headers").contains("authorization"));
     assert!(allowed.headers().get("access-control-allow-credentials").is_none());
-    for stranger in ["https://evil.example", "https://shop.example.evil.example", "null"] {
-        let refused = preflight(&shop, stranger).await;
-        assert!(refused.headers().get("access-control-allow-origin").is_none(), "{stranger}");
+    for other_origin in ["https://evil.example", "https://shop.example.evil.example", "null"] {
+        let refused = preflight(&shop, other_origin).await;
+        assert!(refused.headers().get("access-control-allow-origin").is_none(), "{other_origin}");
     }
     // A page must be able to read the problem.
     let call = shop.request(Method::GET, "/api/orders").header("Origin", "https://shop.example");

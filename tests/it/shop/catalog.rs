@@ -67,7 +67,7 @@ async fn alerts(test: &TestShop) -> i64 {
 async fn low_stock_is_reported_once_by_an_event_and_a_mail_to_every_administrator() {
     let test = with_admins().await.start_workers();
     let tea = test.add_product("TEA-1", 10, 10).await;
-    let told = async || (test.events("inventory.low").await, alerts(&test).await);
+    let alerted = async || (test.events("inventory.low").await, alerts(&test).await);
     let set = async |on_hand| {
         let change = StockChange::Set(on_hand);
         commands::change_stock(&test.shop, tea.product_id, change, "count", "clerk", None).await.unwrap();
@@ -77,21 +77,21 @@ async fn low_stock_is_reported_once_by_an_event_and_a_mail_to_every_administrato
         commands::update_product(&test.shop, tea.product_id, &details, "clerk", None).await.unwrap();
     };
     set(2).await;
-    assert_eq!(told().await, (1, 2), "by a person's count");
+    assert_eq!(alerted().await, (1, 2), "by a person's count");
     set(1).await;
-    assert_eq!(told().await, (1, 2), "it was low already");
+    assert_eq!(alerted().await, (1, 2), "it was low already");
     set(10).await;
     test.place(order(&[("TEA-1", 8)])).await;
-    assert_eq!(told().await, (2, 4), "by an order");
+    assert_eq!(alerted().await, (2, 4), "by an order");
     set(20).await;
     update(12).await;
-    assert_eq!(told().await, (3, 6), "by a threshold");
+    assert_eq!(alerted().await, (3, 6), "by a threshold");
     update(13).await;
-    assert_eq!(told().await, (3, 6), "it was low already");
+    assert_eq!(alerted().await, (3, 6), "it was low already");
     update(2).await;
     let again = ListedProduct { low_stock_threshold: Some(12), ..listed("TEA-1", "TEA-1 by name", 0) };
     commands::upsert_products(&test.shop, &[Ok(again)], "clerk").await.unwrap();
-    assert_eq!(told().await, (4, 8), "by a threshold of a bulk upsert");
+    assert_eq!(alerted().await, (4, 8), "by a threshold of a bulk upsert");
     test.close().await;
 }
 
@@ -142,11 +142,14 @@ async fn a_ledger_records_actor_change_reason_and_order() {
         inventory::ledger(test.pool(), tea.product_id, before, limit).await.unwrap().unwrap()
     };
     let newest = page(None, 2).await;
-    let told: Vec<_> = newest
+    let movements: Vec<_> = newest
         .iter()
         .map(|entry| (entry.kind, entry.delta_on_hand, entry.delta_reserved, entry.actor.as_str()))
         .collect();
-    assert_eq!(told, [(MovementKind::Adjust, -2, 0, "clerk"), (MovementKind::Reserve, 0, 3, "place-order")]);
+    assert_eq!(
+        movements,
+        [(MovementKind::Adjust, -2, 0, "clerk"), (MovementKind::Reserve, 0, 3, "place-order")]
+    );
     assert_eq!(newest[0].reason.as_deref(), Some("damaged"));
     assert_eq!((newest[0].order_id, newest[1].order_id), (None, Some(placed.order_id)));
     let rest = page(Some(newest[1].movement_id), 9).await;
@@ -249,7 +252,7 @@ async fn fields_omitted_in_a_bulk_upsert_keep_their_values() {
     let emptied = [Ok(ListedProduct { price: 20, ..listed("TEA-1", "Tea", 0) })];
     commands::upsert_products(&test.shop, &emptied, "clerk").await.unwrap();
     let emptied = read(known.product_id).await;
-    assert_eq!((emptied.description.as_str(), emptied.stock.low_stock_threshold), ("", 0), "it said so");
+    assert_eq!((emptied.description.as_str(), emptied.stock.low_stock_threshold), ("", 0), "as requested");
     test.close().await;
 }
 

@@ -125,7 +125,7 @@ async fn a_mail_server_that_refuses_everything_costs_no_attempt_and_its_reply_is
         assert_eq!(sending.status, NotificationStatus::Sending);
         let replies: Vec<_> =
             sending.attempts.iter().filter_map(|attempt| attempt.reply.as_deref()).collect();
-        assert!(replies.len() > 3 && replies.iter().all(|told| *told == reply), "{replies:?}");
+        assert!(replies.len() > 3 && replies.iter().all(|shown| *shown == reply), "{replies:?}");
         catcher.behave(Behaviour::Accept);
         let ending = test.shop.engine().wait(saga, WAIT_TIMEOUT).await.unwrap().unwrap();
         assert_eq!(ending.status, Status::Completed);
@@ -155,8 +155,8 @@ async fn snoozes_of_a_mail_do_not_count_as_attempts() {
         let (held_back, attempts): (Vec<_>, Vec<_>) =
             sends.partition(|entry| entry.error.iter().any(|error| error.contains("failed too often")));
         waited += held_back.len();
-        let told = notifications::get(test.shop.engine(), saga.0).await.unwrap().unwrap().attempts;
-        assert_eq!(told.len(), attempts.len());
+        let shown = notifications::get(test.shop.engine(), saga.0).await.unwrap().unwrap().attempts;
+        assert_eq!(shown.len(), attempts.len());
     }
     assert!(waited > 0, "none ever waited, so nothing was shown");
     test.close().await;
