@@ -13,10 +13,10 @@ use crate::{
 /// An order was not placed.
 #[derive(Debug, thiserror::Error)]
 pub enum PlaceOrderError {
-    /// The request is wrong: what it says, or what it orders.
+    /// The request is invalid, or an item can't be ordered.
     #[error("the request is wrong")]
     Invalid(Vec<Violation>),
-    /// Not now: try again, with the same order id.
+    /// Orders can't be placed now: the caller should try again with the same order id.
     #[error("orders can't be placed now: {0}")]
     Unavailable(String),
     /// The database refused or can't be reached; the order may have been accepted.
@@ -24,14 +24,14 @@ pub enum PlaceOrderError {
     Database(#[from] sqlx::Error),
 }
 
-/// Places an order and gives it as it stands: durable when this returns, and settled if that took no longer than
-/// `wait`. Placing the same order id again gives the order that exists.
+/// Places an order and returns it in its current state. The order is durable when this returns; the call waits up to
+/// `wait` for the end of its placement. The same order id again returns the existing order.
 ///
 /// # Errors
 /// See [`PlaceOrderError`].
 ///
 /// # Cancel safety
-/// Dropped early, the order may have been accepted; ask by its id.
+/// A dropped call may have placed the order; its id finds it.
 pub async fn place_order(
     shop: &Shop,
     order: PlaceOrder,

@@ -1,4 +1,4 @@
-//! What a shop says about a product, and what a new one is made of: checked and compared.
+//! The details of a product, and the data of a new one: how they are checked and compared.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -40,7 +40,7 @@ pub struct ProductDetails {
 }
 
 impl ProductDetails {
-    /// Lists all that is wrong with it.
+    /// Checks the details, and returns all violations.
     pub fn violations(&self) -> Vec<Violation> {
         let mut validator = Validator::default();
         self.borrowed().check(&mut validator);
@@ -95,7 +95,7 @@ pub struct NewProduct {
 }
 
 impl NewProduct {
-    /// Lists all that is wrong with it.
+    /// Checks the product, and returns all violations.
     pub fn violations(&self) -> Vec<Violation> {
         let mut validator = Validator::default();
         validator.text("/sku", &self.sku, SKU);
@@ -141,7 +141,7 @@ impl Details<'_> {
         validator.number("/low_stock_threshold", self.low_stock_threshold, STOCK);
     }
 
-    /// As the audit shows it.
+    /// The audit's JSON of a product's details.
     pub(crate) fn audit_json(&self) -> Value {
         json!({
             "name": self.name, "description": self.description, "category": self.category, "price": self.price,
@@ -149,14 +149,14 @@ impl Details<'_> {
         })
     }
 
-    /// Whether a shop says the same, apart from when stock is low.
+    /// Whether both are equal apart from the low-stock threshold.
     pub(crate) fn reads_as(&self, other: &Self) -> bool {
         let plain = |one: &Self| Self { low_stock_threshold: 0, ..*one };
         plain(self) == plain(other)
     }
 }
 
-/// A locked product: what is said about it, and its levels.
+/// A locked product with its details and its stock level.
 #[derive(Debug, FromRow)]
 pub(crate) struct Current {
     pub(crate) product_id: Uuid,

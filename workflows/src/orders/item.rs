@@ -1,4 +1,4 @@
-//! One line of an order to be placed.
+//! The items of an order to place.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

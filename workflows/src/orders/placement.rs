@@ -1,4 +1,4 @@
-//! What places an order: the input of the saga `place-order`.
+//! The input of the saga `place-order`.
 
 use engine::SagaName;
 use schemars::JsonSchema;
@@ -15,7 +15,7 @@ use crate::support::{
 /// The saga that places an order. Its business key is the order's id.
 pub const PLACE_ORDER: SagaName<PlaceOrder> = SagaName::new("place-order");
 
-/// An order to be placed.
+/// An order to place.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PlaceOrder {
@@ -25,15 +25,15 @@ pub struct PlaceOrder {
     pub customer_id: Uuid,
     /// Where mails about the order go.
     pub customer_email: String,
-    /// What is ordered: 1 to 100 lines, all in one currency.
+    /// The items: 1 to 100, all in one currency.
     pub items: Vec<OrderItem>,
-    /// Who places it, for the order's timeline; the customer if nobody is named.
+    /// The person who places the order, for its timeline; the customer if it is missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub actor: Option<String>,
 }
 
 impl PlaceOrder {
-    /// Lists all that is wrong with it as far as can be seen without the catalog.
+    /// Checks everything that needs no catalog, and returns all violations.
     pub(crate) fn violations(&self) -> Vec<Violation> {
         let Self { order_id, customer_email, items, .. } = self;
         let mut validator = Validator::default();

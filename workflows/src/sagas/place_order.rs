@@ -1,4 +1,4 @@
-//! Places an order: opens it in the commit that accepts it, holds its stock, confirms it, tells the customer.
+//! Places an order: stores it in the commit that accepts it, reserves its stock, confirms it, and mails the customer.
 //!
 //! ```text
 //! open-order ── reserve-stock ── confirm-order ── queue-confirmation
@@ -32,7 +32,7 @@ use crate::{
     support::{admin_emails::AdminEmails, outbox, violation::Violation},
 };
 
-/// Builds the saga.
+/// Builds the definition.
 pub(crate) fn saga(reservation_ttl: Duration, admins: AdminEmails) -> Result<Definition, GraphError> {
     Saga::named(PLACE_ORDER)
         .deadline(reservation_ttl)
@@ -49,10 +49,10 @@ fn check(order: &PlaceOrder) -> Result<(), Failure> {
     if violations.is_empty() { Ok(()) } else { Err(invalid(&violations)) }
 }
 
-/// Stores the order as pending, with today's names and prices; undone by closing it.
+/// Stores the order as pending, with the current names and prices. Its undo closes the order.
 struct OpenOrder;
 
-/// What opening an order fixed.
+/// The output of `open-order`: the names and prices that the order keeps.
 #[derive(Serialize, Deserialize)]
 struct Opened {
     currency: String,
@@ -150,7 +150,7 @@ fn new_order<'a>(item: &'a Item<Shared<PlaceOrder>>, priced: &'a PricedOrder) ->
     }
 }
 
-/// Stores those orders whose id is free, and says which these are.
+/// Stores the orders whose id is free, and returns their ids.
 async fn open(tx: &mut Tx<'_>, mut new: Vec<NewOrderRow<'_>>) -> Result<HashSet<Uuid>, StepError> {
     if new.is_empty() {
         return Ok(HashSet::new());
@@ -177,13 +177,13 @@ fn exists(order_id: Uuid) -> Failure {
     Failure::new("order-exists", message).with(json!({"errors": [violation]}))
 }
 
-/// Holds the stock of all lines, summed per SKU, or of none; undone by giving back what is held.
+/// Reserves the stock of all items, summed per SKU, or nothing. Its undo releases the stock.
 struct ReserveStock {
-    /// Who is told when that leaves little.
+    /// The administrators, who get a mail if that makes stock low.
     admins: AdminEmails,
 }
 
-/// The order's stock is held.
+/// The output of `reserve-stock`.
 #[derive(Serialize, Deserialize)]
 struct Reserved {
     units: i64,
@@ -229,10 +229,10 @@ fn reservation(order: &PlaceOrder) -> ReservationRequest {
     ReservationRequest::new(order.order_id, order.items.iter().map(|line| (line.sku.as_str(), line.quantity)))
 }
 
-/// Makes the order binding: the point of no return.
+/// Confirms the order. This is the pivot.
 struct ConfirmOrder;
 
-/// The order is confirmed.
+/// The output of `confirm-order`.
 #[derive(Serialize, Deserialize)]
 struct Confirmed {}
 
@@ -271,10 +271,10 @@ impl TransactionStep for ConfirmOrder {
     }
 }
 
-/// Starts the saga that mails the confirmation, in the commit that confirms.
+/// Starts the saga that mails the confirmation, in the commit of the confirmation.
 struct QueueConfirmation;
 
-/// The confirmation is on its way.
+/// The output of `queue-confirmation`.
 #[derive(Serialize, Deserialize)]
 struct Queued {
     notification_id: SagaId,

@@ -1,15 +1,15 @@
-//! The bounds of the texts and numbers that callers send, each said once: the checks, the JSON schemas of sagas and the
-//! OpenAPI document read them here, and a test compares the constraints of the database with them.
+//! The bounds of the texts and numbers that callers send, each in one place: the checks, the JSON schemas of sagas and
+//! the OpenAPI document use them, and a test compares the constraints of the database with them.
 //!
-//! They are constants, and not types such as `Line<1, 64>`: a wrong text has to be decoded all the same, so that it is
-//! listed with everything else that is wrong, and a type of a text that was not checked yet would promise nothing.
+//! They are constants rather than types such as `Line<1, 64>`: an invalid text has to be decoded, too, so that it is
+//! reported with all other violations, and a type for texts that are not yet checked would guarantee nothing.
 
 use super::{
     email::{MAX_ADDRESS_BYTES, is_email},
     violation::Violation,
 };
 
-/// Which characters a text may have.
+/// The characters that a text may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TextKind {
     /// One line that neither begins nor ends with white space.
@@ -20,13 +20,13 @@ pub enum TextKind {
     NonBlankLine,
     /// Many lines: no control characters but tabs and line ends.
     MultiLine,
-    /// A mail address that the mailer takes, without a name.
+    /// A bare mail address that the mailer accepts.
     MailAddress,
 }
 
 impl TextKind {
-    /// The regular expression of the allowed texts, in the dialect of JSON Schema; none for mail addresses, which have a
-    /// format of their own.
+    /// The regular expression of the allowed texts, in the dialect of JSON Schema; `None` for mail addresses, which
+    /// have a format of their own.
     pub const fn pattern(self) -> Option<&'static str> {
         match self {
             Self::Line => Some(
@@ -49,9 +49,9 @@ impl TextKind {
 /// The bounds of a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TextBounds {
-    /// By which the OpenAPI document's fields refer to these bounds, as their `format`.
+    /// The name by which fields in the OpenAPI document refer to these bounds, as their `format`.
     pub name: &'static str,
-    /// Which characters it may have.
+    /// The characters that the text may have.
     pub kind: TextKind,
     /// The fewest characters.
     pub min: usize,
@@ -60,7 +60,7 @@ pub struct TextBounds {
 }
 
 impl TextBounds {
-    /// What is wrong with a text, if anything is.
+    /// Checks a text.
     pub fn violation(&self, pointer: &str, text: &str) -> Option<Violation> {
         let Self { kind, min, max, .. } = *self;
         let wrong = |code, message: &str| Some(Violation::new(pointer, code, message));
@@ -89,7 +89,7 @@ impl TextBounds {
         }
     }
 
-    /// The same for texts that may be so many times as long.
+    /// These bounds with a maximum that is `times` as large.
     #[must_use]
     pub(crate) const fn times(self, times: usize) -> Self {
         Self { max: times * self.max, ..self }
@@ -99,7 +99,7 @@ impl TextBounds {
 /// The bounds of a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NumberBounds {
-    /// By which the OpenAPI document's fields refer to these bounds, as their `format`.
+    /// The name by which fields in the OpenAPI document refer to these bounds, as their `format`.
     pub name: &'static str,
     /// The smallest number.
     pub min: i64,
@@ -108,7 +108,7 @@ pub struct NumberBounds {
 }
 
 impl NumberBounds {
-    /// What is wrong with a number, if anything is.
+    /// Checks a number.
     pub(crate) fn violation(&self, pointer: &str, number: i64) -> Option<Violation> {
         let Self { min, max, .. } = *self;
         let message = || format!("must be from {min} to {max}");
@@ -126,15 +126,15 @@ pub const DESCRIPTION: TextBounds =
     TextBounds { name: "description", kind: TextKind::MultiLine, min: 0, max: 4000 };
 /// The category of a product.
 pub const CATEGORY: TextBounds = TextBounds { name: "category", kind: TextKind::Line, min: 1, max: 64 };
-/// The reason that a person may give for a change.
+/// An optional reason for a change.
 pub const REASON: TextBounds = TextBounds { name: "reason", kind: TextKind::AnyLine, min: 0, max: 500 };
-/// The reason that a person has to give for a change.
+/// A required reason for a change.
 pub const REQUIRED_REASON: TextBounds =
     TextBounds { name: "required-reason", kind: TextKind::NonBlankLine, min: 1, max: 500 };
-/// Why an order has the status that it has, as its customer is told: a person's reason, or the saga's own.
+/// The reason for an order's status, as the customer sees it: a person's or the saga's own.
 pub(crate) const STATUS_REASON: TextBounds =
     TextBounds { name: "status-reason", kind: TextKind::AnyLine, min: 0, max: 2000 };
-/// The address of a customer, or of the recipient of a mail.
+/// The mail address of a customer or recipient.
 pub const MAIL_ADDRESS: TextBounds =
     TextBounds { name: "mail-address", kind: TextKind::MailAddress, min: 0, max: MAX_ADDRESS_BYTES };
 /// The subject of a mail.

@@ -2,13 +2,13 @@
 
 use super::violation::Violation;
 
-/// A change was not made; `E` is what this change alone can be refused for.
+/// A change was not made; `E` is the reason that only this kind of change has.
 #[derive(Debug, thiserror::Error)]
 pub enum ChangeError<E: std::error::Error + 'static> {
     /// The order, the product or the queue does not exist.
     #[error("it does not exist")]
     NotFound,
-    /// It has another version than the caller has seen.
+    /// It does not have the version that the caller expected.
     #[error("its version is {current} by now")]
     VersionMismatch {
         /// The current version.

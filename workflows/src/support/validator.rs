@@ -6,7 +6,7 @@ use super::{
     violation::Violation,
 };
 
-/// Collects all that is wrong, so that the caller hears of everything at once.
+/// Collects all violations, so that the caller gets them in one response.
 #[derive(Debug, Default)]
 pub(crate) struct Validator {
     violations: Vec<Violation>,
@@ -25,7 +25,7 @@ impl Validator {
         self.violations.extend(bounds.violation(pointer, number));
     }
 
-    /// A code of ISO 4217 that has minor units.
+    /// Checks an ISO 4217 code of a currency with minor units.
     pub(crate) fn currency(&mut self, pointer: &str, code: &str) {
         if currency::decimals(code).is_none() {
             self.add(

@@ -1,16 +1,16 @@
-//! What is wrong with a request, and where: input is checked once, at the edge, and trusted from there on.
+//! Violations: what is wrong with a request, and where. Input is checked once, at the edge, and trusted afterwards.
 
 use engine::Failure;
 use serde::{Deserialize, Serialize};
 
-/// One thing that is wrong with a request.
+/// One violation of the rules for a request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Violation {
-    /// Where it is wrong: a JSON pointer (RFC 6901) into the request's body, such as `/items/0/quantity`.
+    /// The place: a JSON pointer (RFC 6901) into the request's body, such as `/items/0/quantity`.
     pub pointer: String,
-    /// Kebab-case, and the same over releases, such as `out-of-range`.
+    /// A stable code in kebab-case, such as `out-of-range`.
     pub code: String,
-    /// One sentence for people.
+    /// The rule, in one sentence for people.
     pub message: String,
 }
 
@@ -20,7 +20,7 @@ impl Violation {
     }
 }
 
-/// What a saga's entry step found wrong with its input: it lists that in the details of its refusal.
+/// Reads the violations that a saga's entry step put into the details of its refusal.
 pub(crate) fn of_refusal(failure: Failure) -> Vec<Violation> {
     let listed = failure.details.get("errors").cloned().map(serde_json::from_value);
     match listed {
