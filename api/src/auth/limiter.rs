@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_refusal_says_when_to_come_back() {
+    async fn a_refusal_says_when_to_try_again() {
         let limiter = limiter(None);
         let bucket = Bucket::of_address([127, 0, 0, 1].into());
         assert!(limiter.count(&bucket).await.expect("it is limited").refusal().is_none());

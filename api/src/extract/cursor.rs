@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cursor_of_another_filter_or_made_up_is_refused() {
+    fn a_forged_cursor_or_one_of_another_filter_is_refused() {
         let page_request = PageRequest::new("orders", "a", None, 1).expect("no cursor");
         let cursor = page_request.encode(Uuid::from_u128(7));
         for (name, filter, cursor) in [

@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_that_is_too_long_is_cut_to_one_item_more() {
+    fn a_list_that_is_too_long_keeps_one_item_more_than_allowed() {
         let items: RawItems<3> =
             serde_json::from_str(&format!("[{}0]", "0,".repeat(100_000))).expect("a list");
         assert_eq!(items.0.len(), 4);

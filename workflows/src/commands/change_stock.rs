@@ -127,7 +127,7 @@ mod tests {
     const BEFORE: Level = Level { on_hand: 10, reserved: 4, low_stock_threshold: 0 };
 
     #[test]
-    fn stock_is_never_set_below_what_orders_hold() {
+    fn stock_is_never_set_below_the_reserved_stock() {
         assert_eq!(decide(BEFORE, StockChange::Set(4)).unwrap(), 4);
         assert!(matches!(
             decide(BEFORE, StockChange::Set(3)),
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn no_more_is_taken_away_than_there_is() {
+    fn no_more_is_removed_than_is_on_hand() {
         for reserved in [0, 4] {
             let refused = decide(Level { reserved, ..BEFORE }, StockChange::Adjust(-11));
             assert!(

@@ -77,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_product_of_the_catalogue_is_valid() {
+    fn every_product_of_the_catalog_is_valid() {
         for product in products() {
             assert_eq!(product.violations(), [], "{}", product.sku);
         }

@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_refused_by_its_place_and_the_rest_is_in_sku_order() {
+    fn invalid_items_are_refused_in_their_place_and_valid_ones_are_in_sku_order() {
         let unreadable = Err(vec![Violation::new("/price", "missing-field", "missing field `price`")]);
         let items = [
             Ok(product("B", -1)),

@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_pattern_is_refused() {
+    fn malformed_patterns_are_refused() {
         for text in ["", "order.", ".", "order.*,", "Order.*", "order.cre*", "or der.x", "ord\u{e9}r.x"] {
             assert!(matches!(text.parse::<Topics>(), Err(TopicsError::Pattern(_))), "{text:?}");
         }
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn many_hashes_do_not_cost_more_than_their_number() {
+    fn the_cost_of_many_hashes_grows_linearly() {
         let topics = vec!["#.a"; 30].join(".");
         assert!(topics.len() <= MAX_PATTERN_LEN);
         assert!(!wants(&topics, &vec!["a"; 29].join(".")));

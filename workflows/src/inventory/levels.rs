@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn orders_of_one_set_see_what_those_before_them_took() {
+    fn orders_of_one_batch_see_what_earlier_ones_reserved() {
         let mut levels = levels(&[("A", level(10, 0))]);
         let served = (0..200).filter(|_| levels.reserve(&wanted(&[("A", 1)])).is_ok()).count();
         assert_eq!(served, 10);
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn no_more_is_given_back_than_is_reserved() {
+    fn no_more_is_released_than_is_reserved() {
         let mut levels = levels(&[("A", level(5, 1))]);
         assert!(levels.release("A", 2).is_err());
         assert_eq!(levels.release("B", 1), Err(LevelError::Unknown("B".into())));

@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_token_is_refused() {
+    fn malformed_tokens_are_refused() {
         let good = Token::generate().expose();
         for wrong in [
             String::new(),

@@ -60,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_reply_is_stored_as_data_and_read_back_as_it_was_said() {
+    fn a_reply_is_stored_as_data_and_read_back_unchanged() {
         // The text ends as a sentence about the error could.
         let said = "550 no (mail-refused)";
         let rejected = || MailError::RecipientRejected {
@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mail_that_was_held_back_is_known_by_its_code() {
+    fn a_mail_that_the_breaker_held_back_is_recognised_by_its_code() {
         let details = MailError::BreakerOpen { retry_after: Duration::ZERO }.details();
         let read = AttemptDetails::read(&details).unwrap();
         assert!(read.was_held_back() && read.reply().is_none());

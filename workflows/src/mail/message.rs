@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn no_carriage_return_stands_alone() {
+    fn no_lone_carriage_return_is_sent() {
         let from = "shop@example.com".parse().unwrap();
         let smuggled = "one\r.\rMAIL FROM:<boss@example.com>\r\ntwo\n";
         let html = Some(format!("<p>{smuggled}</p>"));
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn a_domain_is_written_in_ascii_and_nobody_is_asked_to_answer() {
+    fn a_domain_is_written_in_ascii_and_the_mail_is_marked_as_automatic() {
         let from = "shop@example.com".parse().unwrap();
         let message = write(&Mail { to: "info@bücher.de".into(), ..mail() }, &from).unwrap();
         assert_eq!(message.envelope().to(), ["info@xn--bcher-kva.de".parse().unwrap()]);
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_address_is_no_reason_to_try_again() {
+    fn a_malformed_address_is_not_retried() {
         let from = "shop@example.com".parse().unwrap();
         let error = write(&Mail { to: "nobody".into(), ..mail() }, &from).unwrap_err();
         assert!(!error.is_retryable());

@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn a_password_in_the_clear_and_a_sender_that_nobody_takes_are_warned_of_unless_the_server_is_here() {
+    fn unencrypted_passwords_and_local_senders_cause_warnings_unless_the_server_is_local() {
         assert_eq!(warnings("smtp://user:pw@mail.example.com", "shop@localhost"), 2);
         assert_eq!(warnings("smtp://user:pw@mail.example.com?tls=opportunistic", "shop@example.com"), 1);
         for safe in [

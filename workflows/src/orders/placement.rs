@@ -80,13 +80,13 @@ mod tests {
     }
 
     #[test]
-    fn a_good_order_has_nothing_wrong() {
+    fn a_valid_order_has_no_violations() {
         assert_eq!(found(&order(vec![item(1), item(QUANTITY.max)])), []);
         assert_eq!(found(&order(vec![item(1); MAX_ORDER_LINES])), []);
     }
 
     #[test]
-    fn everything_that_is_wrong_is_named_at_once() {
+    fn all_violations_are_reported_at_once() {
         let mut wrong = order(vec![item(0), OrderItem { sku: "a\0".into(), quantity: QUANTITY.max + 1 }]);
         wrong.customer_email = "nobody".into();
         wrong.order_id = Uuid::nil();

@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn an_order_of_nothing_has_no_currency_and_is_refused() {
+    fn an_empty_order_has_no_currency_and_is_refused() {
         assert_eq!(price_with(&[], &[]), Err(Vec::new()));
     }
 

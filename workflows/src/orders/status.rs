@@ -86,7 +86,7 @@ mod tests {
     use super::OrderStatus as S;
 
     #[test]
-    fn the_moves_are_those_of_the_specification() {
+    fn the_transitions_are_those_of_the_specification() {
         let legal = [
             (S::Pending, S::Confirmed),
             (S::Confirmed, S::Processing),
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn a_person_makes_only_moves_that_are_legal_and_neither_confirm_nor_cancel() {
+    fn a_person_can_set_only_legal_statuses_and_neither_confirm_nor_cancel() {
         for &from in S::ALL {
             for to in from.next_by_hand() {
                 assert!(from.next().contains(to), "{from} to {to}");

@@ -40,7 +40,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_of_the_shops_own_is_only_for_what_it_is_of() {
+    fn a_reserved_key_is_refused_for_everything_but_its_purpose() {
         let order = "0199f39f-0000-7000-8000-00000000000a";
         let (own, foreign) = (json!({"order_id": order}), json!({"order_id": Uuid::nil()}));
         for definition in ["place-order", "cancel-order"] {

@@ -188,7 +188,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_placed_orders_that_have_not_left_are_cancelled() {
+    fn only_placed_orders_that_were_not_shipped_are_cancelled() {
         let input = cancellation(None);
         for &status in OrderStatus::ALL {
             let expected = matches!(status, OrderStatus::Confirmed | OrderStatus::Processing);
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_version_that_was_seen_is_cancelled() {
+    fn only_the_expected_version_is_cancelled() {
         let confirmed = |version| Some((OrderStatus::Confirmed, version));
         assert!(cancellable(&cancellation(Some(2)), confirmed(2)).is_ok());
         let refused = cancellable(&cancellation(Some(2)), confirmed(3)).unwrap_err();

@@ -21,7 +21,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_address_gets_one_mail_of_all_that_is_low() {
+    fn every_address_gets_one_mail_with_all_low_products() {
         let admins: AdminEmails = "a@example.com,b@example.com".parse().unwrap();
         let low = vec![LowStock { sku: "TEA-1".into(), available: 1, threshold: 2 }; 1000];
         assert_eq!(low_stock_alerts(&admins, &low).len(), 2);

@@ -54,7 +54,7 @@ mod tests {
     }
 
     #[test]
-    fn twenty_addresses_are_taken_and_no_more() {
+    fn at_most_twenty_addresses_are_accepted() {
         let addresses = |count| vec!["a@example.com"; count].join(",").parse::<AdminEmails>();
         assert_eq!(addresses(20).unwrap().0.len(), 20);
         assert!(addresses(21).is_err());

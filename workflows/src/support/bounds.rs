@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reason_that_has_to_be_given_says_something() {
+    fn a_required_reason_is_not_blank() {
         for nothing in ["", " ", "\u{2003}\u{a0}"] {
             assert_eq!(code(REQUIRED_REASON, nothing).as_deref(), Some("wrong-length"), "{nothing:?}");
             assert_eq!(code(REASON, nothing), None, "{nothing:?}");

@@ -12,7 +12,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_can_be_paid_in_minor_units_is_a_currency() {
+    fn only_currencies_with_minor_units_are_listed() {
         for (code, expected) in [("EUR", Some(2)), ("JPY", Some(0)), ("KWD", Some(3)), ("CLF", Some(4))] {
             assert_eq!(decimals(code), expected, "{code}");
         }

@@ -45,7 +45,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_mail_can_be_written_to_is_no_address() {
+    fn addresses_that_mail_can_not_be_sent_to_are_refused() {
         for wrong in [
             "\"john doe\"@example.com",
             "a@[192.0.2.1]",

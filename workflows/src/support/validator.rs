@@ -46,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_currency_is_one_that_there_is_and_that_amounts_can_be_in() {
+    fn only_currencies_with_minor_units_are_accepted() {
         let codes = |currency: &str| {
             let mut validator = Validator::default();
             validator.currency("/currency", currency);

@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_could_mean_less_than_it_says_is_refused() {
+    fn ambiguous_urls_are_refused() {
         for (url, part) in [
             ("smtp://user:pw@host:587?starttls=required", "no option `starttls`"),
             ("smtp://user:pw@host?TLS=required", "no option `TLS`"),

@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_operator_noted_about_a_placement_given_up_is_not_told_to_the_customer() {
+    fn the_customer_does_not_see_an_operators_note_on_a_placement_given_up() {
         for origin in [CancelOrigin::Discarded, CancelOrigin::Expired] {
             let reason = "the customer is a fraud".into();
             let cause = Cause::Cancelled { actor: "ops".into(), reason, origin };
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn a_customer_is_told_their_own_reason_whatever_it_begins_with() {
+    fn the_mail_has_the_customers_own_reason_whatever_it_begins_with() {
         for said in ["expired: voucher", "discarded: x"] {
             let (actor, reason) = ("ada".into(), said.into());
             let cause = Cause::Cancelled { actor, reason, origin: CancelOrigin::Requested };
