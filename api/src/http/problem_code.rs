@@ -106,8 +106,8 @@ codes! {
         "the dead job was already retried";
     NotUndone = CONFLICT "not-undone",
         "Discarding this dead job would leave steps that are not undone",
-        "it died while it unwound, and this is not undone: `open-order`, `reserve-stock`; retry it when the \
-                 cause is mended, or insist on leaving it so with `\"force\": true`";
+        "it died while compensating, and these steps are not undone: open-order, reserve-stock; retry it once the \
+                 cause is fixed, or force the discard with `\"force\": true`";
     EventsGone = GONE "events-gone",
         "The log of events does not continue there",
         "events up to 1041 are no longer kept; read your state again, then start with `after=1041`";

@@ -106,7 +106,7 @@ pub struct Saga<I, L> {
     nodes: Vec<Node>,
     actions: Vec<Arc<dyn ErasedStep>>,
     observer: Option<Arc<dyn ErasedStatusObserver>>,
-    check: Option<InputCheck<I>>,
+    check: Option<Box<InputCheck<I>>>,
     problem: Option<GraphError>,
     types: PhantomData<fn(I, L)>,
 }
@@ -333,7 +333,7 @@ impl<I, L> std::fmt::Debug for Saga<I, L> {
 pub struct Definition {
     pub(crate) graph: Graph,
     input_schema: serde_json::Value,
-    input_check: Box<dyn Fn(&StoredValue, bool) -> Result<(), StartError> + Send + Sync>,
+    input_check: Box<StoredInputCheck>,
     pub(crate) actions: Vec<Arc<dyn ErasedStep>>,
     pub(crate) positions: HashMap<String, usize>,
     pub(crate) observer: Option<Arc<dyn ErasedStatusObserver>>,
@@ -386,12 +386,15 @@ impl std::fmt::Debug for Definition {
 }
 
 /// What a definition demands of its input beyond its type.
-type InputCheck<I> = Box<dyn Fn(&I) -> Result<(), Failure> + Send + Sync>;
+type InputCheck<I> = dyn Fn(&I) -> Result<(), Failure> + Send + Sync;
+
+/// Checks the input of a start, which is known to be of the definition's type or not.
+type StoredInputCheck = dyn Fn(&StoredValue, bool) -> Result<(), StartError> + Send + Sync;
 
 fn check_input<I: DeserializeOwned + Send + Sync + 'static>(
     input: &StoredValue,
     typed: bool,
-    check: Option<&(dyn Fn(&I) -> Result<(), Failure> + Send + Sync)>,
+    check: Option<&InputCheck<I>>,
 ) -> Result<(), StartError> {
     if typed && check.is_none() {
         return Ok(());
