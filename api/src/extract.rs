@@ -2,7 +2,6 @@
 
 mod actor;
 mod body;
-mod change;
 mod cursor;
 mod header;
 mod idempotency_key;
@@ -19,7 +18,6 @@ mod timestamp;
 
 pub(crate) use actor::Actor;
 pub(crate) use body::{BulkJsonBody, JsonBody, OptionalJsonBody};
-pub(crate) use change::change_problem;
 pub(crate) use cursor::{CursorQuery, PageRequest, next_page, numbered};
 pub(crate) use header::{documented_header, single};
 pub(crate) use if_match::{IfMatch, IfNoneMatch};

@@ -14,4 +14,5 @@ pub(crate) mod orders;
 mod page;
 pub(crate) mod products;
 pub(crate) mod queues;
+mod versioned;
 pub(crate) mod workflows;

@@ -28,7 +28,7 @@ pub use send_notification::{
     AcceptedNotification, SendNotification, SendNotificationError, send_notification,
 };
 pub use set_order_status::{IllegalStatus, StatusError, set_order_status};
-pub use set_queue::{DesiredState, QueueError, find_queue, set_queue};
+pub use set_queue::{DesiredState, QueueError, set_queue};
 pub use shop::Shop;
 pub use start_workflow::{StartWorkflowError, start_workflow};
 pub use update_product::{UpdateProductError, update_product};

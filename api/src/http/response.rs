@@ -42,6 +42,12 @@ impl JsonResponse {
         Self::new(StatusCode::OK, body)
     }
 
+    /// Sets another status.
+    pub(crate) fn status(mut self, status: StatusCode) -> Self {
+        self.status = status;
+        self
+    }
+
     /// Sets `Location`.
     pub(crate) fn location(mut self, location: String) -> Self {
         self.location = Some(location);

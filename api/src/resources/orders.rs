@@ -8,5 +8,4 @@ pub(crate) mod list;
 pub(crate) mod list_by_customer;
 pub(crate) mod list_by_status;
 mod listing;
-mod load;
 pub(crate) mod update_status;

@@ -8,7 +8,6 @@ pub(crate) mod list;
 pub(crate) mod list_by_category;
 pub(crate) mod list_low_stock;
 mod listing;
-mod load;
 pub(crate) mod update;
 pub(crate) mod update_stock;
 pub(crate) mod upsert;

@@ -89,11 +89,7 @@ fn is_so(was: &QueueSetting, pause: Option<&Pause<'_>>) -> bool {
     }
 }
 
-/// Finds a queue by its name.
-///
-/// # Errors
-/// See [`QueueError`].
-pub async fn find_queue(shop: &Shop, name: &str) -> Result<QueueView, QueueError> {
+async fn find_queue(shop: &Shop, name: &str) -> Result<QueueView, QueueError> {
     let queue = shop.engine().queues().await?.into_iter().find(|queue| queue.name == name);
     queue.ok_or(QueueError::NotFound)
 }

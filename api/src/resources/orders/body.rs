@@ -9,7 +9,8 @@ use uuid::Uuid;
 
 use crate::{
     extract::StrictObject,
-    resources::{documented_enum::documented_enum, page::list},
+    resources::{documented_enum::documented_enum, page::list, versioned::Versioned},
+    state::ApiState,
 };
 
 documented_enum!(OrderStatus, "The status of an order.", orders::OrderStatus::ALL);
@@ -116,6 +117,20 @@ impl From<orders::Order> for Order {
             created_at: order.created_at,
             updated_at: order.updated_at,
         }
+    }
+}
+
+impl Versioned for orders::Order {
+    const NOUN: &'static str = "order";
+    type Id = Uuid;
+    type Body = Order;
+
+    fn version(&self) -> i64 {
+        self.version
+    }
+
+    async fn find(state: &ApiState, id: &Uuid) -> Result<Option<Self>, sqlx::Error> {
+        orders::get(state.pool(), *id).await
     }
 }
 

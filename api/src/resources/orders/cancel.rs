@@ -4,16 +4,14 @@ use axum::extract::State;
 use http::StatusCode;
 use shop::commands;
 
-use super::{
-    body::{Order, OrderCancellation, example},
-    load::load,
-};
+use super::body::{Order, OrderCancellation, example};
 use crate::{
-    extract::{Actor, IdPath, IfMatch, JsonBody, Query, change_problem},
+    extract::{Actor, IdPath, IfMatch, JsonBody, Query},
     http::{
         JsonResponse, Problem, ProblemCode,
         documented::{BODY, ONE, STORED, problems},
     },
+    resources::versioned::change,
     state::ApiState,
 };
 
@@ -56,11 +54,9 @@ pub(crate) async fn cancel_order(
     actor: Actor,
     JsonBody { value: cancellation, .. }: JsonBody<OrderCancellation>,
 ) -> Result<JsonResponse, Problem> {
-    let expected = condition.expected_version(async || Ok(load(&state, id).await?.version)).await?;
     let reason = &cancellation.reason;
-    let cancelled = commands::cancel_order_version(state.shop(), id, reason, actor.by("api"), expected).await;
-    let order = cancelled.map_err(|error| change_problem("order", id, error))?;
-    let version = order.version;
-    let answer = JsonResponse::new(StatusCode::ACCEPTED, &Order::from(order))?;
-    Ok(answer.location(format!("/api/orders/{id}")).version(version))
+    let answer = change(&state, &id, condition, async |expected| {
+        commands::cancel_order_version(state.shop(), id, reason, actor.by("api"), expected).await
+    });
+    Ok(answer.await?.status(StatusCode::ACCEPTED).location(format!("/api/orders/{id}")))
 }

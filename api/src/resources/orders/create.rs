@@ -11,11 +11,12 @@ use super::body::{NewOrder, Order, example};
 use crate::{
     extract::{Actor, JsonBody, Prefer, Query, StrictObject},
     http::{
-        JsonResponse, Problem,
+        Problem,
         documented::{BODY, ETAG, KEYED, PREFERENCE_APPLIED, STORED, created, problems},
         invalid,
     },
     idempotency::IdempotencyKey,
+    resources::versioned::respond,
     state::ApiState,
 };
 
@@ -65,11 +66,8 @@ pub(crate) async fn create_order(
             };
             let placed = commands::place_order(state.shop(), order, wait, state.trace().current()).await;
             let order = placed.map_err(problem)?;
-            let (location, version) = (format!("/api/orders/{}", order.order_id), order.version);
-            Ok(JsonResponse::new(StatusCode::CREATED, &Order::from(order))?
-                .location(location)
-                .version(version)
-                .preference_applied(wait))
+            let location = format!("/api/orders/{}", order.order_id);
+            Ok(respond(StatusCode::CREATED, order)?.location(location).preference_applied(wait))
         })
         .await
 }

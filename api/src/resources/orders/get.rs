@@ -2,16 +2,16 @@
 
 use axum::{extract::State, response::Response};
 
-use super::{
-    body::{Order, example},
-    load::load,
-};
+use shop::orders;
+
+use super::body::{Order, example};
 use crate::{
     extract::{IdPath, IfNoneMatch, Query},
     http::{
         Problem,
         documented::{ONE, STORED, problems},
     },
+    resources::versioned::read,
     state::ApiState,
 };
 
@@ -43,6 +43,5 @@ pub(crate) async fn get_order(
     Query(()): Query<()>,
     seen: IfNoneMatch,
 ) -> Result<Response, Problem> {
-    let order = load(&state, id).await?;
-    seen.respond(order.version, || Order::from(order))
+    read::<orders::Order>(&state, &id, seen).await
 }

@@ -3,16 +3,14 @@
 use axum::extract::State;
 use shop::commands;
 
-use super::{
-    body::{Order, StatusUpdate, example},
-    load::load,
-};
+use super::body::{Order, StatusUpdate, example};
 use crate::{
-    extract::{Actor, IdPath, IfMatch, JsonBody, Query, change_problem, check_reason},
+    extract::{Actor, IdPath, IfMatch, JsonBody, Query, check_reason},
     http::{
         JsonResponse, Problem, ProblemCode,
         documented::{BODY, ONE, STORED, problems},
     },
+    resources::versioned::change,
     state::ApiState,
 };
 
@@ -47,20 +45,11 @@ pub(crate) async fn update_order_status(
     actor: Actor,
     JsonBody { value: update, .. }: JsonBody<StatusUpdate>,
 ) -> Result<JsonResponse, Problem> {
-    if let Some(reason) = &update.reason {
-        check_reason(reason)?;
-    }
-    let expected = condition.expected_version(async || Ok(load(&state, id).await?.version)).await?;
-    let changed = commands::set_order_status(
-        state.shop(),
-        id,
-        update.status,
-        update.reason.as_deref(),
-        actor.by("api"),
-        expected,
-    )
-    .await;
-    let order = changed.map_err(|error| change_problem("order", id, error))?;
-    let version = order.version;
-    Ok(JsonResponse::ok(&Order::from(order))?.version(version))
+    let StatusUpdate { status, reason } = update;
+    let reason = reason.as_deref();
+    reason.map_or(Ok(()), check_reason)?;
+    change(&state, &id, condition, async |expected| {
+        commands::set_order_status(state.shop(), id, status, reason, actor.by("api"), expected).await
+    })
+    .await
 }

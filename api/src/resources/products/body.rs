@@ -10,7 +10,10 @@ use utoipa::{
 };
 use uuid::Uuid;
 
-use crate::resources::page::list;
+use crate::{
+    resources::{page::list, versioned::Versioned},
+    state::ApiState,
+};
 
 /// A change of the stock on hand: either `set` or `adjust`. It is one struct, so that errors name the field by its
 /// pointer; in the document it is one of two.
@@ -105,6 +108,20 @@ impl From<inventory::Product> for Product {
             created_at: product.created_at,
             updated_at: product.updated_at,
         }
+    }
+}
+
+impl Versioned for inventory::Product {
+    const NOUN: &'static str = "product";
+    type Id = Uuid;
+    type Body = Product;
+
+    fn version(&self) -> i64 {
+        self.version
+    }
+
+    async fn find(state: &ApiState, id: &Uuid) -> Result<Option<Self>, sqlx::Error> {
+        inventory::product(state.pool(), *id).await
     }
 }
 

@@ -11,11 +11,12 @@ use super::body::{Product, example};
 use crate::{
     extract::{Actor, JsonBody, Query},
     http::{
-        JsonResponse, Problem, ProblemCode,
+        Problem, ProblemCode,
         documented::{BODY, ETAG, KEYED, STORED, created, problems},
         invalid,
     },
     idempotency::IdempotencyKey,
+    resources::versioned::respond,
     state::ApiState,
 };
 
@@ -67,10 +68,8 @@ pub(crate) async fn create_product(
                 CreateProductError::Invalid(violations) => invalid(violations),
                 CreateProductError::Database(error) => error.into(),
             })?;
-            let (location, version) = (format!("/api/products/{}", product.product_id), product.version);
-            Ok(JsonResponse::new(StatusCode::CREATED, &Product::from(product))?
-                .location(location)
-                .version(version))
+            let location = format!("/api/products/{}", product.product_id);
+            Ok(respond(StatusCode::CREATED, product)?.location(location))
         })
         .await
 }

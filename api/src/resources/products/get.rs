@@ -2,16 +2,16 @@
 
 use axum::{extract::State, response::Response};
 
-use super::{
-    body::{Product, example},
-    load::load,
-};
+use shop::inventory;
+
+use super::body::{Product, example};
 use crate::{
     extract::{IdPath, IfNoneMatch, Query},
     http::{
         Problem,
         documented::{ONE, STORED, problems},
     },
+    resources::versioned::read,
     state::ApiState,
 };
 
@@ -43,6 +43,5 @@ pub(crate) async fn get_product(
     Query(()): Query<()>,
     seen: IfNoneMatch,
 ) -> Result<Response, Problem> {
-    let product = load(&state, id).await?;
-    seen.respond(product.version, || Product::from(product))
+    read::<inventory::Product>(&state, &id, seen).await
 }

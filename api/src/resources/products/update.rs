@@ -3,16 +3,14 @@
 use axum::extract::State;
 use shop::{commands, inventory::ProductDetails};
 
-use super::{
-    body::{Product, example},
-    load::load,
-};
+use super::body::{Product, example};
 use crate::{
-    extract::{Actor, IdPath, IfMatch, JsonBody, Query, change_problem},
+    extract::{Actor, IdPath, IfMatch, JsonBody, Query},
     http::{
         JsonResponse, Problem, ProblemCode,
         documented::{BODY, ONE, STORED, problems},
     },
+    resources::versioned::change,
     state::ApiState,
 };
 
@@ -55,9 +53,8 @@ pub(crate) async fn update_product(
     actor: Actor,
     JsonBody { value: update, .. }: JsonBody<ProductDetails>,
 ) -> Result<JsonResponse, Problem> {
-    let expected = condition.expected_version(async || Ok(load(&state, id).await?.version)).await?;
-    let updated = commands::update_product(state.shop(), id, &update, actor.by("api"), expected).await;
-    let product = updated.map_err(|error| change_problem("product", id, error))?;
-    let version = product.version;
-    Ok(JsonResponse::ok(&Product::from(product))?.version(version))
+    change(&state, &id, condition, async |expected| {
+        commands::update_product(state.shop(), id, &update, actor.by("api"), expected).await
+    })
+    .await
 }

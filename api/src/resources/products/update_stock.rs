@@ -3,16 +3,14 @@
 use axum::extract::State;
 use shop::commands::{self, StockChange};
 
-use super::{
-    body::{Product, StockUpdate, example},
-    load::load,
-};
+use super::body::{Product, StockUpdate, example};
 use crate::{
-    extract::{Actor, IdPath, IfMatch, JsonBody, Query, change_problem},
+    extract::{Actor, IdPath, IfMatch, JsonBody, Query},
     http::{
         JsonResponse, Problem, ProblemCode,
         documented::{BODY, ONE, STORED, problems},
     },
+    resources::versioned::change,
     state::ApiState,
 };
 
@@ -51,16 +49,14 @@ pub(crate) async fn update_stock(
     actor: Actor,
     JsonBody { value: update, .. }: JsonBody<StockUpdate>,
 ) -> Result<JsonResponse, Problem> {
-    let change = change(&update)?;
-    let expected = condition.expected_version(async || Ok(load(&state, id).await?.version)).await?;
-    let changed =
-        commands::change_stock(state.shop(), id, change, &update.reason, actor.by("api"), expected).await;
-    let product = changed.map_err(|error| change_problem("product", id, error))?;
-    let version = product.version;
-    Ok(JsonResponse::ok(&Product::from(product))?.version(version))
+    let stock = stock_change(&update)?;
+    change(&state, &id, condition, async |expected| {
+        commands::change_stock(state.shop(), id, stock, &update.reason, actor.by("api"), expected).await
+    })
+    .await
 }
 
-fn change(update: &StockUpdate) -> Result<StockChange, Problem> {
+fn stock_change(update: &StockUpdate) -> Result<StockChange, Problem> {
     match (update.set, update.adjust) {
         (Some(on_hand), None) => Ok(StockChange::Set(on_hand)),
         (None, Some(delta)) => Ok(StockChange::Adjust(delta)),

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use crate::{
-    http::{JsonResponse, Problem},
-    resources::page::list,
+    resources::{page::list, versioned::Versioned},
+    state::ApiState,
 };
 
 /// A queue, whether it is paused, and what waits in it.
@@ -64,10 +64,18 @@ impl From<engine::QueueView> for Queue {
     }
 }
 
-/// Answers with a queue and the version of its setting.
-pub(super) fn respond(queue: engine::QueueView) -> Result<JsonResponse, Problem> {
-    let version = queue.version;
-    Ok(JsonResponse::ok(&Queue::from(queue))?.version(version))
+impl Versioned for engine::QueueView {
+    const NOUN: &'static str = "queue";
+    type Id = str;
+    type Body = Queue;
+
+    fn version(&self) -> i64 {
+        self.version
+    }
+
+    async fn find(state: &ApiState, name: &str) -> Result<Option<Self>, sqlx::Error> {
+        Ok(state.engine().queues().await?.into_iter().find(|queue| queue.name == name))
+    }
 }
 
 /// The example in the document.

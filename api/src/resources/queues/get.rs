@@ -2,15 +2,17 @@
 
 use axum::extract::State;
 
-use shop::commands;
+use engine::QueueView;
+use http::StatusCode;
 
-use super::body::{Queue, example, respond};
+use super::body::{Queue, example};
 use crate::{
-    extract::{Query, TextPath, change_problem},
+    extract::{Query, TextPath},
     http::{
         JsonResponse, Problem,
         documented::{ONE, STORED, problems},
     },
+    resources::versioned::{load, respond},
     state::ApiState,
 };
 
@@ -41,6 +43,5 @@ pub(crate) async fn get_queue(
     TextPath(name): TextPath,
     Query(()): Query<()>,
 ) -> Result<JsonResponse, Problem> {
-    let found = commands::find_queue(state.shop(), &name).await;
-    respond(found.map_err(|error| change_problem("queue", &name, error))?)
+    respond(StatusCode::OK, load::<QueueView>(&state, &name).await?)
 }

@@ -4,13 +4,14 @@ use axum::extract::State;
 
 use shop::commands::{self, DesiredState};
 
-use super::body::{Queue, QueueChange, example, respond};
+use super::body::{Queue, QueueChange, example};
 use crate::{
-    extract::{Actor, IfMatch, JsonBody, Query, TextPath, change_problem, check_reason},
+    extract::{Actor, IfMatch, JsonBody, Query, TextPath, check_reason},
     http::{
         JsonResponse, Problem, ProblemCode,
         documented::{BODY, STORED, problems},
     },
+    resources::versioned::change,
     state::ApiState,
 };
 
@@ -46,20 +47,19 @@ pub(crate) async fn update_queue(
     Query(()): Query<()>,
     condition: IfMatch,
     actor: Actor,
-    JsonBody { value: change, .. }: JsonBody<QueueChange>,
+    JsonBody { value: wanted, .. }: JsonBody<QueueChange>,
 ) -> Result<JsonResponse, Problem> {
-    let reason = change.reason.as_deref().filter(|reason| !reason.trim().is_empty());
+    let reason = wanted.reason.as_deref().filter(|reason| !reason.trim().is_empty());
     if let Some(reason) = reason {
         check_reason(reason)?;
     }
-    let desired = match (change.paused, reason) {
+    let desired = match (wanted.paused, reason) {
         (true, Some(reason)) => DesiredState::Paused { reason },
         (true, None) => return Err(Problem::field("/reason", "wrong-length", "say why it is paused")),
         (false, reason) => DesiredState::Running { reason },
     };
-    let problem = |error| change_problem("queue", &name, error);
-    let current = async || Ok(commands::find_queue(state.shop(), &name).await.map_err(problem)?.version);
-    let expected = condition.expected_version(current).await?;
-    let set = commands::set_queue(state.shop(), &name, desired, expected, actor.by("operator")).await;
-    respond(set.map_err(problem)?)
+    change(&state, name.as_str(), condition, async |expected| {
+        commands::set_queue(state.shop(), &name, desired, expected, actor.by("operator")).await
+    })
+    .await
 }
