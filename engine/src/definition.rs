@@ -1,6 +1,7 @@
 //! The API for writing a saga: its steps, their inputs and undos, and the definition that is built from them.
 
 pub(crate) mod erased;
+pub(crate) mod input_check;
 pub(crate) mod inputs;
 pub(crate) mod new_saga;
 pub(crate) mod observer;

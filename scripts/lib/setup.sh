@@ -101,7 +101,7 @@ advice() {
     cc) echo "a C compiler and linker: apt-get install gcc libc6-dev, dnf install gcc, or xcode-select --install" ;;
     rust)
       if have cargo; then
-        echo "Rust $(sed -n 's/^channel = "\(.*\)"/\1/p' rust-toolchain.toml) (this is $(cargo --version 2>&1 | head -n 1)):" \
+        echo "Rust $(sed -n 's/^channel = "\(.*\)"/\1/p' rust-toolchain.toml) (this is $(cargo --version 2>/dev/null || echo "a cargo that does not start")):" \
           "see https://rustup.rs; rust-toolchain.toml then chooses the version by itself"
       else
         echo "Rust: see https://rustup.rs; rust-toolchain.toml then chooses the version by itself"

@@ -8,6 +8,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use crate::{
     definition::{
         erased::{CallAction, ErasedStep, Reader, TransactionAction},
+        input_check::{InputCheck, StoredInputCheck, check_stored_input},
         inputs::{FromOutputs, HCons, HList, HNil},
         new_saga::NewSaga,
         observer::{ErasedStatusObserver, StatusObserver},
@@ -224,7 +225,7 @@ where
         let positions = graph.steps.iter().enumerate().map(|(at, node)| (node.name.clone(), at)).collect();
         Ok(Definition {
             input_schema: schemars::schema_for!(I).to_value(),
-            input_check: Box::new(move |input, typed| check_input(input, typed, check.as_deref())),
+            input_check: Box::new(move |input, typed| check_stored_input(input, typed, check.as_deref())),
             graph,
             actions: self.actions,
             positions,
@@ -383,25 +384,4 @@ impl std::fmt::Debug for Definition {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Definition").field("graph", &self.graph).finish_non_exhaustive()
     }
-}
-
-/// What a definition demands of its input beyond its type.
-type InputCheck<I> = dyn Fn(&I) -> Result<(), Failure> + Send + Sync;
-
-/// Checks the input of a start, which is known to be of the definition's type or not.
-type StoredInputCheck = dyn Fn(&StoredValue, bool) -> Result<(), StartError> + Send + Sync;
-
-fn check_input<I: DeserializeOwned + Send + Sync + 'static>(
-    input: &StoredValue,
-    typed: bool,
-    check: Option<&InputCheck<I>>,
-) -> Result<(), StartError> {
-    if typed && check.is_none() {
-        return Ok(());
-    }
-    let mut json = serde_json::Deserializer::from_str(input.json().get());
-    let decoded: I = serde_path_to_error::deserialize(&mut json)
-        .map_err(|error| StartError::BadInput(format!("at `{}`: {}", error.path(), error.inner())))?;
-    let decoded = input.keep(decoded);
-    check.map_or(Ok(()), |check| check(&decoded).map_err(StartError::Refused))
 }

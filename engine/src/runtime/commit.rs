@@ -2,8 +2,10 @@
 
 pub(crate) mod advance;
 pub(crate) mod attempt;
+pub(crate) mod attempt_error;
 pub(crate) mod batch_metrics;
 pub(crate) mod bisect;
+pub(crate) mod continuation;
 pub(crate) mod cursor;
 pub(crate) mod dead_letter;
 pub(crate) mod error;

@@ -5,7 +5,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::support::faults::CrashPoint;
 use crate::{
     definition::{
         erased::{Invocation, StepAnswer},
@@ -17,6 +16,7 @@ use crate::{
     },
     runtime::{leases::LeaseGuard, slots::JobSlots},
     store::claims::ReleaseRow,
+    support::faults::CrashPoint,
 };
 
 /// One claimed saga at one side of one step: what a worker receives, performs and commits.

@@ -24,7 +24,8 @@ use crate::{
     runtime::{
         commit::{
             batch_metrics::BatchMetrics,
-            cursor::{Continuation, SagaCursor},
+            continuation::Continuation,
+            cursor::SagaCursor,
             dead_letter::{Notice, dead_letter},
             error::{CommitError, classify},
             recovery::Recovery,

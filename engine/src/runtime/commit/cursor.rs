@@ -6,7 +6,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::support::faults::CrashPoint;
 use crate::{
     definition::{
         erased::{Invocation, StepAnswer},
@@ -23,8 +22,14 @@ use crate::{
         transition::{Event, MAX_LOST_ATTEMPTS, Next, Refusal, State, can_compensate, transition},
         views::HistoryOutcome,
     },
-    runtime::{commit::recovery::Recovery, core::Core, job::Job, queue::throttle::LocalQueues},
+    runtime::{
+        commit::{attempt_error::AttemptError, continuation::Continuation, recovery::Recovery},
+        core::Core,
+        job::Job,
+        queue::throttle::LocalQueues,
+    },
     store::commits::{FencedSaga, HistoryRow, SagaUpdate},
+    support::faults::CrashPoint,
 };
 
 /// One saga of a batch while it is being moved.
@@ -49,6 +54,7 @@ pub(crate) struct SagaCursor<'a> {
     pub(crate) came_to_rest: bool,
     pub(crate) crash: CrashPoint,
 }
+
 impl<'a> SagaCursor<'a> {
     pub(crate) fn new(index: usize, job: &'a Job, row: &FencedSaga) -> Self {
         let text =
@@ -126,27 +132,13 @@ impl<'a> SagaCursor<'a> {
     /// Records that a call was made whose answer is lost.
     fn record_in_doubt(&mut self, error: &str, history: &mut Vec<HistoryRow>) {
         if self.kind() == Some(StepKind::Call) {
-            self.record(
-                HistoryOutcome::Retry,
-                None,
-                vec![error.into()].into(),
-                Instant::now(),
-                Duration::ZERO,
-                history,
-            );
+            self.record_event(HistoryOutcome::Retry, vec![error.into()], history);
             self.apply(&Event::Retry(Counts::Attempt));
         }
     }
 
     fn dead_letter(&mut self, error: String, history: &mut Vec<HistoryRow>) {
-        self.record(
-            HistoryOutcome::DeadLettered,
-            None,
-            vec![error].into(),
-            Instant::now(),
-            Duration::ZERO,
-            history,
-        );
+        self.record_event(HistoryOutcome::DeadLettered, vec![error], history);
         self.apply(&Event::DeadLettered);
     }
 
@@ -167,7 +159,7 @@ impl<'a> SagaCursor<'a> {
         };
         match transition(self.graph, &self.state, &event) {
             Ok(_) => {
-                self.record(outcome, None, why.into(), Instant::now(), Duration::ZERO, history);
+                self.record_event(outcome, why, history);
                 self.apply(&event);
             }
             // Too late: the saga goes on, and the caller of the cancel can see that from its status.
@@ -310,6 +302,11 @@ impl<'a> SagaCursor<'a> {
         }
     }
 
+    /// Records what happened to the saga without a step being run.
+    fn record_event(&mut self, outcome: HistoryOutcome, why: Vec<String>, history: &mut Vec<HistoryRow>) {
+        self.record(outcome, None, why.into(), Instant::now(), Duration::ZERO, history);
+    }
+
     fn record(
         &mut self,
         outcome: HistoryOutcome,
@@ -390,43 +387,7 @@ impl<'a> SagaCursor<'a> {
     }
 }
 
-/// The error of an attempt that failed: sentences for people, details for programs.
-#[derive(Debug, Default)]
-struct AttemptError {
-    sentences: Vec<String>,
-    details: serde_json::Value,
-}
-
-impl From<Vec<String>> for AttemptError {
-    fn from(sentences: Vec<String>) -> Self {
-        Self { sentences, details: serde_json::Value::Null }
-    }
-}
-
-impl From<&Retry> for AttemptError {
-    fn from(retry: &Retry) -> Self {
-        Self { sentences: retry.error.clone(), details: retry.details.clone() }
-    }
-}
-
 /// Rounds up, so that a short delay does not become zero.
 fn millis_up(duration: Duration) -> i64 {
     i64::try_from(duration.as_micros().div_ceil(1000)).unwrap_or(i64::MAX)
-}
-
-/// The next step of a saga that continues under the same claim.
-#[derive(Debug)]
-pub(crate) struct Continuation {
-    pub(crate) state: State,
-    pub(crate) step: Arc<str>,
-    pub(crate) history_seq: i32,
-    pub(crate) values: StoredValues,
-}
-
-impl Continuation {
-    /// Turns the committed job into the next one, which keeps its claim and its slot.
-    pub(crate) fn job(self, job: Job) -> Job {
-        let Self { state, step, history_seq, values } = self;
-        Job { state, step, history_seq, values, interrupted: false, ..job }
-    }
 }
