@@ -3,12 +3,10 @@
 mod gauges;
 mod names;
 mod outbox;
-mod process;
 mod requests;
 
 pub use names::describe_metrics;
 
 pub(crate) use gauges::{GaugeSources, Gauges};
 pub(crate) use names::{STREAMS, STREAMS_DROPPED};
-pub(crate) use process::render as render_process;
 pub(crate) use requests::record_request;

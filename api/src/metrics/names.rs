@@ -50,4 +50,5 @@ pub fn describe_metrics() {
         "Streams of events that the server ended, by reason: slow, pruned, database_unavailable, age, key, stop"
     );
     outbox::describe();
+    metrics_process::Collector::default().describe();
 }

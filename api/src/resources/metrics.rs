@@ -5,8 +5,9 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use http::header;
+use metrics_process::Collector;
 
-use crate::{http::documented::problems, metrics, state::ApiState};
+use crate::{http::documented::problems, state::ApiState};
 
 problems!(Problems: &[]);
 
@@ -32,8 +33,8 @@ problems!(Problems: &[]);
 )]
 pub(crate) async fn get_metrics(State(state): State<ApiState>) -> Response {
     state.gauges().refresh().await;
+    Collector::default().collect();
     state.metrics().run_upkeep();
-    let mut text = state.metrics().render();
-    metrics::render_process(&mut text);
+    let text = state.metrics().render();
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
 }

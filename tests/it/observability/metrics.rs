@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::deployment::{Deployment, HttpProcess, until};
 
 /// Metrics of the process itself, recorded on Linux.
-pub(super) const OF_THE_PROCESS: [&str; 7] = [
+pub(super) const OF_THE_PROCESS: [&str; 8] = [
     "process_cpu_seconds_total",
     "process_max_fds",
     "process_open_fds",
@@ -14,6 +14,7 @@ pub(super) const OF_THE_PROCESS: [&str; 7] = [
     "process_start_time_seconds",
     "process_threads",
     "process_virtual_memory_bytes",
+    "process_virtual_memory_max_bytes",
 ];
 
 /// Metrics that a server and a worker have after orders were placed and run.
