@@ -16,7 +16,7 @@ mod pool_watch;
 mod serve;
 mod work;
 
-pub(crate) use access::require_key;
+pub(crate) use access::require_api_key;
 pub(crate) use context::ProcessContext;
 pub(crate) use engine::build_shop;
 pub(crate) use listen::{Bound, Listening, bind, listen_for_worker};

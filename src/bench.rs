@@ -51,7 +51,7 @@ pub(crate) async fn run(config: Config, command: BenchCommand) -> Result<(), Exi
     dropped?;
     report::print(name, &arguments, &load, &server);
     if load.failures > 0 {
-        return Err(ExitError::Negative(format!(
+        return Err(ExitError::NegativeResult(format!(
             "{} of the calls failed; the first: {}",
             load.failures,
             load.first_failure()

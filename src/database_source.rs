@@ -40,7 +40,7 @@ pub(crate) enum DatabaseSourceError {
         reason: String,
     },
 
-    /// The embedded server can't be used.
+    /// The embedded PostgreSQL can't be used.
     #[error(transparent)]
     Embedded(#[from] EmbeddedError),
 }

@@ -86,7 +86,7 @@ pub(crate) async fn run(config: Config, arguments: Arguments) -> Result<(), Exit
     let held = checked?;
     stopped?;
     if !held {
-        return Err(ExitError::Negative("some expectations are not met; the logs are kept".into()));
+        return Err(ExitError::NegativeResult("some expectations are not met; the logs are kept".into()));
     }
     terminal::print(format_args!("Everything held, in {:.0} s.", started.elapsed().as_secs_f64()));
     Ok(())

@@ -14,7 +14,7 @@ pub(crate) enum ExitError {
     Unusable(String),
     /// The command ran, and its result is negative, such as a violated invariant or a stale file; exit code 1.
     #[error("{0}")]
-    Negative(String),
+    NegativeResult(String),
     /// Any other error; exit code 1.
     #[error(transparent)]
     Other(#[from] anyhow::Error),
@@ -31,7 +31,7 @@ impl ExitError {
     pub(crate) fn report(&self) -> ExitCode {
         let (message, code) = match self {
             Self::Unusable(message) => (message.clone(), 2),
-            Self::Negative(message) => (message.clone(), 1),
+            Self::NegativeResult(message) => (message.clone(), 1),
             Self::Other(error) => (format!("{error:#}"), 1),
         };
         terminal::eprint(format_args!("sagaline: {message}"));

@@ -1,4 +1,4 @@
-//! The migrations of both schemas: applied by `migrate` and `dev`, checked by every other command.
+//! The migrations of the schemas `engine` and `shop`: applied by `migrate` and `dev`, checked by every other command.
 
 use std::path::PathBuf;
 
@@ -57,7 +57,7 @@ impl DatabaseLocation {
     }
 }
 
-/// Creates both schemas or brings them up to date; several processes may do so at once.
+/// Creates the schemas `engine` and `shop` or brings them up to date; several processes may do so at once.
 ///
 /// # Errors
 /// [`ExitError::Unusable`] when the database has other migrations than this binary's; another error when it is

@@ -67,12 +67,12 @@ impl Telemetry {
     }
 
     /// Links the engine's stored sagas to traces; `None` when no traces are exported.
-    pub(crate) fn trace_link(&self) -> Option<Arc<dyn engine::TraceLink>> {
-        self.traces.is_some().then(|| Arc::new(traces::W3cLink) as Arc<dyn engine::TraceLink>)
+    pub(crate) fn trace_propagator(&self) -> Option<Arc<dyn engine::TracePropagator>> {
+        self.traces.is_some().then(|| Arc::new(traces::W3cPropagator) as Arc<dyn engine::TracePropagator>)
     }
 
-    /// Runs the recorder's upkeep until `stop`, because histograms that are not scraped would grow without end, and counts
-    /// the lines that log files lost.
+    /// Runs the recorder's upkeep until `stop`, because histograms that are not scraped would grow without end, and
+    /// counts the lines that log files lost.
     pub(crate) fn upkeep(&self, stop: CancellationToken) -> impl Future<Output = ()> + Send + 'static {
         let (metrics, lost) = (self.metrics.clone(), self.files.as_ref().map(|files| files.lost.clone()));
         async move {

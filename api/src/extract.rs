@@ -21,7 +21,7 @@ pub(crate) use body::{BulkJsonBody, JsonBody, OptionalJsonBody};
 pub(crate) use cursor::{CursorQuery, PageRequest, next_page, numbered};
 pub(crate) use header::{documented_header, single};
 pub(crate) use if_match::{IfMatch, IfNoneMatch};
-pub(crate) use params::{FromParams, Params, Query};
+pub(crate) use params::{FromParams, NoQuery, Params, Query};
 pub(crate) use path::{IdPath, TextPath};
 pub(crate) use prefer::Prefer;
 pub(crate) use raw_items::RawItems;

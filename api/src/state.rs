@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, fmt, sync::Arc};
 
-use engine::TraceLink;
+use engine::TracePropagator;
 use jsonschema::Validator;
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde_json::Value;
@@ -44,7 +44,7 @@ struct Inner {
     shop: Shop,
     metrics: PrometheusHandle,
     limits: Limits,
-    trace: Arc<dyn TraceLink>,
+    trace_propagator: Arc<dyn TracePropagator>,
     inputs: HashMap<String, Validator>,
     templates: Vec<(TemplateDescription, Validator)>,
     gate: PoolGate,
@@ -69,7 +69,7 @@ pub struct ApiStateBuilder {
     metrics: PrometheusHandle,
     mail: MailProbe,
     limits: Limits,
-    trace: Arc<dyn TraceLink>,
+    trace_propagator: Arc<dyn TracePropagator>,
     access: Access,
 }
 
@@ -81,7 +81,7 @@ impl ApiState {
             metrics,
             mail: Arc::new(|| MailState::Up),
             limits: Limits::default(),
-            trace: Arc::new(NoTrace),
+            trace_propagator: Arc::new(NoTrace),
             access: Access::default(),
         }
     }
@@ -127,8 +127,8 @@ impl ApiState {
         &self.0.limits
     }
 
-    pub(crate) fn trace(&self) -> &dyn TraceLink {
-        &*self.0.trace
+    pub(crate) fn trace_propagator(&self) -> &dyn TracePropagator {
+        &*self.0.trace_propagator
     }
 
     /// The compiled schema of a definition's input.
@@ -214,8 +214,8 @@ impl ApiStateBuilder {
     }
 
     /// Links requests to the traces of their callers, and sagas to those of their requests.
-    pub fn trace(mut self, link: Arc<dyn TraceLink>) -> Self {
-        self.trace = link;
+    pub fn trace_propagator(mut self, propagator: Arc<dyn TracePropagator>) -> Self {
+        self.trace_propagator = propagator;
         self
     }
 
@@ -244,7 +244,7 @@ impl ApiStateBuilder {
             Ok((template, validator))
         };
         let templates = mail_templates::templates().into_iter().map(with_schema).collect::<Result<_, _>>()?;
-        let Self { shop, metrics, mail, limits, trace, access } = self;
+        let Self { shop, metrics, mail, limits, trace_propagator, access } = self;
         let (engine, pool) = (shop.engine().clone(), shop.pool().clone());
         let gate = PoolGate::new(pool.clone(), limits.pool_timeout);
         let in_flight = Arc::new(Semaphore::new(limits.in_flight));
@@ -274,7 +274,7 @@ impl ApiStateBuilder {
             shop,
             metrics,
             limits,
-            trace,
+            trace_propagator,
             inputs,
             templates,
         })))
@@ -313,7 +313,7 @@ fn compiled(name: &str, schema: &Value) -> Result<Validator, StateError> {
 /// No tracing.
 struct NoTrace;
 
-impl TraceLink for NoTrace {
+impl TracePropagator for NoTrace {
     fn current(&self) -> Option<String> {
         None
     }

@@ -1,8 +1,8 @@
 //! A database for every test: cloned from a migrated template, on one PostgreSQL that all test runs of a user share.
 //!
-//! The server is an embedded one with throwaway durability, in a fixed folder for each user. A run adopts it when it already
-//! runs, so a killed run leaves nothing behind that the next one does not use or remove. `SAGALINE_TEST_DATABASE_URL` names
-//! another server to use instead.
+//! The server is an embedded one with throwaway durability, in a fixed folder for each user. A run adopts it when it
+//! already runs, so a killed run leaves nothing behind that the next one does not use or remove.
+//! `SAGALINE_TEST_DATABASE_URL` names another server to use instead.
 
 use std::{
     collections::BTreeSet,
@@ -41,7 +41,7 @@ const MAX_OLD_TEMPLATES: usize = 8;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TestDatabaseError {
-    /// The embedded server can't be used.
+    /// The embedded PostgreSQL can't be used.
     #[error(transparent)]
     Embedded(#[from] EmbeddedError),
 
@@ -97,8 +97,8 @@ pub struct TestDatabase {
 }
 
 impl TestDatabases {
-    /// Starts or adopts the server, and makes the template unless this program has made it before. `migrate` gets the URL of
-    /// an empty database.
+    /// Starts or adopts the server, and makes the template unless this program has made it before. `migrate` gets the
+    /// URL of an empty database.
     ///
     /// # Errors
     /// When the server does not start, or the template can't be made.
@@ -129,8 +129,8 @@ impl TestDatabases {
     }
 
     /// Clones the template, in some 50 ms. A durable database commits to disk before it answers, as in production, for
-    /// tests that kill processes. (`fsync` is the server's setting and stays off: it matters when a machine crashes, not
-    /// when a process does.)
+    /// tests that kill processes. (`fsync` is the server's setting and stays off: it matters when a machine crashes,
+    /// not when a process does.)
     ///
     /// # Errors
     /// When the server refuses.

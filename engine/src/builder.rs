@@ -32,7 +32,7 @@ use crate::{
         tasks::{due_listener, end_poll, lease_keeper},
         waiters::Waiters,
     },
-    support::{faults::FaultHooks, metrics::register_zero_counters, trace_link::TraceLink},
+    support::{faults::FaultHooks, metrics::register_zero_counters, trace_propagator::TracePropagator},
 };
 
 impl Engine {
@@ -47,7 +47,7 @@ pub struct EngineBuilder {
     pool: PgPool,
     definitions: Vec<Definition>,
     settings: Settings,
-    trace_link: Option<Arc<dyn TraceLink>>,
+    trace_propagator: Option<Arc<dyn TracePropagator>>,
     dead_job_observer: Option<Arc<dyn ErasedDeadJobObserver>>,
     dead_job_ttls: DeadJobTtls,
     archive_retention: Option<Duration>,
@@ -65,7 +65,7 @@ impl EngineBuilder {
                 poll: Duration::from_millis(500),
                 orphan_grace: Duration::from_mins(5),
             },
-            trace_link: None,
+            trace_propagator: None,
             dead_job_observer: None,
             dead_job_ttls: DeadJobTtls::default(),
             archive_retention: None,
@@ -107,8 +107,8 @@ impl EngineBuilder {
     }
 
     /// Sets how spans of steps are linked to the trace of the caller that started the saga.
-    pub fn trace_link(mut self, link: Arc<dyn TraceLink>) -> Self {
-        self.trace_link = Some(link);
+    pub fn trace_propagator(mut self, propagator: Arc<dyn TracePropagator>) -> Self {
+        self.trace_propagator = Some(propagator);
         self
     }
 
@@ -189,7 +189,7 @@ impl EngineBuilder {
             tasks: TaskTracker::new(),
             committers,
             starter,
-            trace_link: self.trace_link,
+            trace_propagator: self.trace_propagator,
             dead_job_observer: self.dead_job_observer,
             dead_job_ttls: self.dead_job_ttls,
             archive_retention: self.archive_retention,

@@ -47,7 +47,7 @@ impl Engine {
     /// # Cancel safety
     /// If the future is dropped, the saga may have been started nevertheless.
     pub async fn start(&self, saga: NewSaga) -> Result<Started, StartError> {
-        let saga = saga.trace_or(|| self.core.trace_link.as_ref()?.current());
+        let saga = saga.trace_or(|| self.core.trace_propagator.as_ref()?.current());
         let (reply, reply_rx) = oneshot::channel();
         self.core
             .starter
@@ -67,7 +67,7 @@ impl Engine {
         conn: &mut PgConnection,
         sagas: Vec<NewSaga>,
     ) -> Result<Vec<Result<Started, StartError>>, StepError> {
-        let current = || self.core.trace_link.as_ref()?.current();
+        let current = || self.core.trace_propagator.as_ref()?.current();
         let sagas = sagas.into_iter().map(|saga| saga.trace_or(current)).collect();
         let mut session = Session::new(&self.core);
         start_sagas::start(&mut session, conn, sagas, ClaimOnStart::No).await
@@ -127,9 +127,8 @@ impl Engine {
         Feed::open(self.core.clone(), queue, capacity.max(1))
     }
 
-    /// Performs a job: makes the call of a call step, with its time-out, and catches panics. A
-    /// transaction step needs no performing ([`Performed::in_batch`]): its code runs in the batch that [`Engine::commit`]
-    /// joins.
+    /// Performs a job: makes the call of a call step, with its time-out, and catches panics. A transaction step needs
+    /// no performing ([`Performed::in_batch`]): its code runs in the batch that [`Engine::commit`] joins.
     pub async fn perform(&self, job: &Job) -> Performed {
         perform::perform(&self.core, job).await
     }

@@ -83,4 +83,4 @@ pub use runtime::{
     },
 };
 pub use store::{migrate, migrator, with_engine_options};
-pub use support::{connection::with_timeout, metrics::describe_metrics, trace_link::TraceLink};
+pub use support::{connection::with_timeout, metrics::describe_metrics, trace_propagator::TracePropagator};

@@ -8,7 +8,7 @@ pub(crate) mod metrics;
 #[cfg(not(feature = "testing"))]
 pub(crate) mod no_faults;
 pub(crate) mod supervise;
-pub(crate) mod trace_link;
+pub(crate) mod trace_propagator;
 pub(crate) mod user_code;
 
 #[cfg(not(feature = "testing"))]

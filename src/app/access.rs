@@ -15,7 +15,7 @@ use crate::{config::Config, exit_error::ExitError};
 ///
 /// # Errors
 /// [`ExitError::Unusable`] that says how to create a key.
-pub(crate) async fn require_key(config: &Config, pool: &PgPool) -> Result<(), ExitError> {
+pub(crate) async fn require_api_key(config: &Config, pool: &PgPool) -> Result<(), ExitError> {
     match config.access.auth {
         Auth::Off => {
             tracing::warn!("AUTH is off: every caller who can reach this port may do everything");

@@ -19,11 +19,11 @@ use crate::{
 
 /// What one process runs with; end it with [`ProcessContext::close_shop`] and [`ProcessContext::finish`].
 pub(crate) struct ProcessContext {
-    /// Its configuration.
+    /// The configuration of the process.
     pub(crate) config: Config,
-    /// Its logs, traces and metrics.
+    /// The logs, traces and metrics of the process.
     pub(crate) telemetry: Telemetry,
-    /// Its circuit breakers.
+    /// The circuit breakers of the process, one for each dependency.
     pub(crate) breakers: Breakers,
     /// Cancelled when the process has to stop, for example by SIGINT or SIGTERM.
     pub(crate) quit: CancellationToken,
@@ -78,7 +78,7 @@ impl ProcessContext {
     /// # Errors
     /// As [`build_shop`].
     pub(crate) fn shop(&self, pool: PgPool, mailer: &Mailer) -> Result<Shop, ExitError> {
-        build_shop(&self.config, pool, mailer, self.telemetry.trace_link())
+        build_shop(&self.config, pool, mailer, self.telemetry.trace_propagator())
     }
 
     /// As [`ProcessContext::shop`], for a `work` process: with the cargo feature `testing` it may have a fail point.
@@ -87,8 +87,8 @@ impl ProcessContext {
     /// As [`build_shop`], and when a fail point is set that no saga can reach.
     #[cfg(feature = "testing")]
     pub(crate) fn worker_shop(&self, pool: PgPool, mailer: &Mailer) -> Result<Shop, ExitError> {
-        let link = self.telemetry.trace_link();
-        super::fail_point::build_shop_with_fail_point(&self.config, pool, mailer, link)
+        let propagator = self.telemetry.trace_propagator();
+        super::fail_point::build_shop_with_fail_point(&self.config, pool, mailer, propagator)
     }
 
     /// As [`ProcessContext::shop`], for a `work` process.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use engine::{Engine, EngineBuilder, TraceLink};
+use engine::{Engine, EngineBuilder, TracePropagator};
 use shop::{DeadJobEvents, Shop, mail::Mailer, notifications, sagas};
 use sqlx::PgPool;
 
@@ -16,9 +16,9 @@ pub(crate) fn build_shop(
     config: &Config,
     pool: PgPool,
     mailer: &Mailer,
-    link: Option<Arc<dyn TraceLink>>,
+    propagator: Option<Arc<dyn TracePropagator>>,
 ) -> Result<Shop, ExitError> {
-    let engine = engine_builder(config, pool, mailer, link)?.build().map_err(anyhow::Error::from)?;
+    let engine = engine_builder(config, pool, mailer, propagator)?.build().map_err(anyhow::Error::from)?;
     Ok(shop(config, engine, mailer))
 }
 
@@ -33,7 +33,7 @@ pub(super) fn engine_builder(
     config: &Config,
     pool: PgPool,
     mailer: &Mailer,
-    link: Option<Arc<dyn TraceLink>>,
+    propagator: Option<Arc<dyn TracePropagator>>,
 ) -> Result<EngineBuilder, ExitError> {
     let settings = sagas::Settings {
         reservation_ttl: config.workers.reservation_ttl,
@@ -47,8 +47,8 @@ pub(super) fn engine_builder(
     for definition in definitions {
         builder = builder.register(definition);
     }
-    if let Some(link) = link {
-        builder = builder.trace_link(link);
+    if let Some(propagator) = propagator {
+        builder = builder.trace_propagator(propagator);
     }
     Ok(builder)
 }

@@ -1,4 +1,4 @@
-//! Sets up the tasks that move the shop's events from the outbox to the log and to the sinks.
+//! Sets up the tasks that move the shop's events from the outbox to the event log and to the sinks.
 
 mod event_log;
 

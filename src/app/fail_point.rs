@@ -4,7 +4,7 @@
 use std::{env, sync::Arc};
 
 use engine::{
-    TraceLink,
+    TracePropagator,
     testing::{FailPoint, with_faults},
 };
 use shop::{Shop, mail::Mailer};
@@ -25,16 +25,16 @@ pub(super) fn build_shop_with_fail_point(
     config: &Config,
     pool: PgPool,
     mailer: &Mailer,
-    link: Option<Arc<dyn TraceLink>>,
+    propagator: Option<Arc<dyn TracePropagator>>,
 ) -> Result<Shop, ExitError> {
     let Some(text) = env::var(VARIABLE).ok().filter(|text| !text.is_empty()) else {
-        return build_shop(config, pool, mailer, link);
+        return build_shop(config, pool, mailer, propagator);
     };
     let fail_point = FailPoint::parse(&text)
         .map_err(|_| ExitError::Unusable(format!("{VARIABLE} is `{text}`, but should be {EXPECTED}")))?;
     tracing::warn!(?fail_point, "SAGALINE_FAILPOINT is set: this process will kill itself");
     let fail_point = Arc::new(fail_point);
-    let builder = with_faults(engine_builder(config, pool, mailer, link)?, fail_point.clone());
+    let builder = with_faults(engine_builder(config, pool, mailer, propagator)?, fail_point.clone());
     let engine = builder.build().map_err(anyhow::Error::from)?;
     fail_point
         .check(engine.definitions())

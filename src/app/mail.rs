@@ -35,7 +35,8 @@ impl MailTarget {
     /// Builds the mailer.
     ///
     /// # Errors
-    /// [`ExitError::Unusable`] when the server's URL or the sender can't be used, or the files' directory can't be made.
+    /// [`ExitError::Unusable`] when the server's URL or the sender can't be used, or the files' directory can't be
+    /// made.
     pub(crate) fn mailer(&self, config: &Config, breakers: &Breakers) -> Result<Mailer, ExitError> {
         let from = &config.mail.from;
         let mailer = match self {
@@ -43,7 +44,7 @@ impl MailTarget {
             Self::Files(dir) => Mailer::files(dir, from),
         };
         let mailer = mailer.map_err(|error| unusable(&error))?;
-        // Shorter than the time-out of an attempt, so that the breaker counts a silent server as a failure.
+        // This is shorter than the time-out of an attempt, so that the breaker counts a silent server as a failure.
         let attempt = config.retries.timeout(SEND_MAIL, SEND_MAIL_RETRY);
         Ok(mailer.with_breaker(breakers.of(Dependency::Smtp)).with_timeout(attempt.mul_f64(0.9)))
     }

@@ -11,11 +11,11 @@ use super::{access::access, context::ProcessContext, listen::Listening};
 use crate::exit_error::ExitError;
 
 /// Serves a socket until `quit`. Then the process reports itself as not ready, and continues to serve for the
-/// configured delay while load balancers notice. After that it accepts no connections, ends waits early, and lets open
-/// requests finish.
+/// configured delay while load balancers notice. After that it accepts no connections, answers requests that wait
+/// for a result (`Prefer: wait`) early, and lets open requests finish.
 ///
 /// # Errors
-/// When the settings can't be used, or accepting fails for good.
+/// When the settings can't be used.
 pub(crate) async fn serve(
     process: &ProcessContext,
     shop: &Shop,
@@ -34,8 +34,8 @@ pub(crate) async fn serve(
         .mail(Arc::new(move || mail_state(&mailer)))
         .limits(limits)
         .access(access(config, &process.breakers)?);
-    if let Some(link) = process.telemetry.trace_link() {
-        state = state.trace(link);
+    if let Some(propagator) = process.telemetry.trace_propagator() {
+        state = state.trace_propagator(propagator);
     }
     let state = state.build().map_err(anyhow::Error::from)?;
     let router = api::router(state.clone(), &socket.services);
@@ -46,7 +46,7 @@ pub(crate) async fn serve(
         quit.cancelled().await;
         state.drain();
         if !delay.is_zero() {
-            tracing::info!(address = %socket.address, delay_ms = delay.as_millis(), "no longer ready; still serving open requests");
+            tracing::info!(address = %socket.address, delay_ms = delay.as_millis(), "no longer ready; still serving until load balancers notice");
             tokio::time::sleep(delay).await;
         }
         state.close_streams();

@@ -15,8 +15,8 @@ use crate::{config::WorkersConfig, exit_error::ExitError};
 /// All queues.
 pub(crate) const QUEUES: [&str; 2] = ["default", notifications::QUEUE];
 
-/// Works on these queues and publishes events until `quit`. Without queues, as in an API process, it only sends hints
-/// to Redis, if configured, about sagas that became due in this process.
+/// Works on these queues and publishes events until `quit`. Without queues, as in an API process, it only sends due
+/// hints to Redis, if configured, about sagas that became due in this process.
 ///
 /// # Errors
 /// When the workers can't be set up, or end by themselves.
@@ -42,7 +42,7 @@ pub(crate) async fn work(
     } else {
         Some(event_tasks(config, &process.breakers, shop.pool().clone())?)
     };
-    // The other tasks end after the workers, so that the events of the last steps still reach the log.
+    // The other tasks end after the workers, so that the events of the last steps still reach the event log.
     let done = CancellationToken::new();
     // Not awaited: it ends when the pool closes, and the connection that it waits for may be in use until then.
     tokio::spawn(watch_pool(shop.pool().clone(), done.clone()));

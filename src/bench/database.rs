@@ -35,7 +35,7 @@ impl BenchDatabase {
         Ok(Self { source, database, url })
     }
 
-    /// Creates both schemas in the database.
+    /// Creates the schemas `engine` and `shop` in the database.
     ///
     /// # Errors
     /// When a migration fails.

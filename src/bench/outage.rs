@@ -84,10 +84,12 @@ fn check(figures: &Figures) -> Result<(), ExitError> {
     let Mails { missing, doubled, dead, .. } = figures.mails;
     if let Some(failed) = figures.loads.iter().find(|load| load.failures > 0) {
         let (count, first) = (failed.failures, failed.first_failure());
-        return Err(ExitError::Negative(format!("{count} orders of a phase failed; the first: {first}")));
+        return Err(ExitError::NegativeResult(format!(
+            "{count} orders of a phase failed; the first: {first}"
+        )));
     }
     if missing + doubled + dead > 0 {
-        return Err(ExitError::Negative(format!(
+        return Err(ExitError::NegativeResult(format!(
             "{missing} mails are missing, {doubled} doubled, {dead} dead"
         )));
     }

@@ -25,5 +25,5 @@ pub(crate) async fn run(config: Config, arguments: Arguments) -> Result<(), Exit
         return Ok(());
     }
     let violated = results.iter().filter(|result| !result.holds()).count();
-    Err(ExitError::Negative(format!("invariants violated: {violated}")))
+    Err(ExitError::NegativeResult(format!("invariants violated: {violated}")))
 }

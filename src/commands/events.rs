@@ -124,5 +124,5 @@ async fn list(pool: &PgPool) -> Result<(), ExitError> {
 }
 
 fn unknown(name: &str) -> ExitError {
-    ExitError::Negative(format!("no consumer is named `{name}`; `sagaline events consumers` lists them"))
+    ExitError::NegativeResult(format!("no consumer is named `{name}`; `sagaline events consumers` lists them"))
 }

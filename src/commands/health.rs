@@ -1,5 +1,5 @@
-//! `sagaline health`: asks a running process whether it is ready, for the health checks of containers, whose images have no
-//! other HTTP client.
+//! `sagaline health`: asks a running process whether it is ready, for the health checks of containers, whose images
+//! have no other HTTP client.
 
 use std::time::Duration;
 
@@ -25,15 +25,16 @@ pub(crate) struct Arguments {
 /// Sends one request and prints the answer.
 ///
 /// # Errors
-/// [`ExitError::Negative`] when there is no answer within three seconds, or it is not a 2xx.
+/// [`ExitError::NegativeResult`] when there is no answer within three seconds, or it is not a 2xx.
 pub(crate) async fn run(config: &Config, arguments: Arguments) -> Result<(), ExitError> {
     let url = arguments.url.unwrap_or_else(|| format!("http://127.0.0.1:{}/health/ready", config.http.port));
-    let no_answer = |error: anyhow::Error| ExitError::Negative(format!("{url} does not answer: {error:#}"));
+    let no_answer =
+        |error: anyhow::Error| ExitError::NegativeResult(format!("{url} does not answer: {error:#}"));
     let answer = HttpClient::new(ANSWER_TIMEOUT).get(&url).await.map_err(no_answer)?;
     let status = answer.status();
     let body = http_client::text(&answer).map_err(no_answer)?;
     if !status.is_success() {
-        return Err(ExitError::Negative(format!("{url} answered {status}: {body}")));
+        return Err(ExitError::NegativeResult(format!("{url} answered {status}: {body}")));
     }
     terminal::print(body);
     Ok(())

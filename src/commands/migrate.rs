@@ -1,4 +1,4 @@
-//! `sagaline migrate`: brings both schemas up to date.
+//! `sagaline migrate`: brings the schemas `engine` and `shop` up to date.
 
 use clap::Args;
 
@@ -20,7 +20,7 @@ pub(crate) struct Arguments {
     database_url: Option<String>,
 }
 
-/// Migrates both schemas; several processes that do so at once wait for each other.
+/// Migrates the schemas `engine` and `shop`; several processes that do so at once wait for each other.
 ///
 /// # Errors
 /// When the database can't be used or a migration fails.

@@ -10,12 +10,12 @@ use crate::{exit_error::ExitError, terminal};
 /// Arguments of `openapi`.
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    /// Compare this file with the document instead of printing it; exit code 1 when it is stale
+    /// Compare this file with the OpenAPI document instead of printing it; exit code 1 when it is stale
     #[arg(long, value_name = "FILE")]
     check: Option<PathBuf>,
 }
 
-/// Prints the document or compares the file with it.
+/// Prints the OpenAPI document or compares the file with it.
 ///
 /// # Errors
 /// When the file is stale or can't be read.
@@ -31,7 +31,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), ExitError> {
         return Ok(());
     }
     let line = 1 + stored.lines().zip(document.lines()).take_while(|(old, new)| old == new).count();
-    Err(ExitError::Negative(format!(
+    Err(ExitError::NegativeResult(format!(
         "{shown} is stale, from line {line} on; write it again with `sagaline openapi > {shown}`"
     )))
 }

@@ -34,7 +34,7 @@ pub(crate) async fn run(config: Config, arguments: Arguments) -> Result<(), Exit
     let url = database::required_url(&process.config.database, None)?;
     let bound = app::bind(&process.config.http, &services)?;
     let pool = process.connect(&url, PoolUse::Api).await?;
-    app::require_key(&process.config, &pool).await?;
+    app::require_api_key(&process.config, &pool).await?;
     let mailer = process.mailer(&MailTarget::server_or_files(&process.config, &std::env::temp_dir()))?;
     let shop = process.shop(pool, &mailer)?;
     // The port accepts connections only now that requests can be answered.
@@ -42,20 +42,21 @@ pub(crate) async fn run(config: Config, arguments: Arguments) -> Result<(), Exit
     let names: Vec<&str> = services.iter().map(|service| service.name()).collect();
     tracing::info!(address = %socket.address, services = names.join(","), database = %url, "serving");
 
-    // Without queues, these workers only send hints to Redis about what became due here.
-    let hints_quit = CancellationToken::new();
-    let hints = app::work(&process, &shop, &[], hints_quit.clone());
+    // Without queues, `work` claims nothing. It only tells workers, through Redis, which sagas became due in this
+    // process.
+    let due_hints_quit = CancellationToken::new();
+    let due_hints = app::work(&process, &shop, &[], due_hints_quit.clone());
     let serving = async {
         let served = app::serve(&process, &shop, &mailer, socket, process.quit.clone()).await;
-        hints_quit.cancel();
+        due_hints_quit.cancel();
         served
     };
-    let (served, hinted) = tokio::join!(serving, hints);
+    let (served, due_hints_sent) = tokio::join!(serving, due_hints);
 
     process.close_shop(&shop).await;
     process.finish().await;
     served?;
-    hinted
+    due_hints_sent
 }
 
 /// The name of this kind of process in log files and traces: `serve` with all services, else their names.

@@ -77,9 +77,9 @@ impl opentelemetry_http::HttpClient for Transport {
 
 /// Propagates W3C trace context: returns the current span's `traceparent` to be stored, and makes a stored one the
 /// parent of a span.
-pub(super) struct W3cLink;
+pub(super) struct W3cPropagator;
 
-impl engine::TraceLink for W3cLink {
+impl engine::TracePropagator for W3cPropagator {
     fn current(&self) -> Option<String> {
         let mut carrier = HashMap::new();
         TraceContextPropagator::new().inject_context(&Span::current().context(), &mut carrier);

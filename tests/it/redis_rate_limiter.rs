@@ -24,6 +24,7 @@ use crate::{
 
 const HOUR: Duration = Duration::from_hours(1);
 
+/// Two calls, as the number of a rate.
 fn two() -> NonZeroU32 {
     NonZeroU32::new(2).unwrap()
 }

@@ -110,11 +110,13 @@ impl TestShop {
         orders::get(self.pool(), order_id).await.unwrap().unwrap()
     }
 
+    /// The product's stock: on hand, and reserved.
     async fn stock(&self, product: &Product) -> (i64, i64) {
         let stock = inventory::product(self.pool(), product.product_id).await.unwrap().unwrap().stock;
         (stock.on_hand, stock.reserved)
     }
 
+    /// The number of events with this routing key in the outbox.
     async fn events(&self, routing_key: &str) -> i64 {
         sqlx::query_scalar("select count(*) from shop.outbox where routing_key = $1")
             .bind(routing_key)
@@ -123,6 +125,7 @@ impl TestShop {
             .unwrap()
     }
 
+    /// Waits until the saga with this business key has ended or is dead, and returns its status.
     async fn settled(&self, definition: &str, business_key: String) -> Status {
         let filter = engine::SagaFilter {
             definition: Some(definition.into()),
@@ -133,6 +136,7 @@ impl TestShop {
         self.shop.engine().wait(sagas[0].saga_id, WAIT_TIMEOUT).await.unwrap().unwrap().status
     }
 
+    /// The mails that were sent, as files.
     fn mails(&self) -> Vec<String> {
         let entries = std::fs::read_dir(self.mails.path()).unwrap();
         entries.map(|entry| std::fs::read_to_string(entry.unwrap().path()).unwrap()).collect()
@@ -155,12 +159,14 @@ impl TestShop {
     }
 }
 
+/// An engine with the shop's sagas.
 fn engine(pool: PgPool, settings: Settings) -> Engine {
     let definitions = sagas::definitions(settings).unwrap();
     let builder = Engine::builder(pool).on_dead_job(DeadJobEvents);
     definitions.into_iter().fold(builder, engine::EngineBuilder::register).build().unwrap()
 }
 
+/// The invariants of the shop that do not hold.
 async fn violations(pool: &PgPool) -> Vec<InvariantResult> {
     check(pool).await.unwrap().into_iter().filter(|verdict| !verdict.holds()).collect()
 }
@@ -178,6 +184,7 @@ fn order(items: &[(&str, i64)]) -> PlaceOrder {
     }
 }
 
+/// The statuses that an order has had, in order.
 fn statuses(order: &Order) -> Vec<OrderStatus> {
     order.timeline.iter().map(|entry| entry.status).collect()
 }

@@ -1,4 +1,5 @@
-//! The tasks that take events out of the database: from the outbox into the log, and from the log to the sinks.
+//! The tasks that take events out of the database: from the outbox into the event log, and from the event log to the
+//! sinks.
 //!
 //! This crate does not know where events are stored; the caller implements [`EventLog`] over its tables.
 

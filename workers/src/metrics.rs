@@ -74,7 +74,7 @@ pub(crate) struct QueueMetrics(Arc<QueueHandles>);
 struct QueueHandles {
     now: AtomicUsize,
     in_flight: Gauge,
-    moved: Counter,
+    applied: Counter,
     lost: Counter,
     released: Counter,
     errored: Counter,
@@ -86,7 +86,8 @@ impl QueueMetrics {
         Self(Arc::new(QueueHandles {
             now: AtomicUsize::new(0),
             in_flight: metrics::gauge!(IN_FLIGHT, "queue" => queue.to_owned()),
-            moved: jobs("moved"),
+            // Its name in the metric, which dashboards may use.
+            applied: jobs("moved"),
             lost: jobs("lost"),
             released: jobs("released"),
             errored: jobs("errored"),
@@ -110,8 +111,8 @@ impl QueueMetrics {
 pub(crate) struct InFlight(QueueMetrics);
 
 impl InFlight {
-    pub(crate) fn moved(self) {
-        self.0.0.moved.increment(1);
+    pub(crate) fn applied(self) {
+        self.0.0.applied.increment(1);
     }
 
     pub(crate) fn lost(self) {

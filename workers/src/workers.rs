@@ -1,4 +1,4 @@
-//! The workers of one process: all its queues, and the hints of due sagas through Redis if there is one.
+//! The workers of one process: all its queues, and the due hints through Redis if there is one.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::{
     queue::{self, QueueOptions, WorkedQueue},
 };
 
-/// How long the hints may take to end; Redis holds nothing that would be missed.
+/// How long passing due hints may take to end; Redis holds nothing that would be missed.
 const DUE_HINTS_STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Keeps the sagas of some queues moving.
@@ -58,8 +58,8 @@ impl Workers {
         self.due_hints.as_ref().map(DueHints::health)
     }
 
-    /// Works until `stop` is cancelled: then claims nothing more, lets the steps in progress finish within the deadline,
-    /// and releases everything else at once.
+    /// Works until `stop` is cancelled: then claims nothing more, lets the steps in progress finish within the
+    /// deadline, and releases everything else at once.
     ///
     /// # Errors
     /// [`WorkersError::Panicked`] when a task of this crate panicked; the other tasks are stopped as by `stop`.
@@ -132,8 +132,8 @@ impl WorkersBuilder {
         self
     }
 
-    /// Passes the ids of due sagas through Redis: sagas that another process made due are claimed at once instead of at the
-    /// next poll. For a queue that this process does not work on, ids are only pushed.
+    /// Passes the ids of due sagas through Redis: sagas that another process made due are claimed at once instead of at
+    /// the next poll. For a queue that this process does not work on, ids are only pushed.
     pub fn redis(mut self, options: Option<RedisOptions>) -> Self {
         self.redis = options;
         self

@@ -1,5 +1,5 @@
 //! The commands of the shop: what callers can do. Each checks its input, changes the shop in one transaction or starts
-//! a saga, and records in the audit who asked for it.
+//! a saga, and records in the audit log who asked for it.
 
 mod api_keys;
 mod cancel_order;

@@ -1,8 +1,8 @@
 //! The event log: events with the ids that consumers follow.
 //!
 //! Transactions append events to the outbox in parallel and commit in any order, so an outbox id does not tell a reader
-//! whether an earlier event may still appear. [`sequence`] moves committed events into the log, one round at a time,
-//! and gives them ids that have no gaps and become visible in their order. So a reader remembers one number,
+//! whether an earlier event may still appear. [`sequence`] moves committed events into the event log, one round at a
+//! time, and gives them ids that have no gaps and become visible in their order. So a reader remembers one number,
 //! [`Event::event_id`]. Decision 0011 says why this keeps the order per key.
 
 pub(crate) mod consumers;

@@ -1,4 +1,4 @@
-//! What belongs to no noun: validation, the audit, the outbox, stored responses, bounded lists, breaker reports,
+//! What belongs to no noun: validation, the audit log, the outbox, stored responses, bounded lists, breaker reports,
 //! invariants.
 
 pub mod audit;

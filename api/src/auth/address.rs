@@ -27,10 +27,11 @@ impl TrustedProxies {
     }
 
     /// The address of the caller. Each proxy appends to the header the address that called it, so the rightmost address
-    /// that is no trusted proxy is the last that a trusted one has seen. Anyone could have written what is left of it.
+    /// that is no trusted proxy is the last that a trusted one has seen. Anyone could have written the addresses to its
+    /// left.
     pub(crate) fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
         let mut seen = peer.to_canonical();
-        if !self.trust(seen) {
+        if !self.trusts(seen) {
             return seen;
         }
         let lines = headers.get_all(&X_FORWARDED_FOR).iter().rev();
@@ -40,7 +41,7 @@ impl TrustedProxies {
                 return seen;
             };
             seen = address;
-            if !self.trust(seen) {
+            if !self.trusts(seen) {
                 return seen;
             }
         }
@@ -48,7 +49,7 @@ impl TrustedProxies {
     }
 
     /// Whether this address is a trusted proxy.
-    pub(crate) fn trust(&self, address: IpAddr) -> bool {
+    pub(crate) fn trusts(&self, address: IpAddr) -> bool {
         self.0.iter().any(|network| network.contains(&address))
     }
 }

@@ -39,7 +39,7 @@ struct CachedKey {
     key: OnceCell<Option<Arc<UsableKey>>>,
     /// What the previous lookup found.
     before: Option<Arc<UsableKey>>,
-    use_written: Mutex<Option<Instant>>,
+    last_use_written_at: Mutex<Option<Instant>>,
 }
 
 impl KeyCache {
@@ -47,8 +47,8 @@ impl KeyCache {
         Self { pool, ttl, cached: Mutex::default(), use_writes: TaskTracker::new() }
     }
 
-    /// Whether this token was a valid key at the last lookup, however long ago. The next lookup is then not charged to
-    /// the caller's address, which strangers may share.
+    /// Whether this token was a valid key at the last lookup, however long ago. The next lookup then does not
+    /// count against the limit of the caller's address, because other callers may share it.
     pub(crate) fn recognizes(&self, token: &Token) -> bool {
         let last = self.cached.lock().get(token.key_id()).and_then(|cached| cached.last());
         last.is_some_and(|key| token.fits(&key.secret_hash))
@@ -72,7 +72,7 @@ impl KeyCache {
             Ok::<_, Problem>(self.find(token.key_id()).await?)
         };
         let key = cached.key.get_or_try_init(lookup).await?.as_ref();
-        let Some(key) = key.filter(|key| !cached.is_over(key) && token.fits(&key.secret_hash)) else {
+        let Some(key) = key.filter(|key| !cached.has_expired(key) && token.fits(&key.secret_hash)) else {
             return Ok(None);
         };
         self.record_use(&cached, key);
@@ -86,7 +86,7 @@ impl KeyCache {
     pub(crate) async fn is_usable(&self, key_id: &str) -> Result<bool, sqlx::Error> {
         let cached = self.cached(key_id);
         let key = cached.key.get_or_try_init(async || self.find(key_id).await).await?;
-        Ok(key.as_ref().is_some_and(|key| !cached.is_over(key)))
+        Ok(key.as_ref().is_some_and(|key| !cached.has_expired(key)))
     }
 
     /// Waits for writes in progress, two seconds at most.
@@ -107,31 +107,33 @@ impl KeyCache {
         if let Some(cached) = before.filter(|cached| cached.at.elapsed() < self.ttl) {
             return Arc::clone(cached);
         }
-        let use_written = before.map(|cached| *cached.use_written.lock()).unwrap_or_default();
+        let last_use_written_at = before.map(|cached| *cached.last_use_written_at.lock()).unwrap_or_default();
         let last = before.and_then(|cached| cached.last());
         if all.len() >= MAX_CACHED_KEYS {
-            // The cache is full of unknown ids: someone is guessing. Keep the entries of real keys, which are few.
+            // The cache is full of unknown ids: a caller is guessing. Keep the entries of real keys, which are few.
             all.retain(|_, cached| cached.last().is_some());
         }
         if all.len() >= MAX_CACHED_KEYS {
             // Clearing the cache costs one lookup per key.
             all.clear();
         }
-        let (at, key, use_written) = (Instant::now(), OnceCell::new(), Mutex::new(use_written));
-        let cached = Arc::new(CachedKey { at, key, before: last, use_written });
+        let (at, key, last_use_written_at) =
+            (Instant::now(), OnceCell::new(), Mutex::new(last_use_written_at));
+        let cached = Arc::new(CachedKey { at, key, before: last, last_use_written_at });
         all.insert(key_id.to_owned(), Arc::clone(&cached));
         cached
     }
 
-    /// Writes that a key was used, beside the request.
+    /// Records in the background that a key was used, so that the request does not wait for it.
     fn record_use(&self, cached: &CachedKey, key: &Arc<UsableKey>) {
-        let mut use_written = cached.use_written.lock();
-        if use_written.is_some_and(|use_written| use_written.elapsed() < USE_WRITE_INTERVAL)
+        let mut last_use_written_at = cached.last_use_written_at.lock();
+        if last_use_written_at
+            .is_some_and(|last_use_written_at| last_use_written_at.elapsed() < USE_WRITE_INTERVAL)
             || self.use_writes.is_closed()
         {
             return;
         }
-        *use_written = Some(Instant::now());
+        *last_use_written_at = Some(Instant::now());
         let (pool, key) = (self.pool.clone(), Arc::clone(key));
         self.use_writes.spawn(async move {
             if let Err(error) = keys::note_use(&pool, &key.key_id).await {
@@ -148,7 +150,7 @@ impl CachedKey {
     }
 
     /// Whether the key has expired since the lookup.
-    fn is_over(&self, key: &UsableKey) -> bool {
-        key.left.is_some_and(|left| self.at.elapsed() >= left)
+    fn has_expired(&self, key: &UsableKey) -> bool {
+        key.expires_in.is_some_and(|expires_in| self.at.elapsed() >= expires_in)
     }
 }

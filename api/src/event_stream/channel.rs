@@ -1,4 +1,4 @@
-//! The state that the reader of the log and the streams share.
+//! The state that event streams share with the task that reads the event log.
 
 use std::sync::Arc;
 
@@ -8,7 +8,8 @@ use sqlx::PgPool;
 use tokio::sync::{broadcast, watch};
 use tokio_util::sync::CancellationToken;
 
-/// How many events wait for a stream whose caller does not keep up; with one more, the stream reads the table again.
+/// How many events are buffered for a slow stream. A stream that falls further behind reads the missed events from the
+/// table.
 pub(super) const BUFFERED_EVENTS: usize = 1024;
 
 /// The channel from the reader to the streams.
@@ -16,15 +17,15 @@ pub(super) struct Channel {
     pub(super) pool: PgPool,
     pub(super) stop: CancellationToken,
     pub(super) live: broadcast::Sender<Arc<Event>>,
-    /// The last event that was sent; `None` until the reader knows where it begins.
-    pub(super) read_through: watch::Sender<Option<i64>>,
-    is_read: Mutex<bool>,
+    /// The id of the last event that was sent; `None` until the reader knows where it begins.
+    pub(super) last_sent: watch::Sender<Option<i64>>,
+    has_reader: Mutex<bool>,
 }
 
 /// A stream's end of the channel.
 pub(super) struct Subscription {
     pub(super) live: broadcast::Receiver<Arc<Event>>,
-    pub(super) read_through: watch::Receiver<Option<i64>>,
+    pub(super) last_sent: watch::Receiver<Option<i64>>,
     /// Whether the subscriber has to start the reader.
     pub(super) needs_reader: bool,
 }
@@ -35,28 +36,29 @@ impl Channel {
             pool,
             stop,
             live: broadcast::Sender::new(BUFFERED_EVENTS),
-            read_through: watch::Sender::new(None),
-            is_read: Mutex::new(false),
+            last_sent: watch::Sender::new(None),
+            has_reader: Mutex::new(false),
         }
     }
 
     /// Subscribes: every event after the reader's position is received from now on.
     pub(super) fn subscribe(&self) -> Subscription {
-        let mut is_read = self.is_read.lock();
+        let mut has_reader = self.has_reader.lock();
         let live = self.live.subscribe();
-        let needs_reader = !*is_read;
+        let needs_reader = !*has_reader;
         if needs_reader {
-            *is_read = true;
-            self.read_through.send_replace(None);
+            *has_reader = true;
+            self.last_sent.send_replace(None);
         }
-        Subscription { live, read_through: self.read_through.subscribe(), needs_reader }
+        Subscription { live, last_sent: self.last_sent.subscribe(), needs_reader }
     }
 
-    /// Whether no stream is left, or the process stops. The reader ends then, and the next subscriber starts another.
-    pub(super) fn has_no_subscribers(&self) -> bool {
-        let mut is_read = self.is_read.lock();
-        let is_unused = self.live.receiver_count() == 0 || self.stop.is_cancelled();
-        *is_read = !is_unused;
-        is_unused
+    /// Whether the reader may end: no stream is left, or the process stops. Notes then that there is no reader, so that
+    /// the next subscriber starts one.
+    pub(super) fn reader_may_end(&self) -> bool {
+        let mut has_reader = self.has_reader.lock();
+        let may_end = self.live.receiver_count() == 0 || self.stop.is_cancelled();
+        *has_reader = !may_end;
+        may_end
     }
 }

@@ -1,4 +1,4 @@
-//! Reads new events from the log, for all streams of the process.
+//! Reads new events from the event log, for all streams of the process.
 
 use std::{sync::Arc, time::Duration};
 
@@ -27,7 +27,7 @@ pub(super) async fn run(channel: Arc<Channel>) {
 
 async fn read(channel: Arc<Channel>) {
     let mut failing = false;
-    while !channel.has_no_subscribers() {
+    while !channel.reader_may_end() {
         let pause = match read_page(&channel).await {
             Ok(PageRead::Full) => {
                 failing = false;
@@ -62,10 +62,10 @@ enum PageRead {
 }
 
 async fn read_page(channel: &Channel) -> Result<PageRead, sqlx::Error> {
-    let read_through = *channel.read_through.borrow();
-    let Some(after) = read_through else {
+    let last_sent = *channel.last_sent.borrow();
+    let Some(after) = last_sent else {
         let end = events::log_range(&channel.pool).await?.last_event_id;
-        channel.read_through.send_replace(Some(end));
+        channel.last_sent.send_replace(Some(end));
         return Ok(PageRead::End);
     };
     let page = events::read(&channel.pool, after, PAGE).await?;
@@ -73,7 +73,7 @@ async fn read_page(channel: &Channel) -> Result<PageRead, sqlx::Error> {
         let event_id = event.event_id;
         // The last stream may have ended.
         let _ = channel.live.send(Arc::new(event));
-        channel.read_through.send_replace(Some(event_id));
+        channel.last_sent.send_replace(Some(event_id));
     }
     Ok(if page.is_full { PageRead::Full } else { PageRead::End })
 }

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{auth::StreamKey, metrics::STREAMS_DROPPED};
 
-/// How long the reader may take to find the end of the log.
+/// How long the reader may take to find the end of the event log.
 const READER_START_TIMEOUT: Duration = Duration::from_secs(10);
 /// How much is read at a time, and held for each stream: a thousand streams have to fit into a small process.
 const PAGE: PageSize = PageSize { events: 100, bytes: 64 * 1024 };
@@ -284,15 +284,15 @@ impl EventStream {
 
     /// Subscribes to new events; the table is read up to the first of them.
     async fn join(&self) -> Result<Phase, EndReason> {
-        let Subscription { live, mut read_through, .. } = self.broadcast.subscribe();
-        let begun = tokio::time::timeout(READER_START_TIMEOUT, begun(&mut read_through)).await;
+        let Subscription { live, mut last_sent, .. } = self.broadcast.subscribe();
+        let begun = tokio::time::timeout(READER_START_TIMEOUT, begun(&mut last_sent)).await;
         let until = begun.ok().flatten().ok_or(EndReason::DatabaseUnavailable)?;
         Ok(Phase::Joining(live, until))
     }
 }
 
-async fn begun(read_through: &mut watch::Receiver<Option<i64>>) -> Option<i64> {
-    *read_through.wait_for(Option::is_some).await.ok()?
+async fn begun(last_sent: &mut watch::Receiver<Option<i64>>) -> Option<i64> {
+    *last_sent.wait_for(Option::is_some).await.ok()?
 }
 
 fn database_error(error: &dyn std::fmt::Display) -> EndReason {

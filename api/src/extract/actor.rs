@@ -31,14 +31,14 @@ pub(crate) struct Actor {
 
 impl Actor {
     /// The name of the actor, or `default` when it is unknown.
-    pub(crate) fn or<'a>(&'a self, default: &'a str) -> &'a str {
+    pub(crate) fn name_or<'a>(&'a self, default: &'a str) -> &'a str {
         self.name.as_deref().unwrap_or(default)
     }
 
-    /// The actor as the audit records it, under the name `default` when it is unknown.
-    pub(crate) fn by<'a>(&'a self, default: &'a str) -> AuditActor<'a> {
+    /// The actor as the audit log records it, under the name `default` when it is unknown.
+    pub(crate) fn audited_or<'a>(&'a self, default: &'a str) -> AuditActor<'a> {
         AuditActor {
-            actor: self.or(default),
+            actor: self.name_or(default),
             key_id: self.key.as_deref().map(|key| key.key_id.as_str()),
             address: self.address,
             trace_id: self.trace_id.as_deref(),

@@ -32,6 +32,10 @@ pub(crate) trait FromParams: Sized {
 #[derive(Debug)]
 pub(crate) struct Query<T>(pub(crate) T);
 
+/// Refuses all query parameters. Operations without any take it, because a caller who sends one expects an effect.
+#[derive(Debug)]
+pub(crate) struct NoQuery;
+
 impl Params {
     fn read(parts: &Parts, max_page: u32) -> Result<Self, Problem> {
         let pairs = axum::extract::Query::<Vec<(String, String)>>::try_from_uri(&parts.uri)
@@ -113,9 +117,18 @@ impl Params {
     }
 }
 
-/// No parameters.
-impl FromParams for () {
-    fn from_params(_: &mut Params) -> Self {}
+impl FromParams for NoQuery {
+    fn from_params(_: &mut Params) -> Self {
+        Self
+    }
+}
+
+impl FromRequestParts<ApiState> for NoQuery {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, Problem> {
+        read(parts, state.limits().page)
+    }
 }
 
 impl<T: FromParams> FromRequestParts<ApiState> for Query<T> {

@@ -1,4 +1,4 @@
-//! `Prefer: wait=N` (RFC 7240): hold the response until the saga has come to rest, for at most N seconds.
+//! `Prefer: wait=N` (RFC 7240): holds the response until the saga has ended or is dead, for at most N seconds.
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 

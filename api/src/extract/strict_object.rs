@@ -1,5 +1,5 @@
-//! JSON objects, and nothing else: serde would also accept an array of the fields' values, which the document does not
-//! mention.
+//! Accepts only JSON objects. Serde would also accept an array of the fields' values, which the OpenAPI document does
+//! not allow.
 
 use std::{fmt, marker::PhantomData};
 

@@ -1,4 +1,4 @@
-//! The JSON of health.
+//! The JSON bodies of the health endpoints.
 
 use serde::Serialize;
 use utoipa::ToSchema;

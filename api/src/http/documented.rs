@@ -11,17 +11,17 @@ use utoipa::openapi::{
 
 use super::{problem::Problem, problem_body::FieldError, problem_code::ProblemCode};
 
-/// Codes of every operation.
-pub(crate) const ALWAYS: &[ProblemCode] = &[ProblemCode::HeadersTooLarge, ProblemCode::Internal];
-/// Codes of operations that use the database.
-pub(crate) const STORED: &[ProblemCode] =
+/// The problems of every operation.
+pub(crate) const COMMON_PROBLEMS: &[ProblemCode] = &[ProblemCode::HeadersTooLarge, ProblemCode::Internal];
+/// The problems of operations that use the database.
+pub(crate) const DATABASE_PROBLEMS: &[ProblemCode] =
     &[ProblemCode::Unavailable, ProblemCode::Overloaded, ProblemCode::Timeout];
-/// Codes of operations on one resource.
-pub(crate) const ONE: &[ProblemCode] = &[ProblemCode::InvalidParameter, ProblemCode::NotFound];
-/// Codes of lists.
-pub(crate) const LIST: &[ProblemCode] = &[ProblemCode::InvalidParameter, ProblemCode::InvalidCursor];
-/// Codes of operations with a body and an `X-Actor`.
-pub(crate) const BODY: &[ProblemCode] = &[
+/// The problems of operations on one resource, which a path names.
+pub(crate) const RESOURCE_PROBLEMS: &[ProblemCode] = &[ProblemCode::InvalidParameter, ProblemCode::NotFound];
+/// The problems of lists.
+pub(crate) const LIST_PROBLEMS: &[ProblemCode] = &[ProblemCode::InvalidParameter, ProblemCode::InvalidCursor];
+/// The problems of operations with a body and an `X-Actor`.
+pub(crate) const BODY_PROBLEMS: &[ProblemCode] = &[
     ProblemCode::InvalidJson,
     ProblemCode::InvalidHeader,
     ProblemCode::InvalidParameter,
@@ -30,8 +30,8 @@ pub(crate) const BODY: &[ProblemCode] = &[
     ProblemCode::UnsupportedMediaType,
     ProblemCode::InvalidBody,
 ];
-/// Codes of operations with an `Idempotency-Key`.
-pub(crate) const KEYED: &[ProblemCode] =
+/// The problems of operations with an `Idempotency-Key`.
+pub(crate) const IDEMPOTENCY_PROBLEMS: &[ProblemCode] =
     &[ProblemCode::IdempotencyMismatch, ProblemCode::IdempotencyInFlight];
 
 /// Defines the problems of one operation, for its `responses(…)`.
@@ -45,7 +45,7 @@ macro_rules! problems {
                 utoipa::openapi::RefOr<utoipa::openapi::Response>,
             > {
                 $crate::http::documented::documented(&[
-                    $crate::http::documented::ALWAYS, $($group),+
+                    $crate::http::documented::COMMON_PROBLEMS, $($group),+
                 ])
             }
         }
@@ -59,7 +59,8 @@ pub(crate) const ETAG: (&str, &str) = ("ETag", "Its version, for `If-Match`");
 pub(crate) const PREFERENCE_APPLIED: (&str, &str) = ("Preference-Applied", "The wait that was honoured");
 
 /// Defines the success of an operation that creates a resource, for its `responses(…)`:
-/// `created!(Created: 201 Order, "The order", example(), [ETAG])`. `Location` and `Idempotent-Replayed` are always there.
+/// `created!(Created: 201 Order, "The order", example(), [ETAG])`. Responses always have `Location` and
+/// `Idempotent-Replayed`.
 macro_rules! created {
     ($name:ident: $status:literal $body:ty, $description:literal, $example:expr, [$($header:expr),*]) => {
         pub(crate) struct $name;

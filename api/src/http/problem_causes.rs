@@ -49,7 +49,7 @@ impl From<CancelError> for Problem {
         match error {
             CancelError::NotFound(id) => Self::not_found("workflow", id),
             CancelError::PastPivot { .. } => Self::new(ProblemCode::PastPivot, error.to_string()),
-            CancelError::Owner(reason) => Self::internal(reason),
+            CancelError::RefusedByObserver(reason) => Self::internal(reason),
             CancelError::Ended(_) => Self::new(ProblemCode::WorkflowEnded, error.to_string()),
             CancelError::Database(error) => error.into(),
         }
@@ -75,9 +75,10 @@ impl From<DeadJobError> for Problem {
             DeadJobError::Archived(id) => Self::archived(id),
             DeadJobError::AlreadyResolved(_) => Self::new(ProblemCode::AlreadyResolved, error.to_string()),
             DeadJobError::NotUndone { .. } => {
+                // The error ends with "or force the discard"; the API adds how.
                 Self::new(ProblemCode::NotUndone, format!("{error} with `\"force\": true`"))
             }
-            DeadJobError::Owner(reason) => Self::internal(reason),
+            DeadJobError::RefusedByObserver(reason) => Self::internal(reason),
             DeadJobError::Database(error) => error.into(),
         }
     }
@@ -109,7 +110,7 @@ impl From<CancelRefusal> for Problem {
     fn from(refusal: CancelRefusal) -> Self {
         match refusal {
             CancelRefusal::NotCancellable { message, .. } => Self::new(ProblemCode::NotCancellable, message),
-            CancelRefusal::Pending(message) => Self::new(ProblemCode::CancelNoted, message),
+            CancelRefusal::Pending(message) => Self::new(ProblemCode::CancelPending, message),
             CancelRefusal::Unavailable(reason) => Self::unavailable(reason),
         }
     }
@@ -139,8 +140,9 @@ fn is_transient(error: &sqlx::Error) -> bool {
         | sqlx::Error::Io(_)
         | sqlx::Error::Tls(_)
         | sqlx::Error::Protocol(_) => true,
-        // Connection failures, lost races, exhausted resources, locks not available, and an operator's shutdown: see
-        // appendix A of PostgreSQL's manual.
+        // The classes 08 (connection exception), 40 (transaction rollback: serialization failure, deadlock),
+        // 53 (insufficient resources), 55 (object not in prerequisite state: lock not available) and
+        // 57 (operator intervention: shutdown, cancelled statement) of appendix A of PostgreSQL's manual.
         sqlx::Error::Database(error) => error
             .code()
             .is_some_and(|code| ["08", "40", "53", "55", "57"].iter().any(|class| code.starts_with(class))),

@@ -14,8 +14,8 @@ struct Spec {
     retry_after_s: Option<u32>,
 }
 
-/// Defines the codes. Each has its status, its stable name, its title and an example of a detail; some say after how many
-/// seconds a caller should try again.
+/// Defines the codes. Each has its status, its stable name, its title and an example of a detail; some say after how
+/// many seconds a caller should try again.
 macro_rules! codes {
     ($($code:ident $((retry after $seconds:literal s))? = $status:ident $name:literal, $title:literal, $example:literal;)+) => {
         /// What went wrong, for programs.
@@ -86,7 +86,8 @@ codes! {
     NotCancellable = CONFLICT "not-cancellable",
         "The order can't be cancelled any more",
         "the order is shipped";
-    CancelNoted (retry after 1 s) = CONFLICT "cancel-noted",
+    // The cancellation is recorded, and whether the order can still be cancelled is not known yet.
+    CancelPending (retry after 1 s) = CONFLICT "cancel-noted",
         "The cancellation is pending",
         "the order is still being placed; it will be cancelled afterwards";
     StockTooLow = CONFLICT "stock-too-low",
@@ -95,6 +96,7 @@ codes! {
     StockReserved = CONFLICT "stock-reserved",
         "The stock would fall below what is reserved",
         "3 are reserved for orders";
+    // The pivot is the point of no return.
     PastPivot = CONFLICT "past-pivot",
         "The workflow is past its point of no return",
         "the saga is past its point of no return (`confirm-order`)";

@@ -43,7 +43,7 @@ pub(crate) fn security_headers<S: Clone + Send + Sync + 'static>(router: Router<
         .layer(middleware::from_fn(content_policy))
 }
 
-/// Sets the content security policy: pages of the document may do more than data.
+/// Sets the content security policy: pages of the OpenAPI document may do more than data.
 async fn content_policy(request: Request, next: Next) -> Response {
     let is_page = request.uri().path().starts_with("/docs");
     let mut response = next.run(request).await;

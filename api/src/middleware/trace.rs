@@ -39,7 +39,7 @@ pub(crate) async fn trace(State(state): State<ApiState>, mut request: Request, n
     let parent = request.headers().get(&TRACEPARENT).and_then(|value| value.to_str().ok());
     let parent = parent.filter(|parent| is_traceparent(parent));
     if let Some(parent) = parent {
-        state.trace().adopt(&span, parent);
+        state.trace_propagator().adopt(&span, parent);
     }
     let trace_id = trace_id(&state, &span, parent);
     span.record("trace.id", &trace_id);
@@ -79,7 +79,7 @@ fn render_problem(mut response: Response, path: &str, trace_id: &str) -> Respons
 
 /// The id of the exported trace, else of the caller's trace, else a new one.
 fn trace_id(state: &ApiState, span: &Span, parent: Option<&str>) -> String {
-    let current = span.in_scope(|| state.trace().current());
+    let current = span.in_scope(|| state.trace_propagator().current());
     let id = current.as_deref().or(parent).and_then(|parent| parent.split('-').nth(1));
     id.map_or_else(|| Uuid::now_v7().simple().to_string(), ToOwned::to_owned)
 }

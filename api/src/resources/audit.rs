@@ -11,14 +11,14 @@ use crate::{
     extract::{PageRequest, Query},
     http::{
         JsonResponse, Problem,
-        documented::{LIST, STORED, problems},
+        documented::{DATABASE_PROBLEMS, LIST_PROBLEMS, problems},
     },
     state::ApiState,
 };
 use entry::{AuditCursor, AuditEntry, AuditPage};
 use query::AuditQuery;
 
-problems!(Problems: LIST, STORED);
+problems!(Problems: LIST_PROBLEMS, DATABASE_PROBLEMS);
 
 /// List what people changed
 ///

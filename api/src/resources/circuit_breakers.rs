@@ -9,16 +9,16 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::{
-    extract::Query,
+    extract::NoQuery,
     http::{
         JsonResponse, Problem, ProblemCode,
-        documented::{STORED, problems},
+        documented::{DATABASE_PROBLEMS, problems},
     },
     resources::page::{list, whole},
     state::ApiState,
 };
 
-problems!(Problems: STORED, &[ProblemCode::InvalidParameter]);
+problems!(Problems: DATABASE_PROBLEMS, &[ProblemCode::InvalidParameter]);
 
 /// The circuit breaker of one dependency in one process, as reported within the last 30 seconds.
 #[derive(Debug, Serialize, ToSchema)]
@@ -98,7 +98,7 @@ impl From<ReportedBreaker> for CircuitBreaker {
 )]
 pub(crate) async fn list_circuit_breakers(
     State(state): State<ApiState>,
-    Query(()): Query<()>,
+    _: NoQuery,
 ) -> Result<JsonResponse, Problem> {
     JsonResponse::ok(&CircuitBreakerList::whole(breaker_reports::list(state.pool()).await?))
 }

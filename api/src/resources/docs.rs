@@ -9,10 +9,10 @@ use bytes::Bytes;
 use http::header;
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
-/// The paths of [`routes`], which are not in the document.
+/// The paths of [`routes`], which are not in the OpenAPI document.
 pub(crate) const PATHS: [&str; 4] = ["/openapi.json", "/docs", "/docs/", "/docs/{*rest}"];
 
-/// Serves the document, and Swagger UI over it.
+/// Serves the OpenAPI document, and Swagger UI over it.
 pub(crate) fn routes<S: Clone + Send + Sync + 'static>(document: String) -> Router<S> {
     let document = Bytes::from(document);
     let openapi = get(async move || json(document));

@@ -1,4 +1,4 @@
-//! GET `/api/events`: the log as server-sent events.
+//! GET `/api/events`: the event log as server-sent events.
 
 use std::str::FromStr;
 
@@ -20,7 +20,7 @@ use crate::{
     extract::{FromParams, Params, Query, documented_header, single},
     http::{
         Problem, ProblemCode,
-        documented::{STORED, problems},
+        documented::{DATABASE_PROBLEMS, problems},
     },
     state::ApiState,
 };
@@ -30,7 +30,7 @@ static X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-bufferin
 
 const EVENT_STREAM: &str = "text/event-stream";
 
-problems!(Problems: &[ProblemCode::InvalidParameter, ProblemCode::InvalidHeader, ProblemCode::NotAcceptable, ProblemCode::EventsGone], STORED);
+problems!(Problems: &[ProblemCode::InvalidParameter, ProblemCode::InvalidHeader, ProblemCode::NotAcceptable, ProblemCode::EventsGone], DATABASE_PROBLEMS);
 
 /// The number of an event, or 0 for the position before the first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -176,7 +176,7 @@ pub(crate) async fn get_events(
     Ok(response)
 }
 
-/// Checks that the log continues after this event.
+/// Checks that the event log continues after this event.
 ///
 /// # Errors
 /// A 410 when it does not.

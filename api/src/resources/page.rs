@@ -25,7 +25,8 @@ pub(crate) struct Page<T> {
     next_cursor: Option<String>,
 }
 
-/// Items that are listed, with the name and the description of their list in the document. [`list!`] implements it.
+/// Items that are listed, with the name and the description of their list in the OpenAPI document. [`list!`] implements
+/// it.
 pub(crate) trait Listed: ToSchema {
     /// The name of the list's component.
     const LIST: &'static str;

@@ -15,17 +15,17 @@ use crate::{
 
 /// A resource with a version, which is its `ETag`.
 pub(super) trait Versioned: Sized {
-    /// What it is called in problems.
+    /// What the resource is called in problems.
     const NOUN: &'static str;
-    /// By which it is found.
+    /// The id by which the resource is found.
     type Id: Display + ?Sized;
-    /// Its JSON.
+    /// The JSON body of the resource.
     type Body: From<Self> + Serialize;
 
-    /// Its current version.
+    /// The current version of the resource, for its `ETag`.
     fn version(&self) -> i64;
 
-    /// Reads the one with this id, if there is one.
+    /// Reads the resource with this id, if there is one.
     fn find(
         state: &ApiState,
         id: &Self::Id,
@@ -62,8 +62,8 @@ pub(super) async fn read<T: Versioned>(
     seen.respond(resource.version(), || T::Body::from(resource))
 }
 
-/// Changes a resource if its version meets the condition, and answers with the resource as it is then. `change` gets the
-/// version that has to be current when it is made, if the condition names one.
+/// Changes a resource if its version meets the condition, and answers with the resource as it is then. `change` gets
+/// the version that has to be current when it is made, if the condition names one.
 ///
 /// # Errors
 /// A 412 when the condition is not met; the problem of the change.

@@ -14,7 +14,7 @@ use utoipa::{
 
 use crate::http::{FieldError, ProblemBody, documented};
 
-/// The tags of the document, with their descriptions.
+/// The tags of the OpenAPI document, with their descriptions.
 pub(super) const TAGS: [(&str, &str); 8] = [
     ("orders", "Place, read and cancel orders, and change their status"),
     ("inventory", "Products and their stock"),

@@ -54,7 +54,7 @@ impl RouteTable {
         self.add(RequiredRole::Key(KeyRole::Write), routes)
     }
 
-    /// Adds routes that need a key with the role `operate`: repairs, and the audit.
+    /// Adds routes that need a key with the role `operate`: repairs, and the audit log.
     pub(crate) fn operate(self, routes: UtoipaMethodRouter<ApiState>) -> Self {
         self.add(RequiredRole::Key(KeyRole::Operate), routes)
     }
@@ -68,7 +68,7 @@ impl RouteTable {
         self
     }
 
-    /// Declares GETs that are not in the document as public: the pages of the document itself.
+    /// Declares GETs that are not in the OpenAPI document as public: the pages of the document itself.
     pub(crate) fn public_pages(mut self, paths: &[&str]) -> Self {
         for path in paths {
             self.route_roles.declare(path, Method::GET, RequiredRole::Public);
@@ -76,7 +76,7 @@ impl RouteTable {
         self
     }
 
-    /// Returns the document.
+    /// Returns the OpenAPI document.
     pub(crate) fn into_document(self) -> OpenApi {
         self.routes.into_openapi()
     }

@@ -16,8 +16,8 @@ use crate::{
     state::ApiState,
 };
 
-/// Builds the router of these services. Workflows, dead jobs, events and the document are part of each. Without any
-/// service it is the router of a worker: health and metrics.
+/// Builds the router of these services. Workflows, dead jobs, events and the OpenAPI document are part of each. Without
+/// any service it is the router of a worker: health and metrics.
 pub fn router(state: ApiState, services: &[Service]) -> Router {
     let layer = |state: &ApiState| state.clone();
     let load_shed = |routes: Router<ApiState>| {

@@ -35,7 +35,7 @@ async fn every_served_path_has_declared_its_role() {
         let served = paths(&router(ApiState::bare(Limits::default()), services));
         let pages = if services.is_empty() { &docs::PATHS[..] } else { &[] };
         let (_, _, route_roles) = table(services).into_parts();
-        // A worker declares the document's pages too, and does not serve them.
+        // A worker declares the OpenAPI document's pages too, and does not serve them.
         let declared = route_roles.paths().filter(|path| !pages.contains(path)).map(Into::into).collect();
         assert_eq!(served, declared, "what is served is what is declared");
     }

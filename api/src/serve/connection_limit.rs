@@ -32,7 +32,7 @@ impl ConnectionLimit {
     /// Takes a permit; `None` when the address has all of its own.
     pub(super) fn try_acquire(&self, address: IpAddr) -> Option<ConnectionPermit> {
         let address = address.to_canonical();
-        if self.proxies.trust(address) {
+        if self.proxies.trusts(address) {
             return Some(ConnectionPermit { limit: self.clone(), address: None });
         }
         let mut open = self.open.lock();

@@ -1,4 +1,4 @@
-//! How clients reach the embedded server.
+//! How clients reach the embedded PostgreSQL.
 
 use std::{io::ErrorKind, path::Path, time::Duration};
 
@@ -8,7 +8,7 @@ use sqlx::{
     postgres::{PgConnectOptions, PgConnection, PgSslMode},
 };
 
-/// The database of the embedded server that holds Sagaline's schemas.
+/// The database of the embedded PostgreSQL that holds Sagaline's schemas.
 pub const DATABASE: &str = "sagaline";
 
 /// The server's only role. It has no password, because only the server's user can reach the socket.

@@ -44,7 +44,7 @@ pub enum EmbeddedError {
     NotOurs {
         /// The data directory.
         path: PathBuf,
-        /// Its owner.
+        /// The id of the user who owns the data directory.
         uid: u32,
     },
 
@@ -113,7 +113,7 @@ pub enum EmbeddedError {
         pid: i32,
     },
 
-    /// The embedded server answered a statement with an error.
+    /// The embedded PostgreSQL answered a statement with an error.
     #[error("the embedded server failed")]
     Sql(#[from] sqlx::Error),
 }

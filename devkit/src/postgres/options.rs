@@ -1,4 +1,4 @@
-//! How to run the embedded server.
+//! How to run the embedded PostgreSQL.
 
 use super::{binaries::Search, error::EmbeddedError, state_dir::StateDir};
 
@@ -11,7 +11,7 @@ pub enum Durability {
     Throwaway,
 }
 
-/// How to run the embedded server.
+/// How to run the embedded PostgreSQL.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// Where its data are kept.

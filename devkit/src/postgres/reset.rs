@@ -1,4 +1,4 @@
-//! Removes the embedded server's data, and nothing else.
+//! Removes the embedded PostgreSQL's data, and nothing else.
 
 use std::{fs, io, path::Path};
 

@@ -1,4 +1,4 @@
-//! The directories and files of the embedded server.
+//! The directories and files of the embedded PostgreSQL.
 //!
 //! ```text
 //! <state directory>/postgres/     readable by the current user, passable by the server's user
@@ -59,7 +59,7 @@ impl StateDir {
     }
 }
 
-/// The files of one embedded server.
+/// The files of one embedded PostgreSQL.
 #[derive(Debug, Clone)]
 pub(super) struct Layout {
     root: PathBuf,

@@ -11,7 +11,8 @@ use crate::model::ids::{DeadJobId, SagaId};
 pub struct Operator<'a> {
     /// The operator's name, for histories, causes and audit records.
     pub actor: &'a str,
-    /// How the operator was authenticated, such as by which key and from which address. The audit stores it as given.
+    /// How the operator was authenticated, such as by which key and from which address. The audit log stores it as
+    /// given.
     pub context: Option<Value>,
 }
 

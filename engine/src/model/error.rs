@@ -119,9 +119,9 @@ pub enum CancelError {
     /// The saga has already ended.
     #[error("the saga has already ended: {0}")]
     Ended(crate::model::status::Status),
-    /// The observer of the saga's definition refused the change.
+    /// The observer of the saga's definition, which its owner registered, refused the change; the text says why.
     #[error("the saga's owner refused: {0}")]
-    Owner(String),
+    RefusedByObserver(String),
     /// The database refused a statement or can't be reached.
     #[error("the database refused")]
     Database(#[from] sqlx::Error),
@@ -144,9 +144,9 @@ pub enum DeadJobError {
         /// What is not undone.
         why: String,
     },
-    /// The observer of the saga's definition refused the change.
+    /// The observer of the saga's definition, which its owner registered, refused the change; the text says why.
     #[error("the saga's owner refused: {0}")]
-    Owner(String),
+    RefusedByObserver(String),
     /// The dead job's time to live is over: its saga was given up, and the record can only be read in the archive.
     #[error("the dead job {0} was archived when its time to live was over")]
     Archived(crate::model::ids::DeadJobId),
@@ -159,7 +159,7 @@ impl From<StepError> for CancelError {
     fn from(error: StepError) -> Self {
         match error {
             StepError::Database(error) => Self::Database(error),
-            other @ (StepError::Start(_) | StepError::Other(_)) => Self::Owner(sentence(&other)),
+            other @ (StepError::Start(_) | StepError::Other(_)) => Self::RefusedByObserver(sentence(&other)),
         }
     }
 }
@@ -168,7 +168,7 @@ impl From<StepError> for DeadJobError {
     fn from(error: StepError) -> Self {
         match error {
             StepError::Database(error) => Self::Database(error),
-            other @ (StepError::Start(_) | StepError::Other(_)) => Self::Owner(sentence(&other)),
+            other @ (StepError::Start(_) | StepError::Other(_)) => Self::RefusedByObserver(sentence(&other)),
         }
     }
 }

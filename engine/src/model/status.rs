@@ -91,7 +91,7 @@ fn unknown_direction(text: &str) -> String {
     format!("`{text}` is not a direction")
 }
 
-/// One side of one step of a graph.
+/// One side of one step of a graph: its action or its undo.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StepSide {
     /// Action or undo.

@@ -14,9 +14,9 @@ pub(crate) const MAX_LOST_ATTEMPTS: u32 = 5;
 /// The part of a saga that transitions change.
 #[derive(Clone, Debug, PartialEq)]
 pub struct State {
-    /// Its status.
+    /// The status of the saga.
     pub status: Status,
-    /// The index of its step in the graph.
+    /// The index of the saga's current step in the graph.
     pub step_index: usize,
     /// The side of the step that is next, in progress, or was last.
     pub direction: Direction,

@@ -200,7 +200,7 @@ fn record_result(
         Err(DeadJobError::Database(error)) if is_transient(&error) && !is_lock_timeout(&error) => {
             return Err(error);
         }
-        Err(error @ (DeadJobError::Database(_) | DeadJobError::Owner(_))) => {
+        Err(error @ (DeadJobError::Database(_) | DeadJobError::RefusedByObserver(_))) => {
             tracing::error!(dead_job.id = %id, error = &error as &dyn std::error::Error, "a dead job can't be acted on; it is skipped");
             done.failed.push((id, chain(&error).join(": ")));
         }

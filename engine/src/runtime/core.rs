@@ -25,7 +25,7 @@ use crate::{
         waiters::Waiters,
     },
     store,
-    support::{connection, faults::FaultHooks, supervise::supervised, trace_link::TraceLink},
+    support::{connection, faults::FaultHooks, supervise::supervised, trace_propagator::TracePropagator},
 };
 
 /// The shared state of one engine: its settings and definitions, and the claims and feeds of this process. It depends
@@ -46,7 +46,7 @@ pub(crate) struct Core {
     /// The group commits, by definition; under the empty name, that of definitions unknown here.
     pub(crate) committers: HashMap<String, CommitSender>,
     pub(crate) starter: StartSender,
-    pub(crate) trace_link: Option<Arc<dyn TraceLink>>,
+    pub(crate) trace_propagator: Option<Arc<dyn TracePropagator>>,
     pub(crate) dead_job_observer: Option<Arc<dyn ErasedDeadJobObserver>>,
     pub(crate) dead_job_ttls: DeadJobTtls,
     /// How long archived dead jobs are kept; `None` for forever.
@@ -94,8 +94,8 @@ impl Core {
             "step", otel.name = %step, saga.id = %saga_id, saga.definition = %definition, step.name = %step,
             step.direction = %direction, step.attempt = attempt
         );
-        if let (Some(link), Some(traceparent)) = (&self.trace_link, traceparent) {
-            link.adopt(&span, traceparent);
+        if let (Some(propagator), Some(traceparent)) = (&self.trace_propagator, traceparent) {
+            propagator.adopt(&span, traceparent);
         }
         span
     }

@@ -26,7 +26,8 @@ impl<'a> Session<'a> {
 /// What is known about the user code of a transaction.
 #[derive(Debug, Default)]
 pub(crate) struct UserCodeState {
-    /// The PID of the connection's server process, once a statement has returned it.
+    /// The PID of the connection's server process, once a statement has returned it. The process is terminated
+    /// if the server may still execute a statement of user code that was dropped.
     pub(crate) backend_pid: Option<i32>,
     /// User code was dropped, perhaps during a statement that the server still executes.
     pub(crate) cancelled_mid_statement: bool,

@@ -183,8 +183,9 @@ pub(crate) enum PerformedKind {
 /// The result of committing a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Committed {
-    /// The saga moved, durably. If it can continue at once, its next job is already in its feed.
-    Moved,
+    /// The result is committed, and the saga has taken its next state. If it can continue at once, its next job is
+    /// already in its feed.
+    Applied,
     /// The claim was lost, or could not be kept: this attempt had no effect on the saga.
     Lost,
 }

@@ -21,7 +21,7 @@ pub(crate) struct FencedSaga {
     pub(crate) deadline_passed: bool,
     /// How long ago the saga was created.
     pub(crate) age_ms: i64,
-    /// The PID of this connection's server process.
+    /// The PID of this connection's server process, to terminate it if its statement is no longer awaited.
     pub(crate) backend: i32,
 }
 

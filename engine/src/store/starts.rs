@@ -25,7 +25,7 @@ pub(crate) struct NewSagaRow<'a> {
 }
 
 /// Inserts sagas, in the order given. Returns the ids of those whose id and business key were new, each with the PID of
-/// the connection's server process.
+/// the connection's server process, which the caller terminates if it still executes a statement after the time-out.
 pub(crate) async fn insert(
     conn: &mut PgConnection,
     sagas: &[NewSagaRow<'_>],
@@ -65,8 +65,8 @@ pub(crate) async fn insert(
     .await
 }
 
-/// Selects the saga that already has the id or the business key of each start; `None` if there is none, or no longer
-/// one.
+/// Selects the saga that already has the id or the business key of each start; `None` if there is none, for example
+/// because it was deleted in the meantime.
 pub(crate) async fn existing(
     conn: &mut PgConnection,
     sagas: &[NewSagaRow<'_>],

@@ -5,14 +5,24 @@ use uuid::Uuid;
 
 use crate::{model::ids::WorkerId, store::commits::FencedSaga};
 
-/// Makes waiting sagas due, and ends the leases of a worker that is known to be dead.
-pub(crate) async fn skip_waiting(pool: &PgPool, dead: Option<WorkerId>) -> Result<u64, sqlx::Error> {
+/// Makes all sagas due that wait for a retry.
+pub(crate) async fn make_all_due(pool: &PgPool) -> Result<u64, sqlx::Error> {
     sqlx::query(
         "update engine.saga set due_at = now() \
-         where status in ('running', 'compensating') and due_at > now() \
-             and (lease_owner is null or lease_owner = $1::uuid)",
+         where status in ('running', 'compensating') and due_at > now() and lease_owner is null",
     )
-    .bind(dead)
+    .execute(pool)
+    .await
+    .map(|result| result.rows_affected())
+}
+
+/// Ends the leases of a worker.
+pub(crate) async fn expire_leases(pool: &PgPool, worker: WorkerId) -> Result<u64, sqlx::Error> {
+    sqlx::query(
+        "update engine.saga set due_at = now() \
+         where status in ('running', 'compensating') and due_at > now() and lease_owner = $1",
+    )
+    .bind(worker)
     .execute(pool)
     .await
     .map(|result| result.rows_affected())

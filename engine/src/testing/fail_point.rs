@@ -13,7 +13,7 @@ use crate::{
 pub struct FailPoint {
     point: FaultPoint,
     fault: Fault,
-    passes: AtomicU32,
+    passes_left: AtomicU32,
 }
 
 impl FailPoint {
@@ -38,7 +38,7 @@ impl FailPoint {
             _ => return Err(wrong()),
         };
         let point = FaultPoint { definition: definition.into(), step: step.into(), direction };
-        Ok(Self { point, fault, passes: AtomicU32::new(nth.max(1)) })
+        Ok(Self { point, fault, passes_left: AtomicU32::new(nth.max(1)) })
     }
 
     /// Checks that one of these sagas has the point.
@@ -67,8 +67,8 @@ impl FailPoint {
     }
 }
 
-/// The sides of steps at which a process can be killed: no entry steps, which run in the commit that starts the saga,
-/// and only undos that exist.
+/// The actions and undos at which a process can be killed: no action of an entry step, because it runs in the commit
+/// that starts the saga, and no undo that does not exist.
 fn points(graph: &Graph) -> Vec<(&str, Direction)> {
     let actions = graph.steps.iter().filter(|node| !node.entry).map(|node| (node, Direction::Action));
     let undos = graph.steps.iter().filter(|node| node.undo == UndoKind::HasUndo);
@@ -82,7 +82,7 @@ impl Faults for FailPoint {
             return None;
         }
         let before =
-            self.passes.fetch_update(Ordering::AcqRel, Ordering::Acquire, |left| left.checked_sub(1));
+            self.passes_left.fetch_update(Ordering::AcqRel, Ordering::Acquire, |left| left.checked_sub(1));
         (before == Ok(1)).then(|| self.fault.clone())
     }
 

@@ -10,14 +10,22 @@ pub fn with_faults(builder: EngineBuilder, faults: std::sync::Arc<dyn Faults>) -
     builder.faults(FaultHooks::new(Some(faults)))
 }
 
-/// Makes sagas due now that wait for a retry, or whose lease is still held by an engine that died; returns how many. It
-/// skips time in tests.
+/// Makes all sagas due that wait for a retry, so that a test need not wait; returns how many.
 ///
 /// # Errors
 /// When the database can't be reached.
-pub async fn skip_waiting(
+pub async fn make_all_due(pool: &sqlx::PgPool) -> Result<u64, sqlx::Error> {
+    crate::store::testing::make_all_due(pool).await
+}
+
+/// Ends the leases of an engine that died or is too slow, so that a test need not wait until they expire; returns how
+/// many sagas had one.
+///
+/// # Errors
+/// When the database can't be reached.
+pub async fn expire_leases(
     pool: &sqlx::PgPool,
-    dead: Option<crate::model::ids::WorkerId>,
+    worker: crate::model::ids::WorkerId,
 ) -> Result<u64, sqlx::Error> {
-    crate::store::testing::skip_waiting(pool, dead).await
+    crate::store::testing::expire_leases(pool, worker).await
 }

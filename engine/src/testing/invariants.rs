@@ -13,6 +13,7 @@ use crate::model::{
 /// order, effects that are not undone, epochs that decreased, gaps.
 pub fn history_violations(graph: &Graph, saga: &SagaView, history: &[HistoryEntry]) -> Vec<String> {
     let mut violations = Vec::new();
+    // `Started` shows the attempt in progress. It is not stored, so it is no entry of the numbered history yet.
     let entries: Vec<_> = history.iter().filter(|entry| entry.outcome != HistoryOutcome::Started).collect();
     for (entry, seq) in entries.iter().zip(1..) {
         if entry.seq != seq {
@@ -45,6 +46,7 @@ pub fn history_violations(graph: &Graph, saga: &SagaView, history: &[HistoryEntr
         let node = &graph.steps[*at];
         let was_started =
             entries.iter().any(|entry| entry.step == node.name && entry.direction == Direction::Action);
+        // A call that may have happened is undone too; a transaction step only if it is done.
         if !was_started || (node.kind == StepKind::Transaction && !done(&node.name, Direction::Action)) {
             violations.push(format!("`{}` was undone, but never done", node.name));
         }

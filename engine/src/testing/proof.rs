@@ -204,7 +204,7 @@ impl Proof {
                 break;
             }
             // The engine crashed: skip the time until the lease of its claim ends.
-            crate::testing::hooks::skip_waiting(&self.pool, Some(dead)).await?;
+            crate::testing::hooks::expire_leases(&self.pool, dead).await?;
         }
         let engine = self.builder().build()?;
         let saga = engine.saga(saga_id).await?.ok_or(sqlx::Error::RowNotFound)?;
@@ -219,8 +219,8 @@ impl Proof {
         Ok((saga, history, notes))
     }
 
-    /// Waits until the saga is at rest (true) or the engine has crashed (false). Cancels the saga or retries its dead
-    /// job if the case says so.
+    /// Waits until the saga has ended or is dead (true) or the engine has crashed (false). Cancels the saga or retries
+    /// its dead job if the case says so.
     async fn drive(
         &self,
         engine: &Engine,
@@ -243,11 +243,11 @@ impl Proof {
             if case_faults.case.kind == Kind::CancelledThere && !case_faults.spent.load(Ordering::Acquire) {
                 self.cancel_when_held(engine, saga_id, case_faults, notes).await?;
             } else {
-                crate::testing::hooks::skip_waiting(&self.pool, None).await?;
+                crate::testing::hooks::make_all_due(&self.pool).await?;
                 engine.core.feeds.wake_all();
             }
         }
-        notes.push(format!("not at rest after {} s", LIMIT.as_secs()));
+        notes.push(format!("neither ended nor dead after {} s", LIMIT.as_secs()));
         Ok(true)
     }
 

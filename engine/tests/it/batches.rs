@@ -19,7 +19,7 @@ async fn start_together(engine: &Engine, sagas: Vec<NewSaga>) {
 
 async fn finish_all(engine: &Engine, sagas: &[NewSaga]) {
     for saga in sagas {
-        engine.wait(saga.saga_id(), WAIT_TIMEOUT).await.unwrap().expect("every saga comes to rest");
+        engine.wait(saga.saga_id(), WAIT_TIMEOUT).await.unwrap().expect("every saga ends");
     }
 }
 
@@ -40,7 +40,7 @@ async fn count(pool: &PgPool, status: Status) -> i64 {
 // On a single thread all jobs of a claim are ready when the batch is collected, so the result does not depend on how
 // threads interleave.
 #[tokio::test]
-async fn two_hundred_sagas_at_one_step_share_one_commit_with_the_next_step() {
+async fn two_hundred_sagas_commit_all_their_steps_in_one_transaction() {
     let (_database, pool) = fixtures::database().await;
     let engine = Engine::builder(pool.clone()).register(fixtures::plain_saga()).build().unwrap();
     let sagas: Vec<_> = (0..200).map(|_| PLAIN.with(&TestInput::default())).collect();
@@ -51,15 +51,19 @@ async fn two_hundred_sagas_at_one_step_share_one_commit_with_the_next_step() {
 
     assert_eq!(count(&pool, Status::Completed).await, 200);
     assert_eq!(transactions(&pool, "step = 'pack'").await, 1);
-    assert_eq!(transactions(&pool, "true").await, 1, "pack, seal and file of all sagas share their commit");
+    assert_eq!(
+        transactions(&pool, "true").await,
+        1,
+        "the steps `pack`, `seal` and `file` of all sagas share a commit"
+    );
     let writers: i64 =
         sqlx::query_scalar("select count(distinct xmin::text) from effect").fetch_one(&pool).await.unwrap();
-    assert_eq!(writers, 1, "and so does what the steps wrote");
-    let moved: i64 = sqlx::query_scalar("select count(distinct xmin::text) from engine.saga")
+    assert_eq!(writers, 1, "the rows that the steps wrote share it too");
+    let updates: i64 = sqlx::query_scalar("select count(distinct xmin::text) from engine.saga")
         .fetch_one(&pool)
         .await
         .unwrap();
-    assert_eq!(moved, 1, "and so do the sagas' moves");
+    assert_eq!(updates, 1, "the updates of `engine.saga` share it too");
     let entries: i64 =
         sqlx::query_scalar("select count(*) from engine.history").fetch_one(&pool).await.unwrap();
     assert_eq!(entries, 600, "history still shows every step");
@@ -81,6 +85,19 @@ async fn concurrent_starts_share_a_commit() {
     engine.shutdown().await;
 }
 
+/// Waits until no connection executes a statement that hangs: it is ended when its step is out of time.
+async fn expect_no_hanging_statement(pool: &PgPool) {
+    let hanging = "select count(*) from pg_stat_activity where datname = current_database() \
+         and state <> 'idle' and query like '%pg_sleep%' and pid <> pg_backend_pid()";
+    let until_none = async {
+        while sqlx::query_scalar::<_, i64>(hanging).fetch_one(pool).await.unwrap() > 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(WAIT_TIMEOUT, until_none).await.expect("the statement that hangs is ended");
+}
+
+/// Runs a batch in which one saga has the fault.
 async fn one_of_many_has(fault: StepFault) {
     let (_database, pool) = fixtures::database().await;
     let mut definition = fixtures::plain_saga();
@@ -106,6 +123,7 @@ async fn one_of_many_has(fault: StepFault) {
             .unwrap();
     assert_eq!(repeated, 0, "no other attempt failed");
     assert_eq!(fixtures::effects(&pool, "pack").await, 64);
+    expect_no_hanging_statement(&pool).await;
     assert_eq!(test.engine.verify_histories(1000).await.unwrap(), []);
     test.close().await;
 }
@@ -144,7 +162,7 @@ async fn a_saga_that_fails_compensates_in_the_same_commit() {
 async fn a_deadlock_with_another_transaction_costs_no_attempt() {
     let (_database, pool) = fixtures::database().await;
     let mut definition = fixtures::plain_saga();
-    // Longer than PostgreSQL takes to detect the deadlock.
+    // The time-out of this policy is longer than PostgreSQL takes to detect a deadlock.
     definition.set_policy("pack", Direction::Action, RetryPolicy::TRANSACTION).unwrap();
     let engine = Engine::builder(pool.clone()).register(definition).build().unwrap();
     let sagas: Vec<_> = (0..2).map(|_| PLAIN.with(&TestInput::default())).collect();

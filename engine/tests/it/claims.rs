@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use engine::{Committed, Engine, Feed, HistoryOutcome, Job, Status, testing::skip_waiting};
+use engine::{Committed, Engine, Feed, HistoryOutcome, Job, Status, testing::expire_leases};
 
 use tokio::sync::Semaphore;
 
@@ -18,14 +18,15 @@ pub(super) async fn next(feed: &mut Feed) -> Job {
 async fn a_stale_owner_is_refused_and_the_new_one_finishes() {
     let (_database, pool) = fixtures::database().await;
     let stale = Engine::builder(pool.clone()).register(fixtures::plain_saga()).build().unwrap();
-    // One slot: the stale process can't take over its own saga.
+    // The feed has one slot, and the job fills it, so the stale process can't take over its own saga. This holds for
+    // the other feeds with one slot in this file too.
     let mut feed = stale.feed("default", 1);
     let started = stale.start(PLAIN.with(&TestInput::default())).await.unwrap();
     let job = next(&mut feed).await;
     assert_eq!(job.epoch(), 1);
 
     // The stale process exceeds its lease; another process takes over and finishes.
-    skip_waiting(&pool, Some(stale.worker())).await.unwrap();
+    expire_leases(&pool, stale.worker()).await.unwrap();
     let test = TestEngine::build(Engine::builder(pool.clone()).register(fixtures::plain_saga()));
     test.engine.wait(started.saga_id, WAIT_TIMEOUT).await.unwrap().unwrap();
 
@@ -50,12 +51,12 @@ async fn a_call_lost_with_its_process_is_made_again_with_the_same_key() {
     let started = first.start(FULL.with(&TestInput::default())).await.unwrap();
     let job = next(&mut feed).await;
     let performed = first.perform(&job).await;
-    assert_eq!(first.commit(job, performed).await, Committed::Moved);
+    assert_eq!(first.commit(job, performed).await, Committed::Applied);
     let call = next(&mut feed).await;
     assert_eq!(call.step(), "send");
     let _answer_that_is_never_committed = first.perform(&call).await;
 
-    skip_waiting(&pool, Some(first.worker())).await.unwrap();
+    expire_leases(&pool, first.worker()).await.unwrap();
     let test = TestEngine::build(Engine::builder(pool.clone()).register(fixtures::full_saga(&world)));
     let ending = test.engine.wait(started.saga_id, WAIT_TIMEOUT).await.unwrap().unwrap();
     assert_eq!(ending.status, Status::Completed);
@@ -83,7 +84,7 @@ async fn a_cancel_while_a_lost_call_is_in_doubt_undoes_the_call() {
     let answer = first.cancel(started.saga_id, "ada", "too slow").await.unwrap();
     assert_eq!(answer, engine::CancelOutcome::Requested);
 
-    skip_waiting(&pool, Some(first.worker())).await.unwrap();
+    expire_leases(&pool, first.worker()).await.unwrap();
     let test = TestEngine::build(Engine::builder(pool.clone()).register(fixtures::full_saga(&world)));
     let ending = test.engine.wait(started.saga_id, WAIT_TIMEOUT).await.unwrap().unwrap();
     assert_eq!(ending.status, Status::Compensated);
@@ -108,7 +109,7 @@ async fn a_saga_that_keeps_crashing_its_process_is_dead_lettered() {
         let mut feed = crashed.feed("default", 1);
         // The process dies while it holds the job.
         let job = next(&mut feed).await;
-        skip_waiting(&pool, Some(crashed.worker())).await.unwrap();
+        expire_leases(&pool, crashed.worker()).await.unwrap();
         dead.push((crashed, feed, job));
     }
     let test = TestEngine::build(Engine::builder(pool).register(fixtures::plain_saga()));
@@ -162,7 +163,7 @@ async fn a_lease_is_extended_during_a_call_that_takes_longer() {
     let answers = Arc::new(Semaphore::new(0));
     let slow = || Saga::named(SLOW).then_call(Slow(answers.clone())).build().unwrap();
     let (_database, pool) = fixtures::database().await;
-    // Long enough that a slow machine extends the lease in time.
+    // The lease is long enough that a slow machine extends the lease in time.
     let lease = Duration::from_secs(6);
     let builder = || Engine::builder(pool.clone()).lease(lease).poll(Duration::from_millis(50));
     let one = TestEngine::build(builder().register(slow()));
@@ -199,7 +200,8 @@ async fn two_engines_share_the_load_and_every_step_takes_effect_once() {
         .collect();
     let caller = Engine::builder(pool.clone()).register(fixtures::full_saga(&world)).build().unwrap();
     let runs = (0..300).map(|_| caller.start_and_wait(FULL.with(&TestInput::default()), WAIT_TIMEOUT));
-    // While no call is answered, one engine holds at most 256 sagas, so the other has the rest.
+    // While no call is answered, an engine holds no more sagas than its feed has slots (256 in `TestEngine`), so the
+    // other engine claims the rest.
     let both = async {
         let owners = "select count(distinct lease_owner) from engine.saga";
         while sqlx::query_scalar::<_, i64>(owners).fetch_one(&pool).await.unwrap() < 2 {
@@ -218,7 +220,7 @@ async fn two_engines_share_the_load_and_every_step_takes_effect_once() {
         .fetch_one(&pool)
         .await
         .unwrap();
-    assert_eq!(workers, 2, "both worked on some");
+    assert_eq!(workers, 2, "both engines worked on sagas");
     assert_eq!(caller.verify_histories(1000).await.unwrap(), []);
     caller.shutdown().await;
     for test in engines {
@@ -248,7 +250,7 @@ async fn a_call_pivot_in_doubt_keeps_its_backoff_after_the_deadline() {
     let job = next(&mut feed).await;
     let performed = engine.perform(&job).await;
     sqlx::query("update engine.saga set deadline_at = now()").execute(&pool).await.unwrap();
-    assert_eq!(engine.commit(job, performed).await, Committed::Moved);
+    assert_eq!(engine.commit(job, performed).await, Committed::Applied);
     let saga = engine.saga(started.saga_id).await.unwrap().unwrap();
     // A payment that may have happened can't be undone, so the deadline has no effect any more.
     assert_eq!(saga.status, Status::Running);

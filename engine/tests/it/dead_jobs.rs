@@ -26,7 +26,7 @@ struct Broken(AtomicBool);
 impl Faults for Broken {
     fn at(&self, _: SagaId, point: &FaultPoint, attempt: u32) -> Option<Fault> {
         let broken = point.step == "file" && self.0.load(Ordering::Acquire);
-        broken.then(|| Fault::Retry(format!("the drawer is failing, {attempt}")))
+        broken.then(|| Fault::Retry(format!("the archive does not answer, {attempt}")))
     }
 }
 
@@ -54,10 +54,17 @@ async fn a_dead_job_lists_every_error_and_continues_at_the_step_where_it_died() 
     let job = &jobs[0];
     assert_eq!((job.saga_id, job.step.as_str(), job.attempts), (sagas[0], "file", 3));
     let errors: Vec<_> = job.errors.iter().map(|error| error.error[0].as_str()).collect();
-    assert_eq!(errors, ["the drawer is failing, 1", "the drawer is failing, 2", "the drawer is failing, 3"]);
+    assert_eq!(
+        errors,
+        [
+            "the archive does not answer, 1",
+            "the archive does not answer, 2",
+            "the archive does not answer, 3"
+        ]
+    );
 
     broken.0.store(false, Ordering::Release);
-    engine.retry_dead_job(job.dead_job_id, "ada", "oiled the drawer").await.unwrap();
+    engine.retry_dead_job(job.dead_job_id, "ada", "the archive is back").await.unwrap();
     let ending = engine.wait(sagas[0], WAIT_TIMEOUT).await.unwrap().unwrap();
     assert_eq!(ending.status, Status::Completed);
     assert_eq!(fixtures::effects(engine.pool(), "pack").await, 1, "what was done is not done again");
@@ -68,7 +75,7 @@ async fn a_dead_job_lists_every_error_and_continues_at_the_step_where_it_died() 
             .fetch_all(engine.pool())
             .await
             .unwrap();
-    assert_eq!(audit, [("ada".into(), "retry".into(), "oiled the drawer".into())]);
+    assert_eq!(audit, [("ada".into(), "retry".into(), "the archive is back".into())]);
     assert_eq!(engine.verify_histories(10).await.unwrap(), []);
     test.close().await;
 }

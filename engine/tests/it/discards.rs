@@ -195,7 +195,7 @@ async fn a_dead_job_that_can_not_be_acted_on_does_not_block_the_others() {
     let (third, third_job) = dead_letter_at_pivot(&test).await;
     obstacles.at_pivot.store(false, Ordering::Release);
     let single = engine.retry_dead_job(refused_job.dead_job_id, "ada", "again").await;
-    assert!(matches!(single, Err(DeadJobError::Owner(_))), "{single:?}");
+    assert!(matches!(single, Err(DeadJobError::RefusedByObserver(_))), "{single:?}");
     let BulkResult { done, failed, .. } =
         engine.retry_dead_jobs(&DeadJobFilter::default(), MANY, "ada", "again").await.unwrap();
     assert_eq!(done, [third_job.dead_job_id]);

@@ -22,10 +22,11 @@ struct FileFails;
 
 impl Faults for FileFails {
     fn at(&self, _: SagaId, point: &FaultPoint, _: u32) -> Option<Fault> {
-        (point.step == "file").then(|| Fault::Retry("the drawer is failing".into()))
+        (point.step == "file").then(|| Fault::Retry("the archive does not answer".into()))
     }
 }
 
+/// Adds the fault of [`FileFails`] to an engine.
 fn failing(builder: EngineBuilder) -> EngineBuilder {
     with_faults(builder, Arc::new(FileFails))
 }
@@ -42,6 +43,7 @@ async fn with_dead_jobs(count: usize, ttl: Option<Duration>) -> (Database, TestE
     (database, test, sagas)
 }
 
+/// Starts a saga and waits until it is dead.
 async fn die(engine: &Engine) -> SagaId {
     let (started, ending) =
         engine.start_and_wait(PLAIN.with(&TestInput::default()), WAIT_TIMEOUT).await.unwrap();
@@ -212,7 +214,10 @@ async fn dead_jobs_are_discarded_by_filter_and_counted_by_step_and_error() {
         .collect();
     assert_eq!(kinds, [("plain-saga", "file", 4)]);
     assert_eq!(summary.by_error.len(), 1);
-    assert_eq!((summary.by_error[0].count, summary.by_error[0].error.as_str()), (4, "the drawer is failing"));
+    assert_eq!(
+        (summary.by_error[0].count, summary.by_error[0].error.as_str()),
+        (4, "the archive does not answer")
+    );
     let other = DeadJobFilter { step: Some("pack".into()), ..DeadJobFilter::default() };
     assert!(engine.summarize_dead_jobs(&other).await.unwrap().by_kind.is_empty());
     assert!(discard(engine, &other, 100, "none").await.is_empty());
@@ -266,7 +271,7 @@ async fn the_dead_job_observer_is_called_for_an_unknown_saga_too() {
     );
     let ending = tokio::time::timeout(WAIT_TIMEOUT, async {
         loop {
-            engine::testing::skip_waiting(&pool, None).await.unwrap();
+            engine::testing::make_all_due(&pool).await.unwrap();
             if let Some(ending) =
                 unaware.engine.wait(started.saga_id, Duration::from_millis(50)).await.unwrap()
             {
@@ -290,7 +295,7 @@ async fn a_dead_job_observer_that_always_fails_does_not_prevent_dead_lettering()
     let started = test.engine.start(PLAIN.with(&TestInput::default())).await.unwrap();
     let ending = tokio::time::timeout(WAIT_TIMEOUT * 2, async {
         loop {
-            engine::testing::skip_waiting(&pool, None).await.unwrap();
+            engine::testing::make_all_due(&pool).await.unwrap();
             if let Some(ending) = test.engine.wait(started.saga_id, Duration::from_millis(200)).await.unwrap()
             {
                 return ending;

@@ -39,6 +39,7 @@ pub(super) struct TestInput {
 }
 
 impl TestInput {
+    /// The input of a saga in which this step has a fault.
     pub(super) fn with(at: &str, fault: StepFault) -> Self {
         Self { at: Some(at.into()), fault: Some(fault) }
     }

@@ -67,10 +67,12 @@ async fn start_together(engine: &Engine, sagas: Vec<NewSaga>) {
     transaction.commit().await.unwrap();
 }
 
-fn fetch(shelf: i32) -> NewSaga {
+/// A saga that takes from this shelf.
+fn fetch_from(shelf: i32) -> NewSaga {
     FETCH.with(&Shelf { shelf })
 }
 
+/// How much the sagas have taken from all shelves.
 async fn taken(pool: &PgPool) -> i64 {
     sqlx::query_scalar("select sum(taken) from shelf").fetch_one(pool).await.unwrap()
 }
@@ -84,7 +86,7 @@ async fn a_locked_row_delays_only_the_sagas_that_need_it() {
     sqlx::query("select id from shelf where id = 7 for update").execute(&mut *blocker).await.unwrap();
     // Four of the 64 sagas of one batch need the locked row.
     let (needs_lock, free): (Vec<_>, Vec<_>) =
-        (0..64).map(|nth| (nth % 16 + 1, fetch(nth % 16 + 1))).partition(|(shelf, _)| *shelf == 7);
+        (0..64).map(|nth| (nth % 16 + 1, fetch_from(nth % 16 + 1))).partition(|(shelf, _)| *shelf == 7);
     let sagas = needs_lock.iter().chain(&free).map(|(_, saga)| saga.clone()).collect();
     start_together(&engine, sagas).await;
     let test = TestEngine::start(engine);
@@ -98,7 +100,7 @@ async fn a_locked_row_delays_only_the_sagas_that_need_it() {
         assert_eq!(ending.status, Status::Completed);
     }
     // Sagas that are started later do not wait for the lock either.
-    let later: Vec<_> = (0..20).map(|_| fetch(3)).collect();
+    let later: Vec<_> = (0..20).map(|_| fetch_from(3)).collect();
     start_together(engine, later.clone()).await;
     for saga in &later {
         let ending = engine.wait(saga.saga_id(), WAIT_TIMEOUT).await.unwrap().unwrap();

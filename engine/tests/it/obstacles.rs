@@ -26,6 +26,7 @@ pub(super) struct Obstacles {
 }
 
 impl Obstacles {
+    /// Both obstacles.
     pub(super) fn all() -> Arc<Self> {
         Arc::new(Self { at_pivot: AtomicBool::new(true), in_undo: AtomicBool::new(true) })
     }
@@ -52,6 +53,7 @@ impl Faults for Obstacles {
     }
 }
 
+/// An engine with these obstacles and a worker.
 pub(super) async fn open(
     obstacles: Arc<Obstacles>,
     more: impl FnOnce(EngineBuilder) -> EngineBuilder,
@@ -103,10 +105,12 @@ pub(super) async fn dead_job(engine: &Engine, saga_id: SagaId) -> DeadJob {
     jobs.into_iter().find(|job| job.saga_id == saga_id).expect("it has an open dead job")
 }
 
+/// Why the saga compensates; `None` if it does not.
 pub(super) async fn cause(engine: &Engine, saga_id: SagaId) -> Option<Cause> {
     engine.saga(saga_id).await.unwrap().unwrap().cause
 }
 
+/// Executes a statement, for a test that changes the database itself.
 pub(super) async fn sql(pool: &PgPool, statement: &'static str) {
     sqlx::raw_sql(statement).execute(pool).await.unwrap();
 }

@@ -10,7 +10,7 @@ use std::{
 
 use engine::{
     Batch, CallStep, Definition, Engine, ForwardOnly, Item, NothingToUndo, Outcome, Outcomes, Pause,
-    RetryPolicy, Saga, SagaId, SagaName, Status, StepError, TransactionStep, Tx, testing::skip_waiting,
+    RetryPolicy, Saga, SagaId, SagaName, Status, StepError, TransactionStep, Tx, testing::make_all_due,
 };
 use tokio::sync::Semaphore;
 
@@ -18,9 +18,10 @@ use super::fixtures::{self, PLAIN, TestEngine, TestInput};
 
 use crate::support::WAIT_TIMEOUT;
 
-const WHY: Pause<'_> = Pause { actor: "ada", reason: "the drawers are painted" };
+const WHY: Pause<'_> = Pause { actor: "ada", reason: "the carrier is down" };
 
-async fn set(engine: &Engine, name: &str, pause: Option<&Pause<'_>>) -> bool {
+/// Pauses or resumes a queue; returns whether it was paused.
+async fn set_pause(engine: &Engine, name: &str, pause: Option<&Pause<'_>>) -> bool {
     let mut transaction = engine.pool().begin().await.unwrap();
     let was = engine.set_queue_in(&mut transaction, name, pause).await.unwrap();
     transaction.commit().await.unwrap();
@@ -43,9 +44,9 @@ async fn a_paused_queue_accepts_starts_but_claims_none_until_it_is_resumed() {
     let (_database, pool) = fixtures::database().await;
     let test = TestEngine::build(Engine::builder(pool).register(fixtures::plain_saga()));
     let engine = &test.engine;
-    assert!(!set(engine, "default", Some(&WHY)).await);
+    assert!(!set_pause(engine, "default", Some(&WHY)).await);
     let saga = engine.start(PLAIN.with(&TestInput::default())).await.unwrap().saga_id;
-    // Neither a claim by id, as for a due hint, nor the feed, which the start wakes, may claim the saga.
+    // Nothing may claim the saga: not a claim by id, which a due hint causes, and not the feed, which the start wakes.
     assert_eq!(engine.claim_ids(&[saga]).await.unwrap(), 0);
     assert_eq!(engine.wait(saga, Duration::from_millis(1500)).await.unwrap(), None);
     assert_eq!((due(engine, "default").await, attempts(engine, saga).await), (1, 0));
@@ -53,7 +54,7 @@ async fn a_paused_queue_accepts_starts_but_claims_none_until_it_is_resumed() {
     let view = engine.queues().await.unwrap().remove(0);
     assert!(view.paused && view.since.is_some());
     assert_eq!((view.paused_by.as_deref(), view.reason.as_deref()), (Some(WHY.actor), Some(WHY.reason)));
-    assert!(set(engine, "default", None).await, "it was paused");
+    assert!(set_pause(engine, "default", None).await, "it was paused");
     assert_eq!(engine.wait(saga, WAIT_TIMEOUT).await.unwrap().unwrap().status, Status::Completed);
     assert!(!engine.queues().await.unwrap()[0].paused);
     test.close().await;
@@ -63,14 +64,14 @@ async fn a_paused_queue_accepts_starts_but_claims_none_until_it_is_resumed() {
 async fn a_process_that_starts_while_a_queue_is_paused_claims_nothing_in_it() {
     let (_database, pool) = fixtures::database().await;
     let other = Engine::builder(pool.clone()).register(fixtures::plain_saga()).build().unwrap();
-    set(&other, "default", Some(&WHY)).await;
+    set_pause(&other, "default", Some(&WHY)).await;
     let saga = other.start(PLAIN.with(&TestInput::default())).await.unwrap().saga_id;
     let test = TestEngine::build(Engine::builder(pool).register(fixtures::plain_saga()));
     assert_eq!(test.engine.wait(saga, Duration::from_secs(1)).await.unwrap(), None);
     assert_eq!(attempts(&other, saga).await, 0);
 
     // The process notices when another one resumes the queue.
-    set(&other, "default", None).await;
+    set_pause(&other, "default", None).await;
     assert_eq!(test.engine.wait(saga, WAIT_TIMEOUT).await.unwrap().unwrap().status, Status::Completed);
     test.close().await;
     other.shutdown().await;
@@ -83,8 +84,9 @@ async fn a_pause_reaches_other_processes() {
     let other = Engine::builder(pool).register(fixtures::plain_saga()).build().unwrap();
     let before = other.start(PLAIN.with(&TestInput::default())).await.unwrap().saga_id;
     assert_eq!(other.wait(before, WAIT_TIMEOUT).await.unwrap().unwrap().status, Status::Completed);
-    set(&other, "default", Some(&WHY)).await;
-    // Sagas may still be claimed for about a second, until one is not.
+    set_pause(&other, "default", Some(&WHY)).await;
+    // The other process may still claim sagas for about a second. The loop ends with the first saga that is not
+    // claimed.
     let left = tokio::time::timeout(WAIT_TIMEOUT, async {
         loop {
             let saga = other.start(PLAIN.with(&TestInput::default())).await.unwrap().saga_id;
@@ -94,7 +96,7 @@ async fn a_pause_reaches_other_processes() {
         }
     });
     let left = left.await.expect("the pause takes effect");
-    set(&other, "default", None).await;
+    set_pause(&other, "default", None).await;
     assert_eq!(other.wait(left, WAIT_TIMEOUT).await.unwrap().unwrap().status, Status::Completed);
     test.close().await;
     other.shutdown().await;
@@ -102,7 +104,7 @@ async fn a_pause_reaches_other_processes() {
 
 pub(super) const TWO_CALLS: SagaName<TestInput> = SagaName::new("two-calls");
 
-/// Two calls: the first blocks until it is answered, the second fails until it works.
+/// Blocks until the test adds a permit to `answers`.
 pub(super) struct FirstCall {
     pub(super) called: Arc<Semaphore>,
     pub(super) answers: Arc<Semaphore>,
@@ -123,6 +125,7 @@ impl CallStep for FirstCall {
     }
 }
 
+/// Fails until the test sets `works`.
 pub(super) struct SecondCall {
     pub(super) calls: Arc<AtomicUsize>,
     pub(super) works: Arc<AtomicBool>,
@@ -185,7 +188,7 @@ async fn a_running_saga_continues_in_a_paused_queue_until_its_next_claim() {
     });
     let saga = engine.start(TWO_CALLS.with(&TestInput::default())).await.unwrap().saga_id;
     called.acquire().await.unwrap().forget();
-    set(&engine, "slow-calls", Some(&WHY)).await;
+    set_pause(&engine, "slow-calls", Some(&WHY)).await;
     answers.add_permits(1);
 
     // The running call ends, and the next one is made under the same claim. Its retry needs a new claim and waits.
@@ -197,11 +200,11 @@ async fn a_running_saga_continues_in_a_paused_queue_until_its_next_claim() {
     .await
     .expect("the second call is made, and its retry becomes due");
     works.store(true, Ordering::SeqCst);
-    skip_waiting(&pool, None).await.unwrap();
+    make_all_due(&pool).await.unwrap();
     assert_eq!(engine.wait(saga, Duration::from_millis(1500)).await.unwrap(), None);
     assert_eq!(calls.load(Ordering::SeqCst), 1, "the retry waits");
 
-    set(&engine, "slow-calls", None).await;
+    set_pause(&engine, "slow-calls", None).await;
     assert_eq!(engine.wait(saga, WAIT_TIMEOUT).await.unwrap().unwrap().status, Status::Completed);
     assert_eq!(calls.load(Ordering::SeqCst), 2);
     assert_eq!(engine.verify_histories(10).await.unwrap(), []);
@@ -215,7 +218,7 @@ async fn a_pause_affects_one_queue_only() {
     let (_database, pool) = fixtures::database().await;
     let test = TestEngine::build(Engine::builder(pool).register(fixtures::plain_saga()));
     let engine = &test.engine;
-    set(engine, "slow-calls", Some(&WHY)).await;
+    set_pause(engine, "slow-calls", Some(&WHY)).await;
     let (started, ending) =
         engine.start_and_wait(PLAIN.with(&TestInput::default()), WAIT_TIMEOUT).await.unwrap();
     assert_eq!(ending.unwrap().status, Status::Completed);
@@ -230,11 +233,11 @@ async fn a_pause_affects_one_queue_only() {
 async fn pausing_again_changes_the_reason_and_keeps_the_time() {
     let (_database, pool) = fixtures::database().await;
     let engine = Engine::builder(pool).register(fixtures::plain_saga()).build().unwrap();
-    set(&engine, "default", Some(&WHY)).await;
+    set_pause(&engine, "default", Some(&WHY)).await;
     let first = engine.queues().await.unwrap().remove(0);
-    let other = Pause { actor: "bob", reason: "still wet" };
-    assert!(set(&engine, "default", Some(&other)).await);
+    let other = Pause { actor: "bob", reason: "still down" };
+    assert!(set_pause(&engine, "default", Some(&other)).await);
     let second = engine.queues().await.unwrap().remove(0);
-    assert_eq!((second.since, second.reason.as_deref()), (first.since, Some("still wet")));
+    assert_eq!((second.since, second.reason.as_deref()), (first.since, Some("still down")));
     engine.shutdown().await;
 }

@@ -51,6 +51,7 @@ impl ThrottledQueue {
         Self { engine, allowed, called, answers, stop, worker }
     }
 
+    /// Sets how much of the queue the engine may claim.
     fn allow(&self, allowance: Allowance) {
         *self.allowed.lock().unwrap() = allowance;
     }
@@ -66,6 +67,7 @@ impl ThrottledQueue {
         assert_eq!(self.called.available_permits(), 0);
     }
 
+    /// Waits until the saga has completed.
     async fn ends(&self, saga: SagaId) {
         assert_eq!(self.engine.wait(saga, WAIT_TIMEOUT).await.unwrap().unwrap().status, Status::Completed);
     }

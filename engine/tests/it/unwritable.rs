@@ -151,6 +151,7 @@ impl CallStep for Last {
     }
 }
 
+/// A saga whose observer refuses these statuses, and the number of the observer's calls.
 fn observed(world: &ExternalWorld, at: &'static [Status]) -> (Definition, Arc<AtomicU32>) {
     let calls = Arc::new(AtomicU32::new(0));
     let observer = RefusesStatuses { at, calls: calls.clone() };

@@ -53,6 +53,7 @@ async fn with_admins() -> TestShop {
     test
 }
 
+/// The number of mails about low stock.
 async fn alerts(test: &TestShop) -> i64 {
     sqlx::query_scalar(
         "select count(*) from shop.notification

@@ -118,7 +118,7 @@ async fn a_placement_that_died_in_an_undo_waits_for_an_operator_and_abandoning_i
     engine.discard_dead_job(first.dead_job_id, DiscardMode::Safe, "olga", "old").await.unwrap();
     let dead = async {
         loop {
-            engine::testing::skip_waiting(test.pool(), None).await.unwrap();
+            engine::testing::make_all_due(test.pool()).await.unwrap();
             let ending =
                 engine.wait(SagaId(placed.workflow_id), std::time::Duration::from_millis(100)).await.unwrap();
             if ending.is_some_and(|ending| ending.status == Status::Dead) {

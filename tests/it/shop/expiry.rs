@@ -17,7 +17,7 @@ use crate::support::WAIT_TIMEOUT;
 
 /// An engine that keeps trying to confirm.
 pub(super) fn engine_with_many_attempts(test: &TestShop, settings: Settings) -> Engine {
-    let patient = RetryPolicy {
+    let many_attempts = RetryPolicy {
         first_delay: Duration::from_millis(20),
         factor: 1.0,
         max_delay: Duration::from_millis(50),
@@ -27,7 +27,7 @@ pub(super) fn engine_with_many_attempts(test: &TestShop, settings: Settings) -> 
     let mut builder = Engine::builder(test.pool().clone());
     for mut definition in sagas::definitions(settings).unwrap() {
         if definition.graph().name == PLACE_ORDER.name() {
-            definition.set_policy("confirm-order", Direction::Action, patient).unwrap();
+            definition.set_policy("confirm-order", Direction::Action, many_attempts).unwrap();
         }
         builder = builder.register(definition);
     }

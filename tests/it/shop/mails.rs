@@ -255,8 +255,8 @@ async fn a_mail_whose_confirmation_was_lost_is_sent_again_under_the_same_message
     let catcher = MailCatcher::start().await.unwrap();
     catcher.behave(Behaviour::DropAfterData);
     let mailer = Mailer::smtp(&catcher.url(), "shop@example.com").unwrap();
-    let patient = RetryPolicy { attempts: 1000, ..QUICK };
-    let settings = Settings { send_mail_retry: patient, ..Settings::new(mailer) };
+    let many_attempts = RetryPolicy { attempts: 1000, ..QUICK };
+    let settings = Settings { send_mail_retry: many_attempts, ..Settings::new(mailer) };
     let test = TestShop::with(tempfile::tempdir().unwrap(), settings).await.start_workers();
     test.add_product("TEA-1", 10, 5).await;
     let placed = test.place(order(&[("TEA-1", 1)])).await;

@@ -258,7 +258,7 @@ async fn orders_continue_while_the_mail_server_hangs_and_every_mail_arrives_once
         Settings { send_mail_retry: RetryPolicy { attempts: 1000, ..QUICK }, ..Settings::new(mailer) };
     let test = TestShop::with(tempfile::tempdir().unwrap(), settings).await.start_workers();
     test.add_product("TEA-1", 10, 1000).await;
-    // More mails than the queue has slots, so that orders could starve behind them.
+    // There are more mails than the queue has slots, so that orders could starve behind them.
     let placed = futures::future::join_all((0..300).map(|_| test.place(order(&[("TEA-1", 1)])))).await;
     assert!(placed.iter().all(|order| order.status == OrderStatus::Confirmed));
     assert!(catcher.messages().is_empty());

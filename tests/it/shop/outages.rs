@@ -18,6 +18,7 @@ use crate::support::WAIT_TIMEOUT;
 
 const ORDERS: usize = 40;
 
+/// A mailer whose breaker opens after this many failures, and the breaker.
 fn mailer(catcher: &MailCatcher, failures: u32) -> (Mailer, Breaker) {
     let open_duration = Duration::from_millis(100);
     let breaker =
@@ -26,6 +27,7 @@ fn mailer(catcher: &MailCatcher, failures: u32) -> (Mailer, Breaker) {
     (mailer, breaker)
 }
 
+/// The sagas that deliver notifications.
 async fn deliveries(test: &TestShop) -> Vec<engine::SagaView> {
     let filter = SagaFilter { definition: Some(DELIVER_NOTIFICATION.name().into()), ..SagaFilter::default() };
     test.shop.engine().sagas(&filter, Page { after: None, limit: 1000 }).await.unwrap()
@@ -179,12 +181,12 @@ async fn mails_that_wait_for_the_breaker_cause_no_database_writes() {
     }
     // Probes continue while the rows are counted; every probe that may have written between the two counts is included.
     let failures_before = breaker.view().failures;
-    let before = test.written().await;
+    let before = test.rows_written().await;
     until("twenty more probes fail", async || breaker.view().failures >= failures_before + 20).await;
-    let (after, failures_after) = (test.written().await, breaker.view().failures);
+    let (after, failures_after) = (test.rows_written().await, breaker.view().failures);
     let probes = u64::from(failures_after - failures_before) + 1;
-    // A probe writes at most three history rows: that the sending starts, if it is the mail's first attempt, and that it
-    // failed.
+    // A probe writes at most three history rows: that the sending starts, if it is the mail's first attempt, and that
+    // it failed.
     assert!(after.history - before.history <= 3 * probes, "{before:?} to {after:?} by {probes} probes");
     assert!(after.claims - before.claims <= probes + 1, "{before:?} to {after:?} by {probes} probes");
     let tried = deliveries(&test).await.iter().filter(|saga| saga.step == SEND_MAIL).count();
@@ -209,7 +211,8 @@ struct Written {
 }
 
 impl TestShop {
-    async fn written(&self) -> Written {
+    /// Counts the rows that were written so far.
+    async fn rows_written(&self) -> Written {
         let (history, claims): (i64, i64) = sqlx::query_as(
             "select (select count(*) from engine.history where step = any(array['begin-delivery', $1])), \
                  (select sum(epoch) from engine.saga)::bigint",

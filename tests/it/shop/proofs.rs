@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use engine::{
     Definition, NewSaga, Page, SagaFilter, Status,
-    testing::{Proof, Run, skip_waiting},
+    testing::{Proof, Run, make_all_due},
 };
 use shop::{
     mail::Mailer,
@@ -55,7 +55,7 @@ async fn key_of(run: &Run) -> Result<String, String> {
 
 /// Lets the mails that the cases started be delivered, and checks the invariants.
 async fn settle_and_close(test: TestShop) {
-    skip_waiting(test.pool(), None).await.unwrap();
+    make_all_due(test.pool()).await.unwrap();
     sqlx::query("update engine.saga set due_at = now() where status in ('running', 'compensating')")
         .execute(test.pool())
         .await
@@ -85,7 +85,7 @@ async fn placing_an_order_survives_every_fault() {
                     ("cancelled", 0)
                 }
                 Status::Compensated => ("rejected", 0),
-                Status::Running | Status::Compensating => return Err("it is not at rest".into()),
+                Status::Running | Status::Compensating => return Err("it has neither ended nor died".into()),
             };
             ((status.as_str(), held) == expected)
                 .then_some(())
@@ -168,7 +168,7 @@ async fn delivering_a_notification_survives_every_fault() {
                 Status::Completed => "sent",
                 Status::Dead => "failed",
                 Status::Compensated => "cancelled",
-                Status::Running | Status::Compensating => return Err("it is not at rest".into()),
+                Status::Running | Status::Compensating => return Err("it has neither ended nor died".into()),
             };
             (status == expected)
                 .then_some(())

@@ -1,6 +1,6 @@
 //! The trace of a request is propagated through every saga that it starts.
 
-use engine::{Engine, EngineBuilder, TraceLink};
+use engine::{Engine, EngineBuilder, TracePropagator};
 use shop::{
     Shop, commands,
     mail::Mailer,
@@ -14,7 +14,7 @@ use crate::support::Database;
 /// Reports the same trace for every caller.
 struct OneTrace;
 
-impl TraceLink for OneTrace {
+impl TracePropagator for OneTrace {
     fn current(&self) -> Option<String> {
         Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into())
     }
@@ -31,7 +31,7 @@ async fn the_trace_of_an_order_reaches_its_mail() {
         .unwrap()
         .into_iter()
         .fold(Engine::builder(database.pool().await), EngineBuilder::register);
-    let shop = Shop::new(builder.trace_link(std::sync::Arc::new(OneTrace)).build().unwrap());
+    let shop = Shop::new(builder.trace_propagator(std::sync::Arc::new(OneTrace)).build().unwrap());
     let test =
         TestShop { shop, workers: Vec::new(), stop: CancellationToken::new(), mails, _database: database }
             .start_workers();

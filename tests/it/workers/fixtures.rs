@@ -31,6 +31,7 @@ pub(super) struct Parcel {
 }
 
 impl Parcel {
+    /// The input of a saga in which no step panics.
     pub(super) fn steady() -> Self {
         Self { panics_at: None }
     }
@@ -115,14 +116,17 @@ impl Calls {
         *self.counts.lock().unwrap().entry(saga_id).or_default() += 1;
     }
 
+    /// The largest number of calls that a saga has made.
     pub(super) fn most(&self) -> u32 {
         self.counts.lock().unwrap().values().copied().max().unwrap_or(0)
     }
 
+    /// The number of calls of all sagas.
     pub(super) fn sum(&self) -> u32 {
         self.counts.lock().unwrap().values().sum()
     }
 
+    /// Makes calls hang, or lets them be answered again.
     pub(super) fn hang(&self, hang: bool) {
         self.answers.send_replace(!hang);
     }
@@ -173,7 +177,7 @@ impl TestQueue {
             .then(PerItem(File))
             .build()
             .unwrap();
-        // Longer than a slow machine delays the extension of a lease.
+        // The lease is longer than a slow machine delays its extension.
         Engine::builder(pool).lease(Duration::from_mins(1)).register(definition).build().unwrap()
     }
 
@@ -209,6 +213,7 @@ impl TestQueue {
         .await;
     }
 
+    /// The number of sagas of each status.
     async fn counts(&self) -> Result<Vec<(String, i64)>, sqlx::Error> {
         sqlx::query_as("select status, count(*) from engine.saga group by status").fetch_all(&self.pool).await
     }

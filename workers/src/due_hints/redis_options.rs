@@ -1,4 +1,4 @@
-//! The options of the Redis that passes hints on: its URL, its queues and the prefix of its keys.
+//! The options of the Redis that passes due hints on: its URL, its queues and the prefix of its keys.
 
 /// The Redis that passes the ids of due sagas on, and the queues that use it.
 #[derive(Clone, PartialEq, Eq)]

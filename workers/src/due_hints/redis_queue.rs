@@ -35,7 +35,7 @@ pub(crate) struct RedisQueue {
 }
 
 impl RedisQueue {
-    /// Creates the queue, and the sender of its hints. It receives ids only if this process works on the queue.
+    /// Creates the queue, and the sender of its due hints. It receives ids only if this process works on the queue.
     pub(crate) fn new(
         queue: &str,
         prefix: &str,

@@ -29,7 +29,7 @@ pub struct PageSize {
     pub bytes: u32,
 }
 
-/// The range of events that the log holds.
+/// The range of events that the event log holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LogRange {
     /// The event before the oldest that is kept.
@@ -57,27 +57,27 @@ pub struct ConsumerLease {
 
 /// A log of numbered events with an outbox before it and consumers behind it. Any number of processes use it at once.
 ///
-/// Each function fails when the log refuses or can't be reached; the caller tries again later.
+/// Each function fails when the event log refuses or can't be reached; the caller tries again later.
 pub trait EventLog: Clone + Send + Sync + 'static {
-    /// Moves up to `limit` committed events from the outbox into the log; one process at a time does so.
+    /// Moves up to `limit` committed events from the outbox into the event log; one process at a time does so.
     fn sequence(&self, limit: u32) -> impl Future<Output = Result<Sequenced, EventLogError>> + Send;
 
-    /// Deletes up to `limit` events that are older than `retention` and that every consumer has confirmed; returns their
-    /// number.
+    /// Deletes up to `limit` events that are older than `retention` and that every consumer has confirmed; returns
+    /// their number.
     fn prune(
         &self,
         retention: Duration,
         limit: u32,
     ) -> impl Future<Output = Result<u64, EventLogError>> + Send;
 
-    /// Reads the page of events after this one; empty at the end of the log.
+    /// Reads the page of events after this one; empty at the end of the event log.
     fn read(
         &self,
         after: i64,
         size: PageSize,
     ) -> impl Future<Output = Result<Vec<EventMessage>, EventLogError>> + Send;
 
-    /// Reads which events the log holds.
+    /// Reads which events the event log holds.
     fn range(&self) -> impl Future<Output = Result<LogRange, EventLogError>> + Send;
 
     /// Registers a consumer, if it is new, before the oldest event that is kept.
@@ -92,8 +92,8 @@ pub trait EventLog: Clone + Send + Sync + 'static {
         duration: Duration,
     ) -> impl Future<Output = Result<Option<ConsumerLease>, EventLogError>> + Send;
 
-    /// Records that the consumer has every event up to `last_event_id`, and renews the lease. Returns false, and records
-    /// nothing, when the lease was lost or an operator changed the position.
+    /// Records that the consumer has every event up to `last_event_id`, and renews the lease. Returns false, and
+    /// records nothing, when the lease was lost or an operator changed the position.
     fn confirm(
         &self,
         lease: &ConsumerLease,

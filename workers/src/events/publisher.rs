@@ -1,9 +1,9 @@
-//! Publishes the log to one sink: reads after the consumer's position, publishes, and advances the position when the sink
-//! has confirmed.
+//! Publishes the event log to one sink: reads after the consumer's position, publishes, and advances the position when
+//! the sink has confirmed.
 //!
-//! One process at a time publishes to a sink, by a lease in the log; no transaction is open while the sink works. A
-//! process that was stopped for longer than its lease can't move the position any more; events that it still sends are
-//! repetitions.
+//! One process at a time publishes to a sink, by a lease in the event log; no transaction is open while the sink works.
+//! A process that was stopped for longer than its lease can't move the position any more; events that it still sends
+//! are repetitions.
 
 use std::{error::Error, time::Duration};
 
@@ -259,16 +259,16 @@ impl<L: EventLog> Publisher<L> {
     }
 }
 
-/// The event after which an empty sink is refilled: it gets as many of the newest events as it can keep and the log
-/// still has.
+/// The event after which an empty sink is refilled: it gets as many of the newest events as it can keep and the event
+/// log still has.
 fn refill_after(max_len: Option<u64>, range: LogRange) -> i64 {
     let max_len = max_len.map(|max_len| i64::try_from(max_len).unwrap_or(i64::MAX));
     let oldest_kept = max_len.map(|max_len| range.last_event_id.saturating_sub(max_len));
     oldest_kept.unwrap_or_default().max(range.pruned_through)
 }
 
-/// Whether the log has exactly this event under this number. If not, the database was restored to an earlier state, and
-/// numbers are assigned a second time.
+/// Whether the event log has exactly this event under this number. If not, the database was restored to an earlier
+/// state, and numbers are assigned a second time.
 async fn is_of_this_log(log: &impl EventLog, newest: &NewestEntry) -> Result<bool, EventLogError> {
     let one = PageSize { events: 1, ..MAX_BATCH };
     let page = log.read(newest.event_id.saturating_sub(1), one).await?;

@@ -1,4 +1,4 @@
-//! Moves events from the outbox into the log, and deletes old ones.
+//! Moves events from the outbox into the event log, and deletes old ones.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::metrics::{EVENTS_PRUNED, EVENTS_SEQUENCED};
 
 /// The pause after an empty outbox. Any number of processes poll; one of them moves events at a time.
 const IDLE_PAUSE: Duration = Duration::from_millis(100);
-/// The pause after an error of the log.
+/// The pause after an error of the event log.
 const ERROR_PAUSE: Duration = Duration::from_secs(1);
 /// The most events moved at a time.
 const BATCH_SIZE: u32 = 2_000;
@@ -19,7 +19,7 @@ const PRUNE_INTERVAL: Duration = Duration::from_mins(1);
 /// The most events that one statement deletes.
 const PRUNE_BATCH_SIZE: u32 = 1_000;
 
-/// Moves committed events into the log until `quit`.
+/// Moves committed events into the event log until `quit`.
 pub(super) async fn run(log: impl EventLog, quit: CancellationToken) {
     let mut failing = false;
     while !quit.is_cancelled() {

@@ -2,8 +2,8 @@
 //! goes straight to it; that of a call step is performed first.
 //!
 //! It is the outermost layer, so that success in apalis means *committed*. The limit of jobs in flight is here, too:
-//! apalis' own `.concurrency(n)` does not cover the wait for an acknowledgement, so with it the number of jobs in flight
-//! would grow without bound while a commit is slow.
+//! apalis' own `.concurrency(n)` does not cover the wait for an acknowledgement, so with it the number of jobs in
+//! flight would grow without bound while a commit is slow.
 
 use std::{
     panic::AssertUnwindSafe,
@@ -148,10 +148,10 @@ async fn finish(
     saga_id: SagaId,
     in_flight: InFlight,
 ) -> Result<(), BoxDynError> {
-    // The engine catches panics of a step's code. A panic that gets here is a bug of this project: it costs this job its
-    // attempt, but not the worker with all other jobs in flight.
+    // The engine catches panics of a step's code. A panic that gets here is a bug of this project: it costs this job
+    // its attempt, but not the worker with all other jobs in flight.
     match AssertUnwindSafe(committing).catch_unwind().await {
-        Ok(Ok(Some(Committed::Moved))) => in_flight.moved(),
+        Ok(Ok(Some(Committed::Applied))) => in_flight.applied(),
         Ok(Ok(Some(Committed::Lost))) => in_flight.lost(),
         Ok(Ok(None)) => in_flight.released(),
         Ok(Err(error)) => {

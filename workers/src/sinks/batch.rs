@@ -8,7 +8,7 @@ pub const BATCH_TIMEOUT: Duration = Duration::from_secs(5);
 /// One event as sinks get it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EventMessage {
-    /// The event's number in the log: unique, growing, without gaps.
+    /// The event's number in the event log: unique, growing, without gaps.
     pub event_id: i64,
     /// The time of the event in RFC 3339.
     pub at: String,

@@ -17,7 +17,7 @@ pub enum EventSink {
 }
 
 impl EventSink {
-    /// The name of the consumer whose position the log keeps for this sink.
+    /// The name of the consumer whose position the event log keeps for this sink.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Redis(_) => "redis",

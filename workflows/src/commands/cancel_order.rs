@@ -184,7 +184,9 @@ async fn cancel_placement(
         Err(CancelError::NotFound(_)) => {
             Err(not_cancellable(format!("the `{}` saga that places it is gone", PLACE_ORDER.name())))
         }
-        Err(CancelError::Owner(reason)) => Err(CancelOrderError::Refused(CancelRefusal::Unavailable(reason))),
+        Err(CancelError::RefusedByObserver(reason)) => {
+            Err(CancelOrderError::Refused(CancelRefusal::Unavailable(reason)))
+        }
         Err(CancelError::Database(error)) => Err(error.into()),
     }
 }

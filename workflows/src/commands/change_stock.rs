@@ -94,7 +94,7 @@ pub async fn change_stock(
     Ok(product)
 }
 
-/// The audit's JSON of a stock level.
+/// The audit log's JSON of a stock level.
 fn audit_json(level: Level) -> Value {
     json!({
         "on_hand": level.on_hand, "reserved": level.reserved, "low_stock_threshold": level.low_stock_threshold,

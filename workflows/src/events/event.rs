@@ -1,4 +1,4 @@
-//! Events of the log, and pages of them.
+//! Events of the event log, and pages of them.
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::value::RawValue;
@@ -8,7 +8,7 @@ use sqlx_macros::FromRow;
 /// An event as consumers get it.
 #[derive(Debug, FromRow)]
 pub struct Event {
-    /// The number in the log: unique, growing, without gaps.
+    /// The number in the event log: unique, growing, without gaps.
     pub event_id: i64,
     /// The time of the change.
     pub at: DateTime<Utc>,
@@ -51,7 +51,7 @@ pub struct EventPage {
     pub is_full: bool,
 }
 
-/// The part of the log that exists.
+/// The part of the event log that exists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromRow)]
 pub struct LogRange {
     /// The last pruned event. A reader that has this event or a later one can continue.

@@ -1,4 +1,4 @@
-//! Reads the log, and the lag of its consumers.
+//! Reads the event log, and the lag of its consumers.
 
 use engine::with_timeout;
 use sqlx::PgPool;
@@ -9,7 +9,7 @@ use super::{
     timeout::STATEMENT_TIMEOUT,
 };
 
-/// Reads the page after the event `after`; empty at the end of the log.
+/// Reads the page after the event `after`; empty at the end of the event log.
 ///
 /// # Errors
 /// When the database refuses or can't be reached, or does not answer within ten seconds.
@@ -34,7 +34,7 @@ pub async fn read(pool: &PgPool, after: i64, size: PageSize) -> Result<EventPage
     Ok(EventPage { events, is_full })
 }
 
-/// Reads which part of the log exists.
+/// Reads which part of the event log exists.
 ///
 /// # Errors
 /// When the database refuses or can't be reached.
@@ -56,7 +56,7 @@ pub struct Lag {
     pub waiting_events: i64,
     /// The age of the oldest of them, in seconds.
     pub waiting_seconds: f64,
-    /// Events in the log.
+    /// Events in the event log.
     pub kept_events: i64,
     /// The lag of each registered consumer.
     pub consumers: Vec<ConsumerLag>,

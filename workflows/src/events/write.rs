@@ -1,4 +1,4 @@
-//! Moves events from the outbox into the log, and prunes it.
+//! Moves events from the outbox into the event log, and prunes it.
 
 use std::time::Duration;
 
@@ -16,8 +16,8 @@ pub enum Sequenced {
     Busy,
 }
 
-/// Moves up to `limit` committed events from the outbox into the log. Any number of processes may call it; a lock lets
-/// one at a time do it.
+/// Moves up to `limit` committed events from the outbox into the event log. Any number of processes may call it; a lock
+/// lets one at a time do it.
 ///
 /// # Errors
 /// When the database refuses or can't be reached; nothing was moved then.
@@ -65,8 +65,9 @@ async fn round(conn: &mut PgConnection, limit: u32) -> Result<Sequenced, sqlx::E
     Ok(Sequenced::Moved(moved.unsigned_abs()))
 }
 
-/// Deletes up to `limit` events from the start of the log, and returns how many: those older than `retention` that
-/// every registered consumer has confirmed. It stops at the first event that is not due, so the log has no holes.
+/// Deletes up to `limit` events from the start of the event log, and returns how many: those older than `retention`
+/// that every registered consumer has confirmed. It stops at the first event that is not due, so the event log has no
+/// holes.
 ///
 /// # Errors
 /// When the database refuses or can't be reached.

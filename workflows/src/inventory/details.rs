@@ -141,7 +141,7 @@ impl Details<'_> {
         validator.number("/low_stock_threshold", self.low_stock_threshold, STOCK);
     }
 
-    /// The audit's JSON of a product's details.
+    /// The audit log's JSON of a product's details.
     pub(crate) fn audit_json(&self) -> Value {
         json!({
             "name": self.name, "description": self.description, "category": self.category, "price": self.price,

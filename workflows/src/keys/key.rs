@@ -58,8 +58,8 @@ pub struct UsableKey {
     pub role: KeyRole,
     /// The SHA-256 of the secret, for `Token::fits`.
     pub secret_hash: Vec<u8>,
-    /// The time until the key expires; `None` if it never does.
-    pub left: Option<Duration>,
+    /// The time until the key expires, as of when it was read; `None` if it never does.
+    pub expires_in: Option<Duration>,
 }
 
 impl NewKey {
@@ -81,7 +81,7 @@ impl NewKey {
 }
 
 impl Key {
-    /// The audit's JSON of a key.
+    /// The audit log's JSON of a key.
     pub(crate) fn audit_json(&self) -> serde_json::Value {
         json!({
             "name": self.name, "role": self.role.name(), "expires_at": self.expires_at, "revoked_at": self.revoked_at,

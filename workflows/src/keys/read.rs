@@ -16,7 +16,7 @@ use super::{
 /// When the database refuses or can't be reached.
 pub async fn find(pool: &PgPool, key_id: &str) -> Result<Option<UsableKey>, sqlx::Error> {
     let row: Option<UsableRow> = sqlx::query_as(
-        "select key_id, name, role, secret_hash, extract(epoch from expires_at - now())::float8 as left_s
+        "select key_id, name, role, secret_hash, extract(epoch from expires_at - now())::float8 as expires_in_s
          from shop.api_key
          where key_id = $1 and revoked_at is null and (expires_at is null or expires_at > now())",
     )
@@ -28,7 +28,7 @@ pub async fn find(pool: &PgPool, key_id: &str) -> Result<Option<UsableKey>, sqlx
         name: row.name,
         role: row.role,
         secret_hash: row.secret_hash,
-        left: row.left_s.map(|left_s| Duration::try_from_secs_f64(left_s).unwrap_or_default()),
+        expires_in: row.expires_in_s.map(|seconds| Duration::try_from_secs_f64(seconds).unwrap_or_default()),
     }))
 }
 
@@ -38,7 +38,7 @@ struct UsableRow {
     name: String,
     role: KeyRole,
     secret_hash: Vec<u8>,
-    left_s: Option<f64>,
+    expires_in_s: Option<f64>,
 }
 
 /// Lists all keys, newest first. It has no pages: people create keys by hand, so there are few.

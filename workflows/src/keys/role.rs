@@ -22,11 +22,11 @@ use crate::support::text_column::text_column;
 )]
 #[strum(serialize_all = "lowercase", parse_err_ty = String, parse_err_fn = unknown_role)]
 pub enum KeyRole {
-    /// Read everything but the audit.
+    /// Read everything but the audit log.
     Read,
     /// Also change the shop: orders, products, stock, notifications.
     Write,
-    /// Also operate it: workflows, dead jobs, queues, the audit.
+    /// Also operate it: workflows, dead jobs, queues, the audit log.
     Operate,
 }
 

@@ -1,8 +1,8 @@
-//! The metrics of the shop.
+//! The metrics of mails.
 
 use metrics::{Unit, describe_counter};
 
-/// Describes the shop's metrics to the recorder; called once, after the recorder is installed.
+/// Describes the metrics of mails to the recorder; called once, after the recorder is installed.
 pub fn describe_metrics() {
     describe_counter!(
         "sagaline_mails_total",

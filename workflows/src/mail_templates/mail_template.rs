@@ -19,20 +19,21 @@ pub(crate) trait MailTemplate: Serialize + DeserializeOwned + JsonSchema {
     /// The purpose of the template, in one sentence.
     const DESCRIPTION: &'static str;
 
-    /// The subject; one line, if the variables are.
+    /// The subject. It is one line if no variable contains a line break.
     fn subject(&self) -> String;
     /// The body as text.
     fn text(&self) -> impl Template;
     /// The body as HTML.
     fn html<'a>(&'a self, subject: &'a str) -> impl Template + 'a;
-    /// Checks the variables; pointers are relative to them.
+    /// Checks the variables. The JSON pointers of violations are relative to the variables.
     fn check(&self, validator: &mut Validator);
     /// Example variables.
     fn example() -> Self;
 }
 
-/// Writes the items of a `MailTemplate` that depend on the template's files: its name and its two bodies, of the type
-/// whose fields are the variables. A file sees them as `mail`, and the HTML sees `subject`, too.
+/// Generates `NAME`, `text` and `html` of an implementation of `MailTemplate`. `$mail` is the implementing type, whose
+/// fields are the variables; `$text` and `$html` are paths of template files. Both files can use the value as `mail`;
+/// the HTML file can also use `subject`.
 macro_rules! mail_template {
     ($mail:ident, $name:literal, $text:tt, $html:tt) => {
         const NAME: &'static str = $name;

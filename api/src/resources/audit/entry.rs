@@ -1,4 +1,4 @@
-//! Entries of the audit, and their order over both sources.
+//! Entries of the audit log, and their order over both sources.
 
 use chrono::{DateTime, Utc};
 use engine::{AuditRecord, AuditSubjectKind};

@@ -1,4 +1,4 @@
-//! The query of the audit.
+//! The query of the audit log.
 
 use engine::{AuditFilter, AuditSubjectKind};
 use shop::audit::Filter;
@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::extract::{FromParams, Params, Timestamp};
 
-/// Which entries of the audit to list.
+/// Which entries of the audit log to list.
 #[derive(Debug, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct AuditQuery {

@@ -315,7 +315,7 @@ impl From<DeadJobSelection> for DeadJobFilter {
     }
 }
 
-/// The example in the document.
+/// The example in the OpenAPI document.
 pub(super) fn example() -> Value {
     json!({
         "dead_job_id": "0199f3a1-0000-7000-8000-00000000dead",

@@ -6,16 +6,16 @@ use http::StatusCode;
 
 use super::{body::DeadJobDiscard, bulk::discard_mode, response::answer};
 use crate::{
-    extract::{Actor, IdPath, JsonBody, Query, check_reason},
+    extract::{Actor, IdPath, JsonBody, NoQuery, check_reason},
     http::{
         JsonResponse, Problem, ProblemCode,
-        documented::{BODY, ONE, STORED, problems},
+        documented::{BODY_PROBLEMS, DATABASE_PROBLEMS, RESOURCE_PROBLEMS, problems},
     },
     resources::workflows::body::{Workflow, example},
     state::ApiState,
 };
 
-problems!(DiscardProblems: BODY, ONE, STORED, &[ProblemCode::AlreadyResolved, ProblemCode::NotUndone, ProblemCode::Archived]);
+problems!(DiscardProblems: BODY_PROBLEMS, RESOURCE_PROBLEMS, DATABASE_PROBLEMS, &[ProblemCode::AlreadyResolved, ProblemCode::NotUndone, ProblemCode::Archived]);
 
 /// Discard a dead job
 ///
@@ -43,7 +43,7 @@ problems!(DiscardProblems: BODY, ONE, STORED, &[ProblemCode::AlreadyResolved, Pr
 pub(crate) async fn discard_dead_job(
     State(state): State<ApiState>,
     IdPath(id): IdPath,
-    Query(()): Query<()>,
+    _: NoQuery,
     actor: Actor,
     JsonBody { value: discard, .. }: JsonBody<DeadJobDiscard>,
 ) -> Result<JsonResponse, Problem> {
@@ -51,7 +51,7 @@ pub(crate) async fn discard_dead_job(
         return Err(Problem::field("/reason", "wrong-length", "say why it is given up"));
     }
     check_reason(&discard.reason)?;
-    let (mode, by) = (discard_mode(discard.force), actor.by("operator"));
+    let (mode, by) = (discard_mode(discard.force), actor.audited_or("operator"));
     let done = state.engine().discard_dead_job(DeadJobId(id), mode, by, &discard.reason).await?;
     answer(&state, StatusCode::OK, done.saga_id).await
 }

@@ -8,15 +8,15 @@ use super::{
     bulk::{bulk, discard_mode, selected},
 };
 use crate::{
-    extract::{Actor, JsonBody, Query, check_reason},
+    extract::{Actor, JsonBody, NoQuery, check_reason},
     http::{
         JsonResponse, Problem,
-        documented::{BODY, STORED, problems},
+        documented::{BODY_PROBLEMS, DATABASE_PROBLEMS, problems},
     },
     state::ApiState,
 };
 
-problems!(Problems: BODY, STORED);
+problems!(Problems: BODY_PROBLEMS, DATABASE_PROBLEMS);
 
 /// Discard many dead jobs
 ///
@@ -49,7 +49,7 @@ problems!(Problems: BODY, STORED);
 )]
 pub(crate) async fn discard_dead_jobs(
     State(state): State<ApiState>,
-    Query(()): Query<()>,
+    _: NoQuery,
     actor: Actor,
     JsonBody { value: discard, .. }: JsonBody<DeadJobsDiscard>,
 ) -> Result<JsonResponse, Problem> {
@@ -64,7 +64,7 @@ pub(crate) async fn discard_dead_jobs(
         BulkResult::default()
     } else {
         let (bulk, mode) = (bulk(discard.limit), discard_mode(discard.force));
-        engine.discard_dead_jobs(&filter, bulk, mode, actor.by("operator"), &discard.reason).await?
+        engine.discard_dead_jobs(&filter, bulk, mode, actor.audited_or("operator"), &discard.reason).await?
     };
     let remaining = engine.count_dead_jobs(&filter).await?;
     let ids = |ids: Vec<DeadJobId>| ids.into_iter().map(|id| id.0).collect();

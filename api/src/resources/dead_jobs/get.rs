@@ -5,15 +5,15 @@ use engine::DeadJobId;
 
 use super::body::{DeadJob, example};
 use crate::{
-    extract::{IdPath, Query},
+    extract::{IdPath, NoQuery},
     http::{
         JsonResponse, Problem, ProblemCode,
-        documented::{ONE, STORED, problems},
+        documented::{DATABASE_PROBLEMS, RESOURCE_PROBLEMS, problems},
     },
     state::ApiState,
 };
 
-problems!(OneProblems: ONE, STORED, &[ProblemCode::Archived]);
+problems!(OneProblems: RESOURCE_PROBLEMS, DATABASE_PROBLEMS, &[ProblemCode::Archived]);
 
 /// Read a dead job
 ///
@@ -31,7 +31,7 @@ problems!(OneProblems: ONE, STORED, &[ProblemCode::Archived]);
 pub(crate) async fn get_dead_job(
     State(state): State<ApiState>,
     IdPath(id): IdPath,
-    Query(()): Query<()>,
+    _: NoQuery,
 ) -> Result<JsonResponse, Problem> {
     let id = DeadJobId(id);
     if let Some(job) = state.engine().dead_job(id).await? {

@@ -5,15 +5,15 @@ use engine::DeadJobId;
 
 use super::body::{ArchivedDeadJob, archived_example};
 use crate::{
-    extract::{IdPath, Query},
+    extract::{IdPath, NoQuery},
     http::{
         JsonResponse, Problem,
-        documented::{ONE, STORED, problems},
+        documented::{DATABASE_PROBLEMS, RESOURCE_PROBLEMS, problems},
     },
     state::ApiState,
 };
 
-problems!(OneProblems: ONE, STORED);
+problems!(OneProblems: RESOURCE_PROBLEMS, DATABASE_PROBLEMS);
 
 /// Read an archived dead job
 ///
@@ -37,7 +37,7 @@ problems!(OneProblems: ONE, STORED);
 pub(crate) async fn get_archived_dead_job(
     State(state): State<ApiState>,
     IdPath(id): IdPath,
-    Query(()): Query<()>,
+    _: NoQuery,
 ) -> Result<JsonResponse, Problem> {
     let job = state.engine().archived_dead_job(DeadJobId(id)).await?;
     JsonResponse::ok(&ArchivedDeadJob::from(job.ok_or_else(|| Problem::not_found("archived dead job", id))?))

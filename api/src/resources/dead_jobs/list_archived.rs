@@ -11,13 +11,13 @@ use crate::{
     extract::{PageRequest, Query},
     http::{
         JsonResponse, Problem,
-        documented::{LIST, STORED, problems},
+        documented::{DATABASE_PROBLEMS, LIST_PROBLEMS, problems},
     },
     resources::page::page_of,
     state::ApiState,
 };
 
-problems!(ListProblems: LIST, STORED);
+problems!(ListProblems: LIST_PROBLEMS, DATABASE_PROBLEMS);
 
 /// List archived dead jobs
 ///

@@ -6,16 +6,16 @@ use http::StatusCode;
 
 use super::{body::DeadJobRetry, response::answer};
 use crate::{
-    extract::{Actor, IdPath, OptionalJsonBody, Query, check_reason},
+    extract::{Actor, IdPath, NoQuery, OptionalJsonBody, check_reason},
     http::{
         JsonResponse, Problem, ProblemCode,
-        documented::{BODY, ONE, STORED, problems},
+        documented::{BODY_PROBLEMS, DATABASE_PROBLEMS, RESOURCE_PROBLEMS, problems},
     },
     resources::workflows::body::{Workflow, example},
     state::ApiState,
 };
 
-problems!(RetryProblems: BODY, ONE, STORED, &[ProblemCode::AlreadyResolved, ProblemCode::Archived]);
+problems!(RetryProblems: BODY_PROBLEMS, RESOURCE_PROBLEMS, DATABASE_PROBLEMS, &[ProblemCode::AlreadyResolved, ProblemCode::Archived]);
 
 /// Retry a dead job
 ///
@@ -40,12 +40,12 @@ problems!(RetryProblems: BODY, ONE, STORED, &[ProblemCode::AlreadyResolved, Prob
 pub(crate) async fn retry_dead_job(
     State(state): State<ApiState>,
     IdPath(id): IdPath,
-    Query(()): Query<()>,
+    _: NoQuery,
     actor: Actor,
     OptionalJsonBody(retry): OptionalJsonBody<DeadJobRetry>,
 ) -> Result<JsonResponse, Problem> {
     let reason = retry.reason.unwrap_or_else(|| "no reason given".into());
     check_reason(&reason)?;
-    let saga = state.engine().retry_dead_job(DeadJobId(id), actor.by("operator"), &reason).await?;
+    let saga = state.engine().retry_dead_job(DeadJobId(id), actor.audited_or("operator"), &reason).await?;
     answer(&state, StatusCode::ACCEPTED, saga).await
 }

@@ -8,15 +8,15 @@ use super::{
     bulk::{bulk, selected},
 };
 use crate::{
-    extract::{Actor, JsonBody, Query, check_reason},
+    extract::{Actor, JsonBody, NoQuery, check_reason},
     http::{
         JsonResponse, Problem,
-        documented::{BODY, STORED, problems},
+        documented::{BODY_PROBLEMS, DATABASE_PROBLEMS, problems},
     },
     state::ApiState,
 };
 
-problems!(Problems: BODY, STORED);
+problems!(Problems: BODY_PROBLEMS, DATABASE_PROBLEMS);
 
 /// Retry many dead jobs
 ///
@@ -44,7 +44,7 @@ problems!(Problems: BODY, STORED);
 )]
 pub(crate) async fn retry_dead_jobs(
     State(state): State<ApiState>,
-    Query(()): Query<()>,
+    _: NoQuery,
     actor: Actor,
     JsonBody { value: retry, .. }: JsonBody<DeadJobsRetry>,
 ) -> Result<JsonResponse, Problem> {
@@ -55,7 +55,10 @@ pub(crate) async fn retry_dead_jobs(
     let done = if retry.dry_run {
         BulkResult::default()
     } else {
-        state.engine().retry_dead_jobs(&filter, bulk(retry.limit), actor.by("operator"), &reason).await?
+        state
+            .engine()
+            .retry_dead_jobs(&filter, bulk(retry.limit), actor.audited_or("operator"), &reason)
+            .await?
     };
     let remaining = state.engine().count_dead_jobs(&filter).await?;
     let retried = done.done.into_iter().map(|id| id.0).collect();

@@ -9,12 +9,12 @@ use crate::{
     extract::{FromParams, Params, Query, Timestamp},
     http::{
         JsonResponse, Problem, ProblemCode,
-        documented::{STORED, problems},
+        documented::{DATABASE_PROBLEMS, problems},
     },
     state::ApiState,
 };
 
-problems!(Problems: STORED, &[ProblemCode::InvalidParameter]);
+problems!(Problems: DATABASE_PROBLEMS, &[ProblemCode::InvalidParameter]);
 
 /// Which dead jobs to count.
 #[derive(Debug, IntoParams)]

@@ -77,7 +77,7 @@ pub(crate) struct NotificationSummary {
 list!(NotificationList of NotificationSummary, "A page of mails, newest first.");
 
 /// A mail to be sent: written out, or from a template. It is one struct, so that errors name the field by its pointer;
-/// in the document it is one of two.
+/// in the OpenAPI document it is one of two.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct NewNotification {
@@ -209,7 +209,7 @@ impl From<&TemplateDescription> for NotificationTemplate {
     }
 }
 
-/// The example in the document.
+/// The example in the OpenAPI document.
 pub(super) fn example() -> Value {
     json!({
         "notification_id": "0199f3a0-2222-7222-8333-444455556666",

@@ -11,17 +11,19 @@ use shop::{
 
 use super::body::{NewNotification, Notification, example};
 use crate::{
-    extract::{Actor, JsonBody, Prefer, Query, schema},
+    extract::{Actor, JsonBody, NoQuery, Prefer, schema},
     http::{
         FieldError, JsonResponse, Problem, ProblemCode,
-        documented::{BODY, KEYED, PREFERENCE_APPLIED, STORED, created, problems},
+        documented::{
+            BODY_PROBLEMS, DATABASE_PROBLEMS, IDEMPOTENCY_PROBLEMS, PREFERENCE_APPLIED, created, problems,
+        },
         invalid,
     },
     idempotency::IdempotencyKey,
     state::ApiState,
 };
 
-problems!(Problems: BODY, KEYED, STORED);
+problems!(Problems: BODY_PROBLEMS, IDEMPOTENCY_PROBLEMS, DATABASE_PROBLEMS);
 created!(Created: 201 Notification, "The notification", example(), [PREFERENCE_APPLIED]);
 created!(
     Existing: 200 Notification,
@@ -59,7 +61,7 @@ created!(
 )]
 pub(crate) async fn create_notification(
     State(state): State<ApiState>,
-    Query(()): Query<()>,
+    _: NoQuery,
     key: IdempotencyKey,
     prefer: Prefer,
     actor: Actor,
@@ -78,8 +80,8 @@ pub(crate) async fn create_notification(
                 state.shop(),
                 request,
                 wait,
-                actor.by("api"),
-                state.trace().current(),
+                actor.audited_or("api"),
+                state.trace_propagator().current(),
             )
             .await;
             let sent = sent.map_err(|error| problem(source.blamed(error)))?;

@@ -9,15 +9,15 @@ use shop::notifications;
 
 use super::body::{Notification, example};
 use crate::{
-    extract::{IdPath, Query},
+    extract::{IdPath, NoQuery},
     http::{
         JsonResponse, Problem,
-        documented::{ONE, STORED, problems},
+        documented::{DATABASE_PROBLEMS, RESOURCE_PROBLEMS, problems},
     },
     state::ApiState,
 };
 
-problems!(Problems: ONE, STORED);
+problems!(Problems: RESOURCE_PROBLEMS, DATABASE_PROBLEMS);
 
 /// Read a notification
 ///
@@ -36,7 +36,7 @@ problems!(Problems: ONE, STORED);
 pub(crate) async fn get_notification(
     State(state): State<ApiState>,
     IdPath(id): IdPath,
-    Query(()): Query<()>,
+    _: NoQuery,
 ) -> Result<Response, Problem> {
     let found = notifications::get(state.shop().engine(), id).await?;
     let notification = found.ok_or_else(|| Problem::not_found("notification", id))?;

@@ -4,15 +4,15 @@ use axum::extract::State;
 
 use super::body::NotificationTemplateList;
 use crate::{
-    extract::Query,
+    extract::NoQuery,
     http::{
         JsonResponse, Problem, ProblemCode,
-        documented::{STORED, problems},
+        documented::{DATABASE_PROBLEMS, problems},
     },
     state::ApiState,
 };
 
-problems!(Problems: STORED, &[ProblemCode::InvalidParameter]);
+problems!(Problems: DATABASE_PROBLEMS, &[ProblemCode::InvalidParameter]);
 
 /// List the templates of notifications
 ///
@@ -34,7 +34,7 @@ problems!(Problems: STORED, &[ProblemCode::InvalidParameter]);
 )]
 pub(crate) async fn list_notification_templates(
     State(state): State<ApiState>,
-    Query(()): Query<()>,
+    _: NoQuery,
 ) -> Result<JsonResponse, Problem> {
     let templates = state.templates().iter().map(|(template, _)| template);
     JsonResponse::ok(&NotificationTemplateList::whole(templates))

@@ -148,7 +148,7 @@ impl From<orders::TimelineEntry> for TimelineEntry {
     }
 }
 
-/// The example in the document.
+/// The example in the OpenAPI document.
 pub(super) fn example() -> Value {
     json!({
         "order_id": "0199f3a0-5c1e-7d2b-9a43-0f6f4a1c2b3d",

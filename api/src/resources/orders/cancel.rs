@@ -6,16 +6,16 @@ use shop::commands;
 
 use super::body::{Order, OrderCancellation, example};
 use crate::{
-    extract::{Actor, IdPath, IfMatch, JsonBody, Query},
+    extract::{Actor, IdPath, IfMatch, JsonBody, NoQuery},
     http::{
         JsonResponse, Problem, ProblemCode,
-        documented::{BODY, ONE, STORED, problems},
+        documented::{BODY_PROBLEMS, DATABASE_PROBLEMS, RESOURCE_PROBLEMS, problems},
     },
     resources::versioned::change,
     state::ApiState,
 };
 
-problems!(Problems: BODY, ONE, STORED, &[ProblemCode::NotCancellable, ProblemCode::CancelNoted, ProblemCode::PreconditionFailed]);
+problems!(Problems: BODY_PROBLEMS, RESOURCE_PROBLEMS, DATABASE_PROBLEMS, &[ProblemCode::NotCancellable, ProblemCode::CancelPending, ProblemCode::PreconditionFailed]);
 
 /// Cancel an order
 ///
@@ -49,14 +49,14 @@ problems!(Problems: BODY, ONE, STORED, &[ProblemCode::NotCancellable, ProblemCod
 pub(crate) async fn cancel_order(
     State(state): State<ApiState>,
     IdPath(id): IdPath,
-    Query(()): Query<()>,
+    _: NoQuery,
     condition: IfMatch,
     actor: Actor,
     JsonBody { value: cancellation, .. }: JsonBody<OrderCancellation>,
 ) -> Result<JsonResponse, Problem> {
     let reason = &cancellation.reason;
     let answer = change(&state, &id, condition, async |expected| {
-        commands::cancel_order_version(state.shop(), id, reason, actor.by("api"), expected).await
+        commands::cancel_order_version(state.shop(), id, reason, actor.audited_or("api"), expected).await
     });
     Ok(answer.await?.status(StatusCode::ACCEPTED).location(format!("/api/orders/{id}")))
 }

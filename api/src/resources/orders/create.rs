@@ -9,10 +9,13 @@ use shop::{
 
 use super::body::{NewOrder, Order, example};
 use crate::{
-    extract::{Actor, JsonBody, Prefer, Query, StrictObject},
+    extract::{Actor, JsonBody, NoQuery, Prefer, StrictObject},
     http::{
         Problem,
-        documented::{BODY, ETAG, KEYED, PREFERENCE_APPLIED, STORED, created, problems},
+        documented::{
+            BODY_PROBLEMS, DATABASE_PROBLEMS, ETAG, IDEMPOTENCY_PROBLEMS, PREFERENCE_APPLIED, created,
+            problems,
+        },
         invalid,
     },
     idempotency::IdempotencyKey,
@@ -20,7 +23,7 @@ use crate::{
     state::ApiState,
 };
 
-problems!(Problems: BODY, KEYED, STORED);
+problems!(Problems: BODY_PROBLEMS, IDEMPOTENCY_PROBLEMS, DATABASE_PROBLEMS);
 created!(Created: 201 Order, "The order", example(), [ETAG, PREFERENCE_APPLIED]);
 
 /// Place an order
@@ -46,7 +49,7 @@ created!(Created: 201 Order, "The order", example(), [ETAG, PREFERENCE_APPLIED])
 )]
 pub(crate) async fn create_order(
     State(state): State<ApiState>,
-    Query(()): Query<()>,
+    _: NoQuery,
     key: IdempotencyKey,
     prefer: Prefer,
     actor: Actor,
@@ -62,9 +65,10 @@ pub(crate) async fn create_order(
                 customer_id: new.customer_id,
                 customer_email: new.customer_email,
                 items: new.items.into_iter().map(|StrictObject(item)| item).collect(),
-                actor: Some(actor.or("api").to_owned()),
+                actor: Some(actor.name_or("api").to_owned()),
             };
-            let placed = commands::place_order(state.shop(), order, wait, state.trace().current()).await;
+            let placed =
+                commands::place_order(state.shop(), order, wait, state.trace_propagator().current()).await;
             let order = placed.map_err(problem)?;
             let location = format!("/api/orders/{}", order.order_id);
             Ok(respond(StatusCode::CREATED, order)?.location(location).preference_applied(wait))

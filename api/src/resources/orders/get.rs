@@ -6,16 +6,16 @@ use shop::orders;
 
 use super::body::{Order, example};
 use crate::{
-    extract::{IdPath, IfNoneMatch, Query},
+    extract::{IdPath, IfNoneMatch, NoQuery},
     http::{
         Problem,
-        documented::{ONE, STORED, problems},
+        documented::{DATABASE_PROBLEMS, RESOURCE_PROBLEMS, problems},
     },
     resources::versioned::read,
     state::ApiState,
 };
 
-problems!(OneProblems: ONE, STORED);
+problems!(OneProblems: RESOURCE_PROBLEMS, DATABASE_PROBLEMS);
 
 /// Read an order
 ///
@@ -40,7 +40,7 @@ problems!(OneProblems: ONE, STORED);
 pub(crate) async fn get_order(
     State(state): State<ApiState>,
     IdPath(id): IdPath,
-    Query(()): Query<()>,
+    _: NoQuery,
     seen: IfNoneMatch,
 ) -> Result<Response, Problem> {
     read::<orders::Order>(&state, &id, seen).await

@@ -5,16 +5,16 @@ use shop::commands;
 
 use super::body::{Order, StatusUpdate, example};
 use crate::{
-    extract::{Actor, IdPath, IfMatch, JsonBody, Query, check_reason},
+    extract::{Actor, IdPath, IfMatch, JsonBody, NoQuery, check_reason},
     http::{
         JsonResponse, Problem, ProblemCode,
-        documented::{BODY, ONE, STORED, problems},
+        documented::{BODY_PROBLEMS, DATABASE_PROBLEMS, RESOURCE_PROBLEMS, problems},
     },
     resources::versioned::change,
     state::ApiState,
 };
 
-problems!(Problems: BODY, ONE, STORED, &[ProblemCode::IllegalStatus, ProblemCode::PreconditionFailed]);
+problems!(Problems: BODY_PROBLEMS, RESOURCE_PROBLEMS, DATABASE_PROBLEMS, &[ProblemCode::IllegalStatus, ProblemCode::PreconditionFailed]);
 
 /// Change the status of an order
 ///
@@ -40,7 +40,7 @@ problems!(Problems: BODY, ONE, STORED, &[ProblemCode::IllegalStatus, ProblemCode
 pub(crate) async fn update_order_status(
     State(state): State<ApiState>,
     IdPath(id): IdPath,
-    Query(()): Query<()>,
+    _: NoQuery,
     condition: IfMatch,
     actor: Actor,
     JsonBody { value: update, .. }: JsonBody<StatusUpdate>,
@@ -49,7 +49,7 @@ pub(crate) async fn update_order_status(
     let reason = reason.as_deref();
     reason.map_or(Ok(()), check_reason)?;
     change(&state, &id, condition, async |expected| {
-        commands::set_order_status(state.shop(), id, status, reason, actor.by("api"), expected).await
+        commands::set_order_status(state.shop(), id, status, reason, actor.audited_or("api"), expected).await
     })
     .await
 }

@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// A change of the stock on hand: either `set` or `adjust`. It is one struct, so that errors name the field by its
-/// pointer; in the document it is one of two.
+/// pointer; in the OpenAPI document it is one of two.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct StockUpdate {
@@ -125,7 +125,7 @@ impl Versioned for inventory::Product {
     }
 }
 
-/// The example in the document.
+/// The example in the OpenAPI document.
 pub(super) fn example() -> Value {
     json!({
         "product_id": "0199f3a0-1111-7222-8333-444455556666",

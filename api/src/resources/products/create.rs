@@ -9,10 +9,10 @@ use shop::{
 
 use super::body::{Product, example};
 use crate::{
-    extract::{Actor, JsonBody, Query},
+    extract::{Actor, JsonBody, NoQuery},
     http::{
         Problem, ProblemCode,
-        documented::{BODY, ETAG, KEYED, STORED, created, problems},
+        documented::{BODY_PROBLEMS, DATABASE_PROBLEMS, ETAG, IDEMPOTENCY_PROBLEMS, created, problems},
         invalid,
     },
     idempotency::IdempotencyKey,
@@ -20,7 +20,7 @@ use crate::{
     state::ApiState,
 };
 
-problems!(Problems: BODY, KEYED, STORED, &[ProblemCode::SkuTaken]);
+problems!(Problems: BODY_PROBLEMS, IDEMPOTENCY_PROBLEMS, DATABASE_PROBLEMS, &[ProblemCode::SkuTaken]);
 created!(Created: 201 Product, "The product", example(), [ETAG]);
 
 /// Create a product
@@ -50,7 +50,7 @@ created!(Created: 201 Product, "The product", example(), [ETAG]);
 )]
 pub(crate) async fn create_product(
     State(state): State<ApiState>,
-    Query(()): Query<()>,
+    _: NoQuery,
     key: IdempotencyKey,
     actor: Actor,
     body: JsonBody<NewProduct>,
@@ -60,7 +60,8 @@ pub(crate) async fn create_product(
         .idempotency()
         .run(key, "create_product", &bytes, async |product_id| {
             let sku = new.sku.clone();
-            let created = commands::create_product_as(state.pool(), product_id, new, actor.by("api")).await;
+            let created =
+                commands::create_product_as(state.pool(), product_id, new, actor.audited_or("api")).await;
             let product = created.map_err(|error| match error {
                 CreateProductError::SkuTaken => {
                     Problem::new(ProblemCode::SkuTaken, format!("the SKU `{sku}` is taken"))

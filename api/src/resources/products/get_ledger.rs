@@ -12,7 +12,7 @@ use crate::{
     extract::{CursorQuery, IdPath, Query, numbered},
     http::{
         JsonResponse, Problem,
-        documented::{LIST, ONE, STORED, problems},
+        documented::{DATABASE_PROBLEMS, LIST_PROBLEMS, RESOURCE_PROBLEMS, problems},
     },
     resources::{
         documented_enum::documented_enum,
@@ -21,7 +21,7 @@ use crate::{
     state::ApiState,
 };
 
-problems!(Problems: LIST, ONE, STORED);
+problems!(Problems: LIST_PROBLEMS, RESOURCE_PROBLEMS, DATABASE_PROBLEMS);
 
 documented_enum!(MovementKind, "Why the stock changed.", inventory::MovementKind::ALL);
 

@@ -5,16 +5,16 @@ use shop::{commands, inventory::ProductDetails};
 
 use super::body::{Product, example};
 use crate::{
-    extract::{Actor, IdPath, IfMatch, JsonBody, Query},
+    extract::{Actor, IdPath, IfMatch, JsonBody, NoQuery},
     http::{
         JsonResponse, Problem, ProblemCode,
-        documented::{BODY, ONE, STORED, problems},
+        documented::{BODY_PROBLEMS, DATABASE_PROBLEMS, RESOURCE_PROBLEMS, problems},
     },
     resources::versioned::change,
     state::ApiState,
 };
 
-problems!(Problems: BODY, ONE, STORED, &[ProblemCode::PreconditionFailed]);
+problems!(Problems: BODY_PROBLEMS, RESOURCE_PROBLEMS, DATABASE_PROBLEMS, &[ProblemCode::PreconditionFailed]);
 
 /// Change a product
 ///
@@ -48,13 +48,13 @@ problems!(Problems: BODY, ONE, STORED, &[ProblemCode::PreconditionFailed]);
 pub(crate) async fn update_product(
     State(state): State<ApiState>,
     IdPath(id): IdPath,
-    Query(()): Query<()>,
+    _: NoQuery,
     condition: IfMatch,
     actor: Actor,
     JsonBody { value: update, .. }: JsonBody<ProductDetails>,
 ) -> Result<JsonResponse, Problem> {
     change(&state, &id, condition, async |expected| {
-        commands::update_product(state.shop(), id, &update, actor.by("api"), expected).await
+        commands::update_product(state.shop(), id, &update, actor.audited_or("api"), expected).await
     })
     .await
 }

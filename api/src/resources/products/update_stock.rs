@@ -5,16 +5,16 @@ use shop::commands::{self, StockChange};
 
 use super::body::{Product, StockUpdate, example};
 use crate::{
-    extract::{Actor, IdPath, IfMatch, JsonBody, Query},
+    extract::{Actor, IdPath, IfMatch, JsonBody, NoQuery},
     http::{
         JsonResponse, Problem, ProblemCode,
-        documented::{BODY, ONE, STORED, problems},
+        documented::{BODY_PROBLEMS, DATABASE_PROBLEMS, RESOURCE_PROBLEMS, problems},
     },
     resources::versioned::change,
     state::ApiState,
 };
 
-problems!(Problems: BODY, ONE, STORED, &[ProblemCode::StockTooLow, ProblemCode::StockReserved, ProblemCode::PreconditionFailed]);
+problems!(Problems: BODY_PROBLEMS, RESOURCE_PROBLEMS, DATABASE_PROBLEMS, &[ProblemCode::StockTooLow, ProblemCode::StockReserved, ProblemCode::PreconditionFailed]);
 
 /// Change a product's stock
 ///
@@ -44,14 +44,15 @@ problems!(Problems: BODY, ONE, STORED, &[ProblemCode::StockTooLow, ProblemCode::
 pub(crate) async fn update_stock(
     State(state): State<ApiState>,
     IdPath(id): IdPath,
-    Query(()): Query<()>,
+    _: NoQuery,
     condition: IfMatch,
     actor: Actor,
     JsonBody { value: update, .. }: JsonBody<StockUpdate>,
 ) -> Result<JsonResponse, Problem> {
     let stock = stock_change(&update)?;
     change(&state, &id, condition, async |expected| {
-        commands::change_stock(state.shop(), id, stock, &update.reason, actor.by("api"), expected).await
+        commands::change_stock(state.shop(), id, stock, &update.reason, actor.audited_or("api"), expected)
+            .await
     })
     .await
 }

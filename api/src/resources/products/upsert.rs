@@ -10,16 +10,16 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::{
-    extract::{Actor, BulkJsonBody, Query, RawItems},
+    extract::{Actor, BulkJsonBody, NoQuery, RawItems},
     http::{
         FieldError, JsonResponse, Problem, ProblemCode,
-        documented::{BODY, KEYED, STORED, problems},
+        documented::{BODY_PROBLEMS, DATABASE_PROBLEMS, IDEMPOTENCY_PROBLEMS, problems},
     },
     idempotency::IdempotencyKey,
     state::ApiState,
 };
 
-problems!(Problems: BODY, KEYED, STORED);
+problems!(Problems: BODY_PROBLEMS, IDEMPOTENCY_PROBLEMS, DATABASE_PROBLEMS);
 
 /// Products to be created or changed.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -123,7 +123,7 @@ pub(crate) struct ProductProblem {
 )]
 pub(crate) async fn upsert_products(
     State(state): State<ApiState>,
-    Query(()): Query<()>,
+    _: NoQuery,
     key: IdempotencyKey,
     actor: Actor,
     body: BulkJsonBody<ProductBatch>,
@@ -133,7 +133,7 @@ pub(crate) async fn upsert_products(
         .idempotency()
         .run(key, "upsert_products", &bytes, async |_| {
             let (skus, items) = read(&batch.items);
-            let upserted = commands::upsert_products(state.shop(), &items, actor.by("api")).await;
+            let upserted = commands::upsert_products(state.shop(), &items, actor.audited_or("api")).await;
             let upserted = upserted.map_err(|error| match error {
                 UpsertError::Count(_) => Problem::field(
                     "/items",

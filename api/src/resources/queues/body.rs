@@ -78,7 +78,7 @@ impl Versioned for engine::QueueView {
     }
 }
 
-/// The example in the document.
+/// The example in the OpenAPI document.
 pub(super) fn example() -> Value {
     json!({
         "name": "notifications",

@@ -7,16 +7,16 @@ use http::StatusCode;
 
 use super::body::{Queue, example};
 use crate::{
-    extract::{Query, TextPath},
+    extract::{NoQuery, TextPath},
     http::{
         JsonResponse, Problem,
-        documented::{ONE, STORED, problems},
+        documented::{DATABASE_PROBLEMS, RESOURCE_PROBLEMS, problems},
     },
     resources::versioned::{load, respond},
     state::ApiState,
 };
 
-problems!(OneProblems: ONE, STORED);
+problems!(OneProblems: RESOURCE_PROBLEMS, DATABASE_PROBLEMS);
 
 /// Read a queue
 ///
@@ -41,7 +41,7 @@ problems!(OneProblems: ONE, STORED);
 pub(crate) async fn get_queue(
     State(state): State<ApiState>,
     TextPath(name): TextPath,
-    Query(()): Query<()>,
+    _: NoQuery,
 ) -> Result<JsonResponse, Problem> {
     respond(StatusCode::OK, load::<QueueView>(&state, &name).await?)
 }

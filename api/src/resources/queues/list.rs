@@ -4,16 +4,16 @@ use axum::extract::State;
 
 use super::body::{QueueList, example};
 use crate::{
-    extract::Query,
+    extract::NoQuery,
     http::{
         JsonResponse, Problem, ProblemCode,
-        documented::{STORED, problems},
+        documented::{DATABASE_PROBLEMS, problems},
     },
     resources::page::whole,
     state::ApiState,
 };
 
-problems!(ListProblems: STORED, &[ProblemCode::InvalidParameter]);
+problems!(ListProblems: DATABASE_PROBLEMS, &[ProblemCode::InvalidParameter]);
 
 /// List the queues
 ///
@@ -32,9 +32,6 @@ problems!(ListProblems: STORED, &[ProblemCode::InvalidParameter]);
         ListProblems
     )
 )]
-pub(crate) async fn list_queues(
-    State(state): State<ApiState>,
-    Query(()): Query<()>,
-) -> Result<JsonResponse, Problem> {
+pub(crate) async fn list_queues(State(state): State<ApiState>, _: NoQuery) -> Result<JsonResponse, Problem> {
     JsonResponse::ok(&QueueList::whole(state.engine().queues().await?))
 }

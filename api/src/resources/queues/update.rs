@@ -6,16 +6,16 @@ use shop::commands::{self, DesiredState};
 
 use super::body::{Queue, QueueChange, example};
 use crate::{
-    extract::{Actor, IfMatch, JsonBody, Query, TextPath, check_reason},
+    extract::{Actor, IfMatch, JsonBody, NoQuery, TextPath, check_reason},
     http::{
         JsonResponse, Problem, ProblemCode,
-        documented::{BODY, STORED, problems},
+        documented::{BODY_PROBLEMS, DATABASE_PROBLEMS, problems},
     },
     resources::versioned::change,
     state::ApiState,
 };
 
-problems!(PutProblems: BODY, STORED, &[ProblemCode::NotFound, ProblemCode::PreconditionFailed]);
+problems!(PutProblems: BODY_PROBLEMS, DATABASE_PROBLEMS, &[ProblemCode::NotFound, ProblemCode::PreconditionFailed]);
 
 /// Pause or resume a queue
 ///
@@ -44,7 +44,7 @@ problems!(PutProblems: BODY, STORED, &[ProblemCode::NotFound, ProblemCode::Preco
 pub(crate) async fn update_queue(
     State(state): State<ApiState>,
     TextPath(name): TextPath,
-    Query(()): Query<()>,
+    _: NoQuery,
     condition: IfMatch,
     actor: Actor,
     JsonBody { value: wanted, .. }: JsonBody<QueueChange>,
@@ -59,7 +59,7 @@ pub(crate) async fn update_queue(
         (false, reason) => DesiredState::Running { reason },
     };
     change(&state, name.as_str(), condition, async |expected| {
-        commands::set_queue(state.shop(), &name, desired, expected, actor.by("operator")).await
+        commands::set_queue(state.shop(), &name, desired, expected, actor.audited_or("operator")).await
     })
     .await
 }

@@ -147,7 +147,7 @@ impl From<HistoryEntry> for HistoryItem {
     }
 }
 
-/// The example in the document.
+/// The example in the OpenAPI document.
 pub(crate) fn example() -> Value {
     json!({
         "workflow_id": "0199f3a0-5c1e-7d2b-9a43-0f6f4a1c2b3e",

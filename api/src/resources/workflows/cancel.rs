@@ -9,15 +9,15 @@ use super::{
     load::load,
 };
 use crate::{
-    extract::{Actor, IdPath, OptionalJsonBody, Query, check_reason},
+    extract::{Actor, IdPath, NoQuery, OptionalJsonBody, check_reason},
     http::{
         JsonResponse, Problem, ProblemCode,
-        documented::{BODY, ONE, STORED, problems},
+        documented::{BODY_PROBLEMS, DATABASE_PROBLEMS, RESOURCE_PROBLEMS, problems},
     },
     state::ApiState,
 };
 
-problems!(Problems: BODY, ONE, STORED, &[ProblemCode::PastPivot, ProblemCode::WorkflowEnded]);
+problems!(Problems: BODY_PROBLEMS, RESOURCE_PROBLEMS, DATABASE_PROBLEMS, &[ProblemCode::PastPivot, ProblemCode::WorkflowEnded]);
 
 /// Cancel a workflow
 ///
@@ -44,13 +44,13 @@ problems!(Problems: BODY, ONE, STORED, &[ProblemCode::PastPivot, ProblemCode::Wo
 pub(crate) async fn cancel_workflow(
     State(state): State<ApiState>,
     IdPath(id): IdPath,
-    Query(()): Query<()>,
+    _: NoQuery,
     actor: Actor,
     OptionalJsonBody(cancellation): OptionalJsonBody<WorkflowCancellation>,
 ) -> Result<JsonResponse, Problem> {
     let reason = cancellation.reason.unwrap_or_else(|| "no reason given".into());
     check_reason(&reason)?;
-    state.engine().cancel(SagaId(id), actor.by("operator"), &reason).await?;
+    state.engine().cancel(SagaId(id), actor.audited_or("operator"), &reason).await?;
     let workflow = load(&state, id).await?;
     Ok(JsonResponse::new(StatusCode::ACCEPTED, &Workflow::from(workflow))?
         .location(format!("/api/workflows/{id}")))

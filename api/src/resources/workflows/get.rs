@@ -7,15 +7,15 @@ use super::{
     load::load,
 };
 use crate::{
-    extract::{IdPath, Query},
+    extract::{IdPath, NoQuery},
     http::{
         JsonResponse, Problem,
-        documented::{ONE, STORED, problems},
+        documented::{DATABASE_PROBLEMS, RESOURCE_PROBLEMS, problems},
     },
     state::ApiState,
 };
 
-problems!(OneProblems: ONE, STORED);
+problems!(OneProblems: RESOURCE_PROBLEMS, DATABASE_PROBLEMS);
 
 /// Read a workflow
 ///
@@ -33,7 +33,7 @@ problems!(OneProblems: ONE, STORED);
 pub(crate) async fn get_workflow(
     State(state): State<ApiState>,
     IdPath(id): IdPath,
-    Query(()): Query<()>,
+    _: NoQuery,
 ) -> Result<JsonResponse, Problem> {
     JsonResponse::ok(&Workflow::from(load(&state, id).await?))
 }

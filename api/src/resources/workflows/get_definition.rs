@@ -4,15 +4,15 @@ use axum::extract::State;
 
 use super::definition::{WorkflowDefinition, example};
 use crate::{
-    extract::{Query, TextPath},
+    extract::{NoQuery, TextPath},
     http::{
         JsonResponse, Problem,
-        documented::{ONE, STORED, problems},
+        documented::{DATABASE_PROBLEMS, RESOURCE_PROBLEMS, problems},
     },
     state::ApiState,
 };
 
-problems!(OneProblems: ONE, STORED);
+problems!(OneProblems: RESOURCE_PROBLEMS, DATABASE_PROBLEMS);
 
 /// Read a workflow definition
 ///
@@ -30,7 +30,7 @@ problems!(OneProblems: ONE, STORED);
 pub(crate) async fn get_workflow_definition(
     State(state): State<ApiState>,
     TextPath(name): TextPath,
-    Query(()): Query<()>,
+    _: NoQuery,
 ) -> Result<JsonResponse, Problem> {
     let definition = state.engine().definition(&name);
     let definition = definition.ok_or_else(|| Problem::not_found("workflow definition", &name))?;

@@ -9,7 +9,7 @@ use crate::{
     extract::{FromParams, IdPath, PageRequest, Params, Query, numbered},
     http::{
         JsonResponse, Problem,
-        documented::{LIST, ONE, STORED, problems},
+        documented::{DATABASE_PROBLEMS, LIST_PROBLEMS, RESOURCE_PROBLEMS, problems},
     },
     state::ApiState,
 };
@@ -17,7 +17,7 @@ use crate::{
 /// The default page. The history of a workflow of the shop with few retries fits into one.
 const HISTORY_PAGE: u32 = 100;
 
-problems!(HistoryProblems: ONE, LIST, STORED);
+problems!(HistoryProblems: RESOURCE_PROBLEMS, LIST_PROBLEMS, DATABASE_PROBLEMS);
 
 /// Which page of a history to return.
 #[derive(Debug, IntoParams)]

@@ -10,7 +10,7 @@ use crate::{
     extract::{FromParams, PageRequest, Params, Query, Timestamp},
     http::{
         JsonResponse, Problem,
-        documented::{LIST, STORED, problems},
+        documented::{DATABASE_PROBLEMS, LIST_PROBLEMS, problems},
     },
     resources::page::page_of,
     state::ApiState,
@@ -19,7 +19,7 @@ use crate::{
 /// One year.
 const MAX_STUCK_S: u32 = 31_536_000;
 
-problems!(ListProblems: LIST, STORED);
+problems!(ListProblems: LIST_PROBLEMS, DATABASE_PROBLEMS);
 
 /// Which workflows to list.
 #[derive(Debug, IntoParams)]

@@ -4,16 +4,16 @@ use axum::extract::State;
 
 use super::definition::{WorkflowDefinitionList, example};
 use crate::{
-    extract::Query,
+    extract::NoQuery,
     http::{
         JsonResponse, Problem, ProblemCode,
-        documented::{STORED, problems},
+        documented::{DATABASE_PROBLEMS, problems},
     },
     resources::page::whole,
     state::ApiState,
 };
 
-problems!(ListProblems: STORED, &[ProblemCode::InvalidParameter]);
+problems!(ListProblems: DATABASE_PROBLEMS, &[ProblemCode::InvalidParameter]);
 
 /// List workflow definitions
 ///
@@ -35,7 +35,7 @@ problems!(ListProblems: STORED, &[ProblemCode::InvalidParameter]);
 )]
 pub(crate) async fn list_workflow_definitions(
     State(state): State<ApiState>,
-    Query(()): Query<()>,
+    _: NoQuery,
 ) -> Result<JsonResponse, Problem> {
     JsonResponse::ok(&WorkflowDefinitionList::whole(state.engine().definitions()))
 }

@@ -14,16 +14,18 @@ use super::{
     load::load,
 };
 use crate::{
-    extract::{Actor, JsonBody, Prefer, Query, schema},
+    extract::{Actor, JsonBody, NoQuery, Prefer, schema},
     http::{
         JsonResponse, Problem, ProblemCode,
-        documented::{BODY, KEYED, PREFERENCE_APPLIED, STORED, created, problems},
+        documented::{
+            BODY_PROBLEMS, DATABASE_PROBLEMS, IDEMPOTENCY_PROBLEMS, PREFERENCE_APPLIED, created, problems,
+        },
     },
     idempotency::IdempotencyKey,
     state::ApiState,
 };
 
-problems!(Problems: BODY, KEYED, STORED, &[ProblemCode::Refused]);
+problems!(Problems: BODY_PROBLEMS, IDEMPOTENCY_PROBLEMS, DATABASE_PROBLEMS, &[ProblemCode::Refused]);
 created!(
     Accepted: 202 Workflow,
     "The workflow: a new one, or the one that has this business key",
@@ -61,7 +63,7 @@ const MAX_BUSINESS_KEY_LEN: usize = 200;
 )]
 pub(crate) async fn start_workflow(
     State(state): State<ApiState>,
-    Query(()): Query<()>,
+    _: NoQuery,
     key: IdempotencyKey,
     prefer: Prefer,
     actor: Actor,
@@ -74,12 +76,14 @@ pub(crate) async fn start_workflow(
         .idempotency()
         .run(key, "start_workflow", &bytes, async |id| {
             let asked = json!({"definition": new.definition, "business_key": new.business_key});
-            let mut saga =
-                NewSaga::untyped(&new.definition, &new.input).id(SagaId(id)).trace(state.trace().current());
+            let mut saga = NewSaga::untyped(&new.definition, &new.input)
+                .id(SagaId(id))
+                .trace(state.trace_propagator().current());
             if let Some(business_key) = new.business_key {
                 saga = saga.business_key(business_key);
             }
-            let started = commands::start_workflow(state.shop(), saga, asked, actor.by("operator")).await;
+            let started =
+                commands::start_workflow(state.shop(), saga, asked, actor.audited_or("operator")).await;
             let started = started.map_err(|error| match error {
                 StartWorkflowError::Start(error) => Problem::from(error),
                 StartWorkflowError::Database(error) => error.into(),

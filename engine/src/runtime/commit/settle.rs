@@ -60,7 +60,7 @@ pub(super) fn settle(
         effects::dispatch(core, job);
     }
     for (index, reply) in replies.into_iter().enumerate() {
-        let committed = if result.lost.contains(&index) { Committed::Lost } else { Committed::Moved };
+        let committed = if result.lost.contains(&index) { Committed::Lost } else { Committed::Applied };
         // A worker that was dropped needs no reply.
         let _ = reply.send(committed);
     }

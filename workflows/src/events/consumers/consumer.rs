@@ -1,4 +1,4 @@
-//! A consumer of the log, and the lease for publishing to it.
+//! A consumer of the event log, and the lease for publishing to it.
 
 use std::str::FromStr;
 
@@ -48,7 +48,7 @@ pub(crate) struct ConsumerPosition {
 }
 
 impl ConsumerPosition {
-    /// The audit's JSON of a position.
+    /// The audit log's JSON of a position.
     pub(crate) fn audit_json(&self) -> Value {
         json!({"last_event_id": self.last_event_id, "series": self.series})
     }

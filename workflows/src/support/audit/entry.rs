@@ -1,4 +1,4 @@
-//! Entries of the audit, before they are stored.
+//! Entries of the audit log, before they are stored.
 
 use std::net::IpAddr;
 

@@ -1,4 +1,4 @@
-//! Lists the audit.
+//! Lists the audit log.
 
 use std::net::IpAddr;
 
@@ -63,7 +63,7 @@ pub struct Position {
     pub id: i64,
 }
 
-/// Lists the audit, newest first.
+/// Lists the audit log, newest first.
 ///
 /// # Errors
 /// When the database refuses or can't be reached.

@@ -1,4 +1,4 @@
-//! Records changes in the audit.
+//! Records changes in the audit log.
 
 use sqlx::{PgConnection, types::Json};
 

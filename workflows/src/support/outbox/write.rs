@@ -1,5 +1,5 @@
 //! The transactional outbox: an event is a row that is written in the transaction of its change. [`crate::events`]
-//! moves the rows into the log.
+//! moves the rows into the event log.
 
 use serde_json::Value;
 use sqlx::PgConnection;

@@ -1,7 +1,7 @@
 //! The trait by which the engine links its spans to traces without depending on a tracing system.
 
 /// Reads and sets the trace context of spans; implemented by the exporter's side.
-pub trait TraceLink: Send + Sync + 'static {
+pub trait TracePropagator: Send + Sync + 'static {
     /// The current span's W3C `traceparent`, if it is part of a recorded trace.
     fn current(&self) -> Option<String>;
 
