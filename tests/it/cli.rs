@@ -89,9 +89,9 @@ async fn a_database_from_before_the_first_release_is_refused_with_instructions()
         // A version that today's migrations do not have.
         ("shop", "update shop.migration set version = 0 where version = 1"),
     ];
-    for (schema, applied) in other_migrations {
+    for (schema, sql) in other_migrations {
         let database = Database::fresh().await;
-        database.pool().await.execute(applied).await.unwrap();
+        database.pool().await.execute(sql).await.unwrap();
         let url = database.url();
         let env = [("DATABASE_URL", url.as_str()), ("SMTP_URL", "smtp://127.0.0.1:1"), ("PORT", "0")];
         for command in ["migrate", "serve", "work", "doctor", "dev"] {
@@ -107,7 +107,7 @@ async fn a_database_from_before_the_first_release_is_refused_with_instructions()
 #[tokio::test]
 async fn a_stale_openapi_file_is_detected() {
     let state = TempState::new();
-    let file = state.outer().join("openapi.json");
+    let file = state.temp_dir().join("openapi.json");
     let path = file.to_str().unwrap();
     let (code, document) = run(&["openapi"], &[]).await;
     assert_eq!(code, Some(0), "{document}");
@@ -125,7 +125,7 @@ async fn a_stale_openapi_file_is_detected() {
 #[tokio::test]
 async fn dev_serves_an_order_without_any_setup_and_stops_cleanly() {
     let state = TempState::new();
-    let state_dir = state.dir().path().to_str().unwrap().to_owned();
+    let state_dir = state.state_dir().path().to_str().unwrap().to_owned();
     let env = [("SAGALINE_STATE_DIR", state_dir.as_str()), ("PORT", "0"), ("LOG_LEVEL", "warn")];
     let mut dev = Process::sagaline(&["dev"], &env);
     let docs = dev.wait_for_line("/docs").await;
@@ -133,7 +133,7 @@ async fn dev_serves_an_order_without_any_setup_and_stops_cleanly() {
     let curl = dev.wait_for_line("curl ").await;
 
     let authorization = curl.split('\'').find_map(|part| part.strip_prefix("authorization: ")).unwrap();
-    let key = state.dir().path().join("dev-key");
+    let key = state.state_dir().path().join("dev-key");
     assert_eq!(std::fs::metadata(&key).unwrap().permissions().mode() & 0o777, 0o600);
     assert_eq!(format!("Bearer {}", std::fs::read_to_string(&key).unwrap().trim()), authorization);
 
@@ -159,7 +159,7 @@ async fn dev_serves_an_order_without_any_setup_and_stops_cleanly() {
     }
     assert_eq!(placed["status"], "confirmed", "{placed}");
 
-    let mails = state.dir().path().join("mails");
+    let mails = state.state_dir().path().join("mails");
     let begun = std::time::Instant::now();
     while !std::fs::read_dir(&mails).is_ok_and(|files| {
         files.filter_map(Result::ok).any(|file| file.path().extension().is_some_and(|kind| kind == "eml"))
@@ -178,7 +178,7 @@ async fn dev_explains_how_to_choose_another_port_when_its_own_is_in_use() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();
     let state = TempState::new();
-    let state_dir = state.dir().path().to_str().unwrap().to_owned();
+    let state_dir = state.state_dir().path().to_str().unwrap().to_owned();
     let (code, output) =
         run(&["dev"], &[("SAGALINE_STATE_DIR", state_dir.as_str()), ("PORT", port.as_str())]).await;
     assert_eq!(code, Some(2), "{output}");
@@ -188,7 +188,7 @@ async fn dev_explains_how_to_choose_another_port_when_its_own_is_in_use() {
 #[tokio::test]
 async fn a_reset_never_touches_a_configured_database() {
     let state = TempState::new();
-    let state_dir = state.dir().path().to_str().unwrap().to_owned();
+    let state_dir = state.state_dir().path().to_str().unwrap().to_owned();
     let env = [("SAGALINE_STATE_DIR", state_dir.as_str()), ("DATABASE_URL", WRONG), ("PORT", "0")];
     let (code, output) = run(&["dev", "--reset"], &env).await;
     assert_eq!(code, Some(2), "{output}");
@@ -199,8 +199,8 @@ async fn a_reset_never_touches_a_configured_database() {
 #[tokio::test]
 async fn the_demo_injects_faults_and_finds_no_violation() {
     let state = TempState::new();
-    let place = state.outer().to_str().unwrap().to_owned();
-    let mut demo = Process::sagaline(&["demo", "--orders", "60"], &[("SAGALINE_STATE_DIR", &place)]);
+    let state_dir = state.state_dir().path().to_str().unwrap().to_owned();
+    let mut demo = Process::sagaline(&["demo", "--orders", "60"], &[("SAGALINE_STATE_DIR", &state_dir)]);
     let status = demo.wait().await;
     let output = demo.output();
     assert!(status.success(), "{output}");
@@ -230,7 +230,7 @@ async fn a_server_listens_on_the_configured_address_and_port() {
 #[tokio::test]
 async fn a_configured_folder_of_postgresql_binaries_is_the_only_one_searched() {
     let state = TempState::new();
-    let state_dir = state.dir();
+    let state_dir = state.state_dir();
     let mut dev = tokio::process::Command::new(env!("CARGO_BIN_EXE_sagaline"));
     let env = [
         ("SAGALINE_PG_BIN", "/nowhere/bin"),

@@ -82,7 +82,7 @@ async fn a_killed_process_leaves_a_server_that_the_next_one_adopts_and_stops() {
     let state = TempState::new();
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["it::embedded::holds_a_cluster_for_another_test", "--exact", "--nocapture"]);
-    command.env(HOLD, state.dir().path());
+    command.env(HOLD, state.state_dir().path());
     let mut holder = Process::start(command);
     let line = holder.wait_for_line("holding server ").await;
     let pid: i32 = line.rsplit(' ').next().unwrap().parse().unwrap();
@@ -209,7 +209,7 @@ async fn a_state_directory_with_a_long_path_works_and_is_reset_completely() {
     let cluster = state.start().await;
     assert_eq!(PathBuf::from(fs::read_to_string(state.cluster_dir().join("socket-dir")).unwrap()), short);
     cluster.stop().await.unwrap();
-    reset(&state.dir()).await.unwrap();
+    reset(&state.state_dir()).await.unwrap();
     assert!(!short.exists());
 }
 
@@ -283,7 +283,7 @@ async fn an_inaccessible_parent_folder_is_named_when_root_starts_the_server() {
 #[tokio::test]
 async fn missing_binaries_are_reported_with_every_place_searched_and_every_remedy() {
     let state = TempState::new();
-    let places = [state.outer().join("nowhere"), state.outer().join("elsewhere")];
+    let places = [state.temp_dir().join("nowhere"), state.temp_dir().join("elsewhere")];
     let options = Options { search: Search::in_dirs(places.clone()), ..state.options() };
     let text = Cluster::start(options).await.unwrap_err().to_string();
     for place in places {
@@ -309,15 +309,15 @@ async fn a_running_server_is_adopted_without_any_binaries() {
 async fn a_reset_fails_while_the_server_is_used_and_removes_only_our_files() {
     let state = TempState::new();
     let cluster = state.start().await;
-    fs::write(state.dir().path().join("mine.txt"), "mine").unwrap();
-    let error = reset(&state.dir()).await.unwrap_err();
+    fs::write(state.state_dir().path().join("mine.txt"), "mine").unwrap();
+    let error = reset(&state.state_dir()).await.unwrap_err();
     assert!(matches!(error, EmbeddedError::InUse { .. }), "{error}");
 
     cluster.detach();
-    reset(&state.dir()).await.unwrap();
-    assert!(state.dir().path().join("mine.txt").exists());
+    reset(&state.state_dir()).await.unwrap();
+    assert!(state.state_dir().path().join("mine.txt").exists());
     assert!(!state.cluster_dir().join("data").exists());
-    reset(&state.dir()).await.unwrap();
+    reset(&state.state_dir()).await.unwrap();
     state.start().await.stop().await.unwrap();
 }
 
@@ -328,7 +328,7 @@ async fn a_folder_that_is_not_ours_is_not_touched() {
     fs::write(state.cluster_dir().join("theirs.txt"), "theirs").unwrap();
     let error = Cluster::start(state.options()).await.unwrap_err();
     assert!(matches!(error, EmbeddedError::Foreign { .. }), "{error}");
-    let error = reset(&state.dir()).await.unwrap_err();
+    let error = reset(&state.state_dir()).await.unwrap_err();
     assert!(matches!(error, EmbeddedError::Foreign { .. }), "{error}");
     assert!(state.cluster_dir().join("theirs.txt").exists());
 }

@@ -25,7 +25,7 @@ async fn append_as(conn: &mut PgConnection, routing_key: &str, key: &str, payloa
     .unwrap()
 }
 
-/// Appends this many events and moves them into the log.
+/// Appends this many events and moves them into the event log.
 async fn append_events(pool: &PgPool, count: u32) {
     let mut conn = pool.acquire().await.unwrap();
     for n in 0..count {
@@ -35,7 +35,7 @@ async fn append_events(pool: &PgPool, count: u32) {
     sequence(pool).await;
 }
 
-/// Moves all committed events into the log.
+/// Moves all committed events into the event log.
 async fn sequence(pool: &PgPool) {
     while events::sequence(pool, 1000).await.unwrap() == Sequenced::Moved(1000) {}
 }

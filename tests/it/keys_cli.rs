@@ -132,7 +132,7 @@ async fn invalid_arguments_of_a_key_are_refused() {
 async fn a_secret_can_be_read_from_a_file_instead_of_the_variable() {
     let database = Database::fresh().await;
     let state = TempState::new();
-    let file = state.outer().join("database-url");
+    let file = state.temp_dir().join("database-url");
     std::fs::write(&file, format!("{}\n", database.url())).unwrap();
     let path = file.to_str().unwrap();
     let (code, output) = run(&["keys", "list"], &[("DATABASE_URL_FILE", path)]).await;

@@ -111,7 +111,7 @@ impl Process {
     pub(crate) async fn sigstop(&self) {
         self.signal(Signal::SIGSTOP);
         tokio::time::timeout(WAIT_TIMEOUT, async {
-            while !self.stands().await {
+            while !self.is_suspended().await {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         })
@@ -124,7 +124,8 @@ impl Process {
         self.signal(Signal::SIGCONT);
     }
 
-    async fn stands(&self) -> bool {
+    /// Whether the process is suspended.
+    async fn is_suspended(&self) -> bool {
         let pid = self.pid.to_string();
         let ps = Command::new("ps").args(["-o", "state=", "-p", &pid]).output().await.expect("ps runs");
         ps.stdout.trim_ascii_start().starts_with(b"T")

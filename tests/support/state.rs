@@ -9,8 +9,8 @@ use tempfile::TempDir;
 
 /// A temporary folder that a server's user can traverse; removed at the end.
 pub(crate) struct TempState {
-    dir: TempDir,
-    inner: PathBuf,
+    temp_dir: TempDir,
+    state_dir: PathBuf,
 }
 
 impl TempState {
@@ -20,29 +20,29 @@ impl TempState {
 
     /// With the state directory at a path below the temporary folder.
     pub(crate) fn with_path(path: impl AsRef<Path>) -> Self {
-        let dir = tempfile::Builder::new().prefix("sagaline-it-").tempdir().expect("a temporary folder");
+        let temp_dir = tempfile::Builder::new().prefix("sagaline-it-").tempdir().expect("a temporary folder");
         // As root the server runs as another user, who could not enter a folder with mode 0700.
-        set_permissions(dir.path(), Permissions::from_mode(0o711)).expect("the folder is ours");
-        let inner = dir.path().join(path);
-        Self { dir, inner }
+        set_permissions(temp_dir.path(), Permissions::from_mode(0o711)).expect("the folder is ours");
+        let state_dir = temp_dir.path().join(path);
+        Self { temp_dir, state_dir }
     }
 
-    pub(crate) fn dir(&self) -> StateDir {
-        StateDir::at(&self.inner)
+    pub(crate) fn state_dir(&self) -> StateDir {
+        StateDir::at(&self.state_dir)
     }
 
     /// The folder of the cluster.
     pub(crate) fn cluster_dir(&self) -> PathBuf {
-        self.inner.join("postgres")
+        self.state_dir.join("postgres")
     }
 
     /// The temporary folder that contains the state directory.
-    pub(crate) fn outer(&self) -> &Path {
-        self.dir.path()
+    pub(crate) fn temp_dir(&self) -> &Path {
+        self.temp_dir.path()
     }
 
     pub(crate) fn options(&self) -> Options {
-        Options { state_dir: self.dir(), durability: Durability::Throwaway, search: Search::from_env() }
+        Options { state_dir: self.state_dir(), durability: Durability::Throwaway, search: Search::from_env() }
     }
 
     pub(crate) async fn start(&self) -> Cluster {

@@ -10,7 +10,7 @@ use shop::{
     keys::{self, KeyRole, NewKey},
 };
 
-use super::fixtures::{TestApi, body, order, patient, problem, product};
+use super::fixtures::{TestApi, body, generous_limits, order, problem, product};
 
 use crate::support::WAIT_TIMEOUT;
 
@@ -160,7 +160,7 @@ async fn a_revoked_or_expired_key_is_no_longer_accepted() {
 #[tokio::test]
 async fn a_key_is_not_cached_beyond_its_expiry() {
     // A longer cache entry would outlast this test.
-    let limits = Limits { key_cache_ttl: 2 * WAIT_TIMEOUT, ..patient() };
+    let limits = Limits { key_cache_ttl: 2 * WAIT_TIMEOUT, ..generous_limits() };
     let shop = TestApi::with_access_and_limits(Access::default(), limits).await;
     let mut life = Duration::from_secs(1);
     // On a slow machine the first keys may expire before they are used.
@@ -210,7 +210,7 @@ async fn metrics_need_a_key_that_may_read_unless_they_are_public() {
 #[tokio::test]
 async fn an_unreachable_database_is_not_reported_as_a_wrong_key() {
     // With the product's own time-out for connections: that of the tests is longer than the client's.
-    let limits = Limits { pool_timeout: Limits::default().pool_timeout, ..patient() };
+    let limits = Limits { pool_timeout: Limits::default().pool_timeout, ..generous_limits() };
     let shop = TestApi::with_access_and_limits(Access::default(), limits).await;
     let (_, token) = key(&shop, "ann", KeyRole::Read).await;
     shop.engine.pool().close().await;
@@ -360,7 +360,7 @@ async fn the_audit_lists_changes_of_the_shop_and_of_workflows_together() {
 
 #[tokio::test]
 async fn without_keys_every_operation_is_allowed() {
-    let shop = TestApi::without_workers(patient()).await;
+    let shop = TestApi::without_workers(generous_limits()).await;
     body(shop.get("/api/audit").await, 200).await;
     let nonsense = shop.request(Method::GET, "/api/orders").header("Authorization", "Bearer nonsense");
     body(nonsense.send().await.unwrap(), 200).await;

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::support::WAIT_TIMEOUT;
 
-use super::fixtures::{TestApi, body, patient, problem};
+use super::fixtures::{TestApi, body, generous_limits, problem};
 
 /// The breakers of a process that can or can't reach its mail server.
 fn breakers(open: bool) -> Breakers {
@@ -26,7 +26,7 @@ fn breakers(open: bool) -> Breakers {
 
 #[tokio::test]
 async fn the_breakers_of_all_processes_are_listed_and_degrade_health() {
-    let shop = TestApi::without_workers(patient()).await;
+    let shop = TestApi::without_workers(generous_limits()).await;
     let pool = shop.engine.pool();
     assert_eq!(
         body(shop.get("/api/circuit-breakers").await, 200).await,
@@ -81,7 +81,7 @@ async fn the_breakers_of_all_processes_are_listed_and_degrade_health() {
 
 #[tokio::test]
 async fn a_process_that_stopped_reporting_or_withdrew_its_report_is_not_listed() {
-    let shop = TestApi::without_workers(patient()).await;
+    let shop = TestApi::without_workers(generous_limits()).await;
     let pool = shop.engine.pool();
     let (silent, polite) =
         (Process { id: Uuid::now_v7(), name: "work" }, Process { id: Uuid::now_v7(), name: "dev" });
@@ -112,7 +112,7 @@ async fn a_process_that_stopped_reporting_or_withdrew_its_report_is_not_listed()
 
 #[tokio::test]
 async fn the_time_of_a_state_change_stays_until_the_next_change() {
-    let shop = TestApi::without_workers(patient()).await;
+    let shop = TestApi::without_workers(generous_limits()).await;
     let pool = shop.engine.pool();
     let process = Process { id: Uuid::now_v7(), name: "work" };
     let mut changes = Vec::new();

@@ -16,7 +16,7 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use super::fixtures::{TestApi, Workers, body, order, patient, problem};
+use super::fixtures::{TestApi, Workers, body, generous_limits, order, problem};
 use crate::support::{Database, WAIT_TIMEOUT};
 
 /// Limits under which requests without a connection fail soon, and health soon, too.
@@ -25,7 +25,7 @@ fn quick_to_refuse() -> Limits {
         pool_timeout: Duration::from_millis(300),
         health_timeout: Duration::from_secs(1),
         request_timeout: 2 * WAIT_TIMEOUT,
-        ..patient()
+        ..generous_limits()
     }
 }
 

@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 
 use crate::support::WAIT_TIMEOUT;
 
-use super::fixtures::{TestApi, Workers, body, patient, problem};
+use super::fixtures::{TestApi, Workers, body, generous_limits, problem};
 
 const FORWARD: SagaName<TestInput> = SagaName::new("forward-saga");
 
@@ -120,7 +120,7 @@ impl TransactionStep for Refuses {
 async fn with_failed_undos() -> (TestApi, Vec<String>) {
     let repaired = Arc::new(AtomicBool::new(false));
     let saga = Saga::named(UNDO_FAILS).then(UndoFails { repaired }).pivot(Refuses).build().unwrap();
-    let shop = TestApi::with(patient(), Workers::Running, vec![saga]).await;
+    let shop = TestApi::with(generous_limits(), Workers::Running, vec![saga]).await;
     for about in ["rain", "hail"] {
         let saga: NewSaga = UNDO_FAILS.with(&TestInput { about: about.into() });
         let (_, ending) = shop.engine.start_and_wait(saga, WAIT_TIMEOUT).await.unwrap();
@@ -172,7 +172,7 @@ async fn with_dead_jobs() -> (TestApi, Arc<AtomicBool>, Vec<Value>) {
         .then(Unreliable { repaired: Arc::clone(&repaired) })
         .build()
         .unwrap();
-    let shop = TestApi::with(patient(), Workers::Running, vec![saga]).await;
+    let shop = TestApi::with(generous_limits(), Workers::Running, vec![saga]).await;
     for about in ["rain", "hail", "tea"] {
         let saga: NewSaga = FORWARD.with(&TestInput { about: about.into() });
         let (_, ending) = shop.engine.start_and_wait(saga, WAIT_TIMEOUT).await.unwrap();

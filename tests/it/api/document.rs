@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::fixtures::{TestApi, body, patient};
+use super::fixtures::{TestApi, body, generous_limits};
 
 #[test]
 fn the_openapi_document_in_the_repository_matches_the_code() {
@@ -18,7 +18,7 @@ fn the_openapi_document_in_the_repository_matches_the_code() {
 
 #[tokio::test]
 async fn the_document_is_served_and_its_user_interface_needs_no_network() {
-    let shop = TestApi::without_workers(patient()).await;
+    let shop = TestApi::without_workers(generous_limits()).await;
     let served = body(shop.get("/openapi.json").await, 200).await;
     assert_eq!(served, serde_json::from_str::<Value>(&api::openapi_json()).unwrap());
     let page = body(shop.get("/docs/").await, 200).await;

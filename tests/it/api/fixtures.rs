@@ -43,16 +43,17 @@ pub(crate) enum Workers {
 }
 
 impl TestApi {
-    /// A shop with workers.
-    pub(crate) async fn open() -> Self {
-        Self::with(patient(), Workers::Running, Vec::new()).await
+    /// A shop with workers, without authentication.
+    pub(crate) async fn with_workers() -> Self {
+        Self::with(generous_limits(), Workers::Running, Vec::new()).await
     }
 
-    /// A shop with these limits and without workers.
+    /// A shop with these limits, without workers and without authentication.
     pub(crate) async fn without_workers(limits: Limits) -> Self {
         Self::with(limits, Workers::None, Vec::new()).await
     }
 
+    /// A shop with these limits, with or without workers, and with further definitions.
     pub(crate) async fn with(limits: Limits, workers: Workers, more: Vec<engine::Definition>) -> Self {
         let database = Database::fresh().await;
         let pool = database.pool().await;
@@ -61,7 +62,7 @@ impl TestApi {
 
     /// A shop with these access settings and without workers.
     pub(crate) async fn with_access(access: Access) -> Self {
-        Self::with_access_and_limits(access, patient()).await
+        Self::with_access_and_limits(access, generous_limits()).await
     }
 
     /// As [`TestApi::with_access`], with workers.
@@ -69,7 +70,7 @@ impl TestApi {
         let database = Database::fresh().await;
         let pool = database.pool().await;
         let workers = Workers::Running;
-        Self::opened(pool, Some(database), patient(), workers, Vec::new(), access).await
+        Self::opened(pool, Some(database), generous_limits(), workers, Vec::new(), access).await
     }
 
     /// As [`TestApi::with_access`], with these limits.
@@ -83,9 +84,10 @@ impl TestApi {
     pub(crate) async fn with_access_and_sagas(access: Access, more: Vec<engine::Definition>) -> Self {
         let database = Database::fresh().await;
         let pool = database.pool().await;
-        Self::opened(pool, Some(database), patient(), Workers::None, more, access).await
+        Self::opened(pool, Some(database), generous_limits(), Workers::None, more, access).await
     }
 
+    /// As [`TestApi::with`], over an existing database.
     pub(crate) async fn over(
         pool: PgPool,
         database: Option<Database>,
@@ -163,7 +165,7 @@ impl TestApi {
         let base = format!("http://{}", listener.local_addr().unwrap());
         let router = api::router(self.state.clone(), services);
         let proxies = TrustedProxies::default();
-        tokio::spawn(api::serve(listener, router, patient(), proxies, self.closing.clone()));
+        tokio::spawn(api::serve(listener, router, generous_limits(), proxies, self.closing.clone()));
         base
     }
 
@@ -258,8 +260,8 @@ pub(crate) async fn problem(response: Response, status: u16, code: &str) -> Valu
     problem
 }
 
-/// Limits that no test reaches on a slow machine. A test of a limit sets that one.
-pub(crate) fn patient() -> Limits {
+/// Limits whose time-outs no test reaches on a slow machine. A test of a limit sets that one.
+pub(crate) fn generous_limits() -> Limits {
     Limits {
         body_timeout: WAIT_TIMEOUT,
         request_timeout: WAIT_TIMEOUT,

@@ -10,11 +10,11 @@ use tokio::time::{Instant, timeout};
 
 use crate::support::WAIT_TIMEOUT;
 
-use super::fixtures::{TestApi, Workers, body, order, patient, problem, product};
+use super::fixtures::{TestApi, Workers, body, generous_limits, order, problem, product};
 
 #[tokio::test]
 async fn fifty_concurrent_requests_with_one_key_place_one_order_and_get_equal_responses() {
-    let shop = TestApi::open().await;
+    let shop = TestApi::with_workers().await;
     shop.stock("TEA-1", 100).await;
     let request = || async {
         let request = shop.request(Method::POST, "/api/orders").header("Idempotency-Key", "checkout-42");
@@ -32,7 +32,7 @@ async fn fifty_concurrent_requests_with_one_key_place_one_order_and_get_equal_re
 
 #[tokio::test]
 async fn a_key_is_bound_to_its_body_and_its_operation() {
-    let shop = TestApi::open().await;
+    let shop = TestApi::with_workers().await;
     shop.stock("TEA-1", 100).await;
     let send = |path: &'static str, json: Value| {
         shop.request(Method::POST, path).header("Idempotency-Key", "k").json(&json).send()
@@ -47,7 +47,7 @@ async fn a_key_is_bound_to_its_body_and_its_operation() {
 
 #[tokio::test]
 async fn a_refusal_is_replayed_with_its_field_errors() {
-    let shop = TestApi::open().await;
+    let shop = TestApi::with_workers().await;
     let send = || {
         shop.request(Method::POST, "/api/orders")
             .header("Idempotency-Key", "k")
@@ -86,7 +86,7 @@ async fn a_repeated_request_during_the_first_one_is_a_conflict() {
 
 /// Limits under which a repeated request does not wait long for the first one.
 fn not_waiting_for_the_first() -> Limits {
-    Limits { replay_timeout: Duration::from_millis(300), ..patient() }
+    Limits { replay_timeout: Duration::from_millis(300), ..generous_limits() }
 }
 
 /// Posts with a key.
@@ -155,7 +155,7 @@ async fn a_key_that_could_not_be_released_is_released_as_soon_as_possible() {
 
 #[tokio::test]
 async fn a_stop_does_not_wait_for_keys_that_can_not_be_finished() {
-    let mut shop = TestApi::without_workers(patient()).await;
+    let mut shop = TestApi::without_workers(generous_limits()).await;
     break_closing(&shop).await;
     body(send(&shop, "/api/products", &product("TEA-1", 1)).await, 201).await;
     timeout(WAIT_TIMEOUT, shop.close()).await.expect("it does not wait forever");
@@ -163,7 +163,7 @@ async fn a_stop_does_not_wait_for_keys_that_can_not_be_finished() {
 
 #[tokio::test]
 async fn a_stop_finishes_keys_that_it_can_finish() {
-    let mut shop = TestApi::without_workers(patient()).await;
+    let mut shop = TestApi::without_workers(generous_limits()).await;
     break_closing(&shop).await;
     body(send(&shop, "/api/products", &product("TEA-1", 1)).await, 201).await;
     arrange(&shop, "drop trigger broken on shop.idempotency_key").await;
@@ -177,7 +177,7 @@ async fn a_stop_finishes_keys_that_it_can_finish() {
 
 #[tokio::test]
 async fn a_resource_created_by_a_lost_request_is_found_by_the_one_that_takes_over() {
-    let shop = TestApi::with(patient(), Workers::None, Vec::new()).await;
+    let shop = TestApi::with(generous_limits(), Workers::None, Vec::new()).await;
     let delivery = json!({"to": "ann@example.com", "subject": "Hello", "text": "Hello."});
     let requests = [
         ("/api/products", 201, product("TEA-1", 5)),

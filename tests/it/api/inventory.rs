@@ -4,7 +4,7 @@ use api::Limits;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::fixtures::{TestApi, body, patient, problem, product};
+use super::fixtures::{TestApi, body, generous_limits, problem, product};
 
 fn update(name: &str, threshold: i64) -> Value {
     json!({"name": name, "category": "tea", "price": 1390, "currency": "EUR", "low_stock_threshold": threshold})
@@ -12,7 +12,7 @@ fn update(name: &str, threshold: i64) -> Value {
 
 #[tokio::test]
 async fn a_wrong_change_of_a_product_names_every_field_and_changes_nothing() {
-    let shop = TestApi::without_workers(patient()).await;
+    let shop = TestApi::without_workers(generous_limits()).await;
     let id = shop.stock("TEA-1", 10).await["product_id"].as_str().unwrap().to_owned();
     let path = format!("/api/products/{id}");
     let wrong =
@@ -35,7 +35,7 @@ async fn a_wrong_change_of_a_product_names_every_field_and_changes_nothing() {
 
 #[tokio::test]
 async fn a_product_is_changed_only_with_its_current_version() {
-    let shop = TestApi::without_workers(patient()).await;
+    let shop = TestApi::without_workers(generous_limits()).await;
     let id = shop.stock("TEA-1", 10).await["product_id"].as_str().unwrap().to_owned();
     let path = format!("/api/products/{id}");
     let etag = shop.get(&path).await.headers()["etag"].clone();
@@ -59,7 +59,7 @@ async fn a_product_is_changed_only_with_its_current_version() {
 
 #[tokio::test]
 async fn a_ledger_is_read_page_by_page_newest_first() {
-    let shop = TestApi::open().await;
+    let shop = TestApi::with_workers().await;
     let id = shop.stock("TEA-1", 10).await["product_id"].as_str().unwrap().to_owned();
     let other = shop.stock("TEA-2", 10).await["product_id"].as_str().unwrap().to_owned();
     let order = shop.order("TEA-1", 2).await;
@@ -93,7 +93,7 @@ async fn a_ledger_is_read_page_by_page_newest_first() {
 
 #[tokio::test]
 async fn products_are_filtered_by_category_and_low_stock() {
-    let shop = TestApi::without_workers(patient()).await;
+    let shop = TestApi::without_workers(generous_limits()).await;
     for (sku, category, stock) in
         [("A", "tea & more", 9), ("B", "tea & more", 1), ("C", "cups", 2), ("D", "cups", 3)]
     {
@@ -127,7 +127,7 @@ async fn products_are_filtered_by_category_and_low_stock() {
 
 #[tokio::test]
 async fn a_bulk_upsert_reports_each_product_by_its_index() {
-    let shop = TestApi::without_workers(patient()).await;
+    let shop = TestApi::without_workers(generous_limits()).await;
     shop.stock("TEA-1", 10).await;
     let mut wrong = product("TEA-3", 1);
     (wrong["price"], wrong["name"]) = ((-1).into(), "".into());
@@ -151,7 +151,7 @@ async fn a_bulk_upsert_reports_each_product_by_its_index() {
 
 #[tokio::test]
 async fn a_malformed_product_of_a_bulk_upsert_is_refused_and_the_others_are_stored() {
-    let shop = TestApi::without_workers(patient()).await;
+    let shop = TestApi::without_workers(generous_limits()).await;
     let odd = |name: &str, value: Value| {
         let mut odd = product("ODD", 1);
         odd[name] = value;
@@ -186,7 +186,7 @@ async fn a_malformed_product_of_a_bulk_upsert_is_refused_and_the_others_are_stor
 
 #[tokio::test]
 async fn a_bulk_upsert_of_prices_keeps_the_low_stock_thresholds() {
-    let shop = TestApi::without_workers(patient()).await;
+    let shop = TestApi::without_workers(generous_limits()).await;
     let id = shop.stock("TEA-1", 10).await["product_id"].as_str().unwrap().to_owned();
     let prices = json!({"items": [
         {"sku": "TEA-1", "name": "Green tea", "category": "tea", "price": 1390, "currency": "JPY"}
@@ -199,7 +199,7 @@ async fn a_bulk_upsert_of_prices_keeps_the_low_stock_thresholds() {
 
 #[tokio::test]
 async fn a_malformed_or_too_large_bulk_upsert_is_refused_as_a_whole() {
-    let limits = Limits { bulk_body_bytes: 300 * 1024, ..patient() };
+    let limits = Limits { bulk_body_bytes: 300 * 1024, ..generous_limits() };
     let shop = TestApi::without_workers(limits).await;
     let post = async |batch: &Value| shop.post("/api/products/bulk", batch).await;
     for count in [0, 1001] {
@@ -222,7 +222,7 @@ async fn a_malformed_or_too_large_bulk_upsert_is_refused_as_a_whole() {
     let mut long = product("C", 1);
     long["description"] = "x".repeat(300 * 1024).into();
     problem(post(&json!({"items": [long]})).await, 413, "body-too-large").await;
-    // Larger than other bodies may be, and smaller than this one may be.
+    // This body is larger than other bodies may be, and smaller than one may be here.
     let many: Vec<Value> = (0..80)
         .map(|nth| {
             let mut product = product(&format!("TEA-{nth}"), 1);
@@ -235,7 +235,7 @@ async fn a_malformed_or_too_large_bulk_upsert_is_refused_as_a_whole() {
 
 #[tokio::test]
 async fn a_bulk_upsert_with_an_idempotency_key_is_replayed() {
-    let shop = TestApi::without_workers(patient()).await;
+    let shop = TestApi::without_workers(generous_limits()).await;
     let batch = json!({"items": [product("TEA-1", 5)]});
     let post = async || {
         let request = shop.request(Method::POST, "/api/products/bulk").header("Idempotency-Key", "import-1");
@@ -252,7 +252,7 @@ async fn a_bulk_upsert_with_an_idempotency_key_is_replayed() {
 
 #[tokio::test]
 async fn a_product_is_created_once_and_found_at_its_location() {
-    let shop = TestApi::without_workers(patient()).await;
+    let shop = TestApi::without_workers(generous_limits()).await;
     let made = shop.post("/api/products", &product("TEA-1", 10)).await;
     let location = made.headers()["location"].to_str().unwrap().to_owned();
     let made = body(made, 201).await;

@@ -14,7 +14,7 @@ use crate::support::WAIT_TIMEOUT;
 
 use super::{
     access::{key, with},
-    fixtures::{TestApi, body, order, patient, problem, product},
+    fixtures::{TestApi, body, generous_limits, order, problem, product},
 };
 
 /// Keys may call twice an hour and addresses three times, so that no call is regained during a test.
@@ -108,12 +108,13 @@ async fn a_wrong_secret_of_a_known_key_counts_against_the_address_and_not_the_ke
 async fn an_exhausted_address_does_not_lock_out_a_known_key() {
     let access = Access { rate_per_address: Some("3/h".parse().unwrap()), ..Access::default() };
     let memory = Duration::from_millis(100);
-    let shop = TestApi::with_access_and_limits(access, Limits { key_cache_ttl: memory, ..patient() }).await;
+    let shop =
+        TestApi::with_access_and_limits(access, Limits { key_cache_ttl: memory, ..generous_limits() }).await;
     let (id, token) = key(&shop, "ann", KeyRole::Read).await;
     let get = || with(&shop, &token, Method::GET, "/api/orders").send();
     body(get().await.unwrap(), 200).await;
     while shop.get("/openapi.json").await.status() != 429 {}
-    // Longer than a key is cached, so that the database is asked for it again.
+    // This wait is longer than a key is cached, so that the database is asked for it again.
     let begun = Instant::now();
     while begun.elapsed() < memory * 5 {
         body(get().await.unwrap(), 200).await;
@@ -216,7 +217,7 @@ async fn the_user_interface_has_no_script_in_its_page() {
 
 #[tokio::test]
 async fn requests_above_the_limit_of_waiting_ones_are_refused_at_once() {
-    let shop = TestApi::without_workers(Limits { concurrent_waits: 1, ..patient() }).await;
+    let shop = TestApi::without_workers(Limits { concurrent_waits: 1, ..generous_limits() }).await;
     shop.stock("TEA-1", 5).await;
     let place = || {
         let request = shop.request(Method::POST, "/api/orders").header("Prefer", "wait=300");
@@ -288,7 +289,7 @@ async fn without_configured_rates_no_call_is_limited() {
 
 #[tokio::test]
 async fn lists_that_may_scan_use_few_connections_and_have_a_time_limit() {
-    let shop = TestApi::without_workers(Limits { concurrent_scans: 1, ..patient() }).await;
+    let shop = TestApi::without_workers(Limits { concurrent_scans: 1, ..generous_limits() }).await;
     shop.stock("TEA-1", 5).await;
     // Makes a query on orders endless.
     let mut lock = shop.engine.pool().begin().await.unwrap();

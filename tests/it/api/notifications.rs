@@ -11,28 +11,32 @@ use shop::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::fixtures::{TestApi, body, patient, problem};
+use super::fixtures::{TestApi, body, generous_limits, problem};
 
 use crate::support::WAIT_TIMEOUT;
 
-fn written() -> Value {
+/// A notification with its own text, without a template.
+fn with_own_text() -> Value {
     json!({"to": "ann@example.com", "subject": "Hello", "text": "Hello.", "html": "<p>Hello.</p>"})
 }
 
+/// As [`with_own_text`], with one field changed.
 fn with(name: &str, value: impl Into<Value>) -> Value {
-    let mut new = written();
+    let mut new = with_own_text();
     new[name] = value.into();
     new
 }
 
+/// A notification with the template `low-stock`.
 fn templated(variables: &Value) -> Value {
     json!({"to": "ann@example.com", "template": "low-stock", "variables": variables})
 }
 
-fn low(sku: &Value, threshold: &Value) -> Value {
+fn low_stock_variables(sku: &Value, threshold: &Value) -> Value {
     json!({"products": [{"sku": sku, "available": 1, "threshold": threshold}]})
 }
 
+/// The pointers of the errors of a problem.
 fn pointers(problem: &Value) -> Vec<String> {
     let errors = problem["errors"].as_array().unwrap();
     errors.iter().map(|error| error["pointer"].as_str().unwrap().to_owned()).collect()
@@ -40,7 +44,7 @@ fn pointers(problem: &Value) -> Vec<String> {
 
 #[tokio::test]
 async fn every_wrong_field_of_a_notification_is_named_by_its_pointer() {
-    let shop = TestApi::without_workers(patient()).await;
+    let shop = TestApi::without_workers(generous_limits()).await;
     let cases = [
         (with("to", "nobody"), vec!["/to"]),
         (with("to", "ann@example.com\r\nBcc: bob@example.com"), vec!["/to"]),
@@ -64,10 +68,13 @@ async fn every_wrong_field_of_a_notification_is_named_by_its_pointer() {
             vec!["/variables/most", "/variables/products/0/threshold"],
         ),
         (
-            templated(&low(&json!(7), &json!("2"))),
+            templated(&low_stock_variables(&json!(7), &json!("2"))),
             vec!["/variables/products/0/sku", "/variables/products/0/threshold"],
         ),
-        (templated(&low(&json!("A\r\nBcc: b@example.com"), &json!(2))), vec!["/variables/products/0/sku"]),
+        (
+            templated(&low_stock_variables(&json!("A\r\nBcc: b@example.com"), &json!(2))),
+            vec!["/variables/products/0/sku"],
+        ),
     ];
     for (new, expected) in cases {
         let refused = problem(shop.post("/api/notifications", &new).await, 422, "invalid-body").await;
@@ -83,9 +90,9 @@ async fn every_wrong_field_of_a_notification_is_named_by_its_pointer() {
 
 #[tokio::test]
 async fn a_notification_is_sent_and_lists_its_attempts() {
-    let shop = TestApi::open().await;
+    let shop = TestApi::with_workers().await;
     let request = shop.request(Method::POST, "/api/notifications").header("Prefer", "wait=20");
-    let answer = request.json(&written()).send().await.unwrap();
+    let answer = request.json(&with_own_text()).send().await.unwrap();
     let location = answer.headers()["location"].to_str().unwrap().to_owned();
     assert_eq!(answer.headers()["preference-applied"], "wait=20");
     let sent = body(answer, 201).await;
@@ -97,7 +104,7 @@ async fn a_notification_is_sent_and_lists_its_attempts() {
     assert_eq!((attempts.len(), &attempts[0]["outcome"]), (1, &json!("done")));
     assert!(attempts[0]["reply"].as_str().unwrap().starts_with("250 written to "), "{read}");
 
-    let by_template = templated(&low(&json!("<b>TEA-1</b>"), &json!(2)));
+    let by_template = templated(&low_stock_variables(&json!("<b>TEA-1</b>"), &json!(2)));
     let by_template = body(shop.post("/api/notifications", &by_template).await, 201).await;
     assert_eq!(by_template["subject"], "Stock of <b>TEA-1</b> is low");
     let html = by_template["html"].as_str().unwrap();
@@ -106,7 +113,7 @@ async fn a_notification_is_sent_and_lists_its_attempts() {
 
 #[tokio::test]
 async fn a_repeated_notification_is_sent_once() {
-    let shop = TestApi::without_workers(patient()).await;
+    let shop = TestApi::without_workers(generous_limits()).await;
     let post = async |new: &Value, key: &str| {
         let request = shop.request(Method::POST, "/api/notifications").header("Idempotency-Key", key);
         request.json(new).send().await.unwrap()
@@ -116,11 +123,11 @@ async fn a_repeated_notification_is_sent_once() {
     let replayed = post(&new, "k-1").await;
     assert_eq!(replayed.headers()["idempotent-replayed"], "true");
     assert_eq!(body(replayed, 201).await, first);
-    problem(post(&written(), "k-1").await, 422, "idempotency-mismatch").await;
+    problem(post(&with_own_text(), "k-1").await, 422, "idempotency-mismatch").await;
     // Another request for the same notification finds the first one.
     let found = body(post(&new, "k-2").await, 200).await;
     assert_eq!(found["notification_id"], first["notification_id"]);
-    let other = body(post(&written(), "k-3").await, 201).await;
+    let other = body(post(&with_own_text(), "k-3").await, 201).await;
     assert_ne!(other["notification_id"], first["notification_id"]);
 
     let page = body(shop.get("/api/notifications/status/pending?limit=1").await, 200).await;
@@ -140,8 +147,8 @@ async fn a_repeated_notification_is_sent_once() {
 async fn a_dead_notification_is_sent_after_its_dead_job_is_retried() {
     let catcher = MailCatcher::start().await.unwrap();
     catcher.behave(Behaviour::PermanentFailure(Stage::Recipient));
-    let shop = TestApi::without_workers(patient()).await;
-    // Other workers deliver.
+    let shop = TestApi::without_workers(generous_limits()).await;
+    // A worker of its own delivers, through the mail catcher.
     let mailer = Mailer::smtp(&catcher.url(), "shop@example.com").unwrap();
     let builder = Engine::builder(shop.engine.pool().clone());
     let definitions = sagas::definitions(Settings::new(mailer)).unwrap();
@@ -154,7 +161,7 @@ async fn a_dead_notification_is_sent_after_its_dead_job_is_retried() {
     });
 
     let request = shop.request(Method::POST, "/api/notifications").header("Prefer", "wait=20");
-    let dead = body(request.json(&written()).send().await.unwrap(), 201).await;
+    let dead = body(request.json(&with_own_text()).send().await.unwrap(), 201).await;
     assert_eq!(
         (&dead["status"], &dead["attempts"][0]["reply"]),
         (&json!("failed"), &json!("550 no such mailbox"))
@@ -183,7 +190,7 @@ async fn a_dead_notification_is_sent_after_its_dead_job_is_retried() {
 
 #[tokio::test]
 async fn the_example_of_every_listed_template_can_be_sent() {
-    let shop = TestApi::without_workers(patient()).await;
+    let shop = TestApi::without_workers(generous_limits()).await;
     let listed = body(shop.get("/api/notification-templates").await, 200).await;
     let names: Vec<_> =
         listed["items"].as_array().unwrap().iter().map(|item| item["name"].as_str().unwrap()).collect();

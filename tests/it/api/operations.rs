@@ -2,11 +2,11 @@
 
 use reqwest::Method;
 
-use super::fixtures::{TestApi, body, patient, problem};
+use super::fixtures::{TestApi, body, generous_limits, problem};
 
 #[tokio::test]
 async fn metrics_are_labelled_with_routes_and_never_with_paths() {
-    let shop = TestApi::open().await;
+    let shop = TestApi::with_workers().await;
     shop.stock("TEA-1", 3).await;
     shop.order("TEA-1", 1).await;
     let secret = "/api/orders/0199f39f-0000-7000-8000-0000000000ff";
@@ -35,7 +35,7 @@ async fn metrics_are_labelled_with_routes_and_never_with_paths() {
 
 #[tokio::test]
 async fn every_response_has_a_request_id_and_health_reports_each_part() {
-    let shop = TestApi::without_workers(patient()).await;
+    let shop = TestApi::without_workers(generous_limits()).await;
     let response = shop.get("/health").await;
     assert_eq!(response.headers()["x-request-id"].len(), 32);
     let health = body(response, 200).await;

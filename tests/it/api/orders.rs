@@ -7,11 +7,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::support::WAIT_TIMEOUT;
 
-use super::fixtures::{TestApi, body, order, patient, problem};
+use super::fixtures::{TestApi, body, generous_limits, order, problem};
 
 #[tokio::test]
 async fn an_order_is_confirmed_processed_and_shipped_and_then_can_not_be_cancelled() {
-    let shop = TestApi::open().await;
+    let shop = TestApi::with_workers().await;
     let product = shop.stock("TEA-1", 10).await;
     let request =
         shop.request(Method::POST, "/api/orders").header("Prefer", "wait=20").header("X-Actor", "anna");
@@ -57,7 +57,7 @@ async fn an_order_is_confirmed_processed_and_shipped_and_then_can_not_be_cancell
 
 #[tokio::test]
 async fn an_order_without_enough_stock_is_rejected_with_the_short_lines() {
-    let shop = TestApi::open().await;
+    let shop = TestApi::with_workers().await;
     shop.stock("TEA-1", 1).await;
     let rejected = shop.order("TEA-1", 2).await;
     assert_eq!(rejected["status"], "rejected");
@@ -68,7 +68,7 @@ async fn an_order_without_enough_stock_is_rejected_with_the_short_lines() {
 
 #[tokio::test]
 async fn a_cancelled_order_releases_its_stock_and_cancelling_again_has_no_effect() {
-    let shop = TestApi::open().await;
+    let shop = TestApi::with_workers().await;
     let product = shop.stock("TEA-1", 5).await;
     let placed = shop.order("TEA-1", 2).await;
     let order = format!("/api/orders/{}", placed["order_id"].as_str().unwrap());
@@ -88,7 +88,7 @@ async fn a_cancelled_order_releases_its_stock_and_cancelling_again_has_no_effect
 
 #[tokio::test]
 async fn without_workers_an_order_is_accepted_and_pending() {
-    let shop = TestApi::without_workers(patient()).await;
+    let shop = TestApi::without_workers(generous_limits()).await;
     shop.stock("TEA-1", 5).await;
     let placed = body(shop.post("/api/orders", &order("TEA-1", 1)).await, 201).await;
     assert_eq!(placed["status"], "pending");
@@ -96,7 +96,7 @@ async fn without_workers_an_order_is_accepted_and_pending() {
 
 #[tokio::test]
 async fn orders_are_filtered_by_status_customer_and_creation_time() {
-    let shop = TestApi::without_workers(patient()).await;
+    let shop = TestApi::without_workers(generous_limits()).await;
     shop.stock("TEA-1", 10).await;
     let [ann, bob] = ["0199f39f-0000-7000-8000-000000000001", "0199f39f-0000-7000-8000-000000000002"];
     let mut placed = Vec::new();
@@ -127,7 +127,7 @@ async fn orders_are_filtered_by_status_customer_and_creation_time() {
 
 #[tokio::test]
 async fn an_order_shows_its_lines_and_timeline_and_its_workflow_shows_every_attempt() {
-    let shop = TestApi::open().await;
+    let shop = TestApi::with_workers().await;
     shop.stock("TEA-1", 10).await;
     let placed = shop.order("TEA-1", 2).await;
     let path = format!("/api/orders/{}", placed["order_id"].as_str().unwrap());
@@ -189,7 +189,7 @@ async fn an_order_shows_its_lines_and_timeline_and_its_workflow_shows_every_atte
 
 #[tokio::test]
 async fn a_cancel_that_is_only_requested_is_reported_as_such_and_carried_out_later() {
-    let shop = TestApi::without_workers(patient()).await;
+    let shop = TestApi::without_workers(generous_limits()).await;
     shop.stock("TEA-1", 5).await;
     // Another process has claimed the placement and does nothing yet.
     let mut feed = shop.engine.feed("default", 8);

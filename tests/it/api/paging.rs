@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use super::fixtures::{TestApi, body, patient, problem};
+use super::fixtures::{TestApi, body, generous_limits, problem};
 
 #[tokio::test]
 async fn pages_are_complete_and_stable_while_rows_are_added() {
-    let shop = TestApi::without_workers(patient()).await;
+    let shop = TestApi::without_workers(generous_limits()).await;
     let mut expected = BTreeSet::new();
     for nth in 0..23 {
         expected
@@ -30,7 +30,7 @@ async fn pages_are_complete_and_stable_while_rows_are_added() {
 
 #[tokio::test]
 async fn a_cursor_belongs_to_its_filter() {
-    let shop = TestApi::without_workers(patient()).await;
+    let shop = TestApi::without_workers(generous_limits()).await;
     for nth in 0..3 {
         shop.stock(&format!("TEA-{nth}"), 1).await;
     }

@@ -9,7 +9,7 @@ use shop::audit;
 
 use crate::support::WAIT_TIMEOUT;
 
-use super::fixtures::{TestApi, body, order, patient, problem};
+use super::fixtures::{TestApi, body, generous_limits, order, problem};
 
 async fn queue(shop: &TestApi, name: &str) -> Value {
     let list = body(shop.get("/api/queues").await, 200).await;
@@ -19,7 +19,7 @@ async fn queue(shop: &TestApi, name: &str) -> Value {
 
 #[tokio::test]
 async fn invalid_changes_and_unknown_queues_are_refused() {
-    let shop = TestApi::without_workers(patient()).await;
+    let shop = TestApi::without_workers(generous_limits()).await;
     for wrong in [
         json!({}),
         json!({"paused": "yes", "reason": "x"}),
@@ -42,7 +42,7 @@ async fn invalid_changes_and_unknown_queues_are_refused() {
 
 #[tokio::test]
 async fn a_paused_queue_holds_orders_and_degrades_health_until_it_is_resumed() {
-    let shop = TestApi::open().await;
+    let shop = TestApi::with_workers().await;
     shop.stock("TEA-1", 5).await;
     let pause = json!({"paused": true, "reason": "the warehouse burns"});
     let request = shop.request(Method::PUT, "/api/queues/default").header("X-Actor", "olga").json(&pause);
@@ -100,7 +100,7 @@ async fn recorded(shop: &TestApi) -> Vec<(String, Value, Value)> {
 
 #[tokio::test]
 async fn of_two_concurrent_changes_of_a_queue_one_is_refused_by_its_version() {
-    let shop = TestApi::without_workers(patient()).await;
+    let shop = TestApi::without_workers(generous_limits()).await;
     let read = shop.get("/api/queues/default").await;
     let seen = read.headers()["etag"].to_str().unwrap().to_owned();
     assert_eq!(body(read, 200).await["paused"], false);
@@ -143,7 +143,7 @@ async fn of_two_concurrent_changes_of_a_queue_one_is_refused_by_its_version() {
 
 #[tokio::test]
 async fn a_change_without_effect_leaves_no_row_no_version_and_no_audit_record() {
-    let shop = TestApi::without_workers(patient()).await;
+    let shop = TestApi::without_workers(generous_limits()).await;
     let set = async |change: Value| {
         let answer = shop.put("/api/queues/default", &change).await;
         let tag = answer.headers()["etag"].to_str().unwrap().to_owned();

@@ -10,7 +10,7 @@ use tokio::{
 
 use api::{Access, Limits};
 
-use super::fixtures::{TestApi, body, order, patient};
+use super::fixtures::{TestApi, body, generous_limits, order};
 
 use crate::support::WAIT_TIMEOUT;
 
@@ -30,7 +30,7 @@ pub(crate) async fn exchange(address: SocketAddr, bytes: &[u8]) -> String {
 #[tokio::test]
 async fn connections_without_a_complete_request_head_are_closed() {
     let short = Duration::from_millis(300);
-    let limits = Limits { first_byte_timeout: short, header_timeout: short, ..patient() };
+    let limits = Limits { first_byte_timeout: short, header_timeout: short, ..generous_limits() };
     let shop = TestApi::without_workers(limits).await;
     for request_start in ["", "GET /heal", "GET /health/live HTTP/1.1\r\nHost: x\r\nX-Slow: "] {
         let answer = exchange(shop.address, request_start.as_bytes()).await;
@@ -40,7 +40,7 @@ async fn connections_without_a_complete_request_head_are_closed() {
 
 #[tokio::test]
 async fn connections_that_stay_idle_after_a_response_are_closed() {
-    let limits = Limits { header_timeout: Duration::from_millis(300), ..patient() };
+    let limits = Limits { header_timeout: Duration::from_millis(300), ..generous_limits() };
     let shop = TestApi::without_workers(limits).await;
     // The server closes only after the response: `exchange` reads to the end of the connection.
     until_answered(shop.address, "GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n").await;
@@ -55,7 +55,7 @@ async fn until_answered(address: SocketAddr, request: &str) {
 
 #[tokio::test]
 async fn the_connections_of_an_address_are_limited_unless_it_is_a_trusted_proxy() {
-    let limits = Limits { connections_per_address: 2, ..patient() };
+    let limits = Limits { connections_per_address: 2, ..generous_limits() };
     let idle = async |shop: &TestApi| {
         let mut stream = TcpStream::connect(shop.address).await.unwrap();
         // The connection may be closed before everything is sent.
@@ -86,7 +86,8 @@ async fn the_connections_of_an_address_are_limited_unless_it_is_a_trusted_proxy(
 #[tokio::test]
 async fn a_stalled_body_is_answered_with_408() {
     let shop =
-        TestApi::without_workers(Limits { body_timeout: Duration::from_millis(300), ..patient() }).await;
+        TestApi::without_workers(Limits { body_timeout: Duration::from_millis(300), ..generous_limits() })
+            .await;
     let head = "POST /api/orders HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{";
     let answer = exchange(shop.address, head.as_bytes()).await;
     assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
@@ -96,7 +97,7 @@ async fn a_stalled_body_is_answered_with_408() {
 #[tokio::test]
 async fn invalid_http_is_refused_and_the_server_keeps_running() {
     let short = Duration::from_millis(300);
-    let limits = Limits { first_byte_timeout: short, header_timeout: short, ..patient() };
+    let limits = Limits { first_byte_timeout: short, header_timeout: short, ..generous_limits() };
     let shop = TestApi::without_workers(limits).await;
     for noise in
         [&b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"[..], b"\r\n\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n"]
@@ -112,7 +113,7 @@ async fn invalid_http_is_refused_and_the_server_keeps_running() {
 
 #[tokio::test]
 async fn a_stop_lets_open_requests_finish_and_closes_idle_connections() {
-    let mut shop = TestApi::without_workers(patient()).await;
+    let mut shop = TestApi::without_workers(generous_limits()).await;
     shop.stock("TEA-1", 5).await;
     // No worker runs, so this request waits for the whole time that it asked for.
     let request = shop.request(reqwest::Method::POST, "/api/orders").header("Prefer", "wait=2");

@@ -3,11 +3,11 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::fixtures::{TestApi, order, patient, problem};
+use super::fixtures::{TestApi, generous_limits, order, problem};
 
 #[tokio::test]
 async fn wrong_bodies_are_named_by_field() {
-    let shop = TestApi::without_workers(patient()).await;
+    let shop = TestApi::without_workers(generous_limits()).await;
     let line = |line: &str| {
         format!(
             r#"{{"customer_id":"0199f39f-0000-7000-8000-000000000001","customer_email":"a@example.com","items":[{line}]}}"#
@@ -51,7 +51,7 @@ async fn wrong_bodies_are_named_by_field() {
 
 #[tokio::test]
 async fn a_body_that_is_too_large_is_refused_with_and_without_a_declared_length() {
-    let shop = TestApi::without_workers(patient()).await;
+    let shop = TestApi::without_workers(generous_limits()).await;
     let large = "x".repeat(256 * 1024 + 1);
     let post = || shop.request(Method::POST, "/api/orders").header("Content-Type", "application/json");
     problem(post().body(large).send().await.unwrap(), 413, "body-too-large").await;
@@ -66,7 +66,7 @@ async fn a_body_that_is_too_large_is_refused_with_and_without_a_declared_length(
 
 #[tokio::test]
 async fn wrong_paths_methods_types_and_parameters_are_problems_too() {
-    let shop = TestApi::without_workers(patient()).await;
+    let shop = TestApi::without_workers(generous_limits()).await;
     problem(shop.get("/nowhere").await, 404, "no-such-route").await;
     let wrong_method = shop.request(Method::DELETE, "/api/orders").send().await.unwrap();
     let mut allowed: Vec<_> =
@@ -119,7 +119,7 @@ async fn wrong_paths_methods_types_and_parameters_are_problems_too() {
 
 #[tokio::test]
 async fn an_impossible_time_is_refused_in_parameters_and_bodies() {
-    let shop = TestApi::without_workers(patient()).await;
+    let shop = TestApi::without_workers(generous_limits()).await;
     for action in ["retry", "discard"] {
         let ask = async |time: &str| {
             let body = json!({"filter": {"died_before": time}, "dry_run": true, "reason": "test"});
@@ -127,15 +127,15 @@ async fn an_impossible_time_is_refused_in_parameters_and_bodies() {
         };
         let problem = problem(ask("-5000-01-01T00:00:00Z").await, 422, "invalid-body").await;
         assert_eq!(problem["errors"][0]["pointer"], "/filter/died_before", "{problem}");
-        for earliest_and_latest in ["0000-01-01T00:00:00+23:59", "9999-12-31T23:59:60-23:59"] {
-            assert_eq!(ask(earliest_and_latest).await.status(), 200, "{earliest_and_latest}");
+        for extreme in ["0000-01-01T00:00:00+23:59", "9999-12-31T23:59:60-23:59"] {
+            assert_eq!(ask(extreme).await.status(), 200, "{extreme}");
         }
     }
 }
 
 #[tokio::test]
 async fn wrong_and_too_many_headers_are_refused() {
-    let shop = TestApi::without_workers(patient()).await;
+    let shop = TestApi::without_workers(generous_limits()).await;
     for (name, value) in [
         ("Idempotency-Key", "x".repeat(256)),
         ("Idempotency-Key", String::new()),
@@ -157,7 +157,7 @@ async fn wrong_and_too_many_headers_are_refused() {
 
 #[tokio::test]
 async fn wrong_products_and_stock_changes_are_named_by_field() {
-    let shop = TestApi::without_workers(patient()).await;
+    let shop = TestApi::without_workers(generous_limits()).await;
     let id = shop.stock("TEA-1", 5).await["product_id"].as_str().unwrap().to_owned();
     let cases: [(Value, u16, &str); 8] = [
         (json!({"reason": "count"}), 422, "/set"),

@@ -7,7 +7,7 @@ use super::fixtures::{TestApi, body, problem};
 
 #[tokio::test]
 async fn a_change_of_an_outdated_version_is_refused() {
-    let shop = TestApi::open().await;
+    let shop = TestApi::with_workers().await;
     let id = shop.stock("TEA-1", 10).await["product_id"].as_str().unwrap().to_owned();
     let path = format!("/api/products/{id}");
     let stock = format!("{path}/stock");
@@ -32,7 +32,7 @@ async fn a_change_of_an_outdated_version_is_refused() {
 
 #[tokio::test]
 async fn a_version_that_the_caller_has_is_answered_with_304() {
-    let shop = TestApi::open().await;
+    let shop = TestApi::with_workers().await;
     shop.stock("TEA-1", 10).await;
     let order = shop.order("TEA-1", 1).await;
     let path = format!("/api/orders/{}", order["order_id"].as_str().unwrap());

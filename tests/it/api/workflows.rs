@@ -3,11 +3,11 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::fixtures::{TestApi, body, patient, problem};
+use super::fixtures::{TestApi, body, generous_limits, problem};
 
 #[tokio::test]
 async fn errors_in_a_workflow_input_have_pointers_below_input() {
-    let shop = TestApi::without_workers(patient()).await;
+    let shop = TestApi::without_workers(generous_limits()).await;
     let start = json!({"definition": "cancel-order", "input": {"order_id": 7, "colour": "red"}});
     let wrong = problem(shop.post("/api/workflows", &start).await, 422, "invalid-body").await;
     let mut pointers: Vec<_> =
@@ -27,7 +27,7 @@ async fn errors_in_a_workflow_input_have_pointers_below_input() {
 
 #[tokio::test]
 async fn a_business_key_returns_the_same_workflow_again() {
-    let shop = TestApi::open().await;
+    let shop = TestApi::with_workers().await;
     shop.stock("TEA-1", 5).await;
     let placed = shop.order("TEA-1", 1).await;
     let start = json!({"definition": "cancel-order", "business_key": "bk", "input": {
@@ -48,7 +48,7 @@ async fn a_business_key_returns_the_same_workflow_again() {
 
 #[tokio::test]
 async fn business_keys_that_the_shop_generates_are_reserved() {
-    let shop = TestApi::open().await;
+    let shop = TestApi::with_workers().await;
     shop.stock("TEA-1", 5).await;
     let [one, other] = [shop.order("TEA-1", 1).await, shop.order("TEA-1", 1).await];
     let cancel = |key: &Value, order: &Value| {
@@ -75,7 +75,7 @@ async fn business_keys_that_the_shop_generates_are_reserved() {
 
 #[tokio::test]
 async fn a_waiting_workflow_is_cancelled_and_a_missing_one_is_not_found() {
-    let shop = TestApi::without_workers(patient()).await;
+    let shop = TestApi::without_workers(generous_limits()).await;
     shop.stock("TEA-1", 5).await;
     let placed = body(shop.post("/api/orders", &super::fixtures::order("TEA-1", 1)).await, 201).await;
     let path = format!("/api/workflows/{}/cancel", placed["workflow_id"].as_str().unwrap());
@@ -89,7 +89,7 @@ async fn a_waiting_workflow_is_cancelled_and_a_missing_one_is_not_found() {
 
 #[tokio::test]
 async fn a_history_is_read_page_by_page_oldest_first() {
-    let shop = TestApi::open().await;
+    let shop = TestApi::with_workers().await;
     shop.stock("TEA-1", 5).await;
     let placed = shop.order("TEA-1", 1).await;
     let path = format!("/api/workflows/{}/history", placed["workflow_id"].as_str().unwrap());
@@ -115,7 +115,7 @@ async fn a_history_is_read_page_by_page_oldest_first() {
 
 #[tokio::test]
 async fn definitions_show_their_graph_and_their_input_schema() {
-    let shop = TestApi::without_workers(patient()).await;
+    let shop = TestApi::without_workers(generous_limits()).await;
     let all = body(shop.get("/api/workflow-definitions").await, 200).await;
     let names: Vec<_> =
         all["items"].as_array().unwrap().iter().map(|item| item["name"].as_str().unwrap()).collect();
@@ -130,7 +130,7 @@ async fn definitions_show_their_graph_and_their_input_schema() {
 
 #[tokio::test]
 async fn workflows_are_filtered_by_definition_status_start_time_and_being_stuck() {
-    let shop = TestApi::without_workers(patient()).await;
+    let shop = TestApi::without_workers(generous_limits()).await;
     shop.stock("TEA-1", 10).await;
     let mut ids = Vec::new();
     for _ in 0..3 {

@@ -17,13 +17,15 @@ const LEASE: Duration = Duration::from_mins(1);
 const NOW: Duration = Duration::ZERO;
 const DAY: Duration = Duration::from_hours(24);
 
-async fn log(count: u32) -> (Database, PgPool) {
+/// A database with an event log of this length.
+async fn database_with_events(count: u32) -> (Database, PgPool) {
     let database = Database::fresh().await;
     let pool = database.pool().await;
     append_events(&pool, count).await;
     (database, pool)
 }
 
+/// Claims the consumer `redis`.
 async fn claim(pool: &PgPool, holder: Uuid, lease: Duration) -> Option<ConsumerLease> {
     events::claim(pool, "redis", holder, lease).await.unwrap()
 }
@@ -32,13 +34,14 @@ async fn replay(pool: &PgPool, name: &str, from: Replay) -> Result<Option<i64>, 
     commands::replay_events(pool, name, from, None, "test").await
 }
 
+/// The last event that the consumer has confirmed.
 async fn position(pool: &PgPool) -> i64 {
     events::consumers(pool).await.unwrap()[0].last_event_id
 }
 
 #[tokio::test]
 async fn one_process_publishes_to_a_sink_and_a_fenced_one_moves_no_position() {
-    let (_database, pool) = log(5).await;
+    let (_database, pool) = database_with_events(5).await;
     let (ann, ben) = (Uuid::now_v7(), Uuid::now_v7());
     assert_eq!(claim(&pool, ann, LEASE).await, None, "it is not registered");
     events::register(&pool, "redis").await.unwrap();
@@ -62,7 +65,7 @@ async fn one_process_publishes_to_a_sink_and_a_fenced_one_moves_no_position() {
 
 #[tokio::test]
 async fn a_replay_revokes_the_lease_and_starts_at_the_given_event() {
-    let (_database, pool) = log(5).await;
+    let (_database, pool) = database_with_events(5).await;
     events::register(&pool, "redis").await.unwrap();
     let before = claim(&pool, Uuid::now_v7(), LEASE).await.unwrap();
     assert!(events::advance(&pool, &before, 5, LEASE).await.unwrap());
@@ -88,7 +91,7 @@ async fn a_replay_revokes_the_lease_and_starts_at_the_given_event() {
 
 #[tokio::test]
 async fn actions_on_consumers_are_recorded_with_before_and_after() {
-    let (_database, pool) = log(5).await;
+    let (_database, pool) = database_with_events(5).await;
     events::register(&pool, "redis").await.unwrap();
     let claimed = claim(&pool, Uuid::now_v7(), LEASE).await.unwrap();
     assert!(events::advance(&pool, &claimed, 5, LEASE).await.unwrap());
@@ -123,7 +126,7 @@ async fn actions_on_consumers_are_recorded_with_before_and_after() {
 
 #[tokio::test]
 async fn old_events_are_pruned_once_every_consumer_has_confirmed_them() {
-    let (_database, pool) = log(6).await;
+    let (_database, pool) = database_with_events(6).await;
     sqlx::query("update shop.event set at = at - interval '2 days' where event_id <> 4")
         .execute(&pool)
         .await
@@ -142,7 +145,7 @@ async fn old_events_are_pruned_once_every_consumer_has_confirmed_them() {
 
     assert!(commands::remove_consumer(&pool, "redis", None, "test").await.unwrap());
     assert!(!commands::remove_consumer(&pool, "redis", None, "test").await.unwrap());
-    // The fourth event is too young. Events after it are kept as well, so that the log has no gaps.
+    // The fourth event is too young. Events after it are kept as well, so that the event log has no gaps.
     assert_eq!(events::prune(&pool, DAY, 100).await.unwrap(), 1);
     assert_eq!(keys(&pool, 0).await.iter().map(|(id, _)| *id).collect::<Vec<_>>(), [4, 5, 6]);
     assert_eq!(events::prune(&pool, NOW, 100).await.unwrap(), 3);
@@ -154,7 +157,7 @@ async fn old_events_are_pruned_once_every_consumer_has_confirmed_them() {
 
 #[tokio::test]
 async fn the_lag_counts_the_events_that_a_consumer_has_not_confirmed() {
-    let (_database, pool) = log(3).await;
+    let (_database, pool) = database_with_events(3).await;
     super::append(&mut pool.acquire().await.unwrap(), "k", "{}").await;
     events::register(&pool, "redis").await.unwrap();
     let redis = claim(&pool, Uuid::now_v7(), LEASE).await.unwrap();

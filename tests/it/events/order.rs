@@ -94,7 +94,7 @@ async fn change(conn: &mut PgConnection, nth: usize) {
     if nth.is_multiple_of(7) { tx.rollback().await.unwrap() } else { tx.commit().await.unwrap() }
 }
 
-/// Follows the log by the last id until a marker.
+/// Follows the event log by the last id until a marker.
 async fn follow(pool: PgPool) -> Vec<(String, i64)> {
     let (mut last, mut read, begun) = (0, Vec::new(), Instant::now());
     loop {

@@ -15,7 +15,7 @@ use super::{
     streams::{Client, open},
 };
 use crate::{
-    it::api::fixtures::{TestApi, Workers, patient, problem},
+    it::api::fixtures::{TestApi, Workers, generous_limits, problem},
     support::{Database, WAIT_TIMEOUT},
 };
 
@@ -40,14 +40,14 @@ async fn wait_for_a_free_slot(shop: &TestApi) {
 
 #[tokio::test]
 async fn a_client_that_does_not_read_is_disconnected_and_does_not_delay_others() {
-    let limits = Limits { event_streams: 2, write_timeout: Duration::from_millis(300), ..patient() };
+    let limits = Limits { event_streams: 2, write_timeout: Duration::from_millis(300), ..generous_limits() };
     let (shop, pool) = open(limits).await;
     let slow = connect_and_read_only_the_head(&shop).await;
     // The events that match this client's filter are small, so its socket buffers all of them however rarely it reads.
     let mut quick = Client::connect(&shop, "?after=0&topics=inventory.low", None).await;
     problem(shop.get("/api/events").await, 503, "overloaded").await;
 
-    // More than both sockets buffer, so that the server can't write any more.
+    // These are more events than both sockets buffer, so that the server can't write any more.
     let large = format!("\"{}\"", "x".repeat(60_000));
     let mut conn = pool.acquire().await.unwrap();
     for _ in 0..400 {
@@ -65,7 +65,8 @@ async fn a_client_that_does_not_read_is_disconnected_and_does_not_delay_others()
 /// Appends so many events that a slow stream falls behind the buffer.
 async fn append_burst(shop: &TestApi, pool: &PgPool) {
     let mut quick = Client::connect_when_free(shop, "").await;
-    // More than both sockets buffer, so that the server can't write any more, and then more than is buffered.
+    // These are more events than both sockets buffer, so that the server can't write any more, and then more than is
+    // buffered.
     let large = format!("\"{}\"", "x".repeat(60_000));
     let mut conn = pool.acquire().await.unwrap();
     for _ in 0..400 {
@@ -92,7 +93,7 @@ async fn append_burst(shop: &TestApi, pool: &PgPool) {
 
 #[tokio::test]
 async fn a_client_that_lags_behind_a_burst_gets_the_rest_from_the_table() {
-    let (shop, pool) = open(patient()).await;
+    let (shop, pool) = open(generous_limits()).await;
     let mut slow = connect_and_read_only_the_head(&shop).await;
     append_burst(&shop, &pool).await;
     let (mut text, mut some) = (Vec::new(), vec![0; 256 * 1024]);
@@ -117,7 +118,7 @@ async fn trickle(mut stream: TcpStream) {
 
 #[tokio::test]
 async fn a_client_that_reads_too_slowly_is_disconnected() {
-    let limits = Limits { event_streams: 2, write_timeout: Duration::from_secs(1), ..patient() };
+    let limits = Limits { event_streams: 2, write_timeout: Duration::from_secs(1), ..generous_limits() };
     let (shop, pool) = open(limits).await;
     let trickling = tokio::spawn(trickle(connect_and_read_only_the_head(&shop).await));
     append_burst(&shop, &pool).await;
@@ -129,7 +130,7 @@ async fn a_client_that_reads_too_slowly_is_disconnected() {
 
 #[tokio::test]
 async fn a_burst_does_not_end_streams_whose_clients_keep_up() {
-    let (shop, pool) = open(patient()).await;
+    let (shop, pool) = open(generous_limits()).await;
     let mut clients = Vec::new();
     for _ in 0..10 {
         clients.push(Client::connect(&shop, "", None).await);
@@ -161,7 +162,7 @@ async fn streams_that_catch_up_leave_connections_to_requests() {
     let limits = Limits {
         heartbeat_interval: Duration::from_millis(500),
         pool_timeout: Limits::default().pool_timeout,
-        ..patient()
+        ..generous_limits()
     };
     let shop = TestApi::over(pool, Some(database), limits, Workers::None, Vec::new()).await;
     let query = "?topics=notification.failed";

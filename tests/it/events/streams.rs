@@ -13,7 +13,7 @@ use tokio::{task::JoinSet, time::timeout};
 
 use super::{append, append_as, append_events, sequence};
 use crate::{
-    it::api::fixtures::{TestApi, Workers, patient, problem},
+    it::api::fixtures::{TestApi, Workers, generous_limits, problem},
     support::{Database, WAIT_TIMEOUT},
 };
 
@@ -98,7 +98,7 @@ async fn open_with_url(limits: Limits) -> (TestApi, PgPool, String) {
 
 #[tokio::test]
 async fn an_invalid_stream_request_is_answered_with_a_problem_that_explains_it() {
-    let (shop, pool) = open(patient()).await;
+    let (shop, pool) = open(generous_limits()).await;
     append_events(&pool, 5).await;
     events::prune(&pool, Duration::ZERO, 3).await.unwrap();
     let ask = async |query: &str, headers: &[(&str, &str)]| {
@@ -121,7 +121,8 @@ async fn an_invalid_stream_request_is_answered_with_a_problem_that_explains_it()
 
 #[tokio::test]
 async fn a_stream_sends_past_and_new_events_that_match_its_filter() {
-    let (shop, pool) = open(Limits { heartbeat_interval: Duration::from_millis(50), ..patient() }).await;
+    let (shop, pool) =
+        open(Limits { heartbeat_interval: Duration::from_millis(50), ..generous_limits() }).await;
     let mut conn = pool.acquire().await.unwrap();
     append_as(&mut conn, "order.created", "1", r#"{"text":"two\nlines"}"#).await;
     append_as(&mut conn, "inventory.updated", "T", "{}").await;
@@ -139,7 +140,7 @@ async fn a_stream_sends_past_and_new_events_that_match_its_filter() {
     append_as(&mut conn, "inventory.updated", "T", "{}").await;
     sequence(&pool).await;
     assert_eq!(all.event().await.unwrap()["routing_key"], "order.confirmed");
-    // A stream whose filter matches nothing still reports how far the log is.
+    // A stream whose filter matches nothing still reports how far the event log is.
     while few.last_event_id.as_deref() != Some("5") {
         let block = few.block().await.unwrap();
         assert!(!block.contains("data:"), "{block}");
@@ -148,7 +149,7 @@ async fn a_stream_sends_past_and_new_events_that_match_its_filter() {
 
 #[tokio::test]
 async fn a_stream_ends_at_its_time_limit_and_resumes_without_a_gap() {
-    let (shop, pool) = open(Limits { max_stream_age: Duration::from_millis(300), ..patient() }).await;
+    let (shop, pool) = open(Limits { max_stream_age: Duration::from_millis(300), ..generous_limits() }).await;
     append_events(&pool, 3).await;
     let (mut last, mut streams) = (0, 0);
     // Each stream ends at its time limit; the fourth event is appended after the first stream has ended.
@@ -171,7 +172,7 @@ async fn the_stream_of_a_revoked_or_expired_key_ends_even_under_load() {
     let limits = Limits {
         heartbeat_interval: Duration::from_millis(200),
         key_cache_ttl: Duration::from_millis(100),
-        ..patient()
+        ..generous_limits()
     };
     let shop = TestApi::with_access_and_limits(Access::default(), limits).await;
     let pool = shop.engine.pool();
@@ -234,7 +235,7 @@ async fn write(url: String, count: usize) {
 async fn a_reconnecting_client_gets_every_event_once_despite_commits_out_of_order() {
     const WRITERS: usize = 4;
     const EACH: usize = 150;
-    let (shop, pool, url) = open_with_url(patient()).await;
+    let (shop, pool, url) = open_with_url(generous_limits()).await;
     let mut numbering = JoinSet::new();
     for _ in 0..2 {
         let pool = pool.clone();
@@ -272,7 +273,7 @@ async fn a_reconnecting_client_gets_every_event_once_despite_commits_out_of_orde
 
 #[tokio::test]
 async fn a_stop_ends_streams_at_once_and_they_resume_elsewhere() {
-    let (mut shop, pool) = open(patient()).await;
+    let (mut shop, pool) = open(generous_limits()).await;
     append_events(&pool, 2).await;
     let mut live = Client::connect(&shop, "?after=0", None).await;
     assert_eq!(live.event().await.unwrap()["event_id"], 1);
@@ -282,7 +283,7 @@ async fn a_stop_ends_streams_at_once_and_they_resume_elsewhere() {
     append_events(&pool, 2).await;
     let last: i64 = live.last_event_id.unwrap().parse().unwrap();
 
-    let elsewhere = TestApi::over(pool, None, patient(), Workers::None, Vec::new()).await;
+    let elsewhere = TestApi::over(pool, None, generous_limits(), Workers::None, Vec::new()).await;
     let mut again = Client::connect(&elsewhere, "", Some(&last.to_string())).await;
     for id in last + 1..=4 {
         assert_eq!(again.event().await.unwrap()["event_id"], id);

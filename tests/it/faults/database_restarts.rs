@@ -29,9 +29,10 @@ async fn restart(cluster: Cluster, options: &Options, signal: Signal) -> Cluster
     cluster
 }
 
+/// Checks that all orders are placed while this signal ends the database server twice.
 async fn outlive(signal: Signal) {
-    let place = TempState::new();
-    let options = Options { durability: Durability::Durable, ..place.options() };
+    let state = TempState::new();
+    let options = Options { durability: Durability::Durable, ..state.options() };
     let mut cluster = Cluster::start(options.clone()).await.unwrap();
     cluster.create_database_if_missing("shop").await.unwrap();
     let url = cluster.url("shop");
@@ -49,7 +50,7 @@ async fn outlive(signal: Signal) {
     }
     let orders = load.all().await;
     assert_eq!(orders.len(), ORDERS);
-    test.all_at_rest().await;
+    test.wait_until_no_saga_is_active().await;
     for order_id in orders {
         let (status, _, held) = test.order(order_id).await;
         assert_eq!((status.as_str(), held), ("confirmed", 1), "order {order_id}");

@@ -39,7 +39,7 @@ async fn fifty_concurrent_requests_with_one_key_at_two_servers_have_one_effect()
         assert!(ids.iter().all(|id| *id == ids[0]), "{answers:?}");
     }
 
-    test.all_at_rest().await;
+    test.wait_until_no_saga_is_active().await;
     assert_eq!(test.count("select count(*) from engine.saga").await, 3 + 3 + 3);
     assert_eq!(test.count("select sum(reserved)::bigint from shop.stock").await, 6);
     assert_eq!(test.count("select count(*) from shop.orders where status = 'confirmed'").await, 3);

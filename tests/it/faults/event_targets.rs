@@ -110,7 +110,7 @@ async fn a_redis_flushed_and_killed_under_load_gets_every_event_once() {
         test.work().await
     };
     let (_, third) = tokio::join!(Load::start(&served.client, "TEA-1", 90).all(), faults);
-    test.all_at_rest().await;
+    test.wait_until_no_saga_is_active().await;
     let appended = test.count(ALL_EVENTS).await;
     assert!(appended > 250, "{appended}");
     last.send_replace(Some(appended));
@@ -239,7 +239,7 @@ async fn a_rabbitmq_killed_under_load_gets_every_event_and_delays_no_order() {
         served.client.place("late@example.com", "TEA-1", 1).await;
     };
     let (_, ()) = tokio::join!(Load::start(&served.client, "TEA-1", 72).all(), fault);
-    test.all_at_rest().await;
+    test.wait_until_no_saga_is_active().await;
     let appended = test.count(ALL_EVENTS).await;
     // RabbitMQ is down and delays nothing: orders are placed, and Redis has every event.
     let seen = follow(redis.url(), watch::channel(Some(appended)).1).await;

@@ -73,7 +73,7 @@ async fn kill_and_recover(test: &TestCluster, point: &str) -> bool {
     let lost_attempts = test.lost_attempts().await;
     died_at_its_fail_point(test.work_until(point)).await;
     let successor = test.work().await;
-    test.all_at_rest().await;
+    test.wait_until_no_saga_is_active().await;
     stops_cleanly(successor).await;
     test.lost_attempts().await > lost_attempts
 }
@@ -148,7 +148,7 @@ async fn a_cancellation_completes_although_its_worker_is_killed_at_any_step() {
         orders.push(served.client.place("ann@example.com", "TEA-1", 2).await);
     }
     let worker = test.work().await;
-    test.all_at_rest().await;
+    test.wait_until_no_saga_is_active().await;
     stops_cleanly(worker).await;
 
     for step in steps {

@@ -26,7 +26,7 @@ async fn kill_a_worker_under_load(test: &TestCluster) {
     let successor = test.work().await;
     let orders = load.all().await;
     assert_eq!(orders.len(), ORDERS);
-    test.all_at_rest().await;
+    test.wait_until_no_saga_is_active().await;
     assert!(test.lost_attempts().await > 0, "nothing was taken over");
     for order_id in orders {
         let (status, _, held) = test.order(order_id).await;
@@ -61,7 +61,7 @@ async fn an_order_whose_server_is_killed_right_after_the_answer_is_completed() {
     served.process.kill9().await;
 
     let worker = test.work().await;
-    test.all_at_rest().await;
+    test.wait_until_no_saga_is_active().await;
     let (status, _, held) = test.order(order_id).await;
     assert_eq!((status.as_str(), held), ("confirmed", 3));
     test.sent_message_id(&format!("order-confirmed:{order_id}")).await;
@@ -98,7 +98,7 @@ async fn a_server_killed_under_load_leaves_complete_orders_that_clients_find_by_
     let both = async { futures::join!(futures::future::join_all(clients), killing) };
     let (answers, ()) = test.with_keys_given_up_early(both).await;
 
-    test.all_at_rest().await;
+    test.wait_until_no_saga_is_active().await;
     assert_eq!(usize::try_from(test.count("select count(*) from shop.orders").await).unwrap(), CLIENTS);
     for answer in answers {
         let (status, _, held) = test.order(super::test_cluster::id(&answer, "order_id")).await;

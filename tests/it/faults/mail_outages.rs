@@ -29,7 +29,8 @@ impl TestCluster {
     }
 }
 
-async fn ordered(served: &HttpProcess) -> Vec<Uuid> {
+/// Places orders, and returns their ids.
+async fn place_orders(served: &HttpProcess) -> Vec<Uuid> {
     Load::start(&served.client, "TEA-1", ORDERS).all().await
 }
 
@@ -64,13 +65,13 @@ async fn during_a_mail_outage_orders_continue_and_every_mail_arrives_once_after_
     }
     let (served, worker) = (test.serve().await, test.worker().await);
     served.client.add_product("TEA-1", 1_000_000).await;
-    let mut orders = ordered(&served).await;
+    let mut orders = place_orders(&served).await;
     // If a server disappears during a mail, it is unknown whether it has it.
-    test.all_at_rest().await;
+    test.wait_until_no_saga_is_active().await;
     assert_eq!(smtp_breaker(&served).await["state"], "closed");
 
     test.catcher.behave(Behaviour::Refuse);
-    orders.extend(ordered(&served).await);
+    orders.extend(place_orders(&served).await);
     test.all_confirmed(&orders).await;
     fails(&served, 3).await;
     until("everybody to see it", || async {
@@ -90,15 +91,15 @@ async fn during_a_mail_outage_orders_continue_and_every_mail_arrives_once_after_
     // Now the server hangs, and each probe fails.
     test.catcher.behave(Behaviour::NeverGreet);
     let failures = smtp_breaker(&served).await["failures"].as_i64().unwrap();
-    orders.extend(ordered(&served).await);
+    orders.extend(place_orders(&served).await);
     test.all_confirmed(&orders).await;
     fails(&served, failures + 2).await;
     assert!(test.catcher.messages().len() == ORDERS, "no mail has arrived since");
     assert_eq!(test.dead_jobs().await, 0);
 
     test.catcher.behave(Behaviour::Accept);
-    orders.extend(ordered(&served).await);
-    test.all_at_rest().await;
+    orders.extend(place_orders(&served).await);
+    test.wait_until_no_saga_is_active().await;
     test.all_confirmed(&orders).await;
     assert_eq!(test.assert_mails_are_those_that_were_sent().await, 0, "no mail arrived twice");
     assert_eq!(test.catcher.messages().len(), orders.len());
@@ -116,7 +117,7 @@ async fn orders_are_confirmed_while_hanging_mails_hold_every_slot() {
     let (served, _worker) = (test.serve().await, test.worker().await);
     served.client.add_product("TEA-1", 1_000_000).await;
     test.catcher.behave(Behaviour::NeverGreet);
-    let mut orders = ordered(&served).await;
+    let mut orders = place_orders(&served).await;
     let all_taken = || {
         until("every slot to be taken", || async {
             let taken = test.mails_under_way().await;
@@ -124,13 +125,13 @@ async fn orders_are_confirmed_while_hanging_mails_hold_every_slot() {
         })
     };
     all_taken().await;
-    orders.extend(ordered(&served).await);
+    orders.extend(place_orders(&served).await);
     test.all_confirmed(&orders).await;
     all_taken().await;
     assert!(test.catcher.messages().is_empty());
 
     test.catcher.behave(Behaviour::Accept);
-    test.all_at_rest().await;
+    test.wait_until_no_saga_is_active().await;
     assert_eq!(test.assert_mails_are_those_that_were_sent().await, 0, "no mail arrived twice");
     assert_eq!(test.catcher.messages().len(), orders.len());
     test.assert_all_well().await;

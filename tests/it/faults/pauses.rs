@@ -23,7 +23,7 @@ async fn the_writes_of_a_worker_that_was_stopped_beyond_its_lease_are_refused() 
     test.catcher.behave(Behaviour::Accept);
 
     let overtaker = test.work().await;
-    test.all_at_rest().await;
+    test.wait_until_no_saga_is_active().await;
     let lost = test.lost_attempts().await;
     assert!(lost > 0, "nothing was overtaken");
     let sent = "select count(*) from shop.notification where status = 'sent'";

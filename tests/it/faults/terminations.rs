@@ -29,7 +29,7 @@ async fn end_a_worker_under_load(test: &TestCluster, busy: Behaviour) {
     test.catcher.behave(Behaviour::Accept);
     let successor = test.work().await;
     let orders = load.all().await;
-    test.all_at_rest().await;
+    test.wait_until_no_saga_is_active().await;
     assert_eq!(test.lost_attempts().await, 0, "something was taken over");
     for order_id in orders {
         assert_eq!(test.order(order_id).await.0, "confirmed");

@@ -116,11 +116,11 @@ impl TestCluster {
     }
 
     /// Waits until no saga is active.
-    pub(super) async fn all_at_rest(&self) {
-        let moving = "select id::text || ' ' || definition || '/' || step || ' ' || direction || ', attempt ' || attempt \
+    pub(super) async fn wait_until_no_saga_is_active(&self) {
+        let active = "select id::text || ' ' || definition || '/' || step || ' ' || direction || ', attempt ' || attempt \
                       from engine.saga where status in ('running', 'compensating') order by due_at limit 20";
-        until("all sagas to be at rest", || async {
-            match sqlx::query_scalar::<_, String>(moving).fetch_all(&self.pool).await {
+        until("all sagas to have ended or be dead", || async {
+            match sqlx::query_scalar::<_, String>(active).fetch_all(&self.pool).await {
                 Ok(left) if left.is_empty() => Ok(()),
                 Ok(left) => Err(format!("{left:?}")),
                 Err(error) => Err(error.to_string()),

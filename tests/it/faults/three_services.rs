@@ -90,7 +90,7 @@ async fn an_order_placed_at_one_service_is_visible_at_the_others_and_its_events_
         .await;
         appended.extend(new.into_iter().map(|(_, fields)| fields));
     }
-    test.all_at_rest().await;
+    test.wait_until_no_saga_is_active().await;
     let at_amqp = "select last_event_id from shop.event_consumer where name = 'amqp'";
     super::test_cluster::at_least("RabbitMQ to have them", confirmed, || test.count(at_amqp)).await;
     let bound: Vec<_> = drain(&rabbit, "order.*").await.into_iter().map(|(_, key, _)| key).collect();
@@ -142,7 +142,7 @@ async fn every_process_uses_the_configured_administrators_sender_and_deadlines()
     let kept = "select extract(epoch from deadline_at - created_at)::bigint from engine.saga \
                 where definition = 'place-order'";
     assert_eq!(test.count(kept).await, 90);
-    test.all_at_rest().await;
+    test.wait_until_no_saga_is_active().await;
     for process in [worker, orders.process, inventory.process, notifications.process] {
         stops_cleanly(process).await;
     }

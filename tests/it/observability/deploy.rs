@@ -21,11 +21,11 @@ fn an_image_is_built_from_every_crate() {
     assert!(read("Dockerfile").contains(&format!("FROM rust:{minor}-slim-")), "{version}");
 }
 
-/// Every path of the OpenAPI document with its upstream in nginx: paths of one service by their tag, and shared paths
-/// at the orders service. Metrics are not served outside.
+/// Every path of the OpenAPI document with the upstream that nginx must choose. The tag of a path names its service;
+/// paths that all services share go to `orders`; `/metrics` is not reachable through nginx (`none`).
 fn served_by() -> BTreeMap<String, String> {
     let document: Value = serde_json::from_str(&read("openapi/openapi.json")).unwrap();
-    let whose = |(path, item): (&String, &Value)| {
+    let with_upstream = |(path, item): (&String, &Value)| {
         let tag = item.as_object().unwrap().values().next().unwrap()["tags"][0].as_str().unwrap();
         let service = match tag {
             "inventory" | "notifications" => tag,
@@ -34,7 +34,7 @@ fn served_by() -> BTreeMap<String, String> {
         };
         (path.clone(), service.to_owned())
     };
-    document["paths"].as_object().unwrap().iter().map(whose).collect()
+    document["paths"].as_object().unwrap().iter().map(with_upstream).collect()
 }
 
 #[test]
@@ -52,8 +52,8 @@ fn nginx_routes_every_path_to_its_service() {
         };
         known.iter().find(|(prefix, _)| is_under(prefix)).map(|(_, service)| (*service).to_owned())
     };
-    let tags: BTreeSet<_> = served_by().into_values().collect();
-    assert_eq!(tags.len(), 4, "every service, and paths without one: {tags:?}");
+    let upstreams: BTreeSet<_> = served_by().into_values().collect();
+    assert_eq!(upstreams.len(), 4, "every service, and paths without one: {upstreams:?}");
     for (path, service) in served_by() {
         assert_eq!(goes_to(&path), Some(service), "{path}");
     }
@@ -80,11 +80,13 @@ fn problems_of_nginx_look_like_those_of_the_services() {
     for (status, code) in &codes {
         assert!(contract.contains(&format!("\"code\": \"{code}\"")), "no problem has the code {code}");
         let title = texts[status].split("\"title\":").nth(1).unwrap().split(',').next().unwrap();
-        // Where nginx finds no service, the service would report its database.
+        // `unavailable` has its own title in nginx: there the service can't be reached, while a service reports that
+        // its database can't.
         let is_known = code == "unavailable" || contract.contains(&format!("\"title\": {title}"));
         assert!(is_known, "{code} is titled {title}");
     }
-    // An address may call more often than a key, because a shop's back end has one of each.
+    // The limit per address is higher than the limit per key: a shop's back end makes all its calls from one address
+    // with one key, and must reach the limit of the key first.
     let number = |text: &str, start: &str| -> u32 {
         let digits = text.split_once(start).unwrap().1;
         digits.split(|digit: char| !digit.is_ascii_digit()).next().unwrap().parse().unwrap()
@@ -106,7 +108,8 @@ fn the_production_file_sets_only_known_variables() {
     // Each on a separate line, or `{ <<: *settings, NAME: "value" }`.
     let pairs = lines.flat_map(|line| line.split(", ")).filter_map(|part| part.trim().split_once(": "));
     let is_name = |name: &str| name.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_');
-    // Variables with these prefixes are for other images; capabilities have no value.
+    // Variables with these prefixes are for other images. Linux capabilities are in capitals too, but are not followed
+    // by a colon.
     let others = ["POSTGRES_", "RABBITMQ_", "GF_"];
     let set: BTreeSet<_> = pairs
         .map(|(name, _)| name)
@@ -120,7 +123,7 @@ fn the_production_file_sets_only_known_variables() {
 
 /// Settings that operators can't change in either compose file, because the file depends on their values.
 const FIXED: [&str; 6] = ["HOST", "PORT", "SHUTDOWN_DEADLINE", "WORK_PORT", "ORDERS_PORT", "DRAIN_DELAY"];
-/// Settings that make no sense in a container: the embedded server, and files on a read-only file system.
+/// Settings that make no sense in a container: the embedded PostgreSQL, and files on a read-only file system.
 const NOT_IN_CONTAINERS: [&str; 4] = ["SAGALINE_STATE_DIR", "SAGALINE_PG_BIN", "LOG_DIR", "LOG_KEEP_DAYS"];
 
 #[test]
@@ -129,7 +132,8 @@ fn every_setting_can_be_set_in_both_compose_files() {
     let settings =
         example.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.split_once('='));
     let left_out: [(&str, &[&str]); 2] = [
-        // nginx opens the connections of all callers, and each service has its own port.
+        // All connections come from nginx, so a limit per address makes no sense, and the file itself gives each
+        // service its port.
         (
             "docker-compose.prod.yml",
             &["AUTH", "METRICS_PUBLIC", "CONNECTIONS_PER_ADDRESS", "INVENTORY_PORT", "NOTIFICATIONS_PORT"],
@@ -150,7 +154,7 @@ fn every_setting_can_be_set_in_both_compose_files() {
         }
         assert!(
             text.contains("env_file: [\"${SETTINGS_FILE:-./deploy/settings.env}\"]"),
-            "{file}: no families"
+            "{file}: the services do not read SETTINGS_FILE"
         );
     }
 }
@@ -223,7 +227,8 @@ fn every_service_in_production_is_hardened_limited_and_health_checked() {
         let is_ours = ["orders", "inventory", "notifications", "work"].contains(&name.as_str());
         assert_eq!(lines.contains("replicas: 2"), is_ours, "{name}: {lines}");
     }
-    // Its containers and volumes differ from those of the development file, which is removed together with its volumes.
+    // The project names differ, because the development project is often removed together with its volumes, and that
+    // must not touch production.
     assert!(compose.contains("\nname: sagaline-prod\n"));
     assert!(read("docker-compose.yml").contains("\nname: sagaline\n"));
 }
@@ -241,5 +246,7 @@ fn the_stop_grace_period_covers_every_part_of_a_shutdown() {
     let idle = seconds(nginx.split_once("upstream orders {").unwrap().1, "keepalive_timeout ");
     assert!(delay > idle && delay > seconds(&nginx, "127.0.0.11 valid="), "{delay} s, {idle} s");
     let grace = seconds(&compose, "stop_grace_period: ");
-    assert!(grace > delay + 10 + seconds(&compose, "SHUTDOWN_DEADLINE: "), "{grace} s");
+    // `Limits::drain`: how long open requests may take.
+    let drain = 10;
+    assert!(grace > delay + drain + seconds(&compose, "SHUTDOWN_DEADLINE: "), "{grace} s");
 }

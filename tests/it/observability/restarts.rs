@@ -93,6 +93,7 @@ struct Balancer {
 }
 
 impl Balancer {
+    /// The next replica in turn that is not out.
     fn pick(&self) -> usize {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed) % 2;
         if self.out[turn].load(Ordering::SeqCst) { 1 - turn } else { turn }

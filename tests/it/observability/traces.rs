@@ -89,12 +89,13 @@ impl Collector {
 }
 
 /// Waits until every saga that an order started has ended.
-async fn rest(deployment: &Deployment) {
+/// Waits until all sagas have ended or are dead.
+async fn wait_until_no_saga_is_active(deployment: &Deployment) {
     let pool = deployment.database.pool().await;
-    until("all sagas to be at rest", || async {
-        let moving = "select count(*) from engine.saga where status in ('running', 'compensating')";
-        let moving: i64 = sqlx::query_scalar(moving).fetch_one(&pool).await.unwrap();
-        if moving == 0 { Ok(()) } else { Err(moving) }
+    until("all sagas to have ended or be dead", || async {
+        let active = "select count(*) from engine.saga where status in ('running', 'compensating')";
+        let active: i64 = sqlx::query_scalar(active).fetch_one(&pool).await.unwrap();
+        if active == 0 { Ok(()) } else { Err(active) }
     })
     .await;
 }
@@ -144,7 +145,7 @@ async fn one_trace_arrives(log_level: &str) {
     let (server, worker) = (deployment.serve(&[]).await, deployment.work().await);
     server.add_product("TEA-1", 5).await;
     place(&server).await;
-    rest(&deployment).await;
+    wait_until_no_saga_is_active(&deployment).await;
     // Spans that have not been exported yet are exported at the end.
     server.stops_cleanly().await;
     worker.stops_cleanly().await;
