@@ -33,7 +33,7 @@ pub(crate) struct ConsumersArguments {
 pub(crate) struct RemoveArguments {
     /// The consumer, as `consumers` lists it
     name: String,
-    /// The reason, for the audit
+    /// The reason, for the audit log
     #[arg(long, value_parser = audit_actor::parse_reason)]
     reason: Option<String>,
     /// The database, instead of `DATABASE_URL`
@@ -47,10 +47,11 @@ pub(crate) struct ReplayArguments {
     /// The consumer, as `consumers` lists it
     #[arg(long, value_name = "NAME")]
     consumer: String,
-    /// The first event: its id, or a time such as 2026-11-22T10:00:00Z, for the first event at or after it
+    /// The first event to publish: its id, or a time such as 2026-11-22T10:00:00Z, which means the first event at or
+    /// after that time
     #[arg(long, value_name = "EVENT|TIME")]
     from: Replay,
-    /// The reason, for the audit
+    /// The reason, for the audit log
     #[arg(long, value_parser = audit_actor::parse_reason)]
     reason: Option<String>,
     /// The database, instead of `DATABASE_URL`
@@ -113,7 +114,7 @@ async fn list(pool: &PgPool) -> Result<(), ExitError> {
         ]
     });
     terminal::table(
-        &["consumer", "has events up to", "lacks", "for", "published to now", "last change"],
+        &["consumer", "last event", "events behind", "behind for", "has a publisher", "last change"],
         rows,
     );
     terminal::print(format_args!(
@@ -124,5 +125,7 @@ async fn list(pool: &PgPool) -> Result<(), ExitError> {
 }
 
 fn unknown(name: &str) -> ExitError {
-    ExitError::NegativeResult(format!("no consumer is named `{name}`; `sagaline events consumers` lists them"))
+    ExitError::NegativeResult(format!(
+        "no consumer is named `{name}`; `sagaline events consumers` lists them"
+    ))
 }

@@ -26,7 +26,8 @@ pub(crate) enum KeysCommand {
     Create(CreateArguments),
     /// List all keys, without their secrets
     List(DatabaseArguments),
-    /// Revoke a key for good: after five seconds no process accepts it, and its event streams end after twenty at the latest
+    /// Revoke a key for good: after five seconds no process accepts it, and its event streams end after twenty at the
+    /// latest
     Revoke(RevokeArguments),
 }
 
@@ -42,7 +43,7 @@ pub(crate) struct CreateArguments {
     /// How long it is valid, such as 90d; forever if left out
     #[arg(long, value_name = "DURATION", value_parser = life)]
     expires: Option<Duration>,
-    /// The reason, for the audit
+    /// The reason, for the audit log
     #[arg(long, value_parser = audit_actor::parse_reason)]
     reason: Option<String>,
     #[command(flatten)]
@@ -54,7 +55,7 @@ pub(crate) struct CreateArguments {
 pub(crate) struct RevokeArguments {
     /// The key's id, as `keys list` shows it
     key_id: String,
-    /// The reason, for the audit
+    /// The reason, for the audit log
     #[arg(long, value_parser = audit_actor::parse_reason)]
     reason: Option<String>,
     #[command(flatten)]
