@@ -47,7 +47,7 @@ pub enum RedisError {
     /// The program could not be run.
     #[error("can't run {}", program.display())]
     Run {
-        /// The program.
+        /// The program `redis-server` that was started.
         program: PathBuf,
         /// The system's reason.
         #[source]
@@ -57,7 +57,7 @@ pub enum RedisError {
     /// The server ended or did not answer.
     #[error("{} did not answer on port {port}", program.display())]
     Silent {
-        /// The program.
+        /// The program `redis-server` that was started.
         program: PathBuf,
         /// The last port tried.
         port: u16,

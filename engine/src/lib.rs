@@ -21,8 +21,8 @@
 //! # Where to start reading
 //!
 //! 1. `definition/saga.rs` and `definition/step.rs`: how a saga is written.
-//! 2. `model/transition.rs`: how a saga moves, as a pure function.
-//! 3. `runtime/commit/advance.rs`: how a batch of sagas moves in one transaction.
+//! 2. `model/transition.rs`: how the state of a saga changes, as a pure function.
+//! 3. `runtime/commit/advance.rs`: how one transaction advances a batch of sagas.
 //! 4. `store/`: the SQL behind it.
 //!
 //! Imports only go down: `model` < `store`, `definition`, `support` < `runtime` < `engine` < `operate` < `builder` <

@@ -25,7 +25,7 @@ pub(crate) struct Bound {
 pub(crate) struct Listening {
     /// The socket's address.
     pub(crate) address: SocketAddr,
-    /// The listening socket.
+    /// The socket that accepts connections.
     pub(crate) listener: TcpListener,
     /// The services that it offers.
     pub(crate) services: Vec<Service>,

@@ -17,7 +17,7 @@ use crate::{
 /// The target of mails.
 #[derive(Clone, Debug)]
 pub(crate) enum MailTarget {
-    /// A mail server.
+    /// The mail server at this URL.
     Server(SecretUrl),
     /// Files that a person can open.
     Files(PathBuf),

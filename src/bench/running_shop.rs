@@ -33,7 +33,7 @@ pub(super) struct RunningShop {
     pub(super) client: Client,
     /// Receives the mails.
     pub(super) catcher: Arc<MailCatcher>,
-    /// The shop.
+    /// The shop that is measured.
     pub(super) shop: Shop,
     /// The circuit breakers of this process.
     pub(super) breakers: Breakers,

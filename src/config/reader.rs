@@ -16,7 +16,7 @@ pub(crate) struct ConfigError(pub Vec<Problem>);
 /// One variable whose value can't be used.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Problem {
-    /// The variable.
+    /// The name of the environment variable.
     pub(crate) variable: Cow<'static, str>,
     /// The value; `None` when it is a secret.
     pub(crate) found: Option<String>,

@@ -3,7 +3,7 @@
 //! After the commit that made sagas due, their ids are pushed through apalis-redis. An apalis worker in whichever
 //! process is free receives them and claims the sagas by id in PostgreSQL, which alone decides. A lost, late or
 //! duplicate id does no harm, so nothing is retried here: when anything fails, the whole session with Redis is
-//! abandoned and a new one begins with a new worker name. The engine's poll finds what no hint announces.
+//! abandoned and a new one begins with a new worker name. The engine's poll finds what no due hint announces.
 
 mod backoff;
 mod claim;

@@ -2,12 +2,12 @@
 //!
 //! The saga row itself is the job, so no second jobs table has to be kept in step. [`EngineBackend`] hands the engine's
 //! claimed jobs to an apalis worker, [`CommitLayer`] ends a task only when the job's group commit is durable, and
-//! [`Workers`] runs one apalis monitor per queue until it is stopped. This is the only crate that uses apalis, Redis and
-//! AMQP.
+//! [`Workers`] runs one apalis monitor per queue until it is stopped. This is the only crate that uses apalis, Redis
+//! and AMQP.
 //!
 //! Trouble with the database never reaches apalis: the engine keeps trying, so workers outlive a restart of PostgreSQL.
-//! Redis, when there is one, carries only hints: PostgreSQL holds all truth, and the engine's poll finds what no hint
-//! announces.
+//! Redis, when there is one, carries only due hints: PostgreSQL holds all truth, and the engine's poll finds what no
+//! due hint announces.
 //!
 //! [`EventTasks`] sequences and prunes an [`EventLog`], which the caller implements, and publishes it to [`sinks`].
 

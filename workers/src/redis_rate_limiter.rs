@@ -1,7 +1,7 @@
 //! A rate limiter that all processes share through Redis.
 //!
-//! It is the generic cell rate algorithm: a bucket is one number, the time at which it will be full again. A bucket that
-//! Redis has lost counts as full, so the loss of all data lets one burst through and nothing else.
+//! It is the generic cell rate algorithm: a bucket is one number, the time at which it will be full again. A bucket
+//! that Redis has lost counts as full, so the loss of all data lets one burst through and nothing else.
 
 use std::{num::NonZeroU32, time::Duration};
 
@@ -17,8 +17,9 @@ const RESPONSE_TIMEOUT: Duration = Duration::from_millis(100);
 const DEFAULT_BREAKER: BreakerSettings =
     BreakerSettings { failures: 1, open_duration: Duration::from_secs(1), successes_to_close: 1 };
 
-/// Takes one token out of a bucket, by Redis' own clock. `KEYS[1]` is the bucket, `ARGV[1]` the interval in microseconds at
-/// which it gets a token back, `ARGV[2]` its size. Returns the tokens left and the microseconds to wait, 0 if one was taken.
+/// Takes one token out of a bucket, by Redis' own clock. `KEYS[1]` is the bucket, `ARGV[1]` the interval in
+/// microseconds at which it gets a token back, `ARGV[2]` its size. Returns the tokens left and the microseconds to
+/// wait, 0 if one was taken.
 const TAKE_SCRIPT: &str = "
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
@@ -43,7 +44,7 @@ pub struct RedisRateLimiter {
 pub struct RateDecision {
     /// How long to wait if the bucket was empty; `None` if a token was taken.
     pub wait: Option<Duration>,
-    /// The tokens left.
+    /// How many calls the bucket still allows.
     pub remaining: u32,
 }
 
@@ -66,8 +67,8 @@ impl RedisRateLimiter {
         Self { breaker, ..self }
     }
 
-    /// Takes a token out of the bucket of this size that gets one back at this interval; `None` when Redis gives no answer
-    /// in time, and while the breaker is open.
+    /// Takes a token out of the bucket of this size that gets one back at this interval; `None` when Redis gives no
+    /// answer in time, and while the breaker is open.
     pub async fn take(&self, bucket: &str, size: NonZeroU32, interval: Duration) -> Option<RateDecision> {
         let permit = self.breaker.try_acquire().ok()?;
         match tokio::time::timeout(RESPONSE_TIMEOUT, self.eval(bucket, size, interval)).await {

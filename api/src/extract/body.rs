@@ -76,14 +76,14 @@ impl<T: DeserializeOwned + Default> FromRequest<ApiState> for OptionalJsonBody<T
 /// Receives a required body. Not generic, so that it is compiled once and not for every kind of body.
 async fn receive(request: Request, limits: &Limits) -> Result<Bytes, Problem> {
     let (parts, body) = request.into_parts();
-    is_json(&parts.headers)?;
+    require_json(&parts.headers)?;
     collect(&parts.headers, body, limits, limits.body_bytes).await
 }
 
 /// Receives a large body, with one of the permits for such bodies.
 async fn receive_bulk(request: Request, state: &ApiState) -> Result<(Bytes, OwnedSemaphorePermit), Problem> {
     let (parts, body) = request.into_parts();
-    is_json(&parts.headers)?;
+    require_json(&parts.headers)?;
     let permit = Arc::clone(state.bulk()).try_acquire_owned().map_err(|_| {
         Problem::new(ProblemCode::Overloaded, "too many large requests are running; try again in a moment")
     })?;
@@ -98,11 +98,11 @@ async fn receive_optional(request: Request, limits: &Limits) -> Result<Option<By
     if bytes.trim_ascii().is_empty() || bytes.trim_ascii() == b"null" {
         return Ok(None);
     }
-    is_json(&parts.headers)?;
+    require_json(&parts.headers)?;
     Ok(Some(bytes))
 }
 
-fn is_json(headers: &HeaderMap) -> Result<(), Problem> {
+fn require_json(headers: &HeaderMap) -> Result<(), Problem> {
     let declared =
         headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let essence = declared.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();

@@ -17,11 +17,11 @@ use tower_http::{
 use crate::auth::CorsOrigins;
 
 /// Responses are data: nothing in them may be run, framed or submitted.
-const STRICT: HeaderValue = HeaderValue::from_static(
+const DATA_POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
 );
 /// Swagger UI runs our own scripts, sets inline styles, and calls this server alone.
-const PAGES: HeaderValue = HeaderValue::from_static(
+const DOCS_POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; font-src 'self'; \
      connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
 );
@@ -43,11 +43,13 @@ pub(crate) fn security_headers<S: Clone + Send + Sync + 'static>(router: Router<
         .layer(middleware::from_fn(content_policy))
 }
 
-/// Sets the content security policy: pages of the OpenAPI document may do more than data.
+/// Sets the content security policy: the pages of Swagger UI may do more than responses with data.
 async fn content_policy(request: Request, next: Next) -> Response {
     let is_page = request.uri().path().starts_with("/docs");
     let mut response = next.run(request).await;
-    response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, if is_page { PAGES } else { STRICT });
+    response
+        .headers_mut()
+        .insert(header::CONTENT_SECURITY_POLICY, if is_page { DOCS_POLICY } else { DATA_POLICY });
     response
 }
 

@@ -35,14 +35,14 @@ pub enum EmbeddedError {
     /// The folder holds something that Sagaline didn't make; choose another.
     #[error("{} has something in it that Sagaline didn't make; set SAGALINE_STATE_DIR to another folder", path.display())]
     Foreign {
-        /// The folder.
+        /// The folder that was chosen as the state directory.
         path: PathBuf,
     },
 
     /// Another user owns the data.
     #[error("{} belongs to user {uid}; run as that user, or set SAGALINE_STATE_DIR to another folder", path.display())]
     NotOurs {
-        /// The data directory.
+        /// The data directory of the server.
         path: PathBuf,
         /// The id of the user who owns the data directory.
         uid: u32,
@@ -66,7 +66,7 @@ pub enum EmbeddedError {
     /// Another process keeps the lock; it may be starting or stopping the server.
     #[error("another process has held {} for {waited:?}", path.display())]
     Locked {
-        /// The lock file.
+        /// The file that the other process has locked.
         path: PathBuf,
         /// How long this process waited.
         waited: Duration,

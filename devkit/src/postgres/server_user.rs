@@ -24,7 +24,7 @@ const CANDIDATES: [&str; 3] = ["postgres", "nobody", "daemon"];
 /// The user that owns the data and runs the server.
 #[derive(Debug)]
 pub(super) enum ServerUser {
-    /// The current user.
+    /// The user who runs this process.
     Current { uid: u32 },
     /// Another user, because the current one is root.
     Unprivileged { name: String, uid: u32, gid: u32 },

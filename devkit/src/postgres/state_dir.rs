@@ -53,7 +53,7 @@ impl StateDir {
             .ok_or(EmbeddedError::NoStateDir)
     }
 
-    /// The folder.
+    /// The path of the state directory.
     pub fn path(&self) -> &Path {
         &self.0
     }

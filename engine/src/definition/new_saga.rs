@@ -68,7 +68,7 @@ impl NewSaga {
 /// The result of a start: a new saga, or the existing one with the same key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Started {
-    /// The saga.
+    /// The id of the saga.
     pub saga_id: SagaId,
     /// Whether a saga with this business key (or id) already existed. If so, nothing was started.
     pub existing: bool,

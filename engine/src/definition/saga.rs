@@ -46,7 +46,7 @@ impl<I: Serialize> SagaName<I> {
         Self { name, input: PhantomData }
     }
 
-    /// The stored name.
+    /// The name under which it is stored.
     pub const fn name(&self) -> &'static str {
         self.name
     }
@@ -341,7 +341,7 @@ pub struct Definition {
 }
 
 impl Definition {
-    /// The checked graph.
+    /// The graph of the steps, which was checked when the definition was built.
     pub fn graph(&self) -> &Graph {
         &self.graph
     }

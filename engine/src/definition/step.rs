@@ -79,7 +79,7 @@ pub trait CallStep: Sized + Send + Sync + 'static {
     type Input: Send + Sync;
     /// What the step produces.
     type Output: Serialize + DeserializeOwned + Send + Sync;
-    /// The undo.
+    /// The undo of the call; [`NothingToUndo`] or [`ForwardOnly`] if it has none.
     type Undo: UndoCall<Self>;
 
     /// Makes the call. After [`RetryPolicy::timeout`] the future is dropped, and the attempt counts as
@@ -137,7 +137,7 @@ pub trait ItemStep: Sized + Send + Sync + 'static {
     type Input: Send + Sync;
     /// What the step produces.
     type Output: Serialize + DeserializeOwned + Send + Sync;
-    /// The undo.
+    /// The undo of the step; [`NothingToUndo`] or [`ForwardOnly`] if it has none.
     type Undo: UndoItemStep<Self>;
 
     /// Runs the action for one saga.

@@ -16,7 +16,7 @@ use crate::model::{
 pub struct DeadLettered {
     /// The new dead job.
     pub dead_job_id: DeadJobId,
-    /// The saga.
+    /// The id of the saga.
     pub saga_id: SagaId,
     /// The definition's name.
     pub definition: String,
@@ -44,7 +44,7 @@ pub(crate) struct DeadJobTtls {
 pub struct DeadJob {
     /// The id of the dead job. A saga that dies again gets a new dead job.
     pub dead_job_id: DeadJobId,
-    /// The saga.
+    /// The id of the saga.
     pub saga_id: SagaId,
     /// The definition's name.
     pub definition: String,

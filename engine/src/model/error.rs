@@ -26,7 +26,7 @@ pub enum GraphError {
     /// Two steps of one saga share a name.
     #[error("saga `{saga}` has two steps named `{step}`: history tells steps apart by name, so rename one")]
     NameTwice {
-        /// The saga.
+        /// The name of the saga.
         saga: String,
         /// The name that is used twice.
         step: String,
@@ -37,11 +37,11 @@ pub enum GraphError {
          the other with `then`"
     )]
     TwoPivots {
-        /// The saga.
+        /// The name of the saga.
         saga: String,
-        /// The earlier pivot.
+        /// The name of the earlier pivot.
         first: String,
-        /// The later pivot.
+        /// The name of the later pivot.
         second: String,
     },
     /// The pivot or a step after it declares an undo that would never run.
@@ -50,9 +50,9 @@ pub enum GraphError {
          set `type Undo = ForwardOnly`, or move the step before the pivot"
     )]
     UndoNeverRuns {
-        /// The saga.
+        /// The name of the saga.
         saga: String,
-        /// The step.
+        /// The name of the step.
         step: String,
         /// Where the step is relative to the pivot.
         place: &'static str,
@@ -63,9 +63,9 @@ pub enum GraphError {
          failure undoes it: give it an undo, or `type Undo = NothingToUndo`, or put it after the pivot"
     )]
     UndoUndecided {
-        /// The saga.
+        /// The name of the saga.
         saga: String,
-        /// The step.
+        /// The name of the step.
         step: String,
     },
     /// The saga has no steps.
@@ -74,9 +74,9 @@ pub enum GraphError {
     /// A retry policy is wrong.
     #[error("step `{step}` of saga `{saga}`: {reason}")]
     BadPolicy {
-        /// The saga.
+        /// The name of the saga.
         saga: String,
-        /// The step.
+        /// The name of the step.
         step: String,
         /// What is wrong.
         reason: String,

@@ -38,12 +38,12 @@ impl Status {
     pub const ALL: [Self; 5] =
         [Self::Running, Self::Compensating, Self::Completed, Self::Compensated, Self::Dead];
 
-    /// The stored name.
+    /// The name under which it is stored.
     pub fn name(self) -> &'static str {
         self.into()
     }
 
-    /// Whether the engine still moves the saga without an operator.
+    /// Whether the engine still works on the saga without an operator.
     pub fn is_active(self) -> bool {
         match self {
             Self::Running | Self::Compensating => true,
@@ -81,7 +81,7 @@ pub enum Direction {
 }
 
 impl Direction {
-    /// The stored name.
+    /// The name under which it is stored.
     pub fn name(self) -> &'static str {
         self.into()
     }

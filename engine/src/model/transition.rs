@@ -1,5 +1,6 @@
-//! Decides how a saga moves: from a state and an event it computes the new state and what to do next. No I/O, no clock,
-//! no randomness, so compensation can be tested exhaustively here, and `sagaline doctor` can replay stored histories.
+//! Decides how the state of a saga changes: from a state and an event it computes the new state and what to do next. No
+//! I/O, no clock, no randomness, so compensation can be tested exhaustively here, and `sagaline doctor` can replay
+//! stored histories.
 
 use crate::model::{
     graph::Graph,

@@ -35,7 +35,7 @@ pub struct SagaView {
     pub business_key: Option<String>,
     /// The current or last attempt, from one; zero before the first.
     pub attempt: u32,
-    /// When the saga can move next, or when its lease ends; `None` once it has ended.
+    /// When the saga can continue, or when its lease ends; `None` once it has ended.
     pub due_at: Option<DateTime<Utc>>,
     /// When the saga compensates if it has not passed its pivot.
     pub deadline_at: Option<DateTime<Utc>>,
@@ -62,7 +62,7 @@ pub struct SagaView {
 pub struct HistoryEntry {
     /// The number of the entry.
     pub seq: i32,
-    /// The step.
+    /// The name of the step.
     pub step: String,
     /// The side of the step.
     pub direction: Direction,
@@ -130,7 +130,7 @@ pub enum HistoryOutcome {
 }
 
 impl HistoryOutcome {
-    /// The stored name.
+    /// The name under which it is stored.
     pub fn name(self) -> &'static str {
         self.into()
     }
@@ -153,7 +153,7 @@ pub struct SagaFilter {
     pub created_after: Option<DateTime<Utc>>,
     /// Only sagas started before this time.
     pub created_before: Option<DateTime<Utc>>,
-    /// Only active sagas that are overdue by more than this: no worker moves them.
+    /// Only active sagas that are overdue by more than this: no worker continues them.
     pub stuck_for: Option<Duration>,
 }
 
@@ -171,7 +171,7 @@ pub struct Page {
 pub struct StatusCount {
     /// The definition's name.
     pub definition: String,
-    /// The status.
+    /// The status that these sagas have.
     pub status: Status,
     /// The number of sagas.
     pub count: i64,

@@ -44,7 +44,7 @@ pub enum DiscardMode {
 /// The result of a discard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Discarded {
-    /// The saga.
+    /// The id of the saga.
     pub saga_id: SagaId,
     /// Whether the saga compensates, ended as it was, or was abandoned.
     pub effect: DiscardEffect,

@@ -16,7 +16,7 @@ use crate::{
 /// A history that does not lead to the stored state of its saga.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HistoryViolation {
-    /// The saga.
+    /// The id of the saga.
     pub saga_id: SagaId,
     /// What is wrong.
     pub violation: String,
@@ -55,7 +55,7 @@ pub(crate) async fn check_history(
 
 impl Engine {
     /// Checks the histories of up to `limit` sagas, newest first: each must be without gaps, and lead to its saga's
-    /// stored state when it is replayed. Sagas that move while they are read are skipped.
+    /// stored state when it is replayed. Sagas that change while they are read are skipped.
     ///
     /// # Errors
     /// When the database can't be reached.
@@ -74,7 +74,7 @@ impl Engine {
             left -= page.limit;
             for saga in &sagas {
                 if let Some(violation) = check_history(&self.core, self.pool(), saga).await? {
-                    // The saga may have moved between the two reads.
+                    // The saga may have changed between the two reads.
                     let again = self.saga(saga.saga_id).await?;
                     let still = again.is_some_and(|again| {
                         (again.status, again.epoch, &again.step, again.attempt)

@@ -1,4 +1,4 @@
-//! Group commit: one transaction moves a batch of sagas.
+//! Group commit: one transaction advances a batch of sagas.
 
 pub(crate) mod advance;
 pub(crate) mod attempt;

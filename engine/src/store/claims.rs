@@ -156,8 +156,8 @@ pub(crate) struct ReleaseRow {
     pub(crate) error: Option<String>,
 }
 
-/// Releases claims. A saga that was moved in the meantime (by a commit whose answer was lost) keeps its newer state and
-/// loses only the lease.
+/// Releases claims. A saga that was advanced in the meantime (by a commit whose answer was lost) keeps its newer state
+/// and loses only the lease.
 pub(crate) async fn release(
     conn: &mut PgConnection,
     rows: &[ReleaseRow],

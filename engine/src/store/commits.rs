@@ -1,4 +1,4 @@
-//! Statements that move claimed sagas: the fence, the history and the new states.
+//! Statements that advance claimed sagas: the fence, the history and the new states.
 
 use std::time::{Duration, Instant};
 

@@ -16,7 +16,7 @@ pub(crate) struct SagaStateRow {
     cause: Option<serde_json::Value>,
 }
 
-/// A decoded state.
+/// The state of a saga, decoded from its row.
 #[derive(Debug)]
 pub(crate) struct StoredState {
     pub(crate) state: State,

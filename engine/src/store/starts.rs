@@ -14,7 +14,8 @@ pub(crate) struct NewSagaRow<'a> {
     pub(crate) queue: &'a str,
     pub(crate) status: &'static str,
     pub(crate) step: &'a str,
-    /// The number of history entries that the saga starts with: one if its entry step is done.
+    /// The number of history entries that the saga starts with: one if it has an entry step, which runs in
+    /// the transaction that starts the saga.
     pub(crate) seq: i32,
     /// Whether the worker claims the saga in the same commit.
     pub(crate) held: bool,
@@ -85,7 +86,7 @@ pub(crate) async fn existing(
     .await
 }
 
-/// Deletes sagas inserted in this transaction whose entry step failed.
+/// Deletes sagas inserted in this transaction whose entry step failed, which refuses the start.
 pub(crate) async fn delete(conn: &mut PgConnection, ids: &[Uuid]) -> Result<(), sqlx::Error> {
     sqlx::query("delete from engine.saga where id = any($1)").bind(ids).execute(conn).await.map(drop)
 }

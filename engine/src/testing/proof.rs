@@ -49,7 +49,7 @@ pub struct Proof {
 pub struct Run {
     /// The case that was run.
     pub case: Case,
-    /// The saga.
+    /// The id of the saga.
     pub saga_id: SagaId,
     /// The status in which the saga ended or died.
     pub final_status: FinalStatus,

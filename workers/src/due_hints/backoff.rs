@@ -19,7 +19,7 @@ impl Default for Backoff {
 }
 
 impl Backoff {
-    /// The next delay.
+    /// The delay before the next try.
     pub(crate) fn next(&mut self) -> Duration {
         let delay = self.bound.mul_f64(rand::random_range(0.5..=1.0));
         self.bound = (self.bound * 2).min(MAX_BOUND);

@@ -20,7 +20,7 @@ impl RedisHealth {
         Self(state)
     }
 
-    /// The state now.
+    /// Whether Redis works now.
     pub fn state(&self) -> RedisState {
         *self.0.borrow()
     }

@@ -23,7 +23,7 @@ pub enum Sequenced {
 /// How much is read at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PageSize {
-    /// The most events.
+    /// The most events of a page.
     pub events: u32,
     /// The page ends with the event that brings its payloads to this many bytes.
     pub bytes: u32,
@@ -34,7 +34,7 @@ pub struct PageSize {
 pub struct LogRange {
     /// The event before the oldest that is kept.
     pub pruned_through: i64,
-    /// The newest event.
+    /// The id of the newest event.
     pub last_event_id: i64,
 }
 

@@ -40,7 +40,7 @@ pub enum StockRefusal {
     BelowReserved {
         /// The stock that would be on hand.
         on_hand: i64,
-        /// The reserved stock.
+        /// The stock that is reserved for orders.
         reserved: i64,
     },
 }

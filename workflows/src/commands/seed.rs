@@ -14,7 +14,7 @@ pub enum SeedError {
     Product {
         /// The product's SKU.
         sku: String,
-        /// The cause.
+        /// Why the product could not be created.
         #[source]
         source: CreateProductError,
     },

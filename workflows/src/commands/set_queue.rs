@@ -16,7 +16,7 @@ use crate::support::{
 pub enum DesiredState<'a> {
     /// No jobs are claimed.
     Paused {
-        /// The reason.
+        /// Why the queue is paused, for the audit log.
         reason: &'a str,
     },
     /// Jobs are claimed.
@@ -58,7 +58,7 @@ pub async fn set_queue(
     if expected.is_some_and(|expected| expected != was.version) {
         return Err(QueueError::VersionMismatch { current: was.version });
     }
-    if is_so(&was, pause.as_ref()) {
+    if is_already_set(&was, pause.as_ref()) {
         transaction.rollback().await?;
         return find_queue(shop, name).await;
     }
@@ -78,7 +78,7 @@ pub async fn set_queue(
 }
 
 /// Whether a queue is already in this state, set by the same person for the same reason.
-fn is_so(was: &QueueSetting, pause: Option<&Pause<'_>>) -> bool {
+fn is_already_set(was: &QueueSetting, pause: Option<&Pause<'_>>) -> bool {
     match pause {
         None => !was.paused,
         Some(pause) => {

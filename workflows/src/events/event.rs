@@ -56,6 +56,6 @@ pub struct EventPage {
 pub struct LogRange {
     /// The last pruned event. A reader that has this event or a later one can continue.
     pub pruned_through: i64,
-    /// The newest event.
+    /// The id of the newest event.
     pub last_event_id: i64,
 }

@@ -116,7 +116,7 @@ pub enum MailError {
     /// No valid message can be written: an address or a header is malformed.
     #[error("it can't be written as a mail")]
     Unsendable {
-        /// The cause.
+        /// Why the message can't be written.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },

@@ -42,7 +42,7 @@ impl Smtp {
                 "SMTP_URL has a password that may be sent in the clear: ask for `?tls=required` or use `smtps://`",
             );
         }
-        if !self.server.is_here() && from.email.domain() == "localhost" {
+        if !self.server.is_on_this_machine() && from.email.domain() == "localhost" {
             warnings
                 .push("MAIL_FROM is an address of `localhost`: mail servers elsewhere refuse such a sender");
         }

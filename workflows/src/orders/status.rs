@@ -47,7 +47,7 @@ impl OrderStatus {
     /// All statuses, in the order of their declaration.
     pub const ALL: &[Self] = Self::VARIANTS;
 
-    /// The stored name.
+    /// The name under which it is stored.
     pub fn name(self) -> &'static str {
         self.into()
     }

@@ -10,7 +10,7 @@ use crate::{mail::Mailer, support::admin_emails::AdminEmails};
 /// The settings of the sagas.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// The mailer.
+    /// The mailer that sends notifications.
     pub mailer: Mailer,
     /// How long placing an order may take until it is rejected and its stock is released.
     pub reservation_ttl: Duration,

@@ -13,7 +13,7 @@ const MAX_ADMIN_EMAILS: usize = 20;
 pub struct AdminEmails(Arc<[String]>);
 
 impl AdminEmails {
-    /// The addresses.
+    /// The mail addresses of the administrators.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(String::as_str)
     }

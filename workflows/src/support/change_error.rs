@@ -11,7 +11,7 @@ pub enum ChangeError<E: std::error::Error + 'static> {
     /// It does not have the version that the caller expected.
     #[error("its version is {current} by now")]
     VersionMismatch {
-        /// The current version.
+        /// The version that the resource has now.
         current: i64,
     },
     /// The request is invalid.

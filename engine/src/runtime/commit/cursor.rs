@@ -32,7 +32,7 @@ use crate::{
     support::faults::CrashPoint,
 };
 
-/// One saga of a batch while it is being moved.
+/// One saga of a batch while a transaction advances it.
 pub(crate) struct SagaCursor<'a> {
     pub(crate) index: usize,
     pub(crate) job: &'a Job,
@@ -168,7 +168,8 @@ impl<'a> SagaCursor<'a> {
         }
     }
 
-    /// The answer if it is known without running the step: an injected fault, or a step already found to break its batch.
+    /// The answer if it is known without running the step: an injected fault, or a step already found to break its
+    /// batch.
     pub(crate) fn predetermined_answer(&mut self, core: &Core, recovery: &Recovery) -> Option<StepAnswer> {
         if let Some(answer) = self.forced_answer(recovery) {
             return Some(answer);

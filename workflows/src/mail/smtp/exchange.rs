@@ -118,7 +118,7 @@ fn reply(response: &Response) -> SmtpReply {
 /// Whether a negative reply concerns all our mails rather than one. That holds for every reply before the first
 /// recipient, and later for the codes that say that the service shuts down (421), accepts no mail at all (521), or
 /// needs another log-in or encryption (RFC 4954, section 6).
-fn is_about_all(stage: SmtpStage, code: u16) -> bool {
+fn concerns_all_mails(stage: SmtpStage, code: u16) -> bool {
     match stage {
         SmtpStage::Connect | SmtpStage::Mail => true,
         SmtpStage::Rcpt | SmtpStage::Data | SmtpStage::Content => {
@@ -140,7 +140,7 @@ fn failure(stage: SmtpStage, error: Error) -> MailError {
     };
     let said = std::error::Error::source(&error).map(ToString::to_string);
     let reply = SmtpReply::new(code, &said.unwrap_or_default());
-    if is_about_all(stage, code) {
+    if concerns_all_mails(stage, code) {
         MailError::ServerRejects { stage, reply }
     } else if error.is_permanent() {
         MailError::RecipientRejected { stage, reply }

@@ -94,11 +94,11 @@ impl Server {
             Tls::Never | Tls::IfOffered(_) => false,
             Tls::Required(_) | Tls::Wrapped(_) => true,
         };
-        self.credentials.is_some() && !is_encrypted && !self.is_here()
+        self.credentials.is_some() && !is_encrypted && !self.is_on_this_machine()
     }
 
     /// Whether the server runs on this machine.
-    pub(crate) fn is_here(&self) -> bool {
+    pub(crate) fn is_on_this_machine(&self) -> bool {
         let is_loopback = |host: &str| host.parse().is_ok_and(|address: IpAddr| address.is_loopback());
         self.host == "localhost" || self.host.ends_with(".localhost") || is_loopback(&self.host)
     }

@@ -63,7 +63,7 @@ impl PlacementEnd {
         }
     }
 
-    /// The last change.
+    /// The last change of the order's status.
     pub(crate) fn final_change(&self) -> OrderStatusChange<'_> {
         match self.end {
             End::Rejected { .. } => self.change(OrderStatus::Pending, OrderStatus::Rejected),
