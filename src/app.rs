@@ -22,4 +22,4 @@ pub(crate) use engine::build_shop;
 pub(crate) use listen::{Bound, Listening, bind, listen_for_worker};
 pub(crate) use mail::MailTarget;
 pub(crate) use serve::serve;
-pub(crate) use work::{QUEUES, work};
+pub(crate) use work::work;

@@ -12,9 +12,6 @@ use super::{
 };
 use crate::{config::WorkersConfig, exit_error::ExitError};
 
-/// All queues.
-pub(crate) const QUEUES: [&str; 2] = ["default", notifications::QUEUE];
-
 /// Works on these queues and publishes events until `quit`. Without queues, as in an API process, it only sends due
 /// hints to Redis, if configured, about sagas that became due in this process.
 ///

@@ -8,13 +8,13 @@ use breakers::Breakers;
 use devkit::mail_catcher::MailCatcher;
 use http::{HeaderValue, Method};
 use serde_json::{Value, json};
-use shop::{Shop, commands, inventory::NewProduct};
+use shop::{Shop, commands, inventory::NewProduct, sagas::QUEUES};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::database::BenchDatabase;
 use crate::{
-    app::{self, MailTarget, ProcessContext, QUEUES},
+    app::{self, MailTarget, ProcessContext},
     config::{Config, SecretUrl},
     http_client::{self, HttpClient},
     pool::{self, PoolUse},

@@ -8,12 +8,12 @@ use anyhow::Context;
 use api::{Auth, Service};
 use clap::Args;
 use devkit::postgres::{self, StateDir};
-use shop::{Page, Shop, commands, inventory};
+use shop::{Page, Shop, commands, inventory, sagas::QUEUES};
 use tokio_util::sync::CancellationToken;
 
 use self::key::{DevKey, dev_key};
 use crate::{
-    app::{self, Bound, Listening, MailTarget, ProcessContext, QUEUES},
+    app::{self, Bound, Listening, MailTarget, ProcessContext},
     config::Config,
     database_source::DatabaseSource,
     exit_error::ExitError,

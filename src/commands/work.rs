@@ -1,9 +1,10 @@
 //! `sagaline work`: the workers that run sagas.
 
 use clap::Args;
+use shop::sagas::QUEUES;
 
 use crate::{
-    app::{self, MailTarget, ProcessContext, QUEUES},
+    app::{self, MailTarget, ProcessContext},
     config::Config,
     database,
     exit_error::ExitError,

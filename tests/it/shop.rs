@@ -76,7 +76,7 @@ impl TestShop {
 
     /// Starts workers on the shop's queues.
     fn start_workers(mut self) -> Self {
-        for queue in ["default", "notifications"] {
+        for queue in sagas::QUEUES {
             let (engine, stop, mut feed) =
                 (self.shop.engine().clone(), self.stop.clone(), self.shop.engine().feed(queue, 256));
             self.workers.push(tokio::spawn(async move { engine.run(&mut feed, stop).await }));

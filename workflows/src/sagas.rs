@@ -9,8 +9,8 @@ mod dead_job_events;
 mod low_stock_alert;
 mod settings;
 
-pub use business_keys::reserved_key;
 pub(crate) use business_keys::{ORDER_SHIPPED, SENT};
+pub use business_keys::{RESERVED_PREFIXES, reserved_key};
 pub use dead_job_events::DeadJobEvents;
 pub(crate) use low_stock_alert::low_stock_alerts;
-pub use settings::{Settings, definitions};
+pub use settings::{QUEUES, Settings, definitions};

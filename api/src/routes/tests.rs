@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use axum::Router;
 use http::Method;
 use serde_json::Value;
-use shop::{bounds::MAX_ORDER_LINES, keys::KeyRole};
+use shop::{bounds::MAX_ORDER_LINES, keys::KeyRole, sagas::RESERVED_PREFIXES};
 
 use super::{
     base_document::{self, SCHEME},
@@ -54,6 +54,16 @@ fn operations(document: &Value) -> Vec<(String, &Value)> {
 
 fn document() -> Value {
     serde_json::from_str(&openapi_json()).expect("it is JSON")
+}
+
+#[test]
+fn the_document_reserves_the_business_keys_that_the_shop_reserves() {
+    let schema = &document()["components"]["schemas"]["NewWorkflow"]["properties"]["business_key"];
+    let validator = jsonschema::validator_for(schema).expect("a valid schema");
+    for prefix in RESERVED_PREFIXES {
+        assert!(!validator.is_valid(&format!("{prefix}x").into()), "{prefix}");
+    }
+    assert!(validator.is_valid(&"my-key:x".into()));
 }
 
 #[test]

@@ -116,9 +116,7 @@ impl TestApi {
         let engine = builder.build().unwrap();
         let closing = CancellationToken::new();
         let work = match workers {
-            Workers::Running => {
-                ["default", "notifications"].map(|queue| work(&engine, queue, &closing)).into()
-            }
+            Workers::Running => sagas::QUEUES.map(|queue| work(&engine, queue, &closing)).into(),
             Workers::None => Vec::new(),
         };
         let metrics = METRICS
@@ -156,7 +154,7 @@ impl TestApi {
 
     /// Starts workers on the shop's queues.
     pub(crate) fn start_workers(&mut self) {
-        self.work.extend(["default", "notifications"].map(|queue| work(&self.engine, queue, &self.closing)));
+        self.work.extend(sagas::QUEUES.map(|queue| work(&self.engine, queue, &self.closing)));
     }
 
     /// Also serves only these services of the same shop, and returns the URL.

@@ -17,12 +17,14 @@ pub(crate) const ORDER_SHIPPED: &str = "order-shipped:";
 /// Followed by a dedup key: a mail that a caller sends.
 pub(crate) const SENT: &str = "sent:";
 
-const OF_MAILS: [&str; 5] = [ORDER_CONFIRMED, ORDER_REJECTED, ORDER_CANCELLED, ORDER_SHIPPED, SENT];
+/// The prefixes of the keys that no caller may use.
+pub const RESERVED_PREFIXES: [&str; 5] =
+    [ORDER_CONFIRMED, ORDER_REJECTED, ORDER_CANCELLED, ORDER_SHIPPED, SENT];
 
 /// Returns why a person can't start a saga with this business key and input; `None` if it is possible.
 pub fn reserved_key(definition: &str, business_key: &str, input: &Value) -> Option<String> {
     // The same for every definition, so that a JSON schema can say it.
-    if let Some(taken) = OF_MAILS.into_iter().find(|start| business_key.starts_with(start)) {
+    if let Some(taken) = RESERVED_PREFIXES.into_iter().find(|start| business_key.starts_with(start)) {
         return Some(format!("keys that begin with `{taken}` are those of the shop's own mails"));
     }
     if definition == PLACE_ORDER.name() || definition == CANCEL_ORDER.name() {

@@ -5,7 +5,10 @@ use std::time::Duration;
 use engine::{Definition, GraphError, RetryPolicy};
 
 use super::{cancel_order, deliver_notification, place_order};
-use crate::{mail::Mailer, support::admin_emails::AdminEmails};
+use crate::{mail::Mailer, notifications, support::admin_emails::AdminEmails};
+
+/// The queues of the shop's sagas: what workers have to work on.
+pub const QUEUES: [&str; 2] = ["default", notifications::QUEUE];
 
 /// The settings of the sagas.
 #[derive(Clone, Debug)]
@@ -42,4 +45,20 @@ pub fn definitions(settings: Settings) -> Result<Vec<Definition>, GraphError> {
         cancel_order::saga()?,
         deliver_notification::saga(settings.mailer, settings.send_mail_retry)?,
     ])
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_queue_of_a_saga_is_worked_on() {
+        let mailer = Mailer::files("mails", "shop@example.com").expect("a valid sender");
+        let definitions = definitions(Settings::new(mailer)).expect("the default policies are valid");
+        let used: BTreeSet<&str> =
+            definitions.iter().map(|definition| definition.graph().queue.as_str()).collect();
+        assert_eq!(used, BTreeSet::from(QUEUES));
+    }
 }
