@@ -44,7 +44,7 @@ async fn histories(config: &Config, pool: &PgPool) -> Result<InvariantResult, Ex
     })
 }
 
-/// Prints each invariant with its result; `true` if all hold.
+/// Prints each invariant with its result; returns whether all hold.
 pub(crate) fn print(results: &[InvariantResult]) -> bool {
     let rows = results.iter().map(|result| {
         let mark = if result.holds() { "✓" } else { "✗" };

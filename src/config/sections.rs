@@ -17,7 +17,7 @@ const HOUR: Duration = Duration::from_hours(1);
 section! {
     /// Where PostgreSQL is, and how it is used.
     DatabaseConfig {
-        /// `dev` and `bench` use an embedded server when it is unset.
+        /// `dev` and `bench` use an embedded PostgreSQL when it is unset.
         url: Option<SecretUrl> =
             secret("DATABASE_URL", "a URL such as postgres://user:password@host:5432/database")
             => optional_url(&["postgres", "postgresql"]);

@@ -121,7 +121,7 @@ impl Expectations {
         });
     }
 
-    /// Prints the expectations as a table; whether all are met.
+    /// Prints the expectations as a table; returns whether all are met.
     pub(super) fn print(&self) -> bool {
         let mark = |met: bool| if met { "✓" } else { "✗" }.to_owned();
         terminal::table(

@@ -237,7 +237,7 @@ impl EventStream {
     /// Advances past an event, and returns it if the caller wants it.
     fn take(&mut self, event: &Event) -> Option<Result<sse::Event, serde_json::Error>> {
         self.last = event.event_id;
-        if !self.topics.match_key(&event.routing_key) {
+        if !self.topics.matches_key(&event.routing_key) {
             return None;
         }
         self.heartbeat = Instant::now() + self.broadcast.heartbeat_interval;

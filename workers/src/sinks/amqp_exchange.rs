@@ -54,7 +54,7 @@ impl AmqpExchange {
 
     pub(super) async fn publish(&mut self, batch: EventBatch<'_>) -> Result<SinkReply, SinkError> {
         let deadline = Instant::now() + BATCH_TIMEOUT;
-        if self.session.as_mut().is_some_and(|session| !session.continues(batch.after)) {
+        if self.session.as_mut().is_some_and(|session| !session.can_continue_after(batch.after)) {
             self.session = None;
         }
         let mut session = self.session(deadline).await?;

@@ -11,9 +11,9 @@ const MAX_PATTERN_LEN: usize = 128;
 ///
 /// ```
 /// let topics: shop::events::Topics = "order.*,inventory.low".parse()?;
-/// assert!(topics.match_key("order.confirmed"));
-/// assert!(topics.match_key("inventory.low"));
-/// assert!(!topics.match_key("inventory.updated"));
+/// assert!(topics.matches_key("order.confirmed"));
+/// assert!(topics.matches_key("inventory.low"));
+/// assert!(!topics.matches_key("inventory.updated"));
 /// # Ok::<(), shop::events::TopicsError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,7 +47,7 @@ impl Topics {
     }
 
     /// Whether an event with this routing key matches.
-    pub fn match_key(&self, routing_key: &str) -> bool {
+    pub fn matches_key(&self, routing_key: &str) -> bool {
         let words: Vec<&str> = routing_key.split('.').collect();
         self.0.iter().any(|pattern| matches(pattern, &words))
     }
@@ -109,7 +109,7 @@ mod tests {
     use super::*;
 
     fn wants(topics: &str, key: &str) -> bool {
-        topics.parse::<Topics>().expect("patterns").match_key(key)
+        topics.parse::<Topics>().expect("patterns").matches_key(key)
     }
 
     #[test]
@@ -132,7 +132,7 @@ mod tests {
         ] {
             assert_eq!(wants(topics, key), expected, "{topics} {key}");
         }
-        assert!(Topics::all().match_key("a.b.c"));
+        assert!(Topics::all().matches_key("a.b.c"));
     }
 
     #[test]

@@ -71,9 +71,9 @@ impl Session {
         Ok(Self { exchange, channel, connection, unconfirmed: VecDeque::new(), _socket: socket })
     }
 
-    /// Whether the session can continue after this event: every message up to it is answered, and the next one is the
-    /// oldest unconfirmed message.
-    pub(super) fn continues(&mut self, after: i64) -> bool {
+    /// Forgets the answered messages up to this event, and returns whether the session can continue after it: every
+    /// message up to it is answered, and the next one is the oldest unconfirmed message.
+    pub(super) fn can_continue_after(&mut self, after: i64) -> bool {
         while let Some(front) = self.unconfirmed.front_mut()
             && front.event_id <= after
             && front.confirmed.as_mut().now_or_never().is_some()
