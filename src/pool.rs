@@ -34,8 +34,8 @@ impl PoolUse {
         }
     }
 
-    /// A transaction that waits for a lock blocks others. The engine retries a batch that has timed out, without
-    /// counting an attempt of its sagas.
+    /// Short, because a transaction that waits for a lock blocks others. The engine retries a batch that has timed out,
+    /// without counting an attempt of its sagas.
     fn lock_timeout(self) -> &'static str {
         match self {
             Self::Api | Self::Workers => "1500ms",
@@ -102,7 +102,7 @@ pub(crate) async fn close(pool: &PgPool) {
     }
 }
 
-/// The server's message, without the place in its source that sqlx adds.
+/// The server's message alone; sqlx would add the file and line of PostgreSQL's source that raised it.
 pub(crate) fn server_message(error: &sqlx::Error) -> String {
     error.as_database_error().map_or_else(|| error.to_string(), |error| error.message().to_owned())
 }

@@ -2,11 +2,11 @@
 //!
 //! A request comes in through [`serve`]'s own accept loop, passes the layers of `middleware`, and reaches one handler
 //! in `resources`, one file an endpoint. Handlers parse (`extract`), call the shop or the engine, and answer with a
-//! `JsonResponse` or a `Problem` (`http`). All routes stand in one table, `routes`. There is no SQL here and no rule of
-//! the shop's.
+//! `JsonResponse` or a `Problem` (`http`). All routes stand in one table, `routes`. There is no SQL here and no
+//! business rule.
 //!
-//! Imports go down only, in this order: `routes`, `resources`, `middleware` and `extract`, `state`, then what it holds:
-//! `auth`, `event_stream`, `health`, `idempotency`, `metrics`, `load`, `http`. `serve` stands beside `state`.
+//! Imports only go down this list: `routes`; `resources`; `middleware` and `extract`; `state` and `serve`; `auth`,
+//! `event_stream`, `health`, `idempotency`, `metrics`, `load` and `http`.
 
 mod auth;
 mod event_stream;

@@ -1,4 +1,4 @@
-//! Protects a process from overload: limits, the gate before the connection pool, and the stages of a shutdown.
+//! Protects a process from overload: limits, the semaphore before the connection pool, and the stages of a shutdown.
 
 mod limits;
 mod pool_gate;

@@ -14,8 +14,8 @@
 //! # Ok(()) }
 //! ```
 //!
-//! The faults of an action: it crashes before or after its commit (so that it is repeated), fails for good, or fails
-//! every time; and a cancel while the saga is at its step. The faults of an undo: it crashes before or after its
+//! The faults of an action: it crashes before or after its commit (so that it is repeated), fails for good, fails every
+//! time, or the saga is cancelled at that step. The faults of an undo: it crashes before or after its
 //! commit, or fails until an operator retries it.
 
 mod cases;

@@ -13,12 +13,12 @@ mod it {
     mod fixtures;
     mod graphs;
     mod group_commit;
-    mod obstacles;
     mod oracle;
     mod outages;
     mod proofs;
     mod queues;
     mod starts;
+    mod step_failures;
     mod throttles;
-    mod unwritable;
+    mod unstorable_outcomes;
 }

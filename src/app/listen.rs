@@ -7,12 +7,12 @@ use tokio::net::{TcpListener, TcpSocket};
 
 use crate::{config::HttpConfig, exit_error::ExitError};
 
-/// Connections that wait to be accepted; the kernel bounds it further.
+/// How many connections may wait to be accepted; the kernel may allow fewer.
 const BACKLOG: u32 = 1024;
 
-/// A port that is reserved but does not accept connections yet. A port that is in use is reported at once. A process
-/// that does not know yet whether it can serve refuses connections, so that a load balancer sends them to another
-/// process.
+/// A port that is reserved but not listened on yet. Reserving it first reports a port that is in use at once. Listening
+/// on it only later makes the kernel refuse connections until the process knows that it can serve, so that a load
+/// balancer sends them to another process.
 pub(crate) struct Bound {
     /// The address to listen on.
     pub(crate) address: SocketAddr,
@@ -51,14 +51,14 @@ pub(crate) fn listen_for_worker(http: &HttpConfig) -> Result<Option<Listening>, 
 
 impl Bound {
     fn at(wanted: SocketAddr, variable: &'static str, services: Vec<Service>) -> Result<Self, ExitError> {
-        let taken = || -> io::Result<_> {
+        let reserve = || -> io::Result<_> {
             let socket = if wanted.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
             // Lets a new process take the port of one that has just ended.
             socket.set_reuseaddr(true)?;
             socket.bind(wanted)?;
             Ok((socket.local_addr()?, socket))
         };
-        let (address, socket) = taken().map_err(|error| refused(wanted, variable, &error))?;
+        let (address, socket) = reserve().map_err(|error| refused(wanted, variable, &error))?;
         Ok(Self { address, socket, variable, services })
     }
 

@@ -1,8 +1,8 @@
 //! Caches API keys, so that not every request reads its key from the database.
 //!
 //! A key is cached for some seconds, and so is the absence of one; that is how long a revoked key may still be
-//! accepted. The cache holds the row; the secret is compared with it on every request. An expired row still tells which
-//! calls belong to the holder of a real key: see [`KeyCache::recognizes`].
+//! accepted. The cache holds the row; the secret is compared with it on every request. After its time in the
+//! cache a row still tells which calls come from the holder of a real key: see [`KeyCache::recognizes`].
 
 use std::{
     collections::HashMap,
@@ -47,8 +47,8 @@ impl KeyCache {
         Self { pool, ttl, cached: Mutex::default(), use_writes: TaskTracker::new() }
     }
 
-    /// Whether this token was a valid key at the last lookup, however long ago. The next lookup then does not
-    /// count against the limit of the caller's address, because other callers may share it.
+    /// Whether this token was a valid key at the last lookup, however long ago. If so, the next lookup does not count
+    /// against the rate limit of the caller's address, which other callers at that address may have used up.
     pub(crate) fn recognizes(&self, token: &Token) -> bool {
         let last = self.cached.lock().get(token.key_id()).and_then(|cached| cached.last());
         last.is_some_and(|key| token.fits(&key.secret_hash))

@@ -11,8 +11,8 @@ use super::channel::{BUFFERED_EVENTS, Channel};
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
 /// The pause after a read that failed.
 const ERROR_PAUSE: Duration = Duration::from_secs(1);
-/// How much is read at a time: fewer events than are buffered for a stream, so that one read overtakes no stream that
-/// keeps up.
+/// How much is read at a time: fewer events than are buffered for a stream, so that one read can't overflow the buffer of
+/// a stream that keeps up.
 const PAGE: PageSize = PageSize { events: 500, bytes: 1024 * 1024 };
 /// The pause between two checks of how much the streams have taken.
 const YIELD: Duration = Duration::from_millis(2);
@@ -78,8 +78,8 @@ async fn read_page(channel: &Channel) -> Result<PageRead, sqlx::Error> {
     Ok(if page.is_full { PageRead::Full } else { PageRead::End })
 }
 
-/// Waits until another page overtakes no stream, so that a burst leaves behind only callers who do not keep up; it
-/// waits no longer than those who do keep up need.
+/// Waits until the buffer has room for another page, so that a burst of events drops only streams that do not keep up.
+/// Waits for [`POLL_INTERVAL`] at most, which is enough for those that do.
 async fn wait_for_room(channel: &Channel) {
     let until = Instant::now() + POLL_INTERVAL;
     while channel.live.len() + PAGE.events as usize > BUFFERED_EVENTS && Instant::now() < until {

@@ -1,4 +1,4 @@
-//! The actor of a change, as timelines, ledgers and the audit record it.
+//! The actor of a change, as it is recorded in the timelines of orders, the stock ledger and the audit log.
 
 use std::{net::IpAddr, sync::Arc};
 

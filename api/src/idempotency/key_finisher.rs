@@ -28,7 +28,7 @@ pub(super) enum Finish {
     Release,
 }
 
-/// A key in flight, or one that may be.
+/// A key whose request is not finished, or may not be, because the database did not answer.
 #[derive(Debug)]
 pub(super) struct KeyInFlight {
     key: String,
@@ -99,7 +99,7 @@ async fn retry_until_done(
     stop: CancellationToken,
     _permit: OwnedSemaphorePermit,
 ) {
-    // By then any other request may have taken the key over, which then finishes it.
+    // From the deadline on another request may take the key over, and then that request finishes it.
     let deadline = Instant::now() + idempotency::IN_FLIGHT_TIMEOUT;
     let mut pause = FIRST_PAUSE;
     loop {
@@ -115,7 +115,8 @@ async fn retry_until_done(
     }
 }
 
-/// Logs that a key stays open. The request that takes it over finds what this one did by the id of its resource.
+/// Logs that a key stays in flight. The request that takes it over finds by the id of the resource whether this request
+/// has created it.
 fn give_up(key: &KeyInFlight, error: &sqlx::Error) {
     tracing::warn!(%error, scope = key.scope, "an Idempotency-Key stays in flight until it can be taken over");
 }

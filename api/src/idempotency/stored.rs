@@ -19,7 +19,7 @@ struct StoredResponse {
     answer: Box<RawValue>,
 }
 
-/// Writes a success as it is stored.
+/// Converts a success into the form in which it is stored.
 ///
 /// # Errors
 /// A 500 when its body is not JSON.
@@ -31,7 +31,7 @@ pub(super) fn stored_success(response: &JsonResponse) -> Result<RecordedResponse
     Ok(RecordedResponse { status: response.status.as_u16(), location: response.location.clone(), body })
 }
 
-/// Writes a problem as it is stored; a failure of ours (5xx) releases the key.
+/// Converts a problem into the form in which it is stored; a failure of ours (5xx) releases the key instead.
 pub(super) fn stored_problem(problem: &Problem) -> Finish {
     let status = problem.code().status().as_u16();
     problem.to_stored().map_or(Finish::Release, |stored| {
@@ -39,7 +39,7 @@ pub(super) fn stored_problem(problem: &Problem) -> Finish {
     })
 }
 
-/// Gives a stored answer again, marked as a replay.
+/// Answers with a stored response, marked as a replay.
 ///
 /// # Errors
 /// The stored problem, if it is one; a 500 when it can't be read.

@@ -33,14 +33,16 @@ pub(crate) struct Invocation {
     pub(crate) cause: Option<Cause>,
     pub(crate) trace: Option<Arc<str>>,
     /// Makes the idempotency key differ between attempts; set only by tests that disable it as a guard.
-    pub(crate) key_salt: Option<u32>,
+    pub(crate) idempotency_key_salt: Option<u32>,
 }
 
 impl Invocation {
     fn key(&self, direction: Direction) -> String {
-        match self.key_salt {
+        match self.idempotency_key_salt {
             None => format!("{}:{}:{direction}", self.saga_id, self.step),
-            Some(key_salt) => format!("{}:{}:{direction}:{key_salt}", self.saga_id, self.step),
+            Some(idempotency_key_salt) => {
+                format!("{}:{}:{direction}:{idempotency_key_salt}", self.saga_id, self.step)
+            }
         }
     }
 }

@@ -108,7 +108,7 @@ impl Job {
             values: self.values.clone(),
             cause: self.state.cause.clone(),
             trace: self.trace.clone(),
-            key_salt: None,
+            idempotency_key_salt: None,
         }
     }
 }

@@ -45,7 +45,7 @@ pub(crate) async fn perform(core: &Core, job: &Job) -> Performed {
 async fn call(core: &Core, job: &Job, definition: &Definition) -> StepAnswer {
     let policy = definition.graph.policy(job.state.step_index, job.direction());
     let mut invocation = job.invocation();
-    invocation.key_salt = core.faults.key_salt(invocation.attempt);
+    invocation.idempotency_key_salt = core.faults.idempotency_key_salt(invocation.attempt);
     let span = core.step_span(
         job.saga_id,
         &job.definition_name,

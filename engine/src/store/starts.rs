@@ -26,7 +26,7 @@ pub(crate) struct NewSagaRow<'a> {
 }
 
 /// Inserts sagas, in the order given. Returns the ids of those whose id and business key were new, each with the PID of
-/// the connection's server process, which the caller terminates if it still executes a statement after the time-out.
+/// this connection's server process: the caller terminates that process if a statement still runs after the time-out.
 pub(crate) async fn insert(
     conn: &mut PgConnection,
     sagas: &[NewSagaRow<'_>],
@@ -86,7 +86,7 @@ pub(crate) async fn existing(
     .await
 }
 
-/// Deletes sagas inserted in this transaction whose entry step failed, which refuses the start.
+/// Deletes sagas that this transaction inserted and whose start is refused, because their entry step failed.
 pub(crate) async fn delete(conn: &mut PgConnection, ids: &[Uuid]) -> Result<(), sqlx::Error> {
     sqlx::query("delete from engine.saga where id = any($1)").bind(ids).execute(conn).await.map(drop)
 }

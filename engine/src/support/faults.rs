@@ -141,7 +141,7 @@ impl FaultHooks {
     }
 
     /// A salt that makes the idempotency key differ between attempts, if that guard is disabled.
-    pub(crate) fn key_salt(&self, attempt: u32) -> Option<u32> {
+    pub(crate) fn idempotency_key_salt(&self, attempt: u32) -> Option<u32> {
         (self.disabled_guard() == Some(DisabledGuard::IdempotencyKey)).then_some(attempt)
     }
 

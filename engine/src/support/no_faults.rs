@@ -52,7 +52,7 @@ impl FaultHooks {
         false
     }
 
-    pub(crate) const fn key_salt(&self, _: u32) -> Option<u32> {
+    pub(crate) const fn idempotency_key_salt(&self, _: u32) -> Option<u32> {
         None
     }
 

@@ -67,8 +67,8 @@ impl FailPoint {
     }
 }
 
-/// The actions and undos at which a process can be killed: no action of an entry step, because it runs in the commit
-/// that starts the saga, and no undo that does not exist.
+/// The actions and undos at which a process can be killed: every action except that of an entry step, which runs in the
+/// commit that starts the saga, and the undo of every step that has one.
 fn points(graph: &Graph) -> Vec<(&str, Direction)> {
     let actions = graph.steps.iter().filter(|node| !node.entry).map(|node| (node, Direction::Action));
     let undos = graph.steps.iter().filter(|node| node.undo == UndoKind::HasUndo);

@@ -10,7 +10,7 @@ pub fn with_faults(builder: EngineBuilder, faults: std::sync::Arc<dyn Faults>) -
     builder.faults(FaultHooks::new(Some(faults)))
 }
 
-/// Makes all sagas due that wait for a retry, so that a test need not wait; returns how many.
+/// Makes all sagas that wait for a retry due at once, so that a test need not wait; returns how many.
 ///
 /// # Errors
 /// When the database can't be reached.

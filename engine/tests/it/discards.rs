@@ -10,8 +10,9 @@ use engine::{
 
 use super::{
     fixtures::{self, File, Pack, Seal, StepFault, TestInput},
-    obstacles::{
-        ALL, Obstacles, cause, dead_job, dead_letter_at_pivot, dead_letter_existing, fail_in_undo, open, sql,
+    step_failures::{
+        ALL, StepFailures, cause, dead_job, dead_letter_at_pivot, dead_letter_existing, fail_in_undo, open,
+        sql,
     },
 };
 use crate::support::WAIT_TIMEOUT;
@@ -21,7 +22,7 @@ const MANY: BulkLimits = BulkLimits { max_jobs: 100, time_limit: WAIT_TIMEOUT };
 
 #[tokio::test]
 async fn a_saga_that_can_still_compensate_does_so_when_it_is_discarded() {
-    let (_database, pool, test) = open(Obstacles::only_at_pivot(), |builder| builder).await;
+    let (_database, pool, test) = open(StepFailures::only_at_pivot(), |builder| builder).await;
     let engine = &test.engine;
     let (saga_id, job) = dead_letter_at_pivot(&test).await;
     assert_eq!(fixtures::effects(&pool, "pack").await, 1);
@@ -47,7 +48,8 @@ async fn a_saga_that_can_still_compensate_does_so_when_it_is_discarded() {
 
 #[tokio::test]
 async fn a_saga_that_can_still_compensate_does_so_when_its_dead_job_expires() {
-    let (_database, pool, test) = open(Obstacles::only_at_pivot(), |builder| builder.dead_job_ttl(DAY)).await;
+    let (_database, pool, test) =
+        open(StepFailures::only_at_pivot(), |builder| builder.dead_job_ttl(DAY)).await;
     let engine = &test.engine;
     let (saga_id, job) = dead_letter_at_pivot(&test).await;
     sql(&pool, "update engine.dead_job set expires_at = now()").await;
@@ -69,9 +71,9 @@ async fn a_saga_that_can_still_compensate_does_so_when_its_dead_job_expires() {
 
 #[tokio::test]
 async fn a_saga_that_died_in_an_undo_never_expires_and_is_discarded_only_with_force() {
-    let obstacles = Obstacles::all();
-    obstacles.at_pivot.store(false, Ordering::Release);
-    let (_database, pool, test) = open(obstacles.clone(), |builder| builder.dead_job_ttl(DAY)).await;
+    let failures = StepFailures::all();
+    failures.at_pivot.store(false, Ordering::Release);
+    let (_database, pool, test) = open(failures.clone(), |builder| builder.dead_job_ttl(DAY)).await;
     let engine = &test.engine;
     let (first, first_job) = fail_in_undo(&test).await;
     let (second, second_job) = fail_in_undo(&test).await;
@@ -97,7 +99,7 @@ async fn a_saga_that_died_in_an_undo_never_expires_and_is_discarded_only_with_fo
     let cancelled = engine.cancel(first, "ada", "anyway").await;
     assert!(matches!(cancelled, Err(CancelError::Ended(Status::Dead))), "{cancelled:?}");
 
-    obstacles.in_undo.store(false, Ordering::Release);
+    failures.in_undo.store(false, Ordering::Release);
     engine.retry_dead_job(second_job.dead_job_id, "ada", "the cause is fixed").await.unwrap();
     assert_eq!(engine.wait(second, WAIT_TIMEOUT).await.unwrap().unwrap().status, Status::Compensated);
     assert_eq!(fixtures::effects(&pool, "pack").await, 1, "only the abandoned effect remains");
@@ -107,7 +109,8 @@ async fn a_saga_that_died_in_an_undo_never_expires_and_is_discarded_only_with_fo
 
 #[tokio::test]
 async fn a_dead_saga_at_an_unknown_step_is_left_to_processes_that_know_it() {
-    let (_database, pool, test) = open(Obstacles::only_at_pivot(), |builder| builder.dead_job_ttl(DAY)).await;
+    let (_database, pool, test) =
+        open(StepFailures::only_at_pivot(), |builder| builder.dead_job_ttl(DAY)).await;
     let (saga_id, job) = dead_letter_at_pivot(&test).await;
     let unaware = Engine::builder(pool.clone()).build().unwrap();
     let refused = unaware.discard_dead_job(job.dead_job_id, DiscardMode::Safe, "ada", "old").await;
@@ -127,15 +130,15 @@ async fn a_dead_saga_at_an_unknown_step_is_left_to_processes_that_know_it() {
 #[tokio::test]
 async fn a_passed_deadline_compensates_a_dead_saga_before_its_pivot_only() {
     const HASTY: SagaName<TestInput> = SagaName::new("hasty-saga");
-    let obstacles = Obstacles::only_at_pivot();
+    let failures = StepFailures::only_at_pivot();
     let hasty = Saga::named(HASTY).deadline(Duration::from_hours(1));
     let hasty = hasty.then(Pack).pivot(Seal).then(File).build().unwrap();
-    let (_database, pool, test) = open(obstacles.clone(), |builder| builder.register(hasty)).await;
+    let (_database, pool, test) = open(failures.clone(), |builder| builder.register(hasty)).await;
     let engine = &test.engine;
     let started = engine.start(HASTY.with(&TestInput::default())).await.unwrap();
     let (before, job) = dead_letter_existing(&test, started.saga_id).await;
     assert_eq!(engine.compensate_overdue(10).await.unwrap(), 0, "its deadline has not passed");
-    obstacles.at_pivot.store(false, Ordering::Release);
+    failures.at_pivot.store(false, Ordering::Release);
     let failing = HASTY.with(&TestInput::with("file", StepFault::SqlError));
     let (behind, ending) = engine.start_and_wait(failing, WAIT_TIMEOUT).await.unwrap();
     assert_eq!(ending.unwrap().status, Status::Dead);
@@ -172,10 +175,10 @@ impl StatusObserver for RefusesActivation {
 #[tokio::test]
 async fn a_dead_job_that_can_not_be_acted_on_does_not_block_the_others() {
     const OBSERVED: SagaName<TestInput> = SagaName::new("observed-saga");
-    let obstacles = Obstacles::only_at_pivot();
+    let failures = StepFailures::only_at_pivot();
     let saga = Saga::named(OBSERVED).then(Pack).pivot(Seal).observed_by(RefusesActivation).build().unwrap();
     let (_database, pool, test) =
-        open(obstacles.clone(), |builder| builder.register(saga).dead_job_ttl(DAY)).await;
+        open(failures.clone(), |builder| builder.register(saga).dead_job_ttl(DAY)).await;
     let engine = &test.engine;
     let refused_job =
         engine.start(OBSERVED.with(&TestInput::with("no-such-step", StepFault::Panics))).await.unwrap();
@@ -193,7 +196,7 @@ async fn a_dead_job_that_can_not_be_acted_on_does_not_block_the_others() {
     assert_eq!(engine.wait(other, WAIT_TIMEOUT).await.unwrap().unwrap().status, Status::Compensated);
 
     let (third, third_job) = dead_letter_at_pivot(&test).await;
-    obstacles.at_pivot.store(false, Ordering::Release);
+    failures.at_pivot.store(false, Ordering::Release);
     let single = engine.retry_dead_job(refused_job.dead_job_id, "ada", "again").await;
     assert!(matches!(single, Err(DeadJobError::RefusedByObserver(_))), "{single:?}");
     let BulkResult { done, failed, .. } =
@@ -208,9 +211,9 @@ async fn a_dead_job_that_can_not_be_acted_on_does_not_block_the_others() {
 
 #[tokio::test]
 async fn a_saga_whose_cause_can_not_be_decoded_is_listed_and_can_be_acted_on() {
-    let obstacles = Obstacles::all();
-    obstacles.at_pivot.store(false, Ordering::Release);
-    let (_database, pool, test) = open(obstacles.clone(), |builder| builder).await;
+    let failures = StepFailures::all();
+    failures.at_pivot.store(false, Ordering::Release);
+    let (_database, pool, test) = open(failures.clone(), |builder| builder).await;
     let engine = &test.engine;
     let (saga_id, job) = fail_in_undo(&test).await;
     let (other, _) = fail_in_undo(&test).await;
@@ -229,7 +232,7 @@ async fn a_saga_whose_cause_can_not_be_decoded_is_listed_and_can_be_acted_on() {
     assert_eq!(engine.wait(saga_id, WAIT_TIMEOUT).await.unwrap().unwrap().status, Status::Dead);
     assert_eq!(engine.verify_histories(10).await.unwrap(), []);
 
-    obstacles.in_undo.store(false, Ordering::Release);
+    failures.in_undo.store(false, Ordering::Release);
     let done = engine.retry_dead_jobs(&DeadJobFilter::default(), MANY, "ada", "unglued").await.unwrap();
     assert_eq!((done.done.len(), done.failed.len()), (2, 0), "{done:?}");
     assert_eq!(engine.wait(other, WAIT_TIMEOUT).await.unwrap().unwrap().status, Status::Compensated);
@@ -250,7 +253,7 @@ async fn a_saga_whose_cause_can_not_be_decoded_is_listed_and_can_be_acted_on() {
 
 #[tokio::test]
 async fn a_bulk_action_ends_at_its_time_limit_and_the_next_one_continues() {
-    let (_database, _pool, test) = open(Obstacles::only_at_pivot(), |builder| builder).await;
+    let (_database, _pool, test) = open(StepFailures::only_at_pivot(), |builder| builder).await;
     let engine = &test.engine;
     for _ in 0..3 {
         dead_letter_at_pivot(&test).await;
@@ -267,9 +270,10 @@ async fn a_bulk_action_ends_at_its_time_limit_and_the_next_one_continues() {
 
 #[tokio::test]
 async fn the_archive_is_pruned_after_its_retention() {
-    let (_database, pool, test) =
-        open(Obstacles::only_at_pivot(), |builder| builder.dead_job_ttl(DAY).dead_job_archive_retention(DAY))
-            .await;
+    let (_database, pool, test) = open(StepFailures::only_at_pivot(), |builder| {
+        builder.dead_job_ttl(DAY).dead_job_archive_retention(DAY)
+    })
+    .await;
     let engine = &test.engine;
     let mut jobs = Vec::new();
     for _ in 0..3 {

@@ -1,4 +1,4 @@
-//! The API key of `dev`: created once for each database, and stored in a file that only its owner can read.
+//! The API key of `sagaline dev`: created once for each database, and stored in a file that only its owner can read.
 
 use std::{
     fs::{self, File},

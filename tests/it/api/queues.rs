@@ -64,7 +64,7 @@ async fn a_paused_queue_holds_orders_and_degrades_health_until_it_is_resumed() {
     assert_eq!(health["parts"]["queue"]["detail"], "paused: `default`");
     let metrics = body(shop.get("/metrics").await, 200).await;
     let metrics = metrics.as_str().unwrap();
-    // The gauge is shared by all shops of this test process; it has the value of the one scraped last.
+    // All test APIs of this process share the gauge, which has the value of the API that was scraped last.
     assert!(metrics.contains("sagaline_queue_paused{queue=\"default\"} "), "{metrics}");
 
     let resumed = body(shop.put("/api/queues/default", &json!({"paused": false})).await, 200).await;

@@ -4,7 +4,7 @@ use devkit::mail_catcher::Behaviour;
 
 use super::test_cluster::{TestCluster, at_least, stops_cleanly};
 
-/// Fewer than one process sends at a time, so that all mails are in progress at once.
+/// Fewer orders than the mails that one process sends at a time, so that all mails are in progress at once.
 const ORDERS: i64 = 12;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

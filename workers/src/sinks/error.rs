@@ -14,8 +14,8 @@ pub enum SinkError {
     /// A queue of the broker did not accept an event.
     #[error("a queue of the broker did not accept event {0}")]
     Refused(i64),
-    /// The broker accepts nothing until it has memory or disk space again; it has the last events and has not confirmed
-    /// them.
+    /// The broker accepts nothing until it has memory or disk space again. The last events were sent to it, but it has
+    /// not confirmed them.
     #[error("the broker has blocked publishing: it is short of memory or disk space")]
     Blocked,
     /// The connection to the broker is gone.
@@ -25,7 +25,7 @@ pub enum SinkError {
     #[error("the sink's reply makes no sense: {0}")]
     BadReply(String),
     /// The URL of the broker can't be used; the message leaves it out, because it can hold a password.
-    #[error("the URL is none of the form amqps://user:password@host:5671/vhost")]
+    #[error("the URL does not have the form amqps://user:password@host:5671/vhost")]
     Url,
     /// There was no reply in time.
     #[error("no answer within {} s", BATCH_TIMEOUT.as_secs())]

@@ -14,8 +14,8 @@ pub struct Event {
     pub at: DateTime<Utc>,
     /// What happened, such as `order.confirmed`.
     pub routing_key: String,
-    /// The id of the subject, such as an order's id or a SKU. Events with the same key have the order in which they
-    /// happened.
+    /// The id of the subject, such as an order's id or a SKU. Events with the same key are in the order in which
+    /// they happened.
     pub key: String,
     /// The payload, as JSON.
     payload: Json<Box<RawValue>>,
@@ -36,9 +36,9 @@ impl Event {
 /// Limits of one page of events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PageSize {
-    /// The most events of a page.
+    /// The maximum number of events on a page.
     pub events: u32,
-    /// The page ends with the event that makes the payloads this many bytes or more.
+    /// The page ends with the first event that brings the total size of its payloads to this many bytes or more.
     pub bytes: u32,
 }
 
@@ -51,7 +51,7 @@ pub struct EventPage {
     pub is_full: bool,
 }
 
-/// The part of the event log that exists.
+/// The part of the event log that is not pruned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromRow)]
 pub struct LogRange {
     /// The last pruned event. A reader that has this event or a later one can continue.

@@ -26,7 +26,7 @@ struct StagedReply {
 }
 
 impl AttemptDetails {
-    /// Reads the details of an attempt; `None` where the engine itself ended it, and so none were stored.
+    /// Reads the details of an attempt; `None` if none were stored, because the engine itself ended the attempt.
     pub(crate) fn read(details: &Value) -> Option<Self> {
         Self::deserialize(details).ok()
     }
@@ -61,7 +61,7 @@ mod tests {
 
     #[test]
     fn a_reply_is_stored_as_data_and_read_back_unchanged() {
-        // The text ends as a sentence about the error could.
+        // The reply ends with a code in parentheses, as the text of an error may; it must not be taken for one.
         let said = "550 no (mail-refused)";
         let rejected = || MailError::RecipientRejected {
             stage: SmtpStage::Rcpt,

@@ -41,7 +41,7 @@ impl PlaceOrder {
             validator.add(
                 "/order_id",
                 "not-a-uuid-v7",
-                "must be a UUID of version 7: orders are listed by it",
+                "must be a UUID of version 7: lists of orders are sorted by it",
             );
         }
         validator.text("/customer_email", customer_email, MAIL_ADDRESS);

@@ -41,7 +41,7 @@ const MAX_BUSINESS_KEY_LEN: usize = 200;
 /// first step may refuse it, too. A business key makes the start idempotent per definition for ever, an
 /// `Idempotency-Key` for 24 hours. The shop reserves the keys that it uses itself: the id of an order for placing and
 /// cancelling that order, `order-confirmed:…` and the like for its own mails. With `Prefer: wait` the response comes
-/// when the workflow has come to rest.
+/// when the workflow has ended or needs an operator.
 #[utoipa::path(
     post,
     path = "/api/workflows",

@@ -200,7 +200,7 @@ impl<'a> SagaCursor<'a> {
             values: self.values.clone(),
             cause: self.state.cause.clone(),
             trace: self.job.trace.clone(),
-            key_salt: None,
+            idempotency_key_salt: None,
         }
     }
 

@@ -1,4 +1,4 @@
-//! The cache of which queues are paused.
+//! Caches which queues are paused.
 //!
 //! In a paused queue no saga is **claimed**. In detail:
 //!
@@ -50,9 +50,9 @@ impl PauseCache {
         self.known().is_some_and(|known| !known.paused.contains(queue))
     }
 
-    /// Decides what may be claimed, without paused queues and the queues in `throttled`. Asks the database if the
-    /// cached answer is too old. A claim of one queue is not filtered by its throttle, which the claim loop has already
-    /// asked.
+    /// Decides what may be claimed: nothing from a paused queue, and no ids from the queues in `throttled`. Asks the
+    /// database if the cached answer is too old. A claim of one queue ignores `throttled`, because the claim loop has
+    /// already asked that queue's throttle.
     pub(crate) async fn filter_claimable(
         &self,
         conn: &mut PgConnection,

@@ -62,9 +62,9 @@ pub(super) async fn run_entry_steps(
             started += 1;
             answers[index] = Some(Ok(Started { saga_id: start.id, existing: false }));
             let mut values = StoredValues::new(start.input.clone());
-            if let Some(entered) = output {
-                history.push(entered.row);
-                values.set(1, entered.output);
+            if let Some(entry) = output {
+                history.push(entry.row);
+                values.set(1, entry.output);
             }
             match start.slots.take() {
                 Some(slots) => session.effects.jobs.push(job(core, start, values, slots)),
@@ -149,7 +149,7 @@ async fn run_entry_step(
             values: StoredValues::new(start.input.clone()),
             cause: None,
             trace: start.trace.as_deref().map(Into::into),
-            key_salt: None,
+            idempotency_key_salt: None,
         })
         .collect();
     let began = Instant::now();
@@ -198,7 +198,7 @@ async fn run_entry_step(
 fn job(core: &Core, start: ValidatedStart, values: StoredValues, slots: JobSlots) -> Job {
     let mut state = start.state;
     state.attempt = 1;
-    let entered = i32::from(start.definition.graph.steps[0].entry);
+    let history_seq = i32::from(start.definition.graph.steps[0].entry);
     Job {
         saga_id: start.id,
         definition_name: start.definition.graph.name.as_str().into(),
@@ -206,7 +206,7 @@ fn job(core: &Core, start: ValidatedStart, values: StoredValues, slots: JobSlots
         step: start.definition.graph.steps[state.step_index].name.as_str().into(),
         state,
         epoch: 1,
-        history_seq: entered,
+        history_seq,
         values,
         trace: start.trace.map(Into::into),
         interrupted: false,

@@ -20,25 +20,25 @@ use crate::support::{Database, WAIT_TIMEOUT};
 pub(super) const ALL: Page = Page { after: None, limit: 100 };
 
 /// Snoozes sagas at the pivot, and makes the undo of `pack` fail, until these are switched off.
-pub(super) struct Obstacles {
+pub(super) struct StepFailures {
     pub(super) at_pivot: AtomicBool,
     pub(super) in_undo: AtomicBool,
 }
 
-impl Obstacles {
-    /// Both obstacles.
+impl StepFailures {
+    /// Both failures.
     pub(super) fn all() -> Arc<Self> {
         Arc::new(Self { at_pivot: AtomicBool::new(true), in_undo: AtomicBool::new(true) })
     }
 
     pub(super) fn only_at_pivot() -> Arc<Self> {
-        let obstacles = Self::all();
-        obstacles.in_undo.store(false, Ordering::Release);
-        obstacles
+        let failures = Self::all();
+        failures.in_undo.store(false, Ordering::Release);
+        failures
     }
 }
 
-impl Faults for Obstacles {
+impl Faults for StepFailures {
     fn at(&self, _: SagaId, point: &FaultPoint, _: u32) -> Option<Fault> {
         let (pivot, undo) = (&self.at_pivot, &self.in_undo);
         match (point.step.as_str(), point.direction) {
@@ -53,14 +53,14 @@ impl Faults for Obstacles {
     }
 }
 
-/// An engine with these obstacles and a worker.
+/// An engine with these failures and a worker.
 pub(super) async fn open(
-    obstacles: Arc<Obstacles>,
+    failures: Arc<StepFailures>,
     more: impl FnOnce(EngineBuilder) -> EngineBuilder,
 ) -> (Database, PgPool, TestEngine) {
     let (database, pool) = fixtures::database().await;
     let builder = Engine::builder(pool.clone()).register(fixtures::plain_saga());
-    let test = TestEngine::build(with_faults(more(builder), obstacles));
+    let test = TestEngine::build(with_faults(more(builder), failures));
     (database, pool, test)
 }
 
