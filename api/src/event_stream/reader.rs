@@ -11,8 +11,8 @@ use super::channel::{BUFFERED_EVENTS, Channel};
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
 /// The pause after a read that failed.
 const ERROR_PAUSE: Duration = Duration::from_secs(1);
-/// How much is read at a time: fewer events than are buffered for a stream, so that one read can't overflow the buffer of
-/// a stream that keeps up.
+/// How much is read at a time: fewer events than are buffered for a stream, so that one read can't overflow the buffer
+/// of a stream that keeps up.
 const PAGE: PageSize = PageSize { events: 500, bytes: 1024 * 1024 };
 /// The pause between two checks of how much the streams have taken.
 const YIELD: Duration = Duration::from_millis(2);

@@ -40,24 +40,6 @@ pub trait StatusObserver: Send + Sync + 'static {
     ) -> impl Future<Output = Result<(), StepError>> + Send;
 }
 
-pub(crate) trait ErasedStatusObserver: Send + Sync {
-    fn status_changed<'a>(
-        &'a self,
-        tx: &'a mut Tx<'_>,
-        changes: &'a [StatusChange],
-    ) -> BoxFuture<'a, Result<(), StepError>>;
-}
-
-impl<W: StatusObserver> ErasedStatusObserver for W {
-    fn status_changed<'a>(
-        &'a self,
-        tx: &'a mut Tx<'_>,
-        changes: &'a [StatusChange],
-    ) -> BoxFuture<'a, Result<(), StepError>> {
-        Box::pin(StatusObserver::status_changed(self, tx, changes))
-    }
-}
-
 /// Called for every saga that is dead-lettered, whatever its definition, even if this process does not know it.
 pub trait DeadJobObserver: Send + Sync + 'static {
     /// Called in the transaction that dead-letters the sagas. An error rolls the transaction back, and the engine tries
@@ -72,20 +54,28 @@ pub trait DeadJobObserver: Send + Sync + 'static {
     ) -> impl Future<Output = Result<(), StepError>> + Send;
 }
 
-pub(crate) trait ErasedDeadJobObserver: Send + Sync {
-    fn dead_lettered<'a>(
-        &'a self,
-        tx: &'a mut Tx<'_>,
-        dead_lettered: &'a [DeadLettered],
-    ) -> BoxFuture<'a, Result<(), StepError>>;
+/// Declares a form of an observer whose type is erased: it returns a boxed future.
+macro_rules! erased {
+    ($erased:ident of $observer:ident, $method:ident of $changes:ty) => {
+        pub(crate) trait $erased: Send + Sync {
+            fn $method<'a>(
+                &'a self,
+                tx: &'a mut Tx<'_>,
+                changes: &'a [$changes],
+            ) -> BoxFuture<'a, Result<(), StepError>>;
+        }
+
+        impl<O: $observer> $erased for O {
+            fn $method<'a>(
+                &'a self,
+                tx: &'a mut Tx<'_>,
+                changes: &'a [$changes],
+            ) -> BoxFuture<'a, Result<(), StepError>> {
+                Box::pin($observer::$method(self, tx, changes))
+            }
+        }
+    };
 }
 
-impl<W: DeadJobObserver> ErasedDeadJobObserver for W {
-    fn dead_lettered<'a>(
-        &'a self,
-        tx: &'a mut Tx<'_>,
-        dead_lettered: &'a [DeadLettered],
-    ) -> BoxFuture<'a, Result<(), StepError>> {
-        Box::pin(DeadJobObserver::dead_lettered(self, tx, dead_lettered))
-    }
-}
+erased!(ErasedStatusObserver of StatusObserver, status_changed of StatusChange);
+erased!(ErasedDeadJobObserver of DeadJobObserver, dead_lettered of DeadLettered);
