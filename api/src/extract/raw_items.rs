@@ -90,7 +90,7 @@ mod tests {
         assert_eq!(items.0.len(), 4);
         assert!(
             serde_json::from_str::<RawItems<3>>("[0,0,0,0,0,{]").is_err(),
-            "what is not kept is JSON too"
+            "items that are not kept must be JSON, too"
         );
         assert!(serde_json::from_str::<RawItems<3>>(r#"{"a":1}"#).is_err());
     }

@@ -12,7 +12,7 @@ const MAX_ERRORS: usize = 20;
 /// Checks `input` against a schema.
 ///
 /// # Errors
-/// A 422 that lists all errors, each with its JSON pointer, which starts with `place`.
+/// A 422 that lists the errors, at most [`MAX_ERRORS`], each with its JSON pointer, which starts with `place`.
 pub(crate) fn check(schema: &Validator, place: &str, input: &Value) -> Result<(), Problem> {
     let mut errors: Vec<_> =
         schema.iter_errors(input).take(MAX_ERRORS).flat_map(|error| field_errors(place, &error)).collect();

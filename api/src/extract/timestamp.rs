@@ -14,7 +14,8 @@ impl FromStr for Timestamp {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         // chrono's own `FromStr` accepts years that PostgreSQL does not have.
-        let time = DateTime::parse_from_rfc3339(text).map_err(|_| "no time such as 2026-11-22T10:00:00Z")?;
+        let time = DateTime::parse_from_rfc3339(text)
+            .map_err(|_| "must be a time of RFC 3339, such as 2026-11-22T10:00:00Z")?;
         Ok(Self(time.to_utc()))
     }
 }

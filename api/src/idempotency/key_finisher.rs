@@ -28,7 +28,7 @@ pub(super) enum Finish {
     Release,
 }
 
-/// A key whose request is not finished, or may not be, because the database did not answer.
+/// A key that this request holds. It stays in flight until the database confirms that it is finished.
 #[derive(Debug)]
 pub(super) struct KeyInFlight {
     key: String,

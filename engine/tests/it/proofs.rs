@@ -1,4 +1,5 @@
-//! Proofs of the test sagas: every fault at every step, with the library that users have, too.
+//! Proofs of the test sagas: every fault at every step. They use `engine::testing`, with which users of the engine prove
+//! their own sagas.
 
 use engine::{
     Direction, Status,

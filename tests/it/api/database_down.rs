@@ -19,7 +19,7 @@ use tokio::{
 use super::fixtures::{TestApi, Workers, body, generous_limits, order, problem};
 use crate::support::{Database, WAIT_TIMEOUT};
 
-/// Limits under which requests without a connection fail soon, and health soon, too.
+/// Limits under which requests that get no connection fail soon, and health answers soon.
 fn quick_to_refuse() -> Limits {
     Limits {
         pool_timeout: Duration::from_millis(300),
@@ -35,7 +35,7 @@ fn endless() -> PgPoolOptions {
 }
 
 #[tokio::test]
-async fn an_exhausted_pool_is_answered_with_503_at_once_and_health_stays_up() {
+async fn an_exhausted_pool_is_answered_with_503_at_once_and_health_still_answers() {
     let database = Database::fresh().await;
     let pool = endless().connect(&database.url()).await.unwrap();
     let shop =

@@ -1,8 +1,8 @@
 //! Kills a worker process at every fail point of every saga, and lets another one finish.
 //!
 //! Entry steps (`open-order`, `begin-cancellation`, `store-notification`) have no fail point: they run in the commit
-//! that starts their saga. In [`super::kills`] a server is killed during a start by a request; a start by a step is
-//! lost here with the process that runs the step.
+//! that starts their saga. [`super::kills`] kills a server while a request starts a saga. When a step starts a saga, the
+//! kill of that step's process, here, loses this start, too.
 
 use uuid::Uuid;
 

@@ -27,9 +27,9 @@ pub async fn remove_consumer(
     Ok(true)
 }
 
-/// Moves a consumer back, so that it gets events again, in a new series. Returns the first event that it will get, or
-/// `None` if no consumer has this name. Pruned events can't be replayed. The process that publishes now loses its lease
-/// and takes a new one.
+/// Moves a consumer back, so that it gets events again, in a new series: their ids at the consumer are higher than all
+/// before. Returns the first event that it will get, or `None` if no consumer has this name. Pruned events can't be
+/// replayed. The process that is publishing to the consumer loses its lease and takes a new one.
 ///
 /// # Errors
 /// When the database refuses or can't be reached.
