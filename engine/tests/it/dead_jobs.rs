@@ -119,9 +119,20 @@ async fn many_dead_jobs_are_retried_by_filter() {
     assert!(engine.retry_dead_jobs(&other, at_most(100), "ada", "none").await.unwrap().done.is_empty());
     broken.0.store(false, Ordering::Release);
     let failing =
-        DeadJobFilter { error_contains: Some("DRAWER is failing".into()), ..DeadJobFilter::default() };
-    assert_eq!(engine.retry_dead_jobs(&failing, at_most(3), "ada", "oiled").await.unwrap().done.len(), 3);
-    assert_eq!(engine.retry_dead_jobs(&failing, at_most(100), "ada", "oiled").await.unwrap().done.len(), 2);
+        DeadJobFilter { error_contains: Some("ARCHIVE does not".into()), ..DeadJobFilter::default() };
+    assert_eq!(
+        engine.retry_dead_jobs(&failing, at_most(3), "ada", "the archive is back").await.unwrap().done.len(),
+        3
+    );
+    assert_eq!(
+        engine
+            .retry_dead_jobs(&failing, at_most(100), "ada", "the archive is back")
+            .await
+            .unwrap()
+            .done
+            .len(),
+        2
+    );
     for saga in sagas {
         assert_eq!(engine.wait(saga, WAIT_TIMEOUT).await.unwrap().unwrap().status, Status::Completed);
     }
