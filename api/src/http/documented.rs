@@ -54,7 +54,7 @@ macro_rules! problems {
 pub(crate) use problems;
 
 /// The header `ETag` of a response.
-pub(crate) const ETAG: (&str, &str) = ("ETag", "Its version, for `If-Match`");
+pub(crate) const ETAG: (&str, &str) = ("ETag", "The version of the resource, for `If-Match`");
 /// The header `Preference-Applied` of a response.
 pub(crate) const PREFERENCE_APPLIED: (&str, &str) = ("Preference-Applied", "The wait that was honoured");
 

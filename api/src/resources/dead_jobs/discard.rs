@@ -32,7 +32,7 @@ problems!(DiscardProblems: BODY_PROBLEMS, RESOURCE_PROBLEMS, DATABASE_PROBLEMS, 
     responses(
         (
             status = 200,
-            description = "Its workflow, which compensates (`compensating` or `compensated`) or has ended (`dead`)",
+            description = "The workflow of the dead job, which compensates (`compensating` or `compensated`) or has ended (`dead`)",
             body = Workflow,
             headers(("Location" = String, description = "The workflow")),
             example = json!(example())

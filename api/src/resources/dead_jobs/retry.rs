@@ -29,7 +29,7 @@ problems!(RetryProblems: BODY_PROBLEMS, RESOURCE_PROBLEMS, DATABASE_PROBLEMS, &[
     responses(
         (
             status = 202,
-            description = "Its workflow, which runs again",
+            description = "The workflow of the dead job, which runs again",
             body = Workflow,
             headers(("Location" = String, description = "The workflow")),
             example = json!(example())

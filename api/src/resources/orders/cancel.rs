@@ -39,7 +39,7 @@ problems!(Problems: BODY_PROBLEMS, RESOURCE_PROBLEMS, DATABASE_PROBLEMS, &[Probl
             body = Order,
             headers(
                 ("Location" = String, description = "The order"),
-                ("ETag" = String, description = "Its version")
+                ("ETag" = String, description = "The version of the resource")
             ),
             example = json!(example())
         ),

@@ -30,7 +30,7 @@ problems!(OneProblems: RESOURCE_PROBLEMS, DATABASE_PROBLEMS);
             status = 200,
             description = "The order",
             body = Order,
-            headers(("ETag" = String, description = "Its version, for `If-Match`")),
+            headers(("ETag" = String, description = "The version of the resource, for `If-Match`")),
             example = json!(example())
         ),
         (status = 304, description = "The caller has this version already"),

@@ -31,7 +31,7 @@ problems!(Problems: BODY_PROBLEMS, RESOURCE_PROBLEMS, DATABASE_PROBLEMS, &[Probl
             status = 200,
             description = "The order as it is now",
             body = Order,
-            headers(("ETag" = String, description = "Its new version")),
+            headers(("ETag" = String, description = "The new version of the resource")),
             example = json!(example())
         ),
         Problems

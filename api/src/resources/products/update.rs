@@ -39,7 +39,7 @@ problems!(Problems: BODY_PROBLEMS, RESOURCE_PROBLEMS, DATABASE_PROBLEMS, &[Probl
             status = 200,
             description = "The product as it is now",
             body = Product,
-            headers(("ETag" = String, description = "Its version; the old one if nothing has changed")),
+            headers(("ETag" = String, description = "The version of the resource; the old one if nothing has changed")),
             example = json!(example())
         ),
         Problems

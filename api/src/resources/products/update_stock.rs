@@ -35,7 +35,7 @@ problems!(Problems: BODY_PROBLEMS, RESOURCE_PROBLEMS, DATABASE_PROBLEMS, &[Probl
             status = 200,
             description = "The product as it is now",
             body = Product,
-            headers(("ETag" = String, description = "Its new version")),
+            headers(("ETag" = String, description = "The new version of the resource")),
             example = json!(example())
         ),
         Problems
