@@ -26,7 +26,10 @@ use crate::{
         messages::StartRequest,
         perform,
         queue::{feeds::DueHook, throttle::Throttle},
-        start::start_sagas::{self, ClaimOnStart},
+        start::{
+            start_sagas::{self, ClaimOnStart},
+            validate::check,
+        },
     },
     store::{self, claims::ClaimScope},
 };
@@ -39,7 +42,7 @@ pub struct Engine {
 
 impl Engine {
     /// Starts a saga. It is durable when this returns; concurrent callers share a commit. The saga's steps join the
-    /// caller's trace.
+    /// caller's trace. A wrong input is refused without asking the database.
     ///
     /// # Errors
     /// See [`StartError`]. On `Unavailable` it is safe to try again with the same id or business key.
@@ -47,6 +50,9 @@ impl Engine {
     /// # Cancel safety
     /// If the future is dropped, the saga may have been started nevertheless.
     pub async fn start(&self, saga: NewSaga) -> Result<Started, StartError> {
+        // Here and not in the batch: callers check side by side, and a batch that is tried again does not check again.
+        check(&self.core, &saga)?;
+        let saga = NewSaga { checked: true, ..saga };
         let saga = saga.trace_or(|| self.core.trace_propagator.as_ref()?.current());
         let (reply, reply_rx) = oneshot::channel();
         self.core

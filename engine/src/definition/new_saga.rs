@@ -1,38 +1,41 @@
 //! A saga to be started, and what starting it returns.
 
-use std::{borrow::Cow, sync::Arc};
+use std::borrow::Cow;
 
 use serde::Serialize;
-use serde_json::value::RawValue;
 
-use crate::model::ids::SagaId;
+use crate::model::{ids::SagaId, stored_value::StoredValue};
 
 /// A saga to be started.
 #[derive(Clone, Debug)]
 pub struct NewSaga {
     pub(crate) id: SagaId,
     pub(crate) definition: Cow<'static, str>,
-    pub(crate) input: Result<Arc<RawValue>, String>,
+    pub(crate) input: Result<StoredValue, String>,
+    /// Whether the input is known to be of the definition's type.
     pub(crate) typed: bool,
+    /// Whether the input was checked already.
+    pub(crate) checked: bool,
     pub(crate) business_key: Option<String>,
     pub(crate) trace: Option<String>,
 }
 
 impl NewSaga {
     pub(crate) fn typed<I: Serialize>(definition: &'static str, input: &I) -> Self {
-        let input = serde_json::value::to_raw_value(input).map(Arc::from).map_err(|error| error.to_string());
         Self::new(Cow::Borrowed(definition), input, true)
     }
 
     /// Prepares a saga of a definition known only by name. Its input is checked against the definition's type when it
     /// is started.
     pub fn untyped(definition: &str, input: &serde_json::Value) -> Self {
-        let input = serde_json::value::to_raw_value(input).map(Arc::from).map_err(|error| error.to_string());
         Self::new(Cow::Owned(definition.into()), input, false)
     }
 
-    fn new(definition: Cow<'static, str>, input: Result<Arc<RawValue>, String>, typed: bool) -> Self {
-        Self { id: SagaId::generate(), definition, input, typed, business_key: None, trace: None }
+    fn new<I: Serialize>(definition: Cow<'static, str>, input: &I, typed: bool) -> Self {
+        let input =
+            serde_json::value::to_raw_value(input).map(StoredValue::from).map_err(|error| error.to_string());
+        let id = SagaId::generate();
+        Self { id, definition, input, typed, checked: false, business_key: None, trace: None }
     }
 
     /// Sets the saga's id, for a caller that also stores it elsewhere.

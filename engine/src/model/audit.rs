@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
+use strum::VariantArray;
 use uuid::Uuid;
 
 use crate::model::ids::{DeadJobId, SagaId};
@@ -51,7 +52,7 @@ pub struct AuditRecord {
 }
 
 /// The kind of thing that an operator acted on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, VariantArray)]
 pub enum AuditSubjectKind {
     /// A saga: it was cancelled, whether dead or active.
     Saga,
@@ -60,8 +61,8 @@ pub enum AuditSubjectKind {
 }
 
 impl AuditSubjectKind {
-    /// All kinds.
-    pub const ALL: [Self; 2] = [Self::Saga, Self::DeadJob];
+    /// All kinds, in the order of their declaration.
+    pub const ALL: &[Self] = Self::VARIANTS;
 }
 
 impl AuditRecord {

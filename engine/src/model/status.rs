@@ -2,6 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use strum::VariantArray;
 
 /// The status of a saga; see "The life of a saga" in ARCHITECTURE.md.
 #[derive(
@@ -17,6 +18,7 @@ use serde::{Deserialize, Serialize};
     strum::Display,
     strum::EnumString,
     strum::IntoStaticStr,
+    VariantArray,
 )]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case", parse_err_ty = String, parse_err_fn = unknown_status)]
@@ -34,9 +36,8 @@ pub enum Status {
 }
 
 impl Status {
-    /// All statuses.
-    pub const ALL: [Self; 5] =
-        [Self::Running, Self::Compensating, Self::Completed, Self::Compensated, Self::Dead];
+    /// All statuses, in the order of their declaration.
+    pub const ALL: &[Self] = Self::VARIANTS;
 
     /// The name under which it is stored.
     pub fn name(self) -> &'static str {

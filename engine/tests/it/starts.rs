@@ -227,6 +227,18 @@ async fn an_input_that_its_definition_refuses_stores_nothing_whether_typed_or_no
     assert_eq!((sagas, fixtures::effects(&pool, "book").await), (1, 1));
 }
 
+#[tokio::test]
+async fn a_wrong_input_is_refused_without_a_database() {
+    let unreachable = sqlx::PgPool::connect_lazy("postgres://nobody@127.0.0.1:1/nothing").unwrap();
+    let saga = Saga::named(LEDGER)
+        .check_input(|_| Err(Failure::new("closed", "the ledger is closed")))
+        .entry(Book)
+        .then(Close);
+    let engine = Engine::builder(unreachable).register(saga.build().unwrap()).build().unwrap();
+    let refused = engine.start(LEDGER.with(&Entry { amount: 1 })).await;
+    assert!(matches!(&refused, Err(StartError::Refused(failure)) if failure.code == "closed"), "{refused:?}");
+}
+
 /// Counts how often a [`Tracked`] is decoded, in this test program.
 static DECODED: AtomicUsize = AtomicUsize::new(0);
 

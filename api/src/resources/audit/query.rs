@@ -95,7 +95,7 @@ impl AuditQuery {
 }
 
 fn kind(noun: &str) -> Option<AuditSubjectKind> {
-    AuditSubjectKind::ALL.into_iter().find(|kind| super::entry::noun(*kind) == noun)
+    AuditSubjectKind::ALL.iter().copied().find(|kind| super::entry::noun(*kind) == noun)
 }
 
 #[cfg(test)]

@@ -55,19 +55,31 @@ impl ValidatedStart {
     }
 }
 
-/// Finds the definition of a new saga, and checks its input.
-pub(super) fn validate(core: &Core, new: &NewSaga) -> Result<ValidatedStart, StartError> {
+/// Finds the definition of a new saga and checks its input, without the database.
+///
+/// # Errors
+/// [`StartError`] when this process does not know the definition, or the input is wrong.
+pub(crate) fn check<'a>(core: &'a Core, new: &NewSaga) -> Result<&'a Arc<Definition>, StartError> {
     let definition = core
         .definitions
         .get(new.definition.as_ref())
         .ok_or_else(|| StartError::UnknownDefinition(new.definition.to_string()))?;
-    let input = StoredValue::new(new.input.clone().map_err(StartError::BadInput)?);
-    definition.check_input(&input, new.typed)?;
-    // PostgreSQL can't store NUL in `text` or `jsonb`. Refusing it here is better than failing the whole batch.
-    if json_holds_nul(input.json().get()) || new.business_key.as_deref().is_some_and(|key| key.contains('\0'))
-    {
-        return Err(StartError::BadInput("the NUL character can't be stored".into()));
+    if !new.checked {
+        let input = new.input.as_ref().map_err(|error| StartError::BadInput(error.clone()))?;
+        definition.check_input(input, new.typed)?;
+        let key = new.business_key.as_deref();
+        // PostgreSQL can't store NUL in `text` or `jsonb`. Refusing it here is better than failing the whole batch.
+        if json_holds_nul(input.json().get()) || key.is_some_and(|key| key.contains('\0')) {
+            return Err(StartError::BadInput("the NUL character can't be stored".into()));
+        }
     }
+    Ok(definition)
+}
+
+/// Prepares a new saga to be inserted, after a [`check`].
+pub(super) fn validate(core: &Core, new: &NewSaga) -> Result<ValidatedStart, StartError> {
+    let definition = check(core, new)?;
+    let input = new.input.clone().map_err(StartError::BadInput)?;
     let mut state = State::initial();
     if definition.graph.steps[0].entry
         && let Ok((entered, _)) = transition(&definition.graph, &state, &Event::Done)
