@@ -146,7 +146,7 @@ impl Engine {
     }
 
     /// Releases the claim of a job that was not started. [`Feed::closed`] and [`Engine::shutdown`] wait until the
-    /// release is written.
+    /// release is written, unless another transaction has locked the saga.
     pub fn release(&self, job: Job) {
         lease_updates::release_unstarted(&self.core, [job]);
     }
@@ -231,8 +231,9 @@ impl Engine {
     }
 
     /// Stops the engine's tasks once they have finished what they hold, and releases all claims that can be released.
-    /// Close the feeds and let their workers finish first. It takes two leases at most: by then, claims that could not
-    /// be committed have expired.
+    /// Close the feeds and let their workers finish first. It takes little more than two leases: by then, claims that
+    /// could not be committed have expired. Sagas that another transaction keeps locked stay claimed until their leases
+    /// end.
     pub async fn shutdown(&self) {
         self.core.stop.cancel();
         self.core.tasks.close();
@@ -240,7 +241,7 @@ impl Engine {
         if tokio::time::timeout(timeout, self.core.tasks.wait()).await.is_err() {
             tracing::warn!("stopping without the last commits: the database does not respond");
         }
-        lease_updates::flush_releases(&self.core).await;
+        lease_updates::flush_locked_releases(&self.core, self.core.settings.db_timeout()).await;
     }
 }
 

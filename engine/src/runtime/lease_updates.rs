@@ -1,11 +1,17 @@
 //! Extends the leases of this process in the database, and releases its claims.
 
-use std::{collections::BTreeMap, time::Instant};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use crate::{
     model::ids::SagaId,
     runtime::{core::Core, job::Job},
-    store::{self, claims::ReleaseRow},
+    store::{
+        self,
+        claims::{ReleaseRow, ReleasedRow},
+    },
     support::connection,
 };
 
@@ -42,38 +48,65 @@ pub(crate) fn release(core: &Core, rows: impl IntoIterator<Item = ReleaseRow>) {
     core.lease_wakeup.notify_one();
 }
 
+/// How long to wait before the release of a locked saga is tried again.
+pub(crate) const LOCKED_RETRY: Duration = Duration::from_millis(200);
+
+/// Whether all sagas whose claims are to be released are free in the database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Flushed {
+    /// They are, or the database did not answer and their claims end with their leases.
+    All,
+    /// Other transactions have locked some of them, which stay queued.
+    ButLocked,
+}
+
 /// Writes the queued releases to the database; releases that can't be written now stay queued.
-pub(crate) async fn flush_releases(core: &Core) {
+pub(crate) async fn flush_releases(core: &Core) -> Flushed {
     // Flushes are serialised, so a caller also waits for one in progress that holds its claims.
     let _one_at_a_time = core.leases.flushing.lock().await;
     if core.faults.is_crashed() {
-        return;
+        return Flushed::All;
     }
     let mut pending = core.leases.take_pending();
     if pending.rows.is_empty() {
-        return;
+        return Flushed::All;
     }
-    match write_releases(core, &pending.rows).await {
-        Ok(released) => {
-            pending.confirm();
-            let mut by_queue = BTreeMap::<String, Vec<SagaId>>::new();
-            for (id, queue) in released {
-                by_queue.entry(queue).or_default().push(SagaId(id));
-            }
-            for (queue, ids) in by_queue {
-                core.feeds.notify_due(&queue, ids);
-            }
-        }
+    let released = match write_releases(core, &pending.rows).await {
+        Ok(released) => released,
         Err(error) => {
             tracing::debug!(error = %error, "can't release claims now; they end with their leases");
+            return Flushed::All;
         }
+    };
+    let locked = released.iter().filter(|row| row.locked).map(|row| row.id).collect();
+    pending.confirm_except(&locked);
+    let mut by_queue = BTreeMap::<String, Vec<SagaId>>::new();
+    for row in released.into_iter().filter(|row| !row.locked) {
+        by_queue.entry(row.queue).or_default().push(SagaId(row.id));
+    }
+    for (queue, ids) in by_queue {
+        core.feeds.notify_due(&queue, ids);
+    }
+    if locked.is_empty() { Flushed::All } else { Flushed::ButLocked }
+}
+
+/// As [`flush_releases`]; tries the releases of locked sagas again for at most `limit`.
+pub(crate) async fn flush_locked_releases(core: &Core, limit: Duration) {
+    let began = Instant::now();
+    while flush_releases(core).await == Flushed::ButLocked {
+        if began.elapsed() >= limit {
+            tracing::warn!("other transactions keep some sagas locked; their claims end with their leases");
+            return;
+        }
+        tokio::time::sleep(LOCKED_RETRY).await;
     }
 }
 
-async fn write_releases(core: &Core, rows: &[ReleaseRow]) -> Result<Vec<(uuid::Uuid, String)>, sqlx::Error> {
+async fn write_releases(core: &Core, rows: &[ReleaseRow]) -> Result<Vec<ReleasedRow>, sqlx::Error> {
     connection::with_timeout(&core.pool, core.settings.db_timeout(), async |conn| {
         let released = store::claims::release(conn, rows, core.worker).await?;
-        let mut queues: Vec<String> = released.iter().map(|(_, queue)| queue.clone()).collect();
+        let mut queues: Vec<String> =
+            released.iter().filter(|row| !row.locked).map(|row| row.queue.clone()).collect();
         queues.sort_unstable();
         queues.dedup();
         if !queues.is_empty() {

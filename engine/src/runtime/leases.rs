@@ -1,7 +1,7 @@
 //! The claims that this process holds, so that their leases are extended, and the releases that are not yet written.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -93,9 +93,9 @@ pub(crate) struct PendingReleases<'a> {
 }
 
 impl PendingReleases<'_> {
-    /// Confirms that the releases are written.
-    pub(crate) fn confirm(&mut self) {
-        self.rows.clear();
+    /// Confirms that the releases are written, but for those of these sagas.
+    pub(crate) fn confirm_except(&mut self, locked: &HashSet<uuid::Uuid>) {
+        self.rows.retain(|row| locked.contains(&row.id));
     }
 }
 

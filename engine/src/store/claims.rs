@@ -156,22 +156,36 @@ pub(crate) struct ReleaseRow {
     pub(crate) error: Option<String>,
 }
 
+/// What a release did with a claim that the worker still held.
+#[derive(Debug, FromRow)]
+pub(crate) struct ReleasedRow {
+    pub(crate) id: Uuid,
+    pub(crate) queue: String,
+    /// Whether another transaction has locked the saga, so that its claim is still held.
+    pub(crate) locked: bool,
+}
+
 /// Releases claims. A saga that was advanced in the meantime (by a commit whose answer was lost) keeps its newer state
 /// and loses only the lease.
+///
+/// Sagas that another transaction has locked are skipped, so that the others are free at once. Claims that the worker
+/// has lost are missing from the result.
 pub(crate) async fn release(
     conn: &mut PgConnection,
     rows: &[ReleaseRow],
     worker: WorkerId,
-) -> Result<Vec<(Uuid, String)>, sqlx::Error> {
+) -> Result<Vec<ReleasedRow>, sqlx::Error> {
     sqlx::query_as(
-        "with held as ( \
-             select s.id, s.queue, s.step, s.direction, s.epoch, s.claimed_at, s.history_seq, r.attempt, r.in_doubt, r.delay_ms, r.error, \
-                 s.history_seq = r.seq as unmoved, r.called and s.history_seq = r.seq as called \
+        "with asked as ( \
+             select * \
              from unnest($2::uuid[], $3::bigint[], $4::int[], $5::int[], $6::bool[], $7::bool[], $8::bigint[], $9::text[]) \
                  as r (id, epoch, attempt, seq, in_doubt, called, delay_ms, error) \
-             join engine.saga s on s.id = r.id and s.epoch = r.epoch and s.lease_owner = $1 \
+         ), held as ( \
+             select s.id, s.step, s.direction, s.epoch, s.claimed_at, s.history_seq, r.attempt, r.in_doubt, r.delay_ms, r.error, \
+                 s.history_seq = r.seq as unmoved, r.called and s.history_seq = r.seq as called \
+             from asked r join engine.saga s on s.id = r.id and s.epoch = r.epoch and s.lease_owner = $1 \
                  and s.status in ('running', 'compensating') \
-             order by s.id for update of s \
+             order by s.id for update of s skip locked \
          ), noted as ( \
              insert into engine.history (saga_id, seq, step, direction, outcome, attempt, started_at, duration_ms, error, \
                  worker, epoch) \
@@ -180,15 +194,20 @@ pub(crate) async fn release(
                  coalesce(extract(epoch from clock_timestamp() - h.claimed_at) * 1000, 0)::bigint, \
                  '[\"the call was given up before its outcome was stored\"]', $1, h.epoch \
              from held h where h.called \
+         ), freed as ( \
+             update engine.saga s set lease_owner = null, claimed_at = null, \
+                 due_at = clock_timestamp() + h.delay_ms * interval '1 ms', \
+                 attempt = case when h.unmoved then h.attempt else greatest(s.attempt - 1, 0) end, \
+                 in_doubt = s.in_doubt or (h.unmoved and h.in_doubt), \
+                 error = case when h.unmoved then coalesce(h.error, s.error) else s.error end, \
+                 history_seq = s.history_seq + h.called::int \
+             from held h where s.id = h.id \
+             returning s.id, s.queue \
          ) \
-         update engine.saga s set lease_owner = null, claimed_at = null, \
-             due_at = clock_timestamp() + h.delay_ms * interval '1 ms', \
-             attempt = case when h.unmoved then h.attempt else greatest(s.attempt - 1, 0) end, \
-             in_doubt = s.in_doubt or (h.unmoved and h.in_doubt), \
-             error = case when h.unmoved then coalesce(h.error, s.error) else s.error end, \
-             history_seq = s.history_seq + h.called::int \
-         from held h where s.id = h.id \
-         returning s.id, s.queue",
+         select id, queue, false as locked from freed \
+         union all \
+         select s.id, s.queue, true from asked r join engine.saga s on s.id = r.id and s.epoch = r.epoch and s.lease_owner = $1 \
+         where not exists (select from freed f where f.id = s.id)",
     )
     .bind(worker)
     .bind(rows.iter().map(|row| row.id).collect::<Vec<_>>())

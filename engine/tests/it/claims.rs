@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use engine::{Committed, Engine, Feed, HistoryOutcome, Job, Status, testing::expire_leases};
 
+use sqlx::{PgPool, Postgres, Transaction};
 use tokio::sync::Semaphore;
 
 use super::fixtures::{self, ExternalWorld, FULL, PLAIN, TestEngine, TestInput};
@@ -142,6 +143,67 @@ async fn closing_a_feed_releases_unstarted_jobs_at_once() {
             .unwrap();
     assert_eq!((leased, attempts), (0, 0), "free, and no attempt is counted");
     engine.shutdown().await;
+}
+
+/// Locks one of the sagas for as long as the transaction is open.
+async fn lock_one(pool: &PgPool) -> Transaction<'static, Postgres> {
+    let mut transaction = pool.begin().await.unwrap();
+    sqlx::query("select id from engine.saga limit 1 for update").execute(&mut *transaction).await.unwrap();
+    transaction
+}
+
+async fn leased(pool: &PgPool) -> i64 {
+    sqlx::query_scalar("select count(lease_owner) from engine.saga").fetch_one(pool).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_locked_saga_does_not_keep_other_claims_from_being_released() {
+    let (_database, pool) = fixtures::database().await;
+    let engine = Engine::builder(pool.clone())
+        .register(fixtures::plain_saga())
+        .lease(Duration::from_hours(1))
+        .build()
+        .unwrap();
+    let mut feed = engine.feed("default", 64);
+    for _ in 0..20 {
+        engine.start(PLAIN.with(&TestInput::default())).await.unwrap();
+    }
+    let lock = lock_one(&pool).await;
+    feed.close();
+    feed.closed().await;
+    assert_eq!(leased(&pool).await, 1, "only the locked one is still claimed");
+    lock.rollback().await.unwrap();
+    while leased(&pool).await > 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let attempts: i64 =
+        sqlx::query_scalar("select sum(attempt) from engine.saga").fetch_one(&pool).await.unwrap();
+    assert_eq!(attempts, 0, "no attempt is counted");
+    engine.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_shutdown_tries_to_release_a_locked_saga_again() {
+    let (_database, pool) = fixtures::database().await;
+    let engine = Engine::builder(pool.clone())
+        .register(fixtures::plain_saga())
+        .lease(Duration::from_hours(1))
+        .build()
+        .unwrap();
+    let mut feed = engine.feed("default", 64);
+    for _ in 0..20 {
+        engine.start(PLAIN.with(&TestInput::default())).await.unwrap();
+    }
+    let lock = lock_one(&pool).await;
+    let unlock = async {
+        while leased(&pool).await > 1 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        lock.rollback().await.unwrap();
+    };
+    feed.close();
+    futures::future::join(engine.shutdown(), unlock).await;
+    assert_eq!(leased(&pool).await, 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

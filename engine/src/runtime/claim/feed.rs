@@ -76,7 +76,8 @@ impl Feed {
         lease_updates::release_unstarted(&self.core, left);
     }
 
-    /// Waits until the last claim has returned and every claim that [`Feed::close`] released is free in the database.
+    /// Waits until the last claim has returned and every claim that [`Feed::close`] released is free in the database,
+    /// but for sagas that another transaction has locked: these are free soon after it ends.
     pub async fn closed(&self) {
         self.state.claimed_last.cancelled().await;
         lease_updates::flush_releases(&self.core).await;

@@ -8,7 +8,10 @@ use std::{
 use sqlx::{Connection, PgConnection};
 
 use crate::{
-    runtime::{core::Core, lease_updates},
+    runtime::{
+        core::Core,
+        lease_updates::{self, Flushed},
+    },
     store,
     support::connection,
 };
@@ -17,17 +20,21 @@ use crate::{
 pub(crate) async fn run(core: Arc<Core>) {
     let third = core.settings.lease / 3;
     let mut connection = LeaseConnection::default();
+    let mut pause = third / 2;
     while !core.stop.is_cancelled() {
         tokio::select! {
             () = core.stop.cancelled() => break,
-            () = tokio::time::sleep(third / 2) => {}
+            () = tokio::time::sleep(pause) => {}
             () = core.lease_wakeup.notified() => {}
         }
         if core.faults.is_crashed() {
             break;
         }
         extend(&core, &mut connection, third).await;
-        lease_updates::flush_releases(&core).await;
+        pause = match lease_updates::flush_releases(&core).await {
+            Flushed::All => third / 2,
+            Flushed::ButLocked => lease_updates::LOCKED_RETRY.min(third / 2),
+        };
     }
 }
 
