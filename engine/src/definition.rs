@@ -4,6 +4,7 @@ pub(crate) mod erased;
 pub(crate) mod input_check;
 pub(crate) mod inputs;
 pub(crate) mod new_saga;
+pub(crate) mod no_rate;
 pub(crate) mod observer;
 pub(crate) mod saga;
 pub(crate) mod step;

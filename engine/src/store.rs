@@ -8,6 +8,7 @@ pub(crate) mod dead_jobs;
 pub(crate) mod queries;
 pub(crate) mod queues;
 pub(crate) mod saga_state;
+pub(crate) mod savepoints;
 pub(crate) mod starts;
 #[cfg(feature = "testing")]
 pub(crate) mod testing;

@@ -16,9 +16,11 @@
 //!
 //! The faults of an action: it crashes before or after its commit (so that it is repeated), fails for good, fails every
 //! time, or the saga is cancelled at that step. The faults of an undo: it crashes before or after its
-//! commit, or fails until an operator retries it.
+//! commit, or fails until an operator retries it. With [`Proof::says_no`] a step also answers with a no of its own, and
+//! must leave nothing behind.
 
 mod cases;
+mod engine_run;
 mod fail_point;
 mod hooks;
 mod invariants;

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::{
     definition::{
+        no_rate::NoRate,
         step::{BatchOf, CallStep, Item, TransactionStep, UndoCall, UndoItem, UndoTransaction},
         tx::Tx,
     },
@@ -55,6 +56,8 @@ pub(crate) enum StepAnswer {
     InputUnreadable(String),
     /// The step was run, or may have been, and its output can't be stored: the saga is dead-lettered.
     OutputUnstorable(String),
+    /// The step was not run, because this transaction has no savepoint left. The saga goes on in another one.
+    NotRun,
 }
 
 impl StepAnswer {
@@ -62,16 +65,29 @@ impl StepAnswer {
         Self::Outcome(Outcome::Done(output))
     }
 
+    /// Whether the step ran and was not done.
+    pub(crate) fn is_no(&self) -> bool {
+        match self {
+            Self::Outcome(outcome) => !matches!(outcome, Outcome::Done(_)),
+            Self::OutputUnstorable(_) => true,
+            Self::InputUnreadable(_) | Self::NotRun => false,
+        }
+    }
+
     fn unstorable(&self) -> Option<&str> {
         match self {
             Self::OutputUnstorable(reason) => Some(reason),
-            Self::Outcome(_) | Self::InputUnreadable(_) => None,
+            Self::Outcome(_) | Self::InputUnreadable(_) | Self::NotRun => None,
         }
     }
 }
 
 pub(crate) trait ErasedStep: Send + Sync {
-    /// Runs a transaction step's action or undo over a batch; the answers are in the order of `invocations`.
+    /// How often this side of the step says no, if what it writes before is taken back; `None` for batch steps and calls.
+    fn no_rate(&self, direction: Direction) -> Option<&NoRate>;
+
+    /// Runs a transaction step's action or undo over a batch; the answers are in the order of `invocations`. There is
+    /// none if the step stopped at an item that [taints](crate::definition::tx::Items::tainted) the transaction.
     fn in_transaction<'a>(
         &'a self,
         direction: Direction,
@@ -84,12 +100,18 @@ pub(crate) trait ErasedStep: Send + Sync {
 }
 
 pub(crate) struct TransactionAction<S: TransactionStep> {
-    pub(crate) step: S,
-    pub(crate) reader: Reader<S::Input>,
-    pub(crate) output_index: usize,
+    step: S,
+    reader: Reader<S::Input>,
+    output_index: usize,
+    action_noes: NoRate,
+    undo_noes: NoRate,
 }
 
 impl<S: TransactionStep> TransactionAction<S> {
+    pub(crate) fn new(step: S, reader: Reader<S::Input>, output_index: usize) -> Self {
+        Self { step, reader, output_index, action_noes: NoRate::default(), undo_noes: NoRate::default() }
+    }
+
     async fn run(&self, tx: &mut Tx<'_>, invocations: &[Invocation]) -> Result<Vec<StepAnswer>, StepError> {
         let (items, slots) = readable(invocations, |invocation| item(invocation, self.reader));
         if items.is_empty() {
@@ -97,6 +119,9 @@ impl<S: TransactionStep> TransactionAction<S> {
         }
         let batch = BatchOf(items);
         let outcomes = self.step.run(tx, &batch).await?.0;
+        if outcomes.len() < batch.len() && tx.items().tainted {
+            return Ok(Vec::new());
+        }
         same_length::<S>(outcomes.len(), batch.len())?;
         let answers: Vec<StepAnswer> = outcomes.into_iter().map(write).collect();
         // The transaction is rolled back, and bisecting finds the saga at fault.
@@ -119,12 +144,23 @@ impl<S: TransactionStep> TransactionAction<S> {
         }
         let batch = BatchOf(items);
         let outcomes = <S::Undo as UndoTransaction<S>>::undo(&self.step, tx, &batch).await?.0;
+        if outcomes.len() < batch.len() && tx.items().tainted {
+            return Ok(Vec::new());
+        }
         same_length::<S>(outcomes.len(), batch.len())?;
         Ok(merge(slots, outcomes.into_iter().map(undo_answer).collect()))
     }
 }
 
 impl<S: TransactionStep> ErasedStep for TransactionAction<S> {
+    fn no_rate(&self, direction: Direction) -> Option<&NoRate> {
+        let rate = match direction {
+            Direction::Action => &self.action_noes,
+            Direction::Undo => &self.undo_noes,
+        };
+        S::PER_ITEM.then_some(rate)
+    }
+
     fn in_transaction<'a>(
         &'a self,
         direction: Direction,
@@ -151,6 +187,10 @@ pub(crate) struct CallAction<S: CallStep> {
 }
 
 impl<S: CallStep> ErasedStep for CallAction<S> {
+    fn no_rate(&self, _: Direction) -> Option<&NoRate> {
+        None
+    }
+
     fn in_transaction<'a>(
         &'a self,
         _: Direction,

@@ -263,7 +263,7 @@ where
         };
         let output_index = L::LENGTH;
         let reader: Reader<S::Input> = <S::Input as FromOutputs<L, At>>::read;
-        self.push(node, Arc::new(TransactionAction { step, reader, output_index }))
+        self.push(node, Arc::new(TransactionAction::new(step, reader, output_index)))
     }
 
     fn call<S: CallStep, At>(self, step: S, placement: Placement) -> Saga<I, HCons<S::Output, L>>

@@ -23,6 +23,12 @@ use crate::{
 ///
 /// The engine may run a batch again from the start (after a deadlock, or split in halves to find the item that fails),
 /// so its SQL must be its only effect.
+///
+/// **An item that gets a no must leave nothing behind.** A *no* is any answer but `Done`: a failure, a retry, a snooze,
+/// in an action, an undo or an entry step. All items of a batch share one transaction, and the engine can't tell which
+/// of them a row was written for: it commits what the step wrote, for whichever item. So decide first, and write only
+/// for the items that are done. (A [`PerItem`] owes nothing: the engine takes back what it wrote for an item before
+/// a no.) The proof of `engine::testing` finds a step that breaks this.
 pub trait TransactionStep: Sized + Send + Sync + 'static {
     /// The stored name, in kebab-case. Renaming a step is a data migration.
     const NAME: &'static str;
@@ -36,8 +42,12 @@ pub trait TransactionStep: Sized + Send + Sync + 'static {
     /// The undo: a type that implements [`UndoTransaction`] (often `Self`), [`NothingToUndo`], or [`ForwardOnly`] for
     /// the pivot and the steps after it.
     type Undo: UndoTransaction<Self>;
+    /// Whether the engine takes back what the step wrote for an item that gets a no. Only [`PerItem`] sets it.
+    #[doc(hidden)]
+    const PER_ITEM: bool = false;
 
-    /// Runs the action for every saga of the batch and returns an outcome for each.
+    /// Runs the action for every saga of the batch and returns an outcome for each. **What it writes for an item that
+    /// gets a no is committed with the rest; it must not write for such an item.**
     ///
     /// # Errors
     /// When the batch's SQL fails. The engine finds the item at fault by bisecting, and only that item's attempt fails.
@@ -56,7 +66,8 @@ pub trait UndoTransaction<S: TransactionStep>: Send + Sync + 'static {
     const RETRY: RetryPolicy = RetryPolicy::UNDO;
 
     /// Reverses the action of `S` for every saga of the batch. For each of them the action was committed in this
-    /// database.
+    /// database. **What it writes for an item that is to be retried is committed with the rest**, as with
+    /// [`TransactionStep::run`].
     ///
     /// # Errors
     /// As [`TransactionStep::run`].
@@ -128,6 +139,9 @@ macro_rules! no_undo {
 no_undo!(NothingToUndo => UndoKind::NothingToUndo, ForwardOnly => UndoKind::ForwardOnly);
 
 /// A transaction step that is written for one saga at a time; [`crate::PerItem`] runs it over a batch.
+///
+/// If it answers an item with a no (a failure, a retry, a snooze), nothing that it did for this item stays: neither its
+/// SQL nor the sagas that it started.
 pub trait ItemStep: Sized + Send + Sync + 'static {
     /// The stored name, in kebab-case. Renaming a step is a data migration.
     const NAME: &'static str;
@@ -182,6 +196,10 @@ macro_rules! no_item_undo {
 no_item_undo!(NothingToUndo => UndoKind::NothingToUndo, ForwardOnly => UndoKind::ForwardOnly);
 
 /// Runs a one-item step for each saga of a batch, one after the other in the same transaction.
+///
+/// A no leaves nothing behind: the batch runs behind a savepoint, and if an item used the transaction and then said no,
+/// the engine goes back to it and runs the items again, each behind a savepoint of its own. A step that does this often
+/// begins that way. (This holds for the step itself, not for a `PerItem` that another step calls.)
 #[derive(Clone, Copy, Debug)]
 pub struct PerItem<S>(pub S);
 
@@ -195,11 +213,17 @@ impl<S: ItemStep> TransactionStep for PerItem<S> {
     type Input = S::Input;
     type Output = S::Output;
     type Undo = PerItemUndo<S::Undo>;
+    const PER_ITEM: bool = true;
 
     async fn run(&self, tx: &mut Tx<'_>, batch: &Batch<S::Input>) -> Result<Outcomes<S::Output>, StepError> {
         let mut answers = Vec::with_capacity(batch.len());
         for item in batch {
-            answers.push(self.0.run(tx, item).await?);
+            let answer = self.0.run(tx, item).await?;
+            let goes_on = tx.item_ran(!matches!(answer, Outcome::Done(_)));
+            answers.push(answer);
+            if !goes_on {
+                break;
+            }
         }
         Ok(Outcomes(answers))
     }
@@ -216,7 +240,12 @@ impl<S: ItemStep, U: UndoItemStep<S>> UndoTransaction<PerItem<S>> for PerItemUnd
     ) -> Result<UndoOutcomes, StepError> {
         let mut answers = Vec::with_capacity(batch.len());
         for item in batch {
-            answers.push(U::undo(&step.0, tx, item).await?);
+            let answer = U::undo(&step.0, tx, item).await?;
+            let goes_on = tx.item_ran(!matches!(answer, UndoOutcome::Done));
+            answers.push(answer);
+            if !goes_on {
+                break;
+            }
         }
         Ok(UndoOutcomes(answers))
     }

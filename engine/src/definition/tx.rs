@@ -15,6 +15,22 @@ use crate::{
 pub struct Tx<'c> {
     conn: &'c mut PgConnection,
     host: &'c mut dyn TxHost,
+    items: Items,
+    /// Whether the current item used the transaction.
+    used_by_item: bool,
+    /// Whether the answers are dropped if an item taints the transaction, so that the others need not run.
+    stops_when_tainted: bool,
+}
+
+/// What is known about the items of a one-item step that ran in a [`Tx`] so far.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Items {
+    /// The items that ran.
+    pub(crate) ran: usize,
+    /// Whether any code used the transaction.
+    pub(crate) used: bool,
+    /// Whether an item used the transaction and then said no.
+    pub(crate) tainted: bool,
 }
 
 /// What the engine offers a step inside the transaction.
@@ -29,7 +45,29 @@ pub(crate) trait TxHost: Send {
 
 impl<'c> Tx<'c> {
     pub(crate) fn new(conn: &'c mut PgConnection, host: &'c mut dyn TxHost) -> Self {
-        Self { conn, host }
+        Self { conn, host, items: Items::default(), used_by_item: false, stops_when_tainted: false }
+    }
+
+    /// As [`Tx::new`]; the items that follow one that taints the transaction need not run.
+    pub(crate) fn stopping_when_tainted(conn: &'c mut PgConnection, host: &'c mut dyn TxHost) -> Self {
+        Self { stops_when_tainted: true, ..Self::new(conn, host) }
+    }
+
+    pub(crate) fn items(&self) -> Items {
+        self.items
+    }
+
+    /// Notes that an item of a one-item step was answered. Returns false if the items that follow need not run.
+    pub(crate) fn item_ran(&mut self, said_no: bool) -> bool {
+        self.items.ran += 1;
+        self.items.tainted |= said_no && self.used_by_item;
+        self.used_by_item = false;
+        !(self.items.tainted && self.stops_when_tainted)
+    }
+
+    fn note_use(&mut self) {
+        self.items.used = true;
+        self.used_by_item = true;
     }
 
     /// Starts sagas in this transaction: they exist if and only if it commits. Starting many takes as few statements as
@@ -38,6 +76,7 @@ impl<'c> Tx<'c> {
     /// # Errors
     /// When any of them is refused, so that a step can't overlook it.
     pub async fn start(&mut self, sagas: Vec<NewSaga>) -> Result<Vec<Started>, StepError> {
+        self.note_use();
         let answers = self.host.start(self.conn, sagas).await?;
         answers.into_iter().map(|answer| answer.map_err(|error| StepError::Start(Box::new(error)))).collect()
     }
@@ -53,6 +92,7 @@ impl Deref for Tx<'_> {
 
 impl DerefMut for Tx<'_> {
     fn deref_mut(&mut self) -> &mut PgConnection {
+        self.note_use();
         self.conn
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::{
     model::{ids::SagaId, views::FinalStatus},
-    runtime::{core::Core, job::Job, lease_updates},
+    runtime::{core::Core, job::Job, lease_updates, savepoints::Savepoints},
 };
 
 /// The state of an engine transaction outside the database: the progress of its user code, and the effects to publish
@@ -15,11 +15,20 @@ pub(crate) struct Session<'a> {
     pub(crate) core: &'a Core,
     pub(crate) effects: CommitEffects,
     pub(crate) user_code: UserCodeState,
+    pub(crate) savepoints: Savepoints,
+    /// Whether work for which the transaction has no savepoint left can be tried in smaller transactions.
+    pub(crate) can_split: bool,
 }
 
 impl<'a> Session<'a> {
     pub(crate) fn new(core: &'a Core) -> Self {
-        Self { core, effects: CommitEffects::default(), user_code: UserCodeState::default() }
+        Self {
+            core,
+            effects: CommitEffects::default(),
+            user_code: UserCodeState::default(),
+            savepoints: Savepoints::default(),
+            can_split: false,
+        }
     }
 }
 

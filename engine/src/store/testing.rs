@@ -41,3 +41,12 @@ pub(crate) async fn no_fence(conn: &mut PgConnection, ids: &[Uuid]) -> Result<Ve
     .fetch_all(conn)
     .await
 }
+
+/// Counts the rows that this transaction has inserted, updated or deleted so far in all tables.
+pub(crate) async fn writes(conn: &mut PgConnection) -> Result<i64, sqlx::Error> {
+    sqlx::query_scalar(
+        "select coalesce(sum(n_tup_ins + n_tup_upd + n_tup_del), 0)::bigint from pg_stat_xact_user_tables",
+    )
+    .fetch_one(conn)
+    .await
+}

@@ -46,6 +46,14 @@ pub trait Faults: Send + Sync + 'static {
     /// Called where the process would die; a test with a real process ends it here.
     fn crashed(&self) {}
 
+    /// Whether the engine looks for batch steps that write rows although they answer every saga with a no.
+    fn looks_for_leftovers(&self) -> bool {
+        false
+    }
+
+    /// Called for each saga whose batch step has left rows behind.
+    fn left_behind(&self, _saga_id: SagaId, _point: &FaultPoint) {}
+
     /// The guard that is disabled, if any.
     fn disabled_guard(&self) -> Option<DisabledGuard> {
         None
@@ -130,6 +138,16 @@ impl FaultHooks {
             Some(Fault::CrashAfterCommit) => (None, Some(Crash::AfterCommit)),
         };
         Injected { answer, crash: CrashPoint(crash) }
+    }
+
+    pub(crate) fn looks_for_leftovers(&self) -> bool {
+        self.faults.as_ref().is_some_and(|faults| faults.looks_for_leftovers())
+    }
+
+    pub(crate) fn left_behind(&self, saga_id: SagaId, point: &FaultPoint) {
+        if let Some(faults) = &self.faults {
+            faults.left_behind(saga_id, point);
+        }
     }
 
     pub(crate) fn is_fence_disabled(&self) -> bool {

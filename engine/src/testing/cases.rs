@@ -2,7 +2,10 @@
 
 use std::{
     fmt,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -30,6 +33,8 @@ pub enum Kind {
     ActionNeverWorks,
     /// A caller cancels while the saga is at this step.
     CancelledThere,
+    /// The action itself, run with a start of its own, answers with a no: it fails, or is to be repeated.
+    ActionSaysNo,
     /// A later step fails, and the process dies after the undo ran and before its commit: the undo is repeated.
     UndoCrashesBeforeCommit,
     /// As before, but right after the undo's commit.
@@ -86,14 +91,14 @@ pub(super) fn failing_step_after(graph: &Graph, at: usize) -> Option<&str> {
     (next.placement != Placement::AfterPivot).then_some(next.name.as_str())
 }
 
-/// The status in which the saga must end.
-pub(super) fn expected(graph: &Graph, case: &Case) -> Status {
+/// The status in which the saga must end; `None` if it depends on the saga's own answers.
+pub(super) fn expected(graph: &Graph, case: &Case) -> Option<Status> {
     let node = graph.position(&case.step).map(|at| &graph.steps[at]);
     let (placement, kind) = match node {
         Some(node) => (node.placement, node.kind),
         None => (Placement::AfterPivot, StepKind::Transaction),
     };
-    match (case.kind, placement) {
+    let status = match (case.kind, placement) {
         // A call pivot that never answered may have happened, so the saga needs an operator.
         (Kind::ActionNeverWorks, Placement::Pivot) if kind == StepKind::Call => Status::Dead,
         (Kind::ActionFails | Kind::ActionNeverWorks, Placement::AfterPivot) => Status::Dead,
@@ -104,9 +109,11 @@ pub(super) fn expected(graph: &Graph, case: &Case) -> Status {
         | (Kind::UndoCrashesBeforeCommit | Kind::UndoCrashesAfterCommit | Kind::UndoNeedsAPerson, _) => {
             Status::Compensated
         }
+        (Kind::ActionSaysNo, _) => return None,
         (Kind::Nothing | Kind::ActionCrashesBeforeCommit | Kind::ActionCrashesAfterCommit, _)
         | (Kind::CancelledThere, Placement::AfterPivot) => Status::Completed,
-    }
+    };
+    Some(status)
 }
 
 /// Injects the fault of one case into the saga that it is about.
@@ -116,15 +123,43 @@ pub(super) struct CaseFaults {
     pub(super) case: Case,
     pub(super) failing: Option<String>,
     pub(super) spent: AtomicBool,
+    /// The steps that left rows behind.
+    pub(super) leftovers: Mutex<Vec<String>>,
 }
 
 impl CaseFaults {
+    pub(super) fn new(saga_id: SagaId, case: &Case, failing: Option<&str>) -> Self {
+        Self {
+            saga_id,
+            case: case.clone(),
+            failing: failing.map(str::to_owned),
+            spent: AtomicBool::new(false),
+            leftovers: Mutex::default(),
+        }
+    }
+
+    /// A sentence for every step that wrote rows and then said no.
+    pub(super) fn take_leftovers(&self) -> Vec<String> {
+        std::mem::take(&mut self.leftovers.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     fn once(&self, fault: Fault) -> Option<Fault> {
         (!self.spent.swap(true, Ordering::AcqRel)).then_some(fault)
     }
 }
 
 impl Faults for CaseFaults {
+    fn looks_for_leftovers(&self) -> bool {
+        true
+    }
+
+    fn left_behind(&self, _: SagaId, point: &FaultPoint) {
+        let FaultPoint { definition, step, direction } = point;
+        let sentence =
+            format!("the {direction} of `{step}` of `{definition}` left rows behind, and then said no");
+        self.leftovers.lock().unwrap_or_else(PoisonError::into_inner).push(sentence);
+    }
+
     fn at(&self, saga_id: SagaId, point: &FaultPoint, _: u32) -> Option<Fault> {
         if saga_id != self.saga_id {
             return None;

@@ -4,18 +4,15 @@ use std::{
     fmt,
     future::Future,
     pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 
 use sqlx::PgPool;
-use tokio_util::sync::CancellationToken;
 
 use crate::testing::{
     cases::{Case, CaseFaults, Kind, cases, expected, failing_step_after},
+    engine_run::EngineRun,
     invariants::history_violations,
 };
 use crate::{
@@ -33,6 +30,7 @@ use crate::{
 /// The time limit of a case.
 const LIMIT: Duration = Duration::from_secs(30);
 
+type Start = Box<dyn Fn() -> NewSaga + Send + Sync>;
 type Check = Arc<dyn Fn(Run) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send>> + Send + Sync>;
 
 /// A saga to be proved.
@@ -40,7 +38,8 @@ pub struct Proof {
     saga: String,
     pool: PgPool,
     definitions: Box<dyn Fn() -> Vec<Definition> + Send + Sync>,
-    start: Box<dyn Fn() -> NewSaga + Send + Sync>,
+    start: Start,
+    noes: Vec<(String, Start)>,
     check: Option<Check>,
 }
 
@@ -81,6 +80,13 @@ pub struct Report {
     pub violations: Vec<(Case, String)>,
 }
 
+impl Report {
+    fn add(&mut self, case: Case, violations: Vec<String>) {
+        self.violations.extend(violations.into_iter().map(|violation| (case.clone(), violation)));
+        self.cases.push(case);
+    }
+}
+
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{} cases, {} violations", self.cases.len(), self.violations.len())?;
@@ -119,8 +125,17 @@ impl Proof {
             pool,
             definitions: Box::new(definitions),
             start: Box::new(start),
+            noes: Vec::new(),
             check: None,
         }
+    }
+
+    /// Adds a case: the step `step` itself answers the saga of this start with a no (it fails, or is to be repeated).
+    /// Nothing that it has written may stay, which is what a batch step owes. If it is an entry step, the start is
+    /// refused, and the caller's own check is not run.
+    pub fn says_no(mut self, step: &str, start: impl Fn() -> NewSaga + Send + Sync + 'static) -> Self {
+        self.noes.push((step.into(), Box::new(start)));
+        self
     }
 
     /// Adds the caller's own check, run after each case.
@@ -145,12 +160,21 @@ impl Proof {
             .ok_or_else(|| ProofError::UnknownSaga(self.saga.clone()))?
             .clone();
         let mut report = Report::default();
-        for case in cases(&graph) {
-            let (saga, history, notes) = self.one(&graph, &case).await?;
+        let own_answers = self.noes.iter().map(|(step, start)| {
+            let case = Case { step: step.clone(), kind: Kind::ActionSaysNo };
+            (case, start)
+        });
+        for (case, start) in cases(&graph).into_iter().map(|case| (case, &self.start)).chain(own_answers) {
+            let new = start();
+            if case.kind == Kind::ActionSaysNo && graph.steps[0].entry && graph.steps[0].name == case.step {
+                let violations = self.refused(&case, new).await?;
+                report.add(case, violations);
+                continue;
+            }
+            let (saga, history, notes) = self.one(&graph, &case, new).await?;
             let mut violations = history_violations(&graph, &saga, &history);
             violations.extend(notes);
-            let wanted = expected(&graph, &case);
-            if saga.status != wanted {
+            if let Some(wanted) = expected(&graph, &case).filter(|wanted| saga.status != *wanted) {
                 violations.push(format!("ended {}, not {wanted}: {}", saga.status, summary(&history)));
             }
             if let Some(check) = &self.check {
@@ -164,8 +188,7 @@ impl Proof {
                 };
                 violations.extend(check(run).await.err());
             }
-            report.violations.extend(violations.into_iter().map(|violation| (case.clone(), violation)));
-            report.cases.push(case);
+            report.add(case, violations);
         }
         Ok(report)
     }
@@ -174,26 +197,21 @@ impl Proof {
         &self,
         graph: &crate::model::graph::Graph,
         case: &Case,
+        new: NewSaga,
     ) -> Result<(SagaView, Vec<HistoryEntry>, Vec<String>), ProofError> {
-        let new = (self.start)();
         let undo_case = matches!(
             case.kind,
             Kind::UndoCrashesBeforeCommit | Kind::UndoCrashesAfterCommit | Kind::UndoNeedsAPerson
         );
         let failing =
             graph.position(&case.step).filter(|_| undo_case).and_then(|at| failing_step_after(graph, at));
-        let case_faults = Arc::new(CaseFaults {
-            saga_id: new.saga_id(),
-            case: case.clone(),
-            failing: failing.map(str::to_owned),
-            spent: AtomicBool::new(false),
-        });
+        let case_faults = Arc::new(CaseFaults::new(new.saga_id(), case, failing));
         let saga_id = new.saga_id();
         let mut notes = Vec::new();
         let mut start = Some(new);
         let began = Instant::now();
         loop {
-            let run = self.open(&case_faults)?;
+            let run = EngineRun::open(self.builder(), &case_faults)?;
             if let Some(new) = start.take() {
                 run.engine.start(new).await?;
             }
@@ -212,11 +230,29 @@ impl Proof {
         let violation = crate::operate::verify::check_history(&engine.core, &self.pool, &saga).await?;
         notes.extend(violation.map(|violation| violation.violation));
         engine.shutdown().await;
+        notes.extend(case_faults.take_leftovers());
         let needs_fault = case.kind != Kind::Nothing && case.kind != Kind::CancelledThere;
         if needs_fault && !fault_happened(&case_faults, &history) {
             notes.push("the fault was never met, so this case proved nothing".into());
         }
         Ok((saga, history, notes))
+    }
+
+    /// Runs a start that its entry step refuses, and returns the violations.
+    async fn refused(&self, case: &Case, new: NewSaga) -> Result<Vec<String>, ProofError> {
+        let case_faults = Arc::new(CaseFaults::new(new.saga_id(), case, None));
+        let run = EngineRun::open(self.builder(), &case_faults)?;
+        let answer = run.engine.start(new).await;
+        run.close().await;
+        let mut violations = case_faults.take_leftovers();
+        match answer {
+            Err(StartError::Refused(_) | StartError::Unavailable(_)) => {}
+            Ok(_) => violations.push("the entry step did not say no, so this case proved nothing".into()),
+            Err(error @ (StartError::UnknownDefinition(_) | StartError::BadInput(_))) => {
+                return Err(error.into());
+            }
+        }
+        Ok(violations)
     }
 
     /// Waits until the saga has ended or is dead (true) or the engine has crashed (false). Cancels the saga or retries
@@ -271,7 +307,8 @@ impl Proof {
             &case_faults.case,
         );
         match (engine.cancel(saga_id, "a test", "to see it compensate").await, wanted) {
-            (Ok(_), Status::Compensated) | (Err(CancelError::PastPivot { .. }), Status::Completed) => {}
+            (Ok(_), Some(Status::Compensated))
+            | (Err(CancelError::PastPivot { .. }), Some(Status::Completed)) => {}
             (answer, _) => notes.push(format!("the cancel was answered {answer:?}")),
         }
         Ok(())
@@ -300,18 +337,6 @@ impl Proof {
             .into_iter()
             .fold(Engine::builder(self.pool.clone()), crate::builder::EngineBuilder::register)
     }
-
-    fn open(&self, case_faults: &Arc<CaseFaults>) -> Result<EngineRun, ProofError> {
-        let engine = crate::testing::hooks::with_faults(self.builder(), case_faults.clone()).build()?;
-        let queues: std::collections::BTreeSet<String> =
-            engine.definitions().map(|definition| definition.graph().queue.clone()).collect();
-        let stop = CancellationToken::new();
-        let workers = queues.iter().map(|queue| {
-            let (engine, mut feed, stop) = (engine.clone(), engine.feed(queue, 64), stop.clone());
-            tokio::spawn(async move { engine.run(&mut feed, stop).await })
-        });
-        Ok(EngineRun { workers: workers.collect(), engine: engine.clone(), stop })
-    }
 }
 
 impl fmt::Debug for Proof {
@@ -320,37 +345,24 @@ impl fmt::Debug for Proof {
     }
 }
 
-/// One engine with its workers, as one run of a process.
-struct EngineRun {
-    engine: Engine,
-    workers: Vec<tokio::task::JoinHandle<()>>,
-    stop: CancellationToken,
-}
-
-impl EngineRun {
-    async fn close(self) {
-        self.stop.cancel();
-        if self.engine.core.faults.is_crashed() {
-            // A crashed process does not finish its jobs.
-            self.workers.iter().for_each(tokio::task::JoinHandle::abort);
-        }
-        for worker in self.workers {
-            // Aborted or done: in both cases the worker has ended.
-            let _ = worker.await;
-        }
-        self.engine.shutdown().await;
-    }
-}
-
 fn fault_happened(case_faults: &CaseFaults, history: &[HistoryEntry]) -> bool {
     let failed = |entry: &HistoryEntry| {
-        matches!(entry.outcome, HistoryOutcome::Failed | HistoryOutcome::Exhausted | HistoryOutcome::Retry)
+        matches!(
+            entry.outcome,
+            HistoryOutcome::Failed
+                | HistoryOutcome::Exhausted
+                | HistoryOutcome::Retry
+                | HistoryOutcome::Snoozed
+        )
     };
     match case_faults.case.kind {
         Kind::Nothing | Kind::CancelledThere => true,
         Kind::ActionFails | Kind::ActionNeverWorks => {
             history.iter().any(|entry| entry.step == case_faults.case.step && failed(entry))
         }
+        Kind::ActionSaysNo => history.iter().any(|entry| {
+            entry.step == case_faults.case.step && (failed(entry) || entry.outcome == HistoryOutcome::Snoozed)
+        }),
         Kind::ActionCrashesBeforeCommit
         | Kind::ActionCrashesAfterCommit
         | Kind::UndoCrashesBeforeCommit

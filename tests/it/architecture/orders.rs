@@ -23,12 +23,13 @@ pub(super) const CRATES: [Crate; 7] = [
             Order {
                 within: "runtime",
                 floors: &[
-                    &["settings", "slots", "leases", "waiters"],
+                    &["settings", "slots", "leases", "waiters", "savepoints"],
                     &["job"],
                     &["messages", "queue"],
                     &["core"],
                     &["lease_updates"],
                     &["effects"],
+                    &["step_run"],
                     &["claim", "start", "commit"],
                     &["perform", "tasks"],
                 ],

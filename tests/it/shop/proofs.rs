@@ -76,7 +76,13 @@ async fn placing_an_order_survives_every_fault() {
     let test = TestShop::open().await;
     test.add_product("TEA-1", 10, 1000).await;
     test.add_product("CUP-1", 10, 1000).await;
+    let too_many = || {
+        let order = order(&[("TEA-1", 5000)]);
+        PLACE_ORDER.with(&order).business_key(order.order_id.to_string())
+    };
     let report = Proof::of(PLACE_ORDER.name(), test.pool().clone(), definitions(&test.mails), placement)
+        .says_no("open-order", || PLACE_ORDER.with(&order(&[("NO-SUCH-SKU", 1)])))
+        .says_no("reserve-stock", too_many)
         .check(|run| async move {
             let (status, held) = order_of(&run, &key_of(&run).await?).await?;
             let expected = match run.final_status.status {
@@ -123,7 +129,17 @@ async fn cancelling_an_order_survives_every_fault() {
         };
         CANCEL_ORDER.with(&input).business_key(order_id.to_string())
     };
+    let unknown = || {
+        let order_id = Uuid::nil();
+        CANCEL_ORDER.with(&CancelOrder {
+            order_id,
+            reason: "changed my mind".into(),
+            actor: "ann".into(),
+            expected_version: None,
+        })
+    };
     let report = Proof::of(CANCEL_ORDER.name(), test.pool().clone(), definitions(&test.mails), cancellation)
+        .says_no("begin-cancellation", unknown)
         .check(|run| async move {
             let (status, held) = order_of(&run, &key_of(&run).await?).await?;
             let expected = match run.final_status.status {
@@ -156,6 +172,9 @@ async fn delivering_a_notification_survives_every_fault() {
     let report =
         Proof::of(DELIVER_NOTIFICATION.name(), test.pool().clone(), definitions(&test.mails), move || {
             DELIVER_NOTIFICATION.with(&mail())
+        })
+        .says_no("store-notification", move || {
+            DELIVER_NOTIFICATION.with(&DeliverNotification { to: "nobody".into(), ..mail() })
         })
         .check(|run| async move {
             let status: String =

@@ -34,6 +34,7 @@ use crate::{
         effects::{CommitEffects, Session},
         job::PerformedKind,
         messages::BatchMember,
+        step_run::{self, Rest, StepRun, StepRunError},
     },
     store::{
         self,
@@ -108,6 +109,7 @@ pub(crate) async fn advance(
         run_batch(&mut session, conn, &mut cursors, side, (recovery, path), &mut history).await?;
     }
 
+    session.savepoints.release(conn).map_err(|error| classify(error.into(), last))?;
     if !matches!(recovery, Recovery::DeadLetter(_)) {
         notify_observers(&mut session, conn, &cursors, last).await?;
     }
@@ -242,11 +244,11 @@ async fn run_step(
             policy.timeout.min(session.core.settings.batch_time_limit())
         }
     };
-    let mut tx = Tx::new(conn, session);
-    let run = definition.actions[side.step_index].in_transaction(side.direction, &mut tx, invocations);
-    match run_user_code(limit, run).await {
-        Ok(answers) => answers.map_err(|error| classify(error, Some(side))),
-        Err(failure) => {
+    let run = StepRun { definition, side, limit, rest: Rest::Leave };
+    match step_run::run_step(session, conn, run, invocations).await {
+        Ok(answers) => Ok(answers),
+        Err(StepRunError::Step(error)) => Err(classify(error, Some(side))),
+        Err(StepRunError::UserCode(failure)) => {
             let error = vec![format!("step `{}` {failure}", definition.graph.steps[side.step_index].name)];
             Err(CommitError::Step { side: Some(side), error, cancelled_mid_statement: true })
         }

@@ -52,6 +52,8 @@ pub(crate) struct SagaCursor<'a> {
     pub(crate) age: Duration,
     /// Whether the saga ended or died in this batch, so that observers are called.
     pub(crate) came_to_rest: bool,
+    /// Whether the saga's step has to wait for another transaction.
+    left: bool,
     pub(crate) crash: CrashPoint,
 }
 
@@ -75,12 +77,13 @@ impl<'a> SagaCursor<'a> {
             deadline_passed: row.deadline_passed,
             age: Duration::from_millis(u64::try_from(row.age_ms).unwrap_or_default()),
             came_to_rest: false,
+            left: false,
             crash: CrashPoint::default(),
         }
     }
 
     pub(crate) fn runs_in_transaction(&self) -> bool {
-        self.next == Next::Work && self.kind() == Some(StepKind::Transaction)
+        self.next == Next::Work && !self.left && self.kind() == Some(StepKind::Transaction)
     }
 
     fn kind(&self) -> Option<StepKind> {
@@ -225,6 +228,7 @@ impl<'a> SagaCursor<'a> {
     ) {
         match answer {
             StepAnswer::InputUnreadable(reason) => self.dead_letter(reason.clone(), history),
+            StepAnswer::NotRun => self.left = true,
             StepAnswer::OutputUnstorable(reason) => {
                 self.record_in_doubt("it was called, but its answer is lost", history);
                 self.dead_letter(reason.clone(), history);
@@ -357,7 +361,9 @@ impl<'a> SagaCursor<'a> {
     pub(crate) fn update_row(&self, queues: &LocalQueues) -> SagaUpdate {
         let held = self.can_continue_here(queues);
         let state = &self.state;
-        let counted = if held { state.attempt.max(1) } else { state.attempt };
+        // An attempt that was left for another transaction is counted again by the next claim.
+        let counted =
+            if held { state.attempt.max(1) } else { state.attempt - u32::from(self.left).min(state.attempt) };
         SagaUpdate {
             id: self.job.saga_id.0,
             epoch: self.job.epoch,

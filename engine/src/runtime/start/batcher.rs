@@ -11,11 +11,13 @@ use crate::{
     model::{
         error::{StartError, StepError},
         outcome::chain,
+        status::Direction,
     },
     runtime::{
         core::Core,
         effects::{self, Session, UserCodeState},
         messages::{StartRequest, drain_ready},
+        savepoints::MAX_ITEMS,
         start::start_sagas::{self, ClaimOnStart},
     },
     support::{
@@ -53,7 +55,7 @@ pub(crate) async fn run(core: Arc<Core>, mut arrivals: mpsc::UnboundedReceiver<S
 
 /// Starts a batch, splitting it when it fails.
 async fn start(core: &Arc<Core>, batch: Vec<StartRequest>) {
-    let mut parts = vec![Part { requests: batch, commit_unknown: false }];
+    let mut parts = parts(core, batch);
     while let Some(mut part) = parts.pop() {
         // A caller that no longer waits has abandoned its start.
         part.requests.retain(|request| part.commit_unknown || !request.reply.is_closed());
@@ -77,6 +79,28 @@ async fn start(core: &Arc<Core>, batch: Vec<StartRequest>) {
             let _ = request.reply.send(answer);
         }
     }
+}
+
+/// Splits a batch, in reverse order, into parts that have a savepoint for each start if one of their entry steps is
+/// expected to need them.
+fn parts(core: &Core, mut batch: Vec<StartRequest>) -> Vec<Part> {
+    let items = batch.len();
+    let expects_a_no = |request: &StartRequest| {
+        let definition = core.definitions.get(request.saga.definition.as_ref());
+        definition.is_some_and(|definition| {
+            let entry = definition.graph.steps[0].entry;
+            let rate = definition.actions[0].no_rate(Direction::Action);
+            entry && rate.is_some_and(|rate| rate.expects_a_no(items))
+        })
+    };
+    let size = if items > MAX_ITEMS && batch.iter().any(expects_a_no) { MAX_ITEMS } else { items };
+    let mut parts = Vec::new();
+    while batch.len() > size {
+        let requests = batch.split_off((batch.len() - 1) / size * size);
+        parts.push(Part { requests, commit_unknown: false });
+    }
+    parts.push(Part { requests: batch, commit_unknown: false });
+    parts
 }
 
 /// Starts that share a transaction.
@@ -139,7 +163,7 @@ async fn start_once(
     let (mut stage, mut user_code) = (Stage::Before, UserCodeState::default());
     let work = async {
         let mut transaction = connection.begin().await?;
-        let mut session = Session::new(core);
+        let mut session = Session { can_split: true, ..Session::new(core) };
         let started =
             start_sagas::start(&mut session, &mut transaction, sagas.to_vec(), ClaimOnStart::Yes).await;
         user_code = session.user_code;

@@ -19,11 +19,18 @@ use crate::{
         error::{StartError, StepError},
         ids::SagaId,
         outcome::Outcome,
-        status::{Direction, Status},
+        status::{Direction, Status, StepSide},
         stored_value::{StoredValue, StoredValues},
         views::{FinalStatus, HistoryOutcome},
     },
-    runtime::{core::Core, effects::Session, job::Job, slots::JobSlots, start::validate::ValidatedStart},
+    runtime::{
+        core::Core,
+        effects::Session,
+        job::Job,
+        slots::JobSlots,
+        start::validate::ValidatedStart,
+        step_run::{Rest, StepRun, StepRunError, run_step},
+    },
     store::{self, commits::HistoryRow},
     support::user_code::run_user_code,
 };
@@ -76,6 +83,7 @@ pub(super) async fn run_entry_steps(
         }
         session.effects.started.push((definition_name, started));
     }
+    session.savepoints.release(conn)?;
     if !refused.is_empty() {
         let ids: Vec<Uuid> = refused.keys().copied().collect();
         store::starts::delete(conn, &ids).await?;
@@ -153,11 +161,16 @@ async fn run_entry_step(
         })
         .collect();
     let began = Instant::now();
-    let mut tx = Tx::new(conn, session);
-    let run = definition.actions[0].in_transaction(Direction::Action, &mut tx, &invocations);
-    let answers = match run_user_code(node.retry.timeout.min(ENTRY_TIMEOUT), run).await {
-        Ok(answers) => answers?,
-        Err(failure) => {
+    let run = StepRun {
+        definition: &definition,
+        side: StepSide { direction: Direction::Action, step_index: 0 },
+        limit: node.retry.timeout.min(ENTRY_TIMEOUT),
+        rest: if session.can_split { Rest::Split } else { Rest::Run },
+    };
+    let answers = match run_step(session, conn, run, &invocations).await {
+        Ok(answers) => answers,
+        Err(StepRunError::Step(error)) => return Err(error),
+        Err(StepRunError::UserCode(failure)) => {
             session.user_code.cancelled_mid_statement = true;
             return Err(StepError::Other(format!("entry step `{}` {failure}", node.name)));
         }
@@ -191,6 +204,7 @@ async fn run_entry_step(
             StepAnswer::InputUnreadable(reason) | StepAnswer::OutputUnstorable(reason) => {
                 Err(StartError::BadInput(reason))
             }
+            StepAnswer::NotRun => Err(StartError::Unavailable("its entry step was not run".into())),
         })
         .collect())
 }

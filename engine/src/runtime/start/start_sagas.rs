@@ -98,7 +98,10 @@ pub(crate) async fn start(
             });
         }
     }
-    let refused = run_entry_steps(session, conn, fresh, &mut answers).await?;
+    let outer = session.savepoints.begin_part();
+    let refused = run_entry_steps(session, conn, fresh, &mut answers).await;
+    session.savepoints.end_part(outer);
+    let refused = refused?;
     // A duplicate within the batch refers to the first start of its key. If that one was refused, the duplicate is
     // refused, too.
     for (index, _) in &known {
