@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use anyhow::Context;
-use sqlx::{PgPool, migrate::Migrator};
+use engine::Migrations;
+use sqlx::PgPool;
 
 use crate::{
     config::{DatabaseConfig, SecretUrl},
@@ -12,17 +13,16 @@ use crate::{
     pool::{self, PoolUse},
 };
 
-/// A schema, the migrations that this binary has for it, and the table that lists the applied ones.
+/// A schema, and the migrations that this binary has for it.
 struct Schema {
     name: &'static str,
-    migrator: Migrator,
-    applied: &'static str,
+    migrations: Migrations,
 }
 
 fn schemas() -> [Schema; 2] {
     [
-        Schema { name: "engine", migrator: engine::migrator(), applied: "engine._sqlx_migrations" },
-        Schema { name: "shop", migrator: shop::migrator(), applied: "shop.migration" },
+        Schema { name: "engine", migrations: engine::migrations() },
+        Schema { name: "shop", migrations: shop::migrations() },
     ]
 }
 
@@ -64,7 +64,7 @@ impl DatabaseLocation {
 /// unreachable or was migrated by a newer version.
 pub(crate) async fn run(pool: &PgPool, location: &DatabaseLocation) -> Result<(), ExitError> {
     for schema in &schemas() {
-        refuse_other_migrations(schema, &applied(pool, schema.applied).await?, location)?;
+        refuse_other_migrations(schema, &applied(pool, schema.migrations.applied_table()).await?, location)?;
     }
     engine::migrate(pool).await.context("the engine's schema can't be migrated")?;
     Ok(shop::migrate(pool).await.context("the shop's schema can't be migrated")?)
@@ -106,15 +106,16 @@ pub(crate) async fn connect_migrated(config: &DatabaseConfig, url: &SecretUrl) -
 /// [`ExitError::Unusable`], with the command to run, when it does not.
 pub(crate) async fn require(pool: &PgPool) -> Result<(), ExitError> {
     for schema in &schemas() {
-        let applied = applied(pool, schema.applied).await?;
+        let applied = applied(pool, schema.migrations.applied_table()).await?;
         refuse_other_migrations(schema, &applied, &DatabaseLocation::Url)?;
         let is_missing = |version| !applied.iter().any(|applied| applied.version == version);
-        let missing = schema.migrator.iter().filter(|migration| is_missing(migration.version)).count();
+        let missing =
+            schema.migrations.all().iter().filter(|migration| is_missing(migration.version)).count();
         if missing > 0 {
             return Err(ExitError::Unusable(format!(
                 "the database is not up to date: {missing} of {} migrations of the schema `{}` are missing; run \
                  `sagaline migrate`",
-                schema.migrator.iter().count(),
+                schema.migrations.all().len(),
                 schema.name
             )));
         }
@@ -129,8 +130,8 @@ fn refuse_other_migrations(
     applied: &[Applied],
     location: &DatabaseLocation,
 ) -> Result<(), ExitError> {
-    let known = |version| schema.migrator.iter().find(|migration| migration.version == version);
-    let newest = schema.migrator.iter().map(|migration| migration.version).max();
+    let known = |version| schema.migrations.all().iter().find(|migration| migration.version == version);
+    let newest = schema.migrations.all().iter().map(|migration| migration.version).max();
     let is_other = |applied: &Applied| match known(applied.version) {
         Some(known) => *known.checksum != *applied.checksum,
         None => Some(applied.version) < newest,
@@ -147,7 +148,7 @@ fn refuse_other_migrations(
 }
 
 /// Reads the applied migrations from their table; none when there is no such table.
-async fn applied(pool: &PgPool, list: &'static str) -> anyhow::Result<Vec<Applied>> {
+async fn applied(pool: &PgPool, list: &str) -> anyhow::Result<Vec<Applied>> {
     let exists: bool =
         sqlx::query_scalar("select to_regclass($1) is not null").bind(list).fetch_one(pool).await?;
     if !exists {
@@ -167,7 +168,7 @@ mod tests {
     fn the_database_of_dev_is_moved_aside_with_its_folder() {
         let schema = &schemas()[0];
         let applied = |version, checksum: &[u8]| Applied { version, checksum: checksum.to_vec() };
-        let first = schema.migrator.iter().next().unwrap();
+        let first = schema.migrations.all().iter().next().unwrap();
         let location = DatabaseLocation::StateDir("/var/lib/sagaline".into());
         let refusal = |applied| refuse_other_migrations(schema, &[applied], &location).err();
         assert!(refusal(applied(first.version, &first.checksum)).is_none());

@@ -82,5 +82,9 @@ pub use runtime::{
         throttle::{Allowance, Throttle},
     },
 };
-pub use store::{migrate, migrator, with_engine_options};
+pub use store::{
+    migrate, migrations,
+    migrations::{MigrationError, Migrations},
+    with_engine_options,
+};
 pub use support::{connection::with_timeout, metrics::describe_metrics, trace_propagator::TracePropagator};

@@ -5,6 +5,7 @@ pub(crate) mod audit;
 pub(crate) mod claims;
 pub(crate) mod commits;
 pub(crate) mod dead_jobs;
+pub(crate) mod migrations;
 pub(crate) mod queries;
 pub(crate) mod queues;
 pub(crate) mod saga_state;
@@ -13,26 +14,21 @@ pub(crate) mod starts;
 #[cfg(feature = "testing")]
 pub(crate) mod testing;
 
-use sqlx::{
-    PgPool,
-    migrate::{MigrateError, Migrator},
-    postgres::PgConnectOptions,
-};
+use sqlx::{PgPool, postgres::PgConnectOptions};
+
+use migrations::{MigrationError, Migrations};
 
 /// Brings the schema `engine` up to date. Safe to call from many processes at once.
 ///
 /// # Errors
-/// When the database is unreachable, or its schema is newer than this code.
-pub async fn migrate(pool: &PgPool) -> Result<(), MigrateError> {
-    migrator().run(pool).await
+/// As [`Migrations::run`].
+pub async fn migrate(pool: &PgPool) -> Result<(), MigrationError> {
+    migrations().run(pool).await
 }
 
 /// The migrations of the schema `engine`, to be compared with those that a database has applied.
-pub fn migrator() -> Migrator {
-    let mut migrator = sqlx_macros::migrate!("./migrations");
-    migrator.dangerous_set_table_name("engine._sqlx_migrations");
-    migrator.create_schema("engine");
-    migrator
+pub fn migrations() -> Migrations {
+    Migrations::new(&sqlx_macros::migrate!("./migrations"), "engine", "_sqlx_migrations")
 }
 
 /// Sets connection options that the engine's statements need: no sequential scans, and no JIT compilation.

@@ -5,6 +5,7 @@ mod arrows;
 mod layers;
 mod lexer;
 mod made_up_sources;
+mod migrations;
 mod modules;
 mod orders;
 

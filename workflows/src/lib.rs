@@ -51,6 +51,6 @@ pub use support::{
     bounds, breaker_reports,
     change_error::ChangeError,
     idempotency, invariants,
-    schema::{migrate, migrator},
+    schema::{migrate, migrations},
     violation::Violation,
 };

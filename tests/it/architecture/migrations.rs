@@ -1,0 +1,91 @@
+//! Migrations don't lock a large table while they build an index on it.
+
+use std::path::Path;
+
+/// Each folder of migrations with the first one that is applied to databases that may be large.
+const FOLDERS: [(&str, i64); 2] = [("engine/migrations", 7), ("migrations/shop", 13)];
+
+/// The statements of a file without comments, in lower case.
+fn statements(sql: &str) -> Vec<String> {
+    let code: Vec<&str> = sql.lines().map(|line| line.split("--").next().unwrap_or_default()).collect();
+    let code = code.join(" ").to_lowercase().replace('(', " (");
+    code.split(';').map(|one| one.split_whitespace().collect::<Vec<_>>().join(" ")).collect()
+}
+
+fn word_after<'a>(statement: &'a str, before: &str) -> Option<&'a str> {
+    statement.split_once(before)?.1.split_whitespace().next()
+}
+
+/// Why a migration would lock a table that can be large, or could not be repeated.
+fn flaws(sql: &str) -> Vec<&'static str> {
+    let statements = statements(sql);
+    let new: Vec<&str> = statements.iter().filter_map(|one| word_after(one, "create table ")).collect();
+    let is_new = |table: Option<&str>| table.is_some_and(|table| new.contains(&table));
+    let mut flaws = Vec::new();
+    for one in &statements {
+        let builds = one.starts_with("create index ") || one.starts_with("create unique index ");
+        let is_concurrent = one.contains(" index concurrently ");
+        if builds && !is_concurrent && !is_new(word_after(one, " on ")) {
+            flaws.push("builds an index on an existing table, and not concurrently");
+        }
+        if is_concurrent && !one.contains(" index concurrently if not exists ") {
+            flaws.push("builds an index concurrently without `if not exists`");
+        }
+        if is_concurrent && !sql.starts_with("-- no-transaction\n") {
+            flaws.push("builds an index concurrently, and does not begin with `-- no-transaction`");
+        }
+        let adds_key = one.contains(" unique ") || one.contains(" primary key ");
+        if one.starts_with("alter table ")
+            && adds_key
+            && !one.contains(" using index ")
+            && !is_new(word_after(one, "alter table "))
+        {
+            flaws.push("adds a key to an existing table, which builds an index under a lock");
+        }
+    }
+    let count = statements.iter().filter(|one| !one.is_empty()).count();
+    if sql.starts_with("-- no-transaction") && count != 1 {
+        flaws.push("has several statements outside a transaction");
+    }
+    flaws
+}
+
+#[test]
+fn new_migrations_build_indexes_of_existing_tables_concurrently() {
+    for (folder, first) in FOLDERS {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_str().unwrap();
+            let number: i64 = name.split('_').next().unwrap().parse().unwrap();
+            if number >= first {
+                assert_eq!(flaws(&std::fs::read_to_string(&path).unwrap()), [""; 0], "{}", path.display());
+            }
+        }
+    }
+}
+
+#[test]
+fn an_index_that_locks_its_table_is_found() {
+    let good = [
+        "create table s.t (c text primary key);\ncreate index t_c on s.t(c);\nalter table s.t add unique (c);",
+        "-- no-transaction\n-- Why.\ncreate unique index concurrently if not exists t_c on s.t (c) where c > 0;",
+        "alter table s.t add column c text; comment on column s.t.c is 'unique';",
+        "alter table s.t add constraint t_c unique using index t_c;",
+    ];
+    for sql in good {
+        assert_eq!(flaws(sql), [""; 0], "{sql}");
+    }
+    let bad = [
+        "create index t_c on s.t (c);",
+        "create unique index t_c on s.t(c)",
+        "create index concurrently if not exists t_c on s.t (c);",
+        "-- no-transaction\ncreate index concurrently t_c on s.t (c);",
+        "-- no-transaction\ncreate index concurrently if not exists t_c on s.t (c);\ncomment on index s.t_c is '';",
+        "create table s.u (c text);\ncreate index t_c on s.t (c);",
+        "alter table s.t add constraint t_c unique (c);",
+    ];
+    for sql in bad {
+        assert_eq!(flaws(sql).len(), 1, "{sql}");
+    }
+}
