@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::Arc,
+    sync::{Arc, atomic::AtomicU64},
     time::Duration,
 };
 
@@ -194,6 +194,7 @@ impl EngineBuilder {
             dead_job_ttls: self.dead_job_ttls,
             archive_retention: self.archive_retention,
             orphans: OrphanScan::default(),
+            commits: AtomicU64::new(0),
             faults: self.faults,
         });
         for receiver in arrivals {

@@ -19,6 +19,7 @@ mod it {
     mod outages;
     mod proofs;
     mod queues;
+    mod sqlstates;
     mod starts;
     mod step_failures;
     mod throttles;

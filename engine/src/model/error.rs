@@ -5,8 +5,9 @@ use crate::model::{ids::SagaId, outcome::Failure};
 /// Why a batch of a transaction step failed.
 #[derive(Debug, thiserror::Error)]
 pub enum StepError {
-    /// PostgreSQL refused a statement or can't be reached. Deadlocks, serialisation failures and lost connections cost
-    /// no attempt; for any other error, bisecting finds the item at fault.
+    /// PostgreSQL refused a statement or can't be reached. An error that may pass, such as a deadlock, costs no attempt,
+    /// unless it hits the same saga again and again while others are committed. A lost connection and a lock time-out
+    /// never cost one. For any other error, bisecting finds the item at fault.
     #[error("a statement of the step failed")]
     Database(#[from] sqlx::Error),
     /// A saga that the step tried to start was refused.

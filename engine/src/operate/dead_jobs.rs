@@ -26,7 +26,7 @@ use crate::{
         self,
         audit::{AuditEntry, AuditReason},
     },
-    support::connection::{is_lock_timeout, is_transient},
+    support::connection::concerns_everybody,
 };
 
 /// How many dead jobs are read at once.
@@ -197,9 +197,7 @@ fn record_result(
         // Another operator acted on it.
         Err(DeadJobError::NotFound(_) | DeadJobError::AlreadyResolved(_) | DeadJobError::Archived(_)) => {}
         Err(error @ DeadJobError::NotUndone { .. }) => done.skipped.push((id, error.to_string())),
-        Err(DeadJobError::Database(error)) if is_transient(&error) && !is_lock_timeout(&error) => {
-            return Err(error);
-        }
+        Err(DeadJobError::Database(error)) if concerns_everybody(&error) => return Err(error),
         Err(error @ (DeadJobError::Database(_) | DeadJobError::RefusedByObserver(_))) => {
             tracing::error!(dead_job.id = %id, error = &error as &dyn std::error::Error, "a dead job can't be acted on; it is skipped");
             done.failed.push((id, chain(&error).join(": ")));

@@ -5,9 +5,12 @@ use crate::{
     engine::Engine,
     model::{error::StepError, ids::SagaId, kinds::Placement},
     operate::give_up,
-    runtime::{core::Core, effects},
+    runtime::{
+        core::Core,
+        effects::{self, CommitEffects},
+    },
     store,
-    support::connection::is_transient,
+    support::connection::concerns_everybody,
 };
 
 impl Engine {
@@ -35,25 +38,31 @@ pub(crate) async fn compensate(core: &Core, limit: u32) -> Result<u32, sqlx::Err
     let (before, pivots) = (steps_at(Placement::BeforePivot), steps_at(Placement::Pivot));
     let mut compensating = 0;
     for saga_id in store::dead_jobs::overdue(&core.pool, &before, &pivots, limit).await? {
-        let mut transaction = core.pool.begin().await?;
-        if !store::archive::lock_saga(&mut transaction, saga_id).await? {
-            continue;
-        }
-        match give_up::pass_deadline(core, &mut transaction, SagaId(saga_id)).await {
+        match compensate_one(core, SagaId(saga_id)).await {
             Ok(Some(after)) => {
-                transaction.commit().await?;
                 tracing::info!(saga.id = %saga_id, "a dead saga compensates: its deadline passed");
                 effects::publish(core, after);
                 compensating += 1;
             }
             Ok(None) => {}
-            Err(StepError::Database(error)) if is_transient(&error) => {
-                return Err(error);
-            }
+            Err(StepError::Database(error)) if concerns_everybody(&error) => return Err(error),
             Err(error) => {
                 tracing::error!(saga.id = %saga_id, error = %error, "a dead saga whose deadline passed can't compensate");
             }
         }
     }
     Ok(compensating)
+}
+
+/// Makes one saga compensate; `None` if another transaction holds it, or has already acted on it.
+async fn compensate_one(core: &Core, saga_id: SagaId) -> Result<Option<CommitEffects>, StepError> {
+    let mut transaction = core.pool.begin().await?;
+    if !store::archive::lock_saga(&mut transaction, saga_id.0).await? {
+        return Ok(None);
+    }
+    let after = give_up::pass_deadline(core, &mut transaction, saga_id).await?;
+    if after.is_some() {
+        transaction.commit().await?;
+    }
+    Ok(after)
 }

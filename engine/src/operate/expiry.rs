@@ -23,7 +23,7 @@ use crate::{
     },
     store,
     support::{
-        connection::is_transient,
+        connection::{Blame, blame, concerns_everybody},
         jitter::jittered,
         metrics::{ARCHIVED, PRUNED},
     },
@@ -106,21 +106,23 @@ async fn expire(core: &Core, limit: u32) -> Result<u32, sqlx::Error> {
     let expired = store::archive::expired(&core.pool, limit).await?;
     let mut archived = 0;
     for (id, saga_id) in expired {
-        let mut transaction = core.pool.begin().await?;
-        match expire_one(core, &mut transaction, id, saga_id).await {
+        match expire_one(core, id, saga_id).await {
             Ok(Expiry::Archived { why, after }) => {
-                transaction.commit().await?;
                 metrics::counter!(ARCHIVED, "why" => why).increment(1);
                 effects::publish(core, after);
                 archived += 1;
             }
-            Ok(Expiry::Postponed) => transaction.commit().await?,
-            Ok(Expiry::Locked) => {}
-            Err(StepError::Database(error)) if is_transient(&error) => return Err(error),
+            Ok(Expiry::Postponed | Expiry::Locked) => {}
+            Err(StepError::Database(error)) if concerns_everybody(&error) => return Err(error),
+            Err(StepError::Database(error)) if matches!(blame(&error), Blame::Lock | Blame::Unclear) => {
+                tracing::warn!(dead_job.id = %id, error = %error, "an expired dead job can't be archived now; trying again");
+            }
             Err(error) => {
-                transaction.rollback().await?;
                 tracing::error!(dead_job.id = %id, error = %error, "an expired dead job can't be archived; trying again in a day");
-                store::archive::postpone(&mut *core.pool.acquire().await?, id).await?;
+                let postponed = store::archive::postpone(&mut *core.pool.acquire().await?, id).await;
+                if let Err(error) = postponed {
+                    tracing::error!(dead_job.id = %id, error = %error, "an expired dead job can't be postponed");
+                }
             }
         }
     }
@@ -139,7 +141,18 @@ enum Expiry {
     Locked,
 }
 
-async fn expire_one(
+/// Archives one dead job in a transaction of its own.
+async fn expire_one(core: &Core, id: Uuid, saga_id: Uuid) -> Result<Expiry, StepError> {
+    let mut transaction = core.pool.begin().await?;
+    let expiry = expire_in(core, &mut transaction, id, saga_id).await?;
+    match expiry {
+        Expiry::Archived { .. } | Expiry::Postponed => transaction.commit().await?,
+        Expiry::Locked => transaction.rollback().await?,
+    }
+    Ok(expiry)
+}
+
+async fn expire_in(
     core: &Core,
     conn: &mut PgConnection,
     id: Uuid,

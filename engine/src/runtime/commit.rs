@@ -12,3 +12,4 @@ pub(crate) mod error;
 pub(crate) mod group_commit;
 pub(crate) mod recovery;
 pub(crate) mod settle;
+pub(crate) mod suspects;

@@ -2,7 +2,10 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -52,12 +55,24 @@ pub(crate) struct Core {
     /// How long archived dead jobs are kept; `None` for forever.
     pub(crate) archive_retention: Option<Duration>,
     pub(crate) orphans: OrphanScan,
+    /// The number of transactions that this process has committed for sagas.
+    pub(crate) commits: AtomicU64,
     pub(crate) faults: FaultHooks,
 }
 
 impl Core {
     pub(crate) fn lease_ms(&self) -> i64 {
         i64::try_from(self.settings.lease.as_millis()).unwrap_or(i64::MAX)
+    }
+
+    /// The number of transactions that this process has committed for sagas. If it grows while a batch fails, the database
+    /// works for others.
+    pub(crate) fn commits(&self) -> u64 {
+        self.commits.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn count_commit(&self) {
+        self.commits.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Spawns a background task of the engine, which is restarted after a panic.

@@ -22,7 +22,7 @@ use crate::{
     },
     runtime::effects::Session,
     support::{
-        connection::{is_lock_timeout, is_transient},
+        connection::{Blame, blame},
         user_code::{UserCodeFailure, run_user_code},
     },
 };
@@ -183,7 +183,7 @@ async fn one_by_one(
 /// Whether an error is about the item that ran, and the connection can go on.
 fn is_at_fault(session: &Session<'_>, error: &StepError) -> bool {
     match error {
-        StepError::Database(error) => !is_transient(error) && !is_lock_timeout(error),
+        StepError::Database(error) => blame(error) == Blame::Statement,
         StepError::Start(_) | StepError::Other(_) => !session.user_code.cancelled_mid_statement,
     }
 }

@@ -27,7 +27,7 @@ use crate::{
             continuation::Continuation,
             cursor::SagaCursor,
             dead_letter::{Notice, dead_letter},
-            error::{CommitError, classify},
+            error::{CommitError, classify, classify_fence, classify_write},
             recovery::Recovery,
         },
         core::Core,
@@ -63,6 +63,8 @@ pub(crate) struct BatchResult {
     pub(crate) next_due: Option<Duration>,
     pub(crate) effects: CommitEffects,
     pub(crate) metrics: BatchMetrics,
+    /// The last side of a step whose code ran in the transaction: the one at fault if the commit fails.
+    pub(crate) last_run: Option<StepSide>,
     /// Where a test wants the process to crash.
     pub(crate) crash: CrashPoint,
 }
@@ -105,8 +107,9 @@ pub(crate) async fn advance(
     while began.elapsed() < limit
         && let Some(side) = next_batch(&cursors)
     {
-        last = Some(side);
-        run_batch(&mut session, conn, &mut cursors, side, (recovery, path), &mut history).await?;
+        if run_batch(&mut session, conn, &mut cursors, side, (recovery, path), &mut history).await? {
+            last = Some(side);
+        }
     }
 
     session.savepoints.release(conn).map_err(|error| classify(error.into(), last))?;
@@ -116,7 +119,7 @@ pub(crate) async fn advance(
     if !history.is_empty() {
         store::commits::append_history(conn, &history, core.worker)
             .await
-            .map_err(|error| classify(error.into(), last))?;
+            .map_err(|error| classify_write(error, last))?;
     }
     let queues = core.feeds.local_queues();
     let updates: Vec<SagaUpdate> = cursors.iter().map(|cursor| cursor.update_row(&queues)).collect();
@@ -124,6 +127,7 @@ pub(crate) async fn advance(
     dead_letter_batch(&mut session, conn, &cursors, recovery, last).await?;
 
     finish(&cursors, &updates, session.effects, &mut result);
+    result.last_run = last;
     result.metrics = BatchMetrics::of(&history, &cursors);
     Ok(result)
 }
@@ -139,7 +143,7 @@ async fn lock<'a>(
     let mut ids: Vec<_> = members.iter().map(|member| member.job.saga_id.0).collect();
     ids.sort_unstable();
     let unfenced = core.faults.is_fence_disabled();
-    let fenced = fence(core, conn, &ids).await.map_err(|error| classify(error.into(), None))?;
+    let fenced = fence(core, conn, &ids).await.map_err(classify_fence)?;
     *backend_pid = fenced.first().map(|row| row.backend);
     let fenced: HashMap<_, FencedSaga> = fenced.into_iter().map(|row| (row.id, row)).collect();
     let mut cursors = Vec::with_capacity(members.len());
@@ -175,7 +179,8 @@ fn next_batch(cursors: &[SagaCursor<'_>]) -> Option<StepSide> {
     })
 }
 
-/// Runs one side of one step for all sagas that have reached it, and applies their answers.
+/// Runs one side of one step for all sagas that have reached it, and applies their answers. Returns whether the step's
+/// code ran.
 async fn run_batch(
     session: &mut Session<'_>,
     conn: &mut PgConnection,
@@ -183,14 +188,14 @@ async fn run_batch(
     side: StepSide,
     (recovery, path): (&Recovery, CommitPath),
     history: &mut Vec<HistoryRow>,
-) -> Result<(), CommitError> {
+) -> Result<bool, CommitError> {
     let core = session.core;
     let mut standing: Vec<&mut SagaCursor<'_>> = cursors
         .iter_mut()
         .filter(|cursor| cursor.runs_in_transaction() && cursor.state.side() == side)
         .collect();
     let Some(definition) = standing.first().and_then(|cursor| cursor.definition.cloned()) else {
-        return Ok(());
+        return Ok(false);
     };
     for cursor in &mut standing {
         cursor.begin();
@@ -206,7 +211,8 @@ async fn run_batch(
     }
     let started = Instant::now();
     let spans: Vec<_> = standing.iter().map(|cursor| cursor.span(core)).collect();
-    if !invocations.is_empty() {
+    let runs = !invocations.is_empty();
+    if runs {
         let ran = run_step(session, conn, &definition, side, path, &invocations).await?;
         let mut ran = ran.into_iter();
         for answer in &mut answers {
@@ -222,7 +228,7 @@ async fn run_batch(
         cursor.apply_answer(&answer, started, took, history);
         cursor.apply_cancel_or_deadline(history);
     }
-    Ok(())
+    Ok(runs)
 }
 
 /// Runs a step's code under a time limit.
@@ -309,7 +315,7 @@ async fn write_updates(
     }
     let written = store::commits::update_sagas(conn, updates, core.worker, core.lease_ms())
         .await
-        .map_err(|error| classify(error.into(), last))?;
+        .map_err(|error| classify_write(error, last))?;
     if written != updates.len() as u64 && !core.faults.is_fence_disabled() {
         let error = format!("{written} of {} locked sagas were written", updates.len());
         return Err(CommitError::Step { side: last, error: vec![error], cancelled_mid_statement: false });
@@ -339,7 +345,9 @@ async fn dead_letter_batch(
             let cancelled_mid_statement = session.user_code.cancelled_mid_statement;
             CommitError::Step { side, error, cancelled_mid_statement }
         }
-        other @ (CommitError::Transient(_) | CommitError::LockTimeout(_)) => other,
+        other @ (CommitError::Unreachable(_)
+        | CommitError::Transient { .. }
+        | CommitError::LockTimeout(_)) => other,
     })
 }
 

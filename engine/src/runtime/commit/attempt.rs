@@ -11,7 +11,7 @@ use crate::{
     runtime::{
         commit::{
             advance::{BatchResult, CommitPath, advance},
-            error::CommitError,
+            error::{CommitError, classify},
             recovery::Recovery,
         },
         core::Core,
@@ -19,11 +19,19 @@ use crate::{
         messages::BatchMember,
     },
     store,
-    support::{connection::timed_out, faults::CrashPoint, jitter::jittered},
+    support::{
+        connection::{Blame, is_usable_after, timed_out},
+        faults::CrashPoint,
+        jitter::jittered,
+    },
 };
 
 /// The share of the lease during which a batch is retried after transient errors. Later the claims could be lost.
 const RETRY_BUDGET: f64 = 0.8;
+/// How often a batch is tried while one of its sagas may be at fault.
+const MAX_TRIES: u32 = 4;
+/// The same for a saga alone with the answer of a call.
+const MAX_TRIES_WITH_ANSWER: u32 = 8;
 /// The upper bound of a transaction's duration; after it the connection is taken for dead.
 const TRANSACTION_LIMIT: Duration = Duration::from_mins(1);
 
@@ -38,29 +46,36 @@ pub(super) struct AttemptOptions {
 /// Retries a batch after transient errors as long as its leases can still be valid. A retry is safe: if the commit
 /// whose answer was lost did happen, the fence finds other sequence numbers and drops the batch.
 ///
-/// A lock time-out ends the retries: the lock may be held for long, and only the sagas that need it should wait for it.
-/// The answer of a call, however, is retried while there is time, because the call can't be taken back.
+/// An error for which one saga of the batch may be at fault ends the retries after a few tries, so that the batch is
+/// split. A lock time-out ends them at once: the lock may be held for long, and only the sagas that need it should wait
+/// for it. The answer of a call, however, is retried while there is time, because the call can't be taken back.
 pub(super) async fn commit_with_retries(
     core: &Arc<Core>,
     members: &[BatchMember],
     recovery: &Recovery,
     options: AttemptOptions,
 ) -> Result<BatchResult, CommitError> {
-    let began = Instant::now();
+    let (began, commits) = (Instant::now(), core.commits());
     let budget = core.settings.lease.mul_f64(RETRY_BUDGET);
     let must_commit = options.path == CommitPath::Isolated && members.len() == 1 && members[0].made_call();
-    let mut pause = Duration::from_millis(5);
+    let max_tries = if must_commit { MAX_TRIES_WITH_ANSWER } else { MAX_TRIES };
+    let (mut tries, mut pause) = (0, Duration::from_millis(5));
     loop {
         extend_leases(core, members).await;
         let error = match commit_once(core, members, recovery, options).await {
-            Err(CommitError::Transient(error)) => error,
-            Err(CommitError::LockTimeout(error)) if must_commit => error,
+            Err(error @ (CommitError::Unreachable(_) | CommitError::Transient { .. })) => error,
+            Err(error @ CommitError::LockTimeout(_)) if must_commit => error,
             other => return other,
         };
-        if began.elapsed() + pause >= budget {
-            return Err(CommitError::Transient(error));
+        tries += 1;
+        let tried_enough = tries >= max_tries || began.elapsed() >= core.settings.batch_time_limit();
+        if tried_enough && error.is_suspicious(core.commits() != commits) {
+            return Err(error);
         }
-        tracing::debug!(error = %error, "a batch failed with a transient error; retrying");
+        if began.elapsed() + pause >= budget {
+            return Err(error.after_retries());
+        }
+        tracing::debug!(error = ?error, "a batch failed with a transient error; retrying");
         metrics::counter!("sagaline_batch_retries_total").increment(1);
         tokio::time::sleep(jittered(pause)).await;
         pause = (pause * 2).min(Duration::from_secs(1));
@@ -85,11 +100,14 @@ async fn commit_once(
     recovery: &Recovery,
     options: AttemptOptions,
 ) -> Result<BatchResult, CommitError> {
-    let mut connection = core.pool.acquire().await.map_err(CommitError::Transient)?;
+    let mut connection = core.pool.acquire().await.map_err(CommitError::Unreachable)?;
     let mut backend_pid = None;
     let work = in_transaction(core, &mut connection, members, recovery, options, &mut backend_pid);
     let (result, cancelled_mid_statement) = match tokio::time::timeout(TRANSACTION_LIMIT, work).await {
-        Err(_) => (Err(CommitError::Transient(timed_out("the transaction took too long"))), true),
+        Err(_) => {
+            let error = timed_out("the transaction took too long");
+            (Err(CommitError::Transient { blame: Blame::Server, side: None, error }), true)
+        }
         Ok(result) => {
             let cancelled_mid_statement =
                 matches!(result, Err(CommitError::Step { cancelled_mid_statement: true, .. }));
@@ -100,14 +118,14 @@ async fn commit_once(
         Ok(_)
         | Err(CommitError::LockTimeout(_) | CommitError::Step { cancelled_mid_statement: false, .. }) => true,
         Err(CommitError::Step { cancelled_mid_statement: true, .. }) => false,
-        Err(CommitError::Transient(error)) => matches!(error, sqlx::Error::Database(_)),
+        Err(CommitError::Unreachable(error) | CommitError::Transient { error, .. }) => is_usable_after(error),
     };
     if !usable {
         // Returning the connection to the pool could wait on a dead socket forever and keep its slot.
         drop(connection.detach());
     }
     if cancelled_mid_statement && let Some(pid) = backend_pid {
-        core.terminate_backend(pid).await.map_err(CommitError::Transient)?;
+        core.terminate_backend(pid).await.map_err(CommitError::Unreachable)?;
     }
     result
 }
@@ -120,18 +138,21 @@ async fn in_transaction(
     options: AttemptOptions,
     backend_pid: &mut Option<i32>,
 ) -> Result<BatchResult, CommitError> {
-    let mut transaction = connection.begin().await.map_err(CommitError::Transient)?;
+    // These two statements know no saga, so none is at fault for their errors.
+    let mut transaction = connection.begin().await.map_err(CommitError::Unreachable)?;
     if let Some(lock_wait) = options.lock_wait {
         store::commits::bound_lock_waits(&mut transaction, lock_wait)
             .await
-            .map_err(CommitError::Transient)?;
+            .map_err(CommitError::Unreachable)?;
     }
     let mut result = advance(core, &mut transaction, members, recovery, options.path, backend_pid).await?;
     if core.faults.is_crashed() || result.crash.is_before_commit() {
         simulate_crash(core);
         return Ok(BatchResult { crash: CrashPoint::BEFORE_COMMIT, ..BatchResult::default() });
     }
-    transaction.commit().await.map_err(CommitError::Transient)?;
+    // Deferred constraints are checked here, so a step may be at fault.
+    transaction.commit().await.map_err(|error| classify(error.into(), result.last_run))?;
+    core.count_commit();
     metrics::counter!("sagaline_commits_total", "kind" => "batch").increment(1);
     std::mem::take(&mut result.metrics).record();
     if result.crash.is_set() {

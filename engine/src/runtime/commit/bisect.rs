@@ -6,7 +6,7 @@ use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 use futures::FutureExt;
 
 use crate::{
-    model::{ids::SagaId, status::StepSide},
+    model::{ids::SagaId, outcome::chain, status::StepSide},
     runtime::{
         commit::{
             advance::CommitPath,
@@ -14,6 +14,7 @@ use crate::{
             error::CommitError,
             recovery::Recovery,
             settle::{GroupCommitter, release_all, release_transient, settle, unzip, zip},
+            suspects::Verdict,
         },
         messages::CommitRequest,
     },
@@ -28,18 +29,25 @@ const MAX_LOCK_WAIT: Duration = Duration::from_millis(1500);
 /// How long a saga is first postponed after a lock time-out.
 const LOCK_BACKOFF: Duration = Duration::from_millis(100);
 const MAX_LOCK_BACKOFF: Duration = Duration::from_secs(5);
-/// Consecutive lock time-outs before a warning is logged.
+/// How long a saga is first postponed after an error that may pass.
+const ERROR_BACKOFF: Duration = Duration::from_millis(100);
+const MAX_ERROR_BACKOFF: Duration = Duration::from_secs(15);
+/// How often the answer of a call is tried again before it is given up, so that its saga does not stay here for ever.
+const MAX_ROUNDS_WITH_ANSWER: u32 = 64;
+/// Consecutive failures of a saga before a warning is logged.
 const WARN_AFTER: u32 = 5;
 
 /// Part of a batch, and the recovery that is applied to it.
 pub(super) struct Part {
     requests: Vec<CommitRequest>,
     recovery: Recovery,
+    /// Whether this recovery has failed before, and is tried once more before the saga is dead-lettered.
+    is_retry: bool,
 }
 
 impl Part {
     pub(super) fn whole(requests: Vec<CommitRequest>) -> Self {
-        Self { requests, recovery: Recovery::None }
+        Self { requests, recovery: Recovery::None, is_retry: false }
     }
 
     /// The saga, if it is the only one.
@@ -68,7 +76,7 @@ async fn bisect(committer: &GroupCommitter, part: Part, error: Option<CommitErro
         Some(error) => next_parts(committer, part, error, CommitPath::Grouped),
         None => vec![part],
     };
-    while let Some(Part { requests, recovery }) = parts.pop() {
+    while let Some(Part { requests, recovery, is_retry }) = parts.pop() {
         let alone = if let [request] = requests.as_slice() { Some(&request.member) } else { None };
         let lock_wait = match alone {
             None => Some(LOCK_WAIT),
@@ -88,10 +96,13 @@ async fn bisect(committer: &GroupCommitter, part: Part, error: Option<CommitErro
                         committer.isolated.forget(member.job.saga_id);
                     }
                 }
+                for member in &members {
+                    committer.suspects.forget(member.job.saga_id);
+                }
                 settle(&committer.core, members, replies, result);
             }
             Err(error) => {
-                let part = Part { requests: zip(members, replies), recovery };
+                let part = Part { requests: zip(members, replies), recovery, is_retry };
                 parts.extend(next_parts(committer, part, error, CommitPath::Isolated));
             }
         }
@@ -101,9 +112,20 @@ async fn bisect(committer: &GroupCommitter, part: Part, error: Option<CommitErro
 /// The parts to try next, in reverse order.
 fn next_parts(committer: &GroupCommitter, part: Part, error: CommitError, path: CommitPath) -> Vec<Part> {
     match (part.only(), error) {
-        (_, CommitError::Transient(error)) => {
+        (_, CommitError::Unreachable(error)) => {
             release_transient(&committer.core, part.requests, &error);
             Vec::new()
+        }
+        (None, CommitError::Transient { error, .. }) => {
+            tracing::debug!(error = %error, "a batch failed repeatedly with a transient error; splitting it");
+            split(part)
+        }
+        (Some(saga_id), CommitError::Transient { blame, side, error }) => {
+            committer.isolated.insert(saga_id);
+            match committer.suspects.count(saga_id, blame, committer.core.commits()) {
+                Verdict::AtFault => recover(committer, part, side, &chain(&error)),
+                Verdict::Open(rounds) => try_later(committer, part, rounds, &error),
+            }
         }
         (None, CommitError::LockTimeout(error)) => {
             tracing::debug!(error = %error, "a batch timed out waiting for a lock; splitting it");
@@ -137,19 +159,40 @@ fn next_parts(committer: &GroupCommitter, part: Part, error: CommitError, path: 
 }
 
 fn recover(committer: &GroupCommitter, part: Part, side: Option<StepSide>, error: &[String]) -> Vec<Part> {
-    let Part { requests, recovery } = part;
+    let Part { requests, recovery, is_retry } = part;
     let member = &requests[0].member;
     let saga_id = member.job.saga_id;
     // What can't be written may be the answer of the call itself.
     let side = side.or_else(|| member.call_site());
-    if let Some(recovery) = recovery.next(side, error.to_vec()) {
-        if matches!(recovery, Recovery::DeadLetter(_)) {
-            tracing::error!(saga.id = %saga_id, error = ?error, "a saga's outcome can't be written; it is dead-lettered");
+    match recovery.clone().next(side, error.to_vec()) {
+        Some(Recovery::DeadLetter(_)) if !is_retry => {
+            return vec![Part { requests, recovery, is_retry: true }];
         }
-        return vec![Part { requests, recovery }];
+        Some(recovery) => {
+            if matches!(recovery, Recovery::DeadLetter(_)) {
+                tracing::error!(saga.id = %saga_id, error = ?error, "a saga's outcome can't be written; it is dead-lettered");
+            }
+            return vec![Part { requests, recovery, is_retry: false }];
+        }
+        None => {}
     }
     tracing::error!(saga.id = %saga_id, error = ?error, "a saga can't even be dead-lettered; it is postponed");
     release_all(&committer.core, requests, UNWRITABLE_BACKOFF, None);
+    Vec::new()
+}
+
+/// Releases a saga that failed alone with an error that may pass, for a delay that grows each time. No attempt is counted,
+/// and the error is stored with the saga. The answer of a call is kept and tried again at once.
+fn try_later(committer: &GroupCommitter, part: Part, rounds: u32, error: &sqlx::Error) -> Vec<Part> {
+    if part.requests[0].member.made_call() && rounds < MAX_ROUNDS_WITH_ANSWER {
+        return vec![part];
+    }
+    if rounds >= WARN_AFTER {
+        tracing::warn!(saga.id = ?part.only(), rounds, error = %error, "a saga repeatedly failed with a transient error");
+    }
+    let delay = jittered(doubled(ERROR_BACKOFF, rounds - 1, MAX_ERROR_BACKOFF));
+    let error = format!("can't be committed now: {error}");
+    release_all(&committer.core, part.requests, delay, Some(&error));
     Vec::new()
 }
 

@@ -1,15 +1,19 @@
-//! Why a batch was not committed: transient trouble, a lock time-out, or a step that failed.
+//! Why a batch was not committed, and whose fault that is.
 
 use crate::{
     model::{error::StepError, outcome::chain, status::StepSide},
-    support::connection::{is_lock_timeout, is_transient},
+    support::connection::{Blame, blame, blame_in_engine},
 };
 
 /// Why a batch was not committed.
 #[derive(Debug)]
 pub(crate) enum CommitError {
-    /// The database can't be reached, or chose this transaction as a deadlock victim. No saga of the batch is at fault.
-    Transient(sqlx::Error),
+    /// The database could not be reached, for as long as the batch could be tried or before its first statement. No
+    /// saga of the batch is at fault.
+    Unreachable(sqlx::Error),
+    /// An error that may pass. If it comes back while other transactions are committed, one saga of the batch is at
+    /// fault.
+    Transient { blame: Blame, side: Option<StepSide>, error: sqlx::Error },
     /// A statement waited too long for a lock that another transaction holds.
     LockTimeout(sqlx::Error),
     /// A step of the batch failed, or its outcome could not be written.
@@ -21,11 +25,50 @@ pub(crate) enum CommitError {
     },
 }
 
-/// Classifies an error by what has to be done about it.
+impl CommitError {
+    /// Whether one saga of the batch may be at fault, so that trying the whole batch again and again would be in vain.
+    pub(super) fn is_suspicious(&self, others_commit: bool) -> bool {
+        matches!(self, Self::Transient { blame, .. } if others_commit || *blame == Blame::Unclear)
+    }
+
+    /// What is left of an error once the time for retries is over.
+    pub(super) fn after_retries(self) -> Self {
+        match self {
+            Self::LockTimeout(error) => Self::Unreachable(error),
+            Self::Transient { blame, error, .. } if blame != Blame::Unclear => Self::Unreachable(error),
+            other @ (Self::Unreachable(_) | Self::Transient { .. } | Self::Step { .. }) => other,
+        }
+    }
+}
+
+/// Classifies an error of a step, of an observer or of the commit.
 pub(crate) fn classify(error: StepError, side: Option<StepSide>) -> CommitError {
     match error {
-        StepError::Database(error) if is_lock_timeout(&error) => CommitError::LockTimeout(error),
-        StepError::Database(error) if is_transient(&error) => CommitError::Transient(error),
+        StepError::Database(error) => of(blame(&error), error, side),
         other => CommitError::Step { side, error: chain(&other), cancelled_mid_statement: false },
+    }
+}
+
+/// Classifies an error of the engine's own statements that write the outcome of the steps.
+pub(crate) fn classify_write(error: sqlx::Error, side: Option<StepSide>) -> CommitError {
+    of(blame_in_engine(&error), error, side)
+}
+
+/// Classifies an error of the fence, which comes before all steps: whatever it is, it gets some tries.
+pub(crate) fn classify_fence(error: sqlx::Error) -> CommitError {
+    match blame(&error) {
+        Blame::Statement => of(Blame::Unclear, error, None),
+        blame => of(blame, error, None),
+    }
+}
+
+fn of(blame: Blame, error: sqlx::Error, side: Option<StepSide>) -> CommitError {
+    match blame {
+        Blame::Lock => CommitError::LockTimeout(error),
+        Blame::Connection | Blame::Server | Blame::Unclear => CommitError::Transient { blame, side, error },
+        Blame::Statement => {
+            let error = chain(&StepError::Database(error));
+            CommitError::Step { side, error, cancelled_mid_statement: false }
+        }
     }
 }

@@ -22,6 +22,7 @@ use crate::runtime::{
         error::CommitError,
         recovery::Recovery,
         settle::{GroupCommitter, IsolatedSagas, release_transient, settle, unzip, zip},
+        suspects::Suspects,
     },
     core::Core,
     messages::{CommitRequest, drain_ready},
@@ -39,6 +40,7 @@ pub(crate) async fn run(core: Arc<Core>, mut arrivals: mpsc::UnboundedReceiver<C
         core,
         permits: Semaphore::new(MAX_ISOLATED),
         isolated: IsolatedSagas::default(),
+        suspects: Suspects::default(),
     });
     let core = &committer.core;
     let mut batch = Vec::new();
@@ -101,7 +103,7 @@ async fn commit(
             settle(&committer.core, members, replies, result);
             LockWait::Fine
         }
-        Err(CommitError::Transient(error)) => {
+        Err(CommitError::Unreachable(error)) => {
             release_transient(&committer.core, zip(members, replies), &error);
             LockWait::Fine
         }

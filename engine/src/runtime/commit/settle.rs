@@ -8,7 +8,7 @@ use tokio::sync::{Semaphore, oneshot};
 use crate::{
     model::{ids::SagaId, nul_character::replace_nul},
     runtime::{
-        commit::advance::BatchResult,
+        commit::{advance::BatchResult, suspects::Suspects},
         core::Core,
         effects,
         job::Committed,
@@ -23,6 +23,7 @@ pub(super) struct GroupCommitter {
     /// Limits the transactions that run in isolation.
     pub(super) permits: Semaphore,
     pub(super) isolated: IsolatedSagas,
+    pub(super) suspects: Suspects,
 }
 
 /// Replies to the workers of a committed batch and dispatches the next jobs.

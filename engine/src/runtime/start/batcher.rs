@@ -21,7 +21,7 @@ use crate::{
         start::start_sagas::{self, ClaimOnStart},
     },
     support::{
-        connection::{is_lock_timeout, is_transient, timed_out},
+        connection::{Blame, blame, is_usable_after, timed_out},
         jitter::jittered,
     },
 };
@@ -63,11 +63,16 @@ async fn start(core: &Arc<Core>, batch: Vec<StartRequest>) {
             continue;
         }
         let sagas: Vec<NewSaga> = part.requests.iter().map(|request| request.saga.clone()).collect();
-        let answers = match start_with_retries(core, &sagas, &mut part.commit_unknown).await {
+        let commits = core.commits();
+        let answers = match start_with_retries(core, &sagas, &mut part).await {
             Ok(answers) => answers,
-            Err(error) if sagas.len() == 1 || is_retryable(&error) => unavailable(&sagas, &error),
+            Err(error) if sagas.len() == 1 || !is_suspicious(&error, core.commits() != commits) => {
+                unavailable(&sagas, &error)
+            }
             Err(error) => {
                 tracing::debug!(sagas = sagas.len(), error = %error, "a batch of starts failed; splitting it");
+                // The batch had its retries. More of them for each part would hold up the starts that wait.
+                part.max_tries = 1;
                 let requests = part.requests.split_off(part.requests.len() / 2);
                 parts.push(Part { requests, ..part });
                 parts.push(part);
@@ -97,9 +102,9 @@ fn parts(core: &Core, mut batch: Vec<StartRequest>) -> Vec<Part> {
     let mut parts = Vec::new();
     while batch.len() > size {
         let requests = batch.split_off((batch.len() - 1) / size * size);
-        parts.push(Part { requests, commit_unknown: false });
+        parts.push(Part { requests, commit_unknown: false, max_tries: MAX_TRIES });
     }
-    parts.push(Part { requests: batch, commit_unknown: false });
+    parts.push(Part { requests: batch, commit_unknown: false, max_tries: MAX_TRIES });
     parts
 }
 
@@ -108,12 +113,29 @@ struct Part {
     requests: Vec<StartRequest>,
     /// Whether a commit got no answer, so that some of the sagas may exist.
     commit_unknown: bool,
+    /// How often it is tried while the errors are transient.
+    max_tries: u32,
 }
 
-/// Whether to retry the whole batch: the error is transient, and no single start is at fault. A lock time-out is not
-/// such an error, because the start that waits for the lock must not hold up the others.
+/// Whether to retry the whole batch, because the error may pass. A lock time-out is not such an error: the start that
+/// waits for the lock must not hold up the others.
 fn is_retryable(error: &StepError) -> bool {
-    matches!(error, StepError::Database(error) if is_transient(error) && !is_lock_timeout(error))
+    let StepError::Database(error) = error else { return false };
+    match blame(error) {
+        Blame::Connection | Blame::Server | Blame::Unclear => true,
+        Blame::Lock | Blame::Statement => false,
+    }
+}
+
+/// Whether a single start may be at fault. An error of the server is not the fault of a start, unless others are
+/// committed meanwhile.
+fn is_suspicious(error: &StepError, others_commit: bool) -> bool {
+    let StepError::Database(error) = error else { return true };
+    match blame(error) {
+        Blame::Connection => false,
+        Blame::Server => others_commit,
+        Blame::Lock | Blame::Unclear | Blame::Statement => true,
+    }
 }
 
 fn unavailable(sagas: &[NewSaga], error: &(dyn std::error::Error + 'static)) -> Answers {
@@ -125,21 +147,21 @@ fn unavailable(sagas: &[NewSaga], error: &(dyn std::error::Error + 'static)) -> 
 async fn start_with_retries(
     core: &Arc<Core>,
     sagas: &[NewSaga],
-    commit_unknown: &mut bool,
+    part: &mut Part,
 ) -> Result<Answers, StepError> {
     let mut pause = Duration::from_millis(5);
     let mut tries = 0;
     loop {
         tries += 1;
-        match start_once(core, sagas, *commit_unknown).await {
-            Err((error, stage)) if is_retryable(&error) && tries < MAX_TRIES => {
+        match start_once(core, sagas, part.commit_unknown).await {
+            Err((error, stage)) if is_retryable(&error) && tries < part.max_tries => {
                 tracing::debug!(error = %error, "a batch of starts failed with a transient error; retrying");
-                *commit_unknown |= stage == Stage::Commit;
+                part.commit_unknown |= stage == Stage::Commit;
                 tokio::time::sleep(jittered(pause)).await;
                 pause *= 4;
             }
             Err((error, stage)) => {
-                *commit_unknown |= stage == Stage::Commit;
+                part.commit_unknown |= stage == Stage::Commit;
                 return Err(error);
             }
             Ok(answers) => return Ok(answers),
@@ -170,6 +192,7 @@ async fn start_once(
         let mut answers = started?;
         stage = Stage::Commit;
         transaction.commit().await?;
+        core.count_commit();
         metrics::counter!("sagaline_commits_total", "kind" => "start").increment(1);
         effects::publish(core, session.effects);
         if commit_unknown {
@@ -192,10 +215,11 @@ async fn start_once(
         Err(_) => Err(StepError::Database(timed_out("committing starts took too long"))),
     };
     let usable = !user_code.cancelled_mid_statement
-        && matches!(
-            &result,
-            Ok(_) | Err(StepError::Start(_) | StepError::Database(sqlx::Error::Database(_)))
-        );
+        && match &result {
+            Ok(_) | Err(StepError::Start(_)) => true,
+            Err(StepError::Database(error)) => is_usable_after(error),
+            Err(StepError::Other(_)) => false,
+        };
     if !usable {
         // Returning the connection to the pool could wait on a dead socket forever and keep its slot.
         drop(connection.detach());
