@@ -3,11 +3,11 @@
 //!
 //! sqlx applies the migrations; this module adds what it lacks for a database that is in use:
 //! - Migrators wait for their lock by polling (`lock.rs`).
-//! - A migration that begins with `-- no-transaction` builds one index concurrently (`index_build.rs`). If an earlier
-//!   try left the index invalid, it is dropped first, so such a migration can be run again after any failure.
+//! - A migration that begins with `-- no-transaction` builds or drops one index concurrently (`index_change.rs`). If an
+//!   earlier try left the index invalid, it is dropped first, so such a migration can be run again after any failure.
 
 mod error;
-mod index_build;
+mod index_change;
 mod lock;
 
 use std::time::Duration;
@@ -19,7 +19,7 @@ use sqlx::{
 };
 
 pub use error::MigrationError;
-use index_build::IndexBuild;
+use index_change::IndexChange;
 
 /// How long a migrator waits for another one, unless it is told otherwise. An index of a large table takes minutes.
 const MAX_LOCK_WAIT: Duration = Duration::from_hours(1);
@@ -97,7 +97,7 @@ impl Migrations {
                 continue;
             }
             if migration.no_tx {
-                self.build_index(conn, options, migration).await?;
+                self.change_index(conn, options, migration).await?;
             } else {
                 conn.apply(&self.applied, migration).await?;
             }
@@ -120,24 +120,27 @@ impl Migrations {
     }
 
     /// Applies a migration outside a transaction, while its progress is logged.
-    async fn build_index(
+    async fn change_index(
         &self,
         conn: &mut PgConnection,
         options: &PgConnectOptions,
         migration: &Migration,
     ) -> Result<(), MigrationError> {
-        let build = IndexBuild::of(migration)?;
-        build.prepare(conn).await?;
-        let pid = index_build::backend_pid(conn).await?;
-        let applied = tokio::select! {
-            applied = conn.apply(&self.applied, migration) => applied,
-            never = build.log_progress(pid, options) => match never {},
-        };
-        applied.map_err(|source| MigrationError::IndexBuild {
-            version: migration.version,
-            index: build.index.clone(),
-            source,
-        })?;
-        Ok(index_build::restore_time_outs(conn).await?)
+        let change = IndexChange::of(migration)?;
+        if change.prepare(conn).await? {
+            conn.skip(&self.applied, migration).await?;
+        } else {
+            let pid = index_change::backend_pid(conn).await?;
+            let applied = tokio::select! {
+                applied = conn.apply(&self.applied, migration) => applied,
+                never = change.log_progress(pid, options) => match never {},
+            };
+            applied.map_err(|source| MigrationError::Index {
+                version: migration.version,
+                index: change.index.clone(),
+                source,
+            })?;
+        }
+        Ok(index_change::restore_time_outs(conn).await?)
     }
 }

@@ -108,7 +108,7 @@ async fn a_unique_index_that_failed_on_duplicates_is_built_anew_once_they_are_go
     let both = [TABLE, UNIQUE_NAME];
 
     let error = migrations(&both).run(&pool).await.unwrap_err();
-    let MigrationError::IndexBuild { version: 2, index, source } = &error else { panic!("{error:?}") };
+    let MigrationError::Index { version: 2, index, source } = &error else { panic!("{error:?}") };
     assert_eq!(index, "item_name");
     assert!(source.to_string().contains("could not create unique index"), "{source}");
     assert_eq!(validity(&pool).await, Some(false), "the failed build leaves an index");
@@ -137,7 +137,7 @@ async fn a_build_whose_session_was_ended_is_done_again() {
         .unwrap();
     assert!(ended);
     let error = first.await.unwrap().unwrap_err();
-    assert!(matches!(error, MigrationError::IndexBuild { version: 2, .. }), "{error:?}");
+    assert!(matches!(error, MigrationError::Index { version: 2, .. }), "{error:?}");
     assert_eq!(validity(&pool).await, Some(false), "the ended build leaves an index");
 
     writer.commit().await.unwrap();
@@ -149,15 +149,29 @@ async fn a_build_whose_session_was_ended_is_done_again() {
 async fn an_index_that_was_built_and_not_recorded_is_kept() {
     let database = Database::fresh().await;
     let pool = database.pool().await;
-    let both = [TABLE, BY_NAME];
-    migrations(&both).run(&pool).await.unwrap();
-    let oid = "select to_regclass('trial.item_name')::oid::bigint";
-    let built: i64 = sqlx::query_scalar(oid).fetch_one(&pool).await.unwrap();
-    pool.execute("delete from trial.migration where version = 2").await.unwrap();
+    let once = "-- no-transaction\ncreate index concurrently item_name on trial.item (name)";
+    for build in [BY_NAME, once] {
+        migrations(&[TABLE, build]).run(&pool).await.unwrap();
+        let oid = "select to_regclass('trial.item_name')::oid::bigint";
+        let built: i64 = sqlx::query_scalar(oid).fetch_one(&pool).await.unwrap();
+        pool.execute("delete from trial.migration where version = 2").await.unwrap();
 
-    migrations(&both).run(&pool).await.unwrap();
-    let kept: i64 = sqlx::query_scalar(oid).fetch_one(&pool).await.unwrap();
-    assert_eq!(kept, built);
+        migrations(&[TABLE, build]).run(&pool).await.unwrap();
+        let kept: i64 = sqlx::query_scalar(oid).fetch_one(&pool).await.unwrap();
+        assert_eq!(kept, built);
+        pool.execute("drop schema trial cascade").await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn an_index_is_dropped_concurrently_and_again_after_an_interruption() {
+    let database = Database::fresh().await;
+    let pool = database.pool().await;
+    let all = [TABLE, BY_NAME, "-- no-transaction\ndrop index concurrently if exists trial.item_name"];
+    migrations(&all).run(&pool).await.unwrap();
+    assert_eq!(validity(&pool).await, None);
+    pool.execute("delete from trial.migration where version = 3").await.unwrap();
+    migrations(&all).run(&pool).await.unwrap();
 }
 
 #[tokio::test]
@@ -186,9 +200,9 @@ async fn a_build_outlasts_the_time_outs_of_its_connection() {
 async fn a_migration_outside_a_transaction_that_can_not_be_repeated_is_refused() {
     let database = Database::fresh().await;
     let pool = database.pool().await;
-    let once = "-- no-transaction\ncreate index concurrently item_name on trial.item (name)";
-    let error = migrations(&[TABLE, once]).run(&pool).await.unwrap_err();
-    assert!(error.to_string().contains("if not exists"), "{error}");
+    let update = "-- no-transaction\nupdate trial.item set name = name || name";
+    let error = migrations(&[TABLE, update]).run(&pool).await.unwrap_err();
+    assert!(error.to_string().contains("should be one statement"), "{error}");
     assert_eq!(validity(&pool).await, None);
 }
 

@@ -28,11 +28,11 @@ fn flaws(sql: &str) -> Vec<&'static str> {
         if builds && !is_concurrent && !is_new(word_after(one, " on ")) {
             flaws.push("builds an index on an existing table, and not concurrently");
         }
-        if is_concurrent && !one.contains(" index concurrently if not exists ") {
-            flaws.push("builds an index concurrently without `if not exists`");
+        if one.starts_with("drop index ") && !one.starts_with("drop index concurrently if exists ") {
+            flaws.push("drops an index under a lock, or so that it can't be repeated");
         }
         if is_concurrent && !sql.starts_with("-- no-transaction\n") {
-            flaws.push("builds an index concurrently, and does not begin with `-- no-transaction`");
+            flaws.push("builds or drops an index concurrently, and does not begin with `-- no-transaction`");
         }
         let adds_key = one.contains(" unique ") || one.contains(" primary key ");
         if one.starts_with("alter table ")
@@ -70,6 +70,8 @@ fn an_index_that_locks_its_table_is_found() {
     let good = [
         "create table s.t (c text primary key);\ncreate index t_c on s.t(c);\nalter table s.t add unique (c);",
         "-- no-transaction\n-- Why.\ncreate unique index concurrently if not exists t_c on s.t (c) where c > 0;",
+        "-- no-transaction\ncreate index concurrently t_c on s.t (c);",
+        "-- no-transaction\ndrop index concurrently if exists s.t_c;",
         "alter table s.t add column c text; comment on column s.t.c is 'unique';",
         "alter table s.t add constraint t_c unique using index t_c;",
     ];
@@ -80,7 +82,9 @@ fn an_index_that_locks_its_table_is_found() {
         "create index t_c on s.t (c);",
         "create unique index t_c on s.t(c)",
         "create index concurrently if not exists t_c on s.t (c);",
-        "-- no-transaction\ncreate index concurrently t_c on s.t (c);",
+        "drop index s.t_c;",
+        "drop index concurrently if exists s.t_c;",
+        "-- no-transaction\ndrop index concurrently s.t_c;",
         "-- no-transaction\ncreate index concurrently if not exists t_c on s.t (c);\ncomment on index s.t_c is '';",
         "create table s.u (c text);\ncreate index t_c on s.t (c);",
         "alter table s.t add constraint t_c unique (c);",

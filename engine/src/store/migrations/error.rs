@@ -17,10 +17,12 @@ pub enum MigrationError {
         /// How long this migrator waited.
         waited: Duration,
     },
-    /// An index can't be built. Remove the cause and run the migration again: it drops what is left of the index, and
+    /// An index can't be built or dropped. Remove the cause and run the migration again: it drops what is left of the index, and
     /// builds it anew.
-    #[error("migration {version} can't build the index {index}; run it again when the cause is removed")]
-    IndexBuild {
+    #[error(
+        "migration {version} can't build or drop the index {index}; run it again when the cause is removed"
+    )]
+    Index {
         /// The number of the migration.
         version: i64,
         /// The name of the index.

@@ -1,4 +1,4 @@
-//! A migration that builds one index concurrently, beside the writes of running processes.
+//! A migration that builds or drops one index concurrently, beside the writes of running processes.
 
 use std::{
     convert::Infallible,
@@ -16,26 +16,27 @@ use sqlx_macros::FromRow;
 const FIRST_REPORT: Duration = Duration::from_secs(1);
 const REPORT_INTERVAL: Duration = Duration::from_secs(10);
 
-/// The index that a migration builds.
+/// The index that a migration builds or drops.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct IndexBuild {
+pub(super) struct IndexChange {
     pub(super) index: String,
-    table: String,
+    /// The table that the index is built on; `None` if it is dropped.
+    table: Option<String>,
 }
 
-impl IndexBuild {
-    /// Reads which index a migration builds.
+impl IndexChange {
+    /// Reads which index a migration builds or drops.
     ///
     /// # Errors
-    /// When it is anything but one `create index concurrently if not exists`. Several statements that are sent together
-    /// are one transaction to PostgreSQL, and without `if not exists` a migration that was interrupted right after its
-    /// build could not be run again.
+    /// When it is anything else. Several statements that are sent together are one transaction to PostgreSQL, and a
+    /// statement of another kind could not be repeated after an interruption.
     pub(super) fn of(migration: &Migration) -> Result<Self, MigrateError> {
         parse(migration.sql.as_str()).ok_or_else(|| {
             MigrateError::Source(
                 format!(
                     "migration {} begins with `-- no-transaction`, so it should be one statement, `create [unique] index \
-                     concurrently if not exists <name> on <schema>.<table> …`",
+                     concurrently [if not exists] <name> on <schema>.<table> …` or `drop index concurrently if exists \
+                     <schema>.<name>`",
                     migration.version
                 )
                 .into(),
@@ -43,31 +44,34 @@ impl IndexBuild {
         })
     }
 
-    /// Lifts the time-outs of the session, and drops what an earlier try left of the index.
+    /// Lifts the time-outs of the session, drops what an earlier try left of the index, and tells whether an earlier try
+    /// has built it and was interrupted before it could record that.
     ///
-    /// The build waits for every transaction that is older, and it locks nobody out meanwhile.
-    pub(super) async fn prepare(&self, conn: &mut PgConnection) -> Result<(), sqlx::Error> {
+    /// The change waits for every transaction that is older, and it locks nobody out meanwhile.
+    pub(super) async fn prepare(&self, conn: &mut PgConnection) -> Result<bool, sqlx::Error> {
         sqlx::query(
             "select set_config('lock_timeout', '0', false), set_config('statement_timeout', '0', false)",
         )
         .execute(&mut *conn)
         .await?;
-        let Some(invalid) = self.invalid(conn).await? else { return Ok(()) };
-        tracing::info!(index = %self.index, "an earlier try to build this index did not end; dropping what is left");
-        sqlx::query(sqlx::AssertSqlSafe(format!("drop index concurrently if exists {invalid}")))
-            .execute(conn)
-            .await?;
-        Ok(())
+        let Some((name, is_valid)) = self.built(conn).await? else { return Ok(false) };
+        if !is_valid {
+            tracing::info!(index = %self.index, "an earlier try to build this index did not end; dropping what is left");
+            sqlx::query(sqlx::AssertSqlSafe(format!("drop index concurrently if exists {name}")))
+                .execute(conn)
+                .await?;
+        }
+        Ok(is_valid)
     }
 
-    /// The name of the index, quoted, if it exists and is invalid.
-    async fn invalid(&self, conn: &mut PgConnection) -> Result<Option<String>, sqlx::Error> {
-        sqlx::query_scalar(
-            "select format('%I.%I', n.nspname, c.relname)
+    /// The quoted name of the index that is to be built, and whether it is valid, if it exists.
+    async fn built(&self, conn: &mut PgConnection) -> Result<Option<(String, bool)>, sqlx::Error> {
+        sqlx::query_as(
+            "select format('%I.%I', n.nspname, c.relname), i.indisvalid
              from pg_index i
              join pg_class c on c.oid = i.indexrelid
              join pg_namespace n on n.oid = c.relnamespace
-             where i.indrelid = to_regclass($1) and c.relname = $2 and not i.indisvalid",
+             where i.indrelid = to_regclass($1) and c.relname = $2",
         )
         .bind(&self.table)
         .bind(&self.index)
@@ -75,7 +79,7 @@ impl IndexBuild {
         .await
     }
 
-    /// Logs the progress of the build, which the session with this pid makes, until it is dropped.
+    /// Logs the progress of the change, which the session with this pid makes, until it is dropped.
     pub(super) async fn log_progress(&self, pid: i32, options: &PgConnectOptions) -> Infallible {
         let started = Instant::now();
         let mut pause = FIRST_REPORT;
@@ -85,7 +89,7 @@ impl IndexBuild {
             match read_progress(options, pid).await {
                 Ok(progress) => progress.log(&self.index, started.elapsed().as_secs()),
                 Err(error) => {
-                    tracing::warn!(%error, index = %self.index, "the progress of a build can't be read");
+                    tracing::warn!(%error, index = %self.index, "the progress of a change can't be read");
                 }
             }
         }
@@ -121,14 +125,14 @@ impl Progress {
         let phase = self.phase.as_deref().unwrap_or("preparing");
         if let Some(pid) = self.blocking_pid {
             tracing::info!(
-                "building the index {index} for {seconds} s: {phase}; it waits for a transaction of pid {pid} ({}), \
+                "changing the index {index} for {seconds} s: {phase}; it waits for a transaction of pid {pid} ({}), \
                  which is {:.0} s old",
                 self.blocking_name.as_deref().unwrap_or_default(),
                 self.blocking_for_s.unwrap_or_default(),
             );
         } else {
             tracing::info!(
-                "building the index {index} for {seconds} s: {phase}, {} of {} blocks",
+                "changing the index {index} for {seconds} s: {phase}, {} of {} blocks",
                 self.blocks_done.unwrap_or_default(),
                 self.blocks_total.unwrap_or_default(),
             );
@@ -154,22 +158,28 @@ async fn read_progress(options: &PgConnectOptions, pid: i32) -> Result<Progress,
     Ok(progress)
 }
 
-/// The index and the table of `create [unique] index concurrently if not exists <index> on <schema>.<table> …`.
-fn parse(sql: &str) -> Option<IndexBuild> {
+/// Reads `create [unique] index concurrently [if not exists] <index> on <schema>.<table> …`, or
+/// `drop index concurrently if exists <schema>.<index>`.
+fn parse(sql: &str) -> Option<IndexChange> {
     let code: Vec<&str> = sql.lines().map(|line| line.split("--").next().unwrap_or_default()).collect();
     let code = code.join(" ").to_lowercase();
     let statement = code.trim().trim_end_matches(';');
     if statement.contains(';') {
         return None;
     }
-    let mut words = statement.split_whitespace().filter(|word| *word != "unique");
-    let start: Vec<&str> = words.by_ref().take(6).collect();
-    if start != ["create", "index", "concurrently", "if", "not", "exists"] {
-        return None;
+    let words: Vec<&str> = statement.split_whitespace().filter(|word| *word != "unique").collect();
+    match words[..] {
+        ["drop", "index", "concurrently", "if", "exists", name] => {
+            let (_, index) = name.split_once('.')?;
+            Some(IndexChange { index: index.into(), table: None })
+        }
+        ["create", "index", "concurrently", "if", "not", "exists", index, "on", table, ..]
+        | ["create", "index", "concurrently", index, "on", table, ..] => {
+            let table = table.split('(').next().filter(|table| table.contains('.'))?;
+            Some(IndexChange { index: index.into(), table: Some(table.into()) })
+        }
+        _ => None,
     }
-    let (index, on, table) = (words.next()?, words.next()?, words.next()?);
-    let table = table.split('(').next().unwrap_or_default();
-    (on == "on" && table.contains('.')).then(|| IndexBuild { index: index.into(), table: table.into() })
 }
 
 #[cfg(test)]
@@ -180,17 +190,21 @@ mod tests {
     fn the_index_and_its_table_are_read_from_the_statement() {
         let sql = "-- no-transaction\n-- Why; with a comment.\ncreate unique index concurrently if not exists saga_root\n\
                    on engine.saga (root_id) where root_id is not null; -- end\n";
-        let expected = IndexBuild { index: "saga_root".into(), table: "engine.saga".into() };
-        assert_eq!(parse(sql), Some(expected));
+        let built = |index: &str| IndexChange { index: index.into(), table: Some("engine.saga".into()) };
+        assert_eq!(parse(sql), Some(built("saga_root")));
+        assert_eq!(parse("create index concurrently a on engine.saga(root_id)"), Some(built("a")));
+        let dropped = IndexChange { index: "saga_due".into(), table: None };
+        assert_eq!(parse("drop index concurrently if exists engine.saga_due;"), Some(dropped));
     }
 
     #[test]
-    fn anything_but_one_build_that_can_be_repeated_is_refused() {
+    fn anything_but_one_change_that_can_be_repeated_is_refused() {
         for sql in [
-            "create index concurrently a on s.t (c)",
             "create index if not exists a on s.t (c)",
             "create index concurrently if not exists a on t (c)",
             "create index concurrently if not exists a on s.t (c); comment on index s.a is 'b'",
+            "drop index concurrently s.a",
+            "drop index if exists s.a",
             "update s.t set c = 1",
             "",
         ] {
