@@ -241,7 +241,7 @@ impl Engine {
         if tokio::time::timeout(timeout, self.core.tasks.wait()).await.is_err() {
             tracing::warn!("stopping without the last commits: the database does not respond");
         }
-        lease_updates::flush_locked_releases(&self.core, self.core.settings.db_timeout()).await;
+        lease_updates::flush_last_releases(&self.core, self.core.settings.db_timeout()).await;
     }
 }
 

@@ -5,6 +5,7 @@ pub(crate) mod audit;
 pub(crate) mod claims;
 pub(crate) mod commits;
 pub(crate) mod dead_jobs;
+pub(crate) mod hints;
 pub(crate) mod migrations;
 pub(crate) mod queries;
 pub(crate) mod queues;

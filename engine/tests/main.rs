@@ -13,6 +13,7 @@ mod it {
     mod fixtures;
     mod graphs;
     mod group_commit;
+    mod hints;
     mod migrations;
     mod noes;
     mod oracle;

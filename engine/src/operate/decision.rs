@@ -150,7 +150,6 @@ impl LockedSaga {
                 .ended
                 .push((self.saga_id, FinalStatus { status: state.status, cause: state.cause.clone() }));
         } else {
-            store::starts::notify_due(conn, std::slice::from_ref(&self.row.queue)).await?;
             effects.due.entry(self.row.queue.clone()).or_default().push(self.saga_id);
         }
         Ok(effects)

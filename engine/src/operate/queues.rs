@@ -61,7 +61,7 @@ impl Engine {
         let was = store::queues::lock(conn, name).await?;
         store::queues::set(conn, name, pause).await?;
         if pause.is_none() {
-            store::starts::notify_due(conn, &[name.to_owned()]).await?;
+            store::hints::notify_due_at_commit(conn, &[name]).await?;
         }
         Ok(was.paused)
     }

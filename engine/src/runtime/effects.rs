@@ -77,9 +77,11 @@ pub(crate) fn publish(core: &Core, effects: CommitEffects) {
         dispatch(core, job);
     }
     for (queue, ids) in effects.due {
+        core.hints.tell_due(&queue);
         core.feeds.notify_due(&queue, ids);
     }
     core.waiters.notify(&effects.ended);
+    core.hints.tell_ended(&effects.ended);
 }
 
 /// Dispatches a job to its feed; releases a job that no feed accepts.

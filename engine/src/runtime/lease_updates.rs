@@ -85,15 +85,22 @@ pub(crate) async fn flush_releases(core: &Core) -> Flushed {
         by_queue.entry(row.queue).or_default().push(SagaId(row.id));
     }
     for (queue, ids) in by_queue {
+        core.hints.tell_due(&queue);
         core.feeds.notify_due(&queue, ids);
     }
     if locked.is_empty() { Flushed::All } else { Flushed::ButLocked }
 }
 
-/// As [`flush_releases`]; tries the releases of locked sagas again for at most `limit`.
-pub(crate) async fn flush_locked_releases(core: &Core, limit: Duration) {
+/// As [`flush_releases`], at the end of a process; tries the releases of locked sagas again for at most `limit`. It also
+/// sends the hints, because the task that sends them has ended by now.
+pub(crate) async fn flush_last_releases(core: &Core, limit: Duration) {
     let began = Instant::now();
-    while flush_releases(core).await == Flushed::ButLocked {
+    while !core.faults.is_crashed() {
+        let flushed = flush_releases(core).await;
+        core.hints.flush(&core.pool, core.settings.db_timeout()).await;
+        if flushed == Flushed::All {
+            return;
+        }
         if began.elapsed() >= limit {
             tracing::warn!("other transactions keep some sagas locked; their claims end with their leases");
             return;
@@ -104,15 +111,7 @@ pub(crate) async fn flush_locked_releases(core: &Core, limit: Duration) {
 
 async fn write_releases(core: &Core, rows: &[ReleaseRow]) -> Result<Vec<ReleasedRow>, sqlx::Error> {
     connection::with_timeout(&core.pool, core.settings.db_timeout(), async |conn| {
-        let released = store::claims::release(conn, rows, core.worker).await?;
-        let mut queues: Vec<String> =
-            released.iter().filter(|row| !row.locked).map(|row| row.queue.clone()).collect();
-        queues.sort_unstable();
-        queues.dedup();
-        if !queues.is_empty() {
-            store::starts::notify_due(conn, &queues).await?;
-        }
-        Ok(released)
+        store::claims::release(conn, rows, core.worker).await
     })
     .await
 }

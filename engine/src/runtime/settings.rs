@@ -8,6 +8,8 @@ pub(crate) struct Settings {
     pub(crate) lease: Duration,
     pub(crate) max_batch: usize,
     pub(crate) poll: Duration,
+    /// How soon the database is asked for a saga that a caller waits for, when nobody tells ends.
+    pub(crate) end_poll: Duration,
     /// How long a saga that is unknown to this process must be overdue before the process claims and dead-letters it.
     pub(crate) orphan_grace: Duration,
 }

@@ -1,5 +1,6 @@
 //! The background tasks of the engine.
 
-pub(crate) mod due_listener;
 pub(crate) mod end_poll;
+pub(crate) mod hint_listener;
+pub(crate) mod hint_sender;
 pub(crate) mod lease_keeper;

@@ -49,19 +49,37 @@ pub(crate) async fn status_of(pool: &PgPool, id: Uuid) -> Result<Option<FinalSta
     Ok(row.map(EndingRow::ending).transpose()?.map(|(_, ending)| ending))
 }
 
+/// A saga that has ended or is dead.
+#[derive(Debug)]
+pub(crate) struct Ending {
+    pub(crate) saga_id: SagaId,
+    pub(crate) status: FinalStatus,
+    /// Whether it ended more than half a second ago, so that it must have been told by now if it was told at all.
+    pub(crate) is_late: bool,
+}
+
 /// Of these sagas, selects those that have ended or are dead.
-pub(crate) async fn endings(
-    conn: &mut sqlx::PgConnection,
-    ids: &[Uuid],
-) -> Result<Vec<(SagaId, FinalStatus)>, sqlx::Error> {
-    let rows: Vec<EndingRow> = sqlx::query_as(
-        "select id, status, cause from engine.saga \
-         where id = any($1) and status not in ('running', 'compensating')",
+pub(crate) async fn endings(conn: &mut sqlx::PgConnection, ids: &[Uuid]) -> Result<Vec<Ending>, sqlx::Error> {
+    #[derive(FromRow)]
+    struct Row {
+        #[sqlx(flatten)]
+        ending: EndingRow,
+        late: bool,
+    }
+    let rows: Vec<Row> = sqlx::query_as(
+        "select id, status, cause, \
+             coalesce(ended_at < clock_timestamp() - interval '500 ms', false) as late \
+         from engine.saga where id = any($1) and status not in ('running', 'compensating')",
     )
     .bind(ids)
     .fetch_all(conn)
     .await?;
-    rows.into_iter().map(EndingRow::ending).collect()
+    rows.into_iter()
+        .map(|row| {
+            let (saga_id, status) = row.ending.ending()?;
+            Ok(Ending { saga_id, status, is_late: row.late })
+        })
+        .collect()
 }
 
 #[derive(FromRow)]

@@ -90,12 +90,3 @@ pub(crate) async fn existing(
 pub(crate) async fn delete(conn: &mut PgConnection, ids: &[Uuid]) -> Result<(), sqlx::Error> {
     sqlx::query("delete from engine.saga where id = any($1)").bind(ids).execute(conn).await.map(drop)
 }
-
-/// Notifies workers of other processes, when this transaction commits, that there are due sagas in these queues.
-pub(crate) async fn notify_due(conn: &mut PgConnection, queues: &[String]) -> Result<(), sqlx::Error> {
-    sqlx::query("select pg_notify('engine_due', queue) from unnest($1::text[]) as q (queue)")
-        .bind(queues)
-        .execute(conn)
-        .await
-        .map(drop)
-}

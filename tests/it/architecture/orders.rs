@@ -23,7 +23,7 @@ pub(super) const CRATES: [Crate; 7] = [
             Order {
                 within: "runtime",
                 floors: &[
-                    &["settings", "slots", "leases", "waiters", "savepoints"],
+                    &["settings", "slots", "leases", "waiters", "hints", "remote_ends", "savepoints"],
                     &["job"],
                     &["messages", "queue"],
                     &["core"],

@@ -34,6 +34,8 @@ pub(crate) struct Feeds {
     by_queue: RwLock<HashMap<Arc<str>, Arc<QueueState>>>,
     open: RwLock<OpenQueues>,
     hooks: RwLock<HashMap<String, DueHook>>,
+    /// Cancelled when the first feed opens.
+    pub(crate) in_use: CancellationToken,
     pub(crate) pauses: PauseCache,
     pub(crate) throttles: Throttles,
 }
@@ -136,6 +138,7 @@ impl Feeds {
     pub(crate) fn register(&self, state: Arc<QueueState>) {
         self.by_queue.write().insert(state.signals.queue.clone(), state);
         self.refresh_open();
+        self.in_use.cancel();
     }
 
     pub(crate) fn refresh_open(&self) {

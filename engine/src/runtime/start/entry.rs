@@ -17,7 +17,6 @@ use crate::{
     },
     model::{
         error::{StartError, StepError},
-        ids::SagaId,
         outcome::Outcome,
         status::{Direction, Status, StepSide},
         stored_value::{StoredValue, StoredValues},
@@ -53,7 +52,6 @@ pub(super) async fn run_entry_steps(
         by_definition.entry(start.1.definition.graph.name.clone()).or_default().push(start);
     }
     let (mut refused, mut history, mut ended) = (HashMap::new(), Vec::new(), Vec::<ValidatedStart>::new());
-    let mut due = BTreeMap::<String, Vec<SagaId>>::new();
     for (definition_name, starts) in by_definition {
         let outputs = run_entry_step(session, conn, &starts).await?;
         let mut started = 0_u64;
@@ -76,7 +74,8 @@ pub(super) async fn run_entry_steps(
             match start.slots.take() {
                 Some(slots) => session.effects.jobs.push(job(core, start, values, slots)),
                 None if start.state.status == Status::Running => {
-                    due.entry(start.definition.graph.queue.clone()).or_default().push(start.id);
+                    let queue = start.definition.graph.queue.clone();
+                    session.effects.due.entry(queue).or_default().push(start.id);
                 }
                 None => ended.push(start),
             }
@@ -91,11 +90,6 @@ pub(super) async fn run_entry_steps(
     if !history.is_empty() {
         let worker = core.worker;
         store::commits::append_history(conn, &history, worker).await?;
-    }
-    if !due.is_empty() {
-        let queues: Vec<String> = due.keys().cloned().collect();
-        store::starts::notify_due(conn, &queues).await?;
-        session.effects.due.extend(due);
     }
     record_ends(session, conn, ended).await?;
     Ok(refused)

@@ -102,6 +102,10 @@ pub(crate) async fn start(
     let refused = run_entry_steps(session, conn, fresh, &mut answers).await;
     session.savepoints.end_part(outer);
     let refused = refused?;
+    if claiming == ClaimOnStart::No && !session.effects.due.is_empty() {
+        let queues: Vec<&str> = session.effects.due.keys().map(String::as_str).collect();
+        store::hints::notify_due_at_commit(conn, &queues).await?;
+    }
     // A duplicate within the batch refers to the first start of its key. If that one was refused, the duplicate is
     // refused, too.
     for (index, _) in &known {
