@@ -14,6 +14,7 @@ pub(crate) mod savepoints;
 pub(crate) mod starts;
 #[cfg(feature = "testing")]
 pub(crate) mod testing;
+pub(crate) mod transactions;
 
 use sqlx::{PgPool, postgres::PgConnectOptions};
 

@@ -6,6 +6,7 @@ mod support;
 
 mod it {
     mod batches;
+    mod blocked_starts;
     mod claims;
     mod dead_jobs;
     mod discards;

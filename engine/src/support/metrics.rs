@@ -13,6 +13,7 @@ pub(crate) const ARCHIVED: &str = "sagaline_dead_jobs_archived_total";
 pub(crate) const PRUNED: &str = "sagaline_dead_jobs_pruned_total";
 pub(crate) const PANICKED: &str = "sagaline_tasks_panicked_total";
 pub(crate) const LOCK_BLOCKED: &str = "sagaline_sagas_lock_blocked_total";
+pub(crate) const STARTS_BLOCKED: &str = "sagaline_starts_lock_blocked_total";
 
 const LEASES: &str = "sagaline_leases_taken_over_total";
 const CLAIMS_LOST: &str = "sagaline_claims_lost_total";
@@ -68,6 +69,11 @@ pub fn describe_metrics() {
         "Sagas released because another transaction held a lock that they needed, by definition"
     );
     describe_counter!(
+        STARTS_BLOCKED,
+        Unit::Count,
+        "Starts given up because another transaction held a lock that they needed, by definition"
+    );
+    describe_counter!(
         PANICKED,
         Unit::Count,
         "Panics of the engine's background tasks, which are restarted, by task"
@@ -101,4 +107,5 @@ pub(crate) fn register_zero_counters(graph: &Graph) {
         }
     }
     metrics::counter!(LOCK_BLOCKED, "definition" => graph.name.clone()).absolute(0);
+    metrics::counter!(STARTS_BLOCKED, "definition" => graph.name.clone()).absolute(0);
 }
