@@ -14,6 +14,11 @@ select format('%s placements share order %s', count(*), s.business_key)
 from engine.saga s where s.definition = 'place-order' and s.business_key is not null
 group by s.business_key having count(*) > 1
 union all
+select format('saga %s does not hold its business key %s', s.id, s.business_key)
+from engine.saga s
+where s.business_key is not null and not exists (
+    select from engine.business_key k where k.definition = s.definition and k.key = s.business_key and k.saga_id = s.id)
+union all
 select format('saga %s placed no order', s.id)
 from engine.saga s
 where s.definition = 'place-order' and not exists (
@@ -26,10 +31,11 @@ select format('%s orders share saga %s', count(*), o.workflow_id)
 from shop.orders o group by o.workflow_id having count(*) > 1;
 
 -- name: 2 no saga is unfinished and overdue, and nothing waits for ever
-select format('saga %s (%s) at %s is overdue by %s', s.id, s.definition, s.step, date_trunc('second', now() - s.due_at))
+select format('saga %s (%s) at %s is overdue by %s', s.id, s.definition, s.step,
+              date_trunc('second', now() - coalesce(s.lease_until, s.due_at)))
        as violation
 from engine.saga s
-where s.status in ('running', 'compensating') and s.due_at < now() - interval '30 seconds'
+where coalesce(s.lease_until, s.due_at) < now() - interval '30 seconds'
   and not exists (select from engine.queue q where q.name = s.queue and q.paused)
   -- Mails that the breaker before the mail server holds back stay due.
   and not (s.queue = 'notifications' and exists (
@@ -38,7 +44,7 @@ where s.status in ('running', 'compensating') and s.due_at < now() - interval '3
 union all
 select format('saga %s (%s) at %s waits until %s', s.id, s.definition, s.step, s.due_at)
 from engine.saga s
-where s.status in ('running', 'compensating') and s.due_at > now() + interval '1 day'
+where coalesce(s.lease_until, s.due_at) > now() + interval '1 day'
 union all
 select format('saga %s (%s) is dead, and no dead job tells of it', s.id, s.definition)
 from engine.saga s
@@ -56,7 +62,8 @@ where o.status in ('pending', 'cancelling')
     select from engine.saga s where s.id = o.workflow_id
       and (s.status in ('running', 'compensating') or s.status = 'dead' and s.ended_at is null))
   and not exists (
-    select from engine.saga s where s.definition = 'cancel-order' and s.business_key = o.order_id::text
+    select from engine.business_key k join engine.saga s on s.id = k.saga_id
+    where k.definition = 'cancel-order' and k.key = o.order_id::text
       and (s.status in ('running', 'compensating') or s.status = 'dead' and s.ended_at is null));
 
 -- name: 3 undone steps were started, are undone in reverse order and once, and never in a completed saga

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::{Arc, atomic::AtomicU64},
+    sync::{Arc, OnceLock, atomic::AtomicU64},
     time::Duration,
 };
 
@@ -27,11 +27,11 @@ use crate::{
         core::Core,
         hints::Hints,
         leases::LeaseTable,
-        queue::{feeds::Feeds, orphans::OrphanScan},
+        queue::feeds::Feeds,
         remote_ends::RemoteEnds,
         settings::Settings,
         start::batcher,
-        tasks::{end_poll, hint_listener, hint_sender, lease_keeper},
+        tasks::{end_poll, heartbeat, hint_listener, hint_sender, lease_keeper, sweep},
         waiters::Waiters,
     },
     support::{faults::FaultHooks, metrics::register_zero_counters, trace_propagator::TracePropagator},
@@ -66,7 +66,8 @@ impl EngineBuilder {
                 max_batch: 256,
                 poll: Duration::from_millis(500),
                 end_poll: Duration::from_millis(50),
-                orphan_grace: Duration::from_mins(5),
+                unknown_grace: Duration::from_secs(30),
+                sweep: Duration::from_mins(1),
             },
             trace_propagator: None,
             dead_job_observer: None,
@@ -109,11 +110,16 @@ impl EngineBuilder {
         self
     }
 
-    /// Sets how long a saga whose definition or step is unknown to this process must be overdue before this process
-    /// claims and dead-letters it; five minutes by default. Until then it is left to processes that know it, as in a
-    /// rolling deployment.
-    pub fn orphan_grace(mut self, grace: Duration) -> Self {
-        self.settings.orphan_grace = grace;
+    /// Sets how long a saga must be overdue before it is set aside because no live process that works on its queue knows
+    /// its step; half a minute by default. It goes on as soon as such a process starts.
+    pub fn unknown_grace(mut self, grace: Duration) -> Self {
+        self.settings.unknown_grace = grace;
+        self
+    }
+
+    /// Sets the shortest time between two sweeps, which find sagas that claims overlook; a minute by default.
+    pub fn sweep(mut self, interval: Duration) -> Self {
+        self.settings.sweep = interval;
         self
     }
 
@@ -190,8 +196,10 @@ impl EngineBuilder {
             pool: self.pool,
             worker: WorkerId::generate(),
             steps: steps(&definitions),
+            hashes: definitions.values().map(|definition| definition.graph.hash.clone()).collect(),
             definitions,
             settings: self.settings,
+            process: OnceLock::new(),
             feeds: Feeds::default(),
             leases: Arc::new(LeaseTable::default()),
             waiters: Waiters::default(),
@@ -206,7 +214,6 @@ impl EngineBuilder {
             dead_job_observer: self.dead_job_observer,
             dead_job_ttls: self.dead_job_ttls,
             archive_retention: self.archive_retention,
-            orphans: OrphanScan::default(),
             commits: AtomicU64::new(0),
             faults: self.faults,
         });
@@ -215,6 +222,8 @@ impl EngineBuilder {
         }
         core.tasks.spawn(batcher::run(core.clone(), starts));
         core.supervise("keeping claims", lease_keeper::run);
+        core.supervise("heartbeat", heartbeat::run);
+        core.supervise("sweeping", sweep::run);
         core.supervise("listening", hint_listener::run);
         core.supervise("sending hints", hint_sender::run);
         core.supervise("watching for ends", end_poll::run);

@@ -26,6 +26,7 @@ use crate::{
         messages::StartRequest,
         perform,
         queue::{feeds::DueHook, throttle::Throttle},
+        settings::ProcessInfo,
         start::{
             start_sagas::{self, ClaimOnStart},
             validate::check,
@@ -186,7 +187,7 @@ impl Engine {
     /// When the database can't be reached.
     pub async fn claim_ids(&self, ids: &[SagaId]) -> Result<usize, sqlx::Error> {
         let ids: Vec<_> = ids.iter().map(|id| id.0).collect();
-        let jobs = claim(&self.core, ClaimScope::Ids(&ids), ids.len()).await?;
+        let jobs = claim(&self.core, ClaimScope::Ids(&ids), ids.len()).await?.jobs;
         let claimed = jobs.len();
         for job in jobs {
             effects::dispatch(&self.core, job);
@@ -205,6 +206,14 @@ impl Engine {
     pub fn throttle(&self, queue: &str, throttle: Throttle) {
         self.core.feeds.throttles.set(queue, throttle);
         self.core.feeds.wake(queue);
+    }
+
+    /// Lists this process among the live ones, in `engine.process`, with this role and version. A process that opens a
+    /// feed is listed in any case.
+    pub fn announce(&self, role: &str, version: &str) {
+        // If the process is listed already, it keeps its role.
+        let _ = self.core.process.set(ProcessInfo::of(role, version));
+        self.core.feeds.changed.notify_one();
     }
 
     /// The number of claims that this process holds.

@@ -7,6 +7,7 @@ pub(crate) mod commits;
 pub(crate) mod dead_jobs;
 pub(crate) mod hints;
 pub(crate) mod migrations;
+pub(crate) mod processes;
 pub(crate) mod queries;
 pub(crate) mod queues;
 pub(crate) mod saga_state;

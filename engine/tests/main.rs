@@ -21,6 +21,7 @@ mod it {
     mod outages;
     mod proofs;
     mod queues;
+    mod scans;
     mod sqlstates;
     mod starts;
     mod step_failures;

@@ -78,7 +78,8 @@ impl ProcessContext {
     /// # Errors
     /// As [`build_shop`].
     pub(crate) fn shop(&self, pool: PgPool, mailer: &Mailer) -> Result<Shop, ExitError> {
-        build_shop(&self.config, pool, mailer, self.telemetry.trace_propagator())
+        let shop = build_shop(&self.config, pool, mailer, self.telemetry.trace_propagator())?;
+        Ok(self.announced(shop))
     }
 
     /// As [`ProcessContext::shop`], for a `work` process: with the cargo feature `testing` it may have a fail point.
@@ -88,7 +89,8 @@ impl ProcessContext {
     #[cfg(feature = "testing")]
     pub(crate) fn worker_shop(&self, pool: PgPool, mailer: &Mailer) -> Result<Shop, ExitError> {
         let propagator = self.telemetry.trace_propagator();
-        super::fail_point::build_shop_with_fail_point(&self.config, pool, mailer, propagator)
+        let shop = super::fail_point::build_shop_with_fail_point(&self.config, pool, mailer, propagator)?;
+        Ok(self.announced(shop))
     }
 
     /// As [`ProcessContext::shop`], for a `work` process.
@@ -98,6 +100,12 @@ impl ProcessContext {
     #[cfg(not(feature = "testing"))]
     pub(crate) fn worker_shop(&self, pool: PgPool, mailer: &Mailer) -> Result<Shop, ExitError> {
         self.shop(pool, mailer)
+    }
+
+    /// Lists the process among the live ones.
+    fn announced(&self, shop: Shop) -> Shop {
+        shop.engine().announce(self.name, env!("CARGO_PKG_VERSION"));
+        shop
     }
 
     /// Stops the engine and closes its pool.

@@ -102,6 +102,7 @@ impl<I: Serialize> SagaName<I> {
 /// ```
 pub struct Saga<I, L> {
     name: &'static str,
+    revision: u32,
     queue: String,
     deadline: Option<Duration>,
     nodes: Vec<Node>,
@@ -120,6 +121,7 @@ where
     pub fn named(name: SagaName<I>) -> Self {
         Self {
             name: name.name,
+            revision: 0,
             queue: "default".into(),
             deadline: None,
             nodes: Vec::new(),
@@ -129,6 +131,13 @@ where
             problem: None,
             types: PhantomData,
         }
+    }
+
+    /// Sets the revision, zero by default. Raise it when sagas in progress can't go on with the new code although the names
+    /// and kinds of the steps are the same, for example because a step now writes its output in another form.
+    pub fn revision(mut self, revision: u32) -> Self {
+        self.revision = revision;
+        self
     }
 
     /// Adds the first step as an entry step: it runs in the commit that starts the saga. If it fails, the start is
@@ -221,7 +230,7 @@ where
             return Err(problem);
         }
         let check = self.check;
-        let graph = Graph::new(self.name, &self.queue, self.deadline, self.nodes)?;
+        let graph = Graph::new(self.name, self.revision, &self.queue, self.deadline, self.nodes)?;
         let positions = graph.steps.iter().enumerate().map(|(at, node)| (node.name.clone(), at)).collect();
         Ok(Definition {
             input_schema: schemars::schema_for!(I).to_value(),
@@ -300,6 +309,7 @@ where
         self.actions.push(action);
         Saga {
             name: self.name,
+            revision: self.revision,
             queue: self.queue,
             deadline: self.deadline,
             nodes: self.nodes,

@@ -39,19 +39,24 @@ pub struct Node {
 pub struct Graph {
     /// The saga's stored name.
     pub name: String,
+    /// A number that its author raises when sagas in progress can't go on with the new code although the steps look the
+    /// same; zero at first.
+    pub revision: u32,
     /// The queue in which the saga's work waits.
     pub queue: String,
     /// The longest time until the saga passes its pivot.
     pub deadline: Option<Duration>,
     /// The steps in order.
     pub steps: Vec<Node>,
-    /// A hash of names, kinds, order, pivot and undos. Graphs with the same hash can continue each other's sagas.
+    /// `g1:` and a hash of what a saga in progress depends on: the definition's name and revision, and of each step the
+    /// name, kind, entry, placement and undo, in order. Graphs with the same hash can continue each other's sagas.
     pub hash: String,
 }
 
 /// The graph that is used for definitions that this process does not know.
 pub(crate) static UNKNOWN_GRAPH: Graph = Graph {
     name: String::new(),
+    revision: 0,
     queue: String::new(),
     deadline: None,
     steps: Vec::new(),
@@ -61,11 +66,13 @@ pub(crate) static UNKNOWN_GRAPH: Graph = Graph {
 impl Graph {
     pub(crate) fn new(
         name: &str,
+        revision: u32,
         queue: &str,
         deadline: Option<Duration>,
         steps: Vec<Node>,
     ) -> Result<Self, GraphError> {
-        let mut graph = Self { name: name.into(), queue: queue.into(), deadline, steps, hash: String::new() };
+        let mut graph =
+            Self { name: name.into(), revision, queue: queue.into(), deadline, steps, hash: String::new() };
         graph.check()?;
         graph.hash = graph.shape_hash();
         Ok(graph)
@@ -129,22 +136,31 @@ impl Graph {
         Ok(())
     }
 
-    /// FNV-1a (Fowler, Noll, Vo), 64 bits: stable over releases and platforms, which `std`'s hasher is not.
+    /// FNV-1a (Fowler, Noll, Vo), 64 bits: stable over releases and platforms, which `std`'s hasher is not. It covers
+    /// words that are written out here, so that renaming a variant does not change the hash.
     fn shape_hash(&self) -> String {
-        let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+        let mut words = format!("saga {} revision {};", self.name, self.revision);
         for node in &self.steps {
-            // A fixed word for each variant, so that renaming the variant does not change the hash.
-            let undo = match node.undo {
-                UndoKind::HasUndo => "Undone",
-                UndoKind::NothingToUndo => "NothingToUndo",
-                UndoKind::ForwardOnly => "ForwardOnly",
+            let kind = match node.kind {
+                StepKind::Transaction => "transaction",
+                StepKind::Call => "call",
             };
-            let shape = format!("{}|{:?}|{}|{:?}|{undo};", node.name, node.kind, node.entry, node.placement);
-            for byte in shape.bytes() {
-                hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
-            }
+            let entry = if node.entry { "entry" } else { "step" };
+            let placement = match node.placement {
+                Placement::BeforePivot => "before-pivot",
+                Placement::Pivot => "pivot",
+                Placement::AfterPivot => "after-pivot",
+            };
+            let undo = match node.undo {
+                UndoKind::HasUndo => "undo",
+                UndoKind::NothingToUndo | UndoKind::ForwardOnly => "no-undo",
+            };
+            words.extend([entry, " ", &node.name, " ", kind, " ", placement, " ", undo, ";"]);
         }
-        format!("{hash:016x}")
+        let hash = words.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+        });
+        format!("g1:{hash:016x}")
     }
 }
 

@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, HashMap},
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -24,9 +24,9 @@ use crate::{
         hints::Hints,
         leases::LeaseTable,
         messages::{CommitSender, StartSender},
-        queue::{feeds::Feeds, orphans::OrphanScan},
+        queue::feeds::Feeds,
         remote_ends::RemoteEnds,
-        settings::Settings,
+        settings::{ProcessInfo, Settings},
         waiters::Waiters,
     },
     store,
@@ -41,6 +41,10 @@ pub(crate) struct Core {
     pub(crate) definitions: BTreeMap<String, Arc<Definition>>,
     /// All steps of all definitions, as `definition/step`.
     pub(crate) steps: Vec<String>,
+    /// The hashes of all graphs.
+    pub(crate) hashes: Vec<String>,
+    /// How this process is listed, once it is to be listed among the live processes.
+    pub(crate) process: OnceLock<ProcessInfo>,
     pub(crate) settings: Settings,
     pub(crate) feeds: Feeds,
     pub(crate) leases: Arc<LeaseTable>,
@@ -58,7 +62,6 @@ pub(crate) struct Core {
     pub(crate) dead_job_ttls: DeadJobTtls,
     /// How long archived dead jobs are kept; `None` for forever.
     pub(crate) archive_retention: Option<Duration>,
-    pub(crate) orphans: OrphanScan,
     /// The number of transactions that this process has committed for sagas.
     pub(crate) commits: AtomicU64,
     pub(crate) faults: FaultHooks,

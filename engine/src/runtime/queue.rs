@@ -1,6 +1,6 @@
-//! The state of queues in this process: feeds, pauses, throttles and orphans.
+//! The state of queues in this process: feeds, pauses, throttles, and how far claims look back.
 
 pub(crate) mod feeds;
-pub(crate) mod orphans;
 pub(crate) mod pauses;
+pub(crate) mod scan_window;
 pub(crate) mod throttle;

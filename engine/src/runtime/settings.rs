@@ -10,8 +10,33 @@ pub(crate) struct Settings {
     pub(crate) poll: Duration,
     /// How soon the database is asked for a saga that a caller waits for, when nobody tells ends.
     pub(crate) end_poll: Duration,
-    /// How long a saga that is unknown to this process must be overdue before the process claims and dead-letters it.
-    pub(crate) orphan_grace: Duration,
+    /// How long a saga must be overdue before it is set aside because no live process knows its step.
+    pub(crate) unknown_grace: Duration,
+    /// The shortest time between two sweeps.
+    pub(crate) sweep: Duration,
+}
+
+/// What a process tells others of itself.
+#[derive(Clone, Debug)]
+pub(crate) struct ProcessInfo {
+    pub(crate) host: String,
+    pub(crate) pid: i32,
+    pub(crate) version: String,
+    pub(crate) role: String,
+}
+
+impl ProcessInfo {
+    /// This process, in this role.
+    pub(crate) fn of(role: &str, version: &str) -> Self {
+        let host =
+            hostname::get().map_or_else(|_| "unknown".into(), |host| host.to_string_lossy().into_owned());
+        Self {
+            host,
+            pid: i32::try_from(std::process::id()).unwrap_or_default(),
+            version: version.into(),
+            role: role.into(),
+        }
+    }
 }
 
 impl Settings {
@@ -19,6 +44,11 @@ impl Settings {
     /// must last until a failed batch is retried.
     pub(crate) fn batch_time_limit(&self) -> Duration {
         (self.lease / 4).max(Duration::from_secs(2))
+    }
+
+    /// How often the process tells that it lives.
+    pub(crate) fn heartbeat(&self) -> Duration {
+        self.lease / 2
     }
 
     /// How long background tasks wait for the database's answer before they take the connection for dead.

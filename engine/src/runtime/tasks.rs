@@ -1,6 +1,8 @@
 //! The background tasks of the engine.
 
 pub(crate) mod end_poll;
+pub(crate) mod heartbeat;
 pub(crate) mod hint_listener;
 pub(crate) mod hint_sender;
 pub(crate) mod lease_keeper;
+pub(crate) mod sweep;

@@ -22,20 +22,48 @@ pub(crate) struct ClaimedRow {
     pub(crate) input: Json<Box<RawValue>>,
     pub(crate) taken_over: bool,
     pub(crate) interrupted: bool,
+    /// For how long the saga could have been claimed before.
+    pub(crate) age_ms: i64,
 }
 
 /// Which sagas a claim considers.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum ClaimScope<'a> {
-    /// Sagas of a queue whose holder did not vanish twice in a row.
-    Queue(&'a str),
+    /// Sagas of a queue that nobody holds, and that have been due for no longer than `lookback_ms`.
+    Due { queue: &'a str, lookback_ms: i64 },
+    /// Sagas of a queue whose lease ended no longer than `lookback_ms` ago, and whose holder did not vanish twice in a
+    /// row.
+    Lapsed { queue: &'a str, lookback_ms: i64 },
     /// Sagas of a queue on probation: their holder vanished twice or more in a row, and they run alone.
     Probation(&'a str),
-    /// The sagas with these ids, in whatever queue, otherwise as [`ClaimScope::Queue`].
+    /// The sagas with these ids, in whatever queue, if they are due or their lease has ended, but not those on
+    /// probation.
     Ids(&'a [Uuid]),
-    /// Sagas of a queue whose step is unknown to the claiming process, and that have been overdue for this long, not
-    /// counting the time for which the queue was paused.
-    Orphaned { queue: &'a str, overdue_ms: i64 },
+}
+
+/// The time since when a saga can be claimed. A version before leases had a column stored the end of a lease as
+/// `due_at`, so an old row may have both an owner and a due time.
+const CLAIMABLE_SINCE: &str = "coalesce(lease_until, due_at)";
+const SUSPECT: &str = "(lease_owner is not null and lost_attempts >= 1)";
+
+impl ClaimScope<'_> {
+    /// The column or expression by which claims are ordered, and the condition.
+    fn sql(self) -> (&'static str, String) {
+        match self {
+            Self::Due { .. } => {
+                let condition =
+                    format!("queue = $4 and due_at >= now() - $6 * interval '1 ms' and not {SUSPECT}");
+                ("due_at", condition)
+            }
+            Self::Lapsed { .. } => {
+                let condition =
+                    format!("queue = $4 and lease_until >= now() - $6 * interval '1 ms' and not {SUSPECT}");
+                ("lease_until", condition)
+            }
+            Self::Probation(_) => (CLAIMABLE_SINCE, format!("queue = $4 and {SUSPECT}")),
+            Self::Ids(_) => (CLAIMABLE_SINCE, format!("id = any($4) and not {SUSPECT}")),
+        }
+    }
 }
 
 /// The claiming worker, and the steps that it knows.
@@ -47,31 +75,22 @@ pub(crate) struct ClaimContext<'a> {
     pub(crate) steps: &'a [String],
 }
 
-/// Claims due sagas, oldest first: leases them to the worker, increments their epoch, counts the attempt, and records
-/// in the history that an earlier holder's attempt was lost.
+/// Claims sagas, the longest due first: leases them to the worker, increments their epoch, counts the attempt, and
+/// records in the history that an earlier holder's attempt was lost.
 pub(crate) async fn claim(
     conn: &mut PgConnection,
     scope: ClaimScope<'_>,
     limit: i64,
     context: &ClaimContext<'_>,
 ) -> Result<Vec<ClaimedRow>, sqlx::Error> {
-    let known = "definition || '/' || step = any($5)";
-    let suspect = "(lease_owner is not null and lost_attempts >= 1)";
-    let condition = match scope {
-        ClaimScope::Queue(_) => format!("queue = $4 and {known} and not {suspect}"),
-        ClaimScope::Probation(_) => format!("queue = $4 and {known} and {suspect}"),
-        ClaimScope::Ids(_) => format!("id = any($4) and {known} and not {suspect}"),
-        // On probation or not: orphans are dead-lettered, not run.
-        ClaimScope::Orphaned { .. } => format!(
-            "queue = $4 and not ({known}) and now() - $6 * interval '1 ms' >= \
-                 greatest(due_at, (select q.since from engine.queue q where q.name = $4))"
-        ),
-    };
+    let (since, condition) = scope.sql();
     let sql = format!(
         "with picked as ( \
-             select id, lease_owner, epoch, attempt, step, direction, history_seq, claimed_at from engine.saga \
-             where {condition} and status in ('running', 'compensating') and due_at <= now() \
-             order by due_at limit $3 for update skip locked \
+             select id, lease_owner, epoch, attempt, step, direction, history_seq, claimed_at, {since} as since \
+             from engine.saga \
+             where {condition} and definition || '/' || step = any($5) \
+                 and status in ('running', 'compensating') and {since} <= now() \
+             order by {since} limit $3 for update skip locked \
          ), lost as ( \
              insert into engine.history (saga_id, seq, step, direction, outcome, attempt, started_at, duration_ms, error, \
                  worker, epoch) \
@@ -83,18 +102,22 @@ pub(crate) async fn claim(
          update engine.saga s set lease_owner = $1, epoch = s.epoch + 1, attempt = s.attempt + 1, \
              lost_attempts = s.lost_attempts + (p.lease_owner is not null)::int, \
              history_seq = s.history_seq + (p.lease_owner is not null)::int, \
-             claimed_at = clock_timestamp(), due_at = clock_timestamp() + $2 * interval '1 ms' \
+             claimed_at = clock_timestamp(), due_at = null, waits_for = null, \
+             lease_until = clock_timestamp() + $2 * interval '1 ms' \
          from picked p where s.id = p.id \
          returning s.id, s.definition, s.queue, s.status, s.step, s.direction, s.attempt, s.lost_attempts, s.in_doubt, \
              s.history_seq, s.epoch, s.cause, s.trace, s.input, p.lease_owner is not null as taken_over, \
-             s.cancel is not null or coalesce(s.deadline_at <= clock_timestamp(), false) as interrupted"
+             s.cancel is not null or coalesce(s.deadline_at <= clock_timestamp(), false) as interrupted, \
+             (extract(epoch from now() - p.since) * 1000)::bigint as age_ms"
     );
     let query =
         sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(context.worker).bind(context.lease_ms).bind(limit);
     let query = match scope {
-        ClaimScope::Queue(queue) | ClaimScope::Probation(queue) => query.bind(queue).bind(context.steps),
+        ClaimScope::Due { queue, lookback_ms } | ClaimScope::Lapsed { queue, lookback_ms } => {
+            query.bind(queue).bind(context.steps).bind(lookback_ms)
+        }
+        ClaimScope::Probation(queue) => query.bind(queue).bind(context.steps),
         ClaimScope::Ids(ids) => query.bind(ids).bind(context.steps),
-        ClaimScope::Orphaned { queue, overdue_ms } => query.bind(queue).bind(context.steps).bind(overdue_ms),
     };
     query.fetch_all(conn).await
 }
@@ -128,7 +151,7 @@ pub(crate) async fn extend(
     lease_ms: i64,
 ) -> Result<Vec<Uuid>, sqlx::Error> {
     sqlx::query_scalar(
-        "update engine.saga set due_at = clock_timestamp() + $3 * interval '1 ms' \
+        "update engine.saga set lease_until = clock_timestamp() + $3 * interval '1 ms' \
          where id in (select id from engine.saga where id = any($1) and lease_owner = $2 for update skip locked) \
          returning id",
     )
@@ -195,7 +218,7 @@ pub(crate) async fn release(
                  '[\"the call was given up before its outcome was stored\"]', $1, h.epoch \
              from held h where h.called \
          ), freed as ( \
-             update engine.saga s set lease_owner = null, claimed_at = null, \
+             update engine.saga s set lease_owner = null, claimed_at = null, lease_until = null, \
                  due_at = clock_timestamp() + h.delay_ms * interval '1 ms', \
                  attempt = case when h.unmoved then h.attempt else greatest(s.attempt - 1, 0) end, \
                  in_doubt = s.in_doubt or (h.unmoved and h.in_doubt), \

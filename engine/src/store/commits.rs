@@ -152,9 +152,10 @@ pub(crate) async fn update_sagas(
              cancel = case when m.keeps_cancel then s.cancel end, \
              lease_owner = case when m.held then $1::uuid end, \
              claimed_at = case when m.held then clock_timestamp() end, \
+             lease_until = case when m.held then clock_timestamp() + $2 * interval '1 ms' end, \
+             waits_for = null, \
              due_at = case \
-                 when m.status not in ('running', 'compensating') then null \
-                 when m.held then clock_timestamp() + $2 * interval '1 ms' \
+                 when m.held or m.status not in ('running', 'compensating') then null \
                  when m.wakes_at_deadline then least(clock_timestamp() + m.delay_ms * interval '1 ms', s.deadline_at) \
                  else clock_timestamp() + m.delay_ms * interval '1 ms' end, \
              ended_at = case when m.status in ('completed', 'compensated') then clock_timestamp() end \
@@ -247,6 +248,7 @@ pub(crate) async fn write_decision(
         "update engine.saga set status = $2, step = $3, direction = $4, attempt = $5, lost_attempts = $6, in_doubt = $7, \
              history_seq = $8, cause = coalesce($9::jsonb, cause), error = $10, \
              cancel = case when $2 = 'running' then cancel end, lease_owner = null, claimed_at = null, \
+             lease_until = null, waits_for = null, \
              epoch = epoch + 1, \
              due_at = case when $2 in ('running', 'compensating') then clock_timestamp() end, \
              ended_at = case when $11 or $2 in ('completed', 'compensated') then clock_timestamp() end \

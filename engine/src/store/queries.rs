@@ -131,8 +131,8 @@ impl SagaRow {
     }
 }
 
-const SAGA_COLUMNS: &str = "id, definition, graph_hash, queue, status, step, direction, business_key, attempt, due_at, \
-     deadline_at, lease_owner, epoch, error, cause, cancel is not null as cancel_requested, input, created_at, ended_at";
+const SAGA_COLUMNS: &str = "id, definition, graph_hash, queue, status, step, direction, business_key, attempt, \
+     coalesce(lease_until, due_at) as due_at, deadline_at, lease_owner, epoch, error, cause, cancel is not null as cancel_requested, input, created_at, ended_at";
 
 pub(crate) async fn saga(pool: &PgPool, id: Uuid) -> Result<Option<SagaView>, sqlx::Error> {
     let sql = format!("select {SAGA_COLUMNS} from engine.saga where id = $1");
@@ -149,10 +149,11 @@ pub(crate) async fn sagas(
     let sql = format!(
         "select {SAGA_COLUMNS} from engine.saga \
          where ($1::text is null or definition = $1) and ($2::text is null or status = $2) \
-             and ($3::text is null or business_key = $3) and ($4::timestamptz is null or created_at > $4) \
+             and ($3::text is null or id in (select saga_id from engine.business_key where key = $3 \
+                 and ($1::text is null or definition = $1))) and ($4::timestamptz is null or created_at > $4) \
              and ($5::timestamptz is null or created_at < $5) \
-             and ($6::bigint is null or (status in ('running', 'compensating') \
-                 and due_at < now() - $6 * interval '1 ms')) \
+             and ($6::bigint is null or due_at < now() - $6 * interval '1 ms' \
+                 or lease_until < now() - $6 * interval '1 ms') \
              and ($7::uuid is null or id < $7) \
          order by id desc limit $8"
     );
@@ -265,12 +266,16 @@ fn entries(rows: Vec<HistoryRow>) -> Result<Vec<HistoryEntry>, sqlx::Error> {
 pub(crate) async fn queue_depths(pool: &PgPool) -> Result<Vec<QueueDepth>, sqlx::Error> {
     let rows: Vec<(String, i64, i64, i64, i64)> = sqlx::query_as(
         "select queue, \
-             count(*) filter (where lease_owner is null and due_at <= now()), \
-             count(*) filter (where lease_owner is null and due_at > now()), \
-             count(*) filter (where lease_owner is not null), \
-             coalesce(max(extract(epoch from now() - due_at) * 1000) \
-                 filter (where lease_owner is null and due_at <= now()), 0)::bigint \
-         from engine.saga where status in ('running', 'compensating') group by queue order by queue",
+             count(*) filter (where due_at <= now()), \
+             count(*) filter (where due_at > now() or lease_until is null and due_at is null), \
+             count(*) filter (where lease_until is not null), \
+             coalesce(max(extract(epoch from now() - due_at) * 1000) filter (where due_at <= now()), 0)::bigint \
+         from ( \
+             select queue, due_at, lease_until from engine.saga where due_at is not null \
+             union all select queue, due_at, lease_until from engine.saga where lease_until is not null \
+             union all select queue, due_at, lease_until from engine.saga \
+                 where waits_for is not null and due_at is null and lease_until is null \
+         ) active group by queue order by queue",
     )
     .fetch_all(pool)
     .await?;
@@ -289,8 +294,12 @@ pub(crate) async fn queue_depths(pool: &PgPool) -> Result<Vec<QueueDepth>, sqlx:
 /// Counts the active and dead sagas of each definition; completed and compensated ones are not counted.
 pub(crate) async fn status_counts(pool: &PgPool) -> Result<Vec<StatusCount>, sqlx::Error> {
     let rows: Vec<(String, String, i64)> = sqlx::query_as(
-        "select definition, status, count(*) from engine.saga where status in ('running', 'compensating') \
-         group by definition, status \
+        "select definition, status, count(*) from ( \
+             select definition, status from engine.saga where due_at is not null \
+             union all select definition, status from engine.saga where lease_until is not null \
+             union all select definition, status from engine.saga \
+                 where waits_for is not null and due_at is null and lease_until is null \
+         ) active group by definition, status \
          union all \
          select definition, 'dead', count(*) from engine.dead_job where resolution is null group by definition \
          order by 1, 2",

@@ -34,17 +34,25 @@ pub(crate) async fn insert(
     lease_ms: i64,
 ) -> Result<Vec<(Uuid, i32)>, sqlx::Error> {
     sqlx::query_as(
-        "insert into engine.saga (id, definition, graph_hash, queue, status, step, direction, attempt, history_seq, \
-             epoch, lease_owner, claimed_at, due_at, deadline_at, business_key, trace, input, ended_at) \
+        "with s as ( \
+             select * from unnest($3::uuid[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::int[], \
+                 $10::bool[], $11::bigint[], $12::text[], $13::text[], $14::text[]) with ordinality \
+                 as s (id, definition, graph_hash, queue, status, step, seq, held, deadline_ms, business_key, trace, input, \
+                     place) \
+         ), keyed as ( \
+             insert into engine.business_key (definition, key, saga_id) \
+             select definition, business_key, id from s where business_key is not null order by place \
+             on conflict do nothing returning saga_id \
+         ) \
+         insert into engine.saga (id, definition, graph_hash, queue, status, step, direction, attempt, history_seq, \
+             epoch, lease_owner, claimed_at, lease_until, due_at, deadline_at, business_key, trace, input, ended_at) \
          select id, definition, graph_hash, queue, status, step, 'action', held::int, seq, \
              held::int, case when held then $1::uuid end, case when held then clock_timestamp() end, \
-             case when status <> 'running' then null \
-                  when held then clock_timestamp() + $2 * interval '1 ms' else clock_timestamp() end, \
+             case when held then clock_timestamp() + $2 * interval '1 ms' end, \
+             case when not held and status = 'running' then clock_timestamp() end, \
              clock_timestamp() + deadline_ms * interval '1 ms', business_key, trace, input::jsonb, \
              case when status <> 'running' then clock_timestamp() end \
-         from unnest($3::uuid[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::int[], $10::bool[], \
-             $11::bigint[], $12::text[], $13::text[], $14::text[]) \
-             as s (id, definition, graph_hash, queue, status, step, seq, held, deadline_ms, business_key, trace, input) \
+         from s where business_key is null or id in (select saga_id from keyed) \
          on conflict do nothing \
          returning id, pg_backend_pid()",
     )
@@ -74,7 +82,7 @@ pub(crate) async fn existing(
 ) -> Result<Vec<Option<Uuid>>, sqlx::Error> {
     sqlx::query_scalar(
         "select coalesce( \
-             (select s.id from engine.saga s where s.definition = k.definition and s.business_key = k.business_key), \
+             (select b.saga_id from engine.business_key b where b.definition = k.definition and b.key = k.business_key), \
              (select s.id from engine.saga s where s.id = k.id)) \
          from unnest($1::uuid[], $2::text[], $3::text[]) with ordinality as k (id, definition, business_key, place) \
          order by place",
@@ -86,7 +94,16 @@ pub(crate) async fn existing(
     .await
 }
 
-/// Deletes sagas that this transaction inserted and whose start is refused, because their entry step failed.
+/// Deletes sagas that this transaction inserted and whose start is refused, because their entry step failed. Their
+/// business keys can be used again.
 pub(crate) async fn delete(conn: &mut PgConnection, ids: &[Uuid]) -> Result<(), sqlx::Error> {
-    sqlx::query("delete from engine.saga where id = any($1)").bind(ids).execute(conn).await.map(drop)
+    sqlx::query(
+        "with refused as (delete from engine.saga where id = any($1) returning id, definition, business_key) \
+         delete from engine.business_key b using refused r \
+         where b.definition = r.definition and b.key = r.business_key and b.saga_id = r.id",
+    )
+    .bind(ids)
+    .execute(conn)
+    .await
+    .map(drop)
 }

@@ -7,25 +7,19 @@ use crate::{model::ids::WorkerId, store::commits::FencedSaga};
 
 /// Makes all sagas due that wait for a retry.
 pub(crate) async fn make_all_due(pool: &PgPool) -> Result<u64, sqlx::Error> {
-    sqlx::query(
-        "update engine.saga set due_at = now() \
-         where status in ('running', 'compensating') and due_at > now() and lease_owner is null",
-    )
-    .execute(pool)
-    .await
-    .map(|result| result.rows_affected())
+    sqlx::query("update engine.saga set due_at = now() where due_at > now()")
+        .execute(pool)
+        .await
+        .map(|result| result.rows_affected())
 }
 
 /// Ends the leases of a worker.
 pub(crate) async fn expire_leases(pool: &PgPool, worker: WorkerId) -> Result<u64, sqlx::Error> {
-    sqlx::query(
-        "update engine.saga set due_at = now() \
-         where status in ('running', 'compensating') and due_at > now() and lease_owner = $1",
-    )
-    .bind(worker)
-    .execute(pool)
-    .await
-    .map(|result| result.rows_affected())
+    sqlx::query("update engine.saga set lease_until = now() where lease_until > now() and lease_owner = $1")
+        .bind(worker)
+        .execute(pool)
+        .await
+        .map(|result| result.rows_affected())
 }
 
 /// As [`fence`](crate::store::commits::fence), but regardless of the lease owner: tests replace the fence by it to show

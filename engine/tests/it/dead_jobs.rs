@@ -148,26 +148,6 @@ async fn a_cancel_past_the_pivot_is_refused_with_the_pivots_name() {
 }
 
 #[tokio::test]
-async fn a_saga_that_no_process_knows_is_dead_lettered_after_the_grace_period() {
-    let (_database, pool) = fixtures::database().await;
-    let aware = Engine::builder(pool.clone()).register(fixtures::plain_saga()).build().unwrap();
-    let started = aware.start(PLAIN.with(&TestInput::default())).await.unwrap();
-    let unaware = TestEngine::build(Engine::builder(pool.clone()).orphan_grace(std::time::Duration::ZERO));
-    let ending = unaware.engine.wait(started.saga_id, WAIT_TIMEOUT).await.unwrap().unwrap();
-    assert_eq!(ending.status, Status::Dead);
-    unaware.close().await;
-    let job = aware.dead_jobs(&DeadJobFilter::default(), ALL).await.unwrap().remove(0);
-    assert!(job.error.contains("no saga is named `plain-saga`"), "{}", job.error);
-
-    // A process that knows the definition can continue it after a retry.
-    let test = TestEngine::start(aware);
-    test.engine.retry_dead_job(job.dead_job_id, "ada", "deployed it").await.unwrap();
-    let ending = test.engine.wait(started.saga_id, WAIT_TIMEOUT).await.unwrap().unwrap();
-    assert_eq!(ending.status, Status::Completed);
-    test.close().await;
-}
-
-#[tokio::test]
 async fn a_saga_whose_stored_data_can_not_be_read_is_dead_lettered_with_the_reason() {
     let (_database, pool) = fixtures::database().await;
     let engine = Engine::builder(pool.clone()).register(fixtures::plain_saga()).build().unwrap();

@@ -260,32 +260,6 @@ async fn the_dead_job_observer_is_called_in_the_transaction_that_dead_letters() 
 }
 
 #[tokio::test]
-async fn the_dead_job_observer_is_called_for_an_unknown_saga_too() {
-    let (_database, pool) = fixtures::database().await;
-    let aware = Engine::builder(pool.clone()).register(fixtures::plain_saga()).build().unwrap();
-    let started = aware.start(PLAIN.with(&TestInput::default())).await.unwrap();
-    let unaware = TestEngine::build(
-        Engine::builder(pool.clone())
-            .orphan_grace(Duration::from_millis(1))
-            .on_dead_job(RecordDeadJobs { broken: false }),
-    );
-    let ending = tokio::time::timeout(WAIT_TIMEOUT, async {
-        loop {
-            engine::testing::make_all_due(&pool).await.unwrap();
-            if let Some(ending) =
-                unaware.engine.wait(started.saga_id, Duration::from_millis(50)).await.unwrap()
-            {
-                return ending;
-            }
-        }
-    });
-    assert_eq!(ending.await.unwrap().status, Status::Dead);
-    assert_eq!(fixtures::effects(&pool, "plain-saga/pack died").await, 1);
-    unaware.close().await;
-    aware.shutdown().await;
-}
-
-#[tokio::test]
 async fn a_dead_job_observer_that_always_fails_does_not_prevent_dead_lettering() {
     let (_database, pool) = fixtures::database().await;
     let builder = Engine::builder(pool.clone())

@@ -16,7 +16,7 @@ use sqlx::PgPool;
 use tokio::{sync::watch, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
-use crate::support::Database;
+use crate::support::{Database, WAIT_TIMEOUT};
 
 pub(super) const FULL: SagaName<TestInput> = SagaName::new("full-saga");
 
@@ -315,6 +315,21 @@ impl TestEngine {
         self.worker.await.unwrap();
         self.engine.shutdown().await;
     }
+}
+
+/// Waits until a query with one boolean is true.
+pub(super) async fn holds(pool: &PgPool, query: &str) {
+    let held = async {
+        while sqlx::query_scalar::<_, Option<bool>>(sqlx::AssertSqlSafe(query.to_owned()))
+            .fetch_one(pool)
+            .await
+            .unwrap()
+            != Some(true)
+        {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(WAIT_TIMEOUT, held).await.unwrap_or_else(|_| panic!("never true: {query}"));
 }
 
 /// The sum of a step's effects over all sagas.

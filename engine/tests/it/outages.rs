@@ -1,12 +1,11 @@
 //! Outages, stops and processes that know only some definitions: claims, calls in doubt and requests for cancels
 //! survive.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use engine::{
-    CancelOutcome, Committed, DeadJobFilter, Engine, HistoryOutcome, Page, Pause, Status,
-    testing::expire_leases,
-};
+use engine::{CancelOutcome, Committed, Engine, HistoryOutcome, Performed, Status, testing::expire_leases};
+use sqlx::PgPool;
+use tokio_util::sync::CancellationToken;
 
 use super::{
     claims::next,
@@ -14,8 +13,6 @@ use super::{
 };
 
 use crate::support::WAIT_TIMEOUT;
-
-const ALL: Page = Page { after: None, limit: 100 };
 
 /// Starts a saga and runs it up to its call.
 async fn at_the_call(engine: &Engine, feed: &mut engine::Feed) -> (engine::SagaId, engine::Job) {
@@ -46,7 +43,7 @@ async fn an_outage_longer_than_the_lease_does_not_make_a_process_take_over_its_o
     // Every statement fails until the lease has ended. Then the claim loop, which polls more often than the lease
     // keeper, runs first.
     sqlx::query("alter table engine.saga rename to saga_away").execute(&pool).await.unwrap();
-    let lapsed = "select bool_and(due_at < now() - interval '300 ms') from engine.saga_away";
+    let lapsed = "select bool_and(lease_until < now() - interval '300 ms') from engine.saga_away";
     while !sqlx::query_scalar::<_, bool>(lapsed).fetch_one(&pool).await.unwrap() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
@@ -70,7 +67,7 @@ async fn sagas_on_probation_run_one_after_the_other_without_waiting_for_a_poll()
     }
     sqlx::query(
         "update engine.saga set lease_owner = gen_random_uuid(), lost_attempts = 1, epoch = 1, claimed_at = now(), \
-             due_at = now() - interval '1 s'",
+             lease_until = now() - interval '1 s', due_at = null",
     )
     .execute(&pool)
     .await
@@ -87,7 +84,7 @@ async fn sagas_on_probation_run_one_after_the_other_without_waiting_for_a_poll()
 }
 
 #[tokio::test]
-async fn a_process_that_dead_letters_an_unknown_call_keeps_it_in_doubt_and_its_cancel() {
+async fn a_call_that_is_set_aside_stays_in_doubt_and_keeps_its_cancel() {
     let (_database, pool) = fixtures::database().await;
     let world = ExternalWorld::default();
     let aware = Engine::builder(pool.clone()).register(fixtures::full_saga(&world)).build().unwrap();
@@ -97,19 +94,19 @@ async fn a_process_that_dead_letters_an_unknown_call_keeps_it_in_doubt_and_its_c
     let _answer_that_is_never_committed = aware.perform(&call).await;
     let answer = aware.cancel(saga_id, "ada", "too slow").await.unwrap();
     assert_eq!(answer, CancelOutcome::Requested);
+    feed.close();
+    fixtures::holds(&pool, "select not exists (select from engine.process where 'default' = any(queues))")
+        .await;
 
+    let unaware = unaware(&pool, Duration::ZERO);
     expire_leases(&pool, aware.worker()).await.unwrap();
-    let unaware = TestEngine::build(Engine::builder(pool.clone()).orphan_grace(Duration::ZERO));
-    let ending = unaware.engine.wait(saga_id, WAIT_TIMEOUT).await.unwrap().unwrap();
-    assert_eq!(ending.status, Status::Dead);
+    fixtures::holds(&pool, WAITS_FOR_VERSION).await;
     unaware.close().await;
     drop(call);
-    feed.close();
     feed.closed().await;
+    aware.shutdown().await;
 
-    let job = aware.dead_jobs(&DeadJobFilter::default(), ALL).await.unwrap().remove(0);
-    let test = TestEngine::start(aware);
-    test.engine.retry_dead_job(job.dead_job_id, "bob", "deployed it").await.unwrap();
+    let test = TestEngine::build(Engine::builder(pool).register(fixtures::full_saga(&world)));
     let ending = test.engine.wait(saga_id, WAIT_TIMEOUT).await.unwrap().unwrap();
     assert_eq!(ending.status, Status::Compensated, "the cancel is kept");
     let sent = world.sent.lock().unwrap().clone();
@@ -117,6 +114,15 @@ async fn a_process_that_dead_letters_an_unknown_call_keeps_it_in_doubt_and_its_c
     assert_eq!(*world.taken_back.lock().unwrap(), sent, "the call is undone, because it is in doubt");
     assert_eq!(test.engine.verify_histories(10).await.unwrap(), []);
     test.close().await;
+}
+
+const WAITS_FOR_VERSION: &str = "select exists (select from engine.saga where waits_for = 'version' \
+     and due_at is null and lease_until is null and status = 'running')";
+
+/// An engine that knows no saga and sweeps often.
+fn unaware(pool: &PgPool, grace: Duration) -> TestEngine {
+    let builder = Engine::builder(pool.clone()).unknown_grace(grace).sweep(Duration::from_millis(20));
+    TestEngine::build(builder)
 }
 
 #[tokio::test]
@@ -137,41 +143,46 @@ async fn a_process_leaves_unknown_sagas_to_processes_that_know_them() {
 }
 
 #[tokio::test]
-async fn an_overdue_saga_is_an_orphan_only_after_the_grace_period() {
+async fn an_overdue_saga_is_left_alone_while_a_live_process_knows_its_step() {
     let (_database, pool) = fixtures::database().await;
-    let grace = Duration::from_secs(1);
-    let caller = Engine::builder(pool.clone()).register(fixtures::plain_saga()).build().unwrap();
-    let overdue = async || {
-        let started = caller.start(PLAIN.with(&TestInput::default())).await.unwrap();
-        sqlx::query("update engine.saga set due_at = now() - interval '1 hour' where id = $1")
-            .bind(started.saga_id.0)
-            .execute(&pool)
-            .await
-            .unwrap();
-        started.saga_id
-    };
-    // As after an outage of all workers, when an outdated process is the first to start again.
-    let first = overdue().await;
-    let opened = Instant::now();
-    let unaware = TestEngine::build(Engine::builder(pool.clone()).orphan_grace(grace));
-    let ending = unaware.engine.wait(first, WAIT_TIMEOUT).await.unwrap().unwrap();
-    assert_eq!(ending.status, Status::Dead);
-    assert!(opened.elapsed() >= grace, "processes that know it had that time to start");
+    // A busy process: its only slot is taken, so it claims nothing.
+    let busy = Engine::builder(pool.clone()).register(fixtures::plain_saga()).build().unwrap();
+    let mut feed = busy.feed("default", 1);
+    busy.start(PLAIN.with(&TestInput::default())).await.unwrap();
+    let held = feed.recv().await.unwrap();
+    let started = busy.start(PLAIN.with(&TestInput::default())).await.unwrap();
+    sqlx::query("update engine.saga set due_at = now() - interval '1 hour' where id = $1")
+        .bind(started.saga_id.0)
+        .execute(&pool)
+        .await
+        .unwrap();
+    fixtures::holds(&pool, "select exists (select from engine.process where 'default' = any(queues))").await;
+    let stranger = Engine::builder(pool.clone()).register(fixtures::full_saga(&ExternalWorld::default()));
+    let unknown = stranger.build().unwrap();
+    let other = unknown.start(FULL.with(&TestInput::default())).await.unwrap();
 
-    // As after a pause.
-    let pause = Pause { actor: "ada", reason: "a pause" };
-    let mut conn = pool.acquire().await.unwrap();
-    caller.set_queue_in(&mut conn, "default", Some(&pause)).await.unwrap();
-    unaware.engine.queue_changed("default");
-    let second = overdue().await;
-    let resumed = Instant::now();
-    caller.set_queue_in(&mut conn, "default", None).await.unwrap();
-    unaware.engine.queue_changed("default");
-    let ending = unaware.engine.wait(second, WAIT_TIMEOUT).await.unwrap().unwrap();
-    assert_eq!(ending.status, Status::Dead);
-    assert!(resumed.elapsed() >= grace, "the time of a pause does not count");
+    let unaware = unaware(&pool, Duration::ZERO);
+    let aside = "select waits_for = 'version' from engine.saga where id = ";
+    fixtures::holds(&pool, &format!("{aside} '{}'", other.saga_id)).await;
+    let saga = busy.saga(started.saga_id).await.unwrap().unwrap();
+    assert!(saga.due_at.is_some(), "what the busy process knows is due as before");
+
+    busy.commit(held, Performed::in_batch()).await;
+    let ending = tokio::spawn({
+        let busy = busy.clone();
+        async move { busy.wait(started.saga_id, WAIT_TIMEOUT).await }
+    });
+    let stop = CancellationToken::new();
+    let working = tokio::spawn({
+        let (busy, stop) = (busy.clone(), stop.clone());
+        async move { busy.run(&mut feed, stop).await }
+    });
+    assert_eq!(ending.await.unwrap().unwrap().unwrap().status, Status::Completed);
+    stop.cancel();
+    working.await.unwrap();
     unaware.close().await;
-    caller.shutdown().await;
+    unknown.shutdown().await;
+    busy.shutdown().await;
 }
 
 #[tokio::test]

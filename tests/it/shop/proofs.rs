@@ -56,10 +56,10 @@ async fn key_of(run: &Run) -> Result<String, String> {
 /// Lets the mails that the cases started be delivered, and checks the invariants.
 async fn settle_and_close(test: TestShop) {
     make_all_due(test.pool()).await.unwrap();
-    sqlx::query("update engine.saga set due_at = now() where status in ('running', 'compensating')")
-        .execute(test.pool())
-        .await
-        .unwrap();
+    for column in ["due_at", "lease_until"] {
+        let sql = format!("update engine.saga set {column} = now() where {column} is not null");
+        sqlx::query(sqlx::AssertSqlSafe(sql)).execute(test.pool()).await.unwrap();
+    }
     let test = test.start_workers();
     for status in [Status::Running, Status::Compensating] {
         let filter = SagaFilter { status: Some(status), ..SagaFilter::default() };

@@ -163,7 +163,7 @@ pub(crate) fn example() -> Value {
         "cause": null,
         "cancel_requested": false,
         "queue": "default",
-        "graph_hash": "9f6c2ab1d0e84c11",
+        "graph_hash": "g1:9f6c2ab1d0e84c11",
         "input": {
             "order_id": "0199f3a0-5c1e-7d2b-9a43-0f6f4a1c2b3d",
             "reason": "changed my mind",

@@ -127,7 +127,7 @@ pub(super) fn example() -> Value {
         "name": "cancel-order",
         "queue": "default",
         "deadline_ms": null,
-        "graph_hash": "9f6c2ab1d0e84c11",
+        "graph_hash": "g1:9f6c2ab1d0e84c11",
         "steps": [
             {
                 "name": "begin-cancellation", "kind": "transaction", "entry": true, "placement": "pivot",

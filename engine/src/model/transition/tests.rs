@@ -30,7 +30,7 @@ fn graphs() -> impl Strategy<Value = Graph> {
                     _ => node(at, kind, Placement::BeforePivot, UndoKind::NothingToUndo),
                 }
             });
-            Graph::new("any", "default", None, nodes.collect()).expect("the strategy makes legal graphs")
+            Graph::new("any", 0, "default", None, nodes.collect()).expect("the strategy makes legal graphs")
         },
     )
 }
@@ -140,7 +140,7 @@ fn three_steps(kind: StepKind) -> Graph {
         node(1, kind, Placement::Pivot, UndoKind::ForwardOnly),
         node(2, kind, Placement::AfterPivot, UndoKind::ForwardOnly),
     ];
-    Graph::new("three", "default", None, nodes).unwrap()
+    Graph::new("three", 0, "default", None, nodes).unwrap()
 }
 
 fn at(at: usize) -> State {

@@ -4,11 +4,14 @@ use std::{sync::Arc, time::Duration};
 
 use crate::{
     runtime::{
-        claim::{allowance, claim_sagas::claim},
+        claim::{
+            allowance,
+            claim_sagas::{Claimed, claim},
+        },
         core::Core,
         job::Job,
         lease_updates,
-        queue::feeds::QueueState,
+        queue::{feeds::QueueState, scan_window::ScanWindow},
         slots::{JobSlots, ProbationSlot},
     },
     store::claims::ClaimScope,
@@ -85,7 +88,7 @@ async fn claim_once(core: &Core, state: &QueueState) -> Result<Poll, sqlx::Error
     }
     state.forget_due();
     let asked = slots.len();
-    let jobs = claim(core, ClaimScope::Queue(state.queue()), asked).await?;
+    let (jobs, more) = claim_next(core, state, asked).await?;
     let found = jobs.len();
     let (is_probe, mut probe) = (budget.is_probe(), budget.probe(state, found));
     for mut job in jobs {
@@ -93,7 +96,49 @@ async fn claim_once(core: &Core, state: &QueueState) -> Result<Poll, sqlx::Error
         hand_out(core, state, job);
     }
     // When the probe ends, it wakes this loop.
-    Ok(if found == asked && !is_probe { Poll::More } else { Poll::Idle })
+    Ok(if more && !is_probe { Poll::More } else { Poll::Idle })
+}
+
+/// Claims at most `limit` sagas: those to be claimed by id, else those whose lease ended, else those that are due. Also
+/// tells whether there may be more.
+async fn claim_next(core: &Core, state: &QueueState, limit: usize) -> Result<(Vec<Job>, bool), sqlx::Error> {
+    let named = state.take_named(limit);
+    if !named.is_empty() {
+        return Ok((claim(core, ClaimScope::Ids(&named), limit).await?.jobs, true));
+    }
+    let queue = state.queue();
+    if state.lapsed_is_due(core.settings.poll) {
+        let lapsed = claim_window(core, &state.lapsed_window, limit, |lookback_ms| ClaimScope::Lapsed {
+            queue,
+            lookback_ms,
+        })
+        .await?;
+        if !lapsed.jobs.is_empty() {
+            return Ok((lapsed.jobs, true));
+        }
+    }
+    let due =
+        claim_window(core, &state.due_window, limit, |lookback_ms| ClaimScope::Due { queue, lookback_ms })
+            .await?;
+    let more = due.left.is_some() || state.has_named();
+    Ok((due.jobs, more))
+}
+
+/// Claims what the window shows, and moves the window on.
+async fn claim_window<'a>(
+    core: &Core,
+    window: &ScanWindow,
+    limit: usize,
+    scope: impl FnOnce(i64) -> ClaimScope<'a>,
+) -> Result<Claimed, sqlx::Error> {
+    let scan = window.begin();
+    let claimed = claim(core, scope(scan.lookback_ms()), limit).await;
+    match &claimed {
+        Ok(claimed) if claimed.asked => window.end(scan, claimed.left),
+        Ok(_) => {}
+        Err(_) => window.fail(scan),
+    }
+    claimed
 }
 
 /// Claims a saga on probation: one whose holder vanished twice or more in a row. Only one such saga of a queue runs at
@@ -105,7 +150,7 @@ async fn claim_on_probation(core: &Core, state: &QueueState) -> Result<(), sqlx:
         return Ok(());
     }
     let claimed = claim(core, ClaimScope::Probation(state.queue()), 1).await?;
-    if let Some(mut job) = claimed.into_iter().next() {
+    if let Some(mut job) = claimed.jobs.into_iter().next() {
         job.isolated = true;
         job.slots = JobSlots {
             slot: None,

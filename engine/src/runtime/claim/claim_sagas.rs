@@ -1,6 +1,6 @@
 //! Claims due sagas and turns them into jobs.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
 use crate::{
     model::{
@@ -22,8 +22,19 @@ use crate::{
 /// The stored outputs of a saga's steps, by step name.
 type Outputs = Vec<(String, Option<StoredValue>)>;
 
+/// The result of a claim.
+#[derive(Debug)]
+pub(crate) struct Claimed {
+    pub(crate) jobs: Vec<Job>,
+    /// If the claim took as many as it could, for how long the youngest of them could have been claimed before. Others
+    /// that are as old or younger may be left.
+    pub(crate) left: Option<Duration>,
+    /// Whether the database was asked for sagas; not if a pause forbids the claim.
+    pub(crate) asked: bool,
+}
+
 /// Claims due sagas and reads the data that they need to continue.
-pub(crate) async fn claim(core: &Core, scope: ClaimScope<'_>, limit: usize) -> Result<Vec<Job>, sqlx::Error> {
+pub(crate) async fn claim(core: &Core, scope: ClaimScope<'_>, limit: usize) -> Result<Claimed, sqlx::Error> {
     let timeout = core.settings.db_timeout();
     // After an outage this process's own leases may have expired while their steps are still running here.
     let aged = core.leases.older_than(core.settings.lease.mul_f64(2.0 / 3.0));
@@ -37,32 +48,24 @@ pub(crate) async fn claim(core: &Core, scope: ClaimScope<'_>, limit: usize) -> R
         let ids;
         let scope =
             match core.feeds.pauses.filter_claimable(conn, scope, &core.feeds.throttles.throttled()).await? {
-                Claimable::Nothing => return Ok(Vec::new()),
+                Claimable::Nothing => return Ok(Claimed { jobs: Vec::new(), left: None, asked: false }),
                 Claimable::All => scope,
                 Claimable::Ids(left) => {
                     ids = left;
                     ClaimScope::Ids(&ids)
                 }
             };
-        let rows = store::claims::claim(conn, scope, limit, &context).await?;
-        // The claims are now held; if anything below fails, they are released.
-        let mut claimed = Claimed { core, rows };
-        let room = limit - i64::try_from(claimed.rows.len()).unwrap_or(limit);
-        let grace = core.settings.orphan_grace;
-        if let ClaimScope::Queue(queue) = scope
-            && room > 0
-            && core.orphans.is_due(queue, grace)
-        {
-            let overdue_ms = i64::try_from(grace.as_millis()).unwrap_or(i64::MAX);
-            let orphans = ClaimScope::Orphaned { queue, overdue_ms };
-            claimed.rows.extend(store::claims::claim(conn, orphans, room, &context).await?);
+        // The claims are held from now on; if anything below fails, they are released.
+        let held = HeldRows { core, rows: store::claims::claim(conn, scope, limit, &context).await? };
+        let is_full = i64::try_from(held.rows.len()).is_ok_and(|count| count >= limit);
+        let youngest = held.rows.iter().map(|row| row.age_ms).min().filter(|_| is_full);
+        let left = youngest.map(|age| Duration::from_millis(u64::try_from(age).unwrap_or_default()));
+        if held.rows.is_empty() {
+            return Ok(Claimed { jobs: Vec::new(), left, asked: true });
         }
-        if claimed.rows.is_empty() {
-            return Ok(Vec::new());
-        }
-        claimed.count();
+        held.count();
         let with_history: Vec<_> =
-            claimed.rows.iter().filter(|row| row.history_seq > 0).map(|row| row.id).collect();
+            held.rows.iter().filter(|row| row.history_seq > 0).map(|row| row.id).collect();
         let mut outputs: HashMap<_, Outputs> = HashMap::new();
         if !with_history.is_empty() {
             for row in store::claims::outputs(conn, &with_history).await? {
@@ -70,7 +73,7 @@ pub(crate) async fn claim(core: &Core, scope: ClaimScope<'_>, limit: usize) -> R
                 outputs.entry(row.saga_id).or_default().push((row.step, output));
             }
         }
-        Ok(claimed.jobs(outputs))
+        Ok(Claimed { jobs: held.jobs(outputs), left, asked: true })
     })
     .await
 }
@@ -124,12 +127,12 @@ fn job(core: &Core, row: ClaimedRow, outputs: Outputs) -> Option<Job> {
 }
 
 /// Claims that are not yet jobs. Those left when this is dropped are released as unstarted.
-struct Claimed<'a> {
+struct HeldRows<'a> {
     core: &'a Core,
     rows: Vec<ClaimedRow>,
 }
 
-impl Claimed<'_> {
+impl HeldRows<'_> {
     fn count(&self) {
         metrics::counter!("sagaline_commits_total", "kind" => "claim").increment(1);
         let taken_over = self.rows.iter().filter(|row| row.taken_over).count();
@@ -150,7 +153,7 @@ impl Claimed<'_> {
     }
 }
 
-impl Drop for Claimed<'_> {
+impl Drop for HeldRows<'_> {
     fn drop(&mut self) {
         if self.rows.is_empty() {
             return;

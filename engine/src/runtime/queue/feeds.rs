@@ -1,7 +1,7 @@
 //! The queues that this process works on, and the channels to their feeds.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -10,8 +10,9 @@ use std::{
 };
 
 use parking_lot::{Mutex, RwLock};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use crate::{
     model::ids::SagaId,
@@ -19,6 +20,7 @@ use crate::{
         job::Job,
         queue::{
             pauses::PauseCache,
+            scan_window::ScanWindow,
             throttle::{Allowance, LocalQueues, OpenQueues, Throttles},
         },
         slots::{JobSlots, QueueSignals},
@@ -28,6 +30,9 @@ use crate::{
 /// A hook that gets the ids of sagas that became due in a queue, after the commit.
 pub type DueHook = Arc<dyn Fn(Vec<SagaId>) + Send + Sync>;
 
+/// How many sagas wait at most to be claimed by id.
+const MAX_NAMED: usize = 10_000;
+
 /// All feeds of this process.
 #[derive(Default)]
 pub(crate) struct Feeds {
@@ -36,6 +41,8 @@ pub(crate) struct Feeds {
     hooks: RwLock<HashMap<String, DueHook>>,
     /// Cancelled when the first feed opens.
     pub(crate) in_use: CancellationToken,
+    /// Notified when a feed was opened or closed.
+    pub(crate) changed: Notify,
     pub(crate) pauses: PauseCache,
     pub(crate) throttles: Throttles,
 }
@@ -51,6 +58,13 @@ pub(crate) struct QueueState {
     /// One permit: the single saga that a throttle admits as a probe.
     pub(crate) probe: Arc<Semaphore>,
     next_due: Mutex<Option<Instant>>,
+    /// How far claims of due sagas look back.
+    pub(crate) due_window: ScanWindow,
+    /// How far claims of sagas whose lease ended look back.
+    pub(crate) lapsed_window: ScanWindow,
+    next_lapsed: Mutex<Instant>,
+    /// Sagas to be claimed by id, before any other.
+    named: Mutex<VecDeque<Uuid>>,
     open: AtomicBool,
     /// Cancelled after the last claim.
     pub(crate) claimed_last: CancellationToken,
@@ -130,7 +144,8 @@ impl Feeds {
         self.hooks.read().get(queue).cloned()
     }
 
-    fn feed(&self, queue: &str) -> Option<Arc<QueueState>> {
+    /// The open feed of a queue.
+    pub(crate) fn feed(&self, queue: &str) -> Option<Arc<QueueState>> {
         let feeds = self.by_queue.read();
         feeds.get(queue).filter(|feed| feed.is_open()).cloned()
     }
@@ -145,6 +160,12 @@ impl Feeds {
         let feeds = self.by_queue.read();
         let open = feeds.values().filter(|feed| feed.is_open()).map(|feed| feed.signals.queue.clone());
         *self.open.write() = Arc::new(open.collect());
+        self.changed.notify_one();
+    }
+
+    /// Whether this process worked on queues and does not any more.
+    pub(crate) fn is_draining(&self) -> bool {
+        !self.by_queue.read().is_empty() && self.open_queues().is_empty()
     }
 }
 
@@ -161,6 +182,10 @@ impl QueueState {
             probation: Arc::new(Semaphore::new(1)),
             probe: Arc::new(Semaphore::new(1)),
             next_due: Mutex::default(),
+            due_window: ScanWindow::default(),
+            lapsed_window: ScanWindow::default(),
+            next_lapsed: Mutex::new(Instant::now()),
+            named: Mutex::default(),
             open: AtomicBool::new(true),
             claimed_last: CancellationToken::new(),
         });
@@ -188,13 +213,32 @@ impl QueueState {
 
     /// Whether it is time to claim a saga on probation; if so, the next time is one poll later.
     pub(crate) fn probation_is_due(&self, poll: Duration) -> bool {
-        let now = Instant::now();
-        let mut next = self.signals.next_probation.lock();
-        let due = *next <= now;
-        if due {
-            *next = now + poll;
-        }
-        due
+        is_due(&self.signals.next_probation, poll)
+    }
+
+    /// Whether it is time to look for sagas whose lease ended; if so, the next time is one poll later.
+    pub(crate) fn lapsed_is_due(&self, poll: Duration) -> bool {
+        is_due(&self.next_lapsed, poll)
+    }
+
+    /// Has these sagas claimed by id, before any other. Of too many, the rest is dropped: the sweep finds it again.
+    pub(crate) fn name_sagas(&self, ids: impl IntoIterator<Item = Uuid>) {
+        let mut named = self.named.lock();
+        let room = MAX_NAMED.saturating_sub(named.len());
+        named.extend(ids.into_iter().take(room));
+        drop(named);
+        self.signals.wake.notify_one();
+    }
+
+    /// Takes the next sagas that are to be claimed by id, at most `limit`.
+    pub(crate) fn take_named(&self, limit: usize) -> Vec<Uuid> {
+        let mut named = self.named.lock();
+        let count = limit.min(named.len());
+        named.drain(..count).collect()
+    }
+
+    pub(crate) fn has_named(&self) -> bool {
+        !self.named.lock().is_empty()
     }
 
     pub(crate) fn pause(&self, poll: Duration) -> Duration {
@@ -209,4 +253,15 @@ impl QueueState {
             *next = None;
         }
     }
+}
+
+/// Whether the time has come; if so, the next is `interval` later.
+fn is_due(next: &Mutex<Instant>, interval: Duration) -> bool {
+    let now = Instant::now();
+    let mut next = next.lock();
+    let due = *next <= now;
+    if due {
+        *next = now + interval;
+    }
+    due
 }

@@ -12,7 +12,10 @@
 
 use std::{
     collections::BTreeSet,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -29,6 +32,8 @@ const CACHE_TTL: Duration = Duration::from_millis(500);
 #[derive(Debug, Default)]
 pub(crate) struct PauseCache {
     known: RwLock<Option<CachedPauses>>,
+    /// How often the cache was cleared. An answer that was asked for before is not cached.
+    cleared: AtomicU64,
 }
 
 #[derive(Clone, Debug)]
@@ -61,12 +66,14 @@ impl PauseCache {
     ) -> Result<Claimable, sqlx::Error> {
         let paused = self.paused(conn).await?;
         Ok(match scope {
-            ClaimScope::Queue(queue) | ClaimScope::Probation(queue) | ClaimScope::Orphaned { queue, .. }
+            ClaimScope::Due { queue, .. }
+            | ClaimScope::Lapsed { queue, .. }
+            | ClaimScope::Probation(queue)
                 if paused.contains(queue) =>
             {
                 Claimable::Nothing
             }
-            ClaimScope::Queue(_) | ClaimScope::Probation(_) | ClaimScope::Orphaned { .. } => Claimable::All,
+            ClaimScope::Due { .. } | ClaimScope::Lapsed { .. } | ClaimScope::Probation(_) => Claimable::All,
             ClaimScope::Ids(_) if paused.is_empty() && throttled.is_empty() => Claimable::All,
             ClaimScope::Ids(ids) => {
                 let closed: Vec<String> =
@@ -78,17 +85,22 @@ impl PauseCache {
 
     /// Clears the cache, so that the next claim asks the database.
     pub(crate) fn forget(&self) {
-        *self.known.write() = None;
+        let mut known = self.known.write();
+        self.cleared.fetch_add(1, Ordering::Relaxed);
+        *known = None;
     }
 
     async fn paused(&self, conn: &mut PgConnection) -> Result<Arc<BTreeSet<String>>, sqlx::Error> {
         if let Some(known) = self.known().filter(|known| known.asked.elapsed() < CACHE_TTL) {
             return Ok(known.paused);
         }
-        let asked = Instant::now();
+        let (asked, cleared) = (Instant::now(), self.cleared.load(Ordering::Relaxed));
         let paused: Arc<BTreeSet<_>> = Arc::new(store::queues::paused(conn).await?.into_iter().collect());
-        let known = CachedPauses { asked, paused: Arc::clone(&paused) };
-        *self.known.write() = Some(known);
+        let mut known = self.known.write();
+        if self.cleared.load(Ordering::Relaxed) == cleared {
+            *known = Some(CachedPauses { asked, paused: Arc::clone(&paused) });
+        }
+        drop(known);
         Ok(paused)
     }
 

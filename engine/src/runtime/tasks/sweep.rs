@@ -1,0 +1,102 @@
+//! Finds what claims overlook. A claim looks back only for a short time (`queue/scan_window.rs`), so a saga whose
+//! transaction committed long after the time that it wrote is found here, and claimed by id. And a claim leaves sagas
+//! alone whose step this process does not know: if no live process knows it, the sweep sets them aside, until a process
+//! that knows the step starts.
+//!
+//! A sweep reads every entry of the index from the oldest on, dead ones too, so the next begins only after many times the
+//! time that it took.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use sqlx::PgConnection;
+
+use crate::{
+    runtime::{core::Core, queue::scan_window::FAR},
+    store::{self, processes::Overdue},
+    support::{connection, jitter::jittered},
+};
+
+/// How many sagas one statement finds or sets aside.
+const BATCH: i64 = 1000;
+/// How long a statement may take.
+const TIMEOUT: Duration = Duration::from_mins(1);
+/// After how many heartbeats that it missed a process counts as gone.
+const MISSED_HEARTBEATS: u32 = 6;
+/// A sweep takes at most this share of the time.
+const SHARE: u32 = 50;
+/// How long the row of a process that vanished is kept, for people.
+const VANISHED_KEPT: Duration = Duration::from_hours(24);
+
+/// Sweeps until the engine stops, in a process that works on queues.
+pub(crate) async fn run(core: Arc<Core>) {
+    let mut pause = core.settings.sweep;
+    loop {
+        tokio::select! {
+            () = core.stop.cancelled() => return,
+            () = tokio::time::sleep(jittered(pause)) => {}
+        }
+        let began = Instant::now();
+        if let Err(error) = sweep(&core).await {
+            tracing::warn!(error = %error, "can't sweep now; trying again later");
+        }
+        pause = core.settings.sweep.max(began.elapsed() * SHARE);
+    }
+}
+
+async fn sweep(core: &Core) -> Result<(), sqlx::Error> {
+    let queues: Vec<String> = core.feeds.open_queues().iter().map(ToString::to_string).collect();
+    if queues.is_empty() {
+        return Ok(());
+    }
+    connection::with_timeout(&core.pool, TIMEOUT, async |conn| {
+        for queue in &queues {
+            find_overlooked(core, conn, queue).await?;
+        }
+        set_aside_unknown(core, conn, &queues).await?;
+        store::processes::forget_vanished(conn, millis(VANISHED_KEPT)).await.map(drop)
+    })
+    .await
+}
+
+/// Has sagas claimed by id that claims of this process overlooked, or that are a backlog.
+async fn find_overlooked(core: &Core, conn: &mut PgConnection, queue: &str) -> Result<(), sqlx::Error> {
+    let Some(feed) = core.feeds.feed(queue) else { return Ok(()) };
+    let older = millis(FAR.min(core.settings.sweep));
+    let ids = store::processes::overlooked(conn, queue, &core.steps, older, BATCH).await?;
+    if !ids.is_empty() {
+        tracing::debug!(queue, sagas = ids.len(), "sagas have been due for long");
+        feed.name_sagas(ids);
+    }
+    Ok(())
+}
+
+async fn set_aside_unknown(
+    core: &Core,
+    conn: &mut PgConnection,
+    queues: &[String],
+) -> Result<(), sqlx::Error> {
+    let times = (millis(core.settings.unknown_grace), millis(core.settings.heartbeat() * MISSED_HEARTBEATS));
+    for overdue in [Overdue::Waiting, Overdue::Lapsed] {
+        loop {
+            let aside =
+                store::processes::set_aside_unknown(conn, overdue, queues, &core.steps, times, BATCH).await?;
+            if let Some((definition, step)) = aside.first() {
+                tracing::warn!(
+                    sagas = aside.len(), saga.definition = %definition, step.name = %step,
+                    "no live process knows the step of these sagas; they wait for one that does"
+                );
+            }
+            if i64::try_from(aside.len()).is_ok_and(|count| count < BATCH) {
+                break;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,169 @@
+//! Statements about live processes and the graphs that they know.
+
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use crate::model::{graph::Graph, ids::WorkerId};
+
+/// What a process tells of itself with every heartbeat.
+#[derive(Debug)]
+pub(crate) struct ProcessRow<'a> {
+    pub(crate) id: WorkerId,
+    pub(crate) host: &'a str,
+    pub(crate) pid: i32,
+    pub(crate) version: &'a str,
+    pub(crate) role: &'a str,
+    pub(crate) queues: &'a [String],
+    pub(crate) hashes: &'a [String],
+    pub(crate) steps: &'a [String],
+    pub(crate) in_flight: i32,
+    pub(crate) draining: bool,
+}
+
+/// Writes or renews the row of a process.
+pub(crate) async fn beat(conn: &mut PgConnection, row: &ProcessRow<'_>) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "insert into engine.process (id, host, pid, version, role, queues, hashes, steps, in_flight, draining) \
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) \
+         on conflict (id) do update set queues = excluded.queues, in_flight = excluded.in_flight, \
+             draining = excluded.draining, seen_at = clock_timestamp()",
+    )
+    .bind(row.id)
+    .bind(row.host)
+    .bind(row.pid)
+    .bind(row.version)
+    .bind(row.role)
+    .bind(row.queues)
+    .bind(row.hashes)
+    .bind(row.steps)
+    .bind(row.in_flight)
+    .bind(row.draining)
+    .execute(conn)
+    .await
+    .map(drop)
+}
+
+/// Stores a graph, unless it is known.
+pub(crate) async fn store_graph(
+    conn: &mut PgConnection,
+    graph: &Graph,
+    input_schema: &serde_json::Value,
+) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "insert into engine.graph (hash, definition, graph, input_schema) values ($1, $2, $3, $4) \
+         on conflict (hash) do nothing",
+    )
+    .bind(&graph.hash)
+    .bind(&graph.name)
+    .bind(sqlx::types::Json(graph))
+    .bind(input_schema)
+    .execute(conn)
+    .await
+    .map(drop)
+}
+
+/// Deletes the row of a process that stops.
+pub(crate) async fn leave(conn: &mut PgConnection, id: WorkerId) -> Result<(), sqlx::Error> {
+    sqlx::query("delete from engine.process where id = $1").bind(id).execute(conn).await.map(drop)
+}
+
+/// Deletes the rows of processes that vanished long ago.
+pub(crate) async fn forget_vanished(conn: &mut PgConnection, after_ms: i64) -> Result<u64, sqlx::Error> {
+    sqlx::query("delete from engine.process where seen_at < clock_timestamp() - $1 * interval '1 ms'")
+        .bind(after_ms)
+        .execute(conn)
+        .await
+        .map(|result| result.rows_affected())
+}
+
+/// Makes sagas due that wait for a process which knows their step, in these queues and of these steps, at most
+/// `limit`. Returns the queue of each.
+pub(crate) async fn wake_known(
+    conn: &mut PgConnection,
+    queues: &[String],
+    steps: &[String],
+    limit: i64,
+) -> Result<Vec<String>, sqlx::Error> {
+    sqlx::query_scalar(
+        "update engine.saga set waits_for = null, due_at = clock_timestamp() \
+         where id in (select id from engine.saga \
+             where waits_for = 'version' and queue = any($1) and definition || '/' || step = any($2) \
+             limit $3 for update skip locked) \
+         returning queue",
+    )
+    .bind(queues)
+    .bind(steps)
+    .bind(limit)
+    .fetch_all(conn)
+    .await
+}
+
+/// The sagas that [`set_aside_unknown`] considers.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Overdue {
+    /// Those that nobody holds, by the time at which they were due.
+    Waiting,
+    /// Those whose lease ended.
+    Lapsed,
+}
+
+/// Sets sagas of these queues aside that could have been claimed for `overdue_ms`, and whose step no live process that
+/// works on their queue knows, at most `limit`. Returns definition and step of each. The last holder of a saga stays
+/// stored, so that the claim that follows records its attempt as lost.
+pub(crate) async fn set_aside_unknown(
+    conn: &mut PgConnection,
+    overdue: Overdue,
+    queues: &[String],
+    own_steps: &[String],
+    (overdue_ms, alive_ms): (i64, i64),
+    limit: i64,
+) -> Result<Vec<(String, String)>, sqlx::Error> {
+    let since = match overdue {
+        Overdue::Waiting => "due_at",
+        Overdue::Lapsed => "lease_until",
+    };
+    let sql = format!(
+        "update engine.saga set waits_for = 'version', due_at = null, lease_until = null \
+         where id in (select s.id from engine.saga s \
+             where s.{since} < now() - $3 * interval '1 ms' and s.queue = any($1) \
+                 and s.definition || '/' || s.step <> all($2) \
+                 and not exists (select from engine.process p \
+                     where p.seen_at > clock_timestamp() - $4 * interval '1 ms' and s.queue = any(p.queues) \
+                         and s.definition || '/' || s.step = any(p.steps)) \
+             order by s.{since} limit $5 for update of s skip locked) \
+         returning definition, step"
+    );
+    sqlx::query_as(sqlx::AssertSqlSafe(sql))
+        .bind(queues)
+        .bind(own_steps)
+        .bind(overdue_ms)
+        .bind(alive_ms)
+        .bind(limit)
+        .fetch_all(conn)
+        .await
+}
+
+/// Selects sagas of a queue that could have been claimed for longer than `older_ms`, the longest first.
+pub(crate) async fn overlooked(
+    conn: &mut PgConnection,
+    queue: &str,
+    steps: &[String],
+    older_ms: i64,
+    limit: i64,
+) -> Result<Vec<Uuid>, sqlx::Error> {
+    sqlx::query_scalar(
+        "(select id from engine.saga where queue = $1 and due_at < now() - $3 * interval '1 ms' \
+              and definition || '/' || step = any($2) and not (lease_owner is not null and lost_attempts >= 1) \
+          order by due_at limit $4) \
+         union all \
+         (select id from engine.saga where queue = $1 and lease_until < now() - $3 * interval '1 ms' \
+              and definition || '/' || step = any($2) and not (lease_owner is not null and lost_attempts >= 1) \
+          order by lease_until limit $4)",
+    )
+    .bind(queue)
+    .bind(steps)
+    .bind(older_ms)
+    .bind(limit)
+    .fetch_all(conn)
+    .await
+}
