@@ -29,7 +29,7 @@ use crate::{
         leases::LeaseTable,
         queue::feeds::Feeds,
         remote_ends::RemoteEnds,
-        settings::Settings,
+        settings::{SHORTEST_LEASE, Settings},
         start::batcher,
         tasks::{end_poll, heartbeat, hint_listener, hint_sender, lease_keeper, sweep},
         waiters::Waiters,
@@ -84,7 +84,8 @@ impl EngineBuilder {
     }
 
     /// Sets how long a claim lasts unless it is extended; ten seconds by default. Another process takes over the work
-    /// of a dead one after this time at the latest.
+    /// of a dead one after this time at the latest. It has to be [`SHORTEST_LEASE`] or longer, except in builds with the
+    /// cargo feature `testing`.
     pub fn lease(mut self, lease: Duration) -> Self {
         self.settings.lease = lease;
         self
@@ -168,8 +169,13 @@ impl EngineBuilder {
     /// Builds the engine and starts its group-commit tasks. It must be called inside a tokio runtime.
     ///
     /// # Errors
-    /// When two definitions share a name, or a time to live is set for a definition that is not registered.
+    /// When two definitions share a name, a time to live is set for a definition that is not registered, or the lease is
+    /// too short.
     pub fn build(self) -> Result<Engine, BuildError> {
+        if self.settings.lease < SHORTEST_LEASE && !cfg!(feature = "testing") {
+            let (given, shortest) = (self.settings.lease, SHORTEST_LEASE);
+            return Err(BuildError::LeaseTooShort { given, shortest });
+        }
         let mut definitions = BTreeMap::new();
         let (mut committers, mut arrivals) = (HashMap::new(), Vec::new());
         for definition in self.definitions {

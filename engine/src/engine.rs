@@ -134,7 +134,8 @@ impl Engine {
         Feed::open(self.core.clone(), queue, capacity.max(1))
     }
 
-    /// Performs a job: makes the call of a call step, with its time-out, and catches panics. A transaction step needs
+    /// Performs a job: makes the call of a call step, with its time-out, and catches panics. It makes no call under a claim
+    /// whose lease has ended and can't be extended; [`Engine::commit`] then releases the claim. A transaction step needs
     /// no performing ([`Performed::in_batch`]): its code runs in the batch that [`Engine::commit`] joins.
     pub async fn perform(&self, job: &Job) -> Performed {
         perform::perform(&self.core, job).await

@@ -81,6 +81,7 @@ pub use runtime::{
         feeds::DueHook,
         throttle::{Allowance, Throttle},
     },
+    settings::SHORTEST_LEASE,
 };
 pub use store::{
     migrate, migrations,

@@ -123,11 +123,15 @@ section! {
     }
 }
 
+/// The shortest lease in seconds. Tests with real processes use shorter ones, so that they need not wait.
+const SHORTEST_LEASE: u64 = if cfg!(feature = "testing") { 1 } else { engine::SHORTEST_LEASE.as_secs() };
+
 section! {
     /// How sagas are run.
     WorkersConfig {
         /// How long a process may show no sign of life before other processes take over its sagas.
-        lease: Duration = setting("LEASE_SECONDS", "10", "seconds, 1 to 3600") => seconds(1..=3600);
+        lease: Duration = setting("LEASE_SECONDS", "10", "seconds, 8 to 3600: a slow batch may need 8")
+            => seconds(SHORTEST_LEASE..=3600);
         /// How long a placement may take before its stock is released.
         reservation_ttl: Duration = setting("RESERVATION_TTL", "15m", "a duration of one second to 30 days, such as 15m")
             => duration(SECOND..=24 * 30 * HOUR);

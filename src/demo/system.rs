@@ -22,8 +22,8 @@ use crate::{
 
 /// How long the API may take to be ready.
 const READY_TIMEOUT: Duration = Duration::from_secs(15);
-/// A dead worker's sagas are taken over after this time.
-const LEASE_SECONDS: u32 = 2;
+/// A dead worker's sagas are taken over after this time: the shortest that is allowed.
+const LEASE_SECONDS: u64 = engine::SHORTEST_LEASE.as_secs();
 
 /// The running system; end it with [`DemoSystem::stop`].
 pub(super) struct DemoSystem {

@@ -187,4 +187,12 @@ pub enum BuildError {
     /// A time to live is set for a definition that is not registered.
     #[error("a time to live is set for dead jobs of `{0}`, but no saga has this name")]
     NoSuchSaga(String),
+    /// The lease is shorter than [`SHORTEST_LEASE`](crate::SHORTEST_LEASE).
+    #[error("the lease of {given:?} is too short: a slow batch may need {shortest:?}")]
+    LeaseTooShort {
+        /// The lease that was set.
+        given: std::time::Duration,
+        /// The shortest lease.
+        shortest: std::time::Duration,
+    },
 }

@@ -170,6 +170,8 @@ impl Performed {
 pub(crate) enum PerformedKind {
     /// A transaction step, which the batch will run.
     InBatch,
+    /// A call that was not made, because the claim's lease had ended.
+    NotCalled,
     /// A call that was made.
     Called {
         answer: StepAnswer,

@@ -28,6 +28,22 @@ pub(crate) async fn extend_leases(core: &Core, ids: &[uuid::Uuid]) -> Result<(),
     Ok(())
 }
 
+/// Whether a call may begin under this claim. If the lease is known to have ended, it has to be extended first, and
+/// that fails if another process has taken the saga over.
+pub(crate) async fn may_call(core: &Core, job: &Job) -> bool {
+    let has_lapsed = || core.leases.has_lapsed(job.saga_id, job.epoch, core.settings.lease);
+    if !has_lapsed() {
+        return true;
+    }
+    match extend_leases(core, &[job.saga_id.0]).await {
+        Ok(()) => !has_lapsed(),
+        Err(error) => {
+            tracing::debug!(error = %error, "can't extend the lease of a call now");
+            false
+        }
+    }
+}
+
 /// Releases claims that were not started.
 pub(crate) fn release_unstarted(core: &Core, jobs: impl IntoIterator<Item = Job>) {
     release(core, jobs.into_iter().map(|job| job.unstarted_release()));

@@ -51,6 +51,12 @@ impl LeaseTable {
         saga_ids.filter(aged).map(|saga_id| saga_id.0).collect()
     }
 
+    /// Whether the lease of a claim is known to have ended, or the claim is no longer held.
+    pub(crate) fn has_lapsed(&self, saga_id: SagaId, epoch: i64, lease: Duration) -> bool {
+        let leases = self.leases();
+        !leases.get(&saga_id).is_some_and(|held| held.epoch == epoch && held.extended.elapsed() < lease)
+    }
+
     /// Records that leases were extended at `when`.
     pub(crate) fn extended(&self, saga_ids: &[uuid::Uuid], when: Instant) {
         let mut leases = self.leases();

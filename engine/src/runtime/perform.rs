@@ -20,12 +20,17 @@ use crate::{
     support::user_code::run_user_code,
 };
 
-/// Makes the call of a call step. A job of a transaction step needs nothing before its batch.
+/// Makes the call of a call step, unless the claim's lease has ended. A job of a transaction step needs nothing before
+/// its batch.
 pub(crate) async fn perform(core: &Core, job: &Job) -> Performed {
     let runs = job.is_call() && !job.interrupted && job.state.lost_attempts < MAX_LOST_ATTEMPTS;
     let Some(definition) = job.definition.as_ref().filter(|_| runs) else {
         return Performed::in_batch();
     };
+    // Another process may have made the call by now.
+    if !lease_updates::may_call(core, job).await {
+        return Performed { kind: PerformedKind::NotCalled };
+    }
     let started = Instant::now();
     let injected = core.faults.before_step(
         job.saga_id,
@@ -63,8 +68,14 @@ async fn call(core: &Core, job: &Job, definition: &Definition) -> StepAnswer {
     }
 }
 
-/// Sends a job to the group commit of its definition and waits for the result.
+/// Sends a job to the group commit of its definition and waits for the result. The claim of a call that was not made is
+/// released.
 pub(crate) async fn commit(core: &Core, job: Job, performed: Performed) -> Committed {
+    if matches!(performed.kind, PerformedKind::NotCalled) {
+        tracing::warn!(saga.id = %job.saga_id, saga.epoch = job.epoch, "a lease ended before its call began; the call is left to the next claim");
+        lease_updates::release_unstarted(core, [job]);
+        return Committed::Lost;
+    }
     let definition = job.definition.as_ref().map_or("", |definition| definition.graph.name.as_str());
     let Some(committer) = core.committers.get(definition) else { return Committed::Lost };
     let (reply, reply_rx) = oneshot::channel();

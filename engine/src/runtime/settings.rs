@@ -2,6 +2,14 @@
 
 use std::time::Duration;
 
+/// The shortest lease that a product may set.
+///
+/// A batch may begin on a lease that is a sixth old. Its last step may begin just before the time limit of a batch (two
+/// seconds at least), and may take as long again, and so may its observers. The waits for locks are within these limits,
+/// if the connections give up a lock after less than two seconds. With a shorter lease a slow batch would outlast the
+/// leases of its sagas, and other processes would take them over.
+pub const SHORTEST_LEASE: Duration = Duration::from_secs(8);
+
 /// The engine's settings; the defaults suit production.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Settings {
@@ -43,7 +51,7 @@ impl Settings {
     /// How long one batch of several sagas may run in a transaction. Its leases are not extended during that time, and
     /// must last until a failed batch is retried.
     pub(crate) fn batch_time_limit(&self) -> Duration {
-        (self.lease / 4).max(Duration::from_secs(2))
+        batch_time_limit(self.lease)
     }
 
     /// How often the process tells that it lives.
@@ -54,5 +62,25 @@ impl Settings {
     /// How long background tasks wait for the database's answer before they take the connection for dead.
     pub(crate) fn db_timeout(&self) -> Duration {
         (self.lease / 3).clamp(Duration::from_secs(1), Duration::from_secs(10))
+    }
+}
+
+fn batch_time_limit(lease: Duration) -> Duration {
+    (lease / 4).max(Duration::from_secs(2))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_ends_within_its_leases_from_the_shortest_lease_on() {
+        let fits = |seconds| {
+            let lease = Duration::from_secs(seconds);
+            lease / 6 + batch_time_limit(lease) * 3 <= lease
+        };
+        let shortest = SHORTEST_LEASE.as_secs();
+        assert!((shortest..=3600).all(fits));
+        assert!(!fits(shortest - 1));
     }
 }

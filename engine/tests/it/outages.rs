@@ -25,6 +25,68 @@ async fn at_the_call(engine: &Engine, feed: &mut engine::Feed) -> (engine::SagaI
     (started.saga_id, call)
 }
 
+/// Makes every statement fail, and waits until the leases have ended.
+async fn take_away(pool: &PgPool) {
+    sqlx::query("alter table engine.saga rename to saga_away").execute(pool).await.unwrap();
+    let lapsed = "select bool_and(lease_until < now() - interval '300 ms') from engine.saga_away";
+    while !sqlx::query_scalar::<_, bool>(lapsed).fetch_one(pool).await.unwrap() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+async fn bring_back(pool: &PgPool) {
+    sqlx::query("alter table engine.saga_away rename to saga").execute(pool).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_call_does_not_begin_on_a_lease_that_has_ended() {
+    let (_database, pool) = fixtures::database().await;
+    let world = ExternalWorld::default();
+    let engine = Engine::builder(pool.clone())
+        .register(fixtures::full_saga(&world))
+        .lease(Duration::from_secs(2))
+        .poll(Duration::from_millis(10))
+        .build()
+        .unwrap();
+    let mut feed = engine.feed("default", 1);
+    let (saga_id, call) = at_the_call(&engine, &mut feed).await;
+
+    take_away(&pool).await;
+    let performed = engine.perform(&call).await;
+    assert_eq!(world.sent.lock().unwrap().len(), 0, "another process may make the call");
+    assert_eq!(engine.commit(call, performed).await, Committed::Lost);
+    bring_back(&pool).await;
+
+    let call = next(&mut feed).await;
+    assert_eq!((call.saga_id(), call.step()), (saga_id, "send"));
+    let performed = engine.perform(&call).await;
+    assert_eq!(engine.commit(call, performed).await, Committed::Applied);
+    assert_eq!(world.sent.lock().unwrap().len(), 1);
+    assert_eq!(engine.verify_histories(10).await.unwrap(), []);
+    feed.close();
+    engine.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_call_begins_once_its_ended_lease_is_extended() {
+    let (_database, pool) = fixtures::database().await;
+    let world = ExternalWorld::default();
+    let engine = Engine::builder(pool.clone())
+        .register(fixtures::full_saga(&world))
+        .lease(Duration::from_secs(2))
+        .build()
+        .unwrap();
+    let mut feed = engine.feed("default", 1);
+    let (_, call) = at_the_call(&engine, &mut feed).await;
+    take_away(&pool).await;
+    bring_back(&pool).await;
+    let performed = engine.perform(&call).await;
+    assert_eq!(engine.commit(call, performed).await, Committed::Applied);
+    assert_eq!(world.sent.lock().unwrap().len(), 1);
+    feed.close();
+    engine.shutdown().await;
+}
+
 #[tokio::test]
 async fn an_outage_longer_than_the_lease_does_not_make_a_process_take_over_its_own_claims() {
     let (_database, pool) = fixtures::database().await;
@@ -42,12 +104,8 @@ async fn an_outage_longer_than_the_lease_does_not_make_a_process_take_over_its_o
 
     // Every statement fails until the lease has ended. Then the claim loop, which polls more often than the lease
     // keeper, runs first.
-    sqlx::query("alter table engine.saga rename to saga_away").execute(&pool).await.unwrap();
-    let lapsed = "select bool_and(lease_until < now() - interval '300 ms') from engine.saga_away";
-    while !sqlx::query_scalar::<_, bool>(lapsed).fetch_one(&pool).await.unwrap() {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    sqlx::query("alter table engine.saga_away rename to saga").execute(&pool).await.unwrap();
+    take_away(&pool).await;
+    bring_back(&pool).await;
 
     assert_eq!(engine.commit(call, performed).await, Committed::Applied);
     let history = engine.history(saga_id).await.unwrap().unwrap();

@@ -97,7 +97,9 @@ pub(crate) async fn advance(
                 let forced = cursor.forced_answer(recovery);
                 cursor.apply_answer(forced.as_ref().unwrap_or(answer), *started, *took, &mut history);
             }
-            PerformedKind::InBatch => cursor.dead_letter_if_unrunnable(&mut history),
+            PerformedKind::InBatch | PerformedKind::NotCalled => {
+                cursor.dead_letter_if_unrunnable(&mut history);
+            }
         }
         cursor.apply_cancel_or_deadline(&mut history);
     }
