@@ -15,6 +15,7 @@ mod it {
     mod graphs;
     mod group_commit;
     mod hints;
+    mod history_runs;
     mod migrations;
     mod noes;
     mod oracle;

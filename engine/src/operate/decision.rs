@@ -98,7 +98,7 @@ impl LockedSaga {
             details: None,
             epoch: self.row.epoch,
         };
-        store::commits::append_history(conn, &[entry], core.worker).await?;
+        store::history_runs::append(conn, &[entry], core.worker).await?;
         let row = SagaUpdate {
             id: self.saga_id.0,
             epoch: self.row.epoch,

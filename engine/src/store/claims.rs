@@ -92,7 +92,7 @@ pub(crate) async fn claim(
                  and status in ('running', 'compensating') and {since} <= now() \
              order by {since} limit $3 for update skip locked \
          ), lost as ( \
-             insert into engine.history (saga_id, seq, step, direction, outcome, attempt, started_at, duration_ms, error, \
+             insert into engine.history_run (saga_id, seq, step, direction, outcome, attempt, started_at, duration_ms, error, \
                  worker, epoch) \
              select id, history_seq + 1, step, direction, 'lost', attempt, coalesce(claimed_at, clock_timestamp()), \
                  coalesce(extract(epoch from clock_timestamp() - claimed_at) * 1000, 0)::bigint, \
@@ -130,15 +130,35 @@ pub(crate) struct OutputRow {
     pub(crate) output: Option<Json<Box<RawValue>>>,
 }
 
-/// Selects the outputs of the finished steps of these sagas.
+/// The outputs of a run of entries.
+#[derive(Debug, FromRow)]
+struct RunOutputsRow {
+    #[sqlx(flatten)]
+    first: OutputRow,
+    next_steps: Option<Vec<String>>,
+    next_outputs: Option<Json<Vec<Box<RawValue>>>>,
+}
+
+impl RunOutputsRow {
+    fn entries(self) -> impl Iterator<Item = OutputRow> {
+        let saga_id = self.first.saga_id;
+        let mut outputs = self.next_outputs.map(|json| json.0).unwrap_or_default().into_iter();
+        let next = self.next_steps.unwrap_or_default().into_iter();
+        let next = next.map(move |step| OutputRow { saga_id, step, output: outputs.next().map(Json) });
+        std::iter::once(self.first).chain(next)
+    }
+}
+
+/// Selects the outputs of the finished steps of these sagas. Reads whole runs: there are fewer of them than entries.
 pub(crate) async fn outputs(conn: &mut PgConnection, ids: &[Uuid]) -> Result<Vec<OutputRow>, sqlx::Error> {
-    sqlx::query_as(
-        "select saga_id, step, output from engine.history \
+    let runs: Vec<RunOutputsRow> = sqlx::query_as(
+        "select saga_id, step, output, next_steps, next_outputs from engine.history_run \
          where saga_id = any($1) and direction = 'action' and outcome = 'done'",
     )
     .bind(ids)
     .fetch_all(conn)
-    .await
+    .await?;
+    Ok(runs.into_iter().flat_map(RunOutputsRow::entries).collect())
 }
 
 /// Extends the leases of sagas that the worker holds, and returns the ids of those that were extended. Rows that a
@@ -210,7 +230,7 @@ pub(crate) async fn release(
                  and s.status in ('running', 'compensating') \
              order by s.id for update of s skip locked \
          ), noted as ( \
-             insert into engine.history (saga_id, seq, step, direction, outcome, attempt, started_at, duration_ms, error, \
+             insert into engine.history_run (saga_id, seq, step, direction, outcome, attempt, started_at, duration_ms, error, \
                  worker, epoch) \
              select h.id, h.history_seq + 1, h.step, h.direction, 'retry', h.attempt, \
                  coalesce(h.claimed_at, clock_timestamp()), \

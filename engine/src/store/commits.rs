@@ -58,7 +58,7 @@ pub(crate) async fn bound_lock_waits(conn: &mut PgConnection, limit: Duration) -
         .map(drop)
 }
 
-/// A history row to be written.
+/// A history entry to be written.
 #[derive(Clone, Debug)]
 pub(crate) struct HistoryRow {
     pub(crate) saga_id: Uuid,
@@ -77,39 +77,10 @@ pub(crate) struct HistoryRow {
     pub(crate) epoch: i64,
 }
 
-/// Appends history rows.
-pub(crate) async fn append_history(
-    conn: &mut PgConnection,
-    rows: &[HistoryRow],
-    worker: WorkerId,
-) -> Result<(), sqlx::Error> {
-    sqlx::query(
-        "insert into engine.history (saga_id, seq, step, direction, outcome, attempt, started_at, duration_ms, output, \
-             error, details, worker, epoch) \
-         select saga_id, seq, step, direction, outcome, attempt, \
-             statement_timestamp() - started_ago_us * interval '1 microsecond', duration_us / 1000, output::jsonb, \
-             error::jsonb, details::jsonb, $1, epoch \
-         from unnest($2::uuid[], $3::int[], $4::text[], $5::text[], $6::text[], $7::int[], $8::bigint[], $9::bigint[], \
-             $10::text[], $11::text[], $12::text[], $13::bigint[]) \
-             as h (saga_id, seq, step, direction, outcome, attempt, started_ago_us, duration_us, output, error, details, \
-                 epoch)",
-    )
-    .bind(worker)
-    .bind(rows.iter().map(|row| row.saga_id).collect::<Vec<_>>())
-    .bind(rows.iter().map(|row| row.seq).collect::<Vec<_>>())
-    .bind(rows.iter().map(|row| row.step.as_str()).collect::<Vec<_>>())
-    .bind(rows.iter().map(|row| row.direction).collect::<Vec<_>>())
-    .bind(rows.iter().map(|row| row.outcome.name()).collect::<Vec<_>>())
-    .bind(rows.iter().map(|row| row.attempt).collect::<Vec<_>>())
-    .bind(rows.iter().map(|row| micros(row.started.elapsed())).collect::<Vec<_>>())
-    .bind(rows.iter().map(|row| micros(row.duration)).collect::<Vec<_>>())
-    .bind(rows.iter().map(|row| row.output.as_deref().map(serde_json::value::RawValue::get)).collect::<Vec<_>>())
-    .bind(rows.iter().map(|row| error_json(&row.error)).collect::<Vec<_>>())
-    .bind(rows.iter().map(|row| row.details.as_deref()).collect::<Vec<_>>())
-    .bind(rows.iter().map(|row| row.epoch).collect::<Vec<_>>())
-    .execute(conn)
-    .await
-    .map(drop)
+impl HistoryRow {
+    pub(crate) fn output_json(&self) -> Option<&str> {
+        self.output.as_deref().map(serde_json::value::RawValue::get)
+    }
 }
 
 /// A saga's new state to be written.
@@ -185,10 +156,6 @@ pub(crate) async fn update_sagas(
     .execute(conn)
     .await
     .map(|result| result.rows_affected())
-}
-
-fn micros(duration: Duration) -> i64 {
-    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
 }
 
 pub(crate) fn error_json(error: &[String]) -> Option<String> {

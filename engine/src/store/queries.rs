@@ -208,6 +208,8 @@ impl HistoryRow {
 }
 
 /// Selects a saga's history in order, after the entry `after`. A call in progress comes last, as `started`.
+///
+/// The runs of the page are found first, so that a page of a long history does not read all of it.
 pub(crate) async fn history(
     pool: &PgPool,
     id: Uuid,
@@ -216,7 +218,11 @@ pub(crate) async fn history(
 ) -> Result<Vec<HistoryEntry>, sqlx::Error> {
     let rows: Vec<HistoryRow> = sqlx::query_as(
         "select seq, step, direction, outcome, attempt, started_at, duration_ms, output, error, details, worker, epoch \
-         from engine.history where saga_id = $1 and seq > $2 \
+         from (select min(seq) as first_run, max(seq) as last_run from ( \
+             select seq from engine.history_run where saga_id = $1 and seq >= coalesce(( \
+                 select seq from engine.history_run where saga_id = $1 and seq <= $2::bigint + 1 order by seq desc limit 1), 0) \
+             order by seq limit $3) runs) page \
+         join engine.history on run between first_run and last_run where saga_id = $1 and seq > $2 \
          union all \
          select history_seq + 1, step, direction, 'started', attempt, coalesce(claimed_at, now()), \
              coalesce(extract(epoch from clock_timestamp() - claimed_at) * 1000, 0)::bigint, null, null, null, lease_owner, epoch \
@@ -241,7 +247,11 @@ pub(crate) async fn latest_attempts(
     let rows: Vec<HistoryRow> = sqlx::query_as(
         "select * from ( \
              select seq, step, direction, outcome, attempt, started_at, duration_ms, output, error, details, worker, epoch \
-             from engine.history where saga_id = $1 and step = $2 and direction = 'action' \
+             from (select min(seq) as first_run from ( \
+                 select seq from engine.history_run \
+                 where saga_id = $1 and direction = 'action' and (step = $2 or $2 = any(next_steps)) \
+                 order by seq desc limit $3) runs) latest_runs \
+             join engine.history on run >= first_run where saga_id = $1 and step = $2 and direction = 'action' \
              union all \
              select history_seq + 1, step, direction, 'started', attempt, coalesce(claimed_at, now()), \
                  coalesce(extract(epoch from clock_timestamp() - claimed_at) * 1000, 0)::bigint, null, null, null, lease_owner, \

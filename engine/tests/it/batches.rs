@@ -23,9 +23,9 @@ async fn finish_all(engine: &Engine, sagas: &[NewSaga]) {
     }
 }
 
-/// The number of transactions that wrote history rows matching the condition.
+/// The number of transactions that wrote runs of history matching the condition.
 async fn transactions(pool: &PgPool, condition: &str) -> i64 {
-    let sql = format!("select count(distinct xmin::text) from engine.history where {condition}");
+    let sql = format!("select count(distinct xmin::text) from engine.history_run where {condition}");
     sqlx::query_scalar(sqlx::AssertSqlSafe(sql)).fetch_one(pool).await.unwrap()
 }
 

@@ -78,9 +78,9 @@ const FAULTS: &str = "
         for each row execute function faults.raise_in_trigger('step');
     create constraint trigger deferred after insert on effect deferrable initially deferred
         for each row execute function faults.raise_in_trigger('deferred constraint');
-    create trigger history before insert on engine.history
+    create trigger history before insert on engine.history_run
         for each row when (new.outcome = 'done') execute function faults.raise_in_trigger('history');
-    create constraint trigger commit after insert on engine.history deferrable initially deferred
+    create constraint trigger commit after insert on engine.history_run deferrable initially deferred
         for each row when (new.outcome = 'done') execute function faults.raise_in_trigger('commit');
     create trigger start before insert on engine.saga
         for each row execute function faults.raise_in_trigger('start');

@@ -37,11 +37,11 @@ async fn every_deliberate_violation_is_detected() {
              update shop.orders set status = 'cancelling'"),
         (2, "update engine.saga set status = 'running', due_at = now() - interval '1 hour'"),
         (2, "update engine.saga set status = 'running', due_at = now() + interval '1 week'"),
-        (3, "update engine.history set step = 'never-begun' where direction = 'undo'"),
+        (3, "update engine.history_run set step = 'never-begun' where direction = 'undo'"),
         (3, "update engine.saga set status = 'completed' where status = 'compensated'"),
-        (4, "insert into engine.history (saga_id, seq, step, direction, outcome, attempt, started_at, duration_ms, epoch)
+        (4, "insert into engine.history_run (saga_id, seq, step, direction, outcome, attempt, started_at, duration_ms, epoch)
              select saga_id, 99, step, direction, outcome, attempt, started_at, 0, 99 from engine.history where seq = 1"),
-        (5, "update engine.history set epoch = 99 where seq = 1"),
+        (5, "update engine.history_run set epoch = 99 where seq = 1"),
         (6, "delete from shop.order_line"),
         (6, "update shop.stock set on_hand = on_hand + 1"),
         (6, "update shop.reservation set state = 'held'"),

@@ -119,7 +119,7 @@ pub(crate) async fn advance(
         notify_observers(&mut session, conn, &cursors, last).await?;
     }
     if !history.is_empty() {
-        store::commits::append_history(conn, &history, core.worker)
+        store::history_runs::append(conn, &history, core.worker)
             .await
             .map_err(|error| classify_write(error, last))?;
     }

@@ -89,7 +89,7 @@ pub(super) async fn run_entry_steps(
     }
     if !history.is_empty() {
         let worker = core.worker;
-        store::commits::append_history(conn, &history, worker).await?;
+        store::history_runs::append(conn, &history, worker).await?;
     }
     record_ends(session, conn, ended).await?;
     Ok(refused)
