@@ -1,32 +1,32 @@
-//! Periodically deletes expired responses to idempotency keys.
+//! Periodically deletes what is over its time.
 
 use std::time::Duration;
 
-use shop::idempotency;
+use shop::pruning::{self, Prunable};
 use sqlx::PgPool;
+use strum::IntoEnumIterator;
 use tokio_util::sync::CancellationToken;
 
-/// How often a process deletes; any number of processes may do so at the same time.
+/// How often a process looks for rows to delete.
 const INTERVAL: Duration = Duration::from_mins(10);
-/// How many rows one statement deletes, so that it ends soon.
-const BATCH_SIZE: u32 = 1000;
 
-/// Deletes expired responses to idempotency keys at intervals until `quit`.
+/// Deletes what is over its time, at intervals until `quit`. Any number of processes may do so: of each kind of rows, one
+/// process at a time deletes.
 pub(crate) async fn housekeep(pool: &PgPool, quit: CancellationToken) {
+    let _stopped = quit.run_until_cancelled(keep_pruning(pool)).await;
+}
+
+async fn keep_pruning(pool: &PgPool) {
     loop {
-        // With jitter, so that processes that start together don't delete together.
-        let pause = INTERVAL.mul_f64(0.5 + rand::random::<f64>());
-        tokio::select! {
-            () = quit.cancelled() => return,
-            () = tokio::time::sleep(pause) => {}
-        }
-        while !quit.is_cancelled() {
-            match idempotency::purge(pool, BATCH_SIZE).await {
-                Ok(deleted) if deleted == u64::from(BATCH_SIZE) => {}
-                Ok(_) => break,
+        // With jitter, so that processes that start together don't look together.
+        tokio::time::sleep(INTERVAL.mul_f64(0.5 + rand::random::<f64>())).await;
+        for what in Prunable::iter() {
+            match pruning::prune(pool, what).await {
+                Ok(pruned) => {
+                    tracing::debug!(pruned, rows = what.name(), "rows over their time were deleted");
+                }
                 Err(error) => {
-                    tracing::warn!(error = %error, "old idempotency keys can't be deleted now; trying again later");
-                    break;
+                    tracing::warn!(%error, rows = what.name(), "rows over their time can't be deleted; trying again later");
                 }
             }
         }

@@ -54,6 +54,7 @@ pub fn describe_metrics() {
     engine::describe_metrics();
     workers::describe_metrics();
     shop::describe_metrics();
+    shop::pruning::describe_metrics();
     metrics::describe_gauge!(BUILD, "Always 1; the labels name the build");
     metrics::describe_histogram!(
         POOL_WAIT,

@@ -50,7 +50,7 @@ pub use support::{
     bounded_list::ListError,
     bounds, breaker_reports,
     change_error::ChangeError,
-    idempotency, invariants,
+    idempotency, invariants, pruning,
     schema::{migrate, migrations},
     violation::Violation,
 };

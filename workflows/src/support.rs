@@ -1,11 +1,12 @@
 //! What belongs to no noun: validation, the audit log, the outbox, stored responses, bounded lists, breaker reports,
-//! invariants.
+//! invariants, the deletion of what is over its time.
 
 pub mod audit;
 pub mod bounds;
 pub mod breaker_reports;
 pub mod idempotency;
 pub mod invariants;
+pub mod pruning;
 
 pub(crate) mod admin_emails;
 pub(crate) mod bounded_list;
@@ -15,6 +16,7 @@ pub(crate) mod currency;
 pub(crate) mod currency_schema;
 pub(crate) mod email;
 pub(crate) mod outbox;
+pub(crate) mod pruned_batch;
 pub(crate) mod schema;
 pub(crate) mod text_column;
 pub(crate) mod validator;

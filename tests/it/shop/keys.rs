@@ -4,10 +4,13 @@ use shop::{
     commands::{self, CreateProductError},
     idempotency::{self, Begin, RecordedResponse},
     inventory::NewProduct,
+    pruning::{self, Prunable},
 };
+use sqlx::PgPool;
 use uuid::Uuid;
 
 use super::TestShop;
+use crate::support::WAIT_TIMEOUT;
 
 #[tokio::test]
 async fn an_idempotency_key_replays_the_first_response() {
@@ -26,7 +29,7 @@ async fn an_idempotency_key_replays_the_first_response() {
         RecordedResponse { status: 201, location: Some("/api/products/1".into()), body: "{}".into() };
     idempotency::finish(test.pool(), "key", "orders", holder, &answer).await.unwrap();
     assert_eq!(begin(b"body").await.unwrap(), Begin::Replay(answer));
-    assert_eq!(idempotency::purge(test.pool(), 10).await.unwrap(), 0);
+    assert_eq!(pruning::prune(test.pool(), Prunable::IdempotencyKeys).await.unwrap(), 0);
 
     sqlx::query("update shop.idempotency_key set created_at = now() - interval '2 days'")
         .execute(test.pool())
@@ -95,5 +98,60 @@ async fn creating_a_product_again_with_its_id_returns_the_existing_one() {
     assert_eq!(again.stock.on_hand, 5, "its first stock is entered once");
     let other = commands::create_product_as(test.pool(), Uuid::now_v7(), new("TEA-1"), "bob").await;
     assert!(matches!(other, Err(CreateProductError::SkuTaken)), "{other:?}");
+    test.close().await;
+}
+
+/// Stores this many responses that are older than a day, a second apart, and one that is new.
+async fn store_old_responses(pool: &PgPool, count: i32) {
+    sqlx::raw_sql(sqlx::AssertSqlSafe(format!(
+        "insert into shop.idempotency_key (scope, key, resource_id, holder, body_hash, status, body, created_at)
+         select 'orders', n, gen_random_uuid(), gen_random_uuid(), '', 201, '{{}}',
+                case when n = 0 then now() else now() - interval '1 day 1 hour' - n * interval '1 s' end
+         from generate_series(0, {count}) n;
+         analyze shop.idempotency_key"
+    )))
+    .execute(pool)
+    .await
+    .unwrap();
+}
+
+#[tokio::test]
+async fn expired_responses_are_deleted_batch_by_batch_until_none_is_left() {
+    let test = TestShop::open().await;
+    store_old_responses(test.pool(), 3500).await;
+    assert!(Prunable::IdempotencyKeys.lag(test.pool()).await.unwrap().as_secs() >= 3600);
+
+    assert_eq!(pruning::prune(test.pool(), Prunable::IdempotencyKeys).await.unwrap(), 3500);
+
+    let left: Vec<String> =
+        sqlx::query_scalar("select key from shop.idempotency_key").fetch_all(test.pool()).await.unwrap();
+    assert_eq!(left, ["0"], "the new response is kept");
+    assert!(Prunable::IdempotencyKeys.lag(test.pool()).await.unwrap().is_zero());
+    // The server counts the scans of an index a moment later.
+    let scans = "select coalesce(sum(idx_scan), 0)::bigint from pg_stat_user_indexes
+                 where indexrelname = 'idempotency_key_by_creation'";
+    let used = async {
+        while sqlx::query_scalar::<_, i64>(scans).fetch_one(test.pool()).await.unwrap() == 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(WAIT_TIMEOUT, used).await.expect("the expired are found by the index");
+    test.close().await;
+}
+
+#[tokio::test]
+async fn one_process_at_a_time_deletes_expired_responses() {
+    let test = TestShop::open().await;
+    store_old_responses(test.pool(), 10).await;
+    // What the batch of another process holds.
+    let mut other = test.pool().begin().await.unwrap();
+    sqlx::query("select pg_advisory_xact_lock(hashtextextended('prune ' || $1, 0))")
+        .bind(Prunable::IdempotencyKeys.name())
+        .execute(&mut *other)
+        .await
+        .unwrap();
+    assert_eq!(pruning::prune(test.pool(), Prunable::IdempotencyKeys).await.unwrap(), 0);
+    other.rollback().await.unwrap();
+    assert_eq!(pruning::prune(test.pool(), Prunable::IdempotencyKeys).await.unwrap(), 10);
     test.close().await;
 }

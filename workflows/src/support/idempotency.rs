@@ -7,4 +7,5 @@ mod write;
 
 pub use request::begin;
 pub use response::{Begin, IN_FLIGHT_TIMEOUT, MAX_KEY_LEN, RETENTION, RecordedResponse};
-pub use write::{abandon, finish, purge};
+pub use write::{abandon, finish};
+pub(super) use {read::expired_for, write::delete_expired};

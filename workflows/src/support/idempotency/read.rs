@@ -1,9 +1,11 @@
 //! Reads stored responses.
 
-use sqlx::PgPool;
+use std::time::Duration;
+
+use sqlx::{PgConnection, PgPool};
 use sqlx_macros::FromRow;
 
-use super::response::{Begin, RecordedResponse};
+use super::response::{Begin, RETENTION, RecordedResponse};
 
 #[derive(FromRow)]
 pub(super) struct Entry {
@@ -36,4 +38,14 @@ pub(super) async fn read(pool: &PgPool, key: &str, scope: &str) -> Result<Option
     .bind(key)
     .fetch_optional(pool)
     .await
+}
+
+/// For how long the oldest response has been expired; zero if none is.
+pub(in crate::support) async fn expired_for(conn: &mut PgConnection) -> Result<Duration, sqlx::Error> {
+    let seconds: f64 = sqlx::query_scalar(
+        "select coalesce(extract(epoch from now() - min(created_at)), 0)::float8 from shop.idempotency_key",
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(Duration::try_from_secs_f64(seconds).unwrap_or_default().saturating_sub(RETENTION))
 }

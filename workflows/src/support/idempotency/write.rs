@@ -1,15 +1,13 @@
 //! Claims keys, stores responses, and releases keys.
 
-use std::time::Duration;
-
-use sqlx::PgPool;
+use chrono::{DateTime, Utc};
+use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
-use super::response::{IN_FLIGHT_TIMEOUT, RETENTION, RecordedResponse};
-
-/// The time limit of one round of deletions. Without it, a round on a connection that is dead without a sign would
-/// never end.
-const PURGE_TIMEOUT: Duration = Duration::from_secs(10);
+use super::{
+    super::pruned_batch::PrunedBatch,
+    response::{IN_FLIGHT_TIMEOUT, RETENTION, RecordedResponse},
+};
 
 /// Creates an entry, or takes over an expired or lost one; `None` if another request holds it.
 pub(super) async fn claim(
@@ -87,19 +85,24 @@ pub async fn abandon(pool: &PgPool, key: &str, scope: &str, holder: Uuid) -> Res
     Ok(())
 }
 
-/// Deletes up to `limit` expired responses, and returns how many.
-///
-/// # Errors
-/// When the database refuses or can't be reached.
-pub async fn purge(pool: &PgPool, limit: u32) -> Result<u64, sqlx::Error> {
-    let query = sqlx::query(
-        "delete from shop.idempotency_key where ctid = any(array(
-             select ctid from shop.idempotency_key where created_at < now() - make_interval(secs => $1) limit $2
-             for update skip locked))",
+/// Deletes up to `limit` expired responses, the oldest first, of those that were created at `after` or later.
+pub(in crate::support) async fn delete_expired(
+    conn: &mut PgConnection,
+    after: Option<DateTime<Utc>>,
+    limit: u32,
+) -> Result<PrunedBatch, sqlx::Error> {
+    sqlx::query_as(
+        "with deleted as (
+             delete from shop.idempotency_key where ctid = any(array(
+                 select ctid from shop.idempotency_key
+                 where created_at < now() - make_interval(secs => $1) and created_at >= coalesce($2, '-infinity')
+                 order by created_at limit $3 for update skip locked))
+             returning created_at)
+         select count(*) as deleted, max(created_at) as through from deleted",
     )
     .bind(RETENTION.as_secs_f64())
-    .bind(i64::from(limit));
-    let result =
-        engine::with_timeout(pool, PURGE_TIMEOUT, async |conn| query.execute(&mut **conn).await).await?;
-    Ok(result.rows_affected())
+    .bind(after)
+    .bind(i64::from(limit))
+    .fetch_one(conn)
+    .await
 }
