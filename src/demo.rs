@@ -19,6 +19,7 @@ use std::{
 
 use anyhow::Context;
 use clap::Args;
+use shop::invariants::Extent;
 use tokio::sync::watch;
 
 use self::{
@@ -198,8 +199,9 @@ async fn check(config: &Config, system: &DemoSystem, record: &DemoRecord) -> Res
     terminal::print(format_args!("What happened to {} orders ({confirmed} confirmed):", record.placed.len()));
     let met = expectations.print();
 
-    let results = invariant_checks::run_checks(config, system.pool()).await?;
+    let findings = invariant_checks::run_checks(config, system.pool(), Extent::Whole).await?;
     terminal::print("");
     terminal::print("The invariants, as `sagaline doctor` checks them:");
-    Ok(invariant_checks::print(&results) && met)
+    invariant_checks::print(&findings);
+    Ok(findings.holds && met)
 }

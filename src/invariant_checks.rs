@@ -1,7 +1,10 @@
 //! Checks the invariants of a database and prints the results, for `doctor` and `demo`.
 
+use std::time::Duration;
+
 use anyhow::Context;
-use shop::invariants::{self, InvariantResult};
+use serde::Serialize;
+use shop::invariants::{self, Coverage, Extent, InvariantResult, Progress, SurveyOptions};
 use sqlx::PgPool;
 
 use crate::{
@@ -13,40 +16,47 @@ use crate::{
 
 /// How many violations of one invariant are printed.
 const MAX_PRINTED: usize = 3;
-/// How many sagas' histories are replayed, newest first: a live database may hold millions.
-const MAX_HISTORIES: u32 = 20_000;
+/// How often the progress of a long check is printed.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
+
+/// What was checked, and what was found. Printed with `--json`, so its fields are for others to read.
+#[derive(Debug, Serialize)]
+pub(crate) struct Findings {
+    /// Whether all invariants hold, as far as they were checked.
+    pub(crate) holds: bool,
+    pub(crate) covered: Coverage,
+    pub(crate) invariants: Vec<InvariantResult>,
+}
 
 /// Checks every invariant: those stated in SQL, and that every replayed history leads to the stored state, for which it
-/// needs the engine.
+/// needs the engine. The progress of a long check goes to standard error.
 ///
 /// # Errors
 /// When the database does not answer.
-pub(crate) async fn run_checks(config: &Config, pool: &PgPool) -> Result<Vec<InvariantResult>, ExitError> {
-    let mut results = invariants::check(pool).await.context("the invariants can't be checked")?;
-    results.push(histories(config, pool).await?);
-    Ok(results)
-}
-
-async fn histories(config: &Config, pool: &PgPool) -> Result<InvariantResult, ExitError> {
+pub(crate) async fn run_checks(
+    config: &Config,
+    pool: &PgPool,
+    extent: Extent,
+) -> Result<Findings, ExitError> {
     // The definitions need a mailer; it sends nothing, because no worker runs.
     let mailer = MailTarget::Files(std::env::temp_dir()).mailer(config, &config.breakers.make())?;
     let shop = app::build_shop(config, pool.clone(), &mailer, None)?;
-    let violations = shop.engine().verify_histories(MAX_HISTORIES).await;
+    let mut next = PROGRESS_INTERVAL;
+    let print_progress = |progress: Progress| {
+        if progress.elapsed >= next {
+            next = progress.elapsed + PROGRESS_INTERVAL;
+            terminal::eprint(progress);
+        }
+    };
+    let surveyed = invariants::survey(shop.engine(), SurveyOptions::new(extent), print_progress).await;
     shop.engine().shutdown().await;
-    let violations = violations.context("the histories can't be read")?;
-    Ok(InvariantResult {
-        number: 8,
-        name: format!("histories fold to the stored state (the newest {MAX_HISTORIES} sagas)"),
-        violations: violations
-            .into_iter()
-            .map(|violation| format!("saga {}: {}", violation.saga_id, violation.violation))
-            .collect(),
-    })
+    let (invariants, covered) = surveyed.context("the invariants can't be checked")?;
+    Ok(Findings { holds: invariants.iter().all(InvariantResult::holds), covered, invariants })
 }
 
-/// Prints each invariant with its result; returns whether all hold.
-pub(crate) fn print(results: &[InvariantResult]) -> bool {
-    let rows = results.iter().map(|result| {
+/// Prints each invariant with its result, and what was checked.
+pub(crate) fn print(findings: &Findings) {
+    let rows = findings.invariants.iter().map(|result| {
         let mark = if result.holds() { "✓" } else { "✗" };
         let mut details: Vec<String> = result.violations.iter().take(MAX_PRINTED).cloned().collect();
         if result.violations.len() > MAX_PRINTED {
@@ -56,5 +66,5 @@ pub(crate) fn print(results: &[InvariantResult]) -> bool {
         vec![mark.to_owned(), result.number.to_string(), result.name.clone(), details]
     });
     terminal::table(&["", "no.", "invariant", "result"], rows);
-    results.iter().all(InvariantResult::holds)
+    terminal::print(&findings.covered);
 }

@@ -1,50 +1,66 @@
--- What must hold of a database at any moment. Each section is one query that returns no row when all is well, and else
--- one text a violation, named `violation`. A section begins with a line that gives its number and its name.
+-- What must hold of a database at any moment. A section begins with a line that gives its number and its name, and has one
+-- query or several. Each returns no row when all is well, and else one text a violation, named `violation`.
+--
+-- The line `-- over:` before a query says which rows it starts from, so that a large database can be checked in parts:
+--
+--   unfinished  sagas that are unfinished or dead, and open dead jobs; partial indexes find them
+--   ids         sagas, orders and notifications with ids from $1 up to, and not including, $2 (uuid)
+--   times       rows that were created from $1 up to, and not including, $2 (timestamptz)
+--   skus        products with SKUs after $1, up to and including $2 (text)
+--   all         whole tables; only a check of everything runs it
+--
+-- A query may look anything up by an index, but starts from these rows only. Where it joins two tables over the same ids, it
+-- limits both, so that the planner need not find out that the second is limited, too. A row that is checked by its own range is not
+-- checked again by another's.
 --
 -- Invariant 8 (history, folded through the pure transition, gives the stored state) and 9 (pool, tasks and file
 -- descriptors return to where they were) can't be told in SQL; they are checked in Rust.
 
 -- name: 1 every acknowledged order exists, and no key maps to two orders
+-- over: times
 select format('key %s of scope %s was answered with %s, which does not exist', k.key, k.scope, k.location) as violation
 from shop.idempotency_key k
-where k.status = 201 and k.location ~ '/api/orders/[0-9a-f-]{36}$'
-  and not exists (select from shop.orders o where o.order_id = right(k.location, 36)::uuid)
-union all
-select format('%s placements share order %s', count(*), s.business_key)
-from engine.saga s where s.definition = 'place-order' and s.business_key is not null
-group by s.business_key having count(*) > 1
-union all
-select format('saga %s does not hold its business key %s', s.id, s.business_key)
+where k.created_at >= $1 and k.created_at < $2
+  and k.status = 201 and k.location ~ '/api/orders/[0-9a-f-]{36}$'
+  and not exists (select from shop.orders o where o.order_id = right(k.location, 36)::uuid);
+-- over: ids
+-- So two placements never share an order.
+select format('saga %s does not hold its business key %s', s.id, s.business_key) as violation
 from engine.saga s
-where s.business_key is not null and not exists (
+where s.id >= $1 and s.id < $2 and s.business_key is not null and not exists (
     select from engine.business_key k where k.definition = s.definition and k.key = s.business_key and k.saga_id = s.id)
 union all
 select format('saga %s placed no order', s.id)
 from engine.saga s
-where s.definition = 'place-order' and not exists (
+where s.id >= $1 and s.id < $2 and s.definition = 'place-order' and not exists (
     select from shop.orders o where o.order_id = (s.input ->> 'order_id')::uuid and o.workflow_id = s.id)
 union all
-select format('order %s has no saga', o.order_id)
-from shop.orders o where not exists (select from engine.saga s where s.id = o.workflow_id)
-union all
-select format('%s orders share saga %s', count(*), o.workflow_id)
-from shop.orders o group by o.workflow_id having count(*) > 1;
+-- So two orders never share a saga.
+select format('order %s names saga %s, which %s', o.order_id, o.workflow_id,
+              case when s.id is null then 'does not exist' else 'does not place it' end)
+from shop.orders o left join engine.saga s on s.id = o.workflow_id
+where o.order_id >= $1 and o.order_id < $2 and (s.input ->> 'order_id')::uuid is distinct from o.order_id;
 
 -- name: 2 no saga is unfinished and overdue, and nothing waits for ever
-select format('saga %s (%s) at %s is overdue by %s', s.id, s.definition, s.step,
-              date_trunc('second', now() - coalesce(s.lease_until, s.due_at)))
+-- over: unfinished
+with moving as (
+    select id, definition, queue, step, coalesce(lease_until, due_at) as next_at from engine.saga where due_at is not null
+    union all
+    select id, definition, queue, step, lease_until from engine.saga where lease_until is not null and due_at is null
+)
+select format('saga %s (%s) at %s is overdue by %s', s.id, s.definition, s.step, date_trunc('second', now() - s.next_at))
        as violation
-from engine.saga s
-where coalesce(s.lease_until, s.due_at) < now() - interval '30 seconds'
+from moving s
+where s.next_at < now() - interval '30 seconds'
   and not exists (select from engine.queue q where q.name = s.queue and q.paused)
   -- Mails that the breaker before the mail server holds back stay due.
   and not (s.queue = 'notifications' and exists (
     select from shop.circuit_breaker b
     where b.dependency = 'smtp' and b.state <> 'closed' and b.seen_at > now() - interval '30 seconds'))
 union all
-select format('saga %s (%s) at %s waits until %s', s.id, s.definition, s.step, s.due_at)
-from engine.saga s
-where coalesce(s.lease_until, s.due_at) > now() + interval '1 day'
+select format('saga %s (%s) at %s waits until %s', s.id, s.definition, s.step, s.next_at)
+from moving s
+where s.next_at > now() + interval '1 day'
 union all
 select format('saga %s (%s) is dead, and no dead job tells of it', s.id, s.definition)
 from engine.saga s
@@ -53,11 +69,11 @@ where s.status = 'dead' and s.ended_at is null
 union all
 select format('dead job %s waits for a saga that is %s', d.id, coalesce(s.status, 'gone'))
 from engine.dead_job d left join engine.saga s on s.id = d.saga_id
-where d.resolution is null and s.status is distinct from 'dead'
-union all
-select format('order %s is %s, and no saga moves it', o.order_id, o.status)
+where d.resolution is null and s.status is distinct from 'dead';
+-- over: ids
+select format('order %s is %s, and no saga moves it', o.order_id, o.status) as violation
 from shop.orders o
-where o.status in ('pending', 'cancelling')
+where o.order_id >= $1 and o.order_id < $2 and o.status in ('pending', 'cancelling')
   and not exists (
     select from engine.saga s where s.id = o.workflow_id
       and (s.status in ('running', 'compensating') or s.status = 'dead' and s.ended_at is null))
@@ -67,11 +83,12 @@ where o.status in ('pending', 'cancelling')
       and (s.status in ('running', 'compensating') or s.status = 'dead' and s.ended_at is null));
 
 -- name: 3 undone steps were started, are undone in reverse order and once, and never in a completed saga
+-- over: ids
 with undone as (
     select u.saga_id, u.step, u.seq,
            (select min(a.seq) from engine.history a
             where a.saga_id = u.saga_id and a.step = u.step and a.direction = 'action' and a.seq < u.seq) as started
-    from engine.history u where u.direction = 'undo' and u.outcome = 'done'
+    from engine.history u where u.saga_id >= $1 and u.saga_id < $2 and u.direction = 'undo' and u.outcome = 'done'
 ), ordered as (
     select saga_id, step, seq, started, lag(started) over (partition by saga_id order by seq) as undone_before
     from undone
@@ -89,67 +106,79 @@ select format('saga %s is completed and undid %s', s.id, u.step)
 from undone u join engine.saga s on s.id = u.saga_id where s.status = 'completed';
 
 -- name: 4 each saga, step and direction has at most one effect
+-- over: ids
 select format('saga %s did the %s of %s %s times', h.saga_id, h.direction, h.step, count(*)) as violation
-from engine.history h where h.outcome = 'done'
+from engine.history h where h.saga_id >= $1 and h.saga_id < $2 and h.outcome = 'done'
 group by h.saga_id, h.step, h.direction having count(*) > 1
 union all
-select format('order %s reserved %s %s times', m.order_id, m.sku, count(*))
-from shop.stock_movement m where m.kind = 'reserve'
+select format('order %s became %s %s times', t.order_id, t.status, count(*))
+from shop.order_timeline t where t.order_id >= $1 and t.order_id < $2
+group by t.order_id, t.status having count(*) > 1;
+-- over: skus
+select format('order %s reserved %s %s times', m.order_id, m.sku, count(*)) as violation
+from shop.stock_movement m where m.sku > $1 and m.sku <= $2 and m.kind = 'reserve'
 group by m.order_id, m.sku having count(*) > 1
 union all
 select format('order %s gave back or shipped %s %s times', m.order_id, m.sku, count(*))
-from shop.stock_movement m where m.kind in ('release', 'ship')
-group by m.order_id, m.sku having count(*) > 1
-union all
-select format('order %s became %s %s times', t.order_id, t.status, count(*))
-from shop.order_timeline t
-group by t.order_id, t.status having count(*) > 1;
+from shop.stock_movement m where m.sku > $1 and m.sku <= $2 and m.kind in ('release', 'ship')
+group by m.order_id, m.sku having count(*) > 1;
 
 -- name: 5 the epochs of accepted writes never fall
+-- over: ids
 select format('saga %s wrote entry %s in epoch %s after epoch %s', saga_id, seq, epoch, epoch_before) as violation
 from (
     select saga_id, seq, epoch, lag(epoch) over (partition by saga_id order by seq) as epoch_before
-    from engine.history
+    from engine.history where saga_id >= $1 and saga_id < $2
 ) h
 where epoch < epoch_before
 union all
 select format('saga %s is in epoch %s, and wrote in epoch %s', s.id, s.epoch, max(h.epoch))
 from engine.saga s join engine.history h on h.saga_id = s.id
+where s.id >= $1 and s.id < $2 and h.saga_id >= $1 and h.saga_id < $2
 group by s.id, s.epoch having max(h.epoch) > s.epoch;
 
 -- name: 6 stock, ledger and reservations agree, and nothing is oversold
+-- over: skus
 with ledger as (
     select sku, sum(delta_on_hand) as on_hand, sum(delta_reserved) as reserved,
            count(*) filter (where kind = 'initial') as initial
-    from shop.stock_movement group by sku
-), held as (
-    select sku, sum(quantity) as reserved from shop.reservation where state = 'held' group by sku
-), lines as (
-    select order_id, sku, sum(quantity) as quantity from shop.order_line group by order_id, sku
+    from shop.stock_movement where sku > $1 and sku <= $2 group by sku
+), stock as (
+    select sku, on_hand, reserved from shop.stock where sku > $1 and sku <= $2
 )
 select format('%s has %s on hand and %s reserved, by the ledger %s and %s', coalesce(s.sku, l.sku), s.on_hand, s.reserved,
               l.on_hand, l.reserved) as violation
-from shop.stock s full join ledger l on l.sku = s.sku
+from stock s full join ledger l on l.sku = s.sku
 where s.on_hand is distinct from l.on_hand or s.reserved is distinct from l.reserved
 union all
 select format('%s has %s first entries in its ledger', l.sku, l.initial)
 from ledger l where l.initial <> 1
 union all
-select format('%s has %s reserved, and orders hold %s', coalesce(s.sku, h.sku), s.reserved, coalesce(h.reserved, 0))
-from shop.stock s full join held h on h.sku = s.sku
-where s.reserved is distinct from coalesce(h.reserved, 0)
-union all
 select format('%s is oversold: %s on hand, %s reserved', s.sku, s.on_hand, s.reserved)
-from shop.stock s where s.on_hand - s.reserved < 0 or s.reserved < 0
+from stock s where s.on_hand - s.reserved < 0 or s.reserved < 0
 union all
 select format('product %s has no stock', p.sku)
-from shop.product p where not exists (select from shop.stock s where s.sku = p.sku)
-union all
+from shop.product p where p.sku > $1 and p.sku <= $2 and not exists (select from stock s where s.sku = p.sku);
+-- over: all
+with held as (
+    select sku, sum(quantity) as reserved from shop.reservation where state = 'held' group by sku
+)
+select format('%s has %s reserved, and orders hold %s', coalesce(s.sku, h.sku), s.reserved, coalesce(h.reserved, 0))
+       as violation
+from shop.stock s full join held h on h.sku = s.sku
+where s.reserved is distinct from coalesce(h.reserved, 0);
+-- over: ids
+with lines as (
+    select order_id, sku, sum(quantity) as quantity from shop.order_line
+    where order_id >= $1 and order_id < $2 group by order_id, sku
+), reservations as (
+    select order_id, sku, quantity, state from shop.reservation where order_id >= $1 and order_id < $2
+)
 select format('order %s is %s and holds %s of %s, of %s ordered (%s)', o.order_id, o.status, coalesce(r.quantity, 0),
-              coalesce(l.sku, r.sku), coalesce(l.quantity, 0), coalesce(r.state, 'nothing'))
+              coalesce(l.sku, r.sku), coalesce(l.quantity, 0), coalesce(r.state, 'nothing')) as violation
 from lines l
-full join shop.reservation r on r.order_id = l.order_id and r.sku = l.sku
-left join shop.orders o on o.order_id = coalesce(l.order_id, r.order_id)
+full join reservations r on r.order_id = l.order_id and r.sku = l.sku
+left join shop.orders o on o.order_id = coalesce(l.order_id, r.order_id) and o.order_id >= $1 and o.order_id < $2
 where o.order_id is null
    or (o.status in ('confirmed', 'processing') and (r.state is distinct from 'held' or r.quantity <> l.quantity))
    or (o.status in ('shipped', 'delivered') and (r.state is distinct from 'consumed' or r.quantity <> l.quantity))
@@ -157,6 +186,7 @@ where o.order_id is null
 union all
 select format('order %s has a total of %s, and its lines sum up to %s', o.order_id, o.total, sum(l.quantity * l.unit_price))
 from shop.orders o left join shop.order_line l on l.order_id = o.order_id
+where o.order_id >= $1 and o.order_id < $2
 group by o.order_id having o.total is distinct from sum(l.quantity * l.unit_price)
 union all
 select format('order %s is %s at version %s, its timeline %s at %s with %s entries', o.order_id, o.status, o.version,
@@ -166,9 +196,11 @@ left join lateral (
     select t.status, t.version, count(*) over () as entries
     from shop.order_timeline t where t.order_id = o.order_id order by t.version desc limit 1
 ) last on true
-where (o.status, o.version, o.version) is distinct from (last.status, last.version, last.entries);
+where o.order_id >= $1 and o.order_id < $2
+  and (o.status, o.version, o.version) is distinct from (last.status, last.version, last.entries);
 
 -- name: 7 every order that settled has its notification, under one Message-ID
+-- over: ids
 with settled as (
     select o.order_id,
            case
@@ -177,31 +209,33 @@ with settled as (
                when o.status = 'cancelled' then 'order-cancelled:'
            end || o.order_id as business_key
     from shop.orders o join engine.saga p on p.id = o.workflow_id
-    where p.status in ('completed', 'compensated')
+    where o.order_id >= $1 and o.order_id < $2 and p.status in ('completed', 'compensated')
     union all
     select (c.input ->> 'order_id')::uuid, 'order-cancelled:' || (c.input ->> 'order_id')
-    from engine.saga c where c.definition = 'cancel-order' and c.status = 'completed'
+    from engine.saga c
+    where c.id >= $1 and c.id < $2 and c.definition = 'cancel-order' and c.status = 'completed'
     union all
     select o.order_id, 'order-shipped:' || o.order_id
-    from shop.orders o where o.status in ('shipped', 'delivered')
+    from shop.orders o where o.order_id >= $1 and o.order_id < $2 and o.status in ('shipped', 'delivered')
 )
 select format('order %s has no notification %s', t.order_id, coalesce(t.business_key, 'of any kind')) as violation
 from settled t
 where not exists (
-    select from engine.saga s join shop.notification n on n.notification_id = s.id
-    where s.definition = 'deliver-notification' and s.business_key = t.business_key)
+    select from engine.business_key k join shop.notification n on n.notification_id = k.saga_id
+    where k.definition = 'deliver-notification' and k.key = t.business_key)
 union all
 select format('notification %s has no saga', n.notification_id)
-from shop.notification n where not exists (select from engine.saga s where s.id = n.notification_id)
+from shop.notification n
+where n.notification_id >= $1 and n.notification_id < $2
+  and not exists (select from engine.saga s where s.id = n.notification_id)
 union all
 select format('saga %s is completed, and its notification is %s', s.id, coalesce(n.status, 'missing'))
 from engine.saga s left join shop.notification n on n.notification_id = s.id
-where s.definition = 'deliver-notification' and s.status = 'completed' and n.status is distinct from 'sent'
+where s.id >= $1 and s.id < $2
+  and s.definition = 'deliver-notification' and s.status = 'completed' and n.status is distinct from 'sent'
 union all
-select format('%s notifications were sent as %s', count(*), n.message_id)
-from shop.notification n where n.message_id is not null
-group by n.message_id having count(*) > 1
-union all
+-- So no two notifications share a Message-ID.
 select format('notification %s was sent as %s', n.notification_id, n.message_id)
 from shop.notification n
-where n.message_id is not null and n.message_id <> format('<%s.send-mail@sagaline>', n.notification_id);
+where n.notification_id >= $1 and n.notification_id < $2
+  and n.message_id is not null and n.message_id <> format('<%s.send-mail@sagaline>', n.notification_id);

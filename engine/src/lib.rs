@@ -72,7 +72,7 @@ pub use model::{
 pub use operate::{
     cancel::CancelOutcome,
     dead_jobs::{BulkLimits, BulkResult, DiscardMode, Discarded},
-    verify::HistoryViolation,
+    verify::{HistoryViolation, VerifiedHistories},
 };
 pub use runtime::{
     claim::feed::Feed,

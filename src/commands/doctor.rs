@@ -1,6 +1,8 @@
 //! `sagaline doctor`: checks the invariants against a live database.
 
+use anyhow::Context;
 use clap::Args;
+use shop::invariants::{Extent, InvariantResult};
 
 use crate::{config::Config, database, exit_error::ExitError, invariant_checks, migrate, terminal};
 
@@ -10,20 +12,35 @@ pub(crate) struct Arguments {
     /// The database, instead of `DATABASE_URL`
     #[arg(long, value_name = "URL")]
     database_url: Option<String>,
+    /// Check everything, instead of what is unfinished, what is new and a random sample; takes long on a large database
+    #[arg(long)]
+    whole: bool,
+    /// Print one JSON object instead of a table
+    #[arg(long)]
+    json: bool,
 }
 
-/// Checks the database and prints each invariant with its result.
+/// Checks the database and prints each invariant with its result, and what was checked.
 ///
 /// # Errors
 /// When an invariant is violated, or the database can't be used.
 pub(crate) async fn run(config: Config, arguments: Arguments) -> Result<(), ExitError> {
     let url = database::required_url(&config.database, arguments.database_url)?;
     let pool = migrate::connect_migrated(&config.database, &url).await?;
-    let results = invariant_checks::run_checks(&config, &pool).await?;
-    if invariant_checks::print(&results) {
-        terminal::print(format_args!("{url}: every invariant holds"));
+    let extent = if arguments.whole { Extent::Whole } else { Extent::Sample };
+    let findings = invariant_checks::run_checks(&config, &pool, extent).await?;
+    if arguments.json {
+        terminal::print(serde_json::to_string(&findings).context("the findings are no JSON")?);
+    } else {
+        invariant_checks::print(&findings);
+    }
+    if findings.holds {
+        if !arguments.json {
+            let all = if findings.covered.everything { "" } else { " in what was checked" };
+            terminal::print(format_args!("{url}: every invariant holds{all}"));
+        }
         return Ok(());
     }
-    let violated = results.iter().filter(|result| !result.holds()).count();
+    let violated = findings.invariants.iter().filter(|result: &&InvariantResult| !result.holds()).count();
     Err(ExitError::NegativeResult(format!("invariants violated: {violated}")))
 }

@@ -1,13 +1,16 @@
 //! Checks that stored histories lead to the stored states of their sagas.
 
+use std::collections::HashMap;
+
 use sqlx::PgPool;
+use uuid::Uuid;
 
 use crate::{
     engine::Engine,
     model::{
         ids::SagaId,
         replay::replay,
-        views::{HistoryOutcome, Page, SagaFilter, SagaView},
+        views::{HistoryEntry, HistoryOutcome, Page, SagaFilter, SagaView},
     },
     runtime::core::Core,
     store,
@@ -22,6 +25,18 @@ pub struct HistoryViolation {
     pub violation: String,
 }
 
+/// What a check of several histories found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct VerifiedHistories {
+    /// How many sagas' histories were checked.
+    pub sagas: u64,
+    /// Those that do not lead to the stored state.
+    pub violations: Vec<HistoryViolation>,
+}
+
+/// How many sagas are read at once.
+const PAGE: i64 = 500;
+
 /// Replays a saga's history through the pure transition function and compares the result with the stored state; `None`
 /// when they agree.
 pub(crate) async fn check_history(
@@ -29,16 +44,19 @@ pub(crate) async fn check_history(
     pool: &PgPool,
     saga: &SagaView,
 ) -> Result<Option<HistoryViolation>, sqlx::Error> {
-    let violation = |violation: String| Some(HistoryViolation { saga_id: saga.saga_id, violation });
-    let Some(definition) = core.definitions.get(&saga.definition) else {
-        return Ok(None);
-    };
     let mut history = store::queries::history(pool, saga.saga_id.0, 0, i64::MAX).await?;
     history.retain(|entry| entry.outcome != HistoryOutcome::Started);
+    Ok(compare(core, saga, &history))
+}
+
+/// Compares the stored entries of a saga's history with its row.
+fn compare(core: &Core, saga: &SagaView, history: &[HistoryEntry]) -> Option<HistoryViolation> {
+    let violation = |violation: String| Some(HistoryViolation { saga_id: saga.saga_id, violation });
+    let definition = core.definitions.get(&saga.definition)?;
     if let Some(gap) = history.iter().zip(1..).find(|(entry, seq)| entry.seq != *seq) {
-        return Ok(violation(format!("entry {} is missing", gap.1)));
+        return violation(format!("entry {} is missing", gap.1));
     }
-    Ok(match replay(&definition.graph, &history, saga.cause.as_ref()) {
+    match replay(&definition.graph, history, saga.cause.as_ref()) {
         Err(error) => violation(error),
         Ok(state) => {
             let step = definition.graph.steps.get(state.step_index).map_or("", |node| node.name.as_str());
@@ -50,7 +68,7 @@ pub(crate) async fn check_history(
                 violation(format!("the history leads to {replayed:?}, but the saga's row has {stored:?}"))
             }
         }
-    })
+    }
 }
 
 impl Engine {
@@ -60,31 +78,94 @@ impl Engine {
     /// # Errors
     /// When the database can't be reached.
     pub async fn verify_histories(&self, limit: u32) -> Result<Vec<HistoryViolation>, sqlx::Error> {
-        let mut violations = Vec::new();
+        let mut verified = VerifiedHistories::default();
         let mut page = Page { after: None, limit: 500 };
         let mut left = limit;
         loop {
             page.limit = left.min(500);
             if page.limit == 0 {
-                return Ok(violations);
+                return Ok(verified.violations);
             }
             let sagas = self.sagas(&SagaFilter::default(), page).await?;
-            let Some(last) = sagas.last() else { return Ok(violations) };
+            let Some(last) = sagas.last() else { return Ok(verified.violations) };
             page.after = Some(last.saga_id.0);
             left -= page.limit;
-            for saga in &sagas {
-                if let Some(violation) = check_history(&self.core, self.pool(), saga).await? {
-                    // The saga may have changed between the two reads.
-                    let again = self.saga(saga.saga_id).await?;
-                    let still = again.is_some_and(|again| {
-                        (again.status, again.epoch, &again.step, again.attempt)
-                            == (saga.status, saga.epoch, &saga.step, saga.attempt)
-                    });
-                    if still {
-                        violations.push(violation);
-                    }
+            self.verify(&sagas, &mut verified).await?;
+        }
+    }
+
+    /// Checks, as [`verify_histories`](Self::verify_histories), all sagas with ids from `from` up to `to`, `to` itself
+    /// excluded. It reads page by page, so it holds no snapshot for long.
+    ///
+    /// # Errors
+    /// When the database can't be reached.
+    pub async fn verify_histories_between(
+        &self,
+        from: SagaId,
+        to: SagaId,
+    ) -> Result<VerifiedHistories, sqlx::Error> {
+        let mut verified = VerifiedHistories::default();
+        let mut after = None;
+        loop {
+            let sagas = store::queries::sagas_between(self.pool(), from.0, to.0, after, PAGE).await?;
+            let Some(last) = sagas.last() else { return Ok(verified) };
+            after = Some(last.saga_id.0);
+            self.verify(&sagas, &mut verified).await?;
+        }
+    }
+
+    /// Checks, as [`verify_histories`](Self::verify_histories), all sagas that are unfinished, or dead and not given up.
+    ///
+    /// # Errors
+    /// When the database can't be reached.
+    pub async fn verify_unfinished_histories(&self) -> Result<VerifiedHistories, sqlx::Error> {
+        let mut verified = VerifiedHistories::default();
+        let ids = store::queries::unfinished_ids(self.pool()).await?;
+        for page in ids.chunks(500) {
+            let sagas = store::queries::sagas_with_ids(self.pool(), page).await?;
+            self.verify(&sagas, &mut verified).await?;
+        }
+        Ok(verified)
+    }
+
+    /// Returns the id of the saga that has this many newer ones, by id; `None` if there are no more than that.
+    ///
+    /// # Errors
+    /// When the database can't be reached.
+    pub async fn newest_saga_id(&self, newer: u32) -> Result<Option<SagaId>, sqlx::Error> {
+        Ok(store::queries::newest_id(self.pool(), newer.into()).await?.map(SagaId))
+    }
+
+    /// Returns the id of the saga that comes after the first `offset` ones with ids from `from` on; `None` if there are no
+    /// more than that.
+    ///
+    /// # Errors
+    /// When the database can't be reached.
+    pub async fn saga_id_from(&self, from: SagaId, offset: u32) -> Result<Option<SagaId>, sqlx::Error> {
+        Ok(store::queries::id_from(self.pool(), from.0, offset.into()).await?.map(SagaId))
+    }
+
+    async fn verify(&self, sagas: &[SagaView], verified: &mut VerifiedHistories) -> Result<(), sqlx::Error> {
+        let ids: Vec<Uuid> = sagas.iter().map(|saga| saga.saga_id.0).collect();
+        let mut histories: HashMap<Uuid, Vec<HistoryEntry>> = HashMap::new();
+        for (id, entry) in store::queries::histories(self.pool(), &ids).await? {
+            histories.entry(id).or_default().push(entry);
+        }
+        for saga in sagas {
+            let history = histories.remove(&saga.saga_id.0).unwrap_or_default();
+            verified.sagas += 1;
+            if let Some(violation) = compare(&self.core, saga, &history) {
+                // The saga may have changed between the two reads.
+                let again = self.saga(saga.saga_id).await?;
+                let still = again.is_some_and(|again| {
+                    (again.status, again.epoch, &again.step, again.attempt)
+                        == (saga.status, saga.epoch, &saga.step, saga.attempt)
+                });
+                if still {
+                    verified.violations.push(violation);
                 }
             }
         }
+        Ok(())
     }
 }

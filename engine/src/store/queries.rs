@@ -172,6 +172,64 @@ pub(crate) async fn sagas(
     rows.into_iter().map(SagaRow::view).collect()
 }
 
+/// Selects sagas with ids from `from` up to `to`, `to` excluded, and after `after`, in their order.
+pub(crate) async fn sagas_between(
+    pool: &PgPool,
+    from: Uuid,
+    to: Uuid,
+    after: Option<Uuid>,
+    limit: i64,
+) -> Result<Vec<SagaView>, sqlx::Error> {
+    let sql = format!(
+        "select {SAGA_COLUMNS} from engine.saga \
+         where id >= $1 and id < $2 and ($3::uuid is null or id > $3) order by id limit $4"
+    );
+    let rows: Vec<SagaRow> = sqlx::query_as(sqlx::AssertSqlSafe(sql))
+        .bind(after.unwrap_or(from))
+        .bind(to)
+        .bind(after)
+        .bind(limit)
+        .fetch_all(pool)
+        .await?;
+    rows.into_iter().map(SagaRow::view).collect()
+}
+
+/// Selects the id of the saga that follows after `offset` newer ones.
+pub(crate) async fn newest_id(pool: &PgPool, offset: i64) -> Result<Option<Uuid>, sqlx::Error> {
+    sqlx::query_scalar("select id from engine.saga order by id desc offset $1 limit 1")
+        .bind(offset)
+        .fetch_optional(pool)
+        .await
+}
+
+/// Selects the id of the saga that follows after the first `offset` ones with ids from `from` on.
+pub(crate) async fn id_from(pool: &PgPool, from: Uuid, offset: i64) -> Result<Option<Uuid>, sqlx::Error> {
+    sqlx::query_scalar("select id from engine.saga where id >= $1 order by id offset $2 limit 1")
+        .bind(from)
+        .bind(offset)
+        .fetch_optional(pool)
+        .await
+}
+
+/// Selects the sagas with these ids that exist.
+pub(crate) async fn sagas_with_ids(pool: &PgPool, ids: &[Uuid]) -> Result<Vec<SagaView>, sqlx::Error> {
+    let sql = format!("select {SAGA_COLUMNS} from engine.saga where id = any($1)");
+    let rows: Vec<SagaRow> = sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(ids).fetch_all(pool).await?;
+    rows.into_iter().map(SagaRow::view).collect()
+}
+
+/// Selects the ids of the sagas that are unfinished, or dead and not given up. Partial indexes find them all.
+pub(crate) async fn unfinished_ids(pool: &PgPool) -> Result<Vec<Uuid>, sqlx::Error> {
+    sqlx::query_scalar(
+        "select id from engine.saga where due_at is not null \
+         union select id from engine.saga where lease_until is not null \
+         union select id from engine.saga where waits_for is not null \
+         union select id from engine.saga where status = 'dead' and ended_at is null",
+    )
+    .fetch_all(pool)
+    .await
+}
+
 #[derive(FromRow)]
 struct HistoryRow {
     seq: i32,
@@ -235,6 +293,26 @@ pub(crate) async fn history(
     .fetch_all(pool)
     .await?;
     entries(rows)
+}
+
+#[derive(FromRow)]
+struct SagaHistoryRow {
+    saga_id: Uuid,
+    #[sqlx(flatten)]
+    row: HistoryRow,
+}
+
+/// Selects the stored entries of several sagas' histories without their payloads, each saga's in order.
+pub(crate) async fn histories(pool: &PgPool, ids: &[Uuid]) -> Result<Vec<(Uuid, HistoryEntry)>, sqlx::Error> {
+    let rows: Vec<SagaHistoryRow> = sqlx::query_as(
+        "select saga_id, seq, step, direction, outcome, attempt, started_at, duration_ms, null::jsonb as output, error, \
+             null::jsonb as details, worker, epoch \
+         from engine.history where saga_id = any($1) order by saga_id, seq",
+    )
+    .bind(ids)
+    .fetch_all(pool)
+    .await?;
+    rows.into_iter().map(|SagaHistoryRow { saga_id, row }| Ok((saga_id, row.entry()?))).collect()
 }
 
 /// Selects the newest entries about the action of one step, in order. A call in progress comes last, as `started`.

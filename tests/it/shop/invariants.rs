@@ -1,6 +1,10 @@
 //! Each invariant reports a deliberate violation.
 
-use shop::{commands, invariants, notifications::DELIVER_NOTIFICATION};
+use shop::{
+    commands,
+    invariants::{self, Extent, SurveyOptions},
+    notifications::DELIVER_NOTIFICATION,
+};
 use sqlx::PgPool;
 
 use super::{TestShop, order};
@@ -67,5 +71,99 @@ async fn the_ledger_can_only_grow() {
         let error = sqlx::raw_sql(change).execute(test.pool()).await.unwrap_err();
         assert!(error.to_string().contains("append only"), "{error}");
     }
+    test.close().await;
+}
+
+/// A shop with three orders, one of them confirmed, one rejected and one cancelled, and every mail sent.
+async fn shop_with_history() -> TestShop {
+    let test = TestShop::open().await.start_workers();
+    test.add_product("CUP-1", 10, 5).await;
+    test.add_product("TEA-1", 10, 5).await;
+    let confirmed = test.place(order(&[("TEA-1", 1), ("CUP-1", 1)])).await;
+    let short = test.place(order(&[("TEA-1", 9)])).await;
+    let cancelled = test.place(order(&[("TEA-1", 2)])).await;
+    commands::cancel_order(&test.shop, cancelled.order_id, "no", "ann").await.unwrap();
+    for key in [
+        format!("order-confirmed:{}", confirmed.order_id),
+        format!("order-rejected:{}", short.order_id),
+        format!("order-confirmed:{}", cancelled.order_id),
+        format!("order-cancelled:{}", cancelled.order_id),
+    ] {
+        test.settled(DELIVER_NOTIFICATION.name(), key).await;
+    }
+    test.settled("cancel-order", cancelled.order_id.to_string()).await;
+    test
+}
+
+#[tokio::test]
+async fn a_survey_in_small_ranges_finds_what_a_check_on_one_snapshot_finds() {
+    let test = shop_with_history().await;
+    let whole = SurveyOptions { range: 1, ..SurveyOptions::new(Extent::Whole) };
+    let (results, coverage) = invariants::survey(test.shop.engine(), whole, |_| {}).await.unwrap();
+    assert!(results.iter().all(invariants::InvariantResult::holds), "{results:?}");
+    assert!(coverage.everything);
+    assert_eq!((coverage.newest_sagas, coverage.complete_since), (8, None));
+    assert_eq!((coverage.products, coverage.all_products), (2, 2));
+
+    sqlx::raw_sql(
+        "insert into shop.idempotency_key (scope, key, resource_id, holder, body_hash, status, body, location)
+         values ('s', 'k', gen_random_uuid(), gen_random_uuid(), '', 201, '{}', '/api/orders/' || gen_random_uuid());
+         update engine.saga set status = 'dead' where definition = 'cancel-order';
+         update shop.orders set status = 'cancelling' where status = 'cancelled';
+         update engine.history_run set step = 'never-begun' where direction = 'undo';
+         update engine.history_run set epoch = 99 where seq = 1;
+         update shop.stock set on_hand = on_hand + 1 where sku = 'TEA-1';
+         update shop.reservation set state = 'held' where sku = 'TEA-1';
+         update shop.notification set message_id = '<1.send-mail@sagaline>'",
+    )
+    .execute(test.pool())
+    .await
+    .unwrap();
+    let (mut surveyed, _) = invariants::survey(test.shop.engine(), whole, |_| {}).await.unwrap();
+    let histories = surveyed.pop().unwrap();
+    assert!(histories.number == 8 && !histories.holds(), "{histories:?}");
+    let mut checked = invariants::check(test.pool()).await.unwrap();
+    for result in surveyed.iter_mut().chain(&mut checked) {
+        // A violation that is told with a date would differ.
+        result.violations.sort();
+    }
+    assert_eq!(surveyed, checked);
+    assert!(checked.iter().filter(|result| !result.holds()).count() > 5, "{checked:?}");
+    test.close().await;
+}
+
+#[tokio::test]
+async fn a_sample_has_all_that_is_unfinished_and_says_what_it_left_out() {
+    let test = shop_with_history().await;
+    // The oldest saga waits for ever, and the oldest order is wrong.
+    sqlx::raw_sql(
+        "update engine.saga set status = 'running', ended_at = null, due_at = now() - interval '1 hour'
+         where id = (select id from engine.saga order by id limit 1);
+         update shop.orders set total = total + 1 where order_id = (select order_id from shop.orders order by order_id limit 1)",
+    )
+    .execute(test.pool())
+    .await
+    .unwrap();
+    let violated = async |options| {
+        let (results, coverage) = invariants::survey(test.shop.engine(), options, |_| {}).await.unwrap();
+        let violated: Vec<u8> =
+            results.iter().filter(|result| !result.holds()).map(|result| result.number).collect();
+        (violated, coverage)
+    };
+
+    let sample = SurveyOptions { newest: 1, times: 0, ..SurveyOptions::new(Extent::Sample) };
+    let (numbers, coverage) = violated(sample).await;
+    assert_eq!(numbers, [2, 8], "an overdue saga, whose history has ended");
+    assert!(!coverage.everything && coverage.complete_since.is_some());
+    assert_eq!((coverage.unfinished_sagas, coverage.older_sagas), (1, 0));
+    assert!(coverage.to_string().ends_with("`--whole` checks everything"), "{coverage}");
+
+    let (numbers, coverage) = violated(SurveyOptions { times: 5, ..sample }).await;
+    assert!(numbers.starts_with(&[2]));
+    assert_eq!(coverage.older_times, 5);
+
+    let (numbers, coverage) = violated(SurveyOptions::new(Extent::Sample)).await;
+    assert_eq!(numbers, [2, 6, 8], "the newest are all");
+    assert!(coverage.everything);
     test.close().await;
 }
