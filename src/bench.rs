@@ -6,6 +6,7 @@
 
 mod arguments;
 mod database;
+mod fill;
 mod load;
 mod orders;
 mod outage;
@@ -30,8 +31,11 @@ pub(crate) use self::arguments::BenchCommand;
 /// # Errors
 /// When the binary was built without optimisation, the database can't be used, or a call failed.
 pub(crate) async fn run(config: Config, command: BenchCommand) -> Result<(), ExitError> {
-    profile::check()?;
+    if !matches!(command, BenchCommand::Fill(_)) {
+        profile::check()?;
+    }
     let (name, arguments) = match &command {
+        BenchCommand::Fill(arguments) => return Box::pin(fill::run(&config, arguments)).await,
         BenchCommand::Steps(arguments) => ("steps", arguments.clone()),
         BenchCommand::Orders(OrdersArguments { arguments, mail_outage: None, .. }) => {
             ("orders", arguments.clone())
@@ -71,6 +75,7 @@ async fn measure(
     let load = match command {
         BenchCommand::Steps(_) => steps::run(config, arguments, database).await?,
         BenchCommand::Orders(_) => orders::run(config, arguments, database).await?,
+        BenchCommand::Fill(_) => anyhow::bail!("`fill` measures nothing"),
     };
     let after = server::counters(database).await?;
     let figures = server::figures(database, &before, &after, load.all).await?;

@@ -13,6 +13,23 @@ pub(crate) enum BenchCommand {
     Steps(Arguments),
     /// Orders over HTTP, each until its saga has ended
     Orders(OrdersArguments),
+    /// Measure nothing, but fill an empty database with orders that have ended, each with its two sagas
+    Fill(FillArguments),
+}
+
+/// What to fill a database with.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct FillArguments {
+    /// How many sagas: half of them placements of orders, half deliveries of their mails
+    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(2..=1_000_000_000))]
+    pub(super) sagas: u32,
+    /// How many of the newest orders have lines, a timeline, a ledger and histories, so that every invariant holds; all
+    /// unless set
+    #[arg(long)]
+    pub(super) detailed: Option<u32>,
+    /// The database, instead of `DATABASE_URL`
+    #[arg(long, value_name = "URL")]
+    pub(super) database_url: Option<String>,
 }
 
 /// How to measure.

@@ -82,6 +82,30 @@ async fn bench_refuses_an_unoptimised_build_and_names_its_profile() {
 }
 
 #[tokio::test]
+async fn bench_fill_makes_a_database_that_the_doctor_finds_clean() {
+    let database = Database::fresh().await;
+    let url = database.url();
+    let env = [("DATABASE_URL", url.as_str()), ("SMTP_URL", "smtp://127.0.0.1:1")];
+    let (code, output) = run(&["bench", "fill", "--sagas", "5000"], &env).await;
+    assert_eq!(code, Some(0), "{output}");
+    let (code, output) = run(&["doctor", "--whole"], &env).await;
+    assert_eq!(code, Some(0), "{output}");
+    assert!(output.contains("every invariant holds"), "{output}");
+    assert!(output.contains("all 5000 sagas, orders and notifications"), "{output}");
+
+    let (code, output) = run(&["doctor", "--json"], &env).await;
+    assert_eq!(code, Some(0), "{output}");
+    let findings: Value = serde_json::from_str(output.lines().last().unwrap()).unwrap();
+    assert_eq!(findings["holds"], true);
+    assert_eq!(findings["covered"]["everything"], true);
+    assert_eq!(findings["invariants"].as_array().unwrap().len(), 8);
+
+    let (code, output) = run(&["bench", "fill", "--sagas", "2"], &env).await;
+    assert_eq!(code, Some(1), "{output}");
+    assert!(output.contains("needs an empty one"), "{output}");
+}
+
+#[tokio::test]
 async fn a_database_from_before_the_first_release_is_refused_with_instructions() {
     let other_migrations = [
         // Other migrations with the same versions as today's.
