@@ -34,11 +34,12 @@ impl PoolUse {
         }
     }
 
-    /// Short, because a transaction that waits for a lock blocks others. The engine retries a batch that has timed out,
-    /// without counting an attempt of its sagas.
+    /// Short, because a transaction that waits for a lock blocks others. The engine gives the sagas of a batch that has
+    /// timed out back, without counting an attempt.
     fn lock_timeout(self) -> &'static str {
         match self {
-            Self::Api | Self::Workers => "1500ms",
+            Self::Workers => "500ms",
+            Self::Api => "1500ms",
             Self::Command => "5s",
         }
     }

@@ -183,7 +183,7 @@ impl EngineBuilder {
             let name = definition.graph.name.clone();
             let (sender, receiver) = mpsc::unbounded_channel();
             committers.insert(name.clone(), sender);
-            arrivals.push(receiver);
+            arrivals.push((name.clone(), receiver));
             if definitions.insert(name.clone(), Arc::new(definition)).is_some() {
                 return Err(GraphError::SagaTwice(name).into());
             }
@@ -196,7 +196,7 @@ impl EngineBuilder {
         // One group commit dead-letters the sagas of all definitions that this process does not know.
         let (sender, receiver) = mpsc::unbounded_channel();
         committers.insert(String::new(), sender);
-        arrivals.push(receiver);
+        arrivals.push((String::new(), receiver));
         let (starter, starts) = mpsc::unbounded_channel();
         let core = Arc::new(Core {
             pool: self.pool,
@@ -223,8 +223,8 @@ impl EngineBuilder {
             commits: AtomicU64::new(0),
             faults: self.faults,
         });
-        for receiver in arrivals {
-            core.tasks.spawn(group_commit::run(core.clone(), receiver));
+        for (definition, receiver) in arrivals {
+            core.tasks.spawn(group_commit::run(core.clone(), definition, receiver));
         }
         core.tasks.spawn(batcher::run(core.clone(), starts));
         core.supervise("keeping claims", lease_keeper::run);

@@ -7,6 +7,7 @@ pub(crate) mod commits;
 pub(crate) mod dead_jobs;
 pub(crate) mod hints;
 pub(crate) mod history_runs;
+pub(crate) mod locks;
 pub(crate) mod migrations;
 pub(crate) mod processes;
 pub(crate) mod queries;

@@ -12,7 +12,10 @@ use sqlx::PgPool;
 use tokio::sync::{Mutex, Semaphore};
 
 use super::{
-    names::{IN_FLIGHT, POOL, POOL_LIMIT, QUEUE_DEPTH, QUEUE_OLDEST, QUEUE_PAUSED, SAGAS, SCRAPE_FAILURES},
+    names::{
+        IN_FLIGHT, POOL, POOL_LIMIT, QUEUE_DEPTH, QUEUE_OLDEST, QUEUE_PAUSED, SAGAS, SAGAS_WAITING,
+        SCRAPE_FAILURES,
+    },
     outbox,
 };
 use crate::load::Limits;
@@ -53,13 +56,15 @@ impl Gauges {
         let reading = tokio::spawn(async move {
             let views = engine.queues().await?;
             let counts = engine.status_counts().await?;
+            let waiting = engine.waiting_counts().await?;
             let lag = shop::events::lag(&pool).await?;
-            Ok::<_, sqlx::Error>((views, counts, lag))
+            Ok::<_, sqlx::Error>((views, counts, waiting, lag))
         });
         match tokio::time::timeout(self.sources.limits.health_timeout, reading).await {
-            Ok(Ok(Ok((views, counts, lag)))) => {
+            Ok(Ok(Ok((views, counts, waiting, lag)))) => {
                 queues(views);
                 sagas(&self.sources.engine, &counts);
+                sagas_waiting(&waiting);
                 outbox::record(&lag);
             }
             Ok(Ok(Err(error))) => stale(&error.to_string()),
@@ -112,6 +117,13 @@ fn sagas(engine: &Engine, counts: &[StatusCount]) {
     }
     for ((definition, status), count) in by_kind {
         gauge!(SAGAS, "definition" => definition, "status" => status).set(figure(count));
+    }
+}
+
+fn sagas_waiting(counts: &[(String, i64)]) {
+    for known in ["version", "lock"] {
+        let count = counts.iter().find(|(waits_for, _)| waits_for == known).map_or(0, |(_, count)| *count);
+        gauge!(SAGAS_WAITING, "for" => known).set(figure(count));
     }
 }
 

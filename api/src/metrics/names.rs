@@ -11,6 +11,7 @@ pub(super) const HTTP_DURATION: &str = "sagaline_http_request_duration_seconds";
 pub(crate) const QUEUE_DEPTH: &str = "sagaline_queue_depth";
 pub(crate) const QUEUE_OLDEST: &str = "sagaline_queue_oldest_due_seconds";
 pub(crate) const SAGAS: &str = "sagaline_sagas";
+pub(crate) const SAGAS_WAITING: &str = "sagaline_sagas_waiting";
 pub(crate) const POOL: &str = "sagaline_db_pool_connections";
 pub(crate) const POOL_LIMIT: &str = "sagaline_db_pool_connections_max";
 pub(crate) const STREAMS: &str = "sagaline_event_streams";
@@ -29,6 +30,11 @@ pub fn describe_metrics() {
     describe_gauge!(QUEUE_DEPTH, Unit::Count, "Sagas in a queue, by state: due, waiting, leased");
     describe_gauge!(QUEUE_OLDEST, Unit::Seconds, "How long the oldest due saga of a queue has waited");
     describe_gauge!(SAGAS, Unit::Count, "Sagas that are unfinished or dead, by definition and status");
+    describe_gauge!(
+        SAGAS_WAITING,
+        Unit::Count,
+        "Sagas that wait for more than a time, by what they wait for: version (a process that knows their step), lock"
+    );
     describe_gauge!(
         POOL,
         Unit::Count,

@@ -93,7 +93,7 @@ fn unknown_direction(text: &str) -> String {
 }
 
 /// One side of one step of a graph: its action or its undo.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct StepSide {
     /// Action or undo.
     pub direction: Direction,

@@ -120,6 +120,15 @@ impl Engine {
         store::queries::queue_depths(self.pool()).await
     }
 
+    /// Counts the sagas that wait for more than a time, by what they wait for: `version`, a process that knows their step;
+    /// `lock`, a lock that another transaction holds.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn waiting_counts(&self) -> Result<Vec<(String, i64)>, sqlx::Error> {
+        store::queries::waiting_counts(self.pool()).await
+    }
+
     /// Counts the active and dead sagas by definition and status.
     ///
     /// # Errors

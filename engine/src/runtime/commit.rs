@@ -10,6 +10,8 @@ pub(crate) mod cursor;
 pub(crate) mod dead_letter;
 pub(crate) mod error;
 pub(crate) mod group_commit;
+pub(crate) mod held_up;
 pub(crate) mod recovery;
+pub(crate) mod scouts;
 pub(crate) mod settle;
 pub(crate) mod suspects;

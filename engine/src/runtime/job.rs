@@ -125,6 +125,7 @@ impl Job {
             called: false,
             delay_ms: 0,
             error: None,
+            held_up: false,
         }
     }
 

@@ -59,6 +59,11 @@ impl Settings {
         self.lease / 2
     }
 
+    /// How long a part of a batch that is being split may run in a transaction. The other parts wait for it.
+    pub(crate) fn part_time_limit(&self) -> Duration {
+        self.batch_time_limit() / 5
+    }
+
     /// How long background tasks wait for the database's answer before they take the connection for dead.
     pub(crate) fn db_timeout(&self) -> Duration {
         (self.lease / 3).clamp(Duration::from_secs(1), Duration::from_secs(10))

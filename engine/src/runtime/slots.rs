@@ -29,7 +29,6 @@ impl QueueSignals {
 /// The capacity that a job takes up in its feed.
 #[derive(Debug, Default)]
 pub(crate) struct JobSlots {
-    #[expect(dead_code, reason = "kept for its effect when dropped")]
     pub(crate) slot: Option<OwnedSemaphorePermit>,
     #[expect(dead_code, reason = "kept for its effect when dropped")]
     pub(crate) probation: Option<ProbationSlot>,
@@ -37,6 +36,11 @@ pub(crate) struct JobSlots {
 }
 
 impl JobSlots {
+    /// Frees the slot, so that the feed can claim another saga in its place.
+    pub(crate) fn free(&mut self) {
+        self.slot = None;
+    }
+
     /// Whether this job is the probe of a throttled queue.
     pub(crate) fn is_probe(&self) -> bool {
         self.probe.is_some()

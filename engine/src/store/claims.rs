@@ -39,6 +39,8 @@ pub(crate) enum ClaimScope<'a> {
     /// The sagas with these ids, in whatever queue, if they are due or their lease has ended, but not those on
     /// probation.
     Ids(&'a [Uuid]),
+    /// The sagas with these ids that are held up, whenever they would come back by themselves.
+    HeldUp(&'a [Uuid]),
 }
 
 /// The time since when a saga can be claimed. A version before leases had a column stored the end of a lease as
@@ -62,6 +64,7 @@ impl ClaimScope<'_> {
             }
             Self::Probation(_) => (CLAIMABLE_SINCE, format!("queue = $4 and {SUSPECT}")),
             Self::Ids(_) => (CLAIMABLE_SINCE, format!("id = any($4) and not {SUSPECT}")),
+            Self::HeldUp(_) => ("least(due_at, now())", "id = any($4) and waits_for = 'lock'".into()),
         }
     }
 }
@@ -117,7 +120,7 @@ pub(crate) async fn claim(
             query.bind(queue).bind(context.steps).bind(lookback_ms)
         }
         ClaimScope::Probation(queue) => query.bind(queue).bind(context.steps),
-        ClaimScope::Ids(ids) => query.bind(ids).bind(context.steps),
+        ClaimScope::Ids(ids) | ClaimScope::HeldUp(ids) => query.bind(ids).bind(context.steps),
     };
     query.fetch_all(conn).await
 }
@@ -197,6 +200,8 @@ pub(crate) struct ReleaseRow {
     pub(crate) delay_ms: i64,
     /// The reason, stored with the saga for operators; `None` keeps the stored one.
     pub(crate) error: Option<String>,
+    /// Whether the saga is held up, so that it waits for more than the time.
+    pub(crate) held_up: bool,
 }
 
 /// What a release did with a claim that the worker still held.
@@ -221,10 +226,12 @@ pub(crate) async fn release(
     sqlx::query_as(
         "with asked as ( \
              select * \
-             from unnest($2::uuid[], $3::bigint[], $4::int[], $5::int[], $6::bool[], $7::bool[], $8::bigint[], $9::text[]) \
-                 as r (id, epoch, attempt, seq, in_doubt, called, delay_ms, error) \
+             from unnest($2::uuid[], $3::bigint[], $4::int[], $5::int[], $6::bool[], $7::bool[], $8::bigint[], $9::text[], \
+                     $10::bool[]) \
+                 as r (id, epoch, attempt, seq, in_doubt, called, delay_ms, error, held_up) \
          ), held as ( \
              select s.id, s.step, s.direction, s.epoch, s.claimed_at, s.history_seq, r.attempt, r.in_doubt, r.delay_ms, r.error, \
+                 r.held_up, \
                  s.history_seq = r.seq as unmoved, r.called and s.history_seq = r.seq as called \
              from asked r join engine.saga s on s.id = r.id and s.epoch = r.epoch and s.lease_owner = $1 \
                  and s.status in ('running', 'compensating') \
@@ -239,6 +246,7 @@ pub(crate) async fn release(
              from held h where h.called \
          ), freed as ( \
              update engine.saga s set lease_owner = null, claimed_at = null, lease_until = null, \
+                 waits_for = case when h.held_up then 'lock' end, \
                  due_at = clock_timestamp() + h.delay_ms * interval '1 ms', \
                  attempt = case when h.unmoved then h.attempt else greatest(s.attempt - 1, 0) end, \
                  in_doubt = s.in_doubt or (h.unmoved and h.in_doubt), \
@@ -261,6 +269,34 @@ pub(crate) async fn release(
     .bind(rows.iter().map(|row| row.called).collect::<Vec<_>>())
     .bind(rows.iter().map(|row| row.delay_ms).collect::<Vec<_>>())
     .bind(rows.iter().map(|row| row.error.as_deref()).collect::<Vec<_>>())
+    .bind(rows.iter().map(|row| row.held_up).collect::<Vec<_>>())
+    .fetch_all(conn)
+    .await
+}
+
+/// Makes sagas due at once that are held up.
+pub(crate) async fn wake_held_up(conn: &mut PgConnection, ids: &[Uuid]) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "update engine.saga set due_at = clock_timestamp(), waits_for = null where id in (select id from engine.saga \
+             where id = any($1) and waits_for = 'lock' and due_at is not null for update skip locked)",
+    )
+    .bind(ids)
+    .execute(conn)
+    .await
+    .map(drop)
+}
+
+/// Of these sagas, selects those that are held up, or that the worker has not given back yet.
+pub(crate) async fn still_held_up(
+    conn: &mut PgConnection,
+    ids: &[Uuid],
+    worker: WorkerId,
+) -> Result<Vec<Uuid>, sqlx::Error> {
+    sqlx::query_scalar(
+        "select id from engine.saga where id = any($1) and (waits_for = 'lock' or lease_owner = $2)",
+    )
+    .bind(ids)
+    .bind(worker)
     .fetch_all(conn)
     .await
 }

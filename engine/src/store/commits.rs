@@ -49,13 +49,15 @@ pub(crate) async fn terminate(conn: &mut PgConnection, backend: i32) -> Result<(
     sqlx::query("select pg_terminate_backend($1)").bind(backend).execute(conn).await.map(drop)
 }
 
-/// Limits how long the statements of this transaction wait for a lock.
-pub(crate) async fn bound_lock_waits(conn: &mut PgConnection, limit: Duration) -> Result<(), sqlx::Error> {
-    sqlx::query("select set_config('lock_timeout', $1, true)")
-        .bind(format!("{}ms", limit.as_millis()))
-        .execute(conn)
-        .await
-        .map(drop)
+/// Limits how long the statements of this transaction wait for a lock. Returns the PID of this connection's server
+/// process.
+pub(crate) async fn bound_lock_waits(conn: &mut PgConnection, limit: Duration) -> Result<i32, sqlx::Error> {
+    let (_, pid): (String, i32) =
+        sqlx::query_as("select set_config('lock_timeout', $1, true), pg_backend_pid()")
+            .bind(format!("{}ms", limit.as_millis()))
+            .fetch_one(conn)
+            .await?;
+    Ok(pid)
 }
 
 /// A history entry to be written.

@@ -379,6 +379,15 @@ pub(crate) async fn queue_depths(pool: &PgPool) -> Result<Vec<QueueDepth>, sqlx:
         .collect())
 }
 
+/// Counts the sagas that wait for more than a time, by what they wait for.
+pub(crate) async fn waiting_counts(pool: &PgPool) -> Result<Vec<(String, i64)>, sqlx::Error> {
+    sqlx::query_as(
+        "select waits_for, count(*) from engine.saga where waits_for is not null group by waits_for",
+    )
+    .fetch_all(pool)
+    .await
+}
+
 /// Counts the active and dead sagas of each definition; completed and compensated ones are not counted.
 pub(crate) async fn status_counts(pool: &PgPool) -> Result<Vec<StatusCount>, sqlx::Error> {
     let rows: Vec<(String, String, i64)> = sqlx::query_as(

@@ -1,6 +1,6 @@
 //! The engine's metrics: their names and descriptions.
 
-use metrics::{Unit, describe_counter, describe_histogram};
+use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 
 use crate::model::{graph::Graph, kinds::UndoKind, status::Direction};
 
@@ -14,6 +14,7 @@ pub(crate) const PRUNED: &str = "sagaline_dead_jobs_pruned_total";
 pub(crate) const PANICKED: &str = "sagaline_tasks_panicked_total";
 pub(crate) const LOCK_BLOCKED: &str = "sagaline_sagas_lock_blocked_total";
 pub(crate) const STARTS_BLOCKED: &str = "sagaline_starts_lock_blocked_total";
+pub(crate) const HELD_UP: &str = "sagaline_sagas_held_up";
 
 const LEASES: &str = "sagaline_leases_taken_over_total";
 const CLAIMS_LOST: &str = "sagaline_claims_lost_total";
@@ -67,6 +68,11 @@ pub fn describe_metrics() {
         LOCK_BLOCKED,
         Unit::Count,
         "Sagas released because another transaction held a lock that they needed, by definition"
+    );
+    describe_gauge!(
+        HELD_UP,
+        Unit::Count,
+        "Sagas that this process gave back because a lock or a slow step holds them up, by definition and by: lock, slow"
     );
     describe_counter!(
         STARTS_BLOCKED,

@@ -142,6 +142,68 @@ async fn a_locked_row_delays_only_the_sagas_that_need_it() {
     assert_eq!(leased, 0);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sagas_that_a_locked_row_holds_up_take_no_room_and_one_of_them_is_tried() {
+    let (_database, pool) = shelves().await;
+    let saga = Saga::named(FETCH).pivot(Take).build().unwrap();
+    let builder = Engine::builder(pool.clone()).register(saga).max_batch(16);
+    let test = TestEngine::build(builder);
+    let engine = &test.engine;
+    let mut blocker = pool.begin().await.unwrap();
+    sqlx::query("select id from shelf where id = 7 for update").execute(&mut *blocker).await.unwrap();
+    // Far more than there is room for beside the group commit.
+    let needs_lock: Vec<_> = (0..200).map(|_| fetch_from(7)).collect();
+    start_together(engine, needs_lock.clone()).await;
+    // All but the scout are given back.
+    let given_back =
+        "select count(*) >= 199 from engine.saga where waits_for = 'lock' and lease_owner is null";
+    fixtures::holds(&pool, given_back).await;
+    for _ in 0..20 {
+        let (_, ending) = engine.start_and_wait(fetch_from(3), WAIT_TIMEOUT).await.unwrap();
+        assert_eq!(ending.unwrap().status, Status::Completed);
+    }
+    fixtures::holds(&pool, given_back).await;
+    let told = "select bool_or(error like 'waits for a lock that another transaction holds (session %') from engine.saga";
+    fixtures::holds(&pool, told).await;
+
+    blocker.rollback().await.unwrap();
+    for saga in &needs_lock {
+        let ending = engine.wait(saga.saga_id(), WAIT_TIMEOUT).await.unwrap().unwrap();
+        assert_eq!(ending.status, Status::Completed);
+    }
+    assert_eq!(taken(&pool).await, 220);
+    let attempts: i32 =
+        sqlx::query_scalar("select max(attempt) from engine.history").fetch_one(&pool).await.unwrap();
+    assert_eq!(attempts, 1, "waiting costs no attempt");
+    test.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sagas_that_are_held_up_are_due_when_the_engine_stops() {
+    let (_database, pool) = shelves().await;
+    let saga = || Saga::named(FETCH).pivot(Take).build().unwrap();
+    let test = TestEngine::build(Engine::builder(pool.clone()).register(saga()));
+    let mut blocker = pool.begin().await.unwrap();
+    sqlx::query("select id from shelf where id = 7 for update").execute(&mut *blocker).await.unwrap();
+    let needs_lock: Vec<_> = (0..8).map(|_| fetch_from(7)).collect();
+    start_together(&test.engine, needs_lock.clone()).await;
+    fixtures::holds(&pool, "select count(*) >= 7 from engine.saga where waits_for = 'lock'").await;
+    test.close().await;
+    let due: i64 =
+        sqlx::query_scalar("select count(*) from engine.saga where due_at <= now() and lease_owner is null")
+            .fetch_one(&pool)
+            .await
+            .unwrap();
+    assert_eq!(due, 8, "another process finds them at once");
+    blocker.rollback().await.unwrap();
+    let test = TestEngine::build(Engine::builder(pool).register(saga()));
+    for saga in &needs_lock {
+        let ending = test.engine.wait(saga.saga_id(), WAIT_TIMEOUT).await.unwrap().unwrap();
+        assert_eq!(ending.status, Status::Completed);
+    }
+    test.close().await;
+}
+
 /// The definition with these attempts and this time-out for its first step.
 fn with_policy(mut definition: Definition, attempts: u32, timeout: Duration) -> Definition {
     let policy = RetryPolicy { timeout, attempts, ..RetryPolicy::TRANSACTION };
@@ -168,8 +230,10 @@ async fn a_saga_that_hangs_until_its_time_out_does_not_delay_others() {
             engine.start_and_wait(PLAIN.with(&TestInput::default()), WAIT_TIMEOUT).await.unwrap();
         assert_eq!(ending.unwrap().status, Status::Completed);
     }
+    // It is tried alone now.
+    fixtures::holds(&pool, &format!("select exists (select {hanging})")).await;
     let saga = engine.saga(hangs.saga_id()).await.unwrap().unwrap();
-    assert!(saga.status == Status::Running && saga.attempt > 0, "it still hangs: {saga:?}");
+    assert_eq!(saga.status, Status::Running, "it still hangs: {saga:?}");
     engine.cancel(hangs.saga_id(), "ada", "it hangs").await.unwrap();
     let cancel = format!("select pg_cancel_backend(pid) {hanging}");
     sqlx::query(AssertSqlSafe(cancel)).execute(&pool).await.unwrap();

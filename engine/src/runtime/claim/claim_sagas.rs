@@ -167,6 +167,7 @@ impl Drop for HeldRows<'_> {
             called: false,
             delay_ms: 0,
             error: None,
+            held_up: false,
         });
         self.core.leases.queue_release(rows);
         self.core.lease_wakeup.notify_one();

@@ -3,7 +3,10 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicI32, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -48,8 +51,11 @@ use crate::{
 pub(crate) enum CommitPath {
     /// In the group commit of its definition, where other batches wait for it.
     Grouped,
-    /// Beside the group commit. A saga that is alone there may use the whole time-out of its step's policy.
-    Isolated,
+    /// Beside the group commit, while a batch is split. The parts that come next wait for it.
+    Split,
+    /// Beside the group commit, where nothing waits for it. A saga that is alone may use the whole time-out of its step's
+    /// policy.
+    Alone,
 }
 
 /// The result of a committed batch.
@@ -77,7 +83,7 @@ pub(crate) async fn advance(
     members: &[BatchMember],
     recovery: &Recovery,
     path: CommitPath,
-    backend_pid: &mut Option<i32>,
+    backend_pid: &AtomicI32,
 ) -> Result<BatchResult, CommitError> {
     let began = Instant::now();
     let mut result = BatchResult::default();
@@ -140,13 +146,15 @@ async fn lock<'a>(
     conn: &mut PgConnection,
     members: &'a [BatchMember],
     result: &mut BatchResult,
-    backend_pid: &mut Option<i32>,
+    backend_pid: &AtomicI32,
 ) -> Result<Vec<SagaCursor<'a>>, CommitError> {
     let mut ids: Vec<_> = members.iter().map(|member| member.job.saga_id.0).collect();
     ids.sort_unstable();
     let unfenced = core.faults.is_fence_disabled();
     let fenced = fence(core, conn, &ids).await.map_err(classify_fence)?;
-    *backend_pid = fenced.first().map(|row| row.backend);
+    if let Some(row) = fenced.first() {
+        backend_pid.store(row.backend, Ordering::Relaxed);
+    }
     let fenced: HashMap<_, FencedSaga> = fenced.into_iter().map(|row| (row.id, row)).collect();
     let mut cursors = Vec::with_capacity(members.len());
     for (index, member) in members.iter().enumerate() {
@@ -245,12 +253,13 @@ async fn run_step(
     metrics::histogram!("sagaline_batch_size")
         .record(f64::from(u32::try_from(invocations.len()).unwrap_or(u32::MAX)));
     let policy = definition.graph.policy(side.step_index, side.direction);
-    // A saga that is alone in isolation delays no other, so it may use its policy's whole time-out.
     let limit = match path {
-        CommitPath::Isolated if invocations.len() == 1 => policy.timeout,
-        CommitPath::Isolated | CommitPath::Grouped => {
+        // It delays no other.
+        CommitPath::Alone if invocations.len() == 1 => policy.timeout,
+        CommitPath::Alone | CommitPath::Grouped => {
             policy.timeout.min(session.core.settings.batch_time_limit())
         }
+        CommitPath::Split => policy.timeout.min(session.core.settings.part_time_limit()),
     };
     let run = StepRun { definition, side, limit, rest: Rest::Leave };
     match step_run::run_step(session, conn, run, invocations).await {
@@ -349,7 +358,7 @@ async fn dead_letter_batch(
         }
         other @ (CommitError::Unreachable(_)
         | CommitError::Transient { .. }
-        | CommitError::LockTimeout(_)) => other,
+        | CommitError::LockTimeout { .. }) => other,
     })
 }
 

@@ -1,7 +1,11 @@
 //! Commits one batch in one transaction, and retries it after transient errors.
 
 use std::{
-    sync::Arc,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicI32, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -57,14 +61,14 @@ pub(super) async fn commit_with_retries(
 ) -> Result<BatchResult, CommitError> {
     let (began, commits) = (Instant::now(), core.commits());
     let budget = core.settings.lease.mul_f64(RETRY_BUDGET);
-    let must_commit = options.path == CommitPath::Isolated && members.len() == 1 && members[0].made_call();
+    let must_commit = options.path != CommitPath::Grouped && members.len() == 1 && members[0].made_call();
     let max_tries = if must_commit { MAX_TRIES_WITH_ANSWER } else { MAX_TRIES };
     let (mut tries, mut pause) = (0, Duration::from_millis(5));
     loop {
         extend_leases(core, members).await;
         let error = match commit_once(core, members, recovery, options).await {
             Err(error @ (CommitError::Unreachable(_) | CommitError::Transient { .. })) => error,
-            Err(error @ CommitError::LockTimeout(_)) if must_commit => error,
+            Err(error @ CommitError::LockTimeout { .. }) if must_commit => error,
             other => return other,
         };
         tries += 1;
@@ -101,8 +105,9 @@ async fn commit_once(
     options: AttemptOptions,
 ) -> Result<BatchResult, CommitError> {
     let mut connection = core.pool.acquire().await.map_err(CommitError::Unreachable)?;
-    let mut backend_pid = None;
-    let work = in_transaction(core, &mut connection, members, recovery, options, &mut backend_pid);
+    let backend_pid = AtomicI32::new(0);
+    let work = in_transaction(core, &mut connection, members, recovery, options, &backend_pid);
+    let work = with_lock_holder(core, options.lock_wait, &backend_pid, work);
     let (result, cancelled_mid_statement) = match tokio::time::timeout(TRANSACTION_LIMIT, work).await {
         Err(_) => {
             let error = timed_out("the transaction took too long");
@@ -116,7 +121,9 @@ async fn commit_once(
     };
     let usable = match &result {
         Ok(_)
-        | Err(CommitError::LockTimeout(_) | CommitError::Step { cancelled_mid_statement: false, .. }) => true,
+        | Err(CommitError::LockTimeout { .. } | CommitError::Step { cancelled_mid_statement: false, .. }) => {
+            true
+        }
         Err(CommitError::Step { cancelled_mid_statement: true, .. }) => false,
         Err(CommitError::Unreachable(error) | CommitError::Transient { error, .. }) => is_usable_after(error),
     };
@@ -124,7 +131,8 @@ async fn commit_once(
         // Returning the connection to the pool could wait on a dead socket forever and keep its slot.
         drop(connection.detach());
     }
-    if cancelled_mid_statement && let Some(pid) = backend_pid {
+    let pid = backend_pid.load(Ordering::Relaxed);
+    if cancelled_mid_statement && pid != 0 {
         core.terminate_backend(pid).await.map_err(CommitError::Unreachable)?;
     }
     result
@@ -136,14 +144,15 @@ async fn in_transaction(
     members: &[BatchMember],
     recovery: &Recovery,
     options: AttemptOptions,
-    backend_pid: &mut Option<i32>,
+    backend_pid: &AtomicI32,
 ) -> Result<BatchResult, CommitError> {
     // These two statements know no saga, so none is at fault for their errors.
     let mut transaction = connection.begin().await.map_err(CommitError::Unreachable)?;
     if let Some(lock_wait) = options.lock_wait {
-        store::commits::bound_lock_waits(&mut transaction, lock_wait)
+        let pid = store::commits::bound_lock_waits(&mut transaction, lock_wait)
             .await
             .map_err(CommitError::Unreachable)?;
+        backend_pid.store(pid, Ordering::Relaxed);
     }
     let mut result = advance(core, &mut transaction, members, recovery, options.path, backend_pid).await?;
     if core.faults.is_crashed() || result.crash.is_before_commit() {
@@ -159,6 +168,45 @@ async fn in_transaction(
         simulate_crash(core);
     }
     Ok(result)
+}
+
+/// Awaits a transaction whose lock waits are bounded, and asks the server halfway through such a wait who holds the lock.
+async fn with_lock_holder(
+    core: &Core,
+    lock_wait: Option<Duration>,
+    backend_pid: &AtomicI32,
+    work: impl Future<Output = Result<BatchResult, CommitError>>,
+) -> Result<BatchResult, CommitError> {
+    let Some(lock_wait) = lock_wait else { return work.await };
+    let mut work = pin!(work);
+    let mut asking = pin!(async {
+        let mut known = None;
+        loop {
+            tokio::time::sleep(lock_wait / 2).await;
+            let pid = backend_pid.load(Ordering::Relaxed);
+            if known.is_none() && pid != 0 {
+                known = store::locks::holder(&core.pool, pid, lock_wait).await.ok().flatten();
+            }
+            if known.is_some() {
+                return known;
+            }
+        }
+    });
+    let mut holder = None;
+    loop {
+        tokio::select! {
+            biased;
+            result = &mut work => {
+                return match result {
+                    Err(CommitError::LockTimeout { side, error, .. }) => {
+                        Err(CommitError::LockTimeout { side, error, holder })
+                    }
+                    other => other,
+                };
+            }
+            known = &mut asking, if holder.is_none() => holder = known,
+        }
+    }
 }
 
 /// Simulates a crash that a test asked for: the engine stops and writes nothing from now on.

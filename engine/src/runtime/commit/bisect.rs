@@ -12,23 +12,28 @@ use crate::{
             advance::CommitPath,
             attempt::{AttemptOptions, commit_with_retries},
             error::CommitError,
+            held_up::Obstacle,
             recovery::Recovery,
-            settle::{GroupCommitter, release_all, release_transient, settle, unzip, zip},
+            settle::{
+                GroupCommitter, give_back, give_back_held_up, release_all, release_transient, settle, unzip,
+                zip,
+            },
             suspects::Verdict,
         },
         messages::CommitRequest,
     },
+    store::locks::LockHolder,
     support::{jitter::jittered, metrics::LOCK_BLOCKED},
 };
 
 /// How long a saga is postponed whose outcome can't be written.
 const UNWRITABLE_BACKOFF: Duration = Duration::from_secs(15);
-/// How long part of a batch waits for a lock after a lock time-out; also the first limit for a single saga.
+/// How long part of a batch waits for a lock after a lock time-out.
 const LOCK_WAIT: Duration = Duration::from_millis(100);
-const MAX_LOCK_WAIT: Duration = Duration::from_millis(1500);
-/// How long a saga is first postponed after a lock time-out.
-const LOCK_BACKOFF: Duration = Duration::from_millis(100);
-const MAX_LOCK_BACKOFF: Duration = Duration::from_secs(5);
+/// The same while sagas are held up already, so that others that need the same lock are found soon.
+const SHORT_LOCK_WAIT: Duration = Duration::from_millis(20);
+/// How long sagas are postponed for which there is no room beside the group commit.
+const NO_ROOM_BACKOFF: Duration = Duration::from_secs(1);
 /// How long a saga is first postponed after an error that may pass.
 const ERROR_BACKOFF: Duration = Duration::from_millis(100);
 const MAX_ERROR_BACKOFF: Duration = Duration::from_secs(15);
@@ -57,11 +62,30 @@ impl Part {
     }
 }
 
-/// Commits a part in isolation, in a separate task; few run at a time. `error` is the error that the group commit met.
-pub(super) fn commit_isolated(committer: &Arc<GroupCommitter>, part: Part, error: Option<CommitError>) {
+/// Commits a part in isolation, in a separate task; few run at a time. `error` is the error that it met before, and
+/// where.
+///
+/// The sagas give their slots back, so that the feed claims others meanwhile. If there is no room for them here, they
+/// are postponed.
+pub(super) fn commit_isolated(
+    committer: &Arc<GroupCommitter>,
+    mut part: Part,
+    error: Option<(CommitError, CommitPath)>,
+) {
+    let count = u32::try_from(part.requests.len()).unwrap_or(u32::MAX);
+    let must_stay = part.requests.iter().any(|request| request.member.made_call());
+    let room = committer.room.clone().try_acquire_many_owned(count).ok();
+    if room.is_none() && !must_stay {
+        release_all(&committer.core, part.requests, jittered(NO_ROOM_BACKOFF), None);
+        return;
+    }
+    for request in &mut part.requests {
+        request.member.job.slots.free();
+    }
     let committer = committer.clone();
     let tasks = committer.core.tasks.clone();
     tasks.spawn(async move {
+        let _room = room;
         // The semaphore is never closed, so `acquire` can't fail.
         let Ok(_permit) = committer.permits.acquire().await else { return };
         if AssertUnwindSafe(bisect(&committer, part, error)).catch_unwind().await.is_err() {
@@ -71,22 +95,23 @@ pub(super) fn commit_isolated(committer: &Arc<GroupCommitter>, part: Part, error
 }
 
 /// Commits a part. If it fails, splits it in halves until the saga at fault is alone.
-async fn bisect(committer: &GroupCommitter, part: Part, error: Option<CommitError>) {
+async fn bisect(committer: &GroupCommitter, part: Part, error: Option<(CommitError, CommitPath)>) {
     let mut parts = match error {
-        Some(error) => next_parts(committer, part, error, CommitPath::Grouped),
+        Some((error, path)) => next_parts(committer, part, error, path),
         None => vec![part],
     };
     while let Some(Part { requests, recovery, is_retry }) = parts.pop() {
         let alone = if let [request] = requests.as_slice() { Some(&request.member) } else { None };
-        let lock_wait = match alone {
-            None => Some(LOCK_WAIT),
-            Some(member) if member.made_call() => None,
-            Some(member) => {
-                let times = committer.isolated.times(member.job.saga_id);
-                Some(doubled(LOCK_WAIT, times, MAX_LOCK_WAIT))
+        let lock_wait = if committer.held_up.is_empty() { LOCK_WAIT } else { SHORT_LOCK_WAIT };
+        let options = match alone {
+            // The answer of a call can't be given back.
+            Some(member) if member.made_call() => AttemptOptions { path: CommitPath::Alone, lock_wait: None },
+            // A queue has one saga on probation at a time.
+            Some(member) if member.job.isolated => {
+                AttemptOptions { path: CommitPath::Alone, lock_wait: Some(lock_wait) }
             }
+            _ => AttemptOptions { path: CommitPath::Split, lock_wait: Some(lock_wait) },
         };
-        let options = AttemptOptions { path: CommitPath::Isolated, lock_wait };
         let (replies, members) = unzip(requests);
         match commit_with_retries(&committer.core, &members, &recovery, options).await {
             Ok(result) => {
@@ -103,7 +128,7 @@ async fn bisect(committer: &GroupCommitter, part: Part, error: Option<CommitErro
             }
             Err(error) => {
                 let part = Part { requests: zip(members, replies), recovery, is_retry };
-                parts.extend(next_parts(committer, part, error, CommitPath::Isolated));
+                parts.extend(next_parts(committer, part, error, options.path));
             }
         }
     }
@@ -127,7 +152,7 @@ fn next_parts(committer: &GroupCommitter, part: Part, error: CommitError, path: 
                 Verdict::Open(rounds) => try_later(committer, part, rounds, &error),
             }
         }
-        (None, CommitError::LockTimeout(error)) => {
+        (None, CommitError::LockTimeout { error, .. }) => {
             tracing::debug!(error = %error, "a batch timed out waiting for a lock; splitting it");
             split(part)
         }
@@ -136,19 +161,22 @@ fn next_parts(committer: &GroupCommitter, part: Part, error: CommitError, path: 
             split(part)
         }
         // The answer of a call has to be written, so it is tried again.
-        (Some(saga_id), CommitError::LockTimeout(_)) if part.requests[0].member.made_call() => {
+        (Some(saga_id), CommitError::LockTimeout { .. }) if part.requests[0].member.made_call() => {
             committer.isolated.insert(saga_id);
             vec![part]
         }
-        (Some(saga_id), CommitError::LockTimeout(error)) => {
-            release_lock_blocked(committer, saga_id, part.requests, &error);
+        (Some(_), CommitError::LockTimeout { side, error, holder }) => {
+            hold_up_at_lock(committer, part.requests, side, &error, holder.as_ref());
             Vec::new()
         }
-        // In the group commit it had only the time limit of a batch; in isolation it has its whole time-out.
-        (Some(saga_id), CommitError::Step { cancelled_mid_statement: true, .. })
-            if path == CommitPath::Grouped =>
+        // A batch and its parts have little time. The scouts give it its whole time-out, one saga after the other.
+        (Some(_), CommitError::Step { side, cancelled_mid_statement: true, .. })
+            if path != CommitPath::Alone && !part.requests[0].member.made_call() =>
         {
-            committer.isolated.insert(saga_id);
+            hold_up_as_slow(committer, part.requests, side);
+            Vec::new()
+        }
+        (Some(_), CommitError::Step { cancelled_mid_statement: true, .. }) if path != CommitPath::Alone => {
             vec![part]
         }
         (Some(saga_id), CommitError::Step { side, error, .. }) => {
@@ -196,24 +224,42 @@ fn try_later(committer: &GroupCommitter, part: Part, rounds: u32, error: &sqlx::
     Vec::new()
 }
 
-/// Releases a saga that needs a lock which another transaction holds. No attempt is counted; the delay grows each time,
-/// and the error is stored with the saga so that operators see it.
-fn release_lock_blocked(
+/// Gives back a saga that needs a lock which another transaction holds. No attempt is counted, and the error is stored
+/// with the saga so that operators see it.
+fn hold_up_at_lock(
     committer: &GroupCommitter,
-    saga_id: SagaId,
     requests: Vec<CommitRequest>,
+    side: Option<StepSide>,
     error: &sqlx::Error,
+    holder: Option<&LockHolder>,
 ) {
-    let times = committer.isolated.count_lock_timeout(saga_id);
-    let definition =
-        requests.first().map_or_else(String::new, |request| request.member.job.definition_name.to_string());
-    if times >= WARN_AFTER {
-        tracing::warn!(saga.id = %saga_id, saga.definition = definition, times, "a saga repeatedly timed out waiting for a lock");
+    for request in &requests {
+        let job = &request.member.job;
+        metrics::counter!(LOCK_BLOCKED, "definition" => job.definition_name.to_string()).increment(1);
+        let obstacle = Obstacle::Lock {
+            side: side.unwrap_or_else(|| job.state.side()),
+            holder: holder.map(|holder| holder.pid),
+        };
+        if committer.held_up.is_empty() {
+            tracing::warn!(
+                saga.id = %job.saga_id, saga.definition = %job.definition_name, holder = holder.map(ToString::to_string),
+                "a saga waits for a lock that another transaction holds; others that need it wait beside it"
+            );
+        }
+        committer.held_up.insert(job.saga_id, job.state.side(), obstacle);
     }
-    metrics::counter!(LOCK_BLOCKED, "definition" => definition).increment(1);
-    let delay = jittered(doubled(LOCK_BACKOFF, times, MAX_LOCK_BACKOFF));
-    let error = format!("waits for a lock that another transaction holds: {error}");
-    release_all(&committer.core, requests, delay, Some(&error));
+    give_back_held_up(&committer.core, requests, Some((error, holder)));
+}
+
+/// Gives back a saga whose step takes longer than a batch may, until it is tried alone. No attempt is counted.
+fn hold_up_as_slow(committer: &GroupCommitter, requests: Vec<CommitRequest>, side: Option<StepSide>) {
+    for request in &requests {
+        let job = &request.member.job;
+        let side = side.unwrap_or_else(|| job.state.side());
+        committer.held_up.insert(job.saga_id, job.state.side(), Obstacle::Slow { side });
+    }
+    let why = "its step takes longer than a batch may; it is tried alone when its turn comes";
+    give_back(&committer.core, requests, Some(why));
 }
 
 fn doubled(first: Duration, times: u32, max: Duration) -> Duration {

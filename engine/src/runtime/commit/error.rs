@@ -2,6 +2,7 @@
 
 use crate::{
     model::{error::StepError, outcome::chain, status::StepSide},
+    store::locks::LockHolder,
     support::connection::{Blame, blame, blame_in_engine},
 };
 
@@ -15,7 +16,13 @@ pub(crate) enum CommitError {
     /// fault.
     Transient { blame: Blame, side: Option<StepSide>, error: sqlx::Error },
     /// A statement waited too long for a lock that another transaction holds.
-    LockTimeout(sqlx::Error),
+    LockTimeout {
+        /// The side that waited; `None` for the fence.
+        side: Option<StepSide>,
+        error: sqlx::Error,
+        /// Who holds the lock, if the server was asked and told.
+        holder: Option<LockHolder>,
+    },
     /// A step of the batch failed, or its outcome could not be written.
     Step {
         side: Option<StepSide>,
@@ -34,7 +41,7 @@ impl CommitError {
     /// What is left of an error once the time for retries is over.
     pub(super) fn after_retries(self) -> Self {
         match self {
-            Self::LockTimeout(error) => Self::Unreachable(error),
+            Self::LockTimeout { error, .. } => Self::Unreachable(error),
             Self::Transient { blame, error, .. } if blame != Blame::Unclear => Self::Unreachable(error),
             other @ (Self::Unreachable(_) | Self::Transient { .. } | Self::Step { .. }) => other,
         }
@@ -64,7 +71,7 @@ pub(crate) fn classify_fence(error: sqlx::Error) -> CommitError {
 
 fn of(blame: Blame, error: sqlx::Error, side: Option<StepSide>) -> CommitError {
     match blame {
-        Blame::Lock => CommitError::LockTimeout(error),
+        Blame::Lock => CommitError::LockTimeout { side, error, holder: None },
         Blame::Connection | Blame::Server | Blame::Unclear => CommitError::Transient { blame, side, error },
         Blame::Statement => {
             let error = chain(&StepError::Database(error));

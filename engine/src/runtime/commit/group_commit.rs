@@ -20,8 +20,10 @@ use crate::runtime::{
         attempt::{AttemptOptions, commit_with_retries},
         bisect::{Part, commit_isolated},
         error::CommitError,
+        held_up::HeldUp,
         recovery::Recovery,
-        settle::{GroupCommitter, IsolatedSagas, release_transient, settle, unzip, zip},
+        scouts,
+        settle::{GroupCommitter, IsolatedSagas, give_back_held_up, release_transient, settle, unzip, zip},
         suspects::Suspects,
     },
     core::Core,
@@ -30,18 +32,28 @@ use crate::runtime::{
 
 /// The most transactions of one definition that run in isolation at once.
 const MAX_ISOLATED: usize = 2;
-/// After a batch times out on a lock, batches use [`SHORT_LOCK_TIMEOUT`] for this long.
+/// How many full batches have room beside the group commit.
+const BATCHES_ASIDE: usize = 4;
+/// After a batch times out on a lock, and while sagas are held up, batches use [`SHORT_LOCK_TIMEOUT`].
 const LOCK_CAUTION: Duration = Duration::from_secs(10);
-const SHORT_LOCK_TIMEOUT: Duration = Duration::from_millis(200);
+const SHORT_LOCK_TIMEOUT: Duration = Duration::from_millis(50);
 
 /// Commits the jobs that arrive, until every sender is gone or the engine has stopped and nothing is left.
-pub(crate) async fn run(core: Arc<Core>, mut arrivals: mpsc::UnboundedReceiver<CommitRequest>) {
+pub(crate) async fn run(
+    core: Arc<Core>,
+    definition: String,
+    mut arrivals: mpsc::UnboundedReceiver<CommitRequest>,
+) {
+    let core_max_batch = core.settings.max_batch;
     let committer = Arc::new(GroupCommitter {
         core,
         permits: Semaphore::new(MAX_ISOLATED),
         isolated: IsolatedSagas::default(),
         suspects: Suspects::default(),
+        held_up: HeldUp::default(),
+        room: Arc::new(Semaphore::new(core_max_batch * BATCHES_ASIDE)),
     });
+    committer.core.tasks.spawn(scouts::run(committer.clone(), definition));
     let core = &committer.core;
     let mut batch = Vec::new();
     let mut cautious_until = None;
@@ -55,7 +67,12 @@ pub(crate) async fn run(core: Arc<Core>, mut arrivals: mpsc::UnboundedReceiver<C
             return;
         }
         drain_ready(&mut batch, &mut arrivals, core.settings.max_batch).await;
-        let (alone, together): (Vec<_>, Vec<_>) = batch.drain(..).partition(|request| {
+        let (held_up, free): (Vec<_>, Vec<_>) =
+            batch.drain(..).partition(|request| is_held_up(&committer, request));
+        if !held_up.is_empty() {
+            give_back_held_up(core, held_up, None);
+        }
+        let (alone, together): (Vec<_>, Vec<_>) = free.into_iter().partition(|request| {
             request.member.job.isolated || committer.isolated.contains(request.member.job.saga_id)
         });
         for request in alone {
@@ -64,7 +81,8 @@ pub(crate) async fn run(core: Arc<Core>, mut arrivals: mpsc::UnboundedReceiver<C
         if together.is_empty() {
             continue;
         }
-        let is_cautious = cautious_until.is_some_and(|until| Instant::now() < until);
+        let is_cautious =
+            !committer.held_up.is_empty() || cautious_until.is_some_and(|until| Instant::now() < until);
         let options = AttemptOptions {
             path: CommitPath::Grouped,
             lock_wait: is_cautious.then_some(SHORT_LOCK_TIMEOUT),
@@ -82,6 +100,13 @@ pub(crate) async fn run(core: Arc<Core>, mut arrivals: mpsc::UnboundedReceiver<C
             }
         }
     }
+}
+
+/// Whether a saga came back while it is held up, only because its time had come. A cancel or a passed deadline does not
+/// wait.
+fn is_held_up(committer: &GroupCommitter, request: &CommitRequest) -> bool {
+    let (job, made_call) = (&request.member.job, request.member.made_call());
+    !made_call && !job.interrupted && committer.held_up.holds(job.saga_id, job.state.side())
 }
 
 /// Whether a batch timed out on a lock.
@@ -108,12 +133,12 @@ async fn commit(
             LockWait::Fine
         }
         Err(error) => {
-            let wait = if matches!(error, CommitError::LockTimeout(_)) {
+            let wait = if matches!(error, CommitError::LockTimeout { .. }) {
                 LockWait::TimedOut
             } else {
                 LockWait::Fine
             };
-            commit_isolated(committer, Part::whole(zip(members, replies)), Some(error));
+            commit_isolated(committer, Part::whole(zip(members, replies)), Some((error, options.path)));
             wait
         }
     }

@@ -1,6 +1,6 @@
 //! Settles a batch after its transaction: replies to workers, dispatches the next jobs, or releases the claims.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{Semaphore, oneshot};
@@ -8,13 +8,18 @@ use tokio::sync::{Semaphore, oneshot};
 use crate::{
     model::{ids::SagaId, nul_character::replace_nul},
     runtime::{
-        commit::{advance::BatchResult, suspects::Suspects},
+        commit::{
+            advance::BatchResult,
+            held_up::{COMES_BACK, HeldUp},
+            suspects::Suspects,
+        },
         core::Core,
         effects,
         job::Committed,
         messages::{BatchMember, CommitRequest},
     },
-    store::claims::ReleaseRow,
+    store::{claims::ReleaseRow, locks::LockHolder},
+    support::jitter::jittered,
 };
 
 /// The group commit of one definition.
@@ -24,6 +29,9 @@ pub(super) struct GroupCommitter {
     pub(super) permits: Semaphore,
     pub(super) isolated: IsolatedSagas,
     pub(super) suspects: Suspects,
+    pub(super) held_up: HeldUp,
+    /// One permit for each saga that may be beside the group commit at once.
+    pub(super) room: Arc<Semaphore>,
 }
 
 /// Replies to the workers of a committed batch and dispatches the next jobs.
@@ -64,6 +72,39 @@ pub(super) fn settle(
         let committed = if result.lost.contains(&index) { Committed::Lost } else { Committed::Applied };
         // A worker that was dropped needs no reply.
         let _ = reply.send(committed);
+    }
+}
+
+/// Gives back sagas that are held up. They come back by themselves after a while; scouts come sooner. `why` is stored
+/// with them; `None` keeps what is stored.
+pub(super) fn give_back_held_up(
+    core: &Arc<Core>,
+    requests: Vec<CommitRequest>,
+    why: Option<(&sqlx::Error, Option<&LockHolder>)>,
+) {
+    let error = why.map(|(error, holder)| {
+        let holder = holder.map_or_else(String::new, |holder| format!(" ({holder})"));
+        format!("waits for a lock that another transaction holds{holder}: {error}")
+    });
+    give_back(core, requests, error.as_deref());
+}
+
+/// As [`give_back_held_up`], with a sentence.
+pub(super) fn give_back(core: &Arc<Core>, requests: Vec<CommitRequest>, error: Option<&str>) {
+    let (replies, members) = unzip(requests);
+    // When this process stops, another one finds them at once.
+    let held_up = !core.stop.is_cancelled();
+    let rows = members.iter().map(|member| {
+        let delay = if held_up { jittered(COMES_BACK) } else { Duration::ZERO };
+        let delay_ms = i64::try_from(delay.as_millis()).unwrap_or(i64::MAX);
+        let error = error.map(|error| replace_nul(error.into()));
+        ReleaseRow { delay_ms, error, held_up, ..member.job.unstarted_release() }
+    });
+    core.leases.queue_release(rows);
+    core.lease_wakeup.notify_one();
+    drop(members);
+    for reply in replies {
+        let _ = reply.send(Committed::Lost);
     }
 }
 
@@ -112,14 +153,13 @@ pub(super) fn unzip(requests: Vec<CommitRequest>) -> (Vec<oneshot::Sender<Commit
 /// because of them each time. Losing this memory makes batches slower, not wrong.
 #[derive(Debug, Default)]
 pub(super) struct IsolatedSagas {
-    /// Consecutive lock time-outs of each saga.
-    lock_timeouts: Mutex<HashMap<SagaId, u32>>,
+    known: Mutex<HashSet<SagaId>>,
 }
 
 impl IsolatedSagas {
     pub(super) fn contains(&self, saga_id: SagaId) -> bool {
         let known = self.known();
-        !known.is_empty() && known.contains_key(&saga_id)
+        known.contains(&saga_id)
     }
 
     pub(super) fn insert(&self, saga_id: SagaId) {
@@ -127,28 +167,15 @@ impl IsolatedSagas {
         if known.len() >= MAX_TRACKED {
             known.clear();
         }
-        known.entry(saga_id).or_default();
-    }
-
-    /// Counts a lock time-out of a saga and returns how many it had before.
-    pub(super) fn count_lock_timeout(&self, saga_id: SagaId) -> u32 {
-        self.insert(saga_id);
-        let mut known = self.known();
-        let count = known.entry(saga_id).or_default();
-        *count += 1;
-        *count - 1
-    }
-
-    pub(super) fn times(&self, saga_id: SagaId) -> u32 {
-        self.known().get(&saga_id).copied().unwrap_or_default()
+        known.insert(saga_id);
     }
 
     pub(super) fn forget(&self, saga_id: SagaId) {
         self.known().remove(&saga_id);
     }
 
-    fn known(&self) -> MutexGuard<'_, HashMap<SagaId, u32>> {
-        self.lock_timeouts.lock()
+    fn known(&self) -> MutexGuard<'_, HashSet<SagaId>> {
+        self.known.lock()
     }
 }
 

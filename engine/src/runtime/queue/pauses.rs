@@ -74,6 +74,13 @@ impl PauseCache {
                 Claimable::Nothing
             }
             ClaimScope::Due { .. } | ClaimScope::Lapsed { .. } | ClaimScope::Probation(_) => Claimable::All,
+            ClaimScope::HeldUp(_) if paused.is_empty() => Claimable::All,
+            // The groups of what is held up belong to a definition, and so to one queue.
+            ClaimScope::HeldUp(ids) => {
+                let closed: Vec<String> = paused.iter().cloned().collect();
+                let open = store::queues::not_in_queues(conn, ids, &closed).await?;
+                if open.is_empty() { Claimable::Nothing } else { Claimable::All }
+            }
             ClaimScope::Ids(_) if paused.is_empty() && throttled.is_empty() => Claimable::All,
             ClaimScope::Ids(ids) => {
                 let closed: Vec<String> =
