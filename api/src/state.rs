@@ -255,7 +255,13 @@ impl ApiStateBuilder {
             mail,
             timeout: limits.health_timeout,
         };
-        let gauges = GaugeSources { engine, pool: pool.clone(), in_flight: Arc::clone(&in_flight), limits };
+        let gauges = GaugeSources {
+            engine,
+            pool: pool.clone(),
+            low_water_marks: shop.low_water_marks().clone(),
+            in_flight: Arc::clone(&in_flight),
+            limits,
+        };
         let (per_key, per_address) = (access.rate_per_key, access.rate_per_address);
         Ok(ApiState(Arc::new(Inner {
             gate,

@@ -3,7 +3,7 @@
 mod event_log;
 
 use breakers::{Breakers, Dependency};
-use sqlx::PgPool;
+use shop::Shop;
 use workers::{
     EventTasks,
     sinks::{AmqpExchange, EventSink, RedisStream},
@@ -24,10 +24,10 @@ const NO_REDIS_URL: &str = "it is not a URL such as redis://:password@host:6379"
 pub(crate) fn event_tasks(
     config: &Config,
     breakers: &Breakers,
-    pool: PgPool,
+    shop: &Shop,
 ) -> Result<EventTasks<ShopEventLog>, ExitError> {
     let events = &config.events;
-    let mut tasks = EventTasks::new(ShopEventLog::new(pool), events.retention);
+    let mut tasks = EventTasks::new(ShopEventLog::new(shop), events.retention);
     if let Some(url) = &config.redis.url {
         let stream = RedisStream::new(url.expose(), EVENTS_NAME, events.stream_max_len.into())
             .map_err(|_| ExitError::Unusable(format!("REDIS_URL can't be used: {NO_REDIS_URL}")))?;

@@ -34,11 +34,7 @@ pub(crate) async fn work(
             .redis(Some(RedisOptions::for_queues(url.expose(), [notifications::QUEUE])))
             .redis_breaker(process.breakers.of(Dependency::Redis));
     }
-    let events = if queues.is_empty() {
-        None
-    } else {
-        Some(event_tasks(config, &process.breakers, shop.pool().clone())?)
-    };
+    let events = if queues.is_empty() { None } else { Some(event_tasks(config, &process.breakers, shop)?) };
     // The other tasks end after the workers, so that the events of the last steps still reach the event log.
     let done = CancellationToken::new();
     // Not awaited: it ends when the pool closes, and the connection that it waits for may be in use until then.

@@ -3,7 +3,7 @@
 use clap::{Args, Subcommand};
 use shop::{
     commands,
-    events::{self, Replay},
+    events::{self, LowWaterMarks, Replay},
 };
 use sqlx::PgPool;
 
@@ -101,7 +101,7 @@ async fn open(config: &Config, database_url: Option<String>) -> Result<PgPool, E
 
 async fn list(pool: &PgPool) -> Result<(), ExitError> {
     let consumers = events::consumers(pool).await.map_err(anyhow::Error::from)?;
-    let lag = events::lag(pool).await.map_err(anyhow::Error::from)?;
+    let lag = events::lag(pool, &LowWaterMarks::default()).await.map_err(anyhow::Error::from)?;
     let rows = consumers.iter().map(|consumer| {
         let behind = lag.consumers.iter().find(|lag| lag.name == consumer.name);
         vec![

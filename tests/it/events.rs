@@ -1,11 +1,12 @@
 //! The event log: its order, its consumers, and the streams that follow it.
 
 mod consumers;
+mod held_snapshot;
 mod order;
 mod slow_clients;
 mod streams;
 
-use shop::events::{self, Event, PageSize, Sequenced};
+use shop::events::{self, Event, LowWaterMarks, PageSize, Sequenced};
 use sqlx::{PgConnection, PgPool};
 
 /// Appends an event as the shop does, and returns its number in the outbox.
@@ -37,7 +38,8 @@ async fn append_events(pool: &PgPool, count: u32) {
 
 /// Moves all committed events into the event log.
 async fn sequence(pool: &PgPool) {
-    while events::sequence(pool, 1000).await.unwrap() == Sequenced::Moved(1000) {}
+    let marks = LowWaterMarks::default();
+    while events::sequence(pool, &marks, 1000).await.unwrap() == Sequenced::Moved(1000) {}
 }
 
 /// A page of this many events of any size.

@@ -7,6 +7,7 @@
 
 pub(crate) mod consumers;
 mod event;
+mod low_water_marks;
 mod read;
 mod timeout;
 mod topics;
@@ -16,6 +17,7 @@ pub use consumers::{
     Consumer, ConsumerLease, Replay, advance, claim, consumers, register, release, rewind, start_series,
 };
 pub use event::{Event, EventPage, LogRange, PageSize};
-pub use read::{ConsumerLag, Lag, lag, log_range, read};
+pub use low_water_marks::LowWaterMarks;
+pub use read::{ConsumerLag, Lag, lag, last_event_id, log_range, read};
 pub use topics::{Topics, TopicsError};
 pub use write::{Sequenced, prune, sequence};

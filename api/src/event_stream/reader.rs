@@ -64,7 +64,7 @@ enum PageRead {
 async fn read_page(channel: &Channel) -> Result<PageRead, sqlx::Error> {
     let last_sent = *channel.last_sent.borrow();
     let Some(after) = last_sent else {
-        let end = events::log_range(&channel.pool).await?.last_event_id;
+        let end = events::last_event_id(&channel.pool).await?;
         channel.last_sent.send_replace(Some(end));
         return Ok(PageRead::End);
     };

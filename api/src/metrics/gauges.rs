@@ -8,6 +8,7 @@ use std::{
 
 use engine::{Engine, QueueView, Status, StatusCount};
 use metrics::{counter, gauge};
+use shop::events::LowWaterMarks;
 use sqlx::PgPool;
 use tokio::sync::{Mutex, Semaphore};
 
@@ -26,6 +27,7 @@ const CACHE_TTL: Duration = Duration::from_secs(1);
 pub(crate) struct GaugeSources {
     pub(crate) engine: Engine,
     pub(crate) pool: PgPool,
+    pub(crate) low_water_marks: LowWaterMarks,
     /// One permit for each request that may run at a time.
     pub(crate) in_flight: Arc<Semaphore>,
     pub(crate) limits: Limits,
@@ -53,11 +55,12 @@ impl Gauges {
         self.sources.record_process();
         // In a task of its own, so that the time-out never drops a query half-way.
         let (engine, pool) = (self.sources.engine.clone(), self.sources.pool.clone());
+        let marks = self.sources.low_water_marks.clone();
         let reading = tokio::spawn(async move {
             let views = engine.queues().await?;
             let counts = engine.status_counts().await?;
             let waiting = engine.waiting_counts().await?;
-            let lag = shop::events::lag(&pool).await?;
+            let lag = shop::events::lag(&pool, &marks).await?;
             Ok::<_, sqlx::Error>((views, counts, waiting, lag))
         });
         match tokio::time::timeout(self.sources.limits.health_timeout, reading).await {

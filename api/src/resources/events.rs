@@ -151,7 +151,7 @@ pub(crate) async fn get_events(
     headers: StreamHeaders,
     Query(query): Query<EventsQuery>,
 ) -> Result<Response, Problem> {
-    let extent = events::log_range(state.pool()).await?;
+    let extent = events::log_range(state.pool(), state.shop().low_water_marks()).await?;
     let after = match headers.last_event_id.or(query.after) {
         None => extent.last_event_id,
         Some(EventId(after)) => {

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use shop::events::{self, Event};
+use shop::{
+    Shop,
+    events::{self, Event, LowWaterMarks},
+};
 use sqlx::PgPool;
 use uuid::Uuid;
 use workers::{ConsumerLease, EventLog, EventLogError, LogRange, PageSize, Sequenced, sinks::EventMessage};
@@ -11,17 +14,18 @@ use workers::{ConsumerLease, EventLog, EventLogError, LogRange, PageSize, Sequen
 #[derive(Clone, Debug)]
 pub(crate) struct ShopEventLog {
     pool: PgPool,
+    marks: LowWaterMarks,
 }
 
 impl ShopEventLog {
-    pub(super) fn new(pool: PgPool) -> Self {
-        Self { pool }
+    pub(super) fn new(shop: &Shop) -> Self {
+        Self { pool: shop.pool().clone(), marks: shop.low_water_marks().clone() }
     }
 }
 
 impl EventLog for ShopEventLog {
     async fn sequence(&self, limit: u32) -> Result<Sequenced, EventLogError> {
-        let sequenced = events::sequence(&self.pool, limit).await.map_err(log_error)?;
+        let sequenced = events::sequence(&self.pool, &self.marks, limit).await.map_err(log_error)?;
         Ok(match sequenced {
             events::Sequenced::Moved(moved) => Sequenced::Moved(moved),
             events::Sequenced::Busy => Sequenced::Busy,
@@ -29,7 +33,7 @@ impl EventLog for ShopEventLog {
     }
 
     async fn prune(&self, retention: Duration, limit: u32) -> Result<u64, EventLogError> {
-        events::prune(&self.pool, retention, limit).await.map_err(log_error)
+        events::prune(&self.pool, &self.marks, retention, limit).await.map_err(log_error)
     }
 
     async fn read(&self, after: i64, size: PageSize) -> Result<Vec<EventMessage>, EventLogError> {
@@ -39,7 +43,7 @@ impl EventLog for ShopEventLog {
     }
 
     async fn range(&self) -> Result<LogRange, EventLogError> {
-        let range = events::log_range(&self.pool).await.map_err(log_error)?;
+        let range = events::log_range(&self.pool, &self.marks).await.map_err(log_error)?;
         Ok(LogRange { pruned_through: range.pruned_through, last_event_id: range.last_event_id })
     }
 

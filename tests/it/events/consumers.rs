@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 use shop::{
     audit, commands,
-    events::{self, ConsumerLease, LogRange, Replay},
+    events::{self, ConsumerLease, LogRange, LowWaterMarks, Replay},
 };
 use sqlx::PgPool;
 use uuid::Uuid;
@@ -127,6 +127,7 @@ async fn actions_on_consumers_are_recorded_with_before_and_after() {
 #[tokio::test]
 async fn old_events_are_pruned_once_every_consumer_has_confirmed_them() {
     let (_database, pool) = database_with_events(6).await;
+    let marks = LowWaterMarks::default();
     sqlx::query("update shop.event set at = at - interval '2 days' where event_id <> 4")
         .execute(&pool)
         .await
@@ -136,20 +137,26 @@ async fn old_events_are_pruned_once_every_consumer_has_confirmed_them() {
     let holder = Uuid::now_v7();
     let amqp = events::claim(&pool, "amqp", holder, LEASE).await.unwrap().unwrap();
     assert!(events::advance(&pool, &amqp, 6, LEASE).await.unwrap());
-    assert_eq!(events::prune(&pool, DAY, 100).await.unwrap(), 0, "one consumer lacks them all");
+    assert_eq!(events::prune(&pool, &marks, DAY, 100).await.unwrap(), 0, "one consumer lacks them all");
     let redis = claim(&pool, holder, LEASE).await.unwrap();
     assert!(events::advance(&pool, &redis, 2, LEASE).await.unwrap());
-    assert_eq!(events::prune(&pool, DAY, 1).await.unwrap(), 1);
-    assert_eq!(events::prune(&pool, DAY, 100).await.unwrap(), 1);
-    assert_eq!(events::log_range(&pool).await.unwrap(), LogRange { pruned_through: 2, last_event_id: 6 });
+    assert_eq!(events::prune(&pool, &marks, DAY, 1).await.unwrap(), 1);
+    assert_eq!(events::prune(&pool, &marks, DAY, 100).await.unwrap(), 1);
+    assert_eq!(
+        events::log_range(&pool, &marks).await.unwrap(),
+        LogRange { pruned_through: 2, last_event_id: 6 }
+    );
 
     assert!(commands::remove_consumer(&pool, "redis", None, "test").await.unwrap());
     assert!(!commands::remove_consumer(&pool, "redis", None, "test").await.unwrap());
     // The fourth event is too young. Events after it are kept as well, so that the event log has no gaps.
-    assert_eq!(events::prune(&pool, DAY, 100).await.unwrap(), 1);
+    assert_eq!(events::prune(&pool, &marks, DAY, 100).await.unwrap(), 1);
     assert_eq!(keys(&pool, 0).await.iter().map(|(id, _)| *id).collect::<Vec<_>>(), [4, 5, 6]);
-    assert_eq!(events::prune(&pool, NOW, 100).await.unwrap(), 3);
-    assert_eq!(events::log_range(&pool).await.unwrap(), LogRange { pruned_through: 6, last_event_id: 6 });
+    assert_eq!(events::prune(&pool, &marks, NOW, 100).await.unwrap(), 3);
+    assert_eq!(
+        events::log_range(&pool, &marks).await.unwrap(),
+        LogRange { pruned_through: 6, last_event_id: 6 }
+    );
     // A new consumer starts here.
     events::register(&pool, "redis").await.unwrap();
     assert_eq!(claim(&pool, holder, LEASE).await.unwrap().last_event_id, 6);
@@ -158,6 +165,7 @@ async fn old_events_are_pruned_once_every_consumer_has_confirmed_them() {
 #[tokio::test]
 async fn the_lag_counts_the_events_that_a_consumer_has_not_confirmed() {
     let (_database, pool) = database_with_events(3).await;
+    let marks = LowWaterMarks::default();
     super::append(&mut pool.acquire().await.unwrap(), "k", "{}").await;
     events::register(&pool, "redis").await.unwrap();
     let redis = claim(&pool, Uuid::now_v7(), LEASE).await.unwrap();
@@ -166,11 +174,11 @@ async fn the_lag_counts_the_events_that_a_consumer_has_not_confirmed() {
         .execute(&pool)
         .await
         .unwrap();
-    let lag = events::lag(&pool).await.unwrap();
+    let lag = events::lag(&pool, &marks).await.unwrap();
     assert_eq!((lag.waiting_events, lag.kept_events), (1, 3));
     assert_eq!(lag.consumers[0].events, 2);
     assert!((3600.0..7200.0).contains(&lag.consumers[0].seconds), "{lag:?}");
     assert!(events::advance(&pool, &redis, 3, LEASE).await.unwrap());
-    let lag = events::lag(&pool).await.unwrap();
+    let lag = events::lag(&pool, &marks).await.unwrap();
     assert_eq!((lag.consumers[0].events, lag.consumers[0].seconds), (0, 0.0));
 }

@@ -1,8 +1,12 @@
 //! Events of transactions that commit in any order, read by a reader that remembers only the last id.
 
-use std::{collections::BTreeMap, sync::Arc, time::Instant};
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use shop::events::{self, Sequenced};
+use shop::events::{self, LowWaterMarks, Sequenced};
 use sqlx::{Connection, Executor, PgConnection, PgPool};
 use tokio::{sync::Barrier, task::JoinSet};
 
@@ -67,13 +71,14 @@ async fn events_of_a_key_are_in_commit_order_even_if_their_transactions_began_ot
 async fn processes_do_not_wait_while_another_one_sequences() {
     let database = Database::fresh().await;
     let pool = database.pool().await;
+    let marks = LowWaterMarks::default();
     let mut at_it = pool.begin().await.unwrap();
     at_it.execute("select from shop.event_log for no key update").await.unwrap();
     append(&mut pool.acquire().await.unwrap(), "a", "{}").await;
-    assert_eq!(events::sequence(&pool, 10).await.unwrap(), Sequenced::Busy);
+    assert_eq!(events::sequence(&pool, &marks, 10).await.unwrap(), Sequenced::Busy);
     at_it.rollback().await.unwrap();
-    assert_eq!(events::sequence(&pool, 10).await.unwrap(), Sequenced::Moved(1));
-    assert_eq!(events::sequence(&pool, 10).await.unwrap(), Sequenced::Moved(0));
+    assert_eq!(events::sequence(&pool, &marks, 10).await.unwrap(), Sequenced::Moved(1));
+    assert_eq!(events::sequence(&pool, &marks, 10).await.unwrap(), Sequenced::Moved(0));
 }
 
 /// Locks some keys in order, increments each and appends its value as an event. Some transactions are rolled back.
@@ -125,9 +130,11 @@ async fn many_writers_and_sequencers_lose_nothing_and_keep_each_key_in_order() {
     let mut numbering = JoinSet::new();
     for _ in 0..3 {
         let pool = pool.clone();
+        // They advance whenever they can, and the whole outbox is looked at only once.
+        let marks = LowWaterMarks::with_intervals(Duration::ZERO, Duration::from_hours(1));
         numbering.spawn(async move {
             loop {
-                events::sequence(&pool, rand::random_range(1..20)).await.unwrap();
+                events::sequence(&pool, &marks, rand::random_range(1..20)).await.unwrap();
                 tokio::task::yield_now().await;
             }
         });

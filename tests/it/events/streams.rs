@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use api::{Access, Limits};
 use serde_json::Value;
 use shop::{
-    commands, events,
+    commands,
+    events::{self, LowWaterMarks},
     keys::{KeyRole, NewKey},
 };
 use sqlx::{Connection, PgConnection, PgPool};
@@ -100,7 +101,7 @@ async fn open_with_url(limits: Limits) -> (TestApi, PgPool, String) {
 async fn an_invalid_stream_request_is_answered_with_a_problem_that_explains_it() {
     let (shop, pool) = open(generous_limits()).await;
     append_events(&pool, 5).await;
-    events::prune(&pool, Duration::ZERO, 3).await.unwrap();
+    events::prune(&pool, &LowWaterMarks::default(), Duration::ZERO, 3).await.unwrap();
     let ask = async |query: &str, headers: &[(&str, &str)]| {
         let request = shop.request(reqwest::Method::GET, &format!("/api/events{query}"));
         let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
@@ -238,10 +239,10 @@ async fn a_reconnecting_client_gets_every_event_once_despite_commits_out_of_orde
     let (shop, pool, url) = open_with_url(generous_limits()).await;
     let mut numbering = JoinSet::new();
     for _ in 0..2 {
-        let pool = pool.clone();
+        let (pool, marks) = (pool.clone(), LowWaterMarks::default());
         numbering.spawn(async move {
             loop {
-                events::sequence(&pool, rand::random_range(1..20)).await.unwrap();
+                events::sequence(&pool, &marks, rand::random_range(1..20)).await.unwrap();
                 tokio::task::yield_now().await;
             }
         });
@@ -268,7 +269,7 @@ async fn a_reconnecting_client_gets_every_event_once_despite_commits_out_of_orde
     numbering.shutdown().await;
     assert_eq!(seen, (1..=total).collect::<Vec<_>>());
     assert!(connections > 10, "{connections}");
-    assert_eq!(events::log_range(&pool).await.unwrap().last_event_id, total);
+    assert_eq!(events::last_event_id(&pool).await.unwrap(), total);
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use shop::events;
+use shop::events::{self, LowWaterMarks};
 
 use super::{
     event_targets::{NAME, connect, entries},
@@ -32,7 +32,7 @@ async fn append_events(test: &TestCluster, key: &str, count: i32) {
     .await
     .unwrap();
     until("the outbox to be empty", async || {
-        events::sequence(&test.pool, 10_000).await.unwrap();
+        events::sequence(&test.pool, &LowWaterMarks::default(), 10_000).await.unwrap();
         let left = test.count("select count(*) from shop.outbox").await;
         if left == 0 { Ok(()) } else { Err(left) }
     })

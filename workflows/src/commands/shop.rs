@@ -3,19 +3,20 @@
 use engine::{Engine, NewSaga, StepError};
 use sqlx::{PgConnection, PgPool};
 
-use crate::support::admin_emails::AdminEmails;
+use crate::{events::LowWaterMarks, support::admin_emails::AdminEmails};
 
 /// The engine that runs the shop's sagas, and the database of both. Cheap to clone.
 #[derive(Clone)]
 pub struct Shop {
     engine: Engine,
     admins: AdminEmails,
+    low_water_marks: LowWaterMarks,
 }
 
 impl Shop {
     /// Wraps an engine that has the [definitions](crate::sagas::definitions) registered. No low-stock alerts are sent.
     pub fn new(engine: Engine) -> Self {
-        Self { engine, admins: AdminEmails::default() }
+        Self { engine, admins: AdminEmails::default(), low_water_marks: LowWaterMarks::default() }
     }
 
     /// Sets who gets an alert when a command makes a product's stock low. The sagas have a
@@ -32,6 +33,11 @@ impl Shop {
     /// The database pool of the engine and the shop.
     pub fn pool(&self) -> &PgPool {
         self.engine.pool()
+    }
+
+    /// The low-water marks of the outbox and the event log, which all tasks of the process share.
+    pub fn low_water_marks(&self) -> &LowWaterMarks {
+        &self.low_water_marks
     }
 
     pub(crate) fn admins(&self) -> &AdminEmails {

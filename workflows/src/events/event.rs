@@ -52,7 +52,7 @@ pub struct EventPage {
 }
 
 /// The part of the event log that is not pruned.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, FromRow)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LogRange {
     /// The last pruned event. A reader that has this event or a later one can continue.
     pub pruned_through: i64,

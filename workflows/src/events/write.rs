@@ -5,7 +5,12 @@ use std::time::Duration;
 use engine::with_timeout;
 use sqlx::{Connection, PgConnection, PgPool};
 
-use super::timeout::STATEMENT_TIMEOUT;
+use super::{
+    event::LogRange,
+    low_water_marks::LowWaterMarks,
+    read::{look, range},
+    timeout::STATEMENT_TIMEOUT,
+};
 
 /// What one round of [`sequence`] did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,15 +26,14 @@ pub enum Sequenced {
 ///
 /// # Errors
 /// When the database refuses or can't be reached; nothing was moved then.
-pub async fn sequence(pool: &PgPool, limit: u32) -> Result<Sequenced, sqlx::Error> {
-    with_timeout(pool, STATEMENT_TIMEOUT, async |conn| round(conn, limit).await).await
+pub async fn sequence(pool: &PgPool, marks: &LowWaterMarks, limit: u32) -> Result<Sequenced, sqlx::Error> {
+    with_timeout(pool, STATEMENT_TIMEOUT, async |conn| round(conn, marks, limit).await).await
 }
 
-async fn round(conn: &mut PgConnection, limit: u32) -> Result<Sequenced, sqlx::Error> {
+async fn round(conn: &mut PgConnection, marks: &LowWaterMarks, limit: u32) -> Result<Sequenced, sqlx::Error> {
     // Checked without a transaction, because mostly nothing waits.
-    let waits: bool =
-        sqlx::query_scalar("select exists (select from shop.outbox)").fetch_one(&mut *conn).await?;
-    if !waits {
+    let outbox = look(conn, marks).await?;
+    if !outbox.waits {
         return Ok(Sequenced::Moved(0));
     }
     let mut tx = conn.begin().await?;
@@ -46,7 +50,7 @@ async fn round(conn: &mut PgConnection, limit: u32) -> Result<Sequenced, sqlx::E
     let moved: i64 = sqlx::query_scalar(
         "with taken as (
              delete from shop.outbox where event_id = any(array(
-                 select event_id from shop.outbox order by event_id limit $1))
+                 select event_id from shop.outbox where event_id >= $3 order by event_id limit $1))
              returning event_id, at, routing_key, key, payload
          ), logged as (
              insert into shop.event (event_id, at, routing_key, key, payload)
@@ -59,6 +63,7 @@ async fn round(conn: &mut PgConnection, limit: u32) -> Result<Sequenced, sqlx::E
     )
     .bind(i64::from(limit))
     .bind(last)
+    .bind(outbox.from)
     .fetch_one(&mut *tx)
     .await?;
     tx.commit().await?;
@@ -71,11 +76,30 @@ async fn round(conn: &mut PgConnection, limit: u32) -> Result<Sequenced, sqlx::E
 ///
 /// # Errors
 /// When the database refuses or can't be reached.
-pub async fn prune(pool: &PgPool, retention: Duration, limit: u32) -> Result<u64, sqlx::Error> {
-    let query = sqlx::query(
+pub async fn prune(
+    pool: &PgPool,
+    marks: &LowWaterMarks,
+    retention: Duration,
+    limit: u32,
+) -> Result<u64, sqlx::Error> {
+    with_timeout(pool, STATEMENT_TIMEOUT, async |conn| {
+        let LogRange { pruned_through, .. } = range(conn, marks).await?;
+        prune_after(conn, pruned_through, retention, limit).await
+    })
+    .await
+}
+
+async fn prune_after(
+    conn: &mut PgConnection,
+    pruned_through: i64,
+    retention: Duration,
+    limit: u32,
+) -> Result<u64, sqlx::Error> {
+    let result = sqlx::query(
         "with front as (
              select event_id, at from shop.event
-             where event_id <= (select least(l.last_event_id, (select min(c.last_event_id) from shop.event_consumer c))
+             where event_id > $3
+               and event_id <= (select least(l.last_event_id, (select min(c.last_event_id) from shop.event_consumer c))
                                 from shop.event_log l where l.singleton)
              order by event_id limit $2
          )
@@ -85,7 +109,9 @@ pub async fn prune(pool: &PgPool, retention: Duration, limit: u32) -> Result<u64
                                        9223372036854775807)))",
     )
     .bind(retention.as_secs_f64())
-    .bind(i64::from(limit));
-    let result = with_timeout(pool, STATEMENT_TIMEOUT, async |conn| query.execute(&mut **conn).await).await?;
+    .bind(i64::from(limit))
+    .bind(pruned_through)
+    .execute(conn)
+    .await?;
     Ok(result.rows_affected())
 }
