@@ -142,6 +142,11 @@ pub(crate) async fn lock_level(
 }
 
 /// Writes the levels of locked stock.
+///
+/// No column that is updated may be in an index, in an index's condition or in the key, `version` included. With such an
+/// index each version of a row has an entry under its key, and while a snapshot keeps the dead versions from being
+/// removed, the unique check of every update reads all of them: at 10,000 versions of a row 10,154 buffers instead of
+/// 97, measured.
 pub(crate) async fn update_levels(
     conn: &mut PgConnection,
     levels: &[(&str, Level)],
