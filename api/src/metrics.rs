@@ -4,6 +4,7 @@ mod gauges;
 mod names;
 mod outbox;
 mod requests;
+mod snapshots;
 
 pub use names::describe_metrics;
 

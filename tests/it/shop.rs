@@ -13,6 +13,7 @@ mod outages;
 mod outbox;
 mod placing;
 mod proofs;
+mod snapshots;
 mod statements;
 mod stock;
 mod traces;

@@ -52,5 +52,6 @@ pub use support::{
     change_error::ChangeError,
     idempotency, invariants, pruning,
     schema::{migrate, migrations},
+    snapshots,
     violation::Violation,
 };

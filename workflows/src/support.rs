@@ -1,5 +1,5 @@
 //! What belongs to no noun: validation, the audit log, the outbox, stored responses, bounded lists, breaker reports,
-//! invariants, the deletion of what is over its time.
+//! invariants, the deletion of what is over its time, snapshots that hold back vacuum.
 
 pub mod audit;
 pub mod bounds;
@@ -7,6 +7,7 @@ pub mod breaker_reports;
 pub mod idempotency;
 pub mod invariants;
 pub mod pruning;
+pub mod snapshots;
 
 pub(crate) mod admin_emails;
 pub(crate) mod bounded_list;

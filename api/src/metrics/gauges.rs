@@ -17,7 +17,7 @@ use super::{
         IN_FLIGHT, POOL, POOL_LIMIT, QUEUE_DEPTH, QUEUE_OLDEST, QUEUE_PAUSED, SAGAS, SAGAS_WAITING,
         SCRAPE_FAILURES,
     },
-    outbox,
+    outbox, snapshots,
 };
 use crate::load::Limits;
 
@@ -61,14 +61,16 @@ impl Gauges {
             let counts = engine.status_counts().await?;
             let waiting = engine.waiting_counts().await?;
             let lag = shop::events::lag(&pool, &marks).await?;
-            Ok::<_, sqlx::Error>((views, counts, waiting, lag))
+            let oldest = shop::snapshots::oldest(&pool).await?;
+            Ok::<_, sqlx::Error>((views, counts, waiting, lag, oldest))
         });
         match tokio::time::timeout(self.sources.limits.health_timeout, reading).await {
-            Ok(Ok(Ok((views, counts, waiting, lag)))) => {
+            Ok(Ok(Ok((views, counts, waiting, lag, oldest)))) => {
                 queues(views);
                 sagas(&self.sources.engine, &counts);
                 sagas_waiting(&waiting);
                 outbox::record(&lag);
+                snapshots::record(&oldest);
             }
             Ok(Ok(Err(error))) => stale(&error.to_string()),
             Ok(Err(error)) => stale(&error.to_string()),

@@ -2,7 +2,7 @@
 
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram};
 
-use super::outbox;
+use super::{outbox, snapshots};
 
 pub(super) const HTTP_REQUESTS: &str = "sagaline_http_requests_total";
 pub(crate) const IN_FLIGHT: &str = "sagaline_http_requests_in_flight";
@@ -56,5 +56,6 @@ pub fn describe_metrics() {
         "Streams of events that the server ended, by reason: slow, pruned, database_unavailable, age, key, stop"
     );
     outbox::describe();
+    snapshots::describe();
     metrics_process::Collector::default().describe();
 }

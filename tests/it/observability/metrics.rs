@@ -18,7 +18,7 @@ pub(super) const OF_THE_PROCESS: [&str; 8] = [
 ];
 
 /// Metrics that a server and a worker have after orders were placed and run.
-const OF_A_SERVER: [&str; 12] = [
+const OF_A_SERVER: [&str; 14] = [
     "sagaline_build_info",
     "sagaline_http_requests_total",
     "sagaline_http_request_duration_seconds",
@@ -30,6 +30,8 @@ const OF_A_SERVER: [&str; 12] = [
     "sagaline_db_pool_connections",
     "sagaline_db_pool_connections_max",
     "sagaline_db_pool_acquire_seconds",
+    "sagaline_db_oldest_snapshot_seconds",
+    "sagaline_db_replication_snapshot_transactions",
     "sagaline_scrape_failures_total",
 ];
 const OF_A_WORKER: [&str; 14] = [
