@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, StatusCode};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -99,7 +99,7 @@ impl Client {
         answer["order_id"].as_str().and_then(|id| id.parse().ok()).context("the answer names no order")
     }
 
-    /// Cancels an order.
+    /// Cancels an order. While a worker that died holds its placement, the cancel is only noted, and asked again.
     pub(super) async fn cancel(&self, order_id: Uuid) -> anyhow::Result<()> {
         let reason = json!({"reason": "changed my mind"});
         self.send(Method::POST, &format!("/api/orders/{order_id}/cancel"), Some(reason)).await.map(drop)
@@ -158,7 +158,7 @@ impl Client {
         let mut last = String::new();
         for _ in 0..MAX_TRIES {
             match self.http.send(request.clone()).await {
-                Ok(answer) if is_temporary(answer.status()) => last = answer.status().to_string(),
+                Ok(answer) if is_temporary(&answer)? => last = answer.status().to_string(),
                 Ok(answer) => {
                     let (status, text) = (answer.status(), http_client::text(&answer)?);
                     ensure!(status.is_success(), "{method} {path} was answered {status}: {text}");
@@ -185,6 +185,13 @@ impl Client {
     }
 }
 
-fn is_temporary(status: StatusCode) -> bool {
-    status == StatusCode::SERVICE_UNAVAILABLE || status == StatusCode::TOO_MANY_REQUESTS
+/// Whether the API asks for the request to be sent again.
+fn is_temporary(answer: &Response<Bytes>) -> anyhow::Result<bool> {
+    let is_noted =
+        || Ok::<_, anyhow::Error>(http_client::text(answer)?.contains("\"code\":\"cancel-noted\""));
+    match answer.status() {
+        StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => Ok(true),
+        StatusCode::CONFLICT => is_noted(),
+        _ => Ok(false),
+    }
 }
