@@ -80,7 +80,7 @@ async fn a_round_and_the_lag_do_not_read_the_events_that_were_moved_since_the_sn
     let before = entries_read(&pool, "outbox").await;
     assert_eq!(events::sequence(&pool, &marks, 10).await.unwrap(), Sequenced::Moved(0));
     assert_eq!(events::lag(&pool, &marks).await.unwrap().waiting_events, 0);
-    append(&mut *pool.acquire().await.unwrap(), "k", "{}").await;
+    append(&mut pool.acquire().await.unwrap(), "k", "{}").await;
     assert_eq!(events::lag(&pool, &marks).await.unwrap().waiting_events, 1);
     assert_eq!(events::sequence(&pool, &marks, 10).await.unwrap(), Sequenced::Moved(1));
     let read = entries_read(&pool, "outbox").await - before;
@@ -102,7 +102,7 @@ async fn the_front_of_the_event_log_is_found_without_reading_the_events_that_wer
     let (marks, snapshot) = (eager_marks(), hold_snapshot(&database).await);
     move_many(&pool, &marks).await;
     for kept in [10, 0] {
-        append(&mut *pool.acquire().await.unwrap(), "k", "{}").await;
+        append(&mut pool.acquire().await.unwrap(), "k", "{}").await;
         events::sequence(&pool, &marks, 1).await.unwrap();
         events::prune(&pool, &marks, Duration::ZERO, MOVED - kept).await.unwrap();
         events::log_range(&pool, &marks).await.unwrap();
@@ -129,7 +129,7 @@ async fn an_event_that_is_committed_late_is_moved_before_younger_events_of_its_k
     early.execute(lock).await.unwrap();
     append(&mut early, "a", "1").await;
     for _ in 0..5 {
-        append(&mut *pool.acquire().await.unwrap(), "b", "{}").await;
+        append(&mut pool.acquire().await.unwrap(), "b", "{}").await;
         settle(&pool, &marks).await;
     }
     early.commit().await.unwrap();
@@ -149,7 +149,7 @@ async fn an_event_below_the_mark_is_found_when_the_whole_outbox_is_looked_at() {
     let database = Database::durable().await;
     let (pool, marks) = (database.pool().await, eager_marks());
     for key in ["a", "b"] {
-        append(&mut *pool.acquire().await.unwrap(), key, "{}").await;
+        append(&mut pool.acquire().await.unwrap(), key, "{}").await;
     }
     settle(&pool, &marks).await;
     // No transaction of the shop does that.
@@ -159,9 +159,16 @@ async fn an_event_below_the_mark_is_found_when_the_whole_outbox_is_looked_at() {
     )
     .await
     .unwrap();
-    assert_eq!(events::sequence(&pool, &marks, 10).await.unwrap(), Sequenced::Moved(0));
+    // A transaction of another database may have kept the mark where it was; then it is found at once.
+    let found = events::sequence(&pool, &marks, 10).await.unwrap();
     let looking = LowWaterMarks::with_intervals(Duration::ZERO, Duration::ZERO);
-    assert_eq!(events::sequence(&pool, &looking, 10).await.unwrap(), Sequenced::Moved(1));
+    let looked = events::sequence(&pool, &looking, 10).await.unwrap();
+    assert!(
+        [(0, 1), (1, 0)]
+            .map(|(first, then)| (Sequenced::Moved(first), Sequenced::Moved(then)))
+            .contains(&(found, looked)),
+        "{found:?} {looked:?}"
+    );
     assert_eq!(keys(&pool, 2).await, [(3, "c".into())]);
 }
 
@@ -170,7 +177,7 @@ async fn marks_are_given_up_when_a_database_was_restored_to_an_earlier_state() {
     let database = Database::durable().await;
     let (pool, marks) = (database.pool().await, eager_marks());
     for _ in 0..5 {
-        append(&mut *pool.acquire().await.unwrap(), "k", "{}").await;
+        append(&mut pool.acquire().await.unwrap(), "k", "{}").await;
     }
     settle(&pool, &marks).await;
     assert_eq!(events::prune(&pool, &marks, Duration::ZERO, 10).await.unwrap(), 5);
@@ -181,7 +188,7 @@ async fn marks_are_given_up_when_a_database_was_restored_to_an_earlier_state() {
     )
     .await
     .unwrap();
-    append(&mut *pool.acquire().await.unwrap(), "k", "{}").await;
+    append(&mut pool.acquire().await.unwrap(), "k", "{}").await;
     assert_eq!(events::sequence(&pool, &marks, 10).await.unwrap(), Sequenced::Moved(1));
     assert_eq!(
         events::log_range(&pool, &marks).await.unwrap(),
