@@ -44,6 +44,8 @@ impl Engine {
     }
 }
 
+const DEFAULT_MAX_PAYLOAD: usize = 256 * 1024;
+
 /// Collects what an [`Engine`] needs.
 pub struct EngineBuilder {
     pool: PgPool,
@@ -68,6 +70,7 @@ impl EngineBuilder {
                 end_poll: Duration::from_millis(50),
                 unknown_grace: Duration::from_secs(30),
                 sweep: Duration::from_mins(1),
+                max_payload: DEFAULT_MAX_PAYLOAD,
             },
             trace_propagator: None,
             dead_job_observer: None,
@@ -121,6 +124,14 @@ impl EngineBuilder {
     /// Sets the shortest time between two sweeps, which find sagas that claims overlook; a minute by default.
     pub fn sweep(mut self, interval: Duration) -> Self {
         self.settings.sweep = interval;
+        self
+    }
+
+    /// Sets how large an input or an output may be, in bytes of its JSON; 256 KiB by default. A start whose input is larger
+    /// is refused. A step whose output is larger fails for good with the code `output-too-large`: what a transaction
+    /// step wrote is taken back, and a call is in doubt.
+    pub fn max_payload(mut self, bytes: usize) -> Self {
+        self.settings.max_payload = bytes;
         self
     }
 

@@ -12,6 +12,7 @@ pub(crate) mod queue;
 pub(crate) mod replay;
 pub(crate) mod retry;
 pub(crate) mod status;
+pub(crate) mod storable;
 pub(crate) mod stored_value;
 pub mod transition;
 pub(crate) mod views;

@@ -20,6 +20,7 @@ mod it {
     mod noes;
     mod oracle;
     mod outages;
+    mod payloads;
     mod proofs;
     mod queues;
     mod scans;

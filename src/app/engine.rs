@@ -42,7 +42,10 @@ pub(super) fn engine_builder(
     };
     let mut definitions = sagas::definitions(settings).map_err(anyhow::Error::from)?;
     config.retries.apply(&mut definitions).map_err(ExitError::Unusable)?;
-    let builder = Engine::builder(pool).lease(config.workers.lease).on_dead_job(DeadJobEvents);
+    let builder = Engine::builder(pool)
+        .lease(config.workers.lease)
+        .max_payload(config.workers.max_payload)
+        .on_dead_job(DeadJobEvents);
     let mut builder = config.dead_job_ttls.apply(builder, &definitions).map_err(ExitError::Unusable)?;
     for definition in definitions {
         builder = builder.register(definition);
@@ -51,4 +54,25 @@ pub(super) fn engine_builder(
         builder = builder.trace_propagator(propagator);
     }
     Ok(builder)
+}
+
+#[cfg(test)]
+mod tests {
+    use engine::{NewSaga, StartError};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_input_larger_than_the_setting_is_refused_without_a_database() {
+        let given = |name: &str| (name == "MAX_PAYLOAD_BYTES").then(|| "300000".to_owned());
+        let config = Config::parse(given, &[]).unwrap();
+        let unreachable = PgPool::connect_lazy("postgres://nobody@127.0.0.1:1/nothing").unwrap();
+        let mails = tempfile::tempdir().unwrap();
+        let mailer = Mailer::files(mails.path(), "shop@example.com").unwrap();
+        let engine = engine_builder(&config, unreachable, &mailer, None).unwrap().build().unwrap();
+        let input = serde_json::json!("x".repeat(300_000));
+        let refused = engine.start(NewSaga::untyped("place-order", &input)).await;
+        let sizes = matches!(refused, Err(StartError::InputTooLarge { size: 300_002, limit: 300_000 }));
+        assert!(sizes, "{refused:?}");
+    }
 }

@@ -132,6 +132,9 @@ section! {
         /// How long a process may show no sign of life before other processes take over its sagas.
         lease: Duration = setting("LEASE_SECONDS", "10", "seconds, 8 to 3600: a slow batch may need 8")
             => seconds(SHORTEST_LEASE..=3600);
+        /// How large an input or output of a saga may be. It can't be less than the shop's largest mail may take up.
+        max_payload: usize = setting("MAX_PAYLOAD_BYTES", "262144", "bytes, 262144 to 67108864")
+            => number(262_144..=67_108_864);
         /// How long a placement may take before its stock is released.
         reservation_ttl: Duration = setting("RESERVATION_TTL", "15m", "a duration of one second to 30 days, such as 15m")
             => duration(SECOND..=24 * 30 * HOUR);

@@ -35,6 +35,7 @@ impl From<StartError> for Problem {
                 format!("no workflow is named `{name}`; GET /api/workflow-definitions lists them"),
             ),
             StartError::BadInput(reason) => Self::field("/input", "invalid", reason),
+            error @ StartError::InputTooLarge { .. } => Self::field("/input", "too-large", error.to_string()),
             StartError::Refused(failure) => {
                 let errors = violations(&failure.details);
                 Self { errors, ..Self::new(ProblemCode::Refused, failure.message) }

@@ -14,10 +14,9 @@ use crate::{
     model::{
         error::StepError,
         ids::SagaId,
-        nul_character::json_holds_nul,
-        outcome::{Cause, Outcome, UndoOutcome},
+        outcome::{Cause, Failure, Outcome, UndoOutcome},
         status::Direction,
-        stored_value::{StoredValue, StoredValues},
+        stored_value::{StoredValue, StoredValues, TooLarge},
     },
 };
 
@@ -56,6 +55,9 @@ pub(crate) enum StepAnswer {
     InputUnreadable(String),
     /// The step was run, or may have been, and its output can't be stored: the saga is dead-lettered.
     OutputUnstorable(String),
+    /// The step was run, and its output is larger than the limit. A transaction step's writes have to be taken back; a call
+    /// is in doubt. It is not tried again.
+    OutputTooLarge(Failure),
     /// The step was not run, because this transaction has no savepoint left. The saga goes on in another one.
     NotRun,
 }
@@ -65,11 +67,28 @@ impl StepAnswer {
         Self::Outcome(Outcome::Done(output))
     }
 
+    /// This answer, unless its output is larger than `limit`.
+    pub(crate) fn within(self, limit: usize, step: &str) -> Self {
+        let Self::Outcome(Outcome::Done(Some(output))) = &self else { return self };
+        let Err(TooLarge { size, limit }) = output.check_size(limit) else { return self };
+        let message = format!("the output of `{step}` has {size} bytes, and may have {limit}");
+        Self::OutputTooLarge(Failure::new(Failure::OUTPUT_TOO_LARGE, message))
+    }
+
+    /// The failure of an answer whose output is too large.
+    pub(crate) fn too_large(&self) -> Option<&Failure> {
+        match self {
+            Self::OutputTooLarge(failure) => Some(failure),
+            Self::Outcome(_) | Self::InputUnreadable(_) | Self::OutputUnstorable(_) | Self::NotRun => None,
+        }
+    }
+
     /// Whether the step ran and was not done.
+    #[cfg(feature = "testing")]
     pub(crate) fn is_no(&self) -> bool {
         match self {
             Self::Outcome(outcome) => !matches!(outcome, Outcome::Done(_)),
-            Self::OutputUnstorable(_) => true,
+            Self::OutputUnstorable(_) | Self::OutputTooLarge(_) => true,
             Self::InputUnreadable(_) | Self::NotRun => false,
         }
     }
@@ -77,7 +96,7 @@ impl StepAnswer {
     fn unstorable(&self) -> Option<&str> {
         match self {
             Self::OutputUnstorable(reason) => Some(reason),
-            Self::Outcome(_) | Self::InputUnreadable(_) | Self::NotRun => None,
+            Self::Outcome(_) | Self::InputUnreadable(_) | Self::OutputTooLarge(_) | Self::NotRun => None,
         }
     }
 }
@@ -289,14 +308,9 @@ fn same_length<S: TransactionStep>(answers: usize, items: usize) -> Result<(), S
 
 fn write<O: Serialize>(outcome: Outcome<O>) -> StepAnswer {
     match outcome {
-        Outcome::Done(output) => match serde_json::value::to_raw_value(&output) {
-            Ok(raw) if json_holds_nul(raw.get()) => StepAnswer::OutputUnstorable(
-                "the output holds a NUL character, which PostgreSQL can't store".into(),
-            ),
-            Ok(raw) => StepAnswer::done(Some(raw.into())),
-            Err(error) => {
-                StepAnswer::OutputUnstorable(format!("the output can't be written as JSON: {error}"))
-            }
+        Outcome::Done(output) => match StoredValue::encode(&output) {
+            Ok(output) => StepAnswer::done(Some(output)),
+            Err(error) => StepAnswer::OutputUnstorable(format!("the output {error}")),
         },
         Outcome::Retry(retry) => StepAnswer::Outcome(Outcome::Retry(retry)),
         Outcome::Fail(failure) => StepAnswer::Outcome(Outcome::Fail(failure)),

@@ -32,8 +32,7 @@ impl NewSaga {
     }
 
     fn new<I: Serialize>(definition: Cow<'static, str>, input: &I, typed: bool) -> Self {
-        let input =
-            serde_json::value::to_raw_value(input).map(StoredValue::from).map_err(|error| error.to_string());
+        let input = StoredValue::encode(input).map_err(|error| format!("it {error}"));
         let id = SagaId::generate();
         Self { id, definition, input, typed, checked: false, business_key: None, trace: None }
     }

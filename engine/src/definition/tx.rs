@@ -77,7 +77,10 @@ impl<'c> Tx<'c> {
     /// When any of them is refused, so that a step can't overlook it.
     pub async fn start(&mut self, sagas: Vec<NewSaga>) -> Result<Vec<Started>, StepError> {
         self.note_use();
-        let answers = self.host.start(self.conn, sagas).await?;
+        let answers = self.host.start(self.conn, sagas).await.map_err(|error| match error {
+            StepError::OutputTooLarge(failure) => StepError::Start(Box::new(StartError::Refused(failure))),
+            other => other,
+        })?;
         answers.into_iter().map(|answer| answer.map_err(|error| StepError::Start(Box::new(error)))).collect()
     }
 }

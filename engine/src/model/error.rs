@@ -1,6 +1,6 @@
 //! The engine's errors: one enum for each boundary, with a variant for each thing that the caller can do about it.
 
-use crate::model::{ids::SagaId, outcome::Failure};
+use crate::model::{ids::SagaId, outcome::Failure, stored_value::TooLarge};
 
 /// Why a batch of a transaction step failed.
 #[derive(Debug, thiserror::Error)]
@@ -13,6 +13,10 @@ pub enum StepError {
     /// A saga that the step tried to start was refused.
     #[error("the step could not start a saga")]
     Start(#[source] Box<StartError>),
+    /// The output of an item is larger than [`EngineBuilder::max_payload`](crate::EngineBuilder::max_payload) allows: the
+    /// item at fault fails for good with this failure. The engine itself makes this error.
+    #[error("{}", .0.message)]
+    OutputTooLarge(Failure),
     /// Any other failure; the attempt of the item at fault fails.
     #[error("{0}")]
     Other(String),
@@ -96,6 +100,14 @@ pub enum StartError {
     /// The input can't be written as JSON, or does not fit the definition's input type.
     #[error("the input does not fit: {0}")]
     BadInput(String),
+    /// The input is larger than [`EngineBuilder::max_payload`](crate::EngineBuilder::max_payload) allows.
+    #[error("the input has {size} bytes, and may have {limit}")]
+    InputTooLarge {
+        /// The bytes of its JSON.
+        size: usize,
+        /// How many it may have.
+        limit: usize,
+    },
     /// The entry step failed.
     #[error("refused: {}", .0.message)]
     Refused(Failure),
@@ -103,6 +115,12 @@ pub enum StartError {
     /// key. If the answer to the commit was lost, the saga may exist nevertheless.
     #[error("can't start now: {0}")]
     Unavailable(String),
+}
+
+impl From<TooLarge> for StartError {
+    fn from(TooLarge { size, limit }: TooLarge) -> Self {
+        Self::InputTooLarge { size, limit }
+    }
 }
 
 /// Why a saga can't be cancelled.
@@ -160,7 +178,9 @@ impl From<StepError> for CancelError {
     fn from(error: StepError) -> Self {
         match error {
             StepError::Database(error) => Self::Database(error),
-            other @ (StepError::Start(_) | StepError::Other(_)) => Self::RefusedByObserver(sentence(&other)),
+            other @ (StepError::Start(_) | StepError::OutputTooLarge(_) | StepError::Other(_)) => {
+                Self::RefusedByObserver(sentence(&other))
+            }
         }
     }
 }
@@ -169,7 +189,9 @@ impl From<StepError> for DeadJobError {
     fn from(error: StepError) -> Self {
         match error {
             StepError::Database(error) => Self::Database(error),
-            other @ (StepError::Start(_) | StepError::Other(_)) => Self::RefusedByObserver(sentence(&other)),
+            other @ (StepError::Start(_) | StepError::OutputTooLarge(_) | StepError::Other(_)) => {
+                Self::RefusedByObserver(sentence(&other))
+            }
         }
     }
 }

@@ -2,18 +2,9 @@
 
 use serde_json::Value;
 
-use crate::model::outcome::Failure;
-
 /// Replaces every NUL by U+FFFD, the replacement character.
 pub(crate) fn replace_nul(text: String) -> String {
     if text.contains('\0') { text.replace('\0', "\u{fffd}") } else { text }
-}
-
-/// Replaces every NUL in a failure, its details included.
-pub(crate) fn replace_nul_in_failure(failure: &Failure) -> Failure {
-    let Failure { code, message, mut details } = failure.clone();
-    replace_nul_in_json(&mut details);
-    Failure { code: replace_nul(code), message: replace_nul(message), details }
 }
 
 /// Replaces every NUL in a JSON value.
@@ -55,13 +46,5 @@ mod tests {
         for text in ["\\u0000", "\\\\u0000", "u0000", "\\"] {
             assert!(!json_holds_nul(&json!(text).to_string()), "{text:?}");
         }
-    }
-
-    #[test]
-    fn every_nul_of_a_failure_is_replaced() {
-        let failure = Failure::new("c\0", "m\0").with(json!({"a\0": ["b\0", {"c": "d\0"}], "n": 1}));
-        let stored = serde_json::to_string(&replace_nul_in_failure(&failure)).unwrap();
-        assert!(!json_holds_nul(&stored), "{stored}");
-        assert_eq!(stored.matches('\u{fffd}').count(), 5, "{stored}");
     }
 }

@@ -109,6 +109,10 @@ pub struct Failure {
 }
 
 impl Failure {
+    /// The code of a failure for good that the engine itself causes: the step's output is larger than
+    /// [`EngineBuilder::max_payload`](crate::EngineBuilder::max_payload).
+    pub const OUTPUT_TOO_LARGE: &'static str = "output-too-large";
+
     /// Creates a failure without details.
     pub fn new(code: impl Into<String>, message: impl Into<String>) -> Self {
         Self { code: code.into(), message: message.into(), details: serde_json::Value::Null }

@@ -1,4 +1,8 @@
 //! The stored input and outputs of a saga. Each is decoded once, however many steps read it.
+//!
+//! [`StoredValue`] is the only place where a payload (an input or an output) becomes what is stored, or is read from it:
+//! [`StoredValue::encode`] and [`StoredValue::decode`]. What is stored is the payload's JSON as it is. A codec that
+//! compresses or encrypts would belong here, and nothing else would have to know it.
 
 use std::{
     any::Any,
@@ -6,8 +10,10 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use serde::de::DeserializeOwned;
+use serde::{Serialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
+
+use crate::model::nul_character::json_holds_nul;
 
 /// A value of which all steps of a saga share one decoded copy: `type Input = Shared<Order>` reads the same value as
 /// `Order`, but does not decode it again for every step.
@@ -49,22 +55,55 @@ impl<T> From<T> for Shared<T> {
 pub(crate) struct StoredValue(Arc<Inner>);
 
 struct Inner {
-    json: Arc<RawValue>,
+    stored: Arc<RawValue>,
     decoded: OnceLock<Arc<dyn Any + Send + Sync>>,
 }
 
+/// Why a payload can't be stored.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum EncodeError {
+    #[error("can't be written as JSON: {0}")]
+    NotJson(#[from] serde_json::Error),
+    #[error("holds a NUL character, which PostgreSQL can't store")]
+    HoldsNul,
+}
+
+/// A payload that is larger than the limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TooLarge {
+    pub(crate) size: usize,
+    pub(crate) limit: usize,
+}
+
 impl StoredValue {
-    pub(crate) fn new(json: Arc<RawValue>) -> Self {
-        Self(Arc::new(Inner { json, decoded: OnceLock::new() }))
+    /// Encodes a payload.
+    pub(crate) fn encode<T: Serialize + ?Sized>(payload: &T) -> Result<Self, EncodeError> {
+        let json = serde_json::value::to_raw_value(payload)?;
+        if json_holds_nul(json.get()) {
+            return Err(EncodeError::HoldsNul);
+        }
+        Ok(json.into())
     }
 
+    /// The JSON to be stored.
+    pub(crate) fn stored(&self) -> &Arc<RawValue> {
+        &self.0.stored
+    }
+
+    /// The payload as JSON.
     pub(crate) fn json(&self) -> &Arc<RawValue> {
-        &self.0.json
+        &self.0.stored
     }
 
-    /// Decodes the JSON for one reader.
+    /// Checks the size of what would be stored.
+    pub(crate) fn check_size(&self, limit: usize) -> Result<(), TooLarge> {
+        let size = self.0.stored.get().len();
+        if size > limit { Err(TooLarge { size, limit }) } else { Ok(()) }
+    }
+
+    /// Decodes the payload for one reader.
     pub(crate) fn decode<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
-        serde_json::from_str(self.0.json.get())
+        serde_json::from_str(self.json().get())
     }
 
     /// Returns the shared decoded value; decodes the JSON if no earlier reader had the same type.
@@ -90,13 +129,14 @@ impl StoredValue {
 
 impl std::fmt::Debug for StoredValue {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.json.fmt(f)
+        self.0.stored.fmt(f)
     }
 }
 
+/// What the database holds of a payload.
 impl From<Box<RawValue>> for StoredValue {
-    fn from(json: Box<RawValue>) -> Self {
-        Self::new(Arc::from(json))
+    fn from(stored: Box<RawValue>) -> Self {
+        Self(Arc::new(Inner { stored: Arc::from(stored), decoded: OnceLock::new() }))
     }
 }
 

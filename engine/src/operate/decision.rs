@@ -16,6 +16,7 @@ use crate::{
         ids::SagaId,
         nul_character::replace_nul,
         status::Status,
+        stored_value::StoredValue,
         transition::State,
         views::{FinalStatus, HistoryOutcome},
     },
@@ -136,7 +137,7 @@ impl LockedSaga {
         {
             let change = StatusChange {
                 saga_id: self.saga_id,
-                input: Arc::from(self.row.input.0.clone()),
+                input: StoredValue::from(self.row.input.0.clone()).json().clone(),
                 status: state.status,
                 cause: state.cause.clone(),
                 error,

@@ -41,7 +41,7 @@ pub(crate) async fn perform(core: &Core, job: &Job) -> Performed {
     );
     let answer = match injected.answer {
         Some(outcome) => StepAnswer::Outcome(outcome),
-        None => call(core, job, definition).await,
+        None => call(core, job, definition).await.within(core.settings.max_payload, &job.step),
     };
     let crash = injected.crash;
     Performed { kind: PerformedKind::Called { answer, started, took: started.elapsed(), crash } }

@@ -22,6 +22,8 @@ pub(crate) struct Settings {
     pub(crate) unknown_grace: Duration,
     /// The shortest time between two sweeps.
     pub(crate) sweep: Duration,
+    /// The largest input or output, in bytes of what is stored.
+    pub(crate) max_payload: usize,
 }
 
 /// What a process tells others of itself.

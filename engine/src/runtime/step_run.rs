@@ -95,11 +95,17 @@ async fn batch(
     let tx = Tx::new(conn, session);
     let (answers, _) = execute(tx, run, run.limit, invocations).await;
     session.savepoints.ran(true);
+    let answers = answers.map(|answers| limited(session, run, answers));
     #[cfg(feature = "testing")]
     if let Ok(answers) = &answers {
         leftovers::report(session, conn, run, (invocations, answers), before).await?;
     }
-    answers
+    let answers = answers?;
+    // What the step wrote for this item is taken back with the transaction, and bisecting finds the item.
+    match answers.iter().find_map(StepAnswer::too_large) {
+        Some(failure) => Err(StepRunError::Step(StepError::OutputTooLarge(failure.clone()))),
+        None => Ok(answers),
+    }
 }
 
 /// Runs a one-item step for all items behind one savepoint. If an item used the transaction and said no, everything is
@@ -118,14 +124,15 @@ async fn together(
     let (answers, items) = execute(tx, run, run.limit, invocations).await;
     session.savepoints.ran(items.used);
     let done = std::mem::replace(&mut session.effects, effects);
-    let answers = answers?;
-    no_rate.record(items.ran, usize::from(items.tainted));
-    if !items.tainted {
+    let answers = limited(session, run, answers?);
+    let tainted = items.tainted || answers.iter().any(|answer| answer.too_large().is_some());
+    no_rate.record(items.ran, usize::from(tainted));
+    if !tainted {
         session.effects.merge(done);
         return Ok(Some(answers));
     }
     session.savepoints.roll_back(conn).await?;
-    Ok((invocations.len() == 1).then_some(answers))
+    Ok((invocations.len() == 1).then(|| answers.into_iter().map(failed_if_too_large).collect()))
 }
 
 /// Runs a one-item step for one item after the other, each behind a savepoint of its own, so that each is answered as if
@@ -160,7 +167,11 @@ async fn one_by_one(
         session.savepoints.ran(items.used);
         let done = std::mem::replace(&mut session.effects, effects);
         let (answer, keep) = match ran {
-            Ok(mut ran) => (ran.pop(), !items.tainted),
+            Ok(ran) => {
+                let answer = limited(session, run, ran).pop();
+                let too_large = answer.as_ref().is_some_and(|answer| answer.too_large().is_some());
+                (answer.map(failed_if_too_large), !(items.tainted || too_large))
+            }
             Err(StepRunError::Step(error)) if is_at_fault(session, &error) => {
                 let retry = Retry::of(chain(&error));
                 (Some(StepAnswer::Outcome(Outcome::Retry(retry))), false)
@@ -180,11 +191,28 @@ async fn one_by_one(
     Ok(answers)
 }
 
+/// Checks the sizes of the outputs.
+fn limited(session: &Session<'_>, run: StepRun<'_>, answers: Vec<StepAnswer>) -> Vec<StepAnswer> {
+    let step = &run.definition.graph.steps[run.side.step_index].name;
+    let limit = session.core.settings.max_payload;
+    answers.into_iter().map(|answer| answer.within(limit, step)).collect()
+}
+
+/// The answer of an item that is taken back if its output is too large.
+fn failed_if_too_large(answer: StepAnswer) -> StepAnswer {
+    match answer.too_large() {
+        Some(failure) => StepAnswer::Outcome(Outcome::Fail(failure.clone())),
+        None => answer,
+    }
+}
+
 /// Whether an error is about the item that ran, and the connection can go on.
 fn is_at_fault(session: &Session<'_>, error: &StepError) -> bool {
     match error {
         StepError::Database(error) => blame(error) == Blame::Statement,
-        StepError::Start(_) | StepError::Other(_) => !session.user_code.cancelled_mid_statement,
+        StepError::Start(_) | StepError::OutputTooLarge(_) | StepError::Other(_) => {
+            !session.user_code.cancelled_mid_statement
+        }
     }
 }
 

@@ -248,7 +248,11 @@ impl Proof {
         match answer {
             Err(StartError::Refused(_) | StartError::Unavailable(_)) => {}
             Ok(_) => violations.push("the entry step did not say no, so this case proved nothing".into()),
-            Err(error @ (StartError::UnknownDefinition(_) | StartError::BadInput(_))) => {
+            Err(
+                error @ (StartError::UnknownDefinition(_)
+                | StartError::BadInput(_)
+                | StartError::InputTooLarge { .. }),
+            ) => {
                 return Err(error.into());
             }
         }

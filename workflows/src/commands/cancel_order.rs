@@ -240,7 +240,10 @@ async fn cancel_placed(shop: &Shop, request: &CancelOrder) -> Result<Round, Canc
         // The order was shipped or changed in the meantime.
         Err(StartError::Refused(_)) => Ok(Round::OrderChanged),
         Err(
-            error @ (StartError::UnknownDefinition(_) | StartError::BadInput(_) | StartError::Unavailable(_)),
+            error @ (StartError::UnknownDefinition(_)
+            | StartError::BadInput(_)
+            | StartError::InputTooLarge { .. }
+            | StartError::Unavailable(_)),
         ) => Err(CancelOrderError::Refused(CancelRefusal::Unavailable(error.to_string()))),
     }
 }

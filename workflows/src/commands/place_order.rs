@@ -55,6 +55,9 @@ fn refused(error: StartError) -> PlaceOrderError {
         StartError::BadInput(reason) => {
             PlaceOrderError::Invalid(vec![Violation::new("", "bad-input", reason)])
         }
+        error @ StartError::InputTooLarge { .. } => {
+            PlaceOrderError::Invalid(vec![Violation::new("", "too-large", error.to_string())])
+        }
         StartError::UnknownDefinition(name) => {
             PlaceOrderError::Unavailable(format!("no saga is named `{name}` here"))
         }

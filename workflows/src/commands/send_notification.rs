@@ -112,7 +112,7 @@ async fn start(
     let mut tx = shop.pool().begin().await?;
     let answers = shop.engine().start_in(&mut tx, vec![saga]).await.map_err(|error| match error {
         StepError::Database(error) => SendNotificationError::Database(error),
-        error @ (StepError::Start(_) | StepError::Other(_)) => {
+        error @ (StepError::Start(_) | StepError::OutputTooLarge(_) | StepError::Other(_)) => {
             SendNotificationError::Unavailable(error.to_string())
         }
     })?;
@@ -142,6 +142,9 @@ fn refused(error: StartError) -> SendNotificationError {
         StartError::Refused(failure) => SendNotificationError::Invalid(violation::of_refusal(failure)),
         StartError::BadInput(reason) => {
             SendNotificationError::Invalid(vec![Violation::new("", "bad-input", reason)])
+        }
+        error @ StartError::InputTooLarge { .. } => {
+            SendNotificationError::Invalid(vec![Violation::new("", "too-large", error.to_string())])
         }
         StartError::UnknownDefinition(name) => {
             SendNotificationError::Unavailable(format!("no saga is named `{name}` here"))

@@ -55,7 +55,9 @@ impl Shop {
         }
         let answers = self.engine.start_in(conn, sagas).await.map_err(|error| match error {
             StepError::Database(error) => error,
-            error @ (StepError::Start(_) | StepError::Other(_)) => sqlx::Error::Decode(error.into()),
+            error @ (StepError::Start(_) | StepError::OutputTooLarge(_) | StepError::Other(_)) => {
+                sqlx::Error::Decode(error.into())
+            }
         })?;
         answers
             .into_iter()

@@ -34,7 +34,9 @@ pub async fn start_workflow(
     let mut tx = shop.pool().begin().await?;
     let answers = shop.engine().start_in(&mut tx, vec![saga]).await.map_err(|error| match error {
         StepError::Database(error) => StartWorkflowError::Database(error),
-        error @ (StepError::Start(_) | StepError::Other(_)) => unavailable(&error.to_string()),
+        error @ (StepError::Start(_) | StepError::OutputTooLarge(_) | StepError::Other(_)) => {
+            unavailable(&error.to_string())
+        }
     })?;
     let started = answers.into_iter().next().ok_or_else(|| unavailable("no answer"))??;
     if !started.existing {

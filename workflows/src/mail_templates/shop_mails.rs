@@ -87,6 +87,7 @@ pub(crate) fn low_stock(to: &str, low: &[LowStock]) -> DeliverNotification {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::support::bounds::{MAIL_ADDRESS, MAX_ORDER_LINES, PRODUCT_NAME, QUANTITY, SKU};
 
     #[test]
     fn products_that_run_low_together_share_one_mail_of_bounded_length() {
@@ -102,5 +103,31 @@ mod tests {
         assert!(many.text.ends_with("And 950 more.\n"), "{}", many.text);
         let html = many.html.unwrap();
         assert!(html.matches("<li>").count() == 50 && html.contains("<p>And 950 more.</p>"), "{html}");
+    }
+
+    /// The default limit of an input, and the least that can be set (`MAX_PAYLOAD_BYTES`).
+    const MAX_PAYLOAD: usize = 256 * 1024;
+
+    #[test]
+    fn the_largest_order_and_its_mails_are_inputs_of_sagas() {
+        // The characters that take up most bytes: of themselves, in JSON, and in HTML.
+        for c in ["\u{10348}", "\"", "'", "&", "<"] {
+            let (sku, name) = (c.repeat(SKU.max), c.repeat(PRODUCT_NAME.max));
+            let line = OrderItem { sku: sku.clone(), quantity: QUANTITY.max };
+            let items = vec![line; MAX_ORDER_LINES];
+            let names = vec![name; MAX_ORDER_LINES];
+            let to = "a".repeat(MAIL_ADDRESS.max);
+            let mail = confirmed(Uuid::max(), &to, &items, &names, "BHD", i64::MAX);
+            for (what, size) in [("items", size(&items)), ("confirmation", size(&mail))] {
+                assert!(size < MAX_PAYLOAD - 4096, "{what} of {c}: {size} bytes");
+            }
+            let low = LowStock { sku, available: i64::MAX, threshold: i64::MAX };
+            let alert = size(&low_stock(&to, &vec![low; 1000]));
+            assert!(alert < MAX_PAYLOAD, "{c}: {alert} bytes");
+        }
+    }
+
+    fn size<T: serde::Serialize>(value: &T) -> usize {
+        serde_json::to_string(value).unwrap().len()
     }
 }

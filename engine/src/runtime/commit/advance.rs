@@ -358,7 +358,8 @@ async fn dead_letter_batch(
         }
         other @ (CommitError::Unreachable(_)
         | CommitError::Transient { .. }
-        | CommitError::LockTimeout { .. }) => other,
+        | CommitError::LockTimeout { .. }
+        | CommitError::OutputTooLarge { .. }) => other,
     })
 }
 

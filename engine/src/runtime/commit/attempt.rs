@@ -121,9 +121,11 @@ async fn commit_once(
     };
     let usable = match &result {
         Ok(_)
-        | Err(CommitError::LockTimeout { .. } | CommitError::Step { cancelled_mid_statement: false, .. }) => {
-            true
-        }
+        | Err(
+            CommitError::LockTimeout { .. }
+            | CommitError::OutputTooLarge { .. }
+            | CommitError::Step { cancelled_mid_statement: false, .. },
+        ) => true,
         Err(CommitError::Step { cancelled_mid_statement: true, .. }) => false,
         Err(CommitError::Unreachable(error) | CommitError::Transient { error, .. }) => is_usable_after(error),
     };

@@ -156,6 +156,10 @@ fn next_parts(committer: &GroupCommitter, part: Part, error: CommitError, path: 
             tracing::debug!(error = %error, "a batch timed out waiting for a lock; splitting it");
             split(part)
         }
+        (None, CommitError::OutputTooLarge { failure, .. }) => {
+            tracing::debug!(error = failure.message, "a batch has an output that is too large; splitting it");
+            split(part)
+        }
         (None, CommitError::Step { error, .. }) => {
             tracing::debug!(error = ?error, "a batch failed; splitting it");
             split(part)
@@ -168,6 +172,14 @@ fn next_parts(committer: &GroupCommitter, part: Part, error: CommitError, path: 
         (Some(_), CommitError::LockTimeout { side, error, holder }) => {
             hold_up_at_lock(committer, part.requests, side, &error, holder.as_ref());
             Vec::new()
+        }
+        (Some(saga_id), CommitError::OutputTooLarge { side: Some(side), failure }) => {
+            committer.isolated.insert(saga_id);
+            vec![Part { recovery: part.recovery.with_failure(side, failure), is_retry: false, ..part }]
+        }
+        (Some(saga_id), CommitError::OutputTooLarge { side: None, failure }) => {
+            committer.isolated.insert(saga_id);
+            recover(committer, part, None, &[failure.message])
         }
         // A batch and its parts have little time. The scouts give it its whole time-out, one saga after the other.
         (Some(_), CommitError::Step { side, cancelled_mid_statement: true, .. })

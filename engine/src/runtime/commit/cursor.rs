@@ -14,10 +14,10 @@ use crate::{
     model::{
         graph::{Graph, UNKNOWN_GRAPH},
         kinds::StepKind,
-        nul_character::{replace_nul, replace_nul_in_failure, replace_nul_in_json},
         outcome::{CancelOrigin, Counts, Failure, Outcome, Retry},
         retry::RetryPolicy,
         status::{Direction, Status},
+        storable::{storable_details, storable_failure, storable_text, storable_texts},
         stored_value::{StoredValue, StoredValues},
         transition::{Event, MAX_LOST_ATTEMPTS, Next, Refusal, State, can_compensate, transition},
         views::HistoryOutcome,
@@ -190,9 +190,7 @@ impl<'a> SagaCursor<'a> {
 
     /// The answer for a step that is known to fail its batch.
     pub(crate) fn forced_answer(&self, recovery: &Recovery) -> Option<StepAnswer> {
-        let error = recovery.error_for(self.state.side())?;
-        let retry = Retry::of(error.to_vec());
-        Some(StepAnswer::Outcome(Outcome::Retry(retry)))
+        recovery.outcome_for(self.state.side()).cloned().map(StepAnswer::Outcome)
     }
 
     pub(crate) fn invocation(&self) -> Invocation {
@@ -229,6 +227,10 @@ impl<'a> SagaCursor<'a> {
         match answer {
             StepAnswer::InputUnreadable(reason) => self.dead_letter(reason.clone(), history),
             StepAnswer::NotRun => self.left = true,
+            StepAnswer::OutputTooLarge(failure) => {
+                self.record(HistoryOutcome::Exhausted, None, failure.into(), started, took, history);
+                self.apply(&Event::Exhausted(failure.clone()));
+            }
             StepAnswer::OutputUnstorable(reason) => {
                 self.record_in_doubt("it was called, but its answer is lost", history);
                 self.dead_letter(reason.clone(), history);
@@ -249,11 +251,8 @@ impl<'a> SagaCursor<'a> {
             }
             StepAnswer::Outcome(Outcome::Retry(retry)) => self.apply_retry(retry, started, took, history),
             StepAnswer::Outcome(Outcome::Fail(failure)) => {
-                let failure = replace_nul_in_failure(failure);
-                let error = AttemptError {
-                    sentences: vec![format!("{} ({})", failure.message, failure.code)],
-                    details: failure.details.clone(),
-                };
+                let failure = storable_failure(failure);
+                let error = (&failure).into();
                 self.record(HistoryOutcome::Failed, None, error, started, took, history);
                 self.apply(&Event::Failed(failure));
             }
@@ -270,7 +269,7 @@ impl<'a> SagaCursor<'a> {
         let policy = self.policy();
         let exhausted = retry.counts == Counts::Attempt && self.state.attempt >= policy.attempts;
         if exhausted {
-            let last = retry.error.first().cloned().map_or_else(|| "no reason given".into(), replace_nul);
+            let last = retry.error.first().cloned().map_or_else(|| "no reason given".into(), storable_text);
             self.record(HistoryOutcome::Exhausted, None, retry.into(), started, took, history);
             let message = format!("gave up after {} attempts; the last: {last}", self.state.attempt);
             self.apply(&Event::Exhausted(Failure::new("attempts-exhausted", message)));
@@ -322,9 +321,8 @@ impl<'a> SagaCursor<'a> {
         history: &mut Vec<HistoryRow>,
     ) {
         self.seq += 1;
-        let AttemptError { sentences, mut details } = error;
-        let error: Vec<String> = sentences.into_iter().map(replace_nul).collect();
-        replace_nul_in_json(&mut details);
+        let AttemptError { sentences, details } = error;
+        let (error, details) = (storable_texts(sentences), storable_details(details));
         if let Some(first) = error.first() {
             self.error = Some(first.clone());
         }
@@ -337,7 +335,7 @@ impl<'a> SagaCursor<'a> {
             attempt: i32::try_from(self.state.attempt).unwrap_or(i32::MAX),
             started,
             duration: took,
-            output: output.map(|output| output.json().clone()),
+            output: output.map(|output| output.stored().clone()),
             error,
             details: (!details.is_null()).then(|| details.to_string()),
             epoch: self.job.epoch,

@@ -1,7 +1,11 @@
 //! Why a batch was not committed, and whose fault that is.
 
 use crate::{
-    model::{error::StepError, outcome::chain, status::StepSide},
+    model::{
+        error::StepError,
+        outcome::{Failure, chain},
+        status::StepSide,
+    },
     store::locks::LockHolder,
     support::connection::{Blame, blame, blame_in_engine},
 };
@@ -23,6 +27,9 @@ pub(crate) enum CommitError {
         /// Who holds the lock, if the server was asked and told.
         holder: Option<LockHolder>,
     },
+    /// The output of a saga's step is too large: the saga at fault fails with this failure, and what the step wrote has to
+    /// be taken back.
+    OutputTooLarge { side: Option<StepSide>, failure: Failure },
     /// A step of the batch failed, or its outcome could not be written.
     Step {
         side: Option<StepSide>,
@@ -43,7 +50,10 @@ impl CommitError {
         match self {
             Self::LockTimeout { error, .. } => Self::Unreachable(error),
             Self::Transient { blame, error, .. } if blame != Blame::Unclear => Self::Unreachable(error),
-            other @ (Self::Unreachable(_) | Self::Transient { .. } | Self::Step { .. }) => other,
+            other @ (Self::Unreachable(_)
+            | Self::Transient { .. }
+            | Self::OutputTooLarge { .. }
+            | Self::Step { .. }) => other,
         }
     }
 }
@@ -52,6 +62,7 @@ impl CommitError {
 pub(crate) fn classify(error: StepError, side: Option<StepSide>) -> CommitError {
     match error {
         StepError::Database(error) => of(blame(&error), error, side),
+        StepError::OutputTooLarge(failure) => CommitError::OutputTooLarge { side, failure },
         other => CommitError::Step { side, error: chain(&other), cancelled_mid_statement: false },
     }
 }

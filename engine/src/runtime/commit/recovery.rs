@@ -1,6 +1,10 @@
 //! What to do about a saga that is alone in its batch and still can't be committed.
 
-use crate::model::status::StepSide;
+use crate::model::{
+    outcome::{Failure, Outcome, Retry},
+    status::StepSide,
+    stored_value::StoredValue,
+};
 
 /// What to do about a saga that is alone in its batch and still can't be committed.
 #[derive(Clone, Debug, Default)]
@@ -8,7 +12,8 @@ pub(crate) enum Recovery {
     /// Nothing yet.
     #[default]
     None,
-    /// These steps are known to fail their batch: they are not run again, and a failed attempt is recorded for each.
+    /// These steps are known to fail their batch: they are not run again, and each gets its recorded outcome, which is a
+    /// failed attempt or a failure for good.
     FailSteps(Vec<FailedStep>),
     /// Recording failed attempts did not help either: the saga is dead-lettered with this error, and its observer is
     /// not called, because the observer may be what fails.
@@ -19,7 +24,7 @@ pub(crate) enum Recovery {
 #[derive(Clone, Debug)]
 pub(crate) struct FailedStep {
     side: StepSide,
-    error: Vec<String>,
+    outcome: Outcome<Option<StoredValue>>,
 }
 
 impl Recovery {
@@ -33,13 +38,25 @@ impl Recovery {
         let Some(side) = side.filter(|side| !failed.iter().any(|step| step.side == *side)) else {
             return Some(Self::DeadLetter(error));
         };
-        failed.push(FailedStep { side, error });
+        failed.push(FailedStep { side, outcome: Outcome::Retry(Retry::of(error)) });
         Some(Self::FailSteps(failed))
     }
 
-    /// The recorded error of a step that is not run again.
-    pub(crate) fn error_for(&self, side: StepSide) -> Option<&[String]> {
+    /// This recovery; in addition, the step at `side` fails for good.
+    pub(crate) fn with_failure(self, side: StepSide, failure: Failure) -> Self {
+        let mut failed = match self {
+            Self::None => Vec::new(),
+            Self::FailSteps(failed) => failed,
+            // No step is run.
+            Self::DeadLetter(_) => return self,
+        };
+        failed.push(FailedStep { side, outcome: Outcome::Fail(failure) });
+        Self::FailSteps(failed)
+    }
+
+    /// The recorded outcome of a step that is not run again.
+    pub(crate) fn outcome_for(&self, side: StepSide) -> Option<&Outcome<Option<StoredValue>>> {
         let Self::FailSteps(failed) = self else { return None };
-        failed.iter().find(|step| step.side == side).map(|step| step.error.as_slice())
+        failed.iter().find(|step| step.side == side).map(|step| &step.outcome)
     }
 }

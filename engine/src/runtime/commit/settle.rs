@@ -6,7 +6,7 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{Semaphore, oneshot};
 
 use crate::{
-    model::{ids::SagaId, nul_character::replace_nul},
+    model::{ids::SagaId, storable::storable_text},
     runtime::{
         commit::{
             advance::BatchResult,
@@ -97,7 +97,7 @@ pub(super) fn give_back(core: &Arc<Core>, requests: Vec<CommitRequest>, error: O
     let rows = members.iter().map(|member| {
         let delay = if held_up { jittered(COMES_BACK) } else { Duration::ZERO };
         let delay_ms = i64::try_from(delay.as_millis()).unwrap_or(i64::MAX);
-        let error = error.map(|error| replace_nul(error.into()));
+        let error = error.map(|error| storable_text(error.into()));
         ReleaseRow { delay_ms, error, held_up, ..member.job.unstarted_release() }
     });
     core.leases.queue_release(rows);
@@ -128,7 +128,7 @@ pub(super) fn release_all(
         // A call that was made counts as an attempt and is in doubt; a transaction left no effect.
         let job = &member.job;
         let row = if member.made_call() { job.release_after_call() } else { job.unstarted_release() };
-        ReleaseRow { delay_ms, error: error.map(|error| replace_nul(error.into())), ..row }
+        ReleaseRow { delay_ms, error: error.map(|error| storable_text(error.into())), ..row }
     });
     core.leases.queue_release(rows);
     core.lease_wakeup.notify_one();

@@ -184,14 +184,16 @@ async fn run_entry_step(
                     attempt: 1,
                     started: began,
                     duration: took,
-                    output: output.as_ref().map(|output| output.json().clone()),
+                    output: output.as_ref().map(|output| output.stored().clone()),
                     error: Vec::new(),
                     details: None,
                     epoch: 0,
                 },
                 output,
             })),
-            StepAnswer::Outcome(Outcome::Fail(failure)) => Err(StartError::Refused(failure)),
+            StepAnswer::Outcome(Outcome::Fail(failure)) | StepAnswer::OutputTooLarge(failure) => {
+                Err(StartError::Refused(failure))
+            }
             StepAnswer::Outcome(Outcome::Retry(retry)) => {
                 Err(StartError::Unavailable(retry.error.join(": ")))
             }

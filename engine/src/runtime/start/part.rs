@@ -99,7 +99,7 @@ impl Part {
         let Session { effects, user_code, .. } = session;
         let usable = !user_code.cancelled_mid_statement
             && match &result {
-                Ok(_) | Err(StepError::Start(_)) => true,
+                Ok(_) | Err(StepError::Start(_) | StepError::OutputTooLarge(_)) => true,
                 Err(StepError::Database(error)) => is_usable_after(error),
                 Err(StepError::Other(_)) => false,
             };
@@ -115,6 +115,9 @@ impl Part {
         }
         match result {
             Ok(answers) => Ok(self.committed(core, effects, &sagas, answers)),
+            Err(StepError::OutputTooLarge(failure)) if sagas.len() == 1 => {
+                Ok(vec![Err(StartError::Refused(failure))])
+            }
             Err(error) => {
                 self.commit_unknown |= stage == Stage::Commit;
                 Err(error)

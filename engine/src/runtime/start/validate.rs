@@ -7,7 +7,6 @@ use crate::{
     model::{
         error::StartError,
         ids::SagaId,
-        nul_character::json_holds_nul,
         stored_value::StoredValue,
         transition::{Event, State, transition},
     },
@@ -50,7 +49,7 @@ impl ValidatedStart {
             deadline_ms,
             business_key: self.business_key.as_deref(),
             trace: self.trace.as_deref(),
-            input: self.input.json().get(),
+            input: self.input.stored().get(),
         }
     }
 }
@@ -66,10 +65,10 @@ pub(crate) fn check<'a>(core: &'a Core, new: &NewSaga) -> Result<&'a Arc<Definit
         .ok_or_else(|| StartError::UnknownDefinition(new.definition.to_string()))?;
     if !new.checked {
         let input = new.input.as_ref().map_err(|error| StartError::BadInput(error.clone()))?;
+        input.check_size(core.settings.max_payload)?;
         definition.check_input(input, new.typed)?;
-        let key = new.business_key.as_deref();
-        // PostgreSQL can't store NUL in `text` or `jsonb`. Refusing it here is better than failing the whole batch.
-        if json_holds_nul(input.json().get()) || key.is_some_and(|key| key.contains('\0')) {
+        // PostgreSQL can't store NUL. Refusing it here is better than failing the whole batch.
+        if new.business_key.as_deref().is_some_and(|key| key.contains('\0')) {
             return Err(StartError::BadInput("the NUL character can't be stored".into()));
         }
     }

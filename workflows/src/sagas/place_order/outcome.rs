@@ -37,7 +37,9 @@ impl PlacementEnd {
         };
         match cause {
             // Internal errors are for the operator, who finds them in the saga's history.
-            Cause::Failed { failure, .. } if failure.code == "attempts-exhausted" => {
+            Cause::Failed { failure, .. }
+                if ["attempts-exhausted", Failure::OUTPUT_TOO_LARGE].contains(&failure.code.as_str()) =>
+            {
                 rejected("the order could not be placed for technical reasons".into(), Vec::new())
             }
             Cause::Failed { failure, .. } => rejected(failure.message.clone(), short_lines(failure)),
