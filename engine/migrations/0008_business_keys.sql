@@ -1,5 +1,12 @@
 -- The business keys that were used, in a table of their own, because they outlive the sagas that they started.
 
+-- A version that stores no rows here would start sagas twice. Its hashes have no prefix, so this constraint refuses its
+-- starts; sagas that ended before keep their hashes. It comes first: its lock lasts until the keys are copied, so that no
+-- saga is started in between.
+alter table engine.saga add constraint saga_graph_hash_has_version check (graph_hash like 'g%:%') not valid;
+update engine.saga set graph_hash = 'g0:' || graph_hash
+where graph_hash not like 'g%:%' and (status in ('running', 'compensating') or status = 'dead' and ended_at is null);
+
 create table engine.business_key (
     definition text not null,
     key text not null,
@@ -16,9 +23,3 @@ comment on column engine.business_key.kept_until is
 
 insert into engine.business_key (definition, key, saga_id, created_at)
 select definition, business_key, id, created_at from engine.saga where business_key is not null;
-
--- A version that stores no rows here would start sagas twice. Its hashes have no prefix, so this constraint refuses its
--- starts; sagas that ended before keep their hashes.
-update engine.saga set graph_hash = 'g0:' || graph_hash
-where graph_hash not like 'g%:%' and (status in ('running', 'compensating') or status = 'dead' and ended_at is null);
-alter table engine.saga add constraint saga_graph_hash_has_version check (graph_hash like 'g%:%') not valid;

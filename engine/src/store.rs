@@ -4,6 +4,7 @@ pub(crate) mod archive;
 pub(crate) mod audit;
 pub(crate) mod claims;
 pub(crate) mod commits;
+pub(crate) mod counts;
 pub(crate) mod dead_jobs;
 pub(crate) mod hints;
 pub(crate) mod history_runs;

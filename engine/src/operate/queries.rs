@@ -117,7 +117,7 @@ impl Engine {
     /// # Errors
     /// When the database is away.
     pub async fn queue_depths(&self) -> Result<Vec<QueueDepth>, sqlx::Error> {
-        store::queries::queue_depths(self.pool()).await
+        store::counts::queue_depths(self.pool()).await
     }
 
     /// Counts the sagas that wait for more than a time, by what they wait for: `version`, a process that knows their step;
@@ -126,7 +126,7 @@ impl Engine {
     /// # Errors
     /// When the database is away.
     pub async fn waiting_counts(&self) -> Result<Vec<(String, i64)>, sqlx::Error> {
-        store::queries::waiting_counts(self.pool()).await
+        store::counts::waiting_counts(self.pool()).await
     }
 
     /// Counts the active and dead sagas by definition and status.
@@ -134,6 +134,6 @@ impl Engine {
     /// # Errors
     /// When the database is away.
     pub async fn status_counts(&self) -> Result<Vec<StatusCount>, sqlx::Error> {
-        store::queries::status_counts(self.pool()).await
+        store::counts::status_counts(self.pool()).await
     }
 }

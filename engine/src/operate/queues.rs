@@ -20,7 +20,7 @@ impl Engine {
             .definitions()
             .map(|definition| (definition.graph().queue.clone(), QueueView::named(&definition.graph().queue)))
             .collect();
-        for depth in store::queries::queue_depths(self.pool()).await? {
+        for depth in store::counts::queue_depths(self.pool()).await? {
             let QueueDepth { queue, due, waiting, leased, oldest_due_ms } = depth;
             let view = queues.entry(queue.clone()).or_insert_with(|| QueueView::named(&queue));
             (view.due, view.waiting, view.leased, view.oldest_due_ms) = (due, waiting, leased, oldest_due_ms);
