@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 
-use sqlx::PgPool;
 use uuid::Uuid;
 
 use crate::{
@@ -10,7 +9,7 @@ use crate::{
     model::{
         ids::SagaId,
         replay::replay,
-        views::{HistoryEntry, HistoryOutcome, Page, SagaFilter, SagaView},
+        views::{HistoryEntry, Page, SagaFilter, SagaView},
     },
     runtime::core::Core,
     store,
@@ -39,13 +38,14 @@ const PAGE: i64 = 500;
 
 /// Replays a saga's history through the pure transition function and compares the result with the stored state; `None`
 /// when they agree.
+#[cfg(feature = "testing")]
 pub(crate) async fn check_history(
     core: &Core,
-    pool: &PgPool,
+    pool: &sqlx::PgPool,
     saga: &SagaView,
 ) -> Result<Option<HistoryViolation>, sqlx::Error> {
     let mut history = store::queries::history(pool, saga.saga_id.0, 0, i64::MAX).await?;
-    history.retain(|entry| entry.outcome != HistoryOutcome::Started);
+    history.retain(|entry| entry.outcome != crate::model::views::HistoryOutcome::Started);
     Ok(compare(core, saga, &history))
 }
 
