@@ -23,7 +23,7 @@ comment on column engine.saga.due_at is
 comment on column engine.saga.lease_until is 'When the lease ends unless it is extended; null while nobody holds the saga.';
 comment on column engine.saga.wait_until is 'When a wait ends that the saga has entered.';
 comment on column engine.saga.waits_for is
-    'What an unleased saga waits for besides its time: version (a process that knows its step), lock (a lock that another transaction holds).';
+    'What an unleased saga waits for besides its time: version (a process that knows its step), lock (a lock that another transaction holds, or its turn at a step that is slow).';
 comment on column engine.saga.priority is 'Reserved: the order of claims does not depend on it yet.';
 comment on column engine.saga.root_id is 'The topmost ancestor of a child; null for a saga without a parent.';
 comment on column engine.saga.result is 'What the saga gave as its result, if its definition declares one.';

@@ -33,7 +33,8 @@ pub fn describe_metrics() {
     describe_gauge!(
         SAGAS_WAITING,
         Unit::Count,
-        "Sagas that wait for more than a time, by what they wait for: version (a process that knows their step), lock"
+        "Sagas that wait for more than a time, by what they wait for: version (a process that knows their step), \
+         lock (one that another transaction holds, or their turn at a slow step)"
     );
     describe_gauge!(
         POOL,

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+/// The longest time between two signs of life of a process.
+const MAX_HEARTBEAT: Duration = Duration::from_secs(5);
 /// The shortest lease that a product may set.
 ///
 /// A batch may begin on a lease that is a sixth old. Its last step may begin just before the time limit of a batch (two
@@ -56,9 +58,9 @@ impl Settings {
         batch_time_limit(self.lease)
     }
 
-    /// How often the process tells that it lives.
+    /// How often the process tells that it lives. However long its leases are, others learn soon that it is gone.
     pub(crate) fn heartbeat(&self) -> Duration {
-        self.lease / 2
+        (self.lease / 2).min(MAX_HEARTBEAT)
     }
 
     /// How long a part of a batch that is being split may run in a transaction. The other parts wait for it.

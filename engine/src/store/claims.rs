@@ -46,7 +46,8 @@ pub(crate) enum ClaimScope<'a> {
 /// The time since when a saga can be claimed. A version before leases had a column stored the end of a lease as
 /// `due_at`, so an old row may have both an owner and a due time.
 const CLAIMABLE_SINCE: &str = "coalesce(lease_until, due_at)";
-const SUSPECT: &str = "(lease_owner is not null and lost_attempts >= 1)";
+/// Whether the holder of a saga vanished twice or more in a row.
+pub(super) const SUSPECT: &str = "(lease_owner is not null and lost_attempts >= 1)";
 
 impl ClaimScope<'_> {
     /// The column or expression by which claims are ordered, and the condition.

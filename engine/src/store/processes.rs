@@ -3,7 +3,10 @@
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use crate::model::{graph::Graph, ids::WorkerId};
+use crate::{
+    model::{graph::Graph, ids::WorkerId},
+    store::claims::SUSPECT,
+};
 
 /// What a process tells of itself with every heartbeat.
 #[derive(Debug)]
@@ -151,19 +154,19 @@ pub(crate) async fn overlooked(
     older_ms: i64,
     limit: i64,
 ) -> Result<Vec<Uuid>, sqlx::Error> {
-    sqlx::query_scalar(
-        "(select id from engine.saga where queue = $1 and due_at < now() - $3 * interval '1 ms' \
-              and definition || '/' || step = any($2) and not (lease_owner is not null and lost_attempts >= 1) \
-          order by due_at limit $4) \
-         union all \
-         (select id from engine.saga where queue = $1 and lease_until < now() - $3 * interval '1 ms' \
-              and definition || '/' || step = any($2) and not (lease_owner is not null and lost_attempts >= 1) \
-          order by lease_until limit $4)",
-    )
-    .bind(queue)
-    .bind(steps)
-    .bind(older_ms)
-    .bind(limit)
-    .fetch_all(conn)
-    .await
+    let part = |since: &str| {
+        format!(
+            "(select id from engine.saga where queue = $1 and {since} < now() - $3 * interval '1 ms' \
+                  and definition || '/' || step = any($2) and not {SUSPECT} \
+              order by {since} limit $4)"
+        )
+    };
+    let sql = format!("{} union all {}", part("due_at"), part("lease_until"));
+    sqlx::query_scalar(sqlx::AssertSqlSafe(sql))
+        .bind(queue)
+        .bind(steps)
+        .bind(older_ms)
+        .bind(limit)
+        .fetch_all(conn)
+        .await
 }

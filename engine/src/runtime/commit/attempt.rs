@@ -181,16 +181,17 @@ async fn with_lock_holder(
 ) -> Result<BatchResult, CommitError> {
     let Some(lock_wait) = lock_wait else { return work.await };
     let mut work = pin!(work);
+    // Asked ever less often, because a slow step may run for long without waiting for a lock.
     let mut asking = pin!(async {
-        let mut known = None;
+        let mut pause = lock_wait / 2;
         loop {
-            tokio::time::sleep(lock_wait / 2).await;
+            tokio::time::sleep(pause).await;
+            pause *= 2;
             let pid = backend_pid.load(Ordering::Relaxed);
-            if known.is_none() && pid != 0 {
-                known = store::locks::holder(&core.pool, pid, lock_wait).await.ok().flatten();
-            }
-            if known.is_some() {
-                return known;
+            if pid != 0
+                && let Ok(Some(holder)) = store::locks::holder(&core.pool, pid, lock_wait).await
+            {
+                return holder;
             }
         }
     });
@@ -206,7 +207,7 @@ async fn with_lock_holder(
                     other => other,
                 };
             }
-            known = &mut asking, if holder.is_none() => holder = known,
+            known = &mut asking, if holder.is_none() => holder = Some(known),
         }
     }
 }

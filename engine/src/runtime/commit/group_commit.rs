@@ -44,14 +44,14 @@ pub(crate) async fn run(
     definition: String,
     mut arrivals: mpsc::UnboundedReceiver<CommitRequest>,
 ) {
-    let core_max_batch = core.settings.max_batch;
+    let room = Arc::new(Semaphore::new(core.settings.max_batch * BATCHES_ASIDE));
     let committer = Arc::new(GroupCommitter {
         core,
         permits: Semaphore::new(MAX_ISOLATED),
         isolated: IsolatedSagas::default(),
         suspects: Suspects::default(),
         held_up: HeldUp::default(),
-        room: Arc::new(Semaphore::new(core_max_batch * BATCHES_ASIDE)),
+        room,
     });
     committer.core.tasks.spawn(scouts::run(committer.clone(), definition));
     let core = &committer.core;

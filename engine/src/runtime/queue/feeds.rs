@@ -75,6 +75,11 @@ impl Feeds {
         self.open.read().clone()
     }
 
+    /// The names of the queues that this process works on now.
+    pub(crate) fn open_queue_names(&self) -> Vec<String> {
+        self.open_queues().iter().map(ToString::to_string).collect()
+    }
+
     /// The queues whose sagas this process may continue with at this moment.
     pub(crate) fn local_queues(&self) -> LocalQueues {
         LocalQueues { open: self.open_queues(), throttled: self.throttles.throttled() }

@@ -41,7 +41,7 @@ pub(crate) async fn run(core: Arc<Core>) {
 
 /// Renews the row, and returns whether there is one.
 async fn beat(core: &Core, registered: bool) -> Result<bool, sqlx::Error> {
-    let queues: Vec<String> = core.feeds.open_queues().iter().map(ToString::to_string).collect();
+    let queues = core.feeds.open_queue_names();
     if !queues.is_empty() {
         core.process.get_or_init(|| ProcessInfo::of("engine", env!("CARGO_PKG_VERSION")));
     }

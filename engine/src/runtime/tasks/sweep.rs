@@ -47,7 +47,7 @@ pub(crate) async fn run(core: Arc<Core>) {
 }
 
 async fn sweep(core: &Core) -> Result<(), sqlx::Error> {
-    let queues: Vec<String> = core.feeds.open_queues().iter().map(ToString::to_string).collect();
+    let queues = core.feeds.open_queue_names();
     if queues.is_empty() {
         return Ok(());
     }
