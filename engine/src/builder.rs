@@ -21,7 +21,7 @@ use crate::{
         error::{BuildError, GraphError},
         ids::WorkerId,
     },
-    operate::expiry,
+    operate::{expiry, inbox},
     runtime::{
         commit::group_commit,
         core::Core,
@@ -223,6 +223,7 @@ impl EngineBuilder {
             remote_ends: RemoteEnds::default(),
             hints: Hints::default(),
             lease_wakeup: Notify::new(),
+            inbox_wakeup: Notify::new(),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
             committers,
@@ -245,6 +246,7 @@ impl EngineBuilder {
         core.supervise("sending hints", hint_sender::run);
         core.supervise("watching for ends", end_poll::run);
         core.supervise("archiving dead jobs", expiry::run);
+        core.supervise("delivering cancels", inbox::run);
         Ok(Engine { core })
     }
 }

@@ -42,7 +42,7 @@ pub mod testing;
 pub use builder::EngineBuilder;
 pub use definition::{
     new_saga::{NewSaga, Started},
-    observer::{DeadJobObserver, StatusChange, StatusObserver},
+    observer::{DeadJobObserver, LateCancel, StatusChange, StatusObserver},
     saga::{Definition, Saga, SagaName},
     step::{
         Batch, BatchOf, CallStep, ForwardOnly, Item, ItemStep, NothingToUndo, Outcomes, PerItem, PerItemUndo,

@@ -8,6 +8,7 @@ pub(crate) mod ids;
 pub(crate) mod kinds;
 pub(crate) mod nul_character;
 pub(crate) mod outcome;
+pub(crate) mod pending_cancel;
 pub(crate) mod queue;
 pub(crate) mod replay;
 pub(crate) mod retry;

@@ -7,6 +7,7 @@ pub(crate) mod deadlines;
 pub(crate) mod decision;
 pub(crate) mod expiry;
 pub(crate) mod give_up;
+pub(crate) mod inbox;
 pub(crate) mod queries;
 pub(crate) mod queues;
 pub(crate) mod verify;

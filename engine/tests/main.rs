@@ -18,6 +18,7 @@ mod it {
     mod history_runs;
     mod migrations;
     mod noes;
+    mod noted_cancels;
     mod oracle;
     mod outages;
     mod payloads;

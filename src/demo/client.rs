@@ -99,7 +99,7 @@ impl Client {
         answer["order_id"].as_str().and_then(|id| id.parse().ok()).context("the answer names no order")
     }
 
-    /// Cancels an order. While a worker that died holds its placement, the cancel is only noted, and asked again.
+    /// Cancels an order. While a worker that died holds its placement, the cancel is noted, and carried out later.
     pub(super) async fn cancel(&self, order_id: Uuid) -> anyhow::Result<()> {
         let reason = json!({"reason": "changed my mind"});
         self.send(Method::POST, &format!("/api/orders/{order_id}/cancel"), Some(reason)).await.map(drop)
@@ -158,7 +158,7 @@ impl Client {
         let mut last = String::new();
         for _ in 0..MAX_TRIES {
             match self.http.send(request.clone()).await {
-                Ok(answer) if is_temporary(&answer)? => last = answer.status().to_string(),
+                Ok(answer) if is_temporary(&answer) => last = answer.status().to_string(),
                 Ok(answer) => {
                     let (status, text) = (answer.status(), http_client::text(&answer)?);
                     ensure!(status.is_success(), "{method} {path} was answered {status}: {text}");
@@ -186,12 +186,6 @@ impl Client {
 }
 
 /// Whether the API asks for the request to be sent again.
-fn is_temporary(answer: &Response<Bytes>) -> anyhow::Result<bool> {
-    let is_noted =
-        || Ok::<_, anyhow::Error>(http_client::text(answer)?.contains("\"code\":\"cancel-noted\""));
-    match answer.status() {
-        StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => Ok(true),
-        StatusCode::CONFLICT => is_noted(),
-        _ => Ok(false),
-    }
+fn is_temporary(answer: &Response<Bytes>) -> bool {
+    [StatusCode::SERVICE_UNAVAILABLE, StatusCode::TOO_MANY_REQUESTS].contains(&answer.status())
 }

@@ -86,10 +86,10 @@ codes! {
     NotCancellable = CONFLICT "not-cancellable",
         "The order can't be cancelled any more",
         "the order is shipped";
-    // The cancellation is recorded, and whether the order can still be cancelled is not known yet.
+    // The cancellation of a certain version is noted, and whether the order still has it in the end is not known yet.
     CancelPending (retry after 1 s) = CONFLICT "cancel-noted",
         "The cancellation is pending",
-        "the order is still being placed; it will be cancelled afterwards";
+        "the order is still being placed; that it is to be cancelled is noted";
     StockTooLow = CONFLICT "stock-too-low",
         "The stock on hand is less than what is to be removed",
         "there are only 10 on hand";

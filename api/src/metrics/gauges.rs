@@ -14,8 +14,8 @@ use tokio::sync::{Mutex, Semaphore};
 
 use super::{
     names::{
-        IN_FLIGHT, POOL, POOL_LIMIT, QUEUE_DEPTH, QUEUE_OLDEST, QUEUE_PAUSED, SAGAS, SAGAS_WAITING,
-        SCRAPE_FAILURES,
+        IN_FLIGHT, NOTED_CANCELS_OLDEST, POOL, POOL_LIMIT, QUEUE_DEPTH, QUEUE_OLDEST, QUEUE_PAUSED, SAGAS,
+        SAGAS_WAITING, SCRAPE_FAILURES,
     },
     outbox, snapshots,
 };
@@ -60,15 +60,17 @@ impl Gauges {
             let views = engine.queues().await?;
             let counts = engine.status_counts().await?;
             let waiting = engine.waiting_counts().await?;
+            let noted = engine.oldest_noted_cancel().await?;
             let lag = shop::events::lag(&pool, &marks).await?;
             let oldest = shop::snapshots::oldest(&pool).await?;
-            Ok::<_, sqlx::Error>((views, counts, waiting, lag, oldest))
+            Ok::<_, sqlx::Error>((views, counts, waiting, noted, lag, oldest))
         });
         match tokio::time::timeout(self.sources.limits.health_timeout, reading).await {
-            Ok(Ok(Ok((views, counts, waiting, lag, oldest)))) => {
+            Ok(Ok(Ok((views, counts, waiting, noted, lag, oldest)))) => {
                 queues(views);
                 sagas(&self.sources.engine, &counts);
                 sagas_waiting(&waiting);
+                gauge!(NOTED_CANCELS_OLDEST).set(noted.as_secs_f64());
                 outbox::record(&lag);
                 snapshots::record(&oldest);
             }

@@ -12,6 +12,7 @@ pub(crate) const QUEUE_DEPTH: &str = "sagaline_queue_depth";
 pub(crate) const QUEUE_OLDEST: &str = "sagaline_queue_oldest_due_seconds";
 pub(crate) const SAGAS: &str = "sagaline_sagas";
 pub(crate) const SAGAS_WAITING: &str = "sagaline_sagas_waiting";
+pub(crate) const NOTED_CANCELS_OLDEST: &str = "sagaline_noted_cancels_oldest_seconds";
 pub(crate) const POOL: &str = "sagaline_db_pool_connections";
 pub(crate) const POOL_LIMIT: &str = "sagaline_db_pool_connections_max";
 pub(crate) const STREAMS: &str = "sagaline_event_streams";
@@ -35,6 +36,11 @@ pub fn describe_metrics() {
         Unit::Count,
         "Sagas that wait for more than a time, by what they wait for: version (a process that knows their step), \
          lock (one that another transaction holds, or their turn at a slow step)"
+    );
+    describe_gauge!(
+        NOTED_CANCELS_OLDEST,
+        Unit::Seconds,
+        "How long the oldest noted cancel has been waiting for a saga that another transaction holds; 0 if none is"
     );
     describe_gauge!(
         POOL,

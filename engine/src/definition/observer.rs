@@ -26,6 +26,21 @@ pub struct StatusChange {
     pub error: Option<String>,
 }
 
+/// A cancel that was accepted, and that its saga could not follow any more.
+#[derive(Clone, Debug)]
+pub struct LateCancel {
+    /// The saga that goes on, or has ended.
+    pub saga_id: SagaId,
+    /// The saga's input, as stored.
+    pub input: Arc<RawValue>,
+    /// The saga's status now.
+    pub status: Status,
+    /// Who cancelled.
+    pub actor: String,
+    /// The reason that they gave.
+    pub reason: String,
+}
+
 /// Keeps the owner's rows consistent with the status of its sagas.
 pub trait StatusObserver: Send + Sync + 'static {
     /// Called in the transaction that changes the sagas. An error rolls the transaction back, and the engine tries it
@@ -38,6 +53,23 @@ pub trait StatusObserver: Send + Sync + 'static {
         tx: &mut Tx<'_>,
         changes: &[StatusChange],
     ) -> impl Future<Output = Result<(), StepError>> + Send;
+
+    /// Called with cancels that were accepted while another transaction held their sagas, or a worker a step of them, and
+    /// that came too late: a saga has passed its pivot, or has ended. The owner can do now what the cancel was meant to
+    /// do, such as start a saga that reverses this one. Does nothing by default.
+    ///
+    /// It is called in the transaction in which that is noticed, at most once for each saga unless it fails. An error rolls
+    /// the transaction back, and the engine tries it again.
+    ///
+    /// # Errors
+    /// When its SQL fails.
+    fn cancelled_too_late(
+        &self,
+        _tx: &mut Tx<'_>,
+        _late: &[LateCancel],
+    ) -> impl Future<Output = Result<(), StepError>> + Send {
+        std::future::ready(Ok(()))
+    }
 }
 
 /// Called for every saga that is dead-lettered, whatever its definition, even if this process does not know it.
@@ -54,28 +86,28 @@ pub trait DeadJobObserver: Send + Sync + 'static {
     ) -> impl Future<Output = Result<(), StepError>> + Send;
 }
 
-/// Declares a form of an observer whose type is erased: it returns a boxed future.
+/// Declares a form of an observer whose type is erased: its methods return boxed futures.
 macro_rules! erased {
-    ($erased:ident of $observer:ident, $method:ident of $changes:ty) => {
+    ($erased:ident of $observer:ident { $($method:ident: $changes:ty),+ }) => {
         pub(crate) trait $erased: Send + Sync {
-            fn $method<'a>(
+            $(fn $method<'a>(
                 &'a self,
                 tx: &'a mut Tx<'_>,
                 changes: &'a [$changes],
-            ) -> BoxFuture<'a, Result<(), StepError>>;
+            ) -> BoxFuture<'a, Result<(), StepError>>;)+
         }
 
         impl<O: $observer> $erased for O {
-            fn $method<'a>(
+            $(fn $method<'a>(
                 &'a self,
                 tx: &'a mut Tx<'_>,
                 changes: &'a [$changes],
             ) -> BoxFuture<'a, Result<(), StepError>> {
                 Box::pin($observer::$method(self, tx, changes))
-            }
+            })+
         }
     };
 }
 
-erased!(ErasedStatusObserver of StatusObserver, status_changed of StatusChange);
-erased!(ErasedDeadJobObserver of DeadJobObserver, dead_lettered of DeadLettered);
+erased!(ErasedStatusObserver of StatusObserver { status_changed: StatusChange, cancelled_too_late: LateCancel });
+erased!(ErasedDeadJobObserver of DeadJobObserver { dead_lettered: DeadLettered });

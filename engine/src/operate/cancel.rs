@@ -1,4 +1,7 @@
 //! Cancels sagas. The cancel and its audit record are one transaction.
+//!
+//! A cancel never waits for a saga's row. If another transaction holds it, the cancel is noted in the inbox, and
+//! delivered as soon as that transaction has ended (`operate/inbox.rs`, `docs/decisions/0029`).
 
 use sqlx::PgConnection;
 
@@ -9,7 +12,8 @@ use crate::{
         error::CancelError,
         ids::SagaId,
         outcome::CancelOrigin,
-        transition::{Event, Refusal, transition},
+        pending_cancel::{IfLate, PendingCancel},
+        transition::{Event, Refusal, State, transition},
         views::HistoryOutcome,
     },
     operate::decision::LockedSaga,
@@ -20,7 +24,10 @@ use crate::{
     store::{
         self,
         audit::{AuditEntry, AuditReason},
+        commits::SagaLock,
+        inbox::MessageState,
     },
+    support::connection::{Blame, blame},
 };
 
 /// The effect of a cancel.
@@ -28,14 +35,15 @@ use crate::{
 pub enum CancelOutcome {
     /// The saga compensates from now on, or had nothing to undo and has ended.
     Compensating,
-    /// A worker is executing a step; the saga compensates when that step ends, unless it passes its pivot by then.
+    /// The cancel is noted: a worker executes a step of the saga, or another transaction holds it. The saga compensates
+    /// when that ends, unless it has passed its pivot by then; in that case the observer of its definition is told.
     Requested,
     /// The saga was already compensating.
     AlreadyCompensating,
 }
 
 impl Engine {
-    /// Makes a saga compensate that has not passed its pivot.
+    /// Makes a saga compensate that has not passed its pivot. It waits for no lock of the saga.
     ///
     /// # Errors
     /// [`CancelError::PastPivot`] and [`CancelError::Ended`] when it is too late; then nothing is changed.
@@ -45,57 +53,142 @@ impl Engine {
         by: impl Into<Operator<'_>>,
         reason: &str,
     ) -> Result<CancelOutcome, CancelError> {
-        let by = by.into();
-        let mut transaction = self.core.pool.begin().await?;
-        let (answer, after) = cancel(&self.core, &mut transaction, saga_id, &by, reason).await?;
-        transaction.commit().await?;
-        effects::publish(&self.core, after);
-        Ok(answer)
+        cancel(&self.core, saga_id, &by.into(), reason, IfLate::Tell).await
+    }
+
+    /// As [`Engine::cancel`]. But a cancel that is noted, and comes too late, has no effect: no observer is told of it.
+    ///
+    /// # Errors
+    /// As [`Engine::cancel`].
+    pub async fn cancel_or_drop(
+        &self,
+        saga_id: SagaId,
+        by: impl Into<Operator<'_>>,
+        reason: &str,
+    ) -> Result<CancelOutcome, CancelError> {
+        cancel(&self.core, saga_id, &by.into(), reason, IfLate::Drop).await
     }
 }
 
-/// Locks the saga before its dead job. Every transaction that locks both does so in this order.
 async fn cancel(
     core: &Core,
-    conn: &mut PgConnection,
     saga_id: SagaId,
     by: &Operator<'_>,
     reason: &str,
-) -> Result<(CancelOutcome, CommitEffects), CancelError> {
-    let Some(row) = store::commits::lock(conn, saga_id.0).await? else {
-        return Err(CancelError::NotFound(saga_id));
+    if_late: IfLate,
+) -> Result<CancelOutcome, CancelError> {
+    let request = AuditReason { by, action: "cancel", reason };
+    let cancel = PendingCancel::new(by.actor, reason, if_late);
+    let mut transaction = core.pool.begin().await?;
+    let row = match store::commits::lock(&mut transaction, saga_id.0, SagaLock::NoWait).await {
+        Ok(row) => row,
+        Err(error) if blame(&error) == Blame::Lock => {
+            transaction.rollback().await?;
+            return note(core, saga_id, &cancel, request).await;
+        }
+        Err(error) => return Err(error.into()),
     };
-    let saga = LockedSaga::new(core, saga_id, row)?;
+    let saga = LockedSaga::new(core, saga_id, row.ok_or(CancelError::NotFound(saga_id))?)?;
+    let (outcome, after) = match effect_of(&cancel, &saga)? {
+        CancelEffect::None => return Ok(CancelOutcome::AlreadyCompensating),
+        CancelEffect::Compensates(_) if saga.row.leased => {
+            store::commits::request_cancel(&mut transaction, saga_id.0, &cancel).await?;
+            record_requested(&mut transaction, &saga, request).await?;
+            (CancelOutcome::Requested, CommitEffects::default())
+        }
+        CancelEffect::Compensates(state) => {
+            let after = compensate(core, &mut transaction, &saga, state, &cancel, Some(request)).await?;
+            (CancelOutcome::Compensating, after)
+        }
+    };
+    transaction.commit().await?;
+    effects::publish(core, after);
+    Ok(outcome)
+}
+
+/// Notes a cancel in the inbox of a saga whose row another transaction holds. What is known of the saga may be older than
+/// that transaction, so a cancel that looks possible may turn out to be late.
+async fn note(
+    core: &Core,
+    saga_id: SagaId,
+    cancel: &PendingCancel,
+    request: AuditReason<'_>,
+) -> Result<CancelOutcome, CancelError> {
+    let mut transaction = core.pool.begin().await?;
+    let row = store::commits::lock(&mut transaction, saga_id.0, SagaLock::Unlocked).await?;
+    let saga = LockedSaga::new(core, saga_id, row.ok_or(CancelError::NotFound(saga_id))?)?;
+    match effect_of(cancel, &saga)? {
+        CancelEffect::None => return Ok(CancelOutcome::AlreadyCompensating),
+        CancelEffect::Compensates(_) => {}
+    }
+    match store::inbox::send_cancel(&mut transaction, saga_id.0, cancel).await? {
+        MessageState::Unread => {}
+        MessageState::Consumed => return Ok(CancelOutcome::AlreadyCompensating),
+        MessageState::TooLate => return Err(past_pivot(&saga)),
+    }
+    record_requested(&mut transaction, &saga, request).await?;
+    transaction.commit().await?;
+    core.inbox_wakeup.notify_one();
+    Ok(CancelOutcome::Requested)
+}
+
+/// What a cancel does to a saga.
+pub(super) enum CancelEffect {
+    /// The saga takes this state.
+    Compensates(State),
+    /// Nothing: it already compensates.
+    None,
+}
+
+/// Decides what a cancel does to a saga; an error if it is too late.
+pub(super) fn effect_of(cancel: &PendingCancel, saga: &LockedSaga) -> Result<CancelEffect, CancelError> {
     if saga.row.ended {
         return Err(CancelError::Ended(saga.state.status));
     }
-    let event =
-        Event::Cancel { actor: by.actor.into(), reason: reason.into(), origin: CancelOrigin::Requested };
-    let state = match transition(saga.graph(), &saga.state, &event) {
-        Ok((state, _)) => state,
-        Err(Refusal::AlreadyCompensating) => {
-            return Ok((CancelOutcome::AlreadyCompensating, CommitEffects::default()));
-        }
-        Err(Refusal::Ended) => return Err(CancelError::Ended(saga.state.status)),
-        Err(Refusal::PastPivot | Refusal::Impossible) => {
-            let pivot = saga.graph().pivot().map(|at| saga.graph().steps[at].name.clone());
-            return Err(CancelError::PastPivot { pivot: pivot.unwrap_or_else(|| saga.row.step.clone()) });
-        }
-    };
-    let request = AuditReason { by, action: "cancel", reason };
-    if saga.row.leased {
-        let stored = serde_json::json!({ "actor": by.actor, "reason": reason });
-        store::commits::request_cancel(conn, saga_id.0, &stored).await?;
-        let mut after = saga.audit_json();
-        after["cancel_requested"] = true.into();
-        let audit = AuditEntry { request, saga_id, dead_job_id: None, before: saga.audit_json(), after };
-        store::audit::record(conn, &audit).await?;
-        return Ok((CancelOutcome::Requested, CommitEffects::default()));
+    let (actor, reason) = (cancel.actor.clone(), cancel.reason.clone());
+    let event = Event::Cancel { actor, reason, origin: CancelOrigin::Requested };
+    match transition(saga.graph(), &saga.state, &event) {
+        Ok((state, _)) => Ok(CancelEffect::Compensates(state)),
+        Err(Refusal::AlreadyCompensating) => Ok(CancelEffect::None),
+        Err(Refusal::Ended) => Err(CancelError::Ended(saga.state.status)),
+        Err(Refusal::PastPivot | Refusal::Impossible) => Err(past_pivot(saga)),
     }
-    let dead_job_id = store::dead_jobs::resolve(conn, saga_id.0, "cancelled", by.actor, reason).await?;
-    let (before, after) = (saga.audit_json(), saga.audit_json_as(&state));
-    store::audit::record(conn, &AuditEntry { request, saga_id, dead_job_id, before, after }).await?;
-    let why = format!("cancelled by {}: {reason}", by.actor);
-    let after = saga.apply(core, conn, state, HistoryOutcome::Cancelled, why).await?;
-    Ok((CancelOutcome::Compensating, after))
+}
+
+fn past_pivot(saga: &LockedSaga) -> CancelError {
+    let pivot = saga.graph().pivot().map(|at| saga.graph().steps[at].name.clone());
+    CancelError::PastPivot { pivot: pivot.unwrap_or_else(|| saga.row.step.clone()) }
+}
+
+/// Makes a saga compensate that the caller has locked and nobody has leased. It is locked before its dead job: every
+/// transaction that locks both does so in this order.
+pub(super) async fn compensate(
+    core: &Core,
+    conn: &mut PgConnection,
+    saga: &LockedSaga,
+    state: State,
+    cancel: &PendingCancel,
+    request: Option<AuditReason<'_>>,
+) -> Result<CommitEffects, CancelError> {
+    let PendingCancel { actor, reason, .. } = cancel;
+    let dead_job_id = store::dead_jobs::resolve(conn, saga.saga_id.0, "cancelled", actor, reason).await?;
+    if let Some(request) = request {
+        let (before, after) = (saga.audit_json(), saga.audit_json_as(&state));
+        let entry = AuditEntry { request, saga_id: saga.saga_id, dead_job_id, before, after };
+        store::audit::record(conn, &entry).await?;
+    }
+    let why = format!("cancelled by {actor}: {reason}");
+    Ok(saga.apply(core, conn, state, HistoryOutcome::Cancelled, why).await?)
+}
+
+async fn record_requested(
+    conn: &mut PgConnection,
+    saga: &LockedSaga,
+    request: AuditReason<'_>,
+) -> Result<(), sqlx::Error> {
+    let mut after = saga.audit_json();
+    after["cancel_requested"] = true.into();
+    let before = saga.audit_json();
+    let entry = AuditEntry { request, saga_id: saga.saga_id, dead_job_id: None, before, after };
+    store::audit::record(conn, &entry).await
 }

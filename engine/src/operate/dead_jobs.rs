@@ -25,6 +25,7 @@ use crate::{
     store::{
         self,
         audit::{AuditEntry, AuditReason},
+        commits::SagaLock,
     },
     support::connection::concerns_everybody,
 };
@@ -231,7 +232,7 @@ async fn act(
     };
     let saga_id = SagaId(saga_id);
     // The saga is locked first, as in a cancel, so that the two can't deadlock.
-    let row = store::commits::lock(conn, saga_id.0).await?;
+    let row = store::commits::lock(conn, saga_id.0, SagaLock::Wait).await?;
     match store::dead_jobs::lock(conn, id.0).await? {
         None => return Err(gone(conn, id).await?),
         Some((_, Some(done))) => return Err(DeadJobError::AlreadyResolved(done)),

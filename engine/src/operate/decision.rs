@@ -1,4 +1,4 @@
-//! A locked saga, and how a decision about it is written.
+//! A saga about which something is decided, and how a decision about it is written.
 
 use std::{
     sync::Arc,
@@ -9,12 +9,17 @@ use serde_json::{Value, json};
 use sqlx::PgConnection;
 
 use crate::{
-    definition::{observer::StatusChange, saga::Definition, tx::Tx},
+    definition::{
+        observer::{LateCancel, StatusChange},
+        saga::Definition,
+        tx::Tx,
+    },
     model::{
         error::StepError,
         graph::{Graph, UNKNOWN_GRAPH},
         ids::SagaId,
         nul_character::replace_nul,
+        pending_cancel::PendingCancel,
         status::Status,
         stored_value::StoredValue,
         transition::State,
@@ -29,9 +34,13 @@ use crate::{
         commits::{HistoryRow, LockedSagaRow, SagaUpdate},
         saga_state::StoredState,
     },
+    support::{metrics::LATE_CANCELS, user_code::run_user_code},
 };
 
-/// A saga that is locked for a decision.
+/// The time limit of an observer that is told of a late cancel.
+const OBSERVER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A saga that was read for a decision. Only the transaction that has locked it may write one.
 pub(super) struct LockedSaga {
     pub(super) saga_id: SagaId,
     pub(super) row: LockedSagaRow,
@@ -49,6 +58,10 @@ impl LockedSaga {
         // A cause that can't be decoded stays stored as it is, and must not keep operators from acting.
         let StoredState { state, .. } = row.state.decode(step_index)?;
         Ok(Self { saga_id, row, state, definition })
+    }
+
+    pub(super) fn is_known(&self) -> bool {
+        self.definition.as_ref().is_some_and(|definition| definition.positions.contains_key(&self.row.step))
     }
 
     pub(super) fn graph(&self) -> &Graph {
@@ -119,6 +132,38 @@ impl LockedSaga {
         };
         store::commits::write_decision(conn, &row, outcome == HistoryOutcome::Discarded).await?;
         self.notify(core, conn, &state, row.error).await
+    }
+
+    /// Tells the observer of a cancel that came too late.
+    pub(super) async fn tell_late(
+        &self,
+        core: &Core,
+        conn: &mut PgConnection,
+        cancel: &PendingCancel,
+    ) -> Result<CommitEffects, StepError> {
+        let mut session = Session::new(core);
+        let Some((definition, observer)) =
+            self.definition.as_ref().and_then(|definition| Some((definition, definition.observer.as_ref()?)))
+        else {
+            return Ok(CommitEffects::default());
+        };
+        let late = LateCancel {
+            saga_id: self.saga_id,
+            input: StoredValue::from(self.row.input.0.clone()).json().clone(),
+            status: self.state.status,
+            actor: cancel.actor.clone(),
+            reason: cancel.reason.clone(),
+        };
+        let mut tx = Tx::new(conn, &mut session);
+        match run_user_code(OBSERVER_TIMEOUT, observer.cancelled_too_late(&mut tx, &[late])).await {
+            Ok(told) => told?,
+            Err(failure) => {
+                let name = &definition.graph.name;
+                return Err(StepError::Other(format!("the observer of `{name}` {failure}")));
+            }
+        }
+        metrics::counter!(LATE_CANCELS, "definition" => definition.graph.name.clone()).increment(1);
+        Ok(session.effects)
     }
 
     async fn notify(

@@ -13,7 +13,7 @@ use crate::{
     },
     operate::decision::LockedSaga,
     runtime::{core::Core, effects::CommitEffects},
-    store,
+    store::{self, commits::SagaLock},
 };
 
 /// The actor that is recorded for decisions of the engine.
@@ -77,7 +77,7 @@ async fn dead(
     conn: &mut PgConnection,
     saga_id: SagaId,
 ) -> Result<Option<LockedSaga>, sqlx::Error> {
-    let Some(row) = store::commits::lock(conn, saga_id.0).await? else { return Ok(None) };
+    let Some(row) = store::commits::lock(conn, saga_id.0, SagaLock::Wait).await? else { return Ok(None) };
     let saga = LockedSaga::new(core, saga_id, row)?;
     Ok((saga.state.status == Status::Dead && !saga.row.ended).then_some(saga))
 }

@@ -52,6 +52,8 @@ pub(crate) struct Core {
     pub(crate) remote_ends: RemoteEnds,
     pub(crate) hints: Hints,
     pub(crate) lease_wakeup: Notify,
+    /// Told when a message for a saga was stored.
+    pub(crate) inbox_wakeup: Notify,
     pub(crate) stop: CancellationToken,
     pub(crate) tasks: TaskTracker,
     /// The group commits, by definition; under the empty name, that of definitions unknown here.

@@ -7,7 +7,7 @@ use sqlx_macros::FromRow;
 use uuid::Uuid;
 
 use crate::{
-    model::{ids::WorkerId, views::HistoryOutcome},
+    model::{ids::WorkerId, pending_cancel::PendingCancel, views::HistoryOutcome},
     store::saga_state::SagaStateRow,
 };
 
@@ -18,6 +18,8 @@ pub(crate) struct FencedSaga {
     pub(crate) epoch: i64,
     pub(crate) history_seq: i32,
     pub(crate) cancel: Option<serde_json::Value>,
+    /// Whether a cancel for it is in the inbox.
+    pub(crate) has_message: bool,
     pub(crate) deadline_passed: bool,
     /// How long ago the saga was created.
     pub(crate) age_ms: i64,
@@ -35,7 +37,9 @@ pub(crate) async fn fence(
     sqlx::query_as(
         "select id, epoch, history_seq, cancel, coalesce(deadline_at <= clock_timestamp(), false) as deadline_passed, \
              (extract(epoch from clock_timestamp() - created_at) * 1000)::bigint as age_ms, \
-             pg_backend_pid() as backend \
+             pg_backend_pid() as backend, \
+             exists (select from engine.inbox i where i.saga_id = saga.id and i.state = 'unread' and i.kind = 'cancel') \
+                 as has_message \
          from engine.saga where id = any($1) and lease_owner = $2 order by id for update",
     )
     .bind(ids)
@@ -178,32 +182,57 @@ pub(crate) struct LockedSagaRow {
     pub(crate) ended: bool,
     pub(crate) queue: String,
     pub(crate) input: sqlx::types::Json<Box<serde_json::value::RawValue>>,
+    /// Whether a cancel is stored for the worker that holds it.
+    pub(crate) cancel_requested: bool,
 }
 
-/// Locks one saga.
-pub(crate) async fn lock(conn: &mut PgConnection, id: Uuid) -> Result<Option<LockedSagaRow>, sqlx::Error> {
-    sqlx::query_as(
+/// How a saga is read for a decision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SagaLock {
+    /// It is locked; if another transaction holds the lock, the statement waits.
+    Wait,
+    /// It is locked; if another transaction holds the lock, the statement fails.
+    NoWait,
+    /// It is not locked: what is decided can only be noted.
+    Unlocked,
+}
+
+/// Reads one saga, and locks it.
+pub(crate) async fn lock(
+    conn: &mut PgConnection,
+    id: Uuid,
+    lock: SagaLock,
+) -> Result<Option<LockedSagaRow>, sqlx::Error> {
+    let lock = match lock {
+        SagaLock::Wait => "for update",
+        SagaLock::NoWait => "for update nowait",
+        SagaLock::Unlocked => "",
+    };
+    let sql = format!(
         "select definition, status, step, direction, attempt, lost_attempts, in_doubt, history_seq, epoch, \
-             lease_owner is not null as leased, ended_at is not null as ended, cause, queue, input \
-         from engine.saga where id = $1 for update",
-    )
-    .bind(id)
-    .fetch_optional(conn)
-    .await
+             lease_owner is not null as leased, ended_at is not null as ended, cause, queue, input, \
+             cancel is not null as cancel_requested \
+         from engine.saga where id = $1 {lock}"
+    );
+    sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(id).fetch_optional(conn).await
 }
 
-/// Stores a cancel for the worker that holds the saga.
+/// Stores a cancel for the worker that holds the saga. One that is stored already stays, unless it would be dropped if it
+/// is late.
 pub(crate) async fn request_cancel(
     conn: &mut PgConnection,
     id: Uuid,
-    cancel: &serde_json::Value,
+    cancel: &PendingCancel,
 ) -> Result<(), sqlx::Error> {
-    sqlx::query("update engine.saga set cancel = $2 where id = $1")
-        .bind(id)
-        .bind(cancel)
-        .execute(conn)
-        .await
-        .map(drop)
+    sqlx::query(
+        "update engine.saga set cancel = $2 \
+         where id = $1 and (cancel is null or coalesce((cancel->>'drop_if_late')::bool, false))",
+    )
+    .bind(id)
+    .bind(sqlx::types::Json(cancel))
+    .execute(conn)
+    .await
+    .map(drop)
 }
 
 /// Writes the state that an operator's decision led to, of a saga locked by [`lock`]. If it is active, it is due at

@@ -131,7 +131,9 @@ impl SagaRow {
 }
 
 const SAGA_COLUMNS: &str = "id, definition, graph_hash, queue, status, step, direction, business_key, attempt, \
-     coalesce(lease_until, due_at) as due_at, deadline_at, lease_owner, epoch, error, cause, cancel is not null as cancel_requested, input, created_at, ended_at";
+     coalesce(lease_until, due_at) as due_at, deadline_at, lease_owner, epoch, error, cause, \
+     (cancel is not null or exists (select from engine.inbox i \
+         where i.saga_id = saga.id and i.state = 'unread' and i.kind = 'cancel')) as cancel_requested, input, created_at, ended_at";
 
 pub(crate) async fn saga(pool: &PgPool, id: Uuid) -> Result<Option<SagaView>, sqlx::Error> {
     let sql = format!("select {SAGA_COLUMNS} from engine.saga where id = $1");

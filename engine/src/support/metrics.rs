@@ -14,6 +14,7 @@ pub(crate) const PRUNED: &str = "sagaline_dead_jobs_pruned_total";
 pub(crate) const PANICKED: &str = "sagaline_tasks_panicked_total";
 pub(crate) const LOCK_BLOCKED: &str = "sagaline_sagas_lock_blocked_total";
 pub(crate) const STARTS_BLOCKED: &str = "sagaline_starts_lock_blocked_total";
+pub(crate) const LATE_CANCELS: &str = "sagaline_late_cancels_total";
 pub(crate) const HELD_UP: &str = "sagaline_sagas_held_up";
 
 const LEASES: &str = "sagaline_leases_taken_over_total";
@@ -69,6 +70,11 @@ pub fn describe_metrics() {
         Unit::Count,
         "Sagas released because another transaction held a lock that they needed, by definition"
     );
+    describe_counter!(
+        LATE_CANCELS,
+        Unit::Count,
+        "Accepted cancels that their saga could not follow any more, and that its owner was told of, by definition"
+    );
     describe_gauge!(
         HELD_UP,
         Unit::Count,
@@ -114,4 +120,5 @@ pub(crate) fn register_zero_counters(graph: &Graph) {
     }
     metrics::counter!(LOCK_BLOCKED, "definition" => graph.name.clone()).absolute(0);
     metrics::counter!(STARTS_BLOCKED, "definition" => graph.name.clone()).absolute(0);
+    metrics::counter!(LATE_CANCELS, "definition" => graph.name.clone()).absolute(0);
 }

@@ -217,6 +217,40 @@ async fn an_order_that_has_changed_since_it_was_seen_is_not_cancelled() {
     test.close().await;
 }
 
+#[tokio::test]
+async fn a_cancel_that_was_accepted_while_the_order_was_being_confirmed_cancels_the_confirmed_order() {
+    let test = TestShop::open().await.start_workers();
+    let tea = test.add_product("TEA-1", 10, 5).await;
+    let (placed, shipped) =
+        (test.place(order(&[("TEA-1", 4)])).await, test.place(order(&[("TEA-1", 1)])).await);
+    for status in [OrderStatus::Processing, OrderStatus::Shipped] {
+        commands::set_order_status(&test.shop, shipped.order_id, status, None, "packer", None).await.unwrap();
+    }
+    // As if the transactions that confirmed the orders had held the placements when the cancels came.
+    sqlx::query(
+        "insert into engine.inbox (saga_id, kind, name, key, payload)
+         select workflow_id, 'cancel', '', '', '{\"actor\": \"ann\", \"reason\": \"changed my mind\"}' from shop.orders",
+    )
+    .execute(test.pool())
+    .await
+    .unwrap();
+    let both_too_late = async {
+        let too_late = "select count(*) from engine.inbox where state = 'too_late'";
+        while sqlx::query_scalar::<_, i64>(too_late).fetch_one(test.pool()).await.unwrap() < 2 {}
+    };
+    tokio::time::timeout(WAIT_TIMEOUT, both_too_late).await.unwrap();
+    assert_eq!(test.settled(CANCEL_ORDER.name(), placed.order_id.to_string()).await, Status::Completed);
+    let cancelled = test.order(placed.order_id).await;
+    assert_eq!(
+        (cancelled.status, cancelled.status_reason.as_deref()),
+        (OrderStatus::Cancelled, Some("changed my mind"))
+    );
+    assert_eq!(cancelled.timeline.last().map(|entry| entry.actor.as_str()), Some("ann"));
+    assert_eq!(test.stock(&tea).await, (4, 0), "the shipped order has left");
+    assert_eq!(test.order(shipped.order_id).await.status, OrderStatus::Shipped);
+    test.close().await;
+}
+
 /// An engine with few attempts for undos.
 fn engine_with_few_undo_attempts(test: &TestShop, settings: Settings) -> Engine {
     let mut builder = Engine::builder(test.pool().clone());

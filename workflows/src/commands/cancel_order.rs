@@ -18,8 +18,8 @@ use crate::{
     },
 };
 
-/// How long a cancel waits for a worker that is just placing the order.
-const SETTLE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a cancel waits for whoever is just placing the order, so that the answer says how it ended.
+const SETTLE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How often a cancel starts over because the order changed between the read and the write. An order changes its status
 /// only a few times, so this limit is reached only if something is wrong.
@@ -36,8 +36,8 @@ pub enum CancelRefusal {
         /// The reason, in one sentence for people.
         message: String,
     },
-    /// The cancel is recorded or in progress, and its outcome is not known yet: the caller should ask again. The
-    /// sentence is for people.
+    /// The cancel of an order that must still have a certain version is noted or in progress, and its outcome is not known
+    /// yet: the caller should ask again. The sentence is for people.
     #[error("{0}")]
     Pending(String),
     /// The cancel can't be carried out now: the caller should try again.
@@ -49,7 +49,9 @@ pub enum CancelRefusal {
 pub type CancelOrderError = ChangeError<CancelRefusal>;
 
 /// Cancels an order. While it is being placed, its placement saga compensates; later, a `cancel-order` saga releases
-/// its stock. Cancelling a cancelled order changes nothing. The order may still be `cancelling` when this returns.
+/// its stock. Cancelling a cancelled order changes nothing. The order may still be `cancelling` when this returns, or
+/// `pending` if a worker or another transaction holds its placement. Then the cancel is noted, and will be carried out:
+/// if the order is confirmed first, that commit starts `cancel-order`.
 ///
 /// # Errors
 /// See [`CancelOrderError`].
@@ -159,7 +161,14 @@ async fn cancel_placement(
     let not_cancellable = |message: String| {
         CancelOrderError::Refused(CancelRefusal::NotCancellable { status: order.status, message })
     };
-    match shop.engine().cancel(saga_id, *by, &request.reason).await {
+    // A cancel of a certain version must not hit the order that is confirmed meanwhile.
+    let is_conditional = request.expected_version.is_some();
+    let cancelled = if is_conditional {
+        shop.engine().cancel_or_drop(saga_id, *by, &request.reason).await
+    } else {
+        shop.engine().cancel(saga_id, *by, &request.reason).await
+    };
+    match cancelled {
         Ok(CancelOutcome::Compensating) => {
             mark_cancelling(shop.pool(), request).await?;
             Ok(Round::Accepted)
@@ -167,10 +176,11 @@ async fn cancel_placement(
         Ok(CancelOutcome::Requested) => {
             let noted = "the order is still being placed; that it is to be cancelled is noted, and is done unless the \
                          order is confirmed first";
-            outcome(shop, order, noted).await
+            outcome(shop, order, is_conditional.then_some(noted)).await
         }
         Ok(CancelOutcome::AlreadyCompensating) => {
-            outcome(shop, order, "what was done to place the order is being undone already").await
+            let undone = "what was done to place the order is being undone already";
+            outcome(shop, order, is_conditional.then_some(undone)).await
         }
         Err(CancelError::PastPivot { .. }) => Ok(Round::OrderChanged),
         Err(CancelError::Ended(status)) => match status {
@@ -191,10 +201,14 @@ async fn cancel_placement(
     }
 }
 
-/// Waits up to [`SETTLE_TIMEOUT`] for the end of the placement, and answers with `meanwhile` if that is not enough.
-async fn outcome(shop: &Shop, order: &Order, meanwhile: &str) -> Result<Round, CancelOrderError> {
+/// Waits up to [`SETTLE_TIMEOUT`] for the end of the placement. If that is not enough, the cancel is accepted; or, if it
+/// depends on how the placement ends, it is refused with `pending` for now.
+async fn outcome(shop: &Shop, order: &Order, pending: Option<&str>) -> Result<Round, CancelOrderError> {
     let Some(ending) = shop.engine().wait(SagaId(order.workflow_id), SETTLE_TIMEOUT).await? else {
-        return Err(CancelOrderError::Refused(CancelRefusal::Pending(meanwhile.into())));
+        return match pending {
+            None => Ok(Round::Accepted),
+            Some(pending) => Err(CancelOrderError::Refused(CancelRefusal::Pending(pending.into()))),
+        };
     };
     match ending.status {
         Status::Running | Status::Compensating | Status::Completed | Status::Compensated => {

@@ -58,7 +58,7 @@ impl TransactionStep for BeginCancellation {
         let answers: Vec<Result<OrderStatus, Failure>> = batch
             .iter()
             .map(|item| {
-                let from = cancellable(&item.input, found.get(&item.input.order_id).copied())?;
+                let from = check_cancellable(&item.input, found.get(&item.input.order_id).copied())?;
                 if begun.insert(item.input.order_id) {
                     Ok(from)
                 } else {
@@ -83,7 +83,11 @@ impl TransactionStep for BeginCancellation {
     }
 }
 
-fn cancellable(input: &CancelOrder, found: Option<(OrderStatus, i64)>) -> Result<OrderStatus, Failure> {
+/// Returns the status of an order that can be cancelled; else why it can't. `found` is its status and version.
+pub(crate) fn check_cancellable(
+    input: &CancelOrder,
+    found: Option<(OrderStatus, i64)>,
+) -> Result<OrderStatus, Failure> {
     let wrong = REQUIRED_REASON.violation("/reason", &input.reason);
     if let Some(violation) = wrong.or_else(|| REASON.violation("/actor", &input.actor)) {
         return Err(not_cancellable(format!("{} {}", violation.pointer, violation.message)));
@@ -192,12 +196,12 @@ mod tests {
         let input = cancellation(None);
         for &status in OrderStatus::ALL {
             let expected = matches!(status, OrderStatus::Confirmed | OrderStatus::Processing);
-            assert_eq!(cancellable(&input, Some((status, 2))).is_ok(), expected, "{status}");
+            assert_eq!(check_cancellable(&input, Some((status, 2))).is_ok(), expected, "{status}");
             if expected {
                 assert!(status.next().contains(&OrderStatus::Cancelling));
             }
         }
-        assert!(cancellable(&input, None).is_err());
+        assert!(check_cancellable(&input, None).is_err());
     }
 
     fn cancellation(expected_version: Option<i64>) -> CancelOrder {
@@ -207,14 +211,14 @@ mod tests {
     #[test]
     fn only_the_expected_version_is_cancelled() {
         let confirmed = |version| Some((OrderStatus::Confirmed, version));
-        assert!(cancellable(&cancellation(Some(2)), confirmed(2)).is_ok());
-        let refused = cancellable(&cancellation(Some(2)), confirmed(3)).unwrap_err();
+        assert!(check_cancellable(&cancellation(Some(2)), confirmed(2)).is_ok());
+        let refused = check_cancellable(&cancellation(Some(2)), confirmed(3)).unwrap_err();
         assert_eq!((refused.code.as_str(), &refused.details["current"]), ("version-mismatch", &3.into()));
     }
 
     #[test]
     fn a_cancellation_says_why() {
         let silent = CancelOrder { reason: " ".into(), ..cancellation(None) };
-        assert!(cancellable(&silent, Some((OrderStatus::Confirmed, 2))).is_err());
+        assert!(check_cancellable(&silent, Some((OrderStatus::Confirmed, 2))).is_err());
     }
 }

@@ -5,6 +5,7 @@
 //!  undo: close    undo: release    pivot            forward only
 //! ```
 
+mod late_cancels;
 mod outcome;
 
 use std::{
@@ -20,7 +21,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use uuid::Uuid;
 
-use self::outcome::{PlacementEnd, insufficient};
+use self::{
+    late_cancels::LateCancels,
+    outcome::{PlacementEnd, insufficient},
+};
 use super::{business_keys::ORDER_CONFIRMED, low_stock_alert::low_stock_alerts};
 use crate::{
     inventory::{self, CatalogEntry, ReservationEnd, ReservationRequest, Reservations},
@@ -37,6 +41,7 @@ pub(crate) fn saga(reservation_ttl: Duration, admins: AdminEmails) -> Result<Def
     Saga::named(PLACE_ORDER)
         .deadline(reservation_ttl)
         .check_input(check)
+        .observed_by(LateCancels)
         .entry(OpenOrder)
         .then(ReserveStock { admins })
         .pivot(ConfirmOrder)

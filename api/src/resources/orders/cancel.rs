@@ -21,11 +21,13 @@ problems!(Problems: BODY_PROBLEMS, RESOURCE_PROBLEMS, DATABASE_PROBLEMS, &[Probl
 ///
 /// An order that is still being placed compensates; one that is confirmed or processing releases its stock. Shipped,
 /// delivered and rejected orders can't be cancelled (409 `not-cancellable` with the reason). While a step of the
-/// placement is running, the request is recorded and waits for the outcome; after five seconds it is a 409
-/// `cancel-noted`: send it again. Cancelling again changes nothing.
+/// placement is running, or another transaction holds it, the request is noted and waits for the outcome, two seconds at
+/// most; then it is answered with the order as it is, which may be `pending`. It is carried out in any case: if the order
+/// is confirmed first, the confirmed order is cancelled. Cancelling again changes nothing.
 ///
 /// `If-Match` is compared under the lock that stops the order from being processed, so that an order whose status
-/// changed in between is not cancelled.
+/// changed in between is not cancelled. If the outcome of such a request is not known after two seconds, it is a 409
+/// `cancel-noted`: send it again.
 #[utoipa::path(
     post,
     path = "/api/orders/{order_id}/cancel",
@@ -35,7 +37,7 @@ problems!(Problems: BODY_PROBLEMS, RESOURCE_PROBLEMS, DATABASE_PROBLEMS, &[Probl
     responses(
         (
             status = 202,
-            description = "The order, cancelled or being cancelled",
+            description = "The order, cancelled or to be cancelled",
             body = Order,
             headers(
                 ("Location" = String, description = "The order"),

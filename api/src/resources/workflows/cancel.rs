@@ -24,6 +24,10 @@ problems!(Problems: BODY_PROBLEMS, RESOURCE_PROBLEMS, DATABASE_PROBLEMS, &[Probl
 /// The workflow compensates as if it had failed: what was done is undone, in reverse order. Past its point of no
 /// return, or once it has ended, it can't be cancelled (409). Cancelling a workflow that already compensates changes
 /// nothing.
+///
+/// While a step is running, or another transaction holds the workflow, the cancel is noted (`cancel_requested`) and
+/// followed afterwards. If the workflow passes its point of no return first, it goes on; if it places an order, the
+/// order is then cancelled by a `cancel-order` workflow.
 #[utoipa::path(
     post,
     path = "/api/workflows/{workflow_id}/cancel",

@@ -2,11 +2,8 @@
 //! follow as batches, one after the other, and writes history and new states under the fence.
 
 use std::{
-    collections::{BTreeMap, HashMap},
-    sync::{
-        Arc,
-        atomic::{AtomicI32, Ordering},
-    },
+    collections::HashMap,
+    sync::atomic::{AtomicI32, Ordering},
     time::{Duration, Instant},
 };
 
@@ -16,9 +13,7 @@ use uuid::Uuid;
 use crate::{
     definition::{
         erased::{Invocation, StepAnswer},
-        observer::StatusChange,
         saga::Definition,
-        tx::Tx,
     },
     model::{
         status::{Direction, StepSide},
@@ -31,6 +26,8 @@ use crate::{
             cursor::SagaCursor,
             dead_letter::{Notice, dead_letter},
             error::{CommitError, classify, classify_fence, classify_write},
+            interruption,
+            observers::notify_observers,
             recovery::Recovery,
         },
         core::Core,
@@ -43,7 +40,7 @@ use crate::{
         self,
         commits::{FencedSaga, HistoryRow, SagaUpdate},
     },
-    support::{faults::CrashPoint, user_code::run_user_code},
+    support::faults::CrashPoint,
 };
 
 /// Where a batch is committed, which decides how long one saga's step may take.
@@ -87,7 +84,7 @@ pub(crate) async fn advance(
 ) -> Result<BatchResult, CommitError> {
     let began = Instant::now();
     let mut result = BatchResult::default();
-    let mut cursors = lock(core, conn, members, &mut result, backend_pid).await?;
+    let mut cursors = lock(core, conn, members, recovery, &mut result, backend_pid).await?;
     let mut session = Session::new(core);
     let mut history = Vec::with_capacity(members.len() * 2);
 
@@ -122,7 +119,9 @@ pub(crate) async fn advance(
 
     session.savepoints.release(conn).map_err(|error| classify(error.into(), last))?;
     if !matches!(recovery, Recovery::DeadLetter(_)) {
+        cursors.iter_mut().for_each(SagaCursor::decide_cancels);
         notify_observers(&mut session, conn, &cursors, last).await?;
+        interruption::settle_messages(conn, &cursors).await.map_err(|error| classify_write(error, last))?;
     }
     if !history.is_empty() {
         store::history_runs::append(conn, &history, core.worker)
@@ -140,11 +139,12 @@ pub(crate) async fn advance(
     Ok(result)
 }
 
-/// Locks the sagas whose claim this process still holds, and creates a cursor for each.
+/// Locks the sagas whose claim this process still holds, and creates a cursor for each, with the cancels for it.
 async fn lock<'a>(
     core: &Core,
     conn: &mut PgConnection,
     members: &'a [BatchMember],
+    recovery: &Recovery,
     result: &mut BatchResult,
     backend_pid: &AtomicI32,
 ) -> Result<Vec<SagaCursor<'a>>, CommitError> {
@@ -155,6 +155,7 @@ async fn lock<'a>(
     if let Some(row) = fenced.first() {
         backend_pid.store(row.backend, Ordering::Relaxed);
     }
+    let have_messages = fenced.iter().any(|row| row.has_message);
     let fenced: HashMap<_, FencedSaga> = fenced.into_iter().map(|row| (row.id, row)).collect();
     let mut cursors = Vec::with_capacity(members.len());
     for (index, member) in members.iter().enumerate() {
@@ -168,6 +169,9 @@ async fn lock<'a>(
         }
     }
     cursors.sort_by_key(|cursor| cursor.job.saga_id);
+    if have_messages && !matches!(recovery, Recovery::DeadLetter(_)) {
+        interruption::read_messages(conn, &mut cursors, &ids).await.map_err(classify_fence)?;
+    }
     Ok(cursors)
 }
 
@@ -270,48 +274,6 @@ async fn run_step(
             Err(CommitError::Step { side: Some(side), error, cancelled_mid_statement: true })
         }
     }
-}
-
-/// Calls the observers of the sagas that ended or died.
-async fn notify_observers(
-    session: &mut Session<'_>,
-    conn: &mut PgConnection,
-    cursors: &[SagaCursor<'_>],
-    last: Option<StepSide>,
-) -> Result<(), CommitError> {
-    let limit = session.core.settings.batch_time_limit();
-    let mut by_definition: BTreeMap<&str, (&Arc<Definition>, Vec<StatusChange>)> = BTreeMap::new();
-    for cursor in cursors.iter().filter(|cursor| cursor.came_to_rest) {
-        let Some(definition) = cursor.definition.filter(|definition| definition.observer.is_some()) else {
-            continue;
-        };
-        let Some(input) = cursor.values.input() else { continue };
-        let change = StatusChange {
-            saga_id: cursor.job.saga_id,
-            input: input.json().clone(),
-            status: cursor.state.status,
-            cause: cursor.state.cause.clone(),
-            error: cursor.error.clone(),
-        };
-        by_definition
-            .entry(&definition.graph.name)
-            .or_insert_with(|| (definition, Vec::new()))
-            .1
-            .push(change);
-    }
-    for (definition, changes) in by_definition.into_values() {
-        if let Some(observer) = &definition.observer {
-            let mut tx = Tx::new(conn, session);
-            match run_user_code(limit, observer.status_changed(&mut tx, &changes)).await {
-                Ok(notified) => notified.map_err(|error| classify(error, last))?,
-                Err(failure) => {
-                    let error = vec![format!("the observer of `{}` {failure}", definition.graph.name)];
-                    return Err(CommitError::Step { side: last, error, cancelled_mid_statement: true });
-                }
-            }
-        }
-    }
-    Ok(())
 }
 
 /// Writes the sagas' new states under the fence.

@@ -1,5 +1,5 @@
-//! The working state of one saga in a batch: applies answers, cancels and deadlines through the pure transition
-//! function, and collects history rows. The job itself stays unchanged until the commit.
+//! The working state of one saga in a batch: applies answers through the pure transition function, and collects history
+//! rows. The job itself stays unchanged until the commit. Cancels and deadlines are in `interruption.rs`.
 
 use std::{
     sync::Arc,
@@ -14,16 +14,18 @@ use crate::{
     model::{
         graph::{Graph, UNKNOWN_GRAPH},
         kinds::StepKind,
-        outcome::{CancelOrigin, Counts, Failure, Outcome, Retry},
+        outcome::{Counts, Failure, Outcome, Retry},
         retry::RetryPolicy,
         status::{Direction, Status},
         storable::{storable_details, storable_failure, storable_text, storable_texts},
         stored_value::{StoredValue, StoredValues},
-        transition::{Event, MAX_LOST_ATTEMPTS, Next, Refusal, State, can_compensate, transition},
+        transition::{Event, MAX_LOST_ATTEMPTS, Next, State, can_compensate, transition},
         views::HistoryOutcome,
     },
     runtime::{
-        commit::{attempt_error::AttemptError, continuation::Continuation, recovery::Recovery},
+        commit::{
+            attempt_error::AttemptError, cancels::Cancels, continuation::Continuation, recovery::Recovery,
+        },
         core::Core,
         job::Job,
         queue::throttle::LocalQueues,
@@ -45,8 +47,7 @@ pub(crate) struct SagaCursor<'a> {
     pub(crate) values: StoredValues,
     pub(crate) seq: i32,
     pub(crate) error: Option<String>,
-    /// A cancel that was requested. It stays stored until a process that knows the graph has applied or refused it.
-    pub(crate) cancel: Option<(String, String)>,
+    pub(crate) cancels: Cancels,
     pub(crate) deadline_passed: bool,
     /// The time since the saga was created.
     pub(crate) age: Duration,
@@ -59,8 +60,6 @@ pub(crate) struct SagaCursor<'a> {
 
 impl<'a> SagaCursor<'a> {
     pub(crate) fn new(index: usize, job: &'a Job, row: &FencedSaga) -> Self {
-        let text =
-            |field: &str| row.cancel.as_ref().and_then(|cancel| cancel[field].as_str()).map(str::to_owned);
         Self {
             index,
             job,
@@ -73,7 +72,7 @@ impl<'a> SagaCursor<'a> {
             values: job.values.clone(),
             seq: row.history_seq,
             error: None,
-            cancel: text("actor").zip(text("reason")),
+            cancels: Cancels::of(row),
             deadline_passed: row.deadline_passed,
             age: Duration::from_millis(u64::try_from(row.age_ms).unwrap_or_default()),
             came_to_rest: false,
@@ -86,7 +85,7 @@ impl<'a> SagaCursor<'a> {
         self.next == Next::Work && !self.left && self.kind() == Some(StepKind::Transaction)
     }
 
-    fn kind(&self) -> Option<StepKind> {
+    pub(super) fn kind(&self) -> Option<StepKind> {
         self.graph.steps.get(self.state.step_index).map(|node| node.kind)
     }
 
@@ -143,32 +142,6 @@ impl<'a> SagaCursor<'a> {
     fn dead_letter(&mut self, error: String, history: &mut Vec<HistoryRow>) {
         self.record_event(HistoryOutcome::DeadLettered, vec![error], history);
         self.apply(&Event::DeadLettered);
-    }
-
-    /// Applies a cancel or a passed deadline, between two attempts.
-    pub(crate) fn apply_cancel_or_deadline(&mut self, history: &mut Vec<HistoryRow>) {
-        let dead_with_cancel = self.is_dead_lettered() && self.cancel.is_some();
-        if self.kind().is_none() || !(self.state.status == Status::Running || dead_with_cancel) {
-            return;
-        }
-        let (event, outcome, why) = if let Some((actor, reason)) = self.cancel.take() {
-            let why = vec![format!("cancelled by {actor}: {reason}")];
-            let origin = CancelOrigin::Requested;
-            (Event::Cancel { actor, reason, origin }, HistoryOutcome::Cancelled, why)
-        } else if self.deadline_passed {
-            (Event::DeadlinePassed, HistoryOutcome::DeadlinePassed, vec!["the deadline passed".into()])
-        } else {
-            return;
-        };
-        match transition(self.graph, &self.state, &event) {
-            Ok(_) => {
-                self.record_event(outcome, why, history);
-                self.apply(&event);
-            }
-            // Too late: the saga goes on, and the caller of the cancel can see that from its status.
-            Err(Refusal::PastPivot | Refusal::AlreadyCompensating | Refusal::Ended | Refusal::Impossible) => {
-            }
-        }
     }
 
     /// The answer if it is known without running the step: an injected fault, or a step already found to break its
@@ -284,7 +257,7 @@ impl<'a> SagaCursor<'a> {
         self.apply(&Event::Retry(retry.counts));
     }
 
-    fn apply(&mut self, event: &Event) {
+    pub(super) fn apply(&mut self, event: &Event) {
         match transition(self.graph, &self.state, event) {
             Ok((state, next)) => {
                 // Observers are called also if the saga was dead-lettered at the claim and then cancelled to its end.
@@ -307,7 +280,12 @@ impl<'a> SagaCursor<'a> {
     }
 
     /// Records what happened to the saga without a step being run.
-    fn record_event(&mut self, outcome: HistoryOutcome, why: Vec<String>, history: &mut Vec<HistoryRow>) {
+    pub(super) fn record_event(
+        &mut self,
+        outcome: HistoryOutcome,
+        why: Vec<String>,
+        history: &mut Vec<HistoryRow>,
+    ) {
         self.record(outcome, None, why.into(), Instant::now(), Duration::ZERO, history);
     }
 
@@ -375,7 +353,7 @@ impl<'a> SagaCursor<'a> {
             held,
             delay_ms: if self.next == Next::Wait { millis_up(self.delay) } else { 0 },
             wakes_at_deadline: state.status == Status::Running && can_compensate(self.graph, state),
-            keeps_cancel: self.cancel.is_some() && self.kind().is_none(),
+            keeps_cancel: self.cancels.keeps_stored(),
             cause: state.cause.as_ref().and_then(|cause| serde_json::to_string(cause).ok()),
             error: self.error.clone(),
         }
