@@ -16,6 +16,7 @@ mod it {
     mod group_commit;
     mod hints;
     mod history_runs;
+    mod locked_rows;
     mod migrations;
     mod noes;
     mod noted_cancels;

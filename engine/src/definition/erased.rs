@@ -105,6 +105,9 @@ pub(crate) trait ErasedStep: Send + Sync {
     /// How often this side of the step says no, if what it writes before is taken back; `None` for batch steps and calls.
     fn no_rate(&self, direction: Direction) -> Option<&NoRate>;
 
+    /// The rows that the step names as those that it locks for a saga with these stored values.
+    fn locks(&self, values: &StoredValues) -> Vec<String>;
+
     /// Runs a transaction step's action or undo over a batch; the answers are in the order of `invocations`. There is
     /// none if the step stopped at an item that [taints](crate::definition::tx::Items::tainted) the transaction.
     fn in_transaction<'a>(
@@ -180,6 +183,11 @@ impl<S: TransactionStep> ErasedStep for TransactionAction<S> {
         S::PER_ITEM.then_some(rate)
     }
 
+    fn locks(&self, values: &StoredValues) -> Vec<String> {
+        // What can't be read is found when the step runs.
+        (self.reader)(values).map(|input| self.step.locks(&input)).unwrap_or_default()
+    }
+
     fn in_transaction<'a>(
         &'a self,
         direction: Direction,
@@ -208,6 +216,10 @@ pub(crate) struct CallAction<S: CallStep> {
 impl<S: CallStep> ErasedStep for CallAction<S> {
     fn no_rate(&self, _: Direction) -> Option<&NoRate> {
         None
+    }
+
+    fn locks(&self, _: &StoredValues) -> Vec<String> {
+        Vec::new()
     }
 
     fn in_transaction<'a>(

@@ -46,6 +46,14 @@ pub trait TransactionStep: Sized + Send + Sync + 'static {
     #[doc(hidden)]
     const PER_ITEM: bool = false;
 
+    /// Names the rows that the step, or its undo, locks for a saga and that other sagas may want, too, such as products by
+    /// their SKU; none by default. The engine asks while another transaction's lock holds sagas of this step up: one that
+    /// wants the same row waits beside the others without being tried. A name only has to be the same for the same row,
+    /// and the list need not be complete: a saga that says nothing is found by splitting its batch.
+    fn locks(&self, _input: &Self::Input) -> Vec<String> {
+        Vec::new()
+    }
+
     /// Runs the action for every saga of the batch and returns an outcome for each. **What it writes for an item that
     /// gets a no is committed with the rest; it must not write for such an item.**
     ///
@@ -154,6 +162,11 @@ pub trait ItemStep: Sized + Send + Sync + 'static {
     /// The undo of the step; [`NothingToUndo`] or [`ForwardOnly`] if it has none.
     type Undo: UndoItemStep<Self>;
 
+    /// As [`TransactionStep::locks`].
+    fn locks(&self, _input: &Self::Input) -> Vec<String> {
+        Vec::new()
+    }
+
     /// Runs the action for one saga.
     ///
     /// # Errors
@@ -214,6 +227,10 @@ impl<S: ItemStep> TransactionStep for PerItem<S> {
     type Output = S::Output;
     type Undo = PerItemUndo<S::Undo>;
     const PER_ITEM: bool = true;
+
+    fn locks(&self, input: &S::Input) -> Vec<String> {
+        self.0.locks(input)
+    }
 
     async fn run(&self, tx: &mut Tx<'_>, batch: &Batch<S::Input>) -> Result<Outcomes<S::Output>, StepError> {
         let mut answers = Vec::with_capacity(batch.len());

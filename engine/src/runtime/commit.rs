@@ -5,6 +5,7 @@ pub(crate) mod attempt;
 pub(crate) mod attempt_error;
 pub(crate) mod batch_metrics;
 pub(crate) mod bisect;
+pub(crate) mod blocked_rows;
 pub(crate) mod cancels;
 pub(crate) mod continuation;
 pub(crate) mod cursor;

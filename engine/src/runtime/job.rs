@@ -100,6 +100,15 @@ impl Job {
         self.definition.as_ref().map(|definition| &definition.graph)
     }
 
+    /// The rows that its step names as those that it locks, in their order; none for a call.
+    pub(crate) fn locks(&self) -> Vec<String> {
+        let action = self.definition.as_ref().and_then(|known| known.actions.get(self.state.step_index));
+        let mut rows = action.map(|action| action.locks(&self.values)).unwrap_or_default();
+        rows.sort_unstable();
+        rows.dedup();
+        rows
+    }
+
     pub(crate) fn invocation(&self) -> Invocation {
         Invocation {
             saga_id: self.saga_id,

@@ -200,6 +200,10 @@ impl TransactionStep for ReserveStock {
     type Output = Reserved;
     type Undo = Self;
 
+    fn locks(&self, order: &Shared<PlaceOrder>) -> Vec<String> {
+        order.items.iter().map(|line| line.sku.clone()).collect()
+    }
+
     async fn run(
         &self,
         tx: &mut Tx<'_>,

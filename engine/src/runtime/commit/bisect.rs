@@ -1,7 +1,7 @@
 //! Commits in isolation, beside the group commit. Batches that failed are bisected until the saga at fault is alone,
 //! and sagas that may delay others are committed alone.
 
-use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use futures::FutureExt;
 
@@ -11,6 +11,7 @@ use crate::{
         commit::{
             advance::CommitPath,
             attempt::{AttemptOptions, commit_with_retries},
+            blocked_rows::RowState,
             error::CommitError,
             held_up::Obstacle,
             recovery::Recovery,
@@ -20,6 +21,7 @@ use crate::{
             },
             suspects::Verdict,
         },
+        job::Job,
         messages::CommitRequest,
     },
     store::locks::LockHolder,
@@ -101,6 +103,12 @@ async fn bisect(committer: &GroupCommitter, part: Part, error: Option<(CommitErr
         None => vec![part],
     };
     while let Some(Part { requests, recovery, is_retry }) = parts.pop() {
+        // What the parts before have met may be what these sagas wait for.
+        let (mut requests, suspected) = hold_up_if_blocked(committer, requests);
+        requests.extend(suspected.into_iter().flatten());
+        if requests.is_empty() {
+            continue;
+        }
         let alone = if let [request] = requests.as_slice() { Some(&request.member) } else { None };
         let lock_wait = if committer.held_up.is_empty() { LOCK_WAIT } else { SHORT_LOCK_WAIT };
         let options = match alone {
@@ -123,6 +131,7 @@ async fn bisect(committer: &GroupCommitter, part: Part, error: Option<(CommitErr
                 }
                 for member in &members {
                     committer.suspects.forget(member.job.saga_id);
+                    got_through(committer, &member.job);
                 }
                 settle(&committer.core, members, replies, result);
             }
@@ -259,8 +268,48 @@ fn hold_up_at_lock(
             );
         }
         committer.held_up.insert(job.saga_id, job.state.side(), obstacle);
+        if side.is_none_or(|side| side == job.state.side()) {
+            committer.blocked_rows.held_up(job.state.step_index, &job.locks(), obstacle);
+        }
     }
     give_back_held_up(&committer.core, requests, Some((error, holder)));
+}
+
+/// Holds those sagas up that want a row which another transaction has locked. Returns the others, and apart from them, by
+/// the rows that they want, those of which it is not certain.
+pub(super) fn hold_up_if_blocked(
+    committer: &GroupCommitter,
+    requests: Vec<CommitRequest>,
+) -> (Vec<CommitRequest>, Vec<Vec<CommitRequest>>) {
+    if committer.blocked_rows.is_empty() {
+        return (requests, Vec::new());
+    }
+    let (mut free, mut suspected, mut held_up) = (Vec::new(), BTreeMap::<_, Vec<_>>::new(), Vec::new());
+    for request in requests {
+        let job = &request.member.job;
+        // The answer of a call can't be given back, and a cancel or a passed deadline does not wait.
+        let rows = if request.member.made_call() || job.interrupted { Vec::new() } else { job.locks() };
+        match committer.blocked_rows.state(job.state.step_index, &rows) {
+            RowState::Free => free.push(request),
+            RowState::Suspected => suspected.entry(rows).or_default().push(request),
+            RowState::Locked(obstacle) => {
+                metrics::counter!(LOCK_BLOCKED, "definition" => job.definition_name.to_string()).increment(1);
+                committer.held_up.insert(job.saga_id, job.state.side(), obstacle);
+                held_up.push(request);
+            }
+        }
+    }
+    if !held_up.is_empty() {
+        give_back(&committer.core, held_up, Some("waits for a lock that another transaction holds"));
+    }
+    (free, suspected.into_values().collect())
+}
+
+/// Notes that a saga got through with the rows that it wants.
+pub(super) fn got_through(committer: &GroupCommitter, job: &Job) {
+    if !committer.blocked_rows.is_empty() {
+        committer.blocked_rows.got_through(job.state.step_index, &job.locks());
+    }
 }
 
 /// Gives back a saga whose step takes longer than a batch may, until it is tried alone. No attempt is counted.

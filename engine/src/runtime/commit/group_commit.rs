@@ -18,7 +18,8 @@ use crate::runtime::{
     commit::{
         advance::CommitPath,
         attempt::{AttemptOptions, commit_with_retries},
-        bisect::{Part, commit_isolated},
+        bisect::{Part, commit_isolated, hold_up_if_blocked},
+        blocked_rows::BlockedRows,
         error::CommitError,
         held_up::HeldUp,
         recovery::Recovery,
@@ -51,6 +52,7 @@ pub(crate) async fn run(
         isolated: IsolatedSagas::default(),
         suspects: Suspects::default(),
         held_up: HeldUp::default(),
+        blocked_rows: BlockedRows::default(),
         room,
     });
     committer.core.tasks.spawn(scouts::run(committer.clone(), definition));
@@ -77,6 +79,10 @@ pub(crate) async fn run(
         });
         for request in alone {
             commit_isolated(&committer, Part::whole(vec![request]), None);
+        }
+        let (together, suspected) = hold_up_if_blocked(&committer, together);
+        for requests in suspected {
+            commit_isolated(&committer, Part::whole(requests), None);
         }
         if together.is_empty() {
             continue;

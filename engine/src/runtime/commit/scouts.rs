@@ -12,7 +12,7 @@ use crate::{
         commit::{
             advance::CommitPath,
             attempt::{AttemptOptions, commit_with_retries},
-            bisect::{Part, commit_isolated},
+            bisect::{Part, commit_isolated, got_through},
             error::CommitError,
             held_up::{Obstacle, Scouted},
             recovery::Recovery,
@@ -137,8 +137,10 @@ async fn commit(committer: &Arc<GroupCommitter>, obstacle: Obstacle, jobs: Vec<J
     let options = AttemptOptions { path: CommitPath::Alone, lock_wait: Some(LOCK_WAIT) };
     match commit_with_retries(&committer.core, &members, &Recovery::None, options).await {
         Ok(result) => {
+            committer.blocked_rows.forget(obstacle);
             for member in &members {
                 committer.held_up.remove(member.job.saga_id);
+                got_through(committer, &member.job);
             }
             settle(&committer.core, members, replies, result);
             Scouted::GotThrough
@@ -157,6 +159,9 @@ async fn commit(committer: &Arc<GroupCommitter>, obstacle: Obstacle, jobs: Vec<J
                 };
                 if held_by != obstacle {
                     committer.held_up.insert(job.saga_id, job.state.side(), held_by);
+                    if requests.len() == 1 && side.is_none_or(|side| side == job.state.side()) {
+                        committer.blocked_rows.held_up(job.state.step_index, &job.locks(), held_by);
+                    }
                 }
             }
             give_back_held_up(&committer.core, requests, Some((&error, holder.as_ref())));

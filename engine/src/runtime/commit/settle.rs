@@ -10,6 +10,7 @@ use crate::{
     runtime::{
         commit::{
             advance::BatchResult,
+            blocked_rows::BlockedRows,
             held_up::{COMES_BACK, HeldUp},
             suspects::Suspects,
         },
@@ -30,6 +31,7 @@ pub(super) struct GroupCommitter {
     pub(super) isolated: IsolatedSagas,
     pub(super) suspects: Suspects,
     pub(super) held_up: HeldUp,
+    pub(super) blocked_rows: BlockedRows,
     /// One permit for each saga that may be beside the group commit at once.
     pub(super) room: Arc<Semaphore>,
 }
