@@ -45,6 +45,11 @@ pub fn migrations() -> Migrations {
 /// seconds of a new database: 6,000 sagas a second without this option, 14,800 with it. A scan that can't be avoided,
 /// as of a table without a suitable index, now has so high a cost that PostgreSQL would compile its plan: measured 45
 /// ms for a statement that takes 0.1 ms.
+///
+/// For the same reason the statements of the hot path read their first array through a subquery, such as
+/// `any((select $1::uuid[])::uuid[])`. PostgreSQL plans a statement anew at each execution as long as that promises a cheaper plan
+/// than the one it has kept, and an array that it knows to be shorter than ten always does. The plan is the same, and making it
+/// took 0.11 of the 0.13 ms of the fence. It does not look into a subquery.
 pub fn with_engine_options(options: PgConnectOptions) -> PgConnectOptions {
     options.options([("enable_seqscan", "off"), ("jit", "off")])
 }

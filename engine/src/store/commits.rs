@@ -40,7 +40,7 @@ pub(crate) async fn fence(
              pg_backend_pid() as backend, \
              exists (select from engine.inbox i where i.saga_id = saga.id and i.state = 'unread' and i.kind = 'cancel') \
                  as has_message \
-         from engine.saga where id = any($1) and lease_owner = $2 order by id for update",
+         from engine.saga where id = any((select $1::uuid[])::uuid[]) and lease_owner = $2 order by id for update",
     )
     .bind(ids)
     .bind(worker)
@@ -136,7 +136,7 @@ pub(crate) async fn update_sagas(
                  when m.wakes_at_deadline then least(clock_timestamp() + m.delay_ms * interval '1 ms', s.deadline_at) \
                  else clock_timestamp() + m.delay_ms * interval '1 ms' end, \
              ended_at = case when m.status in ('completed', 'compensated') then clock_timestamp() end \
-         from unnest($3::uuid[], $4::bigint[], $5::text[], $6::text[], $7::text[], $8::int[], $9::int[], $10::bool[], \
+         from unnest((select $3::uuid[]), $4::bigint[], $5::text[], $6::text[], $7::text[], $8::int[], $9::int[], $10::bool[], \
              $11::int[], $12::bool[], $13::bigint[], $14::bool[], $15::text[], $16::text[], $17::bool[]) \
              as m (id, epoch, status, step, direction, attempt, lost_attempts, in_doubt, seq, held, delay_ms, wakes_at_deadline, \
                    cause, error, keeps_cancel) \

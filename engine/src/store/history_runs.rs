@@ -41,7 +41,7 @@ pub(crate) async fn append(
              statement_timestamp() - started_ago_us * interval '1 microsecond', duration_ms, output::jsonb, \
              error::jsonb, details::jsonb, $1, epoch, \
              string_to_array(steps, ' '), offsets_us::int[], durations_ms::int[], outputs::jsonb \
-         from unnest($2::uuid[], $3::int[], $4::text[], $5::text[], $6::text[], $7::int[], $8::bigint[], $9::bigint[], \
+         from unnest((select $2::uuid[]), $3::int[], $4::text[], $5::text[], $6::text[], $7::int[], $8::bigint[], $9::bigint[], \
              $10::text[], $11::text[], $12::text[], $13::bigint[], $14::text[], $15::text[], $16::text[], $17::text[]) \
              as r (saga_id, seq, step, direction, outcome, attempt, started_ago_us, duration_ms, output, error, details, \
                  epoch, steps, offsets_us, durations_ms, outputs)",

@@ -25,6 +25,14 @@ pub(crate) struct NewSagaRow<'a> {
     pub(crate) input: &'a str,
 }
 
+/// Takes the business keys of the sagas `s` that have one.
+const KEYED: &str = ", keyed as ( \
+         insert into engine.business_key (definition, key, saga_id) \
+         select definition, business_key, id from s where business_key is not null order by place \
+         on conflict do nothing returning saga_id \
+     )";
+const KEY_IS_NEW: &str = "business_key is null or id in (select saga_id from keyed)";
+
 /// Inserts sagas, in the order given. Returns the ids of those whose id and business key were new, each with the PID of
 /// this connection's server process: the caller terminates that process if a statement still runs after the time-out.
 pub(crate) async fn insert(
@@ -33,17 +41,15 @@ pub(crate) async fn insert(
     worker: WorkerId,
     lease_ms: i64,
 ) -> Result<Vec<(Uuid, i32)>, sqlx::Error> {
-    sqlx::query_as(
+    let has_keys = sagas.iter().any(|saga| saga.business_key.is_some());
+    let (keyed, are_new) = if has_keys { (KEYED, KEY_IS_NEW) } else { ("", "true") };
+    let sql = format!(
         "with s as ( \
-             select * from unnest($3::uuid[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::int[], \
+             select * from unnest((select $3::uuid[]), $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::int[], \
                  $10::bool[], $11::bigint[], $12::text[], $13::text[], $14::text[]) with ordinality \
                  as s (id, definition, graph_hash, queue, status, step, seq, held, deadline_ms, business_key, trace, input, \
                      place) \
-         ), keyed as ( \
-             insert into engine.business_key (definition, key, saga_id) \
-             select definition, business_key, id from s where business_key is not null order by place \
-             on conflict do nothing returning saga_id \
-         ) \
+         ) {keyed} \
          insert into engine.saga (id, definition, graph_hash, queue, status, step, direction, attempt, history_seq, \
              epoch, lease_owner, claimed_at, lease_until, due_at, deadline_at, business_key, trace, input, ended_at) \
          select id, definition, graph_hash, queue, status, step, 'action', held::int, seq, \
@@ -52,26 +58,27 @@ pub(crate) async fn insert(
              case when not held and status = 'running' then clock_timestamp() end, \
              clock_timestamp() + deadline_ms * interval '1 ms', business_key, trace, input::jsonb, \
              case when status <> 'running' then clock_timestamp() end \
-         from s where business_key is null or id in (select saga_id from keyed) \
+         from s where {are_new} \
          on conflict do nothing \
-         returning id, pg_backend_pid()",
-    )
-    .bind(worker)
-    .bind(lease_ms)
-    .bind(sagas.iter().map(|saga| saga.id).collect::<Vec<_>>())
-    .bind(sagas.iter().map(|saga| saga.definition).collect::<Vec<_>>())
-    .bind(sagas.iter().map(|saga| saga.graph_hash).collect::<Vec<_>>())
-    .bind(sagas.iter().map(|saga| saga.queue).collect::<Vec<_>>())
-    .bind(sagas.iter().map(|saga| saga.status).collect::<Vec<_>>())
-    .bind(sagas.iter().map(|saga| saga.step).collect::<Vec<_>>())
-    .bind(sagas.iter().map(|saga| saga.seq).collect::<Vec<_>>())
-    .bind(sagas.iter().map(|saga| saga.held).collect::<Vec<_>>())
-    .bind(sagas.iter().map(|saga| saga.deadline_ms).collect::<Vec<_>>())
-    .bind(sagas.iter().map(|saga| saga.business_key).collect::<Vec<_>>())
-    .bind(sagas.iter().map(|saga| saga.trace).collect::<Vec<_>>())
-    .bind(sagas.iter().map(|saga| saga.input).collect::<Vec<_>>())
-    .fetch_all(conn)
-    .await
+         returning id, pg_backend_pid()"
+    );
+    sqlx::query_as(sqlx::AssertSqlSafe(sql))
+        .bind(worker)
+        .bind(lease_ms)
+        .bind(sagas.iter().map(|saga| saga.id).collect::<Vec<_>>())
+        .bind(sagas.iter().map(|saga| saga.definition).collect::<Vec<_>>())
+        .bind(sagas.iter().map(|saga| saga.graph_hash).collect::<Vec<_>>())
+        .bind(sagas.iter().map(|saga| saga.queue).collect::<Vec<_>>())
+        .bind(sagas.iter().map(|saga| saga.status).collect::<Vec<_>>())
+        .bind(sagas.iter().map(|saga| saga.step).collect::<Vec<_>>())
+        .bind(sagas.iter().map(|saga| saga.seq).collect::<Vec<_>>())
+        .bind(sagas.iter().map(|saga| saga.held).collect::<Vec<_>>())
+        .bind(sagas.iter().map(|saga| saga.deadline_ms).collect::<Vec<_>>())
+        .bind(sagas.iter().map(|saga| saga.business_key).collect::<Vec<_>>())
+        .bind(sagas.iter().map(|saga| saga.trace).collect::<Vec<_>>())
+        .bind(sagas.iter().map(|saga| saga.input).collect::<Vec<_>>())
+        .fetch_all(conn)
+        .await
 }
 
 /// Selects the saga that already has the id or the business key of each start; `None` if there is none, for example

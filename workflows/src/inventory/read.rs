@@ -63,10 +63,12 @@ pub(crate) async fn catalog_entries(
     conn: &mut PgConnection,
     skus: &[&str],
 ) -> Result<Vec<CatalogEntry>, sqlx::Error> {
-    sqlx::query_as("select sku, name, price, currency from shop.product where sku = any($1)")
-        .bind(skus)
-        .fetch_all(conn)
-        .await
+    sqlx::query_as(
+        "select sku, name, price, currency from shop.product where sku = any((select $1::text[])::text[])",
+    )
+    .bind(skus)
+    .fetch_all(conn)
+    .await
 }
 
 pub(crate) async fn sku_of(conn: &mut PgConnection, product_id: Uuid) -> Result<Option<String>, sqlx::Error> {

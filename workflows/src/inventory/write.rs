@@ -114,7 +114,7 @@ pub(crate) async fn update_thresholds(
 pub(crate) async fn lock_levels(conn: &mut PgConnection, skus: &[&str]) -> Result<Levels, sqlx::Error> {
     let rows: Vec<(String, i64, i64, i64)> = sqlx::query_as(
         "select sku, on_hand, reserved, low_stock_threshold from shop.stock
-         where sku = any($1) order by sku for no key update",
+         where sku = any((select $1::text[])::text[]) order by sku for no key update",
     )
     .bind(skus)
     .fetch_all(conn)
@@ -157,7 +157,7 @@ pub(crate) async fn update_levels(
     sqlx::query(
         "update shop.stock s
          set on_hand = l.on_hand, reserved = l.reserved, version = s.version + 1, updated_at = now()
-         from unnest($1::text[], $2::bigint[], $3::bigint[]) as l (sku, on_hand, reserved)
+         from unnest((select $1::text[]), $2::bigint[], $3::bigint[]) as l (sku, on_hand, reserved)
          where s.sku = l.sku",
     )
     .bind(skus)
@@ -223,7 +223,7 @@ pub(crate) async fn held_skus(
     order_ids: &[Uuid],
 ) -> Result<Vec<String>, sqlx::Error> {
     sqlx::query_scalar(
-        "select distinct sku from shop.reservation where order_id = any($1) and state = 'held'",
+        "select distinct sku from shop.reservation where order_id = any((select $1::uuid[])::uuid[]) and state = 'held'",
     )
     .bind(order_ids)
     .fetch_all(conn)
@@ -238,7 +238,7 @@ pub(crate) async fn end_held(
     end: ReservationEnd,
 ) -> Result<Vec<HeldRow>, sqlx::Error> {
     sqlx::query_as(
-        "update shop.reservation set state = $2 where order_id = any($1) and state = 'held'
+        "update shop.reservation set state = $2 where order_id = any((select $1::uuid[])::uuid[]) and state = 'held'
          returning order_id, sku, quantity",
     )
     .bind(order_ids)

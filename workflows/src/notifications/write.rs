@@ -100,7 +100,7 @@ pub(crate) async fn record_progress(
         "update shop.notification n
          set status = p.status, message_id = coalesce(p.message_id, n.message_id), reply = coalesce(p.reply, n.reply),
              updated_at = now()
-         from unnest($1::uuid[], $2::text[], $3::text[], $4::text[]) as p (notification_id, status, message_id, reply)
+         from unnest((select $1::uuid[]), $2::text[], $3::text[], $4::text[]) as p (notification_id, status, message_id, reply)
          where n.notification_id = p.notification_id
          returning n.notification_id, n.status, n.recipient, n.subject, n.message_id",
     )

@@ -90,7 +90,7 @@ pub(crate) async fn change_statuses(
         "with moved as (
              update shop.orders o
              set status = m.to_status, status_reason = m.reason, version = o.version + 1, updated_at = now()
-             from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[])
+             from unnest((select $1::uuid[]), $2::text[], $3::text[], $4::text[], $5::text[])
                   as m (order_id, from_status, to_status, actor, reason)
              where o.order_id = m.order_id and o.status = m.from_status
              returning o.order_id, o.customer_id, o.customer_email, o.status, o.status_reason, o.version, o.currency,
@@ -118,7 +118,7 @@ pub(crate) async fn lock_orders(
 ) -> Result<HashMap<Uuid, (OrderStatus, i64)>, sqlx::Error> {
     let rows: Vec<(Uuid, String, i64)> = sqlx::query_as(
         "select order_id, status, version from shop.orders
-         where order_id = any($1) order by order_id for no key update",
+         where order_id = any((select $1::uuid[])::uuid[]) order by order_id for no key update",
     )
     .bind(order_ids)
     .fetch_all(conn)
