@@ -10,6 +10,7 @@ pub(crate) mod lease_updates;
 pub(crate) mod leases;
 pub(crate) mod messages;
 pub(crate) mod perform;
+pub(crate) mod quarantine;
 pub(crate) mod queue;
 pub(crate) mod remote_ends;
 pub(crate) mod savepoints;

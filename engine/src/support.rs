@@ -7,6 +7,7 @@ pub(crate) mod jitter;
 pub(crate) mod metrics;
 #[cfg(not(feature = "testing"))]
 pub(crate) mod no_faults;
+pub(crate) mod parts;
 pub(crate) mod supervise;
 pub(crate) mod trace_propagator;
 pub(crate) mod user_code;

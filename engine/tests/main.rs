@@ -24,6 +24,7 @@ mod it {
     mod outages;
     mod payloads;
     mod proofs;
+    mod quarantine;
     mod queues;
     mod scans;
     mod sqlstates;

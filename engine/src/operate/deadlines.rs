@@ -8,8 +8,9 @@ use crate::{
     runtime::{
         core::Core,
         effects::{self, CommitEffects},
+        quarantine::Work,
     },
-    store,
+    store::{self, rows::Rows},
     support::connection::concerns_everybody,
 };
 
@@ -37,18 +38,19 @@ pub(crate) async fn compensate(core: &Core, limit: u32) -> Result<u32, sqlx::Err
     };
     let (before, pivots) = (steps_at(Placement::BeforePivot), steps_at(Placement::Pivot));
     let mut compensating = 0;
-    for saga_id in store::dead_jobs::overdue(&core.pool, &before, &pivots, limit).await? {
+    let resting = core.quarantine.resting(Work::Expire);
+    let rows = Rows::all_but(&resting);
+    for saga_id in store::dead_jobs::overdue(&core.pool, &before, &pivots, limit, rows).await? {
         match compensate_one(core, SagaId(saga_id)).await {
             Ok(Some(after)) => {
                 tracing::info!(saga.id = %saga_id, "a dead saga compensates: its deadline passed");
+                core.quarantine.accept(Work::Expire, [saga_id]);
                 effects::publish(core, after);
                 compensating += 1;
             }
             Ok(None) => {}
             Err(StepError::Database(error)) if concerns_everybody(&error) => return Err(error),
-            Err(error) => {
-                tracing::error!(saga.id = %saga_id, error = %error, "a dead saga whose deadline passed can't compensate");
-            }
+            Err(error) => core.quarantine.refuse(Work::Expire, saga_id, &error),
         }
     }
     Ok(compensating)

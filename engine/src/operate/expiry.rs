@@ -20,8 +20,9 @@ use crate::{
     runtime::{
         core::Core,
         effects::{self, CommitEffects},
+        quarantine::{FindingStatement, Work},
     },
-    store,
+    store::{self, archive::Prunable, rows::Rows},
     support::{
         connection::{Blame, blame, concerns_everybody},
         jitter::jittered,
@@ -103,25 +104,27 @@ async fn expire_all(core: &Core) -> Result<(), sqlx::Error> {
 }
 
 async fn expire(core: &Core, limit: u32) -> Result<u32, sqlx::Error> {
-    let expired = store::archive::expired(&core.pool, limit).await?;
+    let resting = core.quarantine.resting(Work::Expire);
+    let expired = store::archive::expired(&core.pool, limit, Rows::all_but(&resting)).await?;
     let mut archived = 0;
     for (id, saga_id) in expired {
         match expire_one(core, id, saga_id).await {
             Ok(Expiry::Archived { why, after }) => {
                 metrics::counter!(ARCHIVED, "why" => why).increment(1);
+                core.quarantine.accept(Work::Expire, [saga_id]);
                 effects::publish(core, after);
                 archived += 1;
             }
             Ok(Expiry::Postponed | Expiry::Locked) => {}
             Err(StepError::Database(error)) if concerns_everybody(&error) => return Err(error),
             Err(StepError::Database(error)) if matches!(blame(&error), Blame::Lock | Blame::Unclear) => {
-                tracing::warn!(dead_job.id = %id, error = %error, "an expired dead job can't be archived now; trying again");
+                core.quarantine.refuse(Work::Expire, saga_id, &error);
             }
             Err(error) => {
                 tracing::error!(dead_job.id = %id, error = %error, "an expired dead job can't be archived; trying again in a day");
                 let postponed = store::archive::postpone(&mut *core.pool.acquire().await?, id).await;
                 if let Err(error) = postponed {
-                    tracing::error!(dead_job.id = %id, error = %error, "an expired dead job can't be postponed");
+                    core.quarantine.refuse(Work::Expire, saga_id, &error);
                 }
             }
         }
@@ -185,7 +188,29 @@ async fn expire_in(
 async fn prune(core: &Core, limit: u32) -> Result<u64, sqlx::Error> {
     let Some(keep) = core.archive_retention else { return Ok(0) };
     let keep_ms = i64::try_from(keep.as_millis()).unwrap_or(i64::MAX);
-    let pruned = store::archive::prune(&core.pool, keep_ms, limit).await?;
+    let prunable = Prunable { keep_ms, limit };
+    let (mut connection, mut pruned) = (core.pool.acquire().await?, 0);
+    let statement = Prune { conn: &mut connection, prunable, pruned: &mut pruned };
+    core.quarantine.change_found(Work::Prune, statement).await?;
     metrics::counter!(PRUNED).increment(pruned);
     Ok(pruned)
+}
+
+/// Deletes archived dead jobs whose retention is over, and counts them.
+struct Prune<'a> {
+    conn: &'a mut PgConnection,
+    prunable: Prunable,
+    pruned: &'a mut u64,
+}
+
+impl FindingStatement for Prune<'_> {
+    async fn change(&mut self, rows: Rows<'_>) -> Result<Vec<Uuid>, sqlx::Error> {
+        let ids = store::archive::prune(self.conn, self.prunable, rows).await?;
+        *self.pruned += ids.len() as u64;
+        Ok(ids)
+    }
+
+    async fn find(&mut self, rows: Rows<'_>) -> Result<Vec<Uuid>, sqlx::Error> {
+        store::archive::prunable(self.conn, self.prunable, rows).await
+    }
 }

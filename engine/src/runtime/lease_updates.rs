@@ -1,31 +1,69 @@
 //! Extends the leases of this process in the database, and releases its claims.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashSet},
     time::{Duration, Instant},
 };
 
+use sqlx::PgConnection;
+use uuid::Uuid;
+
 use crate::{
     model::ids::SagaId,
-    runtime::{core::Core, job::Job},
+    runtime::{core::Core, job::Job, quarantine::Work},
     store::{
         self,
         claims::{ReleaseRow, ReleasedRow},
     },
-    support::connection,
+    support::{
+        connection,
+        parts::{Parts, Statement},
+    },
 };
 
-/// Extends the leases of these claims now.
-pub(crate) async fn extend_leases(core: &Core, ids: &[uuid::Uuid]) -> Result<(), sqlx::Error> {
+/// Extends the leases of these claims now, on a connection of the pool. A saga whose lease can't be extended stops no
+/// other; its lease runs out.
+pub(crate) async fn extend_leases(core: &Core, ids: &[Uuid]) -> Result<(), sqlx::Error> {
+    let ids = extendable(core, ids);
+    if ids.is_empty() {
+        return Ok(());
+    }
     let timeout = core.settings.db_timeout();
     let connection = connection::acquire(&core.pool, timeout).await?;
-    let asked = Instant::now();
-    let extended = connection::on_connection(connection, timeout, async |conn| {
-        store::claims::extend(conn, ids, core.worker, core.lease_ms()).await
+    let (asked, mut parts) = (Instant::now(), Parts::of(&ids));
+    let result = connection::on_connection(connection, timeout, async |conn| {
+        parts.run(ExtendLeases { core, conn }).await
     })
-    .await?;
-    core.leases.extended(&extended, asked);
-    Ok(())
+    .await;
+    record_extended(core, &parts, asked);
+    result
+}
+
+/// Of these claims, those whose lease can be extended as far as is known.
+pub(crate) fn extendable(core: &Core, ids: &[Uuid]) -> Vec<Uuid> {
+    let resting = core.quarantine.resting(Work::Extend);
+    ids.iter().copied().filter(|id| !resting.contains(id)).collect()
+}
+
+/// Extends leases on a connection.
+pub(crate) struct ExtendLeases<'a> {
+    pub(crate) core: &'a Core,
+    pub(crate) conn: &'a mut PgConnection,
+}
+
+impl Statement<Uuid> for ExtendLeases<'_> {
+    type Row = Uuid;
+
+    async fn run(&mut self, ids: &[Uuid]) -> Result<Vec<Uuid>, sqlx::Error> {
+        store::claims::extend(self.conn, ids, self.core.worker, self.core.lease_ms()).await
+    }
+}
+
+/// Records which leases were extended, and which can't be. Locked or lost sagas are neither; the next round or the fence
+/// handles them.
+pub(crate) fn record_extended(core: &Core, parts: &Parts<'_, Uuid, Uuid>, asked: Instant) {
+    core.leases.extended(&parts.done, asked);
+    core.quarantine.judge(Work::Extend, parts, |id| *id, parts.done.iter().copied());
 }
 
 /// Whether a call may begin under this claim. If the lease is known to have ended, it has to be extended first, and
@@ -70,10 +108,10 @@ pub(crate) const LOCKED_RETRY: Duration = Duration::from_millis(200);
 /// Whether all sagas whose claims are to be released are free in the database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Flushed {
-    /// They are, or the database did not answer and their claims end with their leases.
+    /// They are, or their claims end with their leases, because the database did not answer or refuses the change.
     All,
-    /// Other transactions have locked some of them, which stay queued.
-    ButLocked,
+    /// Some stay queued that may be free soon: other transactions have locked them, or there was no time to try them.
+    Partly,
 }
 
 /// Writes the queued releases to the database; releases that can't be written now stay queued.
@@ -84,33 +122,25 @@ pub(crate) async fn flush_releases(core: &Core) -> Flushed {
         return Flushed::All;
     }
     let mut pending = core.leases.take_pending();
-    if pending.rows.is_empty() {
-        return Flushed::All;
-    }
-    let released = match write_releases(core, &pending.rows).await {
-        Ok(released) => released,
-        Err(error) => {
-            tracing::debug!(error = %error, "can't release claims now; they end with their leases");
-            return Flushed::All;
-        }
-    };
-    let locked = released.iter().filter(|row| row.locked).map(|row| row.id).collect();
-    pending.confirm_except(&locked);
+    let resting: HashSet<_> = core.quarantine.resting(Work::Release).into_iter().collect();
+    let released = write_releases(core, pending.without(&resting)).await;
+    pending.confirm_except(&released.kept);
     let mut by_queue = BTreeMap::<String, Vec<SagaId>>::new();
-    for row in released.into_iter().filter(|row| !row.locked) {
+    for row in released.free {
         by_queue.entry(row.queue).or_default().push(SagaId(row.id));
     }
     for (queue, ids) in by_queue {
         core.hints.tell_due(&queue);
         core.feeds.notify_due(&queue, ids);
     }
-    if locked.is_empty() { Flushed::All } else { Flushed::ButLocked }
+    released.flushed
 }
 
 /// As [`flush_releases`], at the end of a process; tries the releases of locked sagas again for at most `limit`. It also
 /// sends the hints, because the task that sends them has ended by now.
 pub(crate) async fn flush_last_releases(core: &Core, limit: Duration) {
     let began = Instant::now();
+    core.quarantine.end_pauses(Work::Release);
     while !core.faults.is_crashed() {
         let flushed = flush_releases(core).await;
         core.hints.flush(&core.pool, core.settings.db_timeout()).await;
@@ -125,9 +155,56 @@ pub(crate) async fn flush_last_releases(core: &Core, limit: Duration) {
     }
 }
 
-async fn write_releases(core: &Core, rows: &[ReleaseRow]) -> Result<Vec<ReleasedRow>, sqlx::Error> {
-    connection::with_timeout(&core.pool, core.settings.db_timeout(), async |conn| {
-        store::claims::release(conn, rows, core.worker).await
-    })
-    .await
+/// Releases claims on a connection.
+struct ReleaseClaims<'a> {
+    core: &'a Core,
+    conn: &'a mut PgConnection,
+}
+
+impl Statement<ReleaseRow> for ReleaseClaims<'_> {
+    type Row = ReleasedRow;
+
+    async fn run(&mut self, rows: &[ReleaseRow]) -> Result<Vec<ReleasedRow>, sqlx::Error> {
+        store::claims::release(self.conn, rows, self.core.worker).await
+    }
+}
+
+/// What became of releases.
+struct Released {
+    /// The sagas that are free now.
+    free: Vec<ReleasedRow>,
+    /// Those whose release stays queued, among others that were not asked for.
+    kept: HashSet<Uuid>,
+    flushed: Flushed,
+}
+
+/// Writes releases. A saga that can't be released stops no other.
+async fn write_releases(core: &Core, (asked, resting): (&[ReleaseRow], &[ReleaseRow])) -> Released {
+    let mut parts = Parts::of(asked);
+    let result = if asked.is_empty() {
+        Ok(())
+    } else {
+        connection::with_timeout(&core.pool, core.settings.db_timeout(), async |conn| {
+            parts.run(ReleaseClaims { core, conn }).await
+        })
+        .await
+    };
+    let done = parts.done.iter().filter(|row| !row.locked).map(|row| row.id);
+    core.quarantine.judge(Work::Release, &parts, |row| row.id, done);
+    let untried: HashSet<_> = parts.untried().map(|row| row.id).collect();
+    let refused: Vec<_> = parts.refused.iter().map(|(row, _)| row.id).collect();
+    let (locked, free): (Vec<_>, Vec<_>) = parts.done.into_iter().partition(|row| row.locked);
+    let flushed = match result {
+        Ok(()) if locked.is_empty() && untried.is_empty() => Flushed::All,
+        Ok(()) => Flushed::Partly,
+        Err(error) => {
+            tracing::debug!(error = %error, "can't release claims now; they end with their leases");
+            Flushed::All
+        }
+    };
+    let mut kept = untried;
+    kept.extend(refused);
+    kept.extend(locked.iter().map(|row| row.id));
+    kept.extend(resting.iter().map(|row| row.id));
+    Released { free, kept, flushed }
 }

@@ -94,14 +94,23 @@ impl LeaseTable {
 /// Releases that are being written to the database.
 #[derive(Debug)]
 pub(crate) struct PendingReleases<'a> {
-    pub(crate) rows: Vec<ReleaseRow>,
+    rows: Vec<ReleaseRow>,
     leases: &'a LeaseTable,
 }
 
 impl PendingReleases<'_> {
+    /// The releases of other sagas than these, and those of these.
+    pub(crate) fn without(&mut self, ids: &HashSet<uuid::Uuid>) -> (&[ReleaseRow], &[ReleaseRow]) {
+        if ids.is_empty() {
+            return (&self.rows, &[]);
+        }
+        self.rows.sort_by_key(|row| ids.contains(&row.id));
+        self.rows.split_at(self.rows.partition_point(|row| !ids.contains(&row.id)))
+    }
+
     /// Confirms that the releases are written, but for those of these sagas.
-    pub(crate) fn confirm_except(&mut self, locked: &HashSet<uuid::Uuid>) {
-        self.rows.retain(|row| locked.contains(&row.id));
+    pub(crate) fn confirm_except(&mut self, kept: &HashSet<uuid::Uuid>) {
+        self.rows.retain(|row| kept.contains(&row.id));
     }
 }
 

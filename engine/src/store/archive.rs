@@ -9,16 +9,22 @@ use crate::model::{
     dead_job::{ArchivedDeadJob, DeadJobFilter},
     views::Page,
 };
-use crate::store::dead_jobs::{COLUMNS, DeadJobRow, MATCHES, arguments};
+use crate::store::{
+    dead_jobs::{COLUMNS, DeadJobRow, MATCHES, arguments},
+    rows::Rows,
+};
 
-/// Selects expired dead jobs with their sagas, the longest overdue first.
-pub(crate) async fn expired(pool: &PgPool, limit: u32) -> Result<Vec<(Uuid, Uuid)>, sqlx::Error> {
-    sqlx::query_as(
-        "select id, saga_id from engine.dead_job where expires_at <= now() order by expires_at limit $1",
-    )
-    .bind(i64::from(limit))
-    .fetch_all(pool)
-    .await
+/// Selects expired dead jobs with their sagas, the longest overdue first. `rows` are those of these sagas.
+pub(crate) async fn expired(
+    pool: &PgPool,
+    limit: u32,
+    rows: Rows<'_>,
+) -> Result<Vec<(Uuid, Uuid)>, sqlx::Error> {
+    let rows_condition = rows.and("saga_id", 2);
+    let sql = format!(
+        "select id, saga_id from engine.dead_job where expires_at <= now(){rows_condition} order by expires_at limit $1"
+    );
+    sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(i64::from(limit)).bind(rows.ids()).fetch_all(pool).await
 }
 
 /// Locks a saga; `false` if another transaction holds the lock, or there is no such saga.
@@ -60,18 +66,54 @@ pub(crate) async fn postpone(conn: &mut PgConnection, id: Uuid) -> Result<(), sq
     .map(drop)
 }
 
-/// Deletes archived dead jobs whose retention is over, oldest first; returns how many.
-pub(crate) async fn prune(pool: &PgPool, keep_ms: i64, limit: u32) -> Result<u64, sqlx::Error> {
-    sqlx::query(
-        "delete from engine.dead_job_archive where id in (select id from engine.dead_job_archive \
-             where archived_at < clock_timestamp() - $1 * interval '1 ms' order by archived_at limit $2 \
-             for update skip locked)",
-    )
-    .bind(keep_ms)
-    .bind(i64::from(limit))
-    .execute(pool)
-    .await
-    .map(|result| result.rows_affected())
+/// Archived dead jobs whose retention is over, oldest first.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Prunable {
+    pub(crate) keep_ms: i64,
+    /// At most so many.
+    pub(crate) limit: u32,
+}
+
+impl Prunable {
+    fn sql(rows: Rows<'_>) -> String {
+        let rows = rows.and("id", 3);
+        format!(
+            "select id from engine.dead_job_archive \
+             where archived_at < clock_timestamp() - $1 * interval '1 ms'{rows} order by archived_at limit $2"
+        )
+    }
+}
+
+/// Selects the ids of archived dead jobs whose retention is over.
+pub(crate) async fn prunable(
+    conn: &mut PgConnection,
+    prunable: Prunable,
+    rows: Rows<'_>,
+) -> Result<Vec<Uuid>, sqlx::Error> {
+    sqlx::query_scalar(sqlx::AssertSqlSafe(Prunable::sql(rows)))
+        .bind(prunable.keep_ms)
+        .bind(i64::from(prunable.limit))
+        .bind(rows.ids())
+        .fetch_all(conn)
+        .await
+}
+
+/// Deletes archived dead jobs whose retention is over; returns their ids.
+pub(crate) async fn prune(
+    conn: &mut PgConnection,
+    prunable: Prunable,
+    rows: Rows<'_>,
+) -> Result<Vec<Uuid>, sqlx::Error> {
+    let sql = format!(
+        "delete from engine.dead_job_archive where id in ({} for update skip locked) returning id",
+        Prunable::sql(rows)
+    );
+    sqlx::query_scalar(sqlx::AssertSqlSafe(sql))
+        .bind(prunable.keep_ms)
+        .bind(i64::from(prunable.limit))
+        .bind(rows.ids())
+        .fetch_all(conn)
+        .await
 }
 
 /// Whether a dead job is in the archive.

@@ -1,11 +1,14 @@
 //! Statements that claim sagas, extend leases and release claims.
 
 use serde_json::value::RawValue;
-use sqlx::{PgConnection, types::Json};
+use sqlx::{Arguments, PgConnection, postgres::PgArguments, types::Json};
 use sqlx_macros::FromRow;
 use uuid::Uuid;
 
-use crate::{model::ids::WorkerId, store::saga_state::SagaStateRow};
+use crate::{
+    model::ids::WorkerId,
+    store::{rows::Rows, saga_state::SagaStateRow},
+};
 
 /// A saga that was just claimed.
 #[derive(Debug, FromRow)]
@@ -68,6 +71,48 @@ impl ClaimScope<'_> {
             Self::HeldUp(_) => ("least(due_at, now())", "id = any($4) and waits_for = 'lock'".into()),
         }
     }
+
+    /// The end of a query for the sagas of this scope that can be claimed, the longest due first.
+    fn candidates(self, rows: Rows<'_>) -> String {
+        let (since, condition) = self.sql();
+        let rows = rows.and("id", 7);
+        format!(
+            "from engine.saga \
+             where {condition}{rows} and definition || '/' || step = any($5) \
+                 and status in ('running', 'compensating') and {since} <= now() \
+             order by {since} limit $3"
+        )
+    }
+
+    /// The parameters of a query with [`ClaimScope::candidates`]. It need not mention all of them.
+    fn arguments(
+        self,
+        rows: Rows<'_>,
+        limit: i64,
+        context: &ClaimContext<'_>,
+    ) -> Result<PgArguments, sqlx::Error> {
+        let mut arguments = PgArguments::default();
+        let added = arguments
+            .add(context.worker)
+            .and_then(|()| arguments.add(context.lease_ms))
+            .and_then(|()| arguments.add(limit))
+            .and_then(|()| match self {
+                Self::Due { queue, .. } | Self::Lapsed { queue, .. } | Self::Probation(queue) => {
+                    arguments.add(queue)
+                }
+                Self::Ids(ids) | Self::HeldUp(ids) => arguments.add(ids),
+            })
+            .and_then(|()| arguments.add(context.steps))
+            .and_then(|()| match self {
+                Self::Due { lookback_ms, .. } | Self::Lapsed { lookback_ms, .. } => {
+                    arguments.add(lookback_ms)
+                }
+                Self::Probation(_) | Self::Ids(_) | Self::HeldUp(_) => arguments.add(0_i64),
+            })
+            .and_then(|()| arguments.add(rows.ids()));
+        added.map_err(sqlx::Error::Encode)?;
+        Ok(arguments)
+    }
 }
 
 /// The claiming worker, and the steps that it knows.
@@ -84,17 +129,15 @@ pub(crate) struct ClaimContext<'a> {
 pub(crate) async fn claim(
     conn: &mut PgConnection,
     scope: ClaimScope<'_>,
+    rows: Rows<'_>,
     limit: i64,
     context: &ClaimContext<'_>,
 ) -> Result<Vec<ClaimedRow>, sqlx::Error> {
-    let (since, condition) = scope.sql();
+    let ((since, _), candidates) = (scope.sql(), scope.candidates(rows));
     let sql = format!(
         "with picked as ( \
              select id, lease_owner, epoch, attempt, step, direction, history_seq, claimed_at, {since} as since \
-             from engine.saga \
-             where {condition} and definition || '/' || step = any($5) \
-                 and status in ('running', 'compensating') and {since} <= now() \
-             order by {since} limit $3 for update skip locked \
+             {candidates} for update skip locked \
          ), lost as ( \
              insert into engine.history_run (saga_id, seq, step, direction, outcome, attempt, started_at, duration_ms, error, \
                  worker, epoch) \
@@ -114,16 +157,22 @@ pub(crate) async fn claim(
              s.cancel is not null or coalesce(s.deadline_at <= clock_timestamp(), false) as interrupted, \
              (extract(epoch from now() - p.since) * 1000)::bigint as age_ms"
     );
-    let query =
-        sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(context.worker).bind(context.lease_ms).bind(limit);
-    let query = match scope {
-        ClaimScope::Due { queue, lookback_ms } | ClaimScope::Lapsed { queue, lookback_ms } => {
-            query.bind(queue).bind(context.steps).bind(lookback_ms)
-        }
-        ClaimScope::Probation(queue) => query.bind(queue).bind(context.steps),
-        ClaimScope::Ids(ids) | ClaimScope::HeldUp(ids) => query.bind(ids).bind(context.steps),
-    };
-    query.fetch_all(conn).await
+    let arguments = scope.arguments(rows, limit, context)?;
+    sqlx::query_as_with(sqlx::AssertSqlSafe(sql), arguments).fetch_all(conn).await
+}
+
+/// Selects the ids of the sagas that [`claim`] would find. It reads little of each, so that it succeeds even if a row
+/// can't be claimed.
+pub(crate) async fn claimable(
+    conn: &mut PgConnection,
+    scope: ClaimScope<'_>,
+    rows: Rows<'_>,
+    limit: i64,
+    context: &ClaimContext<'_>,
+) -> Result<Vec<Uuid>, sqlx::Error> {
+    let sql = format!("select id {}", scope.candidates(rows));
+    let arguments = scope.arguments(rows, limit, context)?;
+    sqlx::query_scalar_with(sqlx::AssertSqlSafe(sql), arguments).fetch_all(conn).await
 }
 
 /// The stored output of a finished step.
@@ -275,16 +324,15 @@ pub(crate) async fn release(
     .await
 }
 
-/// Makes sagas due at once that are held up.
-pub(crate) async fn wake_held_up(conn: &mut PgConnection, ids: &[Uuid]) -> Result<(), sqlx::Error> {
-    sqlx::query(
+/// Makes sagas due at once that are held up, and returns the ids of those that were.
+pub(crate) async fn wake_held_up(conn: &mut PgConnection, ids: &[Uuid]) -> Result<Vec<Uuid>, sqlx::Error> {
+    sqlx::query_scalar(
         "update engine.saga set due_at = clock_timestamp(), waits_for = null where id in (select id from engine.saga \
-             where id = any($1) and waits_for = 'lock' and due_at is not null for update skip locked)",
+             where id = any($1) and waits_for = 'lock' and due_at is not null for update skip locked) returning id",
     )
     .bind(ids)
-    .execute(conn)
+    .fetch_all(conn)
     .await
-    .map(drop)
 }
 
 /// Of these sagas, selects those that are held up, or that the worker has not given back yet.

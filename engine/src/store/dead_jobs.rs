@@ -15,6 +15,7 @@ use crate::model::{
     ids::{DeadJobId, SagaId},
     views::Page,
 };
+use crate::store::rows::Rows;
 
 #[derive(FromRow)]
 struct DeadLetteredRow {
@@ -299,17 +300,21 @@ pub(crate) async fn overdue(
     before_pivot: &[String],
     pivots: &[String],
     limit: u32,
+    rows: Rows<'_>,
 ) -> Result<Vec<Uuid>, sqlx::Error> {
-    sqlx::query_scalar(
+    let rows_condition = rows.and("s.id", 4);
+    let sql = format!(
         "select s.id from engine.dead_job d join engine.saga s on s.id = d.saga_id \
          where d.resolution is null and d.direction = 'action' and s.status = 'dead' and s.ended_at is null \
              and s.deadline_at <= now() and (s.definition || '/' || s.step = any($1) \
-                 or s.definition || '/' || s.step = any($2) and not s.in_doubt) \
-         order by s.deadline_at limit $3",
-    )
-    .bind(before_pivot)
-    .bind(pivots)
-    .bind(i64::from(limit))
-    .fetch_all(pool)
-    .await
+                 or s.definition || '/' || s.step = any($2) and not s.in_doubt){rows_condition} \
+         order by s.deadline_at limit $3"
+    );
+    sqlx::query_scalar(sqlx::AssertSqlSafe(sql))
+        .bind(before_pivot)
+        .bind(pivots)
+        .bind(i64::from(limit))
+        .bind(rows.ids())
+        .fetch_all(pool)
+        .await
 }

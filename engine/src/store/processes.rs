@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use crate::{
     model::{graph::Graph, ids::WorkerId},
-    store::claims::SUSPECT,
+    store::{claims::SUSPECT, rows::Rows},
 };
 
 /// What a process tells of itself with every heartbeat.
@@ -79,69 +79,138 @@ pub(crate) async fn forget_vanished(conn: &mut PgConnection, after_ms: i64) -> R
         .map(|result| result.rows_affected())
 }
 
-/// Makes sagas due that wait for a process which knows their step, in these queues and of these steps, at most
-/// `limit`. Returns the queue of each.
-pub(crate) async fn wake_known(
-    conn: &mut PgConnection,
-    queues: &[String],
-    steps: &[String],
-    limit: i64,
-) -> Result<Vec<String>, sqlx::Error> {
-    sqlx::query_scalar(
-        "update engine.saga set waits_for = null, due_at = clock_timestamp() \
-         where id in (select id from engine.saga \
-             where waits_for = 'version' and queue = any($1) and definition || '/' || step = any($2) \
-             limit $3 for update skip locked) \
-         returning queue",
-    )
-    .bind(queues)
-    .bind(steps)
-    .bind(limit)
-    .fetch_all(conn)
-    .await
+/// The sagas that wait for a process which knows their step, in these queues and of these steps.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Known<'a> {
+    pub(crate) queues: &'a [String],
+    pub(crate) steps: &'a [String],
+    /// At most so many.
+    pub(crate) limit: i64,
 }
 
-/// The sagas that [`set_aside_unknown`] considers.
+impl Known<'_> {
+    fn sql(rows: Rows<'_>) -> String {
+        let rows = rows.and("id", 4);
+        format!(
+            "select id from engine.saga \
+             where waits_for = 'version' and queue = any($1) and definition || '/' || step = any($2){rows} limit $3"
+        )
+    }
+}
+
+/// Selects the ids of sagas that wait for a process which knows their step.
+pub(crate) async fn waiting_known(
+    conn: &mut PgConnection,
+    known: Known<'_>,
+    rows: Rows<'_>,
+) -> Result<Vec<Uuid>, sqlx::Error> {
+    sqlx::query_scalar(sqlx::AssertSqlSafe(Known::sql(rows)))
+        .bind(known.queues)
+        .bind(known.steps)
+        .bind(known.limit)
+        .bind(rows.ids())
+        .fetch_all(conn)
+        .await
+}
+
+/// Makes sagas due that wait for a process which knows their step. Returns the id and the queue of each.
+pub(crate) async fn wake_known(
+    conn: &mut PgConnection,
+    known: Known<'_>,
+    rows: Rows<'_>,
+) -> Result<Vec<(Uuid, String)>, sqlx::Error> {
+    let sql = format!(
+        "update engine.saga set waits_for = null, due_at = clock_timestamp() \
+         where id in ({} for update skip locked) returning id, queue",
+        Known::sql(rows)
+    );
+    sqlx::query_as(sqlx::AssertSqlSafe(sql))
+        .bind(known.queues)
+        .bind(known.steps)
+        .bind(known.limit)
+        .bind(rows.ids())
+        .fetch_all(conn)
+        .await
+}
+
+/// Whether nobody holds a saga.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Overdue {
-    /// Those that nobody holds, by the time at which they were due.
+    /// Nobody does, and it was due.
     Waiting,
-    /// Those whose lease ended.
+    /// Its lease ended.
     Lapsed,
 }
 
-/// Sets sagas of these queues aside that could have been claimed for `overdue_ms`, and whose step no live process that
-/// works on their queue knows, at most `limit`. Returns definition and step of each. The last holder of a saga stays
-/// stored, so that the claim that follows records its attempt as lost.
-pub(crate) async fn set_aside_unknown(
-    conn: &mut PgConnection,
-    overdue: Overdue,
-    queues: &[String],
-    own_steps: &[String],
-    (overdue_ms, alive_ms): (i64, i64),
-    limit: i64,
-) -> Result<Vec<(String, String)>, sqlx::Error> {
-    let since = match overdue {
-        Overdue::Waiting => "due_at",
-        Overdue::Lapsed => "lease_until",
-    };
-    let sql = format!(
-        "update engine.saga set waits_for = 'version', due_at = null, lease_until = null \
-         where id in (select s.id from engine.saga s \
+/// The sagas of these queues that could have been claimed for `overdue_ms`, and whose step no live process that works on
+/// their queue knows.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Unknown<'a> {
+    pub(crate) overdue: Overdue,
+    pub(crate) queues: &'a [String],
+    pub(crate) own_steps: &'a [String],
+    pub(crate) overdue_ms: i64,
+    /// How long ago a process may have told that it lives.
+    pub(crate) alive_ms: i64,
+    /// At most so many.
+    pub(crate) limit: i64,
+}
+
+impl Unknown<'_> {
+    fn sql(self, rows: Rows<'_>) -> String {
+        let since = match self.overdue {
+            Overdue::Waiting => "due_at",
+            Overdue::Lapsed => "lease_until",
+        };
+        let rows = rows.and("s.id", 6);
+        format!(
+            "select s.id from engine.saga s \
              where s.{since} < now() - $3 * interval '1 ms' and s.queue = any($1) \
-                 and s.definition || '/' || s.step <> all($2) \
+                 and s.definition || '/' || s.step <> all($2){rows} \
                  and not exists (select from engine.process p \
                      where p.seen_at > clock_timestamp() - $4 * interval '1 ms' and s.queue = any(p.queues) \
                          and s.definition || '/' || s.step = any(p.steps)) \
-             order by s.{since} limit $5 for update of s skip locked) \
-         returning definition, step"
+             order by s.{since} limit $5"
+        )
+    }
+}
+
+/// Selects the ids of sagas whose step no live process knows.
+pub(crate) async fn overdue_unknown(
+    conn: &mut PgConnection,
+    unknown: Unknown<'_>,
+    rows: Rows<'_>,
+) -> Result<Vec<Uuid>, sqlx::Error> {
+    sqlx::query_scalar(sqlx::AssertSqlSafe(unknown.sql(rows)))
+        .bind(unknown.queues)
+        .bind(unknown.own_steps)
+        .bind(unknown.overdue_ms)
+        .bind(unknown.alive_ms)
+        .bind(unknown.limit)
+        .bind(rows.ids())
+        .fetch_all(conn)
+        .await
+}
+
+/// Sets sagas aside whose step no live process knows. Returns id, definition and step of each. The last holder of a saga
+/// stays stored, so that the claim that follows records its attempt as lost.
+pub(crate) async fn set_aside_unknown(
+    conn: &mut PgConnection,
+    unknown: Unknown<'_>,
+    rows: Rows<'_>,
+) -> Result<Vec<(Uuid, String, String)>, sqlx::Error> {
+    let sql = format!(
+        "update engine.saga set waits_for = 'version', due_at = null, lease_until = null \
+         where id in ({} for update of s skip locked) returning id, definition, step",
+        unknown.sql(rows)
     );
     sqlx::query_as(sqlx::AssertSqlSafe(sql))
-        .bind(queues)
-        .bind(own_steps)
-        .bind(overdue_ms)
-        .bind(alive_ms)
-        .bind(limit)
+        .bind(unknown.queues)
+        .bind(unknown.own_steps)
+        .bind(unknown.overdue_ms)
+        .bind(unknown.alive_ms)
+        .bind(unknown.limit)
+        .bind(rows.ids())
         .fetch_all(conn)
         .await
 }

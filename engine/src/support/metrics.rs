@@ -16,6 +16,7 @@ pub(crate) const LOCK_BLOCKED: &str = "sagaline_sagas_lock_blocked_total";
 pub(crate) const STARTS_BLOCKED: &str = "sagaline_starts_lock_blocked_total";
 pub(crate) const LATE_CANCELS: &str = "sagaline_late_cancels_total";
 pub(crate) const HELD_UP: &str = "sagaline_sagas_held_up";
+pub(crate) const QUARANTINED: &str = "sagaline_sagas_quarantined";
 
 const LEASES: &str = "sagaline_leases_taken_over_total";
 const CLAIMS_LOST: &str = "sagaline_claims_lost_total";
@@ -79,6 +80,12 @@ pub fn describe_metrics() {
         HELD_UP,
         Unit::Count,
         "Sagas that this process gave back because a lock or a slow step holds them up, by definition and by: lock, slow"
+    );
+    describe_gauge!(
+        QUARANTINED,
+        Unit::Count,
+        "Sagas whose row this process can't change, so that it leaves them out and tries again later, by work: claim, \
+         read, extend, release, set-aside, wake, expire, prune"
     );
     describe_counter!(
         STARTS_BLOCKED,

@@ -178,6 +178,58 @@ async fn sagas_that_a_locked_row_holds_up_take_no_room_and_one_of_them_is_tried(
     test.close().await;
 }
 
+/// Makes every change of this saga's row fail.
+async fn refuse_changes(pool: &PgPool, saga: &NewSaga) {
+    let trigger = format!(
+        "create function refuse() returns trigger language plpgsql as $$
+         begin raise exception 'the row can not be changed' using errcode = 'XX001'; end $$;
+         create trigger refuse before update on engine.saga
+             for each row when (new.id = '{}') execute function refuse()",
+        saga.saga_id()
+    );
+    sqlx::raw_sql(AssertSqlSafe(trigger)).execute(pool).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_saga_that_is_held_up_and_can_not_be_changed_stops_no_other() {
+    let (_database, pool) = shelves().await;
+    let saga = || Saga::named(FETCH).pivot(Take).build().unwrap();
+    let test = TestEngine::build(Engine::builder(pool.clone()).register(saga()));
+    let mut blocker = pool.begin().await.unwrap();
+    sqlx::query("select id from shelf where id = 7 for update").execute(&mut *blocker).await.unwrap();
+    let needs_lock: Vec<_> = (0..8).map(|_| fetch_from(7)).collect();
+    start_together(&test.engine, needs_lock.clone()).await;
+    let (bad, others) = needs_lock.split_first().unwrap();
+    let waits = format!("select waits_for = 'lock' from engine.saga where id = '{}'", bad.saga_id());
+    fixtures::holds(&pool, "select count(*) >= 7 from engine.saga where waits_for = 'lock'").await;
+    fixtures::holds(&pool, &waits).await;
+    refuse_changes(&pool, bad).await;
+    test.close().await;
+    let due: i64 =
+        sqlx::query_scalar("select count(*) from engine.saga where due_at <= now() and lease_owner is null")
+            .fetch_one(&pool)
+            .await
+            .unwrap();
+    assert!(due >= 7, "another process finds the others at once: {due}");
+
+    // The other process holds them up as well, until the lock is free.
+    let test = TestEngine::build(Engine::builder(pool.clone()).register(saga()));
+    fixtures::holds(&pool, "select count(*) >= 7 from engine.saga where waits_for = 'lock'").await;
+    blocker.rollback().await.unwrap();
+    for saga in others {
+        let ending = test.engine.wait(saga.saga_id(), WAIT_TIMEOUT).await.unwrap().unwrap();
+        assert_eq!(ending.status, Status::Completed);
+    }
+    sqlx::query("drop trigger refuse on engine.saga").execute(&pool).await.unwrap();
+    sqlx::query("update engine.saga set due_at = now() where due_at is not null")
+        .execute(&pool)
+        .await
+        .unwrap();
+    let ending = test.engine.wait(bad.saga_id(), WAIT_TIMEOUT).await.unwrap().unwrap();
+    assert_eq!(ending.status, Status::Completed);
+    test.close().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sagas_that_are_held_up_are_due_when_the_engine_stops() {
     let (_database, pool) = shelves().await;

@@ -23,7 +23,16 @@ pub(super) const CRATES: [Crate; 7] = [
             Order {
                 within: "runtime",
                 floors: &[
-                    &["settings", "slots", "leases", "waiters", "hints", "remote_ends", "savepoints"],
+                    &[
+                        "settings",
+                        "slots",
+                        "leases",
+                        "quarantine",
+                        "waiters",
+                        "hints",
+                        "remote_ends",
+                        "savepoints",
+                    ],
                     &["job"],
                     &["messages", "queue"],
                     &["core"],

@@ -6,7 +6,7 @@ use crate::{
     runtime::{
         claim::{
             allowance,
-            claim_sagas::{Claimed, claim},
+            claim_sagas::{Asked, Claimed, claim},
         },
         core::Core,
         job::Job,
@@ -120,7 +120,9 @@ async fn claim_next(core: &Core, state: &QueueState, limit: usize) -> Result<(Ve
     let due =
         claim_window(core, &state.due_window, limit, |lookback_ms| ClaimScope::Due { queue, lookback_ms })
             .await?;
-    let more = due.left.is_some() || state.has_named();
+    // Parts of which none succeeded are asked for again with the next poll.
+    let in_parts = due.asked == Asked::InParts && !due.jobs.is_empty();
+    let more = due.left.is_some() || in_parts || state.has_named();
     Ok((due.jobs, more))
 }
 
@@ -134,8 +136,9 @@ async fn claim_window<'a>(
     let scan = window.begin();
     let claimed = claim(core, scope(scan.lookback_ms()), limit).await;
     match &claimed {
-        Ok(claimed) if claimed.asked => window.end(scan, claimed.left),
-        Ok(_) => {}
+        Ok(Claimed { asked: Asked::Whole, left, .. }) => window.end(scan, *left),
+        // The next claim looks at what this one did, without those that can't be claimed.
+        Ok(Claimed { asked: Asked::No | Asked::InParts, .. }) => {}
         Err(_) => window.fail(scan),
     }
     claimed

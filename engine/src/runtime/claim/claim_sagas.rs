@@ -2,6 +2,9 @@
 
 use std::{collections::HashMap, time::Duration};
 
+use sqlx::PgConnection;
+use uuid::Uuid;
+
 use crate::{
     model::{
         ids::SagaId,
@@ -10,13 +13,24 @@ use crate::{
         stored_value::{StoredValue, StoredValues},
         transition::State,
     },
-    runtime::{core::Core, job::Job, lease_updates, queue::pauses::Claimable, slots::JobSlots},
+    runtime::{
+        core::Core,
+        job::Job,
+        lease_updates,
+        quarantine::{FindingStatement, Found, Work},
+        queue::pauses::Claimable,
+        slots::JobSlots,
+    },
     store::{
         self,
-        claims::{ClaimContext, ClaimScope, ClaimedRow, ReleaseRow},
+        claims::{ClaimContext, ClaimScope, ClaimedRow, OutputRow, ReleaseRow},
+        rows::Rows,
         saga_state::StoredState,
     },
-    support::connection,
+    support::{
+        connection,
+        parts::{Parts, Statement},
+    },
 };
 
 /// The stored outputs of a saga's steps, by step name.
@@ -29,8 +43,17 @@ pub(crate) struct Claimed {
     /// If the claim took as many as it could, for how long the youngest of them could have been claimed before. Others
     /// that are as old or younger may be left.
     pub(crate) left: Option<Duration>,
-    /// Whether the database was asked for sagas; not if a pause forbids the claim.
-    pub(crate) asked: bool,
+    pub(crate) asked: Asked,
+}
+
+/// Whether the database was asked for sagas.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Asked {
+    /// A pause forbids the claim.
+    No,
+    Whole,
+    /// Some can't be claimed, so it was asked for parts. Others that can be claimed may be left, however old.
+    InParts,
 }
 
 /// Claims due sagas and reads the data that they need to continue.
@@ -48,7 +71,7 @@ pub(crate) async fn claim(core: &Core, scope: ClaimScope<'_>, limit: usize) -> R
         let ids;
         let scope =
             match core.feeds.pauses.filter_claimable(conn, scope, &core.feeds.throttles.throttled()).await? {
-                Claimable::Nothing => return Ok(Claimed { jobs: Vec::new(), left: None, asked: false }),
+                Claimable::Nothing => return Ok(Claimed { jobs: Vec::new(), left: None, asked: Asked::No }),
                 Claimable::All => scope,
                 Claimable::Ids(left) => {
                     ids = left;
@@ -56,26 +79,82 @@ pub(crate) async fn claim(core: &Core, scope: ClaimScope<'_>, limit: usize) -> R
                 }
             };
         // The claims are held from now on; if anything below fails, they are released.
-        let held = HeldRows { core, rows: store::claims::claim(conn, scope, limit, &context).await? };
+        let mut held = HeldRows { core, rows: Vec::new() };
+        let statement =
+            ClaimStatement { conn: &mut *conn, scope, limit, context: &context, held: &mut held.rows };
+        let found = core.quarantine.change_found(Work::Claim, statement).await?;
         let is_full = i64::try_from(held.rows.len()).is_ok_and(|count| count >= limit);
         let youngest = held.rows.iter().map(|row| row.age_ms).min().filter(|_| is_full);
         let left = youngest.map(|age| Duration::from_millis(u64::try_from(age).unwrap_or_default()));
+        let asked = match found {
+            Found::Whole => Asked::Whole,
+            Found::InParts => Asked::InParts,
+        };
         if held.rows.is_empty() {
-            return Ok(Claimed { jobs: Vec::new(), left, asked: true });
+            return Ok(Claimed { jobs: Vec::new(), left, asked });
         }
         held.count();
-        let with_history: Vec<_> =
-            held.rows.iter().filter(|row| row.history_seq > 0).map(|row| row.id).collect();
-        let mut outputs: HashMap<_, Outputs> = HashMap::new();
-        if !with_history.is_empty() {
-            for row in store::claims::outputs(conn, &with_history).await? {
-                let output = row.output.map(|json| json.0.into());
-                outputs.entry(row.saga_id).or_default().push((row.step, output));
-            }
-        }
-        Ok(Claimed { jobs: held.jobs(outputs), left, asked: true })
+        let outputs = outputs(conn, &mut held).await?;
+        Ok(Claimed { jobs: held.jobs(outputs), left, asked })
     })
     .await
+}
+
+/// Claims sagas of a scope, and adds them to those that are held.
+struct ClaimStatement<'a> {
+    conn: &'a mut PgConnection,
+    scope: ClaimScope<'a>,
+    limit: i64,
+    context: &'a ClaimContext<'a>,
+    held: &'a mut Vec<ClaimedRow>,
+}
+
+impl FindingStatement for ClaimStatement<'_> {
+    async fn change(&mut self, rows: Rows<'_>) -> Result<Vec<Uuid>, sqlx::Error> {
+        let claimed = store::claims::claim(self.conn, self.scope, rows, self.limit, self.context).await?;
+        let ids = claimed.iter().map(|row| row.id).collect();
+        self.held.extend(claimed);
+        Ok(ids)
+    }
+
+    async fn find(&mut self, rows: Rows<'_>) -> Result<Vec<Uuid>, sqlx::Error> {
+        store::claims::claimable(self.conn, self.scope, rows, self.limit, self.context).await
+    }
+}
+
+/// Reads the outputs of sagas on a connection.
+struct ReadOutputs<'a> {
+    conn: &'a mut PgConnection,
+}
+
+impl Statement<Uuid> for ReadOutputs<'_> {
+    type Row = OutputRow;
+
+    async fn run(&mut self, ids: &[Uuid]) -> Result<Vec<OutputRow>, sqlx::Error> {
+        store::claims::outputs(self.conn, ids).await
+    }
+}
+
+/// Reads the outputs of the claimed sagas. Those of which they can't be read are given back.
+async fn outputs(
+    conn: &mut PgConnection,
+    held: &mut HeldRows<'_>,
+) -> Result<HashMap<Uuid, Outputs>, sqlx::Error> {
+    let with_history: Vec<_> = held.rows.iter().filter(|row| row.history_seq > 0).map(|row| row.id).collect();
+    let mut parts = Parts::of(&with_history);
+    parts.run(ReadOutputs { conn }).await?;
+    let unread: Vec<_> = parts.refused.iter().map(|(id, _)| **id).chain(parts.untried().copied()).collect();
+    let read = with_history.iter().copied().filter(|id| !unread.contains(id));
+    held.core.quarantine.judge(Work::Read, &parts, |id| *id, read);
+    if !unread.is_empty() {
+        held.give_back(&unread);
+    }
+    let mut outputs: HashMap<_, Outputs> = HashMap::new();
+    for row in parts.done {
+        let output = row.output.map(|json| json.0.into());
+        outputs.entry(row.saga_id).or_default().push((row.step, output));
+    }
+    Ok(outputs)
 }
 
 /// Whether an attempt that was lost at this step may have called an outside service.
@@ -133,6 +212,13 @@ struct HeldRows<'a> {
 }
 
 impl HeldRows<'_> {
+    /// Gives some of the claims back.
+    fn give_back(&mut self, ids: &[Uuid]) {
+        let (rows, kept) = std::mem::take(&mut self.rows).into_iter().partition(|row| ids.contains(&row.id));
+        self.rows = kept;
+        drop(HeldRows { core: self.core, rows });
+    }
+
     fn count(&self) {
         metrics::counter!("sagaline_commits_total", "kind" => "claim").increment(1);
         let taken_over = self.rows.iter().filter(|row| row.taken_over).count();
@@ -142,7 +228,7 @@ impl HeldRows<'_> {
         }
     }
 
-    fn jobs(mut self, mut outputs: HashMap<uuid::Uuid, Outputs>) -> Vec<Job> {
+    fn jobs(mut self, mut outputs: HashMap<Uuid, Outputs>) -> Vec<Job> {
         let rows = std::mem::take(&mut self.rows);
         rows.into_iter()
             .filter_map(|row| {

@@ -3,12 +3,14 @@
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use futures::FutureExt;
+use sqlx::PgConnection;
 use tokio::sync::oneshot;
+use uuid::Uuid;
 
 use crate::{
     model::ids::SagaId,
     runtime::{
-        claim::claim_sagas::claim,
+        claim::claim_sagas::{Asked, claim},
         commit::{
             advance::CommitPath,
             attempt::{AttemptOptions, commit_with_retries},
@@ -27,6 +29,7 @@ use crate::{
     support::{
         connection,
         metrics::{HELD_UP, LOCK_BLOCKED},
+        parts::{Parts, Statement},
     },
 };
 
@@ -83,7 +86,7 @@ async fn try_scouts(committer: &Arc<GroupCommitter>, obstacle: Obstacle, scouts:
     lease_updates::flush_releases(core).await;
     let ids: Vec<_> = scouts.iter().map(|saga_id| saga_id.0).collect();
     let jobs = match claim(core, ClaimScope::HeldUp(&ids), ids.len()).await {
-        Ok(claimed) if !claimed.asked => return Scouted::HeldUp,
+        Ok(claimed) if claimed.asked == Asked::No => return Scouted::HeldUp,
         Ok(claimed) => claimed.jobs,
         Err(error) => {
             tracing::debug!(error = %error, "can't claim sagas that are held up now");
@@ -177,6 +180,19 @@ async fn commit(committer: &Arc<GroupCommitter>, obstacle: Obstacle, jobs: Vec<J
     }
 }
 
+/// Makes sagas due that are held up, on a connection.
+struct WakeHeldUp<'a> {
+    conn: &'a mut PgConnection,
+}
+
+impl Statement<Uuid> for WakeHeldUp<'_> {
+    type Row = Uuid;
+
+    async fn run(&mut self, ids: &[Uuid]) -> Result<Vec<Uuid>, sqlx::Error> {
+        store::claims::wake_held_up(self.conn, ids).await
+    }
+}
+
 /// Makes all sagas due that are held up here, so that the next process finds them at once.
 async fn wake_all(committer: &GroupCommitter) {
     let core = &committer.core;
@@ -186,8 +202,9 @@ async fn wake_all(committer: &GroupCommitter) {
     lease_updates::flush_releases(core).await;
     for ids in committer.held_up.all().chunks(WAKE_BATCH) {
         let ids: Vec<_> = ids.iter().map(|saga_id| saga_id.0).collect();
+        let mut parts = Parts::of(&ids);
         let woken = connection::with_timeout(&core.pool, core.settings.db_timeout(), async |conn| {
-            store::claims::wake_held_up(conn, &ids).await
+            parts.run(WakeHeldUp { conn }).await
         });
         if let Err(error) = woken.await {
             tracing::debug!(error = %error, "can't make the sagas due that are held up; they come back by themselves");

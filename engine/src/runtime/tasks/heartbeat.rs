@@ -2,9 +2,20 @@
 
 use std::{sync::Arc, time::Duration};
 
+use sqlx::PgConnection;
+use uuid::Uuid;
+
 use crate::{
-    runtime::{core::Core, settings::ProcessInfo},
-    store::{self, processes::ProcessRow},
+    runtime::{
+        core::Core,
+        quarantine::{FindingStatement, Found, Work},
+        settings::ProcessInfo,
+    },
+    store::{
+        self,
+        processes::{Known, ProcessRow},
+        rows::Rows,
+    },
     support::{connection, jitter::jittered},
 };
 
@@ -46,7 +57,8 @@ async fn beat(core: &Core, registered: bool) -> Result<bool, sqlx::Error> {
         core.process.get_or_init(|| ProcessInfo::of("engine", env!("CARGO_PKG_VERSION")));
     }
     let Some(process) = core.process.get() else { return Ok(false) };
-    let woken = connection::with_timeout(&core.pool, core.settings.db_timeout(), async |conn| {
+    let mut woken = Vec::new();
+    let found = connection::with_timeout(&core.pool, core.settings.db_timeout(), async |conn| {
         if !registered {
             for definition in core.definitions.values() {
                 store::processes::store_graph(conn, &definition.graph, definition.input_schema()).await?;
@@ -66,12 +78,15 @@ async fn beat(core: &Core, registered: bool) -> Result<bool, sqlx::Error> {
         };
         store::processes::beat(conn, &row).await?;
         if queues.is_empty() {
-            return Ok(Vec::new());
+            return Ok(Found::Whole);
         }
-        store::processes::wake_known(conn, &queues, &core.steps, WAKE_BATCH).await
+        let known = Known { queues: &queues, steps: &core.steps, limit: WAKE_BATCH };
+        let statement = WakeKnown { conn: &mut *conn, known, queues: &mut woken };
+        core.quarantine.change_found(Work::Wake, statement).await
     })
     .await?;
-    if i64::try_from(woken.len()).is_ok_and(|count| count == WAKE_BATCH) {
+    let in_parts = found == Found::InParts && !woken.is_empty();
+    if in_parts || i64::try_from(woken.len()).is_ok_and(|count| count == WAKE_BATCH) {
         core.feeds.changed.notify_one();
     }
     if !woken.is_empty() {
@@ -81,6 +96,26 @@ async fn beat(core: &Core, registered: bool) -> Result<bool, sqlx::Error> {
         core.feeds.wake(&queue);
     }
     Ok(true)
+}
+
+/// Wakes the sagas whose step this process knows, and adds their queues to `queues`.
+struct WakeKnown<'a> {
+    conn: &'a mut PgConnection,
+    known: Known<'a>,
+    queues: &'a mut Vec<String>,
+}
+
+impl FindingStatement for WakeKnown<'_> {
+    async fn change(&mut self, rows: Rows<'_>) -> Result<Vec<Uuid>, sqlx::Error> {
+        let woken = store::processes::wake_known(self.conn, self.known, rows).await?;
+        let (ids, queues): (Vec<_>, Vec<_>) = woken.into_iter().unzip();
+        self.queues.extend(queues);
+        Ok(ids)
+    }
+
+    async fn find(&mut self, rows: Rows<'_>) -> Result<Vec<Uuid>, sqlx::Error> {
+        store::processes::waiting_known(self.conn, self.known, rows).await
+    }
 }
 
 async fn leave(core: &Core) -> Result<(), sqlx::Error> {

@@ -6,14 +6,14 @@ use std::{
 };
 
 use sqlx::{Connection, PgConnection};
+use uuid::Uuid;
 
 use crate::{
     runtime::{
         core::Core,
-        lease_updates::{self, Flushed},
+        lease_updates::{self, ExtendLeases, Flushed},
     },
-    store,
-    support::connection,
+    support::{connection, parts::Parts},
 };
 
 /// Extends leases and writes releases until the engine stops.
@@ -31,27 +31,25 @@ pub(crate) async fn run(core: Arc<Core>) {
             break;
         }
         extend(&core, &mut connection, third).await;
+        core.quarantine.report();
         pause = match lease_updates::flush_releases(&core).await {
             Flushed::All => third / 2,
-            Flushed::ButLocked => lease_updates::LOCKED_RETRY.min(third / 2),
+            Flushed::Partly => lease_updates::LOCKED_RETRY.min(third / 2),
         };
     }
 }
 
 async fn extend(core: &Core, connection: &mut LeaseConnection, age: Duration) {
-    let ids = core.leases.older_than(age);
+    let ids = lease_updates::extendable(core, &core.leases.older_than(age));
     if ids.is_empty() {
         return;
     }
-    let asked = Instant::now();
-    match connection.extend(core, &ids).await {
-        Ok(extended) => {
-            // Locked or lost rows are skipped here; the next round or the fence handles them.
-            core.leases.extended(&extended, asked);
-            tracing::trace!(held = ids.len(), extended = extended.len(), "extended leases");
-        }
-        Err(error) => tracing::debug!(error = %error, "can't extend leases now; trying again"),
+    let (asked, mut parts) = (Instant::now(), Parts::of(&ids));
+    if let Err(error) = connection.extend(core, &mut parts).await {
+        tracing::debug!(error = %error, "can't extend leases now; trying again");
     }
+    tracing::trace!(held = ids.len(), extended = parts.done.len(), "extended leases");
+    lease_updates::record_extended(core, &parts, asked);
 }
 
 /// A connection outside the pool, so that leases are extended even when steps use all pooled connections.
@@ -61,16 +59,18 @@ struct LeaseConnection {
 }
 
 impl LeaseConnection {
-    async fn extend(&mut self, core: &Core, ids: &[uuid::Uuid]) -> Result<Vec<uuid::Uuid>, sqlx::Error> {
+    async fn extend(&mut self, core: &Core, parts: &mut Parts<'_, Uuid, Uuid>) -> Result<(), sqlx::Error> {
         let work = async {
             let mut connection = match self.connection.take() {
                 Some(connection) => connection,
                 None => PgConnection::connect_with(&core.pool.connect_options()).await?,
             };
-            let extended = store::claims::extend(&mut connection, ids, core.worker, core.lease_ms()).await?;
+            let result = parts.run(ExtendLeases { core, conn: &mut connection }).await;
             // The connection is kept only if it answered.
-            self.connection = Some(connection);
-            Ok(extended)
+            if result.as_ref().err().is_none_or(connection::is_usable_after) {
+                self.connection = Some(connection);
+            }
+            result
         };
         let limit = core.settings.db_timeout();
         tokio::time::timeout(limit, work)

@@ -12,10 +12,19 @@ use std::{
 };
 
 use sqlx::PgConnection;
+use uuid::Uuid;
 
 use crate::{
-    runtime::{core::Core, queue::scan_window::FAR},
-    store::{self, processes::Overdue},
+    runtime::{
+        core::Core,
+        quarantine::{FindingStatement, Found, Work},
+        queue::scan_window::FAR,
+    },
+    store::{
+        self,
+        processes::{Overdue, Unknown},
+        rows::Rows,
+    },
     support::{connection, jitter::jittered},
 };
 
@@ -78,23 +87,57 @@ async fn set_aside_unknown(
     conn: &mut PgConnection,
     queues: &[String],
 ) -> Result<(), sqlx::Error> {
-    let times = (millis(core.settings.unknown_grace), millis(core.settings.heartbeat() * MISSED_HEARTBEATS));
     for overdue in [Overdue::Waiting, Overdue::Lapsed] {
-        loop {
-            let aside =
-                store::processes::set_aside_unknown(conn, overdue, queues, &core.steps, times, BATCH).await?;
-            if let Some((definition, step)) = aside.first() {
-                tracing::warn!(
-                    sagas = aside.len(), saga.definition = %definition, step.name = %step,
-                    "no live process knows the step of these sagas; they wait for one that does"
-                );
-            }
-            if i64::try_from(aside.len()).is_ok_and(|count| count < BATCH) {
-                break;
-            }
-        }
+        let unknown = Unknown {
+            overdue,
+            queues,
+            own_steps: &core.steps,
+            overdue_ms: millis(core.settings.unknown_grace),
+            alive_ms: millis(core.settings.heartbeat() * MISSED_HEARTBEATS),
+            limit: BATCH,
+        };
+        while set_aside_some(core, conn, unknown).await? {}
     }
     Ok(())
+}
+
+/// Sets some sagas aside, and tells whether there may be more.
+async fn set_aside_some(
+    core: &Core,
+    conn: &mut PgConnection,
+    unknown: Unknown<'_>,
+) -> Result<bool, sqlx::Error> {
+    let mut aside = Vec::new();
+    let statement = SetAside { conn, unknown, aside: &mut aside };
+    let found = core.quarantine.change_found(Work::SetAside, statement).await?;
+    if let Some((definition, step)) = aside.first() {
+        tracing::warn!(
+            sagas = aside.len(), saga.definition = %definition, step.name = %step,
+            "no live process knows the step of these sagas; they wait for one that does"
+        );
+    }
+    let in_parts = found == Found::InParts && !aside.is_empty();
+    Ok(in_parts || i64::try_from(aside.len()).is_ok_and(|count| count == BATCH))
+}
+
+/// Sets sagas aside whose step no live process knows, and adds their definitions and steps to `aside`.
+struct SetAside<'a> {
+    conn: &'a mut PgConnection,
+    unknown: Unknown<'a>,
+    aside: &'a mut Vec<(String, String)>,
+}
+
+impl FindingStatement for SetAside<'_> {
+    async fn change(&mut self, rows: Rows<'_>) -> Result<Vec<Uuid>, sqlx::Error> {
+        let set = store::processes::set_aside_unknown(self.conn, self.unknown, rows).await?;
+        let ids = set.iter().map(|(id, _, _)| *id).collect();
+        self.aside.extend(set.into_iter().map(|(_, definition, step)| (definition, step)));
+        Ok(ids)
+    }
+
+    async fn find(&mut self, rows: Rows<'_>) -> Result<Vec<Uuid>, sqlx::Error> {
+        store::processes::overdue_unknown(self.conn, self.unknown, rows).await
+    }
 }
 
 fn millis(duration: Duration) -> i64 {
