@@ -20,6 +20,7 @@ use crate::{
         dead_job::DeadJobTtls,
         error::{BuildError, GraphError},
         ids::WorkerId,
+        retention::Retention,
     },
     operate::{expiry, inbox},
     runtime::{
@@ -56,6 +57,7 @@ pub struct EngineBuilder {
     dead_job_observer: Option<Arc<dyn ErasedDeadJobObserver>>,
     dead_job_ttls: DeadJobTtls,
     archive_retention: Option<Duration>,
+    retention: Retention,
     faults: FaultHooks,
 }
 
@@ -77,6 +79,7 @@ impl EngineBuilder {
             dead_job_observer: None,
             dead_job_ttls: DeadJobTtls::default(),
             archive_retention: None,
+            retention: Retention::default(),
             faults: FaultHooks::default(),
         }
     }
@@ -172,6 +175,13 @@ impl EngineBuilder {
         self
     }
 
+    /// Sets how long sagas and their business keys are kept after their end; forever by default. They are deleted when
+    /// [`Engine::prune_sagas`] and [`Engine::prune_business_keys`] are called.
+    pub fn retention(mut self, retention: Retention) -> Self {
+        self.retention = retention;
+        self
+    }
+
     #[cfg(feature = "testing")]
     pub(crate) fn faults(mut self, faults: FaultHooks) -> Self {
         self.faults = faults;
@@ -234,6 +244,7 @@ impl EngineBuilder {
             dead_job_observer: self.dead_job_observer,
             dead_job_ttls: self.dead_job_ttls,
             archive_retention: self.archive_retention,
+            retention: self.retention,
             commits: AtomicU64::new(0),
             faults: self.faults,
         });

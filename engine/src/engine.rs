@@ -80,7 +80,8 @@ impl Engine {
         start_sagas::start(&mut session, conn, sagas, ClaimOnStart::No).await
     }
 
-    /// Starts a saga and waits for its end, at most for `timeout`; `None` means that the saga is still active.
+    /// Starts a saga and waits for its end, at most for `timeout`; `None` means that the saga is still active, or was
+    /// deleted ([`Started::key_kept_until`]).
     ///
     /// # Errors
     /// As [`Engine::start`].
@@ -91,6 +92,9 @@ impl Engine {
     ) -> Result<(Started, Option<FinalStatus>), StartError> {
         let reply_rx = self.core.waiters.subscribe(saga.saga_id());
         let started = self.start(saga).await?;
+        if started.key_kept_until.is_some() {
+            return Ok((started, None));
+        }
         if started.existing {
             let ending = self.wait(started.saga_id, timeout).await;
             return Ok((started, ending.map_err(|error| StartError::Unavailable(error.to_string()))?));

@@ -63,6 +63,7 @@ pub use model::{
     kinds::{Placement, StepKind, UndoKind},
     outcome::{CancelOrigin, Cause, Counts, Failure, Outcome, Retry, UndoOutcome},
     queue::{Pause, QueueDepth, QueueSetting, QueueView},
+    retention::{Pruned, Retention, SagaEnd},
     retry::RetryPolicy,
     status::{Direction, Status, StepSide},
     stored_value::Shared,
@@ -72,6 +73,7 @@ pub use model::{
 pub use operate::{
     cancel::CancelOutcome,
     dead_jobs::{BulkLimits, BulkResult, DiscardMode, Discarded},
+    retention::set_audit_retention,
     verify::{HistoryViolation, VerifiedHistories},
 };
 pub use runtime::{

@@ -11,6 +11,7 @@ pub(crate) mod outcome;
 pub(crate) mod pending_cancel;
 pub(crate) mod queue;
 pub(crate) mod replay;
+pub(crate) mod retention;
 pub(crate) mod retry;
 pub(crate) mod status;
 pub(crate) mod storable;

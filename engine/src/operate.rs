@@ -1,4 +1,5 @@
-//! What operators and clocks do to sagas (cancel, retry, discard, expire, pause a queue), and the queries about them.
+//! What operators and clocks do to sagas (cancel, retry, discard, expire, delete after a time, pause a
+//! queue), and the queries about them.
 
 pub(crate) mod audit;
 pub(crate) mod cancel;
@@ -10,4 +11,5 @@ pub(crate) mod give_up;
 pub(crate) mod inbox;
 pub(crate) mod queries;
 pub(crate) mod queues;
+pub(crate) mod retention;
 pub(crate) mod verify;

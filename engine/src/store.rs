@@ -14,6 +14,7 @@ pub(crate) mod migrations;
 pub(crate) mod processes;
 pub(crate) mod queries;
 pub(crate) mod queues;
+pub(crate) mod retention;
 pub(crate) mod rows;
 pub(crate) mod saga_state;
 pub(crate) mod savepoints;

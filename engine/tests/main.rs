@@ -26,6 +26,9 @@ mod it {
     mod proofs;
     mod quarantine;
     mod queues;
+    mod retention;
+    mod retention_of_audits;
+    mod retention_of_keys;
     mod scans;
     mod sqlstates;
     mod starts;

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use crate::model::{ids::SagaId, stored_value::StoredValue};
@@ -43,7 +44,8 @@ impl NewSaga {
         self
     }
 
-    /// Makes the start idempotent: a second start of the same definition with this key returns the first saga.
+    /// Makes the start idempotent: a second start of the same definition with this key returns the first saga, for as
+    /// long as that saga is kept, and longer if the [`Retention`](crate::Retention) says so.
     pub fn business_key(mut self, key: impl Into<String>) -> Self {
         self.business_key = Some(key.into());
         self
@@ -74,4 +76,13 @@ pub struct Started {
     pub saga_id: SagaId,
     /// Whether a saga with this business key (or id) already existed. If so, nothing was started.
     pub existing: bool,
+    /// If that saga has ended and was deleted since: until when its key starts no other.
+    pub key_kept_until: Option<DateTime<Utc>>,
+}
+
+impl Started {
+    /// A saga that did not exist before.
+    pub(crate) fn new(saga_id: SagaId) -> Self {
+        Self { saga_id, existing: false, key_kept_until: None }
+    }
 }

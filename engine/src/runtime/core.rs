@@ -18,6 +18,7 @@ use crate::{
     model::{
         dead_job::DeadJobTtls,
         ids::{SagaId, WorkerId},
+        retention::Retention,
         status::Direction,
     },
     runtime::{
@@ -66,6 +67,8 @@ pub(crate) struct Core {
     pub(crate) dead_job_ttls: DeadJobTtls,
     /// How long archived dead jobs are kept; `None` for forever.
     pub(crate) archive_retention: Option<Duration>,
+    /// How long sagas are kept after their end.
+    pub(crate) retention: Retention,
     /// The number of transactions that this process has committed for sagas.
     pub(crate) commits: AtomicU64,
     pub(crate) faults: FaultHooks,

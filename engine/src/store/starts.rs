@@ -1,6 +1,8 @@
 //! Statements that start sagas.
 
+use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
+use sqlx_macros::FromRow;
 use uuid::Uuid;
 
 use crate::model::ids::WorkerId;
@@ -81,17 +83,34 @@ pub(crate) async fn insert(
         .await
 }
 
-/// Selects the saga that already has the id or the business key of each start; `None` if there is none, for example
-/// because it was deleted in the meantime.
+/// What already has the id or the business key of a start.
+#[derive(Debug, FromRow)]
+pub(crate) struct ExistingSaga {
+    /// The saga; `None` if its start was rolled back, or it was deleted with its key, since it was in the way.
+    pub(crate) saga_id: Option<Uuid>,
+    /// Until when its key starts no other saga, if it was deleted itself.
+    pub(crate) key_kept_until: Option<DateTime<Utc>>,
+    /// Whether that time is over, and nobody has deleted the key yet.
+    pub(crate) is_key_free: bool,
+}
+
+impl ExistingSaga {
+    /// Whether nothing is in the way of the start any more.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.saga_id.is_none() || self.is_key_free
+    }
+}
+
+/// Selects what already has the id or the business key of each start.
 pub(crate) async fn existing(
     conn: &mut PgConnection,
     sagas: &[NewSagaRow<'_>],
-) -> Result<Vec<Option<Uuid>>, sqlx::Error> {
-    sqlx::query_scalar(
-        "select coalesce( \
-             (select b.saga_id from engine.business_key b where b.definition = k.definition and b.key = k.business_key), \
-             (select s.id from engine.saga s where s.id = k.id)) \
+) -> Result<Vec<ExistingSaga>, sqlx::Error> {
+    sqlx::query_as(
+        "select coalesce(b.saga_id, (select s.id from engine.saga s where s.id = k.id)) as saga_id, \
+             b.kept_until as key_kept_until, coalesce(b.kept_until <= clock_timestamp(), false) as is_key_free \
          from unnest($1::uuid[], $2::text[], $3::text[]) with ordinality as k (id, definition, business_key, place) \
+         left join engine.business_key b on b.definition = k.definition and b.key = k.business_key \
          order by place",
     )
     .bind(sagas.iter().map(|saga| saga.id).collect::<Vec<_>>())
@@ -99,6 +118,31 @@ pub(crate) async fn existing(
     .bind(sagas.iter().map(|saga| saga.business_key).collect::<Vec<_>>())
     .fetch_all(conn)
     .await
+}
+
+/// Deletes the business keys of these starts that may be used again, in their order, and marks that they are forgotten.
+pub(crate) async fn forget_free_keys(
+    conn: &mut PgConnection,
+    sagas: &[NewSagaRow<'_>],
+) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "with free as ( \
+             select b.definition, b.key from engine.business_key b \
+             join unnest($1::text[], $2::text[]) as k (definition, key) on b.definition = k.definition and b.key = k.key \
+             where b.kept_until <= clock_timestamp() order by b.definition, b.key for update of b \
+         ), forgotten as ( \
+             delete from engine.business_key b using free f where b.definition = f.definition and b.key = f.key \
+             returning b.definition, b.created_at \
+         ) \
+         insert into engine.pruned as p (definition, keys_through) \
+         select definition, max(created_at) from forgotten group by definition order by definition \
+         on conflict (definition) do update set keys_through = greatest(p.keys_through, excluded.keys_through)",
+    )
+    .bind(sagas.iter().map(|saga| saga.definition).collect::<Vec<_>>())
+    .bind(sagas.iter().map(|saga| saga.business_key).collect::<Vec<_>>())
+    .execute(conn)
+    .await
+    .map(drop)
 }
 
 /// Deletes sagas that this transaction inserted and whose start is refused, because their entry step failed. Their

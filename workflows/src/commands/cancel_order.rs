@@ -233,7 +233,7 @@ async fn cancel_placed(shop: &Shop, request: &CancelOrder) -> Result<Round, Canc
     match shop.engine().start(CANCEL_ORDER.with(request).business_key(order_id.to_string())).await {
         Ok(Started { existing: false, .. }) => Ok(Round::Accepted),
         // The existing saga has set the order to `cancelling`, unless it is about another order.
-        Ok(Started { existing: true, saga_id }) => {
+        Ok(Started { existing: true, saga_id, .. }) => {
             let now = orders::get(shop.pool(), order_id).await?.ok_or(CancelOrderError::NotFound)?;
             match now.status {
                 status @ (OrderStatus::Pending | OrderStatus::Confirmed | OrderStatus::Processing) => {

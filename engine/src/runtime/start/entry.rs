@@ -65,7 +65,7 @@ pub(super) async fn run_entry_steps(
                 }
             };
             started += 1;
-            answers[index] = Some(Ok(Started { saga_id: start.id, existing: false }));
+            answers[index] = Some(Ok(Started::new(start.id)));
             let mut values = StoredValues::new(start.input.clone());
             if let Some(entry) = output {
                 history.push(entry.row);

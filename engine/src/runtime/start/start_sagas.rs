@@ -24,7 +24,10 @@ use crate::{
             validate::{ValidatedStart, validate},
         },
     },
-    store::{self, starts::NewSagaRow},
+    store::{
+        self,
+        starts::{ExistingSaga, NewSagaRow},
+    },
 };
 
 /// Whether this process may claim the sagas that it starts, in the same commit.
@@ -80,21 +83,24 @@ pub(crate) async fn start(
 
     let new_ids = if validated.is_empty() { Vec::new() } else { insert(core, conn, &validated).await? };
     session.user_code.backend_pid = new_ids.first().map(|(_, backend_pid)| *backend_pid);
-    let mut new_ids: HashSet<Uuid> = new_ids.into_iter().map(|(id, _)| id).collect();
-    let (fresh, known): (Vec<_>, Vec<_>) =
-        validated.into_iter().partition(|(_, start)| new_ids.remove(&start.id.0));
-
+    let (mut fresh, mut known) = split(validated, new_ids);
     if !known.is_empty() {
-        let rows: Vec<NewSagaRow<'_>> = known.iter().map(|(_, start)| start.row()).collect();
-        let existing = store::starts::existing(conn, &rows).await?;
+        let mut existing = existing(conn, &known).await?;
+        if existing.iter().any(ExistingSaga::is_gone) {
+            store::starts::forget_free_keys(conn, &rows(&known)).await?;
+            let new_ids = insert(core, conn, &known).await?;
+            let (reused, still_known) = split(known, new_ids);
+            fresh.extend(reused);
+            known = still_known;
+            existing = self::existing(conn, &known).await?;
+        }
         for ((index, _), found) in known.iter().zip(existing) {
-            answers[*index] = Some(match found {
-                Some(id) => Ok(Started { saga_id: SagaId(id), existing: true }),
-                // The existing saga's start was rolled back, or the saga was pruned, since the insert: the caller may
-                // try again.
-                None => {
-                    Err(StartError::Unavailable("another start with this key was just rolled back".into()))
-                }
+            let key_kept_until = found.key_kept_until;
+            answers[*index] = Some(match found.saga_id {
+                Some(id) => Ok(Started { saga_id: SagaId(id), existing: true, key_kept_until }),
+                // The existing saga's start was rolled back, or the saga and its key were deleted, since the insert:
+                // the caller may try again.
+                None => Err(StartError::Unavailable("the saga with this key just ceased to exist".into())),
             });
         }
     }
@@ -121,11 +127,27 @@ pub(crate) async fn start(
         .collect())
 }
 
+/// A start, with its place among those that the caller gave.
+type Placed = (usize, ValidatedStart);
+
 async fn insert(
     core: &Core,
     conn: &mut PgConnection,
-    validated: &[(usize, ValidatedStart)],
+    starts: &[Placed],
 ) -> Result<Vec<(Uuid, i32)>, sqlx::Error> {
-    let rows: Vec<NewSagaRow<'_>> = validated.iter().map(|(_, start)| start.row()).collect();
-    store::starts::insert(conn, &rows, core.worker, core.lease_ms()).await
+    store::starts::insert(conn, &rows(starts), core.worker, core.lease_ms()).await
+}
+
+async fn existing(conn: &mut PgConnection, known: &[Placed]) -> Result<Vec<ExistingSaga>, sqlx::Error> {
+    store::starts::existing(conn, &rows(known)).await
+}
+
+fn rows(starts: &[Placed]) -> Vec<NewSagaRow<'_>> {
+    starts.iter().map(|(_, start)| start.row()).collect()
+}
+
+/// Splits starts into those whose sagas were inserted, and those whose id or key was taken.
+fn split(starts: Vec<Placed>, new_ids: Vec<(Uuid, i32)>) -> (Vec<Placed>, Vec<Placed>) {
+    let mut new_ids: HashSet<Uuid> = new_ids.into_iter().map(|(id, _)| id).collect();
+    starts.into_iter().partition(|(_, start)| new_ids.remove(&start.id.0))
 }
