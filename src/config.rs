@@ -10,6 +10,7 @@ mod dead_jobs;
 mod duration;
 mod reader;
 mod redact;
+mod retention;
 mod retries;
 mod secret;
 mod section_macro;
@@ -26,6 +27,7 @@ pub(crate) use self::{
     dead_jobs::DeadJobTtls,
     duration::parse as parse_duration,
     reader::ConfigError,
+    retention::RetentionConfig,
     retries::Retries,
     secret::SecretUrl,
     sections::{
@@ -57,6 +59,8 @@ pub(crate) struct Config {
     pub(crate) retries: Retries,
     /// `DEAD_JOB_TTL…`: how long dead jobs wait for an operator.
     pub(crate) dead_job_ttls: DeadJobTtls,
+    /// How long what has ended is kept.
+    pub(crate) retention: RetentionConfig,
     /// What is logged and traced.
     pub(crate) telemetry: TelemetryConfig,
     /// Where the embedded PostgreSQL keeps its data and has its binaries.
@@ -76,6 +80,7 @@ pub(crate) fn settings() -> impl Iterator<Item = &'static Setting> {
         WorkersConfig::SETTINGS,
         BreakersConfig::SETTINGS,
         DeadJobTtls::SETTINGS,
+        RetentionConfig::SETTINGS,
         TelemetryConfig::SETTINGS,
         EmbeddedConfig::SETTINGS,
     ]
@@ -113,6 +118,7 @@ impl Config {
             breakers: BreakersConfig::read(&mut read),
             retries: Retries::read(&mut read),
             dead_job_ttls: DeadJobTtls::read(&mut read),
+            retention: RetentionConfig::read(&mut read),
             telemetry: TelemetryConfig::read(&mut read),
             embedded: EmbeddedConfig::read(&mut read),
         };

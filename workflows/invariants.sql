@@ -9,6 +9,9 @@
 --   skus        products with SKUs after $1, up to and including $2 (text)
 --   all         whole tables; only a check of everything runs it
 --
+-- What is deleted after a time is not lost: `engine.pruned` and `shop.pruning` say up to when rows may be gone. A row that is
+-- younger is missed.
+--
 -- A query may look anything up by an index, but starts from these rows only. Where it joins two tables over the same ids, it
 -- limits both, so that the planner need not find out that the second is limited, too. A row that is checked by its own range is not
 -- checked again by another's.
@@ -39,7 +42,9 @@ union all
 select format('order %s names saga %s, which %s', o.order_id, o.workflow_id,
               case when s.id is null then 'does not exist' else 'does not place it' end)
 from shop.orders o left join engine.saga s on s.id = o.workflow_id
-where o.order_id >= $1 and o.order_id < $2 and (s.input ->> 'order_id')::uuid is distinct from o.order_id;
+where o.order_id >= $1 and o.order_id < $2 and (s.input ->> 'order_id')::uuid is distinct from o.order_id
+  and not (s.id is null and exists (
+    select from engine.pruned p where p.definition = 'place-order' and p.started_through >= o.created_at));
 
 -- name: 2 no saga is unfinished and overdue, and nothing waits for ever
 -- over: unfinished
@@ -181,7 +186,9 @@ full join reservations r on r.order_id = l.order_id and r.sku = l.sku
 left join shop.orders o on o.order_id = coalesce(l.order_id, r.order_id) and o.order_id >= $1 and o.order_id < $2
 where o.order_id is null
    or (o.status in ('confirmed', 'processing') and (r.state is distinct from 'held' or r.quantity <> l.quantity))
-   or (o.status in ('shipped', 'delivered') and (r.state is distinct from 'consumed' or r.quantity <> l.quantity))
+   or (o.status in ('shipped', 'delivered') and (r.state is distinct from 'consumed' or r.quantity <> l.quantity)
+       and not (r.state is null and o.status = 'delivered' and exists (
+         select from shop.pruning p where p.rows = 'reservations' and p.through >= o.updated_at)))
    or (o.status in ('rejected', 'cancelled') and r.state is not null and r.state <> 'released')
 union all
 select format('order %s has a total of %s, and its lines sum up to %s', o.order_id, o.total, sum(l.quantity * l.unit_price))
@@ -207,15 +214,16 @@ with settled as (
                when p.status = 'completed' then 'order-confirmed:'
                when o.status = 'rejected' then 'order-rejected:'
                when o.status = 'cancelled' then 'order-cancelled:'
-           end || o.order_id as business_key
+           end || o.order_id as business_key,
+           o.created_at as since
     from shop.orders o join engine.saga p on p.id = o.workflow_id
     where o.order_id >= $1 and o.order_id < $2 and p.status in ('completed', 'compensated')
     union all
-    select (c.input ->> 'order_id')::uuid, 'order-cancelled:' || (c.input ->> 'order_id')
+    select (c.input ->> 'order_id')::uuid, 'order-cancelled:' || (c.input ->> 'order_id'), c.created_at
     from engine.saga c
     where c.id >= $1 and c.id < $2 and c.definition = 'cancel-order' and c.status = 'completed'
     union all
-    select o.order_id, 'order-shipped:' || o.order_id
+    select o.order_id, 'order-shipped:' || o.order_id, o.created_at
     from shop.orders o where o.order_id >= $1 and o.order_id < $2 and o.status in ('shipped', 'delivered')
 )
 select format('order %s has no notification %s', t.order_id, coalesce(t.business_key, 'of any kind')) as violation
@@ -223,11 +231,14 @@ from settled t
 where not exists (
     select from engine.business_key k join shop.notification n on n.notification_id = k.saga_id
     where k.definition = 'deliver-notification' and k.key = t.business_key)
+  and not exists (select from engine.pruned p where p.definition = 'deliver-notification' and p.keys_through >= t.since)
 union all
 select format('notification %s has no saga', n.notification_id)
 from shop.notification n
 where n.notification_id >= $1 and n.notification_id < $2
   and not exists (select from engine.saga s where s.id = n.notification_id)
+  and not exists (
+    select from engine.pruned p where p.definition = 'deliver-notification' and p.started_through >= n.created_at)
 union all
 select format('saga %s is completed, and its notification is %s', s.id, coalesce(n.status, 'missing'))
 from engine.saga s left join shop.notification n on n.notification_id = s.id
@@ -239,3 +250,19 @@ select format('notification %s was sent as %s', n.notification_id, n.message_id)
 from shop.notification n
 where n.notification_id >= $1 and n.notification_id < $2
   and n.message_id is not null and n.message_id <> format('<%s.send-mail@sagaline>', n.notification_id);
+
+-- name: 10 nothing is left of a saga that was deleted, and no key waits for one
+-- over: ids
+select format('saga %s does not exist, and its history is left', h.saga_id) as violation
+from engine.history_run h
+where h.saga_id >= $1 and h.saga_id < $2 and not exists (select from engine.saga s where s.id = h.saga_id)
+group by h.saga_id
+union all
+select format('saga %s does not exist, and a message for it is left', i.saga_id)
+from engine.inbox i
+where i.saga_id >= $1 and i.saga_id < $2 and not exists (select from engine.saga s where s.id = i.saga_id)
+group by i.saga_id;
+-- over: all
+select format('key %s of %s is kept for saga %s, which does not exist', k.key, k.definition, k.saga_id) as violation
+from engine.business_key k
+where k.kept_until is null and not exists (select from engine.saga s where s.id = k.saga_id);

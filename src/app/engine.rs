@@ -46,7 +46,8 @@ pub(super) fn engine_builder(
         .lease(config.workers.lease)
         .max_payload(config.workers.max_payload)
         .on_dead_job(DeadJobEvents);
-    let mut builder = config.dead_job_ttls.apply(builder, &definitions).map_err(ExitError::Unusable)?;
+    let builder = config.dead_job_ttls.apply(builder, &definitions).map_err(ExitError::Unusable)?;
+    let mut builder = builder.retention(config.retention.sagas(&definitions).map_err(ExitError::Unusable)?);
     for definition in definitions {
         builder = builder.register(definition);
     }

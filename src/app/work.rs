@@ -2,7 +2,7 @@
 
 use anyhow::Context;
 use breakers::Dependency;
-use shop::{Shop, notifications};
+use shop::{Shop, notifications, pruning::Pruner};
 use tokio_util::sync::CancellationToken;
 use workers::{QueueOptions, RedisOptions, Workers};
 
@@ -39,6 +39,7 @@ pub(crate) async fn work(
     let done = CancellationToken::new();
     // Not awaited: it ends when the pool closes, and the connection that it waits for may be in use until then.
     tokio::spawn(watch_pool(shop.pool().clone(), done.clone()));
+    let pruner = Pruner::new(shop.engine().clone(), config.retention.shop());
     let working = async {
         let worked = builder.run(quit).await;
         done.cancel();
@@ -51,7 +52,7 @@ pub(crate) async fn work(
     };
     let (worked, (), (), ()) = tokio::join!(
         working,
-        Box::pin(housekeep(shop.pool(), done.clone())),
+        Box::pin(housekeep(&pruner, done.clone())),
         report_breakers(process, shop, done.clone()),
         publishing
     );

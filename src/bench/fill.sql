@@ -90,12 +90,12 @@ from ids, (values
 with filled as (
     select n, $3::bigint + n * $4::bigint as ms from generate_series($1::bigint, $2::bigint) n where $5::bigint > 0
 ), ids as (
-    select n, lpad(to_hex(ms), 12, '0') as time, lpad(to_hex(n), 12, '0') as rest,
+    select n, ms, lpad(to_hex(ms), 12, '0') as time, lpad(to_hex(n), 12, '0') as rest,
            (lpad(to_hex(ms), 12, '0') || '70018000' || lpad(to_hex(n), 12, '0'))::uuid as order_id
     from filled
 )
-insert into engine.business_key (definition, key, saga_id)
-select saga.definition, saga.prefix || order_id, (time || saga.kind || rest)::uuid
+insert into engine.business_key (definition, key, saga_id, created_at)
+select saga.definition, saga.prefix || order_id, (time || saga.kind || rest)::uuid, to_timestamp(ms / 1000.0)
 from ids, (values
     ('70028000', 'place-order', ''),
     ('70038000', 'deliver-notification', 'order-confirmed:')

@@ -79,6 +79,8 @@ async fn run_all(
     let options =
         pool::connect_options(&url, PoolUse::Workers).context("the database's URL can't be used")?;
     let pool = pool::open(options, PoolUse::Workers, config.database.pool_size);
+    let audits = config.retention.audits();
+    engine::set_audit_retention(&pool, audits).await.context("AUDIT_KEEP can't be stored")?;
     let shop = process.shop(pool.clone(), &mailer)?;
     commands::seed_if_empty(&shop).await.context("the catalog can't be filled")?;
     let key = match config.access.auth {

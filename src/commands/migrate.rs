@@ -1,5 +1,6 @@
 //! `sagaline migrate`: brings the schemas `engine` and `shop` up to date.
 
+use anyhow::Context;
 use clap::Args;
 
 use crate::{
@@ -20,7 +21,8 @@ pub(crate) struct Arguments {
     database_url: Option<String>,
 }
 
-/// Migrates the schemas `engine` and `shop`; several processes that do so at once wait for each other.
+/// Migrates the schemas `engine` and `shop`, and stores how long audits are kept; several processes that do so at once
+/// wait for each other.
 ///
 /// # Errors
 /// When the database can't be used or a migration fails.
@@ -29,6 +31,8 @@ pub(crate) async fn run(config: Config, arguments: Arguments) -> Result<(), Exit
     let url = database::required_url(&config.database, arguments.database_url)?;
     let pool = database::connect(&url, PoolUse::Command, 2, config.database.startup_wait).await?;
     migrate::run(&pool, &DatabaseLocation::Url).await?;
+    let audits = config.retention.audits();
+    engine::set_audit_retention(&pool, audits).await.context("AUDIT_KEEP can't be stored")?;
     terminal::print(format_args!("{url} is up to date"));
     telemetry.flush().await;
     Ok(())

@@ -98,11 +98,27 @@ async fn bench_fill_makes_a_database_that_the_doctor_finds_clean() {
     let findings: Value = serde_json::from_str(output.lines().last().unwrap()).unwrap();
     assert_eq!(findings["holds"], true);
     assert_eq!(findings["covered"]["everything"], true);
-    assert_eq!(findings["invariants"].as_array().unwrap().len(), 8);
+    assert_eq!(findings["invariants"].as_array().unwrap().len(), 9);
 
     let (code, output) = run(&["bench", "fill", "--sagas", "2"], &env).await;
     assert_eq!(code, Some(1), "{output}");
     assert!(output.contains("needs an empty one"), "{output}");
+}
+
+#[tokio::test]
+async fn migrate_stores_how_long_audits_are_kept() {
+    let database = Database::fresh().await;
+    let url = database.url();
+    let stored = "select extract(epoch from keep)::bigint / 86400 from engine.audit_retention";
+    for (keep, expected) in [("730d", Some(730)), ("never", None), ("", Some(3650))] {
+        let (code, output) = run(&["migrate"], &[("DATABASE_URL", url.as_str()), ("AUDIT_KEEP", keep)]).await;
+        assert_eq!(code, Some(0), "{output}");
+        let days: Option<i64> = sqlx::query_scalar(stored).fetch_one(&database.pool().await).await.unwrap();
+        assert_eq!(days, expected, "AUDIT_KEEP={keep}");
+    }
+    let (code, output) = run(&["migrate"], &[("DATABASE_URL", url.as_str()), ("AUDIT_KEEP", "30d")]).await;
+    assert_eq!(code, Some(2), "{output}");
+    assert!(output.contains("AUDIT_KEEP is `30d`, but should be a duration of 365 days"), "{output}");
 }
 
 #[tokio::test]

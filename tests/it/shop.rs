@@ -13,6 +13,7 @@ mod outages;
 mod outbox;
 mod placing;
 mod proofs;
+mod retention;
 mod snapshots;
 mod statements;
 mod stock;
@@ -20,7 +21,7 @@ mod traces;
 
 use std::time::Duration;
 
-use engine::{Engine, Page, RetryPolicy, Status};
+use engine::{Engine, EngineBuilder, Page, Retention, RetryPolicy, Status};
 use shop::{
     DeadJobEvents, Shop, commands,
     invariants::{InvariantResult, check},
@@ -68,9 +69,14 @@ impl TestShop {
     }
 
     async fn with(mails: TempDir, settings: Settings) -> Self {
+        Self::keeping(mails, settings, Retention::default()).await
+    }
+
+    async fn keeping(mails: TempDir, settings: Settings, retention: Retention) -> Self {
         let database = Database::fresh().await;
         let throttle = settings.mailer.throttle();
-        let shop = Shop::new(engine(database.pool().await, settings));
+        let builder = engine_builder(database.pool().await, settings).retention(retention);
+        let shop = Shop::new(builder.build().unwrap());
         shop.engine().throttle(QUEUE, throttle);
         Self { shop, workers: Vec::new(), stop: CancellationToken::new(), mails, _database: database }
     }
@@ -162,9 +168,13 @@ impl TestShop {
 
 /// An engine with the shop's sagas.
 fn engine(pool: PgPool, settings: Settings) -> Engine {
+    engine_builder(pool, settings).build().unwrap()
+}
+
+fn engine_builder(pool: PgPool, settings: Settings) -> EngineBuilder {
     let definitions = sagas::definitions(settings).unwrap();
     let builder = Engine::builder(pool).on_dead_job(DeadJobEvents);
-    definitions.into_iter().fold(builder, engine::EngineBuilder::register).build().unwrap()
+    definitions.into_iter().fold(builder, EngineBuilder::register)
 }
 
 /// The invariants of the shop that do not hold.

@@ -3,9 +3,12 @@
 //! A handler returns a [`Problem`]. It travels as an extension of an empty response to the outermost layer, which alone
 //! knows the trace id and writes the JSON, so that no problem can lack its trace id.
 
+use std::time::Duration;
+
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderValue, header};
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use super::{
     problem_body::{FieldError, ProblemBody},
@@ -72,6 +75,20 @@ impl Problem {
     /// A resource that does not exist.
     pub(crate) fn not_found(noun: &str, id: impl std::fmt::Display) -> Self {
         Self::new(ProblemCode::NotFound, format!("there is no {noun} {id}"))
+    }
+
+    /// A workflow that does not exist, or not any more: after its end it is kept for a time from `kept.0` to `kept.1`;
+    /// `None` for ever.
+    pub(crate) fn missing_workflow(id: Uuid, kept: Option<(Duration, Duration)>) -> Self {
+        let Some((shortest, longest)) = kept else { return Self::not_found("workflow", id) };
+        let days = |time: Duration| time.as_secs().div_ceil(24 * 60 * 60);
+        let after = match (days(shortest), days(longest)) {
+            (1, 1) => "a day".to_owned(),
+            (from, to) if from == to => format!("{to} days"),
+            (from, to) => format!("{from} to {to} days"),
+        };
+        let detail = format!("there is no workflow {id}; one that has ended is deleted after {after}");
+        Self::new(ProblemCode::NotFound, detail)
     }
 
     /// A failure on our side; the cause is logged and hidden from the caller.
@@ -182,6 +199,18 @@ mod tests {
                 "errors": [{"pointer": "/items/0/quantity", "code": "too-small", "message": "at least 1"}]
             })
         );
+    }
+
+    #[test]
+    fn a_missing_workflow_may_have_been_deleted() {
+        let days = |days: u64| Duration::from_hours(24 * days);
+        let detail = |kept| Problem::missing_workflow(Uuid::nil(), kept).detail;
+        let missing = "there is no workflow 00000000-0000-0000-0000-000000000000";
+        assert_eq!(detail(None), missing);
+        for (kept, after) in [((30, 30), "30 days"), ((7, 180), "7 to 180 days"), ((1, 1), "a day")] {
+            let expected = format!("{missing}; one that has ended is deleted after {after}");
+            assert_eq!(detail(Some((days(kept.0), days(kept.1)))), expected);
+        }
     }
 
     #[test]

@@ -96,6 +96,10 @@ codes! {
     StockReserved = CONFLICT "stock-reserved",
         "The stock would fall below what is reserved",
         "3 are reserved for orders";
+    BusinessKeyUsed = CONFLICT "business-key-used",
+        "The business key was used by a workflow that was deleted",
+        "workflow 0199f3a0-0000-7000-8000-000000000000 had this business key; it ended and was deleted, and the key is \
+                 kept until 2027-11-22T10:00:00Z";
     // The pivot is the point of no return.
     PastPivot = CONFLICT "past-pivot",
         "The workflow is past its point of no return",
@@ -185,8 +189,9 @@ impl ProblemCode {
 }
 
 /// Codes that a response stored for an `Idempotency-Key` can have.
-pub(super) const REPLAYABLE: [ProblemCode; 6] = [
+pub(super) const REPLAYABLE: [ProblemCode; 7] = [
     ProblemCode::SkuTaken,
+    ProblemCode::BusinessKeyUsed,
     ProblemCode::InvalidBody,
     ProblemCode::Refused,
     ProblemCode::NotFound,

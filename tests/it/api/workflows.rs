@@ -47,6 +47,38 @@ async fn a_business_key_returns_the_same_workflow_again() {
 }
 
 #[tokio::test]
+async fn the_key_of_a_deleted_workflow_is_refused_with_the_time_until_which_it_is_kept() {
+    let shop = TestApi::without_workers(generous_limits()).await;
+    let gone = "0199f39f-0000-7000-8000-00000000000a";
+    sqlx::query(
+        "insert into engine.business_key (definition, key, saga_id, kept_until)
+         values ('deliver-notification', 'news-1', $1::uuid, '2999-11-22T10:00:00Z')",
+    )
+    .bind(gone)
+    .execute(shop.engine.pool())
+    .await
+    .unwrap();
+    let start = json!({"definition": "deliver-notification", "business_key": "news-1", "input": {
+        "to": "a@example.com", "subject": "x", "text": "x"
+    }});
+    for (key, prefer) in [("first", "wait=0"), ("second", "wait=20")] {
+        let request = shop.request(Method::POST, "/api/workflows").header("Idempotency-Key", key);
+        let request = request.header("Prefer", prefer).json(&start);
+        let repeated = request.try_clone().unwrap();
+        let refused = problem(request.send().await.unwrap(), 409, "business-key-used").await;
+        let detail = refused["detail"].as_str().unwrap();
+        assert!(detail.contains(gone) && detail.contains("2999-11-22T10:00:00Z"), "{detail}");
+        let replayed = problem(repeated.send().await.unwrap(), 409, "business-key-used").await;
+        assert_eq!(replayed["detail"], refused["detail"]);
+    }
+    for path in ["", "/history"] {
+        problem(shop.get(&format!("/api/workflows/{gone}{path}")).await, 404, "not-found").await;
+    }
+    let cancel = format!("/api/workflows/{gone}/cancel");
+    problem(shop.post(&cancel, &json!({})).await, 404, "not-found").await;
+}
+
+#[tokio::test]
 async fn business_keys_that_the_shop_generates_are_reserved() {
     let shop = TestApi::with_workers().await;
     shop.stock("TEA-1", 5).await;

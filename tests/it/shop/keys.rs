@@ -4,13 +4,17 @@ use shop::{
     commands::{self, CreateProductError},
     idempotency::{self, Begin, RecordedResponse},
     inventory::NewProduct,
-    pruning::{self, Prunable},
+    pruning::{Prunable, Pruner, ShopRetention},
 };
 use sqlx::PgPool;
 use uuid::Uuid;
 
 use super::TestShop;
 use crate::support::WAIT_TIMEOUT;
+
+fn pruner(test: &TestShop) -> Pruner {
+    Pruner::new(test.shop.engine().clone(), ShopRetention::default())
+}
 
 #[tokio::test]
 async fn an_idempotency_key_replays_the_first_response() {
@@ -29,7 +33,7 @@ async fn an_idempotency_key_replays_the_first_response() {
         RecordedResponse { status: 201, location: Some("/api/products/1".into()), body: "{}".into() };
     idempotency::finish(test.pool(), "key", "orders", holder, &answer).await.unwrap();
     assert_eq!(begin(b"body").await.unwrap(), Begin::Replay(answer));
-    assert_eq!(pruning::prune(test.pool(), Prunable::IdempotencyKeys).await.unwrap(), 0);
+    assert_eq!(pruner(&test).prune(Prunable::IdempotencyKeys).await.unwrap(), 0);
 
     sqlx::query("update shop.idempotency_key set created_at = now() - interval '2 days'")
         .execute(test.pool())
@@ -119,14 +123,14 @@ async fn store_old_responses(pool: &PgPool, count: i32) {
 async fn expired_responses_are_deleted_batch_by_batch_until_none_is_left() {
     let test = TestShop::open().await;
     store_old_responses(test.pool(), 3500).await;
-    assert!(Prunable::IdempotencyKeys.lag(test.pool()).await.unwrap().as_secs() >= 3600);
+    assert!(pruner(&test).lag(Prunable::IdempotencyKeys).await.unwrap().as_secs() >= 3600);
 
-    assert_eq!(pruning::prune(test.pool(), Prunable::IdempotencyKeys).await.unwrap(), 3500);
+    assert_eq!(pruner(&test).prune(Prunable::IdempotencyKeys).await.unwrap(), 3500);
 
     let left: Vec<String> =
         sqlx::query_scalar("select key from shop.idempotency_key").fetch_all(test.pool()).await.unwrap();
     assert_eq!(left, ["0"], "the new response is kept");
-    assert!(Prunable::IdempotencyKeys.lag(test.pool()).await.unwrap().is_zero());
+    assert!(pruner(&test).lag(Prunable::IdempotencyKeys).await.unwrap().is_zero());
     // The server counts the scans of an index a moment later.
     let scans = "select coalesce(sum(idx_scan), 0)::bigint from pg_stat_user_indexes
                  where indexrelname = 'idempotency_key_by_creation'";
@@ -150,8 +154,8 @@ async fn one_process_at_a_time_deletes_expired_responses() {
         .execute(&mut *other)
         .await
         .unwrap();
-    assert_eq!(pruning::prune(test.pool(), Prunable::IdempotencyKeys).await.unwrap(), 0);
+    assert_eq!(pruner(&test).prune(Prunable::IdempotencyKeys).await.unwrap(), 0);
     other.rollback().await.unwrap();
-    assert_eq!(pruning::prune(test.pool(), Prunable::IdempotencyKeys).await.unwrap(), 10);
+    assert_eq!(pruner(&test).prune(Prunable::IdempotencyKeys).await.unwrap(), 10);
     test.close().await;
 }

@@ -26,7 +26,7 @@ pub struct SendNotification {
     pub notification_id: Uuid,
     /// The message and its recipient.
     pub message: DeliverNotification,
-    /// Of all messages with the same key only the first is ever sent.
+    /// Of all messages with the same key only the first is sent, for as long as the engine keeps the key.
     pub dedup_key: Option<String>,
 }
 
@@ -85,7 +85,8 @@ pub async fn send_notification(
         return Err(SendNotificationError::Invalid(violations));
     }
     let started = start(shop, &request, &by.into(), trace).await?;
-    if let Some(patience) = wait {
+    // A delivery that was deleted has ended.
+    if let Some(patience) = wait.filter(|_| started.key_kept_until.is_none()) {
         shop.engine().wait(started.saga_id, patience).await?;
     }
     let id = started.saga_id.0;

@@ -18,13 +18,15 @@ pub struct Notification {
     pub to: String,
     /// The subject.
     pub subject: String,
-    /// The body as text.
-    pub text: String,
-    /// The body as HTML, if there is one.
+    /// The body as text; `None` once it was deleted.
+    pub text: Option<String>,
+    /// The body as HTML, if there is one and it was not deleted.
     pub html: Option<String>,
+    /// When the bodies were deleted because their time was over.
+    pub text_deleted_at: Option<DateTime<Utc>>,
     /// The status of the delivery.
     pub status: NotificationStatus,
-    /// The latest attempts to send it, up to a hundred, oldest first.
+    /// The latest attempts to send it, up to a hundred, oldest first. None once the saga was deleted.
     pub attempts: Vec<DeliveryAttempt>,
     /// The saga that delivers it.
     pub workflow_id: Uuid,

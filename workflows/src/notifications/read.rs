@@ -25,14 +25,25 @@ pub async fn get(engine: &Engine, notification_id: Uuid) -> Result<Option<Notifi
         return Ok(None);
     };
     let history = engine.latest_attempts(SagaId(notification_id), SEND_MAIL, MAX_ATTEMPTS_SHOWN).await?;
-    let Row { notification_id, recipient, subject, text, html, status, message_id, created_at, updated_at } =
-        row;
+    let Row {
+        notification_id,
+        recipient,
+        subject,
+        text,
+        html,
+        text_deleted_at,
+        status,
+        message_id,
+        created_at,
+        updated_at,
+    } = row;
     Ok(Some(Notification {
         notification_id,
         to: recipient,
         subject,
-        text,
+        text: text_deleted_at.is_none().then_some(text),
         html,
+        text_deleted_at,
         status,
         attempts: history.into_iter().filter_map(attempt).collect(),
         workflow_id: notification_id,
@@ -90,6 +101,7 @@ struct Row {
     subject: String,
     text: String,
     html: Option<String>,
+    text_deleted_at: Option<DateTime<Utc>>,
     status: NotificationStatus,
     message_id: Option<String>,
     created_at: DateTime<Utc>,
@@ -98,7 +110,7 @@ struct Row {
 
 async fn read(pool: &PgPool, notification_id: Uuid) -> Result<Option<Row>, sqlx::Error> {
     sqlx::query_as(
-        "select notification_id, recipient, subject, text, html, status, message_id, created_at, updated_at
+        "select notification_id, recipient, subject, text, html, text_deleted_at, status, message_id, created_at, updated_at
          from shop.notification where notification_id = $1",
     )
     .bind(notification_id)

@@ -23,18 +23,22 @@ pub(crate) struct Notification {
     #[schema(example = "a@example.com")]
     pub(crate) to: String,
     pub(crate) subject: String,
-    pub(crate) text: String,
+    /// The body as plain text; null once it was deleted.
+    pub(crate) text: Option<String>,
+    /// The body as HTML, if there is one and it was not deleted.
     pub(crate) html: Option<String>,
+    /// When `text` and `html` were deleted, because they are kept for a limited time (90 days unless set).
+    pub(crate) text_deleted_at: Option<DateTime<Utc>>,
     #[schema(value_type = NotificationStatus)]
     pub(crate) status: notifications::NotificationStatus,
     /// The `Message-ID` of the mail, once it is sent. It is the same in every attempt, so that mail servers can
     /// recognise duplicates.
     pub(crate) message_id: Option<String>,
     /// The latest attempts, up to 100, oldest first. Times at which the mail only waited for an unavailable mail server
-    /// are left out.
+    /// are left out. Empty once the workflow was deleted.
     #[schema(max_items = 100)]
     pub(crate) attempts: Vec<NotificationAttempt>,
-    /// The workflow that delivers it.
+    /// The workflow that delivers it. It is deleted some time after its end; the notification stays.
     pub(crate) workflow_id: Uuid,
     pub(crate) created_at: DateTime<Utc>,
     pub(crate) updated_at: DateTime<Utc>,
@@ -108,7 +112,7 @@ struct WrittenNotification {
     /// byte.
     #[schema(format = "mail-html")]
     html: Option<String>,
-    /// Of all mails with the same key only the first is ever sent.
+    /// Of all mails with the same key only the first is sent, for a year after it unless set otherwise.
     #[schema(format = "dedup-key")]
     dedup_key: Option<String>,
 }
@@ -126,7 +130,7 @@ struct TemplatedNotification {
     template: String,
     /// The variables of the template: all of them, and no others.
     variables: Map<String, Value>,
-    /// Of all mails with the same key only the first is ever sent.
+    /// Of all mails with the same key only the first is sent, for a year after it unless set otherwise.
     #[schema(format = "dedup-key")]
     dedup_key: Option<String>,
 }
@@ -169,6 +173,7 @@ impl From<notifications::Notification> for Notification {
             subject: notification.subject,
             text: notification.text,
             html: notification.html,
+            text_deleted_at: notification.text_deleted_at,
             status: notification.status,
             message_id: notification.message_id,
             attempts: notification.attempts.into_iter().map(Into::into).collect(),
@@ -217,6 +222,7 @@ pub(super) fn example() -> Value {
         "subject": "Your order is confirmed",
         "text": "Thank you …",
         "html": null,
+        "text_deleted_at": null,
         "status": "sent",
         "message_id": "<0199f3a0-2222-7222-8333-444455556666.send-mail@sagaline>",
         "attempts": [

@@ -70,7 +70,8 @@ pub(crate) struct Order {
     pub(crate) items: Vec<OrderLine>,
     /// Every status of the order, oldest first.
     pub(crate) timeline: Vec<TimelineEntry>,
-    /// The workflow that places the order; see `/api/workflows/{id}`.
+    /// The workflow that places the order; see `/api/workflows/{id}`. It is deleted some time after its end; the order
+    /// stays.
     pub(crate) workflow_id: Uuid,
     pub(crate) created_at: DateTime<Utc>,
     pub(crate) updated_at: DateTime<Utc>,

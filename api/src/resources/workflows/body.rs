@@ -18,9 +18,9 @@ pub(crate) struct NewWorkflow {
     pub(crate) definition: String,
     /// The input, valid by the input schema of the definition.
     pub(crate) input: Value,
-    /// Makes the start idempotent for ever: a second start of this definition with the same key returns the first
-    /// workflow. Keys that the shop uses for its own mails are reserved, and so is the id of an order as the key of a
-    /// workflow for another order.
+    /// Makes the start idempotent: a second start of this definition with the same key returns the first workflow. Once
+    /// that was deleted, the key is refused until a year after its end, unless set otherwise. Keys that the shop uses for
+    /// its own mails are reserved, and so is the id of an order as the key of a workflow for another order.
     #[schema(
         min_length = 1,
         max_length = 200,

@@ -1,12 +1,12 @@
 //! POST `/api/workflows/{workflow_id}/cancel`.
 
 use axum::extract::State;
-use engine::SagaId;
+use engine::{CancelError, SagaId};
 use http::StatusCode;
 
 use super::{
     body::{Workflow, WorkflowCancellation, example},
-    load::load,
+    load::{load, missing},
 };
 use crate::{
     extract::{Actor, IdPath, NoQuery, OptionalJsonBody, check_reason},
@@ -54,7 +54,11 @@ pub(crate) async fn cancel_workflow(
 ) -> Result<JsonResponse, Problem> {
     let reason = cancellation.reason.unwrap_or_else(|| "no reason given".into());
     check_reason(&reason)?;
-    state.engine().cancel(SagaId(id), actor.audited_or("operator"), &reason).await?;
+    let cancelled = state.engine().cancel(SagaId(id), actor.audited_or("operator"), &reason).await;
+    if let Err(CancelError::NotFound(_)) = cancelled {
+        return Err(missing(&state, id));
+    }
+    cancelled?;
     let workflow = load(&state, id).await?;
     Ok(JsonResponse::new(StatusCode::ACCEPTED, &Workflow::from(workflow))?
         .location(format!("/api/workflows/{id}")))

@@ -4,7 +4,7 @@ use axum::extract::State;
 use engine::SagaId;
 use utoipa::IntoParams;
 
-use super::body::WorkflowHistory;
+use super::{body::WorkflowHistory, load::missing};
 use crate::{
     extract::{FromParams, IdPath, PageRequest, Params, Query, numbered},
     http::{
@@ -73,6 +73,6 @@ pub(crate) async fn get_workflow_history(
     let page_request = PageRequest::new("history", &id.to_string(), query.cursor.as_deref(), query.limit)?;
     let after = page_request.after_number().map_or(0, |seq| i32::try_from(seq).unwrap_or(i32::MAX));
     let rows = state.engine().history_after(SagaId(id), after, page_request.read_limit()).await?;
-    let rows = rows.ok_or_else(|| Problem::not_found("workflow", id))?;
+    let rows = rows.ok_or_else(|| missing(&state, id))?;
     JsonResponse::ok(&WorkflowHistory::of(rows, &page_request, |entry| numbered(entry.seq.into())))
 }

@@ -1,14 +1,34 @@
 //! Reads one saga, for the endpoints of one workflow.
 
+use chrono::{DateTime, SecondsFormat, Utc};
 use engine::{SagaId, SagaView};
 use uuid::Uuid;
 
-use crate::{http::Problem, state::ApiState};
+use crate::{
+    http::{Problem, ProblemCode},
+    state::ApiState,
+};
 
 /// Reads one saga.
 ///
 /// # Errors
 /// A 404 when there is none.
 pub(crate) async fn load(state: &ApiState, id: Uuid) -> Result<SagaView, Problem> {
-    state.engine().saga(SagaId(id)).await?.ok_or_else(|| Problem::not_found("workflow", id))
+    state.engine().saga(SagaId(id)).await?.ok_or_else(|| missing(state, id))
+}
+
+/// A workflow that does not exist, or not any more.
+pub(crate) fn missing(state: &ApiState, id: Uuid) -> Problem {
+    Problem::missing_workflow(id, state.engine().retention().extent())
+}
+
+/// A business key whose workflow was deleted, and that starts no other yet.
+pub(super) fn key_of_deleted(id: SagaId, kept_until: DateTime<Utc>) -> Problem {
+    let until = kept_until.to_rfc3339_opts(SecondsFormat::Secs, true);
+    Problem::new(
+        ProblemCode::BusinessKeyUsed,
+        format!(
+            "workflow {id} had this business key; it ended and was deleted, and the key is kept until {until}"
+        ),
+    )
 }

@@ -11,7 +11,7 @@ use shop::{
 
 use super::{
     body::{NewWorkflow, Workflow, example},
-    load::load,
+    load::{key_of_deleted, load},
 };
 use crate::{
     extract::{Actor, JsonBody, NoQuery, Prefer, schema},
@@ -25,7 +25,7 @@ use crate::{
     state::ApiState,
 };
 
-problems!(Problems: BODY_PROBLEMS, IDEMPOTENCY_PROBLEMS, DATABASE_PROBLEMS, &[ProblemCode::Refused]);
+problems!(Problems: BODY_PROBLEMS, IDEMPOTENCY_PROBLEMS, DATABASE_PROBLEMS, &[ProblemCode::Refused, ProblemCode::BusinessKeyUsed]);
 created!(
     Accepted: 202 Workflow,
     "The workflow: a new one, or the one that has this business key",
@@ -38,8 +38,8 @@ const MAX_BUSINESS_KEY_LEN: usize = 200;
 /// Start a workflow
 ///
 /// Starts a workflow of any registered definition. The input is checked against the JSON schema of the definition; the
-/// first step may refuse it, too. A business key makes the start idempotent per definition for ever, an
-/// `Idempotency-Key` for 24 hours. The shop reserves the keys that it uses itself: the id of an order for placing and
+/// first step may refuse it, too. A business key makes the start idempotent per definition, for a year after the end of
+/// its workflow unless set otherwise; an `Idempotency-Key` does so for 24 hours. The shop reserves the keys that it uses itself: the id of an order for placing and
 /// cancelling that order, `order-confirmed:…` and the like for its own mails. With `Prefer: wait` the response comes
 /// when the workflow has ended or needs an operator.
 #[utoipa::path(
@@ -88,6 +88,9 @@ pub(crate) async fn start_workflow(
                 StartWorkflowError::Start(error) => Problem::from(error),
                 StartWorkflowError::Database(error) => error.into(),
             })?;
+            if let Some(kept_until) = started.key_kept_until {
+                return Err(key_of_deleted(started.saga_id, kept_until));
+            }
             if let Some(patience) = wait {
                 state.engine().wait(started.saga_id, patience).await?;
             }
