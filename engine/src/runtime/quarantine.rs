@@ -51,8 +51,16 @@ pub(crate) enum Work {
 }
 
 impl Work {
-    const ALL: [Self; 7] =
-        [Self::Claim, Self::Extend, Self::Release, Self::SetAside, Self::Wake, Self::Expire, Self::Prune];
+    const ALL: [Self; 8] = [
+        Self::Claim,
+        Self::Read,
+        Self::Extend,
+        Self::Release,
+        Self::SetAside,
+        Self::Wake,
+        Self::Expire,
+        Self::Prune,
+    ];
 
     /// The word under which metrics and logs name it.
     fn name(self) -> &'static str {
