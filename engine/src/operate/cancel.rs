@@ -16,7 +16,7 @@ use crate::{
         transition::{Event, Refusal, State, transition},
         views::HistoryOutcome,
     },
-    operate::decision::LockedSaga,
+    operate::decision::LoadedSaga,
     runtime::{
         core::Core,
         effects::{self, CommitEffects},
@@ -80,7 +80,7 @@ async fn cancel(
     let request = AuditReason { by, action: "cancel", reason };
     let cancel = PendingCancel::new(by.actor, reason, if_late);
     let mut transaction = core.pool.begin().await?;
-    let row = match store::commits::lock(&mut transaction, saga_id.0, SagaLock::NoWait).await {
+    let row = match store::commits::load(&mut transaction, saga_id.0, SagaLock::NoWait).await {
         Ok(row) => row,
         Err(error) if blame(&error) == Blame::Lock => {
             transaction.rollback().await?;
@@ -88,7 +88,7 @@ async fn cancel(
         }
         Err(error) => return Err(error.into()),
     };
-    let saga = LockedSaga::new(core, saga_id, row.ok_or(CancelError::NotFound(saga_id))?)?;
+    let saga = LoadedSaga::new(core, saga_id, row.ok_or(CancelError::NotFound(saga_id))?)?;
     let (outcome, after) = match effect_of(&cancel, &saga)? {
         CancelEffect::None => return Ok(CancelOutcome::AlreadyCompensating),
         CancelEffect::Compensates(_) if saga.row.leased => {
@@ -115,8 +115,8 @@ async fn note(
     request: AuditReason<'_>,
 ) -> Result<CancelOutcome, CancelError> {
     let mut transaction = core.pool.begin().await?;
-    let row = store::commits::lock(&mut transaction, saga_id.0, SagaLock::Unlocked).await?;
-    let saga = LockedSaga::new(core, saga_id, row.ok_or(CancelError::NotFound(saga_id))?)?;
+    let row = store::commits::load(&mut transaction, saga_id.0, SagaLock::Unlocked).await?;
+    let saga = LoadedSaga::new(core, saga_id, row.ok_or(CancelError::NotFound(saga_id))?)?;
     match effect_of(cancel, &saga)? {
         CancelEffect::None => return Ok(CancelOutcome::AlreadyCompensating),
         CancelEffect::Compensates(_) => {}
@@ -141,7 +141,7 @@ pub(super) enum CancelEffect {
 }
 
 /// Decides what a cancel does to a saga; an error if it is too late.
-pub(super) fn effect_of(cancel: &PendingCancel, saga: &LockedSaga) -> Result<CancelEffect, CancelError> {
+pub(super) fn effect_of(cancel: &PendingCancel, saga: &LoadedSaga) -> Result<CancelEffect, CancelError> {
     if saga.row.ended {
         return Err(CancelError::Ended(saga.state.status));
     }
@@ -155,7 +155,7 @@ pub(super) fn effect_of(cancel: &PendingCancel, saga: &LockedSaga) -> Result<Can
     }
 }
 
-fn past_pivot(saga: &LockedSaga) -> CancelError {
+fn past_pivot(saga: &LoadedSaga) -> CancelError {
     let pivot = saga.graph().pivot().map(|at| saga.graph().steps[at].name.clone());
     CancelError::PastPivot { pivot: pivot.unwrap_or_else(|| saga.row.step.clone()) }
 }
@@ -165,7 +165,7 @@ fn past_pivot(saga: &LockedSaga) -> CancelError {
 pub(super) async fn compensate(
     core: &Core,
     conn: &mut PgConnection,
-    saga: &LockedSaga,
+    saga: &LoadedSaga,
     state: State,
     cancel: &PendingCancel,
     request: Option<AuditReason<'_>>,
@@ -183,7 +183,7 @@ pub(super) async fn compensate(
 
 async fn record_requested(
     conn: &mut PgConnection,
-    saga: &LockedSaga,
+    saga: &LoadedSaga,
     request: AuditReason<'_>,
 ) -> Result<(), sqlx::Error> {
     let mut after = saga.audit_json();

@@ -17,7 +17,7 @@ use crate::{
         transition::{DiscardEffect, Event, discard, transition},
         views::HistoryOutcome,
     },
-    operate::decision::LockedSaga,
+    operate::decision::LoadedSaga,
     runtime::{
         core::Core,
         effects::{self, CommitEffects},
@@ -232,14 +232,14 @@ async fn act(
     };
     let saga_id = SagaId(saga_id);
     // The saga is locked first, as in a cancel, so that the two can't deadlock.
-    let row = store::commits::lock(conn, saga_id.0, SagaLock::Wait).await?;
+    let row = store::commits::load(conn, saga_id.0, SagaLock::Wait).await?;
     match store::dead_jobs::lock(conn, id.0).await? {
         None => return Err(gone(conn, id).await?),
         Some((_, Some(done))) => return Err(DeadJobError::AlreadyResolved(done)),
         Some((_, None)) => {}
     }
     let Some(row) = row else { return Err(DeadJobError::NotFound(id)) };
-    let saga = LockedSaga::new(core, saga_id, row)?;
+    let saga = LoadedSaga::new(core, saga_id, row)?;
     let effect = discard(saga.graph(), &saga.state);
     if effect == DiscardEffect::Abandon && matches!(action, Action::Discard(DiscardMode::Safe)) {
         return Err(DeadJobError::NotUndone { step: saga.row.step.clone(), why: not_undone(&saga) });
@@ -278,7 +278,7 @@ async fn act(
 }
 
 /// Describes what a discard would leave without an undo, as far as this process knows.
-fn not_undone(saga: &LockedSaga) -> String {
+fn not_undone(saga: &LoadedSaga) -> String {
     let graph = saga.graph();
     if saga.state.direction == Direction::Action || saga.state.step_index >= graph.steps.len() {
         let step = &saga.row.step;

@@ -31,7 +31,7 @@ use crate::{
     },
     store::{
         self,
-        commits::{HistoryRow, LockedSagaRow, SagaUpdate},
+        commits::{HistoryRow, LoadedSagaRow, SagaUpdate},
         saga_state::StoredState,
     },
     support::{metrics::LATE_CANCELS, user_code::run_user_code},
@@ -41,15 +41,15 @@ use crate::{
 const OBSERVER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A saga that was read for a decision. Only the transaction that has locked it may write one.
-pub(super) struct LockedSaga {
+pub(super) struct LoadedSaga {
     pub(super) saga_id: SagaId,
-    pub(super) row: LockedSagaRow,
+    pub(super) row: LoadedSagaRow,
     pub(super) state: State,
     definition: Option<Arc<Definition>>,
 }
 
-impl LockedSaga {
-    pub(super) fn new(core: &Core, saga_id: SagaId, row: LockedSagaRow) -> Result<Self, sqlx::Error> {
+impl LoadedSaga {
+    pub(super) fn new(core: &Core, saga_id: SagaId, row: LoadedSagaRow) -> Result<Self, sqlx::Error> {
         let definition = core.definitions.get(&row.definition).cloned();
         let step_index = definition
             .as_ref()

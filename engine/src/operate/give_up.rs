@@ -11,7 +11,7 @@ use crate::{
         transition::{DiscardEffect, Event, discard, transition},
         views::HistoryOutcome,
     },
-    operate::decision::LockedSaga,
+    operate::decision::LoadedSaga,
     runtime::{core::Core, effects::CommitEffects},
     store::{self, commits::SagaLock},
 };
@@ -76,8 +76,8 @@ async fn dead(
     core: &Core,
     conn: &mut PgConnection,
     saga_id: SagaId,
-) -> Result<Option<LockedSaga>, sqlx::Error> {
-    let Some(row) = store::commits::lock(conn, saga_id.0, SagaLock::Wait).await? else { return Ok(None) };
-    let saga = LockedSaga::new(core, saga_id, row)?;
+) -> Result<Option<LoadedSaga>, sqlx::Error> {
+    let Some(row) = store::commits::load(conn, saga_id.0, SagaLock::Wait).await? else { return Ok(None) };
+    let saga = LoadedSaga::new(core, saga_id, row)?;
     Ok((saga.state.status == Status::Dead && !saga.row.ended).then_some(saga))
 }

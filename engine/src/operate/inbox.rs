@@ -17,14 +17,17 @@ use crate::{
     },
     operate::{
         cancel::{CancelEffect, compensate, effect_of},
-        decision::LockedSaga,
+        decision::LoadedSaga,
     },
     runtime::{
         core::Core,
         effects::{self, CommitEffects},
     },
     store::{self, commits::SagaLock, inbox::CancelMessage},
-    support::{connection, connection::concerns_everybody, jitter::jittered},
+    support::{
+        connection::{self, Blame, blame, concerns_everybody},
+        jitter::jittered,
+    },
 };
 
 /// How often a process looks for messages that nobody has acted on, with jitter.
@@ -93,6 +96,8 @@ async fn deliver_all(core: &Core, failing: &mut BTreeSet<Uuid>) -> Result<Round,
                 Ok(Delivery::Left) => {}
                 Ok(Delivery::Locked) => round = Round::SomeLocked,
                 Err(StepError::Database(error)) if concerns_everybody(&error) => return Err(error),
+                // Of a row that the saga's observer wants.
+                Err(StepError::Database(error)) if blame(&error) == Blame::Lock => round = Round::SomeLocked,
                 Err(error) => {
                     if !failing.contains(&id) {
                         tracing::error!(saga.id = %id, error = %error, "a noted cancel can't be delivered; trying again");
@@ -139,11 +144,11 @@ async fn deliver(core: &Core, saga_id: SagaId) -> Result<Delivery, StepError> {
 
 async fn deliver_in(core: &Core, conn: &mut PgConnection, saga_id: SagaId) -> Result<Delivery, StepError> {
     let messages = store::inbox::unread_cancels(conn, &[saga_id.0]).await?;
-    let row = store::commits::lock(conn, saga_id.0, SagaLock::Wait).await?;
+    let row = store::commits::load(conn, saga_id.0, SagaLock::Wait).await?;
     let (Some(CancelMessage { payload: first, .. }), Some(row)) = (messages.first(), row) else {
         return Ok(Delivery::Left);
     };
-    let saga = LockedSaga::new(core, saga_id, row)?;
+    let saga = LoadedSaga::new(core, saga_id, row)?;
     if !saga.row.ended && !saga.is_known() {
         return Ok(Delivery::Left);
     }

@@ -168,9 +168,9 @@ pub(crate) fn error_json(error: &[String]) -> Option<String> {
     (!error.is_empty()).then(|| serde_json::Value::from(error.to_vec()).to_string())
 }
 
-/// A saga locked for a decision of an operator.
+/// A saga that was read for a decision.
 #[derive(Debug, FromRow)]
-pub(crate) struct LockedSagaRow {
+pub(crate) struct LoadedSagaRow {
     pub(crate) definition: String,
     pub(crate) step: String,
     #[sqlx(flatten)]
@@ -197,12 +197,12 @@ pub(crate) enum SagaLock {
     Unlocked,
 }
 
-/// Reads one saga, and locks it.
-pub(crate) async fn lock(
+/// Reads one saga for a decision.
+pub(crate) async fn load(
     conn: &mut PgConnection,
     id: Uuid,
     lock: SagaLock,
-) -> Result<Option<LockedSagaRow>, sqlx::Error> {
+) -> Result<Option<LoadedSagaRow>, sqlx::Error> {
     let lock = match lock {
         SagaLock::Wait => "for update",
         SagaLock::NoWait => "for update nowait",
@@ -235,7 +235,7 @@ pub(crate) async fn request_cancel(
     .map(drop)
 }
 
-/// Writes the state that an operator's decision led to, of a saga locked by [`lock`]. If it is active, it is due at
+/// Writes the state that an operator's decision led to, of a saga that [`load`] has locked. If it is active, it is due at
 /// once.
 pub(crate) async fn write_decision(
     conn: &mut PgConnection,
