@@ -3,7 +3,7 @@
 use std::{net::IpAddr, str::FromStr, time::Duration};
 
 use sqlx::{
-    PgPool,
+    Connection, PgPool,
     postgres::{PgConnectOptions, PgPoolOptions, PgSslMode},
 };
 
@@ -38,7 +38,7 @@ impl PoolUse {
     /// timed out back, without counting an attempt.
     fn lock_timeout(self) -> &'static str {
         match self {
-            Self::Workers => "500ms",
+            Self::Workers => "250ms",
             Self::Api => "1500ms",
             Self::Command => "5s",
         }
@@ -93,6 +93,10 @@ fn gains_nothing_from_tls(options: &PgConnectOptions) -> bool {
     is_loopback && matches!(options.get_ssl_mode(), PgSslMode::Prefer)
 }
 
+/// A connection that was idle for this long is tested before it is used. Under load none is: a caller whose time to get a
+/// connection ends while it tests one loses it, and when many callers wait, opening others takes all the time there is.
+const TESTED_AFTER: Duration = Duration::from_secs(1);
+
 /// How long a pool may take to close: a connection whose server has disappeared is never returned.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -116,6 +120,14 @@ pub(crate) fn open(options: PgConnectOptions, pool_use: PoolUse, size: u32) -> P
         .idle_timeout(Duration::from_mins(10))
         .max_lifetime(Duration::from_mins(30))
         // The engine retries when a connection turns out to be dead; a test before each use would cost a round trip.
-        .test_before_acquire(pool_use != PoolUse::Workers)
+        .test_before_acquire(false)
+        .before_acquire(move |connection, now| {
+            Box::pin(async move {
+                if pool_use == PoolUse::Workers || now.idle_for < TESTED_AFTER {
+                    return Ok(true);
+                }
+                connection.ping().await.map(|()| true)
+            })
+        })
         .connect_lazy_with(options)
 }

@@ -133,12 +133,13 @@ group by m.order_id, m.sku having count(*) > 1;
 select format('saga %s wrote entry %s in epoch %s after epoch %s', saga_id, seq, epoch, epoch_before) as violation
 from (
     select saga_id, seq, epoch, lag(epoch) over (partition by saga_id order by seq) as epoch_before
-    from engine.history where saga_id >= $1 and saga_id < $2
+    -- The entries of a run have one epoch.
+    from engine.history_run where saga_id >= $1 and saga_id < $2
 ) h
 where epoch < epoch_before
 union all
 select format('saga %s is in epoch %s, and wrote in epoch %s', s.id, s.epoch, max(h.epoch))
-from engine.saga s join engine.history h on h.saga_id = s.id
+from engine.saga s join engine.history_run h on h.saga_id = s.id
 where s.id >= $1 and s.id < $2 and h.saga_id >= $1 and h.saga_id < $2
 group by s.id, s.epoch having max(h.epoch) > s.epoch;
 

@@ -4,6 +4,7 @@ mod bounds;
 mod catalog;
 mod changing;
 mod dead_placements;
+mod dead_versions;
 mod expiry;
 mod invariants;
 mod keys;

@@ -20,7 +20,10 @@ use crate::{
         self,
         retention::{Visited, Walk, millis},
     },
-    support::connection,
+    support::{
+        connection,
+        parts::{Parts, Statement},
+    },
 };
 
 /// The time limit of one batch.
@@ -145,22 +148,47 @@ async fn prune(
     let visited =
         store::retention::visit(conn, retention, keep_ms, (walk.after_id, range.end()), limit).await?;
     let over: Vec<Uuid> = visited.iter().filter(|saga| saga.is_over).map(|saga| saga.id).collect();
-    let deleted = if over.is_empty() { 0 } else { delete(conn, retention, &over).await? };
+    let deleted = delete(conn, retention, &over).await?;
     let is_full = visited.len() >= limit as usize;
     let next = range.after(&walk, &visited, is_full, cutoff);
     store::retention::set_walk(conn, keep_ms, next.after_id, next.reached, next.begins_round).await?;
     Ok(Pruned { deleted, more: is_full || next.goes_on })
 }
 
+/// Deletes sagas, and passes over those that can't be deleted (a trigger raises, the data is damaged): the walk meets them
+/// again in its next round.
 async fn delete(conn: &mut PgConnection, retention: &Retention, over: &[Uuid]) -> Result<u64, sqlx::Error> {
-    let deleted = store::retention::delete_sagas(conn, over).await?;
-    let ids: Vec<Uuid> = deleted.iter().map(|saga| saga.id).collect();
-    if !ids.is_empty() {
-        store::retention::delete_belongings(conn, &ids).await?;
-        store::retention::archive_dead_jobs(conn, &ids).await?;
-        store::retention::release_keys(conn, &deleted, millis(retention.keys())).await?;
+    let mut parts = Parts::of(over);
+    parts.run(Delete { conn, retention }).await?;
+    for (saga_id, error) in &parts.refused {
+        let error = error as &(dyn std::error::Error + 'static);
+        tracing::warn!(saga.id = %saga_id, error, "a saga is over its time and can't be deleted; it is tried again in a day");
     }
-    Ok(ids.len() as u64)
+    Ok(parts.done.len() as u64)
+}
+
+/// Deletes sagas with all that is theirs, in a transaction of a connection.
+struct Delete<'a> {
+    conn: &'a mut PgConnection,
+    retention: &'a Retention,
+}
+
+impl Statement<Uuid> for Delete<'_> {
+    type Row = Uuid;
+
+    async fn run(&mut self, ids: &[Uuid]) -> Result<Vec<Uuid>, sqlx::Error> {
+        // A savepoint: what fails leaves no trace, and the transaction goes on.
+        let mut part = self.conn.begin().await?;
+        let deleted = store::retention::delete_sagas(&mut part, ids).await?;
+        let ids: Vec<Uuid> = deleted.iter().map(|saga| saga.id).collect();
+        if !ids.is_empty() {
+            store::retention::delete_belongings(&mut part, &ids).await?;
+            store::retention::archive_dead_jobs(&mut part, &ids).await?;
+            store::retention::release_keys(&mut part, &deleted, millis(self.retention.keys())).await?;
+        }
+        part.commit().await?;
+        Ok(ids)
+    }
 }
 
 /// Which ids a walk is among.

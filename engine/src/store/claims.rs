@@ -250,7 +250,7 @@ pub(crate) struct ReleaseRow {
     pub(crate) delay_ms: i64,
     /// The reason, stored with the saga for operators; `None` keeps the stored one.
     pub(crate) error: Option<String>,
-    /// Whether the saga is held up, so that it waits for more than the time.
+    /// Whether the saga is held up, so that it waits for more than the time. It comes back at its deadline at the latest.
     pub(crate) held_up: bool,
 }
 
@@ -297,7 +297,8 @@ pub(crate) async fn release(
          ), freed as ( \
              update engine.saga s set lease_owner = null, claimed_at = null, lease_until = null, \
                  waits_for = case when h.held_up then 'lock' end, \
-                 due_at = clock_timestamp() + h.delay_ms * interval '1 ms', \
+                 due_at = least(clock_timestamp() + h.delay_ms * interval '1 ms', \
+                     case when h.held_up and s.deadline_at > clock_timestamp() then s.deadline_at end), \
                  attempt = case when h.unmoved then h.attempt else greatest(s.attempt - 1, 0) end, \
                  in_doubt = s.in_doubt or (h.unmoved and h.in_doubt), \
                  error = case when h.unmoved then coalesce(h.error, s.error) else s.error end, \

@@ -1,6 +1,9 @@
 //! Sagas that want a row which another session has locked, of steps that name the rows that they lock.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use engine::{
     Batch, Engine, ForwardOnly, Outcome, Outcomes, Saga, SagaName, Status, StepError, TransactionStep, Tx,
@@ -97,6 +100,30 @@ async fn a_saga_that_wants_a_row_known_to_be_locked_is_never_tried_with_others()
         tried.iter().filter(|batch| batch.iter().any(wants_tea) && !batch.iter().all(wants_tea)).collect();
     assert!(mixed.is_empty(), "{mixed:?}");
 
+    lock.rollback().await.unwrap();
+    holds(&pool, "select bool_and(status = 'completed') from engine.saga").await;
+    test.close().await;
+}
+
+#[tokio::test]
+async fn a_saga_that_is_held_up_comes_back_at_its_deadline() {
+    let (_database, pool) = database().await;
+    sqlx::raw_sql("create table product (sku text primary key); insert into product values ('tea')")
+        .execute(&pool)
+        .await
+        .unwrap();
+    let saga =
+        Saga::named(TAKE).deadline(Duration::from_secs(20)).pivot(Take(Arc::default())).build().unwrap();
+    let test = TestEngine::build(Engine::builder(pool.clone()).register(saga));
+    let mut lock = pool.begin().await.unwrap();
+    sqlx::query("select from product where sku = 'tea' for update").execute(&mut *lock).await.unwrap();
+    test.engine.start(TAKE.with(&wanted(&["tea"]))).await.unwrap();
+    // Without a deadline it would come back after a minute.
+    holds(
+        &pool,
+        "select count(*) = 1 from engine.saga where waits_for = 'lock' and due_at = deadline_at and lease_owner is null",
+    )
+    .await;
     lock.rollback().await.unwrap();
     holds(&pool, "select bool_and(status = 'completed') from engine.saga").await;
     test.close().await;

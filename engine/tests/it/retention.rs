@@ -266,3 +266,38 @@ async fn the_dead_jobs_of_sagas_that_went_on_go_to_the_archive_with_them() {
     assert_eq!(archived.dead_job.resolution.as_deref(), Some("retried"));
     test.close().await;
 }
+
+#[tokio::test]
+async fn a_saga_that_can_not_be_deleted_keeps_no_other_from_being_deleted() {
+    let (_database, pool, test) = keeping(Retention::of(30 * DAY)).await;
+    let mut old = Vec::new();
+    for _ in 0..7 {
+        old.push(ended(&test, PLAIN, &TestInput::default(), 31).await);
+    }
+    // Of one the row can't be deleted, of another the history.
+    sqlx::raw_sql(sqlx::AssertSqlSafe(format!(
+        "create function refuse() returns trigger language plpgsql as $$ begin raise exception 'damaged'; end $$;
+         create trigger refuse_saga before delete on engine.saga
+             for each row when (old.id = '{}') execute function refuse();
+         create trigger refuse_history before delete on engine.history_run
+             for each row when (old.saga_id = '{}') execute function refuse()",
+        old[1], old[4]
+    )))
+    .execute(&pool)
+    .await
+    .unwrap();
+    assert_eq!(prune(&test.engine).await, 5);
+    let left: Vec<Uuid> =
+        sqlx::query_scalar("select id from engine.saga order by id").fetch_all(&pool).await.unwrap();
+    assert_eq!(left, [old[1].0, old[4].0]);
+    assert_eq!(test.engine.verify_histories(10).await.unwrap(), [], "nothing of them is gone");
+
+    sql(
+        &pool,
+        "drop trigger refuse_saga on engine.saga; drop trigger refuse_history on engine.history_run;
+         update engine.pruning set round_began_at = now() - interval '2 days'",
+    )
+    .await;
+    assert_eq!(prune(&test.engine).await, 2, "the next round meets them again");
+    test.close().await;
+}

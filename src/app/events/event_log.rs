@@ -67,7 +67,8 @@ impl EventLog for ShopEventLog {
         last_event_id: i64,
         duration: Duration,
     ) -> Result<bool, EventLogError> {
-        events::advance(&self.pool, &claim(lease), last_event_id, duration).await.map_err(log_error)
+        let claim = claim(lease);
+        events::advance(&self.pool, &self.marks, &claim, last_event_id, duration).await.map_err(log_error)
     }
 
     async fn rewind(&self, lease: &ConsumerLease, last_event_id: i64) -> Result<bool, EventLogError> {

@@ -51,13 +51,16 @@ async fn one_process_publishes_to_a_sink_and_a_fenced_one_moves_no_position() {
 
     let second = claim(&pool, ben, LEASE).await.unwrap();
     assert!(second.epoch > first.epoch);
-    assert!(!events::advance(&pool, &first, 5, LEASE).await.unwrap());
+    assert!(!events::advance(&pool, &LowWaterMarks::default(), &first, 5, LEASE).await.unwrap());
     assert!(!events::rewind(&pool, &first, 0).await.unwrap());
     assert!(!events::start_series(&pool, &first, 0).await.unwrap());
     events::release(&pool, &first).await.unwrap();
     assert_eq!(claim(&pool, ann, LEASE).await, None, "an old claim can't give back a new one");
-    assert!(events::advance(&pool, &second, 3, LEASE).await.unwrap());
-    assert!(!events::advance(&pool, &second, 2, LEASE).await.unwrap(), "positions do not fall unnoticed");
+    assert!(events::advance(&pool, &LowWaterMarks::default(), &second, 3, LEASE).await.unwrap());
+    assert!(
+        !events::advance(&pool, &LowWaterMarks::default(), &second, 2, LEASE).await.unwrap(),
+        "positions do not fall unnoticed"
+    );
     assert_eq!(position(&pool).await, 3);
     events::release(&pool, &second).await.unwrap();
     assert_eq!(claim(&pool, ann, LEASE).await.unwrap().last_event_id, 3);
@@ -68,9 +71,9 @@ async fn a_replay_revokes_the_lease_and_starts_at_the_given_event() {
     let (_database, pool) = database_with_events(5).await;
     events::register(&pool, "redis").await.unwrap();
     let before = claim(&pool, Uuid::now_v7(), LEASE).await.unwrap();
-    assert!(events::advance(&pool, &before, 5, LEASE).await.unwrap());
+    assert!(events::advance(&pool, &LowWaterMarks::default(), &before, 5, LEASE).await.unwrap());
     assert_eq!(replay(&pool, "redis", Replay::From(3)).await.unwrap(), Some(3));
-    assert!(!events::advance(&pool, &before, 5, LEASE).await.unwrap());
+    assert!(!events::advance(&pool, &LowWaterMarks::default(), &before, 5, LEASE).await.unwrap());
     let after = claim(&pool, Uuid::now_v7(), LEASE).await.unwrap();
     assert_eq!((after.last_event_id, after.started_after), (2, 2));
     assert!(after.series > before.series && after.epoch > before.epoch);
@@ -94,7 +97,7 @@ async fn actions_on_consumers_are_recorded_with_before_and_after() {
     let (_database, pool) = database_with_events(5).await;
     events::register(&pool, "redis").await.unwrap();
     let claimed = claim(&pool, Uuid::now_v7(), LEASE).await.unwrap();
-    assert!(events::advance(&pool, &claimed, 5, LEASE).await.unwrap());
+    assert!(events::advance(&pool, &LowWaterMarks::default(), &claimed, 5, LEASE).await.unwrap());
     assert_eq!(commands::replay_events(&pool, "nobody", Replay::From(1), None, "ann").await.unwrap(), None);
     assert!(!commands::remove_consumer(&pool, "nobody", None, "ann").await.unwrap());
     let replayed =
@@ -136,10 +139,10 @@ async fn old_events_are_pruned_once_every_consumer_has_confirmed_them() {
     events::register(&pool, "amqp").await.unwrap();
     let holder = Uuid::now_v7();
     let amqp = events::claim(&pool, "amqp", holder, LEASE).await.unwrap().unwrap();
-    assert!(events::advance(&pool, &amqp, 6, LEASE).await.unwrap());
+    assert!(events::advance(&pool, &LowWaterMarks::default(), &amqp, 6, LEASE).await.unwrap());
     assert_eq!(events::prune(&pool, &marks, DAY, 100).await.unwrap(), 0, "one consumer lacks them all");
     let redis = claim(&pool, holder, LEASE).await.unwrap();
-    assert!(events::advance(&pool, &redis, 2, LEASE).await.unwrap());
+    assert!(events::advance(&pool, &LowWaterMarks::default(), &redis, 2, LEASE).await.unwrap());
     assert_eq!(events::prune(&pool, &marks, DAY, 1).await.unwrap(), 1);
     assert_eq!(events::prune(&pool, &marks, DAY, 100).await.unwrap(), 1);
     assert_eq!(
@@ -169,7 +172,7 @@ async fn the_lag_counts_the_events_that_a_consumer_has_not_confirmed() {
     super::append(&mut pool.acquire().await.unwrap(), "k", "{}").await;
     events::register(&pool, "redis").await.unwrap();
     let redis = claim(&pool, Uuid::now_v7(), LEASE).await.unwrap();
-    assert!(events::advance(&pool, &redis, 1, LEASE).await.unwrap());
+    assert!(events::advance(&pool, &LowWaterMarks::default(), &redis, 1, LEASE).await.unwrap());
     sqlx::query("update shop.event set at = now() - interval '1 hour' where event_id = 2")
         .execute(&pool)
         .await
@@ -178,7 +181,7 @@ async fn the_lag_counts_the_events_that_a_consumer_has_not_confirmed() {
     assert_eq!((lag.waiting_events, lag.kept_events), (1, 3));
     assert_eq!(lag.consumers[0].events, 2);
     assert!((3600.0..7200.0).contains(&lag.consumers[0].seconds), "{lag:?}");
-    assert!(events::advance(&pool, &redis, 3, LEASE).await.unwrap());
+    assert!(events::advance(&pool, &LowWaterMarks::default(), &redis, 3, LEASE).await.unwrap());
     let lag = events::lag(&pool, &marks).await.unwrap();
     assert_eq!((lag.consumers[0].events, lag.consumers[0].seconds), (0, 0.0));
 }

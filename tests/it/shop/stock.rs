@@ -8,7 +8,6 @@ use shop::{
     orders::{self, OrderFilter, OrderStatus, PlaceOrder},
     sagas::Settings,
 };
-use sqlx::AssertSqlSafe;
 use uuid::Uuid;
 
 use super::{TestShop, order};
@@ -100,41 +99,5 @@ async fn low_stock_is_mailed_to_the_administrator_once() {
             .await
             .unwrap();
     assert_eq!(alerts, 1);
-    test.close().await;
-}
-
-/// Indexes of `shop.stock` that have a column, an expression or a condition on anything but the SKU.
-async fn indexes_on_other_columns(test: &TestShop) -> Vec<String> {
-    sqlx::query_scalar(
-        "select i.indexrelid::regclass::text
-         from pg_index i
-         where i.indrelid = 'shop.stock'::regclass
-           and (i.indpred is not null or exists (
-                    select from unnest(i.indkey) as k (attnum)
-                    left join pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.attnum
-                    where a.attname is distinct from 'sku'))",
-    )
-    .fetch_all(test.pool())
-    .await
-    .unwrap()
-}
-
-/// Every column of a stock row but its SKU is updated. If one was in an index, each version of a row would have an entry
-/// under its key, and while a snapshot keeps the dead versions, the unique check of each update would read all of them.
-#[tokio::test]
-async fn no_updated_column_of_stock_is_indexed() {
-    let test = TestShop::open().await;
-    assert_eq!(indexes_on_other_columns(&test).await, Vec::<String>::new());
-    for (index, definition) in [
-        ("on_a_column", "(version)"),
-        ("on_an_expression", "((on_hand - reserved))"),
-        ("with_a_condition", "(sku) where reserved > 0"),
-    ] {
-        let create = format!("create index {index} on shop.stock {definition}");
-        sqlx::raw_sql(AssertSqlSafe(create)).execute(test.pool()).await.unwrap();
-        assert_eq!(indexes_on_other_columns(&test).await, [format!("shop.{index}")], "the test sees it");
-        let drop = format!("drop index shop.{index}");
-        sqlx::raw_sql(AssertSqlSafe(drop)).execute(test.pool()).await.unwrap();
-    }
     test.close().await;
 }

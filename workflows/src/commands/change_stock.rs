@@ -66,10 +66,9 @@ pub async fn change_stock(
         return Err(StockError::Invalid(vec![violation]));
     }
     let mut tx = shop.pool().begin().await?;
-    let (sku, version, before) =
-        inventory::lock_level(&mut tx, product_id).await?.ok_or(StockError::NotFound)?;
-    if expected_version.is_some_and(|expected| expected != version) {
-        return Err(StockError::VersionMismatch { current: version });
+    let (sku, before) = inventory::lock_level(&mut tx, product_id).await?.ok_or(StockError::NotFound)?;
+    if expected_version.is_some_and(|expected| expected != before.version) {
+        return Err(StockError::VersionMismatch { current: before.version });
     }
     let now = Level { on_hand: decide(before, change)?, ..before };
     let (kind, action) = match change {
@@ -124,7 +123,7 @@ fn decide(before: Level, change: StockChange) -> Result<i64, StockError> {
 mod tests {
     use super::*;
 
-    const BEFORE: Level = Level { on_hand: 10, reserved: 4, low_stock_threshold: 0 };
+    const BEFORE: Level = Level { version: 1, on_hand: 10, reserved: 4, low_stock_threshold: 0 };
 
     #[test]
     fn stock_is_never_set_below_the_reserved_stock() {

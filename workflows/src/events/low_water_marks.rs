@@ -20,8 +20,12 @@
 //! snapshot does not. Every id has to come from the sequence, which must not cache; ids of another origin, and those of
 //! prepared transactions, of which there are none here, may be passed. The whole outbox is therefore looked at now and
 //! then, so that nothing can stay in it for ever.
+//!
+//! **The consumers:** the row of each is updated with every batch that it confirms, and its key leads to all of its dead
+//! versions. The process that publishes to it remembers where it has put the living one.
 
 use std::{
+    collections::HashMap,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -49,6 +53,7 @@ struct Shared {
     full_look_interval: Duration,
     outbox: Mutex<OutboxMark>,
     event_log: Mutex<EventLogMark>,
+    consumer_rows: Mutex<HashMap<String, String>>,
 }
 
 impl Default for LowWaterMarks {
@@ -65,6 +70,7 @@ impl LowWaterMarks {
             full_look_interval: full_look,
             outbox: Mutex::default(),
             event_log: Mutex::default(),
+            consumer_rows: Mutex::default(),
         }))
     }
 
@@ -83,6 +89,19 @@ impl LowWaterMarks {
 
     pub(super) fn set_event_log(&self, mark: EventLogMark) {
         *self.0.event_log.lock() = mark;
+    }
+
+    /// Where the row of a consumer was last (its `ctid`), if this process has written it.
+    pub(super) fn consumer_row(&self, name: &str) -> Option<String> {
+        self.0.consumer_rows.lock().get(name).cloned()
+    }
+
+    pub(super) fn set_consumer_row(&self, name: &str, row: Option<String>) {
+        let mut rows = self.0.consumer_rows.lock();
+        match row {
+            Some(row) => drop(rows.insert(name.to_owned(), row)),
+            None => drop(rows.remove(name)),
+        }
     }
 
     /// Whether the writers of the outbox should be read now, to advance its mark.

@@ -68,7 +68,7 @@ async fn range_after(
     let (pruned_through, last_event_id, server) = sqlx::query_as(
         "select coalesce((select min(event_id) - 1 from shop.event where event_id > $1), last_event_id),
                 last_event_id, pg_postmaster_start_time()
-         from shop.event_log where singleton",
+         from shop.event_log order by last_event_id desc limit 1",
     )
     .bind(pruned_through)
     .fetch_one(conn)
@@ -81,7 +81,8 @@ async fn range_after(
 /// # Errors
 /// When the database refuses or can't be reached.
 pub async fn last_event_id(pool: &PgPool) -> Result<i64, sqlx::Error> {
-    let query = sqlx::query_scalar("select last_event_id from shop.event_log where singleton");
+    let query =
+        sqlx::query_scalar("select last_event_id from shop.event_log order by last_event_id desc limit 1");
     with_timeout(pool, STATEMENT_TIMEOUT, async |conn| query.fetch_one(&mut **conn).await).await
 }
 
@@ -195,7 +196,8 @@ pub async fn lag(pool: &PgPool, marks: &LowWaterMarks) -> Result<Lag, sqlx::Erro
     let consumers = sqlx::query_as(
         "select c.name, l.last_event_id - c.last_event_id as events,
                 coalesce(extract(epoch from now() - e.at), 0)::float8 as seconds
-         from shop.event_consumer c join shop.event_log l on l.singleton
+         from shop.event_consumer c
+         cross join (select last_event_id from shop.event_log order by last_event_id desc limit 1) l
          left join shop.event e on e.event_id = c.last_event_id + 1
          order by c.name",
     )

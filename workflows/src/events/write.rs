@@ -37,12 +37,11 @@ async fn round(conn: &mut PgConnection, marks: &LowWaterMarks, limit: u32) -> Re
         return Ok(Sequenced::Moved(0));
     }
     let mut tx = conn.begin().await?;
-    // `singleton` has an index: connections without sequential scans would otherwise price the read of the only row as
-    // if there were millions, and compile the query.
+    // The newest value comes first: the index has an entry for every dead version that a snapshot keeps.
     // Two statements: the snapshot of the second one has to be younger than the lock, so that it sees what the previous
     // round moved.
     let last: Option<i64> = sqlx::query_scalar(
-        "select last_event_id from shop.event_log where singleton for no key update skip locked",
+        "select last_event_id from shop.event_log order by last_event_id desc limit 1 for update skip locked",
     )
     .fetch_optional(&mut *tx)
     .await?;
@@ -57,7 +56,7 @@ async fn round(conn: &mut PgConnection, marks: &LowWaterMarks, limit: u32) -> Re
              select $2 + row_number() over (order by event_id), at, routing_key, key, payload from taken
              returning event_id
          ), counted as (
-             update shop.event_log set last_event_id = $2 + (select count(*) from logged) where singleton
+             update shop.event_log set last_event_id = $2 + (select count(*) from logged) where last_event_id = $2
          )
          select count(*) from logged",
     )
@@ -100,7 +99,7 @@ async fn prune_after(
              select event_id, at from shop.event
              where event_id > $3
                and event_id <= (select least(l.last_event_id, (select min(c.last_event_id) from shop.event_consumer c))
-                                from shop.event_log l where l.singleton)
+                                from shop.event_log l order by l.last_event_id desc limit 1)
              order by event_id limit $2
          )
          delete from shop.event where event_id = any(array(

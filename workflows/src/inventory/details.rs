@@ -116,7 +116,12 @@ impl NewProduct {
     }
 
     pub(crate) fn level(&self) -> Level {
-        Level { on_hand: self.initial_stock, reserved: 0, low_stock_threshold: self.low_stock_threshold }
+        Level {
+            version: 1,
+            on_hand: self.initial_stock,
+            reserved: 0,
+            low_stock_threshold: self.low_stock_threshold,
+        }
     }
 }
 
@@ -186,6 +191,7 @@ impl Current {
 
     pub(crate) fn level(&self) -> Level {
         Level {
+            version: self.version,
             on_hand: self.on_hand,
             reserved: self.reserved,
             low_stock_threshold: self.low_stock_threshold,

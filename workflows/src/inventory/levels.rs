@@ -3,10 +3,13 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use sqlx_macros::FromRow;
 
 /// The stock level of one product.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromRow)]
 pub(crate) struct Level {
+    /// The version of the product, as it was read.
+    pub(crate) version: i64,
     pub(crate) on_hand: i64,
     pub(crate) reserved: i64,
     pub(crate) low_stock_threshold: i64,
@@ -124,7 +127,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn level(on_hand: i64, reserved: i64) -> Level {
-        Level { on_hand, reserved, low_stock_threshold: 2 }
+        Level { version: 1, on_hand, reserved, low_stock_threshold: 2 }
     }
 
     fn levels(rows: &[(&str, Level)]) -> Levels {

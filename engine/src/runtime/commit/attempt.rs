@@ -73,7 +73,7 @@ pub(super) async fn commit_with_retries(
         };
         tries += 1;
         let tried_enough = tries >= max_tries || began.elapsed() >= core.settings.batch_time_limit();
-        if tried_enough && error.is_suspicious(core.commits() != commits) {
+        if tried_enough && error.is_suspicious(core.commits() != commits, members.len() == 1) {
             return Err(error);
         }
         if began.elapsed() + pause >= budget {
@@ -148,14 +148,25 @@ async fn in_transaction(
     options: AttemptOptions,
     backend_pid: &AtomicI32,
 ) -> Result<BatchResult, CommitError> {
-    // These two statements know no saga, so none is at fault for their errors.
-    let mut transaction = connection.begin().await.map_err(CommitError::Unreachable)?;
-    if let Some(lock_wait) = options.lock_wait {
-        let pid = store::commits::bound_lock_waits(&mut transaction, lock_wait)
-            .await
-            .map_err(CommitError::Unreachable)?;
-        backend_pid.store(pid, Ordering::Relaxed);
-    }
+    // These statements know no saga, so none is at fault for their errors.
+    let mut transaction = match options {
+        // The group commit pays for no round trip. Who holds a lock is asked when parts of its batch wait for it.
+        AttemptOptions { path: CommitPath::Grouped, lock_wait: Some(lock_wait) } => {
+            store::transactions::begin_bounded(&mut *connection, lock_wait)
+                .await
+                .map_err(CommitError::Unreachable)?
+        }
+        AttemptOptions { lock_wait, .. } => {
+            let mut transaction = connection.begin().await.map_err(CommitError::Unreachable)?;
+            if let Some(lock_wait) = lock_wait {
+                let pid = store::commits::bound_lock_waits(&mut transaction, lock_wait)
+                    .await
+                    .map_err(CommitError::Unreachable)?;
+                backend_pid.store(pid, Ordering::Relaxed);
+            }
+            transaction
+        }
+    };
     let mut result = advance(core, &mut transaction, members, recovery, options.path, backend_pid).await?;
     if core.faults.is_crashed() || result.crash.is_before_commit() {
         simulate_crash(core);

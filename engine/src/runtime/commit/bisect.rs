@@ -30,9 +30,10 @@ use crate::{
 
 /// How long a saga is postponed whose outcome can't be written.
 const UNWRITABLE_BACKOFF: Duration = Duration::from_secs(15);
-/// How long part of a batch waits for a lock after a lock time-out.
+/// How long part of a batch waits for a lock.
 const LOCK_WAIT: Duration = Duration::from_millis(100);
-/// The same while sagas are held up already, so that others that need the same lock are found soon.
+/// The same after the batch has waited for a lock in vain, and while sagas are held up: the sagas that need the lock are
+/// to be found soon, because everything else that meets it waits meanwhile.
 const SHORT_LOCK_WAIT: Duration = Duration::from_millis(20);
 /// How long sagas are postponed for which there is no room beside the group commit.
 const NO_ROOM_BACKOFF: Duration = Duration::from_secs(1);
@@ -98,6 +99,7 @@ pub(super) fn commit_isolated(
 
 /// Commits a part. If it fails, splits it in halves until the saga at fault is alone.
 async fn bisect(committer: &GroupCommitter, part: Part, error: Option<(CommitError, CommitPath)>) {
+    let mut lock_is_held = matches!(error, Some((CommitError::LockTimeout { .. }, _)));
     let mut parts = match error {
         Some((error, path)) => next_parts(committer, part, error, path),
         None => vec![part],
@@ -110,7 +112,8 @@ async fn bisect(committer: &GroupCommitter, part: Part, error: Option<(CommitErr
             continue;
         }
         let alone = if let [request] = requests.as_slice() { Some(&request.member) } else { None };
-        let lock_wait = if committer.held_up.is_empty() { LOCK_WAIT } else { SHORT_LOCK_WAIT };
+        let lock_wait =
+            if lock_is_held || !committer.held_up.is_empty() { SHORT_LOCK_WAIT } else { LOCK_WAIT };
         let options = match alone {
             // The answer of a call can't be given back.
             Some(member) if member.made_call() => AttemptOptions { path: CommitPath::Alone, lock_wait: None },
@@ -136,6 +139,7 @@ async fn bisect(committer: &GroupCommitter, part: Part, error: Option<(CommitErr
                 settle(&committer.core, members, replies, result);
             }
             Err(error) => {
+                lock_is_held |= matches!(error, CommitError::LockTimeout { .. });
                 let part = Part { requests: zip(members, replies), recovery, is_retry };
                 parts.extend(next_parts(committer, part, error, options.path));
             }

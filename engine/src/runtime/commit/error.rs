@@ -40,9 +40,10 @@ pub(crate) enum CommitError {
 }
 
 impl CommitError {
-    /// Whether one saga of the batch may be at fault, so that trying the whole batch again and again would be in vain.
-    pub(super) fn is_suspicious(&self, others_commit: bool) -> bool {
-        matches!(self, Self::Transient { blame, .. } if others_commit || *blame == Blame::Unclear)
+    /// Whether one saga of the batch may be at fault, so that trying the whole batch again and again would be in vain. Of
+    /// several sagas that only ever fail together, nobody knows whether one of them is.
+    pub(super) fn is_suspicious(&self, others_commit: bool, is_alone: bool) -> bool {
+        matches!(self, Self::Transient { blame, .. } if others_commit || !is_alone || *blame == Blame::Unclear)
     }
 
     /// What is left of an error once the time for retries is over.

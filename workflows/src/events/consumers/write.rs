@@ -7,7 +7,7 @@ use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 use super::consumer::{ConsumerLease, ConsumerPosition, Replay};
-use crate::events::timeout::STATEMENT_TIMEOUT;
+use crate::events::{low_water_marks::LowWaterMarks, timeout::STATEMENT_TIMEOUT};
 
 /// Registers a consumer, which starts at the oldest event that is kept. From now on pruning waits for it.
 ///
@@ -18,7 +18,7 @@ pub async fn register(pool: &PgPool, name: &str) -> Result<(), sqlx::Error> {
         "insert into shop.event_consumer (name, last_event_id, started_after)
          select $1, e.pruned_through, e.pruned_through
          from (select coalesce((select min(event_id) - 1 from shop.event), last_event_id) as pruned_through
-               from shop.event_log where singleton) e
+               from shop.event_log order by last_event_id desc limit 1) e
          on conflict (name) do nothing",
     )
     .bind(name);
@@ -57,21 +57,53 @@ pub async fn claim(
 /// When the database refuses or can't be reached.
 pub async fn advance(
     pool: &PgPool,
+    marks: &LowWaterMarks,
     claim: &ConsumerLease,
     last_event_id: i64,
     lease: Duration,
 ) -> Result<bool, sqlx::Error> {
-    let query = sqlx::query(
-        "update shop.event_consumer
-         set last_event_id = $3, updated_at = now(), lease_until = now() + make_interval(secs => $4)
-         where name = $1 and epoch = $2 and last_event_id <= $3",
-    )
-    .bind(&claim.name)
-    .bind(claim.epoch)
-    .bind(last_event_id)
-    .bind(lease.as_secs_f64());
-    let result = with_timeout(pool, STATEMENT_TIMEOUT, async |conn| query.execute(&mut **conn).await).await?;
-    Ok(result.rows_affected() > 0)
+    with_timeout(pool, STATEMENT_TIMEOUT, async |conn| {
+        let known = marks.consumer_row(&claim.name);
+        let mut row = advance_row(conn, known.as_deref(), claim, last_event_id, lease).await?;
+        if row.is_none() && known.is_some() {
+            row = advance_row(conn, None, claim, last_event_id, lease).await?;
+        }
+        marks.set_consumer_row(&claim.name, row.clone());
+        Ok(row.is_some())
+    })
+    .await
+}
+
+macro_rules! advance_row {
+    ($at:literal) => {
+        concat!(
+            "update shop.event_consumer
+             set last_event_id = $3, updated_at = now(), lease_until = now() + make_interval(secs => $4)
+             where name = $1 and epoch = $2 and last_event_id <= $3",
+            $at,
+            " returning ctid::text"
+        )
+    };
+}
+
+/// Advances the row at this place, or wherever it is; returns its new place. A row is at its place until it is updated.
+async fn advance_row(
+    conn: &mut PgConnection,
+    at: Option<&str>,
+    claim: &ConsumerLease,
+    last_event_id: i64,
+    lease: Duration,
+) -> Result<Option<String>, sqlx::Error> {
+    let sql = if at.is_some() { advance_row!(" and ctid = $5::text::tid") } else { advance_row!("") };
+    let mut query = sqlx::query_scalar(sql)
+        .bind(&claim.name)
+        .bind(claim.epoch)
+        .bind(last_event_id)
+        .bind(lease.as_secs_f64());
+    if let Some(at) = at {
+        query = query.bind(at);
+    }
+    query.fetch_optional(conn).await
 }
 
 /// Moves a consumer back to an earlier position, because it has lost what came after it. Returns false as [`advance`]
@@ -158,7 +190,7 @@ pub(crate) async fn begin_again(
     sqlx::query_as(
         "with log as (
              select coalesce((select min(event_id) - 1 from shop.event), last_event_id) as pruned_through, last_event_id
-             from shop.event_log where singleton
+             from shop.event_log order by last_event_id desc limit 1
          ), start as (
              select least(greatest(coalesce($2 - 1, (select min(event_id) - 1 from shop.event where at >= $3),
                                             last_event_id), pruned_through), last_event_id) as started_after
