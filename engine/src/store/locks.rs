@@ -14,6 +14,19 @@ pub(crate) struct LockHolder {
     name: Option<String>,
     state: Option<String>,
     transaction_secs: Option<i64>,
+    /// Whether it waits for a lock itself.
+    waits: Option<bool>,
+    /// Whether it has this session's application name, and so may be one of an engine.
+    is_alike: Option<bool>,
+}
+
+impl LockHolder {
+    /// Whether it may well be gone in a moment: a transaction of an engine takes no longer, and it waits for no lock for
+    /// long.
+    pub(crate) fn may_end_soon(&self) -> bool {
+        let is_young = self.transaction_secs.is_none_or(|secs| secs < 2);
+        self.waits == Some(true) || (is_young && self.is_alike == Some(true))
+    }
 }
 
 impl std::fmt::Display for LockHolder {
@@ -42,7 +55,9 @@ pub(crate) async fn holder(
     connection::with_timeout(pool, timeout, async |conn| {
         sqlx::query_as(
             "select pid, coalesce(nullif(application_name, ''), usename::text) as name, state, \
-                 extract(epoch from clock_timestamp() - xact_start)::bigint as transaction_secs \
+                 extract(epoch from clock_timestamp() - xact_start)::bigint as transaction_secs, \
+                 wait_event_type = 'Lock' as waits, \
+                 application_name = current_setting('application_name') as is_alike \
              from unnest(pg_blocking_pids($1)) as b (pid) left join pg_stat_activity a using (pid) \
              order by a.wait_event_type is not distinct from 'Lock', a.xact_start limit 1",
         )
@@ -51,4 +66,25 @@ pub(crate) async fn holder(
         .await
     })
     .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_holder_ends_soon_that_waits_itself_or_may_be_a_young_transaction_of_an_engine() {
+        let held = |waits, is_alike, secs| LockHolder {
+            pid: 7,
+            name: None,
+            state: None,
+            transaction_secs: Some(secs),
+            waits: Some(waits),
+            is_alike: Some(is_alike),
+        };
+        assert!(held(true, false, 600).may_end_soon());
+        assert!(held(false, true, 0).may_end_soon());
+        assert!(!held(false, true, 2).may_end_soon());
+        assert!(!held(false, false, 0).may_end_soon());
+    }
 }

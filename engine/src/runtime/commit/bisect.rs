@@ -35,6 +35,9 @@ const LOCK_WAIT: Duration = Duration::from_millis(100);
 /// The same after the batch has waited for a lock in vain, and while sagas are held up: the sagas that need the lock are
 /// to be found soon, because everything else that meets it waits meanwhile.
 const SHORT_LOCK_WAIT: Duration = Duration::from_millis(20);
+/// How long a saga waits for a lock when it is tried again, because its holder may end soon: somewhat longer than a batch
+/// of this engine does, since such a batch may hold the lock while it waits for another.
+const SECOND_LOCK_WAIT: Duration = Duration::from_millis(400);
 /// How long sagas are postponed for which there is no room beside the group commit.
 const NO_ROOM_BACKOFF: Duration = Duration::from_secs(1);
 /// How long a saga is first postponed after an error that may pass.
@@ -51,11 +54,13 @@ pub(super) struct Part {
     recovery: Recovery,
     /// Whether this recovery has failed before, and is tried once more before the saga is dead-lettered.
     is_retry: bool,
+    /// How long it waits for a lock, if it has waited in vain before and is not yet taken to be held up.
+    second_lock_wait: Option<Duration>,
 }
 
 impl Part {
     pub(super) fn whole(requests: Vec<CommitRequest>) -> Self {
-        Self { requests, recovery: Recovery::None, is_retry: false }
+        Self { requests, recovery: Recovery::None, is_retry: false, second_lock_wait: None }
     }
 
     /// The saga, if it is the only one.
@@ -104,7 +109,7 @@ async fn bisect(committer: &GroupCommitter, part: Part, error: Option<(CommitErr
         Some((error, path)) => next_parts(committer, part, error, path),
         None => vec![part],
     };
-    while let Some(Part { requests, recovery, is_retry }) = parts.pop() {
+    while let Some(Part { requests, recovery, is_retry, second_lock_wait }) = parts.pop() {
         // What the parts before have met may be what these sagas wait for.
         let (mut requests, suspected) = hold_up_if_blocked(committer, requests);
         requests.extend(suspected.into_iter().flatten());
@@ -112,8 +117,9 @@ async fn bisect(committer: &GroupCommitter, part: Part, error: Option<(CommitErr
             continue;
         }
         let alone = if let [request] = requests.as_slice() { Some(&request.member) } else { None };
-        let lock_wait =
+        let first_lock_wait =
             if lock_is_held || !committer.held_up.is_empty() { SHORT_LOCK_WAIT } else { LOCK_WAIT };
+        let lock_wait = second_lock_wait.unwrap_or(first_lock_wait);
         let options = match alone {
             // The answer of a call can't be given back.
             Some(member) if member.made_call() => AttemptOptions { path: CommitPath::Alone, lock_wait: None },
@@ -140,7 +146,7 @@ async fn bisect(committer: &GroupCommitter, part: Part, error: Option<(CommitErr
             }
             Err(error) => {
                 lock_is_held |= matches!(error, CommitError::LockTimeout { .. });
-                let part = Part { requests: zip(members, replies), recovery, is_retry };
+                let part = Part { requests: zip(members, replies), recovery, is_retry, second_lock_wait };
                 parts.extend(next_parts(committer, part, error, options.path));
             }
         }
@@ -182,6 +188,11 @@ fn next_parts(committer: &GroupCommitter, part: Part, error: CommitError, path: 
             committer.isolated.insert(saga_id);
             vec![part]
         }
+        (Some(_), CommitError::LockTimeout { holder, .. })
+            if part.second_lock_wait.is_none() && second_lock_wait(holder.as_ref()).is_some() =>
+        {
+            vec![Part { second_lock_wait: second_lock_wait(holder.as_ref()), ..part }]
+        }
         (Some(_), CommitError::LockTimeout { side, error, holder }) => {
             hold_up_at_lock(committer, part.requests, side, &error, holder.as_ref());
             Vec::new()
@@ -211,21 +222,31 @@ fn next_parts(committer: &GroupCommitter, part: Part, error: CommitError, path: 
     }
 }
 
+/// How long a saga that has waited for a lock in vain waits once more; `None` if it is held up. Otherwise a saga would be
+/// taken to be held up that is only behind a batch of this engine.
+fn second_lock_wait(holder: Option<&LockHolder>) -> Option<Duration> {
+    match holder {
+        // It was not told in the short time.
+        None => Some(LOCK_WAIT),
+        Some(holder) => holder.may_end_soon().then_some(SECOND_LOCK_WAIT),
+    }
+}
+
 fn recover(committer: &GroupCommitter, part: Part, side: Option<StepSide>, error: &[String]) -> Vec<Part> {
-    let Part { requests, recovery, is_retry } = part;
+    let Part { requests, recovery, is_retry, .. } = part;
     let member = &requests[0].member;
     let saga_id = member.job.saga_id;
     // What can't be written may be the answer of the call itself.
     let side = side.or_else(|| member.call_site());
     match recovery.clone().next(side, error.to_vec()) {
         Some(Recovery::DeadLetter(_)) if !is_retry => {
-            return vec![Part { requests, recovery, is_retry: true }];
+            return vec![Part { requests, recovery, is_retry: true, second_lock_wait: None }];
         }
         Some(recovery) => {
             if matches!(recovery, Recovery::DeadLetter(_)) {
                 tracing::error!(saga.id = %saga_id, error = ?error, "a saga's outcome can't be written; it is dead-lettered");
             }
-            return vec![Part { requests, recovery, is_retry: false }];
+            return vec![Part { requests, recovery, is_retry: false, second_lock_wait: None }];
         }
         None => {}
     }
