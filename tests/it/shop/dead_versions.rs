@@ -21,7 +21,8 @@ use tokio_util::sync::CancellationToken;
 use super::{engine, order};
 use crate::support::{Database, WAIT_TIMEOUT};
 
-/// Far more than fit into the blocks that may be read: a page has room for some hundred versions.
+/// Far more than fit into the blocks that may be read: a page has room for some hundred versions. Each is written by a
+/// transaction of its own, because what one transaction writes over and over is dead for every snapshot.
 const VERSIONS: i64 = 20_000;
 const ORDERS: i64 = 10;
 
@@ -111,7 +112,7 @@ async fn stock_is_locked_written_and_read_without_a_look_at_its_dead_versions() 
     let owner = database.pool().await;
     let tea = commands::create_product(&owner, tea(), "test").await.unwrap();
     let snapshot = hold_snapshot(&database).await;
-    sqlx::query("do $$ begin for v in 1..20000 loop update shop.stock set version = v + 1 where version = v; end loop; end $$")
+    sqlx::raw_sql("do $$ begin for v in 1..20000 loop update shop.stock set version = v + 1 where version = v; commit; end loop; end $$")
         .execute(&owner)
         .await
         .unwrap();
@@ -135,7 +136,7 @@ async fn events_are_numbered_without_a_look_at_the_dead_versions_of_the_log() {
     let database = Database::fresh().await;
     let owner = database.pool().await;
     let snapshot = hold_snapshot(&database).await;
-    sqlx::query("do $$ begin for v in 0..19999 loop update shop.event_log set last_event_id = v + 1; end loop; end $$")
+    sqlx::raw_sql("do $$ begin for v in 0..19999 loop update shop.event_log set last_event_id = v + 1; commit; end loop; end $$")
         .execute(&owner)
         .await
         .unwrap();
@@ -155,7 +156,7 @@ async fn events_are_numbered_without_a_look_at_the_dead_versions_of_the_log() {
     }
     pool.close().await;
     let read = blocks_read(&database, "event_log").await - before;
-    assert!((1..VERSIONS / 100 * ORDERS).contains(&read), "{read} blocks were read");
+    assert!((1..VERSIONS / 250 * ORDERS).contains(&read), "{read} blocks were read");
     snapshot.close().await.unwrap();
 }
 
@@ -166,7 +167,7 @@ async fn a_consumer_confirms_without_a_look_at_the_dead_versions_of_its_row() {
     let owner = database.pool().await;
     events::register(&owner, "redis").await.unwrap();
     let snapshot = hold_snapshot(&database).await;
-    sqlx::query("do $$ begin for v in 1..20000 loop update shop.event_consumer set last_event_id = v; end loop; end $$")
+    sqlx::raw_sql("do $$ begin for v in 1..20000 loop update shop.event_consumer set last_event_id = v; commit; end loop; end $$")
         .execute(&owner)
         .await
         .unwrap();
