@@ -53,12 +53,16 @@ pub enum Behaviour {
     TemporaryFailure(Stage),
     /// Answers 550 at the stage: never try again.
     PermanentFailure(Stage),
-    /// Answers with this reply at the stage.
+    /// Answers with this reply at the stage. If it is positive, the server goes on as if it had answered as usual.
     Answer(Stage, &'static str),
+    /// As [`Behaviour::Answer`], with bytes, which need not be UTF-8, up to the end of the last line.
+    AnswerBytes(Stage, &'static [u8]),
     /// Takes every message, but does not offer SMTPUTF8.
     WithoutSmtpUtf8,
     /// Keeps the message and closes the connection without an answer, so the sender can't know whether it arrived.
     DropAfterData,
+    /// Takes every message, and once it is confirmed says goodbye and closes the connection.
+    GoodbyeAfterMail,
     /// Takes every message, but confirms it only after a pause.
     StallAfterData(Duration),
     /// Takes every message, but pauses before each byte that it sends.
@@ -70,12 +74,18 @@ pub enum Behaviour {
 /// The point of a mail transaction at which a failure is answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
-    /// Instead of the greeting; then the connection is closed.
+    /// Instead of the greeting; after a negative one the connection is closed.
     Greeting,
+    /// At `EHLO`.
+    Hello,
+    /// At the end of `AUTH`.
+    LogIn,
     /// At `MAIL FROM`.
     Sender,
     /// At `RCPT TO`.
     Recipient,
+    /// At `DATA`.
+    DataCommand,
     /// At the end of the data.
     Data,
 }

@@ -35,11 +35,14 @@ enum Line {
     End,
 }
 
+/// A reply without the end of its last line.
+type Reply = &'static [u8];
+
 /// What to do after a command.
 enum Next {
-    Reply(&'static str),
-    Data,
-    Close(&'static str),
+    Reply(Reply),
+    Data(Reply),
+    Close(Reply),
 }
 
 impl Session {
@@ -56,29 +59,35 @@ impl Session {
             | Behaviour::TemporaryFailure(_)
             | Behaviour::PermanentFailure(_)
             | Behaviour::Answer(..)
+            | Behaviour::AnswerBytes(..)
             | Behaviour::WithoutSmtpUtf8
             | Behaviour::DropAfterData
+            | Behaviour::GoodbyeAfterMail
             | Behaviour::StallAfterData(_)
             | Behaviour::Trickle(_) => {}
         }
-        if let Some(failure) = self.failure(Stage::Greeting) {
-            return self.reply(failure).await;
+        let greeting = self.answer(Stage::Greeting, b"220 localhost ESMTP mail catcher");
+        self.reply(greeting).await?;
+        if !is_positive(greeting) {
+            return Ok(());
         }
-        self.reply("220 localhost ESMTP mail catcher").await?;
         loop {
             let next = match self.line().await? {
                 Line::Whole(line) => self.command(&String::from_utf8_lossy(&line)),
-                Line::TooLong => Next::Reply("500 line too long"),
+                Line::TooLong => Next::Reply(b"500 line too long"),
                 Line::End => return Ok(()),
             };
             match next {
-                Next::Reply(text) => self.reply(text).await?,
-                Next::Close(text) => return self.reply(text).await,
-                Next::Data => {
-                    self.reply("354 end with <CRLF>.<CRLF>").await?;
+                Next::Reply(reply) => self.reply(reply).await?,
+                Next::Close(reply) => return self.reply(reply).await,
+                Next::Data(reply) => {
+                    self.reply(reply).await?;
                     match self.data().await? {
-                        Some(text) => self.reply(text).await?,
+                        Some(reply) => self.reply(reply).await?,
                         None => return Ok(()),
+                    }
+                    if self.behaviour == Behaviour::GoodbyeAfterMail {
+                        return self.reply(b"221 bye").await;
                     }
                 }
             }
@@ -95,73 +104,81 @@ impl Session {
         let (verb, argument) = line.split_once(' ').unwrap_or((line, ""));
         match verb.to_ascii_uppercase().as_str() {
             "EHLO" => {
-                self.reset();
-                self.greeted = true;
-                Next::Reply(if self.behaviour == Behaviour::WithoutSmtpUtf8 {
-                    "250-localhost\r\n250-SIZE 10485760\r\n250-8BITMIME\r\n250 PIPELINING"
+                let usual: Reply = if self.behaviour == Behaviour::WithoutSmtpUtf8 {
+                    b"250-localhost\r\n250-SIZE 10485760\r\n250-8BITMIME\r\n250-AUTH PLAIN\r\n250 PIPELINING"
                 } else {
-                    "250-localhost\r\n250-SIZE 10485760\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250 PIPELINING"
-                })
+                    b"250-localhost\r\n250-SIZE 10485760\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250-AUTH PLAIN\r\n\
+                      250 PIPELINING"
+                };
+                let reply = self.answer(Stage::Hello, usual);
+                self.reset();
+                self.greeted = is_positive(reply);
+                Next::Reply(reply)
             }
             "HELO" => {
                 self.reset();
                 self.greeted = true;
-                Next::Reply("250 localhost")
+                Next::Reply(b"250 localhost")
             }
+            // Anybody may log in.
+            "AUTH" => Next::Reply(self.answer(Stage::LogIn, b"235 welcome")),
             "MAIL" => Next::Reply(self.mail(argument)),
             "RCPT" => Next::Reply(self.recipient(argument)),
             "DATA" if self.from.is_none() || self.to.is_empty() => {
-                Next::Reply("503 need MAIL and RCPT first")
+                Next::Reply(b"503 need MAIL and RCPT first")
             }
-            "DATA" => Next::Data,
+            "DATA" => match self.answer(Stage::DataCommand, b"354 end with <CRLF>.<CRLF>") {
+                reply if is_positive(reply) => Next::Data(reply),
+                reply => Next::Reply(reply),
+            },
             "RSET" => {
                 self.reset();
-                Next::Reply("250 OK")
+                Next::Reply(b"250 OK")
             }
-            "NOOP" => Next::Reply("250 OK"),
-            "VRFY" => Next::Reply("252 can't verify"),
-            "QUIT" => Next::Close("221 bye"),
-            _ => Next::Reply("502 not implemented"),
+            "NOOP" => Next::Reply(b"250 OK"),
+            "VRFY" => Next::Reply(b"252 can't verify"),
+            "QUIT" => Next::Close(b"221 bye"),
+            _ => Next::Reply(b"502 not implemented"),
         }
     }
 
-    fn mail(&mut self, argument: &str) -> &'static str {
+    fn mail(&mut self, argument: &str) -> Reply {
         if !self.greeted || self.from.is_some() {
-            return "503 bad sequence of commands";
+            return b"503 bad sequence of commands";
         }
         let Some((from, parameters)) = path(argument, "FROM:") else {
-            return "501 expected MAIL FROM:<address>";
+            return b"501 expected MAIL FROM:<address>";
         };
         let size = parameters.split(' ').find_map(|word| word.strip_prefix("SIZE=")?.parse::<usize>().ok());
         if size.is_some_and(|size| size > MAX_MESSAGE_BYTES) {
-            return "552 message too big";
+            return b"552 message too big";
         }
-        if let Some(failure) = self.failure(Stage::Sender) {
-            return failure;
+        let reply = self.answer(Stage::Sender, b"250 OK");
+        if is_positive(reply) {
+            self.from = Some(from.to_owned());
         }
-        self.from = Some(from.to_owned());
-        "250 OK"
+        reply
     }
 
-    fn recipient(&mut self, argument: &str) -> &'static str {
+    fn recipient(&mut self, argument: &str) -> Reply {
         if self.from.is_none() {
-            return "503 need MAIL first";
+            return b"503 need MAIL first";
         }
         let Some((to, _)) = path(argument, "TO:").filter(|(to, _)| !to.is_empty()) else {
-            return "501 expected RCPT TO:<address>";
+            return b"501 expected RCPT TO:<address>";
         };
-        if let Some(failure) = self.failure(Stage::Recipient) {
-            return failure;
-        }
         if self.to.len() >= MAX_RECIPIENTS {
-            return "452 too many recipients";
+            return b"452 too many recipients";
         }
-        self.to.push(to.to_owned());
-        "250 OK"
+        let reply = self.answer(Stage::Recipient, b"250 OK");
+        if is_positive(reply) {
+            self.to.push(to.to_owned());
+        }
+        reply
     }
 
     /// Reads the message and returns the reply to it; `None` when the connection has to be closed.
-    async fn data(&mut self) -> io::Result<Option<&'static str>> {
+    async fn data(&mut self) -> io::Result<Option<Reply>> {
         let mut data = Vec::new();
         let mut too_long = false;
         let mut too_big = false;
@@ -184,36 +201,41 @@ impl Session {
         let message =
             Message { from: self.from.take().unwrap_or_default(), to: std::mem::take(&mut self.to), data };
         if too_long {
-            return Ok(Some("500 line too long"));
+            return Ok(Some(b"500 line too long"));
         }
         if too_big {
-            return Ok(Some("552 message too big"));
+            return Ok(Some(b"552 message too big"));
         }
-        if let Some(failure) = self.failure(Stage::Data) {
-            return Ok(Some(failure));
+        let reply = self.answer(Stage::Data, b"250 OK, kept");
+        if !is_positive(reply) {
+            return Ok(Some(reply));
         }
         self.state.keep(message);
         if let Behaviour::StallAfterData(pause) = self.behaviour {
             tokio::time::sleep(pause).await;
         }
-        Ok((self.behaviour != Behaviour::DropAfterData).then_some("250 OK, kept"))
+        Ok((self.behaviour != Behaviour::DropAfterData).then_some(reply))
     }
 
-    fn failure(&self, stage: Stage) -> Option<&'static str> {
+    /// The reply at a stage: the usual one, unless the behaviour has another.
+    fn answer(&self, stage: Stage, usual: Reply) -> Reply {
         match self.behaviour {
-            Behaviour::TemporaryFailure(at) if at == stage => Some("451 try again later"),
-            Behaviour::PermanentFailure(at) if at == stage => Some("550 no such mailbox"),
-            Behaviour::Answer(at, reply) if at == stage => Some(reply),
+            Behaviour::TemporaryFailure(at) if at == stage => b"451 try again later",
+            Behaviour::PermanentFailure(at) if at == stage => b"550 no such mailbox",
+            Behaviour::Answer(at, reply) if at == stage => reply.as_bytes(),
+            Behaviour::AnswerBytes(at, reply) if at == stage => reply,
             Behaviour::Accept
             | Behaviour::NeverGreet
             | Behaviour::TemporaryFailure(_)
             | Behaviour::PermanentFailure(_)
             | Behaviour::Answer(..)
+            | Behaviour::AnswerBytes(..)
             | Behaviour::WithoutSmtpUtf8
             | Behaviour::DropAfterData
+            | Behaviour::GoodbyeAfterMail
             | Behaviour::StallAfterData(_)
             | Behaviour::Trickle(_)
-            | Behaviour::Refuse => None,
+            | Behaviour::Refuse => usual,
         }
     }
 
@@ -222,13 +244,13 @@ impl Session {
         self.to.clear();
     }
 
-    async fn reply(&mut self, text: &str) -> io::Result<()> {
-        let answer = format!("{text}\r\n");
+    async fn reply(&mut self, reply: Reply) -> io::Result<()> {
+        let answer = [reply, b"\r\n"].concat();
         let stream = self.stream.get_mut();
         let Behaviour::Trickle(pause) = self.behaviour else {
-            return stream.write_all(answer.as_bytes()).await;
+            return stream.write_all(&answer).await;
         };
-        for byte in answer.bytes() {
+        for byte in answer {
             tokio::time::sleep(pause).await;
             stream.write_all(&[byte]).await?;
         }
@@ -262,6 +284,11 @@ impl Session {
         }
         Ok(Line::Whole(line))
     }
+}
+
+/// Whether the server goes on after this reply.
+fn is_positive(reply: Reply) -> bool {
+    matches!(reply.first(), Some(b'2' | b'3'))
 }
 
 /// Reads `FROM:<address> parameters`.
