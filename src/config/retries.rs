@@ -9,7 +9,7 @@ use super::reader::Reader;
 const PREFIX: &str = "RETRY_";
 const UNDO: &str = "_UNDO";
 const PATTERN: &str = "set by a name such as RETRY_SEND_MAIL_ATTEMPTS: RETRY_<STEP>_ or RETRY_<STEP>_UNDO_ and one of \
-                       ATTEMPTS, FIRST_DELAY_MS, FACTOR, MAX_DELAY_MS, TIMEOUT_MS";
+                       ATTEMPTS, FIRST_DELAY_MS, FACTOR, MAX_DELAY_MS, TIMEOUT_MS, MAX_POSTPONED_MS";
 
 /// The overrides of retry policies, in the order of the variables' names.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -31,6 +31,7 @@ enum Change {
     Factor(f64),
     MaxDelay(Duration),
     Timeout(Duration),
+    MaxPostponed(Duration),
 }
 
 impl Retries {
@@ -84,7 +85,11 @@ impl Retries {
         let place = screaming(step);
         let set = self.0.iter().filter(|one| one.place == place).find_map(|one| match one.change {
             Change::Timeout(timeout) => Some(timeout),
-            Change::Attempts(_) | Change::FirstDelay(_) | Change::Factor(_) | Change::MaxDelay(_) => None,
+            Change::Attempts(_)
+            | Change::FirstDelay(_)
+            | Change::Factor(_)
+            | Change::MaxDelay(_)
+            | Change::MaxPostponed(_) => None,
         });
         set.unwrap_or(default.timeout)
     }
@@ -123,6 +128,7 @@ fn changed(node: &Node, direction: Direction, change: Change) -> RetryPolicy {
         Change::Factor(factor) => RetryPolicy { factor, ..policy },
         Change::MaxDelay(max_delay) => RetryPolicy { max_delay, ..policy },
         Change::Timeout(timeout) => RetryPolicy { timeout, ..policy },
+        Change::MaxPostponed(max_postponed) => RetryPolicy { max_postponed, ..policy },
     }
 }
 
@@ -147,7 +153,7 @@ struct Field {
     parse: fn(&str) -> Option<Change>,
 }
 
-const FIELDS: [Field; 5] = [
+const FIELDS: [Field; 6] = [
     Field {
         suffix: "_ATTEMPTS",
         expects: "a number of attempts, 1 to 1000",
@@ -172,6 +178,11 @@ const FIELDS: [Field; 5] = [
         suffix: "_TIMEOUT_MS",
         expects: "milliseconds, 1 to 3600000",
         parse: |text| millis(text, 3_600_000).map(Change::Timeout),
+    },
+    Field {
+        suffix: "_MAX_POSTPONED_MS",
+        expects: "milliseconds, 1 to 2592000000",
+        parse: |text| millis(text, 2_592_000_000).map(Change::MaxPostponed),
     },
 ];
 
@@ -219,6 +230,7 @@ mod tests {
             ("RETRY_SEND_MAIL_FACTOR", "1.5"),
             ("RETRY_SEND_MAIL_MAX_DELAY_MS", "9000"),
             ("RETRY_SEND_MAIL_TIMEOUT_MS", "700"),
+            ("RETRY_SEND_MAIL_MAX_POSTPONED_MS", "86400000"),
             ("RETRY_RESERVE_STOCK_UNDO_ATTEMPTS", "77"),
         ])
         .unwrap();
@@ -230,6 +242,7 @@ mod tests {
             factor: 1.5,
             max_delay: Duration::from_secs(9),
             timeout: Duration::from_millis(700),
+            max_postponed: Duration::from_hours(24),
         };
         assert_eq!(node(&definitions, "deliver-notification", "send-mail").retry, expected);
         assert_eq!(retries.timeout("send-mail", RetryPolicy::CALL), expected.timeout);

@@ -50,6 +50,7 @@ const QUICK: RetryPolicy = RetryPolicy {
     max_delay: Duration::from_millis(2),
     attempts: 3,
     timeout: STEP_TIMEOUT,
+    max_postponed: RetryPolicy::MAX_POSTPONED,
 };
 
 /// A shop with its own database, and with workers once they are started.

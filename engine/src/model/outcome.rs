@@ -58,7 +58,8 @@ pub struct Retry {
 pub enum Counts {
     /// It does: the usual case.
     Attempt,
-    /// It does not: nothing was attempted, the work is only snoozed.
+    /// It does not: nothing was attempted, the work is only snoozed. Snoozes in a row end after
+    /// [`RetryPolicy::max_postponed`](crate::RetryPolicy::max_postponed).
     Snooze,
 }
 
@@ -73,7 +74,9 @@ impl Retry {
         Self::of(vec![error.into()])
     }
 
-    /// Postpones work that was not started, without using up an attempt.
+    /// Postpones work that was not started, without using up an attempt, for
+    /// [`RetryPolicy::max_postponed`](crate::RetryPolicy::max_postponed) at most. An attempt that may have had an effect
+    /// is not snoozed, or its effect could be repeated without end.
     pub fn snooze(after: Duration, why: impl Into<String>) -> Self {
         Self { after: Some(after), counts: Counts::Snooze, ..Self::message(why) }
     }
@@ -112,6 +115,9 @@ impl Failure {
     /// The code of a failure for good that the engine itself causes: the step's output is larger than
     /// [`EngineBuilder::max_payload`](crate::EngineBuilder::max_payload).
     pub const OUTPUT_TOO_LARGE: &'static str = "output-too-large";
+    /// The code of a failure for good that the engine itself causes: snoozes put the step off for longer than
+    /// [`RetryPolicy::max_postponed`](crate::RetryPolicy::max_postponed).
+    pub const POSTPONED_TOO_LONG: &'static str = "postponed-too-long";
 
     /// Creates a failure without details.
     pub fn new(code: impl Into<String>, message: impl Into<String>) -> Self {

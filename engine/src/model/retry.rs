@@ -24,6 +24,9 @@ pub struct RetryPolicy {
     /// least). A batch that needs longer is split, down to single sagas; a single saga runs in isolation and may use
     /// the whole time-out.
     pub timeout: Duration,
+    /// For how long snoozes may put the step off without an attempt in between. Then the engine gives up as after the
+    /// last attempt, so that an operator hears of work that never gets its turn.
+    pub max_postponed: Duration,
 }
 
 impl RetryPolicy {
@@ -32,6 +35,9 @@ impl RetryPolicy {
     /// without using up attempts.
     pub const LONGEST_TRANSACTION: Duration = Duration::from_secs(25);
 
+    /// The usual limit of postponements: over a weekend and a day.
+    pub const MAX_POSTPONED: Duration = Duration::from_hours(72);
+
     /// Five attempts over some seconds, twenty seconds for each: the default of transaction steps.
     pub const TRANSACTION: Self = Self {
         first_delay: Duration::from_millis(100),
@@ -39,6 +45,7 @@ impl RetryPolicy {
         max_delay: Duration::from_secs(30),
         attempts: 5,
         timeout: Duration::from_secs(20),
+        max_postponed: Self::MAX_POSTPONED,
     };
 
     /// Eight attempts over some minutes, thirty seconds for each: the default of call steps.
@@ -48,6 +55,7 @@ impl RetryPolicy {
         max_delay: Duration::from_mins(2),
         attempts: 8,
         timeout: Duration::from_secs(30),
+        max_postponed: Self::MAX_POSTPONED,
     };
 
     /// Ten attempts over half an hour, twenty seconds for each: the default of undos, where giving up needs an
@@ -58,6 +66,7 @@ impl RetryPolicy {
         max_delay: Duration::from_mins(10),
         attempts: 10,
         timeout: Duration::from_secs(20),
+        max_postponed: Self::MAX_POSTPONED,
     };
 
     /// The delay after `attempt` (counted from one); `draw` is a uniform random number from zero to one.

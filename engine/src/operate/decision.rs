@@ -124,6 +124,7 @@ impl LoadedSaga {
             in_doubt: state.in_doubt,
             seq,
             held: false,
+            snoozed: Some(false),
             delay_ms: 0,
             wakes_at_deadline: false,
             keeps_cancel: false,

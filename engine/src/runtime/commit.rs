@@ -15,6 +15,7 @@ pub(crate) mod group_commit;
 pub(crate) mod held_up;
 pub(crate) mod interruption;
 pub(crate) mod observers;
+pub(crate) mod postponement;
 pub(crate) mod recovery;
 pub(crate) mod scouts;
 pub(crate) mod settle;

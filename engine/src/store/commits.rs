@@ -23,6 +23,8 @@ pub(crate) struct FencedSaga {
     pub(crate) deadline_passed: bool,
     /// How long ago the saga was created.
     pub(crate) age_ms: i64,
+    /// How long ago the first of the snoozes in a row was that put its step off; zero if there was none.
+    pub(crate) postponed_ms: i64,
     /// The PID of this connection's server process, to terminate it if its statement is no longer awaited.
     pub(crate) backend: i32,
 }
@@ -37,6 +39,7 @@ pub(crate) async fn fence(
     sqlx::query_as(
         "select id, epoch, history_seq, cancel, coalesce(deadline_at <= clock_timestamp(), false) as deadline_passed, \
              (extract(epoch from clock_timestamp() - created_at) * 1000)::bigint as age_ms, \
+             coalesce((extract(epoch from clock_timestamp() - postponed_since) * 1000)::bigint, 0) as postponed_ms, \
              pg_backend_pid() as backend, \
              exists (select from engine.inbox i where i.saga_id = saga.id and i.state = 'unread' and i.kind = 'cancel') \
                  as has_message \
@@ -106,6 +109,8 @@ pub(crate) struct SagaUpdate {
     pub(crate) held: bool,
     /// If the claim is not kept and the saga is still active: the delay until it is due.
     pub(crate) delay_ms: i64,
+    /// Whether the step was snoozed; `None` if it was not decided about, and then it stays as it is.
+    pub(crate) snoozed: Option<bool>,
     /// Whether the saga becomes due at its deadline even if the delay is longer.
     pub(crate) wakes_at_deadline: bool,
     /// Whether a requested cancel stays stored, for a worker that knows the saga's graph.
@@ -131,15 +136,19 @@ pub(crate) async fn update_sagas(
              claimed_at = case when m.held then clock_timestamp() end, \
              lease_until = case when m.held then clock_timestamp() + $2 * interval '1 ms' end, \
              waits_for = null, \
+             postponed_since = case \
+                 when m.snoozed is null then s.postponed_since \
+                 when m.snoozed then coalesce(s.postponed_since, clock_timestamp()) end, \
              due_at = case \
                  when m.held or m.status not in ('running', 'compensating') then null \
                  when m.wakes_at_deadline then least(clock_timestamp() + m.delay_ms * interval '1 ms', s.deadline_at) \
                  else clock_timestamp() + m.delay_ms * interval '1 ms' end, \
              ended_at = case when m.status in ('completed', 'compensated') then clock_timestamp() end \
          from unnest((select $3::uuid[]), $4::bigint[], $5::text[], $6::text[], $7::text[], $8::int[], $9::int[], $10::bool[], \
-             $11::int[], $12::bool[], $13::bigint[], $14::bool[], $15::text[], $16::text[], $17::bool[]) \
+             $11::int[], $12::bool[], $13::bigint[], $14::bool[], $15::text[], $16::text[], $17::bool[], \
+             $18::bool[]) \
              as m (id, epoch, status, step, direction, attempt, lost_attempts, in_doubt, seq, held, delay_ms, wakes_at_deadline, \
-                   cause, error, keeps_cancel) \
+                   cause, error, keeps_cancel, snoozed) \
          where s.id = m.id and s.epoch = m.epoch and s.lease_owner = $1::uuid",
     )
     .bind(worker)
@@ -159,6 +168,7 @@ pub(crate) async fn update_sagas(
     .bind(rows.iter().map(|row| row.cause.as_deref()).collect::<Vec<_>>())
     .bind(rows.iter().map(|row| row.error.as_deref()).collect::<Vec<_>>())
     .bind(rows.iter().map(|row| row.keeps_cancel).collect::<Vec<_>>())
+    .bind(rows.iter().map(|row| row.snoozed).collect::<Vec<_>>())
     .execute(conn)
     .await
     .map(|result| result.rows_affected())
@@ -246,7 +256,7 @@ pub(crate) async fn write_decision(
         "update engine.saga set status = $2, step = $3, direction = $4, attempt = $5, lost_attempts = $6, in_doubt = $7, \
              history_seq = $8, cause = coalesce($9::jsonb, cause), error = $10, \
              cancel = case when $2 = 'running' then cancel end, lease_owner = null, claimed_at = null, \
-             lease_until = null, waits_for = null, \
+             lease_until = null, waits_for = null, postponed_since = null, \
              epoch = epoch + 1, \
              due_at = case when $2 in ('running', 'compensating') then clock_timestamp() end, \
              ended_at = case when $11 or $2 in ('completed', 'compensated') then clock_timestamp() end \

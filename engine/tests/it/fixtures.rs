@@ -28,6 +28,7 @@ pub(super) const QUICK: RetryPolicy = RetryPolicy {
     attempts: 3,
     // The longest time-out that a transaction step may have.
     timeout: RetryPolicy::LONGEST_TRANSACTION,
+    max_postponed: RetryPolicy::MAX_POSTPONED,
 };
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]

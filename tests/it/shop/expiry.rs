@@ -23,6 +23,7 @@ pub(super) fn engine_with_many_attempts(test: &TestShop, settings: Settings) -> 
         max_delay: Duration::from_millis(50),
         attempts: 10_000,
         timeout: STEP_TIMEOUT,
+        max_postponed: RetryPolicy::MAX_POSTPONED,
     };
     let mut builder = Engine::builder(test.pool().clone());
     for mut definition in sagas::definitions(settings).unwrap() {

@@ -38,6 +38,7 @@ pub const SEND_MAIL_RETRY: RetryPolicy = RetryPolicy {
     max_delay: Duration::from_mins(30),
     attempts: 14,
     timeout: Duration::from_mins(2),
+    max_postponed: RetryPolicy::MAX_POSTPONED,
 };
 
 /// Builds the definition.

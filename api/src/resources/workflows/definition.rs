@@ -62,6 +62,8 @@ pub(crate) struct WorkflowRetry {
     pub(crate) max_delay_ms: u64,
     /// How long one attempt may take, in milliseconds.
     pub(crate) timeout_ms: u64,
+    /// For how long the step may be put off without an attempt, in milliseconds.
+    pub(crate) max_postponed_ms: u64,
 }
 
 impl From<&Definition> for WorkflowDefinition {
@@ -111,6 +113,7 @@ fn retry(policy: &RetryPolicy) -> WorkflowRetry {
         factor: policy.factor,
         max_delay_ms: millis(policy.max_delay),
         timeout_ms: millis(policy.timeout),
+        max_postponed_ms: millis(policy.max_postponed),
     }
 }
 
@@ -121,7 +124,8 @@ fn millis(duration: std::time::Duration) -> u64 {
 /// The example in the OpenAPI document.
 pub(super) fn example() -> Value {
     let retry = json!({
-        "attempts": 5, "first_delay_ms": 100, "factor": 3.0, "max_delay_ms": 30_000, "timeout_ms": 30_000
+        "attempts": 5, "first_delay_ms": 100, "factor": 3.0, "max_delay_ms": 30_000, "timeout_ms": 30_000,
+        "max_postponed_ms": 259_200_000
     });
     json!({
         "name": "cancel-order",

@@ -24,7 +24,8 @@ use crate::{
     },
     runtime::{
         commit::{
-            attempt_error::AttemptError, cancels::Cancels, continuation::Continuation, recovery::Recovery,
+            attempt_error::AttemptError, cancels::Cancels, continuation::Continuation,
+            postponement::Postponement, recovery::Recovery,
         },
         core::Core,
         job::Job,
@@ -51,6 +52,7 @@ pub(crate) struct SagaCursor<'a> {
     pub(crate) deadline_passed: bool,
     /// The time since the saga was created.
     pub(crate) age: Duration,
+    postponement: Postponement,
     /// Whether the saga ended or died in this batch, so that observers are called.
     pub(crate) came_to_rest: bool,
     /// Whether the saga's step has to wait for another transaction.
@@ -75,6 +77,7 @@ impl<'a> SagaCursor<'a> {
             cancels: Cancels::of(row),
             deadline_passed: row.deadline_passed,
             age: Duration::from_millis(u64::try_from(row.age_ms).unwrap_or_default()),
+            postponement: Postponement::of(row),
             came_to_rest: false,
             left: false,
             crash: CrashPoint::default(),
@@ -240,12 +243,16 @@ impl<'a> SagaCursor<'a> {
         history: &mut Vec<HistoryRow>,
     ) {
         let policy = self.policy();
-        let exhausted = retry.counts == Counts::Attempt && self.state.attempt >= policy.attempts;
-        if exhausted {
+        if let Some((code, why)) = self.postponement.exhaustion(retry.counts, self.state.attempt, &policy) {
             let last = retry.error.first().cloned().map_or_else(|| "no reason given".into(), storable_text);
-            self.record(HistoryOutcome::Exhausted, None, retry.into(), started, took, history);
-            let message = format!("gave up after {} attempts; the last: {last}", self.state.attempt);
-            self.apply(&Event::Exhausted(Failure::new("attempts-exhausted", message)));
+            let failure = Failure::new(code, format!("gave up after {why}; the last: {last}"));
+            let error = match retry.counts {
+                Counts::Attempt => retry.into(),
+                // What a snooze says is not why the engine gives up.
+                Counts::Snooze => AttemptError { details: retry.details.clone(), ..(&failure).into() },
+            };
+            self.record(HistoryOutcome::Exhausted, None, error, started, took, history);
+            self.apply(&Event::Exhausted(failure));
             return;
         }
         let outcome = match retry.counts {
@@ -260,6 +267,7 @@ impl<'a> SagaCursor<'a> {
     pub(super) fn apply(&mut self, event: &Event) {
         match transition(self.graph, &self.state, event) {
             Ok((state, next)) => {
+                self.postponement.note(event);
                 // Observers are called also if the saga was dead-lettered at the claim and then cancelled to its end.
                 self.came_to_rest = self.job.state.status.is_active() && !state.status.is_active();
                 if state.side() != self.state.side()
@@ -351,6 +359,7 @@ impl<'a> SagaCursor<'a> {
             in_doubt: state.in_doubt,
             seq: self.seq,
             held,
+            snoozed: self.postponement.stored(),
             delay_ms: if self.next == Next::Wait { millis_up(self.delay) } else { 0 },
             wakes_at_deadline: state.status == Status::Running && can_compensate(self.graph, state),
             keeps_cancel: self.cancels.keeps_stored(),
