@@ -8,6 +8,8 @@ mod dead_versions;
 mod expiry;
 mod invariants;
 mod keys;
+mod mail_copies;
+mod mail_replies;
 mod mails;
 mod notifications;
 mod outages;

@@ -70,8 +70,8 @@ pub enum MailError {
         /// When to try again; it varies at random, so that waiting mails don't all come when the next probe is due.
         retry_after: Duration,
     },
-    /// This mail was the probe of a breaker that is not closed, and failed. It does not count as an attempt of the
-    /// mail.
+    /// This mail was the probe of a breaker that is not closed, and failed before its content was sent. It does not
+    /// count as an attempt of the mail.
     #[error("the mail server still fails: {}", failure.sentence())]
     ProbeFailed {
         /// When to try again; it varies at random.
@@ -91,6 +91,16 @@ pub enum MailError {
     /// A temporary failure: the server can't be reached, is slow or busy.
     #[error("{what}")]
     Temporary {
+        /// What failed.
+        what: String,
+        /// The cause, if there is one.
+        #[source]
+        source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    },
+    /// The content was sent, and the server did not say whether it took the mail: it may have, and then it arrives once
+    /// more with the next attempt.
+    #[error("{what}")]
+    Unconfirmed {
         /// What failed.
         what: String,
         /// The cause, if there is one.
@@ -130,6 +140,7 @@ impl MailError {
             | Self::ProbeFailed { .. }
             | Self::ServerRejects { .. }
             | Self::Temporary { .. }
+            | Self::Unconfirmed { .. }
             | Self::RecipientDeferred { .. } => true,
             Self::RecipientRejected { .. } | Self::Unsendable { .. } => false,
         }
@@ -142,7 +153,21 @@ impl MailError {
             Self::BreakerOpen { .. }
             | Self::ProbeFailed { .. }
             | Self::ServerRejects { .. }
-            | Self::Temporary { .. } => false,
+            | Self::Temporary { .. }
+            | Self::Unconfirmed { .. } => false,
+        }
+    }
+
+    /// Whether the content was sent, so that another attempt may deliver a second copy. Such an attempt always counts:
+    /// otherwise a server that takes mails without saying so would get copies without end.
+    pub(crate) fn is_after_content(&self) -> bool {
+        match self {
+            Self::Unconfirmed { .. } => true,
+            Self::ServerRejects { stage, .. }
+            | Self::RecipientDeferred { stage, .. }
+            | Self::RecipientRejected { stage, .. } => *stage == SmtpStage::Content,
+            Self::ProbeFailed { failure, .. } => failure.is_after_content(),
+            Self::BreakerOpen { .. } | Self::Temporary { .. } | Self::Unsendable { .. } => false,
         }
     }
 
@@ -153,6 +178,7 @@ impl MailError {
             Self::ProbeFailed { .. } => "mail-probe-failed",
             Self::ServerRejects { .. } => "mail-server-takes-none",
             Self::Temporary { .. } => "mail-server-unavailable",
+            Self::Unconfirmed { .. } => "mail-unconfirmed",
             Self::RecipientDeferred { .. } => "mail-turned-away",
             Self::RecipientRejected { .. } => "mail-refused",
             Self::Unsendable { .. } => "mail-unsendable",
@@ -166,7 +192,10 @@ impl MailError {
             | Self::RecipientDeferred { stage, reply }
             | Self::RecipientRejected { stage, reply } => Some((*stage, reply)),
             Self::ProbeFailed { failure, .. } => failure.reply(),
-            Self::BreakerOpen { .. } | Self::Temporary { .. } | Self::Unsendable { .. } => None,
+            Self::BreakerOpen { .. }
+            | Self::Temporary { .. }
+            | Self::Unconfirmed { .. }
+            | Self::Unsendable { .. } => None,
         }
     }
 

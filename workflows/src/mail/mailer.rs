@@ -152,8 +152,9 @@ impl Mailer {
             Err(error) if !error.concerns_one_mail() => {
                 let is_probe = permit.is_probe();
                 permit.failed();
-                // The mail was chosen as the probe; the failure is not its own.
-                Err(if is_probe { inner.probe_failed(error) } else { error })
+                // The mail was chosen as the probe; the failure is not its own. But if its content was sent, it may
+                // have arrived, and the attempt counts.
+                Err(if is_probe && !error.is_after_content() { inner.probe_failed(error) } else { error })
             }
             // A server that rejects a single mail works.
             answer => {

@@ -6,10 +6,10 @@
 //! for that mail to the next one, which could then pass for sent. So a connection returns to the pool only after a
 //! complete exchange.
 
+mod connection;
 mod exchange;
-
 mod pool;
-
+mod reply;
 mod server;
 mod settings;
 
@@ -17,9 +17,9 @@ pub use settings::SmtpSettings;
 
 use std::{sync::Arc, time::Duration};
 
-use lettre::{Message, address::Envelope, message::Mailbox, transport::smtp::client::AsyncSmtpConnection};
+use lettre::{Message, address::Envelope, message::Mailbox};
 
-use self::{exchange::Timeouts, pool::ConnectionPool, server::Server};
+use self::{connection::Connection, exchange::Timeouts, pool::ConnectionPool, server::Server};
 use super::error::{MailError, MailerError, SmtpReply};
 
 pub(crate) struct Smtp {
@@ -70,7 +70,7 @@ impl Smtp {
         envelope: &Envelope,
         bytes: &[u8],
         timeouts: &Timeouts,
-    ) -> Result<AsyncSmtpConnection, MailError> {
+    ) -> Result<Connection, MailError> {
         if let Some(mut pooled) = self.pool.take() {
             match exchange::mail_from(&mut pooled, envelope, bytes, timeouts).await {
                 Ok(()) => return Ok(pooled),

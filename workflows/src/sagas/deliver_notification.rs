@@ -178,6 +178,7 @@ impl CallStep for SendMail {
             Err(
                 error @ (MailError::ServerRejects { .. }
                 | MailError::Temporary { .. }
+                | MailError::Unconfirmed { .. }
                 | MailError::RecipientDeferred { .. }),
             ) => Outcome::Retry(Retry::because(&error).with(error.details())),
             Err(error @ (MailError::RecipientRejected { .. } | MailError::Unsendable { .. })) => {

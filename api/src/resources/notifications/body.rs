@@ -51,8 +51,9 @@ pub(crate) struct NotificationAttempt {
     pub(crate) attempt: u32,
     pub(crate) started_at: DateTime<Utc>,
     pub(crate) duration_ms: i64,
-    /// As in the workflow's history: `started`, `done`, `retry`, `snoozed` (it tried for all that wait, and that does
-    /// not count as an attempt of its own), `failed`, `lost`, `exhausted` or `dead_lettered`.
+    /// As in the workflow's history: `started`, `done`, `retry`, `snoozed` (it tried for all that wait, and failed
+    /// before its content was sent, which does not count as an attempt of its own), `failed`, `lost`, `exhausted` or
+    /// `dead_lettered`.
     #[schema(example = "done")]
     pub(crate) outcome: &'static str,
     /// The reply of the mail server, with its code, if there was one.

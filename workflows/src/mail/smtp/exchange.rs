@@ -5,27 +5,28 @@ use std::{future::Future, time::Duration};
 use lettre::{
     address::Envelope,
     transport::smtp::{
-        Error,
-        client::AsyncSmtpConnection,
         commands::{Data, Mail, Rcpt, Rset},
         extension::{Extension, MailBodyParameter, MailParameter},
-        response::Response,
     },
 };
 use tokio::time::Instant;
 
-use super::settings::SmtpSettings;
+use super::{
+    connection::{Connection, ConnectionError},
+    reply::Expects,
+    settings::SmtpSettings,
+};
 use crate::mail::error::{MailError, SmtpReply, SmtpStage};
 
 /// The time limits of one mail and of each reply.
-pub(crate) struct Timeouts {
+pub(super) struct Timeouts {
     deadline: Instant,
     open: Duration,
     reply: Duration,
 }
 
 impl Timeouts {
-    pub(crate) fn new(settings: &SmtpSettings, timeout: Duration) -> Self {
+    pub(super) fn new(settings: &SmtpSettings, timeout: Duration) -> Self {
         Self {
             deadline: Instant::now() + timeout,
             open: settings.connect_timeout + settings.reply_timeout,
@@ -34,9 +35,9 @@ impl Timeouts {
     }
 
     /// Limits the time for opening a connection.
-    pub(crate) async fn opening<T>(
+    pub(super) async fn opening<T>(
         &self,
-        call: impl Future<Output = Result<T, Error>>,
+        call: impl Future<Output = Result<T, ConnectionError>>,
     ) -> Result<T, MailError> {
         self.bound(SmtpStage::Connect, call).await
     }
@@ -44,7 +45,7 @@ impl Timeouts {
     async fn bound<T>(
         &self,
         stage: SmtpStage,
-        call: impl Future<Output = Result<T, Error>>,
+        call: impl Future<Output = Result<T, ConnectionError>>,
     ) -> Result<T, MailError> {
         let left = self.deadline.saturating_duration_since(Instant::now());
         let limit = match stage {
@@ -60,8 +61,8 @@ impl Timeouts {
 }
 
 /// Names the sender and the SMTP extensions that the mail needs.
-pub(crate) async fn mail_from(
-    connection: &mut AsyncSmtpConnection,
+pub(super) async fn mail_from(
+    connection: &mut Connection,
     envelope: &Envelope,
     content: &[u8],
     timeouts: &Timeouts,
@@ -77,12 +78,12 @@ pub(crate) async fn mail_from(
         parameters.push(MailParameter::Body(MailBodyParameter::EightBitMime));
     }
     let mail = Mail::new(envelope.from().cloned(), parameters);
-    timeouts.bound(SmtpStage::Mail, connection.command(mail)).await.map(drop)
+    timeouts.bound(SmtpStage::Mail, connection.command(mail, Expects::Completion)).await.map(drop)
 }
 
 /// Fails for good if the server lacks an extension that the mail needs. The server itself works.
-fn needs(connection: &AsyncSmtpConnection, extension: Extension, what_for: &str) -> Result<(), MailError> {
-    if connection.server_info().supports_feature(extension) {
+fn needs(connection: &Connection, extension: Extension, what_for: &str) -> Result<(), MailError> {
+    if connection.offers(extension) {
         return Ok(());
     }
     let source = format!("the mail server does not have {extension}, which is needed {what_for}");
@@ -90,74 +91,76 @@ fn needs(connection: &AsyncSmtpConnection, extension: Extension, what_for: &str)
 }
 
 /// Names the recipients and sends the content.
-pub(crate) async fn rcpt_and_data(
-    connection: &mut AsyncSmtpConnection,
+pub(super) async fn rcpt_and_data(
+    connection: &mut Connection,
     envelope: &Envelope,
     content: &[u8],
     timeouts: &Timeouts,
 ) -> Result<SmtpReply, MailError> {
     for recipient in envelope.to() {
         let recipient = Rcpt::new(recipient.clone(), Vec::new());
-        timeouts.bound(SmtpStage::Rcpt, connection.command(recipient)).await?;
+        timeouts.bound(SmtpStage::Rcpt, connection.command(recipient, Expects::Completion)).await?;
     }
-    timeouts.bound(SmtpStage::Data, connection.command(Data)).await?;
-    let taken = timeouts.bound(SmtpStage::Content, connection.message(content)).await?;
-    Ok(reply(&taken))
+    timeouts.bound(SmtpStage::Data, connection.command(Data, Expects::GoAhead)).await?;
+    let taken = timeouts.bound(SmtpStage::Content, connection.content(content)).await?;
+    Ok(taken.shown())
 }
 
 /// Aborts a mail that was rejected; returns whether the connection can be used for another mail.
-pub(crate) async fn reset(connection: &mut AsyncSmtpConnection, timeouts: &Timeouts) -> bool {
-    timeouts.bound(SmtpStage::Rcpt, connection.command(Rset)).await.is_ok()
-}
-
-fn reply(response: &Response) -> SmtpReply {
-    let lines: Vec<&str> = response.message().collect();
-    SmtpReply::new(response.code().into(), &lines.join(" "))
+pub(super) async fn reset(connection: &mut Connection, timeouts: &Timeouts) -> bool {
+    timeouts.bound(SmtpStage::Rcpt, connection.command(Rset, Expects::Completion)).await.is_ok()
 }
 
 /// Whether a negative reply concerns all our mails rather than one. That holds for every reply before the first
 /// recipient, and later for the codes that say that the service shuts down (421), accepts no mail at all (521), or
-/// needs another log-in or encryption (RFC 4954, section 6).
-fn concerns_all_mails(stage: SmtpStage, code: u16) -> bool {
+/// needs another log-in or encryption (RFC 4954, section 6). Before the content it also holds for an enhanced status
+/// 4.3.x: the server's system is in trouble (RFC 3463, section 3.4). Once it has the content, the trouble may be with
+/// that.
+fn concerns_all_mails(stage: SmtpStage, reply: &SmtpReply) -> bool {
+    let is_about_service = matches!(reply.code, 421 | 454 | 521 | 530 | 534 | 535 | 538);
     match stage {
         SmtpStage::Connect | SmtpStage::Mail => true,
-        SmtpStage::Rcpt | SmtpStage::Data | SmtpStage::Content => {
-            matches!(code, 421 | 454 | 521 | 530 | 534 | 535 | 538)
-        }
+        SmtpStage::Rcpt | SmtpStage::Data => is_about_service || reply.text.starts_with("4.3."),
+        SmtpStage::Content => is_about_service,
     }
 }
 
-fn failure(stage: SmtpStage, error: Error) -> MailError {
-    let Some(code) = error.status().map(u16::from) else {
-        let what = match stage {
-            SmtpStage::Connect => "the mail server can't be reached",
-            SmtpStage::Mail | SmtpStage::Rcpt | SmtpStage::Data => {
-                "the mail could not be handed to the server"
-            }
-            SmtpStage::Content => "the mail server did not confirm the mail; it may have taken it",
-        };
-        return MailError::Temporary { what: what.into(), source: Some(error.into()) };
-    };
-    let said = std::error::Error::source(&error).map(ToString::to_string);
-    let reply = SmtpReply::new(code, &said.unwrap_or_default());
-    if concerns_all_mails(stage, code) {
-        MailError::ServerRejects { stage, reply }
-    } else if error.is_permanent() {
-        MailError::RecipientRejected { stage, reply }
-    } else {
-        MailError::RecipientDeferred { stage, reply }
+fn failure(stage: SmtpStage, error: ConnectionError) -> MailError {
+    match (stage, error) {
+        (stage, ConnectionError::Refused(reply)) if concerns_all_mails(stage, &reply) => {
+            MailError::ServerRejects { stage, reply }
+        }
+        (stage, ConnectionError::Refused(reply)) if reply.code >= 500 => {
+            MailError::RecipientRejected { stage, reply }
+        }
+        (stage, ConnectionError::Refused(reply)) => MailError::RecipientDeferred { stage, reply },
+        (SmtpStage::Connect, error) => MailError::Temporary {
+            what: "the mail server can't be reached".into(),
+            source: Some(error.into()),
+        },
+        (SmtpStage::Mail | SmtpStage::Rcpt | SmtpStage::Data, error) => MailError::Temporary {
+            what: "the mail could not be handed to the server".into(),
+            source: Some(error.into()),
+        },
+        (SmtpStage::Content, error) => MailError::Unconfirmed {
+            what: "the mail server did not confirm the mail; it may have taken it".into(),
+            source: Some(error.into()),
+        },
     }
 }
 
 fn late(stage: SmtpStage, limit: Duration) -> MailError {
     let limit_ms = limit.as_millis();
-    let what = match stage {
-        SmtpStage::Connect | SmtpStage::Mail | SmtpStage::Rcpt | SmtpStage::Data => {
-            format!("the mail server gave no answer within {limit_ms} ms")
-        }
-        SmtpStage::Content => {
-            format!("the mail server did not confirm the mail within {limit_ms} ms; it may have taken it")
-        }
-    };
-    MailError::Temporary { what, source: None }
+    match stage {
+        SmtpStage::Connect | SmtpStage::Mail | SmtpStage::Rcpt | SmtpStage::Data => MailError::Temporary {
+            what: format!("the mail server gave no answer within {limit_ms} ms"),
+            source: None,
+        },
+        SmtpStage::Content => MailError::Unconfirmed {
+            what: format!(
+                "the mail server did not confirm the mail within {limit_ms} ms; it may have taken it"
+            ),
+            source: None,
+        },
+    }
 }

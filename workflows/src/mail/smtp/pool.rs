@@ -5,15 +5,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use lettre::transport::smtp::client::AsyncSmtpConnection;
 use parking_lot::Mutex;
+
+use super::connection::Connection;
 
 /// How long to wait for the server's reply when a connection is closed with `QUIT`.
 const QUIT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The idle connections of one mailer. The pool hands out the most recently used one first, so that surplus connections
 /// stay idle and time out.
-pub(crate) struct ConnectionPool {
+pub(super) struct ConnectionPool {
     max_idle: usize,
     idle_timeout: Duration,
     state: Mutex<State>,
@@ -21,13 +22,13 @@ pub(crate) struct ConnectionPool {
 
 #[derive(Default)]
 struct State {
-    idle: Vec<(Instant, AsyncSmtpConnection)>,
+    idle: Vec<(Instant, Connection)>,
     /// Whether a task is running that closes connections after the idle time-out.
     is_watched: bool,
 }
 
 impl ConnectionPool {
-    pub(crate) fn new(max_idle: u32, idle_timeout: Duration) -> Self {
+    pub(super) fn new(max_idle: u32, idle_timeout: Duration) -> Self {
         Self {
             max_idle: usize::try_from(max_idle).unwrap_or(usize::MAX),
             idle_timeout,
@@ -35,12 +36,12 @@ impl ConnectionPool {
         }
     }
 
-    pub(crate) fn take(&self) -> Option<AsyncSmtpConnection> {
+    pub(super) fn take(&self) -> Option<Connection> {
         self.state.lock().idle.pop().map(|(_, connection)| connection)
     }
 
     /// Returns a connection to the pool, or closes it if the pool is full.
-    pub(crate) fn put(pool: &Arc<Self>, connection: AsyncSmtpConnection) {
+    pub(super) fn put(pool: &Arc<Self>, connection: Connection) {
         let mut state = pool.state.lock();
         if state.idle.len() < pool.max_idle {
             state.idle.push((Instant::now(), connection));
@@ -52,14 +53,14 @@ impl ConnectionPool {
     }
 
     /// Closes all idle connections.
-    pub(crate) fn clear(&self) {
+    pub(super) fn clear(&self) {
         let dropped = std::mem::take(&mut self.state.lock().idle);
         drop(dropped);
     }
 
     /// Removes the connections that have been idle for too long; `None` if the pool is empty, and then the task has to
     /// end.
-    fn expired(&self) -> Option<Vec<AsyncSmtpConnection>> {
+    fn expired(&self) -> Option<Vec<Connection>> {
         let mut state = self.state.lock();
         if state.idle.is_empty() {
             state.is_watched = false;

@@ -4,17 +4,19 @@
 use std::{borrow::Cow, net::IpAddr};
 
 use lettre::transport::smtp::{
-    Error,
-    authentication::{Credentials, DEFAULT_MECHANISMS},
-    client::{AsyncSmtpConnection, TlsParameters},
-    extension::ClientId,
+    authentication::Credentials,
+    client::TlsParameters,
+    extension::{ClientId, Extension},
 };
 use percent_encoding::percent_decode_str;
 use url::{Host, Url};
 
-use super::settings::SmtpSettings;
+use super::{
+    connection::{Connection, ConnectionError},
+    settings::SmtpSettings,
+};
 
-pub(crate) struct Server {
+pub(super) struct Server {
     host: String,
     port: u16,
     tls: Tls,
@@ -35,7 +37,7 @@ enum Tls {
 
 impl Server {
     /// Parses `smtp://…` or `smtps://…`; the error never repeats the URL.
-    pub(crate) fn parse(url: &str) -> Result<Self, String> {
+    pub(super) fn parse(url: &str) -> Result<Self, String> {
         let url = Url::parse(url).map_err(|error| error.to_string())?;
         let host = match url.host() {
             Some(Host::Domain(host)) if !host.is_empty() => host.to_owned(),
@@ -67,29 +69,28 @@ impl Server {
     }
 
     /// Connects, reads the greeting, encrypts, and logs in. A rejection at any of these stages concerns all our mails.
-    pub(crate) async fn connect(&self, settings: &SmtpSettings) -> Result<AsyncSmtpConnection, Error> {
+    pub(super) async fn connect(&self, settings: &SmtpSettings) -> Result<Connection, ConnectionError> {
         let wrapped = match &self.tls {
             Tls::Wrapped(parameters) => Some(parameters.clone()),
             Tls::Never | Tls::IfOffered(_) | Tls::Required(_) => None,
         };
         let address = (self.host.as_str(), self.port);
-        let timeout = Some(settings.connect_timeout);
-        let mut connection =
-            AsyncSmtpConnection::connect_tokio1(address, timeout, &self.hello, wrapped, None).await?;
+        let mut connection = Connection::open(address, settings.connect_timeout, wrapped).await?;
+        connection.hello(&self.hello).await?;
         match &self.tls {
-            Tls::IfOffered(parameters) if connection.can_starttls() => {
-                connection.starttls(parameters.clone(), &self.hello).await?;
+            Tls::IfOffered(parameters) if connection.offers(Extension::StartTls) => {
+                connection.start_tls(parameters.clone(), &self.hello).await?;
             }
-            Tls::Required(parameters) => connection.starttls(parameters.clone(), &self.hello).await?,
+            Tls::Required(parameters) => connection.start_tls(parameters.clone(), &self.hello).await?,
             Tls::Never | Tls::IfOffered(_) | Tls::Wrapped(_) => {}
         }
         if let Some(credentials) = &self.credentials {
-            connection.auth(DEFAULT_MECHANISMS, credentials).await?;
+            connection.log_in(credentials).await?;
         }
         Ok(connection)
     }
 
-    pub(crate) fn may_log_in_in_the_clear(&self) -> bool {
+    pub(super) fn may_log_in_in_the_clear(&self) -> bool {
         let is_encrypted = match self.tls {
             Tls::Never | Tls::IfOffered(_) => false,
             Tls::Required(_) | Tls::Wrapped(_) => true,
@@ -98,7 +99,7 @@ impl Server {
     }
 
     /// Whether the server runs on this machine.
-    pub(crate) fn is_on_this_machine(&self) -> bool {
+    pub(super) fn is_on_this_machine(&self) -> bool {
         let is_loopback = |host: &str| host.parse().is_ok_and(|address: IpAddr| address.is_loopback());
         self.host == "localhost" || self.host.ends_with(".localhost") || is_loopback(&self.host)
     }
