@@ -251,7 +251,7 @@ union all
 select format('notification %s was sent as %s', n.notification_id, n.message_id)
 from shop.notification n
 where n.notification_id >= $1 and n.notification_id < $2
-  and n.message_id is not null and n.message_id <> format('<%s.send-mail@sagaline>', n.notification_id);
+  and n.message_id not like format('<%s.send-mail@%%>', n.notification_id);
 
 -- name: 10 nothing is left of a saga that was deleted, and no key waits for one
 -- over: ids

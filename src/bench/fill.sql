@@ -109,7 +109,7 @@ with filled as (
 )
 insert into shop.notification (notification_id, created_at, updated_at, status, recipient, subject, text, message_id)
 select notification_id, to_timestamp(ms / 1000.0), to_timestamp(ms / 1000.0), 'sent', 'a@example.com', 'Filling', 'Filling',
-       format('<%s.send-mail@sagaline>', notification_id)
+       format('<%s.send-mail@example.com>', notification_id)
 from ids
 
 -- section: history

@@ -57,7 +57,7 @@ fn a_mail() -> Mail {
         subject: "s".into(),
         text: "t\n".into(),
         html: None,
-        message_id: "<1.send-mail@sagaline>".into(),
+        message_id: "<1.send-mail@example.com>".into(),
         at: chrono::DateTime::UNIX_EPOCH,
     }
 }

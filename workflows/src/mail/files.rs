@@ -72,7 +72,7 @@ mod tests {
             subject: "s".into(),
             text: "text\n".into(),
             html: None,
-            message_id: "<0190-1.send-mail@sagaline>".into(),
+            message_id: "<0190-1.send-mail@example.com>".into(),
             at: chrono::DateTime::from_timestamp_millis(1_700_000_000_123).unwrap(),
         }
     }

@@ -119,6 +119,11 @@ impl Mailer {
         }
     }
 
+    /// The domain of the sender's address, in ASCII.
+    pub(crate) fn sender_domain(&self) -> &str {
+        self.inner.from.email.domain()
+    }
+
     /// Sends one mail.
     ///
     /// # Errors

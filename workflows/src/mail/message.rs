@@ -102,7 +102,7 @@ mod tests {
             subject: "Grüner Tee".into(),
             text: "Zwölf Stück\n".into(),
             html: None,
-            message_id: "<1.send-mail@sagaline>".into(),
+            message_id: "<1.send-mail@example.com>".into(),
             at: chrono::DateTime::from_timestamp(1_700_000_000, 0).unwrap(),
         }
     }
@@ -115,7 +115,7 @@ mod tests {
     fn the_message_id_and_the_date_are_those_of_the_mail() {
         let from = "Shop <shop@example.com>".parse().unwrap();
         let text = text(&write(&mail(), &from).unwrap());
-        assert!(text.contains("Message-ID: <1.send-mail@sagaline>\r\n"), "{text}");
+        assert!(text.contains("Message-ID: <1.send-mail@example.com>\r\n"), "{text}");
         assert!(text.contains("Date: Tue, 14 Nov 2023 22:13:20 +0000\r\n"), "{text}");
         assert!(text.is_ascii());
     }

@@ -43,11 +43,12 @@ pub const SEND_MAIL_RETRY: RetryPolicy = RetryPolicy {
 
 /// Builds the definition.
 pub(crate) fn saga(mailer: Mailer, send_mail_retry: RetryPolicy) -> Result<Definition, GraphError> {
+    let begin = BeginDelivery { sender_domain: mailer.sender_domain().into() };
     let mut saga = Saga::named(DELIVER_NOTIFICATION)
         .queue(QUEUE)
         .observed_by(StatusSync)
         .entry(StoreNotification)
-        .pivot(BeginDelivery)
+        .pivot(begin)
         .then_call(SendMail { mailer })
         .then(RecordDelivery)
         .build()?;
@@ -118,11 +119,18 @@ fn invalid(violations: &[Violation]) -> Failure {
 }
 
 /// Records that sending begins. This is the pivot.
-struct BeginDelivery;
+struct BeginDelivery {
+    sender_domain: String,
+}
 
-/// The output of `begin-delivery`.
+/// The output of `begin-delivery`: the `Message-ID`. It is stored before the first attempt, so that it stays the same if
+/// the sender changes between two.
 #[derive(Serialize, Deserialize)]
-struct Begun {}
+struct Begun {
+    /// `None` if a version began the delivery in which every one ended with `@sagaline`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    message_id: Option<String>,
+}
 
 impl TransactionStep for BeginDelivery {
     const NAME: &'static str = "begin-delivery";
@@ -138,7 +146,10 @@ impl TransactionStep for BeginDelivery {
         let progress: Vec<_> =
             batch.iter().map(|item| Progress::to(item.saga_id, NotificationStatus::Sending)).collect();
         notifications::record_progress(tx, &progress).await?;
-        Ok(batch.decide(|_| Outcome::Done(Begun {})))
+        Ok(batch.decide(|item| {
+            let message_id = Some(message_id(item.saga_id, &self.sender_domain));
+            Outcome::Done(Begun { message_id })
+        }))
     }
 }
 
@@ -156,18 +167,19 @@ struct Sent {
 
 impl CallStep for SendMail {
     const NAME: &'static str = SEND_MAIL;
-    type Input = (DeliverNotification, Stored);
+    type Input = (DeliverNotification, Stored, Begun);
     type Output = Sent;
     type Undo = ForwardOnly;
 
     async fn call(&self, item: &Item<Self::Input>) -> Outcome<Sent> {
-        let (DeliverNotification { to, subject, text, html }, Stored { at }) = &item.input;
+        let (DeliverNotification { to, subject, text, html }, Stored { at }, Begun { message_id: id }) =
+            &item.input;
         let mail = Mail {
             to: to.clone(),
             subject: subject.clone(),
             text: text.clone(),
             html: html.clone(),
-            message_id: message_id(item.saga_id),
+            message_id: id.clone().unwrap_or_else(|| message_id(item.saga_id, "sagaline")),
             at: *at,
         };
         match self.mailer.send(&mail).await {
@@ -188,9 +200,10 @@ impl CallStep for SendMail {
     }
 }
 
-/// Makes the `Message-ID`, which is the same in every attempt, so that a mail that arrives twice can be recognised.
-fn message_id(saga_id: SagaId) -> String {
-    format!("<{saga_id}.{SEND_MAIL}@sagaline>")
+/// Makes the `Message-ID`, which is the same in every attempt, so that a mail that arrives twice can be recognised. At
+/// its right is a domain of ours (RFC 5322, section 3.6.4): spam filters count against a mail that it is nobody's.
+fn message_id(saga_id: SagaId, sender_domain: &str) -> String {
+    format!("<{saga_id}.{SEND_MAIL}@{sender_domain}>")
 }
 
 /// Records that the message was sent.
@@ -228,9 +241,9 @@ mod tests {
     #[test]
     fn a_message_id_is_the_same_for_every_attempt_and_differs_between_sagas() {
         let (one, other) = (SagaId::generate(), SagaId::generate());
-        assert_eq!(message_id(one), message_id(one));
-        assert_ne!(message_id(one), message_id(other));
-        assert_eq!(message_id(one), format!("<{one}.send-mail@sagaline>"));
+        assert_eq!(message_id(one, "example.com"), message_id(one, "example.com"));
+        assert_ne!(message_id(one, "example.com"), message_id(other, "example.com"));
+        assert_eq!(message_id(one, "example.com"), format!("<{one}.send-mail@example.com>"));
     }
 
     #[test]

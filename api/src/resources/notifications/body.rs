@@ -225,7 +225,7 @@ pub(super) fn example() -> Value {
         "html": null,
         "text_deleted_at": null,
         "status": "sent",
-        "message_id": "<0199f3a0-2222-7222-8333-444455556666.send-mail@sagaline>",
+        "message_id": "<0199f3a0-2222-7222-8333-444455556666.send-mail@example.com>",
         "attempts": [
             {"attempt": 1, "started_at": "2026-11-22T10:00:00.005Z", "duration_ms": 31, "outcome": "done",
              "reply": "250 OK", "error": []}

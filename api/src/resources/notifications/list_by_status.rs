@@ -39,7 +39,7 @@ problems!(ListProblems: LIST_PROBLEMS, DATABASE_PROBLEMS);
                 "to": "a@example.com",
                 "subject": "Your order is confirmed",
                 "status": "sent",
-                "message_id": "<0199f3a0-2222-7222-8333-444455556666.send-mail@sagaline>",
+                "message_id": "<0199f3a0-2222-7222-8333-444455556666.send-mail@example.com>",
                 "created_at": "2026-11-22T10:00:00.004567Z",
                 "updated_at": "2026-11-22T10:00:00.036Z"
             })))
