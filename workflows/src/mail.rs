@@ -7,6 +7,7 @@ mod mailer;
 mod message;
 mod metrics;
 mod smtp;
+mod subject;
 
 pub(crate) use details::AttemptDetails;
 pub use error::{MailError, MailerError, SmtpReply, SmtpStage};

@@ -9,7 +9,7 @@ use lettre::{
     },
 };
 
-use super::error::MailError;
+use super::{error::MailError, subject::Subject};
 use crate::support::email::bare_address;
 
 /// A mail to send.
@@ -71,7 +71,7 @@ fn build(mail: &Mail, from: &Mailbox, body: impl Fn(&str) -> Body) -> Result<Mes
         .from(from.clone())
         .to(Mailbox::new(None, to))
         .header(AutoSubmitted)
-        .subject(mail.subject.as_str())
+        .header(Subject(mail.subject.clone()))
         .date(mail.at.into())
         .message_id(Some(mail.message_id.clone()));
     let text = SinglePart::builder().header(ContentType::TEXT_PLAIN).body(body(&mail.text));
