@@ -12,6 +12,7 @@ pub mod snapshots;
 pub(crate) mod admin_emails;
 pub(crate) mod bounded_list;
 pub(crate) mod change_error;
+pub(crate) mod characters;
 pub(crate) mod currency;
 #[cfg(feature = "openapi")]
 pub(crate) mod currency_schema;

@@ -1,7 +1,10 @@
 //! Products: changes of one and of many, and what happens when stock runs low.
 
 use shop::{
-    commands::{self, BulkItem, ListedProduct, StockChange, UpdateProductError, UpsertError, Upserted},
+    commands::{
+        self, BulkItem, CreateProductError, ListedProduct, StockChange, UpdateProductError, UpsertError,
+        Upserted,
+    },
     inventory::{self, MovementKind, NewProduct, ProductDetails, ProductFilter, StockState},
     mail::Mailer,
     orders::OrderStatus,
@@ -336,5 +339,30 @@ async fn concurrent_bulk_upserts_orders_and_stock_changes_neither_deadlock_nor_l
     assert_eq!(created, 38, "each new SKU is created once");
     assert!(placed.iter().all(|order| order.status == OrderStatus::Confirmed));
     assert_eq!(test.stock(&seen).await, (1020, 40));
+    test.close().await;
+}
+
+#[tokio::test]
+async fn a_sku_that_only_looks_like_another_is_refused() {
+    let test = TestShop::open().await;
+    commands::create_product(test.pool(), product("CAFÉ-1", "Coffee", 9), "test").await.unwrap();
+    for (alike, code) in [
+        ("CAFE\u{301}-1", "not-composed"),
+        ("\u{feff}CAFÉ-1", "invisible-character"),
+        ("CAFÉ\u{200b}-1", "invisible-character"),
+        ("CAFÉ-1\u{202e}", "direction-control"),
+    ] {
+        let refused = commands::create_product(test.pool(), product(alike, "Coffee", 9), "test").await;
+        let Err(CreateProductError::Invalid(wrong)) = refused else { panic!("{alike:?}: {refused:?}") };
+        assert_eq!((wrong[0].pointer.as_str(), wrong[0].code.as_str()), ("/sku", code), "{alike:?}");
+        let batch = [Ok(listed(alike, "Coffee", 9))];
+        let upserted = commands::upsert_products(&test.shop, &batch, "clerk").await;
+        assert!(matches!(upserted.unwrap().as_slice(), [Upserted::Refused(_)]), "{alike:?}");
+        let ordered = commands::place_order(&test.shop, order(&[(alike, 1)]), None, None).await;
+        assert!(ordered.is_err(), "{alike:?}");
+    }
+    let skus: Vec<String> =
+        sqlx::query_scalar("select sku from shop.product").fetch_all(test.pool()).await.unwrap();
+    assert_eq!(skus, ["CAFÉ-1"]);
     test.close().await;
 }

@@ -5,6 +5,7 @@
 //! reported with all other violations, and a type for texts that are not yet checked would guarantee nothing.
 
 use super::{
+    characters::{is_composed, is_invisible, turns_direction},
     email::{MAX_ADDRESS_BYTES, is_email},
     violation::Violation,
 };
@@ -14,6 +15,9 @@ use super::{
 pub enum TextKind {
     /// One line that neither begins nor ends with white space.
     Line,
+    /// A line by which something is found, so two that look the same have to be the same: composed, with no white space
+    /// but single characters U+0020 inside, and nothing invisible.
+    Identifier,
     /// One line, which may be empty.
     AnyLine,
     /// One line that is not blank: an explanation.
@@ -24,25 +28,82 @@ pub enum TextKind {
     MailAddress,
 }
 
+/// What no line has, as a part of a regular expression: control characters, and those that turn the direction of
+/// writing.
+macro_rules! not_in_lines {
+    () => {
+        r"\u0000-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069"
+    };
+}
+
+/// What no identifier has besides: white space but U+0020, and what is invisible, as far as 16 bits go.
+macro_rules! not_in_identifiers {
+    () => {
+        r"\u0000-\u001f\u007f-\u00a0\u00ad\u034f\u061c\u115f\u1160\u1680\u17b4\u17b5\u180b-\u180f\u2000-\u200f\u2028-\u202f\u205f-\u206f\u3000\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8"
+    };
+}
+
 impl TextKind {
     /// The regular expression of the allowed texts, in the dialect of JSON Schema; `None` for mail addresses, which
-    /// have a format of their own.
+    /// have a format of their own. It can't say that an identifier is composed.
     pub const fn pattern(self) -> Option<&'static str> {
         match self {
-            Self::Line => Some(
-                r"^[^\u0000-\u001f\u007f-\u009f\s]([^\u0000-\u001f\u007f-\u009f]*[^\u0000-\u001f\u007f-\u009f\s])?$",
-            ),
-            Self::AnyLine => Some(r"^[^\u0000-\u001f\u007f-\u009f]*$"),
-            Self::NonBlankLine => Some(
-                r"^[^\u0000-\u001f\u007f-\u009f]*[^\u0000-\u001f\u007f-\u009f\s][^\u0000-\u001f\u007f-\u009f]*$",
-            ),
+            Self::Line => Some(concat!(
+                "^[^",
+                not_in_lines!(),
+                r"\s]([^",
+                not_in_lines!(),
+                "]*[^",
+                not_in_lines!(),
+                r"\s])?$"
+            )),
+            Self::Identifier => Some(concat!(
+                "^[^",
+                not_in_identifiers!(),
+                " ]([^",
+                not_in_identifiers!(),
+                "]*[^",
+                not_in_identifiers!(),
+                " ])?$"
+            )),
+            Self::AnyLine => Some(concat!("^[^", not_in_lines!(), "]*$")),
+            Self::NonBlankLine => Some(concat!(
+                "^[^",
+                not_in_lines!(),
+                "]*[^",
+                not_in_lines!(),
+                r"\s][^",
+                not_in_lines!(),
+                "]*$"
+            )),
             Self::MultiLine => Some(r"^[^\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f]*$"),
             Self::MailAddress => None,
         }
     }
 
-    fn allows(self, c: char) -> bool {
-        !c.is_control() || (self == Self::MultiLine && matches!(c, '\n' | '\r' | '\t'))
+    /// Why the text has a character that it may not have, as a violation's code and message.
+    fn forbids(self, text: &str) -> Option<(&'static str, &'static str)> {
+        let is_line = self != Self::MultiLine;
+        let is_control = |c: char| c.is_control() && (is_line || !matches!(c, '\n' | '\r' | '\t'));
+        if text.contains(is_control) {
+            return Some(("control-character", "must not contain control characters"));
+        }
+        if is_line && text.contains(turns_direction) {
+            return Some((
+                "direction-control",
+                "must not contain characters that turn the direction of writing, such as U+202E",
+            ));
+        }
+        if self == Self::Identifier && text.contains(|c| is_invisible(c) || (c.is_whitespace() && c != ' ')) {
+            return Some((
+                "invisible-character",
+                "must not contain invisible characters, nor white space but U+0020",
+            ));
+        }
+        if self == Self::Identifier && !is_composed(text) {
+            return Some(("not-composed", "must be in Unicode's normalization form C"));
+        }
+        None
     }
 }
 
@@ -75,10 +136,11 @@ impl TextBounds {
             TextKind::NonBlankLine => {
                 Self { kind: TextKind::AnyLine, min: 0, ..*self }.violation(pointer, text)
             }
-            TextKind::Line | TextKind::AnyLine | TextKind::MultiLine => {
-                if !text.chars().all(|c| kind.allows(c)) {
-                    wrong("control-character", "must not contain control characters")
-                } else if kind == TextKind::Line && text.trim() != text {
+            TextKind::Line | TextKind::Identifier | TextKind::AnyLine | TextKind::MultiLine => {
+                let is_trimmed = matches!(kind, TextKind::Line | TextKind::Identifier);
+                if let Some((code, message)) = kind.forbids(text) {
+                    wrong(code, message)
+                } else if is_trimmed && text.trim() != text {
                     wrong("surrounding-space", "must not begin or end with white space")
                 } else if !(min..=max).contains(&text.chars().count()) {
                     wrong("wrong-length", &format!("must have {min} to {max} characters"))
@@ -117,7 +179,7 @@ impl NumberBounds {
 }
 
 /// The unique name of a product in the shop.
-pub const SKU: TextBounds = TextBounds { name: "sku", kind: TextKind::Line, min: 1, max: 64 };
+pub const SKU: TextBounds = TextBounds { name: "sku", kind: TextKind::Identifier, min: 1, max: 64 };
 /// The name of a product that customers see.
 pub const PRODUCT_NAME: TextBounds =
     TextBounds { name: "product-name", kind: TextKind::Line, min: 1, max: 200 };
@@ -223,6 +285,48 @@ mod tests {
     fn a_line_does_not_begin_or_end_with_white_space() {
         assert_eq!(code(SKU, " A").as_deref(), Some("surrounding-space"));
         assert_eq!(code(REASON, " A"), None);
+    }
+
+    #[test]
+    fn no_line_turns_the_direction_of_writing() {
+        let lines = TEXTS.into_iter().filter(|bounds| bounds.kind != TextKind::MultiLine);
+        for bounds in lines {
+            for control in ['\u{202a}', '\u{202e}', '\u{2066}', '\u{2069}'] {
+                let domain = if bounds.kind == TextKind::MailAddress { "@example.com" } else { "" };
+                let text = format!("a{control}b{domain}");
+                assert!(bounds.violation("/text", &text).is_some(), "{}: {control:?}", bounds.name);
+            }
+        }
+        assert_eq!(code(PRODUCT_NAME, "tea \u{202e}EUR 0.01").as_deref(), Some("direction-control"));
+        // Names need these: a mark of direction, a joiner between letters.
+        for name in ["\u{200f}תה (2)", "چای\u{200c}سبز", "☕\u{fe0f}"] {
+            assert_eq!(code(PRODUCT_NAME, name), None, "{name:?}");
+        }
+    }
+
+    #[test]
+    fn of_skus_that_look_the_same_at_most_one_is_accepted() {
+        for (sku, wrong) in [
+            ("TEA-1\u{feff}", "invisible-character"),
+            ("\u{feff}TEA-1", "invisible-character"),
+            ("TEA\u{200b}-1", "invisible-character"),
+            ("TEA\u{200d}-1", "invisible-character"),
+            ("TEA\u{ad}-1", "invisible-character"),
+            ("TEA\u{200e}-1", "invisible-character"),
+            ("TEA\u{fe0f}-1", "invisible-character"),
+            ("TEA\u{e0001}-1", "invisible-character"),
+            ("TEA\u{a0}1", "invisible-character"),
+            ("TEA\u{2009}1", "invisible-character"),
+            ("TEA\u{202e}-1", "direction-control"),
+            ("CAFE\u{301}-1", "not-composed"),
+            // The sign of the unit, which is canonically the letter.
+            ("\u{212b}-1", "not-composed"),
+        ] {
+            assert_eq!(code(SKU, sku).as_deref(), Some(wrong), "{sku:?}");
+        }
+        for sku in ["CAFÉ-1", "Å-1", "TEA 1", "茶-1", "ชาเขียว"] {
+            assert_eq!(code(SKU, sku), None, "{sku:?}");
+        }
     }
 
     #[test]
