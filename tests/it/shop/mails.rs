@@ -270,3 +270,68 @@ async fn a_mail_whose_confirmation_was_lost_is_sent_again_under_the_same_message
     assert_eq!(ids.len(), 1);
     test.close().await;
 }
+
+#[tokio::test]
+async fn a_customer_whose_address_has_stray_dots_gets_the_mail() {
+    let catcher = MailCatcher::start().await.unwrap();
+    let mailer = Mailer::smtp(&catcher.url(), "Shop <shop@bücher.example>").unwrap();
+    let settings = Settings { send_mail_retry: QUICK, ..Settings::new(mailer) };
+    let test = TestShop::with(tempfile::tempdir().unwrap(), settings).await.start_workers();
+    test.add_product("TEA-1", 10, 5).await;
+    for address in ["a..b@docomo.ne.jp", "a.@docomo.ne.jp"] {
+        let order = shop::orders::PlaceOrder { customer_email: address.into(), ..order(&[("TEA-1", 1)]) };
+        let placed = test.place(order).await;
+        let key = format!("order-confirmed:{}", placed.order_id);
+        assert_eq!(test.settled(DELIVER_NOTIFICATION.name(), key).await, Status::Completed);
+        assert_eq!(test.order(placed.order_id).await.customer_email, address);
+    }
+    let messages = catcher.messages();
+    let to: Vec<_> =
+        messages.iter().map(|message| (message.to[0].as_str(), message.header("To").unwrap())).collect();
+    for (nth, quoted) in ["\"a..b\"@docomo.ne.jp", "\"a.\"@docomo.ne.jp"].into_iter().enumerate() {
+        assert_eq!(to[nth], (quoted, quoted.to_owned()));
+    }
+    let id = messages[0].message_id().unwrap();
+    assert!(id.ends_with(".send-mail@xn--bcher-kva.example>"), "{id}");
+    test.close().await;
+}
+
+#[tokio::test]
+async fn a_message_id_stays_the_same_when_the_sender_changes_between_two_attempts() {
+    let catcher = MailCatcher::start().await.unwrap();
+    catcher.behave(Behaviour::DropAfterData);
+    let settings = |from: &str| Settings {
+        send_mail_retry: RetryPolicy { attempts: 1000, ..QUICK },
+        ..Settings::new(Mailer::smtp(&catcher.url(), from).unwrap())
+    };
+    let mails = tempfile::tempdir().unwrap();
+    let test = TestShop::with(mails, settings("shop@one.example")).await.start_workers();
+    let mail = DeliverNotification {
+        to: "ann@example.com".into(),
+        subject: "s".into(),
+        text: "t\n".into(),
+        html: None,
+    };
+    let saga = test.shop.engine().start(DELIVER_NOTIFICATION.with(&mail)).await.unwrap().saga_id;
+    catcher.wait_for(1).await;
+    let test = test.stop_workers().await;
+    catcher.behave(Behaviour::Accept);
+    let later = super::engine(test.pool().clone(), settings("shop@two.example"));
+    let (stop, mut feed) = (tokio_util::sync::CancellationToken::new(), later.feed(notifications::QUEUE, 8));
+    let worker = tokio::spawn({
+        let (later, stop) = (later.clone(), stop.clone());
+        async move { later.run(&mut feed, stop).await }
+    });
+    assert_eq!(later.wait(saga, WAIT_TIMEOUT).await.unwrap().unwrap().status, Status::Completed);
+    let messages = catcher.messages();
+    assert_eq!(messages.last().unwrap().from, "shop@two.example");
+    assert!(
+        messages
+            .iter()
+            .all(|message| message.message_id().unwrap() == format!("<{saga}.send-mail@one.example>"))
+    );
+    stop.cancel();
+    worker.await.unwrap();
+    later.shutdown().await;
+    test.close().await;
+}

@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 use lettre::{
     Message,
+    address::Envelope,
     message::{
         Body, Mailbox, MultiPart, SinglePart,
         header::{ContentTransferEncoding, ContentType, Header, HeaderName, HeaderValue},
@@ -67,7 +68,10 @@ fn build(mail: &Mail, from: &Mailbox, body: impl Fn(&str) -> Body) -> Result<Mes
     let unsendable = |source: Box<dyn std::error::Error + Send + Sync>| MailError::Unsendable { source };
     let body = |text: &str| body(&with_one_kind_of_line_end(text));
     let to = bare_address(&mail.to).ok_or_else(|| unsendable("its recipient is no address".into()))?;
+    // Otherwise lettre reads it from the headers, and loses the quotes of a local part.
+    let envelope = Envelope::new(Some(from.email.clone()), vec![to.clone()]);
     let head = Message::builder()
+        .envelope(envelope.map_err(|error| unsendable(error.into()))?)
         .from(from.clone())
         .to(Mailbox::new(None, to))
         .header(AutoSubmitted)
@@ -156,6 +160,16 @@ mod tests {
         let text = text(&message);
         assert!(text.contains("To: info@xn--bcher-kva.de\r\n"), "{text}");
         assert!(text.contains("Auto-Submitted: auto-generated\r\n"), "{text}");
+    }
+
+    #[test]
+    fn an_address_with_stray_dots_is_quoted_in_envelope_and_header() {
+        let from = "shop@example.com".parse().unwrap();
+        let message = write(&Mail { to: "a..b@docomo.ne.jp".into(), ..mail() }, &from).unwrap();
+        let to: Vec<_> = message.envelope().to().iter().map(ToString::to_string).collect();
+        assert_eq!(to, ["\"a..b\"@docomo.ne.jp"]);
+        let text = text(&message);
+        assert!(text.contains("To: \"a..b\"@docomo.ne.jp\r\n"), "{text}");
     }
 
     #[test]

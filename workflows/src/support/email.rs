@@ -3,6 +3,8 @@
 use lettre::{Address, message::Mailbox};
 use url::Host;
 
+use super::characters::turns_direction;
+
 /// RFC 5321, 4.5.3.1.3: a path has at most 256 octets with its brackets.
 pub(crate) const MAX_ADDRESS_BYTES: usize = 254;
 
@@ -14,13 +16,28 @@ pub(crate) fn is_email(text: &str) -> bool {
 /// Parses a bare address that mail can be sent to. Addresses with a name, a quoted local part or a host in brackets are
 /// refused.
 pub(crate) fn bare_address(text: &str) -> Option<Address> {
-    let mailbox: Mailbox = text.parse().ok()?;
-    if mailbox.name.is_some() || mailbox.email.as_ref() as &str != text {
+    if text.contains(turns_direction) {
         return None;
     }
-    let address = with_ascii_domain(mailbox.email)?;
+    let address = with_ascii_domain(dot_atoms(text).or_else(|| stray_dots(text))?)?;
     (text.len() <= MAX_ADDRESS_BYTES && (address.as_ref() as &str).len() <= MAX_ADDRESS_BYTES)
         .then_some(address)
+}
+
+fn dot_atoms(text: &str) -> Option<Address> {
+    let Mailbox { name: None, email } = text.parse().ok()? else { return None };
+    (email.as_ref() as &str == text).then_some(email)
+}
+
+/// Parses `a..b@example.com` and `a.@example.com`. Mobile carriers in Japan have given out such addresses, and RFC 5321
+/// knows them only with quotes, which change nothing about who receives the mail.
+fn stray_dots(text: &str) -> Option<Address> {
+    let (user, domain) = text.rsplit_once('@')?;
+    let is_atom = |atom: &str| atom.is_empty() || dot_atoms(&format!("{atom}@{domain}")).is_some();
+    if !user.is_ascii() || user.starts_with('.') || !user.split('.').all(is_atom) {
+        return None;
+    }
+    Address::new(format!("\"{user}\""), domain).ok()
 }
 
 /// Writes the domain in ASCII (RFC 5891), which every mail server understands; the local part stays as it is.
@@ -42,6 +59,27 @@ mod tests {
         assert_eq!(written("info@bücher.de").as_deref(), Some("info@xn--bcher-kva.de"));
         assert_eq!(written("jörg@bücher.de").as_deref(), Some("jörg@xn--bcher-kva.de"));
         assert_eq!(written("a+b@example.com").as_deref(), Some("a+b@example.com"));
+    }
+
+    #[test]
+    fn stray_dots_are_quoted_for_mail_servers() {
+        let written = |text: &str| bare_address(text).map(|address| address.to_string());
+        assert_eq!(written("a..b@docomo.ne.jp").as_deref(), Some("\"a..b\"@docomo.ne.jp"));
+        assert_eq!(written("a.b.@docomo.ne.jp").as_deref(), Some("\"a.b.\"@docomo.ne.jp"));
+        assert_eq!(written("a...@bücher.de").as_deref(), Some("\"a...\"@xn--bcher-kva.de"));
+        for wrong in [
+            ".a@docomo.ne.jp",
+            "..@docomo.ne.jp",
+            "a..b c@docomo.ne.jp",
+            "a..\"b@docomo.ne.jp",
+            "a..@b@docomo.ne.jp",
+            "a..b@docomo..ne.jp",
+            "a..b@[192.0.2.1]",
+            "a..b\r\n@docomo.ne.jp",
+            "a\u{202e}b@example.com",
+        ] {
+            assert_eq!(written(wrong), None, "{wrong}");
+        }
     }
 
     #[test]
