@@ -22,7 +22,11 @@ use self::{
     load::Load,
     server::ServerFigures,
 };
-use crate::{config::Config, exit_error::ExitError};
+use crate::{
+    config::Config,
+    exit_error::ExitError,
+    shutdown::{self, Interrupted},
+};
 
 pub(crate) use self::arguments::BenchCommand;
 
@@ -44,11 +48,14 @@ pub(crate) async fn run(config: Config, command: BenchCommand) -> Result<(), Exi
             return Box::pin(outage::run(&config, arguments, *length, *mail_outage_by)).await;
         }
     };
+    let quit = shutdown::on_signal_before_cleanup()?;
+    arguments.announce(name);
     let database = BenchDatabase::create(&config, arguments.database_url.as_deref()).await?;
     // Ctrl-C ends the run early; the database is dropped nevertheless.
     let measured = tokio::select! {
+        biased;
+        () = quit.cancelled() => Err(Interrupted.into()),
         measured = measure(&config, &command, &arguments, &database) => measured,
-        _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted")),
     };
     let dropped = database.drop_database().await;
     let (load, server) = measured?;

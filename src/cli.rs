@@ -17,11 +17,15 @@ use crate::{
 ///
 /// Everything is configured by environment variables; `.env.example` lists them.
 #[derive(Debug, Parser)]
-#[command(name = "sagaline", version, propagate_version = true)]
+#[command(name = "sagaline", version, propagate_version = true, after_help = EXIT_CODES)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
 }
+
+const EXIT_CODES: &str = "Exit codes: 0 done; 1 failed, or the result is negative (an invariant is violated, a file is stale, \
+there is nothing of that name); 2 nothing was done, because the arguments, the environment or the database can't be used; \
+130 interrupted.";
 
 #[derive(Debug, Subcommand)]
 enum Command {

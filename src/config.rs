@@ -8,6 +8,7 @@ mod access;
 mod breakers;
 mod dead_jobs;
 mod duration;
+mod misspelt;
 mod reader;
 mod redact;
 mod retention;
@@ -25,7 +26,7 @@ pub(crate) use self::{
     access::AccessConfig,
     breakers::BreakersConfig,
     dead_jobs::DeadJobTtls,
-    duration::parse as parse_duration,
+    duration::parse_with_unit as parse_duration,
     reader::ConfigError,
     retention::RetentionConfig,
     retries::Retries,
@@ -122,6 +123,9 @@ impl Config {
             telemetry: TelemetryConfig::read(&mut read),
             embedded: EmbeddedConfig::read(&mut read),
         };
+        for (variable, meant) in misspelt::find(&lookup, names) {
+            read.refuse_misspelt(variable, meant);
+        }
         read.finish()?;
         Ok(config)
     }

@@ -32,6 +32,7 @@ use crate::{
     config::Config,
     exit_error::ExitError,
     invariant_checks,
+    shutdown::{self, Interrupted},
     terminal::{self, Progress},
 };
 
@@ -71,25 +72,28 @@ struct DemoRecord {
 /// When an expectation is not met, an invariant is violated, or the system can't be started.
 pub(crate) async fn run(config: Config, arguments: Arguments) -> Result<(), ExitError> {
     let started = Instant::now();
+    let quit = shutdown::on_signal_before_cleanup()?;
     terminal::print("Starting a private PostgreSQL, a mail server, one API process and one worker process.");
-    let mut system = DemoSystem::start(&config).await.context("the system can't be started")?;
+    let mut system = DemoSystem::start(&config, &quit).await.context("the system can't be started")?;
     // Ctrl-C ends the demo early; the system is stopped nevertheless.
     let record = tokio::select! {
         record = play(&mut system, arguments.orders) => record,
-        _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted")),
+        () = quit.cancelled() => Err(Interrupted.into()),
     };
     let checked = match &record {
         Ok(record) => check(&config, &system, record).await,
         Err(_) => Ok(false),
     };
-    let stopped = system.stop(arguments.keep || record.is_err() || !matches!(checked, Ok(true))).await;
+    // What failed can be looked into; what was interrupted leaves nothing.
+    let has_failed = !quit.is_cancelled() && !matches!(checked, Ok(true));
+    let stopped = system.stop(arguments.keep || has_failed).await;
     record.context("the demo ended early")?;
     let held = checked?;
     stopped?;
     if !held {
         return Err(ExitError::NegativeResult("some expectations are not met; the logs are kept".into()));
     }
-    terminal::print(format_args!("Everything held, in {:.0} s.", started.elapsed().as_secs_f64()));
+    terminal::print_success(format_args!("Everything held, in {:.0} s.", started.elapsed().as_secs_f64()));
     Ok(())
 }
 

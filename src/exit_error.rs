@@ -1,10 +1,10 @@
-//! The error of a command: its exit code, and its message on standard error.
+//! The error of a command: its exit code, and its message on standard error. `sagaline --help` lists the codes.
 
 use std::{iter, process::ExitCode};
 
 use devkit::postgres::EmbeddedError;
 
-use crate::{config::ConfigError, terminal};
+use crate::{config::ConfigError, shutdown::Interrupted, terminal};
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
@@ -15,7 +15,7 @@ pub(crate) enum ExitError {
     /// The command ran, and its result is negative, such as a violated invariant or a stale file; exit code 1.
     #[error("{0}")]
     NegativeResult(String),
-    /// Any other error; exit code 1.
+    /// Any other error; exit code 1, or 130 if it is [`Interrupted`].
     #[error(transparent)]
     Other(#[from] anyhow::Error),
 }
@@ -32,9 +32,9 @@ impl ExitError {
         let (message, code) = match self {
             Self::Unusable(message) => (message.clone(), 2),
             Self::NegativeResult(message) => (message.clone(), 1),
-            Self::Other(error) => (format!("{error:#}"), 1),
+            Self::Other(error) => (format!("{error:#}"), if error.is::<Interrupted>() { 130 } else { 1 }),
         };
-        terminal::eprint(format_args!("sagaline: {message}"));
+        terminal::eprint_error(message);
         ExitCode::from(code)
     }
 }

@@ -1,7 +1,7 @@
 //! Prints to the terminal. No other part of the binary prints.
 //!
 //! The result of a command goes to standard output. Logs and errors go to standard error, so that the two can be redirected
-//! separately.
+//! separately. Colours are used on a terminal only, and not if `NO_COLOR` is set.
 
 use std::{
     fmt::Display,
@@ -10,6 +10,7 @@ use std::{
 };
 
 use comfy_table::{ContentArrangement, Table, presets};
+use console::style;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 /// Prints one line. A reader that has closed the pipe is not an error (`sagaline openapi | head`).
@@ -37,7 +38,17 @@ pub(crate) fn is_interactive() -> bool {
     std::io::stdout().is_terminal()
 }
 
-/// Prints rows under a header.
+/// Prints an error to standard error, with the program's name before it.
+pub(crate) fn eprint_error(message: impl Display) {
+    eprint(format_args!("{} {message}", style("sagaline:").for_stderr().red().bold()));
+}
+
+/// Prints a good result.
+pub(crate) fn print_success(line: impl Display) {
+    print(style(line).green());
+}
+
+/// Prints rows under a header, within the terminal's width; without a terminal, each row is one line.
 pub(crate) fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) {
     let mut table = Table::new();
     let preset = if is_interactive() { presets::UTF8_FULL_CONDENSED } else { presets::ASCII_MARKDOWN };
@@ -45,6 +56,9 @@ pub(crate) fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>
         .load_style(preset)
         .set_content_arrangement(ContentArrangement::Dynamic)
         .set_header(header.iter().copied());
+    if let Some((_, columns)) = console::Term::stdout().size_checked() {
+        table.set_width(columns);
+    }
     for row in rows {
         table.add_row(row);
     }

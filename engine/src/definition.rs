@@ -7,5 +7,6 @@ pub(crate) mod new_saga;
 pub(crate) mod no_rate;
 pub(crate) mod observer;
 pub(crate) mod saga;
+pub(crate) mod start_context;
 pub(crate) mod step;
 pub(crate) mod tx;

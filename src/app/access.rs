@@ -40,7 +40,7 @@ pub(super) fn access(config: &Config, breakers: &Breakers) -> Result<Access, Exi
     if let Some(url) = config.redis.url.as_ref().filter(|_| is_counted) {
         let rates = RedisRateLimiter::new(url.expose())
             .map_err(|error| ExitError::Unusable(format!("REDIS_URL can't be used: {error}")))?;
-        let rates = rates.with_breaker(breakers.of(Dependency::Redis));
+        let rates = rates.with_breaker(breakers.of(Dependency::Redis)).with_prefix(config.redis.key_prefix());
         access.shared_limiter = Some(Arc::new(InRedis(rates)));
     }
     Ok(access)

@@ -29,8 +29,9 @@ pub(crate) fn event_tasks(
     let events = &config.events;
     let mut tasks = EventTasks::new(ShopEventLog::new(shop), events.retention);
     if let Some(url) = &config.redis.url {
-        let stream = RedisStream::new(url.expose(), EVENTS_NAME, events.stream_max_len.into())
-            .map_err(|_| ExitError::Unusable(format!("REDIS_URL can't be used: {NO_REDIS_URL}")))?;
+        let stream =
+            RedisStream::new(url.expose(), config.redis.stream(EVENTS_NAME), events.stream_max_len.into())
+                .map_err(|_| ExitError::Unusable(format!("REDIS_URL can't be used: {NO_REDIS_URL}")))?;
         tasks = tasks.sink(EventSink::Redis(Box::new(stream)), breakers.of(Dependency::Redis));
     }
     if let Some(url) = &events.amqp_url {

@@ -30,8 +30,9 @@ pub(crate) async fn work(
         builder = builder.queue(queue_options(&config.workers, queue));
     }
     if let Some(url) = &config.redis.url {
+        let options = RedisOptions::for_queues(url.expose(), [notifications::QUEUE]);
         builder = builder
-            .redis(Some(RedisOptions::for_queues(url.expose(), [notifications::QUEUE])))
+            .redis(Some(options.prefix(config.redis.key_prefix())))
             .redis_breaker(process.breakers.of(Dependency::Redis));
     }
     let events = if queues.is_empty() { None } else { Some(event_tasks(config, &process.breakers, shop)?) };

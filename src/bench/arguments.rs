@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use crate::config::parse_duration;
+use crate::{config::parse_duration, terminal};
 
 /// What to measure.
 #[derive(Debug, Subcommand)]
@@ -82,6 +82,14 @@ impl Outage {
 }
 
 impl Arguments {
+    /// Says what comes, on standard error: the result is minutes away.
+    pub(super) fn announce(&self, name: &str) {
+        terminal::eprint(format_args!(
+            "bench {name}: {} callers, {} s to warm up and {} s to measure, on a database of its own",
+            self.callers, self.warm_up, self.seconds
+        ));
+    }
+
     pub(super) fn measured(&self) -> Duration {
         Duration::from_secs(self.seconds)
     }
@@ -94,5 +102,5 @@ impl Arguments {
 fn outage_length(text: &str) -> Result<Duration, String> {
     let bounds = Duration::from_secs(1)..=Duration::from_hours(1);
     let length = parse_duration(text).filter(|length| bounds.contains(length));
-    length.ok_or_else(|| "a duration of one second to an hour, such as 60s".into())
+    length.ok_or_else(|| "a duration of one second to an hour with its unit, such as 60s".into())
 }

@@ -26,13 +26,23 @@ impl BenchDatabase {
     /// [`ExitError::Unusable`] when the server can't be used, otherwise when the database can't be created.
     pub(super) async fn create(config: &Config, flag: Option<&str>) -> Result<Self, ExitError> {
         let source = DatabaseSource::choose(config, flag).await?;
+        match Self::in_source(&source).await {
+            Ok((database, url)) => Ok(Self { source, database, url }),
+            Err(error) => {
+                source.stop().await.context("can't release the server")?;
+                Err(error.into())
+            }
+        }
+    }
+
+    async fn in_source(source: &DatabaseSource) -> anyhow::Result<(TempDatabase, SecretUrl)> {
         let server = pool::connect_options(&source.url(), PoolUse::Command)
             .context("the server's URL can't be used")?;
         let database = TempDatabase::create(server, "sagaline_bench")
             .await
             .context("can't create a database for the run")?;
         let url = source.url_of(database.name()).context("the server's URL can't be used")?;
-        Ok(Self { source, database, url })
+        Ok((database, url))
     }
 
     /// Creates the schemas `engine` and `shop` in the database.

@@ -23,7 +23,12 @@ use super::{
     report::milliseconds,
     running_shop::RunningShop,
 };
-use crate::{config::Config, exit_error::ExitError, terminal};
+use crate::{
+    config::Config,
+    exit_error::ExitError,
+    shutdown::{self, Interrupted},
+    terminal,
+};
 
 const PHASES: [&str; 3] = ["before", "during", "after"];
 /// When no delivery has ended for this long, the run fails.
@@ -63,11 +68,14 @@ pub(super) async fn run(
     length: Duration,
     by: Outage,
 ) -> Result<(), ExitError> {
+    let quit = shutdown::on_signal_before_cleanup()?;
+    arguments.announce("orders with an outage of the mail server");
     let database = BenchDatabase::create(config, arguments.database_url.as_deref()).await?;
     // Ctrl-C ends the run early; the database is dropped nevertheless.
     let measured = tokio::select! {
+        biased;
+        () = quit.cancelled() => Err(Interrupted.into()),
         measured = measure(config, arguments, &database, length, by) => measured,
-        _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted")),
     };
     let dropped = database.drop_database().await;
     let figures = measured?;

@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand};
 use shop::{
-    commands,
+    commands::{self, Removal, RemovalMode},
     events::{self, LowWaterMarks, Replay},
 };
 use sqlx::PgPool;
@@ -33,6 +33,10 @@ pub(crate) struct ConsumersArguments {
 pub(crate) struct RemoveArguments {
     /// The consumer, as `consumers` lists it
     name: String,
+    /// Remove it although a worker publishes to it now. That worker stops publishing; started again, it publishes all
+    /// events that are kept
+    #[arg(long)]
+    force: bool,
     /// The reason, for the audit log
     #[arg(long, value_parser = audit_actor::parse_reason)]
     reason: Option<String>,
@@ -73,14 +77,22 @@ pub(crate) async fn run(config: Config, command: EventsCommand) -> Result<(), Ex
             let pool = open(&config, arguments.database_url).await?;
             let (name, reason, actor) =
                 (&arguments.name, arguments.reason.as_deref(), audit_actor::current());
-            let removed = commands::remove_consumer(&pool, name, reason, actor.as_str()).await;
-            if !removed.map_err(anyhow::Error::from)? {
-                return Err(unknown(name));
+            let mode = if arguments.force { RemovalMode::Force } else { RemovalMode::Safe };
+            let removed = commands::remove_consumer(&pool, name, mode, reason, actor.as_str()).await;
+            match removed.map_err(anyhow::Error::from)? {
+                Removal::Done => {
+                    terminal::print(format_args!(
+                        "{name} is removed. A worker that is configured to publish to it registers it again when it \
+                         starts, and then publishes all events that are kept."
+                    ));
+                    Ok(())
+                }
+                Removal::Unknown => Err(unknown(name)),
+                Removal::InUse => Err(ExitError::NegativeResult(format!(
+                    "a worker publishes to {name} now, and would stop: first remove its setting from all workers and \
+                     restart them. `--force` removes it all the same."
+                ))),
             }
-            terminal::print(format_args!(
-                "{name} is removed. A worker that is configured to publish to it registers it again when it starts."
-            ));
-            Ok(())
         }
         EventsCommand::Replay(arguments) => {
             let pool = open(&config, arguments.database_url).await?;

@@ -149,7 +149,7 @@ fn row(key: &Key) -> Vec<String> {
 }
 
 fn life(text: &str) -> Result<Duration, String> {
-    parse_duration(text).ok_or_else(|| "a duration such as 90d or 12h".into())
+    parse_duration(text).ok_or_else(|| "a duration with its unit, such as 90d or 12h".into())
 }
 
 fn failure(error: KeyError) -> ExitError {

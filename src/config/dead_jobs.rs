@@ -19,7 +19,8 @@ const ARCHIVE_KEEP: Setting = setting(
     "365d",
     "a duration of one minute to 10 years, such as 365d, or `never`",
 );
-const PREFIX: &str = "DEAD_JOB_TTL_";
+/// How the names of the family begin.
+pub(super) const PREFIX: &str = "DEAD_JOB_TTL_";
 const BOUNDS: RangeInclusive<Duration> = Duration::from_mins(1)..=Duration::from_hours(24 * 3650);
 
 /// How long dead jobs wait before they are archived.

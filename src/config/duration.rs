@@ -1,4 +1,5 @@
-//! Parses durations as people write them: `500ms`, `30s`, `15m`, `2h`, `7d`; a bare number counts seconds.
+//! Parses durations as people write them: `500ms`, `30s`, `15m`, `2h`, `7d`; a bare number counts seconds, where that is
+//! what people expect.
 
 use std::time::Duration;
 
@@ -19,9 +20,23 @@ pub(crate) fn parse(text: &str) -> Option<Duration> {
     }
 }
 
+/// Parses a duration with its unit, for those of which people think in days: a key that should be valid for `90` must
+/// not be one of 90 seconds.
+pub(crate) fn parse_with_unit(text: &str) -> Option<Duration> {
+    if text.trim().ends_with(|character: char| character.is_ascii_digit()) { None } else { parse(text) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_bare_number_is_no_duration_where_a_unit_is_needed() {
+        for text in ["90", " 90 ", "0"] {
+            assert_eq!(parse_with_unit(text), None, "{text}");
+        }
+        assert_eq!(parse_with_unit("90 d"), Some(Duration::from_hours(24 * 90)));
+    }
 
     #[test]
     fn durations_are_read_with_and_without_a_unit() {

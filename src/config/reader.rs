@@ -13,22 +13,39 @@ use super::{
 #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
 pub(crate) struct ConfigError(pub Vec<Problem>);
 
-/// One variable whose value can't be used.
+/// One variable that can't be used.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Problem {
-    /// The name of the environment variable.
-    pub(crate) variable: Cow<'static, str>,
-    /// The value; `None` when it is a secret.
-    pub(crate) found: Option<String>,
-    /// The expected value, as the end of the sentence "… should be".
-    pub(crate) expected: String,
+pub(crate) enum Problem {
+    /// Its value is wrong.
+    Value {
+        /// The name of the environment variable.
+        variable: Cow<'static, str>,
+        /// The value; `None` when it is a secret.
+        found: Option<String>,
+        /// The expected value, as the end of the sentence "… should be".
+        expected: String,
+    },
+    /// No setting has its name, but one has nearly the same.
+    Misspelt {
+        /// The name of the environment variable.
+        variable: String,
+        /// The name that it should probably have.
+        meant: String,
+    },
 }
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.found {
-            Some(found) => write!(f, "{} is `{found}`, but should be {}", self.variable, self.expected),
-            None => write!(f, "{} should be {} (its value is not shown)", self.variable, self.expected),
+        match self {
+            Self::Value { variable, found: Some(found), expected } => {
+                write!(f, "{variable} is `{found}`, but should be {expected}")
+            }
+            Self::Value { variable, found: None, expected } => {
+                write!(f, "{variable} should be {expected} (its value is not shown)")
+            }
+            Self::Misspelt { variable, meant } => {
+                write!(f, "{variable} is set, but is no setting: did you mean {meant}?")
+            }
         }
     }
 }
@@ -70,7 +87,11 @@ impl<'a> Reader<'a> {
             }
         };
         read.map_err(|wrong| {
-            self.problems.push(Problem { variable: file.into(), found: shown_path(&path), expected: wrong });
+            self.problems.push(Problem::Value {
+                variable: file.into(),
+                found: shown_path(&path),
+                expected: wrong,
+            });
         })
         .ok()
     }
@@ -91,9 +112,14 @@ impl<'a> Reader<'a> {
         family
     }
 
+    /// Records a variable whose name is nearly that of a setting.
+    pub(super) fn refuse_misspelt(&mut self, variable: String, meant: String) {
+        self.problems.push(Problem::Misspelt { variable, meant });
+    }
+
     /// Records that a variable of a family can't be used.
     pub(super) fn refuse_member(&mut self, variable: String, found: String, expected: impl Into<String>) {
-        self.problems.push(Problem {
+        self.problems.push(Problem::Value {
             variable: variable.into(),
             found: Some(found),
             expected: expected.into(),
@@ -163,7 +189,18 @@ impl<'a> Reader<'a> {
         self.value(setting, |text| duration::parse(text).filter(|duration| bounds.contains(duration)))
     }
 
-    /// A duration within bounds, or `never`.
+    /// A duration with its unit, within bounds.
+    pub(super) fn duration_with_unit(
+        &mut self,
+        setting: &Setting,
+        bounds: RangeInclusive<Duration>,
+    ) -> Duration {
+        self.value(setting, |text| {
+            duration::parse_with_unit(text).filter(|duration| bounds.contains(duration))
+        })
+    }
+
+    /// A duration with its unit, within bounds, or `never`.
     pub(super) fn lifetime(&mut self, setting: &Setting, bounds: RangeInclusive<Duration>) -> Lifetime {
         self.value(setting, |text| Lifetime::parse(text, &bounds))
     }
@@ -196,7 +233,7 @@ impl<'a> Reader<'a> {
     }
 
     fn refuse(&mut self, setting: &Setting, found: Option<String>) {
-        self.problems.push(Problem {
+        self.problems.push(Problem::Value {
             variable: setting.name.into(),
             found,
             expected: setting.expects.to_owned(),
@@ -220,12 +257,12 @@ impl Lifetime {
         }
     }
 
-    /// Parses a duration within bounds, or `never` for no limit.
+    /// Parses a duration with its unit, within bounds, or `never` for no limit.
     pub(super) fn parse(text: &str, bounds: &RangeInclusive<Duration>) -> Option<Self> {
         if text == "never" {
             return Some(Self::Ever);
         }
-        duration::parse(text).filter(|duration| bounds.contains(duration)).map(Self::For)
+        duration::parse_with_unit(text).filter(|duration| bounds.contains(duration)).map(Self::For)
     }
 }
 

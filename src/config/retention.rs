@@ -23,7 +23,8 @@ const AUDITS: Setting = setting(
     "a duration of 365 days to 100 years, such as 3650d, or `never` to delete none",
 );
 const EXPECTS: &str = "a duration of one day to 100 years, such as 30d, or `never` to delete none";
-const PREFIX: &str = "SAGA_KEEP_";
+/// How the names of the family begin.
+pub(super) const PREFIX: &str = "SAGA_KEEP_";
 const DAY: Duration = Duration::from_hours(24);
 const CENTURY: Duration = Duration::from_hours(24 * 36_500);
 /// A day: for as long, a request with an `Idempotency-Key` finds the saga that it started. Tests of real processes don't
@@ -67,7 +68,7 @@ impl RetentionConfig {
         Self {
             sagas,
             by_saga,
-            keys: read.duration(&KEYS, BOUNDS),
+            keys: read.duration_with_unit(&KEYS, BOUNDS),
             texts: read.lifetime(&TEXTS, BOUNDS),
             reservations: read.lifetime(&RESERVATIONS, BOUNDS),
             audits: read.lifetime(&AUDITS, 365 * DAY..=CENTURY),

@@ -6,7 +6,8 @@ use engine::{Definition, Direction, Node, RetryPolicy, UndoKind};
 
 use super::reader::Reader;
 
-const PREFIX: &str = "RETRY_";
+/// How the names of the family begin.
+pub(super) const PREFIX: &str = "RETRY_";
 const UNDO: &str = "_UNDO";
 const PATTERN: &str = "set by a name such as RETRY_SEND_MAIL_ATTEMPTS: RETRY_<STEP>_ or RETRY_<STEP>_UNDO_ and one of \
                        ATTEMPTS, FIRST_DELAY_MS, FACTOR, MAX_DELAY_MS, TIMEOUT_MS, MAX_POSTPONED_MS";

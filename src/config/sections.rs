@@ -37,6 +37,10 @@ section! {
         url: Option<SecretUrl> =
             secret("REDIS_URL", "a URL such as redis://:password@host:6379/0, or rediss:// for TLS")
             => optional_url(&["redis", "rediss"]);
+        /// Before the names of all keys and of the stream, for a Redis that several systems share.
+        prefix: Option<String> =
+            optional("REDIS_PREFIX", "1 to 64 letters, digits, dots, hyphens and underscores, such as shop-2")
+            => optional_parsed(redis_prefix);
     }
 }
 
@@ -211,6 +215,24 @@ impl EmbeddedConfig {
     /// Where the server's binaries are searched.
     pub(crate) fn search(&self) -> Search {
         self.pg_bin.clone().map_or_else(Search::from_env, |dir| Search::in_dirs([dir]))
+    }
+}
+
+/// What every key and the stream begin with: `<prefix>:`.
+fn redis_prefix(text: &str) -> Option<String> {
+    let fits = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    ((1..=64).contains(&text.len()) && text.chars().all(fits)).then(|| text.to_owned())
+}
+
+impl RedisConfig {
+    /// What the names of keys begin with.
+    pub(crate) fn key_prefix(&self) -> &str {
+        self.prefix.as_deref().unwrap_or("sagaline")
+    }
+
+    /// The name of the stream of events.
+    pub(crate) fn stream(&self, name: &str) -> String {
+        self.prefix.as_ref().map_or_else(|| name.to_owned(), |prefix| format!("{prefix}:{name}"))
     }
 }
 

@@ -145,7 +145,8 @@ impl Client {
 
     /// Retries all dead jobs and returns their number.
     pub(super) async fn retry_dead_jobs(&self) -> anyhow::Result<u64> {
-        let all = json!({"filter": {}, "limit": 1000, "reason": "the mail server is repaired"});
+        let all =
+            json!({"filter": {}, "dry_run": false, "limit": 1000, "reason": "the mail server is repaired"});
         let answer = self.send(Method::POST, "/api/dead-jobs/retry", Some(all)).await?;
         let retried =
             answer["retried"].as_array().with_context(|| format!("the answer is not a list: {answer}"))?;

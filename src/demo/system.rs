@@ -4,6 +4,7 @@ use std::{
     fs::Permissions,
     net::{Ipv4Addr, TcpListener},
     os::unix::fs::PermissionsExt,
+    path::Path,
     time::{Duration, Instant},
 };
 
@@ -11,12 +12,14 @@ use anyhow::Context;
 use devkit::postgres::{Cluster, DATABASE, Durability, Options, StateDir};
 use sqlx::PgPool;
 use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
 
 use super::{client::Client, mailbox::Mailbox, process::Process};
 use crate::{
     config::{Config, SecretUrl},
     migrate,
     pool::{self, PoolUse},
+    shutdown::Interrupted,
     terminal,
 };
 
@@ -27,8 +30,13 @@ const LEASE_SECONDS: u64 = engine::SHORTEST_LEASE.as_secs();
 
 /// The running system; end it with [`DemoSystem::stop`].
 pub(super) struct DemoSystem {
-    dir: TempDir,
+    parts: Parts,
     cluster: Cluster,
+    dir: TempDir,
+}
+
+/// What uses the database. Dropping it kills the processes.
+struct Parts {
     pool: PgPool,
     mailbox: Mailbox,
     settings: Vec<(&'static str, String)>,
@@ -39,8 +47,9 @@ pub(super) struct DemoSystem {
 }
 
 impl DemoSystem {
-    /// Starts the system in a new directory, without the environment's settings.
-    pub(super) async fn start(config: &Config) -> anyhow::Result<Self> {
+    /// Starts the system in a new directory, without the environment's settings. If it can't be started, or `quit` comes
+    /// first, nothing of it is left.
+    pub(super) async fn start(config: &Config, quit: &CancellationToken) -> anyhow::Result<Self> {
         // PostgreSQL may run as another user, who must be able to enter the directory.
         let dir = tempfile::Builder::new()
             .prefix("sagaline-demo-")
@@ -52,7 +61,77 @@ impl DemoSystem {
             durability: Durability::Durable,
             search: config.embedded.search(),
         };
+        // It is not dropped midway, because a server that is starting is stopped only once it runs.
         let cluster = Cluster::start(options).await?;
+        let parts = tokio::select! {
+            biased;
+            () = quit.cancelled() => Err(Interrupted.into()),
+            parts = Parts::start(&cluster, dir.path()) => parts,
+        };
+        match parts {
+            Ok(parts) => Ok(Self { parts, cluster, dir }),
+            Err(error) => {
+                cluster.stop().await.context("can't stop PostgreSQL")?;
+                dir.close().context("can't remove the demo's directory")?;
+                Err(error)
+            }
+        }
+    }
+
+    pub(super) fn client(&self) -> &Client {
+        &self.parts.client
+    }
+
+    pub(super) fn mailbox(&self) -> &Mailbox {
+        &self.parts.mailbox
+    }
+
+    pub(super) fn pool(&self) -> &PgPool {
+        &self.parts.pool
+    }
+
+    /// Kills the worker with SIGKILL and returns its process id.
+    pub(super) async fn kill_worker(&mut self) -> anyhow::Result<u32> {
+        let work = self.parts.work.take().context("no worker is running")?;
+        let pid = work.pid();
+        work.kill().await?;
+        Ok(pid)
+    }
+
+    /// Starts a worker and returns its process id.
+    pub(super) fn start_worker(&mut self) -> anyhow::Result<u32> {
+        let work = Process::start("work", &["work"], &self.parts.settings, self.dir.path())?;
+        Ok(self.parts.work.insert(work).pid())
+    }
+
+    /// How many sagas the current worker took over from others.
+    pub(super) async fn takeovers(&self) -> anyhow::Result<u64> {
+        self.parts.client.counter(self.parts.work_port, "sagaline_leases_taken_over_total").await
+    }
+
+    /// Stops the system; keeps its directory if `keep` is set, and prints where it is.
+    pub(super) async fn stop(self, keep: bool) -> anyhow::Result<()> {
+        let Parts { pool, serve, work, .. } = self.parts;
+        let served = serve.stop().await;
+        let worked = match work {
+            Some(work) => work.stop().await,
+            None => Ok(()),
+        };
+        pool.close().await;
+        let stopped = self.cluster.stop().await;
+        if keep {
+            terminal::print(format_args!("Kept: {}", self.dir.keep().display()));
+        } else {
+            self.dir.close().context("can't remove the demo's directory")?;
+        }
+        served?;
+        worked?;
+        Ok(stopped?)
+    }
+}
+
+impl Parts {
+    async fn start(cluster: &Cluster, dir: &Path) -> anyhow::Result<Self> {
         cluster.create_database_if_missing(DATABASE).await?;
         let url = SecretUrl::new(cluster.url(DATABASE));
         let pool = pool::open(pool::connect_options(&url, PoolUse::Command)?, PoolUse::Command, 2);
@@ -63,60 +142,10 @@ impl DemoSystem {
         let work_port = free_port()?;
         let settings = settings(&url, &mailbox, port, work_port);
         let client = Client::new(format!("http://127.0.0.1:{port}"));
-        let mut serve = Process::start("serve", &["serve"], &settings, dir.path())?;
-        let work = Process::start("work", &["work"], &settings, dir.path())?;
+        let mut serve = Process::start("serve", &["serve"], &settings, dir)?;
+        let work = Process::start("work", &["work"], &settings, dir)?;
         await_ready(&client, &mut serve).await?;
-        Ok(Self { dir, cluster, pool, mailbox, settings, client, serve, work: Some(work), work_port })
-    }
-
-    pub(super) fn client(&self) -> &Client {
-        &self.client
-    }
-
-    pub(super) fn mailbox(&self) -> &Mailbox {
-        &self.mailbox
-    }
-
-    pub(super) fn pool(&self) -> &PgPool {
-        &self.pool
-    }
-
-    /// Kills the worker with SIGKILL and returns its process id.
-    pub(super) async fn kill_worker(&mut self) -> anyhow::Result<u32> {
-        let work = self.work.take().context("no worker is running")?;
-        let pid = work.pid();
-        work.kill().await?;
-        Ok(pid)
-    }
-
-    /// Starts a worker and returns its process id.
-    pub(super) fn start_worker(&mut self) -> anyhow::Result<u32> {
-        let work = Process::start("work", &["work"], &self.settings, self.dir.path())?;
-        Ok(self.work.insert(work).pid())
-    }
-
-    /// How many sagas the current worker took over from others.
-    pub(super) async fn takeovers(&self) -> anyhow::Result<u64> {
-        self.client.counter(self.work_port, "sagaline_leases_taken_over_total").await
-    }
-
-    /// Stops the system; keeps its directory if `keep` is set, and prints where it is.
-    pub(super) async fn stop(self, keep: bool) -> anyhow::Result<()> {
-        let served = self.serve.stop().await;
-        let worked = match self.work {
-            Some(work) => work.stop().await,
-            None => Ok(()),
-        };
-        self.pool.close().await;
-        let stopped = self.cluster.stop().await;
-        if keep {
-            terminal::print(format_args!("Kept: {}", self.dir.keep().display()));
-        } else {
-            self.dir.close().context("can't remove the demo's directory")?;
-        }
-        served?;
-        worked?;
-        Ok(stopped?)
+        Ok(Self { pool, mailbox, settings, client, serve, work: Some(work), work_port })
     }
 }
 

@@ -22,7 +22,7 @@ where
 {
     let filter = filter(config);
     if is_pretty(config.log_format) {
-        let colours = std::io::stderr().is_terminal();
+        let colours = console::colors_enabled_stderr();
         fmt::layer().with_writer(std::io::stderr).with_ansi(colours).compact().with_filter(filter).boxed()
     } else {
         fmt::layer()

@@ -1,6 +1,11 @@
 //! The program on the command line: exit codes, messages, and one order with a single command.
 
-use std::{os::unix::fs::PermissionsExt, time::Duration};
+use std::{
+    fs::{self, Permissions},
+    os::unix::fs::PermissionsExt,
+    path::Path,
+    time::Duration,
+};
 
 use serde_json::Value;
 use sqlx::Executor;
@@ -246,6 +251,44 @@ async fn the_demo_injects_faults_and_finds_no_violation() {
     assert!(status.success(), "{output}");
     assert!(output.contains("Everything held"), "{output}");
     assert!(output.contains("kill -9"), "{output}");
+}
+
+#[tokio::test]
+async fn a_demo_that_is_interrupted_at_any_moment_leaves_nothing() {
+    let state = TempState::new();
+    let state_dir = state.state_dir().path().to_str().unwrap().to_owned();
+    // From the first moment to the last: what exists in the demo's directory when the signal comes.
+    for moment in ["", "postgres/data.new", "postgres/data/postmaster.pid", "serve.log"] {
+        let parent = tempfile::Builder::new().permissions(Permissions::from_mode(0o711)).tempdir().unwrap();
+        let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_sagaline"));
+        command.arg("demo").env_clear().env("SAGALINE_STATE_DIR", &state_dir);
+        let mut demo = Process::start_in(command, parent.path());
+        demo.wait_for_line("Starting a private PostgreSQL").await;
+        let server = until_there(parent.path(), moment).await;
+        demo.sigint();
+        demo.wait().await;
+        let left: Vec<_> = fs::read_dir(parent.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
+        assert!(left.is_empty(), "{moment}: {left:?}\n{}", demo.output());
+        if let Some(pid) = server {
+            let running = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            assert!(!running.contains("postgres"), "{moment}: the server runs on");
+        }
+    }
+}
+
+/// Waits until the only directory below `parent` has this file, and returns the server's process id if it has started.
+async fn until_there(parent: &Path, file: &str) -> Option<u32> {
+    let waited = tokio::time::timeout(WAIT_TIMEOUT, async {
+        loop {
+            let dir = fs::read_dir(parent).unwrap().next().map(|entry| entry.unwrap().path());
+            if let Some(dir) = dir.filter(|dir| dir.join(file).exists()) {
+                return dir;
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    });
+    let dir = waited.await.unwrap_or_else(|_| panic!("the demo never has {file}"));
+    fs::read_to_string(dir.join("postgres/data/postmaster.pid")).ok()?.lines().next()?.parse().ok()
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! The real program in a separate process, to be observed, stopped and killed.
 
+use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -39,12 +40,24 @@ impl Process {
         Self::start(command)
     }
 
+    /// As [`Process::start`], with a folder of its own for temporary files.
+    pub(crate) fn start_in(command: Command, temp: &Path) -> Self {
+        Self::start_with(command, Some(temp))
+    }
+
     /// Starts any program, with the inherited variables only.
-    pub(crate) fn start(mut command: Command) -> Self {
+    pub(crate) fn start(command: Command) -> Self {
+        Self::start_with(command, None)
+    }
+
+    fn start_with(mut command: Command, temp: Option<&Path>) -> Self {
         for name in INHERITED {
             if let Some(value) = std::env::var_os(name) {
                 command.env(name, value);
             }
+        }
+        if let Some(temp) = temp {
+            command.env("TMPDIR", temp);
         }
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
         let mut child = command.spawn().expect("the program starts");

@@ -5,6 +5,7 @@
 
 mod event_log;
 mod publisher;
+mod removal;
 mod sequencer;
 mod tasks;
 

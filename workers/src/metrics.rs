@@ -19,6 +19,8 @@ const CLAIMED: &str = "sagaline_redis_claimed_total";
 pub(crate) const EVENTS_SEQUENCED: &str = "sagaline_outbox_sequenced_total";
 pub(crate) const EVENTS_PRUNED: &str = "sagaline_events_pruned_total";
 pub(crate) const EVENTS_PUBLISHED: &str = "sagaline_events_published_total";
+pub(crate) const SINK_FOREIGN: &str = "sagaline_event_sink_foreign_entries_total";
+pub(crate) const CONSUMER_REMOVED: &str = "sagaline_event_consumer_removed";
 pub(crate) const SINK_UP: &str = "sagaline_event_sink_up";
 pub(crate) const SINK_FAILURES: &str = "sagaline_event_sink_failures_total";
 pub(crate) const SINK_REWINDS: &str = "sagaline_event_sink_rewinds_total";
@@ -54,6 +56,15 @@ pub fn describe_metrics() {
     metrics::describe_gauge!(
         SINK_UP,
         "0 while this process fails to publish to a consumer, else 1, also while another process publishes to it"
+    );
+    metrics::describe_counter!(
+        SINK_FOREIGN,
+        Unit::Count,
+        "How often a sink had entries that are not of this log: another system publishes there, or the log was restored"
+    );
+    metrics::describe_gauge!(
+        CONSUMER_REMOVED,
+        "1 while a consumer that this process publishes to is removed, so that it gets nothing"
     );
     metrics::describe_counter!(
         SINK_FAILURES,

@@ -37,6 +37,7 @@ return {math.floor(spare / interval), 0}
 pub struct RedisRateLimiter {
     redis: ConnectionManager,
     breaker: Breaker,
+    prefix: String,
 }
 
 /// The result of taking a token out of a bucket.
@@ -59,7 +60,13 @@ impl RedisRateLimiter {
             .set_connection_timeout(Some(RESPONSE_TIMEOUT * 5))
             .set_response_timeout(Some(RESPONSE_TIMEOUT));
         let redis = ConnectionManager::new_lazy_with_config(Client::open(url)?, config)?;
-        Ok(Self { redis, breaker: Breaker::new(Dependency::Redis, DEFAULT_BREAKER) })
+        let breaker = Breaker::new(Dependency::Redis, DEFAULT_BREAKER);
+        Ok(Self { redis, breaker, prefix: "sagaline".into() })
+    }
+
+    /// Sets the prefix of every key, `sagaline` by default. Two systems on one Redis need two prefixes.
+    pub fn with_prefix(self, prefix: impl Into<String>) -> Self {
+        Self { prefix: prefix.into(), ..self }
     }
 
     /// Sets the breaker of the calls to Redis.
@@ -86,7 +93,7 @@ impl RedisRateLimiter {
         redis::cmd("EVAL")
             .arg(TAKE_SCRIPT)
             .arg(1)
-            .arg(format!("sagaline:rate:{bucket}"))
+            .arg(format!("{}:rate:{bucket}", self.prefix))
             .arg(interval_us)
             .arg(size.get())
             .query_async(&mut self.redis.clone())

@@ -20,9 +20,9 @@ mod upsert_products;
 pub use api_keys::{KeyError, create_key, revoke_key};
 pub use cancel_order::{CancelOrderError, CancelRefusal, cancel_order, cancel_order_version};
 pub use change_stock::{StockChange, StockError, StockRefusal, change_stock};
-pub use consumers::{remove_consumer, replay_events};
+pub use consumers::{Removal, RemovalMode, remove_consumer, replay_events};
 pub use create_product::{CreateProductError, create_product, create_product_as};
-pub use place_order::{PlaceOrderError, place_order};
+pub use place_order::{PlaceOrderError, place_order, place_order_as};
 pub use seed::{SeedError, seed_if_empty};
 pub use send_notification::{
     AcceptedNotification, SendNotification, SendNotificationError, send_notification,
@@ -30,7 +30,7 @@ pub use send_notification::{
 pub use set_order_status::{IllegalStatus, StatusError, set_order_status};
 pub use set_queue::{DesiredState, QueueError, set_queue};
 pub use shop::Shop;
-pub use start_workflow::{StartWorkflowError, start_workflow};
+pub use start_workflow::{StartWorkflowError, WorkflowStart, start_workflow};
 pub use update_product::{UpdateProductError, update_product};
 pub use upsert_products::{
     BulkItem, ListedProduct, MAX_BULK_PRODUCTS, UpsertError, Upserted, upsert_products,

@@ -14,7 +14,8 @@ mod topics;
 mod write;
 
 pub use consumers::{
-    Consumer, ConsumerLease, Replay, advance, claim, consumers, register, release, rewind, start_series,
+    Consumer, ConsumerLease, Replay, advance, claim, consumers, is_registered, register, release, rewind,
+    start_series,
 };
 pub use event::{Event, EventPage, LogRange, PageSize};
 pub use low_water_marks::LowWaterMarks;

@@ -8,9 +8,11 @@ mod business_keys;
 mod dead_job_events;
 mod low_stock_alert;
 mod settings;
+mod start_request;
 
 pub(crate) use business_keys::{ORDER_SHIPPED, SENT};
 pub use business_keys::{RESERVED_PREFIXES, reserved_key};
 pub use dead_job_events::DeadJobEvents;
 pub(crate) use low_stock_alert::low_stock_alerts;
 pub use settings::{QUEUES, Settings, definitions};
+pub(crate) use start_request::{Subject, set_actor};

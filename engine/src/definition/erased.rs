@@ -8,6 +8,7 @@ use serde::Serialize;
 use crate::{
     definition::{
         no_rate::NoRate,
+        start_context::StartContext,
         step::{BatchOf, CallStep, Item, TransactionStep, UndoCall, UndoItem, UndoTransaction},
         tx::Tx,
     },
@@ -32,6 +33,8 @@ pub(crate) struct Invocation {
     pub(crate) values: StoredValues,
     pub(crate) cause: Option<Cause>,
     pub(crate) trace: Option<Arc<str>>,
+    /// What the start gave to its entry step; empty for all others.
+    pub(crate) context: StartContext,
     /// Makes the idempotency key differ between attempts; set only by tests that disable it as a guard.
     pub(crate) idempotency_key_salt: Option<u32>,
 }
@@ -256,6 +259,7 @@ fn item<I>(invocation: &Invocation, reader: Reader<I>) -> Result<Item<I>, String
         attempt: invocation.attempt,
         input: reader(&invocation.values)?,
         trace: invocation.trace.as_deref().map(str::to_owned),
+        context: invocation.context.clone(),
     })
 }
 

@@ -1,11 +1,14 @@
 //! A saga to be started, and what starting it returns.
 
-use std::borrow::Cow;
+use std::{any::Any, borrow::Cow};
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
-use crate::model::{ids::SagaId, stored_value::StoredValue};
+use crate::{
+    definition::start_context::StartContext,
+    model::{ids::SagaId, stored_value::StoredValue},
+};
 
 /// A saga to be started.
 #[derive(Clone, Debug)]
@@ -19,6 +22,7 @@ pub struct NewSaga {
     pub(crate) checked: bool,
     pub(crate) business_key: Option<String>,
     pub(crate) trace: Option<String>,
+    pub(crate) context: StartContext,
 }
 
 impl NewSaga {
@@ -35,7 +39,8 @@ impl NewSaga {
     fn new<I: Serialize>(definition: Cow<'static, str>, input: &I, typed: bool) -> Self {
         let input = StoredValue::encode(input).map_err(|error| format!("it {error}"));
         let id = SagaId::generate();
-        Self { id, definition, input, typed, checked: false, business_key: None, trace: None }
+        let (business_key, trace, context) = (None, None, StartContext::default());
+        Self { id, definition, input, typed, checked: false, business_key, trace, context }
     }
 
     /// Sets the saga's id, for a caller that also stores it elsewhere.
@@ -54,6 +59,13 @@ impl NewSaga {
     /// Sets the W3C `traceparent` whose trace the saga's steps join.
     pub fn trace(mut self, traceparent: Option<String>) -> Self {
         self.trace = traceparent;
+        self
+    }
+
+    /// Gives the entry step what it needs to know of the request and what must not be stored with the saga, such as
+    /// who made it; the step reads it with [`Item::context`](crate::Item::context). No other step sees it.
+    pub fn context(mut self, context: impl Any + Send + Sync) -> Self {
+        self.context = StartContext::new(context);
         self
     }
 

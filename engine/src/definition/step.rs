@@ -1,11 +1,11 @@
 //! The traits of steps: the action, its input and output, and its undo.
 
-use std::future::Future;
+use std::{any::Any, future::Future};
 
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
-    definition::tx::Tx,
+    definition::{start_context::StartContext, tx::Tx},
     model::{
         error::StepError,
         ids::SagaId,
@@ -281,6 +281,15 @@ pub struct Item<I> {
     pub input: I,
     /// The W3C `traceparent` of the caller that started the saga, for sagas and calls that this step starts.
     pub trace: Option<String>,
+    pub(crate) context: StartContext,
+}
+
+impl<I> Item<I> {
+    /// What the caller of the start gave to the entry step with [`NewSaga::context`](crate::NewSaga::context), if it is
+    /// of this type; always `None` in other steps.
+    pub fn context<C: Any>(&self) -> Option<&C> {
+        self.context.get()
+    }
 }
 
 /// One saga at a step, as the undo gets it.

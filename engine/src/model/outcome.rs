@@ -200,3 +200,35 @@ impl Cause {
 pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> Vec<String> {
     std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string).collect()
 }
+
+/// An error and its causes in one line, outermost first, so that lists name the root cause. A cause with which the sentence
+/// before it ends is not repeated.
+pub(crate) fn in_one_line(error: &[String]) -> String {
+    let mut line = String::new();
+    for sentence in error {
+        if line.ends_with(sentence.as_str()) {
+            continue;
+        }
+        if !line.is_empty() {
+            line.push_str(": ");
+        }
+        line.push_str(sentence);
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_names_the_root_cause_and_repeats_none() {
+        let line = |error: &[&str]| in_one_line(&error.iter().map(ToString::to_string).collect::<Vec<_>>());
+        assert_eq!(line(&[]), "");
+        assert_eq!(line(&["the call failed", "no route to host"]), "the call failed: no route to host");
+        assert_eq!(
+            line(&["the call failed: no route to host", "no route to host", "down"]),
+            "the call failed: no route to host: down"
+        );
+    }
+}

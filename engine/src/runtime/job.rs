@@ -9,6 +9,7 @@ use crate::{
     definition::{
         erased::{Invocation, StepAnswer},
         saga::Definition,
+        start_context::StartContext,
     },
     model::{
         graph::Graph, ids::SagaId, kinds::StepKind, status::Direction, stored_value::StoredValues,
@@ -117,6 +118,7 @@ impl Job {
             values: self.values.clone(),
             cause: self.state.cause.clone(),
             trace: self.trace.clone(),
+            context: StartContext::default(),
             idempotency_key_salt: None,
         }
     }

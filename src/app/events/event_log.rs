@@ -51,6 +51,10 @@ impl EventLog for ShopEventLog {
         events::register(&self.pool, consumer).await.map_err(log_error)
     }
 
+    async fn is_registered(&self, consumer: &str) -> Result<bool, EventLogError> {
+        events::is_registered(&self.pool, consumer).await.map_err(log_error)
+    }
+
     async fn acquire(
         &self,
         consumer: &str,

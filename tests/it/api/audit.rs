@@ -6,16 +6,15 @@ use api::Access;
 use reqwest::Method;
 use serde_json::{Value, json};
 use shop::keys::KeyRole;
+use uuid::Uuid;
 
 use super::{
     access::{key, with},
     fixtures::{TestApi, body, order, problem, product},
 };
 
-/// Operations that change something and leave no audit record of the shop: orders are placed by customers, and actions
-/// on sagas are recorded by the engine.
-const ELSEWHERE: [&str; 6] = [
-    "POST /api/orders",
+/// Operations that change something and leave no audit record of the shop, because the engine records them.
+const ELSEWHERE: [&str; 5] = [
     "POST /api/workflows/{workflow_id}/cancel",
     "POST /api/dead-jobs/{dead_job_id}/retry",
     "POST /api/dead-jobs/{dead_job_id}/discard",
@@ -153,9 +152,14 @@ async fn every_operation_that_changes_something_leaves_one_record_with_before_an
     let batch = json!({"items": [product("TEA-2", 1)]});
     anna.expect_record("POST /api/products/bulk", "", &batch, created).await;
 
-    let place = "POST /api/orders";
-    let (first, _) = anna.call(place, "", &order("TEA-1", 1)).await;
-    let (second, _) = anna.call(place, "", &order("TEA-1", 1)).await;
+    let placed = |order| {
+        let after = json!({"status": "pending", "currency": "EUR", "total": 1390});
+        (order, record("order.place", ("order", "/order_id"), None, Value::Null, after))
+    };
+    let (one, placement) = placed(order("TEA-1", 1));
+    let first = anna.expect_record("POST /api/orders", "", &one, placement).await;
+    let (another, placement) = placed(order("TEA-1", 1));
+    let second = anna.expect_record("POST /api/orders", "", &another, placement).await;
     let (first, second) = (first["order_id"].as_str().unwrap(), second["order_id"].as_str().unwrap());
     let status = |status: &str| json!({"status": status});
     let moved =
@@ -175,7 +179,7 @@ async fn every_operation_that_changes_something_leaves_one_record_with_before_an
         "order_id": first, "reason": "x", "actor": "anna"
     }});
     let started = json!({"definition": "cancel-order", "business_key": "bk"});
-    let started = record("workflow.start", ("workflow", "/workflow_id"), None, Value::Null, started);
+    let started = record("workflow.start", ("order", first), None, Value::Null, started);
     anna.expect_record("POST /api/workflows", "", &start, started).await;
 
     let (running, paused) = (
@@ -205,6 +209,41 @@ async fn every_operation_that_changes_something_leaves_one_record_with_before_an
 }
 
 #[tokio::test]
+async fn whoever_starts_a_workflow_is_its_actor_whomever_the_input_names() {
+    let mut anna = KeyHolder::new().await;
+    anna.call("POST /api/products", "", &product("TEA-1", 5)).await;
+    let order_id = Uuid::now_v7();
+    let mut input = order("TEA-1", 1);
+    input["order_id"] = json!(order_id);
+    input["actor"] = json!("key:mallory");
+    let id = order_id.to_string();
+    let starts = [
+        json!({"definition": "place-order", "business_key": id, "input": input}),
+        json!({"definition": "cancel-order", "business_key": id, "input": {
+            "order_id": order_id, "reason": "no", "actor": "key:mallory"
+        }}),
+    ];
+    for start in &starts {
+        let (workflow, _) = anna.call("POST /api/workflows", "", start).await;
+        assert_eq!(
+            (&workflow["status"], &workflow["input"]["actor"]),
+            (&json!("completed"), &json!("key:backoffice/anna"))
+        );
+    }
+    let request = with(&anna.shop, &anna.token, Method::GET, &format!("/api/orders/{id}"));
+    let shown = body(request.send().await.unwrap(), 200).await;
+    let actors: Vec<_> = shown["timeline"].as_array().unwrap().iter().map(|entry| &entry["actor"]).collect();
+    assert_eq!(actors, ["key:backoffice/anna", "place-order", "key:backoffice/anna", "key:backoffice/anna"]);
+
+    let request = with(&anna.shop, &anna.token, Method::GET, &format!("/api/audit?subject_id={id}"));
+    let records = body(request.send().await.unwrap(), 200).await;
+    let records = records["items"].as_array().unwrap().iter();
+    let records: Vec<_> = records.map(|entry| (&entry["action"], &entry["after"]["definition"])).collect();
+    let started = json!("workflow.start");
+    assert_eq!(records, [(&started, &json!("cancel-order")), (&started, &json!("place-order"))]);
+}
+
+#[tokio::test]
 async fn a_refused_or_repeated_start_leaves_no_further_audit_record() {
     let mut anna = KeyHolder::new().await;
     anna.call("POST /api/products", "", &product("TEA-1", 5)).await;
@@ -222,6 +261,7 @@ async fn a_refused_or_repeated_start_leaves_no_further_audit_record() {
         ids.insert(started["workflow_id"].as_str().unwrap().to_owned());
     }
     let starts = anna.entries().await.into_iter().filter(|entry| entry["action"] == "workflow.start");
-    let subjects: Vec<_> = starts.map(|entry| entry["subject"]["id"].as_str().unwrap().to_owned()).collect();
-    assert_eq!(subjects, ids.into_iter().collect::<Vec<_>>(), "one workflow was started");
+    let started: Vec<_> =
+        starts.map(|entry| entry["after"]["workflow_id"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(started, ids.into_iter().collect::<Vec<_>>(), "one workflow was started");
 }

@@ -144,7 +144,8 @@ async fn a_dead_job_of_an_undo_is_discarded_only_with_force() {
     );
 
     let many = "/api/dead-jobs/discard";
-    let left = body(shop.post(many, &json!({"filter": {}, "reason": "old"})).await, 200).await;
+    let left =
+        body(shop.post(many, &json!({"filter": {}, "reason": "old", "dry_run": false})).await, 200).await;
     assert_eq!((&left["discarded"], &left["remaining"]), (&json!([]), &json!(2)), "{left}");
     let skipped: Vec<_> = left["skipped"].as_array().unwrap().iter().collect();
     assert_eq!(skipped.len(), 2, "{left}");
@@ -154,7 +155,8 @@ async fn a_dead_job_of_an_undo_is_discarded_only_with_force() {
     let forced = json!({"reason": "undone by hand", "force": true});
     let ended = body(shop.post(&discard, &forced).await, 200).await;
     assert!(ended["status"] == "dead" && ended["ended_at"].is_string(), "{ended}");
-    let rest = json!({"filter": {"definition": "undo-fails"}, "reason": "undone by hand", "force": true});
+    let filter = json!({"definition": "undo-fails"});
+    let rest = json!({"filter": filter, "dry_run": false, "reason": "undone by hand", "force": true});
     let rest = body(shop.post(many, &rest).await, 200).await;
     assert_eq!(
         (&rest["discarded"], &rest["skipped"], &rest["compensating"]),
@@ -227,13 +229,15 @@ async fn dead_jobs_are_retried_by_filter_after_a_dry_run() {
     let (shop, repaired, jobs) = with_dead_jobs().await;
     repaired.store(true, Ordering::SeqCst);
     let retry = |filter: Value, more: Value| {
-        let mut json = json!({"filter": filter});
+        let mut json = json!({"filter": filter, "dry_run": false});
         json.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         let request = shop.request(Method::POST, "/api/dead-jobs/retry").json(&json);
         async move { body(request.send().await.unwrap(), 200).await }
     };
-    let dry = retry(json!({}), json!({"dry_run": true})).await;
-    assert_eq!(dry, json!({"dry_run": true, "matched": 3, "remaining": 3, "retried": [], "failed": []}));
+    let dry = json!({"dry_run": true, "matched": 3, "remaining": 3, "retried": [], "failed": []});
+    assert_eq!(retry(json!({}), json!({"dry_run": true})).await, dry);
+    let unsaid = shop.post("/api/dead-jobs/retry", &json!({"filter": {}})).await;
+    assert_eq!(body(unsaid, 200).await, dry, "a request for many changes nothing unless it says so");
     let none = retry(json!({"error_contains": "snow"}), json!({})).await;
     assert_eq!(none, json!({"dry_run": false, "matched": 0, "remaining": 0, "retried": [], "failed": []}));
     let one = retry(json!({"error_contains": "about hail", "definition": "forward-saga"}), json!({})).await;
@@ -281,15 +285,19 @@ async fn dead_jobs_are_counted_by_step_and_error_and_discarded_by_filter_after_a
     ] {
         problem(shop.post(path, &wrong).await, 422, "invalid-body").await;
     }
-    let dry = json!({"filter": {}, "reason": "old", "dry_run": true});
-    assert_eq!(
-        body(shop.post(path, &dry).await, 200).await,
-        json!({
-            "dry_run": true, "matched": 3, "remaining": 3,
-            "discarded": [], "compensating": [], "skipped": [], "failed": []
-        })
-    );
-    let oldest = json!({"filter": {"definition": "forward-saga"}, "reason": "old", "limit": 2});
+    for dry in
+        [json!({"filter": {}, "reason": "old", "dry_run": true}), json!({"filter": {}, "reason": "old"})]
+    {
+        assert_eq!(
+            body(shop.post(path, &dry).await, 200).await,
+            json!({
+                "dry_run": true, "matched": 3, "remaining": 3,
+                "discarded": [], "compensating": [], "skipped": [], "failed": []
+            })
+        );
+    }
+    let filter = json!({"definition": "forward-saga"});
+    let oldest = json!({"filter": filter, "reason": "old", "limit": 2, "dry_run": false});
     assert_eq!(
         body(shop.post(path, &oldest).await, 200).await,
         json!({

@@ -95,7 +95,8 @@ async fn every_action_on_workflows_and_dead_jobs_has_a_complete_and_permanent_au
     let saga = || Saga::named(FAILING).pivot(Pivot).then(Fails).build().unwrap();
     let shop = TestApi::with_access_and_sagas(api::Access::default(), vec![saga()]).await;
     let (key_id, token) = key(&shop, "ops", KeyRole::Operate).await;
-    let many = |reason: &str| json!({"filter": {"definition": "failing-saga"}, "limit": 1, "reason": reason});
+    let filter = json!({"definition": "failing-saga"});
+    let many = |reason: &str| json!({"filter": filter, "limit": 1, "dry_run": false, "reason": reason});
     let one = json!({"reason": "because"});
     let actions = [
         (

@@ -2,7 +2,7 @@
 
 use engine::SagaId;
 use reqwest::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use crate::support::WAIT_TIMEOUT;
@@ -169,6 +169,22 @@ async fn an_order_shows_its_lines_and_timeline_and_its_workflow_shows_every_atte
         state["created_at"].is_string() && state["ended_at"].is_string() && state["error"].is_null(),
         "{state}"
     );
+
+    // Its history tells the same times: an entry of the timeline is written while its step runs.
+    let history = body(shop.get(&format!("{workflow}/history")).await, 200).await;
+    let time = |text: &Value| chrono::DateTime::parse_from_rfc3339(text.as_str().unwrap()).unwrap();
+    for (entry, written, begun_before) in
+        [(0, "open-order", "open-order"), (1, "confirm-order", "reserve-stock")]
+    {
+        let step = |name: &str| {
+            history["items"].as_array().unwrap().iter().find(|item| item["step"] == name).unwrap().clone()
+        };
+        let at = time(&timeline[entry]["at"]);
+        assert!(time(&step(begun_before)["started_at"]) <= at, "{begun_before}: {history} {shown}");
+        let (step, a_rounding) = (step(written), chrono::Duration::milliseconds(2));
+        let took = chrono::Duration::milliseconds(step["duration_ms"].as_i64().unwrap());
+        assert!(at <= time(&step["started_at"]) + took + a_rounding, "{written}: {history} {shown}");
+    }
 
     // A compensated order shows the error of the attempt, and the undo after the action.
     let rejected = shop.order("TEA-1", 200).await;

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use serde_json::json;
 use shop::{
-    audit, commands,
+    audit,
+    commands::{self, Removal, RemovalMode},
     events::{self, ConsumerLease, LogRange, LowWaterMarks, Replay},
 };
 use sqlx::PgPool;
@@ -32,6 +33,10 @@ async fn claim(pool: &PgPool, holder: Uuid, lease: Duration) -> Option<ConsumerL
 
 async fn replay(pool: &PgPool, name: &str, from: Replay) -> Result<Option<i64>, sqlx::Error> {
     commands::replay_events(pool, name, from, None, "test").await
+}
+
+async fn remove(pool: &PgPool, name: &str, mode: RemovalMode) -> Removal {
+    commands::remove_consumer(pool, name, mode, None, "test").await.unwrap()
 }
 
 /// The last event that the consumer has confirmed.
@@ -99,12 +104,16 @@ async fn actions_on_consumers_are_recorded_with_before_and_after() {
     let claimed = claim(&pool, Uuid::now_v7(), LEASE).await.unwrap();
     assert!(events::advance(&pool, &LowWaterMarks::default(), &claimed, 5, LEASE).await.unwrap());
     assert_eq!(commands::replay_events(&pool, "nobody", Replay::From(1), None, "ann").await.unwrap(), None);
-    assert!(!commands::remove_consumer(&pool, "nobody", None, "ann").await.unwrap());
+    assert_eq!(remove(&pool, "nobody", RemovalMode::Force).await, Removal::Unknown);
     let replayed =
         commands::replay_events(&pool, "redis", Replay::From(3), Some("the stream was flushed"), "ann").await;
     assert_eq!(replayed.unwrap(), Some(3));
     let series = claim(&pool, Uuid::now_v7(), LEASE).await.unwrap().series;
-    assert!(commands::remove_consumer(&pool, "redis", Some("gone for good"), "ben").await.unwrap());
+    let refused = remove(&pool, "redis", RemovalMode::Safe).await;
+    assert_eq!(refused, Removal::InUse, "a process publishes to it");
+    let mode = RemovalMode::Force;
+    let removed = commands::remove_consumer(&pool, "redis", mode, Some("gone for good"), "ben").await;
+    assert_eq!(removed.unwrap(), Removal::Done);
 
     let records = audit::list(&pool, &audit::Filter::default(), None, 10).await.unwrap();
     let recorded_actions: Vec<_> = records
@@ -150,8 +159,9 @@ async fn old_events_are_pruned_once_every_consumer_has_confirmed_them() {
         LogRange { pruned_through: 2, last_event_id: 6 }
     );
 
-    assert!(commands::remove_consumer(&pool, "redis", None, "test").await.unwrap());
-    assert!(!commands::remove_consumer(&pool, "redis", None, "test").await.unwrap());
+    events::release(&pool, &redis).await.unwrap();
+    assert_eq!(remove(&pool, "redis", RemovalMode::Safe).await, Removal::Done);
+    assert_eq!(remove(&pool, "redis", RemovalMode::Safe).await, Removal::Unknown);
     // The fourth event is too young. Events after it are kept as well, so that the event log has no gaps.
     assert_eq!(events::prune(&pool, &marks, DAY, 100).await.unwrap(), 1);
     assert_eq!(keys(&pool, 0).await.iter().map(|(id, _)| *id).collect::<Vec<_>>(), [4, 5, 6]);

@@ -36,11 +36,15 @@ pub(super) async fn connect(url: &str) -> Result<MultiplexedConnection, redis::R
 
 /// The stream's entries after a given one: entry id and event id.
 pub(super) async fn entries(url: &str, after: &str) -> Result<Vec<(String, i64)>, redis::RedisError> {
+    entries_of(url, NAME, after).await
+}
+
+async fn entries_of(url: &str, stream: &str, after: &str) -> Result<Vec<(String, i64)>, redis::RedisError> {
     let mut redis = connect(url).await?;
     let start = if after.is_empty() { "-".to_owned() } else { format!("({after}") };
     let mut range = redis::cmd("XRANGE");
     let found: Vec<(String, BTreeMap<String, String>)> =
-        range.arg(NAME).arg(start).arg("+").query_async(&mut redis).await?;
+        range.arg(stream).arg(start).arg("+").query_async(&mut redis).await?;
     let event_id = |fields: &BTreeMap<String, String>| fields.get("event_id")?.parse().ok();
     Ok(found.iter().filter_map(|(entry, fields)| Some((entry.clone(), event_id(fields)?))).collect())
 }
@@ -272,4 +276,35 @@ async fn a_rabbitmq_killed_under_load_gets_every_event_and_delays_no_order() {
         stops_cleanly(process).await;
     }
     test.assert_all_well().await;
+}
+
+#[tokio::test]
+async fn two_shops_with_prefixes_share_a_redis() {
+    let redis = RedisServer::start().await.unwrap();
+    for prefix in ["one", "two"] {
+        let mut test = TestCluster::open().await;
+        test.set("REDIS_URL", &redis.url());
+        test.set("REDIS_PREFIX", prefix);
+        test.set("RATE_LIMIT_PER_ADDRESS", "1000/h");
+        let (served, worker) = (test.serve().await, test.work().await);
+        served.client.add_product("TEA-1", 100).await;
+        Load::start(&served.client, "TEA-1", 3).all().await;
+        test.wait_until_no_saga_is_active().await;
+        let all = test.count(ALL_EVENTS).await;
+        let stream = format!("{prefix}:{NAME}");
+        until("every event to be in the shop's own stream", async || {
+            let found = entries_of(&redis.url(), &stream, "").await.unwrap();
+            let found: Vec<i64> = found.into_iter().map(|(_, event_id)| event_id).collect();
+            if found == (1..=all).collect::<Vec<_>>() { Ok(()) } else { Err(found) }
+        })
+        .await;
+        stops_cleanly(worker).await;
+    }
+    let mut client = connect(&redis.url()).await.unwrap();
+    let keys: Vec<String> = redis::cmd("KEYS").arg("*").query_async(&mut client).await.unwrap();
+    // The list of all queues is apalis's own; it has the names with their prefixes.
+    let is_own = |key: &&String| key.starts_with("one:") || key.starts_with("two:");
+    let strangers: Vec<_> =
+        keys.iter().filter(|key| !is_own(key) && *key != "core:apalis:queues:list").collect();
+    assert!(strangers.is_empty() && keys.iter().any(|key| key.contains(":rate:")), "{keys:?}");
 }

@@ -234,3 +234,34 @@ fn an_invalid_scrape_is_detected() {
         assert!(violations.iter().any(|found| found.starts_with(flaw)), "{flaw} in {violations:?}");
     }
 }
+
+#[tokio::test]
+async fn a_worker_tells_that_a_consumer_was_removed_while_it_publishes_to_it() {
+    let mut deployment = Deployment::new().await;
+    // No server listens there: it is published to all the same.
+    deployment.set("REDIS_URL", "redis://127.0.0.1:1");
+    deployment.set("BREAKER_REDIS_OPEN", "100ms");
+    let worker = deployment.work().await;
+    let removed_is = async |value: &str| {
+        let (name, end) = ("sagaline_event_consumer_removed", format!("consumer=\"redis\"}} {value}"));
+        let found = scrape(&worker).await;
+        let samples = found.get(name).map(|family| family.samples.clone()).unwrap_or_default();
+        if samples.iter().any(|sample| sample.ends_with(&end)) { Ok(()) } else { Err(samples) }
+    };
+    let remove = async |more: &[&str]| {
+        let args: Vec<_> = ["events", "remove", "redis"].iter().chain(more).copied().collect();
+        let mut command = deployment.start(&args);
+        command.wait().await;
+        command.output()
+    };
+    until("the worker to publish", || async {
+        let output = remove(&[]).await;
+        if output.contains("a worker publishes to redis now") { Ok(()) } else { Err(output) }
+    })
+    .await;
+    until("the metric", || removed_is("0")).await;
+    let output = remove(&["--force", "--reason", "a test"]).await;
+    assert!(output.contains("redis is removed"), "{output}");
+    until("the worker to notice", || removed_is("1")).await;
+    worker.stops_cleanly().await;
+}

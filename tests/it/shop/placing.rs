@@ -6,6 +6,7 @@ use shop::{
     notifications::DELIVER_NOTIFICATION,
     orders::{self, OrderFilter, OrderStatus, PlaceOrder},
 };
+use uuid::{NoContext, Timestamp, Uuid};
 
 use super::{TestShop, order, statuses};
 
@@ -47,6 +48,7 @@ async fn a_wrong_order_is_refused_with_every_pointer_and_leaves_nothing() {
         (order(&[("TEA-1", 1), ("NONE", 1)]), "/items/1/sku", "unknown-sku"),
         (order(&[("TEA-1", 2)]), "/items", "total-too-large"),
         (order(&[("TEA-1", 0)]), "/items/0/quantity", "out-of-range"),
+        (PlaceOrder { order_id: id_of(600), ..order(&[("TEA-1", 1)]) }, "/order_id", "in-the-future"),
     ] {
         let error = commands::place_order(&test.shop, items, None, None).await.unwrap_err();
         let PlaceOrderError::Invalid(violations) = error else { panic!("{error}") };
@@ -55,6 +57,21 @@ async fn a_wrong_order_is_refused_with_every_pointer_and_leaves_nothing() {
     let everything =
         orders::list(test.pool(), &OrderFilter::default(), Page { after: None, limit: 10 }).await;
     assert!(everything.unwrap().is_empty());
+    test.close().await;
+}
+
+/// An id that is made so many seconds from now.
+fn id_of(ahead_s: u64) -> Uuid {
+    let (now_s, _) = Uuid::now_v7().get_timestamp().unwrap().to_unix();
+    Uuid::new_v7(Timestamp::from_unix(NoContext, now_s + ahead_s, 0))
+}
+
+#[tokio::test]
+async fn the_clock_of_who_gives_the_order_its_id_may_differ_a_little() {
+    let test = TestShop::open().await.start_workers();
+    test.add_product("TEA-1", 10, 5).await;
+    let placed = test.place(PlaceOrder { order_id: id_of(60), ..order(&[("TEA-1", 1)]) }).await;
+    assert_eq!(placed.status, OrderStatus::Confirmed);
     test.close().await;
 }
 

@@ -83,6 +83,9 @@ pub trait EventLog: Clone + Send + Sync + 'static {
     /// Registers a consumer, if it is new, before the oldest event that is kept.
     fn register(&self, consumer: &str) -> impl Future<Output = Result<(), EventLogError>> + Send;
 
+    /// Whether a consumer is registered.
+    fn is_registered(&self, consumer: &str) -> impl Future<Output = Result<bool, EventLogError>> + Send;
+
     /// Acquires or renews the lease of a consumer; `None` while another process holds it, or when the consumer is not
     /// registered. `holder` is a fresh id of this process.
     fn acquire(

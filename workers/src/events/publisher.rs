@@ -13,9 +13,12 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::event_log::{ConsumerLease, EventLog, EventLogError, LogRange, PageSize};
+use super::{
+    event_log::{ConsumerLease, EventLog, EventLogError, LogRange, PageSize},
+    removal::Removal,
+};
 use crate::{
-    metrics::{EVENTS_PUBLISHED, SINK_FAILURES, SINK_REWINDS, SINK_UP},
+    metrics::{EVENTS_PUBLISHED, SINK_FAILURES, SINK_FOREIGN, SINK_REWINDS, SINK_UP},
     sinks::{BATCH_TIMEOUT, EventBatch, EventSink, NewestEntry, SinkError, SinkReply},
 };
 
@@ -27,6 +30,8 @@ const MAX_BATCH: PageSize = PageSize { events: 500, bytes: 1024 * 1024 };
 const IDLE_PAUSE: Duration = Duration::from_millis(100);
 /// The pause between attempts to acquire the lease from another process.
 const ACQUIRE_INTERVAL: Duration = Duration::from_secs(1);
+/// How often the publisher to a consumer that was removed looks whether it is registered again.
+const REMOVED_INTERVAL: Duration = Duration::from_secs(5);
 /// After this many consecutive failures another process gets the chance to publish.
 const FAILURES_BEFORE_YIELD: u32 = 3;
 /// How often an idle sink is asked for its newest event.
@@ -56,8 +61,10 @@ enum Round {
     Idle,
     /// Every event was published before, and the sink has confirmed that.
     Verified,
-    /// Another process publishes to this sink, or its consumer was removed.
+    /// Another process publishes to this sink.
     NotHolder,
+    /// Its consumer was removed.
+    Removed,
 }
 
 /// Why a round failed.
@@ -91,12 +98,17 @@ impl<L: EventLog> Publisher<L> {
     pub(super) async fn run(&mut self, quit: CancellationToken) {
         let name = self.sink.name();
         let up = gauge!(SINK_UP, "consumer" => name);
+        let mut removal = Removal::new(name);
         let mut registered = false;
         let mut retry_pause = MIN_RETRY_PAUSE;
         let mut failures = 0;
         while !quit.is_cancelled() {
             let round = if registered { self.round().await } else { self.register().await };
+            if let Ok(round) = &round {
+                removal.set(matches!(round, Round::Removed));
+            }
             let pause = match round {
+                Ok(Round::Removed) => REMOVED_INTERVAL,
                 // The sink was not asked, so its state is unknown.
                 Ok(Round::Idle) => IDLE_PAUSE,
                 Ok(round @ (Round::More | Round::Verified | Round::NotHolder)) => {
@@ -107,7 +119,7 @@ impl<L: EventLog> Publisher<L> {
                     up.set(1.0);
                     match round {
                         Round::More => continue,
-                        Round::Verified | Round::Idle => IDLE_PAUSE,
+                        Round::Verified | Round::Idle | Round::Removed => IDLE_PAUSE,
                         Round::NotHolder => ACQUIRE_INTERVAL,
                     }
                 }
@@ -163,7 +175,10 @@ impl<L: EventLog> Publisher<L> {
     }
 
     async fn round(&mut self) -> Result<Round, PublishError> {
-        let Some(lease) = self.current_lease().await? else { return Ok(Round::NotHolder) };
+        let Some(lease) = self.current_lease().await? else {
+            let is_registered = self.log.is_registered(self.sink.name()).await?;
+            return Ok(if is_registered { Round::NotHolder } else { Round::Removed });
+        };
         let messages = self.log.read(lease.last_event_id, self.size).await?;
         if messages.is_empty() && self.verified_at.elapsed() < VERIFY_INTERVAL {
             return Ok(Round::Idle);
@@ -249,11 +264,13 @@ impl<L: EventLog> Publisher<L> {
     }
 
     async fn start_series(&mut self, lease: &ConsumerLease, beyond: i64) -> Result<(), EventLogError> {
+        let name = self.sink.name();
         tracing::warn!(
-            consumer = self.sink.name(),
+            consumer = name,
             after = lease.last_event_id,
             "a sink has entries that are not of this log; new events are added behind them"
         );
+        counter!(SINK_FOREIGN, "consumer" => name).increment(1);
         self.lease = None;
         self.log.start_series(lease, beyond).await.map(drop)
     }

@@ -7,24 +7,50 @@ use crate::{
     support::audit::{self, AuditActor, AuditEntry},
 };
 
-/// Removes a consumer, so that pruning no longer waits for it; false if none has this name. A process that is
-/// configured to publish to it registers it again when it starts.
+/// Which consumers may be removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RemovalMode {
+    /// Those to which no process publishes.
+    Safe,
+    /// Any.
+    Force,
+}
+
+/// What became of a request to remove a consumer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Removal {
+    /// It is removed.
+    Done,
+    /// No consumer has this name.
+    Unknown,
+    /// A process publishes to it, and nothing was changed.
+    InUse,
+}
+
+/// Removes a consumer, so that pruning no longer waits for it. A process that publishes to it stops, says so in its log
+/// and its metrics, and registers it again when it is started again; it then publishes all events that are kept.
 ///
 /// # Errors
 /// When the database refuses or can't be reached.
 pub async fn remove_consumer(
     pool: &PgPool,
     name: &str,
+    mode: RemovalMode,
     reason: Option<&str>,
     by: impl Into<AuditActor<'_>>,
-) -> Result<bool, sqlx::Error> {
+) -> Result<Removal, sqlx::Error> {
     let mut tx = pool.begin().await?;
-    let Some(removed) = consumers::delete(&mut tx, name).await? else { return Ok(false) };
+    match (consumers::lock_use(&mut tx, name).await?, mode) {
+        (None, _) => return Ok(Removal::Unknown),
+        (Some(true), RemovalMode::Safe) => return Ok(Removal::InUse),
+        (Some(false), RemovalMode::Safe) | (Some(_), RemovalMode::Force) => {}
+    }
+    let Some(removed) = consumers::delete(&mut tx, name).await? else { return Ok(Removal::Unknown) };
     let change =
         AuditEntry::new("consumer.remove", "consumer", name).reason(reason).before(removed.audit_json());
     audit::record(&mut tx, &by.into(), &[change]).await?;
     tx.commit().await?;
-    Ok(true)
+    Ok(Removal::Done)
 }
 
 /// Moves a consumer back, so that it gets events again, in a new series: their ids at the consumer are higher than all

@@ -3,11 +3,15 @@
 use std::time::Duration;
 
 use engine::{NewSaga, StartError};
+use uuid::Uuid;
 
 use super::shop::Shop;
 use crate::{
     orders::{self, Order, PLACE_ORDER, PlaceOrder},
-    support::violation::{self, Violation},
+    support::{
+        audit::{AuditActor, StartActor},
+        violation::{self, Violation},
+    },
 };
 
 /// An order was not placed.
@@ -25,7 +29,8 @@ pub enum PlaceOrderError {
 }
 
 /// Places an order and returns it in its current state. The order is durable when this returns; the call waits up to
-/// `wait` for the end of its placement. The same order id again returns the existing order.
+/// `wait` for the end of its placement. The same order id again returns the existing order. The audit log has no record
+/// of it, see [`place_order_as`].
 ///
 /// # Errors
 /// See [`PlaceOrderError`].
@@ -38,8 +43,36 @@ pub async fn place_order(
     wait: Option<Duration>,
     trace: Option<String>,
 ) -> Result<Order, PlaceOrderError> {
-    let order_id = order.order_id;
-    let saga: NewSaga = PLACE_ORDER.with(&order).business_key(order_id.to_string()).trace(trace);
+    start(shop, order.order_id, PLACE_ORDER.with(&order).trace(trace), wait).await
+}
+
+/// As [`place_order`], for an actor whom the order's timeline and the audit log name. The commit that accepts the order
+/// has its record.
+///
+/// # Errors
+/// See [`PlaceOrderError`].
+///
+/// # Cancel safety
+/// As [`place_order`].
+pub async fn place_order_as(
+    shop: &Shop,
+    order: PlaceOrder,
+    by: AuditActor<'_>,
+    wait: Option<Duration>,
+    trace: Option<String>,
+) -> Result<Order, PlaceOrderError> {
+    let order = PlaceOrder { actor: Some(by.actor.to_owned()), ..order };
+    let saga = PLACE_ORDER.with(&order).trace(trace).context(StartActor::from(by));
+    start(shop, order.order_id, saga, wait).await
+}
+
+async fn start(
+    shop: &Shop,
+    order_id: Uuid,
+    saga: NewSaga,
+    wait: Option<Duration>,
+) -> Result<Order, PlaceOrderError> {
+    let saga = saga.business_key(order_id.to_string());
     match wait {
         None => shop.engine().start(saga).await.map(drop),
         Some(patience) => shop.engine().start_and_wait(saga, patience).await.map(drop),

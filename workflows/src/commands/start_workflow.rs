@@ -1,10 +1,13 @@
 //! Starts sagas of any definition at a person's request, with an audit record.
 
-use engine::{NewSaga, StartError, Started, StepError};
-use serde_json::Value;
+use engine::{NewSaga, SagaId, StartError, Started, StepError};
+use serde_json::{Value, json};
 
 use super::shop::Shop;
-use crate::support::audit::{self, AuditActor, AuditEntry};
+use crate::{
+    sagas::{Subject, set_actor},
+    support::audit::{self, AuditActor, AuditEntry},
+};
 
 /// A requested saga was not started.
 #[derive(Debug, thiserror::Error)]
@@ -17,8 +20,23 @@ pub enum StartWorkflowError {
     Database(#[from] sqlx::Error),
 }
 
-/// Starts a saga, and records in the same commit who asked for it and the `request`. A refused start gets no record,
-/// and a saga that exists already gets no second one.
+/// A saga that a person wants to start.
+#[derive(Clone, Debug)]
+pub struct WorkflowStart<'a> {
+    /// The id that it gets.
+    pub saga_id: SagaId,
+    /// The name of its definition.
+    pub definition: &'a str,
+    /// Its input. If that has an actor, it is replaced by the caller.
+    pub input: Value,
+    /// Its business key.
+    pub business_key: Option<&'a str>,
+    /// The W3C `traceparent` that it joins.
+    pub trace: Option<String>,
+}
+
+/// Starts a saga, and records in the same commit who asked for it. The subject of the record is the order that the input
+/// names, or else the saga. A refused start gets no record, and a saga that exists already gets no second one.
 ///
 /// # Errors
 /// See [`StartWorkflowError`].
@@ -27,10 +45,17 @@ pub enum StartWorkflowError {
 /// A dropped call may still have started the saga.
 pub async fn start_workflow(
     shop: &Shop,
-    saga: NewSaga,
-    request: Value,
+    start: WorkflowStart<'_>,
     by: impl Into<AuditActor<'_>>,
 ) -> Result<Started, StartWorkflowError> {
+    let by = by.into();
+    let WorkflowStart { saga_id, definition, mut input, business_key, trace } = start;
+    set_actor(definition, &mut input, by.actor);
+    let saga = NewSaga::untyped(definition, &input).id(saga_id).trace(trace);
+    let saga = match business_key {
+        Some(key) => saga.business_key(key),
+        None => saga,
+    };
     let mut tx = shop.pool().begin().await?;
     let answers = shop.engine().start_in(&mut tx, vec![saga]).await.map_err(|error| match error {
         StepError::Database(error) => StartWorkflowError::Database(error),
@@ -40,9 +65,11 @@ pub async fn start_workflow(
     })?;
     let started = answers.into_iter().next().ok_or_else(|| unavailable("no answer"))??;
     if !started.existing {
-        let subject = started.saga_id.to_string();
-        let change = AuditEntry::new("workflow.start", "workflow", &subject).after(request);
-        audit::record(&mut tx, &by.into(), &[change]).await?;
+        let Subject { kind, id } = Subject::of(definition, &input, started.saga_id);
+        let after =
+            json!({"definition": definition, "business_key": business_key, "workflow_id": started.saga_id});
+        let change = AuditEntry::new("workflow.start", kind, &id).after(after);
+        audit::record(&mut tx, &by, &[change]).await?;
     }
     tx.commit().await?;
     Ok(started)

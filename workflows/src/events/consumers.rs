@@ -5,6 +5,6 @@ mod read;
 mod write;
 
 pub use consumer::{Consumer, ConsumerLease, Replay};
-pub use read::consumers;
+pub use read::{consumers, is_registered};
 pub use write::{advance, claim, register, release, rewind, start_series};
-pub(crate) use write::{begin_again, delete, lock};
+pub(crate) use write::{begin_again, delete, lock, lock_use};

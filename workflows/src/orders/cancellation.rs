@@ -16,7 +16,8 @@ pub struct CancelOrder {
     pub order_id: Uuid,
     /// The reason, for the timeline and the customer.
     pub reason: String,
-    /// The person who cancels, for the timeline.
+    /// The person who cancels, for the timeline. The API sets it.
+    #[serde(default)]
     pub actor: String,
     /// If given, the order must still have this version.
     #[serde(default, skip_serializing_if = "Option::is_none")]

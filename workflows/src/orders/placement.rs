@@ -27,7 +27,7 @@ pub struct PlaceOrder {
     pub customer_email: String,
     /// The items: 1 to 100, all in one currency.
     pub items: Vec<OrderItem>,
-    /// The person who places the order, for its timeline; the customer if it is missing.
+    /// The person who places the order, for its timeline; the customer if it is missing. The API sets it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub actor: Option<String>,
 }

@@ -6,7 +6,7 @@ use sqlx_macros::FromRow;
 use uuid::Uuid;
 
 use super::{pricing::PricedOrder, status::OrderStatus};
-use crate::support::outbox::NewEvent;
+use crate::support::{audit::AuditActor, outbox::NewEvent};
 
 /// An order to be stored as pending.
 #[derive(Debug)]
@@ -16,6 +16,8 @@ pub(crate) struct NewOrderRow<'a> {
     pub(crate) customer_email: &'a str,
     pub(crate) workflow_id: Uuid,
     pub(crate) actor: &'a str,
+    /// Who placed it, for the audit log; `None` if that is recorded elsewhere.
+    pub(crate) audited: Option<AuditActor<'a>>,
     pub(crate) priced: &'a PricedOrder,
 }
 

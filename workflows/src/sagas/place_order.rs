@@ -33,8 +33,11 @@ use crate::{
     orders::{
         self, ChangedOrder, NewOrderRow, OrderStatus, OrderStatusChange, PLACE_ORDER, PlaceOrder, PricedOrder,
     },
-    support::{admin_emails::AdminEmails, outbox, violation::Violation},
+    support::{admin_emails::AdminEmails, audit::StartActor, outbox, violation::Violation},
 };
+
+/// How much the clocks of two processes may differ.
+const MAX_CLOCK_DIFFERENCE: Duration = Duration::from_mins(5);
 
 /// Builds the definition.
 pub(crate) fn saga(reservation_ttl: Duration, admins: AdminEmails) -> Result<Definition, GraphError> {
@@ -84,7 +87,7 @@ impl TransactionStep for OpenOrder {
             catalog_entries.iter().map(|one| (one.sku.as_str(), one)).collect();
         let mut seen = HashSet::new();
         let priced: Vec<Result<PricedOrder, Failure>> =
-            batch.iter().map(|item| decide(&item.input, &catalog_entries, &mut seen)).collect();
+            batch.iter().map(|item| decide(item, &catalog_entries, &mut seen)).collect();
         let new: Vec<NewOrderRow<'_>> = batch
             .iter()
             .zip(&priced)
@@ -136,12 +139,28 @@ impl UndoTransaction<OpenOrder> for OpenOrder {
 }
 
 fn decide(
-    order: &PlaceOrder,
+    item: &Item<Shared<PlaceOrder>>,
     catalog_entries: &HashMap<&str, &CatalogEntry>,
     seen: &mut HashSet<Uuid>,
 ) -> Result<PricedOrder, Failure> {
+    let order = &item.input;
+    if lies_ahead(order.order_id, item.saga_id.0) {
+        return Err(invalid(&[Violation::new(
+            "/order_id",
+            "in-the-future",
+            "the time in the id lies ahead",
+        )]));
+    }
     let priced = orders::price(&order.items, catalog_entries).map_err(|violations| invalid(&violations))?;
     if seen.insert(order.order_id) { Ok(priced) } else { Err(exists(order.order_id)) }
+}
+
+/// Whether the time in an order's id is later than that of its saga, which is new, by more than clocks may differ. The
+/// order would be the first in every list until then.
+fn lies_ahead(order_id: Uuid, saga_id: Uuid) -> bool {
+    let created_s = |id: Uuid| id.get_timestamp().map(|time| time.to_unix().0);
+    let (Some(ordered), Some(started)) = (created_s(order_id), created_s(saga_id)) else { return false };
+    ordered > started + MAX_CLOCK_DIFFERENCE.as_secs()
 }
 
 fn new_order<'a>(item: &'a Item<Shared<PlaceOrder>>, priced: &'a PricedOrder) -> NewOrderRow<'a> {
@@ -151,6 +170,7 @@ fn new_order<'a>(item: &'a Item<Shared<PlaceOrder>>, priced: &'a PricedOrder) ->
         customer_email: &item.input.customer_email,
         workflow_id: item.saga_id.0,
         actor: item.input.actor.as_deref().unwrap_or("customer"),
+        audited: item.context::<StartActor>().map(StartActor::get),
         priced,
     }
 }

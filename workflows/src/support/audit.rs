@@ -7,6 +7,7 @@ mod entry;
 mod read;
 mod write;
 
+pub(crate) use entry::StartActor;
 pub use entry::{AuditActor, AuditEntry};
 pub use read::{Filter, Position, Record, list};
 pub use write::record;

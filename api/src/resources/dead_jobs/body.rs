@@ -97,8 +97,9 @@ pub(crate) struct DeadJobsRetry {
     #[serde(default = "default_limit")]
     #[schema(minimum = 1, maximum = 1000, default = 100)]
     pub(crate) limit: u32,
-    /// Only counts them and changes nothing.
-    #[serde(default)]
+    /// Only counts them and changes nothing, unless this is `false`.
+    #[serde(default = "default_dry_run")]
+    #[schema(default = true)]
     pub(crate) dry_run: bool,
     /// For the audit.
     #[schema(format = "reason")]
@@ -107,6 +108,11 @@ pub(crate) struct DeadJobsRetry {
 
 fn default_limit() -> u32 {
     DEFAULT_BULK
+}
+
+/// A request for many changes nothing by accident.
+fn default_dry_run() -> bool {
+    true
 }
 
 /// A selection of dead jobs; every field narrows it.
@@ -141,8 +147,9 @@ pub(crate) struct DeadJobsDiscard {
     #[serde(default = "default_limit")]
     #[schema(minimum = 1, maximum = 1000, default = 100)]
     pub(crate) limit: u32,
-    /// Only counts them and changes nothing.
-    #[serde(default)]
+    /// Only counts them and changes nothing, unless this is `false`.
+    #[serde(default = "default_dry_run")]
+    #[schema(default = true)]
     pub(crate) dry_run: bool,
     /// For the audit.
     #[schema(min_length = 1, format = "reason", example = "the customers were called")]

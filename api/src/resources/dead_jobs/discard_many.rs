@@ -20,10 +20,10 @@ problems!(Problems: BODY_PROBLEMS, DATABASE_PROBLEMS);
 
 /// Discard many dead jobs
 ///
-/// Discards all that match the filter, oldest first, up to a limit, each as if it were discarded alone: a workflow that
+/// Discards all that match the filter, oldest first, up to a limit, if `dry_run` is `false`; otherwise it counts the
+/// matches and changes nothing. Each is discarded as if it were alone: a workflow that
 /// can still compensate does so, one past its point of no return ends as it is, and one that died in an undo is
-/// skipped, with the reason, unless `force` is set. Try it with `dry_run` first, which counts the matches and changes
-/// nothing. The audit records who did it and why.
+/// skipped, with the reason, unless `force` is set. The audit records who did it and why.
 #[utoipa::path(
     post,
     path = "/api/dead-jobs/discard",

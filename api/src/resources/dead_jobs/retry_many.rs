@@ -20,7 +20,7 @@ problems!(Problems: BODY_PROBLEMS, DATABASE_PROBLEMS);
 
 /// Retry many dead jobs
 ///
-/// Retries all that match the filter, oldest first, up to a limit. Try it with `dry_run` first, which counts the
+/// Retries all that match the filter, oldest first, up to a limit, if `dry_run` is `false`; otherwise it counts the
 /// matches and changes nothing. One that can't be retried is listed in `failed` and does not affect the others.
 #[utoipa::path(
     post,

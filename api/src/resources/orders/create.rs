@@ -65,10 +65,10 @@ pub(crate) async fn create_order(
                 customer_id: new.customer_id,
                 customer_email: new.customer_email,
                 items: new.items.into_iter().map(|StrictObject(item)| item).collect(),
-                actor: Some(actor.name_or("api").to_owned()),
+                actor: None,
             };
-            let placed =
-                commands::place_order(state.shop(), order, wait, state.trace_propagator().current()).await;
+            let (by, trace) = (actor.audited_or("api"), state.trace_propagator().current());
+            let placed = commands::place_order_as(state.shop(), order, by, wait, trace).await;
             let order = placed.map_err(problem)?;
             let location = format!("/api/orders/{}", order.order_id);
             Ok(respond(StatusCode::CREATED, order)?.location(location).preference_applied(wait))

@@ -1,11 +1,10 @@
 //! POST `/api/workflows`.
 
 use axum::{extract::State, response::Response};
-use engine::{NewSaga, SagaId};
+use engine::SagaId;
 use http::StatusCode;
-use serde_json::json;
 use shop::{
-    commands::{self, StartWorkflowError},
+    commands::{self, StartWorkflowError, WorkflowStart},
     sagas::reserved_key,
 };
 
@@ -38,10 +37,11 @@ const MAX_BUSINESS_KEY_LEN: usize = 200;
 /// Start a workflow
 ///
 /// Starts a workflow of any registered definition. The input is checked against the JSON schema of the definition; the
-/// first step may refuse it, too. A business key makes the start idempotent per definition, for a year after the end of
-/// its workflow unless set otherwise; an `Idempotency-Key` does so for 24 hours. The shop reserves the keys that it uses itself: the id of an order for placing and
-/// cancelling that order, `order-confirmed:…` and the like for its own mails. With `Prefer: wait` the response comes
-/// when the workflow has ended or needs an operator.
+/// first step may refuse it, too. Where the input has an `actor`, that is the caller, whomever the request names. A
+/// business key makes the start idempotent per definition, for a year after the end of its workflow unless set
+/// otherwise; an `Idempotency-Key` does so for 24 hours. The shop reserves the keys that it uses itself: the id of an
+/// order for placing and cancelling that order, `order-confirmed:…` and the like for its own mails. With `Prefer: wait`
+/// the response comes when the workflow has ended or needs an operator.
 #[utoipa::path(
     post,
     path = "/api/workflows",
@@ -51,8 +51,7 @@ const MAX_BUSINESS_KEY_LEN: usize = 200;
         "definition": "cancel-order",
         "input": {
             "order_id": "0199f3a0-5c1e-7d2b-9a43-0f6f4a1c2b3d",
-            "reason": "changed my mind",
-            "actor": "key:backoffice"
+            "reason": "changed my mind"
         },
         "business_key": "0199f3a0-5c1e-7d2b-9a43-0f6f4a1c2b3d"
     })),
@@ -75,15 +74,14 @@ pub(crate) async fn start_workflow(
     state
         .idempotency()
         .run(key, "start_workflow", &bytes, async |id| {
-            let asked = json!({"definition": new.definition, "business_key": new.business_key});
-            let mut saga = NewSaga::untyped(&new.definition, &new.input)
-                .id(SagaId(id))
-                .trace(state.trace_propagator().current());
-            if let Some(business_key) = new.business_key {
-                saga = saga.business_key(business_key);
-            }
-            let started =
-                commands::start_workflow(state.shop(), saga, asked, actor.audited_or("operator")).await;
+            let start = WorkflowStart {
+                saga_id: SagaId(id),
+                definition: &new.definition,
+                input: new.input,
+                business_key: new.business_key.as_deref(),
+                trace: state.trace_propagator().current(),
+            };
+            let started = commands::start_workflow(state.shop(), start, actor.audited_or("operator")).await;
             let started = started.map_err(|error| match error {
                 StartWorkflowError::Start(error) => Problem::from(error),
                 StartWorkflowError::Database(error) => error.into(),

@@ -10,11 +10,12 @@ use crate::{
     definition::{
         erased::{Invocation, StepAnswer},
         saga::Definition,
+        start_context::StartContext,
     },
     model::{
         graph::{Graph, UNKNOWN_GRAPH},
         kinds::StepKind,
-        outcome::{Counts, Failure, Outcome, Retry},
+        outcome::{Counts, Failure, Outcome, Retry, in_one_line},
         retry::RetryPolicy,
         status::{Direction, Status},
         storable::{storable_details, storable_failure, storable_text, storable_texts},
@@ -129,7 +130,7 @@ impl<'a> SagaCursor<'a> {
 
     /// Dead-letters a saga because no other outcome of it can be written.
     pub(crate) fn dead_letter_unwritable(&mut self, error: &[String], history: &mut Vec<HistoryRow>) {
-        let error = error.iter().map(String::as_str).collect::<Vec<_>>().join(": ");
+        let error = in_one_line(error);
         self.record_in_doubt("its outcome could not be written", history);
         self.dead_letter(format!("its outcome could not be written: {error}"), history);
     }
@@ -177,6 +178,7 @@ impl<'a> SagaCursor<'a> {
             values: self.values.clone(),
             cause: self.state.cause.clone(),
             trace: self.job.trace.clone(),
+            context: StartContext::default(),
             idempotency_key_salt: None,
         }
     }
@@ -244,7 +246,8 @@ impl<'a> SagaCursor<'a> {
     ) {
         let policy = self.policy();
         if let Some((code, why)) = self.postponement.exhaustion(retry.counts, self.state.attempt, &policy) {
-            let last = retry.error.first().cloned().map_or_else(|| "no reason given".into(), storable_text);
+            let last = storable_text(in_one_line(&retry.error));
+            let last = if last.is_empty() { "no reason given" } else { &last };
             let failure = Failure::new(code, format!("gave up after {why}; the last: {last}"));
             let error = match retry.counts {
                 Counts::Attempt => retry.into(),
@@ -309,8 +312,8 @@ impl<'a> SagaCursor<'a> {
         self.seq += 1;
         let AttemptError { sentences, details } = error;
         let (error, details) = (storable_texts(sentences), storable_details(details));
-        if let Some(first) = error.first() {
-            self.error = Some(first.clone());
+        if !error.is_empty() {
+            self.error = Some(storable_text(in_one_line(&error)));
         }
         history.push(HistoryRow {
             saga_id: self.job.saga_id.0,

@@ -151,6 +151,7 @@ async fn run_entry_step(
             values: StoredValues::new(start.input.clone()),
             cause: None,
             trace: start.trace.as_deref().map(Into::into),
+            context: start.context.clone(),
             idempotency_key_salt: None,
         })
         .collect();

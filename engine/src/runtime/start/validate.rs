@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::{
-    definition::{new_saga::NewSaga, saga::Definition},
+    definition::{new_saga::NewSaga, saga::Definition, start_context::StartContext},
     model::{
         error::StartError,
         ids::SagaId,
@@ -21,6 +21,8 @@ pub(crate) struct ValidatedStart {
     pub(crate) input: StoredValue,
     pub(crate) business_key: Option<String>,
     pub(crate) trace: Option<String>,
+    /// For the entry step.
+    pub(crate) context: StartContext,
     /// The state right after the start: past the entry step, if there is one.
     pub(crate) state: State,
     /// A slot in a feed of this process, if the saga is claimed in the commit that starts it.
@@ -91,6 +93,7 @@ pub(super) fn validate(core: &Core, new: &NewSaga) -> Result<ValidatedStart, Sta
         input,
         business_key: new.business_key.clone(),
         trace: new.trace.clone(),
+        context: new.context.clone(),
         state,
         slots: None,
     })

@@ -168,6 +168,16 @@ pub(crate) async fn delete(
         .await
 }
 
+/// Locks a consumer, and returns whether a process publishes to it now.
+pub(crate) async fn lock_use(conn: &mut PgConnection, name: &str) -> Result<Option<bool>, sqlx::Error> {
+    sqlx::query_scalar(
+        "select lease_until >= clock_timestamp() from shop.event_consumer where name = $1 for update",
+    )
+    .bind(name)
+    .fetch_optional(conn)
+    .await
+}
+
 pub(crate) async fn lock(
     conn: &mut PgConnection,
     name: &str,

@@ -25,6 +25,35 @@ impl<'a> From<&'a str> for AuditActor<'a> {
     }
 }
 
+/// An [`AuditActor`] that a saga's start carries to its entry step.
+#[derive(Clone, Debug)]
+pub(crate) struct StartActor {
+    actor: String,
+    key_id: Option<String>,
+    address: Option<IpAddr>,
+    trace_id: Option<String>,
+}
+
+impl StartActor {
+    /// The actor as it is recorded.
+    pub(crate) fn get(&self) -> AuditActor<'_> {
+        AuditActor {
+            actor: &self.actor,
+            key_id: self.key_id.as_deref(),
+            address: self.address,
+            trace_id: self.trace_id.as_deref(),
+        }
+    }
+}
+
+impl From<AuditActor<'_>> for StartActor {
+    fn from(by: AuditActor<'_>) -> Self {
+        let owned = |text: Option<&str>| text.map(ToOwned::to_owned);
+        let (actor, key_id, trace_id) = (by.actor.to_owned(), owned(by.key_id), owned(by.trace_id));
+        Self { actor, key_id, address: by.address, trace_id }
+    }
+}
+
 /// For changes of sagas, which the engine records.
 impl<'a> From<AuditActor<'a>> for Operator<'a> {
     fn from(by: AuditActor<'a>) -> Self {
