@@ -2,6 +2,7 @@
 //!
 //! Nothing here knows the state of the server, a route or a resource.
 
+mod cut;
 pub(crate) mod documented;
 mod etag;
 mod problem;
@@ -11,8 +12,10 @@ mod problem_code;
 mod response;
 mod trace_id;
 
+pub(crate) use cut::MAX_ERRORS;
 #[cfg(test)]
 pub(crate) use etag::etag;
+pub(crate) use etag::{body_etag, names};
 pub(crate) use problem::Problem;
 pub(crate) use problem_body::{FieldError, ProblemBody};
 pub(crate) use problem_causes::invalid;

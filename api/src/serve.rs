@@ -1,12 +1,13 @@
 //! The server: an accept loop of our own, because axum's has no time-outs before a request is complete.
 //!
-//! Connections are closed when they stay silent, send half a head, or do not read their response. At shutdown the
+//! Connections are closed when they stay silent, send half a head, or read their response too slowly. At shutdown the
 //! server accepts no more connections, closes idle ones, and lets running requests finish for as long as the limits
 //! allow.
 
 mod accept;
 mod connection;
 mod connection_limit;
+mod write_rate;
 
 use std::{sync::Arc, time::Duration};
 
@@ -39,7 +40,7 @@ pub async fn serve(
     stop: CancellationToken,
 ) -> Drained {
     let permits = Arc::new(Semaphore::new(limits.connections));
-    let limit = ConnectionLimit::new(limits.connections_per_address, proxies);
+    let limit = ConnectionLimit::new(limits.connections_per_address, limits.connections, proxies);
     let mut connections = JoinSet::new();
     loop {
         // Ended connections are removed on the way, so that the set does not grow.

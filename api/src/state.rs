@@ -19,7 +19,7 @@ use crate::{
     health::{HealthCache, HealthSources, MailProbe, MailState},
     http::{Problem, ProblemCode},
     idempotency::Idempotency,
-    load::{Limits, PoolGate, Shutdown},
+    load::{ByteBudget, Limits, PoolGate, Shutdown},
     metrics::{GaugeSources, Gauges},
 };
 
@@ -51,6 +51,9 @@ struct Inner {
     in_flight: Arc<Semaphore>,
     waits: Arc<Semaphore>,
     bulk: Arc<Semaphore>,
+    request_bytes: ByteBudget,
+    bulk_request_bytes: ByteBudget,
+    response_bytes: ByteBudget,
     concurrent_scans: Arc<Semaphore>,
     gauges: Gauges,
     health_cache: HealthCache,
@@ -153,7 +156,15 @@ impl ApiState {
         &self.0.waits
     }
 
-    /// Takes a permit for a list that may scan many rows.
+    /// Takes a permit for a list or a count if it may have to look at many rows.
+    ///
+    /// # Errors
+    /// A 503 when all permits are taken.
+    pub(crate) fn list_permit(&self, may_scan: bool) -> Result<Option<OwnedSemaphorePermit>, Problem> {
+        may_scan.then(|| self.scan_permit()).transpose()
+    }
+
+    /// Takes a permit for what may have to look at many rows.
     ///
     /// # Errors
     /// A 503 when all permits are taken.
@@ -169,6 +180,21 @@ impl ApiState {
     /// Permits for requests with large bodies.
     pub(crate) fn bulk(&self) -> &Arc<Semaphore> {
         &self.0.bulk
+    }
+
+    /// The bytes of bodies of requests that may be in memory.
+    pub(crate) fn request_bytes(&self) -> &ByteBudget {
+        &self.0.request_bytes
+    }
+
+    /// The same for requests with large bodies.
+    pub(crate) fn bulk_request_bytes(&self) -> &ByteBudget {
+        &self.0.bulk_request_bytes
+    }
+
+    /// The bytes of large responses that may be in memory.
+    pub(crate) fn response_bytes(&self) -> &ByteBudget {
+        &self.0.response_bytes
     }
 
     pub(crate) fn gauges(&self) -> &Gauges {
@@ -268,6 +294,9 @@ impl ApiStateBuilder {
             in_flight,
             waits: Arc::new(Semaphore::new(limits.concurrent_waits)),
             bulk: Arc::new(Semaphore::new(limits.concurrent_bulk)),
+            request_bytes: ByteBudget::new(limits.request_bytes),
+            bulk_request_bytes: ByteBudget::new(limits.bulk_request_bytes),
+            response_bytes: ByteBudget::new(limits.response_bytes),
             concurrent_scans: Arc::new(Semaphore::new(concurrent_scans)),
             gauges: Gauges::new(gauges),
             health_cache: HealthCache::new(health),

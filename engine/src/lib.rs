@@ -60,15 +60,17 @@ pub use model::{
     error::{BuildError, CancelError, DeadJobError, GraphError, StartError, StepError},
     graph::{Graph, Node},
     ids::{DeadJobId, SagaId, WorkerId},
+    json_pointer::{json_pointer, push_pointer},
     kinds::{Placement, StepKind, UndoKind},
     outcome::{CancelOrigin, Cause, Counts, Failure, Outcome, Retry, UndoOutcome},
+    page::{Page, PageOf},
     queue::{Pause, QueueDepth, QueueSetting, QueueView},
     retention::{Pruned, Retention, SagaEnd},
     retry::RetryPolicy,
     status::{Direction, Status, StepSide},
     stored_value::Shared,
     transition::{self, DiscardEffect},
-    views::{FinalStatus, HistoryEntry, HistoryOutcome, Page, SagaFilter, SagaView, StatusCount},
+    views::{FinalStatus, HistoryEntry, HistoryOutcome, SagaFilter, SagaView, StatusCount},
 };
 pub use operate::{
     cancel::CancelOutcome,
@@ -90,4 +92,10 @@ pub use store::{
     migrations::{MigrationError, Migrations},
     with_engine_options,
 };
-pub use support::{connection::with_timeout, metrics::describe_metrics, trace_propagator::TracePropagator};
+pub use support::{
+    bounded_list::{ListCost, ListError, read_list},
+    connection::with_timeout,
+    metrics::describe_metrics,
+    page::{PAGE_BYTES, page_rows, read_page},
+    trace_propagator::TracePropagator,
+};

@@ -16,6 +16,7 @@ pub(crate) mod queries;
 pub(crate) mod queues;
 pub(crate) mod retention;
 pub(crate) mod rows;
+pub(crate) mod saga_lists;
 pub(crate) mod saga_state;
 pub(crate) mod savepoints;
 pub(crate) mod starts;

@@ -1,5 +1,6 @@
 //! Infrastructure of the engine: connections, guarded user code, supervised tasks, metrics, jitter.
 
+pub(crate) mod bounded_list;
 pub(crate) mod connection;
 #[cfg(feature = "testing")]
 pub(crate) mod faults;
@@ -7,6 +8,7 @@ pub(crate) mod jitter;
 pub(crate) mod metrics;
 #[cfg(not(feature = "testing"))]
 pub(crate) mod no_faults;
+pub(crate) mod page;
 pub(crate) mod parts;
 pub(crate) mod supervise;
 pub(crate) mod trace_propagator;

@@ -143,7 +143,7 @@ async fn greet(
 ) -> anyhow::Result<()> {
     let base = format!("http://{}", socket.address);
     let page = Page { after: None, limit: 100 };
-    let products = inventory::products(shop.pool(), &inventory::ProductFilter::default(), page).await?;
+    let products = inventory::products(shop.pool(), &inventory::ProductFilter::default(), page).await?.items;
     let sku = products.last().map_or("TEA-1", |product| product.sku.as_str());
     terminal::print(format_args!("Sagaline {} is ready.\n", env!("CARGO_PKG_VERSION")));
     terminal::print(format_args!("  API       {base}/api/orders, /api/products, /api/workflows, …"));

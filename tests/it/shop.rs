@@ -1,5 +1,6 @@
 //! The shop on a real database: orders, stock, mails and their invariants.
 
+mod blocks;
 mod bounds;
 mod catalog;
 mod changing;
@@ -8,6 +9,7 @@ mod dead_versions;
 mod expiry;
 mod invariants;
 mod keys;
+mod list_plans;
 mod mail_copies;
 mod mail_replies;
 mod mails;
@@ -143,7 +145,7 @@ impl TestShop {
             business_key: Some(business_key),
             ..engine::SagaFilter::default()
         };
-        let sagas = self.shop.engine().sagas(&filter, Page { after: None, limit: 1 }).await.unwrap();
+        let sagas = self.shop.engine().sagas(&filter, Page { after: None, limit: 1 }).await.unwrap().items;
         self.shop.engine().wait(sagas[0].saga_id, WAIT_TIMEOUT).await.unwrap().unwrap().status
     }
 

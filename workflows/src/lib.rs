@@ -41,14 +41,12 @@ pub mod sagas;
 mod support;
 
 pub use commands::Shop;
-pub use engine::Page;
+pub use engine::{ListError, Page};
 pub use mail::describe_metrics;
 pub use sagas::DeadJobEvents;
 pub use support::{
     admin_emails::AdminEmails,
-    audit,
-    bounded_list::ListError,
-    bounds, breaker_reports,
+    audit, bounds, breaker_reports,
     change_error::ChangeError,
     idempotency, invariants, pruning,
     schema::{migrate, migrations},

@@ -13,7 +13,7 @@ use governor::{
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use sha2::{Digest, Sha256};
 
-use super::rate::Rate;
+use super::{network::network, rate::Rate};
 use crate::http::{Problem, ProblemCode};
 
 /// A rate limiter that all processes share. It has to answer soon and never fails a call: with `None` each process
@@ -105,9 +105,9 @@ impl Local {
 }
 
 impl Bucket {
-    /// The bucket of an address. An IPv6 network of 64 bits counts as one address, because one customer has it whole.
+    /// The bucket of an address.
     pub(crate) fn of_address(address: IpAddr) -> Self {
-        let hash = match address.to_canonical() {
+        let hash = match network(address) {
             IpAddr::V4(address) => Sha256::digest(address.octets()),
             IpAddr::V6(address) => Sha256::digest(&address.octets()[..8]),
         };

@@ -1,23 +1,16 @@
-//! JSON bodies: bounded in size and time, and every wrong field named by its JSON pointer.
+//! JSON bodies, in which every wrong field is named by its JSON pointer.
 
-use std::sync::Arc;
-
-use axum::{
-    body::Body,
-    extract::{FromRequest, Request},
-};
+use axum::extract::{FromRequest, Request};
 use bytes::Bytes;
-use http::{HeaderMap, header};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
-use serde::de::{DeserializeOwned, IgnoredAny};
-use tokio::sync::OwnedSemaphorePermit;
+use engine::json_pointer;
+use serde::de::DeserializeOwned;
 
-use super::{pointer, strict_object::StrictObject};
-use crate::{
-    http::{Problem, ProblemCode},
-    load::Limits,
-    state::ApiState,
+use super::{
+    json, pointer,
+    receive::{BulkPermits, receive, receive_bulk, receive_optional},
+    strict_object::StrictObject,
 };
+use crate::{http::Problem, load::HeldBytes, state::ApiState};
 
 /// A required body.
 #[derive(Debug)]
@@ -26,9 +19,10 @@ pub(crate) struct JsonBody<T> {
     pub(crate) value: T,
     /// The bytes that were received; an `Idempotency-Key` is bound to them.
     pub(crate) bytes: Bytes,
+    _held: HeldBytes,
 }
 
-/// A required body that may be large. Few such bodies are read at a time. The items of its [`super::RawItems`] are
+/// A required body that may be large. Few such bodies are worked on at a time. The items of its [`super::RawItems`] are
 /// decoded later, one by one.
 #[derive(Debug)]
 pub(crate) struct BulkJsonBody<T> {
@@ -37,7 +31,7 @@ pub(crate) struct BulkJsonBody<T> {
     /// The bytes that were received; an `Idempotency-Key` is bound to them.
     pub(crate) bytes: Bytes,
     /// Held as long as the body is.
-    pub(crate) permit: OwnedSemaphorePermit,
+    pub(crate) permits: BulkPermits,
 }
 
 /// An optional body.
@@ -48,8 +42,8 @@ impl<T: DeserializeOwned> FromRequest<ApiState> for JsonBody<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &ApiState) -> Result<Self, Problem> {
-        let bytes = receive(request, state.limits()).await?;
-        Ok(Self { value: parse(&bytes)?, bytes })
+        let (bytes, held) = receive(request, state).await?;
+        Ok(Self { value: parse(&bytes)?, bytes, _held: held })
     }
 }
 
@@ -57,8 +51,8 @@ impl<T: DeserializeOwned> FromRequest<ApiState> for BulkJsonBody<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &ApiState) -> Result<Self, Problem> {
-        let (bytes, permit) = receive_bulk(request, state).await?;
-        Ok(Self { value: decode(&bytes)?, bytes, permit })
+        let (bytes, permits) = receive_bulk(request, state).await?;
+        Ok(Self { value: decode_unread(&bytes)?, bytes, permits })
     }
 }
 
@@ -66,136 +60,36 @@ impl<T: DeserializeOwned + Default> FromRequest<ApiState> for OptionalJsonBody<T
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &ApiState) -> Result<Self, Problem> {
-        match receive_optional(request, state.limits()).await? {
-            Some(bytes) => parse(&bytes).map(Self),
+        match receive_optional(request, state).await? {
+            Some((bytes, _held)) => parse(&bytes).map(Self),
             None => Ok(Self(T::default())),
         }
     }
 }
 
-/// Receives a required body. Not generic, so that it is compiled once and not for every kind of body.
-async fn receive(request: Request, limits: &Limits) -> Result<Bytes, Problem> {
-    let (parts, body) = request.into_parts();
-    require_json(&parts.headers)?;
-    collect(&parts.headers, body, limits, limits.body_bytes).await
-}
-
-/// Receives a large body, with one of the permits for such bodies.
-async fn receive_bulk(request: Request, state: &ApiState) -> Result<(Bytes, OwnedSemaphorePermit), Problem> {
-    let (parts, body) = request.into_parts();
-    require_json(&parts.headers)?;
-    let permit = Arc::clone(state.bulk()).try_acquire_owned().map_err(|_| {
-        Problem::new(ProblemCode::Overloaded, "too many large requests are running; try again in a moment")
-    })?;
-    let bytes = collect(&parts.headers, body, state.limits(), state.limits().bulk_body_bytes).await?;
-    Ok((bytes, permit))
-}
-
-/// Receives an optional body; `None` when it is empty or `null`.
-async fn receive_optional(request: Request, limits: &Limits) -> Result<Option<Bytes>, Problem> {
-    let (parts, body) = request.into_parts();
-    let bytes = collect(&parts.headers, body, limits, limits.body_bytes).await?;
-    if bytes.trim_ascii().is_empty() || bytes.trim_ascii() == b"null" {
-        return Ok(None);
-    }
-    require_json(&parts.headers)?;
-    Ok(Some(bytes))
-}
-
-fn require_json(headers: &HeaderMap) -> Result<(), Problem> {
-    let declared =
-        headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let essence = declared.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    if essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json")) {
-        return Ok(());
-    }
-    Err(Problem::new(ProblemCode::UnsupportedMediaType, "send `Content-Type: application/json`"))
-}
-
-async fn collect(headers: &HeaderMap, body: Body, limits: &Limits, max: usize) -> Result<Bytes, Problem> {
-    let too_large = || Problem::new(ProblemCode::BodyTooLarge, format!("a body has at max {max} bytes here"));
-    let declared =
-        headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-    if declared.is_some_and(|length| length > max as u64) {
-        return Err(too_large());
-    }
-    let all = Limited::new(body, max).collect();
-    match tokio::time::timeout(limits.body_timeout, all).await {
-        Ok(Ok(collected)) => Ok(collected.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
-        Ok(Err(error)) => Err(Problem::new(ProblemCode::InvalidJson, format!("the body broke off: {error}"))),
-        Err(_) => Err(Problem::new(
-            ProblemCode::RequestTimeout,
-            format!("the body was not complete after {} s", limits.body_timeout.as_secs_f32()),
-        )),
-    }
-}
-
-/// Decodes a body, or a part of one.
+/// Reads a body, or a part of one, by the rules of [`json`], and decodes it.
 ///
 /// # Errors
 /// A 400 when it is not JSON; a 422 with the pointer of the field when it does not fit the operation.
 pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
-    refuse_nul(bytes)?;
-    decode(bytes).or_else(|problem| {
-        // Only in JSON: leaving out characters could make JSON of what is none.
-        let is_json = serde_json::from_slice::<IgnoredAny>(bytes).is_ok();
-        match is_json.then(|| without_empty_fractions(bytes)).flatten() {
-            Some(plain) => decode(&plain).map_err(|_| problem),
-            None => Err(problem),
-        }
-    })
-}
-
-fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
-    let mut json = serde_json::Deserializer::from_slice(bytes);
-    let StrictObject(value) = serde_path_to_error::deserialize(&mut json).map_err(|error| {
-        let place = pointer::of(error.path());
-        let inner = error.inner();
-        if inner.is_data() { pointer::data_problem(&place, &inner.to_string()) } else { not_json(inner) }
-    })?;
-    json.end().map_err(|error| not_json(&error))?;
+    let StrictObject(value) =
+        serde_path_to_error::deserialize(json::read(bytes)?).map_err(|error| misfit(&error))?;
     Ok(value)
 }
 
-/// Writes `3.0` as `3`: JSON Schema takes both for the same integer, serde does not. `None` when there is no such
-/// number.
-fn without_empty_fractions(bytes: &[u8]) -> Option<Vec<u8>> {
-    let mut plain = Vec::with_capacity(bytes.len());
-    let (mut in_string, mut escaped) = (false, false);
-    let mut rest = bytes;
-    while let Some((&byte, after)) = rest.split_first() {
-        if byte == b'.' && !in_string {
-            let zeros = after.iter().take_while(|byte| **byte == b'0').count();
-            let ends = !after.get(zeros).is_some_and(|byte| matches!(byte, b'0'..=b'9' | b'e' | b'E'));
-            if zeros > 0 && ends {
-                rest = &after[zeros..];
-                continue;
-            }
-        }
-        in_string = if byte == b'"' && !escaped { !in_string } else { in_string };
-        escaped = in_string && byte == b'\\' && !escaped;
-        plain.push(byte);
-        rest = after;
-    }
-    (plain.len() < bytes.len()).then_some(plain)
+/// Decodes a body whose parts are read later, each by [`parse`].
+fn decode_unread<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    let mut json = serde_json::Deserializer::from_slice(bytes);
+    let StrictObject(value) = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+        if error.inner().is_data() { misfit(&error) } else { json::not_json(error.inner()) }
+    })?;
+    json.end().map_err(|error| json::not_json(&error))?;
+    Ok(value)
 }
 
-fn not_json(error: &serde_json::Error) -> Problem {
-    Problem::new(ProblemCode::InvalidJson, error.to_string())
-}
-
-/// Refuses U+0000, which PostgreSQL can store neither in text nor in jsonb. JSON can only write it escaped.
-fn refuse_nul(bytes: &[u8]) -> Result<(), Problem> {
-    if !bytes.windows(6).any(|window| window == br"\u0000") {
-        return Ok(());
-    }
-    let value = serde_json::from_slice(bytes).map_err(|error| not_json(&error))?;
-    match pointer::of_nul(&value) {
-        Some(place) => Err(Problem::field(place, "nul", "the character U+0000 can't be stored")),
-        // An escaped backslash before `u0000`, which is harmless.
-        None => Ok(()),
-    }
+/// The problem for JSON that is not of the type.
+fn misfit(error: &serde_path_to_error::Error<serde_json::Error>) -> Problem {
+    pointer::data_problem(&json_pointer(error.path()), &error.inner().to_string())
 }
 
 #[cfg(test)]
@@ -254,39 +148,25 @@ mod tests {
 
     #[test]
     fn an_integer_may_have_an_empty_fraction() {
-        for text in [r#"{"items":[{"quantity":3.0}]}"#, r#"{"items":[{"quantity":3.000 }]}"#] {
+        for number in ["3.0", "3.000 ", "3.0e1"] {
+            let text = format!(r#"{{"items":[{{"quantity":{number}}}]}}"#);
             assert!(parse::<Order>(text.as_bytes()).is_ok(), "{text}");
         }
-        for text in [
-            r#"{"items":[{"quantity":3.5}]}"#,
-            r#"{"items":[{"quantity":3.0e1}]}"#,
-            r#"{"items":[{"quantity":"3.0"}]}"#,
-            r#"{"items":[{"quantity":3.0,"quantity":2}]}"#,
-        ] {
-            assert_eq!(problem(text)[0], json!("invalid-body"), "{text}");
+        for number in ["3.5", "\"3.0\"", "1e30"] {
+            let text = format!(r#"{{"items":[{{"quantity":{number}}}]}}"#);
+            assert_eq!(problem(&text), json!(["invalid-body", "/items/0/quantity", "invalid"]), "{text}");
         }
-        let text = br#"{"a":"x\\\"1.0","b":1.00,"c":1.05}"#;
-        assert_eq!(without_empty_fractions(text).unwrap(), br#"{"a":"x\\\"1.0","b":1,"c":1.05}"#);
-        assert_eq!(without_empty_fractions(br#"{"a":"1.0"}"#), None);
     }
 
     #[test]
-    fn what_is_not_json_is_a_400() {
-        for text in [
-            "",
-            "{",
-            "{\"items\":[]} x",
-            "\u{0}",
-            "{\"items\":1e999999}",
-            "{\"items\":[]}.0",
-            "{\"items\":[].0}",
-        ] {
-            assert_eq!(problem(text)[0], json!("invalid-json"), "{text:?}");
+    fn a_body_whose_parts_are_read_later_is_json_too() {
+        let code =
+            |text: &str| decode_unread::<Order>(text.as_bytes()).expect_err("it is wrong").code().name();
+        for text in ["", "{", "{\"items\":[]} x", "{\"items\":[]}.0", "\u{0}"] {
+            assert_eq!(code(text), "invalid-json", "{text:?}");
         }
-        // Its first mistake is another one: the number is taken for a fraction before the rest is read.
-        let fraction = r#"{"items":[{"quantity":3.0.0}]}"#;
-        assert_eq!(problem(fraction), json!(["invalid-body", "/items/0/quantity", "invalid"]));
-        let deep = "[".repeat(100_000);
-        assert_eq!(problem(&format!("{{\"items\":{deep}"))[0], json!("invalid-body"));
+        for text in ["[]", r#"{"items":[],"items":[]}"#, r#"{"items":1}"#, "{}"] {
+            assert_eq!(code(text), "invalid-body", "{text}");
+        }
     }
 }

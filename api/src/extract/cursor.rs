@@ -4,7 +4,7 @@
 //! A cursor is bound to its list and filter: with another filter it would silently skip rows.
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
-use engine::Page;
+use engine::{Page, PageOf};
 use sha2::{Digest, Sha256};
 use utoipa::IntoParams;
 use uuid::Uuid;
@@ -34,14 +34,9 @@ impl PageRequest {
         Ok(Self { check, after, limit })
     }
 
-    /// How many rows to read to know whether there is a next page.
-    pub(crate) fn read_limit(&self) -> u32 {
-        self.limit + 1
-    }
-
     /// The page as the engine and the shop read it.
     pub(crate) fn engine_page(&self) -> Page {
-        Page { after: self.after, limit: self.read_limit() }
+        Page { after: self.after, limit: self.limit }
     }
 
     /// [`PageRequest::after`] of a list whose rows have numbers.
@@ -57,7 +52,7 @@ impl PageRequest {
     }
 }
 
-/// A number as an id, for [`next_page`].
+/// A number as an id, for [`next_cursor`].
 pub(crate) fn numbered(number: i64) -> Uuid {
     Uuid::from_u64_pair(0, number.cast_unsigned())
 }
@@ -89,20 +84,14 @@ impl CursorQuery {
     }
 }
 
-/// Cuts the rows that were read (up to one more than a page) to one page, and returns the cursor of the next page, if
-/// there is one.
-pub(crate) fn next_page<T>(
-    mut rows: Vec<T>,
+/// Returns the cursor of the page after this one, if there is one.
+pub(crate) fn next_cursor<T>(
+    page: &PageOf<T>,
     page_request: &PageRequest,
     id: impl Fn(&T) -> Uuid,
-) -> (Vec<T>, Option<String>) {
-    let limit = page_request.limit as usize;
-    if rows.len() <= limit {
-        return (rows, None);
-    }
-    rows.truncate(limit);
-    let next = rows.last().map(|row| page_request.encode(id(row)));
-    (rows, next)
+) -> Option<String> {
+    let last = page.items.last().filter(|_| page.has_more)?;
+    Some(page_request.encode(id(last)))
 }
 
 fn check(name: &str, filter: &str) -> [u8; CHECK_BYTES] {
@@ -135,13 +124,20 @@ mod tests {
     #[test]
     fn a_cursor_leads_to_the_row_after_the_last() {
         let page_request = PageRequest::new("orders", "status=pending", None, 2).expect("no cursor");
-        let ids: Vec<_> = (1..=3_u128).map(Uuid::from_u128).collect();
-        let (page, next) = next_page(ids.clone(), &page_request, |id| *id);
-        assert_eq!(page, ids[..2]);
-        let again = PageRequest::new("orders", "status=pending", next.as_deref(), 2).expect("its own cursor");
-        assert_eq!(again.after, Some(ids[1]));
-        let (page, next) = next_page(ids[2..].to_vec(), &again, |id| *id);
-        assert_eq!((page.as_slice(), next), (&ids[2..], None));
+        let page = |ids: &[u128], has_more| PageOf {
+            items: ids.iter().copied().map(Uuid::from_u128).collect::<Vec<_>>(),
+            has_more,
+        };
+        // A page ends where its limit is reached, or before.
+        for ids in [&[1, 2][..], &[2]] {
+            let next = next_cursor(&page(ids, true), &page_request, |id| *id);
+            let again =
+                PageRequest::new("orders", "status=pending", next.as_deref(), 2).expect("its own cursor");
+            assert_eq!(again.after, Some(Uuid::from_u128(2)));
+        }
+        for ids in [&[3][..], &[]] {
+            assert_eq!(next_cursor(&page(ids, false), &page_request, |id| *id), None);
+        }
     }
 
     #[test]

@@ -1,34 +1,30 @@
 //! Checks a part of a body against a JSON schema that is known only at run time.
 
+use engine::push_pointer;
 use jsonschema::{ValidationError, Validator, error::ValidationErrorKind};
 use serde_json::Value;
 
-use super::pointer;
-use crate::http::{FieldError, Problem, ProblemCode};
-
-/// How many errors are reported at once.
-const MAX_ERRORS: usize = 20;
+use crate::http::{FieldError, MAX_ERRORS, Problem, ProblemCode};
 
 /// Checks `input` against a schema.
 ///
 /// # Errors
-/// A 422 that lists the errors, at most [`MAX_ERRORS`], each with its JSON pointer, which starts with `place`.
+/// A 422 that lists the errors, each with its JSON pointer, which starts with `place`.
 pub(crate) fn check(schema: &Validator, place: &str, input: &Value) -> Result<(), Problem> {
-    let mut errors: Vec<_> =
-        schema.iter_errors(input).take(MAX_ERRORS).flat_map(|error| field_errors(place, &error)).collect();
+    // One more than are reported shows that there are more.
+    let errors = schema.iter_errors(input).take(MAX_ERRORS + 1);
+    let errors: Vec<_> = errors.flat_map(|error| field_errors(place, &error)).take(MAX_ERRORS + 1).collect();
     if errors.is_empty() {
         return Ok(());
     }
-    errors.truncate(MAX_ERRORS);
     Err(Problem::fields(ProblemCode::InvalidBody, errors))
 }
 
 fn field_errors(place: &str, error: &ValidationError<'_>) -> Vec<FieldError> {
     let place = format!("{place}{}", error.instance_path());
-    let message = shortened(error);
     let below = |name: &str| {
         let mut place = place.clone();
-        pointer::push(&mut place, name);
+        push_pointer(&mut place, name);
         place
     };
     // The error of the schema is about the object; the caller wants to know which field is wrong.
@@ -42,16 +38,7 @@ fn field_errors(place: &str, error: &ValidationError<'_>) -> Vec<FieldError> {
     if let ValidationErrorKind::Required { property: Value::String(name) } = error.kind() {
         return vec![FieldError::at(below(name), "missing-field", format!("missing field `{name}`"))];
     }
-    vec![FieldError::at(place, "invalid", message)]
-}
-
-/// Shortens a message: it quotes the value, which can be as large as the body.
-fn shortened(error: &ValidationError<'_>) -> String {
-    let message = error.to_string();
-    match message.char_indices().nth(300) {
-        Some((end, _)) => format!("{}…", &message[..end]),
-        None => message,
-    }
+    vec![FieldError::at(place, "invalid", error.to_string())]
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{
+    cut::{MAX_ERRORS, cut},
     problem_body::{FieldError, ProblemBody},
     problem_code::{ProblemCode, REPLAYABLE},
 };
@@ -36,7 +37,7 @@ struct StoredProblem {
 impl Problem {
     /// A problem with a sentence about this occurrence.
     pub(crate) fn new(code: ProblemCode, detail: impl Into<String>) -> Self {
-        Self { code, detail: detail.into(), errors: Vec::new(), cause: None }
+        Self { code, detail: cut(detail.into()), errors: Vec::new(), cause: None }
     }
 
     /// A problem whose detail is the example of its code, because there is nothing more to say.
@@ -44,12 +45,16 @@ impl Problem {
         Self::new(code, code.example())
     }
 
-    /// A problem that lists every wrong field.
-    pub(crate) fn fields(code: ProblemCode, errors: Vec<FieldError>) -> Self {
+    /// A problem that lists the wrong fields, the first [`MAX_ERRORS`] of them.
+    pub(crate) fn fields(code: ProblemCode, mut errors: Vec<FieldError>) -> Self {
         let detail = match errors.as_slice() {
             [one] => one.message.clone(),
+            many if many.len() > MAX_ERRORS => {
+                format!("more than {MAX_ERRORS} things are wrong; see the first ones in `errors`")
+            }
             many => format!("{} things are wrong; see `errors`", many.len()),
         };
+        errors.truncate(MAX_ERRORS);
         Self { code, detail, errors, cause: None }
     }
 
@@ -149,7 +154,7 @@ impl Problem {
             status: self.code.status().as_u16(),
             code: self.code.name(),
             detail: self.detail.clone(),
-            instance: instance.into(),
+            instance: cut(instance.into()),
             trace_id: trace_id.into(),
             errors: self.errors.clone(),
         }

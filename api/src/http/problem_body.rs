@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::cut::cut;
+
 /// A problem (RFC 9457).
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Problem)]
@@ -28,7 +30,7 @@ pub(crate) struct ProblemBody {
     /// The id that finds the request in traces and logs.
     #[schema(example = "4bf92f3577b34da6a3ce929d0e0e4736")]
     pub(crate) trace_id: String,
-    /// Every field that is wrong.
+    /// Every field that is wrong, up to 100.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
     pub(crate) errors: Vec<FieldError>,
@@ -61,7 +63,7 @@ impl FieldError {
         code: impl Into<String>,
         message: impl Into<String>,
     ) -> Self {
-        Self { pointer: Some(pointer.into()), code: code.into(), message: message.into(), ..Self::default() }
+        Self { pointer: Some(cut(pointer.into())), ..Self::new(code, message) }
     }
 
     /// A wrong parameter of the path or the query.
@@ -70,7 +72,7 @@ impl FieldError {
         code: impl Into<String>,
         message: impl Into<String>,
     ) -> Self {
-        Self { parameter: Some(name.into()), code: code.into(), message: message.into(), ..Self::default() }
+        Self { parameter: Some(cut(name.into())), ..Self::new(code, message) }
     }
 
     /// A wrong header.
@@ -79,6 +81,10 @@ impl FieldError {
         code: impl Into<String>,
         message: impl Into<String>,
     ) -> Self {
-        Self { header: Some(name.into()), code: code.into(), message: message.into(), ..Self::default() }
+        Self { header: Some(cut(name.into())), ..Self::new(code, message) }
+    }
+
+    fn new(code: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { code: code.into(), message: cut(message.into()), ..Self::default() }
     }
 }

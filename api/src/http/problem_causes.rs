@@ -34,7 +34,9 @@ impl From<StartError> for Problem {
                 "unknown",
                 format!("no workflow is named `{name}`; GET /api/workflow-definitions lists them"),
             ),
-            StartError::BadInput(reason) => Self::field("/input", "invalid", reason),
+            StartError::BadInput { pointer, reason } => {
+                Self::field(format!("/input{pointer}"), "invalid", reason)
+            }
             error @ StartError::InputTooLarge { .. } => Self::field("/input", "too-large", error.to_string()),
             StartError::Refused(failure) => {
                 let errors = violations(&failure.details);

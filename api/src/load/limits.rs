@@ -9,8 +9,15 @@ pub struct Limits {
     pub body_bytes: usize,
     /// The largest body of a bulk request, in bytes; a larger one is a 413.
     pub bulk_body_bytes: usize,
-    /// How many bulk requests run at a time; one more is a 503 at once.
+    /// How many bulk requests run at a time; one more is a 503. Its body has arrived then.
     pub concurrent_bulk: usize,
+    /// How many bytes of bodies of requests are in memory at a time, those that are still arriving included; more is a
+    /// 503.
+    pub request_bytes: usize,
+    /// The same for bulk requests.
+    pub bulk_request_bytes: usize,
+    /// How many bytes of large responses to GET are in memory at a time; more is a 503.
+    pub response_bytes: usize,
     /// How many lists that may scan many rows run at a time; one more is a 503 at once. Never more than a quarter of
     /// the database connections.
     pub concurrent_scans: usize,
@@ -22,7 +29,7 @@ pub struct Limits {
     pub event_streams: usize,
     /// The longest page of a list.
     pub page: u32,
-    /// How many requests under `/api` run at a time; one more is a 503 at once.
+    /// How many requests under `/api` run at a time, until their responses are sent; one more is a 503 at once.
     pub in_flight: usize,
     /// How long a body may take to arrive; later is a 408.
     pub body_timeout: Duration,
@@ -40,15 +47,18 @@ pub struct Limits {
     pub health_timeout: Duration,
     /// How many connections are open at a time; more wait in the kernel's backlog.
     pub connections: usize,
-    /// How many connections one address may have at a time, unless it is a trusted proxy; one more is closed at once.
+    /// How many connections one address may have at a time, unless it is a trusted proxy, and never more than are free;
+    /// one more is closed at once. An IPv6 network of 64 bits is one address.
     pub connections_per_address: usize,
     /// How long a new connection may stay silent.
     pub first_byte_timeout: Duration,
     /// How long a request's head may take to arrive, and so also how long a kept-alive connection may be idle.
     pub header_timeout: Duration,
-    /// How long a response may make no progress because the caller does not read, and how long an event stream may lag
-    /// because its caller reads too slowly.
+    /// The time in which a caller has to read a minimum of its response, and how long an event stream may lag because its
+    /// caller reads too slowly.
     pub write_timeout: Duration,
+    /// That minimum, in bytes a second on average.
+    pub write_bytes_per_s: u32,
     /// Heartbeat interval of idle event streams, and how often each stream checks its API key again.
     pub heartbeat_interval: Duration,
     /// How long an event stream lasts.
@@ -65,6 +75,9 @@ impl Default for Limits {
             body_bytes: 256 * 1024,
             bulk_body_bytes: 4 * 1024 * 1024,
             concurrent_bulk: 4,
+            request_bytes: 64 * 1024 * 1024,
+            bulk_request_bytes: 32 * 1024 * 1024,
+            response_bytes: 64 * 1024 * 1024,
             concurrent_scans: 4,
             header_bytes: 16 * 1024,
             headers: 64,
@@ -83,6 +96,7 @@ impl Default for Limits {
             first_byte_timeout: Duration::from_secs(10),
             header_timeout: Duration::from_secs(20),
             write_timeout: Duration::from_secs(30),
+            write_bytes_per_s: 4 * 1024,
             heartbeat_interval: Duration::from_secs(15),
             max_stream_age: Duration::from_hours(1),
             key_cache_ttl: Duration::from_secs(5),

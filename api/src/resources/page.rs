@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use engine::PageOf;
 use serde::Serialize;
 use serde_json::{Value, json};
 use utoipa::{
@@ -13,10 +14,11 @@ use utoipa::{
 };
 use uuid::Uuid;
 
-use crate::extract::{PageRequest, next_page};
+use crate::extract::{PageRequest, next_cursor};
 
 /// What `next_cursor` says in lists that have pages.
-pub(super) const NEXT: &str = "The `cursor` of the next page; `null` on the last one.";
+pub(super) const NEXT: &str = "The `cursor` of the next page; `null` on the last one. A page may have fewer \
+     items than were asked for and still have a next one: it ends early when its items are large.";
 
 /// A page of a list, or the whole of a short one.
 #[derive(Debug, Serialize)]
@@ -37,10 +39,10 @@ pub(crate) trait Listed: ToSchema {
 }
 
 impl<T> Page<T> {
-    /// A page of `rows`, of which one more was read than was asked for, to know whether there is a next page.
-    pub(super) fn of<R: Into<T>>(rows: Vec<R>, request: &PageRequest, id: impl Fn(&R) -> Uuid) -> Self {
-        let (rows, next_cursor) = next_page(rows, request, id);
-        Self { items: rows.into_iter().map(Into::into).collect(), next_cursor }
+    /// A page as it was read.
+    pub(super) fn of<R: Into<T>>(page: PageOf<R>, request: &PageRequest, id: impl Fn(&R) -> Uuid) -> Self {
+        let next_cursor = next_cursor(&page, request, id);
+        Self { items: page.items.into_iter().map(Into::into).collect(), next_cursor }
     }
 
     /// A short list as a whole.

@@ -56,7 +56,9 @@ Places and cancels orders, manages products and stock, and shows and repairs the
   A call beyond that is a 429 with `Retry-After`.
 - Unknown fields and parameters are refused.
 - `Idempotency-Key` makes it safe to send a POST again: the first response is returned again.
-- Lists continue with `next_cursor`, which is opaque and bound to the filter.
+- Lists continue with `next_cursor`, which is opaque and bound to the filter. A page ends early when its items are large.
+- Large responses are compressed for callers that accept gzip, and have an `ETag`: with `If-None-Match`, one that has not \
+  changed is a 304.
 - `ETag` and `If-Match` keep callers from overwriting each other's changes.";
 
 pub(crate) fn to_json(document: &OpenApi) -> String {

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use axum::{Router, middleware::from_fn_with_state};
+use axum::{
+    Router,
+    middleware::{from_fn, from_fn_with_state},
+};
 use utoipa::openapi::OpenApi;
 use utoipa_axum::routes;
 
@@ -21,6 +24,7 @@ use crate::{
 pub fn router(state: ApiState, services: &[Service]) -> Router {
     let layer = |state: &ApiState| state.clone();
     let load_shed = |routes: Router<ApiState>| {
+        let routes = routes.route_layer(from_fn(middleware::entity_tag));
         routes.route_layer(from_fn_with_state(layer(&state), middleware::load_shed))
     };
     let access = state.access();
@@ -36,7 +40,8 @@ pub fn router(state: ApiState, services: &[Service]) -> Router {
         .merge(pages)
         .layer(from_fn_with_state(layer(&state), authorize))
         .layer(from_fn_with_state(layer(&state), middleware::limit_headers))
-        .layer(from_fn_with_state(layer(&state), middleware::timeout));
+        .layer(from_fn_with_state(layer(&state), middleware::timeout))
+        .layer(middleware::compress());
     if let Some(cors) = middleware::cors(&access.cors_origins) {
         routes = routes.layer(cors);
     }

@@ -10,10 +10,10 @@ use hyper_util::{
     service::TowerToHyperService,
 };
 use tokio::net::TcpStream;
-use tokio_io_timeout::TimeoutStream;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
+use super::write_rate::MinWriteRate;
 use crate::{auth::Peer, load::Limits};
 
 /// A head larger than this gets a bare 431 from hyper; below it our own limits answer with a problem.
@@ -43,9 +43,7 @@ pub(super) async fn run(
         request.map(Body::new)
     });
     // hyper has no time-out for a caller that does not read its answer.
-    let mut stream = TimeoutStream::new(stream);
-    stream.set_write_timeout(Some(limits.write_timeout));
-    let io = TokioIo::new(Box::pin(stream));
+    let io = TokioIo::new(MinWriteRate::new(stream, limits.write_timeout, limits.write_bytes_per_s));
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.header_timeout)

@@ -2,7 +2,9 @@
 
 use serde::de::DeserializeOwned;
 
-use crate::model::{error::StartError, outcome::Failure, stored_value::StoredValue};
+use crate::model::{
+    error::StartError, json_pointer::json_pointer, outcome::Failure, stored_value::StoredValue,
+};
 
 /// What a definition demands of its input beyond its type.
 pub(crate) type InputCheck<I> = dyn Fn(&I) -> Result<(), Failure> + Send + Sync;
@@ -13,7 +15,7 @@ pub(crate) type StoredInputCheck = dyn Fn(&StoredValue, bool) -> Result<(), Star
 /// Checks the JSON of an input, and keeps what it was decoded to for the saga's steps.
 ///
 /// # Errors
-/// [`StartError::BadInput`] names the field that is not of the type `I`; [`StartError::Refused`] holds what `check` found.
+/// [`StartError::BadInput`] names the place that is not of the type `I`; [`StartError::Refused`] holds what `check` found.
 pub(crate) fn check_stored_input<I: DeserializeOwned + Send + Sync + 'static>(
     input: &StoredValue,
     typed: bool,
@@ -23,8 +25,10 @@ pub(crate) fn check_stored_input<I: DeserializeOwned + Send + Sync + 'static>(
         return Ok(());
     }
     let mut json = serde_json::Deserializer::from_str(input.json().get());
-    let decoded: I = serde_path_to_error::deserialize(&mut json)
-        .map_err(|error| StartError::BadInput(format!("at `{}`: {}", error.path(), error.inner())))?;
+    let decoded: I = serde_path_to_error::deserialize(&mut json).map_err(|error| StartError::BadInput {
+        pointer: json_pointer(error.path()),
+        reason: error.inner().to_string(),
+    })?;
     let decoded = input.keep(decoded);
     check.map_or(Ok(()), |check| check(&decoded).map_err(StartError::Refused))
 }

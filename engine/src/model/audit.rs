@@ -94,3 +94,11 @@ pub struct AuditFilter {
     /// Only records before this time.
     pub to: Option<DateTime<Utc>>,
 }
+
+impl AuditFilter {
+    /// Whether the list may have to look at many records before a page is full. Indexes lead to those of a subject and
+    /// of a time.
+    pub fn may_scan(&self) -> bool {
+        self.actor.is_some() || self.action.is_some() || self.subject_kind.is_some()
+    }
+}

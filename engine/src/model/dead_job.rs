@@ -4,7 +4,6 @@ use std::{collections::BTreeMap, time::Duration};
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use crate::model::{
     ids::{DeadJobId, SagaId},
@@ -39,7 +38,7 @@ pub(crate) struct DeadJobTtls {
     pub(crate) by_definition: BTreeMap<String, Option<Duration>>,
 }
 
-/// A saga that waits for an operator, or one on which an operator has acted.
+/// A saga that waits for an operator, or one on which an operator has acted; without the saga's input.
 #[derive(Clone, Debug, Serialize)]
 pub struct DeadJob {
     /// The id of the dead job. A saga that dies again gets a new dead job.
@@ -60,8 +59,6 @@ pub struct DeadJob {
     pub error: String,
     /// Every error of this side of the step, oldest first.
     pub errors: Vec<DeadJobErrorEntry>,
-    /// The saga's input.
-    pub payload: Value,
     /// When this step first failed.
     pub first_failed_at: DateTime<Utc>,
     /// When the saga died.
@@ -155,4 +152,13 @@ pub struct DeadJobFilter {
     pub died_after: Option<DateTime<Utc>>,
     /// Whether to include dead jobs on which an operator has acted.
     pub with_resolved: bool,
+}
+
+impl DeadJobFilter {
+    /// Whether the list may have to look at many dead jobs before a page is full. An index leads to those of a
+    /// definition or a step.
+    pub fn may_scan(&self) -> bool {
+        let is_by_time = self.died_before.is_some() || self.died_after.is_some();
+        self.error_contains.is_some() || is_by_time || self.definition.is_some() && self.step.is_some()
+    }
 }

@@ -98,8 +98,13 @@ pub enum StartError {
     #[error("no saga is named `{0}` here")]
     UnknownDefinition(String),
     /// The input can't be written as JSON, or does not fit the definition's input type.
-    #[error("the input does not fit: {0}")]
-    BadInput(String),
+    #[error("the input does not fit at `{pointer}`: {reason}")]
+    BadInput {
+        /// The place that is wrong, as a JSON pointer into the input (RFC 6901); empty for the input as a whole.
+        pointer: String,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// The input is larger than [`EngineBuilder::max_payload`](crate::EngineBuilder::max_payload) allows.
     #[error("the input has {size} bytes, and may have {limit}")]
     InputTooLarge {
@@ -115,6 +120,13 @@ pub enum StartError {
     /// key. If the answer to the commit was lost, the saga may exist nevertheless.
     #[error("can't start now: {0}")]
     Unavailable(String),
+}
+
+impl StartError {
+    /// An input that is wrong as a whole.
+    pub(crate) fn bad_input(reason: impl Into<String>) -> Self {
+        Self::BadInput { pointer: String::new(), reason: reason.into() }
+    }
 }
 
 impl From<TooLarge> for StartError {

@@ -6,7 +6,6 @@ use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use uuid::Uuid;
 
 use crate::model::{
     ids::{SagaId, WorkerId},
@@ -14,7 +13,7 @@ use crate::model::{
     status::{Direction, Status},
 };
 
-/// One saga as it is stored.
+/// One saga as it is stored, without its input.
 #[derive(Clone, Debug, Serialize)]
 pub struct SagaView {
     /// The saga's id.
@@ -49,8 +48,6 @@ pub struct SagaView {
     pub cause: Option<Cause>,
     /// Whether a cancel was requested that no worker has acted on yet.
     pub cancel_requested: bool,
-    /// The saga's input.
-    pub input: Value,
     /// When the saga was started.
     pub created_at: DateTime<Utc>,
     /// When the saga completed, was compensated, or was given up.
@@ -157,13 +154,23 @@ pub struct SagaFilter {
     pub stuck_for: Option<Duration>,
 }
 
-/// A page of a list, newest first. To get the next page, pass the last id of this one.
-#[derive(Clone, Copy, Debug)]
-pub struct Page {
-    /// Only items after this id in the list's order.
-    pub after: Option<Uuid>,
-    /// The most items to return, one to a thousand.
-    pub limit: u32,
+impl SagaFilter {
+    /// Whether the list is one of all sagas, of a definition or of a time. These are sorted by the time of the start, and
+    /// an index leads to them.
+    pub(crate) fn is_by_time(&self) -> bool {
+        let is_by_start =
+            self.definition.is_some() || self.created_after.is_some() || self.created_before.is_some();
+        is_by_start && self.business_key.is_none()
+    }
+
+    /// Whether the list may have to look at many sagas before a page is full. An index leads to those of each condition
+    /// alone, but for the statuses that many have, and to those of a definition and a time.
+    pub fn may_scan(&self) -> bool {
+        let is_common = |status| matches!(status, Status::Running | Status::Completed);
+        let conditions =
+            [self.is_by_time(), self.status.is_some(), self.business_key.is_some(), self.stuck_for.is_some()];
+        self.status.is_some_and(is_common) || conditions.into_iter().filter(|&is_set| is_set).count() > 1
+    }
 }
 
 /// How many sagas of a definition are in a status.

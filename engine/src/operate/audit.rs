@@ -4,8 +4,12 @@ use chrono::{DateTime, Utc};
 
 use crate::{
     engine::Engine,
-    model::audit::{AuditFilter, AuditRecord},
+    model::{
+        audit::{AuditFilter, AuditRecord},
+        page::PageOf,
+    },
     store,
+    support::bounded_list::ListError,
 };
 
 impl Engine {
@@ -13,13 +17,13 @@ impl Engine {
     /// among the records of that time.
     ///
     /// # Errors
-    /// When the database can't be reached.
+    /// See [`ListError`].
     pub async fn audit(
         &self,
         filter: &AuditFilter,
         after: Option<(DateTime<Utc>, i64)>,
         limit: u32,
-    ) -> Result<Vec<AuditRecord>, sqlx::Error> {
+    ) -> Result<PageOf<AuditRecord>, ListError> {
         store::audit::audits(self.pool(), filter, after, limit).await
     }
 }

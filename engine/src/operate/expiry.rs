@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use serde_json::Value;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -11,7 +12,7 @@ use crate::{
         dead_job::{ArchivedDeadJob, DeadJobFilter},
         error::StepError,
         ids::{DeadJobId, SagaId},
-        views::Page,
+        page::{Page, PageOf},
     },
     operate::{
         deadlines,
@@ -24,6 +25,7 @@ use crate::{
     },
     store::{self, archive::Prunable, rows::Rows},
     support::{
+        bounded_list::ListError,
         connection::{Blame, blame, concerns_everybody},
         jitter::jittered,
         metrics::{ARCHIVED, PRUNED},
@@ -61,12 +63,12 @@ impl Engine {
     /// on which an operator had acted.
     ///
     /// # Errors
-    /// When the database can't be reached.
+    /// See [`ListError`].
     pub async fn archived_dead_jobs(
         &self,
         filter: &DeadJobFilter,
         page: Page,
-    ) -> Result<Vec<ArchivedDeadJob>, sqlx::Error> {
+    ) -> Result<PageOf<ArchivedDeadJob>, ListError> {
         store::archive::archived_dead_jobs(self.pool(), filter, page).await
     }
 
@@ -76,6 +78,17 @@ impl Engine {
     /// When the database can't be reached.
     pub async fn archived_dead_job(&self, id: DeadJobId) -> Result<Option<ArchivedDeadJob>, sqlx::Error> {
         store::archive::archived_dead_job(self.pool(), id.0).await
+    }
+
+    /// Reads an archived dead job and the saga's input.
+    ///
+    /// # Errors
+    /// When the database can't be reached.
+    pub async fn archived_dead_job_with_payload(
+        &self,
+        id: DeadJobId,
+    ) -> Result<Option<(ArchivedDeadJob, Value)>, sqlx::Error> {
+        store::archive::archived_dead_job_with_payload(self.pool(), id.0).await
     }
 }
 

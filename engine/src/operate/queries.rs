@@ -1,14 +1,19 @@
 //! Queries about sagas, histories, dead jobs and queues.
 
+use serde_json::Value;
+use sqlx::PgConnection;
+
 use crate::{
     engine::Engine,
     model::{
         dead_job::{DeadJob, DeadJobFilter, DeadJobSummary},
         ids::{DeadJobId, SagaId},
+        page::{Page, PageOf},
         queue::QueueDepth,
-        views::{HistoryEntry, Page, SagaFilter, SagaView, StatusCount},
+        views::{HistoryEntry, SagaFilter, SagaView, StatusCount},
     },
     store,
+    support::bounded_list::{ListCost, ListError, read_list},
 };
 
 impl Engine {
@@ -20,12 +25,20 @@ impl Engine {
         store::queries::saga(self.pool(), saga_id.0).await
     }
 
+    /// Reads a saga and its input.
+    ///
+    /// # Errors
+    /// When the database can't be reached.
+    pub async fn saga_with_input(&self, saga_id: SagaId) -> Result<Option<(SagaView, Value)>, sqlx::Error> {
+        store::queries::saga_with_input(self.pool(), saga_id.0).await
+    }
+
     /// Lists sagas, newest first.
     ///
     /// # Errors
-    /// When the database is away.
-    pub async fn sagas(&self, filter: &SagaFilter, page: Page) -> Result<Vec<SagaView>, sqlx::Error> {
-        store::queries::sagas(self.pool(), filter, page).await
+    /// See [`ListError`].
+    pub async fn sagas(&self, filter: &SagaFilter, page: Page) -> Result<PageOf<SagaView>, ListError> {
+        store::saga_lists::sagas(self.pool(), filter, page).await
     }
 
     /// Reads a saga's history; `None` when there is no such saga.
@@ -33,7 +46,8 @@ impl Engine {
     /// # Errors
     /// When the database is away.
     pub async fn history(&self, saga_id: SagaId) -> Result<Option<Vec<HistoryEntry>>, sqlx::Error> {
-        self.part_of_history(saga_id, 0, i64::MAX).await
+        let history = store::queries::history(self.pool(), saga_id.0).await?;
+        Ok(if history.is_empty() && !self.exists(saga_id).await? { None } else { Some(history) })
     }
 
     /// Reads at most `limit` entries of a saga's history that come after the entry with the number `after`; `None` when
@@ -46,25 +60,17 @@ impl Engine {
         saga_id: SagaId,
         after: i32,
         limit: u32,
-    ) -> Result<Option<Vec<HistoryEntry>>, sqlx::Error> {
-        self.part_of_history(saga_id, after, i64::from(limit)).await
+    ) -> Result<Option<PageOf<HistoryEntry>>, sqlx::Error> {
+        let page = store::queries::history_page(self.pool(), saga_id.0, after, limit).await?;
+        Ok(if page.items.is_empty() && !self.exists(saga_id).await? { None } else { Some(page) })
     }
 
-    async fn part_of_history(
-        &self,
-        saga_id: SagaId,
-        after: i32,
-        limit: i64,
-    ) -> Result<Option<Vec<HistoryEntry>>, sqlx::Error> {
-        let history = store::queries::history(self.pool(), saga_id.0, after, limit).await?;
-        if history.is_empty() && store::queries::status_of(self.pool(), saga_id.0).await?.is_none() {
-            return Ok(None);
-        }
-        Ok(Some(history))
+    async fn exists(&self, saga_id: SagaId) -> Result<bool, sqlx::Error> {
+        Ok(store::queries::status_of(self.pool(), saga_id.0).await?.is_some())
     }
 
-    /// Reads the newest history entries about the action of one step, in order, at most `limit` of them. Empty when
-    /// there is no such saga.
+    /// Reads the newest history entries about the action of one step, in order, at most `limit` of them, and fewer if
+    /// they are large. Empty when there is no such saga.
     ///
     /// # Errors
     /// When the database can't be reached.
@@ -74,7 +80,9 @@ impl Engine {
         step: &str,
         limit: u32,
     ) -> Result<Vec<HistoryEntry>, sqlx::Error> {
-        store::queries::latest_attempts(self.pool(), saga_id.0, step, i64::from(limit)).await
+        let mut latest = store::queries::latest_attempts(self.pool(), saga_id.0, step, limit).await?.items;
+        latest.reverse();
+        Ok(latest)
     }
 
     /// Reads a dead job.
@@ -85,31 +93,45 @@ impl Engine {
         store::dead_jobs::dead_job(self.pool(), id.0).await
     }
 
+    /// Reads a dead job and the saga's input.
+    ///
+    /// # Errors
+    /// When the database can't be reached.
+    pub async fn dead_job_with_payload(
+        &self,
+        id: DeadJobId,
+    ) -> Result<Option<(DeadJob, Value)>, sqlx::Error> {
+        store::dead_jobs::dead_job_with_payload(self.pool(), id.0).await
+    }
+
     /// Lists dead jobs, newest first.
     ///
     /// # Errors
-    /// When the database is away.
-    pub async fn dead_jobs(&self, filter: &DeadJobFilter, page: Page) -> Result<Vec<DeadJob>, sqlx::Error> {
+    /// See [`ListError`].
+    pub async fn dead_jobs(&self, filter: &DeadJobFilter, page: Page) -> Result<PageOf<DeadJob>, ListError> {
         store::dead_jobs::dead_jobs(self.pool(), filter, page).await
     }
 
     /// Counts dead jobs.
     ///
     /// # Errors
-    /// When the database is away.
-    pub async fn count_dead_jobs(&self, filter: &DeadJobFilter) -> Result<i64, sqlx::Error> {
+    /// See [`ListError`].
+    pub async fn count_dead_jobs(&self, filter: &DeadJobFilter) -> Result<i64, ListError> {
         store::dead_jobs::count(self.pool(), filter).await
     }
 
     /// Counts the dead jobs that match, by the step at which they died and by error.
     ///
     /// # Errors
-    /// When the database is away.
-    pub async fn summarize_dead_jobs(&self, filter: &DeadJobFilter) -> Result<DeadJobSummary, sqlx::Error> {
-        Ok(DeadJobSummary {
-            by_kind: store::dead_jobs::by_kind(self.pool(), filter).await?,
-            by_error: store::dead_jobs::by_error(self.pool(), filter).await?,
-        })
+    /// See [`ListError`].
+    pub async fn summarize_dead_jobs(&self, filter: &DeadJobFilter) -> Result<DeadJobSummary, ListError> {
+        let summarize = async |conn: &mut PgConnection| {
+            Ok(DeadJobSummary {
+                by_kind: store::dead_jobs::by_kind(&mut *conn, filter).await?,
+                by_error: store::dead_jobs::by_error(&mut *conn, filter).await?,
+            })
+        };
+        read_list(self.pool(), ListCost::MayScan, summarize).await
     }
 
     /// Counts the due, waiting and leased sagas of each queue that has any.

@@ -8,11 +8,13 @@ use crate::{
     engine::Engine,
     model::{
         ids::SagaId,
+        page::Page,
         replay::replay,
-        views::{HistoryEntry, Page, SagaFilter, SagaView},
+        views::{HistoryEntry, SagaFilter, SagaView},
     },
     runtime::core::Core,
     store,
+    support::bounded_list::ListError,
 };
 
 /// A history that does not lead to the stored state of its saga.
@@ -44,7 +46,7 @@ pub(crate) async fn check_history(
     pool: &sqlx::PgPool,
     saga: &SagaView,
 ) -> Result<Option<HistoryViolation>, sqlx::Error> {
-    let mut history = store::queries::history(pool, saga.saga_id.0, 0, i64::MAX).await?;
+    let mut history = store::queries::history(pool, saga.saga_id.0).await?;
     history.retain(|entry| entry.outcome != crate::model::views::HistoryOutcome::Started);
     Ok(compare(core, saga, &history))
 }
@@ -86,10 +88,12 @@ impl Engine {
             if page.limit == 0 {
                 return Ok(verified.violations);
             }
-            let sagas = self.sagas(&SagaFilter::default(), page).await?;
+            let listed = self.sagas(&SagaFilter::default(), page).await.map_err(ListError::into_database);
+            let sagas = listed?.items;
             let Some(last) = sagas.last() else { return Ok(verified.violations) };
             page.after = Some(last.saga_id.0);
-            left -= page.limit;
+            // A page with large sagas is shorter than was asked for.
+            left = left.saturating_sub(u32::try_from(sagas.len()).unwrap_or(page.limit));
             self.verify(&sagas, &mut verified).await?;
         }
     }

@@ -7,11 +7,17 @@ use uuid::Uuid;
 
 use crate::model::{
     dead_job::{ArchivedDeadJob, DeadJobFilter},
-    views::Page,
+    page::{Page, PageOf},
 };
-use crate::store::{
-    dead_jobs::{COLUMNS, DeadJobRow, MATCHES, arguments},
-    rows::Rows,
+use crate::{
+    store::{
+        dead_jobs::{COLUMNS, DeadJobRow, MATCHES, arguments},
+        rows::Rows,
+    },
+    support::{
+        bounded_list::{ListCost, ListError, read_list},
+        page::{page_rows, read_page},
+    },
 };
 
 /// Selects expired dead jobs with their sagas, the longest overdue first. `rows` are those of these sagas.
@@ -40,8 +46,8 @@ pub(crate) async fn lock_saga(conn: &mut PgConnection, id: Uuid) -> Result<bool,
 /// Moves a dead job, locked by the caller, to the archive.
 pub(crate) async fn archive(conn: &mut PgConnection, id: Uuid, why: &str) -> Result<(), sqlx::Error> {
     let sql = format!(
-        "with moved as (delete from engine.dead_job where id = $1 returning {COLUMNS}) \
-         insert into engine.dead_job_archive ({COLUMNS}, why) select {COLUMNS}, $2 from moved"
+        "with moved as (delete from engine.dead_job where id = $1 returning {COLUMNS}, payload) \
+         insert into engine.dead_job_archive ({COLUMNS}, payload, why) select {COLUMNS}, payload, $2 from moved"
     );
     sqlx::query(sqlx::AssertSqlSafe(sql)).bind(id).bind(why).execute(conn).await.map(drop)
 }
@@ -147,20 +153,40 @@ pub(crate) async fn archived_dead_job(
     row.map(ArchivedRow::view).transpose()
 }
 
+#[derive(FromRow)]
+struct ArchivedWithPayloadRow {
+    #[sqlx(flatten)]
+    archived: ArchivedRow,
+    payload: serde_json::Value,
+}
+
+/// Selects an archived dead job and its payload.
+pub(crate) async fn archived_dead_job_with_payload(
+    pool: &PgPool,
+    id: Uuid,
+) -> Result<Option<(ArchivedDeadJob, serde_json::Value)>, sqlx::Error> {
+    let sql = format!("select {COLUMNS}, payload, archived_at from engine.dead_job_archive where id = $1");
+    let row: Option<ArchivedWithPayloadRow> =
+        sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(id).fetch_optional(pool).await?;
+    row.map(|row| Ok((row.archived.view()?, row.payload))).transpose()
+}
+
 /// Selects archived dead jobs, newest id first.
 pub(crate) async fn archived_dead_jobs(
     pool: &PgPool,
     filter: &DeadJobFilter,
     page: Page,
-) -> Result<Vec<ArchivedDeadJob>, sqlx::Error> {
+) -> Result<PageOf<ArchivedDeadJob>, ListError> {
     let sql = format!(
         "select {COLUMNS}, archived_at from engine.dead_job_archive \
          where {MATCHES} and ($7::uuid is null or id < $7) order by id desc limit $8"
     );
-    let rows: Vec<ArchivedRow> = sqlx::query_as_with(sqlx::AssertSqlSafe(sql), arguments(filter)?)
+    let limit = page.limit.clamp(1, 1000);
+    let query = sqlx::query_with(sqlx::AssertSqlSafe(sql), arguments(filter)?)
         .bind(page.after)
-        .bind(i64::from(page.limit.clamp(1, 1000)))
-        .fetch_all(pool)
-        .await?;
-    rows.into_iter().map(ArchivedRow::view).collect()
+        .bind(page_rows(limit));
+    let cost = ListCost::may_scan_if(filter.may_scan());
+    let rows: PageOf<ArchivedRow> =
+        read_list(pool, cost, async |conn| read_page(query.fetch(conn), limit).await).await?;
+    Ok(rows.try_map(ArchivedRow::view)?)
 }

@@ -6,9 +6,16 @@ use sqlx::{PgConnection, PgPool};
 use sqlx_macros::FromRow;
 use uuid::Uuid;
 
-use crate::model::{
-    audit::{AuditFilter, AuditRecord, AuditSubjectKind, CANCEL, Operator},
-    ids::{DeadJobId, SagaId},
+use crate::{
+    model::{
+        audit::{AuditFilter, AuditRecord, AuditSubjectKind, CANCEL, Operator},
+        ids::{DeadJobId, SagaId},
+        page::PageOf,
+    },
+    support::{
+        bounded_list::{ListCost, ListError, read_list},
+        page::{page_rows, read_page},
+    },
 };
 
 /// Who requested which action, and why.
@@ -60,6 +67,23 @@ struct AuditRow {
     after: Option<Value>,
 }
 
+impl AuditRow {
+    fn record(self) -> AuditRecord {
+        AuditRecord {
+            id: self.id,
+            at: self.at,
+            actor: self.actor,
+            action: self.action,
+            saga_id: SagaId(self.saga_id),
+            dead_job_id: self.dead_job_id.map(DeadJobId),
+            reason: self.reason,
+            context: self.context,
+            before: self.before,
+            after: self.after,
+        }
+    }
+}
+
 /// Selects audit records, newest first. `after` is the position after which the list starts: a time, and an id among
 /// the records of that time.
 pub(crate) async fn audits(
@@ -67,8 +91,8 @@ pub(crate) async fn audits(
     filter: &AuditFilter,
     after: Option<(DateTime<Utc>, i64)>,
     limit: u32,
-) -> Result<Vec<AuditRecord>, sqlx::Error> {
-    let rows: Vec<AuditRow> = sqlx::query_as(
+) -> Result<PageOf<AuditRecord>, ListError> {
+    let query = sqlx::query(
         "select id, at, actor, action, saga_id, dead_job_id, reason, context, before, after from engine.audit \
          where ($1::text is null or actor = $1 or starts_with(actor, $1 || '/')) \
          and ($2::text is null or action = $2) and ($3::uuid is null or saga_id = $3 or dead_job_id = $3) \
@@ -84,21 +108,10 @@ pub(crate) async fn audits(
     .bind(filter.to)
     .bind(after.map(|(at, _)| at))
     .bind(after.map(|(_, id)| id))
-    .bind(i64::from(limit))
-    .bind(CANCEL)
-    .fetch_all(pool)
-    .await?;
-    let records = rows.into_iter().map(|row| AuditRecord {
-        id: row.id,
-        at: row.at,
-        actor: row.actor,
-        action: row.action,
-        saga_id: SagaId(row.saga_id),
-        dead_job_id: row.dead_job_id.map(DeadJobId),
-        reason: row.reason,
-        context: row.context,
-        before: row.before,
-        after: row.after,
-    });
-    Ok(records.collect())
+    .bind(page_rows(limit))
+    .bind(CANCEL);
+    let cost = ListCost::may_scan_if(filter.may_scan());
+    let rows: PageOf<AuditRow> =
+        read_list(pool, cost, async |conn| read_page(query.fetch(conn), limit).await).await?;
+    rows.try_map(|row| Ok(row.record()))
 }

@@ -13,9 +13,15 @@ use crate::model::{
         DeadLettered,
     },
     ids::{DeadJobId, SagaId},
-    views::Page,
+    page::{Page, PageOf},
 };
-use crate::store::rows::Rows;
+use crate::{
+    store::rows::Rows,
+    support::{
+        bounded_list::{ListCost, ListError, read_list},
+        page::{page_rows, read_page},
+    },
+};
 
 #[derive(FromRow)]
 struct DeadLetteredRow {
@@ -135,7 +141,6 @@ pub(super) struct DeadJobRow {
     attempts: i32,
     error: String,
     errors: Json<Vec<DeadJobErrorEntry>>,
-    payload: serde_json::Value,
     first_failed_at: DateTime<Utc>,
     died_at: DateTime<Utc>,
     expires_at: Option<DateTime<Utc>>,
@@ -157,7 +162,6 @@ impl DeadJobRow {
             attempts: u32::try_from(self.attempts).unwrap_or_default(),
             error: self.error,
             errors: self.errors.0,
-            payload: self.payload,
             first_failed_at: self.first_failed_at,
             died_at: self.died_at,
             expires_at: self.expires_at,
@@ -169,7 +173,8 @@ impl DeadJobRow {
     }
 }
 
-pub(super) const COLUMNS: &str = "id, saga_id, definition, queue, step, direction, attempts, error, errors, payload, \
+/// All columns but `payload`.
+pub(super) const COLUMNS: &str = "id, saga_id, definition, queue, step, direction, attempts, error, errors, \
      first_failed_at, died_at, expires_at, resolution, resolved_by, resolved_reason, resolved_at";
 
 /// The condition of a filter, with the parameters that [`arguments`] binds.
@@ -199,22 +204,42 @@ pub(crate) async fn dead_job(pool: &PgPool, id: Uuid) -> Result<Option<DeadJob>,
     row.map(DeadJobRow::view).transpose()
 }
 
+#[derive(FromRow)]
+struct DeadJobWithPayloadRow {
+    #[sqlx(flatten)]
+    job: DeadJobRow,
+    payload: serde_json::Value,
+}
+
+/// Selects a dead job and its payload.
+pub(crate) async fn dead_job_with_payload(
+    pool: &PgPool,
+    id: Uuid,
+) -> Result<Option<(DeadJob, serde_json::Value)>, sqlx::Error> {
+    let sql = format!("select {COLUMNS}, payload from engine.dead_job where id = $1");
+    let row: Option<DeadJobWithPayloadRow> =
+        sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(id).fetch_optional(pool).await?;
+    row.map(|row| Ok((row.job.view()?, row.payload))).transpose()
+}
+
 /// Selects dead jobs, newest id first.
 pub(crate) async fn dead_jobs(
     pool: &PgPool,
     filter: &DeadJobFilter,
     page: Page,
-) -> Result<Vec<DeadJob>, sqlx::Error> {
+) -> Result<PageOf<DeadJob>, ListError> {
     let sql = format!(
         "select {COLUMNS} from engine.dead_job where {MATCHES} and ($7::uuid is null or id < $7) \
          order by id desc limit $8"
     );
-    let rows: Vec<DeadJobRow> = sqlx::query_as_with(sqlx::AssertSqlSafe(sql), arguments(filter)?)
+    let limit = page.limit.clamp(1, 1000);
+    let query = sqlx::query_with(sqlx::AssertSqlSafe(sql), arguments(filter)?)
         .bind(page.after)
-        .bind(i64::from(page.limit.clamp(1, 1000)))
-        .fetch_all(pool)
-        .await?;
-    rows.into_iter().map(DeadJobRow::view).collect()
+        .bind(page_rows(limit));
+    let cost = ListCost::may_scan_if(filter.may_scan());
+    let rows: PageOf<DeadJobRow> =
+        read_list(pool, cost, async |conn| read_page(query.fetch(conn), limit).await).await?;
+    Ok(rows.try_map(DeadJobRow::view)?)
 }
 
 /// Selects open dead jobs that match, oldest first, starting after `after`.
@@ -235,9 +260,11 @@ pub(crate) async fn open_ids(
         .await
 }
 
-pub(crate) async fn count(pool: &PgPool, filter: &DeadJobFilter) -> Result<i64, sqlx::Error> {
+/// Counts matching dead jobs.
+pub(crate) async fn count(pool: &PgPool, filter: &DeadJobFilter) -> Result<i64, ListError> {
     let sql = format!("select count(*) from engine.dead_job where {MATCHES}");
-    sqlx::query_scalar_with(sqlx::AssertSqlSafe(sql), arguments(filter)?).fetch_one(pool).await
+    let query = sqlx::query_scalar_with(sqlx::AssertSqlSafe(sql), arguments(filter)?);
+    read_list(pool, ListCost::MayScan, async |conn| query.fetch_one(conn).await).await
 }
 
 #[derive(FromRow)]
@@ -252,7 +279,7 @@ struct KindRow {
 
 /// Counts matching dead jobs by the step at which they died, highest first.
 pub(crate) async fn by_kind(
-    pool: &PgPool,
+    conn: &mut PgConnection,
     filter: &DeadJobFilter,
 ) -> Result<Vec<DeadJobKindCount>, sqlx::Error> {
     let sql = format!(
@@ -261,7 +288,7 @@ pub(crate) async fn by_kind(
          where {MATCHES} group by definition, step, direction order by 4 desc, 1, 2, 3"
     );
     let rows: Vec<KindRow> =
-        sqlx::query_as_with(sqlx::AssertSqlSafe(sql), arguments(filter)?).fetch_all(pool).await?;
+        sqlx::query_as_with(sqlx::AssertSqlSafe(sql), arguments(filter)?).fetch_all(conn).await?;
     rows.into_iter()
         .map(|row| {
             let KindRow { definition, step, direction, count, oldest_died_at, newest_died_at } = row;
@@ -273,7 +300,7 @@ pub(crate) async fn by_kind(
 
 /// Counts matching dead jobs by their last error, highest first; at most a hundred errors.
 pub(crate) async fn by_error(
-    pool: &PgPool,
+    conn: &mut PgConnection,
     filter: &DeadJobFilter,
 ) -> Result<Vec<DeadJobErrorCount>, sqlx::Error> {
     let sql = format!(
@@ -281,7 +308,7 @@ pub(crate) async fn by_error(
          group by error order by 2 desc, 1 limit 100"
     );
     let rows: Vec<(String, i64, DateTime<Utc>, DateTime<Utc>)> =
-        sqlx::query_as_with(sqlx::AssertSqlSafe(sql), arguments(filter)?).fetch_all(pool).await?;
+        sqlx::query_as_with(sqlx::AssertSqlSafe(sql), arguments(filter)?).fetch_all(conn).await?;
     Ok(rows
         .into_iter()
         .map(|(error, count, oldest_died_at, newest_died_at)| DeadJobErrorCount {

@@ -8,8 +8,10 @@ use uuid::Uuid;
 use crate::model::{
     ids::{SagaId, WorkerId},
     outcome::Cause,
-    views::{FinalStatus, HistoryEntry, Page, SagaFilter, SagaView},
+    page::PageOf,
+    views::{FinalStatus, HistoryEntry, SagaView},
 };
+use crate::support::page::{page_rows, read_page};
 
 /// Decodes a cause; `None` if it can't be decoded, as when a newer binary stored a kind that this one does not know.
 /// That must neither hide the saga nor keep operators from acting on it.
@@ -82,7 +84,7 @@ pub(crate) async fn endings(conn: &mut sqlx::PgConnection, ids: &[Uuid]) -> Resu
 }
 
 #[derive(FromRow)]
-struct SagaRow {
+pub(super) struct SagaRow {
     id: Uuid,
     definition: String,
     graph_hash: String,
@@ -99,13 +101,12 @@ struct SagaRow {
     error: Option<String>,
     cause: Option<serde_json::Value>,
     cancel_requested: bool,
-    input: serde_json::Value,
     created_at: DateTime<Utc>,
     ended_at: Option<DateTime<Utc>>,
 }
 
 impl SagaRow {
-    fn view(self) -> Result<SagaView, sqlx::Error> {
+    pub(super) fn view(self) -> Result<SagaView, sqlx::Error> {
         Ok(SagaView {
             saga_id: SagaId(self.id),
             definition: self.definition,
@@ -123,17 +124,16 @@ impl SagaRow {
             error: self.error,
             cause: readable_cause(self.cause),
             cancel_requested: self.cancel_requested,
-            input: self.input,
             created_at: self.created_at,
             ended_at: self.ended_at,
         })
     }
 }
 
-const SAGA_COLUMNS: &str = "id, definition, graph_hash, queue, status, step, direction, business_key, attempt, \
+pub(super) const SAGA_COLUMNS: &str = "id, definition, graph_hash, queue, status, step, direction, business_key, attempt, \
      coalesce(lease_until, due_at) as due_at, deadline_at, lease_owner, epoch, error, cause, \
      (cancel is not null or exists (select from engine.inbox i \
-         where i.saga_id = saga.id and i.state = 'unread' and i.kind = 'cancel')) as cancel_requested, input, created_at, ended_at";
+         where i.saga_id = saga.id and i.state = 'unread' and i.kind = 'cancel')) as cancel_requested, created_at, ended_at";
 
 pub(crate) async fn saga(pool: &PgPool, id: Uuid) -> Result<Option<SagaView>, sqlx::Error> {
     let sql = format!("select {SAGA_COLUMNS} from engine.saga where id = $1");
@@ -141,36 +141,22 @@ pub(crate) async fn saga(pool: &PgPool, id: Uuid) -> Result<Option<SagaView>, sq
     row.map(SagaRow::view).transpose()
 }
 
-/// Selects sagas, newest id first.
-pub(crate) async fn sagas(
+#[derive(FromRow)]
+struct SagaWithInputRow {
+    #[sqlx(flatten)]
+    saga: SagaRow,
+    input: serde_json::Value,
+}
+
+/// Selects a saga and its input.
+pub(crate) async fn saga_with_input(
     pool: &PgPool,
-    filter: &SagaFilter,
-    page: Page,
-) -> Result<Vec<SagaView>, sqlx::Error> {
-    let sql = format!(
-        "select {SAGA_COLUMNS} from engine.saga \
-         where ($1::text is null or definition = $1) and ($2::text is null or status = $2) \
-             and ($3::text is null or id in (select saga_id from engine.business_key where key = $3 \
-                 and ($1::text is null or definition = $1))) and ($4::timestamptz is null or created_at > $4) \
-             and ($5::timestamptz is null or created_at < $5) \
-             and ($6::bigint is null or due_at < now() - $6 * interval '1 ms' \
-                 or lease_until < now() - $6 * interval '1 ms') \
-             and ($7::uuid is null or id < $7) \
-         order by id desc limit $8"
-    );
-    let stuck_ms = filter.stuck_for.map(|stuck| i64::try_from(stuck.as_millis()).unwrap_or(i64::MAX));
-    let rows: Vec<SagaRow> = sqlx::query_as(sqlx::AssertSqlSafe(sql))
-        .bind(filter.definition.as_deref())
-        .bind(filter.status.map(crate::model::status::Status::name))
-        .bind(filter.business_key.as_deref())
-        .bind(filter.created_after)
-        .bind(filter.created_before)
-        .bind(stuck_ms)
-        .bind(page.after)
-        .bind(i64::from(page.limit.clamp(1, 1000)))
-        .fetch_all(pool)
-        .await?;
-    rows.into_iter().map(SagaRow::view).collect()
+    id: Uuid,
+) -> Result<Option<(SagaView, serde_json::Value)>, sqlx::Error> {
+    let sql = format!("select {SAGA_COLUMNS}, input from engine.saga where id = $1");
+    let row: Option<SagaWithInputRow> =
+        sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(id).fetch_optional(pool).await?;
+    row.map(|row| Ok((row.saga.view()?, row.input))).transpose()
 }
 
 /// Selects sagas with ids from `from` up to `to`, `to` excluded, and after `after`, in their order.
@@ -266,17 +252,11 @@ impl HistoryRow {
     }
 }
 
-/// Selects a saga's history in order, after the entry `after`. A call in progress comes last, as `started`.
+/// Selects entries of a saga's history in order: those after the entry `$2`, at most `$3`. A call in progress comes last,
+/// as `started`.
 ///
 /// The runs of the page are found first, so that a page of a long history does not read all of it.
-pub(crate) async fn history(
-    pool: &PgPool,
-    id: Uuid,
-    after: i32,
-    limit: i64,
-) -> Result<Vec<HistoryEntry>, sqlx::Error> {
-    let rows: Vec<HistoryRow> = sqlx::query_as(
-        "select seq, step, direction, outcome, attempt, started_at, duration_ms, output, error, details, worker, epoch \
+const HISTORY: &str = "select seq, step, direction, outcome, attempt, started_at, duration_ms, output, error, details, worker, epoch \
          from (select min(seq) as first_run, max(seq) as last_run from ( \
              select seq from engine.history_run where saga_id = $1 and seq >= coalesce(( \
                  select seq from engine.history_run where saga_id = $1 and seq <= $2::bigint + 1 order by seq desc limit 1), 0) \
@@ -286,14 +266,22 @@ pub(crate) async fn history(
          select history_seq + 1, step, direction, 'started', attempt, coalesce(claimed_at, now()), \
              coalesce(extract(epoch from clock_timestamp() - claimed_at) * 1000, 0)::bigint, null, null, null, lease_owner, epoch \
          from engine.saga where id = $1 and lease_owner is not null and history_seq + 1 > $2 \
-         order by seq limit $3",
-    )
-    .bind(id)
-    .bind(after)
-    .bind(limit)
-    .fetch_all(pool)
-    .await?;
-    entries(rows)
+         order by seq limit $3";
+
+/// Selects a saga's whole history.
+pub(crate) async fn history(pool: &PgPool, id: Uuid) -> Result<Vec<HistoryEntry>, sqlx::Error> {
+    entries(sqlx::query_as(HISTORY).bind(id).bind(0).bind(i64::MAX).fetch_all(pool).await?)
+}
+
+/// Selects a page of a saga's history, after the entry `after`.
+pub(crate) async fn history_page(
+    pool: &PgPool,
+    id: Uuid,
+    after: i32,
+    limit: u32,
+) -> Result<PageOf<HistoryEntry>, sqlx::Error> {
+    let rows = sqlx::query(HISTORY).bind(id).bind(after).bind(page_rows(limit)).fetch(pool);
+    read_page(rows, limit).await?.try_map(HistoryRow::entry)
 }
 
 #[derive(FromRow)]
@@ -316,35 +304,32 @@ pub(crate) async fn histories(pool: &PgPool, ids: &[Uuid]) -> Result<Vec<(Uuid, 
     rows.into_iter().map(|SagaHistoryRow { saga_id, row }| Ok((saga_id, row.entry()?))).collect()
 }
 
-/// Selects the newest entries about the action of one step, in order. A call in progress comes last, as `started`.
+/// Selects the newest entries about the action of one step, newest first. A call in progress comes first, as `started`.
 pub(crate) async fn latest_attempts(
     pool: &PgPool,
     id: Uuid,
     step: &str,
-    limit: i64,
-) -> Result<Vec<HistoryEntry>, sqlx::Error> {
-    let rows: Vec<HistoryRow> = sqlx::query_as(
-        "select * from ( \
-             select seq, step, direction, outcome, attempt, started_at, duration_ms, output, error, details, worker, epoch \
-             from (select min(seq) as first_run from ( \
-                 select seq from engine.history_run \
-                 where saga_id = $1 and direction = 'action' and (step = $2 or $2 = any(next_steps)) \
-                 order by seq desc limit $3) runs) latest_runs \
-             join engine.history on run >= first_run where saga_id = $1 and step = $2 and direction = 'action' \
-             union all \
-             select history_seq + 1, step, direction, 'started', attempt, coalesce(claimed_at, now()), \
-                 coalesce(extract(epoch from clock_timestamp() - claimed_at) * 1000, 0)::bigint, null, null, null, lease_owner, \
-                 epoch \
-             from engine.saga where id = $1 and step = $2 and direction = 'action' and lease_owner is not null \
-             order by seq desc limit $3) latest \
-         order by seq",
+    limit: u32,
+) -> Result<PageOf<HistoryEntry>, sqlx::Error> {
+    let rows = sqlx::query(
+        "select seq, step, direction, outcome, attempt, started_at, duration_ms, output, error, details, worker, epoch \
+         from (select min(seq) as first_run from ( \
+             select seq from engine.history_run \
+             where saga_id = $1 and direction = 'action' and (step = $2 or $2 = any(next_steps)) \
+             order by seq desc limit $3) runs) latest_runs \
+         join engine.history on run >= first_run where saga_id = $1 and step = $2 and direction = 'action' \
+         union all \
+         select history_seq + 1, step, direction, 'started', attempt, coalesce(claimed_at, now()), \
+             coalesce(extract(epoch from clock_timestamp() - claimed_at) * 1000, 0)::bigint, null, null, null, lease_owner, \
+             epoch \
+         from engine.saga where id = $1 and step = $2 and direction = 'action' and lease_owner is not null \
+         order by seq desc limit $3",
     )
     .bind(id)
     .bind(step)
-    .bind(limit)
-    .fetch_all(pool)
-    .await?;
-    entries(rows)
+    .bind(page_rows(limit))
+    .fetch(pool);
+    read_page(rows, limit).await?.try_map(HistoryRow::entry)
 }
 
 fn entries(rows: Vec<HistoryRow>) -> Result<Vec<HistoryEntry>, sqlx::Error> {

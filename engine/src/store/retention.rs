@@ -146,8 +146,9 @@ pub(crate) async fn delete_belongings(conn: &mut PgConnection, ids: &[Uuid]) -> 
 pub(crate) async fn archive_dead_jobs(conn: &mut PgConnection, ids: &[Uuid]) -> Result<(), sqlx::Error> {
     let sql = format!(
         "with moved as (delete from engine.dead_job where saga_id = any($1) and resolution is not null \
-             returning {DEAD_JOB_COLUMNS}) \
-         insert into engine.dead_job_archive ({DEAD_JOB_COLUMNS}, why) select {DEAD_JOB_COLUMNS}, 'resolved' from moved"
+             returning {DEAD_JOB_COLUMNS}, payload) \
+         insert into engine.dead_job_archive ({DEAD_JOB_COLUMNS}, payload, why) \
+         select {DEAD_JOB_COLUMNS}, payload, 'resolved' from moved"
     );
     sqlx::query(sqlx::AssertSqlSafe(sql)).bind(ids).execute(conn).await.map(drop)
 }

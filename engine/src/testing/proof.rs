@@ -22,9 +22,11 @@ use crate::{
         dead_job::DeadJobFilter,
         error::{BuildError, CancelError, StartError},
         ids::SagaId,
+        page::Page,
         status::{Direction, Status},
-        views::{FinalStatus, HistoryEntry, HistoryOutcome, Page, SagaView},
+        views::{FinalStatus, HistoryEntry, HistoryOutcome, SagaView},
     },
+    support::bounded_list::ListError,
 };
 
 /// The time limit of a case.
@@ -109,6 +111,9 @@ pub enum ProofError {
     /// The database refused a statement or can't be reached.
     #[error("the database refused")]
     Database(#[from] sqlx::Error),
+    /// The dead jobs could not be listed.
+    #[error(transparent)]
+    List(#[from] ListError),
 }
 
 impl Proof {
@@ -250,7 +255,7 @@ impl Proof {
             Ok(_) => violations.push("the entry step did not say no, so this case proved nothing".into()),
             Err(
                 error @ (StartError::UnknownDefinition(_)
-                | StartError::BadInput(_)
+                | StartError::BadInput { .. }
                 | StartError::InputTooLarge { .. }),
             ) => {
                 return Err(error.into());
@@ -330,7 +335,7 @@ impl Proof {
         }
         let page = Page { after: None, limit: 1000 };
         let dead = engine.dead_jobs(&DeadJobFilter::default(), page).await?;
-        let Some(job) = dead.iter().find(|job| job.saga_id == saga_id) else { return Ok(false) };
+        let Some(job) = dead.items.iter().find(|job| job.saga_id == saga_id) else { return Ok(false) };
         case_faults.spent.store(true, Ordering::Release);
         // No other operator acts on the dead jobs of a proof.
         Ok(engine.retry_dead_job(job.dead_job_id, "a test", "the cause is fixed").await.is_ok())

@@ -200,7 +200,7 @@ async fn a_filter_finds_sagas_by_status_and_definition() {
         definition: Some(PLAIN.name().into()),
         ..SagaFilter::default()
     };
-    assert_eq!(engine.sagas(&filter(Status::Running), page).await.unwrap().len(), 1);
-    assert_eq!(engine.sagas(&filter(Status::Dead), page).await.unwrap().len(), 0);
+    assert_eq!(engine.sagas(&filter(Status::Running), page).await.unwrap().items.len(), 1);
+    assert_eq!(engine.sagas(&filter(Status::Dead), page).await.unwrap().items.len(), 0);
     engine.shutdown().await;
 }

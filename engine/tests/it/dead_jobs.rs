@@ -50,7 +50,7 @@ async fn with_dead_jobs(count: usize) -> (Database, TestEngine, Arc<Broken>, Vec
 async fn a_dead_job_lists_every_error_and_continues_at_the_step_where_it_died() {
     let (_database, test, broken, sagas) = with_dead_jobs(1).await;
     let engine = &test.engine;
-    let jobs = engine.dead_jobs(&DeadJobFilter::default(), ALL).await.unwrap();
+    let jobs = engine.dead_jobs(&DeadJobFilter::default(), ALL).await.unwrap().items;
     let job = &jobs[0];
     assert_eq!((job.saga_id, job.step.as_str(), job.attempts), (sagas[0], "file", 3));
     let errors: Vec<_> = job.errors.iter().map(|error| error.error[0].as_str()).collect();
@@ -84,11 +84,11 @@ async fn a_dead_job_lists_every_error_and_continues_at_the_step_where_it_died() 
 async fn a_saga_that_dies_again_gets_a_new_dead_job_and_fresh_attempts() {
     let (_database, test, _broken, sagas) = with_dead_jobs(1).await;
     let engine = &test.engine;
-    let first = engine.dead_jobs(&DeadJobFilter::default(), ALL).await.unwrap().remove(0);
+    let first = engine.dead_jobs(&DeadJobFilter::default(), ALL).await.unwrap().items.remove(0);
     engine.retry_dead_job(first.dead_job_id, "ada", "perhaps").await.unwrap();
     let ending = engine.wait(sagas[0], WAIT_TIMEOUT).await.unwrap().unwrap();
     assert_eq!(ending.status, Status::Dead);
-    let second = engine.dead_jobs(&DeadJobFilter::default(), ALL).await.unwrap().remove(0);
+    let second = engine.dead_jobs(&DeadJobFilter::default(), ALL).await.unwrap().items.remove(0);
     assert_ne!(first.dead_job_id, second.dead_job_id);
     assert_eq!(second.errors.len(), 6, "three attempts each time");
     test.close().await;
@@ -98,7 +98,7 @@ async fn a_saga_that_dies_again_gets_a_new_dead_job_and_fresh_attempts() {
 async fn a_discarded_dead_job_ends_its_saga_as_dead() {
     let (_database, test, _broken, sagas) = with_dead_jobs(1).await;
     let engine = &test.engine;
-    let job = engine.dead_jobs(&DeadJobFilter::default(), ALL).await.unwrap().remove(0);
+    let job = engine.dead_jobs(&DeadJobFilter::default(), ALL).await.unwrap().items.remove(0);
     engine.discard_dead_job(job.dead_job_id, DiscardMode::Safe, "bob", "written off").await.unwrap();
     let saga = engine.saga(sagas[0]).await.unwrap().unwrap();
     assert_eq!(saga.status, Status::Dead);
@@ -156,7 +156,7 @@ async fn a_saga_whose_stored_data_can_not_be_read_is_dead_lettered_with_the_reas
     let test = TestEngine::start(engine);
     let ending = test.engine.wait(started.saga_id, WAIT_TIMEOUT).await.unwrap().unwrap();
     assert_eq!(ending.status, Status::Dead);
-    let job = test.engine.dead_jobs(&DeadJobFilter::default(), ALL).await.unwrap().remove(0);
+    let job = test.engine.dead_jobs(&DeadJobFilter::default(), ALL).await.unwrap().items.remove(0);
     assert!(job.error.contains("can't be read"), "{}", job.error);
     test.close().await;
 }

@@ -227,7 +227,7 @@ async fn a_saga_whose_cause_can_not_be_decoded_is_listed_and_can_be_acted_on() {
         .execute(&pool)
         .await
         .unwrap();
-    assert_eq!(engine.sagas(&SagaFilter::default(), ALL).await.unwrap().len(), 2);
+    assert_eq!(engine.sagas(&SagaFilter::default(), ALL).await.unwrap().items.len(), 2);
     assert_eq!(cause(engine, saga_id).await, None);
     assert_eq!(engine.wait(saga_id, WAIT_TIMEOUT).await.unwrap().unwrap().status, Status::Dead);
     assert_eq!(engine.verify_histories(10).await.unwrap(), []);

@@ -67,7 +67,7 @@ async fn a_dead_job_expires_after_the_time_to_live_of_its_definition() {
     let builder = Engine::builder(pool.clone()).register(fixtures::plain_saga()).dead_job_ttl(DAY);
     let test = TestEngine::build(failing(builder));
     die(&test.engine).await;
-    let job = test.engine.dead_jobs(&DeadJobFilter::default(), ALL).await.unwrap().remove(0);
+    let job = test.engine.dead_jobs(&DeadJobFilter::default(), ALL).await.unwrap().items.remove(0);
     let time_to_live = job.expires_at.unwrap() - job.died_at;
     assert!((time_to_live.num_seconds() - 86_400).abs() <= 1, "{time_to_live}");
     assert_eq!(test.engine.expire_dead_jobs(10).await.unwrap(), 0, "its time is not over");
@@ -79,7 +79,7 @@ async fn a_dead_job_expires_after_the_time_to_live_of_its_definition() {
         .dead_job_ttl_for(PLAIN.name(), None);
     let test = TestEngine::build(failing(own));
     die(&test.engine).await;
-    let job = test.engine.dead_jobs(&DeadJobFilter::default(), ALL).await.unwrap().remove(0);
+    let job = test.engine.dead_jobs(&DeadJobFilter::default(), ALL).await.unwrap().items.remove(0);
     assert_eq!(job.expires_at, None, "its definition has no time to live");
     test.close().await;
 
@@ -92,19 +92,20 @@ async fn a_dead_job_expires_after_the_time_to_live_of_its_definition() {
 async fn an_expired_dead_job_is_archived_complete_and_its_saga_ends_dead_with_a_reason() {
     let (_database, test, sagas) = with_dead_jobs(1, Some(DAY)).await;
     let engine = &test.engine;
-    let job = engine.dead_jobs(&DeadJobFilter::default(), ALL).await.unwrap().remove(0);
+    let job = engine.dead_jobs(&DeadJobFilter::default(), ALL).await.unwrap().items.remove(0);
+    let (_, before) = engine.dead_job_with_payload(job.dead_job_id).await.unwrap().unwrap();
     expire_all(engine.pool()).await;
     assert_eq!(engine.expire_dead_jobs(10).await.unwrap(), 1);
     assert_eq!(engine.expire_dead_jobs(10).await.unwrap(), 0);
 
-    let archived = engine.archived_dead_job(job.dead_job_id).await.unwrap().unwrap();
+    let (archived, payload) = engine.archived_dead_job_with_payload(job.dead_job_id).await.unwrap().unwrap();
     assert_eq!(archived.dead_job.errors.len(), 3);
     assert_eq!(
-        (&archived.dead_job.payload, &archived.dead_job.error, archived.dead_job.died_at),
-        (&job.payload, &job.error, job.died_at)
+        (&payload, &archived.dead_job.error, archived.dead_job.died_at),
+        (&before, &job.error, job.died_at)
     );
     assert_eq!(archived.dead_job.resolution, None);
-    let listed = engine.archived_dead_jobs(&DeadJobFilter::default(), ALL).await.unwrap();
+    let listed = engine.archived_dead_jobs(&DeadJobFilter::default(), ALL).await.unwrap().items;
     assert_eq!(listed.len(), 1);
     assert_eq!(engine.count_dead_jobs(&DeadJobFilter::default()).await.unwrap(), 0);
 
@@ -128,7 +129,7 @@ async fn an_expired_dead_job_is_archived_complete_and_its_saga_ends_dead_with_a_
 async fn a_resolved_dead_job_is_archived_without_any_effect_on_its_saga() {
     let (_database, test, sagas) = with_dead_jobs(2, Some(DAY)).await;
     let engine = &test.engine;
-    let jobs = engine.dead_jobs(&DeadJobFilter::default(), ALL).await.unwrap();
+    let jobs = engine.dead_jobs(&DeadJobFilter::default(), ALL).await.unwrap().items;
     let first = jobs.iter().find(|job| job.saga_id == sagas[0]).unwrap().dead_job_id;
     // The saga dies again and gets a new dead job.
     engine.retry_dead_job(first, "ada", "perhaps").await.unwrap();
@@ -141,9 +142,9 @@ async fn a_resolved_dead_job_is_archived_without_any_effect_on_its_saga() {
     assert_eq!(engine.expire_dead_jobs(10).await.unwrap(), 1);
     let archived = engine.archived_dead_job(first).await.unwrap().unwrap();
     assert_eq!(archived.dead_job.resolution.as_deref(), Some("retried"));
-    assert_eq!(engine.archived_dead_jobs(&DeadJobFilter::default(), ALL).await.unwrap().len(), 0);
+    assert_eq!(engine.archived_dead_jobs(&DeadJobFilter::default(), ALL).await.unwrap().items.len(), 0);
     let resolved = DeadJobFilter { with_resolved: true, ..DeadJobFilter::default() };
-    assert_eq!(engine.archived_dead_jobs(&resolved, ALL).await.unwrap().len(), 1);
+    assert_eq!(engine.archived_dead_jobs(&resolved, ALL).await.unwrap().items.len(), 1);
     assert_eq!(engine.saga(sagas[0]).await.unwrap().unwrap().ended_at, None, "its new dead job still waits");
     assert_eq!(engine.count_dead_jobs(&DeadJobFilter::default()).await.unwrap(), 2);
     assert_eq!(engine.verify_histories(10).await.unwrap(), []);

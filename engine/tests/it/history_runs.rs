@@ -60,10 +60,12 @@ async fn the_steps_of_one_commit_are_one_row_and_an_entry_each() {
     assert!(entries[0].worker == Some(test.engine.worker()) && entries[2].worker == entries[0].worker);
 
     let first = test.engine.history_after(started.saga_id, 0, 2).await.unwrap().unwrap();
-    assert_eq!(numbers(&first), [1, 2]);
+    assert!(first.has_more);
+    assert_eq!(numbers(&first.items), [1, 2]);
     let rest = test.engine.history_after(started.saga_id, 2, 2).await.unwrap().unwrap();
-    assert_eq!(numbers(&rest), [3]);
-    assert!(test.engine.history_after(started.saga_id, i32::MAX, 2).await.unwrap().unwrap().is_empty());
+    assert!(!rest.has_more);
+    assert_eq!(numbers(&rest.items), [3]);
+    assert!(test.engine.history_after(started.saga_id, i32::MAX, 2).await.unwrap().unwrap().items.is_empty());
     assert_eq!(numbers(&test.engine.latest_attempts(started.saga_id, "seal", 5).await.unwrap()), [2]);
     assert_eq!(test.engine.verify_histories(10).await.unwrap(), []);
     test.close().await;

@@ -261,7 +261,7 @@ async fn an_output_past_the_pivot_that_is_too_large_parks_its_saga() {
     let (test, ends) = run_together(&pool, saga, &[TOO_LARGE, LARGE]).await;
     assert_eq!((ends[0].1, ends[1].1), (Status::Dead, Status::Completed));
     let page = Page { after: None, limit: 10 };
-    let job = test.engine.dead_jobs(&DeadJobFilter::default(), page).await.unwrap().remove(0);
+    let job = test.engine.dead_jobs(&DeadJobFilter::default(), page).await.unwrap().items.remove(0);
     assert!(job.error.contains("output-too-large"), "{}", job.error);
     assert_eq!(fixtures::effects(&pool, "make").await, 1);
     test.close().await;
@@ -316,7 +316,7 @@ async fn a_call_at_or_past_the_pivot_whose_output_is_too_large_is_parked() {
         assert_eq!(ends[0].1, Status::Dead);
         assert_eq!(world.sent.lock().unwrap().len(), 1, "it is not called again");
         let page = Page { after: None, limit: 10 };
-        let job = test.engine.dead_jobs(&DeadJobFilter::default(), page).await.unwrap().remove(0);
+        let job = test.engine.dead_jobs(&DeadJobFilter::default(), page).await.unwrap().items.remove(0);
         assert!(job.error.contains("output-too-large"), "{}", job.error);
         test.close().await;
     }

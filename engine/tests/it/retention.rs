@@ -174,7 +174,8 @@ async fn a_dead_saga_is_kept_until_it_is_given_up_and_its_dead_job_outlives_it()
     sql(&pool, "update engine.dead_job set died_at = now() - interval '400 days'").await;
     assert_eq!(prune(&test.engine).await, 0, "no clock deletes what waits for an operator");
 
-    let job = test.engine.dead_jobs(&DeadJobFilter::default(), ALL).await.unwrap().remove(0).dead_job_id;
+    let job =
+        test.engine.dead_jobs(&DeadJobFilter::default(), ALL).await.unwrap().items.remove(0).dead_job_id;
     test.engine.discard_dead_job(job, DiscardMode::Force, "ann", "by hand").await.unwrap();
     sql(&pool, "update engine.pruning set round_began_at = now() - interval '1 day'").await;
     assert_eq!(prune(&test.engine).await, 0, "it was given up just now");

@@ -101,7 +101,7 @@ pub(super) async fn fail_in_undo(test: &TestEngine) -> (SagaId, DeadJob) {
 }
 
 pub(super) async fn dead_job(engine: &Engine, saga_id: SagaId) -> DeadJob {
-    let jobs = engine.dead_jobs(&DeadJobFilter::default(), ALL).await.unwrap();
+    let jobs = engine.dead_jobs(&DeadJobFilter::default(), ALL).await.unwrap().items;
     jobs.into_iter().find(|job| job.saga_id == saga_id).expect("it has an open dead job")
 }
 

@@ -77,7 +77,7 @@ async fn an_output_with_nul_dead_letters_the_saga_in_doubt_and_a_cancel_undoes_i
     let (started, ending) =
         engine.start_and_wait(POST.with(&TestInput::default()), WAIT_TIMEOUT).await.unwrap();
     assert_eq!(ending.unwrap().status, Status::Dead);
-    let job = engine.dead_jobs(&DeadJobFilter::default(), ALL).await.unwrap().remove(0);
+    let job = engine.dead_jobs(&DeadJobFilter::default(), ALL).await.unwrap().items.remove(0);
     assert!(job.error.contains("NUL"), "{}", job.error);
     let sent = world.sent.lock().unwrap().clone();
     assert_eq!(sent.len(), 1, "the call is not made again");
@@ -168,7 +168,7 @@ async fn an_observer_that_refuses_completion_uses_up_the_attempts_of_the_call() 
     let (_, ending) =
         test.engine.start_and_wait(POST.with(&TestInput::default()), WAIT_TIMEOUT).await.unwrap();
     assert_eq!(ending.unwrap().status, Status::Dead);
-    let job = test.engine.dead_jobs(&DeadJobFilter::default(), ALL).await.unwrap().remove(0);
+    let job = test.engine.dead_jobs(&DeadJobFilter::default(), ALL).await.unwrap().items.remove(0);
     assert!(job.error.contains("refused by the observer: completed"), "{}", job.error);
     assert_eq!(world.sent.lock().unwrap().len(), 3, "as often as the policy says");
     assert_eq!(test.engine.verify_histories(10).await.unwrap(), []);
@@ -184,7 +184,7 @@ async fn an_observer_that_refuses_everything_does_not_prevent_dead_lettering() {
     let engine = &test.engine;
     let (_, ending) = engine.start_and_wait(POST.with(&TestInput::default()), WAIT_TIMEOUT).await.unwrap();
     assert_eq!(ending.unwrap().status, Status::Dead);
-    let job = engine.dead_jobs(&DeadJobFilter::default(), ALL).await.unwrap().remove(0);
+    let job = engine.dead_jobs(&DeadJobFilter::default(), ALL).await.unwrap().items.remove(0);
     assert!(job.error.contains("could not be written"), "{}", job.error);
     assert_eq!(world.sent.lock().unwrap().len(), 3);
     assert!(calls.load(Ordering::Relaxed) >= 4, "it was called for each attempt");

@@ -299,16 +299,38 @@ async fn lists_that_may_scan_use_few_connections_and_have_a_time_limit() {
                  and wait_event_type = 'Lock')";
     while !sqlx::query_scalar::<_, bool>(waits).fetch_one(shop.engine.pool()).await.unwrap() {}
     for path in [
-        "/api/orders?created_before=2020-01-01T00:00:00Z",
+        "/api/orders?status=pending",
+        "/api/customers/0199f39f-0000-7000-8000-000000000001/orders?created_before=2020-01-01T00:00:00Z",
         "/api/products?search=x",
         "/api/products/low-stock",
         "/api/notifications/status/failed",
+        "/api/workflows?status=completed",
+        "/api/workflows?definition=place-order&status=dead",
+        "/api/dead-jobs?error_contains=x",
+        "/api/dead-jobs/archive?died_after=2020-01-01T00:00:00Z",
+        "/api/dead-jobs/summary",
+        "/api/audit?actor=ann",
+        "/api/audit?action=order.place",
+        "/api/audit?action=workflow.cancel",
     ] {
         problem(shop.get(path).await, 503, "overloaded").await;
     }
-    body(shop.get("/api/products").await, 200).await;
+    let many = json!({"filter": {}, "reason": "x"});
+    for path in ["/api/dead-jobs/retry", "/api/dead-jobs/discard"] {
+        problem(shop.post(path, &many).await, 503, "overloaded").await;
+    }
+    for path in [
+        "/api/products",
+        "/api/workflows",
+        "/api/workflows?definition=place-order&created_after=2020-01-01T00:00:00Z",
+        "/api/workflows?status=dead",
+        "/api/dead-jobs?definition=place-order",
+        "/api/audit?action=stock.set",
+    ] {
+        body(shop.get(path).await, 200).await;
+    }
     let given_up = problem(first.await.unwrap().unwrap(), 503, "timeout").await;
-    assert!(given_up["detail"].as_str().unwrap().contains("narrow the list"), "{given_up}");
+    assert!(given_up["detail"].as_str().unwrap().contains("narrow the filter"), "{given_up}");
     lock.rollback().await.unwrap();
     body(shop.get("/api/orders/status/pending").await, 200).await;
     body(shop.get("/api/products?search=x").await, 200).await;

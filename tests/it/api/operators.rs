@@ -68,7 +68,7 @@ async fn dead_job_and_waiting_saga(shop: &TestApi) -> (String, String) {
     };
     let ((), dead) = tokio::join!(working, dying);
     let (filter, page) = (engine::DeadJobFilter::default(), engine::Page { after: None, limit: 9 });
-    let jobs = shop.engine.dead_jobs(&filter, page).await.unwrap();
+    let jobs = shop.engine.dead_jobs(&filter, page).await.unwrap().items;
     let dead = jobs.iter().find(|job| job.saga_id == dead).unwrap().dead_job_id;
     let waiting = shop.engine.start(failing_saga()).await.unwrap().saga_id;
     (dead.to_string(), waiting.to_string())

@@ -73,7 +73,7 @@ async fn a_paused_queue_holds_orders_and_degrades_health_until_it_is_resumed() {
     assert_eq!(ending.status, Status::Completed);
 
     let filter = audit::Filter { subject_kind: Some("queue".into()), ..audit::Filter::default() };
-    let records = audit::list(shop.engine.pool(), &filter, None, 10).await.unwrap();
+    let records = audit::list(shop.engine.pool(), &filter, None, 10).await.unwrap().items;
     let recorded: Vec<_> = records
         .iter()
         .map(|record| (record.actor.as_str(), record.action.as_str(), record.reason.as_deref()))
@@ -93,7 +93,7 @@ async fn a_paused_queue_holds_orders_and_degrades_health_until_it_is_resumed() {
 /// The audit records of queues, oldest first: the action, and the state before and after.
 async fn recorded(shop: &TestApi) -> Vec<(String, Value, Value)> {
     let filter = audit::Filter { subject_kind: Some("queue".into()), ..audit::Filter::default() };
-    let records = audit::list(shop.engine.pool(), &filter, None, 10).await.unwrap();
+    let records = audit::list(shop.engine.pool(), &filter, None, 10).await.unwrap().items;
     let recorded = records.into_iter().rev();
     recorded.map(|record| (record.action, record.before.unwrap(), record.after.unwrap())).collect()
 }

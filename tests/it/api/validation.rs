@@ -186,3 +186,102 @@ async fn wrong_products_and_stock_changes_are_named_by_field() {
     assert_eq!(pointers, ["/currency", "/initial_stock"]);
     problem(shop.post("/api/products", &super::fixtures::product("TEA-1", 1)).await, 409, "sku-taken").await;
 }
+
+/// The problem with a body that is sent as it is written.
+async fn wrong(shop: &TestApi, path: &str, text: String, status: u16, code: &str) -> Value {
+    let request = shop.request(Method::POST, path).header("Content-Type", "application/json").body(text);
+    problem(request.send().await.unwrap(), status, code).await
+}
+
+/// Makes a body of these fields.
+type Body<'a> = &'a dyn Fn(&str) -> String;
+
+#[tokio::test]
+async fn all_json_is_read_by_the_same_rules() {
+    let shop = TestApi::without_workers(generous_limits()).await;
+    let order = |fields: &str| {
+        let id = "0199f39f-0000-7000-8000-000000000001";
+        format!(r#"{{"customer_id":"{id}","customer_email":"a@example.com","items":[{fields}]}}"#)
+    };
+    let workflow = |fields: &str| {
+        let ids = r#""order_id":"0199f39f-0000-7000-8000-000000000001""#;
+        let customer =
+            r#""customer_id":"0199f39f-0000-7000-8000-000000000003","customer_email":"a@example.com""#;
+        format!(r#"{{"definition":"place-order","input":{{{ids},{customer},"items":[{fields}]}}}}"#)
+    };
+    let mail = |fields: &str| {
+        format!(
+            r#"{{"to":"a@example.com","template":"low-stock","variables":{{"products":[{fields}],"more":0}}}}"#
+        )
+    };
+    let all: [(&str, &str, Body<'_>, &str, &str); 3] = [
+        ("/api/orders", "/items/0", &order, r#""sku":"TEA-1""#, "quantity"),
+        ("/api/workflows", "/input/items/0", &workflow, r#""sku":"TEA-1""#, "quantity"),
+        ("/api/notifications", "/variables/products/0", &mail, r#""sku":"TEA-1","threshold":1"#, "available"),
+    ];
+    for (path, place, body, rest, number) in all {
+        let with = |fields: &str| body(&format!("{{{rest},{fields}}}"));
+        for (fields, code) in [
+            (format!(r#""{number}":1,"{number}":2"#), "duplicate-field"),
+            (format!(r#""{number}":1.5"#), "invalid"),
+            (format!(r#""{number}":99999999999999999999999"#), "invalid"),
+        ] {
+            let problem = wrong(&shop, path, with(&fields), 422, "invalid-body").await;
+            let error = &problem["errors"][0];
+            let expected = (json!(format!("{place}/{number}")), json!(code));
+            assert_eq!(
+                (error["pointer"].clone(), error["code"].clone()),
+                expected,
+                "{path} {fields}: {problem}"
+            );
+        }
+        let nul = wrong(&shop, path, body("{\"sku\":\"a\\u0000\"}"), 422, "invalid-body").await;
+        assert_eq!(nul["errors"][0]["pointer"], format!("{place}/sku"), "{nul}");
+        // A number without a fraction is an integer, so only what comes after the reading can be wrong.
+        for integer in ["2.0", "2e0"] {
+            let request = shop.request(Method::POST, path).header("Content-Type", "application/json");
+            let answer = request.body(with(&format!(r#""{number}":{integer}"#))).send().await.unwrap();
+            let (status, text) = (answer.status(), answer.text().await.unwrap());
+            assert!(status == 201 || text.contains("TEA-1"), "{path} {integer}: {status} {text}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_input_that_its_schema_allows_and_its_type_does_not_is_wrong_at_its_place() {
+    let shop = TestApi::without_workers(generous_limits()).await;
+    let text = r#"{"definition":"place-order","input":{"order_id":"0199f39f-0000-7000-8000-000000000001",
+        "customer_id":"0199f39f-0000-7000-8000-000000000003",
+        "customer_email":"a@example.com","items":[{"sku":"X","quantity":18446744073709551615}]}}"#;
+    let problem = wrong(&shop, "/api/workflows", text.into(), 422, "invalid-body").await;
+    assert_eq!(problem["errors"][0]["pointer"], "/input/items/0/quantity", "{problem}");
+}
+
+#[tokio::test]
+async fn a_problem_repeats_little_of_its_request() {
+    let shop = TestApi::without_workers(generous_limits()).await;
+    let name = "x".repeat(250_000);
+    let bulk = "x".repeat(4_000_000);
+    let many: Vec<_> = (0..2_000).map(|nth| format!("\"{nth}\":1,\"{nth}\":1")).collect();
+    for (path, text) in [
+        ("/api/orders", format!("{{\"{name}\":1}}")),
+        ("/api/products/bulk", format!("{{\"{bulk}\":1}}")),
+        ("/api/products/bulk", format!("{{\"items\":[{{\"sku\":\"A\",\"{bulk}\":1}}]}}")),
+        ("/api/workflows", format!("{{\"definition\":\"{name}\",\"input\":{{}}}}")),
+        (
+            "/api/workflows",
+            format!("{{\"definition\":\"cancel-order\",\"input\":{{\"{name}\":\"{name:.9}\"}}}}"),
+        ),
+        ("/api/notifications", format!("{{\"to\":\"a@example.com\",\"template\":\"{name}\"}}")),
+        ("/api/orders", format!("{{{}}}", many.join(","))),
+    ] {
+        let request = shop.request(Method::POST, path).header("Content-Type", "application/json").body(text);
+        let answer = request.send().await.unwrap().text().await.unwrap();
+        assert!(answer.contains("more"), "{path}: {answer:.200}");
+        assert!(answer.len() < 32_000, "{path}: {} bytes", answer.len());
+    }
+    let parameters: Vec<_> = (0..1_000).map(|nth| format!("p{nth}=1")).collect();
+    let answer = shop.get(&format!("/api/orders?{}", parameters.join("&"))).await;
+    let problem = problem(answer, 400, "invalid-parameter").await;
+    assert_eq!(problem["errors"].as_array().unwrap().len(), 100);
+}

@@ -115,7 +115,7 @@ async fn actions_on_consumers_are_recorded_with_before_and_after() {
     let removed = commands::remove_consumer(&pool, "redis", mode, Some("gone for good"), "ben").await;
     assert_eq!(removed.unwrap(), Removal::Done);
 
-    let records = audit::list(&pool, &audit::Filter::default(), None, 10).await.unwrap();
+    let records = audit::list(&pool, &audit::Filter::default(), None, 10).await.unwrap().items;
     let recorded_actions: Vec<_> = records
         .into_iter()
         .map(|record| {

@@ -143,7 +143,7 @@ async fn a_ledger_records_actor_change_reason_and_order() {
     let change = StockChange::Adjust(-2);
     commands::change_stock(&test.shop, tea.product_id, change, "damaged", "clerk", None).await.unwrap();
     let page = async |before, limit| {
-        inventory::ledger(test.pool(), tea.product_id, before, limit).await.unwrap().unwrap()
+        inventory::ledger(test.pool(), tea.product_id, before, limit).await.unwrap().unwrap().items
     };
     let newest = page(None, 2).await;
     let movements: Vec<_> = newest
@@ -197,7 +197,7 @@ async fn low_products_are_listed() {
     test.place(order(&[("B", 3)])).await;
     let filter = ProductFilter { stock: Some(StockState::Low), ..ProductFilter::default() };
     let page = engine::Page { after: None, limit: 9 };
-    let found = inventory::products(test.pool(), &filter, page).await.unwrap();
+    let found = inventory::products(test.pool(), &filter, page).await.unwrap().items;
     assert_eq!(found.iter().map(|product| product.sku.as_str()).collect::<Vec<_>>(), ["C", "B", "A"]);
     test.close().await;
 }

@@ -59,7 +59,7 @@ async fn dead_placement() -> (TestShop, Product, Order) {
 
 async fn dead_job(test: &TestShop) -> DeadJob {
     let page = Page { after: None, limit: 10 };
-    test.shop.engine().dead_jobs(&DeadJobFilter::default(), page).await.unwrap().remove(0)
+    test.shop.engine().dead_jobs(&DeadJobFilter::default(), page).await.unwrap().items.remove(0)
 }
 
 async fn compensated(test: &TestShop, placed: &Order) -> Order {

@@ -12,13 +12,12 @@ use shop::{
     sagas::Settings,
 };
 use sqlx::{
-    Connection, Executor, PgConnection, PgPool,
+    AssertSqlSafe, Connection, Executor, PgConnection, PgPool,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
-
 use tokio_util::sync::CancellationToken;
 
-use super::{engine, order};
+use super::{blocks::blocks_read, engine, order};
 use crate::support::{Database, WAIT_TIMEOUT};
 
 /// Far more than fit into the blocks that may be read: a page has room for some hundred versions. Each is written by a
@@ -26,38 +25,21 @@ use crate::support::{Database, WAIT_TIMEOUT};
 const VERSIONS: i64 = 20_000;
 const ORDERS: i64 = 10;
 
-/// Keeps vacuum from removing what is updated or deleted from now on, as `pg_dump` does.
-async fn hold_snapshot(database: &Database) -> PgConnection {
-    let mut conn = PgConnection::connect(&database.url()).await.unwrap();
-    conn.execute("begin isolation level repeatable read; select count(*) from shop.stock").await.unwrap();
-    conn
+/// Keeps vacuum from removing what is updated from now on, as `pg_dump` does, and runs an update [`VERSIONS`] times, where
+/// `v` counts them. Returns the session with the snapshot.
+async fn with_dead_versions(database: &Database, owner: PgPool, update: &str) -> PgConnection {
+    let mut snapshot = PgConnection::connect(&database.url()).await.unwrap();
+    snapshot.execute("begin isolation level repeatable read; select count(*) from shop.stock").await.unwrap();
+    let updates = format!("do $$ begin for v in 1..{VERSIONS} loop {update}; commit; end loop; end $$");
+    sqlx::raw_sql(AssertSqlSafe(updates)).execute(&owner).await.unwrap();
+    owner.close().await;
+    snapshot
 }
 
 /// A pool whose connections are set as those of workers are.
 async fn pool(database: &Database) -> PgPool {
     let options = engine::with_engine_options(PgConnectOptions::from_str(&database.url()).unwrap());
     PgPoolOptions::new().max_connections(5).acquire_timeout(WAIT_TIMEOUT).connect_with(options).await.unwrap()
-}
-
-/// The blocks of a table and its indexes that were read so far by connections that are closed.
-async fn blocks_read(database: &Database, table: &str) -> i64 {
-    let mut conn = PgConnection::connect(&database.url()).await.unwrap();
-    let only_these = async {
-        let others = "select count(*) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()
-                          and backend_type = 'client backend' and state is distinct from 'idle in transaction'";
-        while sqlx::query_scalar::<_, i64>(others).fetch_one(&mut conn).await.unwrap() > 0 {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    tokio::time::timeout(WAIT_TIMEOUT, only_these).await.expect("the other connections are closed");
-    sqlx::query_scalar(
-        "select heap_blks_read + heap_blks_hit + idx_blks_read + idx_blks_hit
-         from pg_statio_user_tables where schemaname = 'shop' and relname = $1",
-    )
-    .bind(table)
-    .fetch_one(&mut conn)
-    .await
-    .unwrap()
 }
 
 fn tea() -> NewProduct {
@@ -97,8 +79,10 @@ async fn use_stock(database: &Database, tea: &Product) {
     commands::update_product(&shop, tea.product_id, &update, "test", None).await.unwrap();
     let product = inventory::product(&pool, tea.product_id).await.unwrap().unwrap();
     assert_eq!((product.stock.on_hand, product.stock.reserved), (1001, ORDERS));
-    let listed =
-        inventory::products(&pool, &ProductFilter::default(), Page { after: None, limit: 9 }).await.unwrap();
+    let listed = inventory::products(&pool, &ProductFilter::default(), Page { after: None, limit: 9 })
+        .await
+        .unwrap()
+        .items;
     assert_eq!(listed.len(), 1);
     quit.cancel();
     worker.await.unwrap();
@@ -111,22 +95,18 @@ async fn stock_is_locked_written_and_read_without_a_look_at_its_dead_versions() 
     let database = Database::fresh().await;
     let owner = database.pool().await;
     let tea = commands::create_product(&owner, tea(), "test").await.unwrap();
-    let snapshot = hold_snapshot(&database).await;
-    sqlx::raw_sql("do $$ begin for v in 1..20000 loop update shop.stock set version = v + 1 where version = v; commit; end loop; end $$")
-        .execute(&owner)
-        .await
-        .unwrap();
-    owner.close().await;
-    let before = blocks_read(&database, "stock").await;
+    let snapshot =
+        with_dead_versions(&database, owner, "update shop.stock set version = v + 1 where version = v").await;
+    let before = blocks_read(&database, "shop.stock").await;
     use_stock(&database, &tea).await;
-    let read = blocks_read(&database, "stock").await - before;
+    let read = blocks_read(&database, "shop.stock").await - before;
     assert!((1..VERSIONS / 100 * ORDERS).contains(&read), "{read} blocks were read");
 
     // What a read by the SKU alone costs.
     let by_sku = pool(&database).await;
     by_sku.execute("select on_hand from shop.stock where sku = 'TEA-1'").await.unwrap();
     by_sku.close().await;
-    let all = blocks_read(&database, "stock").await - before - read;
+    let all = blocks_read(&database, "shop.stock").await - before - read;
     assert!(all >= VERSIONS / 100, "the snapshot does not keep the dead versions: {all} blocks were read");
     snapshot.close().await.unwrap();
 }
@@ -135,13 +115,8 @@ async fn stock_is_locked_written_and_read_without_a_look_at_its_dead_versions() 
 async fn events_are_numbered_without_a_look_at_the_dead_versions_of_the_log() {
     let database = Database::fresh().await;
     let owner = database.pool().await;
-    let snapshot = hold_snapshot(&database).await;
-    sqlx::raw_sql("do $$ begin for v in 0..19999 loop update shop.event_log set last_event_id = v + 1; commit; end loop; end $$")
-        .execute(&owner)
-        .await
-        .unwrap();
-    owner.close().await;
-    let before = blocks_read(&database, "event_log").await;
+    let snapshot = with_dead_versions(&database, owner, "update shop.event_log set last_event_id = v").await;
+    let before = blocks_read(&database, "shop.event_log").await;
     let (pool, marks) = (pool(&database).await, LowWaterMarks::default());
     for nth in 1..=ORDERS {
         pool.execute(
@@ -155,7 +130,7 @@ async fn events_are_numbered_without_a_look_at_the_dead_versions_of_the_log() {
         events::prune(&pool, &marks, Duration::from_mins(1), 10).await.unwrap();
     }
     pool.close().await;
-    let read = blocks_read(&database, "event_log").await - before;
+    let read = blocks_read(&database, "shop.event_log").await - before;
     assert!((1..VERSIONS / 250 * ORDERS).contains(&read), "{read} blocks were read");
     snapshot.close().await.unwrap();
 }
@@ -166,12 +141,8 @@ async fn a_consumer_confirms_without_a_look_at_the_dead_versions_of_its_row() {
     let database = Database::fresh().await;
     let owner = database.pool().await;
     events::register(&owner, "redis").await.unwrap();
-    let snapshot = hold_snapshot(&database).await;
-    sqlx::raw_sql("do $$ begin for v in 1..20000 loop update shop.event_consumer set last_event_id = v; commit; end loop; end $$")
-        .execute(&owner)
-        .await
-        .unwrap();
-    owner.close().await;
+    let snapshot =
+        with_dead_versions(&database, owner, "update shop.event_consumer set last_event_id = v").await;
     let (pool, marks) = (pool(&database).await, LowWaterMarks::default());
     let claim = events::claim(&pool, "redis", uuid::Uuid::now_v7(), LEASE).await.unwrap().unwrap();
     assert!(
@@ -179,7 +150,7 @@ async fn a_consumer_confirms_without_a_look_at_the_dead_versions_of_its_row() {
         "this finds where the row is"
     );
     pool.close().await;
-    let before = blocks_read(&database, "event_consumer").await;
+    let before = blocks_read(&database, "shop.event_consumer").await;
 
     let pool = self::pool(&database).await;
     for nth in 1..=ORDERS {
@@ -190,7 +161,7 @@ async fn a_consumer_confirms_without_a_look_at_the_dead_versions_of_its_row() {
     assert!(events::advance(&pool, &marks, &claim, VERSIONS + 21, LEASE).await.unwrap());
     assert!(!events::advance(&pool, &marks, &claim, VERSIONS, LEASE).await.unwrap(), "positions do not fall");
     pool.close().await;
-    let read = blocks_read(&database, "event_consumer").await - before;
+    let read = blocks_read(&database, "shop.event_consumer").await - before;
     assert!((1..VERSIONS / 100 * ORDERS).contains(&read), "{read} blocks were read");
     snapshot.close().await.unwrap();
 }

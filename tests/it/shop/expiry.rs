@@ -100,7 +100,8 @@ async fn an_order_that_no_worker_ran_before_its_deadline_is_rejected_later() {
     let passed = async {
         let filter = SagaFilter { definition: Some(PLACE_ORDER.name().into()), ..SagaFilter::default() };
         loop {
-            let sagas = test.shop.engine().sagas(&filter, Page { after: None, limit: 1 }).await.unwrap();
+            let sagas =
+                test.shop.engine().sagas(&filter, Page { after: None, limit: 1 }).await.unwrap().items;
             let now = test.shop.engine().now().await.unwrap();
             if sagas[0].deadline_at.is_some_and(|deadline| deadline < now) {
                 break;

@@ -76,8 +76,12 @@ async fn a_mail_that_an_open_breaker_keeps_putting_off_becomes_a_dead_job() {
     let saga = deliver(&test).await;
     let engine = test.shop.engine();
     assert_eq!(engine.wait(saga, WAIT_TIMEOUT).await.unwrap().unwrap().status, Status::Dead);
-    let job =
-        engine.dead_jobs(&DeadJobFilter::default(), Page { after: None, limit: 1 }).await.unwrap().remove(0);
+    let job = engine
+        .dead_jobs(&DeadJobFilter::default(), Page { after: None, limit: 1 })
+        .await
+        .unwrap()
+        .items
+        .remove(0);
     assert!(job.error.contains("it was only put off") && job.error.contains("still fails"), "{}", job.error);
     assert_eq!(test.events("notification.failed").await, 1);
 

@@ -40,7 +40,7 @@ async fn a_failing_mail_server_dead_letters_the_mail_and_a_retry_sends_it() {
 
     catcher.behave(Behaviour::Accept);
     let (filter, page) = (DeadJobFilter::default(), Page { after: None, limit: 9 });
-    let dead = test.shop.engine().dead_jobs(&filter, page).await.unwrap();
+    let dead = test.shop.engine().dead_jobs(&filter, page).await.unwrap().items;
     test.shop.engine().retry_dead_job(dead[0].dead_job_id, "ops", "server is back").await.unwrap();
     let ending = test.shop.engine().wait(started.saga_id, WAIT_TIMEOUT).await.unwrap().unwrap();
     assert_eq!(ending.status, Status::Completed);

@@ -217,7 +217,7 @@ async fn every_attempt_is_listed_with_the_reply_of_the_server_and_sets_the_statu
     catcher.behave(Behaviour::PermanentFailure(Stage::Data));
     let revive = async || {
         let page = Page { after: None, limit: 1 };
-        let dead = test.shop.engine().dead_jobs(&engine::DeadJobFilter::default(), page).await.unwrap();
+        let dead = test.shop.engine().dead_jobs(&engine::DeadJobFilter::default(), page).await.unwrap().items;
         test.shop.engine().retry_dead_job(dead[0].dead_job_id, "ops", "again").await.unwrap();
         test.shop.engine().wait(saga, WAIT_TIMEOUT).await.unwrap().unwrap().status
     };
@@ -233,7 +233,7 @@ async fn every_attempt_is_listed_with_the_reply_of_the_server_and_sets_the_statu
     assert_eq!(sent.status, NotificationStatus::Sent);
     let page = Page { after: None, limit: 9 };
     for (status, count) in [(NotificationStatus::Sent, 1), (NotificationStatus::Failed, 0)] {
-        let listed = notifications::list(test.pool(), status, page).await.unwrap();
+        let listed = notifications::list(test.pool(), status, page).await.unwrap().items;
         assert_eq!(listed.len(), count, "{status:?}");
     }
     test.close().await;
@@ -265,7 +265,9 @@ async fn orders_continue_while_the_mail_server_hangs_and_every_mail_arrives_once
     let later = test.place(order(&[("TEA-1", 1)])).await;
     assert_eq!(later.status, OrderStatus::Confirmed, "an order that is placed when all slots are taken");
     let page = Page { after: None, limit: 1 };
-    assert!(notifications::list(test.pool(), NotificationStatus::Failed, page).await.unwrap().is_empty());
+    assert!(
+        notifications::list(test.pool(), NotificationStatus::Failed, page).await.unwrap().items.is_empty()
+    );
 
     catcher.behave(Behaviour::Accept);
     for order in placed.iter().chain([&later]) {

@@ -30,7 +30,7 @@ fn mailer(catcher: &MailCatcher, failures: u32) -> (Mailer, Breaker) {
 /// The sagas that deliver notifications.
 async fn deliveries(test: &TestShop) -> Vec<engine::SagaView> {
     let filter = SagaFilter { definition: Some(DELIVER_NOTIFICATION.name().into()), ..SagaFilter::default() };
-    test.shop.engine().sagas(&filter, Page { after: None, limit: 1000 }).await.unwrap()
+    test.shop.engine().sagas(&filter, Page { after: None, limit: 1000 }).await.unwrap().items
 }
 
 /// Waits until a condition of the test holds.
@@ -248,7 +248,7 @@ async fn a_death_is_an_event_of_the_same_commit() {
         test.shop.engine().start_and_wait(DELIVER_NOTIFICATION.with(&mail), WAIT_TIMEOUT).await.unwrap();
     assert_eq!(ending.unwrap().status, Status::Dead);
     let job = test.shop.engine().dead_jobs(&DeadJobFilter::default(), Page { after: None, limit: 1 }).await;
-    let job = job.unwrap().remove(0);
+    let job = job.unwrap().items.remove(0);
     let (key, payload): (String, serde_json::Value) =
         sqlx::query_as("select key, payload from shop.outbox where routing_key = 'workflow.dead'")
             .fetch_one(test.pool())

@@ -56,7 +56,7 @@ async fn a_wrong_order_is_refused_with_every_pointer_and_leaves_nothing() {
     }
     let everything =
         orders::list(test.pool(), &OrderFilter::default(), Page { after: None, limit: 10 }).await;
-    assert!(everything.unwrap().is_empty());
+    assert!(everything.unwrap().items.is_empty());
     test.close().await;
 }
 

@@ -63,7 +63,7 @@ async fn settle_and_close(test: TestShop) {
     let test = test.start_workers();
     for status in [Status::Running, Status::Compensating] {
         let filter = SagaFilter { status: Some(status), ..SagaFilter::default() };
-        let left = test.shop.engine().sagas(&filter, Page { after: None, limit: 1000 }).await.unwrap();
+        let left = test.shop.engine().sagas(&filter, Page { after: None, limit: 1000 }).await.unwrap().items;
         for saga in left {
             assert!(test.shop.engine().wait(saga.saga_id, WAIT_TIMEOUT).await.unwrap().is_some());
         }

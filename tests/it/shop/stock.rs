@@ -53,7 +53,7 @@ async fn products_and_orders_are_listed_newest_first_and_searched() {
             category: Some("tea".into()),
             stock: None,
         };
-        let found = inventory::products(test.pool(), &filter, Page { after, limit }).await.unwrap();
+        let found = inventory::products(test.pool(), &filter, Page { after, limit }).await.unwrap().items;
         found.into_iter().map(|product| (product.sku, product.product_id)).collect::<Vec<_>>()
     };
     let all = search("by name", None, 2).await;
@@ -74,9 +74,11 @@ async fn products_and_orders_are_listed_newest_first_and_searched() {
         created_after: Some(chrono::DateTime::UNIX_EPOCH),
         created_before: None,
     };
-    let first = orders::list(test.pool(), &filter, Page { after: None, limit: 2 }).await.unwrap();
-    let rest =
-        orders::list(test.pool(), &filter, Page { after: Some(first[1].order_id), limit: 2 }).await.unwrap();
+    let first = orders::list(test.pool(), &filter, Page { after: None, limit: 2 }).await.unwrap().items;
+    let rest = orders::list(test.pool(), &filter, Page { after: Some(first[1].order_id), limit: 2 })
+        .await
+        .unwrap()
+        .items;
     assert_eq!((first.len(), rest.len()), (2, 1));
     assert!(first[0].order_id > first[1].order_id && first[1].order_id > rest[0].order_id);
 }

@@ -255,7 +255,7 @@ async fn cancel_placed(shop: &Shop, request: &CancelOrder) -> Result<Round, Canc
         Err(StartError::Refused(_)) => Ok(Round::OrderChanged),
         Err(
             error @ (StartError::UnknownDefinition(_)
-            | StartError::BadInput(_)
+            | StartError::BadInput { .. }
             | StartError::InputTooLarge { .. }
             | StartError::Unavailable(_)),
         ) => Err(CancelOrderError::Refused(CancelRefusal::Unavailable(error.to_string()))),

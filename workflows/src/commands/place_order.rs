@@ -85,8 +85,8 @@ async fn start(
 fn refused(error: StartError) -> PlaceOrderError {
     match error {
         StartError::Refused(failure) => PlaceOrderError::Invalid(violation::of_refusal(failure)),
-        StartError::BadInput(reason) => {
-            PlaceOrderError::Invalid(vec![Violation::new("", "bad-input", reason)])
+        StartError::BadInput { pointer, reason } => {
+            PlaceOrderError::Invalid(vec![Violation::new(pointer, "bad-input", reason)])
         }
         error @ StartError::InputTooLarge { .. } => {
             PlaceOrderError::Invalid(vec![Violation::new("", "too-large", error.to_string())])

@@ -141,8 +141,8 @@ async fn record(
 fn refused(error: StartError) -> SendNotificationError {
     match error {
         StartError::Refused(failure) => SendNotificationError::Invalid(violation::of_refusal(failure)),
-        StartError::BadInput(reason) => {
-            SendNotificationError::Invalid(vec![Violation::new("", "bad-input", reason)])
+        StartError::BadInput { pointer, reason } => {
+            SendNotificationError::Invalid(vec![Violation::new(pointer, "bad-input", reason)])
         }
         error @ StartError::InputTooLarge { .. } => {
             SendNotificationError::Invalid(vec![Violation::new("", "too-large", error.to_string())])

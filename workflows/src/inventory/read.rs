@@ -1,6 +1,6 @@
 //! Reads products, their stock and its ledger.
 
-use engine::Page;
+use engine::{ListCost, ListError, Page, PageOf, page_rows, read_page};
 use sqlx::{PgConnection, PgPool, Postgres, QueryBuilder};
 use uuid::Uuid;
 
@@ -8,7 +8,7 @@ use super::{
     movement::LedgerEntry,
     product::{CatalogEntry, Product, ProductFilter, StockState},
 };
-use crate::support::bounded_list::{self, ListError};
+use crate::support::bounded_list;
 
 /// Reads one product.
 ///
@@ -26,11 +26,15 @@ pub async fn product(pool: &PgPool, product_id: Uuid) -> Result<Option<Product>,
 ///
 /// # Errors
 /// See [`ListError`]; a list that does not [scan](ProductFilter::may_scan) never times out.
-pub async fn products(pool: &PgPool, filter: &ProductFilter, page: Page) -> Result<Vec<Product>, ListError> {
+pub async fn products(
+    pool: &PgPool,
+    filter: &ProductFilter,
+    page: Page,
+) -> Result<PageOf<Product>, ListError> {
     let texts = [&filter.search, &filter.category];
     if texts.into_iter().flatten().any(|text| text.contains('\0')) {
         // PostgreSQL stores no NUL character, so nothing can match, and the query would be an error.
-        return Ok(Vec::new());
+        return Ok(PageOf::empty());
     }
     let mut query = QueryBuilder::<Postgres>::new(SELECT);
     query.push(" where true");
@@ -51,11 +55,8 @@ pub async fn products(pool: &PgPool, filter: &ProductFilter, page: Page) -> Resu
     if let Some(after) = page.after {
         query.push(" and p.product_id < ").push_bind(after);
     }
-    query.push(" order by p.product_id desc limit ").push_bind(i64::from(page.limit));
-    if filter.may_scan() {
-        return bounded_list::read(pool, query).await;
-    }
-    Ok(query.build_query_as().fetch_all(pool).await?)
+    query.push(" order by p.product_id desc limit ").push_bind(page_rows(page.limit));
+    bounded_list::read(pool, ListCost::may_scan_if(filter.may_scan()), query, page.limit).await
 }
 
 /// Reads the names and prices of these SKUs; unknown SKUs are left out.
@@ -99,7 +100,7 @@ pub async fn ledger(
     product_id: Uuid,
     before: Option<i64>,
     limit: u32,
-) -> Result<Option<Vec<LedgerEntry>>, sqlx::Error> {
+) -> Result<Option<PageOf<LedgerEntry>>, sqlx::Error> {
     let mut conn = pool.acquire().await?;
     let Some(sku) = sku_of(&mut conn, product_id).await? else { return Ok(None) };
     let mut query = QueryBuilder::<Postgres>::new(
@@ -110,8 +111,8 @@ pub async fn ledger(
     if let Some(before) = before {
         query.push(" and movement_id < ").push_bind(before);
     }
-    query.push(" order by movement_id desc limit ").push_bind(i64::from(limit));
-    query.build_query_as().fetch_all(&mut *conn).await.map(Some)
+    query.push(" order by movement_id desc limit ").push_bind(page_rows(limit));
+    read_page(query.build().fetch(&mut *conn), limit).await.map(Some)
 }
 
 const SELECT: &str = "select p.product_id, p.sku, p.name, p.description, p.category, p.price, p.currency,

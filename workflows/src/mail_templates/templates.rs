@@ -1,5 +1,6 @@
 //! The mail templates by their names, for the API.
 
+use engine::json_pointer;
 use schemars::{JsonSchema, schema_for};
 use serde_json::Value;
 
@@ -92,8 +93,9 @@ fn describe<T: MailTemplate + JsonSchema>() -> TemplateDescription {
 }
 
 fn write<T: MailTemplate>(to: &str, variables: &Value) -> Result<DeliverNotification, Vec<Violation>> {
-    let mail: T = serde::Deserialize::deserialize(variables).map_err(|error: serde_json::Error| {
-        vec![Violation::new("/variables", "invalid", error.to_string())]
+    let mail: T = serde_path_to_error::deserialize(variables).map_err(|error| {
+        let pointer = format!("/variables{}", json_pointer(error.path()));
+        vec![Violation::new(pointer, "invalid", error.inner().to_string())]
     })?;
     let mut validator = Validator::default();
     mail.check(&mut validator);

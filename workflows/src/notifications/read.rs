@@ -1,7 +1,7 @@
 //! Reads notifications.
 
 use chrono::{DateTime, Utc};
-use engine::{Engine, Page, SagaId};
+use engine::{Engine, ListCost, ListError, Page, PageOf, SagaId, page_rows};
 use sqlx::{PgPool, Postgres, QueryBuilder};
 use sqlx_macros::FromRow;
 use uuid::Uuid;
@@ -11,7 +11,7 @@ use super::{
     notification::{Notification, NotificationSummary, attempt},
     status::NotificationStatus,
 };
-use crate::support::bounded_list::{self, ListError};
+use crate::support::bounded_list;
 
 /// The most attempts that are returned with a notification.
 pub const MAX_ATTEMPTS_SHOWN: u32 = 100;
@@ -65,7 +65,7 @@ pub async fn list(
     pool: &PgPool,
     status: NotificationStatus,
     page: Page,
-) -> Result<Vec<NotificationSummary>, ListError> {
+) -> Result<PageOf<NotificationSummary>, ListError> {
     let mut query = QueryBuilder::<Postgres>::new(
         "select notification_id, recipient, subject, status, message_id, created_at, updated_at
          from shop.notification where status = ",
@@ -74,8 +74,8 @@ pub async fn list(
     if let Some(after) = page.after {
         query.push(" and notification_id < ").push_bind(after);
     }
-    query.push(" order by notification_id desc limit ").push_bind(i64::from(page.limit));
-    bounded_list::read(pool, query).await
+    query.push(" order by notification_id desc limit ").push_bind(page_rows(page.limit));
+    bounded_list::read(pool, ListCost::MayScan, query, page.limit).await
 }
 
 /// Reads the status of every notification, and its `Message-ID` once it is sent. It is for tests and benches, which

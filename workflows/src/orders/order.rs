@@ -82,8 +82,14 @@ pub struct OrderFilter {
 }
 
 impl OrderFilter {
-    /// Whether the list may have to scan many orders before a page is full.
+    /// Whether the list is sorted by time.
+    pub(crate) fn is_by_time(&self) -> bool {
+        self.created_after.is_some() || self.created_before.is_some()
+    }
+
+    /// Whether the list may have to look at many orders before a page is full. Indexes lead to those of a customer and
+    /// of a time.
     pub fn may_scan(&self) -> bool {
-        self.status.is_some() || self.created_after.is_some() || self.created_before.is_some()
+        self.status.is_some() || self.is_by_time() && self.customer_id.is_some()
     }
 }

@@ -1,11 +1,11 @@
 //! Reads orders.
 
-use engine::Page;
+use engine::{ListCost, ListError, Page, PageOf, page_rows};
 use sqlx::{PgConnection, PgPool, Postgres, QueryBuilder};
 use uuid::Uuid;
 
 use super::order::{Order, OrderFilter};
-use crate::support::bounded_list::{self, ListError};
+use crate::support::bounded_list;
 
 /// Reads one order.
 ///
@@ -15,14 +15,15 @@ pub async fn get(pool: &PgPool, order_id: Uuid) -> Result<Option<Order>, sqlx::E
     read(&mut *pool.acquire().await?, order_id).await
 }
 
-/// Lists orders, newest first by their ids.
+/// Lists orders, newest first: by their ids, or, if the filter has a time, by the time at which they were accepted, of
+/// which there is an index.
 ///
-/// There is an index on the time. A rare status without a time scans the primary key from its end, and may time out: an
-/// index on the status would slow down every change of every order.
+/// A rare status scans the primary key from its end, and may time out: an index on the status would slow down every
+/// change of every order.
 ///
 /// # Errors
 /// See [`ListError`]; a list that does not [scan](OrderFilter::may_scan) never times out.
-pub async fn list(pool: &PgPool, filter: &OrderFilter, page: Page) -> Result<Vec<Order>, ListError> {
+pub async fn list(pool: &PgPool, filter: &OrderFilter, page: Page) -> Result<PageOf<Order>, ListError> {
     let mut query = QueryBuilder::<Postgres>::new(SELECT);
     query.push(" where true");
     if let Some(status) = filter.status {
@@ -38,13 +39,18 @@ pub async fn list(pool: &PgPool, filter: &OrderFilter, page: Page) -> Result<Vec
         query.push(" and o.created_at < ").push_bind(before);
     }
     if let Some(after) = page.after {
-        query.push(" and o.order_id < ").push_bind(after);
+        if filter.is_by_time() {
+            query.push(
+                " and (o.created_at, o.order_id) < ((select created_at from shop.orders where order_id = ",
+            );
+            query.push_bind(after).push("), ").push_bind(after).push(")");
+        } else {
+            query.push(" and o.order_id < ").push_bind(after);
+        }
     }
-    query.push(" order by o.order_id desc limit ").push_bind(i64::from(page.limit));
-    if filter.may_scan() {
-        return bounded_list::read(pool, query).await;
-    }
-    Ok(query.build_query_as().fetch_all(pool).await?)
+    let order = if filter.is_by_time() { "o.created_at desc, o.order_id desc" } else { "o.order_id desc" };
+    query.push(" order by ").push(order).push(" limit ").push_bind(page_rows(page.limit));
+    bounded_list::read(pool, ListCost::may_scan_if(filter.may_scan()), query, page.limit).await
 }
 
 pub(crate) async fn read(conn: &mut PgConnection, order_id: Uuid) -> Result<Option<Order>, sqlx::Error> {

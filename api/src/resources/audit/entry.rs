@@ -40,7 +40,7 @@ pub(crate) struct AuditEntry {
     pub(crate) trace_id: Option<String>,
 }
 
-list!(AuditPage of AuditEntry, "A page of changes by people.", "The `cursor` of the next page; `null` on the last one.");
+list!(AuditPage of AuditEntry, "A page of changes by people.");
 
 /// What an action changed.
 #[derive(Debug, Serialize, ToSchema)]
@@ -123,6 +123,26 @@ impl AuditCursor {
     fn at(self) -> DateTime<Utc> {
         let at_us = i64::try_from(self.at_us).unwrap_or(i64::MAX);
         DateTime::from_timestamp_micros(at_us).unwrap_or(DateTime::<Utc>::MAX_UTC)
+    }
+}
+
+#[cfg(test)]
+impl AuditEntry {
+    /// An entry of which only the position matters.
+    pub(super) fn bare(audit_id: Uuid) -> Self {
+        Self {
+            audit_id,
+            at: DateTime::UNIX_EPOCH,
+            actor: String::new(),
+            key_id: None,
+            address: None,
+            action: String::new(),
+            subject: AuditSubject { kind: String::new(), id: String::new() },
+            reason: None,
+            before: None,
+            after: None,
+            trace_id: None,
+        }
     }
 }
 

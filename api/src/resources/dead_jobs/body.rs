@@ -15,10 +15,18 @@ use crate::{
 /// How many dead jobs one request acts on by default.
 const DEFAULT_BULK: u32 = 100;
 
-/// A workflow that is out of attempts and waits for a person.
+/// A workflow that is out of attempts and waits for a person, with its input.
 #[derive(Debug, Serialize, ToSchema)]
-#[expect(clippy::struct_field_names, reason = "the JSON names its id so")]
 pub(crate) struct DeadJob {
+    #[serde(flatten)]
+    pub(crate) dead_job: ListedDeadJob,
+    /// The workflow's input.
+    pub(crate) payload: Value,
+}
+
+/// A workflow that is out of attempts and waits for a person. Its input is in `/api/dead-jobs/{dead_job_id}`.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct ListedDeadJob {
     /// A workflow that dies again gets a new dead job.
     pub(crate) dead_job_id: Uuid,
     pub(crate) workflow_id: Uuid,
@@ -34,8 +42,6 @@ pub(crate) struct DeadJob {
     pub(crate) error: String,
     /// Every error of this step and direction, oldest first.
     pub(crate) errors: Vec<DeadJobError>,
-    /// The workflow's input.
-    pub(crate) payload: Value,
     pub(crate) first_failed_at: DateTime<Utc>,
     pub(crate) died_at: DateTime<Utc>,
     /// When the dead job expires, or its record is archived once it is resolved; `null` for never, as for workflows
@@ -49,7 +55,7 @@ pub(crate) struct DeadJob {
     pub(crate) resolved_at: Option<DateTime<Utc>>,
 }
 
-list!(DeadJobList of DeadJob, "A page of dead jobs, newest first.");
+list!(DeadJobList of ListedDeadJob, "A page of dead jobs, newest first.");
 
 /// One failed attempt.
 #[derive(Debug, Serialize, ToSchema)]
@@ -199,18 +205,27 @@ pub(crate) struct DeadJobsRetried {
     pub(crate) failed: Vec<DeadJobLeft>,
 }
 
-/// A dead job that has been archived.
+/// A dead job that has been archived, with the workflow's input.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct ArchivedDeadJob {
     #[serde(flatten)]
-    pub(crate) dead_job: DeadJob,
+    pub(crate) archived: ListedArchivedDeadJob,
+    /// The workflow's input.
+    pub(crate) payload: Value,
+}
+
+/// A dead job that has been archived. The workflow's input is in `/api/dead-jobs/archive/{dead_job_id}`.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct ListedArchivedDeadJob {
+    #[serde(flatten)]
+    pub(crate) dead_job: ListedDeadJob,
     pub(crate) archived_at: DateTime<Utc>,
     /// `expired` when it was unresolved (its workflow then compensated if it still could, or else ended as it was);
     /// `resolved` otherwise.
     pub(crate) why: &'static str,
 }
 
-list!(ArchivedDeadJobList of ArchivedDeadJob, "A page of archived dead jobs, those that died last first.");
+list!(ArchivedDeadJobList of ListedArchivedDeadJob, "A page of archived dead jobs, those that died last first.");
 
 /// The number of dead jobs, by step and by error.
 #[derive(Debug, Serialize, ToSchema)]
@@ -244,7 +259,13 @@ pub(crate) struct DeadJobErrorCount {
     pub(crate) newest_died_at: DateTime<Utc>,
 }
 
-impl From<engine::ArchivedDeadJob> for ArchivedDeadJob {
+impl From<(engine::ArchivedDeadJob, Value)> for ArchivedDeadJob {
+    fn from((archived, payload): (engine::ArchivedDeadJob, Value)) -> Self {
+        Self { archived: archived.into(), payload }
+    }
+}
+
+impl From<engine::ArchivedDeadJob> for ListedArchivedDeadJob {
     fn from(archived: engine::ArchivedDeadJob) -> Self {
         let why = if archived.dead_job.resolution.is_some() { "resolved" } else { "expired" };
         Self { dead_job: archived.dead_job.into(), archived_at: archived.archived_at, why }
@@ -275,7 +296,13 @@ impl From<engine::DeadJobSummary> for DeadJobSummary {
     }
 }
 
-impl From<engine::DeadJob> for DeadJob {
+impl From<(engine::DeadJob, Value)> for DeadJob {
+    fn from((job, payload): (engine::DeadJob, Value)) -> Self {
+        Self { dead_job: job.into(), payload }
+    }
+}
+
+impl From<engine::DeadJob> for ListedDeadJob {
     fn from(job: engine::DeadJob) -> Self {
         let errors = job.errors.into_iter().map(|error| {
             let engine::DeadJobErrorEntry { attempt, at, outcome, error } = error;
@@ -291,7 +318,6 @@ impl From<engine::DeadJob> for DeadJob {
             attempts: job.attempts,
             error: job.error,
             errors: errors.collect(),
-            payload: job.payload,
             first_failed_at: job.first_failed_at,
             died_at: job.died_at,
             expires_at: job.expires_at,
@@ -322,8 +348,23 @@ impl From<DeadJobSelection> for DeadJobFilter {
     }
 }
 
-/// The example in the OpenAPI document.
+/// The example of a dead job with its payload in the OpenAPI document.
 pub(super) fn example() -> Value {
+    with_payload(listed_example())
+}
+
+/// The example of an archived one with its payload.
+pub(super) fn archived_example() -> Value {
+    with_payload(listed_archived_example())
+}
+
+fn with_payload(mut job: Value) -> Value {
+    job["payload"] = json!({"to": "a@example.com", "subject": "Your order is confirmed"});
+    job
+}
+
+/// The example of a dead job in a list.
+pub(super) fn listed_example() -> Value {
     json!({
         "dead_job_id": "0199f3a1-0000-7000-8000-00000000dead",
         "workflow_id": "0199f3a0-2222-7222-8333-444455556667",
@@ -339,7 +380,6 @@ pub(super) fn example() -> Value {
             "outcome": "retry",
             "error": ["the mail server does not answer", "connection refused"]
         }],
-        "payload": {"to": "a@example.com", "subject": "Your order is confirmed"},
         "first_failed_at": "2026-11-22T10:00:00Z",
         "died_at": "2026-11-22T10:05:00Z",
         "expires_at": null,
@@ -350,9 +390,9 @@ pub(super) fn example() -> Value {
     })
 }
 
-/// The example of an archived one.
-pub(super) fn archived_example() -> Value {
-    let mut job = example();
+/// The example of an archived one in a list.
+pub(super) fn listed_archived_example() -> Value {
+    let mut job = listed_example();
     job["expires_at"] = json!("2026-12-22T10:05:00Z");
     job["archived_at"] = json!("2026-12-22T10:05:20Z");
     job["why"] = json!("expired");

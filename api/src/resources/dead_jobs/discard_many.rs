@@ -59,6 +59,7 @@ pub(crate) async fn discard_dead_jobs(
     }
     check_reason(&discard.reason)?;
     let engine = state.engine();
+    let _permit = state.scan_permit()?;
     let matched = engine.count_dead_jobs(&filter).await?;
     let done = if discard.dry_run {
         BulkResult::default()

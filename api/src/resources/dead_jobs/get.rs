@@ -34,7 +34,7 @@ pub(crate) async fn get_dead_job(
     _: NoQuery,
 ) -> Result<JsonResponse, Problem> {
     let id = DeadJobId(id);
-    if let Some(job) = state.engine().dead_job(id).await? {
+    if let Some(job) = state.engine().dead_job_with_payload(id).await? {
         return JsonResponse::ok(&DeadJob::from(job));
     }
     let archived = state.engine().archived_dead_job(id).await?.is_some();

@@ -39,6 +39,6 @@ pub(crate) async fn get_archived_dead_job(
     IdPath(id): IdPath,
     _: NoQuery,
 ) -> Result<JsonResponse, Problem> {
-    let job = state.engine().archived_dead_job(DeadJobId(id)).await?;
+    let job = state.engine().archived_dead_job_with_payload(DeadJobId(id)).await?;
     JsonResponse::ok(&ArchivedDeadJob::from(job.ok_or_else(|| Problem::not_found("archived dead job", id))?))
 }

@@ -3,7 +3,7 @@
 use axum::extract::State;
 
 use super::{
-    body::{DeadJobList, example},
+    body::{DeadJobList, listed_example},
     query::DeadJobQuery,
 };
 use crate::{
@@ -20,14 +20,17 @@ problems!(ListProblems: LIST_PROBLEMS, DATABASE_PROBLEMS);
 
 /// List dead jobs
 ///
-/// Lists dead jobs, newest first. Resolved ones are left out unless `with_resolved` is set.
+/// Lists dead jobs, newest first, without their payloads. Resolved ones are left out unless `with_resolved` is set.
+///
+/// With a text, a time, or a definition and a step, the list may have to look at many dead jobs: few such lists are read at
+/// a time (503 `overloaded` beyond that), each for two seconds at most (503 `timeout`).
 #[utoipa::path(
     get,
     path = "/api/dead-jobs",
     tag = "dead jobs",
     params(DeadJobQuery),
     responses(
-        (status = 200, description = "A page of dead jobs", body = DeadJobList, example = json!(page_of(&example()))),
+        (status = 200, description = "A page of dead jobs", body = DeadJobList, example = json!(page_of(&listed_example()))),
         ListProblems
     )
 )]
@@ -37,6 +40,7 @@ pub(crate) async fn list_dead_jobs(
 ) -> Result<JsonResponse, Problem> {
     let (filter, cursor, limit) = query.parts();
     let page_request = PageRequest::new("dead-jobs", &format!("{filter:?}"), cursor.as_deref(), limit)?;
+    let _permit = state.list_permit(filter.may_scan())?;
     let rows = state.engine().dead_jobs(&filter, page_request.engine_page()).await?;
     JsonResponse::ok(&DeadJobList::of(rows, &page_request, |job| job.dead_job_id.0))
 }

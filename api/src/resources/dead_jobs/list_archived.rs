@@ -4,7 +4,7 @@ use axum::extract::State;
 use engine::DeadJobFilter;
 
 use super::{
-    body::{ArchivedDeadJobList, archived_example},
+    body::{ArchivedDeadJobList, listed_archived_example},
     query::DeadJobQuery,
 };
 use crate::{
@@ -21,7 +21,7 @@ problems!(ListProblems: LIST_PROBLEMS, DATABASE_PROBLEMS);
 
 /// List archived dead jobs
 ///
-/// Lists archived dead jobs, those that died last first. Those that had been resolved are left out unless
+/// Lists archived dead jobs without their payloads, those that died last first. Those that had been resolved are left out unless
 /// `with_resolved` is set.
 #[utoipa::path(
     get,
@@ -33,7 +33,7 @@ problems!(ListProblems: LIST_PROBLEMS, DATABASE_PROBLEMS);
             status = 200,
             description = "A page of archived dead jobs",
             body = ArchivedDeadJobList,
-            example = json!(page_of(&archived_example()))
+            example = json!(page_of(&listed_archived_example()))
         ),
         ListProblems
     )
@@ -45,6 +45,7 @@ pub(crate) async fn list_archived_dead_jobs(
     let (filter, cursor, limit): (DeadJobFilter, _, _) = query.parts();
     let page_request =
         PageRequest::new("dead-jobs-archive", &format!("{filter:?}"), cursor.as_deref(), limit)?;
+    let _permit = state.list_permit(filter.may_scan())?;
     let rows = state.engine().archived_dead_jobs(&filter, page_request.engine_page()).await?;
     JsonResponse::ok(&ArchivedDeadJobList::of(rows, &page_request, |job| job.dead_job.dead_job_id.0))
 }

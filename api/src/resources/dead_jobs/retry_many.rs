@@ -51,6 +51,7 @@ pub(crate) async fn retry_dead_jobs(
     let filter = selected(retry.filter, retry.limit)?;
     let reason = retry.reason.unwrap_or_else(|| "no reason given".into());
     check_reason(&reason)?;
+    let _permit = state.scan_permit()?;
     let matched = state.engine().count_dead_jobs(&filter).await?;
     let done = if retry.dry_run {
         BulkResult::default()

@@ -50,6 +50,8 @@ impl FromParams for SummaryQuery {
 /// Count dead jobs
 ///
 /// Counts unresolved dead jobs, by step and by last error.
+///
+/// Few counts are made at a time (503 `overloaded` beyond that), each for two seconds at most (503 `timeout`).
 #[utoipa::path(
     get,
     path = "/api/dead-jobs/summary",
@@ -87,5 +89,6 @@ pub(crate) async fn summarize_dead_jobs(
         died_after: query.died_after.map(Into::into),
         with_resolved: false,
     };
+    let _permit = state.scan_permit()?;
     JsonResponse::ok(&DeadJobSummary::from(state.engine().summarize_dead_jobs(&filter).await?))
 }

@@ -67,7 +67,7 @@ pub(crate) async fn create_notification(
     actor: Actor,
     body: JsonBody<NewNotification>,
 ) -> Result<Response, Problem> {
-    let JsonBody { value: mut new, bytes } = body;
+    let JsonBody { value: mut new, bytes, .. } = body;
     let (wait, _permit) = prefer.wait_with_permit(&state);
     let dedup_key = new.dedup_key.take();
     let source = if new.template.is_some() { Source::Template } else { Source::Caller };

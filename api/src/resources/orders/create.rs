@@ -55,7 +55,7 @@ pub(crate) async fn create_order(
     actor: Actor,
     body: JsonBody<NewOrder>,
 ) -> Result<Response, Problem> {
-    let JsonBody { value: new, bytes } = body;
+    let JsonBody { value: new, bytes, .. } = body;
     let (wait, _permit) = prefer.wait_with_permit(&state);
     state
         .idempotency()

@@ -47,8 +47,8 @@ impl FromParams for OrderQuery {
 /// Lists orders, newest first. A cursor continues after the last order of the page before, so that orders placed in
 /// between neither repeat nor hide others.
 ///
-/// With a status or a time the list may scan many rows: few such lists run at a time (503 `overloaded` beyond that),
-/// each for two seconds at most (503 `timeout`). Narrow the filter then.
+/// With a status, or with a customer and a time, the list may have to look at many orders: few such lists are read at a
+/// time (503 `overloaded` beyond that), each for two seconds at most (503 `timeout`). Narrow the filter then.
 #[utoipa::path(
     get,
     path = "/api/orders",

@@ -49,7 +49,7 @@ pub(super) async fn page(
     range: &RangeQuery,
 ) -> Result<JsonResponse, Problem> {
     let page_request = PageRequest::new(list, &format!("{filter:?}"), range.cursor.as_deref(), range.limit)?;
-    let _permit = filter.may_scan().then(|| state.scan_permit()).transpose()?;
+    let _permit = state.list_permit(filter.may_scan())?;
     let rows = orders::list(state.pool(), &filter, page_request.engine_page()).await?;
     JsonResponse::ok(&OrderList::of(rows, &page_request, |order| order.order_id))
 }

@@ -55,7 +55,7 @@ pub(crate) async fn create_product(
     actor: Actor,
     body: JsonBody<NewProduct>,
 ) -> Result<Response, Problem> {
-    let JsonBody { value: new, bytes } = body;
+    let JsonBody { value: new, bytes, .. } = body;
     state
         .idempotency()
         .run(key, "create_product", &bytes, async |product_id| {

@@ -76,8 +76,7 @@ pub(crate) async fn get_product_ledger(
     Query(query): Query<CursorQuery>,
 ) -> Result<JsonResponse, Problem> {
     let page_request = query.page_request("ledger", &id.to_string())?;
-    let rows =
-        inventory::ledger(state.pool(), id, page_request.after_number(), page_request.read_limit()).await?;
+    let rows = inventory::ledger(state.pool(), id, page_request.after_number(), page_request.limit).await?;
     let rows = rows.ok_or_else(|| Problem::not_found("product", id))?;
     JsonResponse::ok(&Ledger::of(rows, &page_request, |entry| numbered(entry.movement_id)))
 }

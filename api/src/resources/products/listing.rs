@@ -18,7 +18,7 @@ pub(super) async fn page(
     filter: &ProductFilter,
     page_request: &PageRequest,
 ) -> Result<JsonResponse, Problem> {
-    let _permit = filter.may_scan().then(|| state.scan_permit()).transpose()?;
+    let _permit = state.list_permit(filter.may_scan())?;
     let rows = inventory::products(state.pool(), filter, page_request.engine_page()).await?;
     JsonResponse::ok(&ProductList::of(rows, page_request, |product| product.product_id))
 }

@@ -128,7 +128,7 @@ pub(crate) async fn upsert_products(
     actor: Actor,
     body: BulkJsonBody<ProductBatch>,
 ) -> Result<Response, Problem> {
-    let BulkJsonBody { value: batch, bytes, permit } = body;
+    let BulkJsonBody { value: batch, bytes, permits } = body;
     let answer = state
         .idempotency()
         .run(key, "upsert_products", &bytes, async |_| {
@@ -147,7 +147,7 @@ pub(crate) async fn upsert_products(
             JsonResponse::ok(&ProductBatchResult { items: items.collect() })
         })
         .await;
-    drop(permit);
+    drop(permits);
     answer
 }
 

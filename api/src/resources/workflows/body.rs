@@ -40,10 +40,17 @@ pub(crate) struct WorkflowCancellation {
 
 documented_enum!(WorkflowStatus, "The status of a workflow.", engine::Status::ALL);
 
-/// One run of a definition.
+/// One run of a definition, with its input.
 #[derive(Debug, Serialize, ToSchema)]
-#[expect(clippy::struct_field_names, reason = "the JSON names its id so")]
 pub(crate) struct Workflow {
+    #[serde(flatten)]
+    pub(crate) workflow: ListedWorkflow,
+    pub(crate) input: Value,
+}
+
+/// One run of a definition. Its input is in `/api/workflows/{workflow_id}`.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct ListedWorkflow {
     pub(crate) workflow_id: Uuid,
     pub(crate) definition: String,
     #[schema(value_type = WorkflowStatus)]
@@ -69,12 +76,11 @@ pub(crate) struct Workflow {
     pub(crate) queue: String,
     /// The hash of the graph that the definition had when the workflow was started.
     pub(crate) graph_hash: String,
-    pub(crate) input: Value,
     pub(crate) created_at: DateTime<Utc>,
     pub(crate) ended_at: Option<DateTime<Utc>>,
 }
 
-list!(WorkflowList of Workflow, "A page of workflows, newest first.");
+list!(WorkflowList of ListedWorkflow, "A page of workflows, newest first.");
 
 /// One entry of the history of a workflow.
 #[derive(Debug, Serialize, ToSchema)]
@@ -104,7 +110,13 @@ pub(crate) struct HistoryItem {
 
 list!(WorkflowHistory of HistoryItem, "A page of the history of a workflow, oldest first.");
 
-impl From<SagaView> for Workflow {
+impl From<(SagaView, Value)> for Workflow {
+    fn from((saga, input): (SagaView, Value)) -> Self {
+        Self { workflow: saga.into(), input }
+    }
+}
+
+impl From<SagaView> for ListedWorkflow {
     fn from(saga: SagaView) -> Self {
         Self {
             workflow_id: saga.saga_id.0,
@@ -122,7 +134,6 @@ impl From<SagaView> for Workflow {
             cancel_requested: saga.cancel_requested,
             queue: saga.queue,
             graph_hash: saga.graph_hash,
-            input: saga.input,
             created_at: saga.created_at,
             ended_at: saga.ended_at,
         }
@@ -147,8 +158,19 @@ impl From<HistoryEntry> for HistoryItem {
     }
 }
 
-/// The example in the OpenAPI document.
+/// The example of a workflow with its input in the OpenAPI document.
 pub(crate) fn example() -> Value {
+    let mut workflow = listed_example();
+    workflow["input"] = json!({
+        "order_id": "0199f3a0-5c1e-7d2b-9a43-0f6f4a1c2b3d",
+        "reason": "changed my mind",
+        "actor": "key:backoffice"
+    });
+    workflow
+}
+
+/// The example of a workflow in a list.
+pub(super) fn listed_example() -> Value {
     json!({
         "workflow_id": "0199f3a0-5c1e-7d2b-9a43-0f6f4a1c2b3e",
         "definition": "cancel-order",
@@ -164,11 +186,6 @@ pub(crate) fn example() -> Value {
         "cancel_requested": false,
         "queue": "default",
         "graph_hash": "g1:9f6c2ab1d0e84c11",
-        "input": {
-            "order_id": "0199f3a0-5c1e-7d2b-9a43-0f6f4a1c2b3d",
-            "reason": "changed my mind",
-            "actor": "key:backoffice"
-        },
         "created_at": "2026-11-22T10:00:00.000123Z",
         "ended_at": "2026-11-22T10:00:00.005Z"
     })

@@ -72,7 +72,7 @@ pub(crate) async fn get_workflow_history(
 ) -> Result<JsonResponse, Problem> {
     let page_request = PageRequest::new("history", &id.to_string(), query.cursor.as_deref(), query.limit)?;
     let after = page_request.after_number().map_or(0, |seq| i32::try_from(seq).unwrap_or(i32::MAX));
-    let rows = state.engine().history_after(SagaId(id), after, page_request.read_limit()).await?;
+    let rows = state.engine().history_after(SagaId(id), after, page_request.limit).await?;
     let rows = rows.ok_or_else(|| missing(&state, id))?;
     JsonResponse::ok(&WorkflowHistory::of(rows, &page_request, |entry| numbered(entry.seq.into())))
 }

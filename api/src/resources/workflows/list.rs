@@ -5,7 +5,7 @@ use engine::SagaFilter;
 use std::time::Duration;
 use utoipa::IntoParams;
 
-use super::body::{WorkflowList, WorkflowStatus, example};
+use super::body::{WorkflowList, WorkflowStatus, listed_example};
 use crate::{
     extract::{FromParams, PageRequest, Params, Query, Timestamp},
     http::{
@@ -66,14 +66,18 @@ impl FromParams for WorkflowQuery {
 
 /// List workflows
 ///
-/// Lists workflows, newest first.
+/// Lists workflows, newest first, without their inputs.
+///
+/// With several conditions (other than a definition and a time), or with the status `running` or `completed`, the list may
+/// have to look at many workflows: few such lists are read at a time (503 `overloaded` beyond that), each for two seconds
+/// at most (503 `timeout`).
 #[utoipa::path(
     get,
     path = "/api/workflows",
     tag = "workflows",
     params(WorkflowQuery),
     responses(
-        (status = 200, description = "A page of workflows", body = WorkflowList, example = json!(page_of(&example()))),
+        (status = 200, description = "A page of workflows", body = WorkflowList, example = json!(page_of(&listed_example()))),
         ListProblems
     )
 )]
@@ -91,6 +95,7 @@ pub(crate) async fn list_workflows(
     };
     let page_request =
         PageRequest::new("workflows", &format!("{filter:?}"), query.cursor.as_deref(), query.limit)?;
+    let _permit = state.list_permit(filter.may_scan())?;
     let rows = state.engine().sagas(&filter, page_request.engine_page()).await?;
     JsonResponse::ok(&WorkflowList::of(rows, &page_request, |saga| saga.saga_id.0))
 }

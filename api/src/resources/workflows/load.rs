@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use engine::{SagaId, SagaView};
+use serde_json::Value;
 use uuid::Uuid;
 
 use crate::{
@@ -9,12 +10,12 @@ use crate::{
     state::ApiState,
 };
 
-/// Reads one saga.
+/// Reads one saga and its input.
 ///
 /// # Errors
 /// A 404 when there is none.
-pub(crate) async fn load(state: &ApiState, id: Uuid) -> Result<SagaView, Problem> {
-    state.engine().saga(SagaId(id)).await?.ok_or_else(|| missing(state, id))
+pub(crate) async fn load(state: &ApiState, id: Uuid) -> Result<(SagaView, Value), Problem> {
+    state.engine().saga_with_input(SagaId(id)).await?.ok_or_else(|| missing(state, id))
 }
 
 /// A workflow that does not exist, or not any more.

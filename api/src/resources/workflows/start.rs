@@ -68,7 +68,7 @@ pub(crate) async fn start_workflow(
     actor: Actor,
     body: JsonBody<NewWorkflow>,
 ) -> Result<Response, Problem> {
-    let JsonBody { value: new, bytes } = body;
+    let JsonBody { value: new, bytes, .. } = body;
     check(&state, &new)?;
     let (wait, _permit) = prefer.wait_with_permit(&state);
     state

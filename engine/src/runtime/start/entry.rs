@@ -199,7 +199,7 @@ async fn run_entry_step(
                 Err(StartError::Unavailable(retry.error.join(": ")))
             }
             StepAnswer::InputUnreadable(reason) | StepAnswer::OutputUnstorable(reason) => {
-                Err(StartError::BadInput(reason))
+                Err(StartError::bad_input(reason))
             }
             StepAnswer::NotRun => Err(StartError::Unavailable("its entry step was not run".into())),
         })

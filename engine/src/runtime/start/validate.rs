@@ -66,12 +66,12 @@ pub(crate) fn check<'a>(core: &'a Core, new: &NewSaga) -> Result<&'a Arc<Definit
         .get(new.definition.as_ref())
         .ok_or_else(|| StartError::UnknownDefinition(new.definition.to_string()))?;
     if !new.checked {
-        let input = new.input.as_ref().map_err(|error| StartError::BadInput(error.clone()))?;
+        let input = new.input.as_ref().map_err(StartError::bad_input)?;
         input.check_size(core.settings.max_payload)?;
         definition.check_input(input, new.typed)?;
         // PostgreSQL can't store NUL. Refusing it here is better than failing the whole batch.
         if new.business_key.as_deref().is_some_and(|key| key.contains('\0')) {
-            return Err(StartError::BadInput("the NUL character can't be stored".into()));
+            return Err(StartError::bad_input("the NUL character can't be stored"));
         }
     }
     Ok(definition)
@@ -80,7 +80,7 @@ pub(crate) fn check<'a>(core: &'a Core, new: &NewSaga) -> Result<&'a Arc<Definit
 /// Prepares a new saga to be inserted, after a [`check`].
 pub(super) fn validate(core: &Core, new: &NewSaga) -> Result<ValidatedStart, StartError> {
     let definition = check(core, new)?;
-    let input = new.input.clone().map_err(StartError::BadInput)?;
+    let input = new.input.clone().map_err(StartError::bad_input)?;
     let mut state = State::initial();
     if definition.graph.steps[0].entry
         && let Ok((entered, _)) = transition(&definition.graph, &state, &Event::Done)

@@ -3,9 +3,12 @@
 use std::net::IpAddr;
 
 use chrono::{DateTime, Utc};
+use engine::{ListCost, ListError, PageOf, page_rows};
 use serde_json::Value;
-use sqlx::{PgPool, types::Json};
+use sqlx::{PgPool, Postgres, QueryBuilder, types::Json};
 use sqlx_macros::FromRow;
+
+use crate::support::bounded_list;
 
 /// A recorded change.
 #[derive(Clone, Debug, PartialEq)]
@@ -63,41 +66,76 @@ pub struct Position {
     pub id: i64,
 }
 
+/// What the audit has by far the most of; the indexes by action and by kind of subject leave it out.
+const PLACEMENT: &str = "order.place";
+
+impl Filter {
+    /// Whether the list may have to look at many records before a page is full. Indexes lead to those of a subject, of a
+    /// time, and of each action and kind but the placement of orders.
+    pub fn may_scan(&self) -> bool {
+        let is_by_time = self.from.is_some() || self.to.is_some();
+        let conditions =
+            [self.action.is_some(), self.subject_kind.is_some(), self.subject_id.is_some(), is_by_time];
+        self.actor.is_some()
+            || conditions.into_iter().filter(|&is_set| is_set).count() > 1
+            || self.has_placements()
+    }
+
+    /// Whether placements of orders are among what is asked for by action or kind.
+    fn has_placements(&self) -> bool {
+        self.action.as_deref() == Some(PLACEMENT)
+            || self.action.is_none() && self.subject_kind.as_deref() == Some("order")
+    }
+}
+
 /// Lists the audit log, newest first.
 ///
 /// # Errors
-/// When the database refuses or can't be reached.
+/// See [`ListError`].
 pub async fn list(
     pool: &PgPool,
     filter: &Filter,
     after: Option<Position>,
     limit: u32,
-) -> Result<Vec<Record>, sqlx::Error> {
-    let rows: Vec<Row> = sqlx::query_as(
+) -> Result<PageOf<Record>, ListError> {
+    let mut query = QueryBuilder::<Postgres>::new(
         "select id, at, actor, key_id, host(address) as address, action, subject_kind, subject_id, reason,
                 before, after, trace_id
-         from shop.audit
-         where ($1::text is null or actor = $1 or starts_with(actor, $1 || '/'))
-           and ($2::text is null or action = $2)
-           and ($3::text is null or subject_kind = $3)
-           and ($4::text is null or subject_id = $4)
-           and ($5::timestamptz is null or at >= $5)
-           and ($6::timestamptz is null or at < $6)
-           and ($7::timestamptz is null or (at, id) < ($7, $8))
-         order by at desc, id desc limit $9",
-    )
-    .bind(filter.actor.as_deref())
-    .bind(filter.action.as_deref())
-    .bind(filter.subject_kind.as_deref())
-    .bind(filter.subject_id.as_deref())
-    .bind(filter.from)
-    .bind(filter.to)
-    .bind(after.map(|after| after.at))
-    .bind(after.map(|after| after.id))
-    .bind(i64::from(limit))
-    .fetch_all(pool)
-    .await?;
-    rows.into_iter().map(Row::record).collect()
+         from shop.audit where true",
+    );
+    if (filter.action.is_some() || filter.subject_kind.is_some()) && !filter.has_placements() {
+        query.push(" and action <> '").push(PLACEMENT).push("'");
+    }
+    if let Some(actor) = &filter.actor {
+        query
+            .push(" and (actor = ")
+            .push_bind(actor.clone())
+            .push(" or starts_with(actor, ")
+            .push_bind(actor.clone())
+            .push(" || '/'))");
+    }
+    if let Some(action) = &filter.action {
+        query.push(" and action = ").push_bind(action.clone());
+    }
+    if let Some(kind) = &filter.subject_kind {
+        query.push(" and subject_kind = ").push_bind(kind.clone());
+    }
+    if let Some(id) = &filter.subject_id {
+        query.push(" and subject_id = ").push_bind(id.clone());
+    }
+    if let Some(from) = filter.from {
+        query.push(" and at >= ").push_bind(from);
+    }
+    if let Some(to) = filter.to {
+        query.push(" and at < ").push_bind(to);
+    }
+    if let Some(Position { at, id }) = after {
+        query.push(" and (at, id) < (").push_bind(at).push(", ").push_bind(id).push(")");
+    }
+    query.push(" order by at desc, id desc limit ").push_bind(page_rows(limit));
+    let cost = ListCost::may_scan_if(filter.may_scan());
+    let rows: PageOf<Row> = bounded_list::read(pool, cost, query, limit).await?;
+    Ok(rows.try_map(Row::record)?)
 }
 
 #[derive(FromRow)]

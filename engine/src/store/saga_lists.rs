@@ -1,0 +1,154 @@
+//! Lists of sagas. For each condition alone an index leads to the page, however many sagas there are.
+//!
+//! - Sagas of a definition or of a time are sorted by the time of their start; the index is by definition and time. A time
+//!   without a definition is looked up for each definition, and there are few.
+//! - The statuses that few sagas have are in partial indexes, so the status is written into the statement.
+//! - Running sagas are mostly among the newest; the others are those that are due, leased or wait, by three partial
+//!   indexes.
+
+use sqlx::{PgConnection, PgPool, Postgres, QueryBuilder};
+use uuid::Uuid;
+
+use crate::{
+    model::{
+        page::{Page, PageOf},
+        status::Status,
+        views::{SagaFilter, SagaView},
+    },
+    store::queries::{SAGA_COLUMNS, SagaRow},
+    support::{
+        bounded_list::{ListCost, ListError, read_list},
+        page::{page_rows, read_page},
+    },
+};
+
+/// How many of the newest sagas are looked at first.
+const NEWEST: i64 = 2000;
+
+/// The names of all definitions that have sagas, one look at the index for each.
+const DEFINITIONS: &str = "with recursive owner (name) as ( \
+         (select definition from engine.saga order by definition limit 1) \
+         union all \
+         select (select definition from engine.saga where definition > owner.name order by definition limit 1) \
+         from owner where owner.name is not null) ";
+
+/// The ids of the sagas with a business key, of all definitions.
+const KEY_OWNERS: &str = "with recursive owner (name) as ( \
+         (select definition from engine.business_key order by definition limit 1) \
+         union all \
+         select (select definition from engine.business_key where definition > owner.name order by definition limit 1) \
+         from owner where owner.name is not null) \
+     select k.saga_id from owner join engine.business_key k on k.definition = owner.name where k.key = ";
+
+/// The ids of all sagas that are not at rest.
+const UNFINISHED: &str = "select id from engine.saga where due_at is not null \
+     union all select id from engine.saga where lease_until is not null \
+     union all select id from engine.saga where waits_for is not null";
+
+/// Selects sagas, the newest first: by their ids, or by their start if the list is [by time](SagaFilter::is_by_time).
+pub(crate) async fn sagas(
+    pool: &PgPool,
+    filter: &SagaFilter,
+    page: Page,
+) -> Result<PageOf<SagaView>, ListError> {
+    let page = Page { limit: page.limit.clamp(1, 1000), ..page };
+    let read = async |conn: &mut PgConnection| {
+        if filter.status == Some(Status::Running) && !filter.is_by_time() {
+            let newest: PageOf<SagaRow> =
+                read_page(among_newest(filter, page).build().fetch(&mut *conn), page.limit).await?;
+            if newest.has_more {
+                return Ok(newest);
+            }
+        }
+        read_page(all(filter, page).build().fetch(&mut *conn), page.limit).await
+    };
+    let rows = read_list(pool, ListCost::may_scan_if(filter.may_scan()), read).await?;
+    Ok(rows.try_map(SagaRow::view)?)
+}
+
+fn among_newest(filter: &SagaFilter, page: Page) -> QueryBuilder<Postgres> {
+    let mut query =
+        QueryBuilder::new(format!("select {SAGA_COLUMNS} from (select * from engine.saga where true"));
+    if let Some(after) = page.after {
+        query.push(" and id < ").push_bind(after);
+    }
+    query.push(" order by id desc limit ").push_bind(NEWEST).push(") saga where true");
+    push_conditions(&mut query, filter);
+    query.push(" order by id desc limit ").push_bind(page_rows(page.limit));
+    query
+}
+
+fn all(filter: &SagaFilter, page: Page) -> QueryBuilder<Postgres> {
+    let is_by_time = filter.is_by_time();
+    let of_each_definition = is_by_time && filter.definition.is_none();
+    let mut query = QueryBuilder::new("");
+    if of_each_definition {
+        query.push(DEFINITIONS).push("select saga.* from owner cross join lateral (");
+    }
+    query.push("select ").push(SAGA_COLUMNS).push(" from engine.saga where true");
+    if of_each_definition {
+        query.push(" and definition = owner.name");
+    }
+    push_conditions(&mut query, filter);
+    if filter.status == Some(Status::Running) {
+        query.push(" and id in (").push(UNFINISHED).push(")");
+    }
+    if let Some(after) = page.after {
+        push_after(&mut query, after, is_by_time);
+    }
+    let order =
+        if is_by_time { " order by created_at desc, id desc limit " } else { " order by id desc limit " };
+    query.push(order).push_bind(page_rows(page.limit));
+    if of_each_definition {
+        query.push(") saga where owner.name is not null").push(order).push_bind(page_rows(page.limit));
+    }
+    query
+}
+
+/// Begins after a saga in the order of the list. If that one was deleted since, the time in its id stands for that of its
+/// start.
+fn push_after(query: &mut QueryBuilder<Postgres>, after: Uuid, is_by_time: bool) {
+    if is_by_time {
+        let (seconds, nanos) = after.get_timestamp().map(|time| time.to_unix()).unwrap_or_default();
+        let seconds = i64::try_from(seconds).unwrap_or_default();
+        let time = chrono::DateTime::from_timestamp(seconds, nanos).unwrap_or_default();
+        query.push(" and (created_at, id) < (coalesce((select start.created_at from engine.saga start where start.id = ");
+        query.push_bind(after).push("), ").push_bind(time).push("), ").push_bind(after).push(")");
+    } else {
+        query.push(" and id < ").push_bind(after);
+    }
+}
+
+fn push_conditions(query: &mut QueryBuilder<Postgres>, filter: &SagaFilter) {
+    if let Some(status) = filter.status {
+        query.push(" and status = '").push(status.name()).push("'");
+    }
+    if let Some(definition) = &filter.definition {
+        query.push(" and definition = ").push_bind(definition.clone());
+    }
+    if let Some(key) = &filter.business_key {
+        query.push(" and id in (");
+        match &filter.definition {
+            Some(definition) => {
+                query.push("select saga_id from engine.business_key where definition = ");
+                query.push_bind(definition.clone()).push(" and key = ")
+            }
+            None => query.push(KEY_OWNERS),
+        };
+        query.push_bind(key.clone()).push(")");
+    }
+    if let Some(time) = filter.created_after {
+        query.push(" and created_at > ").push_bind(time);
+    }
+    if let Some(time) = filter.created_before {
+        query.push(" and created_at < ").push_bind(time);
+    }
+    if let Some(stuck) = filter.stuck_for {
+        let stuck_ms = i64::try_from(stuck.as_millis()).unwrap_or(i64::MAX);
+        query.push(" and id in (select id from engine.saga where due_at < now() - ");
+        query
+            .push_bind(stuck_ms)
+            .push(" * interval '1 ms' union all select id from engine.saga where lease_until < now() - ");
+        query.push_bind(stuck_ms).push(" * interval '1 ms')");
+    }
+}
