@@ -17,6 +17,7 @@ mod secret;
 mod section_macro;
 mod sections;
 mod settings;
+mod unescaped;
 
 use std::env;
 
@@ -35,6 +36,7 @@ pub(crate) use self::{
         DatabaseConfig, EmbeddedConfig, EventsConfig, HttpConfig, LogFormat, MailConfig, RedisConfig,
         TelemetryConfig, WorkersConfig,
     },
+    unescaped::{Unescaped, refuse_unescaped},
 };
 
 /// Everything that can be configured.

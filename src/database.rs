@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use sqlx::{Connection, PgConnection, PgPool, postgres::PgConnectOptions};
 
 use crate::{
-    config::{DatabaseConfig, SecretUrl},
+    config::{self, DatabaseConfig, SecretUrl},
     exit_error::ExitError,
     pool::{self, PoolUse},
 };
@@ -17,12 +17,17 @@ const RETRY_DELAY: Duration = Duration::from_millis(500);
 /// The URL of the database of a command that never starts one: the argument, else `DATABASE_URL`.
 ///
 /// # Errors
-/// [`ExitError::Unusable`] when neither is given.
+/// [`ExitError::Unusable`] when neither is given, or the argument is not escaped.
 pub(crate) fn required_url(
-    config: &DatabaseConfig,
+    database: &DatabaseConfig,
     argument: Option<String>,
 ) -> Result<SecretUrl, ExitError> {
-    argument.map(SecretUrl::new).or_else(|| config.url.clone()).ok_or_else(|| {
+    if let Some(argument) = argument {
+        config::refuse_unescaped(&argument)
+            .map_err(|flaw| ExitError::Unusable(format!("--database-url can't be used: {flaw}")))?;
+        return Ok(SecretUrl::new(argument));
+    }
+    database.url.clone().ok_or_else(|| {
         ExitError::Unusable(
             "DATABASE_URL is not set: set it to a URL such as postgres://user:password@host:5432/database \
              (only `dev`, `demo` and `bench` run a database of their own)"
@@ -59,7 +64,7 @@ pub(crate) async fn connect(
             return Err(ExitError::Unusable(format!("the database at {url} can't be used{waited}: {error}")));
         }
         tracing::warn!(
-            database = %url, error = %error, waited_s = waited.as_secs(), max_wait_s = max_wait.as_secs(),
+            database = %url, error = %engine::ErrorChain(&error), waited_s = waited.as_secs(), max_wait_s = max_wait.as_secs(),
             "the database does not answer yet; trying again"
         );
         tokio::time::sleep(RETRY_DELAY).await;
@@ -79,12 +84,8 @@ impl ProbeError {
     /// Whether a server that is still starting may fail in this way.
     fn is_temporary(&self) -> bool {
         match self {
-            Self::Database(sqlx::Error::Database(error)) => {
-                // 57P03 is "the database system is starting up", 53300 "too many clients".
-                error.code().is_some_and(|code| code == "57P03" || code == "53300")
-            }
-            Self::NoAnswer(_) | Self::Database(sqlx::Error::Io(_)) => true,
-            Self::Database(_) => false,
+            Self::Database(error) => engine::is_transient_refusal(error),
+            Self::NoAnswer(_) => true,
         }
     }
 }

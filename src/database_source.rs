@@ -6,7 +6,7 @@ use devkit::postgres::{Cluster, DATABASE, Durability, EmbeddedError, Options};
 use sqlx::{ConnectOptions, postgres::PgConnectOptions};
 
 use crate::{
-    config::{Config, SecretUrl},
+    config::{Config, SecretUrl, Unescaped, refuse_unescaped},
     database,
     exit_error::ExitError,
 };
@@ -27,6 +27,16 @@ pub(crate) enum DatabaseSourceError {
         /// The parser's reason, when the scheme was right.
         #[source]
         source: Option<sqlx::Error>,
+    },
+
+    /// The given URL has a character that has to be escaped.
+    #[error("{origin} can't be used")]
+    Unescaped {
+        /// Where the URL was given.
+        origin: Origin,
+        /// What to do.
+        #[source]
+        source: Unescaped,
     },
 
     /// The given database does not answer.
@@ -77,7 +87,7 @@ impl DatabaseSource {
     /// A given URL is final: it is used as it is, after one connection has proved that it works.
     ///
     /// # Errors
-    /// [`DatabaseSourceError::InvalidUrl`] and [`DatabaseSourceError::Unusable`] for a given URL, otherwise as
+    /// All but [`DatabaseSourceError::Embedded`] for a given URL, otherwise as
     /// [`Cluster::start`].
     pub(crate) async fn choose(config: &Config, flag: Option<&str>) -> Result<Self, DatabaseSourceError> {
         let configured = config.database.url.as_ref().map(|url| (url.expose(), Origin::Environment));
@@ -134,6 +144,7 @@ async fn check(url: &str, origin: Origin) -> Result<(), DatabaseSourceError> {
     if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
         return Err(invalid(None));
     }
+    refuse_unescaped(url).map_err(|source| DatabaseSourceError::Unescaped { origin, source })?;
     let options = PgConnectOptions::from_str(url).map_err(|error| invalid(Some(error)))?;
     database::probe(&options, CONNECT_TIMEOUT).await.map_err(|error| DatabaseSourceError::Unusable {
         origin,

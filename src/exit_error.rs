@@ -1,6 +1,6 @@
 //! The error of a command: its exit code, and its message on standard error. `sagaline --help` lists the codes.
 
-use std::{iter, process::ExitCode};
+use std::process::ExitCode;
 
 use devkit::postgres::EmbeddedError;
 
@@ -23,8 +23,7 @@ pub(crate) enum ExitError {
 impl ExitError {
     /// [`ExitError::Unusable`] with the message of an error and of its causes.
     pub(crate) fn unusable(error: &(dyn std::error::Error + 'static)) -> Self {
-        let causes = iter::successors(Some(error), |error| error.source());
-        Self::Unusable(causes.map(ToString::to_string).collect::<Vec<_>>().join(": "))
+        Self::Unusable(engine::ErrorChain(error).to_string())
     }
 
     /// Prints the error and returns the exit code.

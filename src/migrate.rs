@@ -13,6 +13,14 @@ use crate::{
     pool::{self, PoolUse},
 };
 
+/// The context of an error of a statement that checks the database.
+const UNREADABLE: &str = "can't find out whether the database can be used";
+
+/// What to do about a role that lacks privileges.
+const TO_MIGRATE: &str = "its role may not migrate it; run `migrate` as the owner, or grant the role";
+const TO_WORK: &str =
+    "its role may not work with it; run `sagaline migrate --grant-to …` as the owner, or grant the role";
+
 /// A schema, and the migrations that this binary has for it.
 struct Schema {
     name: &'static str,
@@ -60,14 +68,43 @@ impl DatabaseLocation {
 /// Creates the schemas `engine` and `shop` or brings them up to date; several processes may do so at once.
 ///
 /// # Errors
-/// [`ExitError::Unusable`] when the database has other migrations than this binary's; another error when it is
-/// unreachable or was migrated by a newer version.
+/// [`ExitError::Unusable`] when the database can't hold the schemas, the role lacks privileges, or it has other migrations
+/// than this binary's; another error when it is unreachable or was migrated by a newer version.
 pub(crate) async fn run(pool: &PgPool, location: &DatabaseLocation) -> Result<(), ExitError> {
     for schema in &schemas() {
-        refuse_other_migrations(schema, &applied(pool, schema.migrations.applied_table()).await?, location)?;
+        refuse_unsuitable(schema, pool).await?;
+        refuse_lacks(&schema.migrations.lacking_to_migrate(pool).await.context(UNREADABLE)?, TO_MIGRATE)?;
+        let applied = applied(pool, schema.migrations.applied_table()).await?;
+        refuse_other_migrations(schema, &applied, location)?;
+        refuse_newer(schema, pool).await?;
+    }
+    if engine::is_read_only(pool).await.context(UNREADABLE)? {
+        return Err(ExitError::Unusable(
+            "the database can't be migrated: it is read-only. Connect to the primary, or set \
+             `default_transaction_read_only` off"
+                .into(),
+        ));
     }
     engine::migrate(pool).await.context("the engine's schema can't be migrated")?;
     Ok(shop::migrate(pool).await.context("the shop's schema can't be migrated")?)
+}
+
+/// Grants a role what a process needs on both schemas, and takes everything else on their tables from it.
+///
+/// # Errors
+/// [`ExitError::Unusable`] for a role that owns the tables, from which nothing can be kept.
+pub(crate) async fn grant(pool: &PgPool, role: &str) -> Result<(), ExitError> {
+    let failed = || format!("the role {role} can't be granted what a process needs");
+    for schema in &schemas() {
+        if schema.migrations.owns(pool, role).await.with_context(failed)? {
+            return Err(ExitError::Unusable(format!(
+                "{role} owns the tables of the schema `{}`; name another role, under which the processes run",
+                schema.name
+            )));
+        }
+        schema.migrations.grant(pool, role).await.with_context(failed)?;
+    }
+    Ok(())
 }
 
 /// Migrates the database that a URL names.
@@ -100,14 +137,18 @@ pub(crate) async fn connect_migrated(config: &DatabaseConfig, url: &SecretUrl) -
     Ok(pool)
 }
 
-/// Checks that the database has every migration that this binary needs.
+/// Checks that the database can hold the schemas and has every migration that this binary needs, that it admits this
+/// binary, and that the role may work with its tables.
 ///
 /// # Errors
-/// [`ExitError::Unusable`], with the command to run, when it does not.
+/// [`ExitError::Unusable`], with what to do, when it does not.
 pub(crate) async fn require(pool: &PgPool) -> Result<(), ExitError> {
     for schema in &schemas() {
+        refuse_unsuitable(schema, pool).await?;
+        refuse_lacks(&schema.migrations.lacking_to_work(pool).await.context(UNREADABLE)?, TO_WORK)?;
         let applied = applied(pool, schema.migrations.applied_table()).await?;
         refuse_other_migrations(schema, &applied, &DatabaseLocation::Url)?;
+        refuse_newer(schema, pool).await?;
         let is_missing = |version| !applied.iter().any(|applied| applied.version == version);
         let missing =
             schema.migrations.all().iter().filter(|migration| is_missing(migration.version)).count();
@@ -121,6 +162,35 @@ pub(crate) async fn require(pool: &PgPool) -> Result<(), ExitError> {
         }
     }
     Ok(())
+}
+
+/// Refuses a database that can't hold what callers send.
+async fn refuse_unsuitable(schema: &Schema, pool: &PgPool) -> Result<(), ExitError> {
+    let lack = schema.migrations.unsuitable(pool).await.context(UNREADABLE)?;
+    lack.map_or(Ok(()), |lack| Err(ExitError::Unusable(format!("the database can't be used: {lack}"))))
+}
+
+/// Refuses to go on with a role that lacks privileges. A few of them say enough.
+fn refuse_lacks(lacking: &[String], advice: &str) -> Result<(), ExitError> {
+    let Some(shown) = lacking.chunks(5).next() else { return Ok(()) };
+    let more = lacking.len() - shown.len();
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    Err(ExitError::Unusable(format!("the database can't be used: {advice}: {}{more}", shown.join(", "))))
+}
+
+/// Refuses a schema that a newer version has changed so that this one can't work with it.
+async fn refuse_newer(schema: &Schema, pool: &PgPool) -> Result<(), ExitError> {
+    let oldest = schema.migrations.oldest_admitted(pool).await.context(UNREADABLE)?;
+    let newest = schema.migrations.all().iter().map(|migration| migration.version).max().unwrap_or_default();
+    if oldest <= newest {
+        return Ok(());
+    }
+    Err(ExitError::Unusable(format!(
+        "the database can't be used by this version: a newer one has migrated its schema `{}`, which admits processes that \
+         know migration {oldest}, and this one knows up to {newest}; run the newer version, or restore a backup from \
+         before it",
+        schema.name
+    )))
 }
 
 /// Refuses a database whose schema was created by other migrations than this binary's. Migrations that are newer than

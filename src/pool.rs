@@ -2,6 +2,7 @@
 
 use std::{net::IpAddr, str::FromStr, time::Duration};
 
+use engine::WritableSessions;
 use sqlx::{
     Connection, PgPool,
     postgres::{PgConnectOptions, PgPoolOptions, PgSslMode},
@@ -112,8 +113,10 @@ pub(crate) fn server_message(error: &sqlx::Error) -> String {
     error.as_database_error().map_or_else(|| error.to_string(), |error| error.message().to_owned())
 }
 
-/// Creates a pool that connects when it is first used.
+/// Creates a pool that connects when it is first used. It replaces sessions that refuse writes as soon as others do not.
 pub(crate) fn open(options: PgConnectOptions, pool_use: PoolUse, size: u32) -> PgPool {
+    let sessions = WritableSessions::new(options.clone());
+    let opened = sessions.clone();
     PgPoolOptions::new()
         .max_connections(size)
         .acquire_timeout(pool_use.acquire_timeout())
@@ -121,12 +124,17 @@ pub(crate) fn open(options: PgConnectOptions, pool_use: PoolUse, size: u32) -> P
         .max_lifetime(Duration::from_mins(30))
         // The engine retries when a connection turns out to be dead; a test before each use would cost a round trip.
         .test_before_acquire(false)
+        .after_connect(move |connection, _| {
+            let sessions = opened.clone();
+            Box::pin(async move { sessions.opened(connection).await })
+        })
         .before_acquire(move |connection, now| {
+            let sessions = sessions.clone();
             Box::pin(async move {
-                if pool_use == PoolUse::Workers || now.idle_for < TESTED_AFTER {
-                    return Ok(true);
+                if pool_use != PoolUse::Workers && now.idle_for >= TESTED_AFTER {
+                    connection.ping().await?;
                 }
-                connection.ping().await.map(|()| true)
+                sessions.may_use(connection, now.age).await
             })
         })
         .connect_lazy_with(options)

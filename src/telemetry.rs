@@ -93,7 +93,7 @@ impl Telemetry {
         // The exporter's own shutdown blocks its thread while the runtime sends.
         let ended = tokio::task::spawn_blocking(move || provider.shutdown()).await;
         if let Ok(Err(error)) = ended {
-            tracing::warn!(error = %error, "the last traces could not be sent");
+            tracing::warn!(error = %engine::ErrorChain(&error), "the last traces could not be sent");
         }
     }
 }

@@ -19,5 +19,6 @@ mod it {
     mod observability;
     mod redis_rate_limiter;
     mod shop;
+    mod unusable_databases;
     mod workers;
 }

@@ -3,9 +3,11 @@
 pub(crate) mod body;
 mod cache;
 mod checks;
+mod database;
 mod mail;
+mod sources;
 
 pub use mail::{MailProbe, MailState};
 
 pub(crate) use cache::HealthCache;
-pub(crate) use checks::HealthSources;
+pub(crate) use sources::HealthSources;

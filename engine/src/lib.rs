@@ -58,6 +58,7 @@ pub use model::{
         DeadJobSummary, DeadLettered,
     },
     error::{BuildError, CancelError, DeadJobError, GraphError, StartError, StepError},
+    error_chain::ErrorChain,
     graph::{Graph, Node},
     ids::{DeadJobId, SagaId, WorkerId},
     json_pointer::{json_pointer, push_pointer},
@@ -89,13 +90,15 @@ pub use runtime::{
 };
 pub use store::{
     migrate, migrations,
-    migrations::{MigrationError, Migrations},
+    migrations::{MigrationError, Migrations, TablePrivileges, Unsuitable},
+    sessions::is_read_only,
     with_engine_options,
 };
 pub use support::{
     bounded_list::{ListCost, ListError, read_list},
-    connection::with_timeout,
+    connection::{is_transient, is_transient_refusal, with_timeout},
     metrics::describe_metrics,
     page::{PAGE_BYTES, page_rows, read_page},
     trace_propagator::TracePropagator,
+    writable_sessions::WritableSessions,
 };

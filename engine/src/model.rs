@@ -3,6 +3,7 @@
 pub(crate) mod audit;
 pub(crate) mod dead_job;
 pub(crate) mod error;
+pub(crate) mod error_chain;
 pub(crate) mod graph;
 pub(crate) mod ids;
 pub(crate) mod json_pointer;

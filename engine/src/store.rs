@@ -19,6 +19,7 @@ pub(crate) mod rows;
 pub(crate) mod saga_lists;
 pub(crate) mod saga_state;
 pub(crate) mod savepoints;
+pub(crate) mod sessions;
 pub(crate) mod starts;
 #[cfg(feature = "testing")]
 pub(crate) mod testing;
@@ -26,7 +27,7 @@ pub(crate) mod transactions;
 
 use sqlx::{PgPool, postgres::PgConnectOptions};
 
-use migrations::{MigrationError, Migrations};
+use migrations::{MigrationError, Migrations, TablePrivileges};
 
 /// Brings the schema `engine` up to date. Safe to call from many processes at once.
 ///
@@ -39,6 +40,7 @@ pub async fn migrate(pool: &PgPool) -> Result<(), MigrationError> {
 /// The migrations of the schema `engine`, to be compared with those that a database has applied.
 pub fn migrations() -> Migrations {
     Migrations::new(&sqlx_macros::migrate!("./migrations"), "engine", "_sqlx_migrations")
+        .privileges(TablePrivileges { read_only: &["admission", "audit_retention"], append_only: &["audit"] })
 }
 
 /// Sets connection options that the engine's statements need: no sequential scans, and no JIT compilation.

@@ -13,6 +13,7 @@ pub(crate) mod parts;
 pub(crate) mod supervise;
 pub(crate) mod trace_propagator;
 pub(crate) mod user_code;
+pub(crate) mod writable_sessions;
 
 #[cfg(not(feature = "testing"))]
 pub(crate) use no_faults as faults;

@@ -25,7 +25,7 @@ pub(crate) async fn report_breakers(process: &ProcessContext, shop: &Shop, quit:
         let (cooldown, interval) = match tokio::time::timeout(REPORT_TIMEOUT, report).await {
             Ok(Ok(())) => (COOLDOWN, REPORT_INTERVAL),
             Ok(Err(error)) => {
-                tracing::debug!(error = %error, "the circuit breakers can't be reported now; trying again");
+                tracing::debug!(error = %engine::ErrorChain(&error), "the circuit breakers can't be reported now; trying again");
                 (RETRY_DELAY, Duration::ZERO)
             }
             Err(_) => (RETRY_DELAY, Duration::ZERO),

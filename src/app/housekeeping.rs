@@ -25,12 +25,12 @@ async fn keep_pruning(pruner: &Pruner) {
                     tracing::debug!(deleted, rows = what.name(), "rows over their time were deleted");
                 }
                 Err(error) => {
-                    tracing::warn!(%error, rows = what.name(), "rows over their time can't be deleted; trying again later");
+                    tracing::warn!(error = %engine::ErrorChain(&error), rows = what.name(), "rows over their time can't be deleted; trying again later");
                 }
             }
             // Also after an error: that the lag grows is what tells of it.
             if let Err(error) = pruner.record_lag(what).await {
-                tracing::debug!(%error, rows = what.name(), "the lag of deletions can't be measured");
+                tracing::debug!(error = %engine::ErrorChain(&error), rows = what.name(), "the lag of deletions can't be measured");
             }
         }
     }

@@ -19,10 +19,13 @@ pub(crate) struct Arguments {
     /// The database, instead of `DATABASE_URL`
     #[arg(long, value_name = "URL")]
     database_url: Option<String>,
+    /// Grant this role what `serve`, `work` and `doctor` need, and nothing else; the role must exist
+    #[arg(long, value_name = "ROLE")]
+    grant_to: Option<String>,
 }
 
-/// Migrates the schemas `engine` and `shop`, and stores how long audits are kept; several processes that do so at once
-/// wait for each other.
+/// Migrates the schemas `engine` and `shop`, stores how long audits are kept, and grants a role what a process needs;
+/// several processes that migrate at once wait for each other.
 ///
 /// # Errors
 /// When the database can't be used or a migration fails.
@@ -33,6 +36,9 @@ pub(crate) async fn run(config: Config, arguments: Arguments) -> Result<(), Exit
     migrate::run(&pool, &DatabaseLocation::Url).await?;
     let audits = config.retention.audits();
     engine::set_audit_retention(&pool, audits).await.context("AUDIT_KEEP can't be stored")?;
+    if let Some(role) = &arguments.grant_to {
+        migrate::grant(&pool, role).await?;
+    }
     terminal::print(format_args!("{url} is up to date"));
     telemetry.flush().await;
     Ok(())

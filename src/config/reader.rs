@@ -6,6 +6,7 @@ use super::{
     duration,
     secret::{self, SecretUrl},
     settings::Setting,
+    unescaped::refuse_unescaped,
 };
 
 /// Why the environment can't be used.
@@ -130,11 +131,16 @@ impl<'a> Reader<'a> {
     pub(super) fn optional_url(&mut self, setting: &Setting, schemes: &[&str]) -> Option<SecretUrl> {
         let text = self.optional_secret(setting)?;
         let known = text.split_once("://").is_some_and(|(scheme, _)| schemes.contains(&scheme));
-        if known {
-            return Some(SecretUrl::new(text));
+        if !known {
+            self.refuse(setting, None);
+            return None;
         }
-        self.refuse(setting, None);
-        None
+        if let Err(flaw) = refuse_unescaped(&text) {
+            let (variable, expected) = (setting.name.into(), format!("{}; {flaw}", setting.expects));
+            self.problems.push(Problem::Value { variable, found: None, expected });
+            return None;
+        }
+        Some(SecretUrl::new(text))
     }
 
     /// Parses a number within bounds.

@@ -90,7 +90,7 @@ impl engine::TracePropagator for W3cPropagator {
         let carrier = HashMap::from([(HEADER.to_owned(), traceparent.to_owned())]);
         let parent = TraceContextPropagator::new().extract(&carrier);
         if let Err(error) = span.set_parent(parent) {
-            tracing::debug!(error = %error, "a step's span could not join its saga's trace");
+            tracing::debug!(error = %engine::ErrorChain(&error), "a step's span could not join its saga's trace");
         }
     }
 }

@@ -4,6 +4,7 @@
 mod arrows;
 mod layers;
 mod lexer;
+mod logged_errors;
 mod made_up_sources;
 mod migrations;
 mod modules;

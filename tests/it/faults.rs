@@ -10,6 +10,7 @@ mod event_brokers;
 mod event_stream;
 mod event_targets;
 mod fail_points;
+mod failover;
 mod kills;
 mod load;
 mod mail_outages;
@@ -18,6 +19,7 @@ mod silent_database;
 mod terminations;
 mod test_cluster;
 mod three_services;
+mod two_roles;
 
 use engine::{Engine, EngineBuilder};
 use shop::{

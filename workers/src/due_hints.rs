@@ -125,9 +125,8 @@ impl DueHints {
             };
             let Err(error) = ended else { return };
             if logged != LoggedState::Down {
-                let error = &error as &(dyn std::error::Error + 'static);
                 tracing::warn!(
-                    error,
+                    error = %engine::ErrorChain(&error),
                     "the queue's Redis is unreachable; the poll finds the work until it is back"
                 );
                 logged = LoggedState::Down;

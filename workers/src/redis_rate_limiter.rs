@@ -83,7 +83,7 @@ impl RedisRateLimiter {
                 permit.succeeded();
                 Some(RateDecision { wait: (wait_us > 0).then(|| Duration::from_micros(wait_us)), remaining })
             }
-            Ok(Err(error)) => unavailable(permit, &error.to_string()),
+            Ok(Err(error)) => unavailable(permit, &engine::ErrorChain(&error).to_string()),
             Err(_) => unavailable(permit, "no answer in time"),
         }
     }

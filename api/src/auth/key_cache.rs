@@ -137,7 +137,7 @@ impl KeyCache {
         let (pool, key) = (self.pool.clone(), Arc::clone(key));
         self.use_writes.spawn(async move {
             if let Err(error) = keys::note_use(&pool, &key.key_id).await {
-                tracing::debug!(%error, key = key.name, "the last use of a key could not be written");
+                tracing::debug!(error = %engine::ErrorChain(&error), key = key.name, "the last use of a key could not be written");
             }
         });
     }

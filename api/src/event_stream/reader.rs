@@ -20,7 +20,7 @@ const YIELD: Duration = Duration::from_millis(2);
 /// Reads until no stream is open or the process stops. After a panic, which is logged, it continues where it was.
 pub(super) async fn run(channel: Arc<Channel>) {
     while let Err(died) = tokio::spawn(read(Arc::clone(&channel))).await {
-        tracing::error!(error = %died, "the reader of events panicked; it is started again");
+        tracing::error!(error = %engine::ErrorChain(&died), "the reader of events panicked; it is started again");
         tokio::time::sleep(ERROR_PAUSE).await;
     }
 }
@@ -40,7 +40,7 @@ async fn read(channel: Arc<Channel>) {
             }
             Err(error) => {
                 if !failing {
-                    tracing::warn!(%error, "events can't be read now; open streams wait");
+                    tracing::warn!(error = %engine::ErrorChain(&error), "events can't be read now; open streams wait");
                 }
                 failing = true;
                 ERROR_PAUSE

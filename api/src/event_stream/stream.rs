@@ -295,8 +295,8 @@ async fn begun(last_sent: &mut watch::Receiver<Option<i64>>) -> Option<i64> {
     *last_sent.wait_for(Option::is_some).await.ok()?
 }
 
-fn database_error(error: &dyn std::fmt::Display) -> EndReason {
-    tracing::warn!(%error, "events can't be read now; a stream ends and its caller reconnects");
+fn database_error(error: &dyn std::error::Error) -> EndReason {
+    tracing::warn!(error = %engine::ErrorChain(error), "events can't be read now; a stream ends and its caller reconnects");
     EndReason::DatabaseUnavailable
 }
 

@@ -46,10 +46,11 @@ pub(crate) struct HealthParts {
 /// The state of the database.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub(crate) struct DatabaseHealth {
-    /// `degraded` when it answers but all connections of this process are in use.
+    /// `degraded` when it answers but is read-only, takes no more connections, or all connections of this process are in
+    /// use.
     pub(crate) state: HealthState,
     pub(crate) detail: Option<String>,
-    /// How long a new connection and a ping took, in milliseconds.
+    /// How long a new connection and its first answer took, in milliseconds.
     pub(crate) latency_ms: Option<u64>,
     pub(crate) connections: Connections,
 }

@@ -9,10 +9,7 @@ use std::{
 use parking_lot::Mutex;
 use tokio::sync::OnceCell;
 
-use super::{
-    body::Health,
-    checks::{HealthSources, check_all},
-};
+use super::{body::Health, checks::check_all, sources::HealthSources};
 
 /// How long the result of a check is cached.
 const CACHE_TTL: Duration = Duration::from_secs(1);

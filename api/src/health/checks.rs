@@ -1,40 +1,24 @@
 //! Checks each part, each with its own time-out.
 
-use std::{
-    collections::BTreeSet,
-    time::{Duration, Instant},
-};
+use std::collections::BTreeSet;
 
 use breakers::{BreakerState, Dependency};
-use engine::{Engine, QueueView};
+use engine::QueueView;
 use shop::{
     breaker_reports::{self, ReportedBreaker},
     notifications::QUEUE as MAILS,
 };
-use sqlx::{Connection, PgConnection, PgPool};
 
-use super::body::{
-    BreakersHealth, Connections, DatabaseHealth, Health, HealthParts, HealthState, MailHealth, QueueHealth,
-};
-use super::mail::{MailProbe, MailState};
-use crate::load::PoolGate;
+use super::body::{BreakersHealth, Health, HealthParts, HealthState, MailHealth, QueueHealth};
+use super::mail::MailState;
+use super::{database, sources::HealthSources};
 
 /// Work that has been due for longer than this is late.
 const LATE_MS: i64 = 60_000;
 
-/// The sources of the checks.
-pub(crate) struct HealthSources {
-    pub(crate) engine: Engine,
-    pub(crate) pool: PgPool,
-    pub(crate) gate: PoolGate,
-    pub(crate) mail: MailProbe,
-    /// How long each part may take to answer.
-    pub(crate) timeout: Duration,
-}
-
 /// Checks every part.
 pub(super) async fn check_all(sources: &HealthSources) -> Health {
-    let database = database(sources).await;
+    let database = database::check(sources).await;
     let reports = match database.state {
         HealthState::Up | HealthState::Degraded | HealthState::Draining => reports(sources).await,
         HealthState::Down | HealthState::Unknown => None,
@@ -54,51 +38,6 @@ pub(super) async fn check_all(sources: &HealthSources) -> Health {
         HealthState::Up | HealthState::Degraded | HealthState::Draining => HealthState::Degraded,
     };
     Health { status, parts: HealthParts { database, queue, mail, breakers } }
-}
-
-/// Checks the database over a connection of its own: the pool's may all be in use, which is not the same as a database
-/// that can't be reached. The connection is closed with the future, so a time-out leaks nothing.
-async fn database(sources: &HealthSources) -> DatabaseHealth {
-    let pool = &sources.pool;
-    let idle = u32::try_from(pool.num_idle()).unwrap_or(u32::MAX);
-    let connections = Connections {
-        idle,
-        used: pool.size().saturating_sub(idle),
-        limit: pool.options().get_max_connections(),
-    };
-    let (options, limit) = (pool.connect_options(), sources.timeout);
-    let began = Instant::now();
-    let asked = tokio::time::timeout(limit, async {
-        let mut connection = PgConnection::connect_with(&options).await?;
-        connection.ping().await?;
-        connection.close().await
-    })
-    .await;
-    let latency_ms = u64::try_from(began.elapsed().as_millis()).ok();
-    match asked {
-        Ok(Ok(())) if sources.gate.is_exhausted() => DatabaseHealth {
-            state: HealthState::Degraded,
-            detail: Some("all connections of this process are in use".into()),
-            latency_ms,
-            connections,
-        },
-        Ok(Ok(())) => DatabaseHealth { state: HealthState::Up, detail: None, latency_ms, connections },
-        Ok(Err(error)) => unreachable(&describe(&error), connections),
-        Err(_) => unreachable(&format!("no answer within {} s", limit.as_secs_f32()), connections),
-    }
-}
-
-fn unreachable(detail: &str, connections: Connections) -> DatabaseHealth {
-    DatabaseHealth { state: HealthState::Down, detail: Some(detail.into()), latency_ms: None, connections }
-}
-
-/// Describes an error without naming the server, its user or its database: health is open to everyone.
-fn describe(error: &sqlx::Error) -> String {
-    match error {
-        sqlx::Error::Io(error) => format!("can't connect: {}", error.kind()),
-        sqlx::Error::Database(error) => format!("it refuses: SQLSTATE {}", error.code().unwrap_or_default()),
-        _ => "can't connect".into(),
-    }
 }
 
 async fn queue(sources: &HealthSources, reports: &[ReportedBreaker]) -> QueueHealth {

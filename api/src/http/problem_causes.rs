@@ -12,8 +12,8 @@ use super::{problem::Problem, problem_body::FieldError, problem_code::ProblemCod
 
 impl From<sqlx::Error> for Problem {
     fn from(error: sqlx::Error) -> Self {
-        let cause = chain(&error);
-        if is_transient(&error) { Self::unavailable(cause) } else { Self::internal(cause) }
+        let cause = engine::ErrorChain(&error).to_string();
+        if engine::is_transient(&error) { Self::unavailable(cause) } else { Self::internal(cause) }
     }
 }
 
@@ -132,32 +132,6 @@ fn violations(details: &serde_json::Value) -> Vec<FieldError> {
             Some(FieldError::at(pointer, text(item, "code")?, text(item, "message")?))
         })
         .collect()
-}
-
-/// Whether the same request may succeed a moment later.
-fn is_transient(error: &sqlx::Error) -> bool {
-    match error {
-        sqlx::Error::PoolTimedOut
-        | sqlx::Error::PoolClosed
-        | sqlx::Error::WorkerCrashed
-        | sqlx::Error::Io(_)
-        | sqlx::Error::Tls(_)
-        | sqlx::Error::Protocol(_) => true,
-        // The classes 08 (connection exception), 40 (transaction rollback: serialization failure, deadlock),
-        // 53 (insufficient resources), 55 (object not in prerequisite state: lock not available) and
-        // 57 (operator intervention: shutdown, cancelled statement) of appendix A of PostgreSQL's manual.
-        sqlx::Error::Database(error) => error
-            .code()
-            .is_some_and(|code| ["08", "40", "53", "55", "57"].iter().any(|class| code.starts_with(class))),
-        // The enum is not exhaustive; what is left is a mistake in our SQL or types.
-        _ => false,
-    }
-}
-
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let causes: Vec<_> =
-        std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string).collect();
-    causes.join(": ")
 }
 
 /// A 422 that lists everything that is wrong with a body.

@@ -71,7 +71,7 @@ impl KeyFinisher {
         let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else {
             return give_up(&key, error);
         };
-        tracing::debug!(%error, scope = key.scope, "an Idempotency-Key can't be finished now; trying again for a while");
+        tracing::debug!(error = %engine::ErrorChain(&error), scope = key.scope, "an Idempotency-Key can't be finished now; trying again for a while");
         let (pool, stop) = (self.pool.clone(), self.stop.clone());
         self.tasks.spawn(retry_until_done(pool, key, finish, stop, permit));
     }
@@ -118,7 +118,7 @@ async fn retry_until_done(
 /// Logs that a key stays in flight. The request that takes it over finds by the id of the resource whether this request
 /// has created it.
 fn give_up(key: &KeyInFlight, error: &sqlx::Error) {
-    tracing::warn!(%error, scope = key.scope, "an Idempotency-Key stays in flight until it can be taken over");
+    tracing::warn!(error = %engine::ErrorChain(&error), scope = key.scope, "an Idempotency-Key stays in flight until it can be taken over");
 }
 
 impl Finish {

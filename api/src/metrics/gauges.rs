@@ -74,8 +74,8 @@ impl Gauges {
                 outbox::record(&lag);
                 snapshots::record(&oldest);
             }
-            Ok(Ok(Err(error))) => stale(&error.to_string()),
-            Ok(Err(error)) => stale(&error.to_string()),
+            Ok(Ok(Err(error))) => stale(&engine::ErrorChain(&error).to_string()),
+            Ok(Err(error)) => stale(&engine::ErrorChain(&error).to_string()),
             Err(_) => stale("no answer in time"),
         }
     }

@@ -25,7 +25,7 @@ pub(super) async fn next(
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
                 // Out of descriptors or memory (EMFILE, ENFILE, ENOBUFS, ENOMEM): other connections will free some.
-                tracing::error!(%error, pause_ms = pause.as_millis(), "no connection can be accepted at the moment");
+                tracing::error!(error = %engine::ErrorChain(&error), pause_ms = pause.as_millis(), "no connection can be accepted at the moment");
                 stop.run_until_cancelled(tokio::time::sleep(pause)).await?;
                 pause = (pause * 2).min(MAX_PAUSE);
             }

@@ -28,7 +28,7 @@ pub(super) async fn run(
     stop: CancellationToken,
 ) {
     if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "a connection was gone before it began");
+        tracing::debug!(error = %engine::ErrorChain(&error), "a connection was gone before it began");
         return;
     }
     // `readable` would also return for a closed connection; `peek` tells the difference.
@@ -59,6 +59,6 @@ pub(super) async fn run(
     };
     if let Err(error) = ended {
         // The caller hung up, did not speak HTTP, or was too slow.
-        tracing::debug!(%error, "a connection ended early");
+        tracing::debug!(error = %engine::ErrorChain(&error), "a connection ended early");
     }
 }

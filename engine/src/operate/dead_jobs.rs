@@ -6,6 +6,7 @@ use sqlx::PgConnection;
 
 use crate::{
     engine::Engine,
+    model::error_chain::ErrorChain,
     model::{
         audit::Operator,
         dead_job::DeadJobFilter,
@@ -200,7 +201,7 @@ fn record_result(
         Err(error @ DeadJobError::NotUndone { .. }) => done.skipped.push((id, error.to_string())),
         Err(DeadJobError::Database(error)) if concerns_everybody(&error) => return Err(error),
         Err(error @ (DeadJobError::Database(_) | DeadJobError::RefusedByObserver(_))) => {
-            tracing::error!(dead_job.id = %id, error = &error as &dyn std::error::Error, "a dead job can't be acted on; it is skipped");
+            tracing::error!(dead_job.id = %id, error = %ErrorChain(&error), "a dead job can't be acted on; it is skipped");
             done.failed.push((id, chain(&error).join(": ")));
         }
     }

@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use crate::{
     engine::Engine,
+    model::error_chain::ErrorChain,
     model::{
         dead_job::{ArchivedDeadJob, DeadJobFilter},
         error::StepError,
@@ -104,7 +105,7 @@ pub(crate) async fn run(core: Arc<Core>) {
             continue;
         }
         if let Err(error) = expire_all(&core).await {
-            tracing::warn!(error = %error, "can't expire dead jobs now; trying again later");
+            tracing::warn!(error = %ErrorChain(&error), "can't expire dead jobs now; trying again later");
         }
     }
 }
@@ -134,7 +135,7 @@ async fn expire(core: &Core, limit: u32) -> Result<u32, sqlx::Error> {
                 core.quarantine.refuse(Work::Expire, saga_id, &error);
             }
             Err(error) => {
-                tracing::error!(dead_job.id = %id, error = %error, "an expired dead job can't be archived; trying again in a day");
+                tracing::error!(dead_job.id = %id, error = %ErrorChain(&error), "an expired dead job can't be archived; trying again in a day");
                 let postponed = store::archive::postpone(&mut *core.pool.acquire().await?, id).await;
                 if let Err(error) = postponed {
                     core.quarantine.refuse(Work::Expire, saga_id, &error);

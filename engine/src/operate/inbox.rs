@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use crate::{
     engine::Engine,
+    model::error_chain::ErrorChain,
     model::{
         error::{CancelError, StepError},
         ids::SagaId,
@@ -67,7 +68,7 @@ pub(crate) async fn run(core: Arc<Core>) {
             Ok(Round::SomeLocked) if woken => FIRST_RETRY,
             Ok(Round::SomeLocked) => (pause * 2).min(INTERVAL),
             Err(error) => {
-                tracing::warn!(error = %error, "can't deliver cancels now; trying again later");
+                tracing::warn!(error = %ErrorChain(&error), "can't deliver cancels now; trying again later");
                 jittered(INTERVAL)
             }
         };
@@ -100,7 +101,7 @@ async fn deliver_all(core: &Core, failing: &mut BTreeSet<Uuid>) -> Result<Round,
                 Err(StepError::Database(error)) if blame(&error) == Blame::Lock => round = Round::SomeLocked,
                 Err(error) => {
                     if !failing.contains(&id) {
-                        tracing::error!(saga.id = %id, error = %error, "a noted cancel can't be delivered; trying again");
+                        tracing::error!(saga.id = %id, error = %ErrorChain(&error), "a noted cancel can't be delivered; trying again");
                     }
                     still_failing.insert(id);
                 }

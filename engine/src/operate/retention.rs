@@ -15,6 +15,7 @@ use uuid::Uuid;
 
 use crate::{
     engine::Engine,
+    model::error_chain::ErrorChain,
     model::retention::{Pruned, Retention},
     store::{
         self,
@@ -161,8 +162,7 @@ async fn delete(conn: &mut PgConnection, retention: &Retention, over: &[Uuid]) -
     let mut parts = Parts::of(over);
     parts.run(Delete { conn, retention }).await?;
     for (saga_id, error) in &parts.refused {
-        let error = error as &(dyn std::error::Error + 'static);
-        tracing::warn!(saga.id = %saga_id, error, "a saga is over its time and can't be deleted; it is tried again in a day");
+        tracing::warn!(saga.id = %saga_id, error = %ErrorChain(error), "a saga is over its time and can't be deleted; it is tried again in a day");
     }
     Ok(parts.done.len() as u64)
 }

@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 use uuid::Uuid;
 
 use crate::{
+    model::error_chain::ErrorChain,
     model::{
         ids::{SagaId, WorkerId},
         status::Status,
@@ -93,7 +94,7 @@ impl Hints {
         let sent =
             connection::with_timeout(pool, timeout, async |conn| hints::send(conn, &notifications).await);
         if let Err(error) = sent.await {
-            tracing::debug!(error = %error, "can't send hints now; others rely on their polls");
+            tracing::debug!(error = %ErrorChain(&error), "can't send hints now; others rely on their polls");
         }
     }
 }

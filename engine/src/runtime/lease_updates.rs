@@ -9,6 +9,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::{
+    model::error_chain::ErrorChain,
     model::ids::SagaId,
     runtime::{core::Core, job::Job, quarantine::Work},
     store::{
@@ -76,7 +77,7 @@ pub(crate) async fn may_call(core: &Core, job: &Job) -> bool {
     match extend_leases(core, &[job.saga_id.0]).await {
         Ok(()) => !has_lapsed(),
         Err(error) => {
-            tracing::debug!(error = %error, "can't extend the lease of a call now");
+            tracing::debug!(error = %ErrorChain(&error), "can't extend the lease of a call now");
             false
         }
     }
@@ -198,7 +199,7 @@ async fn write_releases(core: &Core, (asked, resting): (&[ReleaseRow], &[Release
         Ok(()) if locked.is_empty() && untried.is_empty() => Flushed::All,
         Ok(()) => Flushed::Partly,
         Err(error) => {
-            tracing::debug!(error = %error, "can't release claims now; they end with their leases");
+            tracing::debug!(error = %ErrorChain(&error), "can't release claims now; they end with their leases");
             Flushed::All
         }
     };

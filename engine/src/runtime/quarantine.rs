@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 use uuid::Uuid;
 
 use crate::{
+    model::error_chain::ErrorChain,
     store::rows::Rows,
     support::{
         connection::concerns_everybody,
@@ -132,11 +133,11 @@ impl Quarantine {
         drop(known);
         if pause == FIRST_PAUSE {
             tracing::error!(
-                saga.id = %id, work = work.name(), error = %error,
+                saga.id = %id, work = work.name(), error = %ErrorChain(&error),
                 "what has to be done to a saga fails for it alone; it is left out and tried again later, the others go on"
             );
         } else {
-            tracing::debug!(saga.id = %id, work = work.name(), error = %error, "what has to be done to a saga still fails");
+            tracing::debug!(saga.id = %id, work = work.name(), error = %ErrorChain(&error), "what has to be done to a saga still fails");
         }
     }
 
@@ -207,7 +208,7 @@ impl Quarantine {
         if concerns_everybody(&error) {
             return Err(error);
         }
-        tracing::debug!(work = work.name(), error = %error, "a statement for many sagas failed; trying parts of them");
+        tracing::debug!(work = work.name(), error = %ErrorChain(&error), "a statement for many sagas failed; trying parts of them");
         let found = statement.find(rows).await?;
         if found.is_empty() {
             return Err(error);

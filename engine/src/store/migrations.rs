@@ -9,17 +9,22 @@
 mod error;
 mod index_change;
 mod lock;
+mod privileges;
+mod requirements;
 
 use std::time::Duration;
 
 use sqlx::{
-    Connection, PgConnection, PgPool,
+    AssertSqlSafe, Connection, PgConnection, PgPool,
     migrate::{AppliedMigration, Migrate, MigrateError, Migration, Migrator},
     postgres::PgConnectOptions,
 };
 
+use crate::model::error_chain::ErrorChain;
 pub use error::MigrationError;
 use index_change::IndexChange;
+pub use privileges::TablePrivileges;
+pub use requirements::Unsuitable;
 
 /// How long a migrator waits for another one, unless it is told otherwise. An index of a large table takes minutes.
 const MAX_LOCK_WAIT: Duration = Duration::from_hours(1);
@@ -31,19 +36,30 @@ const MAX_LOCK_WAIT: Duration = Duration::from_hours(1);
 pub struct Migrations {
     all: Vec<Migration>,
     schema: &'static str,
+    /// The name of the table that lists the applied migrations.
+    list: &'static str,
     applied: String,
+    privileges: TablePrivileges,
     max_lock_wait: Duration,
 }
 
 impl Migrations {
     /// The migrations of `schema`, which lists the applied ones in its table `table`.
-    pub fn new(migrator: &Migrator, schema: &'static str, table: &str) -> Self {
+    pub fn new(migrator: &Migrator, schema: &'static str, table: &'static str) -> Self {
         Self {
             all: migrator.iter().cloned().collect(),
             schema,
+            list: table,
             applied: format!("{schema}.{table}"),
+            privileges: TablePrivileges::default(),
             max_lock_wait: MAX_LOCK_WAIT,
         }
+    }
+
+    /// Sets on which tables a process needs fewer privileges than on the others.
+    #[must_use]
+    pub fn privileges(self, privileges: TablePrivileges) -> Self {
+        Self { privileges, ..self }
     }
 
     /// Sets how long to wait for another migrator; an hour by default.
@@ -62,23 +78,84 @@ impl Migrations {
         &self.all
     }
 
+    /// What a database lacks to hold the schema, whoever uses it; `None` if nothing.
+    ///
+    /// # Errors
+    /// When the database can't be asked.
+    pub async fn unsuitable(&self, pool: &PgPool) -> Result<Option<Unsuitable>, sqlx::Error> {
+        requirements::check(&mut *pool.acquire().await?).await
+    }
+
+    /// What the role of the pool lacks to migrate the schema.
+    ///
+    /// # Errors
+    /// When the database can't be asked.
+    pub async fn lacking_to_migrate(&self, pool: &PgPool) -> Result<Vec<String>, sqlx::Error> {
+        privileges::lacking_to_migrate(&mut *pool.acquire().await?, self.schema).await
+    }
+
+    /// What the role of the pool lacks to work with the tables of the schema.
+    ///
+    /// # Errors
+    /// When the database can't be asked.
+    pub async fn lacking_to_work(&self, pool: &PgPool) -> Result<Vec<String>, sqlx::Error> {
+        let mut conn = pool.acquire().await?;
+        privileges::lacking_to_work(&mut conn, self.schema, self.list, self.privileges).await
+    }
+
+    /// Whether a role owns the schema's tables, as a member of the owner or a superuser does, too.
+    ///
+    /// # Errors
+    /// When there is no such role, or the database can't be asked.
+    pub async fn owns(&self, pool: &PgPool, role: &str) -> Result<bool, sqlx::Error> {
+        privileges::owns(&mut *pool.acquire().await?, self.schema, role).await
+    }
+
+    /// Grants a role what a process needs to work with the schema, and takes everything else on its tables from it.
+    ///
+    /// # Errors
+    /// When there is no such role, or the pool's role does not own the schema.
+    pub async fn grant(&self, pool: &PgPool, role: &str) -> Result<(), sqlx::Error> {
+        let mut conn = pool.acquire().await?;
+        privileges::grant(&mut conn, self.schema, self.list, self.privileges, role).await
+    }
+
+    /// The oldest migration that a process must know to use the schema, which a newer version may have raised; zero if the
+    /// schema does not say.
+    ///
+    /// # Errors
+    /// When the database can't be asked.
+    pub async fn oldest_admitted(&self, pool: &PgPool) -> Result<i64, sqlx::Error> {
+        let table = format!("{}.admission", self.schema);
+        let exists: bool =
+            sqlx::query_scalar("select to_regclass($1) is not null").bind(&table).fetch_one(pool).await?;
+        if !exists {
+            return Ok(0);
+        }
+        let statement = AssertSqlSafe(format!("select oldest_migration from {table}"));
+        Ok(sqlx::query_scalar(statement).fetch_optional(pool).await?.unwrap_or_default())
+    }
+
     /// Applies the migrations that the database lacks. Safe to call from many processes at once: they wait for each
     /// other. It uses connections of its own, with the options of the pool.
     ///
     /// # Errors
-    /// When the database is unreachable, was migrated by a newer or a changed version, or refuses a migration; or when
-    /// another migrator does not end in time.
+    /// When the database is unreachable or unsuitable, was migrated by a newer or a changed version, or refuses a migration;
+    /// or when another migrator does not end in time.
     ///
     /// # Cancel safety
     /// A migration that is in progress may still be applied; the lock is held until then.
     pub async fn run(&self, pool: &PgPool) -> Result<(), MigrationError> {
         let options = pool.connect_options();
         let mut conn = PgConnection::connect_with(&options).await?;
+        if let Some(lack) = requirements::check(&mut conn).await? {
+            return Err(MigrationError::Unsuitable(lack));
+        }
         lock::acquire(&mut conn, self.max_lock_wait).await?;
         let migrated = self.apply_pending(&mut conn, &options).await;
         // The end of the session releases the lock, also after a failure.
         if let Err(error) = conn.close().await {
-            tracing::debug!(%error, "the connection of a migration could not be closed in order");
+            tracing::debug!(error = %ErrorChain(&error), "the connection of a migration could not be closed in order");
         }
         migrated
     }

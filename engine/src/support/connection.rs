@@ -23,17 +23,20 @@ pub(crate) async fn acquire(
 }
 
 /// Awaits work on a connection. If it does not finish in time, the connection is taken for dead and dropped: returning
-/// it to the pool could wait on its socket forever and keep its slot.
+/// it to the pool could wait on its socket forever and keep its slot. One that can't be used after an error is dropped,
+/// too.
 pub(crate) async fn on_connection<T>(
     mut connection: PoolConnection<Postgres>,
     timeout: Duration,
     work: impl AsyncFnOnce(&mut PoolConnection<Postgres>) -> Result<T, sqlx::Error>,
 ) -> Result<T, sqlx::Error> {
-    if let Ok(result) = tokio::time::timeout(timeout, work(&mut connection)).await {
-        return result;
+    let result = tokio::time::timeout(timeout, work(&mut connection))
+        .await
+        .unwrap_or_else(|_| Err(timed_out("the database gave no answer in time")));
+    if result.as_ref().is_err_and(|error| !is_usable_after(error)) {
+        drop(connection.detach());
     }
-    drop(connection.detach());
-    Err(timed_out("the database gave no answer in time"))
+    result
 }
 
 /// Runs work on a connection of a pool. Waits no longer than `timeout` for the connection, and as long again for the
@@ -96,6 +99,23 @@ pub(crate) fn blame_in_engine(error: &sqlx::Error) -> Blame {
 /// Whether an error has nothing to do with the statement, so that other statements fail as well.
 pub(crate) fn concerns_everybody(error: &sqlx::Error) -> bool {
     matches!(blame(error), Blame::Connection | Blame::Server)
+}
+
+/// Whether the same work may succeed a moment later, so that a caller should be told to try again.
+pub fn is_transient(error: &sqlx::Error) -> bool {
+    blame(error) != Blame::Statement
+}
+
+/// Whether a server that refuses a connection with this error may accept one a moment later. Unlike [`is_transient`] it
+/// tells a server that starts from a password that is wrong.
+pub fn is_transient_refusal(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Database(error) => {
+            error.code().is_some_and(|code| blame_of(&code, false) != Blame::Statement)
+        }
+        sqlx::Error::Io(_) => true,
+        _ => false,
+    }
 }
 
 /// Whether the connection can be used after this error. A session that is read-only stays so.

@@ -33,7 +33,7 @@ const SETTINGS: [(&str, &str); 9] = [
 
 /// One database and one mail server, for any number of processes.
 pub(super) struct TestCluster {
-    url: String,
+    pub(super) url: String,
     pub(super) pool: PgPool,
     pub(super) catcher: MailCatcher,
     settings: Vec<(String, String)>,
@@ -275,8 +275,13 @@ impl ApiClient {
 
     /// Sends one PUT.
     pub(super) async fn put(&self, path: &str, body: &Value) {
-        let answer = self.client.put(format!("{}{path}", self.base)).json(body).send().await.unwrap();
-        answer.error_for_status().unwrap();
+        self.send("PUT", path, body).await.error_for_status().unwrap();
+    }
+
+    /// Sends one request and returns the response, whatever its status.
+    pub(super) async fn send(&self, method: &str, path: &str, body: &Value) -> reqwest::Response {
+        let request = self.client.request(method.parse().unwrap(), format!("{}{path}", self.base));
+        request.json(body).send().await.unwrap()
     }
 
     /// Cancels the order or workflow at this path.

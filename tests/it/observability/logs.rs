@@ -6,6 +6,10 @@ use std::{
 };
 
 use serde_json::Value;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+};
 
 use super::deployment::{Deployment, until};
 
@@ -132,5 +136,54 @@ async fn a_directory_that_can_not_be_written_to_stops_the_start_and_is_named() {
         let output = process.output();
         assert_eq!(code, Some(2), "{command}: {output}");
         assert!(output.contains(&format!("LOG_DIR is `{}`", place.display())), "{command}: {output}");
+    }
+}
+
+/// A Redis that refuses every command, as one does to a wrong password.
+async fn refusing_redis() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("redis://:wrong@{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut commands = [0; 1024];
+                while let Ok(size) = stream.read(&mut commands).await
+                    && size > 0
+                {
+                    let refusal = b"-WRONGPASS invalid username-password pair\r\n";
+                    let count = commands[..size].iter().filter(|byte| **byte == b'*').count();
+                    if stream.write_all(&refusal.repeat(count)).await.is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    url
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_error_is_logged_with_its_causes_in_every_format() {
+    let wrong_password = refusing_redis().await;
+    let causes =
+        [("redis://127.0.0.1:1", "onnection refused"), (&wrong_password, "Password authentication failed")];
+    for (url, cause) in causes {
+        for format in ["json", "pretty"] {
+            let dir = tempfile::tempdir().unwrap();
+            let mut deployment = Deployment::new().await;
+            deployment.set("REDIS_URL", url);
+            deployment.set("LOG_FORMAT", format);
+            deployment.set("LOG_DIR", dir.path().to_str().unwrap());
+            let mut worker = deployment.start(&["work"]);
+            let line = worker.wait_for_line("the queue's Redis is unreachable").await;
+            assert!(line.contains(cause), "{format}: {line}");
+            worker.sigterm();
+            assert_eq!(worker.wait().await.code(), Some(0), "{}", worker.output());
+            let file = dir.path().join(&files(dir.path())[0]);
+            let text = fs::read_to_string(file).unwrap();
+            let line = text.lines().find(|line| line.contains("the queue's Redis is unreachable")).unwrap();
+            let line: Value = serde_json::from_str(line).unwrap();
+            assert!(line["error"].as_str().unwrap().contains(cause), "{line}");
+        }
     }
 }

@@ -35,7 +35,7 @@ pub(crate) async fn claim(
             }
             Err(error) => {
                 if !failing {
-                    tracing::warn!(%error, "ids from Redis can't be claimed; the poll finds them later");
+                    tracing::warn!(error = %engine::ErrorChain(&error), "ids from Redis can't be claimed; the poll finds them later");
                 }
                 failing = true;
             }

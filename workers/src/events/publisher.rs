@@ -5,7 +5,7 @@
 //! A process that was stopped for longer than its lease can't move the position any more; events that it still sends
 //! are repetitions.
 
-use std::{error::Error, time::Duration};
+use std::time::Duration;
 
 use breakers::{Breaker, BreakerOpen};
 use metrics::{counter, gauge};
@@ -129,8 +129,7 @@ impl<L: EventLog> Publisher<L> {
                     counter!(SINK_FAILURES, "consumer" => name).increment(1);
                     up.set(0.0);
                     if failures == 0 {
-                        let error = &error as &(dyn Error + 'static);
-                        tracing::warn!(error, consumer = name, "events can't be published now; they wait");
+                        tracing::warn!(error = %engine::ErrorChain(&error), consumer = name, "events can't be published now; they wait");
                     }
                     failures += 1;
                     let pause = retry_pause.mul_f64(rand::random_range(0.5..=1.0));
@@ -163,9 +162,8 @@ impl<L: EventLog> Publisher<L> {
         if let Some(lease) = self.lease.take()
             && let Err(error) = self.log.release(&lease).await
         {
-            let error = &error as &(dyn Error + 'static);
             let consumer = self.sink.name();
-            tracing::debug!(error, consumer, "the lease of a consumer could not be released; it expires");
+            tracing::debug!(error = %engine::ErrorChain(&error), consumer, "the lease of a consumer could not be released; it expires");
         }
     }
 

@@ -32,8 +32,7 @@ pub(super) async fn run(log: impl EventLog, quit: CancellationToken) {
             Ok(Sequenced::Busy) => jittered(IDLE_PAUSE),
             Err(error) => {
                 if !failing {
-                    let error = &error as &(dyn std::error::Error + 'static);
-                    tracing::warn!(error, "events can't be moved out of the outbox now; trying again");
+                    tracing::warn!(error = %engine::ErrorChain(&error), "events can't be moved out of the outbox now; trying again");
                 }
                 failing = true;
                 jittered(ERROR_PAUSE)
@@ -54,8 +53,7 @@ pub(super) async fn prune(log: impl EventLog, retention: Duration, quit: Cancell
                 if pruned == u64::from(PRUNE_BATCH_SIZE) { Duration::ZERO } else { jittered(interval) }
             }
             Err(error) => {
-                let error = &error as &(dyn std::error::Error + 'static);
-                tracing::warn!(error, "old events can't be deleted now; trying again later");
+                tracing::warn!(error = %engine::ErrorChain(&error), "old events can't be deleted now; trying again later");
                 jittered(interval)
             }
         };

@@ -70,7 +70,7 @@ async fn supervise<F: Future<Output = ()> + Send + 'static>(
     mut start: impl FnMut() -> F,
 ) {
     while let Err(panicked) = AbortOnDropHandle::new(tokio::spawn(start())).await {
-        tracing::error!(task = name, error = %panicked, "an event task panicked and is restarted");
+        tracing::error!(task = name, error = %engine::ErrorChain(&panicked), "an event task panicked and is restarted");
         tokio::select! {
             () = tokio::time::sleep(RESTART_PAUSE) => {}
             () = quit.cancelled() => return,

@@ -155,7 +155,7 @@ async fn finish(
         Ok(Ok(Some(Committed::Lost))) => in_flight.lost(),
         Ok(Ok(None)) => in_flight.released(),
         Ok(Err(error)) => {
-            tracing::error!(saga.id = %saga_id, error, "a job could not be performed");
+            tracing::error!(saga.id = %saga_id, error = %engine::ErrorChain(&*error), "a job could not be performed");
             in_flight.errored();
         }
         Err(_panic) => {

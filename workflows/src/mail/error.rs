@@ -201,9 +201,6 @@ impl MailError {
 
     /// The error with its causes in one sentence.
     pub fn sentence(&self) -> String {
-        let first: &(dyn std::error::Error + 'static) = self;
-        let chain: Vec<String> =
-            std::iter::successors(Some(first), |error| error.source()).map(ToString::to_string).collect();
-        chain.join(": ")
+        engine::ErrorChain(self).to_string()
     }
 }

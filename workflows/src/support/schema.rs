@@ -1,6 +1,6 @@
 //! The migrations of the schema `shop`.
 
-use engine::{MigrationError, Migrations};
+use engine::{MigrationError, Migrations, TablePrivileges};
 use sqlx::PgPool;
 
 /// Creates the schema `shop` or brings it up to date; many processes may do so at once.
@@ -14,4 +14,5 @@ pub async fn migrate(pool: &PgPool) -> Result<(), MigrationError> {
 /// The migrations of the schema `shop`, for a comparison with those that a database has.
 pub fn migrations() -> Migrations {
     Migrations::new(&sqlx_macros::migrate!("../migrations/shop"), "shop", "migration")
+        .privileges(TablePrivileges { read_only: &["admission"], append_only: &["audit", "stock_movement"] })
 }

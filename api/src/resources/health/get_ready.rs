@@ -13,9 +13,10 @@ problems!(Problems: &[]);
 
 /// Check readiness
 ///
-/// A process is ready while the database answers: accepted work is durable, and waits while workers or the mail server
-/// are unavailable. Not ready is a 503 with the state of each part instead of a problem document. A process that is
-/// shutting down is `draining`: it still serves requests, but callers should send new ones elsewhere.
+/// A process is ready while it serves something: a connection to the database answers. Accepted work is durable, and
+/// waits while workers or the mail server are unavailable. While the database is read-only, or takes no more connections,
+/// the process is ready and `degraded`. Not ready is a 503 with the state of each part instead of a problem document. A
+/// process that is shutting down is `draining`: it still serves requests, but callers should send new ones elsewhere.
 #[utoipa::path(
     get,
     path = "/health/ready",

@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use crate::{
+    model::error_chain::ErrorChain,
     runtime::{
         claim::{
             allowance,
@@ -32,7 +33,7 @@ pub(super) async fn claim_while_open(core: Arc<Core>, state: Arc<QueueState>) {
             }
             Err(error) => {
                 if !std::mem::replace(&mut away, true) {
-                    tracing::warn!(queue = %state.queue(), error = %error, "can't claim now; trying again until it works");
+                    tracing::warn!(queue = %state.queue(), error = %ErrorChain(&error), "can't claim now; trying again until it works");
                 }
                 Poll::Idle
             }

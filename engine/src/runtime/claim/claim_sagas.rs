@@ -6,6 +6,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::{
+    model::error_chain::ErrorChain,
     model::{
         ids::SagaId,
         kinds::StepKind,
@@ -173,7 +174,7 @@ fn job(core: &Core, row: ClaimedRow, outputs: Outputs) -> Option<Job> {
     let StoredState { state, unreadable_cause } = match row.state.decode(step_index) {
         Ok(stored) => stored,
         Err(error) => {
-            tracing::error!(saga.id = %row.id, error = %error, "a saga's row can't be read; left to its lease");
+            tracing::error!(saga.id = %row.id, error = %ErrorChain(&error), "a saga's row can't be read; left to its lease");
             return None;
         }
     };

@@ -12,6 +12,7 @@ use std::{
 use sqlx::{Acquire, Postgres, pool::PoolConnection};
 
 use crate::{
+    model::error_chain::ErrorChain,
     runtime::{
         commit::{
             advance::{BatchResult, CommitPath, advance},
@@ -93,7 +94,7 @@ async fn extend_leases(core: &Arc<Core>, members: &[BatchMember]) {
     if !aged.is_empty()
         && let Err(error) = lease_updates::extend_leases(core, &aged).await
     {
-        tracing::debug!(error = %error, "can't extend the leases of a batch; continuing with the time that is left");
+        tracing::debug!(error = %ErrorChain(&error), "can't extend the leases of a batch; continuing with the time that is left");
     }
 }
 

@@ -6,6 +6,7 @@ use std::{collections::BTreeMap, panic::AssertUnwindSafe, sync::Arc, time::Durat
 use futures::FutureExt;
 
 use crate::{
+    model::error_chain::ErrorChain,
     model::{ids::SagaId, outcome::chain, status::StepSide},
     runtime::{
         commit::{
@@ -161,7 +162,7 @@ fn next_parts(committer: &GroupCommitter, part: Part, error: CommitError, path: 
             Vec::new()
         }
         (None, CommitError::Transient { error, .. }) => {
-            tracing::debug!(error = %error, "a batch failed repeatedly with a transient error; splitting it");
+            tracing::debug!(error = %ErrorChain(&error), "a batch failed repeatedly with a transient error; splitting it");
             split(part)
         }
         (Some(saga_id), CommitError::Transient { blame, side, error }) => {
@@ -172,7 +173,7 @@ fn next_parts(committer: &GroupCommitter, part: Part, error: CommitError, path: 
             }
         }
         (None, CommitError::LockTimeout { error, .. }) => {
-            tracing::debug!(error = %error, "a batch timed out waiting for a lock; splitting it");
+            tracing::debug!(error = %ErrorChain(&error), "a batch timed out waiting for a lock; splitting it");
             split(part)
         }
         (None, CommitError::OutputTooLarge { failure, .. }) => {
@@ -262,7 +263,7 @@ fn try_later(committer: &GroupCommitter, part: Part, rounds: u32, error: &sqlx::
         return vec![part];
     }
     if rounds >= WARN_AFTER {
-        tracing::warn!(saga.id = ?part.only(), rounds, error = %error, "a saga repeatedly failed with a transient error");
+        tracing::warn!(saga.id = ?part.only(), rounds, error = %ErrorChain(&error), "a saga repeatedly failed with a transient error");
     }
     let delay = jittered(doubled(ERROR_BACKOFF, rounds - 1, MAX_ERROR_BACKOFF));
     let error = format!("can't be committed now: {error}");

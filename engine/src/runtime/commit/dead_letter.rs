@@ -5,6 +5,7 @@ use uuid::Uuid;
 
 use crate::{
     definition::tx::Tx,
+    model::error_chain::ErrorChain,
     model::{dead_job::DeadLettered, error::StepError},
     runtime::effects::Session,
     store,
@@ -44,7 +45,7 @@ pub(crate) async fn dead_letter(
                 }
                 Err(error) => {
                     savepoint.rollback().await?;
-                    tracing::error!(error = %error, "the dead-job observer failed; the sagas are dead-lettered without it");
+                    tracing::error!(error = %ErrorChain(&error), "the dead-job observer failed; the sagas are dead-lettered without it");
                 }
             }
             Ok(())

@@ -8,6 +8,7 @@ use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use crate::{
+    model::error_chain::ErrorChain,
     model::ids::SagaId,
     runtime::{
         claim::claim_sagas::{Asked, claim},
@@ -89,14 +90,14 @@ async fn try_scouts(committer: &Arc<GroupCommitter>, obstacle: Obstacle, scouts:
         Ok(claimed) if claimed.asked == Asked::No => return Scouted::HeldUp,
         Ok(claimed) => claimed.jobs,
         Err(error) => {
-            tracing::debug!(error = %error, "can't claim sagas that are held up now");
+            tracing::debug!(error = %ErrorChain(&error), "can't claim sagas that are held up now");
             return Scouted::HeldUp;
         }
     };
     let missing: Vec<_> =
         scouts.iter().copied().filter(|saga_id| jobs.iter().all(|job| job.saga_id != *saga_id)).collect();
     if let Err(error) = forget_gone(committer, &missing).await {
-        tracing::debug!(error = %error, "can't read which sagas are still held up now");
+        tracing::debug!(error = %ErrorChain(&error), "can't read which sagas are still held up now");
     }
     if jobs.is_empty() && !missing.is_empty() {
         return Scouted::HeldUp;
@@ -207,7 +208,7 @@ async fn wake_all(committer: &GroupCommitter) {
             parts.run(WakeHeldUp { conn }).await
         });
         if let Err(error) = woken.await {
-            tracing::debug!(error = %error, "can't make the sagas due that are held up; they come back by themselves");
+            tracing::debug!(error = %ErrorChain(&error), "can't make the sagas due that are held up; they come back by themselves");
             return;
         }
     }

@@ -6,6 +6,7 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{Semaphore, oneshot};
 
 use crate::{
+    model::error_chain::ErrorChain,
     model::{ids::SagaId, storable::storable_text},
     runtime::{
         commit::{
@@ -112,7 +113,7 @@ pub(super) fn give_back(core: &Arc<Core>, requests: Vec<CommitRequest>, error: O
 
 /// Releases a batch that failed after all retries.
 pub(super) fn release_transient(core: &Arc<Core>, requests: Vec<CommitRequest>, error: &sqlx::Error) {
-    tracing::warn!(sagas = requests.len(), error = %error, "gave up a batch: the database can't be reached");
+    tracing::warn!(sagas = requests.len(), error = %ErrorChain(&error), "gave up a batch: the database can't be reached");
     release_all(core, requests, Duration::ZERO, None);
 }
 

@@ -12,6 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{
     model::error::StepError,
+    model::error_chain::ErrorChain,
     runtime::{
         core::Core,
         start::{
@@ -141,7 +142,7 @@ fn after_error(starter: &Arc<Starter>, part: Part, error: &StepError, others_com
             Vec::new()
         }
         None => {
-            tracing::debug!(sagas = part.len(), error = %error, "a batch of starts failed; splitting it");
+            tracing::debug!(sagas = part.len(), error = %ErrorChain(&error), "a batch of starts failed; splitting it");
             halves(part)
         }
     }
@@ -217,7 +218,7 @@ async fn commit_with_retries(
     for _ in 1..max_tries {
         match part.commit(core, limits).await {
             Err(error) if is_retryable(&error) => {
-                tracing::debug!(error = %error, "a batch of starts failed with a transient error; retrying");
+                tracing::debug!(error = %ErrorChain(&error), "a batch of starts failed with a transient error; retrying");
                 tokio::time::sleep(jittered(pause)).await;
                 pause *= 4;
             }

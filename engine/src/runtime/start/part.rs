@@ -6,6 +6,7 @@ use sqlx::{Postgres, Transaction, pool::PoolConnection};
 
 use crate::{
     definition::new_saga::{NewSaga, Started},
+    model::error_chain::ErrorChain,
     model::{
         error::{StartError, StepError},
         outcome::chain,
@@ -111,7 +112,7 @@ impl Part {
             && let Some(pid) = user_code.backend_pid
             && let Err(error) = core.terminate_backend(pid).await
         {
-            tracing::debug!(error = %error, "can't terminate a statement that timed out");
+            tracing::debug!(error = %ErrorChain(&error), "can't terminate a statement that timed out");
         }
         match result {
             Ok(answers) => Ok(self.committed(core, effects, &sagas, answers)),

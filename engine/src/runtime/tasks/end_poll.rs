@@ -6,6 +6,7 @@ use std::{sync::Arc, time::Instant};
 use uuid::Uuid;
 
 use crate::{
+    model::error_chain::ErrorChain,
     runtime::{core::Core, waiters::AskPolicy},
     store,
     support::{connection, jitter},
@@ -74,6 +75,8 @@ async fn ask(core: &Core, told: &[Uuid], asked: &[Uuid]) {
             let ended: Vec<_> = endings.into_iter().map(|ending| (ending.saga_id, ending.status)).collect();
             core.waiters.notify(&ended);
         }
-        Err(error) => tracing::debug!(error = %error, "can't ask for ended sagas now; trying again"),
+        Err(error) => {
+            tracing::debug!(error = %ErrorChain(&error), "can't ask for ended sagas now; trying again");
+        }
     }
 }

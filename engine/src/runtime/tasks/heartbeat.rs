@@ -6,6 +6,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::{
+    model::error_chain::ErrorChain,
     runtime::{
         core::Core,
         quarantine::{FindingStatement, Found, Work},
@@ -33,7 +34,7 @@ pub(crate) async fn run(core: Arc<Core>) {
         match beat(&core, registered).await {
             Ok(listed) => registered = listed,
             Err(error) => {
-                tracing::debug!(error = %error, "can't renew the row of this process now; trying again");
+                tracing::debug!(error = %ErrorChain(&error), "can't renew the row of this process now; trying again");
             }
         }
         tokio::select! {
@@ -46,7 +47,7 @@ pub(crate) async fn run(core: Arc<Core>) {
         && !core.faults.is_crashed()
         && let Err(error) = leave(&core).await
     {
-        tracing::debug!(error = %error, "can't delete the row of this process; it counts as vanished soon");
+        tracing::debug!(error = %ErrorChain(&error), "can't delete the row of this process; it counts as vanished soon");
     }
 }
 

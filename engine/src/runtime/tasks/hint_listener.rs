@@ -8,8 +8,12 @@ use std::{
 use sqlx::postgres::{PgListener, PgNotification, PgPoolOptions};
 
 use crate::{
+    model::error_chain::ErrorChain,
     runtime::{core::Core, hints},
-    store::hints::{DUE, ENDED, WAITING},
+    store::{
+        hints::{DUE, ENDED, WAITING},
+        sessions::is_read_only,
+    },
     support::{connection, jitter},
 };
 
@@ -21,7 +25,7 @@ pub(crate) async fn run(core: Arc<Core>) {
         let pause = match listen(&core).await {
             Ok(()) => Duration::from_millis(20),
             Err(error) => {
-                tracing::debug!(error = %error, "can't listen for hints now; relying on the polls");
+                tracing::debug!(error = %ErrorChain(&error), "can't listen for hints now; relying on the polls");
                 Duration::from_secs(1)
             }
         };
@@ -77,6 +81,10 @@ async fn connect(core: &Core) -> Result<PgListener, sqlx::Error> {
     let mut listener = PgListener::connect_with(&pool).await?;
     // A lost connection ends `listen`, which knows what else was missed.
     listener.eager_reconnect(false);
+    // No hint comes from a server on which nothing is written, and the connection to it may live for long.
+    if is_read_only(&mut listener).await? {
+        return Err(sqlx::Error::Protocol("the session is read-only".into()));
+    }
     subscribe(core, &mut listener, WAITING).await?;
     Ok(listener)
 }

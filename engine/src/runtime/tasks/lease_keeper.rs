@@ -9,6 +9,7 @@ use sqlx::{Connection, PgConnection};
 use uuid::Uuid;
 
 use crate::{
+    model::error_chain::ErrorChain,
     runtime::{
         core::Core,
         lease_updates::{self, ExtendLeases, Flushed},
@@ -46,7 +47,7 @@ async fn extend(core: &Core, connection: &mut LeaseConnection, age: Duration) {
     }
     let (asked, mut parts) = (Instant::now(), Parts::of(&ids));
     if let Err(error) = connection.extend(core, &mut parts).await {
-        tracing::debug!(error = %error, "can't extend leases now; trying again");
+        tracing::debug!(error = %ErrorChain(&error), "can't extend leases now; trying again");
     }
     tracing::trace!(held = ids.len(), extended = parts.done.len(), "extended leases");
     lease_updates::record_extended(core, &parts, asked);

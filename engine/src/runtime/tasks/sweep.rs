@@ -15,6 +15,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::{
+    model::error_chain::ErrorChain,
     runtime::{
         core::Core,
         quarantine::{FindingStatement, Found, Work},
@@ -49,7 +50,7 @@ pub(crate) async fn run(core: Arc<Core>) {
         }
         let began = Instant::now();
         if let Err(error) = sweep(&core).await {
-            tracing::warn!(error = %error, "can't sweep now; trying again later");
+            tracing::warn!(error = %ErrorChain(&error), "can't sweep now; trying again later");
         }
         pause = core.settings.sweep.max(began.elapsed() * SHARE);
     }

@@ -4,9 +4,14 @@ use std::time::Duration;
 
 use sqlx::migrate::MigrateError;
 
+use super::requirements::Unsuitable;
+
 /// A schema can't be brought up to date.
 #[derive(Debug, thiserror::Error)]
 pub enum MigrationError {
+    /// The database can't hold the schema.
+    #[error("the database can't be used: {0}")]
+    Unsuitable(Unsuitable),
     /// Another migrator did not end in time. Run the migration again later.
     #[error(
         "another migration is running (pid {holder} of the server), and has not ended within {} s", .waited.as_secs()

@@ -12,6 +12,8 @@ use sqlx::{
 };
 use sqlx_macros::FromRow;
 
+use crate::model::error_chain::ErrorChain;
+
 /// When the progress of a build is first logged, and how often after that.
 const FIRST_REPORT: Duration = Duration::from_secs(1);
 const REPORT_INTERVAL: Duration = Duration::from_secs(10);
@@ -89,7 +91,7 @@ impl IndexChange {
             match read_progress(options, pid).await {
                 Ok(progress) => progress.log(&self.index, started.elapsed().as_secs()),
                 Err(error) => {
-                    tracing::warn!(%error, index = %self.index, "the progress of a change can't be read");
+                    tracing::warn!(error = %ErrorChain(&error), index = %self.index, "the progress of a change can't be read");
                 }
             }
         }

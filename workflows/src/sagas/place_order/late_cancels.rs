@@ -61,7 +61,7 @@ fn cancel(late: &LateCancel) -> Option<CancelOrder> {
             expected_version: None,
         }),
         Err(error) => {
-            tracing::error!(saga.id = %late.saga_id, error = %error, "the order of a late cancel can't be read");
+            tracing::error!(saga.id = %late.saga_id, error = %engine::ErrorChain(&error), "the order of a late cancel can't be read");
             None
         }
     }

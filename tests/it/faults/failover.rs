@@ -1,0 +1,203 @@
+//! A database that is read-only for a while, as during a failover: the sessions of that time must not outlive it.
+
+use std::collections::BTreeSet;
+
+use devkit::{
+    mail_catcher::{Behaviour, Stage},
+    postgres::Cluster,
+};
+use serde_json::{Value, json};
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use uuid::Uuid;
+
+use super::test_cluster::{HttpProcess, TestCluster, at_least, id, order, stops_cleanly, until};
+use crate::support::TempState;
+
+/// Ends all other sessions of the database, as the end of a primary does.
+const END_SESSIONS: &str = "select pg_terminate_backend(pid, 5000) from pg_stat_activity
+                            where datname = current_database() and pid <> pg_backend_pid()";
+
+/// Changes a setting of the database, which holds for sessions that are opened from now on.
+async fn switch(test: &TestCluster, setting: &str) {
+    let mut admin = PgConnection::connect(&test.url).await.unwrap();
+    let set =
+        format!("do $$ begin execute format('alter database %I {setting}', current_database()); end $$");
+    // The session may be read-only itself.
+    for statement in ["set default_transaction_read_only = off", &set] {
+        sqlx::raw_sql(AssertSqlSafe(statement)).execute(&mut admin).await.unwrap();
+    }
+    admin.close().await.unwrap();
+}
+
+/// Makes what the writes of [`writes`] need: a product, a confirmed order, a running workflow, and a dead job.
+async fn prepare(test: &TestCluster, served: &HttpProcess) -> Vec<(&'static str, String, Value)> {
+    served.client.add_product("TEA-1", 100).await;
+    let order_id = served.client.place("ann@example.com", "TEA-1", 1).await;
+    confirmed(test, order_id).await;
+    test.catcher.behave(Behaviour::PermanentFailure(Stage::Recipient));
+    let workflow_id = served.client.deliver("bob@example.com").await;
+    at_least("a dead job", 1, || test.count("select count(*) from engine.dead_job")).await;
+    let product_id = served.client.json("/api/products").await["items"][0]["product_id"].clone();
+    let dead_job_id = served.client.json("/api/dead-jobs").await["items"][0]["dead_job_id"].clone();
+    let ids = [order_id.to_string(), workflow_id.to_string(), text(&product_id), text(&dead_job_id)];
+    writes(&ids)
+}
+
+async fn confirmed(test: &TestCluster, order_id: Uuid) {
+    until("the order to be confirmed", || async {
+        let (status, ..) = test.order(order_id).await;
+        if status == "confirmed" { Ok(()) } else { Err(status) }
+    })
+    .await;
+}
+
+/// The health of a process, whatever it is.
+async fn health(process: &HttpProcess) -> Value {
+    process.client.send("GET", "/health", &Value::Null).await.json().await.unwrap()
+}
+
+fn text(id: &Value) -> String {
+    id.as_str().unwrap().to_owned()
+}
+
+/// Every operation that writes, with its path and a body that it accepts.
+fn writes(
+    [order_id, workflow_id, product_id, dead_job_id]: &[String; 4],
+) -> Vec<(&'static str, String, Value)> {
+    let change =
+        json!({"name": "Tea", "category": "tea", "price": 1, "currency": "EUR", "low_stock_threshold": 0});
+    let mut product = change.clone();
+    product["sku"] = "TEA-2".into();
+    product["initial_stock"] = 1.into();
+    let because = json!({"reason": "because"});
+    let many =
+        json!({"filter": {"definition": "deliver-notification"}, "dry_run": false, "reason": "because"});
+    let mail = json!({"to": "a@example.com", "subject": "Hello", "text": "Hello.\n"});
+    let workflow = json!({"definition": "deliver-notification", "input": mail});
+    let of = |noun: &str, id: &str, verb: &str| format!("/api/{noun}/{id}{verb}");
+    vec![
+        ("POST", "/api/orders".into(), order("a@example.com", "TEA-1", 1)),
+        ("POST", of("orders", order_id, "/cancel"), because.clone()),
+        ("PUT", of("orders", order_id, "/status"), json!({"status": "processing", "reason": "picked"})),
+        ("POST", "/api/products".into(), product.clone()),
+        ("POST", "/api/products/bulk".into(), json!({"items": [product]})),
+        ("PUT", of("products", product_id, ""), change),
+        ("PUT", of("products", product_id, "/stock"), json!({"adjust": 1, "reason": "found"})),
+        ("POST", "/api/notifications".into(), mail),
+        ("POST", "/api/workflows".into(), workflow),
+        ("POST", of("workflows", workflow_id, "/cancel"), because.clone()),
+        ("PUT", of("queues", "default", ""), json!({"paused": false, "reason": "because"})),
+        ("POST", of("dead-jobs", dead_job_id, "/retry"), because.clone()),
+        ("POST", of("dead-jobs", dead_job_id, "/discard"), because),
+        ("POST", "/api/dead-jobs/retry".into(), many.clone()),
+        ("POST", "/api/dead-jobs/discard".into(), many),
+    ]
+}
+
+/// The number of operations of the API that change something.
+async fn operations(served: &HttpProcess) -> usize {
+    let document = served.client.json("/openapi.json").await;
+    let paths = document["paths"].as_object().unwrap().values();
+    paths.flat_map(|path| path.as_object().unwrap().keys()).filter(|method| *method != "get").count()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_the_database_is_read_only_writes_get_a_503_and_afterwards_they_succeed_at_once() {
+    let mut test = TestCluster::open().await;
+    test.set("RETRY_SEND_MAIL_ATTEMPTS", "1");
+    let (served, worker) = (test.serve().await, test.worker().await);
+    let writes = prepare(&test, &served).await;
+    let distinct: BTreeSet<_> = writes.iter().map(|(method, path, _)| (method, path)).collect();
+    assert_eq!(distinct.len(), operations(&served).await, "every operation that changes something is tried");
+
+    switch(&test, "set default_transaction_read_only = on").await;
+    test.arrange(END_SESSIONS).await;
+    for process in [&served, &worker] {
+        until("health to report it", || async {
+            let health = self::health(process).await;
+            let state = &health["parts"]["database"];
+            let detail = state["detail"].as_str().unwrap_or_default();
+            if state["state"] == "degraded" && detail.contains("read-only") { Ok(()) } else { Err(health) }
+        })
+        .await;
+    }
+    // Several times, so that every session of the pools has been read-only and was used.
+    for _ in 0..4 {
+        for (method, path, body) in &writes {
+            let answer = served.client.send(method, path, body).await;
+            let (status, again) = (answer.status().as_u16(), answer.headers().contains_key("retry-after"));
+            let problem: Value = answer.json().await.unwrap();
+            assert_eq!(
+                (status, again, &problem["code"]),
+                (503, true, &"unavailable".into()),
+                "{method} {path}: {problem}"
+            );
+        }
+        assert_eq!(served.client.status("/api/orders").await, 200, "reads are served");
+        assert_eq!(served.client.status("/health/ready").await, 200, "a process that serves reads is ready");
+    }
+
+    // The sessions of the pools are still read-only.
+    switch(&test, "reset default_transaction_read_only").await;
+    test.catcher.behave(Behaviour::Accept);
+    let mut orders = Vec::new();
+    for number in 0..40 {
+        let answer = served.client.send("POST", "/api/orders", &order("a@example.com", "TEA-1", 1)).await;
+        let status = answer.status().as_u16();
+        let placed: Value = answer.json().await.unwrap();
+        assert_eq!(status, 201, "order {number}: {placed}");
+        orders.push(id(&placed, "order_id"));
+    }
+    test.wait_until_no_saga_is_active().await;
+    for order_id in orders {
+        assert_eq!(test.order(order_id).await.0, "confirmed");
+    }
+    for process in [&served, &worker] {
+        until("health to be up", || async {
+            let health = self::health(process).await;
+            if health["parts"]["database"]["state"] == "up" { Ok(()) } else { Err(health) }
+        })
+        .await;
+    }
+    test.assert_all_well().await;
+    stops_cleanly(served.process).await;
+    stops_cleanly(worker.process).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_process_whose_connections_work_is_ready_although_the_database_takes_no_more() {
+    let state = TempState::new();
+    let cluster = Cluster::start(state.options()).await.unwrap();
+    cluster.create_database_if_missing("shop").await.unwrap();
+    let url = cluster.url("shop");
+    sagaline::migrate(&url).await.unwrap();
+    let test = TestCluster::on(url).await;
+    let (served, worker) = (test.serve().await, test.work().await);
+    served.client.add_product("TEA-1", 100).await;
+    served.client.place("ann@example.com", "TEA-1", 1).await;
+    test.wait_until_no_saga_is_active().await;
+    let mut others = Vec::new();
+    while let Ok(connection) = PgConnection::connect(&test.url).await {
+        others.push(connection);
+    }
+    let ready = until("readiness to report it", || async {
+        let health = self::health(&served).await;
+        let detail = health["parts"]["database"]["detail"].as_str().unwrap_or_default();
+        if detail.contains("takes no more connections") { Ok(health) } else { Err(health) }
+    })
+    .await;
+    assert_eq!(ready["status"], "degraded", "{ready}");
+    assert_eq!(served.client.status("/health/ready").await, 200);
+    let order_id = served.client.place("ann@example.com", "TEA-1", 1).await;
+    confirmed(&test, order_id).await;
+    drop(others);
+    until("health to be up", || async {
+        let health = self::health(&served).await;
+        if health["parts"]["database"]["state"] == "up" { Ok(()) } else { Err(health) }
+    })
+    .await;
+    stops_cleanly(worker).await;
+    stops_cleanly(served.process).await;
+    test.pool.close().await;
+    cluster.stop().await.unwrap();
+}
