@@ -84,7 +84,7 @@ mod tests {
             ("QUEUE_CONCURENCY_NOTIFICATIONS", "QUEUE_CONCURRENCY_NOTIFICATIONS"),
             ("RETYR_SEND_MAIL_ATTEMPTS", "RETRY_SEND_MAIL_ATTEMPTS"),
             ("DEADJOB_TTL_PLACE_ORDER", "DEAD_JOB_TTL_PLACE_ORDER"),
-            ("SAGA_KEPT_PLACE_ORDER", "SAGA_KEEP_PLACE_ORDER"),
+            ("SAGA_KEP_PLACE_ORDER", "SAGA_KEEP_PLACE_ORDER"),
             ("SAGAS_KEEP", "SAGA_KEEP"),
         ] {
             assert_eq!(found(&[variable]), [(variable.to_owned(), meant.to_owned())]);
