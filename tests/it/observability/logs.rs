@@ -151,7 +151,7 @@ async fn refusing_redis() -> String {
                     && size > 0
                 {
                     let refusal = b"-WRONGPASS invalid username-password pair\r\n";
-                    let count = commands[..size].iter().filter(|byte| **byte == b'*').count();
+                    let count = String::from_utf8_lossy(&commands[..size]).matches('*').count();
                     if stream.write_all(&refusal.repeat(count)).await.is_err() {
                         return;
                     }
