@@ -7,7 +7,7 @@ use rcgen::{CertifiedKey, generate_simple_self_signed};
 use shop::{
     Shop,
     commands::{self, SendNotification},
-    mail::{Mail, MailError, Mailer},
+    mail::{MailError, Mailer},
     notifications::{DeliverNotification, NotificationStatus},
     sagas::{self, Settings},
 };
@@ -26,7 +26,7 @@ use tokio_rustls::{
 };
 use uuid::Uuid;
 
-use crate::support::{Database, Process, WAIT_TIMEOUT};
+use crate::support::{Database, Process, WAIT_TIMEOUT, a_mail};
 
 /// The TLS mode of the server.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -192,17 +192,6 @@ async fn a_worker_starts_tls_before_it_authenticates() {
         assert!(received.len() == 1 && received[0].0, "{verb}: {received:?}");
     }
     assert!(server.received("EHLO").iter().all(|(_, text)| text == "EHLO shop.example.com"));
-}
-
-fn a_mail() -> Mail {
-    Mail {
-        to: "ann@example.com".into(),
-        subject: "s".into(),
-        text: "t\n".into(),
-        html: None,
-        message_id: "<1.send-mail@example.com>".into(),
-        at: chrono::DateTime::UNIX_EPOCH,
-    }
 }
 
 #[tokio::test]

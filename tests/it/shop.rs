@@ -32,7 +32,7 @@ use shop::{
     invariants::{InvariantResult, check},
     inventory::{self, NewProduct, Product},
     mail::Mailer,
-    notifications::QUEUE,
+    notifications::{DeliverNotification, QUEUE},
     orders::{self, Order, OrderItem, OrderStatus, PlaceOrder},
     sagas::{self, Settings},
 };
@@ -186,6 +186,10 @@ fn engine_builder(pool: PgPool, settings: Settings) -> EngineBuilder {
 /// The invariants of the shop that do not hold.
 async fn violations(pool: &PgPool) -> Vec<InvariantResult> {
     check(pool).await.unwrap().into_iter().filter(|verdict| !verdict.holds()).collect()
+}
+
+fn a_notification() -> DeliverNotification {
+    DeliverNotification { to: "ann@example.com".into(), subject: "s".into(), text: "t\n".into(), html: None }
 }
 
 fn order(items: &[(&str, i64)]) -> PlaceOrder {

@@ -9,8 +9,8 @@ use axum::body::Body;
 use bytes::Bytes;
 use hyper::body::{Frame, SizeHint};
 
-/// A body that holds `H`. The connection drops it when all but its last few bytes are sent: it asks for the end of the body
-/// only when its buffer is nearly empty.
+/// A body that holds `H`. The connection drops it when all but at most its last 64 KiB are sent: it asks for the end of the
+/// body only when its buffer has room.
 pub(super) struct HeldBody<H> {
     body: Body,
     progress: Progress,

@@ -119,6 +119,15 @@ impl Failure {
     /// [`RetryPolicy::max_postponed`](crate::RetryPolicy::max_postponed).
     pub const POSTPONED_TOO_LONG: &'static str = "postponed-too-long";
 
+    /// The code of a failure for good that the engine itself causes: the step was out of attempts.
+    pub const ATTEMPTS_EXHAUSTED: &'static str = "attempts-exhausted";
+
+    /// Whether the engine caused the failure, and not an answer of the step. Its message is then meant for operators.
+    pub fn is_of_the_engine(&self) -> bool {
+        [Self::OUTPUT_TOO_LARGE, Self::POSTPONED_TOO_LONG, Self::ATTEMPTS_EXHAUSTED]
+            .contains(&self.code.as_str())
+    }
+
     /// Creates a failure without details.
     pub fn new(code: impl Into<String>, message: impl Into<String>) -> Self {
         Self { code: code.into(), message: message.into(), details: serde_json::Value::Null }
@@ -199,36 +208,4 @@ impl Cause {
 /// Lists an error and its causes, outermost first.
 pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> Vec<String> {
     std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string).collect()
-}
-
-/// An error and its causes in one line, outermost first, so that lists name the root cause. A cause with which the sentence
-/// before it ends is not repeated.
-pub(crate) fn in_one_line(error: &[String]) -> String {
-    let mut line = String::new();
-    for sentence in error {
-        if line.ends_with(sentence.as_str()) {
-            continue;
-        }
-        if !line.is_empty() {
-            line.push_str(": ");
-        }
-        line.push_str(sentence);
-    }
-    line
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_line_names_the_root_cause_and_repeats_none() {
-        let line = |error: &[&str]| in_one_line(&error.iter().map(ToString::to_string).collect::<Vec<_>>());
-        assert_eq!(line(&[]), "");
-        assert_eq!(line(&["the call failed", "no route to host"]), "the call failed: no route to host");
-        assert_eq!(
-            line(&["the call failed: no route to host", "no route to host", "down"]),
-            "the call failed: no route to host: down"
-        );
-    }
 }

@@ -26,7 +26,8 @@ const CALL: SagaName<TestInput> = SagaName::new("one-call");
 /// Sagas whose first call blocks, in a queue whose throttle can be set.
 struct ThrottledQueue {
     engine: Engine,
-    allowed: Arc<Mutex<Allowance>>,
+    /// What the throttle answers, and how often it has done so since it was set.
+    allowed: Arc<Mutex<(Allowance, u64)>>,
     called: Arc<Semaphore>,
     answers: Arc<Semaphore>,
     stop: CancellationToken,
@@ -40,9 +41,14 @@ impl ThrottledQueue {
         let definition = define(FirstCall { called: called.clone(), answers: answers.clone() });
         let builder = Engine::builder(pool).poll(Duration::from_millis(20));
         let engine = builder.register(definition).register(fixtures::plain_saga()).build().unwrap();
-        let allowed = Arc::new(Mutex::new(allowed));
+        let allowed = Arc::new(Mutex::new((allowed, 0)));
         let current = allowed.clone();
-        engine.throttle("slow-calls", Arc::new(move || *current.lock().unwrap()));
+        let answer = move || {
+            let mut current = current.lock().unwrap();
+            current.1 += 1;
+            current.0
+        };
+        engine.throttle("slow-calls", Arc::new(answer));
         let stop = CancellationToken::new();
         let worker = tokio::spawn({
             let (engine, stop, mut feed) = (engine.clone(), stop.clone(), engine.feed("slow-calls", 8));
@@ -53,7 +59,18 @@ impl ThrottledQueue {
 
     /// Sets how much of the queue the engine may claim.
     fn allow(&self, allowance: Allowance) {
-        *self.allowed.lock().unwrap() = allowance;
+        *self.allowed.lock().unwrap() = (allowance, 0);
+    }
+
+    /// As [`Self::allow`], and waits until no claim is under way that was admitted before.
+    async fn allow_from_now_on(&self, allowance: Allowance) {
+        self.allow(allowance);
+        let asked = async {
+            while self.allowed.lock().unwrap().1 == 0 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::time::timeout(WAIT_TIMEOUT, asked).await.expect("the next claim asks the throttle");
     }
 
     async fn expect_calls(&self, count: u32) {
@@ -149,7 +166,7 @@ async fn a_running_saga_continues_in_a_throttled_queue_until_its_next_call() {
     let engine = &throttled.engine;
     let saga = engine.start(TWO_CALLS.with(&TestInput::default())).await.unwrap().saga_id;
     throttled.expect_calls(1).await;
-    throttled.allow(HOUR);
+    throttled.allow_from_now_on(HOUR).await;
     throttled.answers.add_permits(1);
     // The running call ends; the next one needs a new claim.
     throttled.expect_no_call(saga).await;

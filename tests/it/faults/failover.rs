@@ -6,6 +6,7 @@ use devkit::{
     mail_catcher::{Behaviour, Stage},
     postgres::Cluster,
 };
+use futures::future::join_all;
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use uuid::Uuid;
@@ -133,6 +134,11 @@ async fn while_the_database_is_read_only_writes_get_a_503_and_afterwards_they_su
                 "{method} {path}: {problem}"
             );
         }
+        // At once, so that every session of the pool is used.
+        let burst = writes.iter().map(|(method, path, body)| served.client.send(method, path, body));
+        for (answer, (method, path, _)) in join_all(burst).await.iter().zip(&writes) {
+            assert_eq!(answer.status(), 503, "{method} {path}");
+        }
         assert_eq!(served.client.status("/api/orders").await, 200, "reads are served");
         assert_eq!(served.client.status("/health/ready").await, 200, "a process that serves reads is ready");
     }
@@ -141,12 +147,15 @@ async fn while_the_database_is_read_only_writes_get_a_503_and_afterwards_they_su
     switch(&test, "reset default_transaction_read_only").await;
     test.catcher.behave(Behaviour::Accept);
     let mut orders = Vec::new();
-    for number in 0..40 {
-        let answer = served.client.send("POST", "/api/orders", &order("a@example.com", "TEA-1", 1)).await;
-        let status = answer.status().as_u16();
-        let placed: Value = answer.json().await.unwrap();
-        assert_eq!(status, 201, "order {number}: {placed}");
-        orders.push(id(&placed, "order_id"));
+    let body = order("a@example.com", "TEA-1", 1);
+    for round in 0..5 {
+        // Several at once, so that the pool gives out several of its sessions; with a key, so that each writes by itself.
+        let burst =
+            (0..8).map(async |_| served.client.once("/api/orders", &Uuid::now_v7().to_string(), &body).await);
+        for placed in join_all(burst).await {
+            let placed = placed.unwrap_or_else(|refused| panic!("round {round}: {refused}"));
+            orders.push(id(&placed, "order_id"));
+        }
     }
     test.wait_until_no_saga_is_active().await;
     for order_id in orders {

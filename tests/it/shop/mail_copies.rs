@@ -7,11 +7,11 @@ use devkit::mail_catcher::{Behaviour, MailCatcher, Stage};
 use engine::{DeadJobFilter, HistoryOutcome, Page, RetryPolicy, SagaId, Status};
 use shop::{
     mail::{Mailer, SmtpSettings},
-    notifications::{DELIVER_NOTIFICATION, DeliverNotification, SEND_MAIL},
+    notifications::{DELIVER_NOTIFICATION, SEND_MAIL},
     sagas::Settings,
 };
 
-use super::{QUICK, TestShop};
+use super::{QUICK, TestShop, a_notification};
 
 use crate::support::WAIT_TIMEOUT;
 
@@ -32,12 +32,7 @@ async fn shop(catcher: &MailCatcher, send_mail_retry: RetryPolicy) -> TestShop {
 
 /// Starts the only delivery there is, so that every probe is its.
 async fn deliver(test: &TestShop) -> SagaId {
-    let mail = DeliverNotification {
-        to: "ann@example.com".into(),
-        subject: "s".into(),
-        text: "t\n".into(),
-        html: None,
-    };
+    let mail = a_notification();
     test.shop.engine().start(DELIVER_NOTIFICATION.with(&mail)).await.unwrap().saga_id
 }
 

@@ -7,27 +7,15 @@ use devkit::mail_catcher::{Behaviour, MailCatcher, Stage};
 use engine::Status;
 use shop::{
     mail::{Mail, MailError, Mailer, SmtpStage},
-    notifications::{self, DELIVER_NOTIFICATION, DeliverNotification, NotificationStatus},
+    notifications::{self, DELIVER_NOTIFICATION, NotificationStatus},
     sagas::Settings,
 };
 
-use super::{QUICK, TestShop};
-
-use crate::support::WAIT_TIMEOUT;
+use super::{QUICK, TestShop, a_notification};
+use crate::support::{WAIT_TIMEOUT, a_mail};
 
 /// "the user does not exist" in GBK.
 const GBK: &[u8] = b"550 \xd3\xc3\xbb\xa7\xb2\xbb\xb4\xe6\xd4\xda";
-
-fn a_mail() -> Mail {
-    Mail {
-        to: "ann@example.com".into(),
-        subject: "s".into(),
-        text: "t\n".into(),
-        html: None,
-        message_id: "<1.send-mail@example.com>".into(),
-        at: chrono::DateTime::UNIX_EPOCH,
-    }
-}
 
 /// A mailer that logs in, and its breaker.
 fn mailer(catcher: &MailCatcher, failures: u32) -> (Mailer, Breaker) {
@@ -127,14 +115,8 @@ async fn a_mail_that_was_taken_or_refused_in_latin_1_is_not_sent_again() {
         catcher.behave(Behaviour::AnswerBytes(stage, reply));
         let settings = Settings { send_mail_retry: QUICK, ..Settings::new(mailer(&catcher, 99).0) };
         let test = TestShop::with(tempfile::tempdir().unwrap(), settings).await.start_workers();
-        let mail = DeliverNotification {
-            to: "ann@example.com".into(),
-            subject: "s".into(),
-            text: "t\n".into(),
-            html: None,
-        };
         let engine = test.shop.engine();
-        let saga = engine.start(DELIVER_NOTIFICATION.with(&mail)).await.unwrap().saga_id;
+        let saga = engine.start(DELIVER_NOTIFICATION.with(&a_notification())).await.unwrap().saga_id;
         let ending = engine.wait(saga, WAIT_TIMEOUT).await.unwrap().unwrap();
         let notification = notifications::get(engine, saga.0).await.unwrap().unwrap();
         assert_eq!(

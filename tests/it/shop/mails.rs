@@ -11,9 +11,9 @@ use shop::{
     sagas::Settings,
 };
 
-use super::{QUICK, TestShop, order};
+use super::{QUICK, TestShop, a_notification, order};
 
-use crate::support::WAIT_TIMEOUT;
+use crate::support::{WAIT_TIMEOUT, a_mail};
 
 #[tokio::test]
 async fn a_failing_mail_server_dead_letters_the_mail_and_a_retry_sends_it() {
@@ -49,17 +49,6 @@ async fn a_failing_mail_server_dead_letters_the_mail_and_a_retry_sends_it() {
     assert_eq!(sent.message_id, catcher.wait_for(1).await[0].message_id());
     assert_eq!((test.events("notification.failed").await, test.events("notification.sent").await), (1, 1));
     test.close().await;
-}
-
-fn a_mail() -> Mail {
-    Mail {
-        to: "ann@example.com".into(),
-        subject: "s".into(),
-        text: "t\n".into(),
-        html: None,
-        message_id: "<1.send-mail@example.com>".into(),
-        at: chrono::DateTime::UNIX_EPOCH,
-    }
 }
 
 #[tokio::test]
@@ -306,12 +295,7 @@ async fn a_message_id_stays_the_same_when_the_sender_changes_between_two_attempt
     };
     let mails = tempfile::tempdir().unwrap();
     let test = TestShop::with(mails, settings("shop@one.example")).await.start_workers();
-    let mail = DeliverNotification {
-        to: "ann@example.com".into(),
-        subject: "s".into(),
-        text: "t\n".into(),
-        html: None,
-    };
+    let mail = a_notification();
     let saga = test.shop.engine().start(DELIVER_NOTIFICATION.with(&mail)).await.unwrap().saga_id;
     catcher.wait_for(1).await;
     let test = test.stop_workers().await;

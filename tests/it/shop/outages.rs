@@ -7,12 +7,12 @@ use devkit::mail_catcher::{Behaviour, MailCatcher, Stage};
 use engine::{Allowance, DeadJobFilter, HistoryOutcome, Page, RetryPolicy, SagaFilter, Status};
 use shop::{
     mail::Mailer,
-    notifications::{self, DELIVER_NOTIFICATION, DeliverNotification, NotificationStatus, QUEUE, SEND_MAIL},
+    notifications::{self, DELIVER_NOTIFICATION, NotificationStatus, QUEUE, SEND_MAIL},
     orders::OrderStatus,
     sagas::Settings,
 };
 
-use super::{QUICK, TestShop, order};
+use super::{QUICK, TestShop, a_notification, order};
 
 use crate::support::WAIT_TIMEOUT;
 
@@ -85,12 +85,7 @@ async fn an_open_breaker_costs_a_mail_no_attempt() {
         Settings { send_mail_retry: RetryPolicy { attempts: 2, ..QUICK }, ..Settings::new(mailer) };
     let test = TestShop::with(tempfile::tempdir().unwrap(), settings).await.start_workers();
     catcher.behave(Behaviour::Refuse);
-    let mail = DeliverNotification {
-        to: "ann@example.com".into(),
-        subject: "s".into(),
-        text: "t\n".into(),
-        html: None,
-    };
+    let mail = a_notification();
     let engine = test.shop.engine();
     let saga = engine.start(DELIVER_NOTIFICATION.with(&mail)).await.unwrap().saga_id;
     until("five probes have failed", async || breaker.view().failures >= 6).await;
@@ -121,7 +116,8 @@ async fn a_mail_server_that_refuses_everything_costs_no_attempt_and_its_reply_is
             Settings { send_mail_retry: RetryPolicy { attempts: 2, ..QUICK }, ..Settings::new(mailer) };
         let test = TestShop::with(tempfile::tempdir().unwrap(), settings).await.start_workers();
         catcher.behave(Behaviour::Answer(Stage::Recipient, reply));
-        let saga = test.shop.engine().start(DELIVER_NOTIFICATION.with(&a_mail())).await.unwrap().saga_id;
+        let saga =
+            test.shop.engine().start(DELIVER_NOTIFICATION.with(&a_notification())).await.unwrap().saga_id;
         until("more probes have failed than there are attempts", async || breaker.view().failures > 5).await;
         let sending = notifications::get(test.shop.engine(), saga.0).await.unwrap().unwrap();
         assert_eq!(sending.status, NotificationStatus::Sending);
@@ -145,8 +141,8 @@ async fn snoozes_of_a_mail_do_not_count_as_attempts() {
     test.shop.engine().throttle(QUEUE, Arc::new(|| Allowance::Unlimited));
     catcher.behave(Behaviour::Refuse);
     let engine = test.shop.engine();
-    let one = engine.start(DELIVER_NOTIFICATION.with(&a_mail())).await.unwrap().saga_id;
-    let other = engine.start(DELIVER_NOTIFICATION.with(&a_mail())).await.unwrap().saga_id;
+    let one = engine.start(DELIVER_NOTIFICATION.with(&a_notification())).await.unwrap().saga_id;
+    let other = engine.start(DELIVER_NOTIFICATION.with(&a_notification())).await.unwrap().saga_id;
     until("ten probes fail", async || breaker.view().failures > 10).await;
     catcher.behave(Behaviour::Accept);
     let mut waited = 0;
@@ -173,9 +169,9 @@ async fn mails_that_wait_for_the_breaker_cause_no_database_writes() {
     let test = TestShop::with(tempfile::tempdir().unwrap(), settings).await.start_workers();
     let engine = test.shop.engine();
     catcher.behave(Behaviour::Refuse);
-    engine.start(DELIVER_NOTIFICATION.with(&a_mail())).await.unwrap();
+    engine.start(DELIVER_NOTIFICATION.with(&a_notification())).await.unwrap();
     until("the breaker opens", async || breaker.state() != BreakerState::Closed).await;
-    let starts = (0..WAITING).map(|_| engine.start(DELIVER_NOTIFICATION.with(&a_mail())));
+    let starts = (0..WAITING).map(|_| engine.start(DELIVER_NOTIFICATION.with(&a_notification())));
     for started in futures::future::join_all(starts).await {
         started.unwrap();
     }
@@ -225,10 +221,6 @@ impl TestShop {
     }
 }
 
-fn a_mail() -> DeliverNotification {
-    DeliverNotification { to: "ann@example.com".into(), subject: "s".into(), text: "t\n".into(), html: None }
-}
-
 #[tokio::test]
 async fn a_death_is_an_event_of_the_same_commit() {
     let catcher = MailCatcher::start().await.unwrap();
@@ -238,12 +230,7 @@ async fn a_death_is_an_event_of_the_same_commit() {
     };
     let test = TestShop::with(tempfile::tempdir().unwrap(), settings).await.start_workers();
     catcher.behave(Behaviour::Refuse);
-    let mail = DeliverNotification {
-        to: "ann@example.com".into(),
-        subject: "s".into(),
-        text: "t\n".into(),
-        html: None,
-    };
+    let mail = a_notification();
     let (started, ending) =
         test.shop.engine().start_and_wait(DELIVER_NOTIFICATION.with(&mail), WAIT_TIMEOUT).await.unwrap();
     assert_eq!(ending.unwrap().status, Status::Dead);

@@ -13,9 +13,10 @@ use crate::{
         start_context::StartContext,
     },
     model::{
+        error_chain::in_one_line,
         graph::{Graph, UNKNOWN_GRAPH},
         kinds::StepKind,
-        outcome::{Counts, Failure, Outcome, Retry, in_one_line},
+        outcome::{Counts, Failure, Outcome, Retry},
         retry::RetryPolicy,
         status::{Direction, Status},
         storable::{storable_details, storable_failure, storable_text, storable_texts},

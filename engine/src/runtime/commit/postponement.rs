@@ -60,7 +60,7 @@ impl Postponement {
     ) -> Option<(&'static str, String)> {
         match counts {
             Counts::Attempt if attempt >= policy.attempts => {
-                Some(("attempts-exhausted", format!("{attempt} attempts")))
+                Some((Failure::ATTEMPTS_EXHAUSTED, format!("{attempt} attempts")))
             }
             // A step that the batch has come to just now was not put off before.
             Counts::Snooze if self.snoozed.is_none() && self.so_far >= policy.max_postponed => {

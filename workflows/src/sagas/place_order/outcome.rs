@@ -37,9 +37,7 @@ impl PlacementEnd {
         };
         match cause {
             // Internal errors are for the operator, who finds them in the saga's history.
-            Cause::Failed { failure, .. }
-                if ["attempts-exhausted", Failure::OUTPUT_TOO_LARGE].contains(&failure.code.as_str()) =>
-            {
+            Cause::Failed { failure, .. } if failure.is_of_the_engine() => {
                 rejected("the order could not be placed for technical reasons".into(), Vec::new())
             }
             Cause::Failed { failure, .. } => rejected(failure.message.clone(), short_lines(failure)),
@@ -135,6 +133,15 @@ mod tests {
         assert_eq!(moves(&end), [(OrderStatus::Pending, OrderStatus::Rejected)]);
         assert_eq!(end.reason, "not enough stock (TEA-1: 5 requested, 2 available)");
         assert_eq!(end.end, End::Rejected { short });
+    }
+
+    #[test]
+    fn the_customer_does_not_see_why_the_engine_gave_up() {
+        for code in [Failure::ATTEMPTS_EXHAUSTED, Failure::OUTPUT_TOO_LARGE, Failure::POSTPONED_TOO_LONG] {
+            let failure = Failure::new(code, "gave up: a secret of ours");
+            let end = PlacementEnd::of(Uuid::nil(), &Cause::Failed { step: "confirm-order".into(), failure });
+            assert_eq!(end.reason, "the order could not be placed for technical reasons", "{code}");
+        }
     }
 
     #[test]
