@@ -91,6 +91,7 @@ pub use runtime::{
 pub use store::{
     migrate, migrations,
     migrations::{MigrationError, Migrations, TablePrivileges, Unsuitable},
+    saga_lists::UNSETTLED_SAGAS,
     sessions::is_read_only,
     with_engine_options,
 };

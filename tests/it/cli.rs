@@ -103,7 +103,7 @@ async fn bench_fill_makes_a_database_that_the_doctor_finds_clean() {
     let findings: Value = serde_json::from_str(output.lines().last().unwrap()).unwrap();
     assert_eq!(findings["holds"], true);
     assert_eq!(findings["covered"]["everything"], true);
-    assert_eq!(findings["invariants"].as_array().unwrap().len(), 9);
+    assert_eq!(findings["invariants"].as_array().unwrap().len(), 10);
 
     let (code, output) = run(&["bench", "fill", "--sagas", "2"], &env).await;
     assert_eq!(code, Some(1), "{output}");
