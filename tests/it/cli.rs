@@ -117,6 +117,31 @@ async fn bench_fill_makes_a_database_that_the_doctor_finds_clean() {
 }
 
 #[tokio::test]
+async fn the_doctor_names_skus_that_break_the_rules_for_new_ones() {
+    let database = Database::fresh().await;
+    let id = "0198c0de-0000-7000-8000-000000000001";
+    let created = format!(
+        "insert into shop.product (product_id, sku, name, description, category, price, currency)
+             values ('{id}', 'TEA\u{200b}-1', 'Tea', '', 'tea', 1, 'EUR');
+         insert into shop.stock (sku, on_hand, low_stock_threshold) select sku, 0, 0 from shop.product;
+         insert into shop.stock_movement (sku, kind, delta_on_hand, delta_reserved, actor)
+             select sku, 'initial', 0, 0, 'clerk' from shop.product"
+    );
+    database.pool().await.execute(sqlx::AssertSqlSafe(created)).await.unwrap();
+    let url = database.url();
+    let note = format!(
+        "the SKU `TEA\\u{{200b}}-1` of product {id} must not contain invisible characters, nor white space but U+0020"
+    );
+    let (code, output) = run(&["doctor"], &[("DATABASE_URL", url.as_str())]).await;
+    assert_eq!(code, Some(0), "{output}");
+    assert!(output.contains(&format!("note: {note}")), "{output}");
+    let (code, output) = run(&["doctor", "--json"], &[("DATABASE_URL", url.as_str())]).await;
+    assert_eq!(code, Some(0), "{output}");
+    let findings: Value = serde_json::from_str(output.lines().last().unwrap()).unwrap();
+    assert_eq!(findings["notes"], serde_json::json!([note]));
+}
+
+#[tokio::test]
 async fn migrate_stores_how_long_audits_are_kept() {
     let database = Database::fresh().await;
     let url = database.url();
