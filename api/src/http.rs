@@ -12,7 +12,7 @@ mod problem_code;
 mod response;
 mod trace_id;
 
-pub(crate) use cut::MAX_ERRORS;
+pub(crate) use cut::{MAX_ERRORS, cut};
 #[cfg(test)]
 pub(crate) use etag::etag;
 pub(crate) use etag::{body_etag, names};
