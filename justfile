@@ -55,3 +55,7 @@ check-deploy:
 # Runs schemathesis, all phases and checks, against a separate server.
 schemathesis *args:
     ./scripts/schemathesis {{ args }}
+
+# Lints the contract, and has generated clients use a separate server.
+clients *args:
+    ./scripts/clients {{ args }}

@@ -4,6 +4,7 @@
 
 mod cut;
 pub(crate) mod documented;
+pub(crate) mod documented_enum;
 mod etag;
 mod problem;
 mod problem_body;

@@ -55,7 +55,7 @@ pub use model::{
     audit::{AuditFilter, AuditRecord, AuditSubjectKind, Operator},
     dead_job::{
         ArchivedDeadJob, DeadJob, DeadJobErrorCount, DeadJobErrorEntry, DeadJobFilter, DeadJobKindCount,
-        DeadJobSummary, DeadLettered,
+        DeadJobResolution, DeadJobSummary, DeadLettered,
     },
     error::{BuildError, CancelError, DeadJobError, GraphError, StartError, StepError},
     error_chain::ErrorChain,

@@ -95,6 +95,7 @@ pub struct HistoryEntry {
     JsonSchema,
     strum::EnumString,
     strum::IntoStaticStr,
+    strum::VariantArray,
 )]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case", parse_err_ty = String, parse_err_fn = unknown_outcome)]
@@ -127,6 +128,9 @@ pub enum HistoryOutcome {
 }
 
 impl HistoryOutcome {
+    /// All outcomes, in the order of their declaration.
+    pub const ALL: &[Self] = <Self as strum::VariantArray>::VARIANTS;
+
     /// The name under which it is stored.
     pub fn name(self) -> &'static str {
         self.into()

@@ -28,8 +28,7 @@ pub(crate) struct WorkflowQuery {
     /// Only those of this definition.
     definition: Option<String>,
     /// Only those in this status.
-    #[param(inline)]
-    #[param(value_type = Option<WorkflowStatus>)]
+    #[param(value_type = WorkflowStatus, required = false)]
     status: Option<engine::Status>,
     /// Only those with this business key.
     business_key: Option<String>,
