@@ -2,7 +2,7 @@
 
 use std::{str::FromStr, time::Duration};
 
-use devkit::postgres::{Cluster, DATABASE, Durability, EmbeddedError, Options};
+use devkit::postgres::{Cluster, DATABASE, Durability, EmbeddedError, Options, PROCESS_ROLE};
 use sqlx::{ConnectOptions, postgres::PgConnectOptions};
 
 use crate::{
@@ -102,10 +102,11 @@ impl DatabaseSource {
         };
         let cluster = Cluster::start(options).await?;
         cluster.create_database_if_missing(DATABASE).await?;
+        cluster.create_process_role().await?;
         Ok(Self::Embedded(cluster))
     }
 
-    /// The URL to connect to.
+    /// The URL of the owner of the database, as whom it is migrated.
     pub(crate) fn url(&self) -> SecretUrl {
         match self {
             Self::Given(url) => url.clone(),
@@ -113,7 +114,35 @@ impl DatabaseSource {
         }
     }
 
-    /// The URL of another database of the same server, with the same parameters.
+    /// The URL under which processes work with a database of the same server. Where the server is ours, they have a role
+    /// that owns nothing; in a server that a URL names no role is created.
+    ///
+    /// # Errors
+    /// When the given URL can't be parsed.
+    pub(crate) fn process_url_of(&self, database: &str) -> Result<SecretUrl, sqlx::Error> {
+        match self {
+            Self::Given(_) => self.url_of(database),
+            Self::Embedded(cluster) => Ok(SecretUrl::new(cluster.process_url(database))),
+        }
+    }
+
+    /// As [`DatabaseSource::process_url_of`], for the database to use.
+    pub(crate) fn process_url(&self) -> SecretUrl {
+        match self {
+            Self::Given(url) => url.clone(),
+            Self::Embedded(cluster) => SecretUrl::new(cluster.process_url(DATABASE)),
+        }
+    }
+
+    /// The role to which a migration grants what those processes need; `None` where they work as the owner.
+    pub(crate) fn process_role(&self) -> Option<&'static str> {
+        match self {
+            Self::Given(_) => None,
+            Self::Embedded(_) => Some(PROCESS_ROLE),
+        }
+    }
+
+    /// The URL of another database of the same server for its owner, with the same parameters.
     ///
     /// # Errors
     /// When the given URL can't be parsed.

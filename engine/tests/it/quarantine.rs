@@ -38,7 +38,7 @@ const REFUSALS: &str = "
 ";
 
 async fn database() -> (Database, PgPool) {
-    let (database, pool) = fixtures::database().await;
+    let (database, pool) = fixtures::owner_database().await;
     sqlx::raw_sql(REFUSALS).execute(&pool).await.unwrap();
     (database, pool)
 }

@@ -126,7 +126,7 @@ async fn the_log_line_of_a_failed_request_has_its_trace_id_with_a_quiet_log_leve
     let mut deployment = Deployment::new().await;
     deployment.set("LOG_LEVEL", QUIET);
     let server = deployment.serve(&[]).await;
-    let pool = deployment.database.pool().await;
+    let pool = deployment.database.owner_pool().await;
     sqlx::raw_sql("alter table shop.product rename to goods").execute(&pool).await.unwrap();
     let asking = server.request(Method::GET, "/api/products");
     let answer = asking.header("traceparent", format!("00-{TRACE}-{CALLER}-01")).send().await.unwrap();
