@@ -9,6 +9,7 @@ use crate::{
     config::{Config, SecretUrl, Unescaped, refuse_unescaped},
     database,
     exit_error::ExitError,
+    pool::{self, PoolUse},
 };
 
 /// How long a given database may take to accept a connection.
@@ -174,7 +175,8 @@ async fn check(url: &str, origin: Origin) -> Result<(), DatabaseSourceError> {
         return Err(invalid(None));
     }
     refuse_unescaped(url).map_err(|source| DatabaseSourceError::Unescaped { origin, source })?;
-    let options = PgConnectOptions::from_str(url).map_err(|error| invalid(Some(error)))?;
+    let options = pool::connect_options(&SecretUrl::new(url), PoolUse::Command)
+        .map_err(|error| invalid(Some(error)))?;
     database::probe(&options, CONNECT_TIMEOUT).await.map_err(|error| DatabaseSourceError::Unusable {
         origin,
         url: SecretUrl::new(url),

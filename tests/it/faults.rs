@@ -15,6 +15,7 @@ mod kills;
 mod load;
 mod mail_outages;
 mod pauses;
+mod poolers;
 mod silent_database;
 mod terminations;
 mod test_cluster;
