@@ -22,6 +22,7 @@ mod postmaster;
 mod reset;
 mod server_user;
 mod socket;
+mod standby;
 mod state_dir;
 
 pub use binaries::{Installation, NotFound, Search};

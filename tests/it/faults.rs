@@ -16,6 +16,8 @@ mod load;
 mod mail_outages;
 mod pauses;
 mod poolers;
+mod promotion;
+mod proxy;
 mod silent_database;
 mod terminations;
 mod test_cluster;

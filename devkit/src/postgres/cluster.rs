@@ -74,6 +74,11 @@ impl Cluster {
         connection::url(&self.socket_dir, database, PROCESS_ROLE)
     }
 
+    /// The data directory.
+    pub(super) fn data(&self) -> PathBuf {
+        self.layout.data()
+    }
+
     /// The folder of the socket.
     pub fn socket_dir(&self) -> &Path {
         &self.socket_dir
