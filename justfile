@@ -1,6 +1,6 @@
 # `just check` checks what CI checks; the other recipes are for everyday work. `just --list` shows them.
 
-# Checks format, lints, docs, tests and generated files.
+# Checks format, dependencies, lints, docs, tests, generated files and the files of the deployment.
 check:
     ./scripts/check
 
@@ -16,6 +16,13 @@ clippy:
 
 docs:
     ./scripts/check docs
+
+# Checks licences, sources and versions of the dependencies; `advisories` checks for known vulnerabilities.
+dependencies:
+    ./scripts/check dependencies
+
+advisories:
+    ./scripts/check advisories
 
 # Runs all tests, or those named by the arguments.
 test *args:
@@ -48,3 +55,7 @@ check-deploy:
 # Runs schemathesis, all phases and checks, against a separate server.
 schemathesis *args:
     ./scripts/schemathesis {{ args }}
+
+# Lints the contract, and has generated clients use a separate server.
+clients *args:
+    ./scripts/clients {{ args }}

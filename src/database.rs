@@ -31,7 +31,8 @@ pub(crate) fn required_url(
     database.url.clone().ok_or_else(|| {
         ExitError::Unusable(
             "DATABASE_URL is not set: set it to a URL such as postgres://user:password@host:5432/database \
-             (only `dev`, `demo` and `bench` run a database of their own)"
+             (only `dev`, `demo` and `bench` run a database of their own; while `dev` runs, `doctor`, `keys` and `events` \
+             use its one)"
                 .into(),
         )
     })

@@ -1,15 +1,18 @@
-//! Chooses the database of `dev` and `bench`: the one that a URL names, else the embedded one.
+//! Chooses the database: of `dev` and `bench` the one that a URL names, else the embedded one; of `doctor`, `keys` and
+//! `events` the embedded one only while it runs.
 
 use std::{str::FromStr, time::Duration};
 
 use devkit::postgres::{Cluster, DATABASE, Durability, EmbeddedError, Options, PROCESS_ROLE};
-use sqlx::{ConnectOptions, postgres::PgConnectOptions};
+use sqlx::{ConnectOptions, PgPool, postgres::PgConnectOptions};
 
 use crate::{
     config::{Config, SecretUrl, Unescaped, refuse_unescaped},
     database,
     exit_error::ExitError,
+    migrate,
     pool::{self, PoolUse},
+    terminal,
 };
 
 /// How long a given database may take to accept a connection.
@@ -107,6 +110,30 @@ impl DatabaseSource {
         Ok(Self::Embedded(cluster))
     }
 
+    /// The database of a command that never starts one: the one that the flag names, else `DATABASE_URL`, else that of the
+    /// `sagaline dev` that runs.
+    ///
+    /// # Errors
+    /// [`ExitError::Unusable`] when there is none.
+    pub(crate) async fn existing(config: &Config, flag: Option<String>) -> Result<Self, ExitError> {
+        if flag.is_none() && config.database.url.is_none() {
+            let running = match config.embedded.state_dir() {
+                Ok(state_dir) => Cluster::join(&state_dir).await.map_err(DatabaseSourceError::from)?,
+                // Then no `sagaline dev` of this user can run.
+                Err(EmbeddedError::NoStateDir) => None,
+                Err(error) => return Err(DatabaseSourceError::from(error).into()),
+            };
+            if let Some(cluster) = running {
+                terminal::eprint(format_args!(
+                    "Using the private PostgreSQL of `sagaline dev` (process {})",
+                    cluster.pid()
+                ));
+                return Ok(Self::Embedded(cluster));
+            }
+        }
+        Ok(Self::Given(database::required_url(&config.database, flag)?))
+    }
+
     /// The URL of the owner of the database, as whom it is migrated.
     pub(crate) fn url(&self) -> SecretUrl {
         match self {
@@ -167,6 +194,31 @@ impl DatabaseSource {
             Self::Embedded(cluster) => cluster.stop().await,
         }
     }
+}
+
+/// Runs a command on a migrated database that [exists](DatabaseSource::existing), with a small pool.
+///
+/// # Errors
+/// Those of the command, and when the database can't be used.
+pub(crate) async fn on_existing<T>(
+    config: &Config,
+    flag: Option<String>,
+    run: impl AsyncFnOnce(&PgPool, &SecretUrl) -> Result<T, ExitError>,
+) -> Result<T, ExitError> {
+    let source = DatabaseSource::existing(config, flag).await?;
+    let url = source.process_url();
+    let ran = match migrate::connect_migrated(&config.database, &url).await {
+        Ok(pool) => {
+            let ran = run(&pool, &url).await;
+            pool::close(&pool).await;
+            ran
+        }
+        Err(error) => Err(error),
+    };
+    let stopped = source.stop().await;
+    let result = ran?;
+    stopped?;
+    Ok(result)
 }
 
 async fn check(url: &str, origin: Origin) -> Result<(), DatabaseSourceError> {

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use anyhow::Context;
 use serde::Serialize;
-use shop::invariants::{self, Coverage, Extent, InvariantResult, Progress, SurveyOptions};
+use shop::{
+    invariants::{self, Coverage, Extent, InvariantResult, Progress, SurveyOptions},
+    inventory::{self, OutdatedSku},
+};
 use sqlx::PgPool;
 
 use crate::{
@@ -16,6 +19,8 @@ use crate::{
 
 /// How many violations of one invariant are printed.
 const MAX_PRINTED: usize = 3;
+/// How many SKUs that break the rules for new ones are named.
+const MAX_NOTES: usize = 20;
 /// How often the progress of a long check is printed.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -26,6 +31,8 @@ pub(crate) struct Findings {
     pub(crate) holds: bool,
     pub(crate) covered: Coverage,
     pub(crate) invariants: Vec<InvariantResult>,
+    /// What is no violation, and should be known: products whose SKU was created under older rules.
+    pub(crate) notes: Vec<String>,
 }
 
 /// Checks every invariant: those stated in SQL, and that every replayed history leads to the stored state, for which it
@@ -49,9 +56,24 @@ pub(crate) async fn run_checks(
         }
     };
     let surveyed = invariants::survey(shop.engine(), SurveyOptions::new(extent), print_progress).await;
+    let outdated = inventory::outdated_skus(pool, MAX_NOTES + 1).await;
     shop.engine().shutdown().await;
     let (invariants, covered) = surveyed.context("the invariants can't be checked")?;
-    Ok(Findings { holds: invariants.iter().all(InvariantResult::holds), covered, invariants })
+    let notes = notes(&outdated.context("the SKUs can't be checked")?);
+    Ok(Findings { holds: invariants.iter().all(InvariantResult::holds), covered, invariants, notes })
+}
+
+/// One line a product. All but plain characters are written as numbers, because these SKUs look like others.
+fn notes(outdated: &[OutdatedSku]) -> Vec<String> {
+    let note = |found: &OutdatedSku| {
+        let OutdatedSku { product_id, sku, rule } = found;
+        format!("the SKU `{}` of product {product_id} {rule}", sku.escape_default())
+    };
+    let mut notes: Vec<String> = outdated.iter().take(MAX_NOTES).map(note).collect();
+    if outdated.len() > MAX_NOTES {
+        notes.push("more SKUs break the rules for new ones".into());
+    }
+    notes
 }
 
 /// Prints each invariant with its result, and what was checked.
@@ -67,4 +89,7 @@ pub(crate) fn print(findings: &Findings) {
     });
     terminal::table(&["", "no.", "invariant", "result"], rows);
     terminal::print(&findings.covered);
+    for note in &findings.notes {
+        terminal::print(format_args!("note: {note}"));
+    }
 }

@@ -3,13 +3,14 @@
 //! The result of a command goes to standard output. Logs and errors go to standard error, so that the two can be redirected
 //! separately. Colours are used on a terminal only, and not if `NO_COLOR` is set.
 
+mod table;
+
 use std::{
     fmt::Display,
     io::{IsTerminal, Write},
     time::Duration,
 };
 
-use comfy_table::{ContentArrangement, Table, presets};
 use console::style;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
@@ -50,19 +51,8 @@ pub(crate) fn print_success(line: impl Display) {
 
 /// Prints rows under a header, within the terminal's width; without a terminal, each row is one line.
 pub(crate) fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) {
-    let mut table = Table::new();
-    let preset = if is_interactive() { presets::UTF8_FULL_CONDENSED } else { presets::ASCII_MARKDOWN };
-    table
-        .load_style(preset)
-        .set_content_arrangement(ContentArrangement::Dynamic)
-        .set_header(header.iter().copied());
-    if let Some((_, columns)) = console::Term::stdout().size_checked() {
-        table.set_width(columns);
-    }
-    for row in rows {
-        table.add_row(row);
-    }
-    print(table);
+    let width = console::Term::stdout().size_checked().map(|(_, columns)| columns);
+    print(table::arrange(header, rows.into_iter().collect(), is_interactive(), width));
 }
 
 /// A progress bar on a terminal; elsewhere one line at the start and one at the end.

@@ -268,3 +268,15 @@ group by i.saga_id;
 select format('key %s of %s is kept for saga %s, which does not exist', k.key, k.definition, k.saga_id) as violation
 from engine.business_key k
 where k.kept_until is null and not exists (select from engine.saga s where s.id = k.saga_id);
+
+-- name: 11 the lists by status have every order and every mail
+-- over: ids
+select format('order %s is %s, and its status is not recorded', o.order_id, o.status) as violation
+from shop.orders o
+where o.order_id >= $1 and o.order_id < $2 and o.status <> 'pending' and not exists (
+    select from shop.order_by_status r where r.status = o.status and r.order_id = o.order_id)
+union all
+select format('notification %s is %s, and its status is not recorded', n.notification_id, n.status)
+from shop.notification n
+where n.notification_id >= $1 and n.notification_id < $2 and n.status in ('failed', 'cancelled') and not exists (
+    select from shop.notification_by_status r where r.status = n.status and r.notification_id = n.notification_id);

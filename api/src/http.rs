@@ -4,6 +4,7 @@
 
 mod cut;
 pub(crate) mod documented;
+pub(crate) mod documented_enum;
 mod etag;
 mod problem;
 mod problem_body;
@@ -12,7 +13,7 @@ mod problem_code;
 mod response;
 mod trace_id;
 
-pub(crate) use cut::MAX_ERRORS;
+pub(crate) use cut::{MAX_ERRORS, cut};
 #[cfg(test)]
 pub(crate) use etag::etag;
 pub(crate) use etag::{body_etag, names};

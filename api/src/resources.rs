@@ -5,7 +5,6 @@ pub(crate) mod audit;
 pub(crate) mod circuit_breakers;
 pub(crate) mod dead_jobs;
 pub(crate) mod docs;
-mod documented_enum;
 pub(crate) mod events;
 pub(crate) mod health;
 pub(crate) mod metrics;

@@ -1,5 +1,6 @@
 //! Every route, in one table with the role that it needs, and the OpenAPI document that follows from it.
 
+mod always_sent;
 mod base_document;
 mod field_bounds;
 mod route_table;
@@ -10,5 +11,7 @@ mod text_bounds;
 pub use router::{openapi, openapi_json, router};
 pub use service::Service;
 
+#[cfg(test)]
+mod contract_tests;
 #[cfg(test)]
 mod tests;

@@ -2,10 +2,14 @@
 
 use std::time::Duration;
 
+use strum::VariantArray;
+
 use crate::{dependency::Dependency, settings::BreakerSettings};
 
 /// The state of a breaker, which decides what happens to the next call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, strum::EnumString, strum::IntoStaticStr)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, strum::EnumString, strum::IntoStaticStr, VariantArray,
+)]
 #[strum(serialize_all = "snake_case", parse_err_ty = String, parse_err_fn = unknown_state)]
 pub enum BreakerState {
     /// Every call is allowed.
@@ -17,6 +21,9 @@ pub enum BreakerState {
 }
 
 impl BreakerState {
+    /// All states, in the order of their declaration.
+    pub const ALL: &[Self] = Self::VARIANTS;
+
     /// The name that is stored and shown: `closed`, `half_open` or `open`.
     pub fn name(self) -> &'static str {
         self.into()

@@ -55,7 +55,7 @@ pub use model::{
     audit::{AuditFilter, AuditRecord, AuditSubjectKind, Operator},
     dead_job::{
         ArchivedDeadJob, DeadJob, DeadJobErrorCount, DeadJobErrorEntry, DeadJobFilter, DeadJobKindCount,
-        DeadJobSummary, DeadLettered,
+        DeadJobResolution, DeadJobSummary, DeadLettered,
     },
     error::{BuildError, CancelError, DeadJobError, GraphError, StartError, StepError},
     error_chain::ErrorChain,
@@ -91,6 +91,7 @@ pub use runtime::{
 pub use store::{
     ENGINE_SETTINGS, migrate, migrations,
     migrations::{Admission, MigrationError, Migrations, TablePrivileges, Unsuitable},
+    saga_lists::UNSETTLED_SAGAS,
     sessions::is_read_only,
     with_engine_options,
 };

@@ -4,12 +4,14 @@ use anyhow::Context;
 use clap::Args;
 use shop::invariants::{Extent, InvariantResult};
 
-use crate::{config::Config, database, exit_error::ExitError, invariant_checks, migrate, terminal};
+use crate::{
+    config::Config, database_source::on_existing, exit_error::ExitError, invariant_checks, terminal,
+};
 
 /// Arguments of `doctor`.
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    /// The database, instead of `DATABASE_URL`
+    /// The database, instead of `DATABASE_URL` or that of a running `sagaline dev`
     #[arg(long, value_name = "URL")]
     database_url: Option<String>,
     /// Check everything, instead of what is unfinished, what is new and a random sample; takes long on a large database
@@ -25,10 +27,11 @@ pub(crate) struct Arguments {
 /// # Errors
 /// When an invariant is violated, or the database can't be used.
 pub(crate) async fn run(config: Config, arguments: Arguments) -> Result<(), ExitError> {
-    let url = database::required_url(&config.database, arguments.database_url)?;
-    let pool = migrate::connect_migrated(&config.database, &url).await?;
     let extent = if arguments.whole { Extent::Whole } else { Extent::Sample };
-    let findings = invariant_checks::run_checks(&config, &pool, extent).await?;
+    let (findings, url) = on_existing(&config, arguments.database_url, async |pool, url| {
+        Ok((invariant_checks::run_checks(&config, pool, extent).await?, url.clone()))
+    })
+    .await?;
     if arguments.json {
         terminal::print(serde_json::to_string(&findings).context("the findings are no JSON")?);
     } else {

@@ -7,7 +7,7 @@ use shop::{
 };
 use sqlx::PgPool;
 
-use crate::{audit_actor, config::Config, database, exit_error::ExitError, migrate, terminal};
+use crate::{audit_actor, config::Config, database_source::on_existing, exit_error::ExitError, terminal};
 
 /// Commands on events and their consumers.
 #[derive(Debug, Subcommand)]
@@ -23,7 +23,7 @@ pub(crate) enum EventsCommand {
 /// Arguments of `events consumers`.
 #[derive(Debug, Args)]
 pub(crate) struct ConsumersArguments {
-    /// The database, instead of `DATABASE_URL`
+    /// The database, instead of `DATABASE_URL` or that of a running `sagaline dev`
     #[arg(long, value_name = "URL")]
     database_url: Option<String>,
 }
@@ -40,7 +40,7 @@ pub(crate) struct RemoveArguments {
     /// The reason, for the audit log
     #[arg(long, value_parser = audit_actor::parse_reason)]
     reason: Option<String>,
-    /// The database, instead of `DATABASE_URL`
+    /// The database, instead of `DATABASE_URL` or that of a running `sagaline dev`
     #[arg(long, value_name = "URL")]
     database_url: Option<String>,
 }
@@ -58,7 +58,7 @@ pub(crate) struct ReplayArguments {
     /// The reason, for the audit log
     #[arg(long, value_parser = audit_actor::parse_reason)]
     reason: Option<String>,
-    /// The database, instead of `DATABASE_URL`
+    /// The database, instead of `DATABASE_URL` or that of a running `sagaline dev`
     #[arg(long, value_name = "URL")]
     database_url: Option<String>,
 }
@@ -69,46 +69,46 @@ pub(crate) struct ReplayArguments {
 /// When the database can't be used, or there is no such consumer.
 pub(crate) async fn run(config: Config, command: EventsCommand) -> Result<(), ExitError> {
     match command {
-        EventsCommand::Consumers(arguments) => {
-            let pool = open(&config, arguments.database_url).await?;
-            list(&pool).await
+        EventsCommand::Consumers(ConsumersArguments { database_url }) => {
+            on_existing(&config, database_url, async |pool, _| list(pool).await).await
         }
         EventsCommand::Remove(arguments) => {
-            let pool = open(&config, arguments.database_url).await?;
-            let (name, reason, actor) =
-                (&arguments.name, arguments.reason.as_deref(), audit_actor::current());
-            let mode = if arguments.force { RemovalMode::Force } else { RemovalMode::Safe };
-            let removed = commands::remove_consumer(&pool, name, mode, reason, actor.as_str()).await;
-            match removed.map_err(anyhow::Error::from)? {
-                Removal::Done => {
-                    terminal::print(format_args!(
-                        "{name} is removed. A worker that is configured to publish to it registers it again when it \
-                         starts, and then publishes all events that are kept."
-                    ));
-                    Ok(())
-                }
-                Removal::Unknown => Err(unknown(name)),
-                Removal::InUse => Err(ExitError::NegativeResult(format!(
-                    "a worker publishes to {name} now, and would stop: first remove its setting from all workers and \
-                     restart them. `--force` removes it all the same."
-                ))),
-            }
+            let database_url = arguments.database_url.clone();
+            on_existing(&config, database_url, async |pool, _| remove(pool, &arguments).await).await
         }
         EventsCommand::Replay(arguments) => {
-            let pool = open(&config, arguments.database_url).await?;
-            let (name, reason, actor) =
-                (&arguments.consumer, arguments.reason.as_deref(), audit_actor::current());
-            let first = commands::replay_events(&pool, name, arguments.from, reason, actor.as_str()).await;
-            let first = first.map_err(anyhow::Error::from)?.ok_or_else(|| unknown(name))?;
-            terminal::print(format_args!("{name} gets event {first} and all that follow again."));
-            Ok(())
+            let database_url = arguments.database_url.clone();
+            on_existing(&config, database_url, async |pool, _| replay(pool, &arguments).await).await
         }
     }
 }
 
-async fn open(config: &Config, database_url: Option<String>) -> Result<PgPool, ExitError> {
-    let url = database::required_url(&config.database, database_url)?;
-    migrate::connect_migrated(&config.database, &url).await
+async fn remove(pool: &PgPool, arguments: &RemoveArguments) -> Result<(), ExitError> {
+    let (name, reason, actor) = (&arguments.name, arguments.reason.as_deref(), audit_actor::current());
+    let mode = if arguments.force { RemovalMode::Force } else { RemovalMode::Safe };
+    let removed = commands::remove_consumer(pool, name, mode, reason, actor.as_str()).await;
+    match removed.map_err(anyhow::Error::from)? {
+        Removal::Done => {
+            terminal::print(format_args!(
+                "{name} is removed. A worker that is configured to publish to it registers it again when it starts, and \
+                 then publishes all events that are kept."
+            ));
+            Ok(())
+        }
+        Removal::Unknown => Err(unknown(name)),
+        Removal::InUse => Err(ExitError::NegativeResult(format!(
+            "a worker publishes to {name} now, and would stop: first remove its setting from all workers and restart \
+             them. `--force` removes it all the same."
+        ))),
+    }
+}
+
+async fn replay(pool: &PgPool, arguments: &ReplayArguments) -> Result<(), ExitError> {
+    let (name, reason, actor) = (&arguments.consumer, arguments.reason.as_deref(), audit_actor::current());
+    let first = commands::replay_events(pool, name, arguments.from, reason, actor.as_str()).await;
+    let first = first.map_err(anyhow::Error::from)?.ok_or_else(|| unknown(name))?;
+    terminal::print(format_args!("{name} gets event {first} and all that follow again."));
+    Ok(())
 }
 
 async fn list(pool: &PgPool) -> Result<(), ExitError> {
@@ -122,7 +122,7 @@ async fn list(pool: &PgPool) -> Result<(), ExitError> {
             behind.map_or_else(String::new, |lag| lag.events.to_string()),
             behind.map_or_else(String::new, |lag| format!("{:.0} s", lag.seconds)),
             if consumer.claimed { "yes" } else { "no" }.into(),
-            consumer.updated_at.to_rfc3339(),
+            consumer.updated_at.format("%Y-%m-%d %H:%M").to_string(),
         ]
     });
     terminal::table(

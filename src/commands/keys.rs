@@ -9,14 +9,13 @@ use shop::{
     commands::{self, KeyError},
     keys::{self, Key, KeyRole, NewKey},
 };
-use sqlx::PgPool;
 
 use crate::{
     audit_actor,
     config::{Config, parse_duration},
-    database,
+    database_source::on_existing,
     exit_error::ExitError,
-    migrate, terminal,
+    terminal,
 };
 
 /// Commands on API keys.
@@ -65,7 +64,7 @@ pub(crate) struct RevokeArguments {
 /// The database to use.
 #[derive(Debug, Args)]
 pub(crate) struct DatabaseArguments {
-    /// The database, instead of `DATABASE_URL`
+    /// The database, instead of `DATABASE_URL` or that of a running `sagaline dev`
     #[arg(long, value_name = "URL")]
     database_url: Option<String>,
 }
@@ -83,12 +82,12 @@ pub(crate) async fn run(config: Config, command: KeysCommand) -> Result<(), Exit
 }
 
 async fn create(config: &Config, arguments: CreateArguments) -> Result<(), ExitError> {
-    let pool = connect(config, arguments.database).await?;
     let new = NewKey { name: arguments.name, role: arguments.role, life: arguments.expires };
     let (actor, reason) = (audit_actor::current(), arguments.reason.as_deref());
-    let (key, token) = commands::create_key(&pool, &new, reason, &AuditActor::from(actor.as_str()))
-        .await
-        .map_err(failure)?;
+    let (key, token) = on_existing(config, arguments.database.database_url, async |pool, _| {
+        commands::create_key(pool, &new, reason, &AuditActor::from(actor.as_str())).await.map_err(failure)
+    })
+    .await?;
     // The token alone goes to standard output, so that it can be piped into where secrets are kept.
     terminal::eprint(format_args!(
         "Created the key {} for `{}` ({}{}). It is shown only this once:",
@@ -102,40 +101,40 @@ async fn create(config: &Config, arguments: CreateArguments) -> Result<(), ExitE
 }
 
 async fn list(config: &Config, database: DatabaseArguments) -> Result<(), ExitError> {
-    let pool = connect(config, database).await?;
-    let keys = keys::list(&pool).await.map_err(anyhow::Error::from)?;
+    let keys = on_existing(config, database.database_url, async |pool, _| {
+        Ok(keys::list(pool).await.map_err(anyhow::Error::from)?)
+    })
+    .await?;
     if keys.is_empty() {
         terminal::print(
             "There is no key: create one with `sagaline keys create --name admin --role operate`",
         );
         return Ok(());
     }
-    let header = ["id", "name", "role", "state", "created", "expires", "last used"];
+    let header = ["id", "name", "role", "state", "created", "last used"];
     terminal::table(&header, keys.iter().map(row));
     Ok(())
 }
 
 async fn revoke(config: &Config, arguments: RevokeArguments) -> Result<(), ExitError> {
-    let pool = connect(config, arguments.database).await?;
     let (actor, reason) = (audit_actor::current(), arguments.reason.as_deref());
-    let key = commands::revoke_key(&pool, &arguments.key_id, reason, &AuditActor::from(actor.as_str()))
-        .await
-        .map_err(failure)?;
+    let key = on_existing(config, arguments.database.database_url, async |pool, _| {
+        let by = AuditActor::from(actor.as_str());
+        commands::revoke_key(pool, &arguments.key_id, reason, &by).await.map_err(failure)
+    })
+    .await?;
     terminal::print(format_args!("The key {} of `{}` is revoked", key.key_id, key.name));
     Ok(())
 }
 
-async fn connect(config: &Config, database: DatabaseArguments) -> Result<PgPool, ExitError> {
-    let url = database::required_url(&config.database, database.database_url)?;
-    migrate::connect_migrated(&config.database, &url).await
-}
-
 fn row(key: &Key) -> Vec<String> {
     let time = |at: chrono::DateTime<chrono::Utc>| at.format("%Y-%m-%d %H:%M").to_string();
-    let state = match (key.revoked_at, key.is_usable) {
-        (Some(at), _) => format!("revoked {}", time(at)),
-        (None, true) => "usable".into(),
-        (None, false) => "expired".into(),
+    let state = match (key.revoked_at, key.expires_at, key.is_usable) {
+        (Some(at), _, _) => format!("revoked {}", time(at)),
+        (None, None, true) => "usable".into(),
+        (None, Some(at), true) => format!("usable until {}", time(at)),
+        (None, None, false) => "expired".into(),
+        (None, Some(at), false) => format!("expired {}", time(at)),
     };
     vec![
         key.key_id.clone(),
@@ -143,7 +142,6 @@ fn row(key: &Key) -> Vec<String> {
         key.role.to_string(),
         state,
         time(key.created_at),
-        key.expires_at.map_or_else(|| "never".into(), time),
         key.last_used_at.map_or_else(|| "never".into(), time),
     ]
 }

@@ -40,7 +40,8 @@ pub(crate) async fn run(config: Config, arguments: Arguments) -> Result<(), Exit
     // The port accepts connections only now that requests can be answered.
     let socket = bound.listen()?;
     let names: Vec<&str> = services.iter().map(|service| service.name()).collect();
-    tracing::info!(address = %socket.address, services = names.join(","), database = %url, "serving");
+    let docs = format!("http://{}/docs", socket.address);
+    tracing::info!(address = %socket.address, services = names.join(","), docs, database = %url, "serving");
 
     // Without queues, `work` claims nothing. It only tells workers, through Redis, which sagas became due in this
     // process.

@@ -36,11 +36,17 @@ async fn a_wrong_database_url_is_reported_with_its_password_hidden() {
 
 #[tokio::test]
 async fn a_missing_database_url_is_reported_by_every_command_that_starts_no_database() {
-    for command in ["serve", "work", "migrate", "doctor"] {
-        let (code, output) = run(&[command], &[("SMTP_URL", "smtp://127.0.0.1:1")]).await;
-        assert_eq!(code, Some(2), "{command}: {output}");
-        assert!(output.contains("DATABASE_URL is not set"), "{command}: {output}");
+    let state = TempState::new();
+    let state_dir = state.state_dir().path().to_str().unwrap().to_owned();
+    let env = [("SMTP_URL", "smtp://127.0.0.1:1"), ("SAGALINE_STATE_DIR", state_dir.as_str())];
+    let commands: [&[&str]; 6] =
+        [&["serve"], &["work"], &["migrate"], &["doctor"], &["keys", "list"], &["events", "consumers"]];
+    for command in commands {
+        let (code, output) = run(command, &env).await;
+        assert_eq!(code, Some(2), "{command:?}: {output}");
+        assert!(output.contains("DATABASE_URL is not set"), "{command:?}: {output}");
     }
+    assert!(!state.state_dir().path().join("postgres").exists(), "they make nothing");
 }
 
 #[tokio::test]
@@ -103,11 +109,36 @@ async fn bench_fill_makes_a_database_that_the_doctor_finds_clean() {
     let findings: Value = serde_json::from_str(output.lines().last().unwrap()).unwrap();
     assert_eq!(findings["holds"], true);
     assert_eq!(findings["covered"]["everything"], true);
-    assert_eq!(findings["invariants"].as_array().unwrap().len(), 9);
+    assert_eq!(findings["invariants"].as_array().unwrap().len(), 10);
 
     let (code, output) = run(&["bench", "fill", "--sagas", "2"], &env).await;
     assert_eq!(code, Some(1), "{output}");
     assert!(output.contains("needs an empty one"), "{output}");
+}
+
+#[tokio::test]
+async fn the_doctor_names_skus_that_break_the_rules_for_new_ones() {
+    let database = Database::fresh().await;
+    let id = "0198c0de-0000-7000-8000-000000000001";
+    let created = format!(
+        "insert into shop.product (product_id, sku, name, description, category, price, currency)
+             values ('{id}', 'TEA\u{200b}-1', 'Tea', '', 'tea', 1, 'EUR');
+         insert into shop.stock (sku, on_hand, low_stock_threshold) select sku, 0, 0 from shop.product;
+         insert into shop.stock_movement (sku, kind, delta_on_hand, delta_reserved, actor)
+             select sku, 'initial', 0, 0, 'clerk' from shop.product"
+    );
+    database.pool().await.execute(sqlx::AssertSqlSafe(created)).await.unwrap();
+    let url = database.url();
+    let note = format!(
+        "the SKU `TEA\\u{{200b}}-1` of product {id} must not contain invisible characters, nor white space but U+0020"
+    );
+    let (code, output) = run(&["doctor"], &[("DATABASE_URL", url.as_str())]).await;
+    assert_eq!(code, Some(0), "{output}");
+    assert!(output.contains(&format!("note: {note}")), "{output}");
+    let (code, output) = run(&["doctor", "--json"], &[("DATABASE_URL", url.as_str())]).await;
+    assert_eq!(code, Some(0), "{output}");
+    let findings: Value = serde_json::from_str(output.lines().last().unwrap()).unwrap();
+    assert_eq!(findings["notes"], serde_json::json!([note]));
 }
 
 #[tokio::test]
@@ -242,6 +273,31 @@ async fn dev_works_under_a_role_that_owns_nothing() {
         dev.sigint();
         assert_eq!(dev.wait().await.code(), Some(0), "{}", dev.output());
     }
+}
+
+#[tokio::test]
+async fn while_dev_runs_the_commands_on_a_database_use_its_one() {
+    let state = TempState::new();
+    let state_dir = state.state_dir().path().to_str().unwrap().to_owned();
+    let env = [("SAGALINE_STATE_DIR", state_dir.as_str()), ("PORT", "0"), ("LOG_LEVEL", "warn")];
+    let mut dev = Process::sagaline(&["dev"], &env);
+    dev.wait_for_line("/docs").await;
+    let commands: [(&[&str], &str); 4] = [
+        (&["keys", "create", "--name", "ann", "--role", "read"], "sgl_"),
+        (&["keys", "list"], "ann"),
+        (&["events", "consumers"], "events are kept"),
+        (&["doctor"], "every invariant holds"),
+    ];
+    for (command, expected) in commands {
+        let (code, output) = run(command, &env).await;
+        assert_eq!(code, Some(0), "{command:?}: {output}");
+        assert!(output.contains("Using the private PostgreSQL of `sagaline dev`"), "{command:?}: {output}");
+        assert!(output.contains(expected), "{command:?}: {output}");
+    }
+    dev.sigint();
+    assert_eq!(dev.wait().await.code(), Some(0), "{}", dev.output());
+    let (code, output) = run(&["keys", "list"], &env).await;
+    assert_eq!(code, Some(2), "dev stopped its server, so the commands left none: {output}");
 }
 
 #[tokio::test]

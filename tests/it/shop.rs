@@ -10,6 +10,7 @@ mod expiry;
 mod invariants;
 mod keys;
 mod list_plans;
+mod lists_by_status;
 mod mail_copies;
 mod mail_replies;
 mod mails;

@@ -44,6 +44,8 @@ pub use commands::Shop;
 pub use engine::{ListError, Page};
 pub use mail::describe_metrics;
 pub use sagas::DeadJobEvents;
+#[cfg(feature = "openapi")]
+pub use support::currency_schema::Currency;
 pub use support::{
     admin_emails::AdminEmails,
     audit, bounds, breaker_reports,

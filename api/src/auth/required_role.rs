@@ -22,6 +22,14 @@ impl RequiredRole {
             Self::Key(role) => role.name(),
         }
     }
+
+    /// A sentence for the description of an operation: Swagger UI does not show `x-required-role`.
+    pub(crate) fn sentence(self) -> String {
+        match self {
+            Self::Public => "Needs no API key.".into(),
+            Self::Key(role) => format!("Needs an API key with at least the role `{}`.", role.name()),
+        }
+    }
 }
 
 /// The role that each route needs, by path and method.

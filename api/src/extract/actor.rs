@@ -80,7 +80,7 @@ impl IntoParams for Actor {
             "X-Actor",
             "The person for whom the holder of the key acts, for timelines and the audit; 1 to 64 characters. It is recorded \
              after the name of the key, as in `key:backoffice/anna`",
-            "anna",
+            Some("anna"),
             r"^[!-~]([ -~]{0,62}[!-~])?$",
         )]
     }

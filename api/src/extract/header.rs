@@ -32,23 +32,29 @@ pub(crate) fn single<'a>(
     }
 }
 
-/// Documents an optional header; `pattern` is a regular expression of the values that are accepted.
-pub(crate) fn documented_header(name: &str, description: &str, example: &str, pattern: &str) -> Parameter {
+/// Documents an optional header; `pattern` is a regular expression of the values that are accepted. Only a value that can be
+/// sent again and again is an `example`: Swagger UI fills it in.
+pub(crate) fn documented_header(
+    name: &str,
+    description: &str,
+    example: Option<&str>,
+    pattern: &str,
+) -> Parameter {
     header(name, description, example, Some(pattern))
 }
 
 /// Documents an optional header that is ignored when it is malformed.
-pub(super) fn lenient_header(name: &str, description: &str, example: &str) -> Parameter {
+pub(super) fn lenient_header(name: &str, description: &str, example: Option<&str>) -> Parameter {
     header(name, description, example, None)
 }
 
-fn header(name: &str, description: &str, example: &str, pattern: Option<&str>) -> Parameter {
+fn header(name: &str, description: &str, example: Option<&str>, pattern: Option<&str>) -> Parameter {
     ParameterBuilder::new()
         .name(name)
         .parameter_in(ParameterIn::Header)
         .required(Required::False)
         .description(Some(description))
         .schema(Some(ObjectBuilder::new().schema_type(Type::String).pattern(pattern).build()))
-        .example(Some(example.into()))
+        .example(example.map(Into::into))
         .build()
 }

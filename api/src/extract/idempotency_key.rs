@@ -34,10 +34,10 @@ impl<S: Sync> FromRequestParts<S> for IdempotencyKey {
 impl IntoParams for IdempotencyKey {
     fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
         let description = format!(
-            "Makes it safe to send the request again for 24 hours: the first response is returned again. 1 to {MAX_KEY_LEN} \
-             characters"
+            "Makes it safe to send the request again for 24 hours: the first response is returned again. A new value for each \
+             new request, such as a random UUID; 1 to {MAX_KEY_LEN} characters"
         );
         let pattern = format!("^[!-~]([ -~]{{0,{}}}[!-~])?$", MAX_KEY_LEN - 2);
-        vec![documented_header("Idempotency-Key", &description, "7f3a2c1e-checkout-42", &pattern)]
+        vec![documented_header("Idempotency-Key", &description, None, &pattern)]
     }
 }

@@ -162,7 +162,7 @@ fn tags(headers: &HeaderMap, name: &HeaderName) -> Option<Vec<Tag>> {
 impl IntoParams for IfMatch {
     fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
         let description = "Makes the change only if this is the current version: the ETag that was read, several ETags, or `*`";
-        vec![documented_header("If-Match", description, "\"v3\"", TAGS)]
+        vec![documented_header("If-Match", description, None, TAGS)]
     }
 }
 
@@ -170,7 +170,7 @@ impl IntoParams for IfNoneMatch {
     fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
         let description =
             "The ETag that the caller has; an unchanged resource is a 304. Malformed values are ignored";
-        vec![lenient_header("If-None-Match", description, "\"v3\"")]
+        vec![lenient_header("If-None-Match", description, None)]
     }
 }
 

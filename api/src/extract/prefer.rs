@@ -70,7 +70,7 @@ impl IntoParams for Prefer {
     fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
         let description = "`wait=N`: holds the response until the workflow has ended or needs an operator, for N seconds at most, and never longer than 30; other \
              preferences are ignored";
-        vec![lenient_header("Prefer", description, "wait=5")]
+        vec![lenient_header("Prefer", description, Some("wait=5"))]
     }
 }
 

@@ -23,6 +23,7 @@ pub(crate) struct BulkPermits(OwnedSemaphorePermit, HeldBytes);
 pub(super) async fn receive(request: Request, state: &ApiState) -> Result<(Bytes, HeldBytes), Problem> {
     let (parts, body) = request.into_parts();
     require_json(&parts.headers)?;
+    require_identity(&parts.headers)?;
     collect(&parts.headers, body, state.limits(), Room::of_any(state)).await
 }
 
@@ -34,6 +35,7 @@ pub(super) async fn receive_bulk(
 ) -> Result<(Bytes, BulkPermits), Problem> {
     let (parts, body) = request.into_parts();
     require_json(&parts.headers)?;
+    require_identity(&parts.headers)?;
     let (bytes, held) = collect(&parts.headers, body, state.limits(), Room::of_bulk(state)).await?;
     let permit = Arc::clone(state.bulk()).try_acquire_owned().map_err(|_| {
         Problem::new(ProblemCode::Overloaded, "too many large requests are running; try again in a moment")
@@ -47,6 +49,7 @@ pub(super) async fn receive_optional(
     state: &ApiState,
 ) -> Result<Option<(Bytes, HeldBytes)>, Problem> {
     let (parts, body) = request.into_parts();
+    require_identity(&parts.headers)?;
     let (bytes, held) = collect(&parts.headers, body, state.limits(), Room::of_any(state)).await?;
     if bytes.trim_ascii().is_empty() || bytes.trim_ascii() == b"null" {
         return Ok(None);
@@ -63,6 +66,17 @@ fn require_json(headers: &HeaderMap) -> Result<(), Problem> {
         return Ok(());
     }
     Err(Problem::new(ProblemCode::UnsupportedMediaType, "send `Content-Type: application/json`"))
+}
+
+/// Refuses encoded bodies, whatever the coding: a small one could become a very large one.
+fn require_identity(headers: &HeaderMap) -> Result<(), Problem> {
+    let codings = headers.get_all(header::CONTENT_ENCODING).iter();
+    let mut codings =
+        codings.flat_map(|value| value.as_bytes().split(|byte| *byte == b',')).map(<[u8]>::trim_ascii);
+    if codings.all(|coding| coding.is_empty() || coding.eq_ignore_ascii_case(b"identity")) {
+        return Ok(());
+    }
+    Err(Problem::example(ProblemCode::UnsupportedContentEncoding))
 }
 
 /// How large a body may be, and what all bodies of its kind may hold together.
@@ -134,6 +148,22 @@ mod tests {
 
     fn code(received: Result<(Bytes, HeldBytes), Problem>) -> Option<ProblemCode> {
         received.err().map(|problem| problem.code())
+    }
+
+    #[test]
+    fn only_bodies_without_a_coding_are_taken() {
+        let received = |values: &[&'static str]| {
+            let values =
+                values.iter().map(|value| (header::CONTENT_ENCODING, value.parse().expect("a header")));
+            require_identity(&values.collect())
+        };
+        for taken in [&[][..], &[""], &["identity"], &["Identity, identity"]] {
+            assert!(received(taken).is_ok(), "{taken:?}");
+        }
+        for refused in [&["gzip"][..], &["identity, br"], &["identity", "deflate"], &["x-unknown"]] {
+            let code = received(refused).expect_err("it is encoded").code();
+            assert_eq!(code, ProblemCode::UnsupportedContentEncoding, "{refused:?}");
+        }
     }
 
     #[tokio::test]

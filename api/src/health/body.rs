@@ -52,12 +52,12 @@ pub(crate) struct DatabaseHealth {
     pub(crate) detail: Option<String>,
     /// How long a new connection and its first answer took, in milliseconds.
     pub(crate) latency_ms: Option<u64>,
-    pub(crate) connections: Connections,
+    pub(crate) connections: DatabaseConnections,
 }
 
 /// The database connections of this process.
 #[derive(Clone, Debug, Serialize, ToSchema)]
-pub(crate) struct Connections {
+pub(crate) struct DatabaseConnections {
     pub(crate) idle: u32,
     pub(crate) used: u32,
     pub(crate) limit: u32,

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use sqlx::{Connection, PgConnection, PgPool};
 
 use super::{
-    body::{Connections, DatabaseHealth, HealthState},
+    body::{DatabaseConnections, DatabaseHealth, HealthState},
     sources::HealthSources,
 };
 
@@ -28,7 +28,7 @@ enum Session {
 pub(super) async fn check(sources: &HealthSources) -> DatabaseHealth {
     let pool = &sources.pool;
     let idle = u32::try_from(pool.num_idle()).unwrap_or(u32::MAX);
-    let connections = Connections {
+    let connections = DatabaseConnections {
         idle,
         used: pool.size().saturating_sub(idle),
         limit: pool.options().get_max_connections(),

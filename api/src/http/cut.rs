@@ -7,7 +7,7 @@ pub(crate) const MAX_ERRORS: usize = 100;
 const MAX_TEXT_BYTES: usize = 1024;
 
 /// Cuts a text that is too long, and says how much of it is missing.
-pub(super) fn cut(text: String) -> String {
+pub(crate) fn cut(text: String) -> String {
     if text.len() <= MAX_TEXT_BYTES {
         return text;
     }

@@ -28,6 +28,7 @@ pub(crate) const BODY_PROBLEMS: &[ProblemCode] = &[
     ProblemCode::RequestTimeout,
     ProblemCode::BodyTooLarge,
     ProblemCode::UnsupportedMediaType,
+    ProblemCode::UnsupportedContentEncoding,
     ProblemCode::InvalidBody,
 ];
 /// The problems of operations with an `Idempotency-Key`.
@@ -130,6 +131,13 @@ fn response(codes: &[ProblemCode]) -> Response {
             .build();
         response = response.header("Retry-After", seconds);
     }
+    for (name, value) in codes.iter().filter_map(|code| code.acceptable()) {
+        let text = ObjectBuilder::new().schema_type(Type::String).build();
+        let about = format!("What would have been accepted: `{value}`");
+        let header = HeaderBuilder::new().description(Some(about)).schema(Some(text)).build();
+        response =
+            response.header(if name == http::header::ACCEPT { "Accept" } else { "Accept-Encoding" }, header);
+    }
     response.build()
 }
 
@@ -149,6 +157,8 @@ fn example(code: ProblemCode) -> serde_json::Value {
         problem.errors.push(FieldError::parameter("limit", "invalid", code.example()));
     } else if code == ProblemCode::InvalidHeader {
         problem.errors.push(FieldError::header("X-Actor", "invalid", code.example()));
+    } else if code == ProblemCode::EventsGone {
+        problem.continue_after = Some(1041);
     }
     serde_json::to_value(problem.to_body("/api/…", "4bf92f3577b34da6a3ce929d0e0e4736")).unwrap_or_default()
 }

@@ -22,6 +22,8 @@ pub(crate) struct Problem {
     pub(super) code: ProblemCode,
     pub(super) detail: String,
     pub(super) errors: Vec<FieldError>,
+    /// The event after which the log continues.
+    pub(super) continue_after: Option<i64>,
     /// Logged, and hidden from the caller.
     pub(super) cause: Option<String>,
 }
@@ -37,7 +39,7 @@ struct StoredProblem {
 impl Problem {
     /// A problem with a sentence about this occurrence.
     pub(crate) fn new(code: ProblemCode, detail: impl Into<String>) -> Self {
-        Self { code, detail: cut(detail.into()), errors: Vec::new(), cause: None }
+        Self { code, detail: cut(detail.into()), errors: Vec::new(), continue_after: None, cause: None }
     }
 
     /// A problem whose detail is the example of its code, because there is nothing more to say.
@@ -55,7 +57,7 @@ impl Problem {
             many => format!("{} things are wrong; see `errors`", many.len()),
         };
         errors.truncate(MAX_ERRORS);
-        Self { code, detail, errors, cause: None }
+        Self { errors, ..Self::new(code, detail) }
     }
 
     /// One wrong field of the body.
@@ -94,6 +96,11 @@ impl Problem {
         };
         let detail = format!("there is no workflow {id}; one that has ended is deleted after {after}");
         Self::new(ProblemCode::NotFound, detail)
+    }
+
+    /// Events that are not kept, or are none; the log continues after `continue_after`.
+    pub(crate) fn events_gone(detail: impl Into<String>, continue_after: i64) -> Self {
+        Self { continue_after: Some(continue_after), ..Self::new(ProblemCode::EventsGone, detail) }
     }
 
     /// A failure on our side; the cause is logged and hidden from the caller.
@@ -143,7 +150,7 @@ impl Problem {
     pub(crate) fn from_stored(stored: serde_json::Value) -> Option<Self> {
         let stored: StoredProblem = serde_json::from_value(stored).ok()?;
         let code = REPLAYABLE.into_iter().find(|code| code.name() == stored.code)?;
-        Some(Self { code, detail: stored.detail, errors: stored.errors, cause: None })
+        Some(Self { errors: stored.errors, ..Self::new(code, stored.detail) })
     }
 
     /// Returns the JSON.
@@ -152,11 +159,12 @@ impl Problem {
             kind: format!("urn:sagaline:problem:{}", self.code.name()),
             title: self.code.title(),
             status: self.code.status().as_u16(),
-            code: self.code.name(),
+            code: self.code,
             detail: self.detail.clone(),
             instance: cut(instance.into()),
             trace_id: trace_id.into(),
             errors: self.errors.clone(),
+            continue_after: self.continue_after,
         }
     }
 
@@ -168,6 +176,9 @@ impl Problem {
         if let Some(seconds) = self.code.retry_after_s() {
             // The layer that refused may have set a better estimate.
             headers.entry(header::RETRY_AFTER).or_insert(HeaderValue::from(seconds));
+        }
+        if let Some((name, value)) = self.code.acceptable() {
+            headers.insert(name, HeaderValue::from_static(value));
         }
         // A struct of strings and numbers can't fail to be written.
         let json = serde_json::to_vec(&self.to_body(instance, trace_id)).unwrap_or_default();

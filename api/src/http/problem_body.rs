@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::cut::cut;
+use super::{cut::cut, problem_code::ProblemCode};
 
 /// A problem (RFC 9457).
 #[derive(Debug, Serialize, ToSchema)]
@@ -11,7 +11,7 @@ use super::cut::cut;
 pub(crate) struct ProblemBody {
     /// `urn:sagaline:problem:` and the code.
     #[serde(rename = "type")]
-    #[schema(example = "urn:sagaline:problem:invalid-body")]
+    #[schema(example = "urn:sagaline:problem:invalid-body", pattern = "^urn:sagaline:problem:[a-z-]+$")]
     pub(crate) kind: String,
     /// One short sentence, the same for every problem of this code.
     #[schema(example = "A field of the body is wrong")]
@@ -19,21 +19,24 @@ pub(crate) struct ProblemBody {
     /// The HTTP status.
     #[schema(example = 422)]
     pub(crate) status: u16,
-    /// The stable code, for programs.
-    #[schema(example = "invalid-body")]
-    pub(crate) code: &'static str,
+    pub(crate) code: ProblemCode,
     /// What happened in this case.
     pub(crate) detail: String,
     /// The path of the request.
     #[schema(example = "/api/orders")]
     pub(crate) instance: String,
     /// The id that finds the request in traces and logs.
-    #[schema(example = "4bf92f3577b34da6a3ce929d0e0e4736")]
+    #[schema(example = "4bf92f3577b34da6a3ce929d0e0e4736", pattern = "^[0-9a-f]{32}$")]
     pub(crate) trace_id: String,
     /// Every field that is wrong, up to 100.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
     pub(crate) errors: Vec<FieldError>,
+    /// With the code `events-gone`: the event after which the log continues, for `after` and `Last-Event-ID`, once you have
+    /// read your state again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, minimum = 0, example = 1041)]
+    pub(crate) continue_after: Option<i64>,
 }
 
 /// One thing that is wrong with the request.
@@ -41,16 +44,19 @@ pub(crate) struct ProblemBody {
 pub(crate) struct FieldError {
     /// The place in the body, as a JSON pointer (RFC 6901).
     #[serde(skip_serializing_if = "Option::is_none", default)]
-    #[schema(example = "/items/0/quantity")]
+    #[schema(nullable = false, example = "/items/0/quantity")]
     pub(crate) pointer: Option<String>,
     /// The parameter of the path or the query.
     #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[schema(nullable = false)]
     pub(crate) parameter: Option<String>,
     /// The header.
     #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[schema(nullable = false)]
     pub(crate) header: Option<String>,
-    /// What is wrong, for programs.
-    #[schema(example = "invalid")]
+    /// What is wrong, for programs: a stable code in kebab-case, such as `out-of-range` or `missing-field`. Each definition
+    /// of a workflow can have more of its own.
+    #[schema(example = "invalid", pattern = "^[a-z0-9]+(-[a-z0-9]+)*$")]
     pub(crate) code: String,
     /// What is wrong, for people.
     pub(crate) message: String,

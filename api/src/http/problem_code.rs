@@ -1,6 +1,13 @@
 //! The stable codes of problems: a closed list that clients may match on.
 
-use http::StatusCode;
+use http::{HeaderName, StatusCode, header};
+use serde::{Serialize, Serializer};
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{RefOr, Schema},
+};
+
+use super::documented_enum;
 
 /// What all problems of a code have in common.
 struct Spec {
@@ -132,6 +139,9 @@ codes! {
     UnsupportedMediaType = UNSUPPORTED_MEDIA_TYPE "unsupported-media-type",
         "The body is not declared as JSON",
         "send `Content-Type: application/json`";
+    UnsupportedContentEncoding = UNSUPPORTED_MEDIA_TYPE "unsupported-content-encoding",
+        "The body is encoded",
+        "send the body as it is, without `Content-Encoding`";
     InvalidBody = UNPROCESSABLE_ENTITY "invalid-body",
         "A field of the body is wrong",
         "one field of the body is wrong; see `errors`";
@@ -182,11 +192,38 @@ impl ProblemCode {
         self.spec().example
     }
 
+    /// The header that says what would have been accepted, with its value (RFC 9110 §15.5.16).
+    pub(crate) fn acceptable(self) -> Option<(HeaderName, &'static str)> {
+        if self == Self::UnsupportedMediaType {
+            Some((header::ACCEPT, "application/json"))
+        } else if self == Self::UnsupportedContentEncoding {
+            Some((header::ACCEPT_ENCODING, "identity"))
+        } else {
+            None
+        }
+    }
+
     /// After how many seconds a caller should try again; `None` where that does not help.
     pub(crate) fn retry_after_s(self) -> Option<u32> {
         self.spec().retry_after_s
     }
 }
+
+impl Serialize for ProblemCode {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
+}
+
+impl PartialSchema for ProblemCode {
+    fn schema() -> RefOr<Schema> {
+        let about = "The code of a problem. It never changes its meaning. More may be added: treat one that you do not know \
+                     by its HTTP status.";
+        documented_enum::schema(about, Self::ALL.iter().map(|code| code.name()))
+    }
+}
+
+impl ToSchema for ProblemCode {}
 
 /// Codes that a response stored for an `Idempotency-Key` can have.
 pub(super) const REPLAYABLE: [ProblemCode; 7] = [

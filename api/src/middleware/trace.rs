@@ -1,4 +1,4 @@
-//! Gives every request a span, a trace id and metrics, logs failures, and renders problems.
+//! Gives every request a span, a trace id and metrics, logs each one that fails, and renders problems.
 
 use std::time::Instant;
 
@@ -8,11 +8,14 @@ use axum::{
     response::Response,
 };
 use http::{HeaderName, HeaderValue, Method, StatusCode, header};
-use tracing::{Instrument, Span, field::Empty};
+use tracing::{
+    Instrument, Span,
+    field::{self, Empty},
+};
 use uuid::Uuid;
 
 use crate::{
-    http::{Problem, ProblemCode, TraceId},
+    http::{Problem, ProblemCode, TraceId, cut},
     metrics,
     state::ApiState,
 };
@@ -42,10 +45,11 @@ pub(crate) async fn trace(State(state): State<ApiState>, mut request: Request, n
         state.trace_propagator().adopt(&span, parent);
     }
     let trace_id = trace_id(&state, &span, parent);
-    span.record("trace.id", &trace_id);
+    span.record("trace.id", field::display(&trace_id));
 
     request.extensions_mut().insert(TraceId(trace_id.as_str().into()));
     let response = next.run(request).instrument(span.clone()).await;
+    span.record("http.status", response.status().as_u16());
     let mut response = span.in_scope(|| render_problem(response, &path, &trace_id));
     if let Ok(value) = HeaderValue::from_str(&trace_id) {
         response.headers_mut().insert(X_REQUEST_ID.clone(), value);
@@ -54,7 +58,6 @@ pub(crate) async fn trace(State(state): State<ApiState>, mut request: Request, n
         // The next request goes over a new connection, which the load balancer opens to another process.
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
-    span.record("http.status", response.status().as_u16());
     metrics::record_request(method, route, response.status(), started.elapsed());
     response
 }
@@ -66,15 +69,25 @@ fn render_problem(mut response: Response, path: &str, trace_id: &str) -> Respons
         StatusCode::METHOD_NOT_ALLOWED => Some(Problem::example(ProblemCode::MethodNotAllowed)),
         _ => None,
     });
+    log_failure(response.status(), problem.as_ref(), path);
     let Some(problem) = problem else { return response };
-    if let Some(cause) = problem.cause() {
-        if problem.code() == ProblemCode::Internal {
-            tracing::error!(cause, "a request failed");
-        } else {
-            tracing::warn!(cause, code = problem.code().name(), "a request could not be served");
-        }
-    }
     problem.render(path, trace_id, std::mem::take(response.headers_mut()))
+}
+
+/// Logs a request that failed, in one line; the span has its trace id, which the caller has as well.
+fn log_failure(status: StatusCode, problem: Option<&Problem>, path: &str) {
+    if !status.is_client_error() && !status.is_server_error() {
+        return;
+    }
+    let path = cut(path.into());
+    let (code, cause) = (problem.map(|problem| problem.code().name()), problem.and_then(Problem::cause));
+    if problem.is_some_and(|problem| problem.code() == ProblemCode::Internal) {
+        tracing::error!(code, cause, http.path = path, "a request failed");
+    } else if status.is_server_error() {
+        tracing::warn!(code, cause, http.path = path, "a request could not be served");
+    } else {
+        tracing::info!(code, cause, http.path = path, "a request was refused");
+    }
 }
 
 /// The id of the exported trace, else of the caller's trace, else a new one.

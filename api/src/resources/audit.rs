@@ -16,7 +16,7 @@ use crate::{
     },
     state::ApiState,
 };
-use entry::{AuditCursor, AuditEntry, AuditPage};
+use entry::{AuditCursor, AuditEntry, AuditEntryList};
 use query::AuditQuery;
 
 problems!(Problems: LIST_PROBLEMS, DATABASE_PROBLEMS);
@@ -37,7 +37,7 @@ problems!(Problems: LIST_PROBLEMS, DATABASE_PROBLEMS);
         (
             status = 200,
             description = "A page of changes, newest first",
-            body = AuditPage,
+            body = AuditEntryList,
             example = json!(crate::resources::page::page_of(&entry::example()))
         ),
         Problems
@@ -63,7 +63,7 @@ pub(crate) async fn list_audit(
         let engine_page = state.engine().audit(&filter, after.map(AuditCursor::in_engine), limit).await?;
         pages.push(entries(engine_page));
     }
-    JsonResponse::ok(&AuditPage::of(merge(pages, limit), &page_request, |entry| entry.audit_id))
+    JsonResponse::ok(&AuditEntryList::of(merge(pages, limit), &page_request, |entry| entry.audit_id))
 }
 
 fn entries<R: Into<AuditEntry>>(page: PageOf<R>) -> PageOf<AuditEntry> {

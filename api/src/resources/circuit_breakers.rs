@@ -13,6 +13,7 @@ use crate::{
     http::{
         JsonResponse, Problem, ProblemCode,
         documented::{DATABASE_PROBLEMS, problems},
+        documented_enum::documented_enum,
     },
     resources::page::{list, whole},
     state::ApiState,
@@ -20,12 +21,23 @@ use crate::{
 
 problems!(Problems: DATABASE_PROBLEMS, &[ProblemCode::InvalidParameter]);
 
+documented_enum!(
+    Dependency,
+    "An external service with circuit breakers: `smtp`, `redis` or `amqp`. More may be added.",
+    breakers::Dependency::ALL
+);
+documented_enum!(
+    CircuitBreakerState,
+    "`closed`: calls are made; `open`: no calls are made; `half_open`: one trial call at a time is made.",
+    breakers::BreakerState::ALL
+);
+
 /// The circuit breaker of one dependency in one process, as reported within the last 30 seconds.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct CircuitBreaker {
-    /// The dependency: `smtp`, `redis` or `amqp`.
+    #[schema(value_type = Dependency)]
     pub(crate) dependency: String,
-    /// `closed`: calls are made; `open`: no calls are made; `half_open`: one trial call at a time is made.
+    #[schema(value_type = CircuitBreakerState)]
     pub(crate) state: &'static str,
     /// Consecutive failures.
     pub(crate) failures: i64,

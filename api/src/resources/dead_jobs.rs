@@ -4,6 +4,7 @@ mod body;
 mod bulk;
 pub(crate) mod discard;
 pub(crate) mod discard_many;
+mod examples;
 pub(crate) mod get;
 pub(crate) mod get_archived;
 pub(crate) mod list;

@@ -57,7 +57,6 @@ pub(crate) struct EventsQuery {
     topics: Option<Topics>,
     /// Starts after this event; 0 starts with the first. `Last-Event-ID` takes precedence. Without both, the stream
     /// starts with new events.
-    #[param(example = 41)]
     #[param(value_type = Option<u64>, maximum = 999_999_999_999_999_999u64)]
     after: Option<EventId>,
 }
@@ -103,7 +102,7 @@ impl IntoParams for StreamHeaders {
     fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
         let description = "The last event that the caller received: the stream continues after it, without gaps or \
                            repeats. Browsers send it on their own when they reconnect";
-        vec![documented_header("Last-Event-ID", description, "41", "^[0-9]{1,18}$")]
+        vec![documented_header("Last-Event-ID", description, None, "^[0-9]{1,18}$")]
     }
 }
 
@@ -123,10 +122,10 @@ struct StreamedEvent {
 ///
 /// A stream of server-sent events (`text/event-stream`): first the events after `Last-Event-ID` or `after`, then new
 /// events as they happen, without gaps and in the order of the log. Each has its number as `id`, and one line of JSON
-/// as `data`. After 15 seconds without an event there is a comment with the current `id`, so that a caller who wants
+/// as `data` (`id: 42`, then `data: {…}`, then an empty line; the schema is that of one event). After 15 seconds without an event there is a comment with the current `id`, so that a caller who wants
 /// few events can resume, too. A stream ends when its caller reads too slowly, after an hour, and when the server
 /// stops: reconnect with the last `id`. It also ends within 20 seconds after its key was revoked or has expired. A 410
-/// says that the log does not continue after this event.
+/// says that the log does not continue after this event; its `continue_after` is where the log does.
 #[utoipa::path(
     get,
     path = "/api/events",
@@ -138,9 +137,9 @@ struct StreamedEvent {
             description = "Events, as long as the connection lasts",
             body = StreamedEvent,
             content_type = "text/event-stream",
-            example = "id: 42\ndata: {\"event_id\":42,\"routing_key\":\"inventory.low\",\"key\":\"TEA-1\",\
+            example = json!({"id": "42", "data": "{\"event_id\":42,\"routing_key\":\"inventory.low\",\"key\":\"TEA-1\",\
                        \"at\":\"2026-11-22T10:00:00.000123Z\",\"payload\":{\"sku\":\"TEA-1\",\"available\":4,\
-                       \"low_stock_threshold\":5}}\n\n"
+                       \"low_stock_threshold\":5}}"})
         ),
         Problems
     )
@@ -182,16 +181,16 @@ pub(crate) async fn get_events(
 /// A 410 when it does not.
 fn reachable(after: i64, extent: events::LogRange) -> Result<(), Problem> {
     let (oldest, newest) = (extent.pruned_through, extent.last_event_id);
-    let detail = if after < oldest {
-        format!(
+    if after < oldest {
+        let detail = format!(
             "events up to {oldest} are no longer kept; read your state anew, then begin with `after={oldest}`"
-        )
+        );
+        Err(Problem::events_gone(detail, oldest))
     } else if after > newest {
-        format!("there is no event {after}; the newest is {newest}")
+        Err(Problem::events_gone(format!("there is no event {after}; the newest is {newest}"), newest))
     } else {
-        return Ok(());
-    };
-    Err(Problem::new(ProblemCode::EventsGone, detail))
+        Ok(())
+    }
 }
 
 #[cfg(test)]
@@ -232,6 +231,11 @@ mod tests {
         let extent = events::LogRange { pruned_through: 10, last_event_id: 20 };
         for (after, expected) in [(9, false), (10, true), (20, true), (21, false)] {
             assert_eq!(reachable(after, extent).is_ok(), expected, "{after}");
+        }
+        for (after, continues) in [(9, 10), (21, 20)] {
+            let body = reachable(after, extent).expect_err("it is gone").to_body("/", "t");
+            assert_eq!(body.continue_after, Some(continues), "{after}");
+            assert!(reachable(continues, extent).is_ok());
         }
     }
 }

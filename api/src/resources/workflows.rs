@@ -2,7 +2,9 @@
 
 pub(crate) mod body;
 pub(crate) mod cancel;
+mod cause;
 mod definition;
+mod enums;
 pub(crate) mod get;
 pub(crate) mod get_definition;
 pub(crate) mod get_history;
@@ -10,3 +12,5 @@ pub(crate) mod list;
 pub(crate) mod list_definitions;
 pub(crate) mod load;
 pub(crate) mod start;
+
+pub(crate) use enums::{StepDirection, StepOutcome};

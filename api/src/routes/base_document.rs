@@ -12,7 +12,7 @@ use utoipa::{
     },
 };
 
-use crate::http::{FieldError, ProblemBody, documented};
+use crate::http::{ProblemBody, documented};
 
 /// The tags of the OpenAPI document, with their descriptions.
 pub(super) const TAGS: [(&str, &str); 8] = [
@@ -50,11 +50,13 @@ Places and cancels orders, manages products and stock, and shows and repairs the
 - Money is in integer minor units with an ISO 4217 currency, times are RFC 3339 in UTC, ids are UUIDs.
 - Errors are `application/problem+json` (RFC 9457) with a stable `code`, a `trace_id`, and JSON pointers to the wrong \
   fields in `errors`.
-- Everything but health and this document needs `Authorization: Bearer <key>`; `x-required-role` is the role that the \
-  key needs at least: `operate` includes `write`, and `write` includes `read`.
+- Everything but health and this document needs `Authorization: Bearer <key>`; `x-required-role`, also told in each \
+  description, is the role that the key needs at least: `operate` includes `write`, and `write` includes `read`.
 - Calls are counted by key, and by address without a valid key: `RateLimit` and `RateLimit-Policy` show how many are left. \
   A call beyond that is a 429 with `Retry-After`.
-- Unknown fields and parameters are refused.
+- Unknown fields and parameters are refused. Bodies are sent without a `Content-Encoding`.
+- Responses always have all their fields, with `null` where there is nothing; the few that are left out then are the \
+  optional ones. New fields may be added, and new values to the enumerations that say so.
 - `Idempotency-Key` makes it safe to send a POST again: the first response is returned again.
 - Lists continue with `next_cursor`, which is opaque and bound to the filter. A page ends early when its items are large.
 - Large responses are compressed for callers that accept gzip, and have an `ETag`: with `If-None-Match`, one that has not \
@@ -86,9 +88,18 @@ pub(crate) fn base_document() -> OpenApi {
         .build()
 }
 
+/// Leaves out the examples of problems that no operation has: those of unknown paths and methods.
+pub(crate) fn retain_used_examples(document: &mut OpenApi) {
+    let used = document.paths.paths.values().flat_map(|item| serde_json::to_value(item).ok());
+    let used: String = used.map(|item| item.to_string()).collect();
+    if let Some(components) = &mut document.components {
+        components.examples.retain(|name, _| used.contains(&format!("\"#/components/examples/{name}\"")));
+    }
+}
+
 fn problems() -> Components {
     let mut schemas = vec![(ProblemBody::name().into_owned(), ProblemBody::schema())];
-    schemas.push((FieldError::name().into_owned(), FieldError::schema()));
+    ProblemBody::schemas(&mut schemas);
     let components = ComponentsBuilder::new().schemas_from_iter(schemas);
     let components = documented::examples()
         .fold(components, |components, (name, example)| components.example(name, example))

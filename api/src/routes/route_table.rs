@@ -14,6 +14,7 @@ use utoipa::openapi::{
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
 
 use super::{
+    always_sent,
     base_document::{self, SCHEME},
     field_bounds,
     text_bounds::bound_texts,
@@ -78,13 +79,13 @@ impl RouteTable {
 
     /// Returns the OpenAPI document.
     pub(crate) fn into_document(self) -> OpenApi {
-        self.routes.into_openapi()
+        finish(self.routes.into_openapi())
     }
 
     /// Returns the routes, their document and their roles.
     pub(crate) fn into_parts(self) -> (Router<ApiState>, OpenApi, Arc<RouteRoles>) {
         let (routes, document) = self.routes.split_for_parts();
-        (routes, document, Arc::new(self.route_roles))
+        (routes, finish(document), Arc::new(self.route_roles))
     }
 
     fn add(
@@ -105,6 +106,13 @@ impl RouteTable {
         self.routes = self.routes.routes((schemas, paths, routes));
         self
     }
+}
+
+/// Adds to the document what follows from the whole of it.
+fn finish(mut document: OpenApi) -> OpenApi {
+    always_sent::require(&mut document);
+    base_document::retain_used_examples(&mut document);
+    document
 }
 
 /// The operations of a path, each with its method.
@@ -146,6 +154,8 @@ fn document(operation: &mut Operation, required: RequiredRole, path: &str) {
             response.headers.extend(rate_limit_headers());
         }
     }
+    let description = operation.description.take().unwrap_or_default();
+    operation.description = Some(format!("{description}\n\n{}", required.sentence()));
     operation
         .extensions
         .get_or_insert_with(Default::default)

@@ -18,7 +18,7 @@ use super::{
     postmaster::{self, Postmaster},
     server_user::ServerUser,
     socket,
-    state_dir::Layout,
+    state_dir::{Layout, StateDir},
 };
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -62,6 +62,18 @@ impl Cluster {
         info!(server.pid = server.pid, adopted, "the embedded PostgreSQL is ready");
         let Postmaster { pid, socket_dir, .. } = server;
         Ok(Self { layout, socket_dir, pid, adopted, users: Some(users) })
+    }
+
+    /// Joins the server that runs in the state directory; `None` if none does. It makes nothing there and starts nothing.
+    ///
+    /// # Errors
+    /// As the variants say.
+    pub async fn join(state_dir: &StateDir) -> Result<Option<Self>, EmbeddedError> {
+        let Some(layout) = Layout::existing(state_dir)? else { return Ok(None) };
+        let _starting = lock::exclusive(&layout.start_lock()).await?;
+        let users = lock::shared(&layout.users_lock()).await?;
+        let Some(Postmaster { pid, socket_dir, .. }) = launch::adopt(&layout).await? else { return Ok(None) };
+        Ok(Some(Self { layout, socket_dir, pid, adopted: true, users: Some(users) }))
     }
 
     /// The URL of a database of this server for its owner, in the form that sqlx and libpq read.

@@ -4,10 +4,12 @@ use std::{collections::BTreeMap, time::Duration};
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+use strum::VariantArray;
 
 use crate::model::{
     ids::{DeadJobId, SagaId},
     status::Direction,
+    views::HistoryOutcome,
 };
 
 /// A saga that was just dead-lettered.
@@ -65,15 +67,54 @@ pub struct DeadJob {
     pub died_at: DateTime<Utc>,
     /// When the dead job expires if no operator acts, or when its record is archived if one did; `None` for never.
     pub expires_at: Option<DateTime<Utc>>,
-    /// `retried`, `discarded` or `cancelled` after an operator acted; `deadline_passed` if the saga compensated because
-    /// its deadline passed.
-    pub resolution: Option<String>,
+    /// What became of the dead job; `None` while it is open.
+    pub resolution: Option<DeadJobResolution>,
     /// The operator who acted.
     pub resolved_by: Option<String>,
     /// The reason that the operator gave.
     pub resolved_reason: Option<String>,
     /// When the operator acted.
     pub resolved_at: Option<DateTime<Utc>>,
+}
+
+/// What became of a dead job.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Serialize,
+    strum::Display,
+    strum::EnumString,
+    strum::IntoStaticStr,
+    VariantArray,
+)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case", parse_err_ty = String, parse_err_fn = unknown_resolution)]
+pub enum DeadJobResolution {
+    /// An operator retried it.
+    Retried,
+    /// An operator discarded it.
+    Discarded,
+    /// Its saga was cancelled.
+    Cancelled,
+    /// Its saga compensates because its deadline passed.
+    DeadlinePassed,
+}
+
+impl DeadJobResolution {
+    /// All resolutions, in the order of their declaration.
+    pub const ALL: &[Self] = Self::VARIANTS;
+
+    /// The name under which it is stored.
+    pub fn name(self) -> &'static str {
+        self.into()
+    }
+}
+
+fn unknown_resolution(text: &str) -> String {
+    format!("`{text}` is not a resolution of a dead job")
 }
 
 /// A dead job whose time to live is over.
@@ -132,7 +173,7 @@ pub struct DeadJobErrorEntry {
     /// When the attempt ended.
     pub at: DateTime<Utc>,
     /// The outcome, as in the history.
-    pub outcome: String,
+    pub outcome: HistoryOutcome,
     /// The error with its causes, outermost first.
     pub error: Vec<String>,
 }

@@ -1,10 +1,12 @@
 //! The kinds of steps: transaction or call, before or after the pivot, and with or without an undo.
 
 use serde::Serialize;
+use strum::VariantArray;
 
 /// What a step works on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, strum::IntoStaticStr, VariantArray)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum StepKind {
     /// The engine's PostgreSQL only; takes effect exactly once.
     Transaction,
@@ -12,9 +14,20 @@ pub enum StepKind {
     Call,
 }
 
+impl StepKind {
+    /// All kinds, in the order of their declaration.
+    pub const ALL: &[Self] = Self::VARIANTS;
+
+    /// The name in JSON.
+    pub fn name(self) -> &'static str {
+        self.into()
+    }
+}
+
 /// Where a step is relative to the pivot.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, strum::IntoStaticStr, VariantArray)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum Placement {
     /// Before the pivot: a failure compensates.
     BeforePivot,
@@ -24,15 +37,37 @@ pub enum Placement {
     AfterPivot,
 }
 
+impl Placement {
+    /// All placements, in the order of their declaration.
+    pub const ALL: &[Self] = Self::VARIANTS;
+
+    /// The name in JSON.
+    pub fn name(self) -> &'static str {
+        self.into()
+    }
+}
+
 /// Whether a step has an undo.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, strum::IntoStaticStr, VariantArray)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum UndoKind {
     /// The step has an undo.
     #[serde(rename = "undone")]
+    #[strum(serialize = "undone")]
     HasUndo,
     /// The step leaves nothing that would need an undo.
     NothingToUndo,
     /// The step is the pivot or after it, and is never undone.
     ForwardOnly,
+}
+
+impl UndoKind {
+    /// All kinds, in the order of their declaration.
+    pub const ALL: &[Self] = Self::VARIANTS;
+
+    /// The name in JSON.
+    pub fn name(self) -> &'static str {
+        self.into()
+    }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use strum::VariantArray;
 
 /// The outcome of one attempt of an action, for one saga.
 #[derive(Clone, Debug, PartialEq)]
@@ -166,8 +167,21 @@ pub enum Cause {
 }
 
 /// What caused a cancel.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    Serialize,
+    Deserialize,
+    JsonSchema,
+    strum::IntoStaticStr,
+    VariantArray,
+)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum CancelOrigin {
     /// A caller requested it.
     #[default]
@@ -176,6 +190,16 @@ pub enum CancelOrigin {
     Discarded,
     /// The dead job of the saga expired.
     Expired,
+}
+
+impl CancelOrigin {
+    /// All origins, in the order of their declaration.
+    pub const ALL: &[Self] = Self::VARIANTS;
+
+    /// The name under which it is stored.
+    pub fn name(self) -> &'static str {
+        self.into()
+    }
 }
 
 impl Cause {

@@ -71,6 +71,7 @@ fn unknown_status(text: &str) -> String {
     strum::Display,
     strum::EnumString,
     strum::IntoStaticStr,
+    VariantArray,
 )]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case", parse_err_ty = String, parse_err_fn = unknown_direction)]
@@ -82,6 +83,9 @@ pub enum Direction {
 }
 
 impl Direction {
+    /// Both sides.
+    pub const ALL: &[Self] = Self::VARIANTS;
+
     /// The name under which it is stored.
     pub fn name(self) -> &'static str {
         self.into()

@@ -95,6 +95,7 @@ pub struct HistoryEntry {
     JsonSchema,
     strum::EnumString,
     strum::IntoStaticStr,
+    strum::VariantArray,
 )]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case", parse_err_ty = String, parse_err_fn = unknown_outcome)]
@@ -127,6 +128,9 @@ pub enum HistoryOutcome {
 }
 
 impl HistoryOutcome {
+    /// All outcomes, in the order of their declaration.
+    pub const ALL: &[Self] = <Self as strum::VariantArray>::VARIANTS;
+
     /// The name under which it is stored.
     pub fn name(self) -> &'static str {
         self.into()
@@ -150,7 +154,8 @@ pub struct SagaFilter {
     pub created_after: Option<DateTime<Utc>>,
     /// Only sagas started before this time.
     pub created_before: Option<DateTime<Utc>>,
-    /// Only active sagas that are overdue by more than this: no worker continues them.
+    /// Only unfinished sagas that have not moved for longer than this: no step was done, failed for good or undone, and
+    /// no operator acted. They may have been tried again and again.
     pub stuck_for: Option<Duration>,
 }
 
@@ -164,12 +169,14 @@ impl SagaFilter {
     }
 
     /// Whether the list may have to look at many sagas before a page is full. An index leads to those of each condition
-    /// alone, but for the statuses that many have, and to those of a definition and a time.
+    /// alone, but for the statuses that many have and for those that have not moved, and to those of a definition and a
+    /// time.
     pub fn may_scan(&self) -> bool {
         let is_common = |status| matches!(status, Status::Running | Status::Completed);
         let conditions =
             [self.is_by_time(), self.status.is_some(), self.business_key.is_some(), self.stuck_for.is_some()];
-        self.status.is_some_and(is_common) || conditions.into_iter().filter(|&is_set| is_set).count() > 1
+        let is_among_unfinished = self.status.is_some_and(is_common) || self.stuck_for.is_some();
+        is_among_unfinished || conditions.into_iter().filter(|&is_set| is_set).count() > 1
     }
 }
 

@@ -9,6 +9,7 @@ use crate::{
     engine::Engine,
     model::{
         audit::Operator,
+        dead_job::DeadJobResolution,
         error::CancelError,
         ids::SagaId,
         outcome::CancelOrigin,
@@ -171,7 +172,8 @@ pub(super) async fn compensate(
     request: Option<AuditReason<'_>>,
 ) -> Result<CommitEffects, CancelError> {
     let PendingCancel { actor, reason, .. } = cancel;
-    let dead_job_id = store::dead_jobs::resolve(conn, saga.saga_id.0, "cancelled", actor, reason).await?;
+    let dead_job_id =
+        store::dead_jobs::resolve(conn, saga.saga_id.0, DeadJobResolution::Cancelled, actor, reason).await?;
     if let Some(request) = request {
         let (before, after) = (saga.audit_json(), saga.audit_json_as(&state));
         let entry = AuditEntry { request, saga_id: saga.saga_id, dead_job_id, before, after };

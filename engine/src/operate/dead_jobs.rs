@@ -9,7 +9,7 @@ use crate::{
     model::error_chain::ErrorChain,
     model::{
         audit::Operator,
-        dead_job::DeadJobFilter,
+        dead_job::{DeadJobFilter, DeadJobResolution},
         error::DeadJobError,
         ids::{DeadJobId, SagaId},
         kinds::UndoKind,
@@ -259,11 +259,11 @@ async fn act(
         let moved_on = format!("moved on: its saga is {}", saga.state.status);
         return Err(DeadJobError::AlreadyResolved(moved_on));
     };
-    let (action, name, effect) = match action {
-        Action::Retry => ("retry", "retried", None),
-        Action::Discard(_) => ("discard", "discarded", Some(effect)),
+    let (action, resolution, effect) = match action {
+        Action::Retry => ("retry", DeadJobResolution::Retried, None),
+        Action::Discard(_) => ("discard", DeadJobResolution::Discarded, Some(effect)),
     };
-    store::dead_jobs::resolve(conn, saga_id.0, name, by.actor, reason).await?;
+    store::dead_jobs::resolve(conn, saga_id.0, resolution, by.actor, reason).await?;
     let mut after = saga.audit_json_as(&state);
     match effect {
         None | Some(DiscardEffect::Compensate) => {}
@@ -273,7 +273,7 @@ async fn act(
     let request = AuditReason { by, action, reason };
     let audit = AuditEntry { request, saga_id, dead_job_id: Some(id.0), before: saga.audit_json(), after };
     store::audit::record(conn, &audit).await?;
-    let why = format!("{name} by {}: {reason}", by.actor);
+    let why = format!("{resolution} by {}: {reason}", by.actor);
     let after = saga.apply(core, conn, state, outcome, why).await?;
     Ok((Acted { saga_id, effect }, after))
 }

@@ -4,6 +4,7 @@ use sqlx::PgConnection;
 
 use crate::{
     model::{
+        dead_job::DeadJobResolution,
         error::StepError,
         ids::SagaId,
         outcome::CancelOrigin,
@@ -67,7 +68,7 @@ pub(crate) async fn pass_deadline(
         return Ok(None);
     };
     let why = "the deadline passed";
-    store::dead_jobs::resolve(conn, saga_id.0, "deadline_passed", ENGINE, why).await?;
+    store::dead_jobs::resolve(conn, saga_id.0, DeadJobResolution::DeadlinePassed, ENGINE, why).await?;
     saga.apply(core, conn, state, HistoryOutcome::DeadlinePassed, why.into()).await.map(Some)
 }
 

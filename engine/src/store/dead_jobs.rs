@@ -9,8 +9,8 @@ use uuid::Uuid;
 
 use crate::model::{
     dead_job::{
-        DeadJob, DeadJobErrorCount, DeadJobErrorEntry, DeadJobFilter, DeadJobKindCount, DeadJobTtls,
-        DeadLettered,
+        DeadJob, DeadJobErrorCount, DeadJobErrorEntry, DeadJobFilter, DeadJobKindCount, DeadJobResolution,
+        DeadJobTtls, DeadLettered,
     },
     ids::{DeadJobId, SagaId},
     page::{Page, PageOf},
@@ -83,7 +83,7 @@ impl DeadLetteredRow {
             definition: self.definition,
             queue: self.queue,
             step: self.step,
-            direction: self.direction.parse().map_err(|error: String| sqlx::Error::Decode(error.into()))?,
+            direction: self.direction.parse().map_err(unreadable)?,
             attempts: u32::try_from(self.attempts).unwrap_or_default(),
             error: self.error,
         })
@@ -113,7 +113,7 @@ pub(crate) async fn lock(
 pub(crate) async fn resolve(
     conn: &mut PgConnection,
     saga_id: Uuid,
-    resolution: &str,
+    resolution: DeadJobResolution,
     actor: &str,
     reason: &str,
 ) -> Result<Option<Uuid>, sqlx::Error> {
@@ -123,7 +123,7 @@ pub(crate) async fn resolve(
          where saga_id = $1 and resolution is null returning id",
     )
     .bind(saga_id)
-    .bind(resolution)
+    .bind(resolution.name())
     .bind(actor)
     .bind(reason)
     .fetch_optional(conn)
@@ -158,19 +158,23 @@ impl DeadJobRow {
             definition: self.definition,
             queue: self.queue,
             step: self.step,
-            direction: self.direction.parse().map_err(|error: String| sqlx::Error::Decode(error.into()))?,
+            direction: self.direction.parse().map_err(unreadable)?,
             attempts: u32::try_from(self.attempts).unwrap_or_default(),
             error: self.error,
             errors: self.errors.0,
             first_failed_at: self.first_failed_at,
             died_at: self.died_at,
             expires_at: self.expires_at,
-            resolution: self.resolution,
+            resolution: self.resolution.as_deref().map(str::parse).transpose().map_err(unreadable)?,
             resolved_by: self.resolved_by,
             resolved_reason: self.resolved_reason,
             resolved_at: self.resolved_at,
         })
     }
+}
+
+fn unreadable(error: String) -> sqlx::Error {
+    sqlx::Error::Decode(error.into())
 }
 
 /// All columns but `payload`.

@@ -4,7 +4,9 @@
 //!   without a definition is looked up for each definition, and there are few.
 //! - The statuses that few sagas have are in partial indexes, so the status is written into the statement.
 //! - Running sagas are mostly among the newest; the others are those that are due, leased or wait, by three partial
-//!   indexes.
+//!   indexes. So it is with those that have not moved for a time, among the newest that were started before it.
+
+use std::time::Duration;
 
 use sqlx::{PgConnection, PgPool, Postgres, QueryBuilder};
 use uuid::Uuid;
@@ -25,6 +27,8 @@ use crate::{
 /// How many of the newest sagas are looked at first.
 const NEWEST: i64 = 2000;
 
+const CENTURY_MS: i64 = 100 * 365 * 24 * 60 * 60 * 1000;
+
 /// The names of all definitions that have sagas, one look at the index for each.
 const DEFINITIONS: &str = "with recursive owner (name) as ( \
          (select definition from engine.saga order by definition limit 1) \
@@ -40,10 +44,32 @@ const KEY_OWNERS: &str = "with recursive owner (name) as ( \
          from owner where owner.name is not null) \
      select k.saga_id from owner join engine.business_key k on k.definition = owner.name where k.key = ";
 
+macro_rules! moving {
+    () => {
+        "select id from engine.saga where due_at is not null \
+         union all select id from engine.saga where lease_until is not null \
+         union all select id from engine.saga where waits_for is not null"
+    };
+}
+
 /// The ids of all sagas that are not at rest.
-const UNFINISHED: &str = "select id from engine.saga where due_at is not null \
-     union all select id from engine.saga where lease_until is not null \
-     union all select id from engine.saga where waits_for is not null";
+const MOVING: &str = moving!();
+
+/// SQL that selects the id, definition and input of all sagas that have not ended: those that run, wait, are undone, or are
+/// dead and wait for an operator. Partial indexes lead to them, however many sagas there are. It stands in a subquery, for
+/// lists of what these sagas have not settled yet.
+pub const UNSETTLED_SAGAS: &str = concat!(
+    "select id, definition, input from engine.saga where id in (",
+    moving!(),
+    " union all select saga_id from engine.dead_job where resolution is null)"
+);
+
+/// When a saga moved last: the end of its newest entry other than of an attempt that is made again, else its start.
+const MOVED_AT: &str = "coalesce((select r.started_at \
+         + coalesce(r.next_offsets_us[cardinality(r.next_offsets_us)], 0) * interval '1 microsecond' \
+         + coalesce(r.next_durations_ms[cardinality(r.next_durations_ms)], r.duration_ms) * interval '1 millisecond' \
+     from engine.history_run r where r.saga_id = saga.id and r.outcome not in ('retry', 'snoozed', 'lost') \
+     order by r.seq desc limit 1), saga.created_at)";
 
 /// Selects sagas, the newest first: by their ids, or by their start if the list is [by time](SagaFilter::is_by_time).
 pub(crate) async fn sagas(
@@ -53,7 +79,7 @@ pub(crate) async fn sagas(
 ) -> Result<PageOf<SagaView>, ListError> {
     let page = Page { limit: page.limit.clamp(1, 1000), ..page };
     let read = async |conn: &mut PgConnection| {
-        if filter.status == Some(Status::Running) && !filter.is_by_time() {
+        if is_unfinished(filter) && !filter.is_by_time() {
             let newest: PageOf<SagaRow> =
                 read_page(among_newest(filter, page).build().fetch(&mut *conn), page.limit).await?;
             if newest.has_more {
@@ -66,11 +92,22 @@ pub(crate) async fn sagas(
     Ok(rows.try_map(SagaRow::view)?)
 }
 
+/// Whether only sagas are wanted that are not at rest.
+fn is_unfinished(filter: &SagaFilter) -> bool {
+    filter.status == Some(Status::Running) || filter.stuck_for.is_some()
+}
+
 fn among_newest(filter: &SagaFilter, page: Page) -> QueryBuilder<Postgres> {
     let mut query =
         QueryBuilder::new(format!("select {SAGA_COLUMNS} from (select * from engine.saga where true"));
     if let Some(after) = page.after {
         query.push(" and id < ").push_bind(after);
+    }
+    if let Some(stuck) = filter.stuck_for {
+        // Ids are times: those that begin with the latest time at which such a saga can have been started, and earlier ones.
+        query.push(" and id < (lpad(to_hex(greatest(extract(epoch from ");
+        push_ago(&mut query, stuck);
+        query.push(") * 1000, 0)::bigint), 12, '0') || repeat('f', 20))::uuid");
     }
     query.push(" order by id desc limit ").push_bind(NEWEST).push(") saga where true");
     push_conditions(&mut query, filter);
@@ -90,8 +127,8 @@ fn all(filter: &SagaFilter, page: Page) -> QueryBuilder<Postgres> {
         query.push(" and definition = owner.name");
     }
     push_conditions(&mut query, filter);
-    if filter.status == Some(Status::Running) {
-        query.push(" and id in (").push(UNFINISHED).push(")");
+    if is_unfinished(filter) {
+        query.push(" and id in (").push(MOVING).push(")");
     }
     if let Some(after) = page.after {
         push_after(&mut query, after, is_by_time);
@@ -144,11 +181,16 @@ fn push_conditions(query: &mut QueryBuilder<Postgres>, filter: &SagaFilter) {
         query.push(" and created_at < ").push_bind(time);
     }
     if let Some(stuck) = filter.stuck_for {
-        let stuck_ms = i64::try_from(stuck.as_millis()).unwrap_or(i64::MAX);
-        query.push(" and id in (select id from engine.saga where due_at < now() - ");
-        query
-            .push_bind(stuck_ms)
-            .push(" * interval '1 ms' union all select id from engine.saga where lease_until < now() - ");
-        query.push_bind(stuck_ms).push(" * interval '1 ms')");
+        query.push(" and status in ('running', 'compensating') and created_at < ");
+        push_ago(query, stuck);
+        query.push(" and ").push(MOVED_AT).push(" < ");
+        push_ago(query, stuck);
     }
+}
+
+/// The time that long ago, by the database's clock.
+fn push_ago(query: &mut QueryBuilder<Postgres>, ago: Duration) {
+    // No saga is older than a century, and the database can't subtract any time.
+    let ms = i64::try_from(ago.as_millis()).unwrap_or(CENTURY_MS).min(CENTURY_MS);
+    query.push("(now() - ").push_bind(ms).push(" * interval '1 millisecond')");
 }

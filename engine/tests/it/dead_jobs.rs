@@ -6,7 +6,8 @@ use std::sync::{
 };
 
 use engine::{
-    BulkLimits, CancelError, DeadJobError, DeadJobFilter, DiscardMode, Engine, Page, SagaId, Status,
+    BulkLimits, CancelError, DeadJobError, DeadJobFilter, DeadJobResolution, DiscardMode, Engine, Page,
+    SagaId, Status,
     testing::{Fault, FaultPoint, Faults, with_faults},
 };
 
@@ -105,7 +106,7 @@ async fn a_discarded_dead_job_ends_its_saga_as_dead() {
     assert!(saga.ended_at.is_some());
     assert_eq!(engine.count_dead_jobs(&DeadJobFilter::default()).await.unwrap(), 0);
     let resolved = engine.dead_job(job.dead_job_id).await.unwrap().unwrap();
-    assert_eq!(resolved.resolution.as_deref(), Some("discarded"));
+    assert_eq!(resolved.resolution.map(DeadJobResolution::name), Some("discarded"));
     assert_eq!(resolved.resolved_by.as_deref(), Some("bob"));
     assert_eq!(engine.verify_histories(10).await.unwrap(), []);
     test.close().await;

@@ -3,9 +3,9 @@
 use std::{sync::atomic::Ordering, time::Duration};
 
 use engine::{
-    BulkLimits, BulkResult, CancelError, CancelOrigin, Cause, DeadJobError, DeadJobFilter, Direction,
-    DiscardEffect, DiscardMode, Engine, HistoryOutcome, Saga, SagaFilter, SagaName, Status, StatusChange,
-    StatusObserver, StepError, Tx,
+    BulkLimits, BulkResult, CancelError, CancelOrigin, Cause, DeadJobError, DeadJobFilter, DeadJobResolution,
+    Direction, DiscardEffect, DiscardMode, Engine, HistoryOutcome, Saga, SagaFilter, SagaName, Status,
+    StatusChange, StatusObserver, StepError, Tx,
 };
 
 use super::{
@@ -37,7 +37,10 @@ async fn a_saga_that_can_still_compensate_does_so_when_it_is_discarded() {
     );
     assert!(cause.is_given_up());
     let job = engine.dead_job(job.dead_job_id).await.unwrap().unwrap();
-    assert_eq!((job.resolution.as_deref(), job.resolved_by.as_deref()), (Some("discarded"), Some("ada")));
+    assert_eq!(
+        (job.resolution.map(DeadJobResolution::name), job.resolved_by.as_deref()),
+        (Some("discarded"), Some("ada"))
+    );
     assert!(
         job.expires_at.is_some(),
         "it is archived once it is resolved, although it would never have expired"
@@ -148,7 +151,7 @@ async fn a_passed_deadline_compensates_a_dead_saga_before_its_pivot_only() {
     assert_eq!(engine.wait(before, WAIT_TIMEOUT).await.unwrap().unwrap().status, Status::Compensated);
     assert_eq!(cause(engine, before).await, Some(Cause::DeadlinePassed));
     let job = engine.dead_job(job.dead_job_id).await.unwrap().unwrap();
-    assert_eq!(job.resolution.as_deref(), Some("deadline_passed"));
+    assert_eq!(job.resolution.map(DeadJobResolution::name), Some("deadline_passed"));
     let history = engine.history(before).await.unwrap().unwrap();
     assert!(history.iter().any(|entry| entry.outcome == HistoryOutcome::DeadlinePassed), "{history:?}");
     assert_eq!(engine.saga(behind.saga_id).await.unwrap().unwrap().status, Status::Dead);

@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use engine::{
-    BulkLimits, CancelError, DeadJobError, DeadJobFilter, DeadJobId, DeadJobObserver, DeadLettered,
-    DiscardMode, Engine, EngineBuilder, HistoryOutcome, Page, SagaId, Status, StepError, Tx,
+    BulkLimits, CancelError, DeadJobError, DeadJobFilter, DeadJobId, DeadJobObserver, DeadJobResolution,
+    DeadLettered, DiscardMode, Engine, EngineBuilder, HistoryOutcome, Page, SagaId, Status, StepError, Tx,
     testing::{Fault, FaultPoint, Faults, with_faults},
 };
 use sqlx::PgPool;
@@ -141,7 +141,7 @@ async fn a_resolved_dead_job_is_archived_without_any_effect_on_its_saga() {
         .unwrap();
     assert_eq!(engine.expire_dead_jobs(10).await.unwrap(), 1);
     let archived = engine.archived_dead_job(first).await.unwrap().unwrap();
-    assert_eq!(archived.dead_job.resolution.as_deref(), Some("retried"));
+    assert_eq!(archived.dead_job.resolution.map(DeadJobResolution::name), Some("retried"));
     assert_eq!(engine.archived_dead_jobs(&DeadJobFilter::default(), ALL).await.unwrap().items.len(), 0);
     let resolved = DeadJobFilter { with_resolved: true, ..DeadJobFilter::default() };
     assert_eq!(engine.archived_dead_jobs(&resolved, ALL).await.unwrap().items.len(), 1);

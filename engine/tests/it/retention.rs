@@ -3,8 +3,8 @@
 use std::{sync::atomic::Ordering, time::Duration};
 
 use engine::{
-    DeadJobFilter, DiscardMode, Engine, EngineBuilder, Pruned, Retention, Saga, SagaEnd, SagaId, SagaName,
-    Status,
+    DeadJobFilter, DeadJobResolution, DiscardMode, Engine, EngineBuilder, Pruned, Retention, Saga, SagaEnd,
+    SagaId, SagaName, Status,
 };
 use sqlx::PgPool;
 use uuid::Uuid;
@@ -185,7 +185,10 @@ async fn a_dead_saga_is_kept_until_it_is_given_up_and_its_dead_job_outlives_it()
     assert_eq!(prune(&test.engine).await, 1);
     assert!(test.engine.dead_job(job).await.unwrap().is_none());
     let archived = test.engine.archived_dead_job(job).await.unwrap().expect("it has a time of its own");
-    assert_eq!((archived.dead_job.saga_id, archived.dead_job.resolution.as_deref()), (id, Some("discarded")));
+    assert_eq!(
+        (archived.dead_job.saga_id, archived.dead_job.resolution.map(DeadJobResolution::name)),
+        (id, Some("discarded"))
+    );
     assert_eq!(test.engine.expire_dead_jobs(10).await.unwrap(), 0);
     test.close().await;
 }
@@ -264,7 +267,7 @@ async fn the_dead_jobs_of_sagas_that_went_on_go_to_the_archive_with_them() {
     moved_back(&pool, id, 40, 31).await;
     assert_eq!(prune(&test.engine).await, 1);
     let archived = test.engine.archived_dead_job(job.dead_job_id).await.unwrap().unwrap();
-    assert_eq!(archived.dead_job.resolution.as_deref(), Some("retried"));
+    assert_eq!(archived.dead_job.resolution.map(DeadJobResolution::name), Some("retried"));
     test.close().await;
 }
 

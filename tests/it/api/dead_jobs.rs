@@ -167,7 +167,7 @@ async fn a_dead_job_of_an_undo_is_discarded_only_with_force() {
 }
 
 /// A shop with three dead jobs, about rain, hail and tea, the oldest first.
-async fn with_dead_jobs() -> (TestApi, Arc<AtomicBool>, Vec<Value>) {
+pub(super) async fn with_dead_jobs() -> (TestApi, Arc<AtomicBool>, Vec<Value>) {
     let repaired = Arc::new(AtomicBool::new(false));
     let saga = Saga::named(FORWARD)
         .pivot(Pivot)

@@ -18,6 +18,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::support::{Database, WAIT_TIMEOUT};
 
+use super::contract;
+
 /// A process has one recorder; the first test installs it.
 static METRICS: OnceCell<PrometheusHandle> = OnceCell::const_new();
 
@@ -241,12 +243,16 @@ pub(crate) fn order(sku: &str, quantity: i64) -> Value {
     })
 }
 
-/// Checks a response's status and returns its body.
+/// Checks a response's status, and that it fits the contract, and returns its body.
 pub(crate) async fn body(response: Response, status: u16) -> Value {
     let (got, path) = (response.status().as_u16(), response.url().path().to_owned());
+    let content_type = response.headers().get("content-type").and_then(|value| value.to_str().ok());
+    let content_type = content_type.unwrap_or_default().to_owned();
     let text = response.text().await.unwrap();
     assert_eq!(got, status, "{path}: {text}");
-    serde_json::from_str(&text).unwrap_or(Value::String(text))
+    let Ok(body) = serde_json::from_str(&text) else { return Value::String(text) };
+    contract::check(&path, status, &content_type, &body);
+    body
 }
 
 /// Checks that a response is a valid problem with this status and code, and returns it.

@@ -304,7 +304,7 @@ async fn lists_that_may_scan_use_few_connections_and_have_a_time_limit() {
         "/api/customers/0199f39f-0000-7000-8000-000000000001/orders?created_before=2020-01-01T00:00:00Z",
         "/api/products?search=x",
         "/api/products/low-stock",
-        "/api/notifications/status/failed",
+        "/api/notifications/status/sent",
         "/api/workflows?status=completed",
         "/api/workflows?definition=place-order&status=dead",
         "/api/dead-jobs?error_contains=x",
@@ -325,6 +325,7 @@ async fn lists_that_may_scan_use_few_connections_and_have_a_time_limit() {
         "/api/workflows",
         "/api/workflows?definition=place-order&created_after=2020-01-01T00:00:00Z",
         "/api/workflows?status=dead",
+        "/api/notifications/status/failed",
         "/api/dead-jobs?definition=place-order",
         "/api/audit?action=stock.set",
     ] {

@@ -169,18 +169,30 @@ async fn workflows_are_filtered_by_definition_status_start_time_and_being_stuck(
         let order = body(shop.post("/api/orders", &super::fixtures::order("TEA-1", 1)).await, 201).await;
         ids.push(order["workflow_id"].as_str().unwrap().to_owned());
     }
-    // The first has been overdue for ten minutes.
-    let late = "update engine.saga set due_at = now() - interval '10 minutes' where id = $1::uuid";
-    sqlx::query(late).bind(&ids[0]).execute(shop.engine.pool()).await.unwrap();
+    // The first was started ten minutes ago and has not moved since, although it has just been tried again.
+    let late = [
+        "update engine.saga set created_at = now() - interval '10 minutes' where id = $1::uuid",
+        "update engine.history_run set started_at = now() - interval '10 minutes' where saga_id = $1::uuid",
+        "insert into engine.history_run (saga_id, seq, step, direction, outcome, attempt, started_at, duration_ms, epoch)
+         select id, history_seq + 1, step, direction, 'retry', 1, now(), 0, epoch from engine.saga where id = $1::uuid",
+    ];
+    for statement in late {
+        sqlx::query(statement).bind(&ids[0]).execute(shop.engine.pool()).await.unwrap();
+    }
+    // The second was started then, too, but its step was done a minute ago.
+    let moved = "update engine.saga set created_at = now() - interval '9 minutes' where id = $1::uuid";
+    sqlx::query(moved).bind(&ids[1]).execute(shop.engine.pool()).await.unwrap();
     let second = body(shop.get(&format!("/api/workflows/{}", ids[1])).await, 200).await;
     let second = second["created_at"].as_str().unwrap();
-    let lists: [(String, &[usize]); 7] = [
+    let lists: [(String, &[usize]); 9] = [
         ("definition=place-order&status=running".into(), &[2, 1, 0]),
         ("definition=cancel-order".into(), &[]),
         ("status=completed".into(), &[]),
         (format!("created_after={second}"), &[2]),
         (format!("created_before={second}"), &[0]),
         ("stuck_for_s=300".into(), &[0]),
+        ("stuck_for_s=300&definition=place-order".into(), &[0]),
+        ("stuck_for_s=300&status=running&created_after=2026-01-01T00:00:00Z".into(), &[0]),
         ("stuck_for_s=900".into(), &[]),
     ];
     for (filter, expected) in lists {

@@ -109,7 +109,9 @@ async fn an_invalid_stream_request_is_answered_with_a_problem_that_explains_it()
     };
     let gone = problem(ask("?after=2", &[]).await, 410, "events-gone").await;
     assert!(gone["detail"].as_str().unwrap().contains("after=3"), "{gone}");
-    problem(ask("?after=6", &[]).await, 410, "events-gone").await;
+    assert_eq!(gone["continue_after"], 3);
+    let never = problem(ask("?after=6", &[]).await, 410, "events-gone").await;
+    assert_eq!(never["continue_after"], 5, "the newest");
     problem(ask("?after=3", &[("Last-Event-ID", "2")]).await, 410, "events-gone").await;
     problem(ask("", &[("Last-Event-ID", "two")]).await, 400, "invalid-header").await;
     problem(ask("", &[("Accept", "application/json")]).await, 406, "not-acceptable").await;

@@ -66,6 +66,7 @@ async fn each_kind_of_process_writes_its_own_complete_log_file() {
     let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let serving = lines.iter().find(|line| line["message"] == "serving").unwrap();
     assert_eq!(format!("http://{}", serving["address"].as_str().unwrap()), address);
+    assert_eq!(serving["docs"], format!("{address}/docs"));
     assert!(serving["timestamp"].is_string() && serving["level"] == "INFO", "{serving}");
     assert_eq!(lines.last().unwrap()["message"], "stopped");
 }

@@ -2,6 +2,8 @@
 
 use std::{
     collections::BTreeSet,
+    fs,
+    net::SocketAddr,
     sync::{Arc, Mutex},
 };
 
@@ -91,7 +93,7 @@ impl Collector {
 /// Waits until every saga that an order started has ended.
 /// Waits until all sagas have ended or are dead.
 async fn wait_until_no_saga_is_active(deployment: &Deployment) {
-    let pool = deployment.database.pool().await;
+    let pool = deployment.database.owner_pool().await;
     until("all sagas to have ended or be dead", || async {
         let active = "select count(*) from engine.saga where status in ('running', 'compensating')";
         let active: i64 = sqlx::query_scalar(active).fetch_one(&pool).await.unwrap();
@@ -200,6 +202,45 @@ async fn every_problem_has_a_trace_id_with_and_without_a_collector() {
         server.stops_cleanly().await;
     }
     serving.abort();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_trace_id_of_a_problem_is_found_in_the_log_in_every_format() {
+    for (format, field) in [("json", r#""trace.id":""#), ("pretty", "trace.id=")] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut deployment = Deployment::new().await;
+        deployment.set("LOG_FORMAT", format);
+        deployment.set("LOG_DIR", dir.path().to_str().unwrap());
+        let mut server = deployment.start(&["serve"]);
+        let line = server.wait_for_line("serving").await;
+        let address = line.split(['=', ' ', '"']).find(|word| word.parse::<SocketAddr>().is_ok()).unwrap();
+        let pool = deployment.database.owner_pool().await;
+        sqlx::raw_sql("alter table shop.product rename to goods").execute(&pool).await.unwrap();
+        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        let mut expected = Vec::new();
+        for (path, status, code) in [
+            ("/nowhere", 404, "no-such-route"),
+            ("/api/orders/no-id", 400, "invalid-parameter"),
+            ("/api/products", 500, "internal"),
+        ] {
+            let response = client.get(format!("http://{address}{path}")).send().await.unwrap();
+            assert_eq!(response.status(), status);
+            expected.push((trace_id(response).await, path, status, code));
+        }
+        server.sigterm();
+        assert!(server.wait().await.success(), "{}", server.output());
+        let file = fs::read_dir(dir.path()).unwrap().next().unwrap().unwrap().path();
+        let file = fs::read_to_string(file).unwrap();
+        for (id, path, status, code) in expected {
+            for (log, field) in [(&server.output(), field), (&file, r#""trace.id":""#)] {
+                let lines: Vec<_> =
+                    log.lines().filter(|line| line.contains(&format!("{field}{id}"))).collect();
+                let [line] = lines[..] else { panic!("{format}: {} lines for {path}: {log}", lines.len()) };
+                let says = |what: &str| line.contains(what);
+                assert!(says(path) && says(&status.to_string()) && says(code), "{format}: {line}");
+            }
+        }
+    }
 }
 
 /// The trace id of a problem, which its header repeats.

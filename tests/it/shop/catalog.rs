@@ -366,3 +366,35 @@ async fn a_sku_that_only_looks_like_another_is_refused() {
     assert_eq!(skus, ["CAFÉ-1"]);
     test.close().await;
 }
+
+#[tokio::test]
+async fn a_product_from_before_the_rules_for_skus_is_sold_changed_and_named() {
+    let test = TestShop::open().await.start_workers();
+    test.add_product("CAFÉ-1", 10, 9).await;
+    let before = ["CAFE\u{301}-2", "TEA\u{200b}-3", "\u{202e}TEA-4", " TEA-5"];
+    for sku in before {
+        // As an older version created it.
+        let id = uuid::Uuid::now_v7();
+        let created = format!(
+            "insert into shop.product (product_id, sku, name, description, category, price, currency)
+                 values ('{id}', '{sku}', 'old', '', 'tea', 10, 'EUR');
+             insert into shop.stock (sku, on_hand, low_stock_threshold) values ('{sku}', 9, 0);
+             insert into shop.stock_movement (sku, kind, delta_on_hand, delta_reserved, actor)
+                 values ('{sku}', 'initial', 9, 0, 'clerk')"
+        );
+        sqlx::raw_sql(sqlx::AssertSqlSafe(created)).execute(test.pool()).await.unwrap();
+
+        let placed = test.place(order(&[(sku, 2)])).await;
+        let settled = test.settled("place-order", placed.order_id.to_string()).await;
+        assert_eq!(settled, engine::Status::Completed, "{sku:?}");
+        commands::change_stock(&test.shop, id, StockChange::Set(7), "count", "clerk", None).await.unwrap();
+        let seen = inventory::product(test.pool(), id).await.unwrap().unwrap();
+        assert_eq!((seen.sku.as_str(), seen.stock.on_hand, seen.stock.reserved), (sku, 7, 2));
+    }
+    let outdated = inventory::outdated_skus(test.pool(), 20).await.unwrap();
+    let skus: Vec<_> = outdated.iter().map(|found| found.sku.as_str()).collect();
+    assert_eq!(skus, before, "{outdated:?}");
+    assert_eq!(outdated[0].rule, "must be in Unicode's normalization form C");
+    assert_eq!(inventory::outdated_skus(test.pool(), 3).await.unwrap(), outdated[..3]);
+    test.close().await;
+}

@@ -57,6 +57,8 @@ async fn every_deliberate_violation_is_detected() {
         (7, "update shop.notification set message_id = '<1.send-mail@sagaline>'"),
         (7, "update shop.notification set status = 'sending'"),
         (7, "update shop.orders set status = 'shipped' where status = 'cancelled'"),
+        (11, "delete from shop.order_by_status where status = 'cancelled'"),
+        (11, "update shop.notification set status = 'failed'; delete from shop.notification_by_status"),
     ] {
         let violated = violated(test.pool(), breakage).await;
         assert!(violated.contains(&number), "`{breakage}` breaks invariant {number}, but these report violations: {violated:?}");

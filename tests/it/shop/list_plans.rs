@@ -5,7 +5,8 @@ use engine::{AuditFilter, DeadJobFilter, Page, SagaFilter, Status};
 use shop::{
     audit,
     mail::Mailer,
-    orders::{self, OrderFilter},
+    notifications::{self, NotificationStatus},
+    orders::{self, OrderFilter, OrderStatus},
     sagas::Settings,
 };
 use sqlx::{Executor, PgPool};
@@ -33,6 +34,7 @@ enum List {
     EngineAudit(AuditFilter),
     Audit(audit::Filter),
     Orders(OrderFilter),
+    Notifications(NotificationStatus),
 }
 
 impl List {
@@ -48,6 +50,9 @@ impl List {
             Self::EngineAudit(filter) => engine.audit(filter, None, 50).await.unwrap().items.len(),
             Self::Audit(filter) => audit::list(&pool, filter, None, 50).await.unwrap().items.len(),
             Self::Orders(filter) => orders::list(&pool, filter, page).await.unwrap().items.len(),
+            Self::Notifications(status) => {
+                notifications::list(&pool, *status, page).await.unwrap().items.len()
+            }
         };
         engine.shutdown().await;
         pool.close().await;
@@ -89,6 +94,15 @@ async fn filled() -> (Database, Uuid) {
              select now() - n * interval '1 minute', 'ann', case when n = 15000 then 'queue.pause' else 'order.place' end,
                  case when n = 15000 then 'queue' else 'order' end, gen_random_uuid()::text
              from generate_series(1, {MANY}) n;
+         update engine.dead_job set saga_id = (select id from engine.saga where definition = 'place-order' order by id offset 20 limit 1)
+             where resolution is null;
+         update shop.orders set status = 'pending'
+             where workflow_id = (select saga_id from engine.dead_job where resolution is null);
+         update shop.orders set status = 'rejected' where order_id = (select order_id from shop.orders order by order_id offset 30 limit 1);
+         update shop.notification set status = 'sending'
+             where notification_id = (select id from engine.saga where waits_for is not null);
+         update shop.notification set status = 'failed'
+             where notification_id = (select notification_id from shop.notification order by notification_id offset 40 limit 1);
          analyze"
     );
     sqlx::raw_sql(sqlx::AssertSqlSafe(rare)).execute(&pool).await.unwrap();
@@ -118,6 +132,8 @@ fn cases(some: Uuid, middle: DateTime<Utc>, key: &str) -> Vec<Case> {
     let rare_step = || DeadJobFilter { step: Some("rare".into()), ..open() };
     let audits = |filter, items| case(List::Audit(filter), "shop.audit", items);
     let orders = |filter, items| case(List::Orders(filter), "shop.orders", items);
+    let in_status = |status| OrderFilter { status: Some(status), ..OrderFilter::default() };
+    let mails = |status, items| case(List::Notifications(status), "shop.notification", items);
     vec![
         sagas(all(), 50),
         sagas(definition("rare"), 1),
@@ -131,7 +147,8 @@ fn cases(some: Uuid, middle: DateTime<Utc>, key: &str) -> Vec<Case> {
         sagas(SagaFilter { created_before: Some(middle), ..all() }, 50),
         sagas(SagaFilter { created_after: Some(middle), ..all() }, 50),
         sagas(SagaFilter { created_before: Some(middle), ..definition("deliver-notification") }, 50),
-        sagas(SagaFilter { stuck_for: Some(std::time::Duration::from_secs(1)), ..all() }, 0),
+        sagas(SagaFilter { stuck_for: Some(std::time::Duration::from_secs(1)), ..all() }, 1),
+        sagas(SagaFilter { stuck_for: Some(std::time::Duration::from_hours(24 * 3000)), ..all() }, 0),
         dead(open(), 1),
         dead(rare_definition(), 1),
         dead(rare_step(), 1),
@@ -152,6 +169,14 @@ fn cases(some: Uuid, middle: DateTime<Utc>, key: &str) -> Vec<Case> {
         orders(OrderFilter { created_before: Some(middle), ..OrderFilter::default() }, 50),
         orders(OrderFilter { created_after: Some(middle), ..OrderFilter::default() }, 50),
         orders(OrderFilter { customer_id: Some(Uuid::nil()), ..OrderFilter::default() }, 0),
+        orders(in_status(OrderStatus::Confirmed), 50),
+        orders(in_status(OrderStatus::Rejected), 1),
+        orders(in_status(OrderStatus::Pending), 1),
+        case(List::Orders(in_status(OrderStatus::Pending)), "engine.saga", 1),
+        mails(NotificationStatus::Sent, 50),
+        mails(NotificationStatus::Failed, 1),
+        mails(NotificationStatus::Sending, 1),
+        case(List::Notifications(NotificationStatus::Sending), "engine.saga", 1),
     ]
 }
 
@@ -175,7 +200,7 @@ async fn the_first_page_under_each_single_filter_reads_few_blocks() {
 }
 
 #[tokio::test]
-async fn pages_by_time_have_every_saga_and_order_once() {
+async fn pages_by_time_and_of_what_has_not_moved_have_every_saga_and_order_once() {
     let database = Database::fresh().await;
     let env = [("DATABASE_URL", database.owner_url()), ("SMTP_URL", "smtp://127.0.0.1:1".into())];
     let env: Vec<_> = env.iter().map(|(name, value)| (*name, value.as_str())).collect();
@@ -185,6 +210,9 @@ async fn pages_by_time_have_every_saga_and_order_once() {
     // Many that were started at the same time, as a batch is.
     pool.execute("update engine.saga set created_at = date_trunc('day', created_at)").await.unwrap();
     pool.execute("update shop.orders set created_at = date_trunc('day', created_at)").await.unwrap();
+    pool.execute("update engine.saga set status = 'running', waits_for = 'version', ended_at = null")
+        .await
+        .unwrap();
     let mails = tempfile::tempdir().unwrap();
     let settings = Settings::new(Mailer::files(mails.path(), "shop@example.com").unwrap());
     let engine = engine(pool.clone(), settings);
@@ -192,6 +220,8 @@ async fn pages_by_time_have_every_saga_and_order_once() {
     for filter in [
         SagaFilter { created_after: since, ..SagaFilter::default() },
         SagaFilter { definition: Some("place-order".into()), ..SagaFilter::default() },
+        // In the order of their ids, which is that of their starts here, too.
+        SagaFilter { stuck_for: Some(std::time::Duration::from_secs(1)), ..SagaFilter::default() },
     ] {
         let (mut after, mut seen) = (None, Vec::new());
         loop {

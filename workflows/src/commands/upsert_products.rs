@@ -16,7 +16,7 @@ pub const MAX_BULK_PRODUCTS: usize = 1000;
 
 /// One product of a bulk upsert. Omitted fields of an existing SKU keep their value.
 #[derive(Clone, Debug, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = ProductUpsert))]
 #[serde(deny_unknown_fields)]
 pub struct ListedProduct {
     /// The SKU, by which the product is found.

@@ -18,6 +18,21 @@ pub async fn product(pool: &PgPool, product_id: Uuid) -> Result<Option<Product>,
     read(&mut *pool.acquire().await?, product_id).await
 }
 
+/// Selects the ids and SKUs of the next products after an id, in the order of the ids.
+pub(super) async fn skus_after(
+    pool: &PgPool,
+    after: Uuid,
+    limit: i64,
+) -> Result<Vec<(Uuid, String)>, sqlx::Error> {
+    sqlx::query_as(
+        "select product_id, sku from shop.product where product_id > $1 order by product_id limit $2",
+    )
+    .bind(after)
+    .bind(limit)
+    .fetch_all(pool)
+    .await
+}
+
 /// Lists products, newest first.
 ///
 /// A search scans the whole catalog until the page is full: an index for it needs the extension `pg_trgm`, which is not

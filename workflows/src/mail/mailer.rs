@@ -3,7 +3,7 @@
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use breakers::{Breaker, BreakerSettings, BreakerState, Dependency, Permission};
-use engine::{Allowance, Throttle};
+use engine::{Allowance, ErrorChain, Throttle};
 use lettre::message::Mailbox;
 
 use super::{
@@ -157,6 +157,8 @@ impl Mailer {
             Err(error) if !error.concerns_one_mail() => {
                 let is_probe = permit.is_probe();
                 permit.failed();
+                // Few: once the breaker is open, one for each probe.
+                tracing::warn!(error = %ErrorChain(&error), "a mail could not be handed over");
                 // The mail was chosen as the probe; the failure is not its own. But if its content was sent, it may
                 // have arrived, and the attempt counts.
                 Err(if is_probe && !error.is_after_content() { inner.probe_failed(error) } else { error })

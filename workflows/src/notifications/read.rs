@@ -1,8 +1,8 @@
 //! Reads notifications.
 
 use chrono::{DateTime, Utc};
-use engine::{Engine, ListCost, ListError, Page, PageOf, SagaId, page_rows};
-use sqlx::{PgPool, Postgres, QueryBuilder};
+use engine::{Engine, ListError, Page, PageOf, SagaId};
+use sqlx::PgPool;
 use sqlx_macros::FromRow;
 use uuid::Uuid;
 
@@ -11,7 +11,7 @@ use super::{
     notification::{Notification, NotificationSummary, attempt},
     status::NotificationStatus,
 };
-use crate::support::bounded_list;
+use crate::support::bounded_list::by_status::StatusTable;
 
 /// The most attempts that are returned with a notification.
 pub const MAX_ATTEMPTS_SHOWN: u32 = 100;
@@ -55,28 +55,23 @@ pub async fn get(engine: &Engine, notification_id: Uuid) -> Result<Option<Notifi
 
 /// Lists the notifications in a status, newest first by their ids.
 ///
-/// It scans the primary key from its end, so a rare status in a long history takes long. An index on the status would
-/// slow down every delivery, because its updates could no longer be HOT. Failed notifications are found faster among
-/// the dead jobs.
-///
 /// # Errors
-/// See [`ListError`].
+/// See [`ListError`]; a list that does not [scan](NotificationStatus::may_scan) never times out.
 pub async fn list(
     pool: &PgPool,
     status: NotificationStatus,
     page: Page,
 ) -> Result<PageOf<NotificationSummary>, ListError> {
-    let mut query = QueryBuilder::<Postgres>::new(
-        "select notification_id, recipient, subject, status, message_id, created_at, updated_at
-         from shop.notification where status = ",
-    );
-    query.push_bind(status.name());
-    if let Some(after) = page.after {
-        query.push(" and notification_id < ").push_bind(after);
-    }
-    query.push(" order by notification_id desc limit ").push_bind(page_rows(page.limit));
-    bounded_list::read(pool, ListCost::MayScan, query, page.limit).await
+    NOTIFICATIONS.read(pool, status.path(), status.name(), page).await
 }
+
+const NOTIFICATIONS: StatusTable = StatusTable {
+    columns: "r.notification_id, r.recipient, r.subject, r.status, r.message_id, r.created_at, r.updated_at",
+    table: "shop.notification",
+    key: "notification_id",
+    recorded: "shop.notification_by_status",
+    moved_by: ("'deliver-notification'", "s.id"),
+};
 
 /// Reads the status of every notification, and its `Message-ID` once it is sent. It is for tests and benches, which
 /// count them; it has no pages.

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use strum::VariantArray;
 
-use crate::support::text_column::text_column;
+use crate::support::{bounded_list::by_status::StatusPath, text_column::text_column};
 
 /// The status of a notification's delivery.
 #[derive(
@@ -43,6 +43,20 @@ impl NotificationStatus {
     /// The name under which it is stored.
     pub fn name(self) -> &'static str {
         self.into()
+    }
+
+    /// Whether a list of those in this status may have to look at many before a page is full.
+    pub fn may_scan(self) -> bool {
+        self.path().may_scan()
+    }
+
+    /// What leads to the notifications in this status.
+    pub(crate) fn path(self) -> StatusPath {
+        match self {
+            Self::Pending | Self::Sending => StatusPath::Moving,
+            Self::Sent => StatusPath::Common,
+            Self::Failed | Self::Cancelled => StatusPath::Recorded,
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::support::bounds::{QUANTITY, SKU};
+use crate::support::bounds::{ORDERED_SKU, QUANTITY};
 
 /// One line of an order to be placed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -11,8 +11,8 @@ use crate::support::bounds::{QUANTITY, SKU};
 #[serde(deny_unknown_fields)]
 pub struct OrderItem {
     /// The SKU of the product.
-    #[schemars(length(min = SKU.min, max = SKU.max))]
-    #[cfg_attr(feature = "openapi", schema(format = "sku", example = "TEA-1"))]
+    #[schemars(length(min = ORDERED_SKU.min, max = ORDERED_SKU.max))]
+    #[cfg_attr(feature = "openapi", schema(format = "ordered-sku", example = "TEA-1"))]
     pub sku: String,
     /// The quantity.
     #[schemars(range(min = QUANTITY.min, max = QUANTITY.max))]

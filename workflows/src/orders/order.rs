@@ -87,9 +87,17 @@ impl OrderFilter {
         self.created_after.is_some() || self.created_before.is_some()
     }
 
-    /// Whether the list may have to look at many orders before a page is full. Indexes lead to those of a customer and
-    /// of a time.
+    /// The status, if nothing else is asked for.
+    pub(crate) fn only_status(&self) -> Option<OrderStatus> {
+        self.status.filter(|_| self.customer_id.is_none() && !self.is_by_time())
+    }
+
+    /// Whether the list may have to look at many orders before a page is full. Indexes lead to those of a customer, of a
+    /// time and in a status, but not to those with two of them.
     pub fn may_scan(&self) -> bool {
-        self.status.is_some() || self.is_by_time() && self.customer_id.is_some()
+        match self.only_status() {
+            Some(status) => status.path().may_scan(),
+            None => self.status.is_some() || self.is_by_time() && self.customer_id.is_some(),
+        }
     }
 }

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::item::OrderItem;
 use crate::support::{
-    bounds::{MAIL_ADDRESS, MAX_ORDER_LINES, QUANTITY, SKU},
+    bounds::{MAIL_ADDRESS, MAX_ORDER_LINES, ORDERED_SKU, QUANTITY},
     validator::Validator,
     violation::Violation,
 };
@@ -50,7 +50,7 @@ impl PlaceOrder {
             return validator.done();
         }
         for (nth, item) in items.iter().enumerate() {
-            validator.text(&format!("/items/{nth}/sku"), &item.sku, SKU);
+            validator.text(&format!("/items/{nth}/sku"), &item.sku, ORDERED_SKU);
             validator.number(&format!("/items/{nth}/quantity"), item.quantity, QUANTITY);
         }
         validator.done()

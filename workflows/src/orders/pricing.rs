@@ -3,7 +3,10 @@
 use std::collections::HashMap;
 
 use super::item::OrderItem;
-use crate::{inventory::CatalogEntry, support::violation::Violation};
+use crate::{
+    inventory::CatalogEntry,
+    support::{bounds::SKU, violation::Violation},
+};
 
 /// An order with the names and prices that it keeps.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,8 +37,7 @@ pub(crate) fn price(
     let mut total = Some(0_i64);
     for (nth, OrderItem { sku, quantity }) in items.iter().enumerate() {
         let Some(entry) = catalog_entries.get(sku.as_str()) else {
-            let message = format!("there is no product `{sku}`");
-            violations.push(Violation::new(format!("/items/{nth}/sku"), "unknown-sku", message));
+            violations.push(unknown(&format!("/items/{nth}/sku"), sku));
             continue;
         };
         let first = *currency.get_or_insert(&entry.currency);
@@ -65,6 +67,12 @@ pub(crate) fn price(
         }
         (Some(_), _) => Err(violations),
     }
+}
+
+/// Why no product has this SKU: none may have it, or none happens to.
+fn unknown(pointer: &str, sku: &str) -> Violation {
+    SKU.violation(pointer, sku)
+        .unwrap_or_else(|| Violation::new(pointer, "unknown-sku", format!("there is no product `{sku}`")))
 }
 
 #[cfg(test)]

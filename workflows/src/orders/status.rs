@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use strum::VariantArray;
 
-use crate::support::text_column::text_column;
+use crate::support::{bounded_list::by_status::StatusPath, text_column::text_column};
 
 /// The status of an order.
 #[derive(
@@ -71,6 +71,20 @@ impl OrderStatus {
             Self::Processing => &[Self::Shipped],
             Self::Shipped => &[Self::Delivered],
             Self::Pending | Self::Delivered | Self::Rejected | Self::Cancelling | Self::Cancelled => &[],
+        }
+    }
+
+    /// What leads to the orders in this status.
+    pub(crate) fn path(self) -> StatusPath {
+        match self {
+            Self::Pending => StatusPath::Moving,
+            Self::Confirmed
+            | Self::Processing
+            | Self::Shipped
+            | Self::Delivered
+            | Self::Rejected
+            | Self::Cancelling
+            | Self::Cancelled => StatusPath::Recorded,
         }
     }
 }

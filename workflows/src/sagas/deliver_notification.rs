@@ -201,7 +201,7 @@ impl CallStep for SendMail {
 }
 
 /// Makes the `Message-ID`, which is the same in every attempt, so that a mail that arrives twice can be recognised. At
-/// its right is a domain of ours (RFC 5322, section 3.6.4): spam filters count against a mail that it is nobody's.
+/// its right is a domain of ours, as RFC 5322 recommends (section 3.6.4), so that no mail of others has the same.
 fn message_id(saga_id: SagaId, sender_domain: &str) -> String {
     format!("<{saga_id}.{SEND_MAIL}@{sender_domain}>")
 }

@@ -1,9 +1,10 @@
 //! Lists. Those that may have to look at many rows before a page is full have a time limit.
 //!
-//! Some have no index on purpose: they filter by the status of orders and mails and by low stock, columns that change
-//! often. An index on such a column, or a partial index with it in its predicate, would end HOT updates for every change
-//! of every row. That costs each order more than these lists cost their few callers.
+//! One has no index on purpose: low stock, which changes with every order. An index on such a column, or a partial index
+//! with it in its predicate, would end HOT updates for every change of every row. The status of orders and mails is such
+//! a column, too, and is found in other ways ([`by_status`]).
 
+pub(crate) mod by_status;
 mod read;
 
 pub(crate) use read::read;

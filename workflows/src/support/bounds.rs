@@ -18,6 +18,8 @@ pub enum TextKind {
     /// A line by which something is found, so two that look the same have to be the same: composed, with no white space
     /// but single characters U+0020 inside, and nothing invisible.
     Identifier,
+    /// Names what is there by the same characters, whatever rules it was made under: one line.
+    Reference,
     /// One line, which may be empty.
     AnyLine,
     /// One line that is not blank: an explanation.
@@ -39,7 +41,7 @@ macro_rules! not_in_lines {
 /// What no identifier has besides: white space but U+0020, and what is invisible, as far as 16 bits go.
 macro_rules! not_in_identifiers {
     () => {
-        r"\u0000-\u001f\u007f-\u00a0\u00ad\u034f\u061c\u115f\u1160\u1680\u17b4\u17b5\u180b-\u180f\u2000-\u200f\u2028-\u202f\u205f-\u206f\u3000\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8"
+        r"\u0000-\u001f\u007f-\u00a0\u00ad\u034f\u061c\u115f\u1160\u1680\u17b4\u17b5\u180b-\u180f\u2000-\u200f\u2028-\u202f\u205f-\u206f\u2800\u3000\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb"
     };
 }
 
@@ -66,6 +68,7 @@ impl TextKind {
                 not_in_identifiers!(),
                 " ])?$"
             )),
+            Self::Reference => Some(r"^[^\u0000-\u001f\u007f-\u009f]*$"),
             Self::AnyLine => Some(concat!("^[^", not_in_lines!(), "]*$")),
             Self::NonBlankLine => Some(concat!(
                 "^[^",
@@ -84,11 +87,12 @@ impl TextKind {
     /// Why the text has a character that it may not have, as a violation's code and message.
     fn forbids(self, text: &str) -> Option<(&'static str, &'static str)> {
         let is_line = self != Self::MultiLine;
+        let is_new = self != Self::Reference;
         let is_control = |c: char| c.is_control() && (is_line || !matches!(c, '\n' | '\r' | '\t'));
         if text.contains(is_control) {
             return Some(("control-character", "must not contain control characters"));
         }
-        if is_line && text.contains(turns_direction) {
+        if is_line && is_new && text.contains(turns_direction) {
             return Some((
                 "direction-control",
                 "must not contain characters that turn the direction of writing, such as U+202E",
@@ -136,7 +140,11 @@ impl TextBounds {
             TextKind::NonBlankLine => {
                 Self { kind: TextKind::AnyLine, min: 0, ..*self }.violation(pointer, text)
             }
-            TextKind::Line | TextKind::Identifier | TextKind::AnyLine | TextKind::MultiLine => {
+            TextKind::Line
+            | TextKind::Identifier
+            | TextKind::Reference
+            | TextKind::AnyLine
+            | TextKind::MultiLine => {
                 let is_trimmed = matches!(kind, TextKind::Line | TextKind::Identifier);
                 if let Some((code, message)) = kind.forbids(text) {
                     wrong(code, message)
@@ -180,6 +188,9 @@ impl NumberBounds {
 
 /// The unique name of a product in the shop.
 pub const SKU: TextBounds = TextBounds { name: "sku", kind: TextKind::Identifier, min: 1, max: 64 };
+/// The name of a product that is ordered: products that were created under older rules stay for sale.
+pub const ORDERED_SKU: TextBounds =
+    TextBounds { name: "ordered-sku", kind: TextKind::Reference, min: SKU.min, max: SKU.max };
 /// The name of a product that customers see.
 pub const PRODUCT_NAME: TextBounds =
     TextBounds { name: "product-name", kind: TextKind::Line, min: 1, max: 200 };
@@ -211,8 +222,9 @@ pub const MAIL_HTML: TextBounds =
 pub const DEDUP_KEY: TextBounds = TextBounds { name: "dedup-key", kind: TextKind::Line, min: 1, max: 128 };
 
 /// The bounds of all texts in the OpenAPI document.
-pub const TEXTS: [TextBounds; 11] = [
+pub const TEXTS: [TextBounds; 12] = [
     SKU,
+    ORDERED_SKU,
     PRODUCT_NAME,
     DESCRIPTION,
     CATEGORY,
@@ -289,7 +301,8 @@ mod tests {
 
     #[test]
     fn no_line_turns_the_direction_of_writing() {
-        let lines = TEXTS.into_iter().filter(|bounds| bounds.kind != TextKind::MultiLine);
+        let is_new_line = |kind| !matches!(kind, TextKind::MultiLine | TextKind::Reference);
+        let lines = TEXTS.into_iter().filter(|bounds| is_new_line(bounds.kind));
         for bounds in lines {
             for control in ['\u{202a}', '\u{202e}', '\u{2066}', '\u{2069}'] {
                 let domain = if bounds.kind == TextKind::MailAddress { "@example.com" } else { "" };
@@ -317,6 +330,8 @@ mod tests {
             ("TEA\u{e0001}-1", "invisible-character"),
             ("TEA\u{a0}1", "invisible-character"),
             ("TEA\u{2009}1", "invisible-character"),
+            ("TEA\u{2800}1", "invisible-character"),
+            ("TEA\u{fffb}1", "invisible-character"),
             ("TEA\u{202e}-1", "direction-control"),
             ("CAFE\u{301}-1", "not-composed"),
             // The sign of the unit, which is canonically the letter.
@@ -326,6 +341,20 @@ mod tests {
         }
         for sku in ["CAFÉ-1", "Å-1", "TEA 1", "茶-1", "ชาเขียว"] {
             assert_eq!(code(SKU, sku), None, "{sku:?}");
+        }
+    }
+
+    /// Of the characters that the dialect can name.
+    #[test]
+    fn the_pattern_of_a_text_allows_the_characters_that_its_check_allows() {
+        for bounds in TEXTS {
+            let Some(pattern) = bounds.kind.pattern() else { continue };
+            let pattern = regex::Regex::new(pattern).expect("a pattern");
+            for c in '\0'..='\u{ffff}' {
+                let text = format!("a{c}b");
+                let code = code(bounds, &text).filter(|code| code != "not-composed");
+                assert_eq!(pattern.is_match(&text), code.is_none(), "{}: {c:?} {code:?}", bounds.name);
+            }
         }
     }
 

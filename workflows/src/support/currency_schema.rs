@@ -8,7 +8,8 @@ use utoipa::{
 use super::currency::decimals;
 
 /// The currency of a price: a code of ISO 4217.
-pub(crate) struct Currency;
+#[derive(Clone, Copy, Debug)]
+pub struct Currency;
 
 impl PartialSchema for Currency {
     fn schema() -> RefOr<Schema> {

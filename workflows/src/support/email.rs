@@ -29,8 +29,9 @@ fn dot_atoms(text: &str) -> Option<Address> {
     (email.as_ref() as &str == text).then_some(email)
 }
 
-/// Parses `a..b@example.com` and `a.@example.com`. Mobile carriers in Japan have given out such addresses, and RFC 5321
-/// knows them only with quotes, which change nothing about who receives the mail.
+/// Parses `a..b@example.com` and `a.@example.com`. NTT docomo gave out such addresses until 2009, and they are still in use
+/// (<https://www.docomo.ne.jp/service/docomo_mail/rfc_add/>). RFC 5321 knows them only with quotes (section 4.1.2), which
+/// change nothing about who receives the mail.
 fn stray_dots(text: &str) -> Option<Address> {
     let (user, domain) = text.rsplit_once('@')?;
     let is_atom = |atom: &str| atom.is_empty() || dot_atoms(&format!("{atom}@{domain}")).is_some();

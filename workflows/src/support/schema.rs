@@ -13,6 +13,10 @@ pub async fn migrate(pool: &PgPool) -> Result<(), MigrationError> {
 
 /// The migrations of the schema `shop`, for a comparison with those that a database has.
 pub fn migrations() -> Migrations {
-    Migrations::new(&sqlx_macros::migrate!("../migrations/shop"), "shop", "migration")
-        .privileges(TablePrivileges { read_only: &["admission"], append_only: &["audit", "stock_movement"] })
+    Migrations::new(&sqlx_macros::migrate!("../migrations/shop"), "shop", "migration").privileges(
+        TablePrivileges {
+            read_only: &["admission", "order_by_status", "notification_by_status"],
+            append_only: &["audit", "stock_movement"],
+        },
+    )
 }

@@ -40,7 +40,7 @@ pub(crate) struct AuditEntry {
     pub(crate) trace_id: Option<String>,
 }
 
-list!(AuditPage of AuditEntry, "A page of changes by people.");
+list!(AuditEntryList of AuditEntry, "A page of changes by people.");
 
 /// What an action changed.
 #[derive(Debug, Serialize, ToSchema)]

@@ -3,13 +3,17 @@
 use chrono::{DateTime, Utc};
 use engine::DeadJobFilter;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::{
     extract::{StrictObject, Timestamp},
-    resources::page::list,
+    http::documented_enum::documented_enum,
+    resources::{
+        page::list,
+        workflows::{StepDirection, StepOutcome},
+    },
 };
 
 /// How many dead jobs one request acts on by default.
@@ -34,8 +38,9 @@ pub(crate) struct ListedDeadJob {
     pub(crate) queue: String,
     /// The step at which the workflow died.
     pub(crate) step: String,
-    /// `action` or `undo`.
-    pub(crate) direction: &'static str,
+    /// The side of the step.
+    #[schema(value_type = StepDirection)]
+    pub(crate) direction: engine::Direction,
     /// The number of attempts.
     pub(crate) attempts: u32,
     /// The last error.
@@ -47,13 +52,20 @@ pub(crate) struct ListedDeadJob {
     /// When the dead job expires, or its record is archived once it is resolved; `null` for never, as for workflows
     /// that died in an undo.
     pub(crate) expires_at: Option<DateTime<Utc>>,
-    /// `retried`, `discarded` or `cancelled` by a person; `deadline_passed` when the workflow compensates because its
-    /// deadline has passed; `null` while it is unresolved.
-    pub(crate) resolution: Option<String>,
+    /// What became of it; `null` while it is unresolved.
+    #[schema(value_type = Option<DeadJobResolution>)]
+    pub(crate) resolution: Option<engine::DeadJobResolution>,
     pub(crate) resolved_by: Option<String>,
     pub(crate) resolved_reason: Option<String>,
     pub(crate) resolved_at: Option<DateTime<Utc>>,
 }
+
+documented_enum!(
+    DeadJobResolution,
+    "What became of a dead job: it was `retried` or `discarded`, or its workflow was `cancelled` or compensates because its \
+     deadline has passed (`deadline_passed`). More may be added.",
+    engine::DeadJobResolution::ALL
+);
 
 list!(DeadJobList of ListedDeadJob, "A page of dead jobs, newest first.");
 
@@ -65,7 +77,8 @@ pub(crate) struct DeadJobError {
     /// When the attempt ended.
     pub(crate) at: DateTime<Utc>,
     /// The outcome, as in the history of the workflow.
-    pub(crate) outcome: String,
+    #[schema(value_type = StepOutcome)]
+    pub(crate) outcome: engine::HistoryOutcome,
     /// The error with its causes, outermost first.
     pub(crate) error: Vec<String>,
 }
@@ -168,14 +181,14 @@ pub(crate) struct DeadJobsDiscard {
 
 /// A dead job that was not acted on, and why.
 #[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct DeadJobLeft {
+pub(crate) struct UnresolvedDeadJob {
     pub(crate) dead_job_id: Uuid,
     pub(crate) reason: String,
 }
 
 /// The result of discarding many dead jobs.
 #[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct DeadJobsDiscarded {
+pub(crate) struct DeadJobsDiscardResult {
     pub(crate) dry_run: bool,
     /// How many matched the filter before.
     pub(crate) matched: i64,
@@ -186,14 +199,14 @@ pub(crate) struct DeadJobsDiscarded {
     /// Those of them whose workflows compensate now.
     pub(crate) compensating: Vec<Uuid>,
     /// Those whose workflows died in an undo, and which were skipped without `force`.
-    pub(crate) skipped: Vec<DeadJobLeft>,
+    pub(crate) skipped: Vec<UnresolvedDeadJob>,
     /// Those that could not be discarded.
-    pub(crate) failed: Vec<DeadJobLeft>,
+    pub(crate) failed: Vec<UnresolvedDeadJob>,
 }
 
 /// The result of retrying many dead jobs.
 #[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct DeadJobsRetried {
+pub(crate) struct DeadJobsRetryResult {
     pub(crate) dry_run: bool,
     /// How many matched the filter before.
     pub(crate) matched: i64,
@@ -202,7 +215,7 @@ pub(crate) struct DeadJobsRetried {
     /// The retried ones, oldest first; none in a dry run.
     pub(crate) retried: Vec<Uuid>,
     /// Those that could not be retried.
-    pub(crate) failed: Vec<DeadJobLeft>,
+    pub(crate) failed: Vec<UnresolvedDeadJob>,
 }
 
 /// A dead job that has been archived, with the workflow's input.
@@ -220,9 +233,17 @@ pub(crate) struct ListedArchivedDeadJob {
     #[serde(flatten)]
     pub(crate) dead_job: ListedDeadJob,
     pub(crate) archived_at: DateTime<Utc>,
-    /// `expired` when it was unresolved (its workflow then compensated if it still could, or else ended as it was);
-    /// `resolved` otherwise.
-    pub(crate) why: &'static str,
+    pub(crate) why: ArchiveReason,
+}
+
+/// Why a dead job was archived.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum ArchiveReason {
+    /// It was resolved.
+    Resolved,
+    /// It was unresolved: its workflow then compensated if it still could, or else ended as it was.
+    Expired,
 }
 
 list!(ArchivedDeadJobList of ListedArchivedDeadJob, "A page of archived dead jobs, those that died last first.");
@@ -243,8 +264,9 @@ pub(crate) struct DeadJobSummary {
 pub(crate) struct DeadJobKindCount {
     pub(crate) definition: String,
     pub(crate) step: String,
-    /// `action` or `undo`.
-    pub(crate) direction: &'static str,
+    /// The side of the step.
+    #[schema(value_type = StepDirection)]
+    pub(crate) direction: engine::Direction,
     pub(crate) count: i64,
     pub(crate) oldest_died_at: DateTime<Utc>,
     pub(crate) newest_died_at: DateTime<Utc>,
@@ -267,7 +289,10 @@ impl From<(engine::ArchivedDeadJob, Value)> for ArchivedDeadJob {
 
 impl From<engine::ArchivedDeadJob> for ListedArchivedDeadJob {
     fn from(archived: engine::ArchivedDeadJob) -> Self {
-        let why = if archived.dead_job.resolution.is_some() { "resolved" } else { "expired" };
+        let why = match archived.dead_job.resolution {
+            Some(_) => ArchiveReason::Resolved,
+            None => ArchiveReason::Expired,
+        };
         Self { dead_job: archived.dead_job.into(), archived_at: archived.archived_at, why }
     }
 }
@@ -280,7 +305,7 @@ impl From<engine::DeadJobSummary> for DeadJobSummary {
             .map(|kind| DeadJobKindCount {
                 definition: kind.definition,
                 step: kind.step,
-                direction: kind.direction.name(),
+                direction: kind.direction,
                 count: kind.count,
                 oldest_died_at: kind.oldest_died_at,
                 newest_died_at: kind.newest_died_at,
@@ -314,7 +339,7 @@ impl From<engine::DeadJob> for ListedDeadJob {
             definition: job.definition,
             queue: job.queue,
             step: job.step,
-            direction: job.direction.name(),
+            direction: job.direction,
             attempts: job.attempts,
             error: job.error,
             errors: errors.collect(),
@@ -329,7 +354,7 @@ impl From<engine::DeadJob> for ListedDeadJob {
     }
 }
 
-impl DeadJobLeft {
+impl UnresolvedDeadJob {
     pub(super) fn each(left: Vec<(engine::DeadJobId, String)>) -> Vec<Self> {
         left.into_iter().map(|(id, reason)| Self { dead_job_id: id.0, reason }).collect()
     }
@@ -346,55 +371,4 @@ impl From<DeadJobSelection> for DeadJobFilter {
             with_resolved: false,
         }
     }
-}
-
-/// The example of a dead job with its payload in the OpenAPI document.
-pub(super) fn example() -> Value {
-    with_payload(listed_example())
-}
-
-/// The example of an archived one with its payload.
-pub(super) fn archived_example() -> Value {
-    with_payload(listed_archived_example())
-}
-
-fn with_payload(mut job: Value) -> Value {
-    job["payload"] = json!({"to": "a@example.com", "subject": "Your order is confirmed"});
-    job
-}
-
-/// The example of a dead job in a list.
-pub(super) fn listed_example() -> Value {
-    json!({
-        "dead_job_id": "0199f3a1-0000-7000-8000-00000000dead",
-        "workflow_id": "0199f3a0-2222-7222-8333-444455556667",
-        "definition": "deliver-notification",
-        "queue": "notifications",
-        "step": "send-mail",
-        "direction": "action",
-        "attempts": 8,
-        "error": "the mail server does not answer",
-        "errors": [{
-            "attempt": 1,
-            "at": "2026-11-22T10:00:00Z",
-            "outcome": "retry",
-            "error": ["the mail server does not answer", "connection refused"]
-        }],
-        "first_failed_at": "2026-11-22T10:00:00Z",
-        "died_at": "2026-11-22T10:05:00Z",
-        "expires_at": null,
-        "resolution": null,
-        "resolved_by": null,
-        "resolved_reason": null,
-        "resolved_at": null
-    })
-}
-
-/// The example of an archived one in a list.
-pub(super) fn listed_archived_example() -> Value {
-    let mut job = listed_example();
-    job["expires_at"] = json!("2026-12-22T10:05:00Z");
-    job["archived_at"] = json!("2026-12-22T10:05:20Z");
-    job["why"] = json!("expired");
-    job
 }

@@ -4,7 +4,7 @@ use axum::extract::State;
 use engine::{BulkResult, DeadJobId};
 
 use super::{
-    body::{DeadJobLeft, DeadJobsDiscard, DeadJobsDiscarded},
+    body::{DeadJobsDiscard, DeadJobsDiscardResult, UnresolvedDeadJob},
     bulk::{bulk, discard_mode, selected},
 };
 use crate::{
@@ -38,7 +38,7 @@ problems!(Problems: BODY_PROBLEMS, DATABASE_PROBLEMS);
         (
             status = 200,
             description = "What was discarded; in a dry run, what matches",
-            body = DeadJobsDiscarded,
+            body = DeadJobsDiscardResult,
             example = json!({
                 "dry_run": true, "matched": 17, "remaining": 17,
                 "discarded": [], "compensating": [], "skipped": [], "failed": []
@@ -69,13 +69,13 @@ pub(crate) async fn discard_dead_jobs(
     };
     let remaining = engine.count_dead_jobs(&filter).await?;
     let ids = |ids: Vec<DeadJobId>| ids.into_iter().map(|id| id.0).collect();
-    JsonResponse::ok(&DeadJobsDiscarded {
+    JsonResponse::ok(&DeadJobsDiscardResult {
         dry_run: discard.dry_run,
         matched,
         remaining,
         discarded: ids(done.done),
         compensating: ids(done.compensating),
-        skipped: DeadJobLeft::each(done.skipped),
-        failed: DeadJobLeft::each(done.failed),
+        skipped: UnresolvedDeadJob::each(done.skipped),
+        failed: UnresolvedDeadJob::each(done.failed),
     })
 }

@@ -3,7 +3,7 @@
 use axum::extract::State;
 use engine::DeadJobId;
 
-use super::body::{DeadJob, example};
+use super::{body::DeadJob, examples::example};
 use crate::{
     extract::{IdPath, NoQuery},
     http::{

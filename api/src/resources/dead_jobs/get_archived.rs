@@ -3,7 +3,7 @@
 use axum::extract::State;
 use engine::DeadJobId;
 
-use super::body::{ArchivedDeadJob, archived_example};
+use super::{body::ArchivedDeadJob, examples::archived_example};
 use crate::{
     extract::{IdPath, NoQuery},
     http::{

@@ -2,10 +2,7 @@
 
 use axum::extract::State;
 
-use super::{
-    body::{DeadJobList, listed_example},
-    query::DeadJobQuery,
-};
+use super::{body::DeadJobList, examples::listed_example, query::DeadJobQuery};
 use crate::{
     extract::{PageRequest, Query},
     http::{

@@ -3,10 +3,7 @@
 use axum::extract::State;
 use engine::DeadJobFilter;
 
-use super::{
-    body::{ArchivedDeadJobList, listed_archived_example},
-    query::DeadJobQuery,
-};
+use super::{body::ArchivedDeadJobList, examples::listed_archived_example, query::DeadJobQuery};
 use crate::{
     extract::{PageRequest, Query},
     http::{

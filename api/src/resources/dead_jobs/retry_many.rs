@@ -4,7 +4,7 @@ use axum::extract::State;
 use engine::BulkResult;
 
 use super::{
-    body::{DeadJobLeft, DeadJobsRetried, DeadJobsRetry},
+    body::{DeadJobsRetry, DeadJobsRetryResult, UnresolvedDeadJob},
     bulk::{bulk, selected},
 };
 use crate::{
@@ -36,7 +36,7 @@ problems!(Problems: BODY_PROBLEMS, DATABASE_PROBLEMS);
         (
             status = 200,
             description = "What was retried; in a dry run, what matches",
-            body = DeadJobsRetried,
+            body = DeadJobsRetryResult,
             example = json!({"dry_run": true, "matched": 17, "remaining": 17, "retried": [], "failed": []})
         ),
         Problems
@@ -63,6 +63,6 @@ pub(crate) async fn retry_dead_jobs(
     };
     let remaining = state.engine().count_dead_jobs(&filter).await?;
     let retried = done.done.into_iter().map(|id| id.0).collect();
-    let failed = DeadJobLeft::each(done.failed);
-    JsonResponse::ok(&DeadJobsRetried { dry_run: retry.dry_run, matched, remaining, retried, failed })
+    let failed = UnresolvedDeadJob::each(done.failed);
+    JsonResponse::ok(&DeadJobsRetryResult { dry_run: retry.dry_run, matched, remaining, retried, failed })
 }

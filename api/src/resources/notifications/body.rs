@@ -6,11 +6,14 @@ use serde_json::{Map, Value, json};
 use shop::{mail_templates::TemplateDescription, notifications};
 use utoipa::{
     PartialSchema, ToSchema,
-    openapi::{RefOr, Schema, schema::OneOfBuilder},
+    openapi::{Ref, RefOr, Schema, schema::OneOfBuilder},
 };
 use uuid::Uuid;
 
-use crate::resources::{documented_enum::documented_enum, page::list};
+use crate::{
+    http::documented_enum::documented_enum,
+    resources::{page::list, workflows::StepOutcome},
+};
 
 documented_enum!(NotificationStatus, "The status of a notification.", notifications::NotificationStatus::ALL);
 
@@ -51,11 +54,10 @@ pub(crate) struct NotificationAttempt {
     pub(crate) attempt: u32,
     pub(crate) started_at: DateTime<Utc>,
     pub(crate) duration_ms: i64,
-    /// As in the workflow's history: `started`, `done`, `retry`, `snoozed` (it tried for all that wait, and failed
-    /// before its content was sent, which does not count as an attempt of its own), `failed`, `lost`, `exhausted` or
-    /// `dead_lettered`.
-    #[schema(example = "done")]
-    pub(crate) outcome: &'static str,
+    /// As in the workflow's history. An attempt that is `snoozed` tried for all that wait, and failed before its content
+    /// was sent, which does not count as an attempt of its own.
+    #[schema(value_type = StepOutcome)]
+    pub(crate) outcome: engine::HistoryOutcome,
     /// The reply of the mail server, with its code, if there was one.
     #[schema(example = "250 OK, queued as 4BxY")]
     pub(crate) reply: Option<String>,
@@ -65,7 +67,7 @@ pub(crate) struct NotificationAttempt {
 
 /// A mail in a list.
 #[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct NotificationSummary {
+pub(crate) struct ListedNotification {
     pub(crate) notification_id: Uuid,
     /// The recipient.
     #[schema(example = "a@example.com")]
@@ -79,7 +81,7 @@ pub(crate) struct NotificationSummary {
     pub(crate) updated_at: DateTime<Utc>,
 }
 
-list!(NotificationList of NotificationSummary, "A page of mails, newest first.");
+list!(NotificationList of ListedNotification, "A page of mails, newest first.");
 
 /// A mail to be sent: written out, or from a template. It is one struct, so that errors name the field by its pointer;
 /// in the OpenAPI document it is one of two.
@@ -138,13 +140,19 @@ struct TemplatedNotification {
 
 impl PartialSchema for NewNotification {
     fn schema() -> RefOr<Schema> {
-        let one_of =
-            OneOfBuilder::new().item(WrittenNotification::schema()).item(TemplatedNotification::schema());
+        let members = [WrittenNotification::name(), TemplatedNotification::name()];
+        let members = members.iter().map(|name| Ref::from_schema_name(name.as_ref()));
+        let one_of = members.fold(OneOfBuilder::new(), OneOfBuilder::item);
         one_of.description(Some("A mail to be sent: written out, or from a template.")).into()
     }
 }
 
-impl ToSchema for NewNotification {}
+impl ToSchema for NewNotification {
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        schemas.push((WrittenNotification::name().into_owned(), WrittenNotification::schema()));
+        schemas.push((TemplatedNotification::name().into_owned(), TemplatedNotification::schema()));
+    }
+}
 
 /// A mail template.
 #[derive(Debug, Serialize, ToSchema)]
@@ -189,11 +197,11 @@ impl From<notifications::DeliveryAttempt> for NotificationAttempt {
     fn from(attempt: notifications::DeliveryAttempt) -> Self {
         let notifications::DeliveryAttempt { attempt, outcome, started_at, duration_ms, reply, error } =
             attempt;
-        Self { attempt, started_at, duration_ms, outcome: outcome.name(), reply, error }
+        Self { attempt, started_at, duration_ms, outcome, reply, error }
     }
 }
 
-impl From<notifications::NotificationSummary> for NotificationSummary {
+impl From<notifications::NotificationSummary> for ListedNotification {
     fn from(summary: notifications::NotificationSummary) -> Self {
         let notifications::NotificationSummary {
             notification_id,

@@ -19,10 +19,10 @@ problems!(ListProblems: LIST_PROBLEMS, DATABASE_PROBLEMS);
 
 /// List notifications in a status
 ///
-/// Lists notifications, newest first, without their texts and attempts. There is no index by status, so the list may
-/// scan many rows: few such lists run at a time (503 `overloaded` beyond that), each for two seconds at most (503
-/// `timeout`). Failed notifications are found faster among the dead jobs
-/// (`/api/dead-jobs?definition=deliver-notification`), unsent ones among the workflows
+/// Lists notifications, newest first, without their texts and attempts. A list of `pending`, `sending` or `sent` ones may
+/// have to look at many: few such lists run at a time (503 `overloaded` beyond that), each for two seconds at most (503
+/// `timeout`). The errors of failed notifications are among the dead jobs
+/// (`/api/dead-jobs?definition=deliver-notification`), those of unsent ones among the workflows
 /// (`/api/workflows?definition=deliver-notification&status=running`).
 #[utoipa::path(
     get,
@@ -55,7 +55,7 @@ pub(crate) async fn list_notifications_by_status(
     let status: notifications::NotificationStatus =
         status.parse().map_err(|error: String| Problem::parameter("status", error))?;
     let page_request = query.page_request("notifications-by-status", status.name())?;
-    let _permit = state.scan_permit()?;
+    let _permit = state.list_permit(status.may_scan())?;
     let rows = notifications::list(state.pool(), status, page_request.engine_page()).await?;
     JsonResponse::ok(&NotificationList::of(rows, &page_request, |row| row.notification_id))
 }

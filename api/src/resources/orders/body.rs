@@ -3,13 +3,14 @@
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use shop::orders;
+use shop::{Currency, orders};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::{
     extract::StrictObject,
-    resources::{documented_enum::documented_enum, page::list, versioned::Versioned},
+    http::documented_enum::documented_enum,
+    resources::{page::list, versioned::Versioned},
     state::ApiState,
 };
 
@@ -32,7 +33,7 @@ pub(crate) struct NewOrder {
 /// A new status for an order.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct StatusUpdate {
+pub(crate) struct OrderStatusUpdate {
     /// `processing`, `shipped` or `delivered`, each from the one before. The other statuses result from placing and
     /// cancelling.
     #[schema(value_type = OrderStatus)]
@@ -62,8 +63,7 @@ pub(crate) struct Order {
     pub(crate) status: orders::OrderStatus,
     /// Why the order was rejected or cancelled; a rejection lists the lines that were short.
     pub(crate) status_reason: Option<String>,
-    /// ISO 4217.
-    #[schema(example = "EUR")]
+    #[schema(value_type = Currency)]
     pub(crate) currency: String,
     /// In minor units of the currency.
     pub(crate) total: i64,

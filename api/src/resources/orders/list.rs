@@ -26,8 +26,7 @@ problems!(ListProblems: LIST_PROBLEMS, DATABASE_PROBLEMS);
 #[into_params(parameter_in = Query)]
 pub(crate) struct OrderQuery {
     /// Only those in this status.
-    #[param(inline)]
-    #[param(value_type = Option<OrderStatus>)]
+    #[param(value_type = OrderStatus, required = false)]
     status: Option<orders::OrderStatus>,
     /// Only those of this customer.
     customer_id: Option<Uuid>,

@@ -3,7 +3,7 @@
 use axum::extract::State;
 use shop::commands;
 
-use super::body::{Order, StatusUpdate, example};
+use super::body::{Order, OrderStatusUpdate, example};
 use crate::{
     extract::{Actor, IdPath, IfMatch, JsonBody, NoQuery, check_reason},
     http::{
@@ -25,7 +25,7 @@ problems!(Problems: BODY_PROBLEMS, RESOURCE_PROBLEMS, DATABASE_PROBLEMS, &[Probl
     path = "/api/orders/{order_id}/status",
     tag = "orders",
     params(("order_id" = uuid::Uuid, Path, description = "The order"), IfMatch, Actor),
-    request_body(content = StatusUpdate, example = json!({"status": "processing", "reason": "picked"})),
+    request_body(content = OrderStatusUpdate, example = json!({"status": "processing", "reason": "picked"})),
     responses(
         (
             status = 200,
@@ -43,9 +43,9 @@ pub(crate) async fn update_order_status(
     _: NoQuery,
     condition: IfMatch,
     actor: Actor,
-    JsonBody { value: update, .. }: JsonBody<StatusUpdate>,
+    JsonBody { value: update, .. }: JsonBody<OrderStatusUpdate>,
 ) -> Result<JsonResponse, Problem> {
-    let StatusUpdate { status, reason } = update;
+    let OrderStatusUpdate { status, reason } = update;
     let reason = reason.as_deref();
     reason.map_or(Ok(()), check_reason)?;
     change(&state, &id, condition, async |expected| {

@@ -3,10 +3,10 @@
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use shop::inventory;
+use shop::{Currency, inventory};
 use utoipa::{
     PartialSchema, ToSchema,
-    openapi::{RefOr, Schema, schema::OneOfBuilder},
+    openapi::{Ref, RefOr, Schema, schema::OneOfBuilder},
 };
 use uuid::Uuid;
 
@@ -53,12 +53,19 @@ struct StockAdjustment {
 
 impl PartialSchema for StockUpdate {
     fn schema() -> RefOr<Schema> {
-        let one_of = OneOfBuilder::new().item(StockCount::schema()).item(StockAdjustment::schema());
+        let members = [StockCount::name(), StockAdjustment::name()];
+        let members = members.iter().map(|name| Ref::from_schema_name(name.as_ref()));
+        let one_of = members.fold(OneOfBuilder::new(), OneOfBuilder::item);
         one_of.description(Some("A change of the stock on hand: either `set` or `adjust`.")).into()
     }
 }
 
-impl ToSchema for StockUpdate {}
+impl ToSchema for StockUpdate {
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        schemas.push((StockCount::name().into_owned(), StockCount::schema()));
+        schemas.push((StockAdjustment::name().into_owned(), StockAdjustment::schema()));
+    }
+}
 
 /// A product and its stock.
 #[derive(Debug, Serialize, ToSchema)]
@@ -71,7 +78,7 @@ pub(crate) struct Product {
     pub(crate) category: String,
     /// The price of one, in minor units of the currency.
     pub(crate) price: i64,
-    /// ISO 4217.
+    #[schema(value_type = Currency)]
     pub(crate) currency: String,
     pub(crate) stock: Stock,
     pub(crate) created_at: DateTime<Utc>,

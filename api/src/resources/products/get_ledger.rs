@@ -13,11 +13,9 @@ use crate::{
     http::{
         JsonResponse, Problem,
         documented::{DATABASE_PROBLEMS, LIST_PROBLEMS, RESOURCE_PROBLEMS, problems},
-    },
-    resources::{
         documented_enum::documented_enum,
-        page::{list, page_of},
     },
+    resources::page::{list, page_of},
     state::ApiState,
 };
 
@@ -45,7 +43,7 @@ pub(crate) struct LedgerEntry {
     pub(crate) at: DateTime<Utc>,
 }
 
-list!(Ledger of LedgerEntry, "A page of a ledger, newest first.");
+list!(LedgerEntryList of LedgerEntry, "A page of a ledger, newest first.");
 
 /// Read a product's ledger
 ///
@@ -57,7 +55,7 @@ list!(Ledger of LedgerEntry, "A page of a ledger, newest first.");
     tag = "inventory",
     params(("product_id" = Uuid, Path, description = "The product"), CursorQuery),
     responses(
-        (status = 200, description = "A page of the ledger", body = Ledger, example = json!(page_of(&json!({
+        (status = 200, description = "A page of the ledger", body = LedgerEntryList, example = json!(page_of(&json!({
             "movement_id": 17,
             "kind": "adjust",
             "delta_on_hand": -3,
@@ -78,7 +76,7 @@ pub(crate) async fn get_product_ledger(
     let page_request = query.page_request("ledger", &id.to_string())?;
     let rows = inventory::ledger(state.pool(), id, page_request.after_number(), page_request.limit).await?;
     let rows = rows.ok_or_else(|| Problem::not_found("product", id))?;
-    JsonResponse::ok(&Ledger::of(rows, &page_request, |entry| numbered(entry.movement_id)))
+    JsonResponse::ok(&LedgerEntryList::of(rows, &page_request, |entry| numbered(entry.movement_id)))
 }
 
 impl From<inventory::LedgerEntry> for LedgerEntry {

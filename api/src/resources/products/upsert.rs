@@ -45,8 +45,7 @@ pub(crate) struct ProductResult {
     pub(crate) outcome: ProductOutcome,
     /// The id of the product; `null` when it was refused.
     pub(crate) product_id: Option<Uuid>,
-    /// Why the product was refused.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Why the product was refused; `null` when it was not.
     pub(crate) problem: Option<ProductProblem>,
 }
 
@@ -67,9 +66,7 @@ pub(crate) enum ProductOutcome {
 /// Why one product was refused.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct ProductProblem {
-    /// The stable code, for programs.
-    #[schema(example = "invalid-body")]
-    pub(crate) code: &'static str,
+    pub(crate) code: ProblemCode,
     /// What is wrong, for people.
     pub(crate) detail: String,
     /// Every field that is wrong, with its pointer into the request.
@@ -95,9 +92,10 @@ pub(crate) struct ProductProblem {
     request_body(content = ProductBatch, example = json!({"items": [
         {"sku": "TEA-1", "name": "Green tea", "category": "tea", "price": 1390, "currency": "EUR"},
         {
-            "sku": "TEA-2", "name": "Black tea", "description": "Assam, 100 g", "category": "tea", "price": -1,
+            "sku": "TEA-2", "name": "Black tea", "description": "Assam, 100 g", "category": "tea", "price": 1490,
             "currency": "EUR", "initial_stock": 20, "low_stock_threshold": 5
-        }
+        },
+        {"sku": "TEA-2", "name": "Black tea", "category": "tea", "price": 1590, "currency": "EUR"}
     ]})),
     responses(
         (
@@ -106,14 +104,21 @@ pub(crate) struct ProductProblem {
             body = ProductBatchResult,
             headers(("Idempotent-Replayed" = String, description = "`true` when this is the response of an earlier request")),
             example = json!({"items": [
-                {"sku": "TEA-1", "outcome": "updated", "product_id": "0199f3a0-1111-7222-8333-444455556666"},
+                {
+                    "sku": "TEA-1", "outcome": "updated", "product_id": "0199f3a0-1111-7222-8333-444455556666",
+                    "problem": null
+                },
+                {
+                    "sku": "TEA-2", "outcome": "created", "product_id": "0199f3a0-1111-7222-8333-444455556667",
+                    "problem": null
+                },
                 {"sku": "TEA-2", "outcome": "refused", "product_id": null, "problem": {
                     "code": "invalid-body",
-                    "detail": "must be from 0 to 9223372036854775807",
+                    "detail": "item 1 of this request has this SKU already",
                     "errors": [{
-                        "pointer": "/items/1/price",
-                        "code": "out-of-range",
-                        "message": "must be from 0 to 9223372036854775807"
+                        "pointer": "/items/2/sku",
+                        "code": "duplicate-sku",
+                        "message": "item 1 of this request has this SKU already"
                     }]
                 }}
             ]})
@@ -192,5 +197,5 @@ fn problem(nth: usize, violations: Vec<Violation>) -> ProductProblem {
         [one] => one.message.clone(),
         many => format!("{} things are wrong; see `errors`", many.len()),
     };
-    ProductProblem { code: ProblemCode::InvalidBody.name(), detail, errors }
+    ProductProblem { code: ProblemCode::InvalidBody, detail, errors }
 }

@@ -38,7 +38,7 @@ list!(QueueList of Queue, "All queues.", "Always `null`: the list has no pages."
 /// The desired state of a queue.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct QueueChange {
+pub(crate) struct QueueUpdate {
     /// `true` pauses it, `false` resumes it.
     pub(crate) paused: bool,
     /// The reason, for the audit; required to pause.

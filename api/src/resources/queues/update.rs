@@ -4,7 +4,7 @@ use axum::extract::State;
 
 use shop::commands::{self, DesiredState};
 
-use super::body::{Queue, QueueChange, example};
+use super::body::{Queue, QueueUpdate, example};
 use crate::{
     extract::{Actor, IfMatch, JsonBody, NoQuery, TextPath, check_reason},
     http::{
@@ -29,7 +29,7 @@ problems!(PutProblems: BODY_PROBLEMS, DATABASE_PROBLEMS, &[ProblemCode::NotFound
     path = "/api/queues/{name}",
     tag = "queues",
     params(("name" = String, Path, description = "The queue", example = "notifications"), IfMatch, Actor),
-    request_body(content = QueueChange, example = json!({"paused": true, "reason": "the mail server moves"})),
+    request_body(content = QueueUpdate, example = json!({"paused": true, "reason": "the mail server moves"})),
     responses(
         (
             status = 200,
@@ -47,7 +47,7 @@ pub(crate) async fn update_queue(
     _: NoQuery,
     condition: IfMatch,
     actor: Actor,
-    JsonBody { value: wanted, .. }: JsonBody<QueueChange>,
+    JsonBody { value: wanted, .. }: JsonBody<QueueUpdate>,
 ) -> Result<JsonResponse, Problem> {
     let reason = wanted.reason.as_deref().filter(|reason| !reason.trim().is_empty());
     if let Some(reason) = reason {

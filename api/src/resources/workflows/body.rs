@@ -7,7 +7,11 @@ use serde_json::{Value, json};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::resources::{documented_enum::documented_enum, page::list};
+use super::{
+    cause::WorkflowCause,
+    enums::{StepDirection, StepOutcome},
+};
+use crate::{http::documented_enum::documented_enum, resources::page::list};
 
 /// A workflow to be started.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -57,8 +61,9 @@ pub(crate) struct ListedWorkflow {
     pub(crate) status: engine::Status,
     /// The step at which the workflow is, or ended.
     pub(crate) step: String,
-    /// `action` or `undo` of the step.
-    pub(crate) direction: &'static str,
+    /// The side of the step.
+    #[schema(value_type = StepDirection)]
+    pub(crate) direction: engine::Direction,
     pub(crate) business_key: Option<String>,
     /// The current or last attempt, from one; zero before the first.
     pub(crate) attempt: u32,
@@ -68,9 +73,9 @@ pub(crate) struct ListedWorkflow {
     pub(crate) deadline_at: Option<DateTime<Utc>>,
     /// The last error.
     pub(crate) error: Option<String>,
-    /// Why it compensates or has compensated: `{"kind": "failed" | "cancelled" | "deadline_passed", …}`.
-    #[schema(value_type = Option<Object>)]
-    pub(crate) cause: Option<Value>,
+    /// Why it compensates or has compensated.
+    #[schema(value_type = Option<WorkflowCause>)]
+    pub(crate) cause: Option<engine::Cause>,
     /// Whether a cancellation is pending.
     pub(crate) cancel_requested: bool,
     pub(crate) queue: String,
@@ -84,20 +89,20 @@ list!(WorkflowList of ListedWorkflow, "A page of workflows, newest first.");
 
 /// One entry of the history of a workflow.
 #[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct HistoryItem {
+pub(crate) struct WorkflowHistoryEntry {
     /// The number of the entry, from one, without gaps.
     pub(crate) seq: i32,
     pub(crate) step: String,
-    /// `action` or `undo`.
-    pub(crate) direction: &'static str,
-    /// `started`, `done`, `retry`, `snoozed`, `failed`, `lost`, `dead_lettered`, `exhausted`, `cancelled`,
-    /// `deadline_passed`, `retried` or `discarded`.
-    pub(crate) outcome: &'static str,
+    /// The side of the step.
+    #[schema(value_type = StepDirection)]
+    pub(crate) direction: engine::Direction,
+    #[schema(value_type = StepOutcome)]
+    pub(crate) outcome: engine::HistoryOutcome,
     /// The attempt, from one; zero for entries that are no attempts.
     pub(crate) attempt: u32,
     pub(crate) started_at: DateTime<Utc>,
     pub(crate) duration_ms: i64,
-    /// The output of the step.
+    /// The output of the step; `null` if there is none.
     #[schema(value_type = Value)]
     pub(crate) output: Option<Value>,
     /// The error with its causes, outermost first; for a cancellation, who cancelled and why.
@@ -108,7 +113,7 @@ pub(crate) struct HistoryItem {
     pub(crate) epoch: i64,
 }
 
-list!(WorkflowHistory of HistoryItem, "A page of the history of a workflow, oldest first.");
+list!(WorkflowHistoryEntryList of WorkflowHistoryEntry, "A page of the history of a workflow, oldest first.");
 
 impl From<(SagaView, Value)> for Workflow {
     fn from((saga, input): (SagaView, Value)) -> Self {
@@ -123,14 +128,13 @@ impl From<SagaView> for ListedWorkflow {
             definition: saga.definition,
             status: saga.status,
             step: saga.step,
-            direction: saga.direction.name(),
+            direction: saga.direction,
             business_key: saga.business_key,
             attempt: saga.attempt,
             due_at: saga.due_at,
             deadline_at: saga.deadline_at,
             error: saga.error,
-            // A cause is plain data that was read from JSON.
-            cause: saga.cause.and_then(|cause| serde_json::to_value(cause).ok()),
+            cause: saga.cause,
             cancel_requested: saga.cancel_requested,
             queue: saga.queue,
             graph_hash: saga.graph_hash,
@@ -140,13 +144,13 @@ impl From<SagaView> for ListedWorkflow {
     }
 }
 
-impl From<HistoryEntry> for HistoryItem {
+impl From<HistoryEntry> for WorkflowHistoryEntry {
     fn from(entry: HistoryEntry) -> Self {
         Self {
             seq: entry.seq,
             step: entry.step,
-            direction: entry.direction.name(),
-            outcome: entry.outcome.name(),
+            direction: entry.direction,
+            outcome: entry.outcome,
             attempt: entry.attempt,
             started_at: entry.started_at,
             duration_ms: entry.duration_ms,

@@ -1,10 +1,11 @@
 //! The JSON of definitions: their graphs and their input schemas.
 
-use engine::{Definition, Placement, RetryPolicy, StepKind, UndoKind};
+use engine::{Definition, RetryPolicy, UndoKind};
 use serde::Serialize;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
+use super::enums::{StepKind, StepPlacement, StepUndo};
 use crate::resources::page::list;
 
 /// A definition: the steps of a saga.
@@ -31,27 +32,27 @@ list!(WorkflowDefinitionList of WorkflowDefinition, "All definitions, by name.",
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct WorkflowStep {
     pub(crate) name: String,
-    /// `transaction` (the database only, exactly once) or `call` (an external service, at least once).
-    pub(crate) kind: &'static str,
+    #[schema(value_type = StepKind)]
+    pub(crate) kind: engine::StepKind,
     /// Whether the step runs in the transaction that starts the workflow.
     pub(crate) entry: bool,
-    /// `before_pivot`, `pivot` (the point of no return) or `after_pivot`.
-    pub(crate) placement: &'static str,
-    /// `undone` (the step has an undo), `nothing_to_undo` or `forward_only`.
-    pub(crate) undo: &'static str,
+    #[schema(value_type = StepPlacement)]
+    pub(crate) placement: engine::Placement,
+    #[schema(value_type = StepUndo)]
+    pub(crate) undo: engine::UndoKind,
     /// The steps directly before this one.
     pub(crate) after: Vec<String>,
     /// What the step reads: `input`, or the names of earlier steps.
     pub(crate) reads: Vec<String>,
     /// The retry policy of the action.
-    pub(crate) retry: WorkflowRetry,
+    pub(crate) retry: StepRetryPolicy,
     /// The retry policy of the undo; `null` if there is none.
-    pub(crate) undo_retry: Option<WorkflowRetry>,
+    pub(crate) undo_retry: Option<StepRetryPolicy>,
 }
 
 /// A retry policy: exponential backoff with full jitter.
 #[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct WorkflowRetry {
+pub(crate) struct StepRetryPolicy {
     /// The number of attempts in all.
     pub(crate) attempts: u32,
     /// The longest wait after the first attempt, in milliseconds.
@@ -81,24 +82,12 @@ impl From<&Definition> for WorkflowDefinition {
 }
 
 fn step(node: &engine::Node) -> WorkflowStep {
-    let undo = match node.undo {
-        UndoKind::HasUndo => "undone",
-        UndoKind::NothingToUndo => "nothing_to_undo",
-        UndoKind::ForwardOnly => "forward_only",
-    };
     WorkflowStep {
         name: node.name.clone(),
-        kind: match node.kind {
-            StepKind::Transaction => "transaction",
-            StepKind::Call => "call",
-        },
+        kind: node.kind,
         entry: node.entry,
-        placement: match node.placement {
-            Placement::BeforePivot => "before_pivot",
-            Placement::Pivot => "pivot",
-            Placement::AfterPivot => "after_pivot",
-        },
-        undo,
+        placement: node.placement,
+        undo: node.undo,
         after: node.after.clone(),
         reads: node.reads.clone(),
         retry: retry(&node.retry),
@@ -106,8 +95,8 @@ fn step(node: &engine::Node) -> WorkflowStep {
     }
 }
 
-fn retry(policy: &RetryPolicy) -> WorkflowRetry {
-    WorkflowRetry {
+fn retry(policy: &RetryPolicy) -> StepRetryPolicy {
+    StepRetryPolicy {
         attempts: policy.attempts,
         first_delay_ms: millis(policy.first_delay),
         factor: policy.factor,

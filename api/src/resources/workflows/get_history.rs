@@ -4,7 +4,7 @@ use axum::extract::State;
 use engine::SagaId;
 use utoipa::IntoParams;
 
-use super::{body::WorkflowHistory, load::missing};
+use super::{body::WorkflowHistoryEntryList, load::missing};
 use crate::{
     extract::{FromParams, IdPath, PageRequest, Params, Query, numbered},
     http::{
@@ -46,7 +46,7 @@ impl FromParams for HistoryQuery {
     tag = "workflows",
     params(("workflow_id" = Uuid, Path, description = "The workflow"), HistoryQuery),
     responses(
-        (status = 200, description = "A page of the history", body = WorkflowHistory, example = json!({
+        (status = 200, description = "A page of the history", body = WorkflowHistoryEntryList, example = json!({
             "items": [{
                 "seq": 1,
                 "step": "begin-cancellation",
@@ -74,5 +74,5 @@ pub(crate) async fn get_workflow_history(
     let after = page_request.after_number().map_or(0, |seq| i32::try_from(seq).unwrap_or(i32::MAX));
     let rows = state.engine().history_after(SagaId(id), after, page_request.limit).await?;
     let rows = rows.ok_or_else(|| missing(&state, id))?;
-    JsonResponse::ok(&WorkflowHistory::of(rows, &page_request, |entry| numbered(entry.seq.into())))
+    JsonResponse::ok(&WorkflowHistoryEntryList::of(rows, &page_request, |entry| numbered(entry.seq.into())))
 }

@@ -28,8 +28,7 @@ pub(crate) struct WorkflowQuery {
     /// Only those of this definition.
     definition: Option<String>,
     /// Only those in this status.
-    #[param(inline)]
-    #[param(value_type = Option<WorkflowStatus>)]
+    #[param(value_type = WorkflowStatus, required = false)]
     status: Option<engine::Status>,
     /// Only those with this business key.
     business_key: Option<String>,
@@ -39,7 +38,8 @@ pub(crate) struct WorkflowQuery {
     /// Only those started before this time (RFC 3339).
     #[param(value_type = Option<DateTime<Utc>>)]
     created_before: Option<Timestamp>,
-    /// Only unfinished ones that have been due for more than this many seconds without being worked on.
+    /// Only unfinished ones that have not moved for more than this many seconds: no step was done or undone. They wait (for
+    /// a worker, for a lock, for a service that is out of order, or because their queue is paused), or are tried in vain.
     #[param(maximum = 31_536_000)]
     stuck_for_s: Option<u32>,
     /// `next_cursor` of the page before, with the same filter.
@@ -68,9 +68,9 @@ impl FromParams for WorkflowQuery {
 ///
 /// Lists workflows, newest first, without their inputs.
 ///
-/// With several conditions (other than a definition and a time), or with the status `running` or `completed`, the list may
-/// have to look at many workflows: few such lists are read at a time (503 `overloaded` beyond that), each for two seconds
-/// at most (503 `timeout`).
+/// With several conditions (other than a definition and a time), with the status `running` or `completed`, or with
+/// `stuck_for_s`, the list may have to look at many workflows: few such lists are read at a time (503 `overloaded` beyond
+/// that), each for two seconds at most (503 `timeout`).
 #[utoipa::path(
     get,
     path = "/api/workflows",

@@ -14,19 +14,17 @@ macro_rules! documented_enum {
 
         impl utoipa::PartialSchema for $name {
             fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::Schema> {
-                $crate::resources::documented_enum::schema(
-                    $description,
-                    $all.iter().map(|variant| variant.name()),
-                )
+                $crate::http::documented_enum::schema($description, $all.iter().map(|variant| variant.name()))
             }
         }
 
         impl utoipa::ToSchema for $name {}
     };
 }
-pub(super) use documented_enum;
+pub(crate) use documented_enum;
 
-pub(super) fn schema(description: &str, names: impl IntoIterator<Item = &'static str>) -> RefOr<Schema> {
+/// The schema of an enumeration.
+pub(crate) fn schema(description: &str, names: impl IntoIterator<Item = &'static str>) -> RefOr<Schema> {
     ObjectBuilder::new()
         .schema_type(Type::String)
         .description(Some(description))

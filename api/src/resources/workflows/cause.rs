@@ -1,0 +1,109 @@
+//! Why workflows compensate, as the OpenAPI document describes it. The engine's own type is what is sent.
+
+use serde_json::Value;
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{
+        Ref, RefOr, Schema,
+        schema::{Discriminator, Object, ObjectBuilder, OneOfBuilder, Type},
+    },
+};
+
+use super::enums::CancelOrigin;
+
+/// Why a workflow compensates; stands for [`engine::Cause`].
+pub(crate) struct WorkflowCause;
+
+/// A step failed for good, or was out of attempts (`attempts-exhausted`).
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "it is only documented")]
+struct StepFailedCause {
+    #[schema(schema_with = failed)]
+    kind: (),
+    /// The step that failed.
+    step: String,
+    failure: StepFailure,
+}
+
+/// The workflow was cancelled.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "it is only documented")]
+struct CancelledCause {
+    #[schema(schema_with = cancelled)]
+    kind: (),
+    /// Who cancelled it.
+    actor: String,
+    reason: String,
+    origin: CancelOrigin,
+}
+
+/// The deadline passed before the point of no return.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "it is only documented")]
+struct DeadlinePassedCause {
+    #[schema(schema_with = deadline_passed)]
+    kind: (),
+}
+
+/// The failure of a step.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "it is only documented")]
+struct StepFailure {
+    /// A stable code in kebab-case. Each definition has its own.
+    #[schema(example = "insufficient-stock")]
+    code: String,
+    /// One sentence.
+    message: String,
+    /// Details for programs, if there are any.
+    #[schema(required = false)]
+    details: Value,
+}
+
+fn failed() -> Object {
+    constant("failed")
+}
+
+fn cancelled() -> Object {
+    constant("cancelled")
+}
+
+fn deadline_passed() -> Object {
+    constant("deadline_passed")
+}
+
+/// The tag of one kind of cause.
+fn constant(kind: &str) -> Object {
+    ObjectBuilder::new().schema_type(Type::String).enum_values(Some([kind])).build()
+}
+
+impl PartialSchema for WorkflowCause {
+    fn schema() -> RefOr<Schema> {
+        let causes = [
+            ("failed", StepFailedCause::name()),
+            ("cancelled", CancelledCause::name()),
+            ("deadline_passed", DeadlinePassedCause::name()),
+        ];
+        let mapping = causes.iter().map(|(kind, name)| (*kind, format!("#/components/schemas/{name}")));
+        // Validators that know discriminators would otherwise let anything pass that is no object.
+        let one_of = OneOfBuilder::new()
+            .schema_type(Type::Object)
+            .description(Some("Why a workflow compensates or has compensated."))
+            .discriminator(Some(Discriminator::with_mapping("kind", mapping)));
+        causes
+            .iter()
+            .fold(one_of, |one_of, (_, name)| one_of.item(Ref::from_schema_name(name.as_ref())))
+            .into()
+    }
+}
+
+impl ToSchema for WorkflowCause {
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        schemas.extend([
+            (StepFailedCause::name().into_owned(), StepFailedCause::schema()),
+            (CancelledCause::name().into_owned(), CancelledCause::schema()),
+            (DeadlinePassedCause::name().into_owned(), DeadlinePassedCause::schema()),
+        ]);
+        StepFailedCause::schemas(schemas);
+        CancelledCause::schemas(schemas);
+    }
+}

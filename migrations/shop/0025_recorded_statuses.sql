@@ -1,0 +1,57 @@
+-- What leads to the orders and notifications in a status, however few of many they are.
+--
+-- An index on the status would end the HOT updates of these tables. So statuses in which rows stay are recorded here, by
+-- triggers, whoever changes them; the statuses that a saga is to change soon (an order's `pending`; a notification's
+-- `pending` and `sending`) are found through the sagas, and `sent` is what nearly all notifications are. Readers look each
+-- row up and leave out what does not have the status.
+
+create table shop.order_by_status (
+    status   text collate "C" not null,
+    order_id uuid not null,
+    primary key (status, order_id)
+);
+comment on table shop.order_by_status is 'The status of every order that is no longer pending.';
+
+create table shop.notification_by_status (
+    status          text collate "C" not null,
+    notification_id uuid not null,
+    primary key (status, notification_id)
+);
+comment on table shop.notification_by_status is 'The notifications that failed or were cancelled.';
+
+-- With the rights of the owner, so that the roles of processes need not be granted anything before they go on.
+create function shop.record_order_status() returns trigger
+    language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+    -- Most changes are the confirmations of pending orders.
+    if exists (select from old_row where status <> 'pending') then
+        delete from shop.order_by_status r using old_row o
+        where r.status = o.status and r.order_id = o.order_id and o.status <> 'pending';
+    end if;
+    insert into shop.order_by_status (status, order_id)
+    select n.status, n.order_id from new_row n where n.status <> 'pending'
+    on conflict do nothing;
+    return null;
+end $$;
+
+create trigger orders_status_recorded after update on shop.orders
+    referencing old table as old_row new table as new_row
+    for each statement execute function shop.record_order_status();
+
+create function shop.record_notification_status() returns trigger
+    language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+    delete from shop.notification_by_status r
+    where r.status = old.status and r.notification_id = old.notification_id;
+    insert into shop.notification_by_status (status, notification_id)
+    select new.status, new.notification_id where new.status in ('failed', 'cancelled')
+    on conflict do nothing;
+    return null;
+end $$;
+
+-- Deliveries that go well never call it.
+create trigger notification_status_recorded after update of status on shop.notification
+    for each row
+    when (old.status is distinct from new.status
+          and (old.status in ('failed', 'cancelled') or new.status in ('failed', 'cancelled')))
+    execute function shop.record_notification_status();
