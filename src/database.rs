@@ -8,6 +8,7 @@ use crate::{
     config::{self, DatabaseConfig, SecretUrl},
     exit_error::ExitError,
     pool::{self, PoolUse},
+    sessions::{self, PARAMETER_IS_REFUSED, SESSIONS_ARE_SHARED},
 };
 
 /// How long one attempt to connect may take, and the pause between two.
@@ -72,6 +73,9 @@ pub(crate) async fn connect(
     }
 }
 
+/// How long a second connection may take. Without one, sessions are not compared.
+const SECOND_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// Why one attempt to connect failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ProbeError {
@@ -79,6 +83,10 @@ pub(crate) enum ProbeError {
     Database(#[from] sqlx::Error),
     #[error("it does not answer within {} s", .0.as_secs())]
     NoAnswer(Duration),
+    #[error("{}: {}", pool::server_message(.0), PARAMETER_IS_REFUSED)]
+    RefusedParameter(#[source] sqlx::Error),
+    #[error("{}", SESSIONS_ARE_SHARED)]
+    SharedSessions,
 }
 
 impl ProbeError {
@@ -87,21 +95,36 @@ impl ProbeError {
         match self {
             Self::Database(error) => engine::is_transient_refusal(error),
             Self::NoAnswer(_) => true,
+            Self::RefusedParameter(_) | Self::SharedSessions => false,
         }
     }
 }
 
-/// Connects once, and closes the connection.
+/// Connects twice, and closes the connections.
 ///
 /// # Errors
-/// When the server refuses, or gives no answer within `timeout`.
+/// When the server refuses, gives no answer within `timeout`, or gives connections no sessions of their own.
 pub(crate) async fn probe(options: &PgConnectOptions, timeout: Duration) -> Result<(), ProbeError> {
     let connecting = async {
-        let connection = PgConnection::connect_with(options).await?;
-        connection.close().await
+        let mut first = PgConnection::connect_with(options).await.map_err(refusal)?;
+        let second = tokio::time::timeout(SECOND_TIMEOUT, PgConnection::connect_with(options)).await;
+        // A server that has one connection left can still be used by a command.
+        if let Ok(Ok(mut second)) = second {
+            if !sessions::are_kept(&mut first, &mut second).await? {
+                return Err(ProbeError::SharedSessions);
+            }
+            second.close().await?;
+        }
+        Ok(first.close().await?)
     };
-    match tokio::time::timeout(timeout, connecting).await {
-        Ok(answer) => Ok(answer?),
-        Err(_) => Err(ProbeError::NoAnswer(timeout)),
+    tokio::time::timeout(timeout, connecting).await.unwrap_or(Err(ProbeError::NoAnswer(timeout)))
+}
+
+/// Tells a pooler's refusal of a connection from that of a server.
+fn refusal(error: sqlx::Error) -> ProbeError {
+    // PgBouncer says it so, and with the code of a violated protocol.
+    if pool::server_message(&error).contains("unsupported startup parameter") {
+        return ProbeError::RefusedParameter(error);
     }
+    ProbeError::Database(error)
 }

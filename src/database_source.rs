@@ -3,14 +3,16 @@
 
 use std::{str::FromStr, time::Duration};
 
-use devkit::postgres::{Cluster, DATABASE, Durability, EmbeddedError, Options};
+use devkit::postgres::{Cluster, DATABASE, Durability, EmbeddedError, Options, PROCESS_ROLE};
 use sqlx::{ConnectOptions, PgPool, postgres::PgConnectOptions};
 
 use crate::{
     config::{Config, SecretUrl, Unescaped, refuse_unescaped},
     database,
     exit_error::ExitError,
-    migrate, pool, terminal,
+    migrate,
+    pool::{self, PoolUse},
+    terminal,
 };
 
 /// How long a given database may take to accept a connection.
@@ -104,6 +106,7 @@ impl DatabaseSource {
         };
         let cluster = Cluster::start(options).await?;
         cluster.create_database_if_missing(DATABASE).await?;
+        cluster.create_process_role().await?;
         Ok(Self::Embedded(cluster))
     }
 
@@ -131,7 +134,7 @@ impl DatabaseSource {
         Ok(Self::Given(database::required_url(&config.database, flag)?))
     }
 
-    /// The URL to connect to.
+    /// The URL of the owner of the database, as whom it is migrated.
     pub(crate) fn url(&self) -> SecretUrl {
         match self {
             Self::Given(url) => url.clone(),
@@ -139,7 +142,35 @@ impl DatabaseSource {
         }
     }
 
-    /// The URL of another database of the same server, with the same parameters.
+    /// The URL under which processes work with a database of the same server. Where the server is ours, they have a role
+    /// that owns nothing; in a server that a URL names no role is created.
+    ///
+    /// # Errors
+    /// When the given URL can't be parsed.
+    pub(crate) fn process_url_of(&self, database: &str) -> Result<SecretUrl, sqlx::Error> {
+        match self {
+            Self::Given(_) => self.url_of(database),
+            Self::Embedded(cluster) => Ok(SecretUrl::new(cluster.process_url(database))),
+        }
+    }
+
+    /// As [`DatabaseSource::process_url_of`], for the database to use.
+    pub(crate) fn process_url(&self) -> SecretUrl {
+        match self {
+            Self::Given(url) => url.clone(),
+            Self::Embedded(cluster) => SecretUrl::new(cluster.process_url(DATABASE)),
+        }
+    }
+
+    /// The role to which a migration grants what those processes need; `None` where they work as the owner.
+    pub(crate) fn process_role(&self) -> Option<&'static str> {
+        match self {
+            Self::Given(_) => None,
+            Self::Embedded(_) => Some(PROCESS_ROLE),
+        }
+    }
+
+    /// The URL of another database of the same server for its owner, with the same parameters.
     ///
     /// # Errors
     /// When the given URL can't be parsed.
@@ -175,7 +206,7 @@ pub(crate) async fn on_existing<T>(
     run: impl AsyncFnOnce(&PgPool, &SecretUrl) -> Result<T, ExitError>,
 ) -> Result<T, ExitError> {
     let source = DatabaseSource::existing(config, flag).await?;
-    let url = source.url();
+    let url = source.process_url();
     let ran = match migrate::connect_migrated(&config.database, &url).await {
         Ok(pool) => {
             let ran = run(&pool, &url).await;
@@ -196,7 +227,8 @@ async fn check(url: &str, origin: Origin) -> Result<(), DatabaseSourceError> {
         return Err(invalid(None));
     }
     refuse_unescaped(url).map_err(|source| DatabaseSourceError::Unescaped { origin, source })?;
-    let options = PgConnectOptions::from_str(url).map_err(|error| invalid(Some(error)))?;
+    let options = pool::connect_options(&SecretUrl::new(url), PoolUse::Command)
+        .map_err(|error| invalid(Some(error)))?;
     database::probe(&options, CONNECT_TIMEOUT).await.map_err(|error| DatabaseSourceError::Unusable {
         origin,
         url: SecretUrl::new(url),

@@ -17,6 +17,7 @@ mod http_client;
 mod invariant_checks;
 mod migrate;
 mod pool;
+mod sessions;
 mod shutdown;
 mod telemetry;
 mod terminal;

@@ -7,7 +7,7 @@ use engine::Migrations;
 use sqlx::PgPool;
 
 use crate::{
-    config::{DatabaseConfig, SecretUrl},
+    config::{DatabaseConfig, RetentionConfig, SecretUrl},
     database,
     exit_error::ExitError,
     pool::{self, PoolUse},
@@ -89,11 +89,29 @@ pub(crate) async fn run(pool: &PgPool, location: &DatabaseLocation) -> Result<()
     Ok(shop::migrate(pool).await.context("the shop's schema can't be migrated")?)
 }
 
-/// Grants a role what a process needs on both schemas, and takes everything else on their tables from it.
+/// As [`run`], then stores how long audits are kept, and grants what a process needs to the role of the processes, if they
+/// have one that does not own the schemas.
+///
+/// # Errors
+/// Those of [`run`] and [`grant`], and when the time can't be stored.
+pub(crate) async fn provision(
+    pool: &PgPool,
+    location: &DatabaseLocation,
+    retention: &RetentionConfig,
+    grant_to: Option<&str>,
+) -> Result<(), ExitError> {
+    run(pool, location).await?;
+    engine::set_audit_retention(pool, retention.audits()).await.context("AUDIT_KEEP can't be stored")?;
+    grant(pool, grant_to).await
+}
+
+/// Grants a role what a process needs on both schemas, and takes everything else on their tables from it; does nothing if the
+/// processes have no role of their own.
 ///
 /// # Errors
 /// [`ExitError::Unusable`] for a role that owns the tables, from which nothing can be kept.
-pub(crate) async fn grant(pool: &PgPool, role: &str) -> Result<(), ExitError> {
+async fn grant(pool: &PgPool, role: Option<&str>) -> Result<(), ExitError> {
+    let Some(role) = role else { return Ok(()) };
     let failed = || format!("the role {role} can't be granted what a process needs");
     for schema in &schemas() {
         if schema.migrations.owns(pool, role).await.with_context(failed)? {
@@ -107,24 +125,42 @@ pub(crate) async fn grant(pool: &PgPool, role: &str) -> Result<(), ExitError> {
     Ok(())
 }
 
-/// Migrates the database that a URL names.
+/// Migrates the database that a URL names, and grants a role what a process needs, as `sagaline migrate --grant-to` does.
 ///
 /// # Errors
 /// As for a migration of the same database by `sagaline migrate`.
-pub async fn migrate(url: &str) -> anyhow::Result<()> {
-    Ok(migrate_url(&SecretUrl::new(url), &DatabaseLocation::Url).await?)
+pub async fn migrate(url: &str, grant_to: Option<&str>) -> anyhow::Result<()> {
+    let url = SecretUrl::new(url);
+    let migrated = with_pool(&url, async |pool| {
+        run(pool, &DatabaseLocation::Url).await?;
+        grant(pool, grant_to).await
+    });
+    Ok(migrated.await?)
 }
 
-/// Migrates the database that a URL names, through a pool that is closed afterwards.
+/// As [`provision`], for the database that a URL names.
 ///
 /// # Errors
-/// Those of [`run`].
-pub(crate) async fn migrate_url(url: &SecretUrl, location: &DatabaseLocation) -> Result<(), ExitError> {
+/// Those of [`provision`].
+pub(crate) async fn provision_url(
+    url: &SecretUrl,
+    location: &DatabaseLocation,
+    retention: &RetentionConfig,
+    grant_to: Option<&str>,
+) -> Result<(), ExitError> {
+    with_pool(url, async |pool| provision(pool, location, retention, grant_to).await).await
+}
+
+/// Does something with a pool that is closed afterwards.
+async fn with_pool(
+    url: &SecretUrl,
+    doing: impl AsyncFnOnce(&PgPool) -> Result<(), ExitError>,
+) -> Result<(), ExitError> {
     let options = pool::connect_options(url, PoolUse::Command).context("the database's URL can't be used")?;
     let pool = pool::open(options, PoolUse::Command, 2);
-    let migrated = run(&pool, location).await;
+    let done = doing(&pool).await;
     pool.close().await;
-    migrated
+    done
 }
 
 /// Builds the small pool of a command that needs a migrated database.
@@ -180,16 +216,15 @@ fn refuse_lacks(lacking: &[String], advice: &str) -> Result<(), ExitError> {
 
 /// Refuses a schema that a newer version has changed so that this one can't work with it.
 async fn refuse_newer(schema: &Schema, pool: &PgPool) -> Result<(), ExitError> {
-    let oldest = schema.migrations.oldest_admitted(pool).await.context(UNREADABLE)?;
-    let newest = schema.migrations.all().iter().map(|migration| migration.version).max().unwrap_or_default();
-    if oldest <= newest {
+    let admission = schema.migrations.admission(pool).await.context(UNREADABLE)?;
+    if admission.is_admitted() {
         return Ok(());
     }
     Err(ExitError::Unusable(format!(
         "the database can't be used by this version: a newer one has migrated its schema `{}`, which admits processes that \
-         know migration {oldest}, and this one knows up to {newest}; run the newer version, or restore a backup from \
+         know migration {}, and this one knows up to {}; run the newer version, or restore a backup from \
          before it",
-        schema.name
+        schema.name, admission.oldest, admission.newest_known
     )))
 }
 

@@ -8,11 +8,10 @@ use sqlx::{
     postgres::{PgConnectOptions, PgPoolOptions, PgSslMode},
 };
 
-use crate::config::SecretUrl;
+use crate::{config::SecretUrl, sessions::SessionSettings};
 
 /// What a pool is used for, which decides the time-outs for connections, locks and statements.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr)]
-#[strum(serialize_all = "lowercase")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PoolUse {
     /// HTTP requests: when all connections are taken, an immediate 503 is better than a queue of waiting clients.
     Api,
@@ -23,8 +22,34 @@ pub(crate) enum PoolUse {
 }
 
 impl PoolUse {
-    fn name(self) -> &'static str {
-        self.into()
+    fn application_name(self) -> &'static str {
+        match self {
+            Self::Api => "sagaline-api",
+            Self::Workers => "sagaline-workers",
+            Self::Command => "sagaline-command",
+        }
+    }
+
+    /// The settings of each session, as PostgreSQL shows them: no statement, lock or idle transaction lasts for ever, and
+    /// plans are made as the statements need them.
+    fn session_settings(self) -> Vec<(&'static str, &'static str)> {
+        let mut settings = vec![
+            ("statement_timeout", self.statement_timeout()),
+            ("lock_timeout", self.lock_timeout()),
+            ("idle_in_transaction_session_timeout", "30s"),
+            // PgBouncer forgets it with `discard all`.
+            ("application_name", self.application_name()),
+        ];
+        match self {
+            Self::Api => {
+                settings.extend(engine::ENGINE_SETTINGS);
+                // Lists accept any combination of filters, and each query is planned for its filters.
+                settings.push(("plan_cache_mode", "force_custom_plan"));
+            }
+            Self::Workers => settings.extend(engine::ENGINE_SETTINGS),
+            Self::Command => {}
+        }
+        settings
     }
 
     fn acquire_timeout(self) -> Duration {
@@ -64,18 +89,8 @@ pub(crate) fn connect_options(url: &SecretUrl, pool_use: PoolUse) -> Result<PgCo
     let options = PgConnectOptions::from_str(url.expose())?;
     let options =
         if gains_nothing_from_tls(&options) { options.ssl_mode(PgSslMode::Disable) } else { options };
-    let options = match pool_use {
-        // Lists accept any combination of filters, and each query is planned for its filters.
-        PoolUse::Api => {
-            engine::with_engine_options(options).options([("plan_cache_mode", "force_custom_plan")])
-        }
-        PoolUse::Workers => engine::with_engine_options(options),
-        PoolUse::Command => options,
-    };
-    Ok(options.application_name(&format!("sagaline-{}", pool_use.name())).options([
-        ("statement_timeout", pool_use.statement_timeout()),
-        ("lock_timeout", pool_use.lock_timeout()),
-        ("idle_in_transaction_session_timeout", "30s"),
+    let options = options.application_name(pool_use.application_name());
+    Ok(options.options(pool_use.session_settings()).options([
         ("tcp_keepalives_idle", "20"),
         ("tcp_keepalives_interval", "10"),
         ("tcp_keepalives_count", "3"),
@@ -113,10 +128,12 @@ pub(crate) fn server_message(error: &sqlx::Error) -> String {
     error.as_database_error().map_or_else(|| error.to_string(), |error| error.message().to_owned())
 }
 
-/// Creates a pool that connects when it is first used. It replaces sessions that refuse writes as soon as others do not.
+/// Creates a pool that connects when it is first used. It gives sessions the settings that a pooler has dropped, and replaces
+/// those that refuse writes as soon as others do not.
 pub(crate) fn open(options: PgConnectOptions, pool_use: PoolUse, size: u32) -> PgPool {
     let sessions = WritableSessions::new(options.clone());
     let opened = sessions.clone();
+    let settings = SessionSettings::new(&pool_use.session_settings());
     PgPoolOptions::new()
         .max_connections(size)
         .acquire_timeout(pool_use.acquire_timeout())
@@ -125,8 +142,11 @@ pub(crate) fn open(options: PgConnectOptions, pool_use: PoolUse, size: u32) -> P
         // The engine retries when a connection turns out to be dead; a test before each use would cost a round trip.
         .test_before_acquire(false)
         .after_connect(move |connection, _| {
-            let sessions = opened.clone();
-            Box::pin(async move { sessions.opened(connection).await })
+            let (sessions, settings) = (opened.clone(), settings.clone());
+            Box::pin(async move {
+                settings.apply(connection).await?;
+                sessions.opened(connection).await
+            })
         })
         .before_acquire(move |connection, now| {
             let sessions = sessions.clone();
@@ -138,4 +158,109 @@ pub(crate) fn open(options: PgConnectOptions, pool_use: PoolUse, size: u32) -> P
             })
         })
         .connect_lazy_with(options)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, os::unix::fs::PermissionsExt};
+
+    use devkit::{
+        pgbouncer::PgBouncer,
+        postgres::{Cluster, Durability, Options, Search, StateDir},
+    };
+    use sqlx::PgConnection;
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::sessions::are_kept;
+
+    const DROPS: (&str, &str) = ("ignore_startup_parameters", "extra_float_digits,options");
+
+    async fn cluster() -> (TempDir, Cluster) {
+        let dir = tempfile::tempdir().unwrap();
+        // As root the server runs as another user, who can't enter a folder with mode 0700.
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o711)).unwrap();
+        let options = Options {
+            state_dir: StateDir::at(dir.path()),
+            durability: Durability::Throwaway,
+            search: Search::from_env(),
+        };
+        let cluster = Cluster::start(options).await.unwrap();
+        (dir, cluster)
+    }
+
+    async fn kept(url: &str) -> bool {
+        let mut first = PgConnection::connect(url).await.unwrap();
+        let mut second = PgConnection::connect(url).await.unwrap();
+        are_kept(&mut first, &mut second).await.unwrap()
+    }
+
+    /// A caller that makes one transaction after the other.
+    async fn transact(url: String) {
+        let mut connection = PgConnection::connect(&url).await.unwrap();
+        while sqlx::raw_sql("select pg_sleep(0.001)").execute(&mut connection).await.is_ok() {}
+    }
+
+    fn pool_of_workers(url: &str) -> PgPool {
+        let options = connect_options(&SecretUrl::new(url), PoolUse::Workers).unwrap();
+        open(options, PoolUse::Workers, 1)
+    }
+
+    async fn show(pool: &PgPool, setting: &str) -> String {
+        sqlx::query_scalar("select current_setting($1)").bind(setting).fetch_one(pool).await.unwrap()
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_pooler_that_shares_sessions_is_found_out_idle_or_busy() {
+        let (_dir, cluster) = cluster().await;
+        for _ in 0..20 {
+            assert!(kept(&cluster.url("postgres")).await, "PostgreSQL itself gives each its own");
+        }
+        let sessions = PgBouncer::start(&cluster, &[("pool_mode", "session"), DROPS]).await.unwrap();
+        for _ in 0..20 {
+            assert!(kept(&sessions.url("postgres")).await, "this pooler gives each its own");
+        }
+        for size in ["1", "8", "30"] {
+            let settings = [("pool_mode", "transaction"), ("default_pool_size", size), DROPS];
+            let shared = PgBouncer::start(&cluster, &settings).await.unwrap();
+            let url = shared.url("postgres");
+            assert!(!kept(&url).await, "an idle pooler of {size}");
+            let others: Vec<_> = (0..16).map(|_| tokio::spawn(transact(url.clone()))).collect();
+            for round in 0..20 {
+                assert!(!kept(&url).await, "a busy pooler of {size}, round {round}");
+            }
+            for other in others {
+                other.abort();
+            }
+        }
+        cluster.stop().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_a_pooler_drops_or_leaves_is_mended_in_each_session() {
+        let (_dir, cluster) = cluster().await;
+        let settings =
+            [("pool_mode", "session"), ("server_reset_query", ""), ("default_pool_size", "1"), DROPS];
+        let pooler = PgBouncer::start(&cluster, &settings).await.unwrap();
+        for url in [cluster.url("postgres"), pooler.url("postgres"), pooler.url("postgres")] {
+            let pool = pool_of_workers(&url);
+            assert_eq!(show(&pool, "lock_timeout").await, "250ms", "{url}");
+            assert_eq!(show(&pool, "statement_timeout").await, "30s", "{url}");
+            assert_eq!(show(&pool, "enable_seqscan").await, "off", "{url}");
+            assert_eq!(show(&pool, "application_name").await, "sagaline-workers", "{url}");
+            pool.close().await;
+        }
+        // The one session of this pooler has been set before; another kind of process gets it now.
+        let options = connect_options(&SecretUrl::new(pooler.url("postgres")), PoolUse::Api).unwrap();
+        let pool = open(options, PoolUse::Api, 1);
+        assert_eq!(show(&pool, "lock_timeout").await, "1500ms");
+        let held: i64 =
+            sqlx::query_scalar("select count(*) from pg_prepared_statements where name = 'sqlx_s_1'")
+                .fetch_one(&pool)
+                .await
+                .unwrap();
+        assert_eq!(held, 1, "its own, and none that was left");
+        pool.close().await;
+        cluster.stop().await.unwrap();
+    }
 }

@@ -6,7 +6,7 @@ mod process;
 mod state;
 mod wait;
 
-pub(crate) use database::Database;
+pub(crate) use database::{Database, as_owner};
 pub(crate) use devkit::{rabbitmq::RabbitServer, redis::RedisServer};
 pub(crate) use mail::a_mail;
 pub(crate) use process::Process;

@@ -5,6 +5,7 @@
 
 pub mod cpu_time;
 pub mod mail_catcher;
+pub mod pgbouncer;
 pub mod postgres;
 pub mod rabbitmq;
 pub mod redis;

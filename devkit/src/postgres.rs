@@ -22,11 +22,13 @@ mod postmaster;
 mod reset;
 mod server_user;
 mod socket;
+mod standby;
 mod state_dir;
 
 pub use binaries::{Installation, NotFound, Search};
 pub use cluster::Cluster;
-pub use connection::DATABASE;
+pub(crate) use cluster::create_role;
+pub use connection::{DATABASE, PROCESS_ROLE};
 pub use error::EmbeddedError;
 pub use options::{Durability, Options};
 pub use reset::reset;

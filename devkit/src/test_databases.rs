@@ -2,7 +2,10 @@
 //!
 //! The server is an embedded one with throwaway durability, in a fixed folder for each user. A run adopts it when it
 //! already runs, so a killed run leaves nothing behind that the next one does not use or remove.
-//! `SAGALINE_TEST_DATABASE_URL` names another server to use instead.
+//! `SAGALINE_TEST_DATABASE_URL` names another server to use instead; its role has to be a superuser.
+//!
+//! A test's processes work under the role [`PROCESS_ROLE`], which owns nothing, so a privilege that they lack is noticed.
+//! What a test arranges as the owner, it does with [`TestDatabase::owner_url`].
 
 use std::{
     collections::BTreeSet,
@@ -20,13 +23,16 @@ use std::{
     },
 };
 
+use percent_encoding::percent_decode_str;
 use sqlx::{
     AssertSqlSafe, ConnectOptions, Connection, Executor,
     postgres::{PgConnectOptions, PgConnection},
 };
 use tokio::sync::oneshot;
 
-use crate::postgres::{Cluster, Durability, EmbeddedError, Options, Search, StateDir};
+use crate::postgres::{
+    Cluster, Durability, EmbeddedError, Options, PROCESS_ROLE, Search, StateDir, create_role,
+};
 
 /// The first half of the advisory lock keys that mark living runs.
 const RUNS: i32 = 0x5a6a;
@@ -98,12 +104,13 @@ pub struct TestDatabase {
 
 impl TestDatabases {
     /// Starts or adopts the server, and makes the template unless this program has made it before. `migrate` gets the
-    /// URL of an empty database.
+    /// URL of an empty database for its owner, and the name of the role to which it has to grant what a process needs.
+    /// That role may also make tables of its own in the schema `public`.
     ///
     /// # Errors
     /// When the server does not start, or the template can't be made.
     pub async fn start<E: Into<Box<dyn Error + Send + Sync>>>(
-        migrate: impl AsyncFnOnce(&str) -> Result<(), E>,
+        migrate: impl AsyncFnOnce(&str, &str) -> Result<(), E>,
     ) -> Result<Self, TestDatabaseError> {
         let server = match env::var("SAGALINE_TEST_DATABASE_URL").ok().filter(|url| !url.is_empty()) {
             Some(url) => Server::Given(Box::new(PgConnectOptions::from_str(&url)?)),
@@ -126,6 +133,11 @@ impl TestDatabases {
         });
         held.await.map_err(|_| TestDatabaseError::Janitor)?;
         Ok(Self { server, template, run, created: AtomicU32::new(0), dropped })
+    }
+
+    /// The URL of one of these databases for its owner.
+    pub fn owner_url_of(&self, database: &str) -> String {
+        self.server.url(database)
     }
 
     /// Clones the template, in some 50 ms. A durable database commits to disk before it answers, as in production, for
@@ -153,9 +165,14 @@ impl TestDatabases {
 }
 
 impl TestDatabase {
-    /// The URL of the database.
+    /// The URL of the database for a process.
     pub fn url(&self) -> String {
-        self.databases.server.url(&self.name)
+        self.databases.server.process_url(&self.name)
+    }
+
+    /// The URL of the database for its owner.
+    pub fn owner_url(&self) -> String {
+        self.databases.owner_url_of(&self.name)
     }
 }
 
@@ -173,13 +190,34 @@ impl Server {
             Self::Given(options) => options.as_ref().clone().database(database).to_url_lossy().to_string(),
         }
     }
+
+    fn process_url(&self, database: &str) -> String {
+        match self {
+            Self::Embedded(cluster) => cluster.process_url(database),
+            Self::Given(options) => {
+                let options = options.as_ref().clone().database(database).username(PROCESS_ROLE);
+                options.to_url_lossy().to_string()
+            }
+        }
+    }
+
+    /// The password of the given server's role, which the role of the processes gets, too.
+    fn password(&self) -> Option<String> {
+        match self {
+            Self::Embedded(_) => None,
+            Self::Given(options) => {
+                let url = options.to_url_lossy();
+                url.password().map(|password| percent_decode_str(password).decode_utf8_lossy().into_owned())
+            }
+        }
+    }
 }
 
 /// Makes the template under another name first, so that an incomplete one is never cloned.
 async fn ensure_template<E: Into<Box<dyn Error + Send + Sync>>>(
     server: &Server,
     name: &str,
-    migrate: impl AsyncFnOnce(&str) -> Result<(), E>,
+    migrate: impl AsyncFnOnce(&str, &str) -> Result<(), E>,
 ) -> Result<(), TestDatabaseError> {
     let mut admin = PgConnection::connect(&server.url("postgres")).await?;
     sqlx::query("select pg_advisory_lock($1)").bind(TEMPLATE).execute(&mut admin).await?;
@@ -191,7 +229,12 @@ async fn ensure_template<E: Into<Box<dyn Error + Send + Sync>>>(
         let new = "new_template";
         admin.execute(AssertSqlSafe(format!("drop database if exists {new} with (force)"))).await?;
         admin.execute(AssertSqlSafe(format!("create database {new}"))).await?;
-        migrate(&server.url(new)).await.map_err(|error| TestDatabaseError::Migrate(error.into()))?;
+        create_role(&mut admin, server.password().as_deref()).await?;
+        let url = server.url(new);
+        migrate(&url, PROCESS_ROLE).await.map_err(|error| TestDatabaseError::Migrate(error.into()))?;
+        let mut owner = PgConnection::connect(&url).await?;
+        owner.execute(AssertSqlSafe(format!("grant create on schema public to {PROCESS_ROLE}"))).await?;
+        owner.close().await?;
         // A pool's connections may take a moment to close; a rename, unlike a drop, has no force.
         sqlx::query("select pg_terminate_backend(pid, 5000) from pg_stat_activity where datname = $1")
             .bind(new)

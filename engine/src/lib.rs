@@ -89,8 +89,8 @@ pub use runtime::{
     settings::SHORTEST_LEASE,
 };
 pub use store::{
-    migrate, migrations,
-    migrations::{MigrationError, Migrations, TablePrivileges, Unsuitable},
+    ENGINE_SETTINGS, migrate, migrations,
+    migrations::{Admission, MigrationError, Migrations, TablePrivileges, Unsuitable},
     saga_lists::UNSETTLED_SAGAS,
     sessions::is_read_only,
     with_engine_options,

@@ -58,9 +58,12 @@ have_rabbitmq() {
   have rabbitmq-server
 }
 
+# The same places as devkit/src/pgbouncer.rs.
+have_pgbouncer() { [[ -n "${SAGALINE_PGBOUNCER_BIN:-}" ]] || have pgbouncer; }
+
 is_there() {
   case "$1" in
-    cc | rust | postgresql | redis | rabbitmq | compose) "have_$1" ;;
+    cc | rust | postgresql | pgbouncer | redis | rabbitmq | compose) "have_$1" ;;
     clippy) cargo clippy --version >/dev/null 2>&1 ;;
     rustfmt) cargo fmt --version >/dev/null 2>&1 ;;
     *) have "$1" ;;
@@ -119,6 +122,10 @@ advice() {
     rabbitmq)
       echo "rabbitmq-server: apt-get install rabbitmq-server, dnf install rabbitmq-server, or brew install rabbitmq;" \
         "or set SAGALINE_RABBITMQ_BIN to its sbin/rabbitmq-server"
+      ;;
+    pgbouncer)
+      echo "pgbouncer: apt-get install pgbouncer, dnf install pgbouncer, or brew install pgbouncer;" \
+        "or set SAGALINE_PGBOUNCER_BIN to the program"
       ;;
     compose) echo "docker compose" ;;
     promtool) echo "promtool: it comes with Prometheus (apt-get install prometheus)" ;;

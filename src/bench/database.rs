@@ -16,6 +16,7 @@ use crate::{
 pub(super) struct BenchDatabase {
     source: DatabaseSource,
     database: TempDatabase,
+    owner_url: SecretUrl,
     url: SecretUrl,
 }
 
@@ -27,7 +28,7 @@ impl BenchDatabase {
     pub(super) async fn create(config: &Config, flag: Option<&str>) -> Result<Self, ExitError> {
         let source = DatabaseSource::choose(config, flag).await?;
         match Self::in_source(&source).await {
-            Ok((database, url)) => Ok(Self { source, database, url }),
+            Ok((database, owner_url, url)) => Ok(Self { source, database, owner_url, url }),
             Err(error) => {
                 source.stop().await.context("can't release the server")?;
                 Err(error.into())
@@ -35,14 +36,16 @@ impl BenchDatabase {
         }
     }
 
-    async fn in_source(source: &DatabaseSource) -> anyhow::Result<(TempDatabase, SecretUrl)> {
+    async fn in_source(source: &DatabaseSource) -> anyhow::Result<(TempDatabase, SecretUrl, SecretUrl)> {
         let server = pool::connect_options(&source.url(), PoolUse::Command)
             .context("the server's URL can't be used")?;
         let database = TempDatabase::create(server, "sagaline_bench")
             .await
             .context("can't create a database for the run")?;
-        let url = source.url_of(database.name()).context("the server's URL can't be used")?;
-        Ok((database, url))
+        let unusable = "the server's URL can't be used";
+        let owner_url = source.url_of(database.name()).context(unusable)?;
+        let url = source.process_url_of(database.name()).context(unusable)?;
+        Ok((database, owner_url, url))
     }
 
     /// Creates the schemas `engine` and `shop` in the database.
@@ -50,10 +53,10 @@ impl BenchDatabase {
     /// # Errors
     /// When a migration fails.
     pub(super) async fn migrate(&self) -> anyhow::Result<()> {
-        migrate::migrate(self.url.expose()).await
+        migrate::migrate(self.owner_url.expose(), self.source.process_role()).await
     }
 
-    /// The URL of the database.
+    /// The URL of the database for what is measured.
     pub(super) fn url(&self) -> &SecretUrl {
         &self.url
     }

@@ -67,20 +67,20 @@ async fn run_all(
     bound: Bound,
 ) -> Result<(), ExitError> {
     let config = &process.config;
-    let url = source.url();
     let location = match source {
         DatabaseSource::Embedded(_) => DatabaseLocation::StateDir(state_dir.path().to_owned()),
         DatabaseSource::Given(_) => DatabaseLocation::Url,
     };
-    migrate::migrate_url(&url, &location).await?;
+    // The embedded server is ours, so its processes get a role of their own, at each start, as a migration may have made
+    // new tables.
+    migrate::provision_url(&source.url(), &location, &config.retention, source.process_role()).await?;
 
+    let url = source.process_url();
     let target = MailTarget::server_or_files(config, &state_dir.path().join("mails"));
     let mailer = process.mailer(&target)?;
     let options =
         pool::connect_options(&url, PoolUse::Workers).context("the database's URL can't be used")?;
     let pool = pool::open(options, PoolUse::Workers, config.database.pool_size);
-    let audits = config.retention.audits();
-    engine::set_audit_retention(&pool, audits).await.context("AUDIT_KEEP can't be stored")?;
     let shop = process.shop(pool.clone(), &mailer)?;
     commands::seed_if_empty(&shop).await.context("the catalog can't be filled")?;
     let key = match config.access.auth {

@@ -1,6 +1,5 @@
 //! `sagaline migrate`: brings the schemas `engine` and `shop` up to date.
 
-use anyhow::Context;
 use clap::Args;
 
 use crate::{
@@ -33,12 +32,8 @@ pub(crate) async fn run(config: Config, arguments: Arguments) -> Result<(), Exit
     let telemetry = Telemetry::install(&config.telemetry, "migrate")?;
     let url = database::required_url(&config.database, arguments.database_url)?;
     let pool = database::connect(&url, PoolUse::Command, 2, config.database.startup_wait).await?;
-    migrate::run(&pool, &DatabaseLocation::Url).await?;
-    let audits = config.retention.audits();
-    engine::set_audit_retention(&pool, audits).await.context("AUDIT_KEEP can't be stored")?;
-    if let Some(role) = &arguments.grant_to {
-        migrate::grant(&pool, role).await?;
-    }
+    let grant_to = arguments.grant_to.as_deref();
+    migrate::provision(&pool, &DatabaseLocation::Url, &config.retention, grant_to).await?;
     terminal::print(format_args!("{url} is up to date"));
     telemetry.flush().await;
     Ok(())

@@ -9,7 +9,7 @@ use std::{
 };
 
 use anyhow::Context;
-use devkit::postgres::{Cluster, DATABASE, Durability, Options, StateDir};
+use devkit::postgres::{Cluster, DATABASE, Durability, Options, PROCESS_ROLE, StateDir};
 use sqlx::PgPool;
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
@@ -133,9 +133,10 @@ impl DemoSystem {
 impl Parts {
     async fn start(cluster: &Cluster, dir: &Path) -> anyhow::Result<Self> {
         cluster.create_database_if_missing(DATABASE).await?;
-        let url = SecretUrl::new(cluster.url(DATABASE));
+        cluster.create_process_role().await?;
+        migrate::migrate(&cluster.url(DATABASE), Some(PROCESS_ROLE)).await?;
+        let url = SecretUrl::new(cluster.process_url(DATABASE));
         let pool = pool::open(pool::connect_options(&url, PoolUse::Command)?, PoolUse::Command, 2);
-        migrate::run(&pool, &migrate::DatabaseLocation::Url).await?;
 
         let mailbox = Mailbox::open().await.context("can't open the mail server")?;
         let port = free_port()?;

@@ -8,7 +8,7 @@ use std::{
 };
 
 use serde_json::Value;
-use sqlx::Executor;
+use sqlx::{Connection, Executor, PgConnection};
 
 use crate::support::{Database, Process, TempState, WAIT_TIMEOUT};
 
@@ -68,8 +68,8 @@ async fn the_error_for_an_invalid_value_names_its_variable_and_what_is_expected(
 #[tokio::test]
 async fn a_database_is_refused_until_it_is_migrated() {
     let database = Database::fresh().await;
-    database.pool().await.execute("drop schema shop cascade").await.unwrap();
-    let url = database.url();
+    database.owner_pool().await.execute("drop schema shop cascade").await.unwrap();
+    let url = database.owner_url();
     let env = [("DATABASE_URL", url.as_str()), ("SMTP_URL", "smtp://127.0.0.1:1"), ("PORT", "0")];
     for command in ["serve", "work", "doctor"] {
         let (code, output) = run(&[command], &env).await;
@@ -95,7 +95,7 @@ async fn bench_refuses_an_unoptimised_build_and_names_its_profile() {
 #[tokio::test]
 async fn bench_fill_makes_a_database_that_the_doctor_finds_clean() {
     let database = Database::fresh().await;
-    let url = database.url();
+    let url = database.owner_url();
     let env = [("DATABASE_URL", url.as_str()), ("SMTP_URL", "smtp://127.0.0.1:1")];
     let (code, output) = run(&["bench", "fill", "--sagas", "5000"], &env).await;
     assert_eq!(code, Some(0), "{output}");
@@ -144,7 +144,7 @@ async fn the_doctor_names_skus_that_break_the_rules_for_new_ones() {
 #[tokio::test]
 async fn migrate_stores_how_long_audits_are_kept() {
     let database = Database::fresh().await;
-    let url = database.url();
+    let url = database.owner_url();
     let stored = "select extract(epoch from keep)::bigint / 86400 from engine.audit_retention";
     for (keep, expected) in [("730d", Some(730)), ("never", None), ("", Some(3650))] {
         let (code, output) = run(&["migrate"], &[("DATABASE_URL", url.as_str()), ("AUDIT_KEEP", keep)]).await;
@@ -167,8 +167,8 @@ async fn a_database_from_before_the_first_release_is_refused_with_instructions()
     ];
     for (schema, sql) in other_migrations {
         let database = Database::fresh().await;
-        database.pool().await.execute(sql).await.unwrap();
-        let url = database.url();
+        database.owner_pool().await.execute(sql).await.unwrap();
+        let url = database.owner_url();
         let env = [("DATABASE_URL", url.as_str()), ("SMTP_URL", "smtp://127.0.0.1:1"), ("PORT", "0")];
         for command in ["migrate", "serve", "work", "doctor", "dev"] {
             let (code, output) = run(&[command], &env).await;
@@ -247,6 +247,32 @@ async fn dev_serves_an_order_without_any_setup_and_stops_cleanly() {
     dev.sigint();
     let status = dev.wait().await;
     assert_eq!(status.code(), Some(0), "{}", dev.output());
+}
+
+#[tokio::test]
+async fn dev_works_under_a_role_that_owns_nothing() {
+    let state = TempState::new();
+    let state_dir = state.state_dir().path().to_str().unwrap().to_owned();
+    let env = [("SAGALINE_STATE_DIR", state_dir.as_str()), ("PORT", "0"), ("LOG_LEVEL", "warn")];
+    // The second start grants again what is revoked after the first, as it does for a table that a migration has made.
+    for _ in 0..2 {
+        let mut dev = Process::sagaline(&["dev"], &env);
+        let line = dev.wait_for_line("psql ").await;
+        dev.wait_for_line("Stop with Ctrl-C").await;
+        let owner = line.split('\'').nth(1).unwrap();
+        let mut owner = PgConnection::connect(owner).await.unwrap();
+        let roles =
+            "select distinct usename::text from pg_stat_activity where application_name like 'sagaline-%'";
+        let roles: Vec<String> = sqlx::query_scalar(roles).fetch_all(&mut owner).await.unwrap();
+        assert_eq!(roles, ["shop_process"]);
+        let granted = "select has_table_privilege('shop_process', 'shop.orders', 'update')
+                          and not has_table_privilege('shop_process', 'shop.audit', 'update')";
+        assert!(sqlx::query_scalar::<_, bool>(granted).fetch_one(&mut owner).await.unwrap());
+        owner.execute("revoke update on shop.orders from shop_process").await.unwrap();
+        owner.close().await.unwrap();
+        dev.sigint();
+        assert_eq!(dev.wait().await.code(), Some(0), "{}", dev.output());
+    }
 }
 
 #[tokio::test]

@@ -23,6 +23,20 @@ async fn every_test_has_its_own_migrated_database() {
 }
 
 #[tokio::test]
+async fn what_processes_of_tests_use_owns_nothing() {
+    let database = Database::fresh().await;
+    let pool = database.pool().await;
+    let owned: i64 = sqlx::query_scalar(
+        "select count(*) from pg_class c join pg_namespace n on n.oid = c.relnamespace
+         where n.nspname in ('engine', 'shop') and pg_has_role(c.relowner, 'usage')",
+    )
+    .fetch_one(&pool)
+    .await
+    .unwrap();
+    assert_eq!(owned, 0);
+}
+
+#[tokio::test]
 async fn a_durable_database_commits_synchronously() {
     let show = "select current_setting('synchronous_commit')";
     let database = Database::durable().await;

@@ -90,7 +90,7 @@ async fn a_role_without_the_privileges_that_a_command_needs_is_refused_and_they_
     let app = owner.replace("user=sagaline", "user=app");
     assert_ne!(owner, app);
     refuses(&["migrate"], &app, &["may not migrate it", "create on the database shop"]).await;
-    sagaline::migrate(&owner).await.unwrap();
+    sagaline::migrate(&owner, None).await.unwrap();
     for args in [&["serve"][..], &["work"], &["doctor"]] {
         refuses(args, &app, &["may not work with it", "usage on the schema engine"]).await;
     }
@@ -112,20 +112,20 @@ async fn a_role_without_the_privileges_that_a_command_needs_is_refused_and_they_
 async fn a_schema_says_which_processes_it_admits() {
     for (schema, list) in [("engine", "_sqlx_migrations"), ("shop", "migration")] {
         let database = Database::fresh().await;
-        let pool = database.pool().await;
+        let pool = database.owner_pool().await;
         // A migration of a version that does not exist yet, with which this one still works.
         let newer = format!(
             "insert into {schema}.{list} (version, description, success, checksum, execution_time)
              values (900000, 'newer', true, '', 0)"
         );
         sqlx::raw_sql(AssertSqlSafe(newer)).execute(&pool).await.unwrap();
-        let (code, output) = run(&["doctor"], &database.url()).await;
+        let (code, output) = run(&["doctor"], &database.owner_url()).await;
         assert_eq!(code, Some(0), "{output}");
         let raise = format!("update {schema}.admission set oldest_migration = 900000");
         sqlx::raw_sql(AssertSqlSafe(raise)).execute(&pool).await.unwrap();
         for args in COMMANDS {
             let refusal = format!("its schema `{schema}`, which admits processes that know migration 900000");
-            refuses(args, &database.url(), &[&refusal, "run the newer version"]).await;
+            refuses(args, &database.owner_url(), &[&refusal, "run the newer version"]).await;
         }
     }
 }
@@ -133,10 +133,10 @@ async fn a_schema_says_which_processes_it_admits() {
 #[tokio::test]
 async fn a_database_that_is_read_only_is_not_migrated() {
     let database = Database::fresh().await;
-    let pool = database.pool().await;
+    let pool = database.owner_pool().await;
     let read_only = "do $$ begin
                          execute format('alter database %I set default_transaction_read_only = on', current_database());
                      end $$";
     sqlx::raw_sql(read_only).execute(&pool).await.unwrap();
-    refuses(&["migrate"], &database.url(), &["it is read-only", "Connect to the primary"]).await;
+    refuses(&["migrate"], &database.owner_url(), &["it is read-only", "Connect to the primary"]).await;
 }

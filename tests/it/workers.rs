@@ -7,6 +7,7 @@ use engine::HistoryOutcome;
 use tokio::time::Instant;
 use workers::{QueueOptions, RedisOptions, Workers, WorkersError};
 
+use crate::support::as_owner;
 use fixtures::{DEADLINE, Parcel, QUEUE, TestQueue, Worker, until};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -122,13 +123,9 @@ async fn terminate_connections_while_working(queue: &TestQueue, worker: &Worker)
     let mut sent = 0;
     for _ in 0..5 {
         sent += worker.send_many_whatever_happens(100).await;
-        sqlx::query(
-            "select pg_terminate_backend(pid) from pg_stat_activity \
-             where datname = current_database() and pid <> pg_backend_pid()",
-        )
-        .execute(&queue.pool)
-        .await
-        .ok();
+        let others = "select pg_terminate_backend(pid) from pg_stat_activity
+                      where datname = current_database() and pid <> pg_backend_pid()";
+        as_owner(&queue.pool, others).await.unwrap();
         let ended = i64::try_from(sent / 2).unwrap();
         queue.wait_until_ended(ended).await;
     }

@@ -4,7 +4,7 @@ use std::fs::{Permissions, set_permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use devkit::postgres::{Cluster, Durability, Options, Search, StateDir};
+use devkit::postgres::{Cluster, Durability, Options, PROCESS_ROLE, Search, StateDir};
 use tempfile::TempDir;
 
 /// A temporary folder that a server's user can traverse; removed at the end.
@@ -47,5 +47,14 @@ impl TempState {
 
     pub(crate) async fn start(&self) -> Cluster {
         Cluster::start(self.options()).await.expect("a cluster starts")
+    }
+
+    /// Makes a migrated database in a cluster, and returns its URL for processes.
+    pub(crate) async fn migrated(cluster: &Cluster, database: &str) -> String {
+        cluster.create_database_if_missing(database).await.expect("the cluster makes a database");
+        cluster.create_process_role().await.expect("the cluster makes a role");
+        let migrated = sagaline::migrate(&cluster.url(database), Some(PROCESS_ROLE)).await;
+        migrated.expect("the database is migrated");
+        cluster.process_url(database)
     }
 }

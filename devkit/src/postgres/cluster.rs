@@ -11,7 +11,7 @@ use sqlx::{AssertSqlSafe, Connection, Executor, postgres::PgConnection};
 use tracing::{info, instrument};
 
 use super::{
-    connection,
+    connection::{self, PROCESS_ROLE, ROLE},
     error::EmbeddedError,
     initdb, launch, lock,
     options::Options,
@@ -38,6 +38,9 @@ pub struct Cluster {
 }
 
 impl Cluster {
+    /// The port in the name of the socket; the server listens on no TCP port.
+    pub const PORT: u16 = connection::PORT;
+
     /// Adopts the server that runs in the state directory, else starts one, and makes its data first if there are none.
     ///
     /// Takes about a second the first time, some 50 ms later, and a few when it adopts.
@@ -73,9 +76,24 @@ impl Cluster {
         Ok(Some(Self { layout, socket_dir, pid, adopted: true, users: Some(users) }))
     }
 
-    /// The URL of a database of this server, in the form that sqlx and libpq read.
+    /// The URL of a database of this server for its owner, in the form that sqlx and libpq read.
     pub fn url(&self, database: &str) -> String {
-        connection::url(&self.socket_dir, database)
+        connection::url(&self.socket_dir, database, ROLE)
+    }
+
+    /// As [`Cluster::url`], for the role of the processes.
+    pub fn process_url(&self, database: &str) -> String {
+        connection::url(&self.socket_dir, database, PROCESS_ROLE)
+    }
+
+    /// The data directory.
+    pub(super) fn data(&self) -> PathBuf {
+        self.layout.data()
+    }
+
+    /// The folder of the socket.
+    pub fn socket_dir(&self) -> &Path {
+        &self.socket_dir
     }
 
     /// The server's process id.
@@ -101,6 +119,19 @@ impl Cluster {
         let options = connection::options(&self.socket_dir, "postgres");
         let mut connection = connection::connect(&options, CONNECT_TIMEOUT).await?;
         let result = create_database(&mut connection, name).await;
+        connection.close().await?;
+        Ok(result?)
+    }
+
+    /// Creates the role of the processes unless it exists; several callers may do so at once. It has no privileges but to
+    /// see what the sessions of others do, as the role of the production file has it.
+    ///
+    /// # Errors
+    /// [`EmbeddedError::Sql`] when the server refuses.
+    pub async fn create_process_role(&self) -> Result<(), EmbeddedError> {
+        let options = connection::options(&self.socket_dir, "postgres");
+        let mut connection = connection::connect(&options, CONNECT_TIMEOUT).await?;
+        let result = create_role(&mut connection, None).await;
         connection.close().await?;
         Ok(result?)
     }
@@ -173,12 +204,34 @@ fn remove_empty(data: &Path) -> Result<(), EmbeddedError> {
 }
 
 async fn create_database(connection: &mut PgConnection, name: &str) -> Result<(), sqlx::Error> {
+    create(connection, format!("create database \"{}\"", name.replace('"', "\"\""))).await
+}
+
+/// Creates the role of the processes unless it exists, with a password if the server asks for one.
+pub(crate) async fn create_role(
+    connection: &mut PgConnection,
+    password: Option<&str>,
+) -> Result<(), sqlx::Error> {
+    create(connection, format!("create role {PROCESS_ROLE} login")).await?;
+    if let Some(password) = password {
+        let quoted = password.replace('\'', "''");
+        connection.execute(AssertSqlSafe(format!("alter role {PROCESS_ROLE} password '{quoted}'"))).await?;
+    }
+    connection.execute(AssertSqlSafe(format!("grant pg_read_all_stats to {PROCESS_ROLE}"))).await?;
+    Ok(())
+}
+
+/// Creates what may exist, or may be created at this moment by another.
+async fn create(connection: &mut PgConnection, statement: String) -> Result<(), sqlx::Error> {
     const DUPLICATE_DATABASE: &str = "42P04";
+    const DUPLICATE_OBJECT: &str = "42710";
     const UNIQUE_VIOLATION: &str = "23505";
-    let statement = format!("create database \"{}\"", name.replace('"', "\"\""));
     match connection.execute(AssertSqlSafe(statement)).await {
         Err(sqlx::Error::Database(error))
-            if matches!(error.code().as_deref(), Some(DUPLICATE_DATABASE | UNIQUE_VIOLATION)) =>
+            if matches!(
+                error.code().as_deref(),
+                Some(DUPLICATE_DATABASE | DUPLICATE_OBJECT | UNIQUE_VIOLATION)
+            ) =>
         {
             Ok(())
         }

@@ -11,8 +11,12 @@ use sqlx::{
 /// The database of the embedded PostgreSQL that holds Sagaline's schemas.
 pub const DATABASE: &str = "sagaline";
 
-/// The server's only role. It has no password, because only the server's user can reach the socket.
+/// The role that owns the server. It has no password, because only the server's user can reach the socket.
 pub(super) const ROLE: &str = "sagaline";
+
+/// The role of the processes, which owns nothing; [`Cluster::create_process_role`](super::Cluster::create_process_role)
+/// makes it.
+pub const PROCESS_ROLE: &str = "shop_process";
 
 /// Part of the socket file's name only: the server listens on no TCP port.
 pub(super) const PORT: u16 = 5432;
@@ -21,10 +25,10 @@ pub(super) const PORT: u16 = 5432;
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
 
 /// The URL of a database behind a socket, in the form that sqlx and libpq read.
-pub(super) fn url(socket_dir: &Path, database: &str) -> String {
+pub(super) fn url(socket_dir: &Path, database: &str, role: &str) -> String {
     let host = socket_dir.to_string_lossy();
     let (host, database) = (utf8_percent_encode(&host, ESCAPED), utf8_percent_encode(database, ESCAPED));
-    format!("postgres:///{database}?host={host}&port={PORT}&user={ROLE}&sslmode=disable")
+    format!("postgres:///{database}?host={host}&port={PORT}&user={role}&sslmode=disable")
 }
 
 /// How to connect to a database behind a socket, unaffected by `PG…` variables.

@@ -86,6 +86,13 @@ pub enum EmbeddedError {
         output: String,
     },
 
+    /// `pg_basebackup` could not copy the server.
+    #[error("pg_basebackup failed: {output}")]
+    Copy {
+        /// What it printed.
+        output: String,
+    },
+
     /// The server ended while it was starting.
     #[error("the server ended at its start; the end of {}:\n{tail}", log.display())]
     Start {

@@ -43,6 +43,22 @@ pub struct Migrations {
     max_lock_wait: Duration,
 }
 
+/// Which processes a schema admits, and what this one knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Admission {
+    /// The migration that a process must know, or a later one.
+    pub oldest: i64,
+    /// The newest migration that this process knows.
+    pub newest_known: i64,
+}
+
+impl Admission {
+    /// Whether this process may use the schema.
+    pub fn is_admitted(self) -> bool {
+        self.oldest <= self.newest_known
+    }
+}
+
 impl Migrations {
     /// The migrations of `schema`, which lists the applied ones in its table `table`.
     pub fn new(migrator: &Migrator, schema: &'static str, table: &'static str) -> Self {
@@ -120,12 +136,18 @@ impl Migrations {
         privileges::grant(&mut conn, self.schema, self.list, self.privileges, role).await
     }
 
-    /// The oldest migration that a process must know to use the schema, which a newer version may have raised; zero if the
-    /// schema does not say.
+    /// Whether the schema admits processes that know these migrations.
     ///
     /// # Errors
     /// When the database can't be asked.
-    pub async fn oldest_admitted(&self, pool: &PgPool) -> Result<i64, sqlx::Error> {
+    pub async fn admission(&self, pool: &PgPool) -> Result<Admission, sqlx::Error> {
+        let newest_known = self.all.iter().map(|migration| migration.version).max().unwrap_or_default();
+        Ok(Admission { oldest: self.oldest_admitted(pool).await?, newest_known })
+    }
+
+    /// The oldest migration that a process must know to use the schema, which a newer version may have raised; zero if the
+    /// schema does not say.
+    async fn oldest_admitted(&self, pool: &PgPool) -> Result<i64, sqlx::Error> {
         let table = format!("{}.admission", self.schema);
         let exists: bool =
             sqlx::query_scalar("select to_regclass($1) is not null").bind(&table).fetch_one(pool).await?;
@@ -137,7 +159,7 @@ impl Migrations {
     }
 
     /// Applies the migrations that the database lacks. Safe to call from many processes at once: they wait for each
-    /// other. It uses connections of its own, with the options of the pool.
+    /// other. It takes a connection out of the pool, and opens others with the pool's options to watch long builds.
     ///
     /// # Errors
     /// When the database is unreachable or unsuitable, was migrated by a newer or a changed version, or refuses a migration;
@@ -147,14 +169,16 @@ impl Migrations {
     /// A migration that is in progress may still be applied; the lock is held until then.
     pub async fn run(&self, pool: &PgPool) -> Result<(), MigrationError> {
         let options = pool.connect_options();
-        let mut conn = PgConnection::connect_with(&options).await?;
+        // The pool has made it ready as it makes its own.
+        let mut conn = pool.acquire().await?.detach();
         if let Some(lack) = requirements::check(&mut conn).await? {
             return Err(MigrationError::Unsuitable(lack));
         }
         lock::acquire(&mut conn, self.max_lock_wait).await?;
         let migrated = self.apply_pending(&mut conn, &options).await;
-        // The end of the session releases the lock, also after a failure.
-        if let Err(error) = conn.close().await {
+        // The end of the session releases the lock, also after a failure; but a pooler may keep the session.
+        let released = lock::release(&mut conn).await;
+        if let Err(error) = released.and(conn.close().await) {
             tracing::debug!(error = %ErrorChain(&error), "the connection of a migration could not be closed in order");
         }
         migrated

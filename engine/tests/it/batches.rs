@@ -160,7 +160,7 @@ async fn a_saga_that_fails_compensates_in_the_same_commit() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_deadlock_with_another_transaction_costs_no_attempt() {
-    let (_database, pool) = fixtures::database().await;
+    let (database, pool) = fixtures::database().await;
     let mut definition = fixtures::plain_saga();
     // The time-out of this policy is longer than PostgreSQL takes to detect a deadlock.
     definition.set_policy("pack", Direction::Action, RetryPolicy::TRANSACTION).unwrap();
@@ -168,7 +168,8 @@ async fn a_deadlock_with_another_transaction_costs_no_attempt() {
     let sagas: Vec<_> = (0..2).map(|_| PLAIN.with(&TestInput::default())).collect();
     start_together(&engine, sagas.clone()).await;
     // The blocker locks the table that the step writes to, and then the sagas that the batch has locked.
-    let mut blocker = pool.begin().await.unwrap();
+    let owner = database.owner_pool().await;
+    let mut blocker = owner.begin().await.unwrap();
     sqlx::query("set local deadlock_timeout = '60s'").execute(&mut *blocker).await.unwrap();
     sqlx::query("lock table effect in access exclusive mode").execute(&mut *blocker).await.unwrap();
     let test = TestEngine::start(engine);

@@ -279,15 +279,27 @@ pub(super) fn full_saga(world: &ExternalWorld) -> Definition {
         .unwrap()
 }
 
-/// A database with the engine's schema and the table that the steps write to.
+/// A database with the engine's schema and the table that the steps write to, and a pool for an engine.
 pub(super) async fn database() -> (Database, PgPool) {
     let database = Database::fresh().await;
     let pool = database.pool().await;
+    make_effects(&pool).await;
+    (database, pool)
+}
+
+/// As [`database`], with a pool of the owner of the schema, for tests that change it.
+pub(super) async fn owner_database() -> (Database, PgPool) {
+    let database = Database::fresh().await;
+    let pool = database.owner_pool().await;
+    make_effects(&pool).await;
+    (database, pool)
+}
+
+async fn make_effects(pool: &PgPool) {
     sqlx::query("create table effect (saga_id uuid not null, step text not null, change int not null)")
-        .execute(&pool)
+        .execute(pool)
         .await
         .unwrap();
-    (database, pool)
 }
 
 /// An engine with a worker.

@@ -14,7 +14,7 @@ use sqlx::{
 };
 
 use super::fixtures::{self, PLAIN, StepFault, TestEngine, TestInput};
-use crate::support::{Database, WAIT_TIMEOUT};
+use crate::support::{Database, WAIT_TIMEOUT, as_owner};
 
 const FETCH: SagaName<Shelf> = SagaName::new("fetch");
 
@@ -187,7 +187,7 @@ async fn refuse_changes(pool: &PgPool, saga: &NewSaga) {
              for each row when (new.id = '{}') execute function refuse()",
         saga.saga_id()
     );
-    sqlx::raw_sql(AssertSqlSafe(trigger)).execute(pool).await.unwrap();
+    as_owner(pool, &trigger).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -220,7 +220,7 @@ async fn a_saga_that_is_held_up_and_can_not_be_changed_stops_no_other() {
         let ending = test.engine.wait(saga.saga_id(), WAIT_TIMEOUT).await.unwrap().unwrap();
         assert_eq!(ending.status, Status::Completed);
     }
-    sqlx::query("drop trigger refuse on engine.saga").execute(&pool).await.unwrap();
+    as_owner(&pool, "drop trigger refuse on engine.saga").await.unwrap();
     sqlx::query("update engine.saga set due_at = now() where due_at is not null")
         .execute(&pool)
         .await

@@ -42,7 +42,7 @@ fn parent_saga() -> Definition {
 
 /// Records every notification of the engine with its transaction, and passes it on.
 async fn record_notifications(database: &Database) -> PgPool {
-    let options: PgConnectOptions = database.url().parse().unwrap();
+    let options: PgConnectOptions = database.owner_url().parse().unwrap();
     let options = options.options([("search_path", "recorded,public,pg_catalog")]);
     let pool = PgPoolOptions::new().max_connections(10).connect_with(options).await.unwrap();
     for statement in [

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use devkit::postgres::PROCESS_ROLE;
 use engine::{MigrationError, Migrations};
 use sqlx::{
     Executor, PgPool, SqlSafeStr,
@@ -58,9 +59,63 @@ async fn wait_for_a_blocked_build(pool: &PgPool) -> i32 {
 }
 
 #[tokio::test]
+async fn what_a_later_migration_makes_is_lacking_until_it_is_granted_with_it() {
+    const MORE: &str = "create table trial.later (id bigserial primary key, name text not null);
+                        create function trial.twice(n bigint) returns bigint language sql as 'select 2 * n';
+                        revoke execute on function trial.twice from public";
+    let database = Database::fresh().await;
+    let pool = database.owner_pool().await;
+    migrations(&[TABLE]).run(&pool).await.unwrap();
+    migrations(&[TABLE]).grant(&pool, PROCESS_ROLE).await.unwrap();
+    let both = migrations(&[TABLE, MORE]);
+    let process = database.pool().await;
+    assert_eq!(both.lacking_to_work(&process).await.unwrap(), [""; 0]);
+
+    both.run(&pool).await.unwrap();
+    let mut lacking = both.lacking_to_work(&process).await.unwrap();
+    lacking.sort();
+    assert_eq!(
+        lacking,
+        [
+            "delete on trial.later",
+            "execute on the function trial.twice(bigint)",
+            "insert on trial.later",
+            "select on the sequence trial.later_id_seq",
+            "select on trial.later",
+            "update on trial.later",
+            "usage on the sequence trial.later_id_seq",
+        ]
+    );
+    both.grant(&pool, PROCESS_ROLE).await.unwrap();
+    assert_eq!(both.lacking_to_work(&process).await.unwrap(), [""; 0]);
+    process.execute("insert into trial.later (name) select trial.twice(2)::text").await.unwrap();
+    process.execute("drop table trial.later").await.unwrap_err();
+}
+
+#[tokio::test]
+async fn a_schema_admits_the_version_before_until_a_migration_takes_something_from_it() {
+    const ADMISSION: &str = "create table trial.admission (oldest_migration bigint not null);
+                             insert into trial.admission values (0)";
+    const ADDS: &str = "alter table trial.item add column note text";
+    const TAKES_AWAY: &str =
+        "alter table trial.item drop column name; update trial.admission set oldest_migration = 3";
+    let database = Database::fresh().await;
+    let pool = database.owner_pool().await;
+    let versions = [2, 3, 4].map(|count| migrations(&[TABLE, ADMISSION, ADDS, TAKES_AWAY][..count]));
+    // Which of the three versions the schema admits, after each of them has migrated it.
+    let expected = [[true, true, true], [true, true, true], [false, true, true]];
+    for (version, expected) in versions.iter().zip(expected) {
+        version.run(&pool).await.unwrap();
+        for (other, expected) in versions.iter().zip(expected) {
+            assert_eq!(other.admission(&pool).await.unwrap().is_admitted(), expected, "{other:?}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn migrators_that_run_at_once_build_an_index_without_a_deadlock() {
     let database = Database::fresh().await;
-    let pool = database.pool().await;
+    let pool = database.owner_pool().await;
     migrations(&[TABLE]).run(&pool).await.unwrap();
     // The first migrator waits for this transaction, so that the others come while it builds.
     let mut writer = pool.begin().await.unwrap();
@@ -83,7 +138,7 @@ async fn migrators_that_run_at_once_build_an_index_without_a_deadlock() {
 #[tokio::test]
 async fn a_migrator_that_waits_too_long_for_another_names_it() {
     let database = Database::fresh().await;
-    let pool = database.pool().await;
+    let pool = database.owner_pool().await;
     migrations(&[TABLE]).run(&pool).await.unwrap();
     let mut writer = pool.begin().await.unwrap();
     writer.execute("insert into trial.item values (0, 'open')").await.unwrap();
@@ -104,7 +159,7 @@ async fn a_migrator_that_waits_too_long_for_another_names_it() {
 #[tokio::test]
 async fn a_unique_index_that_failed_on_duplicates_is_built_anew_once_they_are_gone() {
     let database = Database::fresh().await;
-    let pool = database.pool().await;
+    let pool = database.owner_pool().await;
     let both = [TABLE, UNIQUE_NAME];
 
     let error = migrations(&both).run(&pool).await.unwrap_err();
@@ -121,7 +176,7 @@ async fn a_unique_index_that_failed_on_duplicates_is_built_anew_once_they_are_go
 #[tokio::test]
 async fn a_build_whose_session_was_ended_is_done_again() {
     let database = Database::fresh().await;
-    let pool = database.pool().await;
+    let pool = database.owner_pool().await;
     migrations(&[TABLE]).run(&pool).await.unwrap();
     let mut writer = pool.begin().await.unwrap();
     writer.execute("insert into trial.item values (0, 'open')").await.unwrap();
@@ -148,7 +203,7 @@ async fn a_build_whose_session_was_ended_is_done_again() {
 #[tokio::test]
 async fn an_index_that_was_built_and_not_recorded_is_kept() {
     let database = Database::fresh().await;
-    let pool = database.pool().await;
+    let pool = database.owner_pool().await;
     let once = "-- no-transaction\ncreate index concurrently item_name on trial.item (name)";
     for build in [BY_NAME, once] {
         migrations(&[TABLE, build]).run(&pool).await.unwrap();
@@ -166,7 +221,7 @@ async fn an_index_that_was_built_and_not_recorded_is_kept() {
 #[tokio::test]
 async fn an_index_is_dropped_concurrently_and_again_after_an_interruption() {
     let database = Database::fresh().await;
-    let pool = database.pool().await;
+    let pool = database.owner_pool().await;
     let all = [TABLE, BY_NAME, "-- no-transaction\ndrop index concurrently if exists trial.item_name"];
     migrations(&all).run(&pool).await.unwrap();
     assert_eq!(validity(&pool).await, None);
@@ -177,7 +232,7 @@ async fn an_index_is_dropped_concurrently_and_again_after_an_interruption() {
 #[tokio::test]
 async fn a_build_outlasts_the_time_outs_of_its_connection() {
     let database = Database::fresh().await;
-    let pool = database.pool().await;
+    let pool = database.owner_pool().await;
     migrations(&[TABLE]).run(&pool).await.unwrap();
     let mut writer = pool.begin().await.unwrap();
     writer.execute("insert into trial.item values (0, 'open')").await.unwrap();
@@ -199,7 +254,7 @@ async fn a_build_outlasts_the_time_outs_of_its_connection() {
 #[tokio::test]
 async fn a_migration_outside_a_transaction_that_can_not_be_repeated_is_refused() {
     let database = Database::fresh().await;
-    let pool = database.pool().await;
+    let pool = database.owner_pool().await;
     let update = "-- no-transaction\nupdate trial.item set name = name || name";
     let error = migrations(&[TABLE, update]).run(&pool).await.unwrap_err();
     assert!(error.to_string().contains("should be one statement"), "{error}");
@@ -209,7 +264,7 @@ async fn a_migration_outside_a_transaction_that_can_not_be_repeated_is_refused()
 #[tokio::test]
 async fn a_failed_migration_releases_the_lock() {
     let database = Database::fresh().await;
-    let pool = database.pool().await;
+    let pool = database.owner_pool().await;
     migrations(&["select 1 / 0"]).run(&pool).await.unwrap_err();
     migrations(&[TABLE]).run(&pool).await.unwrap();
 }

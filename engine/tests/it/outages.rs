@@ -12,7 +12,7 @@ use super::{
     fixtures::{self, ExternalWorld, FULL, PLAIN, TestEngine, TestInput},
 };
 
-use crate::support::WAIT_TIMEOUT;
+use crate::support::{WAIT_TIMEOUT, as_owner};
 
 /// Starts a saga and runs it up to its call.
 async fn at_the_call(engine: &Engine, feed: &mut engine::Feed) -> (engine::SagaId, engine::Job) {
@@ -27,7 +27,7 @@ async fn at_the_call(engine: &Engine, feed: &mut engine::Feed) -> (engine::SagaI
 
 /// Makes every statement fail, and waits until the leases have ended.
 async fn take_away(pool: &PgPool) {
-    sqlx::query("alter table engine.saga rename to saga_away").execute(pool).await.unwrap();
+    as_owner(pool, "alter table engine.saga rename to saga_away").await.unwrap();
     let lapsed = "select bool_and(lease_until < now() - interval '300 ms') from engine.saga_away";
     while !sqlx::query_scalar::<_, bool>(lapsed).fetch_one(pool).await.unwrap() {
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -35,7 +35,7 @@ async fn take_away(pool: &PgPool) {
 }
 
 async fn bring_back(pool: &PgPool) {
-    sqlx::query("alter table engine.saga_away rename to saga").execute(pool).await.unwrap();
+    as_owner(pool, "alter table engine.saga_away rename to saga").await.unwrap();
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ use super::{
     step_failures::{StepFailures, dead_letter_at_pivot, open},
 };
 
-use crate::support::{Database, WAIT_TIMEOUT};
+use crate::support::{Database, WAIT_TIMEOUT, as_owner};
 
 /// Errors of the classes that may be a row's fault, for ever or for some time.
 const SQLSTATES: &[&str] =
@@ -23,6 +23,7 @@ const OTHERS: usize = 20;
 /// Raises the errors of the table `refusal` whenever one of its sagas, or the archived dead job of one, is changed.
 const REFUSALS: &str = "
     create table refusal (saga_id uuid primary key, code text not null);
+    grant all on refusal to public;
     create function refuse() returns trigger language plpgsql as $$
     declare
         id uuid := coalesce(to_jsonb(old) ->> 'saga_id', to_jsonb(old) ->> 'id');
@@ -39,7 +40,7 @@ const REFUSALS: &str = "
 
 async fn database() -> (Database, PgPool) {
     let (database, pool) = fixtures::database().await;
-    sqlx::raw_sql(REFUSALS).execute(&pool).await.unwrap();
+    as_owner(&pool, REFUSALS).await.unwrap();
     (database, pool)
 }
 
@@ -331,7 +332,7 @@ async fn dead_jobs_are_expired_and_pruned_although_others_can_not_be() {
         builder.dead_job_ttl(Duration::from_hours(1)).dead_job_archive_retention(Duration::from_hours(1))
     };
     let (_database, pool, test) = open(StepFailures::only_at_pivot(), more).await;
-    sqlx::raw_sql(REFUSALS).execute(&pool).await.unwrap();
+    as_owner(&pool, REFUSALS).await.unwrap();
     let engine = &test.engine;
     let mut sagas = Vec::new();
     for _ in 0..3 {

@@ -13,7 +13,7 @@ use super::{
     fixtures::{self, File, PLAIN, Pack, Seal, StepFault, TestEngine, TestInput},
     step_failures::{ALL, StepFailures, dead_letter_existing, open, sql},
 };
-use crate::support::{Database, WAIT_TIMEOUT};
+use crate::support::{Database, WAIT_TIMEOUT, as_owner};
 
 pub(super) const DAY: Duration = Duration::from_hours(24);
 /// Another definition with the same steps.
@@ -279,29 +279,24 @@ async fn a_saga_that_can_not_be_deleted_keeps_no_other_from_being_deleted() {
         old.push(ended(&test, PLAIN, &TestInput::default(), 31).await);
     }
     // Of one the row can't be deleted, of another the history.
-    sqlx::raw_sql(sqlx::AssertSqlSafe(format!(
+    let refusals = format!(
         "create function refuse() returns trigger language plpgsql as $$ begin raise exception 'damaged'; end $$;
          create trigger refuse_saga before delete on engine.saga
              for each row when (old.id = '{}') execute function refuse();
          create trigger refuse_history before delete on engine.history_run
              for each row when (old.saga_id = '{}') execute function refuse()",
         old[1], old[4]
-    )))
-    .execute(&pool)
-    .await
-    .unwrap();
+    );
+    as_owner(&pool, &refusals).await.unwrap();
     assert_eq!(prune(&test.engine).await, 5);
     let left: Vec<Uuid> =
         sqlx::query_scalar("select id from engine.saga order by id").fetch_all(&pool).await.unwrap();
     assert_eq!(left, [old[1].0, old[4].0]);
     assert_eq!(test.engine.verify_histories(10).await.unwrap(), [], "nothing of them is gone");
 
-    sql(
-        &pool,
-        "drop trigger refuse_saga on engine.saga; drop trigger refuse_history on engine.history_run;
-         update engine.pruning set round_began_at = now() - interval '2 days'",
-    )
-    .await;
+    let allow = "drop trigger refuse_saga on engine.saga; drop trigger refuse_history on engine.history_run;
+                 update engine.pruning set round_began_at = now() - interval '2 days'";
+    as_owner(&pool, allow).await.unwrap();
     assert_eq!(prune(&test.engine).await, 2, "the next round meets them again");
     test.close().await;
 }

@@ -26,7 +26,7 @@ async fn count(pool: &PgPool) -> i64 {
 
 #[tokio::test]
 async fn only_audit_records_over_the_stored_time_are_deleted() {
-    let (_database, pool) = fixtures::database().await;
+    let (_database, pool) = fixtures::owner_database().await;
     let engine = Engine::builder(pool.clone()).retention(Retention::of(DAY)).build().unwrap();
     records(&pool, &[3700, 3660, 3640, 10, 0]).await;
     assert!(engine.audit_prune_lag().await.unwrap() > 49 * DAY);
@@ -48,7 +48,7 @@ async fn only_audit_records_over_the_stored_time_are_deleted() {
 
 #[tokio::test]
 async fn a_direct_change_and_a_time_that_is_too_young_are_refused() {
-    let (_database, pool) = fixtures::database().await;
+    let (_database, pool) = fixtures::owner_database().await;
     records(&pool, &[4000, 10]).await;
     let refused = [
         ("delete from engine.audit", "append only"),
@@ -76,12 +76,12 @@ async fn a_direct_change_and_a_time_that_is_too_young_are_refused() {
 #[tokio::test]
 async fn a_role_that_may_do_everything_but_is_not_the_owner_can_neither_shorten_the_time_nor_delete_by_itself()
  {
-    let (database, pool) = fixtures::database().await;
+    let (database, pool) = fixtures::owner_database().await;
     records(&pool, &[4000, 10]).await;
     let role = format!("role_{}", Uuid::now_v7().simple());
     let run =
         async |conn: &mut PgConnection, sql: String| sqlx::raw_sql(AssertSqlSafe(sql)).execute(conn).await;
-    let mut conn = PgConnection::connect(&database.url()).await.unwrap();
+    let mut conn = PgConnection::connect(&database.owner_url()).await.unwrap();
     run(
         &mut conn,
         format!(

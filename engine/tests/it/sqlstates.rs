@@ -99,10 +99,10 @@ const FAULTS: &str = "
 
 /// A database in which faults can be injected.
 async fn database() -> (Database, PgPool) {
-    let (database, pool) = fixtures::database().await;
+    let (database, pool) = fixtures::owner_database().await;
     sqlx::raw_sql(FAULTS).execute(&pool).await.unwrap();
     pool.close().await;
-    let options = PgConnectOptions::from_str(&database.url()).unwrap();
+    let options = PgConnectOptions::from_str(&database.owner_url()).unwrap();
     let options = options.options([("search_path", "faults,pg_catalog,public")]);
     let pool = PgPoolOptions::new().max_connections(10).acquire_timeout(WAIT_TIMEOUT);
     (database, pool.connect_with(options).await.unwrap())

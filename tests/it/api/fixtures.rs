@@ -34,7 +34,7 @@ pub(crate) struct TestApi {
     served: Option<JoinHandle<Drained>>,
     work: Vec<JoinHandle<()>>,
     _mails: tempfile::TempDir,
-    _database: Option<Database>,
+    database: Option<Database>,
 }
 
 /// Whether workers run sagas in the test.
@@ -150,7 +150,7 @@ impl TestApi {
             served: Some(served),
             work,
             _mails: mails,
-            _database: database,
+            database,
         }
     }
 
@@ -171,6 +171,11 @@ impl TestApi {
 
     pub(crate) fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
         self.client.request(method, format!("{}{path}", self.base))
+    }
+
+    /// A pool of the owner of the database.
+    pub(crate) async fn owner_pool(&self) -> PgPool {
+        self.database.as_ref().expect("the shop has a database of its own").owner_pool().await
     }
 
     pub(crate) async fn get(&self, path: &str) -> Response {

@@ -8,7 +8,7 @@ use reqwest::{Method, Response};
 use serde_json::{Value, json};
 use tokio::time::{Instant, timeout};
 
-use crate::support::WAIT_TIMEOUT;
+use crate::support::{WAIT_TIMEOUT, as_owner};
 
 use super::fixtures::{TestApi, Workers, body, generous_limits, order, problem, product};
 
@@ -96,7 +96,7 @@ async fn send(shop: &TestApi, path: &str, json: &Value) -> Response {
 
 /// Executes a statement on the shop's database.
 async fn arrange(shop: &TestApi, sql: &'static str) {
-    sqlx::raw_sql(sql).execute(shop.engine.pool()).await.unwrap();
+    as_owner(shop.engine.pool(), sql).await.unwrap();
 }
 
 /// Makes finishing keys fail from now on.

@@ -292,7 +292,8 @@ async fn lists_that_may_scan_use_few_connections_and_have_a_time_limit() {
     let shop = TestApi::without_workers(Limits { concurrent_scans: 1, ..generous_limits() }).await;
     shop.stock("TEA-1", 5).await;
     // Makes a query on orders endless.
-    let mut lock = shop.engine.pool().begin().await.unwrap();
+    let owner = shop.owner_pool().await;
+    let mut lock = owner.begin().await.unwrap();
     sqlx::query("lock table shop.orders in access exclusive mode").execute(&mut *lock).await.unwrap();
     let first = tokio::spawn(shop.request(Method::GET, "/api/orders/status/pending").send());
     let waits = "select exists (select from pg_stat_activity where datname = current_database()

@@ -1,9 +1,51 @@
-//! Migrations don't lock a large table while they build an index on it.
+//! Migrations don't lock a large table while they build an index on it, and say so when they take away what an older
+//! process uses.
 
 use std::path::Path;
 
 /// Each folder of migrations with the first one that is applied to databases that may be large.
 const FOLDERS: [(&str, i64); 2] = [("engine/migrations", 7), ("migrations/shop", 13)];
+
+/// Each folder of migrations with its schema, and the first one that came when its schema said which processes it admits.
+const ADMISSIONS: [(&str, &str, i64); 2] =
+    [("engine/migrations", "engine", 27), ("migrations/shop", "shop", 22)];
+
+/// What an older process may use, and can't any more.
+const TAKES_AWAY: [&str; 9] = [
+    " drop column ",
+    " drop constraint ",
+    " rename ",
+    " type ",
+    " set not null",
+    "drop table ",
+    "drop view ",
+    "drop function ",
+    "drop sequence ",
+];
+
+/// Whether a migration takes away what an older process may use, and does not say which processes are still admitted.
+fn admits_too_many(schema: &str, sql: &str) -> bool {
+    let statements = statements(sql);
+    let raises = format!("update {schema}.admission set oldest_migration = ");
+    let takes_away = |one: &String| {
+        let changes =
+            one.starts_with("alter table ") || one.starts_with("drop ") || one.starts_with("alter view ");
+        changes && TAKES_AWAY.iter().any(|words| one.contains(words))
+    };
+    statements.iter().any(takes_away) && !statements.iter().any(|one| one.starts_with(&raises))
+}
+
+/// The migrations of a folder from this one on, by their paths.
+fn files(folder: &str, first: i64) -> Vec<(String, String)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let number = |path: &Path| -> i64 {
+        let name = path.file_name().unwrap().to_str().unwrap();
+        name.split('_').next().unwrap().parse().unwrap()
+    };
+    let new = entries.filter(|path| number(path) >= first);
+    new.map(|path| (path.display().to_string(), std::fs::read_to_string(&path).unwrap())).collect()
+}
 
 /// The statements of a file without comments, in lower case.
 fn statements(sql: &str) -> Vec<String> {
@@ -53,15 +95,37 @@ fn flaws(sql: &str) -> Vec<&'static str> {
 #[test]
 fn new_migrations_build_indexes_of_existing_tables_concurrently() {
     for (folder, first) in FOLDERS {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
-        for entry in std::fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            let name = path.file_name().unwrap().to_str().unwrap();
-            let number: i64 = name.split('_').next().unwrap().parse().unwrap();
-            if number >= first {
-                assert_eq!(flaws(&std::fs::read_to_string(&path).unwrap()), [""; 0], "{}", path.display());
-            }
+        for (path, sql) in files(folder, first) {
+            assert_eq!(flaws(&sql), [""; 0], "{path}");
         }
+    }
+}
+
+#[test]
+fn a_migration_that_takes_something_away_says_which_processes_it_admits() {
+    for (folder, schema, first) in ADMISSIONS {
+        for (path, sql) in files(folder, first) {
+            assert!(!admits_too_many(schema, &sql), "{path} does not raise {schema}.admission");
+        }
+    }
+    for sql in [
+        "alter table s.t drop column c;",
+        "alter table s.t\n    rename to u;",
+        "alter table s.t alter column c type bigint;",
+        "alter table s.t alter c set not null;",
+        "drop table if exists s.t;",
+        "drop function s.f;\nupdate engine.admission set oldest_migration = 7;",
+    ] {
+        assert!(admits_too_many("s", sql), "{sql}");
+        let said = format!("{sql}\nupdate s.admission set oldest_migration = 7;");
+        assert!(!admits_too_many("s", &said), "{said}");
+    }
+    for sql in [
+        "create table s.t (kind type_of_it, c text);",
+        "alter table s.t add column c text;",
+        "-- no-transaction\ndrop index concurrently if exists s.t_c;",
+    ] {
+        assert!(!admits_too_many("s", sql), "{sql}");
     }
 }
 

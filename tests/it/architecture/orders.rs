@@ -81,6 +81,7 @@ pub(super) const CRATES: [Crate; 7] = [
             floors: &[
                 &["config", "terminal", "shutdown", "audit_actor", "http_client"],
                 &["exit_error"],
+                &["sessions"],
                 &["pool"],
                 &["database", "telemetry"],
                 &["database_source", "migrate"],

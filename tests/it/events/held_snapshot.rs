@@ -6,7 +6,7 @@ use shop::events::{self, LogRange, LowWaterMarks, Sequenced};
 use sqlx::{Connection, Executor, PgConnection, PgPool, postgres::PgPoolOptions};
 
 use super::{append, keys};
-use crate::support::{Database, WAIT_TIMEOUT};
+use crate::support::{Database, WAIT_TIMEOUT, as_owner};
 
 const NEVER: Duration = Duration::from_hours(1);
 const MOVED: u32 = 20_000;
@@ -185,11 +185,9 @@ async fn marks_are_given_up_when_a_database_was_restored_to_an_earlier_state() {
     assert_eq!(events::prune(&pool, &marks, Duration::ZERO, 10).await.unwrap(), 5);
     events::log_range(&pool, &marks).await.unwrap();
 
-    pool.execute(
-        "alter sequence shop.outbox_event_id_seq restart with 3; update shop.event_log set last_event_id = 2",
-    )
-    .await
-    .unwrap();
+    let restore =
+        "alter sequence shop.outbox_event_id_seq restart with 3; update shop.event_log set last_event_id = 2";
+    as_owner(&pool, restore).await.unwrap();
     append(&mut pool.acquire().await.unwrap(), "k", "{}").await;
     assert_eq!(events::sequence(&pool, &marks, 10).await.unwrap(), Sequenced::Moved(1));
     assert_eq!(

@@ -155,7 +155,7 @@ async fn a_burst_does_not_end_streams_whose_clients_keep_up() {
 #[tokio::test]
 async fn streams_that_catch_up_leave_connections_to_requests() {
     let database = Database::fresh().await;
-    let mut elsewhere = PgConnection::connect(&database.url()).await.unwrap();
+    let mut elsewhere = PgConnection::connect(&database.owner_url()).await.unwrap();
     let options = sqlx::postgres::PgPoolOptions::new().max_connections(5);
     let pool = options.connect(&database.url()).await.unwrap();
     append_events(&pool, 3_000).await;

@@ -34,10 +34,7 @@ async fn outlive(signal: Signal) {
     let state = TempState::new();
     let options = Options { durability: Durability::Durable, ..state.options() };
     let mut cluster = Cluster::start(options.clone()).await.unwrap();
-    cluster.create_database_if_missing("shop").await.unwrap();
-    let url = cluster.url("shop");
-    sagaline::migrate(&url).await.unwrap();
-    let test = TestCluster::on(url).await;
+    let test = TestCluster::on(TempState::migrated(&cluster, "shop").await).await;
     let served = test.serve().await;
     served.client.add_product("TEA-1", 10_000).await;
     let worker = test.work().await;

@@ -20,14 +20,9 @@ const END_SESSIONS: &str = "select pg_terminate_backend(pid, 5000) from pg_stat_
 
 /// Changes a setting of the database, which holds for sessions that are opened from now on.
 async fn switch(test: &TestCluster, setting: &str) {
-    let mut admin = PgConnection::connect(&test.url).await.unwrap();
     let set =
         format!("do $$ begin execute format('alter database %I {setting}', current_database()); end $$");
-    // The session may be read-only itself.
-    for statement in ["set default_transaction_read_only = off", &set] {
-        sqlx::raw_sql(AssertSqlSafe(statement)).execute(&mut admin).await.unwrap();
-    }
-    admin.close().await.unwrap();
+    test.arrange(&set).await;
 }
 
 /// Makes what the writes of [`writes`] need: a product, a confirmed order, a running workflow, and a dead job.
@@ -177,10 +172,7 @@ async fn while_the_database_is_read_only_writes_get_a_503_and_afterwards_they_su
 async fn a_process_whose_connections_work_is_ready_although_the_database_takes_no_more() {
     let state = TempState::new();
     let cluster = Cluster::start(state.options()).await.unwrap();
-    cluster.create_database_if_missing("shop").await.unwrap();
-    let url = cluster.url("shop");
-    sagaline::migrate(&url).await.unwrap();
-    let test = TestCluster::on(url).await;
+    let test = TestCluster::on(TempState::migrated(&cluster, "shop").await).await;
     let (served, worker) = (test.serve().await, test.work().await);
     served.client.add_product("TEA-1", 100).await;
     served.client.place("ann@example.com", "TEA-1", 1).await;

@@ -13,7 +13,7 @@ use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
 use uuid::Uuid;
 
-use crate::support::{Database, Process, WAIT_TIMEOUT};
+use crate::support::{Database, Process, WAIT_TIMEOUT, as_owner};
 
 /// The interval at which conditions are polled.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
@@ -225,9 +225,9 @@ impl TestCluster {
         }
     }
 
-    /// Executes a statement that no request could cause.
-    pub(super) async fn arrange(&self, sql: &'static str) {
-        sqlx::raw_sql(sql).execute(&self.pool).await.unwrap();
+    /// Executes a statement that no request could cause, as the owner of a database on the tests' server.
+    pub(super) async fn arrange(&self, sql: &str) {
+        as_owner(&self.pool, sql).await.unwrap();
     }
 }
 

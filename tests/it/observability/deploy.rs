@@ -221,7 +221,7 @@ fn every_service_in_production_is_hardened_limited_and_health_checked() {
     for (name, lines) in &services {
         assert!(lines.contains("<<: *hardened") || lines.contains("<<: *sagaline"), "{name}: {lines}");
         assert!(lines.contains("limits: { memory: "), "{name} has no memory limit: {lines}");
-        let ends = name == "migrate";
+        let ends = ["migrate", "console"].contains(&name.as_str());
         let is_watcher = ["prometheus", "grafana"].contains(&name.as_str());
         assert_eq!(lines.contains("healthcheck:"), !ends && !is_watcher, "{name}: {lines}");
         let is_ours = ["orders", "inventory", "notifications", "work"].contains(&name.as_str());
@@ -231,6 +231,29 @@ fn every_service_in_production_is_hardened_limited_and_health_checked() {
     // must not touch production.
     assert!(compose.contains("\nname: sagaline-prod\n"));
     assert!(read("docker-compose.yml").contains("\nname: sagaline\n"));
+}
+
+#[test]
+fn only_migrate_is_the_owner_of_the_database() {
+    let services = services();
+    for (name, lines) in &services {
+        let uses = |secret: &str| lines.contains(&format!("/run/secrets/{secret}\n"));
+        assert_eq!(uses("database_owner_url"), name == "migrate", "{name}: {lines}");
+        assert_eq!(uses("postgres_password"), name == "postgres", "{name}: {lines}");
+        let has = |secret: &str| {
+            let secrets = lines.lines().filter_map(|line| line.strip_prefix("secrets: ["));
+            secrets.flat_map(|list| list.trim_end_matches(']').split(", ")).any(|one| one == secret)
+        };
+        assert_eq!(has("database_owner_url"), name == "migrate", "{name}: {lines}");
+        assert_eq!(has("database_owner_password"), name == "postgres", "{name}: {lines}");
+    }
+    assert!(services["migrate"].contains("\"--grant-to\", \"shop_process\""), "{}", services["migrate"]);
+    let made = read("scripts/prod-secrets");
+    for (secret, role) in [("database_owner_url", "shop_owner"), ("database_url", "shop_process")] {
+        assert!(made.contains(&format!("keep {secret} \"postgres://{role}:")), "{secret}");
+    }
+    let roles = read("deploy/postgres/roles.sh");
+    assert_eq!(roles.matches(" nosuperuser ").count(), 2, "{roles}");
 }
 
 /// The seconds after a name in a text.

@@ -93,7 +93,7 @@ impl Collector {
 /// Waits until every saga that an order started has ended.
 /// Waits until all sagas have ended or are dead.
 async fn wait_until_no_saga_is_active(deployment: &Deployment) {
-    let pool = deployment.database.pool().await;
+    let pool = deployment.database.owner_pool().await;
     until("all sagas to have ended or be dead", || async {
         let active = "select count(*) from engine.saga where status in ('running', 'compensating')";
         let active: i64 = sqlx::query_scalar(active).fetch_one(&pool).await.unwrap();
@@ -128,7 +128,7 @@ async fn the_log_line_of_a_failed_request_has_its_trace_id_with_a_quiet_log_leve
     let mut deployment = Deployment::new().await;
     deployment.set("LOG_LEVEL", QUIET);
     let server = deployment.serve(&[]).await;
-    let pool = deployment.database.pool().await;
+    let pool = deployment.database.owner_pool().await;
     sqlx::raw_sql("alter table shop.product rename to goods").execute(&pool).await.unwrap();
     let asking = server.request(Method::GET, "/api/products");
     let answer = asking.header("traceparent", format!("00-{TRACE}-{CALLER}-01")).send().await.unwrap();
@@ -214,7 +214,7 @@ async fn the_trace_id_of_a_problem_is_found_in_the_log_in_every_format() {
         let mut server = deployment.start(&["serve"]);
         let line = server.wait_for_line("serving").await;
         let address = line.split(['=', ' ', '"']).find(|word| word.parse::<SocketAddr>().is_ok()).unwrap();
-        let pool = deployment.database.pool().await;
+        let pool = deployment.database.owner_pool().await;
         sqlx::raw_sql("alter table shop.product rename to goods").execute(&pool).await.unwrap();
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
         let mut expected = Vec::new();

@@ -15,7 +15,7 @@ use sqlx::PgPool;
 
 use super::{QUICK, TestShop, order, statuses};
 
-use crate::support::WAIT_TIMEOUT;
+use crate::support::{WAIT_TIMEOUT, as_owner};
 
 /// Waits as long as this many statements take, to vary who is first in a race.
 async fn idle_for(pool: &PgPool, statements: usize) {
@@ -276,7 +276,7 @@ async fn cancelling_an_order_whose_placement_died_in_an_undo_is_refused_with_the
         "create trigger refuse_rejection before update on shop.orders for each row
          when (new.status = 'rejected') execute function refuse()",
     ] {
-        sqlx::query(statement).execute(test.pool()).await.unwrap();
+        as_owner(test.pool(), statement).await.unwrap();
     }
     let short = commands::place_order(&test.shop, order(&[("TEA-1", 9)]), None, None).await.unwrap();
     assert_eq!(test.settled(PLACE_ORDER.name(), short.order_id.to_string()).await, Status::Dead);

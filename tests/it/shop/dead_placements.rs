@@ -17,7 +17,7 @@ use super::{
     order, violations,
 };
 
-use crate::support::WAIT_TIMEOUT;
+use crate::support::{WAIT_TIMEOUT, as_owner};
 
 /// A test with an order whose placement is dead before its pivot, and has reserved four of five units.
 async fn dead_placement() -> (TestShop, Product, Order) {
@@ -106,13 +106,9 @@ async fn a_dead_placement_compensates_when_its_reservation_or_its_dead_job_expir
 #[tokio::test]
 async fn a_placement_that_died_in_an_undo_waits_for_an_operator_and_abandoning_it_is_recorded() {
     let (test, tea, placed) = dead_placement().await;
-    sqlx::query(
-        "create trigger refuse_release before update on shop.reservation for each row
-         when (new.state = 'released') execute function pg_temp_refuse()",
-    )
-    .execute(test.pool())
-    .await
-    .unwrap();
+    let refuse = "create trigger refuse_release before update on shop.reservation for each row
+                  when (new.state = 'released') execute function pg_temp_refuse()";
+    as_owner(test.pool(), refuse).await.unwrap();
     let first = dead_job(&test).await;
     let engine = test.shop.engine();
     engine.discard_dead_job(first.dead_job_id, DiscardMode::Safe, "olga", "old").await.unwrap();

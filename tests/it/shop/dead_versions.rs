@@ -93,7 +93,7 @@ async fn use_stock(database: &Database, tea: &Product) {
 #[tokio::test]
 async fn stock_is_locked_written_and_read_without_a_look_at_its_dead_versions() {
     let database = Database::fresh().await;
-    let owner = database.pool().await;
+    let owner = database.owner_pool().await;
     let tea = commands::create_product(&owner, tea(), "test").await.unwrap();
     let snapshot =
         with_dead_versions(&database, owner, "update shop.stock set version = v + 1 where version = v").await;
@@ -114,7 +114,7 @@ async fn stock_is_locked_written_and_read_without_a_look_at_its_dead_versions() 
 #[tokio::test]
 async fn events_are_numbered_without_a_look_at_the_dead_versions_of_the_log() {
     let database = Database::fresh().await;
-    let owner = database.pool().await;
+    let owner = database.owner_pool().await;
     let snapshot = with_dead_versions(&database, owner, "update shop.event_log set last_event_id = v").await;
     let before = blocks_read(&database, "shop.event_log").await;
     let (pool, marks) = (pool(&database).await, LowWaterMarks::default());
@@ -139,7 +139,7 @@ async fn events_are_numbered_without_a_look_at_the_dead_versions_of_the_log() {
 async fn a_consumer_confirms_without_a_look_at_the_dead_versions_of_its_row() {
     const LEASE: Duration = Duration::from_mins(1);
     let database = Database::fresh().await;
-    let owner = database.pool().await;
+    let owner = database.owner_pool().await;
     events::register(&owner, "redis").await.unwrap();
     let snapshot =
         with_dead_versions(&database, owner, "update shop.event_consumer set last_event_id = v").await;

@@ -13,7 +13,7 @@ use shop::{
 
 use super::{QUICK, STEP_TIMEOUT, TestShop, order};
 
-use crate::support::WAIT_TIMEOUT;
+use crate::support::{WAIT_TIMEOUT, as_owner};
 
 /// An engine that keeps trying to confirm.
 pub(super) fn engine_with_many_attempts(test: &TestShop, settings: Settings) -> Engine {
@@ -43,7 +43,7 @@ pub(super) async fn refuse_confirmations(pool: &sqlx::PgPool) {
         "create trigger refuse_confirmation before update on shop.orders for each row
          when (new.status = 'confirmed') execute function pg_temp_refuse()",
     ] {
-        sqlx::query(statement).execute(pool).await.unwrap();
+        as_owner(pool, statement).await.unwrap();
     }
 }
 
@@ -84,7 +84,7 @@ async fn an_expired_reservation_is_released_and_the_customer_is_notified() {
     assert_eq!(test.settled(DELIVER_NOTIFICATION.name(), key).await, Status::Completed);
     assert!(test.mails()[0].contains("reservation expired"), "{}", test.mails()[0]);
     // The released stock can be ordered again, once confirmations succeed.
-    sqlx::query("drop trigger refuse_confirmation on shop.orders").execute(test.pool()).await.unwrap();
+    as_owner(test.pool(), "drop trigger refuse_confirmation on shop.orders").await.unwrap();
     assert_eq!(test.place(order(&[("TEA-1", 5)])).await.status, OrderStatus::Confirmed);
     test.close().await;
 }

@@ -10,7 +10,7 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 use super::TestShop;
-use crate::support::WAIT_TIMEOUT;
+use crate::support::{WAIT_TIMEOUT, as_owner};
 
 fn pruner(test: &TestShop) -> Pruner {
     Pruner::new(test.shop.engine().clone(), ShopRetention::default())
@@ -107,16 +107,14 @@ async fn creating_a_product_again_with_its_id_returns_the_existing_one() {
 
 /// Stores this many responses that are older than a day, a second apart, and one that is new.
 async fn store_old_responses(pool: &PgPool, count: i32) {
-    sqlx::raw_sql(sqlx::AssertSqlSafe(format!(
+    let responses = format!(
         "insert into shop.idempotency_key (scope, key, resource_id, holder, body_hash, status, body, created_at)
          select 'orders', n, gen_random_uuid(), gen_random_uuid(), '', 201, '{{}}',
                 case when n = 0 then now() else now() - interval '1 day 1 hour' - n * interval '1 s' end
          from generate_series(0, {count}) n;
          analyze shop.idempotency_key"
-    )))
-    .execute(pool)
-    .await
-    .unwrap();
+    );
+    as_owner(pool, &responses).await.unwrap();
 }
 
 #[tokio::test]

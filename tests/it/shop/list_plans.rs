@@ -63,11 +63,11 @@ impl List {
 /// A database with many rows of one kind, and among them the few that the lists below look for.
 async fn filled() -> (Database, Uuid) {
     let database = Database::fresh().await;
-    let env = [("DATABASE_URL", database.url()), ("SMTP_URL", "smtp://127.0.0.1:1".into())];
+    let env = [("DATABASE_URL", database.owner_url()), ("SMTP_URL", "smtp://127.0.0.1:1".into())];
     let env: Vec<_> = env.iter().map(|(name, value)| (*name, value.as_str())).collect();
     let mut fill = Process::sagaline(&["bench", "fill", "--sagas", "60000", "--detailed", "100"], &env);
     assert!(fill.wait().await.success(), "{}", fill.output());
-    let pool = database.pool().await;
+    let pool = database.owner_pool().await;
     let some: Uuid = sqlx::query_scalar("select id from engine.saga order by id offset 30000 limit 1")
         .fetch_one(&pool)
         .await
@@ -202,7 +202,7 @@ async fn the_first_page_under_each_single_filter_reads_few_blocks() {
 #[tokio::test]
 async fn pages_by_time_and_of_what_has_not_moved_have_every_saga_and_order_once() {
     let database = Database::fresh().await;
-    let env = [("DATABASE_URL", database.url()), ("SMTP_URL", "smtp://127.0.0.1:1".into())];
+    let env = [("DATABASE_URL", database.owner_url()), ("SMTP_URL", "smtp://127.0.0.1:1".into())];
     let env: Vec<_> = env.iter().map(|(name, value)| (*name, value.as_str())).collect();
     let mut fill = Process::sagaline(&["bench", "fill", "--sagas", "200"], &env);
     assert!(fill.wait().await.success(), "{}", fill.output());

@@ -45,7 +45,7 @@ async fn notifications_in(pool: &PgPool, status: NotificationStatus) -> Vec<Uuid
 /// A database with this many filled orders, and their ids, the newest first.
 async fn filled(orders: u32) -> (Database, PgPool, Vec<Uuid>) {
     let database = Database::fresh().await;
-    let env = [("DATABASE_URL", database.url())];
+    let env = [("DATABASE_URL", database.owner_url())];
     let env: Vec<_> = env.iter().map(|(name, value)| (*name, value.as_str())).collect();
     let sagas = (orders * 2).to_string();
     let mut fill = Process::sagaline(&["bench", "fill", "--sagas", &sagas, "--detailed", "0"], &env);
@@ -155,7 +155,7 @@ const RECORDED: i64 = 25;
 #[tokio::test]
 async fn an_upgrade_records_the_statuses_that_orders_have() {
     let database = Database::fresh().await;
-    let pool = database.pool().await;
+    let pool = database.owner_pool().await;
     let apply = async |is_wanted: &dyn Fn(i64) -> bool| {
         for migration in shop::migrations().all().iter().filter(|migration| is_wanted(migration.version)) {
             sqlx::raw_sql(migration.sql.clone()).execute(&pool).await.unwrap();

@@ -15,7 +15,7 @@ use strum::IntoEnumIterator;
 use uuid::Uuid;
 
 use super::{QUICK, TestShop, order, violations};
-use crate::support::WAIT_TIMEOUT;
+use crate::support::{WAIT_TIMEOUT, as_owner};
 
 /// Everything that has ended is over its time.
 const MOMENT: Duration = Duration::from_millis(1);
@@ -276,7 +276,7 @@ async fn the_shops_audit_is_deleted_by_its_function_only_and_never_too_early() {
             "append only",
         ),
     ] {
-        let error = sqlx::raw_sql(statement).execute(test.pool()).await.unwrap_err();
+        let error = as_owner(test.pool(), statement).await.unwrap_err();
         assert!(error.to_string().contains(why), "`{statement}`: {error}");
     }
     let pruner = pruner(&test);

@@ -6,9 +6,9 @@ use uuid::Uuid;
 
 use crate::support::{Database, WAIT_TIMEOUT};
 
-async fn one_connection(database: &Database) -> PgPool {
+async fn one_connection(url: &str) -> PgPool {
     let options = PgPoolOptions::new().max_connections(1).acquire_timeout(WAIT_TIMEOUT);
-    options.connect(&database.url()).await.unwrap()
+    options.connect(url).await.unwrap()
 }
 
 async fn seconds(pool: &PgPool) -> Option<f64> {
@@ -33,7 +33,7 @@ async fn pid(conn: &mut PgConnection) -> i32 {
 #[tokio::test]
 async fn the_oldest_transaction_that_holds_back_vacuum_is_found_with_its_age() {
     let database = Database::fresh().await;
-    let pool = one_connection(&database).await;
+    let pool = one_connection(&database.url()).await;
     assert_eq!(seconds(&pool).await, Some(0.0), "no transaction is open");
     // An open transaction that has read with a snapshot of its own, or has written, holds vacuum back.
     for statement in [
@@ -59,8 +59,8 @@ async fn the_oldest_transaction_that_holds_back_vacuum_is_found_with_its_age() {
 #[tokio::test]
 async fn an_age_that_the_role_may_not_see_is_unknown_and_not_zero() {
     let database = Database::fresh().await;
-    let pool = one_connection(&database).await;
-    let mut conn = PgConnection::connect(&database.url()).await.unwrap();
+    let pool = one_connection(&database.owner_url()).await;
+    let mut conn = PgConnection::connect(&database.owner_url()).await.unwrap();
     conn.execute("begin isolation level repeatable read; select from shop.outbox").await.unwrap();
     let role = format!("role_{}", Uuid::now_v7().simple());
     let run = async |sql: String| sqlx::raw_sql(AssertSqlSafe(sql)).execute(&pool).await.unwrap();

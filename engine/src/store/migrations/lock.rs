@@ -40,6 +40,11 @@ pub(super) async fn acquire(conn: &mut PgConnection, max_wait: Duration) -> Resu
     Ok(())
 }
 
+/// Gives the lock back.
+pub(super) async fn release(conn: &mut PgConnection) -> Result<(), sqlx::Error> {
+    sqlx::query("select pg_advisory_unlock($1)").bind(KEY).execute(conn).await.map(drop)
+}
+
 async fn try_lock(conn: &mut PgConnection) -> Result<bool, sqlx::Error> {
     sqlx::query_scalar("select pg_try_advisory_lock($1)").bind(KEY).fetch_one(conn).await
 }

@@ -24,6 +24,24 @@ const NEEDED: &str = "
       and (p.privilege = 'select' or c.relkind <> 'v' and c.oid <> l.oid and c.relname <> all ($3))
       and (p.privilege in ('select', 'insert') or c.relname <> all ($4))";
 
+/// The sequences and functions of the same owner, with each privilege that a process needs and whether the role of the
+/// connection has it. Where a sequence stands is read to know which ids may still be committed.
+const NEEDED_BESIDE_TABLES: &str = "
+    select 'sequence' as kind, c.oid::regclass::text as name, p.privilege,
+           -- Conditions may be tried in any order, and this one fails on a table.
+           case c.relkind when 'S' then has_sequence_privilege(c.oid, p.privilege) end as granted
+    from pg_namespace n
+    join pg_class l on l.relnamespace = n.oid and l.relname = $2
+    join pg_class c on c.relnamespace = n.oid and c.relowner = l.relowner and c.relkind = 'S'
+    cross join (values ('usage'), ('select')) p (privilege)
+    where n.nspname = $1
+    union all
+    select 'function', f.oid::regprocedure::text, 'execute', has_function_privilege(f.oid, 'execute')
+    from pg_namespace n
+    join pg_class l on l.relnamespace = n.oid and l.relname = $2
+    join pg_proc f on f.pronamespace = n.oid and f.proowner = l.relowner
+    where n.nspname = $1";
+
 /// Lists what the role of the connection lacks to migrate a schema.
 pub(super) async fn lacking_to_migrate(
     conn: &mut PgConnection,
@@ -57,7 +75,9 @@ pub(super) async fn lacking_to_work(
          where nspname = $1 and not has_schema_privilege(oid, 'usage')
          union all
          select format('%s on %s', privilege, name) from ({NEEDED}) needed
-         where not has_table_privilege(oid, privilege)"
+         where not has_table_privilege(oid, privilege)
+         union all
+         select format('%s on the %s %s', privilege, kind, name) from ({NEEDED_BESIDE_TABLES}) needed where not granted"
     ));
     sqlx::query_scalar(statement)
         .bind(schema)
@@ -98,7 +118,8 @@ pub(super) async fn grant(
              select 3, format('grant %s on %s to %I', string_agg(privilege, ', '), name, $5) from ({NEEDED}) needed
              group by name
              union all
-             select 4, format('grant execute on all functions in schema %I to %I', $1, $5)
+             select distinct 4, format('grant %s on %s %s to %I', privilege, kind, name, $5)
+             from ({NEEDED_BESIDE_TABLES}) needed
          ) ordered (position, statement) order by position"
     ));
     let grants: Vec<String> = sqlx::query_scalar(statement)
