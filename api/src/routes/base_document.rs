@@ -90,7 +90,7 @@ pub(crate) fn base_document() -> OpenApi {
 
 /// Leaves out the examples of problems that no operation has: those of unknown paths and methods.
 pub(crate) fn retain_used_examples(document: &mut OpenApi) {
-    let used = document.paths.paths.values().flat_map(|item| serde_json::to_value(item).ok());
+    let used = document.paths.paths.values().filter_map(|item| serde_json::to_value(item).ok());
     let used: String = used.map(|item| item.to_string()).collect();
     if let Some(components) = &mut document.components {
         components.examples.retain(|name, _| used.contains(&format!("\"#/components/examples/{name}\"")));

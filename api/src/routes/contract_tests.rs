@@ -92,8 +92,7 @@ fn is_nullable(schema: &Value) -> bool {
 fn held(document: &Value, part: impl Fn(&Value) -> &Value) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     let mut open = Vec::new();
-    for operation in document["paths"].as_object().expect("paths").values().flat_map(|item| item.as_object())
-    {
+    for operation in document["paths"].as_object().expect("paths").values().filter_map(Value::as_object) {
         open.extend(operation.values().map(&part));
     }
     while let Some(value) = open.pop() {

@@ -8,7 +8,7 @@ use devkit::{
 };
 use futures::future::join_all;
 use serde_json::{Value, json};
-use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use sqlx::{Connection, PgConnection};
 use uuid::Uuid;
 
 use super::test_cluster::{HttpProcess, TestCluster, at_least, id, order, stops_cleanly, until};
