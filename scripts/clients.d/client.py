@@ -132,4 +132,5 @@ assert ok(get_notification.sync(templated.notification_id, client=client)).subje
 missing = get_order.sync(uuid.uuid4(), client=client)
 assert isinstance(missing, Problem) and missing.code is ProblemCode.NOT_FOUND and missing.status == 404
 
+client.get_httpx_client().close()
 print("The Python client placed, read and cancelled an order and sent two mails.")
