@@ -64,7 +64,7 @@ struct TestShop {
     workers: Vec<JoinHandle<()>>,
     stop: CancellationToken,
     mails: TempDir,
-    _database: Database,
+    database: Database,
 }
 
 impl TestShop {
@@ -85,7 +85,7 @@ impl TestShop {
         let builder = engine_builder(database.pool().await, settings).retention(retention);
         let shop = Shop::new(builder.build().unwrap());
         shop.engine().throttle(QUEUE, throttle);
-        Self { shop, workers: Vec::new(), stop: CancellationToken::new(), mails, _database: database }
+        Self { shop, workers: Vec::new(), stop: CancellationToken::new(), mails, database }
     }
 
     /// Starts workers on the shop's queues.
@@ -96,6 +96,11 @@ impl TestShop {
             self.workers.push(tokio::spawn(async move { engine.run(&mut feed, stop).await }));
         }
         self
+    }
+
+    /// A pool whose role owns the schemas.
+    async fn owner_pool(&self) -> PgPool {
+        self.database.owner_pool().await
     }
 
     fn pool(&self) -> &PgPool {

@@ -29,6 +29,7 @@ async fn every_deliberate_violation_is_detected() {
     commands::cancel_order(&test.shop, placed.order_id, "no", "ann").await.unwrap();
     test.settled("cancel-order", placed.order_id.to_string()).await;
     test.settled(DELIVER_NOTIFICATION.name(), format!("order-cancelled:{}", placed.order_id)).await;
+    let owner = test.owner_pool().await;
     for (number, breakage) in [
         (1, "delete from shop.orders"),
         (1, "update shop.orders set workflow_id = gen_random_uuid()"),
@@ -60,9 +61,10 @@ async fn every_deliberate_violation_is_detected() {
         (11, "delete from shop.order_by_status where status = 'cancelled'"),
         (11, "update shop.notification set status = 'failed'; delete from shop.notification_by_status"),
     ] {
-        let violated = violated(test.pool(), breakage).await;
+        let violated = violated(&owner, breakage).await;
         assert!(violated.contains(&number), "`{breakage}` breaks invariant {number}, but these report violations: {violated:?}");
     }
+    owner.close().await;
     test.close().await;
 }
 

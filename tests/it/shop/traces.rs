@@ -33,7 +33,7 @@ async fn the_trace_of_an_order_reaches_its_mail() {
         .fold(Engine::builder(database.pool().await), EngineBuilder::register);
     let shop = Shop::new(builder.trace_propagator(std::sync::Arc::new(OneTrace)).build().unwrap());
     let test =
-        TestShop { shop, workers: Vec::new(), stop: CancellationToken::new(), mails, _database: database }
+        TestShop { shop, workers: Vec::new(), stop: CancellationToken::new(), mails, database }
             .start_workers();
     test.add_product("TEA", 500, 10).await;
     let placed = test.place(order(&[("TEA", 1)])).await;
