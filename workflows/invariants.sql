@@ -273,7 +273,7 @@ where k.kept_until is null and not exists (select from engine.saga s where s.id 
 -- over: ids
 select format('order %s is %s, and its status is not recorded', o.order_id, o.status) as violation
 from shop.orders o
-where o.order_id >= $1 and o.order_id < $2 and o.status <> 'pending' and not exists (
+where o.order_id >= $1 and o.order_id < $2 and o.status not in ('pending', 'confirmed') and not exists (
     select from shop.order_by_status r where r.status = o.status and r.order_id = o.order_id)
 union all
 select format('notification %s is %s, and its status is not recorded', n.notification_id, n.status)

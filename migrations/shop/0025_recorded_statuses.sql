@@ -1,16 +1,16 @@
 -- What leads to the orders and notifications in a status, however few of many they are.
 --
--- An index on the status would end the HOT updates of these tables. So statuses in which rows stay are recorded here, by
--- triggers, whoever changes them; the statuses that a saga is to change soon (an order's `pending`; a notification's
--- `pending` and `sending`) are found through the sagas, and `sent` is what nearly all notifications are. Readers look each
--- row up and leave out what does not have the status.
+-- An index on the status would end the HOT updates of these tables. So the statuses that no order has on its way to
+-- `confirmed`, and no notification on its way to `sent`, are recorded here, by triggers, whoever changes them; placing an
+-- order never calls them. What a saga is to change soon (an order's `pending`; a notification's `pending` and `sending`)
+-- is found through the sagas. Readers look each row up and leave out what does not have the status.
 
 create table shop.order_by_status (
     status   text collate "C" not null,
     order_id uuid not null,
     primary key (status, order_id)
 );
-comment on table shop.order_by_status is 'The status of every order that is no longer pending.';
+comment on table shop.order_by_status is 'The status of every order that is neither pending nor confirmed.';
 
 create table shop.notification_by_status (
     status          text collate "C" not null,
@@ -23,20 +23,18 @@ comment on table shop.notification_by_status is 'The notifications that failed o
 create function shop.record_order_status() returns trigger
     language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
-    -- Most changes are the confirmations of pending orders.
-    if exists (select from old_row where status <> 'pending') then
-        delete from shop.order_by_status r using old_row o
-        where r.status = o.status and r.order_id = o.order_id and o.status <> 'pending';
-    end if;
+    delete from shop.order_by_status r where r.status = old.status and r.order_id = old.order_id;
     insert into shop.order_by_status (status, order_id)
-    select n.status, n.order_id from new_row n where n.status <> 'pending'
+    select new.status, new.order_id where new.status not in ('pending', 'confirmed')
     on conflict do nothing;
     return null;
 end $$;
 
-create trigger orders_status_recorded after update on shop.orders
-    referencing old table as old_row new table as new_row
-    for each statement execute function shop.record_order_status();
+create trigger orders_status_recorded after update of status on shop.orders
+    for each row
+    when (old.status is distinct from new.status
+          and (old.status not in ('pending', 'confirmed') or new.status not in ('pending', 'confirmed')))
+    execute function shop.record_order_status();
 
 create function shop.record_notification_status() returns trigger
     language plpgsql security definer set search_path = pg_catalog, pg_temp as $$

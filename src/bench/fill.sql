@@ -30,13 +30,6 @@ select (lpad(to_hex(ms), 12, '0') || '70018000' || lpad(to_hex(n), 12, '0'))::uu
        100, 2, to_timestamp(ms / 1000.0), to_timestamp(ms / 1000.0), 'EUR', 'confirmed', 'a@example.com'
 from filled where $5::bigint > 0
 
--- section: order_statuses
-with filled as (
-    select n, $3::bigint + n * $4::bigint as ms from generate_series($1::bigint, $2::bigint) n where $5::bigint > 0
-)
-insert into shop.order_by_status (status, order_id)
-select 'confirmed', (lpad(to_hex(ms), 12, '0') || '70018000' || lpad(to_hex(n), 12, '0'))::uuid from filled
-
 -- section: order_lines
 with filled as (
     select n, $3::bigint + n * $4::bigint as ms from generate_series($1::bigint, $2::bigint) n

@@ -32,9 +32,8 @@ async fn the_trace_of_an_order_reaches_its_mail() {
         .into_iter()
         .fold(Engine::builder(database.pool().await), EngineBuilder::register);
     let shop = Shop::new(builder.trace_propagator(std::sync::Arc::new(OneTrace)).build().unwrap());
-    let test =
-        TestShop { shop, workers: Vec::new(), stop: CancellationToken::new(), mails, database }
-            .start_workers();
+    let test = TestShop { shop, workers: Vec::new(), stop: CancellationToken::new(), mails, database }
+        .start_workers();
     test.add_product("TEA", 500, 10).await;
     let placed = test.place(order(&[("TEA", 1)])).await;
     test.settled("deliver-notification", format!("order-confirmed:{}", placed.order_id)).await;

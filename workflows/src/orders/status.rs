@@ -78,8 +78,8 @@ impl OrderStatus {
     pub(crate) fn path(self) -> StatusPath {
         match self {
             Self::Pending => StatusPath::Moving,
-            Self::Confirmed
-            | Self::Processing
+            Self::Confirmed => StatusPath::Common,
+            Self::Processing
             | Self::Shipped
             | Self::Delivered
             | Self::Rejected

@@ -21,8 +21,8 @@ problems!(ListProblems: LIST_PROBLEMS, DATABASE_PROBLEMS);
 
 /// List orders in a status
 ///
-/// Lists orders, newest first. A list of `pending` orders, or one with a time, may have to look at many: few such lists run
-/// at a time (503 `overloaded` beyond that), each for two seconds at most (503 `timeout`).
+/// Lists orders, newest first. A list of `pending` or `confirmed` orders, or one with a time, may have to look at many: few such
+/// lists run at a time (503 `overloaded` beyond that), each for two seconds at most (503 `timeout`).
 #[utoipa::path(
     get,
     path = "/api/orders/status/{status}",

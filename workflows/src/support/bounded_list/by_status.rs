@@ -3,10 +3,10 @@
 //! No index has the status, because every row changes it a few times, and these updates are to stay HOT. Three ways lead
 //! to the rows, and each looks at about as many as it returns:
 //!
-//! - statuses in which rows stay are recorded in a narrow table, by a trigger (`shop.order_by_status` and
+//! - statuses off the way of most rows are recorded in a narrow table, by a trigger (`shop.order_by_status` and
 //!   `shop.notification_by_status`);
 //! - rows that a saga is to move on are found among the newest, or else through the sagas that have not ended;
-//! - a status that nearly all rows have is found from the end of the primary key.
+//! - the status that most rows get, or get last, is found from the end of the primary key (`confirmed`, `sent`).
 
 use engine::{ListCost, ListError, Page, PageOf, UNSETTLED_SAGAS, page_rows, read_list, read_page};
 use sqlx::{FromRow, PgPool, Postgres, QueryBuilder, postgres::PgRow};
@@ -39,7 +39,7 @@ pub(crate) enum StatusPath {
     Recorded,
     /// A saga is to move the rows on.
     Moving,
-    /// Nearly all rows have it.
+    /// Most of the newest rows have it.
     Common,
 }
 
