@@ -16,7 +16,7 @@ pub async fn get(pool: &PgPool, order_id: Uuid) -> Result<Option<Order>, sqlx::E
 }
 
 /// Lists orders, newest first: by their ids, or, if the filter has a time, by the time at which they were accepted.
-/// Indexes lead to those of a customer and of a time, and [`by_status`](crate::support::bounded_list::by_status) to those
+/// Indexes lead to those of a customer and of a time, and `support/bounded_list/by_status.rs` has the ways to those
 /// in a status.
 ///
 /// # Errors
