@@ -238,11 +238,10 @@ async fn check(url: &str, origin: Origin) -> Result<(), DatabaseSourceError> {
 
 #[cfg(test)]
 mod tests {
-    use std::{error::Error, fs, os::unix::fs::PermissionsExt};
-
-    use devkit::postgres::{Search, StateDir};
+    use std::error::Error;
 
     use super::*;
+    use crate::test_cluster;
 
     fn config(database_url: Option<&str>) -> Config {
         Config::parse(|name| database_url.filter(|_| name == "DATABASE_URL").map(ToOwned::to_owned), &[])
@@ -274,15 +273,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_given_url_is_used_as_it_is() {
-        let dir = tempfile::tempdir().unwrap();
-        // As root the server runs as another user, who can't enter a folder with mode 0700.
-        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o711)).unwrap();
-        let options = Options {
-            state_dir: StateDir::at(dir.path()),
-            durability: Durability::Throwaway,
-            search: Search::from_env(),
-        };
-        let cluster = Cluster::start(options).await.unwrap();
+        let (_dir, cluster) = test_cluster::start().await;
         cluster.create_database_if_missing("shop").await.unwrap();
         cluster.create_database_if_missing("shop").await.unwrap();
         let url = cluster.url("shop");

@@ -21,6 +21,8 @@ mod sessions;
 mod shutdown;
 mod telemetry;
 mod terminal;
+#[cfg(test)]
+mod test_cluster;
 
 pub use cli::run;
 pub use migrate::migrate;

@@ -162,32 +162,13 @@ pub(crate) fn open(options: PgConnectOptions, pool_use: PoolUse, size: u32) -> P
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, os::unix::fs::PermissionsExt};
-
-    use devkit::{
-        pgbouncer::PgBouncer,
-        postgres::{Cluster, Durability, Options, Search, StateDir},
-    };
+    use devkit::pgbouncer::PgBouncer;
     use sqlx::PgConnection;
-    use tempfile::TempDir;
 
     use super::*;
-    use crate::sessions::are_kept;
+    use crate::{sessions::are_kept, test_cluster};
 
     const DROPS: (&str, &str) = ("ignore_startup_parameters", "extra_float_digits,options");
-
-    async fn cluster() -> (TempDir, Cluster) {
-        let dir = tempfile::tempdir().unwrap();
-        // As root the server runs as another user, who can't enter a folder with mode 0700.
-        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o711)).unwrap();
-        let options = Options {
-            state_dir: StateDir::at(dir.path()),
-            durability: Durability::Throwaway,
-            search: Search::from_env(),
-        };
-        let cluster = Cluster::start(options).await.unwrap();
-        (dir, cluster)
-    }
 
     async fn kept(url: &str) -> bool {
         let mut first = PgConnection::connect(url).await.unwrap();
@@ -212,7 +193,7 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn a_pooler_that_shares_sessions_is_found_out_idle_or_busy() {
-        let (_dir, cluster) = cluster().await;
+        let (_dir, cluster) = test_cluster::start().await;
         for _ in 0..20 {
             assert!(kept(&cluster.url("postgres")).await, "PostgreSQL itself gives each its own");
         }
@@ -238,7 +219,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_a_pooler_drops_or_leaves_is_mended_in_each_session() {
-        let (_dir, cluster) = cluster().await;
+        let (_dir, cluster) = test_cluster::start().await;
         let settings =
             [("pool_mode", "session"), ("server_reset_query", ""), ("default_pool_size", "1"), DROPS];
         let pooler = PgBouncer::start(&cluster, &settings).await.unwrap();

@@ -8,6 +8,7 @@ mod it {
     mod api;
     mod architecture;
     mod cli;
+    mod dev_cli;
     mod embedded;
     mod engine_package;
     mod events;

@@ -12,4 +12,5 @@ pub mod redis;
 pub mod temp_database;
 pub mod test_databases;
 
+mod child;
 mod port;

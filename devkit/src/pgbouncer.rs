@@ -16,6 +16,7 @@ use tempfile::TempDir;
 use tokio::net::TcpStream;
 
 use crate::{
+    child::end,
     port::free_port,
     postgres::{Cluster, PROCESS_ROLE},
 };
@@ -172,12 +173,6 @@ fn spawn(program: &Path, dir: &Path, configuration: &str) -> Result<Child, PgBou
             .spawn()
     };
     run().map_err(PgBouncerError::io(format!("run {}", program.display())))
-}
-
-/// Kills the process and waits for its end; has no effect on one that was already waited for.
-fn end(child: &mut Child) {
-    let _ = child.kill();
-    let _ = child.wait();
 }
 
 /// Waits until the process takes connections; `false` when it ended instead, as it does when its port is taken.

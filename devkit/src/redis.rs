@@ -14,7 +14,7 @@ use tokio::{
     net::TcpStream,
 };
 
-use crate::port::free_port;
+use crate::{child::end, port::free_port};
 
 /// How long a server may take to start.
 const START_TIMEOUT: Duration = Duration::from_secs(20);
@@ -155,12 +155,6 @@ fn spawn(program: &Path, port: u16, dir: &Path) -> Result<Child, RedisError> {
         .stderr(Stdio::null())
         .spawn()
         .map_err(|source| RedisError::Run { program: program.to_owned(), source })
-}
-
-/// Kills the process and waits for its end; has no effect on one that was already waited for.
-fn end(child: &mut Child) {
-    let _ = child.kill();
-    let _ = child.wait();
 }
 
 /// Waits until the process answers; `false` when it ended instead, as it does when its port is taken.

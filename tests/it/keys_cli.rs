@@ -4,12 +4,6 @@ use serde_json::Value;
 
 use crate::support::{Database, Process, TempState};
 
-async fn run(args: &[&str], env: &[(&str, &str)]) -> (Option<i32>, String) {
-    let mut process = Process::sagaline(args, env);
-    let status = process.wait().await;
-    (status.code(), process.output())
-}
-
 fn token_in(output: &str) -> String {
     let token = output.split_whitespace().find(|word| word.starts_with("sgl_"));
     token.unwrap_or_else(|| panic!("no key in: {output}")).to_owned()
@@ -36,7 +30,7 @@ async fn a_server_does_not_start_without_a_usable_key_unless_keys_are_disabled()
     let database = Database::fresh().await;
     let url = database.url();
     let env = [("DATABASE_URL", url.as_str()), ("PORT", "0"), ("LOG_FORMAT", "json")];
-    let (code, output) = run(&["serve"], &env).await;
+    let (code, output) = Process::run(&["serve"], &env).await;
     assert_eq!(code, Some(2), "{output}");
     for remedy in ["sagaline keys create --name admin --role operate", "AUTH=off sagaline serve"] {
         assert!(output.contains(remedy), "{output}");
@@ -45,7 +39,8 @@ async fn a_server_does_not_start_without_a_usable_key_unless_keys_are_disabled()
     let open = Process::sagaline(&["serve"], &[&env[..], &[("AUTH", "off")]].concat());
     assert_eq!(status(&base(&open).await, "/api/audit", None).await, 200);
 
-    let (code, output) = run(&["keys", "create", "--name", "admin", "--role", "operate"], &env).await;
+    let (code, output) =
+        Process::run(&["keys", "create", "--name", "admin", "--role", "operate"], &env).await;
     assert_eq!(code, Some(0), "{output}");
     let token = token_in(&output);
     let serve = Process::sagaline(&["serve"], &env);
@@ -62,17 +57,17 @@ async fn a_key_is_shown_once_listed_without_its_secret_and_revoked_for_good() {
     let database = Database::fresh().await;
     let url = database.url();
     let env = [("DATABASE_URL", url.as_str())];
-    let (_, output) = run(&["keys", "list"], &env).await;
+    let (_, output) = Process::run(&["keys", "list"], &env).await;
     assert!(output.contains("There is no key"), "{output}");
     let create =
         ["keys", "create", "--name", "web", "--role", "write", "--expires", "90d", "--reason", "a new shop"];
-    let (code, output) = run(&create, &env).await;
+    let (code, output) = Process::run(&create, &env).await;
     assert_eq!(code, Some(0), "{output}");
     let token = token_in(&output);
     let parts: Vec<&str> = token.split('_').collect();
     let (id, secret) = (parts[1], parts[2]);
 
-    let (code, list) = run(&["keys", "list"], &env).await;
+    let (code, list) = Process::run(&["keys", "list"], &env).await;
     assert_eq!(code, Some(0), "{list}");
     assert!(list.contains(id) && list.contains("web") && list.contains("usable"), "{list}");
     assert!(!list.contains(secret), "{list}");
@@ -86,10 +81,10 @@ async fn a_key_is_shown_once_listed_without_its_secret_and_revoked_for_good() {
     assert!(stored.contains(id) && !stored.contains(secret), "{stored}");
 
     for _ in 0..2 {
-        let (code, output) = run(&["keys", "revoke", id, "--reason", "left us"], &env).await;
+        let (code, output) = Process::run(&["keys", "revoke", id, "--reason", "left us"], &env).await;
         assert_eq!(code, Some(0), "{output}");
     }
-    let (_, list) = run(&["keys", "list"], &env).await;
+    let (_, list) = Process::run(&["keys", "list"], &env).await;
     assert!(list.contains("revoked"), "{list}");
     let audited: Vec<(String, String, Option<String>)> =
         sqlx::query_as("select action, subject_id, reason from shop.audit order by id")
@@ -100,7 +95,7 @@ async fn a_key_is_shown_once_listed_without_its_secret_and_revoked_for_good() {
         |action: &str, reason: Option<&str>| (action.to_owned(), id.to_owned(), reason.map(Into::into));
     assert_eq!(audited, [entry("key.create", Some("a new shop")), entry("key.revoke", Some("left us"))]);
     // The only key is revoked, so no caller could use the server.
-    let (code, _) = run(&["serve"], &[&env[..], &[("PORT", "0")]].concat()).await;
+    let (code, _) = Process::run(&["serve"], &[&env[..], &[("PORT", "0")]].concat()).await;
     assert_eq!(code, Some(2));
 }
 
@@ -121,10 +116,10 @@ async fn invalid_arguments_of_a_key_are_refused() {
         &["keys", "create", "--name", "web", "--role", "read", "--reason", "a\nb"],
         &["keys", "revoke", "0000000000000000"],
     ] {
-        let (code, output) = run(wrong, &env).await;
+        let (code, output) = Process::run(wrong, &env).await;
         assert_eq!(code, Some(2), "{wrong:?}: {output}");
     }
-    let (_, output) = run(&["keys", "list"], &env).await;
+    let (_, output) = Process::run(&["keys", "list"], &env).await;
     assert!(output.contains("There is no key"), "{output}");
 }
 
@@ -135,22 +130,22 @@ async fn a_secret_can_be_read_from_a_file_instead_of_the_variable() {
     let file = state.temp_dir().join("database-url");
     std::fs::write(&file, format!("{}\n", database.url())).unwrap();
     let path = file.to_str().unwrap();
-    let (code, output) = run(&["keys", "list"], &[("DATABASE_URL_FILE", path)]).await;
+    let (code, output) = Process::run(&["keys", "list"], &[("DATABASE_URL_FILE", path)]).await;
     assert_eq!(code, Some(0), "{output}");
 
     let both = [("DATABASE_URL_FILE", path), ("DATABASE_URL", "postgres://ann:hunter2@db/shop")];
-    let (code, output) = run(&["keys", "list"], &both).await;
+    let (code, output) = Process::run(&["keys", "list"], &both).await;
     assert_eq!(code, Some(2), "{output}");
     assert!(output.contains("DATABASE_URL_FILE") && output.contains("DATABASE_URL is set too"), "{output}");
     assert!(!output.contains("hunter2"), "{output}");
 
     let missing = format!("{path}.gone");
-    let (code, output) = run(&["keys", "list"], &[("DATABASE_URL_FILE", missing.as_str())]).await;
+    let (code, output) = Process::run(&["keys", "list"], &[("DATABASE_URL_FILE", missing.as_str())]).await;
     assert_eq!(code, Some(2), "{output}");
     assert!(output.contains("DATABASE_URL_FILE") && output.contains("a file that can be read"), "{output}");
 
     std::fs::write(&file, "mysql://ann:hunter2@db/shop").unwrap();
-    let (code, output) = run(&["keys", "list"], &[("DATABASE_URL_FILE", path)]).await;
+    let (code, output) = Process::run(&["keys", "list"], &[("DATABASE_URL_FILE", path)]).await;
     assert_eq!(code, Some(2), "{output}");
     assert!(output.contains("DATABASE_URL should be") && !output.contains("hunter2"), "{output}");
 }

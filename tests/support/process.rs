@@ -40,6 +40,13 @@ impl Process {
         Self::start(command)
     }
 
+    /// Runs `sagaline` to its end; returns the exit code and the output.
+    pub(crate) async fn run(args: &[&str], env: &[(&str, &str)]) -> (Option<i32>, String) {
+        let mut process = Self::sagaline(args, env);
+        let status = process.wait().await;
+        (status.code(), process.output())
+    }
+
     /// As [`Process::start`], with a folder of its own for temporary files.
     pub(crate) fn start_in(command: Command, temp: &Path) -> Self {
         Self::start_with(command, Some(temp))

@@ -79,7 +79,7 @@ pub(super) const CRATES: [Crate; 7] = [
         orders: &[Order {
             within: "",
             floors: &[
-                &["config", "terminal", "shutdown", "audit_actor", "http_client"],
+                &["config", "terminal", "shutdown", "audit_actor", "http_client", "test_cluster"],
                 &["exit_error"],
                 &["sessions"],
                 &["pool"],
