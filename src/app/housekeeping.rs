@@ -1,24 +1,31 @@
-//! Periodically deletes what is over its time.
+//! Periodically deletes what is over its time, and records what stays as it is.
 
 use std::time::Duration;
 
-use shop::pruning::{Prunable, Pruner};
+use shop::{
+    orders,
+    pruning::{Prunable, Pruner},
+};
+use sqlx::PgPool;
 use strum::IntoEnumIterator;
 use tokio_util::sync::CancellationToken;
 
 /// How often a process looks for rows to delete.
 const INTERVAL: Duration = Duration::from_mins(1);
 
-/// Deletes what is over its time, at intervals until `quit`. Any number of processes may do so: of each kind of rows, one
-/// process at a time deletes.
-pub(crate) async fn housekeep(pruner: &Pruner, quit: CancellationToken) {
-    let _stopped = quit.run_until_cancelled(keep_pruning(pruner)).await;
+/// Deletes what is over its time, and records confirmed orders, at intervals until `quit`. Any number of processes may do
+/// so: of each kind of rows, one process at a time has a batch.
+pub(crate) async fn housekeep(pruner: &Pruner, pool: &PgPool, quit: CancellationToken) {
+    let _stopped = quit.run_until_cancelled(keep_house(pruner, pool)).await;
 }
 
-async fn keep_pruning(pruner: &Pruner) {
+async fn keep_house(pruner: &Pruner, pool: &PgPool) {
     loop {
         // With jitter, so that processes that start together don't look together.
         tokio::time::sleep(INTERVAL.mul_f64(0.5 + rand::random::<f64>())).await;
+        if let Err(error) = orders::record_confirmed(pool).await {
+            tracing::warn!(error = %engine::ErrorChain(&error), "confirmed orders can't be recorded for their list; trying again later");
+        }
         for what in Prunable::iter() {
             match pruner.prune(what).await {
                 Ok(deleted) => {

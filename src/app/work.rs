@@ -53,7 +53,7 @@ pub(crate) async fn work(
     };
     let (worked, (), (), ()) = tokio::join!(
         working,
-        Box::pin(housekeep(&pruner, done.clone())),
+        Box::pin(housekeep(&pruner, shop.pool(), done.clone())),
         report_breakers(process, shop, done.clone()),
         publishing
     );

@@ -9,7 +9,7 @@ use shop::{
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use super::{TestShop, order};
+use super::{TestShop, blocks::blocks_read, order};
 use crate::support::{Database, Process, as_owner};
 
 /// Walks through the pages of the orders in a status.
@@ -87,6 +87,49 @@ async fn pages_by_status_have_every_order_once_and_the_newest_first() {
     as_owner(&pool, stale).await.unwrap();
     assert_eq!(orders_in(&pool, OrderStatus::Delivered).await, all[29..30]);
     pool.close().await;
+}
+
+#[tokio::test]
+async fn few_confirmed_orders_are_found_behind_many_delivered_ones() {
+    let (database, pool, all) = filled(20_000).await;
+    let confirmed = [all[4_000], all[12_000], all[19_990]];
+    let delivered: Vec<Uuid> = all.iter().copied().filter(|id| !confirmed.contains(id)).collect();
+    set_status(&pool, &delivered, OrderStatus::Delivered).await;
+    assert_eq!(orders_in(&pool, OrderStatus::Confirmed).await, confirmed, "before any is recorded");
+    assert_eq!(orders::record_confirmed(&pool).await.unwrap(), 3);
+    assert_eq!(orders::record_confirmed(&pool).await.unwrap(), 0);
+
+    // One was accepted just now, so it is too young to be recorded; and one was confirmed after the recording had passed it.
+    let late = [all[30]];
+    let young: Uuid = sqlx::query_scalar(
+        "insert into shop.orders (order_id, customer_id, workflow_id, total, currency, customer_email)
+         select gen_random_uuid(), customer_id, gen_random_uuid(), 1, 'EUR', 'ann@example.com' from shop.orders limit 1
+         returning order_id",
+    )
+    .fetch_one(&pool)
+    .await
+    .unwrap();
+    for status in [OrderStatus::Pending, OrderStatus::Confirmed] {
+        set_status(&pool, &late, status).await;
+        set_status(&pool, &[young], status).await;
+    }
+    assert_eq!(orders::record_confirmed(&pool).await.unwrap(), 0);
+    // One goes on.
+    set_status(&pool, &confirmed[1..2], OrderStatus::Processing).await;
+    let mut expected = vec![young, late[0], confirmed[0], confirmed[2]];
+    expected.sort_unstable();
+    expected.reverse();
+    pool.close().await;
+
+    let blocks = async || {
+        blocks_read(&database, "shop.orders").await + blocks_read(&database, "shop.order_by_status").await
+    };
+    let before = blocks().await;
+    let pool = database.pool().await;
+    assert_eq!(orders_in(&pool, OrderStatus::Confirmed).await, expected);
+    pool.close().await;
+    let read = blocks().await - before;
+    assert!(read < 500, "{read} blocks were read");
 }
 
 #[tokio::test]

@@ -70,6 +70,7 @@ const NOTIFICATIONS: StatusTable = StatusTable {
     table: "shop.notification",
     key: "notification_id",
     recorded: "shop.notification_by_status",
+    recorded_through: "null::timestamptz",
     moved_by: ("'deliver-notification'", "s.id"),
 };
 

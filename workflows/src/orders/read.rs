@@ -77,5 +77,6 @@ const ORDERS: StatusTable = StatusTable {
     table: "shop.orders",
     key: "order_id",
     recorded: "shop.order_by_status",
+    recorded_through: "(select through from shop.order_recording)",
     moved_by: ("'place-order', 'cancel-order'", "(s.input ->> 'order_id')::uuid"),
 };

@@ -78,7 +78,7 @@ impl OrderStatus {
     pub(crate) fn path(self) -> StatusPath {
         match self {
             Self::Pending => StatusPath::Moving,
-            Self::Confirmed => StatusPath::Common,
+            Self::Confirmed => StatusPath::RecordedLater,
             Self::Processing
             | Self::Shipped
             | Self::Delivered

@@ -15,7 +15,7 @@ pub async fn migrate(pool: &PgPool) -> Result<(), MigrationError> {
 pub fn migrations() -> Migrations {
     Migrations::new(&sqlx_macros::migrate!("../migrations/shop"), "shop", "migration").privileges(
         TablePrivileges {
-            read_only: &["admission", "order_by_status", "notification_by_status"],
+            read_only: &["admission", "order_by_status", "order_recording", "notification_by_status"],
             append_only: &["audit", "stock_movement"],
         },
     )

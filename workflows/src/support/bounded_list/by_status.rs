@@ -1,12 +1,14 @@
 //! Lists of the rows in one status, newest first by their ids.
 //!
-//! No index has the status, because every row changes it a few times, and these updates are to stay HOT. Three ways lead
+//! No index has the status, because every row changes it a few times, and these updates are to stay HOT. Four ways lead
 //! to the rows, and each looks at about as many as it returns:
 //!
 //! - statuses off the way of most rows are recorded in a narrow table, by a trigger (`shop.order_by_status` and
 //!   `shop.notification_by_status`);
+//! - the status that every row gets and in which some stay (`confirmed`) is recorded there a while later, by a process; rows
+//!   in it are found among the newest, or else among the recorded and those that are not old enough to be recorded;
 //! - rows that a saga is to move on are found among the newest, or else through the sagas that have not ended;
-//! - the status that most rows get, or get last, is found from the end of the primary key (`confirmed`, `sent`).
+//! - the status that nearly all rows have in the end (`sent`) is found from the end of the primary key.
 
 use engine::{ListCost, ListError, Page, PageOf, UNSETTLED_SAGAS, page_rows, read_list, read_page};
 use sqlx::{FromRow, PgPool, Postgres, QueryBuilder, postgres::PgRow};
@@ -28,6 +30,8 @@ pub(crate) struct StatusTable {
     pub(crate) key: &'static str,
     /// The table that records the statuses in which rows stay, by (status, key).
     pub(crate) recorded: &'static str,
+    /// An expression for the `created_at` of the newest row that was recorded [later](StatusPath::RecordedLater).
+    pub(crate) recorded_through: &'static str,
     /// The definitions of the sagas that move rows on, and the expression of such a saga `s` for the key of its row.
     pub(crate) moved_by: (&'static str, &'static str),
 }
@@ -37,9 +41,11 @@ pub(crate) struct StatusTable {
 pub(crate) enum StatusPath {
     /// It is recorded.
     Recorded,
+    /// It is recorded when rows have had it for a while.
+    RecordedLater,
     /// A saga is to move the rows on.
     Moving,
-    /// Most of the newest rows have it.
+    /// Nearly all rows have it in the end.
     Common,
 }
 
@@ -72,18 +78,33 @@ impl StatusTable {
             StatusPath::Common => {
                 read(pool, ListCost::MayScan, self.among(status, page, None), page.limit).await
             }
-            StatusPath::Moving => {
-                read_list(pool, ListCost::MayScan, async |conn| {
-                    let mut newest = self.among(status, page, Some(NEWEST));
-                    let newest = read_page(newest.build().fetch(&mut *conn), page.limit).await?;
-                    if newest.has_more {
-                        return Ok(newest);
-                    }
-                    read_page(self.moving(status, page).build().fetch(conn), page.limit).await
-                })
-                .await
+            StatusPath::Moving => self.newest_or(pool, self.moving(status, page), status, page).await,
+            StatusPath::RecordedLater => {
+                self.newest_or(pool, self.recorded_later(status, page), status, page).await
             }
         }
+    }
+
+    /// Looks at the newest rows, and if these don't fill the page, reads it by another query.
+    async fn newest_or<T>(
+        &self,
+        pool: &PgPool,
+        mut otherwise: QueryBuilder<Postgres>,
+        status: &'static str,
+        page: Page,
+    ) -> Result<PageOf<T>, ListError>
+    where
+        T: for<'r> FromRow<'r, PgRow>,
+    {
+        read_list(pool, ListCost::MayScan, async |conn| {
+            let mut newest = self.among(status, page, Some(NEWEST));
+            let newest = read_page(newest.build().fetch(&mut *conn), page.limit).await?;
+            if newest.has_more {
+                return Ok(newest);
+            }
+            read_page(otherwise.build().fetch(conn), page.limit).await
+        })
+        .await
     }
 
     /// Looks at the newest rows, or at all.
@@ -106,6 +127,27 @@ impl StatusTable {
         query.push_bind(status);
         push_after(&mut query, key, page.after);
         query.push(format!(" order by {key} desc) listed"));
+        self.push_rows(&mut query, status, page);
+        query
+    }
+
+    /// Both parts are limited before they are merged, since each may have many rows. A row can be in both.
+    fn recorded_later(&self, status: &'static str, page: Page) -> QueryBuilder<Postgres> {
+        let Self { columns, table, key, recorded, recorded_through, .. } = self;
+        let mut query = QueryBuilder::new(format!(
+            "select {columns} from ((select listed.{key} from (select {key} from {recorded} where status = "
+        ));
+        query.push_bind(status);
+        push_after(&mut query, key, page.after);
+        query.push(format!(" order by {key} desc) listed"));
+        self.push_rows(&mut query, status, page);
+        query.push(format!(
+            ") union (select {key} from (
+                 select {key}, status from {table} where created_at > {recorded_through} offset 0) fresh where status = "
+        ));
+        query.push_bind(status);
+        push_after(&mut query, key, page.after);
+        query.push(format!(" order by {key} desc limit ")).push_bind(page_rows(page.limit)).push(")) listed");
         self.push_rows(&mut query, status, page);
         query
     }
