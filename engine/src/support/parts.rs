@@ -67,6 +67,7 @@ impl<'a, T, R> Parts<'a, T, R> {
             let mut result = statement.run(part).await;
             // What may pass by itself gets a second chance before an item is blamed.
             if part.len() == 1 && result.as_ref().is_err_and(may_pass) {
+                statements += 1;
                 result = statement.run(part).await;
             }
             let error = match result {
@@ -84,9 +85,12 @@ impl<'a, T, R> Parts<'a, T, R> {
                 return Err(error);
             }
             if let [item] = part {
-                if !has_worked && statement.run(&[]).await.is_err() {
-                    self.blame_nobody(has_worked);
-                    return Err(error);
+                if !has_worked {
+                    statements += 1;
+                    if statement.run(&[]).await.is_err() {
+                        self.blame_nobody(has_worked);
+                        return Err(error);
+                    }
                 }
                 self.untried.pop();
                 self.refused.push((item, error));
