@@ -73,6 +73,8 @@ pub(crate) fn cors(origins: &CorsOrigins) -> Option<CorsLayer> {
         HeaderName::from_static("x-actor"),
     ];
     let exposed = [
+        header::ACCEPT,
+        header::ACCEPT_ENCODING,
         header::ETAG,
         header::LOCATION,
         header::RETRY_AFTER,
