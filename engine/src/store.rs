@@ -39,8 +39,12 @@ pub async fn migrate(pool: &PgPool) -> Result<(), MigrationError> {
 
 /// The migrations of the schema `engine`, to be compared with those that a database has applied.
 pub fn migrations() -> Migrations {
-    Migrations::new(&sqlx_macros::migrate!("./migrations"), "engine", "_sqlx_migrations")
-        .privileges(TablePrivileges { read_only: &["admission", "audit_retention"], append_only: &["audit"] })
+    Migrations::new(&sqlx_macros::migrate!("./migrations"), "engine", "_sqlx_migrations").privileges(
+        TablePrivileges {
+            read_only: &["admission", "audit_retention"],
+            append_only: &["audit", "start_batch"],
+        },
+    )
 }
 
 /// Sets connection options that the engine's statements need: no sequential scans, and no JIT compilation.

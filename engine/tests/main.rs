@@ -32,6 +32,7 @@ mod it {
     mod retention_of_keys;
     mod scans;
     mod sqlstates;
+    mod start_batches;
     mod starts;
     mod step_failures;
     mod throttles;

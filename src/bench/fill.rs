@@ -30,7 +30,7 @@ const ORDERS_WITH_EVENTS: i64 = 500_000;
 const SPAN: Duration = Duration::from_hours(24 * 30);
 
 /// What each order leaves behind, in the order in which it is inserted.
-const EVERY_ORDER: [&str; 4] = ["orders", "sagas", "business_keys", "notifications"];
+const EVERY_ORDER: [&str; 5] = ["orders", "sagas", "start_batches", "business_keys", "notifications"];
 const DETAILS: [&str; 5] = ["order_lines", "order_timeline", "reservations", "movements", "history"];
 
 /// Fills the database that the arguments name.

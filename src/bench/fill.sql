@@ -74,17 +74,27 @@ with filled as (
     from filled
 )
 insert into engine.saga
-    (id, definition, graph_hash, queue, status, step, direction, history_seq, epoch, business_key, input, created_at, ended_at)
+    (id, definition, graph_hash, queue, status, step, direction, history_seq, epoch, business_key, input, created_at, ended_at,
+     in_start_batch)
 select (time || saga.kind || rest)::uuid, saga.definition, 'g1:filled', saga.queue, 'completed', saga.step, 'action', 4, 1,
        saga.key || order_id,
        case saga.kind when '70028000'
            then jsonb_build_object('order_id', order_id, 'items', jsonb_build_array())
            else jsonb_build_object('to', 'a@example.com') end,
-       to_timestamp(ms / 1000.0), to_timestamp(ms / 1000.0)
+       to_timestamp(ms / 1000.0), to_timestamp(ms / 1000.0), true
 from ids, (values
     ('70028000', 'place-order', 'default', 'queue-confirmation', ''),
     ('70038000', 'deliver-notification', 'notifications', 'record-delivery', 'order-confirmed:')
 ) saga (kind, definition, queue, step, key)
+
+-- section: start_batches
+with filled as (
+    select n, $3::bigint + n * $4::bigint as ms from generate_series($1::bigint, $2::bigint) n where $5::bigint > 0
+)
+insert into engine.start_batch (definition, started_at, saga_ids)
+select saga.definition, to_timestamp(ms / 1000.0),
+       array[(lpad(to_hex(ms), 12, '0') || saga.kind || lpad(to_hex(n), 12, '0'))::uuid]
+from filled, (values ('70028000', 'place-order'), ('70038000', 'deliver-notification')) saga (kind, definition)
 
 -- section: business_keys
 with filled as (

@@ -1,7 +1,8 @@
 //! Lists of sagas. For each condition alone an index leads to the page, however many sagas there are.
 //!
-//! - Sagas of a definition or of a time are sorted by the time of their start; the index is by definition and time. A time
-//!   without a definition is looked up for each definition, and there are few.
+//! - Sagas of a definition or of a time are sorted by the time of their start. The batches in which sagas are started are indexed
+//!   by definition and time, and name their sagas. A time without a definition is looked up for each definition, and there
+//!   are few.
 //! - The statuses that few sagas have are in partial indexes, so the status is written into the statement.
 //! - Running sagas are mostly among the newest; the others are those that are due, leased or wait, by three partial
 //!   indexes. So it is with those that have not moved for a time, among the newest that were started before it.
@@ -31,10 +32,22 @@ const CENTURY_MS: i64 = 100 * 365 * 24 * 60 * 60 * 1000;
 
 /// The names of all definitions that have sagas, one look at the index for each.
 const DEFINITIONS: &str = "with recursive owner (name) as ( \
-         (select definition from engine.saga order by definition limit 1) \
+         (select definition from engine.start_batch order by definition limit 1) \
          union all \
-         select (select definition from engine.saga where definition > owner.name order by definition limit 1) \
+         select (select definition from engine.start_batch where definition > owner.name order by definition limit 1) \
          from owner where owner.name is not null) ";
+
+/// The sagas of a definition, whose SQL comes next and ends in `)`, in the order of their starts. An id can be used again when
+/// its saga is deleted, so it is the time that tells whether a saga is one of the batch. `offset 0` has each looked up by
+/// its id: joined, the planner takes the agreement of the times for rare, and reads everything.
+const BY_START: &str = "(select saga.*, batch.started_at from engine.start_batch batch \
+     cross join lateral unnest(batch.saga_ids) as member (id) \
+     cross join lateral (select * from engine.saga \
+         where id = member.id and created_at = batch.started_at offset 0) saga \
+     where batch.definition = ";
+
+/// All sagas, with the columns of [`BY_START`].
+const BY_ID: &str = "(select saga.*, created_at as started_at from engine.saga saga) saga";
 
 /// The ids of the sagas with a business key, of all definitions.
 const KEY_OWNERS: &str = "with recursive owner (name) as ( \
@@ -98,8 +111,9 @@ fn is_unfinished(filter: &SagaFilter) -> bool {
 }
 
 fn among_newest(filter: &SagaFilter, page: Page) -> QueryBuilder<Postgres> {
-    let mut query =
-        QueryBuilder::new(format!("select {SAGA_COLUMNS} from (select * from engine.saga where true"));
+    let mut query = QueryBuilder::new(format!(
+        "select {SAGA_COLUMNS} from (select saga.*, created_at as started_at from engine.saga saga where true"
+    ));
     if let Some(after) = page.after {
         query.push(" and id < ").push_bind(after);
     }
@@ -117,15 +131,19 @@ fn among_newest(filter: &SagaFilter, page: Page) -> QueryBuilder<Postgres> {
 
 fn all(filter: &SagaFilter, page: Page) -> QueryBuilder<Postgres> {
     let is_by_time = filter.is_by_time();
-    let of_each_definition = is_by_time && filter.definition.is_none();
+    let is_by_start = is_by_time && !is_indexed_by_status(filter);
+    let of_each_definition = is_by_start && filter.definition.is_none();
     let mut query = QueryBuilder::new("");
     if of_each_definition {
         query.push(DEFINITIONS).push("select saga.* from owner cross join lateral (");
     }
-    query.push("select ").push(SAGA_COLUMNS).push(" from engine.saga where true");
-    if of_each_definition {
-        query.push(" and definition = owner.name");
-    }
+    query.push("select ").push(SAGA_COLUMNS).push(" from ");
+    match &filter.definition {
+        Some(definition) if is_by_start => query.push(BY_START).push_bind(definition.clone()).push(") saga"),
+        None if is_by_start => query.push(BY_START).push("owner.name) saga"),
+        _ => query.push(BY_ID),
+    };
+    query.push(" where true");
     push_conditions(&mut query, filter);
     if is_unfinished(filter) {
         query.push(" and id in (").push(MOVING).push(")");
@@ -134,12 +152,18 @@ fn all(filter: &SagaFilter, page: Page) -> QueryBuilder<Postgres> {
         push_after(&mut query, after, is_by_time);
     }
     let order =
-        if is_by_time { " order by created_at desc, id desc limit " } else { " order by id desc limit " };
+        if is_by_time { " order by started_at desc, id desc limit " } else { " order by id desc limit " };
     query.push(order).push_bind(page_rows(page.limit));
     if of_each_definition {
-        query.push(") saga where owner.name is not null").push(order).push_bind(page_rows(page.limit));
+        query.push(") saga where owner.name is not null order by created_at desc, id desc limit ");
+        query.push_bind(page_rows(page.limit));
     }
     query
+}
+
+/// Whether a partial index leads to the few sagas that can be in the list, in no order of time.
+fn is_indexed_by_status(filter: &SagaFilter) -> bool {
+    is_unfinished(filter) || matches!(filter.status, Some(Status::Compensating | Status::Dead))
 }
 
 /// Begins after a saga in the order of the list. If that one was deleted since, the time in its id stands for that of its
@@ -149,8 +173,15 @@ fn push_after(query: &mut QueryBuilder<Postgres>, after: Uuid, is_by_time: bool)
         let (seconds, nanos) = after.get_timestamp().map(|time| time.to_unix()).unwrap_or_default();
         let seconds = i64::try_from(seconds).unwrap_or_default();
         let time = chrono::DateTime::from_timestamp(seconds, nanos).unwrap_or_default();
-        query.push(" and (created_at, id) < (coalesce((select start.created_at from engine.saga start where start.id = ");
-        query.push_bind(after).push("), ").push_bind(time).push("), ").push_bind(after).push(")");
+        let mut push_start = |condition: &str| {
+            query.push(condition);
+            query.push("coalesce((select start.created_at from engine.saga start where start.id = ");
+            query.push_bind(after).push("), ").push_bind(time).push(")");
+        };
+        // Only the first of the two bounds the batches.
+        push_start(" and started_at <= ");
+        push_start(" and (started_at, id) < (");
+        query.push(", ").push_bind(after).push(")");
     } else {
         query.push(" and id < ").push_bind(after);
     }
@@ -175,10 +206,10 @@ fn push_conditions(query: &mut QueryBuilder<Postgres>, filter: &SagaFilter) {
         query.push_bind(key.clone()).push(")");
     }
     if let Some(time) = filter.created_after {
-        query.push(" and created_at > ").push_bind(time);
+        query.push(" and started_at > ").push_bind(time);
     }
     if let Some(time) = filter.created_before {
-        query.push(" and created_at < ").push_bind(time);
+        query.push(" and started_at < ").push_bind(time);
     }
     if let Some(stuck) = filter.stuck_for {
         query.push(" and status in ('running', 'compensating') and created_at < ");

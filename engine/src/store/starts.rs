@@ -35,8 +35,9 @@ const KEYED: &str = ", keyed as ( \
      )";
 const KEY_IS_NEW: &str = "business_key is null or id in (select saga_id from keyed)";
 
-/// Inserts sagas, in the order given. Returns the ids of those whose id and business key were new, each with the PID of
-/// this connection's server process: the caller terminates that process if a statement still runs after the time-out.
+/// Inserts sagas, in the order given, and a batch for those of each definition. Returns the ids of those whose id and
+/// business key were new, each with the PID of this connection's server process: the caller terminates that process if a
+/// statement still runs after the time-out.
 pub(crate) async fn insert(
     conn: &mut PgConnection,
     sagas: &[NewSagaRow<'_>],
@@ -51,18 +52,24 @@ pub(crate) async fn insert(
                  $10::bool[], $11::bigint[], $12::text[], $13::text[], $14::text[]) with ordinality \
                  as s (id, definition, graph_hash, queue, status, step, seq, held, deadline_ms, business_key, trace, input, \
                      place) \
-         ) {keyed} \
+         ) {keyed}, started as ( \
          insert into engine.saga (id, definition, graph_hash, queue, status, step, direction, attempt, history_seq, \
-             epoch, lease_owner, claimed_at, lease_until, due_at, deadline_at, business_key, trace, input, ended_at) \
+             epoch, lease_owner, claimed_at, lease_until, due_at, deadline_at, business_key, trace, input, ended_at, \
+             in_start_batch) \
          select id, definition, graph_hash, queue, status, step, 'action', held::int, seq, \
              held::int, case when held then $1::uuid end, case when held then clock_timestamp() end, \
              case when held then clock_timestamp() + $2 * interval '1 ms' end, \
              case when not held and status = 'running' then clock_timestamp() end, \
              clock_timestamp() + deadline_ms * interval '1 ms', business_key, trace, input::jsonb, \
-             case when status <> 'running' then clock_timestamp() end \
+             case when status <> 'running' then clock_timestamp() end, true \
          from s where {are_new} \
          on conflict do nothing \
-         returning id, pg_backend_pid()"
+         returning id, definition \
+         ), listed as ( \
+             insert into engine.start_batch (definition, saga_ids) \
+             select definition, array_agg(id) from started group by definition \
+         ) \
+         select id, pg_backend_pid() from started"
     );
     sqlx::query_as(sqlx::AssertSqlSafe(sql))
         .bind(worker)

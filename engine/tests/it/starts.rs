@@ -146,6 +146,12 @@ async fn a_start_refused_by_its_entry_step_leaves_nothing_and_does_not_affect_ot
     );
     let sagas: i64 = sqlx::query_scalar("select count(*) from engine.saga").fetch_one(&pool).await.unwrap();
     assert_eq!((sagas, fixtures::effects(&pool, "book").await), (2, 2));
+    let refused = engine.start(LEDGER.with(&Entry { amount: -1 })).await;
+    assert!(matches!(refused, Err(StartError::Refused(_))), "{refused:?}");
+    let left = "select count(*) from engine.start_batch b where not exists ( \
+         select from engine.saga s where s.id = any (b.saga_ids))";
+    let batches_left: i64 = sqlx::query_scalar(left).fetch_one(&pool).await.unwrap();
+    assert_eq!(batches_left, 0, "a batch outlives its refused start");
     engine.shutdown().await;
 }
 

@@ -172,6 +172,7 @@ async fn workflows_are_filtered_by_definition_status_start_time_and_being_stuck(
     // The first was started ten minutes ago and has not moved since, although it has just been tried again.
     let late = [
         "update engine.saga set created_at = now() - interval '10 minutes' where id = $1::uuid",
+        "insert into engine.start_batch select definition, created_at, array[id] from engine.saga where id = $1::uuid",
         "update engine.history_run set started_at = now() - interval '10 minutes' where saga_id = $1::uuid",
         "insert into engine.history_run (saga_id, seq, step, direction, outcome, attempt, started_at, duration_ms, epoch)
          select id, history_seq + 1, step, direction, 'retry', 1, now(), 0, epoch from engine.saga where id = $1::uuid",
@@ -181,7 +182,9 @@ async fn workflows_are_filtered_by_definition_status_start_time_and_being_stuck(
     }
     // The second was started then, too, but its step was done a minute ago.
     let moved = "update engine.saga set created_at = now() - interval '9 minutes' where id = $1::uuid";
-    sqlx::query(moved).bind(&ids[1]).execute(shop.engine.pool()).await.unwrap();
+    for statement in [moved, late[1]] {
+        sqlx::query(statement).bind(&ids[1]).execute(shop.engine.pool()).await.unwrap();
+    }
     let second = body(shop.get(&format!("/api/workflows/{}", ids[1])).await, 200).await;
     let second = second["created_at"].as_str().unwrap();
     let lists: [(String, &[usize]); 9] = [

@@ -1,0 +1,3 @@
+-- no-transaction
+-- Lists go through engine.start_batch.
+drop index concurrently if exists engine.saga_by_definition;
