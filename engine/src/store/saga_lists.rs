@@ -25,7 +25,7 @@ use crate::{
     },
 };
 
-/// How many of the newest sagas are looked at first.
+/// How many of the newest sagas are looked at first, and how many are few.
 const NEWEST: i64 = 2000;
 
 const CENTURY_MS: i64 = 100 * 365 * 24 * 60 * 60 * 1000;
@@ -99,7 +99,8 @@ pub(crate) async fn sagas(
                 return Ok(newest);
             }
         }
-        read_page(all(filter, page).build().fetch(&mut *conn), page.limit).await
+        let by_status = is_indexed_by_status(filter) || is_among_few(&mut *conn, filter).await?;
+        read_page(all(filter, page, by_status).build().fetch(&mut *conn), page.limit).await
     };
     let rows = read_list(pool, ListCost::may_scan_if(filter.may_scan()), read).await?;
     Ok(rows.try_map(SagaRow::view)?)
@@ -129,9 +130,10 @@ fn among_newest(filter: &SagaFilter, page: Page) -> QueryBuilder<Postgres> {
     query
 }
 
-fn all(filter: &SagaFilter, page: Page) -> QueryBuilder<Postgres> {
+/// `by_status`: from the sagas in the status, to which an index leads, whatever else the filter says.
+fn all(filter: &SagaFilter, page: Page, by_status: bool) -> QueryBuilder<Postgres> {
     let is_by_time = filter.is_by_time();
-    let is_by_start = is_by_time && !is_indexed_by_status(filter);
+    let is_by_start = is_by_time && !by_status;
     let of_each_definition = is_by_start && filter.definition.is_none();
     let mut query = QueryBuilder::new("");
     if of_each_definition {
@@ -164,6 +166,19 @@ fn all(filter: &SagaFilter, page: Page) -> QueryBuilder<Postgres> {
 /// Whether a partial index leads to the few sagas that can be in the list, in no order of time.
 fn is_indexed_by_status(filter: &SagaFilter) -> bool {
     is_unfinished(filter) || matches!(filter.status, Some(Status::Compensating | Status::Dead))
+}
+
+/// Whether few sagas have the status of the list. An index leads to all that were compensated, and there may be any number.
+async fn is_among_few(conn: &mut PgConnection, filter: &SagaFilter) -> Result<bool, sqlx::Error> {
+    if filter.status != Some(Status::Compensated) || !filter.is_by_time() {
+        return Ok(false);
+    }
+    sqlx::query_scalar(
+        "select count(*) < $1 from (select from engine.saga where status = 'compensated' limit $1) compensated",
+    )
+    .bind(NEWEST)
+    .fetch_one(conn)
+    .await
 }
 
 /// Begins after a saga in the order of the list. If that one was deleted since, the time in its id stands for that of its

@@ -149,6 +149,7 @@ fn cases(some: Uuid, middle: DateTime<Utc>, key: &str) -> Vec<Case> {
         sagas(status(Status::Running), 1),
         sagas(status(Status::Compensated), 0),
         sagas(status(Status::Completed), 50),
+        sagas(SagaFilter { status: Some(Status::Compensated), ..definition("place-order") }, 0),
         sagas(SagaFilter { business_key: Some(key.into()), ..all() }, 1),
         sagas(SagaFilter { created_before: Some(middle), ..all() }, 50),
         sagas(SagaFilter { created_after: Some(middle), ..all() }, 50),
