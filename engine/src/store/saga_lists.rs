@@ -1,8 +1,8 @@
 //! Lists of sagas. For each condition alone an index leads to the page, however many sagas there are.
 //!
-//! - Sagas of a definition or of a time are sorted by the time of their start. The batches in which sagas are started are indexed
-//!   by definition and time, and name their sagas. A time without a definition is looked up for each definition, and there
-//!   are few.
+//! - Sagas of a definition or of a time are sorted by the time of their start. The batches in which sagas are started
+//!   are indexed by definition and time, and name their sagas. A time without a definition is looked up for each
+//!   definition, and there are few.
 //! - The statuses that few sagas have are in partial indexes, so the status is written into the statement.
 //! - Running sagas are mostly among the newest; the others are those that are due, leased or wait, by three partial
 //!   indexes. So it is with those that have not moved for a time, among the newest that were started before it.
@@ -37,9 +37,9 @@ const DEFINITIONS: &str = "with recursive owner (name) as ( \
          select (select definition from engine.start_batch where definition > owner.name order by definition limit 1) \
          from owner where owner.name is not null) ";
 
-/// The sagas of a definition, whose SQL comes next and ends in `)`, in the order of their starts. An id can be used again when
-/// its saga is deleted, so it is the time that tells whether a saga is one of the batch. `offset 0` has each looked up by
-/// its id: joined, the planner takes the agreement of the times for rare, and reads everything.
+/// The sagas of a definition, whose SQL comes next and ends in `)`, in the order of their starts. An id can be used
+/// again when its saga is deleted, so it is the time that tells whether a saga is one of the batch. `offset 0` has each
+/// looked up by its id: joined, the planner takes the agreement of the times for rare, and reads everything.
 const BY_START: &str = "(select saga.*, batch.started_at from engine.start_batch batch \
      cross join lateral unnest(batch.saga_ids) as member (id) \
      cross join lateral (select * from engine.saga \

@@ -295,6 +295,13 @@ pub(super) async fn owner_database() -> (Database, PgPool) {
     (database, pool)
 }
 
+/// Applies the wanted migrations, by their versions, as an upgrade does.
+pub(super) async fn apply_migrations(pool: &PgPool, is_wanted: &dyn Fn(i64) -> bool) {
+    for migration in engine::migrations().all().iter().filter(|migration| is_wanted(migration.version)) {
+        sqlx::raw_sql(migration.sql.clone()).execute(pool).await.unwrap();
+    }
+}
+
 async fn make_effects(pool: &PgPool) {
     sqlx::query("create table effect (saga_id uuid not null, step text not null, change int not null)")
         .execute(pool)

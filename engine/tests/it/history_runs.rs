@@ -203,11 +203,7 @@ const RUNS: i64 = 19;
 #[tokio::test]
 async fn an_upgrade_keeps_every_entry_and_old_processes_go_on_writing() {
     let (_database, pool) = fixtures::owner_database().await;
-    let apply = async |is_wanted: &dyn Fn(i64) -> bool| {
-        for migration in engine::migrations().all().iter().filter(|migration| is_wanted(migration.version)) {
-            sqlx::raw_sql(migration.sql.clone()).execute(&pool).await.unwrap();
-        }
-    };
+    let apply = async |is_wanted: &dyn Fn(i64) -> bool| fixtures::apply_migrations(&pool, is_wanted).await;
     sqlx::raw_sql("drop schema engine cascade; create schema engine").execute(&pool).await.unwrap();
     apply(&|version| version < RUNS).await;
     let insert = "insert into engine.history (saga_id, seq, step, direction, outcome, attempt, started_at, duration_ms, output, \

@@ -145,11 +145,7 @@ async fn a_batch_is_deleted_with_the_last_of_its_sagas() {
 async fn an_upgrade_lists_the_sagas_that_were_there() {
     let database = Database::fresh().await;
     let pool = database.owner_pool().await;
-    let apply = async |is_wanted: &dyn Fn(i64) -> bool| {
-        for migration in engine::migrations().all().iter().filter(|migration| is_wanted(migration.version)) {
-            sqlx::raw_sql(migration.sql.clone()).execute(&pool).await.unwrap();
-        }
-    };
+    let apply = async |is_wanted: &dyn Fn(i64) -> bool| fixtures::apply_migrations(&pool, is_wanted).await;
     execute(&pool, "drop schema engine cascade; create schema engine").await;
     apply(&|version| version < BATCHES).await;
     let mut expected = BTreeSet::new();

@@ -25,8 +25,8 @@ const BATCH_SIZE: u32 = 1000;
 const SAGAS_AT_ONCE: u32 = 500;
 /// The time limit of one batch. Without it, a batch on a connection that is dead without a sign would never end.
 const BATCH_TIMEOUT: Duration = Duration::from_secs(10);
-/// How many times as long as a batch the pause after it is. So the deletions take a fifth of one connection's time, which
-/// is a tenth of what a server with two cores can do (`docs/decisions/0030`).
+/// How many times as long as a batch the pause after it is. So in each process the deletions take a fifth of one
+/// connection's time, which is a tenth of what a server with two cores can do (`docs/decisions/0030`).
 const PAUSE: u32 = 4;
 
 /// Describes the metrics of pruning to the recorder; called once, after the recorder is installed.
