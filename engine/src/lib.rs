@@ -75,7 +75,10 @@ pub use model::{
 };
 pub use operate::{
     cancel::CancelOutcome,
-    dead_jobs::{BulkLimits, BulkResult, DiscardMode, Discarded},
+    dead_jobs::{
+        DeadJobAction, DeadJobEffect, DiscardMode, Discarded,
+        bulk::{BulkLimits, BulkPlan, BulkResult, PlannedDeadJob},
+    },
     retention::set_audit_retention,
     verify::{HistoryViolation, VerifiedHistories},
 };

@@ -143,11 +143,13 @@ impl Client {
         Ok(u64::try_from(items.len())?)
     }
 
-    /// Retries all dead jobs and returns their number.
+    /// Retries all dead jobs, as a plan says, and returns their number.
     pub(super) async fn retry_dead_jobs(&self) -> anyhow::Result<u64> {
-        let all =
-            json!({"filter": {}, "dry_run": false, "limit": 1000, "reason": "the mail server is repaired"});
-        let answer = self.send(Method::POST, "/api/dead-jobs/retry", Some(all)).await?;
+        let mut all = json!({"filter": {}, "limit": 1000, "reason": "the mail server is repaired"});
+        let path = "/api/dead-jobs/retry";
+        let planned = self.send(Method::POST, path, Some(all.clone())).await?;
+        (all["dry_run"], all["plan_token"]) = (false.into(), planned["plan"]["plan_token"].clone());
+        let answer = self.send(Method::POST, path, Some(all)).await?;
         let retried =
             answer["retried"].as_array().with_context(|| format!("the answer is not a list: {answer}"))?;
         Ok(u64::try_from(retried.len())?)

@@ -24,6 +24,8 @@ pub(crate) struct Problem {
     pub(super) errors: Vec<FieldError>,
     /// The event after which the log continues.
     pub(super) continue_after: Option<i64>,
+    /// The plan of a bulk action as it is now.
+    pub(super) plan: Option<Box<serde_json::Value>>,
     /// Logged, and hidden from the caller.
     pub(super) cause: Option<String>,
 }
@@ -39,7 +41,14 @@ struct StoredProblem {
 impl Problem {
     /// A problem with a sentence about this occurrence.
     pub(crate) fn new(code: ProblemCode, detail: impl Into<String>) -> Self {
-        Self { code, detail: cut(detail.into()), errors: Vec::new(), continue_after: None, cause: None }
+        Self {
+            code,
+            detail: cut(detail.into()),
+            errors: Vec::new(),
+            continue_after: None,
+            plan: None,
+            cause: None,
+        }
     }
 
     /// A problem whose detail is the example of its code, because there is nothing more to say.
@@ -101,6 +110,11 @@ impl Problem {
     /// Events that are not kept, or are none; the log continues after `continue_after`.
     pub(crate) fn events_gone(detail: impl Into<String>, continue_after: i64) -> Self {
         Self { continue_after: Some(continue_after), ..Self::new(ProblemCode::EventsGone, detail) }
+    }
+
+    /// A plan that would do something else now, and the new plan.
+    pub(crate) fn plan_changed(plan: serde_json::Value) -> Self {
+        Self { plan: Some(Box::new(plan)), ..Self::example(ProblemCode::PlanChanged) }
     }
 
     /// A failure on our side; the cause is logged and hidden from the caller.
@@ -165,6 +179,7 @@ impl Problem {
             trace_id: trace_id.into(),
             errors: self.errors.clone(),
             continue_after: self.continue_after,
+            plan: self.plan.as_deref().cloned(),
         }
     }
 

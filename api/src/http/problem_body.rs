@@ -1,7 +1,7 @@
 //! The JSON of a problem (RFC 9457).
 
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::{ToSchema, openapi::Ref};
 
 use super::{cut::cut, problem_code::ProblemCode};
 
@@ -37,6 +37,14 @@ pub(crate) struct ProblemBody {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, minimum = 0, example = 1041)]
     pub(crate) continue_after: Option<i64>,
+    /// With the code `plan-changed`: the plan as it is now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(schema_with = plan_schema, required = false)]
+    pub(crate) plan: Option<serde_json::Value>,
+}
+
+fn plan_schema() -> Ref {
+    Ref::from_schema_name("DeadJobPlan")
 }
 
 /// One thing that is wrong with the request.

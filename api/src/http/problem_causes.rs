@@ -81,6 +81,7 @@ impl From<DeadJobError> for Problem {
                 // The error ends with "or force the discard"; the API adds how.
                 Self::new(ProblemCode::NotUndone, format!("{error} with `\"force\": true`"))
             }
+            error @ DeadJobError::NotAsPlanned => Self::new(ProblemCode::PlanChanged, error.to_string()),
             DeadJobError::RefusedByObserver(reason) => Self::internal(reason),
             DeadJobError::Database(error) => error.into(),
         }

@@ -121,6 +121,9 @@ codes! {
         "Discarding this dead job would leave steps that are not undone",
         "it died while compensating, and these steps are not undone: open-order, reserve-stock; retry it once the \
                  cause is fixed, or force the discard with `\"force\": true`";
+    PlanChanged = CONFLICT "plan-changed",
+        "The plan would do something else now",
+        "one of its dead jobs was acted on; look at the new `plan`, and send its `plan_token`";
     EventsGone = GONE "events-gone",
         "The log of events does not continue there",
         "events up to 1041 are no longer kept; read your state again, then start with `after=1041`";

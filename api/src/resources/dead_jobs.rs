@@ -9,6 +9,7 @@ pub(crate) mod get;
 pub(crate) mod get_archived;
 pub(crate) mod list;
 pub(crate) mod list_archived;
+mod plan;
 mod query;
 mod response;
 pub(crate) mod retry;

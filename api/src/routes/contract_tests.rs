@@ -44,8 +44,8 @@ const OPEN_TEXTS: [&str; 32] = [
     "text",
 ];
 /// More of them.
-const OTHER_OPEN_TEXTS: [&str; 9] =
-    ["business_key", "category", "kind", "next_cursor", "sku", "title", "to", "trace_id", "code"];
+const OTHER_OPEN_TEXTS: [&str; 10] =
+    ["business_key", "category", "kind", "next_cursor", "sku", "title", "to", "trace_id", "code", "why"];
 
 fn document() -> Value {
     serde_json::from_str(&openapi_json()).expect("it is JSON")
@@ -213,7 +213,7 @@ fn enumerations_have_the_names_that_the_program_knows() {
         assert_eq!(components(&document)[*component]["enum"], json!(names), "{component}");
     }
     // Those that are derived from the very type that is sent, and the currencies.
-    let derived = ["ArchiveReason", "Currency", "HealthState", "ProductOutcome"];
+    let derived = ["ArchiveReason", "Currency", "HealthState", "PlannedEffect", "ProductOutcome"];
     for (name, schema) in components(&document) {
         let is_known = derived.contains(&name.as_str()) || known.iter().any(|(known, _)| name == known);
         assert!(schema.get("enum").is_none() || is_known, "{name}");
@@ -267,6 +267,7 @@ fn a_field_of_a_response_is_always_there_or_never_null() {
         "FieldError.pointer",
         "Problem.continue_after",
         "Problem.errors",
+        "Problem.plan",
         "StepFailure.details",
     ];
     assert_eq!(

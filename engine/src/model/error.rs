@@ -175,6 +175,9 @@ pub enum DeadJobError {
         /// What is not undone.
         why: String,
     },
+    /// Something else would happen to it now than its plan says.
+    #[error("it changed since the plan was made")]
+    NotAsPlanned,
     /// The observer of the saga's definition, which its owner registered, refused the change; the text says why.
     #[error("the saga's owner refused: {0}")]
     RefusedByObserver(String),

@@ -1,21 +1,21 @@
-//! Retries and discards dead jobs, one or many at a time.
+//! Retries and discards dead jobs, one at a time or, by a plan, many.
 
-use std::time::{Duration, Instant};
+pub(crate) mod bulk;
 
 use sqlx::PgConnection;
 
 use crate::{
     engine::Engine,
-    model::error_chain::ErrorChain,
     model::{
         audit::Operator,
-        dead_job::{DeadJobFilter, DeadJobResolution},
+        dead_job::DeadJobResolution,
         error::DeadJobError,
+        graph::Graph,
         ids::{DeadJobId, SagaId},
         kinds::UndoKind,
-        outcome::{CancelOrigin, chain},
-        status::Direction,
-        transition::{DiscardEffect, Event, discard, transition},
+        outcome::CancelOrigin,
+        status::{Direction, Status},
+        transition::{DiscardEffect, Event, State, discard, transition},
         views::HistoryOutcome,
     },
     operate::decision::LoadedSaga,
@@ -28,11 +28,7 @@ use crate::{
         audit::{AuditEntry, AuditReason},
         commits::SagaLock,
     },
-    support::connection::concerns_everybody,
 };
-
-/// How many dead jobs are read at once.
-const BATCH_SIZE: u32 = 100;
 
 /// Whether a discard may leave effects that are not undone, because the undo itself is what failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,28 +48,6 @@ pub struct Discarded {
     pub effect: DiscardEffect,
 }
 
-/// Limits of an action on many dead jobs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BulkLimits {
-    /// The most dead jobs to act on, oldest first.
-    pub max_jobs: u32,
-    /// The time after which no further dead job is started.
-    pub time_limit: Duration,
-}
-
-/// The result of an action on many dead jobs.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct BulkResult {
-    /// The dead jobs that were acted on, oldest first.
-    pub done: Vec<DeadJobId>,
-    /// Those of them whose sagas compensate now.
-    pub compensating: Vec<DeadJobId>,
-    /// The dead jobs that were skipped because the action does not apply to them, with the reason.
-    pub skipped: Vec<(DeadJobId, String)>,
-    /// The dead jobs that could not be acted on, with the error. Such a failure does not stop the action on the others.
-    pub failed: Vec<(DeadJobId, String)>,
-}
-
 impl Engine {
     /// Makes a dead saga continue exactly where it died, with fresh attempts.
     ///
@@ -85,7 +59,7 @@ impl Engine {
         by: impl Into<Operator<'_>>,
         reason: &str,
     ) -> Result<SagaId, DeadJobError> {
-        self.act(id, Action::Retry, &by.into(), reason).await.map(|done| done.saga_id)
+        self.act(id, DeadJobAction::Retry, None, &by.into(), reason).await.map(|done| done.saga_id)
     }
 
     /// Gives a dead saga up for good. A saga that can still compensate does so, as if it had been cancelled; a saga
@@ -101,130 +75,89 @@ impl Engine {
         by: impl Into<Operator<'_>>,
         reason: &str,
     ) -> Result<Discarded, DeadJobError> {
-        let Acted { saga_id, effect } = self.act(id, Action::Discard(mode), &by.into(), reason).await?;
-        Ok(Discarded { saga_id, effect: effect.unwrap_or(DiscardEffect::Finish) })
-    }
-
-    /// Retries the open dead jobs that match, oldest first, each in its own transaction. Skips a dead job on which
-    /// another operator acts in the meantime.
-    ///
-    /// # Errors
-    /// When the database can't be reached; dead jobs retried before that stay retried.
-    pub async fn retry_dead_jobs(
-        &self,
-        filter: &DeadJobFilter,
-        limits: BulkLimits,
-        by: impl Into<Operator<'_>>,
-        reason: &str,
-    ) -> Result<BulkResult, sqlx::Error> {
-        self.act_on_many(filter, limits, Action::Retry, &by.into(), reason).await
-    }
-
-    /// Discards the open dead jobs that match, oldest first, each in its own transaction, as
-    /// [`Engine::discard_dead_job`] does. Skips a dead job on which another operator acts in the meantime.
-    ///
-    /// # Errors
-    /// When the database can't be reached; dead jobs discarded before that stay discarded.
-    pub async fn discard_dead_jobs(
-        &self,
-        filter: &DeadJobFilter,
-        limits: BulkLimits,
-        mode: DiscardMode,
-        by: impl Into<Operator<'_>>,
-        reason: &str,
-    ) -> Result<BulkResult, sqlx::Error> {
-        self.act_on_many(filter, limits, Action::Discard(mode), &by.into(), reason).await
-    }
-
-    async fn act_on_many(
-        &self,
-        filter: &DeadJobFilter,
-        limits: BulkLimits,
-        action: Action,
-        by: &Operator<'_>,
-        reason: &str,
-    ) -> Result<BulkResult, sqlx::Error> {
-        let (began, max_jobs) = (Instant::now(), limits.max_jobs as usize);
-        // Excludes sagas that die again during this call, so that it can't go on forever.
-        let now = self.now().await?;
-        let until = filter.died_before.map_or(now, |before| before.min(now));
-        let filter = DeadJobFilter { died_before: Some(until), ..filter.clone() };
-        let (mut done, mut after) = (BulkResult::default(), None);
-        loop {
-            let ids = store::dead_jobs::open_ids(self.pool(), &filter, after, BATCH_SIZE).await?;
-            let Some(last) = ids.last().copied() else { return Ok(done) };
-            after = Some(last);
-            for id in ids.into_iter().map(DeadJobId) {
-                record_result(&mut done, id, self.act(id, action, by, reason).await)?;
-                // Skipped and failed dead jobs stay open, so the next call reads them again. They count against the
-                // limit, too.
-                let enough =
-                    done.done.len() >= max_jobs || done.skipped.len() + done.failed.len() >= max_jobs;
-                if enough || began.elapsed() >= limits.time_limit {
-                    return Ok(done);
-                }
-            }
-        }
+        let Acted { saga_id, effect } =
+            self.act(id, DeadJobAction::Discard(mode), None, &by.into(), reason).await?;
+        let effect = match effect {
+            DeadJobEffect::Discarded(effect) => effect,
+            DeadJobEffect::Retried => DiscardEffect::Finish,
+        };
+        Ok(Discarded { saga_id, effect })
     }
 
     async fn act(
         &self,
         id: DeadJobId,
-        action: Action,
+        action: DeadJobAction,
+        planned: Option<DeadJobEffect>,
         by: &Operator<'_>,
         reason: &str,
     ) -> Result<Acted, DeadJobError> {
         let mut transaction = self.core.pool.begin().await?;
-        let (done, after) = act(&self.core, &mut transaction, id, action, by, reason).await?;
+        let (done, after) = act(&self.core, &mut transaction, id, action, planned, by, reason).await?;
         transaction.commit().await?;
         effects::publish(&self.core, after);
         Ok(done)
     }
 }
 
-/// Adds the result for one dead job to `done`. Returns an error only when the database can't be reached; other failures
-/// are recorded, so that the remaining dead jobs are still acted on.
-fn record_result(
-    done: &mut BulkResult,
-    id: DeadJobId,
-    result: Result<Acted, DeadJobError>,
-) -> Result<(), sqlx::Error> {
-    match result {
-        Ok(Acted { effect, .. }) => {
-            done.done.push(id);
-            if effect == Some(DiscardEffect::Compensate) {
-                done.compensating.push(id);
-            }
-        }
-        // Another operator acted on it.
-        Err(DeadJobError::NotFound(_) | DeadJobError::AlreadyResolved(_) | DeadJobError::Archived(_)) => {}
-        Err(error @ DeadJobError::NotUndone { .. }) => done.skipped.push((id, error.to_string())),
-        Err(DeadJobError::Database(error)) if concerns_everybody(&error) => return Err(error),
-        Err(error @ (DeadJobError::Database(_) | DeadJobError::RefusedByObserver(_))) => {
-            tracing::error!(dead_job.id = %id, error = %ErrorChain(&error), "a dead job can't be acted on; it is skipped");
-            done.failed.push((id, chain(&error).join(": ")));
-        }
-    }
-    Ok(())
+/// What an operator does with a dead job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeadJobAction {
+    /// Its saga continues where it died: see [`Engine::retry_dead_job`].
+    Retry,
+    /// It is given up: see [`Engine::discard_dead_job`].
+    Discard(DiscardMode),
 }
 
-#[derive(Clone, Copy)]
-enum Action {
-    Retry,
-    Discard(DiscardMode),
+/// What an action does to the saga of one dead job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeadJobEffect {
+    /// It continues where it died.
+    Retried,
+    /// It is given up, with this effect.
+    Discarded(DiscardEffect),
 }
 
 struct Acted {
     saga_id: SagaId,
-    /// The effect of a discard; `None` for a retry.
-    effect: Option<DiscardEffect>,
+    effect: DeadJobEffect,
 }
 
+/// Decides what an action does to a saga in this state, which is at this step.
+///
+/// # Errors
+/// [`DeadJobError::NotUndone`] or [`DeadJobError::AlreadyResolved`] when the action does not apply.
+fn decide(
+    graph: &Graph,
+    state: &State,
+    step: &str,
+    action: DeadJobAction,
+) -> Result<DeadJobEffect, DeadJobError> {
+    if state.status != Status::Dead {
+        return Err(moved_on(state));
+    }
+    match action {
+        DeadJobAction::Retry => Ok(DeadJobEffect::Retried),
+        DeadJobAction::Discard(mode) => match (discard(graph, state), mode) {
+            (DiscardEffect::Abandon, DiscardMode::Safe) => {
+                Err(DeadJobError::NotUndone { step: step.into(), why: not_undone(graph, state, step) })
+            }
+            (effect, DiscardMode::Safe | DiscardMode::Force) => Ok(DeadJobEffect::Discarded(effect)),
+        },
+    }
+}
+
+fn moved_on(state: &State) -> DeadJobError {
+    DeadJobError::AlreadyResolved(format!("moved on: its saga is {}", state.status))
+}
+
+/// Acts on one dead job; if `planned` is given, only as it says.
 async fn act(
     core: &Core,
     conn: &mut PgConnection,
     id: DeadJobId,
-    action: Action,
+    action: DeadJobAction,
+    planned: Option<DeadJobEffect>,
     by: &Operator<'_>,
     reason: &str,
 ) -> Result<(Acted, CommitEffects), DeadJobError> {
@@ -241,34 +174,35 @@ async fn act(
     }
     let Some(row) = row else { return Err(DeadJobError::NotFound(id)) };
     let saga = LoadedSaga::new(core, saga_id, row)?;
-    let effect = discard(saga.graph(), &saga.state);
-    if effect == DiscardEffect::Abandon && matches!(action, Action::Discard(DiscardMode::Safe)) {
-        return Err(DeadJobError::NotUndone { step: saga.row.step.clone(), why: not_undone(&saga) });
+    let effect = decide(saga.graph(), &saga.state, &saga.row.step, action)?;
+    if planned.is_some_and(|planned| planned != effect) {
+        return Err(DeadJobError::NotAsPlanned);
     }
-    let (event, outcome) = match (action, effect) {
-        (Action::Retry, _) => (Event::Retried, HistoryOutcome::Retried),
-        (Action::Discard(_), DiscardEffect::Compensate) => {
+    let (event, outcome) = match effect {
+        DeadJobEffect::Retried => (Event::Retried, HistoryOutcome::Retried),
+        DeadJobEffect::Discarded(DiscardEffect::Compensate) => {
             let (actor, reason, origin) = (by.actor.into(), reason.into(), CancelOrigin::Discarded);
             (Event::Cancel { actor, reason, origin }, HistoryOutcome::Cancelled)
         }
-        (Action::Discard(_), DiscardEffect::Finish | DiscardEffect::Abandon) => {
+        DeadJobEffect::Discarded(DiscardEffect::Finish | DiscardEffect::Abandon) => {
             (Event::Discarded, HistoryOutcome::Discarded)
         }
     };
     let Ok((state, _)) = transition(saga.graph(), &saga.state, &event) else {
-        let moved_on = format!("moved on: its saga is {}", saga.state.status);
-        return Err(DeadJobError::AlreadyResolved(moved_on));
+        return Err(moved_on(&saga.state));
     };
-    let (action, resolution, effect) = match action {
-        Action::Retry => ("retry", DeadJobResolution::Retried, None),
-        Action::Discard(_) => ("discard", DeadJobResolution::Discarded, Some(effect)),
+    let (action, resolution) = match effect {
+        DeadJobEffect::Retried => ("retry", DeadJobResolution::Retried),
+        DeadJobEffect::Discarded(_) => ("discard", DeadJobResolution::Discarded),
     };
     store::dead_jobs::resolve(conn, saga_id.0, resolution, by.actor, reason).await?;
     let mut after = saga.audit_json_as(&state);
     match effect {
-        None | Some(DiscardEffect::Compensate) => {}
-        Some(DiscardEffect::Finish) => after["ended"] = true.into(),
-        Some(DiscardEffect::Abandon) => (after["ended"], after["abandoned"]) = (true.into(), true.into()),
+        DeadJobEffect::Retried | DeadJobEffect::Discarded(DiscardEffect::Compensate) => {}
+        DeadJobEffect::Discarded(DiscardEffect::Finish) => after["ended"] = true.into(),
+        DeadJobEffect::Discarded(DiscardEffect::Abandon) => {
+            (after["ended"], after["abandoned"]) = (true.into(), true.into());
+        }
     }
     let request = AuditReason { by, action, reason };
     let audit = AuditEntry { request, saga_id, dead_job_id: Some(id.0), before: saga.audit_json(), after };
@@ -279,15 +213,13 @@ async fn act(
 }
 
 /// Describes what a discard would leave without an undo, as far as this process knows.
-fn not_undone(saga: &LoadedSaga) -> String {
-    let graph = saga.graph();
-    if saga.state.direction == Direction::Action || saga.state.step_index >= graph.steps.len() {
-        let step = &saga.row.step;
+fn not_undone(graph: &Graph, state: &State, step: &str) -> String {
+    if state.direction == Direction::Action || state.step_index >= graph.steps.len() {
         return format!(
             "this process does not know its step `{step}`, and so not which effects would remain"
         );
     }
-    let standing = graph.steps[..=saga.state.step_index].iter();
+    let standing = graph.steps[..=state.step_index].iter();
     let standing: Vec<_> = standing
         .filter(|node| node.undo == UndoKind::HasUndo)
         .map(|node| format!("`{}`", node.name))

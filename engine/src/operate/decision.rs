@@ -32,7 +32,7 @@ use crate::{
     store::{
         self,
         commits::{HistoryRow, LoadedSagaRow, SagaUpdate},
-        saga_state::StoredState,
+        saga_state::{SagaStateRow, StoredState},
     },
     support::{metrics::LATE_CANCELS, user_code::run_user_code},
 };
@@ -48,15 +48,24 @@ pub(super) struct LoadedSaga {
     definition: Option<Arc<Definition>>,
 }
 
+/// Decodes the state of a saga which is at this step, and finds its definition if this process knows it.
+pub(super) fn known_state(
+    core: &Core,
+    definition: &str,
+    step: &str,
+    row: &SagaStateRow,
+) -> Result<(Option<Arc<Definition>>, State), sqlx::Error> {
+    let definition = core.definitions.get(definition).cloned();
+    let step_index =
+        definition.as_ref().and_then(|known| known.positions.get(step).copied()).unwrap_or(usize::MAX);
+    // A cause that can't be decoded stays stored as it is, and must not keep operators from acting.
+    let StoredState { state, .. } = row.decode(step_index)?;
+    Ok((definition, state))
+}
+
 impl LoadedSaga {
     pub(super) fn new(core: &Core, saga_id: SagaId, row: LoadedSagaRow) -> Result<Self, sqlx::Error> {
-        let definition = core.definitions.get(&row.definition).cloned();
-        let step_index = definition
-            .as_ref()
-            .and_then(|known| known.positions.get(&row.step).copied())
-            .unwrap_or(usize::MAX);
-        // A cause that can't be decoded stays stored as it is, and must not keep operators from acting.
-        let StoredState { state, .. } = row.state.decode(step_index)?;
+        let (definition, state) = known_state(core, &row.definition, &row.step, &row.state)?;
         Ok(Self { saga_id, row, state, definition })
     }
 

@@ -16,7 +16,7 @@ use crate::model::{
     page::{Page, PageOf},
 };
 use crate::{
-    store::rows::Rows,
+    store::{rows::Rows, saga_state::SagaStateRow},
     support::{
         bounded_list::{ListCost, ListError, read_list},
         page::{page_rows, read_page},
@@ -246,22 +246,37 @@ pub(crate) async fn dead_jobs(
     Ok(rows.try_map(DeadJobRow::view)?)
 }
 
+/// An open dead job and the state of its saga.
+#[derive(FromRow)]
+pub(crate) struct OpenDeadJobRow {
+    pub(crate) id: Uuid,
+    pub(crate) saga_id: Uuid,
+    pub(crate) definition: String,
+    pub(crate) step: String,
+    #[sqlx(flatten)]
+    pub(crate) state: SagaStateRow,
+}
+
 /// Selects open dead jobs that match, oldest first, starting after `after`.
-pub(crate) async fn open_ids(
+pub(crate) async fn open(
     pool: &PgPool,
     filter: &DeadJobFilter,
+    cost: ListCost,
     after: Option<Uuid>,
     limit: u32,
-) -> Result<Vec<Uuid>, sqlx::Error> {
+) -> Result<Vec<OpenDeadJobRow>, ListError> {
     let sql = format!(
-        "select id from engine.dead_job where {MATCHES} and resolution is null \
-         and ($7::uuid is null or id > $7) order by id limit $8"
+        "with job as materialized ( \
+             select id, saga_id from engine.dead_job where {MATCHES} and resolution is null \
+                 and ($7::uuid is null or id > $7) order by id limit $8 \
+         ) \
+         select job.id, job.saga_id, s.definition, s.step, s.status, s.direction, s.attempt, s.lost_attempts, \
+             s.in_doubt, s.cause \
+         from job join engine.saga s on s.id = job.saga_id order by job.id"
     );
-    sqlx::query_scalar_with(sqlx::AssertSqlSafe(sql), arguments(filter)?)
-        .bind(after)
-        .bind(i64::from(limit))
-        .fetch_all(pool)
-        .await
+    let query =
+        sqlx::query_as_with(sqlx::AssertSqlSafe(sql), arguments(filter)?).bind(after).bind(i64::from(limit));
+    read_list(pool, cost, async |conn| query.fetch_all(conn).await).await
 }
 
 /// Counts matching dead jobs.

@@ -3,9 +3,9 @@
 use std::{sync::atomic::Ordering, time::Duration};
 
 use engine::{
-    BulkLimits, BulkResult, CancelError, CancelOrigin, Cause, DeadJobError, DeadJobFilter, DeadJobResolution,
-    Direction, DiscardEffect, DiscardMode, Engine, HistoryOutcome, Saga, SagaFilter, SagaName, Status,
-    StatusChange, StatusObserver, StepError, Tx,
+    BulkLimits, BulkResult, CancelError, CancelOrigin, Cause, DeadJobAction, DeadJobEffect, DeadJobError,
+    DeadJobFilter, DeadJobResolution, Direction, DiscardEffect, DiscardMode, Engine, HistoryOutcome, Saga,
+    SagaFilter, SagaName, Status, StatusChange, StatusObserver, StepError, Tx,
 };
 
 use super::{
@@ -107,6 +107,37 @@ async fn a_saga_that_died_in_an_undo_never_expires_and_is_discarded_only_with_fo
     assert_eq!(engine.wait(second, WAIT_TIMEOUT).await.unwrap().unwrap().status, Status::Compensated);
     assert_eq!(fixtures::effects(&pool, "pack").await, 1, "only the abandoned effect remains");
     assert_eq!(engine.verify_histories(10).await.unwrap(), []);
+    test.close().await;
+}
+
+#[tokio::test]
+async fn a_plan_is_carried_out_only_where_the_same_would_happen() {
+    let (_database, pool, test) = open(StepFailures::only_at_pivot(), |builder| builder).await;
+    let engine = &test.engine;
+    let (_, first) = dead_letter_at_pivot(&test).await;
+    let (second, second_job) = dead_letter_at_pivot(&test).await;
+    let (all, force) = (DeadJobFilter::default(), DeadJobAction::Discard(DiscardMode::Force));
+    // A process that does not know the step can't know that it could compensate.
+    let unaware = Engine::builder(pool.clone()).build().unwrap();
+    let ignorant = unaware.plan_dead_jobs(&all, force, 1).await.unwrap();
+    let effects: Vec<_> = ignorant.jobs.iter().map(|job| (job.dead_job_id, job.effect.clone())).collect();
+    assert_eq!(effects, [(first.dead_job_id, Ok(DeadJobEffect::Discarded(DiscardEffect::Abandon)))]);
+    let done = engine.carry_out(&ignorant, WAIT_TIMEOUT, "ada", "old").await.unwrap();
+    assert_eq!(done.done, []);
+    assert_eq!(done.skipped, [(first.dead_job_id, "it changed since the plan was made".to_owned())]);
+
+    let plan = engine.plan_dead_jobs(&all, force, 10).await.unwrap();
+    assert!(
+        plan.jobs
+            .iter()
+            .all(|job| job.effect == Ok(DeadJobEffect::Discarded(DiscardEffect::Compensate))
+                && job.step == "seal"),
+        "{plan:?}"
+    );
+    engine.discard_dead_job(first.dead_job_id, DiscardMode::Safe, "bob", "first").await.unwrap();
+    let done = engine.carry_out(&plan, WAIT_TIMEOUT, "ada", "old").await.unwrap();
+    assert_eq!((done.done, done.skipped), (vec![second_job.dead_job_id], vec![]), "bob's is left out");
+    assert_eq!(engine.wait(second, WAIT_TIMEOUT).await.unwrap().unwrap().status, Status::Compensated);
     test.close().await;
 }
 

@@ -236,11 +236,14 @@ async fn dead_jobs_are_retried_by_filter_after_a_dry_run() {
         async move { body(request.send().await.unwrap(), 200).await }
     };
     let dry = json!({"dry_run": true, "matched": 3, "remaining": 3, "retried": [], "failed": []});
-    assert_eq!(retry(json!({}), json!({"dry_run": true})).await, dry);
-    let unsaid = shop.post("/api/dead-jobs/retry", &json!({"filter": {}})).await;
-    assert_eq!(body(unsaid, 200).await, dry, "a request for many changes nothing unless it says so");
+    let (planned, plan) = without_plan(retry(json!({}), json!({"dry_run": true})).await);
+    assert_eq!((planned, &plan["count"]), (dry.clone(), &json!(3)));
+    let unsaid = body(shop.post("/api/dead-jobs/retry", &json!({"filter": {}})).await, 200).await;
+    assert_eq!(without_plan(unsaid).0, dry, "a request for many changes nothing unless it says so");
     let none = retry(json!({"error_contains": "snow"}), json!({})).await;
-    assert_eq!(none, json!({"dry_run": false, "matched": 0, "remaining": 0, "retried": [], "failed": []}));
+    let nothing =
+        json!({"dry_run": false, "matched": 0, "remaining": 0, "retried": [], "failed": [], "plan": null});
+    assert_eq!(none, nothing);
     let one = retry(json!({"error_contains": "about hail", "definition": "forward-saga"}), json!({})).await;
     assert_eq!(one["retried"], json!([jobs[1]["dead_job_id"]]));
     let oldest = retry(json!({}), json!({"limit": 1, "reason": "the weather is better"})).await;
@@ -289,13 +292,12 @@ async fn dead_jobs_are_counted_by_step_and_error_and_discarded_by_filter_after_a
     for dry in
         [json!({"filter": {}, "reason": "old", "dry_run": true}), json!({"filter": {}, "reason": "old"})]
     {
-        assert_eq!(
-            body(shop.post(path, &dry).await, 200).await,
-            json!({
-                "dry_run": true, "matched": 3, "remaining": 3,
-                "discarded": [], "compensating": [], "skipped": [], "failed": []
-            })
-        );
+        let (planned, plan) = without_plan(body(shop.post(path, &dry).await, 200).await);
+        let expected = json!({
+            "dry_run": true, "matched": 3, "remaining": 3,
+            "discarded": [], "compensating": [], "skipped": [], "failed": []
+        });
+        assert_eq!((planned, &plan["kinds"][0]["effect"]), (expected, &json!("end")));
     }
     let filter = json!({"definition": "forward-saga"});
     let oldest = json!({"filter": filter, "reason": "old", "limit": 2, "dry_run": false});
@@ -304,11 +306,103 @@ async fn dead_jobs_are_counted_by_step_and_error_and_discarded_by_filter_after_a
         json!({
             "dry_run": false, "matched": 3, "remaining": 1,
             "discarded": [jobs[0]["dead_job_id"], jobs[1]["dead_job_id"]],
-            "compensating": [], "skipped": [], "failed": []
+            "compensating": [], "skipped": [], "failed": [], "plan": null
         })
     );
     let gone = format!("/api/dead-jobs/{}", jobs[0]["dead_job_id"].as_str().unwrap());
     assert_eq!(body(shop.get(&gone).await, 200).await["resolved_reason"], "old");
+}
+
+/// Splits the result of a dry run into what it would be without a plan, and the plan.
+fn without_plan(mut result: Value) -> (Value, Value) {
+    let plan = result.as_object_mut().unwrap().remove("plan").unwrap();
+    (result, plan)
+}
+
+#[tokio::test]
+async fn a_plan_names_each_kind_and_is_carried_out_as_it_was_shown_or_not_at_all() {
+    let (shop, repaired, jobs) = with_dead_jobs().await;
+    repaired.store(true, Ordering::SeqCst);
+    let id = |nth: usize| jobs[nth]["dead_job_id"].clone();
+    let path = "/api/dead-jobs/retry";
+    let ask = |more: Value| {
+        let mut json = json!({"filter": {"definition": "forward-saga"}, "limit": 2});
+        json.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let request = shop.request(Method::POST, path).json(&json);
+        async move { request.send().await.unwrap() }
+    };
+    let plan = body(ask(json!({})).await, 200).await["plan"].clone();
+    let sample = |nth: usize| json!({"dead_job_id": id(nth), "workflow_id": jobs[nth]["workflow_id"]});
+    let kinds = json!([{
+        "definition": "forward-saga", "step": "unreliable", "direction": "action", "effect": "retry", "why": null,
+        "count": 2, "samples": [sample(0), sample(1)]
+    }]);
+    assert_eq!((&plan["count"], &plan["kinds"]), (&json!(2), &kinds));
+
+    // Another operator acts on one of the two: nothing is done, and the answer has the plan as it is now.
+    let token = plan["plan_token"].as_str().unwrap();
+    body(
+        shop.post(&format!("/api/dead-jobs/{}/discard", id(0).as_str().unwrap()), &json!({"reason": "x"}))
+            .await,
+        200,
+    )
+    .await;
+    let execute = |token: &str| ask(json!({"dry_run": false, "plan_token": token, "reason": "repaired"}));
+    let changed = problem(execute(token).await, 409, "plan-changed").await;
+    assert_eq!(changed["plan"]["kinds"][0]["samples"], json!([sample(1), sample(2)]), "{changed}");
+    let open = body(shop.get("/api/dead-jobs").await, 200).await["items"].as_array().unwrap().len();
+    assert_eq!(open, 2, "nothing was done");
+
+    // One that dies after the plan was made is not in it and does not change it.
+    let token = changed["plan"]["plan_token"].as_str().unwrap();
+    repaired.store(false, Ordering::SeqCst);
+    let saga: NewSaga = FORWARD.with(&TestInput { about: "fog".into() });
+    shop.engine.start_and_wait(saga, WAIT_TIMEOUT).await.unwrap();
+    repaired.store(true, Ordering::SeqCst);
+    let done = body(execute(token).await, 200).await;
+    assert_eq!((&done["retried"], &done["remaining"]), (&json!([id(1), id(2)]), &json!(1)), "{done}");
+    problem(execute(token).await, 409, "plan-changed").await;
+
+    // A plan of one action is none of another.
+    let plan = body(ask(json!({})).await, 200).await["plan"].clone();
+    let discard = json!({
+        "filter": {"definition": "forward-saga"}, "limit": 2, "dry_run": false, "reason": "old",
+        "plan_token": plan["plan_token"]
+    });
+    let other = problem(shop.post("/api/dead-jobs/discard", &discard).await, 409, "plan-changed").await;
+    assert_eq!(other["plan"]["kinds"][0]["effect"], "end", "{other}");
+    for (wrong, code) in [
+        (json!({"dry_run": false, "plan_token": "tea"}), "invalid"),
+        (json!({"dry_run": false, "plan_token": ""}), "invalid"),
+        (json!({"plan_token": plan["plan_token"]}), "unexpected"),
+    ] {
+        let refused = problem(ask(wrong).await, 422, "invalid-body").await;
+        assert_eq!(
+            (&refused["errors"][0]["pointer"], &refused["errors"][0]["code"]),
+            (&json!("/plan_token"), &json!(code))
+        );
+    }
+}
+
+#[tokio::test]
+async fn the_plan_of_a_discard_says_what_is_skipped_and_why() {
+    let (shop, ids) = with_failed_undos().await;
+    let path = "/api/dead-jobs/discard";
+    let plan =
+        body(shop.post(path, &json!({"filter": {}, "reason": "old"})).await, 200).await["plan"].clone();
+    let kind = &plan["kinds"][0];
+    assert_eq!((&plan["count"], &kind["effect"], &kind["count"]), (&json!(0), &json!("skip"), &json!(2)));
+    assert_eq!((&kind["direction"], &kind["samples"][0]["dead_job_id"]), (&json!("undo"), &json!(ids[0])));
+    assert!(kind["why"].as_str().unwrap().contains("not undone: `undoable`"), "{plan}");
+
+    let safe = plan["plan_token"].clone();
+    let forced =
+        json!({"filter": {}, "reason": "by hand", "force": true, "dry_run": false, "plan_token": safe});
+    let changed = problem(shop.post(path, &forced).await, 409, "plan-changed").await;
+    assert_eq!(changed["plan"]["kinds"][0]["effect"], "abandon", "a plan without force is none with it");
+    let mut again = forced.clone();
+    again["plan_token"] = changed["plan"]["plan_token"].clone();
+    assert_eq!(body(shop.post(path, &again).await, 200).await["discarded"], json!(ids));
 }
 
 #[tokio::test]

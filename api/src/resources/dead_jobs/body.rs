@@ -7,6 +7,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use super::plan::DeadJobPlan;
 use crate::{
     extract::{StrictObject, Timestamp},
     http::documented_enum::documented_enum,
@@ -116,10 +117,14 @@ pub(crate) struct DeadJobsRetry {
     #[serde(default = "default_limit")]
     #[schema(minimum = 1, maximum = 1000, default = 100)]
     pub(crate) limit: u32,
-    /// Only counts them and changes nothing, unless this is `false`.
+    /// Only says what would be done and changes nothing, unless this is `false`.
     #[serde(default = "default_dry_run")]
     #[schema(default = true)]
     pub(crate) dry_run: bool,
+    /// The `plan_token` of a dry run, with `"dry_run": false`: the plan is carried out as it was shown, or, if it would do
+    /// something else now, nothing is done (409 `plan-changed`).
+    #[schema(pattern = "^[A-Za-z0-9_-]{32}$")]
+    pub(crate) plan_token: Option<String>,
     /// For the audit.
     #[schema(format = "reason")]
     pub(crate) reason: Option<String>,
@@ -166,10 +171,14 @@ pub(crate) struct DeadJobsDiscard {
     #[serde(default = "default_limit")]
     #[schema(minimum = 1, maximum = 1000, default = 100)]
     pub(crate) limit: u32,
-    /// Only counts them and changes nothing, unless this is `false`.
+    /// Only says what would be done and changes nothing, unless this is `false`.
     #[serde(default = "default_dry_run")]
     #[schema(default = true)]
     pub(crate) dry_run: bool,
+    /// The `plan_token` of a dry run, with `"dry_run": false`: the plan is carried out as it was shown, or, if it would do
+    /// something else now, nothing is done (409 `plan-changed`).
+    #[schema(pattern = "^[A-Za-z0-9_-]{32}$")]
+    pub(crate) plan_token: Option<String>,
     /// For the audit.
     #[schema(min_length = 1, format = "reason", example = "the customers were called")]
     pub(crate) reason: String,
@@ -202,6 +211,8 @@ pub(crate) struct DeadJobsDiscardResult {
     pub(crate) skipped: Vec<UnresolvedDeadJob>,
     /// Those that could not be discarded.
     pub(crate) failed: Vec<UnresolvedDeadJob>,
+    /// What would be done; `null` once it is done.
+    pub(crate) plan: Option<DeadJobPlan>,
 }
 
 /// The result of retrying many dead jobs.
@@ -216,6 +227,8 @@ pub(crate) struct DeadJobsRetryResult {
     pub(crate) retried: Vec<Uuid>,
     /// Those that could not be retried.
     pub(crate) failed: Vec<UnresolvedDeadJob>,
+    /// What would be done; `null` once it is done.
+    pub(crate) plan: Option<DeadJobPlan>,
 }
 
 /// A dead job that has been archived, with the workflow's input.

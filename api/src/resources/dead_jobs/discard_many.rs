@@ -1,27 +1,29 @@
 //! POST `/api/dead-jobs/discard`.
 
 use axum::extract::State;
-use engine::{BulkResult, DeadJobId};
+use engine::{DeadJobAction, DeadJobId};
 
 use super::{
     body::{DeadJobsDiscard, DeadJobsDiscardResult, UnresolvedDeadJob},
     bulk::{bulk, discard_mode, selected},
+    plan::BulkAction,
 };
 use crate::{
     extract::{Actor, JsonBody, NoQuery, check_reason},
     http::{
-        JsonResponse, Problem,
+        JsonResponse, Problem, ProblemCode,
         documented::{BODY_PROBLEMS, DATABASE_PROBLEMS, problems},
     },
     state::ApiState,
 };
 
-problems!(Problems: BODY_PROBLEMS, DATABASE_PROBLEMS);
+problems!(Problems: BODY_PROBLEMS, DATABASE_PROBLEMS, &[ProblemCode::PlanChanged]);
 
 /// Discard many dead jobs
 ///
-/// Discards all that match the filter, oldest first, up to a limit, if `dry_run` is `false`; otherwise it counts the
-/// matches and changes nothing. Each is discarded as if it were alone: a workflow that
+/// Discards all that match the filter, oldest first, up to a limit, if `dry_run` is `false`; otherwise it answers with
+/// the plan of what it would do to which, and changes nothing. With the plan's token, exactly that is done, or nothing
+/// (409 `plan-changed`, with the plan as it is now). Each is discarded as if it were alone: a workflow that
 /// can still compensate does so, one past its point of no return ends as it is, and one that died in an undo is
 /// skipped, with the reason, unless `force` is set. The audit records who did it and why.
 #[utoipa::path(
@@ -41,7 +43,18 @@ problems!(Problems: BODY_PROBLEMS, DATABASE_PROBLEMS);
             body = DeadJobsDiscardResult,
             example = json!({
                 "dry_run": true, "matched": 17, "remaining": 17,
-                "discarded": [], "compensating": [], "skipped": [], "failed": []
+                "discarded": [], "compensating": [], "skipped": [], "failed": [],
+                "plan": {
+                    "plan_token": "AAZJ8S7vWAB4OwpEl1sGkfJ2cXjUoXwk", "count": 17,
+                    "kinds": [{
+                        "definition": "deliver-notification", "step": "send-mail", "direction": "action", "effect": "end",
+                        "why": null, "count": 17,
+                        "samples": [{
+                            "dead_job_id": "0199f3a1-0000-7000-8000-00000000dead",
+                            "workflow_id": "0199f3a0-0000-7000-8000-000000000000"
+                        }]
+                    }]
+                }
             })
         ),
         Problems
@@ -58,16 +71,20 @@ pub(crate) async fn discard_dead_jobs(
         return Err(Problem::field("/reason", "wrong-length", "say why they are given up"));
     }
     check_reason(&discard.reason)?;
-    let engine = state.engine();
     let _permit = state.scan_permit()?;
-    let matched = engine.count_dead_jobs(&filter).await?;
-    let done = if discard.dry_run {
-        BulkResult::default()
-    } else {
-        let (bulk, mode) = (bulk(discard.limit), discard_mode(discard.force));
-        engine.discard_dead_jobs(&filter, bulk, mode, actor.audited_or("operator"), &discard.reason).await?
+    let matched = state.engine().count_dead_jobs(&filter).await?;
+    let audited = actor.audited_or("operator");
+    let action = BulkAction {
+        filter: &filter,
+        action: DeadJobAction::Discard(discard_mode(discard.force)),
+        limits: bulk(discard.limit),
+        dry_run: discard.dry_run,
+        plan_token: discard.plan_token.as_deref(),
+        by: audited.into(),
+        reason: &discard.reason,
     };
-    let remaining = engine.count_dead_jobs(&filter).await?;
+    let (done, plan) = action.run(&state).await?;
+    let remaining = state.engine().count_dead_jobs(&filter).await?;
     let ids = |ids: Vec<DeadJobId>| ids.into_iter().map(|id| id.0).collect();
     JsonResponse::ok(&DeadJobsDiscardResult {
         dry_run: discard.dry_run,
@@ -77,5 +94,6 @@ pub(crate) async fn discard_dead_jobs(
         compensating: ids(done.compensating),
         skipped: UnresolvedDeadJob::each(done.skipped),
         failed: UnresolvedDeadJob::each(done.failed),
+        plan,
     })
 }

@@ -1,27 +1,29 @@
 //! POST `/api/dead-jobs/retry`.
 
 use axum::extract::State;
-use engine::BulkResult;
+use engine::DeadJobAction;
 
 use super::{
     body::{DeadJobsRetry, DeadJobsRetryResult, UnresolvedDeadJob},
     bulk::{bulk, selected},
+    plan::BulkAction,
 };
 use crate::{
     extract::{Actor, JsonBody, NoQuery, check_reason},
     http::{
-        JsonResponse, Problem,
+        JsonResponse, Problem, ProblemCode,
         documented::{BODY_PROBLEMS, DATABASE_PROBLEMS, problems},
     },
     state::ApiState,
 };
 
-problems!(Problems: BODY_PROBLEMS, DATABASE_PROBLEMS);
+problems!(Problems: BODY_PROBLEMS, DATABASE_PROBLEMS, &[ProblemCode::PlanChanged]);
 
 /// Retry many dead jobs
 ///
-/// Retries all that match the filter, oldest first, up to a limit, if `dry_run` is `false`; otherwise it counts the
-/// matches and changes nothing. One that can't be retried is listed in `failed` and does not affect the others.
+/// Retries all that match the filter, oldest first, up to a limit, if `dry_run` is `false`; otherwise it answers with the
+/// plan of what it would do to which, and changes nothing. With the plan's token, exactly that is done, or nothing (409
+/// `plan-changed`, with the plan as it is now). One that can't be retried is listed in `failed` and does not affect the others.
 #[utoipa::path(
     post,
     path = "/api/dead-jobs/retry",
@@ -37,7 +39,20 @@ problems!(Problems: BODY_PROBLEMS, DATABASE_PROBLEMS);
             status = 200,
             description = "What was retried; in a dry run, what matches",
             body = DeadJobsRetryResult,
-            example = json!({"dry_run": true, "matched": 17, "remaining": 17, "retried": [], "failed": []})
+            example = json!({
+                "dry_run": true, "matched": 17, "remaining": 17, "retried": [], "failed": [],
+                "plan": {
+                    "plan_token": "AAZJ8S7vWAB4OwpEl1sGkfJ2cXjUoXwk", "count": 17,
+                    "kinds": [{
+                        "definition": "deliver-notification", "step": "send-mail", "direction": "action",
+                        "effect": "retry", "why": null, "count": 17,
+                        "samples": [{
+                            "dead_job_id": "0199f3a1-0000-7000-8000-00000000dead",
+                            "workflow_id": "0199f3a0-0000-7000-8000-000000000000"
+                        }]
+                    }]
+                }
+            })
         ),
         Problems
     )
@@ -53,16 +68,26 @@ pub(crate) async fn retry_dead_jobs(
     check_reason(&reason)?;
     let _permit = state.scan_permit()?;
     let matched = state.engine().count_dead_jobs(&filter).await?;
-    let done = if retry.dry_run {
-        BulkResult::default()
-    } else {
-        state
-            .engine()
-            .retry_dead_jobs(&filter, bulk(retry.limit), actor.audited_or("operator"), &reason)
-            .await?
+    let audited = actor.audited_or("operator");
+    let action = BulkAction {
+        filter: &filter,
+        action: DeadJobAction::Retry,
+        limits: bulk(retry.limit),
+        dry_run: retry.dry_run,
+        plan_token: retry.plan_token.as_deref(),
+        by: audited.into(),
+        reason: &reason,
     };
+    let (done, plan) = action.run(&state).await?;
     let remaining = state.engine().count_dead_jobs(&filter).await?;
     let retried = done.done.into_iter().map(|id| id.0).collect();
     let failed = UnresolvedDeadJob::each(done.failed);
-    JsonResponse::ok(&DeadJobsRetryResult { dry_run: retry.dry_run, matched, remaining, retried, failed })
+    JsonResponse::ok(&DeadJobsRetryResult {
+        dry_run: retry.dry_run,
+        matched,
+        remaining,
+        retried,
+        failed,
+        plan,
+    })
 }
