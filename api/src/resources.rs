@@ -2,6 +2,7 @@
 //! which is also their operation id.
 
 pub(crate) mod audit;
+pub(crate) mod bulk_plan;
 pub(crate) mod circuit_breakers;
 pub(crate) mod dead_jobs;
 pub(crate) mod docs;

@@ -1,7 +1,7 @@
 //! Builds an engine from definitions and settings, and starts its background tasks.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::HashMap,
     sync::{Arc, OnceLock, atomic::AtomicU64},
     time::Duration,
 };
@@ -16,16 +16,13 @@ use crate::{
         saga::Definition,
     },
     engine::Engine,
-    model::{
-        dead_job::DeadJobTtls,
-        error::{BuildError, GraphError},
-        ids::WorkerId,
-        retention::Retention,
-    },
+    model::{dead_job::DeadJobTtls, error::BuildError, ids::WorkerId, retention::Retention},
     operate::{expiry, inbox},
     runtime::{
         commit::group_commit,
         core::Core,
+        definitions::Definitions,
+        graphs::Graphs,
         hints::Hints,
         leases::LeaseTable,
         quarantine::Quarantine,
@@ -52,6 +49,7 @@ const DEFAULT_MAX_PAYLOAD: usize = 256 * 1024;
 pub struct EngineBuilder {
     pool: PgPool,
     definitions: Vec<Definition>,
+    earlier: Vec<Definition>,
     settings: Settings,
     trace_propagator: Option<Arc<dyn TracePropagator>>,
     dead_job_observer: Option<Arc<dyn ErasedDeadJobObserver>>,
@@ -66,6 +64,7 @@ impl EngineBuilder {
         Self {
             pool,
             definitions: Vec::new(),
+            earlier: Vec::new(),
             settings: Settings {
                 lease: Duration::from_secs(10),
                 max_batch: 256,
@@ -84,9 +83,19 @@ impl EngineBuilder {
         }
     }
 
-    /// Registers a saga.
+    /// Registers a saga: its newest graph, with which new sagas are started.
     pub fn register(mut self, definition: Definition) -> Self {
         self.definitions.push(definition);
+        self
+    }
+
+    /// Registers an earlier graph of a saga beside its newest one. A saga belongs to the graph with which it was started:
+    /// new sagas take the newest, and those that were started with the earlier one go on with it, to their end or back.
+    ///
+    /// A deploy that changes the steps of a saga keeps the old definition here until no saga of it is left
+    /// ([`Engine::check_in_flight`]).
+    pub fn also(mut self, earlier: Definition) -> Self {
+        self.earlier.push(earlier);
         self
     }
 
@@ -191,41 +200,34 @@ impl EngineBuilder {
     /// Builds the engine and starts its group-commit tasks. It must be called inside a tokio runtime.
     ///
     /// # Errors
-    /// When two definitions share a name, a time to live is set for a definition that is not registered, or the lease is
-    /// too short.
+    /// When two definitions share a name or a graph, an earlier graph is registered of a saga that is not, a time to live is
+    /// set for a definition that is not registered, or the lease is too short.
     pub fn build(self) -> Result<Engine, BuildError> {
         if self.settings.lease < SHORTEST_LEASE && !cfg!(feature = "testing") {
             let (given, shortest) = (self.settings.lease, SHORTEST_LEASE);
             return Err(BuildError::LeaseTooShort { given, shortest });
         }
-        let mut definitions = BTreeMap::new();
+        let definitions = Definitions::collect(self.definitions, self.earlier)?;
         let (mut committers, mut arrivals) = (HashMap::new(), Vec::new());
-        for definition in self.definitions {
+        for definition in definitions.all() {
             register_zero_counters(&definition.graph);
-            let name = definition.graph.name.clone();
             let (sender, receiver) = mpsc::unbounded_channel();
-            committers.insert(name.clone(), sender);
-            arrivals.push((name.clone(), receiver));
-            if definitions.insert(name.clone(), Arc::new(definition)).is_some() {
-                return Err(GraphError::SagaTwice(name).into());
-            }
+            committers.insert(definition.graph.hash.clone(), sender);
+            arrivals.push((definition.clone(), receiver));
         }
         if let Some(unknown) =
-            self.dead_job_ttls.by_definition.keys().find(|name| !definitions.contains_key(*name))
+            self.dead_job_ttls.by_definition.keys().find(|name| definitions.newest(name).is_none())
         {
             return Err(BuildError::NoSuchSaga(unknown.clone()));
         }
-        // One group commit dead-letters the sagas of all definitions that this process does not know.
-        let (sender, receiver) = mpsc::unbounded_channel();
-        committers.insert(String::new(), sender);
-        arrivals.push((String::new(), receiver));
         let (starter, starts) = mpsc::unbounded_channel();
         let core = Arc::new(Core {
             pool: self.pool,
             worker: WorkerId::generate(),
             steps: steps(&definitions),
-            hashes: definitions.values().map(|definition| definition.graph.hash.clone()).collect(),
+            hashes: definitions.all().map(|definition| definition.graph.hash.clone()).collect(),
             definitions,
+            graphs: Graphs::default(),
             settings: self.settings,
             process: OnceLock::new(),
             feeds: Feeds::default(),
@@ -264,8 +266,8 @@ impl EngineBuilder {
     }
 }
 
-fn steps(definitions: &BTreeMap<String, Arc<Definition>>) -> Vec<String> {
-    let names = definitions.values().flat_map(|definition| {
+fn steps(definitions: &Definitions) -> Vec<String> {
+    let names = definitions.all().flat_map(|definition| {
         let steps = definition.graph.steps.iter();
         steps.map(|node| format!("{}/{}", definition.graph.name, node.name))
     });

@@ -123,14 +123,28 @@ impl Engine {
         self.core.waiters.close();
     }
 
-    /// The registered definitions, by name.
+    /// The newest definition of each registered saga, by name.
     pub fn definitions(&self) -> impl Iterator<Item = &Definition> {
-        self.core.definitions.values().map(AsRef::as_ref)
+        self.core.definitions.all_newest().map(AsRef::as_ref)
     }
 
-    /// Finds a registered definition.
+    /// Stores the graphs of all registered definitions, as the first start and the first claim do.
+    ///
+    /// # Errors
+    /// When the database can't be reached.
+    pub async fn store_graphs(&self) -> Result<(), sqlx::Error> {
+        let mut conn = self.core.pool.acquire().await?;
+        self.core.graphs.ensure_stored(&self.core.definitions, &mut conn).await
+    }
+
+    /// Finds the newest definition of a registered saga.
     pub fn definition(&self, name: &str) -> Option<&Definition> {
-        self.core.definitions.get(name).map(AsRef::as_ref)
+        self.core.definitions.newest(name).map(AsRef::as_ref)
+    }
+
+    /// Finds the registered definition with this graph: the newest of its name, or an [earlier](crate::EngineBuilder::also) one.
+    pub fn definition_of(&self, graph_hash: &str) -> Option<&Definition> {
+        self.core.definitions.with_hash(graph_hash).map(AsRef::as_ref)
     }
 
     /// Opens the feed of a queue: from now on this process works on it. An engine has at most one feed for each queue.

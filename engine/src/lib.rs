@@ -79,6 +79,8 @@ pub use operate::{
         DeadJobAction, DeadJobEffect, DiscardMode, Discarded,
         bulk::{BulkLimits, BulkPlan, BulkResult, PlannedDeadJob},
     },
+    in_flight::{InFlight, Prospect},
+    moves::{MoveError, MovePlan, MoveResult, PlannedMove},
     retention::set_audit_retention,
     verify::{HistoryViolation, VerifiedHistories},
 };

@@ -8,6 +8,7 @@ pub(crate) mod graph;
 pub(crate) mod ids;
 pub(crate) mod json_pointer;
 pub(crate) mod kinds;
+pub(crate) mod moving;
 pub(crate) mod nul_character;
 pub(crate) mod outcome;
 pub(crate) mod page;

@@ -3,7 +3,9 @@
 pub(crate) mod claim;
 pub(crate) mod commit;
 pub(crate) mod core;
+pub(crate) mod definitions;
 pub(crate) mod effects;
+pub(crate) mod graphs;
 pub(crate) mod hints;
 pub(crate) mod job;
 pub(crate) mod lease_updates;

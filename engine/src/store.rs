@@ -8,6 +8,7 @@ pub(crate) mod counts;
 pub(crate) mod dead_jobs;
 pub(crate) mod hints;
 pub(crate) mod history_runs;
+pub(crate) mod in_flight;
 pub(crate) mod inbox;
 pub(crate) mod locks;
 pub(crate) mod migrations;

@@ -23,6 +23,7 @@ mod it {
     mod oracle;
     mod outages;
     mod payloads;
+    mod pinned_runs;
     mod postponements;
     mod proofs;
     mod quarantine;

@@ -10,6 +10,7 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool, query::Query};
 
 use super::arguments::FillArguments;
 use crate::{
+    app::{self, MailTarget},
     config::Config,
     database,
     exit_error::ExitError,
@@ -42,6 +43,7 @@ pub(super) async fn run(config: &Config, arguments: &FillArguments) -> Result<()
     let pool = database::connect(&url, PoolUse::Command, WRITERS, config.database.startup_wait).await?;
     migrate::run(&pool, &DatabaseLocation::Url).await?;
     let started = Instant::now();
+    store_graphs(config, &pool).await?;
     fill(&pool, arguments).await?;
     terminal::print(format_args!("{url}: filled in {} s", started.elapsed().as_secs()));
     pool::close(&pool).await;
@@ -75,6 +77,16 @@ impl Plan {
             step_ms,
         }
     }
+}
+
+/// Stores the graphs to which the sagas belong.
+async fn store_graphs(config: &Config, pool: &PgPool) -> Result<(), ExitError> {
+    // The definitions need a mailer; it sends nothing, because no worker runs.
+    let mailer = MailTarget::Files(std::env::temp_dir()).mailer(config, &config.breakers.make())?;
+    let shop = app::build_shop(config, pool.clone(), &mailer, None)?;
+    let stored = shop.engine().store_graphs().await;
+    shop.engine().shutdown().await;
+    Ok(stored.context("the graphs can't be stored")?)
 }
 
 async fn fill(pool: &PgPool, arguments: &FillArguments) -> anyhow::Result<()> {

@@ -76,7 +76,7 @@ with filled as (
 insert into engine.saga
     (id, definition, graph_hash, queue, status, step, direction, history_seq, epoch, business_key, input, created_at, ended_at,
      in_start_batch)
-select (time || saga.kind || rest)::uuid, saga.definition, 'g1:filled', saga.queue, 'completed', saga.step, 'action', 4, 1,
+select (time || saga.kind || rest)::uuid, saga.definition, graph.hash, saga.queue, 'completed', saga.step, 'action', 4, 1,
        saga.key || order_id,
        case saga.kind when '70028000'
            then jsonb_build_object('order_id', order_id, 'items', jsonb_build_array())
@@ -86,6 +86,7 @@ from ids, (values
     ('70028000', 'place-order', 'default', 'queue-confirmation', ''),
     ('70038000', 'deliver-notification', 'notifications', 'record-delivery', 'order-confirmed:')
 ) saga (kind, definition, queue, step, key)
+join engine.graph using (definition)
 
 -- section: start_batches
 with filled as (

@@ -11,6 +11,7 @@ pub(crate) mod fixtures;
 mod idempotency;
 mod inventory;
 mod limits;
+mod moves;
 mod notifications;
 mod operations;
 mod operators;

@@ -44,7 +44,7 @@ pub(crate) struct ProblemBody {
 }
 
 fn plan_schema() -> Ref {
-    Ref::from_schema_name("DeadJobPlan")
+    Ref::from_schema_name("BulkPlan")
 }
 
 /// One thing that is wrong with the request.

@@ -121,6 +121,10 @@ codes! {
         "Discarding this dead job would leave steps that are not undone",
         "it died while compensating, and these steps are not undone: open-order, reserve-stock; retry it once the \
                  cause is fixed, or force the discard with `\"force\": true`";
+    OtherVersion = CONFLICT "other-version",
+        "Only a process of another version can do this",
+        "its saga belongs to the graph g1:9f6c2ab1d0e84c11 of `place-order`, which this process does not know: ask a \
+                 process of the version that started it";
     PlanChanged = CONFLICT "plan-changed",
         "The plan would do something else now",
         "one of its dead jobs was acted on; look at the new `plan`, and send its `plan_token`";

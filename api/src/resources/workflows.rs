@@ -11,6 +11,7 @@ pub(crate) mod get_history;
 pub(crate) mod list;
 pub(crate) mod list_definitions;
 pub(crate) mod load;
+pub(crate) mod move_many;
 pub(crate) mod start;
 
 pub(crate) use enums::{StepDirection, StepOutcome};

@@ -119,6 +119,7 @@ fn workflows(table: RouteTable) -> RouteTable {
         .read(routes!(workflows::get::get_workflow))
         .read(routes!(workflows::get_history::get_workflow_history))
         .operate(routes!(workflows::cancel::cancel_workflow))
+        .operate(routes!(workflows::move_many::move_workflows))
         .read(routes!(workflows::list_definitions::list_workflow_definitions))
         .read(routes!(workflows::get_definition::get_workflow_definition))
 }

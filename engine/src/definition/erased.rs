@@ -108,6 +108,12 @@ pub(crate) trait ErasedStep: Send + Sync {
     /// How often this side of the step says no, if what it writes before is taken back; `None` for batch steps and calls.
     fn no_rate(&self, direction: Direction) -> Option<&NoRate>;
 
+    /// Reads what this side of the step reads of a saga's stored values.
+    ///
+    /// # Errors
+    /// What can't be read, and why.
+    fn read(&self, direction: Direction, values: &StoredValues) -> Result<(), String>;
+
     /// The rows that the step names as those that it locks for a saga with these stored values.
     fn locks(&self, values: &StoredValues) -> Vec<String>;
 
@@ -186,6 +192,14 @@ impl<S: TransactionStep> ErasedStep for TransactionAction<S> {
         S::PER_ITEM.then_some(rate)
     }
 
+    fn read(&self, direction: Direction, values: &StoredValues) -> Result<(), String> {
+        (self.reader)(values)?;
+        match direction {
+            Direction::Action => Ok(()),
+            Direction::Undo => output::<S::Output>(values, self.output_index, S::NAME).map(drop),
+        }
+    }
+
     fn locks(&self, values: &StoredValues) -> Vec<String> {
         // What can't be read is found when the step runs.
         (self.reader)(values).map(|input| self.step.locks(&input)).unwrap_or_default()
@@ -219,6 +233,14 @@ pub(crate) struct CallAction<S: CallStep> {
 impl<S: CallStep> ErasedStep for CallAction<S> {
     fn no_rate(&self, _: Direction) -> Option<&NoRate> {
         None
+    }
+
+    fn read(&self, direction: Direction, values: &StoredValues) -> Result<(), String> {
+        (self.reader)(values)?;
+        match direction {
+            Direction::Action => Ok(()),
+            Direction::Undo => output::<S::Output>(values, self.output_index, S::NAME).map(drop),
+        }
     }
 
     fn locks(&self, _: &StoredValues) -> Vec<String> {
@@ -263,18 +285,23 @@ fn item<I>(invocation: &Invocation, reader: Reader<I>) -> Result<Item<I>, String
     })
 }
 
+/// Reads the output of a step, if it is stored.
+fn output<O: serde::de::DeserializeOwned>(
+    values: &StoredValues,
+    output_index: usize,
+    step: &str,
+) -> Result<Option<O>, String> {
+    let Some(stored) = values.get(output_index) else { return Ok(None) };
+    let unreadable = |error| format!("the stored output of `{step}` can't be read: {error}");
+    stored.decode().map(Some).map_err(unreadable)
+}
+
 fn undo_item<I, O: serde::de::DeserializeOwned>(
     invocation: &Invocation,
     reader: Reader<I>,
     output_index: usize,
 ) -> Result<UndoItem<I, O>, String> {
-    let output =
-        match invocation.values.get(output_index) {
-            None => None,
-            Some(output) => Some(output.decode().map_err(|error| {
-                format!("the stored output of `{}` can't be read: {error}", invocation.step)
-            })?),
-        };
+    let output = output(&invocation.values, output_index, &invocation.step)?;
     let cause = invocation.cause.clone().ok_or("the saga compensates, but its cause is not stored")?;
     Ok(UndoItem {
         saga_id: invocation.saga_id,

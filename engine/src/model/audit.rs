@@ -1,4 +1,4 @@
-//! Audit records of what operators did to sagas: cancels, retries and discards, each with the actor and the reason.
+//! Audit records of what operators did to sagas: cancels, retries, discards and moves, each with the actor and the reason.
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
@@ -33,7 +33,7 @@ pub struct AuditRecord {
     pub at: DateTime<Utc>,
     /// The operator's name.
     pub actor: String,
-    /// What was done: `cancel`, `retry` or `discard`.
+    /// What was done: `cancel`, `retry`, `discard` or `move`.
     pub action: String,
     /// The saga that was acted on.
     pub saga_id: SagaId,
@@ -43,7 +43,7 @@ pub struct AuditRecord {
     pub reason: String,
     /// How the operator was authenticated; see [`Operator::context`](crate::Operator::context).
     pub context: Option<Value>,
-    /// The saga's state before the action: `{"status", "step", "direction"}`. `None` for records that are older than
+    /// The saga's state before the action: `{"status", "step", "direction"}`, of a move with `graph_hash`. `None` for records that are older than
     /// this field.
     pub before: Option<Value>,
     /// The saga's state afterwards. It has `cancel_requested` if a worker still had to act on the cancel, `ended` if
@@ -54,7 +54,7 @@ pub struct AuditRecord {
 /// The kind of thing that an operator acted on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, VariantArray)]
 pub enum AuditSubjectKind {
-    /// A saga: it was cancelled, whether dead or active.
+    /// A saga: it was cancelled, whether dead or active, or moved to another graph.
     Saga,
     /// A dead job: it was retried or discarded.
     DeadJob,
@@ -77,6 +77,8 @@ impl AuditRecord {
 
 /// The only action that has the saga as its subject even if the saga has a dead job.
 pub(crate) const CANCEL: &str = "cancel";
+/// A saga was moved to another graph.
+pub(crate) const MOVE: &str = "move";
 
 /// Which audit records to list; every field narrows the list.
 #[derive(Clone, Debug, Default)]

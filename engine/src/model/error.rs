@@ -89,6 +89,22 @@ pub enum GraphError {
     /// Two registered definitions share a name.
     #[error("two sagas are named `{0}`: sagas are found by name, so rename one")]
     SagaTwice(String),
+    /// An earlier graph was registered of a saga that is not registered itself.
+    #[error(
+        "an earlier graph of saga `{0}` is registered, but no saga `{0}`: register its newest graph, too"
+    )]
+    EarlierOfNone(String),
+    /// Two registered definitions have the same graph.
+    #[error(
+        "two graphs of saga `{saga}` are the same ({hash}), so that a saga could not tell which of them it belongs to: \
+         register one of them, or raise the newer one's `revision`"
+    )]
+    SameGraph {
+        /// The name of the saga.
+        saga: String,
+        /// The hash of both graphs.
+        hash: String,
+    },
 }
 
 /// Why a saga was not started. Nothing of it is stored, except perhaps with [`StartError::Unavailable`].
@@ -174,6 +190,17 @@ pub enum DeadJobError {
         step: String,
         /// What is not undone.
         why: String,
+    },
+    /// This process does not have the code of the saga: it was started with another graph of its definition.
+    #[error(
+        "its saga belongs to the graph {hash} of `{definition}`, which this process does not know: ask a process of the \
+         version that started it"
+    )]
+    UnknownGraph {
+        /// The name of the saga's definition.
+        definition: String,
+        /// The hash of the graph with which it was started.
+        hash: String,
     },
     /// Something else would happen to it now than its plan says.
     #[error("it changed since the plan was made")]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::model::{
     error::GraphError,
@@ -12,7 +12,7 @@ use crate::model::{
 };
 
 /// One step of a [`Graph`].
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Node {
     /// The step's stored name.
     pub name: String,
@@ -35,7 +35,7 @@ pub struct Node {
 }
 
 /// The checked graph of one saga.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Graph {
     /// The saga's stored name.
     pub name: String,
@@ -53,7 +53,7 @@ pub struct Graph {
     pub hash: String,
 }
 
-/// The graph that is used for definitions that this process does not know.
+/// Stands for a graph that is not stored, or in a form that this engine can't read.
 pub(crate) static UNKNOWN_GRAPH: Graph = Graph {
     name: String::new(),
     revision: 0,

@@ -89,14 +89,22 @@ async fn cancel(
         }
         Err(error) => return Err(error.into()),
     };
-    let saga = LoadedSaga::new(core, saga_id, row.ok_or(CancelError::NotFound(saga_id))?)?;
+    let row = row.ok_or(CancelError::NotFound(saga_id))?;
+    let saga = LoadedSaga::new(core, &mut transaction, saga_id, row).await?;
     let (outcome, after) = match effect_of(&cancel, &saga)? {
         CancelEffect::None => return Ok(CancelOutcome::AlreadyCompensating),
-        CancelEffect::Compensates(_) if saga.row.leased => {
+        CancelEffect::Compensates(_) | CancelEffect::LeftToOthers if saga.row.leased => {
             store::commits::request_cancel(&mut transaction, saga_id.0, &cancel).await?;
             record_requested(&mut transaction, &saga, request).await?;
             (CancelOutcome::Requested, CommitEffects::default())
         }
+        CancelEffect::LeftToOthers => match send(&mut transaction, &saga, &cancel).await? {
+            CancelOutcome::Requested => {
+                record_requested(&mut transaction, &saga, request).await?;
+                (CancelOutcome::Requested, CommitEffects::default())
+            }
+            other @ (CancelOutcome::Compensating | CancelOutcome::AlreadyCompensating) => return Ok(other),
+        },
         CancelEffect::Compensates(state) => {
             let after = compensate(core, &mut transaction, &saga, state, &cancel, Some(request)).await?;
             (CancelOutcome::Compensating, after)
@@ -117,20 +125,33 @@ async fn note(
 ) -> Result<CancelOutcome, CancelError> {
     let mut transaction = core.pool.begin().await?;
     let row = store::commits::load(&mut transaction, saga_id.0, SagaLock::Unlocked).await?;
-    let saga = LoadedSaga::new(core, saga_id, row.ok_or(CancelError::NotFound(saga_id))?)?;
+    let row = row.ok_or(CancelError::NotFound(saga_id))?;
+    let saga = LoadedSaga::new(core, &mut transaction, saga_id, row).await?;
     match effect_of(cancel, &saga)? {
         CancelEffect::None => return Ok(CancelOutcome::AlreadyCompensating),
-        CancelEffect::Compensates(_) => {}
+        CancelEffect::Compensates(_) | CancelEffect::LeftToOthers => {}
     }
-    match store::inbox::send_cancel(&mut transaction, saga_id.0, cancel).await? {
-        MessageState::Unread => {}
-        MessageState::Consumed => return Ok(CancelOutcome::AlreadyCompensating),
-        MessageState::TooLate => return Err(past_pivot(&saga)),
+    match send(&mut transaction, &saga, cancel).await? {
+        CancelOutcome::Requested => {}
+        other @ (CancelOutcome::Compensating | CancelOutcome::AlreadyCompensating) => return Ok(other),
     }
     record_requested(&mut transaction, &saga, request).await?;
     transaction.commit().await?;
     core.inbox_wakeup.notify_one();
     Ok(CancelOutcome::Requested)
+}
+
+/// Stores a cancel in the inbox of a saga. An earlier one may have been delivered already.
+async fn send(
+    conn: &mut PgConnection,
+    saga: &LoadedSaga,
+    cancel: &PendingCancel,
+) -> Result<CancelOutcome, CancelError> {
+    match store::inbox::send_cancel(conn, saga.saga_id.0, cancel).await? {
+        MessageState::Unread => Ok(CancelOutcome::Requested),
+        MessageState::Consumed => Ok(CancelOutcome::AlreadyCompensating),
+        MessageState::TooLate => Err(past_pivot(saga)),
+    }
 }
 
 /// What a cancel does to a saga.
@@ -139,6 +160,8 @@ pub(super) enum CancelEffect {
     Compensates(State),
     /// Nothing: it already compensates.
     None,
+    /// Only a process that has the saga's code can tell, or can tell its observer.
+    LeftToOthers,
 }
 
 /// Decides what a cancel does to a saga; an error if it is too late.
@@ -146,9 +169,15 @@ pub(super) fn effect_of(cancel: &PendingCancel, saga: &LoadedSaga) -> Result<Can
     if saga.row.ended {
         return Err(CancelError::Ended(saga.state.status));
     }
+    if saga.graph.is_unknown() {
+        return Ok(CancelEffect::LeftToOthers);
+    }
     let (actor, reason) = (cancel.actor.clone(), cancel.reason.clone());
     let event = Event::Cancel { actor, reason, origin: CancelOrigin::Requested };
     match transition(saga.graph(), &saga.state, &event) {
+        Ok((state, _)) if !saga.is_registered() && saga.tells_observer(&state) => {
+            Ok(CancelEffect::LeftToOthers)
+        }
         Ok((state, _)) => Ok(CancelEffect::Compensates(state)),
         Err(Refusal::AlreadyCompensating) => Ok(CancelEffect::None),
         Err(Refusal::Ended) => Err(CancelError::Ended(saga.state.status)),

@@ -18,7 +18,7 @@ use crate::{
         transition::{DiscardEffect, Event, State, discard, transition},
         views::HistoryOutcome,
     },
-    operate::decision::LoadedSaga,
+    operate::decision::{LoadedSaga, SagaGraph},
     runtime::{
         core::Core,
         effects::{self, CommitEffects},
@@ -123,19 +123,39 @@ struct Acted {
     effect: DeadJobEffect,
 }
 
-/// Decides what an action does to a saga in this state, which is at this step.
+/// A dead saga, as far as it matters for what an action does to it.
+#[derive(Clone, Copy)]
+struct DeadSaga<'a> {
+    graph: &'a SagaGraph,
+    definition: &'a str,
+    graph_hash: &'a str,
+    state: &'a State,
+    step: &'a str,
+}
+
+/// Decides what an action does to a saga. Its observer has to be told, so only a process that has its code acts; if there is
+/// none any more, a forced discard ends it as it is, and tells no observer.
 ///
 /// # Errors
-/// [`DeadJobError::NotUndone`] or [`DeadJobError::AlreadyResolved`] when the action does not apply.
-fn decide(
-    graph: &Graph,
-    state: &State,
-    step: &str,
-    action: DeadJobAction,
-) -> Result<DeadJobEffect, DeadJobError> {
+/// [`DeadJobError::NotUndone`], [`DeadJobError::UnknownGraph`] or [`DeadJobError::AlreadyResolved`] when the action does
+/// not apply.
+fn decide(saga: DeadSaga<'_>, action: DeadJobAction) -> Result<DeadJobEffect, DeadJobError> {
+    let DeadSaga { graph, definition, graph_hash, state, step } = saga;
     if state.status != Status::Dead {
         return Err(moved_on(state));
     }
+    if !graph.is_registered() {
+        return match action {
+            DeadJobAction::Discard(DiscardMode::Force) => {
+                Ok(DeadJobEffect::Discarded(DiscardEffect::Abandon))
+            }
+            DeadJobAction::Retry | DeadJobAction::Discard(DiscardMode::Safe) => {
+                let (definition, hash) = (definition.into(), graph_hash.into());
+                Err(DeadJobError::UnknownGraph { definition, hash })
+            }
+        };
+    }
+    let graph = graph.graph();
     match action {
         DeadJobAction::Retry => Ok(DeadJobEffect::Retried),
         DeadJobAction::Discard(mode) => match (discard(graph, state), mode) {
@@ -173,8 +193,15 @@ async fn act(
         Some((_, None)) => {}
     }
     let Some(row) = row else { return Err(DeadJobError::NotFound(id)) };
-    let saga = LoadedSaga::new(core, saga_id, row)?;
-    let effect = decide(saga.graph(), &saga.state, &saga.row.step, action)?;
+    let saga = LoadedSaga::new(core, conn, saga_id, row).await?;
+    let dead = DeadSaga {
+        graph: &saga.graph,
+        definition: &saga.row.definition,
+        graph_hash: &saga.row.graph_hash,
+        state: &saga.state,
+        step: &saga.row.step,
+    };
+    let effect = decide(dead, action)?;
     if planned.is_some_and(|planned| planned != effect) {
         return Err(DeadJobError::NotAsPlanned);
     }

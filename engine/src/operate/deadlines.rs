@@ -27,13 +27,12 @@ impl Engine {
 
 pub(crate) async fn compensate(core: &Core, limit: u32) -> Result<u32, sqlx::Error> {
     let steps_at = |placement| {
-        let definitions = core.definitions.values();
-        let nodes = definitions.flat_map(|definition| {
-            definition.graph.steps.iter().map(|node| (definition.graph.name.as_str(), node))
+        let nodes = core.definitions.all().flat_map(|definition| {
+            definition.graph.steps.iter().map(|node| (definition.graph.hash.as_str(), node))
         });
         nodes
             .filter(|(_, node)| node.placement == placement)
-            .map(|(name, node)| format!("{name}/{}", node.name))
+            .map(|(hash, node)| format!("{hash}/{}", node.name))
             .collect::<Vec<_>>()
     };
     let (before, pivots) = (steps_at(Placement::BeforePivot), steps_at(Placement::Pivot));

@@ -45,36 +45,91 @@ pub(super) struct LoadedSaga {
     pub(super) saga_id: SagaId,
     pub(super) row: LoadedSagaRow,
     pub(super) state: State,
-    definition: Option<Arc<Definition>>,
+    pub(super) graph: SagaGraph,
 }
 
-/// Decodes the state of a saga which is at this step, and finds its definition if this process knows it.
-pub(super) fn known_state(
-    core: &Core,
-    definition: &str,
-    step: &str,
-    row: &SagaStateRow,
-) -> Result<(Option<Arc<Definition>>, State), sqlx::Error> {
-    let definition = core.definitions.get(definition).cloned();
-    let step_index =
-        definition.as_ref().and_then(|known| known.positions.get(step).copied()).unwrap_or(usize::MAX);
-    // A cause that can't be decoded stays stored as it is, and must not keep operators from acting.
-    let StoredState { state, .. } = row.decode(step_index)?;
-    Ok((definition, state))
+/// The graph of a saga, with its code if this process has it.
+pub(super) enum SagaGraph {
+    Registered(Arc<Definition>),
+    /// It is stored; the code is in other processes, or in none any more.
+    Stored(Arc<Graph>),
+    /// It is not stored, or in a form that this engine can't read.
+    Unknown,
 }
 
-impl LoadedSaga {
-    pub(super) fn new(core: &Core, saga_id: SagaId, row: LoadedSagaRow) -> Result<Self, sqlx::Error> {
-        let (definition, state) = known_state(core, &row.definition, &row.step, &row.state)?;
-        Ok(Self { saga_id, row, state, definition })
-    }
-
-    pub(super) fn is_known(&self) -> bool {
-        self.definition.as_ref().is_some_and(|definition| definition.positions.contains_key(&self.row.step))
+impl SagaGraph {
+    /// Finds the graph with this hash.
+    ///
+    /// # Errors
+    /// When the database can't be reached.
+    pub(super) async fn find(core: &Core, conn: &mut PgConnection, hash: &str) -> Result<Self, sqlx::Error> {
+        if let Some(definition) = core.definitions.with_hash(hash) {
+            return Ok(Self::Registered(definition.clone()));
+        }
+        Ok(core.graphs.find(conn, hash).await?.map_or(Self::Unknown, Self::Stored))
     }
 
     pub(super) fn graph(&self) -> &Graph {
-        self.definition.as_ref().map_or(&UNKNOWN_GRAPH, |definition| &definition.graph)
+        match self {
+            Self::Registered(definition) => &definition.graph,
+            Self::Stored(graph) => graph,
+            Self::Unknown => &UNKNOWN_GRAPH,
+        }
+    }
+
+    /// Decodes the state of a saga of this graph which is at this step.
+    pub(super) fn state(&self, step: &str, row: &SagaStateRow) -> Result<State, sqlx::Error> {
+        let step_index = self.graph().position(step).unwrap_or(usize::MAX);
+        // A cause that can't be decoded stays stored as it is, and must not keep operators from acting.
+        let StoredState { state, .. } = row.decode(step_index)?;
+        Ok(state)
+    }
+
+    /// Whether nothing is known of it.
+    pub(super) fn is_unknown(&self) -> bool {
+        matches!(self, Self::Unknown)
+    }
+
+    /// Whether this process has the code of the saga.
+    pub(super) fn is_registered(&self) -> bool {
+        self.definition().is_some()
+    }
+
+    fn definition(&self) -> Option<&Arc<Definition>> {
+        match self {
+            Self::Registered(definition) => Some(definition),
+            Self::Stored(_) | Self::Unknown => None,
+        }
+    }
+}
+
+impl LoadedSaga {
+    pub(super) async fn new(
+        core: &Core,
+        conn: &mut PgConnection,
+        saga_id: SagaId,
+        row: LoadedSagaRow,
+    ) -> Result<Self, sqlx::Error> {
+        let graph = SagaGraph::find(core, conn, &row.graph_hash).await?;
+        let state = graph.state(&row.step, &row.state)?;
+        Ok(Self { saga_id, row, state, graph })
+    }
+
+    /// Whether this process has the code of the saga, so that it can tell the observer.
+    pub(super) fn is_registered(&self) -> bool {
+        self.graph.is_registered()
+    }
+
+    /// Whether the change to this state is one of which the saga's observer is told, so that only a process that has its
+    /// code can make it.
+    pub(super) fn tells_observer(&self, state: &State) -> bool {
+        let was_dead = self.state.status == Status::Dead;
+        let rests = !state.status.is_active();
+        was_dead != (state.status == Status::Dead) || (rests && !was_dead)
+    }
+
+    pub(super) fn graph(&self) -> &Graph {
+        self.graph.graph()
     }
 
     fn step_at(&self, state: &State) -> String {
@@ -153,7 +208,7 @@ impl LoadedSaga {
     ) -> Result<CommitEffects, StepError> {
         let mut session = Session::new(core);
         let Some((definition, observer)) =
-            self.definition.as_ref().and_then(|definition| Some((definition, definition.observer.as_ref()?)))
+            self.graph.definition().and_then(|definition| Some((definition, definition.observer.as_ref()?)))
         else {
             return Ok(CommitEffects::default());
         };
@@ -184,11 +239,10 @@ impl LoadedSaga {
         error: Option<String>,
     ) -> Result<CommitEffects, StepError> {
         let mut session = Session::new(core);
-        let was_dead = self.state.status == Status::Dead;
         let rests = !state.status.is_active();
-        if (was_dead != (state.status == Status::Dead) || (rests && !was_dead))
+        if self.tells_observer(state)
             && let Some(observer) =
-                self.definition.as_ref().and_then(|definition| definition.observer.as_ref())
+                self.graph.definition().and_then(|definition| definition.observer.as_ref())
         {
             let change = StatusChange {
                 saga_id: self.saga_id,

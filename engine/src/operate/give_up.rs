@@ -28,7 +28,7 @@ pub(crate) enum Expired {
     GivenUp(CommitEffects),
     /// The saga died while compensating, and only an operator may give it up.
     Waits,
-    /// This process does not know the saga's step; another process may.
+    /// This process does not know the saga's graph; another process may.
     Unknown,
     /// The saga is not dead, or has ended, which contradicts its dead job. `sagaline doctor` reports such rows.
     NotDead,
@@ -42,6 +42,9 @@ pub(crate) async fn expire(
     saga_id: SagaId,
 ) -> Result<Expired, StepError> {
     let Some(saga) = dead(core, conn, saga_id).await? else { return Ok(Expired::NotDead) };
+    if !saga.is_registered() {
+        return Ok(Expired::Unknown);
+    }
     let (event, outcome) = match discard(saga.graph(), &saga.state) {
         DiscardEffect::Abandon if saga.state.direction == Direction::Undo => return Ok(Expired::Waits),
         DiscardEffect::Abandon => return Ok(Expired::Unknown),
@@ -63,7 +66,9 @@ pub(crate) async fn pass_deadline(
     conn: &mut PgConnection,
     saga_id: SagaId,
 ) -> Result<Option<CommitEffects>, StepError> {
-    let Some(saga) = dead(core, conn, saga_id).await? else { return Ok(None) };
+    let Some(saga) = dead(core, conn, saga_id).await?.filter(LoadedSaga::is_registered) else {
+        return Ok(None);
+    };
     let Ok((state, _)) = transition(saga.graph(), &saga.state, &Event::DeadlinePassed) else {
         return Ok(None);
     };
@@ -79,6 +84,6 @@ async fn dead(
     saga_id: SagaId,
 ) -> Result<Option<LoadedSaga>, sqlx::Error> {
     let Some(row) = store::commits::load(conn, saga_id.0, SagaLock::Wait).await? else { return Ok(None) };
-    let saga = LoadedSaga::new(core, saga_id, row)?;
+    let saga = LoadedSaga::new(core, conn, saga_id, row).await?;
     Ok((saga.state.status == Status::Dead && !saga.row.ended).then_some(saga))
 }

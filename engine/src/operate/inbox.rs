@@ -84,11 +84,10 @@ enum Round {
 
 /// Delivers all unread cancels. Those that failed are logged once, and tried again in every round.
 async fn deliver_all(core: &Core, failing: &mut BTreeSet<Uuid>) -> Result<Round, sqlx::Error> {
-    let definitions: Vec<&str> = core.definitions.keys().map(String::as_str).collect();
     let (mut round, mut after) = (Round::Done, Uuid::nil());
     let mut still_failing = BTreeSet::new();
     while !core.stop.is_cancelled() {
-        let found = store::inbox::addressees(&core.pool, &definitions, after, i64::from(BATCH_SIZE)).await?;
+        let found = store::inbox::addressees(&core.pool, &core.hashes, after, i64::from(BATCH_SIZE)).await?;
         let Some(&last) = found.last() else { break };
         after = last;
         for &id in &found {
@@ -118,7 +117,7 @@ async fn deliver_all(core: &Core, failing: &mut BTreeSet<Uuid>) -> Result<Round,
 /// What became of the messages to one saga.
 enum Delivery {
     Delivered(CommitEffects),
-    /// The worker that holds the saga, or a process that knows its step, will read them.
+    /// The worker that holds the saga, or a process that knows its graph, will read them.
     Left,
     /// Another transaction holds the saga.
     Locked,
@@ -149,8 +148,8 @@ async fn deliver_in(core: &Core, conn: &mut PgConnection, saga_id: SagaId) -> Re
     let (Some(CancelMessage { payload: first, .. }), Some(row)) = (messages.first(), row) else {
         return Ok(Delivery::Left);
     };
-    let saga = LoadedSaga::new(core, saga_id, row)?;
-    if !saga.row.ended && !saga.is_known() {
+    let saga = LoadedSaga::new(core, conn, saga_id, row).await?;
+    if !saga.is_registered() {
         return Ok(Delivery::Left);
     }
     let ids: Vec<i64> = messages.iter().map(|message| message.id).collect();
@@ -167,6 +166,7 @@ async fn deliver_in(core: &Core, conn: &mut PgConnection, saga_id: SagaId) -> Re
             store::inbox::settle(conn, &ids, &[]).await?;
             Ok(Delivery::Delivered(after))
         }
+        Ok(CancelEffect::LeftToOthers) => Ok(Delivery::Left),
         Ok(CancelEffect::None) => {
             store::inbox::settle(conn, &ids, &[]).await?;
             Ok(Delivery::Delivered(CommitEffects::default()))

@@ -17,8 +17,10 @@ impl Engine {
     /// When the database is away.
     pub async fn queues(&self) -> Result<Vec<QueueView>, sqlx::Error> {
         let mut queues: BTreeMap<String, QueueView> = self
-            .definitions()
-            .map(|definition| (definition.graph().queue.clone(), QueueView::named(&definition.graph().queue)))
+            .core
+            .definitions
+            .all()
+            .map(|definition| (definition.graph.queue.clone(), QueueView::named(&definition.graph.queue)))
             .collect();
         for depth in store::counts::queue_depths(self.pool()).await? {
             let QueueDepth { queue, due, waiting, leased, oldest_due_ms } = depth;

@@ -12,7 +12,7 @@ use crate::{
         replay::replay,
         views::{HistoryEntry, SagaFilter, SagaView},
     },
-    runtime::core::Core,
+    operate::decision::SagaGraph,
     store,
     support::bounded_list::ListError,
 };
@@ -42,26 +42,34 @@ const PAGE: i64 = 500;
 /// when they agree.
 #[cfg(feature = "testing")]
 pub(crate) async fn check_history(
-    core: &Core,
+    core: &crate::runtime::core::Core,
     pool: &sqlx::PgPool,
     saga: &SagaView,
 ) -> Result<Option<HistoryViolation>, sqlx::Error> {
     let mut history = store::queries::history(pool, saga.saga_id.0).await?;
     history.retain(|entry| entry.outcome != crate::model::views::HistoryOutcome::Started);
-    Ok(compare(core, saga, &history))
+    let graph = SagaGraph::find(core, &mut *pool.acquire().await?, &saga.graph_hash).await?;
+    Ok(compare(&graph, saga, &history))
 }
 
 /// Compares the stored entries of a saga's history with its row.
-fn compare(core: &Core, saga: &SagaView, history: &[HistoryEntry]) -> Option<HistoryViolation> {
+fn compare(graph: &SagaGraph, saga: &SagaView, history: &[HistoryEntry]) -> Option<HistoryViolation> {
     let violation = |violation: String| Some(HistoryViolation { saga_id: saga.saga_id, violation });
-    let definition = core.definitions.get(&saga.definition)?;
+    if graph.is_unknown() {
+        // Before graphs were stored, hashes were of another form.
+        let hash = saga.graph_hash.strip_prefix("g1:")?;
+        return violation(format!(
+            "its graph g1:{hash} is not stored, or in a form that this build can't read"
+        ));
+    }
+    let graph = graph.graph();
     if let Some(gap) = history.iter().zip(1..).find(|(entry, seq)| entry.seq != *seq) {
         return violation(format!("entry {} is missing", gap.1));
     }
-    match replay(&definition.graph, history, saga.cause.as_ref()) {
+    match replay(graph, history, saga.cause.as_ref()) {
         Err(error) => violation(error),
         Ok(state) => {
-            let step = definition.graph.steps.get(state.step_index).map_or("", |node| node.name.as_str());
+            let step = graph.steps.get(state.step_index).map_or("", |node| node.name.as_str());
             let replayed = (state.status, step, state.direction);
             let stored = (saga.status, saga.step.as_str(), saga.direction);
             if replayed == stored {
@@ -149,6 +157,13 @@ impl Engine {
         Ok(store::queries::id_from(self.pool(), from.0, offset.into()).await?.map(SagaId))
     }
 
+    async fn graph_of(&self, saga: &SagaView) -> Result<SagaGraph, sqlx::Error> {
+        if let Some(registered) = self.core.definitions.with_hash(&saga.graph_hash) {
+            return Ok(SagaGraph::Registered(registered.clone()));
+        }
+        SagaGraph::find(&self.core, &mut *self.pool().acquire().await?, &saga.graph_hash).await
+    }
+
     async fn verify(&self, sagas: &[SagaView], verified: &mut VerifiedHistories) -> Result<(), sqlx::Error> {
         let ids: Vec<Uuid> = sagas.iter().map(|saga| saga.saga_id.0).collect();
         let mut histories: HashMap<Uuid, Vec<HistoryEntry>> = HashMap::new();
@@ -157,8 +172,9 @@ impl Engine {
         }
         for saga in sagas {
             let history = histories.remove(&saga.saga_id.0).unwrap_or_default();
+            let graph = self.graph_of(saga).await?;
             verified.sagas += 1;
-            if let Some(violation) = compare(&self.core, saga, &history) {
+            if let Some(violation) = compare(&graph, saga, &history) {
                 // The saga may have changed between the two reads.
                 let again = self.saga(saga.saga_id).await?;
                 let still = again.is_some_and(|again| {

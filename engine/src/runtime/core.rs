@@ -1,7 +1,7 @@
 //! The state that all handles and tasks of one engine share.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::HashMap,
     sync::{
         Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    definition::{observer::ErasedDeadJobObserver, saga::Definition},
+    definition::observer::ErasedDeadJobObserver,
     model::{
         dead_job::DeadJobTtls,
         ids::{SagaId, WorkerId},
@@ -22,6 +22,8 @@ use crate::{
         status::Direction,
     },
     runtime::{
+        definitions::Definitions,
+        graphs::Graphs,
         hints::Hints,
         leases::LeaseTable,
         messages::{CommitSender, StartSender},
@@ -40,10 +42,12 @@ use crate::{
 pub(crate) struct Core {
     pub(crate) pool: PgPool,
     pub(crate) worker: WorkerId,
-    pub(crate) definitions: BTreeMap<String, Arc<Definition>>,
+    pub(crate) definitions: Definitions,
+    /// The graphs of others, as far as they were needed.
+    pub(crate) graphs: Graphs,
     /// All steps of all definitions, as `definition/step`.
     pub(crate) steps: Vec<String>,
-    /// The hashes of all graphs.
+    /// The hashes of all graphs: this process works on the sagas that were started with them, and on no others.
     pub(crate) hashes: Vec<String>,
     /// How this process is listed, once it is to be listed among the live processes.
     pub(crate) process: OnceLock<ProcessInfo>,
@@ -59,7 +63,7 @@ pub(crate) struct Core {
     pub(crate) inbox_wakeup: Notify,
     pub(crate) stop: CancellationToken,
     pub(crate) tasks: TaskTracker,
-    /// The group commits, by definition; under the empty name, that of definitions unknown here.
+    /// The group commits, by the hash of the graph.
     pub(crate) committers: HashMap<String, CommitSender>,
     pub(crate) starter: StartSender,
     pub(crate) trace_propagator: Option<Arc<dyn TracePropagator>>,

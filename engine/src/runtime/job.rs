@@ -25,12 +25,12 @@ use crate::{
 /// If a job is dropped without being committed, its claim stays until the lease ends.
 pub struct Job {
     pub(crate) saga_id: SagaId,
-    /// `None` when this process does not know the definition.
-    pub(crate) definition: Option<Arc<Definition>>,
+    /// With the graph that the saga was started with.
+    pub(crate) definition: Arc<Definition>,
     pub(crate) definition_name: Arc<str>,
     pub(crate) queue: Arc<str>,
     pub(crate) state: State,
-    /// The stored step name. It differs from the graph's name when this process does not know the step.
+    /// The stored step name.
     pub(crate) step: Arc<str>,
     pub(crate) epoch: i64,
     pub(crate) history_seq: i32,
@@ -94,16 +94,16 @@ impl Job {
     }
 
     pub(crate) fn node_kind(&self) -> Option<StepKind> {
-        self.graph().and_then(|graph| graph.steps.get(self.state.step_index)).map(|node| node.kind)
+        self.graph().steps.get(self.state.step_index).map(|node| node.kind)
     }
 
-    pub(crate) fn graph(&self) -> Option<&Graph> {
-        self.definition.as_ref().map(|definition| &definition.graph)
+    pub(crate) fn graph(&self) -> &Graph {
+        &self.definition.graph
     }
 
     /// The rows that its step names as those that it locks, in their order; none for a call.
     pub(crate) fn locks(&self) -> Vec<String> {
-        let action = self.definition.as_ref().and_then(|known| known.actions.get(self.state.step_index));
+        let action = self.definition.actions.get(self.state.step_index);
         let mut rows = action.map(|action| action.locks(&self.values)).unwrap_or_default();
         rows.sort_unstable();
         rows.dedup();

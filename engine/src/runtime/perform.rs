@@ -6,7 +6,7 @@ use tokio::sync::oneshot;
 use tracing::Instrument;
 
 use crate::{
-    definition::{erased::StepAnswer, saga::Definition},
+    definition::erased::StepAnswer,
     model::{
         outcome::{Outcome, Retry},
         transition::MAX_LOST_ATTEMPTS,
@@ -24,9 +24,9 @@ use crate::{
 /// its batch.
 pub(crate) async fn perform(core: &Core, job: &Job) -> Performed {
     let runs = job.is_call() && !job.interrupted && job.state.lost_attempts < MAX_LOST_ATTEMPTS;
-    let Some(definition) = job.definition.as_ref().filter(|_| runs) else {
+    if !runs {
         return Performed::in_batch();
-    };
+    }
     // Another process may have made the call by now.
     if !lease_updates::may_call(core, job).await {
         return Performed { kind: PerformedKind::NotCalled };
@@ -41,13 +41,14 @@ pub(crate) async fn perform(core: &Core, job: &Job) -> Performed {
     );
     let answer = match injected.answer {
         Some(outcome) => StepAnswer::Outcome(outcome),
-        None => call(core, job, definition).await.within(core.settings.max_payload, &job.step),
+        None => call(core, job).await.within(core.settings.max_payload, &job.step),
     };
     let crash = injected.crash;
     Performed { kind: PerformedKind::Called { answer, started, took: started.elapsed(), crash } }
 }
 
-async fn call(core: &Core, job: &Job, definition: &Definition) -> StepAnswer {
+async fn call(core: &Core, job: &Job) -> StepAnswer {
+    let definition = &job.definition;
     let policy = definition.graph.policy(job.state.step_index, job.direction());
     let mut invocation = job.invocation();
     invocation.idempotency_key_salt = core.faults.idempotency_key_salt(invocation.attempt);
@@ -68,7 +69,7 @@ async fn call(core: &Core, job: &Job, definition: &Definition) -> StepAnswer {
     }
 }
 
-/// Sends a job to the group commit of its definition and waits for the result. The claim of a call that was not made is
+/// Sends a job to the group commit of its graph and waits for the result. The claim of a call that was not made is
 /// released.
 pub(crate) async fn commit(core: &Core, job: Job, performed: Performed) -> Committed {
     if matches!(performed.kind, PerformedKind::NotCalled) {
@@ -76,8 +77,7 @@ pub(crate) async fn commit(core: &Core, job: Job, performed: Performed) -> Commi
         lease_updates::release_unstarted(core, [job]);
         return Committed::Lost;
     }
-    let definition = job.definition.as_ref().map_or("", |definition| definition.graph.name.as_str());
-    let Some(committer) = core.committers.get(definition) else { return Committed::Lost };
+    let Some(committer) = core.committers.get(&job.graph().hash) else { return Committed::Lost };
     let (reply, reply_rx) = oneshot::channel();
     let request = CommitRequest { member: BatchMember { job, performed }, reply };
     if let Err(rejected) = committer.send(request) {

@@ -15,6 +15,7 @@ use crate::{
 pub(crate) struct ClaimedRow {
     pub(crate) id: Uuid,
     pub(crate) definition: String,
+    pub(crate) graph_hash: String,
     pub(crate) queue: String,
     pub(crate) step: String,
     #[sqlx(flatten)]
@@ -78,7 +79,7 @@ impl ClaimScope<'_> {
         let rows = rows.and("id", 7);
         format!(
             "from engine.saga \
-             where {condition}{rows} and definition || '/' || step = any($5) \
+             where {condition}{rows} and graph_hash = any($5) \
                  and status in ('running', 'compensating') and {since} <= now() \
              order by {since} limit $3"
         )
@@ -102,7 +103,7 @@ impl ClaimScope<'_> {
                 }
                 Self::Ids(ids) | Self::HeldUp(ids) => arguments.add(ids),
             })
-            .and_then(|()| arguments.add(context.steps))
+            .and_then(|()| arguments.add(context.hashes))
             .and_then(|()| match self {
                 Self::Due { lookback_ms, .. } | Self::Lapsed { lookback_ms, .. } => {
                     arguments.add(lookback_ms)
@@ -115,13 +116,13 @@ impl ClaimScope<'_> {
     }
 }
 
-/// The claiming worker, and the steps that it knows.
+/// The claiming worker, and the graphs that it knows.
 #[derive(Debug)]
 pub(crate) struct ClaimContext<'a> {
     pub(crate) worker: WorkerId,
     pub(crate) lease_ms: i64,
-    /// Every step that the process knows, as `definition/step`.
-    pub(crate) steps: &'a [String],
+    /// The hash of every graph that the process knows.
+    pub(crate) hashes: &'a [String],
 }
 
 /// Claims sagas, the longest due first: leases them to the worker, increments their epoch, counts the attempt, and
@@ -152,7 +153,7 @@ pub(crate) async fn claim(
              claimed_at = clock_timestamp(), due_at = null, waits_for = null, \
              lease_until = clock_timestamp() + $2 * interval '1 ms' \
          from picked p where s.id = p.id \
-         returning s.id, s.definition, s.queue, s.status, s.step, s.direction, s.attempt, s.lost_attempts, s.in_doubt, \
+         returning s.id, s.definition, s.graph_hash, s.queue, s.status, s.step, s.direction, s.attempt, s.lost_attempts, s.in_doubt, \
              s.history_seq, s.epoch, s.cause, s.trace, s.input, p.lease_owner is not null as taken_over, \
              s.cancel is not null or coalesce(s.deadline_at <= clock_timestamp(), false) as interrupted, \
              (extract(epoch from now() - p.since) * 1000)::bigint as age_ms"

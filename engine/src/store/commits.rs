@@ -182,6 +182,7 @@ pub(crate) fn error_json(error: &[String]) -> Option<String> {
 #[derive(Debug, FromRow)]
 pub(crate) struct LoadedSagaRow {
     pub(crate) definition: String,
+    pub(crate) graph_hash: String,
     pub(crate) step: String,
     #[sqlx(flatten)]
     pub(crate) state: SagaStateRow,
@@ -219,7 +220,7 @@ pub(crate) async fn load(
         SagaLock::Unlocked => "",
     };
     let sql = format!(
-        "select definition, status, step, direction, attempt, lost_attempts, in_doubt, history_seq, epoch, \
+        "select definition, graph_hash, status, step, direction, attempt, lost_attempts, in_doubt, history_seq, epoch, \
              lease_owner is not null as leased, ended_at is not null as ended, cause, queue, input, \
              cancel is not null as cancel_requested \
          from engine.saga where id = $1 {lock}"

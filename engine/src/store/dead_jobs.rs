@@ -252,6 +252,7 @@ pub(crate) struct OpenDeadJobRow {
     pub(crate) id: Uuid,
     pub(crate) saga_id: Uuid,
     pub(crate) definition: String,
+    pub(crate) graph_hash: String,
     pub(crate) step: String,
     #[sqlx(flatten)]
     pub(crate) state: SagaStateRow,
@@ -270,7 +271,7 @@ pub(crate) async fn open(
              select id, saga_id from engine.dead_job where {MATCHES} and resolution is null \
                  and ($7::uuid is null or id > $7) order by id limit $8 \
          ) \
-         select job.id, job.saga_id, s.definition, s.step, s.status, s.direction, s.attempt, s.lost_attempts, \
+         select job.id, job.saga_id, s.definition, s.graph_hash, s.step, s.status, s.direction, s.attempt, s.lost_attempts, \
              s.in_doubt, s.cause \
          from job join engine.saga s on s.id = job.saga_id order by job.id"
     );
@@ -339,7 +340,7 @@ pub(crate) async fn by_error(
         .collect())
 }
 
-/// Selects sagas whose deadline passed and that are dead at one of these steps, each given as `definition/step`. At a
+/// Selects sagas whose deadline passed and that are dead at one of these steps, each given as `graph hash/step`. At a
 /// pivot, only those whose pivot did not happen.
 pub(crate) async fn overdue(
     pool: &PgPool,
@@ -352,8 +353,8 @@ pub(crate) async fn overdue(
     let sql = format!(
         "select s.id from engine.dead_job d join engine.saga s on s.id = d.saga_id \
          where d.resolution is null and d.direction = 'action' and s.status = 'dead' and s.ended_at is null \
-             and s.deadline_at <= now() and (s.definition || '/' || s.step = any($1) \
-                 or s.definition || '/' || s.step = any($2) and not s.in_doubt){rows_condition} \
+             and s.deadline_at <= now() and (s.graph_hash || '/' || s.step = any($1) \
+                 or s.graph_hash || '/' || s.step = any($2) and not s.in_doubt){rows_condition} \
          order by s.deadline_at limit $3"
     );
     sqlx::query_scalar(sqlx::AssertSqlSafe(sql))

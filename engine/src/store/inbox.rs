@@ -92,21 +92,21 @@ pub(crate) async fn settle(
     .map(drop)
 }
 
-/// Selects sagas of these definitions that have unread cancels, with ids after `after`, in their order. A saga that a
+/// Selects sagas of these graphs that have unread cancels, with ids after `after`, in their order. A saga that a
 /// worker holds, and that has the cancel in its row already, is left to its worker.
 pub(crate) async fn addressees(
     pool: &PgPool,
-    definitions: &[&str],
+    hashes: &[String],
     after: Uuid,
     limit: i64,
 ) -> Result<Vec<Uuid>, sqlx::Error> {
     sqlx::query_scalar(
         "select distinct s.id from engine.inbox i join engine.saga s on s.id = i.saga_id \
-         where i.state = 'unread' and i.kind = 'cancel' and i.saga_id > $2 and s.definition = any($1) \
+         where i.state = 'unread' and i.kind = 'cancel' and i.saga_id > $2 and s.graph_hash = any($1) \
              and (s.lease_owner is null or s.cancel is null) \
          order by s.id limit $3",
     )
-    .bind(definitions)
+    .bind(hashes)
     .bind(after)
     .bind(limit)
     .fetch_all(pool)

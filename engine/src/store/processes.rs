@@ -1,5 +1,6 @@
 //! Statements about live processes and the graphs that they know.
 
+use serde::Deserialize;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -65,6 +66,16 @@ pub(crate) async fn store_graph(
     .map(drop)
 }
 
+/// Selects a stored graph; `None` if there is none, or a newer engine wrote it in a form that this one can't read.
+pub(crate) async fn graph(conn: &mut PgConnection, hash: &str) -> Result<Option<Graph>, sqlx::Error> {
+    let stored: Option<serde_json::Value> =
+        sqlx::query_scalar("select graph from engine.graph where hash = $1")
+            .bind(hash)
+            .fetch_optional(conn)
+            .await?;
+    Ok(stored.and_then(|stored| Graph::deserialize(stored).ok()))
+}
+
 /// Deletes the row of a process that stops.
 pub(crate) async fn leave(conn: &mut PgConnection, id: WorkerId) -> Result<(), sqlx::Error> {
     sqlx::query("delete from engine.process where id = $1").bind(id).execute(conn).await.map(drop)
@@ -79,11 +90,11 @@ pub(crate) async fn forget_vanished(conn: &mut PgConnection, after_ms: i64) -> R
         .map(|result| result.rows_affected())
 }
 
-/// The sagas that wait for a process which knows their step, in these queues and of these steps.
+/// The sagas that wait for a process which knows their graph, in these queues and of these graphs.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Known<'a> {
     pub(crate) queues: &'a [String],
-    pub(crate) steps: &'a [String],
+    pub(crate) hashes: &'a [String],
     /// At most so many.
     pub(crate) limit: i64,
 }
@@ -93,12 +104,12 @@ impl Known<'_> {
         let rows = rows.and("id", 4);
         format!(
             "select id from engine.saga \
-             where waits_for = 'version' and queue = any($1) and definition || '/' || step = any($2){rows} limit $3"
+             where waits_for = 'version' and queue = any($1) and graph_hash = any($2){rows} limit $3"
         )
     }
 }
 
-/// Selects the ids of sagas that wait for a process which knows their step.
+/// Selects the ids of sagas that wait for a process which knows their graph.
 pub(crate) async fn waiting_known(
     conn: &mut PgConnection,
     known: Known<'_>,
@@ -106,14 +117,14 @@ pub(crate) async fn waiting_known(
 ) -> Result<Vec<Uuid>, sqlx::Error> {
     sqlx::query_scalar(sqlx::AssertSqlSafe(Known::sql(rows)))
         .bind(known.queues)
-        .bind(known.steps)
+        .bind(known.hashes)
         .bind(known.limit)
         .bind(rows.ids())
         .fetch_all(conn)
         .await
 }
 
-/// Makes sagas due that wait for a process which knows their step. Returns the id and the queue of each.
+/// Makes sagas due that wait for a process which knows their graph. Returns the id and the queue of each.
 pub(crate) async fn wake_known(
     conn: &mut PgConnection,
     known: Known<'_>,
@@ -126,7 +137,7 @@ pub(crate) async fn wake_known(
     );
     sqlx::query_as(sqlx::AssertSqlSafe(sql))
         .bind(known.queues)
-        .bind(known.steps)
+        .bind(known.hashes)
         .bind(known.limit)
         .bind(rows.ids())
         .fetch_all(conn)
@@ -142,13 +153,13 @@ pub(crate) enum Overdue {
     Lapsed,
 }
 
-/// The sagas of these queues that could have been claimed for `overdue_ms`, and whose step no live process that works on
+/// The sagas of these queues that could have been claimed for `overdue_ms`, and whose graph no live process that works on
 /// their queue knows.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Unknown<'a> {
     pub(crate) overdue: Overdue,
     pub(crate) queues: &'a [String],
-    pub(crate) own_steps: &'a [String],
+    pub(crate) own_hashes: &'a [String],
     pub(crate) overdue_ms: i64,
     /// How long ago a process may have told that it lives.
     pub(crate) alive_ms: i64,
@@ -166,16 +177,16 @@ impl Unknown<'_> {
         format!(
             "select s.id from engine.saga s \
              where s.{since} < now() - $3 * interval '1 ms' and s.queue = any($1) \
-                 and s.definition || '/' || s.step <> all($2){rows} \
+                 and s.graph_hash <> all($2){rows} \
                  and not exists (select from engine.process p \
                      where p.seen_at > clock_timestamp() - $4 * interval '1 ms' and s.queue = any(p.queues) \
-                         and s.definition || '/' || s.step = any(p.steps)) \
+                         and s.graph_hash = any(p.hashes)) \
              order by s.{since} limit $5"
         )
     }
 }
 
-/// Selects the ids of sagas whose step no live process knows.
+/// Selects the ids of sagas whose graph no live process knows.
 pub(crate) async fn overdue_unknown(
     conn: &mut PgConnection,
     unknown: Unknown<'_>,
@@ -183,7 +194,7 @@ pub(crate) async fn overdue_unknown(
 ) -> Result<Vec<Uuid>, sqlx::Error> {
     sqlx::query_scalar(sqlx::AssertSqlSafe(unknown.sql(rows)))
         .bind(unknown.queues)
-        .bind(unknown.own_steps)
+        .bind(unknown.own_hashes)
         .bind(unknown.overdue_ms)
         .bind(unknown.alive_ms)
         .bind(unknown.limit)
@@ -192,7 +203,7 @@ pub(crate) async fn overdue_unknown(
         .await
 }
 
-/// Sets sagas aside whose step no live process knows. Returns id, definition and step of each. The last holder of a saga
+/// Sets sagas aside whose graph no live process knows. Returns id, definition and graph of each. The last holder of a saga
 /// stays stored, so that the claim that follows records its attempt as lost.
 pub(crate) async fn set_aside_unknown(
     conn: &mut PgConnection,
@@ -201,12 +212,12 @@ pub(crate) async fn set_aside_unknown(
 ) -> Result<Vec<(Uuid, String, String)>, sqlx::Error> {
     let sql = format!(
         "update engine.saga set waits_for = 'version', due_at = null, lease_until = null \
-         where id in ({} for update of s skip locked) returning id, definition, step",
+         where id in ({} for update of s skip locked) returning id, definition, graph_hash",
         unknown.sql(rows)
     );
     sqlx::query_as(sqlx::AssertSqlSafe(sql))
         .bind(unknown.queues)
-        .bind(unknown.own_steps)
+        .bind(unknown.own_hashes)
         .bind(unknown.overdue_ms)
         .bind(unknown.alive_ms)
         .bind(unknown.limit)
@@ -219,21 +230,21 @@ pub(crate) async fn set_aside_unknown(
 pub(crate) async fn overlooked(
     conn: &mut PgConnection,
     queue: &str,
-    steps: &[String],
+    hashes: &[String],
     older_ms: i64,
     limit: i64,
 ) -> Result<Vec<Uuid>, sqlx::Error> {
     let part = |since: &str| {
         format!(
             "(select id from engine.saga where queue = $1 and {since} < now() - $3 * interval '1 ms' \
-                  and definition || '/' || step = any($2) and not {SUSPECT} \
+                  and graph_hash = any($2) and not {SUSPECT} \
               order by {since} limit $4)"
         )
     };
     let sql = format!("{} union all {}", part("due_at"), part("lease_until"));
     sqlx::query_scalar(sqlx::AssertSqlSafe(sql))
         .bind(queue)
-        .bind(steps)
+        .bind(hashes)
         .bind(older_ms)
         .bind(limit)
         .fetch_all(conn)

@@ -71,7 +71,7 @@ pub(super) struct Sent {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Closed;
 
-async fn record_effect(
+pub(super) async fn record_effect(
     tx: &mut Tx<'_>,
     ids: Vec<uuid::Uuid>,
     step: &str,

@@ -14,7 +14,8 @@ use super::{
 };
 
 /// Operations that change something and leave no audit record of the shop, because the engine records them.
-const ELSEWHERE: [&str; 5] = [
+const ELSEWHERE: [&str; 6] = [
+    "POST /api/workflows/move",
     "POST /api/workflows/{workflow_id}/cancel",
     "POST /api/dead-jobs/{dead_job_id}/retry",
     "POST /api/dead-jobs/{dead_job_id}/discard",

@@ -257,9 +257,25 @@ async fn notifications_and_workflows(walk: &mut Walk) {
         (&cancelled["cause"]["kind"], &cancelled["cause"]["origin"]),
         (&json!("cancelled"), &json!("requested"))
     );
+    store_earlier_graph(walk.shop.engine.pool(), "g1:0").await;
+    let from = json!({"definition": "place-order", "from": "g1:0", "reason": "gone"});
+    walk.post("/api/workflows/move", from, 200).await;
     walk.get("/api/workflows").await;
     walk.get("/api/workflow-definitions").await;
     walk.get("/api/workflow-definitions/place-order").await;
+}
+
+/// Stores a graph of `place-order` of which no workflow is left.
+async fn store_earlier_graph(pool: &sqlx::PgPool, hash: &str) {
+    sqlx::query(
+        "insert into engine.graph (hash, definition, graph, input_schema) \
+         select $1, definition, jsonb_set(graph, '{hash}', to_jsonb($1)), input_schema from engine.graph \
+         where definition = 'place-order'",
+    )
+    .bind(hash)
+    .execute(pool)
+    .await
+    .unwrap();
 }
 
 async fn dead_jobs(walk: &mut Walk, jobs: &[Value], repair: impl FnOnce()) {
@@ -325,6 +341,8 @@ async fn send_example(shop: &TestApi, method: &Method, path: &str, operation: &V
 #[tokio::test]
 async fn examples_can_be_sent_twice() {
     let shop = TestApi::with_workers().await;
+    shop.engine.store_graphs().await.unwrap();
+    store_earlier_graph(shop.engine.pool(), "g1:9f6c2ab1d0e84c11").await;
     let ids = [
         (
             "{order_id}",

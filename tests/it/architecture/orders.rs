@@ -24,6 +24,8 @@ pub(super) const CRATES: [Crate; 7] = [
                 within: "runtime",
                 floors: &[
                     &[
+                        "definitions",
+                        "graphs",
                         "settings",
                         "slots",
                         "leases",

@@ -7,11 +7,11 @@ use serde_json::Value;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::plan::DeadJobPlan;
 use crate::{
     extract::{StrictObject, Timestamp},
     http::documented_enum::documented_enum,
     resources::{
+        bulk_plan::BulkPlan,
         page::list,
         workflows::{StepDirection, StepOutcome},
     },
@@ -122,7 +122,8 @@ pub(crate) struct DeadJobsRetry {
     #[schema(default = true)]
     pub(crate) dry_run: bool,
     /// The `plan_token` of a dry run, with `"dry_run": false`: the plan is carried out as it was shown, or, if it would do
-    /// something else now, nothing is done (409 `plan-changed`).
+    /// something else now, nothing is done (409 `plan-changed`). Dead jobs that died after the plan was made are not in it and
+    /// don't change it.
     #[schema(pattern = "^[A-Za-z0-9_-]{32}$")]
     pub(crate) plan_token: Option<String>,
     /// For the audit.
@@ -176,7 +177,8 @@ pub(crate) struct DeadJobsDiscard {
     #[schema(default = true)]
     pub(crate) dry_run: bool,
     /// The `plan_token` of a dry run, with `"dry_run": false`: the plan is carried out as it was shown, or, if it would do
-    /// something else now, nothing is done (409 `plan-changed`).
+    /// something else now, nothing is done (409 `plan-changed`). Dead jobs that died after the plan was made are not in it and
+    /// don't change it.
     #[schema(pattern = "^[A-Za-z0-9_-]{32}$")]
     pub(crate) plan_token: Option<String>,
     /// For the audit.
@@ -212,7 +214,7 @@ pub(crate) struct DeadJobsDiscardResult {
     /// Those that could not be discarded.
     pub(crate) failed: Vec<UnresolvedDeadJob>,
     /// What would be done; `null` once it is done.
-    pub(crate) plan: Option<DeadJobPlan>,
+    pub(crate) plan: Option<BulkPlan>,
 }
 
 /// The result of retrying many dead jobs.
@@ -228,7 +230,7 @@ pub(crate) struct DeadJobsRetryResult {
     /// Those that could not be retried.
     pub(crate) failed: Vec<UnresolvedDeadJob>,
     /// What would be done; `null` once it is done.
-    pub(crate) plan: Option<DeadJobPlan>,
+    pub(crate) plan: Option<BulkPlan>,
 }
 
 /// A dead job that has been archived, with the workflow's input.

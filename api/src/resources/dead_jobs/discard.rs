@@ -15,7 +15,7 @@ use crate::{
     state::ApiState,
 };
 
-problems!(DiscardProblems: BODY_PROBLEMS, RESOURCE_PROBLEMS, DATABASE_PROBLEMS, &[ProblemCode::AlreadyResolved, ProblemCode::NotUndone, ProblemCode::Archived]);
+problems!(DiscardProblems: BODY_PROBLEMS, RESOURCE_PROBLEMS, DATABASE_PROBLEMS, &[ProblemCode::AlreadyResolved, ProblemCode::OtherVersion, ProblemCode::NotUndone, ProblemCode::Archived]);
 
 /// Discard a dead job
 ///

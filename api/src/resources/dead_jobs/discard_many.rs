@@ -50,8 +50,8 @@ problems!(Problems: BODY_PROBLEMS, DATABASE_PROBLEMS, &[ProblemCode::PlanChanged
                         "definition": "deliver-notification", "step": "send-mail", "direction": "action", "effect": "end",
                         "why": null, "count": 17,
                         "samples": [{
-                            "dead_job_id": "0199f3a1-0000-7000-8000-00000000dead",
-                            "workflow_id": "0199f3a0-0000-7000-8000-000000000000"
+                            "workflow_id": "0199f3a0-0000-7000-8000-000000000000",
+                            "dead_job_id": "0199f3a1-0000-7000-8000-00000000dead"
                         }]
                     }]
                 }

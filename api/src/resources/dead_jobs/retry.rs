@@ -15,7 +15,7 @@ use crate::{
     state::ApiState,
 };
 
-problems!(RetryProblems: BODY_PROBLEMS, RESOURCE_PROBLEMS, DATABASE_PROBLEMS, &[ProblemCode::AlreadyResolved, ProblemCode::Archived]);
+problems!(RetryProblems: BODY_PROBLEMS, RESOURCE_PROBLEMS, DATABASE_PROBLEMS, &[ProblemCode::AlreadyResolved, ProblemCode::OtherVersion, ProblemCode::Archived]);
 
 /// Retry a dead job
 ///

@@ -3,8 +3,9 @@
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
+use sqlx::PgConnection;
 
-use super::{Acted, DeadJobAction, DeadJobEffect, DiscardMode, decide};
+use super::{Acted, DeadJobAction, DeadJobEffect, DeadSaga, DiscardMode, decide};
 use crate::{
     engine::Engine,
     model::{
@@ -12,13 +13,12 @@ use crate::{
         dead_job::DeadJobFilter,
         error::DeadJobError,
         error_chain::ErrorChain,
-        graph::UNKNOWN_GRAPH,
         ids::{DeadJobId, SagaId},
         outcome::chain,
         status::Direction,
         transition::DiscardEffect,
     },
-    operate::decision::known_state,
+    operate::decision::SagaGraph,
     store::{self, dead_jobs::OpenDeadJobRow},
     support::{
         bounded_list::{ListCost, ListError},
@@ -102,8 +102,9 @@ impl Engine {
             let rows = store::dead_jobs::open(self.pool(), &filter, cost, after, BATCH_SIZE).await?;
             let Some(last) = rows.last() else { break };
             after = Some(last.id);
+            let mut conn = self.pool().acquire().await?;
             for row in rows {
-                let job = self.plan_dead_job(row, action)?;
+                let job = self.plan_dead_job(&mut conn, row, action).await?;
                 *if job.effect.is_ok() { &mut applies } else { &mut skipped } += 1;
                 plan.jobs.push(job);
                 if applies >= max_jobs || skipped >= max_jobs {
@@ -114,20 +115,23 @@ impl Engine {
         Ok(plan)
     }
 
-    fn plan_dead_job(
+    async fn plan_dead_job(
         &self,
+        conn: &mut PgConnection,
         row: OpenDeadJobRow,
         action: DeadJobAction,
     ) -> Result<PlannedDeadJob, sqlx::Error> {
-        let (known, stored) = known_state(&self.core, &row.definition, &row.step, &row.state)?;
-        let graph = known.as_ref().map_or(&UNKNOWN_GRAPH, |definition| &definition.graph);
-        let effect = decide(graph, &stored, &row.step, action).map_err(|error| error.to_string());
+        let graph = SagaGraph::find(&self.core, conn, &row.graph_hash).await?;
+        let state = graph.state(&row.step, &row.state)?;
+        let (definition, graph_hash) = (&row.definition, &row.graph_hash);
+        let saga = DeadSaga { graph: &graph, definition, graph_hash, state: &state, step: &row.step };
+        let effect = decide(saga, action).map_err(|error| error.to_string());
         Ok(PlannedDeadJob {
             dead_job_id: DeadJobId(row.id),
             saga_id: SagaId(row.saga_id),
             definition: row.definition,
             step: row.step,
-            direction: stored.direction,
+            direction: state.direction,
             effect,
         })
     }
@@ -208,7 +212,11 @@ impl BulkResult {
             // Another operator acted on it.
             Err(DeadJobError::NotFound(_) | DeadJobError::AlreadyResolved(_) | DeadJobError::Archived(_)) => {
             }
-            Err(error @ (DeadJobError::NotUndone { .. } | DeadJobError::NotAsPlanned)) => {
+            Err(
+                error @ (DeadJobError::NotUndone { .. }
+                | DeadJobError::UnknownGraph { .. }
+                | DeadJobError::NotAsPlanned),
+            ) => {
                 self.skipped.push((id, error.to_string()));
             }
             Err(DeadJobError::Database(error)) if concerns_everybody(&error) => return Err(error),

@@ -67,7 +67,7 @@ pub(crate) async fn claim(core: &Core, scope: ClaimScope<'_>, limit: usize) -> R
     }
     let conn = connection::acquire(&core.pool, timeout).await?;
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let context = ClaimContext { worker: core.worker, lease_ms: core.lease_ms(), steps: &core.steps };
+    let context = ClaimContext { worker: core.worker, lease_ms: core.lease_ms(), hashes: &core.hashes };
     connection::on_connection(conn, timeout, async |conn| {
         let ids;
         let scope =
@@ -79,6 +79,7 @@ pub(crate) async fn claim(core: &Core, scope: ClaimScope<'_>, limit: usize) -> R
                     ClaimScope::Ids(&ids)
                 }
             };
+        core.graphs.ensure_stored(&core.definitions, conn).await?;
         // The claims are held from now on; if anything below fails, they are released.
         let mut held = HeldRows { core, rows: Vec::new() };
         let statement =
@@ -160,16 +161,20 @@ async fn outputs(
 
 /// Whether an attempt that was lost at this step may have called an outside service.
 fn may_have_called(core: &Core, row: &ClaimedRow) -> bool {
-    let definition = core.definitions.get(&row.definition);
+    let definition = core.definitions.with_hash(&row.graph_hash);
     let node = definition.and_then(|known| known.graph.steps.get(*known.positions.get(&row.step)?));
     // A step that is unknown here is assumed to be a call.
     row.state.direction == Direction::Action.name() && node.is_none_or(|node| node.kind == StepKind::Call)
 }
 
 fn job(core: &Core, row: ClaimedRow, outputs: Outputs) -> Option<Job> {
-    let definition = core.definitions.get(&row.definition).cloned();
-    let position = |step: &str| definition.as_ref().and_then(|known| known.positions.get(step).copied());
-    // An index beyond every graph: the step is not known here.
+    let Some(definition) = core.definitions.with_hash(&row.graph_hash).cloned() else {
+        // A claim finds sagas of known graphs only.
+        tracing::error!(saga.id = %row.id, "a saga of an unknown graph was claimed; left to its lease");
+        return None;
+    };
+    let position = |step: &str| definition.positions.get(step).copied();
+    // An index beyond every graph: the row names a step that its graph does not have.
     let step_index = position(&row.step).unwrap_or(usize::MAX);
     let StoredState { state, unreadable_cause } = match row.state.decode(step_index) {
         Ok(stored) => stored,

@@ -208,7 +208,7 @@ async fn run_batch(
         .iter_mut()
         .filter(|cursor| cursor.runs_in_transaction() && cursor.state.side() == side)
         .collect();
-    let Some(definition) = standing.first().and_then(|cursor| cursor.definition.cloned()) else {
+    let Some(definition) = standing.first().map(|cursor| cursor.definition.clone()) else {
         return Ok(false);
     };
     for cursor in &mut standing {

@@ -14,7 +14,7 @@ use crate::{
     },
     model::{
         error_chain::in_one_line,
-        graph::{Graph, UNKNOWN_GRAPH},
+        graph::Graph,
         kinds::StepKind,
         outcome::{Counts, Failure, Outcome, Retry},
         retry::RetryPolicy,
@@ -42,7 +42,7 @@ pub(crate) struct SagaCursor<'a> {
     pub(crate) index: usize,
     pub(crate) job: &'a Job,
     pub(crate) graph: &'a Graph,
-    pub(crate) definition: Option<&'a Arc<Definition>>,
+    pub(crate) definition: &'a Arc<Definition>,
     pub(crate) state: State,
     pub(crate) next: Next,
     pub(crate) delay: Duration,
@@ -67,8 +67,8 @@ impl<'a> SagaCursor<'a> {
         Self {
             index,
             job,
-            graph: job.graph().unwrap_or(&UNKNOWN_GRAPH),
-            definition: job.definition.as_ref(),
+            graph: job.graph(),
+            definition: &job.definition,
             state: job.state.clone(),
             next: Next::Work,
             delay: Duration::ZERO,
@@ -114,16 +114,8 @@ impl<'a> SagaCursor<'a> {
                 format!("its process vanished {} times in a row during this step", self.state.lost_attempts);
             self.dead_letter(error, history);
         } else if self.kind().is_none() {
-            // It was overdue for longer than the grace period, or it would not have been claimed here: no process knows
-            // it.
-            let missing = match self.definition {
-                None => format!("no saga is named `{}` in this process", self.job.definition_name),
-                Some(_) => format!(
-                    "saga `{}` has no step `{}` in this process",
-                    self.job.definition_name, self.job.step
-                ),
-            };
-            self.dead_letter(missing, history);
+            let (saga, step) = (&self.job.definition_name, &self.job.step);
+            self.dead_letter(format!("saga `{saga}` has no step `{step}` in its graph"), history);
         } else if self.kind() == Some(StepKind::Call) && !self.job.interrupted {
             self.dead_letter(format!("`{}` is a call step, but was not performed", self.job.step), history);
         }

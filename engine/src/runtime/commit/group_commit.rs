@@ -1,4 +1,4 @@
-//! The group commit of a definition: jobs that arrive while a batch is being committed form the next batch. There is no
+//! The group commit of a graph: jobs that arrive while a batch is being committed form the next batch. There is no
 //! timer, and no delay when idle.
 //!
 //! Batches are committed one after the other. Each is tried once here, for a bounded time. A batch that has to be
@@ -14,24 +14,29 @@ use std::{
 use futures::FutureExt;
 use tokio::sync::{Semaphore, mpsc};
 
-use crate::runtime::{
-    commit::{
-        advance::CommitPath,
-        attempt::{AttemptOptions, commit_with_retries},
-        bisect::{Part, commit_isolated, hold_up_if_blocked},
-        blocked_rows::BlockedRows,
-        error::CommitError,
-        held_up::HeldUp,
-        recovery::Recovery,
-        scouts,
-        settle::{GroupCommitter, IsolatedSagas, give_back_held_up, release_transient, settle, unzip, zip},
-        suspects::Suspects,
+use crate::{
+    definition::saga::Definition,
+    runtime::{
+        commit::{
+            advance::CommitPath,
+            attempt::{AttemptOptions, commit_with_retries},
+            bisect::{Part, commit_isolated, hold_up_if_blocked},
+            blocked_rows::BlockedRows,
+            error::CommitError,
+            held_up::HeldUp,
+            recovery::Recovery,
+            scouts,
+            settle::{
+                GroupCommitter, IsolatedSagas, give_back_held_up, release_transient, settle, unzip, zip,
+            },
+            suspects::Suspects,
+        },
+        core::Core,
+        messages::{CommitRequest, drain_ready},
     },
-    core::Core,
-    messages::{CommitRequest, drain_ready},
 };
 
-/// The most transactions of one definition that run in isolation at once.
+/// The most transactions of one graph that run in isolation at once.
 const MAX_ISOLATED: usize = 2;
 /// How many full batches have room beside the group commit.
 const BATCHES_ASIDE: usize = 4;
@@ -42,7 +47,7 @@ const SHORT_LOCK_TIMEOUT: Duration = Duration::from_millis(50);
 /// Commits the jobs that arrive, until every sender is gone or the engine has stopped and nothing is left.
 pub(crate) async fn run(
     core: Arc<Core>,
-    definition: String,
+    definition: Arc<Definition>,
     mut arrivals: mpsc::UnboundedReceiver<CommitRequest>,
 ) {
     let room = Arc::new(Semaphore::new(core.settings.max_batch * BATCHES_ASIDE));

@@ -67,10 +67,12 @@ fn by_definition<'a, T>(
 ) -> Vec<(&'a Arc<Definition>, Vec<T>)> {
     let mut by_definition: BTreeMap<&str, (&Arc<Definition>, Vec<T>)> = BTreeMap::new();
     for cursor in cursors {
-        let observed = cursor.definition.filter(|definition| definition.observer.is_some());
-        if let Some((definition, one)) = observed.and_then(|definition| Some((definition, told(cursor)?))) {
+        let definition = cursor.definition;
+        if definition.observer.is_some()
+            && let Some(one) = told(cursor)
+        {
             let (_, all) =
-                by_definition.entry(&definition.graph.name).or_insert_with(|| (definition, Vec::new()));
+                by_definition.entry(&definition.graph.hash).or_insert_with(|| (definition, Vec::new()));
             all.push(one);
         }
     }

@@ -8,8 +8,8 @@ use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use crate::{
-    model::error_chain::ErrorChain,
-    model::ids::SagaId,
+    definition::saga::Definition,
+    model::{error_chain::ErrorChain, graph::Graph, ids::SagaId},
     runtime::{
         claim::claim_sagas::{Asked, claim},
         commit::{
@@ -42,12 +42,14 @@ const TICK: Duration = Duration::from_millis(50);
 const WAKE_BATCH: usize = 1000;
 
 /// Sends scouts until the engine stops; then makes the sagas that are held up due for other processes.
-pub(super) async fn run(committer: Arc<GroupCommitter>, definition: String) {
+pub(super) async fn run(committer: Arc<GroupCommitter>, definition: Arc<Definition>) {
     let core = &committer.core;
+    let Graph { name, hash, .. } = &definition.graph;
     while !core.stop.is_cancelled() {
         for (kind, count) in committer.held_up.counts() {
             let count = f64::from(u32::try_from(count).unwrap_or(u32::MAX));
-            metrics::gauge!(HELD_UP, "definition" => definition.clone(), "by" => kind).set(count);
+            metrics::gauge!(HELD_UP, "definition" => name.clone(), "graph" => hash.clone(), "by" => kind)
+                .set(count);
         }
         if committer.held_up.is_empty() {
             tokio::select! {

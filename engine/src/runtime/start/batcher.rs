@@ -101,7 +101,7 @@ async fn start(starter: &Arc<Starter>, batch: Vec<StartRequest>, limits: Limits)
 fn parts(core: &Core, mut batch: Vec<StartRequest>) -> Vec<Part> {
     let items = batch.len();
     let expects_a_no = |request: &StartRequest| {
-        let definition = core.definitions.get(request.saga.definition.as_ref());
+        let definition = core.definitions.newest(&request.saga.definition);
         definition.is_some_and(|definition| {
             let entry = definition.graph.steps[0].entry;
             let rate = definition.actions[0].no_rate(Direction::Action);

@@ -225,6 +225,6 @@ fn job(core: &Core, start: ValidatedStart, values: StoredValues, slots: JobSlots
         isolated: false,
         lease: core.leases.track(start.id, 1),
         slots,
-        definition: Some(start.definition),
+        definition: start.definition,
     }
 }

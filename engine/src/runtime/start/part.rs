@@ -94,6 +94,7 @@ impl Part {
     pub(super) async fn commit(&mut self, core: &Arc<Core>, limits: Limits) -> Result<Answers, StepError> {
         let sagas: Vec<NewSaga> = self.requests.iter().map(|request| request.saga.clone()).collect();
         let mut connection = core.pool.acquire().await?;
+        core.graphs.ensure_stored(&core.definitions, &mut connection).await?;
         let mut session = Session { can_split: true, ..Session::new(core) };
         let mut stage = Stage::Before;
         let result = in_transaction(&mut connection, &mut session, &sagas, limits, &mut stage).await;

@@ -81,6 +81,9 @@ pub(crate) async fn start(
         ))
     });
 
+    if claiming == ClaimOnStart::No {
+        core.graphs.ensure_stored_apart(&core.definitions, &core.pool).await?;
+    }
     let new_ids = if validated.is_empty() { Vec::new() } else { insert(core, conn, &validated).await? };
     session.user_code.backend_pid = new_ids.first().map(|(_, backend_pid)| *backend_pid);
     let (mut fresh, mut known) = split(validated, new_ids);

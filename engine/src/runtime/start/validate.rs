@@ -63,7 +63,7 @@ impl ValidatedStart {
 pub(crate) fn check<'a>(core: &'a Core, new: &NewSaga) -> Result<&'a Arc<Definition>, StartError> {
     let definition = core
         .definitions
-        .get(new.definition.as_ref())
+        .newest(&new.definition)
         .ok_or_else(|| StartError::UnknownDefinition(new.definition.to_string()))?;
     if !new.checked {
         let input = new.input.as_ref().map_err(StartError::bad_input)?;

@@ -61,9 +61,7 @@ async fn beat(core: &Core, registered: bool) -> Result<bool, sqlx::Error> {
     let mut woken = Vec::new();
     let found = connection::with_timeout(&core.pool, core.settings.db_timeout(), async |conn| {
         if !registered {
-            for definition in core.definitions.values() {
-                store::processes::store_graph(conn, &definition.graph, definition.input_schema()).await?;
-            }
+            core.graphs.ensure_stored(&core.definitions, conn).await?;
         }
         let row = ProcessRow {
             id: core.worker,
@@ -81,7 +79,7 @@ async fn beat(core: &Core, registered: bool) -> Result<bool, sqlx::Error> {
         if queues.is_empty() {
             return Ok(Found::Whole);
         }
-        let known = Known { queues: &queues, steps: &core.steps, limit: WAKE_BATCH };
+        let known = Known { queues: &queues, hashes: &core.hashes, limit: WAKE_BATCH };
         let statement = WakeKnown { conn: &mut *conn, known, queues: &mut woken };
         core.quarantine.change_found(Work::Wake, statement).await
     })
@@ -91,7 +89,7 @@ async fn beat(core: &Core, registered: bool) -> Result<bool, sqlx::Error> {
         core.feeds.changed.notify_one();
     }
     if !woken.is_empty() {
-        tracing::info!(sagas = woken.len(), "sagas go on that waited for a process which knows their step");
+        tracing::info!(sagas = woken.len(), "sagas go on that waited for a process which knows their graph");
     }
     for queue in woken {
         core.feeds.wake(&queue);
@@ -99,7 +97,7 @@ async fn beat(core: &Core, registered: bool) -> Result<bool, sqlx::Error> {
     Ok(true)
 }
 
-/// Wakes the sagas whose step this process knows, and adds their queues to `queues`.
+/// Wakes the sagas whose graph this process knows, and adds their queues to `queues`.
 struct WakeKnown<'a> {
     conn: &'a mut PgConnection,
     known: Known<'a>,

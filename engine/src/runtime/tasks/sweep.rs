@@ -1,7 +1,7 @@
 //! Finds what claims overlook. A claim looks back only for a short time (`queue/scan_window.rs`), so a saga whose
 //! transaction committed long after the time that it wrote is found here, and claimed by id. And a claim leaves sagas
-//! alone whose step this process does not know: if no live process knows it, the sweep sets them aside, until a process
-//! that knows the step starts.
+//! alone whose graph this process does not know: if no live process knows it, the sweep sets them aside, until a process
+//! that knows the graph starts.
 //!
 //! A sweep reads every entry of the index from the oldest on, dead ones too, so the next begins only after many times the
 //! time that it took.
@@ -75,7 +75,7 @@ async fn sweep(core: &Core) -> Result<(), sqlx::Error> {
 async fn find_overlooked(core: &Core, conn: &mut PgConnection, queue: &str) -> Result<(), sqlx::Error> {
     let Some(feed) = core.feeds.feed(queue) else { return Ok(()) };
     let older = millis(FAR.min(core.settings.sweep));
-    let ids = store::processes::overlooked(conn, queue, &core.steps, older, BATCH).await?;
+    let ids = store::processes::overlooked(conn, queue, &core.hashes, older, BATCH).await?;
     if !ids.is_empty() {
         tracing::debug!(queue, sagas = ids.len(), "sagas have been due for long");
         feed.name_sagas(ids);
@@ -92,7 +92,7 @@ async fn set_aside_unknown(
         let unknown = Unknown {
             overdue,
             queues,
-            own_steps: &core.steps,
+            own_hashes: &core.hashes,
             overdue_ms: millis(core.settings.unknown_grace),
             alive_ms: millis(core.settings.heartbeat() * MISSED_HEARTBEATS),
             limit: BATCH,
@@ -111,17 +111,17 @@ async fn set_aside_some(
     let mut aside = Vec::new();
     let statement = SetAside { conn, unknown, aside: &mut aside };
     let found = core.quarantine.change_found(Work::SetAside, statement).await?;
-    if let Some((definition, step)) = aside.first() {
+    if let Some((definition, hash)) = aside.first() {
         tracing::warn!(
-            sagas = aside.len(), saga.definition = %definition, step.name = %step,
-            "no live process knows the step of these sagas; they wait for one that does"
+            sagas = aside.len(), saga.definition = %definition, saga.graph_hash = %hash,
+            "no live process knows the graph of these sagas; they wait for one that does"
         );
     }
     let in_parts = found == Found::InParts && !aside.is_empty();
     Ok(in_parts || i64::try_from(aside.len()).is_ok_and(|count| count == BATCH))
 }
 
-/// Sets sagas aside whose step no live process knows, and adds their definitions and steps to `aside`.
+/// Sets sagas aside whose graph no live process knows, and adds their definitions and graphs to `aside`.
 struct SetAside<'a> {
     conn: &'a mut PgConnection,
     unknown: Unknown<'a>,
@@ -132,7 +132,7 @@ impl FindingStatement for SetAside<'_> {
     async fn change(&mut self, rows: Rows<'_>) -> Result<Vec<Uuid>, sqlx::Error> {
         let set = store::processes::set_aside_unknown(self.conn, self.unknown, rows).await?;
         let ids = set.iter().map(|(id, _, _)| *id).collect();
-        self.aside.extend(set.into_iter().map(|(_, definition, step)| (definition, step)));
+        self.aside.extend(set.into_iter().map(|(_, definition, hash)| (definition, hash)));
         Ok(ids)
     }
 

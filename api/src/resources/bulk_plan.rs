@@ -1,0 +1,190 @@
+//! The plan of an action on many workflows or dead jobs, and the token by which its execution names it.
+
+use std::collections::BTreeMap;
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use crate::{http::Problem, resources::workflows::StepDirection};
+
+/// How many of a kind a plan names.
+const SAMPLES: usize = 10;
+
+/// How many bytes of the digest are in a token.
+const DIGEST_BYTES: usize = 16;
+
+/// What an action on many would do, to how many of which kind.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct BulkPlan {
+    /// Send it with `"dry_run": false`: then exactly this is done, or nothing (409 `plan-changed`).
+    #[schema(example = "AAZJ8S7vWAB4OwpEl1sGkfJ2cXjUoXwk", pattern = "^[A-Za-z0-9_-]{32}$")]
+    pub(crate) plan_token: String,
+    /// How many it would act on: the oldest, up to `limit`, without those that it skips.
+    pub(crate) count: usize,
+    /// By kind and effect, the largest number first.
+    pub(crate) kinds: Vec<PlannedKind>,
+}
+
+/// What would happen to those of one kind.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct PlannedKind {
+    pub(crate) definition: String,
+    /// The step at which the workflows stand or died.
+    pub(crate) step: String,
+    /// The side of the step.
+    #[schema(value_type = StepDirection)]
+    pub(crate) direction: engine::Direction,
+    pub(crate) effect: PlannedEffect,
+    /// Why they would be skipped; otherwise `null`.
+    pub(crate) why: Option<String>,
+    pub(crate) count: usize,
+    /// The ten oldest of them.
+    pub(crate) samples: Vec<PlannedSample>,
+}
+
+/// One of a plan.
+#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
+pub(crate) struct PlannedSample {
+    pub(crate) workflow_id: Uuid,
+    /// The dead job; `null` where the action is on workflows.
+    pub(crate) dead_job_id: Option<Uuid>,
+}
+
+/// What would happen. More may be added.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum PlannedEffect {
+    /// The dead job's workflow would go on where it died.
+    Retry,
+    /// The dead job's workflow would compensate.
+    Compensate,
+    /// The dead job's workflow would end as it is, because it is past its point of no return.
+    End,
+    /// The dead job's workflow would end with steps that are not undone.
+    Abandon,
+    /// The workflow would go on with the newest graph of its definition.
+    Move,
+    /// It would be left as it is.
+    Skip,
+}
+
+impl PlannedEffect {
+    /// The byte that stands for it in a token.
+    fn byte(self) -> u8 {
+        match self {
+            Self::Retry => b'r',
+            Self::Compensate => b'c',
+            Self::End => b'e',
+            Self::Abandon => b'a',
+            Self::Move => b'm',
+            Self::Skip => b's',
+        }
+    }
+}
+
+/// One that a plan is about.
+pub(super) struct Planned<'a> {
+    pub(super) sample: PlannedSample,
+    pub(super) definition: &'a str,
+    pub(super) step: &'a str,
+    pub(super) direction: engine::Direction,
+    /// The effect, or why it would be skipped.
+    pub(super) effect: Result<PlannedEffect, &'a str>,
+}
+
+impl Planned<'_> {
+    fn effect(&self) -> PlannedEffect {
+        self.effect.unwrap_or(PlannedEffect::Skip)
+    }
+}
+
+impl BulkPlan {
+    /// Sums a plan up that was made at this time, of an action that `about` names with all that it depends on.
+    pub(super) fn of(about: &str, time: DateTime<Utc>, all: &[Planned<'_>]) -> Self {
+        let mut kinds = BTreeMap::new();
+        for one in all {
+            let key = (one.definition, one.step, one.direction.name(), one.effect(), one.effect.err());
+            let kind = kinds.entry(key).or_insert_with(|| PlannedKind {
+                definition: one.definition.to_owned(),
+                step: one.step.to_owned(),
+                direction: one.direction,
+                effect: one.effect(),
+                why: one.effect.err().map(str::to_owned),
+                count: 0,
+                samples: Vec::new(),
+            });
+            kind.count += 1;
+            if kind.samples.len() < SAMPLES {
+                kind.samples.push(one.sample);
+            }
+        }
+        let mut kinds: Vec<_> = kinds.into_values().collect();
+        kinds.sort_by_key(|kind| std::cmp::Reverse(kind.count));
+        let count = all.iter().filter(|one| one.effect.is_ok()).count();
+        Self { plan_token: PlanToken::of(about, time, all).to_string(), count, kinds }
+    }
+}
+
+/// Names a plan: when it was made, and a digest of what it would do to which.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct PlanToken {
+    time: DateTime<Utc>,
+    digest: [u8; DIGEST_BYTES],
+}
+
+impl PlanToken {
+    fn of(about: &str, time: DateTime<Utc>, all: &[Planned<'_>]) -> Self {
+        let mut digest = Sha256::new();
+        digest.update(about);
+        for Planned { sample, .. } in all {
+            digest.update(sample.dead_job_id.unwrap_or(sample.workflow_id));
+        }
+        digest.update(all.iter().map(|one| one.effect().byte()).collect::<Vec<_>>());
+        let mut first = [0; DIGEST_BYTES];
+        first.copy_from_slice(&digest.finalize()[..DIGEST_BYTES]);
+        Self { time, digest: first }
+    }
+
+    /// Reads the token of a request.
+    ///
+    /// # Errors
+    /// A 422 for what is no token, and for a token in a dry run.
+    pub(super) fn of_request(token: &str, dry_run: bool) -> Result<Self, Problem> {
+        if dry_run {
+            let only = "a dry run makes a plan; its token is for `\"dry_run\": false`";
+            return Err(Problem::field("/plan_token", "unexpected", only));
+        }
+        let unknown = || Problem::field("/plan_token", "invalid", "must be the `plan_token` of a dry run");
+        let token = URL_SAFE_NO_PAD.decode(token).map_err(|_| unknown())?;
+        let (time, digest) = token.split_first_chunk().ok_or_else(unknown)?;
+        let time = DateTime::from_timestamp_micros(i64::from_be_bytes(*time)).ok_or_else(unknown)?;
+        Ok(Self { time, digest: digest.try_into().map_err(|_| unknown())? })
+    }
+
+    /// When the plan was made.
+    pub(super) fn time(&self) -> DateTime<Utc> {
+        self.time
+    }
+
+    /// Whether it names a plan that would do this.
+    pub(super) fn names(&self, about: &str, all: &[Planned<'_>]) -> bool {
+        Self::of(about, self.time, all).digest == self.digest
+    }
+}
+
+impl std::fmt::Display for PlanToken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut token = self.time.timestamp_micros().to_be_bytes().to_vec();
+        token.extend_from_slice(&self.digest);
+        f.write_str(&URL_SAFE_NO_PAD.encode(token))
+    }
+}
+
+/// The problem of an execution whose plan would do something else now.
+pub(super) fn plan_changed(plan: &BulkPlan) -> Problem {
+    Problem::plan_changed(serde_json::to_value(plan).unwrap_or_default())
+}

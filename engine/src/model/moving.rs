@@ -1,0 +1,54 @@
+//! Decides whether a saga in progress can go on with another graph than the one with which it was started.
+
+use crate::model::{
+    graph::{Graph, Node},
+    kinds::{Placement, UndoKind},
+    status::Status,
+    transition::State,
+};
+
+/// Checks that a saga in this state can be moved from one graph to another: what it has done, and the step at which it stands,
+/// have to be the same in both. The steps after that may differ.
+///
+/// # Errors
+/// Why it can't.
+pub(crate) fn check(from: &Graph, to: &Graph, state: &State) -> Result<(), String> {
+    if state.status != Status::Running {
+        return Err(format!("it is {}, and only running sagas can be moved", state.status));
+    }
+    if state.in_doubt {
+        return Err("the call at which it stands may have been made".into());
+    }
+    let Some(begun) = from.steps.get(..=state.step_index) else {
+        return Err("its own graph does not have the step at which it stands".into());
+    };
+    match begun.iter().enumerate().find_map(|(nth, node)| difference(node, to.steps.get(nth), nth)) {
+        Some(difference) => Err(difference),
+        None => Ok(()),
+    }
+}
+
+fn difference(node: &Node, other: Option<&Node>, nth: usize) -> Option<String> {
+    let (name, place) = (&node.name, nth + 1);
+    let Some(other) = other.filter(|other| other.name == *name) else {
+        let instead = other.map_or_else(|| "no step".into(), |other| format!("`{}`", other.name));
+        return Some(format!("step {place} is `{name}`, and the other graph has {instead} there"));
+    };
+    let differs = if node.kind != other.kind {
+        "is a transaction in one graph and a call in the other"
+    } else if node.entry != other.entry {
+        "is an entry step in only one of the graphs"
+    } else if node.placement != other.placement {
+        match (node.placement, other.placement) {
+            (Placement::Pivot, _) | (_, Placement::Pivot) => "is the pivot of only one of the graphs",
+            (Placement::BeforePivot | Placement::AfterPivot, _) => {
+                "is before the pivot in one graph and after it in the other"
+            }
+        }
+    } else if (node.undo == UndoKind::HasUndo) != (other.undo == UndoKind::HasUndo) {
+        "has an undo in only one of the graphs"
+    } else {
+        return None;
+    };
+    Some(format!("step {place}, `{name}`, {differs}"))
+}

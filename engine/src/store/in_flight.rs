@@ -1,0 +1,82 @@
+//! Statements about sagas in flight: which they are, and moving them to another graph.
+
+use serde_json::value::RawValue;
+use sqlx::{PgConnection, types::Json};
+use sqlx_macros::FromRow;
+use uuid::Uuid;
+
+use crate::store::saga_state::SagaStateRow;
+
+/// A saga that is unfinished, or dead and not given up.
+#[derive(FromRow)]
+pub(crate) struct InFlightRow {
+    pub(crate) id: Uuid,
+    pub(crate) definition: String,
+    pub(crate) graph_hash: String,
+    pub(crate) step: String,
+    #[sqlx(flatten)]
+    pub(crate) state: SagaStateRow,
+    pub(crate) epoch: i64,
+    pub(crate) history_seq: i32,
+    /// Whether a worker holds it, or held it until its lease ended.
+    pub(crate) leased: bool,
+    /// Whether it is set aside, and its last worker vanished during the attempt.
+    pub(crate) lost: bool,
+    pub(crate) input: Json<Box<RawValue>>,
+}
+
+const COLUMNS: &str = "id, definition, graph_hash, step, status, direction, attempt, lost_attempts, in_doubt, cause, epoch, \
+     history_seq, lease_until is not null as leased, lease_owner is not null and lease_until is null as lost, input";
+
+/// Selects those of these sagas that are in flight.
+pub(crate) async fn sagas(conn: &mut PgConnection, ids: &[Uuid]) -> Result<Vec<InFlightRow>, sqlx::Error> {
+    let sql = format!(
+        "select {COLUMNS} from engine.saga \
+         where id = any($1) and (status in ('running', 'compensating') or status = 'dead' and ended_at is null)"
+    );
+    sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(ids).fetch_all(conn).await
+}
+
+/// Selects the ids of the sagas of a graph that are in flight, the oldest first. Partial indexes find them all.
+pub(crate) async fn ids_of_graph(
+    conn: &mut PgConnection,
+    hash: &str,
+    limit: i64,
+) -> Result<Vec<Uuid>, sqlx::Error> {
+    sqlx::query_scalar(
+        "select id from engine.saga where due_at is not null and graph_hash = $1 \
+         union select id from engine.saga where lease_until is not null and graph_hash = $1 \
+         union select id from engine.saga where waits_for is not null and graph_hash = $1 \
+         union select id from engine.saga where status = 'dead' and ended_at is null and graph_hash = $1 \
+         order by 1 limit $2",
+    )
+    .bind(hash)
+    .bind(limit)
+    .fetch_all(conn)
+    .await
+}
+
+/// Moves a saga, given by its id, epoch and history number, to another graph. One that waited for a process which knows its
+/// graph is due at once. Returns whether it still was as given; fails if another transaction holds it.
+pub(crate) async fn move_saga(
+    conn: &mut PgConnection,
+    (id, epoch, history_seq): (Uuid, i64, i32),
+    from: &str,
+    to: &str,
+) -> Result<bool, sqlx::Error> {
+    sqlx::query(
+        "update engine.saga set graph_hash = $5, epoch = epoch + 1, \
+             due_at = case when waits_for = 'version' then clock_timestamp() else due_at end, \
+             waits_for = nullif(waits_for, 'version') \
+         where id in (select id from engine.saga where id = $1 and epoch = $2 and history_seq = $3 and graph_hash = $4 \
+                 and status = 'running' and lease_until is null and not in_doubt for update nowait)",
+    )
+    .bind(id)
+    .bind(epoch)
+    .bind(history_seq)
+    .bind(from)
+    .bind(to)
+    .execute(conn)
+    .await
+    .map(|done| done.rows_affected() == 1)
+}

@@ -1,0 +1,202 @@
+//! Workflows of an earlier graph over HTTP: moved to the newest one, by a plan; and dead jobs whose code is elsewhere.
+
+use engine::{
+    Batch, Definition, Engine, ForwardOnly, Outcome, Outcomes, Retry, RetryPolicy, Saga, SagaId, SagaName,
+    StepError, TransactionStep, Tx,
+};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+use super::fixtures::{TestApi, Workers, body, generous_limits, problem};
+use crate::support::WAIT_TIMEOUT;
+
+const PARCEL: SagaName<Parcel> = SagaName::new("parcel");
+
+#[derive(Serialize, Deserialize, JsonSchema)]
+struct Parcel {
+    fails: bool,
+}
+
+/// Defines a step that never fails.
+macro_rules! step {
+    ($step:ident, $name:literal, $output:ty) => {
+        struct $step;
+
+        impl TransactionStep for $step {
+            const NAME: &'static str = $name;
+            type Input = Parcel;
+            type Output = $output;
+            type Undo = ForwardOnly;
+
+            async fn run(
+                &self,
+                _: &mut Tx<'_>,
+                batch: &Batch<Parcel>,
+            ) -> Result<Outcomes<$output>, StepError> {
+                Ok(batch.decide(|_| Outcome::Done(Default::default())))
+            }
+        }
+    };
+}
+
+step!(Pack, "pack", u8);
+step!(Weigh, "weigh", u16);
+
+struct Send;
+
+impl TransactionStep for Send {
+    const NAME: &'static str = "send";
+    const RETRY: RetryPolicy = RetryPolicy { attempts: 1, ..RetryPolicy::TRANSACTION };
+    type Input = Parcel;
+    type Output = u32;
+    type Undo = ForwardOnly;
+
+    async fn run(&self, _: &mut Tx<'_>, batch: &Batch<Parcel>) -> Result<Outcomes<u32>, StepError> {
+        Ok(batch.decide(|item| {
+            if item.input.fails {
+                Outcome::Retry(Retry::message("there is no van"))
+            } else {
+                Outcome::Done(1)
+            }
+        }))
+    }
+}
+
+fn earlier() -> Definition {
+    Saga::named(PARCEL).pivot(Pack).then(Send).build().unwrap()
+}
+
+/// With one more step, which no parcel of the earlier graph has reached.
+fn newest() -> Definition {
+    Saga::named(PARCEL).pivot(Pack).then(Send).then(Weigh).build().unwrap()
+}
+
+/// A shop that has only the newest graph, and sagas that were started with the earlier one.
+async fn with_earlier(parcels: &[Parcel]) -> (TestApi, Engine, Vec<SagaId>) {
+    let shop = TestApi::with(generous_limits(), Workers::None, vec![newest()]).await;
+    let old = Engine::builder(shop.engine.pool().clone()).register(earlier()).build().unwrap();
+    let mut ids = Vec::new();
+    for parcel in parcels {
+        ids.push(old.start(PARCEL.with(parcel)).await.unwrap().saga_id);
+    }
+    (shop, old, ids)
+}
+
+fn ask(more: &Value) -> Value {
+    let mut asked = json!({
+        "definition": "parcel", "from": earlier().graph().hash, "reason": "the old build is gone"
+    });
+    asked.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    asked
+}
+
+#[tokio::test]
+async fn workflows_are_moved_to_the_newest_graph_as_they_were_planned() {
+    let parcel = || Parcel { fails: false };
+    let (mut shop, old, ids) = with_earlier(&[parcel(), parcel(), parcel()]).await;
+    let path = "/api/workflows/move";
+    let planned = body(shop.post(path, &ask(&json!({"limit": 2}))).await, 200).await;
+    let sample = |nth: usize| json!({"workflow_id": ids[nth].0, "dead_job_id": null});
+    assert_eq!(
+        planned["plan"]["kinds"],
+        json!([{
+            "definition": "parcel", "step": "pack", "direction": "action", "effect": "move", "why": null, "count": 2,
+            "samples": [sample(0), sample(1)]
+        }])
+    );
+    assert_eq!((&planned["dry_run"], &planned["moved"]), (&json!(true), &json!([])));
+    assert_eq!(planned["graph_hash"], json!(newest().graph().hash));
+
+    // One of them dies meanwhile.
+    let token = planned["plan"]["plan_token"].clone();
+    sqlx::query("update engine.saga set status = 'dead', due_at = null where id = $1")
+        .bind(ids[1].0)
+        .execute(shop.engine.pool())
+        .await
+        .unwrap();
+    let execute = |token: &Value| ask(&json!({"limit": 2, "dry_run": false, "plan_token": token}));
+    let changed = problem(shop.post(path, &execute(&token)).await, 409, "plan-changed").await;
+    let kinds = changed["plan"]["kinds"].as_array().unwrap();
+    assert_eq!(
+        kinds.iter().map(|kind| kind["effect"].as_str().unwrap()).collect::<Vec<_>>(),
+        ["move", "skip"]
+    );
+    let workflow = format!("/api/workflows/{}", ids[0]);
+    assert_eq!(body(shop.get(&workflow).await, 200).await["graph_hash"], json!(earlier().graph().hash));
+
+    let token = changed["plan"]["plan_token"].clone();
+    let moved = body(shop.post(path, &execute(&token)).await, 200).await;
+    assert_eq!((&moved["moved"], &moved["plan"]), (&json!([ids[0].0]), &Value::Null), "{moved}");
+    assert_eq!(moved["skipped"][0]["workflow_id"], json!(ids[1].0));
+    assert!(moved["skipped"][0]["reason"].as_str().unwrap().contains("it is dead"), "{moved}");
+    let audit = body(shop.get(&format!("/api/audit?subject_id={}", ids[0])).await, 200).await;
+    assert_eq!(
+        (&audit["items"][0]["action"], &audit["items"][0]["before"]["graph_hash"]),
+        (&json!("workflow.move"), &json!(earlier().graph().hash)),
+        "{audit}"
+    );
+    shop.start_workers();
+    let ending = shop.engine.wait(ids[0], WAIT_TIMEOUT).await.unwrap().unwrap();
+    assert_eq!(ending.status, engine::Status::Completed);
+    let history = body(shop.get(&format!("{workflow}/history")).await, 200).await;
+    let steps = history["items"].as_array().unwrap().iter().map(|entry| entry["step"].as_str().unwrap());
+    assert_eq!(steps.collect::<Vec<_>>(), ["pack", "send", "weigh"]);
+    old.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_move_that_can_not_be_is_refused_with_the_field_that_is_wrong() {
+    let (shop, old, _) = with_earlier(&[]).await;
+    let hash = |definition: Definition| definition.graph().hash.clone();
+    for (wrong, pointer, code) in [
+        (json!({"definition": "tea"}), "/definition", "unknown"),
+        (json!({"from": "g1:0"}), "/from", "unknown"),
+        (json!({"from": hash(newest())}), "/from", "newest"),
+        (json!({"limit": 0}), "/limit", "out-of-range"),
+        (json!({"limit": 1001}), "/limit", "out-of-range"),
+        (json!({"reason": " "}), "/reason", "wrong-length"),
+        (json!({"plan_token": "AAZJ8S7vWAB4OwpEl1sGkfJ2cXjUoXwk"}), "/plan_token", "unexpected"),
+        (json!({"plan_token": "x", "dry_run": false}), "/plan_token", "invalid"),
+        (json!({"colour": "red"}), "/colour", "unknown-field"),
+    ] {
+        let refused =
+            problem(shop.post("/api/workflows/move", &ask(&wrong)).await, 422, "invalid-body").await;
+        let error = &refused["errors"][0];
+        assert_eq!(
+            (&error["pointer"], &error["code"]),
+            (&json!(pointer), &json!(code)),
+            "{wrong}: {refused}"
+        );
+    }
+    old.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_dead_job_whose_code_is_elsewhere_is_refused_with_the_graph_it_belongs_to() {
+    let (shop, old, ids) = with_earlier(&[Parcel { fails: true }]).await;
+    let stopping = CancellationToken::new();
+    let mut feed = old.feed("default", 8);
+    let working = tokio::spawn({
+        let (old, stopping) = (old.clone(), stopping.clone());
+        async move { old.run(&mut feed, stopping).await }
+    });
+    assert_eq!(old.wait(ids[0], WAIT_TIMEOUT).await.unwrap().unwrap().status, engine::Status::Dead);
+    stopping.cancel();
+    working.await.unwrap();
+    let job = body(shop.get("/api/dead-jobs").await, 200).await["items"][0].clone();
+    let path = |verb: &str| format!("/api/dead-jobs/{}/{verb}", job["dead_job_id"].as_str().unwrap());
+    for verb in ["retry", "discard"] {
+        let refused =
+            problem(shop.post(&path(verb), &json!({"reason": "x"})).await, 409, "other-version").await;
+        assert!(refused["detail"].as_str().unwrap().contains(&earlier().graph().hash), "{refused}");
+    }
+    let plan =
+        body(shop.post("/api/dead-jobs/retry", &json!({"filter": {}})).await, 200).await["plan"].clone();
+    assert_eq!((&plan["count"], &plan["kinds"][0]["effect"]), (&json!(0), &json!("skip")), "{plan}");
+    let forced = json!({"reason": "the version is gone for good", "force": true});
+    let ended = body(shop.post(&path("discard"), &forced).await, 200).await;
+    assert!(ended["status"] == "dead" && ended["ended_at"].is_string(), "{ended}");
+    old.shutdown().await;
+}
