@@ -7,7 +7,7 @@ use clap::{Parser, Subcommand};
 
 use crate::{
     bench,
-    commands::{dev, doctor, events, health, keys, migrate, openapi, serve, work},
+    commands::{check, dev, doctor, events, health, keys, migrate, openapi, serve, work},
     config::Config,
     demo,
     exit_error::ExitError,
@@ -23,7 +23,7 @@ struct Cli {
     command: Command,
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 done; 1 failed, or the result is negative (an invariant is violated, a file is stale, \
+const EXIT_CODES: &str = "Exit codes: 0 done; 1 failed, or the result is negative (an invariant is violated, a build can't go on with sagas in flight, a file is stale, \
 there is nothing of that name); 2 nothing was done, because the arguments, the environment or the database can't be used; \
 130 interrupted.";
 
@@ -48,6 +48,8 @@ enum Command {
     Keys(keys::KeysCommand),
     /// Check the invariants of the configured database
     Doctor(doctor::Arguments),
+    /// Say, before a deploy, whether this build could go on with the sagas in flight
+    Check(check::Arguments),
     /// List the consumers of events, remove one, or publish events to one again
     #[command(subcommand)]
     Events(events::EventsCommand),
@@ -83,6 +85,7 @@ fn dispatch(command: Command) -> Result<(), ExitError> {
             Command::Demo(arguments) => demo::run(config?, arguments).await,
             Command::Keys(command) => keys::run(config?, command).await,
             Command::Doctor(arguments) => doctor::run(config?, arguments).await,
+            Command::Check(arguments) => check::run(config?, arguments).await,
             Command::Events(command) => events::run(config?, command).await,
             Command::Bench(command) => Box::pin(bench::run(config?, command)).await,
         }

@@ -1,5 +1,6 @@
 //! The subcommands, one file each.
 
+pub(crate) mod check;
 pub(crate) mod dev;
 pub(crate) mod doctor;
 pub(crate) mod events;

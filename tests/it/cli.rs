@@ -220,3 +220,28 @@ async fn a_configured_folder_of_postgresql_binaries_is_the_only_one_searched() {
     assert_eq!(ended.status.code(), Some(2), "{output}");
     assert!(output.contains("/nowhere/bin") && !output.contains("pg_config"), "{output}");
 }
+
+#[tokio::test]
+async fn check_tells_which_sagas_in_flight_this_build_does_not_know() {
+    let database = Database::fresh().await;
+    let url = database.url();
+    let env = [("DATABASE_URL", url.as_str())];
+    let (code, output) = Process::run(&["check"], &env).await;
+    assert_eq!(code, Some(0), "{output}");
+    assert!(output.contains("goes on with all 0 sagas in flight"), "{output}");
+    let unknown = "insert into engine.saga (id, definition, graph_hash, queue, status, step, direction, input, due_at) \
+         values ('0198c0de-0000-7000-8000-000000000001', 'place-order', 'g1:0', 'orders', 'running', 'open-order', \
+             'action', '{}', now())";
+    database.pool().await.execute(unknown).await.unwrap();
+    let (code, output) = Process::run(&["check"], &env).await;
+    assert_eq!(code, Some(1), "{output}");
+    for word in ["place-order", "g1:0", "open-order", "running", "unknown", "can't go on with 1 of 1 sagas"] {
+        assert!(output.contains(word), "{word}: {output}");
+    }
+    let (code, output) = Process::run(&["check", "--json"], &env).await;
+    assert_eq!(code, Some(1), "{output}");
+    let findings: Value =
+        output.lines().find_map(|line| serde_json::from_str(line).ok()).expect("one line is JSON");
+    assert_eq!(findings["safe"], false, "{findings}");
+    assert_eq!(findings["in_flight"][0]["prospect"], "unknown", "{findings}");
+}
