@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, Datelike, Utc};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use utoipa::ToSchema;
@@ -17,10 +17,14 @@ const SAMPLES: usize = 10;
 /// How many bytes of the digest are in a token.
 const DIGEST_BYTES: usize = 16;
 
+/// When a plan can have been made.
+const YEARS: std::ops::RangeInclusive<i32> = 2026..=9999;
+
 /// What an action on many would do, to how many of which kind.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct BulkPlan {
-    /// Send it with `"dry_run": false`: then exactly this is done, or nothing (409 `plan-changed`).
+    /// Send it with `"dry_run": false`: then exactly this is done, or nothing (409 `plan-changed`). Sent with a dry run, it
+    /// asks whether the plan still holds.
     #[schema(example = "AAZJ8S7vWAB4OwpEl1sGkfJ2cXjUoXwk", pattern = "^[A-Za-z0-9_-]{32}$")]
     pub(crate) plan_token: String,
     /// How many it would act on: the oldest, up to `limit`, without those that it skips.
@@ -149,19 +153,16 @@ impl PlanToken {
         Self { time, digest: first }
     }
 
-    /// Reads the token of a request.
+    /// Reads the token of a request. One that is well formed and names no plan of ours has a time at which there were none.
     ///
     /// # Errors
-    /// A 422 for what is no token, and for a token in a dry run.
-    pub(super) fn of_request(token: &str, dry_run: bool) -> Result<Self, Problem> {
-        if dry_run {
-            let only = "a dry run makes a plan; its token is for `\"dry_run\": false`";
-            return Err(Problem::field("/plan_token", "unexpected", only));
-        }
+    /// A 422 for what is no token.
+    pub(super) fn of_request(token: &str) -> Result<Self, Problem> {
         let unknown = || Problem::field("/plan_token", "invalid", "must be the `plan_token` of a dry run");
         let token = URL_SAFE_NO_PAD.decode(token).map_err(|_| unknown())?;
         let (time, digest) = token.split_first_chunk().ok_or_else(unknown)?;
-        let time = DateTime::from_timestamp_micros(i64::from_be_bytes(*time)).ok_or_else(unknown)?;
+        let time = DateTime::from_timestamp_micros(i64::from_be_bytes(*time));
+        let time = time.filter(|time| YEARS.contains(&time.year())).unwrap_or_default();
         Ok(Self { time, digest: digest.try_into().map_err(|_| unknown())? })
     }
 

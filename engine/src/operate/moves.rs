@@ -78,9 +78,6 @@ pub enum MoveError {
         /// The hash of the graph.
         hash: String,
     },
-    /// The graph is the newest one already.
-    #[error("{0} is the newest graph: there is nothing to move")]
-    Newest(String),
     /// The database refused a statement or can't be reached.
     #[error("the database refused")]
     Database(#[from] sqlx::Error),
@@ -96,16 +93,15 @@ impl Engine {
     pub async fn plan_move(&self, definition: &str, from: &str, max: u32) -> Result<MovePlan, MoveError> {
         let newest = self.core.definitions.newest(definition);
         let newest = newest.ok_or_else(|| MoveError::UnknownDefinition(definition.into()))?;
-        if newest.graph.hash == from {
-            return Err(MoveError::Newest(from.into()));
-        }
         let made_at = self.now().await?;
         let mut conn = self.pool().acquire().await?;
         let graph = SagaGraph::find(&self.core, &mut conn, from).await?;
         if graph.graph().name != definition {
             return Err(MoveError::UnknownGraph { definition: definition.into(), hash: from.into() });
         }
-        let ids = store::in_flight::ids_of_graph(&mut conn, from, max.into()).await?;
+        let is_newest = newest.graph.hash == from;
+        let max = if is_newest { 0 } else { i64::from(max) };
+        let ids = store::in_flight::ids_of_graph(&mut conn, from, max).await?;
         let mut sagas = Vec::with_capacity(ids.len());
         for page in ids.chunks(PAGE) {
             let read = read_page(&self.core, &mut conn, page).await?;

@@ -589,11 +589,11 @@ async fn runs_that_do_not_fit_the_newest_graph_are_not_moved_and_the_plan_says_w
     let refusal = plan.sagas[0].refusal.as_deref().unwrap();
     assert_eq!(plan.sagas[0].saga_id, saga_id);
     assert!(refusal.contains("the stored output of `flight` can't be read"), "{refusal}");
-    for (definition, hash) in
-        [("trip", "g1:0"), ("trip", careless(&world).graph().hash.as_str()), ("tea", "g1:0")]
-    {
+    for (definition, hash) in [("trip", "g1:0"), ("tea", "g1:0")] {
         engine.plan_move(definition, hash, 100).await.unwrap_err();
     }
+    let newest = engine.plan_move("trip", &careless(&world).graph().hash, 100).await.unwrap();
+    assert_eq!(newest.sagas, [], "there is nothing to move");
     engine.shutdown().await;
 }
 

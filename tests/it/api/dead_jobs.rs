@@ -371,17 +371,27 @@ async fn a_plan_names_each_kind_and_is_carried_out_as_it_was_shown_or_not_at_all
     });
     let other = problem(shop.post("/api/dead-jobs/discard", &discard).await, 409, "plan-changed").await;
     assert_eq!(other["plan"]["kinds"][0]["effect"], "end", "{other}");
-    for (wrong, code) in [
-        (json!({"dry_run": false, "plan_token": "tea"}), "invalid"),
-        (json!({"dry_run": false, "plan_token": ""}), "invalid"),
-        (json!({"plan_token": plan["plan_token"]}), "unexpected"),
-    ] {
+    for wrong in ["tea", "", "AAZJ8S7vWAB4"] {
+        let wrong = json!({"dry_run": false, "plan_token": wrong});
         let refused = problem(ask(wrong).await, 422, "invalid-body").await;
         assert_eq!(
             (&refused["errors"][0]["pointer"], &refused["errors"][0]["code"]),
-            (&json!("/plan_token"), &json!(code))
+            (&json!("/plan_token"), &json!("invalid"))
         );
     }
+    // Well formed, but of no plan: the last are of a time that neither PostgreSQL nor a calendar has.
+    for other in [
+        "AAZJ8S7vWAB4OwpEl1sGkfJ2cXjUoXwk",
+        "gAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
+        "f_________AAAAAAAAAAAAAAAAAAAAAA",
+        "zzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzz",
+    ] {
+        for dry_run in [true, false] {
+            problem(ask(json!({"dry_run": dry_run, "plan_token": other})).await, 409, "plan-changed").await;
+        }
+    }
+    let held = body(ask(json!({"plan_token": plan["plan_token"]})).await, 200).await;
+    assert_eq!(held["plan"]["kinds"], plan["kinds"], "a dry run asks whether a plan still holds");
 }
 
 #[tokio::test]

@@ -121,7 +121,7 @@ pub(crate) struct DeadJobsRetry {
     #[serde(default = "default_dry_run")]
     #[schema(default = true)]
     pub(crate) dry_run: bool,
-    /// The `plan_token` of a dry run, with `"dry_run": false`: the plan is carried out as it was shown, or, if it would do
+    /// The `plan_token` of a dry run: with `"dry_run": false` the plan is carried out as it was shown, or, if it would do
     /// something else now, nothing is done (409 `plan-changed`). Dead jobs that died after the plan was made are not in it and
     /// don't change it.
     #[schema(pattern = "^[A-Za-z0-9_-]{32}$")]
@@ -176,7 +176,7 @@ pub(crate) struct DeadJobsDiscard {
     #[serde(default = "default_dry_run")]
     #[schema(default = true)]
     pub(crate) dry_run: bool,
-    /// The `plan_token` of a dry run, with `"dry_run": false`: the plan is carried out as it was shown, or, if it would do
+    /// The `plan_token` of a dry run: with `"dry_run": false` the plan is carried out as it was shown, or, if it would do
     /// something else now, nothing is done (409 `plan-changed`). Dead jobs that died after the plan was made are not in it and
     /// don't change it.
     #[schema(pattern = "^[A-Za-z0-9_-]{32}$")]

@@ -26,14 +26,14 @@ impl BulkAction<'_> {
     /// run.
     ///
     /// # Errors
-    /// A 422 for a token that is none, or one in a dry run; a 409 with the new plan if the token is of another plan.
+    /// A 422 for a token that is none; a 409 with the new plan if it is of another plan.
     pub(super) async fn run(
         self,
         state: &ApiState,
     ) -> Result<(BulkResult, Option<bulk_plan::BulkPlan>), Problem> {
         let plan = match self.plan_token {
             None => self.plan(state, self.filter).await?,
-            Some(token) => self.planned(state, &PlanToken::of_request(token, self.dry_run)?).await?,
+            Some(token) => self.planned(state, &PlanToken::of_request(token)?).await?,
         };
         if self.dry_run {
             return Ok((BulkResult::default(), Some(self.shown(&plan))));

@@ -33,7 +33,7 @@ pub(crate) struct WorkflowMove {
     /// The definition.
     #[schema(example = "place-order", format = "searchable")]
     definition: String,
-    /// The `graph_hash` of the workflows, which is an earlier one of the definition.
+    /// The `graph_hash` of the workflows. If it is that of the newest graph, there is nothing to move.
     #[schema(example = "g1:9f6c2ab1d0e84c11", pattern = "^g[0-9]+:[0-9a-f]+$")]
     from: String,
     /// How many at most, oldest first; fewer if they take longer than ten seconds.
@@ -44,7 +44,7 @@ pub(crate) struct WorkflowMove {
     #[serde(default = "default_dry_run")]
     #[schema(default = true)]
     dry_run: bool,
-    /// The `plan_token` of a dry run, with `"dry_run": false`: the plan is carried out as it was shown, or, if it would do
+    /// The `plan_token` of a dry run: with `"dry_run": false` the plan is carried out as it was shown, or, if it would do
     /// something else now, nothing is done (409 `plan-changed`).
     #[schema(pattern = "^[A-Za-z0-9_-]{32}$")]
     plan_token: Option<String>,
@@ -135,7 +135,7 @@ pub(crate) async fn move_workflows(
     }
     check_reason(&asked.reason)?;
     let token = asked.plan_token.as_deref();
-    let token = token.map(|token| PlanToken::of_request(token, asked.dry_run)).transpose()?;
+    let token = token.map(PlanToken::of_request).transpose()?;
     let _permit = state.scan_permit()?;
     let plan = state.engine().plan_move(&asked.definition, &asked.from, asked.limit).await?;
     let about = format!("move from {} to {}", plan.from, plan.to);
@@ -175,7 +175,6 @@ impl From<MoveError> for Problem {
         match error {
             MoveError::UnknownDefinition(_) => Self::field("/definition", "unknown", error.to_string()),
             MoveError::UnknownGraph { .. } => Self::field("/from", "unknown", error.to_string()),
-            MoveError::Newest(_) => Self::field("/from", "newest", error.to_string()),
             MoveError::Database(error) => error.into(),
         }
     }
