@@ -2,7 +2,7 @@
 
 use anyhow::Context;
 use clap::Args;
-use engine::InFlight;
+use engine::{InFlight, Prospect};
 use serde::Serialize;
 
 use crate::{
@@ -27,7 +27,7 @@ pub(crate) struct Arguments {
 /// What was found. Printed with `--json`, so its fields are for others to read.
 #[derive(Debug, Serialize)]
 struct Findings {
-    /// Whether this build can go on with all sagas in flight.
+    /// Whether this build goes on with all sagas in flight, and none has to be moved before.
     safe: bool,
     in_flight: Vec<Kind>,
 }
@@ -70,7 +70,10 @@ pub(crate) async fn run(config: Config, arguments: Arguments) -> Result<(), Exit
     .await?;
     let at_risk: u64 = kinds.iter().filter(|kind| kind.prospect.is_at_risk()).map(|kind| kind.sagas).sum();
     let sagas: u64 = kinds.iter().map(|kind| kind.sagas).sum();
-    let findings = Findings { safe: at_risk == 0, in_flight: kinds.into_iter().map(Kind::from).collect() };
+    let movable = kinds.iter().filter(|kind| kind.prospect == Prospect::CanBeMoved);
+    let movable: u64 = movable.map(|kind| kind.sagas).sum();
+    let findings =
+        Findings { safe: at_risk + movable == 0, in_flight: kinds.into_iter().map(Kind::from).collect() };
     if arguments.json {
         terminal::print(serde_json::to_string(&findings).context("the findings are no JSON")?);
     } else {
@@ -83,7 +86,13 @@ pub(crate) async fn run(config: Config, arguments: Arguments) -> Result<(), Exit
         );
         return Err(ExitError::NegativeResult(message));
     }
-    if !arguments.json {
+    if !arguments.json && movable > 0 {
+        terminal::print(format_args!(
+            "this build goes on with {} of {sagas} sagas in flight; the other {movable} wait until they are moved to the newest \
+             graph, or until a build has their definition (docs/deploying-changes.md)",
+            sagas - movable
+        ));
+    } else if !arguments.json {
         terminal::print(format_args!("this build goes on with all {sagas} sagas in flight"));
     }
     Ok(())

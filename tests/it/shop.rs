@@ -7,6 +7,7 @@ mod changing;
 mod dead_placements;
 mod dead_versions;
 mod expiry;
+mod golden;
 mod invariants;
 mod keys;
 mod list_plans;

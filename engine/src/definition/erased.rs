@@ -114,6 +114,12 @@ pub(crate) trait ErasedStep: Send + Sync {
     /// What can't be read, and why.
     fn read(&self, direction: Direction, values: &StoredValues) -> Result<(), String>;
 
+    /// Reads the step's own output, if it is stored.
+    ///
+    /// # Errors
+    /// What can't be read, and why.
+    fn read_output(&self, values: &StoredValues) -> Result<(), String>;
+
     /// The rows that the step names as those that it locks for a saga with these stored values.
     fn locks(&self, values: &StoredValues) -> Vec<String>;
 
@@ -196,8 +202,12 @@ impl<S: TransactionStep> ErasedStep for TransactionAction<S> {
         (self.reader)(values)?;
         match direction {
             Direction::Action => Ok(()),
-            Direction::Undo => output::<S::Output>(values, self.output_index, S::NAME).map(drop),
+            Direction::Undo => self.read_output(values),
         }
+    }
+
+    fn read_output(&self, values: &StoredValues) -> Result<(), String> {
+        output::<S::Output>(values, self.output_index, S::NAME).map(drop)
     }
 
     fn locks(&self, values: &StoredValues) -> Vec<String> {
@@ -239,8 +249,12 @@ impl<S: CallStep> ErasedStep for CallAction<S> {
         (self.reader)(values)?;
         match direction {
             Direction::Action => Ok(()),
-            Direction::Undo => output::<S::Output>(values, self.output_index, S::NAME).map(drop),
+            Direction::Undo => self.read_output(values),
         }
+    }
+
+    fn read_output(&self, values: &StoredValues) -> Result<(), String> {
+        output::<S::Output>(values, self.output_index, S::NAME).map(drop)
     }
 
     fn locks(&self, _: &StoredValues) -> Vec<String> {

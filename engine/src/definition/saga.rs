@@ -21,7 +21,7 @@ use crate::{
         outcome::Failure,
         retry::RetryPolicy,
         status::Direction,
-        stored_value::StoredValue,
+        stored_value::{StoredValue, StoredValues},
     },
 };
 
@@ -238,6 +238,7 @@ where
             graph,
             actions: self.actions,
             positions,
+            read_input: |input| input.decode::<I>().map(drop).map_err(|error| error.to_string()),
             observer: self.observer,
         })
     }
@@ -345,6 +346,7 @@ pub struct Definition {
     pub(crate) graph: Graph,
     input_schema: serde_json::Value,
     input_check: Box<StoredInputCheck>,
+    read_input: fn(&StoredValue) -> Result<(), String>,
     pub(crate) actions: Vec<Arc<dyn ErasedStep>>,
     pub(crate) positions: HashMap<String, usize>,
     pub(crate) observer: Option<Arc<dyn ErasedStatusObserver>>,
@@ -381,6 +383,12 @@ impl Definition {
             Direction::Undo => return Err(format!("step `{step}` of saga `{saga}` has no undo")),
         }
         Ok(())
+    }
+
+    /// Reads a stored input.
+    pub(crate) fn read_input(&self, values: &StoredValues) -> Result<(), String> {
+        let Some(input) = values.input() else { return Ok(()) };
+        (self.read_input)(input).map_err(|error| format!("the stored input can't be read: {error}"))
     }
 
     /// Checks the input of a start: that it is of the definition's type, unless it is `typed`, and what the definition

@@ -26,7 +26,13 @@ pub struct RetryPolicy {
     pub timeout: Duration,
     /// For how long snoozes may put the step off without an attempt in between. Then the engine gives up as after the
     /// last attempt, so that an operator hears of work that never gets its turn.
+    #[serde(default = "usual_max_postponed")]
     pub max_postponed: Duration,
+}
+
+/// For graphs that were stored before policies had it.
+fn usual_max_postponed() -> Duration {
+    RetryPolicy::MAX_POSTPONED
 }
 
 impl RetryPolicy {

@@ -131,25 +131,41 @@ struct DeadSaga<'a> {
     graph_hash: &'a str,
     state: &'a State,
     step: &'a str,
+    /// Whether a live process has its code, if this one does not.
+    is_known_elsewhere: bool,
 }
 
-/// Decides what an action does to a saga. Its observer has to be told, so only a process that has its code acts; if there is
-/// none any more, a forced discard ends it as it is, and tells no observer.
+impl<'a> DeadSaga<'a> {
+    async fn new(
+        core: &Core,
+        conn: &mut PgConnection,
+        graph: &'a SagaGraph,
+        (definition, graph_hash): (&'a str, &'a str),
+        (state, step): (&'a State, &'a str),
+    ) -> Result<Self, sqlx::Error> {
+        let is_known_elsewhere = !graph.is_registered()
+            && store::processes::is_known(conn, graph_hash, core.settings.alive_ms()).await?;
+        Ok(Self { graph, definition, graph_hash, state, step, is_known_elsewhere })
+    }
+}
+
+/// Decides what an action does to a saga. Its observer has to be told, so only a process that has its code acts; if no live
+/// process has it any more, a forced discard ends it as it is, and tells no observer.
 ///
 /// # Errors
 /// [`DeadJobError::NotUndone`], [`DeadJobError::UnknownGraph`] or [`DeadJobError::AlreadyResolved`] when the action does
 /// not apply.
 fn decide(saga: DeadSaga<'_>, action: DeadJobAction) -> Result<DeadJobEffect, DeadJobError> {
-    let DeadSaga { graph, definition, graph_hash, state, step } = saga;
+    let DeadSaga { graph, definition, graph_hash, state, step, is_known_elsewhere } = saga;
     if state.status != Status::Dead {
         return Err(moved_on(state));
     }
     if !graph.is_registered() {
         return match action {
-            DeadJobAction::Discard(DiscardMode::Force) => {
+            DeadJobAction::Discard(DiscardMode::Force) if !is_known_elsewhere => {
                 Ok(DeadJobEffect::Discarded(DiscardEffect::Abandon))
             }
-            DeadJobAction::Retry | DeadJobAction::Discard(DiscardMode::Safe) => {
+            DeadJobAction::Retry | DeadJobAction::Discard(DiscardMode::Safe | DiscardMode::Force) => {
                 let (definition, hash) = (definition.into(), graph_hash.into());
                 Err(DeadJobError::UnknownGraph { definition, hash })
             }
@@ -194,14 +210,9 @@ async fn act(
     }
     let Some(row) = row else { return Err(DeadJobError::NotFound(id)) };
     let saga = LoadedSaga::new(core, conn, saga_id, row).await?;
-    let dead = DeadSaga {
-        graph: &saga.graph,
-        definition: &saga.row.definition,
-        graph_hash: &saga.row.graph_hash,
-        state: &saga.state,
-        step: &saga.row.step,
-    };
-    let effect = decide(dead, action)?;
+    let names = (saga.row.definition.as_str(), saga.row.graph_hash.as_str());
+    let place = (&saga.state, saga.row.step.as_str());
+    let effect = decide(DeadSaga::new(core, conn, &saga.graph, names, place).await?, action)?;
     if planned.is_some_and(|planned| planned != effect) {
         return Err(DeadJobError::NotAsPlanned);
     }
@@ -234,6 +245,12 @@ async fn act(
     let request = AuditReason { by, action, reason };
     let audit = AuditEntry { request, saga_id, dead_job_id: Some(id.0), before: saga.audit_json(), after };
     store::audit::record(conn, &audit).await?;
+    if !saga.is_registered() {
+        // No process is left that would deliver them.
+        let noted = store::inbox::unread_cancels(conn, &[saga_id.0]).await?;
+        let noted: Vec<i64> = noted.iter().map(|message| message.id).collect();
+        store::inbox::settle(conn, &[], &noted).await?;
+    }
     let why = format!("{resolution} by {}: {reason}", by.actor);
     let after = saga.apply(core, conn, state, outcome, why).await?;
     Ok((Acted { saga_id, effect }, after))

@@ -153,14 +153,19 @@ impl ReadSaga {
         read_all(definition, &self.state, &values)
     }
 
-    /// Says why the saga can't be moved to the graph of this definition.
+    /// Says why the saga can't be moved to the graph of this definition now.
     ///
     /// # Errors
     /// The reason.
     pub(super) fn moves_to(&self, newest: &Definition) -> Result<(), String> {
-        if self.row.leased {
-            return Err("a worker holds it".into());
-        }
+        if self.row.leased { Err("a worker holds it".into()) } else { self.fits(newest) }
+    }
+
+    /// Says why the saga does not fit the graph of this definition, whoever holds it.
+    ///
+    /// # Errors
+    /// The reason.
+    fn fits(&self, newest: &Definition) -> Result<(), String> {
         moving::check(self.graph.graph(), &newest.graph, &self.state)?;
         self.read_by(newest)
     }
@@ -174,7 +179,7 @@ fn count(core: &Core, kinds: &mut BTreeMap<Kind, InFlight>, saga: ReadSaga) {
         },
         None => match core.definitions.newest(&saga.row.definition) {
             None => (Prospect::Unknown, Some("no saga of that name is registered".into())),
-            Some(newest) => match saga.moves_to(newest) {
+            Some(newest) => match saga.fits(newest) {
                 Ok(()) => (Prospect::CanBeMoved, None),
                 Err(why) => (Prospect::Unknown, Some(why)),
             },
@@ -213,8 +218,11 @@ fn values(graph: &Graph, input: &Json<Box<RawValue>>, outputs: &[OutputRow]) -> 
     values
 }
 
-/// Reads what the saga's next step reads, and what the undos read that may still be run.
+/// Reads the saga's input and every output that it has stored, what its next step reads of them, and what the undos read
+/// that may still be run.
 fn read_all(definition: &Definition, state: &State, values: &StoredValues) -> Result<(), String> {
+    definition.read_input(values)?;
+    definition.actions.iter().try_for_each(|action| action.read_output(values))?;
     let Some(next) = definition.actions.get(state.step_index) else {
         return Err("its graph has no such step".into());
     };

@@ -17,10 +17,13 @@ use crate::{
         decision::SagaGraph,
         in_flight::{PAGE, read_page},
     },
+    runtime::effects::{self, CommitEffects},
     store::{
         self,
         audit::{AuditEntry, AuditReason},
+        in_flight::NewGraph,
     },
+    support::bounded_list::{ListCost, ListError, read_list},
     support::connection::{Blame, blame, concerns_everybody},
 };
 
@@ -33,6 +36,8 @@ pub struct MovePlan {
     pub from: String,
     /// The hash of the newest graph of the definition, to which they would be moved.
     pub to: String,
+    /// The queue of that graph.
+    pub queue: String,
     /// When the plan was made, by the database's clock.
     pub made_at: DateTime<Utc>,
     /// The sagas in flight of that graph, oldest first.
@@ -71,7 +76,7 @@ pub enum MoveError {
     #[error("no saga is named `{0}` here")]
     UnknownDefinition(String),
     /// The graph is not stored, or belongs to another definition.
-    #[error("saga `{definition}` has never had the graph {hash}")]
+    #[error("saga `{definition}` has had no graph {hash}, or none that this build can read")]
     UnknownGraph {
         /// The name of the definition.
         definition: String,
@@ -96,12 +101,17 @@ impl Engine {
         let made_at = self.now().await?;
         let mut conn = self.pool().acquire().await?;
         let graph = SagaGraph::find(&self.core, &mut conn, from).await?;
+        drop(conn);
         if graph.graph().name != definition {
             return Err(MoveError::UnknownGraph { definition: definition.into(), hash: from.into() });
         }
         let is_newest = newest.graph.hash == from;
         let max = if is_newest { 0 } else { i64::from(max) };
-        let ids = store::in_flight::ids_of_graph(&mut conn, from, max).await?;
+        let listed = read_list(self.pool(), ListCost::MayScan, async |conn| {
+            store::in_flight::ids_of_graph(conn, from, max).await
+        });
+        let ids = listed.await.map_err(ListError::into_database)?;
+        let mut conn = self.pool().acquire().await?;
         let mut sagas = Vec::with_capacity(ids.len());
         for page in ids.chunks(PAGE) {
             let read = read_page(&self.core, &mut conn, page).await?;
@@ -117,7 +127,7 @@ impl Engine {
             }));
         }
         let (definition, from, to) = (definition.into(), from.into(), newest.graph.hash.clone());
-        Ok(MovePlan { definition, from, to, made_at, sagas })
+        Ok(MovePlan { definition, from, to, queue: newest.graph.queue.clone(), made_at, sagas })
     }
 
     /// Moves the sagas that a plan says can be moved, oldest first, each in its own transaction with its audit record.
@@ -154,9 +164,6 @@ impl Engine {
                 break;
             }
         }
-        for queue in self.core.feeds.open_queue_names() {
-            self.core.feeds.wake(&queue);
-        }
         Ok(result)
     }
 
@@ -169,7 +176,8 @@ impl Engine {
     ) -> Result<bool, sqlx::Error> {
         let mut transaction = self.pool().begin().await?;
         let place = (saga.saga_id.0, saga.epoch, saga.history_seq);
-        if !store::in_flight::move_saga(&mut transaction, place, &plan.from, &plan.to).await? {
+        let to = NewGraph { hash: &plan.to, queue: &plan.queue };
+        if !store::in_flight::move_saga(&mut transaction, place, &plan.from, to).await? {
             return Ok(false);
         }
         let state = |hash: &str| json!({"status": "running", "step": saga.step, "direction": "action", "graph_hash": hash});
@@ -182,6 +190,9 @@ impl Engine {
         };
         store::audit::record(&mut transaction, &entry).await?;
         transaction.commit().await?;
+        let mut after = CommitEffects::default();
+        after.due.entry(plan.queue.clone()).or_default().push(saga.saga_id);
+        effects::publish(&self.core, after);
         Ok(true)
     }
 }

@@ -1,13 +1,16 @@
 //! The graphs of sagas whose code this process lacks. Every graph is stored before its first saga, so any process can
 //! decide about, draw and check any saga.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use parking_lot::RwLock;
 use sqlx::{Connection, PgConnection, PgPool};
 use tokio::sync::OnceCell;
 
-use crate::{model::graph::Graph, runtime::definitions::Definitions, store};
+use crate::{model::graph::Graph, runtime::definitions::Definitions, store, support::connection::timed_out};
+
+/// How long storing the graphs of a process may take.
+const STORE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The stored graphs that were read so far; one never changes.
 #[derive(Default)]
@@ -52,7 +55,8 @@ impl Graphs {
             }
             Ok::<_, sqlx::Error>(())
         };
-        self.stored.get_or_try_init(store_all).await.map(drop)
+        let stored = tokio::time::timeout(STORE_TIMEOUT, self.stored.get_or_try_init(store_all));
+        stored.await.map_err(|_| timed_out("the graphs could not be stored in time"))?.map(drop)
     }
 
     /// As [`ensure_stored`](Self::ensure_stored), on a connection of its own: for a start in a caller's transaction. In that
@@ -68,7 +72,9 @@ impl Graphs {
         if self.stored.initialized() {
             return Ok(());
         }
-        let mut conn = PgConnection::connect_with(&pool.connect_options()).await?;
+        let options = pool.connect_options();
+        let connected = tokio::time::timeout(STORE_TIMEOUT, PgConnection::connect_with(&options));
+        let mut conn = connected.await.map_err(|_| timed_out("there was no connection in time"))??;
         self.ensure_stored(definitions, &mut conn).await?;
         conn.close().await
     }

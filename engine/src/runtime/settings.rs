@@ -4,6 +4,8 @@ use std::time::Duration;
 
 /// The longest time between two signs of life of a process.
 const MAX_HEARTBEAT: Duration = Duration::from_secs(5);
+/// After how many heartbeats that it missed a process counts as gone.
+const MISSED_HEARTBEATS: u32 = 6;
 /// The shortest lease that a product may set.
 ///
 /// A batch may begin on a lease that is a sixth old. Its last step may begin just before the time limit of a batch (two
@@ -61,6 +63,11 @@ impl Settings {
     /// How often the process tells that it lives. However long its leases are, others learn soon that it is gone.
     pub(crate) fn heartbeat(&self) -> Duration {
         (self.lease / 2).min(MAX_HEARTBEAT)
+    }
+
+    /// For how long a process counts as alive that does not tell, in milliseconds.
+    pub(crate) fn alive_ms(&self) -> i64 {
+        i64::try_from((self.heartbeat() * MISSED_HEARTBEATS).as_millis()).unwrap_or(i64::MAX)
     }
 
     /// How long a part of a batch that is being split may run in a transaction. The other parts wait for it.

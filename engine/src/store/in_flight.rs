@@ -37,18 +37,23 @@ pub(crate) async fn sagas(conn: &mut PgConnection, ids: &[Uuid]) -> Result<Vec<I
     sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(ids).fetch_all(conn).await
 }
 
-/// Selects the ids of the sagas of a graph that are in flight, the oldest first. Partial indexes find them all.
+/// Selects the ids of the sagas of a graph that are in flight: first those that are running, that nobody holds and that are
+/// not in doubt, each kind the oldest first. Partial indexes find them all.
 pub(crate) async fn ids_of_graph(
     conn: &mut PgConnection,
     hash: &str,
     limit: i64,
 ) -> Result<Vec<Uuid>, sqlx::Error> {
     sqlx::query_scalar(
-        "select id from engine.saga where due_at is not null and graph_hash = $1 \
-         union select id from engine.saga where lease_until is not null and graph_hash = $1 \
-         union select id from engine.saga where waits_for is not null and graph_hash = $1 \
-         union select id from engine.saga where status = 'dead' and ended_at is null and graph_hash = $1 \
-         order by 1 limit $2",
+        "select id from ( \
+             select id, status, in_doubt, lease_until from engine.saga where due_at is not null and graph_hash = $1 \
+             union select id, status, in_doubt, lease_until from engine.saga \
+                 where lease_until is not null and graph_hash = $1 \
+             union select id, status, in_doubt, lease_until from engine.saga \
+                 where waits_for is not null and graph_hash = $1 \
+             union select id, status, in_doubt, lease_until from engine.saga \
+                 where status = 'dead' and ended_at is null and graph_hash = $1 \
+         ) s order by status <> 'running', in_doubt, lease_until is not null, id limit $2",
     )
     .bind(hash)
     .bind(limit)
@@ -56,16 +61,23 @@ pub(crate) async fn ids_of_graph(
     .await
 }
 
-/// Moves a saga, given by its id, epoch and history number, to another graph. One that waited for a process which knows its
+/// The graph to which a saga is moved.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct NewGraph<'a> {
+    pub(crate) hash: &'a str,
+    pub(crate) queue: &'a str,
+}
+
+/// Moves a saga, given by its id, epoch and history number, to another graph and its queue. One that waited for a process which knows its
 /// graph is due at once. Returns whether it still was as given; fails if another transaction holds it.
 pub(crate) async fn move_saga(
     conn: &mut PgConnection,
     (id, epoch, history_seq): (Uuid, i64, i32),
     from: &str,
-    to: &str,
+    to: NewGraph<'_>,
 ) -> Result<bool, sqlx::Error> {
     sqlx::query(
-        "update engine.saga set graph_hash = $5, epoch = epoch + 1, \
+        "update engine.saga set graph_hash = $5, queue = $6, epoch = epoch + 1, \
              due_at = case when waits_for = 'version' then clock_timestamp() else due_at end, \
              waits_for = nullif(waits_for, 'version') \
          where id in (select id from engine.saga where id = $1 and epoch = $2 and history_seq = $3 and graph_hash = $4 \
@@ -75,7 +87,8 @@ pub(crate) async fn move_saga(
     .bind(epoch)
     .bind(history_seq)
     .bind(from)
-    .bind(to)
+    .bind(to.hash)
+    .bind(to.queue)
     .execute(conn)
     .await
     .map(|done| done.rows_affected() == 1)

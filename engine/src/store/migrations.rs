@@ -84,6 +84,13 @@ impl Migrations {
         Self { max_lock_wait, ..self }
     }
 
+    /// Only those up to a version, to make the schema of an older program.
+    #[must_use]
+    pub fn up_to(mut self, version: i64) -> Self {
+        self.all.retain(|migration| migration.version <= version);
+        self
+    }
+
     /// The table that lists the applied migrations, with its schema.
     pub fn applied_table(&self) -> &str {
         &self.applied

@@ -47,7 +47,8 @@ pub(crate) async fn beat(conn: &mut PgConnection, row: &ProcessRow<'_>) -> Resul
     .map(drop)
 }
 
-/// Stores a graph, unless it is known.
+/// Stores a graph. One that is stored already is written anew if an older engine stored it in another form, or if its policies
+/// have changed, which its hash does not cover.
 pub(crate) async fn store_graph(
     conn: &mut PgConnection,
     graph: &Graph,
@@ -55,7 +56,8 @@ pub(crate) async fn store_graph(
 ) -> Result<(), sqlx::Error> {
     sqlx::query(
         "insert into engine.graph (hash, definition, graph, input_schema) values ($1, $2, $3, $4) \
-         on conflict (hash) do nothing",
+         on conflict (hash) do update set graph = excluded.graph, input_schema = excluded.input_schema \
+             where graph.graph is distinct from excluded.graph",
     )
     .bind(&graph.hash)
     .bind(&graph.name)
@@ -64,6 +66,22 @@ pub(crate) async fn store_graph(
     .execute(conn)
     .await
     .map(drop)
+}
+
+/// Whether a process that has told for `alive_ms` that it lives, and works on a queue, knows a graph.
+pub(crate) async fn is_known(
+    conn: &mut PgConnection,
+    hash: &str,
+    alive_ms: i64,
+) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar(
+        "select exists (select from engine.process \
+             where seen_at > clock_timestamp() - $2 * interval '1 ms' and queues <> '{}' and $1 = any(hashes))",
+    )
+    .bind(hash)
+    .bind(alive_ms)
+    .fetch_one(conn)
+    .await
 }
 
 /// Selects a stored graph; `None` if there is none, or a newer engine wrote it in a form that this one can't read.

@@ -117,12 +117,16 @@ async fn a_plan_is_carried_out_only_where_the_same_would_happen() {
     let (_, first) = dead_letter_at_pivot(&test).await;
     let (second, second_job) = dead_letter_at_pivot(&test).await;
     let (all, force) = (DeadJobFilter::default(), DeadJobAction::Discard(DiscardMode::Force));
-    // A process that does not know the step can't know that it could compensate.
+    // A process that lacks the code leaves it to one that has it, and is alive.
     let unaware = Engine::builder(pool.clone()).build().unwrap();
     let ignorant = unaware.plan_dead_jobs(&all, force, 1).await.unwrap();
-    let effects: Vec<_> = ignorant.jobs.iter().map(|job| (job.dead_job_id, job.effect.clone())).collect();
-    assert_eq!(effects, [(first.dead_job_id, Ok(DeadJobEffect::Discarded(DiscardEffect::Abandon)))]);
-    let done = engine.carry_out(&ignorant, WAIT_TIMEOUT, "ada", "old").await.unwrap();
+    assert!(ignorant.jobs[0].effect.as_ref().is_err_and(|why| why.contains("does not know")), "{ignorant:?}");
+    unaware.shutdown().await;
+    // A plan that says something else than would happen now.
+    let mut outdated = engine.plan_dead_jobs(&all, force, 1).await.unwrap();
+    assert_eq!(outdated.jobs[0].dead_job_id, first.dead_job_id);
+    outdated.jobs[0].effect = Ok(DeadJobEffect::Discarded(DiscardEffect::Abandon));
+    let done = engine.carry_out(&outdated, WAIT_TIMEOUT, "ada", "old").await.unwrap();
     assert_eq!(done.done, []);
     assert_eq!(done.skipped, [(first.dead_job_id, "it changed since the plan was made".to_owned())]);
 

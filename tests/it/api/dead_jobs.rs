@@ -235,14 +235,14 @@ async fn dead_jobs_are_retried_by_filter_after_a_dry_run() {
         let request = shop.request(Method::POST, "/api/dead-jobs/retry").json(&json);
         async move { body(request.send().await.unwrap(), 200).await }
     };
-    let dry = json!({"dry_run": true, "matched": 3, "remaining": 3, "retried": [], "failed": []});
+    let dry =
+        json!({"dry_run": true, "matched": 3, "remaining": 3, "retried": [], "skipped": [], "failed": []});
     let (planned, plan) = without_plan(retry(json!({}), json!({"dry_run": true})).await);
     assert_eq!((planned, &plan["count"]), (dry.clone(), &json!(3)));
     let unsaid = body(shop.post("/api/dead-jobs/retry", &json!({"filter": {}})).await, 200).await;
     assert_eq!(without_plan(unsaid).0, dry, "a request for many changes nothing unless it says so");
     let none = retry(json!({"error_contains": "snow"}), json!({})).await;
-    let nothing =
-        json!({"dry_run": false, "matched": 0, "remaining": 0, "retried": [], "failed": [], "plan": null});
+    let nothing = json!({"dry_run": false, "matched": 0, "remaining": 0, "retried": [], "skipped": [], "failed": [], "plan": null});
     assert_eq!(none, nothing);
     let one = retry(json!({"error_contains": "about hail", "definition": "forward-saga"}), json!({})).await;
     assert_eq!(one["retried"], json!([jobs[1]["dead_job_id"]]));

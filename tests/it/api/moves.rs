@@ -98,13 +98,13 @@ async fn workflows_are_moved_to_the_newest_graph_as_they_were_planned() {
     let parcel = || Parcel { fails: false };
     let (mut shop, old, ids) = with_earlier(&[parcel(), parcel(), parcel()]).await;
     let path = "/api/workflows/move";
-    let planned = body(shop.post(path, &ask(&json!({"limit": 2}))).await, 200).await;
+    let planned = body(shop.post(path, &ask(&json!({"limit": 3}))).await, 200).await;
     let sample = |nth: usize| json!({"workflow_id": ids[nth].0, "dead_job_id": null});
     assert_eq!(
         planned["plan"]["kinds"],
         json!([{
-            "definition": "parcel", "step": "pack", "direction": "action", "effect": "move", "why": null, "count": 2,
-            "samples": [sample(0), sample(1)]
+            "definition": "parcel", "step": "pack", "direction": "action", "effect": "move", "why": null, "count": 3,
+            "samples": [sample(0), sample(1), sample(2)]
         }])
     );
     assert_eq!((&planned["dry_run"], &planned["moved"]), (&json!(true), &json!([])));
@@ -117,7 +117,7 @@ async fn workflows_are_moved_to_the_newest_graph_as_they_were_planned() {
         .execute(shop.engine.pool())
         .await
         .unwrap();
-    let execute = |token: &Value| ask(&json!({"limit": 2, "dry_run": false, "plan_token": token}));
+    let execute = |token: &Value| ask(&json!({"limit": 3, "dry_run": false, "plan_token": token}));
     let changed = problem(shop.post(path, &execute(&token)).await, 409, "plan-changed").await;
     let kinds = changed["plan"]["kinds"].as_array().unwrap();
     assert_eq!(
@@ -129,7 +129,7 @@ async fn workflows_are_moved_to_the_newest_graph_as_they_were_planned() {
 
     let token = changed["plan"]["plan_token"].clone();
     let moved = body(shop.post(path, &execute(&token)).await, 200).await;
-    assert_eq!((&moved["moved"], &moved["plan"]), (&json!([ids[0].0]), &Value::Null), "{moved}");
+    assert_eq!((&moved["moved"], &moved["plan"]), (&json!([ids[0].0, ids[2].0]), &Value::Null), "{moved}");
     assert_eq!(moved["skipped"][0]["workflow_id"], json!(ids[1].0));
     assert!(moved["skipped"][0]["reason"].as_str().unwrap().contains("it is dead"), "{moved}");
     let audit = body(shop.get(&format!("/api/audit?subject_id={}", ids[0])).await, 200).await;
@@ -186,10 +186,23 @@ async fn a_dead_job_whose_code_is_elsewhere_is_refused_with_the_graph_it_belongs
         async move { old.run(&mut feed, stopping).await }
     });
     assert_eq!(old.wait(ids[0], WAIT_TIMEOUT).await.unwrap().unwrap().status, engine::Status::Dead);
-    stopping.cancel();
-    working.await.unwrap();
     let job = body(shop.get("/api/dead-jobs").await, 200).await["items"][0].clone();
     let path = |verb: &str| format!("/api/dead-jobs/{}/{verb}", job["dead_job_id"].as_str().unwrap());
+    // As long as a process is alive that has the code, it is asked, even with `force`.
+    let announced = "select exists (select from engine.process where queues <> '{}' and $1 = any(hashes))";
+    while !sqlx::query_scalar::<_, bool>(announced)
+        .bind(&earlier().graph().hash)
+        .fetch_one(shop.engine.pool())
+        .await
+        .unwrap()
+    {
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    let alive = json!({"reason": "x", "force": true});
+    problem(shop.post(&path("discard"), &alive).await, 409, "other-version").await;
+    stopping.cancel();
+    working.await.unwrap();
+    old.shutdown().await;
     for verb in ["retry", "discard"] {
         let refused =
             problem(shop.post(&path(verb), &json!({"reason": "x"})).await, 409, "other-version").await;
@@ -198,8 +211,10 @@ async fn a_dead_job_whose_code_is_elsewhere_is_refused_with_the_graph_it_belongs
     let plan =
         body(shop.post("/api/dead-jobs/retry", &json!({"filter": {}})).await, 200).await["plan"].clone();
     assert_eq!((&plan["count"], &plan["kinds"][0]["effect"]), (&json!(0), &json!("skip")), "{plan}");
+    let all = json!({"filter": {}, "dry_run": false});
+    let retried = body(shop.post("/api/dead-jobs/retry", &all).await, 200).await;
+    assert_eq!(retried["skipped"][0]["dead_job_id"], job["dead_job_id"], "{retried}");
     let forced = json!({"reason": "the version is gone for good", "force": true});
     let ended = body(shop.post(&path("discard"), &forced).await, 200).await;
     assert!(ended["status"] == "dead" && ended["ended_at"].is_string(), "{ended}");
-    old.shutdown().await;
 }

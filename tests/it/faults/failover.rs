@@ -25,7 +25,18 @@ async fn switch(test: &TestCluster, setting: &str) {
     test.arrange(&set).await;
 }
 
-/// Makes what the writes of [`writes`] need: a product, a confirmed order, a running workflow, and a dead job.
+/// A workflow of an earlier graph, which is not due.
+const EARLIER: &str = "insert into engine.graph (hash, definition, graph, input_schema)
+                           select 'g1:0', definition, jsonb_set(graph, '{hash}', '\"g1:0\"'), input_schema
+                           from engine.graph where definition = 'deliver-notification';
+                       insert into engine.saga
+                           (id, definition, graph_hash, queue, status, step, direction, input, due_at)
+                           select gen_random_uuid(), definition, 'g1:0', queue, 'running', 'begin-delivery', 'action', input,
+                               now() + interval '1 hour'
+                           from engine.saga where definition = 'deliver-notification' limit 1";
+
+/// Makes what the writes of [`writes`] need: a product, a confirmed order, a running workflow, one of an earlier graph, and
+/// a dead job.
 async fn prepare(test: &TestCluster, served: &HttpProcess) -> Vec<(&'static str, String, Value)> {
     served.client.add_product("TEA-1", 100).await;
     let order_id = served.client.place("ann@example.com", "TEA-1", 1).await;
@@ -35,6 +46,7 @@ async fn prepare(test: &TestCluster, served: &HttpProcess) -> Vec<(&'static str,
     at_least("a dead job", 1, || test.count("select count(*) from engine.dead_job")).await;
     let product_id = served.client.json("/api/products").await["items"][0]["product_id"].clone();
     let dead_job_id = served.client.json("/api/dead-jobs").await["items"][0]["dead_job_id"].clone();
+    test.arrange(EARLIER).await;
     let ids = [order_id.to_string(), workflow_id.to_string(), text(&product_id), text(&dead_job_id)];
     writes(&ids)
 }
@@ -82,6 +94,11 @@ fn writes(
         ("POST", "/api/notifications".into(), mail),
         ("POST", "/api/workflows".into(), workflow),
         ("POST", of("workflows", workflow_id, "/cancel"), because.clone()),
+        (
+            "POST",
+            "/api/workflows/move".into(),
+            json!({"definition": "deliver-notification", "from": "g1:0", "dry_run": false, "reason": "because"}),
+        ),
         ("PUT", of("queues", "default", ""), json!({"paused": false, "reason": "because"})),
         ("POST", of("dead-jobs", dead_job_id, "/retry"), because.clone()),
         ("POST", of("dead-jobs", dead_job_id, "/discard"), because),
@@ -140,6 +157,7 @@ async fn while_the_database_is_read_only_writes_get_a_503_and_afterwards_they_su
 
     // The sessions of the pools are still read-only.
     switch(&test, "reset default_transaction_read_only").await;
+    test.arrange("delete from engine.saga where graph_hash = 'g1:0'").await;
     test.catcher.behave(Behaviour::Accept);
     let mut orders = Vec::new();
     let body = order("a@example.com", "TEA-1", 1);

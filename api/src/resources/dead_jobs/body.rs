@@ -209,7 +209,8 @@ pub(crate) struct DeadJobsDiscardResult {
     pub(crate) discarded: Vec<Uuid>,
     /// Those of them whose workflows compensate now.
     pub(crate) compensating: Vec<Uuid>,
-    /// Those whose workflows died in an undo, and which were skipped without `force`.
+    /// Those whose workflows died in an undo, and which were skipped without `force`, and those that only a process of another
+    /// version can discard.
     pub(crate) skipped: Vec<UnresolvedDeadJob>,
     /// Those that could not be discarded.
     pub(crate) failed: Vec<UnresolvedDeadJob>,
@@ -227,6 +228,8 @@ pub(crate) struct DeadJobsRetryResult {
     pub(crate) remaining: i64,
     /// The retried ones, oldest first; none in a dry run.
     pub(crate) retried: Vec<Uuid>,
+    /// Those that only a process of another version can retry, with the reason.
+    pub(crate) skipped: Vec<UnresolvedDeadJob>,
     /// Those that could not be retried.
     pub(crate) failed: Vec<UnresolvedDeadJob>,
     /// What would be done; `null` once it is done.

@@ -123,8 +123,8 @@ impl Engine {
     ) -> Result<PlannedDeadJob, sqlx::Error> {
         let graph = SagaGraph::find(&self.core, conn, &row.graph_hash).await?;
         let state = graph.state(&row.step, &row.state)?;
-        let (definition, graph_hash) = (&row.definition, &row.graph_hash);
-        let saga = DeadSaga { graph: &graph, definition, graph_hash, state: &state, step: &row.step };
+        let names = (row.definition.as_str(), row.graph_hash.as_str());
+        let saga = DeadSaga::new(&self.core, conn, &graph, names, (&state, &row.step)).await?;
         let effect = decide(saga, action).map_err(|error| error.to_string());
         Ok(PlannedDeadJob {
             dead_job_id: DeadJobId(row.id),

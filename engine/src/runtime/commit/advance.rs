@@ -3,6 +3,7 @@
 
 use std::{
     collections::HashMap,
+    sync::Arc,
     sync::atomic::{AtomicI32, Ordering},
     time::{Duration, Instant},
 };
@@ -211,6 +212,8 @@ async fn run_batch(
     let Some(definition) = standing.first().map(|cursor| cursor.definition.clone()) else {
         return Ok(false);
     };
+    // The same index is another step in another graph. A saga of one has its turn in the next round.
+    standing.retain(|cursor| Arc::ptr_eq(cursor.definition, &definition));
     for cursor in &mut standing {
         cursor.begin();
     }

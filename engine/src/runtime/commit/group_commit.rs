@@ -53,6 +53,7 @@ pub(crate) async fn run(
     let room = Arc::new(Semaphore::new(core.settings.max_batch * BATCHES_ASIDE));
     let committer = Arc::new(GroupCommitter {
         core,
+        graph_hash: definition.graph.hash.clone(),
         permits: Semaphore::new(MAX_ISOLATED),
         isolated: IsolatedSagas::default(),
         suspects: Suspects::default(),

@@ -104,8 +104,10 @@ async fn try_scouts(committer: &Arc<GroupCommitter>, obstacle: Obstacle, scouts:
     if jobs.is_empty() && !missing.is_empty() {
         return Scouted::HeldUp;
     }
-    let (calls, jobs): (Vec<_>, Vec<_>) = jobs.into_iter().partition(Job::is_call);
-    for job in calls {
+    // What was moved to another graph meanwhile is for the group commit of that one.
+    let is_elsewhere = |job: &Job| job.is_call() || job.graph().hash != committer.graph_hash;
+    let (elsewhere, jobs): (Vec<_>, Vec<_>) = jobs.into_iter().partition(is_elsewhere);
+    for job in elsewhere {
         committer.held_up.remove(job.saga_id);
         effects::dispatch(core, job);
     }

@@ -27,6 +27,8 @@ use crate::{
 /// The group commit of one definition.
 pub(super) struct GroupCommitter {
     pub(super) core: Arc<Core>,
+    /// The hash of the graph whose sagas it commits.
+    pub(super) graph_hash: String,
     /// Limits the transactions that run in isolation.
     pub(super) permits: Semaphore,
     pub(super) isolated: IsolatedSagas,

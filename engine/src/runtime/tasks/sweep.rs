@@ -33,8 +33,6 @@ use crate::{
 const BATCH: i64 = 1000;
 /// How long a statement may take.
 const TIMEOUT: Duration = Duration::from_mins(1);
-/// After how many heartbeats that it missed a process counts as gone.
-const MISSED_HEARTBEATS: u32 = 6;
 /// A sweep takes at most this share of the time.
 const SHARE: u32 = 50;
 /// How long the row of a process that vanished is kept, for people.
@@ -94,7 +92,7 @@ async fn set_aside_unknown(
             queues,
             own_hashes: &core.hashes,
             overdue_ms: millis(core.settings.unknown_grace),
-            alive_ms: millis(core.settings.heartbeat() * MISSED_HEARTBEATS),
+            alive_ms: core.settings.alive_ms(),
             limit: BATCH,
         };
         while set_aside_some(core, conn, unknown).await? {}
