@@ -7,6 +7,7 @@ pub(crate) mod new_saga;
 pub(crate) mod no_rate;
 pub(crate) mod observer;
 pub(crate) mod saga;
+pub(crate) mod saga_name;
 pub(crate) mod start_context;
 pub(crate) mod step;
 pub(crate) mod tx;

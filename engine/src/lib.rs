@@ -43,7 +43,8 @@ pub use builder::EngineBuilder;
 pub use definition::{
     new_saga::{NewSaga, Started},
     observer::{DeadJobObserver, LateCancel, StatusChange, StatusObserver},
-    saga::{Definition, Saga, SagaName},
+    saga::{Definition, Saga},
+    saga_name::SagaName,
     step::{
         Batch, BatchOf, CallStep, ForwardOnly, Item, ItemStep, NothingToUndo, Outcomes, PerItem, PerItemUndo,
         TransactionStep, UndoBatch, UndoCall, UndoItem, UndoItemStep, UndoOutcomes, UndoTransaction,

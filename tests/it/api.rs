@@ -5,6 +5,7 @@ mod audit;
 mod breakers;
 mod contract;
 mod database_down;
+mod dead_job_plans;
 mod dead_jobs;
 mod document;
 pub(crate) mod fixtures;

@@ -1,6 +1,6 @@
-//! The plan of an action on many workflows or dead jobs, and the token by which its execution names it.
+//! Actions on many workflows or dead jobs: their bounds, their plan, and the token by which an execution names it.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use chrono::{DateTime, Datelike, Utc};
@@ -10,6 +10,34 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::{http::Problem, resources::workflows::StepDirection};
+
+/// On how many one request acts by default, and at most.
+const DEFAULT_LIMIT: u32 = 100;
+const MAX_LIMIT: u32 = 1000;
+
+/// How long a request may plan and act: half of the request time-out, so that the caller learns what was done.
+pub(super) const TIME_LIMIT: Duration = Duration::from_secs(10);
+
+/// The `limit` of a request that gives none.
+pub(super) fn default_limit() -> u32 {
+    DEFAULT_LIMIT
+}
+
+/// The `dry_run` of a request that gives none: a request for many changes nothing by accident.
+pub(super) fn default_dry_run() -> bool {
+    true
+}
+
+/// Checks the `limit` of a request.
+///
+/// # Errors
+/// A 422 when it is out of bounds.
+pub(super) fn check_limit(limit: u32) -> Result<(), Problem> {
+    if (1..=MAX_LIMIT).contains(&limit) {
+        return Ok(());
+    }
+    Err(Problem::field("/limit", "out-of-range", format!("must be from 1 to {MAX_LIMIT}")))
+}
 
 /// How many of a kind a plan names.
 const SAMPLES: usize = 10;
@@ -23,11 +51,11 @@ const YEARS: std::ops::RangeInclusive<i32> = 2026..=9999;
 /// What an action on many would do, to how many of which kind.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct BulkPlan {
-    /// Send it with `"dry_run": false`: then exactly this is done, or nothing (409 `plan-changed`). Sent with a dry run, it
-    /// asks whether the plan still holds.
+    /// Send it with `"dry_run": false`: then this is done, or, if the plan would be another by now, nothing (409
+    /// `plan-changed`). Sent with a dry run, it asks whether the plan still holds.
     #[schema(example = "AAZJ8S7vWAB4OwpEl1sGkfJ2cXjUoXwk", pattern = "^[A-Za-z0-9_-]{32}$")]
     pub(crate) plan_token: String,
-    /// How many it would act on: the oldest, up to `limit`, without those that it skips.
+    /// How many it would act on, up to `limit`, without those that it skips.
     pub(crate) count: usize,
     /// By kind and effect, the largest number first.
     pub(crate) kinds: Vec<PlannedKind>,

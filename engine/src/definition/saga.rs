@@ -10,8 +10,8 @@ use crate::{
         erased::{CallAction, ErasedStep, Reader, TransactionAction},
         input_check::{InputCheck, StoredInputCheck, check_stored_input},
         inputs::{FromOutputs, HCons, HList, HNil},
-        new_saga::NewSaga,
         observer::{ErasedStatusObserver, StatusObserver},
+        saga_name::SagaName,
         step::{CallStep, TransactionStep, UndoCall, UndoTransaction},
     },
     model::{
@@ -24,38 +24,6 @@ use crate::{
         stored_value::{StoredValue, StoredValues},
     },
 };
-
-/// The stored name of a saga with the type of its input: what a caller needs to start one.
-#[derive(Debug)]
-pub struct SagaName<I> {
-    name: &'static str,
-    input: PhantomData<fn(I)>,
-}
-
-impl<I> Clone for SagaName<I> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
-impl<I> Copy for SagaName<I> {}
-
-impl<I: Serialize> SagaName<I> {
-    /// Creates the name, which must be kebab-case. Renaming a saga is a data migration.
-    pub const fn new(name: &'static str) -> Self {
-        Self { name, input: PhantomData }
-    }
-
-    /// The name under which it is stored.
-    pub const fn name(&self) -> &'static str {
-        self.name
-    }
-
-    /// Prepares a saga with this input, to be started.
-    pub fn with(&self, input: &I) -> NewSaga {
-        NewSaga::typed(self.name, input)
-    }
-}
 
 /// A saga under construction: `I` is its input, `L` the list of types that its next step can read.
 ///

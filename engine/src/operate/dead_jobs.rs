@@ -135,18 +135,14 @@ struct DeadSaga<'a> {
     is_known_elsewhere: bool,
 }
 
-impl<'a> DeadSaga<'a> {
-    async fn new(
-        core: &Core,
-        conn: &mut PgConnection,
-        graph: &'a SagaGraph,
-        (definition, graph_hash): (&'a str, &'a str),
-        (state, step): (&'a State, &'a str),
-    ) -> Result<Self, sqlx::Error> {
-        let is_known_elsewhere = !graph.is_registered()
-            && store::processes::is_known(conn, graph_hash, core.settings.alive_ms()).await?;
-        Ok(Self { graph, definition, graph_hash, state, step, is_known_elsewhere })
-    }
+/// Whether a live process has the code of a graph, if this one does not.
+async fn is_known_elsewhere(
+    core: &Core,
+    conn: &mut PgConnection,
+    graph: &SagaGraph,
+    hash: &str,
+) -> Result<bool, sqlx::Error> {
+    Ok(!graph.is_registered() && store::processes::is_known(conn, hash, core.settings.alive_ms()).await?)
 }
 
 /// Decides what an action does to a saga. Its observer has to be told, so only a process that has its code acts; if no live
@@ -210,9 +206,15 @@ async fn act(
     }
     let Some(row) = row else { return Err(DeadJobError::NotFound(id)) };
     let saga = LoadedSaga::new(core, conn, saga_id, row).await?;
-    let names = (saga.row.definition.as_str(), saga.row.graph_hash.as_str());
-    let place = (&saga.state, saga.row.step.as_str());
-    let effect = decide(DeadSaga::new(core, conn, &saga.graph, names, place).await?, action)?;
+    let dead = DeadSaga {
+        graph: &saga.graph,
+        definition: &saga.row.definition,
+        graph_hash: &saga.row.graph_hash,
+        state: &saga.state,
+        step: &saga.row.step,
+        is_known_elsewhere: is_known_elsewhere(core, conn, &saga.graph, &saga.row.graph_hash).await?,
+    };
+    let effect = decide(dead, action)?;
     if planned.is_some_and(|planned| planned != effect) {
         return Err(DeadJobError::NotAsPlanned);
     }

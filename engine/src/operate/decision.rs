@@ -1,6 +1,7 @@
 //! A saga about which something is decided, and how a decision about it is written.
 
 use std::{
+    collections::HashMap,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -49,6 +50,7 @@ pub(super) struct LoadedSaga {
 }
 
 /// The graph of a saga, with its code if this process has it.
+#[derive(Clone)]
 pub(super) enum SagaGraph {
     Registered(Arc<Definition>),
     /// It is stored; the code is in other processes, or in none any more.
@@ -100,6 +102,32 @@ impl SagaGraph {
             Self::Registered(definition) => Some(definition),
             Self::Stored(_) | Self::Unknown => None,
         }
+    }
+}
+
+/// Finds the graphs of many sagas, each graph once.
+pub(super) struct SagaGraphs<'a> {
+    core: &'a Core,
+    found: HashMap<String, SagaGraph>,
+}
+
+impl<'a> SagaGraphs<'a> {
+    pub(super) fn new(core: &'a Core) -> Self {
+        Self { core, found: HashMap::new() }
+    }
+
+    /// As [`SagaGraph::find`].
+    pub(super) async fn find(
+        &mut self,
+        conn: &mut PgConnection,
+        hash: &str,
+    ) -> Result<SagaGraph, sqlx::Error> {
+        if let Some(graph) = self.found.get(hash) {
+            return Ok(graph.clone());
+        }
+        let graph = SagaGraph::find(self.core, conn, hash).await?;
+        self.found.insert(hash.to_owned(), graph.clone());
+        Ok(graph)
     }
 }
 

@@ -18,7 +18,7 @@ use crate::{
         stored_value::StoredValues,
         transition::{State, can_compensate},
     },
-    operate::decision::SagaGraph,
+    operate::decision::{SagaGraph, SagaGraphs},
     runtime::core::Core,
     store::{self, claims::OutputRow, in_flight::InFlightRow},
 };
@@ -130,9 +130,9 @@ pub(super) async fn read_page(
     for output in store::claims::outputs(conn, ids).await? {
         outputs.entry(output.saga_id).or_default().push(output);
     }
-    let mut sagas = Vec::with_capacity(rows.len());
+    let (mut graphs, mut sagas) = (SagaGraphs::new(core), Vec::with_capacity(rows.len()));
     for row in rows {
-        let graph = SagaGraph::find(core, conn, &row.graph_hash).await?;
+        let graph = graphs.find(conn, &row.graph_hash).await?;
         let state = graph.state(&row.step, &row.state)?;
         // A call whose worker vanished is in doubt, but only the next claim notes it.
         let node = graph.graph().steps.get(state.step_index);

@@ -14,6 +14,7 @@ use crate::{
         status::Direction,
     },
     operate::{
+        dead_jobs::bulk::NOT_REACHED,
         decision::SagaGraph,
         in_flight::{PAGE, read_page},
     },
@@ -144,7 +145,13 @@ impl Engine {
     ) -> Result<MoveResult, sqlx::Error> {
         let (began, by) = (Instant::now(), by.into());
         let mut result = MoveResult::default();
-        for saga in &plan.sagas {
+        for (nth, saga) in plan.sagas.iter().enumerate() {
+            // The first is tried in any case, so that each call gets on.
+            if nth > 0 && began.elapsed() >= time_limit {
+                let rest = plan.sagas[nth..].iter().map(|saga| (saga.saga_id, NOT_REACHED.to_owned()));
+                result.skipped.extend(rest);
+                break;
+            }
             if let Some(why) = &saga.refusal {
                 result.skipped.push((saga.saga_id, why.clone()));
                 continue;
@@ -160,9 +167,6 @@ impl Engine {
                 Err(error) => Some(chain(&error).join(": ")),
             };
             result.skipped.extend(why.map(|why| (saga.saga_id, why)));
-            if began.elapsed() >= time_limit {
-                break;
-            }
         }
         Ok(result)
     }

@@ -12,7 +12,7 @@ use crate::{
         replay::replay,
         views::{HistoryEntry, SagaFilter, SagaView},
     },
-    operate::decision::SagaGraph,
+    operate::decision::{SagaGraph, SagaGraphs},
     store,
     support::bounded_list::ListError,
 };
@@ -157,22 +157,16 @@ impl Engine {
         Ok(store::queries::id_from(self.pool(), from.0, offset.into()).await?.map(SagaId))
     }
 
-    async fn graph_of(&self, saga: &SagaView) -> Result<SagaGraph, sqlx::Error> {
-        if let Some(registered) = self.core.definitions.with_hash(&saga.graph_hash) {
-            return Ok(SagaGraph::Registered(registered.clone()));
-        }
-        SagaGraph::find(&self.core, &mut *self.pool().acquire().await?, &saga.graph_hash).await
-    }
-
     async fn verify(&self, sagas: &[SagaView], verified: &mut VerifiedHistories) -> Result<(), sqlx::Error> {
         let ids: Vec<Uuid> = sagas.iter().map(|saga| saga.saga_id.0).collect();
         let mut histories: HashMap<Uuid, Vec<HistoryEntry>> = HashMap::new();
         for (id, entry) in store::queries::histories(self.pool(), &ids).await? {
             histories.entry(id).or_default().push(entry);
         }
+        let mut graphs = SagaGraphs::new(&self.core);
         for saga in sagas {
             let history = histories.remove(&saga.saga_id.0).unwrap_or_default();
-            let graph = self.graph_of(saga).await?;
+            let graph = graphs.find(&mut *self.pool().acquire().await?, &saga.graph_hash).await?;
             verified.sagas += 1;
             if let Some(violation) = compare(&graph, saga, &history) {
                 // The saga may have changed between the two reads.

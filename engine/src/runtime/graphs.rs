@@ -49,6 +49,9 @@ impl Graphs {
         definitions: &Definitions,
         conn: &mut PgConnection,
     ) -> Result<(), sqlx::Error> {
+        if self.stored.initialized() {
+            return Ok(());
+        }
         let store_all = async || {
             for definition in definitions.all() {
                 store::processes::store_graph(conn, &definition.graph, definition.input_schema()).await?;

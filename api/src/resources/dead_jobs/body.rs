@@ -11,14 +11,11 @@ use crate::{
     extract::{StrictObject, Timestamp},
     http::documented_enum::documented_enum,
     resources::{
-        bulk_plan::BulkPlan,
+        bulk_plan::{BulkPlan, default_dry_run, default_limit},
         page::list,
         workflows::{StepDirection, StepOutcome},
     },
 };
-
-/// How many dead jobs one request acts on by default.
-const DEFAULT_BULK: u32 = 100;
 
 /// A workflow that is out of attempts and waits for a person, with its input.
 #[derive(Debug, Serialize, ToSchema)]
@@ -131,15 +128,6 @@ pub(crate) struct DeadJobsRetry {
     pub(crate) reason: Option<String>,
 }
 
-fn default_limit() -> u32 {
-    DEFAULT_BULK
-}
-
-/// A request for many changes nothing by accident.
-fn default_dry_run() -> bool {
-    true
-}
-
 /// A selection of dead jobs; every field narrows it.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -209,8 +197,8 @@ pub(crate) struct DeadJobsDiscardResult {
     pub(crate) discarded: Vec<Uuid>,
     /// Those of them whose workflows compensate now.
     pub(crate) compensating: Vec<Uuid>,
-    /// Those whose workflows died in an undo, and which were skipped without `force`, and those that only a process of another
-    /// version can discard.
+    /// Those whose workflows died in an undo, and which were skipped without `force`, those that only a process of another
+    /// version can discard, and those for which there was no time left.
     pub(crate) skipped: Vec<UnresolvedDeadJob>,
     /// Those that could not be discarded.
     pub(crate) failed: Vec<UnresolvedDeadJob>,
@@ -228,7 +216,7 @@ pub(crate) struct DeadJobsRetryResult {
     pub(crate) remaining: i64,
     /// The retried ones, oldest first; none in a dry run.
     pub(crate) retried: Vec<Uuid>,
-    /// Those that only a process of another version can retry, with the reason.
+    /// Those that only a process of another version can retry, or for which there was no time left.
     pub(crate) skipped: Vec<UnresolvedDeadJob>,
     /// Those that could not be retried.
     pub(crate) failed: Vec<UnresolvedDeadJob>,

@@ -22,8 +22,9 @@ problems!(Problems: BODY_PROBLEMS, DATABASE_PROBLEMS, &[ProblemCode::PlanChanged
 /// Discard many dead jobs
 ///
 /// Discards all that match the filter, oldest first, up to a limit, if `dry_run` is `false`; otherwise it answers with
-/// the plan of what it would do to which, and changes nothing. With the plan's token, exactly that is done, or nothing
-/// (409 `plan-changed`, with the plan as it is now). Each is discarded as if it were alone: a workflow that
+/// the plan of what it would do to which, and changes nothing. With the plan's token that is done, or, if it
+/// would be something else by now, nothing (409 `plan-changed`, with the plan as it is now). Each is discarded as if it
+/// were alone: a workflow that
 /// can still compensate does so, one past its point of no return ends as it is, and one that died in an undo is
 /// skipped, with the reason, unless `force` is set. The audit records who did it and why.
 #[utoipa::path(

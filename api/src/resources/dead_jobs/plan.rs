@@ -1,5 +1,7 @@
 //! Bulk actions on dead jobs: planned, and carried out as planned.
 
+use std::time::Instant;
+
 use engine::{
     BulkLimits, BulkPlan, BulkResult, DeadJobAction, DeadJobEffect, DeadJobFilter, DiscardEffect, DiscardMode,
 };
@@ -31,6 +33,7 @@ impl BulkAction<'_> {
         self,
         state: &ApiState,
     ) -> Result<(BulkResult, Option<bulk_plan::BulkPlan>), Problem> {
+        let began = Instant::now();
         let plan = match self.plan_token {
             None => self.plan(state, self.filter).await?,
             Some(token) => self.planned(state, &PlanToken::of_request(token)?).await?,
@@ -38,7 +41,8 @@ impl BulkAction<'_> {
         if self.dry_run {
             return Ok((BulkResult::default(), Some(self.shown(&plan))));
         }
-        let done = state.engine().carry_out(&plan, self.limits.time_limit, self.by, self.reason).await?;
+        let left = self.limits.time_limit.saturating_sub(began.elapsed());
+        let done = state.engine().carry_out(&plan, left, self.by, self.reason).await?;
         Ok((done, None))
     }
 

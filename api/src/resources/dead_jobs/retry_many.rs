@@ -22,8 +22,9 @@ problems!(Problems: BODY_PROBLEMS, DATABASE_PROBLEMS, &[ProblemCode::PlanChanged
 /// Retry many dead jobs
 ///
 /// Retries all that match the filter, oldest first, up to a limit, if `dry_run` is `false`; otherwise it answers with the
-/// plan of what it would do to which, and changes nothing. With the plan's token, exactly that is done, or nothing (409
-/// `plan-changed`, with the plan as it is now). One that can't be retried is listed in `skipped` or `failed`, and does not affect the others.
+/// plan of what it would do to which, and changes nothing. With the plan's token that is done, or, if it would be
+/// something else by now, nothing (409 `plan-changed`, with the plan as it is now). One that can't be retried is listed in
+/// `skipped` or `failed`, and does not affect the others.
 #[utoipa::path(
     post,
     path = "/api/dead-jobs/retry",

@@ -1,6 +1,6 @@
 //! POST `/api/workflows/move`.
 
-use std::time::Duration;
+use std::time::Instant;
 
 use axum::extract::State;
 use engine::{MoveError, MovePlan, MoveResult};
@@ -14,17 +14,14 @@ use crate::{
         JsonResponse, Problem, ProblemCode,
         documented::{BODY_PROBLEMS, DATABASE_PROBLEMS, problems},
     },
-    resources::bulk_plan::{BulkPlan, PlanToken, Planned, PlannedEffect, PlannedSample, plan_changed},
+    resources::bulk_plan::{
+        BulkPlan, PlanToken, Planned, PlannedEffect, PlannedSample, TIME_LIMIT, check_limit, default_dry_run,
+        default_limit, plan_changed,
+    },
     state::ApiState,
 };
 
 problems!(Problems: BODY_PROBLEMS, DATABASE_PROBLEMS, &[ProblemCode::PlanChanged]);
-
-/// How many workflows one request moves by default, and at most.
-const LIMITS: (u32, u32) = (100, 1000);
-
-/// Half of the request time-out, so that the caller learns which ones were moved.
-const TIME_LIMIT: Duration = Duration::from_secs(10);
 
 /// Which workflows are moved, and why.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -36,7 +33,7 @@ pub(crate) struct WorkflowMove {
     /// The `graph_hash` of the workflows. If it is that of the newest graph, there is nothing to move.
     #[schema(example = "g1:9f6c2ab1d0e84c11", pattern = "^g[0-9]+:[0-9a-f]+$")]
     from: String,
-    /// How many at most, oldest first; fewer if they take longer than ten seconds.
+    /// How many at most, those first that may be moved, the oldest of them first; fewer if they take longer than ten seconds.
     #[serde(default = "default_limit")]
     #[schema(minimum = 1, maximum = 1000, default = 100)]
     limit: u32,
@@ -53,15 +50,6 @@ pub(crate) struct WorkflowMove {
     reason: String,
 }
 
-fn default_limit() -> u32 {
-    LIMITS.0
-}
-
-/// A request for many changes nothing by accident.
-fn default_dry_run() -> bool {
-    true
-}
-
 /// The result of moving workflows.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct WorkflowMoveResult {
@@ -71,7 +59,7 @@ pub(crate) struct WorkflowMoveResult {
     graph_hash: String,
     /// The moved ones, oldest first; none in a dry run.
     moved: Vec<Uuid>,
-    /// Those that were not moved; none in a dry run.
+    /// Those that were not moved, with the reason, those included for which there was no time left; none in a dry run.
     skipped: Vec<UnmovedWorkflow>,
     /// What would be done; `null` once it is done.
     plan: Option<BulkPlan>,
@@ -127,9 +115,8 @@ pub(crate) async fn move_workflows(
     actor: Actor,
     JsonBody { value: asked, .. }: JsonBody<WorkflowMove>,
 ) -> Result<JsonResponse, Problem> {
-    if !(1..=LIMITS.1).contains(&asked.limit) {
-        return Err(Problem::field("/limit", "out-of-range", format!("must be from 1 to {}", LIMITS.1)));
-    }
+    let began = Instant::now();
+    check_limit(asked.limit)?;
     if asked.reason.trim().is_empty() {
         return Err(Problem::field("/reason", "wrong-length", "say why they are moved"));
     }
@@ -147,7 +134,8 @@ pub(crate) async fn move_workflows(
         (MoveResult::default(), Some(shown(&plan)))
     } else {
         let by = actor.audited_or("operator");
-        (state.engine().carry_out_move(&plan, TIME_LIMIT, by, &asked.reason).await?, None)
+        let left = TIME_LIMIT.saturating_sub(began.elapsed());
+        (state.engine().carry_out_move(&plan, left, by, &asked.reason).await?, None)
     };
     let unmoved = |(id, reason): (engine::SagaId, String)| UnmovedWorkflow { workflow_id: id.0, reason };
     JsonResponse::ok(&WorkflowMoveResult {

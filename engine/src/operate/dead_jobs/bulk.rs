@@ -1,11 +1,14 @@
 //! Acts on many dead jobs: a plan says what would happen to which of them, then the plan is carried out.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
 
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
-use super::{Acted, DeadJobAction, DeadJobEffect, DeadSaga, DiscardMode, decide};
+use super::{Acted, DeadJobAction, DeadJobEffect, DeadSaga, DiscardMode, decide, is_known_elsewhere};
 use crate::{
     engine::Engine,
     model::{
@@ -18,7 +21,8 @@ use crate::{
         status::Direction,
         transition::DiscardEffect,
     },
-    operate::decision::SagaGraph,
+    operate::decision::SagaGraphs,
+    runtime::core::Core,
     store::{self, dead_jobs::OpenDeadJobRow},
     support::{
         bounded_list::{ListCost, ListError},
@@ -28,6 +32,9 @@ use crate::{
 
 /// How many dead jobs are read at once.
 const BATCH_SIZE: u32 = 100;
+
+/// Why those of a plan are skipped that its execution had no time for.
+pub(in crate::operate) const NOT_REACHED: &str = "there was no time left for it";
 
 /// Limits of an action on many dead jobs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,7 +80,7 @@ pub struct BulkResult {
     pub done: Vec<DeadJobId>,
     /// Those of them whose sagas compensate now.
     pub compensating: Vec<DeadJobId>,
-    /// The dead jobs that were skipped because the action does not apply to them, with the reason.
+    /// The dead jobs that were skipped, because the action does not apply to them or the time was over, with the reason.
     pub skipped: Vec<(DeadJobId, String)>,
     /// The dead jobs that could not be acted on, with the error. Such a failure does not stop the action on the others.
     pub failed: Vec<(DeadJobId, String)>,
@@ -98,13 +105,14 @@ impl Engine {
         let filter = DeadJobFilter { died_before: Some(died_before), ..filter.clone() };
         let (mut plan, mut after) = (BulkPlan { action, died_before, jobs: Vec::new() }, None);
         let (mut applies, mut skipped) = (0, 0);
+        let mut planning = Planning::new(&self.core, action);
         while applies < max_jobs && skipped < max_jobs {
             let rows = store::dead_jobs::open(self.pool(), &filter, cost, after, BATCH_SIZE).await?;
             let Some(last) = rows.last() else { break };
             after = Some(last.id);
             let mut conn = self.pool().acquire().await?;
             for row in rows {
-                let job = self.plan_dead_job(&mut conn, row, action).await?;
+                let job = planning.plan(&mut conn, row).await?;
                 *if job.effect.is_ok() { &mut applies } else { &mut skipped } += 1;
                 plan.jobs.push(job);
                 if applies >= max_jobs || skipped >= max_jobs {
@@ -113,27 +121,6 @@ impl Engine {
             }
         }
         Ok(plan)
-    }
-
-    async fn plan_dead_job(
-        &self,
-        conn: &mut PgConnection,
-        row: OpenDeadJobRow,
-        action: DeadJobAction,
-    ) -> Result<PlannedDeadJob, sqlx::Error> {
-        let graph = SagaGraph::find(&self.core, conn, &row.graph_hash).await?;
-        let state = graph.state(&row.step, &row.state)?;
-        let names = (row.definition.as_str(), row.graph_hash.as_str());
-        let saga = DeadSaga::new(&self.core, conn, &graph, names, (&state, &row.step)).await?;
-        let effect = decide(saga, action).map_err(|error| error.to_string());
-        Ok(PlannedDeadJob {
-            dead_job_id: DeadJobId(row.id),
-            saga_id: SagaId(row.saga_id),
-            definition: row.definition,
-            step: row.step,
-            direction: state.direction,
-            effect,
-        })
     }
 
     /// Does what a plan says, oldest first, each in its own transaction. Leaves out a dead job on which another operator
@@ -150,16 +137,19 @@ impl Engine {
     ) -> Result<BulkResult, sqlx::Error> {
         let (began, by) = (Instant::now(), by.into());
         let mut result = BulkResult::default();
-        for job in &plan.jobs {
+        for (nth, job) in plan.jobs.iter().enumerate() {
+            // The first is tried in any case, so that each call gets on.
+            if nth > 0 && began.elapsed() >= time_limit {
+                let rest = plan.jobs[nth..].iter().map(|job| (job.dead_job_id, NOT_REACHED.to_owned()));
+                result.skipped.extend(rest);
+                break;
+            }
             match &job.effect {
                 Ok(planned) => {
                     let acted = self.act(job.dead_job_id, plan.action, Some(*planned), &by, reason).await;
                     result.record(job.dead_job_id, acted)?;
                 }
                 Err(why) => result.skipped.push((job.dead_job_id, why.clone())),
-            }
-            if began.elapsed() >= time_limit {
-                break;
             }
         }
         Ok(result)
@@ -195,6 +185,53 @@ impl Engine {
     ) -> Result<BulkResult, ListError> {
         let plan = self.plan_dead_jobs(filter, DeadJobAction::Discard(mode), limits.max_jobs).await?;
         Ok(self.carry_out(&plan, limits.time_limit, by, reason).await?)
+    }
+}
+
+/// Says what an action would do to one dead job after the other, and asks about each graph once.
+struct Planning<'a> {
+    core: &'a Core,
+    action: DeadJobAction,
+    graphs: SagaGraphs<'a>,
+    known_elsewhere: HashMap<String, bool>,
+}
+
+impl<'a> Planning<'a> {
+    fn new(core: &'a Core, action: DeadJobAction) -> Self {
+        Self { core, action, graphs: SagaGraphs::new(core), known_elsewhere: HashMap::new() }
+    }
+
+    async fn plan(
+        &mut self,
+        conn: &mut PgConnection,
+        row: OpenDeadJobRow,
+    ) -> Result<PlannedDeadJob, sqlx::Error> {
+        let graph = self.graphs.find(conn, &row.graph_hash).await?;
+        let is_known_elsewhere = if let Some(known) = self.known_elsewhere.get(&row.graph_hash) {
+            *known
+        } else {
+            let known = is_known_elsewhere(self.core, conn, &graph, &row.graph_hash).await?;
+            self.known_elsewhere.insert(row.graph_hash.clone(), known);
+            known
+        };
+        let state = graph.state(&row.step, &row.state)?;
+        let saga = DeadSaga {
+            graph: &graph,
+            definition: &row.definition,
+            graph_hash: &row.graph_hash,
+            state: &state,
+            step: &row.step,
+            is_known_elsewhere,
+        };
+        let effect = decide(saga, self.action).map_err(|error| error.to_string());
+        Ok(PlannedDeadJob {
+            dead_job_id: DeadJobId(row.id),
+            saga_id: SagaId(row.saga_id),
+            definition: row.definition,
+            step: row.step,
+            direction: state.direction,
+            effect,
+        })
     }
 }
 
