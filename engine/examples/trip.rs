@@ -52,7 +52,7 @@ impl CallStep for BookFlight {
 }
 
 impl UndoCall<BookFlight> for BookFlight {
-    async fn undo(_: &BookFlight, item: &UndoItem<Trip, Ticket>) -> UndoOutcome {
+    async fn undo(_: &BookFlight, item: &UndoItem<Trip, Option<Ticket>>) -> UndoOutcome {
         let ticket =
             item.output.as_ref().map_or("a seat that may be booked", |ticket| ticket.number.as_str());
         println!("  airline: {ticket} is cancelled, because {}", item.cause.sentence());
@@ -90,7 +90,7 @@ impl UndoTransaction<ReserveRoom> for ReserveRoom {
         tx: &mut Tx<'_>,
         batch: &UndoBatch<Trip, Room>,
     ) -> Result<UndoOutcomes, StepError> {
-        let nights: i32 = batch.iter().filter_map(|item| item.output.as_ref()).map(|room| room.nights).sum();
+        let nights: i32 = batch.iter().map(|item| item.output.nights).sum();
         sqlx::query("update trip_hotel set nights_free = nights_free + $1")
             .bind(nights)
             .execute(&mut **tx)

@@ -10,4 +10,5 @@ pub(crate) mod saga;
 pub(crate) mod saga_name;
 pub(crate) mod start_context;
 pub(crate) mod step;
+pub(crate) mod step_input;
 pub(crate) mod tx;

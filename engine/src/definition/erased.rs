@@ -10,6 +10,7 @@ use crate::{
         no_rate::NoRate,
         start_context::StartContext,
         step::{BatchOf, CallStep, Item, TransactionStep, UndoCall, UndoItem, UndoTransaction},
+        step_input::StepInput,
         tx::Tx,
     },
     model::{
@@ -20,8 +21,6 @@ use crate::{
         stored_value::{StoredValue, StoredValues, TooLarge},
     },
 };
-
-pub(crate) type Reader<I> = fn(&StoredValues) -> Result<I, String>;
 
 /// One saga at one step, with all outputs it has stored so far.
 #[derive(Clone, Debug)]
@@ -138,21 +137,21 @@ pub(crate) trait ErasedStep: Send + Sync {
 
 pub(crate) struct TransactionAction<S: TransactionStep> {
     step: S,
-    reader: Reader<S::Input>,
+    input: StepInput<S::Input>,
     output_index: usize,
     action_noes: NoRate,
     undo_noes: NoRate,
 }
 
 impl<S: TransactionStep> TransactionAction<S> {
-    pub(crate) fn new(step: S, reader: Reader<S::Input>, output_index: usize) -> Self {
-        Self { step, reader, output_index, action_noes: NoRate::default(), undo_noes: NoRate::default() }
+    pub(crate) fn new(step: S, input: StepInput<S::Input>, output_index: usize) -> Self {
+        Self { step, input, output_index, action_noes: NoRate::default(), undo_noes: NoRate::default() }
     }
 
     async fn run(&self, tx: &mut Tx<'_>, invocations: &[Invocation]) -> Result<Vec<StepAnswer>, StepError> {
-        let (items, slots) = readable(invocations, |invocation| item(invocation, self.reader));
+        let (items, slots) = readable(invocations, |invocation| item(invocation, &self.input));
         if items.is_empty() {
-            return Ok(merge(slots, Vec::new()));
+            return Ok(merge(S::NAME, slots, Vec::new()));
         }
         let batch = BatchOf(items);
         let outcomes = self.step.run(tx, &batch).await?.0;
@@ -160,24 +159,22 @@ impl<S: TransactionStep> TransactionAction<S> {
             return Ok(Vec::new());
         }
         same_length::<S>(outcomes.len(), batch.len())?;
-        let answers: Vec<StepAnswer> = outcomes.into_iter().map(write).collect();
+        let answers: Vec<StepAnswer> = outcomes.into_iter().map(|outcome| write(S::NAME, outcome)).collect();
         // The transaction is rolled back, and bisecting finds the saga at fault.
         if let Some(reason) = answers.iter().find_map(StepAnswer::unstorable) {
             return Err(StepError::Other(reason.to_owned()));
         }
-        Ok(merge(slots, answers))
+        Ok(merge(S::NAME, slots, answers))
     }
 
     async fn undo(&self, tx: &mut Tx<'_>, invocations: &[Invocation]) -> Result<Vec<StepAnswer>, StepError> {
         let (items, slots) = readable(invocations, |invocation| {
-            let item = undo_item(invocation, self.reader, self.output_index)?;
-            if item.output.is_none() {
-                return Err(format!("the output of `{}` is missing", S::NAME));
-            }
-            Ok(item)
+            let output = output(&invocation.values, self.output_index, S::NAME)?
+                .ok_or_else(|| format!("the output of `{}` is missing", S::NAME))?;
+            undo_item(invocation, &self.input, output)
         });
         if items.is_empty() {
-            return Ok(merge(slots, Vec::new()));
+            return Ok(merge(S::NAME, slots, Vec::new()));
         }
         let batch = BatchOf(items);
         let outcomes = <S::Undo as UndoTransaction<S>>::undo(&self.step, tx, &batch).await?.0;
@@ -185,7 +182,7 @@ impl<S: TransactionStep> TransactionAction<S> {
             return Ok(Vec::new());
         }
         same_length::<S>(outcomes.len(), batch.len())?;
-        Ok(merge(slots, outcomes.into_iter().map(undo_answer).collect()))
+        Ok(merge(S::NAME, slots, outcomes.into_iter().map(undo_answer).collect()))
     }
 }
 
@@ -199,7 +196,7 @@ impl<S: TransactionStep> ErasedStep for TransactionAction<S> {
     }
 
     fn read(&self, direction: Direction, values: &StoredValues) -> Result<(), String> {
-        (self.reader)(values)?;
+        self.input.read(values)?;
         match direction {
             Direction::Action => Ok(()),
             Direction::Undo => self.read_output(values),
@@ -212,7 +209,7 @@ impl<S: TransactionStep> ErasedStep for TransactionAction<S> {
 
     fn locks(&self, values: &StoredValues) -> Vec<String> {
         // What can't be read is found when the step runs.
-        (self.reader)(values).map(|input| self.step.locks(&input)).unwrap_or_default()
+        self.input.read(values).map(|input| self.step.locks(&input)).unwrap_or_default()
     }
 
     fn in_transaction<'a>(
@@ -236,7 +233,7 @@ impl<S: TransactionStep> ErasedStep for TransactionAction<S> {
 
 pub(crate) struct CallAction<S: CallStep> {
     pub(crate) step: S,
-    pub(crate) reader: Reader<S::Input>,
+    pub(crate) input: StepInput<S::Input>,
     pub(crate) output_index: usize,
 }
 
@@ -246,7 +243,7 @@ impl<S: CallStep> ErasedStep for CallAction<S> {
     }
 
     fn read(&self, direction: Direction, values: &StoredValues) -> Result<(), String> {
-        (self.reader)(values)?;
+        self.input.read(values)?;
         match direction {
             Direction::Action => Ok(()),
             Direction::Undo => self.read_output(values),
@@ -273,13 +270,15 @@ impl<S: CallStep> ErasedStep for CallAction<S> {
     fn call<'a>(&'a self, direction: Direction, invocation: &'a Invocation) -> BoxFuture<'a, StepAnswer> {
         match direction {
             Direction::Action => Box::pin(async move {
-                match item(invocation, self.reader) {
-                    Ok(item) => write(self.step.call(&item).await),
+                match item(invocation, &self.input) {
+                    Ok(item) => write(S::NAME, self.step.call(&item).await),
                     Err(reason) => StepAnswer::InputUnreadable(reason),
                 }
             }),
             Direction::Undo => Box::pin(async move {
-                match undo_item(invocation, self.reader, self.output_index) {
+                let item = output(&invocation.values, self.output_index, S::NAME)
+                    .and_then(|output| undo_item(invocation, &self.input, output));
+                match item {
                     Ok(item) => undo_answer(<S::Undo as UndoCall<S>>::undo(&self.step, &item).await),
                     Err(reason) => StepAnswer::InputUnreadable(reason),
                 }
@@ -288,12 +287,12 @@ impl<S: CallStep> ErasedStep for CallAction<S> {
     }
 }
 
-fn item<I>(invocation: &Invocation, reader: Reader<I>) -> Result<Item<I>, String> {
+fn item<I>(invocation: &Invocation, input: &StepInput<I>) -> Result<Item<I>, String> {
     Ok(Item {
         saga_id: invocation.saga_id,
         idempotency_key: invocation.key(Direction::Action),
         attempt: invocation.attempt,
-        input: reader(&invocation.values)?,
+        input: input.read(&invocation.values)?,
         trace: invocation.trace.as_deref().map(str::to_owned),
         context: invocation.context.clone(),
     })
@@ -310,19 +309,18 @@ fn output<O: serde::de::DeserializeOwned>(
     stored.decode().map(Some).map_err(unreadable)
 }
 
-fn undo_item<I, O: serde::de::DeserializeOwned>(
+fn undo_item<I, O>(
     invocation: &Invocation,
-    reader: Reader<I>,
-    output_index: usize,
+    input: &StepInput<I>,
+    output: O,
 ) -> Result<UndoItem<I, O>, String> {
-    let output = output(&invocation.values, output_index, &invocation.step)?;
     let cause = invocation.cause.clone().ok_or("the saga compensates, but its cause is not stored")?;
     Ok(UndoItem {
         saga_id: invocation.saga_id,
         idempotency_key: invocation.key(Direction::Undo),
         action_key: invocation.key(Direction::Action),
         attempt: invocation.attempt,
-        input: reader(&invocation.values)?,
+        input: input.read(&invocation.values)?,
         output,
         cause,
         trace: invocation.trace.as_deref().map(str::to_owned),
@@ -349,10 +347,10 @@ fn readable<T>(
     (items, slots)
 }
 
-fn merge(slots: Vec<Option<StepAnswer>>, answers: Vec<StepAnswer>) -> Vec<StepAnswer> {
+fn merge(step: &str, slots: Vec<Option<StepAnswer>>, answers: Vec<StepAnswer>) -> Vec<StepAnswer> {
     let mut answers = answers.into_iter();
-    let mut next =
-        || answers.next().unwrap_or_else(|| StepAnswer::InputUnreadable("the step gave no answer".into()));
+    let none = || StepAnswer::InputUnreadable(format!("`{step}` gave no answer"));
+    let mut next = || answers.next().unwrap_or_else(none);
     slots.into_iter().map(|slot| slot.unwrap_or_else(&mut next)).collect()
 }
 
@@ -363,11 +361,11 @@ fn same_length<S: TransactionStep>(answers: usize, items: usize) -> Result<(), S
     Err(StepError::Other(format!("step `{}` gave {answers} answers for {items} sagas", S::NAME)))
 }
 
-fn write<O: Serialize>(outcome: Outcome<O>) -> StepAnswer {
+fn write<O: Serialize>(step: &str, outcome: Outcome<O>) -> StepAnswer {
     match outcome {
         Outcome::Done(output) => match StoredValue::encode(&output) {
             Ok(output) => StepAnswer::done(Some(output)),
-            Err(error) => StepAnswer::OutputUnstorable(format!("the output {error}")),
+            Err(error) => StepAnswer::OutputUnstorable(format!("the output of `{step}` {error}")),
         },
         Outcome::Retry(retry) => StepAnswer::Outcome(Outcome::Retry(retry)),
         Outcome::Fail(failure) => StepAnswer::Outcome(Outcome::Fail(failure)),

@@ -66,20 +66,38 @@ impl<T, U, Before: Selector<T, I>, I> Selector<T, There<I>> for HCons<U, Before>
     const INDEX: usize = Before::INDEX;
 }
 
+/// Why a value can't be read.
+#[derive(Debug)]
+pub struct ReadError {
+    /// The index of the value, counted from the saga's input (zero).
+    pub place: usize,
+    /// What is wrong with it.
+    pub why: Unread,
+}
+
+/// What is wrong with a value that can't be read.
+#[derive(Debug)]
+pub enum Unread {
+    /// It is not stored.
+    Missing,
+    /// Its JSON does not fit the type.
+    Unreadable(serde_json::Error),
+}
+
 /// An input that can be read from the list `L`; the compiler infers `I`.
 pub trait FromOutputs<L, I>: Sized {
     /// Decodes the input.
     ///
     /// # Errors
-    /// A sentence that names the type, when the stored JSON does not fit it.
-    fn read(values: &StoredValues) -> Result<Self, String>;
+    /// When a value is not stored, or its JSON does not fit the type.
+    fn read(values: &StoredValues) -> Result<Self, ReadError>;
 
     /// The indices of the values that it is read from.
     fn places() -> Vec<usize>;
 }
 
 impl<L: Selector<T, I>, T: DeserializeOwned, I> FromOutputs<L, One<I>> for T {
-    fn read(values: &StoredValues) -> Result<Self, String> {
+    fn read(values: &StoredValues) -> Result<Self, ReadError> {
         read(values, L::INDEX, StoredValue::decode)
     }
 
@@ -91,7 +109,7 @@ impl<L: Selector<T, I>, T: DeserializeOwned, I> FromOutputs<L, One<I>> for T {
 impl<L: Selector<T, I>, T: DeserializeOwned + Send + Sync + 'static, I> FromOutputs<L, OneShared<I>>
     for Shared<T>
 {
-    fn read(values: &StoredValues) -> Result<Self, String> {
+    fn read(values: &StoredValues) -> Result<Self, ReadError> {
         read(values, L::INDEX, StoredValue::shared)
     }
 
@@ -103,7 +121,7 @@ impl<L: Selector<T, I>, T: DeserializeOwned + Send + Sync + 'static, I> FromOutp
 macro_rules! tuple {
     ($($t:ident $i:ident),*) => {
         impl<L, $($t: FromOutputs<L, $i>, $i),*> FromOutputs<L, ($($i,)*)> for ($($t,)*) {
-            fn read(values: &StoredValues) -> Result<Self, String> {
+            fn read(values: &StoredValues) -> Result<Self, ReadError> {
                 Ok(($($t::read(values)?,)*))
             }
 
@@ -124,8 +142,7 @@ fn read<T>(
     values: &StoredValues,
     place: usize,
     decode: fn(&StoredValue) -> Result<T, serde_json::Error>,
-) -> Result<T, String> {
-    let name = std::any::type_name::<T>();
-    let value = values.get(place).ok_or_else(|| format!("the stored {name} (place {place}) is missing"))?;
-    decode(value).map_err(|error| format!("the stored {name} (place {place}) can't be read: {error}"))
+) -> Result<T, ReadError> {
+    let value = values.get(place).ok_or(ReadError { place, why: Unread::Missing })?;
+    decode(value).map_err(|error| ReadError { place, why: Unread::Unreadable(error) })
 }

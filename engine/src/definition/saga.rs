@@ -7,12 +7,13 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
     definition::{
-        erased::{CallAction, ErasedStep, Reader, TransactionAction},
+        erased::{CallAction, ErasedStep, TransactionAction},
         input_check::{InputCheck, StoredInputCheck, check_stored_input},
         inputs::{FromOutputs, HCons, HList, HNil},
         observer::{ErasedStatusObserver, StatusObserver},
         saga_name::SagaName,
         step::{CallStep, TransactionStep, UndoCall, UndoTransaction},
+        step_input::StepInput,
     },
     model::{
         error::{GraphError, StartError},
@@ -239,9 +240,8 @@ where
             retry: S::RETRY,
             undo_retry: <S::Undo as UndoTransaction<S>>::RETRY,
         };
-        let output_index = L::LENGTH;
-        let reader: Reader<S::Input> = <S::Input as FromOutputs<L, At>>::read;
-        self.push(node, Arc::new(TransactionAction::new(step, reader, output_index)))
+        let input = StepInput::new::<L, At>(S::NAME, &node.reads);
+        self.push(node, Arc::new(TransactionAction::new(step, input, L::LENGTH)))
     }
 
     fn call<S: CallStep, At>(self, step: S, placement: Placement) -> Saga<I, HCons<S::Output, L>>
@@ -259,9 +259,8 @@ where
             retry: S::RETRY,
             undo_retry: <S::Undo as UndoCall<S>>::RETRY,
         };
-        let output_index = L::LENGTH;
-        let reader: Reader<S::Input> = <S::Input as FromOutputs<L, At>>::read;
-        self.push(node, Arc::new(CallAction { step, reader, output_index }))
+        let input = StepInput::new::<L, At>(S::NAME, &node.reads);
+        self.push(node, Arc::new(CallAction { step, input, output_index: L::LENGTH }))
     }
 
     fn push<O>(mut self, node: Node, action: Arc<dyn ErasedStep>) -> Saga<I, HCons<O, L>> {

@@ -117,7 +117,10 @@ pub trait UndoCall<S: CallStep>: Send + Sync + 'static {
     const RETRY: RetryPolicy = RetryPolicy::UNDO;
 
     /// Reverses what `S` did or may have done: [`UndoItem::output`] is `None` if the call is in doubt.
-    fn undo(step: &S, item: &UndoItem<S::Input, S::Output>) -> impl Future<Output = UndoOutcome> + Send;
+    fn undo(
+        step: &S,
+        item: &UndoItem<S::Input, Option<S::Output>>,
+    ) -> impl Future<Output = UndoOutcome> + Send;
 }
 
 /// The undo of a step that has no effect to reverse.
@@ -138,7 +141,7 @@ macro_rules! no_undo {
         }
         impl<S: CallStep> UndoCall<S> for $marker {
             const KIND: UndoKind = $kind;
-            async fn undo(_: &S, _: &UndoItem<S::Input, S::Output>) -> UndoOutcome {
+            async fn undo(_: &S, _: &UndoItem<S::Input, Option<S::Output>>) -> UndoOutcome {
                 UndoOutcome::Done
             }
         }
@@ -305,9 +308,8 @@ pub struct UndoItem<I, O> {
     pub attempt: u32,
     /// The input of the step's action.
     pub input: I,
-    /// The output of the action. `None` if it is in doubt whether the action happened, which is possible for call steps
-    /// only.
-    pub output: Option<O>,
+    /// The output of the action. The undo of a call gets an `Option`: `None` if it is in doubt whether the call happened.
+    pub output: O,
     /// Why the saga compensates.
     pub cause: Cause,
     /// The W3C `traceparent` of the caller that started the saga.

@@ -150,7 +150,7 @@ impl ReadSaga {
     /// What can't be read.
     pub(super) fn read_by(&self, definition: &Definition) -> Result<(), String> {
         let values = values(&definition.graph, &self.row.input, &self.outputs);
-        read_all(definition, &self.state, &values)
+        read_all(definition, &self.row.step, &self.state, &values)
     }
 
     /// Says why the saga can't be moved to the graph of this definition now.
@@ -220,11 +220,11 @@ fn values(graph: &Graph, input: &Json<Box<RawValue>>, outputs: &[OutputRow]) -> 
 
 /// Reads the saga's input and every output that it has stored, what its next step reads of them, and what the undos read
 /// that may still be run.
-fn read_all(definition: &Definition, state: &State, values: &StoredValues) -> Result<(), String> {
+fn read_all(definition: &Definition, step: &str, state: &State, values: &StoredValues) -> Result<(), String> {
     definition.read_input(values)?;
     definition.actions.iter().try_for_each(|action| action.read_output(values))?;
     let Some(next) = definition.actions.get(state.step_index) else {
-        return Err("its graph has no such step".into());
+        return Err(format!("its graph has no step `{step}`"));
     };
     next.read(state.direction, values)?;
     let goes_back = state.direction == Direction::Undo || can_compensate(&definition.graph, state);

@@ -6,14 +6,14 @@ use std::sync::{
 };
 
 use engine::{
-    BulkLimits, CancelError, DeadJobError, DeadJobFilter, DeadJobResolution, DiscardMode, Engine, Page,
-    SagaId, Status,
+    BulkLimits, CancelError, DeadJobError, DeadJobFilter, DeadJobResolution, DiscardMode, Engine, NewSaga,
+    Page, SagaId, Status,
     testing::{Fault, FaultPoint, Faults, with_faults},
 };
 
 use crate::support::{Database, WAIT_TIMEOUT};
 
-use super::fixtures::{self, PLAIN, TestEngine, TestInput};
+use super::fixtures::{self, ExternalWorld, FULL, PLAIN, TestEngine, TestInput};
 
 const ALL: Page = Page { after: None, limit: 100 };
 
@@ -148,16 +148,30 @@ async fn a_cancel_past_the_pivot_is_refused_with_the_pivots_name() {
     test.close().await;
 }
 
-#[tokio::test]
-async fn a_saga_whose_stored_data_can_not_be_read_is_dead_lettered_with_the_reason() {
+/// Changes a saga before its first step runs, and returns why it dies.
+async fn why_it_dies(saga: NewSaga, change: &'static str) -> String {
     let (_database, pool) = fixtures::database().await;
-    let engine = Engine::builder(pool.clone()).register(fixtures::plain_saga()).build().unwrap();
-    let started = engine.start(PLAIN.with(&TestInput::default())).await.unwrap();
-    sqlx::query("update engine.saga set input = '{\"at\": 7}'").execute(&pool).await.unwrap();
+    let builder = Engine::builder(pool.clone()).register(fixtures::plain_saga());
+    let engine = builder.register(fixtures::full_saga(&ExternalWorld::default())).build().unwrap();
+    let started = engine.start(saga).await.unwrap();
+    sqlx::query(change).execute(&pool).await.unwrap();
     let test = TestEngine::start(engine);
     let ending = test.engine.wait(started.saga_id, WAIT_TIMEOUT).await.unwrap().unwrap();
     assert_eq!(ending.status, Status::Dead);
     let job = test.engine.dead_jobs(&DeadJobFilter::default(), ALL).await.unwrap().items.remove(0);
-    assert!(job.error.contains("can't be read"), "{}", job.error);
     test.close().await;
+    job.error
+}
+
+#[tokio::test]
+async fn a_saga_whose_stored_data_can_not_be_read_is_dead_lettered_with_the_reason() {
+    let plain = || PLAIN.with(&TestInput::default());
+    let error = why_it_dies(plain(), "update engine.saga set input = '{\"at\": 7}'").await;
+    assert!(error.starts_with("`pack` reads the saga's input, which can't be read: "), "{error}");
+
+    let send = why_it_dies(FULL.with(&TestInput::default()), "update engine.saga set step = 'send'");
+    assert_eq!(send.await, "`send` reads the output of `pack`, which this saga never ran");
+
+    let undo = "update engine.saga set status = 'compensating', direction = 'undo', cause = '{\"kind\": \"deadline_passed\"}'";
+    assert_eq!(why_it_dies(plain(), undo).await, "the output of `pack` is missing");
 }

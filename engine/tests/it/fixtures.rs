@@ -179,7 +179,7 @@ impl CallStep for Send {
 impl UndoCall<Send> for Send {
     const RETRY: RetryPolicy = QUICK;
 
-    async fn undo(step: &Send, item: &UndoItem<(TestInput, Packed), Sent>) -> UndoOutcome {
+    async fn undo(step: &Send, item: &UndoItem<(TestInput, Packed), Option<Sent>>) -> UndoOutcome {
         step.0.taken_back.lock().unwrap().push(item.action_key.clone());
         UndoOutcome::Done
     }

@@ -116,7 +116,7 @@ impl CallStep for Fetch {
 }
 
 impl UndoCall<Fetch> for Fetch {
-    async fn undo(step: &Fetch, item: &UndoItem<Size, String>) -> UndoOutcome {
+    async fn undo(step: &Fetch, item: &UndoItem<Size, Option<String>>) -> UndoOutcome {
         assert!(item.output.is_none(), "the call is in doubt");
         step.0.taken_back.lock().unwrap().push(item.action_key.clone());
         UndoOutcome::Done

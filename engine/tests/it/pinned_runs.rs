@@ -87,7 +87,7 @@ macro_rules! call {
         impl UndoCall<$step> for $step {
             const RETRY: RetryPolicy = QUICK;
 
-            async fn undo(step: &$step, item: &UndoItem<TestInput, $output>) -> UndoOutcome {
+            async fn undo(step: &$step, item: &UndoItem<TestInput, Option<$output>>) -> UndoOutcome {
                 step.0.taken_back.lock().unwrap().push(item.action_key.clone());
                 UndoOutcome::Done
             }

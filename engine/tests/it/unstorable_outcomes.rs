@@ -58,7 +58,7 @@ impl CallStep for Ask {
 impl UndoCall<Ask> for Ask {
     const RETRY: RetryPolicy = fixtures::QUICK;
 
-    async fn undo(step: &Ask, item: &UndoItem<TestInput, String>) -> UndoOutcome {
+    async fn undo(step: &Ask, item: &UndoItem<TestInput, Option<String>>) -> UndoOutcome {
         step.world.taken_back.lock().unwrap().push(item.action_key.clone());
         UndoOutcome::Done
     }
