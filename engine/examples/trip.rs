@@ -9,8 +9,8 @@
 use std::time::Duration;
 
 use engine::{
-    Batch, CallStep, Engine, ForwardOnly, HistoryEntry, Item, Outcome, Outcomes, Saga, SagaId, SagaName,
-    StepError, TransactionStep, Tx, UndoBatch, UndoCall, UndoItem, UndoOutcome, UndoOutcomes,
+    Batch, CallError, CallStep, Engine, ForwardOnly, HistoryEntry, Item, Outcome, Outcomes, Saga, SagaId,
+    SagaName, StepError, TransactionStep, Tx, UndoBatch, UndoCall, UndoItem, UndoOutcome, UndoOutcomes,
     UndoTransaction,
 };
 use schemars::JsonSchema;
@@ -45,18 +45,18 @@ impl CallStep for BookFlight {
     type Output = Ticket;
     type Undo = Self;
 
-    async fn call(&self, item: &Item<Trip>) -> Outcome<Ticket> {
+    async fn call(&self, item: &Item<Trip>) -> Result<Outcome<Ticket>, CallError> {
         println!("  airline: a seat for {} (key {})", item.input.traveller, item.idempotency_key);
-        Outcome::Done(Ticket { number: format!("SEAT-{}", item.input.traveller.to_uppercase()) })
+        Ok(Outcome::Done(Ticket { number: format!("SEAT-{}", item.input.traveller.to_uppercase()) }))
     }
 }
 
 impl UndoCall<BookFlight> for BookFlight {
-    async fn undo(_: &BookFlight, item: &UndoItem<Trip, Option<Ticket>>) -> UndoOutcome {
+    async fn undo(_: &BookFlight, item: &UndoItem<Trip, Option<Ticket>>) -> Result<UndoOutcome, CallError> {
         let ticket =
             item.output.as_ref().map_or("a seat that may be booked", |ticket| ticket.number.as_str());
         println!("  airline: {ticket} is cancelled, because {}", item.cause.sentence());
-        UndoOutcome::Done
+        Ok(UndoOutcome::Done)
     }
 }
 

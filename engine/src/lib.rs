@@ -54,6 +54,7 @@ pub use definition::{
 pub use engine::Engine;
 pub use model::{
     audit::{AuditFilter, AuditRecord, AuditSubjectKind, Operator},
+    call_error::CallError,
     dead_job::{
         ArchivedDeadJob, DeadJob, DeadJobErrorCount, DeadJobErrorEntry, DeadJobFilter, DeadJobKindCount,
         DeadJobResolution, DeadJobSummary, DeadLettered,

@@ -7,6 +7,7 @@ mod support;
 mod it {
     mod batches;
     mod blocked_starts;
+    mod call_errors;
     mod claims;
     mod dead_jobs;
     mod discards;

@@ -237,6 +237,28 @@ pub(crate) struct CallAction<S: CallStep> {
     pub(crate) output_index: usize,
 }
 
+impl<S: CallStep> CallAction<S> {
+    async fn make(&self, invocation: &Invocation) -> StepAnswer {
+        let item = match item(invocation, &self.input) {
+            Ok(item) => item,
+            Err(reason) => return StepAnswer::InputUnreadable(reason),
+        };
+        let outcome = self.step.call(&item).await;
+        write(S::NAME, outcome.unwrap_or_else(|error| Outcome::Retry(error.into())))
+    }
+
+    async fn undo(&self, invocation: &Invocation) -> StepAnswer {
+        let item = output(&invocation.values, self.output_index, S::NAME)
+            .and_then(|output| undo_item(invocation, &self.input, output));
+        let item = match item {
+            Ok(item) => item,
+            Err(reason) => return StepAnswer::InputUnreadable(reason),
+        };
+        let outcome = <S::Undo as UndoCall<S>>::undo(&self.step, &item).await;
+        undo_answer(outcome.unwrap_or_else(|error| UndoOutcome::Retry(error.into())))
+    }
+}
+
 impl<S: CallStep> ErasedStep for CallAction<S> {
     fn no_rate(&self, _: Direction) -> Option<&NoRate> {
         None
@@ -269,20 +291,8 @@ impl<S: CallStep> ErasedStep for CallAction<S> {
 
     fn call<'a>(&'a self, direction: Direction, invocation: &'a Invocation) -> BoxFuture<'a, StepAnswer> {
         match direction {
-            Direction::Action => Box::pin(async move {
-                match item(invocation, &self.input) {
-                    Ok(item) => write(S::NAME, self.step.call(&item).await),
-                    Err(reason) => StepAnswer::InputUnreadable(reason),
-                }
-            }),
-            Direction::Undo => Box::pin(async move {
-                let item = output(&invocation.values, self.output_index, S::NAME)
-                    .and_then(|output| undo_item(invocation, &self.input, output));
-                match item {
-                    Ok(item) => undo_answer(<S::Undo as UndoCall<S>>::undo(&self.step, &item).await),
-                    Err(reason) => StepAnswer::InputUnreadable(reason),
-                }
-            }),
+            Direction::Action => Box::pin(self.make(invocation)),
+            Direction::Undo => Box::pin(self.undo(invocation)),
         }
     }
 }

@@ -7,6 +7,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use crate::{
     definition::{start_context::StartContext, tx::Tx},
     model::{
+        call_error::CallError,
         error::StepError,
         ids::SagaId,
         kinds::UndoKind,
@@ -104,9 +105,16 @@ pub trait CallStep: Sized + Send + Sync + 'static {
     /// Makes the call. After [`RetryPolicy::timeout`] the future is dropped, and the attempt counts as
     /// [`Outcome::Retry`].
     ///
+    /// # Errors
+    /// When the attempt failed for a reason that may pass: the same as [`Outcome::Retry`] with this error. The attempt
+    /// counts, the call is in doubt, and the policy decides whether it is made again.
+    ///
     /// # Cancel safety
     /// The future may be dropped at any await; the call is then in doubt.
-    fn call(&self, item: &Item<Self::Input>) -> impl Future<Output = Outcome<Self::Output>> + Send;
+    fn call(
+        &self,
+        item: &Item<Self::Input>,
+    ) -> impl Future<Output = Result<Outcome<Self::Output>, CallError>> + Send;
 }
 
 /// The undo of the call step `S`.
@@ -117,10 +125,13 @@ pub trait UndoCall<S: CallStep>: Send + Sync + 'static {
     const RETRY: RetryPolicy = RetryPolicy::UNDO;
 
     /// Reverses what `S` did or may have done: [`UndoItem::output`] is `None` if the call is in doubt.
+    ///
+    /// # Errors
+    /// When the attempt failed: the same as [`UndoOutcome::Retry`] with this error.
     fn undo(
         step: &S,
         item: &UndoItem<S::Input, Option<S::Output>>,
-    ) -> impl Future<Output = UndoOutcome> + Send;
+    ) -> impl Future<Output = Result<UndoOutcome, CallError>> + Send;
 }
 
 /// The undo of a step that has no effect to reverse.
@@ -141,8 +152,8 @@ macro_rules! no_undo {
         }
         impl<S: CallStep> UndoCall<S> for $marker {
             const KIND: UndoKind = $kind;
-            async fn undo(_: &S, _: &UndoItem<S::Input, Option<S::Output>>) -> UndoOutcome {
-                UndoOutcome::Done
+            async fn undo(_: &S, _: &UndoItem<S::Input, Option<S::Output>>) -> Result<UndoOutcome, CallError> {
+                Ok(UndoOutcome::Done)
             }
         }
     )*};

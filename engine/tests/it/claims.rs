@@ -208,7 +208,7 @@ async fn a_shutdown_tries_to_release_a_locked_saga_again() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lease_is_extended_during_a_call_that_takes_longer() {
-    use engine::{CallStep, Item, NothingToUndo, Outcome, RetryPolicy, Saga, SagaName};
+    use engine::{CallError, CallStep, Item, NothingToUndo, Outcome, RetryPolicy, Saga, SagaName};
     const SLOW: SagaName<TestInput> = SagaName::new("slow");
     struct Slow(Arc<Semaphore>);
     impl CallStep for Slow {
@@ -217,9 +217,9 @@ async fn a_lease_is_extended_during_a_call_that_takes_longer() {
         type Input = TestInput;
         type Output = ();
         type Undo = NothingToUndo;
-        async fn call(&self, _: &Item<TestInput>) -> Outcome<()> {
+        async fn call(&self, _: &Item<TestInput>) -> Result<Outcome<()>, CallError> {
             self.0.acquire().await.unwrap().forget();
-            Outcome::Done(())
+            Ok(Outcome::Done(()))
         }
     }
     let answers = Arc::new(Semaphore::new(0));
@@ -292,7 +292,7 @@ async fn two_engines_share_the_load_and_every_step_takes_effect_once() {
 
 #[tokio::test]
 async fn a_call_pivot_in_doubt_keeps_its_backoff_after_the_deadline() {
-    use engine::{CallStep, ForwardOnly, Item, Outcome, Retry, Saga, SagaName};
+    use engine::{CallError, CallStep, ForwardOnly, Item, Outcome, Retry, Saga, SagaName};
     const PAY: SagaName<TestInput> = SagaName::new("pay");
     struct Pay;
     impl CallStep for Pay {
@@ -300,8 +300,8 @@ async fn a_call_pivot_in_doubt_keeps_its_backoff_after_the_deadline() {
         type Input = TestInput;
         type Output = ();
         type Undo = ForwardOnly;
-        async fn call(&self, _: &Item<TestInput>) -> Outcome<()> {
-            Outcome::Retry(Retry::message("no answer").after(Duration::from_hours(1)))
+        async fn call(&self, _: &Item<TestInput>) -> Result<Outcome<()>, CallError> {
+            Ok(Outcome::Retry(Retry::message("no answer").after(Duration::from_hours(1))))
         }
     }
     let (_database, pool) = fixtures::database().await;

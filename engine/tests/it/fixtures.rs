@@ -6,9 +6,9 @@ use std::{
 };
 
 use engine::{
-    Batch, CallStep, Definition, Engine, EngineBuilder, ForwardOnly, Item, ItemStep, Outcome, Outcomes,
-    PerItem, RetryPolicy, Saga, SagaName, StepError, TransactionStep, Tx, UndoBatch, UndoCall, UndoItem,
-    UndoItemStep, UndoOutcome, UndoOutcomes, UndoTransaction,
+    Batch, CallError, CallStep, Definition, Engine, EngineBuilder, ForwardOnly, Item, ItemStep, Outcome,
+    Outcomes, PerItem, RetryPolicy, Saga, SagaName, StepError, TransactionStep, Tx, UndoBatch, UndoCall,
+    UndoItem, UndoItemStep, UndoOutcome, UndoOutcomes, UndoTransaction,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -163,25 +163,28 @@ impl CallStep for Send {
     type Output = Sent;
     type Undo = Self;
 
-    async fn call(&self, item: &Item<Self::Input>) -> Outcome<Sent> {
+    async fn call(&self, item: &Item<Self::Input>) -> Result<Outcome<Sent>, CallError> {
         self.0.sent.lock().unwrap().push(item.idempotency_key.clone());
         let mut answers = self.0.answers.subscribe();
         answers.wait_for(|answers| *answers).await.expect("the step has the sender");
-        match item.input.0.fault_at("send") {
+        Ok(match item.input.0.fault_at("send") {
             Some(StepFault::Fails) => Outcome::fail("no-address", "there is no such address"),
             Some(StepFault::Panics) => panic!("the call panics"),
             Some(StepFault::Hangs) => std::future::pending().await,
             Some(StepFault::SqlError) | None => Outcome::Done(Sent { receipt: item.saga_id.to_string() }),
-        }
+        })
     }
 }
 
 impl UndoCall<Send> for Send {
     const RETRY: RetryPolicy = QUICK;
 
-    async fn undo(step: &Send, item: &UndoItem<(TestInput, Packed), Option<Sent>>) -> UndoOutcome {
+    async fn undo(
+        step: &Send,
+        item: &UndoItem<(TestInput, Packed), Option<Sent>>,
+    ) -> Result<UndoOutcome, CallError> {
         step.0.taken_back.lock().unwrap().push(item.action_key.clone());
-        UndoOutcome::Done
+        Ok(UndoOutcome::Done)
     }
 }
 

@@ -6,8 +6,8 @@ use std::sync::{
 };
 
 use engine::{
-    CallStep, Definition, Engine, HistoryEntry, HistoryOutcome, Item, ItemStep, NothingToUndo, Outcome,
-    PerItem, Saga, SagaId, SagaName, Status, StepError, Tx,
+    CallError, CallStep, Definition, Engine, HistoryEntry, HistoryOutcome, Item, ItemStep, NothingToUndo,
+    Outcome, PerItem, Saga, SagaId, SagaName, Status, StepError, Tx,
     testing::{Fault, FaultPoint, Faults, expire_leases, with_faults},
 };
 use serde_json::{Value, json};
@@ -146,8 +146,8 @@ impl CallStep for Announce {
     type Output = u32;
     type Undo = NothingToUndo;
 
-    async fn call(&self, item: &Item<Self::Input>) -> Outcome<u32> {
-        Outcome::Done(item.input.0.boxes * item.input.1)
+    async fn call(&self, item: &Item<Self::Input>) -> Result<Outcome<u32>, CallError> {
+        Ok(Outcome::Done(item.input.0.boxes * item.input.1))
     }
 }
 

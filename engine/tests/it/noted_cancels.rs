@@ -3,8 +3,9 @@
 use std::{sync::Arc, time::Duration};
 
 use engine::{
-    Batch, CallStep, CancelOutcome, Engine, ForwardOnly, Item, LateCancel, Outcome, Outcomes, RetryPolicy,
-    Saga, SagaId, SagaName, Status, StatusChange, StatusObserver, StepError, TransactionStep, Tx,
+    Batch, CallError, CallStep, CancelOutcome, Engine, ForwardOnly, Item, LateCancel, Outcome, Outcomes,
+    RetryPolicy, Saga, SagaId, SagaName, Status, StatusChange, StatusObserver, StepError, TransactionStep,
+    Tx,
 };
 use sqlx::{PgPool, Postgres, Transaction};
 use tokio::sync::Semaphore;
@@ -89,9 +90,9 @@ impl CallStep for SlowCall {
     type Output = ();
     type Undo = ForwardOnly;
 
-    async fn call(&self, _: &Item<TestInput>) -> Outcome<()> {
+    async fn call(&self, _: &Item<TestInput>) -> Result<Outcome<()>, CallError> {
         self.0.pass().await;
-        Outcome::Done(())
+        Ok(Outcome::Done(()))
     }
 }
 

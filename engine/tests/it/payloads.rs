@@ -1,9 +1,10 @@
 //! Inputs, outputs and errors have a limit: what is larger is refused or cut, and nothing is tried again because of it.
 
 use engine::{
-    Batch, CallStep, Cause, DeadJobFilter, Definition, Engine, EngineBuilder, ForwardOnly, HistoryOutcome,
-    Item, ItemStep, NewSaga, NothingToUndo, Outcome, Outcomes, Page, PerItem, Retry, RetryPolicy, Saga,
-    SagaId, SagaName, StartError, Status, StepError, TransactionStep, Tx, UndoCall, UndoItem, UndoOutcome,
+    Batch, CallError, CallStep, Cause, DeadJobFilter, Definition, Engine, EngineBuilder, ForwardOnly,
+    HistoryOutcome, Item, ItemStep, NewSaga, NothingToUndo, Outcome, Outcomes, Page, PerItem, Retry,
+    RetryPolicy, Saga, SagaId, SagaName, StartError, Status, StepError, TransactionStep, Tx, UndoCall,
+    UndoItem, UndoOutcome,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -109,17 +110,17 @@ impl CallStep for Fetch {
     type Output = String;
     type Undo = Self;
 
-    async fn call(&self, item: &Item<Size>) -> Outcome<String> {
+    async fn call(&self, item: &Item<Size>) -> Result<Outcome<String>, CallError> {
         self.0.sent.lock().unwrap().push(item.idempotency_key.clone());
-        Outcome::Done("x".repeat(item.input.output))
+        Ok(Outcome::Done("x".repeat(item.input.output)))
     }
 }
 
 impl UndoCall<Fetch> for Fetch {
-    async fn undo(step: &Fetch, item: &UndoItem<Size, Option<String>>) -> UndoOutcome {
+    async fn undo(step: &Fetch, item: &UndoItem<Size, Option<String>>) -> Result<UndoOutcome, CallError> {
         assert!(item.output.is_none(), "the call is in doubt");
         step.0.taken_back.lock().unwrap().push(item.action_key.clone());
-        UndoOutcome::Done
+        Ok(UndoOutcome::Done)
     }
 }
 
@@ -132,7 +133,7 @@ impl CallStep for FetchForward {
     type Output = String;
     type Undo = ForwardOnly;
 
-    async fn call(&self, item: &Item<Size>) -> Outcome<String> {
+    async fn call(&self, item: &Item<Size>) -> Result<Outcome<String>, CallError> {
         Fetch(self.0.clone()).call(item).await
     }
 }

@@ -8,9 +8,9 @@ mod side_by_side;
 use std::time::Duration;
 
 use engine::{
-    Batch, CallStep, CancelOutcome, Definition, Engine, EngineBuilder, Feed, Item, Outcome, Outcomes, Page,
-    RetryPolicy, Saga, SagaId, SagaName, Status, StepError, TransactionStep, Tx, UndoBatch, UndoCall,
-    UndoItem, UndoOutcome, UndoOutcomes, UndoTransaction, testing::expire_leases,
+    Batch, CallError, CallStep, CancelOutcome, Definition, Engine, EngineBuilder, Feed, Item, Outcome,
+    Outcomes, Page, RetryPolicy, Saga, SagaId, SagaName, Status, StepError, TransactionStep, Tx, UndoBatch,
+    UndoCall, UndoItem, UndoOutcome, UndoOutcomes, UndoTransaction, testing::expire_leases,
 };
 use sqlx::PgPool;
 
@@ -78,18 +78,21 @@ macro_rules! call {
             type Output = $output;
             type Undo = Self;
 
-            async fn call(&self, item: &Item<TestInput>) -> Outcome<$output> {
+            async fn call(&self, item: &Item<TestInput>) -> Result<Outcome<$output>, CallError> {
                 self.0.sent.lock().unwrap().push(item.idempotency_key.clone());
-                Outcome::Done($output(item.idempotency_key.clone()))
+                Ok(Outcome::Done($output(item.idempotency_key.clone())))
             }
         }
 
         impl UndoCall<$step> for $step {
             const RETRY: RetryPolicy = QUICK;
 
-            async fn undo(step: &$step, item: &UndoItem<TestInput, Option<$output>>) -> UndoOutcome {
+            async fn undo(
+                step: &$step,
+                item: &UndoItem<TestInput, Option<$output>>,
+            ) -> Result<UndoOutcome, CallError> {
                 step.0.taken_back.lock().unwrap().push(item.action_key.clone());
-                UndoOutcome::Done
+                Ok(UndoOutcome::Done)
             }
         }
     };

@@ -9,8 +9,9 @@ use std::{
 };
 
 use engine::{
-    Batch, CallStep, Definition, Engine, ForwardOnly, Item, NothingToUndo, Outcome, Outcomes, Pause,
-    RetryPolicy, Saga, SagaId, SagaName, Status, StepError, TransactionStep, Tx, testing::make_all_due,
+    Batch, CallError, CallStep, Definition, Engine, ForwardOnly, Item, NothingToUndo, Outcome, Outcomes,
+    Pause, RetryPolicy, Saga, SagaId, SagaName, Status, StepError, TransactionStep, Tx,
+    testing::make_all_due,
 };
 use tokio::sync::Semaphore;
 
@@ -116,12 +117,10 @@ impl CallStep for FirstCall {
     type Output = ();
     type Undo = NothingToUndo;
 
-    async fn call(&self, _: &Item<TestInput>) -> Outcome<()> {
+    async fn call(&self, _: &Item<TestInput>) -> Result<Outcome<()>, CallError> {
         self.called.add_permits(1);
-        let answers = self.answers.acquire().await;
-        let Ok(answers) = answers else { return Outcome::fail("no-answer", "the test has ended") };
-        answers.forget();
-        Outcome::Done(())
+        self.answers.acquire().await?.forget();
+        Ok(Outcome::Done(()))
     }
 }
 
@@ -139,12 +138,12 @@ impl CallStep for SecondCall {
     type Output = ();
     type Undo = NothingToUndo;
 
-    async fn call(&self, _: &Item<TestInput>) -> Outcome<()> {
+    async fn call(&self, _: &Item<TestInput>) -> Result<Outcome<()>, CallError> {
         self.calls.fetch_add(1, Ordering::SeqCst);
         if self.works.load(Ordering::SeqCst) {
-            return Outcome::Done(());
+            return Ok(Outcome::Done(()));
         }
-        Outcome::Retry(engine::Retry::message("the second call fails"))
+        Err("the second call fails".into())
     }
 }
 

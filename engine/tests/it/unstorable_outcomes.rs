@@ -7,9 +7,9 @@ use std::sync::{
 };
 
 use engine::{
-    CallStep, DeadJobFilter, Definition, Engine, ForwardOnly, HistoryOutcome, Item, Outcome, Page, Retry,
-    RetryPolicy, Saga, SagaName, Status, StatusChange, StatusObserver, StepError, Tx, UndoCall, UndoItem,
-    UndoOutcome,
+    CallError, CallStep, DeadJobFilter, Definition, Engine, ForwardOnly, HistoryOutcome, Item, Outcome, Page,
+    Retry, RetryPolicy, Saga, SagaName, Status, StatusChange, StatusObserver, StepError, Tx, UndoCall,
+    UndoItem, UndoOutcome,
 };
 use serde_json::json;
 
@@ -41,26 +41,26 @@ impl CallStep for Ask {
     type Output = String;
     type Undo = Self;
 
-    async fn call(&self, item: &Item<TestInput>) -> Outcome<String> {
+    async fn call(&self, item: &Item<TestInput>) -> Result<Outcome<String>, CallError> {
         let mut sent = self.world.sent.lock().unwrap();
         sent.push(item.idempotency_key.clone());
-        match self.reply {
+        Ok(match self.reply {
             Reply::Done(text) => Outcome::Done(text.into()),
             Reply::Retry(text) if sent.len() == 1 => Outcome::Retry(Retry::message(text)),
             Reply::Retry(_) => Outcome::Done("at last".into()),
             Reply::Fail(text) => {
                 Outcome::Fail(engine::Failure::new("no", text).with(json!({ "reply": text })))
             }
-        }
+        })
     }
 }
 
 impl UndoCall<Ask> for Ask {
     const RETRY: RetryPolicy = fixtures::QUICK;
 
-    async fn undo(step: &Ask, item: &UndoItem<TestInput, Option<String>>) -> UndoOutcome {
+    async fn undo(step: &Ask, item: &UndoItem<TestInput, Option<String>>) -> Result<UndoOutcome, CallError> {
         step.world.taken_back.lock().unwrap().push(item.action_key.clone());
-        UndoOutcome::Done
+        Ok(UndoOutcome::Done)
     }
 }
 
@@ -145,9 +145,9 @@ impl CallStep for Last {
     type Output = String;
     type Undo = ForwardOnly;
 
-    async fn call(&self, item: &Item<TestInput>) -> Outcome<String> {
+    async fn call(&self, item: &Item<TestInput>) -> Result<Outcome<String>, CallError> {
         self.0.sent.lock().unwrap().push(item.idempotency_key.clone());
-        Outcome::Done("done".into())
+        Ok(Outcome::Done("done".into()))
     }
 }
 

@@ -7,8 +7,8 @@ use std::{
 };
 
 use engine::{
-    Batch, CallStep, Engine, Item, ItemStep, NothingToUndo, Outcome, Outcomes, PerItem, RetryPolicy, Saga,
-    SagaId, SagaName, Status, StepError, TransactionStep, Tx,
+    Batch, CallError, CallStep, Engine, Item, ItemStep, NothingToUndo, Outcome, Outcomes, PerItem,
+    RetryPolicy, Saga, SagaId, SagaName, Status, StepError, TransactionStep, Tx,
 };
 use sqlx::PgPool;
 use tokio::{sync::watch, task::JoinHandle, time::Instant};
@@ -70,11 +70,11 @@ impl CallStep for Ship {
     type Output = ();
     type Undo = NothingToUndo;
 
-    async fn call(&self, item: &Item<Parcel>) -> Outcome<()> {
+    async fn call(&self, item: &Item<Parcel>) -> Result<Outcome<()>, CallError> {
         item.input.panic_at(Self::NAME, item.attempt);
         self.0.count(item.saga_id);
         self.0.answer().await;
-        Outcome::Done(())
+        Ok(Outcome::Done(()))
     }
 }
 

@@ -12,9 +12,9 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use engine::{
-    Batch, CallStep, Definition, Direction, Failure, ForwardOnly, GraphError, Item, Outcome, Outcomes, Retry,
-    RetryPolicy, Saga, SagaId, StepError, TransactionStep, Tx, UndoBatch, UndoOutcome, UndoOutcomes,
-    UndoTransaction,
+    Batch, CallError, CallStep, Definition, Direction, Failure, ForwardOnly, GraphError, Item, Outcome,
+    Outcomes, Retry, RetryPolicy, Saga, SagaId, StepError, TransactionStep, Tx, UndoBatch, UndoOutcome,
+    UndoOutcomes, UndoTransaction,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -171,7 +171,7 @@ impl CallStep for SendMail {
     type Output = Sent;
     type Undo = ForwardOnly;
 
-    async fn call(&self, item: &Item<Self::Input>) -> Outcome<Sent> {
+    async fn call(&self, item: &Item<Self::Input>) -> Result<Outcome<Sent>, CallError> {
         let (DeliverNotification { to, subject, text, html }, Stored { at }, Begun { message_id: id }) =
             &item.input;
         let mail = Mail {
@@ -182,7 +182,7 @@ impl CallStep for SendMail {
             message_id: id.clone().unwrap_or_else(|| message_id(item.saga_id, "sagaline")),
             at: *at,
         };
-        match self.mailer.send(&mail).await {
+        Ok(match self.mailer.send(&mail).await {
             Ok(reply) => Outcome::Done(Sent { message_id: mail.message_id, reply: reply.to_string() }),
             Err(
                 error @ (MailError::BreakerOpen { retry_after } | MailError::ProbeFailed { retry_after, .. }),
@@ -196,7 +196,7 @@ impl CallStep for SendMail {
             Err(error @ (MailError::RecipientRejected { .. } | MailError::Unsendable { .. })) => {
                 Outcome::Fail(Failure::new(error.code(), error.sentence()).with(error.details()))
             }
-        }
+        })
     }
 }
 
