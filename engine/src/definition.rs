@@ -3,6 +3,7 @@
 pub(crate) mod erased;
 pub(crate) mod input_check;
 pub(crate) mod inputs;
+pub(crate) mod label;
 pub(crate) mod new_saga;
 pub(crate) mod no_rate;
 pub(crate) mod observer;

@@ -41,6 +41,7 @@ pub mod testing;
 
 pub use builder::EngineBuilder;
 pub use definition::{
+    label::Of,
     new_saga::{NewSaga, Started},
     observer::{DeadJobObserver, LateCancel, StatusChange, StatusObserver},
     saga::{Definition, Saga},

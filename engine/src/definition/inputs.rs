@@ -2,8 +2,8 @@
 //!
 //! The builder of a saga carries a heterogeneous list of types: the saga's input and the outputs of the steps so far,
 //! newest first, as nested [`HCons`]s. A step's `Input` is one of these types, each as it is or as [`Shared`], or a
-//! tuple of up to five. An input that no earlier step produces does not compile. If two steps have the same output
-//! type, the choice is ambiguous: give each its own type.
+//! tuple of up to twelve. An input that no earlier step produces does not compile, and neither does one that two steps
+//! produce: a [label](crate::Of) tells them apart.
 
 use serde::de::DeserializeOwned;
 
@@ -51,7 +51,8 @@ impl<T, Before: HList> HList for HCons<T, Before> {
 #[diagnostic::on_unimplemented(
     message = "no earlier step produces `{T}`, and it is not the saga's input",
     label = "this step reads `{T}`",
-    note = "add a step with `Output = {T}` before this one, or read something that is there"
+    note = "add a step with `Output = {T}` before this one, or read something that is there",
+    note = "what is labelled is read as `Of<Label, {T}>`"
 )]
 pub trait Selector<T, I>: HList {
     /// The index of the type, counted from the saga's input (zero).
@@ -132,11 +133,16 @@ macro_rules! tuple {
     };
 }
 
-tuple!(A IA);
-tuple!(A IA, B IB);
-tuple!(A IA, B IB, C IC);
-tuple!(A IA, B IB, C IC, D ID);
-tuple!(A IA, B IB, C IC, D ID, E IE);
+/// The tuple of all these, and every shorter one.
+macro_rules! tuples {
+    () => {};
+    ($t:ident $i:ident $(, $others:ident $indices:ident)*) => {
+        tuple!($t $i $(, $others $indices)*);
+        tuples!($($others $indices),*);
+    };
+}
+
+tuples!(A IA, B IB, C IC, D ID, E IE, F IF, G IG, H IH, I II, J IJ, K IK, M IM);
 
 fn read<T>(
     values: &StoredValues,
@@ -145,4 +151,35 @@ fn read<T>(
 ) -> Result<T, ReadError> {
     let value = values.get(place).ok_or(ReadError { place, why: Unread::Missing })?;
     decode(value).map_err(|error| ReadError { place, why: Unread::Unreadable(error) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    macro_rules! list {
+        () => { HNil };
+        ($newest:ty $(, $before:ty)*) => { HCons<$newest, list!($($before),*)> };
+    }
+
+    /// The places that `T` is read from; the compiler infers `At`.
+    fn places<L, T: FromOutputs<L, At>, At>() -> Vec<usize> {
+        T::places()
+    }
+
+    #[test]
+    fn a_step_reads_up_to_twelve_values() {
+        type Outputs = list!(f64, f32, String, char, bool, i64, i32, i16, u64, u32, u16, u8);
+        type Twelve = (u8, u16, u32, u64, i16, i32, i64, bool, char, String, f32, Shared<f64>);
+        assert_eq!(places::<Outputs, Twelve, _>(), (0..12).collect::<Vec<_>>());
+        assert_eq!(places::<Outputs, (f64, u8), _>(), [11, 0]);
+    }
+
+    /// So the compiler can infer neither, and refuses to choose.
+    #[test]
+    fn a_type_that_two_steps_produce_has_two_indices() {
+        type Outputs = list!(u8, u8);
+        assert_eq!(<u8 as FromOutputs<Outputs, One<Here>>>::places(), [1]);
+        assert_eq!(<u8 as FromOutputs<Outputs, One<There<Here>>>>::places(), [0]);
+    }
 }

@@ -10,6 +10,7 @@ use crate::{
         erased::{CallAction, ErasedStep, TransactionAction},
         input_check::{InputCheck, StoredInputCheck, check_stored_input},
         inputs::{FromOutputs, HCons, HList, HNil},
+        label::Of,
         observer::{ErasedStatusObserver, StatusObserver},
         saga_name::SagaName,
         step::{CallStep, TransactionStep, UndoCall, UndoTransaction},
@@ -275,6 +276,25 @@ where
         }
         self.nodes.push(node);
         self.actions.push(action);
+        self.retyped()
+    }
+
+    fn last_name(&self) -> Vec<String> {
+        self.nodes.last().map(|node| node.name.clone()).into_iter().collect()
+    }
+
+    fn read_names(&self, places: &[usize]) -> Vec<String> {
+        let name = |place: usize| match place.checked_sub(1) {
+            None => "input".into(),
+            Some(step) => self.nodes[step].name.clone(),
+        };
+        places.iter().copied().map(name).collect()
+    }
+}
+
+impl<I, L> Saga<I, L> {
+    /// The same saga with another list of what its next step can read.
+    fn retyped<M>(self) -> Saga<I, M> {
         Saga {
             name: self.name,
             revision: self.revision,
@@ -288,17 +308,13 @@ where
             types: PhantomData,
         }
     }
+}
 
-    fn last_name(&self) -> Vec<String> {
-        self.nodes.last().map(|node| node.name.clone()).into_iter().collect()
-    }
-
-    fn read_names(&self, places: &[usize]) -> Vec<String> {
-        let name = |place: usize| match place.checked_sub(1) {
-            None => "input".into(),
-            Some(step) => self.nodes[step].name.clone(),
-        };
-        places.iter().copied().map(name).collect()
+impl<I, T, L> Saga<I, HCons<T, L>> {
+    /// Labels the output of the step that was added last, or the saga's input before any was added: later steps read it
+    /// as [`Of<Label, T>`](Of), and no longer as `T`. The graph and its hash stay the same.
+    pub fn labelled<Label>(self) -> Saga<I, HCons<Of<Label, T>, L>> {
+        self.retyped()
     }
 }
 

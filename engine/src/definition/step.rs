@@ -35,8 +35,9 @@ pub trait TransactionStep: Sized + Send + Sync + 'static {
     const NAME: &'static str;
     /// The retry policy of the action.
     const RETRY: RetryPolicy = RetryPolicy::TRANSACTION;
-    /// What the step reads: the saga's input, an earlier step's output, or a tuple of up to five of these, each as its
-    /// type `T` or as [`Shared<T>`](crate::Shared), which is decoded once for all steps.
+    /// What the step reads: the saga's input, an earlier step's output, or a tuple of up to twelve of these, each as its
+    /// type `T` or as [`Shared<T>`](crate::Shared), which is decoded once for all steps. A [label](crate::Of) tells two
+    /// of one type apart.
     type Input: Send + Sync;
     /// What the step produces.
     type Output: Serialize + DeserializeOwned + Send + Sync;

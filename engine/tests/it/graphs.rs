@@ -35,6 +35,8 @@ impl TransactionStep for Shouting {
     }
 }
 
+struct Boxes;
+
 fn message(built: Result<Definition, GraphError>) -> String {
     built.unwrap_err().to_string()
 }
@@ -109,4 +111,6 @@ fn the_hash_depends_on_the_shape_only() {
     let revised = || Saga::named(NAME).revision(1).then(Pack).build().unwrap().graph().hash.clone();
     assert_ne!(revised(), Saga::named(NAME).then(Pack).build().unwrap().graph().hash);
     assert_ne!(one, Saga::named(NAME).then(Pack).pivot(Seal).build().unwrap().graph().hash);
+    let labelled = Saga::named(fixtures::PLAIN).then(Pack).labelled::<Boxes>().pivot(Seal).then(File);
+    assert_eq!(one, labelled.build().unwrap().graph().hash);
 }
