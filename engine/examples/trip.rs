@@ -12,11 +12,11 @@ use engine::{
     Batch, CallError, CallStep, Engine, ForwardOnly, HistoryEntry, Item, Outcome, Outcomes, Saga, SagaId,
     SagaName, StepError, TransactionStep, Tx, UndoBatch, UndoCall, UndoItem, UndoOutcome, UndoOutcomes,
     UndoTransaction,
+    schemars::{self, JsonSchema},
+    sqlx::{self, PgPool, postgres::PgConnectOptions},
+    tokio_util::sync::CancellationToken,
 };
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use sqlx::PgPool;
-use tokio_util::sync::CancellationToken;
 
 const BOOK_TRIP: SagaName<Trip> = SagaName::new("book-trip");
 
@@ -123,7 +123,8 @@ impl TransactionStep for Confirm {
 async fn main() -> anyhow::Result<()> {
     let url = std::env::var("DATABASE_URL")
         .map_err(|_| anyhow::anyhow!("set DATABASE_URL to a scratch database"))?;
-    let pool = PgPool::connect(&url).await?;
+    let options: PgConnectOptions = url.parse()?;
+    let pool = PgPool::connect_with(engine::tuned(options)).await?;
     engine::migrate(&pool).await?;
     sqlx::query("create table if not exists trip_hotel (nights_free int not null)").execute(&pool).await?;
     sqlx::query("delete from trip_hotel").execute(&pool).await?;

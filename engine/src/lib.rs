@@ -18,6 +18,44 @@
 //! their new states, and take effect exactly once. Call steps happen at least once, every attempt with the same
 //! idempotency key.
 //!
+//! # First steps
+//!
+//! An engine works on a pool of its user's, whose connections [`tuned`] sets up for the engine's statements. The crate
+//! carries its own migrations: [`migrate`] makes the schema `engine` or brings it up to date, and any number of
+//! processes may run it before they build their engines. `examples/trip.rs` shows undos, a pivot and a cancel.
+//!
+//! ```no_run
+//! use engine::{
+//!     Batch, Engine, NothingToUndo, Outcome, Outcomes, Saga, SagaName, StepError, TransactionStep, Tx,
+//!     sqlx::{PgPool, postgres::PgConnectOptions},
+//! };
+//!
+//! #[derive(serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+//! struct Greeting { name: String }
+//!
+//! struct Greet;
+//! impl TransactionStep for Greet {
+//!     const NAME: &'static str = "greet";
+//!     type Input = Greeting;
+//!     type Output = String;
+//!     type Undo = NothingToUndo;
+//!     async fn run(&self, _: &mut Tx<'_>, batch: &Batch<Greeting>) -> Result<Outcomes<String>, StepError> {
+//!         Ok(batch.decide(|item| Outcome::Done(format!("Hello, {}", item.input.name))))
+//!     }
+//! }
+//!
+//! const WELCOME: SagaName<Greeting> = SagaName::new("welcome");
+//!
+//! # async fn start() -> Result<(), Box<dyn std::error::Error>> {
+//! let options: PgConnectOptions = "postgres://localhost/shop".parse()?;
+//! let pool = PgPool::connect_with(engine::tuned(options)).await?;
+//! engine::migrate(&pool).await?;
+//! let engine = Engine::builder(pool).register(Saga::named(WELCOME).then(Greet).build()?).build()?;
+//! let started = engine.start(WELCOME.with(&Greeting { name: "Ada".into() })).await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # Where to start reading
 //!
 //! 1. `definition/saga.rs` and `definition/step.rs`: how a saga is written.
@@ -101,7 +139,7 @@ pub use store::{
     migrations::{Admission, MigrationError, Migrations, TablePrivileges, Unsuitable},
     saga_lists::UNSETTLED_SAGAS,
     sessions::is_read_only,
-    with_engine_options,
+    tuned,
 };
 pub use support::{
     bounded_list::{ListCost, ListError, read_list},
@@ -111,3 +149,18 @@ pub use support::{
     trace_propagator::TracePropagator,
     writable_sessions::WritableSessions,
 };
+
+/// The API's times are of its `DateTime<Utc>`.
+pub use chrono;
+/// A saga's input derives its `JsonSchema`.
+pub use schemars;
+/// Details of failures and retries and the stored outputs of a history are its values.
+pub use serde_json;
+/// An engine works on its `PgPool`, a step on its `PgConnection`, and what PostgreSQL refuses is its `Error`.
+pub use sqlx;
+/// Its `CancellationToken` stops [`Engine::run`].
+pub use tokio_util;
+/// A [`TracePropagator`] is given its `Span`s.
+pub use tracing;
+/// A [`SagaId`] and a [`DeadJobId`] hold its `Uuid`.
+pub use uuid;

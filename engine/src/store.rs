@@ -48,7 +48,8 @@ pub fn migrations() -> Migrations {
     )
 }
 
-/// Sets connection options that the engine's statements need: no sequential scans, and no JIT compilation.
+/// Tunes connection options for the engine's statements, and those of the steps: no sequential scans, no bitmap scans
+/// and no JIT compilation. The pool of an engine is made with them.
 ///
 /// All statements find rows by key. But while the tables are small, PostgreSQL prepares plans that read them whole, and
 /// keeps these plans until autovacuum first analyses the tables, a minute later. Measured with 64 callers in the first
@@ -64,10 +65,10 @@ pub fn migrations() -> Migrations {
 /// `any((select $1::uuid[])::uuid[])`. PostgreSQL plans a statement anew at each execution as long as that promises a cheaper plan
 /// than the one it has kept, and an array that it knows to be shorter than ten always does. The plan is the same, and making it
 /// took 0.11 of the 0.13 ms of the fence. It does not look into a subquery.
-pub fn with_engine_options(options: PgConnectOptions) -> PgConnectOptions {
+pub fn tuned(options: PgConnectOptions) -> PgConnectOptions {
     options.options(ENGINE_SETTINGS)
 }
 
-/// The settings of [`with_engine_options`], by name and value.
+/// The settings of [`tuned`], by name and value.
 pub const ENGINE_SETTINGS: [(&str, &str); 3] =
     [("enable_seqscan", "off"), ("enable_bitmapscan", "off"), ("jit", "off")];

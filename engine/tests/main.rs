@@ -33,6 +33,7 @@ mod it {
     mod retention_of_audits;
     mod retention_of_keys;
     mod scans;
+    mod shared_crates;
     mod sqlstates;
     mod start_batches;
     mod starts;

@@ -42,7 +42,7 @@ async fn with_dead_versions(database: &Database, owner: PgPool, update: &str) ->
 
 /// A pool whose connections are set as those of workers are.
 async fn pool(database: &Database) -> PgPool {
-    let options = engine::with_engine_options(PgConnectOptions::from_str(&database.url()).unwrap());
+    let options = engine::tuned(PgConnectOptions::from_str(&database.url()).unwrap());
     PgPoolOptions::new().max_connections(5).acquire_timeout(WAIT_TIMEOUT).connect_with(options).await.unwrap()
 }
 
