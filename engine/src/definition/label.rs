@@ -4,8 +4,8 @@ use std::{fmt, marker::PhantomData, ops::Deref};
 
 use serde::{Deserialize, Serialize};
 
-/// A value with a label, which is any type. It tells two outputs of the type `T` apart, or an output and the saga's input;
-/// see [`Saga::labelled`](crate::Saga::labelled). What is stored is the value alone.
+/// A value with a label, which is any type. The label tells two outputs of the type `T` apart, or an output and the
+/// saga's input; see [`Saga::labelled`](crate::Saga::labelled). What is stored is the value alone.
 ///
 /// ```
 /// use engine::{Batch, NothingToUndo, Of, Outcome, Outcomes, Saga, SagaName, StepError, TransactionStep, Tx};

@@ -35,9 +35,9 @@ pub trait TransactionStep: Sized + Send + Sync + 'static {
     const NAME: &'static str;
     /// The retry policy of the action.
     const RETRY: RetryPolicy = RetryPolicy::TRANSACTION;
-    /// What the step reads: the saga's input, an earlier step's output, or a tuple of up to twelve of these, each as its
-    /// type `T` or as [`Shared<T>`](crate::Shared), which is decoded once for all steps. A [label](crate::Of) tells two
-    /// of one type apart.
+    /// What the step reads: the saga's input, an earlier step's output, or a tuple of up to twelve of these, each as
+    /// its type `T` or as [`Shared<T>`](crate::Shared), which is decoded once for all steps. A [label](crate::Of) tells
+    /// two of one type apart.
     type Input: Send + Sync;
     /// What the step produces.
     type Output: Serialize + DeserializeOwned + Send + Sync;
@@ -320,7 +320,8 @@ pub struct UndoItem<I, O> {
     pub attempt: u32,
     /// The input of the step's action.
     pub input: I,
-    /// The output of the action. The undo of a call gets an `Option`: `None` if it is in doubt whether the call happened.
+    /// The output of the action. The undo of a call gets an `Option`: `None` if it is in doubt whether the call
+    /// happened.
     pub output: O,
     /// Why the saga compensates.
     pub cause: Cause,

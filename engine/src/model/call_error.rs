@@ -6,8 +6,8 @@ use crate::model::outcome::Retry;
 
 /// Why an attempt of a call failed, as `?` makes it of any error, of an `anyhow::Error` or of a text.
 ///
-/// Returning it is the same as [`Outcome::Retry`](crate::Outcome::Retry) with [`Retry::because`]: the attempt counts, the
-/// error is stored with all its causes, whether the call happened is in doubt, and the step's policy says when it is
+/// Returning it is the same as [`Outcome::Retry`](crate::Outcome::Retry) with [`Retry::because`]: the attempt counts,
+/// the error is stored with all its causes, whether the call happened is in doubt, and the step's policy says when it is
 /// repeated. A failure that repeating would not mend is an [`Outcome::Fail`](crate::Outcome::Fail).
 ///
 /// Like `anyhow::Error` it does not implement [`Error`] itself, or it could not be made of every error;

@@ -172,6 +172,7 @@ async fn a_saga_whose_stored_data_can_not_be_read_is_dead_lettered_with_the_reas
     let send = why_it_dies(FULL.with(&TestInput::default()), "update engine.saga set step = 'send'");
     assert_eq!(send.await, "`send` reads the output of `pack`, which this saga never ran");
 
-    let undo = "update engine.saga set status = 'compensating', direction = 'undo', cause = '{\"kind\": \"deadline_passed\"}'";
+    let undo = "update engine.saga set status = 'compensating', direction = 'undo', \
+                cause = '{\"kind\": \"deadline_passed\"}'";
     assert_eq!(why_it_dies(plain(), undo).await, "the output of `pack` is missing");
 }
