@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-/// How far a claim looks back at least.
+/// How much further a claim looks back than to the one before, or to what that left.
 const OVERLAP: Duration = Duration::from_millis(500);
 /// How often a claim looks back how far at least.
 const TIERS: [Tier; 2] = [
@@ -71,7 +71,7 @@ impl ScanWindow {
     fn begin_at(&self, now: Instant) -> Scan {
         let mut state = self.state.lock();
         let Some(scanned) = state.scanned else { return Scan { began: now, lookback: None } };
-        let mut lookback = now.saturating_duration_since(scanned) + state.left.max(OVERLAP);
+        let mut lookback = now.saturating_duration_since(scanned) + state.left + OVERLAP;
         for (tier, last) in TIERS.iter().zip(&mut state.tiers) {
             if last.is_none_or(|last| now.saturating_duration_since(last) >= tier.every) {
                 *last = Some(now);
@@ -129,7 +129,19 @@ mod tests {
         let (window, start) = (ScanWindow::default(), Instant::now());
         let scan = window.begin_at(start);
         window.end(scan, Some(secs(3600)));
-        assert_eq!(window.begin_at(start + secs(1)).lookback, Some(secs(3601)));
+        assert_eq!(window.begin_at(start + secs(1)).lookback, Some(secs(3601) + OVERLAP));
+    }
+
+    #[test]
+    fn the_overlap_is_kept_for_sagas_that_became_due_at_once() {
+        let (window, start) = (ScanWindow::default(), Instant::now());
+        let at = |ms| start + Duration::from_millis(ms);
+        window.end(window.begin_at(at(0)), None);
+        // The tiers have had their turn.
+        window.end(window.begin_at(at(10)), Some(Duration::from_millis(700)));
+        // All became due with the one that was 700 ms old. This claim's statement may begin later than the one before did.
+        let lookback = window.begin_at(at(40)).lookback.unwrap();
+        assert!(lookback >= Duration::from_millis(730) + OVERLAP, "{lookback:?}");
     }
 
     #[test]
@@ -137,12 +149,12 @@ mod tests {
         let (window, start) = (ScanWindow::default(), Instant::now());
         let scan = window.begin_at(start);
         window.fail(scan);
-        assert_eq!(window.begin_at(start + secs(1)).lookback, Some(secs(33)));
+        assert_eq!(window.begin_at(start + secs(1)).lookback, Some(secs(33) + OVERLAP));
         let scan = window.begin_at(start + secs(2));
         window.fail(scan);
         assert_eq!(
             window.begin_at(start + secs(2)).lookback,
-            Some(secs(34)),
+            Some(secs(34) + OVERLAP),
             "a later failure moves no mark"
         );
     }
