@@ -1,4 +1,4 @@
-//! `sagaline bench`: throughput, latency and commits of the engine alone or of orders over HTTP.
+//! `sagaline bench`: throughput, latency and commits of the engine alone, of signals, or of orders over HTTP.
 //!
 //! The load is closed-loop: every caller waits until its saga has ended before it starts the next one. Each run has its
 //! own database, which is dropped afterwards. The figures of the server are read after every connection is closed,
@@ -14,10 +14,11 @@ mod profile;
 mod report;
 mod running_shop;
 mod server;
+mod signals;
 mod steps;
 
 use self::{
-    arguments::{Arguments, OrdersArguments},
+    arguments::{Arguments, OrdersArguments, SignalsArguments},
     database::BenchDatabase,
     load::Load,
     server::ServerFigures,
@@ -41,6 +42,7 @@ pub(crate) async fn run(config: Config, command: BenchCommand) -> Result<(), Exi
     let (name, arguments) = match &command {
         BenchCommand::Fill(arguments) => return Box::pin(fill::run(&config, arguments)).await,
         BenchCommand::Steps(arguments) => ("steps", arguments.clone()),
+        BenchCommand::Signals(SignalsArguments { arguments, .. }) => ("signals", arguments.clone()),
         BenchCommand::Orders(OrdersArguments { arguments, mail_outage: None, .. }) => {
             ("orders", arguments.clone())
         }
@@ -81,6 +83,7 @@ async fn measure(
     let before = server::counters(database).await?;
     let load = match command {
         BenchCommand::Steps(_) => steps::run(config, arguments, database).await?,
+        BenchCommand::Signals(arguments) => signals::run(config, arguments, database).await?,
         BenchCommand::Orders(_) => orders::run(config, arguments, database).await?,
         BenchCommand::Fill(_) => anyhow::bail!("`fill` measures nothing"),
     };

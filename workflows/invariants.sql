@@ -49,9 +49,12 @@ where o.order_id >= $1 and o.order_id < $2 and (s.input ->> 'order_id')::uuid is
 -- name: 2 no saga is unfinished and overdue, and nothing waits for ever
 -- over: unfinished
 with moving as (
-    select id, definition, queue, step, coalesce(lease_until, due_at) as next_at from engine.saga where due_at is not null
+    select id, definition, queue, step, coalesce(lease_until, due_at) as next_at,
+           case when waits_for in ('sleep', 'signal') then coalesce(wait_until, due_at) end as wait_until
+    from engine.saga where due_at is not null
     union all
-    select id, definition, queue, step, lease_until from engine.saga where lease_until is not null and due_at is null
+    select id, definition, queue, step, lease_until, null
+    from engine.saga where lease_until is not null and due_at is null
 )
 select format('saga %s (%s) at %s is overdue by %s', s.id, s.definition, s.step, date_trunc('second', now() - s.next_at))
        as violation
@@ -65,7 +68,11 @@ where s.next_at < now() - interval '30 seconds'
 union all
 select format('saga %s (%s) at %s waits until %s', s.id, s.definition, s.step, s.next_at)
 from moving s
-where s.next_at > now() + interval '1 day'
+where s.next_at > now() + interval '1 day' and s.next_at > coalesce(s.wait_until, '-infinity')
+union all
+select format('saga %s (%s) is %s, and its row still has a wait', s.id, s.definition, s.status)
+from engine.saga s
+where s.waits_since is not null and s.status in ('completed', 'compensated')
 union all
 select format('saga %s (%s) is dead, and no dead job tells of it', s.id, s.definition)
 from engine.saga s
@@ -290,3 +297,55 @@ cross join lateral (
     select count(*) as batches from engine.start_batch b
     where b.definition = s.definition and b.started_at = s.created_at and s.id = any (b.saga_ids)) b
 where s.id >= $1 and s.id < $2 and b.batches <> 1;
+
+-- name: 12 what a compensated saga had done is undone, whatever its graph
+-- over: ids
+select format('saga %s is compensated, and %s is done and not undone', s.id, a.step) as violation
+from engine.saga s
+join engine.graph g on g.hash = s.graph_hash
+cross join lateral jsonb_array_elements(g.graph -> 'steps') node
+join engine.history a
+    on a.saga_id = s.id and a.step = node ->> 'name' and a.direction = 'action' and a.outcome = 'done'
+where s.id >= $1 and s.id < $2 and s.status = 'compensated' and node ->> 'undo' = 'undone'
+  and not exists (
+    select from engine.history u
+    where u.saga_id = s.id and u.step = a.step and u.direction = 'undo' and u.outcome = 'done' and u.seq > a.seq);
+
+-- name: 13 a signal is taken once, and no saga waits for one that it has
+-- over: unfinished
+select format('saga %s (%s) waits at %s for the signal %s, which came %s ago', s.id, s.definition, s.step, i.name,
+              date_trunc('second', now() - min(i.created_at))) as violation
+from engine.saga s join engine.inbox i on i.saga_id = s.id
+where s.waits_for = 'signal' and s.due_at > now()
+  and i.state = 'unread' and i.kind = 'signal' and i.name = s.signal_name and i.created_at < now() - interval '30 seconds'
+group by s.id, s.definition, s.step, i.name;
+-- over: ids
+select format('saga %s has ended, and the signal %s for it is %s', s.id, i.name, i.state) as violation
+from engine.inbox i join engine.saga s on s.id = i.saga_id
+where i.saga_id >= $1 and i.saga_id < $2 and s.id >= $1 and s.id < $2 and i.state in ('unread', 'unreadable') and i.kind = 'signal'
+  and i.created_at < now() - interval '1 minute'
+  and (s.ended_at is not null or s.status in ('completed', 'compensated'))
+union all
+select format('saga %s took the signal %s, and no step says so', i.saga_id, i.name)
+from engine.inbox i
+where i.saga_id >= $1 and i.saga_id < $2 and i.state = 'consumed' and i.kind = 'signal'
+  and not exists (
+    select from engine.history h
+    where h.saga_id = i.saga_id and h.seq = i.history_seq and h.direction = 'action' and h.outcome = 'done')
+union all
+select format('entry %s of saga %s took %s signals', i.history_seq, i.saga_id, count(*))
+from engine.inbox i
+where i.saga_id >= $1 and i.saga_id < $2 and i.state = 'consumed' and i.kind = 'signal'
+group by i.saga_id, i.history_seq having count(*) > 1
+union all
+select format('entry %s of saga %s says that %s received a signal, and none was taken', h.seq, s.id, h.step)
+from (
+    select g.hash, node ->> 'name' as step
+    from engine.graph g cross join lateral jsonb_array_elements(g.graph -> 'steps') node
+    where node ->> 'kind' = 'signal') w
+join engine.saga s on s.graph_hash = w.hash
+join engine.history h
+    on h.saga_id = s.id and h.step = w.step and h.direction = 'action' and h.outcome = 'done' and h.output ? 'received'
+where s.id >= $1 and s.id < $2 and not exists (
+    select from engine.inbox i
+    where i.saga_id = s.id and i.kind = 'signal' and i.state = 'consumed' and i.history_seq = h.seq);

@@ -24,7 +24,7 @@ pub(crate) use cursor::{CursorQuery, PageRequest, next_cursor, numbered};
 pub(crate) use header::{documented_header, single};
 pub(crate) use if_match::{IfMatch, IfNoneMatch};
 pub(crate) use params::{FromParams, NoQuery, Params, Query};
-pub(crate) use path::{IdPath, TextPath};
+pub(crate) use path::{IdNamePath, IdPath, TextPath};
 pub(crate) use prefer::Prefer;
 pub(crate) use raw_items::RawItems;
 pub(crate) use reason::check_reason;

@@ -25,12 +25,15 @@ use crate::{
         graphs::Graphs,
         hints::Hints,
         leases::LeaseTable,
+        nudges::Nudges,
         quarantine::Quarantine,
         queue::feeds::Feeds,
         remote_ends::RemoteEnds,
         settings::{SHORTEST_LEASE, Settings},
         start::batcher,
-        tasks::{end_poll, heartbeat, hint_listener, hint_sender, lease_keeper, sweep},
+        tasks::{
+            end_poll, forgotten_signals, heartbeat, hint_listener, hint_sender, lease_keeper, nudge, sweep,
+        },
         waiters::Waiters,
     },
     support::{faults::FaultHooks, metrics::register_zero_counters, trace_propagator::TracePropagator},
@@ -238,6 +241,7 @@ impl EngineBuilder {
             hints: Hints::default(),
             lease_wakeup: Notify::new(),
             inbox_wakeup: Notify::new(),
+            nudges: Nudges::default(),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
             committers,
@@ -262,6 +266,8 @@ impl EngineBuilder {
         core.supervise("watching for ends", end_poll::run);
         core.supervise("archiving dead jobs", expiry::run);
         core.supervise("delivering cancels", inbox::run);
+        core.supervise("nudging", nudge::run);
+        core.supervise("looking for forgotten signals", forgotten_signals::run);
         Ok(Engine { core })
     }
 }

@@ -100,7 +100,7 @@ pub use model::{
     },
     error::{BuildError, CancelError, DeadJobError, GraphError, StartError, StepError},
     error_chain::ErrorChain,
-    graph::{Graph, Node},
+    graph::{Graph, Node, WaitNode},
     ids::{DeadJobId, SagaId, WorkerId},
     json_pointer::{json_pointer, push_pointer},
     kinds::{Placement, StepKind, UndoKind},
@@ -109,10 +109,17 @@ pub use model::{
     queue::{Pause, QueueDepth, QueueSetting, QueueView},
     retention::{Pruned, Retention, SagaEnd},
     retry::RetryPolicy,
+    signal::{
+        Signal, SignalError, SignalMessage, SignalName, SignalReceipt, SignalState, SignalTarget, SignalWait,
+        Signalled, Slept,
+    },
     status::{Direction, Status, StepSide},
     stored_value::Shared,
     transition::{self, DiscardEffect},
-    views::{FinalStatus, HistoryEntry, HistoryOutcome, SagaFilter, SagaView, StatusCount},
+    views::{
+        FinalStatus, HistoryEntry, HistoryOutcome, SagaFilter, SagaPayload, SagaView, StatusCount,
+        WaitingCount,
+    },
 };
 pub use operate::{
     cancel::CancelOutcome,
@@ -123,6 +130,7 @@ pub use operate::{
     in_flight::{InFlight, Prospect},
     moves::{MoveError, MovePlan, MoveResult, PlannedMove},
     retention::set_audit_retention,
+    signals::{SkipWaitError, SkippedWait},
     verify::{HistoryViolation, VerifiedHistories},
 };
 pub use runtime::{

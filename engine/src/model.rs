@@ -18,6 +18,7 @@ pub(crate) mod queue;
 pub(crate) mod replay;
 pub(crate) mod retention;
 pub(crate) mod retry;
+pub(crate) mod signal;
 pub(crate) mod status;
 pub(crate) mod storable;
 pub(crate) mod stored_value;

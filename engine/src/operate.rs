@@ -14,4 +14,5 @@ pub(crate) mod moves;
 pub(crate) mod queries;
 pub(crate) mod queues;
 pub(crate) mod retention;
+pub(crate) mod signals;
 pub(crate) mod verify;

@@ -21,6 +21,7 @@ pub(crate) mod saga_lists;
 pub(crate) mod saga_state;
 pub(crate) mod savepoints;
 pub(crate) mod sessions;
+pub(crate) mod signals;
 pub(crate) mod starts;
 #[cfg(feature = "testing")]
 pub(crate) mod testing;

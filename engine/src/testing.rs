@@ -29,6 +29,6 @@ mod proof;
 pub use crate::support::faults::{DisabledGuard, Fault, FaultPoint, Faults};
 pub use cases::{Case, Kind};
 pub use fail_point::FailPoint;
-pub use hooks::{expire_leases, make_all_due, with_faults};
+pub use hooks::{end_waits, expire_leases, make_all_due, with_faults};
 pub use invariants::history_violations;
 pub use proof::{Proof, ProofError, Report, Run};

@@ -29,6 +29,7 @@ mod it {
     mod proofs;
     mod quarantine;
     mod queues;
+    mod results;
     mod retention;
     mod retention_of_audits;
     mod retention_of_keys;
@@ -40,4 +41,5 @@ mod it {
     mod step_failures;
     mod throttles;
     mod unstorable_outcomes;
+    mod waits;
 }

@@ -11,6 +11,8 @@ use crate::{config::parse_duration, terminal};
 pub(crate) enum BenchCommand {
     /// The engine alone: start, three recorded steps that do nothing, end
     Steps(Arguments),
+    /// Sagas that wait for a signal, each from its signal until it has ended
+    Signals(SignalsArguments),
     /// Orders over HTTP, each until its saga has ended
     Orders(OrdersArguments),
     /// Measure nothing, but fill an empty database with orders that have ended, each with its two sagas
@@ -50,6 +52,25 @@ pub(crate) struct Arguments {
     /// The server to measure on, instead of `DATABASE_URL` or the embedded default; a database is created there
     #[arg(long, value_name = "URL")]
     pub(super) database_url: Option<String>,
+}
+
+/// How to measure signals.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct SignalsArguments {
+    #[command(flatten)]
+    pub(super) arguments: Arguments,
+    /// Who sends the signals and waits for the ends
+    #[arg(long, value_enum, default_value_t = Sender::Worker)]
+    pub(super) sender: Sender,
+}
+
+/// Who sends signals.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Sender {
+    /// The engine that works on the queue
+    Worker,
+    /// Another engine, with connections of its own, as in another process
+    Other,
 }
 
 /// How to measure orders.

@@ -20,6 +20,7 @@ mod orders;
 mod page_bytes;
 mod paging;
 mod queues;
+mod signals;
 mod slow_callers;
 mod sockets;
 mod validation;

@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 
-use engine::{CancelError, DeadJobError, DeadJobId, StartError};
+use engine::{CancelError, DeadJobError, DeadJobId, SignalError, SkipWaitError, StartError};
 use shop::{
     ListError, Violation,
     commands::{CancelRefusal, IllegalStatus, StockRefusal},
@@ -55,6 +55,37 @@ impl From<CancelError> for Problem {
             CancelError::RefusedByObserver(reason) => Self::internal(reason),
             CancelError::Ended(_) => Self::new(ProblemCode::WorkflowEnded, error.to_string()),
             CancelError::Database(error) => error.into(),
+        }
+    }
+}
+
+impl From<SignalError> for Problem {
+    fn from(error: SignalError) -> Self {
+        match error {
+            SignalError::NotFound(id) => Self::not_found("workflow", id),
+            SignalError::NoSuchKey { .. } => Self::new(ProblemCode::NotFound, error.to_string()),
+            SignalError::UnknownSignal { .. } => Self::new(ProblemCode::UnknownSignal, error.to_string()),
+            SignalError::Ended(_) => Self::new(ProblemCode::TakesNoSignals, error.to_string()),
+            SignalError::TooMany => Self::new(ProblemCode::TooManySignals, error.to_string()),
+            SignalError::BadMessage { pointer, reason } => {
+                Self::field(format!("/message{pointer}"), "invalid", reason)
+            }
+            SignalError::TooLarge { .. } => Self::new(ProblemCode::BodyTooLarge, error.to_string()),
+            SignalError::KeyReused(_) => Self::new(ProblemCode::SignalKeyUsed, error.to_string()),
+            SignalError::BadKey => Self::field("/key", "wrong-length", error.to_string()),
+            SignalError::UnknownGraph(_) => Self::new(ProblemCode::OtherVersion, error.to_string()),
+            SignalError::Database(error) => error.into(),
+        }
+    }
+}
+
+impl From<SkipWaitError> for Problem {
+    fn from(error: SkipWaitError) -> Self {
+        match error {
+            SkipWaitError::NotFound(id) => Self::not_found("workflow", id),
+            SkipWaitError::NotWaiting { .. } => Self::new(ProblemCode::NotWaiting, error.to_string()),
+            SkipWaitError::Busy => Self::unavailable(error.to_string()),
+            SkipWaitError::Database(error) => error.into(),
         }
     }
 }

@@ -114,6 +114,15 @@ codes! {
     WorkflowEnded = CONFLICT "workflow-ended",
         "The workflow has already ended",
         "the saga has already ended: completed";
+    TakesNoSignals = CONFLICT "takes-no-signals",
+        "The workflow takes no signals any more",
+        "the saga takes no signals any more: it is completed";
+    TooManySignals = CONFLICT "too-many-signals",
+        "The workflow has too many signals that it has not taken",
+        "the saga has 1000 signals that it has not taken: it takes no more until it has";
+    NotWaiting = CONFLICT "not-waiting",
+        "The workflow does not wait",
+        "the saga does not wait at `await-payment`";
     AlreadyResolved = CONFLICT "already-resolved",
         "The dead job is already resolved",
         "the dead job was already retried";
@@ -155,6 +164,12 @@ codes! {
     Refused = UNPROCESSABLE_ENTITY "refused",
         "The workflow refused this input",
         "unknown SKU `TEA-9`";
+    UnknownSignal = UNPROCESSABLE_ENTITY "unknown-signal",
+        "The workflow waits for no such signal",
+        "saga `place-order` waits for no signal `approval`, but for `payment-received`";
+    SignalKeyUsed = UNPROCESSABLE_ENTITY "signal-key-used",
+        "This key was used for a signal with another message",
+        "the key `payment-17` was used for a signal with another message";
     IdempotencyMismatch = UNPROCESSABLE_ENTITY "idempotency-mismatch",
         "This Idempotency-Key was used with another body",
         "use a new key for a new request";

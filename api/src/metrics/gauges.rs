@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use engine::{Engine, QueueView, Status, StatusCount};
+use engine::{Engine, QueueView, Status, StatusCount, WaitingCount};
 use metrics::{counter, gauge};
 use shop::events::LowWaterMarks;
 use sqlx::PgPool;
@@ -15,7 +15,7 @@ use tokio::sync::{Mutex, Semaphore};
 use super::{
     names::{
         IN_FLIGHT, NOTED_CANCELS_OLDEST, POOL, POOL_LIMIT, QUEUE_DEPTH, QUEUE_OLDEST, QUEUE_PAUSED, SAGAS,
-        SAGAS_WAITING, SCRAPE_FAILURES,
+        SAGAS_WAITING, SAGAS_WAITING_OLDEST, SCRAPE_FAILURES,
     },
     outbox, snapshots,
 };
@@ -127,10 +127,14 @@ fn sagas(engine: &Engine, counts: &[StatusCount]) {
     }
 }
 
-fn sagas_waiting(counts: &[(String, i64)]) {
-    for known in ["version", "lock"] {
-        let count = counts.iter().find(|(waits_for, _)| waits_for == known).map_or(0, |(_, count)| *count);
-        gauge!(SAGAS_WAITING, "for" => known).set(figure(count));
+fn sagas_waiting(counts: &[WaitingCount]) {
+    for known in ["sleep", "signal", "version", "lock"] {
+        let found = counts.iter().find(|count| count.waits_for == known);
+        gauge!(SAGAS_WAITING, "for" => known).set(figure(found.map_or(0, |count| count.sagas)));
+        if ["sleep", "signal"].contains(&known) {
+            let oldest = found.and_then(|count| count.oldest).unwrap_or_default();
+            gauge!(SAGAS_WAITING_OLDEST, "for" => known).set(oldest.as_secs_f64());
+        }
     }
 }
 

@@ -12,6 +12,10 @@ pub(crate) mod list;
 pub(crate) mod list_definitions;
 pub(crate) mod load;
 pub(crate) mod move_many;
+pub(crate) mod signal;
+mod signal_body;
+pub(crate) mod signal_by_key;
+pub(crate) mod skip_wait;
 pub(crate) mod start;
 
 pub(crate) use enums::{StepDirection, StepOutcome};

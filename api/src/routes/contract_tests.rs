@@ -44,8 +44,20 @@ const OPEN_TEXTS: [&str; 32] = [
     "text",
 ];
 /// More of them.
-const OTHER_OPEN_TEXTS: [&str; 10] =
-    ["business_key", "category", "kind", "next_cursor", "sku", "title", "to", "trace_id", "code", "why"];
+const OTHER_OPEN_TEXTS: [&str; 12] = [
+    "business_key",
+    "category",
+    "kind",
+    "next_cursor",
+    "sku",
+    "title",
+    "to",
+    "trace_id",
+    "code",
+    "why",
+    "signal",
+    "waits_for",
+];
 
 fn document() -> Value {
     serde_json::from_str(&openapi_json()).expect("it is JSON")
@@ -206,6 +218,7 @@ fn enumerations_have_the_names_that_the_program_knows() {
         ("StepOutcome", names(engine::HistoryOutcome::ALL, engine::HistoryOutcome::name)),
         ("StepPlacement", names(engine::Placement::ALL, engine::Placement::name)),
         ("StepUndo", names(engine::UndoKind::ALL, engine::UndoKind::name)),
+        ("WorkflowSignalState", names(engine::SignalState::ALL, engine::SignalState::name)),
         ("WorkflowStatus", names(engine::Status::ALL, engine::Status::name)),
     ];
     let document = document();

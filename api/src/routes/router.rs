@@ -120,6 +120,9 @@ fn workflows(table: RouteTable) -> RouteTable {
         .read(routes!(workflows::get_history::get_workflow_history))
         .operate(routes!(workflows::cancel::cancel_workflow))
         .operate(routes!(workflows::move_many::move_workflows))
+        .operate(routes!(workflows::signal::send_workflow_signal))
+        .operate(routes!(workflows::signal_by_key::send_signal))
+        .operate(routes!(workflows::skip_wait::skip_workflow_wait))
         .read(routes!(workflows::list_definitions::list_workflow_definitions))
         .read(routes!(workflows::get_definition::get_workflow_definition))
 }

@@ -12,6 +12,7 @@ use crate::{
         step::{BatchOf, CallStep, Item, TransactionStep, UndoCall, UndoItem, UndoTransaction},
         step_input::StepInput,
         tx::Tx,
+        wait::WaitAction,
     },
     model::{
         error::StepError,
@@ -133,6 +134,11 @@ pub(crate) trait ErasedStep: Send + Sync {
 
     /// Runs a call step's action or undo for one saga.
     fn call<'a>(&'a self, direction: Direction, invocation: &'a Invocation) -> BoxFuture<'a, StepAnswer>;
+
+    /// The step as one that waits; `None` for all others.
+    fn wait(&self) -> Option<&WaitAction> {
+        None
+    }
 }
 
 pub(crate) struct TransactionAction<S: TransactionStep> {

@@ -1,13 +1,13 @@
 //! A saga to be started, and what starting it returns.
 
-use std::{any::Any, borrow::Cow};
+use std::{any::Any, borrow::Cow, time::Duration};
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use crate::{
     definition::start_context::StartContext,
-    model::{ids::SagaId, stored_value::StoredValue},
+    model::{ids::SagaId, signal::Signal, stored_value::StoredValue},
 };
 
 /// A saga to be started.
@@ -23,6 +23,18 @@ pub struct NewSaga {
     pub(crate) business_key: Option<String>,
     pub(crate) trace: Option<String>,
     pub(crate) context: StartContext,
+    /// A signal that is sent to it, or to the existing one, in the transaction of the start.
+    pub(crate) signal: Option<Signal>,
+    pub(crate) begins: Option<Begins>,
+    /// Instead of that of its definition.
+    pub(crate) deadline: Option<Duration>,
+}
+
+/// When a saga goes on that is not to go on at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Begins {
+    At(DateTime<Utc>),
+    After(Duration),
 }
 
 impl NewSaga {
@@ -40,7 +52,9 @@ impl NewSaga {
         let input = StoredValue::encode(input).map_err(|error| format!("it {error}"));
         let id = SagaId::generate();
         let (business_key, trace, context) = (None, None, StartContext::default());
-        Self { id, definition, input, typed, checked: false, business_key, trace, context }
+        let (signal, begins, deadline) = (None, None, None);
+        let checked = false;
+        Self { id, definition, input, typed, checked, business_key, trace, context, signal, begins, deadline }
     }
 
     /// Sets the saga's id, for a caller that also stores it elsewhere.
@@ -66,6 +80,32 @@ impl NewSaga {
     /// who made it; the step reads it with [`Item::context`](crate::Item::context). No other step sees it.
     pub fn context(mut self, context: impl Any + Send + Sync) -> Self {
         self.context = StartContext::new(context);
+        self
+    }
+
+    /// Sends a signal with the start, in its transaction: to the new saga, or to the existing one with the same business
+    /// key. A start whose entry step or signal is refused stores neither. A start sends one signal; see [`StartError::Refused`](crate::StartError).
+    pub fn signal(mut self, signal: Signal) -> Self {
+        self.signal = Some(signal);
+        self
+    }
+
+    /// Lets the saga sleep until this time, after its entry step, if it has one. A time that has passed is no delay.
+    pub fn start_at(mut self, time: DateTime<Utc>) -> Self {
+        self.begins = Some(Begins::At(time));
+        self
+    }
+
+    /// Lets the saga sleep for this long, after its entry step, if it has one.
+    pub fn delay(mut self, delay: Duration) -> Self {
+        self.begins = Some(Begins::After(delay));
+        self
+    }
+
+    /// Sets a deadline for this saga, instead of that of its definition ([`Saga::deadline`](crate::Saga::deadline)). Of a
+    /// saga that sleeps first, it counts from the end of that sleep.
+    pub fn deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = Some(deadline);
         self
     }
 

@@ -22,6 +22,8 @@ pub struct StatusChange {
     pub status: Status,
     /// Why the saga compensated, if it did.
     pub cause: Option<Cause>,
+    /// What the saga gave, as JSON, if it completed and its definition gives a result.
+    pub result: Option<Arc<RawValue>>,
     /// The last error, if the saga is dead.
     pub error: Option<String>,
 }

@@ -15,6 +15,7 @@ use crate::{
         saga_name::SagaName,
         step::{CallStep, TransactionStep, UndoCall, UndoTransaction},
         step_input::StepInput,
+        wait::{AwaitedSignal, WaitAction},
     },
     model::{
         error::{GraphError, StartError},
@@ -23,11 +24,13 @@ use crate::{
         outcome::Failure,
         retry::RetryPolicy,
         status::Direction,
-        stored_value::{StoredValue, StoredValues},
+        stored_value::{StoredValue, StoredValues, TooLarge},
     },
+    support::user_code::catch_panic,
 };
 
-/// A saga under construction: `I` is its input, `L` the list of types that its next step can read.
+/// A saga under construction: `I` is its input, `L` the list of types that its next step can read, `O` the type of the result
+/// that it has still to be given, with [`Saga::returns_output`] or [`Saga::returns`].
 ///
 /// ```
 /// use engine::{NothingToUndo, Outcomes, Outcome, Saga, SagaName, Batch, StepError, TransactionStep, Tx};
@@ -70,7 +73,7 @@ use crate::{
 /// }
 /// let saga = Saga::named(SagaName::<Greeting>::new("broken")).then(NeedsNumber).build();
 /// ```
-pub struct Saga<I, L> {
+pub struct Saga<I, L, O = ()> {
     name: &'static str,
     revision: u32,
     queue: String,
@@ -79,16 +82,17 @@ pub struct Saga<I, L> {
     actions: Vec<Arc<dyn ErasedStep>>,
     observer: Option<Arc<dyn ErasedStatusObserver>>,
     check: Option<Box<InputCheck<I>>>,
+    result: Option<SagaResult>,
     problem: Option<GraphError>,
-    types: PhantomData<fn(I, L)>,
+    types: PhantomData<fn(I, L) -> O>,
 }
 
-impl<I> Saga<I, HCons<I, HNil>>
+impl<I, O> Saga<I, HCons<I, HNil>, O>
 where
     I: Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'static,
 {
     /// Starts building a saga.
-    pub fn named(name: SagaName<I>) -> Self {
+    pub fn named(name: SagaName<I, O>) -> Self {
         Self {
             name: name.name,
             revision: 0,
@@ -98,6 +102,7 @@ where
             actions: Vec::new(),
             observer: None,
             check: None,
+            result: None,
             problem: None,
             types: PhantomData,
         }
@@ -112,7 +117,7 @@ where
 
     /// Adds the first step as an entry step: it runs in the commit that starts the saga. If it fails, the start is
     /// refused and nothing is stored; if it is done, its effect is visible to the caller as soon as the start returns.
-    pub fn entry<S: TransactionStep, At>(self, step: S) -> Saga<I, HCons<S::Output, HCons<I, HNil>>>
+    pub fn entry<S: TransactionStep, At>(self, step: S) -> Saga<I, HCons<S::Output, HCons<I, HNil>>, O>
     where
         S::Input: FromOutputs<HCons<I, HNil>, At>,
     {
@@ -120,7 +125,7 @@ where
     }
 
     /// Adds the first step as both entry step and pivot: once started, the saga only goes forward.
-    pub fn entry_pivot<S: TransactionStep, At>(self, step: S) -> Saga<I, HCons<S::Output, HCons<I, HNil>>>
+    pub fn entry_pivot<S: TransactionStep, At>(self, step: S) -> Saga<I, HCons<S::Output, HCons<I, HNil>>, O>
     where
         S::Input: FromOutputs<HCons<I, HNil>, At>,
     {
@@ -128,7 +133,7 @@ where
     }
 }
 
-impl<I, L: HList> Saga<I, L>
+impl<I, L: HList, O> Saga<I, L, O>
 where
     I: Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'static,
 {
@@ -158,7 +163,7 @@ where
     }
 
     /// Adds a transaction step.
-    pub fn then<S: TransactionStep, At>(self, step: S) -> Saga<I, HCons<S::Output, L>>
+    pub fn then<S: TransactionStep, At>(self, step: S) -> Saga<I, HCons<S::Output, L>, O>
     where
         S::Input: FromOutputs<L, At>,
     {
@@ -167,7 +172,7 @@ where
     }
 
     /// Adds a call step.
-    pub fn then_call<S: CallStep, At>(self, step: S) -> Saga<I, HCons<S::Output, L>>
+    pub fn then_call<S: CallStep, At>(self, step: S) -> Saga<I, HCons<S::Output, L>, O>
     where
         S::Input: FromOutputs<L, At>,
     {
@@ -176,7 +181,7 @@ where
     }
 
     /// Adds a transaction step as the pivot, the point of no return: once it is done, the saga only goes forward.
-    pub fn pivot<S: TransactionStep, At>(self, step: S) -> Saga<I, HCons<S::Output, L>>
+    pub fn pivot<S: TransactionStep, At>(self, step: S) -> Saga<I, HCons<S::Output, L>, O>
     where
         S::Input: FromOutputs<L, At>,
     {
@@ -184,13 +189,110 @@ where
     }
 
     /// Adds a call step as the pivot. While the call is in doubt, the saga can't be cancelled.
-    pub fn pivot_call<S: CallStep, At>(self, step: S) -> Saga<I, HCons<S::Output, L>>
+    pub fn pivot_call<S: CallStep, At>(self, step: S) -> Saga<I, HCons<S::Output, L>, O>
     where
         S::Input: FromOutputs<L, At>,
     {
         self.call(step, Placement::Pivot)
     }
 
+    pub(super) fn next_placement(&self) -> Placement {
+        if self.nodes.iter().any(|node| node.placement == Placement::Pivot) {
+            Placement::AfterPivot
+        } else {
+            Placement::BeforePivot
+        }
+    }
+
+    fn transaction<S: TransactionStep, At>(
+        self,
+        step: S,
+        placement: Placement,
+        entry: bool,
+    ) -> Saga<I, HCons<S::Output, L>, O>
+    where
+        S::Input: FromOutputs<L, At>,
+    {
+        let node = Node {
+            name: S::NAME.into(),
+            kind: StepKind::Transaction,
+            entry,
+            placement,
+            undo: <S::Undo as UndoTransaction<S>>::KIND,
+            after: self.last_name(),
+            reads: self.read_names(&<S::Input as FromOutputs<L, At>>::places()),
+            retry: S::RETRY,
+            undo_retry: <S::Undo as UndoTransaction<S>>::RETRY,
+            wait: None,
+        };
+        let input = StepInput::new::<L, At>(S::NAME, &node.reads);
+        self.push(node, Arc::new(TransactionAction::new(step, input, L::LENGTH)))
+    }
+
+    fn call<S: CallStep, At>(self, step: S, placement: Placement) -> Saga<I, HCons<S::Output, L>, O>
+    where
+        S::Input: FromOutputs<L, At>,
+    {
+        let node = Node {
+            name: S::NAME.into(),
+            kind: StepKind::Call,
+            entry: false,
+            placement,
+            undo: <S::Undo as UndoCall<S>>::KIND,
+            after: self.last_name(),
+            reads: self.read_names(&<S::Input as FromOutputs<L, At>>::places()),
+            retry: S::RETRY,
+            undo_retry: <S::Undo as UndoCall<S>>::RETRY,
+            wait: None,
+        };
+        let input = StepInput::new::<L, At>(S::NAME, &node.reads);
+        self.push(node, Arc::new(CallAction { step, input, output_index: L::LENGTH }))
+    }
+
+    pub(super) fn push<T>(mut self, node: Node, action: Arc<dyn ErasedStep>) -> Saga<I, HCons<T, L>, O> {
+        if node.placement == Placement::Pivot
+            && let Some(first) = self.nodes.iter().find(|earlier| earlier.placement == Placement::Pivot)
+        {
+            self.problem.get_or_insert(GraphError::TwoPivots {
+                saga: self.name.into(),
+                first: first.name.clone(),
+                second: node.name.clone(),
+            });
+        }
+        if let Some(signal) = action.wait().and_then(WaitAction::signal)
+            && let Some(problem) = self.other_message(signal)
+        {
+            self.problem.get_or_insert(problem);
+        }
+        self.nodes.push(node);
+        self.actions.push(action);
+        self.retyped()
+    }
+
+    /// Finds an earlier wait for the same signal with a message of another type.
+    fn other_message(&self, signal: &AwaitedSignal) -> Option<GraphError> {
+        let mut awaited = self.actions.iter().filter_map(|action| action.wait().and_then(WaitAction::signal));
+        let differs = awaited.any(|other| other.name == signal.name && other.message != signal.message);
+        differs.then(|| GraphError::TwoMessages { saga: self.name.into(), signal: signal.name.into() })
+    }
+
+    pub(super) fn last_name(&self) -> Vec<String> {
+        self.nodes.last().map(|node| node.name.clone()).into_iter().collect()
+    }
+
+    pub(super) fn read_names(&self, places: &[usize]) -> Vec<String> {
+        let name = |place: usize| match place.checked_sub(1) {
+            None => "input".into(),
+            Some(step) => self.nodes[step].name.clone(),
+        };
+        places.iter().copied().map(name).collect()
+    }
+}
+
+impl<I, L: HList> Saga<I, L>
+where
+    I: Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'static,
+{
     /// Checks the graph and returns a definition that can be registered.
     ///
     /// # Errors
@@ -210,91 +312,41 @@ where
             positions,
             read_input: |input| input.decode::<I>().map(drop).map_err(|error| error.to_string()),
             observer: self.observer,
+            result: self.result,
         })
-    }
-
-    fn next_placement(&self) -> Placement {
-        if self.nodes.iter().any(|node| node.placement == Placement::Pivot) {
-            Placement::AfterPivot
-        } else {
-            Placement::BeforePivot
-        }
-    }
-
-    fn transaction<S: TransactionStep, At>(
-        self,
-        step: S,
-        placement: Placement,
-        entry: bool,
-    ) -> Saga<I, HCons<S::Output, L>>
-    where
-        S::Input: FromOutputs<L, At>,
-    {
-        let node = Node {
-            name: S::NAME.into(),
-            kind: StepKind::Transaction,
-            entry,
-            placement,
-            undo: <S::Undo as UndoTransaction<S>>::KIND,
-            after: self.last_name(),
-            reads: self.read_names(&<S::Input as FromOutputs<L, At>>::places()),
-            retry: S::RETRY,
-            undo_retry: <S::Undo as UndoTransaction<S>>::RETRY,
-        };
-        let input = StepInput::new::<L, At>(S::NAME, &node.reads);
-        self.push(node, Arc::new(TransactionAction::new(step, input, L::LENGTH)))
-    }
-
-    fn call<S: CallStep, At>(self, step: S, placement: Placement) -> Saga<I, HCons<S::Output, L>>
-    where
-        S::Input: FromOutputs<L, At>,
-    {
-        let node = Node {
-            name: S::NAME.into(),
-            kind: StepKind::Call,
-            entry: false,
-            placement,
-            undo: <S::Undo as UndoCall<S>>::KIND,
-            after: self.last_name(),
-            reads: self.read_names(&<S::Input as FromOutputs<L, At>>::places()),
-            retry: S::RETRY,
-            undo_retry: <S::Undo as UndoCall<S>>::RETRY,
-        };
-        let input = StepInput::new::<L, At>(S::NAME, &node.reads);
-        self.push(node, Arc::new(CallAction { step, input, output_index: L::LENGTH }))
-    }
-
-    fn push<O>(mut self, node: Node, action: Arc<dyn ErasedStep>) -> Saga<I, HCons<O, L>> {
-        if node.placement == Placement::Pivot
-            && let Some(first) = self.nodes.iter().find(|earlier| earlier.placement == Placement::Pivot)
-        {
-            self.problem.get_or_insert(GraphError::TwoPivots {
-                saga: self.name.into(),
-                first: first.name.clone(),
-                second: node.name.clone(),
-            });
-        }
-        self.nodes.push(node);
-        self.actions.push(action);
-        self.retyped()
-    }
-
-    fn last_name(&self) -> Vec<String> {
-        self.nodes.last().map(|node| node.name.clone()).into_iter().collect()
-    }
-
-    fn read_names(&self, places: &[usize]) -> Vec<String> {
-        let name = |place: usize| match place.checked_sub(1) {
-            None => "input".into(),
-            Some(step) => self.nodes[step].name.clone(),
-        };
-        places.iter().copied().map(name).collect()
     }
 }
 
-impl<I, L> Saga<I, L> {
-    /// The same saga with another list of what its next step can read.
-    fn retyped<M>(self) -> Saga<I, M> {
+impl<I, T, L: HList> Saga<I, HCons<T, L>, T> {
+    /// Gives the saga its result: the output of the step that was added last. Steps that are added after it don't change that.
+    pub fn returns_output(mut self) -> Saga<I, HCons<T, L>> {
+        self.result = Some(SagaResult::Output(L::LENGTH));
+        self.retyped()
+    }
+}
+
+impl<I, L: HList, O: Serialize> Saga<I, L, O>
+where
+    I: Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'static,
+{
+    /// Gives the saga its result: what `result` computes from its input or an output when the last step is done. It must not
+    /// fail: if it panics, or the result is too large, the saga completes without one, and its error says so.
+    pub fn returns<X, At>(mut self, result: impl Fn(&X) -> O + Send + Sync + 'static) -> Saga<I, L>
+    where
+        X: FromOutputs<L, At> + 'static,
+    {
+        let reads = self.read_names(&X::places());
+        let input = StepInput::new::<L, At>("the result", &reads);
+        self.result = Some(SagaResult::Computed(Box::new(move |values| {
+            StoredValue::encode(&result(&input.read(values)?)).map_err(|error| format!("it {error}"))
+        })));
+        self.retyped()
+    }
+}
+
+impl<I, L, O> Saga<I, L, O> {
+    /// The same saga with another list of what its next step can read, or another result that is still to be given.
+    fn retyped<M, P>(self) -> Saga<I, M, P> {
         Saga {
             name: self.name,
             revision: self.revision,
@@ -304,25 +356,35 @@ impl<I, L> Saga<I, L> {
             actions: self.actions,
             observer: self.observer,
             check: self.check,
+            result: self.result,
             problem: self.problem,
             types: PhantomData,
         }
     }
 }
 
-impl<I, T, L> Saga<I, HCons<T, L>> {
+impl<I, T, L, O> Saga<I, HCons<T, L>, O> {
     /// Labels the output of the step that was added last, or the saga's input before any was added: later steps read it
     /// as [`Of<Label, T>`](Of), and no longer as `T`. The graph and its hash stay the same.
-    pub fn labelled<Label>(self) -> Saga<I, HCons<Of<Label, T>, L>> {
+    pub fn labelled<Label>(self) -> Saga<I, HCons<Of<Label, T>, L>, O> {
         self.retyped()
     }
 }
 
-impl<I, L> std::fmt::Debug for Saga<I, L> {
+impl<I, L, O> std::fmt::Debug for Saga<I, L, O> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Saga").field("name", &self.name).field("steps", &self.nodes).finish_non_exhaustive()
     }
 }
+
+/// What a saga gives when it has completed.
+enum SagaResult {
+    /// The value at this place among the stored ones.
+    Output(usize),
+    Computed(Box<ComputedResult>),
+}
+
+type ComputedResult = dyn Fn(&StoredValues) -> Result<StoredValue, String> + Send + Sync;
 
 /// A checked saga: its graph and the code of its steps.
 pub struct Definition {
@@ -333,6 +395,7 @@ pub struct Definition {
     pub(crate) actions: Vec<Arc<dyn ErasedStep>>,
     pub(crate) positions: HashMap<String, usize>,
     pub(crate) observer: Option<Arc<dyn ErasedStatusObserver>>,
+    result: Option<SagaResult>,
 }
 
 impl Definition {
@@ -359,6 +422,9 @@ impl Definition {
         let saga = &self.graph.name;
         let at = self.graph.position(step).ok_or_else(|| format!("saga `{saga}` has no step `{step}`"))?;
         let node = &mut self.graph.steps[at];
+        if node.wait.is_some() {
+            return Err(format!("step `{step}` of saga `{saga}` waits, and is not tried again"));
+        }
         policy.check(node.kind)?;
         match direction {
             Direction::Action => node.retry = policy,
@@ -366,6 +432,33 @@ impl Definition {
             Direction::Undo => return Err(format!("step `{step}` of saga `{saga}` has no undo")),
         }
         Ok(())
+    }
+
+    /// The signal of this name for which a step waits.
+    pub(crate) fn awaited_signal(&self, name: &str) -> Option<&AwaitedSignal> {
+        let mut awaited = self.actions.iter().filter_map(|action| action.wait().and_then(WaitAction::signal));
+        awaited.find(|signal| signal.name == name)
+    }
+
+    /// The result of a saga that has completed with these values; `None` if its definition gives none.
+    ///
+    /// # Errors
+    /// Why there is none although its definition gives one.
+    pub(crate) fn result(&self, values: &StoredValues, limit: usize) -> Result<Option<StoredValue>, String> {
+        let result = match &self.result {
+            None => return Ok(None),
+            Some(SagaResult::Output(place)) => values.get(*place).cloned(),
+            Some(SagaResult::Computed(compute)) => {
+                let computed = catch_panic(|| compute(values))
+                    .map_err(|failure| format!("what computes it {failure}"))?;
+                let too_large =
+                    |TooLarge { size, limit }| format!("it has {size} bytes, and may have {limit}");
+                let computed = computed?;
+                computed.check_size(limit).map_err(too_large)?;
+                Some(computed)
+            }
+        };
+        result.map(Some).ok_or_else(|| "the output that it is was never stored".into())
     }
 
     /// Reads a stored input.

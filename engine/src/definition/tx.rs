@@ -7,7 +7,10 @@ use sqlx::PgConnection;
 
 use crate::{
     definition::new_saga::{NewSaga, Started},
-    model::error::{StartError, StepError},
+    model::{
+        error::{StartError, StepError},
+        signal::{Signal, SignalError, SignalReceipt, SignalTarget},
+    },
 };
 
 /// The transaction that the engine opened for a batch. It derefs to [`PgConnection`], so `&mut **tx` is an sqlx
@@ -41,6 +44,14 @@ pub(crate) trait TxHost: Send {
         conn: &'a mut PgConnection,
         sagas: Vec<NewSaga>,
     ) -> BoxFuture<'a, Result<Vec<Result<Started, StartError>>, StepError>>;
+
+    /// Sends a signal in the transaction.
+    fn signal<'a>(
+        &'a mut self,
+        conn: &'a mut PgConnection,
+        target: SignalTarget,
+        signal: Signal,
+    ) -> BoxFuture<'a, Result<SignalReceipt, SignalError>>;
 }
 
 impl<'c> Tx<'c> {
@@ -82,6 +93,19 @@ impl<'c> Tx<'c> {
             other => other,
         })?;
         answers.into_iter().map(|answer| answer.map_err(|error| StepError::Start(Box::new(error)))).collect()
+    }
+
+    /// Sends a signal to another saga in this transaction: it exists if and only if it commits.
+    ///
+    /// # Errors
+    /// See [`SignalError`]. After [`SignalError::Database`] the transaction can't go on: return the error.
+    pub async fn signal(
+        &mut self,
+        target: impl Into<SignalTarget>,
+        signal: Signal,
+    ) -> Result<SignalReceipt, SignalError> {
+        self.note_use();
+        self.host.signal(self.conn, target.into(), signal).await
     }
 }
 

@@ -1,4 +1,5 @@
-//! Audit records of what operators did to sagas: cancels, retries, discards and moves, each with the actor and the reason.
+//! Audit records of what operators did to sagas: cancels, retries, discards, moves, signals and waits that were
+//! ended, each with the actor and the reason.
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
@@ -33,7 +34,7 @@ pub struct AuditRecord {
     pub at: DateTime<Utc>,
     /// The operator's name.
     pub actor: String,
-    /// What was done: `cancel`, `retry`, `discard` or `move`.
+    /// What was done: `cancel`, `retry`, `discard`, `move`, `signal` or `skip-wait`.
     pub action: String,
     /// The saga that was acted on.
     pub saga_id: SagaId,
@@ -43,18 +44,19 @@ pub struct AuditRecord {
     pub reason: String,
     /// How the operator was authenticated; see [`Operator::context`](crate::Operator::context).
     pub context: Option<Value>,
-    /// The saga's state before the action: `{"status", "step", "direction"}`, of a move with `graph_hash`. `None` for records that are older than
-    /// this field.
+    /// The saga's state before the action: `{"status", "step", "direction"}`, of a move with `graph_hash`, of a wait that was
+    /// ended with `waits_for` and `wait_until`. `None` for signals, and for records that are older than this field.
     pub before: Option<Value>,
     /// The saga's state afterwards. It has `cancel_requested` if a worker still had to act on the cancel, `ended` if
-    /// the saga was given up, and `abandoned` if effects were left that were not undone.
+    /// the saga was given up, and `abandoned` if effects were left that were not undone. Of a signal it is
+    /// `{"signal", "key", "state"}`.
     pub after: Option<Value>,
 }
 
 /// The kind of thing that an operator acted on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, VariantArray)]
 pub enum AuditSubjectKind {
-    /// A saga: it was cancelled, whether dead or active, or moved to another graph.
+    /// A saga: it was cancelled, whether dead or active, moved to another graph, sent a signal, or its wait was ended.
     Saga,
     /// A dead job: it was retried or discarded.
     DeadJob,
@@ -79,6 +81,10 @@ impl AuditRecord {
 pub(crate) const CANCEL: &str = "cancel";
 /// A saga was moved to another graph.
 pub(crate) const MOVE: &str = "move";
+/// A signal was sent to a saga.
+pub(crate) const SIGNAL: &str = "signal";
+/// The wait of a saga was ended.
+pub(crate) const SKIP_WAIT: &str = "skip-wait";
 
 /// Which audit records to list; every field narrows the list.
 #[derive(Clone, Debug, Default)]

@@ -86,6 +86,41 @@ pub enum GraphError {
         /// What is wrong.
         reason: String,
     },
+    /// A wait is so long that it has no end.
+    #[error(
+        "step `{step}` of saga `{saga}` waits without an end: give it a time of ten years at most, and decide in the next \
+         step what happens when it is over"
+    )]
+    EndlessWait {
+        /// The name of the saga.
+        saga: String,
+        /// The name of the step.
+        step: String,
+    },
+    /// A wait before the pivot, or together with the sleeps before it, takes longer than the deadline allows.
+    #[error(
+        "step `{step}` of saga `{saga}` waits until after the deadline ({deadline:?} after the start), which undoes \
+         everything: wait for less, or set a later deadline"
+    )]
+    WaitBeyondDeadline {
+        /// The name of the saga.
+        saga: String,
+        /// The name of the step.
+        step: String,
+        /// The deadline.
+        deadline: std::time::Duration,
+    },
+    /// Two steps wait for signals of one name and different types.
+    #[error(
+        "saga `{saga}` waits for the signal `{signal}` with messages of two types: a sender could not tell which: give \
+         one of them another name"
+    )]
+    TwoMessages {
+        /// The name of the saga.
+        saga: String,
+        /// The name of the signal.
+        signal: String,
+    },
     /// Two registered definitions share a name.
     #[error("two sagas are named `{0}`: sagas are found by name, so rename one")]
     SagaTwice(String),

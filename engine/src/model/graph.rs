@@ -16,7 +16,7 @@ use crate::model::{
 pub struct Node {
     /// The step's stored name.
     pub name: String,
-    /// Whether the step is a transaction or a call.
+    /// Whether the step is a transaction, a call or a wait.
     pub kind: StepKind,
     /// Whether the step runs in the commit that starts the saga.
     pub entry: bool,
@@ -32,6 +32,34 @@ pub struct Node {
     pub retry: RetryPolicy,
     /// The retry policy of the undo.
     pub undo_retry: RetryPolicy,
+    /// What the step waits for; `None` for all but sleeps and signals.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wait: Option<WaitNode>,
+}
+
+/// What a step of a [`Graph`] waits for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WaitNode {
+    /// How long the step waits at most; `None` if that is computed from what the saga has stored.
+    pub longest: Option<Duration>,
+    /// The name of the signal that ends the wait; `None` for a sleep.
+    pub signal: Option<String>,
+    /// Whether signals from before the wait don't count.
+    pub only_new: bool,
+    /// The JSON Schema (draft 2020-12) of the signal's message.
+    pub message_schema: Option<serde_json::Value>,
+}
+
+impl Node {
+    /// The signal for which the step waits.
+    pub fn signal(&self) -> Option<&str> {
+        self.wait.as_ref()?.signal.as_deref()
+    }
+}
+
+impl WaitNode {
+    /// The longest wait that a graph may have. A longer one would be a wait without an end.
+    pub const LONGEST: Duration = Duration::from_hours(10 * 365 * 24);
 }
 
 /// The checked graph of one saga.
@@ -49,7 +77,7 @@ pub struct Graph {
     /// The steps in order.
     pub steps: Vec<Node>,
     /// `g1:` and a hash of what a saga in progress depends on: the definition's name and revision, and of each step the
-    /// name, kind, entry, placement and undo, in order. Graphs with the same hash can continue each other's sagas.
+    /// name, kind, entry, placement and undo, and the signal for which it waits, in order. Graphs with the same hash can continue each other's sagas.
     pub hash: String,
 }
 
@@ -97,8 +125,47 @@ impl Graph {
         self.steps.iter().position(|node| node.placement == Placement::Pivot)
     }
 
+    /// The names of the signals for which steps wait, in the order of the steps.
+    pub fn signals(&self) -> impl Iterator<Item = &str> {
+        self.steps.iter().filter_map(|node| node.wait.as_ref()?.signal.as_deref())
+    }
+
+    /// Whether the step of this name only waits.
+    pub(crate) fn is_wait(&self, step: &str) -> bool {
+        self.steps.iter().any(|node| node.kind.is_wait() && node.name == step)
+    }
+
+    /// The index of the last step that waits for a signal.
+    pub(crate) fn last_wait_for(&self, signal: &str) -> Option<usize> {
+        self.steps.iter().rposition(|node| node.signal() == Some(signal))
+    }
+
+    /// Checks that no wait is longer than all waits may be, and that those before the pivot fit into the deadline.
+    fn check_waits(&self) -> Result<(), GraphError> {
+        let mut slept = Duration::ZERO;
+        for node in &self.steps {
+            let Some(wait) = node.wait.as_ref().and_then(|wait| wait.longest) else { continue };
+            let (saga, step) = (self.name.clone(), node.name.clone());
+            if wait > WaitNode::LONGEST {
+                return Err(GraphError::EndlessWait { saga, step });
+            }
+            let Some(deadline) = self.deadline.filter(|_| node.placement != Placement::AfterPivot) else {
+                continue;
+            };
+            let shortest = slept + wait;
+            if shortest >= deadline {
+                return Err(GraphError::WaitBeyondDeadline { saga, step, deadline });
+            }
+            if node.kind == StepKind::Sleep {
+                slept = shortest;
+            }
+        }
+        Ok(())
+    }
+
     fn check(&self) -> Result<(), GraphError> {
-        for name in [&self.name, &self.queue].into_iter().chain(self.steps.iter().map(|node| &node.name)) {
+        let names = [&self.name, &self.queue].into_iter().chain(self.steps.iter().map(|node| &node.name));
+        for name in names.map(String::as_str).chain(self.signals()) {
             check_name(name)?;
         }
         if self.steps.is_empty() {
@@ -133,7 +200,7 @@ impl Graph {
                 ) => {}
             }
         }
-        Ok(())
+        self.check_waits()
     }
 
     /// FNV-1a (Fowler, Noll, Vo), 64 bits: stable over releases and platforms, which `std`'s hasher is not. It covers
@@ -144,6 +211,8 @@ impl Graph {
             let kind = match node.kind {
                 StepKind::Transaction => "transaction",
                 StepKind::Call => "call",
+                StepKind::Sleep => "sleep",
+                StepKind::Signal => "signal",
             };
             let entry = if node.entry { "entry" } else { "step" };
             let placement = match node.placement {
@@ -155,7 +224,11 @@ impl Graph {
                 UndoKind::HasUndo => "undo",
                 UndoKind::NothingToUndo | UndoKind::ForwardOnly => "no-undo",
             };
-            words.extend([entry, " ", &node.name, " ", kind, " ", placement, " ", undo, ";"]);
+            words.extend([entry, " ", &node.name, " ", kind, " ", placement, " ", undo]);
+            if let Some(signal) = node.signal() {
+                words.extend([" for ", signal]);
+            }
+            words.push(';');
         }
         let hash = words.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
             (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)

@@ -1,4 +1,4 @@
-//! The kinds of steps: transaction or call, before or after the pivot, and with or without an undo.
+//! The kinds of steps: transaction, call or wait, before or after the pivot, and with or without an undo.
 
 use serde::{Deserialize, Serialize};
 use strum::VariantArray;
@@ -12,6 +12,10 @@ pub enum StepKind {
     Transaction,
     /// An outside service; happens at least once.
     Call,
+    /// Nothing: it waits for a time.
+    Sleep,
+    /// Nothing: it waits for a message, or for a time.
+    Signal,
 }
 
 impl StepKind {
@@ -21,6 +25,14 @@ impl StepKind {
     /// The name in JSON.
     pub fn name(self) -> &'static str {
         self.into()
+    }
+
+    /// Whether a step of this kind only waits.
+    pub fn is_wait(self) -> bool {
+        match self {
+            Self::Sleep | Self::Signal => true,
+            Self::Transaction | Self::Call => false,
+        }
     }
 }
 

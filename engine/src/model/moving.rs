@@ -35,7 +35,9 @@ fn difference(node: &Node, other: Option<&Node>, nth: usize) -> Option<String> {
         return Some(format!("step {place} is `{name}`, and the other graph has {instead} there"));
     };
     let differs = if node.kind != other.kind {
-        "is a transaction in one graph and a call in the other"
+        "is of another kind in the other graph"
+    } else if node.signal() != other.signal() {
+        "waits for another signal in the other graph"
     } else if node.entry != other.entry {
         "is an entry step in only one of the graphs"
     } else if node.placement != other.placement {

@@ -123,6 +123,9 @@ impl Failure {
     /// The code of a failure for good that the engine itself causes: the step was out of attempts.
     pub const ATTEMPTS_EXHAUSTED: &'static str = "attempts-exhausted";
 
+    /// The code with which the engine refuses a start: a signal that was to be sent with it was refused.
+    pub const SIGNAL_REFUSED: &'static str = "signal-refused";
+
     /// Whether the engine caused the failure, and not an answer of the step. Its message is then meant for operators.
     pub fn is_of_the_engine(&self) -> bool {
         [Self::OUTPUT_TOO_LARGE, Self::POSTPONED_TOO_LONG, Self::ATTEMPTS_EXHAUSTED]

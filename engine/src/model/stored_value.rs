@@ -95,6 +95,11 @@ impl StoredValue {
         &self.0.stored
     }
 
+    /// The payload as a JSON value; `null` if it is none, which no stored payload is.
+    pub(crate) fn to_json(&self) -> serde_json::Value {
+        self.decode().unwrap_or_default()
+    }
+
     /// Checks the size of what would be stored.
     pub(crate) fn check_size(&self, limit: usize) -> Result<(), TooLarge> {
         let size = self.0.stored.get().len();

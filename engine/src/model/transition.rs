@@ -58,6 +58,8 @@ pub enum Event {
     AttemptStarted,
     /// A claim was released before the attempt began.
     Released,
+    /// The saga waits at its step for a time or a message that has not come.
+    Waiting,
     /// The attempt was lost with its process, and another worker takes over.
     Lost,
     /// The attempt succeeded.
@@ -127,6 +129,9 @@ pub fn transition(graph: &Graph, state: &State, event: &Event) -> Result<(State,
         }
         Event::Released => moving(state)
             .map(|state| (State { attempt: state.attempt.saturating_sub(1), ..state }, Next::Work)),
+        Event::Waiting => {
+            moving(state).map(|state| (State { attempt: 0, lost_attempts: 0, ..state }, Next::Wait))
+        }
         Event::Lost => moving(state).map(|state| {
             let in_doubt = state.in_doubt || is_call_action(graph, &state);
             (State { lost_attempts: state.lost_attempts + 1, in_doubt, ..state }, Next::Work)

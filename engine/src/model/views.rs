@@ -48,10 +48,29 @@ pub struct SagaView {
     pub cause: Option<Cause>,
     /// Whether a cancel was requested that no worker has acted on yet.
     pub cancel_requested: bool,
+    /// What the saga waits for besides its due time, if nobody holds it: `sleep` (a time), `signal` (a message, or a time),
+    /// `version` (a process that knows its graph), `lock` (a lock that another transaction holds, or its turn at a step that
+    /// is slow).
+    pub waits_for: Option<String>,
+    /// When the sleep, or the wait for a signal, ends at the latest that the saga has entered at its step.
+    pub wait_until: Option<DateTime<Utc>>,
+    /// The signal that ends that wait.
+    pub signal: Option<String>,
     /// When the saga was started.
     pub created_at: DateTime<Utc>,
     /// When the saga completed, was compensated, or was given up.
     pub ended_at: Option<DateTime<Utc>>,
+}
+
+/// One saga with what it was started with and what it gave.
+#[derive(Clone, Debug)]
+pub struct SagaPayload {
+    /// The saga.
+    pub saga: SagaView,
+    /// Its input.
+    pub input: Value,
+    /// Its result, if it has completed and its definition gives one.
+    pub result: Option<Value>,
 }
 
 /// One entry of a saga's history. Entries are numbered from one without gaps.
@@ -155,7 +174,8 @@ pub struct SagaFilter {
     /// Only sagas started before this time.
     pub created_before: Option<DateTime<Utc>>,
     /// Only unfinished sagas that have not moved for longer than this: no step was done, failed for good or undone, and
-    /// no operator acted. They may have been tried again and again.
+    /// no operator acted. They may have been tried again and again. One that sleeps, or waits for a signal, is not stuck
+    /// until its time is over.
     pub stuck_for: Option<Duration>,
 }
 
@@ -191,6 +211,17 @@ pub struct StatusCount {
     pub count: i64,
 }
 
+/// How many sagas wait for something besides their due time.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WaitingCount {
+    /// What they wait for: see [`SagaView::waits_for`].
+    pub waits_for: String,
+    /// The number of sagas.
+    pub sagas: i64,
+    /// For how long the oldest of them has been waiting; `None` for `version` and `lock`.
+    pub oldest: Option<Duration>,
+}
+
 /// The status in which a saga ended or died.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FinalStatus {
@@ -198,4 +229,6 @@ pub struct FinalStatus {
     pub status: Status,
     /// Why the saga compensated, if it did.
     pub cause: Option<Cause>,
+    /// What the saga gave, if it completed and its definition gives a result; see [`SagaName::result`](crate::SagaName::result).
+    pub result: Option<Value>,
 }

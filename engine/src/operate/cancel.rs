@@ -11,9 +11,12 @@ use crate::{
         audit::Operator,
         dead_job::DeadJobResolution,
         error::CancelError,
+        graph::Node,
         ids::SagaId,
+        kinds::Placement,
         outcome::CancelOrigin,
         pending_cancel::{IfLate, PendingCancel},
+        status::Status,
         transition::{Event, Refusal, State, transition},
         views::HistoryOutcome,
     },
@@ -105,6 +108,12 @@ async fn cancel(
             }
             other @ (CancelOutcome::Compensating | CancelOutcome::AlreadyCompensating) => return Ok(other),
         },
+        CancelEffect::Compensates(_) if has_pivot_signal(&mut transaction, &saga).await? => {
+            store::commits::request_cancel(&mut transaction, saga_id.0, &cancel).await?;
+            record_requested(&mut transaction, &saga, request).await?;
+            let signalled = vec![saga_id];
+            (CancelOutcome::Requested, CommitEffects { signalled, ..CommitEffects::default() })
+        }
         CancelEffect::Compensates(state) => {
             let after = compensate(core, &mut transaction, &saga, state, &cancel, Some(request)).await?;
             (CancelOutcome::Compensating, after)
@@ -113,6 +122,20 @@ async fn cancel(
     transaction.commit().await?;
     effects::publish(core, after);
     Ok(outcome)
+}
+
+/// Whether a saga stands at a signal that is its pivot, and that has come: it goes before the cancel.
+pub(super) async fn has_pivot_signal(
+    conn: &mut PgConnection,
+    saga: &LoadedSaga,
+) -> Result<bool, sqlx::Error> {
+    let node = saga.graph().steps.get(saga.state.step_index);
+    match node.filter(|node| node.placement == Placement::Pivot).and_then(Node::signal) {
+        Some(name) if saga.state.status == Status::Running => {
+            store::signals::has_unread(conn, saga.saga_id.0, name).await
+        }
+        Some(_) | None => Ok(false),
+    }
 }
 
 /// Notes a cancel in the inbox of a saga whose row another transaction holds. What is known of the saga may be older than

@@ -220,10 +220,17 @@ impl LoadedSaga {
             delay_ms: 0,
             wakes_at_deadline: false,
             keeps_cancel: false,
+            wait: None,
+            result: None,
             cause: state.cause.as_ref().and_then(|cause| serde_json::to_string(cause).ok()),
             error: if outcome == HistoryOutcome::Retried { None } else { Some(why) },
         };
-        store::commits::write_decision(conn, &row, outcome == HistoryOutcome::Discarded).await?;
+        let discarded = outcome == HistoryOutcome::Discarded;
+        store::commits::write_decision(conn, &row, discarded).await?;
+        let ends = discarded || matches!(state.status, Status::Completed | Status::Compensated);
+        if ends && self.graph().signals().next().is_some() {
+            store::signals::expire(conn, &[self.saga_id.0]).await?;
+        }
         self.notify(core, conn, &state, row.error).await
     }
 
@@ -277,6 +284,7 @@ impl LoadedSaga {
                 input: StoredValue::from(self.row.input.0.clone()).json().clone(),
                 status: state.status,
                 cause: state.cause.clone(),
+                result: None,
                 error,
             };
             let mut tx = Tx::new(conn, &mut session);
@@ -284,9 +292,10 @@ impl LoadedSaga {
         }
         let mut effects = session.effects;
         if rests {
-            effects
-                .ended
-                .push((self.saga_id, FinalStatus { status: state.status, cause: state.cause.clone() }));
+            effects.ended.push((
+                self.saga_id,
+                FinalStatus { status: state.status, cause: state.cause.clone(), result: None },
+            ));
         } else {
             effects.due.entry(self.row.queue.clone()).or_default().push(self.saga_id);
         }

@@ -116,6 +116,8 @@ pub(super) struct ReadSaga {
     pub(super) graph: SagaGraph,
     pub(super) state: State,
     outputs: Vec<OutputRow>,
+    /// The name and the message of every signal that it may still take.
+    signals: Vec<(String, Json<Box<RawValue>>)>,
 }
 
 /// Reads those of these sagas that are in flight, the oldest first.
@@ -130,6 +132,10 @@ pub(super) async fn read_page(
     for output in store::claims::outputs(conn, ids).await? {
         outputs.entry(output.saga_id).or_default().push(output);
     }
+    let mut signals: HashMap<Uuid, Vec<_>> = HashMap::new();
+    for (saga_id, name, message) in store::signals::open(conn, ids).await? {
+        signals.entry(saga_id).or_default().push((name, message));
+    }
     let (mut graphs, mut sagas) = (SagaGraphs::new(core), Vec::with_capacity(rows.len()));
     for row in rows {
         let graph = graphs.find(conn, &row.graph_hash).await?;
@@ -138,7 +144,8 @@ pub(super) async fn read_page(
         let node = graph.graph().steps.get(state.step_index);
         let in_doubt = state.in_doubt || row.lost && node.is_some_and(|node| node.kind == StepKind::Call);
         let outputs = outputs.remove(&row.id).unwrap_or_default();
-        sagas.push(ReadSaga { row, graph, state: State { in_doubt, ..state }, outputs });
+        let signals = signals.remove(&row.id).unwrap_or_default();
+        sagas.push(ReadSaga { row, graph, state: State { in_doubt, ..state }, outputs, signals });
     }
     Ok(sagas)
 }
@@ -150,7 +157,12 @@ impl ReadSaga {
     /// What can't be read.
     pub(super) fn read_by(&self, definition: &Definition) -> Result<(), String> {
         let values = values(&definition.graph, &self.row.input, &self.outputs);
-        read_all(definition, &self.row.step, &self.state, &values)
+        read_all(definition, &self.row.step, &self.state, &values)?;
+        self.signals.iter().try_for_each(|(name, message)| {
+            let Some(awaited) = definition.awaited_signal(name) else { return Ok(()) };
+            let read = awaited.received(&message.0.clone().into()).map(drop);
+            read.map_err(|error| format!("a signal `{name}` for it can't be read: {error}"))
+        })
     }
 
     /// Says why the saga can't be moved to the graph of this definition now.

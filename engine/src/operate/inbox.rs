@@ -17,7 +17,7 @@ use crate::{
         pending_cancel::{IfLate, PendingCancel},
     },
     operate::{
-        cancel::{CancelEffect, compensate, effect_of},
+        cancel::{CancelEffect, compensate, effect_of, has_pivot_signal},
         decision::LoadedSaga,
     },
     runtime::{
@@ -159,6 +159,11 @@ async fn deliver_in(core: &Core, conn: &mut PgConnection, saga_id: SagaId) -> Re
             if !saga.row.cancel_requested {
                 store::commits::request_cancel(conn, saga_id.0, first).await?;
             }
+            Ok(Delivery::Left)
+        }
+        Ok(CancelEffect::Compensates(_)) if has_pivot_signal(conn, &saga).await? => {
+            // The worker that takes the signal reads the cancel, too.
+            core.nudges.add([saga_id.0]);
             Ok(Delivery::Left)
         }
         Ok(CancelEffect::Compensates(state)) => {

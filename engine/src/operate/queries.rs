@@ -10,7 +10,7 @@ use crate::{
         ids::{DeadJobId, SagaId},
         page::{Page, PageOf},
         queue::QueueDepth,
-        views::{HistoryEntry, SagaFilter, SagaView, StatusCount},
+        views::{HistoryEntry, SagaFilter, SagaPayload, SagaView, StatusCount, WaitingCount},
     },
     store,
     support::bounded_list::{ListCost, ListError, read_list},
@@ -25,12 +25,12 @@ impl Engine {
         store::queries::saga(self.pool(), saga_id.0).await
     }
 
-    /// Reads a saga and its input.
+    /// Reads a saga with its input and its result.
     ///
     /// # Errors
     /// When the database can't be reached.
-    pub async fn saga_with_input(&self, saga_id: SagaId) -> Result<Option<(SagaView, Value)>, sqlx::Error> {
-        store::queries::saga_with_input(self.pool(), saga_id.0).await
+    pub async fn saga_with_payload(&self, saga_id: SagaId) -> Result<Option<SagaPayload>, sqlx::Error> {
+        store::queries::saga_with_payload(self.pool(), saga_id.0).await
     }
 
     /// Lists sagas, newest first.
@@ -142,12 +142,11 @@ impl Engine {
         store::counts::queue_depths(self.pool()).await
     }
 
-    /// Counts the sagas that wait for more than a time, by what they wait for: `version`, a process that knows their step;
-    /// `lock`, a lock that another transaction holds.
+    /// Counts the sagas that wait for something besides their due time, by what they wait for.
     ///
     /// # Errors
     /// When the database is away.
-    pub async fn waiting_counts(&self) -> Result<Vec<(String, i64)>, sqlx::Error> {
+    pub async fn waiting_counts(&self) -> Result<Vec<WaitingCount>, sqlx::Error> {
         store::counts::waiting_counts(self.pool()).await
     }
 

@@ -20,3 +20,5 @@ pub(crate) mod recovery;
 pub(crate) mod scouts;
 pub(crate) mod settle;
 pub(crate) mod suspects;
+pub(crate) mod wait;
+pub(crate) mod waits;

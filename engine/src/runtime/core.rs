@@ -27,6 +27,7 @@ use crate::{
         hints::Hints,
         leases::LeaseTable,
         messages::{CommitSender, StartSender},
+        nudges::Nudges,
         quarantine::Quarantine,
         queue::feeds::Feeds,
         remote_ends::RemoteEnds,
@@ -61,6 +62,7 @@ pub(crate) struct Core {
     pub(crate) lease_wakeup: Notify,
     /// Told when a message for a saga was stored.
     pub(crate) inbox_wakeup: Notify,
+    pub(crate) nudges: Nudges,
     pub(crate) stop: CancellationToken,
     pub(crate) tasks: TaskTracker,
     /// The group commits, by the hash of the graph.

@@ -53,18 +53,21 @@ pub(crate) struct CommitEffects {
     pub(crate) ended: Vec<(SagaId, FinalStatus)>,
     /// The number of sagas started, by definition.
     pub(crate) started: Vec<(String, u64)>,
+    /// Sagas for which a signal was stored.
+    pub(crate) signalled: Vec<SagaId>,
 }
 
 impl CommitEffects {
     /// Adds the effects of a part of the transaction.
     pub(crate) fn merge(&mut self, part: Self) {
-        let Self { jobs, due, ended, started } = part;
+        let Self { jobs, due, ended, started, signalled } = part;
         self.jobs.extend(jobs);
         for (queue, ids) in due {
             self.due.entry(queue).or_default().extend(ids);
         }
         self.ended.extend(ended);
         self.started.extend(started);
+        self.signalled.extend(signalled);
     }
 }
 
@@ -79,6 +82,9 @@ pub(crate) fn publish(core: &Core, effects: CommitEffects) {
     for (queue, ids) in effects.due {
         core.hints.tell_due(&queue);
         core.feeds.notify_due(&queue, ids);
+    }
+    if !effects.signalled.is_empty() {
+        core.nudges.add(effects.signalled.into_iter().map(|id| id.0));
     }
     core.waiters.notify(&effects.ended);
     core.hints.tell_ended(&effects.ended);

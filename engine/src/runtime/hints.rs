@@ -112,9 +112,9 @@ impl Pending {
 }
 
 /// Whether the end is told by its name alone: the saga is completed, which nothing changes any more, and there is no
-/// cause. Other ends are read from the database by those who wait for them.
+/// cause and no result. Other ends are read from the database by those who wait for them.
 fn is_plain(end: &FinalStatus) -> bool {
-    end.status == Status::Completed && end.cause.is_none()
+    end.status == Status::Completed && end.cause.is_none() && end.result.is_none()
 }
 
 /// Writes ends as a payload: a `+` for a saga that is completed or a `-` for another end, and the saga's id.
@@ -133,7 +133,7 @@ pub(crate) fn decode_ended(payload: &str) -> impl Iterator<Item = (SagaId, Optio
     payload.as_bytes().chunks_exact(33).filter_map(|end| {
         let id = Uuid::try_parse_ascii(&end[1..]).ok()?;
         let plain = end[0] == b'+';
-        let status = plain.then_some(FinalStatus { status: Status::Completed, cause: None });
+        let status = plain.then_some(FinalStatus { status: Status::Completed, cause: None, result: None });
         Some((SagaId(id), status))
     })
 }
@@ -143,7 +143,7 @@ mod tests {
     use super::*;
 
     fn end(status: Status) -> (SagaId, FinalStatus) {
-        (SagaId(Uuid::now_v7()), FinalStatus { status, cause: None })
+        (SagaId(Uuid::now_v7()), FinalStatus { status, cause: None, result: None })
     }
 
     #[test]

@@ -262,7 +262,7 @@ mod tests {
         let waiters = Waiters::default();
         let [completed, other, unknown] = [(); 3].map(|()| SagaId::generate());
         let (mut first, mut second) = (waiters.subscribe(completed), waiters.subscribe(other));
-        let end = FinalStatus { status: crate::model::status::Status::Completed, cause: None };
+        let end = FinalStatus { status: crate::model::status::Status::Completed, cause: None, result: None };
         assert!(!waiters.tell([(unknown, Some(end.clone())), (unknown, None)].into_iter()));
         assert!(waiters.tell([(completed, Some(end.clone())), (other, None)].into_iter()));
         assert_eq!(first.try_recv(), Ok(end));

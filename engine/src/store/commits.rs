@@ -1,7 +1,12 @@
 //! Statements that advance claimed sagas: the fence, the history and the new states.
 
-use std::time::{Duration, Instant};
+use std::{
+    fmt::Write as _,
+    time::{Duration, Instant},
+};
 
+use chrono::{DateTime, Utc};
+use serde_json::value::RawValue;
 use sqlx::PgConnection;
 use sqlx_macros::FromRow;
 use uuid::Uuid;
@@ -25,6 +30,10 @@ pub(crate) struct FencedSaga {
     pub(crate) age_ms: i64,
     /// How long ago the first of the snoozes in a row was that put its step off; zero if there was none.
     pub(crate) postponed_ms: i64,
+    /// When the wait ends at the latest, and when it began, that the saga has entered at its step.
+    pub(crate) wait_until: Option<DateTime<Utc>>,
+    pub(crate) waits_since: Option<DateTime<Utc>>,
+    pub(crate) now: DateTime<Utc>,
     /// The PID of this connection's server process, to terminate it if its statement is no longer awaited.
     pub(crate) backend: i32,
 }
@@ -40,7 +49,7 @@ pub(crate) async fn fence(
         "select id, epoch, history_seq, cancel, coalesce(deadline_at <= clock_timestamp(), false) as deadline_passed, \
              (extract(epoch from clock_timestamp() - created_at) * 1000)::bigint as age_ms, \
              coalesce((extract(epoch from clock_timestamp() - postponed_since) * 1000)::bigint, 0) as postponed_ms, \
-             pg_backend_pid() as backend, \
+             wait_until, waits_since, clock_timestamp() as now, pg_backend_pid() as backend, \
              exists (select from engine.inbox i where i.saga_id = saga.id and i.state = 'unread' and i.kind = 'cancel') \
                  as has_message \
          from engine.saga where id = any((select $1::uuid[])::uuid[]) and lease_owner = $2 order by id for update",
@@ -49,6 +58,11 @@ pub(crate) async fn fence(
     .bind(worker)
     .fetch_all(conn)
     .await
+}
+
+/// The database's time.
+pub(crate) async fn clock(conn: &mut PgConnection) -> Result<DateTime<Utc>, sqlx::Error> {
+    sqlx::query_scalar("select clock_timestamp()").fetch_one(conn).await
 }
 
 /// Terminates a server process of the engine whose statement is no longer awaited, so that its locks are released.
@@ -115,9 +129,76 @@ pub(crate) struct SagaUpdate {
     pub(crate) wakes_at_deadline: bool,
     /// Whether a requested cancel stays stored, for a worker that knows the saga's graph.
     pub(crate) keeps_cancel: bool,
+    /// The wait that it has entered.
+    pub(crate) wait: Option<WaitRow>,
+    /// What it gave.
+    pub(crate) result: Option<std::sync::Arc<serde_json::value::RawValue>>,
     /// `None` keeps the stored cause.
     pub(crate) cause: Option<String>,
     pub(crate) error: Option<String>,
+}
+
+/// The wait that a saga has entered at its step.
+#[derive(Clone, Debug)]
+pub(crate) struct WaitRow {
+    pub(crate) since: DateTime<Utc>,
+    pub(crate) until: DateTime<Utc>,
+    /// What it waits for, `sleep` or `signal`, if it stays in the wait and nobody holds it.
+    pub(crate) waits_for: Option<&'static str>,
+    pub(crate) signal: Option<&'static str>,
+}
+
+/// What [`update_sagas`] sets besides the state, for batches that have it: others pay for none of it.
+#[derive(Default)]
+struct Extras {
+    set: String,
+    /// When a waiting saga is due.
+    due: &'static str,
+    parameters: String,
+    names: String,
+    /// The number of the last parameter.
+    last: usize,
+}
+
+impl Extras {
+    fn of(rows: &[SagaUpdate]) -> Self {
+        let mut extras = Self { last: 18, ..Self::default() };
+        if has_waits(rows) {
+            extras.due = "when m.waits_for is not null then \
+                 least(m.wait_until, case when m.wakes_at_deadline then s.deadline_at end)";
+            for (column, kind) in [
+                ("waits_for", "text"),
+                ("wait_until", "timestamptz"),
+                ("waits_since", "timestamptz"),
+                ("signal_name", "text"),
+            ] {
+                extras.add(column, kind, "");
+            }
+        } else {
+            extras
+                .set
+                .push_str("waits_for = null, wait_until = null, waits_since = null, signal_name = null, ");
+        }
+        if has_results(rows) {
+            extras.add("result", "text", "::jsonb");
+        }
+        extras
+    }
+
+    fn add(&mut self, column: &str, kind: &str, cast: &str) {
+        self.last += 1;
+        let _ = write!(self.set, "{column} = m.{column}{cast}, ");
+        let _ = write!(self.parameters, ", ${}::{kind}[]", self.last);
+        let _ = write!(self.names, ", {column}");
+    }
+}
+
+fn has_waits(rows: &[SagaUpdate]) -> bool {
+    rows.iter().any(|row| row.wait.is_some())
+}
+
+fn has_results(rows: &[SagaUpdate]) -> bool {
+    rows.iter().any(|row| row.result.is_some())
 }
 
 /// Writes new states under the fence, and returns how many rows it updated.
@@ -127,7 +208,8 @@ pub(crate) async fn update_sagas(
     worker: WorkerId,
     lease_ms: i64,
 ) -> Result<u64, sqlx::Error> {
-    sqlx::query(
+    let Extras { set, due, parameters, names, .. } = Extras::of(rows);
+    let sql = format!(
         "update engine.saga s set \
              status = m.status, step = m.step, direction = m.direction, attempt = m.attempt, lost_attempts = m.lost_attempts, \
              in_doubt = m.in_doubt, history_seq = m.seq, cause = coalesce(m.cause::jsonb, s.cause), error = m.error, \
@@ -135,43 +217,58 @@ pub(crate) async fn update_sagas(
              lease_owner = case when m.held then $1::uuid end, \
              claimed_at = case when m.held then clock_timestamp() end, \
              lease_until = case when m.held then clock_timestamp() + $2 * interval '1 ms' end, \
-             waits_for = null, \
+             {set}\
              postponed_since = case \
                  when m.snoozed is null then s.postponed_since \
                  when m.snoozed then coalesce(s.postponed_since, clock_timestamp()) end, \
              due_at = case \
                  when m.held or m.status not in ('running', 'compensating') then null \
+                 {due} \
                  when m.wakes_at_deadline then least(clock_timestamp() + m.delay_ms * interval '1 ms', s.deadline_at) \
                  else clock_timestamp() + m.delay_ms * interval '1 ms' end, \
              ended_at = case when m.status in ('completed', 'compensated') then clock_timestamp() end \
          from unnest((select $3::uuid[]), $4::bigint[], $5::text[], $6::text[], $7::text[], $8::int[], $9::int[], $10::bool[], \
              $11::int[], $12::bool[], $13::bigint[], $14::bool[], $15::text[], $16::text[], $17::bool[], \
-             $18::bool[]) \
+             $18::bool[]{parameters}) \
              as m (id, epoch, status, step, direction, attempt, lost_attempts, in_doubt, seq, held, delay_ms, wakes_at_deadline, \
-                   cause, error, keeps_cancel, snoozed) \
-         where s.id = m.id and s.epoch = m.epoch and s.lease_owner = $1::uuid",
-    )
-    .bind(worker)
-    .bind(lease_ms)
-    .bind(rows.iter().map(|row| row.id).collect::<Vec<_>>())
-    .bind(rows.iter().map(|row| row.epoch).collect::<Vec<_>>())
-    .bind(rows.iter().map(|row| row.status).collect::<Vec<_>>())
-    .bind(rows.iter().map(|row| row.step.as_str()).collect::<Vec<_>>())
-    .bind(rows.iter().map(|row| row.direction).collect::<Vec<_>>())
-    .bind(rows.iter().map(|row| row.attempt).collect::<Vec<_>>())
-    .bind(rows.iter().map(|row| row.lost_attempts).collect::<Vec<_>>())
-    .bind(rows.iter().map(|row| row.in_doubt).collect::<Vec<_>>())
-    .bind(rows.iter().map(|row| row.seq).collect::<Vec<_>>())
-    .bind(rows.iter().map(|row| row.held).collect::<Vec<_>>())
-    .bind(rows.iter().map(|row| row.delay_ms).collect::<Vec<_>>())
-    .bind(rows.iter().map(|row| row.wakes_at_deadline).collect::<Vec<_>>())
-    .bind(rows.iter().map(|row| row.cause.as_deref()).collect::<Vec<_>>())
-    .bind(rows.iter().map(|row| row.error.as_deref()).collect::<Vec<_>>())
-    .bind(rows.iter().map(|row| row.keeps_cancel).collect::<Vec<_>>())
-    .bind(rows.iter().map(|row| row.snoozed).collect::<Vec<_>>())
-    .execute(conn)
-    .await
-    .map(|result| result.rows_affected())
+                   cause, error, keeps_cancel, snoozed{names}) \
+         where s.id = m.id and s.epoch = m.epoch and s.lease_owner = $1::uuid"
+    );
+    let query = sqlx::query(sqlx::AssertSqlSafe(sql))
+        .bind(worker)
+        .bind(lease_ms)
+        .bind(rows.iter().map(|row| row.id).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.epoch).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.status).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.step.as_str()).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.direction).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.attempt).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.lost_attempts).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.in_doubt).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.seq).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.held).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.delay_ms).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.wakes_at_deadline).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.cause.as_deref()).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.error.as_deref()).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.keeps_cancel).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.snoozed).collect::<Vec<_>>());
+    let waiting = || rows.iter().map(|row| row.wait.as_ref());
+    let query = if has_waits(rows) {
+        query
+            .bind(waiting().map(|wait| wait?.waits_for).collect::<Vec<_>>())
+            .bind(waiting().map(|wait| Some(wait?.until)).collect::<Vec<_>>())
+            .bind(waiting().map(|wait| Some(wait?.since)).collect::<Vec<_>>())
+            .bind(waiting().map(|wait| wait?.signal).collect::<Vec<_>>())
+    } else {
+        query
+    };
+    let query = if has_results(rows) {
+        query.bind(rows.iter().map(|row| row.result.as_deref().map(RawValue::get)).collect::<Vec<_>>())
+    } else {
+        query
+    };
+    query.execute(conn).await.map(|result| result.rows_affected())
 }
 
 pub(crate) fn error_json(error: &[String]) -> Option<String> {
@@ -258,6 +355,9 @@ pub(crate) async fn write_decision(
              history_seq = $8, cause = coalesce($9::jsonb, cause), error = $10, \
              cancel = case when $2 = 'running' then cancel end, lease_owner = null, claimed_at = null, \
              lease_until = null, waits_for = null, postponed_since = null, \
+             wait_until = case when step = $3 and direction = $4 and not $11 then wait_until end, \
+             waits_since = case when step = $3 and direction = $4 and not $11 then waits_since end, \
+             signal_name = case when step = $3 and direction = $4 and not $11 then signal_name end, \
              epoch = epoch + 1, \
              due_at = case when $2 in ('running', 'compensating') then clock_timestamp() end, \
              ended_at = case when $11 or $2 in ('completed', 'compensated') then clock_timestamp() end \

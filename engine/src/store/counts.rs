@@ -1,9 +1,14 @@
 //! Statements that count unfinished sagas.
 
+use std::time::Duration;
+
 use sqlx::PgPool;
 
 use crate::{
-    model::{queue::QueueDepth, views::StatusCount},
+    model::{
+        queue::QueueDepth,
+        views::{StatusCount, WaitingCount},
+    },
     store::queries::unreadable,
 };
 
@@ -36,13 +41,22 @@ pub(crate) async fn queue_depths(pool: &PgPool) -> Result<Vec<QueueDepth>, sqlx:
         .collect())
 }
 
-/// Counts the sagas that wait for more than a time, by what they wait for.
-pub(crate) async fn waiting_counts(pool: &PgPool) -> Result<Vec<(String, i64)>, sqlx::Error> {
-    sqlx::query_as(
-        "select waits_for, count(*) from engine.saga where waits_for is not null group by waits_for",
+/// Counts the sagas that wait for something besides their due time, by what they wait for.
+pub(crate) async fn waiting_counts(pool: &PgPool) -> Result<Vec<WaitingCount>, sqlx::Error> {
+    let rows: Vec<(String, i64, Option<f64>)> = sqlx::query_as(
+        "select w.waits_for, w.sagas, extract(epoch from clock_timestamp() - ( \
+             select min(s.waits_since) from engine.saga s where s.waits_for = w.waits_for and s.waits_since is not null \
+         ))::float8 \
+         from (select waits_for, count(*) as sagas from engine.saga where waits_for is not null group by waits_for) w",
     )
     .fetch_all(pool)
-    .await
+    .await?;
+    let count = |(waits_for, sagas, secs): (String, i64, Option<f64>)| {
+        let waits = ["sleep", "signal"].contains(&waits_for.as_str());
+        let oldest = secs.filter(|_| waits).and_then(|secs| Duration::try_from_secs_f64(secs).ok());
+        WaitingCount { waits_for, sagas, oldest }
+    };
+    Ok(rows.into_iter().map(count).collect())
 }
 
 /// Counts the active and dead sagas of each definition; completed and compensated ones are not counted.

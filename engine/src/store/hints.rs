@@ -1,6 +1,7 @@
 //! Notifications between the processes of one database. They are hints: each may be lost, and a poll finds the same.
 
 use sqlx::PgConnection;
+use uuid::Uuid;
 
 /// Tells that there are due sagas in the queue that is the payload.
 pub(crate) const DUE: &str = "engine_due";
@@ -9,6 +10,9 @@ pub(crate) const DUE: &str = "engine_due";
 pub(crate) const WAITING: &str = "engine_waiting";
 /// Tells which sagas ended or died.
 pub(crate) const ENDED: &str = "engine_ended";
+
+/// Tells, from a transaction of a caller's own, that a signal was stored for the saga whose id is the payload.
+pub(crate) const SIGNALLED: &str = "engine_signalled";
 
 /// A notification to be sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,6 +43,19 @@ pub(crate) async fn notify_due_at_commit(
     sqlx::query("select pg_notify($1, queue) from unnest($2::text[]) as q (queue)")
         .bind(DUE)
         .bind(queues)
+        .execute(conn)
+        .await
+        .map(drop)
+}
+
+/// Tells, when the caller's transaction commits, that a signal was stored for a saga.
+pub(crate) async fn notify_signalled_at_commit(
+    conn: &mut PgConnection,
+    saga_id: Uuid,
+) -> Result<(), sqlx::Error> {
+    sqlx::query("select pg_notify($1, $2)")
+        .bind(SIGNALLED)
+        .bind(saga_id.to_string())
         .execute(conn)
         .await
         .map(drop)

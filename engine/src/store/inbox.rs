@@ -113,11 +113,11 @@ pub(crate) async fn addressees(
     .await
 }
 
-/// For how many seconds the oldest unread message has been waiting; zero if there is none.
+/// For how many seconds the oldest unread cancel has been waiting; zero if there is none.
 pub(crate) async fn oldest_unread_secs(pool: &PgPool) -> Result<f64, sqlx::Error> {
     sqlx::query_scalar(
         "select coalesce(max(extract(epoch from clock_timestamp() - created_at)), 0)::float8 \
-         from engine.inbox where state = 'unread'",
+         from engine.inbox where state = 'unread' and kind = 'cancel'",
     )
     .fetch_one(pool)
     .await

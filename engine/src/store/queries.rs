@@ -9,7 +9,7 @@ use crate::model::{
     ids::{SagaId, WorkerId},
     outcome::Cause,
     page::PageOf,
-    views::{FinalStatus, HistoryEntry, SagaView},
+    views::{FinalStatus, HistoryEntry, SagaPayload, SagaView},
 };
 use crate::support::page::{page_rows, read_page};
 
@@ -32,21 +32,23 @@ struct EndingRow {
     id: Uuid,
     status: String,
     cause: Option<serde_json::Value>,
+    result: Option<serde_json::Value>,
 }
 
 impl EndingRow {
     fn ending(self) -> Result<(SagaId, FinalStatus), sqlx::Error> {
         let status = self.status.parse().map_err(|error: String| unreadable(error))?;
-        Ok((SagaId(self.id), FinalStatus { status, cause: readable_cause(self.cause) }))
+        Ok((SagaId(self.id), FinalStatus { status, cause: readable_cause(self.cause), result: self.result }))
     }
 }
 
 /// Selects the status of a saga.
 pub(crate) async fn status_of(pool: &PgPool, id: Uuid) -> Result<Option<FinalStatus>, sqlx::Error> {
-    let row: Option<EndingRow> = sqlx::query_as("select id, status, cause from engine.saga where id = $1")
-        .bind(id)
-        .fetch_optional(pool)
-        .await?;
+    let row: Option<EndingRow> =
+        sqlx::query_as("select id, status, cause, result from engine.saga where id = $1")
+            .bind(id)
+            .fetch_optional(pool)
+            .await?;
     Ok(row.map(EndingRow::ending).transpose()?.map(|(_, ending)| ending))
 }
 
@@ -68,7 +70,7 @@ pub(crate) async fn endings(conn: &mut sqlx::PgConnection, ids: &[Uuid]) -> Resu
         late: bool,
     }
     let rows: Vec<Row> = sqlx::query_as(
-        "select id, status, cause, \
+        "select id, status, cause, result, \
              coalesce(ended_at < clock_timestamp() - interval '500 ms', false) as late \
          from engine.saga where id = any($1) and status not in ('running', 'compensating')",
     )
@@ -101,6 +103,9 @@ pub(super) struct SagaRow {
     error: Option<String>,
     cause: Option<serde_json::Value>,
     cancel_requested: bool,
+    waits_for: Option<String>,
+    wait_until: Option<DateTime<Utc>>,
+    signal_name: Option<String>,
     created_at: DateTime<Utc>,
     ended_at: Option<DateTime<Utc>>,
 }
@@ -124,6 +129,9 @@ impl SagaRow {
             error: self.error,
             cause: readable_cause(self.cause),
             cancel_requested: self.cancel_requested,
+            waits_for: self.waits_for,
+            wait_until: self.wait_until,
+            signal: self.signal_name,
             created_at: self.created_at,
             ended_at: self.ended_at,
         })
@@ -133,7 +141,8 @@ impl SagaRow {
 pub(super) const SAGA_COLUMNS: &str = "id, definition, graph_hash, queue, status, step, direction, business_key, attempt, \
      coalesce(lease_until, due_at) as due_at, deadline_at, lease_owner, epoch, error, cause, \
      (cancel is not null or exists (select from engine.inbox i \
-         where i.saga_id = saga.id and i.state = 'unread' and i.kind = 'cancel')) as cancel_requested, created_at, ended_at";
+         where i.saga_id = saga.id and i.state = 'unread' and i.kind = 'cancel')) as cancel_requested, \
+     waits_for, wait_until, signal_name, created_at, ended_at";
 
 pub(crate) async fn saga(pool: &PgPool, id: Uuid) -> Result<Option<SagaView>, sqlx::Error> {
     let sql = format!("select {SAGA_COLUMNS} from engine.saga where id = $1");
@@ -142,21 +151,20 @@ pub(crate) async fn saga(pool: &PgPool, id: Uuid) -> Result<Option<SagaView>, sq
 }
 
 #[derive(FromRow)]
-struct SagaWithInputRow {
+struct SagaPayloadRow {
     #[sqlx(flatten)]
     saga: SagaRow,
     input: serde_json::Value,
+    result: Option<serde_json::Value>,
 }
 
-/// Selects a saga and its input.
-pub(crate) async fn saga_with_input(
-    pool: &PgPool,
-    id: Uuid,
-) -> Result<Option<(SagaView, serde_json::Value)>, sqlx::Error> {
-    let sql = format!("select {SAGA_COLUMNS}, input from engine.saga where id = $1");
-    let row: Option<SagaWithInputRow> =
+/// Selects a saga with its input and its result.
+pub(crate) async fn saga_with_payload(pool: &PgPool, id: Uuid) -> Result<Option<SagaPayload>, sqlx::Error> {
+    let sql = format!("select {SAGA_COLUMNS}, input, result from engine.saga where id = $1");
+    let row: Option<SagaPayloadRow> =
         sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(id).fetch_optional(pool).await?;
-    row.map(|row| Ok((row.saga.view()?, row.input))).transpose()
+    row.map(|row| Ok(SagaPayload { saga: row.saga.view()?, input: row.input, result: row.result }))
+        .transpose()
 }
 
 /// Selects sagas with ids from `from` up to `to`, `to` excluded, and after `after`, in their order.

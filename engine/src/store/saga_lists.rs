@@ -84,6 +84,9 @@ const MOVED_AT: &str = "coalesce((select r.started_at \
      from engine.history_run r where r.saga_id = saga.id and r.outcome not in ('retry', 'snoozed', 'lost') \
      order by r.seq desc limit 1), saga.created_at)";
 
+/// Whether a saga sleeps, or waits for a signal, and nothing has made it due yet.
+const IN_WAIT: &str = "coalesce(waits_for in ('sleep', 'signal') and due_at > now(), false)";
+
 /// Selects sagas, the newest first: by their ids, or by their start if the list is [by time](SagaFilter::is_by_time).
 pub(crate) async fn sagas(
     pool: &PgPool,
@@ -231,6 +234,7 @@ fn push_conditions(query: &mut QueryBuilder<Postgres>, filter: &SagaFilter) {
         push_ago(query, stuck);
         query.push(" and ").push(MOVED_AT).push(" < ");
         push_ago(query, stuck);
+        query.push(" and not ").push(IN_WAIT);
     }
 }
 

@@ -5,7 +5,7 @@ use sqlx::PgConnection;
 use sqlx_macros::FromRow;
 use uuid::Uuid;
 
-use crate::model::ids::WorkerId;
+use crate::model::{ids::WorkerId, stored_value::StoredValue};
 
 /// A saga to be inserted.
 #[derive(Debug)]
@@ -147,6 +147,65 @@ pub(crate) async fn forget_free_keys(
     )
     .bind(sagas.iter().map(|saga| saga.definition).collect::<Vec<_>>())
     .bind(sagas.iter().map(|saga| saga.business_key).collect::<Vec<_>>())
+    .execute(conn)
+    .await
+    .map(drop)
+}
+
+/// When a saga goes on that is not to go on at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Begins {
+    /// At this time.
+    At(DateTime<Utc>),
+    /// So long after its start.
+    AfterMs(i64),
+}
+
+impl Begins {
+    fn at(self) -> Option<DateTime<Utc>> {
+        match self {
+            Self::At(time) => Some(time),
+            Self::AfterMs(_) => None,
+        }
+    }
+
+    fn after_ms(self) -> Option<i64> {
+        match self {
+            Self::At(_) => None,
+            Self::AfterMs(delay) => Some(delay),
+        }
+    }
+}
+
+/// Lets sagas that this transaction inserted, and that nobody holds, sleep until their time comes. Their deadline counts
+/// from then on. (`wait_until` is for waits that are steps.)
+pub(crate) async fn delay(conn: &mut PgConnection, sagas: &[(Uuid, Begins)]) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "update engine.saga s set due_at = d.begins, waits_for = 'sleep', \
+             waits_since = clock_timestamp(), deadline_at = s.deadline_at + (d.begins - clock_timestamp()) \
+         from (select id, coalesce(at, clock_timestamp() + after_ms * interval '1 ms') as begins \
+               from unnest($1::uuid[], $2::timestamptz[], $3::bigint[]) as b (id, at, after_ms)) d \
+         where s.id = d.id and s.status = 'running' and d.begins > clock_timestamp()",
+    )
+    .bind(sagas.iter().map(|(id, _)| *id).collect::<Vec<_>>())
+    .bind(sagas.iter().map(|(_, begins)| begins.at()).collect::<Vec<_>>())
+    .bind(sagas.iter().map(|(_, begins)| begins.after_ms()).collect::<Vec<_>>())
+    .execute(conn)
+    .await
+    .map(drop)
+}
+
+/// Writes the results of sagas that this transaction inserted and completed.
+pub(crate) async fn write_results(
+    conn: &mut PgConnection,
+    results: &[(Uuid, StoredValue)],
+) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "update engine.saga s set result = r.result::jsonb from unnest($1::uuid[], $2::text[]) as r (id, result) \
+         where s.id = r.id",
+    )
+    .bind(results.iter().map(|(id, _)| *id).collect::<Vec<_>>())
+    .bind(results.iter().map(|(_, result)| result.stored().get()).collect::<Vec<_>>())
     .execute(conn)
     .await
     .map(drop)

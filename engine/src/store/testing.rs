@@ -7,10 +7,20 @@ use crate::{model::ids::WorkerId, store::commits::FencedSaga};
 
 /// Makes all sagas due that wait for a retry.
 pub(crate) async fn make_all_due(pool: &PgPool) -> Result<u64, sqlx::Error> {
-    sqlx::query("update engine.saga set due_at = now() where due_at > now()")
+    sqlx::query("update engine.saga set due_at = now() where due_at > now() and waits_since is null")
         .execute(pool)
         .await
         .map(|result| result.rows_affected())
+}
+
+/// Ends all waits for a time or a signal, as if their time were over.
+pub(crate) async fn end_waits(pool: &PgPool) -> Result<u64, sqlx::Error> {
+    sqlx::query(
+        "update engine.saga set due_at = now(), wait_until = case when wait_until is not null then now() end where waits_for in ('sleep', 'signal') and due_at > now()",
+    )
+    .execute(pool)
+    .await
+    .map(|result| result.rows_affected())
 }
 
 /// Ends the leases of a worker.
@@ -29,7 +39,7 @@ pub(crate) async fn no_fence(conn: &mut PgConnection, ids: &[Uuid]) -> Result<Ve
         "select id, epoch, history_seq, cancel, false as deadline_passed, \
              (extract(epoch from clock_timestamp() - created_at) * 1000)::bigint as age_ms, \
              coalesce((extract(epoch from clock_timestamp() - postponed_since) * 1000)::bigint, 0) as postponed_ms, \
-             pg_backend_pid() as backend, false as has_message \
+             wait_until, waits_since, clock_timestamp() as now, pg_backend_pid() as backend, false as has_message \
          from engine.saga where id = any($1) order by id for update",
     )
     .bind(ids)

@@ -18,6 +18,8 @@ pub(crate) const LATE_CANCELS: &str = "sagaline_late_cancels_total";
 pub(crate) const HELD_UP: &str = "sagaline_sagas_held_up";
 pub(crate) const QUARANTINED: &str = "sagaline_sagas_quarantined";
 
+pub(crate) const UNREADABLE_SIGNALS: &str = "sagaline_signals_unreadable_total";
+
 const LEASES: &str = "sagaline_leases_taken_over_total";
 const CLAIMS_LOST: &str = "sagaline_claims_lost_total";
 const SPLITS: &str = "sagaline_batch_splits_total";
@@ -45,6 +47,11 @@ pub fn describe_metrics() {
         DEAD_LETTERED,
         Unit::Count,
         "Sagas dead-lettered (dead jobs created), by definition, step and direction"
+    );
+    describe_counter!(
+        UNREADABLE_SIGNALS,
+        Unit::Count,
+        "Signals that the code of their saga could not read, so that its wait goes on, by definition and signal"
     );
     describe_counter!(ATTEMPTS, Unit::Count, "Attempts of steps, by definition, step, direction and outcome");
     describe_histogram!(
@@ -124,6 +131,10 @@ pub(crate) fn register_zero_counters(graph: &Graph) {
             ];
             metrics::counter!(DEAD_LETTERED, &labels).absolute(0);
         }
+    }
+    for signal in graph.signals() {
+        let labels = [("definition", graph.name.clone()), ("signal", signal.to_owned())];
+        metrics::counter!(UNREADABLE_SIGNALS, &labels).absolute(0);
     }
     metrics::counter!(LOCK_BLOCKED, "definition" => graph.name.clone()).absolute(0);
     metrics::counter!(STARTS_BLOCKED, "definition" => graph.name.clone()).absolute(0);

@@ -33,6 +33,12 @@ pub(crate) async fn run_user_code<T>(
     }
 }
 
+/// Runs code that awaits nothing, and catches its panics.
+pub(crate) fn catch_panic<T>(code: impl FnOnce() -> T) -> Result<T, UserCodeFailure> {
+    std::panic::catch_unwind(AssertUnwindSafe(code))
+        .map_err(|panic| UserCodeFailure::Panicked(message(panic.as_ref())))
+}
+
 fn message(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(ToString::to_string);
     text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "without a message".into())

@@ -33,6 +33,12 @@ pub enum Kind {
     ActionNeverWorks,
     /// A caller cancels while the saga is at this step.
     CancelledThere,
+    /// A signal that the step waits for does not come, and the time of the wait is over.
+    SignalTimesOut,
+    /// The signal comes before the saga has come to the step.
+    SignalComesEarly,
+    /// The signal comes twice, with the same key.
+    SignalComesTwice,
     /// The action itself, run with a start of its own, answers with a no: it fails, or is to be repeated.
     ActionSaysNo,
     /// A later step fails, and the process dies after the undo ran and before its commit: the undo is repeated.
@@ -64,7 +70,18 @@ pub(super) fn cases(graph: &Graph) -> Vec<Case> {
     for (at, node) in graph.steps.iter().enumerate() {
         let mut add = |kind| cases.push(Case { step: node.name.clone(), kind });
         // An entry step is part of the commit that starts the saga: if it fails, there is no saga.
-        if !node.entry {
+        if node.kind.is_wait() {
+            for kind in
+                [Kind::ActionCrashesBeforeCommit, Kind::ActionCrashesAfterCommit, Kind::CancelledThere]
+            {
+                add(kind);
+            }
+            if node.kind == StepKind::Signal {
+                for kind in [Kind::SignalTimesOut, Kind::SignalComesEarly, Kind::SignalComesTwice] {
+                    add(kind);
+                }
+            }
+        } else if !node.entry {
             for kind in [
                 Kind::ActionCrashesBeforeCommit,
                 Kind::ActionCrashesAfterCommit,
@@ -87,7 +104,8 @@ pub(super) fn cases(graph: &Graph) -> Vec<Case> {
 
 /// The step that is made to fail so that step `at` is undone.
 pub(super) fn failing_step_after(graph: &Graph, at: usize) -> Option<&str> {
-    let next = graph.steps.get(at + 1)?;
+    // A wait does not fail.
+    let next = graph.steps[at + 1..].iter().find(|node| !node.kind.is_wait())?;
     (next.placement != Placement::AfterPivot).then_some(next.name.as_str())
 }
 
@@ -109,8 +127,15 @@ pub(super) fn expected(graph: &Graph, case: &Case) -> Option<Status> {
         | (Kind::UndoCrashesBeforeCommit | Kind::UndoCrashesAfterCommit | Kind::UndoNeedsAPerson, _) => {
             Status::Compensated
         }
-        (Kind::ActionSaysNo, _) => return None,
-        (Kind::Nothing | Kind::ActionCrashesBeforeCommit | Kind::ActionCrashesAfterCommit, _)
+        (Kind::ActionSaysNo | Kind::SignalTimesOut, _) => return None,
+        (
+            Kind::Nothing
+            | Kind::ActionCrashesBeforeCommit
+            | Kind::ActionCrashesAfterCommit
+            | Kind::SignalComesEarly
+            | Kind::SignalComesTwice,
+            _,
+        )
         | (Kind::CancelledThere, Placement::AfterPivot) => Status::Completed,
     };
     Some(status)

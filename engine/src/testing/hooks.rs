@@ -18,6 +18,14 @@ pub async fn make_all_due(pool: &sqlx::PgPool) -> Result<u64, sqlx::Error> {
     crate::store::testing::make_all_due(pool).await
 }
 
+/// Ends all sleeps and waits for signals as if their time were over, so that a test need not wait; returns how many.
+///
+/// # Errors
+/// When the database can't be reached.
+pub async fn end_waits(pool: &sqlx::PgPool) -> Result<u64, sqlx::Error> {
+    crate::store::testing::end_waits(pool).await
+}
+
 /// Ends the leases of an engine that died or is too slow, so that a test need not wait until they expire; returns how
 /// many sagas had one.
 ///

@@ -23,6 +23,7 @@ use crate::{
         error::{BuildError, CancelError, StartError},
         ids::SagaId,
         page::Page,
+        signal::{Signal, SignalError},
         status::{Direction, Status},
         views::{FinalStatus, HistoryEntry, HistoryOutcome, SagaView},
     },
@@ -33,6 +34,7 @@ use crate::{
 const LIMIT: Duration = Duration::from_secs(30);
 
 type Start = Box<dyn Fn() -> NewSaga + Send + Sync>;
+type NextSignal = Box<dyn Fn() -> Signal + Send + Sync>;
 type Check = Arc<dyn Fn(Run) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send>> + Send + Sync>;
 
 /// A saga to be proved.
@@ -42,6 +44,7 @@ pub struct Proof {
     definitions: Box<dyn Fn() -> Vec<Definition> + Send + Sync>,
     start: Start,
     noes: Vec<(String, Start)>,
+    signals: Vec<NextSignal>,
     check: Option<Check>,
 }
 
@@ -131,6 +134,7 @@ impl Proof {
             definitions: Box::new(definitions),
             start: Box::new(start),
             noes: Vec::new(),
+            signals: Vec::new(),
             check: None,
         }
     }
@@ -140,6 +144,12 @@ impl Proof {
     /// refused, and the caller's own check is not run.
     pub fn says_no(mut self, step: &str, start: impl Fn() -> NewSaga + Send + Sync + 'static) -> Self {
         self.noes.push((step.into(), Box::new(start)));
+        self
+    }
+
+    /// Sends this signal to the saga when it waits for one of its name; without one, the wait times out. Sleeps end at once.
+    pub fn signal(mut self, signal: impl Fn() -> Signal + Send + Sync + 'static) -> Self {
+        self.signals.push(Box::new(signal));
         self
     }
 
@@ -183,7 +193,8 @@ impl Proof {
                 violations.push(format!("ended {}, not {wanted}: {}", saga.status, summary(&history)));
             }
             if let Some(check) = &self.check {
-                let final_status = FinalStatus { status: saga.status, cause: saga.cause.clone() };
+                let final_status =
+                    FinalStatus { status: saga.status, cause: saga.cause.clone(), result: None };
                 let run = Run {
                     case: case.clone(),
                     saga_id: saga.saga_id,
@@ -213,6 +224,17 @@ impl Proof {
         let case_faults = Arc::new(CaseFaults::new(new.saga_id(), case, failing));
         let saga_id = new.saga_id();
         let mut notes = Vec::new();
+        let is_early = case.kind == Kind::SignalComesEarly;
+        let new = match graph.position(&case.step).and_then(|at| graph.steps[at].signal()) {
+            Some(name) if is_early => match self.signal_named(name, &case.step) {
+                Some(signal) => {
+                    case_faults.spent.store(true, Ordering::Release);
+                    new.signal(signal)
+                }
+                None => new,
+            },
+            Some(_) | None => new,
+        };
         let mut start = Some(new);
         let began = Instant::now();
         loop {
@@ -285,15 +307,71 @@ impl Proof {
                     return Ok(true);
                 }
             }
-            if case_faults.case.kind == Kind::CancelledThere && !case_faults.spent.load(Ordering::Acquire) {
+            let cancels =
+                case_faults.case.kind == Kind::CancelledThere && !case_faults.spent.load(Ordering::Acquire);
+            if cancels {
                 self.cancel_when_held(engine, saga_id, case_faults, notes).await?;
-            } else {
+            }
+            self.end_wait(engine, saga_id, case_faults, notes).await?;
+            if !cancels {
                 crate::testing::hooks::make_all_due(&self.pool).await?;
                 engine.core.feeds.wake_all();
             }
         }
         notes.push(format!("neither ended nor dead after {} s", LIMIT.as_secs()));
         Ok(true)
+    }
+
+    fn signal_named(&self, name: &str, step: &str) -> Option<Signal> {
+        let signal = self.signals.iter().map(|signal| signal()).find(|signal| signal.name == name)?;
+        Some(signal.key(format!("proof of {step}")))
+    }
+
+    /// Ends the wait of the saga, if it waits: with the signal for it, or as if its time were over.
+    async fn end_wait(
+        &self,
+        engine: &Engine,
+        saga_id: SagaId,
+        case_faults: &CaseFaults,
+        notes: &mut Vec<String>,
+    ) -> Result<(), ProofError> {
+        let saga = engine.saga(saga_id).await?.ok_or(sqlx::Error::RowNotFound)?;
+        let is_case = saga.step == case_faults.case.step;
+        // Another look cancels it.
+        let is_to_be_cancelled =
+            case_faults.case.kind == Kind::CancelledThere && !case_faults.spent.load(Ordering::Acquire);
+        if is_case && is_to_be_cancelled {
+            return Ok(());
+        }
+        let signal = match (saga.waits_for.as_deref(), &saga.signal) {
+            (Some("sleep"), _) => None,
+            (Some("signal"), Some(_)) if is_case && case_faults.case.kind == Kind::SignalTimesOut => {
+                case_faults.spent.store(true, Ordering::Release);
+                None
+            }
+            (Some("signal"), Some(name)) => self.signal_named(name, &saga.step),
+            _ => return Ok(()),
+        };
+        let Some(signal) = signal else {
+            crate::testing::hooks::end_waits(&self.pool).await?;
+            return Ok(());
+        };
+        let twice = is_case && case_faults.case.kind == Kind::SignalComesTwice;
+        for nth in 0..=usize::from(twice) {
+            match engine.signal(saga_id, signal.clone()).await {
+                Ok(receipt) if nth > 0 => {
+                    case_faults.spent.store(true, Ordering::Release);
+                    if !receipt.replayed {
+                        notes.push("the signal that came twice was stored twice".into());
+                    }
+                }
+                // Another look may have sent it before.
+                Ok(_) => {}
+                Err(SignalError::Database(error)) => return Err(error.into()),
+                Err(error) => notes.push(format!("the signal was refused: {error}")),
+            }
+        }
+        Ok(())
     }
 
     async fn cancel_when_held(
@@ -304,7 +382,10 @@ impl Proof {
         notes: &mut Vec<String>,
     ) -> Result<(), ProofError> {
         let saga = engine.saga(saga_id).await?.ok_or(sqlx::Error::RowNotFound)?;
-        let held = saga.step == case_faults.case.step && saga.lease_owner.is_none() && saga.error.is_some();
+        let is_in_wait = saga.waits_for.is_some() && saga.wait_until.is_some();
+        let held = saga.step == case_faults.case.step
+            && saga.lease_owner.is_none()
+            && (saga.error.is_some() || is_in_wait);
         if !held {
             return Ok(());
         }
@@ -374,6 +455,9 @@ fn fault_happened(case_faults: &CaseFaults, history: &[HistoryEntry]) -> bool {
         }),
         Kind::ActionCrashesBeforeCommit
         | Kind::ActionCrashesAfterCommit
+        | Kind::SignalTimesOut
+        | Kind::SignalComesEarly
+        | Kind::SignalComesTwice
         | Kind::UndoCrashesBeforeCommit
         | Kind::UndoCrashesAfterCommit
         | Kind::UndoNeedsAPerson => case_faults.spent.load(Ordering::Acquire),

@@ -71,3 +71,43 @@ async fn a_proof_of_fused_steps_finds_no_violation() {
             .unwrap();
     assert!(report.violations.is_empty(), "{report}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_proof_of_waits_finds_no_violation_and_covers_what_can_happen_to_a_signal() {
+    use engine::{Saga, SagaName};
+
+    use super::waits::{APPROVAL, Approval, Decide, LONG};
+
+    const NAME: SagaName<TestInput> = SagaName::new("proved-waits");
+    let (_database, pool) = fixtures::database().await;
+    let definitions = || {
+        let saga = Saga::named(NAME).then(fixtures::Pack).sleep("rest", LONG);
+        let saga = saga.signal("await-approval", APPROVAL.within(LONG)).then(Decide).pivot(fixtures::Seal);
+        vec![saga.build().unwrap()]
+    };
+    let report = Proof::of(NAME.name(), pool, definitions, || NAME.with(&TestInput::default()))
+        .signal(|| APPROVAL.with(&Approval::by("ada")))
+        .check(|run| async move {
+            let taken: i64 = sqlx::query_scalar(
+                "select count(*) from engine.inbox where saga_id = $1 and state = 'consumed'",
+            )
+            .bind(run.saga_id.0)
+            .fetch_one(&run.pool)
+            .await
+            .map_err(|error| error.to_string())?;
+            let times_out = run.case.kind == Kind::SignalTimesOut;
+            let wanted = i64::from(run.final_status.status == Status::Completed && !times_out);
+            let is_undone = run.effects_of("pack") == wanted.max(i64::from(times_out));
+            let received = run.effects_of("await-approval") == 1 && !times_out;
+            (taken == i64::from(received) && is_undone).then_some(()).ok_or_else(|| format!("{taken} taken"))
+        })
+        .run()
+        .await
+        .unwrap();
+    assert!(report.violations.is_empty(), "{report}");
+    for kind in [Kind::SignalTimesOut, Kind::SignalComesEarly, Kind::SignalComesTwice] {
+        assert_eq!(report.cases.iter().filter(|case| case.kind == kind).count(), 1);
+    }
+    // The undo of `pack`, three cases at a time; nothing, sleep, signal, and three steps.
+    assert_eq!(report.cases.len(), 3 + 1 + 3 + 6 + 3 * 5);
+}

@@ -14,8 +14,11 @@ use super::{
 };
 
 /// Operations that change something and leave no audit record of the shop, because the engine records them.
-const ELSEWHERE: [&str; 6] = [
+const ELSEWHERE: [&str; 9] = [
     "POST /api/workflows/move",
+    "POST /api/workflows/{workflow_id}/signals/{name}",
+    "POST /api/workflows/{workflow_id}/skip-wait",
+    "POST /api/signals",
     "POST /api/workflows/{workflow_id}/cancel",
     "POST /api/dead-jobs/{dead_job_id}/retry",
     "POST /api/dead-jobs/{dead_job_id}/discard",

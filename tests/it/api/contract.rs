@@ -260,6 +260,14 @@ async fn notifications_and_workflows(walk: &mut Walk) {
     store_earlier_graph(walk.shop.engine.pool(), "g1:0").await;
     let from = json!({"definition": "place-order", "from": "g1:0", "reason": "gone"});
     walk.post("/api/workflows/move", from, 200).await;
+    let bill = super::signals::waiting(&walk.shop, "b-1").await;
+    walk.post(&format!("{bill}/skip-wait"), json!({"reason": "paid in cash"}), 202).await;
+    let bill = super::signals::waiting(&walk.shop, "b-2").await;
+    walk.post(&format!("{bill}/signals/payment"), json!({"message": {"amount": 1}}), 202).await;
+    super::signals::waiting(&walk.shop, "b-3").await;
+    let signal =
+        json!({"definition": "bill", "business_key": "b-3", "name": "payment", "message": {"amount": 1}});
+    walk.post("/api/signals", signal, 202).await;
     walk.get("/api/workflows").await;
     walk.get("/api/workflow-definitions").await;
     walk.get("/api/workflow-definitions/place-order").await;

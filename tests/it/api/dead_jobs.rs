@@ -174,7 +174,7 @@ pub(super) async fn with_dead_jobs() -> (TestApi, Arc<AtomicBool>, Vec<Value>) {
         .then(Unreliable { repaired: Arc::clone(&repaired) })
         .build()
         .unwrap();
-    let shop = TestApi::with(generous_limits(), Workers::Running, vec![saga]).await;
+    let shop = TestApi::with(generous_limits(), Workers::Running, vec![saga, super::signals::bill()]).await;
     for about in ["rain", "hail", "tea"] {
         let saga: NewSaga = FORWARD.with(&TestInput { about: about.into() });
         let (_, ending) = shop.engine.start_and_wait(saga, WAIT_TIMEOUT).await.unwrap();

@@ -59,6 +59,20 @@ async fn every_deliberate_violation_is_detected() {
         (7, "update shop.notification set status = 'sending'"),
         (7, "update shop.orders set status = 'shipped' where status = 'cancelled'"),
         (11, "delete from shop.order_by_status where status = 'cancelled'"),
+        (12, "delete from engine.history_run where direction = 'undo'"),
+        (12, "update engine.history_run set outcome = 'lost' where direction = 'undo'"),
+        (13, "insert into engine.inbox (saga_id, kind, name, key, payload, state, settled_at, history_seq)
+              select id, 'signal', 'approval', 'k', '{}', 'consumed', now(), 99 from engine.saga"),
+        (13, "insert into engine.inbox (saga_id, kind, name, key, payload, state, settled_at, history_seq)
+              select id, 'signal', 'approval', n::text, '{}', 'consumed', now(), 1 from engine.saga, generate_series(1, 2) n"),
+        (13, "insert into engine.inbox (saga_id, kind, name, key, payload, created_at)
+              select id, 'signal', 'approval', 'k', '{}', now() - interval '1 hour' from engine.saga"),
+        (13, "insert into engine.inbox (saga_id, kind, name, key, payload, created_at)
+              select id, 'signal', 'approval', 'k', '{}', now() - interval '1 hour' from engine.saga;
+              update engine.saga set status = 'running', due_at = now() + interval '1 hour', ended_at = null,
+                  waits_for = 'signal', signal_name = 'approval', wait_until = now() + interval '1 hour'"),
+        (13, "update engine.graph set graph = jsonb_set(graph, '{steps,0,kind}', '\"signal\"');
+              update engine.history_run set output = '{\"received\": {}}'"),
         (11, "update shop.notification set status = 'failed'; delete from shop.notification_by_status"),
     ] {
         let violated = violated(&owner, breakage).await;

@@ -1,7 +1,7 @@
 //! The JSON of workflows.
 
 use chrono::{DateTime, Utc};
-use engine::{HistoryEntry, SagaView};
+use engine::{HistoryEntry, SagaPayload, SagaView};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
@@ -44,12 +44,15 @@ pub(crate) struct WorkflowCancellation {
 
 documented_enum!(WorkflowStatus, "The status of a workflow.", engine::Status::ALL);
 
-/// One run of a definition, with its input.
+/// One run of a definition, with its input and its result.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Workflow {
     #[serde(flatten)]
-    pub(crate) workflow: ListedWorkflow,
+    pub(crate) listed: ListedWorkflow,
     pub(crate) input: Value,
+    /// What it gave; `null` until it has completed, and for definitions that give nothing.
+    #[schema(value_type = Value)]
+    pub(crate) result: Option<Value>,
 }
 
 /// One run of a definition. Its input is in `/api/workflows/{workflow_id}`.
@@ -78,6 +81,16 @@ pub(crate) struct ListedWorkflow {
     pub(crate) cause: Option<engine::Cause>,
     /// Whether a cancellation is pending.
     pub(crate) cancel_requested: bool,
+    /// What it waits for besides its due time, if no worker holds it: `sleep` (a time), `signal` (a message, or a time),
+    /// `version` (a process that knows its graph), `lock` (a lock that another transaction holds, or its turn at a step that
+    /// is slow). `null` if it waits for none of these. More may be added.
+    #[schema(example = "signal")]
+    pub(crate) waits_for: Option<String>,
+    /// When its sleep, or its wait for a signal, ends at the latest.
+    pub(crate) wait_until: Option<DateTime<Utc>>,
+    /// The signal that ends that wait.
+    #[schema(example = "payment-received")]
+    pub(crate) signal: Option<String>,
     pub(crate) queue: String,
     /// The hash of the graph that the definition had when the workflow was started.
     pub(crate) graph_hash: String,
@@ -115,9 +128,9 @@ pub(crate) struct WorkflowHistoryEntry {
 
 list!(WorkflowHistoryEntryList of WorkflowHistoryEntry, "A page of the history of a workflow, oldest first.");
 
-impl From<(SagaView, Value)> for Workflow {
-    fn from((saga, input): (SagaView, Value)) -> Self {
-        Self { workflow: saga.into(), input }
+impl From<SagaPayload> for Workflow {
+    fn from(SagaPayload { saga, input, result }: SagaPayload) -> Self {
+        Self { listed: saga.into(), input, result }
     }
 }
 
@@ -136,6 +149,9 @@ impl From<SagaView> for ListedWorkflow {
             error: saga.error,
             cause: saga.cause,
             cancel_requested: saga.cancel_requested,
+            waits_for: saga.waits_for,
+            wait_until: saga.wait_until,
+            signal: saga.signal,
             queue: saga.queue,
             graph_hash: saga.graph_hash,
             created_at: saga.created_at,
@@ -165,6 +181,7 @@ impl From<HistoryEntry> for WorkflowHistoryEntry {
 /// The example of a workflow with its input in the OpenAPI document.
 pub(crate) fn example() -> Value {
     let mut workflow = listed_example();
+    workflow["result"] = Value::Null;
     workflow["input"] = json!({
         "order_id": "0199f3a0-5c1e-7d2b-9a43-0f6f4a1c2b3d",
         "reason": "changed my mind",
@@ -188,6 +205,9 @@ pub(super) fn listed_example() -> Value {
         "error": null,
         "cause": null,
         "cancel_requested": false,
+        "waits_for": null,
+        "wait_until": null,
+        "signal": null,
         "queue": "default",
         "graph_hash": "g1:9f6c2ab1d0e84c11",
         "created_at": "2026-11-22T10:00:00.000123Z",

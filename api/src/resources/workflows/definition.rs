@@ -48,6 +48,23 @@ pub(crate) struct WorkflowStep {
     pub(crate) retry: StepRetryPolicy,
     /// The retry policy of the undo; `null` if there is none.
     pub(crate) undo_retry: Option<StepRetryPolicy>,
+    /// What the step waits for; `null` for all but those that wait.
+    pub(crate) wait: Option<StepWait>,
+}
+
+/// What a step waits for.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct StepWait {
+    /// How long at most, in milliseconds; `null` if that is computed from what the workflow has stored.
+    pub(crate) longest_ms: Option<u64>,
+    /// The name of the signal that ends the wait; `null` for a sleep.
+    #[schema(example = "payment-received")]
+    pub(crate) signal: Option<String>,
+    /// Whether signals from before the wait don't count.
+    pub(crate) only_new: bool,
+    /// The JSON schema (draft 2020-12) of the signal's message; `null` for a sleep.
+    #[schema(value_type = Value)]
+    pub(crate) message_schema: Option<Value>,
 }
 
 /// A retry policy: exponential backoff with full jitter.
@@ -92,6 +109,12 @@ fn step(node: &engine::Node) -> WorkflowStep {
         reads: node.reads.clone(),
         retry: retry(&node.retry),
         undo_retry: (node.undo == UndoKind::HasUndo).then(|| retry(&node.undo_retry)),
+        wait: node.wait.as_ref().map(|wait| StepWait {
+            longest_ms: wait.longest.map(millis),
+            signal: wait.signal.clone(),
+            only_new: wait.only_new,
+            message_schema: wait.message_schema.clone(),
+        }),
     }
 }
 
@@ -124,12 +147,12 @@ pub(super) fn example() -> Value {
         "steps": [
             {
                 "name": "begin-cancellation", "kind": "transaction", "entry": true, "placement": "pivot",
-                "undo": "forward_only", "after": [], "reads": ["input"], "retry": retry, "undo_retry": null
+                "undo": "forward_only", "after": [], "reads": ["input"], "retry": retry, "undo_retry": null, "wait": null
             },
             {
                 "name": "release-stock", "kind": "transaction", "entry": false, "placement": "after_pivot",
                 "undo": "forward_only", "after": ["begin-cancellation"], "reads": ["input"], "retry": retry,
-                "undo_retry": null
+                "undo_retry": null, "wait": null
             }
         ],
         "input_schema": {

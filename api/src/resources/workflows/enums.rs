@@ -13,7 +13,8 @@ documented_enum!(
 );
 documented_enum!(
     StepKind,
-    "`transaction` (the database only, exactly once) or `call` (an external service, at least once).",
+    "`transaction` (the database only, exactly once), `call` (an external service, at least once), `sleep` (waits for a \
+     time) or `signal` (waits for a message, or for a time). More may be added.",
     engine::StepKind::ALL
 );
 documented_enum!(

@@ -1,8 +1,7 @@
 //! Reads one saga, for the endpoints of one workflow.
 
 use chrono::{DateTime, SecondsFormat, Utc};
-use engine::{SagaId, SagaView};
-use serde_json::Value;
+use engine::{SagaId, SagaPayload};
 use uuid::Uuid;
 
 use crate::{
@@ -10,12 +9,12 @@ use crate::{
     state::ApiState,
 };
 
-/// Reads one saga and its input.
+/// Reads one saga with its input and its result.
 ///
 /// # Errors
 /// A 404 when there is none.
-pub(crate) async fn load(state: &ApiState, id: Uuid) -> Result<(SagaView, Value), Problem> {
-    state.engine().saga_with_input(SagaId(id)).await?.ok_or_else(|| missing(state, id))
+pub(crate) async fn load(state: &ApiState, id: Uuid) -> Result<SagaPayload, Problem> {
+    state.engine().saga_with_payload(SagaId(id)).await?.ok_or_else(|| missing(state, id))
 }
 
 /// A workflow that does not exist, or not any more.

@@ -14,6 +14,7 @@ fn node(at: usize, kind: StepKind, placement: Placement, undo: UndoKind) -> Node
         reads: vec![],
         retry: RetryPolicy::TRANSACTION,
         undo_retry: RetryPolicy::UNDO,
+        wait: None,
     }
 }
 

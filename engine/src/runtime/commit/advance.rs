@@ -16,10 +16,7 @@ use crate::{
         erased::{Invocation, StepAnswer},
         saga::Definition,
     },
-    model::{
-        status::{Direction, StepSide},
-        views::FinalStatus,
-    },
+    model::status::{Direction, StepSide},
     runtime::{
         commit::{
             batch_metrics::BatchMetrics,
@@ -30,6 +27,7 @@ use crate::{
             interruption,
             observers::notify_observers,
             recovery::Recovery,
+            waits,
         },
         core::Core,
         effects::{CommitEffects, Session},
@@ -105,9 +103,11 @@ pub(crate) async fn advance(
                 cursor.dead_letter_if_unrunnable(&mut history);
             }
         }
-        cursor.apply_cancel_or_deadline(&mut history);
     }
     let mut last = None;
+    if !matches!(recovery, Recovery::DeadLetter(_)) {
+        interrupt_or_wait(core, conn, &mut cursors, last, &mut history).await?;
+    }
     // Sagas that are not finished when the limit is reached continue in another transaction, with a fresh lease.
     let limit = core.settings.batch_time_limit();
     while began.elapsed() < limit
@@ -116,13 +116,19 @@ pub(crate) async fn advance(
         if run_batch(&mut session, conn, &mut cursors, side, (recovery, path), &mut history).await? {
             last = Some(side);
         }
+        interrupt_or_wait(core, conn, &mut cursors, last, &mut history).await?;
     }
 
     session.savepoints.release(conn).map_err(|error| classify(error.into(), last))?;
     if !matches!(recovery, Recovery::DeadLetter(_)) {
-        cursors.iter_mut().for_each(SagaCursor::decide_cancels);
+        let limit = core.settings.max_payload;
+        for cursor in &mut cursors {
+            cursor.decide_cancels();
+            cursor.take_result(limit);
+        }
         notify_observers(&mut session, conn, &cursors, last).await?;
         interruption::settle_messages(conn, &cursors).await.map_err(|error| classify_write(error, last))?;
+        waits::settle(conn, &cursors).await.map_err(|error| classify_write(error, last))?;
     }
     if !history.is_empty() {
         store::history_runs::append(conn, &history, core.worker)
@@ -243,9 +249,27 @@ async fn run_batch(
     for (cursor, answer) in standing.into_iter().zip(answers) {
         let answer = answer.unwrap_or_else(|| StepAnswer::InputUnreadable("the step gave no answer".into()));
         cursor.apply_answer(&answer, started, took, history);
-        cursor.apply_cancel_or_deadline(history);
     }
     Ok(runs)
+}
+
+/// Applies cancels and passed deadlines to the sagas between two attempts, and lets those wait that stand at a wait. At a
+/// signal that is the pivot, one that has come goes first.
+async fn interrupt_or_wait(
+    core: &Core,
+    conn: &mut PgConnection,
+    cursors: &mut [SagaCursor<'_>],
+    last: Option<StepSide>,
+    history: &mut Vec<HistoryRow>,
+) -> Result<(), CommitError> {
+    for cursor in cursors.iter_mut().filter(|cursor| !cursor.stands_at_pivot_signal()) {
+        cursor.apply_cancel_or_deadline(history);
+    }
+    waits::go_through(core, conn, cursors, history).await.map_err(|error| classify_write(error, last))?;
+    for cursor in cursors {
+        cursor.apply_cancel_or_deadline(history);
+    }
+    Ok(())
 }
 
 /// Runs a step's code under a time limit.
@@ -338,8 +362,7 @@ fn finish(
     for (cursor, row) in cursors.iter().zip(updates) {
         result.crash = result.crash.or(cursor.crash);
         if cursor.came_to_rest {
-            let status = FinalStatus { status: cursor.state.status, cause: cursor.state.cause.clone() };
-            result.effects.ended.push((cursor.job.saga_id, status));
+            result.effects.ended.push((cursor.job.saga_id, cursor.final_status()));
         } else if row.held {
             result.continuing.push((cursor.index, cursor.continuation()));
         } else if cursor.state.status.is_active() {

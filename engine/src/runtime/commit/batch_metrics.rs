@@ -25,14 +25,16 @@ pub(crate) struct BatchMetrics {
 impl BatchMetrics {
     /// Counts attempts, ends and dead letters. Labels are copied once for each combination, not for each saga.
     pub(crate) fn of(rows: &[HistoryRow], cursors: &[SagaCursor<'_>]) -> Self {
-        let definition_of: HashMap<_, _> =
-            cursors.iter().map(|cursor| (cursor.job.saga_id.0, &*cursor.job.definition_name)).collect();
+        let graph_of: HashMap<_, _> =
+            cursors.iter().map(|cursor| (cursor.job.saga_id.0, cursor.graph)).collect();
         let mut attempts: BTreeMap<[&str; 4], (u64, Duration)> = BTreeMap::new();
         for row in rows {
-            let Some(definition) = definition_of.get(&row.saga_id) else { continue };
-            let kind = [*definition, &row.step, row.direction, row.outcome.name()];
+            let Some(graph) = graph_of.get(&row.saga_id) else { continue };
+            let kind = [&graph.name, &row.step, row.direction, row.outcome.name()];
             let (count, longest) = attempts.entry(kind).or_default();
-            (*count, *longest) = (*count + 1, (*longest).max(row.duration));
+            // How long a wait took says nothing about its step.
+            let took = if graph.is_wait(&row.step) { Duration::ZERO } else { row.duration };
+            (*count, *longest) = (*count + 1, (*longest).max(took));
         }
         let mut ended: BTreeMap<[&str; 2], Vec<Duration>> = BTreeMap::new();
         for cursor in cursors.iter().filter(|cursor| cursor.came_to_rest) {

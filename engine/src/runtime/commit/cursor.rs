@@ -22,12 +22,12 @@ use crate::{
         storable::{storable_details, storable_failure, storable_text, storable_texts},
         stored_value::{StoredValue, StoredValues},
         transition::{Event, MAX_LOST_ATTEMPTS, Next, State, can_compensate, transition},
-        views::HistoryOutcome,
+        views::{FinalStatus, HistoryOutcome},
     },
     runtime::{
         commit::{
             attempt_error::AttemptError, cancels::Cancels, continuation::Continuation,
-            postponement::Postponement, recovery::Recovery,
+            postponement::Postponement, recovery::Recovery, wait::Wait,
         },
         core::Core,
         job::Job,
@@ -55,6 +55,9 @@ pub(crate) struct SagaCursor<'a> {
     /// The time since the saga was created.
     pub(crate) age: Duration,
     postponement: Postponement,
+    pub(super) wait: Wait,
+    /// What the saga gave, if it completed in this batch.
+    pub(crate) result: Option<StoredValue>,
     /// Whether the saga ended or died in this batch, so that observers are called.
     pub(crate) came_to_rest: bool,
     /// Whether the saga's step has to wait for another transaction.
@@ -80,6 +83,8 @@ impl<'a> SagaCursor<'a> {
             deadline_passed: row.deadline_passed,
             age: Duration::from_millis(u64::try_from(row.age_ms).unwrap_or_default()),
             postponement: Postponement::of(row),
+            wait: Wait::of(row),
+            result: None,
             came_to_rest: false,
             left: false,
             crash: CrashPoint::default(),
@@ -136,7 +141,7 @@ impl<'a> SagaCursor<'a> {
         }
     }
 
-    fn dead_letter(&mut self, error: String, history: &mut Vec<HistoryRow>) {
+    pub(super) fn dead_letter(&mut self, error: String, history: &mut Vec<HistoryRow>) {
         self.record_event(HistoryOutcome::DeadLettered, vec![error], history);
         self.apply(&Event::DeadLettered);
     }
@@ -266,10 +271,11 @@ impl<'a> SagaCursor<'a> {
                 self.postponement.note(event);
                 // Observers are called also if the saga was dead-lettered at the claim and then cancelled to its end.
                 self.came_to_rest = self.job.state.status.is_active() && !state.status.is_active();
-                if state.side() != self.state.side()
-                    && let Some(node) = self.graph.steps.get(state.step_index)
-                {
-                    self.step_name.clone_from(&node.name);
+                if state.side() != self.state.side() {
+                    self.wait.leave();
+                    if let Some(node) = self.graph.steps.get(state.step_index) {
+                        self.step_name.clone_from(&node.name);
+                    }
                 }
                 if matches!(event, Event::Done) {
                     self.error = None;
@@ -324,6 +330,28 @@ impl<'a> SagaCursor<'a> {
         });
     }
 
+    /// Takes the result of a saga that completed in this batch.
+    pub(super) fn take_result(&mut self, limit: usize) {
+        if !(self.came_to_rest && self.state.status == Status::Completed) {
+            return;
+        }
+        match self.definition.result(&self.values, limit) {
+            Ok(result) => self.result = result,
+            Err(reason) => {
+                tracing::error!(saga.id = %self.job.saga_id, error = %reason, "a saga completed without its result");
+                self.error = Some(storable_text(format!("it completed without its result: {reason}")));
+            }
+        }
+    }
+
+    pub(crate) fn final_status(&self) -> FinalStatus {
+        FinalStatus {
+            status: self.state.status,
+            cause: self.state.cause.clone(),
+            result: self.result.as_ref().map(StoredValue::to_json),
+        }
+    }
+
     pub(crate) fn is_dead_lettered(&self) -> bool {
         self.came_to_rest && self.state.status == Status::Dead
     }
@@ -359,6 +387,8 @@ impl<'a> SagaCursor<'a> {
             delay_ms: if self.next == Next::Wait { millis_up(self.delay) } else { 0 },
             wakes_at_deadline: state.status == Status::Running && can_compensate(self.graph, state),
             keeps_cancel: self.cancels.keeps_stored(),
+            wait: self.wait_row(),
+            result: self.result.as_ref().map(|result| result.stored().clone()),
             cause: state.cause.as_ref().and_then(|cause| serde_json::to_string(cause).ok()),
             error: self.error.clone(),
         }

@@ -36,6 +36,7 @@ pub(super) async fn notify_observers(
             input: input.json().clone(),
             status: cursor.state.status,
             cause: cursor.state.cause.clone(),
+            result: cursor.result.as_ref().map(|result| result.json().clone()),
             error: cursor.error.clone(),
         })
     });

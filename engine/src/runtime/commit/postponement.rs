@@ -31,7 +31,7 @@ impl Postponement {
 
     pub(super) fn note(&mut self, event: &Event) {
         self.snoozed = match event {
-            Event::AttemptStarted | Event::Released | Event::Lost => self.snoozed,
+            Event::AttemptStarted | Event::Released | Event::Waiting | Event::Lost => self.snoozed,
             Event::Retry(Counts::Snooze) => Some(true),
             Event::Retry(Counts::Attempt)
             | Event::Done

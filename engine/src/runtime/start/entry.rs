@@ -51,7 +51,8 @@ pub(super) async fn run_entry_steps(
     for start in inserted {
         by_definition.entry(start.1.definition.graph.name.clone()).or_default().push(start);
     }
-    let (mut refused, mut history, mut ended) = (HashMap::new(), Vec::new(), Vec::<ValidatedStart>::new());
+    let (mut refused, mut history) = (HashMap::new(), Vec::new());
+    let mut ended: Vec<(ValidatedStart, StoredValues)> = Vec::new();
     for (definition_name, starts) in by_definition {
         let outputs = run_entry_step(session, conn, &starts).await?;
         let mut started = 0_u64;
@@ -77,7 +78,7 @@ pub(super) async fn run_entry_steps(
                     let queue = start.definition.graph.queue.clone();
                     session.effects.due.entry(queue).or_default().push(start.id);
                 }
-                None => ended.push(start),
+                None => ended.push((start, values)),
             }
         }
         session.effects.started.push((definition_name, started));
@@ -99,14 +100,17 @@ pub(super) async fn run_entry_steps(
 async fn record_ends(
     session: &mut Session<'_>,
     conn: &mut PgConnection,
-    ended: Vec<ValidatedStart>,
+    ended: Vec<(ValidatedStart, StoredValues)>,
 ) -> Result<(), StepError> {
-    for start in ended {
+    let mut results = Vec::new();
+    for (start, values) in ended {
+        let result = result(session.core, &start, &values);
         let change = StatusChange {
             saga_id: start.id,
             input: start.input.json().clone(),
             status: Status::Completed,
             cause: None,
+            result: result.as_ref().map(|result| result.json().clone()),
             error: None,
         };
         if let Some(observer) = &start.definition.observer {
@@ -120,9 +124,25 @@ async fn record_ends(
                 }
             }
         }
-        session.effects.ended.push((start.id, FinalStatus { status: Status::Completed, cause: None }));
+        let json = result.as_ref().map(StoredValue::to_json);
+        session
+            .effects
+            .ended
+            .push((start.id, FinalStatus { status: Status::Completed, cause: None, result: json }));
+        results.extend(result.map(|result| (start.id.0, result)));
+    }
+    if !results.is_empty() {
+        store::starts::write_results(conn, &results).await?;
     }
     Ok(())
+}
+
+/// What a saga gives that is completed by its entry step.
+fn result(core: &Core, start: &ValidatedStart, values: &StoredValues) -> Option<StoredValue> {
+    start.definition.result(values, core.settings.max_payload).unwrap_or_else(|reason| {
+        tracing::error!(saga.id = %start.id, error = %reason, "a saga completed without its result");
+        None
+    })
 }
 
 struct EntryResult {

@@ -14,14 +14,16 @@ use crate::{
     model::{
         error::{StartError, StepError},
         ids::SagaId,
+        signal::{Signal, SignalError, SignalReceipt, SignalState, SignalTarget},
         status::Status,
     },
     runtime::{
         core::Core,
         effects::Session,
+        send_signal,
         start::{
             entry::run_entry_steps,
-            validate::{ValidatedStart, validate},
+            validate::{ValidatedStart, refused_signal, validate},
         },
     },
     store::{
@@ -47,6 +49,21 @@ impl TxHost for Session<'_> {
     ) -> BoxFuture<'a, Result<Vec<Result<Started, StartError>>, StepError>> {
         Box::pin(start(self, conn, sagas, ClaimOnStart::Yes))
     }
+
+    fn signal<'a>(
+        &'a mut self,
+        conn: &'a mut PgConnection,
+        target: SignalTarget,
+        signal: Signal,
+    ) -> BoxFuture<'a, Result<SignalReceipt, SignalError>> {
+        Box::pin(async move {
+            let receipt = send_signal::send(self.core, conn, &target, &signal).await?;
+            if receipt.state == SignalState::Buffered {
+                self.effects.signalled.push(receipt.saga_id);
+            }
+            Ok(receipt)
+        })
+    }
 }
 
 /// Starts sagas in a transaction and returns an answer for each. Jobs of sagas that are claimed in the same commit are
@@ -63,7 +80,10 @@ pub(crate) async fn start(
     for (index, new) in sagas.iter().enumerate() {
         match validate(core, new) {
             Ok(mut start) => {
-                if claiming == ClaimOnStart::Yes && start.state.status == Status::Running {
+                if claiming == ClaimOnStart::Yes
+                    && start.state.status == Status::Running
+                    && start.begins.is_none()
+                {
                     start.slots = core.feeds.slot(&start.definition.graph.queue);
                 }
                 validated.push((index, start));
@@ -107,6 +127,10 @@ pub(crate) async fn start(
             });
         }
     }
+    let later: Vec<_> = fresh.iter().filter_map(|(_, start)| Some((start.id.0, start.begins?))).collect();
+    if !later.is_empty() {
+        store::starts::delay(conn, &later).await?;
+    }
     let outer = session.savepoints.begin_part();
     let refused = run_entry_steps(session, conn, fresh, &mut answers).await;
     session.savepoints.end_part(outer);
@@ -124,10 +148,38 @@ pub(crate) async fn start(
             answers[*index] = Some(Err(error.clone()));
         }
     }
+    send_signals(session, conn, &sagas, &mut answers, claiming).await?;
     Ok(answers
         .into_iter()
         .map(|answer| answer.unwrap_or_else(|| Err(StartError::Unavailable("no answer".into()))))
         .collect())
+}
+
+/// Sends the signals of starts that were not refused. If one is refused because of the existing saga, so is its start.
+async fn send_signals(
+    session: &mut Session<'_>,
+    conn: &mut PgConnection,
+    sagas: &[NewSaga],
+    answers: &mut [Option<Result<Started, StartError>>],
+    claiming: ClaimOnStart,
+) -> Result<(), StepError> {
+    for (new, answer) in sagas.iter().zip(answers) {
+        let (Some(signal), Some(Ok(started))) = (&new.signal, &*answer) else { continue };
+        let target = SignalTarget::Saga(started.saga_id);
+        match send_signal::send(session.core, conn, &target, signal).await {
+            Ok(SignalReceipt { saga_id, state: SignalState::Buffered, .. }) if started.existing => {
+                match claiming {
+                    ClaimOnStart::Yes => session.effects.signalled.push(saga_id),
+                    ClaimOnStart::No => store::hints::notify_signalled_at_commit(conn, saga_id.0).await?,
+                }
+            }
+            // The saga reads it when it comes to its wait.
+            Ok(_) => {}
+            Err(SignalError::Database(error)) => return Err(error.into()),
+            Err(error) => *answer = Some(Err(refused_signal(&error))),
+        }
+    }
+    Ok(())
 }
 
 /// A start, with its place among those that the caller gave.

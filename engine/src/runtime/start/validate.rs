@@ -1,17 +1,24 @@
 //! Validates a new saga before it is inserted.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use crate::{
-    definition::{new_saga::NewSaga, saga::Definition, start_context::StartContext},
+    definition::{
+        new_saga::{self, NewSaga},
+        saga::Definition,
+        start_context::StartContext,
+    },
     model::{
         error::StartError,
+        graph::WaitNode,
         ids::SagaId,
+        outcome::Failure,
+        signal::SignalError,
         stored_value::StoredValue,
         transition::{Event, State, transition},
     },
-    runtime::{core::Core, slots::JobSlots},
-    store::starts::NewSagaRow,
+    runtime::{core::Core, send_signal, slots::JobSlots},
+    store::starts::{Begins, NewSagaRow},
 };
 
 /// A start whose definition is known and whose input is valid.
@@ -25,6 +32,10 @@ pub(crate) struct ValidatedStart {
     pub(crate) context: StartContext,
     /// The state right after the start: past the entry step, if there is one.
     pub(crate) state: State,
+    /// When it goes on, if not at once.
+    pub(crate) begins: Option<Begins>,
+    /// Its own deadline.
+    pub(crate) deadline: Option<Duration>,
     /// A slot in a feed of this process, if the saga is claimed in the commit that starts it.
     pub(crate) slots: Option<JobSlots>,
 }
@@ -37,8 +48,10 @@ impl ValidatedStart {
     /// The row to insert.
     pub(crate) fn row(&self) -> NewSagaRow<'_> {
         let graph = &self.definition.graph;
-        let deadline_ms =
-            graph.deadline.map(|deadline| i64::try_from(deadline.as_millis()).unwrap_or(i64::MAX));
+        let deadline_ms = self
+            .deadline
+            .or(graph.deadline)
+            .map(|deadline| i64::try_from(deadline.as_millis()).unwrap_or(i64::MAX));
         NewSagaRow {
             id: self.id.0,
             definition: &graph.name,
@@ -73,8 +86,16 @@ pub(crate) fn check<'a>(core: &'a Core, new: &NewSaga) -> Result<&'a Arc<Definit
         if new.business_key.as_deref().is_some_and(|key| key.contains('\0')) {
             return Err(StartError::bad_input("the NUL character can't be stored"));
         }
+        if let Some(signal) = &new.signal {
+            send_signal::check(core, definition, signal).map_err(|error| refused_signal(&error))?;
+        }
     }
     Ok(definition)
+}
+
+/// The refusal of a start because of a signal that was to be sent with it.
+pub(super) fn refused_signal(error: &SignalError) -> StartError {
+    StartError::Refused(Failure::new(Failure::SIGNAL_REFUSED, error.to_string()))
 }
 
 /// Prepares a new saga to be inserted, after a [`check`].
@@ -95,6 +116,13 @@ pub(super) fn validate(core: &Core, new: &NewSaga) -> Result<ValidatedStart, Sta
         trace: new.trace.clone(),
         context: new.context.clone(),
         state,
+        begins: new.begins.map(|begins| match begins {
+            new_saga::Begins::At(time) => Begins::At(time),
+            new_saga::Begins::After(delay) => {
+                Begins::AfterMs(i64::try_from(delay.min(WaitNode::LONGEST).as_millis()).unwrap_or(i64::MAX))
+            }
+        }),
+        deadline: new.deadline.map(|deadline| deadline.min(WaitNode::LONGEST)),
         slots: None,
     })
 }

@@ -1,4 +1,5 @@
-//! Listens for hints from other processes: sagas that are due, sagas that ended, and who waits for ends.
+//! Listens for hints from other processes: sagas that are due, signals that were stored, sagas that ended, and who waits
+//! for ends.
 
 use std::{
     sync::Arc,
@@ -6,12 +7,13 @@ use std::{
 };
 
 use sqlx::postgres::{PgListener, PgNotification, PgPoolOptions};
+use uuid::Uuid;
 
 use crate::{
     model::error_chain::ErrorChain,
     runtime::{core::Core, hints},
     store::{
-        hints::{DUE, ENDED, WAITING},
+        hints::{DUE, ENDED, SIGNALLED, WAITING},
         sessions::is_read_only,
     },
     support::{connection, jitter},
@@ -51,6 +53,7 @@ async fn listen(core: &Core) -> Result<(), sqlx::Error> {
         tokio::select! {
             () = core.stop.cancelled() => return Ok(()),
             () = feeds.cancelled(), if !hears_due => {
+                subscribe(core, &mut listener, SIGNALLED).await?;
                 subscribe(core, &mut listener, DUE).await?;
                 hears_due = true;
                 // Notifications may have been missed.
@@ -99,6 +102,7 @@ fn hear(core: &Core, hint: &PgNotification) {
     let payload = hint.payload();
     match hint.channel() {
         DUE => core.feeds.wake(payload),
+        SIGNALLED => core.nudges.add(payload.parse::<Uuid>().ok()),
         ENDED => {
             let was_awaited = core.waiters.tell(hints::decode_ended(payload));
             if was_awaited {

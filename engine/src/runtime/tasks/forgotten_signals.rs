@@ -1,0 +1,64 @@
+//! Finds signals that no saga was told of, because their sender died after its commit, and settles those that no saga will
+//! take any more.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use sqlx::PgConnection;
+
+use crate::{
+    model::error_chain::ErrorChain,
+    runtime::core::Core,
+    store,
+    support::{connection, jitter::jittered},
+};
+
+/// How often a process that works on queues looks, with jitter.
+const INTERVAL: Duration = Duration::from_secs(5);
+/// The look takes at most this share of the time.
+const SHARE: u32 = 50;
+/// How long a look may take.
+const TIMEOUT: Duration = Duration::from_secs(30);
+/// How old a signal is that was forgotten.
+const FORGOTTEN: Duration = Duration::from_secs(2);
+/// How old a signal is whose saga does not exist any more.
+const ORPHANED: Duration = Duration::from_mins(1);
+/// How many one statement finds.
+const FOUND: i64 = 1000;
+
+/// Looks until the engine stops.
+pub(crate) async fn run(core: Arc<Core>) {
+    let mut pause = INTERVAL;
+    loop {
+        tokio::select! {
+            () = core.stop.cancelled() => return,
+            () = tokio::time::sleep(jittered(pause)) => {}
+        }
+        if core.feeds.open_queues().is_empty() || core.faults.is_crashed() {
+            continue;
+        }
+        let began = Instant::now();
+        let looked =
+            connection::with_timeout(&core.pool, TIMEOUT, async |conn| look(&core, conn).await).await;
+        if let Err(error) = looked {
+            tracing::warn!(error = %ErrorChain(&error), "can't look for forgotten signals now; trying again later");
+        }
+        pause = INTERVAL.max(began.elapsed() * SHARE);
+    }
+}
+
+async fn look(core: &Core, conn: &mut PgConnection) -> Result<(), sqlx::Error> {
+    let forgotten = store::signals::unnudged(conn, millis(FORGOTTEN), FOUND).await?;
+    if !forgotten.is_empty() {
+        tracing::info!(sagas = forgotten.len(), "sagas are woken whose signals nobody told them of");
+        core.nudges.add(forgotten);
+    }
+    store::signals::expire_of_ended(conn, millis(FORGOTTEN), FOUND).await?;
+    store::signals::delete_orphans(conn, millis(ORPHANED), FOUND).await.map(drop)
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
