@@ -8,6 +8,7 @@
 //! It starts a PostgreSQL of its own, unless `DATABASE_URL` names a scratch database.
 #![expect(clippy::print_stdout, reason = "an example prints what it does")]
 
+#[path = "support/scratch.rs"]
 mod scratch;
 
 use std::time::Duration;

@@ -2,9 +2,14 @@
 //! one finds no room and is compensated, and one cancels.
 //!
 //! ```sh
-//! DATABASE_URL=postgres://localhost/scratch cargo run -p sagaline-engine --example trip
+//! cargo run -p sagaline-engine --example trip
 //! ```
+//!
+//! It starts a PostgreSQL of its own, unless `DATABASE_URL` names a scratch database.
 #![expect(clippy::print_stdout, reason = "an example prints what it does")]
+
+#[path = "support/scratch.rs"]
+mod scratch;
 
 use std::time::Duration;
 
@@ -16,6 +21,7 @@ use engine::{
     sqlx::{self, PgPool, postgres::PgConnectOptions},
     tokio_util::sync::CancellationToken,
 };
+use scratch::Scratch;
 use serde::{Deserialize, Serialize};
 
 const BOOK_TRIP: SagaName<Trip> = SagaName::new("book-trip");
@@ -121,9 +127,8 @@ impl TransactionStep for Confirm {
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    let url = std::env::var("DATABASE_URL")
-        .map_err(|_| anyhow::anyhow!("set DATABASE_URL to a scratch database"))?;
-    let options: PgConnectOptions = url.parse()?;
+    let scratch = Scratch::open().await?;
+    let options: PgConnectOptions = scratch.url.parse()?;
     let pool = PgPool::connect_with(engine::tuned(options)).await?;
     engine::migrate(&pool).await?;
     sqlx::query("create table if not exists trip_hotel (nights_free int not null)").execute(&pool).await?;
@@ -153,7 +158,7 @@ async fn main() -> anyhow::Result<()> {
     stop.cancel();
     worker.await?;
     engine.shutdown().await;
-    Ok(())
+    scratch.close().await
 }
 
 async fn print_saga(
